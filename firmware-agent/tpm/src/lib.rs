@@ -1,0 +1,1 @@
+//! The port `Tpm` and its tss-esapi driver.

@@ -1,0 +1,1 @@
+//! Who is calling, by what the kernel says, as selectors.

@@ -1,0 +1,1 @@
+//! The PKCS#11 adapter of the port `KeyStore`.

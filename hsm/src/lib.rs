@@ -1,0 +1,1 @@
+//! The port `KeyStore`: create, find, sign, destroy.

@@ -1,0 +1,1 @@
+//! One machine's claim: the envelope and what binds it together.

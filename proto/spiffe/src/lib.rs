@@ -1,0 +1,1 @@
+//! SPIFFE ID, trust domain, selector, bundle and the SVID profile rules.

@@ -1,0 +1,1 @@
+//! SVID profiles: prepare, lint, seal.

@@ -1,0 +1,1 @@
+//! Verified evidence against the operator's rules: an `Appraisal`.

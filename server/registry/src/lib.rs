@@ -1,0 +1,1 @@
+//! Entries, selector matching, and who may hold which SPIFFE ID.

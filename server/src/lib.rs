@@ -1,0 +1,1 @@
+//! Judges evidence, issues SVIDs with keys that stay in the HSM, and records every decision.

@@ -1,0 +1,2 @@
+//! Judges evidence, issues SVIDs with keys that stay in the HSM, and records every decision.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The port `Store` and its SQLite adapter.

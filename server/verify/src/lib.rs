@@ -1,0 +1,1 @@
+//! Evidence, trust anchors, a challenge and the time, judged: `VerifiedEvidence`.

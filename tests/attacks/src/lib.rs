@@ -1,0 +1,1 @@
+//! The attacks of the threat model, each with its positive control.

@@ -1,0 +1,2 @@
+//! Benchmarks: each row with a control in the same run.
+fn main() {}

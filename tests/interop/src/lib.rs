@@ -1,0 +1,1 @@
+//! Real SPIFFE clients against the agent and the server.

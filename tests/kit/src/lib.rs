@@ -1,0 +1,1 @@
+//! Throw-away trust domains on swtpm and SoftHSM: the library of the tests, and `hallmark-lab`.

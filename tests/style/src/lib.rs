@@ -1,0 +1,1 @@
+//! Tests that read the repository: dependency direction, file sizes, reason codes.
