@@ -1,1 +1,16 @@
 //! SPIFFE ID, trust domain, selector, bundle and the SVID profile rules.
+//!
+//! Everything here reads bytes and text that somebody else wrote. A value of one of these types has
+//! passed every rule of its standard document; the requirement ids in the comments (`ID-10`,
+//! `X509-02`, `TDB-09` …) are those of the conformance table in `docs/reference/spiffe-conformance.md`.
+
+mod bundle;
+mod id;
+mod selector;
+mod trust_domain;
+pub mod x509;
+
+pub use bundle::{Bundle, BundleError};
+pub use id::{IdError, SpiffeId};
+pub use selector::{Selector, SelectorError};
+pub use trust_domain::TrustDomain;

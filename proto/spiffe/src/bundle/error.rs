@@ -1,0 +1,103 @@
+//! What can be wrong with a bundle.
+
+use hallmark_reason::{Coded, ReasonCode};
+
+use super::Bundle;
+use crate::x509::ProfileError;
+
+/// Why a bundle cannot be read or published.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BundleError {
+    /// The document is longer than 4 MiB.
+    #[error("the bundle document is too large")]
+    TooLarge {
+        /// Its length in bytes.
+        len: usize,
+    },
+    /// More than 1024 keys.
+    #[error("the bundle has too many keys")]
+    TooManyKeys {
+        /// How many.
+        count: usize,
+    },
+    /// Not a JWK Set.
+    #[error("the bundle is no JWK Set: {what}")]
+    NotJwks {
+        /// What the decoder met.
+        what: String,
+    },
+    /// Not PEM, or no certificate in it.
+    #[error("the bundle is no PEM file of certificates: {what}")]
+    NotPem {
+        /// What was met.
+        what: String,
+    },
+    /// The `x5c` member is not standard padded base64.
+    #[error("x5c of key {index} is not base64")]
+    Base64 {
+        /// The key's place in the document.
+        index: usize,
+    },
+    /// A certificate that cannot be an authority of the trust domain.
+    #[error("certificate {index} of the bundle: {source}")]
+    Authority {
+        /// Its place.
+        index: usize,
+        /// The rule broken.
+        source: ProfileError,
+    },
+    /// A key that has no JWK form among those of the standard.
+    #[error("the key of certificate {index} is neither EC (P-256, P-384, P-521) nor RSA")]
+    Key {
+        /// Its place.
+        index: usize,
+    },
+}
+
+impl Coded for BundleError {
+    fn code(&self) -> ReasonCode {
+        match self {
+            Self::TooLarge { .. } => ReasonCode::new("HM-ID-0080"),
+            Self::TooManyKeys { .. } => ReasonCode::new("HM-ID-0081"),
+            Self::NotJwks { .. } => ReasonCode::new("HM-ID-0082"),
+            Self::NotPem { .. } => ReasonCode::new("HM-ID-0083"),
+            Self::Base64 { .. } => ReasonCode::new("HM-ID-0084"),
+            Self::Authority { source, .. } => source.code(),
+            Self::Key { .. } => ReasonCode::new("HM-ID-0085"),
+        }
+    }
+
+    fn compared(&self) -> Option<String> {
+        match self {
+            Self::TooLarge { len } => Some(format!(
+                "{len} bytes, at most {} allowed",
+                Bundle::MAX_DOCUMENT_LEN
+            )),
+            Self::TooManyKeys { count } => Some(format!(
+                "{count} keys, at most {} allowed",
+                Bundle::MAX_KEYS
+            )),
+            Self::Authority { source, .. } => source.compared(),
+            _ => None,
+        }
+    }
+
+    fn likely_cause(&self) -> Option<String> {
+        let cause = match self {
+            Self::NotJwks { .. } => {
+                "the file is a PEM bundle, or an error page instead of a bundle"
+            }
+            Self::NotPem { .. } => {
+                "the file is a SPIFFE (JWKS) bundle, is empty, or holds a private key"
+            }
+            Self::Authority { source, .. } => return source.likely_cause(),
+            _ => "the publisher does not keep to the SPIFFE bundle format",
+        };
+        Some(cause.into())
+    }
+
+    fn next_step(&self) -> Option<String> {
+        Some("hallmark bundle show --format pem|spiffe writes a bundle in either form".into())
+    }
+}
