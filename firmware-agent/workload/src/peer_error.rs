@@ -1,0 +1,107 @@
+//! Why a caller could not be told apart.
+
+use hallmark_reason::{Coded, ReasonCode};
+use rustix::io::Errno;
+
+/// Why the process behind a connection could not be pinned or attested.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PeerError {
+    /// The process that opened the connection has ended.
+    #[error("the process {pid} that opened the connection is gone")]
+    Gone {
+        /// Its process id at the time of connecting.
+        pid: i32,
+    },
+    /// The kernel shows no process id for the peer.
+    #[error("the caller is outside the process id namespace of this agent")]
+    OutsideNamespace,
+    /// The process no longer has the credentials it had when it connected.
+    #[error("the credentials of process {pid} changed after it connected")]
+    CredentialsChanged {
+        /// The process id.
+        pid: i32,
+        /// `uid:gid` when the connection was opened.
+        connected: String,
+        /// `uid:gid` now.
+        now: String,
+    },
+    /// Something under `/proc` could not be read or understood.
+    #[error("{what} of process {pid} cannot be read: {reason}")]
+    Facts {
+        /// The process id.
+        pid: i32,
+        /// Which fact.
+        what: &'static str,
+        /// What went wrong.
+        reason: String,
+    },
+    /// A system call on the socket or the pidfd failed.
+    #[error("{call} failed: {errno}")]
+    System {
+        /// The call.
+        call: &'static str,
+        /// The kernel's answer.
+        errno: Errno,
+    },
+}
+
+impl Coded for PeerError {
+    fn code(&self) -> ReasonCode {
+        match self {
+            Self::Gone { .. } => ReasonCode::new("HM-WL-0001"),
+            Self::OutsideNamespace => ReasonCode::new("HM-WL-0002"),
+            Self::CredentialsChanged { .. } => ReasonCode::new("HM-WL-0003"),
+            Self::Facts { .. } => ReasonCode::new("HM-WL-0004"),
+            Self::System { .. } => ReasonCode::new("HM-WL-0005"),
+        }
+    }
+
+    fn compared(&self) -> Option<String> {
+        match self {
+            Self::CredentialsChanged { connected, now, .. } => {
+                Some(format!("uid:gid {connected} when connecting, {now} now"))
+            }
+            _ => None,
+        }
+    }
+
+    fn likely_cause(&self) -> Option<String> {
+        Some(
+            match self {
+                Self::Gone { .. } => {
+                    "the workload ended, or handed its connection to another process"
+                }
+                Self::OutsideNamespace => {
+                    "the socket is mounted into a container that the agent cannot see into"
+                }
+                Self::CredentialsChanged { .. } => {
+                    "the workload switched user or ran a setuid program while connected"
+                }
+                Self::Facts { .. } => {
+                    "/proc is mounted with hidepid, or the agent lacks the right to read it"
+                }
+                Self::System { .. } => {
+                    "the kernel is older than Linux 5.3, or a security policy forbids the call"
+                }
+            }
+            .into(),
+        )
+    }
+
+    fn next_step(&self) -> Option<String> {
+        Some(
+            match self {
+                Self::Gone { .. } | Self::CredentialsChanged { .. } => {
+                    "connect again, from the process that needs the identity"
+                }
+                Self::OutsideNamespace => "run the agent in the host's process id namespace",
+                Self::Facts { .. } => {
+                    "run the agent as root, or give it CAP_SYS_PTRACE and the gid of hidepid"
+                }
+                Self::System { .. } => "check the kernel version and the agent's seccomp filter",
+            }
+            .into(),
+        )
+    }
+}
