@@ -1,2 +1,2 @@
-//! Enrols, attests, holds and renews a machine's identity; serves the SPIFFE Workload API.
+//! The `hallmark-agent` binary.
 fn main() {}

@@ -1,0 +1,83 @@
+//! One consistent view of everything that workloads of this machine may hold.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use hallmark_spiffe::{Selector, SpiffeId, TrustDomain};
+
+use super::SecretBytes;
+
+/// Everything that may be served at one moment. Cheap to clone: lists of `Arc`s and shared buffers.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// Grows by one with every change.
+    pub version: u64,
+    /// The agent is attested and has had its first complete answer from the server. Before that, "no
+    /// identity issued" would be a guess.
+    pub ready: bool,
+    /// The agent's own trust domain.
+    pub trust_domain: TrustDomain,
+    /// The trust domain's X.509 authorities: DER certificates, one after the other (WLA `bundle`).
+    pub bundle: Bytes,
+    /// Counts changes of `bundle` alone.
+    pub bundle_version: u64,
+    /// The entries this agent is authorised for, in order of (`created_at`, `entry_id`), oldest first.
+    pub identities: Arc<[Arc<Identity>]>,
+}
+
+impl Snapshot {
+    /// Nothing yet: not ready, no bundle, no entries.
+    #[must_use]
+    pub fn empty(trust_domain: TrustDomain) -> Self {
+        Self {
+            version: 0,
+            ready: false,
+            trust_domain,
+            bundle: Bytes::new(),
+            bundle_version: 0,
+            identities: Arc::from([]),
+        }
+    }
+
+    /// The identities whose every selector is among `facts`, oldest first.
+    pub fn matching<'a>(&'a self, facts: &'a BTreeSet<Selector>) -> impl Iterator<Item = &'a Arc<Identity>> {
+        self.identities
+            .iter()
+            .filter(move |identity| identity.selectors.is_subset(facts))
+    }
+}
+
+/// A registration entry as the agent knows it, with its SVID once there is one.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The entry's id.
+    pub entry_id: Arc<str>,
+    /// Counts the entry's changes at the server.
+    pub revision: i64,
+    /// What a workload must have, all of it; never empty.
+    pub selectors: BTreeSet<Selector>,
+    /// The SPIFFE ID that the entry gives.
+    pub spiffe_id: SpiffeId,
+    /// Tells several SVIDs of one workload apart; may be empty.
+    pub hint: Arc<str>,
+    /// Seconds since the Unix epoch; the oldest entry of a hint is served (WLA, hints).
+    pub created_at: i64,
+    /// The X.509-SVID; `None` until the first one is issued, and again once it has expired while the
+    /// server was away.
+    pub x509: Option<X509Material>,
+}
+
+/// An X.509-SVID with its key. Cloning shares the buffers.
+#[derive(Clone, Debug)]
+pub struct X509Material {
+    /// DER certificates, leaf first, one after the other.
+    pub chain: Bytes,
+    /// The key as PKCS#8 DER, unencrypted; wiped when the last holder lets go.
+    pub key: SecretBytes,
+    /// The leaf's notBefore.
+    pub not_before: SystemTime,
+    /// The leaf's notAfter; never served later than this.
+    pub not_after: SystemTime,
+}
