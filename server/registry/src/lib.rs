@@ -1,1 +1,20 @@
 //! Entries, selector matching, and who may hold which SPIFFE ID.
+//!
+//! Pure: the time is an argument and nothing here waits, reads or writes. The way through this room
+//! ends in a [`Grant`], which alone lets the authority prepare an SVID.
+
+mod draft;
+mod entry;
+mod entry_error;
+mod grant;
+mod grant_error;
+mod query;
+mod registry;
+
+pub use draft::EntryDraft;
+pub use entry::{Entry, EntryId};
+pub use entry_error::EntryError;
+pub use grant::{Grant, Why, authorise_entry, mint, server_identity};
+pub use grant_error::GrantError;
+pub use query::{Filter, Match, Page, PageToken};
+pub use registry::Registry;

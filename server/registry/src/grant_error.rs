@@ -1,0 +1,107 @@
+//! Why nothing is granted.
+
+use hallmark_reason::{Coded, ReasonCode};
+use hallmark_spiffe::{IdError, SpiffeId};
+
+use crate::{EntryError, EntryId};
+
+/// Why somebody may not hold a SPIFFE ID.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum GrantError {
+    /// No entry has this id.
+    #[error("there is no entry {id}")]
+    NoSuchEntry {
+        /// The id asked for.
+        id: EntryId,
+    },
+    /// The entry has expired.
+    #[error("the entry {id} has expired")]
+    EntryExpired {
+        /// The entry.
+        id: EntryId,
+        /// When, Unix seconds.
+        at: i64,
+        /// Asked at, Unix seconds.
+        now: i64,
+    },
+    /// The entry hangs below another node.
+    #[error("the entry {id} is not for the agent {agent}")]
+    NotAuthorised {
+        /// The entry.
+        id: EntryId,
+        /// Who asked.
+        agent: SpiffeId,
+    },
+    /// The node was not trusted.
+    #[error("the node was refused: {reasons}")]
+    NodeRefused {
+        /// The appraisal's reasons.
+        reasons: String,
+    },
+    /// What was asked to be minted breaks a rule for entries.
+    #[error("this cannot be minted: {0}")]
+    Mint(#[source] EntryError),
+    /// The id cannot be formed.
+    #[error("the SPIFFE ID cannot be formed: {0}")]
+    Id(#[source] IdError),
+    /// A lifetime of zero.
+    #[error("{id} was asked for with no lifetime")]
+    NoLifetime {
+        /// The id.
+        id: SpiffeId,
+    },
+}
+
+impl Coded for GrantError {
+    fn code(&self) -> ReasonCode {
+        match self {
+            Self::NoSuchEntry { .. } => ReasonCode::new("HM-REG-0040"),
+            Self::EntryExpired { .. } => ReasonCode::new("HM-REG-0041"),
+            Self::NotAuthorised { .. } => ReasonCode::new("HM-REG-0042"),
+            Self::NodeRefused { .. } => ReasonCode::new("HM-REG-0043"),
+            Self::Mint(cause) => cause.code(),
+            Self::Id(cause) => cause.code(),
+            Self::NoLifetime { .. } => ReasonCode::new("HM-REG-0044"),
+        }
+    }
+
+    fn compared(&self) -> Option<String> {
+        match self {
+            Self::EntryExpired { at, now, .. } => {
+                Some(format!("expired at {at}, now {now} (seconds since 1970)"))
+            }
+            Self::Mint(cause) => cause.compared(),
+            Self::Id(cause) => cause.compared(),
+            _ => None,
+        }
+    }
+
+    fn likely_cause(&self) -> Option<String> {
+        let cause = match self {
+            Self::NoSuchEntry { .. } => {
+                "the entry was deleted and the agent has not heard of it yet"
+            }
+            Self::NotAuthorised { .. } => {
+                "the entry's parent is another agent, or this node lost a selector that an alias needs"
+            }
+            Self::EntryExpired { .. } => "the entry was registered for a limited time",
+            Self::Mint(cause) => return cause.likely_cause(),
+            Self::Id(cause) => return cause.likely_cause(),
+            Self::NodeRefused { .. } | Self::NoLifetime { .. } => return None,
+        };
+        Some(cause.into())
+    }
+
+    fn next_step(&self) -> Option<String> {
+        let step = match self {
+            Self::NoSuchEntry { .. } | Self::EntryExpired { .. } => "hallmark entry list".into(),
+            Self::NotAuthorised { agent, .. } => format!("hallmark entry match --node {agent}"),
+            Self::NodeRefused { .. } => "hallmark node show NODE".into(),
+            Self::Mint(cause) => return cause.next_step(),
+            Self::Id(cause) => return cause.next_step(),
+            Self::NoLifetime { .. } => return None,
+        };
+        Some(step)
+    }
+}

@@ -1,0 +1,213 @@
+//! All entries, indexed by what is asked of them.
+
+mod authorised;
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    hash::Hash,
+    sync::Arc,
+};
+
+use hallmark_spiffe::{Selector, SpiffeId, TrustDomain};
+
+use crate::{
+    Entry, EntryId,
+    query::{Filter, Page, PageToken, Place},
+};
+
+/// The entries of one trust domain. It holds no lock and no clock: whoever shares it brings both.
+#[derive(Debug)]
+pub struct Registry {
+    /// The id that the parents of node aliases have: `spiffe://<td>/spire/server`.
+    server: SpiffeId,
+    entries: HashMap<EntryId, Arc<Entry>>,
+    order: BTreeSet<Place>,
+    by_parent: HashMap<SpiffeId, BTreeSet<Place>>,
+    by_spiffe_id: HashMap<SpiffeId, BTreeSet<Place>>,
+    /// Key: the id to be held, and the parent.
+    by_pair: HashMap<(SpiffeId, SpiffeId), BTreeSet<Place>>,
+    /// Node aliases, each filed under one of its selectors, so that a node finds its own among many.
+    aliases: HashMap<Selector, BTreeSet<Place>>,
+}
+
+impl Registry {
+    /// An empty registry.
+    #[must_use]
+    pub fn new(trust_domain: &TrustDomain) -> Self {
+        // The path is a constant that keeps the rules; the fallback only spares a panic.
+        let server =
+            SpiffeId::new(trust_domain, "/spire/server").unwrap_or_else(|_| trust_domain.id());
+        Self {
+            server,
+            entries: HashMap::new(),
+            order: BTreeSet::new(),
+            by_parent: HashMap::new(),
+            by_spiffe_id: HashMap::new(),
+            by_pair: HashMap::new(),
+            aliases: HashMap::new(),
+        }
+    }
+
+    /// The trust domain that the entries belong to.
+    #[must_use]
+    pub const fn trust_domain(&self) -> &TrustDomain {
+        self.server.trust_domain()
+    }
+
+    /// How many entries there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is no entry.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The entry with this id, given as an [`EntryId`] or as text.
+    #[must_use]
+    pub fn entry<Q: Hash + Eq + ?Sized>(&self, id: &Q) -> Option<&Arc<Entry>>
+    where
+        EntryId: std::borrow::Borrow<Q>,
+    {
+        self.entries.get(id)
+    }
+
+    /// Puts an entry in, in place of the one with the same id; returns that one. Whether a similar entry
+    /// exists is asked before, with [`Registry::similar`].
+    pub fn insert(&mut self, entry: Entry) -> Option<Arc<Entry>> {
+        let replaced = self.remove(&entry.id);
+        let entry = Arc::new(entry);
+        let place = place_of(&entry);
+        self.order.insert(place.clone());
+        self.by_parent
+            .entry(entry.parent_id.clone())
+            .or_default()
+            .insert(place.clone());
+        self.by_spiffe_id
+            .entry(entry.spiffe_id.clone())
+            .or_default()
+            .insert(place.clone());
+        self.by_pair
+            .entry(pair_of(&entry))
+            .or_default()
+            .insert(place.clone());
+        if let Some(rarest) = self.rarest_selector(&entry) {
+            self.aliases.entry(rarest).or_default().insert(place);
+        }
+        self.entries.insert(entry.id.clone(), entry);
+        replaced
+    }
+
+    /// Takes an entry out and returns it.
+    pub fn remove(&mut self, id: &EntryId) -> Option<Arc<Entry>> {
+        let entry = self.entries.remove(id)?;
+        let place = place_of(&entry);
+        self.order.remove(&place);
+        forget(&mut self.by_parent, &entry.parent_id, &place);
+        forget(&mut self.by_spiffe_id, &entry.spiffe_id, &place);
+        forget(&mut self.by_pair, &pair_of(&entry), &place);
+        if entry.parent_id == self.server {
+            for selector in &entry.selectors {
+                forget(&mut self.aliases, selector, &place);
+            }
+        }
+        Some(entry)
+    }
+
+    /// The entry, other than `entry` itself, that says the same: see [`Entry::is_similar`].
+    #[must_use]
+    pub fn similar(&self, entry: &Entry) -> Option<&Arc<Entry>> {
+        let places = self.by_pair.get(&pair_of(entry))?;
+        self.at(places)
+            .find(|other| other.id != entry.id && other.is_similar(entry))
+    }
+
+    /// The entries that match `filter`, oldest first, at most `size` of them (0 for all), from `from` on.
+    #[must_use]
+    pub fn list(&self, filter: &Filter, size: usize, from: Option<&PageToken>) -> Page<'_> {
+        let mut page = Page {
+            entries: Vec::new(),
+            next: None,
+        };
+        let Some(places) = self.candidates(filter) else {
+            return page;
+        };
+        let start = match from {
+            Some(PageToken(place)) => {
+                (std::ops::Bound::Excluded(place), std::ops::Bound::Unbounded)
+            }
+            None => (std::ops::Bound::Unbounded, std::ops::Bound::Unbounded),
+        };
+        for (_, id) in places.range::<Place, _>(start) {
+            let Some(entry) = self.entries.get(id).filter(|entry| filter.matches(entry)) else {
+                continue;
+            };
+            if size != 0 && page.entries.len() == size {
+                page.next = page.entries.last().map(|last| PageToken(place_of(last)));
+                break;
+            }
+            page.entries.push(entry);
+        }
+        page
+    }
+
+    /// How many entries match `filter`.
+    #[must_use]
+    pub fn count(&self, filter: &Filter) -> usize {
+        self.candidates(filter).map_or(0, |places| {
+            self.at(places)
+                .filter(|entry| filter.matches(entry))
+                .count()
+        })
+    }
+
+    /// Entries that have expired by `now` (Unix seconds), oldest first.
+    #[must_use]
+    pub fn expired(&self, now: i64) -> Vec<&Arc<Entry>> {
+        self.at(&self.order)
+            .filter(|entry| entry.is_expired(now))
+            .collect()
+    }
+
+    /// The smallest index that holds everything the filter can match.
+    fn candidates(&self, filter: &Filter) -> Option<&BTreeSet<Place>> {
+        match (&filter.spiffe_id, &filter.parent_id) {
+            (Some(id), Some(parent)) => self.by_pair.get(&(id.clone(), parent.clone())),
+            (Some(id), None) => self.by_spiffe_id.get(id),
+            (None, Some(parent)) => self.by_parent.get(parent),
+            (None, None) => Some(&self.order),
+        }
+    }
+
+    fn at<'a>(&'a self, places: &'a BTreeSet<Place>) -> impl Iterator<Item = &'a Arc<Entry>> {
+        places.iter().filter_map(|(_, id)| self.entries.get(id))
+    }
+
+    fn rarest_selector(&self, entry: &Entry) -> Option<Selector> {
+        if entry.parent_id != self.server {
+            return None;
+        }
+        let filed = |selector: &&Selector| self.aliases.get(*selector).map_or(0, BTreeSet::len);
+        entry.selectors.iter().min_by_key(filed).cloned()
+    }
+}
+
+fn place_of(entry: &Entry) -> Place {
+    (entry.created_at, entry.id.clone())
+}
+
+fn pair_of(entry: &Entry) -> (SpiffeId, SpiffeId) {
+    (entry.spiffe_id.clone(), entry.parent_id.clone())
+}
+
+fn forget<K: Hash + Eq>(index: &mut HashMap<K, BTreeSet<Place>>, key: &K, place: &Place) {
+    if let Some(places) = index.get_mut(key) {
+        places.remove(place);
+        if places.is_empty() {
+            index.remove(key);
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Which entries a node may serve.
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+};
+
+use hallmark_spiffe::{Selector, SpiffeId};
+
+use super::Registry;
+use crate::Entry;
+
+impl Registry {
+    /// Every entry that hangs, step by step over its parents, below the agent's id or below one of the
+    /// node's aliases; oldest first. An alias is an entry whose parent is the server's own id and whose
+    /// selectors are all among the node's. Expired entries, and what hangs below them alone, are left out.
+    ///
+    /// The cost grows with what the node may serve, not with the number of entries.
+    #[must_use]
+    pub fn authorised(
+        &self,
+        agent: &SpiffeId,
+        node_selectors: &BTreeSet<Selector>,
+        now: i64,
+    ) -> Vec<&Arc<Entry>> {
+        let mut parents = vec![agent];
+        parents.extend(
+            self.aliases_of(node_selectors, now)
+                .map(|alias| &alias.spiffe_id),
+        );
+        let mut seen: HashSet<&SpiffeId> = parents.iter().copied().collect();
+        let mut found: Vec<&Arc<Entry>> = Vec::new();
+        while let Some(parent) = parents.pop() {
+            let Some(places) = self.by_parent.get(parent) else {
+                continue;
+            };
+            for entry in self.at(places).filter(|entry| !entry.is_expired(now)) {
+                found.push(entry);
+                if seen.insert(&entry.spiffe_id) {
+                    parents.push(&entry.spiffe_id);
+                }
+            }
+        }
+        // Each parent is visited once and each entry has one parent, so nothing is found twice.
+        found.sort_unstable_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
+        found
+    }
+
+    /// Whether [`Registry::authorised`] would have this entry, found by going up instead of down.
+    #[must_use]
+    pub fn is_authorised(
+        &self,
+        entry: &Entry,
+        agent: &SpiffeId,
+        node_selectors: &BTreeSet<Selector>,
+        now: i64,
+    ) -> bool {
+        if entry.is_expired(now) {
+            return false;
+        }
+        let mut ids = vec![&entry.parent_id];
+        let mut seen: HashSet<&SpiffeId> = ids.iter().copied().collect();
+        while let Some(id) = ids.pop() {
+            if id == agent {
+                return true;
+            }
+            let Some(places) = self.by_spiffe_id.get(id) else {
+                continue;
+            };
+            for holder in self.at(places).filter(|holder| !holder.is_expired(now)) {
+                if self.is_alias_of(holder, node_selectors) {
+                    return true;
+                }
+                if seen.insert(&holder.parent_id) {
+                    ids.push(&holder.parent_id);
+                }
+            }
+        }
+        false
+    }
+
+    fn aliases_of<'a>(
+        &'a self,
+        node_selectors: &'a BTreeSet<Selector>,
+        now: i64,
+    ) -> impl Iterator<Item = &'a Arc<Entry>> {
+        node_selectors
+            .iter()
+            .filter_map(|selector| self.aliases.get(selector))
+            .flat_map(|places| self.at(places))
+            .filter(move |alias| !alias.is_expired(now) && self.is_alias_of(alias, node_selectors))
+    }
+
+    fn is_alias_of(&self, entry: &Entry, node_selectors: &BTreeSet<Selector>) -> bool {
+        entry.parent_id == self.server && entry.selectors.is_subset(node_selectors)
+    }
+}
