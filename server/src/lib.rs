@@ -1,1 +1,25 @@
 //! Judges evidence, issues SVIDs with keys that stay in the HSM, and records every decision.
+//!
+//! The one place that orders the steps: the pure rooms (`verify`, `policy`, `registry`, `authority`) say what is
+//! right, the adapters (`store`, `hsm`) do what must be done, and this crate calls them in the only order in
+//! which their types fit. [`run`] is the table of contents.
+
+pub mod agents;
+pub mod attest;
+pub mod authority_keeper;
+pub mod caller;
+pub mod cli;
+pub mod clock;
+pub mod compute;
+pub mod config;
+pub mod connection;
+pub mod convert;
+pub mod errors;
+pub mod issue;
+pub mod limits;
+pub mod listener;
+pub mod notify;
+pub mod run;
+pub mod service;
+pub mod state;
+pub mod tls;

@@ -1,0 +1,127 @@
+//! The attested nodes in memory: what every request is checked against.
+//!
+//! The store is written first; memory follows. Writers of one node take turns, so that a ban is never undone by
+//! an attestation that was under way.
+
+use std::{
+    collections::BTreeMap,
+    hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use hallmark_spiffe::SpiffeId;
+use hallmark_store::{Agent, Change, Store, StoreError};
+use tokio::sync::Mutex;
+
+/// Writers of different nodes seldom meet, and then share a flush.
+const WRITERS: usize = 64;
+
+/// What becomes of a node's row.
+#[derive(Debug, Clone)]
+pub enum Decision<E> {
+    /// It is added or replaced.
+    Put(Box<Agent>),
+    /// It is removed.
+    Delete,
+    /// It stays as it is; nothing is written.
+    Keep,
+    /// The change is refused; nothing is written.
+    Refuse(E),
+}
+
+/// Why a node was not changed.
+#[derive(Debug)]
+pub enum ChangeError<E> {
+    /// The decision was to refuse.
+    Refused(E),
+    /// The store did not take it.
+    Store(StoreError),
+}
+
+/// Every attested node.
+#[derive(Debug)]
+pub struct Agents {
+    rows: RwLock<BTreeMap<SpiffeId, Arc<Agent>>>,
+    writers: Vec<Mutex<()>>,
+}
+
+impl Agents {
+    /// The nodes as the store has them.
+    #[must_use]
+    pub fn new(rows: Vec<Agent>) -> Self {
+        Self {
+            rows: RwLock::new(rows.into_iter().map(|row| (row.id.clone(), Arc::new(row))).collect()),
+            writers: (0..WRITERS).map(|_| Mutex::new(())).collect(),
+        }
+    }
+
+    /// One node.
+    #[must_use]
+    pub fn find(&self, id: &SpiffeId) -> Option<Arc<Agent>> {
+        self.rows.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+
+    /// Every node, ordered by id.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Agent>> {
+        self.rows.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// At most `limit` nodes whose id is above `after`, ordered by id: a page.
+    #[must_use]
+    pub fn page(&self, after: Option<&SpiffeId>, limit: usize) -> Vec<Arc<Agent>> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let from = after.map_or(Unbounded, Excluded);
+        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
+        rows.range::<SpiffeId, _>((from, Unbounded)).take(limit).map(|(_, row)| Arc::clone(row)).collect()
+    }
+
+    /// How many there are, and how many of them are banned.
+    #[must_use]
+    pub fn count(&self) -> (u64, u64) {
+        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
+        rows.values().fold((0, 0), |(all, banned), row| (all + 1, banned + u64::from(row.banned)))
+    }
+
+    /// Changes one node: `decide` sees its present row, the store makes the decision and the changes `beside` it
+    /// durable together, then memory follows. Changes of one node happen one after the other.
+    ///
+    /// Once begun it must be run to its end, or memory stays behind: requests therefore run in tasks of their own
+    /// (see [`crate::caller`]), which a caller who hangs up does not end.
+    ///
+    /// # Errors
+    /// When `decide` refuses or the store fails; then nothing was changed.
+    pub async fn change<E>(
+        &self,
+        store: &dyn Store,
+        id: &SpiffeId,
+        beside: Vec<Change>,
+        decide: impl FnOnce(Option<&Agent>) -> Decision<E>,
+    ) -> Result<(), ChangeError<E>> {
+        let _turn = self.writer(id).lock().await;
+        let before = self.find(id);
+        let (change, after) = match decide(before.as_deref()) {
+            Decision::Put(row) => (Change::PutAgent(row.clone()), Some(Arc::from(row))),
+            Decision::Delete => (Change::DeleteAgent(id.clone()), None),
+            Decision::Keep => return Ok(()),
+            Decision::Refuse(why) => return Err(ChangeError::Refused(why)),
+        };
+        let mut changes = vec![change];
+        changes.extend(beside);
+        store.commit(changes).await.map_err(ChangeError::Store)?;
+        let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
+        match after {
+            Some(row) => rows.insert(id.clone(), row),
+            None => rows.remove(id),
+        };
+        Ok(())
+    }
+
+    fn writer(&self, id: &SpiffeId) -> &Mutex<()> {
+        let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(id);
+        let count = u64::try_from(self.writers.len()).unwrap_or(1).max(1);
+        let at = usize::try_from(hash % count).unwrap_or(0);
+        #[expect(clippy::indexing_slicing, reason = "`at` is a remainder by the length, which is WRITERS")]
+        &self.writers[at]
+    }
+}

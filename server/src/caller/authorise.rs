@@ -1,0 +1,247 @@
+//! The layer in front of every service.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use hallmark_spiffe::{SpiffeId, x509::VerifiedLeaf};
+use hallmark_store::{Agent, NodeSvid};
+use http::{Request, Response};
+use tonic::{Status, body::Body, transport::server::UdsConnectInfo};
+
+use super::{Access, Caller, Denial, DenialReason, access};
+use crate::{
+    agents::{ChangeError, Decision},
+    connection::TlsInfo,
+    state::Server,
+};
+
+/// Puts [`Authorise`] in front of a service.
+#[derive(Debug, Clone)]
+pub struct AuthoriseLayer(pub Arc<Server>);
+
+impl<S> tower::Layer<S> for AuthoriseLayer {
+    type Service = Authorise<S>;
+
+    fn layer(&self, inner: S) -> Authorise<S> {
+        Authorise { server: Arc::clone(&self.0), inner }
+    }
+}
+
+/// Lets through only what the table of the API allows, with the [`Caller`] among the request's extensions.
+///
+/// Each request runs in a task of its own, so that a caller who hangs up cannot stop it between the store and
+/// memory.
+#[derive(Debug, Clone)]
+pub struct Authorise<S> {
+    server: Arc<Server>,
+    inner: S,
+}
+
+type Answer<E> = Pin<Box<dyn Future<Output = Result<Response<Body>, E>> + Send>>;
+
+impl<S> tower::Service<Request<Body>> for Authorise<S>
+where
+    S: tower::Service<Request<Body>, Response = Response<Body>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Send,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = Answer<S::Error>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        // The clone is the one that may not be ready; the ready one goes into the task.
+        let clone = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, clone);
+        let server = Arc::clone(&self.server);
+        let task = tokio::spawn(async move {
+            match authorise(&server, &request).await {
+                Ok(caller) => {
+                    request.extensions_mut().insert(caller);
+                    inner.call(request).await
+                }
+                Err(status) => Ok(status.into_http()),
+            }
+        });
+        Box::pin(async move {
+            task.await.unwrap_or_else(|error| {
+                tracing::error!(%error, "a request was lost");
+                Ok(Status::internal("internal error").into_http())
+            })
+        })
+    }
+}
+
+async fn authorise<B>(server: &Server, request: &Request<B>) -> Result<Caller, Status> {
+    let path = request.uri().path();
+    let Some(access) = access(path) else {
+        return Err(Status::unimplemented(format!("unknown method {path}")));
+    };
+    let denied = |reason| Status::from(Denial { method: path.to_owned(), reason });
+    let extensions = request.extensions();
+    if access.anyone {
+        return Ok(Caller::Anyone);
+    }
+    if let Some(info) = extensions.get::<UdsConnectInfo>() {
+        let uid = info.peer_cred.map(|peer| peer.uid());
+        return if access.local { Ok(Caller::Local(uid)) } else { Err(denied(None)) };
+    }
+    let Some(peer) = extensions.get::<TlsInfo>().and_then(|info| info.peer.as_deref()) else {
+        return Err(denied(None));
+    };
+    let now = server.clock.unix();
+    if now > peer.not_after {
+        return Err(denied(is_agent(&peer.id).then_some(DenialReason::Expired)));
+    }
+    if let Some(caller) = by_entry(server, access, peer, now) {
+        return Ok(caller);
+    }
+    if access.agent && is_agent(&peer.id) {
+        return match agent(server, peer).await? {
+            Ok(caller) => Ok(caller),
+            Err(reason) => Err(denied(Some(reason))),
+        };
+    }
+    Err(denied(None))
+}
+
+/// Ids below this are given by attestation alone; no entry can have one.
+fn is_agent(id: &SpiffeId) -> bool {
+    id.path().starts_with("/spire/agent/")
+}
+
+/// The roles that the configuration and entries give.
+fn by_entry(server: &Server, access: Access, peer: &VerifiedLeaf, now: i64) -> Option<Caller> {
+    if access.admin && server.admin_ids.contains(&peer.id) {
+        return Some(Caller::Admin(peer.id.clone()));
+    }
+    if !access.admin && !access.downstream {
+        return None;
+    }
+    let held = hallmark_registry::Filter { spiffe_id: Some(peer.id.clone()), ..Default::default() };
+    let registry = server.registry();
+    let holds = |flag: fn(&hallmark_registry::Entry) -> bool| {
+        registry.list(&held, 0, None).entries.iter().any(|entry| !entry.is_expired(now) && flag(entry))
+    };
+    if access.admin && holds(|entry| entry.admin) {
+        return Some(Caller::Admin(peer.id.clone()));
+    }
+    (access.downstream && holds(|entry| entry.downstream)).then(|| Caller::Downstream(peer.id.clone()))
+}
+
+/// Whether the agent is active and shows the SVID that it is to use. One that shows its newest for the first
+/// time thereby gives up the one before.
+async fn agent(server: &Server, peer: &VerifiedLeaf) -> Result<Result<Caller, DenialReason>, Status> {
+    let shown = serial(&peer.serial);
+    match standing(server.agents.find(&peer.id).as_deref(), shown) {
+        Standing::Current => return Ok(Ok(Caller::Agent(peer.id.clone()))),
+        Standing::Denied(reason) => return Ok(Err(reason)),
+        Standing::Next => {}
+    }
+    let promote = |row: Option<&Agent>| match (standing(row, shown), row) {
+        (Standing::Next, Some(row)) => {
+            let promoted = Agent { current: row.next, next: None, ..row.clone() };
+            Decision::Put(Box::new(promoted))
+        }
+        (Standing::Denied(reason), _) => Decision::Refuse(reason),
+        // Another request was faster.
+        (Standing::Current | Standing::Next, _) => Decision::Keep,
+    };
+    match server.agents.change(&*server.store, &peer.id, Vec::new(), promote).await {
+        Ok(()) => Ok(Ok(Caller::Agent(peer.id.clone()))),
+        Err(ChangeError::Refused(reason)) => Ok(Err(reason)),
+        Err(ChangeError::Store(error)) => Err(crate::errors::store_failed(&error)),
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Standing {
+    Current,
+    Next,
+    Denied(DenialReason),
+}
+
+fn standing(row: Option<&Agent>, shown: Option<u128>) -> Standing {
+    let Some(row) = row else {
+        return Standing::Denied(DenialReason::NotAttested);
+    };
+    if row.banned {
+        return Standing::Denied(DenialReason::Banned);
+    }
+    let is = |svid: Option<NodeSvid>| svid.is_some_and(|svid| Some(svid.serial) == shown);
+    if is(row.current) {
+        Standing::Current
+    } else if is(row.next) {
+        Standing::Next
+    } else {
+        Standing::Denied(DenialReason::NotActive)
+    }
+}
+
+/// A serial number as it is kept; `None` for one longer than any that this server gives.
+fn serial(bytes: &[u8]) -> Option<u128> {
+    if bytes.len() > 16 {
+        return None;
+    }
+    Some(bytes.iter().fold(0, |number, byte| (number << 8) | u128::from(*byte)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(current: Option<u128>, next: Option<u128>, banned: bool) -> Agent {
+        let svid = |serial| NodeSvid { serial, expires_at: 9 };
+        Agent {
+            id: SpiffeId::parse("spiffe://example.org/spire/agent/tpm2/00").unwrap(),
+            attestation_type: "tpm2".into(),
+            ek_sha256: None,
+            ak_name: Vec::new(),
+            current: current.map(svid),
+            next: next.map(svid),
+            selectors: std::collections::BTreeSet::new(),
+            banned,
+            can_reattest: true,
+            agent_version: String::new(),
+            facts: String::new(),
+            attested_at: 0,
+        }
+    }
+
+    #[test]
+    fn both_serials_stand_until_the_new_one_is_seen() {
+        let row = row(Some(1), Some(2), false);
+        assert_eq!(standing(Some(&row), Some(1)), Standing::Current);
+        assert_eq!(standing(Some(&row), Some(2)), Standing::Next);
+        assert_eq!(standing(Some(&row), Some(3)), Standing::Denied(DenialReason::NotActive));
+        assert_eq!(standing(Some(&row), None), Standing::Denied(DenialReason::NotActive));
+    }
+
+    #[test]
+    fn unknown_and_banned_nodes_are_told_apart() {
+        assert_eq!(standing(None, Some(1)), Standing::Denied(DenialReason::NotAttested));
+        let banned = row(Some(1), None, true);
+        assert_eq!(standing(Some(&banned), Some(1)), Standing::Denied(DenialReason::Banned));
+    }
+
+    #[test]
+    fn a_row_without_any_svid_matches_no_serial_at_all() {
+        let row = row(None, None, false);
+        assert_eq!(standing(Some(&row), None), Standing::Denied(DenialReason::NotActive));
+    }
+
+    #[test]
+    fn serials_keep_all_their_sixteen_bytes() {
+        assert_eq!(serial(&[1, 0]), Some(256));
+        assert_eq!(serial(&[0xff; 16]), Some(u128::MAX));
+        assert_eq!(serial(&[1; 17]), None);
+    }
+}

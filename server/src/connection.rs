@@ -1,0 +1,37 @@
+//! What is known of a connection before any request on it.
+
+use std::{fmt, net::IpAddr, sync::Arc};
+
+use hallmark_spiffe::x509::VerifiedLeaf;
+use tonic::transport::server::UdsConnectInfo;
+use zeroize::Zeroizing;
+
+/// Facts of one TLS connection, the same for every request on it.
+#[derive(Clone)]
+pub struct TlsInfo {
+    /// The peer's address.
+    pub remote: std::net::SocketAddr,
+    /// The client's certificate, verified against the bundle of the moment; `None` when it showed none.
+    pub peer: Option<Arc<VerifiedLeaf>>,
+    /// The exporter value for attestation (RFC 8446, section 7.5); `None` below TLS 1.3.
+    pub exporter: Option<Arc<Zeroizing<[u8; 32]>>>,
+}
+
+impl fmt::Debug for TlsInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let peer = self.peer.as_ref().map(|leaf| &leaf.id);
+        f.debug_struct("TlsInfo").field("remote", &self.remote).field("peer", &peer).finish_non_exhaustive()
+    }
+}
+
+/// The address of whoever sent a request; `None` for the admin socket, which no limit applies to.
+pub fn remote_ip(extensions: &http::Extensions) -> Option<IpAddr> {
+    // An IPv4 client on a dual-stack listener is the same client.
+    extensions.get::<TlsInfo>().map(|info| info.remote.ip().to_canonical())
+}
+
+/// Whether a request came over the admin socket.
+#[must_use]
+pub fn is_local(extensions: &http::Extensions) -> bool {
+    extensions.get::<UdsConnectInfo>().is_some()
+}

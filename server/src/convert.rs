@@ -1,0 +1,33 @@
+//! Between protobuf and the domain. What comes in is bounded and checked here; nothing else reads raw messages.
+
+mod agent;
+mod entry;
+mod id;
+mod selector;
+mod svid;
+mod tpm2;
+
+pub use agent::{agent_message, expires_before};
+pub use entry::{apply_mask, entry_draft, entry_filter, entry_message};
+pub use id::{id_message, spiffe_id};
+pub use selector::{selector_match, selector_messages, selectors, trust_domain_match};
+pub use svid::svid_message;
+pub use tpm2::{challenge_message, claim, proof};
+
+use hallmark_api::types;
+use tonic::{Code, Status};
+
+/// The most items that one batch may have.
+pub const MAX_BATCH: usize = 2000;
+
+/// The status of one item of a batch that went well.
+#[must_use]
+pub fn ok_item() -> types::Status {
+    types::Status { code: i32::from(Code::Ok), message: "OK".into() }
+}
+
+/// The status of one item of a batch that did not.
+#[must_use]
+pub fn failed_item(status: &Status) -> types::Status {
+    types::Status { code: i32::from(status.code()), message: status.message().to_owned() }
+}

@@ -1,0 +1,41 @@
+//! What is asked for, and what comes back.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hallmark_authority::SubjectKey;
+use hallmark_registry::Grant;
+use hallmark_spiffe::SpiffeId;
+
+/// The key that an SVID is to certify.
+#[derive(Debug, Clone)]
+pub enum OrderKey {
+    /// A PKCS#10 request, DER; its signature is checked and only its key is taken.
+    Csr(Bytes),
+    /// A key whose possession was proven in another way.
+    Proven(SubjectKey),
+}
+
+/// One SVID that was granted and is to be issued.
+#[derive(Debug)]
+pub struct Order {
+    /// What was granted, and why.
+    pub grant: Grant,
+    /// For which key.
+    pub key: OrderKey,
+    /// The entry that grants it, for the record; empty when none does.
+    pub entry: Arc<str>,
+}
+
+/// An SVID, issued and on record.
+#[derive(Debug, Clone)]
+pub struct IssuedSvid {
+    /// Its SPIFFE ID.
+    pub id: SpiffeId,
+    /// DER certificates, leaf first; the self-signed root is not among them.
+    pub chain: Vec<Bytes>,
+    /// Its serial number.
+    pub serial: u128,
+    /// Its `notAfter`, in Unix seconds.
+    pub expires_at: i64,
+}
