@@ -1,0 +1,19 @@
+//! EK certificates: reading them strictly, leading them to a pinned root, and what they say about the TPM.
+
+mod attributes;
+mod certificate;
+mod class;
+mod envelope;
+mod error;
+mod key;
+mod path;
+
+pub use attributes::TpmAttributes;
+pub use class::TpmClass;
+pub use envelope::MAX_CERTIFICATE_BYTES;
+pub use error::EkCertificateError;
+pub use path::MAX_INTERMEDIATES;
+
+pub(crate) use certificate::EkCertificate;
+pub(crate) use class::classify;
+pub(crate) use path::verify as verify_path;

@@ -1,0 +1,298 @@
+//! Why an EK certificate was not believed.
+
+use hallmark_reason::ReasonCode;
+
+use crate::der::DerFault;
+use crate::refusal::{RefusalClass, Row, coded_by_row, expected};
+
+/// Why an EK certificate was not believed. Times are seconds since the Unix epoch.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EkCertificateError {
+    /// More bytes than any EK certificate has.
+    #[error("EK certificate is too large")]
+    TooLarge {
+        /// Bytes allowed.
+        limit: usize,
+        /// Bytes received.
+        actual: usize,
+    },
+    /// The TCG wrapper announces more bytes than follow.
+    #[error("EK certificate's TCG wrapper is cut off")]
+    WrapperCutOff,
+    /// The encoding is not DER.
+    #[error("EK certificate is not DER: {0}")]
+    NotDer(DerFault),
+    /// Something other than NV padding follows the certificate.
+    #[error("bytes follow the EK certificate")]
+    TrailingBytes {
+        /// How many.
+        count: usize,
+    },
+    /// DER, but not an X.509 certificate.
+    #[error("EK certificate is not a well-formed X.509 certificate: {0}")]
+    NotX509(String),
+    /// Not version 3.
+    #[error("EK certificate is not X.509 version 3")]
+    Version {
+        /// The version found, 1 for v1.
+        actual: u32,
+    },
+    /// The certificate is a CA's.
+    #[error("EK certificate is a CA certificate")]
+    IsCa,
+    /// There is no key usage.
+    #[error("EK certificate has no key usage")]
+    KeyUsageMissing,
+    /// The key usage does not fit an endorsement key of this type.
+    #[error("EK certificate has the wrong key usage")]
+    KeyUsage {
+        /// The bit that must be set.
+        required: &'static str,
+        /// What is set.
+        actual: String,
+    },
+    /// There is no extended key usage.
+    #[error("EK certificate has no extended key usage")]
+    ExtendedKeyUsageMissing,
+    /// The extended key usage is not that of an EK certificate.
+    #[error("EK certificate's extended key usage is not tcg-kp-EKCertificate")]
+    ExtendedKeyUsage {
+        /// The OIDs found.
+        actual: String,
+    },
+    /// A TPM attribute is missing from the subject alternative name.
+    #[error("EK certificate does not name the TPM's {attribute}")]
+    TpmAttributeMissing {
+        /// `manufacturer`, `model` or `version`.
+        attribute: &'static str,
+    },
+    /// A TPM attribute is there twice.
+    #[error("EK certificate names the TPM's {attribute} more than once")]
+    TpmAttributeTwice {
+        /// `manufacturer`, `model` or `version`.
+        attribute: &'static str,
+    },
+    /// A TPM attribute is not printable text of a sane length.
+    #[error("EK certificate's TPM {attribute} is not printable text")]
+    TpmAttributeText {
+        /// `manufacturer`, `model` or `version`.
+        attribute: &'static str,
+    },
+    /// One extension stands there twice.
+    #[error("EK certificate has extension {oid} twice")]
+    DuplicateExtension {
+        /// The extension.
+        oid: String,
+    },
+    /// A critical extension is not known here.
+    #[error("EK certificate has an unknown critical extension")]
+    UnknownCriticalExtension {
+        /// The extension.
+        oid: String,
+    },
+    /// Signed with an algorithm that is too weak.
+    #[error("EK certificate is signed with a weak algorithm")]
+    WeakSignature {
+        /// The algorithm, as OID.
+        algorithm: String,
+    },
+    /// The certified key cannot be an endorsement key that is accepted here.
+    #[error("EK certificate's key is not acceptable: {0}")]
+    Key(&'static str),
+    /// Not valid yet.
+    #[error("EK certificate or its issuer's is not valid yet")]
+    NotYetValid {
+        /// Start of validity.
+        not_before: u64,
+        /// The server's time.
+        now: u64,
+    },
+    /// Not valid any more.
+    #[error("EK certificate or its issuer's has expired")]
+    Expired {
+        /// End of validity.
+        not_after: u64,
+        /// The server's time.
+        now: u64,
+    },
+    /// No path to a pinned root.
+    #[error("EK certificate leads to no trusted root")]
+    UntrustedIssuer {
+        /// The issuer's name.
+        issuer: String,
+        /// Why sent intermediates were left out, if any were.
+        left_out: String,
+    },
+    /// A signature on the way to the root is wrong.
+    #[error("a signature in the EK certificate's chain is wrong")]
+    ChainSignature,
+    /// A certificate of the chain is signed with an algorithm that is not accepted.
+    #[error("the EK certificate's chain uses a weak or unknown signature algorithm")]
+    ChainAlgorithm,
+    /// More CAs than the root or an intermediate allows.
+    #[error("the EK certificate's chain is longer than one of its CAs allows")]
+    PathLength,
+    /// Path building was given up.
+    #[error("building the EK certificate's chain takes too much work")]
+    TooMuchWork,
+    /// More intermediates than are looked at.
+    #[error("too many intermediate certificates")]
+    TooManyIntermediates {
+        /// Certificates allowed.
+        limit: usize,
+        /// Certificates received.
+        actual: usize,
+    },
+    /// Any other rule of path validation.
+    #[error("the EK certificate's chain breaks a rule of path validation: {0}")]
+    Path(String),
+}
+
+const NEXT_INVENTORY: &str = "enrol this TPM by its EK hash in the inventory, or ask its vendor for a conforming certificate";
+const NEXT_INSPECT: &str = "read the certificate on the node: tpm2_getekcertificate -X | openssl x509 -inform der -text";
+
+impl EkCertificateError {
+    pub(crate) fn row(&self) -> Row {
+        let (code, class, compared, cause, next) = match self {
+            Self::TooLarge { .. }
+            | Self::WrapperCutOff
+            | Self::NotDer(_)
+            | Self::TrailingBytes { .. }
+            | Self::NotX509(_)
+            | Self::Version { .. }
+            | Self::TooManyIntermediates { .. } => self.encoding(),
+            Self::NotYetValid { .. }
+            | Self::Expired { .. }
+            | Self::UntrustedIssuer { .. }
+            | Self::ChainSignature
+            | Self::ChainAlgorithm
+            | Self::PathLength
+            | Self::TooMuchWork
+            | Self::Path(_) => self.path(),
+            _ => self.profile(),
+        };
+        Row { code, class, compared, cause, next }
+    }
+
+    fn encoding(&self) -> Parts {
+        let (code, compared, cause) = match self {
+            Self::TooLarge { limit, actual } => (
+                ReasonCode::new("HM-VERIFY-0101"),
+                expected(format!("at most {limit} bytes"), actual),
+                "the node sent something else in the certificate's place",
+            ),
+            Self::WrapperCutOff => (ReasonCode::new("HM-VERIFY-0102"), None, "the NV index was read only in part"),
+            Self::TrailingBytes { count } => (
+                ReasonCode::new("HM-VERIFY-0104"),
+                expected("nothing but NV padding", format!("{count} other bytes")),
+                "two certificates in one NV index, or tampering",
+            ),
+            Self::NotX509(_) => (ReasonCode::new("HM-VERIFY-0105"), None, "a damaged or unusual certificate"),
+            Self::Version { actual } => {
+                (ReasonCode::new("HM-VERIFY-0106"), expected("v3", format!("v{actual}")), "a certificate of another kind")
+            }
+            Self::TooManyIntermediates { limit, actual } => (
+                ReasonCode::new("HM-VERIFY-0125"),
+                expected(format!("at most {limit}"), actual),
+                "the node sent more than its NV memory can hold",
+            ),
+            _ => (ReasonCode::new("HM-VERIFY-0103"), None, "some vendors' certificates are encoded as BER"),
+        };
+        (code, RefusalClass::Malformed, compared, cause, NEXT_INSPECT)
+    }
+
+    fn profile(&self) -> Parts {
+        let (code, compared, cause) = match self {
+            Self::IsCa => (ReasonCode::new("HM-VERIFY-0107"), None, "a CA's certificate was sent in the EK certificate's place"),
+            Self::KeyUsageMissing => (ReasonCode::new("HM-VERIFY-0108"), None, "not an EK certificate"),
+            Self::KeyUsage { required, actual } => {
+                (ReasonCode::new("HM-VERIFY-0109"), expected(required, actual), "not an EK certificate")
+            }
+            Self::ExtendedKeyUsageMissing => (
+                ReasonCode::new("HM-VERIFY-0110"),
+                expected("2.23.133.8.1", "none"),
+                "a vendor that leaves out what the TCG EK credential profile asks for",
+            ),
+            Self::ExtendedKeyUsage { actual } => {
+                (ReasonCode::new("HM-VERIFY-0111"), expected("2.23.133.8.1", actual), "a certificate for another purpose")
+            }
+            Self::TpmAttributeMissing { .. } => (
+                ReasonCode::new("HM-VERIFY-0112"),
+                None,
+                "a vendor that leaves out what the TCG EK credential profile asks for",
+            ),
+            Self::TpmAttributeTwice { .. } => (ReasonCode::new("HM-VERIFY-0113"), None, "an ambiguous certificate"),
+            Self::TpmAttributeText { .. } => (ReasonCode::new("HM-VERIFY-0114"), None, "an unusual certificate"),
+            Self::DuplicateExtension { .. } => (ReasonCode::new("HM-VERIFY-0115"), None, "an ambiguous certificate"),
+            Self::UnknownCriticalExtension { oid } => {
+                (ReasonCode::new("HM-VERIFY-0116"), expected("a known extension", oid), "a certificate of another kind")
+            }
+            Self::WeakSignature { algorithm } => (
+                ReasonCode::new("HM-VERIFY-0117"),
+                expected("SHA-256 or better with RSA or ECDSA", algorithm),
+                "an old TPM whose vendor signed with SHA-1",
+            ),
+            _ => (ReasonCode::new("HM-VERIFY-0118"), None, "an old TPM, or not an EK certificate"),
+        };
+        (code, RefusalClass::UntrustedTpm, compared, cause, NEXT_INVENTORY)
+    }
+
+    fn path(&self) -> Parts {
+        let (code, compared, cause, next) = match self {
+            Self::NotYetValid { not_before, now } => (
+                ReasonCode::new("HM-VERIFY-0119"),
+                expected(format!("a time after {not_before}"), now),
+                "the server's clock is behind",
+                "compare the server's clock: date -u",
+            ),
+            Self::Expired { not_after, now } => (
+                ReasonCode::new("HM-VERIFY-0120"),
+                expected(format!("a time before {not_after}"), now),
+                "an old TPM that was never enrolled here",
+                "enrol it by EK hash in the inventory, or set expired_ek_certificates = \"ignore\"",
+            ),
+            Self::UntrustedIssuer { issuer, left_out } => (
+                ReasonCode::new("HM-VERIFY-0121"),
+                expected("a pinned root", format!("issuer \"{issuer}\"{left_out}")),
+                "the TPM vendor's root or intermediate is not among the pinned roots, or this is no real TPM",
+                "get the vendor's CA certificates from the vendor and add them to ek_roots, or enrol the TPM by EK hash",
+            ),
+            Self::ChainSignature => (
+                ReasonCode::new("HM-VERIFY-0122"),
+                None,
+                "a forged or damaged certificate, or an issuer's key weaker than RSA-2048",
+                "treat the node as hostile until its certificate is explained",
+            ),
+            Self::ChainAlgorithm => (
+                ReasonCode::new("HM-VERIFY-0123"),
+                None,
+                "an intermediate signed with SHA-1",
+                "pin that intermediate itself in ek_roots once you have checked it, or enrol the TPM by EK hash",
+            ),
+            Self::PathLength => (
+                ReasonCode::new("HM-VERIFY-0124"),
+                None,
+                "a CA below one that may have none",
+                "treat the node as hostile until its chain is explained",
+            ),
+            Self::TooMuchWork => (
+                ReasonCode::new("HM-VERIFY-0126"),
+                None,
+                "intermediates made to cost time",
+                "treat the node as hostile until its chain is explained",
+            ),
+            _ => (
+                ReasonCode::new("HM-VERIFY-0127"),
+                None,
+                "a certificate of the chain is damaged or made for another purpose",
+                NEXT_INSPECT,
+            ),
+        };
+        (code, RefusalClass::UntrustedTpm, compared, cause, next)
+    }
+}
+
+type Parts = (ReasonCode, RefusalClass, Option<String>, &'static str, &'static str);
+
+coded_by_row!(EkCertificateError);

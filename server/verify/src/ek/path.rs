@@ -1,0 +1,161 @@
+//! The way from an EK certificate to a pinned root.
+//!
+//! Path building is webpki's. Added here is what it leaves out: key usage of intermediates, the path length constraint
+//! of the anchor, a tighter bound on the work, and the rule for expired certificates.
+
+use std::time::Duration;
+
+use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, UnixTime};
+use webpki::{EndEntityCert, KeyUsage, VerifiedPath, aws_lc_rs as algorithms};
+
+use super::EkCertificateError;
+use super::certificate::EkCertificate;
+use super::envelope;
+use crate::trust::{EkRoots, authority};
+
+/// Intermediates that are looked at; vendors' chains have one or two.
+pub const MAX_INTERMEDIATES: usize = 8;
+/// Intermediates of one name that are looked at. The number of possible paths grows with it as a power.
+const MAX_SAME_SUBJECT: usize = 2;
+
+/// tcg-kp-EKCertificate, 2.23.133.8.1, as DER contents.
+const EK_CERTIFICATE_USAGE: [u8; 5] = [0x67, 0x81, 0x05, 0x08, 0x01];
+
+/// No SHA-1, no RSA under 2048 bits, no curve but the NIST ones.
+static ALGORITHMS: [&dyn SignatureVerificationAlgorithm; 18] = [
+    algorithms::RSA_PKCS1_2048_8192_SHA256,
+    algorithms::RSA_PKCS1_2048_8192_SHA384,
+    algorithms::RSA_PKCS1_2048_8192_SHA512,
+    algorithms::RSA_PKCS1_2048_8192_SHA256_ABSENT_PARAMS,
+    algorithms::RSA_PKCS1_2048_8192_SHA384_ABSENT_PARAMS,
+    algorithms::RSA_PKCS1_2048_8192_SHA512_ABSENT_PARAMS,
+    algorithms::RSA_PSS_2048_8192_SHA256_LEGACY_KEY,
+    algorithms::RSA_PSS_2048_8192_SHA384_LEGACY_KEY,
+    algorithms::RSA_PSS_2048_8192_SHA512_LEGACY_KEY,
+    algorithms::ECDSA_P256_SHA256,
+    algorithms::ECDSA_P256_SHA384,
+    algorithms::ECDSA_P256_SHA512,
+    algorithms::ECDSA_P384_SHA256,
+    algorithms::ECDSA_P384_SHA384,
+    algorithms::ECDSA_P384_SHA512,
+    algorithms::ECDSA_P521_SHA256,
+    algorithms::ECDSA_P521_SHA384,
+    algorithms::ECDSA_P521_SHA512,
+];
+
+/// Verifies that `certificate` leads to one of `roots`, at `now` (Unix seconds).
+///
+/// With `tolerate_expired` a path that has expired is taken as it was at the end, else at the begin of the certificate's
+/// own validity; both lie before `now`, so nothing that is not yet valid can pass this way.
+///
+/// # Errors
+/// [`EkCertificateError`]: no path, or the rule that the most promising path breaks.
+pub(crate) fn verify(
+    certificate: &EkCertificate,
+    sent: &[Vec<u8>],
+    roots: &EkRoots,
+    now: u64,
+    tolerate_expired: bool,
+) -> Result<(), EkCertificateError> {
+    let Intermediates { usable, left_out } = select(sent)?;
+    let untrusted = || EkCertificateError::UntrustedIssuer { issuer: certificate.issuer.clone(), left_out: left_out.clone() };
+    let first = verify_at(certificate, &usable, roots, now);
+    let Err(webpki::Error::CertExpired { not_after, .. }) = first else {
+        return first.map_err(|error| coded(error, now, untrusted));
+    };
+    if tolerate_expired {
+        let earlier = [certificate.not_after, certificate.not_before].map(u64::try_from);
+        let passed = earlier.into_iter().flatten().filter(|time| *time <= now);
+        for time in passed {
+            match verify_at(certificate, &usable, roots, time) {
+                Ok(()) => return Ok(()),
+                Err(webpki::Error::CertExpired { .. } | webpki::Error::CertNotValidYet { .. }) => {}
+                Err(error) => return Err(coded(error, now, untrusted)),
+            }
+        }
+    }
+    Err(EkCertificateError::Expired { not_after: not_after.as_secs(), now })
+}
+
+fn verify_at(
+    certificate: &EkCertificate,
+    intermediates: &[CertificateDer<'_>],
+    roots: &EkRoots,
+    time: u64,
+) -> Result<(), webpki::Error> {
+    let der = CertificateDer::from(certificate.der.as_slice());
+    let leaf = EndEntityCert::try_from(&der)?;
+    let within_anchors_limit = |path: &VerifiedPath<'_>| {
+        if roots.allows(path.anchor(), path.intermediate_certificates().count()) {
+            Ok(())
+        } else {
+            Err(webpki::Error::PathLenConstraintViolated)
+        }
+    };
+    leaf.verify_for_usage(
+        &ALGORITHMS,
+        roots.anchors(),
+        intermediates,
+        UnixTime::since_unix_epoch(Duration::from_secs(time)),
+        KeyUsage::required_if_present(&EK_CERTIFICATE_USAGE),
+        None,
+        Some(&within_anchors_limit),
+    )
+    .map(|_| ())
+}
+
+struct Intermediates<'a> {
+    usable: Vec<CertificateDer<'a>>,
+    left_out: String,
+}
+
+/// Keeps the sent certificates that can be a CA's at all. What else NV memory holds is left out, not refused: leaving a
+/// certificate out can only make a path impossible.
+fn select(sent: &[Vec<u8>]) -> Result<Intermediates<'_>, EkCertificateError> {
+    if sent.len() > MAX_INTERMEDIATES {
+        return Err(EkCertificateError::TooManyIntermediates { limit: MAX_INTERMEDIATES, actual: sent.len() });
+    }
+    let mut subjects: Vec<Vec<u8>> = Vec::new();
+    let mut selected = Intermediates { usable: Vec::new(), left_out: String::new() };
+    for (index, nv) in sent.iter().enumerate() {
+        match usable(nv, &subjects) {
+            Ok((_, der)) if selected.usable.iter().any(|other| other.as_ref() == der) => {}
+            Ok((subject, der)) => {
+                subjects.push(subject);
+                selected.usable.push(CertificateDer::from(der));
+            }
+            Err(reason) => selected.left_out.push_str(&format!("; intermediate {index} left out: {reason}")),
+        }
+    }
+    Ok(selected)
+}
+
+fn usable<'a>(nv: &'a [u8], subjects: &[Vec<u8>]) -> Result<(Vec<u8>, &'a [u8]), String> {
+    let der = envelope::open(nv).map_err(|error| error.to_string())?;
+    let facts = authority::read(der)?;
+    if subjects.iter().filter(|subject| **subject == facts.subject).count() >= MAX_SAME_SUBJECT {
+        return Err("too many certificates of one name".to_owned());
+    }
+    Ok((facts.subject, der))
+}
+
+fn coded(error: webpki::Error, now: u64, untrusted: impl Fn() -> EkCertificateError) -> EkCertificateError {
+    use webpki::Error;
+    match error {
+        Error::CertExpired { not_after, .. } => EkCertificateError::Expired { not_after: not_after.as_secs(), now },
+        Error::CertNotValidYet { not_before, .. } => {
+            EkCertificateError::NotYetValid { not_before: not_before.as_secs(), now }
+        }
+        Error::UnknownIssuer => untrusted(),
+        Error::InvalidSignatureForPublicKey => EkCertificateError::ChainSignature,
+        Error::UnsupportedSignatureAlgorithmContext(_) | Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => {
+            EkCertificateError::ChainAlgorithm
+        }
+        Error::PathLenConstraintViolated => EkCertificateError::PathLength,
+        Error::MaximumSignatureChecksExceeded
+        | Error::MaximumPathBuildCallsExceeded
+        | Error::MaximumPathDepthExceeded
+        | Error::MaximumNameConstraintComparisonsExceeded => EkCertificateError::TooMuchWork,
+        other => EkCertificateError::Path(other.to_string()),
+    }
+}

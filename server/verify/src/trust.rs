@@ -1,0 +1,44 @@
+//! What the operator trusts: pinned roots, the inventory, and what to do with expired certificates.
+
+pub(crate) mod authority;
+mod error;
+mod inventory;
+mod roots;
+
+pub use error::TrustError;
+pub use inventory::{EkKey, Inventory, InventoryItem};
+pub use roots::EkRoots;
+
+use hallmark_tpm_wire::Name;
+
+/// The operator's trust, as configured. Shared by all attestations.
+#[derive(Debug, Clone, Default)]
+pub struct Trust {
+    /// Roots for EK certificates.
+    pub roots: EkRoots,
+    /// EKs that are enrolled one by one.
+    pub inventory: Inventory,
+    /// What an expired EK certificate means.
+    pub expired: ExpiredPolicy,
+}
+
+/// What an expired EK certificate means. A certificate that is not valid yet is refused in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ExpiredPolicy {
+    /// Refused always.
+    Enforce,
+    /// Refused unless this EK was enrolled before: a TPM outlives its certificate.
+    #[default]
+    AtEnrolment,
+    /// Expiry is not looked at.
+    Ignore,
+}
+
+/// What the server recorded of a TPM that attested before, looked up by the EK's SPKI hash. The caller vouches for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownTpm {
+    /// SHA-256 of the EK's canonical SPKI that the record is about.
+    pub ek_sha256: [u8; 32],
+    /// Name of the AK that was activated for this EK; `None` if no AK is to be taken without a new activation.
+    pub ak_name: Option<Name>,
+}

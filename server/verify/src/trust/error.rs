@@ -1,0 +1,97 @@
+//! What is wrong with the operator's own trust material.
+
+use hallmark_reason::ReasonCode;
+
+use crate::refusal::{RefusalClass, Row, coded_by_row, expected};
+
+/// What is wrong with the operator's own trust material. The server does not start with it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrustError {
+    /// A file of roots cannot be used at all.
+    #[error("EK roots: {file}: {reason}")]
+    RootFile {
+        /// The file's name.
+        file: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// One certificate in a file of roots cannot be used.
+    #[error("EK roots: {file}: certificate {index}: {reason}")]
+    Root {
+        /// The file's name.
+        file: String,
+        /// The certificate's place in the file, from 0.
+        index: usize,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A key of the inventory is not an exact SPKI hash or Name.
+    #[error("EK inventory{}: not an EK hash: {reason}", at(*.line))]
+    InventoryKey {
+        /// Line in the file, from 1, if it came from one.
+        line: Option<u64>,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// A line of the inventory cannot be read.
+    #[error("EK inventory{}: {reason}", at(Some(*.line)))]
+    InventoryLine {
+        /// Line in the file, from 1.
+        line: u64,
+        /// What is wrong.
+        reason: String,
+    },
+    /// One key stands in the inventory twice.
+    #[error("EK inventory{}: {key} stands there twice", at(*.line))]
+    InventoryTwice {
+        /// Line in the file, from 1, if it came from one.
+        line: Option<u64>,
+        /// The key.
+        key: String,
+    },
+}
+
+fn at(line: Option<u64>) -> String {
+    line.map(|line| format!(", line {line}")).unwrap_or_default()
+}
+
+impl TrustError {
+    pub(crate) fn row(&self) -> Row {
+        let (code, compared, cause, next) = match self {
+            Self::RootFile { .. } => (
+                ReasonCode::new("HM-VERIFY-0151"),
+                None,
+                "not a certificate file",
+                "put DER or PEM certificates there: openssl x509 -in FILE -noout -text",
+            ),
+            Self::Root { .. } => (
+                ReasonCode::new("HM-VERIFY-0152"),
+                None,
+                "vendors publish some certificates that are damaged, encoded as BER, or no CA's",
+                "take that certificate out of ek_roots, or get it again from the vendor",
+            ),
+            Self::InventoryKey { .. } => (
+                ReasonCode::new("HM-VERIFY-0153"),
+                expected("64 (SPKI hash) or 68 (Name) lower-case hex digits", "something else"),
+                "a fingerprint in another form",
+                "take the value that `hallmark-agent` or the refusal of the node shows",
+            ),
+            Self::InventoryLine { .. } => (
+                ReasonCode::new("HM-VERIFY-0154"),
+                expected("ek_sha256,owner,expires", "something else"),
+                "a line edited by hand",
+                "correct the line; `expires` is empty or RFC 3339, as 2030-01-31T00:00:00Z",
+            ),
+            Self::InventoryTwice { .. } => (
+                ReasonCode::new("HM-VERIFY-0155"),
+                None,
+                "two exports joined",
+                "keep the line that is right",
+            ),
+        };
+        Row { code, class: RefusalClass::ServerSide, compared, cause, next }
+    }
+}
+
+coded_by_row!(TrustError);

@@ -1,0 +1,242 @@
+//! EKs that the operator enrolled one by one.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::TrustError;
+
+/// Largest inventory file, in bytes: about a million TPMs.
+const MAX_FILE_BYTES: usize = 128 * 1024 * 1024;
+/// nameAlg SHA-256, with which a Name in an inventory begins.
+const NAME_ALG_SHA256: [u8; 2] = [0x00, 0x0b];
+
+/// How an inventory names an EK: exactly, by one of two digests. One is never taken for the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EkKey {
+    /// SHA-256 of the EK's canonical SubjectPublicKeyInfo, DER.
+    Spki([u8; 32]),
+    /// Digest of the EK's TPM Name, nameAlg SHA-256.
+    Name([u8; 32]),
+}
+
+impl EkKey {
+    /// Reads 64 lower-case hex digits as an SPKI hash, 68 that begin with `000b` as a Name. Nothing else is taken: no
+    /// upper case, prefix, separator, blank or path character.
+    ///
+    /// # Errors
+    /// [`TrustError::InventoryKey`] with what is wrong.
+    pub fn parse(text: &str) -> Result<Self, TrustError> {
+        let fault = |reason| TrustError::InventoryKey { line: None, reason };
+        if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            return Err(fault("upper-case letters"));
+        }
+        let bytes = decode_hex(text).ok_or(fault("characters that are not lower-case hex, or an odd number of them"))?;
+        match bytes.strip_prefix(&NAME_ALG_SHA256) {
+            Some(digest) if bytes.len() == 34 => {
+                digest.try_into().map(Self::Name).map_err(|_| fault("wrong length"))
+            }
+            _ if bytes.len() == 34 => Err(fault("a Name that does not begin with 000b (nameAlg SHA-256)")),
+            _ => bytes.try_into().map(Self::Spki).map_err(|_| fault("wrong length: a whole hash is needed")),
+        }
+    }
+}
+
+impl std::fmt::Display for EkKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (prefix, digest) = match self {
+            Self::Spki(digest) => ("", digest),
+            Self::Name(digest) => ("000b", digest),
+        };
+        f.write_str(prefix)?;
+        digest.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// Lower-case hex only.
+fn decode_hex(text: &str) -> Option<Vec<u8>> {
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    };
+    let mut pairs = text.as_bytes().chunks_exact(2);
+    let bytes = pairs
+        .by_ref()
+        .map(|pair| match pair {
+            [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
+            _ => None,
+        })
+        .collect::<Option<Vec<u8>>>()?;
+    pairs.remainder().is_empty().then_some(bytes)
+}
+
+/// What the inventory says about one EK.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InventoryItem {
+    /// Who answers for the machine; may be empty.
+    pub owner: String,
+    /// From when on the line no longer counts; `None` is never.
+    pub expires: Option<SystemTime>,
+}
+
+impl InventoryItem {
+    pub(crate) fn is_valid_at(&self, now: SystemTime) -> bool {
+        self.expires.is_none_or(|expires| now < expires)
+    }
+}
+
+/// All EKs that are enrolled one by one.
+#[derive(Debug, Clone, Default)]
+pub struct Inventory {
+    items: BTreeMap<EkKey, InventoryItem>,
+}
+
+impl Inventory {
+    /// Reads a CSV file with the header `ek_sha256,owner,expires`. The first column is an SPKI hash or a Name (see
+    /// [`EkKey::parse`]); `expires` is empty or RFC 3339.
+    ///
+    /// # Errors
+    /// [`TrustError`] naming the first line that is wrong.
+    pub fn from_csv(file: &[u8]) -> Result<Self, TrustError> {
+        let fault = |line: u64, reason: String| TrustError::InventoryLine { line, reason };
+        if file.len() > MAX_FILE_BYTES {
+            return Err(fault(1, format!("{} bytes, at most {MAX_FILE_BYTES} are read", file.len())));
+        }
+        let mut reader = csv::ReaderBuilder::new().comment(Some(b'#')).from_reader(file);
+        let header = reader.headers().map_err(|error| fault(1, error.to_string()))?;
+        if header.iter().ne(["ek_sha256", "owner", "expires"]) {
+            return Err(fault(1, "the header must be ek_sha256,owner,expires".to_owned()));
+        }
+        let mut inventory = Self::default();
+        for record in reader.records() {
+            let record = record.map_err(|error| {
+                fault(error.position().map_or(0, csv::Position::line), error.to_string())
+            })?;
+            let line = record.position().map_or(0, csv::Position::line);
+            let field = |index| record.get(index).unwrap_or_default();
+            let key = EkKey::parse(field(0)).map_err(|error| located(error, line))?;
+            let expires = parse_expiry(field(2)).map_err(|reason| fault(line, reason))?;
+            inventory
+                .insert(key, InventoryItem { owner: field(1).to_owned(), expires })
+                .map_err(|error| located(error, line))?;
+        }
+        Ok(inventory)
+    }
+
+    /// Adds one EK.
+    ///
+    /// # Errors
+    /// [`TrustError::InventoryTwice`] if it is already there.
+    pub fn insert(&mut self, key: EkKey, item: InventoryItem) -> Result<(), TrustError> {
+        if self.items.contains_key(&key) {
+            return Err(TrustError::InventoryTwice { line: None, key: key.to_string() });
+        }
+        self.items.insert(key, item);
+        Ok(())
+    }
+
+    /// The item of exactly this key.
+    #[must_use]
+    pub fn find(&self, key: &EkKey) -> Option<&InventoryItem> {
+        self.items.get(key)
+    }
+
+    /// How many EKs are enrolled.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// True if none is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+}
+
+fn located(error: TrustError, at: u64) -> TrustError {
+    match error {
+        TrustError::InventoryKey { reason, .. } => TrustError::InventoryKey { line: Some(at), reason },
+        TrustError::InventoryTwice { key, .. } => TrustError::InventoryTwice { line: Some(at), key },
+        other => other,
+    }
+}
+
+fn parse_expiry(text: &str) -> Result<Option<SystemTime>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let parsed = time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339)
+        .map_err(|error| format!("expires is not RFC 3339: {error}"))?;
+    let seconds = u64::try_from(parsed.unix_timestamp()).map_err(|_| "expires lies before 1970".to_owned())?;
+    Ok(Some(UNIX_EPOCH + Duration::from_secs(seconds)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hallmark_reason::Coded;
+
+    const HASH: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+
+    #[test]
+    fn attack_12_only_the_exact_key_is_taken() {
+        assert!(EkKey::parse(HASH).is_ok());
+        assert!(EkKey::parse(&format!("000b{HASH}")).is_ok());
+        for bad in [
+            HASH.to_ascii_uppercase(),
+            HASH[..62].to_owned(),
+            HASH[..63].to_owned(),
+            format!("{HASH}00"),
+            format!("0004{HASH}"),
+            format!("000B{HASH}"),
+            format!("sha256:{HASH}"),
+            format!(" {HASH}"),
+            format!("../{}", &HASH[3..]),
+            format!("{}*", &HASH[..63]),
+            HASH.replace('a', "а"),
+            String::new(),
+        ] {
+            let error = EkKey::parse(&bad).expect_err(&bad);
+            assert_eq!(error.code().as_str(), "HM-VERIFY-0153");
+        }
+    }
+
+    #[test]
+    fn attack_12_a_name_is_never_taken_for_an_spki_hash() {
+        let name = EkKey::parse(&format!("000b{HASH}")).unwrap();
+        let spki = EkKey::parse(HASH).unwrap();
+        let mut inventory = Inventory::default();
+        inventory.insert(name, InventoryItem { owner: String::new(), expires: None }).unwrap();
+        assert!(inventory.find(&name).is_some());
+        assert!(inventory.find(&spki).is_none());
+        assert_eq!(name.to_string(), format!("000b{HASH}"));
+    }
+
+    #[test]
+    fn a_csv_is_read_and_its_bad_line_is_named() {
+        let good = format!("ek_sha256,owner,expires\n{HASH},\"team a, ops\",\n000b{HASH},b,2030-01-31T00:00:00Z\n");
+        let inventory = Inventory::from_csv(good.as_bytes()).unwrap();
+        assert_eq!(inventory.len(), 2);
+        let item = inventory.find(&EkKey::parse(&format!("000b{HASH}")).unwrap()).unwrap();
+        assert_eq!(item.expires, Some(UNIX_EPOCH + Duration::from_secs(1_896_048_000)));
+        for (bad, text) in [
+            (format!("{good}{HASH},c,\n"), "line 4"),
+            (format!("{good}abc,c,\n"), "line 4"),
+            (format!("{good}{},c,tomorrow\n", HASH.replace('0', "1")), "line 4"),
+            (format!("{good}{HASH}\n"), "line 4"),
+            (format!("{HASH},a,\n"), "line 1"),
+        ] {
+            let error = Inventory::from_csv(bad.as_bytes()).expect_err(&bad).to_string();
+            assert!(error.contains(text), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_item_counts_until_it_expires() {
+        let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+        let item = InventoryItem { owner: String::new(), expires: Some(at(100)) };
+        assert!(item.is_valid_at(at(99)));
+        assert!(!item.is_valid_at(at(100)));
+    }
+}

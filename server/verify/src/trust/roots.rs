@@ -1,0 +1,113 @@
+//! The pinned roots that EK certificates must lead to.
+
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, TrustAnchor};
+
+use super::TrustError;
+use super::authority::{self, CaFacts};
+
+/// Largest file of roots, in bytes; the collections that vendors and projects publish are well below it.
+const MAX_FILE_BYTES: usize = 4 * 1024 * 1024;
+
+/// CA certificates that the operator pinned. Each is trusted as it stands: also one that another CA signed may be
+/// pinned, and its own validity period is not looked at, only its path length and key usage.
+#[derive(Debug, Clone, Default)]
+pub struct EkRoots {
+    anchors: Vec<TrustAnchor<'static>>,
+    constraints: Vec<RootConstraints>,
+}
+
+/// What webpki does not know of an anchor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct RootConstraints {
+    path_len: Option<u32>,
+    subject: String,
+}
+
+impl EkRoots {
+    /// Adds the CA certificates of one file: one certificate in DER, or any number in PEM, among which text may stand.
+    /// A certificate that is already pinned is not added again. Gives how many were added.
+    ///
+    /// `name` is the file's name, for the error.
+    ///
+    /// # Errors
+    /// [`TrustError`] naming the file, the certificate's place in it, and what is wrong. Nothing of the file is added.
+    pub fn add(&mut self, name: &str, file: &[u8]) -> Result<usize, TrustError> {
+        let mut added = Vec::new();
+        for (index, der) in certificates(name, file)?.into_iter().enumerate() {
+            let reason = |reason| TrustError::Root { file: name.to_owned(), index, reason };
+            let CaFacts { path_len, subject_text, .. } = authority::read(&der).map_err(reason)?;
+            let anchor = webpki::anchor_from_trusted_cert(&der)
+                .map_err(|error| reason(format!("not usable as trust anchor: {error}")))?
+                .to_owned();
+            if !self.anchors.contains(&anchor) && !added.iter().any(|(other, _)| *other == anchor) {
+                added.push((anchor, RootConstraints { path_len, subject: subject_text }));
+            }
+        }
+        let count = added.len();
+        for (anchor, constraints) in added {
+            self.anchors.push(anchor);
+            self.constraints.push(constraints);
+        }
+        Ok(count)
+    }
+
+    /// How many roots are pinned.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.anchors.len()
+    }
+
+    /// True if no root is pinned: then only the inventory can enrol a TPM.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.anchors.is_empty()
+    }
+
+    /// The names of the pinned roots, in the order in which they were added.
+    pub fn subjects(&self) -> impl Iterator<Item = &str> {
+        self.constraints.iter().map(|constraints| constraints.subject.as_str())
+    }
+
+    pub(crate) fn anchors(&self) -> &[TrustAnchor<'static>] {
+        &self.anchors
+    }
+
+    /// Whether `anchor`, one of these, allows `below` CAs between itself and an EK certificate.
+    pub(crate) fn allows(&self, anchor: &TrustAnchor<'_>, below: usize) -> bool {
+        let known = self.anchors.iter().zip(&self.constraints).find(|(candidate, _)| *candidate == anchor);
+        match known {
+            Some((_, RootConstraints { path_len: Some(limit), .. })) => {
+                usize::try_from(*limit).is_ok_and(|limit| below <= limit)
+            }
+            Some(_) => true,
+            None => false,
+        }
+    }
+}
+
+/// The certificates of a file, in order.
+fn certificates(name: &str, file: &[u8]) -> Result<Vec<CertificateDer<'static>>, TrustError> {
+    if file.len() > MAX_FILE_BYTES {
+        return Err(TrustError::RootFile {
+            file: name.to_owned(),
+            reason: format!("{} bytes, at most {MAX_FILE_BYTES} are read", file.len()),
+        });
+    }
+    if file.first() == Some(&0x30) {
+        return Ok(vec![CertificateDer::from(file.to_vec())]);
+    }
+    let mut found = Vec::new();
+    for (index, item) in CertificateDer::pem_slice_iter(file).enumerate() {
+        let der = item.map_err(|error| TrustError::Root {
+            file: name.to_owned(),
+            index,
+            reason: format!("not PEM: {error}"),
+        })?;
+        found.push(der);
+    }
+    if found.is_empty() {
+        return Err(TrustError::RootFile { file: name.to_owned(), reason: "no certificate in it".to_owned() });
+    }
+    Ok(found)
+}
