@@ -1,0 +1,206 @@
+//! Which room may know which (docs/explanation/architecture.md).
+use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
+use hallmark_style::root;
+use std::collections::BTreeSet;
+
+const LANGUAGES: &[&str] = &[
+    "hallmark-reason",
+    "hallmark-api",
+    "hallmark-spiffe",
+    "hallmark-tpm-wire",
+    "hallmark-evidence",
+];
+const PURE: &[&str] = &[
+    "hallmark-verify",
+    "hallmark-policy",
+    "hallmark-registry",
+    "hallmark-authority",
+];
+const SERVER: &[&str] = &[
+    "hallmark-server",
+    "hallmark-store",
+    "hallmark-hsm",
+    "hallmark-pkcs11",
+    "hallmark-verify",
+    "hallmark-policy",
+    "hallmark-registry",
+    "hallmark-authority",
+    "hallmark",
+];
+const AGENT: &[&str] = &["hallmark-agent", "hallmark-tpm", "hallmark-workload"];
+const ADAPTERS: &[&str] = &["hallmark-pkcs11", "hallmark-tpm"];
+
+fn metadata() -> Metadata {
+    let platform = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    MetadataCommand::new()
+        .manifest_path(root().join("Cargo.toml"))
+        .other_options(vec![
+            "--offline".into(),
+            "--filter-platform".into(),
+            platform,
+        ])
+        .exec()
+        .unwrap()
+}
+
+fn package<'a>(metadata: &'a Metadata, name: &str) -> &'a Package {
+    metadata
+        .workspace_packages()
+        .into_iter()
+        .find(|p| p.name.as_str() == name)
+        .unwrap_or_else(|| panic!("no package {name}"))
+}
+
+fn direct(package: &Package) -> BTreeSet<&str> {
+    package
+        .dependencies
+        .iter()
+        .filter(|d| d.kind == DependencyKind::Normal)
+        .map(|d| d.name.as_str())
+        .collect()
+}
+
+/// Everything that ends up in the package's program, by the resolved graph (normal dependencies alone).
+fn linked(metadata: &Metadata, name: &str) -> BTreeSet<String> {
+    let graph = metadata.resolve.as_ref().unwrap();
+    let mut open = vec![package(metadata, name).id.clone()];
+    let mut seen = BTreeSet::new();
+    while let Some(id) = open.pop() {
+        let node = graph.nodes.iter().find(|n| n.id == id).unwrap();
+        for dep in &node.deps {
+            if dep
+                .dep_kinds
+                .iter()
+                .any(|k| k.kind == DependencyKind::Normal)
+                && seen.insert(dep.pkg.clone())
+            {
+                open.push(dep.pkg.clone());
+            }
+        }
+    }
+    seen.iter()
+        .map(|id| {
+            metadata
+                .packages
+                .iter()
+                .find(|p| &p.id == id)
+                .unwrap()
+                .name
+                .to_string()
+        })
+        .collect()
+}
+
+#[test]
+fn languages_know_only_languages() {
+    let metadata = metadata();
+    for name in LANGUAGES {
+        for dep in direct(package(&metadata, name))
+            .iter()
+            .filter(|d| d.starts_with("hallmark"))
+        {
+            assert!(LANGUAGES.contains(dep), "{name} depends on {dep}");
+        }
+    }
+}
+
+#[test]
+fn pure_rooms_know_languages_and_each_other_and_do_nothing_themselves() {
+    let metadata = metadata();
+    for name in PURE {
+        for dep in direct(package(&metadata, name)) {
+            if dep.starts_with("hallmark") {
+                assert!(
+                    LANGUAGES.contains(&dep) || PURE.contains(&dep),
+                    "{name} depends on {dep}"
+                );
+            }
+            for forbidden in [
+                "tokio",
+                "rusqlite",
+                "tonic",
+                "cryptoki",
+                "tss-esapi",
+                "rand",
+                "hyper",
+            ] {
+                assert_ne!(dep, forbidden, "{name} depends on {dep}");
+            }
+        }
+    }
+}
+
+#[test]
+fn adapters_are_known_to_programs_alone() {
+    let metadata = metadata();
+    for package in metadata.workspace_packages() {
+        let name = package.name.as_str();
+        for adapter in ADAPTERS {
+            let allowed = match *adapter {
+                "hallmark-pkcs11" => ["hallmark-server", "hallmark-bench"],
+                _ => ["hallmark-agent", "hallmark-bench"],
+            };
+            if direct(package).contains(adapter) {
+                assert!(
+                    allowed.contains(&name),
+                    "{name} depends on the adapter {adapter}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn server_and_agent_do_not_know_each_other_and_the_server_links_no_tpm_library() {
+    let metadata = metadata();
+    for name in SERVER {
+        let all = linked(&metadata, name);
+        for foreign in AGENT {
+            assert!(!all.contains(*foreign), "{name} reaches {foreign}");
+        }
+        assert!(
+            !all.iter().any(|d| d.starts_with("tss-esapi")),
+            "{name} links the TPM library"
+        );
+    }
+    for name in AGENT {
+        let all = linked(&metadata, name);
+        for foreign in SERVER {
+            assert!(!all.contains(*foreign), "{name} reaches {foreign}");
+        }
+        assert!(!all.contains("cryptoki"), "{name} links PKCS#11");
+    }
+    // The positive control: the graph walk does see what is there.
+    assert!(linked(&metadata, "hallmark-agent").contains("tss-esapi"));
+    assert!(linked(&metadata, "hallmark-server").contains("cryptoki"));
+}
+
+#[test]
+fn programs_link_one_cryptography_and_the_lock_file_stays_small() {
+    let metadata = metadata();
+    for name in ["hallmark-server", "hallmark-agent", "hallmark"] {
+        let all = linked(&metadata, name);
+        for foreign in ["ring", "openssl", "native-tls"] {
+            assert!(!all.contains(foreign), "{name} links {foreign}");
+        }
+    }
+    assert!(
+        metadata.packages.len() <= 350,
+        "{} packages",
+        metadata.packages.len()
+    );
+}
+
+#[test]
+fn every_package_takes_the_workspace_lints() {
+    for package in metadata().workspace_packages() {
+        let manifest = std::fs::read_to_string(&package.manifest_path).unwrap();
+        assert!(
+            manifest.contains("[lints]\nworkspace = true"),
+            "{} has lints of its own",
+            package.name
+        );
+    }
+    let root = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    assert!(root.contains("unsafe_code = \"forbid\""));
+}
