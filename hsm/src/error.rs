@@ -1,0 +1,374 @@
+//! What a key store can fail with.
+
+use std::time::Duration;
+
+use hallmark_reason::{Coded, ReasonCode};
+
+use crate::{KeyKind, MAX_LABEL_LEN, SignatureAlg};
+
+/// A failure of a key store. It never holds a PIN. It is cheap to clone, so that one failure of the device can
+/// be told to every caller that waits for it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum HsmError {
+    /// What drives the device cannot be loaded.
+    #[error("the PKCS#11 module {path} cannot be loaded: {cause}")]
+    ModuleNotLoadable {
+        /// Its path.
+        path: String,
+        /// What the loader or the module said.
+        cause: String,
+    },
+    /// No token has the label.
+    #[error("no token is labelled {label:?}")]
+    TokenMissing {
+        /// The label asked for.
+        label: String,
+        /// The labels that are there.
+        present: Vec<String>,
+    },
+    /// Several tokens have the label.
+    #[error("{count} tokens are labelled {label:?}")]
+    TokenAmbiguous {
+        /// The label asked for.
+        label: String,
+        /// How many have it.
+        count: usize,
+    },
+    /// The token refuses the PIN. It is not tried again by itself: most tokens lock after a few wrong ones.
+    #[error("the token {label:?} refuses the PIN")]
+    PinWrong {
+        /// The token's label.
+        label: String,
+    },
+    /// The token is locked after too many wrong PINs.
+    #[error("the PIN of the token {label:?} is locked")]
+    PinLocked {
+        /// The token's label.
+        label: String,
+    },
+    /// The token has no user PIN yet, or it has expired.
+    #[error("the token {label:?} has no usable user PIN: {cause}")]
+    PinUnset {
+        /// The token's label.
+        label: String,
+        /// What the token said.
+        cause: String,
+    },
+    /// The PIN's length or characters cannot be right for this token.
+    #[error("the PIN cannot be one of the token {label:?}: {cause}")]
+    PinUnfit {
+        /// The token's label.
+        label: String,
+        /// What is wrong with it; never the PIN.
+        cause: String,
+    },
+    /// No room for a further key.
+    #[error("the token {label:?} has no room for a further key")]
+    TokenFull {
+        /// The token's label.
+        label: String,
+    },
+    /// Nothing can be written to the token.
+    #[error("the token {label:?} is write-protected")]
+    WriteProtected {
+        /// The token's label.
+        label: String,
+    },
+    /// The token allows fewer sessions than asked for.
+    #[error("the token {label:?} opens no further session")]
+    SessionLimit {
+        /// The token's label.
+        label: String,
+        /// How many were asked for.
+        asked: usize,
+        /// How many it opened.
+        opened: usize,
+    },
+    /// No key has this label or id.
+    #[error("there is no key {key}")]
+    KeyMissing {
+        /// The label or id asked for.
+        key: String,
+    },
+    /// Several keys have the label or id.
+    #[error("{count} keys are named {key}")]
+    KeyAmbiguous {
+        /// The label or id.
+        key: String,
+        /// How many have it.
+        count: usize,
+    },
+    /// A new key's label is taken.
+    #[error("there is a key labelled {label:?} already")]
+    KeyExists {
+        /// The label.
+        label: String,
+    },
+    /// The private key could leave the token, or could at some time.
+    #[error("the key {label:?} is not safely kept by its token")]
+    KeyExposed {
+        /// The key's label.
+        label: String,
+        /// The properties that are not as they must be.
+        properties: String,
+    },
+    /// Public and private half do not belong together, or one is not there.
+    #[error("the key {label:?} is not whole: {cause}")]
+    KeyIncomplete {
+        /// The key's label.
+        label: String,
+        /// What is missing or contradicts.
+        cause: String,
+    },
+    /// The key is of another kind than the algorithm needs.
+    #[error("a {kind} key cannot sign with {algorithm}")]
+    WrongAlgorithm {
+        /// The key's kind.
+        kind: KeyKind,
+        /// The algorithm asked for.
+        algorithm: SignatureAlg,
+    },
+    /// The token lacks a mechanism, or the key's kind or size.
+    #[error("the token cannot do {what}")]
+    NotSupported {
+        /// What was asked.
+        what: String,
+        /// What the token said.
+        cause: String,
+    },
+    /// The token went away; it is being opened again.
+    #[error("the token {label:?} is gone: {cause}")]
+    DeviceRemoved {
+        /// The token's label.
+        label: String,
+        /// What was seen.
+        cause: String,
+    },
+    /// The token reports an error of its own.
+    #[error("the token fails at {function}: {cause}")]
+    DeviceError {
+        /// The function called.
+        function: String,
+        /// What the token said.
+        cause: String,
+    },
+    /// The token did not answer in time.
+    #[error("the token did not finish in time: {what}")]
+    TimedOut {
+        /// What was waited for.
+        what: &'static str,
+        /// How long.
+        after: Duration,
+    },
+    /// Too many jobs wait already.
+    #[error("too many signing jobs are waiting for the token")]
+    Busy {
+        /// How many wait.
+        waiting: usize,
+    },
+    /// The token answered with something that is no signature of this algorithm.
+    #[error("the token returned what is no signature")]
+    BadSignature {
+        /// Its length in bytes.
+        len: usize,
+    },
+    /// A label that is empty, too long or not printable ASCII.
+    #[error("{found:?} cannot be a key's label")]
+    BadLabel {
+        /// Its beginning.
+        found: String,
+    },
+    /// A name that is none of the kinds of keys.
+    #[error("{found:?} is no kind of key")]
+    UnknownKind {
+        /// Its beginning.
+        found: String,
+    },
+    /// The key store is closed.
+    #[error("the key store is closed")]
+    Closed,
+}
+
+impl Coded for HsmError {
+    fn code(&self) -> ReasonCode {
+        match self {
+            Self::ModuleNotLoadable { .. } => ReasonCode::new("HM-HSM-0001"),
+            Self::TokenMissing { .. } => ReasonCode::new("HM-HSM-0002"),
+            Self::TokenAmbiguous { .. } => ReasonCode::new("HM-HSM-0003"),
+            Self::PinWrong { .. } => ReasonCode::new("HM-HSM-0004"),
+            Self::PinLocked { .. } => ReasonCode::new("HM-HSM-0005"),
+            Self::PinUnset { .. } => ReasonCode::new("HM-HSM-0006"),
+            Self::PinUnfit { .. } => ReasonCode::new("HM-HSM-0007"),
+            Self::TokenFull { .. } => ReasonCode::new("HM-HSM-0008"),
+            Self::WriteProtected { .. } => ReasonCode::new("HM-HSM-0009"),
+            Self::SessionLimit { .. } => ReasonCode::new("HM-HSM-0010"),
+            Self::KeyMissing { .. } => ReasonCode::new("HM-HSM-0011"),
+            Self::KeyAmbiguous { .. } => ReasonCode::new("HM-HSM-0012"),
+            Self::KeyExists { .. } => ReasonCode::new("HM-HSM-0013"),
+            Self::KeyExposed { .. } => ReasonCode::new("HM-HSM-0014"),
+            Self::KeyIncomplete { .. } => ReasonCode::new("HM-HSM-0015"),
+            Self::WrongAlgorithm { .. } => ReasonCode::new("HM-HSM-0016"),
+            Self::NotSupported { .. } => ReasonCode::new("HM-HSM-0017"),
+            Self::DeviceRemoved { .. } => ReasonCode::new("HM-HSM-0018"),
+            Self::DeviceError { .. } => ReasonCode::new("HM-HSM-0019"),
+            Self::TimedOut { .. } => ReasonCode::new("HM-HSM-0020"),
+            Self::Busy { .. } => ReasonCode::new("HM-HSM-0021"),
+            Self::BadSignature { .. } => ReasonCode::new("HM-HSM-0022"),
+            Self::BadLabel { .. } => ReasonCode::new("HM-HSM-0023"),
+            Self::UnknownKind { .. } => ReasonCode::new("HM-HSM-0024"),
+            Self::Closed => ReasonCode::new("HM-HSM-0025"),
+        }
+    }
+
+    fn compared(&self) -> Option<String> {
+        match self {
+            Self::TokenMissing { label, present } if present.is_empty() => Some(format!(
+                "asked for {label:?}; there is no initialised token"
+            )),
+            Self::TokenMissing { label, present } => {
+                Some(format!("asked for {label:?}; there are {present:?}"))
+            }
+            Self::TokenAmbiguous { count, .. } | Self::KeyAmbiguous { count, .. } => {
+                Some(format!("{count} found, exactly 1 allowed"))
+            }
+            Self::SessionLimit { asked, opened, .. } => {
+                Some(format!("{asked} sessions asked for, {opened} opened"))
+            }
+            Self::KeyExposed { properties, .. } => Some(properties.clone()),
+            Self::WrongAlgorithm { kind, .. } => {
+                Some(format!("{kind} signs with {}", kind.signature_alg()))
+            }
+            Self::NotSupported { cause, .. } => Some(format!("the token answered: {cause}")),
+            Self::TimedOut { after, .. } => Some(format!("waited {} ms", after.as_millis())),
+            Self::Busy { waiting } => Some(format!("{waiting} jobs wait")),
+            Self::BadSignature { len } => Some(format!("{len} bytes")),
+            Self::BadLabel { .. } => Some(format!(
+                "1 to {MAX_LABEL_LEN} printable ASCII characters are allowed"
+            )),
+            Self::UnknownKind { .. } => Some(format!(
+                "known are {}",
+                KeyKind::ALL.map(KeyKind::as_str).join(", ")
+            )),
+            _ => None,
+        }
+    }
+
+    fn likely_cause(&self) -> Option<String> {
+        Some(cause(self).into())
+    }
+
+    fn next_step(&self) -> Option<String> {
+        Some(next(self).into())
+    }
+}
+
+const fn cause(error: &HsmError) -> &'static str {
+    match error {
+        HsmError::ModuleNotLoadable { .. } => {
+            "the path is wrong, the file is no PKCS#11 module for this machine, or its own configuration is missing"
+        }
+        HsmError::TokenMissing { .. } => {
+            "the token is not plugged in or not initialised, has another label, or the server's user may not read it"
+        }
+        HsmError::TokenAmbiguous { .. } => "two tokens were initialised with the same label",
+        HsmError::PinWrong { .. } => {
+            "the PIN was changed on the token, or the PIN file is that of another token"
+        }
+        HsmError::PinLocked { .. } => "a wrong PIN was tried too often, by this or another program",
+        HsmError::PinUnset { .. } => "the token was initialised without a user PIN",
+        HsmError::PinUnfit { .. } => "the PIN file is empty, cut off, or holds something else",
+        HsmError::TokenFull { .. } => {
+            "old keys were never removed, or the disk behind the token is full"
+        }
+        HsmError::WriteProtected { .. } => {
+            "the token was locked against changes by its administrator"
+        }
+        HsmError::SessionLimit { .. } => {
+            "the token allows few sessions, or other programs hold some"
+        }
+        HsmError::KeyMissing { .. } => {
+            "the key was destroyed, or this is another token with the same label"
+        }
+        HsmError::KeyAmbiguous { .. } => {
+            "a key was imported or copied under a name in use, by another program"
+        }
+        HsmError::KeyExists { .. } => "an earlier start made the key, or another program did",
+        HsmError::KeyExposed { .. } => {
+            "the key was imported, or made by another program as an extractable key"
+        }
+        HsmError::KeyIncomplete { .. } => {
+            "one half was deleted or replaced by another program, or the token's store is damaged"
+        }
+        HsmError::WrongAlgorithm { .. } => "the key was replaced by one of another kind",
+        HsmError::NotSupported { .. } => {
+            "the token or its policy (for example FIPS mode) does not offer this kind of key"
+        }
+        HsmError::DeviceRemoved { .. } => {
+            "the token was unplugged, restarted or initialised anew, or the way to it broke"
+        }
+        HsmError::DeviceError { .. } => "the token, its driver or the way to it is faulty",
+        HsmError::TimedOut { .. } => "the token hangs, or far more is asked of it than it can do",
+        HsmError::Busy { .. } => "more signatures are asked for than the token can make",
+        HsmError::BadSignature { .. } => "the token or its driver is faulty",
+        HsmError::BadLabel { .. } | HsmError::UnknownKind { .. } => "a mistyped name",
+        HsmError::Closed => "the server is shutting down",
+    }
+}
+
+const fn next(error: &HsmError) -> &'static str {
+    match error {
+        HsmError::ModuleNotLoadable { .. } => {
+            "check `[hsm] module`; try `pkcs11-tool --module FILE -I`"
+        }
+        HsmError::TokenMissing { .. } => {
+            "check `[hsm] token_label` against `pkcs11-tool --module FILE -L`"
+        }
+        HsmError::TokenAmbiguous { .. } => "give one of the tokens another label",
+        HsmError::PinWrong { .. } => {
+            "put the right PIN into the file that `[hsm] pin` names, then restart the server; the wrong one is not tried again before"
+        }
+        HsmError::PinLocked { .. } => {
+            "have the token's security officer unlock it (`pkcs11-tool --init-pin --login --login-type so`), then restart the server"
+        }
+        HsmError::PinUnset { .. } => {
+            "have the token's security officer set one (`pkcs11-tool --init-pin --login --login-type so`), then restart the server"
+        }
+        HsmError::PinUnfit { .. } => {
+            "check the file that `[hsm] pin` names, then restart the server"
+        }
+        HsmError::TokenFull { .. } => "`hallmark hsm keys`, and destroy what is no longer used",
+        HsmError::WriteProtected { .. } => {
+            "have the token's administrator allow the making of keys"
+        }
+        HsmError::SessionLimit { .. } => "lower `[hsm] sessions`",
+        HsmError::KeyMissing { .. } => "`hallmark hsm keys`; restore the token from its backup",
+        HsmError::KeyAmbiguous { .. } => {
+            "`pkcs11-tool --module FILE --login -O`, then rename or remove the foreign key"
+        }
+        HsmError::KeyExists { .. } => {
+            "`hallmark hsm keys`; use the key that is there, or destroy it"
+        }
+        HsmError::KeyExposed { .. } => {
+            "do not use the key; destroy it and let the server make a new one"
+        }
+        HsmError::KeyIncomplete { .. } => {
+            "`pkcs11-tool --module FILE --login -O`; restore the token from its backup"
+        }
+        HsmError::WrongAlgorithm { .. } => "`hallmark hsm keys`",
+        HsmError::NotSupported { .. } => {
+            "choose another `[authority] key_type`; `pkcs11-tool --module FILE -M` shows what the token offers"
+        }
+        HsmError::DeviceRemoved { .. } => {
+            "bring the token back; it is opened again without a restart"
+        }
+        HsmError::DeviceError { .. } => "look into the token's own log; `hallmark hsm status`",
+        HsmError::TimedOut { .. } | HsmError::Busy { .. } => {
+            "try again; `hallmark hsm status` shows how many jobs wait"
+        }
+        HsmError::BadSignature { .. } => "look into the token's own log; do not use this token",
+        HsmError::BadLabel { .. } => "choose a short name of letters, digits and dashes",
+        HsmError::UnknownKind { .. } => "choose one of the known kinds",
+        HsmError::Closed => "try again when the server is back",
+    }
+}
