@@ -1,1 +1,7 @@
-//! The attacks of the threat model, each with its positive control.
+//! A node that does not keep to the rules: the wire side of the attack tests, of the demo's refusals and of
+//! the attestation bench. It speaks the real protocol to a real server and sends whatever it is told.
+
+mod tls;
+mod wire;
+
+pub use wire::{Attempt, Wire};
