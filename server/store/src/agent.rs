@@ -1,0 +1,51 @@
+//! An attested node, as it is kept.
+
+use std::collections::BTreeSet;
+
+use hallmark_spiffe::{Selector, SpiffeId};
+
+/// Serial number and expiry of an SVID that a node holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NodeSvid {
+    /// The certificate's serial number.
+    pub serial: u128,
+    /// Its `notAfter`, in Unix seconds.
+    pub expires_at: i64,
+}
+
+/// An attested node. One whose key is the agent's SPIFFE ID.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Agent {
+    /// The agent's SPIFFE ID.
+    pub id: SpiffeId,
+    /// How it attested: `tpm2`.
+    pub attestation_type: String,
+    /// SHA-256 of the endorsement key's SPKI; `None` for attestation types without one.
+    pub ek_sha256: Option<[u8; 32]>,
+    /// Name (TPM 2.0 part 1, section 16) of the attestation key that was activated for this EK.
+    pub ak_name: Vec<u8>,
+    /// The SVID that the node was last seen to use; `None` while banned or before the first use.
+    pub current: Option<NodeSvid>,
+    /// The SVID issued last, until it is first seen in use; then it becomes `current`.
+    pub next: Option<NodeSvid>,
+    /// Node selectors from the last accepted attestation.
+    pub selectors: BTreeSet<Selector>,
+    /// Whether an operator banned the node; lifted only by deleting it.
+    pub banned: bool,
+    /// Whether the node renews by attesting again.
+    pub can_reattest: bool,
+    /// The version that the agent last reported; empty if it has not.
+    pub agent_version: String,
+    /// What the last accepted attestation proved, as JSON: facts for people, no decision reads them.
+    pub facts: String,
+    /// When it last attested, in Unix seconds.
+    pub attested_at: i64,
+}
+
+impl Agent {
+    /// When the newest SVID that the node holds expires, in Unix seconds; 0 when it holds none.
+    #[must_use]
+    pub fn expires_at(&self) -> i64 {
+        self.next.or(self.current).map_or(0, |svid| svid.expires_at)
+    }
+}

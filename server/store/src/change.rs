@@ -1,0 +1,32 @@
+//! What can be written.
+
+use hallmark_registry::{Entry, EntryId};
+use hallmark_spiffe::SpiffeId;
+
+use crate::{Agent, Authority, Record, SvidIntents, SvidOutcome};
+
+/// One change. Changes committed together are durable together or not at all.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Change {
+    /// Adds an entry; refused when its id is taken.
+    CreateEntry(Box<Entry>),
+    /// Replaces the entry with the same id; refused when there is none.
+    UpdateEntry(Box<Entry>),
+    /// Removes an entry; refused when there is none.
+    DeleteEntry(EntryId),
+    /// Adds an agent, or replaces the one with the same id.
+    PutAgent(Box<Agent>),
+    /// Removes an agent; refused when there is none.
+    DeleteAgent(SpiffeId),
+    /// Adds an authority, or replaces the one with the same label.
+    PutAuthority(Authority),
+    /// Sets the bundle's sequence number; refused when that is not above the present one.
+    BundleSequence(u64),
+    /// Appends a record of a verdict or of an operator's act.
+    Record(Record),
+    /// Appends one record per SVID about to be signed.
+    SvidIntents(SvidIntents),
+    /// Appends what became of recorded intents.
+    SvidOutcome(SvidOutcome),
+}

@@ -1,0 +1,262 @@
+//! What can go wrong with the store.
+
+use std::path::{Path, PathBuf};
+
+use hallmark_reason::{Coded, ReasonCode};
+use hallmark_spiffe::TrustDomain;
+
+/// The code of an SVID outcome that nobody recorded, because the server stopped between intent and signature.
+pub const INTERRUPTED: ReasonCode = ReasonCode::new("HM-STORE-0016");
+
+/// A failure of the store. Cloneable, as one failed flush fails every caller that shared it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The file cannot be opened or created.
+    #[error("cannot open the store {}", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
+    /// The file or its folder cannot be written.
+    #[error("the store {} is read-only", path.display())]
+    ReadOnly {
+        /// The file.
+        path: PathBuf,
+    },
+    /// No room: the disk, or the size limit of the store, is exhausted.
+    #[error("no room left to write the store {}", path.display())]
+    Full {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Another program holds the database's lock.
+    #[error("the store {} is locked by another program", path.display())]
+    Locked {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Another server has the store open.
+    #[error("another hallmark-server uses the store {}", path.display())]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is damaged.
+    #[error("the store {} is damaged", path.display())]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite said.
+        reason: String,
+    },
+    /// The file is a SQLite database of some other program, or no database.
+    #[error("{} is not a Hallmark store", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A newer version of Hallmark wrote the file.
+    #[error("the store {} was written by a newer version", path.display())]
+    NewerSchema {
+        /// The file.
+        path: PathBuf,
+        /// Its schema version.
+        found: u32,
+        /// The newest that this program knows.
+        known: u32,
+    },
+    /// The store belongs to another trust domain.
+    #[error("the store {} belongs to another trust domain", path.display())]
+    OtherTrustDomain {
+        /// The file.
+        path: PathBuf,
+        /// The trust domain it was made for.
+        stored: String,
+        /// The one configured.
+        configured: TrustDomain,
+    },
+    /// Reading or writing failed in some other way.
+    #[error("the store {} failed", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite said.
+        reason: String,
+    },
+    /// A row does not read back as what was written.
+    #[error("a stored {what} does not read back")]
+    Undecodable {
+        /// What kind of row, and which.
+        what: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// What should be added is there already.
+    #[error("{what} is already in the store")]
+    Exists {
+        /// What kind of thing, and its id.
+        what: String,
+    },
+    /// What should be changed or removed is not there.
+    #[error("{what} is not in the store")]
+    Missing {
+        /// What kind of thing, and its id.
+        what: String,
+    },
+    /// The bundle's sequence number would not rise.
+    #[error("the bundle's sequence number would not rise")]
+    SequenceNotRising {
+        /// The stored one.
+        stored: u64,
+        /// The one to be written.
+        new: u64,
+    },
+    /// The writer has stopped.
+    #[error("the store is closed")]
+    Closed,
+}
+
+impl StoreError {
+    /// The error for what SQLite said about the file at `path`.
+    pub(crate) fn from_sqlite(path: &Path, error: &rusqlite::Error) -> Self {
+        use rusqlite::ErrorCode as C;
+        let path = path.to_path_buf();
+        let reason = error.to_string();
+        match error.sqlite_error_code() {
+            Some(C::ReadOnly | C::PermissionDenied) => Self::ReadOnly { path },
+            Some(C::DiskFull) => Self::Full { path },
+            Some(C::DatabaseBusy | C::DatabaseLocked) => Self::Locked { path },
+            Some(C::DatabaseCorrupt) => Self::Corrupt { path, reason },
+            Some(C::NotADatabase) => Self::Foreign { path },
+            Some(C::CannotOpen) => Self::Open { path, reason },
+            _ => Self::Io { path, reason },
+        }
+    }
+
+    /// Whether one caller's change was refused, as opposed to the medium failing for all.
+    #[must_use]
+    pub const fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::Exists { .. } | Self::Missing { .. } | Self::SequenceNotRising { .. }
+        )
+    }
+}
+
+impl Coded for StoreError {
+    fn code(&self) -> ReasonCode {
+        match self {
+            Self::Open { .. } => ReasonCode::new("HM-STORE-0001"),
+            Self::ReadOnly { .. } => ReasonCode::new("HM-STORE-0002"),
+            Self::Full { .. } => ReasonCode::new("HM-STORE-0003"),
+            Self::Locked { .. } => ReasonCode::new("HM-STORE-0004"),
+            Self::InUse { .. } => ReasonCode::new("HM-STORE-0005"),
+            Self::Corrupt { .. } => ReasonCode::new("HM-STORE-0006"),
+            Self::Foreign { .. } => ReasonCode::new("HM-STORE-0007"),
+            Self::NewerSchema { .. } => ReasonCode::new("HM-STORE-0008"),
+            Self::OtherTrustDomain { .. } => ReasonCode::new("HM-STORE-0009"),
+            Self::Io { .. } => ReasonCode::new("HM-STORE-0010"),
+            Self::Undecodable { .. } => ReasonCode::new("HM-STORE-0011"),
+            Self::Exists { .. } => ReasonCode::new("HM-STORE-0012"),
+            Self::Missing { .. } => ReasonCode::new("HM-STORE-0013"),
+            Self::SequenceNotRising { .. } => ReasonCode::new("HM-STORE-0014"),
+            Self::Closed => ReasonCode::new("HM-STORE-0015"),
+        }
+    }
+
+    fn compared(&self) -> Option<String> {
+        match self {
+            Self::NewerSchema { found, known, .. } => Some(format!(
+                "schema version {found}, this program knows up to {known}"
+            )),
+            Self::OtherTrustDomain {
+                stored, configured, ..
+            } => Some(format!("store of {stored}, configured {configured}")),
+            Self::SequenceNotRising { stored, new } => Some(format!("stored {stored}, new {new}")),
+            Self::Open { reason, .. }
+            | Self::Corrupt { reason, .. }
+            | Self::Io { reason, .. }
+            | Self::Undecodable { reason, .. } => Some(reason.clone()),
+            _ => None,
+        }
+    }
+
+    fn likely_cause(&self) -> Option<String> {
+        let cause = match self {
+            Self::Open { .. } => "the folder is missing, or the server's user may not write in it",
+            Self::ReadOnly { .. } => {
+                "file or folder belong to another user, or the file system is mounted read-only"
+            }
+            Self::Full { .. } => "the disk, a quota or the size limit of the store is exhausted",
+            Self::Locked { .. } => {
+                "a backup or a sqlite3 shell holds a transaction open on the file"
+            }
+            Self::InUse { .. } => "a second server was started with the same data_dir",
+            Self::Corrupt { .. } => "a failing disk, or the file was copied while in use",
+            Self::Foreign { .. } => "[store] path names a file of another program",
+            Self::NewerSchema { .. } => "the server was downgraded",
+            Self::OtherTrustDomain { .. } => {
+                "trust_domain was changed, or data_dir is another server's"
+            }
+            Self::Io { .. } => "a failing disk, or the file system went away",
+            Self::Undecodable { .. } => "the database was changed by another program",
+            Self::Exists { .. } | Self::Missing { .. } | Self::SequenceNotRising { .. } => {
+                "two changes met; the other one came first"
+            }
+            Self::Closed => "the server is shutting down",
+        };
+        Some(cause.into())
+    }
+
+    fn next_step(&self) -> Option<String> {
+        Some(match self {
+            Self::Open { path, .. } | Self::ReadOnly { path } => {
+                format!(
+                    "ls -ld {} and give the server's user write access",
+                    parent(path)
+                )
+            }
+            Self::Full { path } => {
+                format!(
+                    "df {}; free room there: the server goes on by itself",
+                    parent(path)
+                )
+            }
+            Self::Locked { path } => {
+                format!("fuser {}; end the program that holds it", path.display())
+            }
+            Self::InUse { path } => {
+                format!("fuser {}; stop one of the two servers", path.display())
+            }
+            Self::Corrupt { path, .. } => {
+                format!(
+                    "restore a backup; sqlite3 {} '.recover' saves what is readable",
+                    path.display()
+                )
+            }
+            Self::Foreign { .. } => "set [store] path to a file that does not exist yet".into(),
+            Self::NewerSchema { .. } => {
+                "run the newer version again, or restore the backup made before it".into()
+            }
+            Self::OtherTrustDomain { .. } => {
+                "set trust_domain back, or choose an empty data_dir".into()
+            }
+            Self::Io { path, .. } => format!(
+                "look into the kernel log for errors of the disk below {}",
+                parent(path)
+            ),
+            Self::Undecodable { .. } => "restore a backup".into(),
+            Self::Exists { .. } | Self::Missing { .. } | Self::SequenceNotRising { .. } => {
+                "look at the present state, then try again".into()
+            }
+            Self::Closed => "try again when the server is back".into(),
+        })
+    }
+}
+
+fn parent(path: &Path) -> String {
+    path.parent().unwrap_or(path).display().to_string()
+}

@@ -1,0 +1,83 @@
+//! The port.
+
+use futures_util::future::BoxFuture;
+use hallmark_registry::Entry;
+
+use crate::{Agent, Authority, Change, RecordQuery, RecordRange, StoreError, StoredRecord, Total};
+
+/// Everything a server needs to start.
+#[derive(Debug, Clone, Default)]
+pub struct Loaded {
+    /// Every entry, in the order of creation (then by id).
+    pub entries: Vec<Entry>,
+    /// Every agent, by id.
+    pub agents: Vec<Agent>,
+    /// Every authority, oldest first.
+    pub authorities: Vec<Authority>,
+    /// The bundle's sequence number; 0 before the first authority.
+    pub bundle_sequence: u64,
+    /// Counts of records.
+    pub totals: Vec<Total>,
+    /// How many SVID intents were found without an outcome when the store was opened. They have been settled
+    /// as [`Outcome::Interrupted`](crate::Outcome::Interrupted) with the code [`INTERRUPTED`](crate::INTERRUPTED).
+    pub interrupted: u64,
+}
+
+/// What a commit wrote.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Committed {
+    /// The records that it appended; `None` when there were none.
+    pub records: Option<RecordRange>,
+}
+
+/// Counters since the store was opened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Statistics {
+    /// Lists of changes that became durable.
+    pub jobs: u64,
+    /// Transactions that they shared: flushes to disk.
+    pub commits: u64,
+    /// Lists of changes that failed.
+    pub failures: u64,
+    /// Lists given to [`Store::commit_later`] that failed.
+    pub later_failures: u64,
+}
+
+/// Where the server keeps what must outlive it.
+///
+/// Whatever [`commit`](Self::commit) acknowledged survives a crash of the process or of the machine.
+pub trait Store: Send + Sync {
+    /// Reads everything that a server needs to start.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or holds a row that does not decode.
+    fn load(&self) -> BoxFuture<'_, Result<Loaded, StoreError>>;
+
+    /// Makes `changes` durable, all or none, in order, and answers after the flush.
+    ///
+    /// # Errors
+    /// When a change is refused (see [`Change`]), or the medium fails: full, read-only, locked, corrupt. Then
+    /// none of the changes was made, and a later commit may well succeed.
+    fn commit(&self, changes: Vec<Change>) -> BoxFuture<'_, Result<Committed, StoreError>>;
+
+    /// Queues `changes` behind the commits already waiting, and does not wait. They become durable with one of the
+    /// next commits, or within a fraction of a second. A failure is logged and counted.
+    ///
+    /// Meant for the outcome of recorded intents, whose loss would be noticed and told at the next start.
+    fn commit_later(&self, changes: Vec<Change>);
+
+    /// Reads records.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn records(&self, query: RecordQuery) -> BoxFuture<'_, Result<Vec<StoredRecord>, StoreError>>;
+
+    /// Shows that the store can be written: takes the write lock and writes a page.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit).
+    fn check(&self) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Counters since the store was opened.
+    fn statistics(&self) -> Statistics;
+}

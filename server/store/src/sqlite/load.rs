@@ -1,0 +1,140 @@
+//! Reads.
+
+use std::path::Path;
+
+use rusqlite::{Connection, Row, params};
+
+use super::{agent_row, apply, entry_row, record_row};
+use crate::{
+    Authority, AuthorityState, Loaded, Outcome, RecordFilter, RecordKind, RecordQuery, StoreError,
+    StoredRecord, Total,
+};
+
+/// A row that is read in two steps: its columns, then their meaning.
+type Read<T> = fn(&Row<'_>) -> rusqlite::Result<Result<T, StoreError>>;
+
+/// Everything that a server needs to start, from one snapshot.
+pub(super) fn load(path: &Path, connection: &Connection) -> Result<Loaded, StoreError> {
+    let at = |e: rusqlite::Error| StoreError::from_sqlite(path, &e);
+    let snapshot = connection.unchecked_transaction().map_err(at)?;
+    let select = |columns: &str, rest: &str| format!("SELECT {columns} FROM {rest}");
+    Ok(Loaded {
+        entries: all(
+            path,
+            &snapshot,
+            &select(entry_row::COLUMNS, "entries ORDER BY created_at, id"),
+            entry_row::read,
+        )?,
+        agents: all(
+            path,
+            &snapshot,
+            &select(agent_row::COLUMNS, "agents ORDER BY id"),
+            agent_row::read,
+        )?,
+        authorities: all(
+            path,
+            &snapshot,
+            "SELECT label, certificate, created_at, state FROM authorities ORDER BY created_at, label",
+            authority,
+        )?,
+        bundle_sequence: apply::bundle_sequence(&snapshot).map_err(at)?,
+        totals: all(
+            path,
+            &snapshot,
+            "SELECT kind, outcome, count FROM totals",
+            total,
+        )?,
+        interrupted: 0,
+    })
+}
+
+fn all<T>(
+    path: &Path,
+    connection: &Connection,
+    sql: &str,
+    read: Read<T>,
+) -> Result<Vec<T>, StoreError> {
+    let at = |e: rusqlite::Error| StoreError::from_sqlite(path, &e);
+    let mut statement = connection.prepare(sql).map_err(at)?;
+    let rows = statement.query_map([], read).map_err(at)?;
+    rows.map(|row| row.map_err(at)?).collect()
+}
+
+fn authority(row: &Row<'_>) -> rusqlite::Result<Result<Authority, StoreError>> {
+    let label: String = row.get(0)?;
+    let state: String = row.get(3)?;
+    let Some(state) = AuthorityState::parse(&state) else {
+        let reason = format!("state {state}");
+        return Ok(Err(StoreError::Undecodable {
+            what: format!("authority {label}"),
+            reason,
+        }));
+    };
+    Ok(Ok(Authority {
+        label,
+        certificate: row.get(1)?,
+        created_at: row.get(2)?,
+        state,
+    }))
+}
+
+fn total(row: &Row<'_>) -> rusqlite::Result<Result<Total, StoreError>> {
+    let (kind, outcome): (i64, i64) = (row.get(0)?, row.get(1)?);
+    let count: i64 = row.get(2)?;
+    let read = RecordKind::from_number(kind).zip(Outcome::from_number(outcome));
+    Ok(read
+        .map(|(kind, outcome)| Total {
+            kind,
+            outcome,
+            count: u64::try_from(count).unwrap_or_default(),
+        })
+        .ok_or_else(|| StoreError::Undecodable {
+            what: "total".into(),
+            reason: format!("kind {kind}, outcome {outcome}"),
+        }))
+}
+
+/// The records that `query` asks for.
+pub(super) fn records(
+    path: &Path,
+    connection: &Connection,
+    query: &RecordQuery,
+) -> Result<Vec<StoredRecord>, StoreError> {
+    let at = |e: rusqlite::Error| StoreError::from_sqlite(path, &e);
+    let mut statement = connection.prepare_cached(&records_sql(query)).map_err(at)?;
+    let rows = statement
+        .query_map(
+            params![
+                query.after,
+                query.limit,
+                query.subject.as_deref().unwrap_or_default()
+            ],
+            record_row::read,
+        )
+        .map_err(at)?;
+    rows.map(|row| row.map_err(at)?).collect()
+}
+
+fn records_sql(query: &RecordQuery) -> String {
+    // Spelt so that a query for anything but SVIDs can use the partial index over subjects.
+    let kinds = match query.filter {
+        RecordFilter::All => "",
+        RecordFilter::Verdicts => " AND kind <> 2 AND kind = 1",
+        RecordFilter::Svids => " AND kind IN (2, 3)",
+        RecordFilter::Admin => " AND kind <> 2 AND kind = 4",
+    };
+    let subject = if query.subject.is_some() {
+        " AND subject = ?3"
+    } else {
+        " AND ?3 = ''"
+    };
+    let (place, order) = match (query.newest_first, query.after) {
+        (false, _) => ("sequence > ?1", "ASC"),
+        (true, 0) => ("?1 = 0", "DESC"),
+        (true, _) => ("sequence < ?1", "DESC"),
+    };
+    let columns = record_row::COLUMNS;
+    format!(
+        "SELECT {columns} FROM records WHERE {place}{kinds}{subject} ORDER BY sequence {order} LIMIT ?2"
+    )
+}

@@ -1,0 +1,58 @@
+//! Numbered migrations. The schema's version is SQLite's `user_version`.
+
+use std::path::Path;
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use crate::StoreError;
+
+/// Migration `n` takes the schema from version `n` to `n + 1`. One that was released is never changed.
+const MIGRATIONS: &[&str] = &[include_str!("0001.sql")];
+
+/// Marks the file as Hallmark's (`PRAGMA application_id`): the letters `HMRK`.
+const APPLICATION_ID: u32 = 0x484d_524b;
+
+/// Brings the schema up to date; refuses files that are not ours or newer than this program.
+pub(super) fn migrate(path: &Path, connection: &mut Connection) -> Result<(), StoreError> {
+    let at = |e: rusqlite::Error| StoreError::from_sqlite(path, &e);
+    // Immediate: from the look at the version to the last migration nobody else writes.
+    let transaction = connection
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .map_err(at)?;
+    let found: u32 = transaction
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .map_err(at)?;
+    let application: u32 = transaction
+        .pragma_query_value(None, "application_id", |row| row.get(0))
+        .map_err(at)?;
+    let tables: u32 = transaction
+        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+        .map_err(at)?;
+    let new = application == 0 && found == 0 && tables == 0;
+    if !new && application != APPLICATION_ID {
+        return Err(StoreError::Foreign { path: path.into() });
+    }
+    let known = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
+    if found > known {
+        return Err(StoreError::NewerSchema {
+            path: path.into(),
+            found,
+            known,
+        });
+    }
+    if found < known {
+        for migration in MIGRATIONS
+            .iter()
+            .skip(usize::try_from(found).unwrap_or(usize::MAX))
+        {
+            transaction.execute_batch(migration).map_err(at)?;
+        }
+        transaction
+            .pragma_update(None, "application_id", APPLICATION_ID)
+            .map_err(at)?;
+        transaction
+            .pragma_update(None, "user_version", known)
+            .map_err(at)?;
+    }
+    transaction.commit().map_err(at)
+}

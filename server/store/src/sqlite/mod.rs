@@ -1,0 +1,104 @@
+//! The SQLite adapter: one file, one writer thread, a few readers.
+
+mod agent_row;
+mod apply;
+mod entry_row;
+mod exclusive;
+mod json;
+mod load;
+mod migrations;
+mod open;
+mod options;
+mod readers;
+mod record_row;
+mod writer;
+
+use std::path::{Path, PathBuf};
+
+use futures_util::future::BoxFuture;
+
+pub use options::SqliteOptions;
+
+use self::{exclusive::Exclusive, readers::Readers, writer::Writer};
+use crate::{Change, Committed, Loaded, RecordQuery, Statistics, Store, StoreError, StoredRecord};
+
+/// A store in one SQLite file, for the exclusive use of one server.
+///
+/// Dropping it waits until everything queued is durable.
+pub struct SqliteStore {
+    // Dropped in this order: the lock is given up when nobody uses the file any more.
+    readers: Readers,
+    writer: Writer,
+    path: PathBuf,
+    interrupted: u64,
+    _exclusive: Exclusive,
+}
+
+impl SqliteStore {
+    /// Opens or creates the store. Blocks; may take as long as the busy timeout.
+    ///
+    /// # Errors
+    /// When the file cannot be opened, written or read; belongs to another trust domain, another program or a newer
+    /// version; or another server has it open.
+    pub fn open(options: &SqliteOptions) -> Result<Self, StoreError> {
+        let exclusive = Exclusive::acquire(options.path())?;
+        let mut connection = open::writable(options)?;
+        migrations::migrate(options.path(), &mut connection)?;
+        let at = |e: rusqlite::Error| StoreError::from_sqlite(options.path(), &e);
+        open::pin_trust_domain(options, &mut connection)?;
+        let interrupted = record_row::settle_interrupted(&mut connection).map_err(at)?;
+        Ok(Self {
+            readers: Readers::start(options)?,
+            writer: Writer::start(options.path(), connection)?,
+            path: options.path().to_path_buf(),
+            interrupted,
+            _exclusive: exclusive,
+        })
+    }
+
+    /// The database file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Store for SqliteStore {
+    fn load(&self) -> BoxFuture<'_, Result<Loaded, StoreError>> {
+        Box::pin(async move {
+            let path = self.path.clone();
+            let loaded = self
+                .readers
+                .read(move |connection| load::load(&path, connection))
+                .await?;
+            Ok(Loaded {
+                interrupted: self.interrupted,
+                ..loaded
+            })
+        })
+    }
+
+    fn commit(&self, changes: Vec<Change>) -> BoxFuture<'_, Result<Committed, StoreError>> {
+        Box::pin(self.writer.commit(changes))
+    }
+
+    fn commit_later(&self, changes: Vec<Change>) {
+        self.writer.commit_later(changes);
+    }
+
+    fn records(&self, query: RecordQuery) -> BoxFuture<'_, Result<Vec<StoredRecord>, StoreError>> {
+        let path = self.path.clone();
+        Box::pin(
+            self.readers
+                .read(move |connection| load::records(&path, connection, &query)),
+        )
+    }
+
+    fn check(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.writer.check())
+    }
+
+    fn statistics(&self) -> Statistics {
+        self.writer.statistics()
+    }
+}

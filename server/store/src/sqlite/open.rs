@@ -1,0 +1,85 @@
+//! Opening connections.
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
+
+use super::{
+    SqliteOptions,
+    exclusive::{open_error, open_private},
+};
+use crate::StoreError;
+
+/// Statements kept prepared per connection; there are fewer in this crate.
+const STATEMENTS: usize = 64;
+
+/// The writer's connection; creates the file.
+pub(super) fn writable(options: &SqliteOptions) -> Result<Connection, StoreError> {
+    // SQLite would create the file with the process's umask; its write-ahead log takes over the mode.
+    open_private(options.path()).map_err(|e| open_error(options.path(), &e))?;
+    let at = |e: rusqlite::Error| StoreError::from_sqlite(options.path(), &e);
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(options.path(), flags).map_err(at)?;
+    if connection.is_readonly("main").map_err(at)? {
+        return Err(StoreError::ReadOnly {
+            path: options.path().into(),
+        });
+    }
+    configure(options, &connection).map_err(at)?;
+    Ok(connection)
+}
+
+fn configure(options: &SqliteOptions, connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    connection.busy_timeout(options.wait())?;
+    // FULL: a commit returns when its pages are flushed; with NORMAL a power cut could lose acknowledged commits.
+    connection.execute_batch(
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY; \
+         PRAGMA trusted_schema = OFF;",
+    )?;
+    if let Some(limit) = options.limit() {
+        let page: i64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
+        let pages = limit / u64::try_from(page).unwrap_or(4096).max(1);
+        // The pragma answers with a row, so it is a query.
+        connection.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))?;
+    }
+    Ok(())
+}
+
+/// A reader's connection.
+pub(super) fn readable(options: &SqliteOptions) -> Result<Connection, StoreError> {
+    let at = |e: rusqlite::Error| StoreError::from_sqlite(options.path(), &e);
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(options.path(), flags).map_err(at)?;
+    connection.busy_timeout(options.wait()).map_err(at)?;
+    Ok(connection)
+}
+
+/// Writes the trust domain into a new store; compares it in one that has it.
+pub(super) fn pin_trust_domain(
+    options: &SqliteOptions,
+    connection: &mut Connection,
+) -> Result<(), StoreError> {
+    let at = |e: rusqlite::Error| StoreError::from_sqlite(options.path(), &e);
+    let stored: Option<String> = connection
+        .query_row(
+            "SELECT value FROM meta WHERE key = 'trust_domain'",
+            [],
+            |row| row.get(0),
+        )
+        .optional()
+        .map_err(at)?;
+    match stored {
+        Some(stored) if stored == options.trust_domain().as_str() => Ok(()),
+        Some(stored) => Err(StoreError::OtherTrustDomain {
+            path: options.path().into(),
+            stored,
+            configured: options.trust_domain().clone(),
+        }),
+        None => connection
+            .execute(
+                "INSERT INTO meta (key, value) VALUES ('trust_domain', ?1)",
+                params![options.trust_domain().as_str()],
+            )
+            .map(|_| ())
+            .map_err(at),
+    }
+}

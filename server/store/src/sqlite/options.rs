@@ -1,0 +1,60 @@
+//! How a store is opened.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use hallmark_spiffe::TrustDomain;
+
+/// Where the store lies, whose it is, and its limits.
+#[derive(Debug, Clone)]
+pub struct SqliteOptions {
+    path: PathBuf,
+    trust_domain: TrustDomain,
+    busy_timeout: Duration,
+    size_limit: Option<u64>,
+}
+
+impl SqliteOptions {
+    /// The file at `path`, for `trust_domain`.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>, trust_domain: TrustDomain) -> Self {
+        Self {
+            path: path.into(),
+            trust_domain,
+            busy_timeout: Duration::from_secs(5),
+            size_limit: None,
+        }
+    }
+
+    /// How long to wait for another program's lock. 5 s unless set.
+    #[must_use]
+    pub const fn busy_timeout(mut self, timeout: Duration) -> Self {
+        self.busy_timeout = timeout;
+        self
+    }
+
+    /// The database's largest size in bytes; reaching it counts as a full disk. No limit unless set.
+    #[must_use]
+    pub const fn size_limit(mut self, bytes: u64) -> Self {
+        self.size_limit = Some(bytes);
+        self
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) const fn trust_domain(&self) -> &TrustDomain {
+        &self.trust_domain
+    }
+
+    pub(super) const fn wait(&self) -> Duration {
+        self.busy_timeout
+    }
+
+    pub(super) const fn limit(&self) -> Option<u64> {
+        self.size_limit
+    }
+}
