@@ -1,0 +1,145 @@
+//! Grants: what is given, and what is not.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use hallmark_registry::{
+    EntryError, GrantError, Registry, Why, authorise_entry, mint, server_identity,
+};
+use hallmark_spiffe::{SpiffeId, TrustDomain};
+
+use crate::samples::{NOW, eid, entry, id, td};
+
+const AGENT: &str = "/spire/agent/tpm2/aa";
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn registry() -> Registry {
+    let mut registry = Registry::new(&td());
+    let mut web = entry("web", "/web", AGENT, &["unix:uid:1"]);
+    web.dns_names = vec!["web.example.org".into()];
+    let mut short = entry("short", "/short", AGENT, &["unix:uid:1"]);
+    short.x509_svid_ttl = Duration::from_secs(60);
+    let mut ending = entry("ending", "/ending", AGENT, &["unix:uid:1"]);
+    ending.expires_at = Some(NOW + 30);
+    let mut gone = entry("gone", "/gone", AGENT, &["unix:uid:1"]);
+    gone.expires_at = Some(NOW);
+    for entry in [
+        web,
+        short,
+        ending,
+        gone,
+        entry("other", "/other", "/spire/agent/tpm2/bb", &["unix:uid:1"]),
+    ] {
+        registry.insert(entry);
+    }
+    registry
+}
+
+#[test]
+fn an_agent_gets_what_its_entries_say() {
+    let registry = registry();
+    let ask = |name: &str| {
+        authorise_entry(
+            &registry,
+            &id(AGENT),
+            &BTreeSet::new(),
+            &eid(name),
+            HOUR,
+            NOW,
+        )
+    };
+    let web = ask("web").unwrap();
+    assert_eq!((web.spiffe_id(), web.ttl()), (&id("/web"), HOUR));
+    assert_eq!(web.dns_names(), ["web.example.org"]);
+    assert_eq!(
+        web.why(),
+        &Why::Entry {
+            id: eid("web"),
+            agent: id(AGENT)
+        }
+    );
+    assert_eq!(ask("short").unwrap().ttl(), Duration::from_secs(60));
+    // No SVID outlives the entry that it comes from.
+    assert_eq!(ask("ending").unwrap().ttl(), Duration::from_secs(30));
+}
+
+#[test]
+fn and_nothing_else() {
+    let registry = registry();
+    let ask = |name: &str| {
+        authorise_entry(
+            &registry,
+            &id(AGENT),
+            &BTreeSet::new(),
+            &eid(name),
+            HOUR,
+            NOW,
+        )
+    };
+    assert_eq!(
+        ask("none"),
+        Err(GrantError::NoSuchEntry { id: eid("none") })
+    );
+    assert_eq!(
+        ask("gone"),
+        Err(GrantError::EntryExpired {
+            id: eid("gone"),
+            at: NOW,
+            now: NOW
+        })
+    );
+    assert_eq!(
+        ask("other"),
+        Err(GrantError::NotAuthorised {
+            id: eid("other"),
+            agent: id(AGENT)
+        })
+    );
+    let nothing = authorise_entry(
+        &registry,
+        &id(AGENT),
+        &BTreeSet::new(),
+        &eid("web"),
+        Duration::ZERO,
+        NOW,
+    );
+    assert!(matches!(nothing, Err(GrantError::NoLifetime { .. })));
+}
+
+#[test]
+fn administrators_mint_workload_ids_alone() {
+    let grant = mint(&td(), id("/batch"), vec!["batch".into()], HOUR).unwrap();
+    assert_eq!(
+        (grant.spiffe_id(), grant.why()),
+        (&id("/batch"), &Why::Minted)
+    );
+    for (id, expected) in [
+        (id("/spire/server"), "HM-REG-0005"),
+        (id(AGENT), "HM-REG-0005"),
+        (td().id(), "HM-REG-0004"),
+        (
+            SpiffeId::new(&TrustDomain::parse("other.org").unwrap(), "/a").unwrap(),
+            "HM-REG-0003",
+        ),
+    ] {
+        let error = mint(&td(), id, Vec::new(), HOUR).unwrap_err();
+        assert_eq!(hallmark_reason::Coded::code(&error).as_str(), expected);
+    }
+    let bad_name = mint(&td(), id("/batch"), vec!["a_b".into()], HOUR);
+    assert!(matches!(
+        bad_name,
+        Err(GrantError::Mint(EntryError::DnsName { .. }))
+    ));
+}
+
+#[test]
+fn the_server_has_its_own_identity() {
+    let grant = server_identity(&td(), HOUR).unwrap();
+    assert_eq!(
+        (grant.spiffe_id(), grant.why()),
+        (&id("/spire/server"), &Why::Server)
+    );
+    assert!(matches!(
+        server_identity(&td(), Duration::ZERO),
+        Err(GrantError::NoLifetime { .. })
+    ));
+}
