@@ -1,11 +1,39 @@
-//! Evidence, trust anchors, a challenge and the time, judged: `VerifiedEvidence`.
+//! Evidence, trust anchors, a challenge and the time, judged: [`VerifiedEvidence`].
+//!
+//! Three steps, each from one type to the next, none of which can be left out:
+//!
+//! 1. [`examine`]: a `Claim` (decoded, nothing believed) and the operator's [`Trust`] give [`Examined`]: the EK belongs
+//!    here, the keys are of the right kind, the CSR is signed by the key that it is for.
+//! 2. [`Examined::challenge_with`] gives the [`Challenge`]: nonce, credential for (EK, AK), PCR selection.
+//! 3. [`conclude`] takes both away and judges the `Proof`: [`VerifiedEvidence`].
+//!
+//! Everything is pure: time, nonce, secret and the connection's TLS exporter are arguments. (Making a credential takes
+//! its seed from the cryptographic library.) Every refusal is a [`VerifyError`] with a stable code; what the refused
+//! node may learn of it is its [`RefusalClass`].
 
+mod challenge;
+mod conclude;
 mod der;
 mod ek;
+mod enrolment;
+mod error;
+mod evidence;
+mod examine;
+mod fingerprint;
+mod keys;
 mod refusal;
+mod statement;
 mod trust;
 
+pub use challenge::{CHALLENGE_LIFETIME, Challenge, ChallengeError};
+pub use conclude::conclude;
 pub use der::DerFault;
 pub use ek::{EkCertificateError, MAX_CERTIFICATE_BYTES, MAX_INTERMEDIATES, TpmAttributes, TpmClass};
+pub use enrolment::{CertificateFacts, EnrolledBy, EnrolmentError};
+pub use error::VerifyError;
+pub use evidence::VerifiedEvidence;
+pub use examine::{Examined, ek_sha256, examine};
+pub use keys::{CsrError, KeyError, KeyFault, KeyRole, MAX_CSR_BYTES};
 pub use refusal::RefusalClass;
+pub use statement::{StatementError, StatementFault, StatementKind};
 pub use trust::{EkKey, EkRoots, ExpiredPolicy, Inventory, InventoryItem, KnownTpm, Trust, TrustError};

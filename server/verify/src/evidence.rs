@@ -1,0 +1,150 @@
+//! What is proven in the end.
+
+use hallmark_tpm_wire::{ClockInfo, Name, PcrSelection, PcrValues};
+
+use crate::challenge::Challenge;
+use crate::ek::{EkCertificateError, TpmClass};
+use crate::enrolment::{CertificateFacts, EnrolledBy, EnrolledEk};
+use crate::examine::Examined;
+use crate::statement::Quoted;
+use crate::trust::InventoryItem;
+
+/// Proven: the SVID key lives in the TPM of this EK, which belongs here; that TPM had these PCR values at the time of
+/// this challenge; and the answer was made for this very connection.
+///
+/// Not proven: that the PCR values are good (policy), that the machine's software does not misuse its own TPM, and that
+/// a virtual TPM's platform is honest.
+#[derive(Debug)]
+pub struct VerifiedEvidence {
+    ek: EnrolledEk,
+    ak_name: Name,
+    ak_activated: bool,
+    svid_spki: Vec<u8>,
+    svid_name: Name,
+    selection: PcrSelection,
+    pcrs: PcrValues,
+    clock: ClockInfo,
+    firmware_version: u64,
+    nonce: [u8; 32],
+    binding: [u8; 32],
+}
+
+impl VerifiedEvidence {
+    pub(crate) fn new(examined: Examined, challenge: &Challenge, quoted: Quoted, binding: [u8; 32]) -> Self {
+        Self {
+            ek: examined.ek,
+            ak_name: examined.ak_name,
+            ak_activated: challenge.credential().is_some(),
+            svid_spki: examined.svid_spki,
+            svid_name: examined.svid_name,
+            selection: challenge.selection.clone(),
+            pcrs: quoted.values,
+            clock: quoted.attest.clock_info,
+            firmware_version: quoted.attest.firmware_version,
+            nonce: challenge.nonce,
+            binding,
+        }
+    }
+
+    /// SHA-256 of the EK's canonical SPKI, DER: the node's identity.
+    #[must_use]
+    pub const fn ek_sha256(&self) -> &[u8; 32] {
+        &self.ek.sha256
+    }
+
+    /// The EK's Name.
+    #[must_use]
+    pub const fn ek_name(&self) -> &Name {
+        &self.ek.name
+    }
+
+    /// What stands behind the trust in the EK.
+    #[must_use]
+    pub const fn enrolled_by(&self) -> EnrolledBy {
+        self.ek.enrolled_by
+    }
+
+    /// The kind of TPM; `Unknown` unless the EK certificate was verified.
+    #[must_use]
+    pub const fn class(&self) -> TpmClass {
+        self.ek.class
+    }
+
+    /// What the verified EK certificate says; `None` if the inventory alone vouches for the EK.
+    #[must_use]
+    pub const fn certificate(&self) -> Option<&CertificateFacts> {
+        self.ek.certificate.as_ref()
+    }
+
+    /// Why the EK certificate was not believed, where the inventory vouched for the EK all the same.
+    #[must_use]
+    pub const fn certificate_refused(&self) -> Option<&EkCertificateError> {
+        self.ek.certificate_refused.as_ref()
+    }
+
+    /// The EK's line in the inventory, if there is one that has not expired.
+    #[must_use]
+    pub const fn inventory(&self) -> Option<&InventoryItem> {
+        self.ek.inventory.as_ref()
+    }
+
+    /// The AK's Name. Record it for the EK: then the next attestation with this AK needs no credential.
+    #[must_use]
+    pub const fn ak_name(&self) -> &Name {
+        &self.ak_name
+    }
+
+    /// True if the AK activated a credential just now; false if it is trusted from the server's record.
+    #[must_use]
+    pub const fn ak_activated(&self) -> bool {
+        self.ak_activated
+    }
+
+    /// The SVID key's canonical SPKI, DER. Only for this key may an SVID be issued.
+    #[must_use]
+    pub fn svid_spki(&self) -> &[u8] {
+        &self.svid_spki
+    }
+
+    /// The SVID key's Name, which covers its attributes.
+    #[must_use]
+    pub const fn svid_key_name(&self) -> &Name {
+        &self.svid_name
+    }
+
+    /// What was quoted.
+    #[must_use]
+    pub const fn selection(&self) -> &PcrSelection {
+        &self.selection
+    }
+
+    /// The values of exactly the quoted registers.
+    #[must_use]
+    pub const fn pcrs(&self) -> &PcrValues {
+        &self.pcrs
+    }
+
+    /// Clock (ms), resetCount, restartCount and `safe`, from the quote.
+    #[must_use]
+    pub const fn clock_info(&self) -> &ClockInfo {
+        &self.clock
+    }
+
+    /// The TPM's firmware version, from the quote; its form is the vendor's.
+    #[must_use]
+    pub const fn firmware_version(&self) -> u64 {
+        self.firmware_version
+    }
+
+    /// The challenge's nonce.
+    #[must_use]
+    pub const fn nonce(&self) -> &[u8; 32] {
+        &self.nonce
+    }
+
+    /// What certification and quote are bound to.
+    #[must_use]
+    pub const fn binding(&self) -> &[u8; 32] {
+        &self.binding
+    }
+}

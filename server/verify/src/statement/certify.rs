@@ -1,0 +1,37 @@
+//! TPM2_Certify of the SVID key by the AK (TPM 2.0 part 3, 18.2).
+
+use hallmark_evidence::Signed;
+use hallmark_tpm_wire::{Attest, AttestKind, Name, PublicArea};
+
+use super::{StatementError, StatementFault, StatementKind, open};
+
+/// Proves that the object of Name `svid_name` is loaded in the TPM that holds `ak`.
+///
+/// The Name covers the whole public area, so the attributes that were judged in the claim are the certified ones.
+///
+/// # Errors
+/// [`StatementError`] for the first thing that does not hold.
+pub(crate) fn verify(
+    signed: &Signed,
+    ak: &PublicArea,
+    binding: &[u8; 32],
+    svid_name: &Name,
+) -> Result<Attest, StatementError> {
+    let kind = StatementKind::Certify;
+    let fault = |fault| StatementError { kind, fault };
+    let attest = open(kind, signed, ak, binding)?;
+    let certified = match &attest.kind {
+        AttestKind::Certify(certified) => certified,
+        AttestKind::Quote(_) => return Err(fault(StatementFault::Type { found: super::quote::ATTEST_QUOTE })),
+        AttestKind::Other(found) => return Err(fault(StatementFault::Type { found: *found })),
+        _ => return Err(fault(StatementFault::Type { found: 0 })),
+    };
+    if certified.name != *svid_name {
+        let (expected, actual) = (svid_name.to_string(), certified.name.to_string());
+        return Err(fault(StatementFault::OtherKey { expected, actual }));
+    }
+    Ok(attest)
+}
+
+/// TPM_ST_ATTEST_CERTIFY (TPM 2.0 part 2, table "TPM_ST").
+pub(super) const ATTEST_CERTIFY: u16 = 0x8017;
