@@ -1,0 +1,123 @@
+//! The configuration: read strictly, checked whole, and turned into the types that the rest works with.
+//!
+//! A key that is not known is refused, with its line and the key that was probably meant. Secrets stand in the
+//! file only by reference.
+
+mod error;
+mod file;
+mod locate;
+mod secret;
+mod trust;
+mod value;
+
+use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration};
+
+use hallmark_hsm::KeyKind;
+use hallmark_policy::Rules;
+use hallmark_spiffe::{SpiffeId, TrustDomain};
+use hallmark_tpm_wire::PcrSelection;
+use hallmark_verify::Trust;
+use secrecy::SecretString;
+
+pub use error::ConfigError;
+pub use file::load;
+
+/// Everything that the operator decides, with every reference resolved.
+#[derive(Debug)]
+pub struct Config {
+    /// The trust domain that this server speaks for.
+    pub trust_domain: TrustDomain,
+    /// Who administers the server over TLS, besides the holders of `admin` entries.
+    pub admin_ids: BTreeSet<SpiffeId>,
+    /// The folder for what the server keeps.
+    pub data_dir: PathBuf,
+    /// The store's file.
+    pub store: PathBuf,
+    /// Where it listens.
+    pub listen: Listen,
+    /// The token.
+    pub hsm: Hsm,
+    /// The kind of key that signs, when one has to be made.
+    pub key_kind: KeyKind,
+    /// How long what is issued is good for.
+    pub lifetimes: Lifetimes,
+    /// How TPM evidence is judged.
+    pub tpm2: Tpm2,
+    /// Per-caller limits.
+    pub limits: LimitSettings,
+    /// What is logged.
+    pub log: Log,
+}
+
+/// Where the server listens.
+#[derive(Debug, Clone)]
+pub struct Listen {
+    /// TLS: agents, and administrators with an SVID.
+    pub address: SocketAddr,
+    /// Unix socket: operators of this machine.
+    pub admin_socket: PathBuf,
+}
+
+/// The PKCS#11 token.
+#[derive(Debug)]
+pub struct Hsm {
+    /// The module's path.
+    pub module: PathBuf,
+    /// The token's label.
+    pub token_label: String,
+    /// The user PIN.
+    pub pin: SecretString,
+    /// Sessions, and so signatures side by side.
+    pub sessions: usize,
+}
+
+/// How long what is issued is good for.
+#[derive(Debug, Clone, Copy)]
+pub struct Lifetimes {
+    /// The CA certificate.
+    pub authority: Duration,
+    /// X509-SVIDs of workloads, unless their entry says otherwise; also the server's own.
+    pub x509_svid: Duration,
+    /// X509-SVIDs of agents.
+    pub agent: Duration,
+}
+
+/// How TPM evidence is judged.
+#[derive(Debug, Clone)]
+pub struct Tpm2 {
+    /// Roots, inventory, and what an expired certificate means.
+    pub trust: Trust,
+    /// What the operator demands beyond that.
+    pub rules: Rules,
+    /// What quotes cover.
+    pub pcrs: PcrSelection,
+}
+
+/// Limits for callers over TLS; 0 means none.
+#[derive(Debug, Clone, Copy)]
+pub struct LimitSettings {
+    /// Attestations begun per second, by one address.
+    pub attestations_per_second_per_ip: u32,
+    /// SVIDs asked for per second, by one address.
+    pub signing_per_second_per_ip: u32,
+    /// Attestations under way at a time.
+    pub concurrent_attestations: usize,
+}
+
+/// What is logged.
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// A level, or a filter as `info,hallmark_server=debug`.
+    pub level: String,
+    /// How lines look.
+    pub format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}

@@ -1,0 +1,229 @@
+//! What can be wrong with a configuration.
+
+use std::path::{Path, PathBuf};
+
+use hallmark_reason::{Coded, ReasonCode};
+use hallmark_verify::TrustError;
+
+/// A configuration that the server does not start with.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        cause: String,
+    },
+    /// The file is no TOML, or a value is of the wrong kind or outside its range.
+    #[error("{}:{line}: {message}", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong.
+        message: String,
+    },
+    /// A key that does not exist.
+    #[error("{}:{line}: there is no key `{key}` here", path.display())]
+    UnknownKey {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The key.
+        key: String,
+        /// The keys that exist there.
+        known: Vec<String>,
+    },
+    /// A key that must be there is not.
+    #[error("{}:{line}: the key `{key}` is missing", path.display())]
+    MissingKey {
+        /// The file.
+        path: PathBuf,
+        /// The line of the table that lacks it, from 1.
+        line: usize,
+        /// The key.
+        key: String,
+    },
+    /// The file is written for another version of this format.
+    #[error("{}: the configuration has another version", path.display())]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+    },
+    /// Two values contradict each other.
+    #[error("{}: {message}", path.display())]
+    Contradiction {
+        /// The file.
+        path: PathBuf,
+        /// What contradicts what.
+        message: String,
+        /// Both values.
+        compared: String,
+    },
+    /// A secret is written into the file, or its reference has another form.
+    #[error("{} is no reference to a secret", key)]
+    SecretReference {
+        /// The key.
+        key: &'static str,
+    },
+    /// A secret's file cannot be read, or is empty or not text.
+    #[error("the secret for {key} cannot be read from {}", path.display())]
+    SecretUnreadable {
+        /// The key.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong; never the content.
+        cause: String,
+    },
+    /// A credential is referred to, but systemd passed none.
+    #[error("{key} refers to the credential {name}, and there are no credentials")]
+    NoCredentials {
+        /// The key.
+        key: &'static str,
+        /// The credential.
+        name: String,
+    },
+    /// A file or folder of roots, or the inventory, cannot be read.
+    #[error("{key}: cannot read {}", path.display())]
+    TrustUnreadable {
+        /// The key.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        cause: String,
+    },
+    /// A file of roots, or the inventory, cannot be used.
+    #[error("{source}")]
+    Trust {
+        /// What is wrong.
+        #[from]
+        source: TrustError,
+    },
+}
+
+impl ConfigError {
+    pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> Self {
+        Self::Unreadable { path: path.to_owned(), cause: error.to_string() }
+    }
+}
+
+impl Coded for ConfigError {
+    fn code(&self) -> ReasonCode {
+        match self {
+            Self::Unreadable { .. } => ReasonCode::new("HM-CONF-0001"),
+            Self::Invalid { .. } => ReasonCode::new("HM-CONF-0002"),
+            Self::UnknownKey { .. } => ReasonCode::new("HM-CONF-0003"),
+            Self::MissingKey { .. } => ReasonCode::new("HM-CONF-0004"),
+            Self::Version { .. } => ReasonCode::new("HM-CONF-0005"),
+            Self::Contradiction { .. } => ReasonCode::new("HM-CONF-0006"),
+            Self::SecretReference { .. } => ReasonCode::new("HM-CONF-0007"),
+            Self::SecretUnreadable { .. } => ReasonCode::new("HM-CONF-0008"),
+            Self::NoCredentials { .. } => ReasonCode::new("HM-CONF-0009"),
+            Self::TrustUnreadable { .. } => ReasonCode::new("HM-CONF-0010"),
+            Self::Trust { source } => source.code(),
+        }
+    }
+
+    fn compared(&self) -> Option<String> {
+        match self {
+            Self::Unreadable { cause, .. }
+            | Self::SecretUnreadable { cause, .. }
+            | Self::TrustUnreadable { cause, .. } => Some(cause.clone()),
+            Self::UnknownKey { key, known, .. } => Some(format!("found {key}, known are {}", known.join(", "))),
+            Self::Version { found, .. } => Some(format!("version = {found}, this program reads 1")),
+            Self::Contradiction { compared, .. } => Some(compared.clone()),
+            Self::Trust { source } => source.compared(),
+            _ => None,
+        }
+    }
+
+    fn likely_cause(&self) -> Option<String> {
+        let cause = match self {
+            Self::Unreadable { .. } => "the path is wrong, or the server's user may not read it",
+            Self::Invalid { .. } => "a slip of the pen at this line",
+            Self::UnknownKey { .. } => "a misspelt key, or one that belongs to another table",
+            Self::MissingKey { .. } => "the key has no default that would be safe",
+            Self::Version { .. } => "the file was written for another version of Hallmark",
+            Self::Contradiction { .. } => "one of the two was changed without the other",
+            Self::SecretReference { .. } => "the secret itself was written into the configuration",
+            Self::SecretUnreadable { .. } => "the file is missing or empty, or the server's user may not read it",
+            Self::NoCredentials { .. } => "the server was started without systemd, or the unit has no LoadCredential=",
+            Self::TrustUnreadable { .. } => "the path is wrong, or the server's user may not read it",
+            Self::Trust { source } => return source.likely_cause(),
+        };
+        Some(cause.into())
+    }
+
+    fn next_step(&self) -> Option<String> {
+        Some(match self {
+            Self::Unreadable { path, .. }
+            | Self::SecretUnreadable { path, .. }
+            | Self::TrustUnreadable { path, .. } => format!("ls -l {}", path.display()),
+            Self::UnknownKey { key, known, .. } => match nearest(key, known) {
+                Some(meant) => format!("write `{meant}` instead of `{key}`"),
+                None => format!("remove `{key}`, or move it to its table"),
+            },
+            Self::MissingKey { key, .. } => format!("add `{key} = …`"),
+            Self::Version { .. } => "set `version = 1`, and correct what is then reported".into(),
+            Self::Invalid { .. } | Self::Contradiction { .. } => {
+                "correct it; then hallmark-server config check".into()
+            }
+            Self::SecretReference { key } => format!("{key} = \"file:/path\" or \"credential:NAME\""),
+            Self::NoCredentials { name, .. } => format!("add LoadCredential={name}:/path to the unit, or use file:"),
+            Self::Trust { source } => return source.next_step(),
+        })
+    }
+}
+
+/// The known key that is spelt most alike, if any is close.
+fn nearest<'a>(key: &str, known: &'a [String]) -> Option<&'a str> {
+    let (distance, meant) = known.iter().map(|name| (distance(key, name), name)).min()?;
+    (distance <= 2 || distance * 3 <= key.len()).then_some(meant.as_str())
+}
+
+/// Levenshtein's distance.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
+    for (index, from) in a.chars().enumerate() {
+        let mut diagonal = index;
+        let mut left = index + 1;
+        for (cell, to) in row.iter_mut().skip(1).zip(b.chars()) {
+            let above = *cell;
+            left = (diagonal + usize::from(from != to)).min(above + 1).min(left + 1);
+            diagonal = above;
+            *cell = left;
+        }
+        if let Some(first) = row.first_mut() {
+            *first = index + 1;
+        }
+    }
+    row.last().copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_distance_is_levenshteins() {
+        for (a, b, expected) in [("", "", 0), ("abc", "", 3), ("", "ab", 2), ("kitten", "sitting", 3), ("pin", "pin", 0)] {
+            assert_eq!(distance(a, b), expected, "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn only_a_close_key_is_suggested() {
+        let known = ["module".to_owned(), "token_label".to_owned(), "pin".to_owned()];
+        assert_eq!(nearest("token_labl", &known), Some("token_label"));
+        assert_eq!(nearest("slot_number", &known), None);
+    }
+}

@@ -1,0 +1,394 @@
+//! The file as it is written.
+
+use std::{
+    net::{Ipv6Addr, SocketAddr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use hallmark_hsm::KeyKind;
+use hallmark_policy::Rules;
+use hallmark_spiffe::{SpiffeId, TrustDomain};
+use hallmark_tpm_wire::{HashAlg, PcrSelection};
+use hallmark_verify::{ExpiredPolicy, TpmClass, Trust};
+use serde::Deserialize;
+
+use super::{
+    Config, ConfigError, Hsm, Lifetimes, LimitSettings, Listen, Log, LogFormat, Tpm2, locate, secret, trust, value,
+};
+
+/// No configuration is larger.
+const MAX_FILE_BYTES: u64 = 1024 * 1024;
+
+#[derive(Deserialize)]
+struct VersionOnly {
+    version: i64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(rename = "version")]
+    _version: i64,
+    #[serde(deserialize_with = "value::trust_domain")]
+    trust_domain: TrustDomain,
+    #[serde(deserialize_with = "value::path")]
+    data_dir: PathBuf,
+    #[serde(default, deserialize_with = "value::spiffe_ids")]
+    admin_ids: Vec<SpiffeId>,
+    #[serde(default)]
+    listen: ListenTable,
+    hsm: HsmTable,
+    #[serde(default)]
+    authority: AuthorityTable,
+    #[serde(default)]
+    attestation: AttestationTable,
+    #[serde(default)]
+    limits: LimitsTable,
+    #[serde(default)]
+    store: StoreTable,
+    #[serde(default)]
+    log: LogTable,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct ListenTable {
+    #[serde(deserialize_with = "value::address")]
+    address: SocketAddr,
+    #[serde(deserialize_with = "value::path")]
+    admin_socket: PathBuf,
+}
+
+impl Default for ListenTable {
+    fn default() -> Self {
+        Self {
+            // Takes IPv4 as well, where the system has it so.
+            address: SocketAddr::from((Ipv6Addr::UNSPECIFIED, 8081)),
+            admin_socket: "/run/hallmark-server/admin.sock".into(),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HsmTable {
+    #[serde(deserialize_with = "value::path")]
+    module: PathBuf,
+    #[serde(deserialize_with = "value::filled")]
+    token_label: String,
+    pin: String,
+    #[serde(default = "four", deserialize_with = "value::sessions")]
+    sessions: usize,
+}
+
+const fn four() -> usize {
+    4
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct AuthorityTable {
+    #[serde(deserialize_with = "value::key_kind")]
+    key_type: KeyKind,
+    #[serde(deserialize_with = "value::duration")]
+    ca_ttl: Duration,
+    #[serde(deserialize_with = "value::duration")]
+    x509_svid_ttl: Duration,
+    #[serde(deserialize_with = "value::duration")]
+    agent_ttl: Duration,
+}
+
+impl Default for AuthorityTable {
+    fn default() -> Self {
+        let hours = |hours: u64| Duration::from_secs(hours * 3600);
+        Self { key_type: KeyKind::EcP256, ca_ttl: hours(8760), x509_svid_ttl: hours(1), agent_ttl: hours(1) }
+    }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct AttestationTable {
+    tpm2: Tpm2Table,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Tpm2Table {
+    #[serde(deserialize_with = "value::paths")]
+    ek_roots: Vec<PathBuf>,
+    #[serde(deserialize_with = "value::optional_path")]
+    ek_inventory: Option<PathBuf>,
+    require_inventory: bool,
+    #[serde(deserialize_with = "value::classes")]
+    allowed_classes: Vec<TpmClass>,
+    expired_ek_certificates: Expired,
+    #[serde(deserialize_with = "value::pcrs")]
+    pcrs: Vec<u8>,
+}
+
+impl Default for Tpm2Table {
+    fn default() -> Self {
+        Self {
+            ek_roots: Vec::new(),
+            ek_inventory: None,
+            require_inventory: false,
+            allowed_classes: vec![TpmClass::Discrete, TpmClass::Firmware, TpmClass::Virtual],
+            expired_ek_certificates: Expired::AtEnrolment,
+            pcrs: (0..8).collect(),
+        }
+    }
+}
+
+#[derive(Deserialize, Clone, Copy)]
+#[serde(rename_all = "kebab-case")]
+enum Expired {
+    Enforce,
+    AtEnrolment,
+    Ignore,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct LimitsTable {
+    attestations_per_second_per_ip: u32,
+    signing_per_second_per_ip: u32,
+    #[serde(deserialize_with = "value::positive")]
+    concurrent_attestations: usize,
+}
+
+impl Default for LimitsTable {
+    fn default() -> Self {
+        Self { attestations_per_second_per_ip: 10, signing_per_second_per_ip: 500, concurrent_attestations: 64 }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct StoreTable {
+    #[serde(deserialize_with = "value::filled")]
+    path: String,
+}
+
+impl Default for StoreTable {
+    fn default() -> Self {
+        Self { path: "server.db".into() }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct LogTable {
+    #[serde(deserialize_with = "value::filled")]
+    level: String,
+    format: Format,
+}
+
+impl Default for LogTable {
+    fn default() -> Self {
+        Self { level: "info".into(), format: Format::Text }
+    }
+}
+
+#[derive(Deserialize, Clone, Copy)]
+#[serde(rename_all = "kebab-case")]
+enum Format {
+    Text,
+    Json,
+}
+
+/// Reads and checks the configuration at `path`, with every file that it refers to. `credentials` is the folder
+/// where systemd put its credentials.
+///
+/// # Errors
+/// [`ConfigError`], with the line where there is one.
+pub fn load(path: &Path, credentials: Option<&Path>) -> Result<Config, ConfigError> {
+    let text = read(path)?;
+    let located = |error: toml::de::Error| locate::locate(path, &text, &error);
+    // The version first: the rest of a newer file may well look wrong to this program.
+    let version = toml::from_str::<VersionOnly>(&text).map_err(located)?.version;
+    if version != 1 {
+        return Err(ConfigError::Version { path: path.to_owned(), found: version });
+    }
+    let file: File = toml::from_str(&text).map_err(located)?;
+    file.resolve(path, credentials)
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    let unreadable = |error: &std::io::Error| ConfigError::unreadable(path, error);
+    let size = std::fs::metadata(path).map_err(|error| unreadable(&error))?.len();
+    if size > MAX_FILE_BYTES {
+        return Err(unreadable(&std::io::Error::other(format!("it has {size} bytes, at most {MAX_FILE_BYTES} are read"))));
+    }
+    std::fs::read_to_string(path).map_err(|error| unreadable(&error))
+}
+
+impl File {
+    fn resolve(self, path: &Path, credentials: Option<&Path>) -> Result<Config, ConfigError> {
+        self.check_contradictions(path)?;
+        Ok(Config {
+            store: self.data_dir.join(&self.store.path),
+            hsm: Hsm {
+                pin: secret::resolve("hsm.pin", &self.hsm.pin, credentials)?,
+                module: self.hsm.module,
+                token_label: self.hsm.token_label,
+                sessions: self.hsm.sessions,
+            },
+            tpm2: self.attestation.tpm2.resolve(path)?,
+            trust_domain: self.trust_domain,
+            admin_ids: self.admin_ids.into_iter().collect(),
+            data_dir: self.data_dir,
+            listen: Listen { address: self.listen.address, admin_socket: self.listen.admin_socket },
+            key_kind: self.authority.key_type,
+            lifetimes: Lifetimes {
+                authority: self.authority.ca_ttl,
+                x509_svid: self.authority.x509_svid_ttl,
+                agent: self.authority.agent_ttl,
+            },
+            limits: LimitSettings {
+                attestations_per_second_per_ip: self.limits.attestations_per_second_per_ip,
+                signing_per_second_per_ip: self.limits.signing_per_second_per_ip,
+                concurrent_attestations: self.limits.concurrent_attestations,
+            },
+            log: Log {
+                level: self.log.level,
+                format: match self.log.format {
+                    Format::Text => LogFormat::Text,
+                    Format::Json => LogFormat::Json,
+                },
+            },
+        })
+    }
+
+    fn check_contradictions(&self, path: &Path) -> Result<(), ConfigError> {
+        let contradiction = |message: &str, compared: String| {
+            Err(ConfigError::Contradiction { path: path.to_owned(), message: message.to_owned(), compared })
+        };
+        let authority = &self.authority;
+        for (name, ttl) in [("x509_svid_ttl", authority.x509_svid_ttl), ("agent_ttl", authority.agent_ttl)] {
+            if ttl > authority.ca_ttl {
+                let compared = format!("{name} is {} s, ca_ttl {} s", ttl.as_secs(), authority.ca_ttl.as_secs());
+                return contradiction(&format!("{name} is longer than ca_ttl"), compared);
+            }
+        }
+        let tpm2 = &self.attestation.tpm2;
+        if tpm2.require_inventory && tpm2.ek_inventory.is_none() {
+            let compared = "require_inventory is true, ek_inventory is not set".to_owned();
+            return contradiction("an inventory is required, but none is named", compared);
+        }
+        if let Some(id) = self.admin_ids.iter().find(|id| !id.is_member_of(&self.trust_domain)) {
+            let compared = format!("{id}, trust_domain is {}", self.trust_domain);
+            return contradiction("an admin id belongs to another trust domain", compared);
+        }
+        Ok(())
+    }
+}
+
+impl Tpm2Table {
+    fn resolve(self, path: &Path) -> Result<Tpm2, ConfigError> {
+        let trust = Trust {
+            roots: trust::roots(&self.ek_roots)?,
+            inventory: self.ek_inventory.as_deref().map(trust::inventory).transpose()?.unwrap_or_default(),
+            expired: match self.expired_ek_certificates {
+                Expired::Enforce => ExpiredPolicy::Enforce,
+                Expired::AtEnrolment => ExpiredPolicy::AtEnrolment,
+                Expired::Ignore => ExpiredPolicy::Ignore,
+            },
+        };
+        let rules = Rules {
+            allowed_classes: self.allowed_classes.into_iter().collect(),
+            require_inventory: self.require_inventory,
+            ..Rules::default()
+        };
+        let pcrs = PcrSelection::new([(HashAlg::Sha256, self.pcrs.as_slice())]);
+        let pcrs = pcrs.map_err(|error| ConfigError::Contradiction {
+            path: path.to_owned(),
+            message: "the PCRs cannot be selected".into(),
+            compared: error.to_string(),
+        })?;
+        Ok(Tpm2 { trust, rules, pcrs })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hallmark_reason::Coded as _;
+    use secrecy::ExposeSecret as _;
+
+    struct Folder(tempfile::TempDir);
+
+    impl Folder {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            std::fs::write(folder.path().join("pin"), "1234\n").unwrap();
+            Self(folder)
+        }
+
+        fn load(&self, text: &str) -> Result<Config, ConfigError> {
+            let path = self.0.path().join("server.toml");
+            std::fs::write(&path, text.replace("$DIR", &self.0.path().display().to_string())).unwrap();
+            load(&path, None)
+        }
+
+        fn refused(&self, text: &str) -> ConfigError {
+            self.load(text).expect_err(text)
+        }
+    }
+
+    const LEAST: &str = "version = 1\ntrust_domain = \"example.org\"\ndata_dir = \"/d\"\n\
+        [hsm]\nmodule = \"/m.so\"\ntoken_label = \"t\"\npin = \"file:$DIR/pin\"\n";
+
+    #[test]
+    fn the_least_configuration_has_safe_defaults() {
+        let config = Folder::new().load(LEAST).unwrap();
+        assert_eq!(config.store, Path::new("/d/server.db"));
+        assert_eq!(config.hsm.pin.expose_secret(), "1234");
+        assert_eq!(config.listen.address.port(), 8081);
+        assert_eq!(config.key_kind, KeyKind::EcP256);
+        assert!(!config.tpm2.rules.allowed_classes.contains(&TpmClass::Simulator));
+        assert_eq!(config.tpm2.trust.expired, ExpiredPolicy::AtEnrolment);
+        assert!(!format!("{config:?}").contains("1234"), "a PIN is never shown");
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_line_cause_and_fix() {
+        let error = Folder::new().refused(&format!("{LEAST}sesions = 4\n"));
+        assert_eq!(error.code().as_str(), "HM-CONF-0003");
+        assert!(error.to_string().ends_with(":8: there is no key `sesions` here"), "{error}");
+        assert_eq!(error.next_step().unwrap(), "write `sessions` instead of `sesions`");
+        assert!(error.likely_cause().is_some());
+        for table in ["[listne]\n", "[attestation]\ntmp2 = 1\n", "[authority]\nca_tll = \"1h\"\n", "[log]\nx = 1\n"] {
+            let error = Folder::new().refused(&format!("{LEAST}{table}"));
+            assert_eq!(error.code().as_str(), "HM-CONF-0003", "{table}");
+        }
+    }
+
+    #[test]
+    fn every_fault_has_its_code() {
+        for (text, code) in [
+            (format!("{LEAST}[log\n"), "HM-CONF-0002"),
+            (format!("{LEAST}[authority]\nca_ttl = \"soon\"\n"), "HM-CONF-0002"),
+            (format!("{LEAST}[attestation.tpm2]\npcrs = [0, 16]\n"), "HM-CONF-0002"),
+            (format!("{LEAST}[attestation.tpm2]\npcrs = []\n"), "HM-CONF-0002"),
+            (format!("{LEAST}[attestation.tpm2]\nallowed_classes = [\"any\"]\n"), "HM-CONF-0002"),
+            (format!("{LEAST}[authority]\nkey_type = \"ec-p521\"\n"), "HM-CONF-0002"),
+            (LEAST.replace("example.org", "Example.org"), "HM-CONF-0002"),
+            (LEAST.replace("\"/d\"", "\"d\""), "HM-CONF-0002"),
+            (LEAST.replace("token_label", "#"), "HM-CONF-0004"),
+            (LEAST.replace("version = 1", ""), "HM-CONF-0004"),
+            (LEAST.replace("version = 1", "version = 2\nfuture = true"), "HM-CONF-0005"),
+            (format!("{LEAST}[authority]\nca_ttl = \"1h\"\nagent_ttl = \"2h\"\n"), "HM-CONF-0006"),
+            (format!("{LEAST}[attestation.tpm2]\nrequire_inventory = true\n"), "HM-CONF-0006"),
+            (LEAST.replace("file:$DIR/pin", "1234"), "HM-CONF-0007"),
+            (LEAST.replace("$DIR/pin", "$DIR/absent"), "HM-CONF-0008"),
+            (format!("{LEAST}[attestation.tpm2]\nek_roots = [\"/absent\"]\n"), "HM-CONF-0010"),
+            (format!("{LEAST}[attestation.tpm2]\nek_roots = [\"$DIR/pin\"]\n"), "HM-VERIFY-0151"),
+        ] {
+            let error = Folder::new().refused(&text);
+            assert_eq!(error.code().as_str(), code, "{text}\n{error}");
+            assert!(error.likely_cause().is_some() && error.next_step().is_some(), "{code}");
+        }
+        assert!(load(Path::new("/absent.toml"), None).is_err_and(|error| error.code().as_str() == "HM-CONF-0001"));
+    }
+}

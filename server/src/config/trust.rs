@@ -1,0 +1,67 @@
+//! EK roots and inventory, from their files.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use hallmark_verify::{EkRoots, Inventory};
+
+use super::ConfigError;
+
+/// The most files of a folder of roots.
+const MAX_FILES: usize = 10_000;
+
+/// Reads every file named, and of a folder every file with the ending of a certificate (`pem`, `crt`, `cer`, `der`).
+///
+/// # Errors
+/// When one cannot be read or used.
+pub(super) fn roots(paths: &[PathBuf]) -> Result<EkRoots, ConfigError> {
+    let mut roots = EkRoots::default();
+    for path in paths {
+        let unreadable = |path: &Path, error: &io::Error| ConfigError::TrustUnreadable {
+            key: "attestation.tpm2.ek_roots",
+            path: path.to_owned(),
+            cause: error.to_string(),
+        };
+        let files = if path.is_dir() {
+            folder(path).map_err(|error| unreadable(path, &error))?
+        } else {
+            vec![path.clone()]
+        };
+        for file in files {
+            let content = std::fs::read(&file).map_err(|error| unreadable(&file, &error))?;
+            roots.add(&file.display().to_string(), &content)?;
+        }
+    }
+    Ok(roots)
+}
+
+fn folder(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(path)? {
+        let file = entry?.path();
+        let ending = file.extension().and_then(|ending| ending.to_str()).map(str::to_ascii_lowercase);
+        if matches!(ending.as_deref(), Some("pem" | "crt" | "cer" | "der")) && file.is_file() {
+            files.push(file);
+        }
+        if files.len() > MAX_FILES {
+            return Err(io::Error::other(format!("more than {MAX_FILES} certificate files")));
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Reads the inventory.
+///
+/// # Errors
+/// When it cannot be read or used.
+pub(super) fn inventory(path: &Path) -> Result<Inventory, ConfigError> {
+    let content = std::fs::read(path).map_err(|error| ConfigError::TrustUnreadable {
+        key: "attestation.tpm2.ek_inventory",
+        path: path.to_owned(),
+        cause: error.to_string(),
+    })?;
+    Ok(Inventory::from_csv(&content)?)
+}
