@@ -1,0 +1,99 @@
+//! Opening, running one command, and what to do when it fails.
+
+use std::{thread, time::Duration};
+
+use tss_esapi::{Context, constants::StartupType, handles::ObjectHandle};
+
+use super::{EsysTpm, Fault, Op, op};
+use crate::{TpmError, response::Response};
+
+/// Waits between tries of a command that the TPM was too busy for: 1.3 s in all. ESYS itself has tried five times
+/// before each.
+const BUSY_PAUSES: [Duration; 6] = [
+    Duration::from_millis(20),
+    Duration::from_millis(40),
+    Duration::from_millis(80),
+    Duration::from_millis(160),
+    Duration::from_millis(320),
+    Duration::from_millis(640),
+];
+
+impl EsysTpm {
+    pub(super) fn connect(&mut self) -> Result<(), TpmError> {
+        if self.context.is_none() {
+            self.context = Some(self.tcti.open()?);
+        }
+        Ok(())
+    }
+
+    /// Closes the connection and forgets every handle. Keys stay known and are made again when needed.
+    pub(super) fn disconnect(&mut self) {
+        self.endorsement = None;
+        if let Some(key) = self.attestation_key.as_mut() {
+            key.handle = None;
+        }
+        for slot in self.svid_keys.values_mut() {
+            slot.handle = None;
+        }
+        self.context = None;
+    }
+
+    /// Runs one command; waits and repeats while the TPM is busy, within bounds. Nothing else is repeated: a second
+    /// try with a wrong authorization value would count towards the lockout.
+    pub(super) fn run<T>(
+        &mut self,
+        op: Op,
+        mut command: impl FnMut(&mut Context) -> tss_esapi::Result<T>,
+    ) -> Result<T, Fault> {
+        self.connect()?;
+        let mut pauses = BUSY_PAUSES.iter();
+        loop {
+            let context = self.context.as_mut().ok_or(TpmError::ConnectionLost { command: op.command })?;
+            let response = match command(context) {
+                Ok(value) => return Ok(value),
+                Err(error) => Response::of(error),
+            };
+            match (response, pauses.next()) {
+                (Response::Busy(_), Some(pause)) => thread::sleep(*pause),
+                // Somebody else's objects in a shared TPM may go away by themselves.
+                (Response::NoRoom(_), Some(pause)) if !self.tcti.is_exclusive() => thread::sleep(*pause),
+                _ => return Err(Fault::Response(op, response)),
+            }
+        }
+    }
+
+    /// Removes the reason of a failure. Returns whether another try makes sense.
+    pub(super) fn remedy(&mut self, fault: &Fault) -> bool {
+        match fault.response() {
+            Some(Response::Connection(_) | Response::Stale(_)) => {
+                tracing::warn!("the connection to the TPM was lost; opening it again");
+                self.disconnect();
+                true
+            }
+            // A response that did not decode may have left an object behind; closing the context flushes it.
+            Some(Response::Malformed(_)) => {
+                self.disconnect();
+                false
+            }
+            Some(Response::NotStarted(_)) if self.tcti.is_exclusive() => self.start(),
+            Some(Response::NoRoom(_)) => self.make_room(),
+            _ => false,
+        }
+    }
+
+    fn start(&mut self) -> bool {
+        self.run(op("TPM2_Startup", "owner"), |context| context.startup(StartupType::Clear)).is_ok()
+    }
+
+    pub(super) fn flush(&mut self, handle: ObjectHandle) -> Result<(), Fault> {
+        self.run(op("TPM2_FlushContext", "owner"), |context| context.flush_context(handle))
+    }
+
+    /// As [`Self::flush`], where a failure is not the caller's business: the object is gone, or the context will
+    /// flush it when it closes.
+    pub(super) fn flush_quietly(&mut self, handle: ObjectHandle) {
+        if let Err(fault) = self.flush(handle) {
+            tracing::debug!(error = %fault.into_error(), "a TPM object was not flushed");
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! What can go wrong between the agent and its TPM.
+
+use hallmark_reason::{Coded, ReasonCode};
+
+/// Why the TPM did not do what was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TpmError {
+    /// There is no TPM where the configuration says.
+    #[error("no TPM answers at {tcti}")]
+    Absent {
+        /// The configured TCTI.
+        tcti: String,
+        /// What the operating system or the TCTI said.
+        detail: String,
+    },
+    /// The device is there and this process may not open it.
+    #[error("permission denied on the TPM device {path}")]
+    PermissionDenied {
+        /// The device.
+        path: String,
+    },
+    /// The TCTI string is not understood.
+    #[error("the TCTI `{0}` is not one of device:PATH, swtpm:host=H,port=P, mssim:host=H,port=P")]
+    BadTcti(String),
+    /// `TPM_RC_LOCKOUT`.
+    #[error("the TPM is in dictionary-attack lockout")]
+    LockedOut,
+    /// `TPM_RC_HIERARCHY`.
+    #[error("the TPM's {0} hierarchy is disabled")]
+    HierarchyDisabled(&'static str),
+    /// `TPM_RC_BAD_AUTH` or `TPM_RC_AUTH_FAIL` for a hierarchy; never tried again.
+    #[error("the TPM's {0} hierarchy has an authorization value set")]
+    HierarchyAuthSet(&'static str),
+    /// No room for another object or session, even after waiting.
+    #[error("the TPM has no room for another object or session")]
+    SlotsExhausted {
+        /// The command that found no room.
+        command: &'static str,
+    },
+    /// Still busy (`RETRY`, `YIELDED`, `TESTING`, `NV_RATE`) after the last try.
+    #[error("the TPM stayed busy")]
+    Busy {
+        /// The command.
+        command: &'static str,
+        /// The last response code.
+        rc: u32,
+    },
+    /// `TPM_RC_FAILURE`, or a TPM that was never started.
+    #[error("the TPM is in failure mode or was not started")]
+    NotOperational {
+        /// The response code.
+        rc: u32,
+    },
+    /// The connection to the TPM broke.
+    #[error("the connection to the TPM was lost")]
+    ConnectionLost {
+        /// The command that was under way.
+        command: &'static str,
+    },
+    /// The TPM's answer does not decode, or is not an answer to the question.
+    #[error("the TPM's answer to {command} is malformed")]
+    Malformed {
+        /// The command.
+        command: &'static str,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// The authorization of a response does not verify: something sits between agent and TPM.
+    #[error("the TPM's answer to {command} was altered on its way")]
+    ResponseTampered {
+        /// The command.
+        command: &'static str,
+    },
+    /// Neither a certificate nor a template leads to an endorsement key.
+    #[error("the TPM has no endorsement key that Hallmark can use")]
+    NoEndorsementKey,
+    /// The TPM makes another endorsement key than the one its certificate is for.
+    #[error("the endorsement key in the TPM is not the one that its certificate is for")]
+    EndorsementMismatch {
+        /// The Name that follows from the certificate, hex.
+        certified: String,
+        /// The Name that the TPM gave, hex.
+        found: String,
+    },
+    /// The certificate in NV cannot be read as a certificate.
+    #[error("the endorsement certificate at NV index 0x{index:08x} is not readable")]
+    EndorsementCertificate {
+        /// The NV index.
+        index: u32,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// The TPM did not accept the credential.
+    #[error("the TPM refused to activate the credential")]
+    CredentialRefused {
+        /// The response code.
+        rc: u32,
+    },
+    /// A key that was made again from its template is another key: the hierarchy was cleared.
+    #[error("the TPM no longer makes the same key")]
+    KeyChanged {
+        /// The Name before, hex.
+        expected: String,
+        /// The Name now, hex.
+        found: String,
+    },
+    /// The key is not known to the driver (it was released).
+    #[error("this TPM key was released")]
+    KeyReleased,
+    /// The bank or register asked for is not allocated in this TPM.
+    #[error("PCR {pcr} of the {bank} bank is not allocated")]
+    PcrNotAllocated {
+        /// The bank.
+        bank: &'static str,
+        /// The register.
+        pcr: u8,
+    },
+    /// The registers changed under every attempt to read what was quoted.
+    #[error("the PCRs kept moving while they were quoted")]
+    PcrsMoving {
+        /// How often it was tried.
+        attempts: u32,
+    },
+    /// Any other response code.
+    #[error("the TPM refused {command}")]
+    Refused {
+        /// The command.
+        command: &'static str,
+        /// The response code.
+        rc: u32,
+    },
+    /// The TPM's thread has ended.
+    #[error("the agent's TPM thread has stopped")]
+    Stopped,
+}
+
+impl Coded for TpmError {
+    fn code(&self) -> ReasonCode {
+        match self {
+            Self::Absent { .. } => ReasonCode::new("HM-TPM-0001"),
+            Self::PermissionDenied { .. } => ReasonCode::new("HM-TPM-0002"),
+            Self::BadTcti(_) => ReasonCode::new("HM-TPM-0003"),
+            Self::LockedOut => ReasonCode::new("HM-TPM-0004"),
+            Self::HierarchyDisabled(_) => ReasonCode::new("HM-TPM-0005"),
+            Self::HierarchyAuthSet(_) => ReasonCode::new("HM-TPM-0006"),
+            Self::SlotsExhausted { .. } => ReasonCode::new("HM-TPM-0007"),
+            Self::Busy { .. } => ReasonCode::new("HM-TPM-0008"),
+            Self::NotOperational { .. } => ReasonCode::new("HM-TPM-0009"),
+            Self::ConnectionLost { .. } => ReasonCode::new("HM-TPM-0010"),
+            Self::Malformed { .. } => ReasonCode::new("HM-TPM-0011"),
+            Self::ResponseTampered { .. } => ReasonCode::new("HM-TPM-0012"),
+            Self::NoEndorsementKey => ReasonCode::new("HM-TPM-0013"),
+            Self::EndorsementMismatch { .. } => ReasonCode::new("HM-TPM-0014"),
+            Self::EndorsementCertificate { .. } => ReasonCode::new("HM-TPM-0015"),
+            Self::CredentialRefused { .. } => ReasonCode::new("HM-TPM-0016"),
+            Self::KeyChanged { .. } => ReasonCode::new("HM-TPM-0017"),
+            Self::KeyReleased => ReasonCode::new("HM-TPM-0018"),
+            Self::PcrNotAllocated { .. } => ReasonCode::new("HM-TPM-0019"),
+            Self::PcrsMoving { .. } => ReasonCode::new("HM-TPM-0020"),
+            Self::Refused { .. } => ReasonCode::new("HM-TPM-0021"),
+            Self::Stopped => ReasonCode::new("HM-TPM-0022"),
+        }
+    }
+
+    fn compared(&self) -> Option<String> {
+        match self {
+            Self::Absent { detail, .. }
+            | Self::Malformed { detail, .. }
+            | Self::EndorsementCertificate { detail, .. } => Some(detail.clone()),
+            Self::SlotsExhausted { command } | Self::ConnectionLost { command } => {
+                Some(format!("at {command}"))
+            }
+            Self::Busy { command, rc } | Self::Refused { command, rc } => {
+                Some(format!("{command} answered 0x{rc:08x}"))
+            }
+            Self::NotOperational { rc } | Self::CredentialRefused { rc } => {
+                Some(format!("response code 0x{rc:08x}"))
+            }
+            Self::EndorsementMismatch { certified, found } => {
+                Some(format!("certified Name {certified}, found {found}"))
+            }
+            Self::KeyChanged { expected, found } => {
+                Some(format!("expected Name {expected}, found {found}"))
+            }
+            Self::PcrsMoving { attempts } => Some(format!("{attempts} attempts")),
+            _ => None,
+        }
+    }
+
+    fn likely_cause(&self) -> Option<String> {
+        Some(cause(self).to_owned())
+    }
+
+    fn next_step(&self) -> Option<String> {
+        Some(next(self).to_owned())
+    }
+}
+
+fn cause(error: &TpmError) -> &'static str {
+    match error {
+        TpmError::Absent { .. } => {
+            "the TPM is off in the firmware, the kernel has no driver for it, or the software TPM does not run"
+        }
+        TpmError::PermissionDenied { .. } => "the agent's user is not in the group that owns the device (often `tss`)",
+        TpmError::BadTcti(_) => "a typing error in [tpm] tcti",
+        TpmError::LockedOut => "another program failed to authorize too often, or power was cut without a TPM shutdown",
+        TpmError::HierarchyDisabled(_) => "the firmware or an earlier program disabled it for this boot",
+        TpmError::HierarchyAuthSet(_) => "an earlier owner set a password with tpm2_changeauth or its like",
+        TpmError::SlotsExhausted { .. } => "another program holds the TPM's slots and does not use the resource manager",
+        TpmError::Busy { .. } => "another program keeps the TPM busy, or its self-test does not end",
+        TpmError::NotOperational { .. } => "the TPM failed its self-test, or the software TPM has no state",
+        TpmError::ConnectionLost { .. } => "the TPM was reset, or the software TPM stopped",
+        TpmError::Malformed { .. } => "a defective TPM, or a program between the agent and the TPM",
+        TpmError::ResponseTampered { .. } => "a device on the bus or a program between the agent and the TPM",
+        TpmError::NoEndorsementKey => "the TPM offers neither RSA-2048 nor NIST P-256 or P-384 endorsement keys",
+        TpmError::EndorsementMismatch { .. } => {
+            "the endorsement seed was changed after the certificate was issued, or the key has another template"
+        }
+        TpmError::EndorsementCertificate { .. } => "the maker wrote no usable certificate, or NV was overwritten",
+        TpmError::CredentialRefused { .. } => "the server made the credential for another TPM or another key",
+        TpmError::KeyChanged { .. } => "the TPM was cleared, or the machine got another TPM",
+        TpmError::KeyReleased => "a fault in this program",
+        TpmError::PcrNotAllocated { .. } => "the firmware allocated other PCR banks than the server's policy needs",
+        TpmError::PcrsMoving { .. } => "the machine is still booting and measures much",
+        TpmError::Refused { .. } => "the TPM lacks a feature that Hallmark needs, or is in an unusual state",
+        TpmError::Stopped => "the agent is shutting down",
+    }
+}
+
+fn next(error: &TpmError) -> &'static str {
+    match error {
+        TpmError::Absent { .. } => "ls -l /dev/tpm*; check [tpm] tcti; hallmark-agent doctor",
+        TpmError::PermissionDenied { .. } => "add the agent's user to the group of /dev/tpmrm0",
+        TpmError::BadTcti(_) => "hallmark-agent config check",
+        TpmError::LockedOut => "wait for the recovery time shown by tpm2_getcap properties-variable, or tpm2_dictionarylockout --clear-lockout",
+        TpmError::HierarchyDisabled(_) => "reboot; if it stays, enable it in the firmware's TPM settings",
+        TpmError::HierarchyAuthSet(_) => "remove the password with tpm2_changeauth, or clear the TPM",
+        TpmError::SlotsExhausted { .. } => "use device:/dev/tpmrm0; stop programs that open /dev/tpm0",
+        TpmError::Busy { .. } | TpmError::NotOperational { .. } => "tpm2_selftest --fulltest; tpm2_gettestresult; power-cycle the machine",
+        TpmError::ConnectionLost { .. } => "the agent tries again by itself; look at the TPM's log",
+        TpmError::Malformed { .. } | TpmError::ResponseTampered { .. } => "examine the machine before trusting it",
+        TpmError::NoEndorsementKey => "hallmark-agent doctor",
+        TpmError::EndorsementMismatch { .. } | TpmError::EndorsementCertificate { .. } => {
+            "enrol the machine by its EK hash, or replace the TPM"
+        }
+        TpmError::CredentialRefused { .. } | TpmError::KeyChanged { .. } => "the agent attests afresh by itself; see the server's record of this node",
+        TpmError::KeyReleased => "report it, with the agent's log",
+        TpmError::PcrNotAllocated { .. } => "allocate the bank in the firmware's settings, or change the server's `pcrs`",
+        TpmError::PcrsMoving { .. } => "the agent tries again by itself",
+        TpmError::Refused { .. } => "look the response code up with tpm2_rc_decode; hallmark-agent doctor",
+        TpmError::Stopped => "start the agent again",
+    }
+}
