@@ -1,0 +1,118 @@
+//! What can be wrong with evidence before anything of it is judged.
+
+use hallmark_reason::{Coded, ReasonCode};
+use hallmark_tpm_wire::WireError;
+
+/// Why a claim or a proof was refused while it was decoded.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EvidenceError {
+    /// A field is longer, or has more items, than its limit.
+    #[error("{field} is too large")]
+    TooLarge {
+        /// The field.
+        field: &'static str,
+        /// The largest value accepted.
+        limit: usize,
+        /// The value found.
+        actual: usize,
+    },
+    /// A field that must be there is empty.
+    #[error("{field} is missing")]
+    Missing {
+        /// The field.
+        field: &'static str,
+    },
+    /// A TPM structure in the evidence was refused.
+    #[error("{field} was refused: {source}")]
+    Structure {
+        /// Which part of the evidence it is.
+        field: &'static str,
+        /// What is wrong with it.
+        source: WireError,
+    },
+    /// A PCR bank that is not known.
+    #[error("a PCR value is of a bank that is not supported")]
+    UnknownBank {
+        /// The identifier found.
+        value: u32,
+    },
+    /// A PCR number that does not exist.
+    #[error("a PCR value is of a register that does not exist")]
+    UnknownRegister {
+        /// The number found.
+        value: u32,
+    },
+    /// A log of a kind that is not known.
+    #[error("a log is of a kind that is not supported")]
+    UnknownLog {
+        /// The number found.
+        value: i32,
+    },
+    /// Two logs of the same kind.
+    #[error("the {0} log is given more than once")]
+    DuplicateLog(&'static str),
+    /// The payload's version is not one that this build speaks.
+    #[error("the payload has a version that is not supported")]
+    Version {
+        /// The version that is spoken here.
+        expected: u32,
+        /// The version found.
+        actual: u32,
+    },
+}
+
+impl EvidenceError {
+    pub(crate) fn structure(field: &'static str) -> impl FnOnce(WireError) -> Self {
+        move |source| Self::Structure { field, source }
+    }
+}
+
+impl Coded for EvidenceError {
+    /// The code; a refused TPM structure keeps the code of what is wrong with it.
+    fn code(&self) -> ReasonCode {
+        match self {
+            Self::TooLarge { .. } => ReasonCode::new("HM-EVID-0001"),
+            Self::Missing { .. } => ReasonCode::new("HM-EVID-0002"),
+            Self::Structure { source, .. } => source.code(),
+            Self::UnknownBank { .. } => ReasonCode::new("HM-EVID-0003"),
+            Self::UnknownRegister { .. } => ReasonCode::new("HM-EVID-0004"),
+            Self::UnknownLog { .. } => ReasonCode::new("HM-EVID-0005"),
+            Self::DuplicateLog(_) => ReasonCode::new("HM-EVID-0006"),
+            Self::Version { .. } => ReasonCode::new("HM-EVID-0007"),
+        }
+    }
+
+    fn compared(&self) -> Option<String> {
+        match self {
+            Self::TooLarge { limit, actual, .. } => Some(format!("limit {limit}, found {actual}")),
+            Self::Structure { source, .. } => source.compared(),
+            Self::UnknownBank { value } => Some(format!("found 0x{value:04x}")),
+            Self::UnknownRegister { value } => Some(format!("expected 0 to 31, found {value}")),
+            Self::UnknownLog { value } => Some(format!("found {value}")),
+            Self::Version { expected, actual } => {
+                Some(format!("expected {expected}, found {actual}"))
+            }
+            Self::Missing { .. } | Self::DuplicateLog(_) => None,
+        }
+    }
+
+    fn likely_cause(&self) -> Option<String> {
+        match self {
+            Self::Structure { source, .. } => source.likely_cause(),
+            Self::Version { .. } => {
+                Some("agent and server are of versions that do not fit each other".to_owned())
+            }
+            _ => Some(
+                "the sender is not a Hallmark agent of a fitting version, or is hostile".to_owned(),
+            ),
+        }
+    }
+
+    fn next_step(&self) -> Option<String> {
+        match self {
+            Self::Structure { source, .. } => source.next_step(),
+            _ => Some("compare the versions of agent and server".to_owned()),
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Measurement logs: their place in the evidence. Their contents are replayed elsewhere.
+
+use aws_lc_rs::digest;
+
+use crate::{error::EvidenceError, limits::Limits};
+
+/// Which log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum LogKind {
+    /// The firmware's event log (TCG PC Client Platform Firmware Profile).
+    Tcg,
+    /// systemd's user-space measurement log.
+    Systemd,
+    /// The kernel's IMA list.
+    Ima,
+}
+
+impl LogKind {
+    const ALL: [Self; 3] = [Self::Tcg, Self::Systemd, Self::Ima];
+
+    /// The number in messages and in the binding.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Tcg => 1,
+            Self::Systemd => 2,
+            Self::Ima => 3,
+        }
+    }
+
+    /// The name in reports.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcg => "tcg",
+            Self::Systemd => "systemd",
+            Self::Ima => "ima",
+        }
+    }
+
+    /// The kind of a message's number.
+    ///
+    /// # Errors
+    /// The number names no kind: the sender is newer, or faulty.
+    pub fn from_number(value: i32) -> Result<Self, EvidenceError> {
+        Self::ALL
+            .into_iter()
+            .find(|kind| i32::from(kind.number()) == value)
+            .ok_or(EvidenceError::UnknownLog { value })
+    }
+}
+
+/// A log, or its part from `offset` on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// Which log.
+    pub kind: LogKind,
+    /// Where `data` begins in the whole log, in bytes.
+    pub offset: u64,
+    /// The bytes as the kernel gave them.
+    pub data: Vec<u8>,
+}
+
+impl Log {
+    /// A log within the limits.
+    ///
+    /// # Errors
+    /// The data is over its limit.
+    pub fn new(kind: LogKind, offset: u64, data: Vec<u8>) -> Result<Self, EvidenceError> {
+        Limits::check("log", data.len(), Limits::LOG)?;
+        Ok(Self { kind, offset, data })
+    }
+
+    /// What stands for this log in the binding.
+    #[must_use]
+    pub fn digest(&self) -> LogDigest {
+        let mut sha256 = [0_u8; 32];
+        for (slot, byte) in sha256
+            .iter_mut()
+            .zip(digest::digest(&digest::SHA256, &self.data).as_ref())
+        {
+            *slot = *byte;
+        }
+        LogDigest {
+            kind: self.kind,
+            offset: self.offset,
+            sha256,
+        }
+    }
+}
+
+/// A log's kind, offset and SHA-256.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LogDigest {
+    /// Which log.
+    pub kind: LogKind,
+    /// Where the digested bytes begin in the whole log.
+    pub offset: u64,
+    /// SHA-256 of the bytes.
+    pub sha256: [u8; 32],
+}
