@@ -1,0 +1,329 @@
+//! What a broken or foreign file, a full disk, another program and another server get.
+
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "shared with the conformance suite"
+)]
+mod conformance;
+
+use std::{
+    fs,
+    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use conformance::{full_entry, intents, trust_domain};
+use hallmark_reason::Coded as _;
+use hallmark_registry::EntryId;
+use hallmark_spiffe::TrustDomain;
+use hallmark_store::{
+    Change, INTERRUPTED, Outcome, RecordQuery, SqliteOptions, SqliteStore, Store, StoreError,
+};
+
+struct Place {
+    _dir: tempfile::TempDir,
+    file: PathBuf,
+}
+
+fn place() -> Place {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("server.db");
+    Place { _dir: dir, file }
+}
+
+fn options(file: &Path) -> SqliteOptions {
+    SqliteOptions::new(file, trust_domain()).busy_timeout(Duration::from_millis(100))
+}
+
+fn refused(file: &Path) -> StoreError {
+    let Err(error) = SqliteStore::open(&options(file)) else {
+        panic!("the store opened");
+    };
+    // Whatever happens to a store, the operator gets a cause and a next step.
+    assert!(error.likely_cause().is_some() && error.next_step().is_some());
+    error
+}
+
+fn code(error: &StoreError) -> &'static str {
+    error.code().as_str()
+}
+
+fn entry(n: usize) -> Change {
+    let mut entry = full_entry(&format!("e{n}"), 1);
+    entry.hint = "x".repeat(1000);
+    Change::CreateEntry(Box::new(entry))
+}
+
+#[test]
+fn the_file_is_private_and_opens_again() {
+    let place = place();
+    drop(SqliteStore::open(&options(&place.file)).unwrap());
+    let store = SqliteStore::open(&options(&place.file)).unwrap();
+    for name in ["", "-wal", ".lock"] {
+        let file = format!("{}{name}", place.file.display());
+        assert_eq!(
+            fs::metadata(&file).unwrap().permissions().mode() & 0o777,
+            0o600,
+            "{file}"
+        );
+    }
+    drop(store);
+}
+
+#[test]
+fn a_second_server_is_refused_while_the_first_runs() {
+    let place = place();
+    let first = SqliteStore::open(&options(&place.file)).unwrap();
+    assert_eq!(code(&refused(&place.file)), "HM-STORE-0005");
+    drop(first);
+    SqliteStore::open(&options(&place.file)).unwrap();
+}
+
+#[test]
+fn another_trust_domain_is_refused() {
+    let place = place();
+    drop(SqliteStore::open(&options(&place.file)).unwrap());
+    let other = SqliteOptions::new(&place.file, TrustDomain::parse("other.test").unwrap());
+    let Err(error) = SqliteStore::open(&other) else {
+        panic!("opened")
+    };
+    assert_eq!(code(&error), "HM-STORE-0009");
+    assert_eq!(
+        error.compared().unwrap(),
+        "store of example.org, configured other.test"
+    );
+    SqliteStore::open(&options(&place.file)).unwrap();
+}
+
+#[test]
+fn a_newer_schema_is_refused_and_left_alone() {
+    let place = place();
+    drop(SqliteStore::open(&options(&place.file)).unwrap());
+    let version = |sql: &str| -> i64 {
+        let raw = rusqlite::Connection::open(&place.file).unwrap();
+        raw.execute_batch(sql).unwrap();
+        raw.pragma_query_value(None, "user_version", |row| row.get(0))
+            .unwrap()
+    };
+    version("PRAGMA user_version = 99");
+    let error = refused(&place.file);
+    assert_eq!(code(&error), "HM-STORE-0008");
+    assert_eq!(
+        error.compared().unwrap(),
+        "schema version 99, this program knows up to 1"
+    );
+    assert_eq!(version(""), 99);
+    version("PRAGMA user_version = 1");
+    SqliteStore::open(&options(&place.file)).unwrap();
+}
+
+#[test]
+fn a_database_of_another_program_is_refused() {
+    let place = place();
+    rusqlite::Connection::open(&place.file)
+        .unwrap()
+        .execute_batch("CREATE TABLE theirs (a)")
+        .unwrap();
+    assert_eq!(code(&refused(&place.file)), "HM-STORE-0007");
+}
+
+#[test]
+fn a_file_that_is_no_database_is_refused() {
+    let place = place();
+    fs::write(
+        &place.file,
+        "this is a text file, and a long one at that.\n".repeat(100),
+    )
+    .unwrap();
+    assert_eq!(code(&refused(&place.file)), "HM-STORE-0007");
+}
+
+#[test]
+fn a_damaged_file_is_told_as_such() {
+    let place = place();
+    let store = SqliteStore::open(&options(&place.file)).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime
+        .block_on(store.commit((0..50).map(entry).collect()))
+        .unwrap();
+    drop(store);
+    let mut bytes = fs::read(&place.file).unwrap();
+    // Everything but the first page, which holds the schema.
+    bytes[4096..].fill(0xa5);
+    fs::write(&place.file, bytes).unwrap();
+    let error = refused(&place.file);
+    assert_eq!(code(&error), "HM-STORE-0006", "{error:?}");
+}
+
+#[test]
+fn a_folder_that_is_not_there_is_told_as_such() {
+    let place = place();
+    assert_eq!(
+        code(&refused(&place.file.join("no/such/server.db"))),
+        "HM-STORE-0001"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_program_that_holds_the_lock_is_told_and_waited_out() {
+    let place = place();
+    let store = SqliteStore::open(&options(&place.file)).unwrap();
+    let other = rusqlite::Connection::open(&place.file).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let error = store.commit(vec![entry(1)]).await.unwrap_err();
+    assert_eq!(code(&error), "HM-STORE-0004");
+    other.execute_batch("ROLLBACK").unwrap();
+    store.commit(vec![entry(1)]).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_store_says_so_and_recovers() {
+    let place = place();
+    let store = SqliteStore::open(&options(&place.file).size_limit(256 * 1024)).unwrap();
+    fill_and_recover(&store, async |stored| {
+        let ids = (0..stored).map(|n| EntryId::parse(&format!("e{n}")).unwrap());
+        store
+            .commit(ids.map(Change::DeleteEntry).collect())
+            .await
+            .unwrap();
+    })
+    .await;
+}
+
+/// Writes until there is no room, makes room, and writes again.
+async fn fill_and_recover(store: &SqliteStore, make_room: impl AsyncFn(usize)) {
+    let mut stored = 0;
+    let error = loop {
+        match store.commit(vec![entry(stored)]).await {
+            Ok(_) => stored += 1,
+            Err(error) => break error,
+        }
+        assert!(stored < 100_000, "the store never became full");
+    };
+    assert_eq!(code(&error), "HM-STORE-0003", "{error:?}");
+    assert!(stored > 10, "full after {stored}");
+    assert_eq!(
+        store.load().await.unwrap().entries.len(),
+        stored,
+        "what was acknowledged is there"
+    );
+    make_room(stored).await;
+    store.commit(vec![entry(1_000_000)]).await.unwrap();
+}
+
+/// Runs one of the `child_` tests below in a process of its own.
+fn child(name: &str, file: &Path) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["--exact", name, "--ignored", "--nocapture"])
+        .env("STORE_FILE", file);
+    command
+}
+
+fn child_file() -> PathBuf {
+    std::env::var_os("STORE_FILE")
+        .expect("run by another test")
+        .into()
+}
+
+#[test]
+fn a_full_disk_is_told_and_recovered_from() {
+    let place = place();
+    let mount = place.file.parent().unwrap();
+    if !Command::new("unshare")
+        .args(["-rm", "true"])
+        .status()
+        .is_ok_and(|status| status.success())
+    {
+        eprintln!(
+            "skipped: no mount namespace here; a_full_store_says_so_and_recovers covers the same code"
+        );
+        return;
+    }
+    let child = child("child_fills_the_disk", &place.file);
+    let status = Command::new("unshare")
+        .args([
+            "-rm",
+            "sh",
+            "-c",
+            r#"mount -t tmpfs -o size=2m none "$0" && exec "$@""#,
+        ])
+        .arg(mount)
+        .arg(child.get_program())
+        .args(child.get_args())
+        .env("STORE_FILE", &place.file)
+        .status()
+        .unwrap();
+    assert!(status.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "run by a_full_disk_is_told_and_recovered_from"]
+async fn child_fills_the_disk() {
+    let file = child_file();
+    let ballast = file.with_file_name("ballast");
+    fs::write(&ballast, vec![0; 256 * 1024]).unwrap();
+    let store = SqliteStore::open(&options(&file)).unwrap();
+    fill_and_recover(&store, async |_| fs::remove_file(&ballast).unwrap()).await;
+    store.check().await.unwrap();
+}
+
+#[test]
+fn a_read_only_store_is_told_as_such() {
+    let place = place();
+    drop(SqliteStore::open(&options(&place.file)).unwrap());
+    let (dir, lock) = (
+        place.file.parent().unwrap(),
+        place.file.with_extension("db.lock"),
+    );
+    for (path, mode) in [(&*lock, 0o666), (&*place.file, 0o444), (dir, 0o555)] {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let mut child = child("child_opens_read_only", &place.file);
+    // The superuser may write whatever the mode says.
+    if fs::write(dir.join("probe"), "").is_ok() {
+        child.uid(65534);
+    }
+    let output = child.output().unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stdout)
+    );
+}
+
+#[test]
+#[ignore = "run by a_read_only_store_is_told_as_such"]
+fn child_opens_read_only() {
+    assert_eq!(code(&refused(&child_file())), "HM-STORE-0002");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn intents_left_open_are_settled_at_the_next_start() {
+    let place = place();
+    let store = SqliteStore::open(&options(&place.file)).unwrap();
+    let open = store
+        .commit(vec![Change::SvidIntents(intents(3))])
+        .await
+        .unwrap()
+        .records
+        .unwrap();
+    drop(store);
+    let store = SqliteStore::open(&options(&place.file)).unwrap();
+    assert_eq!(store.load().await.unwrap().interrupted, 3);
+    let query = RecordQuery {
+        after: open.last,
+        limit: 10,
+        ..Default::default()
+    };
+    let records = store.records(query).await.unwrap();
+    assert_eq!(records.len(), 1);
+    assert_eq!(records[0].record.outcome, Outcome::Interrupted);
+    assert_eq!(records[0].record.code, INTERRUPTED.as_str());
+    drop(store);
+    let again = SqliteStore::open(&options(&place.file)).unwrap();
+    assert_eq!(again.load().await.unwrap().interrupted, 0);
+}
