@@ -1,0 +1,151 @@
+//! What keeps the server from starting, and how failures of its parts are told to callers.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use hallmark_hsm::HsmError;
+use hallmark_reason::{Coded, ReasonCode};
+use hallmark_store::StoreError;
+use tonic::Status;
+
+use crate::{authority_keeper::AuthorityError, config::ConfigError, issue::IssueError};
+
+/// Why the server does not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The token.
+    #[error(transparent)]
+    Hsm(#[from] HsmError),
+    /// The X.509 authority.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+    /// The server's own identity was not issued.
+    #[error(transparent)]
+    Issue(#[from] IssueError),
+    /// The TCP address cannot be bound.
+    #[error("cannot listen on {address}")]
+    Address {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        cause: String,
+    },
+    /// Somebody else has the admin socket's path.
+    #[error("the admin socket {} is taken", path.display())]
+    SocketTaken {
+        /// The path.
+        path: PathBuf,
+        /// By whom.
+        by: &'static str,
+    },
+    /// The admin socket cannot be made.
+    #[error("the admin socket {} cannot be made", path.display())]
+    SocketUnusable {
+        /// The path.
+        path: PathBuf,
+        /// What the system said.
+        cause: String,
+    },
+    /// The data folder cannot be made.
+    #[error("the data folder {} cannot be used", path.display())]
+    DataFolder {
+        /// The path.
+        path: PathBuf,
+        /// What the system said.
+        cause: String,
+    },
+    /// The server's own key or certificate cannot be made.
+    #[error("the server's own identity cannot be made: {cause}")]
+    Identity {
+        /// What failed.
+        cause: String,
+    },
+    /// A part of the runtime failed: signals, threads, TLS.
+    #[error("{what} failed: {cause}")]
+    Runtime {
+        /// Which part.
+        what: &'static str,
+        /// What it said.
+        cause: String,
+    },
+}
+
+impl StartError {
+    fn part(&self) -> Option<&dyn Coded> {
+        match self {
+            Self::Config(error) => Some(error),
+            Self::Store(error) => Some(error),
+            Self::Hsm(error) => Some(error),
+            Self::Authority(error) => Some(error),
+            Self::Issue(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl Coded for StartError {
+    fn code(&self) -> ReasonCode {
+        match self {
+            Self::Address { .. } => ReasonCode::new("HM-SRV-0001"),
+            Self::SocketTaken { .. } => ReasonCode::new("HM-SRV-0002"),
+            Self::SocketUnusable { .. } => ReasonCode::new("HM-SRV-0003"),
+            Self::DataFolder { .. } => ReasonCode::new("HM-SRV-0004"),
+            Self::Identity { .. } => ReasonCode::new("HM-SRV-0005"),
+            Self::Config(error) => error.code(),
+            Self::Store(error) => error.code(),
+            Self::Hsm(error) => error.code(),
+            Self::Authority(error) => error.code(),
+            Self::Issue(error) => error.code(),
+            Self::Runtime { .. } => ReasonCode::new("HM-SRV-0006"),
+        }
+    }
+
+    fn compared(&self) -> Option<String> {
+        match self {
+            Self::Address { cause, .. }
+            | Self::SocketUnusable { cause, .. }
+            | Self::DataFolder { cause, .. } => Some(cause.clone()),
+            Self::SocketTaken { by, .. } => Some(format!("expected nothing or a dead socket, found {by}")),
+            _ => self.part().and_then(Coded::compared),
+        }
+    }
+
+    fn likely_cause(&self) -> Option<String> {
+        let cause = match self {
+            Self::Address { .. } => "another server runs already, or the address is not this machine's",
+            Self::SocketTaken { .. } => "another server runs already",
+            Self::SocketUnusable { .. } => "the server's user may not write there, or the path is longer than 107 bytes",
+            Self::DataFolder { .. } => "the server's user may not write there",
+            Self::Identity { .. } => "the authority is about to expire",
+            Self::Runtime { .. } => "the system is out of threads or file descriptors",
+            _ => return self.part().and_then(Coded::likely_cause),
+        };
+        Some(cause.into())
+    }
+
+    fn next_step(&self) -> Option<String> {
+        Some(match self {
+            Self::Address { address, .. } => format!("ss -ltnp 'sport = :{}'", address.port()),
+            Self::SocketTaken { path, .. } => format!("ss -lxp src {}; stop the other server", path.display()),
+            Self::SocketUnusable { path, .. } | Self::DataFolder { path, .. } => {
+                format!("ls -ld {}", path.parent().unwrap_or(path).display())
+            }
+            Self::Identity { .. } => "hallmark status".into(),
+            Self::Runtime { .. } => "ulimit -a; then start it again".into(),
+            _ => return self.part().and_then(Coded::next_step),
+        })
+    }
+}
+
+/// What a caller hears when the store does not take a change. The rest is in the log.
+#[must_use]
+pub fn store_failed(error: &StoreError) -> Status {
+    tracing::error!(code = %error.code(), %error, detail = error.compared(), "the store failed");
+    Status::unavailable(format!("the server cannot record this now ({})", error.code()))
+}

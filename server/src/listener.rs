@@ -1,0 +1,27 @@
+//! The two listeners.
+
+mod admin;
+mod tcp;
+
+pub use admin::AdminSocket;
+pub use tcp::{bind, serve};
+
+use std::time::Duration;
+
+use tonic::transport::Server as Grpc;
+
+/// The largest message that is read: gRPC's own default, which no SPIRE client raises.
+pub const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
+/// Requests under way on one connection.
+const MAX_STREAMS: u32 = 256;
+/// How long open connections may finish after the order to stop.
+pub const STOP_GRACE: Duration = Duration::from_secs(10);
+
+/// What both listeners have in common.
+fn grpc() -> Grpc {
+    Grpc::builder()
+        .max_concurrent_streams(MAX_STREAMS)
+        .http2_keepalive_interval(Some(Duration::from_secs(30)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(20)))
+        .http2_max_header_list_size(16 * 1024)
+}

@@ -1,0 +1,145 @@
+//! The admin socket: whoever the file's permissions let in administers the server.
+
+use std::{
+    fs,
+    future::Future,
+    io,
+    os::unix::{
+        fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _},
+        net::UnixStream as BlockingStream,
+    },
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use tokio::net::UnixListener;
+use tokio_stream::wrappers::UnixListenerStream;
+
+use super::grpc;
+use crate::{caller::AuthoriseLayer, errors::StartError, service, state::Server};
+
+/// The folder is for the server's user and group.
+const FOLDER_MODE: u32 = 0o750;
+/// So is the socket.
+const SOCKET_MODE: u32 = 0o770;
+
+/// The bound socket; its file goes when it is dropped.
+#[derive(Debug)]
+pub struct AdminSocket {
+    listener: UnixListener,
+    file: SocketFile,
+}
+
+#[derive(Debug)]
+struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_file(&self.0) {
+            tracing::debug!(%error, "the admin socket's file was gone before");
+        }
+    }
+}
+
+impl AdminSocket {
+    /// Makes the folder where it is missing, removes what a dead server left, and binds. Call within a runtime.
+    ///
+    /// # Errors
+    /// When another server listens there, something else has the path, or it cannot be bound.
+    pub fn bind(path: &Path) -> Result<Self, StartError> {
+        let fault = |error: io::Error| StartError::SocketUnusable { path: path.to_owned(), cause: error.to_string() };
+        if let Some(folder) = path.parent().filter(|folder| !folder.exists()) {
+            fs::DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder).map_err(fault)?;
+        }
+        remove_stale(path)?;
+        let listener = UnixListener::bind(path).map_err(fault)?;
+        let file = SocketFile(path.to_owned());
+        fs::set_permissions(path, fs::Permissions::from_mode(SOCKET_MODE)).map_err(fault)?;
+        Ok(Self { listener, file })
+    }
+
+    /// Serves until `stop` is done, then until open requests are.
+    ///
+    /// # Errors
+    /// When the listener fails as a whole.
+    pub async fn serve(
+        self,
+        server: Arc<Server>,
+        stop: impl Future<Output = ()>,
+    ) -> Result<(), tonic::transport::Error> {
+        let Self { listener, file } = self;
+        let served = grpc()
+            .layer(AuthoriseLayer(Arc::clone(&server)))
+            .add_routes(service::local(&server))
+            .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stop)
+            .await;
+        drop(file);
+        served
+    }
+}
+
+fn remove_stale(path: &Path) -> Result<(), StartError> {
+    let taken = |by| StartError::SocketTaken { path: path.to_owned(), by };
+    let found = match fs::symlink_metadata(path) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(StartError::SocketUnusable { path: path.to_owned(), cause: error.to_string() }),
+    };
+    if !found.file_type().is_socket() {
+        return Err(taken("a file that is no socket"));
+    }
+    match BlockingStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path)
+            .map_err(|error| StartError::SocketUnusable { path: path.to_owned(), cause: error.to_string() }),
+        // Whoever is there, or cannot be asked, is not pushed aside.
+        _ => Err(taken("another process that listens on it")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hallmark_reason::Coded as _;
+
+    #[tokio::test]
+    async fn a_stale_socket_is_replaced_and_permissions_are_narrow() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("admin").join("admin.sock");
+        fs::create_dir(folder.path().join("admin")).unwrap();
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        let socket = AdminSocket::bind(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, SOCKET_MODE);
+        drop(socket);
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn a_missing_folder_is_made_for_its_group_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new").join("admin.sock");
+        let _socket = AdminSocket::bind(&path).unwrap();
+        assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o777, FOLDER_MODE);
+    }
+
+    #[tokio::test]
+    async fn a_taken_path_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("admin.sock");
+        let first = AdminSocket::bind(&path).unwrap();
+        assert_eq!(AdminSocket::bind(&path).unwrap_err().code().as_str(), "HM-SRV-0002");
+        assert!(path.exists());
+        drop(first);
+        fs::write(&path, "precious").unwrap();
+        assert_eq!(AdminSocket::bind(&path).unwrap_err().code().as_str(), "HM-SRV-0002");
+        assert_eq!(fs::read(&path).unwrap(), b"precious");
+        fs::remove_file(&path).unwrap();
+        assert!(AdminSocket::bind(&path).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_path_that_is_too_long_has_its_code() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x".repeat(120));
+        assert_eq!(AdminSocket::bind(&path).unwrap_err().code().as_str(), "HM-SRV-0003");
+    }
+}

@@ -1,0 +1,100 @@
+//! The TLS listener.
+
+use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{Semaphore, mpsc},
+};
+use tokio_rustls::TlsAcceptor;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::grpc;
+use crate::{caller::AuthoriseLayer, errors::StartError, service, state::Server, tls::TlsConnection};
+
+/// Connections at a time, those still in their handshake included.
+const MAX_CONNECTIONS: usize = 8192;
+/// A handshake has to be done within this time; it includes a signature by the client's TPM.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
+/// Connections are closed after this time, so that agents spread over servers and certificates are seen again.
+const MAX_AGE: Duration = Duration::from_secs(180);
+/// How long requests may go on after that.
+const AGE_GRACE: Duration = Duration::from_secs(60);
+/// After a failure to accept (no file descriptors left), a moment for some to be given back.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Binds the address.
+///
+/// # Errors
+/// When it is taken or not this machine's.
+pub async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|error| StartError::Address { address, cause: error.to_string() })
+}
+
+/// Serves until `stop` is done, then until open requests are.
+///
+/// # Errors
+/// When the listener fails as a whole.
+pub async fn serve(
+    server: Arc<Server>,
+    listener: TcpListener,
+    tls: rustls::ServerConfig,
+    stop: impl Future<Output = ()>,
+) -> Result<(), tonic::transport::Error> {
+    let (ready, connections) = mpsc::channel(64);
+    let accepting = tokio::spawn(accept(Arc::clone(&server), listener, TlsAcceptor::from(Arc::new(tls)), ready));
+    let served = grpc()
+        .max_connection_age(MAX_AGE)
+        .max_connection_age_grace(AGE_GRACE)
+        .layer(AuthoriseLayer(Arc::clone(&server)))
+        .add_routes(service::public(&server))
+        .serve_with_incoming_shutdown(ReceiverStream::new(connections), async {
+            stop.await;
+            // Closes the port at once; who is in the handshake is turned away.
+            accepting.abort();
+        })
+        .await;
+    served
+}
+
+type Ready = mpsc::Sender<io::Result<TlsConnection>>;
+
+async fn accept(server: Arc<Server>, listener: TcpListener, acceptor: TlsAcceptor, ready: Ready) {
+    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let (stream, remote) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
+            tracing::warn!(%remote, limit = MAX_CONNECTIONS, "too many connections: one was turned away");
+            continue;
+        };
+        let (server, acceptor, ready) = (Arc::clone(&server), acceptor.clone(), ready.clone());
+        tokio::spawn(async move {
+            let shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, shake_hands(&acceptor, stream)).await;
+            let connection = match shaken {
+                Ok(Ok(stream)) => TlsConnection::new(&server, stream, remote, permit),
+                Ok(Err(error)) => Err(error),
+                Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut)),
+            };
+            match connection {
+                // It fails only when the server is stopping.
+                Ok(connection) => drop(ready.send(Ok(connection)).await),
+                Err(error) => tracing::debug!(%remote, %error, "handshake failed"),
+            }
+        });
+    }
+}
+
+async fn shake_hands(
+    acceptor: &TlsAcceptor,
+    stream: TcpStream,
+) -> io::Result<tokio_rustls::server::TlsStream<TcpStream>> {
+    stream.set_nodelay(true)?;
+    acceptor.accept(stream).await
+}

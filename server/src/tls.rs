@@ -1,0 +1,47 @@
+//! TLS: the server's own identity, and the certificates that clients show.
+//!
+//! TLS 1.2 and 1.3, ALPN `h2`, no resumption of any kind: every connection proves its keys anew. A client
+//! certificate is asked for and may be missing; one that is shown must verify against the bundle of the moment.
+
+mod client;
+mod identity;
+mod stream;
+
+pub use client::ClientVerifier;
+pub use identity::{ServerIdentity, keep_fresh};
+pub use stream::TlsConnection;
+
+use std::sync::Arc;
+
+use rustls::{
+    ServerConfig,
+    crypto::CryptoProvider,
+    server::NoServerSessionStorage,
+    version::{TLS12, TLS13},
+};
+
+use crate::state::Server;
+
+/// The one provider of cryptography.
+#[must_use]
+pub fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+/// The configuration of the TLS listener.
+///
+/// # Errors
+/// When the provider lacks what TLS 1.2 and 1.3 need.
+pub fn server_config(server: &Arc<Server>, identity: Arc<ServerIdentity>) -> Result<ServerConfig, rustls::Error> {
+    let provider = provider();
+    let verifier = ClientVerifier::new(Arc::clone(server), &provider);
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&TLS13, &TLS12])?
+        .with_client_cert_verifier(Arc::new(verifier))
+        .with_cert_resolver(identity);
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    config.max_early_data_size = 0;
+    Ok(config)
+}

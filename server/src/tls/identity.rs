@@ -1,0 +1,96 @@
+//! The server's own SVID: its key lives in memory and is replaced, with the certificate, at half of its life.
+
+use std::{sync::Arc, time::Duration};
+
+use arc_swap::ArcSwapOption;
+use aws_lc_rs::{rand::SystemRandom, signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair}};
+use hallmark_authority::SubjectKey;
+use hallmark_registry::server_identity;
+use rustls::{
+    crypto::aws_lc_rs::sign::any_ecdsa_type,
+    server::{ClientHello, ResolvesServerCert},
+    sign::CertifiedKey,
+};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+
+use crate::{
+    errors::StartError,
+    issue::{Order, OrderKey, issue},
+    state::Server,
+};
+
+/// How often the age is looked at, and how long to wait after a failure.
+const TICK: Duration = Duration::from_secs(5);
+
+/// What the server shows in handshakes. Replacing it leaves open connections alone.
+#[derive(Debug, Default)]
+pub struct ServerIdentity {
+    current: ArcSwapOption<Current>,
+}
+
+#[derive(Debug)]
+struct Current {
+    key: Arc<CertifiedKey>,
+    renew_at: i64,
+}
+
+impl ServerIdentity {
+    /// Issues the first one.
+    ///
+    /// # Errors
+    /// When it cannot be issued.
+    pub async fn issue(server: &Arc<Server>) -> Result<Arc<Self>, StartError> {
+        let identity = Arc::new(Self::default());
+        identity.renew(server).await?;
+        Ok(identity)
+    }
+
+    /// Replaces key and certificate.
+    async fn renew(&self, server: &Arc<Server>) -> Result<(), StartError> {
+        let fault = |cause: &dyn std::fmt::Display| StartError::Identity { cause: cause.to_string() };
+        let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &SystemRandom::new())
+            .map_err(|error| fault(&error))?;
+        let private = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(pkcs8.as_ref().to_vec()));
+        let signing_key = any_ecdsa_type(&private).map_err(|error| fault(&error))?;
+        let spki = signing_key.public_key().ok_or_else(|| fault(&"the key has no public half"))?;
+        let order = Order {
+            grant: server_identity(&server.trust_domain, server.lifetimes.x509_svid).map_err(|error| fault(&error))?,
+            key: OrderKey::Proven(SubjectKey::from_spki(spki.as_ref()).map_err(|error| fault(&error))?),
+            entry: "".into(),
+        };
+        let issued_at = server.clock.unix();
+        let svid = issue(server, "server", vec![order]).await.pop().ok_or_else(|| fault(&"nothing was issued"))??;
+        let chain = svid.chain.into_iter().map(|der| CertificateDer::from(der.to_vec())).collect();
+        let current = Current {
+            key: Arc::new(CertifiedKey::new(chain, signing_key)),
+            renew_at: issued_at + (svid.expires_at - issued_at) / 2,
+        };
+        tracing::info!(expires_at = svid.expires_at, renew_at = current.renew_at, "server identity issued");
+        self.current.store(Some(Arc::new(current)));
+        Ok(())
+    }
+
+    fn renew_at(&self) -> i64 {
+        self.current.load().as_ref().map_or(0, |current| current.renew_at)
+    }
+}
+
+impl ResolvesServerCert for ServerIdentity {
+    /// Whatever name was dialled: clients check the SPIFFE ID.
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.current.load().as_ref().map(|current| Arc::clone(&current.key))
+    }
+}
+
+/// Renews the identity at half of its life, for ever.
+pub async fn keep_fresh(server: Arc<Server>, identity: Arc<ServerIdentity>) {
+    loop {
+        tokio::time::sleep(TICK).await;
+        if server.clock.unix() < identity.renew_at() {
+            continue;
+        }
+        if let Err(error) = identity.renew(&server).await {
+            tracing::error!(code = %hallmark_reason::Coded::code(&error), %error, "the server's own identity was not renewed");
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! An accepted connection.
+
+use std::{
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use hallmark_evidence::{EXPORTER_LABEL, EXPORTER_LEN};
+use rustls::{ProtocolVersion, ServerConnection};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    sync::OwnedSemaphorePermit,
+};
+use tokio_rustls::server::TlsStream;
+use tonic::transport::server::Connected;
+use zeroize::Zeroizing;
+
+use super::client;
+use crate::{connection::TlsInfo, state::Server};
+
+/// A connection after its handshake; it counts against the limit of connections until it is dropped.
+#[derive(Debug)]
+pub struct TlsConnection {
+    stream: TlsStream<TcpStream>,
+    info: TlsInfo,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl TlsConnection {
+    /// What is known after the handshake.
+    ///
+    /// # Errors
+    /// When the client's certificate no longer verifies, or the exporter fails.
+    pub fn new(
+        server: &Server,
+        stream: TlsStream<TcpStream>,
+        remote: SocketAddr,
+        permit: OwnedSemaphorePermit,
+    ) -> io::Result<Self> {
+        let (_, session) = stream.get_ref();
+        // The handshake has verified the chain and the key; this reads from it once more what requests need.
+        let peer = session
+            .peer_certificates()
+            .filter(|chain| !chain.is_empty())
+            .map(|chain| client::verify(server, chain).map(Arc::new))
+            .transpose()
+            .map_err(io::Error::other)?;
+        let exporter = exporter(session).map_err(io::Error::other)?.map(Arc::new);
+        Ok(Self { info: TlsInfo { remote, peer, exporter }, stream, _permit: permit })
+    }
+}
+
+/// The value that ties evidence to this connection. TLS 1.2 has none that an active attacker could not steer.
+fn exporter(session: &ServerConnection) -> Result<Option<Zeroizing<[u8; EXPORTER_LEN]>>, rustls::Error> {
+    if session.protocol_version() != Some(ProtocolVersion::TLSv1_3) {
+        return Ok(None);
+    }
+    let value = Zeroizing::new([0; EXPORTER_LEN]);
+    session.export_keying_material(value, EXPORTER_LABEL, None).map(Some)
+}
+
+impl Connected for TlsConnection {
+    type ConnectInfo = TlsInfo;
+
+    fn connect_info(&self) -> TlsInfo {
+        self.info.clone()
+    }
+}
+
+impl AsyncRead for TlsConnection {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, into)
+    }
+}
+
+impl AsyncWrite for TlsConnection {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
