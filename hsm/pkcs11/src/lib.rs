@@ -1,1 +1,29 @@
-//! The PKCS#11 adapter of the port `KeyStore`.
+//! The PKCS#11 adapter of the port [`KeyStore`](hallmark_hsm::KeyStore).
+//!
+//! A pool of sessions with one token, each on an operating system thread of its own, takes jobs from one bounded
+//! queue; callers wait for the answer as a future and never for the token. When the token goes away the pool opens
+//! it again by itself; when the token refuses the PIN the pool stops and never offers that PIN again.
+
+mod attributes;
+mod config;
+mod connection;
+mod der;
+mod failure;
+mod health;
+mod keys;
+mod module;
+mod pin_memory;
+mod pool;
+mod queue;
+#[cfg(feature = "bench")]
+mod raw;
+mod recovery;
+mod sign;
+mod store;
+mod token;
+mod worker;
+
+pub use config::Pkcs11Config;
+#[cfg(feature = "bench")]
+pub use raw::raw_sign_rate;
+pub use store::Pkcs11KeyStore;

@@ -1,0 +1,45 @@
+//! What the adapter is told.
+
+use std::{path::PathBuf, time::Duration};
+
+use secrecy::SecretString;
+
+/// How to reach a token, and how long to be patient with it.
+#[derive(Debug, Clone)]
+pub struct Pkcs11Config {
+    /// The module to load, a shared library.
+    pub module: PathBuf,
+    /// The token's label. Slot numbers are never used: several tokens renumber them.
+    pub token_label: String,
+    /// The user PIN.
+    pub pin: SecretString,
+    /// How many sessions to hold, each with a thread; at least one is held.
+    pub sessions: usize,
+    /// How many jobs may wait for a free session before further ones are refused.
+    pub queue: usize,
+    /// How long a job waits, from its arrival, for a token that went away before it fails.
+    pub patience: Duration,
+    /// The time limit of a job, from its arrival. Making a key has ten times as long.
+    pub time_limit: Duration,
+}
+
+impl Pkcs11Config {
+    /// A configuration with the usual limits: a queue of 4,096 jobs, 2 s of patience, 20 s for a job.
+    #[must_use]
+    pub fn new(
+        module: impl Into<PathBuf>,
+        token_label: impl Into<String>,
+        pin: SecretString,
+        sessions: usize,
+    ) -> Self {
+        Self {
+            module: module.into(),
+            token_label: token_label.into(),
+            pin,
+            sessions,
+            queue: 4096,
+            patience: Duration::from_secs(2),
+            time_limit: Duration::from_secs(20),
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! One session with the token, and the keys it knows.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use cryptoki::{object::ObjectHandle, session::Session};
+use hallmark_hsm::{KeyId, KeyKind};
+
+use crate::failure::{Failure, failure};
+
+/// A session that is logged in.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) session: Session,
+    /// The token's label, for errors.
+    pub(crate) label: Arc<str>,
+    /// Keys already found and checked in this session. Handles are good for the session's life at most.
+    pub(crate) keys: HashMap<KeyId, LoadedKey>,
+}
+
+/// A private key that was found and found safe.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LoadedKey {
+    pub(crate) handle: ObjectHandle,
+    pub(crate) kind: KeyKind,
+}
+
+impl Connection {
+    pub(crate) fn new(session: Session, label: Arc<str>) -> Self {
+        Self {
+            session,
+            label,
+            keys: HashMap::new(),
+        }
+    }
+
+    /// Turns an error of the module into a failure of `what`.
+    pub(crate) fn failed(&self, what: &str) -> impl Fn(cryptoki::error::Error) -> Failure {
+        let label = Arc::clone(&self.label);
+        let what = what.to_owned();
+        move |error| failure(&label, &what, &error)
+    }
+}
+
+/// The place of one session. Whoever holds the lock may call the module through it; whoever wants to close
+/// sessions or end the module takes the lock first.
+#[derive(Debug, Default)]
+pub(crate) struct Seat(Mutex<Option<Connection>>);
+
+impl Seat {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Option<Connection>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,274 @@
+//! Making, finding, listing and destroying keys.
+
+use aws_lc_rs::{
+    rand,
+    signature::{
+        ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, ParsedPublicKey,
+        RSA_PKCS1_2048_8192_SHA256, VerificationAlgorithm,
+    },
+};
+use cryptoki::{
+    mechanism::Mechanism,
+    object::{Attribute, ObjectClass, ObjectHandle},
+    types::Ulong,
+};
+use hallmark_hsm::{HsmError, KeyId, KeyInfo, KeyKind, SignatureAlg};
+
+use crate::{
+    attributes::{self, PrivateFacts},
+    connection::{Connection, LoadedKey},
+    der,
+    failure::Failure,
+    sign,
+};
+
+/// Makes a key and checks that it is as asked for; one that is not is destroyed again.
+pub(crate) fn generate(
+    connection: &mut Connection,
+    label: &str,
+    kind: KeyKind,
+) -> Result<KeyInfo, Failure> {
+    let taken = [ObjectClass::PRIVATE_KEY, ObjectClass::PUBLIC_KEY]
+        .into_iter()
+        .map(|class| labelled(connection, class, label))
+        .collect::<Result<Vec<_>, _>>()?;
+    if taken.iter().any(|found| !found.is_empty()) {
+        return Err(Failure::Final(HsmError::KeyExists {
+            label: label.to_owned(),
+        }));
+    }
+    let mut id = [0; 16];
+    rand::fill(&mut id).map_err(|_| HsmError::DeviceError {
+        function: "choosing a key's id".to_owned(),
+        cause: "the system gives no random bytes".to_owned(),
+    })?;
+    let (public, private) = generate_pair(connection, label, kind, &id)?;
+    let made = PrivateFacts::read(connection, private)
+        .and_then(|facts| whole(connection, facts, private, public));
+    if made.is_err() {
+        for handle in [private, public] {
+            if let Err(error) = connection.session.destroy_object(handle) {
+                tracing::warn!(label, %error, "a key that is not safe could not be destroyed again");
+            }
+        }
+    }
+    made
+}
+
+fn generate_pair(
+    connection: &Connection,
+    label: &str,
+    kind: KeyKind,
+    id: &[u8],
+) -> Result<(ObjectHandle, ObjectHandle), Failure> {
+    let (mechanism, parameters) = match kind {
+        KeyKind::EcP256 => (Mechanism::EccKeyPairGen, ec_parameters(der::P256)),
+        KeyKind::EcP384 => (Mechanism::EccKeyPairGen, ec_parameters(der::P384)),
+        KeyKind::Rsa2048 => (Mechanism::RsaPkcsKeyPairGen, rsa_parameters(2048)),
+        KeyKind::Rsa3072 => (Mechanism::RsaPkcsKeyPairGen, rsa_parameters(3072)),
+        KeyKind::Rsa4096 => (Mechanism::RsaPkcsKeyPairGen, rsa_parameters(4096)),
+    };
+    let mut public = vec![
+        Attribute::Token(true),
+        Attribute::Verify(true),
+        Attribute::Label(label.into()),
+        Attribute::Id(id.into()),
+    ];
+    public.extend(parameters);
+    let mut private = vec![
+        Attribute::Token(true),
+        Attribute::Private(true),
+        Attribute::Sensitive(true),
+        Attribute::Extractable(false),
+        Attribute::Sign(true),
+        Attribute::Decrypt(false),
+        Attribute::Unwrap(false),
+        Attribute::Label(label.into()),
+        Attribute::Id(id.into()),
+    ];
+    if matches!(kind, KeyKind::EcP256 | KeyKind::EcP384) {
+        private.push(Attribute::Derive(false));
+    }
+    connection
+        .session
+        .generate_key_pair(&mechanism, &public, &private)
+        .map_err(connection.failed(&format!("the making of a {kind} key")))
+}
+
+fn ec_parameters(curve: &[u8]) -> Vec<Attribute> {
+    vec![Attribute::EcParams(curve.into())]
+}
+
+fn rsa_parameters(bits: u32) -> Vec<Attribute> {
+    vec![
+        Attribute::ModulusBits(Ulong::new(bits.into())),
+        Attribute::PublicExponent(vec![1, 0, 1]),
+    ]
+}
+
+/// The key with this label, whole and safe.
+pub(crate) fn find(connection: &mut Connection, label: &str) -> Result<Option<KeyInfo>, Failure> {
+    let privates = labelled(connection, ObjectClass::PRIVATE_KEY, label)?;
+    let publics = labelled(connection, ObjectClass::PUBLIC_KEY, label)?;
+    match (privates.as_slice(), publics.as_slice()) {
+        ([], []) => Ok(None),
+        ([private], [public]) => {
+            let facts = PrivateFacts::read(connection, *private)?;
+            whole(connection, facts, *private, *public).map(Some)
+        }
+        ([_], []) => Err(incomplete(label, "its public half is missing")),
+        ([], [_]) => Err(incomplete(label, "its private half is missing")),
+        (privates, publics) => Err(Failure::Final(HsmError::KeyAmbiguous {
+            key: format!("{label:?}"),
+            count: privates.len().max(publics.len()),
+        })),
+    }
+}
+
+/// Every private key of a known kind whose public half is there.
+pub(crate) fn list(connection: &mut Connection) -> Result<Vec<KeyInfo>, Failure> {
+    let mut keys = Vec::new();
+    for handle in search(connection, &[Attribute::Class(ObjectClass::PRIVATE_KEY)])? {
+        let facts = PrivateFacts::read(connection, handle)?;
+        let Some(kind) = facts.kind else {
+            continue;
+        };
+        let publics = with_id(connection, ObjectClass::PUBLIC_KEY, &facts.id)?;
+        let spki = match publics.first() {
+            Some(public) => attributes::spki(connection, *public, kind)?,
+            None => None,
+        };
+        if let Some(spki) = spki {
+            keys.push(facts.into_info(kind, spki));
+        }
+    }
+    keys.sort_by(|a, b| (&a.label, &a.id).cmp(&(&b.label, &b.id)));
+    Ok(keys)
+}
+
+/// Destroys both halves.
+pub(crate) fn destroy(connection: &mut Connection, id: &KeyId) -> Result<(), Failure> {
+    let private = only(connection, ObjectClass::PRIVATE_KEY, id)?;
+    connection.keys.remove(id);
+    let publics = with_id(connection, ObjectClass::PUBLIC_KEY, id)?;
+    for handle in std::iter::once(private).chain(publics) {
+        connection
+            .session
+            .destroy_object(handle)
+            .map_err(connection.failed("destroying a key"))?;
+    }
+    Ok(())
+}
+
+/// The private key with this id, from this session's memory or found and checked anew.
+pub(crate) fn load(connection: &mut Connection, id: &KeyId) -> Result<LoadedKey, Failure> {
+    if let Some(known) = connection.keys.get(id) {
+        return Ok(*known);
+    }
+    let handle = only(connection, ObjectClass::PRIVATE_KEY, id)?;
+    let facts = PrivateFacts::read(connection, handle)?;
+    facts.check()?;
+    let Some(kind) = facts.kind else {
+        return Err(incomplete(
+            &facts.label,
+            "it is of a kind that is not used here",
+        ));
+    };
+    let loaded = LoadedKey { handle, kind };
+    connection.keys.insert(id.clone(), loaded);
+    Ok(loaded)
+}
+
+/// Checks that the key is safe and that both halves belong together: by id, and by a signature.
+fn whole(
+    connection: &mut Connection,
+    facts: PrivateFacts,
+    private: ObjectHandle,
+    public: ObjectHandle,
+) -> Result<KeyInfo, Failure> {
+    facts.check()?;
+    let Some(kind) = facts.kind else {
+        return Err(incomplete(
+            &facts.label,
+            "it is of a kind that is not used here",
+        ));
+    };
+    if facts.id.as_bytes().is_empty() || attributes::public_id(connection, public)? != facts.id {
+        return Err(incomplete(&facts.label, "its halves have no common CKA_ID"));
+    }
+    // Signing finds the key by its id alone.
+    only(connection, ObjectClass::PRIVATE_KEY, &facts.id)?;
+    let Some(spki) = attributes::spki(connection, public, kind)? else {
+        return Err(incomplete(&facts.label, "its public half is not readable"));
+    };
+    let loaded = LoadedKey {
+        handle: private,
+        kind,
+    };
+    let message = b"hallmark: do both halves belong together?";
+    let signature = sign::one(connection, loaded, message)?;
+    let belongs = ParsedPublicKey::new(verification(kind.signature_alg()), &spki)
+        .is_ok_and(|key| key.verify_sig(message, &signature).is_ok());
+    if !belongs {
+        return Err(incomplete(&facts.label, "its public half is another key's"));
+    }
+    connection.keys.insert(facts.id.clone(), loaded);
+    Ok(facts.into_info(kind, spki))
+}
+
+fn verification(algorithm: SignatureAlg) -> &'static dyn VerificationAlgorithm {
+    match algorithm {
+        SignatureAlg::EcdsaP256Sha256 => &ECDSA_P256_SHA256_ASN1,
+        SignatureAlg::EcdsaP384Sha384 => &ECDSA_P384_SHA384_ASN1,
+        SignatureAlg::RsaPkcs1Sha256 => &RSA_PKCS1_2048_8192_SHA256,
+    }
+}
+
+fn only(connection: &Connection, class: ObjectClass, id: &KeyId) -> Result<ObjectHandle, Failure> {
+    match with_id(connection, class, id)?.as_slice() {
+        [] => Err(Failure::Final(HsmError::KeyMissing {
+            key: id.to_string(),
+        })),
+        [handle] => Ok(*handle),
+        several => Err(Failure::Final(HsmError::KeyAmbiguous {
+            key: id.to_string(),
+            count: several.len(),
+        })),
+    }
+}
+
+fn labelled(
+    connection: &Connection,
+    class: ObjectClass,
+    label: &str,
+) -> Result<Vec<ObjectHandle>, Failure> {
+    search(
+        connection,
+        &[Attribute::Class(class), Attribute::Label(label.into())],
+    )
+}
+
+fn with_id(
+    connection: &Connection,
+    class: ObjectClass,
+    id: &KeyId,
+) -> Result<Vec<ObjectHandle>, Failure> {
+    search(
+        connection,
+        &[Attribute::Class(class), Attribute::Id(id.as_bytes().into())],
+    )
+}
+
+fn search(connection: &Connection, template: &[Attribute]) -> Result<Vec<ObjectHandle>, Failure> {
+    connection
+        .session
+        .find_objects(template)
+        .map_err(connection.failed("searching for keys"))
+}
+
+fn incomplete(label: &str, cause: &str) -> Failure {
+    Failure::Final(HsmError::KeyIncomplete {
+        label: label.to_owned(),
+        cause: cause.to_owned(),
+    })
+}

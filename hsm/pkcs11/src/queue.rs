@@ -1,0 +1,150 @@
+//! The one bounded queue in front of the sessions.
+
+use std::{
+    collections::VecDeque,
+    sync::{Condvar, Mutex, PoisonError},
+    time::Instant,
+};
+
+use hallmark_hsm::HsmError;
+use tokio::sync::oneshot;
+
+use crate::{connection::Connection, failure::Failure};
+
+/// A piece of work for one session, and who waits for it.
+pub(crate) trait Job: Send {
+    /// Does the work and answers it, or says why not and stays ready to be tried again.
+    fn run(&mut self, connection: &mut Connection) -> Result<(), Failure>;
+    /// Answers with an error.
+    fn fail(&mut self, error: HsmError);
+    /// Whether nobody waits any more.
+    fn is_abandoned(&self) -> bool;
+    /// Whether it may be done twice.
+    fn is_repeatable(&self) -> bool;
+}
+
+/// A job made of a closure and the channel for its answer.
+pub(crate) struct Typed<T, W> {
+    pub(crate) work: W,
+    pub(crate) reply: Option<oneshot::Sender<Result<T, HsmError>>>,
+    pub(crate) repeatable: bool,
+}
+
+impl<T, W> Job for Typed<T, W>
+where
+    T: Send,
+    W: FnMut(&mut Connection) -> Result<T, Failure> + Send,
+{
+    fn run(&mut self, connection: &mut Connection) -> Result<(), Failure> {
+        let done = (self.work)(connection)?;
+        self.answer(Ok(done));
+        Ok(())
+    }
+
+    fn fail(&mut self, error: HsmError) {
+        self.answer(Err(error));
+    }
+
+    fn is_abandoned(&self) -> bool {
+        self.reply.as_ref().is_none_or(oneshot::Sender::is_closed)
+    }
+
+    fn is_repeatable(&self) -> bool {
+        self.repeatable
+    }
+}
+
+impl<T, W> Typed<T, W> {
+    fn answer(&mut self, answer: Result<T, HsmError>) {
+        if let Some(reply) = self.reply.take() {
+            // Nobody waiting any more is no fault.
+            let _ = reply.send(answer);
+        }
+    }
+}
+
+/// A job and when it arrived.
+pub(crate) struct Queued {
+    pub(crate) job: Box<dyn Job>,
+    pub(crate) arrived: Instant,
+}
+
+/// The queue. A full one refuses at once, so that no caller ever waits to put a job in.
+pub(crate) struct Queue {
+    inner: Mutex<Inner>,
+    filled: Condvar,
+    capacity: usize,
+}
+
+struct Inner {
+    jobs: VecDeque<Queued>,
+    open: bool,
+}
+
+impl Queue {
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self {
+            inner: Mutex::new(Inner {
+                jobs: VecDeque::new(),
+                open: true,
+            }),
+            filled: Condvar::new(),
+            capacity: capacity.max(1),
+        }
+    }
+
+    pub(crate) fn push(&self, job: Box<dyn Job>) -> Result<(), HsmError> {
+        let mut inner = self.lock();
+        if !inner.open {
+            return Err(HsmError::Closed);
+        }
+        let waiting = inner.jobs.len();
+        if waiting >= self.capacity {
+            return Err(HsmError::Busy { waiting });
+        }
+        inner.jobs.push_back(Queued {
+            job,
+            arrived: Instant::now(),
+        });
+        drop(inner);
+        self.filled.notify_one();
+        Ok(())
+    }
+
+    /// The next job; waits for one. `None` once the queue is closed.
+    pub(crate) fn pop(&self) -> Option<Queued> {
+        let mut inner = self.lock();
+        loop {
+            if !inner.open {
+                return None;
+            }
+            if let Some(next) = inner.jobs.pop_front() {
+                return Some(next);
+            }
+            inner = self
+                .filled
+                .wait(inner)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.lock().jobs.len()
+    }
+
+    /// Ends the queue; jobs that still wait are answered with [`HsmError::Closed`].
+    pub(crate) fn close(&self) {
+        let mut inner = self.lock();
+        inner.open = false;
+        let left = std::mem::take(&mut inner.jobs);
+        drop(inner);
+        self.filled.notify_all();
+        for mut queued in left {
+            queued.job.fail(HsmError::Closed);
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
