@@ -6,7 +6,7 @@ use bytes::Bytes;
 use hallmark_api::agent::agent_client::AgentClient;
 use hallmark_api::agent::attest_agent_request::{Params, Step};
 use hallmark_api::agent::attest_agent_response::Step as Answer;
-use hallmark_api::agent::{AgentX509SvidParams, AttestAgentRequest, AttestAgentResponse};
+use hallmark_api::agent::{AgentX509svidParams, AttestAgentRequest, AttestAgentResponse};
 use hallmark_api::attest::{Tpm2Challenge, Tpm2Claim, Tpm2Proof};
 use hallmark_api::types::{AttestationData, X509svid};
 use hallmark_evidence::EXPORTER_LABEL;
@@ -92,7 +92,7 @@ impl Wire {
     pub async fn attest(&self, kind: &str, payload: Bytes, csr: Bytes) -> Result<Attempt, Status> {
         let (requests, queue) = mpsc::channel(4);
         let data = AttestationData { r#type: kind.to_owned(), payload };
-        let params = Params { data: Some(data), params: Some(AgentX509SvidParams { csr }) };
+        let params = Params { data: Some(data), params: Some(AgentX509svidParams { csr }) };
         let first = AttestAgentRequest { step: Some(Step::Params(params)) };
         requests.send(first).await.map_err(|_| Status::internal("the queue is closed"))?;
         let answers = AgentClient::new(self.channel.clone()).attest_agent(ReceiverStream::new(queue)).await?.into_inner();

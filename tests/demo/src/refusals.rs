@@ -1,0 +1,1 @@
+//! What Hallmark does not believe.
