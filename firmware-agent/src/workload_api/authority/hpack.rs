@@ -63,7 +63,11 @@ pub(super) struct Decoder {
 
 impl Decoder {
     pub(super) fn new() -> Self {
-        Self { table: VecDeque::new(), size: 0, max_size: TABLE_SIZE }
+        Self {
+            table: VecDeque::new(),
+            size: 0,
+            max_size: TABLE_SIZE,
+        }
     }
 
     /// Decodes one whole header block into a list of at most `limit` octets (name, value and 32 each).
@@ -98,21 +102,35 @@ impl Decoder {
         Ok(fields)
     }
 
-    fn literal(&self, input: &mut Input<'_>, prefix: u32, limit: usize) -> Result<Field, HpackError> {
+    fn literal(
+        &self,
+        input: &mut Input<'_>,
+        prefix: u32,
+        limit: usize,
+    ) -> Result<Field, HpackError> {
         let name = match input.integer(prefix)? {
             0 => input.string(limit)?,
             index => self.field(index)?.name,
         };
-        Ok(Field { name, value: input.string(limit)? })
+        Ok(Field {
+            name,
+            value: input.string(limit)?,
+        })
     }
 
     /// The static table counts from 1, the dynamic one follows it, newest first (section 2.3.3).
     fn field(&self, index: usize) -> Result<Field, HpackError> {
         let index = index.checked_sub(1).ok_or(HpackError::Index)?;
         if let Some((name, value)) = STATIC_TABLE.get(index) {
-            return Ok(Field { name: name.as_bytes().to_vec(), value: value.as_bytes().to_vec() });
+            return Ok(Field {
+                name: name.as_bytes().to_vec(),
+                value: value.as_bytes().to_vec(),
+            });
         }
-        self.table.get(index - STATIC_TABLE.len()).cloned().ok_or(HpackError::Index)
+        self.table
+            .get(index - STATIC_TABLE.len())
+            .cloned()
+            .ok_or(HpackError::Index)
     }
 
     /// A field larger than the whole table empties it (section 4.4).
@@ -133,7 +151,9 @@ impl Decoder {
 
     fn evict(&mut self) {
         while self.size > self.max_size {
-            let Some(oldest) = self.table.pop_back() else { break };
+            let Some(oldest) = self.table.pop_back() else {
+                break;
+            };
             self.size -= oldest.size();
         }
     }
@@ -174,7 +194,8 @@ impl<'a> Input<'a> {
     fn string(&mut self, limit: usize) -> Result<Vec<u8>, HpackError> {
         let coded = self.peek().ok_or(HpackError::CutOff)? & 0x80 != 0;
         let length = self.integer(7)?;
-        let (octets, rest): (&'a [u8], _) = self.0.split_at_checked(length).ok_or(HpackError::CutOff)?;
+        let (octets, rest): (&'a [u8], _) =
+            self.0.split_at_checked(length).ok_or(HpackError::CutOff)?;
         self.0 = rest;
         let mut out = Vec::new();
         if coded {

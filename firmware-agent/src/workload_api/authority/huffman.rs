@@ -22,7 +22,11 @@ struct Row {
 /// # Errors
 /// When padding is longer than seven bits or not of ones, EOS is coded, or the limit is passed.
 pub(super) fn decode(coded: &[u8], out: &mut Vec<u8>, limit: usize) -> Result<(), HpackError> {
-    let mut window = Window { rest: coded.iter(), bits: 0, held: 0 };
+    let mut window = Window {
+        rest: coded.iter(),
+        bits: 0,
+        held: 0,
+    };
     loop {
         window.fill();
         if window.held < 8 && window.only_ones() {
@@ -52,7 +56,9 @@ impl Window<'_> {
     /// Fills up to at least 32 bits, as long as there is input.
     fn fill(&mut self) {
         while self.held <= 56 {
-            let Some(octet) = self.rest.next() else { return };
+            let Some(octet) = self.rest.next() else {
+                return;
+            };
             self.bits |= u64::from(*octet) << (56 - self.held);
             self.held += 8;
         }
@@ -67,7 +73,9 @@ impl Window<'_> {
     fn symbol(&self) -> Option<(u8, u32)> {
         ROWS.iter().find_map(|row| {
             let code = u32::try_from(self.bits >> (64 - row.bits)).ok()?;
-            let place = code.checked_sub(row.first).filter(|place| *place < row.count)?;
+            let place = code
+                .checked_sub(row.first)
+                .filter(|place| *place < row.count)?;
             let octet = OCTETS.get(usize::try_from(row.offset + place).ok()?)?;
             Some((*octet, row.bits))
         })
@@ -75,27 +83,132 @@ impl Window<'_> {
 }
 
 const ROWS: &[Row] = &[
-    Row { bits: 5, first: 0x0, count: 10, offset: 0 },
-    Row { bits: 6, first: 0x14, count: 26, offset: 10 },
-    Row { bits: 7, first: 0x5c, count: 32, offset: 36 },
-    Row { bits: 8, first: 0xf8, count: 6, offset: 68 },
-    Row { bits: 10, first: 0x3f8, count: 5, offset: 74 },
-    Row { bits: 11, first: 0x7fa, count: 3, offset: 79 },
-    Row { bits: 12, first: 0xffa, count: 2, offset: 82 },
-    Row { bits: 13, first: 0x1ff8, count: 6, offset: 84 },
-    Row { bits: 14, first: 0x3ffc, count: 2, offset: 90 },
-    Row { bits: 15, first: 0x7ffc, count: 3, offset: 92 },
-    Row { bits: 19, first: 0x7fff0, count: 3, offset: 95 },
-    Row { bits: 20, first: 0xfffe6, count: 8, offset: 98 },
-    Row { bits: 21, first: 0x1fffdc, count: 13, offset: 106 },
-    Row { bits: 22, first: 0x3fffd2, count: 26, offset: 119 },
-    Row { bits: 23, first: 0x7fffd8, count: 29, offset: 145 },
-    Row { bits: 24, first: 0xffffea, count: 12, offset: 174 },
-    Row { bits: 25, first: 0x1ffffec, count: 4, offset: 186 },
-    Row { bits: 26, first: 0x3ffffe0, count: 15, offset: 190 },
-    Row { bits: 27, first: 0x7ffffde, count: 19, offset: 205 },
-    Row { bits: 28, first: 0xfffffe2, count: 29, offset: 224 },
-    Row { bits: 30, first: 0x3ffffffc, count: 3, offset: 253 },
+    Row {
+        bits: 5,
+        first: 0x0,
+        count: 10,
+        offset: 0,
+    },
+    Row {
+        bits: 6,
+        first: 0x14,
+        count: 26,
+        offset: 10,
+    },
+    Row {
+        bits: 7,
+        first: 0x5c,
+        count: 32,
+        offset: 36,
+    },
+    Row {
+        bits: 8,
+        first: 0xf8,
+        count: 6,
+        offset: 68,
+    },
+    Row {
+        bits: 10,
+        first: 0x3f8,
+        count: 5,
+        offset: 74,
+    },
+    Row {
+        bits: 11,
+        first: 0x7fa,
+        count: 3,
+        offset: 79,
+    },
+    Row {
+        bits: 12,
+        first: 0xffa,
+        count: 2,
+        offset: 82,
+    },
+    Row {
+        bits: 13,
+        first: 0x1ff8,
+        count: 6,
+        offset: 84,
+    },
+    Row {
+        bits: 14,
+        first: 0x3ffc,
+        count: 2,
+        offset: 90,
+    },
+    Row {
+        bits: 15,
+        first: 0x7ffc,
+        count: 3,
+        offset: 92,
+    },
+    Row {
+        bits: 19,
+        first: 0x7fff0,
+        count: 3,
+        offset: 95,
+    },
+    Row {
+        bits: 20,
+        first: 0xfffe6,
+        count: 8,
+        offset: 98,
+    },
+    Row {
+        bits: 21,
+        first: 0x1fffdc,
+        count: 13,
+        offset: 106,
+    },
+    Row {
+        bits: 22,
+        first: 0x3fffd2,
+        count: 26,
+        offset: 119,
+    },
+    Row {
+        bits: 23,
+        first: 0x7fffd8,
+        count: 29,
+        offset: 145,
+    },
+    Row {
+        bits: 24,
+        first: 0xffffea,
+        count: 12,
+        offset: 174,
+    },
+    Row {
+        bits: 25,
+        first: 0x1ffffec,
+        count: 4,
+        offset: 186,
+    },
+    Row {
+        bits: 26,
+        first: 0x3ffffe0,
+        count: 15,
+        offset: 190,
+    },
+    Row {
+        bits: 27,
+        first: 0x7ffffde,
+        count: 19,
+        offset: 205,
+    },
+    Row {
+        bits: 28,
+        first: 0xfffffe2,
+        count: 29,
+        offset: 224,
+    },
+    Row {
+        bits: 30,
+        first: 0x3ffffffc,
+        count: 3,
+        offset: 253,
+    },
 ];
 
 /// All octets, by the length of their code and then by value.
@@ -138,7 +251,10 @@ mod tests {
             ("a8eb10649cbf", "no-cache"),
             ("25a849e95ba97d7f", "custom-key"),
             ("25a849e95bb8e8b4bf", "custom-value"),
-            ("d07abe941054d444a8200595040b8166e082a62d1bff", "Mon, 21 Oct 2013 20:13:21 GMT"),
+            (
+                "d07abe941054d444a8200595040b8166e082a62d1bff",
+                "Mon, 21 Oct 2013 20:13:21 GMT",
+            ),
             ("", ""),
         ] {
             assert_eq!(decoded(coded).unwrap(), plain.as_bytes());
@@ -156,7 +272,10 @@ mod tests {
     #[test]
     fn the_limit_holds() {
         let mut out = Vec::new();
-        assert!(decode(&[0; 5], &mut out, 8).is_ok(), "five octets of zeros are eight times '0'");
+        assert!(
+            decode(&[0; 5], &mut out, 8).is_ok(),
+            "five octets of zeros are eight times '0'"
+        );
         out.clear();
         assert_eq!(decode(&[0; 5], &mut out, 7), Err(HpackError::TooLarge));
     }

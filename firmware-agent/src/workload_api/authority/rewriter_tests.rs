@@ -13,7 +13,10 @@ struct Client {
 
 impl Client {
     fn new() -> Self {
-        Self { encoder: fluke_hpack::Encoder::new(), sent: BytesMut::from(&PREFACE[..]) }
+        Self {
+            encoder: fluke_hpack::Encoder::new(),
+            sent: BytesMut::from(&PREFACE[..]),
+        }
     }
 
     fn block(&mut self, authority: &str, stream: u32) -> Vec<u8> {
@@ -57,7 +60,12 @@ fn frames(bytes: &[u8]) -> Vec<Frame> {
     let mut frames = Vec::new();
     while let Some(header) = FrameHeader::peek(rest) {
         let (frame, next) = rest.split_at(FRAME_HEADER + header.length);
-        frames.push((header.kind, header.flags, header.stream, frame[FRAME_HEADER..].to_vec()));
+        frames.push((
+            header.kind,
+            header.flags,
+            header.stream,
+            frame[FRAME_HEADER..].to_vec(),
+        ));
         rest = next;
     }
     assert!(rest.is_empty());
@@ -66,7 +74,10 @@ fn frames(bytes: &[u8]) -> Vec<Frame> {
 
 fn authority_of(block: &[u8], decoder: &mut fluke_hpack::Decoder<'_>) -> String {
     let fields = decoder.decode(block).unwrap();
-    let (_, value) = fields.into_iter().find(|(name, _)| name == b":authority").unwrap();
+    let (_, value) = fields
+        .into_iter()
+        .find(|(name, _)| name == b":authority")
+        .unwrap();
     String::from_utf8(value).unwrap()
 }
 
@@ -101,7 +112,11 @@ fn a_socket_path_becomes_localhost_in_every_block_and_the_rest_stays() {
             let ours = fluke_hpack::Decoder::new().decode(&after.3).unwrap();
             for (theirs, ours) in theirs.iter().zip(&ours) {
                 assert_eq!(theirs.0, ours.0);
-                let expected = if theirs.0 == b":authority" { LOCALHOST } else { &theirs.1 };
+                let expected = if theirs.0 == b":authority" {
+                    LOCALHOST
+                } else {
+                    &theirs.1
+                };
                 assert_eq!(ours.1, expected);
             }
             assert_eq!(theirs.len(), ours.len());
@@ -124,7 +139,9 @@ fn padding_priority_and_continuations_are_taken_off() {
     client.frame(CONTINUATION, 0, 1, two);
     client.frame(CONTINUATION, END_HEADERS, 1, three);
     let (_, out) = filtered(&client.sent).unwrap();
-    let [(HEADERS, flags, 1, block)] = &frames(&out)[..] else { panic!("one frame") };
+    let [(HEADERS, flags, 1, block)] = &frames(&out)[..] else {
+        panic!("one frame")
+    };
     assert_eq!(*flags, END_STREAM | END_HEADERS);
     assert_eq!(authority_of(block, &mut fluke_hpack::Decoder::new()), GOOD);
 }
@@ -137,16 +154,25 @@ fn a_block_that_grows_is_sent_in_several_frames() {
     // The value goes over once and stands in the table afterwards.
     for stream in [3, 5] {
         let mut fields = vec![(&b"k"[..], &value[..])];
-        fields.extend(vec![(&b"k"[..], &value[..]); if stream == 3 { 0 } else { 9 }]);
+        fields.extend(vec![
+            (&b"k"[..], &value[..]);
+            if stream == 3 { 0 } else { 9 }
+        ]);
         let block = client.encoder.encode(fields);
         client.frame(HEADERS, END_HEADERS, stream, &block);
     }
     let (_, out) = filtered(&client.sent).unwrap();
     let frames = frames(&out);
     let grown: Vec<_> = frames.iter().filter(|frame| frame.2 == 5).collect();
-    assert_eq!(grown.iter().map(|frame| frame.0).collect::<Vec<_>>(), [HEADERS, CONTINUATION]);
+    assert_eq!(
+        grown.iter().map(|frame| frame.0).collect::<Vec<_>>(),
+        [HEADERS, CONTINUATION]
+    );
     let block: Vec<u8> = grown.iter().flat_map(|frame| frame.3.clone()).collect();
-    assert_eq!(fluke_hpack::Decoder::new().decode(&block).unwrap().len(), 10);
+    assert_eq!(
+        fluke_hpack::Decoder::new().decode(&block).unwrap().len(),
+        10
+    );
 }
 
 /// A client whose first request needed rewriting, with one more frame.
@@ -161,18 +187,49 @@ fn rewriting_then(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Client {
 fn what_breaks_the_rules_ends_a_connection_that_is_rewritten() {
     assert!(filtered(&rewriting_then(HEADERS, END_HEADERS, 3, &[0x82]).sent).is_ok());
     for (kind, flags, payload, error) in [
-        (HEADERS, END_HEADERS, &[0x80][..], RewriteError::Hpack(HpackError::Index)),
-        (HEADERS, END_HEADERS | PADDED, &[9, 0x82], RewriteError::FrameSize),
-        (HEADERS, END_HEADERS | PRIORITY, &[0, 0, 0, 0], RewriteError::FrameSize),
-        (HEADERS, END_HEADERS, &[0; MAX_FRAME + 1], RewriteError::FrameSize),
+        (
+            HEADERS,
+            END_HEADERS,
+            &[0x80][..],
+            RewriteError::Hpack(HpackError::Index),
+        ),
+        (
+            HEADERS,
+            END_HEADERS | PADDED,
+            &[9, 0x82],
+            RewriteError::FrameSize,
+        ),
+        (
+            HEADERS,
+            END_HEADERS | PRIORITY,
+            &[0, 0, 0, 0],
+            RewriteError::FrameSize,
+        ),
+        (
+            HEADERS,
+            END_HEADERS,
+            &[0; MAX_FRAME + 1],
+            RewriteError::FrameSize,
+        ),
         (CONTINUATION, END_HEADERS, &[0x82], RewriteError::Order),
-        (PUSH_PROMISE, END_HEADERS, &[0, 0, 0, 2, 0x82], RewriteError::Order),
+        (
+            PUSH_PROMISE,
+            END_HEADERS,
+            &[0, 0, 0, 2, 0x82],
+            RewriteError::Order,
+        ),
     ] {
-        assert_eq!(filtered(&rewriting_then(kind, flags, 3, payload).sent).unwrap_err(), error);
+        assert_eq!(
+            filtered(&rewriting_then(kind, flags, 3, payload).sent).unwrap_err(),
+            error
+        );
     }
     let mut interleaved = rewriting_then(HEADERS, 0, 3, &[0x82]);
     interleaved.frame(0, 0, 1, b"data");
-    assert_eq!(filtered(&interleaved.sent).unwrap_err(), RewriteError::Order);
+    assert_eq!(
+        filtered(&interleaved.sent).unwrap_err(),
+        RewriteError::Order
+    );
     let mut other = rewriting_then(HEADERS, 0, 3, &[0x82]);
     other.frame(CONTINUATION, END_HEADERS, 5, &[0x82]);
     assert_eq!(filtered(&other.sent).unwrap_err(), RewriteError::Order);

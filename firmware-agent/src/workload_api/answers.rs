@@ -1,0 +1,218 @@
+//! The messages that are served, built once for everybody who matches the same entries.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use bytes::{BufMut as _, Bytes};
+use hallmark_api::workload::{X509BundlesResponse, X509svid, X509svidResponse};
+use hallmark_spiffe::Selector;
+use zeroize::Zeroizing;
+
+use super::refusal::Refusal;
+use crate::cache::{Identity, SecretBytes, Snapshot};
+
+/// How many different callers are remembered for one snapshot.
+const MAX_REMEMBERED: usize = 1024;
+
+/// A message, with its gRPC prefix, as it goes out on every stream that it answers.
+#[derive(Debug)]
+pub(super) struct Answer {
+    framed: SecretBytes,
+    /// The earliest notAfter in it.
+    until: Option<SystemTime>,
+}
+
+impl Answer {
+    /// The octets to send.
+    pub(super) fn framed(&self) -> Bytes {
+        self.framed.share()
+    }
+
+    /// Whether this answer says the same as another one.
+    pub(super) fn says_the_same(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other) || self.framed() == other.framed()
+    }
+
+    /// Whether nothing in it has expired.
+    fn is_fresh(&self, now: SystemTime) -> bool {
+        self.until.is_none_or(|until| now < until)
+    }
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// FetchX509SVID.
+    Svids,
+    /// FetchX509Bundles.
+    Bundles,
+}
+
+/// Every answer built for the newest snapshot.
+#[derive(Debug, Default)]
+pub(super) struct Answers(Mutex<Built>);
+
+#[derive(Debug, Default)]
+struct Built {
+    version: u64,
+    /// Which identities, by place in the snapshot, a caller's selectors match.
+    matches: HashMap<Arc<BTreeSet<Selector>>, Arc<[usize]>>,
+    svids: HashMap<Arc<[usize]>, Arc<Answer>>,
+    bundles: Option<Arc<Answer>>,
+}
+
+impl Answers {
+    /// The whole state of what a caller with these selectors may hold.
+    ///
+    /// # Errors
+    /// When the agent has nothing yet, nothing matches, or nothing that matches is issued.
+    pub(super) fn find(
+        &self,
+        asked: Asked,
+        snapshot: &Snapshot,
+        facts: &Arc<BTreeSet<Selector>>,
+    ) -> Result<Arc<Answer>, Refusal> {
+        if !snapshot.ready || snapshot.bundle.is_empty() {
+            return Err(Refusal::NotReady);
+        }
+        let mut built = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if built.version != snapshot.version {
+            *built = Built {
+                version: snapshot.version,
+                ..Built::default()
+            };
+        }
+        let matches = built.matches(snapshot, facts);
+        if matches.is_empty() {
+            return Err(Refusal::NoIdentity);
+        }
+        match asked {
+            Asked::Svids => built.svids(snapshot, matches),
+            Asked::Bundles => Ok(built.bundles(snapshot)),
+        }
+    }
+}
+
+impl Built {
+    fn matches(&mut self, snapshot: &Snapshot, facts: &Arc<BTreeSet<Selector>>) -> Arc<[usize]> {
+        if let Some(known) = self.matches.get(facts) {
+            return Arc::clone(known);
+        }
+        let found: Arc<[usize]> = (snapshot.identities.iter().enumerate())
+            .filter(|(_, identity)| identity.selectors.is_subset(facts))
+            .map(|(place, _)| place)
+            .collect();
+        if self.matches.len() >= MAX_REMEMBERED {
+            self.matches.clear();
+            self.svids.clear();
+        }
+        self.matches.insert(Arc::clone(facts), Arc::clone(&found));
+        found
+    }
+
+    fn svids(
+        &mut self,
+        snapshot: &Snapshot,
+        matches: Arc<[usize]>,
+    ) -> Result<Arc<Answer>, Refusal> {
+        let now = SystemTime::now();
+        if let Some(known) = self
+            .svids
+            .get(&matches)
+            .filter(|answer| answer.is_fresh(now))
+        {
+            return Ok(Arc::clone(known));
+        }
+        let identities = matches
+            .iter()
+            .filter_map(|place| snapshot.identities.get(*place));
+        let answer = Arc::new(svid_answer(snapshot, identities, now).ok_or(Refusal::NotIssued)?);
+        self.svids.insert(matches, Arc::clone(&answer));
+        Ok(answer)
+    }
+
+    fn bundles(&mut self, snapshot: &Snapshot) -> Arc<Answer> {
+        let build = || Arc::new(bundle_answer(snapshot));
+        Arc::clone(self.bundles.get_or_insert_with(build))
+    }
+}
+
+/// The X509SVIDResponse of these identities, in their order; `None` if none has a valid SVID.
+fn svid_answer<'a>(
+    snapshot: &Snapshot,
+    identities: impl Iterator<Item = &'a Arc<Identity>>,
+    now: SystemTime,
+) -> Option<Answer> {
+    let mut hints = BTreeSet::new();
+    let mut until = None;
+    let mut svids = Vec::new();
+    for identity in identities {
+        let Some(x509) = identity.x509.as_ref().filter(|x509| now < x509.not_after) else {
+            continue;
+        };
+        until = until.into_iter().chain([x509.not_after]).min();
+        svids.push(X509svid {
+            spiffe_id: identity.spiffe_id.to_string(),
+            x509_svid: x509.chain.clone(),
+            x509_svid_key: x509.key.share(),
+            bundle: snapshot.bundle.clone(),
+            hint: unique_hint(identity, &mut hints),
+        });
+    }
+    if svids.is_empty() {
+        return None;
+    }
+    // Federated trust domains have no place in the snapshot yet; theirs is `federated_bundles`.
+    let response = X509svidResponse {
+        svids,
+        crl: Vec::new(),
+        federated_bundles: HashMap::new(),
+    };
+    Some(Answer {
+        framed: framed(&response),
+        until,
+    })
+}
+
+/// A hint is unique within a message: the oldest entry keeps it, a younger one goes without (Workload
+/// API, section 5.2.1).
+fn unique_hint<'a>(identity: &'a Identity, taken: &mut BTreeSet<&'a str>) -> String {
+    let hint: &str = &identity.hint;
+    if hint.is_empty() || taken.insert(hint) {
+        return hint.into();
+    }
+    tracing::warn!(
+        hint,
+        entry = &*identity.entry_id,
+        "an older entry of this workload has the same hint"
+    );
+    String::new()
+}
+
+fn bundle_answer(snapshot: &Snapshot) -> Answer {
+    let own = (
+        snapshot.trust_domain.id().to_string(),
+        snapshot.bundle.clone(),
+    );
+    let response = X509BundlesResponse {
+        crl: Vec::new(),
+        bundles: HashMap::from([own]),
+    };
+    Answer {
+        framed: framed(&response),
+        until: None,
+    }
+}
+
+/// The message behind its prefix: not compressed, length. It holds keys, so its memory is wiped.
+fn framed(message: &impl prost::Message) -> SecretBytes {
+    let length = message.encoded_len();
+    let mut out = Zeroizing::new(Vec::with_capacity(5 + length));
+    out.put_u8(0);
+    // 4 GiB of SVIDs do not fit into any client's limits; the length is honest below that.
+    out.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
+    // A vector grows, so there is no way for this to fail.
+    message.encode(&mut *out).ok();
+    SecretBytes::new(out)
+}

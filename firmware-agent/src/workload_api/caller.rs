@@ -1,0 +1,91 @@
+//! One connection's peer, and what is known about it.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::Arc;
+
+use hallmark_spiffe::Selector;
+use hallmark_workload::{Peer, UnixAttestor};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::OnceCell;
+
+use super::refusal::Refusal;
+
+/// The selectors of a caller.
+pub(super) type Facts = Arc<BTreeSet<Selector>>;
+
+/// The process behind one connection. It is attested once, on its first call; every further call only
+/// asks the pidfd whether it still lives.
+pub(super) struct Caller {
+    peer: Arc<Peer>,
+    attestor: Arc<UnixAttestor>,
+    facts: OnceCell<Facts>,
+}
+
+impl Caller {
+    pub(super) fn new(peer: Peer, attestor: Arc<UnixAttestor>) -> Self {
+        Self {
+            peer: Arc::new(peer),
+            attestor,
+            facts: OnceCell::new(),
+        }
+    }
+
+    pub(super) fn uid(&self) -> u32 {
+        self.peer.uid()
+    }
+
+    /// The caller's selectors.
+    ///
+    /// # Errors
+    /// When the process has ended or cannot be attested; a failure is not remembered.
+    pub(super) async fn facts(&self) -> Result<Facts, Refusal> {
+        if let Some(facts) = self.facts.get() {
+            self.peer.assure_alive()?;
+            return Ok(Arc::clone(facts));
+        }
+        self.facts
+            .get_or_try_init(|| self.attest())
+            .await
+            .map(Arc::clone)
+    }
+
+    async fn attest(&self) -> Result<Facts, Refusal> {
+        let facts = if self.attestor.reads_binaries() {
+            let (attestor, peer) = (Arc::clone(&self.attestor), Arc::clone(&self.peer));
+            tokio::task::spawn_blocking(move || attestor.attest(&peer))
+                .await
+                .map_err(|_| Refusal::Stopping)?
+        } else {
+            self.attestor.attest(&self.peer)
+        };
+        let facts = facts.inspect_err(|error| {
+            tracing::info!(pid = self.peer.pid(), uid = self.peer.uid(), %error, "caller not attested");
+        })?;
+        tracing::debug!(pid = self.peer.pid(), ?facts, "caller attested");
+        Ok(Arc::new(facts))
+    }
+}
+
+/// Resolves when a process ends.
+pub(super) struct Exit(AsyncFd<OwnedFd>);
+
+impl Exit {
+    /// Watches the pidfd of a caller.
+    #[expect(
+        deprecated,
+        reason = "the successor is unsafe because of types that may change their descriptor; an OwnedFd cannot"
+    )]
+    pub(super) fn of(caller: &Caller) -> io::Result<Self> {
+        let pidfd = caller.peer.pidfd().as_fd().try_clone_to_owned()?;
+        AsyncFd::with_interest(pidfd, Interest::READABLE).map(Self)
+    }
+
+    /// Waits for the end of the process.
+    pub(super) async fn wait(&self) {
+        // An error means that the runtime is shutting down, when the connection ends as well.
+        self.0.readable().await.ok();
+    }
+}

@@ -1,0 +1,228 @@
+//! The socket: where it is, who may open it, and what to do with one that is left over.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{
+    DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _,
+};
+use std::os::unix::net::{UnixListener as StdListener, UnixStream as StdStream};
+use std::path::{Path, PathBuf};
+
+use tokio::net::UnixListener;
+
+use super::ListenError;
+
+/// Who may connect is everybody: who gets what is decided by attestation (Workload Endpoint, section 5).
+const SOCKET_MODE: u32 = 0o777;
+const FOLDER_MODE: u32 = 0o755;
+/// The longest path that fits a `sockaddr_un`, without its terminating zero (unix(7)).
+const MAX_PATH: usize = 107;
+
+/// A bound Workload API socket. Dropping it removes the socket file, if it still is this one.
+#[derive(Debug)]
+pub struct Listener {
+    socket: UnixListener,
+    path: PathBuf,
+    file: (u64, u64),
+}
+
+/// The socket path that a configured value names: an absolute path, or `unix:///absolute/path` as in
+/// `SPIFFE_ENDPOINT_SOCKET`.
+///
+/// # Errors
+/// When the value is a TCP address (a TCP port cannot tell its callers apart), a relative path, or too
+/// long for a socket.
+pub fn socket_path(value: &str) -> Result<PathBuf, ListenError> {
+    let place = |why| ListenError::Place {
+        given: value.into(),
+        why,
+    };
+    let path = match value.split_once("://") {
+        None => value,
+        Some(("unix", path)) => path,
+        Some(("tcp", _)) => {
+            return Err(place(
+                "TCP cannot tell callers apart: only unix sockets are served",
+            ));
+        }
+        Some(_) => return Err(place("only unix sockets are served")),
+    };
+    if !path.starts_with('/') {
+        return Err(place("the path must be absolute"));
+    }
+    if path.len() > MAX_PATH {
+        return Err(place("a socket path has at most 107 bytes"));
+    }
+    if path.contains(['\0', '?', '#']) {
+        return Err(place(
+            "a zero byte, '?' and '#' cannot stand in a socket's address",
+        ));
+    }
+    Ok(path.into())
+}
+
+impl Listener {
+    /// Binds the socket, making its folder (mode 0755) if there is none. A socket that is left over and
+    /// that nobody listens on is removed.
+    ///
+    /// Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// When somebody listens there already, something else is in the way, or the filesystem refuses.
+    pub fn bind(path: &Path) -> Result<Self, ListenError> {
+        let path = socket_path(&path.to_string_lossy())?;
+        let failed = |action| {
+            let path = path.clone();
+            move |source| ListenError::Filesystem {
+                action,
+                path,
+                source,
+            }
+        };
+        if let Some(folder) = path.parent() {
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(FOLDER_MODE)
+                .create(folder)
+                .map_err(failed("make the folder of"))?;
+        }
+        clear(&path)?;
+        let socket = StdListener::bind(&path).map_err(|source| match source.kind() {
+            io::ErrorKind::AddrInUse => ListenError::Taken { path: path.clone() },
+            _ => failed("bind")(source),
+        })?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(SOCKET_MODE))
+            .map_err(failed("set the mode of"))?;
+        let metadata = fs::symlink_metadata(&path).map_err(failed("look at"))?;
+        let file = (metadata.dev(), metadata.ino());
+        socket.set_nonblocking(true).map_err(failed("listen on"))?;
+        let socket = UnixListener::from_std(socket).map_err(failed("listen on"))?;
+        Ok(Self { socket, path, file })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn socket(&self) -> &UnixListener {
+        &self.socket
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let ours = fs::symlink_metadata(&self.path)
+            .is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == self.file);
+        if ours && let Err(error) = fs::remove_file(&self.path) {
+            tracing::warn!(socket = %self.path.display(), %error, "the socket cannot be removed");
+        }
+    }
+}
+
+/// Removes a left-over socket. Only a refused connection shows that nobody listens.
+fn clear(path: &Path) -> Result<(), ListenError> {
+    let failed = |action, source| ListenError::Filesystem {
+        action,
+        path: path.into(),
+        source,
+    };
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed("look at", error)),
+        Ok(metadata) if !metadata.file_type().is_socket() => {
+            return Err(ListenError::NotASocket { path: path.into() });
+        }
+        Ok(_) => {}
+    }
+    match StdStream::connect(path) {
+        Ok(_) => Err(ListenError::Taken { path: path.into() }),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            tracing::info!(socket = %path.display(), "removing a left-over socket");
+            fs::remove_file(path).map_err(|error| failed("remove", error))
+        }
+        // A listener whose queue is full is alive.
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Err(ListenError::Taken { path: path.into() })
+        }
+        Err(error) => Err(failed("look at", error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hallmark_reason::Coded as _;
+
+    use super::*;
+
+    #[test]
+    fn only_unix_sockets_have_a_path() {
+        for good in ["/run/a.sock", "unix:///run/a.sock"] {
+            assert_eq!(socket_path(good).unwrap(), Path::new("/run/a.sock"));
+        }
+        let long = format!("/{}", "a".repeat(107));
+        for bad in [
+            "tcp://127.0.0.1:80",
+            "http://x",
+            "unix://host/p",
+            "run/a.sock",
+            "",
+            "/a?b",
+            "/a#b",
+            &long,
+        ] {
+            assert_eq!(
+                socket_path(bad).unwrap_err().code().as_str(),
+                "HM-WL-0022",
+                "{bad:?}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn the_socket_is_open_to_all_and_goes_when_dropped() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new/workload.sock");
+        let listener = Listener::bind(&path).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+        assert_eq!(mode(listener.path()), 0o777);
+        assert_eq!(mode(path.parent().unwrap()), 0o755);
+        drop(listener);
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn a_taken_path_is_refused_and_a_left_over_socket_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("workload.sock");
+        let first = Listener::bind(&path).unwrap();
+        let error = Listener::bind(&path).unwrap_err();
+        assert_eq!(error.code().as_str(), "HM-WL-0020");
+        assert!(
+            StdStream::connect(&path).is_ok(),
+            "the first one still listens"
+        );
+        drop(first);
+
+        drop(StdListener::bind(&path).unwrap());
+        assert!(path.exists(), "a socket is left over");
+        let second = Listener::bind(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "a file").unwrap();
+        assert_eq!(
+            Listener::bind(&path).unwrap_err().code().as_str(),
+            "HM-WL-0021"
+        );
+        drop(second);
+        assert!(path.exists(), "what is not ours is not removed");
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_cannot_be_made_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("file"), "").unwrap();
+        let error = Listener::bind(&folder.path().join("file/workload.sock")).unwrap_err();
+        assert_eq!(error.code().as_str(), "HM-WL-0023");
+    }
+}

@@ -1,0 +1,89 @@
+//! Why the Workload API cannot listen.
+
+use std::path::PathBuf;
+
+use hallmark_reason::{Coded, ReasonCode};
+
+/// Why the Workload API cannot listen on its socket.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ListenError {
+    /// Somebody listens on the path already.
+    #[error("the socket path {} is taken: somebody listens there", path.display())]
+    Taken {
+        /// The path.
+        path: PathBuf,
+    },
+    /// Something that is no socket is at the path.
+    #[error("{} is in the way: it is no socket", path.display())]
+    NotASocket {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The path is relative, too long, or no unix socket at all.
+    #[error("{given:?} is no place for the Workload API")]
+    Place {
+        /// What the configuration says.
+        given: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The filesystem refuses.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Filesystem {
+        /// What was tried.
+        action: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+}
+
+impl Coded for ListenError {
+    fn code(&self) -> ReasonCode {
+        match self {
+            Self::Taken { .. } => ReasonCode::new("HM-WL-0020"),
+            Self::NotASocket { .. } => ReasonCode::new("HM-WL-0021"),
+            Self::Place { .. } => ReasonCode::new("HM-WL-0022"),
+            Self::Filesystem { .. } => ReasonCode::new("HM-WL-0023"),
+        }
+    }
+
+    fn compared(&self) -> Option<String> {
+        match self {
+            Self::Place { given, why } => Some(format!("given {given:?}, but {why}")),
+            _ => None,
+        }
+    }
+
+    fn likely_cause(&self) -> Option<String> {
+        Some(
+            match self {
+                Self::Taken { .. } => "another agent runs with the same socket path",
+                Self::NotASocket { .. } => {
+                    "the path in [workload_api] socket names a file or folder"
+                }
+                Self::Place { .. } => {
+                    "a TCP address, a relative path or a very long path was configured"
+                }
+                Self::Filesystem { .. } => {
+                    "the folder is not writable for the agent, or is read-only"
+                }
+            }
+            .into(),
+        )
+    }
+
+    fn next_step(&self) -> Option<String> {
+        Some(match self {
+            Self::Taken { path } => format!("ss -xlp src {}", path.display()),
+            Self::NotASocket { path } => format!("ls -l {} and choose another path", path.display()),
+            Self::Place { .. } => {
+                "set [workload_api] socket to an absolute path such as /run/hallmark-agent/workload.sock"
+                    .into()
+            }
+            Self::Filesystem { path, .. } => format!("ls -ld {}", path.display()),
+        })
+    }
+}

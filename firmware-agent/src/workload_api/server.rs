@@ -1,0 +1,147 @@
+//! Accepting and serving connections.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hallmark_workload::{Peer, UnixAttestor};
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::UnixStream;
+use tokio::task::JoinSet;
+use tonic::service::Routes;
+
+use super::answers::Answers;
+use super::authority::AuthorityFilter;
+use super::bounds::{Bounds, Counter, Place};
+use super::caller::{Caller, Exit};
+use super::listener::Listener;
+use super::service::{Shared, answer};
+use crate::cache::Cache;
+
+/// The largest request header list, in octets by HPACK's count.
+const MAX_HEADER_LIST: u32 = 16 << 10;
+/// How often an idle client is asked whether it is still there, and how long it may take to say so.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long accepting rests when the process has no file descriptors left.
+const REST: Duration = Duration::from_millis(50);
+
+/// The Workload API server.
+pub struct WorkloadApi {
+    shared: Arc<Shared>,
+    attestor: Arc<UnixAttestor>,
+    connections: Arc<Counter>,
+    http: http2::Builder<TokioExecutor>,
+}
+
+impl WorkloadApi {
+    /// A server of what is in `cache`, to whom `attestor` says.
+    #[must_use]
+    pub fn new(cache: Cache, attestor: UnixAttestor, bounds: Bounds) -> Self {
+        let shared = Shared {
+            cache,
+            answers: Arc::new(Answers::default()),
+            streams: Counter::new(bounds.streams, bounds.streams_per_uid),
+            others: reflection(),
+        };
+        let mut http = http2::Builder::new(TokioExecutor::new());
+        http.timer(TokioTimer::new())
+            .auto_date_header(false)
+            .max_concurrent_streams(bounds.streams_per_connection)
+            .max_header_list_size(MAX_HEADER_LIST)
+            .keep_alive_interval(KEEPALIVE)
+            .keep_alive_timeout(KEEPALIVE_TIMEOUT);
+        Self {
+            shared: Arc::new(shared),
+            attestor: Arc::new(attestor),
+            connections: Counter::new(bounds.connections, bounds.connections_per_uid),
+            http,
+        }
+    }
+
+    /// Serves until `stop` resolves; then every connection is closed and the socket file removed.
+    pub async fn serve(self, listener: Listener, stop: impl Future<Output = ()>) {
+        tracing::info!(socket = %listener.path().display(), "the Workload API is served");
+        let mut connections = JoinSet::new();
+        tokio::pin!(stop);
+        loop {
+            tokio::select! {
+                () = &mut stop => break,
+                Some(_) = connections.join_next() => {}
+                accepted = listener.socket().accept() => match accepted {
+                    Ok((socket, _)) => self.welcome(socket, &mut connections),
+                    Err(error) => {
+                        tracing::warn!(%error, "a connection cannot be accepted");
+                        tokio::time::sleep(REST).await;
+                    }
+                },
+            }
+        }
+        connections.shutdown().await;
+    }
+
+    /// Pins the peer and starts serving it. Whoever is refused here finds its connection closed.
+    fn welcome(&self, socket: UnixStream, connections: &mut JoinSet<()>) {
+        let peer = match Peer::of(&socket) {
+            Ok(peer) => peer,
+            Err(error) => {
+                tracing::info!(%error, "a connection is refused");
+                return;
+            }
+        };
+        let Some(place) = self.connections.take(peer.uid()) else {
+            tracing::warn!(uid = peer.uid(), pid = peer.pid(), "too many connections");
+            return;
+        };
+        let caller = Arc::new(Caller::new(peer, Arc::clone(&self.attestor)));
+        match Exit::of(&caller) {
+            Ok(exit) => {
+                connections.spawn(self.connection(socket, caller, exit, place));
+            }
+            Err(error) => tracing::warn!(%error, "a caller's end cannot be watched"),
+        }
+    }
+
+    /// One connection, until either side closes it or the process that opened it ends.
+    fn connection(
+        &self,
+        socket: UnixStream,
+        caller: Arc<Caller>,
+        exit: Exit,
+        place: Place,
+    ) -> impl Future<Output = ()> + use<> {
+        let shared = Arc::clone(&self.shared);
+        let service =
+            service_fn(move |request| answer(Arc::clone(&shared), Arc::clone(&caller), request));
+        let serving = self
+            .http
+            .serve_connection(TokioIo::new(AuthorityFilter::new(socket)), service);
+        async move {
+            let _place = place;
+            tokio::select! {
+                served = serving => if let Err(error) = served {
+                    tracing::debug!(error = &error as &dyn std::error::Error, "connection ended");
+                },
+                () = exit.wait() => tracing::debug!("connection closed: its process has ended"),
+            }
+        }
+    }
+}
+
+/// Server reflection, both versions (Workload Endpoint, section 7). It needs no security metadata: the
+/// descriptors are public.
+fn reflection() -> Routes {
+    let mut builder = Routes::builder();
+    let configured = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(hallmark_api::WORKLOAD_DESCRIPTORS)
+    };
+    match (configured().build_v1(), configured().build_v1alpha()) {
+        (Ok(v1), Ok(v1alpha)) => {
+            builder.add_service(v1).add_service(v1alpha);
+        }
+        (Err(error), _) | (_, Err(error)) => tracing::error!(%error, "no server reflection"),
+    }
+    builder.routes().prepare()
+}

@@ -1,0 +1,6 @@
+//! The server over a real socket, with real certificates.
+
+mod calls;
+mod connections;
+mod stage;
+mod streams;

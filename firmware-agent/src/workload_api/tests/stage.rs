@@ -1,0 +1,204 @@
+//! A running server, the certificates it serves, and clients of it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use hallmark_api::workload::spiffe_workload_api_client::SpiffeWorkloadApiClient;
+use hallmark_api::workload::{X509svidRequest, X509svidResponse};
+use hallmark_spiffe::{Selector, SpiffeId, TrustDomain};
+use hallmark_workload::{UnixAttestor, UnixConfig};
+use rcgen::{
+    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType,
+};
+use tonic::metadata::MetadataValue;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status, Streaming};
+use zeroize::Zeroizing;
+
+use crate::cache::{Identity, Publisher, SecretBytes, Snapshot, X509Material, channel};
+use crate::workload_api::{Bounds, Listener, WorkloadApi};
+
+pub(super) type Client = SpiffeWorkloadApiClient<Channel>;
+
+/// A self-signed authority of `example.org`.
+pub(super) struct Authority {
+    pub(super) der: Bytes,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    pub(super) fn new() -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        params.subject_alt_names = vec![SanType::URI("spiffe://example.org".try_into().unwrap())];
+        let key = KeyPair::generate().unwrap();
+        let der = params.self_signed(&key).unwrap().der().to_vec().into();
+        Self {
+            der,
+            issuer: Issuer::new(params, key),
+        }
+    }
+
+    pub(super) fn issue(&self, id: &str, lifetime: Duration) -> X509Material {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![
+            ExtendedKeyUsagePurpose::ServerAuth,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        ];
+        params.subject_alt_names = vec![SanType::URI(id.try_into().unwrap())];
+        let key = KeyPair::generate().unwrap();
+        let now = SystemTime::now();
+        X509Material {
+            chain: params
+                .signed_by(&key, &self.issuer)
+                .unwrap()
+                .der()
+                .to_vec()
+                .into(),
+            key: SecretBytes::new(Zeroizing::new(key.serialize_der())),
+            not_before: now,
+            not_after: now + lifetime,
+        }
+    }
+
+    /// An entry for everybody with our uid, with its SVID.
+    pub(super) fn entry(&self, name: &str, created_at: i64) -> Identity {
+        let id = format!("spiffe://example.org/{name}");
+        Identity {
+            entry_id: name.into(),
+            revision: 1,
+            selectors: our_uid(),
+            spiffe_id: SpiffeId::parse(&id).unwrap(),
+            hint: "".into(),
+            created_at,
+            x509: Some(self.issue(&id, Duration::from_secs(3600))),
+        }
+    }
+}
+
+pub(super) fn our_uid() -> BTreeSet<Selector> {
+    let uid = rustix::process::geteuid().as_raw();
+    BTreeSet::from([Selector::parse(&format!("unix:uid:{uid}")).unwrap()])
+}
+
+pub(super) fn snapshot(authority: &Authority, identities: Vec<Identity>) -> Snapshot {
+    Snapshot {
+        ready: true,
+        bundle: authority.der.clone(),
+        identities: identities.into_iter().map(Arc::new).collect(),
+        ..Snapshot::empty(TrustDomain::parse("example.org").unwrap())
+    }
+}
+
+/// A running server.
+pub(super) struct Stage {
+    pub(super) authority: Authority,
+    pub(super) publisher: Publisher,
+    pub(super) folder: tempfile::TempDir,
+    stop: Option<tokio::sync::oneshot::Sender<()>>,
+    server: Option<tokio::task::JoinHandle<()>>,
+}
+
+impl Stage {
+    pub(super) fn bounded(
+        identities: impl FnOnce(&Authority) -> Vec<Identity>,
+        bounds: Bounds,
+    ) -> Self {
+        let authority = Authority::new();
+        let (publisher, cache) = channel(snapshot(&authority, identities(&authority)));
+        let folder = tempfile::tempdir().unwrap();
+        let listener = Listener::bind(&folder.path().join("workload.sock")).unwrap();
+        let api = WorkloadApi::new(cache, UnixAttestor::new(UnixConfig::default()), bounds);
+        let (stop, stopped) = tokio::sync::oneshot::channel();
+        let server = tokio::spawn(api.serve(listener, async {
+            stopped.await.ok();
+        }));
+        Self {
+            authority,
+            publisher,
+            folder,
+            stop: Some(stop),
+            server: Some(server),
+        }
+    }
+
+    pub(super) fn start(identities: impl FnOnce(&Authority) -> Vec<Identity>) -> Self {
+        Self::bounded(identities, Bounds::default())
+    }
+
+    pub(super) fn publish(&self, identities: Vec<Identity>) {
+        self.publisher
+            .publish(snapshot(&self.authority, identities));
+    }
+
+    pub(super) fn socket(&self) -> std::path::PathBuf {
+        self.folder.path().join("workload.sock")
+    }
+
+    pub(super) async fn channel(&self) -> Channel {
+        let uri = format!("unix://{}", self.socket().display());
+        Endpoint::from_shared(uri).unwrap().connect().await.unwrap()
+    }
+
+    pub(super) async fn client(&self) -> Client {
+        SpiffeWorkloadApiClient::new(self.channel().await)
+    }
+
+    pub(super) async fn stop(&mut self) {
+        self.stop.take();
+        self.server.take().unwrap().await.unwrap();
+    }
+}
+
+/// A request with the security metadata.
+pub(super) fn with_header<T>(message: T) -> Request<T> {
+    with_values(message, &["true"])
+}
+
+pub(super) fn with_values<T>(message: T, values: &[&str]) -> Request<T> {
+    let mut request = Request::new(message);
+    for value in values {
+        let value = MetadataValue::try_from(*value).unwrap();
+        request.metadata_mut().append("workload.spiffe.io", value);
+    }
+    request
+}
+
+pub(super) async fn svids(client: &mut Client) -> Result<Streaming<X509svidResponse>, Status> {
+    Ok(client
+        .fetch_x509svid(with_header(X509svidRequest {}))
+        .await?
+        .into_inner())
+}
+
+/// The next message, which must come at once.
+pub(super) async fn next<T>(stream: &mut Streaming<T>) -> Result<T, Status> {
+    let message = tokio::time::timeout(Duration::from_secs(1), stream.message()).await;
+    message
+        .expect("a message or an end within a second")
+        .map(|message| message.expect("no plain end"))
+}
+
+/// Asserts that nothing comes for a while.
+pub(super) async fn silence<T: std::fmt::Debug>(stream: &mut Streaming<T>) {
+    let message = tokio::time::timeout(Duration::from_millis(150), stream.message()).await;
+    assert!(
+        message.is_err(),
+        "nothing changed, but this came: {message:?}"
+    );
+}
+
+pub(super) fn ids(response: &X509svidResponse) -> Vec<&str> {
+    let strip = |id| str::strip_prefix(id, "spiffe://example.org/").unwrap();
+    response
+        .svids
+        .iter()
+        .map(|svid| strip(svid.spiffe_id.as_str()))
+        .collect()
+}
