@@ -6,7 +6,7 @@ mod denial;
 
 pub use access::{Access, access};
 pub use authorise::{Authorise, AuthoriseLayer};
-pub use denial::{Denial, DenialReason};
+pub use denial::{Denial, DenialReason, denied};
 
 use hallmark_spiffe::SpiffeId;
 use tonic::Status;

@@ -1,0 +1,50 @@
+//! Node attestation: from the first message of a stream to the agent's SVID.
+//!
+//! Every verdict, accepted or refused, is on record before the answer goes out. The node learns the class of a
+//! refusal; the record and the log say everything.
+
+mod facts;
+mod refusal;
+mod seats;
+mod stream;
+mod tpm2;
+mod verdict;
+
+pub use facts::{Facts, PcrFact, ReasonFact};
+pub use refusal::{NodeClass, Refusal};
+pub use seats::Seats;
+pub use stream::{AnswerStream, attest_agent};
+
+use std::sync::Arc;
+
+use hallmark_policy::Rules;
+use hallmark_tpm_wire::PcrSelection;
+use hallmark_verify::Trust;
+
+use crate::config::Tpm2;
+
+/// How evidence is judged, and how much of it at a time.
+#[derive(Debug)]
+pub struct Attestation {
+    /// Roots and inventory.
+    pub trust: Arc<Trust>,
+    /// What the operator demands beyond that.
+    pub rules: Arc<Rules>,
+    /// What quotes must cover.
+    pub pcrs: PcrSelection,
+    /// Room for attestations under way.
+    pub seats: Seats,
+}
+
+impl Attestation {
+    /// As configured, with room for `concurrent` attestations.
+    #[must_use]
+    pub fn new(tpm2: Tpm2, concurrent: usize) -> Self {
+        Self {
+            trust: Arc::new(tpm2.trust),
+            rules: Arc::new(tpm2.rules),
+            pcrs: tpm2.pcrs,
+            seats: Seats::new(concurrent),
+        }
+    }
+}

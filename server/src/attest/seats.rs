@@ -1,0 +1,90 @@
+//! Room for attestations under way, shared fairly between addresses.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tonic::Status;
+
+/// How long an attestation waits for a seat.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Addresses remembered before those without an attestation are forgotten.
+const MAX_IDLE_ADDRESSES: usize = 4096;
+
+/// A bounded number of seats, of which one address may have at most half.
+#[derive(Debug)]
+pub struct Seats {
+    all: Arc<Semaphore>,
+    per_address: usize,
+    addresses: Mutex<HashMap<IpAddr, Arc<Semaphore>>>,
+}
+
+/// A seat, given back when dropped.
+#[derive(Debug)]
+pub struct Seat {
+    _one_of_all: OwnedSemaphorePermit,
+    _one_of_the_address: OwnedSemaphorePermit,
+}
+
+impl Seats {
+    /// `count` seats.
+    #[must_use]
+    pub fn new(count: usize) -> Self {
+        Self {
+            all: Arc::new(Semaphore::new(count.max(1))),
+            per_address: count.div_ceil(2).max(1),
+            addresses: Mutex::new(HashMap::new()),
+        }
+    }
+
+    /// Takes a seat, waiting a while for one to become free.
+    ///
+    /// # Errors
+    /// `ResourceExhausted` when none does.
+    pub async fn take(&self, address: IpAddr) -> Result<Seat, Status> {
+        let own = self.of(address);
+        let taking = async {
+            let one_of_the_address = own.acquire_owned().await?;
+            let one_of_all = Arc::clone(&self.all).acquire_owned().await?;
+            Ok::<_, tokio::sync::AcquireError>(Seat {
+                _one_of_all: one_of_all,
+                _one_of_the_address: one_of_the_address,
+            })
+        };
+        match tokio::time::timeout(PATIENCE, taking).await {
+            Ok(Ok(seat)) => Ok(seat),
+            Ok(Err(_)) => Err(Status::unavailable("the server is stopping")),
+            Err(_) => Err(Status::resource_exhausted("too many attestations are under way; try again later")),
+        }
+    }
+
+    fn of(&self, address: IpAddr) -> Arc<Semaphore> {
+        let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        if addresses.len() >= MAX_IDLE_ADDRESSES {
+            addresses.retain(|_, seats| Arc::strong_count(seats) > 1 || seats.available_permits() < self.per_address);
+        }
+        let new = || Arc::new(Semaphore::new(self.per_address));
+        Arc::clone(addresses.entry(address).or_insert_with(new))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn one_address_cannot_take_every_seat() {
+        let seats = Seats::new(4);
+        let (a, b) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2]));
+        let first = seats.take(a).await.unwrap();
+        let _second = seats.take(a).await.unwrap();
+        assert_eq!(seats.take(a).await.unwrap_err().code(), tonic::Code::ResourceExhausted);
+        let _other = seats.take(b).await.unwrap();
+        drop(first);
+        assert!(seats.take(a).await.is_ok());
+    }
+}

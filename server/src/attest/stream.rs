@@ -1,0 +1,115 @@
+//! The `AttestAgent` stream: one task per stream, a deadline for every step.
+
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::Stream;
+use hallmark_api::agent::{
+    AttestAgentRequest, AttestAgentResponse, attest_agent_request, attest_agent_response,
+};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{NodeClass, Refusal, tpm2};
+use crate::{connection::TlsInfo, state::Server};
+
+/// How long a stream may wait for its first message.
+const FIRST_STEP: Duration = Duration::from_secs(20);
+/// How long a challenge may be answered.
+const CHALLENGE: Duration = hallmark_verify::CHALLENGE_LIFETIME;
+
+/// What the node receives.
+pub type AnswerStream = Pin<Box<dyn Stream<Item = Result<AttestAgentResponse, Status>> + Send>>;
+
+/// Attests a node over `request`'s stream. The work is done in a task of its own: one that has begun is finished
+/// and recorded, whether or not the node still listens.
+///
+/// # Errors
+/// `ResourceExhausted` when the address attests too often.
+pub async fn attest_agent(
+    server: Arc<Server>,
+    request: Request<Streaming<AttestAgentRequest>>,
+) -> Result<Response<AnswerStream>, Status> {
+    let connection = request.extensions().get::<TlsInfo>().cloned();
+    let Some(connection) = connection else {
+        return Err(Refusal::bare(NodeClass::NotBindable).status());
+    };
+    let address = connection.remote.ip().to_canonical();
+    server.limits.attest.take(Some(address), 1).await?;
+    let (sender, answers) = mpsc::channel(1);
+    let mut dialogue = Dialogue { messages: request.into_inner(), answers: sender };
+    tokio::spawn(async move {
+        if let Err(status) = attest(&server, &connection, &mut dialogue).await {
+            dialogue.refuse(status).await;
+        }
+    });
+    Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
+}
+
+async fn attest(server: &Arc<Server>, connection: &TlsInfo, dialogue: &mut Dialogue) -> Result<(), Status> {
+    let first = match dialogue.next(FIRST_STEP).await? {
+        attest_agent_request::Step::Params(params) => params,
+        attest_agent_request::Step::ChallengeResponse(_) => {
+            return Err(Status::invalid_argument("malformed param: missing params"));
+        }
+    };
+    let data = first.data.ok_or_else(|| Status::invalid_argument("malformed param: missing attestation data"))?;
+    let csr = first.params.ok_or_else(|| Status::invalid_argument("malformed param: missing X509-SVID parameters"))?.csr;
+    let _seat = server.attestation.seats.take(connection.remote.ip().to_canonical()).await?;
+    match data.r#type.as_str() {
+        tpm2::TYPE => tpm2::attest(server, connection, dialogue, data.payload, csr).await,
+        _ => Err(Refusal::bare(NodeClass::UnknownType).status()),
+    }
+}
+
+/// The two directions of one stream.
+pub(super) struct Dialogue {
+    messages: Streaming<AttestAgentRequest>,
+    answers: mpsc::Sender<Result<AttestAgentResponse, Status>>,
+}
+
+impl Dialogue {
+    async fn next(&mut self, within: Duration) -> Result<attest_agent_request::Step, Status> {
+        match tokio::time::timeout(within, self.messages.message()).await {
+            Ok(Ok(Some(message))) => {
+                message.step.ok_or_else(|| Status::invalid_argument("malformed param: empty message"))
+            }
+            Ok(Ok(None)) => Err(Status::cancelled("the node ended the attestation")),
+            Ok(Err(status)) => Err(status),
+            Err(_) => Err(Refusal::bare(NodeClass::Silent).status()),
+        }
+    }
+
+    /// Sends a challenge and waits for its answer.
+    ///
+    /// # Errors
+    /// When the node hangs up, is silent, or sends something else.
+    pub(super) async fn challenge(&mut self, challenge: Bytes) -> Result<Bytes, Status> {
+        self.send(attest_agent_response::Step::Challenge(challenge)).await?;
+        match self.next(CHALLENGE).await? {
+            attest_agent_request::Step::ChallengeResponse(answer) => Ok(answer),
+            attest_agent_request::Step::Params(_) => {
+                Err(Status::invalid_argument("malformed param: missing challenge response"))
+            }
+        }
+    }
+
+    /// Sends the result.
+    ///
+    /// # Errors
+    /// When the node has hung up.
+    pub(super) async fn finish(&mut self, result: attest_agent_response::Result) -> Result<(), Status> {
+        self.send(attest_agent_response::Step::Result(result)).await
+    }
+
+    async fn send(&mut self, step: attest_agent_response::Step) -> Result<(), Status> {
+        let gone = |_| Status::cancelled("the node has hung up");
+        self.answers.send(Ok(AttestAgentResponse { step: Some(step) })).await.map_err(gone)
+    }
+
+    async fn refuse(&mut self, status: Status) {
+        // A node that has hung up learns nothing, and that is well.
+        drop(self.answers.send(Err(status)).await);
+    }
+}

@@ -1,0 +1,114 @@
+//! Verdicts, as they are recorded.
+
+use std::net::SocketAddr;
+
+use hallmark_policy::Appraisal;
+use hallmark_spiffe::SpiffeId;
+use hallmark_store::{Agent, Change, NodeSvid, Outcome, Record, RecordKind};
+
+use super::{Facts, NodeClass, Refusal, tpm2::TYPE};
+use crate::{
+    agents::{ChangeError, Decision},
+    issue::IssuedSvid,
+    state::Server,
+};
+
+/// Whom a verdict is about.
+#[derive(Debug, Clone)]
+pub(super) struct Subject {
+    name: String,
+    remote: SocketAddr,
+}
+
+impl Subject {
+    /// Nobody yet: only an address.
+    pub(super) fn unknown(remote: SocketAddr) -> Self {
+        Self { name: format!("address:{}", remote.ip().to_canonical()), remote }
+    }
+
+    /// The node that the claim is about; that it is this node is what the verdict says.
+    pub(super) fn is(&mut self, id: &SpiffeId) {
+        id.as_str().clone_into(&mut self.name);
+    }
+}
+
+/// Records a refusal and logs it. A store that fails changes nothing for the node: it stays refused.
+pub(super) async fn record_refused(server: &Server, subject: &Subject, refusal: &Refusal) {
+    tracing::warn!(
+        code = %refusal.code,
+        subject = %subject.name,
+        remote = %subject.remote,
+        compared = refusal.compared,
+        "attestation refused: {}", refusal.text
+    );
+    server.counters.refused.add(1);
+    let detail = serde_json::json!({
+        "remote": subject.remote.to_string(),
+        "type": TYPE,
+        "text": refusal.text,
+        "compared": refusal.compared,
+    });
+    let record = Record {
+        at: server.clock.unix(),
+        kind: RecordKind::Verdict,
+        subject: subject.name.clone(),
+        outcome: Outcome::Refused,
+        code: refusal.code.to_string(),
+        detail: detail.to_string(),
+    };
+    if let Err(error) = server.store.commit(vec![Change::Record(record)]).await {
+        crate::errors::store_failed(&error);
+    }
+}
+
+/// Makes the verdict and the node's row durable together. The SVID before stays good until this one is seen.
+///
+/// # Errors
+/// When the node was banned meanwhile, or the store does not take it.
+pub(super) async fn record_accepted(
+    server: &Server,
+    subject: &Subject,
+    id: &SpiffeId,
+    appraisal: &Appraisal,
+    svid: &IssuedSvid,
+    facts: &Facts,
+) -> Result<(), Refusal> {
+    let now = server.clock.unix();
+    let detail = serde_json::json!({ "remote": subject.remote.to_string(), "type": TYPE, "facts": facts });
+    let record = Record {
+        at: now,
+        kind: RecordKind::Verdict,
+        subject: id.as_str().to_owned(),
+        outcome: Outcome::Accepted,
+        code: String::new(),
+        detail: detail.to_string(),
+    };
+    let evidence = appraisal.evidence();
+    let decide = |before: Option<&Agent>| {
+        if before.is_some_and(|row| row.banned) {
+            return Decision::Refuse(Refusal::bare(NodeClass::Banned));
+        }
+        Decision::Put(Box::new(Agent {
+            id: id.clone(),
+            attestation_type: TYPE.to_owned(),
+            ek_sha256: Some(*evidence.ek_sha256()),
+            ak_name: evidence.ak_name().as_bytes().to_vec(),
+            current: before.and_then(|row| row.current),
+            next: Some(NodeSvid { serial: svid.serial, expires_at: svid.expires_at }),
+            selectors: appraisal.selectors().clone(),
+            banned: false,
+            can_reattest: true,
+            agent_version: before.map_or_else(String::new, |row| row.agent_version.clone()),
+            facts: facts.to_json(),
+            attested_at: now,
+        }))
+    };
+    match server.agents.change(&*server.store, id, vec![Change::Record(record)], decide).await {
+        Ok(()) => {
+            server.counters.accepted.add(1);
+            Ok(())
+        }
+        Err(ChangeError::Refused(refusal)) => Err(refusal),
+        Err(ChangeError::Store(error)) => Err(Refusal::of(NodeClass::Unable, &error)),
+    }
+}

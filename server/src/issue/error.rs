@@ -1,0 +1,83 @@
+//! Why an SVID was not issued.
+
+use hallmark_hsm::HsmError;
+use hallmark_reason::{Coded, ReasonCode};
+use hallmark_store::StoreError;
+use tonic::Status;
+
+/// Why an SVID was not issued.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum IssueError {
+    /// The CSR, the key or the grant does not make a certificate that keeps the profile.
+    #[error(transparent)]
+    Authority(#[from] hallmark_authority::AuthorityError),
+    /// The intent was not recorded, so nothing was signed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The token did not sign.
+    #[error(transparent)]
+    Hsm(#[from] HsmError),
+    /// The system has no random bytes to give.
+    #[error("no random bytes for a serial number")]
+    Random,
+    /// The server is stopping, or the work was lost.
+    #[error("the work was interrupted")]
+    Interrupted,
+}
+
+impl IssueError {
+    fn part(&self) -> Option<&dyn Coded> {
+        match self {
+            Self::Authority(error) => Some(error),
+            Self::Store(error) => Some(error),
+            Self::Hsm(error) => Some(error),
+            Self::Random | Self::Interrupted => None,
+        }
+    }
+
+    /// What a caller hears: its own mistakes in full, of the server's state only the code.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        match self {
+            Self::Authority(error) if error.is_callers_fault() => Status::invalid_argument(error.to_string()),
+            Self::Authority(_) => Status::internal(format!("the server cannot issue this ({})", self.code())),
+            Self::Store(error) => crate::errors::store_failed(error),
+            Self::Hsm(_) | Self::Random | Self::Interrupted => {
+                Status::unavailable(format!("the server cannot sign now ({})", self.code()))
+            }
+        }
+    }
+}
+
+impl Coded for IssueError {
+    fn code(&self) -> ReasonCode {
+        match self {
+            Self::Authority(error) => error.code(),
+            Self::Store(error) => error.code(),
+            Self::Hsm(error) => error.code(),
+            Self::Random => ReasonCode::new("HM-SRV-0020"),
+            Self::Interrupted => ReasonCode::new("HM-SRV-0021"),
+        }
+    }
+
+    fn compared(&self) -> Option<String> {
+        self.part().and_then(Coded::compared)
+    }
+
+    fn likely_cause(&self) -> Option<String> {
+        match self {
+            Self::Random => Some("the system's random number generator failed".into()),
+            Self::Interrupted => Some("the server was stopping".into()),
+            _ => self.part().and_then(Coded::likely_cause),
+        }
+    }
+
+    fn next_step(&self) -> Option<String> {
+        match self {
+            Self::Random => Some("restart the server; if it repeats, look into the kernel log".into()),
+            Self::Interrupted => Some("try again".into()),
+            _ => self.part().and_then(Coded::next_step),
+        }
+    }
+}
