@@ -1,4 +1,14 @@
 //! Callers share flushes, and what was acknowledged survives `kill -9`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "tests"
+)]
 
 #[allow(
     dead_code,
@@ -178,14 +188,14 @@ async fn cost_of_recording_svids() {
     let store = Arc::new(open(dir.path().join("server.db")));
     let cpu = || {
         let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-        let fields: Vec<u64> = stat
+        let fields: Vec<&str> = stat
             .rsplit_once(')')
             .unwrap()
             .1
             .split_whitespace()
-            .filter_map(|f| f.parse().ok())
             .collect();
-        (fields[10] + fields[11]) * 10_000
+        let ticks = |at: usize| fields[at].parse::<u64>().unwrap();
+        (ticks(11) + ticks(12)) * 10_000
     };
     let (cpu_before, start, before) = (cpu(), Instant::now(), store.statistics());
     let callers = (0..16).map(|_| {

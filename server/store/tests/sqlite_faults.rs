@@ -1,4 +1,14 @@
 //! What a broken or foreign file, a full disk, another program and another server get.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "tests"
+)]
 
 #[allow(
     dead_code,
