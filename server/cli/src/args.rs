@@ -1,0 +1,103 @@
+//! What can be typed.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Parser, Subcommand};
+
+use crate::{
+    command::{
+        bundle::BundleCommand, config::ConfigCommand, entry::EntryCommand, hsm::HsmCommand,
+        node::NodeCommand,
+    },
+    duration::parse_duration,
+    output::Format,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  hallmark status
+  hallmark node list
+  hallmark entry create --spiffe-id /web --node 3f9a --selector unix:user:www-data
+  hallmark entry list -o json | jq -r '.[].spiffe_id'
+
+Exit codes:
+  0 done   1 unexpected, or a check failed   2 usage or configuration   3 not permitted
+  4 server or HSM cannot be reached   5 verified and refused   6 not found or conflict
+  7 would change (dry run)";
+
+/// Operate a Hallmark server: nodes, entries, bundle and HSM.
+#[derive(Debug, Parser)]
+#[command(name = "hallmark", version, after_help = EXAMPLES, propagate_version = false)]
+pub(crate) struct Args {
+    /// The server's admin socket
+    #[arg(
+        long,
+        global = true,
+        value_name = "PATH",
+        env = "HALLMARK_ADMIN_SOCKET",
+        default_value = "/run/hallmark-server/admin.sock"
+    )]
+    pub(crate) socket: PathBuf,
+
+    /// Form of the output: the JSON form is stable and meant for programs
+    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
+    pub(crate) output: Format,
+
+    /// Longest wait for each answer, for example 10s
+    #[arg(long, global = true, value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
+    pub(crate) timeout: Duration,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// One look at the server: parts, counts, authority
+    Status,
+    /// Attested machines
+    #[command(subcommand)]
+    Node(NodeCommand),
+    /// Registration entries: who may hold which SPIFFE ID
+    #[command(subcommand)]
+    Entry(EntryCommand),
+    /// The trust domain's public keys
+    #[command(subcommand)]
+    Bundle(BundleCommand),
+    /// The token that signs
+    #[command(subcommand)]
+    Hsm(HsmCommand),
+    /// Configuration files
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Look for what is wrong, and say what to do about it
+    Doctor,
+    /// Print a completion script for a shell
+    #[command(
+        after_help = "Example:\n  hallmark completion bash > /etc/bash_completion.d/hallmark"
+    )]
+    Completion {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// This program's version
+    Version,
+}
+
+/// How a command that changes something behaves.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(crate) struct Change {
+    /// Show what would change and exit with 7; change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// How a command that takes something away behaves.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(crate) struct Destruction {
+    #[command(flatten)]
+    pub(crate) change: Change,
+    /// Do it without asking
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+}

@@ -1,0 +1,146 @@
+//! `hallmark doctor`.
+
+use hallmark_api::{
+    admin::{GetHsmStatusRequest, GetStatusRequest, ListHsmKeysRequest},
+    bundle::GetBundleRequest,
+};
+use hallmark_reason::Coded as _;
+
+use super::Context;
+use crate::{
+    client::Client,
+    error::CliError,
+    exit::Exit,
+    output::show,
+    timestamp::{distance, now},
+    view::{
+        check::{Check, Checks},
+        hsm::{HsmView, KeyView},
+        status::StatusView,
+    },
+};
+
+/// Warn when the authority has less than this left.
+const AUTHORITY_MARGIN: i64 = 7 * 24 * 3600;
+
+pub(crate) async fn run(context: &Context) -> Result<Exit, CliError> {
+    let client = match context.connect().await {
+        Ok(client) => client,
+        Err(error) => {
+            show(context.format, &Checks(vec![failed("socket", &error)]))?;
+            return Ok(error.exit());
+        }
+    };
+    let mut checks = vec![Check::good("socket", context.socket.display().to_string())];
+    server(&client, &mut checks).await;
+    hsm(&client, &mut checks).await;
+    bundle(&client, &mut checks).await;
+    let checks = Checks(checks);
+    show(context.format, &checks)?;
+    Ok(if checks.all_good() {
+        Exit::Done
+    } else {
+        Exit::Unexpected
+    })
+}
+
+fn failed(name: &str, error: &CliError) -> Check {
+    let next = error
+        .next_step()
+        .unwrap_or_else(|| "journalctl -u hallmark-server".into());
+    Check::bad(
+        name,
+        error.report().lines().next().unwrap_or_default(),
+        next,
+    )
+}
+
+async fn server(client: &Client, checks: &mut Vec<Check>) {
+    let status = match client.admin().get_status(GetStatusRequest {}).await {
+        Ok(status) => StatusView::from(status.into_inner()),
+        Err(status) => return checks.push(failed("server", &status.into())),
+    };
+    let own = env!("CARGO_PKG_VERSION");
+    checks.push(if status.version() == own {
+        Check::good("version", own)
+    } else {
+        let found = format!("server {}, command line {own}", status.version());
+        Check::bad("version", found, "install the same version of both")
+    });
+    for part in status.parts() {
+        let name = format!("part {}", part.name);
+        checks.push(if part.ok {
+            Check::good(&name, "ok")
+        } else {
+            let found = format!("{} {}", part.code, part.message);
+            Check::bad(
+                &name,
+                found,
+                "docs/reference/reason-codes.md says what the code means",
+            )
+        });
+    }
+    let left = status.authority_ends().saturating_sub(now());
+    let found = format!("expires {}", distance(status.authority_ends(), now()));
+    checks.push(if left > AUTHORITY_MARGIN {
+        Check::good("authority", found)
+    } else {
+        Check::bad(
+            "authority",
+            found,
+            "raise authority.ca_ttl and let the server make a new authority",
+        )
+    });
+}
+
+async fn hsm(client: &Client, checks: &mut Vec<Check>) {
+    match client.admin().get_hsm_status(GetHsmStatusRequest {}).await {
+        Ok(status) => {
+            let status = HsmView::from(status.into_inner());
+            checks.push(if status.is_ready() {
+                Check::good("hsm", "the token is ready")
+            } else {
+                Check::bad("hsm", "the token is not ready", "hallmark hsm status")
+            });
+        }
+        Err(status) => return checks.push(failed("hsm", &status.into())),
+    }
+    let keys = match client.admin().list_hsm_keys(ListHsmKeysRequest {}).await {
+        Ok(keys) => keys.into_inner().keys,
+        Err(status) => return checks.push(failed("hsm keys", &status.into())),
+    };
+    for key in keys.into_iter().map(KeyView::from) {
+        let name = format!("key {}", key.label());
+        checks.push(if key.is_captive() {
+            Check::good(&name, "made in the token, never extractable")
+        } else {
+            Check::bad(
+                &name,
+                "imported, or able to leave the token",
+                "hallmark hsm keys; replace this key",
+            )
+        });
+    }
+}
+
+async fn bundle(client: &Client, checks: &mut Vec<Check>) {
+    checks.push(
+        match client
+            .bundles()
+            .get_bundle(GetBundleRequest { output_mask: None })
+            .await
+        {
+            Ok(bundle) => {
+                let bundle = bundle.into_inner();
+                match bundle.x509_authorities.len() {
+                    0 => Check::bad("bundle", "no X.509 authority", "hallmark status"),
+                    count => Check::good(
+                        "bundle",
+                        format!("{count} X.509 authorities of {}", bundle.trust_domain),
+                    ),
+                }
+            }
+            Err(status) => failed("bundle", &status.into()),
+        },
+    );
+}

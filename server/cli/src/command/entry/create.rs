@@ -1,0 +1,237 @@
+//! `hallmark entry create`.
+
+use clap::Args;
+use hallmark_api::{
+    bundle::GetFederatedBundleRequest,
+    entry::BatchCreateEntryRequest,
+    types::{self, entry::AdditionalAttributes, selector_match::MatchBehavior},
+};
+use hallmark_registry::{EntryDraft, EntryId};
+use hallmark_spiffe::TrustDomain;
+
+use super::{Context, selector_message, selectors};
+use crate::{
+    args::Change,
+    client::Client,
+    duration::parse_ttl,
+    error::CliError,
+    exit::Exit,
+    lookup::{self, id_message},
+    output::show,
+    timestamp::{now, parse_rfc3339},
+    view::entry::{EntryChange, EntryView},
+};
+
+#[derive(Debug, Args)]
+pub(crate) struct Draft {
+    /// What may be held: spiffe://td/path, td:/path or /path
+    #[arg(long, value_name = "ID")]
+    spiffe_id: String,
+    /// Below whom: an agent, a node alias or another entry's SPIFFE ID
+    #[arg(
+        long,
+        value_name = "ID",
+        required_unless_present = "node",
+        conflicts_with = "node"
+    )]
+    parent_id: Option<String>,
+    /// The same, for a node: its id or the start of its EK's hash
+    #[arg(long)]
+    node: Option<String>,
+    /// What a process must be, all of it (repeat for more): unix:uid:1000, unix:path:/usr/bin/web
+    #[arg(long, value_name = "TYPE:VALUE", required = true)]
+    selector: Vec<String>,
+    /// Lifetime of X509-SVIDs; the server's default when left out
+    #[arg(long, value_name = "DURATION", default_value = "0", hide_default_value = true, value_parser = parse_ttl)]
+    ttl: i32,
+    /// Lifetime of JWT-SVIDs; the server's default when left out
+    #[arg(long, value_name = "DURATION", default_value = "0", hide_default_value = true, value_parser = parse_ttl)]
+    jwt_ttl: i32,
+    /// A DNS name for the certificate (repeat for more)
+    #[arg(long, value_name = "NAME")]
+    dns: Vec<String>,
+    /// A label by which a holder of several SVIDs tells them apart
+    #[arg(long, default_value = "", hide_default_value = true)]
+    hint: String,
+    /// A trust domain whose bundle the holder gets too (repeat for more)
+    #[arg(long, value_name = "TRUST DOMAIN")]
+    federates_with: Vec<String>,
+    /// From when on the entry gives nothing, for example 2027-01-31T12:00:00Z
+    #[arg(long, value_name = "TIME", default_value = "0", hide_default_value = true, value_parser = parse_expiry)]
+    expires_at: i64,
+    /// An id of your own for the entry
+    #[arg(long, value_name = "ENTRY ID")]
+    id: Option<String>,
+    /// The holder may administer the server
+    #[arg(long)]
+    admin: bool,
+    /// The holder may run a server below this one
+    #[arg(long)]
+    downstream: bool,
+    /// The agent stores the SVID with a plugin instead of serving it
+    #[arg(long)]
+    store_svid: bool,
+    /// Agents do not fetch the X509-SVID before a workload asks
+    #[arg(long)]
+    no_prefetch: bool,
+    /// JWT-SVIDs carry a jti
+    #[arg(long)]
+    jti: bool,
+    #[command(flatten)]
+    change: Change,
+}
+
+fn parse_expiry(text: &str) -> Result<i64, String> {
+    if text == "0" {
+        Ok(0)
+    } else {
+        parse_rfc3339(text)
+    }
+}
+
+pub(super) async fn run(
+    context: &Context,
+    client: &Client,
+    draft: Draft,
+) -> Result<Exit, CliError> {
+    let change = draft.change;
+    let id = draft.id.clone();
+    let draft = read(client, draft).await?;
+    let entry = if change.dry_run {
+        rehearse(client, &draft, id).await?
+    } else {
+        create(client, message(&draft, id.unwrap_or_default())).await?
+    };
+    let done = EntryChange {
+        action: "create",
+        dry_run: change.dry_run,
+        entry: EntryView::new(entry)?,
+    };
+    show(context.format, &done)?;
+    Ok(change.exit())
+}
+
+async fn read(client: &Client, draft: Draft) -> Result<EntryDraft, CliError> {
+    let spiffe_id = lookup::spiffe_id(client, &draft.spiffe_id).await?;
+    let parent_id = match (&draft.node, &draft.parent_id) {
+        (Some(node), _) => lookup::node(client, node).await?,
+        (None, parent) => lookup::spiffe_id(client, parent.as_deref().unwrap_or_default()).await?,
+    };
+    let federates_with = draft
+        .federates_with
+        .iter()
+        .map(|name| TrustDomain::parse(name));
+    Ok(EntryDraft {
+        x509_svid_ttl: draft.ttl,
+        jwt_svid_ttl: draft.jwt_ttl,
+        federates_with: federates_with.collect::<Result<_, _>>()?,
+        admin: draft.admin,
+        downstream: draft.downstream,
+        expires_at: draft.expires_at,
+        dns_names: draft.dns,
+        store_svid: draft.store_svid,
+        hint: draft.hint,
+        disable_x509_svid_prefetch: draft.no_prefetch,
+        jwt_svid_include_jti: draft.jti,
+        ..EntryDraft::new(spiffe_id, parent_id, selectors(&draft.selector)?)
+    })
+}
+
+async fn create(client: &Client, entry: types::Entry) -> Result<types::Entry, CliError> {
+    let request = BatchCreateEntryRequest {
+        entries: vec![entry],
+        output_mask: None,
+    };
+    let results = client
+        .entries()
+        .batch_create_entry(request)
+        .await?
+        .into_inner()
+        .results;
+    let result = results
+        .into_iter()
+        .next()
+        .ok_or_else(|| missing("a result"))?;
+    let status = result.status.unwrap_or_default();
+    match (tonic::Code::from_i32(status.code), result.entry) {
+        (tonic::Code::Ok, Some(entry)) => Ok(entry),
+        (tonic::Code::Ok, None) => Err(missing("the entry")),
+        (tonic::Code::AlreadyExists, Some(existing)) => Err(CliError::Similar { id: existing.id }),
+        _ => Err(CliError::of_item(status.code, &status.message)),
+    }
+}
+
+fn missing(what: &str) -> CliError {
+    CliError::Answer {
+        what: format!("{what} is missing"),
+    }
+}
+
+/// What creating would do, by the server's own rules and what the server holds; nothing is sent to be kept.
+async fn rehearse(
+    client: &Client,
+    draft: &EntryDraft,
+    id: Option<String>,
+) -> Result<types::Entry, CliError> {
+    let mut known = Vec::new();
+    for trust_domain in &draft.federates_with {
+        let request = GetFederatedBundleRequest {
+            trust_domain: trust_domain.to_string(),
+            output_mask: None,
+        };
+        if client.bundles().get_federated_bundle(request).await.is_ok() {
+            known.push(trust_domain.clone());
+        }
+    }
+    let checked_id = EntryId::parse(id.as_deref().unwrap_or("chosen-by-the-server"))?;
+    let trust_domain = client.trust_domain().await?;
+    let entry = draft.clone().validate(
+        &trust_domain,
+        |name| known.contains(name),
+        checked_id,
+        now(),
+    )?;
+    let message = message(draft, id.unwrap_or_default());
+    let filter = hallmark_api::entry::list_entries_request::Filter {
+        by_spiffe_id: Some(id_message(&entry.spiffe_id)),
+        by_parent_id: Some(id_message(&entry.parent_id)),
+        by_selectors: Some(types::SelectorMatch {
+            selectors: entry.selectors.iter().map(selector_message).collect(),
+            r#match: MatchBehavior::MatchExact.into(),
+        }),
+        ..Default::default()
+    };
+    match client.list_entries(Some(filter)).await?.into_iter().next() {
+        Some(existing) => Err(CliError::Similar { id: existing.id }),
+        None => Ok(message),
+    }
+}
+
+fn message(draft: &EntryDraft, id: String) -> types::Entry {
+    let attributes = AdditionalAttributes {
+        disable_x509_svid_prefetch: draft.disable_x509_svid_prefetch,
+        jwt_svid_include_jti: draft.jwt_svid_include_jti,
+    };
+    let any = attributes.disable_x509_svid_prefetch || attributes.jwt_svid_include_jti;
+    types::Entry {
+        id,
+        spiffe_id: Some(id_message(&draft.spiffe_id)),
+        parent_id: Some(id_message(&draft.parent_id)),
+        selectors: draft.selectors.iter().map(selector_message).collect(),
+        x509_svid_ttl: draft.x509_svid_ttl,
+        jwt_svid_ttl: draft.jwt_svid_ttl,
+        federates_with: draft
+            .federates_with
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+        admin: draft.admin,
+        downstream: draft.downstream,
+        expires_at: draft.expires_at,
+        dns_names: draft.dns_names.clone(),
+        store_svid: draft.store_svid,
+        hint: draft.hint.clone(),
+        additional_attributes: any.then_some(attributes),
+        ..Default::default()
+    }
+}

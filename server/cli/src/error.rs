@@ -1,0 +1,295 @@
+//! What can go wrong, in four lines and an exit code.
+
+use std::{io, path::PathBuf};
+
+use hallmark_reason::{Coded, ReasonCode, Report};
+use hallmark_registry::EntryError;
+use hallmark_spiffe::{BundleError, IdError, SelectorError};
+use tonic::Code;
+
+use crate::exit::Exit;
+
+/// A command that failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CliError {
+    #[error("the server's admin socket {socket} cannot be reached: {cause}", socket = socket.display())]
+    Connect { socket: PathBuf, cause: String },
+    #[error("the server's admin socket {socket} may not be used by this user", socket = socket.display())]
+    SocketForbidden { socket: PathBuf },
+    #[error("the server finds the request wrong: {message}")]
+    Invalid { message: String },
+    #[error("the server does not permit this: {message}")]
+    Forbidden { message: String },
+    #[error("the server cannot do it now: {message}")]
+    Unavailable { message: String },
+    #[error("the server does not find it: {message}")]
+    Missing { message: String },
+    #[error("it conflicts with what is there: {message}")]
+    Conflict { message: String },
+    #[error("this server does not have the function: {message}")]
+    Unimplemented { message: String },
+    #[error("the server failed: {message}")]
+    Server { message: String },
+    #[error("the server's answer cannot be read: {what}")]
+    Answer { what: String },
+    #[error("nothing has an id that starts with {prefix:?}")]
+    NoMatch { prefix: String, what: &'static str },
+    #[error("{prefix:?} is the start of more than one id")]
+    Ambiguous {
+        prefix: String,
+        found: Vec<String>,
+        what: &'static str,
+    },
+    #[error("this takes something away and was not confirmed")]
+    NotConfirmed,
+    #[error("similar entry already exists")]
+    Similar { id: String },
+    #[error("{0}")]
+    Id(#[from] IdError),
+    #[error("{0}")]
+    Selector(#[from] SelectorError),
+    #[error("{0}")]
+    Entry(#[from] EntryError),
+    #[error("the server's bundle cannot be shown in this form: {0}")]
+    Bundle(#[from] BundleError),
+    #[error("the file {file} cannot be read: {cause}", file = file.display())]
+    File { file: PathBuf, cause: io::Error },
+    #[error("the file {file} is neither a server's nor an agent's configuration", file = file.display())]
+    UnknownConfig { file: PathBuf },
+    #[error("the program {program} cannot be run: {cause}")]
+    Program { program: String, cause: io::Error },
+    #[error("the output cannot be written: {0}")]
+    Output(io::Error),
+    #[error("the program cannot start: {0}")]
+    Runtime(io::Error),
+}
+
+impl CliError {
+    /// What the shell is told.
+    pub(crate) const fn exit(&self) -> Exit {
+        match self {
+            Self::Connect { .. } | Self::Unavailable { .. } => Exit::Unreachable,
+            Self::SocketForbidden { .. } | Self::Forbidden { .. } => Exit::NotPermitted,
+            Self::Missing { .. }
+            | Self::Conflict { .. }
+            | Self::NoMatch { .. }
+            | Self::Ambiguous { .. }
+            | Self::Similar { .. } => Exit::NotFound,
+            Self::Invalid { .. }
+            | Self::NotConfirmed
+            | Self::Id(_)
+            | Self::Selector(_)
+            | Self::Entry(_)
+            | Self::File { .. }
+            | Self::UnknownConfig { .. } => Exit::Usage,
+            Self::Unimplemented { .. }
+            | Self::Server { .. }
+            | Self::Answer { .. }
+            | Self::Bundle(_)
+            | Self::Program { .. }
+            | Self::Output(_)
+            | Self::Runtime(_) => Exit::Unexpected,
+        }
+    }
+
+    /// The four lines. A server that already says its own code is quoted as it is.
+    pub(crate) fn report(&self) -> String {
+        match self {
+            Self::Invalid { message }
+            | Self::Forbidden { message }
+            | Self::Unavailable { message }
+            | Self::Missing { message }
+            | Self::Conflict { message }
+            | Self::Server { message }
+                if has_code(message) =>
+            {
+                message.clone()
+            }
+            _ => Report(self).to_string(),
+        }
+    }
+
+    /// The outcome of one item of a batch.
+    pub(crate) fn of_item(code: i32, message: &str) -> Self {
+        Self::of_code(Code::from_i32(code), message.to_owned())
+    }
+
+    fn of_code(code: Code, message: String) -> Self {
+        match code {
+            Code::InvalidArgument | Code::OutOfRange => Self::Invalid { message },
+            Code::PermissionDenied | Code::Unauthenticated => Self::Forbidden { message },
+            Code::Unavailable
+            | Code::DeadlineExceeded
+            | Code::ResourceExhausted
+            | Code::Cancelled => Self::Unavailable { message },
+            Code::NotFound => Self::Missing { message },
+            Code::AlreadyExists | Code::FailedPrecondition | Code::Aborted => {
+                Self::Conflict { message }
+            }
+            Code::Unimplemented => Self::Unimplemented { message },
+            _ => Self::Server { message },
+        }
+    }
+}
+
+/// Whether a text starts with a reason code: `HM-ROOM-0000:`.
+fn has_code(text: &str) -> bool {
+    let code = text.split(':').next().unwrap_or_default();
+    let mut parts = code.split('-');
+    parts.next() == Some("HM")
+        && parts
+            .next()
+            .is_some_and(|room| !room.is_empty() && room.chars().all(|c| c.is_ascii_uppercase()))
+        && parts
+            .next()
+            .is_some_and(|number| number.len() == 4 && number.chars().all(|c| c.is_ascii_digit()))
+        && parts.next().is_none()
+}
+
+impl From<tonic::Status> for CliError {
+    fn from(status: tonic::Status) -> Self {
+        Self::of_code(
+            status.code(),
+            crate::table::printable_lines(status.message()),
+        )
+    }
+}
+
+impl Coded for CliError {
+    fn code(&self) -> ReasonCode {
+        match self {
+            Self::Connect { .. } => ReasonCode::new("HM-CLI-0001"),
+            Self::SocketForbidden { .. } => ReasonCode::new("HM-CLI-0002"),
+            Self::Invalid { .. } => ReasonCode::new("HM-CLI-0003"),
+            Self::Forbidden { .. } => ReasonCode::new("HM-CLI-0004"),
+            Self::Unavailable { .. } => ReasonCode::new("HM-CLI-0005"),
+            Self::Missing { .. } => ReasonCode::new("HM-CLI-0006"),
+            Self::Conflict { .. } => ReasonCode::new("HM-CLI-0007"),
+            Self::Unimplemented { .. } => ReasonCode::new("HM-CLI-0008"),
+            Self::Server { .. } => ReasonCode::new("HM-CLI-0009"),
+            Self::Answer { .. } => ReasonCode::new("HM-CLI-0010"),
+            Self::NoMatch { .. } => ReasonCode::new("HM-CLI-0011"),
+            Self::Ambiguous { .. } => ReasonCode::new("HM-CLI-0012"),
+            Self::NotConfirmed => ReasonCode::new("HM-CLI-0013"),
+            Self::Similar { .. } => ReasonCode::new("HM-CLI-0014"),
+            Self::Id(cause) => cause.code(),
+            Self::Selector(cause) => cause.code(),
+            Self::Entry(cause) => cause.code(),
+            Self::Bundle(cause) => cause.code(),
+            Self::File { .. } => ReasonCode::new("HM-CLI-0015"),
+            Self::UnknownConfig { .. } => ReasonCode::new("HM-CLI-0016"),
+            Self::Program { .. } => ReasonCode::new("HM-CLI-0017"),
+            Self::Output(_) => ReasonCode::new("HM-CLI-0018"),
+            Self::Runtime(_) => ReasonCode::new("HM-CLI-0019"),
+        }
+    }
+
+    fn compared(&self) -> Option<String> {
+        match self {
+            Self::Ambiguous { found, .. } => Some(found.join(", ")),
+            Self::Id(cause) => cause.compared(),
+            Self::Selector(cause) => cause.compared(),
+            Self::Entry(cause) => cause.compared(),
+            Self::Bundle(cause) => cause.compared(),
+            Self::Similar { id } => Some(format!(
+                "entry {id} has the same SPIFFE ID, parent and selectors"
+            )),
+            _ => None,
+        }
+    }
+
+    fn likely_cause(&self) -> Option<String> {
+        let cause = match self {
+            Self::Connect { .. } => "the server is not running, or it listens on another socket",
+            Self::SocketForbidden { .. } => {
+                "only the server's own user and group may use the socket"
+            }
+            Self::Unavailable { .. } => {
+                "the server is starting, stopping or overloaded, or its HSM is away"
+            }
+            Self::Unimplemented { .. } | Self::Answer { .. } => {
+                "server and command line are of different versions"
+            }
+            Self::NoMatch { .. } => "it was removed, or the id has a typing error",
+            Self::Ambiguous { .. } => "the prefix is too short",
+            Self::NotConfirmed => "standard input is no terminal, or the answer was not yes",
+            Self::UnknownConfig { .. } => {
+                "it has neither [hsm] and [listen] nor [tpm] and [workload_api]"
+            }
+            Self::Program { .. } => "the server or agent is not installed on this machine",
+            Self::Id(cause) => return cause.likely_cause(),
+            Self::Selector(cause) => return cause.likely_cause(),
+            Self::Entry(cause) => return cause.likely_cause(),
+            Self::Bundle(cause) => return cause.likely_cause(),
+            _ => return None,
+        };
+        Some(cause.into())
+    }
+
+    fn next_step(&self) -> Option<String> {
+        let step = match self {
+            Self::Connect { .. } => {
+                "systemctl status hallmark-server; or name the socket with --socket"
+            }
+            Self::SocketForbidden { .. } => "sudo hallmark …, or join the server's group",
+            Self::Unavailable { .. } | Self::Server { .. } => "hallmark doctor",
+            Self::Invalid { .. } => "see --help of the command",
+            Self::Forbidden { .. } => "use the admin socket on the server's machine",
+            Self::NoMatch { what, .. } | Self::Ambiguous { what, .. } => {
+                return Some(format!("hallmark {what} list"));
+            }
+            Self::NotConfirmed => "add --yes, or look first with --dry-run",
+            Self::Similar { id } => return Some(format!("hallmark entry show {id}")),
+            Self::UnknownConfig { .. } => "say which it is: --kind server, or --kind agent",
+            Self::Unimplemented { .. } | Self::Answer { .. } => {
+                "hallmark status shows the server's version"
+            }
+            Self::Program { .. } => "run it where the program is installed",
+            Self::Id(cause) => return cause.next_step(),
+            Self::Selector(cause) => return cause.next_step(),
+            Self::Entry(cause) => return cause.next_step(),
+            Self::Bundle(cause) => return cause.next_step(),
+            _ => return None,
+        };
+        Some(step.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_says_its_code_is_quoted() {
+        let said = "HM-REG-0007: an entry needs at least one selector\n  next: add one";
+        let error = CliError::from(tonic::Status::invalid_argument(said));
+        assert_eq!(error.report(), said);
+        assert_eq!(error.exit(), Exit::Usage);
+        let error = CliError::from(tonic::Status::invalid_argument("no selectors"));
+        assert!(
+            error
+                .report()
+                .starts_with("HM-CLI-0003: the server finds the request wrong: no selectors")
+        );
+    }
+
+    #[test]
+    fn codes_are_recognised() {
+        assert!(has_code("HM-REG-0007: x"));
+        for other in [
+            "HM-REG-7: x",
+            "HM-reg-0007: x",
+            "x HM-REG-0007",
+            "HM--0007:",
+            "HM-REG-0007-1:",
+        ] {
+            assert!(!has_code(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn what_the_server_sends_cannot_move_the_cursor() {
+        let error = CliError::from(tonic::Status::not_found("a\u{1b}[2Jb"));
+        assert!(!error.report().contains('\u{1b}'));
+    }
+}

@@ -1,0 +1,89 @@
+//! Text for people: columns and facts.
+
+/// Columns under headings, padded with spaces; no heading line without rows.
+pub(crate) fn columns<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> String {
+    let mut widths = headings.map(|heading| heading.chars().count());
+    let rows: Vec<[String; N]> = rows
+        .iter()
+        .map(|row| row.each_ref().map(|cell| printable(cell)))
+        .collect();
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let line = |cells: &[String; N]| {
+        let padded: Vec<String> = cells
+            .iter()
+            .zip(widths)
+            .map(|(cell, width)| format!("{cell:<width$}"))
+            .collect();
+        format!("{}\n", padded.join("  ").trim_end())
+    };
+    let mut text = String::new();
+    if !rows.is_empty() {
+        text.push_str(&line(&headings.map(str::to_owned)));
+    }
+    rows.iter().for_each(|row| text.push_str(&line(row)));
+    text
+}
+
+/// A label and a value a line; facts without a value are left out.
+pub(crate) fn facts(facts: &[(&str, String)]) -> String {
+    let width = facts
+        .iter()
+        .map(|(label, _)| label.chars().count())
+        .max()
+        .unwrap_or(0);
+    let told = facts.iter().filter(|(_, value)| !value.is_empty());
+    told.map(|(label, value)| format!("{label:<width$}  {}\n", printable(value)))
+        .collect()
+}
+
+/// What others chose (hints, versions, paths) reaches a terminal only with its control characters spelt out.
+pub(crate) fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
+/// [`printable`], line by line.
+pub(crate) fn printable_lines(text: &str) -> String {
+    text.lines().map(printable).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up() {
+        let text = columns(
+            ["A", "LONG"],
+            &[["x".into(), "1".into()], ["yyy".into(), "2".into()]],
+        );
+        assert_eq!(text, "A    LONG\nx    1\nyyy  2\n");
+        assert_eq!(columns(["A"], &[]), "");
+    }
+
+    #[test]
+    fn facts_line_up_and_leave_gaps_out() {
+        let text = facts(&[
+            ("id", "a".into()),
+            ("none", String::new()),
+            ("state", "b".into()),
+        ]);
+        assert_eq!(text, "id     a\nstate  b\n");
+    }
+
+    #[test]
+    fn control_characters_do_not_reach_the_terminal() {
+        assert_eq!(printable("a\u{1b}[31mb\nc"), "a\\u{1b}[31mb\\nc");
+    }
+}

@@ -1,0 +1,10 @@
+//! What is shown. The field names and their meaning are a contract with the programs that read the JSON form: fields
+//! are added, never renamed; times are RFC 3339 in UTC or null; lifetimes are whole seconds.
+
+pub(crate) mod bundle;
+pub(crate) mod check;
+pub(crate) mod entry;
+pub(crate) mod hsm;
+pub(crate) mod node;
+pub(crate) mod proof;
+pub(crate) mod status;

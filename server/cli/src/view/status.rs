@@ -1,0 +1,135 @@
+//! One look at the server.
+
+use hallmark_api::admin::GetStatusResponse;
+use serde::Serialize;
+
+use crate::{
+    output::Show,
+    table::{columns, facts},
+    timestamp::{rfc3339, told},
+};
+
+/// The server as a whole.
+#[derive(Debug, Serialize)]
+pub(crate) struct StatusView {
+    version: String,
+    trust_domain: String,
+    address: String,
+    started_at: Option<String>,
+    nodes: u64,
+    nodes_banned: u64,
+    entries: u64,
+    verdicts_accepted: u64,
+    verdicts_refused: u64,
+    svids_issued: u64,
+    bundle_sequence: u64,
+    authority: Authority,
+    parts: Vec<Part>,
+    #[serde(skip)]
+    times: (i64, i64),
+}
+
+#[derive(Debug, Serialize)]
+struct Authority {
+    subject_key_id: String,
+    expires_at: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Part {
+    pub(crate) name: String,
+    pub(crate) ok: bool,
+    pub(crate) code: String,
+    pub(crate) message: String,
+}
+
+impl StatusView {
+    pub(crate) fn is_well(&self) -> bool {
+        self.parts.iter().all(|part| part.ok)
+    }
+
+    pub(crate) fn parts(&self) -> &[Part] {
+        &self.parts
+    }
+
+    pub(crate) fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// End of the authority's validity, Unix seconds; 0 when there is none.
+    pub(crate) const fn authority_ends(&self) -> i64 {
+        self.times.1
+    }
+}
+
+impl From<GetStatusResponse> for StatusView {
+    fn from(status: GetStatusResponse) -> Self {
+        let parts = status.parts.into_iter();
+        Self {
+            version: status.version,
+            trust_domain: status.trust_domain,
+            address: status.address,
+            started_at: rfc3339(status.started_at),
+            nodes: status.agents,
+            nodes_banned: status.agents_banned,
+            entries: status.entries,
+            verdicts_accepted: status.verdicts_accepted,
+            verdicts_refused: status.verdicts_refused,
+            svids_issued: status.svids_issued,
+            bundle_sequence: status.bundle_sequence,
+            authority: Authority {
+                subject_key_id: status.authority_subject_key_id,
+                expires_at: rfc3339(status.authority_expires_at),
+            },
+            parts: parts
+                .map(|part| Part {
+                    name: part.name,
+                    ok: part.ok,
+                    code: part.code,
+                    message: part.message,
+                })
+                .collect(),
+            times: (status.started_at, status.authority_expires_at),
+        }
+    }
+}
+
+impl Show for StatusView {
+    fn table(&self, now: i64) -> String {
+        let head = facts(&[
+            ("trust domain", self.trust_domain.clone()),
+            ("version", self.version.clone()),
+            ("address", self.address.clone()),
+            ("started", told(self.times.0, now)),
+            (
+                "nodes",
+                format!("{}, {} banned", self.nodes, self.nodes_banned),
+            ),
+            ("entries", self.entries.to_string()),
+            (
+                "verdicts",
+                format!(
+                    "{} accepted, {} refused",
+                    self.verdicts_accepted, self.verdicts_refused
+                ),
+            ),
+            ("SVIDs issued", self.svids_issued.to_string()),
+            ("authority", self.authority.subject_key_id.clone()),
+            ("expires", told(self.times.1, now)),
+            ("bundle", format!("sequence {}", self.bundle_sequence)),
+        ]);
+        let rows: Vec<[String; 3]> = self
+            .parts
+            .iter()
+            .map(|part| {
+                let state = if part.ok { "ok" } else { "FAILED" };
+                [
+                    part.name.clone(),
+                    state.into(),
+                    format!("{} {}", part.code, part.message).trim().into(),
+                ]
+            })
+            .collect();
+        format!("{head}\n{}", columns(["PART", "STATE", "REASON"], &rows))
+    }
+}
