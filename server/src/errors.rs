@@ -66,6 +66,14 @@ pub enum StartError {
         /// What failed.
         cause: String,
     },
+    /// The log level is none.
+    #[error("[log] level = {level:?} is no log level")]
+    LogLevel {
+        /// The level.
+        level: String,
+        /// What is wrong with it.
+        cause: String,
+    },
     /// A part of the runtime failed: signals, threads, TLS.
     #[error("{what} failed: {cause}")]
     Runtime {
@@ -103,6 +111,7 @@ impl Coded for StartError {
             Self::Authority(error) => error.code(),
             Self::Issue(error) => error.code(),
             Self::Runtime { .. } => ReasonCode::new("HM-SRV-0006"),
+            Self::LogLevel { .. } => ReasonCode::new("HM-SRV-0007"),
         }
     }
 
@@ -110,6 +119,7 @@ impl Coded for StartError {
         match self {
             Self::Address { cause, .. }
             | Self::SocketUnusable { cause, .. }
+            | Self::LogLevel { cause, .. }
             | Self::DataFolder { cause, .. } => Some(cause.clone()),
             Self::SocketTaken { by, .. } => Some(format!("expected nothing or a dead socket, found {by}")),
             _ => self.part().and_then(Coded::compared),
@@ -123,6 +133,7 @@ impl Coded for StartError {
             Self::SocketUnusable { .. } => "the server's user may not write there, or the path is longer than 107 bytes",
             Self::DataFolder { .. } => "the server's user may not write there",
             Self::Identity { .. } => "the authority is about to expire",
+            Self::LogLevel { .. } => "a misspelt level or filter",
             Self::Runtime { .. } => "the system is out of threads or file descriptors",
             _ => return self.part().and_then(Coded::likely_cause),
         };
@@ -137,6 +148,7 @@ impl Coded for StartError {
                 format!("ls -ld {}", path.parent().unwrap_or(path).display())
             }
             Self::Identity { .. } => "hallmark status".into(),
+            Self::LogLevel { .. } => "set it to error, warn, info, debug or trace".into(),
             Self::Runtime { .. } => "ulimit -a; then start it again".into(),
             _ => return self.part().and_then(Coded::next_step),
         })

@@ -1,2 +1,5 @@
 //! Judges evidence, issues SVIDs with keys that stay in the HSM, and records every decision.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    hallmark_server::cli::main()
+}

@@ -1,0 +1,12 @@
+//! The X.509 authority: its key lives in the token, its certificate in the store.
+//!
+//! The first start makes both; later starts find them again and check that they belong together. A start that was
+//! cut short between the two leaves a key that the next start takes up, never a second one.
+
+mod error;
+mod found;
+mod keep;
+
+pub use error::AuthorityError;
+pub use found::ActiveAuthority;
+pub use keep::{Keeper, key_label};

@@ -1,0 +1,145 @@
+//! What can be wrong with the authority at a start.
+
+use hallmark_hsm::{HsmError, KeyKind};
+use hallmark_reason::{Coded, ReasonCode};
+use hallmark_spiffe::x509::ChainError;
+use hallmark_store::StoreError;
+
+/// Why the server has no authority to sign with.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AuthorityError {
+    /// The token.
+    #[error(transparent)]
+    Hsm(#[from] HsmError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The certificate could not be made, or does not read.
+    #[error(transparent)]
+    Certificate(#[from] hallmark_authority::AuthorityError),
+    /// A certificate of the bundle cannot be an authority.
+    #[error(transparent)]
+    Bundle(#[from] ChainError),
+    /// The token has no key with the recorded label.
+    #[error("the token has no key {label:?}, which signs for the authority")]
+    KeyMissing {
+        /// The label.
+        label: String,
+    },
+    /// The key with the recorded label is not the one that was certified.
+    #[error("the key {label:?} of the token is not the one of the authority's certificate")]
+    KeyMismatch {
+        /// The label.
+        label: String,
+        /// SHA-256 of the certified key's SPKI, hex.
+        certified: String,
+        /// SHA-256 of the token's key's SPKI, hex.
+        found: String,
+    },
+    /// The clock stands before the authority's certificate.
+    #[error("the clock stands before the authority's certificate begins")]
+    ClockBehind {
+        /// Unix seconds.
+        now: i64,
+        /// Unix seconds.
+        not_before: i64,
+    },
+    /// The authority's certificate has expired.
+    #[error("the authority's certificate has expired")]
+    Expired {
+        /// Unix seconds.
+        now: i64,
+        /// Unix seconds.
+        not_after: i64,
+    },
+    /// A key left by a start that was cut short is of another kind than is configured now.
+    #[error("the key {label:?} of the token is of another kind than configured")]
+    OtherKind {
+        /// The label.
+        label: String,
+        /// The key's kind.
+        found: KeyKind,
+        /// The configured kind.
+        configured: KeyKind,
+    },
+    /// No random bytes.
+    #[error("no random bytes for the authority's serial number")]
+    Random,
+}
+
+impl AuthorityError {
+    fn part(&self) -> Option<&dyn Coded> {
+        match self {
+            Self::Hsm(error) => Some(error),
+            Self::Store(error) => Some(error),
+            Self::Certificate(error) => Some(error),
+            Self::Bundle(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl Coded for AuthorityError {
+    fn code(&self) -> ReasonCode {
+        match self {
+            Self::KeyMissing { .. } => ReasonCode::new("HM-SRV-0010"),
+            Self::KeyMismatch { .. } => ReasonCode::new("HM-SRV-0011"),
+            Self::ClockBehind { .. } => ReasonCode::new("HM-SRV-0012"),
+            Self::Expired { .. } => ReasonCode::new("HM-SRV-0013"),
+            Self::OtherKind { .. } => ReasonCode::new("HM-SRV-0014"),
+            Self::Random => ReasonCode::new("HM-SRV-0015"),
+            Self::Hsm(error) => error.code(),
+            Self::Store(error) => error.code(),
+            Self::Certificate(error) => error.code(),
+            Self::Bundle(error) => error.code(),
+        }
+    }
+
+    fn compared(&self) -> Option<String> {
+        match self {
+            Self::KeyMismatch { certified, found, .. } => Some(format!("certified {certified}, found {found}")),
+            Self::ClockBehind { now, not_before } => {
+                Some(format!("now {}, begins {}", date(*now), date(*not_before)))
+            }
+            Self::Expired { now, not_after } => Some(format!("now {}, ended {}", date(*now), date(*not_after))),
+            Self::OtherKind { found, configured, .. } => Some(format!("configured {configured}, found {found}")),
+            _ => self.part().and_then(Coded::compared),
+        }
+    }
+
+    fn likely_cause(&self) -> Option<String> {
+        let cause = match self {
+            Self::KeyMissing { .. } => "token_label names another token, or the key was destroyed",
+            Self::KeyMismatch { .. } => "token and data_dir belong to different servers, or one was restored alone",
+            Self::ClockBehind { .. } => "the machine's clock is far off, as after a lost battery",
+            Self::Expired { .. } => "the server was off for long, or the machine's clock is far off",
+            Self::OtherKind { .. } => "key_type was changed after a first start that was cut short",
+            Self::Random => "the system's random number generator failed",
+            _ => return self.part().and_then(Coded::likely_cause),
+        };
+        Some(cause.into())
+    }
+
+    fn next_step(&self) -> Option<String> {
+        let step = match self {
+            Self::KeyMissing { .. } | Self::KeyMismatch { .. } => {
+                "set [hsm] token_label to the token that was used before, or restore its backup"
+            }
+            Self::ClockBehind { .. } => "timedatectl; set the clock, then start again",
+            Self::Expired { .. } => "timedatectl; if the clock is right, start with an empty data_dir and a new token",
+            Self::OtherKind { .. } => "set key_type back, or destroy that key: nothing was signed with it yet",
+            Self::Random => "look into the kernel log",
+            _ => return self.part().and_then(Coded::next_step),
+        };
+        Some(step.into())
+    }
+}
+
+/// RFC 3339, or the bare seconds where there is no such date.
+fn date(seconds: i64) -> String {
+    time::OffsetDateTime::from_unix_timestamp(seconds)
+        .ok()
+        .and_then(|at| at.format(&time::format_description::well_known::Rfc3339).ok())
+        .unwrap_or_else(|| seconds.to_string())
+}

@@ -1,0 +1,162 @@
+//! Making the authority, and finding it again.
+
+use std::time::Duration;
+
+use aws_lc_rs::{digest, rand};
+use hallmark_authority::{Serial, X509Authority, prepare_authority};
+use hallmark_hsm::{KeyInfo, KeyKind, KeyStore};
+use hallmark_spiffe::{Bundle, TrustDomain};
+use hallmark_store::{Authority, AuthorityState, Change, Loaded, Outcome, Record, RecordKind, Store};
+
+use super::{AuthorityError, found::{ActiveAuthority, REFRESH_HINT}};
+use crate::clock::Clock;
+
+/// Labels with a longer trust domain would not fit every token.
+const MAX_NAME_IN_LABEL: usize = 96;
+
+/// What keeping the authority takes.
+#[derive(Clone, Copy)]
+pub struct Keeper<'a> {
+    /// Where the certificate is kept.
+    pub store: &'a dyn Store,
+    /// Where the key is kept.
+    pub keys: &'a dyn KeyStore,
+    /// Whose authority it is.
+    pub trust_domain: &'a TrustDomain,
+    /// What time it is.
+    pub clock: &'a Clock,
+}
+
+/// The label of the trust domain's `number`th authority key.
+#[must_use]
+pub fn key_label(trust_domain: &TrustDomain, number: usize) -> String {
+    let name = trust_domain.as_str();
+    if name.len() <= MAX_NAME_IN_LABEL {
+        return format!("hallmark-x509-{name}-{number}");
+    }
+    let hash = hex::encode(digest::digest(&digest::SHA256, name.as_bytes()));
+    format!("hallmark-x509-sha256.{hash}-{number}")
+}
+
+impl Keeper<'_> {
+    /// Finds the authority that `loaded` records, or makes the first one with a key of `kind`, for `lifetime`.
+    ///
+    /// # Errors
+    /// When the token's key is missing or another one, the clock is outside the certificate's time, or token or
+    /// store fail.
+    pub async fn keep(&self, loaded: &Loaded, kind: KeyKind, lifetime: Duration) -> Result<ActiveAuthority, AuthorityError> {
+        let active = loaded.authorities.iter().rfind(|authority| authority.state == AuthorityState::Active);
+        if let Some(authority) = active {
+            let key = self.find(authority).await?;
+            let certificates = loaded.authorities.iter().map(|authority| authority.certificate.clone()).collect();
+            return self.activate(authority, key, certificates, loaded.bundle_sequence);
+        }
+        let sequence = loaded.bundle_sequence.saturating_add(1);
+        let (authority, key) = self.make(kind, lifetime, sequence).await?;
+        self.activate(&authority, key, vec![authority.certificate.clone()], sequence)
+    }
+
+    /// The recorded key, if the token still has it.
+    async fn find(&self, authority: &Authority) -> Result<KeyInfo, AuthorityError> {
+        let label = &authority.label;
+        let key = self.keys.find(label).await?.ok_or_else(|| AuthorityError::KeyMissing { label: label.clone() })?;
+        tracing::info!(label, kind = %key.kind, "authority key found in the token");
+        Ok(key)
+    }
+
+    /// Makes key and certificate. Each step is on record before it is done.
+    async fn make(&self, kind: KeyKind, lifetime: Duration, sequence: u64) -> Result<(Authority, KeyInfo), AuthorityError> {
+        let label = key_label(self.trust_domain, 1);
+        let key = match self.keys.find(&label).await? {
+            Some(key) if key.kind == kind => {
+                tracing::warn!(label, "a key of an earlier start was found in the token and is taken up");
+                key
+            }
+            Some(key) => {
+                return Err(AuthorityError::OtherKind { label, found: key.kind, configured: kind });
+            }
+            None => {
+                let intent = self.record(&label, Outcome::Pending, "generate");
+                self.store.commit(vec![Change::Record(intent)]).await?;
+                let key = self.keys.generate(&label, kind).await?;
+                tracing::info!(label, %kind, "authority key generated in the token");
+                key
+            }
+        };
+        let certificate = self.certify(&key, lifetime).await?;
+        let authority =
+            Authority { label, certificate, created_at: self.clock.unix(), state: AuthorityState::Active };
+        let done = self.record(&authority.label, Outcome::Done, "certify");
+        let changes =
+            vec![Change::PutAuthority(authority.clone()), Change::BundleSequence(sequence), Change::Record(done)];
+        self.store.commit(changes).await?;
+        Ok((authority, key))
+    }
+
+    /// The self-signed certificate. The intent is on record before the signature.
+    async fn certify(&self, key: &KeyInfo, lifetime: Duration) -> Result<Vec<u8>, AuthorityError> {
+        let mut random = [0; 16];
+        rand::fill(&mut random).map_err(|_| AuthorityError::Random)?;
+        let serial = Serial::from_random(random);
+        let draft = prepare_authority(self.trust_domain, &key.spki_der, lifetime, serial, self.clock.now())?;
+        let intent = self.record(&key.label, Outcome::Pending, "certify");
+        self.store.commit(vec![Change::Record(intent)]).await?;
+        let signature = self.keys.sign(&key.id, key.kind.signature_alg(), draft.tbs().to_vec()).await?;
+        Ok(draft.seal(&signature)?.to_vec())
+    }
+
+    fn activate(
+        &self,
+        authority: &Authority,
+        key: KeyInfo,
+        certificates: Vec<Vec<u8>>,
+        sequence: u64,
+    ) -> Result<ActiveAuthority, AuthorityError> {
+        let x509 = X509Authority::from_certificate(&authority.certificate, self.trust_domain)?;
+        if x509.spki() != key.spki_der {
+            let hash = |spki: &[u8]| hex::encode(digest::digest(&digest::SHA256, spki));
+            return Err(AuthorityError::KeyMismatch {
+                label: authority.label.clone(),
+                certified: hash(x509.spki()),
+                found: hash(&key.spki_der),
+            });
+        }
+        self.check_clock(&x509)?;
+        let bundle = Bundle {
+            trust_domain: self.trust_domain.clone(),
+            x509_authorities: certificates,
+            sequence,
+            refresh_hint: REFRESH_HINT,
+        };
+        let authorities = bundle.authorities()?;
+        Ok(ActiveAuthority { label: authority.label.clone(), key, x509, upstream_chain: Vec::new(), bundle, authorities })
+    }
+
+    fn check_clock(&self, x509: &X509Authority) -> Result<(), AuthorityError> {
+        let now = self.clock.unix();
+        if now < x509.not_before() {
+            return Err(AuthorityError::ClockBehind { now, not_before: x509.not_before() });
+        }
+        if now > x509.not_after() {
+            return Err(AuthorityError::Expired { now, not_after: x509.not_after() });
+        }
+        Ok(())
+    }
+
+    fn record(&self, label: &str, outcome: Outcome, act: &str) -> Record {
+        Record {
+            at: self.clock.unix(),
+            kind: RecordKind::Admin,
+            subject: label.to_owned(),
+            outcome,
+            code: String::new(),
+            detail: serde_json::json!({ "act": format!("x509-authority-{act}") }).to_string(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Keeper<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Keeper").field("trust_domain", &self.trust_domain).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,141 @@
+//! The start, step by step, and the orderly end.
+
+mod logging;
+mod parts;
+
+use std::sync::Arc;
+
+use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+
+use crate::{
+    clock::Clock,
+    config::{Config, Listen},
+    errors::StartError,
+    listener::{self, AdminSocket, STOP_GRACE},
+    notify::notify,
+    state::Server,
+    tls::{self, ServerIdentity},
+};
+
+/// Runs the server until SIGTERM or SIGINT.
+///
+/// # Errors
+/// [`StartError`] when it cannot start or a listener fails.
+pub fn run(config: Config) -> Result<(), StartError> {
+    logging::start(&config.log)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| StartError::Runtime { what: "the async runtime", cause: error.to_string() })?;
+    let outcome = runtime.block_on(async {
+        let stop = until_signal()?;
+        let running = Running::start(config, Clock::system()).await?;
+        notify("READY=1");
+        stop.await;
+        tracing::info!("stopping");
+        notify("STOPPING=1");
+        running.stop().await
+    });
+    // What still computes is not waited for: everything that counts is recorded.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// A server that serves.
+#[derive(Debug)]
+pub struct Running {
+    /// What its requests share.
+    pub server: Arc<Server>,
+    /// The address of the TLS listener.
+    pub address: std::net::SocketAddr,
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<Result<(), StartError>>,
+}
+
+impl Running {
+    /// Starts a server: folders, store, token, authority, own identity, listeners.
+    ///
+    /// # Errors
+    /// [`StartError`] naming the step that failed.
+    pub async fn start(config: Config, clock: Clock) -> Result<Self, StartError> {
+        let Listen { address, admin_socket } = config.listen.clone();
+        parts::data_folder(&config.data_dir)?;
+        let store = parts::store(&config).await?;
+        let keys = parts::keys(&config).await?;
+        let server = parts::server(config, store, keys, clock).await?;
+        let identity = ServerIdentity::issue(&server).await?;
+        let tls = tls::server_config(&server, Arc::clone(&identity))
+            .map_err(|error| StartError::Runtime { what: "TLS", cause: error.to_string() })?;
+        let tcp = listener::bind(address).await?;
+        let socket = AdminSocket::bind(&admin_socket)?;
+        let address = tcp.local_addr().unwrap_or(address);
+        let running = Self::serve(server, identity, tls, tcp, socket, address);
+        tracing::info!(%address, admin_socket = %admin_socket.display(), "serving");
+        Ok(running)
+    }
+
+    fn serve(
+        server: Arc<Server>,
+        identity: Arc<ServerIdentity>,
+        tls: rustls::ServerConfig,
+        tcp: TcpListener,
+        socket: AdminSocket,
+        address: std::net::SocketAddr,
+    ) -> Self {
+        let (stop, stopped) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        let failed = |what| move |error: tonic::transport::Error| StartError::Runtime { what, cause: error.to_string() };
+        let public = listener::serve(Arc::clone(&server), tcp, tls, until(stopped.clone()));
+        tasks.spawn(async move { public.await.map_err(failed("the TLS listener")) });
+        let local = socket.serve(Arc::clone(&server), until(stopped.clone()));
+        tasks.spawn(async move { local.await.map_err(failed("the admin socket")) });
+        let fresh = tls::keep_fresh(Arc::clone(&server), identity);
+        tasks.spawn(async move {
+            tokio::select! {
+                () = fresh => {}
+                () = until(stopped) => {}
+            }
+            Ok(())
+        });
+        Self { server, address, stop, tasks }
+    }
+
+    /// Takes no new connections, lets open requests finish, and stops.
+    ///
+    /// # Errors
+    /// When a listener had failed.
+    pub async fn stop(mut self) -> Result<(), StartError> {
+        self.stop.send_replace(true);
+        let finish = async {
+            let mut outcome = Ok(());
+            while let Some(ended) = self.tasks.join_next().await {
+                outcome = outcome.and(ended.unwrap_or(Ok(())));
+            }
+            outcome
+        };
+        tokio::time::timeout(STOP_GRACE, finish).await.unwrap_or_else(|_| {
+            tracing::warn!("some requests were still open and were cut off");
+            Ok(())
+        })
+    }
+}
+
+async fn until(mut stopped: watch::Receiver<bool>) {
+    // An error says that the server is gone: also a reason to stop.
+    drop(stopped.wait_for(|stop| *stop).await);
+}
+
+/// SIGTERM or SIGINT. The handlers stand from now on, so that none is missed during the start.
+fn until_signal() -> Result<impl Future<Output = ()>, StartError> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let handler = |kind| {
+        signal(kind).map_err(|error| StartError::Runtime { what: "the signal handler", cause: error.to_string() })
+    };
+    let (mut terminate, mut interrupt) = (handler(SignalKind::terminate())?, handler(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}

@@ -1,0 +1,118 @@
+//! The parts of a server, one after the other.
+
+use std::{fs, os::unix::fs::DirBuilderExt as _, path::Path, sync::Arc};
+
+use arc_swap::ArcSwap;
+use hallmark_hsm::{HsmError, KeyStore};
+use hallmark_pkcs11::{Pkcs11Config, Pkcs11KeyStore};
+use hallmark_registry::Registry;
+use hallmark_store::{Outcome, RecordKind, SqliteOptions, SqliteStore, Store, StoreError, Total};
+use tokio::{sync::Mutex, task::spawn_blocking};
+
+use crate::{
+    agents::Agents,
+    attest::Attestation,
+    authority_keeper::Keeper,
+    clock::Clock,
+    compute::Compute,
+    config::Config,
+    errors::StartError,
+    limits::Limits,
+    state::{Counter, Counters, Server},
+};
+
+/// Makes the data folder where it is missing; what is in it is the server's alone.
+pub(super) fn data_folder(path: &Path) -> Result<(), StartError> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|error| StartError::DataFolder { path: path.to_owned(), cause: error.to_string() })
+}
+
+/// Opens the store, off the async workers.
+pub(super) async fn store(config: &Config) -> Result<Arc<dyn Store>, StartError> {
+    let options = SqliteOptions::new(&config.store, config.trust_domain.clone());
+    let opened = spawn_blocking(move || SqliteStore::open(&options)).await;
+    let store = opened.map_err(|_| StoreError::Closed)??;
+    Ok(Arc::new(store))
+}
+
+/// Opens the token, off the async workers.
+pub(super) async fn keys(config: &Config) -> Result<Arc<dyn KeyStore>, StartError> {
+    let hsm = &config.hsm;
+    let settings = Pkcs11Config::new(&hsm.module, &hsm.token_label, hsm.pin.clone(), hsm.sessions);
+    let opened = spawn_blocking(move || Pkcs11KeyStore::open(settings)).await;
+    let lost = |error: tokio::task::JoinError| StartError::Runtime { what: "opening the token", cause: error.to_string() };
+    let keys = opened.map_err(lost)?.map_err(|error: HsmError| StartError::Hsm(error))?;
+    Ok(Arc::new(keys))
+}
+
+/// Puts the parts together, with everything that the store remembers.
+pub(super) async fn server(
+    config: Config,
+    store: Arc<dyn Store>,
+    keys: Arc<dyn KeyStore>,
+    clock: Clock,
+) -> Result<Arc<Server>, StartError> {
+    let loaded = store.load().await?;
+    if loaded.interrupted > 0 {
+        tracing::warn!(
+            code = %hallmark_store::INTERRUPTED,
+            count = loaded.interrupted,
+            "the server had stopped between an SVID's intent and its outcome"
+        );
+    }
+    let keeper = Keeper { store: &*store, keys: &*keys, trust_domain: &config.trust_domain, clock: &clock };
+    let authority = keeper.keep(&loaded, config.key_kind, config.lifetimes.authority).await?;
+    let mut registry = Registry::new(&config.trust_domain);
+    for entry in loaded.entries {
+        registry.insert(entry);
+    }
+    warn_of_gaps(&config);
+    Ok(Arc::new(Server {
+        admin_ids: config.admin_ids,
+        lifetimes: config.lifetimes,
+        address: config.listen.address.to_string(),
+        agents: Agents::new(loaded.agents),
+        entry_writer: Mutex::new(()),
+        authority: ArcSwap::from_pointee(authority),
+        attestation: Attestation::new(config.tpm2, config.limits.concurrent_attestations),
+        limits: Limits::new(config.limits),
+        compute: Compute::per_processor(),
+        counters: counters(&loaded.totals),
+        started_at: clock.unix(),
+        registry: std::sync::RwLock::new(registry),
+        trust_domain: config.trust_domain,
+        store,
+        keys,
+        clock,
+    }))
+}
+
+fn counters(totals: &[Total]) -> Counters {
+    let count = |kind, outcome| {
+        let matching = totals.iter().filter(|total| total.kind == kind && total.outcome == outcome);
+        Counter::starting_at(matching.map(|total| total.count).sum())
+    };
+    Counters {
+        accepted: count(RecordKind::Verdict, Outcome::Accepted),
+        refused: count(RecordKind::Verdict, Outcome::Refused),
+        issued: count(RecordKind::SvidOutcome, Outcome::Issued),
+    }
+}
+
+/// What is allowed and still worth a word at the start.
+fn warn_of_gaps(config: &Config) {
+    let tpm2 = &config.tpm2;
+    if tpm2.trust.roots.is_empty() && tpm2.trust.inventory.is_empty() {
+        tracing::warn!("neither ek_roots nor ek_inventory names a TPM: no node can attest");
+    }
+    if tpm2.rules.allowed_classes.contains(&hallmark_verify::TpmClass::Simulator) {
+        tracing::warn!("simulated TPMs are allowed: their keys can be copied; for laboratories only");
+    }
+    let longest = config.lifetimes.x509_svid.max(config.lifetimes.agent);
+    if longest > config.lifetimes.authority / 6 {
+        tracing::warn!("SVID lifetimes are longer than a sixth of ca_ttl: towards its end they are cut short");
+    }
+}
