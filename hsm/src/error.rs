@@ -279,7 +279,7 @@ const fn cause(error: &HsmError) -> &'static str {
         HsmError::PinUnset { .. } => "the token was initialised without a user PIN",
         HsmError::PinUnfit { .. } => "the PIN file is empty, cut off, or holds something else",
         HsmError::TokenFull { .. } => {
-            "old keys were never removed, or the disk behind the token is full"
+            "old keys were never removed, or the disk behind the token is full or read-only"
         }
         HsmError::WriteProtected { .. } => {
             "the token was locked against changes by its administrator"

@@ -5,8 +5,11 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use cryptoki::{object::ObjectHandle, session::Session};
-use hallmark_hsm::{KeyId, KeyKind};
+use cryptoki::{
+    object::ObjectHandle,
+    session::{Session, SessionState},
+};
+use hallmark_hsm::{HsmError, KeyId, KeyKind};
 
 use crate::failure::{Failure, failure};
 
@@ -33,6 +36,21 @@ impl Connection {
             session,
             label,
             keys: HashMap::new(),
+        }
+    }
+
+    /// Fails when the login has ended, for then private keys are hidden rather than missing.
+    pub(crate) fn check_login(&self) -> Result<(), Failure> {
+        let info = self
+            .session
+            .get_session_info()
+            .map_err(self.failed("asking for the session's state"))?;
+        match info.session_state() {
+            SessionState::RwUser | SessionState::RoUser => Ok(()),
+            _ => Err(Failure::Gone(HsmError::DeviceRemoved {
+                label: self.label.to_string(),
+                cause: "the login has ended".to_owned(),
+            })),
         }
     }
 

@@ -28,6 +28,7 @@ pub(crate) fn generate(
     label: &str,
     kind: KeyKind,
 ) -> Result<KeyInfo, Failure> {
+    connection.check_login()?;
     let taken = [ObjectClass::PRIVATE_KEY, ObjectClass::PUBLIC_KEY]
         .into_iter()
         .map(|class| labelled(connection, class, label))
@@ -61,6 +62,29 @@ fn generate_pair(
     kind: KeyKind,
     id: &[u8],
 ) -> Result<(ObjectHandle, ObjectHandle), Failure> {
+    let made = call_generate(connection, label, kind, id, true);
+    // Some drivers do not say that there is no room. A key that is made but not stored tells.
+    if let Err(Failure::Gone(HsmError::DeviceError { .. })) = made
+        && let Ok((public, private)) = call_generate(connection, label, kind, id, false)
+    {
+        for handle in [public, private] {
+            let _ = connection.session.destroy_object(handle);
+        }
+        return Err(Failure::Final(HsmError::TokenFull {
+            label: connection.label.to_string(),
+        }));
+    }
+    made
+}
+
+/// A key pair, in the token or for the session alone.
+fn call_generate(
+    connection: &Connection,
+    label: &str,
+    kind: KeyKind,
+    id: &[u8],
+    on_token: bool,
+) -> Result<(ObjectHandle, ObjectHandle), Failure> {
     let (mechanism, parameters) = match kind {
         KeyKind::EcP256 => (Mechanism::EccKeyPairGen, ec_parameters(der::P256)),
         KeyKind::EcP384 => (Mechanism::EccKeyPairGen, ec_parameters(der::P384)),
@@ -69,14 +93,14 @@ fn generate_pair(
         KeyKind::Rsa4096 => (Mechanism::RsaPkcsKeyPairGen, rsa_parameters(4096)),
     };
     let mut public = vec![
-        Attribute::Token(true),
+        Attribute::Token(on_token),
         Attribute::Verify(true),
         Attribute::Label(label.into()),
         Attribute::Id(id.into()),
     ];
     public.extend(parameters);
     let mut private = vec![
-        Attribute::Token(true),
+        Attribute::Token(on_token),
         Attribute::Private(true),
         Attribute::Sensitive(true),
         Attribute::Extractable(false),
@@ -108,6 +132,7 @@ fn rsa_parameters(bits: u32) -> Vec<Attribute> {
 
 /// The key with this label, whole and safe.
 pub(crate) fn find(connection: &mut Connection, label: &str) -> Result<Option<KeyInfo>, Failure> {
+    connection.check_login()?;
     let privates = labelled(connection, ObjectClass::PRIVATE_KEY, label)?;
     let publics = labelled(connection, ObjectClass::PUBLIC_KEY, label)?;
     match (privates.as_slice(), publics.as_slice()) {
@@ -127,6 +152,7 @@ pub(crate) fn find(connection: &mut Connection, label: &str) -> Result<Option<Ke
 
 /// Every private key of a known kind whose public half is there.
 pub(crate) fn list(connection: &mut Connection) -> Result<Vec<KeyInfo>, Failure> {
+    connection.check_login()?;
     let mut keys = Vec::new();
     for handle in search(connection, &[Attribute::Class(ObjectClass::PRIVATE_KEY)])? {
         let facts = PrivateFacts::read(connection, handle)?;
@@ -148,6 +174,7 @@ pub(crate) fn list(connection: &mut Connection) -> Result<Vec<KeyInfo>, Failure>
 
 /// Destroys both halves.
 pub(crate) fn destroy(connection: &mut Connection, id: &KeyId) -> Result<(), Failure> {
+    connection.check_login()?;
     let private = only(connection, ObjectClass::PRIVATE_KEY, id)?;
     connection.keys.remove(id);
     let publics = with_id(connection, ObjectClass::PUBLIC_KEY, id)?;
@@ -165,6 +192,7 @@ pub(crate) fn load(connection: &mut Connection, id: &KeyId) -> Result<LoadedKey,
     if let Some(known) = connection.keys.get(id) {
         return Ok(*known);
     }
+    connection.check_login()?;
     let handle = only(connection, ObjectClass::PRIVATE_KEY, id)?;
     let facts = PrivateFacts::read(connection, handle)?;
     facts.check()?;

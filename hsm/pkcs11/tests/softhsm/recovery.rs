@@ -1,0 +1,207 @@
+//! A token that goes away and comes back.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use hallmark_hsm::{HsmError, KeyKind, KeyStore, SignatureAlg, State};
+use hallmark_pkcs11::Pkcs11KeyStore;
+
+use crate::lab::{LABEL, PIN, SO_PIN, block_on, isolated, open};
+
+const ALG: SignatureAlg = SignatureAlg::EcdsaP256Sha256;
+
+#[test]
+fn a_token_taken_away_and_brought_back_serves_again_without_a_restart() {
+    isolated(
+        "recovery::a_token_taken_away_and_brought_back_serves_again_without_a_restart",
+        |lab| {
+            let lab = lab.with_token();
+            let mut config = crate::lab::config(PIN, 2);
+            config.patience = Duration::from_millis(500);
+            let store = Pkcs11KeyStore::open(config).unwrap();
+            block_on(async {
+                let key = store.generate("a", KeyKind::EcP256).await.unwrap();
+                store.sign(&key.id, ALG, vec![1]).await.unwrap();
+                let (token, away) = (only_folder(&lab.tokens()), lab.path("away"));
+                fs::rename(&token, &away).unwrap();
+                // As when a disk is unmounted: the folder is there and empty.
+                fs::create_dir(&token).unwrap();
+                // SoftHSM answers from memory until it looks at the folder.
+                let _ = store.find("b").await;
+                let asked = Instant::now();
+                let lost = store.sign(&key.id, ALG, vec![1]).await;
+                assert!(
+                    matches!(lost, Err(HsmError::TokenMissing { .. })),
+                    "{lost:?}"
+                );
+                assert!(asked.elapsed() < Duration::from_secs(2), "bounded");
+                assert!(
+                    matches!(store.status().state, State::Reopening { .. }),
+                    "{:?}",
+                    store.status()
+                );
+                fs::remove_dir_all(&token).unwrap();
+                fs::rename(&away, &token).unwrap();
+                let back = Instant::now();
+                while store.status().state != State::Ready {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                println!(
+                    "measured: serves again {:?} after the token is back",
+                    back.elapsed()
+                );
+                store.sign(&key.id, ALG, vec![1]).await.unwrap();
+                assert_eq!(store.find("a").await.unwrap(), Some(key));
+                let status = store.status();
+                assert!(status.reopened >= 1 && status.failures >= 1, "{status:?}");
+                assert!(status.last_failure.is_some());
+            });
+        },
+    );
+}
+
+fn only_folder(folder: &Path) -> PathBuf {
+    let mut found = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let only = found.next().unwrap();
+    assert!(found.next().is_none());
+    only
+}
+
+/// What drivers answer after a device was pulled out, made by ending things behind the pool's back.
+#[test]
+fn logins_sessions_and_modules_that_end_are_opened_again_under_load() {
+    isolated(
+        "recovery::logins_sessions_and_modules_that_end_are_opened_again_under_load",
+        |lab| {
+            let _lab = lab.with_token();
+            let store = open(PIN).unwrap();
+            let behind = Pkcs11::new(crate::lab::module()).unwrap();
+            let initialize = || {
+                behind
+                    .initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK))
+                    .unwrap();
+            };
+            let log_out = || {
+                let slot = behind.get_slots_with_initialized_token().unwrap()[0];
+                behind.open_ro_session(slot).unwrap().logout().unwrap();
+            };
+            block_on(async {
+                let key = store.generate("a", KeyKind::EcP256).await.unwrap();
+                let faults: [&dyn Fn(); 3] = [
+                    &log_out,
+                    &|| {
+                        behind.clone().finalize().unwrap();
+                        initialize();
+                    },
+                    &|| behind.clone().finalize().unwrap(),
+                ];
+                for (reopened, fault) in (1..).zip(faults) {
+                    fault();
+                    let jobs = (0..50).map(|_| store.sign(&key.id, ALG, vec![1]));
+                    for done in futures_util::future::join_all(jobs).await {
+                        done.unwrap();
+                    }
+                    assert_eq!(store.status().reopened, reopened);
+                }
+                log_out();
+                assert_eq!(
+                    store.find("a").await.unwrap(),
+                    Some(key),
+                    "not hidden by the lost login"
+                );
+                log_out();
+                assert_eq!(store.list().await.unwrap().len(), 1);
+                assert_eq!(store.status().failures, 0);
+            });
+        },
+    );
+}
+
+#[test]
+fn a_job_that_meets_a_short_loss_is_done_all_the_same() {
+    isolated(
+        "recovery::a_job_that_meets_a_short_loss_is_done_all_the_same",
+        |lab| {
+            let _lab = lab.with_token();
+            let store = open(PIN).unwrap();
+            block_on(async {
+                let key = store.generate("a", KeyKind::EcP256).await.unwrap();
+                // Another pool asks for a token that is not there; to look for it the module is restarted, and every
+                // session of this process ends.
+                let mut config = crate::lab::config(PIN, 1);
+                config.token_label = "nobody".into();
+                for _ in 0..5 {
+                    let missing = Pkcs11KeyStore::open(config.clone()).err();
+                    assert!(
+                        matches!(missing, Some(HsmError::TokenMissing { .. })),
+                        "{missing:?}"
+                    );
+                    store.sign(&key.id, ALG, vec![1]).await.unwrap();
+                }
+                assert!(store.status().reopened >= 1, "{:?}", store.status());
+                assert_eq!(store.status().failures, 0);
+            });
+        },
+    );
+}
+
+#[test]
+fn a_pin_changed_under_way_stops_the_pool_after_one_attempt() {
+    isolated(
+        "recovery::a_pin_changed_under_way_stops_the_pool_after_one_attempt",
+        |lab| {
+            let lab = lab.with_token();
+            let store = open(PIN).unwrap();
+            block_on(async {
+                let key = store.generate("a", KeyKind::EcP256).await.unwrap();
+                let changed = lab.pkcs11_tool(&[
+                    "--token-label",
+                    LABEL,
+                    "--login",
+                    "--login-type",
+                    "so",
+                    "--so-pin",
+                    SO_PIN,
+                    "--init-pin",
+                    "--new-pin",
+                    "changed-pin",
+                ]);
+                assert!(
+                    changed.status.success(),
+                    "{}",
+                    String::from_utf8_lossy(&changed.stderr)
+                );
+                let mut config = crate::lab::config(PIN, 1);
+                config.token_label = "nobody".into();
+                drop(Pkcs11KeyStore::open(config));
+                let wrong = HsmError::PinWrong {
+                    label: LABEL.into(),
+                };
+                assert_eq!(store.sign(&key.id, ALG, vec![1]).await, Err(wrong.clone()));
+                assert!(matches!(store.status().state, State::Refused { .. }));
+                assert!(
+                    lab.token_flags().contains("user PIN count low"),
+                    "it was offered once"
+                );
+                lab.another_program_logs_in("changed-pin");
+                for _ in 0..5 {
+                    assert_eq!(store.sign(&key.id, ALG, vec![1]).await, Err(wrong.clone()));
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                assert!(
+                    !lab.token_flags().contains("user PIN count low"),
+                    "and not again"
+                );
+                // Configured anew it opens, and the key is there.
+                let anew = open("changed-pin").unwrap();
+                assert_eq!(anew.find("a").await.unwrap(), Some(key));
+            });
+        },
+    );
+}
