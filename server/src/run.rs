@@ -60,14 +60,15 @@ impl Running {
     pub async fn start(config: Config, clock: Clock) -> Result<Self, StartError> {
         let Listen { address, admin_socket } = config.listen.clone();
         parts::data_folder(&config.data_dir)?;
+        // Early, so that a second server stops before it touches anything; nobody is served yet.
+        let tcp = listener::bind(address).await?;
+        let socket = AdminSocket::bind(&admin_socket)?;
         let store = parts::store(&config).await?;
         let keys = parts::keys(&config).await?;
         let server = parts::server(config, store, keys, clock).await?;
         let identity = ServerIdentity::issue(&server).await?;
         let tls = tls::server_config(&server, Arc::clone(&identity))
             .map_err(|error| StartError::Runtime { what: "TLS", cause: error.to_string() })?;
-        let tcp = listener::bind(address).await?;
-        let socket = AdminSocket::bind(&admin_socket)?;
         let address = tcp.local_addr().unwrap_or(address);
         let running = Self::serve(server, identity, tls, tcp, socket, address);
         tracing::info!(%address, admin_socket = %admin_socket.display(), "serving");

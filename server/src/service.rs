@@ -10,3 +10,36 @@ pub mod bundle;
 pub mod entry;
 pub mod health;
 pub mod svid;
+
+use std::sync::Arc;
+
+use hallmark_api::{
+    admin::admin_server::AdminServer, agent::agent_server::AgentServer, bundle::bundle_server::BundleServer,
+    entry::entry_server::EntryServer, health::health_server::HealthServer, svid::svid_server::SvidServer,
+};
+use tonic::service::Routes;
+
+use crate::{listener::MAX_MESSAGE_BYTES, state::Server};
+
+/// What is served over TLS.
+#[must_use]
+pub fn public(server: &Arc<Server>) -> Routes {
+    let agents = AgentServer::new(agent::AgentService::new(Arc::clone(server)));
+    let entries = EntryServer::new(entry::EntryService::new(Arc::clone(server)));
+    let svids = SvidServer::new(svid::SvidService::new(Arc::clone(server)));
+    let bundles = BundleServer::new(bundle::BundleService::new(Arc::clone(server)));
+    Routes::new(agents.max_decoding_message_size(MAX_MESSAGE_BYTES))
+        .add_service(entries.max_decoding_message_size(MAX_MESSAGE_BYTES))
+        .add_service(svids.max_decoding_message_size(MAX_MESSAGE_BYTES))
+        .add_service(bundles.max_decoding_message_size(MAX_MESSAGE_BYTES))
+}
+
+/// What is served on the admin socket: the same, and what is for this machine alone.
+#[must_use]
+pub fn local(server: &Arc<Server>) -> Routes {
+    let health = HealthServer::new(health::HealthService::new(Arc::clone(server)));
+    let admin = AdminServer::new(admin::AdminService::new(Arc::clone(server)));
+    public(server)
+        .add_service(health.max_decoding_message_size(MAX_MESSAGE_BYTES))
+        .add_service(admin.max_decoding_message_size(MAX_MESSAGE_BYTES))
+}

@@ -1,0 +1,107 @@
+//! `spire.api.server.agent.v1.Agent`.
+
+use std::sync::Arc;
+
+use hallmark_api::{
+    agent::{
+        AttestAgentRequest, BanAgentRequest, CountAgentsRequest, CountAgentsResponse, CreateJoinTokenRequest,
+        DeleteAgentRequest, GetAgentRequest, ListAgentsRequest, ListAgentsResponse, PostStatusRequest,
+        PostStatusResponse, RenewAgentRequest, RenewAgentResponse, agent_server::Agent,
+    },
+    types,
+};
+use hallmark_store::Agent as Row;
+use tonic::{Request, Response, Status, Streaming, async_trait};
+
+use super::agent_admin;
+use crate::{
+    agents::{ChangeError, Decision},
+    attest::{self, AnswerStream},
+    caller::{self, DenialReason, denied},
+    connection,
+    errors::store_failed,
+    state::Server,
+};
+
+/// The longest version that an agent may report, in bytes.
+const MAX_VERSION_LEN: usize = 255;
+
+/// The service.
+#[derive(Debug)]
+pub struct AgentService {
+    server: Arc<Server>,
+}
+
+impl AgentService {
+    /// The service of `server`.
+    #[must_use]
+    pub fn new(server: Arc<Server>) -> Self {
+        Self { server }
+    }
+}
+
+#[async_trait]
+impl Agent for AgentService {
+    type AttestAgentStream = AnswerStream;
+
+    async fn count_agents(&self, request: Request<CountAgentsRequest>) -> Result<Response<CountAgentsResponse>, Status> {
+        agent_admin::count(&self.server, request)
+    }
+
+    async fn list_agents(&self, request: Request<ListAgentsRequest>) -> Result<Response<ListAgentsResponse>, Status> {
+        agent_admin::list(&self.server, request)
+    }
+
+    async fn get_agent(&self, request: Request<GetAgentRequest>) -> Result<Response<types::Agent>, Status> {
+        agent_admin::get(&self.server, request)
+    }
+
+    async fn delete_agent(&self, request: Request<DeleteAgentRequest>) -> Result<Response<()>, Status> {
+        agent_admin::delete(&self.server, request).await
+    }
+
+    async fn ban_agent(&self, request: Request<BanAgentRequest>) -> Result<Response<()>, Status> {
+        agent_admin::ban(&self.server, request).await
+    }
+
+    async fn attest_agent(
+        &self,
+        request: Request<Streaming<AttestAgentRequest>>,
+    ) -> Result<Response<AnswerStream>, Status> {
+        attest::attest_agent(Arc::clone(&self.server), request).await
+    }
+
+    /// Every attestation type that is served renews by attesting again.
+    async fn renew_agent(&self, _request: Request<RenewAgentRequest>) -> Result<Response<RenewAgentResponse>, Status> {
+        Err(denied("agent must reattest instead of renew", Some(DenialReason::MustReattest)))
+    }
+
+    async fn create_join_token(
+        &self,
+        _request: Request<CreateJoinTokenRequest>,
+    ) -> Result<Response<types::JoinToken>, Status> {
+        Err(Status::unimplemented("join tokens are not served yet"))
+    }
+
+    async fn post_status(&self, request: Request<PostStatusRequest>) -> Result<Response<PostStatusResponse>, Status> {
+        let id = caller::agent_of(&request)?;
+        self.server.limits.post_status.take(connection::remote_ip(request.extensions()), 1).await?;
+        let version = request.into_inner().agent_version;
+        if version.len() > MAX_VERSION_LEN {
+            return Err(Status::invalid_argument(format!("agent_version exceeds {MAX_VERSION_LEN} characters")));
+        }
+        if !version.chars().all(|c| c.is_ascii_graphic() || c == ' ') {
+            return Err(Status::invalid_argument("agent_version has characters that are not printable ASCII"));
+        }
+        let decide = |row: Option<&Row>| match row {
+            None => Decision::Refuse(denied("agent is not attested", Some(DenialReason::NotAttested))),
+            Some(row) if row.agent_version == version => Decision::Keep,
+            Some(row) => Decision::Put(Box::new(Row { agent_version: version, ..row.clone() })),
+        };
+        match self.server.agents.change(&*self.server.store, &id, Vec::new(), decide).await {
+            Ok(()) => Ok(Response::new(PostStatusResponse {})),
+            Err(ChangeError::Refused(status)) => Err(status),
+            Err(ChangeError::Store(error)) => Err(store_failed(&error)),
+        }
+    }
+}

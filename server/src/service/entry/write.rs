@@ -1,0 +1,193 @@
+//! Creating, updating and deleting entries. Items of a batch stand for themselves; those that are right become
+//! durable together.
+
+use std::sync::Arc;
+
+use hallmark_api::{
+    entry::{
+        BatchCreateEntryRequest, BatchCreateEntryResponse, BatchDeleteEntryResponse, BatchUpdateEntryRequest,
+        BatchUpdateEntryResponse, batch_create_entry_response, batch_delete_entry_response,
+        batch_update_entry_response,
+    },
+    types,
+};
+use hallmark_reason::Coded as _;
+use hallmark_registry::{Entry, EntryDraft, EntryError, EntryId, Registry};
+use hallmark_spiffe::TrustDomain;
+use tonic::Status;
+use uuid::Uuid;
+
+use super::staged::Staged;
+use crate::{
+    convert::{MAX_BATCH, apply_mask, entry_draft, entry_message, failed_item, ok_item},
+    state::Server,
+};
+
+/// What becomes of one item.
+enum Item {
+    /// It goes into the store.
+    Staged(Arc<Entry>),
+    /// Another entry says the same.
+    Similar(Arc<Entry>),
+    Refused(Status),
+}
+
+impl From<Result<Self, Status>> for Item {
+    fn from(result: Result<Self, Status>) -> Self {
+        result.unwrap_or_else(Self::Refused)
+    }
+}
+
+impl Item {
+    /// The item's answer, after the commit.
+    fn answer(
+        self,
+        committed: &Result<(), Status>,
+        mask: Option<&types::EntryMask>,
+    ) -> (Option<types::Status>, Option<types::Entry>) {
+        match (self, committed) {
+            (Self::Staged(entry), Ok(())) => (Some(ok_item()), Some(entry_message(&entry, mask))),
+            (Self::Staged(_), Err(status)) => (Some(failed_item(status)), None),
+            (Self::Similar(entry), _) => {
+                let status = Status::already_exists("similar entry already exists");
+                (Some(failed_item(&status)), Some(entry_message(&entry, mask)))
+            }
+            (Self::Refused(status), _) => (Some(failed_item(&status)), None),
+        }
+    }
+}
+
+/// `BatchCreateEntry`.
+pub(super) async fn create(
+    server: &Server,
+    by: &str,
+    request: &BatchCreateEntryRequest,
+) -> Result<BatchCreateEntryResponse, Status> {
+    check_size(request.entries.len())?;
+    let _turn = server.entry_writer.lock().await;
+    let now = server.clock.unix();
+    let mut staged = Staged::new(by, now);
+    let items: Vec<Item> = {
+        let registry = server.registry();
+        request.entries.iter().map(|message| create_one(&registry, &mut staged, message, now).into()).collect()
+    };
+    let committed = staged.commit(server).await;
+    let answer = |item: Item| {
+        let (status, entry) = item.answer(&committed, request.output_mask.as_ref());
+        batch_create_entry_response::Result { status, entry }
+    };
+    Ok(BatchCreateEntryResponse { results: items.into_iter().map(answer).collect() })
+}
+
+fn create_one(
+    registry: &Registry,
+    staged: &mut Staged<'_>,
+    message: &types::Entry,
+    now: i64,
+) -> Result<Item, Status> {
+    let draft = entry_draft(message).map_err(|status| unreadable(&status))?;
+    let id = match message.id.as_str() {
+        "" => EntryId::parse(&Uuid::new_v4().to_string()),
+        chosen => EntryId::parse(chosen),
+    };
+    let entry = id
+        .and_then(|id| draft.validate(registry.trust_domain(), bundle_known, id, now))
+        .map_err(|error| broken_rule(&error))?;
+    if let Some(similar) = staged.similar(registry, &entry) {
+        return Ok(Item::Similar(similar));
+    }
+    if staged.entry(registry, &entry.id).is_some() {
+        return Err(Status::already_exists(format!("entry ID {} is taken by another entry", entry.id)));
+    }
+    Ok(Item::Staged(staged.create(entry)))
+}
+
+/// `BatchUpdateEntry`.
+pub(super) async fn update(
+    server: &Server,
+    by: &str,
+    request: &BatchUpdateEntryRequest,
+) -> Result<BatchUpdateEntryResponse, Status> {
+    check_size(request.entries.len())?;
+    let _turn = server.entry_writer.lock().await;
+    let mut staged = Staged::new(by, server.clock.unix());
+    let mask = request.input_mask.as_ref();
+    let items: Vec<Item> = {
+        let registry = server.registry();
+        request.entries.iter().map(|message| update_one(&registry, &mut staged, message, mask).into()).collect()
+    };
+    let committed = staged.commit(server).await;
+    let answer = |item: Item| {
+        let (status, entry) = item.answer(&committed, request.output_mask.as_ref());
+        batch_update_entry_response::Result { status, entry }
+    };
+    Ok(BatchUpdateEntryResponse { results: items.into_iter().map(answer).collect() })
+}
+
+fn update_one(
+    registry: &Registry,
+    staged: &mut Staged<'_>,
+    message: &types::Entry,
+    mask: Option<&types::EntryMask>,
+) -> Result<Item, Status> {
+    let existing = find(registry, staged, &message.id)?;
+    let mut draft = EntryDraft::from(&*existing);
+    apply_mask(&mut draft, message, mask).map_err(|status| unreadable(&status))?;
+    let entry =
+        draft.revise(&existing, registry.trust_domain(), bundle_known).map_err(|error| broken_rule(&error))?;
+    if let Some(similar) = staged.similar(registry, &entry) {
+        return Ok(Item::Similar(similar));
+    }
+    Ok(Item::Staged(staged.update(&existing, entry)))
+}
+
+/// `BatchDeleteEntry`.
+pub(super) async fn delete(server: &Server, by: &str, ids: Vec<String>) -> Result<BatchDeleteEntryResponse, Status> {
+    check_size(ids.len())?;
+    let _turn = server.entry_writer.lock().await;
+    let mut staged = Staged::new(by, server.clock.unix());
+    let items: Vec<Result<(), Status>> = {
+        let registry = server.registry();
+        let mut one = |id: &String| find(&registry, &staged, id).map(|entry| staged.delete(&entry));
+        ids.iter().map(&mut one).collect()
+    };
+    let committed = staged.commit(server).await;
+    let answer = |(id, item): (String, Result<(), Status>)| {
+        let status = match item.and_then(|()| committed.clone()) {
+            Ok(()) => ok_item(),
+            Err(status) => failed_item(&status),
+        };
+        batch_delete_entry_response::Result { status: Some(status), id }
+    };
+    Ok(BatchDeleteEntryResponse { results: ids.into_iter().zip(items).map(answer).collect() })
+}
+
+fn find(registry: &Registry, staged: &Staged<'_>, id: &str) -> Result<Arc<Entry>, Status> {
+    if id.is_empty() {
+        return Err(Status::invalid_argument("missing entry ID"));
+    }
+    // An id that cannot be one is not there either.
+    let id = EntryId::parse(id).map_err(|_| Status::not_found("entry not found"))?;
+    staged.entry(registry, &id).ok_or_else(|| Status::not_found("entry not found"))
+}
+
+fn check_size(count: usize) -> Result<(), Status> {
+    if count > MAX_BATCH {
+        return Err(Status::invalid_argument(format!("{count} items in one batch, at most {MAX_BATCH} allowed")));
+    }
+    Ok(())
+}
+
+/// Whether the bundle of a foreign trust domain is known: there is no federation, so none is.
+const fn bundle_known(_: &TrustDomain) -> bool {
+    false
+}
+
+fn unreadable(status: &Status) -> Status {
+    Status::invalid_argument(format!("failed to convert entry: {}", status.message()))
+}
+
+fn broken_rule(error: &EntryError) -> Status {
+    let compared = error.compared().map(|compared| format!(": {compared}")).unwrap_or_default();
+    Status::invalid_argument(format!("failed to convert entry: {error}{compared} ({})", error.code()))
+}
