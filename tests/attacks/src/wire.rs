@@ -47,13 +47,17 @@ impl Wire {
         Self::connect_with(address, &[&TLS12]).await
     }
 
-    async fn connect_with(address: &str, versions: &[&'static rustls::SupportedProtocolVersion]) -> Result<Self> {
+    async fn connect_with(
+        address: &str,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+    ) -> Result<Self> {
         let connector = TlsConnector::from(Arc::new(tls::anonymous(versions)?));
         let taken = Arc::new(Mutex::new(None));
         let (slot, target) = (Arc::clone(&taken), address.to_owned());
         let channel = Endpoint::from_static("http://server")
             .connect_with_connector(service_fn(move |_: Uri| {
-                let (connector, target, slot) = (connector.clone(), target.clone(), Arc::clone(&slot));
+                let (connector, target, slot) =
+                    (connector.clone(), target.clone(), Arc::clone(&slot));
                 async move {
                     let tcp = TcpStream::connect(target).await?;
                     tcp.set_nodelay(true)?;
@@ -69,7 +73,11 @@ impl Wire {
                 }
             }))
             .await?;
-        let exporter = taken.lock().unwrap_or_else(PoisonError::into_inner).take().context("connected without TLS")?;
+        let exporter = taken
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+            .context("connected without TLS")?;
         Ok(Self { channel, exporter })
     }
 
@@ -91,11 +99,25 @@ impl Wire {
     /// The status with which the server refuses.
     pub async fn attest(&self, kind: &str, payload: Bytes, csr: Bytes) -> Result<Attempt, Status> {
         let (requests, queue) = mpsc::channel(4);
-        let data = AttestationData { r#type: kind.to_owned(), payload };
-        let params = Params { data: Some(data), params: Some(AgentX509svidParams { csr }) };
-        let first = AttestAgentRequest { step: Some(Step::Params(params)) };
-        requests.send(first).await.map_err(|_| Status::internal("the queue is closed"))?;
-        let answers = AgentClient::new(self.channel.clone()).attest_agent(ReceiverStream::new(queue)).await?.into_inner();
+        let data = AttestationData {
+            r#type: kind.to_owned(),
+            payload,
+        };
+        let params = Params {
+            data: Some(data),
+            params: Some(AgentX509svidParams { csr }),
+        };
+        let first = AttestAgentRequest {
+            step: Some(Step::Params(params)),
+        };
+        requests
+            .send(first)
+            .await
+            .map_err(|_| Status::internal("the queue is closed"))?;
+        let answers = AgentClient::new(self.channel.clone())
+            .attest_agent(ReceiverStream::new(queue))
+            .await?
+            .into_inner();
         Ok(Attempt { requests, answers })
     }
 
@@ -103,8 +125,14 @@ impl Wire {
     ///
     /// # Errors
     /// The status with which the server refuses the claim.
-    pub async fn claim(&self, claim: &Tpm2Claim, csr: Bytes) -> Result<(Attempt, Tpm2Challenge), Status> {
-        let mut attempt = self.attest("tpm2", claim.encode_to_vec().into(), csr).await?;
+    pub async fn claim(
+        &self,
+        claim: &Tpm2Claim,
+        csr: Bytes,
+    ) -> Result<(Attempt, Tpm2Challenge), Status> {
+        let mut attempt = self
+            .attest("tpm2", claim.encode_to_vec().into(), csr)
+            .await?;
         let challenge = attempt.challenge().await?;
         Ok((attempt, challenge))
     }
@@ -124,7 +152,9 @@ impl Attempt {
     /// The status with which the server refuses, or a message that is no challenge.
     pub async fn challenge(&mut self) -> Result<Tpm2Challenge, Status> {
         match self.answer().await? {
-            Answer::Challenge(bytes) => Tpm2Challenge::decode(bytes).map_err(|e| Status::internal(e.to_string())),
+            Answer::Challenge(bytes) => {
+                Tpm2Challenge::decode(bytes).map_err(|e| Status::internal(e.to_string()))
+            }
             Answer::Result(_) => Err(Status::internal("a result without a challenge")),
         }
     }
@@ -134,8 +164,13 @@ impl Attempt {
     /// # Errors
     /// When the server has ended the stream.
     pub async fn send(&self, response: Bytes) -> Result<(), Status> {
-        let request = AttestAgentRequest { step: Some(Step::ChallengeResponse(response)) };
-        self.requests.send(request).await.map_err(|_| Status::aborted("the stream has ended"))
+        let request = AttestAgentRequest {
+            step: Some(Step::ChallengeResponse(response)),
+        };
+        self.requests
+            .send(request)
+            .await
+            .map_err(|_| Status::aborted("the stream has ended"))
     }
 
     /// Sends the proof and waits for the SVID.
@@ -153,13 +188,17 @@ impl Attempt {
     /// The status with which the server refuses, or a message that is no result.
     pub async fn svid(&mut self) -> Result<X509svid, Status> {
         match self.answer().await? {
-            Answer::Result(result) => result.svid.ok_or_else(|| Status::internal("a result without an SVID")),
+            Answer::Result(result) => result
+                .svid
+                .ok_or_else(|| Status::internal("a result without an SVID")),
             Answer::Challenge(_) => Err(Status::internal("a second challenge")),
         }
     }
 
     async fn answer(&mut self) -> Result<Answer, Status> {
         let message = self.answers.message().await?;
-        message.and_then(|m| m.step).ok_or_else(|| Status::cancelled("the stream ended without an answer"))
+        message
+            .and_then(|m| m.step)
+            .ok_or_else(|| Status::cancelled("the stream ended without an answer"))
     }
 }

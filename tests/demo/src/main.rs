@@ -29,7 +29,9 @@ fn run(show: &Show) -> Result<()> {
     let start = Instant::now();
     let folder = tempfile::Builder::new().prefix("hallmark-demo").tempdir()?;
     let mut lab = lay_out(show, folder.path())?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
 
     let socket = lab.server().admin_socket();
     let mut admin = runtime.block_on(AdminClient::connect(&socket))?;
@@ -55,20 +57,32 @@ fn run(show: &Show) -> Result<()> {
 fn lay_out(show: &Show, folder: &std::path::Path) -> Result<Lab> {
     show.step("A trust domain on real parts");
     show.value("trust domain", TRUST_DOMAIN);
-    let options = LabOptions { folder: folder.join("lab"), trust_domain: TRUST_DOMAIN.into(), nodes: 2 };
+    let options = LabOptions {
+        folder: folder.join("lab"),
+        trust_domain: TRUST_DOMAIN.into(),
+        nodes: 2,
+    };
     let mut lab = show.timed("PKCS#11 token (SoftHSM)", || Lab::lay_out(options))?;
-    for name in ["machine A: TPM 2.0 with its maker's EK certificate", "machine B: TPM 2.0 with its maker's EK certificate"] {
+    for name in [
+        "machine A: TPM 2.0 with its maker's EK certificate",
+        "machine B: TPM 2.0 with its maker's EK certificate",
+    ] {
         show.timed(name, || lab.build_node().map(|_| ()))?;
     }
-    show.timed("hallmark-server: CA key made inside the token", || lab.start_server())?;
-    show.timed("hallmark-agent on A and B: attested, holding their identities", || {
-        for node in lab.nodes() {
-            node.launch()?;
-        }
-        for node in lab.nodes() {
-            node.wait_ready(Duration::from_secs(60))?;
-        }
-        anyhow::Ok(())
+    show.timed("hallmark-server: CA key made inside the token", || {
+        lab.start_server()
     })?;
+    show.timed(
+        "hallmark-agent on A and B: attested, holding their identities",
+        || {
+            for node in lab.nodes() {
+                node.launch()?;
+            }
+            for node in lab.nodes() {
+                node.wait_ready(Duration::from_secs(60))?;
+            }
+            anyhow::Ok(())
+        },
+    )?;
     Ok(lab)
 }

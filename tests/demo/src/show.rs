@@ -11,11 +11,17 @@ pub(crate) struct Show {
 impl Show {
     pub(crate) fn new() -> Self {
         let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Self { colour: std::io::stdout().is_terminal() && !plain }
+        Self {
+            colour: std::io::stdout().is_terminal() && !plain,
+        }
     }
 
     fn paint(&self, code: &str, text: &str) -> String {
-        if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+        if self.colour {
+            format!("\x1b[{code}m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
     }
 
     /// A new part of the story.
@@ -30,7 +36,11 @@ impl Show {
 
     /// One link of the chain of proof.
     pub(crate) fn link(&self, name: &str, value: &str, proves: &str) {
-        println!("  {} {} {value}", self.paint("32", "✓"), self.paint("1", &format!("{name:<22}")));
+        println!(
+            "  {} {} {value}",
+            self.paint("32", "✓"),
+            self.paint("1", &format!("{name:<22}"))
+        );
         if !proves.is_empty() {
             println!("    {:<22} {}", "", self.paint("2", proves));
         }
@@ -43,18 +53,30 @@ impl Show {
 
     /// A refusal, as it should be.
     pub(crate) fn refused(&self, name: &str, value: &str) {
-        println!("  {} {} {value}", self.paint("33", "✗"), self.paint("1", &format!("{name:<22}")));
+        println!(
+            "  {} {} {value}",
+            self.paint("33", "✗"),
+            self.paint("1", &format!("{name:<22}"))
+        );
     }
 
     /// Runs something and says how long it took.
-    pub(crate) fn timed<T>(&self, what: &str, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    pub(crate) fn timed<T>(
+        &self,
+        what: &str,
+        work: impl FnOnce() -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
         let start = Instant::now();
         if self.colour {
             print!("  … {what}\r");
             let _ = std::io::stdout().flush();
         }
         let outcome = work()?;
-        println!("  {} {what} {}", self.paint("32", "✓"), self.paint("2", &format!("({} ms)", start.elapsed().as_millis())));
+        println!(
+            "  {} {what} {}",
+            self.paint("32", "✓"),
+            self.paint("2", &format!("({} ms)", start.elapsed().as_millis()))
+        );
         Ok(outcome)
     }
 
@@ -73,6 +95,9 @@ impl Show {
 pub(crate) fn rfc3339(seconds: i64) -> String {
     time::OffsetDateTime::from_unix_timestamp(seconds)
         .ok()
-        .and_then(|t| t.format(&time::format_description::well_known::Rfc3339).ok())
+        .and_then(|t| {
+            t.format(&time::format_description::well_known::Rfc3339)
+                .ok()
+        })
         .unwrap_or_else(|| seconds.to_string())
 }

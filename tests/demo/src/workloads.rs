@@ -17,27 +17,57 @@ const PYTHON: &str = "/demo/python";
 const RUST: &str = "/demo/rust";
 
 fn id(path: &str) -> Spiffeid {
-    Spiffeid { trust_domain: TRUST_DOMAIN.into(), path: path.into() }
+    Spiffeid {
+        trust_domain: TRUST_DOMAIN.into(),
+        path: path.into(),
+    }
 }
 
 /// One entry on each machine, for this user's processes.
-pub(crate) async fn register(show: &Show, admin: &mut AdminClient, first: &str, second: &str) -> Result<()> {
+pub(crate) async fn register(
+    show: &Show,
+    admin: &mut AdminClient,
+    first: &str,
+    second: &str,
+) -> Result<()> {
     show.step("Registration entries");
     let uid = std::fs::metadata("/proc/self")?.uid();
     let prefix = format!("spiffe://{TRUST_DOMAIN}");
     let entry = |path: &str, parent: &str| Entry {
         spiffe_id: Some(id(path)),
         parent_id: Some(id(parent.strip_prefix(&prefix).unwrap_or(parent))),
-        selectors: vec![Selector { r#type: "unix".into(), value: format!("uid:{uid}") }],
+        selectors: vec![Selector {
+            r#type: "unix".into(),
+            value: format!("uid:{uid}"),
+        }],
         ..Entry::default()
     };
     let entries = vec![entry(PYTHON, first), entry(RUST, second)];
-    let results = admin.entry.batch_create_entry(BatchCreateEntryRequest { entries, output_mask: None }).await?.into_inner().results;
+    let results = admin
+        .entry
+        .batch_create_entry(BatchCreateEntryRequest {
+            entries,
+            output_mask: None,
+        })
+        .await?
+        .into_inner()
+        .results;
     for (result, machine) in results.iter().zip(["machine A", "machine B"]) {
         let status = result.status.as_ref().context("a result without status")?;
-        ensure!(status.code == 0, "the entry was not created: {}", status.message);
-        let path = result.entry.as_ref().and_then(|e| e.spiffe_id.as_ref()).map_or("", |i| &i.path);
-        show.value(&format!("unix:uid:{uid} on {machine}"), &format!("may be {prefix}{path}"));
+        ensure!(
+            status.code == 0,
+            "the entry was not created: {}",
+            status.message
+        );
+        let path = result
+            .entry
+            .as_ref()
+            .and_then(|e| e.spiffe_id.as_ref())
+            .map_or("", |i| &i.path);
+        show.value(
+            &format!("unix:uid:{uid} on {machine}"),
+            &format!("may be {prefix}{path}"),
+        );
     }
     Ok(())
 }
@@ -45,7 +75,10 @@ pub(crate) async fn register(show: &Show, admin: &mut AdminClient, first: &str, 
 /// The workload in Python on machine A calls the workload in Rust on machine B.
 pub(crate) fn meet(show: &Show, first: &Path, second: &Path) -> Result<()> {
     show.step("Two ordinary SPIFFE workloads speak mutual TLS");
-    let (python_id, rust_id) = (format!("spiffe://{TRUST_DOMAIN}{PYTHON}"), format!("spiffe://{TRUST_DOMAIN}{RUST}"));
+    let (python_id, rust_id) = (
+        format!("spiffe://{TRUST_DOMAIN}{PYTHON}"),
+        format!("spiffe://{TRUST_DOMAIN}{RUST}"),
+    );
     wait_for_identity(second)?;
     let mut server = Command::new(binary("demo-workload")?)
         .arg(&python_id)
@@ -53,26 +86,55 @@ pub(crate) fn meet(show: &Show, first: &Path, second: &Path) -> Result<()> {
         .stdout(Stdio::piped())
         .spawn()?;
     let mut lines = BufReader::new(server.stdout.take().context("no output")?).lines();
-    let hello: Value = serde_json::from_str(&lines.next().context("the Rust workload said nothing")??)?;
+    let hello: Value =
+        serde_json::from_str(&lines.next().context("the Rust workload said nothing")??)?;
     wait_for_identity(first)?;
-    let python = std::env::var_os("HALLMARK_PYTHON").map_or_else(|| PathBuf::from("python3"), PathBuf::from);
+    let python =
+        std::env::var_os("HALLMARK_PYTHON").map_or_else(|| PathBuf::from("python3"), PathBuf::from);
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("workload.py");
     let out = Command::new(python)
         .arg(script)
-        .args([hello.get("port").and_then(Value::as_u64).context("no port")?.to_string(), rust_id])
+        .args([
+            hello
+                .get("port")
+                .and_then(Value::as_u64)
+                .context("no port")?
+                .to_string(),
+            rust_id,
+        ])
         .env("SPIFFE_ENDPOINT_SOCKET", endpoint(first))
         .output()?;
     if !out.status.success() {
         let _ = server.kill();
         let _ = server.wait();
-        anyhow::bail!("the Python workload: {}", String::from_utf8_lossy(&out.stderr));
+        anyhow::bail!(
+            "the Python workload: {}",
+            String::from_utf8_lossy(&out.stderr)
+        );
     }
     let told: Value = serde_json::from_slice(&out.stdout)?;
-    let text = |name: &str| told.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-    show.link("Python on machine A", &text("spiffe_id"), "PyPI spiffe, gRPC C core");
-    show.more(&format!("serial {}, expires {}", text("serial"), text("not_after")));
+    let text = |name: &str| {
+        told.get(name)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    show.link(
+        "Python on machine A",
+        &text("spiffe_id"),
+        "PyPI spiffe, gRPC C core",
+    );
+    show.more(&format!(
+        "serial {}, expires {}",
+        text("serial"),
+        text("not_after")
+    ));
     show.link("Rust on machine B", &text("peer"), "crate spiffe");
-    show.link("mutual TLS", &format!("{} {}", text("tls"), text("cipher")), "");
+    show.link(
+        "mutual TLS",
+        &format!("{} {}", text("tls"), text("cipher")),
+        "",
+    );
     show.more(&text("answer"));
     ensure!(server.wait()?.success(), "the Rust workload failed");
     Ok(())
@@ -86,18 +148,26 @@ fn endpoint(socket: &Path) -> String {
 fn wait_for_identity(socket: &Path) -> Result<()> {
     use hallmark_api::workload::X509svidRequest;
     use hallmark_kit::WorkloadRequest;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let start = Instant::now();
     loop {
         let held = runtime.block_on(async {
             let mut client = WorkloadRequest::connect(socket).await.ok()?;
-            let stream = client.fetch_x509svid(WorkloadRequest::with_header(X509svidRequest {})).await.ok()?;
+            let stream = client
+                .fetch_x509svid(WorkloadRequest::with_header(X509svidRequest {}))
+                .await
+                .ok()?;
             stream.into_inner().message().await.ok()?
         });
         if held.is_some() {
             return Ok(());
         }
-        ensure!(start.elapsed() < Duration::from_secs(30), "no identity after 30 s");
+        ensure!(
+            start.elapsed() < Duration::from_secs(30),
+            "no identity after 30 s"
+        );
         std::thread::sleep(Duration::from_millis(100));
     }
 }

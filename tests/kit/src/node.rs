@@ -93,12 +93,20 @@ impl Node {
         set(&mut self.config, table, key, value);
     }
 
+    /// Writes the agent's configuration as it stands.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub fn write_config(&self) -> Result<()> {
+        Ok(fs::write(self.config_file(), self.config.to_string())?)
+    }
+
     /// Writes the configuration and starts the agent, without waiting for it.
     ///
     /// # Errors
     /// When the program is missing.
     pub fn launch(&mut self) -> Result<()> {
-        fs::write(self.config_file(), self.config.to_string())?;
+        self.write_config()?;
         let args = [
             "run".to_owned(),
             "--config".into(),
