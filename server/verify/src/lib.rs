@@ -23,6 +23,8 @@ mod fingerprint;
 mod keys;
 mod refusal;
 mod statement;
+#[cfg(any(test, feature = "software-machine"))]
+pub mod testing;
 mod trust;
 
 pub use challenge::{CHALLENGE_LIFETIME, Challenge, ChallengeError};

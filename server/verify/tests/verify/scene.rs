@@ -1,0 +1,97 @@
+//! A server that trusts one vendor, and one machine of that vendor.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use hallmark_reason::Coded;
+use hallmark_tpm_wire::{HashAlg, PcrSelection};
+use hallmark_verify::testing::{ChallengeParts, ClaimParts, ProofDraft, ProofParts, SoftwareMachine, VendorCa};
+use hallmark_verify::{Challenge, Examined, KnownTpm, Trust, VerifiedEvidence, conclude, examine};
+use zeroize::Zeroizing;
+
+pub(crate) const NONCE: [u8; 32] = [0x11; 32];
+pub(crate) const SECRET: [u8; 32] = [0x22; 32];
+pub(crate) const EXPORTER: [u8; 32] = [0x33; 32];
+
+/// 2026-11-23.
+pub(crate) fn now() -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(1_795_392_000)
+}
+
+pub(crate) fn selection() -> PcrSelection {
+    PcrSelection::new([(HashAlg::Sha256, &[0, 1, 2, 3, 4, 5, 6, 7][..])]).unwrap()
+}
+
+pub(crate) struct Scene {
+    pub(crate) vendor: VendorCa,
+    pub(crate) trust: Trust,
+    pub(crate) machine: SoftwareMachine,
+    pub(crate) known: Option<KnownTpm>,
+}
+
+impl Scene {
+    pub(crate) fn new() -> Self {
+        let vendor = VendorCa::new();
+        let machine = SoftwareMachine::new(&vendor);
+        Self { trust: trust(&vendor), vendor, machine, known: None }
+    }
+
+    /// The refusal's code as text, or the evidence.
+    pub(crate) fn run(&self) -> Result<VerifiedEvidence, String> {
+        self.attack(|_| {}, |_| {}, |_| {})
+    }
+
+    pub(crate) fn with_claim(&self, claim: impl FnOnce(&mut ClaimParts)) -> Result<VerifiedEvidence, String> {
+        self.attack(claim, |_| {}, |_| {})
+    }
+
+    pub(crate) fn with_draft(&self, draft: impl FnOnce(&mut ProofDraft)) -> Result<VerifiedEvidence, String> {
+        self.attack(|_| {}, draft, |_| {})
+    }
+
+    pub(crate) fn with_proof(&self, proof: impl FnOnce(&mut ProofParts)) -> Result<VerifiedEvidence, String> {
+        self.attack(|_| {}, |_| {}, proof)
+    }
+
+    pub(crate) fn attack(
+        &self,
+        claim: impl FnOnce(&mut ClaimParts),
+        draft: impl FnOnce(&mut ProofDraft),
+        proof: impl FnOnce(&mut ProofParts),
+    ) -> Result<VerifiedEvidence, String> {
+        let mut parts = self.machine.claim();
+        claim(&mut parts);
+        let examined = self.examine(&parts)?;
+        let challenge = challenge(&examined);
+        let mut answer = self.machine.prove_with(&ChallengeParts::from(&challenge), &EXPORTER, draft);
+        proof(&mut answer);
+        finish(examined, challenge, &answer)
+    }
+
+    pub(crate) fn examine(&self, parts: &ClaimParts) -> Result<Examined, String> {
+        let claim = parts.decode().map_err(|error| error.code().to_string())?;
+        examine(claim, &self.trust, self.known.as_ref(), now()).map_err(|error| error.code().to_string())
+    }
+}
+
+pub(crate) fn trust(vendor: &VendorCa) -> Trust {
+    let mut trust = Trust::default();
+    trust.roots.add("vendor", vendor.root_der()).unwrap();
+    trust
+}
+
+pub(crate) fn challenge(examined: &Examined) -> Challenge {
+    examined.challenge_with(NONCE, Some(Zeroizing::new(SECRET)), selection(), now()).unwrap()
+}
+
+pub(crate) fn finish(examined: Examined, challenge: Challenge, answer: &ProofParts) -> Result<VerifiedEvidence, String> {
+    let proof = answer.decode().map_err(|error| error.code().to_string())?;
+    conclude(examined, challenge, proof, &EXPORTER, now()).map_err(|error| error.code().to_string())
+}
+
+/// The code of a refusal; a success is a failed test.
+pub(crate) fn refused(result: Result<VerifiedEvidence, String>, what: &str) -> String {
+    match result {
+        Ok(_) => panic!("{what}: accepted"),
+        Err(code) => code,
+    }
+}
