@@ -1,6 +1,31 @@
 //! The agent: enrols, attests, holds and renews a machine's identity, and serves it to workloads.
 //!
-//! `run` puts the parts together; `cache` is what the parts share.
+//! The way of an identity: [`witness`] asks the TPM, [`attest`] shows its answers to the server, [`identity`] checks
+//! what comes back, [`agent`] holds and renews it, [`workloads`] gets the workloads' SVIDs with it, [`cache`] hands
+//! them to [`workload_api`]. [`run`] puts the parts together.
 
+pub mod agent;
+pub mod attest;
 pub mod cache;
+pub mod cli;
+pub mod config;
+pub mod connect;
+mod convert;
+mod csr;
+mod digest;
+mod doctor;
+mod error;
+mod healthcheck;
+pub mod identity;
+mod jitter;
+mod notify;
+pub mod run;
+pub mod server_client;
+pub mod state;
+mod status;
+pub mod tls;
+pub mod witness;
 pub mod workload_api;
+pub mod workloads;
+
+pub use error::AgentError;

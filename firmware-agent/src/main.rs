@@ -1,2 +1,8 @@
 //! The `hallmark-agent` binary.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    hallmark_agent::cli::silence_tss();
+    hallmark_agent::cli::main()
+}

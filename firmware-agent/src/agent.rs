@@ -1,0 +1,240 @@
+//! The agent's life: recall, attest, sync, renew.
+
+mod hold;
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use hallmark_reason::Report;
+use hallmark_spiffe::{Bundle, x509::Authorities};
+use hallmark_tpm::TpmHandle;
+
+use crate::{
+    AgentError,
+    attest::{self, Attested},
+    config::{Bootstrap, Config},
+    connect::{self, Target},
+    jitter::Backoff,
+    state::StateFile,
+    tls::{self, ServerTrust, ServerVerifier},
+    witness::{NextKey, Witness},
+    workloads::{Workloads, issue_due},
+};
+use hold::Holding;
+
+const SYNC_EVERY: Duration = Duration::from_secs(5);
+/// SPIRE's agents go no slower than this, either.
+const SYNC_SLOWEST: Duration = Duration::from_secs(60);
+const ATTEST_FIRST_PAUSE: Duration = Duration::from_secs(1);
+const ATTEST_SLOWEST: Duration = Duration::from_secs(60);
+
+/// One machine's agent. It works in steps; between them it sleeps.
+pub struct Agent {
+    config: Config,
+    target: Target,
+    witness: Witness,
+    state: StateFile,
+    workloads: Arc<Mutex<Workloads>>,
+    bundle: Option<Bundle>,
+    holding: Option<Holding>,
+    next_key: Option<NextKey>,
+    must_attest: bool,
+    attest_after: SystemTime,
+    attest_backoff: Backoff,
+    sync_backoff: Backoff,
+}
+
+impl Agent {
+    /// An agent that has done nothing yet.
+    #[must_use]
+    pub fn new(config: Config, tpm: TpmHandle, state: StateFile, workloads: Arc<Mutex<Workloads>>) -> Self {
+        Self {
+            target: Target { host: config.server_host.clone(), port: config.server_port },
+            witness: Witness::new(tpm, config.ek_chain),
+            config,
+            state,
+            workloads,
+            bundle: None,
+            holding: None,
+            next_key: None,
+            must_attest: false,
+            attest_after: SystemTime::UNIX_EPOCH,
+            attest_backoff: Backoff::new(ATTEST_FIRST_PAUSE, ATTEST_SLOWEST),
+            sync_backoff: Backoff::new(SYNC_EVERY, SYNC_SLOWEST),
+        }
+    }
+
+    /// Works until there is a reason to end.
+    ///
+    /// # Errors
+    /// The machine was banned. Everything else is tried again, for ever.
+    pub async fn run(mut self) -> Result<(), AgentError> {
+        if let Err(error) = self.recall().await {
+            tracing::warn!("{}", Report(&error));
+        }
+        loop {
+            let pause = match self.step().await {
+                Ok(pause) => pause,
+                Err(AgentError::Banned) => {
+                    self.workloads().wipe();
+                    self.state.remove()?;
+                    return Err(AgentError::Banned);
+                }
+                Err(error) => {
+                    tracing::error!("{}", Report(&error));
+                    self.sync_backoff.pause()
+                }
+            };
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Attests once, afresh, and holds what comes of it.
+    ///
+    /// # Errors
+    /// The attestation's.
+    pub async fn attest_once(&mut self) -> Result<&crate::identity::Identity, AgentError> {
+        self.attest().await?;
+        let holding = self.holding.as_ref().ok_or(AgentError::Protocol("no identity after an attestation"))?;
+        Ok(holding.identity())
+    }
+
+    /// One turn: an identity if there is none or it is due, then the server's news, then what is due for workloads.
+    /// Returns how long to sleep.
+    async fn step(&mut self) -> Result<Duration, AgentError> {
+        let now = SystemTime::now();
+        if self.is_attestation_due(now) {
+            self.attest_or_wait(now).await?;
+        }
+        let Some(holding) = &self.holding else {
+            return Ok(self.attest_after.duration_since(now).unwrap_or(ATTEST_FIRST_PAUSE));
+        };
+        let server = holding.server().clone();
+        match self.sync(&server).await {
+            Ok(()) => {}
+            Err(AgentError::NotAccepted { message }) => return self.not_accepted(message).await,
+            Err(error) => return Err(error),
+        }
+        self.sync_backoff.reset();
+        self.attest_backoff.reset();
+        self.settle_in().await;
+        Ok(SYNC_EVERY)
+    }
+
+    fn is_attestation_due(&self, now: SystemTime) -> bool {
+        let due = match &self.holding {
+            None => true,
+            Some(holding) => {
+                let identity = holding.identity();
+                self.must_attest || !identity.is_valid(now) || identity.renew_at <= now
+            }
+        };
+        due && self.attest_after <= now
+    }
+
+    /// Attests; where that fails and there still is a good identity, it is used on and the attestation tried again
+    /// later.
+    async fn attest_or_wait(&mut self, now: SystemTime) -> Result<(), AgentError> {
+        match self.attest().await {
+            Ok(()) => {
+                self.must_attest = false;
+                Ok(())
+            }
+            Err(AgentError::Banned) => Err(AgentError::Banned),
+            Err(error) => {
+                tracing::error!("{}", Report(&error));
+                self.attest_after = now + self.attest_backoff.pause();
+                if self.holding.as_ref().is_some_and(|holding| !holding.identity().is_valid(now)) {
+                    self.drop_holding().await;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    async fn attest(&mut self) -> Result<(), AgentError> {
+        let key = match self.next_key.take() {
+            Some(key) => key,
+            None => self.witness.next_key().await?,
+        };
+        match self.attest_key(&key).await {
+            Ok(attested) => self.adopt(attested),
+            Err(error) => {
+                // A key that was refused, or is no longer what it was, is not shown again.
+                let keep = matches!(
+                    error,
+                    AgentError::Unreachable { .. } | AgentError::Untrusted { .. } | AgentError::ServerBusy { .. }
+                );
+                if keep {
+                    self.next_key = Some(key);
+                } else {
+                    let _ = self.witness.tpm().release(key.id).await;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn attest_key(&mut self, key: &NextKey) -> Result<Attested, AgentError> {
+        let trust_domain = self.config.trust_domain.clone();
+        let verifier = ServerVerifier::new(&trust_domain, self.bootstrap_trust()?)
+            .map(Arc::new)
+            .map_err(|error| AgentError::System { detail: error.to_string() })?;
+        let connection = connect::anonymous(&self.target, tls::anonymous(Arc::clone(&verifier))?).await?;
+        let attested = attest::attest(&trust_domain, &mut self.witness, key, &connection).await?;
+        // Where nothing was known of the server, at least it has to be of the trust domain that is pinned now.
+        let shown = verifier.shown_chain();
+        let shown: Vec<&[u8]> = shown.iter().map(Vec::as_slice).collect();
+        authorities(&attested.bundle)?
+            .verify(&shown, SystemTime::now())
+            .map_err(|error| AgentError::Bundle { detail: format!("it does not verify the server: {error}") })?;
+        Ok(attested)
+    }
+
+    /// The bundle of the last connection first, then the configured one: a trust domain whose keys were all replaced
+    /// while the machine was off is joined again with a new file.
+    fn bootstrap_trust(&self) -> Result<ServerTrust, AgentError> {
+        let mut sets = Vec::new();
+        if let Some(bundle) = &self.bundle {
+            sets.push(authorities(bundle)?);
+        }
+        match &self.config.bootstrap {
+            Bootstrap::Bundle(bundle) => sets.push(authorities(bundle)?),
+            Bootstrap::Insecure if sets.is_empty() => {
+                tracing::warn!("the server is not authenticated at this first connection (insecure_bootstrap)");
+                return Ok(ServerTrust::IdOnly);
+            }
+            Bootstrap::Insecure => {}
+        }
+        Ok(ServerTrust::Authorities(sets))
+    }
+
+    async fn sync(&mut self, server: &crate::server_client::ServerClient) -> Result<(), AgentError> {
+        let now = SystemTime::now();
+        let have = self.workloads().versions();
+        let listing = server.sync(|id| have.get(id).copied()).await?;
+        let (bundle, tainted) = server.bundle().await?;
+        {
+            let mut workloads = self.workloads();
+            workloads.set_bundle(bundle.clone(), tainted, now);
+            workloads.apply(listing, now);
+        }
+        self.remember_bundle(bundle)?;
+        let issued = issue_due(&self.workloads, server, now).await?;
+        if issued > 0 {
+            tracing::info!(issued, "workload SVIDs issued");
+        }
+        self.workloads().set_ready();
+        Ok(())
+    }
+
+    fn workloads(&self) -> MutexGuard<'_, Workloads> {
+        self.workloads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn authorities(bundle: &Bundle) -> Result<Arc<Authorities>, AgentError> {
+    bundle.authorities().map(Arc::new).map_err(|error| AgentError::Bundle { detail: error.to_string() })
+}

@@ -1,0 +1,179 @@
+//! Holding an identity: taking it over, using it for the first time, letting its predecessor go.
+
+use std::time::{Duration, SystemTime};
+
+use hallmark_spiffe::Bundle;
+
+use super::{Agent, authorities};
+use crate::{
+    AgentError,
+    attest::{self, Attested},
+    identity::Identity,
+    server_client::ServerClient,
+    witness::NextKey,
+};
+
+/// The identity in use, and the one before it while that may still be needed.
+pub(super) struct Holding {
+    identity: Identity,
+    server: ServerClient,
+    proven: bool,
+    previous: Option<Box<Holding>>,
+}
+
+impl Holding {
+    pub(super) const fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    pub(super) const fn server(&self) -> &ServerClient {
+        &self.server
+    }
+}
+
+impl Agent {
+    /// Takes up the identity of an earlier run: its key is made again from the remembered bytes, which is one command.
+    pub(super) async fn recall(&mut self) -> Result<(), AgentError> {
+        let trust_domain = self.config.trust_domain.clone();
+        let Some(remembered) = self.state.load(&trust_domain)? else { return Ok(()) };
+        let expected = attest::agent_id(&trust_domain, &remembered.known)?;
+        self.witness.recall(remembered.known, remembered.pcrs);
+        self.bundle = Some(remembered.bundle.clone());
+        let made = self.witness.tpm().svid_key(remembered.unique).await?;
+        let key = NextKey { unique: remembered.unique, id: made.id, public: made.public, csr: remembered.csr };
+        let now = SystemTime::now();
+        match Identity::from_chain(&key, remembered.chain, &expected, &remembered.bundle, now) {
+            Ok(identity) => {
+                tracing::info!(id = %identity.id, serial = identity.serial, "identity of the last run taken up");
+                self.workloads().set_bundle(remembered.bundle.clone(), Vec::new(), now);
+                self.hold(identity, &remembered.bundle)
+            }
+            Err(AgentError::Clock { .. }) => {
+                tracing::info!("the SVID of the last run has expired; its key is attested again");
+                self.next_key = Some(key);
+                Ok(())
+            }
+            Err(error) => {
+                let _ = self.witness.tpm().release(key.id).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes over what an attestation brought, and writes it down before it is used.
+    pub(super) fn adopt(&mut self, attested: Attested) -> Result<(), AgentError> {
+        let Attested { identity, bundle } = attested;
+        let life = identity.not_after.duration_since(SystemTime::now()).unwrap_or_default();
+        tracing::info!(
+            id = %identity.id,
+            serial = identity.serial,
+            valid_for_seconds = life.as_secs(),
+            "attested"
+        );
+        self.save(&bundle, &identity);
+        self.workloads().set_bundle(bundle.clone(), Vec::new(), SystemTime::now());
+        self.hold(identity, &bundle)?;
+        self.bundle = Some(bundle);
+        Ok(())
+    }
+
+    /// After a call with the newest identity went through: the one before is no longer needed, and the next key can be
+    /// made while nobody waits for it.
+    pub(super) async fn settle_in(&mut self) {
+        let Some(holding) = self.holding.as_mut() else { return };
+        if holding.proven {
+            return;
+        }
+        holding.proven = true;
+        let server = holding.server.clone();
+        if let Some(previous) = holding.previous.take() {
+            self.release(*previous).await;
+        }
+        if let Err(error) = server.post_status().await {
+            tracing::debug!(%error, "the server did not take the agent's status");
+        }
+        if self.next_key.is_none() {
+            match self.witness.next_key().await {
+                Ok(key) => self.next_key = Some(key),
+                Err(error) => tracing::warn!(%error, "the next key was not made ahead"),
+            }
+        }
+    }
+
+    /// The server does not take the identity: the one before is used again if it still can be, and an attestation is
+    /// due at once, or after a pause where one has just been.
+    pub(super) async fn not_accepted(&mut self, message: String) -> Result<Duration, AgentError> {
+        tracing::warn!(message, "the server does not accept the identity; attesting again");
+        let now = SystemTime::now();
+        self.must_attest = true;
+        if let Some(holding) = self.holding.take() {
+            let Holding { previous, .. } = holding;
+            match previous {
+                Some(previous) if previous.identity.is_valid(now) => self.holding = Some(*previous),
+                Some(previous) => self.release(*previous).await,
+                None => {}
+            }
+            let _ = self.witness.tpm().release(holding.identity.key).await;
+        }
+        let pause = self.attest_backoff.pause();
+        self.attest_after = self.attest_after.max(now);
+        Ok(pause)
+    }
+
+    pub(super) async fn drop_holding(&mut self) {
+        if let Some(holding) = self.holding.take() {
+            tracing::error!(id = %holding.identity.id, "the agent's identity has expired");
+            self.release(holding).await;
+        }
+    }
+
+    pub(super) fn remember_bundle(&mut self, bundle: Bundle) -> Result<(), AgentError> {
+        if self.bundle.as_ref().is_some_and(|known| known.x509_authorities == bundle.x509_authorities) {
+            self.bundle = Some(bundle);
+            return Ok(());
+        }
+        tracing::info!(sequence = bundle.sequence, "the trust bundle has changed");
+        if let Some(holding) = self.holding.as_mut() {
+            let authorities = authorities(&bundle)?;
+            let (target, trust_domain) = (&self.target, &self.config.trust_domain);
+            holding.server =
+                ServerClient::new(target, trust_domain, authorities, &holding.identity, self.witness.tpm())?;
+            let chain: Vec<&[u8]> = holding.identity.chain.iter().map(Vec::as_slice).collect();
+            if bundle.authorities().is_ok_and(|sound| sound.verify(&chain, SystemTime::now()).is_err()) {
+                self.must_attest = true;
+            }
+            let identity = holding.identity.clone();
+            self.save(&bundle, &identity);
+        }
+        self.bundle = Some(bundle);
+        Ok(())
+    }
+
+    fn hold(&mut self, identity: Identity, bundle: &Bundle) -> Result<(), AgentError> {
+        let authorities = authorities(bundle)?;
+        let server =
+            ServerClient::new(&self.target, &self.config.trust_domain, authorities, &identity, self.witness.tpm())?;
+        let previous = self.holding.take().map(Box::new);
+        self.holding = Some(Holding { identity, server, proven: false, previous });
+        Ok(())
+    }
+
+    async fn release(&self, holding: Holding) {
+        let mut next = Some(Box::new(holding));
+        while let Some(holding) = next {
+            if let Err(error) = self.witness.tpm().release(holding.identity.key).await {
+                tracing::warn!(%error, "the TPM did not let a key go");
+            }
+            next = holding.previous;
+        }
+    }
+
+    /// An identity that cannot be written down is used all the same; only the next start will be slower.
+    fn save(&self, bundle: &Bundle, identity: &Identity) {
+        if let Some(known) = self.witness.known() {
+            if let Err(error) = self.state.save(bundle, known, self.witness.pcrs(), identity) {
+                tracing::error!("{}", hallmark_reason::Report(&error));
+            }
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! One attestation: the two round trips of type `tpm2` on the `AttestAgent` stream.
+
+use hallmark_api::{
+    agent::{self, attest_agent_request, attest_agent_response},
+    attest::{Tpm2Challenge, Tpm2Claim, Tpm2Proof},
+    bundle as bundle_api, types,
+};
+use hallmark_evidence::Binding;
+use hallmark_spiffe::{Bundle, SpiffeId, TrustDomain};
+use hallmark_tpm::Credential;
+use prost::Message as _;
+use tokio::{sync::mpsc, time::timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Streaming, transport::Channel};
+
+use crate::{
+    AgentError,
+    connect::{Anonymous, CALL},
+    convert,
+    digest::sha256,
+    identity::Identity,
+    status::{ATTEST, classify},
+    witness::{Known, NextKey, Witness},
+};
+
+const VERSION: u32 = 1;
+const TYPE: &str = "tpm2";
+
+/// What an attestation brings.
+#[derive(Debug)]
+pub struct Attested {
+    /// The agent's new identity.
+    pub identity: Identity,
+    /// The trust domain's bundle, from the same server.
+    pub bundle: Bundle,
+}
+
+/// Attests `key` over `connection` and checks what the server issues for it.
+///
+/// # Errors
+/// The server refused the machine, answered outside the protocol, or issued something else than was asked for; or the
+/// TPM failed.
+pub async fn attest(
+    trust_domain: &TrustDomain,
+    witness: &mut Witness,
+    key: &NextKey,
+    connection: &Anonymous,
+) -> Result<Attested, AgentError> {
+    let result = exchange(witness, key, connection).await;
+    // Whatever became of it, an endorsement key that had to be made gives its slot back.
+    if let Err(error) = witness.tpm().settle().await {
+        tracing::warn!(%error, "the TPM did not let the endorsement key go");
+    }
+    let (known, svid) = result?;
+    let bundle = fetch_bundle(trust_domain, connection.channel.clone()).await?;
+    let expected = agent_id(trust_domain, &known)?;
+    let identity = Identity::accept(key, svid, &expected, &bundle)?;
+    Ok(Attested { identity, bundle })
+}
+
+/// The id that the server gives to the machine with this endorsement key.
+///
+/// # Errors
+/// The endorsement key has no public key in SPKI form.
+pub fn agent_id(trust_domain: &TrustDomain, known: &Known) -> Result<SpiffeId, AgentError> {
+    let key_fault = |detail: String| AgentError::Key { detail };
+    let spki = known.endorsement.public.spki_der().map_err(|error| key_fault(error.to_string()))?;
+    let path = format!("/spire/agent/{TYPE}/{}", hex::encode(sha256(&spki)));
+    SpiffeId::new(trust_domain, &path).map_err(|error| key_fault(error.to_string()))
+}
+
+/// The trust domain's bundle.
+///
+/// # Errors
+/// The call fails, or the bundle cannot be used.
+pub(crate) async fn fetch_bundle(trust_domain: &TrustDomain, channel: Channel) -> Result<Bundle, AgentError> {
+    let mut client = bundle_api::bundle_client::BundleClient::new(channel);
+    let answer = client
+        .get_bundle(bundle_api::GetBundleRequest { output_mask: None })
+        .await
+        .map_err(|status| classify("GetBundle", &status))?;
+    convert::bundle(trust_domain, answer.into_inner()).map(|(bundle, _tainted)| bundle)
+}
+
+async fn exchange(
+    witness: &mut Witness,
+    key: &NextKey,
+    connection: &Anonymous,
+) -> Result<(Known, types::X509svid), AgentError> {
+    let known = witness.identify().await?;
+    let (requests, outgoing) = mpsc::channel(2);
+    send(&requests, params(&known, key)).await?;
+    let mut client = agent::agent_client::AgentClient::new(connection.channel.clone());
+    let answer = client
+        .attest_agent(ReceiverStream::new(outgoing))
+        .await
+        .map_err(|status| classify(ATTEST, &status))?;
+    let mut answers = answer.into_inner();
+
+    let challenge = match next(&mut answers).await? {
+        attest_agent_response::Step::Challenge(bytes) => challenge(&bytes)?,
+        attest_agent_response::Step::Result(_) => {
+            return Err(AgentError::Protocol("a result without a challenge"));
+        }
+    };
+    let proof = prove(witness, &known, key, &connection.exporter, challenge).await?;
+    let step = attest_agent_request::Step::ChallengeResponse(proof.encode_to_vec().into());
+    send(&requests, step).await?;
+
+    let result = match next(&mut answers).await? {
+        attest_agent_response::Step::Result(result) => result,
+        attest_agent_response::Step::Challenge(_) => return Err(AgentError::Protocol("a second challenge")),
+    };
+    drop(requests);
+    let svid = result.svid.ok_or(AgentError::Protocol("a result without an SVID"))?;
+    Ok((known, svid))
+}
+
+async fn send(
+    requests: &mpsc::Sender<agent::AttestAgentRequest>,
+    step: attest_agent_request::Step,
+) -> Result<(), AgentError> {
+    requests
+        .send(agent::AttestAgentRequest { step: Some(step) })
+        .await
+        .map_err(|_| AgentError::Protocol("the stream ended early"))
+}
+
+async fn next(
+    answers: &mut Streaming<agent::AttestAgentResponse>,
+) -> Result<attest_agent_response::Step, AgentError> {
+    let slow = |_| AgentError::Call { call: ATTEST, detail: "no answer in time".into() };
+    let message = timeout(CALL, answers.message()).await.map_err(slow)?;
+    message
+        .map_err(|status| classify(ATTEST, &status))?
+        .and_then(|answer| answer.step)
+        .ok_or(AgentError::Protocol("the stream ended early"))
+}
+
+fn params(known: &Known, key: &NextKey) -> attest_agent_request::Step {
+    let claim = Tpm2Claim {
+        version: VERSION,
+        ek_certificate: known.endorsement.certificate.clone().unwrap_or_default().into(),
+        ek_chain: known.chain.iter().cloned().map(Into::into).collect(),
+        ek_public: known.endorsement.public.marshal().into(),
+        ak_public: known.attestation_key.marshal().into(),
+        svid_public: key.public.marshal().into(),
+    };
+    attest_agent_request::Step::Params(agent::attest_agent_request::Params {
+        data: Some(types::AttestationData { r#type: TYPE.into(), payload: claim.encode_to_vec().into() }),
+        params: Some(agent::AgentX509svidParams { csr: key.csr.clone().into() }),
+    })
+}
+
+fn challenge(bytes: &[u8]) -> Result<Tpm2Challenge, AgentError> {
+    let challenge =
+        Tpm2Challenge::decode(bytes).map_err(|_| AgentError::Protocol("its challenge does not decode"))?;
+    if challenge.version != VERSION {
+        return Err(AgentError::Protocol("its challenge has another version"));
+    }
+    Ok(challenge)
+}
+
+async fn prove(
+    witness: &mut Witness,
+    known: &Known,
+    key: &NextKey,
+    exporter: &[u8; 32],
+    challenge: Tpm2Challenge,
+) -> Result<Tpm2Proof, AgentError> {
+    let nonce: [u8; 32] =
+        challenge.nonce.as_ref().try_into().map_err(|_| AgentError::Protocol("its nonce is not 32 bytes long"))?;
+    let selection = convert::pcr_selection(&challenge.pcr_selection)?;
+    let activated_secret = match (challenge.credential_blob.is_empty(), challenge.encrypted_secret.is_empty()) {
+        (true, true) => Vec::new(),
+        (false, false) => {
+            let credential = Credential {
+                id_object: challenge.credential_blob.to_vec(),
+                encrypted_secret: challenge.encrypted_secret.to_vec(),
+            };
+            witness.activate(known, credential).await?.to_vec()
+        }
+        _ => return Err(AgentError::Protocol("half a credential")),
+    };
+    let binding = Binding::compute(&nonce, exporter, &key.public.name(), &[]);
+    let certify = witness.tpm().certify(key.id, binding).await?;
+    let (quote, values) = witness.quote(&selection, binding).await?;
+    Ok(Tpm2Proof {
+        version: VERSION,
+        activated_secret: activated_secret.into(),
+        certify: Some(convert::signed(certify)),
+        quote: Some(convert::signed(quote)),
+        pcr_values: convert::pcr_values(&values),
+        logs: Vec::new(),
+    })
+}

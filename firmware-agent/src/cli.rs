@@ -1,0 +1,213 @@
+//! The command line. Data goes to stdout, talk to stderr; exit codes are those of every Hallmark program.
+
+use std::{
+    env,
+    ffi::OsStr,
+    io::{IsTerminal as _, Write as _},
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+    time::Duration,
+};
+
+use clap::{Parser, Subcommand};
+use hallmark_reason::{Coded, Report};
+use tokio::runtime::{Builder, Runtime};
+use tracing_subscriber::EnvFilter;
+
+use crate::{
+    AgentError,
+    agent::Agent,
+    cache::{self, Snapshot},
+    config::{Config, LogConfig},
+    doctor, healthcheck, run,
+    state::StateFile,
+    workloads::Workloads,
+};
+
+const DEFAULT_CONFIG: &str = "/etc/hallmark/agent.toml";
+
+/// 0 done · 1 unexpected · 2 usage or config · 3 not permitted · 4 cannot reach server or TPM · 5 verified and refused.
+mod exit {
+    pub(super) const UNEXPECTED: u8 = 1;
+    pub(super) const CONFIG: u8 = 2;
+    pub(super) const NOT_PERMITTED: u8 = 3;
+    pub(super) const UNREACHABLE: u8 = 4;
+    pub(super) const REFUSED: u8 = 5;
+}
+
+#[derive(Parser)]
+#[command(name = "hallmark-agent", version, about = "Proves this machine to its trust domain and serves SPIFFE identities to its workloads.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Run the agent.
+    Run(ConfigArg),
+    /// Look at the configuration.
+    #[command(subcommand)]
+    Config(ConfigVerb),
+    /// Attest and say what came of it. Needs --once; the running agent attests by itself.
+    Attest {
+        /// Attest one time, without taking up or changing the agent's state.
+        #[arg(long, required = true)]
+        once: bool,
+        #[command(flatten)]
+        config: ConfigArg,
+    },
+    /// Ask the running agent whether it serves identities.
+    Healthcheck(ConfigArg),
+    /// Examine configuration, data folder, TPM and the way to the server.
+    Doctor(ConfigArg),
+    /// Print the version.
+    Version,
+}
+
+#[derive(Subcommand)]
+enum ConfigVerb {
+    /// Check a configuration without using it.
+    Check(ConfigArg),
+}
+
+#[derive(clap::Args)]
+struct ConfigArg {
+    /// The configuration file.
+    #[arg(long, env = "HALLMARK_AGENT_CONFIG", default_value = DEFAULT_CONFIG)]
+    config: PathBuf,
+}
+
+/// The TPM library writes to stderr by itself and reads its switch from the environment when it is loaded; a process
+/// cannot change its own environment safely, so it replaces itself once. Where that fails, there is only more talk.
+pub fn silence_tss() {
+    const SWITCH: &str = "TSS2_LOG";
+    if env::var_os(SWITCH).is_none() {
+        let mut arguments = env::args_os();
+        let name = arguments.next().unwrap_or_else(|| OsStr::new("hallmark-agent").to_owned());
+        if let Ok(program) = env::current_exe() {
+            let _ = Command::new(program).arg0(name).args(arguments).env(SWITCH, "all+none").exec();
+        }
+    }
+}
+
+/// Parses the arguments and does what they say.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match cli.command {
+        Verb::Version => print(&format!("hallmark-agent {}", env!("CARGO_PKG_VERSION"))),
+        Verb::Config(ConfigVerb::Check(arg)) => check(&arg.config),
+        Verb::Run(arg) => with_config(&arg.config, |config| {
+            start_log(&config.log);
+            runtime()?.block_on(run::run(config))
+        }),
+        Verb::Attest { config, .. } => with_config(&config.config, |config| runtime()?.block_on(attest(config))),
+        Verb::Healthcheck(arg) => with_config(&arg.config, |config| {
+            runtime()?.block_on(healthcheck::ask(&config.socket)).map_err(boxed)?;
+            print("ready")
+        }),
+        Verb::Doctor(arg) => with_config(&arg.config, |config| runtime()?.block_on(doctor::examine(&config))),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nothing is left to tell it to where stderr is closed.
+            let _ = writeln!(std::io::stderr(), "{}", Report(error.as_ref()));
+            ExitCode::from(code(error.code().as_str()))
+        }
+    }
+}
+
+type Done = Result<(), Box<dyn Coded + Send>>;
+
+fn boxed(error: impl Coded + Send + 'static) -> Box<dyn Coded + Send> {
+    Box::new(error)
+}
+
+fn with_config(path: &Path, work: impl FnOnce(Config) -> Done) -> Done {
+    work(Config::load(path).map_err(boxed)?)
+}
+
+fn check(path: &Path) -> Done {
+    with_config(path, |config| print(&format!("{}: good for trust domain {}", path.display(), config.trust_domain)))
+}
+
+async fn attest(config: Config) -> Done {
+    start_log(&LogConfig { level: "warn".into(), json: false });
+    let scratch = ScratchFolder::new(&config.data_dir).map_err(boxed)?;
+    let state = StateFile::open(scratch.path()).map_err(boxed)?;
+    let tpm = run::open_tpm(&config).await.map_err(boxed)?;
+    let (publisher, _cache) = cache::channel(Snapshot::empty(config.trust_domain.clone()));
+    let workloads = Workloads::new(config.trust_domain.clone(), publisher);
+    let mut agent = Agent::new(config, tpm.clone(), state, std::sync::Arc::new(std::sync::Mutex::new(workloads)));
+    let told = agent.attest_once().await.map(|identity| {
+        let until: time::OffsetDateTime = identity.not_after.into();
+        let until = until.format(&time::format_description::well_known::Rfc3339).unwrap_or_default();
+        format!("id: {}\nserial: {}\nexpires: {until}", identity.id, identity.serial)
+    });
+    tpm.stop().await;
+    print(&told.map_err(boxed)?)
+}
+
+/// A folder below the data folder for a state that nobody keeps.
+struct ScratchFolder(PathBuf);
+
+impl ScratchFolder {
+    fn new(data_dir: &Path) -> Result<Self, AgentError> {
+        let path = data_dir.join(format!("attest-once-{}", std::process::id()));
+        let failed = |error: std::io::Error| AgentError::State {
+            path: path.display().to_string(),
+            detail: error.to_string(),
+        };
+        std::fs::create_dir_all(&path).map_err(failed)?;
+        Ok(Self(path))
+    }
+
+    fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for ScratchFolder {
+    fn drop(&mut self) {
+        // What stays behind is small and says nothing secret.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+pub(crate) fn print(text: &str) -> Done {
+    writeln!(std::io::stdout(), "{text}")
+        .map_err(|error| boxed(AgentError::System { detail: format!("stdout: {error}") }))
+}
+
+fn runtime() -> Result<Runtime, Box<dyn Coded + Send>> {
+    Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_keep_alive(Duration::from_secs(5))
+        .enable_all()
+        .build()
+        .map_err(|error| boxed(AgentError::System { detail: error.to_string() }))
+}
+
+fn start_log(log: &LogConfig) {
+    let filter = EnvFilter::try_new(&log.level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    // A second log in one process is refused; the first one stays.
+    let _ = if log.json { lines.json().try_init() } else { lines.try_init() };
+}
+
+fn code(reason: &str) -> u8 {
+    match reason {
+        "HM-AGENT-0003" | "HM-AGENT-0004" => exit::REFUSED,
+        "HM-AGENT-0001" | "HM-AGENT-0002" | "HM-AGENT-0015" => exit::UNREACHABLE,
+        "HM-TPM-0002" => exit::NOT_PERMITTED,
+        tpm if tpm.starts_with("HM-TPM-") => exit::UNREACHABLE,
+        config if config.starts_with("HM-CONF-") => exit::CONFIG,
+        _ => exit::UNEXPECTED,
+    }
+}

@@ -1,0 +1,73 @@
+//! The agent's configuration: TOML, strict.
+
+mod error;
+mod file;
+
+pub use error::ConfigError;
+
+use std::path::{Path, PathBuf};
+
+use hallmark_spiffe::{Bundle, TrustDomain};
+use hallmark_tpm::Tcti;
+use hallmark_workload::UnixConfig;
+
+/// A configuration that has been checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The trust domain that the machine joins.
+    pub trust_domain: TrustDomain,
+    /// Where the agent keeps its state.
+    pub data_dir: PathBuf,
+    /// The server's host name or IP address.
+    pub server_host: String,
+    /// The server's port.
+    pub server_port: u16,
+    /// What the server is recognised by before the agent has a bundle of its own.
+    pub bootstrap: Bootstrap,
+    /// Where the TPM is.
+    pub tcti: Tcti,
+    /// Whether the EK certificate's chain is read from the TPM.
+    pub ek_chain: bool,
+    /// The Workload API's socket.
+    pub socket: PathBuf,
+    /// The unix workload attestor.
+    pub unix: UnixConfig,
+    /// The log.
+    pub log: LogConfig,
+}
+
+/// How the server is recognised at the first connection.
+#[derive(Debug, Clone)]
+pub enum Bootstrap {
+    /// By these authorities.
+    Bundle(Bundle),
+    /// Not at all: only the SPIFFE ID in its certificate is looked at, and the bundle that it gives is pinned. Whoever
+    /// stands between agent and server at that moment can pose as the server to this agent for ever (though not, with
+    /// its attestation, as this agent to the server).
+    Insecure,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone)]
+pub struct LogConfig {
+    /// A filter such as `info` or `hallmark_agent=debug`.
+    pub level: String,
+    /// One JSON object a line.
+    pub json: bool,
+}
+
+impl Config {
+    /// Reads and checks a configuration file and the bundle that it names.
+    ///
+    /// # Errors
+    /// The file cannot be read, is not TOML, has a key that does not exist, or a value that cannot be.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        file::load(path)
+    }
+
+    /// `host:port` of the server.
+    #[must_use]
+    pub fn server_address(&self) -> String {
+        format!("{}:{}", self.server_host, self.server_port)
+    }
+}

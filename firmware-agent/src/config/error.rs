@@ -1,0 +1,100 @@
+//! What can be wrong with a configuration.
+
+use std::path::PathBuf;
+
+use hallmark_reason::{Coded, ReasonCode};
+
+/// A configuration that the agent does not start with.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        detail: String,
+    },
+    /// No TOML, an unknown or missing key, or a value of the wrong kind.
+    #[error("{}:{line}: {message}", path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong, and what is known there.
+        message: String,
+    },
+    /// The file is written for another version of this format.
+    #[error("{}: the configuration has another version", path.display())]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+    },
+    /// A value that cannot be.
+    #[error("{key} is not acceptable: {detail}")]
+    Value {
+        /// The key, with its table.
+        key: &'static str,
+        /// What is wrong.
+        detail: String,
+    },
+    /// Neither or both ways to recognise the server.
+    #[error("[server] needs exactly one of trust_bundle and insecure_bootstrap = true")]
+    Bootstrap,
+    /// The bundle file cannot be used.
+    #[error("the trust bundle {} cannot be used", path.display())]
+    TrustBundle {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        detail: String,
+    },
+}
+
+impl Coded for ConfigError {
+    fn code(&self) -> ReasonCode {
+        match self {
+            Self::Unreadable { .. } => ReasonCode::new("HM-CONF-0101"),
+            Self::Syntax { .. } => ReasonCode::new("HM-CONF-0102"),
+            Self::Version { .. } => ReasonCode::new("HM-CONF-0103"),
+            Self::Value { .. } => ReasonCode::new("HM-CONF-0104"),
+            Self::Bootstrap => ReasonCode::new("HM-CONF-0105"),
+            Self::TrustBundle { .. } => ReasonCode::new("HM-CONF-0106"),
+        }
+    }
+
+    fn compared(&self) -> Option<String> {
+        match self {
+            Self::Unreadable { detail, .. } | Self::TrustBundle { detail, .. } => Some(detail.clone()),
+            Self::Version { found, .. } => Some(format!("version = {found}, this program reads 1")),
+            _ => None,
+        }
+    }
+
+    fn likely_cause(&self) -> Option<String> {
+        let cause = match self {
+            Self::Unreadable { .. } => "the path is wrong, or the agent's user may not read it",
+            Self::Syntax { .. } => "a misspelt or missing key, or a value in the wrong form",
+            Self::Version { .. } => "the file was written for another version of Hallmark",
+            Self::Value { .. } => "a typing error",
+            Self::Bootstrap => "the way to recognise the server was left open",
+            Self::TrustBundle { .. } => "the file is missing, or is not the server's bundle as PEM",
+        };
+        Some(cause.to_owned())
+    }
+
+    fn next_step(&self) -> Option<String> {
+        let step = match self {
+            Self::Unreadable { path, .. } => return Some(format!("ls -l {}", path.display())),
+            Self::Version { .. } => "set `version = 1`, and correct what is then reported",
+            Self::Syntax { .. } | Self::Value { .. } => "correct it; then hallmark-agent config check",
+            Self::Bootstrap => "set trust_bundle to a file made with `hallmark bundle show`",
+            Self::TrustBundle { .. } => "fetch it again: hallmark bundle show > bundle.pem",
+        };
+        Some(step.to_owned())
+    }
+}

@@ -1,0 +1,232 @@
+//! The file's form.
+
+use std::path::{Path, PathBuf};
+
+use hallmark_spiffe::{Bundle, TrustDomain};
+use hallmark_tpm::Tcti;
+use hallmark_workload::UnixConfig;
+use serde::Deserialize;
+
+use super::{Bootstrap, Config, ConfigError, LogConfig};
+use crate::workload_api::socket_path;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    version: i64,
+    trust_domain: String,
+    #[serde(default = "default_data_dir")]
+    data_dir: PathBuf,
+    server: Server,
+    #[serde(default)]
+    tpm: Tpm,
+    #[serde(default)]
+    workload_api: WorkloadApi,
+    #[serde(default)]
+    workload_attestors: WorkloadAttestors,
+    #[serde(default)]
+    log: Log,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Server {
+    address: String,
+    trust_bundle: Option<PathBuf>,
+    #[serde(default)]
+    insecure_bootstrap: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Tpm {
+    tcti: String,
+    ek_chain: bool,
+}
+
+impl Default for Tpm {
+    fn default() -> Self {
+        Self { tcti: "device:/dev/tpmrm0".into(), ek_chain: false }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct WorkloadApi {
+    socket: String,
+}
+
+impl Default for WorkloadApi {
+    fn default() -> Self {
+        Self { socket: "/run/hallmark-agent/workload.sock".into() }
+    }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct WorkloadAttestors {
+    unix: Unix,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct Unix {
+    path: bool,
+    sha256: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Log {
+    level: String,
+    format: Format,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".into(), format: Format::Text }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Format {
+    Text,
+    Json,
+}
+
+fn default_data_dir() -> PathBuf {
+    PathBuf::from("/var/lib/hallmark-agent")
+}
+
+pub(super) fn load(path: &Path) -> Result<Config, ConfigError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| ConfigError::Unreadable { path: path.to_owned(), detail: error.to_string() })?;
+    let file: File = toml::from_str(&text).map_err(|error| syntax(path, &text, &error))?;
+    if file.version != 1 {
+        return Err(ConfigError::Version { path: path.to_owned(), found: file.version });
+    }
+    let trust_domain =
+        TrustDomain::parse(&file.trust_domain).map_err(|error| value("trust_domain", &error))?;
+    let (server_host, server_port) = address(&file.server.address)?;
+    let bootstrap = bootstrap(&trust_domain, &file.server)?;
+    Ok(Config {
+        data_dir: file.data_dir,
+        server_host,
+        server_port,
+        bootstrap,
+        tcti: Tcti::parse(&file.tpm.tcti).map_err(|error| value("tpm.tcti", &error))?,
+        ek_chain: file.tpm.ek_chain,
+        socket: socket_path(&file.workload_api.socket).map_err(|error| value("workload_api.socket", &error))?,
+        unix: UnixConfig { path: file.workload_attestors.unix.path, sha256: file.workload_attestors.unix.sha256 },
+        log: log(file.log)?,
+        trust_domain,
+    })
+}
+
+fn syntax(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    ConfigError::Syntax {
+        path: path.to_owned(),
+        line: before.matches('\n').count().saturating_add(1),
+        message: error.message().to_owned(),
+    }
+}
+
+fn value(key: &'static str, error: &impl ToString) -> ConfigError {
+    ConfigError::Value { key, detail: error.to_string() }
+}
+
+/// `host:port`, `[v6]:port`; the port may be left out.
+fn address(text: &str) -> Result<(String, u16), ConfigError> {
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, _)) if host.contains(':') && !host.ends_with(']') => (text, None),
+        Some((host, port)) if !text.ends_with(']') => (host, Some(port)),
+        _ => (text, None),
+    };
+    let port = match port {
+        Some(port) => port.parse().map_err(|_| value("server.address", &"the port is no number from 1 to 65535"))?,
+        None => 8081,
+    };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    if host.is_empty() || rustls::pki_types::ServerName::try_from(host).is_err() {
+        return Err(value("server.address", &"the host is neither a name nor an IP address"));
+    }
+    Ok((host.to_owned(), port))
+}
+
+fn bootstrap(trust_domain: &TrustDomain, server: &Server) -> Result<Bootstrap, ConfigError> {
+    match (&server.trust_bundle, server.insecure_bootstrap) {
+        (None, true) => Ok(Bootstrap::Insecure),
+        (Some(path), false) => {
+            let unusable = |detail: String| ConfigError::TrustBundle { path: path.clone(), detail };
+            let text = std::fs::read_to_string(path).map_err(|error| unusable(error.to_string()))?;
+            let bundle = Bundle::from_pem(trust_domain, &text).map_err(|error| unusable(error.to_string()))?;
+            bundle.authorities().map_err(|error| unusable(error.to_string()))?;
+            Ok(Bootstrap::Bundle(bundle))
+        }
+        _ => Err(ConfigError::Bootstrap),
+    }
+}
+
+fn log(log: Log) -> Result<LogConfig, ConfigError> {
+    tracing_subscriber::EnvFilter::try_new(&log.level).map_err(|error| value("log.level", &error))?;
+    Ok(LogConfig { level: log.level, json: matches!(log.format, Format::Json) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load_text(text: &str) -> Result<Config, ConfigError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agent.toml");
+        std::fs::write(&path, text).unwrap();
+        load(&path)
+    }
+
+    const GOOD: &str = "version = 1\ntrust_domain = \"example.org\"\n[server]\naddress = \"127.0.0.1:9000\"\ninsecure_bootstrap = true\n";
+
+    #[test]
+    fn a_small_file_is_enough() {
+        let config = load_text(GOOD).unwrap();
+        assert_eq!(config.server_address(), "127.0.0.1:9000");
+        assert!(matches!(config.bootstrap, Bootstrap::Insecure));
+        assert_eq!(config.tcti.to_string(), "device:/dev/tpmrm0");
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_its_line() {
+        let text = GOOD.replace("[server]\n", "[server]\nadress = \"x\"\n");
+        match load_text(&text) {
+            Err(ConfigError::Syntax { line, message, .. }) => {
+                assert_eq!(line, 4);
+                assert!(message.contains("adress"), "{message}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn values_that_cannot_be_are_refused() {
+        for (from, to) in [
+            ("version = 1", "version = 2"),
+            ("example.org", "Example.org"),
+            ("127.0.0.1:9000", "127.0.0.1:x"),
+            ("127.0.0.1:9000", "a b:1"),
+            ("insecure_bootstrap = true", ""),
+            ("insecure_bootstrap = true", "trust_bundle = \"/nonexistent\""),
+            ("insecure_bootstrap = true", "insecure_bootstrap = true\n[tpm]\ntcti = \"cmd:x\""),
+        ] {
+            assert!(load_text(&GOOD.replace(from, to)).is_err(), "{to}");
+        }
+    }
+
+    #[test]
+    fn addresses_come_in_four_forms() {
+        assert_eq!(address("h.example").unwrap(), ("h.example".into(), 8081));
+        assert_eq!(address("h.example:1").unwrap(), ("h.example".into(), 1));
+        assert_eq!(address("[::1]:2").unwrap(), ("::1".into(), 2));
+        assert_eq!(address("::1").unwrap(), ("::1".into(), 8081));
+    }
+}

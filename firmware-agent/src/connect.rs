@@ -1,0 +1,129 @@
+//! Connections to the server: TCP, TLS, and a gRPC channel over it.
+
+use std::{io, sync::Arc, time::Duration};
+
+use hallmark_evidence::{EXPORTER_LABEL, EXPORTER_LEN};
+use hyper_util::rt::TokioIo;
+use rustls::{ClientConfig, pki_types::ServerName};
+use tokio::{
+    net::TcpStream,
+    runtime::Handle,
+    task::spawn_blocking,
+    time::timeout,
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+use tonic::transport::{Channel, Endpoint};
+use tower::service_fn;
+
+use crate::AgentError;
+
+/// How long TCP, and then TLS, may take.
+const CONNECT: Duration = Duration::from_secs(10);
+/// How long one call may take.
+pub(crate) const CALL: Duration = Duration::from_secs(30);
+const KEEPALIVE: Duration = Duration::from_secs(30);
+const KEEPALIVE_ANSWER: Duration = Duration::from_secs(10);
+
+/// Where the server is.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// A name or an IP address.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+impl Target {
+    fn address(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+
+    fn unreachable(&self, detail: &impl ToString) -> AgentError {
+        AgentError::Unreachable { address: self.address(), detail: detail.to_string() }
+    }
+
+    fn name(&self) -> Result<ServerName<'static>, AgentError> {
+        ServerName::try_from(self.host.clone()).map_err(|error| self.unreachable(&error))
+    }
+}
+
+/// One connection without a client certificate, for an attestation. It is not made again when it breaks: what is
+/// attested over it is bound to it.
+pub struct Anonymous {
+    /// The calls go here.
+    pub channel: Channel,
+    /// The connection's TLS exporter.
+    pub exporter: [u8; EXPORTER_LEN],
+}
+
+/// Opens a connection without a client certificate.
+///
+/// # Errors
+/// The server cannot be reached, or is not the trust domain's.
+pub async fn anonymous(target: &Target, config: ClientConfig) -> Result<Anonymous, AgentError> {
+    let stream = handshake(target, Arc::new(config)).await?;
+    let exporter = stream
+        .get_ref()
+        .1
+        .export_keying_material([0; EXPORTER_LEN], EXPORTER_LABEL, None)
+        .map_err(|error| AgentError::System { detail: error.to_string() })?;
+    let mut once = Some(stream);
+    let connector = service_fn(move |_| {
+        let stream = once.take().ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected));
+        async move { stream.map(TokioIo::new) }
+    });
+    let channel = endpoint().connect_with_connector(connector).await.map_err(|error| target.unreachable(&error))?;
+    Ok(Anonymous { channel, exporter })
+}
+
+/// A channel that connects with the agent's certificate when it is first used, and again when the connection ends.
+/// Handshakes run on a blocking thread, since the TPM signs in them.
+#[must_use]
+pub fn mutual(target: &Target, config: ClientConfig) -> Channel {
+    let target = target.clone();
+    let config = Arc::new(config);
+    let connector = service_fn(move |_| {
+        let (target, config) = (target.clone(), Arc::clone(&config));
+        async move {
+            let runtime = Handle::current();
+            let connected = spawn_blocking(move || runtime.block_on(handshake(&target, config))).await;
+            match connected {
+                Ok(Ok(stream)) => Ok(TokioIo::new(stream)),
+                Ok(Err(error)) => Err(io::Error::other(error)),
+                Err(error) => Err(io::Error::other(error)),
+            }
+        }
+    });
+    endpoint().connect_with_connector_lazy(connector)
+}
+
+/// The URI is only a form: the connector knows where to go, and TLS is its work.
+fn endpoint() -> Endpoint {
+    Endpoint::from_static("http://hallmark-server")
+        .timeout(CALL)
+        .http2_keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(KEEPALIVE_ANSWER)
+}
+
+async fn handshake(target: &Target, config: Arc<ClientConfig>) -> Result<TlsStream<TcpStream>, AgentError> {
+    let tcp = timeout(CONNECT, TcpStream::connect((target.host.as_str(), target.port)))
+        .await
+        .map_err(|error| target.unreachable(&error))?
+        .map_err(|error| target.unreachable(&error))?;
+    tcp.set_nodelay(true).map_err(|error| target.unreachable(&error))?;
+    timeout(CONNECT, TlsConnector::from(config).connect(target.name()?, tcp))
+        .await
+        .map_err(|error| target.unreachable(&error))?
+        .map_err(|error| tls_failure(target, &error))
+}
+
+/// A certificate that was not accepted is told from a connection that broke.
+fn tls_failure(target: &Target, error: &io::Error) -> AgentError {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::InvalidCertificate(rustls::CertificateError::Other(refusal))) => {
+            AgentError::Untrusted { address: target.address(), detail: refusal.0.to_string() }
+        }
+        Some(other) => AgentError::Untrusted { address: target.address(), detail: other.to_string() },
+        None => target.unreachable(error),
+    }
+}

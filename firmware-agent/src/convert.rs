@@ -1,0 +1,70 @@
+//! Messages to and from the agent's own types.
+
+use hallmark_api::{attest as wire, types};
+use hallmark_spiffe::{Bundle, SpiffeId, TrustDomain};
+use hallmark_tpm::Signed;
+use hallmark_tpm_wire::{HashAlg, PcrSelection, PcrValues};
+
+use crate::AgentError;
+
+/// A SPIFFE ID from its message.
+pub(crate) fn spiffe_id(message: Option<types::Spiffeid>) -> Option<SpiffeId> {
+    let message = message?;
+    let trust_domain = TrustDomain::parse(&message.trust_domain).ok()?;
+    SpiffeId::new(&trust_domain, &message.path).ok()
+}
+
+/// A bundle from its message; authorities that are tainted come second.
+pub(crate) fn bundle(
+    trust_domain: &TrustDomain,
+    message: types::Bundle,
+) -> Result<(Bundle, Vec<Vec<u8>>), AgentError> {
+    if message.trust_domain.trim_start_matches("spiffe://") != trust_domain.as_str() {
+        let detail = format!("expected {trust_domain}, found {}", message.trust_domain);
+        return Err(AgentError::Bundle { detail });
+    }
+    let mut bundle = Bundle::empty(trust_domain.clone());
+    let mut tainted = Vec::new();
+    for authority in message.x509_authorities {
+        if authority.tainted {
+            tainted.push(authority.asn1.to_vec());
+        }
+        bundle.x509_authorities.push(authority.asn1.to_vec());
+    }
+    bundle.sequence = message.sequence_number;
+    bundle.refresh_hint = std::time::Duration::from_secs(u64::try_from(message.refresh_hint).unwrap_or(0));
+    if bundle.x509_authorities.is_empty() {
+        return Err(AgentError::Bundle { detail: "it has no X.509 authority".into() });
+    }
+    bundle.authorities().map_err(|error| AgentError::Bundle { detail: error.to_string() })?;
+    Ok((bundle, tainted))
+}
+
+/// What the server wants quoted.
+pub(crate) fn pcr_selection(banks: &[wire::PcrSelection]) -> Result<PcrSelection, AgentError> {
+    let refused = |_| AgentError::Protocol("its PCR selection cannot be");
+    let mut chosen = Vec::new();
+    for bank in banks {
+        let hash = u16::try_from(bank.hash_alg).ok().and_then(HashAlg::from_id);
+        let hash = hash.ok_or(AgentError::Protocol("its PCR selection names an unknown bank"))?;
+        let pcrs = bank.pcrs.iter().map(|pcr| u8::try_from(*pcr)).collect::<Result<Vec<u8>, _>>().map_err(refused)?;
+        chosen.push((hash, pcrs));
+    }
+    PcrSelection::new(chosen.iter().map(|(hash, pcrs)| (*hash, pcrs.as_slice())))
+        .map_err(|_| AgentError::Protocol("its PCR selection cannot be"))
+}
+
+pub(crate) fn signed(signed: Signed) -> wire::Signed {
+    wire::Signed { attest: signed.attest.into(), signature: signed.signature.into() }
+}
+
+pub(crate) fn pcr_values(values: &PcrValues) -> Vec<wire::PcrValue> {
+    values
+        .iter()
+        .map(|(bank, pcr, digest)| wire::PcrValue {
+            hash_alg: u32::from(bank.id()),
+            pcr: u32::from(pcr),
+            digest: digest.to_vec().into(),
+        })
+        .collect()
+}

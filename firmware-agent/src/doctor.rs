@@ -1,0 +1,71 @@
+//! `hallmark-agent doctor`: one line for each thing that has to be right.
+
+use std::sync::Arc;
+
+use hallmark_reason::{Coded, Report};
+
+use crate::{
+    AgentError, cli,
+    config::{Bootstrap, Config},
+    connect::{self, Target},
+    run,
+    state::StateFile,
+    tls::{self, ServerTrust, ServerVerifier},
+};
+
+/// Examines everything and prints what was found. Nothing is changed.
+///
+/// # Errors
+/// The first thing that is not right; all of them have been printed.
+pub(crate) async fn examine(config: &Config) -> Result<(), Box<dyn Coded + Send>> {
+    let mut first: Option<AgentError> = None;
+    for (what, found) in [
+        ("data folder", StateFile::open(&config.data_dir).map(|_| config.data_dir.display().to_string())),
+        ("TPM", tpm(config).await),
+        ("server", server(config).await),
+    ] {
+        match found {
+            Ok(detail) => cli::print(&format!("ok    {what}: {detail}"))?,
+            Err(error) => {
+                cli::print(&format!("FAIL  {what}: {}", Report(&error)))?;
+                first.get_or_insert(error);
+            }
+        }
+    }
+    match first {
+        None => Ok(()),
+        Some(error) => Err(Box::new(error)),
+    }
+}
+
+async fn tpm(config: &Config) -> Result<String, AgentError> {
+    let tpm = run::open_tpm(config).await?;
+    let seen = async {
+        let properties = tpm.properties().await?;
+        let endorsement = tpm.endorsement().await?;
+        tpm.attestation_key().await?;
+        let certificate = if endorsement.certificate.is_some() { "EK certificate in NV" } else { "no EK certificate" };
+        Ok(format!(
+            "{} at {}, firmware {:016x}, {certificate}, attestation key works",
+            properties.manufacturer, config.tcti, properties.firmware
+        ))
+    }
+    .await;
+    tpm.stop().await;
+    seen
+}
+
+async fn server(config: &Config) -> Result<String, AgentError> {
+    let trust = match &config.bootstrap {
+        Bootstrap::Bundle(bundle) => {
+            let set = bundle.authorities().map_err(|error| AgentError::Bundle { detail: error.to_string() })?;
+            ServerTrust::Authorities(vec![Arc::new(set)])
+        }
+        Bootstrap::Insecure => ServerTrust::IdOnly,
+    };
+    let verifier = ServerVerifier::new(&config.trust_domain, trust)
+        .map_err(|error| AgentError::System { detail: error.to_string() })?;
+    let target = Target { host: config.server_host.clone(), port: config.server_port };
+    connect::anonymous(&target, tls::anonymous(Arc::new(verifier))?).await?;
+    Ok(format!("{} answers as this trust domain's server", config.server_address()))
+}

@@ -1,0 +1,206 @@
+//! What can go wrong on the way to an identity.
+
+use hallmark_reason::{Coded, ReasonCode};
+use hallmark_tpm::TpmError;
+
+/// Why the agent has no identity, or cannot use it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AgentError {
+    /// No connection.
+    #[error("the server at {address} cannot be reached")]
+    Unreachable {
+        /// `host:port`.
+        address: String,
+        /// What the system said.
+        detail: String,
+    },
+    /// The TLS handshake failed: the server's certificate leads to no authority of the bundle, or there is another
+    /// endpoint at the address.
+    #[error("what answers at {address} is not this trust domain's server")]
+    Untrusted {
+        /// `host:port`.
+        address: String,
+        /// What the check said.
+        detail: String,
+    },
+    /// The server's verdict on the evidence.
+    #[error("the server refused this machine")]
+    Refused {
+        /// The server's words: the class of the refusal.
+        message: String,
+    },
+    /// The server has banned this machine.
+    #[error("the server has banned this machine")]
+    Banned,
+    /// The identity is no longer good at the server; a new attestation is needed.
+    #[error("the server no longer accepts this agent's identity")]
+    NotAccepted {
+        /// The server's words.
+        message: String,
+    },
+    /// The server limits how often it is asked.
+    #[error("the server is busy")]
+    ServerBusy {
+        /// The server's words.
+        message: String,
+    },
+    /// Another answer than the protocol allows.
+    #[error("the server's answer is not what the protocol allows: {0}")]
+    Protocol(&'static str),
+    /// A call failed for a reason of the server's.
+    #[error("the server could not answer {call}")]
+    Call {
+        /// The call.
+        call: &'static str,
+        /// The status, with the server's words.
+        detail: String,
+    },
+    /// The SVID is not the one that was asked for.
+    #[error("the server issued an SVID that does not fit: {what}")]
+    UnfitSvid {
+        /// What does not fit.
+        what: &'static str,
+        /// Both values.
+        compared: String,
+    },
+    /// The clocks disagree.
+    #[error("the certificate is not valid at this machine's time")]
+    Clock {
+        /// What the check said.
+        detail: String,
+    },
+    /// The bundle cannot be used.
+    #[error("the server's trust bundle cannot be used")]
+    Bundle {
+        /// What is wrong.
+        detail: String,
+    },
+    /// The state file was damaged; it has been set aside.
+    #[error("the state file was damaged and has been set aside as {moved_to}")]
+    StateCorrupt {
+        /// Where it is now.
+        moved_to: String,
+        /// What was wrong.
+        detail: String,
+    },
+    /// The data folder cannot be read or written.
+    #[error("the agent's state in {path} cannot be read or written")]
+    State {
+        /// The file or folder.
+        path: String,
+        /// What the system said.
+        detail: String,
+    },
+    /// A key or a request for a certificate could not be made.
+    #[error("a key or its certificate request could not be made")]
+    Key {
+        /// What the library said.
+        detail: String,
+    },
+    /// The agent does not answer, or is not ready.
+    #[error("the agent is not ready")]
+    NotReady {
+        /// What was seen.
+        detail: String,
+    },
+    /// The operating system gave no thread, signal or socket.
+    #[error("the operating system refused what the agent needs")]
+    System {
+        /// What it said.
+        detail: String,
+    },
+    /// The TPM.
+    #[error(transparent)]
+    Tpm(#[from] TpmError),
+}
+
+impl Coded for AgentError {
+    fn code(&self) -> ReasonCode {
+        match self {
+            Self::Unreachable { .. } => ReasonCode::new("HM-AGENT-0001"),
+            Self::Untrusted { .. } => ReasonCode::new("HM-AGENT-0002"),
+            Self::Refused { .. } => ReasonCode::new("HM-AGENT-0003"),
+            Self::Banned => ReasonCode::new("HM-AGENT-0004"),
+            Self::NotAccepted { .. } => ReasonCode::new("HM-AGENT-0005"),
+            Self::ServerBusy { .. } => ReasonCode::new("HM-AGENT-0006"),
+            Self::Protocol(_) => ReasonCode::new("HM-AGENT-0007"),
+            Self::Call { .. } => ReasonCode::new("HM-AGENT-0008"),
+            Self::UnfitSvid { .. } => ReasonCode::new("HM-AGENT-0009"),
+            Self::Clock { .. } => ReasonCode::new("HM-AGENT-0010"),
+            Self::Bundle { .. } => ReasonCode::new("HM-AGENT-0011"),
+            Self::StateCorrupt { .. } => ReasonCode::new("HM-AGENT-0012"),
+            Self::State { .. } => ReasonCode::new("HM-AGENT-0013"),
+            Self::Key { .. } => ReasonCode::new("HM-AGENT-0014"),
+            Self::NotReady { .. } => ReasonCode::new("HM-AGENT-0015"),
+            Self::System { .. } => ReasonCode::new("HM-AGENT-0016"),
+            Self::Tpm(error) => error.code(),
+        }
+    }
+
+    fn compared(&self) -> Option<String> {
+        match self {
+            Self::Unreachable { detail, .. }
+            | Self::Untrusted { detail, .. }
+            | Self::Call { detail, .. }
+            | Self::Clock { detail }
+            | Self::Bundle { detail }
+            | Self::StateCorrupt { detail, .. }
+            | Self::State { detail, .. }
+            | Self::Key { detail }
+            | Self::NotReady { detail }
+            | Self::System { detail } => Some(detail.clone()),
+            Self::Refused { message } | Self::NotAccepted { message } | Self::ServerBusy { message } => {
+                Some(format!("the server says: {message}"))
+            }
+            Self::UnfitSvid { compared, .. } => Some(compared.clone()),
+            Self::Tpm(error) => error.compared(),
+            Self::Banned | Self::Protocol(_) => None,
+        }
+    }
+
+    fn likely_cause(&self) -> Option<String> {
+        let cause = match self {
+            Self::Unreachable { .. } => "the server is down, the address is wrong, or a firewall is in the way",
+            Self::Untrusted { .. } => "a proxy that ends TLS, another trust domain's server, or an old trust_bundle",
+            Self::Refused { .. } => "the TPM is not in the inventory, its EK certificate leads to no trusted root, or policy refuses it",
+            Self::Banned => "an operator banned this machine",
+            Self::NotAccepted { .. } => "the agent was evicted, or its SVID has expired",
+            Self::ServerBusy { .. } => "many machines attest at the same time",
+            Self::Protocol(_) => "agent and server are of versions that do not fit",
+            Self::Call { .. } => "the server is starting, stopping or in trouble",
+            Self::UnfitSvid { .. } => "a faulty server, or somebody between agent and server",
+            Self::Clock { .. } => "this machine's clock or the server's is wrong",
+            Self::Bundle { .. } => "a faulty server, or another trust domain's",
+            Self::StateCorrupt { .. } => "the disk was full or failed, or the file was edited",
+            Self::State { .. } => "the disk is full or read-only, or the folder belongs to another user",
+            Self::Key { .. } => "a fault in this program",
+            Self::NotReady { .. } => "the agent is starting, or has no identity yet",
+            Self::System { .. } => "a resource limit of the service, or a missing permission",
+            Self::Tpm(error) => return error.likely_cause(),
+        };
+        Some(cause.to_owned())
+    }
+
+    fn next_step(&self) -> Option<String> {
+        let step = match self {
+            Self::Unreachable { .. } => "hallmark-agent doctor; the agent tries again by itself",
+            Self::Untrusted { .. } => "compare trust_bundle with `hallmark bundle show` on the server",
+            Self::Refused { .. } => "hallmark node list, and the server's record of this attestation",
+            Self::Banned => "hallmark node show; hallmark node evict lifts the ban",
+            Self::NotAccepted { .. } => "nothing: the agent attests again by itself",
+            Self::ServerBusy { .. } => "nothing: the agent tries again by itself",
+            Self::Protocol(_) => "compare hallmark-agent version and hallmark-server version",
+            Self::Call { .. } => "look at the server's log; the agent tries again by itself",
+            Self::UnfitSvid { .. } | Self::Bundle { .. } => "look at the server's log; do not trust the connection until it is explained",
+            Self::Clock { .. } => "timedatectl status, on this machine and on the server",
+            Self::StateCorrupt { .. } => "nothing: the agent attests afresh; keep the file for a report",
+            Self::State { path, .. } => return Some(format!("df {path}; ls -ld {path}")),
+            Self::Key { .. } => "report it, with the agent's log",
+            Self::NotReady { .. } => "journalctl -u hallmark-agent",
+            Self::System { .. } => "systemctl show hallmark-agent -p LimitNOFILE -p TasksMax",
+            Self::Tpm(error) => return error.next_step(),
+        };
+        Some(step.to_owned())
+    }
+}

@@ -1,0 +1,78 @@
+//! Moments that must not be the same for a whole fleet.
+
+use std::time::{Duration, SystemTime};
+
+/// Source of spread.
+pub(crate) struct Jitter;
+
+impl Jitter {
+    /// When to renew what is valid from `from` to `to`: at 45 to 55 % of that time.
+    pub(crate) fn renewal(from: SystemTime, to: SystemTime) -> SystemTime {
+        let life = to.duration_since(from).unwrap_or_default();
+        from + life.mul_f64(0.45 + 0.10 * Self::fraction())
+    }
+
+    /// `pause`, a quarter more or less.
+    pub(crate) fn around(pause: Duration) -> Duration {
+        pause.mul_f64(0.75 + 0.5 * Self::fraction())
+    }
+
+    /// From 0 to 1. Without randomness everything happens in the middle.
+    fn fraction() -> f64 {
+        let mut bytes = [0; 4];
+        match aws_lc_rs::rand::fill(&mut bytes) {
+            Ok(()) => f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX),
+            Err(_) => 0.5,
+        }
+    }
+}
+
+/// Pauses that double up to a limit.
+#[derive(Debug)]
+pub(crate) struct Backoff {
+    first: Duration,
+    limit: Duration,
+    next: Duration,
+}
+
+impl Backoff {
+    pub(crate) const fn new(first: Duration, limit: Duration) -> Self {
+        Self { first, limit, next: first }
+    }
+
+    pub(crate) const fn reset(&mut self) {
+        self.next = self.first;
+    }
+
+    /// The next pause, jittered.
+    pub(crate) fn pause(&mut self) -> Duration {
+        let pause = self.next;
+        self.next = pause.saturating_mul(2).min(self.limit);
+        Jitter::around(pause)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn renewal_is_between_45_and_55_percent() {
+        let from = SystemTime::UNIX_EPOCH;
+        let to = from + Duration::from_secs(1000);
+        let moments: Vec<u64> = (0..200)
+            .map(|_| Jitter::renewal(from, to).duration_since(from).unwrap().as_secs())
+            .collect();
+        assert!(moments.iter().all(|at| (449..=550).contains(at)), "{moments:?}");
+        assert!(moments.iter().any(|at| *at < 490) && moments.iter().any(|at| *at > 510));
+    }
+
+    #[test]
+    fn pauses_double_up_to_the_limit_and_start_again() {
+        let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(8));
+        let pauses: Vec<f64> = (0..6).map(|_| backoff.pause().as_secs_f64()).collect();
+        assert!(pauses[0] <= 1.25 && pauses[5] <= 10.0 && pauses[5] >= 6.0, "{pauses:?}");
+        backoff.reset();
+        assert!(backoff.pause().as_secs_f64() <= 1.25);
+    }
+}

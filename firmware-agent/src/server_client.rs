@@ -1,0 +1,214 @@
+//! The agent's calls over mutual TLS.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use hallmark_api::{
+    agent::{PostStatusRequest, agent_client::AgentClient},
+    bundle::{GetBundleRequest, bundle_client::BundleClient},
+    entry::{SyncAuthorizedEntriesRequest, SyncAuthorizedEntriesResponse, entry_client::EntryClient},
+    svid::{BatchNewX509svidRequest, NewX509svidParams, batch_new_x509svid_response, svid_client::SvidClient},
+    types,
+};
+use hallmark_spiffe::{Bundle, TrustDomain, x509::Authorities};
+use hallmark_tpm::TpmHandle;
+use tokio::{sync::mpsc, time::timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Streaming, transport::Channel};
+
+use crate::{
+    AgentError,
+    connect::{self, CALL, Target},
+    convert,
+    identity::Identity,
+    status::classify,
+    tls::{self, ServerTrust, ServerVerifier},
+};
+
+const SYNC: &str = "SyncAuthorizedEntries";
+
+/// One kept connection to the server with one identity; it is made again when it ends (the server ends it every three
+/// minutes).
+#[derive(Debug, Clone)]
+pub struct ServerClient {
+    trust_domain: TrustDomain,
+    channel: Channel,
+}
+
+/// What the server says an agent is authorised for.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// Every entry's id.
+    pub ids: BTreeSet<String>,
+    /// The entries whose version the agent did not have.
+    pub changed: Vec<types::Entry>,
+}
+
+/// What tells two versions of an entry apart: revision number and creation time.
+pub type EntryVersion = (i64, i64);
+
+impl ServerClient {
+    /// A client that speaks as `identity`. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// TLS cannot be set up.
+    pub fn new(
+        target: &Target,
+        trust_domain: &TrustDomain,
+        authorities: Arc<Authorities>,
+        identity: &Identity,
+        tpm: &TpmHandle,
+    ) -> Result<Self, AgentError> {
+        let verifier = ServerVerifier::new(trust_domain, ServerTrust::Authorities(vec![authorities]))
+            .map_err(|error| AgentError::System { detail: error.to_string() })?;
+        let config = tls::mutual(Arc::new(verifier), identity.signer(tpm))?;
+        Ok(Self { trust_domain: trust_domain.clone(), channel: connect::mutual(target, config) })
+    }
+
+    /// Tells the server the agent's version.
+    ///
+    /// # Errors
+    /// The call's.
+    pub async fn post_status(&self) -> Result<(), AgentError> {
+        let request = PostStatusRequest {
+            current_bundle_serial: 0,
+            agent_version: env!("CARGO_PKG_VERSION").into(),
+        };
+        let mut client = AgentClient::new(self.channel.clone());
+        client.post_status(request).await.map_err(|status| classify("PostStatus", &status))?;
+        Ok(())
+    }
+
+    /// The trust domain's bundle, and which of its authorities are tainted.
+    ///
+    /// # Errors
+    /// The call's; or the bundle cannot be used.
+    pub async fn bundle(&self) -> Result<(Bundle, Vec<Vec<u8>>), AgentError> {
+        let mut client = BundleClient::new(self.channel.clone());
+        let answer = client
+            .get_bundle(GetBundleRequest { output_mask: None })
+            .await
+            .map_err(|status| classify("GetBundle", &status))?;
+        convert::bundle(&self.trust_domain, answer.into_inner())
+    }
+
+    /// The entries that this agent is authorised for. Only those whose version `have` does not give are transferred,
+    /// where there are so many that the server sends revisions first.
+    ///
+    /// # Errors
+    /// The call's.
+    pub async fn sync(&self, have: impl Fn(&str) -> Option<EntryVersion> + Send) -> Result<Listing, AgentError> {
+        let slow = |_| AgentError::Call { call: SYNC, detail: "no answer in time".into() };
+        timeout(CALL, self.sync_within(have)).await.map_err(slow)?
+    }
+
+    async fn sync_within(&self, have: impl Fn(&str) -> Option<EntryVersion> + Send) -> Result<Listing, AgentError> {
+        let (requests, outgoing) = mpsc::channel(1);
+        let first = SyncAuthorizedEntriesRequest { output_mask: Some(mask()), ids: Vec::new() };
+        ask(&requests, first).await?;
+        let mut client = EntryClient::new(self.channel.clone());
+        let answer = client
+            .sync_authorized_entries(ReceiverStream::new(outgoing))
+            .await
+            .map_err(|status| classify(SYNC, &status))?;
+        let mut answers = answer.into_inner();
+        let is_new = |id: &str, version| have(id) != Some(version);
+
+        let page = next(&mut answers).await?;
+        let mut listing = Listing::default();
+        if page.entry_revisions.is_empty() {
+            take_entries(page, &mut answers, &mut listing.changed).await?;
+            listing.ids = listing.changed.iter().map(|entry| entry.id.clone()).collect();
+            listing.changed.retain(|entry| is_new(&entry.id, (entry.revision_number, entry.created_at)));
+            return Ok(listing);
+        }
+        let chunk = page.entry_revisions.len();
+        let mut wanted = BTreeSet::new();
+        let mut page = page;
+        loop {
+            for revision in page.entry_revisions {
+                if is_new(&revision.id, (revision.revision_number, revision.created_at)) {
+                    wanted.insert(revision.id.clone());
+                }
+                listing.ids.insert(revision.id);
+            }
+            if !page.more {
+                break;
+            }
+            page = next(&mut answers).await?;
+        }
+        let wanted: Vec<String> = wanted.into_iter().collect();
+        for ids in wanted.chunks(chunk) {
+            ask(&requests, SyncAuthorizedEntriesRequest { output_mask: None, ids: ids.to_vec() }).await?;
+            let page = next(&mut answers).await?;
+            take_entries(page, &mut answers, &mut listing.changed).await?;
+        }
+        Ok(listing)
+    }
+
+    /// SVIDs for entries: (entry id, certificate request), at most 500. The results are in the order of the requests.
+    ///
+    /// # Errors
+    /// The call's; or the number of results is another.
+    pub async fn new_svids(
+        &self,
+        requests: Vec<(String, Vec<u8>)>,
+    ) -> Result<Vec<batch_new_x509svid_response::Result>, AgentError> {
+        let asked = requests.len();
+        let params = requests
+            .into_iter()
+            .map(|(entry_id, csr)| NewX509svidParams { entry_id, csr: csr.into() })
+            .collect();
+        let mut client = SvidClient::new(self.channel.clone());
+        let answer = client
+            .batch_new_x509svid(BatchNewX509svidRequest { params })
+            .await
+            .map_err(|status| classify("BatchNewX509SVID", &status))?;
+        let results = answer.into_inner().results;
+        if results.len() == asked { Ok(results) } else { Err(AgentError::Protocol("another number of SVIDs")) }
+    }
+}
+
+async fn ask(
+    requests: &mpsc::Sender<SyncAuthorizedEntriesRequest>,
+    request: SyncAuthorizedEntriesRequest,
+) -> Result<(), AgentError> {
+    requests.send(request).await.map_err(|_| AgentError::Protocol("the stream ended early"))
+}
+
+async fn next(
+    answers: &mut Streaming<SyncAuthorizedEntriesResponse>,
+) -> Result<SyncAuthorizedEntriesResponse, AgentError> {
+    answers
+        .message()
+        .await
+        .map_err(|status| classify(SYNC, &status))?
+        .ok_or(AgentError::Protocol("the stream ended early"))
+}
+
+/// Collects the entries of `page` and of the pages that it announces.
+async fn take_entries(
+    mut page: SyncAuthorizedEntriesResponse,
+    answers: &mut Streaming<SyncAuthorizedEntriesResponse>,
+    entries: &mut Vec<types::Entry>,
+) -> Result<(), AgentError> {
+    loop {
+        entries.append(&mut page.entries);
+        if !page.more {
+            return Ok(());
+        }
+        page = next(answers).await?;
+    }
+}
+
+/// The fields that the agent uses.
+fn mask() -> types::EntryMask {
+    types::EntryMask {
+        spiffe_id: true,
+        selectors: true,
+        revision_number: true,
+        store_svid: true,
+        hint: true,
+        created_at: true,
+        ..types::EntryMask::default()
+    }
+}

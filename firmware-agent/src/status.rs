@@ -1,0 +1,86 @@
+//! gRPC statuses, as what the agent has to do about them.
+
+use hallmark_api::{rpc, types};
+use prost::Message as _;
+use tonic::{Code, Status};
+
+use crate::AgentError;
+
+const DETAILS_TYPE: &str = "spire.api.types.PermissionDeniedDetails";
+
+type Reason = types::permission_denied_details::Reason;
+
+/// What a status of `call` means.
+pub(crate) fn classify(call: &'static str, status: &Status) -> AgentError {
+    let message = status.message().to_owned();
+    match (status.code(), reason(status)) {
+        (_, Some(Reason::AgentBanned)) => AgentError::Banned,
+        (_, Some(Reason::AgentExpired | Reason::AgentNotAttested | Reason::AgentNotActive | Reason::AgentMustReattest))
+        | (Code::Unauthenticated, _) => AgentError::NotAccepted { message },
+        (Code::PermissionDenied | Code::FailedPrecondition | Code::InvalidArgument, _) if call == ATTEST => {
+            AgentError::Refused { message }
+        }
+        (Code::PermissionDenied, _) => AgentError::NotAccepted { message },
+        (Code::ResourceExhausted, _) => AgentError::ServerBusy { message },
+        _ => transport(status)
+            .unwrap_or_else(|| AgentError::Call { call, detail: format!("{:?}: {message}", status.code()) }),
+    }
+}
+
+/// The name of the attestation call.
+pub(crate) const ATTEST: &str = "AttestAgent";
+
+/// The agent's own error, where one made the connection fail.
+fn transport(status: &Status) -> Option<AgentError> {
+    let mut source = std::error::Error::source(status);
+    while let Some(error) = source {
+        if let Some(own) = error.downcast_ref::<AgentError>() {
+            return Some(own.clone());
+        }
+        if let Some(own) = error
+            .downcast_ref::<std::io::Error>()
+            .and_then(|io| io.get_ref())
+            .and_then(|inner| inner.downcast_ref::<AgentError>())
+        {
+            return Some(own.clone());
+        }
+        source = error.source();
+    }
+    None
+}
+
+fn reason(status: &Status) -> Option<Reason> {
+    let details = rpc::Status::decode(status.details()).ok()?;
+    details
+        .details
+        .iter()
+        .filter(|any| any.type_url.ends_with(DETAILS_TYPE))
+        .find_map(|any| types::PermissionDeniedDetails::decode(any.value.as_slice()).ok())
+        .map(|details| details.reason())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn denied(reason: Reason) -> Status {
+        let details = types::PermissionDeniedDetails { reason: reason.into() };
+        let any = prost_types_any(details.encode_to_vec());
+        let status = rpc::Status { code: 7, message: String::new(), details: vec![any] };
+        Status::with_details(Code::PermissionDenied, "no", status.encode_to_vec().into())
+    }
+
+    fn prost_types_any(value: Vec<u8>) -> prost_types::Any {
+        prost_types::Any { type_url: format!("type.googleapis.com/{DETAILS_TYPE}"), value }
+    }
+
+    #[test]
+    fn each_reason_asks_for_its_own_answer() {
+        assert_eq!(classify("x", &denied(Reason::AgentBanned)), AgentError::Banned);
+        assert!(matches!(classify("x", &denied(Reason::AgentNotActive)), AgentError::NotAccepted { .. }));
+        assert!(matches!(classify("x", &Status::unauthenticated("")), AgentError::NotAccepted { .. }));
+        assert!(matches!(classify(ATTEST, &Status::permission_denied("")), AgentError::Refused { .. }));
+        assert!(matches!(classify("x", &Status::resource_exhausted("")), AgentError::ServerBusy { .. }));
+        assert!(matches!(classify("x", &Status::internal("")), AgentError::Call { .. }));
+    }
+}

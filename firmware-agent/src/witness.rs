@@ -1,0 +1,187 @@
+//! The machine's side of an attestation: what the TPM shows, and how its answers are put together.
+
+use hallmark_tpm::{Credential, Endorsement, KeyId, Signed, TpmError, TpmHandle, Unique};
+use hallmark_tpm_wire::{Attest, AttestKind, HashAlg, PcrSelection, PcrValues, PublicArea, pcr_digest};
+use tokio::task::spawn_blocking;
+use zeroize::Zeroizing;
+
+use crate::{AgentError, csr};
+
+/// How often a quote is repeated because registers moved between it and the reading of them.
+const QUOTE_ATTEMPTS: u32 = 5;
+
+/// An SVID key in the TPM that is ready to be attested.
+#[derive(Debug, Clone)]
+pub struct NextKey {
+    /// What the key is made from.
+    pub unique: Unique,
+    /// Its name in the driver.
+    pub id: KeyId,
+    /// Its public area.
+    pub public: PublicArea,
+    /// Its certificate request, DER.
+    pub csr: Vec<u8>,
+}
+
+/// A TPM with what is known of it, so that nothing is asked twice.
+#[derive(Debug)]
+pub struct Witness {
+    tpm: TpmHandle,
+    read_chain: bool,
+    known: Option<Known>,
+    pcrs: Option<PcrValues>,
+}
+
+/// The public half of the machine's attestation identity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// The endorsement key.
+    pub endorsement: Endorsement,
+    /// Certificates between it and its root, from NV.
+    pub chain: Vec<Vec<u8>>,
+    /// The attestation key.
+    pub attestation_key: PublicArea,
+}
+
+impl Witness {
+    /// A witness that knows nothing yet. `read_chain`: whether the EK certificate's chain is read from NV.
+    #[must_use]
+    pub const fn new(tpm: TpmHandle, read_chain: bool) -> Self {
+        Self { tpm, read_chain, known: None, pcrs: None }
+    }
+
+    /// Takes over what an earlier run of the agent learned. The attestation key is checked when it is next made; a
+    /// TPM that makes another one is asked for everything again.
+    pub fn recall(&mut self, known: Known, pcrs: Option<PcrValues>) {
+        self.known = Some(known);
+        self.pcrs = pcrs;
+    }
+
+    /// The TPM.
+    #[must_use]
+    pub const fn tpm(&self) -> &TpmHandle {
+        &self.tpm
+    }
+
+    /// The values of the last quote.
+    #[must_use]
+    pub const fn pcrs(&self) -> Option<&PcrValues> {
+        self.pcrs.as_ref()
+    }
+
+    /// What is known of the machine.
+    #[must_use]
+    pub const fn known(&self) -> Option<&Known> {
+        self.known.as_ref()
+    }
+
+    /// The machine's endorsement and attestation key.
+    ///
+    /// # Errors
+    /// The TPM's.
+    pub async fn identify(&mut self) -> Result<Known, TpmError> {
+        if let Some(known) = &self.known {
+            let attestation_key = self.tpm.attestation_key().await?;
+            if attestation_key == known.attestation_key {
+                return Ok(known.clone());
+            }
+            tracing::warn!("this is another TPM than before, or it was cleared");
+        }
+        let endorsement = self.tpm.endorsement().await?;
+        let chain = if self.read_chain { self.tpm.endorsement_chain().await? } else { Vec::new() };
+        let attestation_key = self.tpm.attestation_key().await?;
+        let known = Known { endorsement, chain, attestation_key };
+        self.known = Some(known.clone());
+        Ok(known)
+    }
+
+    /// Makes a fresh SVID key and its certificate request: two commands.
+    ///
+    /// # Errors
+    /// The TPM's; or there is no randomness.
+    pub async fn next_key(&self) -> Result<NextKey, AgentError> {
+        let mut unique = [0; 32];
+        aws_lc_rs::rand::fill(&mut unique).map_err(|error| AgentError::Key { detail: error.to_string() })?;
+        self.key_from(Unique(unique)).await
+    }
+
+    /// The SVID key that `unique` stands for, with its certificate request.
+    ///
+    /// # Errors
+    /// The TPM's.
+    pub async fn key_from(&self, unique: Unique) -> Result<NextKey, AgentError> {
+        let made = self.tpm.svid_key(unique).await?;
+        let (tpm, id, public) = (self.tpm.clone(), made.id, made.public.clone());
+        let signed = spawn_blocking(move || csr::for_tpm_key(&tpm, id, &public)).await;
+        match signed.unwrap_or_else(|error| Err(AgentError::System { detail: error.to_string() })) {
+            Ok(csr) => Ok(NextKey { unique, id, public: made.public, csr }),
+            Err(error) => {
+                let _ = self.tpm.release(id).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// What is in the server's credential.
+    ///
+    /// # Errors
+    /// The TPM's; the credential was made for another TPM.
+    pub async fn activate(&self, known: &Known, credential: Credential) -> Result<Zeroizing<Vec<u8>>, TpmError> {
+        self.tpm.activate(known.endorsement.public.clone(), credential).await
+    }
+
+    /// A quote with the values that give its digest.
+    ///
+    /// The values come from what the agent knows where that gives the quoted digest, which proves them; the registers
+    /// are read only where it does not. A register that moves between quote and reading makes both happen again.
+    ///
+    /// # Errors
+    /// The TPM's; or the registers never stood still.
+    pub async fn quote(
+        &mut self,
+        selection: &PcrSelection,
+        binding: [u8; 32],
+    ) -> Result<(Signed, PcrValues), TpmError> {
+        for _ in 0..QUOTE_ATTEMPTS {
+            let quote = self.tpm.quote(selection.clone(), binding).await?;
+            let digest = quoted_digest(&quote)?;
+            let gives = |values: &PcrValues| {
+                pcr_digest(selection, values, HashAlg::Sha256).is_ok_and(|computed| computed == digest)
+            };
+            let guesses = [self.pcrs.clone(), Some(at_reset(selection))];
+            if let Some(values) = guesses.into_iter().flatten().find(|values| gives(values)) {
+                self.pcrs = Some(values.clone());
+                return Ok((quote, values));
+            }
+            let values = self.tpm.read_pcrs(selection.clone()).await?;
+            let fits = gives(&values);
+            self.pcrs = Some(values.clone());
+            if fits {
+                return Ok((quote, values));
+            }
+            tracing::info!("a PCR moved between quote and reading; quoting again");
+        }
+        Err(TpmError::PcrsMoving { attempts: QUOTE_ATTEMPTS })
+    }
+}
+
+fn quoted_digest(quote: &Signed) -> Result<Vec<u8>, TpmError> {
+    let malformed = |detail: String| TpmError::Malformed { command: "TPM2_Quote", detail };
+    let attest = Attest::parse(&quote.attest).map_err(|error| malformed(error.to_string()))?;
+    match attest.kind {
+        AttestKind::Quote(info) => Ok(info.pcr_digest),
+        _ => Err(malformed("another attestation structure than a quote".into())),
+    }
+}
+
+/// The registers as a reset leaves them, before anything is measured (PC Client platform profile, section 3.1): zeros,
+/// and ones in those of the dynamic root of trust.
+fn at_reset(selection: &PcrSelection) -> PcrValues {
+    let mut values = PcrValues::new();
+    for (bank, pcr) in selection.pcrs() {
+        let fill = if (17..=22).contains(&pcr) { 0xff } else { 0 };
+        // A selection names each register once, and the value is as long as the bank's digest.
+        let _ = values.insert(bank, pcr, vec![fill; bank.digest_len()]);
+    }
+    values
+}

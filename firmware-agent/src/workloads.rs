@@ -1,0 +1,247 @@
+//! The workloads' SVIDs: which entries there are, what has to be issued, what may be served.
+
+mod issue;
+
+pub use issue::issue_due;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use hallmark_api::types;
+use hallmark_spiffe::{Bundle, Selector, TrustDomain};
+use x509_parser::prelude::FromDer as _;
+
+use crate::{
+    cache::{Identity, Publisher, Snapshot, X509Material},
+    convert,
+    server_client::{EntryVersion, Listing},
+};
+
+/// How long an entry waits after its SVID could not be issued.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// The entries that this agent is authorised for, with their SVIDs. Every change is published as one new snapshot.
+pub struct Workloads {
+    publisher: Publisher,
+    bundle: Bundle,
+    tainted: Vec<Vec<u8>>,
+    entries: BTreeMap<Arc<str>, Held>,
+    /// Entries that the agent does not serve, so that they are not asked for again.
+    passed_over: BTreeMap<String, EntryVersion>,
+}
+
+struct Held {
+    identity: Arc<Identity>,
+    version: EntryVersion,
+    /// When an SVID is to be asked for: at once for a new entry.
+    due: SystemTime,
+}
+
+impl Workloads {
+    /// Nothing yet, published through `publisher`.
+    #[must_use]
+    pub fn new(trust_domain: TrustDomain, publisher: Publisher) -> Self {
+        Self {
+            publisher,
+            bundle: Bundle::empty(trust_domain),
+            tainted: Vec::new(),
+            entries: BTreeMap::new(),
+            passed_over: BTreeMap::new(),
+        }
+    }
+
+    /// The version of an entry that is held.
+    #[must_use]
+    pub fn version(&self, id: &str) -> Option<EntryVersion> {
+        self.entries.get(id).map(|held| held.version).or_else(|| self.passed_over.get(id).copied())
+    }
+
+    /// Every version that is held.
+    #[must_use]
+    pub fn versions(&self) -> BTreeMap<String, EntryVersion> {
+        let held = self.entries.iter().map(|(id, held)| (id.to_string(), held.version));
+        held.chain(self.passed_over.clone()).collect()
+    }
+
+    /// Takes over what the server listed: entries that are gone are dropped with their SVIDs, changed ones keep
+    /// theirs only where the id is the same, and get a new one.
+    pub fn apply(&mut self, listing: Listing, now: SystemTime) {
+        let before = self.entries.len();
+        self.entries.retain(|id, _| listing.ids.contains(&**id));
+        self.passed_over.retain(|id, _| listing.ids.contains(id));
+        let mut changed = self.entries.len() != before;
+        for entry in listing.changed {
+            let (id, version) = (entry.id.clone(), (entry.revision_number, entry.created_at));
+            match decode(entry) {
+                Some(mut identity) => {
+                    let kept = self.entries.get(id.as_str()).map(|held| &held.identity);
+                    identity.x509 = kept
+                        .filter(|kept| kept.spiffe_id == identity.spiffe_id)
+                        .and_then(|kept| kept.x509.clone());
+                    self.passed_over.remove(&id);
+                    let held = Held { identity: Arc::new(identity), version, due: now };
+                    self.entries.insert(Arc::from(id), held);
+                }
+                None => {
+                    self.entries.remove(id.as_str());
+                    self.passed_over.insert(id, version);
+                }
+            }
+            changed = true;
+        }
+        if changed {
+            self.publish();
+        }
+    }
+
+    /// Takes over a bundle. SVIDs that no longer lead to an authority, or lead to a tainted one, are due at once.
+    pub fn set_bundle(&mut self, bundle: Bundle, tainted: Vec<Vec<u8>>, now: SystemTime) {
+        if bundle.x509_authorities == self.bundle.x509_authorities && tainted == self.tainted {
+            self.bundle = bundle;
+            return;
+        }
+        self.bundle = bundle;
+        self.tainted = tainted;
+        let mut sound = self.bundle.clone();
+        sound.x509_authorities.retain(|authority| !self.tainted.contains(authority));
+        if let Ok(authorities) = sound.authorities() {
+            for held in self.entries.values_mut() {
+                let chain = held.identity.x509.as_ref().map(|x509| split(&x509.chain)).unwrap_or_default();
+                if authorities.verify(&chain, now).is_err() {
+                    held.due = now;
+                }
+            }
+        }
+        self.publish();
+    }
+
+    /// The bundle.
+    #[must_use]
+    pub const fn bundle(&self) -> &Bundle {
+        &self.bundle
+    }
+
+    /// The entries whose SVID is to be issued now.
+    #[must_use]
+    pub fn due(&self, now: SystemTime) -> Vec<Arc<Identity>> {
+        self.entries.values().filter(|held| held.due <= now).map(|held| Arc::clone(&held.identity)).collect()
+    }
+
+    /// When the next SVID is due.
+    #[must_use]
+    pub fn next_due(&self) -> Option<SystemTime> {
+        self.entries.values().map(|held| held.due).min()
+    }
+
+    /// Puts issued SVIDs in place; `None` for those that could not be issued, which are tried again a little later.
+    /// Entries that have changed meanwhile are passed over.
+    pub fn install(&mut self, issued: Vec<(Arc<Identity>, Option<(X509Material, SystemTime)>)>, now: SystemTime) {
+        let mut changed = false;
+        for (asked, material) in issued {
+            let Some(held) = self.entries.get_mut(&asked.entry_id) else { continue };
+            if !Arc::ptr_eq(&held.identity, &asked) {
+                continue;
+            }
+            match material {
+                Some((x509, renew_at)) => {
+                    held.identity = Arc::new(Identity { x509: Some(x509), ..Identity::clone(&asked) });
+                    held.due = renew_at;
+                    changed = true;
+                }
+                None => held.due = now + RETRY,
+            }
+        }
+        if changed {
+            self.publish();
+        }
+    }
+
+    /// Withdraws SVIDs that have expired.
+    pub fn expire(&mut self, now: SystemTime) {
+        let mut expired = 0_usize;
+        for held in self.entries.values_mut() {
+            if held.identity.x509.as_ref().is_some_and(|x509| x509.not_after <= now) {
+                held.identity = Arc::new(Identity { x509: None, ..Identity::clone(&held.identity) });
+                held.due = now;
+                expired = expired.saturating_add(1);
+            }
+        }
+        if expired > 0 {
+            tracing::warn!(expired, "SVIDs have expired and are no longer served");
+            self.publish();
+        }
+    }
+
+    /// From now on what is not there is known not to exist.
+    pub fn set_ready(&mut self) {
+        let snapshot = self.publisher.snapshot();
+        if !snapshot.ready {
+            self.publisher.publish(Snapshot { ready: true, ..Snapshot::clone(&snapshot) });
+        }
+    }
+
+    /// Drops everything at once: this machine may hold no identity any more.
+    pub fn wipe(&mut self) {
+        self.entries.clear();
+        self.passed_over.clear();
+        self.publish();
+    }
+
+    fn publish(&self) {
+        let last = self.publisher.snapshot();
+        let mut identities: Vec<Arc<Identity>> =
+            self.entries.values().map(|held| Arc::clone(&held.identity)).collect();
+        identities.sort_by(|a, b| (a.created_at, &a.entry_id).cmp(&(b.created_at, &b.entry_id)));
+        let bundle: Bytes = self.bundle.x509_authorities.concat().into();
+        let bundle_version = last.bundle_version.saturating_add(u64::from(bundle != last.bundle));
+        self.publisher.publish(Snapshot {
+            version: 0,
+            ready: last.ready,
+            trust_domain: last.trust_domain.clone(),
+            bundle,
+            bundle_version,
+            identities: identities.into(),
+        });
+    }
+}
+
+/// An entry as the agent serves it; `None` for one that it does not: without id or selectors, or to be stored
+/// elsewhere.
+fn decode(entry: types::Entry) -> Option<Identity> {
+    if entry.store_svid || entry.selectors.is_empty() {
+        return None;
+    }
+    let selectors = entry
+        .selectors
+        .iter()
+        .map(|selector| Selector::new(&selector.r#type, &selector.value).ok())
+        .collect::<Option<BTreeSet<Selector>>>()?;
+    Some(Identity {
+        entry_id: Arc::from(entry.id),
+        revision: entry.revision_number,
+        selectors,
+        spiffe_id: convert::spiffe_id(entry.spiffe_id)?,
+        hint: Arc::from(entry.hint),
+        created_at: entry.created_at,
+        x509: None,
+    })
+}
+
+/// The certificates of a concatenated chain.
+fn split(chain: &[u8]) -> Vec<&[u8]> {
+    let mut rest = chain;
+    let mut certificates = Vec::new();
+    while let Some((der, after)) = x509_parser::asn1_rs::Any::from_der(rest)
+        .ok()
+        .and_then(|(after, _)| rest.get(..rest.len().saturating_sub(after.len())).map(|der| (der, after)))
+    {
+        certificates.push(der);
+        rest = after;
+    }
+    certificates
+}
+

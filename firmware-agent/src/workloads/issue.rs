@@ -1,0 +1,109 @@
+//! Getting SVIDs for workloads: fresh keys, one batch, every result checked.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
+};
+
+use hallmark_api::svid::batch_new_x509svid_response;
+use hallmark_spiffe::{Bundle, x509::Authorities};
+use tokio::task::spawn_blocking;
+
+use super::Workloads;
+use crate::{
+    AgentError,
+    cache::{Identity, SecretBytes, X509Material},
+    csr::WorkloadKey,
+    identity::validity,
+    jitter::Jitter,
+    server_client::ServerClient,
+};
+
+/// The most SVIDs that one call asks for.
+const BATCH: usize = 500;
+
+/// Issues what is due. Returns how many SVIDs were issued.
+///
+/// # Errors
+/// A call failed; what earlier batches brought is in place.
+pub async fn issue_due(
+    workloads: &Arc<Mutex<Workloads>>,
+    server: &ServerClient,
+    now: SystemTime,
+) -> Result<usize, AgentError> {
+    let (due, bundle) = {
+        let workloads = workloads.lock().unwrap_or_else(PoisonError::into_inner);
+        (workloads.due(now), workloads.bundle().clone())
+    };
+    let mut issued = 0_usize;
+    for batch in due.chunks(BATCH) {
+        let batch = issue_batch(batch.to_vec(), server, bundle.clone()).await?;
+        issued = issued.saturating_add(batch.iter().filter(|(_, material)| material.is_some()).count());
+        workloads.lock().unwrap_or_else(PoisonError::into_inner).install(batch, SystemTime::now());
+    }
+    Ok(issued)
+}
+
+type Issued = (Arc<Identity>, Option<(X509Material, SystemTime)>);
+
+async fn issue_batch(
+    batch: Vec<Arc<Identity>>,
+    server: &ServerClient,
+    bundle: Bundle,
+) -> Result<Vec<Issued>, AgentError> {
+    let count = batch.len();
+    let keys = blocking(move || (0..count).map(|_| WorkloadKey::generate()).collect::<Result<Vec<_>, _>>()).await?;
+    let requests =
+        batch.iter().zip(&keys).map(|(identity, key)| (identity.entry_id.to_string(), key.csr.clone())).collect();
+    let results = server.new_svids(requests).await?;
+    blocking(move || {
+        let authorities = bundle.authorities().map_err(|error| AgentError::Bundle { detail: error.to_string() })?;
+        let checked = batch.into_iter().zip(keys).zip(results).map(|((identity, key), result)| {
+            let material = accept(&identity, key, result, &authorities)
+                .inspect_err(|error| {
+                    tracing::warn!(entry = %identity.entry_id, id = %identity.spiffe_id, error, "no SVID was issued");
+                })
+                .ok();
+            (identity, material)
+        });
+        Ok(checked.collect())
+    })
+    .await
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, AgentError> + Send + 'static,
+) -> Result<T, AgentError> {
+    spawn_blocking(work).await.unwrap_or_else(|error| Err(AgentError::System { detail: error.to_string() }))
+}
+
+/// The SVID is for the entry's id and the key that was made for it, and leads to an authority.
+fn accept(
+    identity: &Identity,
+    key: WorkloadKey,
+    result: batch_new_x509svid_response::Result,
+    authorities: &Authorities,
+) -> Result<(X509Material, SystemTime), String> {
+    let status = result.status.unwrap_or_default();
+    if status.code != 0 {
+        return Err(format!("status {}: {}", status.code, status.message));
+    }
+    let chain: Vec<Vec<u8>> =
+        result.svid.ok_or("the result has no SVID")?.cert_chain.iter().map(|der| der.to_vec()).collect();
+    let slices: Vec<&[u8]> = chain.iter().map(Vec::as_slice).collect();
+    let leaf = authorities.verify(&slices, SystemTime::now()).map_err(|error| error.to_string())?;
+    if leaf.id != identity.spiffe_id {
+        return Err(format!("its id is {}", leaf.id));
+    }
+    if !leaf.spki.ends_with(&key.point) {
+        return Err("it is for another key".into());
+    }
+    let (not_before, not_after) = validity(&chain).map_err(|error| error.to_string())?;
+    let material = X509Material {
+        chain: chain.concat().into(),
+        key: SecretBytes::new(key.pkcs8),
+        not_before,
+        not_after,
+    };
+    Ok((material, Jitter::renewal(not_before, not_after)))
+}
