@@ -33,6 +33,7 @@ pub(crate) struct Args {
     #[arg(
         long,
         global = true,
+        help_heading = "Global options",
         value_name = "PATH",
         env = "HALLMARK_ADMIN_SOCKET",
         default_value = "/run/hallmark-server/admin.sock"
@@ -40,11 +41,11 @@ pub(crate) struct Args {
     pub(crate) socket: PathBuf,
 
     /// Form of the output: the JSON form is stable and meant for programs
-    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
+    #[arg(short, long, global = true, help_heading = "Global options", value_name = "FORM", value_enum, default_value_t = Format::Table)]
     pub(crate) output: Format,
 
     /// Longest wait for each answer, for example 10s
-    #[arg(long, global = true, value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
+    #[arg(long, global = true, help_heading = "Global options", value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
     pub(crate) timeout: Duration,
 
     #[command(subcommand)]

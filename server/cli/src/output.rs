@@ -10,11 +10,8 @@ use crate::error::CliError;
 /// The form of the data on stdout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// For people
     Table,
-    /// For programs; stable
     Json,
-    /// The same data as YAML
     Yaml,
 }
 

@@ -1,0 +1,167 @@
+//! Status, bundle, HSM, doctor, configuration, completion.
+
+use std::{fs, os::unix::fs::PermissionsExt as _};
+
+use hallmark_spiffe::Bundle;
+
+use crate::{
+    fake::td,
+    run::{Server, program},
+};
+
+#[test]
+fn status_tells_the_parts_and_fails_with_them() {
+    let server = Server::start();
+    let well = server.run("status");
+    assert_eq!(well.code, 0);
+    assert!(
+        well.stdout.contains("trust domain  example.org\n"),
+        "{}",
+        well.stdout
+    );
+    server.fake().state().hsm_ready = false;
+    let ill = server.run("status");
+    assert_eq!(ill.code, 1);
+    assert!(
+        ill.stdout
+            .contains("hsm    FAILED  HM-HSM-0007 the token is away"),
+        "{}",
+        ill.stdout
+    );
+}
+
+#[test]
+fn bundles_come_in_both_forms() {
+    let server = Server::start();
+    let expected = server.fake().state().authorities.clone();
+    let pem = server.run("bundle show --format pem").stdout;
+    assert_eq!(
+        Bundle::from_pem(&td(), &pem).unwrap().x509_authorities,
+        expected
+    );
+    let jwks = Bundle::from_jwks(&td(), &server.run("bundle show --format spiffe").stdout).unwrap();
+    assert_eq!((jwks.x509_authorities, jwks.sequence), (expected, 4));
+    assert!(server.run("bundle show").stdout.contains("aabbcc"));
+}
+
+#[test]
+fn the_hsm_is_shown_with_what_protects_its_keys() {
+    let server = Server::start();
+    assert_eq!(server.run("hsm status").code, 0);
+    let keys = server.run("hsm keys").stdout;
+    assert!(
+        keys.contains("hallmark-x509-a  ec-p256  x509-authority  token    always     never"),
+        "{keys}"
+    );
+    server.fake().state().hsm_ready = false;
+    assert_eq!(server.run("hsm status").code, 4);
+}
+
+#[test]
+fn the_doctor_finds_what_is_wrong() {
+    let server = Server::start();
+    let well = server.run("doctor");
+    assert_eq!(well.code, 0, "{}", well.stdout);
+    assert!(!well.stdout.contains("FAILED"));
+    server.fake().state().key_extractable = true;
+    let ill = server.run("doctor");
+    assert_eq!(ill.code, 1);
+    assert!(
+        ill.stdout
+            .contains("FAILED  key hallmark-x509-a  imported, or able to leave the token"),
+        "{}",
+        ill.stdout
+    );
+    server.fake().state().authorities.clear();
+    assert!(server.run("doctor").stdout.contains("no X.509 authority"));
+    let away = crate::run::run(std::path::Path::new("/nonexistent/admin.sock"), "doctor");
+    assert_eq!(away.code, 4);
+    assert!(away.stdout.contains("FAILED  socket"), "{}", away.stdout);
+}
+
+#[test]
+fn completions_are_made_for_shells() {
+    let server = Server::start();
+    for shell in ["bash", "zsh", "fish"] {
+        let done = server.run(&format!("completion {shell}"));
+        assert_eq!((done.code, done.stderr.as_str()), (0, ""));
+        assert!(done.stdout.contains("hallmark") && done.stdout.contains("entry"));
+    }
+    assert_eq!(server.run("completion tcsh").code, 2);
+}
+
+/// The file is judged by the program that it is for; here scripts stand in its place and show what they were asked.
+#[test]
+fn configuration_files_go_to_their_own_program() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, exit) in [("hallmark-server", 0), ("hallmark-agent", 2)] {
+        let path = folder.path().join(name);
+        fs::write(
+            &path,
+            format!("#!/bin/sh\necho \"{name} $*\" >&2\nexit {exit}\n"),
+        )
+        .unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    // A copy, so that no program lies beside it.
+    let own = folder.path().join("bin");
+    fs::create_dir(&own).unwrap();
+    fs::copy(env!("CARGO_BIN_EXE_hallmark"), own.join("hallmark")).unwrap();
+    let check = |file: &str, text: &str, more: &[&str]| {
+        let file = folder.path().join(file);
+        fs::write(&file, text).unwrap();
+        let mut command = std::process::Command::new(own.join("hallmark"));
+        let output = command
+            .env("PATH", folder.path())
+            .args(["config", "check"])
+            .arg(&file)
+            .args(more)
+            .output();
+        crate::run::Done::from(output.unwrap())
+    };
+    let server = check("a.toml", "version = 1\n[listen]\n[attestation.tpm2]\n", &[]);
+    assert_eq!(server.code, 0);
+    assert!(
+        server
+            .stderr
+            .starts_with("hallmark-server config check --config /"),
+        "{}",
+        server.stderr
+    );
+    assert!(server.stdout.starts_with("ok /") && server.stdout.contains("(server configuration)"));
+    let agent = check("b.toml", "version = 1\n[server]\n[tpm]\n", &["-o", "json"]);
+    assert_eq!((agent.code, agent.stderr.as_str()), (2, ""));
+    let told: serde_json::Value = serde_json::from_str(&agent.stdout).unwrap();
+    assert_eq!(
+        (&told["kind"], &told["ok"]),
+        (&"agent".into(), &false.into())
+    );
+    assert!(
+        told["report"]
+            .as_str()
+            .unwrap()
+            .starts_with("hallmark-agent config check")
+    );
+    let neither = check("c.toml", "version = 1\n", &[]);
+    assert!(
+        neither.code == 2 && neither.stderr.contains("HM-CLI-0016"),
+        "{}",
+        neither.stderr
+    );
+    assert_eq!(
+        check("c.toml", "version = 1\n", &["--kind", "server"]).code,
+        0
+    );
+    fs::remove_file(folder.path().join("hallmark-server")).unwrap();
+    let missing = check("a.toml", "[hsm]\n", &[]);
+    assert!(
+        missing.code == 1 && missing.stderr.contains("HM-CLI-0017"),
+        "{}",
+        missing.stderr
+    );
+    let absent = program(std::path::Path::new("/x"))
+        .args(["config", "check", "/nonexistent.toml"])
+        .output()
+        .unwrap();
+    assert_eq!(crate::run::Done::from(absent).code, 2);
+}

@@ -1,0 +1,77 @@
+//! The services with fixed answers: what these tests look at is the program, not the server. Entries are kept by the
+//! server's own registry, so that pages, filters and conflicts are real.
+
+mod admin;
+mod agents;
+mod bundles;
+mod entries;
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use hallmark_api::types;
+use hallmark_registry::Registry;
+use hallmark_spiffe::TrustDomain;
+use tonic::Status;
+
+/// 2026-11-23T00:00:00Z.
+pub(crate) const NOW: i64 = 1_795_392_000;
+/// 2100-01-01T00:00:00Z: far enough that nothing expires while tests run.
+pub(crate) const FAR: i64 = 4_102_444_800;
+pub(crate) const NODE_A: &str = "3f9a000000000000000000000000000000000000000000000000000000000001";
+pub(crate) const NODE_B: &str = "3f9b000000000000000000000000000000000000000000000000000000000002";
+pub(crate) const NODE_C: &str = "77c0000000000000000000000000000000000000000000000000000000000003";
+
+/// The server's state; clones share it.
+#[derive(Clone)]
+pub(crate) struct Fake(Arc<Mutex<State>>);
+
+pub(crate) struct State {
+    pub(crate) registry: Registry,
+    pub(crate) agents: Vec<types::Agent>,
+    pub(crate) authorities: Vec<Vec<u8>>,
+    pub(crate) hsm_ready: bool,
+    pub(crate) key_extractable: bool,
+}
+
+impl Fake {
+    pub(crate) fn new() -> Self {
+        let banned = types::Agent {
+            banned: true,
+            x509svid_serial_number: String::new(),
+            ..agents::agent(NODE_C)
+        };
+        Self(Arc::new(Mutex::new(State {
+            registry: Registry::new(&td()),
+            agents: vec![agents::agent(NODE_A), agents::agent(NODE_B), banned],
+            authorities: vec![bundles::authority()],
+            hsm_ready: true,
+            key_extractable: false,
+        })))
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+}
+
+pub(crate) fn td() -> TrustDomain {
+    TrustDomain::parse("example.org").unwrap()
+}
+
+pub(crate) fn id(path: &str) -> Option<types::Spiffeid> {
+    Some(types::Spiffeid {
+        trust_domain: "example.org".into(),
+        path: path.into(),
+    })
+}
+
+pub(crate) fn selector(kind: &str, value: &str) -> types::Selector {
+    types::Selector {
+        r#type: kind.into(),
+        value: value.into(),
+    }
+}
+
+fn unused<T>() -> Result<tonic::Response<T>, Status> {
+    Err(Status::unimplemented("not part of these tests"))
+}

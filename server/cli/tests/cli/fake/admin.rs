@@ -1,0 +1,142 @@
+//! `hallmark.admin.v1`.
+
+use hallmark_api::admin::{
+    GetHsmStatusRequest, GetHsmStatusResponse, GetNodeRequest, GetNodeResponse, GetStatusRequest,
+    GetStatusResponse, HsmKey, ListHsmKeysRequest, ListHsmKeysResponse, ListRecordsRequest,
+    ListRecordsResponse, Part, PcrValue, Reason, admin_server::Admin,
+};
+use tonic::{Request, Response, Status};
+
+use super::{FAR, Fake, NODE_A, NOW, unused};
+
+#[tonic::async_trait]
+impl Admin for Fake {
+    async fn get_status(
+        &self,
+        _: Request<GetStatusRequest>,
+    ) -> Result<Response<GetStatusResponse>, Status> {
+        let state = self.state();
+        let part = |name: &str, ok| Part {
+            name: name.into(),
+            ok,
+            code: if ok { "" } else { "HM-HSM-0007" }.into(),
+            message: if ok { "" } else { "the token is away" }.into(),
+        };
+        Ok(Response::new(GetStatusResponse {
+            version: env!("CARGO_PKG_VERSION").into(),
+            trust_domain: "example.org".into(),
+            started_at: NOW,
+            address: "127.0.0.1:8081".into(),
+            agents: 3,
+            agents_banned: 1,
+            entries: 0,
+            verdicts_accepted: 5,
+            verdicts_refused: 2,
+            svids_issued: 9,
+            authority_subject_key_id: "aabbcc".into(),
+            authority_expires_at: FAR,
+            parts: vec![part("store", true), part("hsm", state.hsm_ready)],
+            bundle_sequence: 4,
+        }))
+    }
+
+    async fn get_hsm_status(
+        &self,
+        _: Request<GetHsmStatusRequest>,
+    ) -> Result<Response<GetHsmStatusResponse>, Status> {
+        let ready = self.state().hsm_ready;
+        Ok(Response::new(GetHsmStatusResponse {
+            module: "/usr/lib/softhsm/libsofthsm2.so".into(),
+            token_label: "hallmark".into(),
+            manufacturer: "SoftHSM project                 ".into(),
+            model: "SoftHSM v2      ".into(),
+            serial: "0011223344556677".into(),
+            firmware: "2.6".into(),
+            ready,
+            code: if ready { "" } else { "HM-HSM-0007" }.into(),
+            message: if ready { "" } else { "the token is away" }.into(),
+            sessions_open: 3,
+            sessions_max: 4,
+            signatures: 120,
+            failures: 1,
+            reopened: 2,
+        }))
+    }
+
+    async fn list_hsm_keys(
+        &self,
+        _: Request<ListHsmKeysRequest>,
+    ) -> Result<Response<ListHsmKeysResponse>, Status> {
+        let extractable = self.state().key_extractable;
+        let key = HsmKey {
+            label: "hallmark-x509-a".into(),
+            kind: "ec-p256".into(),
+            id: "0102".into(),
+            sensitive: true,
+            always_sensitive: true,
+            extractable,
+            never_extractable: !extractable,
+            local: true,
+            r#use: "x509-authority".into(),
+            spki_sha256: "ab".repeat(32),
+        };
+        Ok(Response::new(ListHsmKeysResponse { keys: vec![key] }))
+    }
+
+    async fn get_node(
+        &self,
+        request: Request<GetNodeRequest>,
+    ) -> Result<Response<GetNodeResponse>, Status> {
+        let id = request.into_inner().id;
+        if id != format!("spiffe://example.org/spire/agent/tpm2/{NODE_A}") {
+            return Err(Status::not_found("no such node"));
+        }
+        Ok(Response::new(GetNodeResponse {
+            id,
+            state: "active".into(),
+            ek_sha256: NODE_A.into(),
+            ek_name: "000bee".into(),
+            ek_issuer: "CN=swtpm-localca".into(),
+            ek_serial: "17".into(),
+            ek_not_after: FAR,
+            enrolled_by: "certificate".into(),
+            manufacturer: "id:00001014".into(),
+            model: "swtpm".into(),
+            firmware_version: "id:20191023".into(),
+            class: "simulator".into(),
+            ak_name: "000baa".into(),
+            svid_key_sha256: "cd".repeat(32),
+            nonce: "01".repeat(32),
+            binding: "02".repeat(32),
+            pcrs: vec![PcrValue {
+                bank: "sha256".into(),
+                pcr: 7,
+                digest: "03".repeat(32),
+            }],
+            clock: 12345,
+            reset_count: 2,
+            restart_count: 1,
+            verdict: "trusted".into(),
+            reasons: vec![Reason {
+                code: "HM-POLICY-0001".into(),
+                message: "every rule is kept".into(),
+            }],
+            attested_at: NOW,
+            svid_serial: "1234".into(),
+            svid_not_after: FAR,
+            authority_key_label: "hallmark-x509-a".into(),
+            selectors: vec![
+                "tpm2:class:simulator".into(),
+                format!("tpm2:ek-hash:{NODE_A}"),
+            ],
+            agent_version: "0.1.0".into(),
+        }))
+    }
+
+    async fn list_records(
+        &self,
+        _: Request<ListRecordsRequest>,
+    ) -> Result<Response<ListRecordsResponse>, Status> {
+        unused()
+    }
+}

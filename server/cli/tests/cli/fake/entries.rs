@@ -1,0 +1,232 @@
+//! `spire.api.server.entry.v1`.
+
+use std::collections::BTreeSet;
+
+use hallmark_api::{
+    entry::{
+        BatchCreateEntryRequest, BatchCreateEntryResponse, BatchDeleteEntryRequest,
+        BatchDeleteEntryResponse, BatchUpdateEntryRequest, BatchUpdateEntryResponse,
+        CountEntriesRequest, CountEntriesResponse, GetAuthorizedEntriesRequest,
+        GetAuthorizedEntriesResponse, GetEntryRequest, ListEntriesRequest, ListEntriesResponse,
+        SyncAuthorizedEntriesRequest, SyncAuthorizedEntriesResponse, batch_create_entry_response,
+        batch_delete_entry_response, entry_server::Entry as EntryService, list_entries_request,
+    },
+    types,
+};
+use hallmark_reason::Report;
+use hallmark_registry::{Entry, EntryDraft, EntryId, Filter, Match, PageToken};
+use hallmark_spiffe::{Selector, SpiffeId, TrustDomain};
+use tokio_stream::Pending;
+use tonic::{Code, Request, Response, Status, Streaming};
+
+use super::{Fake, NOW, selector, td, unused};
+
+fn read_id(id: Option<types::Spiffeid>) -> SpiffeId {
+    let id = id.unwrap();
+    SpiffeId::new(&TrustDomain::parse(&id.trust_domain).unwrap(), &id.path).unwrap()
+}
+
+fn read_selector(selector: types::Selector) -> Selector {
+    Selector::new(&selector.r#type, &selector.value).unwrap()
+}
+
+fn read_filter(filter: list_entries_request::Filter) -> Filter {
+    let how = |how| {
+        [Match::Exact, Match::Subset, Match::Superset, Match::Any][usize::try_from(how).unwrap()]
+    };
+    Filter {
+        spiffe_id: filter.by_spiffe_id.map(|id| read_id(Some(id))),
+        parent_id: filter.by_parent_id.map(|id| read_id(Some(id))),
+        selectors: filter.by_selectors.map(|by| {
+            (
+                how(by.r#match),
+                by.selectors.into_iter().map(read_selector).collect(),
+            )
+        }),
+        hint: filter.by_hint,
+        downstream: filter.by_downstream,
+        federates_with: filter.by_federates_with.map(|by| {
+            let names: BTreeSet<_> = by
+                .trust_domains
+                .iter()
+                .map(|name| TrustDomain::parse(name).unwrap())
+                .collect();
+            (how(by.r#match), names)
+        }),
+    }
+}
+
+pub(super) fn entry_message(entry: &Entry) -> types::Entry {
+    let id = |id: &SpiffeId| {
+        Some(types::Spiffeid {
+            trust_domain: id.trust_domain().to_string(),
+            path: id.path().into(),
+        })
+    };
+    types::Entry {
+        id: entry.id.to_string(),
+        spiffe_id: id(&entry.spiffe_id),
+        parent_id: id(&entry.parent_id),
+        selectors: entry
+            .selectors
+            .iter()
+            .map(|one| selector(one.kind(), one.value()))
+            .collect(),
+        x509_svid_ttl: i32::try_from(entry.x509_svid_ttl.as_secs()).unwrap(),
+        expires_at: entry.expires_at.unwrap_or(0),
+        dns_names: entry.dns_names.clone(),
+        hint: entry.hint.clone(),
+        created_at: entry.created_at,
+        revision_number: entry.revision,
+        ..Default::default()
+    }
+}
+
+fn status(code: Code, message: impl Into<String>) -> Option<types::Status> {
+    Some(types::Status {
+        code: code.into(),
+        message: message.into(),
+    })
+}
+
+impl Fake {
+    fn create(&self, message: types::Entry) -> batch_create_entry_response::Result {
+        let registry = &mut self.state().registry;
+        let id = if message.id.is_empty() {
+            format!("e-{}", registry.len())
+        } else {
+            message.id
+        };
+        let draft = EntryDraft {
+            x509_svid_ttl: message.x509_svid_ttl,
+            expires_at: message.expires_at,
+            dns_names: message.dns_names,
+            hint: message.hint,
+            ..EntryDraft::new(
+                read_id(message.spiffe_id),
+                read_id(message.parent_id),
+                message.selectors.into_iter().map(read_selector).collect(),
+            )
+        };
+        let entry = match draft.validate(&td(), |_| false, EntryId::parse(&id).unwrap(), NOW) {
+            Ok(entry) => entry,
+            Err(error) => {
+                let status = status(Code::InvalidArgument, Report(&error).to_string());
+                return batch_create_entry_response::Result {
+                    status,
+                    entry: None,
+                };
+            }
+        };
+        if let Some(existing) = registry.similar(&entry) {
+            let status = status(Code::AlreadyExists, "similar entry already exists");
+            return batch_create_entry_response::Result {
+                status,
+                entry: Some(entry_message(existing)),
+            };
+        }
+        let message = entry_message(&entry);
+        registry.insert(entry);
+        batch_create_entry_response::Result {
+            status: status(Code::Ok, "OK"),
+            entry: Some(message),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl EntryService for Fake {
+    type SyncAuthorizedEntriesStream = Pending<Result<SyncAuthorizedEntriesResponse, Status>>;
+
+    /// Two a page, whatever is asked for.
+    async fn list_entries(
+        &self,
+        request: Request<ListEntriesRequest>,
+    ) -> Result<Response<ListEntriesResponse>, Status> {
+        let request = request.into_inner();
+        let filter = read_filter(request.filter.unwrap_or_default());
+        let state = self.state();
+        let page = state
+            .registry
+            .list(&filter, 2, PageToken::decode(&request.page_token).as_ref());
+        Ok(Response::new(ListEntriesResponse {
+            entries: page
+                .entries
+                .into_iter()
+                .map(|entry| entry_message(entry))
+                .collect(),
+            next_page_token: page.next.map(|next| next.encode()).unwrap_or_default(),
+        }))
+    }
+
+    async fn get_entry(
+        &self,
+        request: Request<GetEntryRequest>,
+    ) -> Result<Response<types::Entry>, Status> {
+        let state = self.state();
+        let entry = state.registry.entry(request.into_inner().id.as_str());
+        entry
+            .map(|entry| Response::new(entry_message(entry)))
+            .ok_or_else(|| Status::not_found("entry not found"))
+    }
+
+    async fn batch_create_entry(
+        &self,
+        request: Request<BatchCreateEntryRequest>,
+    ) -> Result<Response<BatchCreateEntryResponse>, Status> {
+        let results = request
+            .into_inner()
+            .entries
+            .into_iter()
+            .map(|entry| self.create(entry))
+            .collect();
+        Ok(Response::new(BatchCreateEntryResponse { results }))
+    }
+
+    async fn batch_delete_entry(
+        &self,
+        request: Request<BatchDeleteEntryRequest>,
+    ) -> Result<Response<BatchDeleteEntryResponse>, Status> {
+        let registry = &mut self.state().registry;
+        let results = request.into_inner().ids.into_iter().map(|id| {
+            let gone = registry.remove(&EntryId::parse(&id).unwrap()).is_some();
+            let status = if gone {
+                status(Code::Ok, "OK")
+            } else {
+                status(Code::NotFound, "entry not found")
+            };
+            batch_delete_entry_response::Result { status, id }
+        });
+        Ok(Response::new(BatchDeleteEntryResponse {
+            results: results.collect(),
+        }))
+    }
+
+    async fn count_entries(
+        &self,
+        _: Request<CountEntriesRequest>,
+    ) -> Result<Response<CountEntriesResponse>, Status> {
+        unused()
+    }
+
+    async fn batch_update_entry(
+        &self,
+        _: Request<BatchUpdateEntryRequest>,
+    ) -> Result<Response<BatchUpdateEntryResponse>, Status> {
+        unused()
+    }
+
+    async fn get_authorized_entries(
+        &self,
+        _: Request<GetAuthorizedEntriesRequest>,
+    ) -> Result<Response<GetAuthorizedEntriesResponse>, Status> {
+        unused()
+    }
+
+    async fn sync_authorized_entries(
+        &self,
+        _: Request<Streaming<SyncAuthorizedEntriesRequest>>,
+    ) -> Result<Response<Self::SyncAuthorizedEntriesStream>, Status> {
+        unused()
+    }
+}
