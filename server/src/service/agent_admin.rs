@@ -1,0 +1,290 @@
+//! What administrators do with agents: count, list, look, evict, ban.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use hallmark_api::{
+    agent::{
+        BanAgentRequest, CountAgentsRequest, CountAgentsResponse, DeleteAgentRequest, GetAgentRequest,
+        ListAgentsRequest, ListAgentsResponse, list_agents_request,
+    },
+    types,
+};
+use hallmark_registry::Match;
+use hallmark_spiffe::{Selector, SpiffeId};
+use hallmark_store::{Agent, Change, Outcome, Record, RecordKind};
+use tonic::Status;
+
+use crate::{
+    agents::{ChangeError, Decision},
+    convert::{agent_message, expires_before, selector_match, spiffe_id},
+    errors::store_failed,
+    state::Server,
+};
+
+/// Agents looked at in one go while a page is filled.
+const STRIDE: usize = 1024;
+
+/// `CountAgents`.
+///
+/// # Errors
+/// `InvalidArgument` when a filter cannot be read.
+pub fn count_agents(server: &Server, request: CountAgentsRequest) -> Result<CountAgentsResponse, Status> {
+    // The two filters are one type by another name.
+    let filter = request.filter.map(|filter| list_agents_request::Filter {
+        by_attestation_type: filter.by_attestation_type,
+        by_selector_match: filter.by_selector_match,
+        by_banned: filter.by_banned,
+        by_can_reattest: filter.by_can_reattest,
+        by_expires_before: filter.by_expires_before,
+    });
+    let filter = Filter::read(filter)?;
+    let count = server.agents.all().iter().filter(|agent| filter.matches(agent)).count();
+    Ok(CountAgentsResponse { count: i32::try_from(count).unwrap_or(i32::MAX) })
+}
+
+/// `ListAgents`: ordered by id; a page's token is the last id on it.
+///
+/// # Errors
+/// `InvalidArgument` when a filter, the page's size or its token cannot be read.
+pub fn list_agents(server: &Server, request: ListAgentsRequest) -> Result<ListAgentsResponse, Status> {
+    let filter = Filter::read(request.filter)?;
+    let size = usize::try_from(request.page_size).map_err(|_| Status::invalid_argument("negative page size"))?;
+    let from = match request.page_token.as_str() {
+        "" => None,
+        token => Some(SpiffeId::parse(token).map_err(|_| Status::invalid_argument("malformed page token"))?),
+    };
+    let limit = if size == 0 { usize::MAX } else { size };
+    let (page, more) = collect(|after| server.agents.page(after, STRIDE), &filter, from, limit);
+    let mask = request.output_mask.as_ref();
+    Ok(ListAgentsResponse {
+        agents: page.iter().map(|agent| agent_message(agent, mask)).collect(),
+        next_page_token: page.last().filter(|_| more).map_or_else(String::new, |agent| agent.id.to_string()),
+    })
+}
+
+/// The first `limit` agents above `from` that match, and whether another one follows.
+fn collect(
+    read: impl Fn(Option<&SpiffeId>) -> Vec<Arc<Agent>>,
+    filter: &Filter,
+    from: Option<SpiffeId>,
+    limit: usize,
+) -> (Vec<Arc<Agent>>, bool) {
+    let (mut page, mut after) = (Vec::new(), from);
+    loop {
+        let stride = read(after.as_ref());
+        let Some(last) = stride.last() else {
+            return (page, false);
+        };
+        after = Some(last.id.clone());
+        for agent in stride.into_iter().filter(|agent| filter.matches(agent)) {
+            if page.len() == limit {
+                return (page, true);
+            }
+            page.push(agent);
+        }
+    }
+}
+
+/// `GetAgent`.
+///
+/// # Errors
+/// `NotFound`, or `InvalidArgument` for an id that is no agent's.
+pub fn find_agent(server: &Server, request: &GetAgentRequest) -> Result<types::Agent, Status> {
+    let id = agent_id(server, request.id.as_ref())?;
+    let agent = server.agents.find(&id).ok_or_else(not_found)?;
+    Ok(agent_message(&agent, request.output_mask.as_ref()))
+}
+
+/// `DeleteAgent`: the agent is forgotten and may attest again. `by` is named in the record.
+///
+/// # Errors
+/// As [`find_agent`]; `Internal` when the store fails.
+pub async fn delete_agent(server: &Server, by: &str, request: &DeleteAgentRequest) -> Result<(), Status> {
+    let id = agent_id(server, request.id.as_ref())?;
+    let decide = |agent: Option<&Agent>| match agent {
+        Some(_) => Decision::Delete,
+        None => Decision::Refuse(()),
+    };
+    change(server, &id, "agent-deleted", by, decide).await
+}
+
+/// `BanAgent`: the agent is refused from now on, and cannot attest again until it is deleted. `by` is named in the
+/// record.
+///
+/// # Errors
+/// As [`delete_agent`].
+pub async fn ban_agent(server: &Server, by: &str, request: &BanAgentRequest) -> Result<(), Status> {
+    let id = agent_id(server, request.id.as_ref())?;
+    let decide = |agent: Option<&Agent>| agent.map_or(Decision::Refuse(()), |agent| Decision::Put(Box::new(banned(agent))));
+    change(server, &id, "agent-banned", by, decide).await
+}
+
+/// The newest SVID stays noted: when a banned node's SVID ends is still worth showing, and an expiry of 0 would let
+/// clients that tidy up expired agents delete it, which lifts the ban.
+fn banned(agent: &Agent) -> Agent {
+    Agent { banned: true, current: agent.next.or(agent.current), next: None, ..agent.clone() }
+}
+
+async fn change(
+    server: &Server,
+    id: &SpiffeId,
+    act: &str,
+    by: &str,
+    decide: impl FnOnce(Option<&Agent>) -> Decision<()>,
+) -> Result<(), Status> {
+    let record = Change::Record(Record {
+        at: server.clock.unix(),
+        kind: RecordKind::Admin,
+        subject: id.as_str().to_owned(),
+        outcome: Outcome::Done,
+        code: String::new(),
+        detail: serde_json::json!({ "act": act, "by": by }).to_string(),
+    });
+    match server.agents.change(&*server.store, id, vec![record], decide).await {
+        Ok(()) => {
+            tracing::info!(agent = %id, by, act, "an agent was changed by an administrator");
+            Ok(())
+        }
+        Err(ChangeError::Refused(())) => Err(not_found()),
+        Err(ChangeError::Store(error)) => Err(Status::internal(store_failed(&error).message())),
+    }
+}
+
+fn not_found() -> Status {
+    Status::not_found("agent not found")
+}
+
+/// Reads an id that an agent of this trust domain can have.
+fn agent_id(server: &Server, message: Option<&types::Spiffeid>) -> Result<SpiffeId, Status> {
+    let id = spiffe_id(message, "agent ID")?;
+    if !id.is_member_of(&server.trust_domain) {
+        let own = &server.trust_domain;
+        return Err(Status::invalid_argument(format!("invalid agent ID: {id} is not a member of trust domain {own}")));
+    }
+    if !id.path().starts_with("/spire/agent/") {
+        let own = &server.trust_domain;
+        return Err(Status::invalid_argument(format!("invalid agent ID: {id} is not an agent in trust domain {own}")));
+    }
+    Ok(id)
+}
+
+/// What agents must match; what is `None` is not asked for.
+#[derive(Debug, Default)]
+struct Filter {
+    attestation_type: Option<String>,
+    selectors: Option<(Match, BTreeSet<Selector>)>,
+    banned: Option<bool>,
+    can_reattest: Option<bool>,
+    expires_before: Option<i64>,
+}
+
+impl Filter {
+    fn read(message: Option<list_agents_request::Filter>) -> Result<Self, Status> {
+        let Some(message) = message else {
+            return Ok(Self::default());
+        };
+        Ok(Self {
+            attestation_type: Some(message.by_attestation_type).filter(|name| !name.is_empty()),
+            selectors: selector_match(message.by_selector_match.as_ref())?,
+            banned: message.by_banned,
+            can_reattest: message.by_can_reattest,
+            expires_before: expires_before(&message.by_expires_before),
+        })
+    }
+
+    fn matches(&self, agent: &Agent) -> bool {
+        self.attestation_type.as_ref().is_none_or(|name| agent.attestation_type == *name)
+            && self.selectors.as_ref().is_none_or(|(how, asked)| how.compare(&agent.selectors, asked))
+            && self.banned.is_none_or(|banned| agent.banned == banned)
+            && self.can_reattest.is_none_or(|can_reattest| agent.can_reattest == can_reattest)
+            && self.expires_before.is_none_or(|before| agent.expires_at() < before)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hallmark_store::NodeSvid;
+
+    fn agent(name: &str) -> Agent {
+        Agent {
+            id: SpiffeId::parse(&format!("spiffe://example.org/spire/agent/tpm2/{name}")).unwrap(),
+            attestation_type: "tpm2".into(),
+            ek_sha256: None,
+            ak_name: Vec::new(),
+            current: Some(NodeSvid { serial: 1, expires_at: 100 }),
+            next: None,
+            selectors: [Selector::parse("tpm2:class:simulator").unwrap()].into(),
+            banned: false,
+            can_reattest: true,
+            agent_version: String::new(),
+            facts: String::new(),
+            attested_at: 0,
+        }
+    }
+
+    fn filter(message: list_agents_request::Filter) -> Filter {
+        Filter::read(Some(message)).unwrap()
+    }
+
+    #[test]
+    fn each_part_of_the_filter_counts() {
+        let message = list_agents_request::Filter::default;
+        let selector = |value: &str| types::SelectorMatch {
+            selectors: vec![types::Selector { r#type: "tpm2".into(), value: value.into() }],
+            r#match: types::selector_match::MatchBehavior::MatchExact.into(),
+        };
+        let expires = |at: &str| list_agents_request::Filter { by_expires_before: at.into(), ..message() };
+        let cases = [
+            (message(), true),
+            (list_agents_request::Filter { by_attestation_type: "tpm2".into(), ..message() }, true),
+            (list_agents_request::Filter { by_attestation_type: "x509pop".into(), ..message() }, false),
+            (list_agents_request::Filter { by_selector_match: Some(selector("class:simulator")), ..message() }, true),
+            (list_agents_request::Filter { by_selector_match: Some(selector("class:discrete")), ..message() }, false),
+            (list_agents_request::Filter { by_banned: Some(false), ..message() }, true),
+            (list_agents_request::Filter { by_banned: Some(true), ..message() }, false),
+            (list_agents_request::Filter { by_can_reattest: Some(true), ..message() }, true),
+            (list_agents_request::Filter { by_can_reattest: Some(false), ..message() }, false),
+            (expires("1970-01-01 00:01:41 +0000 +00"), true),
+            (expires("1970-01-01 00:01:40 +0000 +00"), false),
+            (expires("not a time"), true),
+        ];
+        for (message, expected) in cases {
+            assert_eq!(filter(message.clone()).matches(&agent("a")), expected, "{message:?}");
+        }
+    }
+
+    #[test]
+    fn pages_are_filled_from_what_matches() {
+        // Every third of 100 matches, and they are read seven at a time.
+        let all: Vec<Arc<Agent>> = (0..100)
+            .map(|n| Arc::new(Agent { banned: n % 3 == 0, ..agent(&format!("{n:03}")) }))
+            .collect();
+        let read = |after: Option<&SpiffeId>| -> Vec<Arc<Agent>> {
+            all.iter().filter(|agent| after.is_none_or(|after| agent.id > *after)).take(7).cloned().collect()
+        };
+        let banned = filter(list_agents_request::Filter { by_banned: Some(true), ..Default::default() });
+        let (mut seen, mut from) = (0, None);
+        loop {
+            let (page, more) = collect(read, &banned, from.clone(), 10);
+            assert!(page.iter().all(|agent| agent.banned));
+            seen += page.len();
+            from = page.last().map(|agent| agent.id.clone());
+            if !more {
+                break;
+            }
+            assert_eq!(page.len(), 10);
+        }
+        assert_eq!(seen, 34);
+        assert_eq!(collect(read, &banned, None, 34).1, false, "a page that ends exactly with the last");
+        assert_eq!(collect(read, &Filter::default(), None, usize::MAX).0.len(), 100);
+    }
+
+    #[test]
+    fn a_ban_keeps_the_expiry_of_the_newest_svid() {
+        let node = Agent { next: Some(NodeSvid { serial: 2, expires_at: 200 }), ..agent("a") };
+        let banned = banned(&node);
+        assert!(banned.banned && banned.next.is_none());
+        assert_eq!(banned.expires_at(), 200);
+    }
+}

@@ -1,0 +1,204 @@
+//! Issuing SVIDs to workloads, through their agents, and by hand.
+
+mod csr;
+
+use std::{sync::Arc, time::Duration};
+
+use hallmark_api::svid::{
+    BatchNewX509svidRequest, BatchNewX509svidResponse, MintJwtsvidRequest, MintJwtsvidResponse, MintX509svidRequest,
+    MintX509svidResponse, NewDownstreamX509caRequest, NewDownstreamX509caResponse, NewJwtsvidRequest,
+    NewJwtsvidResponse, NewX509svidParams, batch_new_x509svid_response, svid_server::Svid,
+};
+use hallmark_reason::Coded as _;
+use hallmark_registry::{EntryId, GrantError, Registry, authorise_entry, mint};
+use hallmark_store::Agent;
+use tonic::{Request, Response, Status};
+
+use crate::{
+    caller,
+    connection::remote_ip,
+    convert::{failed_item, ok_item, svid_message},
+    issue::{IssueError, IssuedSvid, Order, OrderKey, issue},
+    state::Server,
+};
+
+/// The most SVIDs in one batch.
+const MAX_BATCH: usize = 500;
+/// A CSR is a key, a signature and a few names; larger ones are not read.
+const MAX_CSR: usize = 16 * 1024;
+
+/// `spire.api.server.svid.v1.SVID`.
+#[derive(Debug, Clone)]
+pub struct SvidService {
+    server: Arc<Server>,
+}
+
+impl SvidService {
+    /// The service of `server`.
+    #[must_use]
+    pub const fn new(server: Arc<Server>) -> Self {
+        Self { server }
+    }
+
+    async fn mint(&self, by: &str, request: MintX509svidRequest) -> Result<MintX509svidResponse, Status> {
+        check_csr(&request.csr)?;
+        let names = csr::names(&request.csr)?;
+        let ttl = match u64::try_from(request.ttl) {
+            Ok(0) => self.server.lifetimes.x509_svid,
+            Ok(seconds) => Duration::from_secs(seconds),
+            Err(_) => return Err(Status::invalid_argument("the TTL is negative")),
+        };
+        let grant = mint(&self.server.trust_domain, names.spiffe_id, names.dns_names, ttl)
+            .map_err(|error| Status::invalid_argument(format!("{error} ({})", error.code())))?;
+        let order = Order { grant, key: OrderKey::Csr(request.csr), entry: "".into() };
+        let issued = issue(&self.server, by, vec![order]).await.pop().unwrap_or(Err(IssueError::Interrupted));
+        let svid = issued.map_err(|error| error.status())?;
+        Ok(MintX509svidResponse { svid: Some(svid_message(svid)) })
+    }
+
+    /// What each item is granted, all from one state of the registry.
+    fn orders(&self, agent: &Agent, params: Vec<NewX509svidParams>) -> Vec<Result<Order, Status>> {
+        let (now, ttl) = (self.server.clock.unix(), self.server.lifetimes.x509_svid);
+        let registry = self.server.registry();
+        params.into_iter().map(|params| order(&registry, agent, params, ttl, now)).collect()
+    }
+}
+
+fn order(
+    registry: &Registry,
+    agent: &Agent,
+    params: NewX509svidParams,
+    ttl: Duration,
+    now: i64,
+) -> Result<Order, Status> {
+    if params.entry_id.is_empty() {
+        return Err(Status::invalid_argument("missing entry ID"));
+    }
+    check_csr(&params.csr)?;
+    let id = EntryId::parse(&params.entry_id).map_err(|_| not_granted())?;
+    let grant =
+        authorise_entry(registry, &agent.id, &agent.selectors, &id, ttl, now).map_err(|error| refused(agent, &error))?;
+    Ok(Order { grant, key: OrderKey::Csr(params.csr), entry: params.entry_id.into() })
+}
+
+fn check_csr(csr: &[u8]) -> Result<(), Status> {
+    match csr.len() {
+        0 => Err(Status::invalid_argument("missing CSR")),
+        1..=MAX_CSR => Ok(()),
+        len => Err(Status::invalid_argument(format!("the CSR has {len} bytes, at most {MAX_CSR} allowed"))),
+    }
+}
+
+/// Agents are not told whether an entry is absent or another node's.
+fn not_granted() -> Status {
+    Status::not_found("entry not found or not authorized")
+}
+
+fn refused(agent: &Agent, error: &GrantError) -> Status {
+    tracing::info!(code = %error.code(), agent = %agent.id, %error, "an SVID was not granted");
+    not_granted()
+}
+
+/// Answers the items in their order: those that were granted with what was issued, the others with their refusal.
+fn results(
+    granted: Vec<Result<(), Status>>,
+    issued: Vec<Result<IssuedSvid, IssueError>>,
+) -> Vec<batch_new_x509svid_response::Result> {
+    let mut issued = issued.into_iter();
+    let answer = |granted: Result<(), Status>| {
+        let svid = granted.and_then(|()| {
+            let result = issued.next().unwrap_or(Err(IssueError::Interrupted));
+            result.map_err(|error| error.status())
+        });
+        match svid {
+            Ok(svid) => {
+                batch_new_x509svid_response::Result { status: Some(ok_item()), svid: Some(svid_message(svid)) }
+            }
+            Err(status) => batch_new_x509svid_response::Result { status: Some(failed_item(&status)), svid: None },
+        }
+    };
+    granted.into_iter().map(answer).collect()
+}
+
+#[tonic::async_trait]
+impl Svid for SvidService {
+    async fn mint_x509svid(
+        &self,
+        request: Request<MintX509svidRequest>,
+    ) -> Result<Response<MintX509svidResponse>, Status> {
+        let caller = caller::of(&request)?;
+        self.mint(caller.label(), request.into_inner()).await.map(Response::new)
+    }
+
+    async fn batch_new_x509svid(
+        &self,
+        request: Request<BatchNewX509svidRequest>,
+    ) -> Result<Response<BatchNewX509svidResponse>, Status> {
+        let id = caller::agent_of(&request)?;
+        let address = remote_ip(request.extensions());
+        let params = request.into_inner().params;
+        if params.is_empty() {
+            return Err(Status::invalid_argument("missing parameters"));
+        }
+        if params.len() > MAX_BATCH {
+            let asked = params.len();
+            return Err(Status::resource_exhausted(format!("{asked} SVIDs in one batch, at most {MAX_BATCH} allowed")));
+        }
+        self.server.limits.signing.take(address, params.len()).await?;
+        let Some(agent) = self.server.agents.find(&id) else {
+            return Err(caller::denied("the agent is not attested", Some(caller::DenialReason::NotAttested)));
+        };
+        let mut orders = Vec::with_capacity(params.len());
+        let keep = |order: Result<Order, Status>| order.map(|order| orders.push(order));
+        let granted: Vec<_> = self.orders(&agent, params).into_iter().map(keep).collect();
+        let issued = if orders.is_empty() { Vec::new() } else { issue(&self.server, id.as_str(), orders).await };
+        Ok(Response::new(BatchNewX509svidResponse { results: results(granted, issued) }))
+    }
+
+    async fn mint_jwtsvid(&self, _: Request<MintJwtsvidRequest>) -> Result<Response<MintJwtsvidResponse>, Status> {
+        Err(Status::unimplemented("JWT-SVIDs are not issued yet"))
+    }
+
+    async fn new_jwtsvid(&self, _: Request<NewJwtsvidRequest>) -> Result<Response<NewJwtsvidResponse>, Status> {
+        Err(Status::unimplemented("JWT-SVIDs are not issued yet"))
+    }
+
+    async fn new_downstream_x509ca(
+        &self,
+        _: Request<NewDownstreamX509caRequest>,
+    ) -> Result<Response<NewDownstreamX509caResponse>, Status> {
+        Err(Status::unimplemented("downstream authorities are not issued yet"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hallmark_spiffe::SpiffeId;
+
+    fn issued(path: &str) -> IssuedSvid {
+        IssuedSvid {
+            id: SpiffeId::parse(&format!("spiffe://example.org{path}")).unwrap(),
+            chain: vec![b"leaf".as_slice().into()],
+            serial: 1,
+            expires_at: 2,
+        }
+    }
+
+    #[test]
+    fn answers_keep_the_order_of_the_questions() {
+        let granted = vec![Ok(()), Err(not_granted()), Ok(()), Ok(())];
+        let issued = vec![Ok(issued("/a")), Err(IssueError::Random), Ok(issued("/c"))];
+        let answers = results(granted, issued);
+        let codes: Vec<_> = answers.iter().map(|answer| answer.status.as_ref().unwrap().code).collect();
+        assert_eq!(codes, [0, 5, 14, 0]);
+        let path = |at: usize| answers[at].svid.as_ref().map(|svid| svid.id.as_ref().unwrap().path.as_str());
+        assert_eq!([path(0), path(1), path(2), path(3)], [Some("/a"), None, None, Some("/c")]);
+    }
+
+    #[test]
+    fn a_csr_has_a_size() {
+        assert!(check_csr(&[0; MAX_CSR]).is_ok());
+        assert!(check_csr(&[]).is_err() && check_csr(&[0; MAX_CSR + 1]).is_err());
+    }
+}
