@@ -1,4 +1,9 @@
 //! Claims and proofs within their limits, each refusal beside what is accepted.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
 
 use hallmark_evidence::{
     Binding, Claim, EvidenceError, Limits, Log, LogKind, PAYLOAD_VERSION, Proof, RawClaim, RawLog,

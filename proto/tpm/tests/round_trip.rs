@@ -1,4 +1,10 @@
 //! What is written is read back, and whatever is read was written in that one way.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 use hallmark_tpm_wire::{Attest, AttestKind, HashAlg, Name, PcrSelection, PublicArea, Signature};
 use proptest::{collection::vec, prelude::*};

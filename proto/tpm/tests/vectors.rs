@@ -1,4 +1,10 @@
 //! A real quote, read and verified.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 use hallmark_tpm_wire::{
     Attest, AttestKind, HashAlg, Hierarchy, Name, ObjectAttributes, PcrSelection, PcrValues,

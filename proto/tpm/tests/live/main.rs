@@ -1,4 +1,11 @@
 //! Against a software TPM, driven by tpm2-tools, which share no code with this crate.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 mod fixture;
 

@@ -1,4 +1,11 @@
 //! What is refused, each case beside the accepted structure that it differs from in one thing.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 mod pcrs;
 mod public_areas;
