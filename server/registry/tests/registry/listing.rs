@@ -41,89 +41,32 @@ fn oldest_first_then_by_id() {
 #[test]
 fn by_id_parent_hint_and_downstream() {
     let registry = registry();
-    let spiffe_id = Some(id("/web"));
-    let parent_id = Some(id("/n"));
+    let by = |change: fn(&mut Filter)| {
+        let mut filter = Filter::default();
+        change(&mut filter);
+        ids(&registry, &filter)
+    };
     assert_eq!(
-        ids(
-            &registry,
-            &Filter {
-                spiffe_id: spiffe_id.clone(),
-                ..Filter::default()
-            }
-        ),
+        by(|filter| filter.spiffe_id = Some(id("/web"))),
         ["down", "web"]
     );
     assert_eq!(
-        ids(
-            &registry,
-            &Filter {
-                parent_id: parent_id.clone(),
-                ..Filter::default()
-            }
-        ),
+        by(|filter| filter.parent_id = Some(id("/n"))),
         ["old", "web"]
     );
+    let both = by(|filter| {
+        filter.spiffe_id = Some(id("/web"));
+        filter.parent_id = Some(id("/n"));
+    });
+    assert_eq!(both, ["web"]);
+    assert!(by(|filter| filter.spiffe_id = Some(id("/none"))).is_empty());
+    assert_eq!(by(|filter| filter.hint = Some("external".into())), ["web"]);
     assert_eq!(
-        ids(
-            &registry,
-            &Filter {
-                spiffe_id,
-                parent_id,
-                ..Filter::default()
-            }
-        ),
-        ["web"]
-    );
-    assert!(
-        ids(
-            &registry,
-            &Filter {
-                spiffe_id: Some(id("/none")),
-                ..Filter::default()
-            }
-        )
-        .is_empty()
-    );
-    assert_eq!(
-        ids(
-            &registry,
-            &Filter {
-                hint: Some("external".into()),
-                ..Filter::default()
-            }
-        ),
-        ["web"]
-    );
-    assert_eq!(
-        ids(
-            &registry,
-            &Filter {
-                hint: Some(String::new()),
-                ..Filter::default()
-            }
-        ),
+        by(|filter| filter.hint = Some(String::new())),
         ["old", "down"]
     );
-    assert_eq!(
-        ids(
-            &registry,
-            &Filter {
-                downstream: Some(true),
-                ..Filter::default()
-            }
-        ),
-        ["down"]
-    );
-    assert_eq!(
-        ids(
-            &registry,
-            &Filter {
-                downstream: Some(false),
-                ..Filter::default()
-            }
-        ),
-        ["old", "web"]
-    );
+    assert_eq!(by(|filter| filter.downstream = Some(true)), ["down"]);
+    assert_eq!(by(|filter| filter.downstream = Some(false)), ["old", "web"]);
 }
 
 #[test]
