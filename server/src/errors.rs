@@ -158,6 +158,11 @@ impl Coded for StartError {
 /// What a caller hears when the store does not take a change. The rest is in the log.
 #[must_use]
 pub fn store_failed(error: &StoreError) -> Status {
-    tracing::error!(code = %error.code(), %error, detail = error.compared(), "the store failed");
+    log_store_failure(error);
     Status::unavailable(format!("the server cannot record this now ({})", error.code()))
+}
+
+/// The operator's part of a failure of the store.
+pub(crate) fn log_store_failure(error: &StoreError) {
+    tracing::error!(code = %error.code(), %error, detail = error.compared(), "the store failed");
 }

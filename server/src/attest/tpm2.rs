@@ -7,7 +7,6 @@ use hallmark_api::{agent::attest_agent_response, attest};
 use hallmark_authority::SubjectKey;
 use hallmark_policy::Appraisal;
 use hallmark_registry::authorise_node;
-use hallmark_reason::Coded as _;
 use hallmark_spiffe::SpiffeId;
 use hallmark_tpm_wire::Name;
 use hallmark_verify::{Challenge, Examined, KnownTpm, RefusalClass, conclude, ek_sha256, examine};

@@ -9,6 +9,7 @@ use hallmark_store::{Agent, Change, NodeSvid, Outcome, Record, RecordKind};
 use super::{Facts, NodeClass, Refusal, tpm2::TYPE};
 use crate::{
     agents::{ChangeError, Decision},
+    errors::log_store_failure,
     issue::IssuedSvid,
     state::Server,
 };
@@ -57,7 +58,7 @@ pub(super) async fn record_refused(server: &Server, subject: &Subject, refusal: 
         detail: detail.to_string(),
     };
     if let Err(error) = server.store.commit(vec![Change::Record(record)]).await {
-        crate::errors::store_failed(&error);
+        log_store_failure(&error);
     }
 }
 

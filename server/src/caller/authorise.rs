@@ -57,16 +57,17 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
         // The clone is the one that may not be ready; the ready one goes into the task.
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
         let server = Arc::clone(&self.server);
         let task = tokio::spawn(async move {
-            match authorise(&server, &request).await {
+            let (mut head, body) = request.into_parts();
+            match authorise(&server, head.uri.path(), &head.extensions).await {
                 Ok(caller) => {
-                    request.extensions_mut().insert(caller);
-                    inner.call(request).await
+                    head.extensions.insert(caller);
+                    inner.call(Request::from_parts(head, body)).await
                 }
                 Err(status) => Ok(status.into_http()),
             }
@@ -80,13 +81,11 @@ where
     }
 }
 
-async fn authorise<B>(server: &Server, request: &Request<B>) -> Result<Caller, Status> {
-    let path = request.uri().path();
+async fn authorise(server: &Server, path: &str, extensions: &http::Extensions) -> Result<Caller, Status> {
     let Some(access) = access(path) else {
         return Err(Status::unimplemented(format!("unknown method {path}")));
     };
     let denied = |reason| Status::from(Denial { method: path.to_owned(), reason });
-    let extensions = request.extensions();
     if access.anyone {
         return Ok(Caller::Anyone);
     }

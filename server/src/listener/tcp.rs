@@ -43,7 +43,7 @@ pub async fn serve(
 ) -> Result<(), tonic::transport::Error> {
     let (ready, connections) = mpsc::channel(64);
     let accepting = tokio::spawn(accept(Arc::clone(&server), listener, TlsAcceptor::from(Arc::new(tls)), ready));
-    let served = grpc()
+    grpc()
         .max_connection_age(MAX_AGE)
         .max_connection_age_grace(AGE_GRACE)
         .layer(AuthoriseLayer(Arc::clone(&server)))
@@ -53,8 +53,7 @@ pub async fn serve(
             // Closes the port at once; who is in the handshake is turned away.
             accepting.abort();
         })
-        .await;
-    served
+        .await
 }
 
 type Ready = mpsc::Sender<io::Result<TlsConnection>>;
