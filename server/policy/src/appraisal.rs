@@ -1,0 +1,176 @@
+//! The verdict.
+
+use crate::reason::Reason;
+use crate::rules::Rules;
+use crate::selectors::{hex, selectors};
+use hallmark_reason::ReasonCode;
+use hallmark_spiffe::Selector;
+use hallmark_verify::{EnrolledBy, TpmClass, VerifiedEvidence};
+use std::collections::BTreeSet;
+
+/// Evidence with the verdict on it. Only [`appraise`] makes one.
+#[derive(Debug)]
+pub struct Appraisal {
+    evidence: VerifiedEvidence,
+    reasons: Vec<Reason>,
+    selectors: BTreeSet<Selector>,
+}
+
+impl Appraisal {
+    /// Whether every rule held.
+    #[must_use]
+    pub fn is_trusted(&self) -> bool {
+        self.refusal().is_none()
+    }
+
+    /// The first rule that did not hold.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&Reason> {
+        self.reasons.iter().find(|reason| !reason.holds)
+    }
+
+    /// What each rule found, in the order of the rules.
+    #[must_use]
+    pub fn reasons(&self) -> &[Reason] {
+        &self.reasons
+    }
+
+    /// The node's selectors: facts that the evidence proves.
+    #[must_use]
+    pub const fn selectors(&self) -> &BTreeSet<Selector> {
+        &self.selectors
+    }
+
+    /// What was judged.
+    #[must_use]
+    pub const fn evidence(&self) -> &VerifiedEvidence {
+        &self.evidence
+    }
+}
+
+/// Holds evidence against the rules.
+#[must_use]
+pub fn appraise(evidence: VerifiedEvidence, rules: &Rules) -> Appraisal {
+    let reasons = vec![
+        enrolment(&evidence, rules),
+        class(&evidence, rules),
+        ek(&evidence, rules),
+        manufacturer(&evidence, rules),
+        model(&evidence, rules),
+        firmware(&evidence, rules),
+    ];
+    let selectors = selectors(&evidence);
+    Appraisal {
+        evidence,
+        reasons,
+        selectors,
+    }
+}
+
+fn enrolment(evidence: &VerifiedEvidence, rules: &Rules) -> Reason {
+    let listed = evidence.inventory().is_some();
+    let holds = listed || !rules.require_inventory;
+    let text = match (evidence.enrolled_by(), listed) {
+        (EnrolledBy::Certificate, true) => {
+            "the EK certificate leads to a pinned root and the inventory lists the EK"
+        }
+        (EnrolledBy::Certificate, false) if holds => "the EK certificate leads to a pinned root",
+        (EnrolledBy::Certificate, false) => {
+            "the inventory, which is required, does not list the EK"
+        }
+        (EnrolledBy::Inventory, _) => "the inventory lists the EK",
+    };
+    let compared = format!(
+        "required an inventory line for EK {}, found none",
+        hex(evidence.ek_sha256())
+    );
+    Reason::of(
+        ReasonCode::new("HM-POLICY-0001"),
+        holds,
+        text.into(),
+        Some(compared),
+    )
+}
+
+fn class(evidence: &VerifiedEvidence, rules: &Rules) -> Reason {
+    let class = evidence.class();
+    let vouched = class == TpmClass::Unknown && evidence.enrolled_by() == EnrolledBy::Inventory;
+    let holds = vouched || rules.allowed_classes.contains(&class);
+    let text = match (vouched, holds) {
+        (true, _) => {
+            "the TPM has no verified certificate, so no class; the inventory vouches for it"
+                .to_owned()
+        }
+        (false, true) => format!("TPMs of class {class} are allowed"),
+        (false, false) => format!("TPMs of class {class} are not allowed"),
+    };
+    let allowed: Vec<_> = rules
+        .allowed_classes
+        .iter()
+        .map(|class| class.as_str())
+        .collect();
+    let compared = format!("allowed {}, this TPM is {class}", allowed.join(", "));
+    Reason::of(
+        ReasonCode::new("HM-POLICY-0002"),
+        holds,
+        text,
+        Some(compared),
+    )
+}
+
+fn ek(evidence: &VerifiedEvidence, rules: &Rules) -> Reason {
+    let denied = rules.denied_eks.contains(evidence.ek_sha256());
+    denied_or_not(
+        ReasonCode::new("HM-POLICY-0003"),
+        "EK",
+        &hex(evidence.ek_sha256()),
+        denied,
+    )
+}
+
+fn manufacturer(evidence: &VerifiedEvidence, rules: &Rules) -> Reason {
+    let name = evidence.certificate().map_or("", |certificate| {
+        certificate.attributes.manufacturer.as_str()
+    });
+    let denied = rules.denied_manufacturers.contains(name);
+    denied_or_not(
+        ReasonCode::new("HM-POLICY-0004"),
+        "TPM manufacturer",
+        name,
+        denied,
+    )
+}
+
+fn model(evidence: &VerifiedEvidence, rules: &Rules) -> Reason {
+    let name = evidence
+        .certificate()
+        .map_or("", |certificate| certificate.attributes.model.as_str());
+    let denied = rules.denied_models.contains(name);
+    denied_or_not(ReasonCode::new("HM-POLICY-0005"), "TPM model", name, denied)
+}
+
+fn firmware(evidence: &VerifiedEvidence, rules: &Rules) -> Reason {
+    let version = evidence.firmware_version();
+    let denied = rules.denied_firmware.contains(&version);
+    denied_or_not(
+        ReasonCode::new("HM-POLICY-0006"),
+        "TPM firmware",
+        &format!("{version:016x}"),
+        denied,
+    )
+}
+
+fn denied_or_not(code: ReasonCode, what: &str, value: &str, denied: bool) -> Reason {
+    let value = if value.is_empty() { "(unknown)" } else { value };
+    let text = if denied {
+        format!("the {what} {value} is denied")
+    } else {
+        format!("the {what} {value} is not denied")
+    };
+    Reason::of(
+        code,
+        !denied,
+        text,
+        Some(format!("denied {value}, this TPM has it")),
+    )
+}
