@@ -8,3 +8,4 @@ mod attack_quote;
 mod foreign;
 mod honest;
 mod scene;
+mod swtpm;
