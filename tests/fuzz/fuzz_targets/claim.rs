@@ -1,0 +1,20 @@
+//! `Tpm2Claim` with its CSR, from the bytes of the message to the judgement of certificate, keys and CSR.
+#![no_main]
+
+use std::sync::LazyLock;
+
+use hallmark_fuzz::{decode_claim, now, recorded_trust};
+use hallmark_verify::{Trust, examine};
+use libfuzzer_sys::fuzz_target;
+
+static TRUST: LazyLock<Trust> = LazyLock::new(recorded_trust);
+
+fuzz_target!(|bytes: &[u8]| {
+    if let Some(Ok(claim)) = decode_claim(bytes) {
+        let ak_name = claim.ak_public.name();
+        if let Ok(examined) = examine(claim, &TRUST, None, now()) {
+            assert_eq!(examined.ak_name(), &ak_name);
+            assert!(!examined.ak_is_known());
+        }
+    }
+});

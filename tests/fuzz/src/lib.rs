@@ -1,0 +1,78 @@
+//! What the message targets share: one recorded attestation of a machine in software, whose root is trusted here only.
+//!
+//! The recording is made by `cargo run --bin seed`; it holds no private key.
+
+use std::time::{Duration, SystemTime};
+
+use hallmark_api::attest::{Tpm2Claim, Tpm2Proof};
+use hallmark_evidence::{Claim, EvidenceError, Proof};
+use hallmark_tpm_wire::{HashAlg, PcrSelection};
+use hallmark_verify::{Challenge, EkRoots, Examined, Trust, examine};
+use prost::Message;
+use zeroize::Zeroizing;
+
+// The server's own conversion, without the rest of the server: that would be minutes of building for no more coverage.
+#[path = "../../../server/src/convert/tpm2.rs"]
+#[allow(dead_code)]
+mod tpm2;
+
+/// The recorded claim in the form of [`decode_claim`].
+pub const CLAIM: &[u8] = include_bytes!("../corpus/claim/recorded");
+const ROOT: &[u8] = include_bytes!("../seed/root.der");
+
+/// The exporter of the recorded connection.
+pub const EXPORTER: [u8; 32] = [2; 32];
+/// The recorded nonce.
+pub const NONCE: [u8; 32] = [1; 32];
+/// The recorded secret.
+pub const SECRET: [u8; 32] = [3; 32];
+
+/// A time at which the recorded certificates are valid.
+#[must_use]
+pub fn now() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000)
+}
+
+/// Trust in the recorded machine's vendor.
+#[must_use]
+pub fn trust(root: &[u8]) -> Trust {
+    let mut roots = EkRoots::default();
+    roots.add("recorded root", root).expect("the recorded root is good");
+    Trust { roots, ..Trust::default() }
+}
+
+/// [`trust`] in the recorded root.
+#[must_use]
+pub fn recorded_trust() -> Trust {
+    trust(ROOT)
+}
+
+/// A CSR with its length in front (16 bits, big endian), then a `Tpm2Claim`; `None` where the framing or the protobuf is
+/// broken.
+#[must_use]
+pub fn decode_claim(bytes: &[u8]) -> Option<Result<Claim, EvidenceError>> {
+    let (length, rest) = bytes.split_first_chunk()?;
+    let (csr, message) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
+    Some(tpm2::claim(&Tpm2Claim::decode(message).ok()?, csr))
+}
+
+/// A `Tpm2Proof`; `None` where the protobuf is broken.
+#[must_use]
+pub fn decode_proof(bytes: &[u8]) -> Option<Result<Proof, EvidenceError>> {
+    Some(tpm2::proof(&Tpm2Proof::decode(bytes).ok()?))
+}
+
+/// The claim `bytes`, examined, with the recorded challenge to it.
+///
+/// # Panics
+/// The claim is not one that `trust` accepts.
+#[must_use]
+pub fn challenged(bytes: &[u8], trust: &Trust) -> (Examined, Challenge) {
+    let claim = decode_claim(bytes).expect("framed").expect("within the limits");
+    let examined = examine(claim, trust, None, now()).expect("the recorded claim is good");
+    let selection = PcrSelection::new([(HashAlg::Sha256, [0, 7].as_slice())]).expect("a selection");
+    let challenge = examined
+        .challenge_with(NONCE, Some(Zeroizing::new(SECRET)), selection, now())
+        .expect("a credential can be made");
+    (examined, challenge)
+}
