@@ -1,0 +1,104 @@
+"""A workload in Python: asks the Workload API at SPIFFE_ENDPOINT_SOCKET through the package `spiffe`, or through its
+stubs alone, and says in JSON, one line an event, what it got. Usage: client.py fetch | watch | headers | reflect"""
+
+import json
+import os
+import sys
+import threading
+
+import grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+from spiffe import WorkloadApiClient
+from spiffe._proto import workload_pb2, workload_pb2_grpc
+
+
+def say(event):
+    print(json.dumps(event), flush=True)
+
+
+def told(context):
+    return {
+        "svids": [
+            {
+                "id": str(svid.spiffe_id),
+                "serial": format(svid.leaf.serial_number, "x"),
+                "key": svid.private_key.public_key() == svid.leaf.public_key(),
+            }
+            for svid in context.x509_svids
+        ],
+        "bundles": {
+            bundle.trust_domain.name: len(bundle.x509_authorities) for bundle in context.x509_bundle_set.bundles
+        },
+    }
+
+
+def fetch():
+    with WorkloadApiClient() as client:
+        try:
+            event = told(client.fetch_x509_context())
+            bundles = client.fetch_x509_bundles().bundles
+            event["bundles"] = {bundle.trust_domain.name: len(bundle.x509_authorities) for bundle in bundles}
+            say(event)
+        except Exception as error:
+            say({"error": str(error), "cause": str(error.__cause__ or error.__context__)})
+
+
+def watch():
+    with WorkloadApiClient() as client:
+        ended = threading.Event()
+
+        def failed(error):
+            say({"error": str(error)})
+
+        client.stream_x509_contexts(lambda context: say(told(context)), failed, retry_connect=True)
+        ended.wait(20)
+
+
+def code(call):
+    """The status code's name of a unary or streaming call."""
+    try:
+        answer = call()
+        if hasattr(answer, "__iter__"):
+            next(iter(answer))
+            answer.cancel()
+        return "OK"
+    except grpc.RpcError as error:
+        return error.code().name
+
+
+def headers():
+    """All seven calls, raw, with wrong metadata and with the right one."""
+    with grpc.insecure_channel(os.environ["SPIFFE_ENDPOINT_SOCKET"]) as channel:
+        stub = workload_pb2_grpc.SpiffeWorkloadAPIStub(channel)
+        messages = {
+            "FetchX509SVID": workload_pb2.X509SVIDRequest(),
+            "FetchX509Bundles": workload_pb2.X509BundlesRequest(),
+            "FetchJWTSVID": workload_pb2.JWTSVIDRequest(audience=["a"]),
+            "FetchJWTBundles": workload_pb2.JWTBundlesRequest(),
+            "ValidateJWTSVID": workload_pb2.ValidateJWTSVIDRequest(audience="a", svid="b"),
+        }
+        key = "workload.spiffe.io"
+        for name, metadata in {
+            "none": [],
+            "True": [(key, "True")],
+            "empty": [(key, "")],
+            "twice": [(key, "true"), (key, "true")],
+            "right": [(key, "true")],
+        }.items():
+            codes = {
+                method: code(lambda: getattr(stub, method)(message, metadata=metadata, timeout=5))
+                for method, message in messages.items()
+            }
+            say({"metadata": name, "codes": codes})
+
+
+def reflect():
+    with grpc.insecure_channel(os.environ["SPIFFE_ENDPOINT_SOCKET"]) as channel:
+        database = ProtoReflectionDescriptorDatabase(channel)
+        file = database.FindFileContainingSymbol("SpiffeWorkloadAPI")
+        service = next(service for service in file.service if service.name == "SpiffeWorkloadAPI")
+        say({"services": list(database.get_services()), "methods": [method.name for method in service.method]})
+
+
+if __name__ == "__main__":
+    {"fetch": fetch, "watch": watch, "headers": headers, "reflect": reflect}[sys.argv[1]]()

@@ -1,0 +1,125 @@
+//! The agent's Workload API over a cache that the test fills.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Result;
+use bytes::{Bytes, BytesMut};
+use hallmark_agent::cache::{Identity, Publisher, Snapshot, channel};
+use hallmark_agent::workload_api::{Bounds, Listener, WorkloadApi};
+use hallmark_spiffe::{Selector, SpiffeId, TrustDomain};
+use hallmark_workload::{UnixAttestor, UnixConfig};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+use crate::Authority;
+
+/// The trust domain of every agent.
+const TRUST_DOMAIN: &str = "example.org";
+
+/// A running Workload API of trust domain `example.org`. It stops when dropped.
+pub struct WorkloadAgent {
+    authorities: Vec<Authority>,
+    publisher: Publisher,
+    folder: tempfile::TempDir,
+    _stop: oneshot::Sender<()>,
+}
+
+impl WorkloadAgent {
+    /// Starts it, on the current tokio runtime, not ready yet.
+    ///
+    /// # Errors
+    /// When its socket cannot be made.
+    pub fn start() -> Result<Self> {
+        let (publisher, cache) = channel(Snapshot::empty(TrustDomain::parse(TRUST_DOMAIN)?));
+        let folder = tempfile::tempdir()?;
+        let listener = Listener::bind(&folder.path().join("workload.sock"))?;
+        let api = WorkloadApi::new(
+            cache,
+            UnixAttestor::new(UnixConfig::default()),
+            Bounds::default(),
+        );
+        let (stop, stopped) = oneshot::channel::<()>();
+        Handle::current().spawn(api.serve(listener, async {
+            stopped.await.ok();
+        }));
+        Ok(Self {
+            authorities: vec![Authority::new(TRUST_DOMAIN)?],
+            publisher,
+            folder,
+            _stop: stop,
+        })
+    }
+
+    /// The socket's path.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("workload.sock")
+    }
+
+    /// The value of `SPIFFE_ENDPOINT_SOCKET`.
+    #[must_use]
+    pub fn endpoint(&self) -> String {
+        format!("unix://{}", self.socket().display())
+    }
+
+    /// A folder for what a test needs beside the socket.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Adds another root to the bundle, as during a rotation.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn add_root(&mut self) -> Result<()> {
+        self.authorities.push(Authority::new(TRUST_DOMAIN)?);
+        Ok(())
+    }
+
+    /// An entry for this user, named `spiffe://example.org/<name>`, with a fresh SVID and its name as hint.
+    ///
+    /// # Errors
+    /// When the name fits no SPIFFE ID.
+    pub fn entry(&self, name: &str, created_at: i64) -> Result<Identity> {
+        let id = format!("spiffe://{TRUST_DOMAIN}/{name}");
+        let uid = rustix::process::geteuid().as_raw();
+        let authority = self
+            .authorities
+            .first()
+            .ok_or_else(|| anyhow::anyhow!("no authority"))?;
+        Ok(Identity {
+            entry_id: name.into(),
+            revision: 1,
+            selectors: BTreeSet::from([Selector::parse(&format!("unix:uid:{uid}"))?]),
+            spiffe_id: SpiffeId::parse(&id)?,
+            hint: name.into(),
+            created_at,
+            x509: Some(authority.issue(&id)?),
+        })
+    }
+
+    /// Serves these entries, oldest first, from now on.
+    ///
+    /// # Errors
+    /// Never in practice: the trust domain's name is a constant.
+    pub fn publish(&self, entries: impl IntoIterator<Item = Identity>) -> Result<()> {
+        self.publisher.publish(Snapshot {
+            ready: true,
+            bundle: self.bundle(),
+            identities: entries.into_iter().map(Arc::new).collect(),
+            ..Snapshot::empty(TrustDomain::parse(TRUST_DOMAIN)?)
+        });
+        Ok(())
+    }
+
+    fn bundle(&self) -> Bytes {
+        let mut bundle = BytesMut::new();
+        for authority in &self.authorities {
+            bundle.extend_from_slice(&authority.certificate());
+        }
+        bundle.freeze()
+    }
+}

@@ -1,0 +1,85 @@
+//! go-spiffe. Where there is no Go, `tests/interop/setup` says so, and these tests have nothing to run.
+
+use std::process::Command;
+
+use hallmark_interop::{Program, WorkloadAgent, go};
+
+/// The client, or nothing where Go itself is missing.
+fn start(agent: &WorkloadAgent, mode: &str) -> Option<Program> {
+    let Some(command) = go(mode) else {
+        assert!(
+            Command::new("go").arg("version").output().is_err(),
+            "run tests/interop/setup first"
+        );
+        return None;
+    };
+    Some(Program::start(command, &agent.endpoint()).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn svids_verify_against_their_bundles() {
+    let mut agent = WorkloadAgent::start().unwrap();
+    agent.add_root().unwrap();
+    agent
+        .publish([
+            agent.entry("web", 1).unwrap(),
+            agent.entry("api", 2).unwrap(),
+        ])
+        .unwrap();
+    let Some(client) = start(&agent, "fetch") else {
+        return;
+    };
+    let event = client.event().unwrap();
+    for (svid, name) in event["svids"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .zip(["web", "api"])
+    {
+        assert_eq!(svid["id"], format!("spiffe://example.org/{name}"));
+        assert_eq!(
+            (&svid["hint"], &svid["verified"]),
+            (&name.into(), &true.into()),
+            "{event}"
+        );
+    }
+    assert_eq!(event["svids"].as_array().unwrap().len(), 2);
+    assert_eq!(event["bundles"], serde_json::json!({"example.org": 2}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_other_profiles_are_unimplemented() {
+    let agent = WorkloadAgent::start().unwrap();
+    agent.publish([agent.entry("web", 1).unwrap()]).unwrap();
+    for mode in ["jwt", "wit"] {
+        let Some(client) = start(&agent, mode) else {
+            return;
+        };
+        assert_eq!(client.event().unwrap()["code"], "Unimplemented", "{mode}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_follows_rotation_redaction_and_return() {
+    let agent = WorkloadAgent::start().unwrap();
+    agent.publish([agent.entry("web", 1).unwrap()]).unwrap();
+    let Some(watch) = start(&agent, "watch") else {
+        return;
+    };
+    let first = watch.event().unwrap();
+    agent.publish([agent.entry("web", 1).unwrap()]).unwrap();
+    let second = watch.event().unwrap();
+    assert_ne!(first["svids"][0]["serial"], second["svids"][0]["serial"]);
+    agent.publish([]).unwrap();
+    let lost = watch.event().unwrap();
+    assert_eq!(
+        (&lost["code"], &lost["message"]),
+        (&"PermissionDenied".into(), &"no identity issued".into())
+    );
+    agent.publish([agent.entry("api", 2).unwrap()]).unwrap();
+    // go-spiffe tries again after a second; it may have been told of the loss once more by then.
+    let back = std::iter::from_fn(|| watch.event().ok())
+        .find(|event| event["svids"].is_array())
+        .unwrap();
+    assert_eq!(back["svids"][0]["id"], "spiffe://example.org/api");
+}
