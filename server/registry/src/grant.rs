@@ -150,7 +150,7 @@ pub fn server_identity(trust_domain: &TrustDomain, ttl: Duration) -> Result<Gran
     grant(id, Vec::new(), ttl, Why::Server)
 }
 
-fn grant(
+pub(crate) fn grant(
     spiffe_id: SpiffeId,
     dns_names: Vec<String>,
     ttl: Duration,

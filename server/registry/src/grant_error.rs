@@ -1,5 +1,6 @@
 //! Why nothing is granted.
 
+use hallmark_policy::Reason;
 use hallmark_reason::{Coded, ReasonCode};
 use hallmark_spiffe::{IdError, SpiffeId};
 
@@ -34,10 +35,10 @@ pub enum GrantError {
         agent: SpiffeId,
     },
     /// The node was not trusted.
-    #[error("the node was refused: {reasons}")]
+    #[error("the node was refused: {}", reason.text)]
     NodeRefused {
-        /// The appraisal's reasons.
-        reasons: String,
+        /// The first rule that did not hold; its code is this error's code.
+        reason: Box<Reason>,
     },
     /// What was asked to be minted breaks a rule for entries.
     #[error("this cannot be minted: {0}")]
@@ -59,7 +60,7 @@ impl Coded for GrantError {
             Self::NoSuchEntry { .. } => ReasonCode::new("HM-REG-0040"),
             Self::EntryExpired { .. } => ReasonCode::new("HM-REG-0041"),
             Self::NotAuthorised { .. } => ReasonCode::new("HM-REG-0042"),
-            Self::NodeRefused { .. } => ReasonCode::new("HM-REG-0043"),
+            Self::NodeRefused { reason } => reason.code,
             Self::Mint(cause) => cause.code(),
             Self::Id(cause) => cause.code(),
             Self::NoLifetime { .. } => ReasonCode::new("HM-REG-0044"),
@@ -71,6 +72,7 @@ impl Coded for GrantError {
             Self::EntryExpired { at, now, .. } => {
                 Some(format!("expired at {at}, now {now} (seconds since 1970)"))
             }
+            Self::NodeRefused { reason } => reason.compared.clone(),
             Self::Mint(cause) => cause.compared(),
             Self::Id(cause) => cause.compared(),
             _ => None,

@@ -8,6 +8,7 @@ mod entry;
 mod entry_error;
 mod grant;
 mod grant_error;
+mod node;
 mod query;
 mod registry;
 
@@ -16,5 +17,6 @@ pub use entry::{Entry, EntryId};
 pub use entry_error::EntryError;
 pub use grant::{Grant, Why, authorise_entry, mint, server_identity};
 pub use grant_error::GrantError;
+pub use node::{agent_id, authorise_node};
 pub use query::{Filter, Match, Page, PageToken};
 pub use registry::Registry;
