@@ -11,4 +11,5 @@ mod authorised;
 mod drafts;
 mod grants;
 mod listing;
+mod nodes;
 mod samples;
