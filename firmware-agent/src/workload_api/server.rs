@@ -121,7 +121,7 @@ impl WorkloadApi {
             let _place = place;
             tokio::select! {
                 served = serving => if let Err(error) = served {
-                    tracing::debug!(error = &error as &dyn std::error::Error, "connection ended");
+                    tracing::debug!(%error, "connection ended");
                 },
                 () = exit.wait() => tracing::debug!("connection closed: its process has ended"),
             }

@@ -7,6 +7,7 @@ use std::io::Read as _;
 /// 65,536.
 const MAX_STATUS: u64 = 1 << 20;
 const MAX_STAT: u64 = 4096;
+const USUAL_FILE: usize = 4096;
 
 /// What `/proc/PID/status` says about who a process is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,14 +61,16 @@ fn parse_start_time(stat: &str) -> Option<u64> {
 
 /// Reads a text file of at most `limit` bytes.
 pub(crate) fn read_limited(path: &str, limit: u64) -> std::io::Result<String> {
-    let mut bytes = Vec::new();
+    // Room for a usual file of /proc, so that one read takes it whole.
+    let mut bytes = Vec::with_capacity(USUAL_FILE);
     File::open(path)?
         .take(limit.saturating_add(1))
         .read_to_end(&mut bytes)?;
     if u64::try_from(bytes.len()).is_ok_and(|len| len > limit) {
         return Err(std::io::Error::other(format!("larger than {limit} bytes")));
     }
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    Ok(String::from_utf8(bytes)
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
 }
 
 #[cfg(test)]

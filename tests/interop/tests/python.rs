@@ -1,4 +1,11 @@
 //! The Python package `spiffe` over grpcio, whose `:authority` is the socket's path.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 use std::time::Duration;
 

@@ -30,7 +30,7 @@ impl Client {
     }
 
     fn frame(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
-        self.sent.put_uint(payload.len() as u64, 3);
+        self.sent.put_uint(u64::try_from(payload.len()).unwrap(), 3);
         self.sent.put_u8(kind);
         self.sent.put_u8(flags);
         self.sent.put_u32(stream);
@@ -291,8 +291,8 @@ proptest! {
     ) {
         let mut client = Client::new();
         client.frame(4, 0, 0, &[0, 3, 0, 0, 0, 100]);
-        for (number, authority) in authorities.iter().enumerate() {
-            client.request(authority, 1 + 2 * number as u32);
+        for (stream, authority) in (1..).step_by(2).zip(&authorities) {
+            client.request(authority, stream);
         }
         prop_assert_eq!(in_pieces(&client.sent, &cuts), in_pieces(&client.sent, &[]));
     }
