@@ -28,6 +28,7 @@ mod certificate;
 mod ek;
 mod key;
 mod machine;
+mod run;
 mod statement;
 
 pub use asn1::{element, oid};
@@ -35,6 +36,7 @@ pub use certificate::{CertificateDraft, ExtensionDraft, VendorCa, oids};
 pub use ek::SoftwareEk;
 pub use key::{PublicDraft, SoftwareKey};
 pub use machine::{ChallengeParts, ClaimParts, ProofDraft, ProofParts, SoftwareMachine};
+pub use run::attest;
 pub use statement::{AttestDraft, SignedParts, certify_body, quote_body};
 
 /// Lengths in test evidence are small; one that does not fit its field is a fault of the test.
