@@ -132,7 +132,7 @@ fn manufacturer(evidence: &VerifiedEvidence, rules: &Rules) -> Reason {
     let name = evidence.certificate().map_or("", |certificate| {
         certificate.attributes.manufacturer.as_str()
     });
-    let denied = rules.denied_manufacturers.contains(name);
+    let denied = names(&rules.denied_manufacturers, name);
     denied_or_not(
         ReasonCode::new("HM-POLICY-0004"),
         "TPM manufacturer",
@@ -145,7 +145,7 @@ fn model(evidence: &VerifiedEvidence, rules: &Rules) -> Reason {
     let name = evidence
         .certificate()
         .map_or("", |certificate| certificate.attributes.model.as_str());
-    let denied = rules.denied_models.contains(name);
+    let denied = names(&rules.denied_models, name);
     denied_or_not(ReasonCode::new("HM-POLICY-0005"), "TPM model", name, denied)
 }
 
@@ -158,6 +158,11 @@ fn firmware(evidence: &VerifiedEvidence, rules: &Rules) -> Reason {
         &format!("{version:016x}"),
         denied,
     )
+}
+
+/// Vendors write the hex of their id, and their models, in either case: a denial means both.
+fn names(denied: &BTreeSet<String>, name: &str) -> bool {
+    denied.iter().any(|other| other.eq_ignore_ascii_case(name))
 }
 
 fn denied_or_not(code: ReasonCode, what: &str, value: &str, denied: bool) -> Reason {

@@ -13,9 +13,10 @@ pub struct Rules {
     pub require_inventory: bool,
     /// SHA-256 of the SPKI of EKs that may never join.
     pub denied_eks: BTreeSet<[u8; 32]>,
-    /// TPM manufacturers that may not join, as the EK certificate names them (`id:00001014`).
+    /// TPM manufacturers that may not join, as the EK certificate names them (`id:00001014`), in
+    /// upper or lower case.
     pub denied_manufacturers: BTreeSet<String>,
-    /// TPM models that may not join, as the EK certificate names them.
+    /// TPM models that may not join, as the EK certificate names them, in upper or lower case.
     pub denied_models: BTreeSet<String>,
     /// Firmware versions that may not join, as the quote reports them.
     pub denied_firmware: BTreeSet<u64>,

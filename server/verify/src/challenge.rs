@@ -39,7 +39,11 @@ struct Subject {
 
 impl Subject {
     fn of(examined: &Examined) -> Self {
-        Self { ek: examined.ek.sha256, ak: examined.ak_name.clone(), svid_key: examined.svid_name.clone() }
+        Self {
+            ek: examined.ek.sha256,
+            ak: examined.ak_name.clone(),
+            svid_key: examined.svid_name.clone(),
+        }
     }
 }
 
@@ -71,14 +75,23 @@ impl Examined {
     ) -> Result<Challenge, ChallengeError> {
         require_meaningful(&selection)?;
         if secret.is_none() && !self.ak_known {
-            return Err(ChallengeError::SecretNeeded { ak_name: self.ak_name.to_string() });
+            return Err(ChallengeError::SecretNeeded {
+                ak_name: self.ak_name.to_string(),
+            });
         }
         let credential = secret
             .as_ref()
             .map(|secret| credential::make(&self.ek_public, &self.ak_name, secret.as_slice()))
             .transpose()
             .map_err(ChallengeError::Credential)?;
-        Ok(Challenge { nonce, selection, secret, credential, issued: now, subject: Subject::of(self) })
+        Ok(Challenge {
+            nonce,
+            selection,
+            secret,
+            credential,
+            issued: now,
+            subject: Subject::of(self),
+        })
     }
 }
 
@@ -114,10 +127,16 @@ impl Challenge {
         match now.duration_since(self.issued) {
             Ok(age) if age <= CHALLENGE_LIFETIME => {}
             Ok(age) => return Err(ChallengeError::Late { age: age.as_secs() }),
-            Err(error) => return Err(ChallengeError::ClockWentBack { by: error.duration().as_secs() }),
+            Err(error) => {
+                return Err(ChallengeError::ClockWentBack {
+                    by: error.duration().as_secs(),
+                });
+            }
         }
         match (&self.secret, secret) {
-            (Some(expected), Some(actual)) if bool::from(expected.as_slice().ct_eq(actual)) => Ok(()),
+            (Some(expected), Some(actual)) if bool::from(expected.as_slice().ct_eq(actual)) => {
+                Ok(())
+            }
             (Some(_), Some(_)) => Err(ChallengeError::SecretWrong),
             (Some(_), None) => Err(ChallengeError::SecretMissing),
             (None, Some(_)) => Err(ChallengeError::SecretUnasked),
@@ -128,12 +147,19 @@ impl Challenge {
 
 /// Refuses selections over which a quote would prove nothing.
 fn require_meaningful(selection: &PcrSelection) -> Result<(), ChallengeError> {
-    if selection.pcrs().next().is_none() || selection.banks().iter().any(|bank| bank.pcrs().next().is_none()) {
+    if selection.pcrs().next().is_none()
+        || selection
+            .banks()
+            .iter()
+            .any(|bank| bank.pcrs().next().is_none())
+    {
         return Err(ChallengeError::EmptyBank);
     }
     for (hash, pcr) in selection.pcrs() {
         if !hash.is_strong() {
-            return Err(ChallengeError::WeakBank { bank: hash.to_string() });
+            return Err(ChallengeError::WeakBank {
+                bank: hash.to_string(),
+            });
         }
         if RESETTABLE.contains(&pcr) {
             return Err(ChallengeError::ResettablePcr { pcr });
@@ -201,9 +227,13 @@ impl ChallengeError {
         let again = "attest again; if it repeats, look for a proxy or a very slow TPM";
         let config = "correct `pcrs` in the configuration";
         let (code, class, compared, cause, next) = match self {
-            Self::EmptyBank => {
-                (ReasonCode::new("HM-VERIFY-0301"), RefusalClass::ServerSide, None, "`pcrs` is empty", config)
-            }
+            Self::EmptyBank => (
+                ReasonCode::new("HM-VERIFY-0301"),
+                RefusalClass::ServerSide,
+                None,
+                "`pcrs` is empty",
+                config,
+            ),
             Self::WeakBank { bank } => (
                 ReasonCode::new("HM-VERIFY-0302"),
                 RefusalClass::ServerSide,
@@ -232,13 +262,20 @@ impl ChallengeError {
                 "an endorsement key of a type or size that credentials cannot be made for",
                 "use the TPM's RSA-2048, P-256 or P-384 endorsement key",
             ),
-            Self::Crossed => {
-                (ReasonCode::new("HM-VERIFY-0306"), RefusalClass::Stale, None, "answers of two attestations were exchanged", again)
-            }
+            Self::Crossed => (
+                ReasonCode::new("HM-VERIFY-0306"),
+                RefusalClass::Stale,
+                None,
+                "answers of two attestations were exchanged",
+                again,
+            ),
             Self::Late { age } => (
                 ReasonCode::new("HM-VERIFY-0307"),
                 RefusalClass::Stale,
-                expected(format!("at most {} s", CHALLENGE_LIFETIME.as_secs()), format!("{age} s")),
+                expected(
+                    format!("at most {} s", CHALLENGE_LIFETIME.as_secs()),
+                    format!("{age} s"),
+                ),
                 "a stalled node, or an answer that was kept back",
                 again,
             ),
@@ -271,7 +308,13 @@ impl ChallengeError {
                 "treat the node as hostile until this is explained",
             ),
         };
-        Row { code, class, compared, cause, next }
+        Row {
+            code,
+            class,
+            compared,
+            cause,
+            next,
+        }
     }
 }
 

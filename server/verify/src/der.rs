@@ -34,7 +34,10 @@ pub(crate) fn check(value: &[u8]) -> Result<(), DerFault> {
     if rest.is_empty() {
         Ok(())
     } else {
-        Err(DerFault { offset: value.len() - rest.len(), what: "bytes follow the value" })
+        Err(DerFault {
+            offset: value.len() - rest.len(),
+            what: "bytes follow the value",
+        })
     }
 }
 
@@ -83,17 +86,27 @@ fn split(value: &[u8], offset: usize) -> Result<Element<'_>, DerFault> {
         0x81..=0x84 => long_length(usize::from(first & 0x7f), after_first).map_err(fault)?,
         _ => return Err(fault("length of more than four bytes")),
     };
-    let (contents, rest) = after_length.split_at_checked(length).ok_or(fault("longer than what holds it"))?;
-    Ok(Element { tag, header: value.len() - after_length.len(), contents, rest })
+    let (contents, rest) = after_length
+        .split_at_checked(length)
+        .ok_or(fault("longer than what holds it"))?;
+    Ok(Element {
+        tag,
+        header: value.len() - after_length.len(),
+        contents,
+        rest,
+    })
 }
 
 fn long_length(count: usize, bytes: &[u8]) -> Result<(usize, &[u8]), &'static str> {
-    let (digits, rest) = bytes.split_at_checked(count).ok_or("cut off in its length")?;
+    let (digits, rest) = bytes
+        .split_at_checked(count)
+        .ok_or("cut off in its length")?;
     if digits.first() == Some(&0) {
         return Err("length with leading zeros");
     }
     let length = digits.iter().try_fold(0_usize, |sum, &digit| {
-        sum.checked_mul(256).and_then(|sum| sum.checked_add(usize::from(digit)))
+        sum.checked_mul(256)
+            .and_then(|sum| sum.checked_add(usize::from(digit)))
     });
     match length {
         Some(length) if length >= 0x80 => Ok((length, rest)),
@@ -123,7 +136,9 @@ fn check_universal(tag: u8, contents: &[u8]) -> Result<(), &'static str> {
 fn check_integer(contents: &[u8]) -> Result<(), &'static str> {
     match contents {
         [] => Err("INTEGER without contents"),
-        [0x00, 0x00..=0x7f, ..] | [0xff, 0x80..=0xff, ..] => Err("INTEGER with redundant leading bytes"),
+        [0x00, 0x00..=0x7f, ..] | [0xff, 0x80..=0xff, ..] => {
+            Err("INTEGER with redundant leading bytes")
+        }
         _ => Ok(()),
     }
 }
@@ -134,7 +149,11 @@ fn check_bit_string(contents: &[u8]) -> Result<(), &'static str> {
         [0] => Ok(()),
         [unused @ 0..=7, .., last] => {
             let padding = (1_u8 << unused) - 1;
-            if last & padding == 0 { Ok(()) } else { Err("BIT STRING with set padding bits") }
+            if last & padding == 0 {
+                Ok(())
+            } else {
+                Err("BIT STRING with set padding bits")
+            }
         }
         _ => Err("BIT STRING with a wrong count of unused bits"),
     }
@@ -181,43 +200,79 @@ mod tests {
             (&[0x30, 0x80, 0x00, 0x00], "indefinite length"),
             (&[0x30, 0x81, 0x01, 0x05], "long form of a short length"),
             (&[0x30, 0x82, 0x00, 0x81], "length with leading zeros"),
-            (&[0x30, 0x85, 1, 1, 1, 1, 1], "length of more than four bytes"),
+            (
+                &[0x30, 0x85, 1, 1, 1, 1, 1],
+                "length of more than four bytes",
+            ),
             (&[0x30, 0x02, 0x05], "longer than what holds it"),
-            (&[0x30, 0x84, 0xff, 0xff, 0xff, 0xff], "longer than what holds it"),
+            (
+                &[0x30, 0x84, 0xff, 0xff, 0xff, 0xff],
+                "longer than what holds it",
+            ),
             (&[0x30, 0x02, 0x05, 0x00, 0x00], "bytes follow the value"),
             (&[0x1f, 0x01, 0x00], "high tag number"),
             (&[0x01, 0x01, 0x01], "BOOLEAN that is neither 00 nor FF"),
             (&[0x02, 0x00], "INTEGER without contents"),
-            (&[0x02, 0x02, 0x00, 0x01], "INTEGER with redundant leading bytes"),
-            (&[0x03, 0x02, 0x05, 0xbf], "BIT STRING with set padding bits"),
-            (&[0x03, 0x01, 0x05], "BIT STRING with a wrong count of unused bits"),
+            (
+                &[0x02, 0x02, 0x00, 0x01],
+                "INTEGER with redundant leading bytes",
+            ),
+            (
+                &[0x03, 0x02, 0x05, 0xbf],
+                "BIT STRING with set padding bits",
+            ),
+            (
+                &[0x03, 0x01, 0x05],
+                "BIT STRING with a wrong count of unused bits",
+            ),
             (&[0x05, 0x01, 0x00], "NULL with contents"),
-            (&[0x06, 0x02, 0x55, 0x80], "OBJECT IDENTIFIER with a padded arc"),
-            (&[0x24, 0x02, 0x04, 0x00], "wrong primitive or constructed form"),
+            (
+                &[0x06, 0x02, 0x55, 0x80],
+                "OBJECT IDENTIFIER with a padded arc",
+            ),
+            (
+                &[0x24, 0x02, 0x04, 0x00],
+                "wrong primitive or constructed form",
+            ),
             (&[0x10, 0x00], "wrong primitive or constructed form"),
         ] {
-            assert_eq!(check(bad).map_err(|fault| fault.what), Err(what), "{bad:02x?}");
+            assert_eq!(
+                check(bad).map_err(|fault| fault.what),
+                Err(what),
+                "{bad:02x?}"
+            );
         }
     }
 
     #[test]
     fn depth_is_bounded() {
-        let nested = |depth: usize| (0..depth).fold(vec![0x30, 0x00], |inner, _| {
-            let mut outer = vec![0x30, 0x81, u8::try_from(inner.len()).unwrap()];
-            if inner.len() < 0x80 {
-                outer = vec![0x30, u8::try_from(inner.len()).unwrap()];
-            }
-            outer.extend(inner);
-            outer
-        });
+        let nested = |depth: usize| {
+            (0..depth).fold(vec![0x30, 0x00], |inner, _| {
+                let mut outer = vec![0x30, 0x81, u8::try_from(inner.len()).unwrap()];
+                if inner.len() < 0x80 {
+                    outer = vec![0x30, u8::try_from(inner.len()).unwrap()];
+                }
+                outer.extend(inner);
+                outer
+            })
+        };
         assert_eq!(check(&nested(20)), Ok(()));
-        assert_eq!(check(&nested(40)).map_err(|fault| fault.what), Err("nested too deep"));
+        assert_eq!(
+            check(&nested(40)).map_err(|fault| fault.what),
+            Err("nested too deep")
+        );
     }
 
     #[test]
     fn a_fault_inside_is_located() {
         let fault = check(&[0x30, 0x06, 0x05, 0x00, 0x02, 0x02, 0x00, 0x01]).unwrap_err();
-        assert_eq!(fault, DerFault { offset: 4, what: "INTEGER with redundant leading bytes" });
+        assert_eq!(
+            fault,
+            DerFault {
+                offset: 4,
+                what: "INTEGER with redundant leading bytes"
+            }
+        );
     }
 
     proptest::proptest! {

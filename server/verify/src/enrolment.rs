@@ -7,7 +7,9 @@ use hallmark_reason::ReasonCode;
 use hallmark_tpm_wire::{HashAlg, Name};
 
 use crate::VerifyError;
-use crate::ek::{EkCertificate, EkCertificateError, TpmAttributes, TpmClass, classify, verify_path};
+use crate::ek::{
+    EkCertificate, EkCertificateError, TpmAttributes, TpmClass, classify, verify_path,
+};
 use crate::fingerprint::{hex, sha256};
 use crate::refusal::{RefusalClass, Row, coded_by_row, expected};
 use crate::trust::{EkKey, ExpiredPolicy, InventoryItem, KnownTpm, Trust};
@@ -102,7 +104,10 @@ pub enum EnrolmentError {
 impl EnrolmentError {
     pub(crate) fn row(&self) -> Row {
         let (code, class, compared, cause, next) = match self {
-            Self::OtherKey { certified, presented } => (
+            Self::OtherKey {
+                certified,
+                presented,
+            } => (
                 ReasonCode::new("HM-VERIFY-0141"),
                 RefusalClass::UntrustedTpm,
                 expected(certified, presented),
@@ -112,14 +117,20 @@ impl EnrolmentError {
             Self::Unknown { ek_sha256, name } => (
                 ReasonCode::new("HM-VERIFY-0142"),
                 RefusalClass::UntrustedTpm,
-                expected("a line of the inventory", format!("EK {ek_sha256}, Name {name}")),
+                expected(
+                    "a line of the inventory",
+                    format!("EK {ek_sha256}, Name {name}"),
+                ),
                 "a TPM without EK certificate that was not enrolled",
                 "if this machine is yours, add its EK hash to ek_inventory",
             ),
             Self::InventoryExpired { ek_sha256, owner } => (
                 ReasonCode::new("HM-VERIFY-0143"),
                 RefusalClass::UntrustedTpm,
-                expected("a line that has not expired", format!("EK {ek_sha256}, owner \"{owner}\"")),
+                expected(
+                    "a line that has not expired",
+                    format!("EK {ek_sha256}, owner \"{owner}\""),
+                ),
                 "the date in the line's third column has passed",
                 "ask the owner, then set a new date in ek_inventory",
             ),
@@ -131,7 +142,13 @@ impl EnrolmentError {
                 "report it, with the server's log",
             ),
         };
-        Row { code, class, compared, cause, next }
+        Row {
+            code,
+            class,
+            compared,
+            cause,
+            next,
+        }
     }
 }
 
@@ -189,12 +206,22 @@ pub(crate) fn enrol(
 fn not_enrolled(line: Option<&InventoryItem>, sha256: &[u8; 32], name: &Name) -> EnrolmentError {
     let ek_sha256 = hex(sha256);
     match line {
-        Some(item) => EnrolmentError::InventoryExpired { ek_sha256, owner: item.owner.clone() },
-        None => EnrolmentError::Unknown { ek_sha256, name: name.to_string() },
+        Some(item) => EnrolmentError::InventoryExpired {
+            ek_sha256,
+            owner: item.owner.clone(),
+        },
+        None => EnrolmentError::Unknown {
+            ek_sha256,
+            name: name.to_string(),
+        },
     }
 }
 
-fn inventory_line<'a>(trust: &'a Trust, sha256: [u8; 32], name: &Name) -> Option<&'a InventoryItem> {
+fn inventory_line<'a>(
+    trust: &'a Trust,
+    sha256: [u8; 32],
+    name: &Name,
+) -> Option<&'a InventoryItem> {
     let by_name = || {
         let digest = name.as_bytes().get(2..)?;
         let digest = (name.hash_alg() == HashAlg::Sha256).then_some(digest)?;
@@ -220,23 +247,50 @@ fn believe(
     };
     if certificate.spki != ek_spki {
         let (certified, presented) = (hex(&sha256(&certificate.spki)), hex(&sha256(ek_spki)));
-        return Err(EnrolmentError::OtherKey { certified, presented });
+        return Err(EnrolmentError::OtherKey {
+            certified,
+            presented,
+        });
     }
     let tolerate_expired = match trust.expired {
         ExpiredPolicy::Enforce => false,
         ExpiredPolicy::AtEnrolment => enrolled_before,
         ExpiredPolicy::Ignore => true,
     };
-    let path = verify_path(&certificate, chain, &trust.roots, unix_seconds(now), tolerate_expired);
+    let path = verify_path(
+        &certificate,
+        chain,
+        &trust.roots,
+        unix_seconds(now),
+        tolerate_expired,
+    );
     Ok(path.map(|()| {
         let class = classify(&certificate.attributes, &certificate.issuer);
         let sha256 = sha256(&certificate.der);
-        let EkCertificate { attributes, issuer, serial, not_before, not_after, .. } = certificate;
-        (CertificateFacts { attributes, issuer, serial, not_before, not_after, sha256 }, class)
+        let EkCertificate {
+            attributes,
+            issuer,
+            serial,
+            not_before,
+            not_after,
+            ..
+        } = certificate;
+        (
+            CertificateFacts {
+                attributes,
+                issuer,
+                serial,
+                not_before,
+                not_after,
+                sha256,
+            },
+            class,
+        )
     }))
 }
 
 /// A clock before 1970 counts as 1970: then nothing is valid yet.
 fn unix_seconds(now: SystemTime) -> u64 {
-    now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    now.duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }

@@ -30,7 +30,12 @@ pub struct VerifiedEvidence {
 }
 
 impl VerifiedEvidence {
-    pub(crate) fn new(examined: Examined, challenge: &Challenge, quoted: Quoted, binding: [u8; 32]) -> Self {
+    pub(crate) fn new(
+        examined: Examined,
+        challenge: &Challenge,
+        quoted: Quoted,
+        binding: [u8; 32],
+    ) -> Self {
         Self {
             ek: examined.ek,
             ak_name: examined.ak_name,

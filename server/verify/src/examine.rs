@@ -8,7 +8,9 @@ use hallmark_tpm_wire::{Name, PublicArea, PublicKind};
 use crate::VerifyError;
 use crate::enrolment::{EnrolledEk, enrol};
 use crate::fingerprint::sha256;
-use crate::keys::{KeyError, KeyFault, KeyRole, require_ak, require_ek, require_svid_key, verify_csr};
+use crate::keys::{
+    KeyError, KeyFault, KeyRole, require_ak, require_ek, require_svid_key, verify_csr,
+};
 use crate::trust::{KnownTpm, Trust};
 
 /// A claim whose EK belongs here, whose keys are of the right kind, and whose CSR is signed by the key that it is for.
@@ -85,7 +87,13 @@ pub fn examine(
 }
 
 fn spki(key: &PublicArea, role: KeyRole) -> Result<Vec<u8>, VerifyError> {
-    key.spki_der().map_err(|_| KeyError { role, fault: KeyFault::NotAKeyPair }.into())
+    key.spki_der().map_err(|_| {
+        KeyError {
+            role,
+            fault: KeyFault::NotAKeyPair,
+        }
+        .into()
+    })
 }
 
 /// The uncompressed point of a key that [`require_svid_key`] passed, so of an ECC key.

@@ -22,18 +22,29 @@ use crate::fingerprint::hex;
 ///
 /// # Errors
 /// [`StatementError`] for the first of: malformed, not made by a TPM, signature, signer, binding.
-fn open(kind: StatementKind, signed: &Signed, ak: &PublicArea, binding: &[u8; 32]) -> Result<Attest, StatementError> {
+fn open(
+    kind: StatementKind,
+    signed: &Signed,
+    ak: &PublicArea,
+    binding: &[u8; 32],
+) -> Result<Attest, StatementError> {
     let fault = |fault| StatementError { kind, fault };
     let attest = Attest::parse(&signed.attest).map_err(|error| fault(malformed(error)))?;
-    let signature = Signature::parse(&signed.signature).map_err(|error| fault(StatementFault::SignatureForm(error)))?;
-    signature.verify(ak, &signed.attest).map_err(|error| fault(unsigned(error)))?;
+    let signature = Signature::parse(&signed.signature)
+        .map_err(|error| fault(StatementFault::SignatureForm(error)))?;
+    signature
+        .verify(ak, &signed.attest)
+        .map_err(|error| fault(unsigned(error)))?;
     let expected = ak.name().qualified_primary(Hierarchy::Endorsement);
     if attest.qualified_signer != expected {
         let (expected, actual) = (expected.to_string(), attest.qualified_signer.to_string());
         return Err(fault(StatementFault::Signer { expected, actual }));
     }
     if attest.extra_data != binding {
-        return Err(fault(StatementFault::NotBound { expected: hex(binding), actual: hex(&attest.extra_data) }));
+        return Err(fault(StatementFault::NotBound {
+            expected: hex(binding),
+            actual: hex(&attest.extra_data),
+        }));
     }
     Ok(attest)
 }

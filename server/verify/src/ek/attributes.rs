@@ -22,17 +22,26 @@ pub struct TpmAttributes {
     pub version: String,
 }
 
-const ATTRIBUTES: [(&str, &str); 3] =
-    [("2.23.133.2.1", "manufacturer"), ("2.23.133.2.2", "model"), ("2.23.133.2.3", "version")];
+const ATTRIBUTES: [(&str, &str); 3] = [
+    ("2.23.133.2.1", "manufacturer"),
+    ("2.23.133.2.2", "model"),
+    ("2.23.133.2.3", "version"),
+];
 
 /// Reads the three attributes, each of which must be there exactly once in the whole extension.
 ///
 /// # Errors
 /// [`EkCertificateError`] if one is missing, there twice, or not printable text.
-pub(super) fn read(names: &SubjectAlternativeName<'_>) -> Result<TpmAttributes, EkCertificateError> {
+pub(super) fn read(
+    names: &SubjectAlternativeName<'_>,
+) -> Result<TpmAttributes, EkCertificateError> {
     let [manufacturer, model, version] =
         ATTRIBUTES.map(|(oid, attribute)| read_one(names, oid, attribute));
-    Ok(TpmAttributes { manufacturer: manufacturer?, model: model?, version: version? })
+    Ok(TpmAttributes {
+        manufacturer: manufacturer?,
+        model: model?,
+        version: version?,
+    })
 }
 
 fn read_one(
@@ -49,7 +58,9 @@ fn read_one(
         })
         .flat_map(|directory| directory.iter_attributes())
         .filter(|candidate| candidate.attr_type().to_id_string() == oid);
-    let value = found.next().ok_or(EkCertificateError::TpmAttributeMissing { attribute })?;
+    let value = found
+        .next()
+        .ok_or(EkCertificateError::TpmAttributeMissing { attribute })?;
     if found.next().is_some() {
         return Err(EkCertificateError::TpmAttributeTwice { attribute });
     }

@@ -43,11 +43,12 @@ impl EkCertificate {
     pub(crate) fn read(nv: &[u8]) -> Result<Self, EkCertificateError> {
         let der = envelope::open(nv)?;
         der::check(der).map_err(EkCertificateError::NotDer)?;
-        let (_, certificate) = X509Certificate::from_der(der).map_err(|error| {
-            EkCertificateError::NotX509(error.to_string())
-        })?;
+        let (_, certificate) = X509Certificate::from_der(der)
+            .map_err(|error| EkCertificateError::NotX509(error.to_string()))?;
         if certificate.version() != X509Version::V3 {
-            return Err(EkCertificateError::Version { actual: certificate.version().0.saturating_add(1) });
+            return Err(EkCertificateError::Version {
+                actual: certificate.version().0.saturating_add(1),
+            });
         }
         require_strong_signature(&certificate)?;
         require_known_extensions(&certificate)?;
@@ -60,7 +61,11 @@ impl EkCertificate {
             spki: key.into_canonical_spki(),
             attributes: tpm_attributes(&certificate)?,
             issuer: certificate.issuer().to_string(),
-            serial: certificate.raw_serial().iter().map(|byte| format!("{byte:02x}")).collect(),
+            serial: certificate
+                .raw_serial()
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect(),
             not_before: certificate.validity().not_before.timestamp(),
             not_after: certificate.validity().not_after.timestamp(),
         })
@@ -108,25 +113,34 @@ fn require_known_extensions(certificate: &X509Certificate<'_>) -> Result<(), EkC
 fn require_readable(extension: &X509Extension<'_>, oid: &str) -> Result<(), EkCertificateError> {
     der::check(extension.value).map_err(EkCertificateError::NotDer)?;
     match extension.parsed_extension() {
-        ParsedExtension::ParseError { .. } | ParsedExtension::UnsupportedExtension { .. } | ParsedExtension::Unparsed => {
-            Err(EkCertificateError::NotX509(format!("extension {oid} cannot be read")))
-        }
+        ParsedExtension::ParseError { .. }
+        | ParsedExtension::UnsupportedExtension { .. }
+        | ParsedExtension::Unparsed => Err(EkCertificateError::NotX509(format!(
+            "extension {oid} cannot be read"
+        ))),
         _ => Ok(()),
     }
 }
 
 fn require_not_ca(certificate: &X509Certificate<'_>) -> Result<(), EkCertificateError> {
-    let constraints = certificate.extensions().iter().find_map(|extension| match extension.parsed_extension() {
-        ParsedExtension::BasicConstraints(constraints) => Some(constraints),
-        _ => None,
-    });
+    let constraints =
+        certificate
+            .extensions()
+            .iter()
+            .find_map(|extension| match extension.parsed_extension() {
+                ParsedExtension::BasicConstraints(constraints) => Some(constraints),
+                _ => None,
+            });
     match constraints {
         Some(BasicConstraints { ca: true, .. }) => Err(EkCertificateError::IsCa),
         _ => Ok(()),
     }
 }
 
-fn require_key_usage(certificate: &X509Certificate<'_>, required: RequiredUsage) -> Result<(), EkCertificateError> {
+fn require_key_usage(
+    certificate: &X509Certificate<'_>,
+    required: RequiredUsage,
+) -> Result<(), EkCertificateError> {
     let usage = certificate
         .extensions()
         .iter()
@@ -143,7 +157,10 @@ fn require_key_usage(certificate: &X509Certificate<'_>, required: RequiredUsage)
     if fits && !signs(usage) {
         Ok(())
     } else {
-        Err(EkCertificateError::KeyUsage { required: required.name(), actual: usage.to_string() })
+        Err(EkCertificateError::KeyUsage {
+            required: required.name(),
+            actual: usage.to_string(),
+        })
     }
 }
 
@@ -182,7 +199,9 @@ fn require_ek_usage(certificate: &X509Certificate<'_>) -> Result<(), EkCertifica
     if others.iter().any(|oid| oid == EK_CERTIFICATE_USAGE) {
         Ok(())
     } else {
-        Err(EkCertificateError::ExtendedKeyUsage { actual: format!("[{}]", others.join(", ")) })
+        Err(EkCertificateError::ExtendedKeyUsage {
+            actual: format!("[{}]", others.join(", ")),
+        })
     }
 }
 
@@ -194,6 +213,8 @@ fn tpm_attributes(certificate: &X509Certificate<'_>) -> Result<TpmAttributes, Ek
             ParsedExtension::SubjectAlternativeName(names) => Some(names),
             _ => None,
         })
-        .ok_or(EkCertificateError::TpmAttributeMissing { attribute: "manufacturer, model and version" })?;
+        .ok_or(EkCertificateError::TpmAttributeMissing {
+            attribute: "manufacturer, model and version",
+        })?;
     attributes::read(names)
 }

@@ -33,9 +33,15 @@ impl TpmClass {
     /// The class of a name that [`as_str`](Self::as_str) gives; `None` for any other.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Discrete, Self::Firmware, Self::Virtual, Self::Simulator, Self::Unknown]
-            .into_iter()
-            .find(|class| class.as_str() == name)
+        [
+            Self::Discrete,
+            Self::Firmware,
+            Self::Virtual,
+            Self::Simulator,
+            Self::Unknown,
+        ]
+        .into_iter()
+        .find(|class| class.as_str() == name)
     }
 }
 
@@ -58,20 +64,36 @@ const MICROSOFT: &str = "4D534654";
 ///
 /// A simulator is recognised first and by any of its marks, since that is the class with the least trust.
 pub(crate) fn classify(attributes: &TpmAttributes, issuer: &str) -> TpmClass {
-    let vendor = attributes.manufacturer.strip_prefix("id:").unwrap_or(&attributes.manufacturer).to_ascii_uppercase();
+    let vendor = attributes
+        .manufacturer
+        .strip_prefix("id:")
+        .unwrap_or(&attributes.manufacturer)
+        .to_ascii_uppercase();
     let vendor = vendor.as_str();
     let model = attributes.model.to_ascii_lowercase();
     let issuer = issuer.to_ascii_lowercase();
-    if SIMULATORS.contains(&vendor) || ["swtpm", "simulator"].iter().any(|mark| model.contains(mark) || issuer.contains(mark)) {
+    if SIMULATORS.contains(&vendor)
+        || ["swtpm", "simulator"]
+            .iter()
+            .any(|mark| model.contains(mark) || issuer.contains(mark))
+    {
         return TpmClass::Simulator;
     }
     if vendor == MICROSOFT {
         let pluton = model.contains("pluton") || issuer.contains("pluton");
-        return if pluton { TpmClass::Firmware } else { TpmClass::Virtual };
+        return if pluton {
+            TpmClass::Firmware
+        } else {
+            TpmClass::Virtual
+        };
     }
     if FIRMWARE.contains(&vendor) {
         TpmClass::Firmware
-    } else if VIRTUAL.contains(&vendor) || ["aliyun", "alibaba"].iter().any(|mark| issuer.contains(mark)) {
+    } else if VIRTUAL.contains(&vendor)
+        || ["aliyun", "alibaba"]
+            .iter()
+            .any(|mark| issuer.contains(mark))
+    {
         TpmClass::Virtual
     } else {
         TpmClass::Discrete
@@ -85,21 +107,43 @@ mod tests {
     #[test]
     fn vendors_have_their_class() {
         for (manufacturer, model, issuer, class) in [
-            ("id:00001014", "swtpm", "CN=swtpm-localca", TpmClass::Simulator),
+            (
+                "id:00001014",
+                "swtpm",
+                "CN=swtpm-localca",
+                TpmClass::Simulator,
+            ),
             ("id:49424d00", "SW TPM", "CN=x", TpmClass::Simulator),
             ("id:49465800", "swtpm", "CN=x", TpmClass::Simulator),
             ("id:494E5443", "ADL", "CN=Intel", TpmClass::Firmware),
             ("id:414D4400", "AMD", "CN=AMDTPM", TpmClass::Firmware),
             ("id:4D534654", "Pluton", "CN=x", TpmClass::Firmware),
-            ("id:4D534654", "vTPM", "CN=Azure Virtual TPM CA - 03", TpmClass::Virtual),
+            (
+                "id:4D534654",
+                "vTPM",
+                "CN=Azure Virtual TPM CA - 03",
+                TpmClass::Virtual,
+            ),
             ("id:474F4F47", "vTPM", "O=Google LLC", TpmClass::Virtual),
-            ("id:12345678", "vTPM", "CN=Aliyun TPM EKMF CA", TpmClass::Virtual),
+            (
+                "id:12345678",
+                "vTPM",
+                "CN=Aliyun TPM EKMF CA",
+                TpmClass::Virtual,
+            ),
             ("id:49465800", "SLB9670", "CN=Infineon", TpmClass::Discrete),
             ("id:53544D20", "ST33", "CN=STM", TpmClass::Discrete),
         ] {
-            let attributes =
-                TpmAttributes { manufacturer: manufacturer.into(), model: model.into(), version: "id:1".into() };
-            assert_eq!(classify(&attributes, issuer), class, "{manufacturer} {model} {issuer}");
+            let attributes = TpmAttributes {
+                manufacturer: manufacturer.into(),
+                model: model.into(),
+                version: "id:1".into(),
+            };
+            assert_eq!(
+                classify(&attributes, issuer),
+                class,
+                "{manufacturer} {model} {issuer}"
+            );
         }
     }
 

@@ -18,7 +18,10 @@ const FULL_CERT: [u8; 2] = [0x10, 0x02];
 /// [`EkCertificateError`] if it is too large, the wrapper is cut off, the header is not DER or other bytes follow.
 pub(super) fn open(nv: &[u8]) -> Result<&[u8], EkCertificateError> {
     if nv.len() > MAX_CERTIFICATE_BYTES {
-        return Err(EkCertificateError::TooLarge { limit: MAX_CERTIFICATE_BYTES, actual: nv.len() });
+        return Err(EkCertificateError::TooLarge {
+            limit: MAX_CERTIFICATE_BYTES,
+            actual: nv.len(),
+        });
     }
     let value = match nv.strip_prefix(&STORED_CERT) {
         Some(rest) => unwrap(rest)?,
@@ -32,9 +35,13 @@ pub(super) fn open(nv: &[u8]) -> Result<&[u8], EkCertificateError> {
 
 /// `rest` is what follows the wrapper's tag: a 16-bit size, then that many bytes, then padding.
 fn unwrap(rest: &[u8]) -> Result<&[u8], EkCertificateError> {
-    let (size, rest) = rest.split_first_chunk::<2>().ok_or(EkCertificateError::WrapperCutOff)?;
+    let (size, rest) = rest
+        .split_first_chunk::<2>()
+        .ok_or(EkCertificateError::WrapperCutOff)?;
     let size = usize::from(u16::from_be_bytes(*size));
-    let (inside, behind) = rest.split_at_checked(size).ok_or(EkCertificateError::WrapperCutOff)?;
+    let (inside, behind) = rest
+        .split_at_checked(size)
+        .ok_or(EkCertificateError::WrapperCutOff)?;
     require_padding(behind)?;
     Ok(inside.strip_prefix(&FULL_CERT).unwrap_or(inside))
 }
@@ -44,7 +51,9 @@ fn require_padding(behind: &[u8]) -> Result<(), EkCertificateError> {
     if run_of(0x00) || run_of(0xff) {
         Ok(())
     } else {
-        Err(EkCertificateError::TrailingBytes { count: behind.len() })
+        Err(EkCertificateError::TrailingBytes {
+            count: behind.len(),
+        })
     }
 }
 
@@ -56,7 +65,14 @@ mod tests {
 
     #[test]
     fn wrapper_and_padding_are_taken_off() {
-        let wrapped = |padding: &[u8]| [&[0x10, 0x01, 0x00, 0x00, 0x07, 0x10, 0x02], &CERTIFICATE[..], padding].concat();
+        let wrapped = |padding: &[u8]| {
+            [
+                &[0x10, 0x01, 0x00, 0x00, 0x07, 0x10, 0x02],
+                &CERTIFICATE[..],
+                padding,
+            ]
+            .concat()
+        };
         let unwrapped_tag = [&[0x10, 0x01, 0x00, 0x00, 0x05], &CERTIFICATE[..]].concat();
         for nv in [
             CERTIFICATE.to_vec(),
@@ -74,7 +90,10 @@ mod tests {
     fn attack_10_bytes_behind_that_are_not_padding_are_refused() {
         for behind in [&[0x01][..], &[0xff, 0x00], &[0x00, 0xff], &[0x30, 0x00]] {
             let nv = [&CERTIFICATE[..], behind].concat();
-            assert!(matches!(open(&nv), Err(EkCertificateError::TrailingBytes { .. })), "{behind:02x?}");
+            assert!(
+                matches!(open(&nv), Err(EkCertificateError::TrailingBytes { .. })),
+                "{behind:02x?}"
+            );
         }
     }
 
@@ -84,9 +103,19 @@ mod tests {
         nv.resize(MAX_CERTIFICATE_BYTES, 0xff);
         assert!(open(&nv).is_ok());
         nv.push(0xff);
-        assert!(matches!(open(&nv), Err(EkCertificateError::TooLarge { .. })));
-        for cut in [&[0x10, 0x01, 0x00][..], &[0x10, 0x01, 0x00, 0x00], &[0x10, 0x01, 0x00, 0x00, 0x09, 0x30]] {
-            assert!(matches!(open(cut), Err(EkCertificateError::WrapperCutOff)), "{cut:02x?}");
+        assert!(matches!(
+            open(&nv),
+            Err(EkCertificateError::TooLarge { .. })
+        ));
+        for cut in [
+            &[0x10, 0x01, 0x00][..],
+            &[0x10, 0x01, 0x00, 0x00],
+            &[0x10, 0x01, 0x00, 0x00, 0x09, 0x30],
+        ] {
+            assert!(
+                matches!(open(cut), Err(EkCertificateError::WrapperCutOff)),
+                "{cut:02x?}"
+            );
         }
     }
 }

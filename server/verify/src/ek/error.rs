@@ -150,7 +150,8 @@ pub enum EkCertificateError {
 }
 
 const NEXT_INVENTORY: &str = "enrol this TPM by its EK hash in the inventory, or ask its vendor for a conforming certificate";
-const NEXT_INSPECT: &str = "read the certificate on the node: tpm2_getekcertificate -X | openssl x509 -inform der -text";
+const NEXT_INSPECT: &str =
+    "read the certificate on the node: tpm2_getekcertificate -X | openssl x509 -inform der -text";
 
 impl EkCertificateError {
     pub(crate) fn row(&self) -> Row {
@@ -172,7 +173,13 @@ impl EkCertificateError {
             | Self::Path(_) => self.path(),
             _ => self.profile(),
         };
-        Row { code, class, compared, cause, next }
+        Row {
+            code,
+            class,
+            compared,
+            cause,
+            next,
+        }
     }
 
     fn encoding(&self) -> Parts {
@@ -182,60 +189,110 @@ impl EkCertificateError {
                 expected(format!("at most {limit} bytes"), actual),
                 "the node sent something else in the certificate's place",
             ),
-            Self::WrapperCutOff => (ReasonCode::new("HM-VERIFY-0102"), None, "the NV index was read only in part"),
+            Self::WrapperCutOff => (
+                ReasonCode::new("HM-VERIFY-0102"),
+                None,
+                "the NV index was read only in part",
+            ),
             Self::TrailingBytes { count } => (
                 ReasonCode::new("HM-VERIFY-0104"),
                 expected("nothing but NV padding", format!("{count} other bytes")),
                 "two certificates in one NV index, or tampering",
             ),
-            Self::NotX509(_) => (ReasonCode::new("HM-VERIFY-0105"), None, "a damaged or unusual certificate"),
-            Self::Version { actual } => {
-                (ReasonCode::new("HM-VERIFY-0106"), expected("v3", format!("v{actual}")), "a certificate of another kind")
-            }
+            Self::NotX509(_) => (
+                ReasonCode::new("HM-VERIFY-0105"),
+                None,
+                "a damaged or unusual certificate",
+            ),
+            Self::Version { actual } => (
+                ReasonCode::new("HM-VERIFY-0106"),
+                expected("v3", format!("v{actual}")),
+                "a certificate of another kind",
+            ),
             Self::TooManyIntermediates { limit, actual } => (
                 ReasonCode::new("HM-VERIFY-0125"),
                 expected(format!("at most {limit}"), actual),
                 "the node sent more than its NV memory can hold",
             ),
-            _ => (ReasonCode::new("HM-VERIFY-0103"), None, "some vendors' certificates are encoded as BER"),
+            _ => (
+                ReasonCode::new("HM-VERIFY-0103"),
+                None,
+                "some vendors' certificates are encoded as BER",
+            ),
         };
         (code, RefusalClass::Malformed, compared, cause, NEXT_INSPECT)
     }
 
     fn profile(&self) -> Parts {
         let (code, compared, cause) = match self {
-            Self::IsCa => (ReasonCode::new("HM-VERIFY-0107"), None, "a CA's certificate was sent in the EK certificate's place"),
-            Self::KeyUsageMissing => (ReasonCode::new("HM-VERIFY-0108"), None, "not an EK certificate"),
-            Self::KeyUsage { required, actual } => {
-                (ReasonCode::new("HM-VERIFY-0109"), expected(required, actual), "not an EK certificate")
-            }
+            Self::IsCa => (
+                ReasonCode::new("HM-VERIFY-0107"),
+                None,
+                "a CA's certificate was sent in the EK certificate's place",
+            ),
+            Self::KeyUsageMissing => (
+                ReasonCode::new("HM-VERIFY-0108"),
+                None,
+                "not an EK certificate",
+            ),
+            Self::KeyUsage { required, actual } => (
+                ReasonCode::new("HM-VERIFY-0109"),
+                expected(required, actual),
+                "not an EK certificate",
+            ),
             Self::ExtendedKeyUsageMissing => (
                 ReasonCode::new("HM-VERIFY-0110"),
                 expected("2.23.133.8.1", "none"),
                 "a vendor that leaves out what the TCG EK credential profile asks for",
             ),
-            Self::ExtendedKeyUsage { actual } => {
-                (ReasonCode::new("HM-VERIFY-0111"), expected("2.23.133.8.1", actual), "a certificate for another purpose")
-            }
+            Self::ExtendedKeyUsage { actual } => (
+                ReasonCode::new("HM-VERIFY-0111"),
+                expected("2.23.133.8.1", actual),
+                "a certificate for another purpose",
+            ),
             Self::TpmAttributeMissing { .. } => (
                 ReasonCode::new("HM-VERIFY-0112"),
                 None,
                 "a vendor that leaves out what the TCG EK credential profile asks for",
             ),
-            Self::TpmAttributeTwice { .. } => (ReasonCode::new("HM-VERIFY-0113"), None, "an ambiguous certificate"),
-            Self::TpmAttributeText { .. } => (ReasonCode::new("HM-VERIFY-0114"), None, "an unusual certificate"),
-            Self::DuplicateExtension { .. } => (ReasonCode::new("HM-VERIFY-0115"), None, "an ambiguous certificate"),
-            Self::UnknownCriticalExtension { oid } => {
-                (ReasonCode::new("HM-VERIFY-0116"), expected("a known extension", oid), "a certificate of another kind")
-            }
+            Self::TpmAttributeTwice { .. } => (
+                ReasonCode::new("HM-VERIFY-0113"),
+                None,
+                "an ambiguous certificate",
+            ),
+            Self::TpmAttributeText { .. } => (
+                ReasonCode::new("HM-VERIFY-0114"),
+                None,
+                "an unusual certificate",
+            ),
+            Self::DuplicateExtension { .. } => (
+                ReasonCode::new("HM-VERIFY-0115"),
+                None,
+                "an ambiguous certificate",
+            ),
+            Self::UnknownCriticalExtension { oid } => (
+                ReasonCode::new("HM-VERIFY-0116"),
+                expected("a known extension", oid),
+                "a certificate of another kind",
+            ),
             Self::WeakSignature { algorithm } => (
                 ReasonCode::new("HM-VERIFY-0117"),
                 expected("SHA-256 or better with RSA or ECDSA", algorithm),
                 "an old TPM whose vendor signed with SHA-1",
             ),
-            _ => (ReasonCode::new("HM-VERIFY-0118"), None, "an old TPM, or not an EK certificate"),
+            _ => (
+                ReasonCode::new("HM-VERIFY-0118"),
+                None,
+                "an old TPM, or not an EK certificate",
+            ),
         };
-        (code, RefusalClass::UntrustedTpm, compared, cause, NEXT_INVENTORY)
+        (
+            code,
+            RefusalClass::UntrustedTpm,
+            compared,
+            cause,
+            NEXT_INVENTORY,
+        )
     }
 
     fn path(&self) -> Parts {
@@ -293,6 +350,12 @@ impl EkCertificateError {
     }
 }
 
-type Parts = (ReasonCode, RefusalClass, Option<String>, &'static str, &'static str);
+type Parts = (
+    ReasonCode,
+    RefusalClass,
+    Option<String>,
+    &'static str,
+    &'static str,
+);
 
 coded_by_row!(EkCertificateError);

@@ -15,11 +15,16 @@ const RSAES_OAEP: &str = "1.2.840.113549.1.1.7";
 const EC_PUBLIC_KEY: &str = "1.2.840.10045.2.1";
 
 /// AlgorithmIdentifier of rsaEncryption with NULL parameters (RFC 3279 2.3.1).
-const RSA_ALGORITHM: [u8; 15] =
-    [0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00];
+const RSA_ALGORITHM: [u8; 15] = [
+    0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00,
+];
 
 /// Named curves accepted: P-256, P-384, P-521, each with the length of its uncompressed point.
-const CURVES: [(&str, usize); 3] = [("1.2.840.10045.3.1.7", 65), ("1.3.132.0.34", 97), ("1.3.132.0.35", 133)];
+const CURVES: [(&str, usize); 3] = [
+    ("1.2.840.10045.3.1.7", 65),
+    ("1.3.132.0.34", 97),
+    ("1.3.132.0.35", 133),
+];
 
 /// A certified key and how it may be used.
 #[derive(Debug)]
@@ -62,12 +67,17 @@ fn rsa(spki: &SubjectPublicKeyInfo<'_>) -> Result<CertifiedKey, EkCertificateErr
         return Err(EkCertificateError::Key("RSA of less than 2048 bits"));
     }
     let bit_string = tlv(0x03, &[&[0x00], inner]);
-    Ok(CertifiedKey { required: RequiredUsage::KeyEncipherment, spki: tlv(0x30, &[&RSA_ALGORITHM, &bit_string]) })
+    Ok(CertifiedKey {
+        required: RequiredUsage::KeyEncipherment,
+        spki: tlv(0x30, &[&RSA_ALGORITHM, &bit_string]),
+    })
 }
 
 fn rsa_bits(modulus: &[u8]) -> usize {
     let mut significant = modulus.iter().skip_while(|byte| **byte == 0);
-    let Some(first) = significant.next() else { return 0 };
+    let Some(first) = significant.next() else {
+        return 0;
+    };
     let first_bits = usize::try_from(u8::BITS - first.leading_zeros()).unwrap_or(0);
     significant.count() * 8 + first_bits
 }
@@ -82,7 +92,9 @@ fn modulus(rsa_public_key: &[u8]) -> Option<&[u8]> {
     };
     let (after_modulus, modulus) = Any::from_der(contents).ok()?;
     let (after_exponent, _exponent) = Integer::from_der(after_modulus).ok()?;
-    (rest.is_empty() && after_exponent.is_empty() && modulus.tag() == x509_parser::asn1_rs::Tag::Integer)
+    (rest.is_empty()
+        && after_exponent.is_empty()
+        && modulus.tag() == x509_parser::asn1_rs::Tag::Integer)
         .then_some(modulus.data)
 }
 
@@ -95,13 +107,23 @@ fn ecc(spki: &SubjectPublicKeyInfo<'_>) -> Result<CertifiedKey, EkCertificateErr
         .ok_or(EkCertificateError::Key("ECC without a named curve"))?
         .to_id_string();
     let (_, point_len) =
-        CURVES.iter().find(|(oid, _)| *oid == curve).ok_or(EkCertificateError::Key("ECC on another curve than a NIST one"))?;
+        CURVES
+            .iter()
+            .find(|(oid, _)| *oid == curve)
+            .ok_or(EkCertificateError::Key(
+                "ECC on another curve than a NIST one",
+            ))?;
     let point: &[u8] = &spki.subject_public_key.data;
     if point.first() != Some(&0x04) || point.len() != *point_len {
-        return Err(EkCertificateError::Key("ECC point that is not uncompressed"));
+        return Err(EkCertificateError::Key(
+            "ECC point that is not uncompressed",
+        ));
     }
     // Named curve, uncompressed point, DER throughout: the certificate's own bytes are the canonical form.
-    Ok(CertifiedKey { required: RequiredUsage::KeyAgreement, spki: spki.raw.to_vec() })
+    Ok(CertifiedKey {
+        required: RequiredUsage::KeyAgreement,
+        spki: spki.raw.to_vec(),
+    })
 }
 
 /// One DER element around the parts.
@@ -117,6 +139,8 @@ fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
             element.extend(digits.iter().skip(leading));
         }
     }
-    parts.iter().for_each(|part| element.extend_from_slice(part));
+    parts
+        .iter()
+        .for_each(|part| element.extend_from_slice(part));
     element
 }

@@ -58,7 +58,10 @@ pub(crate) fn verify(
     tolerate_expired: bool,
 ) -> Result<(), EkCertificateError> {
     let Intermediates { usable, left_out } = select(sent)?;
-    let untrusted = || EkCertificateError::UntrustedIssuer { issuer: certificate.issuer.clone(), left_out: left_out.clone() };
+    let untrusted = || EkCertificateError::UntrustedIssuer {
+        issuer: certificate.issuer.clone(),
+        left_out: left_out.clone(),
+    };
     let first = verify_at(certificate, &usable, roots, now);
     let Err(webpki::Error::CertExpired { not_after, .. }) = first else {
         return first.map_err(|error| coded(error, now, untrusted));
@@ -74,7 +77,10 @@ pub(crate) fn verify(
             }
         }
     }
-    Err(EkCertificateError::Expired { not_after: not_after.as_secs(), now })
+    Err(EkCertificateError::Expired {
+        not_after: not_after.as_secs(),
+        now,
+    })
 }
 
 fn verify_at(
@@ -113,10 +119,16 @@ struct Intermediates<'a> {
 /// certificate out can only make a path impossible.
 fn select(sent: &[Vec<u8>]) -> Result<Intermediates<'_>, EkCertificateError> {
     if sent.len() > MAX_INTERMEDIATES {
-        return Err(EkCertificateError::TooManyIntermediates { limit: MAX_INTERMEDIATES, actual: sent.len() });
+        return Err(EkCertificateError::TooManyIntermediates {
+            limit: MAX_INTERMEDIATES,
+            actual: sent.len(),
+        });
     }
     let mut subjects: Vec<Vec<u8>> = Vec::new();
-    let mut selected = Intermediates { usable: Vec::new(), left_out: String::new() };
+    let mut selected = Intermediates {
+        usable: Vec::new(),
+        left_out: String::new(),
+    };
     for (index, nv) in sent.iter().enumerate() {
         match usable(nv, &subjects) {
             Ok((_, der)) if selected.usable.iter().any(|other| other.as_ref() == der) => {}
@@ -124,7 +136,9 @@ fn select(sent: &[Vec<u8>]) -> Result<Intermediates<'_>, EkCertificateError> {
                 subjects.push(subject);
                 selected.usable.push(CertificateDer::from(der));
             }
-            Err(reason) => selected.left_out.push_str(&format!("; intermediate {index} left out: {reason}")),
+            Err(reason) => selected
+                .left_out
+                .push_str(&format!("; intermediate {index} left out: {reason}")),
         }
     }
     Ok(selected)
@@ -133,22 +147,36 @@ fn select(sent: &[Vec<u8>]) -> Result<Intermediates<'_>, EkCertificateError> {
 fn usable<'a>(nv: &'a [u8], subjects: &[Vec<u8>]) -> Result<(Vec<u8>, &'a [u8]), String> {
     let der = envelope::open(nv).map_err(|error| error.to_string())?;
     let facts = authority::read(der)?;
-    if subjects.iter().filter(|subject| **subject == facts.subject).count() >= MAX_SAME_SUBJECT {
+    if subjects
+        .iter()
+        .filter(|subject| **subject == facts.subject)
+        .count()
+        >= MAX_SAME_SUBJECT
+    {
         return Err("too many certificates of one name".to_owned());
     }
     Ok((facts.subject, der))
 }
 
-fn coded(error: webpki::Error, now: u64, untrusted: impl Fn() -> EkCertificateError) -> EkCertificateError {
+fn coded(
+    error: webpki::Error,
+    now: u64,
+    untrusted: impl Fn() -> EkCertificateError,
+) -> EkCertificateError {
     use webpki::Error;
     match error {
-        Error::CertExpired { not_after, .. } => EkCertificateError::Expired { not_after: not_after.as_secs(), now },
-        Error::CertNotValidYet { not_before, .. } => {
-            EkCertificateError::NotYetValid { not_before: not_before.as_secs(), now }
-        }
+        Error::CertExpired { not_after, .. } => EkCertificateError::Expired {
+            not_after: not_after.as_secs(),
+            now,
+        },
+        Error::CertNotValidYet { not_before, .. } => EkCertificateError::NotYetValid {
+            not_before: not_before.as_secs(),
+            now,
+        },
         Error::UnknownIssuer => untrusted(),
         Error::InvalidSignatureForPublicKey => EkCertificateError::ChainSignature,
-        Error::UnsupportedSignatureAlgorithmContext(_) | Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => {
+        Error::UnsupportedSignatureAlgorithmContext(_)
+        | Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => {
             EkCertificateError::ChainAlgorithm
         }
         Error::PathLenConstraintViolated => EkCertificateError::PathLength,

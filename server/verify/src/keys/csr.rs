@@ -20,11 +20,14 @@ const ECDSA_WITH_SHA256: &str = "1.2.840.10045.4.3.2";
 /// [`CsrError`] with what is wrong.
 pub(crate) fn verify(csr: &[u8], svid_spki: &[u8], svid_point: &[u8]) -> Result<(), CsrError> {
     if csr.len() > MAX_CSR_BYTES {
-        return Err(CsrError::TooLarge { limit: MAX_CSR_BYTES, actual: csr.len() });
+        return Err(CsrError::TooLarge {
+            limit: MAX_CSR_BYTES,
+            actual: csr.len(),
+        });
     }
     der::check(csr).map_err(CsrError::NotDer)?;
-    let (_, request) =
-        X509CertificationRequest::from_der(csr).map_err(|error| CsrError::NotPkcs10(error.to_string()))?;
+    let (_, request) = X509CertificationRequest::from_der(csr)
+        .map_err(|error| CsrError::NotPkcs10(error.to_string()))?;
     let info = &request.certification_request_info;
     if info.subject_pki.raw != svid_spki {
         return Err(CsrError::OtherKey {

@@ -1,6 +1,8 @@
 //! The properties that each key must have (attributes: TPM 2.0 part 2, table "TPMA_OBJECT").
 
-use hallmark_tpm_wire::{AsymScheme, Curve, HashAlg, ObjectAttributes, PublicArea, PublicKind, Symmetric};
+use hallmark_tpm_wire::{
+    AsymScheme, Curve, HashAlg, ObjectAttributes, PublicArea, PublicKind, Symmetric,
+};
 
 use super::{KeyError, KeyFault, KeyRole};
 
@@ -10,7 +12,8 @@ const BOUND: ObjectAttributes = ObjectAttributes::FIXED_TPM
     .with(ObjectAttributes::SENSITIVE_DATA_ORIGIN);
 
 /// Contradicts [`BOUND`] or belongs to a kind of key that has no place here.
-const NEVER: ObjectAttributes = ObjectAttributes::ENCRYPTED_DUPLICATION.with(ObjectAttributes::X509_SIGN);
+const NEVER: ObjectAttributes =
+    ObjectAttributes::ENCRYPTED_DUPLICATION.with(ObjectAttributes::X509_SIGN);
 
 /// What a role asks of the attributes. Bits in neither set are free: they say who may use the key on the node
 /// (userWithAuth, adminWithPolicy, noDA) or narrow its life (stClear, firmwareLimited, svnLimited).
@@ -20,16 +23,22 @@ struct Attributes {
 }
 
 const EK: Attributes = Attributes {
-    required: BOUND.with(ObjectAttributes::RESTRICTED).with(ObjectAttributes::DECRYPT),
+    required: BOUND
+        .with(ObjectAttributes::RESTRICTED)
+        .with(ObjectAttributes::DECRYPT),
     forbidden: NEVER.with(ObjectAttributes::SIGN),
 };
 const AK: Attributes = Attributes {
-    required: BOUND.with(ObjectAttributes::RESTRICTED).with(ObjectAttributes::SIGN),
+    required: BOUND
+        .with(ObjectAttributes::RESTRICTED)
+        .with(ObjectAttributes::SIGN),
     forbidden: NEVER.with(ObjectAttributes::DECRYPT),
 };
 const SVID: Attributes = Attributes {
     required: BOUND.with(ObjectAttributes::SIGN),
-    forbidden: NEVER.with(ObjectAttributes::RESTRICTED).with(ObjectAttributes::DECRYPT),
+    forbidden: NEVER
+        .with(ObjectAttributes::RESTRICTED)
+        .with(ObjectAttributes::DECRYPT),
 };
 
 /// An endorsement key: a storage key (restricted, decrypt, with a cipher and no scheme) that is bound to its TPM, as in
@@ -42,10 +51,21 @@ pub(crate) fn require_ek(key: &PublicArea) -> Result<(), KeyError> {
     require_attributes(key, role, &EK)?;
     let scheme = require_key_pair(key, role)?;
     if scheme != AsymScheme::Null {
-        return Err(fault(role, KeyFault::Scheme { required: "none", actual: scheme.to_string() }));
+        return Err(fault(
+            role,
+            KeyFault::Scheme {
+                required: "none",
+                actual: scheme.to_string(),
+            },
+        ));
     }
     match key.storage_cipher() {
-        Symmetric::Null => Err(fault(role, KeyFault::Cipher { required: "AES-CFB" })),
+        Symmetric::Null => Err(fault(
+            role,
+            KeyFault::Cipher {
+                required: "AES-CFB",
+            },
+        )),
         _ => Ok(()),
     }
 }
@@ -64,7 +84,13 @@ pub(crate) fn require_ak(key: &PublicArea) -> Result<(), KeyError> {
         Ok(())
     } else {
         let required = "RSASSA, RSAPSS or ECDSA with SHA-256 or better";
-        Err(fault(role, KeyFault::Scheme { required, actual: scheme.to_string() }))
+        Err(fault(
+            role,
+            KeyFault::Scheme {
+                required,
+                actual: scheme.to_string(),
+            },
+        ))
     }
 }
 
@@ -80,14 +106,37 @@ pub(crate) fn require_svid_key(key: &PublicArea) -> Result<(), KeyError> {
     match key.kind() {
         PublicKind::Ecc(ecc) if ecc.curve == Curve::P256 => {}
         PublicKind::Ecc(ecc) => {
-            return Err(fault(role, KeyFault::Type { required: "P-256", actual: ecc.curve.to_string() }));
+            return Err(fault(
+                role,
+                KeyFault::Type {
+                    required: "P-256",
+                    actual: ecc.curve.to_string(),
+                },
+            ));
         }
-        _ => return Err(fault(role, KeyFault::Type { required: "P-256", actual: "RSA".to_owned() })),
+        _ => {
+            return Err(fault(
+                role,
+                KeyFault::Type {
+                    required: "P-256",
+                    actual: "RSA".to_owned(),
+                },
+            ));
+        }
     }
-    if matches!(scheme, AsymScheme::Null | AsymScheme::Ecdsa(HashAlg::Sha256)) {
+    if matches!(
+        scheme,
+        AsymScheme::Null | AsymScheme::Ecdsa(HashAlg::Sha256)
+    ) {
         Ok(())
     } else {
-        Err(fault(role, KeyFault::Scheme { required: "ECDSA with SHA-256, or none", actual: scheme.to_string() }))
+        Err(fault(
+            role,
+            KeyFault::Scheme {
+                required: "ECDSA with SHA-256, or none",
+                actual: scheme.to_string(),
+            },
+        ))
     }
 }
 
@@ -95,17 +144,24 @@ fn require_attributes(key: &PublicArea, role: KeyRole, rule: &Attributes) -> Res
     let actual = key.attributes();
     if !actual.contains(rule.required) {
         let (required, actual) = (rule.required.to_string(), actual.to_string());
-        return Err(fault(role, KeyFault::AttributesMissing { required, actual }));
+        return Err(fault(
+            role,
+            KeyFault::AttributesMissing { required, actual },
+        ));
     }
     if actual.without(rule.forbidden) != actual {
         let (forbidden, actual) = (rule.forbidden.to_string(), actual.to_string());
-        return Err(fault(role, KeyFault::AttributesForbidden { forbidden, actual }));
+        return Err(fault(
+            role,
+            KeyFault::AttributesForbidden { forbidden, actual },
+        ));
     }
     Ok(())
 }
 
 fn require_key_pair(key: &PublicArea, role: KeyRole) -> Result<AsymScheme, KeyError> {
-    key.scheme().ok_or_else(|| fault(role, KeyFault::NotAKeyPair))
+    key.scheme()
+        .ok_or_else(|| fault(role, KeyFault::NotAKeyPair))
 }
 
 fn require_no_cipher(key: &PublicArea, role: KeyRole) -> Result<(), KeyError> {

@@ -22,7 +22,11 @@ pub(crate) fn verify(
     let attest = open(kind, signed, ak, binding)?;
     let certified = match &attest.kind {
         AttestKind::Certify(certified) => certified,
-        AttestKind::Quote(_) => return Err(fault(StatementFault::Type { found: super::quote::ATTEST_QUOTE })),
+        AttestKind::Quote(_) => {
+            return Err(fault(StatementFault::Type {
+                found: super::quote::ATTEST_QUOTE,
+            }));
+        }
         AttestKind::Other(found) => return Err(fault(StatementFault::Type { found: *found })),
         _ => return Err(fault(StatementFault::Type { found: 0 })),
     };

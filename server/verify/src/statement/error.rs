@@ -144,12 +144,20 @@ pub struct StatementError {
 impl StatementError {
     pub(crate) fn row(&self) -> Row {
         let class = match &self.fault {
-            StatementFault::Malformed(_) | StatementFault::SignatureForm(_) => RefusalClass::Malformed,
+            StatementFault::Malformed(_) | StatementFault::SignatureForm(_) => {
+                RefusalClass::Malformed
+            }
             StatementFault::NotBound { .. } => RefusalClass::NotBound,
             _ => RefusalClass::UnprovenStatement,
         };
         let (cause, next) = self.advice();
-        Row { code: self.code_of(), class, compared: self.both_values(), cause, next }
+        Row {
+            code: self.code_of(),
+            class,
+            compared: self.both_values(),
+            cause,
+            next,
+        }
     }
 
     fn both_values(&self) -> Option<String> {
@@ -163,18 +171,34 @@ impl StatementError {
                 expected(wanted, format!("0x{found:04x}"))
             }
             StatementFault::Scheme { key, signature } => expected(key, signature),
-            StatementFault::Signer { expected: wanted, actual }
-            | StatementFault::NotBound { expected: wanted, actual }
-            | StatementFault::OtherKey { expected: wanted, actual }
-            | StatementFault::Selection { expected: wanted, actual } => expected(wanted, actual),
+            StatementFault::Signer {
+                expected: wanted,
+                actual,
+            }
+            | StatementFault::NotBound {
+                expected: wanted,
+                actual,
+            }
+            | StatementFault::OtherKey {
+                expected: wanted,
+                actual,
+            }
+            | StatementFault::Selection {
+                expected: wanted,
+                actual,
+            } => expected(wanted, actual),
             StatementFault::Unquoted { bank, pcr } | StatementFault::NoValue { bank, pcr } => {
                 expected("exactly the selected registers", format!("{bank}:{pcr}"))
             }
             StatementFault::Digest { supplied, quoted } => {
                 Some(format!("values give {supplied}, quoted {quoted}"))
             }
-            StatementFault::Unextended { bank } => expected("a measured boot", format!("reset values in {bank}")),
-            StatementFault::OtherBoot { certified, quoted } => Some(format!("certified {certified}, quoted {quoted}")),
+            StatementFault::Unextended { bank } => {
+                expected("a measured boot", format!("reset values in {bank}"))
+            }
+            StatementFault::OtherBoot { certified, quoted } => {
+                Some(format!("certified {certified}, quoted {quoted}"))
+            }
             StatementFault::Malformed(_)
             | StatementFault::SignatureForm(_)
             | StatementFault::SignatureValue(_)
@@ -201,14 +225,17 @@ impl StatementError {
                 "the firmware does not measure into this bank",
                 "switch the SHA-256 bank on in the firmware setup, or measured boot altogether",
             ),
-            StatementFault::OtherBoot { .. } => ("the machine restarted while it attested", "attest again"),
+            StatementFault::OtherBoot { .. } => {
+                ("the machine restarted while it attested", "attest again")
+            }
             StatementFault::Selection { .. } => (
                 "the TPM has no such bank, or another selection was quoted",
                 "look which banks the TPM has: tpm2_getcap pcrs",
             ),
-            StatementFault::Malformed(_) | StatementFault::SignatureForm(_) => {
-                ("another agent, or damage on the way", "compare the versions of agent and server")
-            }
+            StatementFault::Malformed(_) | StatementFault::SignatureForm(_) => (
+                "another agent, or damage on the way",
+                "compare the versions of agent and server",
+            ),
             _ => ("a forged statement", examine),
         }
     }

@@ -37,7 +37,11 @@ pub(crate) fn verify(
     let attest = open(kind, signed, ak, binding)?;
     let quote = match &attest.kind {
         AttestKind::Quote(quote) => quote,
-        AttestKind::Certify(_) => return Err(fault(StatementFault::Type { found: certify::ATTEST_CERTIFY })),
+        AttestKind::Certify(_) => {
+            return Err(fault(StatementFault::Type {
+                found: certify::ATTEST_CERTIFY,
+            }));
+        }
         AttestKind::Other(found) => return Err(fault(StatementFault::Type { found: *found })),
         _ => return Err(fault(StatementFault::Type { found: 0 })),
     };
@@ -52,7 +56,10 @@ fn require_selection(quote: &Quote, asked: &PcrSelection) -> Result<(), Statemen
     if quote.selection.canonical() == asked.canonical() {
         Ok(())
     } else {
-        Err(StatementFault::Selection { expected: text(asked), actual: text(&quote.selection) })
+        Err(StatementFault::Selection {
+            expected: text(asked),
+            actual: text(&quote.selection),
+        })
     }
 }
 
@@ -62,12 +69,23 @@ fn text(selection: &PcrSelection) -> String {
         format!("{}:{}", bank.hash(), pcrs.join(","))
     });
     let text = banks.collect::<Vec<_>>().join("+");
-    if text.is_empty() { "nothing".to_owned() } else { text }
+    if text.is_empty() {
+        "nothing".to_owned()
+    } else {
+        text
+    }
 }
 
 /// The digest is made with the hash of the AK's scheme (TPM 2.0 part 3, 18.4.1).
-fn require_digest(quote: &Quote, ak: &PublicArea, values: &PcrValues) -> Result<(), StatementFault> {
-    let hash = ak.scheme().and_then(|scheme| scheme.hash()).ok_or(StatementFault::Signature)?;
+fn require_digest(
+    quote: &Quote,
+    ak: &PublicArea,
+    values: &PcrValues,
+) -> Result<(), StatementFault> {
+    let hash = ak
+        .scheme()
+        .and_then(|scheme| scheme.hash())
+        .ok_or(StatementFault::Signature)?;
     let supplied = pcr_digest(&quote.selection, values, hash).map_err(|error| match error {
         WireError::UnselectedPcr { bank, pcr } => StatementFault::Unquoted { bank, pcr },
         WireError::MissingPcr { bank, pcr } => StatementFault::NoValue { bank, pcr },
@@ -76,7 +94,10 @@ fn require_digest(quote: &Quote, ak: &PublicArea, values: &PcrValues) -> Result<
     if supplied == quote.pcr_digest {
         Ok(())
     } else {
-        Err(StatementFault::Digest { supplied: hex(&supplied), quoted: hex(&quote.pcr_digest) })
+        Err(StatementFault::Digest {
+            supplied: hex(&supplied),
+            quoted: hex(&quote.pcr_digest),
+        })
     }
 }
 
@@ -84,11 +105,21 @@ fn require_digest(quote: &Quote, ak: &PublicArea, values: &PcrValues) -> Result<
 /// registers among those selected, or by all selected ones if there are none of the firmware's.
 fn require_extended(selection: &PcrSelection, values: &PcrValues) -> Result<(), StatementFault> {
     for bank in selection.banks() {
-        let firmware = bank.pcrs().filter(|pcr| FIRMWARE_PCRS.contains(pcr)).count();
-        let judged = bank.pcrs().filter(|pcr| firmware == 0 || FIRMWARE_PCRS.contains(pcr));
+        let firmware = bank
+            .pcrs()
+            .filter(|pcr| FIRMWARE_PCRS.contains(pcr))
+            .count();
+        let judged = bank
+            .pcrs()
+            .filter(|pcr| firmware == 0 || FIRMWARE_PCRS.contains(pcr));
         let extended = judged.filter_map(|pcr| Some((pcr, values.get(bank.hash(), pcr)?)));
-        if extended.into_iter().all(|(pcr, value)| is_reset_value(pcr, value)) {
-            return Err(StatementFault::Unextended { bank: HashAlg::to_string(&bank.hash()) });
+        if extended
+            .into_iter()
+            .all(|(pcr, value)| is_reset_value(pcr, value))
+        {
+            return Err(StatementFault::Unextended {
+                bank: HashAlg::to_string(&bank.hash()),
+            });
         }
     }
     Ok(())

@@ -23,7 +23,10 @@ pub(super) fn sequence(parts: &[&[u8]]) -> Vec<u8> {
 /// OBJECT IDENTIFIER from dotted text.
 #[must_use]
 pub fn oid(dotted: &str) -> Vec<u8> {
-    let arcs: Vec<u32> = dotted.split('.').map(|arc| arc.parse().expect("arc is a number")).collect();
+    let arcs: Vec<u32> = dotted
+        .split('.')
+        .map(|arc| arc.parse().expect("arc is a number"))
+        .collect();
     let (first_two, rest) = arcs.split_at_checked(2).expect("an OID has two arcs");
     let first = first_two.iter().fold(0, |sum, arc| sum * 40 + arc);
     let mut contents = base_128(first);
@@ -33,7 +36,9 @@ pub fn oid(dotted: &str) -> Vec<u8> {
 
 fn base_128(number: u32) -> Vec<u8> {
     let digits = (0..5).map(|place| (number >> (7 * place)) & 0x7f);
-    let mut digits: Vec<u8> = digits.map(|digit| u8::try_from(digit).expect("seven bits")).collect();
+    let mut digits: Vec<u8> = digits
+        .map(|digit| u8::try_from(digit).expect("seven bits"))
+        .collect();
     while digits.len() > 1 && digits.last() == Some(&0) {
         digits.pop();
     }
@@ -44,7 +49,11 @@ fn base_128(number: u32) -> Vec<u8> {
 
 /// INTEGER of an unsigned big-endian number.
 pub(super) fn unsigned(number: &[u8]) -> Vec<u8> {
-    let digits: Vec<u8> = number.iter().copied().skip_while(|byte| *byte == 0).collect();
+    let digits: Vec<u8> = number
+        .iter()
+        .copied()
+        .skip_while(|byte| *byte == 0)
+        .collect();
     match digits.first() {
         None => element(0x02, &[0]),
         Some(first) if first & 0x80 != 0 => element(0x02, &[&[0], &digits[..]].concat()),
@@ -69,9 +78,16 @@ pub(super) fn attribute(dotted: &str, text: &str) -> Vec<u8> {
 
 /// GeneralizedTime (or UTCTime before 2050) of Unix seconds.
 pub(super) fn time(seconds: i64) -> Vec<u8> {
-    let at = time::OffsetDateTime::from_unix_timestamp(seconds).expect("a time that can be written");
+    let at =
+        time::OffsetDateTime::from_unix_timestamp(seconds).expect("a time that can be written");
     let (year, month, day) = at.to_calendar_date();
-    let rest = format!("{:02}{day:02}{:02}{:02}{:02}Z", u8::from(month), at.hour(), at.minute(), at.second());
+    let rest = format!(
+        "{:02}{day:02}{:02}{:02}{:02}Z",
+        u8::from(month),
+        at.hour(),
+        at.minute(),
+        at.second()
+    );
     if year < 2050 {
         element(0x17, format!("{:02}{rest}", year % 100).as_bytes())
     } else {

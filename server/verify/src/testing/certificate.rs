@@ -48,7 +48,11 @@ impl ExtensionDraft {
     pub fn ca(path_len: Option<u8>) -> Self {
         let limit = path_len.map_or_else(Vec::new, |limit| unsigned(&[limit]));
         let value = sequence(&[&element(0x01, &[0xff]), &limit]);
-        Self { oid: oids::BASIC_CONSTRAINTS, critical: true, value }
+        Self {
+            oid: oids::BASIC_CONSTRAINTS,
+            critical: true,
+            value,
+        }
     }
 
     /// keyUsage with these bits in the first byte (bit 0, digitalSignature, is 0x80).
@@ -56,27 +60,45 @@ impl ExtensionDraft {
     pub fn key_usage(bits: u8) -> Self {
         let unused = u8::try_from(bits.trailing_zeros().min(7)).expect("at most seven");
         let value = element(0x03, &[unused, bits]);
-        Self { oid: oids::KEY_USAGE, critical: true, value }
+        Self {
+            oid: oids::KEY_USAGE,
+            critical: true,
+            value,
+        }
     }
 
     /// extKeyUsage with these purposes.
     #[must_use]
     pub fn extended_key_usage(purposes: &[&str]) -> Self {
         let purposes: Vec<u8> = purposes.iter().flat_map(|purpose| oid(purpose)).collect();
-        Self { oid: oids::EXTENDED_KEY_USAGE, critical: false, value: element(0x30, &purposes) }
+        Self {
+            oid: oids::EXTENDED_KEY_USAGE,
+            critical: false,
+            value: element(0x30, &purposes),
+        }
     }
 
     /// subjectAltName with a directoryName of these attributes (dotted identifier, text), one RDN each.
     #[must_use]
     pub fn tpm_attributes(attributes: &[(&str, &str)]) -> Self {
-        let rdns: Vec<u8> =
-            attributes.iter().flat_map(|(oid, text)| element(0x31, &attribute(oid, text))).collect();
+        let rdns: Vec<u8> = attributes
+            .iter()
+            .flat_map(|(oid, text)| element(0x31, &attribute(oid, text)))
+            .collect();
         let value = sequence(&[&element(0xa4, &element(0x30, &rdns))]);
-        Self { oid: oids::SUBJECT_ALT_NAME, critical: true, value }
+        Self {
+            oid: oids::SUBJECT_ALT_NAME,
+            critical: true,
+            value,
+        }
     }
 
     fn encode(&self) -> Vec<u8> {
-        let critical = if self.critical { element(0x01, &[0xff]) } else { Vec::new() };
+        let critical = if self.critical {
+            element(0x01, &[0xff])
+        } else {
+            Vec::new()
+        };
         sequence(&[&oid(self.oid), &critical, &element(0x04, &self.value)])
     }
 }
@@ -122,8 +144,14 @@ impl CertificateDraft {
     /// The certificate, signed by `key`.
     #[must_use]
     pub fn sign(&self, key: &SoftwareKey) -> Vec<u8> {
-        let version = self.version.map_or_else(Vec::new, |version| element(0xa0, &unsigned(&[version])));
-        let extensions: Vec<u8> = self.extensions.iter().flat_map(ExtensionDraft::encode).collect();
+        let version = self
+            .version
+            .map_or_else(Vec::new, |version| element(0xa0, &unsigned(&[version])));
+        let extensions: Vec<u8> = self
+            .extensions
+            .iter()
+            .flat_map(ExtensionDraft::encode)
+            .collect();
         let extensions = if self.version.is_some() && !extensions.is_empty() {
             element(0xa3, &element(0x30, &extensions))
         } else {
@@ -139,7 +167,11 @@ impl CertificateDraft {
             &self.spki,
             &extensions,
         ]);
-        sequence(&[&tbs, &self.signature_algorithm, &bit_string(&key.sign_x509(&tbs))])
+        sequence(&[
+            &tbs,
+            &self.signature_algorithm,
+            &bit_string(&key.sign_x509(&tbs)),
+        ])
     }
 
     /// The extension with this identifier.
@@ -147,7 +179,10 @@ impl CertificateDraft {
     /// # Panics
     /// There is none.
     pub fn extension(&mut self, oid: &str) -> &mut ExtensionDraft {
-        self.extensions.iter_mut().find(|extension| extension.oid == oid).expect("the extension is there")
+        self.extensions
+            .iter_mut()
+            .find(|extension| extension.oid == oid)
+            .expect("the extension is there")
     }
 
     /// Takes out every extension with this identifier.
@@ -182,20 +217,42 @@ impl VendorCa {
 
     /// A new vendor whose certificates are changed before they are signed.
     #[must_use]
-    pub fn with(root: impl FnOnce(&mut CertificateDraft), intermediate: impl FnOnce(&mut CertificateDraft)) -> Self {
+    pub fn with(
+        root: impl FnOnce(&mut CertificateDraft),
+        intermediate: impl FnOnce(&mut CertificateDraft),
+    ) -> Self {
         let (root_key, intermediate_key) = (SoftwareKey::ecc(0), SoftwareKey::ecc(0));
-        let mut root_draft = Self::ca_draft(&Self::root_name(), &Self::root_name(), &root_key, Some(1));
+        let mut root_draft =
+            Self::ca_draft(&Self::root_name(), &Self::root_name(), &root_key, Some(1));
         root(&mut root_draft);
-        let mut draft = Self::ca_draft(&Self::root_name(), &Self::intermediate_name(), &intermediate_key, Some(0));
+        let mut draft = Self::ca_draft(
+            &Self::root_name(),
+            &Self::intermediate_name(),
+            &intermediate_key,
+            Some(0),
+        );
         intermediate(&mut draft);
         let (root, intermediate) = (root_draft.sign(&root_key), draft.sign(&root_key));
-        Self { root_key, intermediate_key, root, intermediate }
+        Self {
+            root_key,
+            intermediate_key,
+            root,
+            intermediate,
+        }
     }
 
     /// A CA certificate's draft.
     #[must_use]
-    pub fn ca_draft(issuer: &[u8], subject: &[u8], key: &SoftwareKey, path_len: Option<u8>) -> CertificateDraft {
-        let extensions = vec![ExtensionDraft::ca(path_len), ExtensionDraft::key_usage(KEY_CERT_SIGN)];
+    pub fn ca_draft(
+        issuer: &[u8],
+        subject: &[u8],
+        key: &SoftwareKey,
+        path_len: Option<u8>,
+    ) -> CertificateDraft {
+        let extensions = vec![
+            ExtensionDraft::ca(path_len),
+            ExtensionDraft::key_usage(KEY_CERT_SIGN),
+        ];
         CertificateDraft::new(issuer, subject, key.spki(), extensions)
     }
 
@@ -231,8 +288,16 @@ impl VendorCa {
 
     /// An EK certificate that is changed before it is signed by the intermediate.
     #[must_use]
-    pub fn ek_certificate_with(&self, ek: &SoftwareEk, change: impl FnOnce(&mut CertificateDraft)) -> Vec<u8> {
-        let usage = if ek.is_ecc() { KEY_AGREEMENT } else { KEY_ENCIPHERMENT };
+    pub fn ek_certificate_with(
+        &self,
+        ek: &SoftwareEk,
+        change: impl FnOnce(&mut CertificateDraft),
+    ) -> Vec<u8> {
+        let usage = if ek.is_ecc() {
+            KEY_AGREEMENT
+        } else {
+            KEY_ENCIPHERMENT
+        };
         let extensions = vec![
             ExtensionDraft::key_usage(usage),
             ExtensionDraft::extended_key_usage(&[oids::EK_CERTIFICATE]),
@@ -243,8 +308,12 @@ impl VendorCa {
                 ("2.23.133.2.3", "id:00070055"),
             ]),
         ];
-        let mut draft =
-            CertificateDraft::new(&Self::intermediate_name(), &sequence(&[]), ek.spki(), extensions);
+        let mut draft = CertificateDraft::new(
+            &Self::intermediate_name(),
+            &sequence(&[]),
+            ek.spki(),
+            extensions,
+        );
         change(&mut draft);
         draft.sign(&self.intermediate_key)
     }

@@ -46,7 +46,11 @@ impl PublicDraft {
     #[must_use]
     pub fn name(&self) -> Vec<u8> {
         let hash = HashAlg::from_id(self.name_alg).unwrap_or(HashAlg::Sha256);
-        [&self.name_alg.to_be_bytes()[..], &hash.digest(&self.marshal())].concat()
+        [
+            &self.name_alg.to_be_bytes()[..],
+            &hash.digest(&self.marshal()),
+        ]
+        .concat()
     }
 
     /// The Qualified Name as primary key of the hierarchy with this handle.
@@ -90,14 +94,22 @@ impl SoftwareKey {
             parameters: wire(&[0x0010, 0x0018, 0x000b, 0x0003, 0x0010]),
             unique: [sized(&x), sized(&y)].concat(),
         };
-        Self { public, scheme: (0x0018, 0x000b), material: Material::Ecc(pair) }
+        Self {
+            public,
+            scheme: (0x0018, 0x000b),
+            material: Material::Ecc(pair),
+        }
     }
 
     /// An RSA-2048 key with these TPMA_OBJECT bits, bound to `scheme` (0x0014 RSASSA, 0x0016 RSAPSS) with SHA-256.
     #[must_use]
     pub fn rsa(attributes: u32, scheme: u16) -> Self {
         let pair = rsa::KeyPair::generate(rsa::KeySize::Rsa2048).expect("RSA key");
-        let modulus = pair.public_key().modulus().big_endian_without_leading_zero().to_vec();
+        let modulus = pair
+            .public_key()
+            .modulus()
+            .big_endian_without_leading_zero()
+            .to_vec();
         let public = PublicDraft {
             object_type: 0x0001,
             name_alg: 0x000b,
@@ -107,7 +119,11 @@ impl SoftwareKey {
             parameters: wire(&[0x0010, scheme, 0x000b, 2048, 0, 0]),
             unique: sized(&modulus),
         };
-        Self { public, scheme: (scheme, 0x000b), material: Material::Rsa(pair) }
+        Self {
+            public,
+            scheme: (scheme, 0x000b),
+            material: Material::Rsa(pair),
+        }
     }
 
     /// A good attestation key.
@@ -128,8 +144,12 @@ impl SoftwareKey {
         match &self.material {
             Material::Ecc(pair) => p256_spki(pair.public_key().as_ref()),
             Material::Rsa(pair) => {
-                let (modulus, exponent) = (pair.public_key().modulus(), pair.public_key().exponent());
-                rsa_spki(modulus.big_endian_without_leading_zero(), exponent.big_endian_without_leading_zero())
+                let (modulus, exponent) =
+                    (pair.public_key().modulus(), pair.public_key().exponent());
+                rsa_spki(
+                    modulus.big_endian_without_leading_zero(),
+                    exponent.big_endian_without_leading_zero(),
+                )
             }
         }
     }
@@ -148,8 +168,13 @@ impl SoftwareKey {
             Material::Rsa(pair) => {
                 let mut signature = vec![0; pair.public_modulus_len()];
                 let padding: &'static dyn aws_lc_rs::signature::RsaEncoding =
-                    if self.scheme.0 == 0x0016 { &RSA_PSS_SHA256 } else { &RSA_PKCS1_SHA256 };
-                pair.sign(padding, &random, message, &mut signature).expect("RSA signature");
+                    if self.scheme.0 == 0x0016 {
+                        &RSA_PSS_SHA256
+                    } else {
+                        &RSA_PKCS1_SHA256
+                    };
+                pair.sign(padding, &random, message, &mut signature)
+                    .expect("RSA signature");
                 [header, sized(&signature)].concat()
             }
         }
@@ -166,7 +191,13 @@ impl SoftwareKey {
             }
             Material::Rsa(pair) => {
                 let mut signature = vec![0; pair.public_modulus_len()];
-                pair.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature).expect("RSA signature");
+                pair.sign(
+                    &RSA_PKCS1_SHA256,
+                    &SystemRandom::new(),
+                    message,
+                    &mut signature,
+                )
+                .expect("RSA signature");
                 signature
             }
         }
@@ -175,7 +206,12 @@ impl SoftwareKey {
     /// A CSR for `spki`, signed by this key.
     #[must_use]
     pub fn csr_for(&self, spki: &[u8]) -> Vec<u8> {
-        let info = sequence(&[&unsigned(&[0]), &sequence(&[]), spki, &super::element(0xa0, &[])]);
+        let info = sequence(&[
+            &unsigned(&[0]),
+            &sequence(&[]),
+            spki,
+            &super::element(0xa0, &[]),
+        ]);
         let algorithm = sequence(&[&oid("1.2.840.10045.4.3.2")]);
         sequence(&[&info, &algorithm, &bit_string(&self.sign_x509(&info))])
     }
@@ -183,7 +219,10 @@ impl SoftwareKey {
 
 /// 16-bit numbers, big-endian.
 pub(super) fn wire(numbers: &[u16]) -> Vec<u8> {
-    numbers.iter().flat_map(|number| number.to_be_bytes()).collect()
+    numbers
+        .iter()
+        .flat_map(|number| number.to_be_bytes())
+        .collect()
 }
 
 /// x and y of an uncompressed P-256 point.
@@ -202,5 +241,8 @@ pub(super) fn p256_spki(point: &[u8]) -> Vec<u8> {
 /// SPKI of an RSA key under rsaEncryption.
 pub(super) fn rsa_spki(modulus: &[u8], exponent: &[u8]) -> Vec<u8> {
     let algorithm = sequence(&[&oid("1.2.840.113549.1.1.1"), &[0x05, 0x00]]);
-    sequence(&[&algorithm, &bit_string(&sequence(&[&unsigned(modulus), &unsigned(exponent)]))])
+    sequence(&[
+        &algorithm,
+        &bit_string(&sequence(&[&unsigned(modulus), &unsigned(exponent)])),
+    ])
 }

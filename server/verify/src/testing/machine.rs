@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use hallmark_evidence::{
-    Binding, Claim, EvidenceError, Log, PAYLOAD_VERSION, Proof, RawClaim, RawLog, RawPcrValue, RawProof, RawSigned,
+    Binding, Claim, EvidenceError, Log, PAYLOAD_VERSION, Proof, RawClaim, RawLog, RawPcrValue,
+    RawProof, RawSigned,
 };
 use hallmark_tpm_wire::credential::Credential;
 use hallmark_tpm_wire::{HashAlg, Name};
@@ -106,7 +107,10 @@ impl SoftwareMachine {
     #[must_use]
     pub fn signed(&self, draft: &AttestDraft) -> SignedParts {
         let attest = draft.marshal();
-        SignedParts { signature: self.ak.sign(&attest), attest }
+        SignedParts {
+            signature: self.ak.sign(&attest),
+            attest,
+        }
     }
 
     fn draft(&self, challenge: &ChallengeParts, exporter: &[u8; 32]) -> ProofDraft {
@@ -114,11 +118,26 @@ impl SoftwareMachine {
         let binding = Name::parse(&svid_name)
             .map(|name| Binding::compute(&challenge.nonce, exporter, &name, &[]))
             .map_or_else(|_| vec![0; 32], |binding| binding.to_vec());
-        let registers = challenge.selection.iter().flat_map(|(alg, pcrs)| pcrs.iter().map(|pcr| (*alg, *pcr)));
+        let registers = challenge
+            .selection
+            .iter()
+            .flat_map(|(alg, pcrs)| pcrs.iter().map(|pcr| (*alg, *pcr)));
         let pcr_values: Vec<_> = registers
-            .map(|(alg, pcr)| (alg, pcr, self.pcrs.get(&(alg, pcr)).cloned().unwrap_or_else(|| vec![0; 32])))
+            .map(|(alg, pcr)| {
+                (
+                    alg,
+                    pcr,
+                    self.pcrs
+                        .get(&(alg, pcr))
+                        .cloned()
+                        .unwrap_or_else(|| vec![0; 32]),
+                )
+            })
             .collect();
-        let values: Vec<Vec<u8>> = pcr_values.iter().map(|(_, _, value)| value.clone()).collect();
+        let values: Vec<Vec<u8>> = pcr_values
+            .iter()
+            .map(|(_, _, value)| value.clone())
+            .collect();
         let certified = certify_body(&svid_name, &self.svid.public.qualified_name(OWNER));
         ProofDraft {
             activated_secret: challenge
@@ -165,7 +184,9 @@ impl From<&crate::Challenge> for ChallengeParts {
         Self {
             nonce: *challenge.nonce(),
             credential: challenge.credential().cloned(),
-            selection: banks.map(|bank| (bank.hash().id(), bank.pcrs().collect())).collect(),
+            selection: banks
+                .map(|bank| (bank.hash().id(), bank.pcrs().collect()))
+                .collect(),
         }
     }
 }
@@ -241,7 +262,9 @@ impl ProofParts {
     /// # Errors
     /// What the decoder refuses.
     pub fn decode(&self) -> Result<Proof, EvidenceError> {
-        let value = |(alg, pcr, digest): &(u16, u8, Vec<u8>)| (u32::from(*alg), u32::from(*pcr), digest.clone());
+        let value = |(alg, pcr, digest): &(u16, u8, Vec<u8>)| {
+            (u32::from(*alg), u32::from(*pcr), digest.clone())
+        };
         let values: Vec<_> = self.pcr_values.iter().map(value).collect();
         Proof::decode(&RawProof {
             version: PAYLOAD_VERSION,
@@ -250,17 +273,28 @@ impl ProofParts {
             quote: raw(&self.quote),
             pcr_values: values
                 .iter()
-                .map(|(hash_alg, pcr, digest)| RawPcrValue { hash_alg: *hash_alg, pcr: *pcr, digest })
+                .map(|(hash_alg, pcr, digest)| RawPcrValue {
+                    hash_alg: *hash_alg,
+                    pcr: *pcr,
+                    digest,
+                })
                 .collect(),
             logs: self
                 .logs
                 .iter()
-                .map(|log| RawLog { kind: i32::from(log.kind.number()), offset: log.offset, data: &log.data })
+                .map(|log| RawLog {
+                    kind: i32::from(log.kind.number()),
+                    offset: log.offset,
+                    data: &log.data,
+                })
                 .collect(),
         })
     }
 }
 
 fn raw(parts: &SignedParts) -> RawSigned<'_> {
-    RawSigned { attest: &parts.attest, signature: &parts.signature }
+    RawSigned {
+        attest: &parts.attest,
+        signature: &parts.signature,
+    }
 }

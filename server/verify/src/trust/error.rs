@@ -53,7 +53,8 @@ pub enum TrustError {
 }
 
 fn at(line: Option<u64>) -> String {
-    line.map(|line| format!(", line {line}")).unwrap_or_default()
+    line.map(|line| format!(", line {line}"))
+        .unwrap_or_default()
 }
 
 impl TrustError {
@@ -73,7 +74,10 @@ impl TrustError {
             ),
             Self::InventoryKey { .. } => (
                 ReasonCode::new("HM-VERIFY-0153"),
-                expected("64 (SPKI hash) or 68 (Name) lower-case hex digits", "something else"),
+                expected(
+                    "64 (SPKI hash) or 68 (Name) lower-case hex digits",
+                    "something else",
+                ),
                 "a fingerprint in another form",
                 "take the value that `hallmark-agent` or the refusal of the node shows",
             ),
@@ -90,7 +94,13 @@ impl TrustError {
                 "keep the line that is right",
             ),
         };
-        Row { code, class: RefusalClass::ServerSide, compared, cause, next }
+        Row {
+            code,
+            class: RefusalClass::ServerSide,
+            compared,
+            cause,
+            next,
+        }
     }
 }
 

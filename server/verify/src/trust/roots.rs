@@ -35,13 +35,27 @@ impl EkRoots {
     pub fn add(&mut self, name: &str, file: &[u8]) -> Result<usize, TrustError> {
         let mut added = Vec::new();
         for (index, der) in certificates(name, file)?.into_iter().enumerate() {
-            let reason = |reason| TrustError::Root { file: name.to_owned(), index, reason };
-            let CaFacts { path_len, subject_text, .. } = authority::read(&der).map_err(reason)?;
+            let reason = |reason| TrustError::Root {
+                file: name.to_owned(),
+                index,
+                reason,
+            };
+            let CaFacts {
+                path_len,
+                subject_text,
+                ..
+            } = authority::read(&der).map_err(reason)?;
             let anchor = webpki::anchor_from_trusted_cert(&der)
                 .map_err(|error| reason(format!("not usable as trust anchor: {error}")))?
                 .to_owned();
             if !self.anchors.contains(&anchor) && !added.iter().any(|(other, _)| *other == anchor) {
-                added.push((anchor, RootConstraints { path_len, subject: subject_text }));
+                added.push((
+                    anchor,
+                    RootConstraints {
+                        path_len,
+                        subject: subject_text,
+                    },
+                ));
             }
         }
         let count = added.len();
@@ -66,7 +80,9 @@ impl EkRoots {
 
     /// The names of the pinned roots, in the order in which they were added.
     pub fn subjects(&self) -> impl Iterator<Item = &str> {
-        self.constraints.iter().map(|constraints| constraints.subject.as_str())
+        self.constraints
+            .iter()
+            .map(|constraints| constraints.subject.as_str())
     }
 
     pub(crate) fn anchors(&self) -> &[TrustAnchor<'static>] {
@@ -75,11 +91,19 @@ impl EkRoots {
 
     /// Whether `anchor`, one of these, allows `below` CAs between itself and an EK certificate.
     pub(crate) fn allows(&self, anchor: &TrustAnchor<'_>, below: usize) -> bool {
-        let known = self.anchors.iter().zip(&self.constraints).find(|(candidate, _)| *candidate == anchor);
+        let known = self
+            .anchors
+            .iter()
+            .zip(&self.constraints)
+            .find(|(candidate, _)| *candidate == anchor);
         match known {
-            Some((_, RootConstraints { path_len: Some(limit), .. })) => {
-                usize::try_from(*limit).is_ok_and(|limit| below <= limit)
-            }
+            Some((
+                _,
+                RootConstraints {
+                    path_len: Some(limit),
+                    ..
+                },
+            )) => usize::try_from(*limit).is_ok_and(|limit| below <= limit),
             Some(_) => true,
             None => false,
         }
@@ -107,7 +131,10 @@ fn certificates(name: &str, file: &[u8]) -> Result<Vec<CertificateDer<'static>>,
         found.push(der);
     }
     if found.is_empty() {
-        return Err(TrustError::RootFile { file: name.to_owned(), reason: "no certificate in it".to_owned() });
+        return Err(TrustError::RootFile {
+            file: name.to_owned(),
+            reason: "no certificate in it".to_owned(),
+        });
     }
     Ok(found)
 }

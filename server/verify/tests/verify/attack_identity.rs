@@ -17,13 +17,23 @@ fn attack_01_ak_in_another_tpm_with_a_victims_ek_certificate() {
     let mut claim = thief.claim();
     claim.ek_certificate = victim.ek_certificate;
     claim.ek_public = victim.ek_public;
-    for (guess, code) in [(None, "HM-VERIFY-0309"), (Some(vec![0; 32]), "HM-VERIFY-0311")] {
+    for (guess, code) in [
+        (None, "HM-VERIFY-0309"),
+        (Some(vec![0; 32]), "HM-VERIFY-0311"),
+    ] {
         let examined = scene.examine(&claim).unwrap();
         let challenge = challenge(&examined);
         let seen = ChallengeParts::from(&challenge);
-        assert_eq!(thief.ek.activate(seen.credential.as_ref().unwrap(), &thief.ak.public.name()), None);
+        assert_eq!(
+            thief
+                .ek
+                .activate(seen.credential.as_ref().unwrap(), &thief.ak.public.name()),
+            None
+        );
         thief.ek_certificate = None;
-        let answer = thief.prove_with(&seen, &EXPORTER, |draft| draft.activated_secret = guess.clone());
+        let answer = thief.prove_with(&seen, &EXPORTER, |draft| {
+            draft.activated_secret = guess.clone()
+        });
         assert_eq!(refused(finish(examined, challenge, &answer), "thief"), code);
     }
 }
@@ -43,7 +53,17 @@ fn attack_02_ek_certificate_of_a_with_ek_public_of_b() {
     let mut claim = scene.machine.claim();
     claim.ek_public = other.public.marshal();
     let listed = ek_sha256(&claim.decode().unwrap()).unwrap();
-    scene.trust.inventory.insert(EkKey::Spki(listed), InventoryItem { owner: String::new(), expires: None }).unwrap();
+    scene
+        .trust
+        .inventory
+        .insert(
+            EkKey::Spki(listed),
+            InventoryItem {
+                owner: String::new(),
+                expires: None,
+            },
+        )
+        .unwrap();
     assert_eq!(scene.examine(&claim).unwrap_err(), "HM-VERIFY-0141");
 }
 
@@ -57,10 +77,18 @@ fn attack_04_software_ak_with_perfect_attributes() {
     let examined = scene.examine(&scene.machine.claim()).unwrap();
     let challenge = challenge(&examined);
     let seen = ChallengeParts::from(&challenge);
-    let opened = scene.machine.ek.activate(seen.credential.as_ref().unwrap(), &in_tpm.public.name());
+    let opened = scene
+        .machine
+        .ek
+        .activate(seen.credential.as_ref().unwrap(), &in_tpm.public.name());
     assert_eq!(opened, None, "the TPM knows only the AK that it holds");
-    let answer = scene.machine.prove_with(&seen, &EXPORTER, |draft| draft.activated_secret = opened);
-    assert_eq!(refused(finish(examined, challenge, &answer), "software AK"), "HM-VERIFY-0309");
+    let answer = scene
+        .machine
+        .prove_with(&seen, &EXPORTER, |draft| draft.activated_secret = opened);
+    assert_eq!(
+        refused(finish(examined, challenge, &answer), "software AK"),
+        "HM-VERIFY-0309"
+    );
 }
 
 #[test]
@@ -84,19 +112,30 @@ fn attack_06_ak_with_every_wrong_attribute() {
         let mut scene = Scene::new();
         scene.run().unwrap();
         scene.machine.ak.public.attributes = good.without(attributes).bits();
-        assert_eq!(refused(scene.run(), &format!("without {attributes}")), "HM-VERIFY-0212");
+        assert_eq!(
+            refused(scene.run(), &format!("without {attributes}")),
+            "HM-VERIFY-0212"
+        );
     }
-    for attributes in
-        [ObjectAttributes::DECRYPT, ObjectAttributes::ENCRYPTED_DUPLICATION, ObjectAttributes::X509_SIGN]
-    {
+    for attributes in [
+        ObjectAttributes::DECRYPT,
+        ObjectAttributes::ENCRYPTED_DUPLICATION,
+        ObjectAttributes::X509_SIGN,
+    ] {
         let mut scene = Scene::new();
         scene.machine.ak.public.attributes = good.with(attributes).bits();
-        assert_eq!(refused(scene.run(), &format!("with {attributes}")), "HM-VERIFY-0213");
+        assert_eq!(
+            refused(scene.run(), &format!("with {attributes}")),
+            "HM-VERIFY-0213"
+        );
     }
     for reserved in [0_u32, 3, 12, 20, 31] {
         let mut scene = Scene::new();
         scene.machine.ak.public.attributes |= 1 << reserved;
-        assert_eq!(refused(scene.run(), &format!("reserved bit {reserved}")), "HM-TPMW-0006");
+        assert_eq!(
+            refused(scene.run(), &format!("reserved bit {reserved}")),
+            "HM-TPMW-0006"
+        );
     }
 }
 
@@ -104,26 +143,71 @@ fn attack_06_ak_with_every_wrong_attribute() {
 #[test]
 fn attack_07_weak_ak() {
     for (what, parameters, code) in [
-        ("P-192", vec![0x0010, 0x0018, 0x000b, 0x0001, 0x0010], "HM-TPMW-0005"),
-        ("BN curve", vec![0x0010, 0x0018, 0x000b, 0x0010, 0x0010], "HM-TPMW-0005"),
-        ("SM2 curve", vec![0x0010, 0x0018, 0x000b, 0x0020, 0x0010], "HM-TPMW-0005"),
-        ("SM2 scheme", vec![0x0010, 0x001b, 0x000b, 0x0003, 0x0010], "HM-TPMW-0004"),
-        ("ECDAA", vec![0x0010, 0x001a, 0x000b, 0x0001, 0x0003, 0x0010], "HM-TPMW-0004"),
-        ("SHA-1 scheme", vec![0x0010, 0x0018, 0x0004, 0x0003, 0x0010], "HM-TPMW-0005"),
-        ("SHA3 scheme", vec![0x0010, 0x0018, 0x0027, 0x0003, 0x0010], "HM-TPMW-0004"),
-        ("no scheme", vec![0x0010, 0x0010, 0x0003, 0x0010], "HM-VERIFY-0214"),
-        ("ECDH scheme", vec![0x0010, 0x0019, 0x000b, 0x0003, 0x0010], "HM-VERIFY-0214"),
-        ("with a cipher", vec![0x0006, 128, 0x0043, 0x0018, 0x000b, 0x0003, 0x0010], "HM-VERIFY-0215"),
+        (
+            "P-192",
+            vec![0x0010, 0x0018, 0x000b, 0x0001, 0x0010],
+            "HM-TPMW-0005",
+        ),
+        (
+            "BN curve",
+            vec![0x0010, 0x0018, 0x000b, 0x0010, 0x0010],
+            "HM-TPMW-0005",
+        ),
+        (
+            "SM2 curve",
+            vec![0x0010, 0x0018, 0x000b, 0x0020, 0x0010],
+            "HM-TPMW-0005",
+        ),
+        (
+            "SM2 scheme",
+            vec![0x0010, 0x001b, 0x000b, 0x0003, 0x0010],
+            "HM-TPMW-0004",
+        ),
+        (
+            "ECDAA",
+            vec![0x0010, 0x001a, 0x000b, 0x0001, 0x0003, 0x0010],
+            "HM-TPMW-0004",
+        ),
+        (
+            "SHA-1 scheme",
+            vec![0x0010, 0x0018, 0x0004, 0x0003, 0x0010],
+            "HM-TPMW-0005",
+        ),
+        (
+            "SHA3 scheme",
+            vec![0x0010, 0x0018, 0x0027, 0x0003, 0x0010],
+            "HM-TPMW-0004",
+        ),
+        (
+            "no scheme",
+            vec![0x0010, 0x0010, 0x0003, 0x0010],
+            "HM-VERIFY-0214",
+        ),
+        (
+            "ECDH scheme",
+            vec![0x0010, 0x0019, 0x000b, 0x0003, 0x0010],
+            "HM-VERIFY-0214",
+        ),
+        (
+            "with a cipher",
+            vec![0x0006, 128, 0x0043, 0x0018, 0x000b, 0x0003, 0x0010],
+            "HM-VERIFY-0215",
+        ),
     ] {
         let mut scene = Scene::new();
         scene.run().unwrap();
-        scene.machine.ak.public.parameters = parameters.iter().flat_map(|word: &u16| word.to_be_bytes()).collect();
+        scene.machine.ak.public.parameters = parameters
+            .iter()
+            .flat_map(|word: &u16| word.to_be_bytes())
+            .collect();
         assert_eq!(refused(scene.run(), what), code, "{what}");
     }
     let mut scene = Scene::new();
     scene.machine.ak = SoftwareKey::rsa(scene.machine.ak.public.attributes, 0x0014);
     scene.run().unwrap();
-    scene.machine.ak.public.parameters = [0x0010_u16, 0x0014, 0x000b, 1024, 0, 0].map(u16::to_be_bytes).concat();
+    scene.machine.ak.public.parameters = [0x0010_u16, 0x0014, 0x000b, 1024, 0, 0]
+        .map(u16::to_be_bytes)
+        .concat();
     assert_eq!(refused(scene.run(), "RSA-1024"), "HM-TPMW-0005");
     let mut scene = Scene::new();
     scene.machine.ak.public.name_alg = 0x0004;
@@ -137,14 +221,25 @@ fn attack_08_credential_for_another_name() {
     let examined = scene.examine(&scene.machine.claim()).unwrap();
     let challenge = challenge(&examined);
     let credential = challenge.credential().unwrap();
-    let (named, other) = (scene.machine.ak.public.name(), SoftwareKey::ak().public.name());
-    assert_eq!(scene.machine.ek.activate(credential, &named), Some(SECRET.to_vec()));
+    let (named, other) = (
+        scene.machine.ak.public.name(),
+        SoftwareKey::ak().public.name(),
+    );
+    assert_eq!(
+        scene.machine.ek.activate(credential, &named),
+        Some(SECRET.to_vec())
+    );
     assert_eq!(scene.machine.ek.activate(credential, &other), None);
     // The opened secret does not carry another AK's statements.
     let seen = ChallengeParts::from(&challenge);
     scene.machine.ak = SoftwareKey::ak();
-    let answer = scene.machine.prove_with(&seen, &EXPORTER, |draft| draft.activated_secret = Some(SECRET.to_vec()));
-    assert_eq!(refused(finish(examined, challenge, &answer), "other AK"), "HM-VERIFY-0407");
+    let answer = scene.machine.prove_with(&seen, &EXPORTER, |draft| {
+        draft.activated_secret = Some(SECRET.to_vec())
+    });
+    assert_eq!(
+        refused(finish(examined, challenge, &answer), "other AK"),
+        "HM-VERIFY-0407"
+    );
 }
 
 #[test]
@@ -154,11 +249,22 @@ fn attack_09_secret_replayed_crossed_or_wrong() {
     for (what, secret, code) in [
         ("old secret", Some(vec![0x23; 32]), "HM-VERIFY-0311"),
         ("shorter", Some(SECRET[..31].to_vec()), "HM-VERIFY-0311"),
-        ("longer", Some([&SECRET[..], &[0]].concat()), "HM-VERIFY-0311"),
+        (
+            "longer",
+            Some([&SECRET[..], &[0]].concat()),
+            "HM-VERIFY-0311",
+        ),
         ("none", None, "HM-VERIFY-0309"),
         ("empty", Some(Vec::new()), "HM-VERIFY-0309"),
     ] {
-        assert_eq!(refused(scene.with_draft(|draft| draft.activated_secret = secret), what), code, "{what}");
+        assert_eq!(
+            refused(
+                scene.with_draft(|draft| draft.activated_secret = secret),
+                what
+            ),
+            code,
+            "{what}"
+        );
     }
 
     // Two sessions at once: an answer counts only for the claim that was challenged.
@@ -166,9 +272,17 @@ fn attack_09_secret_replayed_crossed_or_wrong() {
     let one = scene.examine(&scene.machine.claim()).unwrap();
     let two = scene.examine(&other.claim()).unwrap();
     let (challenge_one, challenge_two) = (challenge(&one), challenge(&two));
-    let answer = scene.machine.prove(&ChallengeParts::from(&challenge_one), &EXPORTER);
-    assert_eq!(refused(finish(two, challenge_one, &answer), "crossed"), "HM-VERIFY-0306");
-    assert_eq!(refused(finish(one, challenge_two, &answer), "crossed"), "HM-VERIFY-0306");
+    let answer = scene
+        .machine
+        .prove(&ChallengeParts::from(&challenge_one), &EXPORTER);
+    assert_eq!(
+        refused(finish(two, challenge_one, &answer), "crossed"),
+        "HM-VERIFY-0306"
+    );
+    assert_eq!(
+        refused(finish(one, challenge_two, &answer), "crossed"),
+        "HM-VERIFY-0306"
+    );
 }
 
 #[test]
@@ -176,7 +290,11 @@ fn attack_09_the_clock_going_back_does_not_prolong_a_challenge() {
     let scene = Scene::new();
     let examined = scene.examine(&scene.machine.claim()).unwrap();
     let challenge = challenge(&examined);
-    let proof = scene.machine.prove(&ChallengeParts::from(&challenge), &EXPORTER).decode().unwrap();
+    let proof = scene
+        .machine
+        .prove(&ChallengeParts::from(&challenge), &EXPORTER)
+        .decode()
+        .unwrap();
     let earlier = now() - std::time::Duration::from_secs(1);
     let error = conclude(examined, challenge, proof, &EXPORTER, earlier).unwrap_err();
     assert_eq!(error.code().as_str(), "HM-VERIFY-0308");
@@ -190,15 +308,41 @@ fn attack_12_the_inventory_matches_exactly() {
     let name: [u8; 32] = scene.machine.ek.public.name()[2..].try_into().unwrap();
     let mut other = ek;
     other[31] ^= 1;
-    let expired = InventoryItem { owner: "ops".into(), expires: Some(now()) };
-    let good = InventoryItem { owner: "ops".into(), expires: None };
+    let expired = InventoryItem {
+        owner: "ops".into(),
+        expires: Some(now()),
+    };
+    let good = InventoryItem {
+        owner: "ops".into(),
+        expires: None,
+    };
     for (what, key, item, code) in [
         ("the EK's SPKI", EkKey::Spki(ek), good.clone(), None),
         ("the EK's Name", EkKey::Name(name), good.clone(), None),
-        ("SPKI hash as Name", EkKey::Name(ek), good.clone(), Some("HM-VERIFY-0142")),
-        ("Name as SPKI hash", EkKey::Spki(name), good.clone(), Some("HM-VERIFY-0142")),
-        ("one bit off", EkKey::Spki(other), good, Some("HM-VERIFY-0142")),
-        ("expired line", EkKey::Spki(ek), expired, Some("HM-VERIFY-0143")),
+        (
+            "SPKI hash as Name",
+            EkKey::Name(ek),
+            good.clone(),
+            Some("HM-VERIFY-0142"),
+        ),
+        (
+            "Name as SPKI hash",
+            EkKey::Spki(name),
+            good.clone(),
+            Some("HM-VERIFY-0142"),
+        ),
+        (
+            "one bit off",
+            EkKey::Spki(other),
+            good,
+            Some("HM-VERIFY-0142"),
+        ),
+        (
+            "expired line",
+            EkKey::Spki(ek),
+            expired,
+            Some("HM-VERIFY-0143"),
+        ),
     ] {
         scene.trust.inventory = hallmark_verify::Inventory::default();
         scene.trust.inventory.insert(key, item).unwrap();
@@ -213,8 +357,14 @@ fn attack_12_an_ek_with_another_template_is_refused() {
         (good.without(ObjectAttributes::RESTRICTED), "HM-VERIFY-0202"),
         (good.without(ObjectAttributes::DECRYPT), "HM-VERIFY-0202"),
         (good.without(ObjectAttributes::FIXED_TPM), "HM-VERIFY-0202"),
-        (good.without(ObjectAttributes::FIXED_PARENT), "HM-VERIFY-0202"),
-        (good.without(ObjectAttributes::SENSITIVE_DATA_ORIGIN), "HM-VERIFY-0202"),
+        (
+            good.without(ObjectAttributes::FIXED_PARENT),
+            "HM-VERIFY-0202",
+        ),
+        (
+            good.without(ObjectAttributes::SENSITIVE_DATA_ORIGIN),
+            "HM-VERIFY-0202",
+        ),
         (good.with(ObjectAttributes::SIGN), "HM-VERIFY-0203"),
     ] {
         let mut scene = Scene::new();
@@ -223,11 +373,22 @@ fn attack_12_an_ek_with_another_template_is_refused() {
         assert_eq!(refused(scene.run(), &attributes.to_string()), code);
     }
     for (what, parameters, code) in [
-        ("no cipher", vec![0x0010_u16, 0x0010, 0x0003, 0x0010], "HM-VERIFY-0205"),
-        ("a scheme", vec![0x0006, 128, 0x0043, 0x0019, 0x000b, 0x0003, 0x0010], "HM-VERIFY-0204"),
+        (
+            "no cipher",
+            vec![0x0010_u16, 0x0010, 0x0003, 0x0010],
+            "HM-VERIFY-0205",
+        ),
+        (
+            "a scheme",
+            vec![0x0006, 128, 0x0043, 0x0019, 0x000b, 0x0003, 0x0010],
+            "HM-VERIFY-0204",
+        ),
     ] {
         let mut scene = Scene::new();
-        scene.machine.ek.public.parameters = parameters.iter().flat_map(|word| word.to_be_bytes()).collect();
+        scene.machine.ek.public.parameters = parameters
+            .iter()
+            .flat_map(|word| word.to_be_bytes())
+            .collect();
         assert_eq!(refused(scene.run(), what), code, "{what}");
     }
 }

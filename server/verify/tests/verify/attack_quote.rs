@@ -10,26 +10,40 @@ use crate::scene::{EXPORTER, NONCE, SECRET, Scene, challenge, finish, now, refus
 
 /// The values of these registers, in this order.
 fn values(machine: &SoftwareMachine, pcrs: &[u8]) -> Vec<Vec<u8>> {
-    pcrs.iter().map(|pcr| machine.pcrs[&(0x000b, *pcr)].clone()).collect()
+    pcrs.iter()
+        .map(|pcr| machine.pcrs[&(0x000b, *pcr)].clone())
+        .collect()
 }
 
 #[test]
 fn attack_26_replay_and_nonce_of_another_session() {
     let scene = Scene::new();
     let mut old_quote = None;
-    scene.with_proof(|proof| old_quote = Some(proof.quote.clone())).unwrap();
+    scene
+        .with_proof(|proof| old_quote = Some(proof.quote.clone()))
+        .unwrap();
     let examined = scene.examine(&scene.machine.claim()).unwrap();
-    let fresh = examined.challenge_with([0x44; 32], Some(Zeroizing::new(SECRET)), selection(), now()).unwrap();
-    let mut answer = scene.machine.prove(&ChallengeParts::from(&fresh), &EXPORTER);
+    let fresh = examined
+        .challenge_with([0x44; 32], Some(Zeroizing::new(SECRET)), selection(), now())
+        .unwrap();
+    let mut answer = scene
+        .machine
+        .prove(&ChallengeParts::from(&fresh), &EXPORTER);
     answer.quote = old_quote.unwrap();
-    assert_eq!(refused(finish(examined, fresh, &answer), "old quote"), "HM-VERIFY-0509");
+    assert_eq!(
+        refused(finish(examined, fresh, &answer), "old quote"),
+        "HM-VERIFY-0509"
+    );
 
     let examined = scene.examine(&scene.machine.claim()).unwrap();
     let challenge = challenge(&examined);
     let mut seen = ChallengeParts::from(&challenge);
     seen.nonce = [0x66; 32];
     let answer = scene.machine.prove(&seen, &EXPORTER);
-    assert_eq!(refused(finish(examined, challenge, &answer), "other nonce"), "HM-VERIFY-0409");
+    assert_eq!(
+        refused(finish(examined, challenge, &answer), "other nonce"),
+        "HM-VERIFY-0409"
+    );
 }
 
 #[test]
@@ -44,13 +58,19 @@ fn attack_27_resettable_pcrs_relabelled() {
         pcrs.push(16);
         let quoted = quote_body(&[(0x000b, pcrs.clone())], &values(&scene.machine, &pcrs));
         let result = scene.with_draft(|draft| draft.quote.attested = quoted);
-        assert_eq!(refused(result, "16 in another's place"), "HM-VERIFY-0510", "PCR {pcr}");
+        assert_eq!(
+            refused(result, "16 in another's place"),
+            "HM-VERIFY-0510",
+            "PCR {pcr}"
+        );
     }
     // Nor does a server ask for them.
     let examined = scene.examine(&scene.machine.claim()).unwrap();
     for pcr in [16_u8, 23] {
         let asked = PcrSelection::new([(HashAlg::Sha256, &[7, pcr][..])]).unwrap();
-        let error = examined.challenge_with(NONCE, Some(Zeroizing::new(SECRET)), asked, now()).unwrap_err();
+        let error = examined
+            .challenge_with(NONCE, Some(Zeroizing::new(SECRET)), asked, now())
+            .unwrap_err();
         assert_eq!(error.code().as_str(), "HM-VERIFY-0303");
     }
 }
@@ -93,17 +113,51 @@ fn attack_29_selection_twice_many_empty_oversize() {
         body
     };
     for (what, attested, code) in [
-        ("bank twice", quote_body(&[(0x000b, all.clone()), (0x000b, all.clone())], &good), "HM-VERIFY-0501"),
-        ("bank in halves", quote_body(&[(0x000b, all[..4].to_vec()), (0x000b, all[4..].to_vec())], &good), "HM-VERIFY-0501"),
-        ("one bank more", quote_body(&[(0x000b, all.clone()), (0x000c, vec![0])], &good), "HM-VERIFY-0510"),
-        ("an empty bank more", quote_body(&[(0x000b, all.clone()), (0x000c, vec![])], &good), "HM-VERIFY-0510"),
+        (
+            "bank twice",
+            quote_body(&[(0x000b, all.clone()), (0x000b, all.clone())], &good),
+            "HM-VERIFY-0501",
+        ),
+        (
+            "bank in halves",
+            quote_body(
+                &[(0x000b, all[..4].to_vec()), (0x000b, all[4..].to_vec())],
+                &good,
+            ),
+            "HM-VERIFY-0501",
+        ),
+        (
+            "one bank more",
+            quote_body(&[(0x000b, all.clone()), (0x000c, vec![0])], &good),
+            "HM-VERIFY-0510",
+        ),
+        (
+            "an empty bank more",
+            quote_body(&[(0x000b, all.clone()), (0x000c, vec![])], &good),
+            "HM-VERIFY-0510",
+        ),
         ("no bank", quote_body(&[], &good), "HM-VERIFY-0510"),
-        ("empty bank", quote_body(&[(0x000b, vec![])], &good), "HM-VERIFY-0510"),
-        ("SHA-1 bank", quote_body(&[(0x0004, all.clone())], &good), "HM-VERIFY-0510"),
+        (
+            "empty bank",
+            quote_body(&[(0x000b, vec![])], &good),
+            "HM-VERIFY-0510",
+        ),
+        (
+            "SHA-1 bank",
+            quote_body(&[(0x0004, all.clone())], &good),
+            "HM-VERIFY-0510",
+        ),
         ("seventeen banks", oversize, "HM-VERIFY-0501"),
         ("bitmap of five bytes", wide, "HM-VERIFY-0501"),
     ] {
-        assert_eq!(refused(scene.with_draft(|draft| draft.quote.attested = attested), what), code, "{what}");
+        assert_eq!(
+            refused(
+                scene.with_draft(|draft| draft.quote.attested = attested),
+                what
+            ),
+            code,
+            "{what}"
+        );
     }
 }
 
@@ -113,7 +167,9 @@ fn attack_30_sha1_and_unextended_banks() {
     scene.run().unwrap();
     let examined = scene.examine(&scene.machine.claim()).unwrap();
     let asked = PcrSelection::new([(HashAlg::Sha1, &[7][..])]).unwrap();
-    let error = examined.challenge_with(NONCE, Some(Zeroizing::new(SECRET)), asked, now()).unwrap_err();
+    let error = examined
+        .challenge_with(NONCE, Some(Zeroizing::new(SECRET)), asked, now())
+        .unwrap_err();
     assert_eq!(error.code().as_str(), "HM-VERIFY-0302");
 
     for pcr in 0..8 {
@@ -123,7 +179,10 @@ fn attack_30_sha1_and_unextended_banks() {
     let mut locality = vec![0; 32];
     locality[31] = 3;
     scene.machine.pcrs.insert((0x000b, 0), locality);
-    assert_eq!(refused(scene.run(), "zeros, started from locality 3"), "HM-VERIFY-0514");
+    assert_eq!(
+        refused(scene.run(), "zeros, started from locality 3"),
+        "HM-VERIFY-0514"
+    );
     scene.machine.pcrs.insert((0x000b, 7), vec![9; 32]);
     scene.run().unwrap();
 }
@@ -133,18 +192,55 @@ fn attack_31_signature_scheme_hash_and_numbers() {
     let scene = Scene::new();
     scene.run().unwrap();
     // 2 bytes scheme, 2 bytes hash, r: 2 bytes size and 32 bytes, s: 2 and 32.
-    let order = hex::decode("ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551").unwrap();
+    let order =
+        hex::decode("ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551").unwrap();
     type Change<'a> = Box<dyn Fn(&mut Vec<u8>) + 'a>;
     let attacks: [(&str, Change<'_>, &str); 12] = [
-        ("SHA-384 label", Box::new(|signature| signature[3] = 0x0c), "HM-VERIFY-0505"),
-        ("SHA-1 label", Box::new(|signature| signature[3] = 0x04), "HM-VERIFY-0504"),
-        ("ECDAA label", Box::new(|signature| signature[1] = 0x1a), "HM-VERIFY-0504"),
-        ("null signature", Box::new(|signature| *signature = vec![0x00, 0x10]), "HM-VERIFY-0504"),
-        ("HMAC", Box::new(|signature| signature[1] = 0x05), "HM-VERIFY-0504"),
-        ("r zero", Box::new(|signature| signature[6..38].fill(0)), "HM-VERIFY-0506"),
-        ("s zero", Box::new(|signature| signature[40..72].fill(0)), "HM-VERIFY-0506"),
-        ("r is n", Box::new(|signature| signature[6..38].copy_from_slice(&order)), "HM-VERIFY-0506"),
-        ("s above n", Box::new(|signature| signature[40..72].fill(0xff)), "HM-VERIFY-0506"),
+        (
+            "SHA-384 label",
+            Box::new(|signature| signature[3] = 0x0c),
+            "HM-VERIFY-0505",
+        ),
+        (
+            "SHA-1 label",
+            Box::new(|signature| signature[3] = 0x04),
+            "HM-VERIFY-0504",
+        ),
+        (
+            "ECDAA label",
+            Box::new(|signature| signature[1] = 0x1a),
+            "HM-VERIFY-0504",
+        ),
+        (
+            "null signature",
+            Box::new(|signature| *signature = vec![0x00, 0x10]),
+            "HM-VERIFY-0504",
+        ),
+        (
+            "HMAC",
+            Box::new(|signature| signature[1] = 0x05),
+            "HM-VERIFY-0504",
+        ),
+        (
+            "r zero",
+            Box::new(|signature| signature[6..38].fill(0)),
+            "HM-VERIFY-0506",
+        ),
+        (
+            "s zero",
+            Box::new(|signature| signature[40..72].fill(0)),
+            "HM-VERIFY-0506",
+        ),
+        (
+            "r is n",
+            Box::new(|signature| signature[6..38].copy_from_slice(&order)),
+            "HM-VERIFY-0506",
+        ),
+        (
+            "s above n",
+            Box::new(|signature| signature[40..72].fill(0xff)),
+            "HM-VERIFY-0506",
+        ),
         (
             "r over-long",
             Box::new(|signature| {
@@ -161,13 +257,21 @@ fn attack_31_signature_scheme_hash_and_numbers() {
             }),
             "HM-VERIFY-0506",
         ),
-        ("byte behind", Box::new(|signature| signature.push(0)), "HM-VERIFY-0504"),
+        (
+            "byte behind",
+            Box::new(|signature| signature.push(0)),
+            "HM-VERIFY-0504",
+        ),
     ];
     for (what, change, code) in attacks {
         let result = scene.with_proof(|proof| change(&mut proof.quote.signature));
         assert_eq!(refused(result, what), code, "{what}");
         let result = scene.with_proof(|proof| change(&mut proof.certify.signature));
-        assert_eq!(refused(result, what), code.replace("-05", "-04"), "certify: {what}");
+        assert_eq!(
+            refused(result, what),
+            code.replace("-05", "-04"),
+            "certify: {what}"
+        );
     }
     let result = scene.with_proof(|proof| proof.quote.signature[50] ^= 1);
     assert_eq!(refused(result, "one bit"), "HM-VERIFY-0507");
@@ -185,12 +289,18 @@ fn attack_31_rsapss_against_rsassa() {
     let mut scene = Scene::new();
     let rsa = SoftwareKey::rsa(scene.machine.ak.public.attributes, 0x0014);
     let result = scene.with_proof(|proof| proof.quote.signature = rsa.sign(&proof.quote.attest));
-    assert_eq!(refused(result, "RSA signature for an ECC key"), "HM-VERIFY-0505");
+    assert_eq!(
+        refused(result, "RSA signature for an ECC key"),
+        "HM-VERIFY-0505"
+    );
     scene.machine.ak = rsa;
     let result = scene.with_proof(|proof| {
         proof.quote.signature = SoftwareKey::ak().sign(&proof.quote.attest);
     });
-    assert_eq!(refused(result, "ECC signature for an RSA key"), "HM-VERIFY-0505");
+    assert_eq!(
+        refused(result, "ECC signature for an RSA key"),
+        "HM-VERIFY-0505"
+    );
     let result = scene.with_proof(|proof| proof.quote.signature[6..].fill(0));
     assert_eq!(refused(result, "RSA zero"), "HM-VERIFY-0507");
 }
@@ -212,7 +322,9 @@ fn attack_32_short_and_reordered_values() {
     let result = scene.with_draft(|draft| draft.pcr_values.push(draft.pcr_values[0].clone()));
     assert_eq!(refused(result, "twice"), "HM-TPMW-0011");
     // The order in which values are sent does not matter: they are named.
-    scene.with_draft(|draft| draft.pcr_values.reverse()).unwrap();
+    scene
+        .with_draft(|draft| draft.pcr_values.reverse())
+        .unwrap();
 }
 
 #[test]
@@ -220,9 +332,18 @@ fn attack_33_statements_of_two_boots() {
     let scene = Scene::new();
     scene.run().unwrap();
     for (what, result) in [
-        ("reset", scene.with_draft(|draft| draft.quote.reset_count += 1)),
-        ("restart", scene.with_draft(|draft| draft.quote.restart_count += 1)),
-        ("firmware", scene.with_draft(|draft| draft.quote.firmware_version += 1)),
+        (
+            "reset",
+            scene.with_draft(|draft| draft.quote.reset_count += 1),
+        ),
+        (
+            "restart",
+            scene.with_draft(|draft| draft.quote.restart_count += 1),
+        ),
+        (
+            "firmware",
+            scene.with_draft(|draft| draft.quote.firmware_version += 1),
+        ),
     ] {
         assert_eq!(refused(result, what), "HM-VERIFY-0515", "{what}");
     }
@@ -253,7 +374,11 @@ fn attack_34_clean_machine_answers_for_a_dirty_one() {
     assert_eq!(refused(result, "clean quote"), "HM-VERIFY-0507");
 
     fn seen() -> ChallengeParts {
-        ChallengeParts { nonce: NONCE, credential: None, selection: vec![(0x000b, (0..8).collect())] }
+        ChallengeParts {
+            nonce: NONCE,
+            credential: None,
+            selection: vec![(0x000b, (0..8).collect())],
+        }
     }
 }
 
@@ -265,11 +390,19 @@ fn attack_35_a_tls_proxy_makes_attestation_fail_with_a_clear_error() {
     let examined = scene.examine(&scene.machine.claim()).unwrap();
     let challenge = challenge(&examined);
     let on_agents_side = [0x77; 32];
-    let proof = scene.machine.prove(&ChallengeParts::from(&challenge), &on_agents_side).decode().unwrap();
+    let proof = scene
+        .machine
+        .prove(&ChallengeParts::from(&challenge), &on_agents_side)
+        .decode()
+        .unwrap();
     let error = conclude(examined, challenge, proof, &EXPORTER, now()).unwrap_err();
     assert_eq!(error.code().as_str(), "HM-VERIFY-0409");
     assert_eq!(error.class(), RefusalClass::NotBound);
-    assert!(error.class().text().contains("proxy"), "{}", error.class().text());
+    assert!(
+        error.class().text().contains("proxy"),
+        "{}",
+        error.class().text()
+    );
     assert!(error.likely_cause().unwrap().contains("proxy"));
 }
 
@@ -278,7 +411,8 @@ fn attack_35_a_tls_proxy_makes_attestation_fail_with_a_clear_error() {
 fn attack_23_a_log_that_is_not_bound() {
     let scene = Scene::new();
     scene.run().unwrap();
-    let log = hallmark_evidence::Log::new(hallmark_evidence::LogKind::Tcg, 0, b"events".to_vec()).unwrap();
+    let log = hallmark_evidence::Log::new(hallmark_evidence::LogKind::Tcg, 0, b"events".to_vec())
+        .unwrap();
     let result = scene.with_proof(|proof| proof.logs.push(log));
     assert_eq!(refused(result, "log"), "HM-VERIFY-0409");
 }

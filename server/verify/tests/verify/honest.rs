@@ -1,12 +1,12 @@
 //! Good machines of every kind pass, and what they prove is what comes out.
 
+use crate::scene::{EXPORTER, NONCE, SECRET, Scene, challenge, finish, now, selection};
 use hallmark_reason::Coded;
 use hallmark_tpm_wire::{HashAlg, PcrSelection};
 use hallmark_verify::testing::{ChallengeParts, SoftwareEk, SoftwareKey, SoftwareMachine};
 use hallmark_verify::{
     EkKey, EnrolledBy, ExpiredPolicy, InventoryItem, KnownTpm, TpmClass, conclude, ek_sha256,
 };
-use crate::scene::{EXPORTER, NONCE, SECRET, Scene, challenge, finish, now, selection};
 use zeroize::Zeroizing;
 
 #[test]
@@ -23,18 +23,33 @@ fn an_ecc_machine_is_verified_and_its_facts_come_out() {
     assert_eq!(facts.serial, "012345");
     assert_eq!(facts.not_after, 2_537_654_400);
     assert_eq!(evidence.svid_spki(), scene.machine.svid.spki());
-    assert_eq!(evidence.svid_key_name().as_bytes(), scene.machine.svid.public.name());
-    assert_eq!(evidence.ak_name().as_bytes(), scene.machine.ak.public.name());
-    assert_eq!(evidence.ek_name().as_bytes(), scene.machine.ek.public.name());
+    assert_eq!(
+        evidence.svid_key_name().as_bytes(),
+        scene.machine.svid.public.name()
+    );
+    assert_eq!(
+        evidence.ak_name().as_bytes(),
+        scene.machine.ak.public.name()
+    );
+    assert_eq!(
+        evidence.ek_name().as_bytes(),
+        scene.machine.ek.public.name()
+    );
     assert!(evidence.ak_activated());
     assert_eq!(evidence.pcrs().len(), 8);
-    assert_eq!(evidence.pcrs().get(HashAlg::Sha256, 7), Some(scene.machine.pcrs[&(0x000b, 7)].as_slice()));
+    assert_eq!(
+        evidence.pcrs().get(HashAlg::Sha256, 7),
+        Some(scene.machine.pcrs[&(0x000b, 7)].as_slice())
+    );
     assert_eq!(evidence.clock_info().reset_count, 7);
     assert!(evidence.clock_info().safe);
     assert_eq!(evidence.firmware_version(), 0x0001_0002_0003_0004);
     assert_eq!(evidence.nonce(), &NONCE);
     assert!(evidence.inventory().is_none());
-    assert_eq!(*evidence.ek_sha256(), ek_sha256(&scene.machine.claim().decode().unwrap()).unwrap());
+    assert_eq!(
+        *evidence.ek_sha256(),
+        ek_sha256(&scene.machine.claim().decode().unwrap()).unwrap()
+    );
 }
 
 #[test]
@@ -52,8 +67,16 @@ fn a_wrapped_and_padded_certificate_is_verified() {
     let mut scene = Scene::new();
     let certificate = scene.machine.ek_certificate.take().unwrap();
     let size = u16::try_from(certificate.len() + 2).unwrap().to_be_bytes();
-    scene.machine.ek_certificate =
-        Some([&[0x10, 0x01, 0x00][..], &size, &[0x10, 0x02], &certificate, &[0xff; 100]].concat());
+    scene.machine.ek_certificate = Some(
+        [
+            &[0x10, 0x01, 0x00][..],
+            &size,
+            &[0x10, 0x02],
+            &certificate,
+            &[0xff; 100],
+        ]
+        .concat(),
+    );
     scene.run().unwrap();
 }
 
@@ -61,23 +84,38 @@ fn a_wrapped_and_padded_certificate_is_verified() {
 fn a_known_ak_needs_no_credential_and_an_unknown_one_does() {
     let mut scene = Scene::new();
     let evidence = scene.run().unwrap();
-    let record = KnownTpm { ek_sha256: *evidence.ek_sha256(), ak_name: Some(evidence.ak_name().clone()) };
+    let record = KnownTpm {
+        ek_sha256: *evidence.ek_sha256(),
+        ak_name: Some(evidence.ak_name().clone()),
+    };
 
     scene.known = Some(record.clone());
     let examined = scene.examine(&scene.machine.claim()).unwrap();
     assert!(examined.ak_is_known());
-    let challenge = examined.challenge_with(NONCE, None, selection(), now()).unwrap();
+    let challenge = examined
+        .challenge_with(NONCE, None, selection(), now())
+        .unwrap();
     assert!(challenge.credential().is_none());
-    let answer = scene.machine.prove(&ChallengeParts::from(&challenge), &EXPORTER);
+    let answer = scene
+        .machine
+        .prove(&ChallengeParts::from(&challenge), &EXPORTER);
     assert!(!finish(examined, challenge, &answer).unwrap().ak_activated());
 
     // Another AK on the same TPM, and a record of an AK on another TPM.
     scene.machine.ak = SoftwareKey::ak();
     let examined = scene.examine(&scene.machine.claim()).unwrap();
-    let error = examined.challenge_with(NONCE, None, selection(), now()).unwrap_err();
+    let error = examined
+        .challenge_with(NONCE, None, selection(), now())
+        .unwrap_err();
     assert_eq!(error.code().as_str(), "HM-VERIFY-0304");
-    scene.known = Some(KnownTpm { ek_sha256: [9; 32], ..record });
-    assert_eq!(scene.examine(&scene.machine.claim()).unwrap_err(), "HM-VERIFY-0144");
+    scene.known = Some(KnownTpm {
+        ek_sha256: [9; 32],
+        ..record
+    });
+    assert_eq!(
+        scene.examine(&scene.machine.claim()).unwrap_err(),
+        "HM-VERIFY-0144"
+    );
 }
 
 #[test]
@@ -91,12 +129,22 @@ fn an_expired_certificate_counts_as_the_policy_says() {
         (ExpiredPolicy::Ignore, false, None),
     ] {
         let mut scene = Scene::new();
-        scene.machine.ek_certificate =
-            Some(scene.vendor.ek_certificate_with(&scene.machine.ek, |draft| draft.not_after = passed));
+        scene.machine.ek_certificate = Some(
+            scene
+                .vendor
+                .ek_certificate_with(&scene.machine.ek, |draft| draft.not_after = passed),
+        );
         scene.trust.expired = policy;
         let ek = ek_sha256(&scene.machine.claim().decode().unwrap()).unwrap();
-        scene.known = known.then_some(KnownTpm { ek_sha256: ek, ak_name: None });
-        assert_eq!(scene.run().err().as_deref(), expected, "{policy:?}, known: {known}");
+        scene.known = known.then_some(KnownTpm {
+            ek_sha256: ek,
+            ak_name: None,
+        });
+        assert_eq!(
+            scene.run().err().as_deref(),
+            expected,
+            "{policy:?}, known: {known}"
+        );
     }
 }
 
@@ -104,8 +152,15 @@ fn an_expired_certificate_counts_as_the_policy_says() {
 fn the_inventory_enrols_with_and_without_a_certificate() {
     let mut scene = Scene::new();
     let ek = ek_sha256(&scene.machine.claim().decode().unwrap()).unwrap();
-    let item = InventoryItem { owner: "ops".into(), expires: None };
-    scene.trust.inventory.insert(EkKey::Spki(ek), item.clone()).unwrap();
+    let item = InventoryItem {
+        owner: "ops".into(),
+        expires: None,
+    };
+    scene
+        .trust
+        .inventory
+        .insert(EkKey::Spki(ek), item.clone())
+        .unwrap();
 
     let both = scene.run().unwrap();
     assert_eq!(both.enrolled_by(), EnrolledBy::Certificate);
@@ -113,28 +168,45 @@ fn the_inventory_enrols_with_and_without_a_certificate() {
 
     let certificate = scene.machine.ek_certificate.take();
     let bare = scene.run().unwrap();
-    assert_eq!((bare.enrolled_by(), bare.class()), (EnrolledBy::Inventory, TpmClass::Unknown));
+    assert_eq!(
+        (bare.enrolled_by(), bare.class()),
+        (EnrolledBy::Inventory, TpmClass::Unknown)
+    );
     assert!(bare.certificate().is_none());
 
     // A certificate that leads nowhere is not believed, and nothing of it is used.
     scene.trust.roots = hallmark_verify::EkRoots::default();
     scene.machine.ek_certificate = certificate;
     let unbelieved = scene.run().unwrap();
-    assert_eq!((unbelieved.enrolled_by(), unbelieved.class()), (EnrolledBy::Inventory, TpmClass::Unknown));
+    assert_eq!(
+        (unbelieved.enrolled_by(), unbelieved.class()),
+        (EnrolledBy::Inventory, TpmClass::Unknown)
+    );
     assert!(unbelieved.certificate().is_none());
-    assert_eq!(unbelieved.certificate_refused().unwrap().code().as_str(), "HM-VERIFY-0121");
+    assert_eq!(
+        unbelieved.certificate_refused().unwrap().code().as_str(),
+        "HM-VERIFY-0121"
+    );
 }
 
 #[test]
 fn other_banks_and_registers_are_quoted_as_asked() {
     let mut scene = Scene::new();
     for pcr in 0..24 {
-        scene.machine.pcrs.insert((0x000c, pcr), HashAlg::Sha384.digest(&[pcr]));
+        scene
+            .machine
+            .pcrs
+            .insert((0x000c, pcr), HashAlg::Sha384.digest(&[pcr]));
     }
     let examined = scene.examine(&scene.machine.claim()).unwrap();
-    let asked = PcrSelection::new([(HashAlg::Sha384, &[4, 17][..]), (HashAlg::Sha256, &[7, 11])]).unwrap();
-    let challenge = examined.challenge_with(NONCE, Some(Zeroizing::new(SECRET)), asked, now()).unwrap();
-    let answer = scene.machine.prove(&ChallengeParts::from(&challenge), &EXPORTER);
+    let asked =
+        PcrSelection::new([(HashAlg::Sha384, &[4, 17][..]), (HashAlg::Sha256, &[7, 11])]).unwrap();
+    let challenge = examined
+        .challenge_with(NONCE, Some(Zeroizing::new(SECRET)), asked, now())
+        .unwrap();
+    let answer = scene
+        .machine
+        .prove(&ChallengeParts::from(&challenge), &EXPORTER);
     let evidence = finish(examined, challenge, &answer).unwrap();
     assert_eq!(evidence.pcrs().len(), 4);
 }
@@ -144,7 +216,10 @@ fn a_debug_print_shows_no_secret() {
     let scene = Scene::new();
     let examined = scene.examine(&scene.machine.claim()).unwrap();
     let shown = format!("{:?}", challenge(&examined));
-    assert!(!shown.contains("34, 34") && !shown.contains("2222"), "{shown}");
+    assert!(
+        !shown.contains("34, 34") && !shown.contains("2222"),
+        "{shown}"
+    );
 }
 
 #[test]
@@ -154,7 +229,11 @@ fn a_challenge_is_good_for_sixty_seconds() {
     for (seconds, accepted) in [(0, true), (60, true), (61, false), (3600, false)] {
         let examined = scene.examine(&scene.machine.claim()).unwrap();
         let challenge = challenge(&examined);
-        let proof = scene.machine.prove(&ChallengeParts::from(&challenge), &EXPORTER).decode().unwrap();
+        let proof = scene
+            .machine
+            .prove(&ChallengeParts::from(&challenge), &EXPORTER)
+            .decode()
+            .unwrap();
         let result = conclude(examined, challenge, proof, &EXPORTER, at(seconds));
         assert_eq!(result.is_ok(), accepted, "{seconds} s");
         if let Err(error) = result {

@@ -4,7 +4,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hallmark_reason::Coded;
 use hallmark_tpm_wire::{HashAlg, PcrSelection};
-use hallmark_verify::testing::{ChallengeParts, ClaimParts, ProofDraft, ProofParts, SoftwareMachine, VendorCa};
+use hallmark_verify::testing::{
+    ChallengeParts, ClaimParts, ProofDraft, ProofParts, SoftwareMachine, VendorCa,
+};
 use hallmark_verify::{Challenge, Examined, KnownTpm, Trust, VerifiedEvidence, conclude, examine};
 use zeroize::Zeroizing;
 
@@ -32,7 +34,12 @@ impl Scene {
     pub(crate) fn new() -> Self {
         let vendor = VendorCa::new();
         let machine = SoftwareMachine::new(&vendor);
-        Self { trust: trust(&vendor), vendor, machine, known: None }
+        Self {
+            trust: trust(&vendor),
+            vendor,
+            machine,
+            known: None,
+        }
     }
 
     /// The refusal's code as text, or the evidence.
@@ -40,15 +47,24 @@ impl Scene {
         self.attack(|_| {}, |_| {}, |_| {})
     }
 
-    pub(crate) fn with_claim(&self, claim: impl FnOnce(&mut ClaimParts)) -> Result<VerifiedEvidence, String> {
+    pub(crate) fn with_claim(
+        &self,
+        claim: impl FnOnce(&mut ClaimParts),
+    ) -> Result<VerifiedEvidence, String> {
         self.attack(claim, |_| {}, |_| {})
     }
 
-    pub(crate) fn with_draft(&self, draft: impl FnOnce(&mut ProofDraft)) -> Result<VerifiedEvidence, String> {
+    pub(crate) fn with_draft(
+        &self,
+        draft: impl FnOnce(&mut ProofDraft),
+    ) -> Result<VerifiedEvidence, String> {
         self.attack(|_| {}, draft, |_| {})
     }
 
-    pub(crate) fn with_proof(&self, proof: impl FnOnce(&mut ProofParts)) -> Result<VerifiedEvidence, String> {
+    pub(crate) fn with_proof(
+        &self,
+        proof: impl FnOnce(&mut ProofParts),
+    ) -> Result<VerifiedEvidence, String> {
         self.attack(|_| {}, |_| {}, proof)
     }
 
@@ -62,14 +78,17 @@ impl Scene {
         claim(&mut parts);
         let examined = self.examine(&parts)?;
         let challenge = challenge(&examined);
-        let mut answer = self.machine.prove_with(&ChallengeParts::from(&challenge), &EXPORTER, draft);
+        let mut answer =
+            self.machine
+                .prove_with(&ChallengeParts::from(&challenge), &EXPORTER, draft);
         proof(&mut answer);
         finish(examined, challenge, &answer)
     }
 
     pub(crate) fn examine(&self, parts: &ClaimParts) -> Result<Examined, String> {
         let claim = parts.decode().map_err(|error| error.code().to_string())?;
-        examine(claim, &self.trust, self.known.as_ref(), now()).map_err(|error| error.code().to_string())
+        examine(claim, &self.trust, self.known.as_ref(), now())
+            .map_err(|error| error.code().to_string())
     }
 }
 
@@ -80,10 +99,16 @@ pub(crate) fn trust(vendor: &VendorCa) -> Trust {
 }
 
 pub(crate) fn challenge(examined: &Examined) -> Challenge {
-    examined.challenge_with(NONCE, Some(Zeroizing::new(SECRET)), selection(), now()).unwrap()
+    examined
+        .challenge_with(NONCE, Some(Zeroizing::new(SECRET)), selection(), now())
+        .unwrap()
 }
 
-pub(crate) fn finish(examined: Examined, challenge: Challenge, answer: &ProofParts) -> Result<VerifiedEvidence, String> {
+pub(crate) fn finish(
+    examined: Examined,
+    challenge: Challenge,
+    answer: &ProofParts,
+) -> Result<VerifiedEvidence, String> {
     let proof = answer.decode().map_err(|error| error.code().to_string())?;
     conclude(examined, challenge, proof, &EXPORTER, now()).map_err(|error| error.code().to_string())
 }

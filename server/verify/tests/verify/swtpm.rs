@@ -37,8 +37,9 @@ fn attack_10_a_swtpm_of_an_unpinned_ca_is_refused() {
     let scene = Scene::new();
     let mut claim = scene.machine.claim();
     claim.ek_certificate = Some(EK_CERTIFICATE.to_vec());
-    claim.ek_chain =
-        [ISSUER, ROOT].map(|pem| CertificateDer::from_pem_slice(pem).unwrap().to_vec()).to_vec();
+    claim.ek_chain = [ISSUER, ROOT]
+        .map(|pem| CertificateDer::from_pem_slice(pem).unwrap().to_vec())
+        .to_vec();
     claim.ek_public = PublicArea::parse_sized(EK).unwrap().marshal();
     assert_eq!(scene.examine(&claim).unwrap_err(), "HM-VERIFY-0121");
 }
