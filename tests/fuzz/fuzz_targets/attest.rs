@@ -8,7 +8,10 @@ fuzz_target!(|bytes: &[u8]| {
     if let Ok(attest) = Attest::parse(bytes) {
         assert!(bytes.starts_with(&[0xff, 0x54, 0x43, 0x47]));
         if let AttestKind::Quote(quote) = attest.kind {
-            assert_eq!(PcrSelection::parse(&quote.selection.marshal()).as_ref(), Ok(&quote.selection));
+            assert_eq!(
+                PcrSelection::parse(&quote.selection.marshal()).as_ref(),
+                Ok(&quote.selection)
+            );
         }
     }
 });

@@ -7,11 +7,14 @@ use hallmark_tpm_wire::{Name, PublicArea, credential};
 use libfuzzer_sys::fuzz_target;
 
 static AK: LazyLock<Name> = LazyLock::new(|| {
-    Name::parse(include_bytes!("../../../proto/tpm/tests/vectors/ak.name")).expect("the vector is good")
+    Name::parse(include_bytes!("../../../proto/tpm/tests/vectors/ak.name"))
+        .expect("the vector is good")
 });
 
 fuzz_target!(|bytes: &[u8]| {
-    let Ok(ek) = PublicArea::parse(bytes) else { return };
+    let Ok(ek) = PublicArea::parse(bytes) else {
+        return;
+    };
     if let Ok(made) = credential::make(&ek, &AK, &[1; 32]) {
         let digest = ek.name_alg().digest_len();
         assert_eq!(made.id_object.len(), 2 + digest + 2 + 32);

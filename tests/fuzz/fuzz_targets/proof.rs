@@ -11,7 +11,9 @@ use libfuzzer_sys::fuzz_target;
 static TRUST: LazyLock<Trust> = LazyLock::new(recorded_trust);
 
 fuzz_target!(|bytes: &[u8]| {
-    let Some(Ok(proof)) = decode_proof(bytes) else { return };
+    let Some(Ok(proof)) = decode_proof(bytes) else {
+        return;
+    };
     let (examined, challenge) = challenged(CLAIM, &TRUST);
     if let Ok(evidence) = conclude(examined, challenge, proof, &EXPORTER, now()) {
         assert_eq!(evidence.nonce(), &NONCE);

@@ -37,8 +37,13 @@ pub fn now() -> SystemTime {
 #[must_use]
 pub fn trust(root: &[u8]) -> Trust {
     let mut roots = EkRoots::default();
-    roots.add("recorded root", root).expect("the recorded root is good");
-    Trust { roots, ..Trust::default() }
+    roots
+        .add("recorded root", root)
+        .expect("the recorded root is good");
+    Trust {
+        roots,
+        ..Trust::default()
+    }
 }
 
 /// [`trust`] in the recorded root.
@@ -68,7 +73,9 @@ pub fn decode_proof(bytes: &[u8]) -> Option<Result<Proof, EvidenceError>> {
 /// The claim is not one that `trust` accepts.
 #[must_use]
 pub fn challenged(bytes: &[u8], trust: &Trust) -> (Examined, Challenge) {
-    let claim = decode_claim(bytes).expect("framed").expect("within the limits");
+    let claim = decode_claim(bytes)
+        .expect("framed")
+        .expect("within the limits");
     let examined = examine(claim, trust, None, now()).expect("the recorded claim is good");
     let selection = PcrSelection::new([(HashAlg::Sha256, [0, 7].as_slice())]).expect("a selection");
     let challenge = examined

@@ -23,7 +23,12 @@ fn main() -> io::Result<()> {
         svid_public: parts.svid_public.into(),
     };
     let length = u16::try_from(parts.csr.len()).expect("a CSR is short");
-    let claim = [length.to_be_bytes().as_slice(), &parts.csr, &message.encode_to_vec()].concat();
+    let claim = [
+        length.to_be_bytes().as_slice(),
+        &parts.csr,
+        &message.encode_to_vec(),
+    ]
+    .concat();
 
     let (examined, challenge) = challenged(&claim, &trust(vendor.root_der()));
     let parts = machine.prove(&ChallengeParts::from(&challenge), &EXPORTER);
@@ -34,12 +39,18 @@ fn main() -> io::Result<()> {
         certify: Some(signed(parts.certify)),
         quote: Some(signed(parts.quote)),
         pcr_values: values
-            .map(|(alg, pcr, digest)| PcrValue { hash_alg: alg.into(), pcr: pcr.into(), digest: digest.into() })
+            .map(|(alg, pcr, digest)| PcrValue {
+                hash_alg: alg.into(),
+                pcr: pcr.into(),
+                digest: digest.into(),
+            })
             .collect(),
         logs: Vec::new(),
     };
     let proof = message.encode_to_vec();
-    let decoded = decode_proof(&proof).expect("protobuf").expect("within the limits");
+    let decoded = decode_proof(&proof)
+        .expect("protobuf")
+        .expect("within the limits");
     conclude(examined, challenge, decoded, &EXPORTER, now()).expect("what is recorded is good");
 
     fs::write("seed/root.der", vendor.root_der())?;
@@ -48,5 +59,8 @@ fn main() -> io::Result<()> {
 }
 
 fn signed(parts: SignedParts) -> Signed {
-    Signed { attest: parts.attest.into(), signature: parts.signature.into() }
+    Signed {
+        attest: parts.attest.into(),
+        signature: parts.signature.into(),
+    }
 }
