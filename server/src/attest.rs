@@ -5,14 +5,12 @@
 
 mod facts;
 mod refusal;
-mod seats;
 mod stream;
 mod tpm2;
 mod verdict;
 
 pub use facts::{Facts, PcrFact, ReasonFact};
 pub use refusal::{NodeClass, Refusal};
-pub use seats::Seats;
 pub use stream::{AnswerStream, attest_agent};
 
 use std::sync::Arc;
@@ -21,7 +19,7 @@ use hallmark_policy::Rules;
 use hallmark_tpm_wire::PcrSelection;
 use hallmark_verify::Trust;
 
-use crate::config::Tpm2;
+use crate::{config::Tpm2, seats::Seats};
 
 /// How evidence is judged, and how much of it at a time.
 #[derive(Debug)]

@@ -20,6 +20,7 @@ pub mod limits;
 pub mod listener;
 pub mod notify;
 pub mod run;
+pub mod seats;
 pub mod service;
 pub mod state;
 pub mod tls;

@@ -23,6 +23,7 @@ use crate::{
 /// [`StartError`] when it cannot start or a listener fails.
 pub fn run(config: Config) -> Result<(), StartError> {
     logging::start(&config.log)?;
+    parts::raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -65,11 +66,11 @@ impl Running {
         let socket = AdminSocket::bind(&admin_socket)?;
         let store = parts::store(&config).await?;
         let keys = parts::keys(&config).await?;
-        let server = parts::server(config, store, keys, clock).await?;
+        let address = tcp.local_addr().unwrap_or(address);
+        let server = parts::server(config, address, store, keys, clock).await?;
         let identity = ServerIdentity::issue(&server).await?;
         let tls = tls::server_config(&server, Arc::clone(&identity))
             .map_err(|error| StartError::Runtime { what: "TLS", cause: error.to_string() })?;
-        let address = tcp.local_addr().unwrap_or(address);
         let running = Self::serve(server, identity, tls, tcp, socket, address);
         tracing::info!(%address, admin_socket = %admin_socket.display(), "serving");
         Ok(running)

@@ -6,8 +6,7 @@ use bytes::Bytes;
 use hallmark_api::{agent::attest_agent_response, attest};
 use hallmark_authority::SubjectKey;
 use hallmark_policy::Appraisal;
-use hallmark_registry::authorise_node;
-use hallmark_spiffe::SpiffeId;
+use hallmark_registry::{agent_id, authorise_node};
 use hallmark_tpm_wire::Name;
 use hallmark_verify::{Challenge, Examined, KnownTpm, RefusalClass, conclude, ek_sha256, examine};
 use prost::Message as _;
@@ -101,7 +100,7 @@ async fn open(
 ) -> Result<(Examined, Challenge), Refusal> {
     let claim = convert::claim(&decode::<attest::Tpm2Claim>(&payload)?, &csr)?;
     let ek = ek_sha256(&claim)?;
-    let id = agent_id(server, &ek)?;
+    let id = agent_id(&server.trust_domain, &ek).map_err(|error| Refusal::of(NodeClass::Unable, &error))?;
     subject.is(&id);
     let row = server.agents.find(&id);
     if row.as_ref().is_some_and(|row| row.banned) {
@@ -152,11 +151,6 @@ async fn admit(
     verdict::record_accepted(server, subject, &id, appraisal, &svid, &facts).await?;
     tracing::info!(%id, %remote, serial = %svid.serial, expires_at = svid.expires_at, class = %facts.class, "node attested");
     Ok(svid)
-}
-
-fn agent_id(server: &Server, ek_sha256: &[u8; 32]) -> Result<SpiffeId, Refusal> {
-    let path = format!("/spire/agent/{TYPE}/{}", hex::encode(ek_sha256));
-    SpiffeId::new(&server.trust_domain, &path).map_err(|error| Refusal::of(NodeClass::Unable, &error))
 }
 
 fn decode<M: prost::Message + Default>(bytes: &Bytes) -> Result<M, Refusal> {

@@ -42,7 +42,11 @@ pub(super) async fn record_refused(server: &Server, subject: &Subject, refusal: 
         compared = refusal.compared,
         "attestation refused: {}", refusal.text
     );
-    server.counters.refused.add(1);
+    // Where the server could not do its part there is no verdict on the node.
+    let outcome = if refusal.class == NodeClass::Unable { Outcome::Failed } else { Outcome::Refused };
+    if outcome == Outcome::Refused {
+        server.counters.refused.add(1);
+    }
     let detail = serde_json::json!({
         "remote": subject.remote.to_string(),
         "type": TYPE,
@@ -53,7 +57,7 @@ pub(super) async fn record_refused(server: &Server, subject: &Subject, refusal: 
         at: server.clock.unix(),
         kind: RecordKind::Verdict,
         subject: subject.name.clone(),
-        outcome: Outcome::Refused,
+        outcome,
         code: refusal.code.to_string(),
         detail: detail.to_string(),
     };

@@ -24,6 +24,14 @@ const AGENT: Access = Access { agent: true, ..NOBODY };
 const ADMIN_OR_AGENT: Access = Access { agent: true, ..ADMIN };
 const DOWNSTREAM: Access = Access { downstream: true, ..NOBODY };
 
+impl Access {
+    /// Whether the method exists on the admin socket alone.
+    #[must_use]
+    pub fn is_local_only(self) -> bool {
+        self == LOCAL
+    }
+}
+
 /// Who may call the method at `path` (`/package.Service/Method`); `None` for a method that does not exist.
 #[must_use]
 pub fn access(path: &str) -> Option<Access> {

@@ -82,14 +82,15 @@ where
 }
 
 async fn authorise(server: &Server, path: &str, extensions: &http::Extensions) -> Result<Caller, Status> {
-    let Some(access) = access(path) else {
+    let local = extensions.get::<UdsConnectInfo>();
+    let Some(access) = access(path).filter(|access| local.is_some() || !access.is_local_only()) else {
         return Err(Status::unimplemented(format!("unknown method {path}")));
     };
     let denied = |reason| Status::from(Denial { method: path.to_owned(), reason });
     if access.anyone {
         return Ok(Caller::Anyone);
     }
-    if let Some(info) = extensions.get::<UdsConnectInfo>() {
+    if let Some(info) = local {
         let uid = info.peer_cred.map(|peer| peer.uid());
         return if access.local { Ok(Caller::Local(uid)) } else { Err(denied(None)) };
     }

@@ -1,7 +1,7 @@
 //! The file as it is written.
 
 use std::{
-    net::{Ipv6Addr, SocketAddr},
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -63,8 +63,7 @@ struct ListenTable {
 impl Default for ListenTable {
     fn default() -> Self {
         Self {
-            // Takes IPv4 as well, where the system has it so.
-            address: SocketAddr::from((Ipv6Addr::UNSPECIFIED, 8081)),
+            address: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8081)),
             admin_socket: "/run/hallmark-server/admin.sock".into(),
         }
     }

@@ -4,15 +4,16 @@ use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, mpsc},
+    sync::mpsc,
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::grpc;
-use crate::{caller::AuthoriseLayer, errors::StartError, service, state::Server, tls::TlsConnection};
+use crate::{caller::AuthoriseLayer, errors::StartError, seats::Seats, service, state::Server, tls::TlsConnection};
 
-/// Connections at a time, those still in their handshake included.
+/// Connections at a time, those still in their handshake included; one address may have half of them. Fewer where
+/// the system allows fewer open files.
 const MAX_CONNECTIONS: usize = 8192;
 /// A handshake has to be done within this time; it includes a signature by the client's TPM.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -59,7 +60,8 @@ pub async fn serve(
 type Ready = mpsc::Sender<io::Result<TlsConnection>>;
 
 async fn accept(server: Arc<Server>, listener: TcpListener, acceptor: TlsAcceptor, ready: Ready) {
-    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let limit = open_files().map_or(MAX_CONNECTIONS, |files| MAX_CONNECTIONS.min(files / 2));
+    let seats = Seats::new(limit);
     loop {
         let (stream, remote) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -69,15 +71,15 @@ async fn accept(server: Arc<Server>, listener: TcpListener, acceptor: TlsAccepto
                 continue;
             }
         };
-        let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
-            tracing::warn!(%remote, limit = MAX_CONNECTIONS, "too many connections: one was turned away");
+        let Some(seat) = seats.try_take(remote.ip().to_canonical()) else {
+            tracing::warn!(%remote, limit, "too many connections: one was turned away");
             continue;
         };
         let (server, acceptor, ready) = (Arc::clone(&server), acceptor.clone(), ready.clone());
         tokio::spawn(async move {
             let shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, shake_hands(&acceptor, stream)).await;
             let connection = match shaken {
-                Ok(Ok(stream)) => TlsConnection::new(&server, stream, remote, permit),
+                Ok(Ok(stream)) => TlsConnection::new(&server, stream, remote, seat),
                 Ok(Err(error)) => Err(error),
                 Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut)),
             };
@@ -96,4 +98,10 @@ async fn shake_hands(
 ) -> io::Result<tokio_rustls::server::TlsStream<TcpStream>> {
     stream.set_nodelay(true)?;
     acceptor.accept(stream).await
+}
+
+/// How many files this process may have open.
+fn open_files() -> Option<usize> {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current?;
+    usize::try_from(limit).ok()
 }

@@ -1,6 +1,6 @@
 //! The parts of a server, one after the other.
 
-use std::{fs, os::unix::fs::DirBuilderExt as _, path::Path, sync::Arc};
+use std::{fs, net::SocketAddr, os::unix::fs::DirBuilderExt as _, path::Path, sync::Arc};
 
 use arc_swap::ArcSwap;
 use hallmark_hsm::{HsmError, KeyStore};
@@ -30,6 +30,15 @@ pub(super) fn data_folder(path: &Path) -> Result<(), StartError> {
         .map_err(|error| StartError::DataFolder { path: path.to_owned(), cause: error.to_string() })
 }
 
+/// Takes as many open files as the system allows: each connection is one.
+pub(super) fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
+}
+
 /// Opens the store, off the async workers.
 pub(super) async fn store(config: &Config) -> Result<Arc<dyn Store>, StartError> {
     let options = SqliteOptions::new(&config.store, config.trust_domain.clone());
@@ -51,6 +60,7 @@ pub(super) async fn keys(config: &Config) -> Result<Arc<dyn KeyStore>, StartErro
 /// Puts the parts together, with everything that the store remembers.
 pub(super) async fn server(
     config: Config,
+    address: SocketAddr,
     store: Arc<dyn Store>,
     keys: Arc<dyn KeyStore>,
     clock: Clock,
@@ -73,7 +83,7 @@ pub(super) async fn server(
     Ok(Arc::new(Server {
         admin_ids: config.admin_ids,
         lifetimes: config.lifetimes,
-        address: config.listen.address.to_string(),
+        address: address.to_string(),
         agents: Agents::new(loaded.agents),
         entry_writer: Mutex::new(()),
         authority: ArcSwap::from_pointee(authority),

@@ -12,10 +12,11 @@ use hallmark_api::{
 use hallmark_registry::Match;
 use hallmark_spiffe::{Selector, SpiffeId};
 use hallmark_store::{Agent, Change, Outcome, Record, RecordKind};
-use tonic::Status;
+use tonic::{Request, Response, Status};
 
 use crate::{
     agents::{ChangeError, Decision},
+    caller,
     convert::{agent_message, expires_before, selector_match, spiffe_id},
     errors::store_failed,
     state::Server,
@@ -28,9 +29,9 @@ const STRIDE: usize = 1024;
 ///
 /// # Errors
 /// `InvalidArgument` when a filter cannot be read.
-pub fn count_agents(server: &Server, request: CountAgentsRequest) -> Result<CountAgentsResponse, Status> {
+pub fn count(server: &Server, request: Request<CountAgentsRequest>) -> Result<Response<CountAgentsResponse>, Status> {
     // The two filters are one type by another name.
-    let filter = request.filter.map(|filter| list_agents_request::Filter {
+    let filter = request.into_inner().filter.map(|filter| list_agents_request::Filter {
         by_attestation_type: filter.by_attestation_type,
         by_selector_match: filter.by_selector_match,
         by_banned: filter.by_banned,
@@ -39,14 +40,15 @@ pub fn count_agents(server: &Server, request: CountAgentsRequest) -> Result<Coun
     });
     let filter = Filter::read(filter)?;
     let count = server.agents.all().iter().filter(|agent| filter.matches(agent)).count();
-    Ok(CountAgentsResponse { count: i32::try_from(count).unwrap_or(i32::MAX) })
+    Ok(Response::new(CountAgentsResponse { count: i32::try_from(count).unwrap_or(i32::MAX) }))
 }
 
 /// `ListAgents`: ordered by id; a page's token is the last id on it.
 ///
 /// # Errors
 /// `InvalidArgument` when a filter, the page's size or its token cannot be read.
-pub fn list_agents(server: &Server, request: ListAgentsRequest) -> Result<ListAgentsResponse, Status> {
+pub fn list(server: &Server, request: Request<ListAgentsRequest>) -> Result<Response<ListAgentsResponse>, Status> {
+    let request = request.into_inner();
     let filter = Filter::read(request.filter)?;
     let size = usize::try_from(request.page_size).map_err(|_| Status::invalid_argument("negative page size"))?;
     let from = match request.page_token.as_str() {
@@ -56,10 +58,10 @@ pub fn list_agents(server: &Server, request: ListAgentsRequest) -> Result<ListAg
     let limit = if size == 0 { usize::MAX } else { size };
     let (page, more) = collect(|after| server.agents.page(after, STRIDE), &filter, from, limit);
     let mask = request.output_mask.as_ref();
-    Ok(ListAgentsResponse {
+    Ok(Response::new(ListAgentsResponse {
         agents: page.iter().map(|agent| agent_message(agent, mask)).collect(),
         next_page_token: page.last().filter(|_| more).map_or_else(String::new, |agent| agent.id.to_string()),
-    })
+    }))
 }
 
 /// The first `limit` agents above `from` that match, and whether another one follows.
@@ -89,34 +91,36 @@ fn collect(
 ///
 /// # Errors
 /// `NotFound`, or `InvalidArgument` for an id that is no agent's.
-pub fn find_agent(server: &Server, request: &GetAgentRequest) -> Result<types::Agent, Status> {
+pub fn get(server: &Server, request: Request<GetAgentRequest>) -> Result<Response<types::Agent>, Status> {
+    let request = request.into_inner();
     let id = agent_id(server, request.id.as_ref())?;
     let agent = server.agents.find(&id).ok_or_else(not_found)?;
-    Ok(agent_message(&agent, request.output_mask.as_ref()))
+    Ok(Response::new(agent_message(&agent, request.output_mask.as_ref())))
 }
 
-/// `DeleteAgent`: the agent is forgotten and may attest again. `by` is named in the record.
+/// `DeleteAgent`: the agent is forgotten and may attest again.
 ///
 /// # Errors
-/// As [`find_agent`]; `Internal` when the store fails.
-pub async fn delete_agent(server: &Server, by: &str, request: &DeleteAgentRequest) -> Result<(), Status> {
-    let id = agent_id(server, request.id.as_ref())?;
+/// As [`get`]; `Internal` when the store fails.
+pub async fn delete(server: &Server, request: Request<DeleteAgentRequest>) -> Result<Response<()>, Status> {
+    let by = caller::of(&request)?;
+    let id = agent_id(server, request.get_ref().id.as_ref())?;
     let decide = |agent: Option<&Agent>| match agent {
         Some(_) => Decision::Delete,
         None => Decision::Refuse(()),
     };
-    change(server, &id, "agent-deleted", by, decide).await
+    change(server, &id, "agent-deleted", by.label(), decide).await
 }
 
-/// `BanAgent`: the agent is refused from now on, and cannot attest again until it is deleted. `by` is named in the
-/// record.
+/// `BanAgent`: the agent is refused from now on, and cannot attest again until it is deleted.
 ///
 /// # Errors
-/// As [`delete_agent`].
-pub async fn ban_agent(server: &Server, by: &str, request: &BanAgentRequest) -> Result<(), Status> {
-    let id = agent_id(server, request.id.as_ref())?;
+/// As [`delete`].
+pub async fn ban(server: &Server, request: Request<BanAgentRequest>) -> Result<Response<()>, Status> {
+    let by = caller::of(&request)?;
+    let id = agent_id(server, request.get_ref().id.as_ref())?;
     let decide = |agent: Option<&Agent>| agent.map_or(Decision::Refuse(()), |agent| Decision::Put(Box::new(banned(agent))));
-    change(server, &id, "agent-banned", by, decide).await
+    change(server, &id, "agent-banned", by.label(), decide).await
 }
 
 /// The newest SVID stays noted: when a banned node's SVID ends is still worth showing, and an expiry of 0 would let
@@ -131,7 +135,7 @@ async fn change(
     act: &str,
     by: &str,
     decide: impl FnOnce(Option<&Agent>) -> Decision<()>,
-) -> Result<(), Status> {
+) -> Result<Response<()>, Status> {
     let record = Change::Record(Record {
         at: server.clock.unix(),
         kind: RecordKind::Admin,
@@ -143,7 +147,7 @@ async fn change(
     match server.agents.change(&*server.store, id, vec![record], decide).await {
         Ok(()) => {
             tracing::info!(agent = %id, by, act, "an agent was changed by an administrator");
-            Ok(())
+            Ok(Response::new(()))
         }
         Err(ChangeError::Refused(())) => Err(not_found()),
         Err(ChangeError::Store(error)) => Err(Status::internal(store_failed(&error).message())),

@@ -13,21 +13,20 @@ use rustls::{ProtocolVersion, ServerConnection};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
-    sync::OwnedSemaphorePermit,
 };
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 use zeroize::Zeroizing;
 
 use super::client;
-use crate::{connection::TlsInfo, state::Server};
+use crate::{connection::TlsInfo, seats::Seat, state::Server};
 
 /// A connection after its handshake; it counts against the limit of connections until it is dropped.
 #[derive(Debug)]
 pub struct TlsConnection {
     stream: TlsStream<TcpStream>,
     info: TlsInfo,
-    _permit: OwnedSemaphorePermit,
+    _seat: Seat,
 }
 
 impl TlsConnection {
@@ -39,7 +38,7 @@ impl TlsConnection {
         server: &Server,
         stream: TlsStream<TcpStream>,
         remote: SocketAddr,
-        permit: OwnedSemaphorePermit,
+        seat: Seat,
     ) -> io::Result<Self> {
         let (_, session) = stream.get_ref();
         // The handshake has verified the chain and the key; this reads from it once more what requests need.
@@ -50,7 +49,7 @@ impl TlsConnection {
             .transpose()
             .map_err(io::Error::other)?;
         let exporter = exporter(session).map_err(io::Error::other)?.map(Arc::new);
-        Ok(Self { info: TlsInfo { remote, peer, exporter }, stream, _permit: permit })
+        Ok(Self { info: TlsInfo { remote, peer, exporter }, stream, _seat: seat })
     }
 }
 

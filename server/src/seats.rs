@@ -1,4 +1,4 @@
-//! Room for attestations under way, shared fairly between addresses.
+//! Room for a bounded number of something (connections, attestations), shared fairly between addresses.
 
 use std::{
     collections::HashMap,
@@ -10,9 +10,9 @@ use std::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 
-/// How long an attestation waits for a seat.
+/// How long a caller waits for a seat.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Addresses remembered before those without an attestation are forgotten.
+/// Addresses remembered before those without a seat are forgotten.
 const MAX_IDLE_ADDRESSES: usize = 4096;
 
 /// A bounded number of seats, of which one address may have at most half.
@@ -62,6 +62,14 @@ impl Seats {
         }
     }
 
+    /// Takes a seat if one is free.
+    pub fn try_take(&self, address: IpAddr) -> Option<Seat> {
+        Some(Seat {
+            _one_of_the_address: self.of(address).try_acquire_owned().ok()?,
+            _one_of_all: Arc::clone(&self.all).try_acquire_owned().ok()?,
+        })
+    }
+
     fn of(&self, address: IpAddr) -> Arc<Semaphore> {
         let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
         if addresses.len() >= MAX_IDLE_ADDRESSES {
@@ -84,6 +92,7 @@ mod tests {
         let _second = seats.take(a).await.unwrap();
         assert_eq!(seats.take(a).await.unwrap_err().code(), tonic::Code::ResourceExhausted);
         let _other = seats.take(b).await.unwrap();
+        assert!(seats.try_take(a).is_none() && seats.try_take(b).is_some());
         drop(first);
         assert!(seats.take(a).await.is_ok());
     }
