@@ -1,0 +1,177 @@
+//! The same clients against a whole trust domain: a TPM, an agent that attested with it, a server, a token.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use hallmark_api::entry::{BatchCreateEntryRequest, BatchDeleteEntryRequest};
+use hallmark_api::types::{Entry, Selector, Spiffeid};
+use hallmark_interop::{Program, go, python};
+use hallmark_kit::{AdminClient, Lab, LabOptions};
+use serde_json::Value;
+
+fn id(text: &str) -> Spiffeid {
+    let (domain, path) = text
+        .strip_prefix("spiffe://")
+        .unwrap()
+        .split_once('/')
+        .unwrap();
+    Spiffeid {
+        trust_domain: domain.into(),
+        path: format!("/{path}"),
+    }
+}
+
+/// Registers an entry for our uid below the agent, with its name as hint; answers with its id.
+async fn register(admin: &mut AdminClient, agent: &str, name: &str) -> String {
+    let uid = std::fs::metadata("/proc/self")
+        .map(|me| std::os::unix::fs::MetadataExt::uid(&me))
+        .unwrap();
+    let entry = Entry {
+        spiffe_id: Some(id(&format!("spiffe://example.org/{name}"))),
+        parent_id: Some(id(agent)),
+        selectors: vec![Selector {
+            r#type: "unix".into(),
+            value: format!("uid:{uid}"),
+        }],
+        hint: name.into(),
+        dns_names: vec!["example.org".into()],
+        ..Entry::default()
+    };
+    let request = BatchCreateEntryRequest {
+        entries: vec![entry],
+        output_mask: None,
+    };
+    let results = admin
+        .entry
+        .batch_create_entry(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .results;
+    assert_eq!(
+        results[0].status.as_ref().unwrap().code,
+        0,
+        "{:?}",
+        results[0].status
+    );
+    results[0].entry.as_ref().unwrap().id.clone()
+}
+
+/// Fetches until there are so many SVIDs.
+fn fetch(command: impl Fn() -> std::process::Command, socket: &Path, wanted: usize) -> Value {
+    let endpoint = format!("unix://{}", socket.display());
+    let start = Instant::now();
+    loop {
+        let event = Program::start(command(), &endpoint)
+            .unwrap()
+            .event()
+            .unwrap();
+        if event["svids"]
+            .as_array()
+            .is_some_and(|svids| svids.len() == wanted)
+        {
+            return event;
+        }
+        assert!(
+            start.elapsed() < Duration::from_secs(60),
+            "still no {wanted} SVIDs: {event}"
+        );
+        std::thread::sleep(Duration::from_millis(300));
+    }
+}
+
+fn serials(event: &Value) -> Vec<(&str, &str)> {
+    event["svids"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|svid| {
+            (
+                svid["id"].as_str().unwrap(),
+                svid["serial"].as_str().unwrap(),
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn what_a_tpm_earned_reaches_every_client_and_is_taken_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = LabOptions {
+        folder: folder.path().join("lab"),
+        trust_domain: "example.org".into(),
+        nodes: 1,
+    };
+    let mut lab = Lab::up(options).unwrap();
+    let socket = lab.node(0).unwrap().workload_api();
+    let agent = lab.node(0).unwrap().agent_id().unwrap();
+    let admin_socket = lab.server().admin_socket();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let entries = runtime.block_on(async {
+        let mut admin = AdminClient::connect(&admin_socket).await.unwrap();
+        let first = register(&mut admin, &agent, "myservice").await;
+        // Entries are ordered by the second they were created in.
+        tokio::time::sleep(Duration::from_millis(1100)).await;
+        [first, register(&mut admin, &agent, "myservice2").await]
+    });
+
+    let with_python = || python("fetch").expect("run tests/interop/setup first");
+    let told = fetch(with_python, &socket, 2);
+    let expected = serials(&told);
+    assert_eq!(expected[0].0, "spiffe://example.org/myservice");
+    assert_eq!(told["bundles"], serde_json::json!({"example.org": 1}));
+    if go("fetch").is_some() {
+        let event = fetch(|| go("fetch").unwrap(), &socket, 2);
+        assert_eq!(serials(&event), expected, "one cache, the same SVIDs");
+        assert!(
+            event["svids"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .all(|svid| svid["verified"] == true),
+            "{event}"
+        );
+    }
+    runtime.block_on(async {
+        let client = spiffe::WorkloadApiClient::connect_to(format!("unix://{}", socket.display()))
+            .await
+            .unwrap();
+        let context = client.fetch_x509_context().await.unwrap();
+        let ids: Vec<_> = context
+            .svids()
+            .iter()
+            .map(|svid| svid.spiffe_id().to_string())
+            .collect();
+        assert_eq!(
+            ids,
+            expected
+                .iter()
+                .map(|(id, _)| (*id).to_owned())
+                .collect::<Vec<_>>()
+        );
+
+        let mut admin = AdminClient::connect(&admin_socket).await.unwrap();
+        let request = BatchDeleteEntryRequest {
+            ids: entries.to_vec(),
+        };
+        admin.entry.batch_delete_entry(request).await.unwrap();
+        let start = Instant::now();
+        loop {
+            match client.fetch_x509_context().await {
+                Err(spiffe::WorkloadApiError::NoIdentityIssued) => break,
+                other => assert!(
+                    start.elapsed() < Duration::from_secs(60),
+                    "still: {other:?}"
+                ),
+            }
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+    });
+}
