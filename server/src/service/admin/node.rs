@@ -50,6 +50,7 @@ fn message(agent: &Agent, now: i64) -> GetNodeResponse {
         authority_key_label: facts.authority_key_label,
         selectors: agent.selectors.iter().map(ToString::to_string).collect(),
         agent_version: agent.agent_version.clone(),
+        ak_activated: facts.ak_activated,
     }
 }
 
