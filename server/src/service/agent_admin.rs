@@ -4,8 +4,8 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use hallmark_api::{
     agent::{
-        BanAgentRequest, CountAgentsRequest, CountAgentsResponse, DeleteAgentRequest, GetAgentRequest,
-        ListAgentsRequest, ListAgentsResponse, list_agents_request,
+        BanAgentRequest, CountAgentsRequest, CountAgentsResponse, DeleteAgentRequest,
+        GetAgentRequest, ListAgentsRequest, ListAgentsResponse, list_agents_request,
     },
     types,
 };
@@ -29,38 +29,68 @@ const STRIDE: usize = 1024;
 ///
 /// # Errors
 /// `InvalidArgument` when a filter cannot be read.
-pub fn count(server: &Server, request: Request<CountAgentsRequest>) -> Result<Response<CountAgentsResponse>, Status> {
+pub fn count(
+    server: &Server,
+    request: Request<CountAgentsRequest>,
+) -> Result<Response<CountAgentsResponse>, Status> {
     // The two filters are one type by another name.
-    let filter = request.into_inner().filter.map(|filter| list_agents_request::Filter {
-        by_attestation_type: filter.by_attestation_type,
-        by_selector_match: filter.by_selector_match,
-        by_banned: filter.by_banned,
-        by_can_reattest: filter.by_can_reattest,
-        by_expires_before: filter.by_expires_before,
-    });
+    let filter = request
+        .into_inner()
+        .filter
+        .map(|filter| list_agents_request::Filter {
+            by_attestation_type: filter.by_attestation_type,
+            by_selector_match: filter.by_selector_match,
+            by_banned: filter.by_banned,
+            by_can_reattest: filter.by_can_reattest,
+            by_expires_before: filter.by_expires_before,
+        });
     let filter = Filter::read(filter)?;
-    let count = server.agents.all().iter().filter(|agent| filter.matches(agent)).count();
-    Ok(Response::new(CountAgentsResponse { count: i32::try_from(count).unwrap_or(i32::MAX) }))
+    let count = server
+        .agents
+        .all()
+        .iter()
+        .filter(|agent| filter.matches(agent))
+        .count();
+    Ok(Response::new(CountAgentsResponse {
+        count: i32::try_from(count).unwrap_or(i32::MAX),
+    }))
 }
 
 /// `ListAgents`: ordered by id; a page's token is the last id on it.
 ///
 /// # Errors
 /// `InvalidArgument` when a filter, the page's size or its token cannot be read.
-pub fn list(server: &Server, request: Request<ListAgentsRequest>) -> Result<Response<ListAgentsResponse>, Status> {
+pub fn list(
+    server: &Server,
+    request: Request<ListAgentsRequest>,
+) -> Result<Response<ListAgentsResponse>, Status> {
     let request = request.into_inner();
     let filter = Filter::read(request.filter)?;
-    let size = usize::try_from(request.page_size).map_err(|_| Status::invalid_argument("negative page size"))?;
+    let size = usize::try_from(request.page_size)
+        .map_err(|_| Status::invalid_argument("negative page size"))?;
     let from = match request.page_token.as_str() {
         "" => None,
-        token => Some(SpiffeId::parse(token).map_err(|_| Status::invalid_argument("malformed page token"))?),
+        token => Some(
+            SpiffeId::parse(token).map_err(|_| Status::invalid_argument("malformed page token"))?,
+        ),
     };
     let limit = if size == 0 { usize::MAX } else { size };
-    let (page, more) = collect(|after| server.agents.page(after, STRIDE), &filter, from, limit);
+    let (page, more) = collect(
+        |after| server.agents.page(after, STRIDE),
+        &filter,
+        from,
+        limit,
+    );
     let mask = request.output_mask.as_ref();
     Ok(Response::new(ListAgentsResponse {
-        agents: page.iter().map(|agent| agent_message(agent, mask)).collect(),
-        next_page_token: page.last().filter(|_| more).map_or_else(String::new, |agent| agent.id.to_string()),
+        agents: page
+            .iter()
+            .map(|agent| agent_message(agent, mask))
+            .collect(),
+        next_page_token: page
+            .last()
+            .filter(|_| more)
+            .map_or_else(String::new, |agent| agent.id.to_string()),
     }))
 }
 
@@ -91,18 +121,27 @@ fn collect(
 ///
 /// # Errors
 /// `NotFound`, or `InvalidArgument` for an id that is no agent's.
-pub fn get(server: &Server, request: Request<GetAgentRequest>) -> Result<Response<types::Agent>, Status> {
+pub fn get(
+    server: &Server,
+    request: Request<GetAgentRequest>,
+) -> Result<Response<types::Agent>, Status> {
     let request = request.into_inner();
     let id = agent_id(server, request.id.as_ref())?;
     let agent = server.agents.find(&id).ok_or_else(not_found)?;
-    Ok(Response::new(agent_message(&agent, request.output_mask.as_ref())))
+    Ok(Response::new(agent_message(
+        &agent,
+        request.output_mask.as_ref(),
+    )))
 }
 
 /// `DeleteAgent`: the agent is forgotten and may attest again.
 ///
 /// # Errors
 /// As [`get`]; `Internal` when the store fails.
-pub async fn delete(server: &Server, request: Request<DeleteAgentRequest>) -> Result<Response<()>, Status> {
+pub async fn delete(
+    server: &Server,
+    request: Request<DeleteAgentRequest>,
+) -> Result<Response<()>, Status> {
     let by = caller::of(&request)?;
     let id = agent_id(server, request.get_ref().id.as_ref())?;
     let decide = |agent: Option<&Agent>| match agent {
@@ -116,17 +155,29 @@ pub async fn delete(server: &Server, request: Request<DeleteAgentRequest>) -> Re
 ///
 /// # Errors
 /// As [`delete`].
-pub async fn ban(server: &Server, request: Request<BanAgentRequest>) -> Result<Response<()>, Status> {
+pub async fn ban(
+    server: &Server,
+    request: Request<BanAgentRequest>,
+) -> Result<Response<()>, Status> {
     let by = caller::of(&request)?;
     let id = agent_id(server, request.get_ref().id.as_ref())?;
-    let decide = |agent: Option<&Agent>| agent.map_or(Decision::Refuse(()), |agent| Decision::Put(Box::new(banned(agent))));
+    let decide = |agent: Option<&Agent>| {
+        agent.map_or(Decision::Refuse(()), |agent| {
+            Decision::Put(Box::new(banned(agent)))
+        })
+    };
     change(server, &id, "agent-banned", by.label(), decide).await
 }
 
 /// The newest SVID stays noted: when a banned node's SVID ends is still worth showing, and an expiry of 0 would let
 /// clients that tidy up expired agents delete it, which lifts the ban.
 fn banned(agent: &Agent) -> Agent {
-    Agent { banned: true, current: agent.next.or(agent.current), next: None, ..agent.clone() }
+    Agent {
+        banned: true,
+        current: agent.next.or(agent.current),
+        next: None,
+        ..agent.clone()
+    }
 }
 
 async fn change(
@@ -144,7 +195,11 @@ async fn change(
         code: String::new(),
         detail: serde_json::json!({ "act": act, "by": by }).to_string(),
     });
-    match server.agents.change(&*server.store, id, vec![record], decide).await {
+    match server
+        .agents
+        .change(&*server.store, id, vec![record], decide)
+        .await
+    {
         Ok(()) => {
             tracing::info!(agent = %id, by, act, "an agent was changed by an administrator");
             Ok(Response::new(()))
@@ -163,11 +218,15 @@ fn agent_id(server: &Server, message: Option<&types::Spiffeid>) -> Result<Spiffe
     let id = spiffe_id(message, "agent ID")?;
     if !id.is_member_of(&server.trust_domain) {
         let own = &server.trust_domain;
-        return Err(Status::invalid_argument(format!("invalid agent ID: {id} is not a member of trust domain {own}")));
+        return Err(Status::invalid_argument(format!(
+            "invalid agent ID: {id} is not a member of trust domain {own}"
+        )));
     }
     if !id.path().starts_with("/spire/agent/") {
         let own = &server.trust_domain;
-        return Err(Status::invalid_argument(format!("invalid agent ID: {id} is not an agent in trust domain {own}")));
+        return Err(Status::invalid_argument(format!(
+            "invalid agent ID: {id} is not an agent in trust domain {own}"
+        )));
     }
     Ok(id)
 }
@@ -197,11 +256,20 @@ impl Filter {
     }
 
     fn matches(&self, agent: &Agent) -> bool {
-        self.attestation_type.as_ref().is_none_or(|name| agent.attestation_type == *name)
-            && self.selectors.as_ref().is_none_or(|(how, asked)| how.compare(&agent.selectors, asked))
+        self.attestation_type
+            .as_ref()
+            .is_none_or(|name| agent.attestation_type == *name)
+            && self
+                .selectors
+                .as_ref()
+                .is_none_or(|(how, asked)| how.compare(&agent.selectors, asked))
             && self.banned.is_none_or(|banned| agent.banned == banned)
-            && self.can_reattest.is_none_or(|can_reattest| agent.can_reattest == can_reattest)
-            && self.expires_before.is_none_or(|before| agent.expires_at() < before)
+            && self
+                .can_reattest
+                .is_none_or(|can_reattest| agent.can_reattest == can_reattest)
+            && self
+                .expires_before
+                .is_none_or(|before| agent.expires_at() < before)
     }
 }
 
@@ -216,7 +284,10 @@ mod tests {
             attestation_type: "tpm2".into(),
             ek_sha256: None,
             ak_name: Vec::new(),
-            current: Some(NodeSvid { serial: 1, expires_at: 100 }),
+            current: Some(NodeSvid {
+                serial: 1,
+                expires_at: 100,
+            }),
             next: None,
             selectors: [Selector::parse("tpm2:class:simulator").unwrap()].into(),
             banned: false,
@@ -235,26 +306,84 @@ mod tests {
     fn each_part_of_the_filter_counts() {
         let message = list_agents_request::Filter::default;
         let selector = |value: &str| types::SelectorMatch {
-            selectors: vec![types::Selector { r#type: "tpm2".into(), value: value.into() }],
+            selectors: vec![types::Selector {
+                r#type: "tpm2".into(),
+                value: value.into(),
+            }],
             r#match: types::selector_match::MatchBehavior::MatchExact.into(),
         };
-        let expires = |at: &str| list_agents_request::Filter { by_expires_before: at.into(), ..message() };
+        let expires = |at: &str| list_agents_request::Filter {
+            by_expires_before: at.into(),
+            ..message()
+        };
         let cases = [
             (message(), true),
-            (list_agents_request::Filter { by_attestation_type: "tpm2".into(), ..message() }, true),
-            (list_agents_request::Filter { by_attestation_type: "x509pop".into(), ..message() }, false),
-            (list_agents_request::Filter { by_selector_match: Some(selector("class:simulator")), ..message() }, true),
-            (list_agents_request::Filter { by_selector_match: Some(selector("class:discrete")), ..message() }, false),
-            (list_agents_request::Filter { by_banned: Some(false), ..message() }, true),
-            (list_agents_request::Filter { by_banned: Some(true), ..message() }, false),
-            (list_agents_request::Filter { by_can_reattest: Some(true), ..message() }, true),
-            (list_agents_request::Filter { by_can_reattest: Some(false), ..message() }, false),
+            (
+                list_agents_request::Filter {
+                    by_attestation_type: "tpm2".into(),
+                    ..message()
+                },
+                true,
+            ),
+            (
+                list_agents_request::Filter {
+                    by_attestation_type: "x509pop".into(),
+                    ..message()
+                },
+                false,
+            ),
+            (
+                list_agents_request::Filter {
+                    by_selector_match: Some(selector("class:simulator")),
+                    ..message()
+                },
+                true,
+            ),
+            (
+                list_agents_request::Filter {
+                    by_selector_match: Some(selector("class:discrete")),
+                    ..message()
+                },
+                false,
+            ),
+            (
+                list_agents_request::Filter {
+                    by_banned: Some(false),
+                    ..message()
+                },
+                true,
+            ),
+            (
+                list_agents_request::Filter {
+                    by_banned: Some(true),
+                    ..message()
+                },
+                false,
+            ),
+            (
+                list_agents_request::Filter {
+                    by_can_reattest: Some(true),
+                    ..message()
+                },
+                true,
+            ),
+            (
+                list_agents_request::Filter {
+                    by_can_reattest: Some(false),
+                    ..message()
+                },
+                false,
+            ),
             (expires("1970-01-01 00:01:41 +0000 +00"), true),
             (expires("1970-01-01 00:01:40 +0000 +00"), false),
             (expires("not a time"), true),
         ];
         for (message, expected) in cases {
-            assert_eq!(filter(message.clone()).matches(&agent("a")), expected, "{message:?}");
+            assert_eq!(
+                filter(message.clone()).matches(&agent("a")),
+                expected,
+                "{message:?}"
+            );
         }
     }
 
@@ -262,12 +391,24 @@ mod tests {
     fn pages_are_filled_from_what_matches() {
         // Every third of 100 matches, and they are read seven at a time.
         let all: Vec<Arc<Agent>> = (0..100)
-            .map(|n| Arc::new(Agent { banned: n % 3 == 0, ..agent(&format!("{n:03}")) }))
+            .map(|n| {
+                Arc::new(Agent {
+                    banned: n % 3 == 0,
+                    ..agent(&format!("{n:03}"))
+                })
+            })
             .collect();
         let read = |after: Option<&SpiffeId>| -> Vec<Arc<Agent>> {
-            all.iter().filter(|agent| after.is_none_or(|after| agent.id > *after)).take(7).cloned().collect()
+            all.iter()
+                .filter(|agent| after.is_none_or(|after| agent.id > *after))
+                .take(7)
+                .cloned()
+                .collect()
         };
-        let banned = filter(list_agents_request::Filter { by_banned: Some(true), ..Default::default() });
+        let banned = filter(list_agents_request::Filter {
+            by_banned: Some(true),
+            ..Default::default()
+        });
         let (mut seen, mut from) = (0, None);
         loop {
             let (page, more) = collect(read, &banned, from.clone(), 10);
@@ -280,13 +421,26 @@ mod tests {
             assert_eq!(page.len(), 10);
         }
         assert_eq!(seen, 34);
-        assert_eq!(collect(read, &banned, None, 34).1, false, "a page that ends exactly with the last");
-        assert_eq!(collect(read, &Filter::default(), None, usize::MAX).0.len(), 100);
+        assert_eq!(
+            collect(read, &banned, None, 34).1,
+            false,
+            "a page that ends exactly with the last"
+        );
+        assert_eq!(
+            collect(read, &Filter::default(), None, usize::MAX).0.len(),
+            100
+        );
     }
 
     #[test]
     fn a_ban_keeps_the_expiry_of_the_newest_svid() {
-        let node = Agent { next: Some(NodeSvid { serial: 2, expires_at: 200 }), ..agent("a") };
+        let node = Agent {
+            next: Some(NodeSvid {
+                serial: 2,
+                expires_at: 200,
+            }),
+            ..agent("a")
+        };
         let banned = banned(&node);
         assert!(banned.banned && banned.next.is_none());
         assert_eq!(banned.expires_at(), 200);

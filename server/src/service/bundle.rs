@@ -6,9 +6,10 @@ use bytes::Bytes;
 use hallmark_api::{
     bundle::{
         AppendBundleRequest, BatchCreateFederatedBundleRequest, BatchCreateFederatedBundleResponse,
-        BatchDeleteFederatedBundleRequest, BatchDeleteFederatedBundleResponse, BatchSetFederatedBundleRequest,
-        BatchSetFederatedBundleResponse, BatchUpdateFederatedBundleRequest, BatchUpdateFederatedBundleResponse,
-        CountBundlesRequest, CountBundlesResponse, GetBundleRequest, GetFederatedBundleRequest,
+        BatchDeleteFederatedBundleRequest, BatchDeleteFederatedBundleResponse,
+        BatchSetFederatedBundleRequest, BatchSetFederatedBundleResponse,
+        BatchUpdateFederatedBundleRequest, BatchUpdateFederatedBundleResponse, CountBundlesRequest,
+        CountBundlesResponse, GetBundleRequest, GetFederatedBundleRequest,
         ListFederatedBundlesRequest, ListFederatedBundlesResponse, PublishJwtAuthorityRequest,
         PublishJwtAuthorityResponse, bundle_server::Bundle,
     },
@@ -34,11 +35,19 @@ impl BundleService {
 }
 
 /// A bundle as a message, with the fields that `mask` asks for; without a mask, all.
-fn bundle_message(bundle: &hallmark_spiffe::Bundle, mask: Option<&types::BundleMask>) -> types::Bundle {
+fn bundle_message(
+    bundle: &hallmark_spiffe::Bundle,
+    mask: Option<&types::BundleMask>,
+) -> types::Bundle {
     let wanted = |field: fn(&types::BundleMask) -> bool| mask.is_none_or(field);
-    let authority =
-        |der: &Vec<u8>| types::X509Certificate { asn1: Bytes::copy_from_slice(der), tainted: false };
-    let mut message = types::Bundle { trust_domain: bundle.trust_domain.as_str().to_owned(), ..Default::default() };
+    let authority = |der: &Vec<u8>| types::X509Certificate {
+        asn1: Bytes::copy_from_slice(der),
+        tainted: false,
+    };
+    let mut message = types::Bundle {
+        trust_domain: bundle.trust_domain.as_str().to_owned(),
+        ..Default::default()
+    };
     if wanted(|mask| mask.x509_authorities) {
         message.x509_authorities = bundle.x509_authorities.iter().map(authority).collect();
     }
@@ -52,17 +61,28 @@ fn bundle_message(bundle: &hallmark_spiffe::Bundle, mask: Option<&types::BundleM
 }
 
 fn no_federation<T>() -> Result<Response<T>, Status> {
-    Err(Status::unimplemented("bundles of other trust domains are not kept yet"))
+    Err(Status::unimplemented(
+        "bundles of other trust domains are not kept yet",
+    ))
 }
 
 #[tonic::async_trait]
 impl Bundle for BundleService {
-    async fn get_bundle(&self, request: Request<GetBundleRequest>) -> Result<Response<types::Bundle>, Status> {
+    async fn get_bundle(
+        &self,
+        request: Request<GetBundleRequest>,
+    ) -> Result<Response<types::Bundle>, Status> {
         let authority = self.server.authority.load();
-        Ok(Response::new(bundle_message(&authority.bundle, request.get_ref().output_mask.as_ref())))
+        Ok(Response::new(bundle_message(
+            &authority.bundle,
+            request.get_ref().output_mask.as_ref(),
+        )))
     }
 
-    async fn count_bundles(&self, _: Request<CountBundlesRequest>) -> Result<Response<CountBundlesResponse>, Status> {
+    async fn count_bundles(
+        &self,
+        _: Request<CountBundlesRequest>,
+    ) -> Result<Response<CountBundlesResponse>, Status> {
         Ok(Response::new(CountBundlesResponse { count: 1 }))
     }
 
@@ -79,15 +99,24 @@ impl Bundle for BundleService {
     ) -> Result<Response<types::Bundle>, Status> {
         let name = &request.get_ref().trust_domain;
         let trust_domain = TrustDomain::parse(name.strip_prefix("spiffe://").unwrap_or(name))
-            .map_err(|error| Status::invalid_argument(format!("trust domain argument is not valid: {error}")))?;
+            .map_err(|error| {
+                Status::invalid_argument(format!("trust domain argument is not valid: {error}"))
+            })?;
         if trust_domain == self.server.trust_domain {
-            return Err(Status::invalid_argument("getting a federated bundle for the server's own trust domain is not allowed"));
+            return Err(Status::invalid_argument(
+                "getting a federated bundle for the server's own trust domain is not allowed",
+            ));
         }
         Err(Status::not_found("bundle not found"))
     }
 
-    async fn append_bundle(&self, _: Request<AppendBundleRequest>) -> Result<Response<types::Bundle>, Status> {
-        Err(Status::unimplemented("authorities from outside are not added yet"))
+    async fn append_bundle(
+        &self,
+        _: Request<AppendBundleRequest>,
+    ) -> Result<Response<types::Bundle>, Status> {
+        Err(Status::unimplemented(
+            "authorities from outside are not added yet",
+        ))
     }
 
     async fn publish_jwt_authority(
@@ -143,12 +172,21 @@ mod tests {
     #[test]
     fn a_bundle_comes_whole_or_masked() {
         let whole = bundle_message(&bundle(), None);
-        assert_eq!((whole.trust_domain.as_str(), whole.x509_authorities.len()), ("example.org", 2));
+        assert_eq!(
+            (whole.trust_domain.as_str(), whole.x509_authorities.len()),
+            ("example.org", 2)
+        );
         assert_eq!((whole.sequence_number, whole.refresh_hint), (7, 60));
-        let mask = types::BundleMask { sequence_number: true, ..Default::default() };
+        let mask = types::BundleMask {
+            sequence_number: true,
+            ..Default::default()
+        };
         let masked = bundle_message(&bundle(), Some(&mask));
-        let expected =
-            types::Bundle { trust_domain: "example.org".into(), sequence_number: 7, ..Default::default() };
+        let expected = types::Bundle {
+            trust_domain: "example.org".into(),
+            sequence_number: 7,
+            ..Default::default()
+        };
         assert_eq!(masked, expected);
     }
 }

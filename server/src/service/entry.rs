@@ -9,10 +9,11 @@ use std::{pin::Pin, sync::Arc};
 use futures_util::Stream;
 use hallmark_api::{
     entry::{
-        BatchCreateEntryRequest, BatchCreateEntryResponse, BatchDeleteEntryRequest, BatchDeleteEntryResponse,
-        BatchUpdateEntryRequest, BatchUpdateEntryResponse, CountEntriesRequest, CountEntriesResponse,
-        GetAuthorizedEntriesRequest, GetAuthorizedEntriesResponse, GetEntryRequest, ListEntriesRequest,
-        ListEntriesResponse, SyncAuthorizedEntriesRequest, SyncAuthorizedEntriesResponse, entry_server::Entry,
+        BatchCreateEntryRequest, BatchCreateEntryResponse, BatchDeleteEntryRequest,
+        BatchDeleteEntryResponse, BatchUpdateEntryRequest, BatchUpdateEntryResponse,
+        CountEntriesRequest, CountEntriesResponse, GetAuthorizedEntriesRequest,
+        GetAuthorizedEntriesResponse, GetEntryRequest, ListEntriesRequest, ListEntriesResponse,
+        SyncAuthorizedEntriesRequest, SyncAuthorizedEntriesResponse, entry_server::Entry,
         list_entries_request,
     },
     types,
@@ -45,27 +46,38 @@ impl EntryService {
             return Err(Status::invalid_argument("missing ID"));
         }
         let registry = self.server.registry();
-        let entry = registry.entry(request.id.as_str()).ok_or_else(|| Status::not_found("entry not found"))?;
+        let entry = registry
+            .entry(request.id.as_str())
+            .ok_or_else(|| Status::not_found("entry not found"))?;
         Ok(entry_message(entry, request.output_mask.as_ref()))
     }
 
     fn list(&self, request: ListEntriesRequest) -> Result<ListEntriesResponse, Status> {
         let filter = entry_filter(request.filter)?;
-        let size =
-            usize::try_from(request.page_size).map_err(|_| Status::invalid_argument("negative page size"))?;
+        let size = usize::try_from(request.page_size)
+            .map_err(|_| Status::invalid_argument("negative page size"))?;
         let from = match request.page_token.as_str() {
             "" => None,
-            token => Some(PageToken::decode(token).ok_or_else(|| Status::invalid_argument("malformed page token"))?),
+            token => Some(
+                PageToken::decode(token)
+                    .ok_or_else(|| Status::invalid_argument("malformed page token"))?,
+            ),
         };
         // Copied out of the registry first: converting a long list must not hold up writers.
         let (entries, next) = {
             let registry = self.server.registry();
             let page = registry.list(&filter, size, from.as_ref());
-            (page.entries.into_iter().cloned().collect::<Vec<_>>(), page.next)
+            (
+                page.entries.into_iter().cloned().collect::<Vec<_>>(),
+                page.next,
+            )
         };
         let mask = request.output_mask.as_ref();
         Ok(ListEntriesResponse {
-            entries: entries.iter().map(|entry| entry_message(entry, mask)).collect(),
+            entries: entries
+                .iter()
+                .map(|entry| entry_message(entry, mask))
+                .collect(),
             next_page_token: next.map_or_else(String::new, |token| token.encode()),
         })
     }
@@ -78,7 +90,12 @@ fn authorised(server: &Server, agent: &SpiffeId) -> Vec<Arc<hallmark_registry::E
         return Vec::new();
     };
     let now = server.clock.unix();
-    server.registry().authorised(agent, &node.selectors, now).into_iter().cloned().collect()
+    server
+        .registry()
+        .authorised(agent, &node.selectors, now)
+        .into_iter()
+        .cloned()
+        .collect()
 }
 
 type SyncStream = Pin<Box<dyn Stream<Item = Result<SyncAuthorizedEntriesResponse, Status>> + Send>>;
@@ -92,16 +109,21 @@ impl Entry for EntryService {
         request: Request<CountEntriesRequest>,
     ) -> Result<Response<CountEntriesResponse>, Status> {
         // The two filters are one type by another name.
-        let filter = request.into_inner().filter.map(|filter| list_entries_request::Filter {
-            by_spiffe_id: filter.by_spiffe_id,
-            by_parent_id: filter.by_parent_id,
-            by_selectors: filter.by_selectors,
-            by_federates_with: filter.by_federates_with,
-            by_hint: filter.by_hint,
-            by_downstream: filter.by_downstream,
-        });
+        let filter = request
+            .into_inner()
+            .filter
+            .map(|filter| list_entries_request::Filter {
+                by_spiffe_id: filter.by_spiffe_id,
+                by_parent_id: filter.by_parent_id,
+                by_selectors: filter.by_selectors,
+                by_federates_with: filter.by_federates_with,
+                by_hint: filter.by_hint,
+                by_downstream: filter.by_downstream,
+            });
         let count = self.server.registry().count(&entry_filter(filter)?);
-        Ok(Response::new(CountEntriesResponse { count: i32::try_from(count).unwrap_or(i32::MAX) }))
+        Ok(Response::new(CountEntriesResponse {
+            count: i32::try_from(count).unwrap_or(i32::MAX),
+        }))
     }
 
     async fn list_entries(
@@ -111,7 +133,10 @@ impl Entry for EntryService {
         self.list(request.into_inner()).map(Response::new)
     }
 
-    async fn get_entry(&self, request: Request<GetEntryRequest>) -> Result<Response<types::Entry>, Status> {
+    async fn get_entry(
+        &self,
+        request: Request<GetEntryRequest>,
+    ) -> Result<Response<types::Entry>, Status> {
         self.find(request.get_ref()).map(Response::new)
     }
 
@@ -120,7 +145,9 @@ impl Entry for EntryService {
         request: Request<BatchCreateEntryRequest>,
     ) -> Result<Response<BatchCreateEntryResponse>, Status> {
         let caller = caller::of(&request)?;
-        write::create(&self.server, caller.label(), request.get_ref()).await.map(Response::new)
+        write::create(&self.server, caller.label(), request.get_ref())
+            .await
+            .map(Response::new)
     }
 
     async fn batch_update_entry(
@@ -128,7 +155,9 @@ impl Entry for EntryService {
         request: Request<BatchUpdateEntryRequest>,
     ) -> Result<Response<BatchUpdateEntryResponse>, Status> {
         let caller = caller::of(&request)?;
-        write::update(&self.server, caller.label(), request.get_ref()).await.map(Response::new)
+        write::update(&self.server, caller.label(), request.get_ref())
+            .await
+            .map(Response::new)
     }
 
     async fn batch_delete_entry(
@@ -136,7 +165,9 @@ impl Entry for EntryService {
         request: Request<BatchDeleteEntryRequest>,
     ) -> Result<Response<BatchDeleteEntryResponse>, Status> {
         let caller = caller::of(&request)?;
-        write::delete(&self.server, caller.label(), request.into_inner().ids).await.map(Response::new)
+        write::delete(&self.server, caller.label(), request.into_inner().ids)
+            .await
+            .map(Response::new)
     }
 
     async fn get_authorized_entries(
@@ -145,7 +176,10 @@ impl Entry for EntryService {
     ) -> Result<Response<GetAuthorizedEntriesResponse>, Status> {
         let entries = authorised(&self.server, &caller::agent_of(&request)?);
         let mask = request.get_ref().output_mask.as_ref();
-        let entries = entries.iter().map(|entry| entry_message(entry, mask)).collect();
+        let entries = entries
+            .iter()
+            .map(|entry| entry_message(entry, mask))
+            .collect();
         Ok(Response::new(GetAuthorizedEntriesResponse { entries }))
     }
 
@@ -155,6 +189,9 @@ impl Entry for EntryService {
     ) -> Result<Response<SyncStream>, Status> {
         let agent = caller::agent_of(&request)?;
         let server = Arc::clone(&self.server);
-        Ok(Response::new(sync::serve(move || authorised(&server, &agent), request.into_inner())))
+        Ok(Response::new(sync::serve(
+            move || authorised(&server, &agent),
+            request.into_inner(),
+        )))
     }
 }

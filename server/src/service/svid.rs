@@ -5,9 +5,10 @@ mod csr;
 use std::{sync::Arc, time::Duration};
 
 use hallmark_api::svid::{
-    BatchNewX509svidRequest, BatchNewX509svidResponse, MintJwtsvidRequest, MintJwtsvidResponse, MintX509svidRequest,
-    MintX509svidResponse, NewDownstreamX509caRequest, NewDownstreamX509caResponse, NewJwtsvidRequest,
-    NewJwtsvidResponse, NewX509svidParams, batch_new_x509svid_response, svid_server::Svid,
+    BatchNewX509svidRequest, BatchNewX509svidResponse, MintJwtsvidRequest, MintJwtsvidResponse,
+    MintX509svidRequest, MintX509svidResponse, NewDownstreamX509caRequest,
+    NewDownstreamX509caResponse, NewJwtsvidRequest, NewJwtsvidResponse, NewX509svidParams,
+    batch_new_x509svid_response, svid_server::Svid,
 };
 use hallmark_reason::Coded as _;
 use hallmark_registry::{EntryId, GrantError, Registry, authorise_entry, mint};
@@ -40,7 +41,11 @@ impl SvidService {
         Self { server }
     }
 
-    async fn mint(&self, by: &str, request: MintX509svidRequest) -> Result<MintX509svidResponse, Status> {
+    async fn mint(
+        &self,
+        by: &str,
+        request: MintX509svidRequest,
+    ) -> Result<MintX509svidResponse, Status> {
         check_csr(&request.csr)?;
         let names = csr::names(&request.csr)?;
         let ttl = match u64::try_from(request.ttl) {
@@ -48,19 +53,36 @@ impl SvidService {
             Ok(seconds) => Duration::from_secs(seconds),
             Err(_) => return Err(Status::invalid_argument("the TTL is negative")),
         };
-        let grant = mint(&self.server.trust_domain, names.spiffe_id, names.dns_names, ttl)
-            .map_err(|error| Status::invalid_argument(format!("{error} ({})", error.code())))?;
-        let order = Order { grant, key: OrderKey::Csr(request.csr), entry: "".into() };
-        let issued = issue(&self.server, by, vec![order]).await.pop().unwrap_or(Err(IssueError::Interrupted));
+        let grant = mint(
+            &self.server.trust_domain,
+            names.spiffe_id,
+            names.dns_names,
+            ttl,
+        )
+        .map_err(|error| Status::invalid_argument(format!("{error} ({})", error.code())))?;
+        let order = Order {
+            grant,
+            key: OrderKey::Csr(request.csr),
+            entry: "".into(),
+        };
+        let issued = issue(&self.server, by, vec![order])
+            .await
+            .pop()
+            .unwrap_or(Err(IssueError::Interrupted));
         let svid = issued.map_err(|error| error.status())?;
-        Ok(MintX509svidResponse { svid: Some(svid_message(svid)) })
+        Ok(MintX509svidResponse {
+            svid: Some(svid_message(svid)),
+        })
     }
 
     /// What each item is granted, all from one state of the registry.
     fn orders(&self, agent: &Agent, params: Vec<NewX509svidParams>) -> Vec<Result<Order, Status>> {
         let (now, ttl) = (self.server.clock.unix(), self.server.lifetimes.x509_svid);
         let registry = self.server.registry();
-        params.into_iter().map(|params| order(&registry, agent, params, ttl, now)).collect()
+        params
+            .into_iter()
+            .map(|params| order(&registry, agent, params, ttl, now))
+            .collect()
     }
 }
 
@@ -76,16 +98,22 @@ fn order(
     }
     check_csr(&params.csr)?;
     let id = EntryId::parse(&params.entry_id).map_err(|_| not_granted())?;
-    let grant =
-        authorise_entry(registry, &agent.id, &agent.selectors, &id, ttl, now).map_err(|error| refused(agent, &error))?;
-    Ok(Order { grant, key: OrderKey::Csr(params.csr), entry: params.entry_id.into() })
+    let grant = authorise_entry(registry, &agent.id, &agent.selectors, &id, ttl, now)
+        .map_err(|error| refused(agent, &error))?;
+    Ok(Order {
+        grant,
+        key: OrderKey::Csr(params.csr),
+        entry: params.entry_id.into(),
+    })
 }
 
 fn check_csr(csr: &[u8]) -> Result<(), Status> {
     match csr.len() {
         0 => Err(Status::invalid_argument("missing CSR")),
         1..=MAX_CSR => Ok(()),
-        len => Err(Status::invalid_argument(format!("the CSR has {len} bytes, at most {MAX_CSR} allowed"))),
+        len => Err(Status::invalid_argument(format!(
+            "the CSR has {len} bytes, at most {MAX_CSR} allowed"
+        ))),
     }
 }
 
@@ -111,10 +139,14 @@ fn results(
             result.map_err(|error| error.status())
         });
         match svid {
-            Ok(svid) => {
-                batch_new_x509svid_response::Result { status: Some(ok_item()), svid: Some(svid_message(svid)) }
-            }
-            Err(status) => batch_new_x509svid_response::Result { status: Some(failed_item(&status)), svid: None },
+            Ok(svid) => batch_new_x509svid_response::Result {
+                status: Some(ok_item()),
+                svid: Some(svid_message(svid)),
+            },
+            Err(status) => batch_new_x509svid_response::Result {
+                status: Some(failed_item(&status)),
+                svid: None,
+            },
         }
     };
     granted.into_iter().map(answer).collect()
@@ -127,7 +159,9 @@ impl Svid for SvidService {
         request: Request<MintX509svidRequest>,
     ) -> Result<Response<MintX509svidResponse>, Status> {
         let caller = caller::of(&request)?;
-        self.mint(caller.label(), request.into_inner()).await.map(Response::new)
+        self.mint(caller.label(), request.into_inner())
+            .await
+            .map(Response::new)
     }
 
     async fn batch_new_x509svid(
@@ -142,24 +176,45 @@ impl Svid for SvidService {
         }
         if params.len() > MAX_BATCH {
             let asked = params.len();
-            return Err(Status::resource_exhausted(format!("{asked} SVIDs in one batch, at most {MAX_BATCH} allowed")));
+            return Err(Status::resource_exhausted(format!(
+                "{asked} SVIDs in one batch, at most {MAX_BATCH} allowed"
+            )));
         }
-        self.server.limits.signing.take(address, params.len()).await?;
+        self.server
+            .limits
+            .signing
+            .take(address, params.len())
+            .await?;
         let Some(agent) = self.server.agents.find(&id) else {
-            return Err(caller::denied("the agent is not attested", Some(caller::DenialReason::NotAttested)));
+            return Err(caller::denied(
+                "the agent is not attested",
+                Some(caller::DenialReason::NotAttested),
+            ));
         };
         let mut orders = Vec::with_capacity(params.len());
         let keep = |order: Result<Order, Status>| order.map(|order| orders.push(order));
         let granted: Vec<_> = self.orders(&agent, params).into_iter().map(keep).collect();
-        let issued = if orders.is_empty() { Vec::new() } else { issue(&self.server, id.as_str(), orders).await };
-        Ok(Response::new(BatchNewX509svidResponse { results: results(granted, issued) }))
+        let issued = if orders.is_empty() {
+            Vec::new()
+        } else {
+            issue(&self.server, id.as_str(), orders).await
+        };
+        Ok(Response::new(BatchNewX509svidResponse {
+            results: results(granted, issued),
+        }))
     }
 
-    async fn mint_jwtsvid(&self, _: Request<MintJwtsvidRequest>) -> Result<Response<MintJwtsvidResponse>, Status> {
+    async fn mint_jwtsvid(
+        &self,
+        _: Request<MintJwtsvidRequest>,
+    ) -> Result<Response<MintJwtsvidResponse>, Status> {
         Err(Status::unimplemented("JWT-SVIDs are not issued yet"))
     }
 
-    async fn new_jwtsvid(&self, _: Request<NewJwtsvidRequest>) -> Result<Response<NewJwtsvidResponse>, Status> {
+    async fn new_jwtsvid(
+        &self,
+        _: Request<NewJwtsvidRequest>,
+    ) -> Result<Response<NewJwtsvidResponse>, Status> {
         Err(Status::unimplemented("JWT-SVIDs are not issued yet"))
     }
 
@@ -167,7 +222,9 @@ impl Svid for SvidService {
         &self,
         _: Request<NewDownstreamX509caRequest>,
     ) -> Result<Response<NewDownstreamX509caResponse>, Status> {
-        Err(Status::unimplemented("downstream authorities are not issued yet"))
+        Err(Status::unimplemented(
+            "downstream authorities are not issued yet",
+        ))
     }
 }
 
@@ -190,10 +247,21 @@ mod tests {
         let granted = vec![Ok(()), Err(not_granted()), Ok(()), Ok(())];
         let issued = vec![Ok(issued("/a")), Err(IssueError::Random), Ok(issued("/c"))];
         let answers = results(granted, issued);
-        let codes: Vec<_> = answers.iter().map(|answer| answer.status.as_ref().unwrap().code).collect();
+        let codes: Vec<_> = answers
+            .iter()
+            .map(|answer| answer.status.as_ref().unwrap().code)
+            .collect();
         assert_eq!(codes, [0, 5, 14, 0]);
-        let path = |at: usize| answers[at].svid.as_ref().map(|svid| svid.id.as_ref().unwrap().path.as_str());
-        assert_eq!([path(0), path(1), path(2), path(3)], [Some("/a"), None, None, Some("/c")]);
+        let path = |at: usize| {
+            answers[at]
+                .svid
+                .as_ref()
+                .map(|svid| svid.id.as_ref().unwrap().path.as_str())
+        };
+        assert_eq!(
+            [path(0), path(1), path(2), path(3)],
+            [Some("/a"), None, None, Some("/c")]
+        );
     }
 
     #[test]

@@ -28,7 +28,13 @@ pub(super) struct Staged<'a> {
 impl<'a> Staged<'a> {
     /// Nothing yet; `by` is named in the records, `at` is in Unix seconds.
     pub(super) fn new(by: &'a str, at: i64) -> Self {
-        Self { by, at, after: HashMap::new(), likeness: HashMap::new(), changes: Vec::new() }
+        Self {
+            by,
+            at,
+            after: HashMap::new(),
+            likeness: HashMap::new(),
+            changes: Vec::new(),
+        }
     }
 
     /// The entry as it will be.
@@ -41,23 +47,31 @@ impl<'a> Staged<'a> {
 
     /// The other entry that will say the same as `entry`.
     pub(super) fn similar(&self, registry: &Registry, entry: &Entry) -> Option<Arc<Entry>> {
-        let staged = self.likeness.get(&likeness(entry)).filter(|id| **id != entry.id);
+        let staged = self
+            .likeness
+            .get(&likeness(entry))
+            .filter(|id| **id != entry.id);
         if let Some(Some(staged)) = staged.and_then(|id| self.after.get(id)) {
             return Some(Arc::clone(staged));
         }
         // What is staged for an entry counts, not what the registry still has.
-        registry.similar(entry).filter(|other| !self.after.contains_key(&other.id)).cloned()
+        registry
+            .similar(entry)
+            .filter(|other| !self.after.contains_key(&other.id))
+            .cloned()
     }
 
     pub(super) fn create(&mut self, entry: Entry) -> Arc<Entry> {
-        self.changes.push(Change::CreateEntry(Box::new(entry.clone())));
+        self.changes
+            .push(Change::CreateEntry(Box::new(entry.clone())));
         self.record("entry-created", &entry);
         self.put(entry)
     }
 
     pub(super) fn update(&mut self, before: &Entry, entry: Entry) -> Arc<Entry> {
         self.likeness.remove(&likeness(before));
-        self.changes.push(Change::UpdateEntry(Box::new(entry.clone())));
+        self.changes
+            .push(Change::UpdateEntry(Box::new(entry.clone())));
         self.record("entry-updated", &entry);
         self.put(entry)
     }
@@ -72,7 +86,8 @@ impl<'a> Staged<'a> {
     fn put(&mut self, entry: Entry) -> Arc<Entry> {
         let entry = Arc::new(entry);
         self.likeness.insert(likeness(&entry), entry.id.clone());
-        self.after.insert(entry.id.clone(), Some(Arc::clone(&entry)));
+        self.after
+            .insert(entry.id.clone(), Some(Arc::clone(&entry)));
         entry
     }
 
@@ -116,7 +131,11 @@ impl<'a> Staged<'a> {
 }
 
 fn likeness(entry: &Entry) -> Likeness {
-    (entry.spiffe_id.clone(), entry.parent_id.clone(), entry.selectors.clone())
+    (
+        entry.spiffe_id.clone(),
+        entry.parent_id.clone(),
+        entry.selectors.clone(),
+    )
 }
 
 #[cfg(test)]
@@ -136,23 +155,38 @@ mod tests {
 
     fn registry(entries: &[Entry]) -> Registry {
         let mut registry = Registry::new(&TrustDomain::parse("example.org").unwrap());
-        entries.iter().cloned().for_each(|entry| drop(registry.insert(entry)));
+        entries
+            .iter()
+            .cloned()
+            .for_each(|entry| drop(registry.insert(entry)));
         registry
     }
 
     fn similar(staged: &Staged<'_>, registry: &Registry, entry: &Entry) -> Option<String> {
-        staged.similar(registry, entry).map(|other| other.id.to_string())
+        staged
+            .similar(registry, entry)
+            .map(|other| other.id.to_string())
     }
 
     #[test]
     fn later_items_see_what_earlier_ones_stage() {
         let registry = registry(&[entry("old", "/a")]);
         let mut staged = Staged::new("local", 0);
-        assert_eq!(similar(&staged, &registry, &entry("x", "/a")).as_deref(), Some("old"));
+        assert_eq!(
+            similar(&staged, &registry, &entry("x", "/a")).as_deref(),
+            Some("old")
+        );
         assert_eq!(similar(&staged, &registry, &entry("x", "/b")), None);
         staged.create(entry("new", "/b"));
-        assert_eq!(similar(&staged, &registry, &entry("x", "/b")).as_deref(), Some("new"));
-        assert_eq!(similar(&staged, &registry, &entry("new", "/b")), None, "an entry is not like itself");
+        assert_eq!(
+            similar(&staged, &registry, &entry("x", "/b")).as_deref(),
+            Some("new")
+        );
+        assert_eq!(
+            similar(&staged, &registry, &entry("new", "/b")),
+            None,
+            "an entry is not like itself"
+        );
     }
 
     #[test]
@@ -160,9 +194,18 @@ mod tests {
         let (a, b) = (entry("a", "/a"), entry("b", "/b"));
         let registry = registry(&[a.clone(), b.clone()]);
         let mut staged = Staged::new("local", 0);
-        staged.update(&a, Entry { spiffe_id: entry("x", "/c").spiffe_id, ..a.clone() });
+        staged.update(
+            &a,
+            Entry {
+                spiffe_id: entry("x", "/c").spiffe_id,
+                ..a.clone()
+            },
+        );
         assert_eq!(similar(&staged, &registry, &entry("x", "/a")), None);
-        assert_eq!(similar(&staged, &registry, &entry("x", "/c")).as_deref(), Some("a"));
+        assert_eq!(
+            similar(&staged, &registry, &entry("x", "/c")).as_deref(),
+            Some("a")
+        );
         staged.delete(&b);
         assert_eq!(similar(&staged, &registry, &entry("x", "/b")), None);
         assert!(staged.entry(&registry, &b.id).is_none());

@@ -66,12 +66,19 @@ where
     if !send_revisions(answers, &entries).await {
         return Ok(());
     }
-    let by_id: HashMap<&str, &Arc<Entry>> = entries.iter().map(|entry| (entry.id.as_str(), entry)).collect();
+    let by_id: HashMap<&str, &Arc<Entry>> = entries
+        .iter()
+        .map(|entry| (entry.id.as_str(), entry))
+        .collect();
     while let Some(request) = next(&mut requests).await? {
         check_next(&request, mask.as_ref())?;
         // Entries that went away since, or were never the agent's, are passed over.
-        let wanted: Vec<Arc<Entry>> =
-            request.ids.iter().filter_map(|id| by_id.get(id.as_str())).map(|entry| Arc::clone(entry)).collect();
+        let wanted: Vec<Arc<Entry>> = request
+            .ids
+            .iter()
+            .filter_map(|id| by_id.get(id.as_str()))
+            .map(|entry| Arc::clone(entry))
+            .collect();
         if !send_entries(answers, &wanted, mask.as_ref()).await {
             break;
         }
@@ -91,17 +98,32 @@ where
 
 fn check_first(request: &SyncAuthorizedEntriesRequest) -> Result<(), Status> {
     if !request.ids.is_empty() {
-        return Err(Status::invalid_argument("specifying IDs on initial request is not supported"));
+        return Err(Status::invalid_argument(
+            "specifying IDs on initial request is not supported",
+        ));
     }
-    if request.output_mask.as_ref().is_some_and(|mask| !mask.revision_number) {
+    if request
+        .output_mask
+        .as_ref()
+        .is_some_and(|mask| !mask.revision_number)
+    {
         return Err(Status::invalid_argument("revision number cannot be masked"));
     }
     Ok(())
 }
 
-fn check_next(request: &SyncAuthorizedEntriesRequest, mask: Option<&types::EntryMask>) -> Result<(), Status> {
-    if request.output_mask.as_ref().is_some_and(|new| Some(new) != mask) {
-        return Err(Status::invalid_argument("the output mask cannot change after the first request"));
+fn check_next(
+    request: &SyncAuthorizedEntriesRequest,
+    mask: Option<&types::EntryMask>,
+) -> Result<(), Status> {
+    if request
+        .output_mask
+        .as_ref()
+        .is_some_and(|new| Some(new) != mask)
+    {
+        return Err(Status::invalid_argument(
+            "the output mask cannot change after the first request",
+        ));
     }
     if request.ids.len() > MAX_IDS {
         return Err(Status::invalid_argument(format!(
@@ -119,7 +141,10 @@ async fn send_entries(
     mask: Option<&types::EntryMask>,
 ) -> bool {
     let page = |entries: &[Arc<Entry>]| SyncAuthorizedEntriesResponse {
-        entries: entries.iter().map(|entry| entry_message(entry, mask)).collect(),
+        entries: entries
+            .iter()
+            .map(|entry| entry_message(entry, mask))
+            .collect(),
         ..Default::default()
     };
     send_pages(answers, entries, page).await
@@ -146,7 +171,10 @@ async fn send_pages(
     let mut rest = entries;
     loop {
         let (now, later) = rest.split_at(rest.len().min(PAGE));
-        let answer = SyncAuthorizedEntriesResponse { more: !later.is_empty(), ..page(now) };
+        let answer = SyncAuthorizedEntriesResponse {
+            more: !later.is_empty(),
+            ..page(now)
+        };
         if answers.send(Ok(answer)).await.is_err() {
             return false;
         }
@@ -170,18 +198,28 @@ mod tests {
             let selectors = vec![Selector::parse("unix:uid:0").unwrap()];
             let draft = EntryDraft::new(id(format!("/w/{n}")), id("/node".into()), selectors);
             let entry_id = EntryId::parse(&format!("e{n:05}")).unwrap();
-            Arc::new(draft.validate(&trust_domain, |_| false, entry_id, 7).unwrap())
+            Arc::new(
+                draft
+                    .validate(&trust_domain, |_| false, entry_id, 7)
+                    .unwrap(),
+            )
         };
         // Not in the order of their ids.
         (0..count).rev().map(entry).collect()
     }
 
     fn ids(ids: &[&str]) -> SyncAuthorizedEntriesRequest {
-        SyncAuthorizedEntriesRequest { ids: ids.iter().map(|id| (*id).to_owned()).collect(), output_mask: None }
+        SyncAuthorizedEntriesRequest {
+            ids: ids.iter().map(|id| (*id).to_owned()).collect(),
+            output_mask: None,
+        }
     }
 
     fn masked(output_mask: types::EntryMask) -> SyncAuthorizedEntriesRequest {
-        SyncAuthorizedEntriesRequest { output_mask: Some(output_mask), ids: Vec::new() }
+        SyncAuthorizedEntriesRequest {
+            output_mask: Some(output_mask),
+            ids: Vec::new(),
+        }
     }
 
     async fn talk(count: usize, requests: Vec<SyncAuthorizedEntriesRequest>) -> Vec<Answer> {
@@ -195,20 +233,46 @@ mod tests {
             let answers = talk(count, vec![SyncAuthorizedEntriesRequest::default()]).await;
             assert_eq!(answers.len(), 1);
             let answer = answers[0].as_ref().unwrap();
-            assert_eq!((answer.entries.len(), answer.entry_revisions.len(), answer.more), (count, 0, false));
+            assert_eq!(
+                (
+                    answer.entries.len(),
+                    answer.entry_revisions.len(),
+                    answer.more
+                ),
+                (count, 0, false)
+            );
         }
     }
 
     #[tokio::test]
     async fn more_than_a_page_comes_as_revisions_and_then_by_id() {
         let asked = ids(&["e00007", "unknown", "e00003"]);
-        let answers = talk(2 * PAGE + 1, vec![SyncAuthorizedEntriesRequest::default(), asked, ids(&[])]).await;
+        let answers = talk(
+            2 * PAGE + 1,
+            vec![SyncAuthorizedEntriesRequest::default(), asked, ids(&[])],
+        )
+        .await;
         let answers: Vec<_> = answers.into_iter().map(Result::unwrap).collect();
-        let shape: Vec<_> = answers.iter().map(|a| (a.entry_revisions.len(), a.entries.len(), a.more)).collect();
-        assert_eq!(shape, [(PAGE, 0, true), (PAGE, 0, true), (1, 0, false), (0, 2, false), (0, 0, false)]);
+        let shape: Vec<_> = answers
+            .iter()
+            .map(|a| (a.entry_revisions.len(), a.entries.len(), a.more))
+            .collect();
+        assert_eq!(
+            shape,
+            [
+                (PAGE, 0, true),
+                (PAGE, 0, true),
+                (1, 0, false),
+                (0, 2, false),
+                (0, 0, false)
+            ]
+        );
         let revisions: Vec<_> = answers.iter().flat_map(|a| &a.entry_revisions).collect();
         assert!(revisions.is_sorted_by_key(|revision| &revision.id));
-        assert_eq!((revisions[0].id.as_str(), revisions[0].created_at), ("e00000", 7));
+        assert_eq!(
+            (revisions[0].id.as_str(), revisions[0].created_at),
+            ("e00000", 7)
+        );
         assert_eq!(answers[3].entries[0].id, "e00007");
     }
 
@@ -216,25 +280,41 @@ mod tests {
     async fn long_requests_are_answered_in_pages() {
         let all: Vec<String> = (0..PAGE + 1).map(|n| format!("e{n:05}")).collect();
         let all: Vec<&str> = all.iter().map(String::as_str).collect();
-        let answers = talk(PAGE + 1, vec![SyncAuthorizedEntriesRequest::default(), ids(&all)]).await;
-        let shape: Vec<_> = answers.iter().map(|a| a.as_ref().map(|a| (a.entries.len(), a.more)).unwrap()).collect();
+        let answers = talk(
+            PAGE + 1,
+            vec![SyncAuthorizedEntriesRequest::default(), ids(&all)],
+        )
+        .await;
+        let shape: Vec<_> = answers
+            .iter()
+            .map(|a| a.as_ref().map(|a| (a.entries.len(), a.more)).unwrap())
+            .collect();
         assert_eq!(shape, [(0, true), (0, false), (PAGE, true), (1, false)]);
     }
 
     #[tokio::test]
     async fn the_first_mask_holds_and_must_keep_revisions() {
-        let mask = types::EntryMask { revision_number: true, ..Default::default() };
+        let mask = types::EntryMask {
+            revision_number: true,
+            ..Default::default()
+        };
         let answers = talk(1, vec![masked(mask)]).await;
         assert!(answers[0].as_ref().unwrap().entries[0].spiffe_id.is_none());
         let answers = talk(PAGE + 1, vec![masked(mask), ids(&["e00001"])]).await;
         assert!(answers[2].as_ref().unwrap().entries[0].spiffe_id.is_none());
         for refused in [masked(types::EntryMask::default()), ids(&["e00001"])] {
             let answers = talk(1, vec![refused]).await;
-            assert_eq!(answers[0].as_ref().unwrap_err().code(), tonic::Code::InvalidArgument);
+            assert_eq!(
+                answers[0].as_ref().unwrap_err().code(),
+                tonic::Code::InvalidArgument
+            );
         }
         let other = masked(types::EntryMask { hint: true, ..mask });
         let answers = talk(PAGE + 1, vec![masked(mask), other]).await;
-        assert_eq!(answers[2].as_ref().unwrap_err().code(), tonic::Code::InvalidArgument);
+        assert_eq!(
+            answers[2].as_ref().unwrap_err().code(),
+            tonic::Code::InvalidArgument
+        );
     }
 
     #[tokio::test]

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use hallmark_api::{
     entry::{
-        BatchCreateEntryRequest, BatchCreateEntryResponse, BatchDeleteEntryResponse, BatchUpdateEntryRequest,
-        BatchUpdateEntryResponse, batch_create_entry_response, batch_delete_entry_response,
-        batch_update_entry_response,
+        BatchCreateEntryRequest, BatchCreateEntryResponse, BatchDeleteEntryResponse,
+        BatchUpdateEntryRequest, BatchUpdateEntryResponse, batch_create_entry_response,
+        batch_delete_entry_response, batch_update_entry_response,
     },
     types,
 };
@@ -50,7 +50,10 @@ impl Item {
             (Self::Staged(_), Err(status)) => (Some(failed_item(status)), None),
             (Self::Similar(entry), _) => {
                 let status = Status::already_exists("similar entry already exists");
-                (Some(failed_item(&status)), Some(entry_message(&entry, mask)))
+                (
+                    Some(failed_item(&status)),
+                    Some(entry_message(&entry, mask)),
+                )
             }
             (Self::Refused(status), _) => (Some(failed_item(&status)), None),
         }
@@ -69,14 +72,20 @@ pub(super) async fn create(
     let mut staged = Staged::new(by, now);
     let items: Vec<Item> = {
         let registry = server.registry();
-        request.entries.iter().map(|message| create_one(&registry, &mut staged, message, now).into()).collect()
+        request
+            .entries
+            .iter()
+            .map(|message| create_one(&registry, &mut staged, message, now).into())
+            .collect()
     };
     let committed = staged.commit(server).await;
     let answer = |item: Item| {
         let (status, entry) = item.answer(&committed, request.output_mask.as_ref());
         batch_create_entry_response::Result { status, entry }
     };
-    Ok(BatchCreateEntryResponse { results: items.into_iter().map(answer).collect() })
+    Ok(BatchCreateEntryResponse {
+        results: items.into_iter().map(answer).collect(),
+    })
 }
 
 fn create_one(
@@ -97,7 +106,10 @@ fn create_one(
         return Ok(Item::Similar(similar));
     }
     if staged.entry(registry, &entry.id).is_some() {
-        return Err(Status::already_exists(format!("entry ID {} is taken by another entry", entry.id)));
+        return Err(Status::already_exists(format!(
+            "entry ID {} is taken by another entry",
+            entry.id
+        )));
     }
     Ok(Item::Staged(staged.create(entry)))
 }
@@ -114,14 +126,20 @@ pub(super) async fn update(
     let mask = request.input_mask.as_ref();
     let items: Vec<Item> = {
         let registry = server.registry();
-        request.entries.iter().map(|message| update_one(&registry, &mut staged, message, mask).into()).collect()
+        request
+            .entries
+            .iter()
+            .map(|message| update_one(&registry, &mut staged, message, mask).into())
+            .collect()
     };
     let committed = staged.commit(server).await;
     let answer = |item: Item| {
         let (status, entry) = item.answer(&committed, request.output_mask.as_ref());
         batch_update_entry_response::Result { status, entry }
     };
-    Ok(BatchUpdateEntryResponse { results: items.into_iter().map(answer).collect() })
+    Ok(BatchUpdateEntryResponse {
+        results: items.into_iter().map(answer).collect(),
+    })
 }
 
 fn update_one(
@@ -133,8 +151,9 @@ fn update_one(
     let existing = find(registry, staged, &message.id)?;
     let mut draft = EntryDraft::from(&*existing);
     apply_mask(&mut draft, message, mask).map_err(|status| unreadable(&status))?;
-    let entry =
-        draft.revise(&existing, registry.trust_domain(), bundle_known).map_err(|error| broken_rule(&error))?;
+    let entry = draft
+        .revise(&existing, registry.trust_domain(), bundle_known)
+        .map_err(|error| broken_rule(&error))?;
     if let Some(similar) = staged.similar(registry, &entry) {
         return Ok(Item::Similar(similar));
     }
@@ -142,7 +161,11 @@ fn update_one(
 }
 
 /// `BatchDeleteEntry`.
-pub(super) async fn delete(server: &Server, by: &str, ids: Vec<String>) -> Result<BatchDeleteEntryResponse, Status> {
+pub(super) async fn delete(
+    server: &Server,
+    by: &str,
+    ids: Vec<String>,
+) -> Result<BatchDeleteEntryResponse, Status> {
     check_size(ids.len())?;
     let _turn = server.entry_writer.lock().await;
     let mut staged = Staged::new(by, server.clock.unix());
@@ -157,9 +180,14 @@ pub(super) async fn delete(server: &Server, by: &str, ids: Vec<String>) -> Resul
             Ok(()) => ok_item(),
             Err(status) => failed_item(&status),
         };
-        batch_delete_entry_response::Result { status: Some(status), id }
+        batch_delete_entry_response::Result {
+            status: Some(status),
+            id,
+        }
     };
-    Ok(BatchDeleteEntryResponse { results: ids.into_iter().zip(items).map(answer).collect() })
+    Ok(BatchDeleteEntryResponse {
+        results: ids.into_iter().zip(items).map(answer).collect(),
+    })
 }
 
 fn find(registry: &Registry, staged: &Staged<'_>, id: &str) -> Result<Arc<Entry>, Status> {
@@ -168,12 +196,16 @@ fn find(registry: &Registry, staged: &Staged<'_>, id: &str) -> Result<Arc<Entry>
     }
     // An id that cannot be one is not there either.
     let id = EntryId::parse(id).map_err(|_| Status::not_found("entry not found"))?;
-    staged.entry(registry, &id).ok_or_else(|| Status::not_found("entry not found"))
+    staged
+        .entry(registry, &id)
+        .ok_or_else(|| Status::not_found("entry not found"))
 }
 
 fn check_size(count: usize) -> Result<(), Status> {
     if count > MAX_BATCH {
-        return Err(Status::invalid_argument(format!("{count} items in one batch, at most {MAX_BATCH} allowed")));
+        return Err(Status::invalid_argument(format!(
+            "{count} items in one batch, at most {MAX_BATCH} allowed"
+        )));
     }
     Ok(())
 }
@@ -188,6 +220,12 @@ fn unreadable(status: &Status) -> Status {
 }
 
 fn broken_rule(error: &EntryError) -> Status {
-    let compared = error.compared().map(|compared| format!(": {compared}")).unwrap_or_default();
-    Status::invalid_argument(format!("failed to convert entry: {error}{compared} ({})", error.code()))
+    let compared = error
+        .compared()
+        .map(|compared| format!(": {compared}"))
+        .unwrap_or_default();
+    Status::invalid_argument(format!(
+        "failed to convert entry: {error}{compared} ({})",
+        error.code()
+    ))
 }

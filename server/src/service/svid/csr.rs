@@ -29,7 +29,11 @@ pub(super) fn names(der: &[u8]) -> Result<Names, Status> {
                 match name {
                     GeneralName::URI(uri) => uris.push(*uri),
                     GeneralName::DNSName(dns) => dns_names.push((*dns).to_owned()),
-                    other => return Err(unfit(&format!("names of this kind are not issued: {other}"))),
+                    other => {
+                        return Err(unfit(&format!(
+                            "names of this kind are not issued: {other}"
+                        )));
+                    }
                 }
             }
         }
@@ -37,7 +41,10 @@ pub(super) fn names(der: &[u8]) -> Result<Names, Status> {
     match *uris {
         [uri] => {
             let spiffe_id = SpiffeId::parse(uri).map_err(|error| unfit(&error.to_string()))?;
-            Ok(Names { spiffe_id, dns_names })
+            Ok(Names {
+                spiffe_id,
+                dns_names,
+            })
         }
         [] => Err(unfit("URI SAN is required")),
         _ => Err(unfit("only one URI SAN is expected")),

@@ -1,0 +1,169 @@
+//! Clients: over TLS, with or without a certificate, and over the admin socket.
+
+use std::{fmt, io, net::SocketAddr, path::Path, sync::Arc};
+
+use hallmark_server::tls::provider;
+use hallmark_spiffe::{Bundle, TrustDomain, x509};
+use hallmark_verify::testing::SoftwareKey;
+use hyper_util::rt::TokioIo;
+use rustls::{
+    ClientConfig, DigitallySignedStruct, Error, SignatureAlgorithm, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::{verify_tls12_signature, verify_tls13_signature},
+    sign::{CertifiedKey, Signer, SigningKey},
+};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+use tonic::transport::{Channel, Endpoint, Uri};
+
+use crate::lab::TRUST_DOMAIN;
+
+/// A key in memory that signs handshakes.
+pub(crate) struct Key(pub(crate) SoftwareKey);
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key")
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Hand(Arc<Key>);
+
+impl SigningKey for Hand {
+    fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
+        offered.contains(&SignatureScheme::ECDSA_NISTP256_SHA256).then(|| Box::new(self.clone()) as _)
+    }
+
+    fn algorithm(&self) -> SignatureAlgorithm {
+        SignatureAlgorithm::ECDSA
+    }
+}
+
+impl Signer for Hand {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
+        Ok(self.0.0.sign_x509(message))
+    }
+
+    fn scheme(&self) -> SignatureScheme {
+        SignatureScheme::ECDSA_NISTP256_SHA256
+    }
+}
+
+/// Who a client is, and which server it takes: `spiffe://example.org/spire/server` by this bundle.
+pub(crate) struct Client {
+    bundle: Vec<Vec<u8>>,
+    identity: Option<(Vec<Vec<u8>>, Arc<Key>)>,
+    versions: Vec<&'static rustls::SupportedProtocolVersion>,
+}
+
+impl Client {
+    /// Without a certificate.
+    pub(crate) fn anonymous(bundle: &Bundle) -> Self {
+        let versions = vec![&rustls::version::TLS13];
+        Self { bundle: bundle.x509_authorities.clone(), identity: None, versions }
+    }
+
+    /// With a certificate chain and its key.
+    pub(crate) fn with(mut self, chain: Vec<Vec<u8>>, key: Arc<Key>) -> Self {
+        self.identity = Some((chain, key));
+        self
+    }
+
+    pub(crate) fn tls12(mut self) -> Self {
+        self.versions = vec![&rustls::version::TLS12];
+        self
+    }
+
+    pub(crate) async fn handshake(&self, address: SocketAddr) -> io::Result<TlsStream<TcpStream>> {
+        let stream = TcpStream::connect(address).await?;
+        let name = ServerName::try_from("whatever.invalid").unwrap();
+        TlsConnector::from(Arc::new(self.config())).connect(name, stream).await
+    }
+
+    /// A channel over one connection made now.
+    pub(crate) async fn connect(&self, address: SocketAddr) -> io::Result<Channel> {
+        let mut stream = Some(self.handshake(address).await?);
+        let connector = tower::service_fn(move |_: Uri| {
+            let stream = stream.take().map(TokioIo::new);
+            async move { stream.ok_or_else(|| io::Error::other("the one connection is used up")) }
+        });
+        Endpoint::from_static("http://server").connect_with_connector(connector).await.map_err(io::Error::other)
+    }
+
+    fn config(&self) -> ClientConfig {
+        let builder = ClientConfig::builder_with_provider(provider())
+            .with_protocol_versions(&self.versions)
+            .unwrap()
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Spiffe(self.bundle.clone())));
+        let mut config = match &self.identity {
+            None => builder.with_no_client_auth(),
+            Some((chain, key)) => {
+                let chain = chain.iter().map(|der| CertificateDer::from(der.clone())).collect();
+                let certified = CertifiedKey::new(chain, Arc::new(Hand(Arc::clone(key))));
+                builder.with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(certified)))
+            }
+        };
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        config
+    }
+}
+
+/// The admin socket.
+pub(crate) async fn local(path: &Path) -> Channel {
+    let path = path.to_owned();
+    let connector = tower::service_fn(move |_: Uri| {
+        let path = path.clone();
+        async move { UnixStream::connect(path).await.map(TokioIo::new) }
+    });
+    Endpoint::from_static("http://local").connect_with_connector(connector).await.unwrap()
+}
+
+/// As agents verify a server: path to the bundle, and the exact SPIFFE ID.
+#[derive(Debug)]
+struct Spiffe(Vec<Vec<u8>>);
+
+impl ServerCertVerifier for Spiffe {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let chain: Vec<&[u8]> = std::iter::once(leaf).chain(intermediates).map(AsRef::as_ref).collect();
+        let roots: Vec<&[u8]> = self.0.iter().map(Vec::as_slice).collect();
+        let now = std::time::UNIX_EPOCH + std::time::Duration::from_secs(now.as_secs());
+        let trust_domain = TrustDomain::parse(TRUST_DOMAIN).unwrap();
+        let id = x509::verify_chain(&chain, &roots, &trust_domain, now).map_err(|e| Error::General(e.to_string()))?;
+        if id.as_str() == "spiffe://example.org/spire/server" {
+            return Ok(ServerCertVerified::assertion());
+        }
+        Err(Error::General(format!("unexpected server {id}")))
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, certificate, signature, &provider().signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signature, &provider().signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        provider().signature_verification_algorithms.supported_schemes()
+    }
+}

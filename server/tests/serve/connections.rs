@@ -1,0 +1,144 @@
+//! Connections: who gets in, as whom, and what for.
+
+use std::sync::Arc;
+
+use hallmark_api::{
+    admin::{GetStatusRequest, admin_client::AdminClient},
+    agent::{ListAgentsRequest, agent_client::AgentClient},
+    bundle::{GetBundleRequest, bundle_client::BundleClient},
+    health::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient},
+};
+use hallmark_authority::SubjectKey;
+use hallmark_registry::mint;
+use hallmark_server::{
+    issue::{Order, OrderKey, issue},
+    run::Running,
+};
+use hallmark_spiffe::SpiffeId;
+use hallmark_verify::testing::SoftwareKey;
+use tonic::Code;
+
+use crate::{
+    client::{Client, Key, local},
+    lab::isolated,
+};
+
+fn bundle(running: &Running) -> hallmark_spiffe::Bundle {
+    running.server.authority.load().bundle.clone()
+}
+
+/// An SVID for `path`, as an administrator would mint it.
+async fn minted(running: &Running, path: &str) -> (Vec<Vec<u8>>, Arc<Key>) {
+    let key = SoftwareKey::svid();
+    let server = &running.server;
+    let id = SpiffeId::new(&server.trust_domain, path).unwrap();
+    let order = Order {
+        grant: mint(&server.trust_domain, id, Vec::new(), std::time::Duration::from_secs(600)).unwrap(),
+        key: OrderKey::Proven(SubjectKey::from_spki(&key.spki()).unwrap()),
+        entry: "".into(),
+    };
+    let svid = issue(server, "local", vec![order]).await.pop().unwrap().unwrap();
+    (svid.chain.into_iter().map(|der| der.to_vec()).collect(), Arc::new(Key(key)))
+}
+
+#[test]
+fn anyone_gets_the_bundle_and_nothing_else() {
+    isolated("connections::anyone_gets_the_bundle_and_nothing_else", async |lab| {
+        let running = lab.start().await;
+        for client in [Client::anonymous(&bundle(&running)), Client::anonymous(&bundle(&running)).tls12()] {
+            let channel = client.connect(running.address).await.unwrap();
+            let got = BundleClient::new(channel.clone()).get_bundle(GetBundleRequest { output_mask: None }).await.unwrap();
+            let got = got.into_inner();
+            assert_eq!(got.trust_domain, "example.org");
+            assert_eq!(got.x509_authorities[0].asn1, bundle(&running).x509_authorities[0]);
+            let refused = AgentClient::new(channel.clone()).list_agents(ListAgentsRequest::default()).await.unwrap_err();
+            assert_eq!(refused.code(), Code::PermissionDenied);
+            assert_eq!(
+                refused.message(),
+                "authorization denied for method /spire.api.server.agent.v1.Agent/ListAgents"
+            );
+            let absent = HealthClient::new(channel).check(HealthCheckRequest::default()).await.unwrap_err();
+            assert_eq!(absent.code(), Code::Unimplemented, "health is for this machine alone");
+        }
+        lab.stop(running).await;
+    });
+}
+
+#[test]
+fn the_admin_socket_serves_operators() {
+    isolated("connections::the_admin_socket_serves_operators", async |lab| {
+        let running = lab.start().await;
+        let channel = local(&lab.admin_socket()).await;
+        let mut health = HealthClient::new(channel.clone());
+        let answer = health.check(HealthCheckRequest::default()).await.unwrap().into_inner();
+        assert_eq!(answer.status(), ServingStatus::Serving);
+        let request = HealthCheckRequest { service: "spire.api.server.agent.v1.Agent".into() };
+        assert_eq!(health.check(request).await.unwrap_err().code(), Code::InvalidArgument);
+        let status = AdminClient::new(channel.clone()).get_status(GetStatusRequest {}).await.unwrap().into_inner();
+        assert_eq!(status.address, running.address.to_string());
+        assert_eq!((status.svids_issued, status.bundle_sequence), (1, 1));
+        assert!(status.parts.len() == 3 && status.parts.iter().all(|part| part.ok));
+        assert!(AgentClient::new(channel.clone()).list_agents(ListAgentsRequest::default()).await.is_ok());
+        let agents_only = hallmark_api::agent::PostStatusRequest::default();
+        let refused = AgentClient::new(channel).post_status(agents_only).await.unwrap_err();
+        assert_eq!(refused.code(), Code::PermissionDenied, "an operator is no agent");
+        lab.stop(running).await;
+    });
+}
+
+#[test]
+fn an_administrators_svid_opens_what_a_workloads_does_not() {
+    isolated("connections::an_administrators_svid_opens_what_a_workloads_does_not", async |mut lab| {
+        lab.settings.insert("admin_ids".into(), vec!["spiffe://example.org/operator"].into());
+        let running = lab.start().await;
+        let list = async |path: &str| {
+            let (chain, key) = minted(&running, path).await;
+            let client = Client::anonymous(&bundle(&running)).with(chain, key);
+            let channel = client.connect(running.address).await.unwrap();
+            AgentClient::new(channel).list_agents(ListAgentsRequest::default()).await
+        };
+        assert!(list("/operator").await.is_ok());
+        assert_eq!(list("/web").await.unwrap_err().code(), Code::PermissionDenied);
+        lab.stop(running).await;
+    });
+}
+
+#[test]
+fn a_certificate_that_does_not_verify_ends_the_handshake() {
+    isolated("connections::a_certificate_that_does_not_verify_ends_the_handshake", async |lab| {
+        let running = lab.start().await;
+        let (chain, key) = minted(&running, "/web").await;
+        let get = async |client: Client| {
+            let channel = client.connect(running.address).await.map_err(|error| error.to_string())?;
+            let answer = BundleClient::new(channel).get_bundle(GetBundleRequest { output_mask: None }).await;
+            answer.map(drop).map_err(|status| status.to_string())
+        };
+        let anonymous = || Client::anonymous(&bundle(&running));
+        assert_eq!(get(anonymous().with(chain.clone(), Arc::clone(&key))).await, Ok(()));
+        let stolen = Arc::new(Key(SoftwareKey::svid()));
+        assert!(get(anonymous().with(chain.clone(), stolen)).await.is_err(), "the key is another's");
+        let vendor = vec![lab.vendor.intermediate_der().to_vec()];
+        assert!(get(anonymous().with(vendor, Arc::clone(&key))).await.is_err(), "of another authority");
+        let mut forged = chain;
+        let last = forged[0].len() - 1;
+        forged[0][last] ^= 1;
+        assert!(get(anonymous().with(forged, key)).await.is_err(), "the signature is wrong");
+        lab.stop(running).await;
+    });
+}
+
+#[test]
+fn no_session_is_ever_resumed() {
+    isolated("connections::no_session_is_ever_resumed", async |lab| {
+        let running = lab.start().await;
+        let client = Client::anonymous(&bundle(&running));
+        for client in [&client, &Client::anonymous(&bundle(&running)).tls12()] {
+            let stream = client.handshake(running.address).await.unwrap();
+            let (_, session) = stream.get_ref();
+            assert_eq!(session.alpn_protocol(), Some(&b"h2"[..]));
+            assert_eq!(session.handshake_kind(), Some(rustls::HandshakeKind::Full));
+            assert_eq!(session.tls13_tickets_received(), 0);
+        }
+        lab.stop(running).await;
+    });
+}

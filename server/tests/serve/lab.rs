@@ -1,0 +1,120 @@
+//! A server in a folder of its own, with a SoftHSM token beside it.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use hallmark_server::{clock::Clock, config, errors::StartError, run::Running};
+use hallmark_verify::testing::VendorCa;
+
+const INSIDE: &str = "HALLMARK_SERVER_TEST_FOLDER";
+pub(crate) const TRUST_DOMAIN: &str = "example.org";
+
+/// Runs `body` in a process of its own, as SoftHSM takes its configuration from the environment. `name` is the
+/// test's full name.
+pub(crate) fn isolated<F: Future<Output = ()>>(name: &str, body: impl FnOnce(Lab) -> F) {
+    if let Some(folder) = std::env::var_os(INSIDE) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        runtime.block_on(body(Lab::new(folder.into())));
+        runtime.shutdown_background();
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    fs::create_dir(path.join("tokens")).unwrap();
+    let conf = format!("directories.tokendir = {}\nlog.level = ERROR\n", path.join("tokens").display());
+    fs::write(path.join("softhsm2.conf"), conf).unwrap();
+    fs::write(path.join("pin"), "1234").unwrap();
+    init_token(path, "hallmark");
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", name, "--nocapture"]).env("SOFTHSM2_CONF", path.join("softhsm2.conf")).env(INSIDE, path);
+    let out = command.output().unwrap();
+    let told = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    assert!(out.status.success(), "{}\n{told}", out.status);
+    assert!(told.contains("1 passed"), "{name} did not run: {told}");
+}
+
+/// Makes a token in the folder's SoftHSM.
+pub(crate) fn init_token(folder: &Path, label: &str) {
+    let made = Command::new("softhsm2-util")
+        .args(["--init-token", "--free", "--label", label, "--pin", "1234", "--so-pin", "4321"])
+        .env("SOFTHSM2_CONF", folder.join("softhsm2.conf"))
+        .output()
+        .expect("softhsm2-util is installed");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+}
+
+/// A configuration, and the vendor whose TPMs it trusts.
+pub(crate) struct Lab {
+    pub(crate) folder: PathBuf,
+    pub(crate) vendor: VendorCa,
+    pub(crate) settings: toml::Table,
+}
+
+impl Lab {
+    fn new(folder: PathBuf) -> Self {
+        let vendor = VendorCa::new();
+        fs::write(folder.join("root.der"), vendor.root_der()).unwrap();
+        let text = format!(
+            r#"version = 1
+            trust_domain = "{TRUST_DOMAIN}"
+            data_dir = "{dir}/data"
+            [listen]
+            address = "127.0.0.1:0"
+            admin_socket = "{dir}/admin/admin.sock"
+            [hsm]
+            module = "/usr/lib/softhsm/libsofthsm2.so"
+            token_label = "hallmark"
+            pin = "file:{dir}/pin"
+            [authority]
+            [attestation.tpm2]
+            ek_roots = ["{dir}/root.der"]
+            allowed_classes = ["discrete", "firmware", "virtual", "simulator"]
+            [limits]
+            attestations_per_second_per_ip = 0
+            "#,
+            dir = folder.display()
+        );
+        Self { folder, vendor, settings: text.parse().unwrap() }
+    }
+
+    /// Sets a key of a table.
+    pub(crate) fn set(&mut self, table: &str, key: &str, value: impl Into<toml::Value>) {
+        self.settings[table].as_table_mut().unwrap().insert(key.into(), value.into());
+    }
+
+    pub(crate) async fn try_start(&self, clock: Clock) -> Result<Running, StartError> {
+        let file = self.folder.join("server.toml");
+        fs::write(&file, self.settings.to_string()).unwrap();
+        Running::start(config::load(&file, None)?, clock).await
+    }
+
+    pub(crate) async fn start(&self) -> Running {
+        self.try_start(Clock::system()).await.unwrap()
+    }
+
+    /// The code with which a start fails.
+    pub(crate) async fn refused(&self, clock: Clock) -> String {
+        let error = self.try_start(clock).await.expect_err("it started");
+        hallmark_reason::Coded::code(&error).to_string()
+    }
+
+    /// Stops a server and waits until its files are free.
+    pub(crate) async fn stop(&self, running: Running) {
+        let server = std::sync::Arc::downgrade(&running.server);
+        running.stop().await.unwrap();
+        for _ in 0..1000 {
+            if server.strong_count() == 0 {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        panic!("something still holds the server");
+    }
+
+    pub(crate) fn admin_socket(&self) -> PathBuf {
+        self.folder.join("admin").join("admin.sock")
+    }
+}

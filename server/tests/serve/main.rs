@@ -1,0 +1,15 @@
+//! The server as a whole: started on SQLite and SoftHSM, called over TLS and over the admin socket.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "tests"
+)]
+
+mod attestation;
+mod client;
+mod connections;
+mod lab;
+mod start;

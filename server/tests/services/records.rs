@@ -1,0 +1,133 @@
+//! What is recorded beside what is done.
+
+use hallmark_api::types;
+use hallmark_store::{Outcome, RecordFilter, RecordKind, RecordQuery, StoredRecord};
+use tonic::Code;
+
+use crate::{
+    lab::{Lab, entry, isolated},
+    svids::{batch, csr},
+};
+
+async fn records(lab: &Lab, filter: RecordFilter) -> Vec<StoredRecord> {
+    let mut query = RecordQuery::default();
+    (query.limit, query.filter) = (1000, filter);
+    lab.server.store.records(query).await.unwrap()
+}
+
+#[test]
+fn every_svid_leaves_its_intent_and_outcome() {
+    isolated(
+        "records::every_svid_leaves_its_intent_and_outcome",
+        |folder| async move {
+            let lab = Lab::start(&folder).await;
+            let agent = lab.attested("aa", &["tpm2:model:x"]).await;
+            lab.create(vec![types::Entry {
+                id: "web".into(),
+                ..entry("/web", agent.path(), 1)
+            }])
+            .await;
+            let before = records(&lab, RecordFilter::Svids).await.len();
+            let items = [
+                ("web", csr(&[], &[])),
+                ("unknown", csr(&[], &[])),
+                ("web", csr(&[], &[])),
+            ];
+            let response = batch(&lab, &agent, &items).await.unwrap();
+            let mut new = Vec::new();
+            // The outcome is not waited for.
+            for _ in 0..200 {
+                new = records(&lab, RecordFilter::Svids).await.split_off(before);
+                if new.len() == 3 {
+                    break;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+            let kinds: Vec<_> = new
+                .iter()
+                .map(|record| (record.record.kind, record.record.outcome))
+                .collect();
+            let (intent, outcome) = (
+                (RecordKind::SvidIntent, Outcome::Pending),
+                (RecordKind::SvidOutcome, Outcome::Issued),
+            );
+            assert_eq!(kinds, [intent, intent, outcome]);
+            let leaf = &response.results[2].svid.as_ref().unwrap().cert_chain[0];
+            let (_, leaf) = x509_parser::parse_x509_certificate(leaf).unwrap();
+            let detail: serde_json::Value = serde_json::from_str(&new[1].record.detail).unwrap();
+            let serial = format!("{:0>32}", leaf.tbs_certificate.serial.to_str_radix(16));
+            assert_eq!(detail["serial"].as_str().unwrap(), serial);
+            assert_eq!(detail["holder"].as_str().unwrap(), agent.as_str());
+            assert_eq!(detail["entry"].as_str().unwrap(), "web");
+            assert_eq!(new[1].record.subject, "spiffe://example.org/web");
+        },
+    );
+}
+
+#[test]
+fn what_cannot_be_recorded_is_neither_signed_nor_changed() {
+    isolated(
+        "records::what_cannot_be_recorded_is_neither_signed_nor_changed",
+        |folder| async move {
+            let lab = Lab::start(&folder).await;
+            let agent = lab.attested("aa", &["tpm2:model:x"]).await;
+            lab.create(vec![types::Entry {
+                id: "web".into(),
+                ..entry("/web", agent.path(), 1)
+            }])
+            .await;
+            let items = [("web", csr(&[], &[]))];
+            let signed = || lab.server.keys.status().signatures;
+            let code = |status: Option<&types::Status>| Code::from_i32(status.unwrap().code);
+            let before = signed();
+            // Another program holds the database's lock.
+            let other = rusqlite::Connection::open(folder.join("data/server.db")).unwrap();
+            other.execute_batch("BEGIN IMMEDIATE").unwrap();
+            let response = batch(&lab, &agent, &items).await.unwrap();
+            assert_eq!(code(response.results[0].status.as_ref()), Code::Unavailable);
+            assert_eq!(signed(), before, "no record, no signature");
+            let created = lab
+                .create(vec![types::Entry {
+                    id: "late".into(),
+                    ..entry("/late", "/node", 1)
+                }])
+                .await;
+            assert_eq!(code(created[0].status.as_ref()), Code::Internal);
+            assert!(
+                lab.server.registry().entry("late").is_none(),
+                "what is not durable is not visible"
+            );
+            other.execute_batch("ROLLBACK").unwrap();
+            let response = batch(&lab, &agent, &items).await.unwrap();
+            assert_eq!(code(response.results[0].status.as_ref()), Code::Ok);
+            assert_eq!(signed(), before + 1);
+        },
+    );
+}
+
+#[test]
+fn administrators_acts_are_recorded_with_their_name() {
+    isolated(
+        "records::administrators_acts_are_recorded_with_their_name",
+        |folder| async move {
+            let lab = Lab::start(&folder).await;
+            let before = records(&lab, RecordFilter::Admin).await.len();
+            lab.create(vec![types::Entry {
+                id: "web".into(),
+                ..entry("/web", "/node", 1)
+            }])
+            .await;
+            let new = records(&lab, RecordFilter::Admin).await.split_off(before);
+            assert_eq!(new.len(), 1);
+            assert_eq!(
+                (new[0].record.subject.as_str(), new[0].record.outcome),
+                ("web", Outcome::Done)
+            );
+            let detail: serde_json::Value = serde_json::from_str(&new[0].record.detail).unwrap();
+            assert_eq!(
+                (&detail["act"], &detail["by"]),
+                (&"entry-created".into(), &"local".into())
+            );
+        },
+    );
+}

@@ -1,0 +1,278 @@
+//! SVIDs for workloads, and minted by hand.
+
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use hallmark_api::{
+    svid::{
+        BatchNewX509svidRequest, BatchNewX509svidResponse, MintX509svidRequest, NewJwtsvidRequest,
+        NewX509svidParams, svid_server::Svid as _,
+    },
+    types,
+};
+use hallmark_spiffe::{SpiffeId, x509};
+use rcgen::{CertificateParams, KeyPair, SanType};
+use tonic::{Code, Status};
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+use crate::lab::{Lab, entry, from_agent, isolated, local};
+
+/// A CSR of a fresh key, with these URI and DNS names.
+pub(crate) fn csr(uris: &[&str], dns_names: &[&str]) -> Bytes {
+    let mut params = CertificateParams::default();
+    params.subject_alt_names = uris
+        .iter()
+        .map(|uri| SanType::URI((*uri).try_into().unwrap()))
+        .chain(
+            dns_names
+                .iter()
+                .map(|name| SanType::DnsName((*name).try_into().unwrap())),
+        )
+        .collect();
+    params
+        .serialize_request(&KeyPair::generate().unwrap())
+        .unwrap()
+        .der()
+        .to_vec()
+        .into()
+}
+
+pub(crate) async fn batch(
+    lab: &Lab,
+    agent: &SpiffeId,
+    items: &[(&str, Bytes)],
+) -> Result<BatchNewX509svidResponse, Status> {
+    let params = items
+        .iter()
+        .map(|(id, csr)| NewX509svidParams {
+            entry_id: (*id).into(),
+            csr: csr.clone(),
+        })
+        .collect();
+    let request = from_agent(agent, BatchNewX509svidRequest { params });
+    lab.svids
+        .batch_new_x509svid(request)
+        .await
+        .map(tonic::Response::into_inner)
+}
+
+/// The id of an SVID that verifies against the server's bundle.
+fn verified(lab: &Lab, svid: &types::X509svid) -> SpiffeId {
+    let chain: Vec<&[u8]> = svid.cert_chain.iter().map(AsRef::as_ref).collect();
+    let authority = lab.server.authority.load();
+    let roots: Vec<&[u8]> = authority
+        .bundle
+        .x509_authorities
+        .iter()
+        .map(AsRef::as_ref)
+        .collect();
+    x509::verify_chain(&chain, &roots, &lab.server.trust_domain, SystemTime::now()).unwrap()
+}
+
+fn codes(response: &BatchNewX509svidResponse) -> Vec<Code> {
+    response
+        .results
+        .iter()
+        .map(|result| Code::from_i32(result.status.as_ref().unwrap().code))
+        .collect()
+}
+
+#[test]
+fn a_batch_is_answered_item_by_item_in_order() {
+    isolated(
+        "svids::a_batch_is_answered_item_by_item_in_order",
+        |folder| async move {
+            let lab = Lab::start(&folder).await;
+            let (a, b) = (
+                lab.attested("aa", &["tpm2:model:x"]).await,
+                lab.attested("bb", &["tpm2:model:x"]).await,
+            );
+            let named = types::Entry {
+                id: "named".into(),
+                x509_svid_ttl: 600,
+                dns_names: vec!["db.example.org".into(), "alt.example.org".into()],
+                ..entry("/db", a.path(), 1)
+            };
+            let web = types::Entry {
+                id: "web".into(),
+                ..entry("/web", a.path(), 1)
+            };
+            let foreign = types::Entry {
+                id: "of-b".into(),
+                ..entry("/b", b.path(), 1)
+            };
+            lab.create(vec![named, web, foreign]).await;
+            let mut tampered = csr(&[], &[]).to_vec();
+            *tampered.last_mut().unwrap() ^= 1;
+            // What a CSR asks for beside its key counts for nothing.
+            let greedy = csr(&["spiffe://example.org/root"], &["root.example.org"]);
+            let items = [
+                ("web", greedy),
+                ("unknown", csr(&[], &[])),
+                ("of-b", csr(&[], &[])),
+                ("named", csr(&[], &[])),
+                ("web", tampered.into()),
+                ("web", Bytes::from_static(b"no CSR")),
+                ("web", Bytes::new()),
+                ("", csr(&[], &[])),
+                ("web", csr(&[], &[])),
+            ];
+            let response = batch(&lab, &a, &items).await.unwrap();
+            let (ok, absent, wrong) = (Code::Ok, Code::NotFound, Code::InvalidArgument);
+            assert_eq!(
+                codes(&response),
+                [ok, absent, absent, ok, wrong, wrong, wrong, wrong, ok]
+            );
+            for (at, path) in [(0, "/web"), (3, "/db"), (8, "/web")] {
+                let svid = response.results[at].svid.as_ref().unwrap();
+                assert_eq!(verified(&lab, svid).path(), path);
+                assert_eq!(svid.id.as_ref().unwrap().path, path);
+                let (_, leaf) = X509Certificate::from_der(&svid.cert_chain[0]).unwrap();
+                assert_eq!(leaf.validity.not_after.timestamp(), svid.expires_at);
+                let names = leaf
+                    .subject_alternative_name()
+                    .unwrap()
+                    .unwrap()
+                    .value
+                    .general_names
+                    .len();
+                assert_eq!(names, if path == "/db" { 3 } else { 1 });
+                let lifetime = svid.expires_at - lab.server.clock.unix();
+                let expected = if path == "/db" { 600 } else { 3600 };
+                assert!((expected - 5..=expected).contains(&lifetime), "{lifetime}");
+            }
+            // The control: b holds what a could not have.
+            assert_eq!(
+                codes(&batch(&lab, &b, &[("of-b", csr(&[], &[]))]).await.unwrap()),
+                [ok]
+            );
+        },
+    );
+}
+
+#[test]
+fn batches_have_a_size() {
+    isolated("svids::batches_have_a_size", |folder| async move {
+        let lab = Lab::start(&folder).await;
+        let a = lab.attested("aa", &["tpm2:model:x"]).await;
+        lab.create(vec![types::Entry {
+            id: "web".into(),
+            ..entry("/web", a.path(), 1)
+        }])
+        .await;
+        let csr = csr(&[], &[]);
+        let most = vec![("web", csr.clone()); 500];
+        let response = batch(&lab, &a, &most).await.unwrap();
+        assert_eq!(codes(&response), vec![Code::Ok; 500]);
+        let over = vec![("web", csr); 501];
+        assert_eq!(
+            batch(&lab, &a, &over).await.unwrap_err().code(),
+            Code::ResourceExhausted
+        );
+        assert_eq!(
+            batch(&lab, &a, &[]).await.unwrap_err().code(),
+            Code::InvalidArgument
+        );
+    });
+}
+
+#[test]
+fn an_agent_that_went_away_gets_nothing() {
+    isolated(
+        "svids::an_agent_that_went_away_gets_nothing",
+        |folder| async move {
+            let lab = Lab::start(&folder).await;
+            let gone = crate::lab::agent_id("aa");
+            lab.create(vec![types::Entry {
+                id: "web".into(),
+                ..entry("/web", gone.path(), 1)
+            }])
+            .await;
+            let refused = batch(&lab, &gone, &[("web", csr(&[], &[]))])
+                .await
+                .unwrap_err();
+            assert_eq!(refused.code(), Code::PermissionDenied);
+            lab.attested("aa", &["tpm2:model:x"]).await;
+            assert_eq!(
+                codes(&batch(&lab, &gone, &[("web", csr(&[], &[]))]).await.unwrap()),
+                [Code::Ok]
+            );
+        },
+    );
+}
+
+#[test]
+fn minting_takes_its_names_from_the_csr() {
+    isolated(
+        "svids::minting_takes_its_names_from_the_csr",
+        |folder| async move {
+            let lab = Lab::start(&folder).await;
+            let mint = async |csr: Bytes, ttl: i32| {
+                let request = local(MintX509svidRequest { csr, ttl });
+                lab.svids
+                    .mint_x509svid(request)
+                    .await
+                    .map(|response| response.into_inner().svid.unwrap())
+            };
+            let svid = mint(
+                csr(&["spiffe://example.org/hook"], &["hook.example.org"]),
+                120,
+            )
+            .await
+            .unwrap();
+            assert_eq!(verified(&lab, &svid).path(), "/hook");
+            let (_, leaf) = X509Certificate::from_der(&svid.cert_chain[0]).unwrap();
+            let names = &leaf
+                .subject_alternative_name()
+                .unwrap()
+                .unwrap()
+                .value
+                .general_names;
+            assert!(
+                names.contains(&x509_parser::extensions::GeneralName::DNSName(
+                    "hook.example.org"
+                ))
+            );
+            assert!(svid.expires_at - lab.server.clock.unix() <= 120);
+            let default = mint(csr(&["spiffe://example.org/hook"], &[]), 0)
+                .await
+                .unwrap();
+            assert!(default.expires_at - lab.server.clock.unix() > 3590);
+            let mut tampered = csr(&["spiffe://example.org/hook"], &[]).to_vec();
+            *tampered.last_mut().unwrap() ^= 1;
+            for (csr, ttl) in [
+                (csr(&[], &["hook.example.org"]), 0),
+                (
+                    csr(&["spiffe://example.org/a", "spiffe://example.org/b"], &[]),
+                    0,
+                ),
+                (csr(&["spiffe://other.test/a"], &[]), 0),
+                (csr(&["spiffe://example.org/spire/server"], &[]), 0),
+                (csr(&["spiffe://example.org"], &[]), 0),
+                (csr(&["https://example.org/a"], &[]), 0),
+                (csr(&["spiffe://example.org/a"], &["under_score"]), 0),
+                (csr(&["spiffe://example.org/a"], &[]), -1),
+                (tampered.into(), 0),
+                (Bytes::new(), 0),
+            ] {
+                let refused = mint(csr, ttl).await.unwrap_err();
+                assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
+            }
+        },
+    );
+}
+
+#[test]
+fn what_is_not_there_yet_says_so() {
+    isolated(
+        "svids::what_is_not_there_yet_says_so",
+        |folder| async move {
+            let lab = Lab::start(&folder).await;
+            let request = from_agent(&crate::lab::agent_id("aa"), NewJwtsvidRequest::default());
+            assert_eq!(
+                lab.svids.new_jwtsvid(request).await.unwrap_err().code(),
+                Code::Unimplemented
+            );
+        },
+    );
+}
