@@ -1,1 +1,29 @@
 //! SVID profiles: prepare, lint, seal.
+//!
+//! [`prepare`] turns a [`Grant`](hallmark_registry::Grant) and a [`SubjectKey`] into a [`Draft`]: the bytes to be
+//! signed, already read back by another decoder than wrote them, checked against the X509-SVID profile and compared
+//! with what was granted. Whoever holds the authority's key signs [`Draft::tbs`], and [`Draft::seal`] puts the
+//! certificate together. Nothing here holds a private key, asks the time or makes random numbers.
+
+mod authority;
+mod authority_draft;
+mod csr;
+mod der;
+mod draft;
+mod error;
+mod extensions;
+mod lint;
+mod name;
+mod serial;
+mod signature;
+mod subject_key;
+mod validity;
+
+pub use authority::X509Authority;
+pub use authority_draft::{AuthorityDraft, prepare_authority};
+pub use csr::MAX_CSR_LEN;
+pub use draft::{Draft, Svid, prepare};
+pub use error::AuthorityError;
+pub use serial::Serial;
+pub use signature::SignatureAlgorithm;
+pub use subject_key::{KeyType, SubjectKey};

@@ -1,0 +1,244 @@
+//! Why nothing is issued.
+
+use std::time::Duration;
+
+use hallmark_reason::{Coded, ReasonCode};
+use hallmark_spiffe::{SpiffeId, TrustDomain, x509::ProfileError};
+
+use crate::{KeyType, MAX_CSR_LEN, SignatureAlgorithm};
+
+/// Why a key was not accepted, a certificate not prepared or not sealed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AuthorityError {
+    /// A certification request longer than [`MAX_CSR_LEN`].
+    #[error("the certification request is too large")]
+    CsrTooLarge {
+        /// Its length in bytes.
+        len: usize,
+    },
+    /// Not one whole PKCS#10 request.
+    #[error("the certification request is not one PKCS#10 request in DER")]
+    CsrMalformed,
+    /// An algorithm that is not accepted, or not for this kind of key.
+    #[error("the certification request is signed with an algorithm that is not accepted")]
+    CsrAlgorithm {
+        /// The kind of the request's key.
+        key: KeyType,
+    },
+    /// The request is not signed by its own key.
+    #[error("the certification request's signature does not verify")]
+    CsrSignature,
+    /// A key of a kind that is not certified, or not in its canonical form.
+    #[error("keys of this kind or form are not certified")]
+    KeyKind,
+    /// A key that is no key: its point is not on the curve, or its modulus makes no sense.
+    #[error("the public key is not valid")]
+    KeyInvalid,
+    /// An RSA modulus too short, too long or of odd length.
+    #[error("the RSA key's size is not accepted")]
+    RsaSize {
+        /// Its length in bits.
+        bits: usize,
+    },
+    /// An RSA exponent too small, too large or even.
+    #[error("the RSA key's public exponent is not accepted")]
+    RsaExponent,
+    /// The authority's own key as a leaf's (X509-10).
+    #[error("the key is the authority's own")]
+    SubjectIsAuthority,
+    /// The grant is for another trust domain (X509-09).
+    #[error("the authority does not issue for this trust domain")]
+    ForeignTrustDomain {
+        /// The authority's.
+        expected: TrustDomain,
+        /// The granted id.
+        found: SpiffeId,
+    },
+    /// The authority's certificate has expired.
+    #[error("the authority's certificate has expired")]
+    Expired {
+        /// Seconds since the Unix epoch.
+        now: i64,
+        /// The end of its validity.
+        not_after: i64,
+    },
+    /// The authority's certificate is not valid yet.
+    #[error("the authority's certificate is not valid yet")]
+    NotYetValid {
+        /// Seconds since the Unix epoch.
+        now: i64,
+        /// The start of its validity.
+        not_before: i64,
+    },
+    /// A lifetime of less than a second, or beyond the year 9999.
+    #[error("the lifetime is out of range")]
+    Lifetime {
+        /// Seconds since the Unix epoch.
+        now: i64,
+        /// The lifetime asked for.
+        lifetime: Duration,
+    },
+    /// The time is before 1970 or after 9999.
+    #[error("the clock shows a time that no certificate can name")]
+    Clock,
+    /// The lint: a draft breaks the profile. A fault of ours.
+    #[error("the prepared certificate breaks the X509-SVID profile")]
+    Profile(#[source] ProfileError),
+    /// The lint: a draft does not say what was granted. A fault of ours.
+    #[error("the prepared certificate does not say what was granted: {field}")]
+    Deviates {
+        /// What is different.
+        field: &'static str,
+    },
+    /// What came back from the signer is no signature of the authority's algorithm.
+    #[error("the signature is not one of the authority's algorithm")]
+    SignatureForm {
+        /// The algorithm.
+        algorithm: SignatureAlgorithm,
+        /// The signature's length in bytes.
+        len: usize,
+    },
+    /// An authority's certificate cannot be decoded.
+    #[error("the authority's certificate cannot be used: {what}")]
+    AuthorityMalformed {
+        /// What was met.
+        what: String,
+    },
+    /// An authority's certificate breaks the profile.
+    #[error("the authority's certificate breaks the X509-SVID profile")]
+    AuthorityProfile(#[source] ProfileError),
+    /// A self-signed authority's signature does not verify.
+    #[error("the authority's own signature does not verify")]
+    AuthoritySignature,
+}
+
+impl AuthorityError {
+    /// Whether the one who asked sent what cannot be certified, rather than that something is wrong here.
+    #[must_use]
+    pub const fn is_callers_fault(&self) -> bool {
+        matches!(
+            self,
+            Self::CsrTooLarge { .. }
+                | Self::CsrMalformed
+                | Self::CsrAlgorithm { .. }
+                | Self::CsrSignature
+                | Self::KeyKind
+                | Self::KeyInvalid
+                | Self::RsaSize { .. }
+                | Self::RsaExponent
+                | Self::SubjectIsAuthority
+        )
+    }
+}
+
+impl Coded for AuthorityError {
+    fn code(&self) -> ReasonCode {
+        match self {
+            Self::CsrTooLarge { .. } => ReasonCode::new("HM-CA-0001"),
+            Self::CsrMalformed => ReasonCode::new("HM-CA-0002"),
+            Self::CsrAlgorithm { .. } => ReasonCode::new("HM-CA-0003"),
+            Self::CsrSignature => ReasonCode::new("HM-CA-0004"),
+            Self::KeyKind => ReasonCode::new("HM-CA-0005"),
+            Self::KeyInvalid => ReasonCode::new("HM-CA-0006"),
+            Self::RsaSize { .. } => ReasonCode::new("HM-CA-0007"),
+            Self::RsaExponent => ReasonCode::new("HM-CA-0008"),
+            Self::SubjectIsAuthority => ReasonCode::new("HM-CA-0009"),
+            Self::ForeignTrustDomain { .. } => ReasonCode::new("HM-CA-0010"),
+            Self::Expired { .. } => ReasonCode::new("HM-CA-0011"),
+            Self::NotYetValid { .. } => ReasonCode::new("HM-CA-0012"),
+            Self::Lifetime { .. } => ReasonCode::new("HM-CA-0013"),
+            Self::Clock => ReasonCode::new("HM-CA-0014"),
+            Self::Profile(_) => ReasonCode::new("HM-CA-0015"),
+            Self::Deviates { .. } => ReasonCode::new("HM-CA-0016"),
+            Self::SignatureForm { .. } => ReasonCode::new("HM-CA-0017"),
+            Self::AuthorityMalformed { .. } => ReasonCode::new("HM-CA-0018"),
+            Self::AuthorityProfile(_) => ReasonCode::new("HM-CA-0019"),
+            Self::AuthoritySignature => ReasonCode::new("HM-CA-0020"),
+        }
+    }
+
+    fn compared(&self) -> Option<String> {
+        match self {
+            Self::CsrTooLarge { len } => {
+                Some(format!("{len} bytes, at most {MAX_CSR_LEN} allowed"))
+            }
+            Self::CsrAlgorithm { key } => Some(format!(
+                "the key is {key:?}; ECDSA with SHA-256 or SHA-384, or RSA PKCS#1 v1.5 with SHA-256, SHA-384 or SHA-512, as the key is"
+            )),
+            Self::KeyKind | Self::KeyInvalid => {
+                Some("accepted are EC P-256, EC P-384 and RSA of 2048 to 4096 bits".into())
+            }
+            Self::RsaSize { bits } => Some(format!("{bits} bits, 2048 to 4096 allowed")),
+            Self::ForeignTrustDomain { expected, found } => {
+                Some(format!("issues for {expected}, asked for {found}"))
+            }
+            Self::Expired { now, not_after } => Some(format!("now {now}, ended {not_after}")),
+            Self::NotYetValid { now, not_before } => {
+                Some(format!("now {now}, begins {not_before}"))
+            }
+            Self::Lifetime { lifetime, .. } => Some(format!("{} s", lifetime.as_secs_f64())),
+            Self::Profile(cause) | Self::AuthorityProfile(cause) => Some(match cause.compared() {
+                Some(compared) => format!("{}: {cause}: {compared}", cause.code()),
+                None => format!("{}: {cause}", cause.code()),
+            }),
+            Self::SignatureForm { algorithm, len } => {
+                Some(format!("{algorithm:?}, got {len} bytes"))
+            }
+            _ => None,
+        }
+    }
+
+    fn likely_cause(&self) -> Option<String> {
+        let cause = match self {
+            Self::CsrTooLarge { .. } | Self::CsrMalformed => "the client sent something else",
+            Self::CsrAlgorithm { .. } => "the client's library signs with another algorithm",
+            Self::CsrSignature => "the request was changed on its way, or its sender lacks the key",
+            Self::KeyKind | Self::KeyInvalid | Self::RsaSize { .. } | Self::RsaExponent => {
+                "the client's configuration asks for another kind of key"
+            }
+            Self::SubjectIsAuthority => "somebody tries to pass as the authority",
+            Self::ForeignTrustDomain { .. } => {
+                "the entry or the configuration is of another trust domain"
+            }
+            Self::Expired { .. } => "the server was off for long, or its clock is far off",
+            Self::NotYetValid { .. } | Self::Clock => "the machine's clock is far off",
+            Self::Lifetime { .. } => "a lifetime in the configuration or an entry is out of range",
+            Self::Profile(_) | Self::Deviates { .. } => "a fault in Hallmark",
+            Self::SignatureForm { .. } => {
+                "the token or its driver is faulty, or the key was replaced"
+            }
+            Self::AuthorityMalformed { .. }
+            | Self::AuthorityProfile(_)
+            | Self::AuthoritySignature => "the store was changed or damaged",
+        };
+        Some(cause.into())
+    }
+
+    fn next_step(&self) -> Option<String> {
+        let step = match self {
+            Self::CsrTooLarge { .. } | Self::CsrMalformed | Self::CsrSignature => {
+                "openssl req -inform DER -noout -text -verify -in FILE"
+            }
+            Self::CsrAlgorithm { .. }
+            | Self::KeyKind
+            | Self::KeyInvalid
+            | Self::RsaSize { .. }
+            | Self::RsaExponent => "have the client make another key",
+            Self::SubjectIsAuthority => "find out who asked; the records name the caller",
+            Self::ForeignTrustDomain { .. } => "hallmark entry list",
+            Self::Expired { .. } | Self::NotYetValid { .. } | Self::Clock => {
+                "timedatectl; set the clock"
+            }
+            Self::Lifetime { .. } => "set a lifetime between a second and some years",
+            Self::Profile(_) | Self::Deviates { .. } => {
+                "nothing was signed; please report it with this message"
+            }
+            Self::SignatureForm { .. } => "hallmark hsm status; hallmark hsm keys",
+            Self::AuthorityMalformed { .. }
+            | Self::AuthorityProfile(_)
+            | Self::AuthoritySignature => "restore the data directory from its backup",
+        };
+        Some(step.into())
+    }
+}

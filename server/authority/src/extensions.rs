@@ -1,0 +1,96 @@
+//! Extensions (RFC 5280, section 4.2; X509-SVID, section 4).
+
+use hallmark_spiffe::SpiffeId;
+
+use crate::{KeyType, der};
+
+/// DER of BOOLEAN TRUE, for critical extensions.
+const CRITICAL: &[u8] = &[0x01, 0x01, 0xff];
+const SUBJECT_KEY_ID: &[u8] = &[0x06, 0x03, 0x55, 0x1d, 0x0e];
+const KEY_USAGE: &[u8] = &[0x06, 0x03, 0x55, 0x1d, 0x0f];
+const ALT_NAMES: &[u8] = &[0x06, 0x03, 0x55, 0x1d, 0x11];
+const BASIC_CONSTRAINTS: &[u8] = &[0x06, 0x03, 0x55, 0x1d, 0x13];
+const AUTHORITY_KEY_ID: &[u8] = &[0x06, 0x03, 0x55, 0x1d, 0x23];
+const EXTENDED_KEY_USAGE: &[u8] = &[0x06, 0x03, 0x55, 0x1d, 0x25];
+
+/// A SEQUENCE of serverAuth and clientAuth.
+const SERVER_AND_CLIENT_AUTH: &[u8] = &[
+    0x30, 0x14, 0x06, 0x08, 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x01, 0x06, 0x08, 0x2b, 0x06,
+    0x01, 0x05, 0x05, 0x07, 0x03, 0x02,
+];
+/// BIT STRINGs: number of unused bits, then the bits from the highest.
+const DIGITAL_SIGNATURE: &[u8] = &[0x03, 0x02, 0x07, 0x80];
+const DIGITAL_SIGNATURE_KEY_ENCIPHERMENT: &[u8] = &[0x03, 0x02, 0x05, 0xa0];
+const CERT_SIGN_CRL_SIGN: &[u8] = &[0x03, 0x02, 0x01, 0x06];
+/// cA absent, hence false; written out because some clients refuse leaves without the extension.
+const NOT_A_CA: &[u8] = &[0x30, 0x00];
+const A_CA: &[u8] = &[0x30, 0x03, 0x01, 0x01, 0xff];
+
+/// GeneralName tags (RFC 5280, section 4.2.1.6).
+const DNS_NAME: u8 = 0x82;
+const URI: u8 = 0x86;
+/// The `[0]` of AuthorityKeyIdentifier's keyIdentifier.
+const KEY_IDENTIFIER: u8 = 0x80;
+/// The `[3]` around a certificate's extensions.
+const EXTENSIONS: u8 = 0xa3;
+
+/// A leaf's extensions. `authority_key_id` is the extension as [`authority_key_id`] made it.
+pub(crate) fn leaf(
+    id: &SpiffeId,
+    dns_names: &[String],
+    key_type: KeyType,
+    key_id: &[u8],
+    authority_key_id: &[u8],
+) -> Vec<u8> {
+    // RFC 8813, section 3: no keyEncipherment for elliptic curves.
+    let usage = match key_type {
+        KeyType::EcP256 | KeyType::EcP384 => DIGITAL_SIGNATURE,
+        KeyType::Rsa { .. } => DIGITAL_SIGNATURE_KEY_ENCIPHERMENT,
+    };
+    let mut names = der::tlv(URI, &[id.as_str().as_bytes()]);
+    for name in dns_names {
+        names.extend(der::tlv(DNS_NAME, &[name.as_bytes()]));
+    }
+    let names = der::tlv(der::SEQUENCE, &[&names]);
+    wrap(&[
+        &extension(KEY_USAGE, CRITICAL, usage),
+        &extension(EXTENDED_KEY_USAGE, &[], SERVER_AND_CLIENT_AUTH),
+        &extension(BASIC_CONSTRAINTS, CRITICAL, NOT_A_CA),
+        &subject_key_id(key_id),
+        authority_key_id,
+        &extension(ALT_NAMES, &[], &names),
+    ])
+}
+
+/// A self-signed authority's extensions. `id` is its trust domain's.
+pub(crate) fn authority(id: &SpiffeId, key_id: &[u8]) -> Vec<u8> {
+    let names = der::tlv(der::SEQUENCE, &[&der::tlv(URI, &[id.as_str().as_bytes()])]);
+    wrap(&[
+        &extension(KEY_USAGE, CRITICAL, CERT_SIGN_CRL_SIGN),
+        &extension(BASIC_CONSTRAINTS, CRITICAL, A_CA),
+        &subject_key_id(key_id),
+        &authority_key_id(key_id),
+        &extension(ALT_NAMES, &[], &names),
+    ])
+}
+
+/// The Authority Key Identifier that names the issuer's key.
+pub(crate) fn authority_key_id(key_id: &[u8]) -> Vec<u8> {
+    let value = der::tlv(der::SEQUENCE, &[&der::tlv(KEY_IDENTIFIER, &[key_id])]);
+    extension(AUTHORITY_KEY_ID, &[], &value)
+}
+
+fn subject_key_id(key_id: &[u8]) -> Vec<u8> {
+    extension(SUBJECT_KEY_ID, &[], &der::tlv(der::OCTET_STRING, &[key_id]))
+}
+
+fn extension(oid: &[u8], critical: &[u8], value: &[u8]) -> Vec<u8> {
+    der::tlv(
+        der::SEQUENCE,
+        &[oid, critical, &der::tlv(der::OCTET_STRING, &[value])],
+    )
+}
+
+fn wrap(extensions: &[&[u8]]) -> Vec<u8> {
+    der::tlv(EXTENSIONS, &[&der::tlv(der::SEQUENCE, extensions)])
+}

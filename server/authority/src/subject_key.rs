@@ -1,0 +1,177 @@
+//! Public keys that certificates are issued for.
+
+use std::fmt;
+
+use aws_lc_rs::{
+    digest::{SHA1_FOR_LEGACY_USE_ONLY, digest},
+    signature::{ParsedPublicKey, VerificationAlgorithm},
+};
+
+use crate::{
+    AuthorityError, SignatureAlgorithm, csr,
+    der::{self, NotDer, Reader},
+};
+
+/// The start of a SubjectPublicKeyInfo on P-256: `id-ecPublicKey`, `prime256v1`, the head of the BIT STRING and
+/// the mark of an uncompressed point (RFC 5480, section 2).
+const P256: &[u8] = &[
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
+    0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00, 0x04,
+];
+/// The same on P-384, `secp384r1`.
+const P384: &[u8] = &[
+    0x30, 0x76, 0x30, 0x10, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x05, 0x2b,
+    0x81, 0x04, 0x00, 0x22, 0x03, 0x62, 0x00, 0x04,
+];
+/// `rsaEncryption` with NULL parameters, an AlgorithmIdentifier (RFC 3279, section 2.3.1).
+const RSA: &[u8] = &[
+    0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00,
+];
+const MIN_RSA_BITS: usize = 2048;
+const MAX_RSA_BITS: usize = 4096;
+/// The longest public exponent, in bytes; the least is 65,537.
+const MAX_RSA_EXPONENT_LEN: usize = 8;
+
+/// The kinds of keys that are certified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KeyType {
+    /// NIST P-256.
+    EcP256,
+    /// NIST P-384.
+    EcP384,
+    /// RSA, 2048 to 4096 bits.
+    Rsa {
+        /// The modulus' length in bits.
+        bits: usize,
+    },
+}
+
+/// A public key that may be certified. It shows that the key is well formed and strong enough; only
+/// [`from_csr`](Self::from_csr) shows that somebody holds its private half.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SubjectKey {
+    spki: Vec<u8>,
+    key_type: KeyType,
+    key_id: [u8; 20],
+}
+
+impl SubjectKey {
+    /// The key of a PKCS#10 request (RFC 2986) whose signature verifies: with P-256 or P-384 by ECDSA, with RSA of
+    /// 2048 to 4096 bits by PKCS#1 v1.5, over SHA-256 or more. Everything else in the request is ignored: subject
+    /// and extensions are decided by the grant.
+    ///
+    /// # Errors
+    /// When the request is larger than [`MAX_CSR_LEN`](crate::MAX_CSR_LEN), is not one DER request to its last
+    /// byte, its signature does not verify, or its key is of another kind or too weak.
+    pub fn from_csr(der: &[u8]) -> Result<Self, AuthorityError> {
+        csr::verified_key(der)
+    }
+
+    /// A key from its DER SubjectPublicKeyInfo. That its holder has the private half must be known from elsewhere,
+    /// as from a TPM's certification.
+    ///
+    /// # Errors
+    /// When the key is of another kind, too weak, or not in its one canonical form.
+    pub fn from_spki(spki: &[u8]) -> Result<Self, AuthorityError> {
+        let key = Self::shaped(spki)?;
+        key.parsed(SignatureAlgorithm::of(key.key_type).verification())?;
+        Ok(key)
+    }
+
+    /// Checks the form alone; whether the point lies on its curve shows when the key is used.
+    pub(crate) fn shaped(spki: &[u8]) -> Result<Self, AuthorityError> {
+        let point = |prefix: &[u8], len| spki.strip_prefix(prefix).filter(|xy| xy.len() == len);
+        let key_type = if point(P256, 64).is_some() {
+            KeyType::EcP256
+        } else if point(P384, 96).is_some() {
+            KeyType::EcP384
+        } else {
+            let (modulus, exponent) = rsa(spki).map_err(|NotDer| AuthorityError::KeyKind)?;
+            check_rsa(modulus, exponent)?
+        };
+        let key_id = key_id(spki).map_err(|NotDer| AuthorityError::KeyKind)?;
+        Ok(Self {
+            spki: spki.to_vec(),
+            key_type,
+            key_id,
+        })
+    }
+
+    pub(crate) fn parsed(
+        &self,
+        algorithm: &'static dyn VerificationAlgorithm,
+    ) -> Result<ParsedPublicKey, AuthorityError> {
+        ParsedPublicKey::new(algorithm, &self.spki).map_err(|_| AuthorityError::KeyInvalid)
+    }
+
+    /// The SubjectPublicKeyInfo, DER.
+    #[must_use]
+    pub fn spki(&self) -> &[u8] {
+        &self.spki
+    }
+
+    /// Its kind.
+    #[must_use]
+    pub const fn key_type(&self) -> KeyType {
+        self.key_type
+    }
+
+    /// The SHA-1 of the key's bits (RFC 5280, section 4.2.1.2, method 1): a name for the key, not a protection.
+    #[must_use]
+    pub const fn key_id(&self) -> &[u8; 20] {
+        &self.key_id
+    }
+}
+
+impl fmt::Debug for SubjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SubjectKey({:?}, ", self.key_type)?;
+        self.key_id
+            .iter()
+            .try_for_each(|byte| write!(f, "{byte:02x}"))?;
+        f.write_str(")")
+    }
+}
+
+fn key_id(spki: &[u8]) -> Result<[u8; 20], NotDer> {
+    let bits = Reader::new(spki).inside(der::SEQUENCE, |spki| {
+        spki.take(der::SEQUENCE)?;
+        spki.bits()
+    })?;
+    digest(&SHA1_FOR_LEGACY_USE_ONLY, bits)
+        .as_ref()
+        .try_into()
+        .map_err(|_| NotDer)
+}
+
+/// Modulus and exponent of an RSA key.
+fn rsa(spki: &[u8]) -> Result<(&[u8], &[u8]), NotDer> {
+    let mut reader = Reader::new(spki);
+    let bits = reader.inside(der::SEQUENCE, |spki| {
+        if spki.take(der::SEQUENCE)?.whole != RSA {
+            return Err(NotDer);
+        }
+        spki.bits()
+    })?;
+    reader.end()?;
+    let mut key = Reader::new(bits);
+    let parts = key.inside(der::SEQUENCE, |key| Ok((key.positive()?, key.positive()?)))?;
+    key.end()?;
+    Ok(parts)
+}
+
+fn check_rsa(modulus: &[u8], exponent: &[u8]) -> Result<KeyType, AuthorityError> {
+    let unused = modulus.first().map_or(0, |byte| byte.leading_zeros());
+    let bits = (modulus.len() * 8).saturating_sub(usize::try_from(unused).unwrap_or(0));
+    let whole_bytes = bits % 8 == 0;
+    if !(MIN_RSA_BITS..=MAX_RSA_BITS).contains(&bits) || !whole_bytes {
+        return Err(AuthorityError::RsaSize { bits });
+    }
+    let small = exponent.len() < 3 || (exponent.len() == 3 && exponent < &[1, 0, 1]);
+    let even = exponent.last().is_none_or(|byte| byte % 2 == 0);
+    if small || even || exponent.len() > MAX_RSA_EXPONENT_LEN {
+        return Err(AuthorityError::RsaExponent);
+    }
+    Ok(KeyType::Rsa { bits })
+}
