@@ -130,6 +130,7 @@ impl Admin for Fake {
                 format!("tpm2:ek-hash:{NODE_A}"),
             ],
             agent_version: "0.1.0".into(),
+            ak_activated: true,
         }))
     }
 
