@@ -7,9 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use hallmark_tpm_wire::{HashAlg, PcrSelection, PublicArea, Signature, credential};
-use hallmark_verify::testing::{
-    ChallengeParts, SoftwareEk, SoftwareKey, SoftwareMachine, VendorCa,
-};
+use hallmark_verify::testing::{ChallengeParts, SoftwareEk, SoftwareKey, SoftwareMachine, VendorCa};
 use hallmark_verify::{Trust, conclude, examine};
 use zeroize::Zeroizing;
 
@@ -22,10 +20,7 @@ fn main() -> Result<(), Failure> {
     let vendor = VendorCa::new();
     let mut trust = Trust::default();
     trust.roots.add("vendor", vendor.root_der())?;
-    for (name, ek) in [
-        ("EK P-256", SoftwareEk::ecc()),
-        ("EK RSA-2048", SoftwareEk::rsa()),
-    ] {
+    for (name, ek) in [("EK P-256", SoftwareEk::ecc()), ("EK RSA-2048", SoftwareEk::rsa())] {
         let machine = SoftwareMachine::with_ek(&vendor, ek);
         // Once each to warm up; then by turns, so that a busy machine slows both alike.
         let (mut whole, mut bare) = (Duration::ZERO, Duration::ZERO);
@@ -46,11 +41,7 @@ fn main() -> Result<(), Failure> {
 }
 
 /// Time in examine, challenge_with and conclude alone; the machine's own work does not count.
-fn attestations(
-    machine: &SoftwareMachine,
-    trust: &Trust,
-    rounds: u32,
-) -> Result<Duration, Failure> {
+fn attestations(machine: &SoftwareMachine, trust: &Trust, rounds: u32) -> Result<Duration, Failure> {
     let now = UNIX_EPOCH + SystemTime::now().duration_since(UNIX_EPOCH)?;
     let parts = machine.claim();
     let mut spent = Duration::ZERO;
@@ -59,12 +50,9 @@ fn attestations(
         let selection = PcrSelection::new([(HashAlg::Sha256, &[0, 1, 2, 3, 4, 5, 6, 7][..])])?;
         let begin = Instant::now();
         let examined = examine(claim, trust, None, now)?;
-        let challenge =
-            examined.challenge_with([1; 32], Some(Zeroizing::new([2; 32])), selection, now)?;
+        let challenge = examined.challenge_with([1; 32], Some(Zeroizing::new([2; 32])), selection, now)?;
         spent += begin.elapsed();
-        let proof = machine
-            .prove(&ChallengeParts::from(&challenge), &EXPORTER)
-            .decode()?;
+        let proof = machine.prove(&ChallengeParts::from(&challenge), &EXPORTER).decode()?;
         let begin = Instant::now();
         let evidence = conclude(examined, challenge, proof, &EXPORTER, now)?;
         spent += begin.elapsed();

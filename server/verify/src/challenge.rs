@@ -75,7 +75,7 @@ impl Examined {
         selection: PcrSelection,
         now: SystemTime,
     ) -> Result<Challenge, ChallengeError> {
-        require_meaningful(&selection)?;
+        check_selection(&selection)?;
         if secret.is_none() && !self.ak_known {
             return Err(ChallengeError::SecretNeeded {
                 ak_name: self.ak_name.to_string(),
@@ -136,9 +136,7 @@ impl Challenge {
             }
         }
         match (&self.secret, secret) {
-            (Some(expected), Some(actual)) if bool::from(expected.as_slice().ct_eq(actual)) => {
-                Ok(())
-            }
+            (Some(expected), Some(actual)) if bool::from(expected.as_slice().ct_eq(actual)) => Ok(()),
             (Some(_), Some(_)) => Err(ChallengeError::SecretWrong),
             (Some(_), None) => Err(ChallengeError::SecretMissing),
             (None, Some(_)) => Err(ChallengeError::SecretUnasked),
@@ -147,21 +145,17 @@ impl Challenge {
     }
 }
 
-/// Refuses selections over which a quote would prove nothing.
-fn require_meaningful(selection: &PcrSelection) -> Result<(), ChallengeError> {
-    if selection.pcrs().next().is_none()
-        || selection
-            .banks()
-            .iter()
-            .any(|bank| bank.pcrs().next().is_none())
-    {
+/// Refuses selections over which a quote would prove nothing; for a server to check its configuration when it starts.
+///
+/// # Errors
+/// [`ChallengeError`] if a bank is empty or SHA-1, or a register is one that any program may reset.
+pub fn check_selection(selection: &PcrSelection) -> Result<(), ChallengeError> {
+    if selection.pcrs().next().is_none() || selection.banks().iter().any(|bank| bank.pcrs().next().is_none()) {
         return Err(ChallengeError::EmptyBank);
     }
     for (hash, pcr) in selection.pcrs() {
         if !hash.is_strong() {
-            return Err(ChallengeError::WeakBank {
-                bank: hash.to_string(),
-            });
+            return Err(ChallengeError::WeakBank { bank: hash.to_string() });
         }
         if RESETTABLE.contains(&pcr) {
             return Err(ChallengeError::ResettablePcr { pcr });

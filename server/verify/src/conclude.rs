@@ -9,9 +9,7 @@ use crate::VerifyError;
 use crate::challenge::Challenge;
 use crate::evidence::VerifiedEvidence;
 use crate::examine::Examined;
-use crate::statement::{
-    StatementError, StatementFault, StatementKind, verify_certify, verify_quote,
-};
+use crate::statement::{StatementError, StatementFault, StatementKind, verify_certify, verify_quote};
 
 /// Judges the answer to a challenge. Claim and challenge are taken away: whatever comes out, they answer no more.
 ///
@@ -27,19 +25,11 @@ pub fn conclude(
     exporter: &[u8; 32],
     now: SystemTime,
 ) -> Result<VerifiedEvidence, VerifyError> {
-    let secret = proof
-        .activated_secret
-        .as_ref()
-        .map(|secret| secret.as_slice());
+    let secret = proof.activated_secret.as_ref().map(|secret| secret.as_slice());
     challenge.require_answered(&examined, secret, now)?;
     let logs: Vec<_> = proof.logs.iter().map(|log| log.digest()).collect();
     let binding = Binding::compute(&challenge.nonce, exporter, &examined.svid_name, &logs);
-    let certify = verify_certify(
-        &proof.certify,
-        &examined.ak_public,
-        &binding,
-        &examined.svid_name,
-    )?;
+    let certify = verify_certify(&proof.certify, &examined.ak_public, &binding, &examined.svid_name)?;
     let quoted = verify_quote(
         &proof.quote,
         &examined.ak_public,
@@ -64,8 +54,7 @@ fn require_same_boot(certify: &Attest, quote: &Attest) -> Result<(), StatementEr
     if boot(certify) == boot(quote) {
         return Ok(());
     }
-    let text =
-        |(reset, restart, firmware): (u32, u32, u64)| format!("{reset}/{restart}/{firmware:016x}");
+    let text = |(reset, restart, firmware): (u32, u32, u64)| format!("{reset}/{restart}/{firmware:016x}");
     let (certified, quoted) = (text(boot(certify)), text(boot(quote)));
     Err(StatementError {
         kind: StatementKind::Quote,

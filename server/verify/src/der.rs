@@ -50,6 +50,14 @@ pub(crate) fn element_len(value: &[u8]) -> Result<usize, DerFault> {
     Ok(value.len() - element.rest.len())
 }
 
+/// The contents of the element that `value` starts with.
+///
+/// # Errors
+/// As [`element_len`].
+pub(crate) fn contents(value: &[u8]) -> Result<&[u8], DerFault> {
+    split(value, 0).map(|element| element.contents)
+}
+
 fn check_element(value: &[u8], offset: usize, depth: u8) -> Result<&[u8], DerFault> {
     let fault = |what| DerFault { offset, what };
     if depth > MAX_DEPTH {
@@ -98,15 +106,12 @@ fn split(value: &[u8], offset: usize) -> Result<Element<'_>, DerFault> {
 }
 
 fn long_length(count: usize, bytes: &[u8]) -> Result<(usize, &[u8]), &'static str> {
-    let (digits, rest) = bytes
-        .split_at_checked(count)
-        .ok_or("cut off in its length")?;
+    let (digits, rest) = bytes.split_at_checked(count).ok_or("cut off in its length")?;
     if digits.first() == Some(&0) {
         return Err("length with leading zeros");
     }
     let length = digits.iter().try_fold(0_usize, |sum, &digit| {
-        sum.checked_mul(256)
-            .and_then(|sum| sum.checked_add(usize::from(digit)))
+        sum.checked_mul(256).and_then(|sum| sum.checked_add(usize::from(digit)))
     });
     match length {
         Some(length) if length >= 0x80 => Ok((length, rest)),
@@ -136,9 +141,7 @@ fn check_universal(tag: u8, contents: &[u8]) -> Result<(), &'static str> {
 fn check_integer(contents: &[u8]) -> Result<(), &'static str> {
     match contents {
         [] => Err("INTEGER without contents"),
-        [0x00, 0x00..=0x7f, ..] | [0xff, 0x80..=0xff, ..] => {
-            Err("INTEGER with redundant leading bytes")
-        }
+        [0x00, 0x00..=0x7f, ..] | [0xff, 0x80..=0xff, ..] => Err("INTEGER with redundant leading bytes"),
         _ => Ok(()),
     }
 }
@@ -200,47 +203,22 @@ mod tests {
             (&[0x30, 0x80, 0x00, 0x00], "indefinite length"),
             (&[0x30, 0x81, 0x01, 0x05], "long form of a short length"),
             (&[0x30, 0x82, 0x00, 0x81], "length with leading zeros"),
-            (
-                &[0x30, 0x85, 1, 1, 1, 1, 1],
-                "length of more than four bytes",
-            ),
+            (&[0x30, 0x85, 1, 1, 1, 1, 1], "length of more than four bytes"),
             (&[0x30, 0x02, 0x05], "longer than what holds it"),
-            (
-                &[0x30, 0x84, 0xff, 0xff, 0xff, 0xff],
-                "longer than what holds it",
-            ),
+            (&[0x30, 0x84, 0xff, 0xff, 0xff, 0xff], "longer than what holds it"),
             (&[0x30, 0x02, 0x05, 0x00, 0x00], "bytes follow the value"),
             (&[0x1f, 0x01, 0x00], "high tag number"),
             (&[0x01, 0x01, 0x01], "BOOLEAN that is neither 00 nor FF"),
             (&[0x02, 0x00], "INTEGER without contents"),
-            (
-                &[0x02, 0x02, 0x00, 0x01],
-                "INTEGER with redundant leading bytes",
-            ),
-            (
-                &[0x03, 0x02, 0x05, 0xbf],
-                "BIT STRING with set padding bits",
-            ),
-            (
-                &[0x03, 0x01, 0x05],
-                "BIT STRING with a wrong count of unused bits",
-            ),
+            (&[0x02, 0x02, 0x00, 0x01], "INTEGER with redundant leading bytes"),
+            (&[0x03, 0x02, 0x05, 0xbf], "BIT STRING with set padding bits"),
+            (&[0x03, 0x01, 0x05], "BIT STRING with a wrong count of unused bits"),
             (&[0x05, 0x01, 0x00], "NULL with contents"),
-            (
-                &[0x06, 0x02, 0x55, 0x80],
-                "OBJECT IDENTIFIER with a padded arc",
-            ),
-            (
-                &[0x24, 0x02, 0x04, 0x00],
-                "wrong primitive or constructed form",
-            ),
+            (&[0x06, 0x02, 0x55, 0x80], "OBJECT IDENTIFIER with a padded arc"),
+            (&[0x24, 0x02, 0x04, 0x00], "wrong primitive or constructed form"),
             (&[0x10, 0x00], "wrong primitive or constructed form"),
         ] {
-            assert_eq!(
-                check(bad).map_err(|fault| fault.what),
-                Err(what),
-                "{bad:02x?}"
-            );
+            assert_eq!(check(bad).map_err(|fault| fault.what), Err(what), "{bad:02x?}");
         }
     }
 
@@ -257,10 +235,7 @@ mod tests {
             })
         };
         assert_eq!(check(&nested(20)), Ok(()));
-        assert_eq!(
-            check(&nested(40)).map_err(|fault| fault.what),
-            Err("nested too deep")
-        );
+        assert_eq!(check(&nested(40)).map_err(|fault| fault.what), Err("nested too deep"));
     }
 
     #[test]

@@ -7,9 +7,7 @@ use hallmark_reason::ReasonCode;
 use hallmark_tpm_wire::{HashAlg, Name};
 
 use crate::VerifyError;
-use crate::ek::{
-    EkCertificate, EkCertificateError, TpmAttributes, TpmClass, classify, verify_path,
-};
+use crate::ek::{EkCertificate, EkCertificateError, TpmAttributes, TpmClass, classify, verify_path};
 use crate::fingerprint::{hex, sha256};
 use crate::refusal::{RefusalClass, Row, coded_by_row, expected};
 use crate::trust::{EkKey, ExpiredPolicy, InventoryItem, KnownTpm, Trust};
@@ -104,10 +102,7 @@ pub enum EnrolmentError {
 impl EnrolmentError {
     pub(crate) fn row(&self) -> Row {
         let (code, class, compared, cause, next) = match self {
-            Self::OtherKey {
-                certified,
-                presented,
-            } => (
+            Self::OtherKey { certified, presented } => (
                 ReasonCode::new("HM-VERIFY-0141"),
                 RefusalClass::UntrustedTpm,
                 expected(certified, presented),
@@ -117,10 +112,7 @@ impl EnrolmentError {
             Self::Unknown { ek_sha256, name } => (
                 ReasonCode::new("HM-VERIFY-0142"),
                 RefusalClass::UntrustedTpm,
-                expected(
-                    "a line of the inventory",
-                    format!("EK {ek_sha256}, Name {name}"),
-                ),
+                expected("a line of the inventory", format!("EK {ek_sha256}, Name {name}")),
                 "a TPM without EK certificate that was not enrolled",
                 "if this machine is yours, add its EK hash to ek_inventory",
             ),
@@ -217,11 +209,7 @@ fn not_enrolled(line: Option<&InventoryItem>, sha256: &[u8; 32], name: &Name) ->
     }
 }
 
-fn inventory_line<'a>(
-    trust: &'a Trust,
-    sha256: [u8; 32],
-    name: &Name,
-) -> Option<&'a InventoryItem> {
+fn inventory_line<'a>(trust: &'a Trust, sha256: [u8; 32], name: &Name) -> Option<&'a InventoryItem> {
     let by_name = || {
         let digest = name.as_bytes().get(2..)?;
         let digest = (name.hash_alg() == HashAlg::Sha256).then_some(digest)?;
@@ -247,23 +235,14 @@ fn believe(
     };
     if certificate.spki != ek_spki {
         let (certified, presented) = (hex(&sha256(&certificate.spki)), hex(&sha256(ek_spki)));
-        return Err(EnrolmentError::OtherKey {
-            certified,
-            presented,
-        });
+        return Err(EnrolmentError::OtherKey { certified, presented });
     }
     let tolerate_expired = match trust.expired {
         ExpiredPolicy::Enforce => false,
         ExpiredPolicy::AtEnrolment => enrolled_before,
         ExpiredPolicy::Ignore => true,
     };
-    let path = verify_path(
-        &certificate,
-        chain,
-        &trust.roots,
-        unix_seconds(now),
-        tolerate_expired,
-    );
+    let path = verify_path(&certificate, chain, &trust.roots, unix_seconds(now), tolerate_expired);
     Ok(path.map(|()| {
         let class = classify(&certificate.attributes, &certificate.issuer);
         let sha256 = sha256(&certificate.der);

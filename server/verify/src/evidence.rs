@@ -30,12 +30,7 @@ pub struct VerifiedEvidence {
 }
 
 impl VerifiedEvidence {
-    pub(crate) fn new(
-        examined: Examined,
-        challenge: &Challenge,
-        quoted: Quoted,
-        binding: [u8; 32],
-    ) -> Self {
+    pub(crate) fn new(examined: Examined, challenge: &Challenge, quoted: Quoted, binding: [u8; 32]) -> Self {
         Self {
             ek: examined.ek,
             ak_name: examined.ak_name,
@@ -57,7 +52,7 @@ impl VerifiedEvidence {
         &self.ek.sha256
     }
 
-    /// The EK's Name.
+    /// The EK's Name as the node presents it. Its key is proven; its policy, and who may use it, are the node's word.
     #[must_use]
     pub const fn ek_name(&self) -> &Name {
         &self.ek.name

@@ -27,12 +27,10 @@ mod statement;
 pub mod testing;
 mod trust;
 
-pub use challenge::{CHALLENGE_LIFETIME, Challenge, ChallengeError};
+pub use challenge::{CHALLENGE_LIFETIME, Challenge, ChallengeError, check_selection};
 pub use conclude::conclude;
 pub use der::DerFault;
-pub use ek::{
-    EkCertificateError, MAX_CERTIFICATE_BYTES, MAX_INTERMEDIATES, TpmAttributes, TpmClass,
-};
+pub use ek::{EkCertificateError, MAX_CERTIFICATE_BYTES, MAX_INTERMEDIATES, TpmAttributes, TpmClass};
 pub use enrolment::{CertificateFacts, EnrolledBy, EnrolmentError};
 pub use error::VerifyError;
 pub use evidence::VerifiedEvidence;
@@ -40,6 +38,4 @@ pub use examine::{Examined, ek_sha256, examine};
 pub use keys::{CsrError, KeyError, KeyFault, KeyRole, MAX_CSR_BYTES};
 pub use refusal::RefusalClass;
 pub use statement::{StatementError, StatementFault, StatementKind};
-pub use trust::{
-    EkKey, EkRoots, ExpiredPolicy, Inventory, InventoryItem, KnownTpm, Trust, TrustError,
-};
+pub use trust::{EkKey, EkRoots, ExpiredPolicy, Inventory, InventoryItem, KnownTpm, Trust, TrustError};

@@ -38,9 +38,7 @@ impl RefusalClass {
                  attestation impossible"
             }
             Self::UnprovenStatement => "the TPM's signed statements do not prove what they must",
-            Self::ServerSide => {
-                "the server cannot judge this attestation; its operator finds the reason in its log"
-            }
+            Self::ServerSide => "the server cannot judge this attestation; its operator finds the reason in its log",
         }
     }
 }
@@ -84,9 +82,6 @@ macro_rules! coded_by_row {
 pub(crate) use coded_by_row;
 
 /// "expected X, got Y", the form in which every pair of values is shown.
-pub(crate) fn expected(
-    expected: impl std::fmt::Display,
-    actual: impl std::fmt::Display,
-) -> Option<String> {
+pub(crate) fn expected(expected: impl std::fmt::Display, actual: impl std::fmt::Display) -> Option<String> {
     Some(format!("expected {expected}, got {actual}"))
 }

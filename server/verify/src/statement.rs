@@ -22,16 +22,10 @@ use crate::fingerprint::hex;
 ///
 /// # Errors
 /// [`StatementError`] for the first of: malformed, not made by a TPM, signature, signer, binding.
-fn open(
-    kind: StatementKind,
-    signed: &Signed,
-    ak: &PublicArea,
-    binding: &[u8; 32],
-) -> Result<Attest, StatementError> {
+fn open(kind: StatementKind, signed: &Signed, ak: &PublicArea, binding: &[u8; 32]) -> Result<Attest, StatementError> {
     let fault = |fault| StatementError { kind, fault };
     let attest = Attest::parse(&signed.attest).map_err(|error| fault(malformed(error)))?;
-    let signature = Signature::parse(&signed.signature)
-        .map_err(|error| fault(StatementFault::SignatureForm(error)))?;
+    let signature = Signature::parse(&signed.signature).map_err(|error| fault(StatementFault::SignatureForm(error)))?;
     signature
         .verify(ak, &signed.attest)
         .map_err(|error| fault(unsigned(error)))?;

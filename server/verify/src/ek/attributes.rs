@@ -32,11 +32,8 @@ const ATTRIBUTES: [(&str, &str); 3] = [
 ///
 /// # Errors
 /// [`EkCertificateError`] if one is missing, there twice, or not printable text.
-pub(super) fn read(
-    names: &SubjectAlternativeName<'_>,
-) -> Result<TpmAttributes, EkCertificateError> {
-    let [manufacturer, model, version] =
-        ATTRIBUTES.map(|(oid, attribute)| read_one(names, oid, attribute));
+pub(super) fn read(names: &SubjectAlternativeName<'_>) -> Result<TpmAttributes, EkCertificateError> {
+    let [manufacturer, model, version] = ATTRIBUTES.map(|(oid, attribute)| read_one(names, oid, attribute));
     Ok(TpmAttributes {
         manufacturer: manufacturer?,
         model: model?,

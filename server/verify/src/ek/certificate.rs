@@ -5,7 +5,7 @@
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::{BasicConstraints, KeyUsage, ParsedExtension, X509Extension};
 use x509_parser::prelude::FromDer;
-use x509_parser::x509::X509Version;
+use x509_parser::x509::{X509Name, X509Version};
 
 use super::attributes::{self, TpmAttributes};
 use super::{EkCertificateError, envelope, key};
@@ -43,8 +43,8 @@ impl EkCertificate {
     pub(crate) fn read(nv: &[u8]) -> Result<Self, EkCertificateError> {
         let der = envelope::open(nv)?;
         der::check(der).map_err(EkCertificateError::NotDer)?;
-        let (_, certificate) = X509Certificate::from_der(der)
-            .map_err(|error| EkCertificateError::NotX509(error.to_string()))?;
+        let (_, certificate) =
+            X509Certificate::from_der(der).map_err(|error| EkCertificateError::NotX509(error.to_string()))?;
         if certificate.version() != X509Version::V3 {
             return Err(EkCertificateError::Version {
                 actual: certificate.version().0.saturating_add(1),
@@ -60,7 +60,7 @@ impl EkCertificate {
             der: der.to_vec(),
             spki: key.into_canonical_spki(),
             attributes: tpm_attributes(&certificate)?,
-            issuer: certificate.issuer().to_string(),
+            issuer: shown(certificate.issuer()),
             serial: certificate
                 .raw_serial()
                 .iter()
@@ -70,6 +70,17 @@ impl EkCertificate {
             not_after: certificate.validity().not_after.timestamp(),
         })
     }
+}
+
+/// Longest name that is shown, in characters.
+const MAX_SHOWN: usize = 256;
+
+/// A name for people and records. It comes from strangers, so nothing in it may move a terminal or begin a line.
+fn shown(name: &X509Name<'_>) -> String {
+    let plain = |c: char| {
+        if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }
+    };
+    name.to_string().chars().map(plain).take(MAX_SHOWN).collect()
 }
 
 /// RSA PKCS#1 and ECDSA with SHA-256/384/512, and RSASSA-PSS (whose hash path validation checks).
@@ -115,32 +126,26 @@ fn require_readable(extension: &X509Extension<'_>, oid: &str) -> Result<(), EkCe
     match extension.parsed_extension() {
         ParsedExtension::ParseError { .. }
         | ParsedExtension::UnsupportedExtension { .. }
-        | ParsedExtension::Unparsed => Err(EkCertificateError::NotX509(format!(
-            "extension {oid} cannot be read"
-        ))),
+        | ParsedExtension::Unparsed => Err(EkCertificateError::NotX509(format!("extension {oid} cannot be read"))),
         _ => Ok(()),
     }
 }
 
 fn require_not_ca(certificate: &X509Certificate<'_>) -> Result<(), EkCertificateError> {
-    let constraints =
-        certificate
-            .extensions()
-            .iter()
-            .find_map(|extension| match extension.parsed_extension() {
-                ParsedExtension::BasicConstraints(constraints) => Some(constraints),
-                _ => None,
-            });
+    let constraints = certificate
+        .extensions()
+        .iter()
+        .find_map(|extension| match extension.parsed_extension() {
+            ParsedExtension::BasicConstraints(constraints) => Some(constraints),
+            _ => None,
+        });
     match constraints {
         Some(BasicConstraints { ca: true, .. }) => Err(EkCertificateError::IsCa),
         _ => Ok(()),
     }
 }
 
-fn require_key_usage(
-    certificate: &X509Certificate<'_>,
-    required: RequiredUsage,
-) -> Result<(), EkCertificateError> {
+fn require_key_usage(certificate: &X509Certificate<'_>, required: RequiredUsage) -> Result<(), EkCertificateError> {
     let usage = certificate
         .extensions()
         .iter()

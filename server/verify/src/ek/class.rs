@@ -81,19 +81,11 @@ pub(crate) fn classify(attributes: &TpmAttributes, issuer: &str) -> TpmClass {
     }
     if vendor == MICROSOFT {
         let pluton = model.contains("pluton") || issuer.contains("pluton");
-        return if pluton {
-            TpmClass::Firmware
-        } else {
-            TpmClass::Virtual
-        };
+        return if pluton { TpmClass::Firmware } else { TpmClass::Virtual };
     }
     if FIRMWARE.contains(&vendor) {
         TpmClass::Firmware
-    } else if VIRTUAL.contains(&vendor)
-        || ["aliyun", "alibaba"]
-            .iter()
-            .any(|mark| issuer.contains(mark))
-    {
+    } else if VIRTUAL.contains(&vendor) || ["aliyun", "alibaba"].iter().any(|mark| issuer.contains(mark)) {
         TpmClass::Virtual
     } else {
         TpmClass::Discrete
@@ -107,30 +99,15 @@ mod tests {
     #[test]
     fn vendors_have_their_class() {
         for (manufacturer, model, issuer, class) in [
-            (
-                "id:00001014",
-                "swtpm",
-                "CN=swtpm-localca",
-                TpmClass::Simulator,
-            ),
+            ("id:00001014", "swtpm", "CN=swtpm-localca", TpmClass::Simulator),
             ("id:49424d00", "SW TPM", "CN=x", TpmClass::Simulator),
             ("id:49465800", "swtpm", "CN=x", TpmClass::Simulator),
             ("id:494E5443", "ADL", "CN=Intel", TpmClass::Firmware),
             ("id:414D4400", "AMD", "CN=AMDTPM", TpmClass::Firmware),
             ("id:4D534654", "Pluton", "CN=x", TpmClass::Firmware),
-            (
-                "id:4D534654",
-                "vTPM",
-                "CN=Azure Virtual TPM CA - 03",
-                TpmClass::Virtual,
-            ),
+            ("id:4D534654", "vTPM", "CN=Azure Virtual TPM CA - 03", TpmClass::Virtual),
             ("id:474F4F47", "vTPM", "O=Google LLC", TpmClass::Virtual),
-            (
-                "id:12345678",
-                "vTPM",
-                "CN=Aliyun TPM EKMF CA",
-                TpmClass::Virtual,
-            ),
+            ("id:12345678", "vTPM", "CN=Aliyun TPM EKMF CA", TpmClass::Virtual),
             ("id:49465800", "SLB9670", "CN=Infineon", TpmClass::Discrete),
             ("id:53544D20", "ST33", "CN=STM", TpmClass::Discrete),
         ] {
@@ -139,11 +116,7 @@ mod tests {
                 model: model.into(),
                 version: "id:1".into(),
             };
-            assert_eq!(
-                classify(&attributes, issuer),
-                class,
-                "{manufacturer} {model} {issuer}"
-            );
+            assert_eq!(classify(&attributes, issuer), class, "{manufacturer} {model} {issuer}");
         }
     }
 

@@ -35,13 +35,9 @@ pub(super) fn open(nv: &[u8]) -> Result<&[u8], EkCertificateError> {
 
 /// `rest` is what follows the wrapper's tag: a 16-bit size, then that many bytes, then padding.
 fn unwrap(rest: &[u8]) -> Result<&[u8], EkCertificateError> {
-    let (size, rest) = rest
-        .split_first_chunk::<2>()
-        .ok_or(EkCertificateError::WrapperCutOff)?;
+    let (size, rest) = rest.split_first_chunk::<2>().ok_or(EkCertificateError::WrapperCutOff)?;
     let size = usize::from(u16::from_be_bytes(*size));
-    let (inside, behind) = rest
-        .split_at_checked(size)
-        .ok_or(EkCertificateError::WrapperCutOff)?;
+    let (inside, behind) = rest.split_at_checked(size).ok_or(EkCertificateError::WrapperCutOff)?;
     require_padding(behind)?;
     Ok(inside.strip_prefix(&FULL_CERT).unwrap_or(inside))
 }
@@ -51,9 +47,7 @@ fn require_padding(behind: &[u8]) -> Result<(), EkCertificateError> {
     if run_of(0x00) || run_of(0xff) {
         Ok(())
     } else {
-        Err(EkCertificateError::TrailingBytes {
-            count: behind.len(),
-        })
+        Err(EkCertificateError::TrailingBytes { count: behind.len() })
     }
 }
 
@@ -65,14 +59,8 @@ mod tests {
 
     #[test]
     fn wrapper_and_padding_are_taken_off() {
-        let wrapped = |padding: &[u8]| {
-            [
-                &[0x10, 0x01, 0x00, 0x00, 0x07, 0x10, 0x02],
-                &CERTIFICATE[..],
-                padding,
-            ]
-            .concat()
-        };
+        let wrapped =
+            |padding: &[u8]| [&[0x10, 0x01, 0x00, 0x00, 0x07, 0x10, 0x02], &CERTIFICATE[..], padding].concat();
         let unwrapped_tag = [&[0x10, 0x01, 0x00, 0x00, 0x05], &CERTIFICATE[..]].concat();
         for nv in [
             CERTIFICATE.to_vec(),
@@ -103,10 +91,7 @@ mod tests {
         nv.resize(MAX_CERTIFICATE_BYTES, 0xff);
         assert!(open(&nv).is_ok());
         nv.push(0xff);
-        assert!(matches!(
-            open(&nv),
-            Err(EkCertificateError::TooLarge { .. })
-        ));
+        assert!(matches!(open(&nv), Err(EkCertificateError::TooLarge { .. })));
         for cut in [
             &[0x10, 0x01, 0x00][..],
             &[0x10, 0x01, 0x00, 0x00],

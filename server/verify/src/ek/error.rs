@@ -149,7 +149,8 @@ pub enum EkCertificateError {
     Path(String),
 }
 
-const NEXT_INVENTORY: &str = "enrol this TPM by its EK hash in the inventory, or ask its vendor for a conforming certificate";
+const NEXT_INVENTORY: &str =
+    "enrol this TPM by its EK hash in the inventory, or ask its vendor for a conforming certificate";
 const NEXT_INSPECT: &str =
     "read the certificate on the node: tpm2_getekcertificate -X | openssl x509 -inform der -text";
 
@@ -230,11 +231,7 @@ impl EkCertificateError {
                 None,
                 "a CA's certificate was sent in the EK certificate's place",
             ),
-            Self::KeyUsageMissing => (
-                ReasonCode::new("HM-VERIFY-0108"),
-                None,
-                "not an EK certificate",
-            ),
+            Self::KeyUsageMissing => (ReasonCode::new("HM-VERIFY-0108"), None, "not an EK certificate"),
             Self::KeyUsage { required, actual } => (
                 ReasonCode::new("HM-VERIFY-0109"),
                 expected(required, actual),
@@ -255,21 +252,9 @@ impl EkCertificateError {
                 None,
                 "a vendor that leaves out what the TCG EK credential profile asks for",
             ),
-            Self::TpmAttributeTwice { .. } => (
-                ReasonCode::new("HM-VERIFY-0113"),
-                None,
-                "an ambiguous certificate",
-            ),
-            Self::TpmAttributeText { .. } => (
-                ReasonCode::new("HM-VERIFY-0114"),
-                None,
-                "an unusual certificate",
-            ),
-            Self::DuplicateExtension { .. } => (
-                ReasonCode::new("HM-VERIFY-0115"),
-                None,
-                "an ambiguous certificate",
-            ),
+            Self::TpmAttributeTwice { .. } => (ReasonCode::new("HM-VERIFY-0113"), None, "an ambiguous certificate"),
+            Self::TpmAttributeText { .. } => (ReasonCode::new("HM-VERIFY-0114"), None, "an unusual certificate"),
+            Self::DuplicateExtension { .. } => (ReasonCode::new("HM-VERIFY-0115"), None, "an ambiguous certificate"),
             Self::UnknownCriticalExtension { oid } => (
                 ReasonCode::new("HM-VERIFY-0116"),
                 expected("a known extension", oid),
@@ -286,13 +271,7 @@ impl EkCertificateError {
                 "an old TPM, or not an EK certificate",
             ),
         };
-        (
-            code,
-            RefusalClass::UntrustedTpm,
-            compared,
-            cause,
-            NEXT_INVENTORY,
-        )
+        (code, RefusalClass::UntrustedTpm, compared, cause, NEXT_INVENTORY)
     }
 
     fn path(&self) -> Parts {
@@ -350,12 +329,6 @@ impl EkCertificateError {
     }
 }
 
-type Parts = (
-    ReasonCode,
-    RefusalClass,
-    Option<String>,
-    &'static str,
-    &'static str,
-);
+type Parts = (ReasonCode, RefusalClass, Option<String>, &'static str, &'static str);
 
 coded_by_row!(EkCertificateError);

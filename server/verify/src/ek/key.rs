@@ -20,11 +20,7 @@ const RSA_ALGORITHM: [u8; 15] = [
 ];
 
 /// Named curves accepted: P-256, P-384, P-521, each with the length of its uncompressed point.
-const CURVES: [(&str, usize); 3] = [
-    ("1.2.840.10045.3.1.7", 65),
-    ("1.3.132.0.34", 97),
-    ("1.3.132.0.35", 133),
-];
+const CURVES: [(&str, usize); 3] = [("1.2.840.10045.3.1.7", 65), ("1.3.132.0.34", 97), ("1.3.132.0.35", 133)];
 
 /// A certified key and how it may be used.
 #[derive(Debug)]
@@ -92,9 +88,7 @@ fn modulus(rsa_public_key: &[u8]) -> Option<&[u8]> {
     };
     let (after_modulus, modulus) = Any::from_der(contents).ok()?;
     let (after_exponent, _exponent) = Integer::from_der(after_modulus).ok()?;
-    (rest.is_empty()
-        && after_exponent.is_empty()
-        && modulus.tag() == x509_parser::asn1_rs::Tag::Integer)
+    (rest.is_empty() && after_exponent.is_empty() && modulus.tag() == x509_parser::asn1_rs::Tag::Integer)
         .then_some(modulus.data)
 }
 
@@ -106,18 +100,13 @@ fn ecc(spki: &SubjectPublicKeyInfo<'_>) -> Result<CertifiedKey, EkCertificateErr
         .and_then(|parameters| parameters.as_oid().ok())
         .ok_or(EkCertificateError::Key("ECC without a named curve"))?
         .to_id_string();
-    let (_, point_len) =
-        CURVES
-            .iter()
-            .find(|(oid, _)| *oid == curve)
-            .ok_or(EkCertificateError::Key(
-                "ECC on another curve than a NIST one",
-            ))?;
+    let (_, point_len) = CURVES
+        .iter()
+        .find(|(oid, _)| *oid == curve)
+        .ok_or(EkCertificateError::Key("ECC on another curve than a NIST one"))?;
     let point: &[u8] = &spki.subject_public_key.data;
     if point.first() != Some(&0x04) || point.len() != *point_len {
-        return Err(EkCertificateError::Key(
-            "ECC point that is not uncompressed",
-        ));
+        return Err(EkCertificateError::Key("ECC point that is not uncompressed"));
     }
     // Named curve, uncompressed point, DER throughout: the certificate's own bytes are the canonical form.
     Ok(CertifiedKey {
@@ -139,8 +128,6 @@ fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
             element.extend(digits.iter().skip(leading));
         }
     }
-    parts
-        .iter()
-        .for_each(|part| element.extend_from_slice(part));
+    parts.iter().for_each(|part| element.extend_from_slice(part));
     element
 }

@@ -147,22 +147,13 @@ fn select(sent: &[Vec<u8>]) -> Result<Intermediates<'_>, EkCertificateError> {
 fn usable<'a>(nv: &'a [u8], subjects: &[Vec<u8>]) -> Result<(Vec<u8>, &'a [u8]), String> {
     let der = envelope::open(nv).map_err(|error| error.to_string())?;
     let facts = authority::read(der)?;
-    if subjects
-        .iter()
-        .filter(|subject| **subject == facts.subject)
-        .count()
-        >= MAX_SAME_SUBJECT
-    {
+    if subjects.iter().filter(|subject| **subject == facts.subject).count() >= MAX_SAME_SUBJECT {
         return Err("too many certificates of one name".to_owned());
     }
     Ok((facts.subject, der))
 }
 
-fn coded(
-    error: webpki::Error,
-    now: u64,
-    untrusted: impl Fn() -> EkCertificateError,
-) -> EkCertificateError {
+fn coded(error: webpki::Error, now: u64, untrusted: impl Fn() -> EkCertificateError) -> EkCertificateError {
     use webpki::Error;
     match error {
         Error::CertExpired { not_after, .. } => EkCertificateError::Expired {
@@ -175,8 +166,7 @@ fn coded(
         },
         Error::UnknownIssuer => untrusted(),
         Error::InvalidSignatureForPublicKey => EkCertificateError::ChainSignature,
-        Error::UnsupportedSignatureAlgorithmContext(_)
-        | Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => {
+        Error::UnsupportedSignatureAlgorithmContext(_) | Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => {
             EkCertificateError::ChainAlgorithm
         }
         Error::PathLenConstraintViolated => EkCertificateError::PathLength,

@@ -11,7 +11,8 @@ use crate::fingerprint::{hex, sha256};
 /// A CSR with a P-256 key and a few names is under 1 KiB.
 pub const MAX_CSR_BYTES: usize = 16 * 1024;
 
-const ECDSA_WITH_SHA256: &str = "1.2.840.10045.4.3.2";
+/// AlgorithmIdentifier ecdsa-with-SHA256 without parameters (RFC 5758 3.2), DER.
+const ECDSA_WITH_SHA256: [u8; 12] = [0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02];
 
 /// Verifies that `csr` asks for the key `svid_spki` (canonical SPKI, DER; uncompressed point `svid_point`) and is signed
 /// by it. Names in the CSR are not looked at: the server gives the name.
@@ -26,8 +27,8 @@ pub(crate) fn verify(csr: &[u8], svid_spki: &[u8], svid_point: &[u8]) -> Result<
         });
     }
     der::check(csr).map_err(CsrError::NotDer)?;
-    let (_, request) = X509CertificationRequest::from_der(csr)
-        .map_err(|error| CsrError::NotPkcs10(error.to_string()))?;
+    let (_, request) =
+        X509CertificationRequest::from_der(csr).map_err(|error| CsrError::NotPkcs10(error.to_string()))?;
     let info = &request.certification_request_info;
     if info.subject_pki.raw != svid_spki {
         return Err(CsrError::OtherKey {
@@ -35,9 +36,11 @@ pub(crate) fn verify(csr: &[u8], svid_spki: &[u8], svid_point: &[u8]) -> Result<
             csr_key: hex(&sha256(info.subject_pki.raw)),
         });
     }
-    let algorithm = request.signature_algorithm.algorithm.to_id_string();
-    if algorithm != ECDSA_WITH_SHA256 || request.signature_algorithm.parameters.is_some() {
-        return Err(CsrError::Algorithm { actual: algorithm });
+    // Compared as bytes: the parser is not strict about how an identifier is tagged.
+    let after_info = der::contents(csr).map_err(CsrError::NotDer)?.get(info.raw.len()..);
+    if !after_info.is_some_and(|rest| rest.starts_with(&ECDSA_WITH_SHA256)) {
+        let actual = request.signature_algorithm.algorithm.to_id_string();
+        return Err(CsrError::Algorithm { actual });
     }
     if request.signature_value.unused_bits != 0 {
         return Err(CsrError::Signature);

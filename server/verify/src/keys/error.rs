@@ -63,7 +63,7 @@ pub enum KeyFault {
         /// What is needed.
         required: &'static str,
     },
-    /// Another algorithm or curve than the profile has.
+    /// Another algorithm or curve than the profile of SVIDs has; said of SVID keys only.
     #[error("is of an unfit type")]
     Type {
         /// What is needed.
@@ -88,18 +88,12 @@ impl KeyError {
         let compared = match &self.fault {
             KeyFault::NotAKeyPair => None,
             KeyFault::AttributesMissing { required, actual } => expected(required, actual),
-            KeyFault::AttributesForbidden { forbidden, actual } => {
-                expected(format!("none of {forbidden}"), actual)
-            }
-            KeyFault::Scheme { required, actual } | KeyFault::Type { required, actual } => {
-                expected(required, actual)
-            }
+            KeyFault::AttributesForbidden { forbidden, actual } => expected(format!("none of {forbidden}"), actual),
+            KeyFault::Scheme { required, actual } | KeyFault::Type { required, actual } => expected(required, actual),
             KeyFault::Cipher { required } => expected(required, "another"),
         };
         let cause = match self.role {
-            KeyRole::Ek => {
-                "another key was sent in the endorsement key's place, or a template that is not the TCG's"
-            }
+            KeyRole::Ek => "another key was sent in the endorsement key's place, or a template that is not the TCG's",
             KeyRole::Ak => {
                 "an attestation key that could sign forged statements or leave its TPM; an attack, or another agent"
             }
@@ -119,30 +113,20 @@ impl KeyError {
         match (self.role, &self.fault) {
             (KeyRole::Ek, KeyFault::NotAKeyPair) => ReasonCode::new("HM-VERIFY-0201"),
             (KeyRole::Ek, KeyFault::AttributesMissing { .. }) => ReasonCode::new("HM-VERIFY-0202"),
-            (KeyRole::Ek, KeyFault::AttributesForbidden { .. }) => {
-                ReasonCode::new("HM-VERIFY-0203")
-            }
+            (KeyRole::Ek, KeyFault::AttributesForbidden { .. }) => ReasonCode::new("HM-VERIFY-0203"),
             (KeyRole::Ek, KeyFault::Scheme { .. }) => ReasonCode::new("HM-VERIFY-0204"),
             (KeyRole::Ek, KeyFault::Cipher { .. }) => ReasonCode::new("HM-VERIFY-0205"),
-            (KeyRole::Ek, KeyFault::Type { .. }) => ReasonCode::new("HM-VERIFY-0206"),
             (KeyRole::Ak, KeyFault::NotAKeyPair) => ReasonCode::new("HM-VERIFY-0211"),
             (KeyRole::Ak, KeyFault::AttributesMissing { .. }) => ReasonCode::new("HM-VERIFY-0212"),
-            (KeyRole::Ak, KeyFault::AttributesForbidden { .. }) => {
-                ReasonCode::new("HM-VERIFY-0213")
-            }
+            (KeyRole::Ak, KeyFault::AttributesForbidden { .. }) => ReasonCode::new("HM-VERIFY-0213"),
             (KeyRole::Ak, KeyFault::Scheme { .. }) => ReasonCode::new("HM-VERIFY-0214"),
             (KeyRole::Ak, KeyFault::Cipher { .. }) => ReasonCode::new("HM-VERIFY-0215"),
-            (KeyRole::Ak, KeyFault::Type { .. }) => ReasonCode::new("HM-VERIFY-0216"),
             (KeyRole::Svid, KeyFault::NotAKeyPair) => ReasonCode::new("HM-VERIFY-0221"),
-            (KeyRole::Svid, KeyFault::AttributesMissing { .. }) => {
-                ReasonCode::new("HM-VERIFY-0222")
-            }
-            (KeyRole::Svid, KeyFault::AttributesForbidden { .. }) => {
-                ReasonCode::new("HM-VERIFY-0223")
-            }
+            (KeyRole::Svid, KeyFault::AttributesMissing { .. }) => ReasonCode::new("HM-VERIFY-0222"),
+            (KeyRole::Svid, KeyFault::AttributesForbidden { .. }) => ReasonCode::new("HM-VERIFY-0223"),
             (KeyRole::Svid, KeyFault::Scheme { .. }) => ReasonCode::new("HM-VERIFY-0224"),
             (KeyRole::Svid, KeyFault::Cipher { .. }) => ReasonCode::new("HM-VERIFY-0225"),
-            (KeyRole::Svid, KeyFault::Type { .. }) => ReasonCode::new("HM-VERIFY-0226"),
+            (_, KeyFault::Type { .. }) => ReasonCode::new("HM-VERIFY-0226"),
         }
     }
 }

@@ -1,8 +1,6 @@
 //! The properties that each key must have (attributes: TPM 2.0 part 2, table "TPMA_OBJECT").
 
-use hallmark_tpm_wire::{
-    AsymScheme, Curve, HashAlg, ObjectAttributes, PublicArea, PublicKind, Symmetric,
-};
+use hallmark_tpm_wire::{AsymScheme, Curve, HashAlg, ObjectAttributes, PublicArea, PublicKind, Symmetric};
 
 use super::{KeyError, KeyFault, KeyRole};
 
@@ -12,8 +10,7 @@ const BOUND: ObjectAttributes = ObjectAttributes::FIXED_TPM
     .with(ObjectAttributes::SENSITIVE_DATA_ORIGIN);
 
 /// Contradicts [`BOUND`] or belongs to a kind of key that has no place here.
-const NEVER: ObjectAttributes =
-    ObjectAttributes::ENCRYPTED_DUPLICATION.with(ObjectAttributes::X509_SIGN);
+const NEVER: ObjectAttributes = ObjectAttributes::ENCRYPTED_DUPLICATION.with(ObjectAttributes::X509_SIGN);
 
 /// What a role asks of the attributes. Bits in neither set are free: they say who may use the key on the node
 /// (userWithAuth, adminWithPolicy, noDA) or narrow its life (stClear, firmwareLimited, svnLimited).
@@ -23,22 +20,16 @@ struct Attributes {
 }
 
 const EK: Attributes = Attributes {
-    required: BOUND
-        .with(ObjectAttributes::RESTRICTED)
-        .with(ObjectAttributes::DECRYPT),
+    required: BOUND.with(ObjectAttributes::RESTRICTED).with(ObjectAttributes::DECRYPT),
     forbidden: NEVER.with(ObjectAttributes::SIGN),
 };
 const AK: Attributes = Attributes {
-    required: BOUND
-        .with(ObjectAttributes::RESTRICTED)
-        .with(ObjectAttributes::SIGN),
+    required: BOUND.with(ObjectAttributes::RESTRICTED).with(ObjectAttributes::SIGN),
     forbidden: NEVER.with(ObjectAttributes::DECRYPT),
 };
 const SVID: Attributes = Attributes {
     required: BOUND.with(ObjectAttributes::SIGN),
-    forbidden: NEVER
-        .with(ObjectAttributes::RESTRICTED)
-        .with(ObjectAttributes::DECRYPT),
+    forbidden: NEVER.with(ObjectAttributes::RESTRICTED).with(ObjectAttributes::DECRYPT),
 };
 
 /// An endorsement key: a storage key (restricted, decrypt, with a cipher and no scheme) that is bound to its TPM, as in
@@ -60,12 +51,7 @@ pub(crate) fn require_ek(key: &PublicArea) -> Result<(), KeyError> {
         ));
     }
     match key.storage_cipher() {
-        Symmetric::Null => Err(fault(
-            role,
-            KeyFault::Cipher {
-                required: "AES-CFB",
-            },
-        )),
+        Symmetric::Null => Err(fault(role, KeyFault::Cipher { required: "AES-CFB" })),
         _ => Ok(()),
     }
 }
@@ -124,10 +110,7 @@ pub(crate) fn require_svid_key(key: &PublicArea) -> Result<(), KeyError> {
             ));
         }
     }
-    if matches!(
-        scheme,
-        AsymScheme::Null | AsymScheme::Ecdsa(HashAlg::Sha256)
-    ) {
+    if matches!(scheme, AsymScheme::Null | AsymScheme::Ecdsa(HashAlg::Sha256)) {
         Ok(())
     } else {
         Err(fault(
@@ -144,24 +127,17 @@ fn require_attributes(key: &PublicArea, role: KeyRole, rule: &Attributes) -> Res
     let actual = key.attributes();
     if !actual.contains(rule.required) {
         let (required, actual) = (rule.required.to_string(), actual.to_string());
-        return Err(fault(
-            role,
-            KeyFault::AttributesMissing { required, actual },
-        ));
+        return Err(fault(role, KeyFault::AttributesMissing { required, actual }));
     }
     if actual.without(rule.forbidden) != actual {
         let (forbidden, actual) = (rule.forbidden.to_string(), actual.to_string());
-        return Err(fault(
-            role,
-            KeyFault::AttributesForbidden { forbidden, actual },
-        ));
+        return Err(fault(role, KeyFault::AttributesForbidden { forbidden, actual }));
     }
     Ok(())
 }
 
 fn require_key_pair(key: &PublicArea, role: KeyRole) -> Result<AsymScheme, KeyError> {
-    key.scheme()
-        .ok_or_else(|| fault(role, KeyFault::NotAKeyPair))
+    key.scheme().ok_or_else(|| fault(role, KeyFault::NotAKeyPair))
 }
 
 fn require_no_cipher(key: &PublicArea, role: KeyRole) -> Result<(), KeyError> {

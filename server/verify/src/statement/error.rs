@@ -144,9 +144,7 @@ pub struct StatementError {
 impl StatementError {
     pub(crate) fn row(&self) -> Row {
         let class = match &self.fault {
-            StatementFault::Malformed(_) | StatementFault::SignatureForm(_) => {
-                RefusalClass::Malformed
-            }
+            StatementFault::Malformed(_) | StatementFault::SignatureForm(_) => RefusalClass::Malformed,
             StatementFault::NotBound { .. } => RefusalClass::NotBound,
             _ => RefusalClass::UnprovenStatement,
         };
@@ -190,15 +188,9 @@ impl StatementError {
             StatementFault::Unquoted { bank, pcr } | StatementFault::NoValue { bank, pcr } => {
                 expected("exactly the selected registers", format!("{bank}:{pcr}"))
             }
-            StatementFault::Digest { supplied, quoted } => {
-                Some(format!("values give {supplied}, quoted {quoted}"))
-            }
-            StatementFault::Unextended { bank } => {
-                expected("a measured boot", format!("reset values in {bank}"))
-            }
-            StatementFault::OtherBoot { certified, quoted } => {
-                Some(format!("certified {certified}, quoted {quoted}"))
-            }
+            StatementFault::Digest { supplied, quoted } => Some(format!("values give {supplied}, quoted {quoted}")),
+            StatementFault::Unextended { bank } => expected("a measured boot", format!("reset values in {bank}")),
+            StatementFault::OtherBoot { certified, quoted } => Some(format!("certified {certified}, quoted {quoted}")),
             StatementFault::Malformed(_)
             | StatementFault::SignatureForm(_)
             | StatementFault::SignatureValue(_)
@@ -225,9 +217,7 @@ impl StatementError {
                 "the firmware does not measure into this bank",
                 "switch the SHA-256 bank on in the firmware setup, or measured boot altogether",
             ),
-            StatementFault::OtherBoot { .. } => {
-                ("the machine restarted while it attested", "attest again")
-            }
+            StatementFault::OtherBoot { .. } => ("the machine restarted while it attested", "attest again"),
             StatementFault::Selection { .. } => (
                 "the TPM has no such bank, or another selection was quoted",
                 "look which banks the TPM has: tpm2_getcap pcrs",

@@ -69,19 +69,11 @@ fn text(selection: &PcrSelection) -> String {
         format!("{}:{}", bank.hash(), pcrs.join(","))
     });
     let text = banks.collect::<Vec<_>>().join("+");
-    if text.is_empty() {
-        "nothing".to_owned()
-    } else {
-        text
-    }
+    if text.is_empty() { "nothing".to_owned() } else { text }
 }
 
 /// The digest is made with the hash of the AK's scheme (TPM 2.0 part 3, 18.4.1).
-fn require_digest(
-    quote: &Quote,
-    ak: &PublicArea,
-    values: &PcrValues,
-) -> Result<(), StatementFault> {
+fn require_digest(quote: &Quote, ak: &PublicArea, values: &PcrValues) -> Result<(), StatementFault> {
     let hash = ak
         .scheme()
         .and_then(|scheme| scheme.hash())
@@ -105,18 +97,10 @@ fn require_digest(
 /// registers among those selected, or by all selected ones if there are none of the firmware's.
 fn require_extended(selection: &PcrSelection, values: &PcrValues) -> Result<(), StatementFault> {
     for bank in selection.banks() {
-        let firmware = bank
-            .pcrs()
-            .filter(|pcr| FIRMWARE_PCRS.contains(pcr))
-            .count();
-        let judged = bank
-            .pcrs()
-            .filter(|pcr| firmware == 0 || FIRMWARE_PCRS.contains(pcr));
+        let firmware = bank.pcrs().filter(|pcr| FIRMWARE_PCRS.contains(pcr)).count();
+        let judged = bank.pcrs().filter(|pcr| firmware == 0 || FIRMWARE_PCRS.contains(pcr));
         let extended = judged.filter_map(|pcr| Some((pcr, values.get(bank.hash(), pcr)?)));
-        if extended
-            .into_iter()
-            .all(|(pcr, value)| is_reset_value(pcr, value))
-        {
+        if extended.into_iter().all(|(pcr, value)| is_reset_value(pcr, value)) {
             return Err(StatementFault::Unextended {
                 bank: HashAlg::to_string(&bank.hash()),
             });

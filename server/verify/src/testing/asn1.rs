@@ -36,9 +36,7 @@ pub fn oid(dotted: &str) -> Vec<u8> {
 
 fn base_128(number: u32) -> Vec<u8> {
     let digits = (0..5).map(|place| (number >> (7 * place)) & 0x7f);
-    let mut digits: Vec<u8> = digits
-        .map(|digit| u8::try_from(digit).expect("seven bits"))
-        .collect();
+    let mut digits: Vec<u8> = digits.map(|digit| u8::try_from(digit).expect("seven bits")).collect();
     while digits.len() > 1 && digits.last() == Some(&0) {
         digits.pop();
     }
@@ -49,11 +47,7 @@ fn base_128(number: u32) -> Vec<u8> {
 
 /// INTEGER of an unsigned big-endian number.
 pub(super) fn unsigned(number: &[u8]) -> Vec<u8> {
-    let digits: Vec<u8> = number
-        .iter()
-        .copied()
-        .skip_while(|byte| *byte == 0)
-        .collect();
+    let digits: Vec<u8> = number.iter().copied().skip_while(|byte| *byte == 0).collect();
     match digits.first() {
         None => element(0x02, &[0]),
         Some(first) if first & 0x80 != 0 => element(0x02, &[&[0], &digits[..]].concat()),
@@ -78,8 +72,7 @@ pub(super) fn attribute(dotted: &str, text: &str) -> Vec<u8> {
 
 /// GeneralizedTime (or UTCTime before 2050) of Unix seconds.
 pub(super) fn time(seconds: i64) -> Vec<u8> {
-    let at =
-        time::OffsetDateTime::from_unix_timestamp(seconds).expect("a time that can be written");
+    let at = time::OffsetDateTime::from_unix_timestamp(seconds).expect("a time that can be written");
     let (year, month, day) = at.to_calendar_date();
     let rest = format!(
         "{:02}{day:02}{:02}{:02}{:02}Z",

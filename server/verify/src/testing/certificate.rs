@@ -147,11 +147,7 @@ impl CertificateDraft {
         let version = self
             .version
             .map_or_else(Vec::new, |version| element(0xa0, &unsigned(&[version])));
-        let extensions: Vec<u8> = self
-            .extensions
-            .iter()
-            .flat_map(ExtensionDraft::encode)
-            .collect();
+        let extensions: Vec<u8> = self.extensions.iter().flat_map(ExtensionDraft::encode).collect();
         let extensions = if self.version.is_some() && !extensions.is_empty() {
             element(0xa3, &element(0x30, &extensions))
         } else {
@@ -167,11 +163,7 @@ impl CertificateDraft {
             &self.spki,
             &extensions,
         ]);
-        sequence(&[
-            &tbs,
-            &self.signature_algorithm,
-            &bit_string(&key.sign_x509(&tbs)),
-        ])
+        sequence(&[&tbs, &self.signature_algorithm, &bit_string(&key.sign_x509(&tbs))])
     }
 
     /// The extension with this identifier.
@@ -217,13 +209,9 @@ impl VendorCa {
 
     /// A new vendor whose certificates are changed before they are signed.
     #[must_use]
-    pub fn with(
-        root: impl FnOnce(&mut CertificateDraft),
-        intermediate: impl FnOnce(&mut CertificateDraft),
-    ) -> Self {
+    pub fn with(root: impl FnOnce(&mut CertificateDraft), intermediate: impl FnOnce(&mut CertificateDraft)) -> Self {
         let (root_key, intermediate_key) = (SoftwareKey::ecc(0), SoftwareKey::ecc(0));
-        let mut root_draft =
-            Self::ca_draft(&Self::root_name(), &Self::root_name(), &root_key, Some(1));
+        let mut root_draft = Self::ca_draft(&Self::root_name(), &Self::root_name(), &root_key, Some(1));
         root(&mut root_draft);
         let mut draft = Self::ca_draft(
             &Self::root_name(),
@@ -243,16 +231,8 @@ impl VendorCa {
 
     /// A CA certificate's draft.
     #[must_use]
-    pub fn ca_draft(
-        issuer: &[u8],
-        subject: &[u8],
-        key: &SoftwareKey,
-        path_len: Option<u8>,
-    ) -> CertificateDraft {
-        let extensions = vec![
-            ExtensionDraft::ca(path_len),
-            ExtensionDraft::key_usage(KEY_CERT_SIGN),
-        ];
+    pub fn ca_draft(issuer: &[u8], subject: &[u8], key: &SoftwareKey, path_len: Option<u8>) -> CertificateDraft {
+        let extensions = vec![ExtensionDraft::ca(path_len), ExtensionDraft::key_usage(KEY_CERT_SIGN)];
         CertificateDraft::new(issuer, subject, key.spki(), extensions)
     }
 
@@ -288,16 +268,8 @@ impl VendorCa {
 
     /// An EK certificate that is changed before it is signed by the intermediate.
     #[must_use]
-    pub fn ek_certificate_with(
-        &self,
-        ek: &SoftwareEk,
-        change: impl FnOnce(&mut CertificateDraft),
-    ) -> Vec<u8> {
-        let usage = if ek.is_ecc() {
-            KEY_AGREEMENT
-        } else {
-            KEY_ENCIPHERMENT
-        };
+    pub fn ek_certificate_with(&self, ek: &SoftwareEk, change: impl FnOnce(&mut CertificateDraft)) -> Vec<u8> {
+        let usage = if ek.is_ecc() { KEY_AGREEMENT } else { KEY_ENCIPHERMENT };
         let extensions = vec![
             ExtensionDraft::key_usage(usage),
             ExtensionDraft::extended_key_usage(&[oids::EK_CERTIFICATE]),
@@ -308,12 +280,7 @@ impl VendorCa {
                 ("2.23.133.2.3", "id:00070055"),
             ]),
         ];
-        let mut draft = CertificateDraft::new(
-            &Self::intermediate_name(),
-            &sequence(&[]),
-            ek.spki(),
-            extensions,
-        );
+        let mut draft = CertificateDraft::new(&Self::intermediate_name(), &sequence(&[]), ek.spki(), extensions);
         change(&mut draft);
         draft.sign(&self.intermediate_key)
     }

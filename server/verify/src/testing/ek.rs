@@ -6,9 +6,7 @@ use aws_lc_rs::agreement::{self, PrivateKey, UnparsedPublicKey};
 use aws_lc_rs::cipher::{AES_128, DecryptingKey, DecryptionContext, UnboundCipherKey};
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
 use aws_lc_rs::iv::FixedLength;
-use aws_lc_rs::rsa::{
-    KeySize, OAEP_SHA256_MGF1SHA256, OaepPrivateDecryptingKey, PrivateDecryptingKey,
-};
+use aws_lc_rs::rsa::{KeySize, OAEP_SHA256_MGF1SHA256, OaepPrivateDecryptingKey, PrivateDecryptingKey};
 use aws_lc_rs::{digest, hmac};
 use hallmark_tpm_wire::credential::Credential;
 use hallmark_tpm_wire::templates;
@@ -41,11 +39,7 @@ impl SoftwareEk {
     #[must_use]
     pub fn ecc() -> Self {
         let private = PrivateKey::generate(&agreement::ECDH_P256).expect("P-256 key");
-        let point = private
-            .compute_public_key()
-            .expect("P-256 point")
-            .as_ref()
-            .to_vec();
+        let point = private.compute_public_key().expect("P-256 point").as_ref().to_vec();
         let (x, y) = coordinates(&point);
         // AES, 128, CFB; scheme null; P-256; kdf null
         let parameters = wire(&[0x0006, 128, 0x0043, 0x0010, 0x0003, 0x0010]);
@@ -101,14 +95,9 @@ impl SoftwareEk {
         let cipher = UnboundCipherKey::new(&AES_128, &kdfa(&seed, "STORAGE", name, 128)).ok()?;
         let mut plain = identity.to_vec();
         let start = DecryptionContext::Iv128(FixedLength::from([0; 16]));
-        let opened = DecryptingKey::cfb128(cipher)
-            .ok()?
-            .decrypt(&mut plain, start)
-            .ok()?;
+        let opened = DecryptingKey::cfb128(cipher).ok()?.decrypt(&mut plain, start).ok()?;
         let (size, secret) = opened.split_first_chunk::<2>()?;
-        secret
-            .get(..usize::from(u16::from_be_bytes(*size)))
-            .map(<[u8]>::to_vec)
+        secret.get(..usize::from(u16::from_be_bytes(*size))).map(<[u8]>::to_vec)
     }
 
     fn seed(&self, encrypted: &[u8]) -> Option<Vec<u8>> {
@@ -124,12 +113,7 @@ impl SoftwareEk {
                 let key = OaepPrivateDecryptingKey::new(private.clone()).ok()?;
                 let mut room = vec![0; key.min_output_size()];
                 let seed = key
-                    .decrypt(
-                        &OAEP_SHA256_MGF1SHA256,
-                        encrypted,
-                        &mut room,
-                        Some(b"IDENTITY\0"),
-                    )
+                    .decrypt(&OAEP_SHA256_MGF1SHA256, encrypted, &mut room, Some(b"IDENTITY\0"))
                     .ok()?;
                 Some(seed.to_vec())
             }
@@ -166,14 +150,6 @@ fn kdfa(key: &[u8], label: &str, context: &[u8], bits: u32) -> Vec<u8> {
 
 /// KDFe with SHA-256, one block (TPM 2.0 part 1, 11.4.10.3).
 fn kdfe(z: &[u8], label: &str, party_u: &[u8], party_v: &[u8]) -> Vec<u8> {
-    let message = [
-        &1_u32.to_be_bytes()[..],
-        z,
-        label.as_bytes(),
-        &[0],
-        party_u,
-        party_v,
-    ]
-    .concat();
+    let message = [&1_u32.to_be_bytes()[..], z, label.as_bytes(), &[0], party_u, party_v].concat();
     digest::digest(&digest::SHA256, &message).as_ref().to_vec()
 }

@@ -2,9 +2,7 @@
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa;
-use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, RSA_PKCS1_SHA256, RSA_PSS_SHA256,
-};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, RSA_PKCS1_SHA256, RSA_PSS_SHA256};
 use hallmark_tpm_wire::{HashAlg, templates};
 
 use super::asn1::{bit_string, oid, sequence, unsigned};
@@ -46,11 +44,7 @@ impl PublicDraft {
     #[must_use]
     pub fn name(&self) -> Vec<u8> {
         let hash = HashAlg::from_id(self.name_alg).unwrap_or(HashAlg::Sha256);
-        [
-            &self.name_alg.to_be_bytes()[..],
-            &hash.digest(&self.marshal()),
-        ]
-        .concat()
+        [&self.name_alg.to_be_bytes()[..], &hash.digest(&self.marshal())].concat()
     }
 
     /// The Qualified Name as primary key of the hierarchy with this handle.
@@ -105,11 +99,7 @@ impl SoftwareKey {
     #[must_use]
     pub fn rsa(attributes: u32, scheme: u16) -> Self {
         let pair = rsa::KeyPair::generate(rsa::KeySize::Rsa2048).expect("RSA key");
-        let modulus = pair
-            .public_key()
-            .modulus()
-            .big_endian_without_leading_zero()
-            .to_vec();
+        let modulus = pair.public_key().modulus().big_endian_without_leading_zero().to_vec();
         let public = PublicDraft {
             object_type: 0x0001,
             name_alg: 0x000b,
@@ -144,8 +134,7 @@ impl SoftwareKey {
         match &self.material {
             Material::Ecc(pair) => p256_spki(pair.public_key().as_ref()),
             Material::Rsa(pair) => {
-                let (modulus, exponent) =
-                    (pair.public_key().modulus(), pair.public_key().exponent());
+                let (modulus, exponent) = (pair.public_key().modulus(), pair.public_key().exponent());
                 rsa_spki(
                     modulus.big_endian_without_leading_zero(),
                     exponent.big_endian_without_leading_zero(),
@@ -167,12 +156,11 @@ impl SoftwareKey {
             }
             Material::Rsa(pair) => {
                 let mut signature = vec![0; pair.public_modulus_len()];
-                let padding: &'static dyn aws_lc_rs::signature::RsaEncoding =
-                    if self.scheme.0 == 0x0016 {
-                        &RSA_PSS_SHA256
-                    } else {
-                        &RSA_PKCS1_SHA256
-                    };
+                let padding: &'static dyn aws_lc_rs::signature::RsaEncoding = if self.scheme.0 == 0x0016 {
+                    &RSA_PSS_SHA256
+                } else {
+                    &RSA_PKCS1_SHA256
+                };
                 pair.sign(padding, &random, message, &mut signature)
                     .expect("RSA signature");
                 [header, sized(&signature)].concat()
@@ -191,13 +179,8 @@ impl SoftwareKey {
             }
             Material::Rsa(pair) => {
                 let mut signature = vec![0; pair.public_modulus_len()];
-                pair.sign(
-                    &RSA_PKCS1_SHA256,
-                    &SystemRandom::new(),
-                    message,
-                    &mut signature,
-                )
-                .expect("RSA signature");
+                pair.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature)
+                    .expect("RSA signature");
                 signature
             }
         }
@@ -206,12 +189,7 @@ impl SoftwareKey {
     /// A CSR for `spki`, signed by this key.
     #[must_use]
     pub fn csr_for(&self, spki: &[u8]) -> Vec<u8> {
-        let info = sequence(&[
-            &unsigned(&[0]),
-            &sequence(&[]),
-            spki,
-            &super::element(0xa0, &[]),
-        ]);
+        let info = sequence(&[&unsigned(&[0]), &sequence(&[]), spki, &super::element(0xa0, &[])]);
         let algorithm = sequence(&[&oid("1.2.840.10045.4.3.2")]);
         sequence(&[&info, &algorithm, &bit_string(&self.sign_x509(&info))])
     }
@@ -219,10 +197,7 @@ impl SoftwareKey {
 
 /// 16-bit numbers, big-endian.
 pub(super) fn wire(numbers: &[u16]) -> Vec<u8> {
-    numbers
-        .iter()
-        .flat_map(|number| number.to_be_bytes())
-        .collect()
+    numbers.iter().flat_map(|number| number.to_be_bytes()).collect()
 }
 
 /// x and y of an uncompressed P-256 point.

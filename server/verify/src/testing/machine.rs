@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use hallmark_evidence::{
-    Binding, Claim, EvidenceError, Log, PAYLOAD_VERSION, Proof, RawClaim, RawLog, RawPcrValue,
-    RawProof, RawSigned,
+    Binding, Claim, EvidenceError, Log, PAYLOAD_VERSION, Proof, RawClaim, RawLog, RawPcrValue, RawProof, RawSigned,
 };
 use hallmark_tpm_wire::credential::Credential;
 use hallmark_tpm_wire::{HashAlg, Name};
@@ -127,17 +126,11 @@ impl SoftwareMachine {
                 (
                     alg,
                     pcr,
-                    self.pcrs
-                        .get(&(alg, pcr))
-                        .cloned()
-                        .unwrap_or_else(|| vec![0; 32]),
+                    self.pcrs.get(&(alg, pcr)).cloned().unwrap_or_else(|| vec![0; 32]),
                 )
             })
             .collect();
-        let values: Vec<Vec<u8>> = pcr_values
-            .iter()
-            .map(|(_, _, value)| value.clone())
-            .collect();
+        let values: Vec<Vec<u8>> = pcr_values.iter().map(|(_, _, value)| value.clone()).collect();
         let certified = certify_body(&svid_name, &self.svid.public.qualified_name(OWNER));
         ProofDraft {
             activated_secret: challenge
@@ -184,9 +177,7 @@ impl From<&crate::Challenge> for ChallengeParts {
         Self {
             nonce: *challenge.nonce(),
             credential: challenge.credential().cloned(),
-            selection: banks
-                .map(|bank| (bank.hash().id(), bank.pcrs().collect()))
-                .collect(),
+            selection: banks.map(|bank| (bank.hash().id(), bank.pcrs().collect())).collect(),
         }
     }
 }
@@ -262,9 +253,7 @@ impl ProofParts {
     /// # Errors
     /// What the decoder refuses.
     pub fn decode(&self) -> Result<Proof, EvidenceError> {
-        let value = |(alg, pcr, digest): &(u16, u8, Vec<u8>)| {
-            (u32::from(*alg), u32::from(*pcr), digest.clone())
-        };
+        let value = |(alg, pcr, digest): &(u16, u8, Vec<u8>)| (u32::from(*alg), u32::from(*pcr), digest.clone());
         let values: Vec<_> = self.pcr_values.iter().map(value).collect();
         Proof::decode(&RawProof {
             version: PAYLOAD_VERSION,

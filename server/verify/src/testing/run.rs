@@ -19,12 +19,10 @@ pub fn attest(
     now: SystemTime,
 ) -> Result<VerifiedEvidence, VerifyError> {
     let exporter = [0x5a; 32];
-    let selection =
-        PcrSelection::new([(HashAlg::Sha256, &[0, 1, 2, 3, 4, 5, 6, 7][..])]).expect("a selection");
+    let selection = PcrSelection::new([(HashAlg::Sha256, &[0, 1, 2, 3, 4, 5, 6, 7][..])]).expect("a selection");
     let claim = machine.claim().decode().expect("the claim is well-formed");
     let examined = examine(claim, trust, known, now)?;
-    let challenge =
-        examined.challenge_with([0x6b; 32], Some(Zeroizing::new([0x7c; 32])), selection, now)?;
+    let challenge = examined.challenge_with([0x6b; 32], Some(Zeroizing::new([0x7c; 32])), selection, now)?;
     let proof = machine.prove(&ChallengeParts::from(&challenge), &exporter);
     conclude(
         examined,

@@ -60,10 +60,7 @@ pub fn certify_body(name: &[u8], qualified_name: &[u8]) -> Vec<u8> {
 pub fn quote_body(banks: &[(u16, Vec<u8>)], values: &[Vec<u8>]) -> Vec<u8> {
     let mut body = narrow::<u32>(banks.len()).to_be_bytes().to_vec();
     for (alg, pcrs) in banks {
-        let bitmap = pcrs
-            .iter()
-            .fold(0_u32, |bits, pcr| bits | 1 << pcr)
-            .to_le_bytes();
+        let bitmap = pcrs.iter().fold(0_u32, |bits, pcr| bits | 1 << pcr).to_le_bytes();
         body.extend(alg.to_be_bytes());
         body.push(3);
         body.extend(bitmap.iter().take(3));

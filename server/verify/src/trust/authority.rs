@@ -27,8 +27,7 @@ pub(crate) struct CaFacts {
 /// The first rule that it breaks, in words.
 pub(crate) fn read(certificate: &[u8]) -> Result<CaFacts, String> {
     der::check(certificate).map_err(|fault| format!("not DER: {fault}"))?;
-    let (_, certificate) =
-        X509Certificate::from_der(certificate).map_err(|error| format!("not X.509: {error}"))?;
+    let (_, certificate) = X509Certificate::from_der(certificate).map_err(|error| format!("not X.509: {error}"))?;
     if certificate.version() != X509Version::V3 {
         return Err("not X.509 version 3".to_owned());
     }
@@ -43,10 +42,7 @@ pub(crate) fn read(certificate: &[u8]) -> Result<CaFacts, String> {
 fn require_strong_key(certificate: &X509Certificate<'_>) -> Result<(), String> {
     match certificate.public_key().parsed() {
         Ok(PublicKey::RSA(key)) if key.key_size() >= 2048 => Ok(()),
-        Ok(PublicKey::RSA(key)) => Err(format!(
-            "RSA key of {} bits, at least 2048 are needed",
-            key.key_size()
-        )),
+        Ok(PublicKey::RSA(key)) => Err(format!("RSA key of {} bits, at least 2048 are needed", key.key_size())),
         Ok(PublicKey::EC(_)) => Ok(()),
         _ => Err("neither an RSA nor an ECC key".to_owned()),
     }

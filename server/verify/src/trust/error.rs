@@ -53,8 +53,7 @@ pub enum TrustError {
 }
 
 fn at(line: Option<u64>) -> String {
-    line.map(|line| format!(", line {line}"))
-        .unwrap_or_default()
+    line.map(|line| format!(", line {line}")).unwrap_or_default()
 }
 
 impl TrustError {
@@ -74,10 +73,7 @@ impl TrustError {
             ),
             Self::InventoryKey { .. } => (
                 ReasonCode::new("HM-VERIFY-0153"),
-                expected(
-                    "64 (SPKI hash) or 68 (Name) lower-case hex digits",
-                    "something else",
-                ),
+                expected("64 (SPKI hash) or 68 (Name) lower-case hex digits", "something else"),
                 "a fingerprint in another form",
                 "take the value that `hallmark-agent` or the refusal of the node shows",
             ),

@@ -34,13 +34,8 @@ impl EkKey {
             "characters that are not lower-case hex, or an odd number of them",
         ))?;
         match bytes.strip_prefix(&NAME_ALG_SHA256) {
-            Some(digest) if bytes.len() == 34 => digest
-                .try_into()
-                .map(Self::Name)
-                .map_err(|_| fault("wrong length")),
-            _ if bytes.len() == 34 => Err(fault(
-                "a Name that does not begin with 000b (nameAlg SHA-256)",
-            )),
+            Some(digest) if bytes.len() == 34 => digest.try_into().map(Self::Name).map_err(|_| fault("wrong length")),
+            _ if bytes.len() == 34 => Err(fault("a Name that does not begin with 000b (nameAlg SHA-256)")),
             _ => bytes
                 .try_into()
                 .map(Self::Spki)
@@ -113,26 +108,15 @@ impl Inventory {
                 format!("{} bytes, at most {MAX_FILE_BYTES} are read", file.len()),
             ));
         }
-        let mut reader = csv::ReaderBuilder::new()
-            .comment(Some(b'#'))
-            .from_reader(file);
-        let header = reader
-            .headers()
-            .map_err(|error| fault(1, error.to_string()))?;
+        let mut reader = csv::ReaderBuilder::new().comment(Some(b'#')).from_reader(file);
+        let header = reader.headers().map_err(|error| fault(1, error.to_string()))?;
         if header.iter().ne(["ek_sha256", "owner", "expires"]) {
-            return Err(fault(
-                1,
-                "the header must be ek_sha256,owner,expires".to_owned(),
-            ));
+            return Err(fault(1, "the header must be ek_sha256,owner,expires".to_owned()));
         }
         let mut inventory = Self::default();
         for record in reader.records() {
-            let record = record.map_err(|error| {
-                fault(
-                    error.position().map_or(0, csv::Position::line),
-                    error.to_string(),
-                )
-            })?;
+            let record =
+                record.map_err(|error| fault(error.position().map_or(0, csv::Position::line), error.to_string()))?;
             let line = record.position().map_or(0, csv::Position::line);
             let field = |index| record.get(index).unwrap_or_default();
             let key = EkKey::parse(field(0)).map_err(|error| located(error, line))?;
@@ -186,14 +170,8 @@ impl Inventory {
 
 fn located(error: TrustError, at: u64) -> TrustError {
     match error {
-        TrustError::InventoryKey { reason, .. } => TrustError::InventoryKey {
-            line: Some(at),
-            reason,
-        },
-        TrustError::InventoryTwice { key, .. } => TrustError::InventoryTwice {
-            line: Some(at),
-            key,
-        },
+        TrustError::InventoryKey { reason, .. } => TrustError::InventoryKey { line: Some(at), reason },
+        TrustError::InventoryTwice { key, .. } => TrustError::InventoryTwice { line: Some(at), key },
         other => other,
     }
 }
@@ -204,8 +182,7 @@ fn parse_expiry(text: &str) -> Result<Option<SystemTime>, String> {
     }
     let parsed = time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339)
         .map_err(|error| format!("expires is not RFC 3339: {error}"))?;
-    let seconds = u64::try_from(parsed.unix_timestamp())
-        .map_err(|_| "expires lies before 1970".to_owned())?;
+    let seconds = u64::try_from(parsed.unix_timestamp()).map_err(|_| "expires lies before 1970".to_owned())?;
     Ok(Some(UNIX_EPOCH + Duration::from_secs(seconds)))
 }
 
@@ -260,31 +237,19 @@ mod tests {
 
     #[test]
     fn a_csv_is_read_and_its_bad_line_is_named() {
-        let good = format!(
-            "ek_sha256,owner,expires\n{HASH},\"team a, ops\",\n000b{HASH},b,2030-01-31T00:00:00Z\n"
-        );
+        let good = format!("ek_sha256,owner,expires\n{HASH},\"team a, ops\",\n000b{HASH},b,2030-01-31T00:00:00Z\n");
         let inventory = Inventory::from_csv(good.as_bytes()).unwrap();
         assert_eq!(inventory.len(), 2);
-        let item = inventory
-            .find(&EkKey::parse(&format!("000b{HASH}")).unwrap())
-            .unwrap();
-        assert_eq!(
-            item.expires,
-            Some(UNIX_EPOCH + Duration::from_secs(1_896_048_000))
-        );
+        let item = inventory.find(&EkKey::parse(&format!("000b{HASH}")).unwrap()).unwrap();
+        assert_eq!(item.expires, Some(UNIX_EPOCH + Duration::from_secs(1_896_048_000)));
         for (bad, text) in [
             (format!("{good}{HASH},c,\n"), "line 4"),
             (format!("{good}abc,c,\n"), "line 4"),
-            (
-                format!("{good}{},c,tomorrow\n", HASH.replace('0', "1")),
-                "line 4",
-            ),
+            (format!("{good}{},c,tomorrow\n", HASH.replace('0', "1")), "line 4"),
             (format!("{good}{HASH}\n"), "line 4"),
             (format!("{HASH},a,\n"), "line 1"),
         ] {
-            let error = Inventory::from_csv(bad.as_bytes())
-                .expect_err(&bad)
-                .to_string();
+            let error = Inventory::from_csv(bad.as_bytes()).expect_err(&bad).to_string();
             assert!(error.contains(text), "{error}");
         }
     }

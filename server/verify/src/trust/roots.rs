@@ -41,9 +41,7 @@ impl EkRoots {
                 reason,
             };
             let CaFacts {
-                path_len,
-                subject_text,
-                ..
+                path_len, subject_text, ..
             } = authority::read(&der).map_err(reason)?;
             let anchor = webpki::anchor_from_trusted_cert(&der)
                 .map_err(|error| reason(format!("not usable as trust anchor: {error}")))?
@@ -80,9 +78,7 @@ impl EkRoots {
 
     /// The names of the pinned roots, in the order in which they were added.
     pub fn subjects(&self) -> impl Iterator<Item = &str> {
-        self.constraints
-            .iter()
-            .map(|constraints| constraints.subject.as_str())
+        self.constraints.iter().map(|constraints| constraints.subject.as_str())
     }
 
     pub(crate) fn anchors(&self) -> &[TrustAnchor<'static>] {
@@ -100,8 +96,7 @@ impl EkRoots {
             Some((
                 _,
                 RootConstraints {
-                    path_len: Some(limit),
-                    ..
+                    path_len: Some(limit), ..
                 },
             )) => usize::try_from(*limit).is_ok_and(|limit| below <= limit),
             Some(_) => true,

@@ -2,8 +2,7 @@
 
 use hallmark_reason::Coded;
 use hallmark_verify::testing::{
-    CertificateDraft, ExtensionDraft, SoftwareEk, SoftwareKey, SoftwareMachine, VendorCa, element,
-    oid, oids,
+    CertificateDraft, ExtensionDraft, SoftwareEk, SoftwareKey, SoftwareMachine, VendorCa, element, oid, oids,
 };
 use hallmark_verify::{EkRoots, MAX_INTERMEDIATES};
 
@@ -15,11 +14,7 @@ type Row = (&'static str, fn(&mut CertificateDraft), &'static str);
 const OTHER_EXTENSION: &str = "1.2.3.4";
 
 const PROFILE: [Row; 24] = [
-    (
-        "expired",
-        |draft| draft.not_after = 1_700_000_000,
-        "HM-VERIFY-0120",
-    ),
+    ("expired", |draft| draft.not_after = 1_700_000_000, "HM-VERIFY-0120"),
     (
         "not yet valid",
         |draft| draft.not_before = 1_900_000_000,
@@ -35,11 +30,7 @@ const PROFILE: [Row; 24] = [
         |draft| draft.extensions.push(ExtensionDraft::ca(None)),
         "HM-VERIFY-0107",
     ),
-    (
-        "no key usage",
-        |draft| draft.without(oids::KEY_USAGE),
-        "HM-VERIFY-0108",
-    ),
+    ("no key usage", |draft| draft.without(oids::KEY_USAGE), "HM-VERIFY-0108"),
     (
         "RSA's key usage",
         |draft| *draft.extension(oids::KEY_USAGE) = ExtensionDraft::key_usage(0x20),
@@ -62,26 +53,17 @@ const PROFILE: [Row; 24] = [
     ),
     (
         "another purpose",
-        |draft| {
-            *draft.extension(oids::EXTENDED_KEY_USAGE) =
-                ExtensionDraft::extended_key_usage(&["2.23.133.8.3"])
-        },
+        |draft| *draft.extension(oids::EXTENDED_KEY_USAGE) = ExtensionDraft::extended_key_usage(&["2.23.133.8.3"]),
         "HM-VERIFY-0111",
     ),
     (
         "any purpose",
-        |draft| {
-            *draft.extension(oids::EXTENDED_KEY_USAGE) =
-                ExtensionDraft::extended_key_usage(&["2.5.29.37.0"])
-        },
+        |draft| *draft.extension(oids::EXTENDED_KEY_USAGE) = ExtensionDraft::extended_key_usage(&["2.5.29.37.0"]),
         "HM-VERIFY-0111",
     ),
     (
         "client authentication",
-        |draft| {
-            *draft.extension(oids::EXTENDED_KEY_USAGE) =
-                ExtensionDraft::extended_key_usage(&["1.3.6.1.5.5.7.3.2"])
-        },
+        |draft| *draft.extension(oids::EXTENDED_KEY_USAGE) = ExtensionDraft::extended_key_usage(&["1.3.6.1.5.5.7.3.2"]),
         "HM-VERIFY-0111",
     ),
     (
@@ -92,10 +74,8 @@ const PROFILE: [Row; 24] = [
     (
         "no model",
         |draft| {
-            *draft.extension(oids::SUBJECT_ALT_NAME) = ExtensionDraft::tpm_attributes(&[
-                ("2.23.133.2.1", "id:1"),
-                ("2.23.133.2.3", "id:2"),
-            ]);
+            *draft.extension(oids::SUBJECT_ALT_NAME) =
+                ExtensionDraft::tpm_attributes(&[("2.23.133.2.1", "id:1"), ("2.23.133.2.3", "id:2")]);
         },
         "HM-VERIFY-0112",
     ),
@@ -159,11 +139,7 @@ const PROFILE: [Row; 24] = [
         "HM-VERIFY-0103",
     ),
     ("version 1", |draft| draft.version = None, "HM-VERIFY-0106"),
-    (
-        "version 2",
-        |draft| draft.version = Some(1),
-        "HM-VERIFY-0106",
-    ),
+    ("version 2", |draft| draft.version = Some(1), "HM-VERIFY-0106"),
     (
         "SHA-1 signature",
         |draft| draft.signature_algorithm = element(0x30, &oid(oids::ECDSA_SHA1)),
@@ -171,10 +147,7 @@ const PROFILE: [Row; 24] = [
     ),
     (
         "MD5 signature",
-        |draft| {
-            draft.signature_algorithm =
-                element(0x30, &[&oid("1.2.840.113549.1.1.4")[..], &[5, 0]].concat())
-        },
+        |draft| draft.signature_algorithm = element(0x30, &[&oid("1.2.840.113549.1.1.4")[..], &[5, 0]].concat()),
         "HM-VERIFY-0117",
     ),
 ];
@@ -184,21 +157,17 @@ fn attack_10_profile() {
     let mut scene = Scene::new();
     scene.run().unwrap();
     for (what, change, code) in PROFILE {
-        scene.machine.ek_certificate =
-            Some(scene.vendor.ek_certificate_with(&scene.machine.ek, change));
+        scene.machine.ek_certificate = Some(scene.vendor.ek_certificate_with(&scene.machine.ek, change));
         assert_eq!(refused(scene.run(), what), code, "{what}");
     }
     // An unknown extension that is not critical does not matter.
-    scene.machine.ek_certificate = Some(scene.vendor.ek_certificate_with(
-        &scene.machine.ek,
-        |draft| {
-            draft.extensions.push(ExtensionDraft {
-                oid: OTHER_EXTENSION,
-                critical: false,
-                value: vec![0x05, 0x00],
-            });
-        },
-    ));
+    scene.machine.ek_certificate = Some(scene.vendor.ek_certificate_with(&scene.machine.ek, |draft| {
+        draft.extensions.push(ExtensionDraft {
+            oid: OTHER_EXTENSION,
+            critical: false,
+            value: vec![0x05, 0x00],
+        });
+    }));
     scene.run().unwrap();
 }
 
@@ -219,11 +188,7 @@ fn attack_10_encoding() {
             [&good[..], &good[..]].concat(),
             "HM-VERIFY-0104",
         ),
-        (
-            "cut off",
-            with(|der| der.truncate(der.len() - 1)),
-            "HM-VERIFY-0103",
-        ),
+        ("cut off", with(|der| der.truncate(der.len() - 1)), "HM-VERIFY-0103"),
         (
             "indefinite length",
             with(|der| {
@@ -239,11 +204,7 @@ fn attack_10_encoding() {
             }),
             "HM-VERIFY-0103",
         ),
-        (
-            "another SEQUENCE",
-            vec![0x30, 0x03, 0x02, 0x01, 0x00],
-            "HM-VERIFY-0105",
-        ),
+        ("another SEQUENCE", vec![0x30, 0x03, 0x02, 0x01, 0x00], "HM-VERIFY-0105"),
         (
             "signature damaged",
             with(|der| *der.last_mut().unwrap() ^= 1),
@@ -266,12 +227,7 @@ fn attack_10_key_forms() {
     let mut scene = Scene::new();
     scene.machine = SoftwareMachine::with_ek(&scene.vendor, SoftwareEk::rsa());
     scene.run().unwrap();
-    let rsa_encryption = [
-        &[0x30, 0x0d][..],
-        &oid("1.2.840.113549.1.1.1"),
-        &[0x05, 0x00],
-    ]
-    .concat();
+    let rsa_encryption = [&[0x30, 0x0d][..], &oid("1.2.840.113549.1.1.1"), &[0x05, 0x00]].concat();
     let under = |spki: &[u8], algorithm: &[u8]| {
         let bits = &spki[4 + rsa_encryption.len()..];
         element(0x30, &[algorithm, bits].concat())
@@ -279,60 +235,34 @@ fn attack_10_key_forms() {
     for (what, algorithm, code) in [
         (
             "OAEP with NULL",
-            [
-                &[0x30, 0x0d][..],
-                &oid("1.2.840.113549.1.1.7"),
-                &[0x05, 0x00],
-            ]
-            .concat(),
+            [&[0x30, 0x0d][..], &oid("1.2.840.113549.1.1.7"), &[0x05, 0x00]].concat(),
             None,
         ),
         (
             "OAEP with defaults",
-            [
-                &[0x30, 0x0d][..],
-                &oid("1.2.840.113549.1.1.7"),
-                &[0x30, 0x00],
-            ]
-            .concat(),
+            [&[0x30, 0x0d][..], &oid("1.2.840.113549.1.1.7"), &[0x30, 0x00]].concat(),
             None,
         ),
         (
             "PSS key",
-            [
-                &[0x30, 0x0d][..],
-                &oid("1.2.840.113549.1.1.10"),
-                &[0x30, 0x00],
-            ]
-            .concat(),
+            [&[0x30, 0x0d][..], &oid("1.2.840.113549.1.1.10"), &[0x30, 0x00]].concat(),
             Some("HM-VERIFY-0118"),
         ),
     ] {
         scene.machine.ek_certificate = Some(
             scene
                 .vendor
-                .ek_certificate_with(&scene.machine.ek, |draft| {
-                    draft.spki = under(&draft.spki, &algorithm)
-                }),
+                .ek_certificate_with(&scene.machine.ek, |draft| draft.spki = under(&draft.spki, &algorithm)),
         );
         assert_eq!(scene.run().err().as_deref(), code, "{what}");
     }
     let small = element(
         0x30,
-        &[
-            &[0x02, 0x81, 0x81, 0x00][..],
-            &[0xc1; 128],
-            &[0x02, 0x03, 1, 0, 1],
-        ]
-        .concat(),
+        &[&[0x02, 0x81, 0x81, 0x00][..], &[0xc1; 128], &[0x02, 0x03, 1, 0, 1]].concat(),
     );
     let weak = element(
         0x30,
-        &[
-            &rsa_encryption[..],
-            &element(0x03, &[&[0][..], &small].concat()),
-        ]
-        .concat(),
+        &[&rsa_encryption[..], &element(0x03, &[&[0][..], &small].concat())].concat(),
     );
     scene.machine.ek_certificate = Some(
         scene
@@ -355,24 +285,16 @@ fn attack_10_untrusted_paths() {
         refused(scene.run(), "stranger below our intermediate"),
         "HM-VERIFY-0122"
     );
-    scene.machine.ek_chain = vec![
-        stranger.intermediate_der().to_vec(),
-        stranger.root_der().to_vec(),
-    ];
-    assert_eq!(
-        refused(scene.run(), "stranger's own root sent along"),
-        "HM-VERIFY-0122"
-    );
+    scene.machine.ek_chain = vec![stranger.intermediate_der().to_vec(), stranger.root_der().to_vec()];
+    assert_eq!(refused(scene.run(), "stranger's own root sent along"), "HM-VERIFY-0122");
 
     // Self-signed, and without the intermediate.
     let own = SoftwareKey::ecc(0);
     let mut self_signed = None;
-    let _ = scene
-        .vendor
-        .ek_certificate_with(&scene.machine.ek, |draft| {
-            draft.subject.clone_from(&draft.issuer);
-            self_signed = Some(draft.sign(&own));
-        });
+    let _ = scene.vendor.ek_certificate_with(&scene.machine.ek, |draft| {
+        draft.subject.clone_from(&draft.issuer);
+        self_signed = Some(draft.sign(&own));
+    });
     scene.machine.ek_certificate = self_signed;
     scene.machine.ek_chain = Vec::new();
     assert_eq!(refused(scene.run(), "self-signed"), "HM-VERIFY-0121");
@@ -424,21 +346,16 @@ fn attack_10_path_length_and_a_leaf_as_ca() {
     let mut scene = Scene::new();
     let sub_key = SoftwareKey::ecc(0);
     let name = element(0x30, &[]);
-    let sub = VendorCa::ca_draft(&VendorCa::intermediate_name(), &name, &sub_key, None)
-        .sign(&scene.vendor.intermediate_key);
+    let sub =
+        VendorCa::ca_draft(&VendorCa::intermediate_name(), &name, &sub_key, None).sign(&scene.vendor.intermediate_key);
     let mut certificate = None;
-    let _ = scene
-        .vendor
-        .ek_certificate_with(&scene.machine.ek, |draft| {
-            draft.issuer.clone_from(&name);
-            certificate = Some(draft.sign(&sub_key));
-        });
+    let _ = scene.vendor.ek_certificate_with(&scene.machine.ek, |draft| {
+        draft.issuer.clone_from(&name);
+        certificate = Some(draft.sign(&sub_key));
+    });
     scene.machine.ek_certificate = certificate;
     scene.machine.ek_chain.push(sub);
-    assert_eq!(
-        refused(scene.run(), "CA below path length 0"),
-        "HM-VERIFY-0124"
-    );
+    assert_eq!(refused(scene.run(), "CA below path length 0"), "HM-VERIFY-0124");
 }
 
 #[test]
@@ -451,9 +368,7 @@ fn attack_10_many_intermediates_cost_little() {
     assert!(refused(scene.run(), "one too many").starts_with("HM-EVID"));
 
     // Eight CAs that all sign each other, none of which leads anywhere.
-    let keys: Vec<SoftwareKey> = (0..MAX_INTERMEDIATES)
-        .map(|_| SoftwareKey::ecc(0))
-        .collect();
+    let keys: Vec<SoftwareKey> = (0..MAX_INTERMEDIATES).map(|_| SoftwareKey::ecc(0)).collect();
     let name = VendorCa::intermediate_name();
     scene.machine.ek_chain = keys
         .iter()
@@ -476,12 +391,7 @@ fn roots_are_refused_by_file_and_index() {
         |root| {
             let small = element(
                 0x30,
-                &[
-                    &[0x02, 0x81, 0x81, 0x00][..],
-                    &[0xc1; 128],
-                    &[0x02, 0x03, 1, 0, 1],
-                ]
-                .concat(),
+                &[&[0x02, 0x81, 0x81, 0x00][..], &[0xc1; 128], &[0x02, 0x03, 1, 0, 1]].concat(),
             );
             let algorithm = element(0x30, &[&oid("1.2.840.113549.1.1.1")[..], &[5, 0]].concat());
             root.spki = element(
@@ -496,11 +406,7 @@ fn roots_are_refused_by_file_and_index() {
         ("not a certificate", b"hello".to_vec(), "HM-VERIFY-0151"),
         ("empty", Vec::new(), "HM-VERIFY-0151"),
         ("an EK certificate", leaf, "HM-VERIFY-0152"),
-        (
-            "trailing byte",
-            [vendor.root_der(), &[0]].concat(),
-            "HM-VERIFY-0152",
-        ),
+        ("trailing byte", [vendor.root_der(), &[0]].concat(), "HM-VERIFY-0152"),
         ("RSA-1024", small_key.root_der().to_vec(), "HM-VERIFY-0152"),
     ] {
         let error = roots.add("vendor.pem", &file).expect_err(what);
@@ -510,8 +416,30 @@ fn roots_are_refused_by_file_and_index() {
     assert!(roots.is_empty());
     assert_eq!(roots.add("vendor.der", vendor.root_der()).unwrap(), 1);
     assert_eq!(roots.add("again.der", vendor.root_der()).unwrap(), 0);
-    assert_eq!(
-        roots.subjects().collect::<Vec<_>>(),
-        ["CN=Software Machine Test Root"]
+    assert_eq!(roots.subjects().collect::<Vec<_>>(), ["CN=Software Machine Test Root"]);
+}
+
+/// An issuer's name comes from strangers, and goes to logs and terminals.
+#[test]
+fn attack_10_an_issuers_name_moves_no_terminal() {
+    let scene = Scene::new();
+    let name = element(0x0c, b"a\x1b[2J\nHM-VERIFY-0000: all is well");
+    let hostile = element(
+        0x30,
+        &element(0x31, &element(0x30, &[&oid("2.5.4.3")[..], &name].concat())),
+    );
+    let mut claim = scene.machine.claim();
+    claim.ek_certificate = Some(
+        scene
+            .vendor
+            .ek_certificate_with(&scene.machine.ek, |draft| draft.issuer = hostile),
+    );
+    let claim = claim.decode().unwrap();
+    let error = hallmark_verify::examine(claim, &scene.trust, None, crate::scene::now()).unwrap_err();
+    assert_eq!(error.code().as_str(), "HM-VERIFY-0121");
+    let compared = error.compared().unwrap();
+    assert!(
+        compared.contains("all is well") && !compared.chars().any(char::is_control),
+        "{compared:?}"
     );
 }

@@ -17,10 +17,7 @@ fn attack_01_ak_in_another_tpm_with_a_victims_ek_certificate() {
     let mut claim = thief.claim();
     claim.ek_certificate = victim.ek_certificate;
     claim.ek_public = victim.ek_public;
-    for (guess, code) in [
-        (None, "HM-VERIFY-0309"),
-        (Some(vec![0; 32]), "HM-VERIFY-0311"),
-    ] {
+    for (guess, code) in [(None, "HM-VERIFY-0309"), (Some(vec![0; 32]), "HM-VERIFY-0311")] {
         let examined = scene.examine(&claim).unwrap();
         let challenge = challenge(&examined);
         let seen = ChallengeParts::from(&challenge);
@@ -31,9 +28,7 @@ fn attack_01_ak_in_another_tpm_with_a_victims_ek_certificate() {
             None
         );
         thief.ek_certificate = None;
-        let answer = thief.prove_with(&seen, &EXPORTER, |draft| {
-            draft.activated_secret = guess.clone()
-        });
+        let answer = thief.prove_with(&seen, &EXPORTER, |draft| draft.activated_secret = guess.clone());
         assert_eq!(refused(finish(examined, challenge, &answer), "thief"), code);
     }
 }
@@ -112,10 +107,7 @@ fn attack_06_ak_with_every_wrong_attribute() {
         let mut scene = Scene::new();
         scene.run().unwrap();
         scene.machine.ak.public.attributes = good.without(attributes).bits();
-        assert_eq!(
-            refused(scene.run(), &format!("without {attributes}")),
-            "HM-VERIFY-0212"
-        );
+        assert_eq!(refused(scene.run(), &format!("without {attributes}")), "HM-VERIFY-0212");
     }
     for attributes in [
         ObjectAttributes::DECRYPT,
@@ -124,10 +116,7 @@ fn attack_06_ak_with_every_wrong_attribute() {
     ] {
         let mut scene = Scene::new();
         scene.machine.ak.public.attributes = good.with(attributes).bits();
-        assert_eq!(
-            refused(scene.run(), &format!("with {attributes}")),
-            "HM-VERIFY-0213"
-        );
+        assert_eq!(refused(scene.run(), &format!("with {attributes}")), "HM-VERIFY-0213");
     }
     for reserved in [0_u32, 3, 12, 20, 31] {
         let mut scene = Scene::new();
@@ -143,16 +132,8 @@ fn attack_06_ak_with_every_wrong_attribute() {
 #[test]
 fn attack_07_weak_ak() {
     for (what, parameters, code) in [
-        (
-            "P-192",
-            vec![0x0010, 0x0018, 0x000b, 0x0001, 0x0010],
-            "HM-TPMW-0005",
-        ),
-        (
-            "BN curve",
-            vec![0x0010, 0x0018, 0x000b, 0x0010, 0x0010],
-            "HM-TPMW-0005",
-        ),
+        ("P-192", vec![0x0010, 0x0018, 0x000b, 0x0001, 0x0010], "HM-TPMW-0005"),
+        ("BN curve", vec![0x0010, 0x0018, 0x000b, 0x0010, 0x0010], "HM-TPMW-0005"),
         (
             "SM2 curve",
             vec![0x0010, 0x0018, 0x000b, 0x0020, 0x0010],
@@ -178,11 +159,7 @@ fn attack_07_weak_ak() {
             vec![0x0010, 0x0018, 0x0027, 0x0003, 0x0010],
             "HM-TPMW-0004",
         ),
-        (
-            "no scheme",
-            vec![0x0010, 0x0010, 0x0003, 0x0010],
-            "HM-VERIFY-0214",
-        ),
+        ("no scheme", vec![0x0010, 0x0010, 0x0003, 0x0010], "HM-VERIFY-0214"),
         (
             "ECDH scheme",
             vec![0x0010, 0x0019, 0x000b, 0x0003, 0x0010],
@@ -196,18 +173,13 @@ fn attack_07_weak_ak() {
     ] {
         let mut scene = Scene::new();
         scene.run().unwrap();
-        scene.machine.ak.public.parameters = parameters
-            .iter()
-            .flat_map(|word: &u16| word.to_be_bytes())
-            .collect();
+        scene.machine.ak.public.parameters = parameters.iter().flat_map(|word: &u16| word.to_be_bytes()).collect();
         assert_eq!(refused(scene.run(), what), code, "{what}");
     }
     let mut scene = Scene::new();
     scene.machine.ak = SoftwareKey::rsa(scene.machine.ak.public.attributes, 0x0014);
     scene.run().unwrap();
-    scene.machine.ak.public.parameters = [0x0010_u16, 0x0014, 0x000b, 1024, 0, 0]
-        .map(u16::to_be_bytes)
-        .concat();
+    scene.machine.ak.public.parameters = [0x0010_u16, 0x0014, 0x000b, 1024, 0, 0].map(u16::to_be_bytes).concat();
     assert_eq!(refused(scene.run(), "RSA-1024"), "HM-TPMW-0005");
     let mut scene = Scene::new();
     scene.machine.ak.public.name_alg = 0x0004;
@@ -221,21 +193,15 @@ fn attack_08_credential_for_another_name() {
     let examined = scene.examine(&scene.machine.claim()).unwrap();
     let challenge = challenge(&examined);
     let credential = challenge.credential().unwrap();
-    let (named, other) = (
-        scene.machine.ak.public.name(),
-        SoftwareKey::ak().public.name(),
-    );
-    assert_eq!(
-        scene.machine.ek.activate(credential, &named),
-        Some(SECRET.to_vec())
-    );
+    let (named, other) = (scene.machine.ak.public.name(), SoftwareKey::ak().public.name());
+    assert_eq!(scene.machine.ek.activate(credential, &named), Some(SECRET.to_vec()));
     assert_eq!(scene.machine.ek.activate(credential, &other), None);
     // The opened secret does not carry another AK's statements.
     let seen = ChallengeParts::from(&challenge);
     scene.machine.ak = SoftwareKey::ak();
-    let answer = scene.machine.prove_with(&seen, &EXPORTER, |draft| {
-        draft.activated_secret = Some(SECRET.to_vec())
-    });
+    let answer = scene
+        .machine
+        .prove_with(&seen, &EXPORTER, |draft| draft.activated_secret = Some(SECRET.to_vec()));
     assert_eq!(
         refused(finish(examined, challenge, &answer), "other AK"),
         "HM-VERIFY-0407"
@@ -249,19 +215,12 @@ fn attack_09_secret_replayed_crossed_or_wrong() {
     for (what, secret, code) in [
         ("old secret", Some(vec![0x23; 32]), "HM-VERIFY-0311"),
         ("shorter", Some(SECRET[..31].to_vec()), "HM-VERIFY-0311"),
-        (
-            "longer",
-            Some([&SECRET[..], &[0]].concat()),
-            "HM-VERIFY-0311",
-        ),
+        ("longer", Some([&SECRET[..], &[0]].concat()), "HM-VERIFY-0311"),
         ("none", None, "HM-VERIFY-0309"),
         ("empty", Some(Vec::new()), "HM-VERIFY-0309"),
     ] {
         assert_eq!(
-            refused(
-                scene.with_draft(|draft| draft.activated_secret = secret),
-                what
-            ),
+            refused(scene.with_draft(|draft| draft.activated_secret = secret), what),
             code,
             "{what}"
         );
@@ -272,9 +231,7 @@ fn attack_09_secret_replayed_crossed_or_wrong() {
     let one = scene.examine(&scene.machine.claim()).unwrap();
     let two = scene.examine(&other.claim()).unwrap();
     let (challenge_one, challenge_two) = (challenge(&one), challenge(&two));
-    let answer = scene
-        .machine
-        .prove(&ChallengeParts::from(&challenge_one), &EXPORTER);
+    let answer = scene.machine.prove(&ChallengeParts::from(&challenge_one), &EXPORTER);
     assert_eq!(
         refused(finish(two, challenge_one, &answer), "crossed"),
         "HM-VERIFY-0306"
@@ -331,18 +288,8 @@ fn attack_12_the_inventory_matches_exactly() {
             good.clone(),
             Some("HM-VERIFY-0142"),
         ),
-        (
-            "one bit off",
-            EkKey::Spki(other),
-            good,
-            Some("HM-VERIFY-0142"),
-        ),
-        (
-            "expired line",
-            EkKey::Spki(ek),
-            expired,
-            Some("HM-VERIFY-0143"),
-        ),
+        ("one bit off", EkKey::Spki(other), good, Some("HM-VERIFY-0142")),
+        ("expired line", EkKey::Spki(ek), expired, Some("HM-VERIFY-0143")),
     ] {
         scene.trust.inventory = hallmark_verify::Inventory::default();
         scene.trust.inventory.insert(key, item).unwrap();
@@ -357,14 +304,8 @@ fn attack_12_an_ek_with_another_template_is_refused() {
         (good.without(ObjectAttributes::RESTRICTED), "HM-VERIFY-0202"),
         (good.without(ObjectAttributes::DECRYPT), "HM-VERIFY-0202"),
         (good.without(ObjectAttributes::FIXED_TPM), "HM-VERIFY-0202"),
-        (
-            good.without(ObjectAttributes::FIXED_PARENT),
-            "HM-VERIFY-0202",
-        ),
-        (
-            good.without(ObjectAttributes::SENSITIVE_DATA_ORIGIN),
-            "HM-VERIFY-0202",
-        ),
+        (good.without(ObjectAttributes::FIXED_PARENT), "HM-VERIFY-0202"),
+        (good.without(ObjectAttributes::SENSITIVE_DATA_ORIGIN), "HM-VERIFY-0202"),
         (good.with(ObjectAttributes::SIGN), "HM-VERIFY-0203"),
     ] {
         let mut scene = Scene::new();
@@ -373,11 +314,7 @@ fn attack_12_an_ek_with_another_template_is_refused() {
         assert_eq!(refused(scene.run(), &attributes.to_string()), code);
     }
     for (what, parameters, code) in [
-        (
-            "no cipher",
-            vec![0x0010_u16, 0x0010, 0x0003, 0x0010],
-            "HM-VERIFY-0205",
-        ),
+        ("no cipher", vec![0x0010_u16, 0x0010, 0x0003, 0x0010], "HM-VERIFY-0205"),
         (
             "a scheme",
             vec![0x0006, 128, 0x0043, 0x0019, 0x000b, 0x0003, 0x0010],
@@ -385,10 +322,7 @@ fn attack_12_an_ek_with_another_template_is_refused() {
         ),
     ] {
         let mut scene = Scene::new();
-        scene.machine.ek.public.parameters = parameters
-            .iter()
-            .flat_map(|word| word.to_be_bytes())
-            .collect();
+        scene.machine.ek.public.parameters = parameters.iter().flat_map(|word| word.to_be_bytes()).collect();
         assert_eq!(refused(scene.run(), what), code, "{what}");
     }
 }

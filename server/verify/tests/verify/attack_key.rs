@@ -12,16 +12,12 @@ fn attack_18_certification_of_a_software_key() {
     scene.run().unwrap();
     let tpm_key = std::mem::replace(&mut scene.machine.svid, SoftwareKey::svid());
     // The TPM certifies the key that it holds.
-    let honest = certify_body(
-        &tpm_key.public.name(),
-        &tpm_key.public.qualified_name(0x4000_0001),
-    );
+    let honest = certify_body(&tpm_key.public.name(), &tpm_key.public.qualified_name(0x4000_0001));
     let result = scene.with_draft(|draft| draft.certify.attested = honest);
     assert_eq!(refused(result, "TPM's key certified"), "HM-VERIFY-0410");
     // The attacker signs with a key of his own.
     let forger = SoftwareKey::ak();
-    let result =
-        scene.with_proof(|proof| proof.certify.signature = forger.sign(&proof.certify.attest));
+    let result = scene.with_proof(|proof| proof.certify.signature = forger.sign(&proof.certify.attest));
     assert_eq!(refused(result, "self-signed"), "HM-VERIFY-0407");
 }
 
@@ -30,41 +26,22 @@ fn attack_19_duplicable_or_imported_key() {
     let good = templates::SVID_KEY_ATTRIBUTES;
     for (attributes, code) in [
         (good.without(ObjectAttributes::FIXED_TPM), "HM-VERIFY-0222"),
-        (
-            good.without(ObjectAttributes::FIXED_PARENT),
-            "HM-VERIFY-0222",
-        ),
-        (
-            good.without(ObjectAttributes::SENSITIVE_DATA_ORIGIN),
-            "HM-VERIFY-0222",
-        ),
-        (
-            good.with(ObjectAttributes::ENCRYPTED_DUPLICATION),
-            "HM-VERIFY-0223",
-        ),
+        (good.without(ObjectAttributes::FIXED_PARENT), "HM-VERIFY-0222"),
+        (good.without(ObjectAttributes::SENSITIVE_DATA_ORIGIN), "HM-VERIFY-0222"),
+        (good.with(ObjectAttributes::ENCRYPTED_DUPLICATION), "HM-VERIFY-0223"),
     ] {
         let mut scene = Scene::new();
         scene.run().unwrap();
         scene.machine.svid.public.attributes = attributes.bits();
-        assert_eq!(
-            refused(scene.run(), &attributes.to_string()),
-            code,
-            "{attributes}"
-        );
+        assert_eq!(refused(scene.run(), &attributes.to_string()), code, "{attributes}");
     }
     // Attributes claimed better than they are: the certified Name does not fit the claim.
     let mut scene = Scene::new();
     scene.machine.svid.public.attributes = good.without(ObjectAttributes::FIXED_TPM).bits();
-    let real = certify_body(
-        &scene.machine.svid.public.name(),
-        &scene.machine.svid.public.name(),
-    );
+    let real = certify_body(&scene.machine.svid.public.name(), &scene.machine.svid.public.name());
     scene.machine.svid.public.attributes = good.bits();
     assert_eq!(
-        refused(
-            scene.with_draft(|draft| draft.certify.attested = real),
-            "dressed up"
-        ),
+        refused(scene.with_draft(|draft| draft.certify.attested = real), "dressed up"),
         "HM-VERIFY-0410"
     );
 }
@@ -81,11 +58,7 @@ fn attack_20_restricted_or_decrypt_key() {
         let mut scene = Scene::new();
         scene.run().unwrap();
         scene.machine.svid.public.attributes = attributes.bits();
-        assert_eq!(
-            refused(scene.run(), &attributes.to_string()),
-            code,
-            "{attributes}"
-        );
+        assert_eq!(refused(scene.run(), &attributes.to_string()), code, "{attributes}");
     }
     let mut scene = Scene::new();
     scene.machine.svid = SoftwareKey::rsa(good.bits(), 0x0014);
@@ -101,9 +74,7 @@ fn attack_21_another_key_or_another_statement() {
         scene.machine.ak.public.qualified_name(0x4000_000b),
     );
     let banks = [(0x000b, (0..8).collect())];
-    let values: Vec<_> = (0..8)
-        .map(|pcr| scene.machine.pcrs[&(0x000b, pcr)].clone())
-        .collect();
+    let values: Vec<_> = (0..8).map(|pcr| scene.machine.pcrs[&(0x000b, pcr)].clone()).collect();
     let quote = quote_body(&banks, &values);
     type Change<'a> = Box<dyn Fn(&mut ProofDraft) + 'a>;
     let attacks: [(&str, Change<'_>, &str); 6] = [
@@ -125,11 +96,7 @@ fn attack_21_another_key_or_another_statement() {
             Box::new(|draft| draft.certify.tag = 0x801a),
             "HM-VERIFY-0403",
         ),
-        (
-            "time",
-            Box::new(|draft| draft.certify.tag = 0x8019),
-            "HM-VERIFY-0403",
-        ),
+        ("time", Box::new(|draft| draft.certify.tag = 0x8019), "HM-VERIFY-0403"),
         (
             "NV digest",
             Box::new(|draft| draft.certify.tag = 0x801c),
@@ -142,11 +109,7 @@ fn attack_21_another_key_or_another_statement() {
         ),
     ];
     for (what, change, code) in attacks {
-        assert_eq!(
-            refused(scene.with_draft(|draft| change(draft)), what),
-            code,
-            "{what}"
-        );
+        assert_eq!(refused(scene.with_draft(|draft| change(draft)), what), code, "{what}");
     }
 }
 
@@ -162,10 +125,7 @@ fn attack_22_wrong_magic_or_made_outside() {
     }
     for (what, cut) in [("last byte", 1), ("half", 60)] {
         let result = scene.with_proof(|proof| {
-            proof
-                .certify
-                .attest
-                .truncate(proof.certify.attest.len() - cut);
+            proof.certify.attest.truncate(proof.certify.attest.len() - cut);
             proof.certify.signature = scene.machine.ak.sign(&proof.certify.attest);
         });
         assert_eq!(refused(result, what), "HM-VERIFY-0401", "{what}");
@@ -190,9 +150,9 @@ fn attack_23_qualifying_data_empty_old_or_for_another_key() {
             selection: vec![(0x000b, vec![7])],
         };
         let mut taken = Vec::new();
-        let _ = other.machine.prove_with(&seen, &EXPORTER, |draft| {
-            taken = draft.certify.extra_data.clone()
-        });
+        let _ = other
+            .machine
+            .prove_with(&seen, &EXPORTER, |draft| taken = draft.certify.extra_data.clone());
         taken
     };
     let truth = std::cell::RefCell::new(Vec::new());
@@ -203,10 +163,7 @@ fn attack_23_qualifying_data_empty_old_or_for_another_key() {
         ("zeros", vec![0; 32]),
     ] {
         let result = scene.with_draft(|draft| {
-            truth.replace(std::mem::replace(
-                &mut draft.certify.extra_data,
-                data.clone(),
-            ));
+            truth.replace(std::mem::replace(&mut draft.certify.extra_data, data.clone()));
         });
         assert_eq!(refused(result, what), "HM-VERIFY-0409", "certify: {what}");
         let result = scene.with_draft(|draft| draft.quote.extra_data = data);
@@ -233,11 +190,7 @@ fn attack_24_csr_of_another_key_or_badly_signed() {
     let mut grown = scene.machine.claim().csr;
     grown.push(0);
     for (what, csr, code) in [
-        (
-            "another key's own",
-            other.csr_for(&other.spki()),
-            "HM-VERIFY-0234",
-        ),
+        ("another key's own", other.csr_for(&other.spki()), "HM-VERIFY-0234"),
         (
             "the key, signed by another",
             other.csr_for(&svid_spki),
@@ -251,17 +204,9 @@ fn attack_24_csr_of_another_key_or_badly_signed() {
         ("signature damaged", flipped, "HM-VERIFY-0236"),
         ("trailing byte", grown, "HM-VERIFY-0232"),
         ("missing", Vec::new(), "HM-EVID-0002"),
-        (
-            "something else",
-            scene.vendor.root_der().to_vec(),
-            "HM-VERIFY-0233",
-        ),
+        ("something else", scene.vendor.root_der().to_vec(), "HM-VERIFY-0233"),
     ] {
-        assert_eq!(
-            refused(scene.with_claim(|claim| claim.csr = csr), what),
-            code,
-            "{what}"
-        );
+        assert_eq!(refused(scene.with_claim(|claim| claim.csr = csr), what), code, "{what}");
     }
     // A compressed point is the same key in other bytes.
     let mut compressed = svid_spki.clone();
@@ -271,10 +216,7 @@ fn attack_24_csr_of_another_key_or_badly_signed() {
     compressed[26] = 0x02 | (svid_spki[90] & 1);
     let csr = scene.machine.svid.csr_for(&compressed);
     assert_eq!(
-        refused(
-            scene.with_claim(|claim| claim.csr = csr),
-            "compressed point"
-        ),
+        refused(scene.with_claim(|claim| claim.csr = csr), "compressed point"),
         "HM-VERIFY-0234"
     );
 }
@@ -298,8 +240,7 @@ fn attack_25_sha1_name_alg_and_names_of_other_lengths() {
             "HM-VERIFY-0401",
         ),
     ] {
-        let result =
-            scene.with_draft(|draft| draft.certify.attested = certify_body(&certified, &qualified));
+        let result = scene.with_draft(|draft| draft.certify.attested = certify_body(&certified, &qualified));
         assert_eq!(refused(result, what), code, "{what}");
     }
     // Bytes moved from one field into the next.
@@ -330,20 +271,13 @@ fn attack_09_one_answer_counts_once() {
     let scene = Scene::new();
     let examined = scene.examine(&scene.machine.claim()).unwrap();
     let first = challenge(&examined);
-    let answer = scene
-        .machine
-        .prove(&ChallengeParts::from(&first), &EXPORTER);
+    let answer = scene.machine.prove(&ChallengeParts::from(&first), &EXPORTER);
     finish(examined, first, &answer).unwrap();
     // A new challenge has a new nonce and a new secret; the old answer holds neither.
     let examined = scene.examine(&scene.machine.claim()).unwrap();
     let secret = zeroize::Zeroizing::new([0x55; 32]);
     let second = examined
-        .challenge_with(
-            [0x44; 32],
-            Some(secret),
-            crate::scene::selection(),
-            crate::scene::now(),
-        )
+        .challenge_with([0x44; 32], Some(secret), crate::scene::selection(), crate::scene::now())
         .unwrap();
     assert_eq!(
         refused(finish(examined, second, &answer), "second time"),

@@ -10,30 +10,21 @@ use crate::scene::{EXPORTER, NONCE, SECRET, Scene, challenge, finish, now, refus
 
 /// The values of these registers, in this order.
 fn values(machine: &SoftwareMachine, pcrs: &[u8]) -> Vec<Vec<u8>> {
-    pcrs.iter()
-        .map(|pcr| machine.pcrs[&(0x000b, *pcr)].clone())
-        .collect()
+    pcrs.iter().map(|pcr| machine.pcrs[&(0x000b, *pcr)].clone()).collect()
 }
 
 #[test]
 fn attack_26_replay_and_nonce_of_another_session() {
     let scene = Scene::new();
     let mut old_quote = None;
-    scene
-        .with_proof(|proof| old_quote = Some(proof.quote.clone()))
-        .unwrap();
+    scene.with_proof(|proof| old_quote = Some(proof.quote.clone())).unwrap();
     let examined = scene.examine(&scene.machine.claim()).unwrap();
     let fresh = examined
         .challenge_with([0x44; 32], Some(Zeroizing::new(SECRET)), selection(), now())
         .unwrap();
-    let mut answer = scene
-        .machine
-        .prove(&ChallengeParts::from(&fresh), &EXPORTER);
+    let mut answer = scene.machine.prove(&ChallengeParts::from(&fresh), &EXPORTER);
     answer.quote = old_quote.unwrap();
-    assert_eq!(
-        refused(finish(examined, fresh, &answer), "old quote"),
-        "HM-VERIFY-0509"
-    );
+    assert_eq!(refused(finish(examined, fresh, &answer), "old quote"), "HM-VERIFY-0509");
 
     let examined = scene.examine(&scene.machine.claim()).unwrap();
     let challenge = challenge(&examined);
@@ -58,11 +49,7 @@ fn attack_27_resettable_pcrs_relabelled() {
         pcrs.push(16);
         let quoted = quote_body(&[(0x000b, pcrs.clone())], &values(&scene.machine, &pcrs));
         let result = scene.with_draft(|draft| draft.quote.attested = quoted);
-        assert_eq!(
-            refused(result, "16 in another's place"),
-            "HM-VERIFY-0510",
-            "PCR {pcr}"
-        );
+        assert_eq!(refused(result, "16 in another's place"), "HM-VERIFY-0510", "PCR {pcr}");
     }
     // Nor does a server ask for them.
     let examined = scene.examine(&scene.machine.claim()).unwrap();
@@ -120,10 +107,7 @@ fn attack_29_selection_twice_many_empty_oversize() {
         ),
         (
             "bank in halves",
-            quote_body(
-                &[(0x000b, all[..4].to_vec()), (0x000b, all[4..].to_vec())],
-                &good,
-            ),
+            quote_body(&[(0x000b, all[..4].to_vec()), (0x000b, all[4..].to_vec())], &good),
             "HM-VERIFY-0501",
         ),
         (
@@ -137,11 +121,7 @@ fn attack_29_selection_twice_many_empty_oversize() {
             "HM-VERIFY-0510",
         ),
         ("no bank", quote_body(&[], &good), "HM-VERIFY-0510"),
-        (
-            "empty bank",
-            quote_body(&[(0x000b, vec![])], &good),
-            "HM-VERIFY-0510",
-        ),
+        ("empty bank", quote_body(&[(0x000b, vec![])], &good), "HM-VERIFY-0510"),
         (
             "SHA-1 bank",
             quote_body(&[(0x0004, all.clone())], &good),
@@ -151,10 +131,7 @@ fn attack_29_selection_twice_many_empty_oversize() {
         ("bitmap of five bytes", wide, "HM-VERIFY-0501"),
     ] {
         assert_eq!(
-            refused(
-                scene.with_draft(|draft| draft.quote.attested = attested),
-                what
-            ),
+            refused(scene.with_draft(|draft| draft.quote.attested = attested), what),
             code,
             "{what}"
         );
@@ -179,10 +156,7 @@ fn attack_30_sha1_and_unextended_banks() {
     let mut locality = vec![0; 32];
     locality[31] = 3;
     scene.machine.pcrs.insert((0x000b, 0), locality);
-    assert_eq!(
-        refused(scene.run(), "zeros, started from locality 3"),
-        "HM-VERIFY-0514"
-    );
+    assert_eq!(refused(scene.run(), "zeros, started from locality 3"), "HM-VERIFY-0514");
     scene.machine.pcrs.insert((0x000b, 7), vec![9; 32]);
     scene.run().unwrap();
 }
@@ -195,11 +169,7 @@ fn refused_as(scene: &Scene, what: &str, damage: Damage, code: &str) {
     let result = scene.with_proof(|proof| damage(&mut proof.quote.signature));
     assert_eq!(refused(result, what), code, "quote: {what}");
     let result = scene.with_proof(|proof| damage(&mut proof.certify.signature));
-    assert_eq!(
-        refused(result, what),
-        code.replace("-05", "-04"),
-        "certify: {what}"
-    );
+    assert_eq!(refused(result, what), code.replace("-05", "-04"), "certify: {what}");
 }
 
 #[test]
@@ -207,32 +177,16 @@ fn attack_31_signature_scheme_and_hash() {
     let scene = Scene::new();
     scene.run().unwrap();
     let damages: [(&str, Damage, &str); 6] = [
-        (
-            "SHA-384 label",
-            |signature| signature[3] = 0x0c,
-            "HM-VERIFY-0505",
-        ),
-        (
-            "SHA-1 label",
-            |signature| signature[3] = 0x04,
-            "HM-VERIFY-0504",
-        ),
-        (
-            "ECDAA label",
-            |signature| signature[1] = 0x1a,
-            "HM-VERIFY-0504",
-        ),
+        ("SHA-384 label", |signature| signature[3] = 0x0c, "HM-VERIFY-0505"),
+        ("SHA-1 label", |signature| signature[3] = 0x04, "HM-VERIFY-0504"),
+        ("ECDAA label", |signature| signature[1] = 0x1a, "HM-VERIFY-0504"),
         ("HMAC", |signature| signature[1] = 0x05, "HM-VERIFY-0504"),
         (
             "null signature",
             |signature| *signature = vec![0x00, 0x10],
             "HM-VERIFY-0504",
         ),
-        (
-            "byte behind",
-            |signature| signature.push(0),
-            "HM-VERIFY-0504",
-        ),
+        ("byte behind", |signature| signature.push(0), "HM-VERIFY-0504"),
     ];
     for (what, damage, code) in damages {
         refused_as(&scene, what, damage, code);
@@ -253,26 +207,14 @@ fn attack_31_signature_numbers() {
         signature.pop();
     };
     let damages: [(&str, Damage, &str); 7] = [
-        (
-            "r zero",
-            |signature| signature[6..38].fill(0),
-            "HM-VERIFY-0506",
-        ),
-        (
-            "s zero",
-            |signature| signature[40..72].fill(0),
-            "HM-VERIFY-0506",
-        ),
+        ("r zero", |signature| signature[6..38].fill(0), "HM-VERIFY-0506"),
+        ("s zero", |signature| signature[40..72].fill(0), "HM-VERIFY-0506"),
         (
             "r is n",
             |signature| signature[6..38].copy_from_slice(&hex::decode(ORDER).unwrap()),
             "HM-VERIFY-0506",
         ),
-        (
-            "s above n",
-            |signature| signature[40..72].fill(0xff),
-            "HM-VERIFY-0506",
-        ),
+        ("s above n", |signature| signature[40..72].fill(0xff), "HM-VERIFY-0506"),
         ("r over-long", over_long, "HM-VERIFY-0506"),
         ("s shorter", short, "HM-VERIFY-0506"),
         ("one bit", |signature| signature[50] ^= 1, "HM-VERIFY-0507"),
@@ -294,18 +236,12 @@ fn attack_31_rsapss_against_rsassa() {
     let mut scene = Scene::new();
     let rsa = SoftwareKey::rsa(scene.machine.ak.public.attributes, 0x0014);
     let result = scene.with_proof(|proof| proof.quote.signature = rsa.sign(&proof.quote.attest));
-    assert_eq!(
-        refused(result, "RSA signature for an ECC key"),
-        "HM-VERIFY-0505"
-    );
+    assert_eq!(refused(result, "RSA signature for an ECC key"), "HM-VERIFY-0505");
     scene.machine.ak = rsa;
     let result = scene.with_proof(|proof| {
         proof.quote.signature = SoftwareKey::ak().sign(&proof.quote.attest);
     });
-    assert_eq!(
-        refused(result, "ECC signature for an RSA key"),
-        "HM-VERIFY-0505"
-    );
+    assert_eq!(refused(result, "ECC signature for an RSA key"), "HM-VERIFY-0505");
     let result = scene.with_proof(|proof| proof.quote.signature[6..].fill(0));
     assert_eq!(refused(result, "RSA zero"), "HM-VERIFY-0507");
 }
@@ -327,9 +263,7 @@ fn attack_32_short_and_reordered_values() {
     let result = scene.with_draft(|draft| draft.pcr_values.push(draft.pcr_values[0].clone()));
     assert_eq!(refused(result, "twice"), "HM-TPMW-0011");
     // The order in which values are sent does not matter: they are named.
-    scene
-        .with_draft(|draft| draft.pcr_values.reverse())
-        .unwrap();
+    scene.with_draft(|draft| draft.pcr_values.reverse()).unwrap();
 }
 
 #[test]
@@ -337,18 +271,9 @@ fn attack_33_statements_of_two_boots() {
     let scene = Scene::new();
     scene.run().unwrap();
     for (what, result) in [
-        (
-            "reset",
-            scene.with_draft(|draft| draft.quote.reset_count += 1),
-        ),
-        (
-            "restart",
-            scene.with_draft(|draft| draft.quote.restart_count += 1),
-        ),
-        (
-            "firmware",
-            scene.with_draft(|draft| draft.quote.firmware_version += 1),
-        ),
+        ("reset", scene.with_draft(|draft| draft.quote.reset_count += 1)),
+        ("restart", scene.with_draft(|draft| draft.quote.restart_count += 1)),
+        ("firmware", scene.with_draft(|draft| draft.quote.firmware_version += 1)),
     ] {
         assert_eq!(refused(result, what), "HM-VERIFY-0515", "{what}");
     }
@@ -403,11 +328,7 @@ fn attack_35_a_tls_proxy_makes_attestation_fail_with_a_clear_error() {
     let error = conclude(examined, challenge, proof, &EXPORTER, now()).unwrap_err();
     assert_eq!(error.code().as_str(), "HM-VERIFY-0409");
     assert_eq!(error.class(), RefusalClass::NotBound);
-    assert!(
-        error.class().text().contains("proxy"),
-        "{}",
-        error.class().text()
-    );
+    assert!(error.class().text().contains("proxy"), "{}", error.class().text());
     assert!(error.likely_cause().unwrap().contains("proxy"));
 }
 
@@ -416,8 +337,7 @@ fn attack_35_a_tls_proxy_makes_attestation_fail_with_a_clear_error() {
 fn attack_23_a_log_that_is_not_bound() {
     let scene = Scene::new();
     scene.run().unwrap();
-    let log = hallmark_evidence::Log::new(hallmark_evidence::LogKind::Tcg, 0, b"events".to_vec())
-        .unwrap();
+    let log = hallmark_evidence::Log::new(hallmark_evidence::LogKind::Tcg, 0, b"events".to_vec()).unwrap();
     let result = scene.with_proof(|proof| proof.logs.push(log));
     assert_eq!(refused(result, "log"), "HM-VERIFY-0409");
 }

@@ -49,15 +49,8 @@ fn vendor_roots_are_taken_or_named() {
             }
         }
     }
-    eprintln!(
-        "{} files, {} roots, refused: {refused:?}",
-        files.len(),
-        roots.len()
-    );
-    assert!(
-        roots.len() > files.len() / 2,
-        "most vendor certificates are good"
-    );
+    eprintln!("{} files, {} roots, refused: {refused:?}", files.len(), roots.len());
+    assert!(roots.len() > files.len() / 2, "most vendor certificates are good");
 }
 
 /// Google's two virtual-TPM certificates: one follows the EK profile and leads to Google's root; the other, of a private
@@ -70,10 +63,7 @@ fn vendor_ek_certificates_are_judged() {
     let mut scene = Scene::new();
     let der = |name: &str| {
         let files = certificates.iter().chain(&authorities);
-        let (_, file) = files
-            .into_iter()
-            .find(|(other, _)| other == name)
-            .expect(name);
+        let (_, file) = files.into_iter().find(|(other, _)| other == name).expect(name);
         if file.first() == Some(&0x30) {
             file.clone()
         } else {
@@ -99,19 +89,10 @@ fn vendor_ek_certificates_are_judged() {
         .position(|window| window == [0x03, 0x42, 0x00, 0x04])
         .unwrap()
         + 4;
-    scene.machine.ek.public.unique = [
-        &[0, 32],
-        &profile[at..at + 32],
-        &[0, 32],
-        &profile[at + 32..at + 64],
-    ]
-    .concat();
+    scene.machine.ek.public.unique = [&[0, 32], &profile[at..at + 32], &[0, 32], &profile[at + 32..at + 64]].concat();
     claim.ek_public = scene.machine.ek.public.marshal();
     claim.ek_certificate = Some(profile);
-    claim.ek_chain = vec![
-        der("tpm_ek_intermediate_2.crt"),
-        der("tpm_ek_intermediate_3.crt"),
-    ];
+    claim.ek_chain = vec![der("tpm_ek_intermediate_2.crt"), der("tpm_ek_intermediate_3.crt")];
     let examined = scene.examine(&claim).unwrap();
     let challenge = challenge(&examined);
     assert!(

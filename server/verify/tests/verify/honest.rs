@@ -4,9 +4,7 @@ use crate::scene::{EXPORTER, NONCE, SECRET, Scene, challenge, finish, now, selec
 use hallmark_reason::Coded;
 use hallmark_tpm_wire::{HashAlg, PcrSelection};
 use hallmark_verify::testing::{ChallengeParts, SoftwareEk, SoftwareKey, SoftwareMachine};
-use hallmark_verify::{
-    EkKey, EnrolledBy, ExpiredPolicy, InventoryItem, KnownTpm, TpmClass, conclude, ek_sha256,
-};
+use hallmark_verify::{EkKey, EnrolledBy, ExpiredPolicy, InventoryItem, KnownTpm, TpmClass, conclude, ek_sha256};
 use zeroize::Zeroizing;
 
 #[test]
@@ -23,18 +21,9 @@ fn an_ecc_machine_is_verified_and_its_facts_come_out() {
     assert_eq!(facts.serial, "012345");
     assert_eq!(facts.not_after, 2_537_654_400);
     assert_eq!(evidence.svid_spki(), scene.machine.svid.spki());
-    assert_eq!(
-        evidence.svid_key_name().as_bytes(),
-        scene.machine.svid.public.name()
-    );
-    assert_eq!(
-        evidence.ak_name().as_bytes(),
-        scene.machine.ak.public.name()
-    );
-    assert_eq!(
-        evidence.ek_name().as_bytes(),
-        scene.machine.ek.public.name()
-    );
+    assert_eq!(evidence.svid_key_name().as_bytes(), scene.machine.svid.public.name());
+    assert_eq!(evidence.ak_name().as_bytes(), scene.machine.ak.public.name());
+    assert_eq!(evidence.ek_name().as_bytes(), scene.machine.ek.public.name());
     assert!(evidence.ak_activated());
     assert_eq!(evidence.pcrs().len(), 8);
     assert_eq!(
@@ -92,30 +81,21 @@ fn a_known_ak_needs_no_credential_and_an_unknown_one_does() {
     scene.known = Some(record.clone());
     let examined = scene.examine(&scene.machine.claim()).unwrap();
     assert!(examined.ak_is_known());
-    let challenge = examined
-        .challenge_with(NONCE, None, selection(), now())
-        .unwrap();
+    let challenge = examined.challenge_with(NONCE, None, selection(), now()).unwrap();
     assert!(challenge.credential().is_none());
-    let answer = scene
-        .machine
-        .prove(&ChallengeParts::from(&challenge), &EXPORTER);
+    let answer = scene.machine.prove(&ChallengeParts::from(&challenge), &EXPORTER);
     assert!(!finish(examined, challenge, &answer).unwrap().ak_activated());
 
     // Another AK on the same TPM, and a record of an AK on another TPM.
     scene.machine.ak = SoftwareKey::ak();
     let examined = scene.examine(&scene.machine.claim()).unwrap();
-    let error = examined
-        .challenge_with(NONCE, None, selection(), now())
-        .unwrap_err();
+    let error = examined.challenge_with(NONCE, None, selection(), now()).unwrap_err();
     assert_eq!(error.code().as_str(), "HM-VERIFY-0304");
     scene.known = Some(KnownTpm {
         ek_sha256: [9; 32],
         ..record
     });
-    assert_eq!(
-        scene.examine(&scene.machine.claim()).unwrap_err(),
-        "HM-VERIFY-0144"
-    );
+    assert_eq!(scene.examine(&scene.machine.claim()).unwrap_err(), "HM-VERIFY-0144");
 }
 
 #[test]
@@ -140,11 +120,7 @@ fn an_expired_certificate_counts_as_the_policy_says() {
             ek_sha256: ek,
             ak_name: None,
         });
-        assert_eq!(
-            scene.run().err().as_deref(),
-            expected,
-            "{policy:?}, known: {known}"
-        );
+        assert_eq!(scene.run().err().as_deref(), expected, "{policy:?}, known: {known}");
     }
 }
 
@@ -156,11 +132,7 @@ fn the_inventory_enrols_with_and_without_a_certificate() {
         owner: "ops".into(),
         expires: None,
     };
-    scene
-        .trust
-        .inventory
-        .insert(EkKey::Spki(ek), item.clone())
-        .unwrap();
+    scene.trust.inventory.insert(EkKey::Spki(ek), item.clone()).unwrap();
 
     let both = scene.run().unwrap();
     assert_eq!(both.enrolled_by(), EnrolledBy::Certificate);
@@ -193,20 +165,14 @@ fn the_inventory_enrols_with_and_without_a_certificate() {
 fn other_banks_and_registers_are_quoted_as_asked() {
     let mut scene = Scene::new();
     for pcr in 0..24 {
-        scene
-            .machine
-            .pcrs
-            .insert((0x000c, pcr), HashAlg::Sha384.digest(&[pcr]));
+        scene.machine.pcrs.insert((0x000c, pcr), HashAlg::Sha384.digest(&[pcr]));
     }
     let examined = scene.examine(&scene.machine.claim()).unwrap();
-    let asked =
-        PcrSelection::new([(HashAlg::Sha384, &[4, 17][..]), (HashAlg::Sha256, &[7, 11])]).unwrap();
+    let asked = PcrSelection::new([(HashAlg::Sha384, &[4, 17][..]), (HashAlg::Sha256, &[7, 11])]).unwrap();
     let challenge = examined
         .challenge_with(NONCE, Some(Zeroizing::new(SECRET)), asked, now())
         .unwrap();
-    let answer = scene
-        .machine
-        .prove(&ChallengeParts::from(&challenge), &EXPORTER);
+    let answer = scene.machine.prove(&ChallengeParts::from(&challenge), &EXPORTER);
     let evidence = finish(examined, challenge, &answer).unwrap();
     assert_eq!(evidence.pcrs().len(), 4);
 }
@@ -216,10 +182,7 @@ fn a_debug_print_shows_no_secret() {
     let scene = Scene::new();
     let examined = scene.examine(&scene.machine.claim()).unwrap();
     let shown = format!("{:?}", challenge(&examined));
-    assert!(
-        !shown.contains("34, 34") && !shown.contains("2222"),
-        "{shown}"
-    );
+    assert!(!shown.contains("34, 34") && !shown.contains("2222"), "{shown}");
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod attack_ek_certificate;
 mod attack_identity;
 mod attack_key;
 mod attack_quote;
+mod every_byte;
 mod foreign;
 mod honest;
 mod scene;

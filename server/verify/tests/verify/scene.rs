@@ -4,9 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hallmark_reason::Coded;
 use hallmark_tpm_wire::{HashAlg, PcrSelection};
-use hallmark_verify::testing::{
-    ChallengeParts, ClaimParts, ProofDraft, ProofParts, SoftwareMachine, VendorCa,
-};
+use hallmark_verify::testing::{ChallengeParts, ClaimParts, ProofDraft, ProofParts, SoftwareMachine, VendorCa};
 use hallmark_verify::{Challenge, Examined, KnownTpm, Trust, VerifiedEvidence, conclude, examine};
 use zeroize::Zeroizing;
 
@@ -47,24 +45,15 @@ impl Scene {
         self.attack(|_| {}, |_| {}, |_| {})
     }
 
-    pub(crate) fn with_claim(
-        &self,
-        claim: impl FnOnce(&mut ClaimParts),
-    ) -> Result<VerifiedEvidence, String> {
+    pub(crate) fn with_claim(&self, claim: impl FnOnce(&mut ClaimParts)) -> Result<VerifiedEvidence, String> {
         self.attack(claim, |_| {}, |_| {})
     }
 
-    pub(crate) fn with_draft(
-        &self,
-        draft: impl FnOnce(&mut ProofDraft),
-    ) -> Result<VerifiedEvidence, String> {
+    pub(crate) fn with_draft(&self, draft: impl FnOnce(&mut ProofDraft)) -> Result<VerifiedEvidence, String> {
         self.attack(|_| {}, draft, |_| {})
     }
 
-    pub(crate) fn with_proof(
-        &self,
-        proof: impl FnOnce(&mut ProofParts),
-    ) -> Result<VerifiedEvidence, String> {
+    pub(crate) fn with_proof(&self, proof: impl FnOnce(&mut ProofParts)) -> Result<VerifiedEvidence, String> {
         self.attack(|_| {}, |_| {}, proof)
     }
 
@@ -78,17 +67,16 @@ impl Scene {
         claim(&mut parts);
         let examined = self.examine(&parts)?;
         let challenge = challenge(&examined);
-        let mut answer =
-            self.machine
-                .prove_with(&ChallengeParts::from(&challenge), &EXPORTER, draft);
+        let mut answer = self
+            .machine
+            .prove_with(&ChallengeParts::from(&challenge), &EXPORTER, draft);
         proof(&mut answer);
         finish(examined, challenge, &answer)
     }
 
     pub(crate) fn examine(&self, parts: &ClaimParts) -> Result<Examined, String> {
         let claim = parts.decode().map_err(|error| error.code().to_string())?;
-        examine(claim, &self.trust, self.known.as_ref(), now())
-            .map_err(|error| error.code().to_string())
+        examine(claim, &self.trust, self.known.as_ref(), now()).map_err(|error| error.code().to_string())
     }
 }
 
