@@ -4,8 +4,8 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use hallmark_api::{
     agent::{
-        BanAgentRequest, CountAgentsRequest, CountAgentsResponse, DeleteAgentRequest,
-        GetAgentRequest, ListAgentsRequest, ListAgentsResponse, list_agents_request,
+        BanAgentRequest, CountAgentsRequest, CountAgentsResponse, DeleteAgentRequest, GetAgentRequest,
+        ListAgentsRequest, ListAgentsResponse, list_agents_request,
     },
     types,
 };
@@ -29,28 +29,17 @@ const STRIDE: usize = 1024;
 ///
 /// # Errors
 /// `InvalidArgument` when a filter cannot be read.
-pub fn count(
-    server: &Server,
-    request: Request<CountAgentsRequest>,
-) -> Result<Response<CountAgentsResponse>, Status> {
+pub fn count(server: &Server, request: Request<CountAgentsRequest>) -> Result<Response<CountAgentsResponse>, Status> {
     // The two filters are one type by another name.
-    let filter = request
-        .into_inner()
-        .filter
-        .map(|filter| list_agents_request::Filter {
-            by_attestation_type: filter.by_attestation_type,
-            by_selector_match: filter.by_selector_match,
-            by_banned: filter.by_banned,
-            by_can_reattest: filter.by_can_reattest,
-            by_expires_before: filter.by_expires_before,
-        });
+    let filter = request.into_inner().filter.map(|filter| list_agents_request::Filter {
+        by_attestation_type: filter.by_attestation_type,
+        by_selector_match: filter.by_selector_match,
+        by_banned: filter.by_banned,
+        by_can_reattest: filter.by_can_reattest,
+        by_expires_before: filter.by_expires_before,
+    });
     let filter = Filter::read(filter)?;
-    let count = server
-        .agents
-        .all()
-        .iter()
-        .filter(|agent| filter.matches(agent))
-        .count();
+    let count = server.agents.all().iter().filter(|agent| filter.matches(agent)).count();
     Ok(Response::new(CountAgentsResponse {
         count: i32::try_from(count).unwrap_or(i32::MAX),
     }))
@@ -60,33 +49,19 @@ pub fn count(
 ///
 /// # Errors
 /// `InvalidArgument` when a filter, the page's size or its token cannot be read.
-pub fn list(
-    server: &Server,
-    request: Request<ListAgentsRequest>,
-) -> Result<Response<ListAgentsResponse>, Status> {
+pub fn list(server: &Server, request: Request<ListAgentsRequest>) -> Result<Response<ListAgentsResponse>, Status> {
     let request = request.into_inner();
     let filter = Filter::read(request.filter)?;
-    let size = usize::try_from(request.page_size)
-        .map_err(|_| Status::invalid_argument("negative page size"))?;
+    let size = usize::try_from(request.page_size).map_err(|_| Status::invalid_argument("negative page size"))?;
     let from = match request.page_token.as_str() {
         "" => None,
-        token => Some(
-            SpiffeId::parse(token).map_err(|_| Status::invalid_argument("malformed page token"))?,
-        ),
+        token => Some(SpiffeId::parse(token).map_err(|_| Status::invalid_argument("malformed page token"))?),
     };
     let limit = if size == 0 { usize::MAX } else { size };
-    let (page, more) = collect(
-        |after| server.agents.page(after, STRIDE),
-        &filter,
-        from,
-        limit,
-    );
+    let (page, more) = collect(|after| server.agents.page(after, STRIDE), &filter, from, limit);
     let mask = request.output_mask.as_ref();
     Ok(Response::new(ListAgentsResponse {
-        agents: page
-            .iter()
-            .map(|agent| agent_message(agent, mask))
-            .collect(),
+        agents: page.iter().map(|agent| agent_message(agent, mask)).collect(),
         next_page_token: page
             .last()
             .filter(|_| more)
@@ -121,27 +96,18 @@ fn collect(
 ///
 /// # Errors
 /// `NotFound`, or `InvalidArgument` for an id that is no agent's.
-pub fn get(
-    server: &Server,
-    request: Request<GetAgentRequest>,
-) -> Result<Response<types::Agent>, Status> {
+pub fn get(server: &Server, request: Request<GetAgentRequest>) -> Result<Response<types::Agent>, Status> {
     let request = request.into_inner();
     let id = agent_id(server, request.id.as_ref())?;
     let agent = server.agents.find(&id).ok_or_else(not_found)?;
-    Ok(Response::new(agent_message(
-        &agent,
-        request.output_mask.as_ref(),
-    )))
+    Ok(Response::new(agent_message(&agent, request.output_mask.as_ref())))
 }
 
 /// `DeleteAgent`: the agent is forgotten and may attest again.
 ///
 /// # Errors
 /// As [`get`]; `Internal` when the store fails.
-pub async fn delete(
-    server: &Server,
-    request: Request<DeleteAgentRequest>,
-) -> Result<Response<()>, Status> {
+pub async fn delete(server: &Server, request: Request<DeleteAgentRequest>) -> Result<Response<()>, Status> {
     let by = caller::of(&request)?;
     let id = agent_id(server, request.get_ref().id.as_ref())?;
     let decide = |agent: Option<&Agent>| match agent {
@@ -155,17 +121,11 @@ pub async fn delete(
 ///
 /// # Errors
 /// As [`delete`].
-pub async fn ban(
-    server: &Server,
-    request: Request<BanAgentRequest>,
-) -> Result<Response<()>, Status> {
+pub async fn ban(server: &Server, request: Request<BanAgentRequest>) -> Result<Response<()>, Status> {
     let by = caller::of(&request)?;
     let id = agent_id(server, request.get_ref().id.as_ref())?;
-    let decide = |agent: Option<&Agent>| {
-        agent.map_or(Decision::Refuse(()), |agent| {
-            Decision::Put(Box::new(banned(agent)))
-        })
-    };
+    let decide =
+        |agent: Option<&Agent>| agent.map_or(Decision::Refuse(()), |agent| Decision::Put(Box::new(banned(agent))));
     change(server, &id, "agent-banned", by.label(), decide).await
 }
 
@@ -195,11 +155,7 @@ async fn change(
         code: String::new(),
         detail: serde_json::json!({ "act": act, "by": by }).to_string(),
     });
-    match server
-        .agents
-        .change(&*server.store, id, vec![record], decide)
-        .await
-    {
+    match server.agents.change(&*server.store, id, vec![record], decide).await {
         Ok(()) => {
             tracing::info!(agent = %id, by, act, "an agent was changed by an administrator");
             Ok(Response::new(()))
@@ -267,9 +223,7 @@ impl Filter {
             && self
                 .can_reattest
                 .is_none_or(|can_reattest| agent.can_reattest == can_reattest)
-            && self
-                .expires_before
-                .is_none_or(|before| agent.expires_at() < before)
+            && self.expires_before.is_none_or(|before| agent.expires_at() < before)
     }
 }
 
@@ -304,87 +258,36 @@ mod tests {
 
     #[test]
     fn each_part_of_the_filter_counts() {
-        let message = list_agents_request::Filter::default;
-        let selector = |value: &str| types::SelectorMatch {
+        type Set = fn(&mut list_agents_request::Filter);
+        let cases: [(Set, bool); 12] = [
+            (|_| {}, true),
+            (|f| f.by_attestation_type = "tpm2".into(), true),
+            (|f| f.by_attestation_type = "x509pop".into(), false),
+            (|f| f.by_selector_match = exactly("class:simulator"), true),
+            (|f| f.by_selector_match = exactly("class:discrete"), false),
+            (|f| f.by_banned = Some(false), true),
+            (|f| f.by_banned = Some(true), false),
+            (|f| f.by_can_reattest = Some(true), true),
+            (|f| f.by_can_reattest = Some(false), false),
+            (|f| f.by_expires_before = "1970-01-01 00:01:41 +0000 +00".into(), true),
+            (|f| f.by_expires_before = "1970-01-01 00:01:40 +0000 +00".into(), false),
+            (|f| f.by_expires_before = "not a time".into(), true),
+        ];
+        for (set, expected) in cases {
+            let mut message = list_agents_request::Filter::default();
+            set(&mut message);
+            assert_eq!(filter(message.clone()).matches(&agent("a")), expected, "{message:?}");
+        }
+    }
+
+    fn exactly(value: &str) -> Option<types::SelectorMatch> {
+        Some(types::SelectorMatch {
             selectors: vec![types::Selector {
                 r#type: "tpm2".into(),
                 value: value.into(),
             }],
             r#match: types::selector_match::MatchBehavior::MatchExact.into(),
-        };
-        let expires = |at: &str| list_agents_request::Filter {
-            by_expires_before: at.into(),
-            ..message()
-        };
-        let cases = [
-            (message(), true),
-            (
-                list_agents_request::Filter {
-                    by_attestation_type: "tpm2".into(),
-                    ..message()
-                },
-                true,
-            ),
-            (
-                list_agents_request::Filter {
-                    by_attestation_type: "x509pop".into(),
-                    ..message()
-                },
-                false,
-            ),
-            (
-                list_agents_request::Filter {
-                    by_selector_match: Some(selector("class:simulator")),
-                    ..message()
-                },
-                true,
-            ),
-            (
-                list_agents_request::Filter {
-                    by_selector_match: Some(selector("class:discrete")),
-                    ..message()
-                },
-                false,
-            ),
-            (
-                list_agents_request::Filter {
-                    by_banned: Some(false),
-                    ..message()
-                },
-                true,
-            ),
-            (
-                list_agents_request::Filter {
-                    by_banned: Some(true),
-                    ..message()
-                },
-                false,
-            ),
-            (
-                list_agents_request::Filter {
-                    by_can_reattest: Some(true),
-                    ..message()
-                },
-                true,
-            ),
-            (
-                list_agents_request::Filter {
-                    by_can_reattest: Some(false),
-                    ..message()
-                },
-                false,
-            ),
-            (expires("1970-01-01 00:01:41 +0000 +00"), true),
-            (expires("1970-01-01 00:01:40 +0000 +00"), false),
-            (expires("not a time"), true),
-        ];
-        for (message, expected) in cases {
-            assert_eq!(
-                filter(message.clone()).matches(&agent("a")),
-                expected,
-                "{message:?}"
-            );
-        }
+        })
     }
 
     #[test]
@@ -421,15 +324,11 @@ mod tests {
             assert_eq!(page.len(), 10);
         }
         assert_eq!(seen, 34);
-        assert_eq!(
-            collect(read, &banned, None, 34).1,
-            false,
+        assert!(
+            !collect(read, &banned, None, 34).1,
             "a page that ends exactly with the last"
         );
-        assert_eq!(
-            collect(read, &Filter::default(), None, usize::MAX).0.len(),
-            100
-        );
+        assert_eq!(collect(read, &Filter::default(), None, usize::MAX).0.len(), 100);
     }
 
     #[test]

@@ -33,7 +33,10 @@ struct Hand(Arc<Key>);
 
 impl SigningKey for Hand {
     fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
-        offered.contains(&SignatureScheme::ECDSA_NISTP256_SHA256).then(|| Box::new(self.clone()) as _)
+        if !offered.contains(&SignatureScheme::ECDSA_NISTP256_SHA256) {
+            return None;
+        }
+        Some(Box::new(self.clone()))
     }
 
     fn algorithm(&self) -> SignatureAlgorithm {

@@ -4,9 +4,11 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    time::Duration,
 };
 
 use hallmark_server::{clock::Clock, config, errors::StartError, run::Running};
+use hallmark_store::StoreError;
 use hallmark_verify::testing::VendorCa;
 
 const INSIDE: &str = "HALLMARK_SERVER_TEST_FOLDER";
@@ -88,6 +90,14 @@ impl Lab {
     pub(crate) async fn try_start(&self, clock: Clock) -> Result<Running, StartError> {
         let file = self.folder.join("server.toml");
         fs::write(&file, self.settings.to_string()).unwrap();
+        for _ in 0..100 {
+            let outcome = Running::start(config::load(&file, None)?, clock.clone()).await;
+            // A server of this process that was stopped may still be letting go of its store.
+            if !matches!(outcome, Err(StartError::Store(StoreError::InUse { .. }))) {
+                return outcome;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         Running::start(config::load(&file, None)?, clock).await
     }
 
@@ -109,7 +119,7 @@ impl Lab {
             if server.strong_count() == 0 {
                 return;
             }
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
         panic!("something still holds the server");
     }

@@ -85,11 +85,7 @@ fn without_federation_there_are_no_other_bundles() {
                     trust_domain: trust_domain.into(),
                     output_mask: None,
                 };
-                let refused = lab
-                    .bundle
-                    .get_federated_bundle(local(request))
-                    .await
-                    .unwrap_err();
+                let refused = lab.bundle.get_federated_bundle(local(request)).await.unwrap_err();
                 assert_eq!(refused.code(), code, "{trust_domain}");
             }
             let refused = lab

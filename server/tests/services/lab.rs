@@ -81,9 +81,7 @@ pub(crate) fn isolated<F: Future<Output = ()>>(name: &str, body: impl FnOnce(Pat
 }
 
 fn with_token(folder: &Path, mut command: Command, args: &[&str]) -> Command {
-    command
-        .args(args)
-        .env("SOFTHSM2_CONF", folder.join("softhsm2.conf"));
+    command.args(args).env("SOFTHSM2_CONF", folder.join("softhsm2.conf"));
     command
 }
 
@@ -145,18 +143,11 @@ impl Lab {
             }
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
-        assert_eq!(
-            Arc::strong_count(&server),
-            1,
-            "something still holds the server"
-        );
+        assert_eq!(Arc::strong_count(&server), 1, "something still holds the server");
     }
 
     /// Creates entries over the API.
-    pub(crate) async fn create(
-        &self,
-        entries: Vec<types::Entry>,
-    ) -> Vec<batch_create_entry_response::Result> {
+    pub(crate) async fn create(&self, entries: Vec<types::Entry>) -> Vec<batch_create_entry_response::Result> {
         let request = BatchCreateEntryRequest {
             entries,
             output_mask: None,

@@ -14,5 +14,6 @@ mod authorised;
 mod bundle;
 mod entries;
 mod lab;
+mod listing;
 mod records;
 mod svids;

@@ -5,8 +5,8 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use hallmark_api::{
     svid::{
-        BatchNewX509svidRequest, BatchNewX509svidResponse, MintX509svidRequest, NewJwtsvidRequest,
-        NewX509svidParams, svid_server::Svid as _,
+        BatchNewX509svidRequest, BatchNewX509svidResponse, MintX509svidRequest, NewJwtsvidRequest, NewX509svidParams,
+        svid_server::Svid as _,
     },
     types,
 };
@@ -60,12 +60,7 @@ pub(crate) async fn batch(
 fn verified(lab: &Lab, svid: &types::X509svid) -> SpiffeId {
     let chain: Vec<&[u8]> = svid.cert_chain.iter().map(AsRef::as_ref).collect();
     let authority = lab.server.authority.load();
-    let roots: Vec<&[u8]> = authority
-        .bundle
-        .x509_authorities
-        .iter()
-        .map(AsRef::as_ref)
-        .collect();
+    let roots: Vec<&[u8]> = authority.bundle.x509_authorities.iter().map(AsRef::as_ref).collect();
     x509::verify_chain(&chain, &roots, &lab.server.trust_domain, SystemTime::now()).unwrap()
 }
 
@@ -142,10 +137,7 @@ fn a_batch_is_answered_item_by_item_in_order() {
                 assert!((expected - 5..=expected).contains(&lifetime), "{lifetime}");
             }
             // The control: b holds what a could not have.
-            assert_eq!(
-                codes(&batch(&lab, &b, &[("of-b", csr(&[], &[]))]).await.unwrap()),
-                [ok]
-            );
+            assert_eq!(codes(&batch(&lab, &b, &[("of-b", csr(&[], &[]))]).await.unwrap()), [ok]);
         },
     );
 }
@@ -169,110 +161,79 @@ fn batches_have_a_size() {
             batch(&lab, &a, &over).await.unwrap_err().code(),
             Code::ResourceExhausted
         );
-        assert_eq!(
-            batch(&lab, &a, &[]).await.unwrap_err().code(),
-            Code::InvalidArgument
-        );
+        assert_eq!(batch(&lab, &a, &[]).await.unwrap_err().code(), Code::InvalidArgument);
     });
 }
 
 #[test]
 fn an_agent_that_went_away_gets_nothing() {
-    isolated(
-        "svids::an_agent_that_went_away_gets_nothing",
-        |folder| async move {
-            let lab = Lab::start(&folder).await;
-            let gone = crate::lab::agent_id("aa");
-            lab.create(vec![types::Entry {
-                id: "web".into(),
-                ..entry("/web", gone.path(), 1)
-            }])
-            .await;
-            let refused = batch(&lab, &gone, &[("web", csr(&[], &[]))])
-                .await
-                .unwrap_err();
-            assert_eq!(refused.code(), Code::PermissionDenied);
-            lab.attested("aa", &["tpm2:model:x"]).await;
-            assert_eq!(
-                codes(&batch(&lab, &gone, &[("web", csr(&[], &[]))]).await.unwrap()),
-                [Code::Ok]
-            );
-        },
-    );
+    isolated("svids::an_agent_that_went_away_gets_nothing", |folder| async move {
+        let lab = Lab::start(&folder).await;
+        let gone = crate::lab::agent_id("aa");
+        lab.create(vec![types::Entry {
+            id: "web".into(),
+            ..entry("/web", gone.path(), 1)
+        }])
+        .await;
+        let refused = batch(&lab, &gone, &[("web", csr(&[], &[]))]).await.unwrap_err();
+        assert_eq!(refused.code(), Code::PermissionDenied);
+        lab.attested("aa", &["tpm2:model:x"]).await;
+        assert_eq!(
+            codes(&batch(&lab, &gone, &[("web", csr(&[], &[]))]).await.unwrap()),
+            [Code::Ok]
+        );
+    });
 }
 
 #[test]
 fn minting_takes_its_names_from_the_csr() {
-    isolated(
-        "svids::minting_takes_its_names_from_the_csr",
-        |folder| async move {
-            let lab = Lab::start(&folder).await;
-            let mint = async |csr: Bytes, ttl: i32| {
-                let request = local(MintX509svidRequest { csr, ttl });
-                lab.svids
-                    .mint_x509svid(request)
-                    .await
-                    .map(|response| response.into_inner().svid.unwrap())
-            };
-            let svid = mint(
-                csr(&["spiffe://example.org/hook"], &["hook.example.org"]),
-                120,
-            )
+    isolated("svids::minting_takes_its_names_from_the_csr", |folder| async move {
+        let lab = Lab::start(&folder).await;
+        let mint = async |csr: Bytes, ttl: i32| {
+            let request = local(MintX509svidRequest { csr, ttl });
+            lab.svids
+                .mint_x509svid(request)
+                .await
+                .map(|response| response.into_inner().svid.unwrap())
+        };
+        let svid = mint(csr(&["spiffe://example.org/hook"], &["hook.example.org"]), 120)
             .await
             .unwrap();
-            assert_eq!(verified(&lab, &svid).path(), "/hook");
-            let (_, leaf) = X509Certificate::from_der(&svid.cert_chain[0]).unwrap();
-            let names = &leaf
-                .subject_alternative_name()
-                .unwrap()
-                .unwrap()
-                .value
-                .general_names;
-            assert!(
-                names.contains(&x509_parser::extensions::GeneralName::DNSName(
-                    "hook.example.org"
-                ))
-            );
-            assert!(svid.expires_at - lab.server.clock.unix() <= 120);
-            let default = mint(csr(&["spiffe://example.org/hook"], &[]), 0)
-                .await
-                .unwrap();
-            assert!(default.expires_at - lab.server.clock.unix() > 3590);
-            let mut tampered = csr(&["spiffe://example.org/hook"], &[]).to_vec();
-            *tampered.last_mut().unwrap() ^= 1;
-            for (csr, ttl) in [
-                (csr(&[], &["hook.example.org"]), 0),
-                (
-                    csr(&["spiffe://example.org/a", "spiffe://example.org/b"], &[]),
-                    0,
-                ),
-                (csr(&["spiffe://other.test/a"], &[]), 0),
-                (csr(&["spiffe://example.org/spire/server"], &[]), 0),
-                (csr(&["spiffe://example.org"], &[]), 0),
-                (csr(&["https://example.org/a"], &[]), 0),
-                (csr(&["spiffe://example.org/a"], &["under_score"]), 0),
-                (csr(&["spiffe://example.org/a"], &[]), -1),
-                (tampered.into(), 0),
-                (Bytes::new(), 0),
-            ] {
-                let refused = mint(csr, ttl).await.unwrap_err();
-                assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
-            }
-        },
-    );
+        assert_eq!(verified(&lab, &svid).path(), "/hook");
+        let (_, leaf) = X509Certificate::from_der(&svid.cert_chain[0]).unwrap();
+        let names = &leaf.subject_alternative_name().unwrap().unwrap().value.general_names;
+        assert!(names.contains(&x509_parser::extensions::GeneralName::DNSName("hook.example.org")));
+        assert!(svid.expires_at - lab.server.clock.unix() <= 120);
+        let default = mint(csr(&["spiffe://example.org/hook"], &[]), 0).await.unwrap();
+        assert!(default.expires_at - lab.server.clock.unix() > 3590);
+        let mut tampered = csr(&["spiffe://example.org/hook"], &[]).to_vec();
+        *tampered.last_mut().unwrap() ^= 1;
+        for (csr, ttl) in [
+            (csr(&[], &["hook.example.org"]), 0),
+            (csr(&["spiffe://example.org/a", "spiffe://example.org/b"], &[]), 0),
+            (csr(&["spiffe://other.test/a"], &[]), 0),
+            (csr(&["spiffe://example.org/spire/server"], &[]), 0),
+            (csr(&["spiffe://example.org"], &[]), 0),
+            (csr(&["https://example.org/a"], &[]), 0),
+            (csr(&["spiffe://example.org/a"], &["under_score"]), 0),
+            (csr(&["spiffe://example.org/a"], &[]), -1),
+            (tampered.into(), 0),
+            (Bytes::new(), 0),
+        ] {
+            let refused = mint(csr, ttl).await.unwrap_err();
+            assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
+        }
+    });
 }
 
 #[test]
 fn what_is_not_there_yet_says_so() {
-    isolated(
-        "svids::what_is_not_there_yet_says_so",
-        |folder| async move {
-            let lab = Lab::start(&folder).await;
-            let request = from_agent(&crate::lab::agent_id("aa"), NewJwtsvidRequest::default());
-            assert_eq!(
-                lab.svids.new_jwtsvid(request).await.unwrap_err().code(),
-                Code::Unimplemented
-            );
-        },
-    );
+    isolated("svids::what_is_not_there_yet_says_so", |folder| async move {
+        let lab = Lab::start(&folder).await;
+        let request = from_agent(&crate::lab::agent_id("aa"), NewJwtsvidRequest::default());
+        assert_eq!(
+            lab.svids.new_jwtsvid(request).await.unwrap_err().code(),
+            Code::Unimplemented
+        );
+    });
 }

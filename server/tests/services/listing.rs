@@ -1,0 +1,126 @@
+//! Listing and counting entries.
+
+use std::collections::BTreeSet;
+
+use hallmark_api::{
+    entry::{
+        CountEntriesRequest, ListEntriesRequest, ListEntriesResponse, entry_server::Entry as _, list_entries_request,
+    },
+    types,
+};
+use tonic::{Code, Status};
+
+use crate::lab::{Lab, entry, id_message, isolated, local};
+
+/// Five entries below `/node`, and one that differs in everything.
+async fn filled(folder: &std::path::Path) -> Lab {
+    let lab = Lab::start(folder).await;
+    let mut entries: Vec<_> = (0..5).map(|uid| entry("/web", "/node", uid)).collect();
+    entries.push(types::Entry {
+        hint: "blue".into(),
+        downstream: true,
+        ..entry("/db", "/other", 1)
+    });
+    lab.create(entries).await;
+    lab
+}
+
+async fn list(lab: &Lab, request: ListEntriesRequest) -> Result<ListEntriesResponse, Status> {
+    lab.entries
+        .list_entries(local(request))
+        .await
+        .map(tonic::Response::into_inner)
+}
+
+fn by_uids(uids: &[u32], how: types::selector_match::MatchBehavior) -> Option<types::SelectorMatch> {
+    let selector = |uid: &u32| types::Selector {
+        r#type: "unix".into(),
+        value: format!("uid:{uid}"),
+    };
+    Some(types::SelectorMatch {
+        selectors: uids.iter().map(selector).collect(),
+        r#match: how.into(),
+    })
+}
+
+#[test]
+fn each_part_of_the_filter_counts() {
+    use types::selector_match::MatchBehavior::{MatchAny, MatchExact};
+    type Set = fn(&mut list_entries_request::Filter);
+    isolated("listing::each_part_of_the_filter_counts", |folder| async move {
+        let lab = filled(&folder).await;
+        let cases: [(Set, usize); 8] = [
+            (|_| {}, 6),
+            (|f| f.by_spiffe_id = Some(id_message("/db")), 1),
+            (|f| f.by_parent_id = Some(id_message("/node")), 5),
+            (|f| f.by_hint = Some("blue".into()), 1),
+            (|f| f.by_downstream = Some(false), 5),
+            (|f| f.by_selectors = by_uids(&[1], MatchExact), 2),
+            (|f| f.by_selectors = by_uids(&[1, 2], MatchAny), 3),
+            (
+                |f| (f.by_selectors, f.by_hint) = (by_uids(&[1, 2], MatchAny), Some("blue".into())),
+                1,
+            ),
+        ];
+        for (at, (set, expected)) in cases.into_iter().enumerate() {
+            let mut filter = list_entries_request::Filter::default();
+            set(&mut filter);
+            let request = ListEntriesRequest {
+                filter: Some(filter),
+                ..Default::default()
+            };
+            assert_eq!(list(&lab, request).await.unwrap().entries.len(), expected, "case {at}");
+        }
+        let count = lab
+            .entries
+            .count_entries(local(CountEntriesRequest::default()))
+            .await
+            .unwrap();
+        assert_eq!(count.into_inner().count, 6);
+    });
+}
+
+#[test]
+fn pages_show_every_entry_once() {
+    isolated("listing::pages_show_every_entry_once", |folder| async move {
+        let lab = filled(&folder).await;
+        let (mut seen, mut token, mut pages) = (BTreeSet::new(), String::new(), 0);
+        loop {
+            let mask = Some(types::EntryMask {
+                hint: true,
+                ..Default::default()
+            });
+            let request = ListEntriesRequest {
+                page_size: 4,
+                page_token: token,
+                output_mask: mask,
+                filter: None,
+            };
+            let page = list(&lab, request).await.unwrap();
+            assert!(
+                page.entries
+                    .iter()
+                    .all(|entry| entry.spiffe_id.is_none() && !entry.id.is_empty())
+            );
+            seen.extend(page.entries.into_iter().map(|entry| entry.id));
+            pages += 1;
+            token = page.next_page_token;
+            if token.is_empty() {
+                break;
+            }
+        }
+        assert_eq!((seen.len(), pages), (6, 2));
+        for bad in [
+            ListEntriesRequest {
+                page_size: -1,
+                ..Default::default()
+            },
+            ListEntriesRequest {
+                page_token: "nonsense".into(),
+                ..Default::default()
+            },
+        ] {
+            assert_eq!(list(&lab, bad).await.unwrap_err().code(), Code::InvalidArgument);
+        }
+    });
+}
