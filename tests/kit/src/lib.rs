@@ -6,6 +6,7 @@
 
 mod api;
 mod binaries;
+mod budget;
 mod error;
 mod lab;
 mod node;
@@ -19,6 +20,7 @@ mod tpm_socket;
 
 pub use api::{AdminClient, WorkloadClient, WorkloadRequest};
 pub use binaries::binary;
+pub use budget::{Flow, count_tpm_commands};
 pub use error::LabError;
 pub use lab::{Lab, LabOptions, LabReport, NodeReport, ServerReport};
 pub use node::{Node, NodeOptions};
