@@ -1,8 +1,8 @@
 //! HPACK (RFC 7541), the reading half, and the simplest writing half: never-indexed literals.
 //!
-//! The crates there are for this build their Huffman tables for every single string, which turns one
-//! header block of a hostile client into a tenth of a second of work, and bound no list; so this is our
-//! own. Everything here has limits: each string, the list, the dynamic table.
+//! The crates there are for this build their Huffman tables for every single string, which lets one
+//! header block of a hostile client cost half a second, and bound no list; so this is our own. Everything
+//! here has limits: each string, the list, the dynamic table.
 
 use std::collections::VecDeque;
 
