@@ -1,6 +1,7 @@
 //! The file as it is written.
 
 use std::{
+    collections::BTreeSet,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
@@ -124,6 +125,19 @@ struct Tpm2Table {
     expired_ek_certificates: Expired,
     #[serde(deserialize_with = "value::pcrs")]
     pcrs: Vec<u8>,
+    deny: DenyTable,
+}
+
+/// What may not join, whatever else speaks for it.
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct DenyTable {
+    #[serde(deserialize_with = "value::ek_hashes")]
+    eks: BTreeSet<[u8; 32]>,
+    manufacturers: BTreeSet<String>,
+    models: BTreeSet<String>,
+    #[serde(deserialize_with = "value::firmware_versions")]
+    firmware: BTreeSet<u64>,
 }
 
 impl Default for Tpm2Table {
@@ -135,6 +149,7 @@ impl Default for Tpm2Table {
             allowed_classes: vec![TpmClass::Discrete, TpmClass::Firmware, TpmClass::Virtual],
             expired_ek_certificates: Expired::AtEnrolment,
             pcrs: (0..8).collect(),
+            deny: DenyTable::default(),
         }
     }
 }
@@ -297,7 +312,10 @@ impl Tpm2Table {
         let rules = Rules {
             allowed_classes: self.allowed_classes.into_iter().collect(),
             require_inventory: self.require_inventory,
-            ..Rules::default()
+            denied_eks: self.deny.eks,
+            denied_manufacturers: self.deny.manufacturers,
+            denied_models: self.deny.models,
+            denied_firmware: self.deny.firmware,
         };
         let pcrs = PcrSelection::new([(HashAlg::Sha256, self.pcrs.as_slice())]);
         let pcrs = pcrs.map_err(|error| ConfigError::Contradiction {
@@ -348,6 +366,18 @@ mod tests {
         assert!(!config.tpm2.rules.allowed_classes.contains(&TpmClass::Simulator));
         assert_eq!(config.tpm2.trust.expired, ExpiredPolicy::AtEnrolment);
         assert!(!format!("{config:?}").contains("1234"), "a PIN is never shown");
+    }
+
+    #[test]
+    fn deny_rules_are_read_or_refused() {
+        let deny = |rules: &str| format!("{LEAST}[attestation.tpm2.deny]\n{rules}\n");
+        let eks = format!("eks = [\"{}\"]\nmanufacturers = [\"id:00001014\"]\nfirmware = [\"2019102300163636\"]", "aB".repeat(32));
+        let rules = Folder::new().load(&deny(&eks)).unwrap().tpm2.rules;
+        assert!(rules.denied_eks.contains(&[0xab; 32]) && rules.denied_firmware.contains(&0x2019_1023_0016_3636));
+        assert!(rules.denied_manufacturers.contains("id:00001014"));
+        for bad in ["eks = [\"ab\"]", "eks = [\"\"]", "firmware = [\"x\"]", "maker = []"] {
+            assert!(Folder::new().refused(&deny(bad)).code().as_str().starts_with("HM-CONF-000"), "{bad}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Values that check themselves while they are read, so that a fault has its line.
 
+use std::collections::BTreeSet;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use hallmark_hsm::KeyKind;
@@ -85,6 +86,26 @@ pub(super) fn classes<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<TpmClass
         TpmClass::from_name(&text).ok_or_else(|| {
             D::Error::custom(format!("unknown class {text:?}: discrete, firmware, virtual, simulator, unknown"))
         })
+    };
+    Vec::<String>::deserialize(from)?.into_iter().map(read).collect()
+}
+
+/// SHA-256 hashes in hex: 64 digits each, of either case.
+pub(super) fn ek_hashes<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeSet<[u8; 32]>, D::Error> {
+    let read = |text: String| {
+        let mut hash = [0; 32];
+        hex::decode_to_slice(&text, &mut hash).map(|()| hash).map_err(|_| {
+            D::Error::custom(format!("{text:?} is no SHA-256 hash: 64 hexadecimal digits"))
+        })
+    };
+    Vec::<String>::deserialize(from)?.into_iter().map(read).collect()
+}
+
+/// Firmware versions as selectors show them: 64 bits in hexadecimal.
+pub(super) fn firmware_versions<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeSet<u64>, D::Error> {
+    let read = |text: String| {
+        u64::from_str_radix(&text, 16)
+            .map_err(|_| D::Error::custom(format!("{text:?} is no firmware version: up to 16 hexadecimal digits")))
     };
     Vec::<String>::deserialize(from)?.into_iter().map(read).collect()
 }
