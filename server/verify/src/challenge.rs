@@ -75,7 +75,7 @@ impl Examined {
         selection: PcrSelection,
         now: SystemTime,
     ) -> Result<Challenge, ChallengeError> {
-        check_selection(&selection)?;
+        require_meaningful(&selection)?;
         if secret.is_none() && !self.ak_known {
             return Err(ChallengeError::SecretNeeded {
                 ak_name: self.ak_name.to_string(),
@@ -145,11 +145,8 @@ impl Challenge {
     }
 }
 
-/// Refuses selections over which a quote would prove nothing; for a server to check its configuration when it starts.
-///
-/// # Errors
-/// [`ChallengeError`] if a bank is empty or SHA-1, or a register is one that any program may reset.
-pub fn check_selection(selection: &PcrSelection) -> Result<(), ChallengeError> {
+/// Refuses selections over which a quote would prove nothing.
+fn require_meaningful(selection: &PcrSelection) -> Result<(), ChallengeError> {
     if selection.pcrs().next().is_none() || selection.banks().iter().any(|bank| bank.pcrs().next().is_none()) {
         return Err(ChallengeError::EmptyBank);
     }

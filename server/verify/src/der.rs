@@ -50,12 +50,35 @@ pub(crate) fn element_len(value: &[u8]) -> Result<usize, DerFault> {
     Ok(value.len() - element.rest.len())
 }
 
-/// The contents of the element that `value` starts with.
+/// An element of a known tag, taken off the front of some bytes.
+pub(crate) struct Taken<'a> {
+    /// The element with its header.
+    pub(crate) whole: &'a [u8],
+    /// Its contents.
+    pub(crate) contents: &'a [u8],
+    /// What follows it.
+    pub(crate) rest: &'a [u8],
+}
+
+/// Takes one element of exactly this tag off the front of `value`; its inside is not looked at.
 ///
 /// # Errors
-/// As [`element_len`].
-pub(crate) fn contents(value: &[u8]) -> Result<&[u8], DerFault> {
-    split(value, 0).map(|element| element.contents)
+/// [`DerFault`] if the header is not DER or the tag is another. Offsets count from the start of `value`.
+pub(crate) fn take(value: &[u8], tag: u8) -> Result<Taken<'_>, DerFault> {
+    let element = split(value, 0)?;
+    if element.tag != tag {
+        return Err(DerFault {
+            offset: 0,
+            what: "another type than belongs here",
+        });
+    }
+    let length = value.len() - element.rest.len();
+    let (whole, rest) = value.split_at_checked(length).unwrap_or((value, &[]));
+    Ok(Taken {
+        whole,
+        contents: element.contents,
+        rest,
+    })
 }
 
 fn check_element(value: &[u8], offset: usize, depth: u8) -> Result<&[u8], DerFault> {

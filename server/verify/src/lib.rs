@@ -27,7 +27,7 @@ mod statement;
 pub mod testing;
 mod trust;
 
-pub use challenge::{CHALLENGE_LIFETIME, Challenge, ChallengeError, check_selection};
+pub use challenge::{CHALLENGE_LIFETIME, Challenge, ChallengeError};
 pub use conclude::conclude;
 pub use der::DerFault;
 pub use ek::{EkCertificateError, MAX_CERTIFICATE_BYTES, MAX_INTERMEDIATES, TpmAttributes, TpmClass};

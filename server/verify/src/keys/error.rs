@@ -162,7 +162,7 @@ pub enum CsrError {
     /// Signed with another algorithm.
     #[error("CSR is signed with another algorithm than ECDSA with SHA-256")]
     Algorithm {
-        /// The algorithm, as OID.
+        /// The AlgorithmIdentifier found, DER in hex.
         actual: String,
     },
     /// The signature is wrong.
@@ -200,7 +200,7 @@ impl CsrError {
             Self::Algorithm { actual } => (
                 ReasonCode::new("HM-VERIFY-0235"),
                 RefusalClass::UnfitKey,
-                expected("1.2.840.10045.4.3.2", actual),
+                expected("300a06082a8648ce3d040302", actual),
                 "another agent",
             ),
             Self::Signature => (
