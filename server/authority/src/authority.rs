@@ -25,20 +25,16 @@ impl X509Authority {
     /// # Errors
     /// When it cannot be decoded, breaks the profile, belongs to another trust domain, has a key of a kind that is
     /// not used here, or its own signature does not verify.
-    pub fn from_certificate(
-        der: &[u8],
-        trust_domain: &TrustDomain,
-    ) -> Result<Self, AuthorityError> {
+    pub fn from_certificate(der: &[u8], trust_domain: &TrustDomain) -> Result<Self, AuthorityError> {
         x509::lint_signing(der, trust_domain).map_err(AuthorityError::AuthorityProfile)?;
-        let (_, certificate) =
-            X509Certificate::from_der(der).map_err(|cause| malformed(cause.to_string()))?;
+        let (_, certificate) = X509Certificate::from_der(der).map_err(|cause| malformed(cause.to_string()))?;
         let key = SubjectKey::from_spki(certificate.public_key().raw)?;
         let subject = certificate.subject().as_raw();
         if subject == certificate.issuer().as_raw() {
             check_self_signed(&key, &certificate)?;
         }
-        let key_id = subject_key_id(&certificate)
-            .ok_or_else(|| malformed("it has no subject key identifier".to_owned()))?;
+        let key_id =
+            subject_key_id(&certificate).ok_or_else(|| malformed("it has no subject key identifier".to_owned()))?;
         Ok(Self {
             certificate: der.to_vec(),
             trust_domain: trust_domain.clone(),
@@ -110,16 +106,10 @@ impl X509Authority {
     }
 }
 
-fn check_self_signed(
-    key: &SubjectKey,
-    certificate: &X509Certificate<'_>,
-) -> Result<(), AuthorityError> {
+fn check_self_signed(key: &SubjectKey, certificate: &X509Certificate<'_>) -> Result<(), AuthorityError> {
     let algorithm = SignatureAlgorithm::of(key.key_type());
     key.parsed(algorithm.verification())?
-        .verify_sig(
-            certificate.tbs_certificate.as_ref(),
-            &certificate.signature_value.data,
-        )
+        .verify_sig(certificate.tbs_certificate.as_ref(), &certificate.signature_value.data)
         .map_err(|_| AuthorityError::AuthoritySignature)
 }
 

@@ -2,8 +2,7 @@
 
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA384_ASN1, ECDSA_P384_SHA256_ASN1, ECDSA_P384_SHA384_ASN1,
-    RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512,
-    VerificationAlgorithm,
+    RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512, VerificationAlgorithm,
 };
 
 use crate::{
@@ -31,11 +30,8 @@ pub(crate) fn verified_key(der: &[u8]) -> Result<SubjectKey, AuthorityError> {
     }
     let request = read(der).map_err(|NotDer| AuthorityError::CsrMalformed)?;
     let key = SubjectKey::shaped(request.spki)?;
-    let algorithm = algorithm(key.key_type(), request.algorithm).ok_or_else(|| {
-        AuthorityError::CsrAlgorithm {
-            key: key.key_type(),
-        }
-    })?;
+    let algorithm = algorithm(key.key_type(), request.algorithm)
+        .ok_or_else(|| AuthorityError::CsrAlgorithm { key: key.key_type() })?;
     key.parsed(algorithm)?
         .verify_sig(request.info, request.signature)
         .map_err(|_| AuthorityError::CsrSignature)?;

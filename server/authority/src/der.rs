@@ -73,9 +73,7 @@ impl<'a> Reader<'a> {
         let (header, len) = match *self.0 {
             [found, len @ 0..=0x7f, ..] if found == tag => (2, usize::from(len)),
             [found, 0x81, len @ 0x80..=0xff, ..] if found == tag => (3, usize::from(len)),
-            [found, 0x82, high @ 1..=0xff, low, ..] if found == tag => {
-                (4, usize::from(high) << 8 | usize::from(low))
-            }
+            [found, 0x82, high @ 1..=0xff, low, ..] if found == tag => (4, usize::from(high) << 8 | usize::from(low)),
             _ => return Err(NotDer),
         };
         let (whole, rest) = self.0.split_at_checked(header + len).ok_or(NotDer)?;
@@ -115,11 +113,7 @@ impl<'a> Reader<'a> {
 
     /// Fails when something is left.
     pub(crate) const fn end(&self) -> Result<(), NotDer> {
-        if self.0.is_empty() {
-            Ok(())
-        } else {
-            Err(NotDer)
-        }
+        if self.0.is_empty() { Ok(()) } else { Err(NotDer) }
     }
 }
 
@@ -154,10 +148,7 @@ mod tests {
         ] {
             assert!(Reader::new(bytes).take(OCTET_STRING).is_err(), "{why}");
         }
-        assert!(
-            Reader::new(&[4, 1, 7]).take(OCTET_STRING).is_ok(),
-            "the control"
-        );
+        assert!(Reader::new(&[4, 1, 7]).take(OCTET_STRING).is_ok(), "the control");
         assert!(Reader::new(&[0]).end().is_err());
     }
 
@@ -167,13 +158,7 @@ mod tests {
             let written = unsigned(digits);
             assert_eq!(Reader::new(&written).positive(), Ok(digits));
         }
-        for bytes in [
-            &[2, 0][..],
-            &[2, 1, 0],
-            &[2, 1, 0x80],
-            &[2, 2, 0, 1],
-            &[2, 2, 0, 0],
-        ] {
+        for bytes in [&[2, 0][..], &[2, 1, 0], &[2, 1, 0x80], &[2, 2, 0, 1], &[2, 2, 0, 0]] {
             assert!(Reader::new(bytes).positive().is_err(), "{bytes:?}");
         }
     }

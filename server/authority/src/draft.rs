@@ -86,12 +86,7 @@ pub fn prepare(
     })
 }
 
-fn validity(
-    grant: &Grant,
-    key: &SubjectKey,
-    authority: &X509Authority,
-    now: i64,
-) -> Result<Validity, AuthorityError> {
+fn validity(grant: &Grant, key: &SubjectKey, authority: &X509Authority, now: i64) -> Result<Validity, AuthorityError> {
     if !grant.spiffe_id().is_member_of(authority.trust_domain()) {
         return Err(AuthorityError::ForeignTrustDomain {
             expected: authority.trust_domain().clone(),

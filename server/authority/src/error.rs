@@ -160,9 +160,7 @@ impl Coded for AuthorityError {
 
     fn compared(&self) -> Option<String> {
         match self {
-            Self::CsrTooLarge { len } => {
-                Some(format!("{len} bytes, at most {MAX_CSR_LEN} allowed"))
-            }
+            Self::CsrTooLarge { len } => Some(format!("{len} bytes, at most {MAX_CSR_LEN} allowed")),
             Self::CsrAlgorithm { key } => Some(format!(
                 "the key is {key:?}; ECDSA with SHA-256 or SHA-384, or RSA PKCS#1 v1.5 with SHA-256, SHA-384 or SHA-512, as the key is"
             )),
@@ -170,21 +168,15 @@ impl Coded for AuthorityError {
                 Some("accepted are EC P-256, EC P-384 and RSA of 2048 to 4096 bits".into())
             }
             Self::RsaSize { bits } => Some(format!("{bits} bits, 2048 to 4096 allowed")),
-            Self::ForeignTrustDomain { expected, found } => {
-                Some(format!("issues for {expected}, asked for {found}"))
-            }
+            Self::ForeignTrustDomain { expected, found } => Some(format!("issues for {expected}, asked for {found}")),
             Self::Expired { now, not_after } => Some(format!("now {now}, ended {not_after}")),
-            Self::NotYetValid { now, not_before } => {
-                Some(format!("now {now}, begins {not_before}"))
-            }
+            Self::NotYetValid { now, not_before } => Some(format!("now {now}, begins {not_before}")),
             Self::Lifetime { lifetime, .. } => Some(format!("{} s", lifetime.as_secs_f64())),
             Self::Profile(cause) | Self::AuthorityProfile(cause) => Some(match cause.compared() {
                 Some(compared) => format!("{}: {cause}: {compared}", cause.code()),
                 None => format!("{}: {cause}", cause.code()),
             }),
-            Self::SignatureForm { algorithm, len } => {
-                Some(format!("{algorithm:?}, got {len} bytes"))
-            }
+            Self::SignatureForm { algorithm, len } => Some(format!("{algorithm:?}, got {len} bytes")),
             _ => None,
         }
     }
@@ -198,19 +190,15 @@ impl Coded for AuthorityError {
                 "the client's configuration asks for another kind of key"
             }
             Self::SubjectIsAuthority => "somebody tries to pass as the authority",
-            Self::ForeignTrustDomain { .. } => {
-                "the entry or the configuration is of another trust domain"
-            }
+            Self::ForeignTrustDomain { .. } => "the entry or the configuration is of another trust domain",
             Self::Expired { .. } => "the server was off for long, or its clock is far off",
             Self::NotYetValid { .. } | Self::Clock => "the machine's clock is far off",
             Self::Lifetime { .. } => "a lifetime in the configuration or an entry is out of range",
             Self::Profile(_) | Self::Deviates { .. } => "a fault in Hallmark",
-            Self::SignatureForm { .. } => {
-                "the token or its driver is faulty, or the key was replaced"
+            Self::SignatureForm { .. } => "the token or its driver is faulty, or the key was replaced",
+            Self::AuthorityMalformed { .. } | Self::AuthorityProfile(_) | Self::AuthoritySignature => {
+                "the store was changed or damaged"
             }
-            Self::AuthorityMalformed { .. }
-            | Self::AuthorityProfile(_)
-            | Self::AuthoritySignature => "the store was changed or damaged",
         };
         Some(cause.into())
     }
@@ -220,24 +208,18 @@ impl Coded for AuthorityError {
             Self::CsrTooLarge { .. } | Self::CsrMalformed | Self::CsrSignature => {
                 "openssl req -inform DER -noout -text -verify -in FILE"
             }
-            Self::CsrAlgorithm { .. }
-            | Self::KeyKind
-            | Self::KeyInvalid
-            | Self::RsaSize { .. }
-            | Self::RsaExponent => "have the client make another key",
+            Self::CsrAlgorithm { .. } | Self::KeyKind | Self::KeyInvalid | Self::RsaSize { .. } | Self::RsaExponent => {
+                "have the client make another key"
+            }
             Self::SubjectIsAuthority => "find out who asked; the records name the caller",
             Self::ForeignTrustDomain { .. } => "hallmark entry list",
-            Self::Expired { .. } | Self::NotYetValid { .. } | Self::Clock => {
-                "timedatectl; set the clock"
-            }
+            Self::Expired { .. } | Self::NotYetValid { .. } | Self::Clock => "timedatectl; set the clock",
             Self::Lifetime { .. } => "set a lifetime between a second and some years",
-            Self::Profile(_) | Self::Deviates { .. } => {
-                "nothing was signed; please report it with this message"
-            }
+            Self::Profile(_) | Self::Deviates { .. } => "nothing was signed; please report it with this message",
             Self::SignatureForm { .. } => "hallmark hsm status; hallmark hsm keys",
-            Self::AuthorityMalformed { .. }
-            | Self::AuthorityProfile(_)
-            | Self::AuthoritySignature => "restore the data directory from its backup",
+            Self::AuthorityMalformed { .. } | Self::AuthorityProfile(_) | Self::AuthoritySignature => {
+                "restore the data directory from its backup"
+            }
         };
         Some(step.into())
     }

@@ -4,10 +4,7 @@
 use hallmark_spiffe::{SpiffeId, x509};
 use x509_parser::prelude::{FromDer, GeneralName, ParsedExtension, X509Certificate};
 
-use crate::{
-    AuthorityError, Serial, SubjectKey, X509Authority, authority::subject_key_id,
-    validity::Validity,
-};
+use crate::{AuthorityError, Serial, SubjectKey, X509Authority, authority::subject_key_id, validity::Validity};
 
 /// What a leaf has to say.
 pub(crate) struct Expected<'a> {
@@ -38,18 +35,8 @@ pub(crate) fn leaf(der: &[u8], expected: &Expected<'_>) -> Result<(), AuthorityE
         authority.subject_key_id(),
     )?;
     let serial = expected.serial.value().to_be_bytes();
-    let digits = |bytes: &[u8]| {
-        bytes
-            .iter()
-            .copied()
-            .skip_while(|byte| *byte == 0)
-            .collect::<Vec<_>>()
-    };
-    same(
-        "serial number",
-        &digits(found.raw_serial()),
-        &digits(&serial),
-    )?;
+    let digits = |bytes: &[u8]| bytes.iter().copied().skip_while(|byte| *byte == 0).collect::<Vec<_>>();
+    same("serial number", &digits(found.raw_serial()), &digits(&serial))?;
     let validity = Validity {
         not_before: found.validity().not_before.timestamp(),
         not_after: found.validity().not_after.timestamp(),
@@ -90,11 +77,7 @@ fn authority_key_id<'a>(found: &'a X509Certificate<'_>) -> &'a [u8] {
     id.map(|id| id.0).unwrap_or_default()
 }
 
-fn same<T: PartialEq + ?Sized>(
-    field: &'static str,
-    found: &T,
-    expected: &T,
-) -> Result<(), AuthorityError> {
+fn same<T: PartialEq + ?Sized>(field: &'static str, found: &T, expected: &T) -> Result<(), AuthorityError> {
     if found == expected {
         Ok(())
     } else {
@@ -105,3 +88,6 @@ fn same<T: PartialEq + ?Sized>(
 const fn deviates(field: &'static str) -> AuthorityError {
     AuthorityError::Deviates { field }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,7 @@
 //! Signature algorithms of authorities, and the form of their signatures.
 
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, RSA_PKCS1_2048_8192_SHA256,
-    VerificationAlgorithm,
+    ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, RSA_PKCS1_2048_8192_SHA256, VerificationAlgorithm,
 };
 
 use crate::{
@@ -11,13 +10,9 @@ use crate::{
 };
 
 /// `ecdsa-with-SHA256` (RFC 5758, section 3.2), an AlgorithmIdentifier without parameters.
-const ECDSA_SHA256: &[u8] = &[
-    0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02,
-];
+const ECDSA_SHA256: &[u8] = &[0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02];
 /// `ecdsa-with-SHA384`.
-const ECDSA_SHA384: &[u8] = &[
-    0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x03,
-];
+const ECDSA_SHA384: &[u8] = &[0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x03];
 /// `sha256WithRSAEncryption` with NULL parameters (RFC 4055, section 5).
 const RSA_SHA256: &[u8] = &[
     0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x0b, 0x05, 0x00,
@@ -87,9 +82,7 @@ impl SignatureAlgorithm {
 /// Whether these are two positive numbers of at most `field_len` bytes (RFC 3279, section 2.2.3).
 fn is_ecdsa_signature(signature: &[u8], field_len: usize) -> Result<bool, NotDer> {
     let mut reader = Reader::new(signature);
-    let (r, s) = reader.inside(der::SEQUENCE, |pair| {
-        Ok((pair.positive()?, pair.positive()?))
-    })?;
+    let (r, s) = reader.inside(der::SEQUENCE, |pair| Ok((pair.positive()?, pair.positive()?)))?;
     reader.end()?;
     Ok(r.len() <= field_len && s.len() <= field_len)
 }
@@ -113,10 +106,7 @@ mod tests {
     #[test]
     fn what_cannot_be_a_signature_is_refused() {
         let p256 = SignatureAlgorithm::EcdsaP256Sha256;
-        assert!(
-            p256.check_form(&ecdsa(&[0xff; 32], &[1; 31])).is_ok(),
-            "the control"
-        );
+        assert!(p256.check_form(&ecdsa(&[0xff; 32], &[1; 31])).is_ok(), "the control");
         let mut trailing = ecdsa(&[1; 32], &[1; 32]);
         trailing.push(0);
         for (why, signature) in [
@@ -127,10 +117,7 @@ mod tests {
             ("trailing byte", trailing),
         ] {
             let refused = p256.check_form(&signature);
-            assert!(
-                matches!(refused, Err(AuthorityError::SignatureForm { .. })),
-                "{why}"
-            );
+            assert!(matches!(refused, Err(AuthorityError::SignatureForm { .. })), "{why}");
         }
         let rsa = SignatureAlgorithm::RsaPkcs1Sha256 { len: 256 };
         assert!(rsa.check_form(&[1; 256]).is_ok());

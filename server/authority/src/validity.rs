@@ -90,10 +90,7 @@ mod tests {
         assert!(Validity::starting(1000, Duration::from_secs(1)).is_ok());
         for lifetime in [Duration::ZERO, Duration::from_millis(999), Duration::MAX] {
             let refused = Validity::starting(1000, lifetime);
-            assert!(
-                matches!(refused, Err(AuthorityError::Lifetime { .. })),
-                "{lifetime:?}"
-            );
+            assert!(matches!(refused, Err(AuthorityError::Lifetime { .. })), "{lifetime:?}");
         }
         assert!(Validity::starting(END_OF_TIME, Duration::from_secs(1)).is_err());
         assert!(unix(UNIX_EPOCH - Duration::from_secs(1)).is_err());

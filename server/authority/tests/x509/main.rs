@@ -1,0 +1,12 @@
+//! What the authority issues and accepts, seen by other programs.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and prints what it measured"
+)]
+
+mod cost;
+mod csr;
+mod profile;
+mod software;
