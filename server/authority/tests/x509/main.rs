@@ -1,7 +1,6 @@
 //! What the authority issues and accepts, seen by other programs.
 #![expect(
     clippy::unwrap_used,
-    clippy::indexing_slicing,
     clippy::print_stdout,
     reason = "a test fails by panicking, and prints what it measured"
 )]
