@@ -1,0 +1,39 @@
+//! The commands that the docs show, run as a reader would run them: every block marked `sh`, in order, in one shell.
+use hallmark_kit::binary;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().to_path_buf()
+}
+
+/// The `sh` blocks of a page; blocks marked otherwise are for reading.
+fn blocks(page: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(root().join(page)).unwrap();
+    let mut blocks = Vec::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if line.trim() == "```sh" {
+            blocks.push(lines.by_ref().take_while(|line| line.trim() != "```").collect::<Vec<_>>().join("\n"));
+        }
+    }
+    blocks
+}
+
+fn run(page: &str) -> String {
+    let bin = binary("hallmark-lab").unwrap().parent().unwrap().display().to_string();
+    let python = std::env::var("HALLMARK_PYTHON").unwrap_or_else(|_| "target/venv/bin/python".into());
+    let script = blocks(page).join("\n").replace("$PWD/target/debug", &bin).replace("target/venv/bin/python", &python);
+    assert!(script.contains("hallmark"), "{page} has commands");
+    let out = Command::new("bash").args(["-euo", "pipefail", "-c", &script]).current_dir(root()).output().unwrap();
+    let (said, told) = (String::from_utf8_lossy(&out.stdout).into_owned(), String::from_utf8_lossy(&out.stderr));
+    assert!(out.status.success(), "{page}: {}\n{said}\n{told}", out.status);
+    said
+}
+
+#[test]
+fn the_tutorial_leads_to_a_first_identity() {
+    let said = run("docs/tutorial/first-identity.md");
+    assert!(said.contains("spiffe://example.org/hello"), "{said}");
+    assert!(said.contains("banned"), "{said}");
+}
