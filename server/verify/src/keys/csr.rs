@@ -84,3 +84,29 @@ fn read(csr: &[u8]) -> Result<Request<'_>, DerFault> {
         signature,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rcgen::{CertificateParams, KeyPair, PublicKeyData};
+
+    /// What the agent's library writes, with and without names.
+    #[test]
+    fn a_library_made_request_is_read() {
+        let key = KeyPair::generate().unwrap();
+        let spki = key.subject_public_key_info();
+        for names in [vec![], vec!["a.example.org".to_owned()]] {
+            let params = CertificateParams::new(names).unwrap();
+            let csr = params.serialize_request(&key).unwrap();
+            verify(csr.der(), &spki, key.der_bytes()).unwrap();
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..300)) {
+            let _ = verify(&bytes, &[], &[]);
+            let _ = read(&bytes);
+        }
+    }
+}
