@@ -58,13 +58,22 @@ impl Agents {
     /// One node.
     #[must_use]
     pub fn find(&self, id: &SpiffeId) -> Option<Arc<Agent>> {
-        self.rows.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+        self.rows
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(id)
+            .cloned()
     }
 
     /// Every node, ordered by id.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<Agent>> {
-        self.rows.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        self.rows
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .cloned()
+            .collect()
     }
 
     /// At most `limit` nodes whose id is above `after`, ordered by id: a page.
@@ -73,14 +82,18 @@ impl Agents {
         use std::ops::Bound::{Excluded, Unbounded};
         let from = after.map_or(Unbounded, Excluded);
         let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
-        rows.range::<SpiffeId, _>((from, Unbounded)).take(limit).map(|(_, row)| Arc::clone(row)).collect()
+        rows.range::<SpiffeId, _>((from, Unbounded))
+            .take(limit)
+            .map(|(_, row)| Arc::clone(row))
+            .collect()
     }
 
     /// How many there are, and how many of them are banned.
     #[must_use]
     pub fn count(&self) -> (u64, u64) {
         let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
-        rows.values().fold((0, 0), |(all, banned), row| (all + 1, banned + u64::from(row.banned)))
+        rows.values()
+            .fold((0, 0), |(all, banned), row| (all + 1, banned + u64::from(row.banned)))
     }
 
     /// Changes one node: `decide` sees its present row, the store makes the decision and the changes `beside` it
@@ -121,7 +134,10 @@ impl Agents {
         let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(id);
         let count = u64::try_from(self.writers.len()).unwrap_or(1).max(1);
         let at = usize::try_from(hash % count).unwrap_or(0);
-        #[expect(clippy::indexing_slicing, reason = "`at` is a remainder by the length, which is WRITERS")]
+        #[expect(
+            clippy::indexing_slicing,
+            reason = "`at` is a remainder by the length, which is WRITERS"
+        )]
         &self.writers[at]
     }
 }

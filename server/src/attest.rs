@@ -21,6 +21,9 @@ use hallmark_verify::Trust;
 
 use crate::{config::Tpm2, seats::Seats};
 
+/// Streams open at a time; each may hold a message before it has a seat.
+const MAX_STREAMS: usize = 2048;
+
 /// How evidence is judged, and how much of it at a time.
 #[derive(Debug)]
 pub struct Attestation {
@@ -30,6 +33,8 @@ pub struct Attestation {
     pub rules: Arc<Rules>,
     /// What quotes must cover.
     pub pcrs: PcrSelection,
+    /// Room for open streams, most of which may still be silent.
+    pub streams: Seats,
     /// Room for attestations under way.
     pub seats: Seats,
 }
@@ -42,6 +47,7 @@ impl Attestation {
             trust: Arc::new(tpm2.trust),
             rules: Arc::new(tpm2.rules),
             pcrs: tpm2.pcrs,
+            streams: Seats::new(MAX_STREAMS.max(concurrent)),
             seats: Seats::new(concurrent),
         }
     }

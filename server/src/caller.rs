@@ -44,7 +44,11 @@ impl Caller {
 /// # Errors
 /// `PermissionDenied` for a request that nobody authorised.
 pub fn of<T>(request: &tonic::Request<T>) -> Result<Caller, Status> {
-    request.extensions().get::<Caller>().cloned().ok_or_else(|| Status::permission_denied("authorization denied"))
+    request
+        .extensions()
+        .get::<Caller>()
+        .cloned()
+        .ok_or_else(|| Status::permission_denied("authorization denied"))
 }
 
 /// The agent that calls.

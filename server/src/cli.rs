@@ -48,7 +48,11 @@ pub fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Run(file) => load(&file).and_then(run::run),
         Command::Config(ConfigCommand::Check(file)) => load(&file).map(|config| {
-            let text = format!("{}: valid, trust domain {}\n", file.config.display(), config.trust_domain);
+            let text = format!(
+                "{}: valid, trust domain {}\n",
+                file.config.display(),
+                config.trust_domain
+            );
             // A reader that went away has no use for the line.
             drop(std::io::stdout().write_all(text.as_bytes()));
         }),

@@ -15,7 +15,9 @@ impl Compute {
     /// Room for `seats` computations at a time.
     #[must_use]
     pub fn new(seats: usize) -> Self {
-        Self { seats: Arc::new(Semaphore::new(seats.max(1))) }
+        Self {
+            seats: Arc::new(Semaphore::new(seats.max(1))),
+        }
     }
 
     /// One seat per processor: more would only take turns.

@@ -20,7 +20,10 @@ pub struct TlsInfo {
 impl fmt::Debug for TlsInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let peer = self.peer.as_ref().map(|leaf| &leaf.id);
-        f.debug_struct("TlsInfo").field("remote", &self.remote).field("peer", &peer).finish_non_exhaustive()
+        f.debug_struct("TlsInfo")
+            .field("remote", &self.remote)
+            .field("peer", &peer)
+            .finish_non_exhaustive()
     }
 }
 

@@ -23,11 +23,17 @@ pub const MAX_BATCH: usize = 2000;
 /// The status of one item of a batch that went well.
 #[must_use]
 pub fn ok_item() -> types::Status {
-    types::Status { code: i32::from(Code::Ok), message: "OK".into() }
+    types::Status {
+        code: i32::from(Code::Ok),
+        message: "OK".into(),
+    }
 }
 
 /// The status of one item of a batch that did not.
 #[must_use]
 pub fn failed_item(status: &Status) -> types::Status {
-    types::Status { code: i32::from(status.code()), message: status.message().to_owned() }
+    types::Status {
+        code: i32::from(status.code()),
+        message: status.message().to_owned(),
+    }
 }

@@ -130,7 +130,9 @@ impl Coded for StartError {
         let cause = match self {
             Self::Address { .. } => "another server runs already, or the address is not this machine's",
             Self::SocketTaken { .. } => "another server runs already",
-            Self::SocketUnusable { .. } => "the server's user may not write there, or the path is longer than 107 bytes",
+            Self::SocketUnusable { .. } => {
+                "the server's user may not write there, or the path is longer than 107 bytes"
+            }
             Self::DataFolder { .. } => "the server's user may not write there",
             Self::Identity { .. } => "the authority is about to expire",
             Self::LogLevel { .. } => "a misspelt level or filter",

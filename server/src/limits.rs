@@ -56,7 +56,10 @@ impl Limit {
     /// `rate` per second and address; 0 for no limit.
     #[must_use]
     pub fn new(rate: u32) -> Self {
-        Self { rate, buckets: Mutex::new(HashMap::new()) }
+        Self {
+            rate,
+            buckets: Mutex::new(HashMap::new()),
+        }
     }
 
     /// Takes `count` tokens for `address`, waiting for them; `None` is a caller that no limit applies to.
@@ -132,14 +135,25 @@ mod tests {
         let (limit, now) = (Limit::new(10), Instant::now());
         assert_eq!(limit.reserve(A, 10, now).unwrap(), Duration::ZERO);
         assert_eq!(limit.reserve(A, 1, now).unwrap(), Duration::from_millis(100));
-        assert_eq!(limit.reserve(B, 10, now).unwrap(), Duration::ZERO, "another address has its own bucket");
-        assert_eq!(limit.reserve(A, 1, now + Duration::from_secs(5)).unwrap(), Duration::ZERO, "it fills again");
+        assert_eq!(
+            limit.reserve(B, 10, now).unwrap(),
+            Duration::ZERO,
+            "another address has its own bucket"
+        );
+        assert_eq!(
+            limit.reserve(A, 1, now + Duration::from_secs(5)).unwrap(),
+            Duration::ZERO,
+            "it fills again"
+        );
     }
 
     #[test]
     fn more_than_the_burst_at_once_is_refused() {
         let (limit, now) = (Limit::new(10), Instant::now());
-        assert_eq!(limit.reserve(A, 11, now).unwrap_err().code(), tonic::Code::ResourceExhausted);
+        assert_eq!(
+            limit.reserve(A, 11, now).unwrap_err().code(),
+            tonic::Code::ResourceExhausted
+        );
         assert!(limit.reserve(A, 10, now).is_ok());
     }
 

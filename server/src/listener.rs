@@ -13,7 +13,7 @@ use tonic::transport::Server as Grpc;
 /// The largest message that is read: gRPC's own default, which no SPIRE client raises.
 pub const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
 /// Requests under way on one connection.
-const MAX_STREAMS: u32 = 256;
+const MAX_STREAMS: u32 = 128;
 /// How long open connections may finish after the order to stop.
 pub const STOP_GRACE: Duration = Duration::from_secs(10);
 

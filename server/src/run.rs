@@ -27,7 +27,10 @@ pub fn run(config: Config) -> Result<(), StartError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|error| StartError::Runtime { what: "the async runtime", cause: error.to_string() })?;
+        .map_err(|error| StartError::Runtime {
+            what: "the async runtime",
+            cause: error.to_string(),
+        })?;
     let outcome = runtime.block_on(async {
         let stop = until_signal()?;
         let running = Running::start(config, Clock::system()).await?;
@@ -69,8 +72,10 @@ impl Running {
         let address = tcp.local_addr().unwrap_or(address);
         let server = parts::server(config, address, store, keys, clock).await?;
         let identity = ServerIdentity::issue(&server).await?;
-        let tls = tls::server_config(&server, Arc::clone(&identity))
-            .map_err(|error| StartError::Runtime { what: "TLS", cause: error.to_string() })?;
+        let tls = tls::server_config(&server, Arc::clone(&identity)).map_err(|error| StartError::Runtime {
+            what: "TLS",
+            cause: error.to_string(),
+        })?;
         let running = Self::serve(server, identity, tls, tcp, socket, address);
         tracing::info!(%address, admin_socket = %admin_socket.display(), "serving");
         Ok(running)
@@ -86,7 +91,12 @@ impl Running {
     ) -> Self {
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
-        let failed = |what| move |error: tonic::transport::Error| StartError::Runtime { what, cause: error.to_string() };
+        let failed = |what| {
+            move |error: tonic::transport::Error| StartError::Runtime {
+                what,
+                cause: error.to_string(),
+            }
+        };
         let public = listener::serve(Arc::clone(&server), tcp, tls, until(stopped.clone()));
         tasks.spawn(async move { public.await.map_err(failed("the TLS listener")) });
         let local = socket.serve(Arc::clone(&server), until(stopped.clone()));
@@ -99,7 +109,12 @@ impl Running {
             }
             Ok(())
         });
-        Self { server, address, stop, tasks }
+        Self {
+            server,
+            address,
+            stop,
+            tasks,
+        }
     }
 
     /// Takes no new connections, lets open requests finish, and stops.
@@ -131,7 +146,10 @@ async fn until(mut stopped: watch::Receiver<bool>) {
 fn until_signal() -> Result<impl Future<Output = ()>, StartError> {
     use tokio::signal::unix::{SignalKind, signal};
     let handler = |kind| {
-        signal(kind).map_err(|error| StartError::Runtime { what: "the signal handler", cause: error.to_string() })
+        signal(kind).map_err(|error| StartError::Runtime {
+            what: "the signal handler",
+            cause: error.to_string(),
+        })
     };
     let (mut terminate, mut interrupt) = (handler(SignalKind::terminate())?, handler(SignalKind::interrupt())?);
     Ok(async move {

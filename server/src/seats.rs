@@ -58,7 +58,9 @@ impl Seats {
         match tokio::time::timeout(PATIENCE, taking).await {
             Ok(Ok(seat)) => Ok(seat),
             Ok(Err(_)) => Err(Status::unavailable("the server is stopping")),
-            Err(_) => Err(Status::resource_exhausted("too many attestations are under way; try again later")),
+            Err(_) => Err(Status::resource_exhausted(
+                "too many attestations are under way; try again later",
+            )),
         }
     }
 

@@ -21,17 +21,14 @@ use tonic::service::Routes;
 
 use crate::{listener::MAX_MESSAGE_BYTES, state::Server};
 
+/// The largest message to services that have methods for anyone: a claim or a proof fits several times over, and
+/// nobody makes the server hold much more than it will read.
+const MAX_ANYONES_MESSAGE_BYTES: usize = 256 * 1024;
+
 /// What is served over TLS.
 #[must_use]
 pub fn public(server: &Arc<Server>) -> Routes {
-    let agents = AgentServer::new(agent::AgentService::new(Arc::clone(server)));
-    let entries = EntryServer::new(entry::EntryService::new(Arc::clone(server)));
-    let svids = SvidServer::new(svid::SvidService::new(Arc::clone(server)));
-    let bundles = BundleServer::new(bundle::BundleService::new(Arc::clone(server)));
-    Routes::new(agents.max_decoding_message_size(MAX_MESSAGE_BYTES))
-        .add_service(entries.max_decoding_message_size(MAX_MESSAGE_BYTES))
-        .add_service(svids.max_decoding_message_size(MAX_MESSAGE_BYTES))
-        .add_service(bundles.max_decoding_message_size(MAX_MESSAGE_BYTES))
+    routes(server, MAX_ANYONES_MESSAGE_BYTES)
 }
 
 /// What is served on the admin socket: the same, and what is for this machine alone.
@@ -39,7 +36,18 @@ pub fn public(server: &Arc<Server>) -> Routes {
 pub fn local(server: &Arc<Server>) -> Routes {
     let health = HealthServer::new(health::HealthService::new(Arc::clone(server)));
     let admin = AdminServer::new(admin::AdminService::new(Arc::clone(server)));
-    public(server)
+    routes(server, MAX_MESSAGE_BYTES)
         .add_service(health.max_decoding_message_size(MAX_MESSAGE_BYTES))
         .add_service(admin.max_decoding_message_size(MAX_MESSAGE_BYTES))
+}
+
+fn routes(server: &Arc<Server>, anyones: usize) -> Routes {
+    let agents = AgentServer::new(agent::AgentService::new(Arc::clone(server)));
+    let bundles = BundleServer::new(bundle::BundleService::new(Arc::clone(server)));
+    let entries = EntryServer::new(entry::EntryService::new(Arc::clone(server)));
+    let svids = SvidServer::new(svid::SvidService::new(Arc::clone(server)));
+    Routes::new(agents.max_decoding_message_size(anyones))
+        .add_service(bundles.max_decoding_message_size(anyones))
+        .add_service(entries.max_decoding_message_size(MAX_MESSAGE_BYTES))
+        .add_service(svids.max_decoding_message_size(MAX_MESSAGE_BYTES))
 }

@@ -88,7 +88,10 @@ impl Facts {
             reasons: appraisal
                 .reasons()
                 .iter()
-                .map(|reason| ReasonFact { code: reason.code.to_string(), text: reason.text.clone() })
+                .map(|reason| ReasonFact {
+                    code: reason.code.to_string(),
+                    text: reason.text.clone(),
+                })
                 .collect(),
             ..Self::of_evidence(evidence)
         };
@@ -119,7 +122,11 @@ impl Facts {
             pcrs: evidence
                 .pcrs()
                 .iter()
-                .map(|(bank, pcr, digest)| PcrFact { bank: bank.to_string(), pcr, digest: hex::encode(digest) })
+                .map(|(bank, pcr, digest)| PcrFact {
+                    bank: bank.to_string(),
+                    pcr,
+                    digest: hex::encode(digest),
+                })
                 .collect(),
             clock: clock.clock,
             reset_count: clock.reset_count,

@@ -86,13 +86,23 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal for the error of a step.
     pub fn of(class: NodeClass, error: &dyn Coded) -> Self {
-        Self { class, code: error.code(), text: error.to_string(), compared: error.compared() }
+        Self {
+            class,
+            code: error.code(),
+            text: error.to_string(),
+            compared: error.compared(),
+        }
     }
 
     /// A refusal whose reason is its class.
     #[must_use]
     pub fn bare(class: NodeClass) -> Self {
-        Self { class, code: class.code(), text: class.text().to_owned(), compared: None }
+        Self {
+            class,
+            code: class.code(),
+            text: class.text().to_owned(),
+            compared: None,
+        }
     }
 
     /// What the node is told.
@@ -132,7 +142,10 @@ mod tests {
         };
         let status = refusal.status();
         assert_eq!(status.code(), Code::PermissionDenied);
-        assert_eq!(status.message(), "failed to attest: this TPM is not trusted by the server (HM-SRV-0102)");
+        assert_eq!(
+            status.message(),
+            "failed to attest: this TPM is not trusted by the server (HM-SRV-0102)"
+        );
         assert!(status.details().is_empty());
     }
 

@@ -4,9 +4,7 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::Stream;
-use hallmark_api::agent::{
-    AttestAgentRequest, AttestAgentResponse, attest_agent_request, attest_agent_response,
-};
+use hallmark_api::agent::{AttestAgentRequest, AttestAgentResponse, attest_agent_request, attest_agent_response};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -36,13 +34,22 @@ pub async fn attest_agent(
         return Err(Refusal::bare(NodeClass::NotBindable).status());
     };
     let address = connection.remote.ip().to_canonical();
+    let Some(stream) = server.attestation.streams.try_take(address) else {
+        return Err(Status::resource_exhausted(
+            "too many attestations are open; try again later",
+        ));
+    };
     server.limits.attest.take(Some(address), 1).await?;
     let (sender, answers) = mpsc::channel(1);
-    let mut dialogue = Dialogue { messages: request.into_inner(), answers: sender };
+    let mut dialogue = Dialogue {
+        messages: request.into_inner(),
+        answers: sender,
+    };
     tokio::spawn(async move {
         if let Err(status) = attest(&server, &connection, &mut dialogue).await {
             dialogue.refuse(status).await;
         }
+        drop(stream);
     });
     Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
 }
@@ -54,9 +61,18 @@ async fn attest(server: &Arc<Server>, connection: &TlsInfo, dialogue: &mut Dialo
             return Err(Status::invalid_argument("malformed param: missing params"));
         }
     };
-    let data = first.data.ok_or_else(|| Status::invalid_argument("malformed param: missing attestation data"))?;
-    let csr = first.params.ok_or_else(|| Status::invalid_argument("malformed param: missing X509-SVID parameters"))?.csr;
-    let _seat = server.attestation.seats.take(connection.remote.ip().to_canonical()).await?;
+    let data = first
+        .data
+        .ok_or_else(|| Status::invalid_argument("malformed param: missing attestation data"))?;
+    let csr = first
+        .params
+        .ok_or_else(|| Status::invalid_argument("malformed param: missing X509-SVID parameters"))?
+        .csr;
+    let _seat = server
+        .attestation
+        .seats
+        .take(connection.remote.ip().to_canonical())
+        .await?;
     match data.r#type.as_str() {
         tpm2::TYPE => tpm2::attest(server, connection, dialogue, data.payload, csr).await,
         _ => Err(Refusal::bare(NodeClass::UnknownType).status()),
@@ -72,9 +88,9 @@ pub(super) struct Dialogue {
 impl Dialogue {
     async fn next(&mut self, within: Duration) -> Result<attest_agent_request::Step, Status> {
         match tokio::time::timeout(within, self.messages.message()).await {
-            Ok(Ok(Some(message))) => {
-                message.step.ok_or_else(|| Status::invalid_argument("malformed param: empty message"))
-            }
+            Ok(Ok(Some(message))) => message
+                .step
+                .ok_or_else(|| Status::invalid_argument("malformed param: empty message")),
             Ok(Ok(None)) => Err(Status::cancelled("the node ended the attestation")),
             Ok(Err(status)) => Err(status),
             Err(_) => Err(Refusal::bare(NodeClass::Silent).status()),
@@ -105,7 +121,10 @@ impl Dialogue {
 
     async fn send(&mut self, step: attest_agent_response::Step) -> Result<(), Status> {
         let gone = |_| Status::cancelled("the node has hung up");
-        self.answers.send(Ok(AttestAgentResponse { step: Some(step) })).await.map_err(gone)
+        self.answers
+            .send(Ok(AttestAgentResponse { step: Some(step) }))
+            .await
+            .map_err(gone)
     }
 
     async fn refuse(&mut self, status: Status) {

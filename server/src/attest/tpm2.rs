@@ -48,7 +48,10 @@ pub(super) async fn attest(
             return Err(refusal.status());
         }
     };
-    let result = attest_agent_response::Result { svid: Some(convert::svid_message(svid)), reattestable: true };
+    let result = attest_agent_response::Result {
+        svid: Some(convert::svid_message(svid)),
+        reattestable: true,
+    };
     dialogue.finish(result).await
 }
 
@@ -74,13 +77,19 @@ async fn judge(
     csr: Bytes,
     subject: &mut Subject,
 ) -> Result<IssuedSvid, Ended> {
-    let exporter = connection.exporter.clone().ok_or_else(|| Refusal::bare(NodeClass::NotBindable))?;
+    let exporter = connection
+        .exporter
+        .clone()
+        .ok_or_else(|| Refusal::bare(NodeClass::NotBindable))?;
     let (examined, challenge) = open(server, payload, csr, subject).await?;
     let question = convert::challenge_message(&challenge).encode_to_vec().into();
-    let answer = dialogue.challenge(question).await.map_err(|status| match status.code() {
-        tonic::Code::DeadlineExceeded => Ended::Refused(Refusal::bare(NodeClass::Silent)),
-        _ => Ended::HungUp(status),
-    })?;
+    let answer = dialogue
+        .challenge(question)
+        .await
+        .map_err(|status| match status.code() {
+            tonic::Code::DeadlineExceeded => Ended::Refused(Refusal::bare(NodeClass::Silent)),
+            _ => Ended::HungUp(status),
+        })?;
     let (rules, now) = (Arc::clone(&server.attestation.rules), server.clock.now());
     let judged = server.compute.run(move || {
         let proof = convert::proof(&decode::<attest::Tpm2Proof>(&answer)?)?;
@@ -88,7 +97,9 @@ async fn judge(
         Ok::<_, Refusal>(hallmark_policy::appraise(evidence, &rules))
     });
     let appraisal = judged.await.map_err(|_| Refusal::bare(NodeClass::Unable))??;
-    admit(server, connection.remote, &appraisal, subject).await.map_err(Ended::Refused)
+    admit(server, connection.remote, &appraisal, subject)
+        .await
+        .map_err(Ended::Refused)
 }
 
 /// The first half: the claim is examined and a challenge made for it.
@@ -106,7 +117,10 @@ async fn open(
     if row.as_ref().is_some_and(|row| row.banned) {
         return Err(Refusal::bare(NodeClass::Banned));
     }
-    let known = row.map(|row| KnownTpm { ek_sha256: ek, ak_name: Name::parse(&row.ak_name).ok() });
+    let known = row.map(|row| KnownTpm {
+        ek_sha256: ek,
+        ak_name: Name::parse(&row.ak_name).ok(),
+    });
     let (trust, pcrs) = (Arc::clone(&server.attestation.trust), server.attestation.pcrs.clone());
     let (nonce, secret) = (random()?, Zeroizing::new(random()?));
     let now = server.clock.now();
@@ -114,10 +128,16 @@ async fn open(
         let examined = examine(claim, &trust, known.as_ref(), now)?;
         // An AK that this EK activated before has nothing to show by doing it again.
         let secret = (!examined.ak_is_known()).then_some(secret);
-        let challenge = examined.challenge_with(nonce, secret, pcrs, now).map_err(hallmark_verify::VerifyError::from)?;
+        let challenge = examined
+            .challenge_with(nonce, secret, pcrs, now)
+            .map_err(hallmark_verify::VerifyError::from)?;
         Ok((examined, challenge))
     };
-    server.compute.run(work).await.map_err(|_| Refusal::bare(NodeClass::Unable))?
+    server
+        .compute
+        .run(work)
+        .await
+        .map_err(|_| Refusal::bare(NodeClass::Unable))?
 }
 
 /// The second half: a trusted node gets its SVID, and its row.
@@ -136,11 +156,19 @@ async fn admit(
         });
     }
     let unable = |error: &dyn hallmark_reason::Coded| Refusal::of(NodeClass::Unable, error);
-    let grant = authorise_node(appraisal, &server.trust_domain, server.lifetimes.agent).map_err(|error| unable(&error))?;
+    let grant =
+        authorise_node(appraisal, &server.trust_domain, server.lifetimes.agent).map_err(|error| unable(&error))?;
     let key = SubjectKey::from_spki(appraisal.evidence().svid_spki()).map_err(|error| unable(&error))?;
     let id = grant.spiffe_id().clone();
-    let order = Order { grant, key: OrderKey::Proven(key), entry: "".into() };
-    let svid = issue(server, id.as_str(), vec![order]).await.pop().unwrap_or(Err(IssueError::Interrupted));
+    let order = Order {
+        grant,
+        key: OrderKey::Proven(key),
+        entry: "".into(),
+    };
+    let svid = issue(server, id.as_str(), vec![order])
+        .await
+        .pop()
+        .unwrap_or(Err(IssueError::Interrupted));
     let svid = svid.map_err(|error| unable(&error))?;
     let facts = Facts {
         svid_serial: svid.serial.to_string(),

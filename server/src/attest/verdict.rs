@@ -24,7 +24,10 @@ pub(super) struct Subject {
 impl Subject {
     /// Nobody yet: only an address.
     pub(super) fn unknown(remote: SocketAddr) -> Self {
-        Self { name: format!("address:{}", remote.ip().to_canonical()), remote }
+        Self {
+            name: format!("address:{}", remote.ip().to_canonical()),
+            remote,
+        }
     }
 
     /// The node that the claim is about; that it is this node is what the verdict says.
@@ -43,7 +46,11 @@ pub(super) async fn record_refused(server: &Server, subject: &Subject, refusal: 
         "attestation refused: {}", refusal.text
     );
     // Where the server could not do its part there is no verdict on the node.
-    let outcome = if refusal.class == NodeClass::Unable { Outcome::Failed } else { Outcome::Refused };
+    let outcome = if refusal.class == NodeClass::Unable {
+        Outcome::Failed
+    } else {
+        Outcome::Refused
+    };
     if outcome == Outcome::Refused {
         server.counters.refused.add(1);
     }
@@ -99,7 +106,10 @@ pub(super) async fn record_accepted(
             ek_sha256: Some(*evidence.ek_sha256()),
             ak_name: evidence.ak_name().as_bytes().to_vec(),
             current: before.and_then(|row| row.current),
-            next: Some(NodeSvid { serial: svid.serial, expires_at: svid.expires_at }),
+            next: Some(NodeSvid {
+                serial: svid.serial,
+                expires_at: svid.expires_at,
+            }),
             selectors: appraisal.selectors().clone(),
             banned: false,
             can_reattest: true,
@@ -108,7 +118,11 @@ pub(super) async fn record_accepted(
             attested_at: now,
         }))
     };
-    match server.agents.change(&*server.store, id, vec![Change::Record(record)], decide).await {
+    match server
+        .agents
+        .change(&*server.store, id, vec![Change::Record(record)], decide)
+        .await
+    {
         Ok(()) => {
             server.counters.accepted.add(1);
             Ok(())

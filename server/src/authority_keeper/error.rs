@@ -99,9 +99,7 @@ impl Coded for AuthorityError {
     fn compared(&self) -> Option<String> {
         match self {
             Self::KeyMismatch { certified, found, .. } => Some(format!("certified {certified}, found {found}")),
-            Self::ClockBehind { now, not_before } => {
-                Some(format!("now {}, begins {}", date(*now), date(*not_before)))
-            }
+            Self::ClockBehind { now, not_before } => Some(format!("now {}, begins {}", date(*now), date(*not_before))),
             Self::Expired { now, not_after } => Some(format!("now {}, ended {}", date(*now), date(*not_after))),
             Self::OtherKind { found, configured, .. } => Some(format!("configured {configured}, found {found}")),
             _ => self.part().and_then(Coded::compared),

@@ -8,7 +8,10 @@ use hallmark_hsm::{KeyInfo, KeyKind, KeyStore};
 use hallmark_spiffe::{Bundle, TrustDomain};
 use hallmark_store::{Authority, AuthorityState, Change, Loaded, Outcome, Record, RecordKind, Store};
 
-use super::{AuthorityError, found::{ActiveAuthority, REFRESH_HINT}};
+use super::{
+    AuthorityError,
+    found::{ActiveAuthority, REFRESH_HINT},
+};
 use crate::clock::Clock;
 
 /// Labels with a longer trust domain would not fit every token.
@@ -44,11 +47,23 @@ impl Keeper<'_> {
     /// # Errors
     /// When the token's key is missing or another one, the clock is outside the certificate's time, or token or
     /// store fail.
-    pub async fn keep(&self, loaded: &Loaded, kind: KeyKind, lifetime: Duration) -> Result<ActiveAuthority, AuthorityError> {
-        let active = loaded.authorities.iter().rfind(|authority| authority.state == AuthorityState::Active);
+    pub async fn keep(
+        &self,
+        loaded: &Loaded,
+        kind: KeyKind,
+        lifetime: Duration,
+    ) -> Result<ActiveAuthority, AuthorityError> {
+        let active = loaded
+            .authorities
+            .iter()
+            .rfind(|authority| authority.state == AuthorityState::Active);
         if let Some(authority) = active {
             let key = self.find(authority).await?;
-            let certificates = loaded.authorities.iter().map(|authority| authority.certificate.clone()).collect();
+            let certificates = loaded
+                .authorities
+                .iter()
+                .map(|authority| authority.certificate.clone())
+                .collect();
             return self.activate(authority, key, certificates, loaded.bundle_sequence);
         }
         let sequence = loaded.bundle_sequence.saturating_add(1);
@@ -59,21 +74,37 @@ impl Keeper<'_> {
     /// The recorded key, if the token still has it.
     async fn find(&self, authority: &Authority) -> Result<KeyInfo, AuthorityError> {
         let label = &authority.label;
-        let key = self.keys.find(label).await?.ok_or_else(|| AuthorityError::KeyMissing { label: label.clone() })?;
+        let key = self
+            .keys
+            .find(label)
+            .await?
+            .ok_or_else(|| AuthorityError::KeyMissing { label: label.clone() })?;
         tracing::info!(label, kind = %key.kind, "authority key found in the token");
         Ok(key)
     }
 
     /// Makes key and certificate. Each step is on record before it is done.
-    async fn make(&self, kind: KeyKind, lifetime: Duration, sequence: u64) -> Result<(Authority, KeyInfo), AuthorityError> {
+    async fn make(
+        &self,
+        kind: KeyKind,
+        lifetime: Duration,
+        sequence: u64,
+    ) -> Result<(Authority, KeyInfo), AuthorityError> {
         let label = key_label(self.trust_domain, 1);
         let key = match self.keys.find(&label).await? {
             Some(key) if key.kind == kind => {
-                tracing::warn!(label, "a key of an earlier start was found in the token and is taken up");
+                tracing::warn!(
+                    label,
+                    "a key of an earlier start was found in the token and is taken up"
+                );
                 key
             }
             Some(key) => {
-                return Err(AuthorityError::OtherKind { label, found: key.kind, configured: kind });
+                return Err(AuthorityError::OtherKind {
+                    label,
+                    found: key.kind,
+                    configured: kind,
+                });
             }
             None => {
                 let intent = self.record(&label, Outcome::Pending, "generate");
@@ -84,11 +115,18 @@ impl Keeper<'_> {
             }
         };
         let certificate = self.certify(&key, lifetime).await?;
-        let authority =
-            Authority { label, certificate, created_at: self.clock.unix(), state: AuthorityState::Active };
+        let authority = Authority {
+            label,
+            certificate,
+            created_at: self.clock.unix(),
+            state: AuthorityState::Active,
+        };
         let done = self.record(&authority.label, Outcome::Done, "certify");
-        let changes =
-            vec![Change::PutAuthority(authority.clone()), Change::BundleSequence(sequence), Change::Record(done)];
+        let changes = vec![
+            Change::PutAuthority(authority.clone()),
+            Change::BundleSequence(sequence),
+            Change::Record(done),
+        ];
         self.store.commit(changes).await?;
         Ok((authority, key))
     }
@@ -101,7 +139,10 @@ impl Keeper<'_> {
         let draft = prepare_authority(self.trust_domain, &key.spki_der, lifetime, serial, self.clock.now())?;
         let intent = self.record(&key.label, Outcome::Pending, "certify");
         self.store.commit(vec![Change::Record(intent)]).await?;
-        let signature = self.keys.sign(&key.id, key.kind.signature_alg(), draft.tbs().to_vec()).await?;
+        let signature = self
+            .keys
+            .sign(&key.id, key.kind.signature_alg(), draft.tbs().to_vec())
+            .await?;
         Ok(draft.seal(&signature)?.to_vec())
     }
 
@@ -129,16 +170,29 @@ impl Keeper<'_> {
             refresh_hint: REFRESH_HINT,
         };
         let authorities = bundle.authorities()?;
-        Ok(ActiveAuthority { label: authority.label.clone(), key, x509, upstream_chain: Vec::new(), bundle, authorities })
+        Ok(ActiveAuthority {
+            label: authority.label.clone(),
+            key,
+            x509,
+            upstream_chain: Vec::new(),
+            bundle,
+            authorities,
+        })
     }
 
     fn check_clock(&self, x509: &X509Authority) -> Result<(), AuthorityError> {
         let now = self.clock.unix();
         if now < x509.not_before() {
-            return Err(AuthorityError::ClockBehind { now, not_before: x509.not_before() });
+            return Err(AuthorityError::ClockBehind {
+                now,
+                not_before: x509.not_before(),
+            });
         }
         if now > x509.not_after() {
-            return Err(AuthorityError::Expired { now, not_after: x509.not_after() });
+            return Err(AuthorityError::Expired {
+                now,
+                not_after: x509.not_after(),
+            });
         }
         Ok(())
     }
@@ -157,6 +211,8 @@ impl Keeper<'_> {
 
 impl std::fmt::Debug for Keeper<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Keeper").field("trust_domain", &self.trust_domain).finish_non_exhaustive()
+        f.debug_struct("Keeper")
+            .field("trust_domain", &self.trust_domain)
+            .finish_non_exhaustive()
     }
 }

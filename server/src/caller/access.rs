@@ -2,7 +2,10 @@
 
 /// Who may call a method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "one flag per role, as in the table of the API")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "one flag per role, as in the table of the API"
+)]
 pub struct Access {
     /// Whoever can connect.
     pub anyone: bool,
@@ -16,13 +19,22 @@ pub struct Access {
     pub downstream: bool,
 }
 
-const NOBODY: Access = Access { anyone: false, local: false, admin: false, agent: false, downstream: false };
+const NOBODY: Access = Access {
+    anyone: false,
+    local: false,
+    admin: false,
+    agent: false,
+    downstream: false,
+};
 const ANYONE: Access = Access { anyone: true, ..NOBODY };
 const LOCAL: Access = Access { local: true, ..NOBODY };
 const ADMIN: Access = Access { admin: true, ..LOCAL };
 const AGENT: Access = Access { agent: true, ..NOBODY };
 const ADMIN_OR_AGENT: Access = Access { agent: true, ..ADMIN };
-const DOWNSTREAM: Access = Access { downstream: true, ..NOBODY };
+const DOWNSTREAM: Access = Access {
+    downstream: true,
+    ..NOBODY
+};
 
 impl Access {
     /// Whether the method exists on the admin socket alone.

@@ -27,7 +27,10 @@ impl<S> tower::Layer<S> for AuthoriseLayer {
     type Service = Authorise<S>;
 
     fn layer(&self, inner: S) -> Authorise<S> {
-        Authorise { server: Arc::clone(&self.0), inner }
+        Authorise {
+            server: Arc::clone(&self.0),
+            inner,
+        }
     }
 }
 
@@ -86,13 +89,22 @@ async fn authorise(server: &Server, path: &str, extensions: &http::Extensions) -
     let Some(access) = access(path).filter(|access| local.is_some() || !access.is_local_only()) else {
         return Err(Status::unimplemented(format!("unknown method {path}")));
     };
-    let denied = |reason| Status::from(Denial { method: path.to_owned(), reason });
+    let denied = |reason| {
+        Status::from(Denial {
+            method: path.to_owned(),
+            reason,
+        })
+    };
     if access.anyone {
         return Ok(Caller::Anyone);
     }
     if let Some(info) = local {
         let uid = info.peer_cred.map(|peer| peer.uid());
-        return if access.local { Ok(Caller::Local(uid)) } else { Err(denied(None)) };
+        return if access.local {
+            Ok(Caller::Local(uid))
+        } else {
+            Err(denied(None))
+        };
     }
     let Some(peer) = extensions.get::<TlsInfo>().and_then(|info| info.peer.as_deref()) else {
         return Err(denied(None));
@@ -126,10 +138,17 @@ fn by_entry(server: &Server, access: Access, peer: &VerifiedLeaf, now: i64) -> O
     if !access.admin && !access.downstream {
         return None;
     }
-    let held = hallmark_registry::Filter { spiffe_id: Some(peer.id.clone()), ..Default::default() };
+    let held = hallmark_registry::Filter {
+        spiffe_id: Some(peer.id.clone()),
+        ..Default::default()
+    };
     let registry = server.registry();
     let holds = |flag: fn(&hallmark_registry::Entry) -> bool| {
-        registry.list(&held, 0, None).entries.iter().any(|entry| !entry.is_expired(now) && flag(entry))
+        registry
+            .list(&held, 0, None)
+            .entries
+            .iter()
+            .any(|entry| !entry.is_expired(now) && flag(entry))
     };
     if access.admin && holds(|entry| entry.admin) {
         return Some(Caller::Admin(peer.id.clone()));
@@ -148,14 +167,22 @@ async fn agent(server: &Server, peer: &VerifiedLeaf) -> Result<Result<Caller, De
     }
     let promote = |row: Option<&Agent>| match (standing(row, shown), row) {
         (Standing::Next, Some(row)) => {
-            let promoted = Agent { current: row.next, next: None, ..row.clone() };
+            let promoted = Agent {
+                current: row.next,
+                next: None,
+                ..row.clone()
+            };
             Decision::Put(Box::new(promoted))
         }
         (Standing::Denied(reason), _) => Decision::Refuse(reason),
         // Another request was faster.
         (Standing::Current | Standing::Next, _) => Decision::Keep,
     };
-    match server.agents.change(&*server.store, &peer.id, Vec::new(), promote).await {
+    match server
+        .agents
+        .change(&*server.store, &peer.id, Vec::new(), promote)
+        .await
+    {
         Ok(()) => Ok(Ok(Caller::Agent(peer.id.clone()))),
         Err(ChangeError::Refused(reason)) => Ok(Err(reason)),
         Err(ChangeError::Store(error)) => Err(crate::errors::store_failed(&error)),

@@ -36,7 +36,10 @@ pub struct Denial {
 
 impl From<Denial> for Status {
     fn from(denial: Denial) -> Self {
-        denied(&format!("authorization denied for method {}", denial.method), denial.reason)
+        denied(
+            &format!("authorization denied for method {}", denial.method),
+            denial.reason,
+        )
     }
 }
 
@@ -57,7 +60,10 @@ pub fn denied(message: &str, reason: Option<DenialReason>) -> Status {
     let details = rpc::Status {
         code: i32::from(Code::PermissionDenied),
         message: message.to_owned(),
-        details: vec![prost_types::Any { type_url: DETAILS_TYPE.to_owned(), value: detail.encode_to_vec() }],
+        details: vec![prost_types::Any {
+            type_url: DETAILS_TYPE.to_owned(),
+            value: detail.encode_to_vec(),
+        }],
     };
     Status::with_details(Code::PermissionDenied, message, details.encode_to_vec().into())
 }
@@ -68,7 +74,10 @@ mod tests {
 
     #[test]
     fn an_agent_can_read_why_it_was_refused() {
-        let denial = Denial { method: "/a.B/C".into(), reason: Some(DenialReason::Banned) };
+        let denial = Denial {
+            method: "/a.B/C".into(),
+            reason: Some(DenialReason::Banned),
+        };
         let status = Status::from(denial);
         assert_eq!(status.message(), "authorization denied for method /a.B/C");
         let details = rpc::Status::decode(status.details()).unwrap();
@@ -80,7 +89,10 @@ mod tests {
 
     #[test]
     fn others_get_no_details() {
-        let status = Status::from(Denial { method: "/a.B/C".into(), reason: None });
+        let status = Status::from(Denial {
+            method: "/a.B/C".into(),
+            reason: None,
+        });
         assert!(status.details().is_empty());
     }
 }

@@ -112,7 +112,10 @@ pub enum ConfigError {
 
 impl ConfigError {
     pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> Self {
-        Self::Unreadable { path: path.to_owned(), cause: error.to_string() }
+        Self::Unreadable {
+            path: path.to_owned(),
+            cause: error.to_string(),
+        }
     }
 }
 
@@ -174,9 +177,7 @@ impl Coded for ConfigError {
             },
             Self::MissingKey { key, .. } => format!("add `{key} = …`"),
             Self::Version { .. } => "set `version = 1`, and correct what is then reported".into(),
-            Self::Invalid { .. } | Self::Contradiction { .. } => {
-                "correct it; then hallmark-server config check".into()
-            }
+            Self::Invalid { .. } | Self::Contradiction { .. } => "correct it; then hallmark-server config check".into(),
             Self::SecretReference { key } => format!("{key} = \"file:/path\" or \"credential:NAME\""),
             Self::NoCredentials { name, .. } => format!("add LoadCredential={name}:/path to the unit, or use file:"),
             Self::Trust { source } => return source.next_step(),
@@ -215,7 +216,13 @@ mod tests {
 
     #[test]
     fn the_distance_is_levenshteins() {
-        for (a, b, expected) in [("", "", 0), ("abc", "", 3), ("", "ab", 2), ("kitten", "sitting", 3), ("pin", "pin", 0)] {
+        for (a, b, expected) in [
+            ("", "", 0),
+            ("abc", "", 3),
+            ("", "ab", 2),
+            ("kitten", "sitting", 3),
+            ("pin", "pin", 0),
+        ] {
             assert_eq!(distance(a, b), expected, "{a} {b}");
         }
     }

@@ -102,7 +102,12 @@ struct AuthorityTable {
 impl Default for AuthorityTable {
     fn default() -> Self {
         let hours = |hours: u64| Duration::from_secs(hours * 3600);
-        Self { key_type: KeyKind::EcP256, ca_ttl: hours(8760), x509_svid_ttl: hours(1), agent_ttl: hours(1) }
+        Self {
+            key_type: KeyKind::EcP256,
+            ca_ttl: hours(8760),
+            x509_svid_ttl: hours(1),
+            agent_ttl: hours(1),
+        }
     }
 }
 
@@ -173,7 +178,11 @@ struct LimitsTable {
 
 impl Default for LimitsTable {
     fn default() -> Self {
-        Self { attestations_per_second_per_ip: 10, signing_per_second_per_ip: 500, concurrent_attestations: 64 }
+        Self {
+            attestations_per_second_per_ip: 10,
+            signing_per_second_per_ip: 500,
+            concurrent_attestations: 64,
+        }
     }
 }
 
@@ -186,7 +195,9 @@ struct StoreTable {
 
 impl Default for StoreTable {
     fn default() -> Self {
-        Self { path: "server.db".into() }
+        Self {
+            path: "server.db".into(),
+        }
     }
 }
 
@@ -200,7 +211,10 @@ struct LogTable {
 
 impl Default for LogTable {
     fn default() -> Self {
-        Self { level: "info".into(), format: Format::Text }
+        Self {
+            level: "info".into(),
+            format: Format::Text,
+        }
     }
 }
 
@@ -222,7 +236,10 @@ pub fn load(path: &Path, credentials: Option<&Path>) -> Result<Config, ConfigErr
     // The version first: the rest of a newer file may well look wrong to this program.
     let version = toml::from_str::<VersionOnly>(&text).map_err(located)?.version;
     if version != 1 {
-        return Err(ConfigError::Version { path: path.to_owned(), found: version });
+        return Err(ConfigError::Version {
+            path: path.to_owned(),
+            found: version,
+        });
     }
     let file: File = toml::from_str(&text).map_err(located)?;
     file.resolve(path, credentials)
@@ -232,7 +249,9 @@ fn read(path: &Path) -> Result<String, ConfigError> {
     let unreadable = |error: &std::io::Error| ConfigError::unreadable(path, error);
     let size = std::fs::metadata(path).map_err(|error| unreadable(&error))?.len();
     if size > MAX_FILE_BYTES {
-        return Err(unreadable(&std::io::Error::other(format!("it has {size} bytes, at most {MAX_FILE_BYTES} are read"))));
+        return Err(unreadable(&std::io::Error::other(format!(
+            "it has {size} bytes, at most {MAX_FILE_BYTES} are read"
+        ))));
     }
     std::fs::read_to_string(path).map_err(|error| unreadable(&error))
 }
@@ -252,7 +271,10 @@ impl File {
             trust_domain: self.trust_domain,
             admin_ids: self.admin_ids.into_iter().collect(),
             data_dir: self.data_dir,
-            listen: Listen { address: self.listen.address, admin_socket: self.listen.admin_socket },
+            listen: Listen {
+                address: self.listen.address,
+                admin_socket: self.listen.admin_socket,
+            },
             key_kind: self.authority.key_type,
             lifetimes: Lifetimes {
                 authority: self.authority.ca_ttl,
@@ -276,10 +298,17 @@ impl File {
 
     fn check_contradictions(&self, path: &Path) -> Result<(), ConfigError> {
         let contradiction = |message: &str, compared: String| {
-            Err(ConfigError::Contradiction { path: path.to_owned(), message: message.to_owned(), compared })
+            Err(ConfigError::Contradiction {
+                path: path.to_owned(),
+                message: message.to_owned(),
+                compared,
+            })
         };
         let authority = &self.authority;
-        for (name, ttl) in [("x509_svid_ttl", authority.x509_svid_ttl), ("agent_ttl", authority.agent_ttl)] {
+        for (name, ttl) in [
+            ("x509_svid_ttl", authority.x509_svid_ttl),
+            ("agent_ttl", authority.agent_ttl),
+        ] {
             if ttl > authority.ca_ttl {
                 let compared = format!("{name} is {} s, ca_ttl {} s", ttl.as_secs(), authority.ca_ttl.as_secs());
                 return contradiction(&format!("{name} is longer than ca_ttl"), compared);
@@ -302,7 +331,12 @@ impl Tpm2Table {
     fn resolve(self, path: &Path) -> Result<Tpm2, ConfigError> {
         let trust = Trust {
             roots: trust::roots(&self.ek_roots)?,
-            inventory: self.ek_inventory.as_deref().map(trust::inventory).transpose()?.unwrap_or_default(),
+            inventory: self
+                .ek_inventory
+                .as_deref()
+                .map(trust::inventory)
+                .transpose()?
+                .unwrap_or_default(),
             expired: match self.expired_ek_certificates {
                 Expired::Enforce => ExpiredPolicy::Enforce,
                 Expired::AtEnrolment => ExpiredPolicy::AtEnrolment,
@@ -371,12 +405,22 @@ mod tests {
     #[test]
     fn deny_rules_are_read_or_refused() {
         let deny = |rules: &str| format!("{LEAST}[attestation.tpm2.deny]\n{rules}\n");
-        let eks = format!("eks = [\"{}\"]\nmanufacturers = [\"id:00001014\"]\nfirmware = [\"2019102300163636\"]", "aB".repeat(32));
+        let eks = format!(
+            "eks = [\"{}\"]\nmanufacturers = [\"id:00001014\"]\nfirmware = [\"2019102300163636\"]",
+            "aB".repeat(32)
+        );
         let rules = Folder::new().load(&deny(&eks)).unwrap().tpm2.rules;
         assert!(rules.denied_eks.contains(&[0xab; 32]) && rules.denied_firmware.contains(&0x2019_1023_0016_3636));
         assert!(rules.denied_manufacturers.contains("id:00001014"));
         for bad in ["eks = [\"ab\"]", "eks = [\"\"]", "firmware = [\"x\"]", "maker = []"] {
-            assert!(Folder::new().refused(&deny(bad)).code().as_str().starts_with("HM-CONF-000"), "{bad}");
+            assert!(
+                Folder::new()
+                    .refused(&deny(bad))
+                    .code()
+                    .as_str()
+                    .starts_with("HM-CONF-000"),
+                "{bad}"
+            );
         }
     }
 
@@ -384,10 +428,18 @@ mod tests {
     fn an_unknown_key_is_refused_with_line_cause_and_fix() {
         let error = Folder::new().refused(&format!("{LEAST}sesions = 4\n"));
         assert_eq!(error.code().as_str(), "HM-CONF-0003");
-        assert!(error.to_string().ends_with(":8: there is no key `sesions` here"), "{error}");
+        assert!(
+            error.to_string().ends_with(":8: there is no key `sesions` here"),
+            "{error}"
+        );
         assert_eq!(error.next_step().unwrap(), "write `sessions` instead of `sesions`");
         assert!(error.likely_cause().is_some());
-        for table in ["[listne]\n", "[attestation]\ntmp2 = 1\n", "[authority]\nca_tll = \"1h\"\n", "[log]\nx = 1\n"] {
+        for table in [
+            "[listne]\n",
+            "[attestation]\ntmp2 = 1\n",
+            "[authority]\nca_tll = \"1h\"\n",
+            "[log]\nx = 1\n",
+        ] {
             let error = Folder::new().refused(&format!("{LEAST}{table}"));
             assert_eq!(error.code().as_str(), "HM-CONF-0003", "{table}");
         }
@@ -400,19 +452,37 @@ mod tests {
             (format!("{LEAST}[authority]\nca_ttl = \"soon\"\n"), "HM-CONF-0002"),
             (format!("{LEAST}[attestation.tpm2]\npcrs = [0, 16]\n"), "HM-CONF-0002"),
             (format!("{LEAST}[attestation.tpm2]\npcrs = []\n"), "HM-CONF-0002"),
-            (format!("{LEAST}[attestation.tpm2]\nallowed_classes = [\"any\"]\n"), "HM-CONF-0002"),
+            (
+                format!("{LEAST}[attestation.tpm2]\nallowed_classes = [\"any\"]\n"),
+                "HM-CONF-0002",
+            ),
             (format!("{LEAST}[authority]\nkey_type = \"ec-p521\"\n"), "HM-CONF-0002"),
             (LEAST.replace("example.org", "Example.org"), "HM-CONF-0002"),
             (LEAST.replace("\"/d\"", "\"d\""), "HM-CONF-0002"),
             (LEAST.replace("token_label", "#"), "HM-CONF-0004"),
             (LEAST.replace("version = 1", ""), "HM-CONF-0004"),
-            (LEAST.replace("version = 1", "version = 2\nfuture = true"), "HM-CONF-0005"),
-            (format!("{LEAST}[authority]\nca_ttl = \"1h\"\nagent_ttl = \"2h\"\n"), "HM-CONF-0006"),
-            (format!("{LEAST}[attestation.tpm2]\nrequire_inventory = true\n"), "HM-CONF-0006"),
+            (
+                LEAST.replace("version = 1", "version = 2\nfuture = true"),
+                "HM-CONF-0005",
+            ),
+            (
+                format!("{LEAST}[authority]\nca_ttl = \"1h\"\nagent_ttl = \"2h\"\n"),
+                "HM-CONF-0006",
+            ),
+            (
+                format!("{LEAST}[attestation.tpm2]\nrequire_inventory = true\n"),
+                "HM-CONF-0006",
+            ),
             (LEAST.replace("file:$DIR/pin", "1234"), "HM-CONF-0007"),
             (LEAST.replace("$DIR/pin", "$DIR/absent"), "HM-CONF-0008"),
-            (format!("{LEAST}[attestation.tpm2]\nek_roots = [\"/absent\"]\n"), "HM-CONF-0010"),
-            (format!("{LEAST}[attestation.tpm2]\nek_roots = [\"$DIR/pin\"]\n"), "HM-VERIFY-0151"),
+            (
+                format!("{LEAST}[attestation.tpm2]\nek_roots = [\"/absent\"]\n"),
+                "HM-CONF-0010",
+            ),
+            (
+                format!("{LEAST}[attestation.tpm2]\nek_roots = [\"$DIR/pin\"]\n"),
+                "HM-VERIFY-0151",
+            ),
         ] {
             let error = Folder::new().refused(&text);
             assert_eq!(error.code().as_str(), code, "{text}\n{error}");

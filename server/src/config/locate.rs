@@ -14,9 +14,17 @@ pub(super) fn locate(path: &Path, text: &str, error: &toml::de::Error) -> Config
         return ConfigError::UnknownKey { path, line, key, known };
     }
     if let Some(key) = message.strip_prefix("missing field ") {
-        return ConfigError::MissingKey { path, line, key: key.trim_matches('`').to_owned() };
+        return ConfigError::MissingKey {
+            path,
+            line,
+            key: key.trim_matches('`').to_owned(),
+        };
     }
-    ConfigError::Invalid { path, line, message: message.trim_end().to_owned() }
+    ConfigError::Invalid {
+        path,
+        line,
+        message: message.trim_end().to_owned(),
+    }
 }
 
 /// serde's words: "unknown field `a`, expected one of `b`, `c`".

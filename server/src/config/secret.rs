@@ -31,12 +31,19 @@ pub(super) fn resolve(
         if !plain {
             return Err(ConfigError::SecretReference { key });
         }
-        let folder = credentials.ok_or_else(|| ConfigError::NoCredentials { key, name: name.to_owned() })?;
+        let folder = credentials.ok_or_else(|| ConfigError::NoCredentials {
+            key,
+            name: name.to_owned(),
+        })?;
         folder.join(name)
     } else {
         return Err(ConfigError::SecretReference { key });
     };
-    let unreadable = |cause: &str| ConfigError::SecretUnreadable { key, path: path.clone(), cause: cause.to_owned() };
+    let unreadable = |cause: &str| ConfigError::SecretUnreadable {
+        key,
+        path: path.clone(),
+        cause: cause.to_owned(),
+    };
     let content = read(&path).map_err(|error| unreadable(&error.to_string()))?;
     let secret = std::str::from_utf8(&content).map_err(|_| unreadable("it is not UTF-8 text"))?;
     let secret = secret.strip_suffix('\n').unwrap_or(secret);
@@ -57,7 +64,9 @@ fn read(path: &Path) -> std::io::Result<Zeroizing<Vec<u8>>> {
     }
     if u64::try_from(content.len()).is_ok_and(|len| len > MAX_SECRET_BYTES) {
         content.zeroize();
-        return Err(std::io::Error::other(format!("it is larger than {MAX_SECRET_BYTES} bytes")));
+        return Err(std::io::Error::other(format!(
+            "it is larger than {MAX_SECRET_BYTES} bytes"
+        )));
     }
     Ok(Zeroizing::new(content))
 }

@@ -41,7 +41,10 @@ fn folder(path: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(path)? {
         let file = entry?.path();
-        let ending = file.extension().and_then(|ending| ending.to_str()).map(str::to_ascii_lowercase);
+        let ending = file
+            .extension()
+            .and_then(|ending| ending.to_str())
+            .map(str::to_ascii_lowercase);
         if matches!(ending.as_deref(), Some("pem" | "crt" | "cer" | "der")) && file.is_file() {
             files.push(file);
         }

@@ -26,7 +26,8 @@ pub(super) fn spiffe_ids<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Spiff
 /// `host:port`, the host an IP address.
 pub(super) fn address<'de, D: Deserializer<'de>>(from: D) -> Result<SocketAddr, D::Error> {
     text(from, |text| {
-        text.parse().map_err(|_| format!("{text:?} is no address: an IP address and a port, as 0.0.0.0:8081"))
+        text.parse()
+            .map_err(|_| format!("{text:?} is no address: an IP address and a port, as 0.0.0.0:8081"))
     })
 }
 
@@ -48,12 +49,22 @@ pub(super) fn paths<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<PathBuf>, 
 
 fn absolute(text: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(text);
-    if path.is_absolute() { Ok(path) } else { Err(format!("{text:?} is no absolute path")) }
+    if path.is_absolute() {
+        Ok(path)
+    } else {
+        Err(format!("{text:?} is no absolute path"))
+    }
 }
 
 /// Text with something in it.
 pub(super) fn filled<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
-    text(from, |text| if text.is_empty() { Err("must not be empty".into()) } else { Ok(text.to_owned()) })
+    text(from, |text| {
+        if text.is_empty() {
+            Err("must not be empty".into())
+        } else {
+            Ok(text.to_owned())
+        }
+    })
 }
 
 /// A number from 1 on.
@@ -76,7 +87,8 @@ pub(super) fn sessions<'de, D: Deserializer<'de>>(from: D) -> Result<usize, D::E
 pub(super) fn key_kind<'de, D: Deserializer<'de>>(from: D) -> Result<KeyKind, D::Error> {
     text(from, |text| {
         let known = || KeyKind::ALL.map(KeyKind::as_str).join(", ");
-        text.parse().map_err(|_| format!("unknown key type {text:?}: one of {}", known()))
+        text.parse()
+            .map_err(|_| format!("unknown key type {text:?}: one of {}", known()))
     })
 }
 
@@ -84,7 +96,9 @@ pub(super) fn key_kind<'de, D: Deserializer<'de>>(from: D) -> Result<KeyKind, D:
 pub(super) fn classes<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<TpmClass>, D::Error> {
     let read = |text: String| {
         TpmClass::from_name(&text).ok_or_else(|| {
-            D::Error::custom(format!("unknown class {text:?}: discrete, firmware, virtual, simulator, unknown"))
+            D::Error::custom(format!(
+                "unknown class {text:?}: discrete, firmware, virtual, simulator, unknown"
+            ))
         })
     };
     Vec::<String>::deserialize(from)?.into_iter().map(read).collect()
@@ -94,9 +108,9 @@ pub(super) fn classes<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<TpmClass
 pub(super) fn ek_hashes<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeSet<[u8; 32]>, D::Error> {
     let read = |text: String| {
         let mut hash = [0; 32];
-        hex::decode_to_slice(&text, &mut hash).map(|()| hash).map_err(|_| {
-            D::Error::custom(format!("{text:?} is no SHA-256 hash: 64 hexadecimal digits"))
-        })
+        hex::decode_to_slice(&text, &mut hash)
+            .map(|()| hash)
+            .map_err(|_| D::Error::custom(format!("{text:?} is no SHA-256 hash: 64 hexadecimal digits")))
     };
     Vec::<String>::deserialize(from)?.into_iter().map(read).collect()
 }
@@ -115,13 +129,17 @@ pub(super) fn pcrs<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Err
     let mut pcrs = Vec::<u8>::deserialize(from)?;
     pcrs.sort_unstable();
     if pcrs.is_empty() {
-        return Err(D::Error::custom("a quote over no PCR proves nothing: name at least one"));
+        return Err(D::Error::custom(
+            "a quote over no PCR proves nothing: name at least one",
+        ));
     }
     if let Some(pcr) = pcrs.iter().find(|pcr| **pcr > 23) {
         return Err(D::Error::custom(format!("there is no PCR {pcr}: 0 to 23")));
     }
     if let Some(pcr) = pcrs.iter().find(|pcr| matches!(**pcr, 16 | 23)) {
-        return Err(D::Error::custom(format!("any program may reset PCR {pcr}: a quote over it proves nothing")));
+        return Err(D::Error::custom(format!(
+            "any program may reset PCR {pcr}: a quote over it proves nothing"
+        )));
     }
     let before = pcrs.len();
     pcrs.dedup();
@@ -152,7 +170,10 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
             _ => return Err(fault()),
         };
         let number: u64 = number.parse().map_err(|_| fault())?;
-        seconds = number.checked_mul(unit).and_then(|span| seconds.checked_add(span)).ok_or_else(fault)?;
+        seconds = number
+            .checked_mul(unit)
+            .and_then(|span| seconds.checked_add(span))
+            .ok_or_else(fault)?;
         rest = behind.as_str();
     }
     match seconds {
@@ -169,10 +190,28 @@ mod tests {
 
     #[test]
     fn time_spans_are_read() {
-        for (text, seconds) in [("1s", 1), ("90m", 5400), ("1h30m", 5400), ("8760h", 31_536_000), ("1d", 86_400)] {
+        for (text, seconds) in [
+            ("1s", 1),
+            ("90m", 5400),
+            ("1h30m", 5400),
+            ("8760h", 31_536_000),
+            ("1d", 86_400),
+        ] {
             assert_eq!(parse_duration(text), Ok(Duration::from_secs(seconds)), "{text}");
         }
-        for text in ["", "0s", "1", "h", "1 h", "-1h", "1.5h", "1w", "99999999999999999999s", "101y", "40000d"] {
+        for text in [
+            "",
+            "0s",
+            "1",
+            "h",
+            "1 h",
+            "-1h",
+            "1.5h",
+            "1w",
+            "99999999999999999999s",
+            "101y",
+            "40000d",
+        ] {
             assert!(parse_duration(text).is_err(), "{text}");
         }
     }

@@ -18,12 +18,18 @@ pub fn agent_message(agent: &Agent, mask: Option<&types::AgentMask>) -> types::A
         agent_version: true,
     };
     let mask = mask.unwrap_or(&all);
-    let mut message = types::Agent { id: Some(id_message(&agent.id)), ..Default::default() };
+    let mut message = types::Agent {
+        id: Some(id_message(&agent.id)),
+        ..Default::default()
+    };
     if mask.attestation_type {
         message.attestation_type.clone_from(&agent.attestation_type);
     }
     if mask.x509svid_serial_number && !agent.banned {
-        message.x509svid_serial_number = agent.current.or(agent.next).map_or(String::new(), |svid| svid.serial.to_string());
+        message.x509svid_serial_number = agent
+            .current
+            .or(agent.next)
+            .map_or(String::new(), |svid| svid.serial.to_string());
     }
     if mask.x509svid_expires_at {
         message.x509svid_expires_at = agent.expires_at();

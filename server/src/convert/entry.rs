@@ -35,7 +35,11 @@ const MAX_FEDERATES_WITH: usize = 256;
 pub fn entry_message(entry: &Entry, mask: Option<&types::EntryMask>) -> types::Entry {
     let mask = mask.unwrap_or(&ALL);
     let seconds = |wanted: bool, ttl: Duration| {
-        if wanted { i32::try_from(ttl.as_secs()).unwrap_or(i32::MAX) } else { 0 }
+        if wanted {
+            i32::try_from(ttl.as_secs()).unwrap_or(i32::MAX)
+        } else {
+            0
+        }
     };
     let attributes = types::entry::AdditionalAttributes {
         disable_x509_svid_prefetch: entry.disable_x509_svid_prefetch,
@@ -46,17 +50,29 @@ pub fn entry_message(entry: &Entry, mask: Option<&types::EntryMask>) -> types::E
         id: entry.id.as_str().to_owned(),
         spiffe_id: mask.spiffe_id.then(|| id_message(&entry.spiffe_id)),
         parent_id: mask.parent_id.then(|| id_message(&entry.parent_id)),
-        selectors: if mask.selectors { selector_messages(&entry.selectors) } else { Vec::new() },
+        selectors: if mask.selectors {
+            selector_messages(&entry.selectors)
+        } else {
+            Vec::new()
+        },
         x509_svid_ttl: seconds(mask.x509_svid_ttl, entry.x509_svid_ttl),
         federates_with: if mask.federates_with {
-            entry.federates_with.iter().map(|name| name.as_str().to_owned()).collect()
+            entry
+                .federates_with
+                .iter()
+                .map(|name| name.as_str().to_owned())
+                .collect()
         } else {
             Vec::new()
         },
         admin: mask.admin && entry.admin,
         downstream: mask.downstream && entry.downstream,
         expires_at: entry.expires_at.filter(|_| mask.expires_at).unwrap_or(0),
-        dns_names: if mask.dns_names { entry.dns_names.clone() } else { Vec::new() },
+        dns_names: if mask.dns_names {
+            entry.dns_names.clone()
+        } else {
+            Vec::new()
+        },
         revision_number: if mask.revision_number { entry.revision } else { 0 },
         store_svid: mask.store_svid && entry.store_svid,
         jwt_svid_ttl: seconds(mask.jwt_svid_ttl, entry.jwt_svid_ttl),
@@ -76,7 +92,12 @@ pub fn entry_draft(message: &types::Entry) -> Result<EntryDraft, Status> {
         spiffe_id(message.parent_id.as_ref(), "parent ID")?,
         selectors(&message.selectors)?,
     );
-    let others = types::EntryMask { spiffe_id: false, parent_id: false, selectors: false, ..ALL };
+    let others = types::EntryMask {
+        spiffe_id: false,
+        parent_id: false,
+        selectors: false,
+        ..ALL
+    };
     apply_mask(&mut draft, message, Some(&others))?;
     Ok(draft)
 }
@@ -117,7 +138,11 @@ pub fn apply_mask(
     overwrite(mask.store_svid, &mut draft.store_svid, message.store_svid);
     let attributes = message.additional_attributes.unwrap_or_default();
     let wanted = mask.additional_attributes;
-    overwrite(wanted, &mut draft.disable_x509_svid_prefetch, attributes.disable_x509_svid_prefetch);
+    overwrite(
+        wanted,
+        &mut draft.disable_x509_svid_prefetch,
+        attributes.disable_x509_svid_prefetch,
+    );
     overwrite(wanted, &mut draft.jwt_svid_include_jti, attributes.jwt_svid_include_jti);
     Ok(())
 }
@@ -168,9 +193,18 @@ mod tests {
 
     fn message() -> types::Entry {
         types::Entry {
-            spiffe_id: Some(types::Spiffeid { trust_domain: "example.org".into(), path: "/web".into() }),
-            parent_id: Some(types::Spiffeid { trust_domain: "example.org".into(), path: "/node".into() }),
-            selectors: vec![types::Selector { r#type: "unix".into(), value: "uid:0".into() }],
+            spiffe_id: Some(types::Spiffeid {
+                trust_domain: "example.org".into(),
+                path: "/web".into(),
+            }),
+            parent_id: Some(types::Spiffeid {
+                trust_domain: "example.org".into(),
+                path: "/node".into(),
+            }),
+            selectors: vec![types::Selector {
+                r#type: "unix".into(),
+                value: "uid:0".into(),
+            }],
             x509_svid_ttl: 60,
             jwt_svid_ttl: 61,
             admin: true,
@@ -189,29 +223,60 @@ mod tests {
     fn entry(message: &types::Entry) -> Entry {
         let trust_domain = TrustDomain::parse("example.org").unwrap();
         let draft = entry_draft(message).unwrap();
-        draft.validate(&trust_domain, |_| false, EntryId::parse("e1").unwrap(), 7).unwrap()
+        draft
+            .validate(&trust_domain, |_| false, EntryId::parse("e1").unwrap(), 7)
+            .unwrap()
     }
 
     #[test]
     fn every_field_goes_there_and_back() {
         let back = entry_message(&entry(&message()), None);
-        assert_eq!(back, types::Entry { id: "e1".into(), created_at: 7, ..message() });
+        assert_eq!(
+            back,
+            types::Entry {
+                id: "e1".into(),
+                created_at: 7,
+                ..message()
+            }
+        );
     }
 
     #[test]
     fn a_mask_lets_through_only_what_it_names() {
-        let mask = types::EntryMask { hint: true, ..Default::default() };
+        let mask = types::EntryMask {
+            hint: true,
+            ..Default::default()
+        };
         let masked = entry_message(&entry(&message()), Some(&mask));
-        assert_eq!(masked, types::Entry { id: "e1".into(), hint: "web".into(), ..Default::default() });
+        assert_eq!(
+            masked,
+            types::Entry {
+                id: "e1".into(),
+                hint: "web".into(),
+                ..Default::default()
+            }
+        );
     }
 
     #[test]
     fn an_update_touches_only_what_its_mask_names() {
         let mut draft = EntryDraft::from(&entry(&message()));
-        let mask = types::EntryMask { hint: true, ..Default::default() };
-        let change = types::Entry { hint: "new".into(), ..Default::default() };
+        let mask = types::EntryMask {
+            hint: true,
+            ..Default::default()
+        };
+        let change = types::Entry {
+            hint: "new".into(),
+            ..Default::default()
+        };
         apply_mask(&mut draft, &change, Some(&mask)).unwrap();
-        assert_eq!((draft.hint.as_str(), draft.x509_svid_ttl, draft.admin), ("new", 60, true));
-        assert!(apply_mask(&mut draft, &change, None).is_err(), "without a mask the missing id is an error");
+        assert_eq!(
+            (draft.hint.as_str(), draft.x509_svid_ttl, draft.admin),
+            ("new", 60, true)
+        );
+        assert!(
+            apply_mask(&mut draft, &change, None).is_err(),
+            "without a mask the missing id is an error"
+        );
     }
 }

@@ -12,7 +12,10 @@ pub fn spiffe_id(message: Option<&types::Spiffeid>, what: &str) -> Result<Spiffe
     let message = message.ok_or_else(|| Status::invalid_argument(format!("{what} is missing")))?;
     let invalid = |error| Status::invalid_argument(format!("invalid {what}: {error}"));
     // The name comes from clients as a bare name, or as the id of the trust domain.
-    let name = message.trust_domain.strip_prefix("spiffe://").unwrap_or(&message.trust_domain);
+    let name = message
+        .trust_domain
+        .strip_prefix("spiffe://")
+        .unwrap_or(&message.trust_domain);
     let trust_domain = TrustDomain::parse(name).map_err(invalid)?;
     SpiffeId::new(&trust_domain, &message.path).map_err(invalid)
 }
@@ -20,7 +23,10 @@ pub fn spiffe_id(message: Option<&types::Spiffeid>, what: &str) -> Result<Spiffe
 /// An id in two parts.
 #[must_use]
 pub fn id_message(id: &SpiffeId) -> types::Spiffeid {
-    types::Spiffeid { trust_domain: id.trust_domain().as_str().to_owned(), path: id.path().to_owned() }
+    types::Spiffeid {
+        trust_domain: id.trust_domain().as_str().to_owned(),
+        path: id.path().to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -39,7 +45,13 @@ mod tests {
             trust_domain: trust_domain.into(),
             path: path.into(),
         };
-        for (trust_domain, path) in [("", "/a"), ("Example.org", "/a"), ("a/b", "/c"), ("a", "b"), ("a", "/../b")] {
+        for (trust_domain, path) in [
+            ("", "/a"),
+            ("Example.org", "/a"),
+            ("a/b", "/c"),
+            ("a", "b"),
+            ("a", "/../b"),
+        ] {
             let refused = spiffe_id(Some(&message(trust_domain, path)), "id").unwrap_err();
             assert_eq!(refused.code(), tonic::Code::InvalidArgument, "{trust_domain} {path}");
         }

@@ -39,9 +39,7 @@ pub fn selector_messages<'a>(selectors: impl IntoIterator<Item = &'a Selector>) 
 ///
 /// # Errors
 /// `InvalidArgument` for a filter without selectors or with an unknown comparison.
-pub fn selector_match(
-    message: Option<&types::SelectorMatch>,
-) -> Result<Option<(Match, BTreeSet<Selector>)>, Status> {
+pub fn selector_match(message: Option<&types::SelectorMatch>) -> Result<Option<(Match, BTreeSet<Selector>)>, Status> {
     use types::selector_match::MatchBehavior;
     let Some(message) = message else {
         return Ok(None);
@@ -71,7 +69,9 @@ pub fn trust_domain_match(
         return Ok(None);
     };
     if message.trust_domains.is_empty() {
-        return Err(Status::invalid_argument("malformed federates with filter: no trust domains"));
+        return Err(Status::invalid_argument(
+            "malformed federates with filter: no trust domains",
+        ));
     }
     let how = match MatchBehavior::try_from(message.r#match) {
         Ok(MatchBehavior::MatchExact) => Match::Exact,
@@ -84,5 +84,8 @@ pub fn trust_domain_match(
         TrustDomain::parse(name.strip_prefix("spiffe://").unwrap_or(name))
             .map_err(|error| Status::invalid_argument(format!("invalid trust domain: {error}")))
     };
-    Ok(Some((how, message.trust_domains.iter().map(read).collect::<Result<_, _>>()?)))
+    Ok(Some((
+        how,
+        message.trust_domains.iter().map(read).collect::<Result<_, _>>()?,
+    )))
 }

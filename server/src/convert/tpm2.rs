@@ -35,25 +35,46 @@ pub fn proof(message: &attest::Tpm2Proof) -> Result<Proof, EvidenceError> {
         pcr_values: message
             .pcr_values
             .iter()
-            .map(|value| RawPcrValue { hash_alg: value.hash_alg, pcr: value.pcr, digest: &value.digest })
+            .map(|value| RawPcrValue {
+                hash_alg: value.hash_alg,
+                pcr: value.pcr,
+                digest: &value.digest,
+            })
             .collect(),
-        logs: message.logs.iter().map(|log| RawLog { kind: log.kind, offset: log.offset, data: &log.data }).collect(),
+        logs: message
+            .logs
+            .iter()
+            .map(|log| RawLog {
+                kind: log.kind,
+                offset: log.offset,
+                data: &log.data,
+            })
+            .collect(),
     })
 }
 
 /// A missing statement is an empty one, which decoding refuses by name.
 fn signed(message: Option<&attest::Signed>) -> RawSigned<'_> {
-    message.map_or(RawSigned { attest: &[], signature: &[] }, |message| RawSigned {
-        attest: &message.attest,
-        signature: &message.signature,
-    })
+    message.map_or(
+        RawSigned {
+            attest: &[],
+            signature: &[],
+        },
+        |message| RawSigned {
+            attest: &message.attest,
+            signature: &message.signature,
+        },
+    )
 }
 
 /// A challenge as a message.
 #[must_use]
 pub fn challenge_message(challenge: &Challenge) -> attest::Tpm2Challenge {
     let (credential_blob, encrypted_secret) = challenge.credential().map_or_else(Default::default, |credential| {
-        (credential.id_object.clone().into(), credential.encrypted_secret.clone().into())
+        (
+            credential.id_object.clone().into(),
+            credential.encrypted_secret.clone().into(),
+        )
     });
     let banks = challenge.selection().banks().iter().map(|bank| attest::PcrSelection {
         hash_alg: u32::from(bank.hash().id()),

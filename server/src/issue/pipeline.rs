@@ -20,7 +20,12 @@ pub async fn issue(server: &Arc<Server>, holder: &str, orders: Vec<Order>) -> Re
     let now = server.clock.now();
     let prepared = {
         let authority = Arc::clone(&authority);
-        let work = move || orders.into_iter().map(|order| Prepared::make(order, &authority.x509, now)).collect();
+        let work = move || {
+            orders
+                .into_iter()
+                .map(|order| Prepared::make(order, &authority.x509, now))
+                .collect()
+        };
         server.compute.run(work).await
     };
     let prepared: Vec<Result<Prepared, IssueError>> = match prepared {
@@ -29,14 +34,24 @@ pub async fn issue(server: &Arc<Server>, holder: &str, orders: Vec<Order>) -> Re
     };
     let intents = intents(server, holder, &prepared);
     if intents.svids.is_empty() {
-        return prepared.into_iter().map(|order| order.and_then(|_| Err(IssueError::Interrupted))).collect();
+        return prepared
+            .into_iter()
+            .map(|order| order.and_then(|_| Err(IssueError::Interrupted)))
+            .collect();
     }
     let recorded = match server.store.commit(vec![Change::SvidIntents(intents)]).await {
         Ok(committed) => committed.records,
         Err(error) => return all_of(prepared, &IssueError::Store(error)),
     };
-    let drafts = prepared.iter().flatten().map(|order| order.draft.tbs().to_vec()).collect();
-    let signatures = server.keys.sign_batch(&authority.key.id, authority.key.kind.signature_alg(), drafts).await;
+    let drafts = prepared
+        .iter()
+        .flatten()
+        .map(|order| order.draft.tbs().to_vec())
+        .collect();
+    let signatures = server
+        .keys
+        .sign_batch(&authority.key.id, authority.key.kind.signature_alg(), drafts)
+        .await;
     let results = match signatures {
         Ok(signatures) => seal(prepared, signatures, &authority),
         Err(error) => all_of(prepared, &IssueError::Hsm(error)),
@@ -63,7 +78,12 @@ impl Prepared {
         rand::fill(&mut random).map_err(|_| IssueError::Random)?;
         let serial = Serial::from_random(random);
         let draft = prepare(&order.grant, &key, authority, serial, now)?;
-        Ok(Self { draft, serial, entry: order.entry, subject: order.grant.spiffe_id().as_str().into() })
+        Ok(Self {
+            draft,
+            serial,
+            entry: order.entry,
+            subject: order.grant.spiffe_id().as_str().into(),
+        })
     }
 }
 
@@ -106,11 +126,19 @@ fn record_outcome(server: &Server, intents: Option<RecordRange>, results: &Resul
         return;
     };
     // Orders that were refused before have no intent; among the others it is all or none.
-    let failure = if issued > 0 { None } else { results.iter().find_map(|result| result.as_ref().err()) };
+    let failure = if issued > 0 {
+        None
+    } else {
+        results.iter().find_map(|result| result.as_ref().err())
+    };
     let outcome = SvidOutcome {
         at: server.clock.unix(),
         intents,
-        outcome: if failure.is_none() { Outcome::Issued } else { Outcome::Failed },
+        outcome: if failure.is_none() {
+            Outcome::Issued
+        } else {
+            Outcome::Failed
+        },
         code: failure.map_or_else(String::new, |error| error.code().to_string()),
     };
     if let Some(error) = failure {
@@ -125,5 +153,8 @@ fn every(count: usize, error: &IssueError) -> Results {
 
 /// Refusals stay what they are; what was prepared fails with `error`.
 fn all_of(prepared: Vec<Result<Prepared, IssueError>>, error: &IssueError) -> Results {
-    prepared.into_iter().map(|order| order.and_then(|_| Err(error.clone()))).collect()
+    prepared
+        .into_iter()
+        .map(|order| order.and_then(|_| Err(error.clone())))
+        .collect()
 }

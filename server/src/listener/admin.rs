@@ -47,9 +47,16 @@ impl AdminSocket {
     /// # Errors
     /// When another server listens there, something else has the path, or it cannot be bound.
     pub fn bind(path: &Path) -> Result<Self, StartError> {
-        let fault = |error: io::Error| StartError::SocketUnusable { path: path.to_owned(), cause: error.to_string() };
+        let fault = |error: io::Error| StartError::SocketUnusable {
+            path: path.to_owned(),
+            cause: error.to_string(),
+        };
         if let Some(folder) = path.parent().filter(|folder| !folder.exists()) {
-            fs::DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder).map_err(fault)?;
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(FOLDER_MODE)
+                .create(folder)
+                .map_err(fault)?;
         }
         remove_stale(path)?;
         let listener = UnixListener::bind(path).map_err(fault)?;
@@ -79,18 +86,30 @@ impl AdminSocket {
 }
 
 fn remove_stale(path: &Path) -> Result<(), StartError> {
-    let taken = |by| StartError::SocketTaken { path: path.to_owned(), by };
+    let taken = |by| StartError::SocketTaken {
+        path: path.to_owned(),
+        by,
+    };
     let found = match fs::symlink_metadata(path) {
         Ok(found) => found,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(StartError::SocketUnusable { path: path.to_owned(), cause: error.to_string() }),
+        Err(error) => {
+            return Err(StartError::SocketUnusable {
+                path: path.to_owned(),
+                cause: error.to_string(),
+            });
+        }
     };
     if !found.file_type().is_socket() {
         return Err(taken("a file that is no socket"));
     }
     match BlockingStream::connect(path) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path)
-            .map_err(|error| StartError::SocketUnusable { path: path.to_owned(), cause: error.to_string() }),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            fs::remove_file(path).map_err(|error| StartError::SocketUnusable {
+                path: path.to_owned(),
+                cause: error.to_string(),
+            })
+        }
         // Whoever is there, or cannot be asked, is not pushed aside.
         _ => Err(taken("another process that listens on it")),
     }
@@ -118,7 +137,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("new").join("admin.sock");
         let _socket = AdminSocket::bind(&path).unwrap();
-        assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o777, FOLDER_MODE);
+        assert_eq!(
+            fs::metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o777,
+            FOLDER_MODE
+        );
     }
 
     #[tokio::test]

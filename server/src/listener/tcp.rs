@@ -29,7 +29,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// # Errors
 /// When it is taken or not this machine's.
 pub async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|error| StartError::Address { address, cause: error.to_string() })
+    TcpListener::bind(address).await.map_err(|error| StartError::Address {
+        address,
+        cause: error.to_string(),
+    })
 }
 
 /// Serves until `stop` is done, then until open requests are.
@@ -43,7 +46,12 @@ pub async fn serve(
     stop: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error> {
     let (ready, connections) = mpsc::channel(64);
-    let accepting = tokio::spawn(accept(Arc::clone(&server), listener, TlsAcceptor::from(Arc::new(tls)), ready));
+    let accepting = tokio::spawn(accept(
+        Arc::clone(&server),
+        listener,
+        TlsAcceptor::from(Arc::new(tls)),
+        ready,
+    ));
     grpc()
         .max_connection_age(MAX_AGE)
         .max_connection_age_grace(AGE_GRACE)

@@ -27,14 +27,23 @@ pub(super) fn data_folder(path: &Path) -> Result<(), StartError> {
         .recursive(true)
         .mode(0o700)
         .create(path)
-        .map_err(|error| StartError::DataFolder { path: path.to_owned(), cause: error.to_string() })
+        .map_err(|error| StartError::DataFolder {
+            path: path.to_owned(),
+            cause: error.to_string(),
+        })
 }
 
 /// Takes as many open files as the system allows: each connection is one.
 pub(super) fn raise_open_files() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+    if let Err(error) = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: maximum,
+            maximum,
+        },
+    ) {
         tracing::debug!(%error, "the limit of open files stays as it is");
     }
 }
@@ -52,8 +61,13 @@ pub(super) async fn keys(config: &Config) -> Result<Arc<dyn KeyStore>, StartErro
     let hsm = &config.hsm;
     let settings = Pkcs11Config::new(&hsm.module, &hsm.token_label, hsm.pin.clone(), hsm.sessions);
     let opened = spawn_blocking(move || Pkcs11KeyStore::open(settings)).await;
-    let lost = |error: tokio::task::JoinError| StartError::Runtime { what: "opening the token", cause: error.to_string() };
-    let keys = opened.map_err(lost)?.map_err(|error: HsmError| StartError::Hsm(error))?;
+    let lost = |error: tokio::task::JoinError| StartError::Runtime {
+        what: "opening the token",
+        cause: error.to_string(),
+    };
+    let keys = opened
+        .map_err(lost)?
+        .map_err(|error: HsmError| StartError::Hsm(error))?;
     Ok(Arc::new(keys))
 }
 
@@ -73,8 +87,15 @@ pub(super) async fn server(
             "the server had stopped between an SVID's intent and its outcome"
         );
     }
-    let keeper = Keeper { store: &*store, keys: &*keys, trust_domain: &config.trust_domain, clock: &clock };
-    let authority = keeper.keep(&loaded, config.key_kind, config.lifetimes.authority).await?;
+    let keeper = Keeper {
+        store: &*store,
+        keys: &*keys,
+        trust_domain: &config.trust_domain,
+        clock: &clock,
+    };
+    let authority = keeper
+        .keep(&loaded, config.key_kind, config.lifetimes.authority)
+        .await?;
     let mut registry = Registry::new(&config.trust_domain);
     for entry in loaded.entries {
         registry.insert(entry);
@@ -102,7 +123,9 @@ pub(super) async fn server(
 
 fn counters(totals: &[Total]) -> Counters {
     let count = |kind, outcome| {
-        let matching = totals.iter().filter(|total| total.kind == kind && total.outcome == outcome);
+        let matching = totals
+            .iter()
+            .filter(|total| total.kind == kind && total.outcome == outcome);
         Counter::starting_at(matching.map(|total| total.count).sum())
     };
     Counters {
@@ -118,7 +141,11 @@ fn warn_of_gaps(config: &Config) {
     if tpm2.trust.roots.is_empty() && tpm2.trust.inventory.is_empty() {
         tracing::warn!("neither ek_roots nor ek_inventory names a TPM: no node can attest");
     }
-    if tpm2.rules.allowed_classes.contains(&hallmark_verify::TpmClass::Simulator) {
+    if tpm2
+        .rules
+        .allowed_classes
+        .contains(&hallmark_verify::TpmClass::Simulator)
+    {
         tracing::warn!("simulated TPMs are allowed: their keys can be copied; for laboratories only");
     }
     let longest = config.lifetimes.x509_svid.max(config.lifetimes.agent);

@@ -41,7 +41,11 @@ impl AdminService {
             extractable: key.extractable,
             never_extractable: key.never_extractable,
             local: key.local,
-            r#use: if signs { "x509-authority".to_owned() } else { String::new() },
+            r#use: if signs {
+                "x509-authority".to_owned()
+            } else {
+                String::new()
+            },
             spki_sha256: hex::encode(spki),
             label: key.label,
         }
@@ -89,7 +93,9 @@ impl Admin for AdminService {
             serial: status.token.serial,
             firmware: status.token.firmware,
             ready,
-            code: failure.as_ref().map_or_else(String::new, |failure| failure.0.to_string()),
+            code: failure
+                .as_ref()
+                .map_or_else(String::new, |failure| failure.0.to_string()),
             message: failure.map_or_else(String::new, |failure| failure.1),
             // Sessions are opened with the pool and closed with it.
             sessions_open: if ready { count(status.sessions) } else { 0 },
@@ -100,18 +106,28 @@ impl Admin for AdminService {
         }))
     }
 
-    async fn list_hsm_keys(&self, _request: Request<ListHsmKeysRequest>) -> Result<Response<ListHsmKeysResponse>, Status> {
+    async fn list_hsm_keys(
+        &self,
+        _request: Request<ListHsmKeysRequest>,
+    ) -> Result<Response<ListHsmKeysResponse>, Status> {
         let keys = self.server.keys.list().await;
         let keys = keys.map_err(|error| Status::unavailable(format!("{}: {error}", error.code())))?;
         let keys = keys.into_iter().filter(|key| key.label.starts_with("hallmark-"));
-        Ok(Response::new(ListHsmKeysResponse { keys: keys.map(|key| self.key(key)).collect() }))
+        Ok(Response::new(ListHsmKeysResponse {
+            keys: keys.map(|key| self.key(key)).collect(),
+        }))
     }
 
     async fn get_node(&self, request: Request<GetNodeRequest>) -> Result<Response<GetNodeResponse>, Status> {
         node::get(&self.server, &request.into_inner().id).map(Response::new)
     }
 
-    async fn list_records(&self, request: Request<ListRecordsRequest>) -> Result<Response<ListRecordsResponse>, Status> {
-        records::list(&self.server, request.into_inner()).await.map(Response::new)
+    async fn list_records(
+        &self,
+        request: Request<ListRecordsRequest>,
+    ) -> Result<Response<ListRecordsResponse>, Status> {
+        records::list(&self.server, request.into_inner())
+            .await
+            .map(Response::new)
     }
 }

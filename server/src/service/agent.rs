@@ -44,7 +44,10 @@ impl AgentService {
 impl Agent for AgentService {
     type AttestAgentStream = AnswerStream;
 
-    async fn count_agents(&self, request: Request<CountAgentsRequest>) -> Result<Response<CountAgentsResponse>, Status> {
+    async fn count_agents(
+        &self,
+        request: Request<CountAgentsRequest>,
+    ) -> Result<Response<CountAgentsResponse>, Status> {
         agent_admin::count(&self.server, request)
     }
 
@@ -73,7 +76,10 @@ impl Agent for AgentService {
 
     /// Every attestation type that is served renews by attesting again.
     async fn renew_agent(&self, _request: Request<RenewAgentRequest>) -> Result<Response<RenewAgentResponse>, Status> {
-        Err(denied("agent must reattest instead of renew", Some(DenialReason::MustReattest)))
+        Err(denied(
+            "agent must reattest instead of renew",
+            Some(DenialReason::MustReattest),
+        ))
     }
 
     async fn create_join_token(
@@ -85,20 +91,36 @@ impl Agent for AgentService {
 
     async fn post_status(&self, request: Request<PostStatusRequest>) -> Result<Response<PostStatusResponse>, Status> {
         let id = caller::agent_of(&request)?;
-        self.server.limits.post_status.take(connection::remote_ip(request.extensions()), 1).await?;
+        self.server
+            .limits
+            .post_status
+            .take(connection::remote_ip(request.extensions()), 1)
+            .await?;
         let version = request.into_inner().agent_version;
         if version.len() > MAX_VERSION_LEN {
-            return Err(Status::invalid_argument(format!("agent_version exceeds {MAX_VERSION_LEN} characters")));
+            return Err(Status::invalid_argument(format!(
+                "agent_version exceeds {MAX_VERSION_LEN} characters"
+            )));
         }
         if !version.chars().all(|c| c.is_ascii_graphic() || c == ' ') {
-            return Err(Status::invalid_argument("agent_version has characters that are not printable ASCII"));
+            return Err(Status::invalid_argument(
+                "agent_version has characters that are not printable ASCII",
+            ));
         }
         let decide = |row: Option<&Row>| match row {
             None => Decision::Refuse(denied("agent is not attested", Some(DenialReason::NotAttested))),
             Some(row) if row.agent_version == version => Decision::Keep,
-            Some(row) => Decision::Put(Box::new(Row { agent_version: version, ..row.clone() })),
+            Some(row) => Decision::Put(Box::new(Row {
+                agent_version: version,
+                ..row.clone()
+            })),
         };
-        match self.server.agents.change(&*self.server.store, &id, Vec::new(), decide).await {
+        match self
+            .server
+            .agents
+            .change(&*self.server.store, &id, Vec::new(), decide)
+            .await
+        {
             Ok(()) => Ok(Response::new(PostStatusResponse {})),
             Err(ChangeError::Refused(status)) => Err(status),
             Err(ChangeError::Store(error)) => Err(store_failed(&error)),

@@ -6,10 +6,9 @@ use bytes::Bytes;
 use hallmark_api::{
     bundle::{
         AppendBundleRequest, BatchCreateFederatedBundleRequest, BatchCreateFederatedBundleResponse,
-        BatchDeleteFederatedBundleRequest, BatchDeleteFederatedBundleResponse,
-        BatchSetFederatedBundleRequest, BatchSetFederatedBundleResponse,
-        BatchUpdateFederatedBundleRequest, BatchUpdateFederatedBundleResponse, CountBundlesRequest,
-        CountBundlesResponse, GetBundleRequest, GetFederatedBundleRequest,
+        BatchDeleteFederatedBundleRequest, BatchDeleteFederatedBundleResponse, BatchSetFederatedBundleRequest,
+        BatchSetFederatedBundleResponse, BatchUpdateFederatedBundleRequest, BatchUpdateFederatedBundleResponse,
+        CountBundlesRequest, CountBundlesResponse, GetBundleRequest, GetFederatedBundleRequest,
         ListFederatedBundlesRequest, ListFederatedBundlesResponse, PublishJwtAuthorityRequest,
         PublishJwtAuthorityResponse, bundle_server::Bundle,
     },
@@ -35,10 +34,7 @@ impl BundleService {
 }
 
 /// A bundle as a message, with the fields that `mask` asks for; without a mask, all.
-fn bundle_message(
-    bundle: &hallmark_spiffe::Bundle,
-    mask: Option<&types::BundleMask>,
-) -> types::Bundle {
+fn bundle_message(bundle: &hallmark_spiffe::Bundle, mask: Option<&types::BundleMask>) -> types::Bundle {
     let wanted = |field: fn(&types::BundleMask) -> bool| mask.is_none_or(field);
     let authority = |der: &Vec<u8>| types::X509Certificate {
         asn1: Bytes::copy_from_slice(der),
@@ -61,17 +57,12 @@ fn bundle_message(
 }
 
 fn no_federation<T>() -> Result<Response<T>, Status> {
-    Err(Status::unimplemented(
-        "bundles of other trust domains are not kept yet",
-    ))
+    Err(Status::unimplemented("bundles of other trust domains are not kept yet"))
 }
 
 #[tonic::async_trait]
 impl Bundle for BundleService {
-    async fn get_bundle(
-        &self,
-        request: Request<GetBundleRequest>,
-    ) -> Result<Response<types::Bundle>, Status> {
+    async fn get_bundle(&self, request: Request<GetBundleRequest>) -> Result<Response<types::Bundle>, Status> {
         let authority = self.server.authority.load();
         Ok(Response::new(bundle_message(
             &authority.bundle,
@@ -79,10 +70,7 @@ impl Bundle for BundleService {
         )))
     }
 
-    async fn count_bundles(
-        &self,
-        _: Request<CountBundlesRequest>,
-    ) -> Result<Response<CountBundlesResponse>, Status> {
+    async fn count_bundles(&self, _: Request<CountBundlesRequest>) -> Result<Response<CountBundlesResponse>, Status> {
         Ok(Response::new(CountBundlesResponse { count: 1 }))
     }
 
@@ -99,9 +87,7 @@ impl Bundle for BundleService {
     ) -> Result<Response<types::Bundle>, Status> {
         let name = &request.get_ref().trust_domain;
         let trust_domain = TrustDomain::parse(name.strip_prefix("spiffe://").unwrap_or(name))
-            .map_err(|error| {
-                Status::invalid_argument(format!("trust domain argument is not valid: {error}"))
-            })?;
+            .map_err(|error| Status::invalid_argument(format!("trust domain argument is not valid: {error}")))?;
         if trust_domain == self.server.trust_domain {
             return Err(Status::invalid_argument(
                 "getting a federated bundle for the server's own trust domain is not allowed",
@@ -110,13 +96,8 @@ impl Bundle for BundleService {
         Err(Status::not_found("bundle not found"))
     }
 
-    async fn append_bundle(
-        &self,
-        _: Request<AppendBundleRequest>,
-    ) -> Result<Response<types::Bundle>, Status> {
-        Err(Status::unimplemented(
-            "authorities from outside are not added yet",
-        ))
+    async fn append_bundle(&self, _: Request<AppendBundleRequest>) -> Result<Response<types::Bundle>, Status> {
+        Err(Status::unimplemented("authorities from outside are not added yet"))
     }
 
     async fn publish_jwt_authority(

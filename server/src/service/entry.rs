@@ -9,11 +9,10 @@ use std::{pin::Pin, sync::Arc};
 use futures_util::Stream;
 use hallmark_api::{
     entry::{
-        BatchCreateEntryRequest, BatchCreateEntryResponse, BatchDeleteEntryRequest,
-        BatchDeleteEntryResponse, BatchUpdateEntryRequest, BatchUpdateEntryResponse,
-        CountEntriesRequest, CountEntriesResponse, GetAuthorizedEntriesRequest,
-        GetAuthorizedEntriesResponse, GetEntryRequest, ListEntriesRequest, ListEntriesResponse,
-        SyncAuthorizedEntriesRequest, SyncAuthorizedEntriesResponse, entry_server::Entry,
+        BatchCreateEntryRequest, BatchCreateEntryResponse, BatchDeleteEntryRequest, BatchDeleteEntryResponse,
+        BatchUpdateEntryRequest, BatchUpdateEntryResponse, CountEntriesRequest, CountEntriesResponse,
+        GetAuthorizedEntriesRequest, GetAuthorizedEntriesResponse, GetEntryRequest, ListEntriesRequest,
+        ListEntriesResponse, SyncAuthorizedEntriesRequest, SyncAuthorizedEntriesResponse, entry_server::Entry,
         list_entries_request,
     },
     types,
@@ -54,30 +53,20 @@ impl EntryService {
 
     fn list(&self, request: ListEntriesRequest) -> Result<ListEntriesResponse, Status> {
         let filter = entry_filter(request.filter)?;
-        let size = usize::try_from(request.page_size)
-            .map_err(|_| Status::invalid_argument("negative page size"))?;
+        let size = usize::try_from(request.page_size).map_err(|_| Status::invalid_argument("negative page size"))?;
         let from = match request.page_token.as_str() {
             "" => None,
-            token => Some(
-                PageToken::decode(token)
-                    .ok_or_else(|| Status::invalid_argument("malformed page token"))?,
-            ),
+            token => Some(PageToken::decode(token).ok_or_else(|| Status::invalid_argument("malformed page token"))?),
         };
         // Copied out of the registry first: converting a long list must not hold up writers.
         let (entries, next) = {
             let registry = self.server.registry();
             let page = registry.list(&filter, size, from.as_ref());
-            (
-                page.entries.into_iter().cloned().collect::<Vec<_>>(),
-                page.next,
-            )
+            (page.entries.into_iter().cloned().collect::<Vec<_>>(), page.next)
         };
         let mask = request.output_mask.as_ref();
         Ok(ListEntriesResponse {
-            entries: entries
-                .iter()
-                .map(|entry| entry_message(entry, mask))
-                .collect(),
+            entries: entries.iter().map(|entry| entry_message(entry, mask)).collect(),
             next_page_token: next.map_or_else(String::new, |token| token.encode()),
         })
     }
@@ -109,17 +98,14 @@ impl Entry for EntryService {
         request: Request<CountEntriesRequest>,
     ) -> Result<Response<CountEntriesResponse>, Status> {
         // The two filters are one type by another name.
-        let filter = request
-            .into_inner()
-            .filter
-            .map(|filter| list_entries_request::Filter {
-                by_spiffe_id: filter.by_spiffe_id,
-                by_parent_id: filter.by_parent_id,
-                by_selectors: filter.by_selectors,
-                by_federates_with: filter.by_federates_with,
-                by_hint: filter.by_hint,
-                by_downstream: filter.by_downstream,
-            });
+        let filter = request.into_inner().filter.map(|filter| list_entries_request::Filter {
+            by_spiffe_id: filter.by_spiffe_id,
+            by_parent_id: filter.by_parent_id,
+            by_selectors: filter.by_selectors,
+            by_federates_with: filter.by_federates_with,
+            by_hint: filter.by_hint,
+            by_downstream: filter.by_downstream,
+        });
         let count = self.server.registry().count(&entry_filter(filter)?);
         Ok(Response::new(CountEntriesResponse {
             count: i32::try_from(count).unwrap_or(i32::MAX),
@@ -133,10 +119,7 @@ impl Entry for EntryService {
         self.list(request.into_inner()).map(Response::new)
     }
 
-    async fn get_entry(
-        &self,
-        request: Request<GetEntryRequest>,
-    ) -> Result<Response<types::Entry>, Status> {
+    async fn get_entry(&self, request: Request<GetEntryRequest>) -> Result<Response<types::Entry>, Status> {
         self.find(request.get_ref()).map(Response::new)
     }
 
@@ -176,10 +159,7 @@ impl Entry for EntryService {
     ) -> Result<Response<GetAuthorizedEntriesResponse>, Status> {
         let entries = authorised(&self.server, &caller::agent_of(&request)?);
         let mask = request.get_ref().output_mask.as_ref();
-        let entries = entries
-            .iter()
-            .map(|entry| entry_message(entry, mask))
-            .collect();
+        let entries = entries.iter().map(|entry| entry_message(entry, mask)).collect();
         Ok(Response::new(GetAuthorizedEntriesResponse { entries }))
     }
 

@@ -35,7 +35,11 @@ impl HealthService {
 
 async fn check(server: &Server) -> HealthCheckResponse {
     let healthy = parts(server).await.iter().all(Part::is_ok);
-    let status = if healthy { ServingStatus::Serving } else { ServingStatus::NotServing };
+    let status = if healthy {
+        ServingStatus::Serving
+    } else {
+        ServingStatus::NotServing
+    };
     HealthCheckResponse { status: status.into() }
 }
 

@@ -5,10 +5,9 @@ mod csr;
 use std::{sync::Arc, time::Duration};
 
 use hallmark_api::svid::{
-    BatchNewX509svidRequest, BatchNewX509svidResponse, MintJwtsvidRequest, MintJwtsvidResponse,
-    MintX509svidRequest, MintX509svidResponse, NewDownstreamX509caRequest,
-    NewDownstreamX509caResponse, NewJwtsvidRequest, NewJwtsvidResponse, NewX509svidParams,
-    batch_new_x509svid_response, svid_server::Svid,
+    BatchNewX509svidRequest, BatchNewX509svidResponse, MintJwtsvidRequest, MintJwtsvidResponse, MintX509svidRequest,
+    MintX509svidResponse, NewDownstreamX509caRequest, NewDownstreamX509caResponse, NewJwtsvidRequest,
+    NewJwtsvidResponse, NewX509svidParams, batch_new_x509svid_response, svid_server::Svid,
 };
 use hallmark_reason::Coded as _;
 use hallmark_registry::{EntryId, GrantError, Registry, authorise_entry, mint};
@@ -41,11 +40,7 @@ impl SvidService {
         Self { server }
     }
 
-    async fn mint(
-        &self,
-        by: &str,
-        request: MintX509svidRequest,
-    ) -> Result<MintX509svidResponse, Status> {
+    async fn mint(&self, by: &str, request: MintX509svidRequest) -> Result<MintX509svidResponse, Status> {
         check_csr(&request.csr)?;
         let names = csr::names(&request.csr)?;
         let ttl = match u64::try_from(request.ttl) {
@@ -53,13 +48,8 @@ impl SvidService {
             Ok(seconds) => Duration::from_secs(seconds),
             Err(_) => return Err(Status::invalid_argument("the TTL is negative")),
         };
-        let grant = mint(
-            &self.server.trust_domain,
-            names.spiffe_id,
-            names.dns_names,
-            ttl,
-        )
-        .map_err(|error| Status::invalid_argument(format!("{error} ({})", error.code())))?;
+        let grant = mint(&self.server.trust_domain, names.spiffe_id, names.dns_names, ttl)
+            .map_err(|error| Status::invalid_argument(format!("{error} ({})", error.code())))?;
         let order = Order {
             grant,
             key: OrderKey::Csr(request.csr),
@@ -159,9 +149,7 @@ impl Svid for SvidService {
         request: Request<MintX509svidRequest>,
     ) -> Result<Response<MintX509svidResponse>, Status> {
         let caller = caller::of(&request)?;
-        self.mint(caller.label(), request.into_inner())
-            .await
-            .map(Response::new)
+        self.mint(caller.label(), request.into_inner()).await.map(Response::new)
     }
 
     async fn batch_new_x509svid(
@@ -180,11 +168,7 @@ impl Svid for SvidService {
                 "{asked} SVIDs in one batch, at most {MAX_BATCH} allowed"
             )));
         }
-        self.server
-            .limits
-            .signing
-            .take(address, params.len())
-            .await?;
+        self.server.limits.signing.take(address, params.len()).await?;
         let Some(agent) = self.server.agents.find(&id) else {
             return Err(caller::denied(
                 "the agent is not attested",
@@ -204,17 +188,11 @@ impl Svid for SvidService {
         }))
     }
 
-    async fn mint_jwtsvid(
-        &self,
-        _: Request<MintJwtsvidRequest>,
-    ) -> Result<Response<MintJwtsvidResponse>, Status> {
+    async fn mint_jwtsvid(&self, _: Request<MintJwtsvidRequest>) -> Result<Response<MintJwtsvidResponse>, Status> {
         Err(Status::unimplemented("JWT-SVIDs are not issued yet"))
     }
 
-    async fn new_jwtsvid(
-        &self,
-        _: Request<NewJwtsvidRequest>,
-    ) -> Result<Response<NewJwtsvidResponse>, Status> {
+    async fn new_jwtsvid(&self, _: Request<NewJwtsvidRequest>) -> Result<Response<NewJwtsvidResponse>, Status> {
         Err(Status::unimplemented("JWT-SVIDs are not issued yet"))
     }
 
@@ -222,9 +200,7 @@ impl Svid for SvidService {
         &self,
         _: Request<NewDownstreamX509caRequest>,
     ) -> Result<Response<NewDownstreamX509caResponse>, Status> {
-        Err(Status::unimplemented(
-            "downstream authorities are not issued yet",
-        ))
+        Err(Status::unimplemented("downstream authorities are not issued yet"))
     }
 }
 

@@ -22,7 +22,10 @@ pub struct ClientVerifier {
 
 impl ClientVerifier {
     pub(super) fn new(server: Arc<Server>, provider: &CryptoProvider) -> Self {
-        Self { server, algorithms: provider.signature_verification_algorithms }
+        Self {
+            server,
+            algorithms: provider.signature_verification_algorithms,
+        }
     }
 }
 
@@ -56,7 +59,9 @@ impl ClientCertVerifier for ClientVerifier {
             Ok(_) => Ok(ClientCertVerified::assertion()),
             Err(error) => {
                 tracing::info!(%error, "client certificate refused");
-                Err(Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(error)))))
+                Err(Error::InvalidCertificate(CertificateError::Other(OtherError(
+                    Arc::new(error),
+                ))))
             }
         }
     }

@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
-use aws_lc_rs::{rand::SystemRandom, signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair}};
+use aws_lc_rs::{
+    rand::SystemRandom,
+    signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair},
+};
 use hallmark_authority::SubjectKey;
 use hallmark_registry::server_identity;
 use rustls::{
@@ -47,25 +50,40 @@ impl ServerIdentity {
 
     /// Replaces key and certificate.
     async fn renew(&self, server: &Arc<Server>) -> Result<(), StartError> {
-        let fault = |cause: &dyn std::fmt::Display| StartError::Identity { cause: cause.to_string() };
+        let fault = |cause: &dyn std::fmt::Display| StartError::Identity {
+            cause: cause.to_string(),
+        };
         let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &SystemRandom::new())
             .map_err(|error| fault(&error))?;
         let private = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(pkcs8.as_ref().to_vec()));
         let signing_key = any_ecdsa_type(&private).map_err(|error| fault(&error))?;
-        let spki = signing_key.public_key().ok_or_else(|| fault(&"the key has no public half"))?;
+        let spki = signing_key
+            .public_key()
+            .ok_or_else(|| fault(&"the key has no public half"))?;
         let order = Order {
             grant: server_identity(&server.trust_domain, server.lifetimes.x509_svid).map_err(|error| fault(&error))?,
             key: OrderKey::Proven(SubjectKey::from_spki(spki.as_ref()).map_err(|error| fault(&error))?),
             entry: "".into(),
         };
         let issued_at = server.clock.unix();
-        let svid = issue(server, "server", vec![order]).await.pop().ok_or_else(|| fault(&"nothing was issued"))??;
-        let chain = svid.chain.into_iter().map(|der| CertificateDer::from(der.to_vec())).collect();
+        let svid = issue(server, "server", vec![order])
+            .await
+            .pop()
+            .ok_or_else(|| fault(&"nothing was issued"))??;
+        let chain = svid
+            .chain
+            .into_iter()
+            .map(|der| CertificateDer::from(der.to_vec()))
+            .collect();
         let current = Current {
             key: Arc::new(CertifiedKey::new(chain, signing_key)),
             renew_at: issued_at + (svid.expires_at - issued_at) / 2,
         };
-        tracing::info!(expires_at = svid.expires_at, renew_at = current.renew_at, "server identity issued");
+        tracing::info!(
+            expires_at = svid.expires_at,
+            renew_at = current.renew_at,
+            "server identity issued"
+        );
         self.current.store(Some(Arc::new(current)));
         Ok(())
     }

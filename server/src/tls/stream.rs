@@ -34,12 +34,7 @@ impl TlsConnection {
     ///
     /// # Errors
     /// When the client's certificate no longer verifies, or the exporter fails.
-    pub fn new(
-        server: &Server,
-        stream: TlsStream<TcpStream>,
-        remote: SocketAddr,
-        seat: Seat,
-    ) -> io::Result<Self> {
+    pub fn new(server: &Server, stream: TlsStream<TcpStream>, remote: SocketAddr, seat: Seat) -> io::Result<Self> {
         let (_, session) = stream.get_ref();
         // The handshake has verified the chain and the key; this reads from it once more what requests need.
         let peer = session
@@ -49,7 +44,11 @@ impl TlsConnection {
             .transpose()
             .map_err(io::Error::other)?;
         let exporter = exporter(session).map_err(io::Error::other)?.map(Arc::new);
-        Ok(Self { info: TlsInfo { remote, peer, exporter }, stream, _seat: seat })
+        Ok(Self {
+            info: TlsInfo { remote, peer, exporter },
+            stream,
+            _seat: seat,
+        })
     }
 }
 

@@ -65,7 +65,11 @@ impl Client {
     /// Without a certificate.
     pub(crate) fn anonymous(bundle: &Bundle) -> Self {
         let versions = vec![&rustls::version::TLS13];
-        Self { bundle: bundle.x509_authorities.clone(), identity: None, versions }
+        Self {
+            bundle: bundle.x509_authorities.clone(),
+            identity: None,
+            versions,
+        }
     }
 
     /// With a certificate chain and its key.
@@ -92,7 +96,10 @@ impl Client {
             let stream = stream.take().map(TokioIo::new);
             async move { stream.ok_or_else(|| io::Error::other("the one connection is used up")) }
         });
-        Endpoint::from_static("http://server").connect_with_connector(connector).await.map_err(io::Error::other)
+        Endpoint::from_static("http://server")
+            .connect_with_connector(connector)
+            .await
+            .map_err(io::Error::other)
     }
 
     fn config(&self) -> ClientConfig {
@@ -121,7 +128,10 @@ pub(crate) async fn local(path: &Path) -> Channel {
         let path = path.clone();
         async move { UnixStream::connect(path).await.map(TokioIo::new) }
     });
-    Endpoint::from_static("http://local").connect_with_connector(connector).await.unwrap()
+    Endpoint::from_static("http://local")
+        .connect_with_connector(connector)
+        .await
+        .unwrap()
 }
 
 /// As agents verify a server: path to the bundle, and the exact SPIFFE ID.
@@ -154,7 +164,12 @@ impl ServerCertVerifier for Spiffe {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signature, &provider().signature_verification_algorithms)
+        verify_tls12_signature(
+            message,
+            certificate,
+            signature,
+            &provider().signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -163,7 +178,12 @@ impl ServerCertVerifier for Spiffe {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signature, &provider().signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &provider().signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

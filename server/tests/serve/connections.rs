@@ -20,7 +20,7 @@ use tonic::Code;
 
 use crate::{
     client::{Client, Key, local},
-    lab::isolated,
+    lab::{isolated, movable},
 };
 
 fn bundle(running: &Running) -> hallmark_spiffe::Bundle {
@@ -33,31 +33,52 @@ async fn minted(running: &Running, path: &str) -> (Vec<Vec<u8>>, Arc<Key>) {
     let server = &running.server;
     let id = SpiffeId::new(&server.trust_domain, path).unwrap();
     let order = Order {
-        grant: mint(&server.trust_domain, id, Vec::new(), std::time::Duration::from_secs(600)).unwrap(),
+        grant: mint(
+            &server.trust_domain,
+            id,
+            Vec::new(),
+            std::time::Duration::from_secs(600),
+        )
+        .unwrap(),
         key: OrderKey::Proven(SubjectKey::from_spki(&key.spki()).unwrap()),
         entry: "".into(),
     };
     let svid = issue(server, "local", vec![order]).await.pop().unwrap().unwrap();
-    (svid.chain.into_iter().map(|der| der.to_vec()).collect(), Arc::new(Key(key)))
+    (
+        svid.chain.into_iter().map(|der| der.to_vec()).collect(),
+        Arc::new(Key(key)),
+    )
 }
 
 #[test]
 fn anyone_gets_the_bundle_and_nothing_else() {
     isolated("connections::anyone_gets_the_bundle_and_nothing_else", async |lab| {
         let running = lab.start().await;
-        for client in [Client::anonymous(&bundle(&running)), Client::anonymous(&bundle(&running)).tls12()] {
+        for client in [
+            Client::anonymous(&bundle(&running)),
+            Client::anonymous(&bundle(&running)).tls12(),
+        ] {
             let channel = client.connect(running.address).await.unwrap();
-            let got = BundleClient::new(channel.clone()).get_bundle(GetBundleRequest { output_mask: None }).await.unwrap();
+            let got = BundleClient::new(channel.clone())
+                .get_bundle(GetBundleRequest { output_mask: None })
+                .await
+                .unwrap();
             let got = got.into_inner();
             assert_eq!(got.trust_domain, "example.org");
             assert_eq!(got.x509_authorities[0].asn1, bundle(&running).x509_authorities[0]);
-            let refused = AgentClient::new(channel.clone()).list_agents(ListAgentsRequest::default()).await.unwrap_err();
+            let refused = AgentClient::new(channel.clone())
+                .list_agents(ListAgentsRequest::default())
+                .await
+                .unwrap_err();
             assert_eq!(refused.code(), Code::PermissionDenied);
             assert_eq!(
                 refused.message(),
                 "authorization denied for method /spire.api.server.agent.v1.Agent/ListAgents"
             );
-            let absent = HealthClient::new(channel).check(HealthCheckRequest::default()).await.unwrap_err();
+            let absent = HealthClient::new(channel)
+                .check(HealthCheckRequest::default())
+                .await
+                .unwrap_err();
             assert_eq!(absent.code(), Code::Unimplemented, "health is for this machine alone");
         }
         lab.stop(running).await;
@@ -72,13 +93,24 @@ fn the_admin_socket_serves_operators() {
         let mut health = HealthClient::new(channel.clone());
         let answer = health.check(HealthCheckRequest::default()).await.unwrap().into_inner();
         assert_eq!(answer.status(), ServingStatus::Serving);
-        let request = HealthCheckRequest { service: "spire.api.server.agent.v1.Agent".into() };
+        let request = HealthCheckRequest {
+            service: "spire.api.server.agent.v1.Agent".into(),
+        };
         assert_eq!(health.check(request).await.unwrap_err().code(), Code::InvalidArgument);
-        let status = AdminClient::new(channel.clone()).get_status(GetStatusRequest {}).await.unwrap().into_inner();
+        let status = AdminClient::new(channel.clone())
+            .get_status(GetStatusRequest {})
+            .await
+            .unwrap()
+            .into_inner();
         assert_eq!(status.address, running.address.to_string());
         assert_eq!((status.svids_issued, status.bundle_sequence), (1, 1));
         assert!(status.parts.len() == 3 && status.parts.iter().all(|part| part.ok));
-        assert!(AgentClient::new(channel.clone()).list_agents(ListAgentsRequest::default()).await.is_ok());
+        assert!(
+            AgentClient::new(channel.clone())
+                .list_agents(ListAgentsRequest::default())
+                .await
+                .is_ok()
+        );
         let agents_only = hallmark_api::agent::PostStatusRequest::default();
         let refused = AgentClient::new(channel).post_status(agents_only).await.unwrap_err();
         assert_eq!(refused.code(), Code::PermissionDenied, "an operator is no agent");
@@ -88,43 +120,96 @@ fn the_admin_socket_serves_operators() {
 
 #[test]
 fn an_administrators_svid_opens_what_a_workloads_does_not() {
-    isolated("connections::an_administrators_svid_opens_what_a_workloads_does_not", async |mut lab| {
-        lab.settings.insert("admin_ids".into(), vec!["spiffe://example.org/operator"].into());
-        let running = lab.start().await;
-        let list = async |path: &str| {
-            let (chain, key) = minted(&running, path).await;
-            let client = Client::anonymous(&bundle(&running)).with(chain, key);
-            let channel = client.connect(running.address).await.unwrap();
-            AgentClient::new(channel).list_agents(ListAgentsRequest::default()).await
-        };
-        assert!(list("/operator").await.is_ok());
-        assert_eq!(list("/web").await.unwrap_err().code(), Code::PermissionDenied);
-        lab.stop(running).await;
-    });
+    isolated(
+        "connections::an_administrators_svid_opens_what_a_workloads_does_not",
+        async |mut lab| {
+            lab.settings
+                .insert("admin_ids".into(), vec!["spiffe://example.org/operator"].into());
+            let running = lab.start().await;
+            let list = async |path: &str| {
+                let (chain, key) = minted(&running, path).await;
+                let client = Client::anonymous(&bundle(&running)).with(chain, key);
+                let channel = client.connect(running.address).await.unwrap();
+                AgentClient::new(channel)
+                    .list_agents(ListAgentsRequest::default())
+                    .await
+            };
+            assert!(list("/operator").await.is_ok());
+            assert_eq!(list("/web").await.unwrap_err().code(), Code::PermissionDenied);
+            lab.stop(running).await;
+        },
+    );
 }
 
 #[test]
 fn a_certificate_that_does_not_verify_ends_the_handshake() {
-    isolated("connections::a_certificate_that_does_not_verify_ends_the_handshake", async |lab| {
-        let running = lab.start().await;
-        let (chain, key) = minted(&running, "/web").await;
-        let get = async |client: Client| {
-            let channel = client.connect(running.address).await.map_err(|error| error.to_string())?;
-            let answer = BundleClient::new(channel).get_bundle(GetBundleRequest { output_mask: None }).await;
-            answer.map(drop).map_err(|status| status.to_string())
-        };
-        let anonymous = || Client::anonymous(&bundle(&running));
-        assert_eq!(get(anonymous().with(chain.clone(), Arc::clone(&key))).await, Ok(()));
-        let stolen = Arc::new(Key(SoftwareKey::svid()));
-        assert!(get(anonymous().with(chain.clone(), stolen)).await.is_err(), "the key is another's");
-        let vendor = vec![lab.vendor.intermediate_der().to_vec()];
-        assert!(get(anonymous().with(vendor, Arc::clone(&key))).await.is_err(), "of another authority");
-        let mut forged = chain;
-        let last = forged[0].len() - 1;
-        forged[0][last] ^= 1;
-        assert!(get(anonymous().with(forged, key)).await.is_err(), "the signature is wrong");
-        lab.stop(running).await;
-    });
+    isolated(
+        "connections::a_certificate_that_does_not_verify_ends_the_handshake",
+        async |lab| {
+            let running = lab.start().await;
+            let (chain, key) = minted(&running, "/web").await;
+            let get = async |client: Client| {
+                let channel = client
+                    .connect(running.address)
+                    .await
+                    .map_err(|error| error.to_string())?;
+                let answer = BundleClient::new(channel)
+                    .get_bundle(GetBundleRequest { output_mask: None })
+                    .await;
+                answer.map(drop).map_err(|status| status.to_string())
+            };
+            let anonymous = || Client::anonymous(&bundle(&running));
+            assert_eq!(get(anonymous().with(chain.clone(), Arc::clone(&key))).await, Ok(()));
+            let stolen = Arc::new(Key(SoftwareKey::svid()));
+            assert!(
+                get(anonymous().with(chain.clone(), stolen)).await.is_err(),
+                "the key is another's"
+            );
+            let vendor = vec![lab.vendor.intermediate_der().to_vec()];
+            assert!(
+                get(anonymous().with(vendor, Arc::clone(&key))).await.is_err(),
+                "of another authority"
+            );
+            let mut forged = chain;
+            let last = forged[0].len() - 1;
+            forged[0][last] ^= 1;
+            assert!(
+                get(anonymous().with(forged, key)).await.is_err(),
+                "the signature is wrong"
+            );
+            lab.stop(running).await;
+        },
+    );
+}
+
+#[test]
+fn the_servers_own_identity_is_replaced_at_half_of_its_life() {
+    isolated(
+        "connections::the_servers_own_identity_is_replaced_at_half_of_its_life",
+        async |lab| {
+            let (clock, shift) = movable();
+            shift.store(-2400, std::sync::atomic::Ordering::SeqCst);
+            let running = lab.try_start(clock).await.unwrap();
+            let client = Client::anonymous(&bundle(&running));
+            let leaf = async || {
+                let stream = client.handshake(running.address).await.unwrap();
+                stream.get_ref().1.peer_certificates().unwrap()[0].to_vec()
+            };
+            let kept = client.connect(running.address).await.unwrap();
+            let first = leaf().await;
+            tokio::time::sleep(std::time::Duration::from_secs(6)).await;
+            assert_eq!(leaf().await, first, "not before its time");
+            shift.store(0, std::sync::atomic::Ordering::SeqCst);
+            tokio::time::sleep(std::time::Duration::from_secs(6)).await;
+            assert_ne!(leaf().await, first);
+            let request = GetBundleRequest { output_mask: None };
+            assert!(
+                BundleClient::new(kept).get_bundle(request).await.is_ok(),
+                "open connections go on"
+            );
+            lab.stop(running).await;
+        },
+    );
 }
 
 #[test]

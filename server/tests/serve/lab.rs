@@ -4,7 +4,11 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
-    time::Duration,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::{Duration, SystemTime},
 };
 
 use hallmark_server::{clock::Clock, config, errors::StartError, run::Running};
@@ -18,7 +22,11 @@ pub(crate) const TRUST_DOMAIN: &str = "example.org";
 /// test's full name.
 pub(crate) fn isolated<F: Future<Output = ()>>(name: &str, body: impl FnOnce(Lab) -> F) {
     if let Some(folder) = std::env::var_os(INSIDE) {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
         runtime.block_on(body(Lab::new(folder.into())));
         runtime.shutdown_background();
         return;
@@ -26,22 +34,57 @@ pub(crate) fn isolated<F: Future<Output = ()>>(name: &str, body: impl FnOnce(Lab
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
     fs::create_dir(path.join("tokens")).unwrap();
-    let conf = format!("directories.tokendir = {}\nlog.level = ERROR\n", path.join("tokens").display());
+    let conf = format!(
+        "directories.tokendir = {}\nlog.level = ERROR\n",
+        path.join("tokens").display()
+    );
     fs::write(path.join("softhsm2.conf"), conf).unwrap();
     fs::write(path.join("pin"), "1234").unwrap();
     init_token(path, "hallmark");
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", name, "--nocapture"]).env("SOFTHSM2_CONF", path.join("softhsm2.conf")).env(INSIDE, path);
+    command
+        .args(["--exact", name, "--nocapture"])
+        .env("SOFTHSM2_CONF", path.join("softhsm2.conf"))
+        .env(INSIDE, path);
     let out = command.output().unwrap();
-    let told = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    let told = format!(
+        "{}{}",
+        String::from_utf8_lossy(&out.stdout),
+        String::from_utf8_lossy(&out.stderr)
+    );
     assert!(out.status.success(), "{}\n{told}", out.status);
     assert!(told.contains("1 passed"), "{name} did not run: {told}");
+}
+
+/// The system's clock, and by how many seconds it is off.
+pub(crate) fn movable() -> (Clock, Arc<AtomicI64>) {
+    let shift = Arc::new(AtomicI64::new(0));
+    let shown = Arc::clone(&shift);
+    let clock = Clock::from_fn(move || {
+        let by = shown.load(Ordering::SeqCst);
+        let span = Duration::from_secs(by.unsigned_abs());
+        if by < 0 {
+            SystemTime::now() - span
+        } else {
+            SystemTime::now() + span
+        }
+    });
+    (clock, shift)
 }
 
 /// Makes a token in the folder's SoftHSM.
 pub(crate) fn init_token(folder: &Path, label: &str) {
     let made = Command::new("softhsm2-util")
-        .args(["--init-token", "--free", "--label", label, "--pin", "1234", "--so-pin", "4321"])
+        .args([
+            "--init-token",
+            "--free",
+            "--label",
+            label,
+            "--pin",
+            "1234",
+            "--so-pin",
+            "4321",
+        ])
         .env("SOFTHSM2_CONF", folder.join("softhsm2.conf"))
         .output()
         .expect("softhsm2-util is installed");
@@ -79,12 +122,19 @@ impl Lab {
             "#,
             dir = folder.display()
         );
-        Self { folder, vendor, settings: text.parse().unwrap() }
+        Self {
+            folder,
+            vendor,
+            settings: text.parse().unwrap(),
+        }
     }
 
     /// Sets a key of a table.
     pub(crate) fn set(&mut self, table: &str, key: &str, value: impl Into<toml::Value>) {
-        self.settings[table].as_table_mut().unwrap().insert(key.into(), value.into());
+        self.settings[table]
+            .as_table_mut()
+            .unwrap()
+            .insert(key.into(), value.into());
     }
 
     pub(crate) async fn try_start(&self, clock: Clock) -> Result<Running, StartError> {
@@ -113,7 +163,7 @@ impl Lab {
 
     /// Stops a server and waits until its files are free.
     pub(crate) async fn stop(&self, running: Running) {
-        let server = std::sync::Arc::downgrade(&running.server);
+        let server = Arc::downgrade(&running.server);
         running.stop().await.unwrap();
         for _ in 0..1000 {
             if server.strong_count() == 0 {

@@ -1,19 +1,17 @@
 //! Starts: the first, later ones, those that were cut short, and those that must fail.
 
-use std::{
-    fs,
-    time::{Duration, SystemTime},
-};
+use std::{fs, sync::atomic::Ordering};
 
 use hallmark_hsm::KeyKind;
 use hallmark_server::{authority_keeper::key_label, clock::Clock};
 use hallmark_spiffe::TrustDomain;
 
-use crate::lab::{Lab, TRUST_DOMAIN, init_token, isolated};
+use crate::lab::{Lab, TRUST_DOMAIN, init_token, isolated, movable};
 
 fn shifted(by: i64) -> Clock {
-    let span = Duration::from_secs(by.unsigned_abs());
-    Clock::from_fn(move || if by < 0 { SystemTime::now() - span } else { SystemTime::now() + span })
+    let (clock, shift) = movable();
+    shift.store(by, Ordering::SeqCst);
+    clock
 }
 
 fn forget_store(lab: &Lab) {
@@ -41,18 +39,25 @@ fn the_authority_is_made_once_and_found_again() {
 
 #[test]
 fn a_key_left_by_a_start_that_was_cut_short_is_taken_up() {
-    isolated("start::a_key_left_by_a_start_that_was_cut_short_is_taken_up", async |mut lab| {
-        let first = lab.start().await;
-        let keys = first.server.keys.list().await.unwrap();
-        lab.stop(first).await;
-        forget_store(&lab);
-        lab.set("authority", "key_type", "ec-p384");
-        assert_eq!(lab.refused(Clock::system()).await, "HM-SRV-0014", "of another kind it is not");
-        lab.set("authority", "key_type", "ec-p256");
-        let second = lab.start().await;
-        assert_eq!(second.server.keys.list().await.unwrap(), keys, "no second key was made");
-        lab.stop(second).await;
-    });
+    isolated(
+        "start::a_key_left_by_a_start_that_was_cut_short_is_taken_up",
+        async |mut lab| {
+            let first = lab.start().await;
+            let keys = first.server.keys.list().await.unwrap();
+            lab.stop(first).await;
+            forget_store(&lab);
+            lab.set("authority", "key_type", "ec-p384");
+            assert_eq!(
+                lab.refused(Clock::system()).await,
+                "HM-SRV-0014",
+                "of another kind it is not"
+            );
+            lab.set("authority", "key_type", "ec-p256");
+            let second = lab.start().await;
+            assert_eq!(second.server.keys.list().await.unwrap(), keys, "no second key was made");
+            lab.stop(second).await;
+        },
+    );
 }
 
 #[test]
@@ -75,25 +80,28 @@ fn every_kind_of_key_signs() {
 
 #[test]
 fn a_token_that_does_not_belong_to_the_store_is_refused() {
-    isolated("start::a_token_that_does_not_belong_to_the_store_is_refused", async |mut lab| {
-        let first = lab.start().await;
-        lab.stop(first).await;
-        init_token(&lab.folder, "other");
-        lab.set("hsm", "token_label", "other");
-        assert_eq!(lab.refused(Clock::system()).await, "HM-SRV-0010");
+    isolated(
+        "start::a_token_that_does_not_belong_to_the_store_is_refused",
+        async |mut lab| {
+            let first = lab.start().await;
+            lab.stop(first).await;
+            init_token(&lab.folder, "other");
+            lab.set("hsm", "token_label", "other");
+            assert_eq!(lab.refused(Clock::system()).await, "HM-SRV-0010");
 
-        let store = lab.folder.join("data");
-        fs::rename(&store, lab.folder.join("kept")).unwrap();
-        let other = lab.start().await;
-        lab.stop(other).await;
-        fs::remove_dir_all(&store).unwrap();
-        fs::rename(lab.folder.join("kept"), &store).unwrap();
-        assert_eq!(lab.refused(Clock::system()).await, "HM-SRV-0011");
+            let store = lab.folder.join("data");
+            fs::rename(&store, lab.folder.join("kept")).unwrap();
+            let other = lab.start().await;
+            lab.stop(other).await;
+            fs::remove_dir_all(&store).unwrap();
+            fs::rename(lab.folder.join("kept"), &store).unwrap();
+            assert_eq!(lab.refused(Clock::system()).await, "HM-SRV-0011");
 
-        lab.set("hsm", "token_label", "hallmark");
-        let again = lab.start().await;
-        lab.stop(again).await;
-    });
+            lab.set("hsm", "token_label", "hallmark");
+            let again = lab.start().await;
+            lab.stop(again).await;
+        },
+    );
 }
 
 #[test]
@@ -110,18 +118,21 @@ fn a_clock_outside_the_authoritys_time_is_refused() {
 
 #[test]
 fn what_another_server_has_is_not_taken_from_it() {
-    isolated("start::what_another_server_has_is_not_taken_from_it", async |mut lab| {
-        let first = lab.start().await;
-        assert_eq!(lab.refused(Clock::system()).await, "HM-SRV-0002");
-        let elsewhere = lab.folder.join("elsewhere.sock").display().to_string();
-        lab.set("listen", "admin_socket", elsewhere);
-        assert_eq!(lab.refused(Clock::system()).await, "HM-STORE-0005");
-        lab.set("listen", "address", first.address.to_string());
-        assert_eq!(lab.refused(Clock::system()).await, "HM-SRV-0001");
-        lab.stop(first).await;
-        let second = lab.start().await;
-        lab.stop(second).await;
-    });
+    isolated(
+        "start::what_another_server_has_is_not_taken_from_it",
+        async |mut lab| {
+            let first = lab.start().await;
+            assert_eq!(lab.refused(Clock::system()).await, "HM-SRV-0002");
+            let elsewhere = lab.folder.join("elsewhere.sock").display().to_string();
+            lab.set("listen", "admin_socket", elsewhere);
+            assert_eq!(lab.refused(Clock::system()).await, "HM-STORE-0005");
+            lab.set("listen", "address", first.address.to_string());
+            assert_eq!(lab.refused(Clock::system()).await, "HM-SRV-0001");
+            lab.stop(first).await;
+            let second = lab.start().await;
+            lab.stop(second).await;
+        },
+    );
 }
 
 #[test]
@@ -136,7 +147,12 @@ fn a_token_that_cannot_be_used_has_its_code() {
         lab.set("hsm", "module", "/usr/lib/softhsm/libsofthsm2.so");
         fs::write(lab.folder.join("pin"), "4711").unwrap();
         let wrong = codes(&lab).await;
-        assert!([&missing, &unloadable, &wrong].iter().all(|code| code.starts_with("HM-HSM-")), "{missing} {unloadable} {wrong}");
+        assert!(
+            [&missing, &unloadable, &wrong]
+                .iter()
+                .all(|code| code.starts_with("HM-HSM-")),
+            "{missing} {unloadable} {wrong}"
+        );
         assert!(missing != unloadable && unloadable != wrong && missing != wrong);
         fs::write(lab.folder.join("pin"), "1234").unwrap();
         let running = lab.start().await;

@@ -13,14 +13,24 @@ use crate::{attest::Facts, state::Server};
 /// `InvalidArgument` for what is no id, `NotFound` for an unknown one.
 pub(super) fn get(server: &Server, id: &str) -> Result<GetNodeResponse, Status> {
     let id = SpiffeId::parse(id).map_err(|error| Status::invalid_argument(format!("invalid id: {error}")))?;
-    let agent = server.agents.find(&id).ok_or_else(|| Status::not_found("agent not found"))?;
+    let agent = server
+        .agents
+        .find(&id)
+        .ok_or_else(|| Status::not_found("agent not found"))?;
     Ok(message(&agent, server.clock.unix()))
 }
 
 fn message(agent: &Agent, now: i64) -> GetNodeResponse {
     let facts = Facts::from_json(&agent.facts);
-    let pcr = |fact: crate::attest::PcrFact| PcrValue { bank: fact.bank, pcr: u32::from(fact.pcr), digest: fact.digest };
-    let reason = |fact: crate::attest::ReasonFact| Reason { code: fact.code, message: fact.text };
+    let pcr = |fact: crate::attest::PcrFact| PcrValue {
+        bank: fact.bank,
+        pcr: u32::from(fact.pcr),
+        digest: fact.digest,
+    };
+    let reason = |fact: crate::attest::ReasonFact| Reason {
+        code: fact.code,
+        message: fact.text,
+    };
     GetNodeResponse {
         id: agent.id.as_str().to_owned(),
         state: state(agent, now).to_owned(),

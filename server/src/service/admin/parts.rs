@@ -20,18 +20,39 @@ impl Part {
 
     pub(super) fn into_message(self) -> admin::Part {
         let ok = self.is_ok();
-        let (code, message) = self.failure.map_or_else(Default::default, |(code, text)| (code.to_string(), text));
-        admin::Part { name: self.name.to_owned(), ok, code, message }
+        let (code, message) = self
+            .failure
+            .map_or_else(Default::default, |(code, text)| (code.to_string(), text));
+        admin::Part {
+            name: self.name.to_owned(),
+            ok,
+            code,
+            message,
+        }
     }
 }
 
 /// Looks at every part: the store takes a write, the token serves, the authority is valid.
 pub(crate) async fn parts(server: &Server) -> [Part; 3] {
-    let store = server.store.check().await.err().map(|error| (error.code(), error.to_string()));
+    let store = server
+        .store
+        .check()
+        .await
+        .err()
+        .map(|error| (error.code(), error.to_string()));
     [
-        Part { name: "store", failure: store },
-        Part { name: "hsm", failure: hsm_failure(&server.keys.status()) },
-        Part { name: "authority", failure: authority_failure(server) },
+        Part {
+            name: "store",
+            failure: store,
+        },
+        Part {
+            name: "hsm",
+            failure: hsm_failure(&server.keys.status()),
+        },
+        Part {
+            name: "authority",
+            failure: authority_failure(server),
+        },
     ]
 }
 
@@ -40,11 +61,15 @@ pub(super) fn hsm_failure(status: &hallmark_hsm::Status) -> Option<(ReasonCode, 
     if status.state == State::Ready {
         return None;
     }
-    let last = status.last_failure.as_ref().map(|failure| (failure.code, failure.text.clone()));
+    let last = status
+        .last_failure
+        .as_ref()
+        .map(|failure| (failure.code, failure.text.clone()));
     match status.state {
-        State::Refused { code } => Some(last.filter(|last| last.0 == code).unwrap_or_else(|| {
-            (code, "the token refuses the PIN".to_owned())
-        })),
+        State::Refused { code } => Some(
+            last.filter(|last| last.0 == code)
+                .unwrap_or_else(|| (code, "the token refuses the PIN".to_owned())),
+        ),
         // Without a recorded failure it is only being opened.
         _ => Some(last.unwrap_or_else(|| (ReasonCode::new("HM-SRV-0022"), "the token is being opened".to_owned()))),
     }

@@ -21,17 +21,31 @@ pub(super) async fn list(server: &Server, request: ListRecordsRequest) -> Result
         "verdict" => RecordFilter::Verdicts,
         "svid" => RecordFilter::Svids,
         "admin" => RecordFilter::Admin,
-        kind => return Err(Status::invalid_argument(format!("unknown kind of record {kind:?}: verdict, svid, admin"))),
+        kind => {
+            return Err(Status::invalid_argument(format!(
+                "unknown kind of record {kind:?}: verdict, svid, admin"
+            )));
+        }
     };
     let query = RecordQuery {
         after: i64::try_from(request.after).unwrap_or(i64::MAX),
-        limit: if request.limit == 0 { DEFAULT_LIMIT } else { request.limit.min(MAX_LIMIT) },
+        limit: if request.limit == 0 {
+            DEFAULT_LIMIT
+        } else {
+            request.limit.min(MAX_LIMIT)
+        },
         filter,
         subject: Some(request.subject).filter(|subject| !subject.is_empty()),
         newest_first: false,
     };
-    let records = server.store.records(query).await.map_err(|error| store_failed(&error))?;
-    Ok(ListRecordsResponse { records: records.into_iter().map(message).collect() })
+    let records = server
+        .store
+        .records(query)
+        .await
+        .map_err(|error| store_failed(&error))?;
+    Ok(ListRecordsResponse {
+        records: records.into_iter().map(message).collect(),
+    })
 }
 
 fn message(stored: StoredRecord) -> Record {

@@ -47,10 +47,7 @@ impl<'a> Staged<'a> {
 
     /// The other entry that will say the same as `entry`.
     pub(super) fn similar(&self, registry: &Registry, entry: &Entry) -> Option<Arc<Entry>> {
-        let staged = self
-            .likeness
-            .get(&likeness(entry))
-            .filter(|id| **id != entry.id);
+        let staged = self.likeness.get(&likeness(entry)).filter(|id| **id != entry.id);
         if let Some(Some(staged)) = staged.and_then(|id| self.after.get(id)) {
             return Some(Arc::clone(staged));
         }
@@ -62,16 +59,14 @@ impl<'a> Staged<'a> {
     }
 
     pub(super) fn create(&mut self, entry: Entry) -> Arc<Entry> {
-        self.changes
-            .push(Change::CreateEntry(Box::new(entry.clone())));
+        self.changes.push(Change::CreateEntry(Box::new(entry.clone())));
         self.record("entry-created", &entry);
         self.put(entry)
     }
 
     pub(super) fn update(&mut self, before: &Entry, entry: Entry) -> Arc<Entry> {
         self.likeness.remove(&likeness(before));
-        self.changes
-            .push(Change::UpdateEntry(Box::new(entry.clone())));
+        self.changes.push(Change::UpdateEntry(Box::new(entry.clone())));
         self.record("entry-updated", &entry);
         self.put(entry)
     }
@@ -86,8 +81,7 @@ impl<'a> Staged<'a> {
     fn put(&mut self, entry: Entry) -> Arc<Entry> {
         let entry = Arc::new(entry);
         self.likeness.insert(likeness(&entry), entry.id.clone());
-        self.after
-            .insert(entry.id.clone(), Some(Arc::clone(&entry)));
+        self.after.insert(entry.id.clone(), Some(Arc::clone(&entry)));
         entry
     }
 
@@ -155,33 +149,22 @@ mod tests {
 
     fn registry(entries: &[Entry]) -> Registry {
         let mut registry = Registry::new(&TrustDomain::parse("example.org").unwrap());
-        entries
-            .iter()
-            .cloned()
-            .for_each(|entry| drop(registry.insert(entry)));
+        entries.iter().cloned().for_each(|entry| drop(registry.insert(entry)));
         registry
     }
 
     fn similar(staged: &Staged<'_>, registry: &Registry, entry: &Entry) -> Option<String> {
-        staged
-            .similar(registry, entry)
-            .map(|other| other.id.to_string())
+        staged.similar(registry, entry).map(|other| other.id.to_string())
     }
 
     #[test]
     fn later_items_see_what_earlier_ones_stage() {
         let registry = registry(&[entry("old", "/a")]);
         let mut staged = Staged::new("local", 0);
-        assert_eq!(
-            similar(&staged, &registry, &entry("x", "/a")).as_deref(),
-            Some("old")
-        );
+        assert_eq!(similar(&staged, &registry, &entry("x", "/a")).as_deref(), Some("old"));
         assert_eq!(similar(&staged, &registry, &entry("x", "/b")), None);
         staged.create(entry("new", "/b"));
-        assert_eq!(
-            similar(&staged, &registry, &entry("x", "/b")).as_deref(),
-            Some("new")
-        );
+        assert_eq!(similar(&staged, &registry, &entry("x", "/b")).as_deref(), Some("new"));
         assert_eq!(
             similar(&staged, &registry, &entry("new", "/b")),
             None,
@@ -202,10 +185,7 @@ mod tests {
             },
         );
         assert_eq!(similar(&staged, &registry, &entry("x", "/a")), None);
-        assert_eq!(
-            similar(&staged, &registry, &entry("x", "/c")).as_deref(),
-            Some("a")
-        );
+        assert_eq!(similar(&staged, &registry, &entry("x", "/c")).as_deref(), Some("a"));
         staged.delete(&b);
         assert_eq!(similar(&staged, &registry, &entry("x", "/b")), None);
         assert!(staged.entry(&registry, &b.id).is_none());

@@ -66,10 +66,7 @@ where
     if !send_revisions(answers, &entries).await {
         return Ok(());
     }
-    let by_id: HashMap<&str, &Arc<Entry>> = entries
-        .iter()
-        .map(|entry| (entry.id.as_str(), entry))
-        .collect();
+    let by_id: HashMap<&str, &Arc<Entry>> = entries.iter().map(|entry| (entry.id.as_str(), entry)).collect();
     while let Some(request) = next(&mut requests).await? {
         check_next(&request, mask.as_ref())?;
         // Entries that went away since, or were never the agent's, are passed over.
@@ -102,25 +99,14 @@ fn check_first(request: &SyncAuthorizedEntriesRequest) -> Result<(), Status> {
             "specifying IDs on initial request is not supported",
         ));
     }
-    if request
-        .output_mask
-        .as_ref()
-        .is_some_and(|mask| !mask.revision_number)
-    {
+    if request.output_mask.as_ref().is_some_and(|mask| !mask.revision_number) {
         return Err(Status::invalid_argument("revision number cannot be masked"));
     }
     Ok(())
 }
 
-fn check_next(
-    request: &SyncAuthorizedEntriesRequest,
-    mask: Option<&types::EntryMask>,
-) -> Result<(), Status> {
-    if request
-        .output_mask
-        .as_ref()
-        .is_some_and(|new| Some(new) != mask)
-    {
+fn check_next(request: &SyncAuthorizedEntriesRequest, mask: Option<&types::EntryMask>) -> Result<(), Status> {
+    if request.output_mask.as_ref().is_some_and(|new| Some(new) != mask) {
         return Err(Status::invalid_argument(
             "the output mask cannot change after the first request",
         ));
@@ -135,16 +121,9 @@ fn check_next(
 }
 
 /// Sends entries in pages, at least one; whether the agent still listens.
-async fn send_entries(
-    answers: &mpsc::Sender<Answer>,
-    entries: &[Arc<Entry>],
-    mask: Option<&types::EntryMask>,
-) -> bool {
+async fn send_entries(answers: &mpsc::Sender<Answer>, entries: &[Arc<Entry>], mask: Option<&types::EntryMask>) -> bool {
     let page = |entries: &[Arc<Entry>]| SyncAuthorizedEntriesResponse {
-        entries: entries
-            .iter()
-            .map(|entry| entry_message(entry, mask))
-            .collect(),
+        entries: entries.iter().map(|entry| entry_message(entry, mask)).collect(),
         ..Default::default()
     };
     send_pages(answers, entries, page).await
@@ -198,11 +177,7 @@ mod tests {
             let selectors = vec![Selector::parse("unix:uid:0").unwrap()];
             let draft = EntryDraft::new(id(format!("/w/{n}")), id("/node".into()), selectors);
             let entry_id = EntryId::parse(&format!("e{n:05}")).unwrap();
-            Arc::new(
-                draft
-                    .validate(&trust_domain, |_| false, entry_id, 7)
-                    .unwrap(),
-            )
+            Arc::new(draft.validate(&trust_domain, |_| false, entry_id, 7).unwrap())
         };
         // Not in the order of their ids.
         (0..count).rev().map(entry).collect()
@@ -234,11 +209,7 @@ mod tests {
             assert_eq!(answers.len(), 1);
             let answer = answers[0].as_ref().unwrap();
             assert_eq!(
-                (
-                    answer.entries.len(),
-                    answer.entry_revisions.len(),
-                    answer.more
-                ),
+                (answer.entries.len(), answer.entry_revisions.len(), answer.more),
                 (count, 0, false)
             );
         }
@@ -269,10 +240,7 @@ mod tests {
         );
         let revisions: Vec<_> = answers.iter().flat_map(|a| &a.entry_revisions).collect();
         assert!(revisions.is_sorted_by_key(|revision| &revision.id));
-        assert_eq!(
-            (revisions[0].id.as_str(), revisions[0].created_at),
-            ("e00000", 7)
-        );
+        assert_eq!((revisions[0].id.as_str(), revisions[0].created_at), ("e00000", 7));
         assert_eq!(answers[3].entries[0].id, "e00007");
     }
 
@@ -280,11 +248,7 @@ mod tests {
     async fn long_requests_are_answered_in_pages() {
         let all: Vec<String> = (0..PAGE + 1).map(|n| format!("e{n:05}")).collect();
         let all: Vec<&str> = all.iter().map(String::as_str).collect();
-        let answers = talk(
-            PAGE + 1,
-            vec![SyncAuthorizedEntriesRequest::default(), ids(&all)],
-        )
-        .await;
+        let answers = talk(PAGE + 1, vec![SyncAuthorizedEntriesRequest::default(), ids(&all)]).await;
         let shape: Vec<_> = answers
             .iter()
             .map(|a| a.as_ref().map(|a| (a.entries.len(), a.more)).unwrap())
@@ -304,17 +268,11 @@ mod tests {
         assert!(answers[2].as_ref().unwrap().entries[0].spiffe_id.is_none());
         for refused in [masked(types::EntryMask::default()), ids(&["e00001"])] {
             let answers = talk(1, vec![refused]).await;
-            assert_eq!(
-                answers[0].as_ref().unwrap_err().code(),
-                tonic::Code::InvalidArgument
-            );
+            assert_eq!(answers[0].as_ref().unwrap_err().code(), tonic::Code::InvalidArgument);
         }
         let other = masked(types::EntryMask { hint: true, ..mask });
         let answers = talk(PAGE + 1, vec![masked(mask), other]).await;
-        assert_eq!(
-            answers[2].as_ref().unwrap_err().code(),
-            tonic::Code::InvalidArgument
-        );
+        assert_eq!(answers[2].as_ref().unwrap_err().code(), tonic::Code::InvalidArgument);
     }
 
     #[tokio::test]

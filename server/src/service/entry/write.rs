@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use hallmark_api::{
     entry::{
-        BatchCreateEntryRequest, BatchCreateEntryResponse, BatchDeleteEntryResponse,
-        BatchUpdateEntryRequest, BatchUpdateEntryResponse, batch_create_entry_response,
-        batch_delete_entry_response, batch_update_entry_response,
+        BatchCreateEntryRequest, BatchCreateEntryResponse, BatchDeleteEntryResponse, BatchUpdateEntryRequest,
+        BatchUpdateEntryResponse, batch_create_entry_response, batch_delete_entry_response,
+        batch_update_entry_response,
     },
     types,
 };
@@ -50,10 +50,7 @@ impl Item {
             (Self::Staged(_), Err(status)) => (Some(failed_item(status)), None),
             (Self::Similar(entry), _) => {
                 let status = Status::already_exists("similar entry already exists");
-                (
-                    Some(failed_item(&status)),
-                    Some(entry_message(&entry, mask)),
-                )
+                (Some(failed_item(&status)), Some(entry_message(&entry, mask)))
             }
             (Self::Refused(status), _) => (Some(failed_item(&status)), None),
         }
@@ -88,12 +85,7 @@ pub(super) async fn create(
     })
 }
 
-fn create_one(
-    registry: &Registry,
-    staged: &mut Staged<'_>,
-    message: &types::Entry,
-    now: i64,
-) -> Result<Item, Status> {
+fn create_one(registry: &Registry, staged: &mut Staged<'_>, message: &types::Entry, now: i64) -> Result<Item, Status> {
     let draft = entry_draft(message).map_err(|status| unreadable(&status))?;
     let id = match message.id.as_str() {
         "" => EntryId::parse(&Uuid::new_v4().to_string()),
@@ -161,11 +153,7 @@ fn update_one(
 }
 
 /// `BatchDeleteEntry`.
-pub(super) async fn delete(
-    server: &Server,
-    by: &str,
-    ids: Vec<String>,
-) -> Result<BatchDeleteEntryResponse, Status> {
+pub(super) async fn delete(server: &Server, by: &str, ids: Vec<String>) -> Result<BatchDeleteEntryResponse, Status> {
     check_size(ids.len())?;
     let _turn = server.entry_writer.lock().await;
     let mut staged = Staged::new(by, server.clock.unix());
@@ -224,8 +212,5 @@ fn broken_rule(error: &EntryError) -> Status {
         .compared()
         .map(|compared| format!(": {compared}"))
         .unwrap_or_default();
-    Status::invalid_argument(format!(
-        "failed to convert entry: {error}{compared} ({})",
-        error.code()
-    ))
+    Status::invalid_argument(format!("failed to convert entry: {error}{compared} ({})", error.code()))
 }

@@ -30,9 +30,7 @@ pub(super) fn names(der: &[u8]) -> Result<Names, Status> {
                     GeneralName::URI(uri) => uris.push(*uri),
                     GeneralName::DNSName(dns) => dns_names.push((*dns).to_owned()),
                     other => {
-                        return Err(unfit(&format!(
-                            "names of this kind are not issued: {other}"
-                        )));
+                        return Err(unfit(&format!("names of this kind are not issued: {other}")));
                     }
                 }
             }
@@ -41,10 +39,7 @@ pub(super) fn names(der: &[u8]) -> Result<Names, Status> {
     match *uris {
         [uri] => {
             let spiffe_id = SpiffeId::parse(uri).map_err(|error| unfit(&error.to_string()))?;
-            Ok(Names {
-                spiffe_id,
-                dns_names,
-            })
+            Ok(Names { spiffe_id, dns_names })
         }
         [] => Err(unfit("URI SAN is required")),
         _ => Err(unfit("only one URI SAN is expected")),
