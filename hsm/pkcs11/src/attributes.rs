@@ -122,11 +122,7 @@ pub(crate) fn public_id(connection: &Connection, handle: ObjectHandle) -> Result
 
 /// The SubjectPublicKeyInfo of a public key object of the given kind; `None` when its attributes do not add up to
 /// one.
-pub(crate) fn spki(
-    connection: &Connection,
-    handle: ObjectHandle,
-    kind: KeyKind,
-) -> Result<Option<Vec<u8>>, Failure> {
+pub(crate) fn spki(connection: &Connection, handle: ObjectHandle, kind: KeyKind) -> Result<Option<Vec<u8>>, Failure> {
     let wanted: &[AttributeType] = match kind {
         KeyKind::EcP256 | KeyKind::EcP384 => &[AttributeType::EcPoint],
         _ => &[AttributeType::Modulus, AttributeType::PublicExponent],
@@ -150,10 +146,7 @@ pub(crate) fn spki(
 }
 
 /// The kind of a key object, private or public.
-pub(crate) fn kind(
-    connection: &Connection,
-    handle: ObjectHandle,
-) -> Result<Option<KeyKind>, Failure> {
+pub(crate) fn kind(connection: &Connection, handle: ObjectHandle) -> Result<Option<KeyKind>, Failure> {
     let key_type = read(connection, handle, &[AttributeType::KeyType])?;
     let wanted = match key_type.as_slice() {
         [Attribute::KeyType(KeyType::EC)] => AttributeType::EcParams,
@@ -182,11 +175,7 @@ fn rsa_kind(modulus: &[u8]) -> Option<KeyKind> {
     }
 }
 
-fn read(
-    connection: &Connection,
-    handle: ObjectHandle,
-    wanted: &[AttributeType],
-) -> Result<Vec<Attribute>, Failure> {
+fn read(connection: &Connection, handle: ObjectHandle, wanted: &[AttributeType]) -> Result<Vec<Attribute>, Failure> {
     connection
         .session
         .get_attributes(handle, wanted)

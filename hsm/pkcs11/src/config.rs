@@ -26,12 +26,7 @@ pub struct Pkcs11Config {
 impl Pkcs11Config {
     /// A configuration with the usual limits: a queue of 4,096 jobs, 2 s of patience, 20 s for a job.
     #[must_use]
-    pub fn new(
-        module: impl Into<PathBuf>,
-        token_label: impl Into<String>,
-        pin: SecretString,
-        sessions: usize,
-    ) -> Self {
+    pub fn new(module: impl Into<PathBuf>, token_label: impl Into<String>, pin: SecretString, sessions: usize) -> Self {
         Self {
             module: module.into(),
             token_label: token_label.into(),

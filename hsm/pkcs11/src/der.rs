@@ -13,8 +13,7 @@ const RSA_ENCRYPTION: &[u8] = &[
 ];
 /// The start of a `DigestInfo` for SHA-256 (RFC 8017, section 9.2, note 1); the digest follows.
 const DIGEST_INFO_SHA256: &[u8] = &[
-    0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01, 0x05,
-    0x00, 0x04, 0x20,
+    0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01, 0x05, 0x00, 0x04, 0x20,
 ];
 
 const INTEGER: u8 = 0x02;
@@ -36,10 +35,7 @@ pub(crate) fn ec_spki(kind: KeyKind, ec_point: &[u8]) -> Option<Vec<u8>> {
         return None;
     }
     let algorithm = tlv(SEQUENCE, &[EC_PUBLIC_KEY, curve]);
-    Some(tlv(
-        SEQUENCE,
-        &[&algorithm, &tlv(BIT_STRING, &[&[0], point])],
-    ))
+    Some(tlv(SEQUENCE, &[&algorithm, &tlv(BIT_STRING, &[&[0], point])]))
 }
 
 /// The SubjectPublicKeyInfo of an RSA key, from big-endian CKA_MODULUS and CKA_PUBLIC_EXPONENT.
@@ -47,10 +43,7 @@ pub(crate) fn rsa_spki(modulus: &[u8], exponent: &[u8]) -> Vec<u8> {
     let key = tlv(SEQUENCE, &[&unsigned(modulus), &unsigned(exponent)]);
     tlv(
         SEQUENCE,
-        &[
-            &tlv(SEQUENCE, &[RSA_ENCRYPTION]),
-            &tlv(BIT_STRING, &[&[0], &key]),
-        ],
+        &[&tlv(SEQUENCE, &[RSA_ENCRYPTION]), &tlv(BIT_STRING, &[&[0], &key])],
     )
 }
 
@@ -99,11 +92,7 @@ fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
         Ok(short) if short < 0x80 => out.push(short),
         _ => {
             let bytes = len.to_be_bytes();
-            let digits: Vec<u8> = bytes
-                .iter()
-                .copied()
-                .skip_while(|byte| *byte == 0)
-                .collect();
+            let digits: Vec<u8> = bytes.iter().copied().skip_while(|byte| *byte == 0).collect();
             out.push(0x80 | u8::try_from(digits.len()).unwrap_or(8));
             out.extend(digits);
         }

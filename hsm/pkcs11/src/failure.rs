@@ -37,19 +37,11 @@ pub(crate) fn failure(label: &str, what: &str, error: &Error) -> Failure {
         RvError::PinIncorrect => Failure::Final(HsmError::PinWrong { label }),
         RvError::PinLocked => Failure::Final(HsmError::PinLocked { label }),
         RvError::PinExpired | RvError::UserPinNotInitialized => {
-            Failure::Final(HsmError::PinUnset {
-                label,
-                cause: code(rv),
-            })
+            Failure::Final(HsmError::PinUnset { label, cause: code(rv) })
         }
-        RvError::PinInvalid | RvError::PinLenRange => Failure::Final(HsmError::PinUnfit {
-            label,
-            cause: code(rv),
-        }),
+        RvError::PinInvalid | RvError::PinLenRange => Failure::Final(HsmError::PinUnfit { label, cause: code(rv) }),
         RvError::DeviceMemory => Failure::Final(HsmError::TokenFull { label }),
-        RvError::TokenWriteProtected | RvError::SessionReadOnly => {
-            Failure::Final(HsmError::WriteProtected { label })
-        }
+        RvError::TokenWriteProtected | RvError::SessionReadOnly => Failure::Final(HsmError::WriteProtected { label }),
         RvError::KeyHandleInvalid | RvError::ObjectHandleInvalid => Failure::StaleHandle,
         _ if is_unsupported(rv) => Failure::Final(not_supported(what, error)),
         _ if is_removal(rv) => Failure::Gone(HsmError::DeviceRemoved {
@@ -155,10 +147,7 @@ mod tests {
         let expected = [
             (RvError::PinIncorrect, HsmError::PinWrong { label: label() }),
             (RvError::PinLocked, HsmError::PinLocked { label: label() }),
-            (
-                RvError::DeviceMemory,
-                HsmError::TokenFull { label: label() },
-            ),
+            (RvError::DeviceMemory, HsmError::TokenFull { label: label() }),
             (
                 RvError::TokenWriteProtected,
                 HsmError::WriteProtected { label: label() },
@@ -183,15 +172,10 @@ mod tests {
             RvError::GeneralError,
             RvError::VendorDefined(0x8000_0001),
         ] {
-            assert!(
-                matches!(read(rv, Function::Sign), Failure::Gone(_)),
-                "{rv:?}"
-            );
+            assert!(matches!(read(rv, Function::Sign), Failure::Gone(_)), "{rv:?}");
         }
         for rv in [RvError::MechanismInvalid, RvError::KeySizeRange] {
-            let Failure::Final(HsmError::NotSupported { cause, .. }) =
-                read(rv, Function::GenerateKeyPair)
-            else {
+            let Failure::Final(HsmError::NotSupported { cause, .. }) = read(rv, Function::GenerateKeyPair) else {
                 panic!("{rv:?} must be final");
             };
             assert!(cause.starts_with("C_GenerateKeyPair returned "), "{cause}");

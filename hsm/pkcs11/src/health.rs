@@ -91,16 +91,15 @@ impl Health {
             return;
         }
         tracing::warn!(code = %error.code(), %error, "the token is lost; opening it again");
-        inner.streak = if inner.opened.elapsed() > STABLE {
-            0
-        } else {
-            inner.streak.saturating_add(1)
-        };
+        if inner.opened.elapsed() > STABLE {
+            inner.streak = 0;
+        }
         inner.phase = Phase::Down {
             error: error.clone(),
             attempts: 0,
             next: Instant::now() + delay(inner.streak),
         };
+        inner.streak = inner.streak.saturating_add(1);
         drop(inner);
         self.changed.notify_all();
     }
@@ -116,10 +115,7 @@ impl Health {
         loop {
             inner = match &inner.phase {
                 Phase::Closed => return false,
-                Phase::Ready | Phase::Refused(_) => self
-                    .changed
-                    .wait(inner)
-                    .unwrap_or_else(PoisonError::into_inner),
+                Phase::Ready | Phase::Refused(_) => self.changed.wait(inner).unwrap_or_else(PoisonError::into_inner),
                 Phase::Down { next, .. } => {
                     let left = next.saturating_duration_since(Instant::now());
                     if left.is_zero() {
@@ -170,7 +166,7 @@ impl Health {
             Phase::Down {
                 error,
                 attempts,
-                next: Instant::now() + delay(attempts.saturating_add(inner.streak)),
+                next: Instant::now() + delay(attempts.max(inner.streak)),
             }
         };
         drop(inner);
@@ -199,11 +195,7 @@ impl Health {
     /// The token's facts, how often it was opened again, and the latest failure.
     pub(crate) fn history(&self) -> (TokenFacts, u64, Option<LastFailure>) {
         let inner = self.lock();
-        (
-            inner.facts.clone(),
-            inner.reopened,
-            inner.last_failure.clone(),
-        )
+        (inner.facts.clone(), inner.reopened, inner.last_failure.clone())
     }
 
     fn wait<'a>(&self, inner: MutexGuard<'a, Inner>, most: Duration) -> MutexGuard<'a, Inner> {

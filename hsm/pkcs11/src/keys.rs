@@ -3,8 +3,8 @@
 use aws_lc_rs::{
     rand,
     signature::{
-        ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, ParsedPublicKey,
-        RSA_PKCS1_2048_8192_SHA256, VerificationAlgorithm,
+        ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256,
+        VerificationAlgorithm,
     },
 };
 use cryptoki::{
@@ -23,11 +23,7 @@ use crate::{
 };
 
 /// Makes a key and checks that it is as asked for; one that is not is destroyed again.
-pub(crate) fn generate(
-    connection: &mut Connection,
-    label: &str,
-    kind: KeyKind,
-) -> Result<KeyInfo, Failure> {
+pub(crate) fn generate(connection: &mut Connection, label: &str, kind: KeyKind) -> Result<KeyInfo, Failure> {
     connection.check_login()?;
     let taken = [ObjectClass::PRIVATE_KEY, ObjectClass::PUBLIC_KEY]
         .into_iter()
@@ -44,8 +40,7 @@ pub(crate) fn generate(
         cause: "the system gives no random bytes".to_owned(),
     })?;
     let (public, private) = generate_pair(connection, label, kind, &id)?;
-    let made = PrivateFacts::read(connection, private)
-        .and_then(|facts| whole(connection, facts, private, public));
+    let made = PrivateFacts::read(connection, private).and_then(|facts| whole(connection, facts, private, public));
     if made.is_err() {
         for handle in [private, public] {
             if let Err(error) = connection.session.destroy_object(handle) {
@@ -197,10 +192,7 @@ pub(crate) fn load(connection: &mut Connection, id: &KeyId) -> Result<LoadedKey,
     let facts = PrivateFacts::read(connection, handle)?;
     facts.check()?;
     let Some(kind) = facts.kind else {
-        return Err(incomplete(
-            &facts.label,
-            "it is of a kind that is not used here",
-        ));
+        return Err(incomplete(&facts.label, "it is of a kind that is not used here"));
     };
     let loaded = LoadedKey { handle, kind };
     connection.keys.insert(id.clone(), loaded);
@@ -216,10 +208,7 @@ fn whole(
 ) -> Result<KeyInfo, Failure> {
     facts.check()?;
     let Some(kind) = facts.kind else {
-        return Err(incomplete(
-            &facts.label,
-            "it is of a kind that is not used here",
-        ));
+        return Err(incomplete(&facts.label, "it is of a kind that is not used here"));
     };
     if facts.id.as_bytes().is_empty() || attributes::public_id(connection, public)? != facts.id {
         return Err(incomplete(&facts.label, "its halves have no common CKA_ID"));
@@ -229,10 +218,7 @@ fn whole(
     let Some(spki) = attributes::spki(connection, public, kind)? else {
         return Err(incomplete(&facts.label, "its public half is not readable"));
     };
-    let loaded = LoadedKey {
-        handle: private,
-        kind,
-    };
+    let loaded = LoadedKey { handle: private, kind };
     let message = b"hallmark: do both halves belong together?";
     let signature = sign::one(connection, loaded, message)?;
     let belongs = ParsedPublicKey::new(verification(kind.signature_alg()), &spki)
@@ -254,9 +240,7 @@ fn verification(algorithm: SignatureAlg) -> &'static dyn VerificationAlgorithm {
 
 fn only(connection: &Connection, class: ObjectClass, id: &KeyId) -> Result<ObjectHandle, Failure> {
     match with_id(connection, class, id)?.as_slice() {
-        [] => Err(Failure::Final(HsmError::KeyMissing {
-            key: id.to_string(),
-        })),
+        [] => Err(Failure::Final(HsmError::KeyMissing { key: id.to_string() })),
         [handle] => Ok(*handle),
         several => Err(Failure::Final(HsmError::KeyAmbiguous {
             key: id.to_string(),
@@ -265,22 +249,11 @@ fn only(connection: &Connection, class: ObjectClass, id: &KeyId) -> Result<Objec
     }
 }
 
-fn labelled(
-    connection: &Connection,
-    class: ObjectClass,
-    label: &str,
-) -> Result<Vec<ObjectHandle>, Failure> {
-    search(
-        connection,
-        &[Attribute::Class(class), Attribute::Label(label.into())],
-    )
+fn labelled(connection: &Connection, class: ObjectClass, label: &str) -> Result<Vec<ObjectHandle>, Failure> {
+    search(connection, &[Attribute::Class(class), Attribute::Label(label.into())])
 }
 
-fn with_id(
-    connection: &Connection,
-    class: ObjectClass,
-    id: &KeyId,
-) -> Result<Vec<ObjectHandle>, Failure> {
+fn with_id(connection: &Connection, class: ObjectClass, id: &KeyId) -> Result<Vec<ObjectHandle>, Failure> {
     search(
         connection,
         &[Attribute::Class(class), Attribute::Id(id.as_bytes().into())],

@@ -66,9 +66,7 @@ impl Module {
     }
 
     pub(crate) fn lifecycle(&self) -> MutexGuard<'_, Lifecycle> {
-        self.lifecycle
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.lifecycle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends the module and initialises it anew: several modules look for tokens only then. Every session of every
@@ -81,10 +79,7 @@ impl Module {
             connection.take();
         }
         if let Err(error) = self.context.clone().finalize() {
-            tracing::debug!(
-                error = short(&error),
-                "the PKCS#11 module did not end cleanly"
-            );
+            tracing::debug!(error = short(&error), "the PKCS#11 module did not end cleanly");
         }
         initialize(&self.context).map_err(|error| not_loadable(&self.path, &error))
     }

@@ -50,10 +50,7 @@ impl Attempt {
 
     /// Fails when this PIN was refused before.
     pub(crate) fn check(&self, label: &str) -> Result<(), HsmError> {
-        let refused = MEMORY
-            .refused
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let refused = MEMORY.refused.lock().unwrap_or_else(PoisonError::into_inner);
         match &self.0 {
             Some(digest) if refused.contains(digest) => Err(HsmError::PinWrong {
                 label: label.to_owned(),

@@ -121,10 +121,7 @@ impl Queue {
             if let Some(next) = inner.jobs.pop_front() {
                 return Some(next);
             }
-            inner = self
-                .filled
-                .wait(inner)
-                .unwrap_or_else(PoisonError::into_inner);
+            inner = self.filled.wait(inner).unwrap_or_else(PoisonError::into_inner);
         }
     }
 

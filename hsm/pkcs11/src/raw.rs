@@ -11,20 +11,14 @@ use cryptoki::{
 };
 use hallmark_hsm::{HsmError, KeyKind};
 
-use crate::{
-    Pkcs11Config, attributes, connection::Connection, der, failure::Failure, module::Module, token,
-};
+use crate::{Pkcs11Config, attributes, connection::Connection, der, failure::Failure, module::Module, token};
 
 /// Signatures per second of the bare token: `config.sessions` threads, each with a session of its own, do nothing
 /// but C_SignInit and C_Sign over a fixed digest with the key labelled `label` for `duration`.
 ///
 /// # Errors
 /// As [`Pkcs11KeyStore::open`](crate::Pkcs11KeyStore::open), and when the key is missing.
-pub fn raw_sign_rate(
-    config: &Pkcs11Config,
-    label: &str,
-    duration: Duration,
-) -> Result<f64, HsmError> {
+pub fn raw_sign_rate(config: &Pkcs11Config, label: &str, duration: Duration) -> Result<f64, HsmError> {
     let module = Module::load(&config.module)?;
     let connections = {
         let _lifecycle = module.lifecycle();

@@ -45,27 +45,14 @@ fn all(
             algorithm,
         }));
     }
-    messages
-        .iter()
-        .map(|message| one(connection, key, message))
-        .collect()
+    messages.iter().map(|message| one(connection, key, message)).collect()
 }
 
 /// Hashes in software: many tokens lack the mechanisms that hash as well.
-pub(crate) fn one(
-    connection: &Connection,
-    key: LoadedKey,
-    message: &[u8],
-) -> Result<Vec<u8>, Failure> {
+pub(crate) fn one(connection: &Connection, key: LoadedKey, message: &[u8]) -> Result<Vec<u8>, Failure> {
     let (mechanism, input) = match key.kind {
-        KeyKind::EcP256 => (
-            Mechanism::Ecdsa,
-            digest::digest(&SHA256, message).as_ref().to_vec(),
-        ),
-        KeyKind::EcP384 => (
-            Mechanism::Ecdsa,
-            digest::digest(&SHA384, message).as_ref().to_vec(),
-        ),
+        KeyKind::EcP256 => (Mechanism::Ecdsa, digest::digest(&SHA256, message).as_ref().to_vec()),
+        KeyKind::EcP384 => (Mechanism::Ecdsa, digest::digest(&SHA384, message).as_ref().to_vec()),
         KeyKind::Rsa2048 | KeyKind::Rsa3072 | KeyKind::Rsa4096 => (
             Mechanism::RsaPkcs,
             der::digest_info_sha256(digest::digest(&SHA256, message).as_ref()),

@@ -7,9 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hallmark_hsm::{
-    BoxFuture, HsmError, KeyId, KeyInfo, KeyKind, KeyStore, SignatureAlg, Status, check_label,
-};
+use hallmark_hsm::{BoxFuture, HsmError, KeyId, KeyInfo, KeyKind, KeyStore, SignatureAlg, Status, check_label};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -47,9 +45,7 @@ impl Pkcs11KeyStore {
     /// set, or the token opens too few sessions.
     pub fn open(config: Pkcs11Config) -> Result<Self, HsmError> {
         let module = Module::load(&config.module)?;
-        let seats: Vec<Arc<Seat>> = (0..config.sessions.max(1))
-            .map(|_| Arc::default())
-            .collect();
+        let seats: Vec<Arc<Seat>> = (0..config.sessions.max(1)).map(|_| Arc::default()).collect();
         module.lifecycle().register(&seats);
         let pool = Arc::new(Pool {
             queue: Queue::new(config.queue),
@@ -121,11 +117,7 @@ impl Pkcs11KeyStore {
 }
 
 impl KeyStore for Pkcs11KeyStore {
-    fn generate<'a>(
-        &'a self,
-        label: &'a str,
-        kind: KeyKind,
-    ) -> BoxFuture<'a, Result<KeyInfo, HsmError>> {
+    fn generate<'a>(&'a self, label: &'a str, kind: KeyKind) -> BoxFuture<'a, Result<KeyInfo, HsmError>> {
         Box::pin(async move {
             check_label(label)?;
             let label = label.to_owned();
@@ -141,12 +133,9 @@ impl KeyStore for Pkcs11KeyStore {
         Box::pin(async move {
             check_label(label)?;
             let label = label.to_owned();
-            self.submit(
-                "finding a key",
-                self.time_limit(),
-                true,
-                move |connection| keys::find(connection, &label),
-            )
+            self.submit("finding a key", self.time_limit(), true, move |connection| {
+                keys::find(connection, &label)
+            })
             .await
         })
     }
@@ -179,12 +168,9 @@ impl KeyStore for Pkcs11KeyStore {
     fn destroy<'a>(&'a self, key: &'a KeyId) -> BoxFuture<'a, Result<(), HsmError>> {
         Box::pin(async move {
             let key = key.clone();
-            self.submit(
-                "destroying a key",
-                self.time_limit(),
-                false,
-                move |connection| keys::destroy(connection, &key),
-            )
+            self.submit("destroying a key", self.time_limit(), false, move |connection| {
+                keys::destroy(connection, &key)
+            })
             .await
         })
     }

@@ -19,10 +19,7 @@ use crate::{
 };
 
 /// Opens `config.sessions` sessions with the token and logs in. The login counts for all sessions of the token.
-pub(crate) fn connect(
-    module: &Module,
-    config: &Pkcs11Config,
-) -> Result<(TokenFacts, Vec<Connection>), Failure> {
+pub(crate) fn connect(module: &Module, config: &Pkcs11Config) -> Result<(TokenFacts, Vec<Connection>), Failure> {
     let context = module.context();
     let (slot, info) = find(context, &config.token_label)?;
     check_pin_state(&config.token_label, &info)?;
@@ -43,10 +40,7 @@ fn find(context: &Pkcs11, label: &str) -> Result<(Slot, TokenInfo), Failure> {
     let failed = |error: &Error| failure(label, "listing the tokens", error);
     let mut present = Vec::new();
     let mut found = Vec::new();
-    for slot in context
-        .get_slots_with_token()
-        .map_err(|error| failed(&error))?
-    {
+    for slot in context.get_slots_with_token().map_err(|error| failed(&error))? {
         // One unreadable token must not hide the others.
         let Ok(info) = context.get_token_info(slot) else {
             continue;
@@ -94,11 +88,7 @@ fn check_pin_state(label: &str, info: &TokenInfo) -> Result<(), HsmError> {
     Ok(())
 }
 
-fn open_sessions(
-    context: &Pkcs11,
-    slot: Slot,
-    config: &Pkcs11Config,
-) -> Result<Vec<Session>, Failure> {
+fn open_sessions(context: &Pkcs11, slot: Slot, config: &Pkcs11Config) -> Result<Vec<Session>, Failure> {
     let asked = config.sessions.max(1);
     let mut sessions = Vec::with_capacity(asked);
     for _ in 0..asked {
@@ -112,23 +102,14 @@ fn open_sessions(
                 }));
             }
             Err(error) => {
-                return Err(failure(
-                    &config.token_label,
-                    "opening a session with the token",
-                    &error,
-                ));
+                return Err(failure(&config.token_label, "opening a session with the token", &error));
             }
         }
     }
     Ok(sessions)
 }
 
-fn log_in(
-    session: &Session,
-    module: &Module,
-    config: &Pkcs11Config,
-    facts: &TokenFacts,
-) -> Result<(), Failure> {
+fn log_in(session: &Session, module: &Module, config: &Pkcs11Config, facts: &TokenFacts) -> Result<(), Failure> {
     let label = &config.token_label;
     let attempt = Attempt::new(module.path(), label, &facts.serial, &config.pin);
     attempt.check(label)?;

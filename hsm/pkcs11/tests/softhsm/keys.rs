@@ -3,8 +3,7 @@
 use std::process::Command;
 
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256,
-    VerificationAlgorithm,
+    ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, VerificationAlgorithm,
 };
 use hallmark_hsm::{HsmError, KeyId, KeyKind, KeyStore, SignatureAlg};
 
@@ -36,10 +35,7 @@ fn every_kind_of_key_signs_what_others_verify() {
                 assert!(key.is_protected(), "{key:?}");
                 let messages = vec![b"one".to_vec(), Vec::new(), vec![7; 5000]];
                 let alg = kind.signature_alg();
-                let signatures = store
-                    .sign_batch(&key.id, alg, messages.clone())
-                    .await
-                    .unwrap();
+                let signatures = store.sign_batch(&key.id, alg, messages.clone()).await.unwrap();
                 assert_eq!(signatures.len(), messages.len());
                 for (message, signature) in messages.iter().zip(&signatures) {
                     assert!(verifies(alg, &key.spki_der, message, signature), "{kind}");
@@ -59,10 +55,7 @@ fn every_kind_of_key_signs_what_others_verify() {
         let text = ok(Command::new("openssl")
             .args(["pkey", "-pubin", "-inform", "DER", "-noout", "-text", "-in"])
             .arg(lab.path("spki")));
-        assert!(
-            text.contains("3072 bit") && text.contains("65537"),
-            "{text}"
-        );
+        assert!(text.contains("3072 bit") && text.contains("65537"), "{text}");
     });
 }
 
@@ -86,10 +79,7 @@ fn keys_live_on_after_the_store_is_closed_and_die_when_destroyed() {
                     let gone = store.sign(&key.id, alg, b"m".to_vec()).await;
                     assert!(matches!(gone, Err(HsmError::KeyMissing { .. })), "{gone:?}");
                 }
-                assert!(matches!(
-                    store.destroy(&key.id).await,
-                    Err(HsmError::KeyMissing { .. })
-                ));
+                assert!(matches!(store.destroy(&key.id).await, Err(HsmError::KeyMissing { .. })));
                 // The label is free again.
                 store.generate("a", KeyKind::EcP256).await.unwrap();
             });
@@ -99,45 +89,33 @@ fn keys_live_on_after_the_store_is_closed_and_die_when_destroyed() {
 
 #[test]
 fn names_and_algorithms_that_do_not_fit_are_refused() {
-    isolated(
-        "keys::names_and_algorithms_that_do_not_fit_are_refused",
-        |lab| {
-            let _lab = lab.with_token();
-            let store = open(PIN).unwrap();
-            block_on(async {
-                let key = store.generate("a", KeyKind::EcP256).await.unwrap();
-                let again = store.generate("a", KeyKind::EcP256).await;
-                assert_eq!(again, Err(HsmError::KeyExists { label: "a".into() }));
-                for label in ["", "tab\t", "ü", &"x".repeat(129)] {
-                    let refused = store.generate(label, KeyKind::EcP256).await;
-                    assert!(matches!(refused, Err(HsmError::BadLabel { .. })), "{label}");
-                }
-                let wrong = store
-                    .sign(&key.id, SignatureAlg::RsaPkcs1Sha256, vec![1])
-                    .await;
-                assert!(
-                    matches!(wrong, Err(HsmError::WrongAlgorithm { .. })),
-                    "{wrong:?}"
-                );
-                let nobody = KeyId::new(b"nobody");
-                let missing = store
-                    .sign(&nobody, SignatureAlg::EcdsaP256Sha256, vec![1])
-                    .await;
-                assert_eq!(
-                    missing,
-                    Err(HsmError::KeyMissing {
-                        key: "6e6f626f6479".into()
-                    })
-                );
-                assert_eq!(
-                    store
-                        .sign_batch(&nobody, SignatureAlg::EcdsaP256Sha256, vec![])
-                        .await,
-                    Ok(vec![])
-                );
-            });
-        },
-    );
+    isolated("keys::names_and_algorithms_that_do_not_fit_are_refused", |lab| {
+        let _lab = lab.with_token();
+        let store = open(PIN).unwrap();
+        block_on(async {
+            let key = store.generate("a", KeyKind::EcP256).await.unwrap();
+            let again = store.generate("a", KeyKind::EcP256).await;
+            assert_eq!(again, Err(HsmError::KeyExists { label: "a".into() }));
+            for label in ["", "tab\t", "ü", &"x".repeat(129)] {
+                let refused = store.generate(label, KeyKind::EcP256).await;
+                assert!(matches!(refused, Err(HsmError::BadLabel { .. })), "{label}");
+            }
+            let wrong = store.sign(&key.id, SignatureAlg::RsaPkcs1Sha256, vec![1]).await;
+            assert!(matches!(wrong, Err(HsmError::WrongAlgorithm { .. })), "{wrong:?}");
+            let nobody = KeyId::new(b"nobody");
+            let missing = store.sign(&nobody, SignatureAlg::EcdsaP256Sha256, vec![1]).await;
+            assert_eq!(
+                missing,
+                Err(HsmError::KeyMissing {
+                    key: "6e6f626f6479".into()
+                })
+            );
+            assert_eq!(
+                store.sign_batch(&nobody, SignatureAlg::EcdsaP256Sha256, vec![]).await,
+                Ok(vec![])
+            );
+        });
+    });
 }
 
 #[test]
@@ -176,24 +154,12 @@ fn a_key_that_was_ever_outside_is_refused() {
             "--extractable",
             "--usage-sign",
         ]);
-        assert!(
-            made.status.success(),
-            "{}",
-            String::from_utf8_lossy(&made.stderr)
-        );
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         let store = open(PIN).unwrap();
         block_on(async {
             for (label, id, property) in [
-                (
-                    "imported",
-                    &[0x0a, 0x0b][..],
-                    "CKA_LOCAL is false, must be true",
-                ),
-                (
-                    "extractable",
-                    &[0x0c],
-                    "CKA_EXTRACTABLE is true, must be false",
-                ),
+                ("imported", &[0x0a, 0x0b][..], "CKA_LOCAL is false, must be true"),
+                ("extractable", &[0x0c], "CKA_EXTRACTABLE is true, must be false"),
             ] {
                 let Err(HsmError::KeyExposed { properties, .. }) = store.find(label).await else {
                     panic!("{label} must be refused");
@@ -202,10 +168,7 @@ fn a_key_that_was_ever_outside_is_refused() {
                 let signed = store
                     .sign(&KeyId::new(id), SignatureAlg::EcdsaP256Sha256, vec![1])
                     .await;
-                assert!(
-                    matches!(signed, Err(HsmError::KeyExposed { .. })),
-                    "{signed:?}"
-                );
+                assert!(matches!(signed, Err(HsmError::KeyExposed { .. })), "{signed:?}");
             }
             let listed = store.list().await.unwrap();
             assert_eq!(listed.len(), 2);
@@ -219,83 +182,75 @@ fn a_key_that_was_ever_outside_is_refused() {
 
 #[test]
 fn keys_that_share_a_name_or_lack_a_half_are_refused() {
-    isolated(
-        "keys::keys_that_share_a_name_or_lack_a_half_are_refused",
-        |lab| {
-            let lab = lab.with_token();
-            let tool = |args: &[&str]| {
-                let login = ["--token-label", LABEL, "--login", "--pin", PIN];
-                let out = lab.pkcs11_tool(&[&login, args].concat());
-                assert!(
-                    out.status.success(),
-                    "{}",
-                    String::from_utf8_lossy(&out.stderr)
-                );
-            };
-            let pair = |label, id| {
-                tool(&[
-                    "--keypairgen",
-                    "--key-type",
-                    "EC:prime256v1",
-                    "--label",
-                    label,
-                    "--id",
-                    id,
-                    "--usage-sign",
-                ]);
-            };
-            pair("twice", "01");
-            pair("twice", "02");
-            pair("half", "03");
-            pair("swapped", "04");
-            pair("swapped-with", "05");
-            pair("plain", "06");
-            tool(&["--delete-object", "--type", "pubkey", "--id", "03"]);
-            // The public half of another key takes the place of the right one.
-            tool(&["--delete-object", "--type", "pubkey", "--id", "04"]);
-            let der = lab.path("other.der");
+    isolated("keys::keys_that_share_a_name_or_lack_a_half_are_refused", |lab| {
+        let lab = lab.with_token();
+        let tool = |args: &[&str]| {
+            let login = ["--token-label", LABEL, "--login", "--pin", PIN];
+            let out = lab.pkcs11_tool(&[&login, args].concat());
+            assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        };
+        let pair = |label, id| {
             tool(&[
-                "--read-object",
-                "--type",
-                "pubkey",
-                "--id",
-                "05",
-                "-o",
-                der.to_str().unwrap(),
-            ]);
-            tool(&[
-                "--write-object",
-                der.to_str().unwrap(),
-                "--type",
-                "pubkey",
-                "--id",
-                "04",
+                "--keypairgen",
+                "--key-type",
+                "EC:prime256v1",
                 "--label",
-                "swapped",
+                label,
+                "--id",
+                id,
+                "--usage-sign",
             ]);
-            let store = open(PIN).unwrap();
-            block_on(async {
-                assert!(store.find("plain").await.unwrap().is_some(), "the control");
-                let twice = store.find("twice").await;
-                assert_eq!(
-                    twice,
-                    Err(HsmError::KeyAmbiguous {
-                        key: "\"twice\"".into(),
-                        count: 2
-                    })
-                );
-                for (label, cause) in [
-                    ("half", "its public half is missing"),
-                    ("swapped", "its public half is another key's"),
-                ] {
-                    let Err(HsmError::KeyIncomplete { cause: found, .. }) = store.find(label).await
-                    else {
-                        panic!("{label} must be refused");
-                    };
-                    assert_eq!(found, cause);
-                }
-            });
-            assert!(module().exists());
-        },
-    );
+        };
+        pair("twice", "01");
+        pair("twice", "02");
+        pair("half", "03");
+        pair("swapped", "04");
+        pair("swapped-with", "05");
+        pair("plain", "06");
+        tool(&["--delete-object", "--type", "pubkey", "--id", "03"]);
+        // The public half of another key takes the place of the right one.
+        tool(&["--delete-object", "--type", "pubkey", "--id", "04"]);
+        let der = lab.path("other.der");
+        tool(&[
+            "--read-object",
+            "--type",
+            "pubkey",
+            "--id",
+            "05",
+            "-o",
+            der.to_str().unwrap(),
+        ]);
+        tool(&[
+            "--write-object",
+            der.to_str().unwrap(),
+            "--type",
+            "pubkey",
+            "--id",
+            "04",
+            "--label",
+            "swapped",
+        ]);
+        let store = open(PIN).unwrap();
+        block_on(async {
+            assert!(store.find("plain").await.unwrap().is_some(), "the control");
+            let twice = store.find("twice").await;
+            assert_eq!(
+                twice,
+                Err(HsmError::KeyAmbiguous {
+                    key: "\"twice\"".into(),
+                    count: 2
+                })
+            );
+            for (label, cause) in [
+                ("half", "its public half is missing"),
+                ("swapped", "its public half is another key's"),
+            ] {
+                let Err(HsmError::KeyIncomplete { cause: found, .. }) = store.find(label).await else {
+                    panic!("{label} must be refused");
+                };
+                assert_eq!(found, cause);
+            }
+        });
+        assert!(module().exists());
+    });
 }

@@ -101,11 +101,7 @@ impl Lab {
     /// Any other program logs in with the right PIN, which sets the token's counter back.
     pub(crate) fn another_program_logs_in(&self, pin: &str) {
         let out = self.pkcs11_tool(&["--token-label", LABEL, "--login", "--pin", pin, "-O"]);
-        assert!(
-            out.status.success(),
-            "{}",
-            String::from_utf8_lossy(&out.stderr)
-        );
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     }
 }
 
@@ -159,11 +155,7 @@ pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
         .unwrap()
         .flat_map(|entry| {
             let path = entry.unwrap().path();
-            if path.is_dir() {
-                files(&path)
-            } else {
-                vec![path]
-            }
+            if path.is_dir() { files(&path) } else { vec![path] }
         })
         .collect()
 }

@@ -10,41 +10,34 @@ use crate::lab::{PIN, block_on, config, isolated};
 
 #[test]
 fn a_thousand_callers_at_once_all_get_their_own_signature() {
-    isolated(
-        "load::a_thousand_callers_at_once_all_get_their_own_signature",
-        |lab| {
-            let _lab = lab.with_token();
-            let store = Arc::new(Pkcs11KeyStore::open(config(PIN, 4)).unwrap());
-            block_on(async {
-                let key = store.generate("a", KeyKind::EcP256).await.unwrap();
-                let started = Instant::now();
-                let callers: Vec<_> = (0..1000_u32)
-                    .map(|n| {
-                        let (store, id) = (Arc::clone(&store), key.id.clone());
-                        tokio::spawn(async move {
-                            store
-                                .sign(
-                                    &id,
-                                    KeyKind::EcP256.signature_alg(),
-                                    n.to_be_bytes().to_vec(),
-                                )
-                                .await
-                        })
+    isolated("load::a_thousand_callers_at_once_all_get_their_own_signature", |lab| {
+        let _lab = lab.with_token();
+        let store = Arc::new(Pkcs11KeyStore::open(config(PIN, 4)).unwrap());
+        block_on(async {
+            let key = store.generate("a", KeyKind::EcP256).await.unwrap();
+            let started = Instant::now();
+            let callers: Vec<_> = (0..1000_u32)
+                .map(|n| {
+                    let (store, id) = (Arc::clone(&store), key.id.clone());
+                    tokio::spawn(async move {
+                        store
+                            .sign(&id, KeyKind::EcP256.signature_alg(), n.to_be_bytes().to_vec())
+                            .await
                     })
-                    .collect();
-                let public = ParsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &key.spki_der).unwrap();
-                for (n, caller) in (0..1000_u32).zip(callers) {
-                    let signature = caller.await.unwrap().unwrap();
-                    public.verify_sig(&n.to_be_bytes(), &signature).unwrap();
-                }
-                println!(
-                    "measured: 1,000 callers in {:?}, verifications included",
-                    started.elapsed()
-                );
-                assert_eq!(store.status().signatures, 1000);
-            });
-        },
-    );
+                })
+                .collect();
+            let public = ParsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &key.spki_der).unwrap();
+            for (n, caller) in (0..1000_u32).zip(callers) {
+                let signature = caller.await.unwrap().unwrap();
+                public.verify_sig(&n.to_be_bytes(), &signature).unwrap();
+            }
+            println!(
+                "measured: 1,000 callers in {:?}, verifications included",
+                started.elapsed()
+            );
+            assert_eq!(store.status().signatures, 1000);
+        });
+    });
 }
 
 /// What the bare token can do bounds what the pool can; the figures are printed, only a wide margin is asserted.
@@ -62,12 +55,7 @@ fn the_pool_keeps_up_with_the_bare_token() {
                     Some(key) => key,
                     None => store.generate("a", KeyKind::EcP256).await.unwrap(),
                 };
-                let raw = hallmark_pkcs11::raw_sign_rate(
-                    &config(PIN, sessions),
-                    "a",
-                    Duration::from_secs(1),
-                )
-                .unwrap();
+                let raw = hallmark_pkcs11::raw_sign_rate(&config(PIN, sessions), "a", Duration::from_secs(1)).unwrap();
                 for (callers, batch) in [(16_usize, 1_usize), (16, 10)] {
                     let (started, before) = (Instant::now(), store.status().signatures);
                     let loops: Vec<_> = (0..callers)

@@ -2,7 +2,9 @@
 
 use std::{
     fs,
+    io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -34,10 +36,7 @@ fn a_token_taken_away_and_brought_back_serves_again_without_a_restart() {
                 let _ = store.find("b").await;
                 let asked = Instant::now();
                 let lost = store.sign(&key.id, ALG, vec![1]).await;
-                assert!(
-                    matches!(lost, Err(HsmError::TokenMissing { .. })),
-                    "{lost:?}"
-                );
+                assert!(matches!(lost, Err(HsmError::TokenMissing { .. })), "{lost:?}");
                 assert!(asked.elapsed() < Duration::from_secs(2), "bounded");
                 assert!(
                     matches!(store.status().state, State::Reopening { .. }),
@@ -50,10 +49,7 @@ fn a_token_taken_away_and_brought_back_serves_again_without_a_restart() {
                 while store.status().state != State::Ready {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
-                println!(
-                    "measured: serves again {:?} after the token is back",
-                    back.elapsed()
-                );
+                println!("measured: serves again {:?} after the token is back", back.elapsed());
                 store.sign(&key.id, ALG, vec![1]).await.unwrap();
                 assert_eq!(store.find("a").await.unwrap(), Some(key));
                 let status = store.status();
@@ -65,9 +61,7 @@ fn a_token_taken_away_and_brought_back_serves_again_without_a_restart() {
 }
 
 fn only_folder(folder: &Path) -> PathBuf {
-    let mut found = fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
+    let mut found = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let only = found.next().unwrap();
     assert!(found.next().is_none());
     only
@@ -125,30 +119,24 @@ fn logins_sessions_and_modules_that_end_are_opened_again_under_load() {
 
 #[test]
 fn a_job_that_meets_a_short_loss_is_done_all_the_same() {
-    isolated(
-        "recovery::a_job_that_meets_a_short_loss_is_done_all_the_same",
-        |lab| {
-            let _lab = lab.with_token();
-            let store = open(PIN).unwrap();
-            block_on(async {
-                let key = store.generate("a", KeyKind::EcP256).await.unwrap();
-                // Another pool asks for a token that is not there; to look for it the module is restarted, and every
-                // session of this process ends.
-                let mut config = crate::lab::config(PIN, 1);
-                config.token_label = "nobody".into();
-                for _ in 0..5 {
-                    let missing = Pkcs11KeyStore::open(config.clone()).err();
-                    assert!(
-                        matches!(missing, Some(HsmError::TokenMissing { .. })),
-                        "{missing:?}"
-                    );
-                    store.sign(&key.id, ALG, vec![1]).await.unwrap();
-                }
-                assert!(store.status().reopened >= 1, "{:?}", store.status());
-                assert_eq!(store.status().failures, 0);
-            });
-        },
-    );
+    isolated("recovery::a_job_that_meets_a_short_loss_is_done_all_the_same", |lab| {
+        let _lab = lab.with_token();
+        let store = open(PIN).unwrap();
+        block_on(async {
+            let key = store.generate("a", KeyKind::EcP256).await.unwrap();
+            // Another pool asks for a token that is not there; to look for it the module is restarted, and every
+            // session of this process ends.
+            let mut config = crate::lab::config(PIN, 1);
+            config.token_label = "nobody".into();
+            for _ in 0..5 {
+                let missing = Pkcs11KeyStore::open(config.clone()).err();
+                assert!(matches!(missing, Some(HsmError::TokenMissing { .. })), "{missing:?}");
+                store.sign(&key.id, ALG, vec![1]).await.unwrap();
+            }
+            assert!(store.status().reopened >= 1, "{:?}", store.status());
+            assert_eq!(store.status().failures, 0);
+        });
+    });
 }
 
 #[test]
@@ -172,32 +160,20 @@ fn a_pin_changed_under_way_stops_the_pool_after_one_attempt() {
                     "--new-pin",
                     "changed-pin",
                 ]);
-                assert!(
-                    changed.status.success(),
-                    "{}",
-                    String::from_utf8_lossy(&changed.stderr)
-                );
+                assert!(changed.status.success(), "{}", String::from_utf8_lossy(&changed.stderr));
                 let mut config = crate::lab::config(PIN, 1);
                 config.token_label = "nobody".into();
                 drop(Pkcs11KeyStore::open(config));
-                let wrong = HsmError::PinWrong {
-                    label: LABEL.into(),
-                };
+                let wrong = HsmError::PinWrong { label: LABEL.into() };
                 assert_eq!(store.sign(&key.id, ALG, vec![1]).await, Err(wrong.clone()));
                 assert!(matches!(store.status().state, State::Refused { .. }));
-                assert!(
-                    lab.token_flags().contains("user PIN count low"),
-                    "it was offered once"
-                );
+                assert!(lab.token_flags().contains("user PIN count low"), "it was offered once");
                 lab.another_program_logs_in("changed-pin");
                 for _ in 0..5 {
                     assert_eq!(store.sign(&key.id, ALG, vec![1]).await, Err(wrong.clone()));
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
-                assert!(
-                    !lab.token_flags().contains("user PIN count low"),
-                    "and not again"
-                );
+                assert!(!lab.token_flags().contains("user PIN count low"), "and not again");
                 // Configured anew it opens, and the key is there.
                 let anew = open("changed-pin").unwrap();
                 assert_eq!(anew.find("a").await.unwrap(), Some(key));
@@ -205,3 +181,50 @@ fn a_pin_changed_under_way_stops_the_pool_after_one_attempt() {
         },
     );
 }
+
+#[test]
+fn a_token_that_hangs_does_not_hold_its_callers() {
+    let name = "recovery::a_token_that_hangs_does_not_hold_its_callers";
+    isolated(name, |lab| {
+        let lab = lab.with_token();
+        let mut config = crate::lab::config(PIN, 1);
+        config.time_limit = Duration::from_millis(300);
+        let store = Pkcs11KeyStore::open(config).unwrap();
+        block_on(async {
+            let key = store.generate("a", KeyKind::EcP256).await.unwrap();
+            // SoftHSM waits for whoever holds a lock on one of its files.
+            let mut holder = Command::new("python3")
+                .args(["-c", HOLD_LOCK])
+                .arg(only_folder(&lab.tokens()).join("generation"))
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let mut locked = String::new();
+            BufReader::new(holder.stdout.take().unwrap())
+                .read_line(&mut locked)
+                .unwrap();
+            assert_eq!(locked, "locked\n");
+            let asked = Instant::now();
+            let (found, signed) = tokio::join!(store.find("a"), store.sign(&key.id, ALG, vec![1]));
+            let late = |what| HsmError::TimedOut {
+                what,
+                after: Duration::from_millis(300),
+            };
+            assert_eq!(found, Err(late("finding a key")));
+            assert_eq!(signed, Err(late("signing")), "the only session hangs");
+            assert!(asked.elapsed() < Duration::from_secs(1), "side by side");
+            assert_eq!(store.status().failures, 2);
+            drop(holder.stdin.take());
+            holder.wait().unwrap();
+            store.sign(&key.id, ALG, vec![1]).await.unwrap();
+            assert_eq!(store.find("a").await.unwrap(), Some(key), "the control");
+        });
+    });
+}
+
+const HOLD_LOCK: &str = "import fcntl, sys
+file = open(sys.argv[1], 'r+')
+fcntl.lockf(file, fcntl.LOCK_EX)
+print('locked', flush=True)
+sys.stdin.read()";

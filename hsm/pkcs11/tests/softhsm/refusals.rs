@@ -16,25 +16,15 @@ fn a_wrong_pin_is_offered_once_only() {
     isolated("refusals::a_wrong_pin_is_offered_once_only", |lab| {
         let lab = lab.with_token();
         assert!(!lab.token_flags().contains(COUNT_LOW));
-        let wrong = || {
-            Some(HsmError::PinWrong {
-                label: LABEL.into(),
-            })
-        };
+        let wrong = || Some(HsmError::PinWrong { label: LABEL.into() });
         assert_eq!(open("wrong-pin").err(), wrong());
-        assert!(
-            lab.token_flags().contains(COUNT_LOW),
-            "the token counted it"
-        );
+        assert!(lab.token_flags().contains(COUNT_LOW), "the token counted it");
         lab.another_program_logs_in(PIN);
         assert!(!lab.token_flags().contains(COUNT_LOW));
         for _ in 0..3 {
             assert_eq!(open("wrong-pin").err(), wrong());
         }
-        assert!(
-            !lab.token_flags().contains(COUNT_LOW),
-            "it was not offered again"
-        );
+        assert!(!lab.token_flags().contains(COUNT_LOW), "it was not offered again");
         // Another PIN is another matter, and the right one opens.
         assert_eq!(open("wrong-as-well").err(), wrong());
         assert!(lab.token_flags().contains(COUNT_LOW));
@@ -44,34 +34,16 @@ fn a_wrong_pin_is_offered_once_only() {
 
 #[test]
 fn a_locked_pin_is_told_apart_and_none_is_offered() {
-    isolated(
-        "refusals::a_locked_pin_is_told_apart_and_none_is_offered",
-        |lab| {
-            let lab = lab.with_token();
-            assert!(open(PIN).is_ok(), "the control");
-            set_token_flag(&lab, 0x0004_0000);
-            assert!(
-                lab.token_flags().contains("user PIN locked"),
-                "{}",
-                lab.token_flags()
-            );
-            let error = open(PIN).err().unwrap();
-            assert_eq!(
-                error,
-                HsmError::PinLocked {
-                    label: LABEL.into()
-                }
-            );
-            assert_ne!(
-                error.code(),
-                HsmError::PinWrong {
-                    label: LABEL.into()
-                }
-                .code()
-            );
-            assert!(error.next_step().unwrap().contains("security officer"));
-        },
-    );
+    isolated("refusals::a_locked_pin_is_told_apart_and_none_is_offered", |lab| {
+        let lab = lab.with_token();
+        assert!(open(PIN).is_ok(), "the control");
+        set_token_flag(&lab, 0x0004_0000);
+        assert!(lab.token_flags().contains("user PIN locked"), "{}", lab.token_flags());
+        let error = open(PIN).err().unwrap();
+        assert_eq!(error, HsmError::PinLocked { label: LABEL.into() });
+        assert_ne!(error.code(), HsmError::PinWrong { label: LABEL.into() }.code());
+        assert!(error.next_step().unwrap().contains("security officer"));
+    });
 }
 
 /// SoftHSM never locks a PIN, but shows the flags that stand in its token's file.
@@ -85,13 +57,8 @@ fn set_token_flag(lab: &Lab, flag: u64) {
     let initialized = 0x0000_0400_u64;
     let at = (8..object.len() - 24)
         .find(|at| {
-            let word = |n: usize| {
-                u64::from_be_bytes(object[at + 8 * n..at + 8 * n + 8].try_into().unwrap())
-            };
-            word(0) > 0x8000_0000
-                && word(0) < 0x1_0000_0000
-                && word(1) == 2
-                && word(2) & initialized != 0
+            let word = |n: usize| u64::from_be_bytes(object[at + 8 * n..at + 8 * n + 8].try_into().unwrap());
+            word(0) > 0x8000_0000 && word(0) < 0x1_0000_0000 && word(1) == 2 && word(2) & initialized != 0
         })
         .expect("the token has flags");
     let value = at + 16;
@@ -145,8 +112,7 @@ fn a_module_that_cannot_be_loaded_is_told() {
         let lab = lab.with_token();
         let no_module = lab.path("text.so");
         fs::write(&no_module, "not a library").unwrap();
-        let config =
-            |module: &std::path::Path| Pkcs11Config::new(module, LABEL, SecretString::from(PIN), 1);
+        let config = |module: &std::path::Path| Pkcs11Config::new(module, LABEL, SecretString::from(PIN), 1);
         for path in [
             lab.path("missing.so"),
             no_module,
@@ -160,10 +126,7 @@ fn a_module_that_cannot_be_loaded_is_told() {
             assert_eq!(told, path.to_str().unwrap());
             assert!(!cause.is_empty());
         }
-        assert!(
-            Pkcs11KeyStore::open(config(&module())).is_ok(),
-            "the control"
-        );
+        assert!(Pkcs11KeyStore::open(config(&module())).is_ok(), "the control");
     });
 }
 
@@ -180,36 +143,30 @@ fn nothing_that_is_printed_holds_the_pin() {
             hallmark_reason::Report(&error)
         );
         assert!(printed.contains(LABEL));
-        assert!(
-            !printed.contains(PIN) && !printed.contains("wrong-pin"),
-            "{printed}"
-        );
+        assert!(!printed.contains(PIN) && !printed.contains("wrong-pin"), "{printed}");
     });
 }
 
 #[test]
 fn more_jobs_than_the_queue_holds_are_refused_at_once() {
-    isolated(
-        "refusals::more_jobs_than_the_queue_holds_are_refused_at_once",
-        |lab| {
-            let _lab = lab.with_token();
-            let mut config = crate::lab::config(PIN, 1);
-            config.queue = 4;
-            let store = Pkcs11KeyStore::open(config).unwrap();
-            block_on(async {
-                let key = store.generate("a", KeyKind::Rsa2048).await.unwrap();
-                let jobs = (0..64).map(|_| store.sign(&key.id, key.kind.signature_alg(), vec![1]));
-                let answers = futures_util::future::join_all(jobs).await;
-                let busy = answers
-                    .iter()
-                    .filter(|a| matches!(a, Err(HsmError::Busy { waiting: 4 })))
-                    .count();
-                let done = answers.iter().filter(|a| a.is_ok()).count();
-                assert_eq!(busy + done, 64);
-                assert!(busy > 0 && done >= 4, "{busy} refused, {done} done");
-            });
-        },
-    );
+    isolated("refusals::more_jobs_than_the_queue_holds_are_refused_at_once", |lab| {
+        let _lab = lab.with_token();
+        let mut config = crate::lab::config(PIN, 1);
+        config.queue = 4;
+        let store = Pkcs11KeyStore::open(config).unwrap();
+        block_on(async {
+            let key = store.generate("a", KeyKind::Rsa2048).await.unwrap();
+            let jobs = (0..64).map(|_| store.sign(&key.id, key.kind.signature_alg(), vec![1]));
+            let answers = futures_util::future::join_all(jobs).await;
+            let busy = answers
+                .iter()
+                .filter(|a| matches!(a, Err(HsmError::Busy { waiting: 4 })))
+                .count();
+            let done = answers.iter().filter(|a| a.is_ok()).count();
+            assert_eq!(busy + done, 64);
+            assert!(busy > 0 && done >= 4, "{busy} refused, {done} done");
+        });
+    });
 }
 
 #[test]
@@ -235,12 +192,7 @@ fn a_token_that_can_store_no_further_key_is_told() {
         block_on(async {
             limit_files("0:unlimited");
             let full = store.generate("a", KeyKind::EcP256).await;
-            assert_eq!(
-                full,
-                Err(HsmError::TokenFull {
-                    label: LABEL.into()
-                })
-            );
+            assert_eq!(full, Err(HsmError::TokenFull { label: LABEL.into() }));
             // The control: with room the same token takes the same key.
             limit_files("unlimited:unlimited");
             store.generate("a", KeyKind::EcP256).await.unwrap();
