@@ -8,4 +8,5 @@ mod wire;
 
 pub use forgery::software_keys_under;
 pub use machine::{attest, attest_with, challenge_parts, claim_message, open, proof_message};
+pub use tls::anonymous_client;
 pub use wire::{Attempt, Wire};

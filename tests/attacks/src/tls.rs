@@ -1,8 +1,10 @@
 //! TLS without asking who the server is: an attacker does not care, and a bench has no bundle.
 
+use rustls::client::ResolvesClientCert;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::version::TLS13;
 use rustls::{
     ClientConfig, DigitallySignedStruct, Error, SignatureScheme, SupportedProtocolVersion,
 };
@@ -60,12 +62,35 @@ impl ServerCertVerifier for Anyone {
 pub(crate) fn anonymous(
     versions: &[&'static SupportedProtocolVersion],
 ) -> Result<ClientConfig, Error> {
+    configuration(versions, None)
+}
+
+/// The configuration of [`crate::Wire::connect`]: it takes any server and shows no certificate.
+///
+/// # Errors
+/// When TLS 1.3 is not to be had.
+pub fn anonymous_client() -> Result<ClientConfig, Error> {
+    anonymous(&[&TLS13])
+}
+
+/// A client configuration that takes any server and shows what `identity` resolves to.
+pub(crate) fn identified(identity: Arc<dyn ResolvesClientCert>) -> Result<ClientConfig, Error> {
+    configuration(&[&TLS13], Some(identity))
+}
+
+fn configuration(
+    versions: &[&'static SupportedProtocolVersion],
+    identity: Option<Arc<dyn ResolvesClientCert>>,
+) -> Result<ClientConfig, Error> {
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(versions)?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anyone(provider)))
-        .with_no_client_auth();
+        .with_custom_certificate_verifier(Arc::new(Anyone(provider)));
+    let mut config = match identity {
+        Some(identity) => builder.with_client_cert_resolver(identity),
+        None => builder.with_no_client_auth(),
+    };
     config.alpn_protocols = vec![b"h2".to_vec()];
     Ok(config)
 }

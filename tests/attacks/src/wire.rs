@@ -12,6 +12,8 @@ use hallmark_api::types::{AttestationData, X509svid};
 use hallmark_evidence::EXPORTER_LABEL;
 use hyper_util::rt::TokioIo;
 use prost::Message as _;
+use rustls::ClientConfig;
+use rustls::client::ResolvesClientCert;
 use rustls::pki_types::ServerName;
 use rustls::version::{TLS12, TLS13};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,7 +38,15 @@ impl Wire {
     /// # Errors
     /// When the server cannot be reached.
     pub async fn connect(address: &str) -> Result<Self> {
-        Self::connect_with(address, &[&TLS13]).await
+        Self::connect_with(address, tls::anonymous(&[&TLS13])?).await
+    }
+
+    /// Connects over mutual TLS, with the certificate and key that `identity` resolves to.
+    ///
+    /// # Errors
+    /// When the server cannot be reached or does not take the certificate.
+    pub async fn connect_as(address: &str, identity: Arc<dyn ResolvesClientCert>) -> Result<Self> {
+        Self::connect_with(address, tls::identified(identity)?).await
     }
 
     /// Connects over TLS 1.2, whose exporter the protocol does not accept.
@@ -44,14 +54,11 @@ impl Wire {
     /// # Errors
     /// When the server cannot be reached.
     pub async fn connect_tls12(address: &str) -> Result<Self> {
-        Self::connect_with(address, &[&TLS12]).await
+        Self::connect_with(address, tls::anonymous(&[&TLS12])?).await
     }
 
-    async fn connect_with(
-        address: &str,
-        versions: &[&'static rustls::SupportedProtocolVersion],
-    ) -> Result<Self> {
-        let connector = TlsConnector::from(Arc::new(tls::anonymous(versions)?));
+    async fn connect_with(address: &str, config: ClientConfig) -> Result<Self> {
+        let connector = TlsConnector::from(Arc::new(config));
         let taken = Arc::new(Mutex::new(None));
         let (slot, target) = (Arc::clone(&taken), address.to_owned());
         let channel = Endpoint::from_static("http://server")

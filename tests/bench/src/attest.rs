@@ -1,0 +1,89 @@
+//! `attest`: whole attestations, each on a new connection with a new AK and a new SVID key.
+
+use crate::cpu;
+use crate::crypto::Crypto;
+use crate::domain::Domain;
+use crate::row::{Row, Table};
+use crate::tls::handshakes;
+use anyhow::{Context as _, Result};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
+use futures_util::future::try_join_all;
+use hallmark_attacks::{Wire, attest};
+use hallmark_tpm_wire::{PublicArea, Signature, credential};
+use hallmark_verify::testing::{SoftwareKey, SoftwareMachine};
+use std::time::{Duration, Instant};
+
+const CALLERS: usize = 8;
+const EACH: Duration = Duration::from_secs(2);
+const ROUNDS: usize = 3;
+const CONTROL_RUNS: u32 = 100;
+/// EK leaf by its intermediate, the intermediate by its root, the CSR.
+const X509_SIGNATURES: u32 = 3;
+/// Certify and Quote.
+const TPM_SIGNATURES: u32 = 2;
+
+pub(crate) fn measure(domain: &mut Domain, table: &mut Table) -> Result<()> {
+    let mut machines: Vec<_> = (0..CALLERS).map(|_| SoftwareMachine::new(&domain.vendor)).collect();
+    let (server, address) = (domain.server_pid()?, domain.address());
+    let processors = f64::from(u32::try_from(std::thread::available_parallelism()?.get())?);
+    let (mut count, mut seconds, mut server_us, mut control_us) = (0_u32, 0.0, 0.0, 0.0);
+    run(domain, &address, &mut machines, Duration::from_millis(500))?;
+    for _ in 0..ROUNDS {
+        let rounds = f64::from(u32::try_from(ROUNDS)?);
+        control_us += (bare(domain)? + Crypto::measure(domain)?.sign_cpu_us) / rounds;
+        let (before, started) = (cpu::of_process(server)?, Instant::now());
+        count += run(domain, &address, &mut machines, EACH)?;
+        seconds += started.elapsed().as_secs_f64();
+        server_us += cpu::of_process(server)? - before;
+    }
+    let count = f64::from(count);
+    table.push(Row::new("attest", count / seconds, "per second").against(processors * 1e6 / control_us))?;
+    table.push(Row::new("attest.server_cpu_us", server_us / count, "us each").against(control_us))?;
+    Table::say(
+        "    the machines run on the same processors; control: handshake, EK path, MakeCredential, CSR, Certify, Quote, C_Sign",
+    )
+}
+
+fn run(domain: &Domain, address: &str, machines: &mut [SoftwareMachine], duration: Duration) -> Result<u32> {
+    let end = Instant::now() + duration;
+    let callers = machines.iter_mut().map(|machine| attest_until(address, machine, end));
+    Ok(domain.runtime.block_on(try_join_all(callers))?.into_iter().sum())
+}
+
+async fn attest_until(address: &str, machine: &mut SoftwareMachine, end: Instant) -> Result<u32> {
+    let mut count = 0;
+    while Instant::now() < end {
+        // A new AK has to be activated: the whole protocol, not the short way of a renewal.
+        machine.ak = SoftwareKey::ak();
+        machine.svid = SoftwareKey::svid();
+        let wire = Wire::connect(address).await?;
+        attest(&wire, machine).await?;
+        count += 1;
+    }
+    Ok(count)
+}
+
+/// The processor time of one attestation's cryptography on the server, without the token's, in microseconds.
+fn bare(domain: &Domain) -> Result<f64> {
+    let machine = SoftwareMachine::new(&domain.vendor);
+    let spki = machine.ak.spki();
+    let point = spki.get(26..).context("no P-256 SPKI")?;
+    let message = [9; 300];
+    let der = machine.ak.sign_x509(&message);
+    let signature = Signature::parse(&machine.ak.sign(&message))?;
+    let ak = PublicArea::parse(&machine.ak.public.marshal())?;
+    let ek = PublicArea::parse(&machine.ek.public.marshal())?;
+    let before = cpu::of_this_thread();
+    for _ in 0..CONTROL_RUNS {
+        for _ in 0..X509_SIGNATURES {
+            let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, point);
+            key.verify(&message, &der).ok().context("the signature does not verify")?;
+        }
+        for _ in 0..TPM_SIGNATURES {
+            signature.verify(&ak, &message)?;
+        }
+        credential::make(&ek, &ak.name(), &[2; 32])?;
+    }
+    let spent = (cpu::of_this_thread() - before) + handshakes(&domain.vendor, CONTROL_RUNS)?;
+    Ok(spent.as_secs_f64() * 1e6 / f64::from(CONTROL_RUNS))
+}
