@@ -35,6 +35,8 @@ pub struct EsysTpm {
     svid_keys: BTreeMap<KeyId, SvidSlot>,
     endorsement: Option<LoadedEndorsement>,
     next_key: u64,
+    /// The last connection ended in a failure.
+    unclean: bool,
 }
 
 impl EsysTpm {
@@ -50,6 +52,7 @@ impl EsysTpm {
             svid_keys: BTreeMap::new(),
             endorsement: None,
             next_key: 0,
+            unclean: false,
         };
         tpm.connect()?;
         Ok(tpm)

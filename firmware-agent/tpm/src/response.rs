@@ -22,6 +22,7 @@ const FMT1_AUTH_FAIL: u32 = 0x8e;
 const FMT1_BAD_AUTH: u32 = 0xa2;
 
 const BASE_MALFORMED: [u32; 5] = [6, 16, 17, 18, 19];
+const BASE_BAD_SEQUENCE: u32 = 7;
 const BASE_RSP_AUTH_FAILED: u32 = 27;
 
 /// A TPM or TSS response code with what it means for the caller.
@@ -39,6 +40,8 @@ pub(crate) enum Response {
     NotStarted(u32),
     /// The way to the TPM is broken.
     Connection(u32),
+    /// The library's context is of no further use after an earlier failure.
+    BadSequence(u32),
     /// The response does not decode.
     Malformed(u32),
     /// The response's authorization does not verify.
@@ -75,6 +78,7 @@ impl Response {
             LAYER_TCTI if BASE_MALFORMED.contains(&base) => Self::Malformed(rc),
             LAYER_TCTI => Self::Connection(rc),
             _ if base == BASE_RSP_AUTH_FAILED => Self::Tampered,
+            _ if base == BASE_BAD_SEQUENCE => Self::BadSequence(rc),
             _ if BASE_MALFORMED.contains(&base) => Self::Malformed(rc),
             _ => Self::Other(rc),
         }
@@ -109,7 +113,7 @@ impl Response {
             Self::Busy(rc) => TpmError::Busy { command, rc },
             Self::NoRoom(_) => TpmError::SlotsExhausted { command },
             Self::NotStarted(rc) | Self::Failure(rc) => TpmError::NotOperational { rc },
-            Self::Connection(_) => TpmError::ConnectionLost { command },
+            Self::Connection(_) | Self::BadSequence(_) => TpmError::ConnectionLost { command },
             Self::Malformed(rc) => TpmError::Malformed { command, detail: format!("response code 0x{rc:08x}") },
             Self::Tampered => TpmError::ResponseTampered { command },
             Self::Lockout => TpmError::LockedOut,

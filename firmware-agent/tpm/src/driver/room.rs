@@ -21,11 +21,17 @@ impl EsysTpm {
         if !self.tcti.is_exclusive() {
             return own > 0;
         }
+        own + self.sweep() > 0
+    }
+
+    /// Flushes everything in a TPM that nobody else uses and whose known objects have been let go; returns how much
+    /// there was.
+    pub(super) fn sweep(&mut self) -> usize {
         let left_behind = self.flush_leftovers(TRANSIENT_FIRST) + self.flush_leftovers(LOADED_SESSION_FIRST);
         if left_behind > 0 {
-            tracing::warn!(left_behind, "flushed objects that an earlier process left in the TPM");
+            tracing::warn!(left_behind, "flushed objects that were left in the TPM");
         }
-        own + left_behind > 0
+        left_behind
     }
 
     /// Takes every key out of the chip; returns how many there were. They are made again when needed.
@@ -41,9 +47,14 @@ impl EsysTpm {
     }
 
     fn flush_leftovers(&mut self, first: u32) -> usize {
-        let found = self.handles_from(first).unwrap_or_default();
-        let flushed = found.into_iter().filter(|handle| self.flush_leftover(*handle)).count();
-        flushed
+        match self.handles_from(first) {
+            Ok(found) => found.into_iter().filter(|handle| self.flush_leftover(*handle)).count(),
+            Err(fault) => {
+                tracing::debug!(error = %fault.into_error(), "what is in the TPM is not known");
+                self.unclean = true;
+                0
+            }
+        }
     }
 
     fn flush_leftover(&mut self, handle: TpmHandle) -> bool {
@@ -55,6 +66,7 @@ impl EsysTpm {
             }
             Err(fault) => {
                 tracing::debug!(error = %fault.into_error(), "a leftover handle cannot be named");
+                self.unclean = true;
                 false
             }
         }

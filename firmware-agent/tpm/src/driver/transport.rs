@@ -7,8 +7,11 @@ use tss_esapi::{Context, constants::StartupType, handles::ObjectHandle};
 use super::{EsysTpm, Fault, Op, op};
 use crate::{TpmError, response::Response};
 
-/// Waits between tries of a command that the TPM was too busy for: 1.3 s in all. ESYS itself has tried five times
-/// before each.
+/// What ESYS itself has repeated already, ten times with growing pauses (about 6 s): RETRY, YIELDED, TESTING.
+const REPEATED_BELOW: [u32; 3] = [0x908, 0x90a, 0x922];
+
+/// Waits between tries of a command that the TPM could not take for another reason (NV_RATE and its like, or no room in
+/// a shared TPM): 1.3 s in all.
 const BUSY_PAUSES: [Duration; 6] = [
     Duration::from_millis(20),
     Duration::from_millis(40),
@@ -22,12 +25,18 @@ impl EsysTpm {
     pub(super) fn connect(&mut self) -> Result<(), TpmError> {
         if self.context.is_none() {
             self.context = Some(self.tcti.open()?);
+            if std::mem::take(&mut self.unclean) && self.tcti.is_exclusive() {
+                self.sweep();
+            }
         }
         Ok(())
     }
 
-    /// Closes the connection and forgets every handle. Keys stay known and are made again when needed.
+    /// Closes a connection that failed and forgets every handle. Keys stay known and are made again when needed. What
+    /// could not be flushed any more is looked for when the connection is made again; where the TPM is shared, the
+    /// resource manager has flushed it.
     pub(super) fn disconnect(&mut self) {
+        self.unclean = true;
         self.endorsement = None;
         if let Some(key) = self.attestation_key.as_mut() {
             key.handle = None;
@@ -54,7 +63,7 @@ impl EsysTpm {
                 Err(error) => Response::of(error),
             };
             match (response, pauses.next()) {
-                (Response::Busy(_), Some(pause)) => thread::sleep(*pause),
+                (Response::Busy(rc), Some(pause)) if !REPEATED_BELOW.contains(&rc) => thread::sleep(*pause),
                 // Somebody else's objects in a shared TPM may go away by themselves.
                 (Response::NoRoom(_), Some(pause)) if !self.tcti.is_exclusive() => thread::sleep(*pause),
                 _ => return Err(Fault::Response(op, response)),
@@ -70,10 +79,14 @@ impl EsysTpm {
                 self.disconnect();
                 true
             }
-            // A response that did not decode may have left an object behind; closing the context flushes it.
-            Some(Response::Malformed(_)) => {
+            // The library goes on only in a new context. Nothing is repeated: an altered answer is to be seen.
+            Some(Response::Malformed(_) | Response::Tampered) => {
                 self.disconnect();
                 false
+            }
+            Some(Response::BadSequence(_)) => {
+                self.disconnect();
+                true
             }
             Some(Response::NotStarted(_)) if self.tcti.is_exclusive() => self.start(),
             Some(Response::NoRoom(_)) => self.make_room(),
@@ -86,7 +99,9 @@ impl EsysTpm {
     }
 
     pub(super) fn flush(&mut self, handle: ObjectHandle) -> Result<(), Fault> {
-        self.run(op("TPM2_FlushContext", "owner"), |context| context.flush_context(handle))
+        let flushed = self.run(op("TPM2_FlushContext", "owner"), |context| context.flush_context(handle));
+        self.unclean |= flushed.is_err();
+        flushed
     }
 
     /// As [`Self::flush`], where a failure is not the caller's business: the object is gone, or the context will
@@ -94,6 +109,18 @@ impl EsysTpm {
     pub(super) fn flush_quietly(&mut self, handle: ObjectHandle) {
         if let Err(fault) = self.flush(handle) {
             tracing::debug!(error = %fault.into_error(), "a TPM object was not flushed");
+        }
+    }
+}
+
+impl Drop for EsysTpm {
+    /// The library's context flushes what it knows of. After a failure there may be more.
+    fn drop(&mut self) {
+        if self.unclean && self.tcti.is_exclusive() {
+            self.context = None;
+            if let Err(error) = self.connect() {
+                tracing::debug!(%error, "the TPM was left as it is");
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ use hallmark_tpm::{EsysTpm, Tcti};
 pub(crate) struct Machine {
     pub(crate) proxy: TctiProxy,
     pub(crate) swtpm: Swtpm,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Machine {
@@ -21,11 +21,15 @@ impl Machine {
         let mut swtpm = Swtpm::manufacture(folder.path(), &authority, options).unwrap();
         swtpm.power_on().unwrap();
         let proxy = TctiProxy::start(swtpm.port()).unwrap();
-        Self { proxy, swtpm, _folder: folder }
+        Self { proxy, swtpm, folder }
     }
 
     pub(crate) fn open(&self) -> EsysTpm {
         EsysTpm::open(Tcti::parse(&self.proxy.tcti()).unwrap()).unwrap()
+    }
+
+    pub(crate) fn folder(&self) -> &std::path::Path {
+        self.folder.path()
     }
 
     /// Transient objects and sessions in the chip right now, asked by another connection.
