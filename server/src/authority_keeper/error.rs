@@ -63,6 +63,12 @@ pub enum AuthorityError {
         /// The configured kind.
         configured: KeyKind,
     },
+    /// Every label that would be used has half a key.
+    #[error("the token has {count} half keys of this trust domain and no whole one")]
+    TooManyHalves {
+        /// How many labels were tried.
+        count: usize,
+    },
     /// No random bytes.
     #[error("no random bytes for the authority's serial number")]
     Random,
@@ -89,6 +95,7 @@ impl Coded for AuthorityError {
             Self::Expired { .. } => ReasonCode::new("HM-SRV-0013"),
             Self::OtherKind { .. } => ReasonCode::new("HM-SRV-0014"),
             Self::Random => ReasonCode::new("HM-SRV-0015"),
+            Self::TooManyHalves { .. } => ReasonCode::new("HM-SRV-0016"),
             Self::Hsm(error) => error.code(),
             Self::Store(error) => error.code(),
             Self::Certificate(error) => error.code(),
@@ -114,6 +121,7 @@ impl Coded for AuthorityError {
             Self::Expired { .. } => "the server was off for long, or the machine's clock is far off",
             Self::OtherKind { .. } => "key_type was changed after a first start that was cut short",
             Self::Random => "the system's random number generator failed",
+            Self::TooManyHalves { .. } => "the token fails while it makes keys",
             _ => return self.part().and_then(Coded::likely_cause),
         };
         Some(cause.into())
@@ -128,6 +136,7 @@ impl Coded for AuthorityError {
             Self::Expired { .. } => "timedatectl; if the clock is right, start with an empty data_dir and a new token",
             Self::OtherKind { .. } => "set key_type back, or destroy that key: nothing was signed with it yet",
             Self::Random => "look into the kernel log",
+            Self::TooManyHalves { .. } => "look into the token's own log; remove the half keys, or use another token",
             _ => return self.part().and_then(Coded::next_step),
         };
         Some(step.into())

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aws_lc_rs::{digest, rand};
 use hallmark_authority::{Serial, X509Authority, prepare_authority};
-use hallmark_hsm::{KeyInfo, KeyKind, KeyStore};
+use hallmark_hsm::{HsmError, KeyInfo, KeyKind, KeyStore};
 use hallmark_spiffe::{Bundle, TrustDomain};
 use hallmark_store::{Authority, AuthorityState, Change, Loaded, Outcome, Record, RecordKind, Store};
 
@@ -16,6 +16,9 @@ use crate::clock::Clock;
 
 /// Labels with a longer trust domain would not fit every token.
 const MAX_NAME_IN_LABEL: usize = 96;
+
+/// Labels tried before giving up on a token that only ever makes half keys.
+const MAX_KEYS: usize = 16;
 
 /// What keeping the authority takes.
 #[derive(Clone, Copy)]
@@ -90,33 +93,10 @@ impl Keeper<'_> {
         lifetime: Duration,
         sequence: u64,
     ) -> Result<(Authority, KeyInfo), AuthorityError> {
-        let label = key_label(self.trust_domain, 1);
-        let key = match self.keys.find(&label).await? {
-            Some(key) if key.kind == kind => {
-                tracing::warn!(
-                    label,
-                    "a key of an earlier start was found in the token and is taken up"
-                );
-                key
-            }
-            Some(key) => {
-                return Err(AuthorityError::OtherKind {
-                    label,
-                    found: key.kind,
-                    configured: kind,
-                });
-            }
-            None => {
-                let intent = self.record(&label, Outcome::Pending, "generate");
-                self.store.commit(vec![Change::Record(intent)]).await?;
-                let key = self.keys.generate(&label, kind).await?;
-                tracing::info!(label, %kind, "authority key generated in the token");
-                key
-            }
-        };
+        let key = self.key_to_certify(kind).await?;
         let certificate = self.certify(&key, lifetime).await?;
         let authority = Authority {
-            label,
+            label: key.label.clone(),
             certificate,
             created_at: self.clock.unix(),
             state: AuthorityState::Active,
@@ -129,6 +109,45 @@ impl Keeper<'_> {
         ];
         self.store.commit(changes).await?;
         Ok((authority, key))
+    }
+
+    /// The key that an earlier start made and did not come to certify, or a new one.
+    async fn key_to_certify(&self, kind: KeyKind) -> Result<KeyInfo, AuthorityError> {
+        for number in 1..=MAX_KEYS {
+            let label = key_label(self.trust_domain, number);
+            match self.keys.find(&label).await {
+                Ok(Some(key)) if key.kind == kind => {
+                    tracing::warn!(
+                        label,
+                        "a key of an earlier start was found in the token and is taken up"
+                    );
+                    return Ok(key);
+                }
+                Ok(Some(KeyInfo { kind: found, .. })) => {
+                    return Err(AuthorityError::OtherKind {
+                        label,
+                        found,
+                        configured: kind,
+                    });
+                }
+                Ok(None) => return self.generate(&label, kind).await,
+                // A token that was cut off while it made a key may be left with half of one. It never signed, and
+                // is left for the operator to look at.
+                Err(HsmError::KeyIncomplete { cause, .. }) => {
+                    tracing::warn!(label, cause, "half a key was found in the token and is passed over");
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(AuthorityError::TooManyHalves { count: MAX_KEYS })
+    }
+
+    async fn generate(&self, label: &str, kind: KeyKind) -> Result<KeyInfo, AuthorityError> {
+        let intent = self.record(label, Outcome::Pending, "generate");
+        self.store.commit(vec![Change::Record(intent)]).await?;
+        let key = self.keys.generate(label, kind).await?;
+        tracing::info!(label, %kind, "authority key generated in the token");
+        Ok(key)
     }
 
     /// The self-signed certificate. The intent is on record before the signature.

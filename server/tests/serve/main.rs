@@ -11,5 +11,6 @@
 mod attestation;
 mod client;
 mod connections;
+mod killed;
 mod lab;
 mod start;

@@ -60,6 +60,39 @@ fn a_key_left_by_a_start_that_was_cut_short_is_taken_up() {
     );
 }
 
+/// The objects of the only token, token.object aside.
+fn key_objects(lab: &Lab) -> Vec<std::path::PathBuf> {
+    let tokens = fs::read_dir(lab.folder.join("tokens")).unwrap();
+    let files = tokens.flat_map(|token| fs::read_dir(token.unwrap().path()).unwrap());
+    let is_key = |path: &std::path::PathBuf| {
+        path.extension().is_some_and(|ending| ending == "object") && !path.ends_with("token.object")
+    };
+    files.map(|file| file.unwrap().path()).filter(is_key).collect()
+}
+
+#[test]
+fn half_a_key_is_passed_over_unless_it_signs() {
+    isolated("start::half_a_key_is_passed_over_unless_it_signs", async |lab| {
+        let first = lab.start().await;
+        lab.stop(first).await;
+        let halves = key_objects(&lab);
+        assert_eq!(halves.len(), 2);
+        fs::remove_file(&halves[0]).unwrap();
+        assert_eq!(
+            lab.refused(Clock::system()).await,
+            "HM-HSM-0015",
+            "the authority's own key must be whole"
+        );
+        forget_store(&lab);
+        let second = lab.start().await;
+        assert_eq!(second.server.authority.load().label, "hallmark-x509-example.org-2");
+        lab.stop(second).await;
+        let third = lab.start().await;
+        assert_eq!(third.server.authority.load().label, "hallmark-x509-example.org-2");
+        lab.stop(third).await;
+    });
+}
+
 #[test]
 fn every_kind_of_key_signs() {
     isolated("start::every_kind_of_key_signs", async |mut lab| {

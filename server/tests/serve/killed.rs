@@ -1,0 +1,170 @@
+//! The program itself, killed at any moment, and started again.
+
+use std::{
+    fs,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use hallmark_api::health::{HealthCheckRequest, health_client::HealthClient};
+use hallmark_attacks::{Wire, attest};
+use hallmark_verify::testing::SoftwareMachine;
+use tokio::net::UnixStream;
+
+use crate::{
+    client::local,
+    lab::{Lab, isolated},
+};
+
+/// A server process, killed when dropped.
+struct Process(Child);
+
+impl Process {
+    fn start(lab: &Lab) -> Self {
+        fs::write(lab.folder.join("server.toml"), lab.settings.to_string()).unwrap();
+        let log = fs::File::create(lab.folder.join("log")).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_hallmark-server"))
+            .args(["run", "--config"])
+            .arg(lab.folder.join("server.toml"))
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        Self(child)
+    }
+
+    /// Waits until it answers, and tells where.
+    async fn ready(&mut self, lab: &Lab) -> String {
+        let until = Instant::now() + Duration::from_secs(30);
+        loop {
+            let log = fs::read_to_string(lab.folder.join("log")).unwrap();
+            assert!(self.0.try_wait().unwrap().is_none(), "it ended:\n{log}");
+            assert!(Instant::now() < until, "it does not answer:\n{log}");
+            if UnixStream::connect(lab.admin_socket()).await.is_ok() {
+                let mut health = HealthClient::new(local(&lab.admin_socket()).await);
+                if health.check(HealthCheckRequest::default()).await.is_ok() {
+                    let address = log
+                        .split("serving address=")
+                        .nth(1)
+                        .and_then(|rest| rest.split_whitespace().next());
+                    if let Some(address) = address {
+                        return address.to_owned();
+                    }
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    fn kill(mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+fn token_object(lab: &Lab) -> PathBuf {
+    let token = fs::read_dir(lab.folder.join("tokens"))
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap();
+    token.path().join("token.object")
+}
+
+#[test]
+fn a_start_that_is_killed_at_any_moment_leaves_one_authority() {
+    isolated(
+        "killed::a_start_that_is_killed_at_any_moment_leaves_one_authority",
+        async |lab| {
+            let token = token_object(&lab);
+            let whole = fs::read(&token).unwrap();
+            for round in 0..40 {
+                // The store goes now and then, so that the first start itself is hit as well.
+                if round % 10 == 0 {
+                    drop(fs::remove_dir_all(lab.folder.join("data")));
+                }
+                let process = Process::start(&lab);
+                tokio::time::sleep(Duration::from_millis(5 + round)).await;
+                process.kill();
+                // SoftHSM writes this file anew at every login, in place: killed in the midst of it, the token is gone.
+                if fs::metadata(&token).unwrap().len() == 0 {
+                    fs::write(&token, &whole).unwrap();
+                }
+            }
+            let mut process = Process::start(&lab);
+            process.ready(&lab).await;
+            process.kill();
+            let running = lab.start().await;
+            let whole: Vec<_> = running.server.keys.list().await.unwrap();
+            let authority = running.server.authority.load();
+            assert_eq!(whole.iter().filter(|key| key.label == authority.label).count(), 1);
+            assert_eq!(authority.bundle.x509_authorities.len(), 1);
+            drop(authority);
+            lab.stop(running).await;
+        },
+    );
+}
+
+#[test]
+fn a_server_killed_under_load_forgets_nothing_that_it_said() {
+    isolated(
+        "killed::a_server_killed_under_load_forgets_nothing_that_it_said",
+        async |lab| {
+            let mut told = Vec::new();
+            for round in 0..4_u64 {
+                let mut process = Process::start(&lab);
+                let address = process.ready(&lab).await;
+                let mut nodes = tokio::task::JoinSet::new();
+                for _ in 0..8 {
+                    let (address, machine) = (address.clone(), SoftwareMachine::new(&lab.vendor));
+                    nodes.spawn(async move {
+                        let mut serials = None;
+                        while let Ok(wire) = Wire::connect(&address).await {
+                            let Ok(svid) = attest(&wire, &machine).await else { break };
+                            serials = Some((svid.id.unwrap().path, svid.expires_at));
+                        }
+                        serials
+                    });
+                }
+                tokio::time::sleep(Duration::from_millis(150 + round * 70)).await;
+                process.kill();
+                told.extend(nodes.join_all().await.into_iter().flatten());
+            }
+            assert!(told.len() >= 8, "the server was under load: {}", told.len());
+            let running = lab.start().await;
+            let server = &running.server;
+            for (path, _) in &told {
+                let id = hallmark_spiffe::SpiffeId::new(&server.trust_domain, path).unwrap();
+                let row = server.agents.find(&id).expect("who was told to be an agent is one");
+                assert!(row.next.is_some() && !row.ak_name.is_empty());
+            }
+            let query = hallmark_store::RecordQuery {
+                limit: 1_000_000,
+                filter: hallmark_store::RecordFilter::Svids,
+                ..Default::default()
+            };
+            let records = server.store.records(query).await.unwrap();
+            let (mut open, mut settled) = (0_i64, 0_i64);
+            for stored in records {
+                match stored.record.outcome {
+                    hallmark_store::Outcome::Pending => open += 1,
+                    _ => {
+                        let detail: serde_json::Value = serde_json::from_str(&stored.record.detail).unwrap();
+                        settled += detail["last"].as_i64().unwrap() - detail["first"].as_i64().unwrap() + 1;
+                    }
+                }
+            }
+            // The last one is this start's own identity, whose outcome may still be on its way.
+            assert!(open - settled <= 1, "{open} intents, {settled} settled");
+            lab.stop(running).await;
+        },
+    );
+}
