@@ -33,10 +33,13 @@ pub fn run(config: Config) -> Result<(), StartError> {
         })?;
     let outcome = runtime.block_on(async {
         let stop = until_signal()?;
-        let running = Running::start(config, Clock::system()).await?;
+        let mut running = Running::start(config, Clock::system()).await?;
         notify("READY=1");
-        stop.await;
-        tracing::info!("stopping");
+        tokio::select! {
+            () = stop => tracing::info!("stopping"),
+            // Without one of its listeners it is better started anew.
+            error = running.failure() => return Err(error),
+        }
         notify("STOPPING=1");
         running.stop().await
     });
@@ -114,6 +117,19 @@ impl Running {
             address,
             stop,
             tasks,
+        }
+    }
+
+    /// Waits for a part to end that should not.
+    pub async fn failure(&mut self) -> StartError {
+        let cause = match self.tasks.join_next().await {
+            Some(Ok(Err(error))) => return error,
+            Some(Err(error)) => error.to_string(),
+            Some(Ok(Ok(()))) | None => "it ended by itself".to_owned(),
+        };
+        StartError::Runtime {
+            what: "a listener",
+            cause,
         }
     }
 
