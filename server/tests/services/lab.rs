@@ -63,7 +63,7 @@ pub(crate) fn isolated<F: Future<Output = ()>>(name: &str, body: impl FnOnce(Pat
         with_token(
             path,
             Command::new(std::env::current_exe().unwrap()),
-            &["--exact", name, "--nocapture"],
+            &["--exact", name, "--nocapture", "--include-ignored"],
         ),
     ] {
         let out = command.env(INSIDE, path).output().unwrap();
@@ -77,6 +77,9 @@ pub(crate) fn isolated<F: Future<Output = ()>>(name: &str, body: impl FnOnce(Pat
             command.get_program() == "softhsm2-util" || told.contains("1 passed"),
             "{name} did not run: {told}"
         );
+        told.lines()
+            .filter(|line| line.starts_with("measured:"))
+            .for_each(|line| println!("{line}"));
     }
 }
 

@@ -12,6 +12,7 @@
 mod agents;
 mod authorised;
 mod bundle;
+mod cost;
 mod entries;
 mod lab;
 mod listing;
