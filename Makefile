@@ -23,7 +23,7 @@ test: deps ## all tests, against real parts
 	@$(CARGO) test --workspace --no-fail-fast
 
 bench: deps ## measure; prints a table and writes target/bench/results.json
-	@$(CARGO) build --release --workspace --bins
+	@$(CARGO) build --release --bins -p hallmark-server -p hallmark-agent -p hallmark
 	@$(CARGO) run --release -p hallmark-bench
 
 lint: deps ## formatting, lints, dependency rules

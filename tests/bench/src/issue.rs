@@ -12,6 +12,7 @@ use hallmark_api::svid::svid_client::SvidClient;
 use hallmark_api::svid::{BatchNewX509svidRequest, NewX509svidParams};
 use hallmark_attacks::{Wire, attest};
 use hallmark_verify::testing::{SoftwareKey, SoftwareMachine};
+use rustls::client::ResolvesClientCert;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tonic::transport::Channel;
@@ -45,9 +46,9 @@ pub(crate) fn measure(domain: &mut Domain, table: &mut Table) -> Result<()> {
     let address = domain.address();
     let svid = domain.runtime.block_on(async { anyhow::Ok(attest(&Wire::connect(&address).await?, &machine).await?) })?;
     let entries = domain.register(&id_of(&svid)?, "issue", BATCH)?;
-    let identity = Identity::of(&svid, machine.svid);
+    let identity: Arc<dyn ResolvesClientCert> = Identity::of(&svid, machine.svid);
     // One agent for each caller, as in a fleet: a connection of its own.
-    let connecting = (0..CALLERS).map(|_| Wire::connect_as(&address, Arc::clone(&identity) as _));
+    let connecting = (0..CALLERS).map(|_| Wire::connect_as(&address, Arc::clone(&identity)));
     let clients: Vec<_> = domain
         .runtime
         .block_on(try_join_all(connecting))?
