@@ -169,12 +169,12 @@ impl Coded for StoreError {
 
     fn compared(&self) -> Option<String> {
         match self {
-            Self::NewerSchema { found, known, .. } => Some(format!(
-                "schema version {found}, this program knows up to {known}"
-            )),
-            Self::OtherTrustDomain {
-                stored, configured, ..
-            } => Some(format!("store of {stored}, configured {configured}")),
+            Self::NewerSchema { found, known, .. } => {
+                Some(format!("schema version {found}, this program knows up to {known}"))
+            }
+            Self::OtherTrustDomain { stored, configured, .. } => {
+                Some(format!("store of {stored}, configured {configured}"))
+            }
             Self::SequenceNotRising { stored, new } => Some(format!("stored {stored}, new {new}")),
             Self::Open { reason, .. }
             | Self::Corrupt { reason, .. }
@@ -187,20 +187,14 @@ impl Coded for StoreError {
     fn likely_cause(&self) -> Option<String> {
         let cause = match self {
             Self::Open { .. } => "the folder is missing, or the server's user may not write in it",
-            Self::ReadOnly { .. } => {
-                "file or folder belong to another user, or the file system is mounted read-only"
-            }
+            Self::ReadOnly { .. } => "file or folder belong to another user, or the file system is mounted read-only",
             Self::Full { .. } => "the disk, a quota or the size limit of the store is exhausted",
-            Self::Locked { .. } => {
-                "a backup or a sqlite3 shell holds a transaction open on the file"
-            }
+            Self::Locked { .. } => "a backup or a sqlite3 shell holds a transaction open on the file",
             Self::InUse { .. } => "a second server was started with the same data_dir",
             Self::Corrupt { .. } => "a failing disk, or the file was copied while in use",
             Self::Foreign { .. } => "[store] path names a file of another program",
             Self::NewerSchema { .. } => "the server was downgraded",
-            Self::OtherTrustDomain { .. } => {
-                "trust_domain was changed, or data_dir is another server's"
-            }
+            Self::OtherTrustDomain { .. } => "trust_domain was changed, or data_dir is another server's",
             Self::Io { .. } => "a failing disk, or the file system went away",
             Self::Undecodable { .. } => "the database was changed by another program",
             Self::Exists { .. } | Self::Missing { .. } | Self::SequenceNotRising { .. } => {
@@ -214,16 +208,10 @@ impl Coded for StoreError {
     fn next_step(&self) -> Option<String> {
         Some(match self {
             Self::Open { path, .. } | Self::ReadOnly { path } => {
-                format!(
-                    "ls -ld {} and give the server's user write access",
-                    parent(path)
-                )
+                format!("ls -ld {} and give the server's user write access", parent(path))
             }
             Self::Full { path } => {
-                format!(
-                    "df {}; free room there: the server goes on by itself",
-                    parent(path)
-                )
+                format!("df {}; free room there: the server goes on by itself", parent(path))
             }
             Self::Locked { path } => {
                 format!("fuser {}; end the program that holds it", path.display())
@@ -238,16 +226,9 @@ impl Coded for StoreError {
                 )
             }
             Self::Foreign { .. } => "set [store] path to a file that does not exist yet".into(),
-            Self::NewerSchema { .. } => {
-                "run the newer version again, or restore the backup made before it".into()
-            }
-            Self::OtherTrustDomain { .. } => {
-                "set trust_domain back, or choose an empty data_dir".into()
-            }
-            Self::Io { path, .. } => format!(
-                "look into the kernel log for errors of the disk below {}",
-                parent(path)
-            ),
+            Self::NewerSchema { .. } => "run the newer version again, or restore the backup made before it".into(),
+            Self::OtherTrustDomain { .. } => "set trust_domain back, or choose an empty data_dir".into(),
+            Self::Io { path, .. } => format!("look into the kernel log for errors of the disk below {}", parent(path)),
             Self::Undecodable { .. } => "restore a backup".into(),
             Self::Exists { .. } | Self::Missing { .. } | Self::SequenceNotRising { .. } => {
                 "look at the present state, then try again".into()

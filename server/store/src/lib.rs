@@ -19,7 +19,7 @@ pub use change::Change;
 pub use error::{INTERRUPTED, StoreError};
 pub use port::{Committed, Loaded, Statistics, Store};
 pub use record::{
-    Outcome, Record, RecordFilter, RecordKind, RecordQuery, RecordRange, StoredRecord, SvidIntent,
-    SvidIntents, SvidOutcome, Total,
+    Outcome, Record, RecordFilter, RecordKind, RecordQuery, RecordRange, StoredRecord, SvidIntent, SvidIntents,
+    SvidOutcome, Total,
 };
 pub use sqlite::{SqliteOptions, SqliteStore};

@@ -17,12 +17,7 @@ pub enum RecordKind {
 }
 
 impl RecordKind {
-    const ALL: [Self; 4] = [
-        Self::Verdict,
-        Self::SvidIntent,
-        Self::SvidOutcome,
-        Self::Admin,
-    ];
+    const ALL: [Self; 4] = [Self::Verdict, Self::SvidIntent, Self::SvidOutcome, Self::Admin];
 
     /// The kind's name in the API.
     #[must_use]
@@ -109,9 +104,7 @@ impl Outcome {
     }
 
     pub(crate) fn from_number(number: i64) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|outcome| outcome.number() == number)
+        Self::ALL.into_iter().find(|outcome| outcome.number() == number)
     }
 }
 

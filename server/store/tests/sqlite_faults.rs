@@ -10,11 +10,7 @@
     reason = "tests"
 )]
 
-#[allow(
-    dead_code,
-    unused_imports,
-    reason = "shared with the conformance suite"
-)]
+#[allow(dead_code, unused_imports, reason = "shared with the conformance suite")]
 mod conformance;
 
 use std::{
@@ -29,9 +25,7 @@ use conformance::{full_entry, intents, trust_domain};
 use hallmark_reason::Coded as _;
 use hallmark_registry::EntryId;
 use hallmark_spiffe::TrustDomain;
-use hallmark_store::{
-    Change, INTERRUPTED, Outcome, RecordQuery, SqliteOptions, SqliteStore, Store, StoreError,
-};
+use hallmark_store::{Change, INTERRUPTED, Outcome, RecordQuery, SqliteOptions, SqliteStore, Store, StoreError};
 
 struct Place {
     _dir: tempfile::TempDir,
@@ -101,10 +95,7 @@ fn another_trust_domain_is_refused() {
         panic!("opened")
     };
     assert_eq!(code(&error), "HM-STORE-0009");
-    assert_eq!(
-        error.compared().unwrap(),
-        "store of example.org, configured other.test"
-    );
+    assert_eq!(error.compared().unwrap(), "store of example.org, configured other.test");
     SqliteStore::open(&options(&place.file)).unwrap();
 }
 
@@ -115,8 +106,7 @@ fn a_newer_schema_is_refused_and_left_alone() {
     let version = |sql: &str| -> i64 {
         let raw = rusqlite::Connection::open(&place.file).unwrap();
         raw.execute_batch(sql).unwrap();
-        raw.pragma_query_value(None, "user_version", |row| row.get(0))
-            .unwrap()
+        raw.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap()
     };
     version("PRAGMA user_version = 99");
     let error = refused(&place.file);
@@ -156,9 +146,7 @@ fn a_damaged_file_is_told_as_such() {
     let place = place();
     let store = SqliteStore::open(&options(&place.file)).unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime
-        .block_on(store.commit((0..50).map(entry).collect()))
-        .unwrap();
+    runtime.block_on(store.commit((0..50).map(entry).collect())).unwrap();
     drop(store);
     let mut bytes = fs::read(&place.file).unwrap();
     // Everything but the first page, which holds the schema.
@@ -171,10 +159,7 @@ fn a_damaged_file_is_told_as_such() {
 #[test]
 fn a_folder_that_is_not_there_is_told_as_such() {
     let place = place();
-    assert_eq!(
-        code(&refused(&place.file.join("no/such/server.db"))),
-        "HM-STORE-0001"
-    );
+    assert_eq!(code(&refused(&place.file.join("no/such/server.db"))), "HM-STORE-0001");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -195,10 +180,7 @@ async fn a_full_store_says_so_and_recovers() {
     let store = SqliteStore::open(&options(&place.file).size_limit(256 * 1024)).unwrap();
     fill_and_recover(&store, async |stored| {
         let ids = (0..stored).map(|n| EntryId::parse(&format!("e{n}")).unwrap());
-        store
-            .commit(ids.map(Change::DeleteEntry).collect())
-            .await
-            .unwrap();
+        store.commit(ids.map(Change::DeleteEntry).collect()).await.unwrap();
     })
     .await;
 }
@@ -234,9 +216,7 @@ fn child(name: &str, file: &Path) -> Command {
 }
 
 fn child_file() -> PathBuf {
-    std::env::var_os("STORE_FILE")
-        .expect("run by another test")
-        .into()
+    std::env::var_os("STORE_FILE").expect("run by another test").into()
 }
 
 #[test]
@@ -248,19 +228,12 @@ fn a_full_disk_is_told_and_recovered_from() {
         .status()
         .is_ok_and(|status| status.success())
     {
-        eprintln!(
-            "skipped: no mount namespace here; a_full_store_says_so_and_recovers covers the same code"
-        );
+        eprintln!("skipped: no mount namespace here; a_full_store_says_so_and_recovers covers the same code");
         return;
     }
     let child = child("child_fills_the_disk", &place.file);
     let status = Command::new("unshare")
-        .args([
-            "-rm",
-            "sh",
-            "-c",
-            r#"mount -t tmpfs -o size=2m none "$0" && exec "$@""#,
-        ])
+        .args(["-rm", "sh", "-c", r#"mount -t tmpfs -o size=2m none "$0" && exec "$@""#])
         .arg(mount)
         .arg(child.get_program())
         .args(child.get_args())
@@ -285,10 +258,7 @@ async fn child_fills_the_disk() {
 fn a_read_only_store_is_told_as_such() {
     let place = place();
     drop(SqliteStore::open(&options(&place.file)).unwrap());
-    let (dir, lock) = (
-        place.file.parent().unwrap(),
-        place.file.with_extension("db.lock"),
-    );
+    let (dir, lock) = (place.file.parent().unwrap(), place.file.with_extension("db.lock"));
     for (path, mode) in [(&*lock, 0o666), (&*place.file, 0o444), (dir, 0o555)] {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     }
@@ -298,11 +268,7 @@ fn a_read_only_store_is_told_as_such() {
         child.uid(65534);
     }
     let output = child.output().unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stdout)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
 #[test]

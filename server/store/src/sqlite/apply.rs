@@ -10,11 +10,7 @@ use super::{agent_row, entry_row, record_row, writer::Work};
 use crate::{Authority, Change, Committed, RecordRange, StoreError};
 
 /// Does a job's work inside a savepoint: all of it, or nothing.
-pub(super) fn in_savepoint(
-    path: &Path,
-    connection: &Connection,
-    work: &Work,
-) -> Result<Committed, StoreError> {
+pub(super) fn in_savepoint(path: &Path, connection: &Connection, work: &Work) -> Result<Committed, StoreError> {
     let run = |sql: &str| -> Result<(), StoreError> {
         connection
             .prepare_cached(sql)
@@ -42,10 +38,7 @@ fn apply(path: &Path, connection: &Connection, work: &Work) -> Result<Committed,
             for change in changes {
                 if let Some(new) = apply_one(path, connection, change)? {
                     let first = committed.records.map_or(new.first, |r| r.first);
-                    committed.records = Some(RecordRange {
-                        first,
-                        last: new.last,
-                    });
+                    committed.records = Some(RecordRange { first, last: new.last });
                 }
             }
         }
@@ -55,11 +48,7 @@ fn apply(path: &Path, connection: &Connection, work: &Work) -> Result<Committed,
 }
 
 /// One change; gives the records that it appended.
-fn apply_one(
-    path: &Path,
-    connection: &Connection,
-    change: &Change,
-) -> Result<Option<RecordRange>, StoreError> {
+fn apply_one(path: &Path, connection: &Connection, change: &Change) -> Result<Option<RecordRange>, StoreError> {
     let at = |e: rusqlite::Error| StoreError::from_sqlite(path, &e);
     let one = |sequence| {
         Some(RecordRange {
@@ -69,11 +58,9 @@ fn apply_one(
     };
     match change {
         Change::CreateEntry(entry) => match entry_row::insert(connection, entry) {
-            Err(e) if e.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
-                Err(StoreError::Exists {
-                    what: format!("entry {}", entry.id),
-                })
-            }
+            Err(e) if e.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => Err(StoreError::Exists {
+                what: format!("entry {}", entry.id),
+            }),
             done => done.map(|()| None).map_err(at),
         },
         Change::UpdateEntry(entry) => {
@@ -83,18 +70,13 @@ fn apply_one(
         Change::DeleteEntry(id) => delete_entry(connection, id, at).map(|()| None),
         Change::PutAgent(agent) => agent_row::put(connection, agent).map(|()| None).map_err(at),
         Change::DeleteAgent(id) => delete_agent(connection, id, at).map(|()| None),
-        Change::PutAuthority(authority) => put_authority(connection, authority)
-            .map(|()| None)
-            .map_err(at),
+        Change::PutAuthority(authority) => put_authority(connection, authority).map(|()| None).map_err(at),
         Change::BundleSequence(new) => set_sequence(connection, *new, at).map(|()| None),
         Change::Record(record) => record_row::append(connection, record).map(one).map_err(at),
         Change::SvidIntents(intents) => record_row::append_intents(connection, intents).map_err(at),
         Change::SvidOutcome(outcome) => match record_row::append_outcome(connection, outcome) {
             Err(rusqlite::Error::StatementChangedRows(_)) => Err(StoreError::Missing {
-                what: format!(
-                    "an open intent {} to {}",
-                    outcome.intents.first, outcome.intents.last
-                ),
+                what: format!("an open intent {} to {}", outcome.intents.first, outcome.intents.last),
             }),
             done => done.map(one).map_err(at),
         },
@@ -168,11 +150,9 @@ fn set_sequence(
 /// The stored sequence number of the bundle; 0 when there is none yet.
 pub(super) fn bundle_sequence(connection: &Connection) -> rusqlite::Result<u64> {
     let text: Option<String> = connection
-        .query_row(
-            "SELECT value FROM meta WHERE key = 'bundle_sequence'",
-            [],
-            |row| row.get(0),
-        )
+        .query_row("SELECT value FROM meta WHERE key = 'bundle_sequence'", [], |row| {
+            row.get(0)
+        })
         .optional()?;
     Ok(text.and_then(|text| text.parse().ok()).unwrap_or_default())
 }

@@ -108,8 +108,7 @@ pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Result<Entry, StoreError>>
 fn parse(row: &Row<'_>) -> rusqlite::Result<Result<Parsed, StoreError>> {
     let id: String = row.get(0)?;
     let [spiffe_id, parent_id]: [String; 2] = [row.get(1)?, row.get(2)?];
-    let [selectors, federates_with, dns_names]: [String; 3] =
-        [row.get(3)?, row.get(6)?, row.get(10)?];
+    let [selectors, federates_with, dns_names]: [String; 3] = [row.get(3)?, row.get(6)?, row.get(10)?];
     let what = || format!("entry {id}");
     let bad = |e: &dyn std::error::Error| json::undecodable(&what, e);
     let build = || -> Result<Parsed, StoreError> {

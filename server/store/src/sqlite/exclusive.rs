@@ -48,9 +48,7 @@ pub(super) fn open_private(path: &Path) -> std::io::Result<File> {
 pub(super) fn open_error(path: &Path, error: &std::io::Error) -> StoreError {
     let path = path.to_path_buf();
     match error.kind() {
-        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
-            StoreError::ReadOnly { path }
-        }
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => StoreError::ReadOnly { path },
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StoreError::Full { path },
         _ => StoreError::Open {
             path,

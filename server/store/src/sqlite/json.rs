@@ -23,10 +23,7 @@ fn text(value: &impl serde::Serialize) -> String {
 }
 
 /// Reads selectors back.
-pub(super) fn parse_selectors(
-    json: &str,
-    what: impl Fn() -> String,
-) -> Result<BTreeSet<Selector>, StoreError> {
+pub(super) fn parse_selectors(json: &str, what: impl Fn() -> String) -> Result<BTreeSet<Selector>, StoreError> {
     let pairs: Vec<(String, String)> = parse(json, &what)?;
     pairs
         .iter()
@@ -35,17 +32,11 @@ pub(super) fn parse_selectors(
 }
 
 /// Reads strings back.
-pub(super) fn parse_strings(
-    json: &str,
-    what: impl Fn() -> String,
-) -> Result<Vec<String>, StoreError> {
+pub(super) fn parse_strings(json: &str, what: impl Fn() -> String) -> Result<Vec<String>, StoreError> {
     parse(json, &what)
 }
 
-fn parse<T: serde::de::DeserializeOwned>(
-    json: &str,
-    what: &impl Fn() -> String,
-) -> Result<T, StoreError> {
+fn parse<T: serde::de::DeserializeOwned>(json: &str, what: &impl Fn() -> String) -> Result<T, StoreError> {
     serde_json::from_str(json).map_err(|e| undecodable(what, &e))
 }
 

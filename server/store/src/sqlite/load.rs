@@ -6,8 +6,7 @@ use rusqlite::{Connection, Row, params};
 
 use super::{agent_row, apply, entry_row, record_row};
 use crate::{
-    Authority, AuthorityState, Loaded, Outcome, RecordFilter, RecordKind, RecordQuery, StoreError,
-    StoredRecord, Total,
+    Authority, AuthorityState, Loaded, Outcome, RecordFilter, RecordKind, RecordQuery, StoreError, StoredRecord, Total,
 };
 
 /// A row that is read in two steps: its columns, then their meaning.
@@ -38,22 +37,12 @@ pub(super) fn load(path: &Path, connection: &Connection) -> Result<Loaded, Store
             authority,
         )?,
         bundle_sequence: apply::bundle_sequence(&snapshot).map_err(at)?,
-        totals: all(
-            path,
-            &snapshot,
-            "SELECT kind, outcome, count FROM totals",
-            total,
-        )?,
+        totals: all(path, &snapshot, "SELECT kind, outcome, count FROM totals", total)?,
         interrupted: 0,
     })
 }
 
-fn all<T>(
-    path: &Path,
-    connection: &Connection,
-    sql: &str,
-    read: Read<T>,
-) -> Result<Vec<T>, StoreError> {
+fn all<T>(path: &Path, connection: &Connection, sql: &str, read: Read<T>) -> Result<Vec<T>, StoreError> {
     let at = |e: rusqlite::Error| StoreError::from_sqlite(path, &e);
     let mut statement = connection.prepare(sql).map_err(at)?;
     let rows = statement.query_map([], read).map_err(at)?;
@@ -104,11 +93,7 @@ pub(super) fn records(
     let mut statement = connection.prepare_cached(&records_sql(query)).map_err(at)?;
     let rows = statement
         .query_map(
-            params![
-                query.after,
-                query.limit,
-                query.subject.as_deref().unwrap_or_default()
-            ],
+            params![query.after, query.limit, query.subject.as_deref().unwrap_or_default()],
             record_row::read,
         )
         .map_err(at)?;
@@ -134,7 +119,5 @@ fn records_sql(query: &RecordQuery) -> String {
         (true, _) => ("sequence < ?1", "DESC"),
     };
     let columns = record_row::COLUMNS;
-    format!(
-        "SELECT {columns} FROM records WHERE {place}{kinds}{subject} ORDER BY sequence {order} LIMIT ?2"
-    )
+    format!("SELECT {columns} FROM records WHERE {place}{kinds}{subject} ORDER BY sequence {order} LIMIT ?2")
 }

@@ -41,18 +41,13 @@ pub(super) fn migrate(path: &Path, connection: &mut Connection) -> Result<(), St
         });
     }
     if found < known {
-        for migration in MIGRATIONS
-            .iter()
-            .skip(usize::try_from(found).unwrap_or(usize::MAX))
-        {
+        for migration in MIGRATIONS.iter().skip(usize::try_from(found).unwrap_or(usize::MAX)) {
             transaction.execute_batch(migration).map_err(at)?;
         }
         transaction
             .pragma_update(None, "application_id", APPLICATION_ID)
             .map_err(at)?;
-        transaction
-            .pragma_update(None, "user_version", known)
-            .map_err(at)?;
+        transaction.pragma_update(None, "user_version", known).map_err(at)?;
     }
     transaction.commit().map_err(at)
 }

@@ -54,17 +54,12 @@ pub(super) fn readable(options: &SqliteOptions) -> Result<Connection, StoreError
 }
 
 /// Writes the trust domain into a new store; compares it in one that has it.
-pub(super) fn pin_trust_domain(
-    options: &SqliteOptions,
-    connection: &mut Connection,
-) -> Result<(), StoreError> {
+pub(super) fn pin_trust_domain(options: &SqliteOptions, connection: &mut Connection) -> Result<(), StoreError> {
     let at = |e: rusqlite::Error| StoreError::from_sqlite(options.path(), &e);
     let stored: Option<String> = connection
-        .query_row(
-            "SELECT value FROM meta WHERE key = 'trust_domain'",
-            [],
-            |row| row.get(0),
-        )
+        .query_row("SELECT value FROM meta WHERE key = 'trust_domain'", [], |row| {
+            row.get(0)
+        })
         .optional()
         .map_err(at)?;
     match stored {

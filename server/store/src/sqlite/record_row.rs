@@ -6,8 +6,7 @@ use rusqlite::{Connection, Row, TransactionBehavior, params};
 use serde::Serialize;
 
 use crate::{
-    INTERRUPTED, Outcome, Record, RecordKind, RecordRange, StoreError, StoredRecord, SvidIntents,
-    SvidOutcome,
+    INTERRUPTED, Outcome, Record, RecordKind, RecordRange, StoreError, StoredRecord, SvidIntents, SvidOutcome,
 };
 
 const INSERT: &str = "INSERT INTO records (at, kind, subject, outcome, code, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
@@ -44,10 +43,7 @@ impl Serialize for Hex {
 }
 
 /// Appends one record per SVID, and one mark that their outcome is open.
-pub(super) fn append_intents(
-    connection: &Connection,
-    intents: &SvidIntents,
-) -> rusqlite::Result<Option<RecordRange>> {
+pub(super) fn append_intents(connection: &Connection, intents: &SvidIntents) -> rusqlite::Result<Option<RecordRange>> {
     let mut range: Option<RecordRange> = None;
     let mut insert = connection.prepare_cached(INSERT)?;
     let mut detail = Vec::with_capacity(256);
@@ -84,10 +80,7 @@ pub(super) fn append_intents(
 }
 
 /// Appends what became of intents, and takes their mark away.
-pub(super) fn append_outcome(
-    connection: &Connection,
-    outcome: &SvidOutcome,
-) -> rusqlite::Result<i64> {
+pub(super) fn append_outcome(connection: &Connection, outcome: &SvidOutcome) -> rusqlite::Result<i64> {
     let RecordRange { first, last } = outcome.intents;
     connection.prepare_cached(INSERT)?.execute(params![
         outcome.at,
@@ -114,12 +107,7 @@ pub(super) fn append_outcome(
     Ok(sequence)
 }
 
-fn count(
-    connection: &Connection,
-    kind: RecordKind,
-    outcome: Outcome,
-    more: i64,
-) -> rusqlite::Result<()> {
+fn count(connection: &Connection, kind: RecordKind, outcome: Outcome, more: i64) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
             "INSERT INTO totals (kind, outcome, count) VALUES (?1, ?2, ?3) \
@@ -171,9 +159,7 @@ pub(super) const COLUMNS: &str = "sequence, at, kind, subject, outcome, code, de
 pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Result<StoredRecord, StoreError>> {
     let sequence: i64 = row.get(0)?;
     let (kind, outcome): (i64, i64) = (row.get(2)?, row.get(4)?);
-    let (Some(kind), Some(outcome)) =
-        (RecordKind::from_number(kind), Outcome::from_number(outcome))
-    else {
+    let (Some(kind), Some(outcome)) = (RecordKind::from_number(kind), Outcome::from_number(outcome)) else {
         let reason = format!("kind {kind}, outcome {outcome}");
         return Ok(Err(StoreError::Undecodable {
             what: format!("record {sequence}"),

@@ -14,11 +14,7 @@ pub(crate) async fn a_new_store_is_empty(store: &impl Store) {
     let loaded = store.load().await.unwrap();
     assert!(loaded.entries.is_empty() && loaded.agents.is_empty() && loaded.authorities.is_empty());
     assert_eq!(
-        (
-            loaded.bundle_sequence,
-            loaded.interrupted,
-            loaded.totals.len()
-        ),
+        (loaded.bundle_sequence, loaded.interrupted, loaded.totals.len()),
         (0, 0, 0)
     );
     assert!(
@@ -44,10 +40,7 @@ pub(crate) async fn entries_read_back_as_they_were_written(store: &impl Store) {
 
 pub(crate) async fn entries_come_in_the_order_of_creation(store: &impl Store) {
     for (id, created_at) in [("z", 1), ("b", 2), ("a", 2), ("y", 0)] {
-        store
-            .commit(vec![create(plain_entry(id, created_at))])
-            .await
-            .unwrap();
+        store.commit(vec![create(plain_entry(id, created_at))]).await.unwrap();
     }
     let ids: Vec<_> = store
         .load()
@@ -62,10 +55,7 @@ pub(crate) async fn entries_come_in_the_order_of_creation(store: &impl Store) {
 
 pub(crate) async fn an_entry_is_updated_and_deleted(store: &impl Store) {
     store
-        .commit(vec![
-            create(plain_entry("a", 1)),
-            create(plain_entry("b", 1)),
-        ])
+        .commit(vec![create(plain_entry("a", 1)), create(plain_entry("b", 1))])
         .await
         .unwrap();
     let new = Entry {
@@ -84,14 +74,8 @@ pub(crate) async fn an_entry_is_updated_and_deleted(store: &impl Store) {
 }
 
 pub(crate) async fn an_id_is_taken_once(store: &impl Store) {
-    store
-        .commit(vec![create(plain_entry("a", 1))])
-        .await
-        .unwrap();
-    let refused = store
-        .commit(vec![create(full_entry("a", 2))])
-        .await
-        .unwrap_err();
+    store.commit(vec![create(plain_entry("a", 1))]).await.unwrap();
+    let refused = store.commit(vec![create(full_entry("a", 2))]).await.unwrap_err();
     assert!(matches!(refused, StoreError::Exists { .. }), "{refused}");
     assert_eq!(refused.code().as_str(), "HM-STORE-0012");
     assert_eq!(store.load().await.unwrap().entries, [plain_entry("a", 1)]);
@@ -133,10 +117,7 @@ pub(crate) async fn changes_are_made_all_or_none(store: &impl Store) {
 }
 
 pub(crate) async fn one_callers_failure_is_not_anothers(store: &impl Store) {
-    store
-        .commit(vec![create(plain_entry("taken", 1))])
-        .await
-        .unwrap();
+    store.commit(vec![create(plain_entry("taken", 1))]).await.unwrap();
     // Every other one asks for the id that is taken.
     let id = |n: usize| {
         if n.is_multiple_of(2) {
@@ -146,11 +127,7 @@ pub(crate) async fn one_callers_failure_is_not_anothers(store: &impl Store) {
         }
     };
     let commits = (0..50).map(|n| store.commit(vec![create(plain_entry(&id(n), 2))]));
-    for (n, result) in futures_util::future::join_all(commits)
-        .await
-        .into_iter()
-        .enumerate()
-    {
+    for (n, result) in futures_util::future::join_all(commits).await.into_iter().enumerate() {
         assert_eq!(result.is_err(), n.is_multiple_of(2), "{n}: {result:?}");
     }
     assert_eq!(store.load().await.unwrap().entries.len(), 26);

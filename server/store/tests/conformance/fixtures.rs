@@ -15,10 +15,7 @@ pub(crate) fn spiffe_id(path: &str) -> SpiffeId {
 }
 
 pub(crate) fn selectors(texts: &[&str]) -> BTreeSet<Selector> {
-    texts
-        .iter()
-        .map(|text| Selector::parse(text).unwrap())
-        .collect()
+    texts.iter().map(|text| Selector::parse(text).unwrap()).collect()
 }
 
 /// An entry with nothing but what every entry has.
@@ -49,11 +46,7 @@ pub(crate) fn full_entry(id: &str, created_at: i64) -> Entry {
     Entry {
         spiffe_id: spiffe_id("/payments/api"),
         parent_id: spiffe_id("/spire/agent/tpm2/00ff"),
-        selectors: selectors(&[
-            "unix:uid:1000",
-            "unix:path:/opt/a \"b\"\\ü,[]",
-            "k8s:ns:x:y",
-        ]),
+        selectors: selectors(&["unix:uid:1000", "unix:path:/opt/a \"b\"\\ü,[]", "k8s:ns:x:y"]),
         x509_svid_ttl: Duration::from_secs(61),
         jwt_svid_ttl: Duration::from_secs(62),
         federates_with: [TrustDomain::parse("other.test").unwrap()].into(),

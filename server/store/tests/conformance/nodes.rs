@@ -19,10 +19,7 @@ pub(crate) async fn agents_read_back_as_they_were_written(store: &impl Store) {
         ..agent("/spire/agent/tpm2/b")
     };
     let written = [agent("/spire/agent/tpm2/a"), bare];
-    store
-        .commit(written.iter().map(put).collect())
-        .await
-        .unwrap();
+    store.commit(written.iter().map(put).collect()).await.unwrap();
     assert_eq!(store.load().await.unwrap().agents, written);
 }
 
@@ -35,10 +32,7 @@ pub(crate) async fn an_agent_is_replaced_and_deleted(store: &impl Store) {
     };
     store.commit(vec![put(&first), put(&second)]).await.unwrap();
     assert_eq!(store.load().await.unwrap().agents, [second]);
-    store
-        .commit(vec![Change::DeleteAgent(first.id)])
-        .await
-        .unwrap();
+    store.commit(vec![Change::DeleteAgent(first.id)]).await.unwrap();
     assert!(store.load().await.unwrap().agents.is_empty());
 }
 
@@ -58,32 +52,20 @@ pub(crate) async fn authorities_read_back(store: &impl Store) {
         ])
         .await
         .unwrap();
-    assert_eq!(
-        store.load().await.unwrap().authorities,
-        [old.clone(), new.clone()]
-    );
+    assert_eq!(store.load().await.unwrap().authorities, [old.clone(), new.clone()]);
     let retired = Authority {
         state: AuthorityState::Old,
         ..old
     };
-    store
-        .commit(vec![Change::PutAuthority(retired.clone())])
-        .await
-        .unwrap();
+    store.commit(vec![Change::PutAuthority(retired.clone())]).await.unwrap();
     assert_eq!(store.load().await.unwrap().authorities, [retired, new]);
 }
 
 pub(crate) async fn the_bundle_sequence_only_rises(store: &impl Store) {
     store.commit(vec![Change::BundleSequence(1)]).await.unwrap();
-    store
-        .commit(vec![Change::BundleSequence(u64::MAX - 1)])
-        .await
-        .unwrap();
+    store.commit(vec![Change::BundleSequence(u64::MAX - 1)]).await.unwrap();
     for not_above in [0, 1, u64::MAX - 1] {
-        let refused = store
-            .commit(vec![Change::BundleSequence(not_above)])
-            .await
-            .unwrap_err();
+        let refused = store.commit(vec![Change::BundleSequence(not_above)]).await.unwrap_err();
         assert_eq!(
             refused,
             StoreError::SequenceNotRising {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use hallmark_store::{
-    Change, Outcome, RecordFilter, RecordKind, RecordQuery, RecordRange, Store, StoreError,
-    StoredRecord, SvidOutcome, Total,
+    Change, Outcome, RecordFilter, RecordKind, RecordQuery, RecordRange, Store, StoreError, StoredRecord, SvidOutcome,
+    Total,
 };
 
 use super::{intents, verdict};
@@ -38,12 +38,7 @@ async fn all(store: &impl Store) -> Vec<StoredRecord> {
 }
 
 pub(crate) async fn records_have_rising_sequence_numbers(store: &impl Store) {
-    let first = store
-        .commit(vec![accepted("a")])
-        .await
-        .unwrap()
-        .records
-        .unwrap();
+    let first = store.commit(vec![accepted("a")]).await.unwrap().records.unwrap();
     let next = store
         .commit(vec![accepted("b"), accepted("c")])
         .await
@@ -110,26 +105,14 @@ pub(crate) async fn an_outcome_settles_its_intents_once(store: &impl Store) {
         first: range.first,
         last: range.last - 1,
     };
-    let refused = store
-        .commit(vec![outcome(part, Outcome::Issued)])
-        .await
-        .unwrap_err();
+    let refused = store.commit(vec![outcome(part, Outcome::Issued)]).await.unwrap_err();
     assert!(matches!(refused, StoreError::Missing { .. }), "{refused}");
-    store
-        .commit(vec![outcome(range, Outcome::Failed)])
-        .await
-        .unwrap();
-    store
-        .commit(vec![outcome(range, Outcome::Issued)])
-        .await
-        .unwrap_err();
+    store.commit(vec![outcome(range, Outcome::Failed)]).await.unwrap();
+    store.commit(vec![outcome(range, Outcome::Issued)]).await.unwrap_err();
     let stored = all(store).await;
     assert_eq!(stored.len(), 4);
     let last = &stored[3].record;
-    assert_eq!(
-        (last.outcome, last.code.as_str()),
-        (Outcome::Failed, "HM-HSM-0001")
-    );
+    assert_eq!((last.outcome, last.code.as_str()), (Outcome::Failed, "HM-HSM-0001"));
     assert_eq!(
         last.detail,
         format!(r#"{{"first":{},"last":{}}}"#, range.first, range.last)
@@ -155,11 +138,7 @@ pub(crate) async fn totals_count_svids_and_verdicts(store: &impl Store) {
         .unwrap();
     let mut totals = store.load().await.unwrap().totals;
     totals.sort_by_key(|total| (total.kind, total.outcome));
-    let total = |kind, outcome, count| Total {
-        kind,
-        outcome,
-        count,
-    };
+    let total = |kind, outcome, count| Total { kind, outcome, count };
     let expected = [
         total(RecordKind::Verdict, Outcome::Accepted, 2),
         total(RecordKind::Verdict, Outcome::Refused, 1),
@@ -199,10 +178,7 @@ pub(crate) async fn records_are_filtered_and_paged(store: &impl Store) {
         filter,
         ..query.clone()
     };
-    assert_eq!(
-        sequences(filter(RecordFilter::All)).await,
-        [0, 1, 2, 3, 4, 5]
-    );
+    assert_eq!(sequences(filter(RecordFilter::All)).await, [0, 1, 2, 3, 4, 5]);
     assert_eq!(sequences(filter(RecordFilter::Svids)).await, [0, 1, 2]);
     assert_eq!(sequences(filter(RecordFilter::Verdicts)).await, [3, 4, 5]);
     assert!(sequences(filter(RecordFilter::Admin)).await.is_empty());
@@ -250,10 +226,7 @@ pub(crate) async fn what_is_committed_later_arrives(store: &impl Store) {
         stored = all(store).await;
     }
     assert_eq!(
-        stored
-            .iter()
-            .map(|r| r.record.subject.as_str())
-            .collect::<Vec<_>>(),
+        stored.iter().map(|r| r.record.subject.as_str()).collect::<Vec<_>>(),
         ["a", "b"]
     );
     assert_eq!(store.statistics().later_failures, 0);
