@@ -77,7 +77,9 @@ fn bare(domain: &Domain) -> Result<f64> {
     for _ in 0..CONTROL_RUNS {
         for _ in 0..X509_SIGNATURES {
             let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, point);
-            key.verify(&message, &der).ok().context("the signature does not verify")?;
+            key.verify(&message, &der)
+                .ok()
+                .context("the signature does not verify")?;
         }
         for _ in 0..TPM_SIGNATURES {
             signature.verify(&ak, &message)?;

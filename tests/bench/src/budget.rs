@@ -7,7 +7,11 @@ use hallmark_kit::count_tpm_commands;
 pub(crate) fn measure(table: &mut Table) -> Result<()> {
     let folder = tempfile::tempdir()?;
     for flow in count_tpm_commands(&folder.path().join("lab"))? {
-        let unit = if flow.name == "left_behind" { "handles" } else { "commands" };
+        let unit = if flow.name == "left_behind" {
+            "handles"
+        } else {
+            "commands"
+        };
         let row = Row::new(format!("tpm_commands.{}", flow.name), whole(flow.count)?, unit);
         table.push(match flow.budget {
             Some(budget) => row.against(whole(budget)?),

@@ -25,7 +25,10 @@ pub(crate) fn of_this_thread() -> Duration {
 /// Memory that a process holds at the moment, in MiB.
 pub(crate) fn resident_mib(pid: u32) -> Result<f64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .context("no VmRSS")?;
     let kib: f64 = line.split_whitespace().next().context("no VmRSS")?.parse()?;
     Ok(kib / 1024.0)
 }

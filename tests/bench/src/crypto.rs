@@ -72,7 +72,9 @@ impl Crypto {
 
 /// The control's process.
 pub(crate) fn run(args: &[String]) -> Result<()> {
-    let [module, token, pin_file, key] = args else { anyhow::bail!("{WORD} MODULE TOKEN PIN_FILE KEY") };
+    let [module, token, pin_file, key] = args else {
+        anyhow::bail!("{WORD} MODULE TOKEN PIN_FILE KEY")
+    };
     let pin = std::fs::read_to_string(Path::new(pin_file))?;
     let config = Pkcs11Config::new(module, token, pin.trim().to_owned().into(), usize::try_from(THREADS)?);
     let me = std::process::id();
@@ -87,7 +89,12 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     let verified = verify_csrs()?;
     let verify_cpu_us = (cpu::of_process(me)? - before) / verified;
     let verify_rate = verified / EACH.as_secs_f64();
-    let told = serde_json::to_string(&Crypto { sign_rate, sign_cpu_us, verify_rate, verify_cpu_us })?;
+    let told = serde_json::to_string(&Crypto {
+        sign_rate,
+        sign_cpu_us,
+        verify_rate,
+        verify_cpu_us,
+    })?;
     Ok(writeln!(std::io::stdout(), "{told}")?)
 }
 

@@ -30,8 +30,11 @@ impl Domain {
         let vendor = VendorCa::new();
         let root = folder.path().join("vendor-root.der");
         std::fs::write(&root, vendor.root_der())?;
-        let options =
-            LabOptions { folder: folder.path().join("lab"), trust_domain: TRUST_DOMAIN.into(), nodes: 0 };
+        let options = LabOptions {
+            folder: folder.path().join("lab"),
+            trust_domain: TRUST_DOMAIN.into(),
+            nodes: 0,
+        };
         let mut lab = Lab::lay_out(options)?;
         for _ in 0..2 {
             lab.build_node()?;
@@ -45,7 +48,13 @@ impl Domain {
         }
         let uid = std::fs::metadata(folder.path())?.uid();
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        Ok(Self { lab, vendor, runtime, uid, _folder: folder })
+        Ok(Self {
+            lab,
+            vendor,
+            runtime,
+            uid,
+            _folder: folder,
+        })
     }
 
     pub(crate) fn address(&mut self) -> String {
@@ -64,7 +73,9 @@ impl Domain {
 
     pub(crate) fn agent_id(&mut self, index: usize) -> Result<Spiffeid> {
         let id = self.lab.node(index)?.agent_id()?;
-        let path = id.strip_prefix("spiffe://").and_then(|id| id.strip_prefix(TRUST_DOMAIN));
+        let path = id
+            .strip_prefix("spiffe://")
+            .and_then(|id| id.strip_prefix(TRUST_DOMAIN));
         Ok(spiffe_id(path.context("an agent of another trust domain")?))
     }
 
@@ -73,10 +84,16 @@ impl Domain {
         let entry = |n| Entry {
             spiffe_id: Some(spiffe_id(&format!("/{name}/{n}"))),
             parent_id: Some(parent.clone()),
-            selectors: vec![Selector { r#type: "unix".into(), value: format!("uid:{}", self.uid) }],
+            selectors: vec![Selector {
+                r#type: "unix".into(),
+                value: format!("uid:{}", self.uid),
+            }],
             ..Entry::default()
         };
-        let request = BatchCreateEntryRequest { entries: (0..count).map(entry).collect(), output_mask: None };
+        let request = BatchCreateEntryRequest {
+            entries: (0..count).map(entry).collect(),
+            output_mask: None,
+        };
         let socket = self.lab.server().admin_socket();
         let results = self.runtime.block_on(async {
             let mut admin = AdminClient::connect(&socket).await?;
@@ -92,7 +109,10 @@ impl Domain {
 }
 
 fn spiffe_id(path: &str) -> Spiffeid {
-    Spiffeid { trust_domain: TRUST_DOMAIN.into(), path: path.into() }
+    Spiffeid {
+        trust_domain: TRUST_DOMAIN.into(),
+        path: path.into(),
+    }
 }
 
 /// The id of what a server issued.

@@ -23,19 +23,34 @@ pub(crate) const WORD: &str = "control-echo";
 pub(crate) fn start(folder: &Path, socket: &Path, answer: &[u8]) -> Result<Process> {
     let file = folder.join("answer");
     std::fs::write(&file, answer)?;
-    let args = [WORD.to_owned(), socket.display().to_string(), file.display().to_string()];
-    Process::start("the control", &std::env::current_exe()?, &args, &[], &folder.join("echo.log"))
+    let args = [
+        WORD.to_owned(),
+        socket.display().to_string(),
+        file.display().to_string(),
+    ];
+    Process::start(
+        "the control",
+        &std::env::current_exe()?,
+        &args,
+        &[],
+        &folder.join("echo.log"),
+    )
 }
 
 /// The control's process.
 pub(crate) fn run(args: &[String]) -> Result<()> {
-    let [socket, file] = args else { anyhow::bail!("{WORD} SOCKET ANSWER_FILE") };
+    let [socket, file] = args else {
+        anyhow::bail!("{WORD} SOCKET ANSWER_FILE")
+    };
     let answer = X509svidResponse::decode(std::fs::read(file)?.as_slice())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let connections = UnixListenerStream::new(UnixListener::bind(socket)?);
         let service = SpiffeWorkloadApiServer::new(Echo(answer));
-        Ok(Server::builder().add_service(service).serve_with_incoming(connections).await?)
+        Ok(Server::builder()
+            .add_service(service)
+            .serve_with_incoming(connections)
+            .await?)
     })
 }
 
@@ -60,10 +75,7 @@ impl SpiffeWorkloadApi for Echo {
     type FetchWITSVIDStream = Answers<WitsvidResponse>;
     type FetchWITBundlesStream = Answers<WitBundlesResponse>;
 
-    async fn fetch_x509svid(
-        &self,
-        _: Request<X509svidRequest>,
-    ) -> Result<Response<Answers<X509svidResponse>>, Status> {
+    async fn fetch_x509svid(&self, _: Request<X509svidRequest>) -> Result<Response<Answers<X509svidResponse>>, Status> {
         Ok(once(self.0.clone()))
     }
 

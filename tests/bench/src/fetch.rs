@@ -53,7 +53,9 @@ impl Sample {
     fn latency(&mut self, per_mille: usize) -> Result<f64> {
         self.latencies_us.sort_unstable();
         let at = self.latencies_us.len().saturating_sub(1) * per_mille / 1000;
-        Ok(f64::from(u32::try_from(*self.latencies_us.get(at).context("nothing was measured")?)?))
+        Ok(f64::from(u32::try_from(
+            *self.latencies_us.get(at).context("nothing was measured")?,
+        )?))
     }
 }
 
@@ -67,9 +69,10 @@ pub(crate) fn measure(domain: &mut Domain, table: &mut Table) -> Result<()> {
     let mut echo = echo::start(folder.path(), &bare, &answer.encode_to_vec())?;
     echo.wait_until(PATIENCE, || domain.runtime.block_on(WorkloadRequest::is_ready(&bare)))?;
 
-    for (name, connection, incumbent) in
-        [("kept", Connection::Kept, INCUMBENT[0]), ("new", Connection::New, INCUMBENT[1])]
-    {
+    for (name, connection, incumbent) in [
+        ("kept", Connection::Kept, INCUMBENT[0]),
+        ("new", Connection::New, INCUMBENT[1]),
+    ] {
         let (mut ours, mut control) = (Sample::default(), Sample::default());
         for _ in 0..ROUNDS {
             control.add(sample(domain, &bare, echo.pid(), connection)?);

@@ -47,7 +47,11 @@ struct Key(Arc<SoftwareKey>);
 
 impl SigningKey for Key {
     fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
-        if offered.contains(&SCHEME) { Some(Box::new(self.clone())) } else { None }
+        if offered.contains(&SCHEME) {
+            Some(Box::new(self.clone()))
+        } else {
+            None
+        }
     }
 
     fn algorithm(&self) -> SignatureAlgorithm {

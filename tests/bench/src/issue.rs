@@ -44,7 +44,9 @@ impl Load {
 pub(crate) fn measure(domain: &mut Domain, table: &mut Table) -> Result<()> {
     let machine = SoftwareMachine::new(&domain.vendor);
     let address = domain.address();
-    let svid = domain.runtime.block_on(async { anyhow::Ok(attest(&Wire::connect(&address).await?, &machine).await?) })?;
+    let svid = domain
+        .runtime
+        .block_on(async { anyhow::Ok(attest(&Wire::connect(&address).await?, &machine).await?) })?;
     let entries = domain.register(&id_of(&svid)?, "issue", BATCH)?;
     let identity: Arc<dyn ResolvesClientCert> = Identity::of(&svid, machine.svid);
     // One agent for each caller, as in a fleet: a connection of its own.
@@ -82,13 +84,25 @@ impl Requests {
     fn prepare(entries: &[String]) -> Self {
         let request = |entry_id: &String| {
             let key = SoftwareKey::svid();
-            NewX509svidParams { entry_id: entry_id.clone(), csr: Bytes::from(key.csr_for(&key.spki())) }
+            NewX509svidParams {
+                entry_id: entry_id.clone(),
+                csr: Bytes::from(key.csr_for(&key.spki())),
+            }
         };
         Self(entries.iter().cycle().take(REQUESTS).map(request).collect())
     }
 
     fn batch(&self, from: usize, count: usize) -> BatchNewX509svidRequest {
-        BatchNewX509svidRequest { params: self.0.iter().cycle().skip(from % REQUESTS).take(count).cloned().collect() }
+        BatchNewX509svidRequest {
+            params: self
+                .0
+                .iter()
+                .cycle()
+                .skip(from % REQUESTS)
+                .take(count)
+                .cloned()
+                .collect(),
+        }
     }
 }
 
@@ -102,7 +116,10 @@ fn load(
     let (server, me) = (domain.server_pid()?, std::process::id());
     let (server_before, client_before) = (cpu::of_process(server)?, cpu::of_process(me)?);
     let started = Instant::now();
-    let callers = clients.iter().enumerate().map(|(n, client)| call(client.clone(), requests, n, batch, started + duration));
+    let callers = clients
+        .iter()
+        .enumerate()
+        .map(|(n, client)| call(client.clone(), requests, n, batch, started + duration));
     let counts = domain.runtime.block_on(try_join_all(callers))?;
     let seconds = started.elapsed().as_secs_f64();
     Ok(Load {
@@ -122,7 +139,10 @@ async fn call(
 ) -> Result<usize> {
     let mut count = 0;
     while Instant::now() < end {
-        let answer = client.batch_new_x509svid(requests.batch(from, batch)).await?.into_inner();
+        let answer = client
+            .batch_new_x509svid(requests.batch(from, batch))
+            .await?
+            .into_inner();
         for result in &answer.results {
             let status = result.status.as_ref().context("no status")?;
             ensure!(status.code == 0, "no SVID: {}", status.message);

@@ -17,7 +17,13 @@ pub(crate) struct Row {
 
 impl Row {
     pub(crate) fn new(name: impl Into<String>, value: f64, unit: &'static str) -> Self {
-        Self { name: name.into(), value, unit, control: None, ratio: None }
+        Self {
+            name: name.into(),
+            value,
+            unit,
+            control: None,
+            ratio: None,
+        }
     }
 
     /// The ratio is value by control; there is none to nothing.
@@ -39,10 +45,19 @@ impl Table {
     }
 
     pub(crate) fn push(&mut self, row: Row) -> Result<()> {
-        let Row { name, value, unit, control, ratio } = &row;
+        let Row {
+            name,
+            value,
+            unit,
+            control,
+            ratio,
+        } = &row;
         let control = control.map_or_else(|| "-".into(), number);
         let ratio = ratio.map_or_else(|| "-".into(), |ratio| format!("{ratio:.2}"));
-        Self::say(&format!("{name:<40} {:>12} {unit:<14} {control:>12} {ratio:>7}", number(*value)))?;
+        Self::say(&format!(
+            "{name:<40} {:>12} {unit:<14} {control:>12} {ratio:>7}",
+            number(*value)
+        ))?;
         self.0.push(row);
         Ok(())
     }
@@ -61,5 +76,9 @@ impl Table {
 }
 
 fn number(value: f64) -> String {
-    if value.fract() == 0.0 || value.abs() >= 1000.0 { format!("{value:.0}") } else { format!("{value:.1}") }
+    if value.fract() == 0.0 || value.abs() >= 1000.0 {
+        format!("{value:.0}")
+    } else {
+        format!("{value:.1}")
+    }
 }

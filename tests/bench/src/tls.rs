@@ -55,6 +55,9 @@ fn handshake(mut client: ClientConnection, config: &Arc<ServerConfig>) -> Result
             client.process_new_packets()?;
         }
     }
-    ensure!(!client.is_handshaking() && !server.is_handshaking(), "the handshake did not end");
+    ensure!(
+        !client.is_handshaking() && !server.is_handshaking(),
+        "the handshake did not end"
+    );
     Ok(spent)
 }
