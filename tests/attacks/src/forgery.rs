@@ -11,10 +11,7 @@ use x509_parser::public_key::PublicKey;
 ///
 /// # Errors
 /// When the certificate holds no RSA-2048 key.
-pub fn software_keys_under(
-    ek_certificate: &[u8],
-    intermediate: &[u8],
-) -> Result<(SoftwareMachine, ClaimParts)> {
+pub fn software_keys_under(ek_certificate: &[u8], intermediate: &[u8]) -> Result<(SoftwareMachine, ClaimParts)> {
     let machine = SoftwareMachine::new(&VendorCa::new());
     let (_, certificate) = X509Certificate::from_der(ek_certificate)?;
     let PublicKey::RSA(rsa) = certificate.public_key().parsed()? else {

@@ -6,9 +6,7 @@ use hallmark_api::attest::{Log, PcrValue, Signed, Tpm2Challenge, Tpm2Claim, Tpm2
 use hallmark_api::types::X509svid;
 use hallmark_evidence::PAYLOAD_VERSION;
 use hallmark_tpm_wire::credential::Credential;
-use hallmark_verify::testing::{
-    ChallengeParts, ClaimParts, ProofDraft, ProofParts, SignedParts, SoftwareMachine,
-};
+use hallmark_verify::testing::{ChallengeParts, ClaimParts, ProofDraft, ProofParts, SignedParts, SoftwareMachine};
 use tonic::Status;
 
 /// A claim as a protobuf message, with its CSR.

@@ -5,9 +5,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::version::TLS13;
-use rustls::{
-    ClientConfig, DigitallySignedStruct, Error, SignatureScheme, SupportedProtocolVersion,
-};
+use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme, SupportedProtocolVersion};
 use std::sync::Arc;
 
 #[derive(Debug)]
@@ -59,9 +57,7 @@ impl ServerCertVerifier for Anyone {
 }
 
 /// A client configuration that takes any server and shows no certificate.
-pub(crate) fn anonymous(
-    versions: &[&'static SupportedProtocolVersion],
-) -> Result<ClientConfig, Error> {
+pub(crate) fn anonymous(versions: &[&'static SupportedProtocolVersion]) -> Result<ClientConfig, Error> {
     configuration(versions, None)
 }
 

@@ -63,8 +63,7 @@ impl Wire {
         let (slot, target) = (Arc::clone(&taken), address.to_owned());
         let channel = Endpoint::from_static("http://server")
             .connect_with_connector(service_fn(move |_: Uri| {
-                let (connector, target, slot) =
-                    (connector.clone(), target.clone(), Arc::clone(&slot));
+                let (connector, target, slot) = (connector.clone(), target.clone(), Arc::clone(&slot));
                 async move {
                     let tcp = TcpStream::connect(target).await?;
                     tcp.set_nodelay(true)?;
@@ -132,14 +131,8 @@ impl Wire {
     ///
     /// # Errors
     /// The status with which the server refuses the claim.
-    pub async fn claim(
-        &self,
-        claim: &Tpm2Claim,
-        csr: Bytes,
-    ) -> Result<(Attempt, Tpm2Challenge), Status> {
-        let mut attempt = self
-            .attest("tpm2", claim.encode_to_vec().into(), csr)
-            .await?;
+    pub async fn claim(&self, claim: &Tpm2Claim, csr: Bytes) -> Result<(Attempt, Tpm2Challenge), Status> {
+        let mut attempt = self.attest("tpm2", claim.encode_to_vec().into(), csr).await?;
         let challenge = attempt.challenge().await?;
         Ok((attempt, challenge))
     }
@@ -159,9 +152,7 @@ impl Attempt {
     /// The status with which the server refuses, or a message that is no challenge.
     pub async fn challenge(&mut self) -> Result<Tpm2Challenge, Status> {
         match self.answer().await? {
-            Answer::Challenge(bytes) => {
-                Tpm2Challenge::decode(bytes).map_err(|e| Status::internal(e.to_string()))
-            }
+            Answer::Challenge(bytes) => Tpm2Challenge::decode(bytes).map_err(|e| Status::internal(e.to_string())),
             Answer::Result(_) => Err(Status::internal("a result without a challenge")),
         }
     }
@@ -195,9 +186,7 @@ impl Attempt {
     /// The status with which the server refuses, or a message that is no result.
     pub async fn svid(&mut self) -> Result<X509svid, Status> {
         match self.answer().await? {
-            Answer::Result(result) => result
-                .svid
-                .ok_or_else(|| Status::internal("a result without an SVID")),
+            Answer::Result(result) => result.svid.ok_or_else(|| Status::internal("a result without an SVID")),
             Answer::Challenge(_) => Err(Status::internal("a second challenge")),
         }
     }
