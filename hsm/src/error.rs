@@ -223,33 +223,22 @@ impl Coded for HsmError {
 
     fn compared(&self) -> Option<String> {
         match self {
-            Self::TokenMissing { label, present } if present.is_empty() => Some(format!(
-                "asked for {label:?}; there is no initialised token"
-            )),
-            Self::TokenMissing { label, present } => {
-                Some(format!("asked for {label:?}; there are {present:?}"))
+            Self::TokenMissing { label, present } if present.is_empty() => {
+                Some(format!("asked for {label:?}; there is no initialised token"))
             }
+            Self::TokenMissing { label, present } => Some(format!("asked for {label:?}; there are {present:?}")),
             Self::TokenAmbiguous { count, .. } | Self::KeyAmbiguous { count, .. } => {
                 Some(format!("{count} found, exactly 1 allowed"))
             }
-            Self::SessionLimit { asked, opened, .. } => {
-                Some(format!("{asked} sessions asked for, {opened} opened"))
-            }
+            Self::SessionLimit { asked, opened, .. } => Some(format!("{asked} sessions asked for, {opened} opened")),
             Self::KeyExposed { properties, .. } => Some(properties.clone()),
-            Self::WrongAlgorithm { kind, .. } => {
-                Some(format!("{kind} signs with {}", kind.signature_alg()))
-            }
+            Self::WrongAlgorithm { kind, .. } => Some(format!("{kind} signs with {}", kind.signature_alg())),
             Self::NotSupported { cause, .. } => Some(format!("the token answered: {cause}")),
             Self::TimedOut { after, .. } => Some(format!("waited {} ms", after.as_millis())),
             Self::Busy { waiting } => Some(format!("{waiting} jobs wait")),
             Self::BadSignature { len } => Some(format!("{len} bytes")),
-            Self::BadLabel { .. } => Some(format!(
-                "1 to {MAX_LABEL_LEN} printable ASCII characters are allowed"
-            )),
-            Self::UnknownKind { .. } => Some(format!(
-                "known are {}",
-                KeyKind::ALL.map(KeyKind::as_str).join(", ")
-            )),
+            Self::BadLabel { .. } => Some(format!("1 to {MAX_LABEL_LEN} printable ASCII characters are allowed")),
+            Self::UnknownKind { .. } => Some(format!("known are {}", KeyKind::ALL.map(KeyKind::as_str).join(", "))),
             _ => None,
         }
     }
@@ -272,31 +261,17 @@ const fn cause(error: &HsmError) -> &'static str {
             "the token is not plugged in or not initialised, has another label, or the server's user may not read it"
         }
         HsmError::TokenAmbiguous { .. } => "two tokens were initialised with the same label",
-        HsmError::PinWrong { .. } => {
-            "the PIN was changed on the token, or the PIN file is that of another token"
-        }
+        HsmError::PinWrong { .. } => "the PIN was changed on the token, or the PIN file is that of another token",
         HsmError::PinLocked { .. } => "a wrong PIN was tried too often, by this or another program",
         HsmError::PinUnset { .. } => "the token was initialised without a user PIN",
         HsmError::PinUnfit { .. } => "the PIN file is empty, cut off, or holds something else",
-        HsmError::TokenFull { .. } => {
-            "old keys were never removed, or the disk behind the token is full or read-only"
-        }
-        HsmError::WriteProtected { .. } => {
-            "the token was locked against changes by its administrator"
-        }
-        HsmError::SessionLimit { .. } => {
-            "the token allows few sessions, or other programs hold some"
-        }
-        HsmError::KeyMissing { .. } => {
-            "the key was destroyed, or this is another token with the same label"
-        }
-        HsmError::KeyAmbiguous { .. } => {
-            "a key was imported or copied under a name in use, by another program"
-        }
+        HsmError::TokenFull { .. } => "old keys were never removed, or the disk behind the token is full or read-only",
+        HsmError::WriteProtected { .. } => "the token was locked against changes by its administrator",
+        HsmError::SessionLimit { .. } => "the token allows few sessions, or other programs hold some",
+        HsmError::KeyMissing { .. } => "the key was destroyed, or this is another token with the same label",
+        HsmError::KeyAmbiguous { .. } => "a key was imported or copied under a name in use, by another program",
         HsmError::KeyExists { .. } => "an earlier start made the key, or another program did",
-        HsmError::KeyExposed { .. } => {
-            "the key was imported, or made by another program as an extractable key"
-        }
+        HsmError::KeyExposed { .. } => "the key was imported, or made by another program as an extractable key",
         HsmError::KeyIncomplete { .. } => {
             "one half was deleted or replaced by another program, or the token's store is damaged"
         }
@@ -318,12 +293,8 @@ const fn cause(error: &HsmError) -> &'static str {
 
 const fn next(error: &HsmError) -> &'static str {
     match error {
-        HsmError::ModuleNotLoadable { .. } => {
-            "check `[hsm] module`; try `pkcs11-tool --module FILE -I`"
-        }
-        HsmError::TokenMissing { .. } => {
-            "check `[hsm] token_label` against `pkcs11-tool --module FILE -L`"
-        }
+        HsmError::ModuleNotLoadable { .. } => "check `[hsm] module`; try `pkcs11-tool --module FILE -I`",
+        HsmError::TokenMissing { .. } => "check `[hsm] token_label` against `pkcs11-tool --module FILE -L`",
         HsmError::TokenAmbiguous { .. } => "give one of the tokens another label",
         HsmError::PinWrong { .. } => {
             "put the right PIN into the file that `[hsm] pin` names, then restart the server; the wrong one is not tried again before"
@@ -334,34 +305,22 @@ const fn next(error: &HsmError) -> &'static str {
         HsmError::PinUnset { .. } => {
             "have the token's security officer set one (`pkcs11-tool --init-pin --login --login-type so`), then restart the server"
         }
-        HsmError::PinUnfit { .. } => {
-            "check the file that `[hsm] pin` names, then restart the server"
-        }
+        HsmError::PinUnfit { .. } => "check the file that `[hsm] pin` names, then restart the server",
         HsmError::TokenFull { .. } => "`hallmark hsm keys`, and destroy what is no longer used",
-        HsmError::WriteProtected { .. } => {
-            "have the token's administrator allow the making of keys"
-        }
+        HsmError::WriteProtected { .. } => "have the token's administrator allow the making of keys",
         HsmError::SessionLimit { .. } => "lower `[hsm] sessions`",
         HsmError::KeyMissing { .. } => "`hallmark hsm keys`; restore the token from its backup",
         HsmError::KeyAmbiguous { .. } => {
             "`pkcs11-tool --module FILE --login -O`, then rename or remove the foreign key"
         }
-        HsmError::KeyExists { .. } => {
-            "`hallmark hsm keys`; use the key that is there, or destroy it"
-        }
-        HsmError::KeyExposed { .. } => {
-            "do not use the key; destroy it and let the server make a new one"
-        }
-        HsmError::KeyIncomplete { .. } => {
-            "`pkcs11-tool --module FILE --login -O`; restore the token from its backup"
-        }
+        HsmError::KeyExists { .. } => "`hallmark hsm keys`; use the key that is there, or destroy it",
+        HsmError::KeyExposed { .. } => "do not use the key; destroy it and let the server make a new one",
+        HsmError::KeyIncomplete { .. } => "`pkcs11-tool --module FILE --login -O`; restore the token from its backup",
         HsmError::WrongAlgorithm { .. } => "`hallmark hsm keys`",
         HsmError::NotSupported { .. } => {
             "choose another `[authority] key_type`; `pkcs11-tool --module FILE -M` shows what the token offers"
         }
-        HsmError::DeviceRemoved { .. } => {
-            "bring the token back; it is opened again without a restart"
-        }
+        HsmError::DeviceRemoved { .. } => "bring the token back; it is opened again without a restart",
         HsmError::DeviceError { .. } => "look into the token's own log; `hallmark hsm status`",
         HsmError::TimedOut { .. } | HsmError::Busy { .. } => {
             "try again; `hallmark hsm status` shows how many jobs wait"

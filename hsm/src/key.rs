@@ -24,13 +24,7 @@ pub enum KeyKind {
 
 impl KeyKind {
     /// Every kind.
-    pub const ALL: [Self; 5] = [
-        Self::EcP256,
-        Self::EcP384,
-        Self::Rsa2048,
-        Self::Rsa3072,
-        Self::Rsa4096,
-    ];
+    pub const ALL: [Self; 5] = [Self::EcP256, Self::EcP384, Self::Rsa2048, Self::Rsa3072, Self::Rsa4096];
 
     /// The name used in configuration and on the command line.
     #[must_use]
@@ -155,11 +149,7 @@ impl KeyInfo {
     /// Whether the private key cannot leave the device, nor ever could.
     #[must_use]
     pub const fn is_protected(&self) -> bool {
-        self.sensitive
-            && self.always_sensitive
-            && !self.extractable
-            && self.never_extractable
-            && self.local
+        self.sensitive && self.always_sensitive && !self.extractable && self.never_extractable && self.local
     }
 }
 

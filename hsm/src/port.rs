@@ -17,11 +17,7 @@ pub trait KeyStore: Send + Sync + fmt::Debug {
     /// # Errors
     /// When the label is taken or unfit, the device is full or cannot make keys of this kind, or the device
     /// gives the key properties other than those asked for (the key is destroyed again then).
-    fn generate<'a>(
-        &'a self,
-        label: &'a str,
-        kind: KeyKind,
-    ) -> BoxFuture<'a, Result<KeyInfo, HsmError>>;
+    fn generate<'a>(&'a self, label: &'a str, kind: KeyKind) -> BoxFuture<'a, Result<KeyInfo, HsmError>>;
 
     /// The key with this label; `None` when there is none.
     ///
