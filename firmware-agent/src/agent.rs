@@ -51,7 +51,10 @@ impl Agent {
     #[must_use]
     pub fn new(config: Config, tpm: TpmHandle, state: StateFile, workloads: Arc<Mutex<Workloads>>) -> Self {
         Self {
-            target: Target { host: config.server_host.clone(), port: config.server_port },
+            target: Target {
+                host: config.server_host.clone(),
+                port: config.server_port,
+            },
             witness: Witness::new(tpm, config.ek_chain),
             config,
             state,
@@ -97,7 +100,10 @@ impl Agent {
     /// The attestation's.
     pub async fn attest_once(&mut self) -> Result<&crate::identity::Identity, AgentError> {
         self.attest().await?;
-        let holding = self.holding.as_ref().ok_or(AgentError::Protocol("no identity after an attestation"))?;
+        let holding = self
+            .holding
+            .as_ref()
+            .ok_or(AgentError::Protocol("no identity after an attestation"))?;
         Ok(holding.identity())
     }
 
@@ -146,7 +152,11 @@ impl Agent {
             Err(error) => {
                 tracing::error!("{}", Report(&error));
                 self.attest_after = now + self.attest_backoff.pause();
-                if self.holding.as_ref().is_some_and(|holding| !holding.identity().is_valid(now)) {
+                if self
+                    .holding
+                    .as_ref()
+                    .is_some_and(|holding| !holding.identity().is_valid(now))
+                {
                     self.drop_holding().await;
                 }
                 Ok(())
@@ -181,7 +191,9 @@ impl Agent {
         let trust_domain = self.config.trust_domain.clone();
         let verifier = ServerVerifier::new(&trust_domain, self.bootstrap_trust()?)
             .map(Arc::new)
-            .map_err(|error| AgentError::System { detail: error.to_string() })?;
+            .map_err(|error| AgentError::System {
+                detail: error.to_string(),
+            })?;
         let connection = connect::anonymous(&self.target, tls::anonymous(Arc::clone(&verifier))?).await?;
         let attested = attest::attest(&trust_domain, &mut self.witness, key, &connection).await?;
         // Where nothing was known of the server, at least it has to be of the trust domain that is pinned now.
@@ -189,7 +201,9 @@ impl Agent {
         let shown: Vec<&[u8]> = shown.iter().map(Vec::as_slice).collect();
         authorities(&attested.bundle)?
             .verify(&shown, SystemTime::now())
-            .map_err(|error| AgentError::Bundle { detail: format!("it does not verify the server: {error}") })?;
+            .map_err(|error| AgentError::Bundle {
+                detail: format!("it does not verify the server: {error}"),
+            })?;
         Ok(attested)
     }
 
@@ -236,5 +250,7 @@ impl Agent {
 }
 
 fn authorities(bundle: &Bundle) -> Result<Arc<Authorities>, AgentError> {
-    bundle.authorities().map(Arc::new).map_err(|error| AgentError::Bundle { detail: error.to_string() })
+    bundle.authorities().map(Arc::new).map_err(|error| AgentError::Bundle {
+        detail: error.to_string(),
+    })
 }

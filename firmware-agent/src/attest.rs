@@ -64,7 +64,11 @@ pub async fn attest(
 /// The endorsement key has no public key in SPKI form.
 pub fn agent_id(trust_domain: &TrustDomain, known: &Known) -> Result<SpiffeId, AgentError> {
     let key_fault = |detail: String| AgentError::Key { detail };
-    let spki = known.endorsement.public.spki_der().map_err(|error| key_fault(error.to_string()))?;
+    let spki = known
+        .endorsement
+        .public
+        .spki_der()
+        .map_err(|error| key_fault(error.to_string()))?;
     let path = format!("/spire/agent/{TYPE}/{}", hex::encode(sha256(&spki)));
     SpiffeId::new(trust_domain, &path).map_err(|error| key_fault(error.to_string()))
 }
@@ -126,10 +130,11 @@ async fn send(
         .map_err(|_| AgentError::Protocol("the stream ended early"))
 }
 
-async fn next(
-    answers: &mut Streaming<agent::AttestAgentResponse>,
-) -> Result<attest_agent_response::Step, AgentError> {
-    let slow = |_| AgentError::Call { call: ATTEST, detail: "no answer in time".into() };
+async fn next(answers: &mut Streaming<agent::AttestAgentResponse>) -> Result<attest_agent_response::Step, AgentError> {
+    let slow = |_| AgentError::Call {
+        call: ATTEST,
+        detail: "no answer in time".into(),
+    };
     let message = timeout(CALL, answers.message()).await.map_err(slow)?;
     message
         .map_err(|status| classify(ATTEST, &status))?
@@ -147,14 +152,18 @@ fn params(known: &Known, key: &NextKey) -> attest_agent_request::Step {
         svid_public: key.public.marshal().into(),
     };
     attest_agent_request::Step::Params(agent::attest_agent_request::Params {
-        data: Some(types::AttestationData { r#type: TYPE.into(), payload: claim.encode_to_vec().into() }),
-        params: Some(agent::AgentX509svidParams { csr: key.csr.clone().into() }),
+        data: Some(types::AttestationData {
+            r#type: TYPE.into(),
+            payload: claim.encode_to_vec().into(),
+        }),
+        params: Some(agent::AgentX509svidParams {
+            csr: key.csr.clone().into(),
+        }),
     })
 }
 
 fn challenge(bytes: &[u8]) -> Result<Tpm2Challenge, AgentError> {
-    let challenge =
-        Tpm2Challenge::decode(bytes).map_err(|_| AgentError::Protocol("its challenge does not decode"))?;
+    let challenge = Tpm2Challenge::decode(bytes).map_err(|_| AgentError::Protocol("its challenge does not decode"))?;
     if challenge.version != VERSION {
         return Err(AgentError::Protocol("its challenge has another version"));
     }
@@ -168,10 +177,16 @@ async fn prove(
     exporter: &[u8; 32],
     challenge: Tpm2Challenge,
 ) -> Result<Tpm2Proof, AgentError> {
-    let nonce: [u8; 32] =
-        challenge.nonce.as_ref().try_into().map_err(|_| AgentError::Protocol("its nonce is not 32 bytes long"))?;
+    let nonce: [u8; 32] = challenge
+        .nonce
+        .as_ref()
+        .try_into()
+        .map_err(|_| AgentError::Protocol("its nonce is not 32 bytes long"))?;
     let selection = convert::pcr_selection(&challenge.pcr_selection)?;
-    let activated_secret = match (challenge.credential_blob.is_empty(), challenge.encrypted_secret.is_empty()) {
+    let activated_secret = match (
+        challenge.credential_blob.is_empty(),
+        challenge.encrypted_secret.is_empty(),
+    ) {
         (true, true) => Vec::new(),
         (false, false) => {
             let credential = Credential {

@@ -37,7 +37,11 @@ mod exit {
 }
 
 #[derive(Parser)]
-#[command(name = "hallmark-agent", version, about = "Proves this machine to its trust domain and serves SPIFFE identities to its workloads.")]
+#[command(
+    name = "hallmark-agent",
+    version,
+    about = "Proves this machine to its trust domain and serves SPIFFE identities to its workloads."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Verb,
@@ -85,9 +89,15 @@ pub fn silence_tss() {
     const SWITCH: &str = "TSS2_LOG";
     if env::var_os(SWITCH).is_none() {
         let mut arguments = env::args_os();
-        let name = arguments.next().unwrap_or_else(|| OsStr::new("hallmark-agent").to_owned());
+        let name = arguments
+            .next()
+            .unwrap_or_else(|| OsStr::new("hallmark-agent").to_owned());
         if let Ok(program) = env::current_exe() {
-            let _ = Command::new(program).arg0(name).args(arguments).env(SWITCH, "all+none").exec();
+            let _ = Command::new(program)
+                .arg0(name)
+                .args(arguments)
+                .env(SWITCH, "all+none")
+                .exec();
         }
     }
 }
@@ -131,20 +141,36 @@ fn with_config(path: &Path, work: impl FnOnce(Config) -> Done) -> Done {
 }
 
 fn check(path: &Path) -> Done {
-    with_config(path, |config| print(&format!("{}: good for trust domain {}", path.display(), config.trust_domain)))
+    with_config(path, |config| {
+        print(&format!(
+            "{}: good for trust domain {}",
+            path.display(),
+            config.trust_domain
+        ))
+    })
 }
 
 async fn attest(config: Config) -> Done {
-    start_log(&LogConfig { level: "warn".into(), json: false });
+    start_log(&LogConfig {
+        level: "warn".into(),
+        json: false,
+    });
     let scratch = ScratchFolder::new(&config.data_dir).map_err(boxed)?;
     let state = StateFile::open(scratch.path()).map_err(boxed)?;
     let tpm = run::open_tpm(&config).await.map_err(boxed)?;
     let (publisher, _cache) = cache::channel(Snapshot::empty(config.trust_domain.clone()));
     let workloads = Workloads::new(config.trust_domain.clone(), publisher);
-    let mut agent = Agent::new(config, tpm.clone(), state, std::sync::Arc::new(std::sync::Mutex::new(workloads)));
+    let mut agent = Agent::new(
+        config,
+        tpm.clone(),
+        state,
+        std::sync::Arc::new(std::sync::Mutex::new(workloads)),
+    );
     let told = agent.attest_once().await.map(|identity| {
         let until: time::OffsetDateTime = identity.not_after.into();
-        let until = until.format(&time::format_description::well_known::Rfc3339).unwrap_or_default();
+        let until = until
+            .format(&time::format_description::well_known::Rfc3339)
+            .unwrap_or_default();
         format!("id: {}\nserial: {}\nexpires: {until}", identity.id, identity.serial)
     });
     tpm.stop().await;
@@ -178,8 +204,11 @@ impl Drop for ScratchFolder {
 }
 
 pub(crate) fn print(text: &str) -> Done {
-    writeln!(std::io::stdout(), "{text}")
-        .map_err(|error| boxed(AgentError::System { detail: format!("stdout: {error}") }))
+    writeln!(std::io::stdout(), "{text}").map_err(|error| {
+        boxed(AgentError::System {
+            detail: format!("stdout: {error}"),
+        })
+    })
 }
 
 fn runtime() -> Result<Runtime, Box<dyn Coded + Send>> {
@@ -188,17 +217,31 @@ fn runtime() -> Result<Runtime, Box<dyn Coded + Send>> {
         .thread_keep_alive(Duration::from_secs(5))
         .enable_all()
         .build()
-        .map_err(|error| boxed(AgentError::System { detail: error.to_string() }))
+        .map_err(|error| {
+            boxed(AgentError::System {
+                detail: error.to_string(),
+            })
+        })
 }
 
 fn start_log(log: &LogConfig) {
-    let filter = EnvFilter::try_new(&log.level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let mut filter = EnvFilter::try_new(&log.level).unwrap_or_else(|_| EnvFilter::new("info"));
+    // The TPM library logs every failure, also those that are expected; the driver says what they mean.
+    if !log.level.contains("tss_esapi") {
+        if let Ok(quiet) = "tss_esapi=off".parse() {
+            filter = filter.add_directive(quiet);
+        }
+    }
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
     // A second log in one process is refused; the first one stays.
-    let _ = if log.json { lines.json().try_init() } else { lines.try_init() };
+    let _ = if log.json {
+        lines.json().try_init()
+    } else {
+        lines.try_init()
+    };
 }
 
 fn code(reason: &str) -> u8 {

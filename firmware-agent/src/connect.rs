@@ -5,12 +5,7 @@ use std::{io, sync::Arc, time::Duration};
 use hallmark_evidence::{EXPORTER_LABEL, EXPORTER_LEN};
 use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, pki_types::ServerName};
-use tokio::{
-    net::TcpStream,
-    runtime::Handle,
-    task::spawn_blocking,
-    time::timeout,
-};
+use tokio::{net::TcpStream, runtime::Handle, task::spawn_blocking, time::timeout};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
@@ -39,7 +34,10 @@ impl Target {
     }
 
     fn unreachable(&self, detail: &impl ToString) -> AgentError {
-        AgentError::Unreachable { address: self.address(), detail: detail.to_string() }
+        AgentError::Unreachable {
+            address: self.address(),
+            detail: detail.to_string(),
+        }
     }
 
     fn name(&self) -> Result<ServerName<'static>, AgentError> {
@@ -66,13 +64,18 @@ pub async fn anonymous(target: &Target, config: ClientConfig) -> Result<Anonymou
         .get_ref()
         .1
         .export_keying_material([0; EXPORTER_LEN], EXPORTER_LABEL, None)
-        .map_err(|error| AgentError::System { detail: error.to_string() })?;
+        .map_err(|error| AgentError::System {
+            detail: error.to_string(),
+        })?;
     let mut once = Some(stream);
     let connector = service_fn(move |_| {
         let stream = once.take().ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected));
         async move { stream.map(TokioIo::new) }
     });
-    let channel = endpoint().connect_with_connector(connector).await.map_err(|error| target.unreachable(&error))?;
+    let channel = endpoint()
+        .connect_with_connector(connector)
+        .await
+        .map_err(|error| target.unreachable(&error))?;
     Ok(Anonymous { channel, exporter })
 }
 
@@ -120,10 +123,14 @@ async fn handshake(target: &Target, config: Arc<ClientConfig>) -> Result<TlsStre
 /// A certificate that was not accepted is told from a connection that broke.
 fn tls_failure(target: &Target, error: &io::Error) -> AgentError {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-        Some(rustls::Error::InvalidCertificate(rustls::CertificateError::Other(refusal))) => {
-            AgentError::Untrusted { address: target.address(), detail: refusal.0.to_string() }
-        }
-        Some(other) => AgentError::Untrusted { address: target.address(), detail: other.to_string() },
+        Some(rustls::Error::InvalidCertificate(rustls::CertificateError::Other(refusal))) => AgentError::Untrusted {
+            address: target.address(),
+            detail: refusal.0.to_string(),
+        },
+        Some(other) => AgentError::Untrusted {
+            address: target.address(),
+            detail: other.to_string(),
+        },
         None => target.unreachable(error),
     }
 }

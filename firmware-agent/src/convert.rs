@@ -15,10 +15,7 @@ pub(crate) fn spiffe_id(message: Option<types::Spiffeid>) -> Option<SpiffeId> {
 }
 
 /// A bundle from its message; authorities that are tainted come second.
-pub(crate) fn bundle(
-    trust_domain: &TrustDomain,
-    message: types::Bundle,
-) -> Result<(Bundle, Vec<Vec<u8>>), AgentError> {
+pub(crate) fn bundle(trust_domain: &TrustDomain, message: types::Bundle) -> Result<(Bundle, Vec<Vec<u8>>), AgentError> {
     if message.trust_domain.trim_start_matches("spiffe://") != trust_domain.as_str() {
         let detail = format!("expected {trust_domain}, found {}", message.trust_domain);
         return Err(AgentError::Bundle { detail });
@@ -34,9 +31,13 @@ pub(crate) fn bundle(
     bundle.sequence = message.sequence_number;
     bundle.refresh_hint = std::time::Duration::from_secs(u64::try_from(message.refresh_hint).unwrap_or(0));
     if bundle.x509_authorities.is_empty() {
-        return Err(AgentError::Bundle { detail: "it has no X.509 authority".into() });
+        return Err(AgentError::Bundle {
+            detail: "it has no X.509 authority".into(),
+        });
     }
-    bundle.authorities().map_err(|error| AgentError::Bundle { detail: error.to_string() })?;
+    bundle.authorities().map_err(|error| AgentError::Bundle {
+        detail: error.to_string(),
+    })?;
     Ok((bundle, tainted))
 }
 
@@ -47,7 +48,12 @@ pub(crate) fn pcr_selection(banks: &[wire::PcrSelection]) -> Result<PcrSelection
     for bank in banks {
         let hash = u16::try_from(bank.hash_alg).ok().and_then(HashAlg::from_id);
         let hash = hash.ok_or(AgentError::Protocol("its PCR selection names an unknown bank"))?;
-        let pcrs = bank.pcrs.iter().map(|pcr| u8::try_from(*pcr)).collect::<Result<Vec<u8>, _>>().map_err(refused)?;
+        let pcrs = bank
+            .pcrs
+            .iter()
+            .map(|pcr| u8::try_from(*pcr))
+            .collect::<Result<Vec<u8>, _>>()
+            .map_err(refused)?;
         chosen.push((hash, pcrs));
     }
     PcrSelection::new(chosen.iter().map(|(hash, pcrs)| (*hash, pcrs.as_slice())))
@@ -55,7 +61,10 @@ pub(crate) fn pcr_selection(banks: &[wire::PcrSelection]) -> Result<PcrSelection
 }
 
 pub(crate) fn signed(signed: Signed) -> wire::Signed {
-    wire::Signed { attest: signed.attest.into(), signature: signed.signature.into() }
+    wire::Signed {
+        attest: signed.attest.into(),
+        signature: signed.signature.into(),
+    }
 }
 
 pub(crate) fn pcr_values(values: &PcrValues) -> Vec<wire::PcrValue> {

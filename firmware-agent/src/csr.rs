@@ -6,7 +6,9 @@ use aws_lc_rs::{
 };
 use hallmark_tpm::{KeyId, TpmHandle};
 use hallmark_tpm_wire::{PublicArea, PublicKind};
-use rcgen::{CertificateParams, DistinguishedName, PKCS_ECDSA_P256_SHA256, PublicKeyData, SignatureAlgorithm, SigningKey};
+use rcgen::{
+    CertificateParams, DistinguishedName, PKCS_ECDSA_P256_SHA256, PublicKeyData, SignatureAlgorithm, SigningKey,
+};
 use zeroize::Zeroizing;
 
 use crate::{AgentError, digest::sha256};
@@ -30,8 +32,15 @@ impl WorkloadKey {
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).map_err(|error| fault(&error))?;
         let document = pair.to_pkcs8v1().map_err(|error| fault(&error))?;
         let point = pair.public_key().as_ref().to_vec();
-        let csr = request(&SoftwareKey { pair, point: point.clone() })?;
-        Ok(Self { pkcs8: Zeroizing::new(document.as_ref().to_vec()), csr, point })
+        let csr = request(&SoftwareKey {
+            pair,
+            point: point.clone(),
+        })?;
+        Ok(Self {
+            pkcs8: Zeroizing::new(document.as_ref().to_vec()),
+            csr,
+            point,
+        })
     }
 }
 
@@ -41,9 +50,15 @@ impl WorkloadKey {
 /// The TPM does not sign, or the key is not P-256.
 pub(crate) fn for_tpm_key(tpm: &TpmHandle, key: KeyId, public: &PublicArea) -> Result<Vec<u8>, AgentError> {
     let PublicKind::Ecc(ecc) = public.kind() else {
-        return Err(AgentError::Key { detail: "the SVID key is no ECC key".into() });
+        return Err(AgentError::Key {
+            detail: "the SVID key is no ECC key".into(),
+        });
     };
-    request(&TpmKey { tpm: tpm.clone(), key, point: ecc.uncompressed_point() })
+    request(&TpmKey {
+        tpm: tpm.clone(),
+        key,
+        point: ecc.uncompressed_point(),
+    })
 }
 
 fn request(key: &impl SigningKey) -> Result<Vec<u8>, AgentError> {
@@ -54,7 +69,9 @@ fn request(key: &impl SigningKey) -> Result<Vec<u8>, AgentError> {
 }
 
 fn fault(error: &impl ToString) -> AgentError {
-    AgentError::Key { detail: error.to_string() }
+    AgentError::Key {
+        detail: error.to_string(),
+    }
 }
 
 struct SoftwareKey {
@@ -74,7 +91,10 @@ impl PublicKeyData for SoftwareKey {
 
 impl SigningKey for SoftwareKey {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
-        let signature = self.pair.sign(&SystemRandom::new(), message).map_err(|_| rcgen::Error::RemoteKeyError)?;
+        let signature = self
+            .pair
+            .sign(&SystemRandom::new(), message)
+            .map_err(|_| rcgen::Error::RemoteKeyError)?;
         Ok(signature.as_ref().to_vec())
     }
 }
@@ -114,7 +134,14 @@ mod tests {
         let key = WorkloadKey::generate().unwrap();
         let (_, csr) = X509CertificationRequest::from_der(&key.csr).unwrap();
         csr.verify_signature().unwrap();
-        assert_eq!(csr.certification_request_info.subject_pki.subject_public_key.data.as_ref(), key.point);
+        assert_eq!(
+            csr.certification_request_info
+                .subject_pki
+                .subject_public_key
+                .data
+                .as_ref(),
+            key.point
+        );
         let from_pkcs8 = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &key.pkcs8).unwrap();
         assert_eq!(from_pkcs8.public_key().as_ref(), key.point);
         assert_ne!(WorkloadKey::generate().unwrap().point, key.point);

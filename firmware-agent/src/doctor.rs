@@ -20,7 +20,10 @@ use crate::{
 pub(crate) async fn examine(config: &Config) -> Result<(), Box<dyn Coded + Send>> {
     let mut first: Option<AgentError> = None;
     for (what, found) in [
-        ("data folder", StateFile::open(&config.data_dir).map(|_| config.data_dir.display().to_string())),
+        (
+            "data folder",
+            StateFile::open(&config.data_dir).map(|_| config.data_dir.display().to_string()),
+        ),
         ("TPM", tpm(config).await),
         ("server", server(config).await),
     ] {
@@ -44,7 +47,11 @@ async fn tpm(config: &Config) -> Result<String, AgentError> {
         let properties = tpm.properties().await?;
         let endorsement = tpm.endorsement().await?;
         tpm.attestation_key().await?;
-        let certificate = if endorsement.certificate.is_some() { "EK certificate in NV" } else { "no EK certificate" };
+        let certificate = if endorsement.certificate.is_some() {
+            "EK certificate in NV"
+        } else {
+            "no EK certificate"
+        };
         Ok(format!(
             "{} at {}, firmware {:016x}, {certificate}, attestation key works",
             properties.manufacturer, config.tcti, properties.firmware
@@ -58,14 +65,23 @@ async fn tpm(config: &Config) -> Result<String, AgentError> {
 async fn server(config: &Config) -> Result<String, AgentError> {
     let trust = match &config.bootstrap {
         Bootstrap::Bundle(bundle) => {
-            let set = bundle.authorities().map_err(|error| AgentError::Bundle { detail: error.to_string() })?;
+            let set = bundle.authorities().map_err(|error| AgentError::Bundle {
+                detail: error.to_string(),
+            })?;
             ServerTrust::Authorities(vec![Arc::new(set)])
         }
         Bootstrap::Insecure => ServerTrust::IdOnly,
     };
-    let verifier = ServerVerifier::new(&config.trust_domain, trust)
-        .map_err(|error| AgentError::System { detail: error.to_string() })?;
-    let target = Target { host: config.server_host.clone(), port: config.server_port };
+    let verifier = ServerVerifier::new(&config.trust_domain, trust).map_err(|error| AgentError::System {
+        detail: error.to_string(),
+    })?;
+    let target = Target {
+        host: config.server_host.clone(),
+        port: config.server_port,
+    };
     connect::anonymous(&target, tls::anonymous(Arc::new(verifier))?).await?;
-    Ok(format!("{} answers as this trust domain's server", config.server_address()))
+    Ok(format!(
+        "{} answers as this trust domain's server",
+        config.server_address()
+    ))
 }

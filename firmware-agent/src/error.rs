@@ -163,7 +163,9 @@ impl Coded for AgentError {
         let cause = match self {
             Self::Unreachable { .. } => "the server is down, the address is wrong, or a firewall is in the way",
             Self::Untrusted { .. } => "a proxy that ends TLS, another trust domain's server, or an old trust_bundle",
-            Self::Refused { .. } => "the TPM is not in the inventory, its EK certificate leads to no trusted root, or policy refuses it",
+            Self::Refused { .. } => {
+                "the TPM is not in the inventory, its EK certificate leads to no trusted root, or policy refuses it"
+            }
             Self::Banned => "an operator banned this machine",
             Self::NotAccepted { .. } => "the agent was evicted, or its SVID has expired",
             Self::ServerBusy { .. } => "many machines attest at the same time",
@@ -192,7 +194,9 @@ impl Coded for AgentError {
             Self::ServerBusy { .. } => "nothing: the agent tries again by itself",
             Self::Protocol(_) => "compare hallmark-agent version and hallmark-server version",
             Self::Call { .. } => "look at the server's log; the agent tries again by itself",
-            Self::UnfitSvid { .. } | Self::Bundle { .. } => "look at the server's log; do not trust the connection until it is explained",
+            Self::UnfitSvid { .. } | Self::Bundle { .. } => {
+                "look at the server's log; do not trust the connection until it is explained"
+            }
             Self::Clock { .. } => "timedatectl status, on this machine and on the server",
             Self::StateCorrupt { .. } => "nothing: the agent attests afresh; keep the file for a report",
             Self::State { path, .. } => return Some(format!("df {path}; ls -ld {path}")),

@@ -17,7 +17,9 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// # Errors
 /// Nobody answers at the socket, or the agent is not ready.
 pub(crate) async fn ask(socket: &Path) -> Result<(), AgentError> {
-    let slow = |_| AgentError::NotReady { detail: "no answer in time".into() };
+    let slow = |_| AgentError::NotReady {
+        detail: "no answer in time".into(),
+    };
     timeout(LIMIT, ask_within(socket)).await.map_err(slow)?
 }
 
@@ -33,7 +35,9 @@ async fn ask_within(socket: &Path) -> Result<(), AgentError> {
         .await
         .map_err(|error| not_ready(format!("{}: {error}", socket.display())))?;
     let mut request = Request::new(X509BundlesRequest {});
-    request.metadata_mut().insert("workload.spiffe.io", MetadataValue::from_static("true"));
+    request
+        .metadata_mut()
+        .insert("workload.spiffe.io", MetadataValue::from_static("true"));
     let answer = SpiffeWorkloadApiClient::new(channel).fetch_x509_bundles(request).await;
     let status = match answer {
         Ok(stream) => match stream.into_inner().message().await {

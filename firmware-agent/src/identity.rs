@@ -71,7 +71,9 @@ impl Identity {
         now: SystemTime,
     ) -> Result<Self, AgentError> {
         let leaf = check_chain(&chain, expected, bundle, now)?;
-        let spki = key.public.spki_der().map_err(|error| AgentError::Key { detail: error.to_string() })?;
+        let spki = key.public.spki_der().map_err(|error| AgentError::Key {
+            detail: error.to_string(),
+        })?;
         if leaf.spki != spki {
             return Err(unfit("its key", &hex::encode(spki), &hex::encode(&leaf.spki)));
         }
@@ -118,7 +120,9 @@ pub(crate) fn check_chain(
         return Err(unfit("its chain", "1 to 8 certificates", &chain.len().to_string()));
     }
     let slices: Vec<&[u8]> = chain.iter().map(Vec::as_slice).collect();
-    let authorities = bundle.authorities().map_err(|error| AgentError::Bundle { detail: error.to_string() })?;
+    let authorities = bundle.authorities().map_err(|error| AgentError::Bundle {
+        detail: error.to_string(),
+    })?;
     let leaf = authorities.verify(&slices, now).map_err(|error| chain_fault(&error))?;
     if leaf.id != *expected {
         return Err(unfit("its id", &expected.to_string(), &leaf.id.to_string()));
@@ -128,10 +132,13 @@ pub(crate) fn check_chain(
 
 fn chain_fault(error: &ChainError) -> AgentError {
     match error {
-        ChainError::Expired { .. } | ChainError::NotYetValid { .. } => {
-            AgentError::Clock { detail: error.to_string() }
-        }
-        _ => AgentError::UnfitSvid { what: "its chain", compared: error.to_string() },
+        ChainError::Expired { .. } | ChainError::NotYetValid { .. } => AgentError::Clock {
+            detail: error.to_string(),
+        },
+        _ => AgentError::UnfitSvid {
+            what: "its chain",
+            compared: error.to_string(),
+        },
     }
 }
 
@@ -149,5 +156,8 @@ fn at(unix_seconds: i64) -> SystemTime {
 }
 
 fn unfit(what: &'static str, expected: &str, found: &str) -> AgentError {
-    AgentError::UnfitSvid { what, compared: format!("expected {expected}, found {found}") }
+    AgentError::UnfitSvid {
+        what,
+        compared: format!("expected {expected}, found {found}"),
+    }
 }

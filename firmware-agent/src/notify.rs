@@ -3,12 +3,20 @@
 use std::{
     env,
     ffi::OsString,
-    os::{linux::net::SocketAddrExt as _, unix::{ffi::OsStrExt as _, net::{SocketAddr, UnixDatagram}}},
+    os::{
+        linux::net::SocketAddrExt as _,
+        unix::{
+            ffi::OsStrExt as _,
+            net::{SocketAddr, UnixDatagram},
+        },
+    },
 };
 
 /// Tells the service manager a state such as `READY=1`. Without a service manager nothing happens.
 pub(crate) fn notify(state: &str) {
-    let Some(path) = env::var_os("NOTIFY_SOCKET") else { return };
+    let Some(path) = env::var_os("NOTIFY_SOCKET") else {
+        return;
+    };
     if let Err(error) = send(&path, state) {
         tracing::warn!(%error, "the service manager was not notified");
     }

@@ -77,7 +77,9 @@ pub async fn run(config: Config) -> Result<(), Box<dyn Coded + Send>> {
 pub(crate) async fn open_tpm(config: &Config) -> Result<TpmHandle, AgentError> {
     let tcti = config.tcti.clone();
     let system = |detail: String| AgentError::System { detail };
-    let tpm = spawn_blocking(move || EsysTpm::open(tcti)).await.map_err(|error| system(error.to_string()))??;
+    let tpm = spawn_blocking(move || EsysTpm::open(tcti))
+        .await
+        .map_err(|error| system(error.to_string()))??;
     TpmHandle::spawn(tpm).map_err(|error| system(error.to_string()))
 }
 
@@ -86,7 +88,11 @@ fn coded(error: impl Coded + Send + 'static) -> Box<dyn Coded + Send> {
 }
 
 fn signals() -> Result<impl Future<Output = ()>, Box<dyn Coded + Send>> {
-    let system = |error: std::io::Error| coded(AgentError::System { detail: error.to_string() });
+    let system = |error: std::io::Error| {
+        coded(AgentError::System {
+            detail: error.to_string(),
+        })
+    };
     let mut terminate = signal(SignalKind::terminate()).map_err(system)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(system)?;
     Ok(async move {
@@ -102,7 +108,10 @@ async fn expire(workloads: Arc<Mutex<Workloads>>) {
     let mut ticks = interval(EXPIRY_EVERY);
     loop {
         ticks.tick().await;
-        workloads.lock().unwrap_or_else(PoisonError::into_inner).expire(SystemTime::now());
+        workloads
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .expire(SystemTime::now());
     }
 }
 

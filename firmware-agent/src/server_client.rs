@@ -58,10 +58,17 @@ impl ServerClient {
         identity: &Identity,
         tpm: &TpmHandle,
     ) -> Result<Self, AgentError> {
-        let verifier = ServerVerifier::new(trust_domain, ServerTrust::Authorities(vec![authorities]))
-            .map_err(|error| AgentError::System { detail: error.to_string() })?;
+        let verifier =
+            ServerVerifier::new(trust_domain, ServerTrust::Authorities(vec![authorities])).map_err(|error| {
+                AgentError::System {
+                    detail: error.to_string(),
+                }
+            })?;
         let config = tls::mutual(Arc::new(verifier), identity.signer(tpm))?;
-        Ok(Self { trust_domain: trust_domain.clone(), channel: connect::mutual(target, config) })
+        Ok(Self {
+            trust_domain: trust_domain.clone(),
+            channel: connect::mutual(target, config),
+        })
     }
 
     /// Tells the server the agent's version.
@@ -74,7 +81,10 @@ impl ServerClient {
             agent_version: env!("CARGO_PKG_VERSION").into(),
         };
         let mut client = AgentClient::new(self.channel.clone());
-        client.post_status(request).await.map_err(|status| classify("PostStatus", &status))?;
+        client
+            .post_status(request)
+            .await
+            .map_err(|status| classify("PostStatus", &status))?;
         Ok(())
     }
 
@@ -97,13 +107,19 @@ impl ServerClient {
     /// # Errors
     /// The call's.
     pub async fn sync(&self, have: impl Fn(&str) -> Option<EntryVersion> + Send) -> Result<Listing, AgentError> {
-        let slow = |_| AgentError::Call { call: SYNC, detail: "no answer in time".into() };
+        let slow = |_| AgentError::Call {
+            call: SYNC,
+            detail: "no answer in time".into(),
+        };
         timeout(CALL, self.sync_within(have)).await.map_err(slow)?
     }
 
     async fn sync_within(&self, have: impl Fn(&str) -> Option<EntryVersion> + Send) -> Result<Listing, AgentError> {
         let (requests, outgoing) = mpsc::channel(1);
-        let first = SyncAuthorizedEntriesRequest { output_mask: Some(mask()), ids: Vec::new() };
+        let first = SyncAuthorizedEntriesRequest {
+            output_mask: Some(mask()),
+            ids: Vec::new(),
+        };
         ask(&requests, first).await?;
         let mut client = EntryClient::new(self.channel.clone());
         let answer = client
@@ -118,7 +134,9 @@ impl ServerClient {
         if page.entry_revisions.is_empty() {
             take_entries(page, &mut answers, &mut listing.changed).await?;
             listing.ids = listing.changed.iter().map(|entry| entry.id.clone()).collect();
-            listing.changed.retain(|entry| is_new(&entry.id, (entry.revision_number, entry.created_at)));
+            listing
+                .changed
+                .retain(|entry| is_new(&entry.id, (entry.revision_number, entry.created_at)));
             return Ok(listing);
         }
         let chunk = page.entry_revisions.len();
@@ -138,7 +156,14 @@ impl ServerClient {
         }
         let wanted: Vec<String> = wanted.into_iter().collect();
         for ids in wanted.chunks(chunk) {
-            ask(&requests, SyncAuthorizedEntriesRequest { output_mask: None, ids: ids.to_vec() }).await?;
+            ask(
+                &requests,
+                SyncAuthorizedEntriesRequest {
+                    output_mask: None,
+                    ids: ids.to_vec(),
+                },
+            )
+            .await?;
             let page = next(&mut answers).await?;
             take_entries(page, &mut answers, &mut listing.changed).await?;
         }
@@ -156,7 +181,10 @@ impl ServerClient {
         let asked = requests.len();
         let params = requests
             .into_iter()
-            .map(|(entry_id, csr)| NewX509svidParams { entry_id, csr: csr.into() })
+            .map(|(entry_id, csr)| NewX509svidParams {
+                entry_id,
+                csr: csr.into(),
+            })
             .collect();
         let mut client = SvidClient::new(self.channel.clone());
         let answer = client
@@ -164,7 +192,11 @@ impl ServerClient {
             .await
             .map_err(|status| classify("BatchNewX509SVID", &status))?;
         let results = answer.into_inner().results;
-        if results.len() == asked { Ok(results) } else { Err(AgentError::Protocol("another number of SVIDs")) }
+        if results.len() == asked {
+            Ok(results)
+        } else {
+            Err(AgentError::Protocol("another number of SVIDs"))
+        }
     }
 }
 
@@ -172,7 +204,10 @@ async fn ask(
     requests: &mpsc::Sender<SyncAuthorizedEntriesRequest>,
     request: SyncAuthorizedEntriesRequest,
 ) -> Result<(), AgentError> {
-    requests.send(request).await.map_err(|_| AgentError::Protocol("the stream ended early"))
+    requests
+        .send(request)
+        .await
+        .map_err(|_| AgentError::Protocol("the stream ended early"))
 }
 
 async fn next(

@@ -78,12 +78,18 @@ impl StateFile {
     pub fn open(folder: &Path) -> Result<Self, AgentError> {
         let failed = |error: io::Error| failure(folder, &error);
         if !folder.is_dir() {
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(folder)
+                .map_err(failed)?;
         }
         let probe = folder.join(".write-test");
         File::create(&probe).map_err(failed)?;
         fs::remove_file(&probe).map_err(failed)?;
-        Ok(Self { folder: folder.to_owned() })
+        Ok(Self {
+            folder: folder.to_owned(),
+        })
     }
 
     /// What an earlier run left; `None` at the first start. A file that does not decode is set aside under another
@@ -118,8 +124,10 @@ impl StateFile {
         identity: &Identity,
     ) -> Result<(), AgentError> {
         let form = encode(bundle, known, pcrs, identity);
-        let text = serde_json::to_vec_pretty(&form)
-            .map_err(|error| AgentError::State { path: FILE.into(), detail: error.to_string() })?;
+        let text = serde_json::to_vec_pretty(&form).map_err(|error| AgentError::State {
+            path: FILE.into(),
+            detail: error.to_string(),
+        })?;
         let path = self.path();
         write_atomically(&self.folder, &path, &text).map_err(|error| failure(&path, &error))
     }
@@ -140,18 +148,27 @@ impl StateFile {
     }
 
     fn set_aside(&self, detail: &str) -> Result<Option<Remembered>, AgentError> {
-        let stamp = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        let stamp = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_secs();
         let aside = self.folder.join(format!("{FILE}.damaged-{stamp}"));
         fs::rename(self.path(), &aside).map_err(|error| failure(&aside, &error))?;
         let moved_to = aside.display().to_string();
-        let warning = AgentError::StateCorrupt { moved_to, detail: detail.to_owned() };
+        let warning = AgentError::StateCorrupt {
+            moved_to,
+            detail: detail.to_owned(),
+        };
         tracing::warn!("{}", hallmark_reason::Report(&warning));
         Ok(None)
     }
 }
 
 fn failure(path: &Path, error: &io::Error) -> AgentError {
-    AgentError::State { path: path.display().to_string(), detail: error.to_string() }
+    AgentError::State {
+        path: path.display().to_string(),
+        detail: error.to_string(),
+    }
 }
 
 fn read_limited(path: &Path) -> io::Result<String> {
@@ -163,7 +180,12 @@ fn read_limited(path: &Path) -> io::Result<String> {
 
 fn write_atomically(folder: &Path, path: &Path, text: &[u8]) -> io::Result<()> {
     let beside = folder.join(format!("{FILE}.new"));
-    let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+    let mut file = File::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&beside)?;
     file.write_all(text)?;
     file.sync_all()?;
     fs::rename(&beside, path)?;
@@ -191,7 +213,11 @@ fn encode(bundle: &Bundle, known: &Known, pcrs: Option<&PcrValues>, identity: &I
 fn encode_pcrs(values: &PcrValues) -> Vec<Pcr> {
     values
         .iter()
-        .map(|(bank, pcr, value)| Pcr { bank: bank.as_str().into(), pcr, value: hex::encode(value) })
+        .map(|(bank, pcr, value)| Pcr {
+            bank: bank.as_str().into(),
+            pcr,
+            value: hex::encode(value),
+        })
         .collect()
 }
 
@@ -210,7 +236,9 @@ fn decode(trust_domain: &TrustDomain, text: &str) -> Result<Remembered, String> 
         ..Bundle::empty(trust_domain.clone())
     };
     bundle.authorities().map_err(|error| error.to_string())?;
-    let unique = bytes(&form.svid_key_unique)?.try_into().map_err(|_| "svid_key_unique is not 32 bytes long")?;
+    let unique = bytes(&form.svid_key_unique)?
+        .try_into()
+        .map_err(|_| "svid_key_unique is not 32 bytes long")?;
     Ok(Remembered {
         bundle,
         known: Known {
@@ -232,7 +260,9 @@ fn decode_pcrs(pcrs: &[Pcr]) -> Result<Option<PcrValues>, String> {
     let mut values = PcrValues::new();
     for pcr in pcrs {
         let bank = HashAlg::from_name(&pcr.bank).ok_or_else(|| format!("unknown bank {}", pcr.bank))?;
-        values.insert(bank, pcr.pcr, bytes(&pcr.value)?).map_err(|error| error.to_string())?;
+        values
+            .insert(bank, pcr.pcr, bytes(&pcr.value)?)
+            .map_err(|error| error.to_string())?;
     }
     Ok((!values.is_empty()).then_some(values))
 }

@@ -15,15 +15,20 @@ pub(crate) fn classify(call: &'static str, status: &Status) -> AgentError {
     let message = status.message().to_owned();
     match (status.code(), reason(status)) {
         (_, Some(Reason::AgentBanned)) => AgentError::Banned,
-        (_, Some(Reason::AgentExpired | Reason::AgentNotAttested | Reason::AgentNotActive | Reason::AgentMustReattest))
+        (
+            _,
+            Some(Reason::AgentExpired | Reason::AgentNotAttested | Reason::AgentNotActive | Reason::AgentMustReattest),
+        )
         | (Code::Unauthenticated, _) => AgentError::NotAccepted { message },
         (Code::PermissionDenied | Code::FailedPrecondition | Code::InvalidArgument, _) if call == ATTEST => {
             AgentError::Refused { message }
         }
         (Code::PermissionDenied, _) => AgentError::NotAccepted { message },
         (Code::ResourceExhausted, _) => AgentError::ServerBusy { message },
-        _ => transport(status)
-            .unwrap_or_else(|| AgentError::Call { call, detail: format!("{:?}: {message}", status.code()) }),
+        _ => transport(status).unwrap_or_else(|| AgentError::Call {
+            call,
+            detail: format!("{:?}: {message}", status.code()),
+        }),
     }
 }
 
@@ -66,21 +71,40 @@ mod tests {
     fn denied(reason: Reason) -> Status {
         let details = types::PermissionDeniedDetails { reason: reason.into() };
         let any = prost_types_any(details.encode_to_vec());
-        let status = rpc::Status { code: 7, message: String::new(), details: vec![any] };
+        let status = rpc::Status {
+            code: 7,
+            message: String::new(),
+            details: vec![any],
+        };
         Status::with_details(Code::PermissionDenied, "no", status.encode_to_vec().into())
     }
 
     fn prost_types_any(value: Vec<u8>) -> prost_types::Any {
-        prost_types::Any { type_url: format!("type.googleapis.com/{DETAILS_TYPE}"), value }
+        prost_types::Any {
+            type_url: format!("type.googleapis.com/{DETAILS_TYPE}"),
+            value,
+        }
     }
 
     #[test]
     fn each_reason_asks_for_its_own_answer() {
         assert_eq!(classify("x", &denied(Reason::AgentBanned)), AgentError::Banned);
-        assert!(matches!(classify("x", &denied(Reason::AgentNotActive)), AgentError::NotAccepted { .. }));
-        assert!(matches!(classify("x", &Status::unauthenticated("")), AgentError::NotAccepted { .. }));
-        assert!(matches!(classify(ATTEST, &Status::permission_denied("")), AgentError::Refused { .. }));
-        assert!(matches!(classify("x", &Status::resource_exhausted("")), AgentError::ServerBusy { .. }));
+        assert!(matches!(
+            classify("x", &denied(Reason::AgentNotActive)),
+            AgentError::NotAccepted { .. }
+        ));
+        assert!(matches!(
+            classify("x", &Status::unauthenticated("")),
+            AgentError::NotAccepted { .. }
+        ));
+        assert!(matches!(
+            classify(ATTEST, &Status::permission_denied("")),
+            AgentError::Refused { .. }
+        ));
+        assert!(matches!(
+            classify("x", &Status::resource_exhausted("")),
+            AgentError::ServerBusy { .. }
+        ));
         assert!(matches!(classify("x", &Status::internal("")), AgentError::Call { .. }));
     }
 }

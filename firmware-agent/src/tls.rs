@@ -38,7 +38,9 @@ type Builder = rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCe
 fn builder(verifier: Arc<ServerVerifier>) -> Result<Builder, AgentError> {
     let builder = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])
-        .map_err(|error| AgentError::System { detail: error.to_string() })?;
+        .map_err(|error| AgentError::System {
+            detail: error.to_string(),
+        })?;
     Ok(builder.dangerous().with_custom_certificate_verifier(verifier))
 }
 

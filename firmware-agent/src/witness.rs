@@ -47,7 +47,12 @@ impl Witness {
     /// A witness that knows nothing yet. `read_chain`: whether the EK certificate's chain is read from NV.
     #[must_use]
     pub const fn new(tpm: TpmHandle, read_chain: bool) -> Self {
-        Self { tpm, read_chain, known: None, pcrs: None }
+        Self {
+            tpm,
+            read_chain,
+            known: None,
+            pcrs: None,
+        }
     }
 
     /// Takes over what an earlier run of the agent learned. The attestation key is checked when it is next made; a
@@ -88,9 +93,17 @@ impl Witness {
             tracing::warn!("this is another TPM than before, or it was cleared");
         }
         let endorsement = self.tpm.endorsement().await?;
-        let chain = if self.read_chain { self.tpm.endorsement_chain().await? } else { Vec::new() };
+        let chain = if self.read_chain {
+            self.tpm.endorsement_chain().await?
+        } else {
+            Vec::new()
+        };
         let attestation_key = self.tpm.attestation_key().await?;
-        let known = Known { endorsement, chain, attestation_key };
+        let known = Known {
+            endorsement,
+            chain,
+            attestation_key,
+        };
         self.known = Some(known.clone());
         Ok(known)
     }
@@ -101,7 +114,9 @@ impl Witness {
     /// The TPM's; or there is no randomness.
     pub async fn next_key(&self) -> Result<NextKey, AgentError> {
         let mut unique = [0; 32];
-        aws_lc_rs::rand::fill(&mut unique).map_err(|error| AgentError::Key { detail: error.to_string() })?;
+        aws_lc_rs::rand::fill(&mut unique).map_err(|error| AgentError::Key {
+            detail: error.to_string(),
+        })?;
         self.key_from(Unique(unique)).await
     }
 
@@ -113,8 +128,17 @@ impl Witness {
         let made = self.tpm.svid_key(unique).await?;
         let (tpm, id, public) = (self.tpm.clone(), made.id, made.public.clone());
         let signed = spawn_blocking(move || csr::for_tpm_key(&tpm, id, &public)).await;
-        match signed.unwrap_or_else(|error| Err(AgentError::System { detail: error.to_string() })) {
-            Ok(csr) => Ok(NextKey { unique, id, public: made.public, csr }),
+        match signed.unwrap_or_else(|error| {
+            Err(AgentError::System {
+                detail: error.to_string(),
+            })
+        }) {
+            Ok(csr) => Ok(NextKey {
+                unique,
+                id,
+                public: made.public,
+                csr,
+            }),
             Err(error) => {
                 let _ = self.tpm.release(id).await;
                 Err(error)
@@ -161,12 +185,17 @@ impl Witness {
             }
             tracing::info!("a PCR moved between quote and reading; quoting again");
         }
-        Err(TpmError::PcrsMoving { attempts: QUOTE_ATTEMPTS })
+        Err(TpmError::PcrsMoving {
+            attempts: QUOTE_ATTEMPTS,
+        })
     }
 }
 
 fn quoted_digest(quote: &Signed) -> Result<Vec<u8>, TpmError> {
-    let malformed = |detail: String| TpmError::Malformed { command: "TPM2_Quote", detail };
+    let malformed = |detail: String| TpmError::Malformed {
+        command: "TPM2_Quote",
+        detail,
+    };
     let attest = Attest::parse(&quote.attest).map_err(|error| malformed(error.to_string()))?;
     match attest.kind {
         AttestKind::Quote(info) => Ok(info.pcr_digest),

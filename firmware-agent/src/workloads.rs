@@ -57,7 +57,10 @@ impl Workloads {
     /// The version of an entry that is held.
     #[must_use]
     pub fn version(&self, id: &str) -> Option<EntryVersion> {
-        self.entries.get(id).map(|held| held.version).or_else(|| self.passed_over.get(id).copied())
+        self.entries
+            .get(id)
+            .map(|held| held.version)
+            .or_else(|| self.passed_over.get(id).copied())
     }
 
     /// Every version that is held.
@@ -83,7 +86,11 @@ impl Workloads {
                         .filter(|kept| kept.spiffe_id == identity.spiffe_id)
                         .and_then(|kept| kept.x509.clone());
                     self.passed_over.remove(&id);
-                    let held = Held { identity: Arc::new(identity), version, due: now };
+                    let held = Held {
+                        identity: Arc::new(identity),
+                        version,
+                        due: now,
+                    };
                     self.entries.insert(Arc::from(id), held);
                 }
                 None => {
@@ -107,10 +114,17 @@ impl Workloads {
         self.bundle = bundle;
         self.tainted = tainted;
         let mut sound = self.bundle.clone();
-        sound.x509_authorities.retain(|authority| !self.tainted.contains(authority));
+        sound
+            .x509_authorities
+            .retain(|authority| !self.tainted.contains(authority));
         if let Ok(authorities) = sound.authorities() {
             for held in self.entries.values_mut() {
-                let chain = held.identity.x509.as_ref().map(|x509| split(&x509.chain)).unwrap_or_default();
+                let chain = held
+                    .identity
+                    .x509
+                    .as_ref()
+                    .map(|x509| split(&x509.chain))
+                    .unwrap_or_default();
                 if authorities.verify(&chain, now).is_err() {
                     held.due = now;
                 }
@@ -128,7 +142,11 @@ impl Workloads {
     /// The entries whose SVID is to be issued now.
     #[must_use]
     pub fn due(&self, now: SystemTime) -> Vec<Arc<Identity>> {
-        self.entries.values().filter(|held| held.due <= now).map(|held| Arc::clone(&held.identity)).collect()
+        self.entries
+            .values()
+            .filter(|held| held.due <= now)
+            .map(|held| Arc::clone(&held.identity))
+            .collect()
     }
 
     /// When the next SVID is due.
@@ -142,13 +160,18 @@ impl Workloads {
     pub fn install(&mut self, issued: Vec<(Arc<Identity>, Option<(X509Material, SystemTime)>)>, now: SystemTime) {
         let mut changed = false;
         for (asked, material) in issued {
-            let Some(held) = self.entries.get_mut(&asked.entry_id) else { continue };
+            let Some(held) = self.entries.get_mut(&asked.entry_id) else {
+                continue;
+            };
             if !Arc::ptr_eq(&held.identity, &asked) {
                 continue;
             }
             match material {
                 Some((x509, renew_at)) => {
-                    held.identity = Arc::new(Identity { x509: Some(x509), ..Identity::clone(&asked) });
+                    held.identity = Arc::new(Identity {
+                        x509: Some(x509),
+                        ..Identity::clone(&asked)
+                    });
                     held.due = renew_at;
                     changed = true;
                 }
@@ -165,7 +188,10 @@ impl Workloads {
         let mut expired = 0_usize;
         for held in self.entries.values_mut() {
             if held.identity.x509.as_ref().is_some_and(|x509| x509.not_after <= now) {
-                held.identity = Arc::new(Identity { x509: None, ..Identity::clone(&held.identity) });
+                held.identity = Arc::new(Identity {
+                    x509: None,
+                    ..Identity::clone(&held.identity)
+                });
                 held.due = now;
                 expired = expired.saturating_add(1);
             }
@@ -180,7 +206,10 @@ impl Workloads {
     pub fn set_ready(&mut self) {
         let snapshot = self.publisher.snapshot();
         if !snapshot.ready {
-            self.publisher.publish(Snapshot { ready: true, ..Snapshot::clone(&snapshot) });
+            self.publisher.publish(Snapshot {
+                ready: true,
+                ..Snapshot::clone(&snapshot)
+            });
         }
     }
 
@@ -193,8 +222,7 @@ impl Workloads {
 
     fn publish(&self) {
         let last = self.publisher.snapshot();
-        let mut identities: Vec<Arc<Identity>> =
-            self.entries.values().map(|held| Arc::clone(&held.identity)).collect();
+        let mut identities: Vec<Arc<Identity>> = self.entries.values().map(|held| Arc::clone(&held.identity)).collect();
         identities.sort_by(|a, b| (a.created_at, &a.entry_id).cmp(&(b.created_at, &b.entry_id)));
         let bundle: Bytes = self.bundle.x509_authorities.concat().into();
         let bundle_version = last.bundle_version.saturating_add(u64::from(bundle != last.bundle));
@@ -235,13 +263,12 @@ fn decode(entry: types::Entry) -> Option<Identity> {
 fn split(chain: &[u8]) -> Vec<&[u8]> {
     let mut rest = chain;
     let mut certificates = Vec::new();
-    while let Some((der, after)) = x509_parser::asn1_rs::Any::from_der(rest)
-        .ok()
-        .and_then(|(after, _)| rest.get(..rest.len().saturating_sub(after.len())).map(|der| (der, after)))
-    {
+    while let Some((der, after)) = x509_parser::asn1_rs::Any::from_der(rest).ok().and_then(|(after, _)| {
+        rest.get(..rest.len().saturating_sub(after.len()))
+            .map(|der| (der, after))
+    }) {
         certificates.push(der);
         rest = after;
     }
     certificates
 }
-

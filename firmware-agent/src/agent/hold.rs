@@ -35,12 +35,19 @@ impl Agent {
     /// Takes up the identity of an earlier run: its key is made again from the remembered bytes, which is one command.
     pub(super) async fn recall(&mut self) -> Result<(), AgentError> {
         let trust_domain = self.config.trust_domain.clone();
-        let Some(remembered) = self.state.load(&trust_domain)? else { return Ok(()) };
+        let Some(remembered) = self.state.load(&trust_domain)? else {
+            return Ok(());
+        };
         let expected = attest::agent_id(&trust_domain, &remembered.known)?;
         self.witness.recall(remembered.known, remembered.pcrs);
         self.bundle = Some(remembered.bundle.clone());
         let made = self.witness.tpm().svid_key(remembered.unique).await?;
-        let key = NextKey { unique: remembered.unique, id: made.id, public: made.public, csr: remembered.csr };
+        let key = NextKey {
+            unique: remembered.unique,
+            id: made.id,
+            public: made.public,
+            csr: remembered.csr,
+        };
         let now = SystemTime::now();
         match Identity::from_chain(&key, remembered.chain, &expected, &remembered.bundle, now) {
             Ok(identity) => {
@@ -71,7 +78,8 @@ impl Agent {
             "attested"
         );
         self.save(&bundle, &identity);
-        self.workloads().set_bundle(bundle.clone(), Vec::new(), SystemTime::now());
+        self.workloads()
+            .set_bundle(bundle.clone(), Vec::new(), SystemTime::now());
         self.hold(identity, &bundle)?;
         self.bundle = Some(bundle);
         Ok(())
@@ -103,7 +111,10 @@ impl Agent {
     /// The server does not take the identity: the one before is used again if it still can be, and an attestation is
     /// due at once, or after a pause where one has just been.
     pub(super) async fn not_accepted(&mut self, message: String) -> Result<Duration, AgentError> {
-        tracing::warn!(message, "the server does not accept the identity; attesting again");
+        tracing::warn!(
+            answer = message,
+            "the server does not accept the identity; attesting again"
+        );
         let now = SystemTime::now();
         self.must_attest = true;
         if let Some(holding) = self.holding.take() {
@@ -128,7 +139,11 @@ impl Agent {
     }
 
     pub(super) fn remember_bundle(&mut self, bundle: Bundle) -> Result<(), AgentError> {
-        if self.bundle.as_ref().is_some_and(|known| known.x509_authorities == bundle.x509_authorities) {
+        if self
+            .bundle
+            .as_ref()
+            .is_some_and(|known| known.x509_authorities == bundle.x509_authorities)
+        {
             self.bundle = Some(bundle);
             return Ok(());
         }
@@ -139,7 +154,10 @@ impl Agent {
             holding.server =
                 ServerClient::new(target, trust_domain, authorities, &holding.identity, self.witness.tpm())?;
             let chain: Vec<&[u8]> = holding.identity.chain.iter().map(Vec::as_slice).collect();
-            if bundle.authorities().is_ok_and(|sound| sound.verify(&chain, SystemTime::now()).is_err()) {
+            if bundle
+                .authorities()
+                .is_ok_and(|sound| sound.verify(&chain, SystemTime::now()).is_err())
+            {
                 self.must_attest = true;
             }
             let identity = holding.identity.clone();
@@ -151,10 +169,20 @@ impl Agent {
 
     fn hold(&mut self, identity: Identity, bundle: &Bundle) -> Result<(), AgentError> {
         let authorities = authorities(bundle)?;
-        let server =
-            ServerClient::new(&self.target, &self.config.trust_domain, authorities, &identity, self.witness.tpm())?;
+        let server = ServerClient::new(
+            &self.target,
+            &self.config.trust_domain,
+            authorities,
+            &identity,
+            self.witness.tpm(),
+        )?;
         let previous = self.holding.take().map(Box::new);
-        self.holding = Some(Holding { identity, server, proven: false, previous });
+        self.holding = Some(Holding {
+            identity,
+            server,
+            proven: false,
+            previous,
+        });
         Ok(())
     }
 

@@ -46,7 +46,10 @@ struct Tpm {
 
 impl Default for Tpm {
     fn default() -> Self {
-        Self { tcti: "device:/dev/tpmrm0".into(), ek_chain: false }
+        Self {
+            tcti: "device:/dev/tpmrm0".into(),
+            ek_chain: false,
+        }
     }
 }
 
@@ -58,7 +61,9 @@ struct WorkloadApi {
 
 impl Default for WorkloadApi {
     fn default() -> Self {
-        Self { socket: "/run/hallmark-agent/workload.sock".into() }
+        Self {
+            socket: "/run/hallmark-agent/workload.sock".into(),
+        }
     }
 }
 
@@ -84,7 +89,10 @@ struct Log {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { level: "info".into(), format: Format::Text }
+        Self {
+            level: "info".into(),
+            format: Format::Text,
+        }
     }
 }
 
@@ -100,14 +108,18 @@ fn default_data_dir() -> PathBuf {
 }
 
 pub(super) fn load(path: &Path) -> Result<Config, ConfigError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| ConfigError::Unreadable { path: path.to_owned(), detail: error.to_string() })?;
+    let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Unreadable {
+        path: path.to_owned(),
+        detail: error.to_string(),
+    })?;
     let file: File = toml::from_str(&text).map_err(|error| syntax(path, &text, &error))?;
     if file.version != 1 {
-        return Err(ConfigError::Version { path: path.to_owned(), found: file.version });
+        return Err(ConfigError::Version {
+            path: path.to_owned(),
+            found: file.version,
+        });
     }
-    let trust_domain =
-        TrustDomain::parse(&file.trust_domain).map_err(|error| value("trust_domain", &error))?;
+    let trust_domain = TrustDomain::parse(&file.trust_domain).map_err(|error| value("trust_domain", &error))?;
     let (server_host, server_port) = address(&file.server.address)?;
     let bootstrap = bootstrap(&trust_domain, &file.server)?;
     Ok(Config {
@@ -118,7 +130,10 @@ pub(super) fn load(path: &Path) -> Result<Config, ConfigError> {
         tcti: Tcti::parse(&file.tpm.tcti).map_err(|error| value("tpm.tcti", &error))?,
         ek_chain: file.tpm.ek_chain,
         socket: socket_path(&file.workload_api.socket).map_err(|error| value("workload_api.socket", &error))?,
-        unix: UnixConfig { path: file.workload_attestors.unix.path, sha256: file.workload_attestors.unix.sha256 },
+        unix: UnixConfig {
+            path: file.workload_attestors.unix.path,
+            sha256: file.workload_attestors.unix.sha256,
+        },
         log: log(file.log)?,
         trust_domain,
     })
@@ -134,7 +149,10 @@ fn syntax(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
 }
 
 fn value(key: &'static str, error: &impl ToString) -> ConfigError {
-    ConfigError::Value { key, detail: error.to_string() }
+    ConfigError::Value {
+        key,
+        detail: error.to_string(),
+    }
 }
 
 /// `host:port`, `[v6]:port`; the port may be left out.
@@ -145,7 +163,9 @@ fn address(text: &str) -> Result<(String, u16), ConfigError> {
         _ => (text, None),
     };
     let port = match port {
-        Some(port) => port.parse().map_err(|_| value("server.address", &"the port is no number from 1 to 65535"))?,
+        Some(port) => port
+            .parse()
+            .map_err(|_| value("server.address", &"the port is no number from 1 to 65535"))?,
         None => 8081,
     };
     let host = host.trim_start_matches('[').trim_end_matches(']');
@@ -159,7 +179,10 @@ fn bootstrap(trust_domain: &TrustDomain, server: &Server) -> Result<Bootstrap, C
     match (&server.trust_bundle, server.insecure_bootstrap) {
         (None, true) => Ok(Bootstrap::Insecure),
         (Some(path), false) => {
-            let unusable = |detail: String| ConfigError::TrustBundle { path: path.clone(), detail };
+            let unusable = |detail: String| ConfigError::TrustBundle {
+                path: path.clone(),
+                detail,
+            };
             let text = std::fs::read_to_string(path).map_err(|error| unusable(error.to_string()))?;
             let bundle = Bundle::from_pem(trust_domain, &text).map_err(|error| unusable(error.to_string()))?;
             bundle.authorities().map_err(|error| unusable(error.to_string()))?;
@@ -171,7 +194,10 @@ fn bootstrap(trust_domain: &TrustDomain, server: &Server) -> Result<Bootstrap, C
 
 fn log(log: Log) -> Result<LogConfig, ConfigError> {
     tracing_subscriber::EnvFilter::try_new(&log.level).map_err(|error| value("log.level", &error))?;
-    Ok(LogConfig { level: log.level, json: matches!(log.format, Format::Json) })
+    Ok(LogConfig {
+        level: log.level,
+        json: matches!(log.format, Format::Json),
+    })
 }
 
 #[cfg(test)]
@@ -216,7 +242,10 @@ mod tests {
             ("127.0.0.1:9000", "a b:1"),
             ("insecure_bootstrap = true", ""),
             ("insecure_bootstrap = true", "trust_bundle = \"/nonexistent\""),
-            ("insecure_bootstrap = true", "insecure_bootstrap = true\n[tpm]\ntcti = \"cmd:x\""),
+            (
+                "insecure_bootstrap = true",
+                "insecure_bootstrap = true\n[tpm]\ntcti = \"cmd:x\"",
+            ),
         ] {
             assert!(load_text(&GOOD.replace(from, to)).is_err(), "{to}");
         }

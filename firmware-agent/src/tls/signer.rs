@@ -26,13 +26,19 @@ impl TpmSigner {
     /// A signer for the key that the leaf of `chain` is for.
     #[must_use]
     pub fn new(tpm: TpmHandle, key: KeyId, chain: Vec<CertificateDer<'static>>) -> Self {
-        Self { tpm, key, certified: Arc::new(chain) }
+        Self {
+            tpm,
+            key,
+            certified: Arc::new(chain),
+        }
     }
 }
 
 impl fmt::Debug for TpmSigner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TpmSigner").field("key", &self.key).finish_non_exhaustive()
+        f.debug_struct("TpmSigner")
+            .field("key", &self.key)
+            .finish_non_exhaustive()
     }
 }
 
@@ -50,7 +56,11 @@ impl ResolvesClientCert for TpmSigner {
 
 impl SigningKey for TpmSigner {
     fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
-        if offered.contains(&SignatureScheme::ECDSA_NISTP256_SHA256) { Some(Box::new(self.clone())) } else { None }
+        if offered.contains(&SignatureScheme::ECDSA_NISTP256_SHA256) {
+            Some(Box::new(self.clone()))
+        } else {
+            None
+        }
     }
 
     fn algorithm(&self) -> SignatureAlgorithm {

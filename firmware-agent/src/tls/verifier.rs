@@ -90,14 +90,15 @@ impl ServerCertVerifier for ServerVerifier {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let chain: Vec<&[u8]> =
-            std::iter::once(end_entity).chain(intermediates).map(|der| der.as_ref()).collect();
+        let chain: Vec<&[u8]> = std::iter::once(end_entity)
+            .chain(intermediates)
+            .map(|der| der.as_ref())
+            .collect();
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(now.as_secs());
         self.check(&chain, now).map_err(|refusal| {
             rustls::Error::InvalidCertificate(CertificateError::Other(rustls::OtherError(Arc::new(refusal))))
         })?;
-        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) =
-            chain.iter().map(|der| der.to_vec()).collect();
+        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = chain.iter().map(|der| der.to_vec()).collect();
         Ok(ServerCertVerified::assertion())
     }
 
@@ -126,7 +127,9 @@ impl ServerCertVerifier for ServerVerifier {
 
 impl fmt::Debug for ServerVerifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServerVerifier").field("expected", &self.expected).finish_non_exhaustive()
+        f.debug_struct("ServerVerifier")
+            .field("expected", &self.expected)
+            .finish_non_exhaustive()
     }
 }
 

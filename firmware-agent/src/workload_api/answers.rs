@@ -111,22 +111,12 @@ impl Built {
         found
     }
 
-    fn svids(
-        &mut self,
-        snapshot: &Snapshot,
-        matches: Arc<[usize]>,
-    ) -> Result<Arc<Answer>, Refusal> {
+    fn svids(&mut self, snapshot: &Snapshot, matches: Arc<[usize]>) -> Result<Arc<Answer>, Refusal> {
         let now = SystemTime::now();
-        if let Some(known) = self
-            .svids
-            .get(&matches)
-            .filter(|answer| answer.is_fresh(now))
-        {
+        if let Some(known) = self.svids.get(&matches).filter(|answer| answer.is_fresh(now)) {
             return Ok(Arc::clone(known));
         }
-        let identities = matches
-            .iter()
-            .filter_map(|place| snapshot.identities.get(*place));
+        let identities = matches.iter().filter_map(|place| snapshot.identities.get(*place));
         let answer = Arc::new(svid_answer(snapshot, identities, now).ok_or(Refusal::NotIssued)?);
         self.svids.insert(matches, Arc::clone(&answer));
         Ok(answer)
@@ -191,10 +181,7 @@ fn unique_hint<'a>(identity: &'a Identity, taken: &mut BTreeSet<&'a str>) -> Str
 }
 
 fn bundle_answer(snapshot: &Snapshot) -> Answer {
-    let own = (
-        snapshot.trust_domain.id().to_string(),
-        snapshot.bundle.clone(),
-    );
+    let own = (snapshot.trust_domain.id().to_string(), snapshot.bundle.clone());
     let response = X509BundlesResponse {
         crl: Vec::new(),
         bundles: HashMap::from([own]),

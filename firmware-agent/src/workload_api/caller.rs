@@ -46,10 +46,7 @@ impl Caller {
             self.peer.assure_alive()?;
             return Ok(Arc::clone(facts));
         }
-        self.facts
-            .get_or_try_init(|| self.attest())
-            .await
-            .map(Arc::clone)
+        self.facts.get_or_try_init(|| self.attest()).await.map(Arc::clone)
     }
 
     async fn attest(&self) -> Result<Facts, Refusal> {

@@ -2,9 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{
-    DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _,
-};
+use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener as StdListener, UnixStream as StdStream};
 use std::path::{Path, PathBuf};
 
@@ -21,7 +19,7 @@ const MAX_PATH: usize = 107;
 /// A bound Workload API socket. Dropping it removes the socket file, if it still is this one.
 #[derive(Debug)]
 pub struct Listener {
-    socket: UnixListener,
+    socket: StdListener,
     path: PathBuf,
     file: (u64, u64),
 }
@@ -41,9 +39,7 @@ pub fn socket_path(value: &str) -> Result<PathBuf, ListenError> {
         None => value,
         Some(("unix", path)) => path,
         Some(("tcp", _)) => {
-            return Err(place(
-                "TCP cannot tell callers apart: only unix sockets are served",
-            ));
+            return Err(place("TCP cannot tell callers apart: only unix sockets are served"));
         }
         Some(_) => return Err(place("only unix sockets are served")),
     };
@@ -54,9 +50,7 @@ pub fn socket_path(value: &str) -> Result<PathBuf, ListenError> {
         return Err(place("a socket path has at most 107 bytes"));
     }
     if path.contains(['\0', '?', '#']) {
-        return Err(place(
-            "a zero byte, '?' and '#' cannot stand in a socket's address",
-        ));
+        return Err(place("a zero byte, '?' and '#' cannot stand in a socket's address"));
     }
     Ok(path.into())
 }
@@ -65,19 +59,13 @@ impl Listener {
     /// Binds the socket, making its folder (mode 0755) if there is none. A socket that is left over and
     /// that nobody listens on is removed.
     ///
-    /// Must be called within a tokio runtime.
-    ///
     /// # Errors
     /// When somebody listens there already, something else is in the way, or the filesystem refuses.
     pub fn bind(path: &Path) -> Result<Self, ListenError> {
         let path = socket_path(&path.to_string_lossy())?;
         let failed = |action| {
             let path = path.clone();
-            move |source| ListenError::Filesystem {
-                action,
-                path,
-                source,
-            }
+            move |source| ListenError::Filesystem { action, path, source }
         };
         if let Some(folder) = path.parent() {
             fs::DirBuilder::new()
@@ -91,12 +79,10 @@ impl Listener {
             io::ErrorKind::AddrInUse => ListenError::Taken { path: path.clone() },
             _ => failed("bind")(source),
         })?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(SOCKET_MODE))
-            .map_err(failed("set the mode of"))?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(SOCKET_MODE)).map_err(failed("set the mode of"))?;
         let metadata = fs::symlink_metadata(&path).map_err(failed("look at"))?;
         let file = (metadata.dev(), metadata.ino());
         socket.set_nonblocking(true).map_err(failed("listen on"))?;
-        let socket = UnixListener::from_std(socket).map_err(failed("listen on"))?;
         Ok(Self { socket, path, file })
     }
 
@@ -106,15 +92,15 @@ impl Listener {
         &self.path
     }
 
-    pub(super) fn socket(&self) -> &UnixListener {
-        &self.socket
+    /// The socket, registered with the tokio runtime that this is called on.
+    pub(super) fn socket(&self) -> io::Result<UnixListener> {
+        UnixListener::from_std(self.socket.try_clone()?)
     }
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        let ours = fs::symlink_metadata(&self.path)
-            .is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == self.file);
+        let ours = fs::symlink_metadata(&self.path).is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == self.file);
         if ours && let Err(error) = fs::remove_file(&self.path) {
             tracing::warn!(socket = %self.path.display(), %error, "the socket cannot be removed");
         }
@@ -143,9 +129,7 @@ fn clear(path: &Path) -> Result<(), ListenError> {
             fs::remove_file(path).map_err(|error| failed("remove", error))
         }
         // A listener whose queue is full is alive.
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-            Err(ListenError::Taken { path: path.into() })
-        }
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(ListenError::Taken { path: path.into() }),
         Err(error) => Err(failed("look at", error)),
     }
 }
@@ -172,16 +156,12 @@ mod tests {
             "/a#b",
             &long,
         ] {
-            assert_eq!(
-                socket_path(bad).unwrap_err().code().as_str(),
-                "HM-WL-0022",
-                "{bad:?}"
-            );
+            assert_eq!(socket_path(bad).unwrap_err().code().as_str(), "HM-WL-0022", "{bad:?}");
         }
     }
 
-    #[tokio::test]
-    async fn the_socket_is_open_to_all_and_goes_when_dropped() {
+    #[test]
+    fn the_socket_is_open_to_all_and_goes_when_dropped() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("new/workload.sock");
         let listener = Listener::bind(&path).unwrap();
@@ -192,17 +172,14 @@ mod tests {
         assert!(!path.exists());
     }
 
-    #[tokio::test]
-    async fn a_taken_path_is_refused_and_a_left_over_socket_is_replaced() {
+    #[test]
+    fn a_taken_path_is_refused_and_a_left_over_socket_is_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("workload.sock");
         let first = Listener::bind(&path).unwrap();
         let error = Listener::bind(&path).unwrap_err();
         assert_eq!(error.code().as_str(), "HM-WL-0020");
-        assert!(
-            StdStream::connect(&path).is_ok(),
-            "the first one still listens"
-        );
+        assert!(StdStream::connect(&path).is_ok(), "the first one still listens");
         drop(first);
 
         drop(StdListener::bind(&path).unwrap());
@@ -210,16 +187,13 @@ mod tests {
         let second = Listener::bind(&path).unwrap();
         fs::remove_file(&path).unwrap();
         fs::write(&path, "a file").unwrap();
-        assert_eq!(
-            Listener::bind(&path).unwrap_err().code().as_str(),
-            "HM-WL-0021"
-        );
+        assert_eq!(Listener::bind(&path).unwrap_err().code().as_str(), "HM-WL-0021");
         drop(second);
         assert!(path.exists(), "what is not ours is not removed");
     }
 
-    #[tokio::test]
-    async fn a_folder_that_cannot_be_made_is_told() {
+    #[test]
+    fn a_folder_that_cannot_be_made_is_told() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("file"), "").unwrap();
         let error = Listener::bind(&folder.path().join("file/workload.sock")).unwrap_err();

@@ -61,15 +61,9 @@ impl Coded for ListenError {
         Some(
             match self {
                 Self::Taken { .. } => "another agent runs with the same socket path",
-                Self::NotASocket { .. } => {
-                    "the path in [workload_api] socket names a file or folder"
-                }
-                Self::Place { .. } => {
-                    "a TCP address, a relative path or a very long path was configured"
-                }
-                Self::Filesystem { .. } => {
-                    "the folder is not writable for the agent, or is read-only"
-                }
+                Self::NotASocket { .. } => "the path in [workload_api] socket names a file or folder",
+                Self::Place { .. } => "a TCP address, a relative path or a very long path was configured",
+                Self::Filesystem { .. } => "the folder is not writable for the agent, or is read-only",
             }
             .into(),
         )
@@ -80,8 +74,7 @@ impl Coded for ListenError {
             Self::Taken { path } => format!("ss -xlp src {}", path.display()),
             Self::NotASocket { path } => format!("ls -l {} and choose another path", path.display()),
             Self::Place { .. } => {
-                "set [workload_api] socket to an absolute path such as /run/hallmark-agent/workload.sock"
-                    .into()
+                "set [workload_api] socket to an absolute path such as /run/hallmark-agent/workload.sock".into()
             }
             Self::Filesystem { path, .. } => format!("ls -ld {}", path.display()),
         })

@@ -61,11 +61,9 @@ impl Refusal {
             Self::NoIdentity => Code::PermissionDenied,
             Self::Unimplemented { .. } => Code::Unimplemented,
             Self::RequestTimeout => Code::DeadlineExceeded,
-            Self::NotReady
-            | Self::NotIssued
-            | Self::TooMany
-            | Self::Stopping
-            | Self::Attestation { .. } => Code::Unavailable,
+            Self::NotReady | Self::NotIssued | Self::TooMany | Self::Stopping | Self::Attestation { .. } => {
+                Code::Unavailable
+            }
         }
     }
 

@@ -48,9 +48,7 @@ where
                 }
             }
             Some(Err(_)) | None => {
-                return Err(Refusal::Malformed {
-                    why: "it is cut off",
-                });
+                return Err(Refusal::Malformed { why: "it is cut off" });
             }
         }
     }
@@ -67,9 +65,7 @@ fn message_length(mut arrived: &[u8], limit: usize) -> Result<Option<usize>, Ref
     }
     let length = usize::try_from(arrived.get_u32()).unwrap_or(usize::MAX);
     if length > limit {
-        return Err(Refusal::Malformed {
-            why: "it is too large",
-        });
+        return Err(Refusal::Malformed { why: "it is too large" });
     }
     Ok(Some(length))
 }

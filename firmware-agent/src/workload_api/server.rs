@@ -1,6 +1,7 @@
 //! Accepting and serving connections.
 
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use hallmark_workload::{Peer, UnixAttestor};
@@ -8,6 +9,8 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::UnixStream;
+use tokio::runtime;
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tonic::service::Routes;
 
@@ -61,15 +64,47 @@ impl WorkloadApi {
     }
 
     /// Serves until `stop` resolves; then every connection is closed and the socket file removed.
+    ///
+    /// It runs on a thread of its own: no call waits for whatever else the agent does (a TPM may take a
+    /// second for one signature), and a call costs half as much where no second thread is woken for it.
     pub async fn serve(self, listener: Listener, stop: impl Future<Output = ()>) {
+        // The thread stops when this is dropped, with this future if need be.
+        let (stopping, stopped) = oneshot::channel::<()>();
+        let (ending, ended) = oneshot::channel::<()>();
+        let thread = thread::Builder::new().name("workload-api".into()).spawn(move || {
+            let _ending = ending;
+            match runtime::Builder::new_current_thread().enable_all().build() {
+                Ok(runtime) => runtime.block_on(self.accept(listener, stopped)),
+                Err(error) => tracing::error!(%error, "the Workload API cannot be served"),
+            }
+        });
+        if let Err(error) = thread {
+            tracing::error!(%error, "the Workload API cannot be served");
+            return;
+        }
+        tokio::pin!(ended);
+        tokio::select! {
+            () = stop => drop(stopping),
+            _ = &mut ended => return,
+        }
+        ended.await.ok();
+    }
+
+    async fn accept(self, listener: Listener, mut stopped: oneshot::Receiver<()>) {
+        let socket = match listener.socket() {
+            Ok(socket) => socket,
+            Err(error) => {
+                tracing::error!(%error, "the Workload API cannot be served");
+                return;
+            }
+        };
         tracing::info!(socket = %listener.path().display(), "the Workload API is served");
         let mut connections = JoinSet::new();
-        tokio::pin!(stop);
         loop {
             tokio::select! {
-                () = &mut stop => break,
+                _ = &mut stopped => break,
                 Some(_) = connections.join_next() => {}
-                accepted = listener.socket().accept() => match accepted {
+                accepted = socket.accept() => match accepted {
                     Ok((socket, _)) => self.welcome(socket, &mut connections),
                     Err(error) => {
                         tracing::warn!(%error, "a connection cannot be accepted");
@@ -112,8 +147,7 @@ impl WorkloadApi {
         place: Place,
     ) -> impl Future<Output = ()> + use<> {
         let shared = Arc::clone(&self.shared);
-        let service =
-            service_fn(move |request| answer(Arc::clone(&shared), Arc::clone(&caller), request));
+        let service = service_fn(move |request| answer(Arc::clone(&shared), Arc::clone(&caller), request));
         let serving = self
             .http
             .serve_connection(TokioIo::new(AuthorityFilter::new(socket)), service);

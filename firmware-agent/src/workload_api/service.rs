@@ -49,43 +49,37 @@ pub(super) async fn answer(
 ) -> Result<Response<AnswerBody>, Infallible> {
     let Some(method) = request.uri().path().strip_prefix(SERVICE) else {
         let mut others = shared.others.clone();
-        let response = others
-            .call(request)
-            .await
-            .unwrap_or_else(|never| match never {});
+        let response = others.call(request).await.unwrap_or_else(|never| match never {});
         return Ok(response.map(AnswerBody::Other));
     };
     let asked = match admit(method, request.headers()) {
         Ok(asked) => asked,
         Err(refusal) => return Ok(refused(&refusal)),
     };
-    Ok(
-        match stream(&shared, &caller, asked, request.into_body()).await {
-            Ok(updates) => {
-                let mut response = Response::new(AnswerBody::Updates(updates));
-                let grpc = HeaderValue::from_static("application/grpc");
-                response.headers_mut().insert(header::CONTENT_TYPE, grpc);
-                response
-            }
-            Err(refusal) => {
-                tracing::debug!(uid = caller.uid(), %refusal, "call refused");
-                refused(&refusal)
-            }
-        },
-    )
+    Ok(match stream(&shared, &caller, asked, request.into_body()).await {
+        Ok(updates) => {
+            let mut response = Response::new(AnswerBody::Updates(updates));
+            let grpc = HeaderValue::from_static("application/grpc");
+            response.headers_mut().insert(header::CONTENT_TYPE, grpc);
+            response
+        }
+        Err(refusal) => {
+            tracing::debug!(uid = caller.uid(), %refusal, "call refused");
+            refused(&refusal)
+        }
+    })
 }
 
 /// Finds the call by its name; a known one needs the security metadata before anything else is looked
 /// at, even before it is said to be unimplemented.
 fn admit(method: &str, headers: &HeaderMap) -> Result<Asked, Refusal> {
-    let unimplemented = || Refusal::Unimplemented {
-        method: method.into(),
-    };
+    let unimplemented = || Refusal::Unimplemented { method: method.into() };
     let asked = match method {
         "FetchX509SVID" => Ok(Asked::Svids),
         "FetchX509Bundles" => Ok(Asked::Bundles),
-        "FetchJWTSVID" | "FetchJWTBundles" | "ValidateJWTSVID" | "FetchWITSVID"
-        | "FetchWITBundles" => Err(unimplemented()),
+        "FetchJWTSVID" | "FetchJWTBundles" | "ValidateJWTSVID" | "FetchWITSVID" | "FetchWITBundles" => {
+            Err(unimplemented())
+        }
         _ => return Err(unimplemented()),
     };
     let mut values = headers.get_all(SECURITY_HEADER).iter();
@@ -95,12 +89,7 @@ fn admit(method: &str, headers: &HeaderMap) -> Result<Asked, Refusal> {
     }
 }
 
-async fn stream(
-    shared: &Shared,
-    caller: &Caller,
-    asked: Asked,
-    body: Incoming,
-) -> Result<Updates, Refusal> {
+async fn stream(shared: &Shared, caller: &Caller, asked: Asked, body: Incoming) -> Result<Updates, Refusal> {
     let place = shared.streams.take(caller.uid()).ok_or(Refusal::TooMany)?;
     let message = read_message(body, MAX_REQUEST).await?;
     match asked {
@@ -115,12 +104,7 @@ async fn stream(
 }
 
 /// Finds the first message. An entry that is authorised but not issued yet gets a moment to become so.
-async fn first(
-    shared: &Shared,
-    asked: Asked,
-    facts: Facts,
-    place: Place,
-) -> Result<Updates, Refusal> {
+async fn first(shared: &Shared, asked: Asked, facts: Facts, place: Place) -> Result<Updates, Refusal> {
     let mut changes = shared.cache.subscribe();
     let mut patience = None;
     loop {
@@ -146,10 +130,7 @@ async fn first(
 
 /// A status without any message.
 fn refused(refusal: &Refusal) -> Response<AnswerBody> {
-    refusal
-        .status()
-        .into_http::<tonic::body::Body>()
-        .map(AnswerBody::Other)
+    refusal.status().into_http::<tonic::body::Body>().map(AnswerBody::Other)
 }
 
 /// The body of a response.
@@ -164,14 +145,9 @@ impl Body for AnswerBody {
     type Data = Bytes;
     type Error = tonic::Status;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, tonic::Status>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, tonic::Status>>> {
         match self.get_mut() {
-            Self::Updates(updates) => Pin::new(updates)
-                .poll_frame(cx)
-                .map_err(|never| match never {}),
+            Self::Updates(updates) => Pin::new(updates).poll_frame(cx).map_err(|never| match never {}),
             Self::Other(body) => Pin::new(body).poll_frame(cx),
         }
     }

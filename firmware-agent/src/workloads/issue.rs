@@ -39,7 +39,10 @@ pub async fn issue_due(
     for batch in due.chunks(BATCH) {
         let batch = issue_batch(batch.to_vec(), server, bundle.clone()).await?;
         issued = issued.saturating_add(batch.iter().filter(|(_, material)| material.is_some()).count());
-        workloads.lock().unwrap_or_else(PoisonError::into_inner).install(batch, SystemTime::now());
+        workloads
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .install(batch, SystemTime::now());
     }
     Ok(issued)
 }
@@ -52,20 +55,34 @@ async fn issue_batch(
     bundle: Bundle,
 ) -> Result<Vec<Issued>, AgentError> {
     let count = batch.len();
-    let keys = blocking(move || (0..count).map(|_| WorkloadKey::generate()).collect::<Result<Vec<_>, _>>()).await?;
-    let requests =
-        batch.iter().zip(&keys).map(|(identity, key)| (identity.entry_id.to_string(), key.csr.clone())).collect();
+    let keys = blocking(move || {
+        (0..count)
+            .map(|_| WorkloadKey::generate())
+            .collect::<Result<Vec<_>, _>>()
+    })
+    .await?;
+    let requests = batch
+        .iter()
+        .zip(&keys)
+        .map(|(identity, key)| (identity.entry_id.to_string(), key.csr.clone()))
+        .collect();
     let results = server.new_svids(requests).await?;
     blocking(move || {
-        let authorities = bundle.authorities().map_err(|error| AgentError::Bundle { detail: error.to_string() })?;
-        let checked = batch.into_iter().zip(keys).zip(results).map(|((identity, key), result)| {
-            let material = accept(&identity, key, result, &authorities)
+        let authorities = bundle.authorities().map_err(|error| AgentError::Bundle {
+            detail: error.to_string(),
+        })?;
+        let checked = batch
+            .into_iter()
+            .zip(keys)
+            .zip(results)
+            .map(|((identity, key), result)| {
+                let material = accept(&identity, key, result, &authorities)
                 .inspect_err(|error| {
                     tracing::warn!(entry = %identity.entry_id, id = %identity.spiffe_id, error, "no SVID was issued");
                 })
                 .ok();
-            (identity, material)
-        });
+                (identity, material)
+            });
         Ok(checked.collect())
     })
     .await
@@ -74,7 +91,11 @@ async fn issue_batch(
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, AgentError> + Send + 'static,
 ) -> Result<T, AgentError> {
-    spawn_blocking(work).await.unwrap_or_else(|error| Err(AgentError::System { detail: error.to_string() }))
+    spawn_blocking(work).await.unwrap_or_else(|error| {
+        Err(AgentError::System {
+            detail: error.to_string(),
+        })
+    })
 }
 
 /// The SVID is for the entry's id and the key that was made for it, and leads to an authority.
@@ -88,10 +109,17 @@ fn accept(
     if status.code != 0 {
         return Err(format!("status {}: {}", status.code, status.message));
     }
-    let chain: Vec<Vec<u8>> =
-        result.svid.ok_or("the result has no SVID")?.cert_chain.iter().map(|der| der.to_vec()).collect();
+    let chain: Vec<Vec<u8>> = result
+        .svid
+        .ok_or("the result has no SVID")?
+        .cert_chain
+        .iter()
+        .map(|der| der.to_vec())
+        .collect();
     let slices: Vec<&[u8]> = chain.iter().map(Vec::as_slice).collect();
-    let leaf = authorities.verify(&slices, SystemTime::now()).map_err(|error| error.to_string())?;
+    let leaf = authorities
+        .verify(&slices, SystemTime::now())
+        .map_err(|error| error.to_string())?;
     if leaf.id != identity.spiffe_id {
         return Err(format!("its id is {}", leaf.id));
     }

@@ -43,7 +43,9 @@ impl TpmHandle {
     /// The operating system gives no thread.
     pub fn spawn(tpm: impl Tpm + 'static) -> std::io::Result<Self> {
         let (queue, jobs) = mpsc::sync_channel(QUEUE);
-        thread::Builder::new().name("tpm".into()).spawn(move || serve(tpm, &jobs))?;
+        thread::Builder::new()
+            .name("tpm".into())
+            .spawn(move || serve(tpm, &jobs))?;
         Ok(Self { queue })
     }
 

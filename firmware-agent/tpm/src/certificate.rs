@@ -31,7 +31,9 @@ pub(crate) fn first_der(bytes: &[u8]) -> Option<&[u8]> {
         [0x30, 0x82, high, low, ..] => (4, usize::from(u16::from_be_bytes([*high, *low]))),
         _ => return None,
     };
-    bytes.get(..length.checked_add(header)?).filter(|der| der.len() > header)
+    bytes
+        .get(..length.checked_add(header)?)
+        .filter(|der| der.len() > header)
 }
 
 /// The DER SEQUENCEs that follow one another; padding at the end is passed over.
@@ -89,7 +91,11 @@ fn sequence(content: &[u8]) -> Vec<u8> {
 fn tagged(tag: u8, content: &[u8]) -> Vec<u8> {
     // Two numbers of at most 67 bytes: the length fits one byte, with or without the long form's mark.
     let length = u8::try_from(content.len()).unwrap_or(u8::MAX);
-    let mut out = if length < 0x80 { vec![tag, length] } else { vec![tag, 0x81, length] };
+    let mut out = if length < 0x80 {
+        vec![tag, length]
+    } else {
+        vec![tag, 0x81, length]
+    };
     out.extend_from_slice(content);
     out
 }

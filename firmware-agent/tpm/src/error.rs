@@ -168,21 +168,15 @@ impl Coded for TpmError {
             Self::Absent { detail, .. }
             | Self::Malformed { detail, .. }
             | Self::EndorsementCertificate { detail, .. } => Some(detail.clone()),
-            Self::SlotsExhausted { command } | Self::ConnectionLost { command } => {
-                Some(format!("at {command}"))
-            }
+            Self::SlotsExhausted { command } | Self::ConnectionLost { command } => Some(format!("at {command}")),
             Self::Busy { command, rc } | Self::Refused { command, rc } => {
                 Some(format!("{command} answered 0x{rc:08x}"))
             }
-            Self::NotOperational { rc } | Self::CredentialRefused { rc } => {
-                Some(format!("response code 0x{rc:08x}"))
-            }
+            Self::NotOperational { rc } | Self::CredentialRefused { rc } => Some(format!("response code 0x{rc:08x}")),
             Self::EndorsementMismatch { certified, found } => {
                 Some(format!("certified Name {certified}, found {found}"))
             }
-            Self::KeyChanged { expected, found } => {
-                Some(format!("expected Name {expected}, found {found}"))
-            }
+            Self::KeyChanged { expected, found } => Some(format!("expected Name {expected}, found {found}")),
             Self::PcrsMoving { attempts } => Some(format!("{attempts} attempts")),
             _ => None,
         }
@@ -207,7 +201,9 @@ fn cause(error: &TpmError) -> &'static str {
         TpmError::LockedOut => "another program failed to authorize too often, or power was cut without a TPM shutdown",
         TpmError::HierarchyDisabled(_) => "the firmware or an earlier program disabled it for this boot",
         TpmError::HierarchyAuthSet(_) => "an earlier owner set a password with tpm2_changeauth or its like",
-        TpmError::SlotsExhausted { .. } => "another program holds the TPM's slots and does not use the resource manager",
+        TpmError::SlotsExhausted { .. } => {
+            "another program holds the TPM's slots and does not use the resource manager"
+        }
         TpmError::Busy { .. } => "another program keeps the TPM busy, or its self-test does not end",
         TpmError::NotOperational { .. } => "the TPM failed its self-test, or the software TPM has no state",
         TpmError::ConnectionLost { .. } => "the TPM was reset, or the software TPM stopped",
@@ -233,20 +229,28 @@ fn next(error: &TpmError) -> &'static str {
         TpmError::Absent { .. } => "ls -l /dev/tpm*; check [tpm] tcti; hallmark-agent doctor",
         TpmError::PermissionDenied { .. } => "add the agent's user to the group of /dev/tpmrm0",
         TpmError::BadTcti(_) => "hallmark-agent config check",
-        TpmError::LockedOut => "wait for the recovery time shown by tpm2_getcap properties-variable, or tpm2_dictionarylockout --clear-lockout",
+        TpmError::LockedOut => {
+            "wait for the recovery time shown by tpm2_getcap properties-variable, or tpm2_dictionarylockout --clear-lockout"
+        }
         TpmError::HierarchyDisabled(_) => "reboot; if it stays, enable it in the firmware's TPM settings",
         TpmError::HierarchyAuthSet(_) => "remove the password with tpm2_changeauth, or clear the TPM",
         TpmError::SlotsExhausted { .. } => "use device:/dev/tpmrm0; stop programs that open /dev/tpm0",
-        TpmError::Busy { .. } | TpmError::NotOperational { .. } => "tpm2_selftest --fulltest; tpm2_gettestresult; power-cycle the machine",
+        TpmError::Busy { .. } | TpmError::NotOperational { .. } => {
+            "tpm2_selftest --fulltest; tpm2_gettestresult; power-cycle the machine"
+        }
         TpmError::ConnectionLost { .. } => "the agent tries again by itself; look at the TPM's log",
         TpmError::Malformed { .. } | TpmError::ResponseTampered { .. } => "examine the machine before trusting it",
         TpmError::NoEndorsementKey => "hallmark-agent doctor",
         TpmError::EndorsementMismatch { .. } | TpmError::EndorsementCertificate { .. } => {
             "enrol the machine by its EK hash, or replace the TPM"
         }
-        TpmError::CredentialRefused { .. } | TpmError::KeyChanged { .. } => "the agent attests afresh by itself; see the server's record of this node",
+        TpmError::CredentialRefused { .. } | TpmError::KeyChanged { .. } => {
+            "the agent attests afresh by itself; see the server's record of this node"
+        }
         TpmError::KeyReleased => "report it, with the agent's log",
-        TpmError::PcrNotAllocated { .. } => "allocate the bank in the firmware's settings, or change the server's `pcrs`",
+        TpmError::PcrNotAllocated { .. } => {
+            "allocate the bank in the firmware's settings, or change the server's `pcrs`"
+        }
         TpmError::PcrsMoving { .. } => "the agent tries again by itself",
         TpmError::Refused { .. } => "look the response code up with tpm2_rc_decode; hallmark-agent doctor",
         TpmError::Stopped => "start the agent again",

@@ -114,12 +114,18 @@ impl Response {
             Self::NoRoom(_) => TpmError::SlotsExhausted { command },
             Self::NotStarted(rc) | Self::Failure(rc) => TpmError::NotOperational { rc },
             Self::Connection(_) | Self::BadSequence(_) => TpmError::ConnectionLost { command },
-            Self::Malformed(rc) => TpmError::Malformed { command, detail: format!("response code 0x{rc:08x}") },
+            Self::Malformed(rc) => TpmError::Malformed {
+                command,
+                detail: format!("response code 0x{rc:08x}"),
+            },
             Self::Tampered => TpmError::ResponseTampered { command },
             Self::Lockout => TpmError::LockedOut,
             Self::Hierarchy(_) => TpmError::HierarchyDisabled(hierarchy),
             Self::Auth(_) => TpmError::HierarchyAuthSet(hierarchy),
-            Self::NoSuchHandle => TpmError::Refused { command, rc: FMT1_HANDLE },
+            Self::NoSuchHandle => TpmError::Refused {
+                command,
+                rc: FMT1_HANDLE,
+            },
             Self::Stale(rc) | Self::Unsupported(rc) | Self::Other(rc) => TpmError::Refused { command, rc },
         }
     }
@@ -132,7 +138,9 @@ fn raw(code: Tss2ResponseCode) -> u32 {
         Tss2ResponseCode::FormatZero(inner) => inner.to_string(),
         Tss2ResponseCode::FormatOne(inner) => inner.to_string(),
     };
-    text.rsplit_once("0x").and_then(|(_, digits)| u32::from_str_radix(digits, 16).ok()).unwrap_or(u32::MAX)
+    text.rsplit_once("0x")
+        .and_then(|(_, digits)| u32::from_str_radix(digits, 16).ok())
+        .unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

@@ -33,7 +33,10 @@ impl Tcti {
             "mssim" => TctiNameConf::Mssim(NetworkTPMConfig::from_str(options).map_err(|_| bad())?),
             _ => return Err(bad()),
         };
-        Ok(Self { text: text.to_owned(), conf })
+        Ok(Self {
+            text: text.to_owned(),
+            conf,
+        })
     }
 
     /// Whether this process is the TPM's only user. A software TPM's socket serves one client; a device is shared
@@ -54,14 +57,20 @@ impl Tcti {
                 Err(denied) if denied.kind() == io::ErrorKind::PermissionDenied => {
                     return TpmError::PermissionDenied { path: path.to_owned() };
                 }
-                Err(other) => return TpmError::Absent { tcti: self.text.clone(), detail: other.to_string() },
+                Err(other) => {
+                    return TpmError::Absent {
+                        tcti: self.text.clone(),
+                        detail: other.to_string(),
+                    };
+                }
                 Ok(_) => {}
             }
         }
         match Response::of(error) {
-            Response::Connection(rc) | Response::Other(rc) => {
-                TpmError::Absent { tcti: self.text.clone(), detail: format!("TCTI answered 0x{rc:08x}") }
-            }
+            Response::Connection(rc) | Response::Other(rc) => TpmError::Absent {
+                tcti: self.text.clone(),
+                detail: format!("TCTI answered 0x{rc:08x}"),
+            },
             other => other.into_error("opening the TPM", "owner"),
         }
     }

@@ -19,8 +19,14 @@ fn first_attestation(tpm: &mut EsysTpm) -> SvidKey {
     let key = tpm.svid_key(&Unique([1; 32])).unwrap();
     tpm.sign(key.id, &DIGEST).unwrap();
     let made = credential::make(&endorsement.public, &ak.name(), &[3; 32]).unwrap();
-    let credential = Credential { id_object: made.id_object, encrypted_secret: made.encrypted_secret };
-    assert_eq!(tpm.activate(&endorsement.public, &credential).unwrap().as_slice(), [3; 32]);
+    let credential = Credential {
+        id_object: made.id_object,
+        encrypted_secret: made.encrypted_secret,
+    };
+    assert_eq!(
+        tpm.activate(&endorsement.public, &credential).unwrap().as_slice(),
+        [3; 32]
+    );
     tpm.certify(key.id, &BINDING).unwrap();
     tpm.quote(&selection(), &BINDING).unwrap();
     tpm.read_pcrs(&selection()).unwrap();

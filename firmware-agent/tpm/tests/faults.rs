@@ -21,7 +21,10 @@ fn activate(tpm: &mut EsysTpm) -> Result<(), TpmError> {
     let endorsement = tpm.endorsement()?;
     let ak = tpm.attestation_key()?;
     let made = credential::make(&endorsement.public, &ak.name(), &[3; 32]).unwrap();
-    let credential = Credential { id_object: made.id_object, encrypted_secret: made.encrypted_secret };
+    let credential = Credential {
+        id_object: made.id_object,
+        encrypted_secret: made.encrypted_secret,
+    };
     let secret = tpm.activate(&endorsement.public, &credential)?;
     assert_eq!(secret.as_slice(), [3; 32]);
     tpm.settle()
@@ -34,15 +37,27 @@ fn a_busy_tpm_is_waited_for_but_not_for_ever() {
     let mut left = 4;
     machine.proxy.set_rule(move |_, _| {
         left -= 1;
-        if left > 0 { Fault::ResponseCode(0x922) } else { Fault::None }
+        if left > 0 {
+            Fault::ResponseCode(0x922)
+        } else {
+            Fault::None
+        }
     });
     tpm.attestation_key().unwrap();
     for busy in [0x908, 0x920, 0x922] {
         machine.proxy.set_rule(move |_, _| Fault::ResponseCode(busy));
         let start = Instant::now();
         let refused = tpm.quote(&selection(), &[0; 32]);
-        assert!(matches!(refused, Err(TpmError::Busy { rc, .. }) if rc == busy), "{refused:?}");
-        assert!(start.elapsed() < Duration::from_secs(20), "{:?} {:x?}", start.elapsed(), machine.proxy.counts());
+        assert!(
+            matches!(refused, Err(TpmError::Busy { rc, .. }) if rc == busy),
+            "{refused:?}"
+        );
+        assert!(
+            start.elapsed() < Duration::from_secs(20),
+            "{:?} {:x?}",
+            start.elapsed(),
+            machine.proxy.counts()
+        );
     }
     machine.proxy.clear_rule();
     tpm.quote(&selection(), &[0; 32]).unwrap();
@@ -76,7 +91,10 @@ fn a_disabled_endorsement_hierarchy_and_a_lockout_have_their_own_codes() {
     assert_eq!(tpm.quote(&selection(), &[0; 32]), Err(TpmError::LockedOut));
     assert_eq!(machine.proxy.total(), 1);
     machine.proxy.set_rule(|_, _| Fault::ResponseCode(0x101));
-    assert_eq!(tpm.quote(&selection(), &[0; 32]), Err(TpmError::NotOperational { rc: 0x101 }));
+    assert_eq!(
+        tpm.quote(&selection(), &[0; 32]),
+        Err(TpmError::NotOperational { rc: 0x101 })
+    );
 }
 
 #[test]
@@ -92,7 +110,13 @@ fn an_answer_that_does_not_decode_is_refused_and_the_next_one_counts() {
     ];
     for answer in headers {
         let answer = answer.to_vec();
-        machine.proxy.set_rule(move |code, _| if code == QUOTE { Fault::Response(answer.clone()) } else { Fault::None });
+        machine.proxy.set_rule(move |code, _| {
+            if code == QUOTE {
+                Fault::Response(answer.clone())
+            } else {
+                Fault::None
+            }
+        });
         let refused = tpm.quote(&selection(), &[0; 32]);
         assert!(refused.is_err(), "{refused:?}");
         machine.proxy.clear_rule();
@@ -105,9 +129,20 @@ fn an_altered_answer_in_the_salted_session_is_noticed() {
     let machine = Machine::new();
     let mut tpm = machine.open();
     activate(&mut tpm).unwrap();
-    machine.proxy.set_rule(|code, _| if code == ACTIVATE { Fault::FlipResponse(18) } else { Fault::None });
+    machine.proxy.set_rule(|code, _| {
+        if code == ACTIVATE {
+            Fault::FlipResponse(18)
+        } else {
+            Fault::None
+        }
+    });
     let refused = activate(&mut tpm);
-    assert_eq!(refused, Err(TpmError::ResponseTampered { command: "TPM2_ActivateCredential" }));
+    assert_eq!(
+        refused,
+        Err(TpmError::ResponseTampered {
+            command: "TPM2_ActivateCredential"
+        })
+    );
     machine.proxy.clear_rule();
     activate(&mut tpm).unwrap();
     drop(tpm);
@@ -121,7 +156,10 @@ fn the_secret_does_not_cross_the_bus_in_clear() {
     let endorsement = tpm.endorsement().unwrap();
     let ak = tpm.attestation_key().unwrap();
     let made = credential::make(&endorsement.public, &ak.name(), &[3; 32]).unwrap();
-    let credential = Credential { id_object: made.id_object, encrypted_secret: made.encrypted_secret };
+    let credential = Credential {
+        id_object: made.id_object,
+        encrypted_secret: made.encrypted_secret,
+    };
     // Sessions: tag 0x8002. The session's attributes in the command say that the answer is encrypted (bit 6) and that
     // the session ends with it (bit 0 clear).
     let (seen, attributes) = std::sync::mpsc::channel();
@@ -144,9 +182,15 @@ fn a_credential_for_another_key_is_refused_and_leaves_nothing() {
     let endorsement = tpm.endorsement().unwrap();
     let other = tpm.svid_key(&Unique([5; 32])).unwrap();
     let made = credential::make(&endorsement.public, &other.public.name(), &[3; 32]).unwrap();
-    let credential = Credential { id_object: made.id_object, encrypted_secret: made.encrypted_secret };
+    let credential = Credential {
+        id_object: made.id_object,
+        encrypted_secret: made.encrypted_secret,
+    };
     let refused = tpm.activate(&endorsement.public, &credential);
-    assert!(matches!(refused, Err(TpmError::CredentialRefused { .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(TpmError::CredentialRefused { .. })),
+        "{refused:?}"
+    );
     activate(&mut tpm).unwrap();
     drop(tpm);
     assert_eq!(machine.left_behind(), 0);
@@ -158,10 +202,19 @@ fn a_connection_that_breaks_is_made_again_with_the_same_keys() {
     let mut tpm = machine.open();
     let key = tpm.svid_key(&Unique([1; 32])).unwrap();
     let mut cut = true;
-    machine.proxy.set_rule(move |_, _| if std::mem::take(&mut cut) { Fault::Cut } else { Fault::None });
+    machine.proxy.set_rule(move |_, _| {
+        if std::mem::take(&mut cut) {
+            Fault::Cut
+        } else {
+            Fault::None
+        }
+    });
     tpm.certify(key.id, &[0; 32]).unwrap();
     machine.proxy.set_rule(|_, _| Fault::Cut);
-    assert!(matches!(tpm.certify(key.id, &[0; 32]), Err(TpmError::ConnectionLost { .. })));
+    assert!(matches!(
+        tpm.certify(key.id, &[0; 32]),
+        Err(TpmError::ConnectionLost { .. })
+    ));
 }
 
 #[test]
@@ -171,7 +224,13 @@ fn a_cleared_tpm_is_noticed() {
     let key = tpm.svid_key(&Unique([1; 32])).unwrap();
     let mut cut = true;
     machine.tool("tpm2_clear", &["-c", "p"]);
-    machine.proxy.set_rule(move |_, _| if std::mem::take(&mut cut) { Fault::Cut } else { Fault::None });
+    machine.proxy.set_rule(move |_, _| {
+        if std::mem::take(&mut cut) {
+            Fault::Cut
+        } else {
+            Fault::None
+        }
+    });
     let refused = tpm.sign(key.id, &[0; 32]);
     assert!(matches!(refused, Err(TpmError::KeyChanged { .. })), "{refused:?}");
 }
@@ -181,7 +240,10 @@ fn slots_that_a_killed_predecessor_filled_are_emptied() {
     let machine = Machine::new();
     for name in ["a", "b", "c"] {
         let file = format!("{}/{name}.ctx", machine.folder().display());
-        machine.tool("tpm2_createprimary", &["-C", "o", "-G", "ecc", "-g", "sha256", "-c", &file]);
+        machine.tool(
+            "tpm2_createprimary",
+            &["-C", "o", "-G", "ecc", "-g", "sha256", "-c", &file],
+        );
     }
     assert_eq!(machine.left_behind(), 3);
     let mut tpm = machine.open();
@@ -207,7 +269,10 @@ fn more_keys_than_slots_take_turns() {
 
 #[test]
 fn a_machine_without_certificates_shows_its_persistent_key() {
-    let machine = Machine::with(SwtpmOptions { ek_certificate: false, ..SwtpmOptions::default() });
+    let machine = Machine::with(SwtpmOptions {
+        ek_certificate: false,
+        ..SwtpmOptions::default()
+    });
     let mut tpm = machine.open();
     let endorsement = tpm.endorsement().unwrap();
     assert_eq!(endorsement.certificate, None);
@@ -220,7 +285,11 @@ fn an_ecc_only_machine_attests_with_its_p384_key() {
     // The RSA certificate is hidden; the P-384 one at 0x01c00016 is left.
     machine.proxy.set_rule(|code, command| {
         let hidden = code == NV_READ_PUBLIC && command.get(10..14) == Some(&[0x01, 0xc0, 0x00, 0x02]);
-        if hidden { Fault::ResponseCode(0x18b) } else { Fault::None }
+        if hidden {
+            Fault::ResponseCode(0x18b)
+        } else {
+            Fault::None
+        }
     });
     let mut tpm = machine.open();
     assert_eq!(tpm.endorsement().unwrap().public.name_alg(), HashAlg::Sha384);

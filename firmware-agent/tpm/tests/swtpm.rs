@@ -13,7 +13,10 @@ fn every_operation_gives_what_the_wire_crate_accepts() {
     let machine = Machine::new();
     let mut tpm = machine.open();
     let endorsement = tpm.endorsement().unwrap();
-    assert_eq!(endorsement.certificate.as_deref(), Some(machine.swtpm.ek_certificate().unwrap().as_slice()));
+    assert_eq!(
+        endorsement.certificate.as_deref(),
+        Some(machine.swtpm.ek_certificate().unwrap().as_slice())
+    );
     assert!(templates::ek_template_of(&endorsement.public).is_some());
 
     let ak = tpm.attestation_key().unwrap();
@@ -22,7 +25,10 @@ fn every_operation_gives_what_the_wire_crate_accepts() {
     assert!(templates::SVID_KEY.matches(&key.public));
 
     let made = credential::make(&endorsement.public, &ak.name(), b"a secret of 32 bytes, no more...").unwrap();
-    let credential = Credential { id_object: made.id_object, encrypted_secret: made.encrypted_secret };
+    let credential = Credential {
+        id_object: made.id_object,
+        encrypted_secret: made.encrypted_secret,
+    };
     let secret = tpm.activate(&endorsement.public, &credential).unwrap();
     assert_eq!(secret.as_slice(), b"a secret of 32 bytes, no more...");
 
@@ -33,7 +39,10 @@ fn every_operation_gives_what_the_wire_crate_accepts() {
         AttestKind::Certify(info) => assert_eq!(info.name, key.public.name()),
         other => panic!("{other:?}"),
     }
-    Signature::parse(&certify.signature).unwrap().verify(&ak, &certify.attest).unwrap();
+    Signature::parse(&certify.signature)
+        .unwrap()
+        .verify(&ak, &certify.attest)
+        .unwrap();
 
     let selection = PcrSelection::new([(HashAlg::Sha256, PCRS.as_slice())]).unwrap();
     let quote = tpm.quote(&selection, &QUALIFYING).unwrap();
@@ -41,11 +50,17 @@ fn every_operation_gives_what_the_wire_crate_accepts() {
     match Attest::parse(&quote.attest).unwrap().kind {
         AttestKind::Quote(info) => {
             assert_eq!(info.selection.canonical(), selection.canonical());
-            assert_eq!(info.pcr_digest, pcr_digest(&selection, &values, HashAlg::Sha256).unwrap());
+            assert_eq!(
+                info.pcr_digest,
+                pcr_digest(&selection, &values, HashAlg::Sha256).unwrap()
+            );
         }
         other => panic!("{other:?}"),
     }
-    Signature::parse(&quote.signature).unwrap().verify(&ak, &quote.attest).unwrap();
+    Signature::parse(&quote.signature)
+        .unwrap()
+        .verify(&ak, &quote.attest)
+        .unwrap();
 
     let digest: [u8; 32] = HashAlg::Sha256.digest(b"message").try_into().unwrap();
     let signature = tpm.sign(key.id, &digest).unwrap();

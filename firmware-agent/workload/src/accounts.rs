@@ -43,8 +43,7 @@ impl Accounts {
             (Some((read, names)), Ok(stamp)) if read == stamp => return Arc::clone(names),
             _ => {}
         }
-        let names = stamp
-            .and_then(|stamp| Ok((stamp, read_limited(&self.file.to_string_lossy(), MAX_FILE)?)));
+        let names = stamp.and_then(|stamp| Ok((stamp, read_limited(&self.file.to_string_lossy(), MAX_FILE)?)));
         match names {
             Ok((stamp, text)) => {
                 let names = Arc::new(parse(&text));
@@ -85,9 +84,7 @@ mod tests {
 
     #[test]
     fn the_first_name_of_an_id_wins_and_broken_lines_name_nobody() {
-        let names = parse(
-            "root:x:0:0::/root:/bin/sh\ntoor:x:0:0\n+:x:5\n#c:x:6\n:x:7\na:x\nb:x:-1\nc:x:8x\nd:x:9\n",
-        );
+        let names = parse("root:x:0:0::/root:/bin/sh\ntoor:x:0:0\n+:x:5\n#c:x:6\n:x:7\na:x\nb:x:-1\nc:x:8x\nd:x:9\n");
         let mut found: Vec<_> = names.iter().map(|(id, name)| (*id, &**name)).collect();
         found.sort_unstable();
         assert_eq!(found, [(0, "root"), (9, "d")]);

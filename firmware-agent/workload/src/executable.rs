@@ -68,8 +68,7 @@ impl Executable {
     /// and a replaced binary's path now means another file. Both have no path selector.
     pub(crate) fn path(&self) -> Option<&Path> {
         let there = std::fs::metadata(&self.link).ok()?;
-        let same = self.link.is_absolute()
-            && (there.dev(), there.ino()) == (self.stamp.device, self.stamp.inode);
+        let same = self.link.is_absolute() && (there.dev(), there.ino()) == (self.stamp.device, self.stamp.inode);
         same.then_some(self.link.as_path())
     }
 }
@@ -82,18 +81,9 @@ pub(crate) struct Digests {
 
 impl Digests {
     /// The digest of a binary's content. Reads the whole file the first time: blocking.
-    pub(crate) fn sha256(
-        &self,
-        executable: &mut Executable,
-        limit: u64,
-    ) -> std::io::Result<[u8; 32]> {
+    pub(crate) fn sha256(&self, executable: &mut Executable, limit: u64) -> std::io::Result<[u8; 32]> {
         let stamp = executable.stamp;
-        if let Some(digest) = self
-            .known
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&stamp)
-        {
+        if let Some(digest) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&stamp) {
             return Ok(*digest);
         }
         let digest = hash(&mut executable.file, limit)?;
@@ -145,19 +135,14 @@ mod tests {
         let digests = Digests::default();
         let bytes = std::fs::read(std::env::current_exe().unwrap()).unwrap();
         let expected = digest::digest(&digest::SHA256, &bytes);
-        assert_eq!(
-            digests.sha256(&mut me(), MAX_BINARY).unwrap(),
-            expected.as_ref()
-        );
+        assert_eq!(digests.sha256(&mut me(), MAX_BINARY).unwrap(), expected.as_ref());
         // A remembered digest needs no reading, so even a limit of nothing does not stop it.
         assert_eq!(digests.sha256(&mut me(), 0).unwrap(), expected.as_ref());
     }
 
     #[test]
     fn a_binary_over_the_limit_is_refused() {
-        let size = std::fs::metadata(std::env::current_exe().unwrap())
-            .unwrap()
-            .len();
+        let size = std::fs::metadata(std::env::current_exe().unwrap()).unwrap().len();
         assert!(Digests::default().sha256(&mut me(), size - 1).is_err());
         assert!(Digests::default().sha256(&mut me(), size).is_ok());
     }

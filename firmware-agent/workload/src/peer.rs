@@ -36,9 +36,7 @@ impl Peer {
             Ok(pidfd) => pidfd,
             Err(nix::Error::ENOPROTOOPT) => by_number(socket, credentials, &Proc)?,
             Err(_) => {
-                return Err(PeerError::Gone {
-                    pid: credentials.pid,
-                });
+                return Err(PeerError::Gone { pid: credentials.pid });
             }
         };
         let peer = Self {
@@ -100,11 +98,10 @@ struct Credentials {
 
 impl Credentials {
     fn of(socket: BorrowedFd<'_>) -> Result<Self, PeerError> {
-        let taken =
-            getsockopt(&socket, sockopt::PeerCredentials).map_err(|error| PeerError::System {
-                call: "getsockopt(SO_PEERCRED)",
-                errno: Errno::from_io_error(&error.into()).unwrap_or(Errno::IO),
-            })?;
+        let taken = getsockopt(&socket, sockopt::PeerCredentials).map_err(|error| PeerError::System {
+            call: "getsockopt(SO_PEERCRED)",
+            errno: Errno::from_io_error(&error.into()).unwrap_or(Errno::IO),
+        })?;
         if taken.pid() <= 0 {
             return Err(PeerError::OutsideNamespace);
         }
@@ -182,16 +179,9 @@ fn has_hung_up(socket: BorrowedFd<'_>) -> Result<bool, PeerError> {
 
 fn events(fd: BorrowedFd<'_>, wanted: PollFlags) -> Result<PollFlags, PeerError> {
     let mut fds = [PollFd::from_borrowed_fd(fd, wanted)];
-    let at_once = Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    rustix::io::retry_on_intr(|| poll(&mut fds, Some(&at_once))).map_err(|errno| {
-        PeerError::System {
-            call: "poll",
-            errno,
-        }
-    })?;
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    rustix::io::retry_on_intr(|| poll(&mut fds, Some(&at_once)))
+        .map_err(|errno| PeerError::System { call: "poll", errno })?;
     let [fd] = fds;
     Ok(fd.revents())
 }

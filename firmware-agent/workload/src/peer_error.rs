@@ -69,21 +69,11 @@ impl Coded for PeerError {
     fn likely_cause(&self) -> Option<String> {
         Some(
             match self {
-                Self::Gone { .. } => {
-                    "the workload ended, or handed its connection to another process"
-                }
-                Self::OutsideNamespace => {
-                    "the socket is mounted into a container that the agent cannot see into"
-                }
-                Self::CredentialsChanged { .. } => {
-                    "the workload switched user or ran a setuid program while connected"
-                }
-                Self::Facts { .. } => {
-                    "/proc is mounted with hidepid, or the agent lacks the right to read it"
-                }
-                Self::System { .. } => {
-                    "the kernel is older than Linux 5.3, or a security policy forbids the call"
-                }
+                Self::Gone { .. } => "the workload ended, or handed its connection to another process",
+                Self::OutsideNamespace => "the socket is mounted into a container that the agent cannot see into",
+                Self::CredentialsChanged { .. } => "the workload switched user or ran a setuid program while connected",
+                Self::Facts { .. } => "/proc is mounted with hidepid, or the agent lacks the right to read it",
+                Self::System { .. } => "the kernel is older than Linux 5.3, or a security policy forbids the call",
             }
             .into(),
         )
@@ -96,9 +86,7 @@ impl Coded for PeerError {
                     "connect again, from the process that needs the identity"
                 }
                 Self::OutsideNamespace => "run the agent in the host's process id namespace",
-                Self::Facts { .. } => {
-                    "run the agent as root, or give it CAP_SYS_PTRACE and the gid of hidepid"
-                }
+                Self::Facts { .. } => "run the agent as root, or give it CAP_SYS_PTRACE and the gid of hidepid",
                 Self::System { .. } => "check the kernel version and the agent's seccomp filter",
             }
             .into(),

@@ -26,10 +26,7 @@ fn as_a_peer() {
         let mut wait = [0];
         std::io::Read::read_exact(&mut &stream, &mut wait).unwrap();
         // It ends when the test closes its own end.
-        Command::new("cat")
-            .stdin(OwnedFd::from(stream))
-            .spawn()
-            .unwrap();
+        Command::new("cat").stdin(OwnedFd::from(stream)).spawn().unwrap();
         std::process::exit(0);
     }
     std::thread::sleep(std::time::Duration::from_secs(60));
@@ -43,10 +40,7 @@ struct Stage {
 
 impl Stage {
     fn set() -> Self {
-        let folder = tempfile::Builder::new()
-            .permissions(mode(0o755))
-            .tempdir()
-            .unwrap();
+        let folder = tempfile::Builder::new().permissions(mode(0o755)).tempdir().unwrap();
         std::fs::copy(std::env::current_exe().unwrap(), folder.path().join("peer")).unwrap();
         std::fs::set_permissions(folder.path().join("peer"), mode(0o755)).unwrap();
         let listener = UnixListener::bind(folder.path().join("socket")).unwrap();
@@ -113,8 +107,7 @@ fn a_living_peer_is_known_by_its_kernel_facts() {
     });
     let selectors = texts(&attestor.attest(&peer).unwrap());
     let binary = stage.folder.path().join("peer");
-    let digest =
-        aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &std::fs::read(&binary).unwrap());
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &std::fs::read(&binary).unwrap());
     for expected in [
         format!("unix:uid:{}", peer.uid()),
         format!("unix:gid:{}", peer.gid()),
@@ -123,24 +116,15 @@ fn a_living_peer_is_known_by_its_kernel_facts() {
     ] {
         assert!(selectors.contains(&expected), "{expected} in {selectors:?}");
     }
-    let plain = texts(
-        &UnixAttestor::new(UnixConfig::default())
-            .attest(&peer)
-            .unwrap(),
-    );
+    let plain = texts(&UnixAttestor::new(UnixConfig::default()).attest(&peer).unwrap());
     assert!(
-        plain
-            .iter()
-            .all(|s| !s.contains(":path:") && !s.contains(":sha256:")),
+        plain.iter().all(|s| !s.contains(":path:") && !s.contains(":sha256:")),
         "{plain:?}"
     );
 
     child.end();
     assert!(matches!(peer.assure_alive(), Err(PeerError::Gone { .. })));
-    assert!(matches!(
-        attestor.attest(&peer),
-        Err(PeerError::Gone { .. })
-    ));
+    assert!(matches!(attestor.attest(&peer), Err(PeerError::Gone { .. })));
     assert!(matches!(Peer::of(&stream), Err(PeerError::Gone { .. })));
 }
 
@@ -219,15 +203,9 @@ fn a_recycled_process_id_does_not_inherit() {
     let Some(_heir) = take_number(child.pid()) else {
         return;
     };
-    assert!(
-        Status::read(peer.pid()).is_ok(),
-        "another process has the number now"
-    );
+    assert!(Status::read(peer.pid()).is_ok(), "another process has the number now");
     assert!(matches!(peer.assure_alive(), Err(PeerError::Gone { .. })));
-    assert!(matches!(
-        attestor.attest(&peer),
-        Err(PeerError::Gone { .. })
-    ));
+    assert!(matches!(attestor.attest(&peer), Err(PeerError::Gone { .. })));
     assert!(matches!(Peer::of(&stream), Err(PeerError::Gone { .. })));
 }
 
@@ -241,12 +219,7 @@ struct Changing {
 impl Processes for Changing {
     fn start_time(&self, pid: i32) -> std::io::Result<u64> {
         self.looks.set(self.looks.get() + 1);
-        Ok(process::start_time(pid)?
-            + if self.start_changes {
-                self.looks.get()
-            } else {
-                0
-            })
+        Ok(process::start_time(pid)? + if self.start_changes { self.looks.get() } else { 0 })
     }
 
     fn status(&self, pid: i32) -> std::io::Result<Status> {

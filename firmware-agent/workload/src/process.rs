@@ -69,8 +69,7 @@ pub(crate) fn read_limited(path: &str, limit: u64) -> std::io::Result<String> {
     if u64::try_from(bytes.len()).is_ok_and(|len| len > limit) {
         return Err(std::io::Error::other(format!("larger than {limit} bytes")));
     }
-    Ok(String::from_utf8(bytes)
-        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+    Ok(String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
 }
 
 #[cfg(test)]
@@ -108,20 +107,14 @@ mod tests {
     fn a_command_with_parentheses_does_not_shift_the_start_time() {
         let plain = "7 (sh) S 1 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4242 10 11";
         assert_eq!(parse_start_time(plain), Some(4242));
-        assert_eq!(
-            parse_start_time(&plain.replace("(sh)", "(a) S 1 (b c) d)")),
-            Some(4242)
-        );
+        assert_eq!(parse_start_time(&plain.replace("(sh)", "(a) S 1 (b c) d)")), Some(4242));
         assert_eq!(parse_start_time("7 (sh) S 1"), None);
     }
 
     #[test]
     fn our_own_facts_can_be_read() {
         let me = i32::try_from(std::process::id()).unwrap();
-        assert_eq!(
-            Status::read(me).unwrap().uid,
-            rustix::process::geteuid().as_raw()
-        );
+        assert_eq!(Status::read(me).unwrap().uid, rustix::process::geteuid().as_raw());
         assert!(start_time(me).unwrap() > 0);
     }
 }

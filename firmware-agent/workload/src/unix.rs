@@ -66,8 +66,7 @@ impl UnixAttestor {
     }
 
     fn facts(&self, peer: &Peer) -> Result<BTreeSet<Selector>, PeerError> {
-        let status =
-            Status::read(peer.pid()).map_err(|error| unreadable(peer, "the status", &error))?;
+        let status = Status::read(peer.pid()).map_err(|error| unreadable(peer, "the status", &error))?;
         if (status.uid, status.gid) != (peer.uid(), peer.gid()) {
             return Err(PeerError::CredentialsChanged {
                 pid: peer.pid(),

@@ -28,12 +28,7 @@ impl Binding {
     /// The Name is that of the key which the certificate request is for, computed from its public area; it is never
     /// taken from the other side.
     #[must_use]
-    pub fn compute(
-        nonce: &[u8; 32],
-        exporter: &[u8; 32],
-        svid_name: &Name,
-        logs: &[LogDigest],
-    ) -> [u8; 32] {
+    pub fn compute(nonce: &[u8; 32], exporter: &[u8; 32], svid_name: &Name, logs: &[LogDigest]) -> [u8; 32] {
         let logs = logs.iter().flat_map(encode).collect::<Vec<u8>>();
         let mut state = digest::Context::new(&digest::SHA256);
         for field in [BINDING_LABEL, nonce, exporter, svid_name.as_bytes(), &logs] {
@@ -74,23 +69,14 @@ mod tests {
             bytes.extend(field);
         }
         let expected = digest::digest(&digest::SHA256, &bytes);
-        assert_eq!(
-            Binding::compute(&[1; 32], &[2; 32], &name(), &[]),
-            expected.as_ref()
-        );
+        assert_eq!(Binding::compute(&[1; 32], &[2; 32], &name(), &[]), expected.as_ref());
     }
 
     #[test]
     fn every_part_moves_the_binding() {
         let other = Name::parse(&[&[0x00, 0x0b], [8_u8; 32].as_slice()].concat()).unwrap();
-        let log = |offset, data: &[u8]| {
-            Log::new(LogKind::Tcg, offset, data.to_vec())
-                .unwrap()
-                .digest()
-        };
-        let ima = Log::new(LogKind::Ima, 0, b"events".to_vec())
-            .unwrap()
-            .digest();
+        let log = |offset, data: &[u8]| Log::new(LogKind::Tcg, offset, data.to_vec()).unwrap().digest();
+        let ima = Log::new(LogKind::Ima, 0, b"events".to_vec()).unwrap().digest();
         let all = [
             Binding::compute(&[1; 32], &[2; 32], &name(), &[]),
             Binding::compute(&[3; 32], &[2; 32], &name(), &[]),

@@ -51,18 +51,10 @@ impl Claim {
     /// a Hallmark agent of a fitting version, or hostile.
     pub fn decode<C: AsRef<[u8]>>(raw: &RawClaim<'_, C>) -> Result<Self, EvidenceError> {
         check_version(raw.version)?;
-        Limits::check(
-            "EK certificate",
-            raw.ek_certificate.len(),
-            Limits::CERTIFICATE,
-        )?;
+        Limits::check("EK certificate", raw.ek_certificate.len(), Limits::CERTIFICATE)?;
         Limits::check("EK certificate chain", raw.ek_chain.len(), Limits::CHAIN)?;
         for certificate in raw.ek_chain {
-            Limits::check(
-                "EK chain certificate",
-                certificate.as_ref().len(),
-                Limits::CERTIFICATE,
-            )?;
+            Limits::check("EK chain certificate", certificate.as_ref().len(), Limits::CERTIFICATE)?;
         }
         Limits::check("certificate request", raw.csr.len(), Limits::CSR)?;
         if raw.csr.is_empty() {

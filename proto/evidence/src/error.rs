@@ -90,9 +90,7 @@ impl Coded for EvidenceError {
             Self::UnknownBank { value } => Some(format!("found 0x{value:04x}")),
             Self::UnknownRegister { value } => Some(format!("expected 0 to 31, found {value}")),
             Self::UnknownLog { value } => Some(format!("found {value}")),
-            Self::Version { expected, actual } => {
-                Some(format!("expected {expected}, found {actual}"))
-            }
+            Self::Version { expected, actual } => Some(format!("expected {expected}, found {actual}")),
             Self::Missing { .. } | Self::DuplicateLog(_) => None,
         }
     }
@@ -100,12 +98,8 @@ impl Coded for EvidenceError {
     fn likely_cause(&self) -> Option<String> {
         match self {
             Self::Structure { source, .. } => source.likely_cause(),
-            Self::Version { .. } => {
-                Some("agent and server are of versions that do not fit each other".to_owned())
-            }
-            _ => Some(
-                "the sender is not a Hallmark agent of a fitting version, or is hostile".to_owned(),
-            ),
+            Self::Version { .. } => Some("agent and server are of versions that do not fit each other".to_owned()),
+            _ => Some("the sender is not a Hallmark agent of a fitting version, or is hostile".to_owned()),
         }
     }
 

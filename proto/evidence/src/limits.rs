@@ -35,17 +35,9 @@ impl Limits {
     /// One log, as sent in one message.
     pub const LOG: usize = 16 * 1024 * 1024;
 
-    pub(crate) fn check(
-        field: &'static str,
-        actual: usize,
-        limit: usize,
-    ) -> Result<(), EvidenceError> {
+    pub(crate) fn check(field: &'static str, actual: usize, limit: usize) -> Result<(), EvidenceError> {
         if actual > limit {
-            return Err(EvidenceError::TooLarge {
-                field,
-                limit,
-                actual,
-            });
+            return Err(EvidenceError::TooLarge { field, limit, actual });
         }
         Ok(())
     }

@@ -117,10 +117,7 @@ pub struct Proof {
 impl fmt::Debug for Proof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Proof")
-            .field(
-                "activated_secret",
-                &self.activated_secret.as_ref().map(|_| "secret"),
-            )
+            .field("activated_secret", &self.activated_secret.as_ref().map(|_| "secret"))
             .field("certify", &self.certify)
             .field("quote", &self.quote)
             .field("pcr_values", &self.pcr_values)
@@ -137,13 +134,8 @@ impl Proof {
     /// kind or comes twice.
     pub fn decode(raw: &RawProof<'_>) -> Result<Self, EvidenceError> {
         check_version(raw.version)?;
-        Limits::check(
-            "activated secret",
-            raw.activated_secret.len(),
-            Limits::SECRET,
-        )?;
-        let secret = (!raw.activated_secret.is_empty())
-            .then(|| Zeroizing::new(raw.activated_secret.to_vec()));
+        Limits::check("activated secret", raw.activated_secret.len(), Limits::SECRET)?;
+        let secret = (!raw.activated_secret.is_empty()).then(|| Zeroizing::new(raw.activated_secret.to_vec()));
         Ok(Self {
             activated_secret: secret,
             certify: Signed::new(&raw.certify)?,
@@ -158,9 +150,7 @@ fn decode_pcr_values(raw: &[RawPcrValue<'_>]) -> Result<PcrValues, EvidenceError
     Limits::check("PCR values", raw.len(), Limits::PCR_VALUES)?;
     let mut values = PcrValues::new();
     for value in raw {
-        let unknown = EvidenceError::UnknownBank {
-            value: value.hash_alg,
-        };
+        let unknown = EvidenceError::UnknownBank { value: value.hash_alg };
         let bank = u16::try_from(value.hash_alg)
             .ok()
             .and_then(HashAlg::from_id)
@@ -170,11 +160,7 @@ fn decode_pcr_values(raw: &[RawPcrValue<'_>]) -> Result<PcrValues, EvidenceError
             .filter(|pcr| *pcr < 32)
             .ok_or(EvidenceError::UnknownRegister { value: value.pcr })?;
         // Checked before the copy, so that a value is never copied beyond its bank's digest.
-        Limits::check(
-            "PCR value",
-            value.digest.len(),
-            HashAlg::Sha512.digest_len(),
-        )?;
+        Limits::check("PCR value", value.digest.len(), HashAlg::Sha512.digest_len())?;
         values
             .insert(bank, pcr, value.digest.to_vec())
             .map_err(EvidenceError::structure("PCR values"))?;

@@ -1,13 +1,9 @@
 //! Claims and proofs within their limits, each refusal beside what is accepted.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test fails by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use hallmark_evidence::{
-    Binding, Claim, EvidenceError, Limits, Log, LogKind, PAYLOAD_VERSION, Proof, RawClaim, RawLog,
-    RawPcrValue, RawProof, RawSigned,
+    Binding, Claim, EvidenceError, Limits, Log, LogKind, PAYLOAD_VERSION, Proof, RawClaim, RawLog, RawPcrValue,
+    RawProof, RawSigned,
 };
 use hallmark_reason::Coded;
 use hallmark_tpm_wire::{HashAlg, Name, PublicArea, WireError};
@@ -57,11 +53,7 @@ fn proof<'a>() -> RawProof<'a> {
 }
 
 const fn value(hash_alg: u32, pcr: u32, digest: &[u8]) -> RawPcrValue<'_> {
-    RawPcrValue {
-        hash_alg,
-        pcr,
-        digest,
-    }
+    RawPcrValue { hash_alg, pcr, digest }
 }
 
 fn refused(raw: &RawProof<'_>) -> EvidenceError {
@@ -72,10 +64,7 @@ fn refused(raw: &RawProof<'_>) -> EvidenceError {
 fn a_claim_is_decoded_as_it_was_sent() {
     let chain = [b"issuer".to_vec()];
     let decoded = Claim::decode(&claim(&chain)).unwrap();
-    assert_eq!(
-        decoded.ek_certificate.as_deref(),
-        Some(b"certificate".as_slice())
-    );
+    assert_eq!(decoded.ek_certificate.as_deref(), Some(b"certificate".as_slice()));
     assert_eq!(decoded.ek_chain, chain);
     assert_eq!(decoded.ak_public.marshal(), AK);
     assert_eq!(decoded.csr, b"request");
@@ -101,9 +90,7 @@ fn a_claim_over_a_limit_or_without_its_parts_is_refused() {
     let long = vec![1; Limits::CERTIFICATE + 1];
     let many = vec![Vec::new(); Limits::CHAIN + 1];
     let long_chain = [long.clone()];
-    let too_large = |raw: RawClaim<'_, Vec<u8>>| {
-        matches!(Claim::decode(&raw), Err(EvidenceError::TooLarge { .. }))
-    };
+    let too_large = |raw: RawClaim<'_, Vec<u8>>| matches!(Claim::decode(&raw), Err(EvidenceError::TooLarge { .. }));
     assert!(too_large(RawClaim {
         ek_certificate: &long,
         ..claim(&[])
@@ -114,10 +101,7 @@ fn a_claim_over_a_limit_or_without_its_parts_is_refused() {
         csr: &long,
         ..claim(&[])
     }));
-    let missing = Claim::decode(&RawClaim {
-        csr: &[],
-        ..claim(&[])
-    });
+    let missing = Claim::decode(&RawClaim { csr: &[], ..claim(&[]) });
     assert_eq!(
         missing,
         Err(EvidenceError::Missing {
@@ -128,13 +112,7 @@ fn a_claim_over_a_limit_or_without_its_parts_is_refused() {
         version: 2,
         ..claim(&[])
     });
-    assert_eq!(
-        version,
-        Err(EvidenceError::Version {
-            expected: 1,
-            actual: 2
-        })
-    );
+    assert_eq!(version, Err(EvidenceError::Version { expected: 1, actual: 2 }));
 }
 
 #[test]
@@ -179,10 +157,7 @@ fn a_refused_public_area_keeps_its_code_and_says_which_it_is() {
 #[test]
 fn a_proof_is_decoded_as_it_was_sent() {
     let decoded = Proof::decode(&proof()).unwrap();
-    assert_eq!(
-        decoded.activated_secret.as_ref().unwrap().as_slice(),
-        [9; 32]
-    );
+    assert_eq!(decoded.activated_secret.as_ref().unwrap().as_slice(), [9; 32]);
     assert_eq!(decoded.pcr_values.get(HashAlg::Sha256, 7), Some(DIGEST));
     assert_eq!(
         decoded.logs.iter().map(|log| log.kind).collect::<Vec<_>>(),
@@ -207,10 +182,7 @@ fn the_secret_is_not_shown() {
 fn a_proof_over_a_limit_or_without_its_parts_is_refused() {
     Proof::decode(&proof()).unwrap();
     assert!(matches!(
-        refused(&RawProof {
-            version: 0,
-            ..proof()
-        }),
+        refused(&RawProof { version: 0, ..proof() }),
         EvidenceError::Version { actual: 0, .. }
     ));
     assert!(matches!(
@@ -222,13 +194,7 @@ fn a_proof_over_a_limit_or_without_its_parts_is_refused() {
     ));
     let signed = proof().quote;
     for (bad, missing) in [
-        (
-            RawSigned {
-                attest: &[],
-                ..signed
-            },
-            true,
-        ),
+        (RawSigned { attest: &[], ..signed }, true),
         (
             RawSigned {
                 signature: &[],
@@ -256,34 +222,18 @@ fn a_proof_over_a_limit_or_without_its_parts_is_refused() {
                 certify: bad,
                 ..proof()
             },
-            RawProof {
-                quote: bad,
-                ..proof()
-            },
+            RawProof { quote: bad, ..proof() },
         ] {
             let error = refused(&raw);
-            assert_eq!(
-                matches!(error, EvidenceError::Missing { .. }),
-                missing,
-                "{error}"
-            );
-            assert_eq!(
-                matches!(error, EvidenceError::TooLarge { .. }),
-                !missing,
-                "{error}"
-            );
+            assert_eq!(matches!(error, EvidenceError::Missing { .. }), missing, "{error}");
+            assert_eq!(matches!(error, EvidenceError::TooLarge { .. }), !missing, "{error}");
         }
     }
 }
 
 #[test]
 fn pcr_values_fit_their_banks_and_come_once() {
-    let decode = |pcr_values: Vec<RawPcrValue<'static>>| {
-        Proof::decode(&RawProof {
-            pcr_values,
-            ..proof()
-        })
-    };
+    let decode = |pcr_values: Vec<RawPcrValue<'static>>| Proof::decode(&RawProof { pcr_values, ..proof() });
     decode(vec![value(0x000b, 0, DIGEST), value(0x000b, 31, DIGEST)]).unwrap();
     let error = |values| decode(values).expect_err("accepted");
     assert_eq!(
@@ -317,20 +267,11 @@ fn pcr_values_fit_their_banks_and_come_once() {
         })
     );
     let twice = vec![value(0x000b, 0, DIGEST), value(0x000b, 0, DIGEST)];
-    assert_eq!(
-        error(twice),
-        wire(WireError::DuplicatePcr {
-            bank: "sha256",
-            pcr: 0
-        })
-    );
+    assert_eq!(error(twice), wire(WireError::DuplicatePcr { bank: "sha256", pcr: 0 }));
     let many = (0..49)
         .map(|pcr| value(if pcr < 24 { 0x000b } else { 0x000c }, pcr % 24, DIGEST))
         .collect();
-    assert!(matches!(
-        error(many),
-        EvidenceError::TooLarge { limit: 48, .. }
-    ));
+    assert!(matches!(error(many), EvidenceError::TooLarge { limit: 48, .. }));
 }
 
 #[test]
@@ -353,10 +294,7 @@ fn logs_are_of_known_kinds_and_come_once() {
         decode(vec![log(1), log(1)]).expect_err("accepted"),
         EvidenceError::DuplicateLog("tcg")
     );
-    assert!(matches!(
-        decode(vec![log(1); 4]),
-        Err(EvidenceError::TooLarge { .. })
-    ));
+    assert!(matches!(decode(vec![log(1); 4]), Err(EvidenceError::TooLarge { .. })));
     let long = vec![0; Limits::LOG + 1];
     let long = RawLog {
         kind: 1,

@@ -67,10 +67,7 @@ impl Bundle {
     /// The X.509 authorities as PEM.
     #[must_use]
     pub fn to_pem(&self) -> String {
-        self.x509_authorities
-            .iter()
-            .map(|der| pem::encode(der))
-            .collect()
+        self.x509_authorities.iter().map(|der| pem::encode(der)).collect()
     }
 
     /// Reads X.509 authorities from PEM; sequence and refresh hint are not part of that form.

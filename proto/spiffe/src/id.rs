@@ -248,20 +248,10 @@ impl Coded for IdError {
 
     fn compared(&self) -> Option<String> {
         match self {
-            Self::TrustDomainTooLong { len } => Some(format!(
-                "{len} bytes, at most {} allowed",
-                TrustDomain::MAX_LEN
-            )),
-            Self::TooLong { len } => Some(format!(
-                "{len} bytes, at most {} allowed",
-                SpiffeId::MAX_LEN
-            )),
-            Self::TrustDomainChar { found } => {
-                Some(format!("found {found:?}, allowed are a-z 0-9 . - _"))
-            }
-            Self::PathChar { found } => {
-                Some(format!("found {found:?}, allowed are A-Z a-z 0-9 . - _"))
-            }
+            Self::TrustDomainTooLong { len } => Some(format!("{len} bytes, at most {} allowed", TrustDomain::MAX_LEN)),
+            Self::TooLong { len } => Some(format!("{len} bytes, at most {} allowed", SpiffeId::MAX_LEN)),
+            Self::TrustDomainChar { found } => Some(format!("found {found:?}, allowed are a-z 0-9 . - _")),
+            Self::PathChar { found } => Some(format!("found {found:?}, allowed are A-Z a-z 0-9 . - _")),
             _ => None,
         }
     }
@@ -272,9 +262,7 @@ impl Coded for IdError {
                 "a port, or a whole SPIFFE ID where only the trust domain's name belongs"
             }
             Self::TrustDomainChar { found: '@' } => "a user name before the trust domain",
-            Self::TrustDomainChar { found } if found.is_ascii_uppercase() => {
-                "trust domain names are lower case"
-            }
+            Self::TrustDomainChar { found } if found.is_ascii_uppercase() => "trust domain names are lower case",
             Self::TrustDomainChar { found: '%' } | Self::PathChar { found: '%' } => {
                 "percent-encoding is not part of SPIFFE IDs"
             }

@@ -31,10 +31,7 @@ impl Selector {
         if value.is_empty() {
             return Err(SelectorError::ValueMissing { kind: kind.into() });
         }
-        for (len, max) in [
-            (kind.len(), Self::MAX_KIND_LEN),
-            (value.len(), Self::MAX_VALUE_LEN),
-        ] {
+        for (len, max) in [(kind.len(), Self::MAX_KIND_LEN), (value.len(), Self::MAX_VALUE_LEN)] {
             if len > max {
                 return Err(SelectorError::TooLong { len, max });
             }

@@ -123,10 +123,7 @@ impl HashAlg {
     /// The algorithm of `id`, refused where it is not known or weak.
     pub(crate) fn strong(field: &'static str, id: u16) -> Result<Self, WireError> {
         match Self::known(field, id)? {
-            Self::Sha1 => Err(WireError::Weak {
-                field,
-                found: "SHA-1",
-            }),
+            Self::Sha1 => Err(WireError::Weak { field, found: "SHA-1" }),
             strong => Ok(strong),
         }
     }

@@ -148,8 +148,5 @@ fn read_quote(reader: &mut Reader<'_>) -> Result<Quote, WireError> {
             "pcrDigest is a digest of SHA-256 or better",
         ));
     }
-    Ok(Quote {
-        selection,
-        pcr_digest,
-    })
+    Ok(Quote { selection, pcr_digest })
 }

@@ -7,8 +7,8 @@ use aws_lc_rs::{
     iv::FixedLength,
     rand::{self, SystemRandom},
     rsa::{
-        OAEP_SHA256_MGF1SHA256, OAEP_SHA384_MGF1SHA384, OAEP_SHA512_MGF1SHA512,
-        OaepPublicEncryptingKey, PublicEncryptingKey,
+        OAEP_SHA256_MGF1SHA256, OAEP_SHA384_MGF1SHA384, OAEP_SHA512_MGF1SHA512, OaepPublicEncryptingKey,
+        PublicEncryptingKey,
     },
 };
 use zeroize::Zeroizing;
@@ -72,9 +72,7 @@ pub fn make(ek: &PublicArea, ak_name: &Name, secret: &[u8]) -> Result<Credential
 fn check_storage_key(ek: &PublicArea) -> Result<(), WireError> {
     let attributes = ek.attributes();
     if !attributes.contains(ObjectAttributes::RESTRICTED.with(ObjectAttributes::DECRYPT)) {
-        return Err(WireError::NotAnEndorsementKey(
-            "it is not a restricted decryption key",
-        ));
+        return Err(WireError::NotAnEndorsementKey("it is not a restricted decryption key"));
     }
     if attributes.contains(ObjectAttributes::SIGN) {
         return Err(WireError::NotAnEndorsementKey("it may sign"));
@@ -100,8 +98,7 @@ fn rsa_seed(key: &RsaPublic, hash: HashAlg) -> Result<(Zeroizing<Vec<u8>>, Vec<u
         HashAlg::Sha384 => &OAEP_SHA384_MGF1SHA384,
         HashAlg::Sha512 => &OAEP_SHA512_MGF1SHA512,
     };
-    let public =
-        PublicEncryptingKey::from_der(&spki::rsa(key)).map_err(|_| WireError::InvalidKey("RSA"))?;
+    let public = PublicEncryptingKey::from_der(&spki::rsa(key)).map_err(|_| WireError::InvalidKey("RSA"))?;
     let public = OaepPublicEncryptingKey::new(public).map_err(|_| WireError::InvalidKey("RSA"))?;
     let mut encrypted = vec![0_u8; public.ciphertext_size()];
     let label = [IDENTITY.as_bytes(), &[0]].concat();
@@ -132,12 +129,9 @@ fn ecc_seed(key: &EccPublic, hash: HashAlg) -> Result<(Zeroizing<Vec<u8>>, Vec<u
         .ok_or(WireError::Crypto("ECC point encoding"))?;
     let seed_len = digest_len_u16(hash)?;
     let peer = UnparsedPublicKey::new(algorithm, key.uncompressed_point());
-    let seed = agree_ephemeral(
-        private,
-        peer,
-        WireError::InvalidKey(key.curve.as_str()),
-        |z| Ok(kdfe(hash, z, IDENTITY, x, &key.x, seed_len)),
-    )?;
+    let seed = agree_ephemeral(private, peer, WireError::InvalidKey(key.curve.as_str()), |z| {
+        Ok(kdfe(hash, z, IDENTITY, x, &key.x, seed_len))
+    })?;
     let mut point = Writer::default();
     point.sized(x);
     point.sized(y);
@@ -145,12 +139,7 @@ fn ecc_seed(key: &EccPublic, hash: HashAlg) -> Result<(Zeroizing<Vec<u8>>, Vec<u
 }
 
 /// The encrypted identity and its integrity value (part 1, sections 24.5 and 24.6).
-fn protect(
-    ek: &PublicArea,
-    seed: &[u8],
-    ak_name: &Name,
-    secret: &[u8],
-) -> Result<Vec<u8>, WireError> {
+fn protect(ek: &PublicArea, seed: &[u8], ak_name: &Name, secret: &[u8]) -> Result<Vec<u8>, WireError> {
     let hash = ek.name_alg();
     let key_len = ek.storage_cipher().key_bits().unwrap_or_default() / 8;
     let cipher_key = kdfa(hash, seed, "STORAGE", ak_name.as_bytes(), &[], key_len);

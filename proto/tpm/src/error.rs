@@ -170,31 +170,20 @@ impl Coded for WireError {
 
     fn compared(&self) -> Option<String> {
         match self {
-            Self::Truncated {
-                needed, available, ..
-            } => Some(format!("needed {needed} bytes, found {available}")),
+            Self::Truncated { needed, available, .. } => Some(format!("needed {needed} bytes, found {available}")),
             Self::TooLarge { limit, actual, .. } => Some(format!("limit {limit}, found {actual}")),
             Self::UnknownAlgorithm { value, .. } => Some(format!("found 0x{value:04x}")),
             Self::WrongMagic(found) => Some(format!("expected 0xff544347, found 0x{found:08x}")),
-            Self::PcrValueLength {
-                expected, actual, ..
-            } => Some(format!("expected {expected} bytes, found {actual}")),
-            Self::SchemeMismatch { key, signature } => {
-                Some(format!("key {key}, signature {signature}"))
-            }
-            Self::SecretLength { limit, actual } => {
-                Some(format!("at most {limit} bytes, found {actual}"))
-            }
+            Self::PcrValueLength { expected, actual, .. } => Some(format!("expected {expected} bytes, found {actual}")),
+            Self::SchemeMismatch { key, signature } => Some(format!("key {key}, signature {signature}")),
+            Self::SecretLength { limit, actual } => Some(format!("at most {limit} bytes, found {actual}")),
             _ => None,
         }
     }
 
     fn likely_cause(&self) -> Option<String> {
         let cause = match self {
-            Self::Truncated { .. }
-            | Self::TrailingBytes { .. }
-            | Self::TooLarge { .. }
-            | Self::Malformed { .. } => {
+            Self::Truncated { .. } | Self::TrailingBytes { .. } | Self::TooLarge { .. } | Self::Malformed { .. } => {
                 "the sender is not a Hallmark agent of a fitting version, or the bytes were altered on the way"
             }
             Self::UnknownAlgorithm { .. } | Self::Weak { .. } => {
@@ -203,16 +192,12 @@ impl Coded for WireError {
             Self::NotAKeyPair(_) | Self::NotAnEndorsementKey(_) => {
                 "another object than the expected key was sent, or its template is not one of the TCG's"
             }
-            Self::WrongMagic(_) => {
-                "the structure was made outside the TPM; this is what a forged proof looks like"
-            }
+            Self::WrongMagic(_) => "the structure was made outside the TPM; this is what a forged proof looks like",
             Self::DuplicateBank(_)
             | Self::PcrValueLength { .. }
             | Self::DuplicatePcr { .. }
             | Self::MissingPcr { .. }
-            | Self::UnselectedPcr { .. } => {
-                "the sender's PCR values do not belong to the selection that was asked for"
-            }
+            | Self::UnselectedPcr { .. } => "the sender's PCR values do not belong to the selection that was asked for",
             Self::SchemeMismatch { .. } | Self::SignatureValue(_) | Self::SignatureInvalid => {
                 "the structure was signed by another key, or altered after it was signed"
             }
@@ -228,9 +213,7 @@ impl Coded for WireError {
                 "use a TPM with SHA-256 and RSA-2048 or a NIST curve; see docs/reference/reason-codes.md"
             }
             Self::SecretLength { .. } | Self::Crypto(_) => "report it, with the server's log",
-            _ => {
-                "compare the versions of agent and server; if they fit, examine the node before trusting it"
-            }
+            _ => "compare the versions of agent and server; if they fit, examine the node before trusting it",
         };
         Some(step.to_owned())
     }

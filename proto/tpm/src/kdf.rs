@@ -44,14 +44,7 @@ pub(crate) fn kdfe(
 ) -> Zeroizing<Vec<u8>> {
     expand(len, |counter| {
         let mut state = digest::Context::new(hash.algorithm());
-        for part in [
-            &counter.to_be_bytes(),
-            z,
-            label.as_bytes(),
-            &[0],
-            party_u,
-            party_v,
-        ] {
+        for part in [&counter.to_be_bytes(), z, label.as_bytes(), &[0], party_u, party_v] {
             state.update(part);
         }
         Zeroizing::new(state.finish().as_ref().to_vec())

@@ -49,23 +49,16 @@ impl PcrSelection {
     ///
     /// # Errors
     /// A bank is named twice, a bank selects nothing or a register above 31, or nothing is selected at all.
-    pub fn new<'a>(
-        banks: impl IntoIterator<Item = (HashAlg, &'a [u8])>,
-    ) -> Result<Self, WireError> {
+    pub fn new<'a>(banks: impl IntoIterator<Item = (HashAlg, &'a [u8])>) -> Result<Self, WireError> {
         let mut selected = Vec::new();
         for (hash, pcrs) in banks {
             let bits = pcrs.iter().try_fold(0_u32, |bits, &pcr| {
                 let bit = 1_u32.checked_shl(u32::from(pcr));
-                bit.map(|bit| bits | bit).ok_or(WireError::malformed(
-                    STRUCTURE,
-                    "registers are numbered 0 to 31",
-                ))
+                bit.map(|bit| bits | bit)
+                    .ok_or(WireError::malformed(STRUCTURE, "registers are numbered 0 to 31"))
             })?;
             if bits == 0 {
-                return Err(WireError::malformed(
-                    STRUCTURE,
-                    "a bank selects at least one register",
-                ));
+                return Err(WireError::malformed(STRUCTURE, "a bank selects at least one register"));
             }
             selected.push(PcrBank {
                 hash,
@@ -74,10 +67,7 @@ impl PcrSelection {
             });
         }
         if selected.is_empty() {
-            return Err(WireError::malformed(
-                STRUCTURE,
-                "at least one bank is selected",
-            ));
+            return Err(WireError::malformed(STRUCTURE, "at least one bank is selected"));
         }
         Ok(Self::distinct(selected)?.canonical())
     }
@@ -103,9 +93,7 @@ impl PcrSelection {
                 actual,
             });
         }
-        let banks = (0..count)
-            .map(|_| read_bank(reader))
-            .collect::<Result<Vec<_>, _>>()?;
+        let banks = (0..count).map(|_| read_bank(reader)).collect::<Result<Vec<_>, _>>()?;
         Self::distinct(banks)
     }
 
@@ -143,11 +131,7 @@ impl PcrSelection {
         let mut banks = self.banks.clone();
         banks.sort_by_key(|bank| bank.hash.id());
         for bank in &mut banks {
-            bank.octets = if bank.bits >> 24 == 0 {
-                MIN_OCTETS
-            } else {
-                MAX_OCTETS
-            };
+            bank.octets = if bank.bits >> 24 == 0 { MIN_OCTETS } else { MAX_OCTETS };
         }
         Self { banks }
     }
@@ -168,9 +152,7 @@ impl PcrSelection {
     /// Whether the register of the bank is selected.
     #[must_use]
     pub fn contains(&self, hash: HashAlg, pcr: u8) -> bool {
-        self.banks
-            .iter()
-            .any(|bank| bank.hash == hash && bank.contains(pcr))
+        self.banks.iter().any(|bank| bank.hash == hash && bank.contains(pcr))
     }
 }
 

@@ -23,10 +23,7 @@ impl PcrValues {
     /// The register is above 31, the value is not as long as the bank's digest, or the register has a value already.
     pub fn insert(&mut self, bank: HashAlg, pcr: u8, value: Vec<u8>) -> Result<(), WireError> {
         if pcr > 31 {
-            return Err(WireError::malformed(
-                "PCR values",
-                "registers are numbered 0 to 31",
-            ));
+            return Err(WireError::malformed("PCR values", "registers are numbered 0 to 31"));
         }
         if value.len() != bank.digest_len() {
             return Err(WireError::PcrValueLength {
@@ -77,15 +74,8 @@ impl PcrValues {
 ///
 /// # Errors
 /// A selected register has no value, or a value was given for a register that is not selected.
-pub fn pcr_digest(
-    selection: &PcrSelection,
-    values: &PcrValues,
-    hash: HashAlg,
-) -> Result<Vec<u8>, WireError> {
-    if let Some((bank, pcr, _)) = values
-        .iter()
-        .find(|(bank, pcr, _)| !selection.contains(*bank, *pcr))
-    {
+pub fn pcr_digest(selection: &PcrSelection, values: &PcrValues, hash: HashAlg) -> Result<Vec<u8>, WireError> {
+    if let Some((bank, pcr, _)) = values.iter().find(|(bank, pcr, _)| !selection.contains(*bank, *pcr)) {
         return Err(WireError::UnselectedPcr {
             bank: bank.as_str(),
             pcr,

@@ -121,9 +121,7 @@ impl PublicArea {
         let object_type = reader.u16()?;
         let name_alg = HashAlg::strong("nameAlg", reader.u16()?)?;
         let attributes = ObjectAttributes::from_bits(reader.u32()?)?;
-        let auth_policy = reader
-            .sized("authPolicy", HashAlg::Sha512.digest_len())?
-            .to_vec();
+        let auth_policy = reader.sized("authPolicy", HashAlg::Sha512.digest_len())?.to_vec();
         if !auth_policy.is_empty() && auth_policy.len() != name_alg.digest_len() {
             return Err(WireError::malformed(
                 STRUCTURE,
@@ -294,10 +292,7 @@ fn read_rsa(reader: &mut Reader<'_>) -> Result<RsaPublic, WireError> {
         }
         bits @ (2048 | 3072 | 4096) => bits,
         _ => {
-            return Err(WireError::malformed(
-                STRUCTURE,
-                "RSA keys have 2048, 3072 or 4096 bits",
-            ));
+            return Err(WireError::malformed(STRUCTURE, "RSA keys have 2048, 3072 or 4096 bits"));
         }
     };
     let wire_exponent = reader.u32()?;
@@ -365,10 +360,7 @@ fn read_coordinate(reader: &mut Reader<'_>, curve: Curve) -> Result<Vec<u8>, Wir
 fn read_digest(reader: &mut Reader<'_>, name_alg: HashAlg) -> Result<Vec<u8>, WireError> {
     let digest = reader.sized("unique digest", name_alg.digest_len())?;
     if digest.len() != name_alg.digest_len() {
-        return Err(WireError::malformed(
-            STRUCTURE,
-            "unique is a nameAlg digest",
-        ));
+        return Err(WireError::malformed(STRUCTURE, "unique is a nameAlg digest"));
     }
     Ok(digest.to_vec())
 }

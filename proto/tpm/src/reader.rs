@@ -10,35 +10,26 @@ pub(crate) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     pub(crate) fn new(bytes: &'a [u8], structure: &'static str) -> Self {
-        Self {
-            rest: bytes,
-            structure,
-        }
+        Self { rest: bytes, structure }
     }
 
     pub(crate) fn take(&mut self, count: usize) -> Result<&'a [u8], WireError> {
-        let (head, rest) = self
-            .rest
-            .split_at_checked(count)
-            .ok_or(WireError::Truncated {
-                structure: self.structure,
-                needed: count,
-                available: self.rest.len(),
-            })?;
+        let (head, rest) = self.rest.split_at_checked(count).ok_or(WireError::Truncated {
+            structure: self.structure,
+            needed: count,
+            available: self.rest.len(),
+        })?;
         self.rest = rest;
         Ok(head)
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], WireError> {
         let available = self.rest.len();
-        let (head, rest) = self
-            .rest
-            .split_first_chunk::<N>()
-            .ok_or(WireError::Truncated {
-                structure: self.structure,
-                needed: N,
-                available,
-            })?;
+        let (head, rest) = self.rest.split_first_chunk::<N>().ok_or(WireError::Truncated {
+            structure: self.structure,
+            needed: N,
+            available,
+        })?;
         self.rest = rest;
         Ok(*head)
     }
@@ -60,28 +51,16 @@ impl<'a> Reader<'a> {
     }
 
     /// A `TPM2B`: a 16-bit size, then that many bytes, of which at most `limit` are accepted.
-    pub(crate) fn sized(
-        &mut self,
-        field: &'static str,
-        limit: usize,
-    ) -> Result<&'a [u8], WireError> {
+    pub(crate) fn sized(&mut self, field: &'static str, limit: usize) -> Result<&'a [u8], WireError> {
         let actual = usize::from(self.u16()?);
         if actual > limit {
-            return Err(WireError::TooLarge {
-                field,
-                limit,
-                actual,
-            });
+            return Err(WireError::TooLarge { field, limit, actual });
         }
         self.take(actual)
     }
 
     /// Everything that is left, if that is at most `limit` bytes.
-    pub(crate) fn remainder(
-        &mut self,
-        field: &'static str,
-        limit: usize,
-    ) -> Result<&'a [u8], WireError> {
+    pub(crate) fn remainder(&mut self, field: &'static str, limit: usize) -> Result<&'a [u8], WireError> {
         if self.rest.len() > limit {
             return Err(WireError::TooLarge {
                 field,

@@ -78,11 +78,9 @@ impl AsymScheme {
     pub const fn hash(self) -> Option<HashAlg> {
         match self {
             Self::Null | Self::RsaEs => None,
-            Self::RsaSsa(hash)
-            | Self::RsaPss(hash)
-            | Self::Oaep(hash)
-            | Self::Ecdsa(hash)
-            | Self::Ecdh(hash) => Some(hash),
+            Self::RsaSsa(hash) | Self::RsaPss(hash) | Self::Oaep(hash) | Self::Ecdsa(hash) | Self::Ecdh(hash) => {
+                Some(hash)
+            }
         }
     }
 
@@ -219,14 +217,8 @@ impl KeyedHashScheme {
             XOR => {
                 let hash = read_hash(reader)?;
                 match reader.u16()? {
-                    KDF1_SP800_108 => Ok(Self::Xor {
-                        hash,
-                        kdf_56a: false,
-                    }),
-                    KDF1_SP800_56A => Ok(Self::Xor {
-                        hash,
-                        kdf_56a: true,
-                    }),
+                    KDF1_SP800_108 => Ok(Self::Xor { hash, kdf_56a: false }),
+                    KDF1_SP800_56A => Ok(Self::Xor { hash, kdf_56a: true }),
                     value => Err(WireError::UnknownAlgorithm {
                         field: "XOR key derivation",
                         value,
@@ -250,11 +242,7 @@ impl KeyedHashScheme {
             Self::Xor { hash, kdf_56a } => {
                 writer.u16(XOR);
                 writer.u16(hash.id());
-                writer.u16(if kdf_56a {
-                    KDF1_SP800_56A
-                } else {
-                    KDF1_SP800_108
-                });
+                writer.u16(if kdf_56a { KDF1_SP800_56A } else { KDF1_SP800_108 });
             }
         }
     }

@@ -70,10 +70,7 @@ impl Signature {
                 s: read_number(&mut reader)?,
             },
             ALG_NULL => {
-                return Err(WireError::malformed(
-                    STRUCTURE,
-                    "there is no signature in it",
-                ));
+                return Err(WireError::malformed(STRUCTURE, "there is no signature in it"));
             }
             value => {
                 return Err(WireError::UnknownAlgorithm {
@@ -100,9 +97,7 @@ impl Signature {
     #[must_use]
     pub const fn hash(&self) -> HashAlg {
         match self {
-            Self::RsaSsa { hash, .. } | Self::RsaPss { hash, .. } | Self::Ecdsa { hash, .. } => {
-                *hash
-            }
+            Self::RsaSsa { hash, .. } | Self::RsaPss { hash, .. } | Self::Ecdsa { hash, .. } => *hash,
         }
     }
 }
@@ -116,7 +111,5 @@ fn read_rsa(reader: &mut Reader<'_>) -> Result<Vec<u8>, WireError> {
 }
 
 fn read_number(reader: &mut Reader<'_>) -> Result<Vec<u8>, WireError> {
-    Ok(reader
-        .sized("ECDSA number", Curve::P521.coordinate_len())?
-        .to_vec())
+    Ok(reader.sized("ECDSA number", Curve::P521.coordinate_len())?.to_vec())
 }

@@ -1,8 +1,6 @@
 //! Verification of TPM signatures, pinned to the key.
 
-use aws_lc_rs::signature::{
-    self as aws, ParsedPublicKey, RsaParameters, RsaPssSaltLength, VerificationAlgorithm,
-};
+use aws_lc_rs::signature::{self as aws, ParsedPublicKey, RsaParameters, RsaPssSaltLength, VerificationAlgorithm};
 
 use crate::{
     alg::HashAlg,
@@ -16,12 +14,9 @@ use crate::{
 static SSA_SHA256: [RsaParameters; 1] = [aws::RSA_PKCS1_2048_8192_SHA256];
 static SSA_SHA384: [RsaParameters; 1] = [aws::RSA_PKCS1_2048_8192_SHA384];
 static SSA_SHA512: [RsaParameters; 1] = [aws::RSA_PKCS1_2048_8192_SHA512];
-static PSS_SHA256: [RsaParameters; 2] =
-    both_salts(aws::RSA_PSS_2048_8192_SHA256, aws::RSA_PSS_2048_8192_SHA256);
-static PSS_SHA384: [RsaParameters; 2] =
-    both_salts(aws::RSA_PSS_2048_8192_SHA384, aws::RSA_PSS_2048_8192_SHA384);
-static PSS_SHA512: [RsaParameters; 2] =
-    both_salts(aws::RSA_PSS_2048_8192_SHA512, aws::RSA_PSS_2048_8192_SHA512);
+static PSS_SHA256: [RsaParameters; 2] = both_salts(aws::RSA_PSS_2048_8192_SHA256, aws::RSA_PSS_2048_8192_SHA256);
+static PSS_SHA384: [RsaParameters; 2] = both_salts(aws::RSA_PSS_2048_8192_SHA384, aws::RSA_PSS_2048_8192_SHA384);
+static PSS_SHA512: [RsaParameters; 2] = both_salts(aws::RSA_PSS_2048_8192_SHA512, aws::RSA_PSS_2048_8192_SHA512);
 
 /// A salt as long as the digest, and one as long as fits: a TPM outside its FIPS mode fills the whole width (part 1,
 /// annex B.7 "RSASSA_PSS").
@@ -45,10 +40,7 @@ impl Signature {
                 self.check_scheme(key)?;
                 self.verify_ecdsa(ecc, r, s, message)
             }
-            (
-                Self::RsaSsa { signature, .. } | Self::RsaPss { signature, .. },
-                PublicKind::Rsa(rsa),
-            ) => {
+            (Self::RsaSsa { signature, .. } | Self::RsaPss { signature, .. }, PublicKind::Rsa(rsa)) => {
                 self.check_scheme(key)?;
                 self.verify_rsa(rsa, signature, message)
             }
@@ -67,10 +59,7 @@ impl Signature {
     }
 
     fn mismatch(&self, key: &PublicArea) -> WireError {
-        let bound = key
-            .scheme()
-            .map(|scheme| scheme.to_string())
-            .unwrap_or_default();
+        let bound = key.scheme().map(|scheme| scheme.to_string()).unwrap_or_default();
         let kind = match key.kind() {
             PublicKind::Rsa(_) => "RSA",
             PublicKind::Ecc(_) => "ECC",
@@ -82,18 +71,10 @@ impl Signature {
         }
     }
 
-    fn verify_ecdsa(
-        &self,
-        key: &EccPublic,
-        r: &[u8],
-        s: &[u8],
-        message: &[u8],
-    ) -> Result<(), WireError> {
+    fn verify_ecdsa(&self, key: &EccPublic, r: &[u8], s: &[u8], message: &[u8]) -> Result<(), WireError> {
         for number in [r, s] {
             if number.len() != key.curve.coordinate_len() {
-                return Err(WireError::SignatureValue(
-                    "an ECDSA number is not as wide as the curve",
-                ));
+                return Err(WireError::SignatureValue("an ECDSA number is not as wide as the curve"));
             }
             if number.iter().all(|&byte| byte == 0) {
                 return Err(WireError::SignatureValue("an ECDSA number is zero"));
@@ -113,12 +94,7 @@ impl Signature {
             .map_err(|_| WireError::SignatureInvalid)
     }
 
-    fn verify_rsa(
-        &self,
-        key: &RsaPublic,
-        signature: &[u8],
-        message: &[u8],
-    ) -> Result<(), WireError> {
+    fn verify_rsa(&self, key: &RsaPublic, signature: &[u8], message: &[u8]) -> Result<(), WireError> {
         if signature.len() != key.modulus.len() {
             return Err(WireError::SignatureValue(
                 "an RSA signature is not as wide as the modulus",
@@ -126,8 +102,7 @@ impl Signature {
         }
         let spki = spki::rsa(key);
         for algorithm in self.rsa_algorithms()? {
-            let public =
-                ParsedPublicKey::new(algorithm, &spki).map_err(|_| WireError::InvalidKey("RSA"))?;
+            let public = ParsedPublicKey::new(algorithm, &spki).map_err(|_| WireError::InvalidKey("RSA"))?;
             if public.verify_sig(message, signature).is_ok() {
                 return Ok(());
             }
@@ -152,10 +127,7 @@ impl Signature {
     }
 }
 
-fn ecdsa_algorithm(
-    curve: Curve,
-    hash: HashAlg,
-) -> Result<&'static dyn VerificationAlgorithm, WireError> {
+fn ecdsa_algorithm(curve: Curve, hash: HashAlg) -> Result<&'static dyn VerificationAlgorithm, WireError> {
     Ok(match (curve, hash) {
         (Curve::P256, HashAlg::Sha256) => &aws::ECDSA_P256_SHA256_ASN1,
         (Curve::P256, HashAlg::Sha384) => &aws::ECDSA_P256_SHA384_ASN1,

@@ -24,18 +24,14 @@ fn words(words: &[u16]) -> Vec<u8> {
 fn symmetric() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         Just(words(&[0x0010])),
-        prop_oneof![Just(128), Just(192), Just(256)]
-            .prop_map(|bits| words(&[0x0006, bits, 0x0043]))
+        prop_oneof![Just(128), Just(192), Just(256)].prop_map(|bits| words(&[0x0006, bits, 0x0043]))
     ]
 }
 
 fn scheme(schemes: &'static [u16]) -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         Just(words(&[0x0010])),
-        (
-            prop::sample::select(schemes),
-            prop::sample::select(&STRONG[..])
-        )
+        (prop::sample::select(schemes), prop::sample::select(&STRONG[..]))
             .prop_map(|(scheme, (hash, _))| words(&[scheme, hash]))
     ]
 }
@@ -52,12 +48,7 @@ fn head(object_type: u16) -> impl Strategy<Value = (Vec<u8>, usize)> {
             let policy = vec![fill; if policy { length } else { 0 }];
             let attributes = (attributes & ATTRIBUTES).to_be_bytes();
             (
-                [
-                    words(&[object_type, hash]),
-                    attributes.to_vec(),
-                    sized(&policy),
-                ]
-                .concat(),
+                [words(&[object_type, hash]), attributes.to_vec(), sized(&policy)].concat(),
                 length,
             )
         })
@@ -65,15 +56,8 @@ fn head(object_type: u16) -> impl Strategy<Value = (Vec<u8>, usize)> {
 
 fn rsa() -> impl Strategy<Value = Vec<u8>> {
     let key = prop_oneof![Just(2048_u16), Just(3072), Just(4096)].prop_flat_map(|bits| {
-        let exponent = prop_oneof![
-            Just(0_u32),
-            (65_537_u32..).prop_map(|exponent| exponent | 1)
-        ];
-        (
-            Just(bits),
-            exponent,
-            vec(any::<u8>(), usize::from(bits / 8)),
-        )
+        let exponent = prop_oneof![Just(0_u32), (65_537_u32..).prop_map(|exponent| exponent | 1)];
+        (Just(bits), exponent, vec(any::<u8>(), usize::from(bits / 8)))
     });
     (head(1), symmetric(), scheme(&[0x0014, 0x0016, 0x0017]), key).prop_map(
         |((head, _), symmetric, scheme, (bits, exponent, mut modulus))| {
@@ -93,24 +77,11 @@ fn rsa() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn ecc() -> impl Strategy<Value = Vec<u8>> {
-    let key = prop::sample::select(&CURVES[..]).prop_flat_map(|(curve, width)| {
-        (
-            Just(curve),
-            vec(any::<u8>(), width),
-            vec(any::<u8>(), width),
-        )
-    });
+    let key = prop::sample::select(&CURVES[..])
+        .prop_flat_map(|(curve, width)| (Just(curve), vec(any::<u8>(), width), vec(any::<u8>(), width)));
     (head(0x23), symmetric(), scheme(&[0x0018, 0x0019]), key).prop_map(
         |((head, _), symmetric, scheme, (curve, x, y))| {
-            [
-                head,
-                symmetric,
-                scheme,
-                words(&[curve, 0x0010]),
-                sized(&x),
-                sized(&y),
-            ]
-            .concat()
+            [head, symmetric, scheme, words(&[curve, 0x0010]), sized(&x), sized(&y)].concat()
         },
     )
 }
@@ -118,9 +89,8 @@ fn ecc() -> impl Strategy<Value = Vec<u8>> {
 fn without_public_key() -> impl Strategy<Value = Vec<u8>> {
     let keyed_hash = (head(8), scheme(&[0x0005]))
         .prop_map(|((head, length), scheme)| [head, scheme, sized(&vec![3; length])].concat());
-    let cipher = (head(0x25), symmetric()).prop_map(|((head, length), symmetric)| {
-        [head, symmetric, sized(&vec![3; length])].concat()
-    });
+    let cipher = (head(0x25), symmetric())
+        .prop_map(|((head, length), symmetric)| [head, symmetric, sized(&vec![3; length])].concat());
     prop_oneof![keyed_hash, cipher]
 }
 
@@ -132,39 +102,28 @@ fn name() -> impl Strategy<Value = Vec<u8>> {
 
 fn selection() -> impl Strategy<Value = Vec<u8>> {
     let bank = prop_oneof![vec(any::<u8>(), 3), vec(any::<u8>(), 4)];
-    let banks =
-        prop::sample::subsequence(vec![0x0004_u16, 0x000b, 0x000c, 0x000d], 0..=4).prop_shuffle();
+    let banks = prop::sample::subsequence(vec![0x0004_u16, 0x000b, 0x000c, 0x000d], 0..=4).prop_shuffle();
     (banks, vec(bank, 4)).prop_map(|(hashes, bitmaps)| {
         let count = u32::try_from(hashes.len()).unwrap().to_be_bytes().to_vec();
-        let banks = hashes.iter().zip(bitmaps).flat_map(|(hash, bitmap)| {
-            [
-                words(&[*hash]),
-                vec![u8::try_from(bitmap.len()).unwrap()],
-                bitmap,
-            ]
-            .concat()
-        });
+        let banks = hashes
+            .iter()
+            .zip(bitmaps)
+            .flat_map(|(hash, bitmap)| [words(&[*hash]), vec![u8::try_from(bitmap.len()).unwrap()], bitmap].concat());
         count.into_iter().chain(banks).collect()
     })
 }
 
 /// One byte of a valid structure changed, put in, or the end cut off.
 fn damaged(structure: impl Strategy<Value = Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
-    (
-        structure,
-        any::<prop::sample::Index>(),
-        any::<u8>(),
-        0..3_u8,
-    )
-        .prop_map(|(mut bytes, at, value, how)| {
-            let at = at.index(bytes.len());
-            match how {
-                0 => bytes[at] = value,
-                1 => bytes.insert(at, value),
-                _ => bytes.truncate(at),
-            }
-            bytes
-        })
+    (structure, any::<prop::sample::Index>(), any::<u8>(), 0..3_u8).prop_map(|(mut bytes, at, value, how)| {
+        let at = at.index(bytes.len());
+        match how {
+            0 => bytes[at] = value,
+            1 => bytes.insert(at, value),
+            _ => bytes.truncate(at),
+        }
+        bytes
+    })
 }
 
 proptest! {

@@ -7,8 +7,8 @@
 )]
 
 use hallmark_tpm_wire::{
-    Attest, AttestKind, HashAlg, Hierarchy, Name, ObjectAttributes, PcrSelection, PcrValues,
-    PublicArea, Signature, WireError, pcr_digest, templates,
+    Attest, AttestKind, HashAlg, Hierarchy, Name, ObjectAttributes, PcrSelection, PcrValues, PublicArea, Signature,
+    WireError, pcr_digest, templates,
 };
 
 const AK: &[u8] = include_bytes!("vectors/ak.public");
@@ -32,11 +32,7 @@ fn values() -> PcrValues {
     for line in VALUES.lines() {
         let (pcr, value) = line.split_once(' ').unwrap();
         values
-            .insert(
-                HashAlg::Sha256,
-                pcr.parse().unwrap(),
-                hex::decode(value).unwrap(),
-            )
+            .insert(HashAlg::Sha256, pcr.parse().unwrap(), hex::decode(value).unwrap())
             .unwrap();
     }
     values
@@ -66,10 +62,7 @@ fn the_name_is_the_one_that_the_tpm_gave() {
 
 #[test]
 fn the_quote_verifies_and_says_what_the_tpm_said() {
-    Signature::parse(SIGNATURE)
-        .unwrap()
-        .verify(&ak(), QUOTE)
-        .unwrap();
+    Signature::parse(SIGNATURE).unwrap().verify(&ak(), QUOTE).unwrap();
     let (attest, selection, digest) = quote();
     assert_eq!(
         attest.extra_data,
@@ -82,10 +75,7 @@ fn the_quote_verifies_and_says_what_the_tpm_said() {
         selection,
         PcrSelection::new([(HashAlg::Sha256, all.as_slice())]).unwrap()
     );
-    assert_eq!(
-        pcr_digest(&selection, &values(), HashAlg::Sha256).unwrap(),
-        digest
-    );
+    assert_eq!(pcr_digest(&selection, &values(), HashAlg::Sha256).unwrap(), digest);
 }
 
 #[test]
@@ -113,8 +103,7 @@ fn a_changed_quote_or_another_key_does_not_verify() {
     let mut other = AK.to_vec();
     // Another point of the curve: -P has the same x.
     let y = other.len() - 32;
-    let order =
-        hex::decode("ffffffff00000001000000000000000000000000ffffffffffffffffffffffff").unwrap();
+    let order = hex::decode("ffffffff00000001000000000000000000000000ffffffffffffffffffffffff").unwrap();
     let mut borrow = 0_i16;
     for index in (0..32).rev() {
         let difference = i16::from(order[index]) - i16::from(other[y + index]) - borrow;
@@ -122,20 +111,13 @@ fn a_changed_quote_or_another_key_does_not_verify() {
         other[y + index] = difference.rem_euclid(256).try_into().unwrap();
     }
     let other = PublicArea::parse(&other).unwrap();
-    assert_eq!(
-        signature.verify(&other, QUOTE),
-        Err(WireError::SignatureInvalid)
-    );
+    assert_eq!(signature.verify(&other, QUOTE), Err(WireError::SignatureInvalid));
 }
 
 #[test]
 fn the_spki_is_the_one_in_the_certificate() {
     let spki = ek().spki_der().unwrap();
-    assert!(
-        EK_CERTIFICATE
-            .windows(spki.len())
-            .any(|window| window == spki)
-    );
+    assert!(EK_CERTIFICATE.windows(spki.len()).any(|window| window == spki));
 }
 
 #[test]
@@ -156,8 +138,7 @@ fn the_policies_are_what_their_commands_give() {
     let hash = HashAlg::Sha256;
     let start = vec![0; hash.digest_len()];
     let endorsement = Hierarchy::Endorsement.handle().to_be_bytes();
-    let step =
-        hash.digest(&[&start, POLICY_SECRET.to_be_bytes().as_slice(), &endorsement].concat());
+    let step = hash.digest(&[&start, POLICY_SECRET.to_be_bytes().as_slice(), &endorsement].concat());
     // The second step takes the policy reference, which is empty.
     assert_eq!(hash.digest(&step), templates::POLICY_A_SHA256);
 }

@@ -5,10 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Parser, Subcommand};
 
 use crate::{
-    command::{
-        bundle::BundleCommand, config::ConfigCommand, entry::EntryCommand, hsm::HsmCommand,
-        node::NodeCommand,
-    },
+    command::{bundle::BundleCommand, config::ConfigCommand, entry::EntryCommand, hsm::HsmCommand, node::NodeCommand},
     duration::parse_duration,
     output::Format,
 };
@@ -74,9 +71,7 @@ pub(crate) enum Command {
     /// Look for what is wrong, and say what to do about it
     Doctor,
     /// Print a completion script for a shell
-    #[command(
-        after_help = "Example:\n  hallmark completion bash > /etc/bash_completion.d/hallmark"
-    )]
+    #[command(after_help = "Example:\n  hallmark completion bash > /etc/bash_completion.d/hallmark")]
     Completion {
         /// The shell
         shell: clap_complete::Shell,

@@ -71,11 +71,7 @@ async fn status(context: &Context) -> Result<Exit, CliError> {
         .into_inner();
     let status = StatusView::from(status);
     show(context.format, &status)?;
-    Ok(if status.is_well() {
-        Exit::Done
-    } else {
-        Exit::Unexpected
-    })
+    Ok(if status.is_well() { Exit::Done } else { Exit::Unexpected })
 }
 
 fn completion(shell: clap_complete::Shell) -> Result<Exit, CliError> {
@@ -101,10 +97,6 @@ impl Destruction {
 
 impl Change {
     const fn exit(self) -> Exit {
-        if self.dry_run {
-            Exit::WouldChange
-        } else {
-            Exit::Done
-        }
+        if self.dry_run { Exit::WouldChange } else { Exit::Done }
     }
 }

@@ -21,13 +21,8 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
             'd' => 86_400,
             _ => return Err(wrong()),
         };
-        let part = number
-            .parse::<u64>()
-            .ok()
-            .and_then(|number| number.checked_mul(scale));
-        seconds = part
-            .and_then(|part| seconds.checked_add(part))
-            .ok_or_else(wrong)?;
+        let part = number.parse::<u64>().ok().and_then(|number| number.checked_mul(scale));
+        seconds = part.and_then(|part| seconds.checked_add(part)).ok_or_else(wrong)?;
         rest = after.get(unit.len_utf8()..).unwrap_or_default();
     }
     if text.is_empty() {
@@ -57,23 +52,9 @@ mod tests {
             ("1h30m", 5400),
             ("7d", 604_800),
         ] {
-            assert_eq!(
-                parse_duration(text),
-                Ok(Duration::from_secs(seconds)),
-                "{text}"
-            );
+            assert_eq!(parse_duration(text), Ok(Duration::from_secs(seconds)), "{text}");
         }
-        for bad in [
-            "",
-            "h",
-            "1",
-            "1x",
-            "-1s",
-            "1.5h",
-            "1h30",
-            "99999999999999999999d",
-            "1ä",
-        ] {
+        for bad in ["", "h", "1", "1x", "-1s", "1.5h", "1h30", "99999999999999999999d", "1ä"] {
             assert!(bad == "1" || parse_duration(bad).is_err(), "{bad}");
         }
         assert_eq!(parse_ttl("1h"), Ok(3600));

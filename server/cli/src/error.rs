@@ -118,14 +118,11 @@ impl CliError {
         match code {
             Code::InvalidArgument | Code::OutOfRange => Self::Invalid { message },
             Code::PermissionDenied | Code::Unauthenticated => Self::Forbidden { message },
-            Code::Unavailable
-            | Code::DeadlineExceeded
-            | Code::ResourceExhausted
-            | Code::Cancelled => Self::Unavailable { message },
-            Code::NotFound => Self::Missing { message },
-            Code::AlreadyExists | Code::FailedPrecondition | Code::Aborted => {
-                Self::Conflict { message }
+            Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted | Code::Cancelled => {
+                Self::Unavailable { message }
             }
+            Code::NotFound => Self::Missing { message },
+            Code::AlreadyExists | Code::FailedPrecondition | Code::Aborted => Self::Conflict { message },
             Code::Unimplemented => Self::Unimplemented { message },
             _ => Self::Server { message },
         }
@@ -148,10 +145,7 @@ fn has_code(text: &str) -> bool {
 
 impl From<tonic::Status> for CliError {
     fn from(status: tonic::Status) -> Self {
-        Self::of_code(
-            status.code(),
-            crate::table::printable_lines(status.message()),
-        )
+        Self::of_code(status.code(), crate::table::printable_lines(status.message()))
     }
 }
 
@@ -191,9 +185,7 @@ impl Coded for CliError {
             Self::Selector(cause) => cause.compared(),
             Self::Entry(cause) => cause.compared(),
             Self::Bundle(cause) => cause.compared(),
-            Self::Similar { id } => Some(format!(
-                "entry {id} has the same SPIFFE ID, parent and selectors"
-            )),
+            Self::Similar { id } => Some(format!("entry {id} has the same SPIFFE ID, parent and selectors")),
             _ => None,
         }
     }
@@ -201,21 +193,13 @@ impl Coded for CliError {
     fn likely_cause(&self) -> Option<String> {
         let cause = match self {
             Self::Connect { .. } => "the server is not running, or it listens on another socket",
-            Self::SocketForbidden { .. } => {
-                "only the server's own user and group may use the socket"
-            }
-            Self::Unavailable { .. } => {
-                "the server is starting, stopping or overloaded, or its HSM is away"
-            }
-            Self::Unimplemented { .. } | Self::Answer { .. } => {
-                "server and command line are of different versions"
-            }
+            Self::SocketForbidden { .. } => "only the server's own user and group may use the socket",
+            Self::Unavailable { .. } => "the server is starting, stopping or overloaded, or its HSM is away",
+            Self::Unimplemented { .. } | Self::Answer { .. } => "server and command line are of different versions",
             Self::NoMatch { .. } => "it was removed, or the id has a typing error",
             Self::Ambiguous { .. } => "the prefix is too short",
             Self::NotConfirmed => "standard input is no terminal, or the answer was not yes",
-            Self::UnknownConfig { .. } => {
-                "it has neither [hsm] and [listen] nor [tpm] and [workload_api]"
-            }
+            Self::UnknownConfig { .. } => "it has neither [hsm] and [listen] nor [tpm] and [workload_api]",
             Self::Program { .. } => "the server or agent is not installed on this machine",
             Self::Id(cause) => return cause.likely_cause(),
             Self::Selector(cause) => return cause.likely_cause(),
@@ -228,9 +212,7 @@ impl Coded for CliError {
 
     fn next_step(&self) -> Option<String> {
         let step = match self {
-            Self::Connect { .. } => {
-                "systemctl status hallmark-server; or name the socket with --socket"
-            }
+            Self::Connect { .. } => "systemctl status hallmark-server; or name the socket with --socket",
             Self::SocketForbidden { .. } => "sudo hallmark …, or join the server's group",
             Self::Unavailable { .. } | Self::Server { .. } => "hallmark doctor",
             Self::Invalid { .. } => "see --help of the command",
@@ -241,9 +223,7 @@ impl Coded for CliError {
             Self::NotConfirmed => "add --yes, or look first with --dry-run",
             Self::Similar { id } => return Some(format!("hallmark entry show {id}")),
             Self::UnknownConfig { .. } => "say which it is: --kind server, or --kind agent",
-            Self::Unimplemented { .. } | Self::Answer { .. } => {
-                "hallmark status shows the server's version"
-            }
+            Self::Unimplemented { .. } | Self::Answer { .. } => "hallmark status shows the server's version",
             Self::Program { .. } => "run it where the program is installed",
             Self::Id(cause) => return cause.next_step(),
             Self::Selector(cause) => return cause.next_step(),

@@ -13,10 +13,7 @@ pub(crate) async fn spiffe_id(client: &Client, text: &str) -> Result<SpiffeId, C
     if let Some((name, path)) = text.split_once(":/")
         && !text.starts_with("spiffe://")
     {
-        return Ok(SpiffeId::new(
-            &TrustDomain::parse(name)?,
-            &format!("/{path}"),
-        )?);
+        return Ok(SpiffeId::new(&TrustDomain::parse(name)?, &format!("/{path}"))?);
     }
     Ok(SpiffeId::parse(text)?)
 }
@@ -45,19 +42,11 @@ pub(crate) async fn entry(client: &Client, text: &str) -> Result<types::Entry, C
     match client.entries().get_entry(request).await {
         Ok(entry) => return Ok(entry.into_inner()),
         // Not a whole id; an id that the server cannot read is no whole id either.
-        Err(status)
-            if matches!(
-                status.code(),
-                tonic::Code::NotFound | tonic::Code::InvalidArgument
-            ) => {}
+        Err(status) if matches!(status.code(), tonic::Code::NotFound | tonic::Code::InvalidArgument) => {}
         Err(status) => return Err(status.into()),
     }
     let all = client.list_entries(None).await?;
-    let found = unique(
-        text,
-        "entry",
-        all.iter().map(|entry| (entry.id.clone(), entry)),
-    )?;
+    let found = unique(text, "entry", all.iter().map(|entry| (entry.id.clone(), entry)))?;
     Ok(found.clone())
 }
 
@@ -66,8 +55,7 @@ pub(crate) fn message_id(id: Option<types::Spiffeid>) -> Result<SpiffeId, CliErr
     let id = id.ok_or_else(|| CliError::Answer {
         what: "an id is missing".into(),
     })?;
-    let readable =
-        TrustDomain::parse(&id.trust_domain).and_then(|domain| SpiffeId::new(&domain, &id.path));
+    let readable = TrustDomain::parse(&id.trust_domain).and_then(|domain| SpiffeId::new(&domain, &id.path));
     readable.map_err(|cause| CliError::Answer {
         what: cause.to_string(),
     })
@@ -82,11 +70,7 @@ pub(crate) fn id_message(id: &SpiffeId) -> types::Spiffeid {
 }
 
 /// The one item whose key starts with `prefix`; a whole key beats longer ones.
-fn unique<T>(
-    prefix: &str,
-    what: &'static str,
-    items: impl Iterator<Item = (String, T)>,
-) -> Result<T, CliError> {
+fn unique<T>(prefix: &str, what: &'static str, items: impl Iterator<Item = (String, T)>) -> Result<T, CliError> {
     let mut found: Vec<(String, T)> = items.filter(|(key, _)| key.starts_with(prefix)).collect();
     if let Some(whole) = found.iter().position(|(key, _)| key == prefix) {
         return Ok(found.swap_remove(whole).1);
@@ -115,9 +99,7 @@ mod tests {
         unique(
             prefix,
             "entry",
-            items
-                .into_iter()
-                .map(|(key, value)| (key.to_owned(), value)),
+            items.into_iter().map(|(key, value)| (key.to_owned(), value)),
         )
     }
 

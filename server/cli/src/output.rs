@@ -25,9 +25,7 @@ pub(crate) trait Show: Serialize {
 pub(crate) fn show(format: Format, value: &impl Show) -> Result<(), CliError> {
     let text = match format {
         Format::Table => paint(&value.table(crate::timestamp::now())),
-        Format::Json => {
-            serde_json::to_string_pretty(value).map_err(|cause| encoding(&cause))? + "\n"
-        }
+        Format::Json => serde_json::to_string_pretty(value).map_err(|cause| encoding(&cause))? + "\n",
         Format::Yaml => serde_saphyr::to_string(value).map_err(|cause| encoding(&cause))?,
     };
     write(&text)
@@ -40,10 +38,7 @@ fn encoding(cause: &dyn std::error::Error) -> CliError {
 /// Writes text to stdout as it is.
 pub(crate) fn write(text: &str) -> Result<(), CliError> {
     let mut stdout = io::stdout().lock();
-    match stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-    {
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         // `hallmark … | head` has had enough; that is no failure.
         Err(cause) if cause.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         result => result.map_err(CliError::Output),
@@ -71,13 +66,8 @@ const GOOD: &[&str] = &["trusted", "active", "ok"];
 
 /// Colours the words that carry a judgement; the words themselves say everything.
 fn paint(text: &str) -> String {
-    let wanted = io::stdout().is_terminal()
-        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    if wanted {
-        coloured(text)
-    } else {
-        text.to_owned()
-    }
+    let wanted = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    if wanted { coloured(text) } else { text.to_owned() }
 }
 
 fn coloured(text: &str) -> String {
@@ -101,10 +91,7 @@ mod tests {
 
     #[test]
     fn only_judging_words_are_coloured() {
-        assert_eq!(
-            coloured("state  active\n"),
-            "state  \u{1b}[32mactive\u{1b}[0m\n"
-        );
+        assert_eq!(coloured("state  active\n"), "state  \u{1b}[32mactive\u{1b}[0m\n");
         assert_eq!(coloured("a banned b"), "a \u{1b}[31mbanned\u{1b}[0m b");
         assert_eq!(coloured("inactive\n"), "inactive\n");
     }

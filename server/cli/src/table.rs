@@ -30,11 +30,7 @@ pub(crate) fn columns<const N: usize>(headings: [&str; N], rows: &[[String; N]])
 
 /// A label and a value a line; facts without a value are left out.
 pub(crate) fn facts(facts: &[(&str, String)]) -> String {
-    let width = facts
-        .iter()
-        .map(|(label, _)| label.chars().count())
-        .max()
-        .unwrap_or(0);
+    let width = facts.iter().map(|(label, _)| label.chars().count()).max().unwrap_or(0);
     let told = facts.iter().filter(|(_, value)| !value.is_empty());
     told.map(|(label, value)| format!("{label:<width$}  {}\n", printable(value)))
         .collect()
@@ -64,21 +60,14 @@ mod tests {
 
     #[test]
     fn columns_line_up() {
-        let text = columns(
-            ["A", "LONG"],
-            &[["x".into(), "1".into()], ["yyy".into(), "2".into()]],
-        );
+        let text = columns(["A", "LONG"], &[["x".into(), "1".into()], ["yyy".into(), "2".into()]]);
         assert_eq!(text, "A    LONG\nx    1\nyyy  2\n");
         assert_eq!(columns(["A"], &[]), "");
     }
 
     #[test]
     fn facts_line_up_and_leave_gaps_out() {
-        let text = facts(&[
-            ("id", "a".into()),
-            ("none", String::new()),
-            ("state", "b".into()),
-        ]);
+        let text = facts(&[("id", "a".into()), ("none", String::new()), ("state", "b".into())]);
         assert_eq!(text, "id     a\nstate  b\n");
     }
 

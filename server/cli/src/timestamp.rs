@@ -6,9 +6,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 /// Seconds since the Unix epoch, now.
 pub(crate) fn now() -> i64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
@@ -17,10 +15,7 @@ pub(crate) fn rfc3339(seconds: i64) -> Option<String> {
     if seconds == 0 {
         return None;
     }
-    OffsetDateTime::from_unix_timestamp(seconds)
-        .ok()?
-        .format(&Rfc3339)
-        .ok()
+    OffsetDateTime::from_unix_timestamp(seconds).ok()?.format(&Rfc3339).ok()
 }
 
 /// Reads RFC 3339.
@@ -32,10 +27,7 @@ pub(crate) fn parse_rfc3339(text: &str) -> Result<i64, String> {
 
 /// For tables: the time, and how far it is from `now`.
 pub(crate) fn told(seconds: i64, now: i64) -> String {
-    rfc3339(seconds).map_or_else(
-        || "-".into(),
-        |text| format!("{text} ({})", distance(seconds, now)),
-    )
+    rfc3339(seconds).map_or_else(|| "-".into(), |text| format!("{text} ({})", distance(seconds, now)))
 }
 
 /// `in 43 min`, `2 h ago`.
@@ -63,10 +55,7 @@ mod tests {
         let text = rfc3339(1_795_392_000).unwrap();
         assert_eq!(text, "2026-11-23T00:00:00Z");
         assert_eq!(parse_rfc3339(&text), Ok(1_795_392_000));
-        assert_eq!(
-            parse_rfc3339("2026-11-23T01:00:00+01:00"),
-            Ok(1_795_392_000)
-        );
+        assert_eq!(parse_rfc3339("2026-11-23T01:00:00+01:00"), Ok(1_795_392_000));
         assert_eq!(rfc3339(0), None);
         assert_eq!(rfc3339(i64::MAX), None);
         assert!(parse_rfc3339("tomorrow").is_err());

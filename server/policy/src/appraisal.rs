@@ -71,25 +71,16 @@ fn enrolment(evidence: &VerifiedEvidence, rules: &Rules) -> Reason {
     let listed = evidence.inventory().is_some();
     let holds = listed || !rules.require_inventory;
     let text = match (evidence.enrolled_by(), listed) {
-        (EnrolledBy::Certificate, true) => {
-            "the EK certificate leads to a pinned root and the inventory lists the EK"
-        }
+        (EnrolledBy::Certificate, true) => "the EK certificate leads to a pinned root and the inventory lists the EK",
         (EnrolledBy::Certificate, false) if holds => "the EK certificate leads to a pinned root",
-        (EnrolledBy::Certificate, false) => {
-            "the inventory, which is required, does not list the EK"
-        }
+        (EnrolledBy::Certificate, false) => "the inventory, which is required, does not list the EK",
         (EnrolledBy::Inventory, _) => "the inventory lists the EK",
     };
     let compared = format!(
         "required an inventory line for EK {}, found none",
         hex(evidence.ek_sha256())
     );
-    Reason::of(
-        ReasonCode::new("HM-POLICY-0001"),
-        holds,
-        text.into(),
-        Some(compared),
-    )
+    Reason::of(ReasonCode::new("HM-POLICY-0001"), holds, text.into(), Some(compared))
 }
 
 fn class(evidence: &VerifiedEvidence, rules: &Rules) -> Reason {
@@ -97,25 +88,13 @@ fn class(evidence: &VerifiedEvidence, rules: &Rules) -> Reason {
     let vouched = class == TpmClass::Unknown && evidence.enrolled_by() == EnrolledBy::Inventory;
     let holds = vouched || rules.allowed_classes.contains(&class);
     let text = match (vouched, holds) {
-        (true, _) => {
-            "the TPM has no verified certificate, so no class; the inventory vouches for it"
-                .to_owned()
-        }
+        (true, _) => "the TPM has no verified certificate, so no class; the inventory vouches for it".to_owned(),
         (false, true) => format!("TPMs of class {class} are allowed"),
         (false, false) => format!("TPMs of class {class} are not allowed"),
     };
-    let allowed: Vec<_> = rules
-        .allowed_classes
-        .iter()
-        .map(|class| class.as_str())
-        .collect();
+    let allowed: Vec<_> = rules.allowed_classes.iter().map(|class| class.as_str()).collect();
     let compared = format!("allowed {}, this TPM is {class}", allowed.join(", "));
-    Reason::of(
-        ReasonCode::new("HM-POLICY-0002"),
-        holds,
-        text,
-        Some(compared),
-    )
+    Reason::of(ReasonCode::new("HM-POLICY-0002"), holds, text, Some(compared))
 }
 
 fn ek(evidence: &VerifiedEvidence, rules: &Rules) -> Reason {
@@ -129,16 +108,11 @@ fn ek(evidence: &VerifiedEvidence, rules: &Rules) -> Reason {
 }
 
 fn manufacturer(evidence: &VerifiedEvidence, rules: &Rules) -> Reason {
-    let name = evidence.certificate().map_or("", |certificate| {
-        certificate.attributes.manufacturer.as_str()
-    });
+    let name = evidence
+        .certificate()
+        .map_or("", |certificate| certificate.attributes.manufacturer.as_str());
     let denied = names(&rules.denied_manufacturers, name);
-    denied_or_not(
-        ReasonCode::new("HM-POLICY-0004"),
-        "TPM manufacturer",
-        name,
-        denied,
-    )
+    denied_or_not(ReasonCode::new("HM-POLICY-0004"), "TPM manufacturer", name, denied)
 }
 
 fn model(evidence: &VerifiedEvidence, rules: &Rules) -> Reason {
@@ -172,10 +146,5 @@ fn denied_or_not(code: ReasonCode, what: &str, value: &str, denied: bool) -> Rea
     } else {
         format!("the {what} {value} is not denied")
     };
-    Reason::of(
-        code,
-        !denied,
-        text,
-        Some(format!("denied {value}, this TPM has it")),
-    )
+    Reason::of(code, !denied, text, Some(format!("denied {value}, this TPM has it")))
 }

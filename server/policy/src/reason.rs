@@ -16,12 +16,7 @@ pub struct Reason {
 }
 
 impl Reason {
-    pub(crate) fn of(
-        code: ReasonCode,
-        holds: bool,
-        text: String,
-        compared: Option<String>,
-    ) -> Self {
+    pub(crate) fn of(code: ReasonCode, holds: bool, text: String, compared: Option<String>) -> Self {
         Self {
             code,
             holds,

@@ -15,10 +15,7 @@ pub(crate) fn selectors(evidence: &VerifiedEvidence) -> BTreeSet<Selector> {
         format!("firmware-version:{:016x}", evidence.firmware_version()),
     ];
     if let Some(certificate) = evidence.certificate() {
-        values.push(format!(
-            "manufacturer:{}",
-            certificate.attributes.manufacturer
-        ));
+        values.push(format!("manufacturer:{}", certificate.attributes.manufacturer));
         values.push(format!("model:{}", certificate.attributes.model));
         values.push(format!("firmware:{}", certificate.attributes.version));
     }

@@ -64,11 +64,7 @@ fn refusal(appraisal: &Appraisal) -> Option<&'static str> {
 fn a_good_machine_is_trusted_for_reasons_in_order() {
     let appraisal = Scene::discrete().judge(&Rules::default());
     assert!(appraisal.is_trusted());
-    let codes: Vec<_> = appraisal
-        .reasons()
-        .iter()
-        .map(|reason| reason.code.as_str())
-        .collect();
+    let codes: Vec<_> = appraisal.reasons().iter().map(|reason| reason.code.as_str()).collect();
     assert_eq!(
         codes,
         (1..=6)
@@ -95,10 +91,7 @@ fn attack_13_a_simulator_is_refused_unless_the_lab_allows_it() {
         assert!(scene.judge(&lab).is_trusted());
         // An inventory line does not change what its certificate says.
         scene.enrol();
-        assert_eq!(
-            refusal(&scene.judge(&Rules::default())),
-            Some("HM-POLICY-0002")
-        );
+        assert_eq!(refusal(&scene.judge(&Rules::default())), Some("HM-POLICY-0002"));
     }
 }
 
@@ -113,11 +106,7 @@ fn every_class_is_refused_where_it_is_not_allowed() {
         let mut rules = Rules::default();
         assert!(scene.judge(&rules).is_trusted(), "{class}");
         rules.allowed_classes.remove(&class);
-        assert_eq!(
-            refusal(&scene.judge(&rules)),
-            Some("HM-POLICY-0002"),
-            "{class}"
-        );
+        assert_eq!(refusal(&scene.judge(&rules)), Some("HM-POLICY-0002"), "{class}");
     }
 }
 
@@ -243,36 +232,17 @@ fn the_first_rule_that_fails_is_the_refusal_and_both_values_are_shown() {
     };
     let appraisal = scene.judge(&rules);
     assert_eq!(refusal(&appraisal), Some("HM-POLICY-0001"));
-    assert_eq!(
-        appraisal
-            .reasons()
-            .iter()
-            .filter(|reason| !reason.holds)
-            .count(),
-        2
-    );
+    assert_eq!(appraisal.reasons().iter().filter(|reason| !reason.holds).count(), 2);
     let class = &appraisal.reasons()[1];
-    assert!(
-        class.compared.as_deref().unwrap().contains("simulator"),
-        "{class:?}"
-    );
+    assert!(class.compared.as_deref().unwrap().contains("simulator"), "{class:?}");
 }
 
 #[test]
 fn selectors_are_the_verified_facts() {
     let scene = Scene::discrete();
     let appraisal = scene.judge(&Rules::default());
-    let shown: Vec<String> = appraisal
-        .selectors()
-        .iter()
-        .map(ToString::to_string)
-        .collect();
-    let hex = |bytes: &[u8]| {
-        bytes
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect::<String>()
-    };
+    let shown: Vec<String> = appraisal.selectors().iter().map(ToString::to_string).collect();
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let mut expected = vec![
         format!("tpm2:ek-hash:{}", hex(appraisal.evidence().ek_sha256())),
         "tpm2:manufacturer:id:49465800".to_owned(),
@@ -281,12 +251,7 @@ fn selectors_are_the_verified_facts() {
         "tpm2:firmware-version:0001000200030004".to_owned(),
         "tpm2:class:discrete".to_owned(),
     ];
-    expected.extend((0..8).map(|pcr| {
-        format!(
-            "tpm2:pcr:sha256:{pcr}:{}",
-            hex(&scene.machine.pcrs[&(0x000b, pcr)])
-        )
-    }));
+    expected.extend((0..8).map(|pcr| format!("tpm2:pcr:sha256:{pcr}:{}", hex(&scene.machine.pcrs[&(0x000b, pcr)]))));
     expected.sort();
     let mut sorted = shown.clone();
     sorted.sort();
@@ -300,16 +265,11 @@ fn a_certificate_that_was_not_believed_gives_no_selector() {
     scene.enrol();
     scene.trust.roots = EkRoots::default();
     let appraisal = scene.judge(&Rules::default());
-    let shown: Vec<String> = appraisal
-        .selectors()
-        .iter()
-        .map(ToString::to_string)
-        .collect();
+    let shown: Vec<String> = appraisal.selectors().iter().map(ToString::to_string).collect();
     assert!(shown.contains(&"tpm2:class:unknown".to_owned()));
     assert!(
         !shown
             .iter()
-            .any(|selector| selector.starts_with("tpm2:manufacturer")
-                || selector.starts_with("tpm2:model"))
+            .any(|selector| selector.starts_with("tpm2:manufacturer") || selector.starts_with("tpm2:model"))
     );
 }

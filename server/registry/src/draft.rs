@@ -102,11 +102,7 @@ impl EntryDraft {
         ))
     }
 
-    fn check(
-        &self,
-        trust_domain: &TrustDomain,
-        bundle_known: impl Fn(&TrustDomain) -> bool,
-    ) -> Result<(), EntryError> {
+    fn check(&self, trust_domain: &TrustDomain, bundle_known: impl Fn(&TrustDomain) -> bool) -> Result<(), EntryError> {
         check_spiffe_id(&self.spiffe_id, trust_domain)?;
         if !self.parent_id.is_member_of(trust_domain) {
             return Err(EntryError::ForeignParent {
@@ -121,14 +117,10 @@ impl EntryDraft {
             }
         }
         if self.expires_at < 0 {
-            return Err(EntryError::NegativeExpiry {
-                at: self.expires_at,
-            });
+            return Err(EntryError::NegativeExpiry { at: self.expires_at });
         }
         if self.hint.len() > Self::MAX_HINT_LEN {
-            return Err(EntryError::HintTooLong {
-                len: self.hint.len(),
-            });
+            return Err(EntryError::HintTooLong { len: self.hint.len() });
         }
         check_dns_names(&self.dns_names)?;
         for foreign in &self.federates_with {
@@ -154,11 +146,7 @@ impl EntryDraft {
         if !self.store_svid {
             return Ok(());
         }
-        if let Some(other) = self
-            .selectors
-            .iter()
-            .find(|selector| selector.kind() != first.kind())
-        {
+        if let Some(other) = self.selectors.iter().find(|selector| selector.kind() != first.kind()) {
             return Err(EntryError::StoredWithTwoKinds {
                 first: first.kind().into(),
                 other: other.kind().into(),

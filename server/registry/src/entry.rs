@@ -106,8 +106,6 @@ impl Entry {
     /// never more than one such entry.
     #[must_use]
     pub fn is_similar(&self, other: &Self) -> bool {
-        self.spiffe_id == other.spiffe_id
-            && self.parent_id == other.parent_id
-            && self.selectors == other.selectors
+        self.spiffe_id == other.spiffe_id && self.parent_id == other.parent_id && self.selectors == other.selectors
     }
 }

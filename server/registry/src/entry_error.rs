@@ -138,38 +138,19 @@ impl Coded for EntryError {
     }
 
     fn compared(&self) -> Option<String> {
-        let most = |found: usize, most: usize, what: &str| {
-            format!("{found} {what}, at most {most} allowed")
-        };
+        let most = |found: usize, most: usize, what: &str| format!("{found} {what}, at most {most} allowed");
         match self {
-            Self::IdLength { len } => {
-                Some(format!("{len} bytes, 1 to {} allowed", EntryId::MAX_LEN))
+            Self::IdLength { len } => Some(format!("{len} bytes, 1 to {} allowed", EntryId::MAX_LEN)),
+            Self::IdCharacter { found } => Some(format!("found {found:?}, allowed are A-Z a-z 0-9 . - _")),
+            Self::ForeignId { trust_domain, found } | Self::ForeignParent { trust_domain, found } => {
+                Some(format!("expected trust domain {trust_domain}, found {found}"))
             }
-            Self::IdCharacter { found } => {
-                Some(format!("found {found:?}, allowed are A-Z a-z 0-9 . - _"))
-            }
-            Self::ForeignId {
-                trust_domain,
-                found,
-            }
-            | Self::ForeignParent {
-                trust_domain,
-                found,
-            } => Some(format!(
-                "expected trust domain {trust_domain}, found {found}"
-            )),
             Self::ReservedId { found } => Some(format!("found {found}")),
-            Self::TooManySelectors { count } => {
-                Some(most(*count, EntryDraft::MAX_SELECTORS, "selectors"))
-            }
+            Self::TooManySelectors { count } => Some(most(*count, EntryDraft::MAX_SELECTORS, "selectors")),
             Self::NegativeTtl { seconds } => Some(format!("{seconds} seconds, 0 or more allowed")),
-            Self::NegativeExpiry { at } => {
-                Some(format!("{at} seconds since 1970, 0 or more allowed"))
-            }
+            Self::NegativeExpiry { at } => Some(format!("{at} seconds since 1970, 0 or more allowed")),
             Self::HintTooLong { len } => Some(most(*len, EntryDraft::MAX_HINT_LEN, "bytes")),
-            Self::TooManyDnsNames { count } => {
-                Some(most(*count, EntryDraft::MAX_DNS_NAMES, "names"))
-            }
+            Self::TooManyDnsNames { count } => Some(most(*count, EntryDraft::MAX_DNS_NAMES, "names")),
             Self::StoredWithTwoKinds { first, other } => Some(format!("found {first} and {other}")),
             _ => None,
         }
@@ -177,13 +158,9 @@ impl Coded for EntryError {
 
     fn likely_cause(&self) -> Option<String> {
         let cause = match self {
-            Self::ForeignId { .. } | Self::ForeignParent { .. } => {
-                "the entry was written for another server"
-            }
+            Self::ForeignId { .. } | Self::ForeignParent { .. } => "the entry was written for another server",
             Self::NoSelectors => "without selectors every process on the node would match",
-            Self::DnsName { .. } => {
-                "an underscore, a port, an address or a trailing dot in the name"
-            }
+            Self::DnsName { .. } => "an underscore, a port, an address or a trailing dot in the name",
             Self::BundleUnknown { .. } => "federation with that trust domain has not been set up",
             _ => return None,
         };
@@ -192,12 +169,8 @@ impl Coded for EntryError {
 
     fn next_step(&self) -> Option<String> {
         let step = match self {
-            Self::NoSelectors => {
-                "add at least one --selector, for example --selector unix:uid:1000"
-            }
-            Self::ReservedId { .. } | Self::IdWithoutPath => {
-                "choose a path such as /web or /payments/api"
-            }
+            Self::NoSelectors => "add at least one --selector, for example --selector unix:uid:1000",
+            Self::ReservedId { .. } | Self::IdWithoutPath => "choose a path such as /web or /payments/api",
             Self::BundleUnknown { .. } => "hallmark bundle show, then set up the federation",
             _ => "hallmark entry create --help",
         };

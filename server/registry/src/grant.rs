@@ -91,9 +91,7 @@ pub fn authorise_entry(
 ) -> Result<Grant, GrantError> {
     let entry = registry
         .entry(entry_id)
-        .ok_or_else(|| GrantError::NoSuchEntry {
-            id: entry_id.clone(),
-        })?;
+        .ok_or_else(|| GrantError::NoSuchEntry { id: entry_id.clone() })?;
     if let Some(at) = entry.expires_at.filter(|_| entry.is_expired(now)) {
         return Err(GrantError::EntryExpired {
             id: entry_id.clone(),
@@ -150,12 +148,7 @@ pub fn server_identity(trust_domain: &TrustDomain, ttl: Duration) -> Result<Gran
     grant(id, Vec::new(), ttl, Why::Server)
 }
 
-pub(crate) fn grant(
-    spiffe_id: SpiffeId,
-    dns_names: Vec<String>,
-    ttl: Duration,
-    why: Why,
-) -> Result<Grant, GrantError> {
+pub(crate) fn grant(spiffe_id: SpiffeId, dns_names: Vec<String>, ttl: Duration, why: Why) -> Result<Grant, GrantError> {
     if ttl.is_zero() {
         return Err(GrantError::NoLifetime { id: spiffe_id });
     }

@@ -69,9 +69,7 @@ impl Coded for GrantError {
 
     fn compared(&self) -> Option<String> {
         match self {
-            Self::EntryExpired { at, now, .. } => {
-                Some(format!("expired at {at}, now {now} (seconds since 1970)"))
-            }
+            Self::EntryExpired { at, now, .. } => Some(format!("expired at {at}, now {now} (seconds since 1970)")),
             Self::NodeRefused { reason } => reason.compared.clone(),
             Self::Mint(cause) => cause.compared(),
             Self::Id(cause) => cause.compared(),
@@ -81,9 +79,7 @@ impl Coded for GrantError {
 
     fn likely_cause(&self) -> Option<String> {
         let cause = match self {
-            Self::NoSuchEntry { .. } => {
-                "the entry was deleted and the agent has not heard of it yet"
-            }
+            Self::NoSuchEntry { .. } => "the entry was deleted and the agent has not heard of it yet",
             Self::NotAuthorised { .. } => {
                 "the entry's parent is another agent, or this node lost a selector that an alias needs"
             }

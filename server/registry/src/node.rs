@@ -22,11 +22,7 @@ pub fn agent_id(trust_domain: &TrustDomain, ek_sha256: &[u8; 32]) -> Result<Spif
 ///
 /// # Errors
 /// When the appraisal refused the node, with the first rule that did not hold; or the lifetime is zero.
-pub fn authorise_node(
-    appraisal: &Appraisal,
-    trust_domain: &TrustDomain,
-    ttl: Duration,
-) -> Result<Grant, GrantError> {
+pub fn authorise_node(appraisal: &Appraisal, trust_domain: &TrustDomain, ttl: Duration) -> Result<Grant, GrantError> {
     if let Some(reason) = appraisal.refusal() {
         return Err(GrantError::NodeRefused {
             reason: Box::new(reason.clone()),

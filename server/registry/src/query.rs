@@ -53,13 +53,8 @@ impl Filter {
     /// Whether `entry` matches every part of the filter.
     #[must_use]
     pub fn matches(&self, entry: &Entry) -> bool {
-        self.spiffe_id
-            .as_ref()
-            .is_none_or(|id| entry.spiffe_id == *id)
-            && self
-                .parent_id
-                .as_ref()
-                .is_none_or(|id| entry.parent_id == *id)
+        self.spiffe_id.as_ref().is_none_or(|id| entry.spiffe_id == *id)
+            && self.parent_id.as_ref().is_none_or(|id| entry.parent_id == *id)
             && self
                 .selectors
                 .as_ref()
@@ -69,9 +64,7 @@ impl Filter {
                 .as_ref()
                 .is_none_or(|(how, asked)| how.compare(&entry.federates_with, asked))
             && self.hint.as_ref().is_none_or(|hint| entry.hint == *hint)
-            && self
-                .downstream
-                .is_none_or(|downstream| entry.downstream == downstream)
+            && self.downstream.is_none_or(|downstream| entry.downstream == downstream)
     }
 }
 

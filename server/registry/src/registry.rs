@@ -35,8 +35,7 @@ impl Registry {
     #[must_use]
     pub fn new(trust_domain: &TrustDomain) -> Self {
         // The path is a constant that keeps the rules; the fallback only spares a panic.
-        let server =
-            SpiffeId::new(trust_domain, "/spire/server").unwrap_or_else(|_| trust_domain.id());
+        let server = SpiffeId::new(trust_domain, "/spire/server").unwrap_or_else(|_| trust_domain.id());
         Self {
             server,
             entries: HashMap::new(),
@@ -90,10 +89,7 @@ impl Registry {
             .entry(entry.spiffe_id.clone())
             .or_default()
             .insert(place.clone());
-        self.by_pair
-            .entry(pair_of(&entry))
-            .or_default()
-            .insert(place.clone());
+        self.by_pair.entry(pair_of(&entry)).or_default().insert(place.clone());
         if let Some(rarest) = self.rarest_selector(&entry) {
             self.aliases.entry(rarest).or_default().insert(place);
         }
@@ -136,9 +132,7 @@ impl Registry {
             return page;
         };
         let start = match from {
-            Some(PageToken(place)) => {
-                (std::ops::Bound::Excluded(place), std::ops::Bound::Unbounded)
-            }
+            Some(PageToken(place)) => (std::ops::Bound::Excluded(place), std::ops::Bound::Unbounded),
             None => (std::ops::Bound::Unbounded, std::ops::Bound::Unbounded),
         };
         for (_, id) in places.range::<Place, _>(start) {
@@ -158,18 +152,14 @@ impl Registry {
     #[must_use]
     pub fn count(&self, filter: &Filter) -> usize {
         self.candidates(filter).map_or(0, |places| {
-            self.at(places)
-                .filter(|entry| filter.matches(entry))
-                .count()
+            self.at(places).filter(|entry| filter.matches(entry)).count()
         })
     }
 
     /// Entries that have expired by `now` (Unix seconds), oldest first.
     #[must_use]
     pub fn expired(&self, now: i64) -> Vec<&Arc<Entry>> {
-        self.at(&self.order)
-            .filter(|entry| entry.is_expired(now))
-            .collect()
+        self.at(&self.order).filter(|entry| entry.is_expired(now)).collect()
     }
 
     /// The smallest index that holds everything the filter can match.

@@ -177,7 +177,10 @@ impl Svid for SvidService {
         };
         // The wait for the limit may have been long enough for a ban.
         if agent.banned {
-            return Err(caller::denied("the agent is banned", Some(caller::DenialReason::Banned)));
+            return Err(caller::denied(
+                "the agent is banned",
+                Some(caller::DenialReason::Banned),
+            ));
         }
         let mut orders = Vec::with_capacity(params.len());
         let keep = |order: Result<Order, Status>| order.map(|order| orders.push(order));

@@ -81,11 +81,7 @@ async fn signed_by(show: &Show, admin: &mut AdminClient, node: &GetNodeResponse)
         .iter()
         .find(|k| k.label == node.authority_key_label)
         .context("the token lists no such key")?;
-    show.link(
-        "signed by token key",
-        &format!("{} ({})", key.label, key.kind),
-        "",
-    );
+    show.link("signed by token key", &format!("{} ({})", key.label, key.kind), "");
     show.more(&format!(
         "CKA_SENSITIVE {}, CKA_EXTRACTABLE {}, CKA_NEVER_EXTRACTABLE {}, CKA_LOCAL {}",
         key.sensitive, key.extractable, key.never_extractable, key.local
@@ -98,12 +94,7 @@ async fn signed_by(show: &Show, admin: &mut AdminClient, node: &GetNodeResponse)
 }
 
 /// The same in a few lines.
-pub(crate) async fn summary(
-    show: &Show,
-    admin: &mut AdminClient,
-    name: &str,
-    id: &str,
-) -> Result<()> {
+pub(crate) async fn summary(show: &Show, admin: &mut AdminClient, name: &str, id: &str) -> Result<()> {
     let node = node(admin, id).await?;
     show.step(&format!("And {name}"));
     show.link("verdict", &node.verdict, "");

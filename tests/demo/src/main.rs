@@ -29,9 +29,7 @@ fn run(show: &Show) -> Result<()> {
     let start = Instant::now();
     let folder = tempfile::Builder::new().prefix("hallmark-demo").tempdir()?;
     let mut lab = lay_out(show, folder.path())?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
 
     let socket = lab.server().admin_socket();
     let mut admin = runtime.block_on(AdminClient::connect(&socket))?;
@@ -69,20 +67,15 @@ fn lay_out(show: &Show, folder: &std::path::Path) -> Result<Lab> {
     ] {
         show.timed(name, || lab.build_node().map(|_| ()))?;
     }
-    show.timed("hallmark-server: CA key made inside the token", || {
-        lab.start_server()
+    show.timed("hallmark-server: CA key made inside the token", || lab.start_server())?;
+    show.timed("hallmark-agent on A and B: attested, holding their identities", || {
+        for node in lab.nodes() {
+            node.launch()?;
+        }
+        for node in lab.nodes() {
+            node.wait_ready(Duration::from_secs(60))?;
+        }
+        anyhow::Ok(())
     })?;
-    show.timed(
-        "hallmark-agent on A and B: attested, holding their identities",
-        || {
-            for node in lab.nodes() {
-                node.launch()?;
-            }
-            for node in lab.nodes() {
-                node.wait_ready(Duration::from_secs(60))?;
-            }
-            anyhow::Ok(())
-        },
-    )?;
     Ok(lab)
 }

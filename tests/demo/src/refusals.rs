@@ -11,12 +11,7 @@ use tokio::runtime::Runtime;
 use x509_parser::pem::Pem;
 
 /// A TPM of a maker that nobody trusts, and in no inventory.
-pub(crate) fn unknown_tpm(
-    show: &Show,
-    lab: &mut Lab,
-    runtime: &Runtime,
-    admin: &mut AdminClient,
-) -> Result<()> {
+pub(crate) fn unknown_tpm(show: &Show, lab: &mut Lab, runtime: &Runtime, admin: &mut AdminClient) -> Result<()> {
     show.step("Refused: a TPM in no inventory, whose EK certificate leads to no trusted root");
     let stranger = EkAuthority::create(&lab.folder().join("other-maker"))?;
     let node = lab.build_node_from(&stranger, SwtpmOptions::default())?;
@@ -43,12 +38,7 @@ pub(crate) fn unknown_tpm(
 }
 
 /// Keys made in software under machine A's genuine EK certificate.
-pub(crate) fn software_key(
-    show: &Show,
-    lab: &mut Lab,
-    runtime: &Runtime,
-    admin: &mut AdminClient,
-) -> Result<()> {
+pub(crate) fn software_key(show: &Show, lab: &mut Lab, runtime: &Runtime, admin: &mut AdminClient) -> Result<()> {
     show.step("Refused: a software key passed off as a TPM key");
     show.value(
         "the attacker shows",
@@ -104,12 +94,7 @@ async fn newest_verdict(admin: &mut AdminClient) -> Result<Record> {
             kind: "verdict".into(),
             subject: String::new(),
         };
-        let records = admin
-            .admin
-            .list_records(request)
-            .await?
-            .into_inner()
-            .records;
+        let records = admin.admin.list_records(request).await?.into_inner().records;
         match records.last() {
             Some(last) => after = last.sequence,
             None => return newest.context("no verdict is on record"),

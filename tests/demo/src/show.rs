@@ -61,11 +61,7 @@ impl Show {
     }
 
     /// Runs something and says how long it took.
-    pub(crate) fn timed<T>(
-        &self,
-        what: &str,
-        work: impl FnOnce() -> anyhow::Result<T>,
-    ) -> anyhow::Result<T> {
+    pub(crate) fn timed<T>(&self, what: &str, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
         let start = Instant::now();
         if self.colour {
             print!("  … {what}\r");
@@ -95,9 +91,6 @@ impl Show {
 pub(crate) fn rfc3339(seconds: i64) -> String {
     time::OffsetDateTime::from_unix_timestamp(seconds)
         .ok()
-        .and_then(|t| {
-            t.format(&time::format_description::well_known::Rfc3339)
-                .ok()
-        })
+        .and_then(|t| t.format(&time::format_description::well_known::Rfc3339).ok())
         .unwrap_or_else(|| seconds.to_string())
 }

@@ -24,12 +24,7 @@ fn id(path: &str) -> Spiffeid {
 }
 
 /// One entry on each machine, for this user's processes.
-pub(crate) async fn register(
-    show: &Show,
-    admin: &mut AdminClient,
-    first: &str,
-    second: &str,
-) -> Result<()> {
+pub(crate) async fn register(show: &Show, admin: &mut AdminClient, first: &str, second: &str) -> Result<()> {
     show.step("Registration entries");
     let uid = std::fs::metadata("/proc/self")?.uid();
     let prefix = format!("spiffe://{TRUST_DOMAIN}");
@@ -54,11 +49,7 @@ pub(crate) async fn register(
         .results;
     for (result, machine) in results.iter().zip(["machine A", "machine B"]) {
         let status = result.status.as_ref().context("a result without status")?;
-        ensure!(
-            status.code == 0,
-            "the entry was not created: {}",
-            status.message
-        );
+        ensure!(status.code == 0, "the entry was not created: {}", status.message);
         let path = result
             .entry
             .as_ref()
@@ -86,11 +77,9 @@ pub(crate) fn meet(show: &Show, first: &Path, second: &Path) -> Result<()> {
         .stdout(Stdio::piped())
         .spawn()?;
     let mut lines = BufReader::new(server.stdout.take().context("no output")?).lines();
-    let hello: Value =
-        serde_json::from_str(&lines.next().context("the Rust workload said nothing")??)?;
+    let hello: Value = serde_json::from_str(&lines.next().context("the Rust workload said nothing")??)?;
     wait_for_identity(first)?;
-    let python =
-        std::env::var_os("HALLMARK_PYTHON").map_or_else(|| PathBuf::from("python3"), PathBuf::from);
+    let python = std::env::var_os("HALLMARK_PYTHON").map_or_else(|| PathBuf::from("python3"), PathBuf::from);
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("workload.py");
     let out = Command::new(python)
         .arg(script)
@@ -107,34 +96,14 @@ pub(crate) fn meet(show: &Show, first: &Path, second: &Path) -> Result<()> {
     if !out.status.success() {
         let _ = server.kill();
         let _ = server.wait();
-        anyhow::bail!(
-            "the Python workload: {}",
-            String::from_utf8_lossy(&out.stderr)
-        );
+        anyhow::bail!("the Python workload: {}", String::from_utf8_lossy(&out.stderr));
     }
     let told: Value = serde_json::from_slice(&out.stdout)?;
-    let text = |name: &str| {
-        told.get(name)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned()
-    };
-    show.link(
-        "Python on machine A",
-        &text("spiffe_id"),
-        "PyPI spiffe, gRPC C core",
-    );
-    show.more(&format!(
-        "serial {}, expires {}",
-        text("serial"),
-        text("not_after")
-    ));
+    let text = |name: &str| told.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    show.link("Python on machine A", &text("spiffe_id"), "PyPI spiffe, gRPC C core");
+    show.more(&format!("serial {}, expires {}", text("serial"), text("not_after")));
     show.link("Rust on machine B", &text("peer"), "crate spiffe");
-    show.link(
-        "mutual TLS",
-        &format!("{} {}", text("tls"), text("cipher")),
-        "",
-    );
+    show.link("mutual TLS", &format!("{} {}", text("tls"), text("cipher")), "");
     show.more(&text("answer"));
     ensure!(server.wait()?.success(), "the Rust workload failed");
     Ok(())
@@ -148,9 +117,7 @@ fn endpoint(socket: &Path) -> String {
 fn wait_for_identity(socket: &Path) -> Result<()> {
     use hallmark_api::workload::X509svidRequest;
     use hallmark_kit::WorkloadRequest;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let start = Instant::now();
     loop {
         let held = runtime.block_on(async {
@@ -164,10 +131,7 @@ fn wait_for_identity(socket: &Path) -> Result<()> {
         if held.is_some() {
             return Ok(());
         }
-        ensure!(
-            start.elapsed() < Duration::from_secs(30),
-            "no identity after 30 s"
-        );
+        ensure!(start.elapsed() < Duration::from_secs(30), "no identity after 30 s");
         std::thread::sleep(Duration::from_millis(100));
     }
 }

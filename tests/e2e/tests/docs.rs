@@ -4,7 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().to_path_buf()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .unwrap()
+        .to_path_buf()
 }
 
 /// The `sh` blocks of a page; blocks marked otherwise are for reading.
@@ -14,7 +18,13 @@ fn blocks(page: &str) -> Vec<String> {
     let mut lines = text.lines();
     while let Some(line) = lines.next() {
         if line.trim() == "```sh" {
-            blocks.push(lines.by_ref().take_while(|line| line.trim() != "```").collect::<Vec<_>>().join("\n"));
+            blocks.push(
+                lines
+                    .by_ref()
+                    .take_while(|line| line.trim() != "```")
+                    .collect::<Vec<_>>()
+                    .join("\n"),
+            );
         }
     }
     blocks
@@ -23,10 +33,20 @@ fn blocks(page: &str) -> Vec<String> {
 fn run(page: &str) -> String {
     let bin = binary("hallmark-lab").unwrap().parent().unwrap().display().to_string();
     let python = std::env::var("HALLMARK_PYTHON").unwrap_or_else(|_| "target/venv/bin/python".into());
-    let script = blocks(page).join("\n").replace("$PWD/target/debug", &bin).replace("target/venv/bin/python", &python);
+    let script = blocks(page)
+        .join("\n")
+        .replace("$PWD/target/debug", &bin)
+        .replace("target/venv/bin/python", &python);
     assert!(script.contains("hallmark"), "{page} has commands");
-    let out = Command::new("bash").args(["-euo", "pipefail", "-c", &script]).current_dir(root()).output().unwrap();
-    let (said, told) = (String::from_utf8_lossy(&out.stdout).into_owned(), String::from_utf8_lossy(&out.stderr));
+    let out = Command::new("bash")
+        .args(["-euo", "pipefail", "-c", &script])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    let (said, told) = (
+        String::from_utf8_lossy(&out.stdout).into_owned(),
+        String::from_utf8_lossy(&out.stderr),
+    );
     assert!(out.status.success(), "{page}: {}\n{said}\n{told}", out.status);
     said
 }

@@ -35,11 +35,7 @@ impl WorkloadAgent {
         let (publisher, cache) = channel(Snapshot::empty(TrustDomain::parse(TRUST_DOMAIN)?));
         let folder = tempfile::tempdir()?;
         let listener = Listener::bind(&folder.path().join("workload.sock"))?;
-        let api = WorkloadApi::new(
-            cache,
-            UnixAttestor::new(UnixConfig::default()),
-            Bounds::default(),
-        );
+        let api = WorkloadApi::new(cache, UnixAttestor::new(UnixConfig::default()), Bounds::default());
         let (stop, stopped) = oneshot::channel::<()>();
         Handle::current().spawn(api.serve(listener, async {
             stopped.await.ok();

@@ -21,9 +21,7 @@ pub fn python(mode: &str) -> Option<Command> {
     let interpreter = root().join("target/venv/bin/python");
     interpreter.exists().then(|| {
         let mut command = Command::new(interpreter);
-        command
-            .arg(root().join("tests/interop/python/client.py"))
-            .arg(mode);
+        command.arg(root().join("tests/interop/python/client.py")).arg(mode);
         command
     })
 }
@@ -49,12 +47,8 @@ impl Program {
     /// # Errors
     /// When it cannot be started.
     pub fn start(mut command: Command, endpoint: &str) -> Result<Self> {
-        command
-            .env("SPIFFE_ENDPOINT_SOCKET", endpoint)
-            .stdout(Stdio::piped());
-        let mut child = command
-            .spawn()
-            .with_context(|| format!("starting {command:?}"))?;
+        command.env("SPIFFE_ENDPOINT_SOCKET", endpoint).stdout(Stdio::piped());
+        let mut child = command.spawn().with_context(|| format!("starting {command:?}"))?;
         let stdout = child.stdout.take().context("no pipe")?;
         let (sender, lines) = channel();
         std::thread::spawn(move || {

@@ -28,21 +28,13 @@ async fn svids_verify_against_their_bundles() {
     let mut agent = WorkloadAgent::start().unwrap();
     agent.add_root().unwrap();
     agent
-        .publish([
-            agent.entry("web", 1).unwrap(),
-            agent.entry("api", 2).unwrap(),
-        ])
+        .publish([agent.entry("web", 1).unwrap(), agent.entry("api", 2).unwrap()])
         .unwrap();
     let Some(client) = start(&agent, "fetch") else {
         return;
     };
     let event = client.event().unwrap();
-    for (svid, name) in event["svids"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .zip(["web", "api"])
-    {
+    for (svid, name) in event["svids"].as_array().unwrap().iter().zip(["web", "api"]) {
         assert_eq!(svid["id"], format!("spiffe://example.org/{name}"));
         assert_eq!(
             (&svid["hint"], &svid["verified"]),

@@ -31,16 +31,10 @@ async fn svids_keys_and_bundles() {
     let mut agent = WorkloadAgent::start().unwrap();
     agent.add_root().unwrap();
     agent
-        .publish([
-            agent.entry("web", 1).unwrap(),
-            agent.entry("api", 2).unwrap(),
-        ])
+        .publish([agent.entry("web", 1).unwrap(), agent.entry("api", 2).unwrap()])
         .unwrap();
     let event = start(&agent, "fetch").event().unwrap();
-    assert_eq!(
-        ids(&event),
-        ["spiffe://example.org/web", "spiffe://example.org/api"]
-    );
+    assert_eq!(ids(&event), ["spiffe://example.org/web", "spiffe://example.org/api"]);
     assert!(
         event["svids"]
             .as_array()
@@ -58,10 +52,7 @@ async fn no_identity_is_permission_denied() {
     agent.publish([]).unwrap();
     let event = start(&agent, "fetch").event().unwrap();
     assert!(
-        event["error"]
-            .as_str()
-            .unwrap()
-            .contains("no identity issued"),
+        event["error"].as_str().unwrap().contains("no identity issued"),
         "{event}"
     );
 }
@@ -97,11 +88,7 @@ async fn the_security_metadata_is_demanded_of_raw_calls() {
         let event = client.event().unwrap();
         assert_ne!(event["metadata"], "right");
         for (method, code) in event["codes"].as_object().unwrap() {
-            assert_eq!(
-                code, "INVALID_ARGUMENT",
-                "{method} with {}",
-                event["metadata"]
-            );
+            assert_eq!(code, "INVALID_ARGUMENT", "{method} with {}", event["metadata"]);
         }
     }
     let right = client.event().unwrap();

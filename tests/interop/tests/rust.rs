@@ -21,14 +21,9 @@ async fn svids_bundles_hints_and_their_order() {
     let mut agent = WorkloadAgent::start().unwrap();
     agent.add_root().unwrap();
     agent
-        .publish([
-            agent.entry("web", 1).unwrap(),
-            agent.entry("api", 2).unwrap(),
-        ])
+        .publish([agent.entry("web", 1).unwrap(), agent.entry("api", 2).unwrap()])
         .unwrap();
-    let client = WorkloadApiClient::connect_to(agent.endpoint())
-        .await
-        .unwrap();
+    let client = WorkloadApiClient::connect_to(agent.endpoint()).await.unwrap();
     let context = client.fetch_x509_context().await.unwrap();
     let told: Vec<_> = context
         .svids()
@@ -45,10 +40,7 @@ async fn svids_bundles_hints_and_their_order() {
     assert_eq!(context.default_svid().unwrap().spiffe_id().path(), "/web");
     let bundles = client.fetch_x509_bundles().await.unwrap();
     assert_eq!(
-        (
-            bundles.len(),
-            bundles.get(&domain()).unwrap().authorities().len()
-        ),
+        (bundles.len(), bundles.get(&domain()).unwrap().authorities().len()),
         (1, 2)
     );
     let again = client.fetch_x509_svid().await.unwrap();
@@ -62,9 +54,7 @@ async fn svids_bundles_hints_and_their_order() {
 #[tokio::test(flavor = "multi_thread")]
 async fn refusals_are_understood() {
     let agent = WorkloadAgent::start().unwrap();
-    let client = WorkloadApiClient::connect_to(agent.endpoint())
-        .await
-        .unwrap();
+    let client = WorkloadApiClient::connect_to(agent.endpoint()).await.unwrap();
     let starting = client.fetch_x509_context().await.unwrap_err();
     assert!(
         !matches!(starting, WorkloadApiError::NoIdentityIssued),
@@ -77,25 +67,15 @@ async fn refusals_are_understood() {
     ));
     agent.publish([agent.entry("web", 1).unwrap()]).unwrap();
     assert!(client.fetch_x509_context().await.is_ok());
-    let jwt = client
-        .fetch_jwt_svid(&["audience"], None)
-        .await
-        .unwrap_err();
-    assert!(
-        jwt.to_string().contains("FetchJWTSVID is not implemented"),
-        "{jwt}"
-    );
+    let jwt = client.fetch_jwt_svid(&["audience"], None).await.unwrap_err();
+    assert!(jwt.to_string().contains("FetchJWTSVID is not implemented"), "{jwt}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_source_follows_rotation() {
     let agent = WorkloadAgent::start().unwrap();
     agent.publish([agent.entry("web", 1).unwrap()]).unwrap();
-    let source = X509Source::builder()
-        .endpoint(agent.endpoint())
-        .build()
-        .await
-        .unwrap();
+    let source = X509Source::builder().endpoint(agent.endpoint()).build().await.unwrap();
     let first = source.svid().unwrap();
     let mut updates = source.updated();
     agent.publish([agent.entry("web", 1).unwrap()]).unwrap();

@@ -17,11 +17,7 @@ use hallmark_kit::{AdminClient, Lab, LabOptions};
 use serde_json::Value;
 
 fn id(text: &str) -> Spiffeid {
-    let (domain, path) = text
-        .strip_prefix("spiffe://")
-        .unwrap()
-        .split_once('/')
-        .unwrap();
+    let (domain, path) = text.strip_prefix("spiffe://").unwrap().split_once('/').unwrap();
     Spiffeid {
         trust_domain: domain.into(),
         path: format!("/{path}"),
@@ -55,12 +51,7 @@ async fn register(admin: &mut AdminClient, agent: &str, name: &str) -> String {
         .unwrap()
         .into_inner()
         .results;
-    assert_eq!(
-        results[0].status.as_ref().unwrap().code,
-        0,
-        "{:?}",
-        results[0].status
-    );
+    assert_eq!(results[0].status.as_ref().unwrap().code, 0, "{:?}", results[0].status);
     results[0].entry.as_ref().unwrap().id.clone()
 }
 
@@ -69,14 +60,8 @@ fn fetch(command: impl Fn() -> std::process::Command, socket: &Path, wanted: usi
     let endpoint = format!("unix://{}", socket.display());
     let start = Instant::now();
     loop {
-        let event = Program::start(command(), &endpoint)
-            .unwrap()
-            .event()
-            .unwrap();
-        if event["svids"]
-            .as_array()
-            .is_some_and(|svids| svids.len() == wanted)
-        {
+        let event = Program::start(command(), &endpoint).unwrap().event().unwrap();
+        if event["svids"].as_array().is_some_and(|svids| svids.len() == wanted) {
             return event;
         }
         assert!(
@@ -92,12 +77,7 @@ fn serials(event: &Value) -> Vec<(&str, &str)> {
         .as_array()
         .unwrap()
         .iter()
-        .map(|svid| {
-            (
-                svid["id"].as_str().unwrap(),
-                svid["serial"].as_str().unwrap(),
-            )
-        })
+        .map(|svid| (svid["id"].as_str().unwrap(), svid["serial"].as_str().unwrap()))
         .collect()
 }
 
@@ -149,27 +129,16 @@ fn what_a_tpm_earned_reaches_every_client_and_is_taken_back() {
             .iter()
             .map(|svid| svid.spiffe_id().to_string())
             .collect();
-        assert_eq!(
-            ids,
-            expected
-                .iter()
-                .map(|(id, _)| (*id).to_owned())
-                .collect::<Vec<_>>()
-        );
+        assert_eq!(ids, expected.iter().map(|(id, _)| (*id).to_owned()).collect::<Vec<_>>());
 
         let mut admin = AdminClient::connect(&admin_socket).await.unwrap();
-        let request = BatchDeleteEntryRequest {
-            ids: entries.to_vec(),
-        };
+        let request = BatchDeleteEntryRequest { ids: entries.to_vec() };
         admin.entry.batch_delete_entry(request).await.unwrap();
         let start = Instant::now();
         loop {
             match client.fetch_x509_context().await {
                 Err(spiffe::WorkloadApiError::NoIdentityIssued) => break,
-                other => assert!(
-                    start.elapsed() < Duration::from_secs(60),
-                    "still: {other:?}"
-                ),
+                other => assert!(start.elapsed() < Duration::from_secs(60), "still: {other:?}"),
             }
             tokio::time::sleep(Duration::from_millis(300)).await;
         }

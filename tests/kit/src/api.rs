@@ -78,9 +78,7 @@ impl WorkloadRequest {
             return false;
         };
         match client
-            .fetch_x509_bundles(Self::with_header(
-                hallmark_api::workload::X509BundlesRequest {},
-            ))
+            .fetch_x509_bundles(Self::with_header(hallmark_api::workload::X509BundlesRequest {}))
             .await
         {
             Ok(response) => response

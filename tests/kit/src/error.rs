@@ -59,9 +59,7 @@ impl Coded for LabError {
                 Self::ProgramMissing(_) => "it is not installed, or the workspace is not built",
                 Self::SocketPathTooLong(_) => "the folder given with --dir lies too deep",
                 Self::FolderNotEmpty(_) => "another lab runs there, or one was left behind",
-                Self::Ended { .. } => {
-                    "its configuration or its machine lacks something; its log says what"
-                }
+                Self::Ended { .. } => "its configuration or its machine lacks something; its log says what",
                 Self::Interrupted => "SIGTERM or Ctrl-C",
                 Self::NotReady { .. } => "the machine is very busy, or the part waits for another",
             }
@@ -76,9 +74,7 @@ impl Coded for LabError {
                 Self::SocketPathTooLong(_) => "choose a shorter --dir, for example below /tmp",
                 Self::Interrupted => "start it again",
                 Self::FolderNotEmpty(_) => "choose an empty or new --dir",
-                Self::Ended { .. } | Self::NotReady { .. } => {
-                    "read the part's log in the lab's folder"
-                }
+                Self::Ended { .. } | Self::NotReady { .. } => "read the part's log in the lab's folder",
             }
             .into(),
         )

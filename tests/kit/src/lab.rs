@@ -91,7 +91,7 @@ impl Lab {
         let server = Server::lay_out(
             &folder.join("server"),
             &options.trust_domain,
-            &ek_authority.root(),
+            &[ek_authority.root(), ek_authority.issuer()],
         )?;
         Ok(Self {
             nodes: Vec::new(),
@@ -107,6 +107,7 @@ impl Lab {
     /// When a part cannot be made or does not become ready.
     pub fn up(options: LabOptions) -> Result<Self> {
         let mut lab = Self::lay_out(options)?;
+        // The manufacturer's root comes into being with its first TPM, so even a lab of no nodes makes one.
         for _ in 0..lab.options.nodes.max(1) {
             lab.build_node()?;
         }
@@ -142,11 +143,7 @@ impl Lab {
     ///
     /// # Errors
     /// When the TPM cannot be made.
-    pub fn build_node_from(
-        &mut self,
-        authority: &EkAuthority,
-        tpm: SwtpmOptions,
-    ) -> Result<&mut Node> {
+    pub fn build_node_from(&mut self, authority: &EkAuthority, tpm: SwtpmOptions) -> Result<&mut Node> {
         let name = format!("node-{}", self.nodes.len() + 1);
         let options = NodeOptions {
             name: name.clone(),
@@ -155,11 +152,8 @@ impl Lab {
             bundle_file: self.bundle_file(),
             tpm,
         };
-        self.nodes.push(Node::build(
-            &self.options.folder.join(name),
-            authority,
-            options,
-        )?);
+        self.nodes
+            .push(Node::build(&self.options.folder.join(name), authority, options)?);
         self.nodes.last_mut().context("the node just added")
     }
 
@@ -170,9 +164,7 @@ impl Lab {
     /// When the server does not become ready.
     pub fn start_server(&mut self) -> Result<()> {
         self.server.start()?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let bundle = runtime.block_on(async {
             let mut client = AdminClient::connect(&self.server.admin_socket()).await?;
             anyhow::Ok(

@@ -48,24 +48,14 @@ impl Node {
         tpm.power_on()?;
         let mut config = Table::new();
         set(&mut config, "", "version", Value::Integer(1));
-        set(
-            &mut config,
-            "",
-            "trust_domain",
-            options.trust_domain.clone().into(),
-        );
+        set(&mut config, "", "trust_domain", options.trust_domain.clone().into());
         set(
             &mut config,
             "",
             "data_dir",
             folder.join("data").display().to_string().into(),
         );
-        set(
-            &mut config,
-            "server",
-            "address",
-            options.server_address.clone().into(),
-        );
+        set(&mut config, "server", "address", options.server_address.clone().into());
         set(
             &mut config,
             "server",
@@ -129,13 +119,9 @@ impl Node {
     /// When it ends, or time runs out.
     pub fn wait_ready(&mut self, limit: Duration) -> Result<()> {
         let socket = self.workload_api();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         match self.process.as_mut() {
-            Some(process) => Ok(process.wait_until(limit, || {
-                runtime.block_on(WorkloadRequest::is_ready(&socket))
-            })?),
+            Some(process) => Ok(process.wait_until(limit, || runtime.block_on(WorkloadRequest::is_ready(&socket)))?),
             None => anyhow::bail!("the agent of {} was not started", self.options.name),
         }
     }

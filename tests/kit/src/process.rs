@@ -30,13 +30,7 @@ impl Process {
     ///
     /// # Errors
     /// When the program or its log file cannot be opened.
-    pub fn start(
-        name: &str,
-        program: &Path,
-        args: &[String],
-        env: &[(String, String)],
-        log: &Path,
-    ) -> Result<Self> {
+    pub fn start(name: &str, program: &Path, args: &[String], env: &[(String, String)], log: &Path) -> Result<Self> {
         let out = File::options()
             .create(true)
             .append(true)
@@ -83,11 +77,7 @@ impl Process {
     ///
     /// # Errors
     /// [`LabError::Ended`] when the child ends first, [`LabError::NotReady`] when time runs out.
-    pub fn wait_until(
-        &mut self,
-        limit: Duration,
-        mut ready: impl FnMut() -> bool,
-    ) -> Result<(), LabError> {
+    pub fn wait_until(&mut self, limit: Duration, mut ready: impl FnMut() -> bool) -> Result<(), LabError> {
         let start = Instant::now();
         loop {
             if ready() {

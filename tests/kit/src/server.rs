@@ -24,7 +24,7 @@ impl Server {
     ///
     /// # Errors
     /// When the token cannot be made, or the folder lies too deep for a unix socket.
-    pub fn lay_out(folder: &Path, trust_domain: &str, ek_root: &Path) -> Result<Self> {
+    pub fn lay_out(folder: &Path, trust_domain: &str, ek_roots: &[PathBuf]) -> Result<Self> {
         let data = folder.join("data");
         fs::create_dir_all(&data)?;
         let token = Token::create(&folder.join("token"), "hallmark-lab")?;
@@ -63,23 +63,12 @@ impl Server {
         server.set("", "trust_domain", trust_domain.into());
         server.set("", "data_dir", data.display().to_string().into());
         server.set("listen", "address", format!("127.0.0.1:{port}").into());
-        server.set(
-            "listen",
-            "admin_socket",
-            socket.display().to_string().into(),
-        );
-        server.set(
-            "hsm",
-            "module",
-            Token::module().display().to_string().into(),
-        );
+        server.set("listen", "admin_socket", socket.display().to_string().into());
+        server.set("hsm", "module", Token::module().display().to_string().into());
         server.set("hsm", "token_label", server.token.label().to_owned().into());
         server.set("hsm", "pin", pin.into());
-        server.set(
-            "attestation.tpm2",
-            "ek_roots",
-            Value::Array(vec![ek_root.display().to_string().into()]),
-        );
+        let roots = ek_roots.iter().map(|root| root.display().to_string().into()).collect();
+        server.set("attestation.tpm2", "ek_roots", Value::Array(roots));
         Ok(server)
     }
 
@@ -93,6 +82,23 @@ impl Server {
     /// # Errors
     /// When it ends, or is not ready within 30 s.
     pub fn start(&mut self) -> Result<()> {
+        self.launch()?;
+        self.wait_serving(Duration::from_secs(30))
+    }
+
+    /// Writes the configuration and starts the server, without waiting for it.
+    ///
+    /// # Errors
+    /// When the program is missing.
+    pub fn launch(&mut self) -> Result<()> {
+        self.launch_with(&[])
+    }
+
+    /// As [`Self::launch`], with further environment variables.
+    ///
+    /// # Errors
+    /// When the program is missing.
+    pub fn launch_with(&mut self, more: &[(String, String)]) -> Result<()> {
         fs::write(self.config_file(), self.config.to_string())?;
         let args = [
             "run".to_owned(),
@@ -100,23 +106,29 @@ impl Server {
             self.config_file().display().to_string(),
         ];
         let conf = self.token.conf().display().to_string();
-        let env = [("SOFTHSM2_CONF".to_owned(), conf)];
-        let mut process = Process::start(
+        let mut env = vec![("SOFTHSM2_CONF".to_owned(), conf)];
+        env.extend_from_slice(more);
+        self.process = Some(Process::start(
             "hallmark-server",
             &binary("hallmark-server")?,
             &args,
             &env,
             &self.folder.join("server.log"),
-        )?;
+        )?);
+        Ok(())
+    }
+
+    /// Waits until the server serves.
+    ///
+    /// # Errors
+    /// When it ends, or time runs out.
+    pub fn wait_serving(&mut self, limit: Duration) -> Result<()> {
         let socket = self.admin_socket();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let outcome = process.wait_until(Duration::from_secs(30), || {
-            runtime.block_on(is_serving(&socket))
-        });
-        self.process = Some(process);
-        Ok(outcome?)
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        match self.process.as_mut() {
+            Some(process) => Ok(process.wait_until(limit, || runtime.block_on(is_serving(&socket)))?),
+            None => anyhow::bail!("the server was not started"),
+        }
     }
 
     /// The running process.
@@ -176,9 +188,7 @@ async fn is_serving(socket: &Path) -> bool {
     let Ok(mut client) = AdminClient::connect(socket).await else {
         return false;
     };
-    let check = hallmark_api::health::HealthCheckRequest {
-        service: String::new(),
-    };
+    let check = hallmark_api::health::HealthCheckRequest { service: String::new() };
     let serving = hallmark_api::health::health_check_response::ServingStatus::Serving;
     client
         .health

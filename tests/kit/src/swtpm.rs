@@ -97,11 +97,7 @@ impl Swtpm {
     ///
     /// # Errors
     /// When `swtpm_setup` is missing or fails.
-    pub fn manufacture(
-        folder: &Path,
-        authority: &EkAuthority,
-        options: SwtpmOptions,
-    ) -> Result<Self> {
+    pub fn manufacture(folder: &Path, authority: &EkAuthority, options: SwtpmOptions) -> Result<Self> {
         let state = folder.join("state");
         let certificates = folder.join("ek-certificates");
         fs::create_dir_all(&state)?;
@@ -183,10 +179,7 @@ impl Swtpm {
     fn measure_firmware(&self) -> Result<()> {
         let mut tpm = TpmSocket::connect(self.port)?;
         for pcr in 0_u8..8 {
-            let event = digest::digest(
-                &digest::SHA256,
-                format!("lab firmware, PCR {pcr}").as_bytes(),
-            );
+            let event = digest::digest(&digest::SHA256, format!("lab firmware, PCR {pcr}").as_bytes());
             tpm.extend(pcr, event.as_ref().try_into()?)?;
         }
         Ok(())

@@ -93,20 +93,12 @@ impl TctiProxy {
 
     /// Sets the rule that decides, by command code and command, what happens to each command.
     pub fn set_rule(&self, rule: impl FnMut(u32, &[u8]) -> Fault + Send + 'static) {
-        *self
-            .shared
-            .rule
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(Box::new(rule));
+        *self.shared.rule.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(rule));
     }
 
     /// Passes everything again.
     pub fn clear_rule(&self) {
-        *self
-            .shared
-            .rule
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = None;
+        *self.shared.rule.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 
@@ -152,12 +144,7 @@ fn relay_commands(mut client: TcpStream, mut tpm: TcpStream, shared: &Shared) ->
             .unwrap_or_else(PoisonError::into_inner)
             .entry(code)
             .or_default() += 1;
-        let fault = match shared
-            .rule
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .as_mut()
-        {
+        let fault = match shared.rule.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
             Some(rule) => rule(code, &command),
             None => Fault::None,
         };

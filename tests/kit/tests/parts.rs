@@ -16,8 +16,7 @@ fn pcr_read(tcti: &str) -> std::process::Output {
 fn a_tpm_is_manufactured_boots_and_forgets_its_boot_when_reset() {
     let dir = tempfile::tempdir().unwrap();
     let maker = EkAuthority::create(&dir.path().join("maker")).unwrap();
-    let mut booted =
-        Swtpm::manufacture(&dir.path().join("a"), &maker, SwtpmOptions::default()).unwrap();
+    let mut booted = Swtpm::manufacture(&dir.path().join("a"), &maker, SwtpmOptions::default()).unwrap();
     booted.power_on().unwrap();
     assert!(maker.root().exists() && maker.issuer().exists());
     assert_eq!(booted.ek_sha256().unwrap().len(), 64);
@@ -48,16 +47,11 @@ fn a_tpm_is_manufactured_boots_and_forgets_its_boot_when_reset() {
 fn the_interposer_counts_and_misbehaves_on_demand_only() {
     let dir = tempfile::tempdir().unwrap();
     let maker = EkAuthority::create(&dir.path().join("maker")).unwrap();
-    let mut tpm =
-        Swtpm::manufacture(&dir.path().join("a"), &maker, SwtpmOptions::default()).unwrap();
+    let mut tpm = Swtpm::manufacture(&dir.path().join("a"), &maker, SwtpmOptions::default()).unwrap();
     tpm.power_on().unwrap();
     let proxy = TctiProxy::start(tpm.port()).unwrap();
     let good = pcr_read(&proxy.tcti());
-    assert!(
-        good.status.success(),
-        "{}",
-        String::from_utf8_lossy(&good.stderr)
-    );
+    assert!(good.status.success(), "{}", String::from_utf8_lossy(&good.stderr));
     assert_eq!(proxy.counts().get(&CC_PCR_READ), Some(&1));
     proxy.set_rule(|code, _| {
         if code == CC_PCR_READ {
@@ -67,13 +61,7 @@ fn the_interposer_counts_and_misbehaves_on_demand_only() {
         }
     });
     assert!(!pcr_read(&proxy.tcti()).status.success());
-    proxy.set_rule(|code, _| {
-        if code == CC_PCR_READ {
-            Fault::Cut
-        } else {
-            Fault::None
-        }
-    });
+    proxy.set_rule(|code, _| if code == CC_PCR_READ { Fault::Cut } else { Fault::None });
     assert!(!pcr_read(&proxy.tcti()).status.success());
     proxy.clear_rule();
     assert_eq!(pcr_read(&proxy.tcti()).stdout, good.stdout);

@@ -23,9 +23,7 @@ pub fn tracked_files() -> std::io::Result<Vec<PathBuf>> {
         .current_dir(root())
         .output()?;
     if !out.status.success() {
-        return Err(std::io::Error::other(
-            String::from_utf8_lossy(&out.stderr).into_owned(),
-        ));
+        return Err(std::io::Error::other(String::from_utf8_lossy(&out.stderr).into_owned()));
     }
     Ok(out
         .stdout

@@ -35,11 +35,7 @@ fn metadata() -> Metadata {
     let platform = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     MetadataCommand::new()
         .manifest_path(root().join("Cargo.toml"))
-        .other_options(vec![
-            "--offline".into(),
-            "--filter-platform".into(),
-            platform,
-        ])
+        .other_options(vec!["--offline".into(), "--filter-platform".into(), platform])
         .exec()
         .unwrap()
 }
@@ -79,11 +75,7 @@ fn linked(name: &str) -> BTreeSet<String> {
         .current_dir(root())
         .output()
         .unwrap();
-    assert!(
-        out.status.success(),
-        "{}",
-        String::from_utf8_lossy(&out.stderr)
-    );
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     let text = String::from_utf8(out.stdout).unwrap();
     text.lines()
         .filter_map(|line| line.split(' ').next())
@@ -115,15 +107,7 @@ fn pure_rooms_know_languages_and_each_other_and_do_nothing_themselves() {
                     "{name} depends on {dep}"
                 );
             }
-            for forbidden in [
-                "tokio",
-                "rusqlite",
-                "tonic",
-                "cryptoki",
-                "tss-esapi",
-                "rand",
-                "hyper",
-            ] {
+            for forbidden in ["tokio", "rusqlite", "tonic", "cryptoki", "tss-esapi", "rand", "hyper"] {
                 assert_ne!(dep, forbidden, "{name} depends on {dep}");
             }
         }
@@ -141,10 +125,7 @@ fn adapters_are_known_to_programs_alone() {
                 _ => ["hallmark-agent", "hallmark-bench"],
             };
             if direct(package).contains(adapter) {
-                assert!(
-                    allowed.contains(&name),
-                    "{name} depends on the adapter {adapter}"
-                );
+                assert!(allowed.contains(&name), "{name} depends on the adapter {adapter}");
             }
         }
     }
@@ -183,11 +164,7 @@ fn programs_link_one_cryptography_and_the_lock_file_stays_small() {
             assert!(!all.contains(foreign), "{name} links {foreign}");
         }
     }
-    assert!(
-        metadata.packages.len() <= 350,
-        "{} packages",
-        metadata.packages.len()
-    );
+    assert!(metadata.packages.len() <= 350, "{} packages", metadata.packages.len());
 }
 
 #[test]

@@ -17,14 +17,8 @@ fn no_source_file_is_over_the_limit() {
 #[test]
 fn no_file_has_a_name_that_says_nothing() {
     for path in tracked_files().unwrap() {
-        let stem = path
-            .file_stem()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        for poor in [
-            "utils", "util", "common", "helpers", "helper", "misc", "manager",
-        ] {
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        for poor in ["utils", "util", "common", "helpers", "helper", "misc", "manager"] {
             assert_ne!(stem, poor, "{}", path.display());
         }
     }
@@ -43,9 +37,7 @@ fn nothing_is_left_to_be_done_and_no_lint_is_lifted_without_a_reason() {
         for attribute in ["#[allow(", "#![allow(", "#[expect(", "#![expect("] {
             for (at, _) in flat.match_indices(attribute) {
                 let rest = flat.get(at..).unwrap_or_default();
-                let body = rest
-                    .get(..rest.find(")]").unwrap_or(rest.len()))
-                    .unwrap_or_default();
+                let body = rest.get(..rest.find(")]").unwrap_or(rest.len())).unwrap_or_default();
                 assert!(body.contains("reason ="), "{}: {body}", path.display());
             }
         }
@@ -60,10 +52,7 @@ fn golden() -> BTreeMap<String, String> {
         let code = line.split('|').nth(1).unwrap().trim().to_owned();
         assert_eq!(line.split('|').count(), 6, "four columns: {line}");
         assert!(
-            line.split('|')
-                .skip(1)
-                .take(4)
-                .all(|cell| !cell.trim().is_empty()),
+            line.split('|').skip(1).take(4).all(|cell| !cell.trim().is_empty()),
             "an empty cell: {line}"
         );
         assert!(
@@ -85,10 +74,7 @@ fn constructed() -> BTreeMap<String, Vec<String>> {
         for (at, found) in flat.match_indices("ReasonCode::new(\"HM-") {
             let rest = flat.get(at + found.len() - 3..).unwrap_or_default();
             let code = rest.split('"').next().unwrap_or_default().to_owned();
-            codes
-                .entry(code)
-                .or_default()
-                .push(path.display().to_string());
+            codes.entry(code).or_default().push(path.display().to_string());
         }
     }
     codes
@@ -110,15 +96,8 @@ fn reason_codes_and_their_list_agree() {
         dead.is_empty(),
         "in reason-codes.md but nowhere in the sources: {dead:?}"
     );
-    for (code, places) in constructed
-        .iter()
-        .filter(|(code, _)| !code.starts_with("HM-TEST-"))
-    {
-        assert_eq!(
-            places.len(),
-            1,
-            "{code} is constructed in several places: {places:?}"
-        );
+    for (code, places) in constructed.iter().filter(|(code, _)| !code.starts_with("HM-TEST-")) {
+        assert_eq!(places.len(), 1, "{code} is constructed in several places: {places:?}");
         let digits = code.rsplit('-').next().unwrap_or_default();
         assert!(
             digits.len() == 4 && digits.bytes().all(|b| b.is_ascii_digit()),

@@ -46,11 +46,7 @@ impl<S> AuthorityFilter<S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for AuthorityFilter<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if this.is_idle() {
             return Pin::new(&mut this.socket).poll_read(cx, buf);
@@ -84,11 +80,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for AuthorityFilter<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for AuthorityFilter<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.socket).poll_write(cx, buf)
     }
 

@@ -102,12 +102,7 @@ impl Decoder {
         Ok(fields)
     }
 
-    fn literal(
-        &self,
-        input: &mut Input<'_>,
-        prefix: u32,
-        limit: usize,
-    ) -> Result<Field, HpackError> {
+    fn literal(&self, input: &mut Input<'_>, prefix: u32, limit: usize) -> Result<Field, HpackError> {
         let name = match input.integer(prefix)? {
             0 => input.string(limit)?,
             index => self.field(index)?.name,
@@ -194,8 +189,7 @@ impl<'a> Input<'a> {
     fn string(&mut self, limit: usize) -> Result<Vec<u8>, HpackError> {
         let coded = self.peek().ok_or(HpackError::CutOff)? & 0x80 != 0;
         let length = self.integer(7)?;
-        let (octets, rest): (&'a [u8], _) =
-            self.0.split_at_checked(length).ok_or(HpackError::CutOff)?;
+        let (octets, rest): (&'a [u8], _) = self.0.split_at_checked(length).ok_or(HpackError::CutOff)?;
         self.0 = rest;
         let mut out = Vec::new();
         if coded {

@@ -67,10 +67,7 @@ fn eviction_follows_the_standard() {
     let first = "3fe101\
          4803333032580770726976617465611d4d6f6e2c203231204f637420323031332032303a31333a323120474d54\
          6e1768747470733a2f2f7777772e6578616d706c652e636f6d";
-    assert_eq!(
-        decode(&mut decoder, &first.replace(' ', "")).unwrap().len(),
-        4
-    );
+    assert_eq!(decode(&mut decoder, &first.replace(' ', "")).unwrap().len(), 4);
     assert_eq!((decoder.size, decoder.table.len()), (222, 4));
     let second = decode(&mut decoder, "4803333037c1c0bf").unwrap();
     assert_eq!(second[0], field(":status", "307"));
@@ -93,10 +90,7 @@ fn blocks_that_break_the_rules_are_refused() {
     ] {
         assert_eq!(decode(&mut Decoder::new(), block), Err(error), "{block}");
     }
-    assert!(
-        decode(&mut Decoder::new(), "3fe11f82").is_ok(),
-        "4096 is allowed"
-    );
+    assert!(decode(&mut Decoder::new(), "3fe11f82").is_ok(), "4096 is allowed");
 }
 
 #[test]
@@ -107,10 +101,7 @@ fn a_small_block_cannot_grow_into_a_large_list() {
     encode_length(3900, &mut block);
     block.put_bytes(b'v', 3900);
     block.put_bytes(0xbe, 10_000);
-    assert_eq!(
-        Decoder::new().decode(&block, 1 << 16),
-        Err(HpackError::TooLarge)
-    );
+    assert_eq!(Decoder::new().decode(&block, 1 << 16), Err(HpackError::TooLarge));
     block.truncate(block.len() - 9_990);
     assert_eq!(Decoder::new().decode(&block, 1 << 16).unwrap().len(), 11);
 }

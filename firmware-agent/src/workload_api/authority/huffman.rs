@@ -73,9 +73,7 @@ impl Window<'_> {
     fn symbol(&self) -> Option<(u8, u32)> {
         ROWS.iter().find_map(|row| {
             let code = u32::try_from(self.bits >> (64 - row.bits)).ok()?;
-            let place = code
-                .checked_sub(row.first)
-                .filter(|place| *place < row.count)?;
+            let place = code.checked_sub(row.first).filter(|place| *place < row.count)?;
             let octet = OCTETS.get(usize::try_from(row.offset + place).ok()?)?;
             Some((*octet, row.bits))
         })

@@ -184,11 +184,7 @@ impl Rewriter {
     }
 
     /// Adds a whole header frame to the block; the input loses it only when it has a place there.
-    fn header_frame(
-        &mut self,
-        header: FrameHeader,
-        out: &mut BytesMut,
-    ) -> Result<(), RewriteError> {
+    fn header_frame(&mut self, header: FrameHeader, out: &mut BytesMut) -> Result<(), RewriteError> {
         if header.length > MAX_FRAME {
             return Err(RewriteError::FrameSize);
         }
@@ -230,11 +226,7 @@ impl Rewriter {
         }
         let mut coded = BytesMut::with_capacity(block.fragments.len() * 2);
         for field in &fields {
-            let value = if is_authority(field) {
-                LOCALHOST
-            } else {
-                &field.value
-            };
+            let value = if is_authority(field) { LOCALHOST } else { &field.value };
             encode_literal(&field.name, value, &mut coded);
         }
         write_block(block.stream, block.end_stream, coded.freeze(), out);
@@ -262,21 +254,13 @@ impl Block {
                 _ => usize::from(payload.try_get_u8().map_err(|_| RewriteError::FrameSize)?),
             };
             if header.flags & PRIORITY != 0 {
-                let skipped = payload
-                    .len()
-                    .checked_sub(5)
-                    .ok_or(RewriteError::FrameSize)?;
+                let skipped = payload.len().checked_sub(5).ok_or(RewriteError::FrameSize)?;
                 payload = payload.split_off(payload.len() - skipped);
             }
-            let kept = payload
-                .len()
-                .checked_sub(padding)
-                .ok_or(RewriteError::FrameSize)?;
+            let kept = payload.len().checked_sub(padding).ok_or(RewriteError::FrameSize)?;
             payload.truncate(kept);
         }
-        if self.continuations > MAX_CONTINUATIONS
-            || self.fragments.len() + payload.len() > MAX_BLOCK
-        {
+        if self.continuations > MAX_CONTINUATIONS || self.fragments.len() + payload.len() > MAX_BLOCK {
             return Err(RewriteError::BlockSize);
         }
         self.fragments.put(payload);
@@ -313,11 +297,7 @@ fn write_block(stream: u32, end_stream: bool, mut coded: Bytes, out: &mut BytesM
     loop {
         let fragment = coded.split_to(coded.len().min(MAX_FRAME));
         let end_headers = if coded.is_empty() { END_HEADERS } else { 0 };
-        let end_stream = if kind == HEADERS && end_stream {
-            END_STREAM
-        } else {
-            0
-        };
+        let end_stream = if kind == HEADERS && end_stream { END_STREAM } else { 0 };
         out.put_uint(u64::try_from(fragment.len()).unwrap_or_default(), 3);
         out.put_u8(kind);
         out.put_u8(end_headers | end_stream);

@@ -60,12 +60,7 @@ fn frames(bytes: &[u8]) -> Vec<Frame> {
     let mut frames = Vec::new();
     while let Some(header) = FrameHeader::peek(rest) {
         let (frame, next) = rest.split_at(FRAME_HEADER + header.length);
-        frames.push((
-            header.kind,
-            header.flags,
-            header.stream,
-            frame[FRAME_HEADER..].to_vec(),
-        ));
+        frames.push((header.kind, header.flags, header.stream, frame[FRAME_HEADER..].to_vec()));
         rest = next;
     }
     assert!(rest.is_empty());
@@ -74,10 +69,7 @@ fn frames(bytes: &[u8]) -> Vec<Frame> {
 
 fn authority_of(block: &[u8], decoder: &mut fluke_hpack::Decoder<'_>) -> String {
     let fields = decoder.decode(block).unwrap();
-    let (_, value) = fields
-        .into_iter()
-        .find(|(name, _)| name == b":authority")
-        .unwrap();
+    let (_, value) = fields.into_iter().find(|(name, _)| name == b":authority").unwrap();
     String::from_utf8(value).unwrap()
 }
 
@@ -154,10 +146,7 @@ fn a_block_that_grows_is_sent_in_several_frames() {
     // The value goes over once and stands in the table afterwards.
     for stream in [3, 5] {
         let mut fields = vec![(&b"k"[..], &value[..])];
-        fields.extend(vec![
-            (&b"k"[..], &value[..]);
-            if stream == 3 { 0 } else { 9 }
-        ]);
+        fields.extend(vec![(&b"k"[..], &value[..]); if stream == 3 { 0 } else { 9 }]);
         let block = client.encoder.encode(fields);
         client.frame(HEADERS, END_HEADERS, stream, &block);
     }
@@ -169,10 +158,7 @@ fn a_block_that_grows_is_sent_in_several_frames() {
         [HEADERS, CONTINUATION]
     );
     let block: Vec<u8> = grown.iter().flat_map(|frame| frame.3.clone()).collect();
-    assert_eq!(
-        fluke_hpack::Decoder::new().decode(&block).unwrap().len(),
-        10
-    );
+    assert_eq!(fluke_hpack::Decoder::new().decode(&block).unwrap().len(), 10);
 }
 
 /// A client whose first request needed rewriting, with one more frame.
@@ -193,31 +179,11 @@ fn what_breaks_the_rules_ends_a_connection_that_is_rewritten() {
             &[0x80][..],
             RewriteError::Hpack(HpackError::Index),
         ),
-        (
-            HEADERS,
-            END_HEADERS | PADDED,
-            &[9, 0x82],
-            RewriteError::FrameSize,
-        ),
-        (
-            HEADERS,
-            END_HEADERS | PRIORITY,
-            &[0, 0, 0, 0],
-            RewriteError::FrameSize,
-        ),
-        (
-            HEADERS,
-            END_HEADERS,
-            &[0; MAX_FRAME + 1],
-            RewriteError::FrameSize,
-        ),
+        (HEADERS, END_HEADERS | PADDED, &[9, 0x82], RewriteError::FrameSize),
+        (HEADERS, END_HEADERS | PRIORITY, &[0, 0, 0, 0], RewriteError::FrameSize),
+        (HEADERS, END_HEADERS, &[0; MAX_FRAME + 1], RewriteError::FrameSize),
         (CONTINUATION, END_HEADERS, &[0x82], RewriteError::Order),
-        (
-            PUSH_PROMISE,
-            END_HEADERS,
-            &[0, 0, 0, 2, 0x82],
-            RewriteError::Order,
-        ),
+        (PUSH_PROMISE, END_HEADERS, &[0, 0, 0, 2, 0x82], RewriteError::Order),
     ] {
         assert_eq!(
             filtered(&rewriting_then(kind, flags, 3, payload).sent).unwrap_err(),
@@ -226,10 +192,7 @@ fn what_breaks_the_rules_ends_a_connection_that_is_rewritten() {
     }
     let mut interleaved = rewriting_then(HEADERS, 0, 3, &[0x82]);
     interleaved.frame(0, 0, 1, b"data");
-    assert_eq!(
-        filtered(&interleaved.sent).unwrap_err(),
-        RewriteError::Order
-    );
+    assert_eq!(filtered(&interleaved.sent).unwrap_err(), RewriteError::Order);
     let mut other = rewriting_then(HEADERS, 0, 3, &[0x82]);
     other.frame(CONTINUATION, END_HEADERS, 5, &[0x82]);
     assert_eq!(filtered(&other.sent).unwrap_err(), RewriteError::Order);

@@ -1,8 +1,8 @@
 //! Who may call what (Workload Endpoint, sections 3, 6 and 7).
 
 use hallmark_api::workload::{
-    JwtBundlesRequest, JwtsvidRequest, ValidateJwtsvidRequest, WitBundlesRequest, WitsvidRequest,
-    X509BundlesRequest, X509svidRequest,
+    JwtBundlesRequest, JwtsvidRequest, ValidateJwtsvidRequest, WitBundlesRequest, WitsvidRequest, X509BundlesRequest,
+    X509svidRequest,
 };
 use tonic::Code;
 use tonic::transport::Channel;
@@ -11,10 +11,7 @@ use tonic_reflection::pb::{v1, v1alpha};
 use super::stage::*;
 
 /// The status of all seven calls with these header values, and their names.
-async fn all_calls(
-    client: &mut Client,
-    values: &[&str],
-) -> Vec<(&'static str, Result<(), tonic::Status>)> {
+async fn all_calls(client: &mut Client, values: &[&str]) -> Vec<(&'static str, Result<(), tonic::Status>)> {
     macro_rules! call {
         ($($method:ident $message:expr),+ $(,)?) => {
             vec![$((stringify!($method), client.$method(with_values($message, values)).await.map(drop))),+]
@@ -36,22 +33,12 @@ async fn every_call_needs_the_security_header_before_all_else() {
     // Even before the agent is ready, and before calls are said to be unimplemented.
     let stage = Stage::start(|_| vec![]);
     let mut client = stage.client().await;
-    let wrong: [&[&str]; 6] = [
-        &[],
-        &["True"],
-        &["false"],
-        &[""],
-        &["true", "true"],
-        &["true", "false"],
-    ];
+    let wrong: [&[&str]; 6] = [&[], &["True"], &["false"], &[""], &["true", "true"], &["true", "false"]];
     for values in wrong {
         for (method, result) in all_calls(&mut client, values).await {
             let status = result.unwrap_err();
             assert_eq!(status.code(), Code::InvalidArgument, "{method} {values:?}");
-            assert_eq!(
-                status.metadata().get("hallmark-reason").unwrap(),
-                "HM-WL-0010"
-            );
+            assert_eq!(status.metadata().get("hallmark-reason").unwrap(), "HM-WL-0010");
         }
     }
     stage.publish(vec![stage.authority.entry("a", 1)]);
@@ -119,8 +106,7 @@ async fn all_selectors_of_an_entry_must_be_facts() {
     let stage = Stage::start(|_| vec![]);
     let mut both = stage.authority.entry("both", 1);
     let gid = rustix::process::getegid().as_raw();
-    both.selectors
-        .insert(format!("unix:gid:{gid}").parse().unwrap());
+    both.selectors.insert(format!("unix:gid:{gid}").parse().unwrap());
     let mut one = stage.authority.entry("one", 2);
     one.selectors.insert("unix:gid:54321".parse().unwrap());
     stage.publish(vec![both, one]);
@@ -141,27 +127,17 @@ async fn reflected(channel: Channel) -> (Vec<String>, Vec<String>) {
         .await
         .unwrap()
         .into_inner();
-    let answer = stream
-        .message()
-        .await
-        .unwrap()
-        .unwrap()
-        .message_response
-        .unwrap();
+    let answer = stream.message().await.unwrap().unwrap().message_response.unwrap();
     let v1::server_reflection_response::MessageResponse::ListServicesResponse(list) = answer else {
         panic!("{answer:?}");
     };
-    let new = list
-        .service
-        .into_iter()
-        .map(|service| service.name)
-        .collect();
+    let new = list.service.into_iter().map(|service| service.name).collect();
 
     let request = v1alpha::ServerReflectionRequest {
         host: String::new(),
-        message_request: Some(
-            v1alpha::server_reflection_request::MessageRequest::ListServices(String::new()),
-        ),
+        message_request: Some(v1alpha::server_reflection_request::MessageRequest::ListServices(
+            String::new(),
+        )),
     };
     let mut client = v1alpha::server_reflection_client::ServerReflectionClient::new(channel);
     let mut stream = client
@@ -169,24 +145,11 @@ async fn reflected(channel: Channel) -> (Vec<String>, Vec<String>) {
         .await
         .unwrap()
         .into_inner();
-    let answer = stream
-        .message()
-        .await
-        .unwrap()
-        .unwrap()
-        .message_response
-        .unwrap();
-    let v1alpha::server_reflection_response::MessageResponse::ListServicesResponse(list) = answer
-    else {
+    let answer = stream.message().await.unwrap().unwrap().message_response.unwrap();
+    let v1alpha::server_reflection_response::MessageResponse::ListServicesResponse(list) = answer else {
         panic!("{answer:?}");
     };
-    (
-        new,
-        list.service
-            .into_iter()
-            .map(|service| service.name)
-            .collect(),
-    )
+    (new, list.service.into_iter().map(|service| service.name).collect())
 }
 
 #[tokio::test]
@@ -194,9 +157,6 @@ async fn reflection_lists_the_workload_api_in_both_versions_without_the_header()
     let stage = Stage::start(|_| vec![]);
     let (new, old) = reflected(stage.channel().await).await;
     for services in [new, old] {
-        assert!(
-            services.contains(&"SpiffeWorkloadAPI".into()),
-            "{services:?}"
-        );
+        assert!(services.contains(&"SpiffeWorkloadAPI".into()), "{services:?}");
     }
 }

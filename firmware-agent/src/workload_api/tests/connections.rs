@@ -17,10 +17,7 @@ const SOCKET: &str = "HALLMARK_TEST_WORKLOAD_SOCKET";
 /// Not a test: a process that connects, hands its end to a grandchild, and ends when told.
 #[test]
 #[ignore = "the body of a child process of another test"]
-#[expect(
-    clippy::zombie_processes,
-    reason = "the grandchild is meant to outlive this process"
-)]
+#[expect(clippy::zombie_processes, reason = "the grandchild is meant to outlive this process")]
 fn as_an_opener() {
     let Some(socket) = std::env::var_os(SOCKET) else {
         return;
@@ -97,22 +94,14 @@ async fn connections_and_calls_are_bounded_and_come_back() {
     }
     let status = svids(&mut two.clone()).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
-    assert_eq!(
-        status.metadata().get("hallmark-reason").unwrap(),
-        "HM-WL-0014"
-    );
+    assert_eq!(status.metadata().get("hallmark-reason").unwrap(), "HM-WL-0014");
 
     let mut third = UnixStream::connect(stage.socket()).unwrap();
-    third
-        .set_read_timeout(Some(Duration::from_secs(5)))
-        .unwrap();
+    third.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     let closed = tokio::task::spawn_blocking(move || third.read(&mut [0; 64]))
         .await
         .unwrap();
-    assert!(
-        matches!(closed, Ok(0)),
-        "a third connection is closed: {closed:?}"
-    );
+    assert!(matches!(closed, Ok(0)), "a third connection is closed: {closed:?}");
 
     open.clear();
     let start = Instant::now();
@@ -165,9 +154,7 @@ async fn exchange(stage: &Stage, sent: Vec<u8>) -> Vec<(u8, u8, Vec<u8>)> {
     let socket = stage.socket();
     tokio::task::spawn_blocking(move || {
         let mut stream = UnixStream::connect(socket).unwrap();
-        stream
-            .set_read_timeout(Some(Duration::from_secs(2)))
-            .unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
         stream.write_all(&sent).unwrap();
         let mut frames = Vec::new();
         loop {
@@ -197,10 +184,7 @@ async fn a_socket_path_as_authority_is_served_like_localhost() {
         let (kind, _, payload) = frames.last().unwrap();
         assert_eq!(*kind, 0, "data for {authority:?}: {frames:?}");
         let id = b"spiffe://example.org/a";
-        assert!(
-            payload.windows(id.len()).any(|window| window == id),
-            "{authority:?}"
-        );
+        assert!(payload.windows(id.len()).any(|window| window == id), "{authority:?}");
     }
 }
 
@@ -218,21 +202,9 @@ async fn the_server_announces_the_limits_that_the_filter_relies_on() {
             )
         })
         .collect();
-    assert_eq!(
-        settings.get(&3),
-        Some(&256),
-        "MAX_CONCURRENT_STREAMS: {settings:?}"
-    );
-    assert_eq!(
-        settings.get(&1).unwrap_or(&4096),
-        &4096,
-        "HEADER_TABLE_SIZE"
-    );
-    assert_eq!(
-        settings.get(&5).unwrap_or(&16_384),
-        &16_384,
-        "MAX_FRAME_SIZE"
-    );
+    assert_eq!(settings.get(&3), Some(&256), "MAX_CONCURRENT_STREAMS: {settings:?}");
+    assert_eq!(settings.get(&1).unwrap_or(&4096), &4096, "HEADER_TABLE_SIZE");
+    assert_eq!(settings.get(&5).unwrap_or(&16_384), &16_384, "MAX_FRAME_SIZE");
 }
 
 #[tokio::test]

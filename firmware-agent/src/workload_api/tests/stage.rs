@@ -10,8 +10,7 @@ use hallmark_api::workload::{X509svidRequest, X509svidResponse};
 use hallmark_spiffe::{Selector, SpiffeId, TrustDomain};
 use hallmark_workload::{UnixAttestor, UnixConfig};
 use rcgen::{
-    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
 };
 use tonic::metadata::MetadataValue;
 use tonic::transport::{Channel, Endpoint};
@@ -47,20 +46,12 @@ impl Authority {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![
-            ExtendedKeyUsagePurpose::ServerAuth,
-            ExtendedKeyUsagePurpose::ClientAuth,
-        ];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         params.subject_alt_names = vec![SanType::URI(id.try_into().unwrap())];
         let key = KeyPair::generate().unwrap();
         let now = SystemTime::now();
         X509Material {
-            chain: params
-                .signed_by(&key, &self.issuer)
-                .unwrap()
-                .der()
-                .to_vec()
-                .into(),
+            chain: params.signed_by(&key, &self.issuer).unwrap().der().to_vec().into(),
             key: SecretBytes::new(Zeroizing::new(key.serialize_der())),
             not_before: now,
             not_after: now + lifetime,
@@ -106,10 +97,7 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    pub(super) fn bounded(
-        identities: impl FnOnce(&Authority) -> Vec<Identity>,
-        bounds: Bounds,
-    ) -> Self {
+    pub(super) fn bounded(identities: impl FnOnce(&Authority) -> Vec<Identity>, bounds: Bounds) -> Self {
         let authority = Authority::new();
         let (publisher, cache) = channel(snapshot(&authority, identities(&authority)));
         let folder = tempfile::tempdir().unwrap();
@@ -133,8 +121,7 @@ impl Stage {
     }
 
     pub(super) fn publish(&self, identities: Vec<Identity>) {
-        self.publisher
-            .publish(snapshot(&self.authority, identities));
+        self.publisher.publish(snapshot(&self.authority, identities));
     }
 
     pub(super) fn socket(&self) -> std::path::PathBuf {
@@ -188,10 +175,7 @@ pub(super) async fn next<T>(stream: &mut Streaming<T>) -> Result<T, Status> {
 /// Asserts that nothing comes for a while.
 pub(super) async fn silence<T: std::fmt::Debug>(stream: &mut Streaming<T>) {
     let message = tokio::time::timeout(Duration::from_millis(150), stream.message()).await;
-    assert!(
-        message.is_err(),
-        "nothing changed, but this came: {message:?}"
-    );
+    assert!(message.is_err(), "nothing changed, but this came: {message:?}");
 }
 
 pub(super) fn ids(response: &X509svidResponse) -> Vec<&str> {

@@ -16,20 +16,12 @@ async fn the_first_message_is_whole_and_verifies() {
     assert_eq!(ids(&message), ["a", "b"]);
     let domain = TrustDomain::parse("example.org").unwrap();
     for svid in &message.svids {
-        let id = x509::verify_chain(
-            &[&svid.x509_svid],
-            &[&svid.bundle],
-            &domain,
-            SystemTime::now(),
-        )
-        .unwrap();
+        let id = x509::verify_chain(&[&svid.x509_svid], &[&svid.bundle], &domain, SystemTime::now()).unwrap();
         assert_eq!(id.to_string(), svid.spiffe_id);
         let key = rcgen::KeyPair::try_from(&svid.x509_svid_key[..]).expect("unencrypted PKCS#8");
         let point = rcgen::PublicKeyData::der_bytes(&key).to_vec();
         assert!(
-            svid.x509_svid
-                .windows(point.len())
-                .any(|window| window == point),
+            svid.x509_svid.windows(point.len()).any(|window| window == point),
             "the key is the SVID's"
         );
         assert_eq!(svid.hint, "");
@@ -68,10 +60,7 @@ async fn only_a_change_is_sent_and_always_the_whole_state() {
     stage.publish(entries.clone());
     let second = next(&mut stream).await.unwrap();
     assert_eq!(ids(&second), ["c", "a", "b"]);
-    assert_eq!(
-        (&second.svids[0], &second.svids[2]),
-        (&first.svids[0], &first.svids[2])
-    );
+    assert_eq!((&second.svids[0], &second.svids[2]), (&first.svids[0], &first.svids[2]));
     assert_ne!(second.svids[1], first.svids[1]);
 
     entries.remove(0);
@@ -120,9 +109,7 @@ async fn bundles_are_the_own_trust_domains_and_follow_its_changes() {
     silence(&mut stream).await;
 
     let mut two = snapshot(&stage.authority, vec![stage.authority.entry("a", 1)]);
-    two.bundle = [&stage.authority.der[..], &Authority::new().der[..]]
-        .concat()
-        .into();
+    two.bundle = [&stage.authority.der[..], &Authority::new().der[..]].concat().into();
     stage.publisher.publish(two.clone());
     assert_eq!(
         next(&mut stream).await.unwrap().bundles["spiffe://example.org"],
@@ -152,11 +139,7 @@ async fn the_oldest_entry_keeps_a_hint() {
     let mut stream = svids(&mut stage.client().await).await.unwrap();
     let message = next(&mut stream).await.unwrap();
     assert_eq!(
-        message
-            .svids
-            .iter()
-            .map(|svid| &*svid.hint)
-            .collect::<Vec<_>>(),
+        message.svids.iter().map(|svid| &*svid.hint).collect::<Vec<_>>(),
         ["web", "", "db"]
     );
 }
@@ -190,10 +173,7 @@ async fn an_expired_svid_is_not_served() {
         ["a", "b"]
     );
     tokio::time::sleep(short).await;
-    assert_eq!(
-        ids(&next(&mut svids(&mut client).await.unwrap()).await.unwrap()),
-        ["b"]
-    );
+    assert_eq!(ids(&next(&mut svids(&mut client).await.unwrap()).await.unwrap()), ["b"]);
 }
 
 #[tokio::test]

@@ -27,11 +27,7 @@ impl EsysTpm {
         signed(CERTIFY, &attest, &signature)
     }
 
-    pub(super) fn quote_registers(
-        &mut self,
-        selection: &PcrSelection,
-        qualifying: &[u8; 32],
-    ) -> Result<Signed, Fault> {
+    pub(super) fn quote_registers(&mut self, selection: &PcrSelection, qualifying: &[u8; 32]) -> Result<Signed, Fault> {
         let (attestation_key, _) = self.ensure_attestation_key()?;
         let data = qualifying_data(QUOTE, qualifying)?;
         let list = selection_list(QUOTE, selection.pcrs())?;

@@ -5,7 +5,10 @@ use tss_esapi::{
     attributes::SessionAttributesBuilder,
     constants::SessionType,
     handles::{AuthHandle, KeyHandle, SessionHandle},
-    interface_types::{algorithm::HashingAlgorithm, session_handles::{AuthSession, PolicySession}},
+    interface_types::{
+        algorithm::HashingAlgorithm,
+        session_handles::{AuthSession, PolicySession},
+    },
     structures::{Digest, DigestList, EncryptedSecret, IdObject, Nonce, SymmetricDefinition},
 };
 use zeroize::Zeroizing;
@@ -59,7 +62,9 @@ impl EsysTpm {
             .with_decrypt(true)
             .with_continue_session(true)
             .build();
-        self.run(START_SESSION, |context| context.tr_sess_set_attributes(session, attributes, mask))?;
+        self.run(START_SESSION, |context| {
+            context.tr_sess_set_attributes(session, attributes, mask)
+        })?;
         Ok(session)
     }
 
@@ -103,9 +108,13 @@ impl EsysTpm {
         let refused = || Fault::from(TpmError::CredentialRefused { rc: 0 });
         let blob = IdObject::try_from(credential.id_object.as_slice()).map_err(|_| refused())?;
         let seed = EncryptedSecret::try_from(credential.encrypted_secret.as_slice()).map_err(|_| refused())?;
-        let (attributes, mask) =
-            SessionAttributesBuilder::new().with_encrypt(true).with_continue_session(false).build();
-        self.run(ACTIVATE, |context| context.tr_sess_set_attributes(session, attributes, mask))?;
+        let (attributes, mask) = SessionAttributesBuilder::new()
+            .with_encrypt(true)
+            .with_continue_session(false)
+            .build();
+        self.run(ACTIVATE, |context| {
+            context.tr_sess_set_attributes(session, attributes, mask)
+        })?;
         let sessions = (Some(AuthSession::Password), Some(session), None);
         let secret = self.run(ACTIVATE, |context| {
             context.execute_with_sessions(sessions, |context| {
@@ -147,18 +156,26 @@ fn policy_b_branches(hash: HashAlg) -> Result<[Vec<u8>; 2], Fault> {
     Ok([a, hex(c)])
 }
 
-const POLICY_A_SHA384: &str = "8bbf2266537c171cb56e403c4dc1d4b64f432611dc386e6f532050c3278c930e143e8bb1133824ccb431053871c6db53";
+const POLICY_A_SHA384: &str =
+    "8bbf2266537c171cb56e403c4dc1d4b64f432611dc386e6f532050c3278c930e143e8bb1133824ccb431053871c6db53";
 const POLICY_A_SHA512: &str = "1e3b76502c8a1425aa0b7b3fc646a1b0fae063b03b5368f9c4cddecaff0891dd\
                                682bac1a85d4d832b781ea451915de5fc5bf0dc4a1917cd42fa041e3f998e0ee";
 const POLICY_C_SHA256: &str = "3767e2edd43ff45a3a7e1eaefcef78643dca964632e7aad82c673a30d8633fde";
-const POLICY_C_SHA384: &str = "d6032ce61f2fb3c240eb3cf6a33237ef2b6a16f4293c22b455e261cffd217ad5b4947c2d73e63005eed2dc2b3593d165";
+const POLICY_C_SHA384: &str =
+    "d6032ce61f2fb3c240eb3cf6a33237ef2b6a16f4293c22b455e261cffd217ad5b4947c2d73e63005eed2dc2b3593d165";
 const POLICY_C_SHA512: &str = "589ee1e146544716e8deafe6db247b01b81e9f9c7dd16b814aa159138749105f\
                                ba5388dd1dea702f35240c184933121e2c61b8f50d3ef91393a49a38c3f73fc8";
 
 fn hex(digits: &str) -> Vec<u8> {
-    let nibbles: Vec<u8> =
-        digits.chars().filter_map(|digit| digit.to_digit(16)).filter_map(|digit| u8::try_from(digit).ok()).collect();
-    nibbles.chunks_exact(2).map(|pair| pair.iter().fold(0, |byte, nibble| byte << 4 | nibble)).collect()
+    let nibbles: Vec<u8> = digits
+        .chars()
+        .filter_map(|digit| digit.to_digit(16))
+        .filter_map(|digit| u8::try_from(digit).ok())
+        .collect();
+    nibbles
+        .chunks_exact(2)
+        .map(|pair| pair.iter().fold(0, |byte, nibble| byte << 4 | nibble))
+        .collect()
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
 //! The endorsement key: its certificate, its public area, and where it is.
 
-use hallmark_tpm_wire::{PublicArea, templates::{self, EK_TEMPLATES, EkTemplate, TemplateKey, Unique}};
+use hallmark_tpm_wire::{
+    PublicArea,
+    templates::{self, EK_TEMPLATES, EkTemplate, TemplateKey, Unique},
+};
 use tss_esapi::{
     handles::{KeyHandle, ObjectHandle, PersistentTpmHandle, TpmHandle},
     interface_types::resource_handles::Hierarchy,
@@ -53,7 +56,10 @@ impl EsysTpm {
             };
             let public = certified_public(place, &certificate)?;
             self.load_endorsement(place, &public)?;
-            return Ok(Endorsement { certificate: Some(certificate), public });
+            return Ok(Endorsement {
+                certificate: Some(certificate),
+                public,
+            });
         }
         match unreadable {
             Some(fault) => Err(fault),
@@ -88,7 +94,11 @@ impl EsysTpm {
         let expected = public.name();
         if let Some((handle, name)) = self.persistent_key(persistent_handle(place))? {
             if name.value() == expected.as_bytes() {
-                self.endorsement = Some(LoadedEndorsement { handle, made: false, public: public.clone() });
+                self.endorsement = Some(LoadedEndorsement {
+                    handle,
+                    made: false,
+                    public: public.clone(),
+                });
                 return Ok(handle);
             }
             tracing::warn!(
@@ -96,20 +106,27 @@ impl EsysTpm {
                 "another key lies where the endorsement key should; making the endorsement key from its template"
             );
         }
-        let (handle, made) = self.create_primary(CREATE, Hierarchy::Endorsement, &place.template.marshal(place.unique))?;
+        let (handle, made) =
+            self.create_primary(CREATE, Hierarchy::Endorsement, &place.template.marshal(place.unique))?;
         if made != *public {
             self.flush_quietly(handle.into());
             let (certified, found) = (expected.to_string(), made.name().to_string());
             return Err(TpmError::EndorsementMismatch { certified, found }.into());
         }
-        self.endorsement = Some(LoadedEndorsement { handle, made: true, public: made });
+        self.endorsement = Some(LoadedEndorsement {
+            handle,
+            made: true,
+            public: made,
+        });
         Ok(handle)
     }
 
     /// The key at a persistent handle and its Name; one command.
     fn persistent_key(&mut self, handle: u32) -> Result<Option<(KeyHandle, Name)>, Fault> {
         let handle = PersistentTpmHandle::new(handle).map_err(|error| Fault::malformed(READ_PUBLIC, error))?;
-        let found = self.run(READ_PUBLIC, |context| context.tr_from_tpm_public(TpmHandle::Persistent(handle)));
+        let found = self.run(READ_PUBLIC, |context| {
+            context.tr_from_tpm_public(TpmHandle::Persistent(handle))
+        });
         let object: ObjectHandle = match found {
             Ok(object) => object,
             Err(Fault::Response(_, Response::NoSuchHandle)) => return Ok(None),
@@ -125,14 +142,24 @@ impl EsysTpm {
         for place in &EK_TEMPLATES {
             if let Some(public) = self.persistent_public(place)? {
                 self.load_endorsement(place, &public)?;
-                return Ok(Endorsement { certificate: None, public });
+                return Ok(Endorsement {
+                    certificate: None,
+                    public,
+                });
             }
         }
         for place in &EK_TEMPLATES {
             match self.create_primary(CREATE, Hierarchy::Endorsement, &place.template.marshal(place.unique)) {
                 Ok((handle, public)) => {
-                    self.endorsement = Some(LoadedEndorsement { handle, made: true, public: public.clone() });
-                    return Ok(Endorsement { certificate: None, public });
+                    self.endorsement = Some(LoadedEndorsement {
+                        handle,
+                        made: true,
+                        public: public.clone(),
+                    });
+                    return Ok(Endorsement {
+                        certificate: None,
+                        public,
+                    });
                 }
                 Err(Fault::Response(_, Response::Unsupported(_)) | Fault::Final(TpmError::Malformed { .. })) => {}
                 Err(fault) => return Err(fault),
@@ -142,11 +169,17 @@ impl EsysTpm {
     }
 
     fn persistent_public(&mut self, place: &EkTemplate) -> Result<Option<PublicArea>, Fault> {
-        let Some((handle, _)) = self.persistent_key(persistent_handle(place))? else { return Ok(None) };
+        let Some((handle, _)) = self.persistent_key(persistent_handle(place))? else {
+            return Ok(None);
+        };
         let (public, _, _) = self.run(READ_PUBLIC, |context| context.read_public(handle))?;
-        let bytes = public.marshall().map_err(|error| Fault::malformed(READ_PUBLIC, error))?;
+        let bytes = public
+            .marshall()
+            .map_err(|error| Fault::malformed(READ_PUBLIC, error))?;
         // A key of another kind may lie there; it is nobody's endorsement key then.
-        Ok(PublicArea::parse(&bytes).ok().filter(|public| place.template.matches(public)))
+        Ok(PublicArea::parse(&bytes)
+            .ok()
+            .filter(|public| place.template.matches(public)))
     }
 }
 

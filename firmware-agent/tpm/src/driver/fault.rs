@@ -19,7 +19,10 @@ pub(crate) enum Fault {
 
 impl Fault {
     pub(crate) fn malformed(op: Op, detail: impl ToString) -> Self {
-        Self::Final(TpmError::Malformed { command: op.command, detail: detail.to_string() })
+        Self::Final(TpmError::Malformed {
+            command: op.command,
+            detail: detail.to_string(),
+        })
     }
 
     pub(crate) const fn response(&self) -> Option<Response> {

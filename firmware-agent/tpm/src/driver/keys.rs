@@ -38,7 +38,11 @@ pub(super) struct SvidSlot {
 
 impl EsysTpm {
     pub(super) fn ensure_attestation_key(&mut self) -> Result<(KeyHandle, PublicArea), Fault> {
-        if let Some(AttestationKey { handle: Some(handle), public }) = &self.attestation_key {
+        if let Some(AttestationKey {
+            handle: Some(handle),
+            public,
+        }) = &self.attestation_key
+        {
             return Ok((*handle, public.clone()));
         }
         let template = templates::AK.marshal(templates::Unique::Empty);
@@ -46,7 +50,10 @@ impl EsysTpm {
         if let Some(before) = self.attestation_key.as_ref().map(|key| key.public.clone()) {
             self.check_same(handle, &before, &public)?;
         }
-        self.attestation_key = Some(AttestationKey { handle: Some(handle), public: public.clone() });
+        self.attestation_key = Some(AttestationKey {
+            handle: Some(handle),
+            public: public.clone(),
+        });
         Ok((handle, public))
     }
 
@@ -54,7 +61,14 @@ impl EsysTpm {
         let (handle, public) = self.make_svid_key(unique)?;
         let id = KeyId(self.next_key);
         self.next_key = self.next_key.wrapping_add(1);
-        self.svid_keys.insert(id, SvidSlot { handle: Some(handle), unique: *unique, public: public.clone() });
+        self.svid_keys.insert(
+            id,
+            SvidSlot {
+                handle: Some(handle),
+                unique: *unique,
+                public: public.clone(),
+            },
+        );
         Ok(SvidKey { id, public })
     }
 
@@ -98,7 +112,9 @@ impl EsysTpm {
         template: &[u8],
     ) -> Result<(KeyHandle, PublicArea), Fault> {
         let template = Public::unmarshall(template).map_err(|error| Fault::malformed(op, error))?;
-        let made = self.run(op, |context| create_with_empty_auth(context, hierarchy, template.clone()))?;
+        let made = self.run(op, |context| {
+            create_with_empty_auth(context, hierarchy, template.clone())
+        })?;
         let decoded = made
             .out_public
             .marshall()

@@ -29,11 +29,18 @@ const MOST_GUESSED: u16 = 2048;
 impl EsysTpm {
     /// The certificate at an NV index: DER without wrapper and padding. `None` where the index does not exist.
     pub(super) fn nv_certificate(&mut self, index: u32) -> Result<Option<Vec<u8>>, Fault> {
-        let Some(contents) = self.nv_contents(index)? else { return Ok(None) };
-        certificate::first_der(certificate::unwrap_stored(&contents)).map(|der| Some(der.to_vec())).ok_or_else(|| {
-            TpmError::EndorsementCertificate { index, detail: format!("{} bytes, no DER certificate", contents.len()) }
+        let Some(contents) = self.nv_contents(index)? else {
+            return Ok(None);
+        };
+        certificate::first_der(certificate::unwrap_stored(&contents))
+            .map(|der| Some(der.to_vec()))
+            .ok_or_else(|| {
+                TpmError::EndorsementCertificate {
+                    index,
+                    detail: format!("{} bytes, no DER certificate", contents.len()),
+                }
                 .into()
-        })
+            })
     }
 
     /// The chain's certificates: the indices' contents put together, then taken apart by their DER lengths.
@@ -54,12 +61,13 @@ impl EsysTpm {
 
     fn nv_contents(&mut self, index: u32) -> Result<Option<Vec<u8>>, Fault> {
         let handle = NvIndexTpmHandle::new(index).map_err(|error| Fault::malformed(NV_READ_PUBLIC, error))?;
-        let mut object =
-            match self.run(NV_READ_PUBLIC, |context| context.tr_from_tpm_public(TpmHandle::NvIndex(handle))) {
-                Ok(object) => object,
-                Err(Fault::Response(_, Response::NoSuchHandle)) => return Ok(None),
-                Err(fault) => return Err(fault),
-            };
+        let mut object = match self.run(NV_READ_PUBLIC, |context| {
+            context.tr_from_tpm_public(TpmHandle::NvIndex(handle))
+        }) {
+            Ok(object) => object,
+            Err(Fault::Response(_, Response::NoSuchHandle)) => return Ok(None),
+            Err(fault) => return Err(fault),
+        };
         let contents = self.nv_read_whole(index, object);
         // Only the library's own bookkeeping: no command.
         let _ = self.run(NV_READ, |context| context.tr_close(&mut object));
@@ -68,7 +76,9 @@ impl EsysTpm {
 
     fn nv_read_whole(&mut self, handle: u32, object: ObjectHandle) -> Result<Option<Vec<u8>>, Fault> {
         let index = NvIndexHandle::from(object);
-        let Some((auth, size)) = self.nv_geometry(handle, object, index)? else { return Ok(None) };
+        let Some((auth, size)) = self.nv_geometry(handle, object, index)? else {
+            return Ok(None);
+        };
         let size = size.min(MOST_BYTES);
         let mut contents: Vec<u8> = Vec::with_capacity(size);
         while contents.len() < size {
@@ -95,7 +105,11 @@ impl EsysTpm {
         }
         let (public, _name) = self.run(NV_READ_PUBLIC, |context| context.nv_read_public(index))?;
         let attributes = public.attributes();
-        let auth = if attributes.auth_read() { NvAuth::NvIndex(index) } else { NvAuth::Owner };
+        let auth = if attributes.auth_read() {
+            NvAuth::NvIndex(index)
+        } else {
+            NvAuth::Owner
+        };
         Ok(attributes.written().then_some((auth, public.data_size())))
     }
 

@@ -35,13 +35,19 @@ impl EsysTpm {
             })
         });
         for digest in digests.value() {
-            let (hash, pcr) = answered.next().ok_or_else(|| Fault::malformed(PCR_READ, "more digests than registers"))?;
+            let (hash, pcr) = answered
+                .next()
+                .ok_or_else(|| Fault::malformed(PCR_READ, "more digests than registers"))?;
             values
                 .insert(*hash, *pcr, digest.value().to_vec())
                 .map_err(|error| Fault::malformed(PCR_READ, error))?;
         }
         match registers.iter().find(|(hash, pcr)| values.get(*hash, *pcr).is_none()) {
-            Some((hash, pcr)) => Err(TpmError::PcrNotAllocated { bank: hash.as_str(), pcr: *pcr }.into()),
+            Some((hash, pcr)) => Err(TpmError::PcrNotAllocated {
+                bank: hash.as_str(),
+                pcr: *pcr,
+            }
+            .into()),
             None => Ok(()),
         }
     }
@@ -54,7 +60,12 @@ pub(super) fn selection_list(
 ) -> Result<PcrSelectionList, Fault> {
     let mut banks: Vec<(HashingAlgorithm, Vec<PcrSlot>)> = Vec::new();
     for (hash, pcr) in registers {
-        let not_allocated = || Fault::from(TpmError::PcrNotAllocated { bank: hash.as_str(), pcr });
+        let not_allocated = || {
+            Fault::from(TpmError::PcrNotAllocated {
+                bank: hash.as_str(),
+                pcr,
+            })
+        };
         let algorithm = hashing_algorithm(hash).ok_or_else(not_allocated)?;
         let slot = slot(pcr).ok_or_else(not_allocated)?;
         match banks.iter_mut().find(|(bank, _)| *bank == algorithm) {
@@ -64,7 +75,9 @@ pub(super) fn selection_list(
     }
     banks
         .iter()
-        .fold(PcrSelectionListBuilder::new(), |list, (bank, slots)| list.with_selection(*bank, slots))
+        .fold(PcrSelectionListBuilder::new(), |list, (bank, slots)| {
+            list.with_selection(*bank, slots)
+        })
         .build()
         .map_err(|error| Fault::malformed(op, error))
 }
@@ -79,5 +92,7 @@ fn hashing_algorithm(hash: HashAlg) -> Option<HashingAlgorithm> {
 }
 
 fn slot(pcr: u8) -> Option<PcrSlot> {
-    1_u32.checked_shl(u32::from(pcr)).and_then(|bit| PcrSlot::try_from(bit).ok())
+    1_u32
+        .checked_shl(u32::from(pcr))
+        .and_then(|bit| PcrSlot::try_from(bit).ok())
 }

@@ -26,6 +26,8 @@ impl EsysTpm {
     }
 
     fn property(&mut self, tag: PropertyTag) -> Result<Option<u32>, Fault> {
-        self.run(op("TPM2_GetCapability", "owner"), |context| context.get_tpm_property(tag))
+        self.run(op("TPM2_GetCapability", "owner"), |context| {
+            context.get_tpm_property(tag)
+        })
     }
 }

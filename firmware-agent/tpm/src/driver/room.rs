@@ -37,8 +37,18 @@ impl EsysTpm {
     /// Takes every key out of the chip; returns how many there were. They are made again when needed.
     fn park_keys(&mut self) -> usize {
         let mut handles: Vec<ObjectHandle> = Vec::new();
-        handles.extend(self.attestation_key.as_mut().and_then(|key| key.handle.take()).map(ObjectHandle::from));
-        handles.extend(self.svid_keys.values_mut().filter_map(|slot| slot.handle.take()).map(ObjectHandle::from));
+        handles.extend(
+            self.attestation_key
+                .as_mut()
+                .and_then(|key| key.handle.take())
+                .map(ObjectHandle::from),
+        );
+        handles.extend(
+            self.svid_keys
+                .values_mut()
+                .filter_map(|slot| slot.handle.take())
+                .map(ObjectHandle::from),
+        );
         for handle in &handles {
             self.flush_quietly(*handle);
         }
@@ -58,7 +68,9 @@ impl EsysTpm {
     }
 
     fn flush_leftover(&mut self, handle: TpmHandle) -> bool {
-        let found = self.run(op("TPM2_ReadPublic", "owner"), |context| context.tr_from_tpm_public(handle));
+        let found = self.run(op("TPM2_ReadPublic", "owner"), |context| {
+            context.tr_from_tpm_public(handle)
+        });
         match found {
             Ok(object) => {
                 self.flush_quietly(object);
@@ -75,8 +87,9 @@ impl EsysTpm {
     /// The handles of one kind that exist now.
     pub(super) fn handles_from(&mut self, first: u32) -> Result<Vec<TpmHandle>, Fault> {
         let op = op("TPM2_GetCapability", "owner");
-        let (data, _more) =
-            self.run(op, |context| context.get_capability(CapabilityType::Handles, first, MOST_HANDLES))?;
+        let (data, _more) = self.run(op, |context| {
+            context.get_capability(CapabilityType::Handles, first, MOST_HANDLES)
+        })?;
         match data {
             CapabilityData::Handles(list) => Ok(list.into_inner()),
             _ => Err(Fault::malformed(op, "another capability than asked for")),

@@ -57,7 +57,10 @@ impl EsysTpm {
         self.connect()?;
         let mut pauses = BUSY_PAUSES.iter();
         loop {
-            let context = self.context.as_mut().ok_or(TpmError::ConnectionLost { command: op.command })?;
+            let context = self
+                .context
+                .as_mut()
+                .ok_or(TpmError::ConnectionLost { command: op.command })?;
             let response = match command(context) {
                 Ok(value) => return Ok(value),
                 Err(error) => Response::of(error),
@@ -95,11 +98,16 @@ impl EsysTpm {
     }
 
     fn start(&mut self) -> bool {
-        self.run(op("TPM2_Startup", "owner"), |context| context.startup(StartupType::Clear)).is_ok()
+        self.run(op("TPM2_Startup", "owner"), |context| {
+            context.startup(StartupType::Clear)
+        })
+        .is_ok()
     }
 
     pub(super) fn flush(&mut self, handle: ObjectHandle) -> Result<(), Fault> {
-        let flushed = self.run(op("TPM2_FlushContext", "owner"), |context| context.flush_context(handle));
+        let flushed = self.run(op("TPM2_FlushContext", "owner"), |context| {
+            context.flush_context(handle)
+        });
         self.unclean |= flushed.is_err();
         flushed
     }

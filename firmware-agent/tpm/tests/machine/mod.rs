@@ -34,7 +34,10 @@ impl Machine {
 
     /// Transient objects and sessions in the chip right now, asked by another connection.
     pub(crate) fn left_behind(&self) -> usize {
-        [CapabilityHandles::Transient, CapabilityHandles::Loaded].into_iter().map(|kind| self.count(kind)).sum()
+        [CapabilityHandles::Transient, CapabilityHandles::Loaded]
+            .into_iter()
+            .map(|kind| self.count(kind))
+            .sum()
     }
 
     /// Makes the persistent endorsement keys go away.
@@ -49,7 +52,10 @@ impl Machine {
             CapabilityHandles::Transient => "handles-transient",
             CapabilityHandles::Loaded => "handles-loaded-session",
         };
-        self.tool("tpm2_getcap", &[name]).lines().filter(|line| line.contains("0x")).count()
+        self.tool("tpm2_getcap", &[name])
+            .lines()
+            .filter(|line| line.contains("0x"))
+            .count()
     }
 
     pub(crate) fn tool(&self, program: &str, args: &[&str]) -> String {
@@ -59,7 +65,11 @@ impl Machine {
             .env("TSS2_LOG", "all+none")
             .output()
             .unwrap();
-        assert!(out.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&out.stderr));
+        assert!(
+            out.status.success(),
+            "{program} {args:?}: {}",
+            String::from_utf8_lossy(&out.stderr)
+        );
         String::from_utf8(out.stdout).unwrap()
     }
 }

@@ -26,11 +26,7 @@ pub(super) struct PublishedKey {
 #[serde(tag = "kty")]
 enum KeyMembers {
     #[serde(rename = "EC")]
-    Ec {
-        crv: &'static str,
-        x: String,
-        y: String,
-    },
+    Ec { crv: &'static str, x: String, y: String },
     #[serde(rename = "RSA")]
     Rsa { n: String, e: String },
 }
@@ -76,9 +72,6 @@ fn members(spki: &SubjectPublicKeyInfo<'_>) -> Option<KeyMembers> {
 
 /// RFC 7518, section 2: Base64urlUInt has no leading zero octets.
 fn unsigned(integer: &[u8]) -> String {
-    let start = integer
-        .iter()
-        .position(|byte| *byte != 0)
-        .unwrap_or(integer.len());
+    let start = integer.iter().position(|byte| *byte != 0).unwrap_or(integer.len());
     URL_SAFE_NO_PAD.encode(integer.get(start..).unwrap_or_default())
 }

@@ -20,8 +20,7 @@ struct Published {
 pub(super) fn publish(bundle: &Bundle) -> Result<String, BundleError> {
     let mut keys = Vec::with_capacity(bundle.x509_authorities.len());
     for (index, der) in bundle.x509_authorities.iter().enumerate() {
-        x509::check_authority(der, &bundle.trust_domain)
-            .map_err(|source| BundleError::Authority { index, source })?;
+        x509::check_authority(der, &bundle.trust_domain).map_err(|source| BundleError::Authority { index, source })?;
         keys.push(jwk::of_certificate(der).ok_or(BundleError::Key { index })?);
     }
     let document = Published {
@@ -55,15 +54,11 @@ struct ConsumedKey {
 
 pub(super) fn consume(trust_domain: &TrustDomain, document: &str) -> Result<Bundle, BundleError> {
     if document.len() > Bundle::MAX_DOCUMENT_LEN {
-        return Err(BundleError::TooLarge {
-            len: document.len(),
-        });
+        return Err(BundleError::TooLarge { len: document.len() });
     }
     let set: Consumed = serde_json::from_str(document).map_err(not_jwks)?;
     if set.keys.len() > Bundle::MAX_KEYS {
-        return Err(BundleError::TooManyKeys {
-            count: set.keys.len(),
-        });
+        return Err(BundleError::TooManyKeys { count: set.keys.len() });
     }
     let mut bundle = Bundle::empty(trust_domain.clone());
     bundle.sequence = set.spiffe_sequence.unwrap_or(0);
@@ -72,11 +67,8 @@ pub(super) fn consume(trust_domain: &TrustDomain, document: &str) -> Result<Bund
         let Some(text) = certificate_text(key) else {
             continue;
         };
-        let der = STANDARD
-            .decode(text)
-            .map_err(|_| BundleError::Base64 { index })?;
-        x509::check_authority(&der, trust_domain)
-            .map_err(|source| BundleError::Authority { index, source })?;
+        let der = STANDARD.decode(text).map_err(|_| BundleError::Base64 { index })?;
+        x509::check_authority(&der, trust_domain).map_err(|source| BundleError::Authority { index, source })?;
         bundle.x509_authorities.push(der);
     }
     Ok(bundle)

@@ -36,8 +36,7 @@ pub(super) fn decode(trust_domain: &TrustDomain, text: &str) -> Result<Bundle, B
         if index >= Bundle::MAX_KEYS {
             return Err(BundleError::TooManyKeys { count: index + 1 });
         }
-        x509::check_authority(&der, trust_domain)
-            .map_err(|source| BundleError::Authority { index, source })?;
+        x509::check_authority(&der, trust_domain).map_err(|source| BundleError::Authority { index, source })?;
         bundle.x509_authorities.push(der);
     }
     if bundle.x509_authorities.is_empty() {

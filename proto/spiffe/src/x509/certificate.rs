@@ -1,8 +1,6 @@
 //! One certificate, decoded once, with the few facts that the profile asks for.
 
-use x509_parser::prelude::{
-    FromDer, GeneralName, ParsedExtension, X509Certificate, X509Extension, X509Version,
-};
+use x509_parser::prelude::{FromDer, GeneralName, ParsedExtension, X509Certificate, X509Extension, X509Version};
 
 use super::ProfileError;
 
@@ -40,10 +38,9 @@ impl<'a> Certificate<'a> {
         if der.len() > MAX_CERTIFICATE_LEN {
             return Err(ProfileError::TooLarge { len: der.len() });
         }
-        let (rest, x509) =
-            X509Certificate::from_der(der).map_err(|cause| ProfileError::Malformed {
-                what: cause.to_string(),
-            })?;
+        let (rest, x509) = X509Certificate::from_der(der).map_err(|cause| ProfileError::Malformed {
+            what: cause.to_string(),
+        })?;
         if !rest.is_empty() {
             return Err(malformed("bytes after the certificate"));
         }

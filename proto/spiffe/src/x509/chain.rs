@@ -68,9 +68,7 @@ impl Authorities {
             authorities.limits.push(AnchorLimits {
                 not_before: certificate.x509.validity().not_before.timestamp(),
                 not_after: certificate.x509.validity().not_after.timestamp(),
-                path_len: certificate
-                    .basic_constraints
-                    .and_then(|(_, path_len)| path_len),
+                path_len: certificate.basic_constraints.and_then(|(_, path_len)| path_len),
             });
         }
         Ok(authorities)
@@ -133,17 +131,9 @@ impl Authorities {
         Ok(())
     }
 
-    fn verify_path(
-        &self,
-        leaf: &[u8],
-        intermediates: &[&[u8]],
-        time: UnixTime,
-    ) -> Result<(), ChainError> {
+    fn verify_path(&self, leaf: &[u8], intermediates: &[&[u8]], time: UnixTime) -> Result<(), ChainError> {
         let leaf = CertificateDer::from(leaf);
-        let intermediates: Vec<_> = intermediates
-            .iter()
-            .map(|der| CertificateDer::from(*der))
-            .collect();
+        let intermediates: Vec<_> = intermediates.iter().map(|der| CertificateDer::from(*der)).collect();
         let end_entity = EndEntityCert::try_from(&leaf).map_err(ChainError::from_path)?;
         let limits = |path: &VerifiedPath<'_>| self.check_anchor_limits(path, time);
         end_entity
@@ -162,11 +152,7 @@ impl Authorities {
 
     /// RFC 5280 takes only name and key from an anchor. The certificate that brought it says more, and a
     /// root that has expired, or allows fewer intermediates, is not to be used beyond its own words (X509-13).
-    fn check_anchor_limits(
-        &self,
-        path: &VerifiedPath<'_>,
-        time: UnixTime,
-    ) -> Result<(), webpki::Error> {
+    fn check_anchor_limits(&self, path: &VerifiedPath<'_>, time: UnixTime) -> Result<(), webpki::Error> {
         let position = self
             .anchors
             .iter()
@@ -175,11 +161,8 @@ impl Authorities {
             .and_then(|at| self.limits.get(at))
             .ok_or(webpki::Error::UnknownIssuer)?;
         let now = i64::try_from(time.as_secs()).map_err(|_| webpki::Error::BadDerTime)?;
-        let as_unix = |at: i64| {
-            UnixTime::since_unix_epoch(std::time::Duration::from_secs(
-                u64::try_from(at).unwrap_or(0),
-            ))
-        };
+        let as_unix =
+            |at: i64| UnixTime::since_unix_epoch(std::time::Duration::from_secs(u64::try_from(at).unwrap_or(0)));
         if now < limits.not_before {
             return Err(webpki::Error::CertNotValidYet {
                 time,
@@ -214,9 +197,7 @@ pub fn verify_chain(
     trust_domain: &TrustDomain,
     now: SystemTime,
 ) -> Result<SpiffeId, ChainError> {
-    Ok(Authorities::new(trust_domain, roots)?
-        .verify(chain, now)?
-        .id)
+    Ok(Authorities::new(trust_domain, roots)?.verify(chain, now)?.id)
 }
 
 /// Every certificate of the path that names purposes names both (X509-20).

@@ -107,9 +107,7 @@ impl Coded for ChainError {
             Self::Empty => ReasonCode::new("HM-ID-0060"),
             Self::TooLong { .. } => ReasonCode::new("HM-ID-0061"),
             Self::Clock => ReasonCode::new("HM-ID-0062"),
-            Self::Leaf(source)
-            | Self::Intermediate { source, .. }
-            | Self::Authority { source, .. } => source.code(),
+            Self::Leaf(source) | Self::Intermediate { source, .. } | Self::Authority { source, .. } => source.code(),
             Self::NoAuthorities { .. } => ReasonCode::new("HM-ID-0063"),
             Self::UnknownIssuer => ReasonCode::new("HM-ID-0064"),
             Self::Signature => ReasonCode::new("HM-ID-0065"),
@@ -122,18 +120,16 @@ impl Coded for ChainError {
 
     fn compared(&self) -> Option<String> {
         match self {
-            Self::TooLong { len } => {
-                Some(format!("{len} certificates, at most {MAX_CHAIN} allowed"))
+            Self::TooLong { len } => Some(format!("{len} certificates, at most {MAX_CHAIN} allowed")),
+            Self::Expired { now, not_after } => {
+                Some(format!("now {now}, valid until {not_after} (seconds since 1970)"))
             }
-            Self::Expired { now, not_after } => Some(format!(
-                "now {now}, valid until {not_after} (seconds since 1970)"
-            )),
-            Self::NotYetValid { now, not_before } => Some(format!(
-                "now {now}, valid from {not_before} (seconds since 1970)"
-            )),
-            Self::Leaf(source)
-            | Self::Intermediate { source, .. }
-            | Self::Authority { source, .. } => source.compared(),
+            Self::NotYetValid { now, not_before } => {
+                Some(format!("now {now}, valid from {not_before} (seconds since 1970)"))
+            }
+            Self::Leaf(source) | Self::Intermediate { source, .. } | Self::Authority { source, .. } => {
+                source.compared()
+            }
             _ => None,
         }
     }
@@ -141,33 +137,27 @@ impl Coded for ChainError {
     fn likely_cause(&self) -> Option<String> {
         let cause = match self {
             Self::Empty => "the peer showed no certificate",
-            Self::Leaf(source)
-            | Self::Intermediate { source, .. }
-            | Self::Authority { source, .. } => return source.likely_cause(),
+            Self::Leaf(source) | Self::Intermediate { source, .. } | Self::Authority { source, .. } => {
+                return source.likely_cause();
+            }
             Self::NoAuthorities { .. } => "the bundle is empty or has not been fetched yet",
             Self::UnknownIssuer => {
                 "the bundle is older than the authority, or the peer belongs to another deployment of the same name"
             }
-            Self::Signature => {
-                "the certificate was changed after it was signed, or two authorities share a name"
-            }
+            Self::Signature => "the certificate was changed after it was signed, or two authorities share a name",
             Self::Expired { .. } => "renewal has stopped on the peer, or a clock is wrong",
             Self::NotYetValid { .. } | Self::Clock => "a clock is wrong",
-            Self::TooLong { .. } | Self::PathLen | Self::Path { .. } => {
-                "the issuer does not keep to RFC 5280"
-            }
+            Self::TooLong { .. } | Self::PathLen | Self::Path { .. } => "the issuer does not keep to RFC 5280",
         };
         Some(cause.into())
     }
 
     fn next_step(&self) -> Option<String> {
         let step = match self {
-            Self::Expired { .. } | Self::NotYetValid { .. } | Self::Clock => {
-                "compare `date -u` on both machines"
+            Self::Expired { .. } | Self::NotYetValid { .. } | Self::Clock => "compare `date -u` on both machines",
+            Self::Leaf(source) | Self::Intermediate { source, .. } | Self::Authority { source, .. } => {
+                return source.next_step();
             }
-            Self::Leaf(source)
-            | Self::Intermediate { source, .. }
-            | Self::Authority { source, .. } => return source.next_step(),
             _ => "hallmark bundle show",
         };
         Some(step.into())

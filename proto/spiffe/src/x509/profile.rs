@@ -26,10 +26,7 @@ pub fn lint_leaf(der: &[u8]) -> Result<SpiffeId, ProfileError> {
     let id = check_leaf(&certificate)?;
     let present = [
         ("Basic Constraints", certificate.basic_constraints.is_some()),
-        (
-            "Extended Key Usage",
-            certificate.extended_key_usage.is_some(),
-        ),
+        ("Extended Key Usage", certificate.extended_key_usage.is_some()),
         ("Subject Key Identifier", certificate.has_subject_key_id),
         ("Authority Key Identifier", certificate.has_authority_key_id),
     ];
@@ -74,10 +71,7 @@ pub fn check_authority(der: &[u8], trust_domain: &TrustDomain) -> Result<(), Pro
     authority(&Certificate::parse(der)?, trust_domain)
 }
 
-pub(super) fn authority(
-    certificate: &Certificate<'_>,
-    trust_domain: &TrustDomain,
-) -> Result<(), ProfileError> {
+pub(super) fn authority(certificate: &Certificate<'_>, trust_domain: &TrustDomain) -> Result<(), ProfileError> {
     if !matches!(certificate.basic_constraints, Some((true, _))) {
         return Err(ProfileError::SigningNotCa);
     }
@@ -155,10 +149,7 @@ fn only_uri(certificate: &Certificate<'_>) -> Result<Option<SpiffeId>, ProfileEr
 
 /// X509-06, RFC 5280 section 4.1.2.6: without a subject the alternative names are critical.
 fn check_alt_names(certificate: &Certificate<'_>) -> Result<(), ProfileError> {
-    if certificate.has_alt_names
-        && certificate.subject_is_empty()
-        && !certificate.alt_names_critical
-    {
+    if certificate.has_alt_names && certificate.subject_is_empty() && !certificate.alt_names_critical {
         return Err(ProfileError::AltNamesNotCritical);
     }
     Ok(())
@@ -174,17 +165,13 @@ pub(super) fn check_member(id: &SpiffeId, trust_domain: &TrustDomain) -> Result<
     })
 }
 
-fn check_emitted(
-    certificate: &Certificate<'_>,
-    present: &[(&'static str, bool)],
-) -> Result<(), ProfileError> {
+fn check_emitted(certificate: &Certificate<'_>, present: &[(&'static str, bool)]) -> Result<(), ProfileError> {
     if let Some((extension, _)) = present.iter().find(|(_, there)| !there) {
         return Err(ProfileError::Omitted { extension });
     }
     // A first byte of 0x80 or more would make the INTEGER negative.
     let serial = certificate.x509.raw_serial();
-    let positive =
-        serial.first().is_some_and(|byte| *byte < 0x80) && serial.iter().any(|byte| *byte != 0);
+    let positive = serial.first().is_some_and(|byte| *byte < 0x80) && serial.iter().any(|byte| *byte != 0);
     if positive && serial.len() <= 20 {
         Ok(())
     } else {

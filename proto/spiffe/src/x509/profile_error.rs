@@ -138,14 +138,12 @@ impl Coded for ProfileError {
 
     fn compared(&self) -> Option<String> {
         match self {
-            Self::TooLarge { len } => Some(format!(
-                "{len} bytes, at most {MAX_CERTIFICATE_LEN} allowed"
-            )),
+            Self::TooLarge { len } => Some(format!("{len} bytes, at most {MAX_CERTIFICATE_LEN} allowed")),
             Self::ManyUris { count } => Some(format!("{count} URIs, exactly 1 allowed")),
             Self::Id(cause) => cause.compared(),
-            Self::ExtendedKeyUsage { server, client } => Some(format!(
-                "serverAuth {server}, clientAuth {client}; both are needed"
-            )),
+            Self::ExtendedKeyUsage { server, client } => {
+                Some(format!("serverAuth {server}, clientAuth {client}; both are needed"))
+            }
             Self::ForeignTrustDomain { expected, found } => {
                 Some(format!("expected trust domain {expected}, found {found}"))
             }
@@ -159,12 +157,8 @@ impl Coded for ProfileError {
                 "the file or message holds something other than one X.509 certificate"
             }
             Self::NoUri => "the certificate was not issued by a SPIFFE authority",
-            Self::LeafIsCa => {
-                "a bundle or CA file was configured where a workload's own certificate belongs"
-            }
-            Self::ForeignTrustDomain { .. } => {
-                "the peer or the bundle is that of another trust domain"
-            }
+            Self::LeafIsCa => "a bundle or CA file was configured where a workload's own certificate belongs",
+            Self::ForeignTrustDomain { .. } => "the peer or the bundle is that of another trust domain",
             _ => "the certificate's issuer does not keep to the X509-SVID profile",
         };
         Some(cause.into())

@@ -23,12 +23,7 @@ fn published(bundle: &Bundle) -> Value {
 }
 
 fn names(value: &Value) -> Vec<&str> {
-    value
-        .as_object()
-        .unwrap()
-        .keys()
-        .map(String::as_str)
-        .collect()
+    value.as_object().unwrap().keys().map(String::as_str).collect()
 }
 
 /// A document with the good key in the middle of others.
@@ -41,26 +36,17 @@ fn beside(other: Value) -> Result<Bundle, BundleError> {
 #[test]
 fn what_is_published_reads_back() {
     let bundle = bundle();
-    assert_eq!(
-        Bundle::from_jwks(&td(), &bundle.to_jwks().unwrap()).unwrap(),
-        bundle
-    );
+    assert_eq!(Bundle::from_jwks(&td(), &bundle.to_jwks().unwrap()).unwrap(), bundle);
     let from_pem = Bundle::from_pem(&td(), &bundle.to_pem()).unwrap();
     assert_eq!(from_pem.x509_authorities, bundle.x509_authorities);
-    assert_eq!(
-        (from_pem.sequence, from_pem.refresh_hint),
-        (0, Duration::ZERO)
-    );
+    assert_eq!((from_pem.sequence, from_pem.refresh_hint), (0, Duration::ZERO));
 }
 
 #[test]
 fn x509_25_26_27_tdb_03_06_07_11_12_13_exactly_the_listed_members() {
     let bundle = bundle();
     let document = published(&bundle);
-    assert_eq!(
-        names(&document),
-        ["keys", "spiffe_refresh_hint", "spiffe_sequence"]
-    );
+    assert_eq!(names(&document), ["keys", "spiffe_refresh_hint", "spiffe_sequence"]);
     assert_eq!(document["spiffe_sequence"], json!(7));
     assert_eq!(document["spiffe_refresh_hint"], json!(300));
     for (key, der) in document["keys"]
@@ -89,11 +75,7 @@ fn every_key_kind_has_its_jwk() {
             vec!["crv", "kty", "use", "x", "x5c", "y"],
             json!("P-384"),
         ),
-        (
-            &PKCS_RSA_SHA256,
-            vec!["e", "kty", "n", "use", "x5c"],
-            Value::Null,
-        ),
+        (&PKCS_RSA_SHA256, vec!["e", "kty", "n", "use", "x5c"], Value::Null),
     ] {
         let key = KeyPair::generate_for(algorithm).unwrap();
         let ca = CertifiedIssuer::self_signed(ca_params(), key).unwrap();
@@ -114,16 +96,10 @@ fn every_key_kind_has_its_jwk() {
 fn x509_11_tdb_14_only_own_authorities_are_published() {
     let mut bundle = bundle();
     bundle.x509_authorities.push(leaf(&root(|_| {}), |_| {}));
-    assert!(matches!(
-        bundle.to_jwks(),
-        Err(BundleError::Authority { index: 2, .. })
-    ));
+    assert!(matches!(bundle.to_jwks(), Err(BundleError::Authority { index: 2, .. })));
     let mut bundle = self::bundle();
     bundle.trust_domain = TrustDomain::parse("other.org").unwrap();
-    assert!(matches!(
-        bundle.to_jwks(),
-        Err(BundleError::Authority { index: 0, .. })
-    ));
+    assert!(matches!(bundle.to_jwks(), Err(BundleError::Authority { index: 0, .. })));
 }
 
 #[test]
@@ -133,11 +109,7 @@ fn tdb_02_a_minimal_bundle_and_unlisted_members() {
     let minimal = json!({"keys": [{"kty": "EC", "use": "x509-svid", "x5c": x5c}]});
     let read = Bundle::from_jwks(&td(), &minimal.to_string()).unwrap();
     assert_eq!(
-        (
-            read.x509_authorities.len(),
-            read.sequence,
-            read.refresh_hint
-        ),
+        (read.x509_authorities.len(), read.sequence, read.refresh_hint),
         (1, 0, Duration::ZERO)
     );
     let mut more = published(&bundle());
@@ -155,14 +127,9 @@ fn tdb_02_a_minimal_bundle_and_unlisted_members() {
 #[test]
 fn tdb_05_sequences_of_64_bits() {
     for sequence in [u64::MAX, (1 << 63) - 1, (1 << 53) + 1, 0] {
-        let bundle = Bundle {
-            sequence,
-            ..bundle()
-        };
+        let bundle = Bundle { sequence, ..bundle() };
         assert_eq!(
-            Bundle::from_jwks(&td(), &bundle.to_jwks().unwrap())
-                .unwrap()
-                .sequence,
+            Bundle::from_jwks(&td(), &bundle.to_jwks().unwrap()).unwrap().sequence,
             sequence
         );
     }
@@ -211,11 +178,7 @@ fn tdb_09_13_x509_29_keys_of_other_kinds_are_passed_over() {
         json!({"kty": "EC", "use": "x509-svid"}),
         json!({"kty": "EC", "use": "x509-svid", "x5c": []}),
     ] {
-        assert_eq!(
-            beside(other.clone()).unwrap().x509_authorities.len(),
-            1,
-            "{other}"
-        );
+        assert_eq!(beside(other.clone()).unwrap().x509_authorities.len(), 1, "{other}");
     }
 }
 
@@ -244,11 +207,7 @@ fn x509_31_the_authorities_are_the_union() {
     for ca in [&one, &two] {
         assert!(authorities.verify(&[&leaf(ca, |_| {})], now()).is_ok());
     }
-    assert!(
-        authorities
-            .verify(&[&leaf(&root(|_| {}), |_| {})], now())
-            .is_err()
-    );
+    assert!(authorities.verify(&[&leaf(&root(|_| {}), |_| {})], now()).is_err());
 }
 
 #[test]
@@ -259,8 +218,7 @@ fn broken_certificates_and_foreign_authorities_are_refused() {
         with(STANDARD.encode(b"no certificate")),
         Err(BundleError::Authority { index: 0, .. })
     ));
-    let foreign =
-        root(|params| params.subject_alt_names = vec![crate::pki::uri("spiffe://other.org")]);
+    let foreign = root(|params| params.subject_alt_names = vec![crate::pki::uri("spiffe://other.org")]);
     assert!(matches!(
         with(STANDARD.encode(foreign.der())),
         Err(BundleError::Authority { index: 0, .. })
@@ -271,31 +229,19 @@ fn broken_certificates_and_foreign_authorities_are_refused() {
 fn pem_holds_certificates_and_nothing_else() {
     let pem = bundle().to_pem();
     assert!(pem.lines().all(|line| line.len() <= 64));
-    assert!(matches!(
-        Bundle::from_pem(&td(), ""),
-        Err(BundleError::NotPem { .. })
-    ));
+    assert!(matches!(Bundle::from_pem(&td(), ""), Err(BundleError::NotPem { .. })));
     let key = KeyPair::generate().unwrap().serialize_pem();
     assert!(matches!(
         Bundle::from_pem(&td(), &format!("{pem}{key}")),
         Err(BundleError::NotPem { .. })
     ));
     let spaced = format!("# our roots\n\n{pem}\n# the end\n");
-    assert_eq!(
-        Bundle::from_pem(&td(), &spaced)
-            .unwrap()
-            .x509_authorities
-            .len(),
-        2
-    );
+    assert_eq!(Bundle::from_pem(&td(), &spaced).unwrap().x509_authorities.len(), 2);
 }
 
 #[test]
 fn documents_have_limits() {
-    let long = format!(
-        r#"{{"keys":[],"x":"{}"}}"#,
-        "a".repeat(Bundle::MAX_DOCUMENT_LEN)
-    );
+    let long = format!(r#"{{"keys":[],"x":"{}"}}"#, "a".repeat(Bundle::MAX_DOCUMENT_LEN));
     assert!(matches!(
         Bundle::from_jwks(&td(), &long),
         Err(BundleError::TooLarge { .. })

@@ -21,40 +21,25 @@ fn x509_21_a_good_chain_gives_its_id_and_facts() {
     let between = intermediate(&root, |_| {});
     let web = Ok("spiffe://example.org/web".to_owned());
     assert_eq!(verify(&[&leaf(&root, |_| {})], &[&root]), web);
-    assert_eq!(
-        verify(&[&leaf(&between, |_| {}), between.der()], &[&root]),
-        web
-    );
+    assert_eq!(verify(&[&leaf(&between, |_| {}), between.der()], &[&root]), web);
     // The root itself may come along, and other roots may lie beside it.
     assert_eq!(
-        verify(
-            &[&leaf(&root, |_| {}), root.der()],
-            &[&pki::root(|_| {}), &root]
-        ),
+        verify(&[&leaf(&root, |_| {}), root.der()], &[&pki::root(|_| {}), &root]),
         web
     );
     let authorities = Authorities::new(&td(), &[root.der()]).unwrap();
-    let der = leaf(&root, |params| {
-        params.serial_number = Some(vec![0, 0x81, 2].into())
-    });
+    let der = leaf(&root, |params| params.serial_number = Some(vec![0, 0x81, 2].into()));
     let verified = authorities.verify(&[&der], now()).unwrap();
     assert_eq!(verified.serial, [0x81, 2]);
-    assert_eq!(
-        verified.not_after,
-        date_time_ymd(2026, 12, 1).unix_timestamp()
-    );
-    assert!(
-        der.windows(verified.spki.len())
-            .any(|window| window == verified.spki)
-    );
+    assert_eq!(verified.not_after, date_time_ymd(2026, 12, 1).unix_timestamp());
+    assert!(der.windows(verified.spki.len()).any(|window| window == verified.spki));
 }
 
 #[test]
 fn x509_21_time_of_leaf_intermediate_and_root() {
     let good = root(|_| {});
     let old = |params: &mut rcgen::CertificateParams| params.not_after = date_time_ymd(2026, 11, 2);
-    let young =
-        |params: &mut rcgen::CertificateParams| params.not_before = date_time_ymd(2026, 11, 24);
+    let young = |params: &mut rcgen::CertificateParams| params.not_before = date_time_ymd(2026, 11, 24);
     assert!(matches!(
         verify(&[&leaf(&good, old)], &[&good]),
         Err(ChainError::Expired { .. })
@@ -88,11 +73,7 @@ fn x509_21_time_of_leaf_intermediate_and_root() {
 #[test]
 fn x509_21_wrong_issuer_signature_and_missing_link() {
     let good = root(|_| {});
-    let other = root(|params| {
-        params
-            .distinguished_name
-            .push(rcgen::DnType::CommonName, "other")
-    });
+    let other = root(|params| params.distinguished_name.push(rcgen::DnType::CommonName, "other"));
     assert_eq!(
         verify(&[&leaf(&other, |_| {})], &[&good]),
         Err(ChainError::UnknownIssuer)
@@ -108,10 +89,7 @@ fn x509_21_wrong_issuer_signature_and_missing_link() {
         Err(ChainError::UnknownIssuer)
     );
     let mut tampered = leaf(&good, |_| {});
-    let at = tampered
-        .windows(4)
-        .position(|window| window == b"/web")
-        .unwrap();
+    let at = tampered.windows(4).position(|window| window == b"/web").unwrap();
     tampered[at + 1] = b'a';
     assert_eq!(verify(&[&tampered], &[&good]), Err(ChainError::Signature));
 }
@@ -121,8 +99,7 @@ fn x509_21_unknown_critical_extension() {
     let good = root(|_| {});
     let with = |critical| {
         move |params: &mut rcgen::CertificateParams| {
-            params.custom_extensions =
-                vec![extension(&[1, 3, 6, 1, 4, 1, 99999, 1], critical, &[5, 0])];
+            params.custom_extensions = vec![extension(&[1, 3, 6, 1, 4, 1, 99999, 1], critical, &[5, 0])];
         }
     };
     assert!(matches!(
@@ -181,9 +158,7 @@ fn x509_13_path_length() {
     });
     assert!(verify(&[&leaf(&between, |_| {}), between.der()], &[&wide]).is_ok());
     let below = intermediate(&between, |params| {
-        params
-            .distinguished_name
-            .push(rcgen::DnType::CommonName, "below");
+        params.distinguished_name.push(rcgen::DnType::CommonName, "below");
     });
     let chain: [&[u8]; 3] = [&leaf(&below, |_| {}), below.der(), between.der()];
     assert_eq!(verify(&chain, &[&wide]), Err(ChainError::PathLen));
@@ -212,10 +187,7 @@ fn x509_14_name_constraints_are_never_ignored() {
         permitted_subtrees: vec![],
         excluded_subtrees: subtree("example.org"),
     };
-    assert!(matches!(
-        constrained(excluded),
-        Err(ChainError::Path { .. })
-    ));
+    assert!(matches!(constrained(excluded), Err(ChainError::Path { .. })));
 }
 
 #[test]
@@ -225,10 +197,7 @@ fn x509_20_purposes_hold_for_the_whole_path() {
         params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
     });
     let chain: [&[u8]; 2] = [&leaf(&server_only, |_| {}), server_only.der()];
-    assert!(matches!(
-        verify(&chain, &[&good]),
-        Err(ChainError::Path { .. })
-    ));
+    assert!(matches!(verify(&chain, &[&good]), Err(ChainError::Path { .. })));
 }
 
 #[test]

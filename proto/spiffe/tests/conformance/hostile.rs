@@ -13,10 +13,7 @@ fn nothing_may_follow_or_be_missing() {
     let good = leaf(&root(|_| {}), |_| {});
     let mut longer = good.clone();
     longer.push(0);
-    assert!(matches!(
-        leaf_id(&longer),
-        Err(ProfileError::Malformed { .. })
-    ));
+    assert!(matches!(leaf_id(&longer), Err(ProfileError::Malformed { .. })));
     for len in 0..good.len() {
         assert!(leaf_id(&good[..len]).is_err(), "{len}");
     }
@@ -44,11 +41,7 @@ fn one_extension_twice() {
 #[test]
 fn a_serial_number_is_a_small_positive_number() {
     let ca = root(|_| {});
-    let with = |serial: &[u8]| {
-        leaf(&ca, |params| {
-            params.serial_number = Some(serial.to_vec().into())
-        })
-    };
+    let with = |serial: &[u8]| leaf(&ca, |params| params.serial_number = Some(serial.to_vec().into()));
     assert!(lint_leaf(&with(&[1])).is_ok());
     assert!(lint_leaf(&with(&[0x7f; 20])).is_ok());
     assert_eq!(lint_leaf(&with(&[0])), Err(ProfileError::Serial));

@@ -45,10 +45,9 @@ fn id_02_the_trust_domain_is_not_empty() {
 
 #[test]
 fn id_03_no_query_and_no_fragment() {
-    refused(
-        &["spiffe://td/a?", "spiffe://td/a?x=1", "spiffe://td/a#"],
-        |error| matches!(error, IdError::PathChar { found: '?' | '#' }),
-    );
+    refused(&["spiffe://td/a?", "spiffe://td/a?x=1", "spiffe://td/a#"], |error| {
+        matches!(error, IdError::PathChar { found: '?' | '#' })
+    });
     refused(&["spiffe://td#f", "spiffe://td?"], |error| {
         matches!(error, IdError::TrustDomainChar { found: '?' | '#' })
     });
@@ -120,12 +119,7 @@ fn id_10_no_empty_and_no_dot_segment() {
         matches!(error, IdError::EmptySegment)
     });
     refused(
-        &[
-            "spiffe://td/./a",
-            "spiffe://td/a/..",
-            "spiffe://td/..",
-            "spiffe://td/.",
-        ],
+        &["spiffe://td/./a", "spiffe://td/a/..", "spiffe://td/..", "spiffe://td/."],
         |error| matches!(error, IdError::DotSegment),
     );
     accepted(&["spiffe://td/...", "spiffe://td/.a", "spiffe://td/a."]);
@@ -133,10 +127,9 @@ fn id_10_no_empty_and_no_dot_segment() {
 
 #[test]
 fn id_11_no_trailing_slash() {
-    refused(
-        &["spiffe://td/", "spiffe://td/a/", "spiffe://td//"],
-        |error| matches!(error, IdError::TrailingSlash),
-    );
+    refused(&["spiffe://td/", "spiffe://td/a/", "spiffe://td//"], |error| {
+        matches!(error, IdError::TrailingSlash)
+    });
 }
 
 #[test]
@@ -155,10 +148,7 @@ fn id_13_and_14_exactly_2048_bytes() {
     let id = SpiffeId::parse(&longest).unwrap();
     assert_eq!(SpiffeId::new(id.trust_domain(), id.path()).unwrap(), id);
     let longer = format!("{longest}a");
-    assert_eq!(
-        SpiffeId::parse(&longer),
-        Err(IdError::TooLong { len: 2049 })
-    );
+    assert_eq!(SpiffeId::parse(&longer), Err(IdError::TooLong { len: 2049 }));
     let path = longer.strip_prefix("spiffe://td").unwrap();
     assert_eq!(
         SpiffeId::new(id.trust_domain(), path),

@@ -4,8 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use hallmark_spiffe::TrustDomain;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, CustomExtension, DistinguishedName,
-    DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, SanType, date_time_ymd,
+    BasicConstraints, CertificateParams, CertifiedIssuer, CustomExtension, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, SanType, date_time_ymd,
 };
 
 pub(crate) type Ca = CertifiedIssuer<'static, KeyPair>;
@@ -45,10 +45,7 @@ pub(crate) fn leaf_params() -> CertificateParams {
     params.distinguished_name = name("Test workload");
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![
-        ExtendedKeyUsagePurpose::ServerAuth,
-        ExtendedKeyUsagePurpose::ClientAuth,
-    ];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     params.subject_alt_names = vec![uri("spiffe://example.org/web")];
     params.not_before = date_time_ymd(2026, 11, 1);
     params.not_after = date_time_ymd(2026, 12, 1);

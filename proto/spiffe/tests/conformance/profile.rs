@@ -5,8 +5,7 @@ use hallmark_spiffe::{
     x509::{ProfileError, check_authority, check_signing, leaf_id, lint_leaf, lint_signing},
 };
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, ExtendedKeyUsagePurpose, IsCa,
-    KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, DistinguishedName, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, SanType,
 };
 
 use crate::pki::{self, ALT_NAME, DIGITAL_SIGNATURE, KEY_USAGE, extension, uri};
@@ -21,14 +20,8 @@ fn root(change: impl FnOnce(&mut CertificateParams)) -> Vec<u8> {
 
 #[test]
 fn the_controls_pass() {
-    assert_eq!(
-        leaf_id(&leaf(|_| {})).unwrap().as_str(),
-        "spiffe://example.org/web"
-    );
-    assert_eq!(
-        lint_leaf(&leaf(|_| {})).unwrap().as_str(),
-        "spiffe://example.org/web"
-    );
+    assert_eq!(leaf_id(&leaf(|_| {})).unwrap().as_str(), "spiffe://example.org/web");
+    assert_eq!(lint_leaf(&leaf(|_| {})).unwrap().as_str(), "spiffe://example.org/web");
     assert_eq!(
         check_signing(&root(|_| {})).unwrap().unwrap().as_str(),
         "spiffe://example.org"
@@ -39,8 +32,7 @@ fn the_controls_pass() {
 
 #[test]
 fn x509_01_a_leaf_has_a_uri() {
-    let der =
-        leaf(|params| params.subject_alt_names = vec![SanType::DnsName("web".try_into().unwrap())]);
+    let der = leaf(|params| params.subject_alt_names = vec![SanType::DnsName("web".try_into().unwrap())]);
     assert_eq!(leaf_id(&der), Err(ProfileError::NoUri));
     assert_eq!(
         leaf_id(&leaf(|params| params.subject_alt_names.clear())),
@@ -56,17 +48,10 @@ fn x509_02_never_two_uris() {
         "spiffe://example.org/web",
     ] {
         let der = leaf(|params| params.subject_alt_names.push(uri(second)));
-        assert_eq!(
-            leaf_id(&der),
-            Err(ProfileError::ManyUris { count: 2 }),
-            "{second}"
-        );
+        assert_eq!(leaf_id(&der), Err(ProfileError::ManyUris { count: 2 }), "{second}");
     }
     let der = root(|params| params.subject_alt_names.push(uri("spiffe://example.org")));
-    assert_eq!(
-        check_signing(&der),
-        Err(ProfileError::ManyUris { count: 2 })
-    );
+    assert_eq!(check_signing(&der), Err(ProfileError::ManyUris { count: 2 }));
 }
 
 #[test]
@@ -75,9 +60,7 @@ fn x509_03_other_alternative_names_do_no_harm() {
         params
             .subject_alt_names
             .insert(0, SanType::DnsName("web.example.org".try_into().unwrap()));
-        params
-            .subject_alt_names
-            .push(SanType::IpAddress([10, 0, 0, 1].into()));
+        params.subject_alt_names.push(SanType::IpAddress([10, 0, 0, 1].into()));
         params
             .subject_alt_names
             .push(SanType::Rfc822Name("a@example.org".try_into().unwrap()));
@@ -95,16 +78,12 @@ fn x509_04_12_22_a_ca_is_no_leaf() {
 #[test]
 fn x509_05_24_a_leaf_id_has_a_path() {
     let der = leaf(|params| params.subject_alt_names = vec![uri("spiffe://example.org")]);
-    assert!(matches!(
-        leaf_id(&der),
-        Err(ProfileError::LeafWithoutPath { .. })
-    ));
+    assert!(matches!(leaf_id(&der), Err(ProfileError::LeafWithoutPath { .. })));
 }
 
 #[test]
 fn x509_06_without_subject_the_names_are_critical() {
-    let nameless =
-        |params: &mut CertificateParams| params.distinguished_name = DistinguishedName::new();
+    let nameless = |params: &mut CertificateParams| params.distinguished_name = DistinguishedName::new();
     assert!(leaf_id(&leaf(nameless)).is_ok());
     let content = [&[0x30, 26, 0x86, 24][..], b"spiffe://example.org/web"].concat();
     let with = |critical| {
@@ -115,10 +94,7 @@ fn x509_06_without_subject_the_names_are_critical() {
             params.custom_extensions = vec![extension(ALT_NAME, critical, &content)];
         }
     };
-    assert_eq!(
-        leaf_id(&leaf(with(false))),
-        Err(ProfileError::AltNamesNotCritical)
-    );
+    assert_eq!(leaf_id(&leaf(with(false))), Err(ProfileError::AltNamesNotCritical));
     assert!(leaf_id(&leaf(with(true))).is_ok());
 }
 
@@ -149,19 +125,13 @@ fn x509_07_19_what_an_issuer_adds() {
     );
     let without_id = root(|params| params.subject_alt_names.clear());
     assert_eq!(check_signing(&without_id), Ok(None));
-    assert_eq!(
-        lint_signing(&without_id, &pki::td()),
-        Err(ProfileError::NoUri)
-    );
+    assert_eq!(lint_signing(&without_id, &pki::td()), Err(ProfileError::NoUri));
 }
 
 #[test]
 fn x509_08_a_signing_id_has_no_path() {
     let der = root(|params| params.subject_alt_names = vec![uri("spiffe://example.org/ca")]);
-    assert!(matches!(
-        check_signing(&der),
-        Err(ProfileError::SigningWithPath { .. })
-    ));
+    assert!(matches!(check_signing(&der), Err(ProfileError::SigningWithPath { .. })));
     assert!(matches!(
         check_authority(&der, &pki::td()),
         Err(ProfileError::SigningWithPath { .. })
@@ -185,18 +155,12 @@ fn x509_09_a_signing_id_is_of_the_trust_domain() {
 fn x509_10_a_signing_key_is_not_for_leaf_use() {
     let der = root(|params| params.key_usages.push(KeyUsagePurpose::DigitalSignature));
     assert!(check_signing(&der).is_ok());
-    assert_eq!(
-        lint_signing(&der, &pki::td()),
-        Err(ProfileError::SigningForLeafUse)
-    );
+    assert_eq!(lint_signing(&der, &pki::td()), Err(ProfileError::SigningForLeafUse));
 }
 
 #[test]
 fn x509_11_signing_needs_ca() {
-    assert_eq!(
-        check_signing(&leaf(|_| {})),
-        Err(ProfileError::SigningNotCa)
-    );
+    assert_eq!(check_signing(&leaf(|_| {})), Err(ProfileError::SigningNotCa));
     assert_eq!(
         check_authority(&leaf(|_| {}), &pki::td()),
         Err(ProfileError::SigningNotCa)
@@ -224,10 +188,7 @@ fn x509_15_key_usage_is_present_and_critical() {
 #[test]
 fn x509_16_signing_needs_key_cert_sign() {
     let der = root(|params| params.key_usages = vec![KeyUsagePurpose::CrlSign]);
-    assert_eq!(
-        check_signing(&der),
-        Err(ProfileError::SigningWithoutCertSign)
-    );
+    assert_eq!(check_signing(&der), Err(ProfileError::SigningWithoutCertSign));
     assert_eq!(
         check_authority(&der, &pki::td()),
         Err(ProfileError::SigningWithoutCertSign)
@@ -237,19 +198,15 @@ fn x509_16_signing_needs_key_cert_sign() {
 #[test]
 fn x509_17_18_22_what_a_leaf_key_is_for() {
     let der = leaf(|params| params.key_usages = vec![KeyUsagePurpose::KeyEncipherment]);
-    assert_eq!(
-        leaf_id(&der),
-        Err(ProfileError::LeafWithoutDigitalSignature)
-    );
+    assert_eq!(leaf_id(&der), Err(ProfileError::LeafWithoutDigitalSignature));
     for forbidden in [KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign] {
         let der = leaf(|params| params.key_usages.push(forbidden));
         assert_eq!(leaf_id(&der), Err(ProfileError::LeafSigns));
     }
     let der = leaf(|params| {
-        params.key_usages.extend([
-            KeyUsagePurpose::KeyEncipherment,
-            KeyUsagePurpose::KeyAgreement,
-        ]);
+        params
+            .key_usages
+            .extend([KeyUsagePurpose::KeyEncipherment, KeyUsagePurpose::KeyAgreement]);
     });
     assert!(leaf_id(&der).is_ok());
 }
@@ -262,16 +219,9 @@ fn x509_20_purposes_name_both_sides() {
         (ExtendedKeyUsagePurpose::CodeSigning, false, false),
     ] {
         let der = leaf(|params| params.extended_key_usages = vec![purpose]);
-        assert_eq!(
-            leaf_id(&der),
-            Err(ProfileError::ExtendedKeyUsage { server, client })
-        );
+        assert_eq!(leaf_id(&der), Err(ProfileError::ExtendedKeyUsage { server, client }));
     }
-    let der = leaf(|params| {
-        params
-            .extended_key_usages
-            .push(ExtendedKeyUsagePurpose::CodeSigning)
-    });
+    let der = leaf(|params| params.extended_key_usages.push(ExtendedKeyUsagePurpose::CodeSigning));
     assert!(leaf_id(&der).is_ok());
 }
 

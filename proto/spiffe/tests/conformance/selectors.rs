@@ -17,9 +17,7 @@ fn what_is_no_selector() {
     assert_eq!(Selector::parse(":uid"), Err(SelectorError::KindMissing));
     assert_eq!(
         Selector::parse("unix:"),
-        Err(SelectorError::ValueMissing {
-            kind: "unix".into()
-        })
+        Err(SelectorError::ValueMissing { kind: "unix".into() })
     );
     assert_eq!(
         Selector::new("a:b", "c"),

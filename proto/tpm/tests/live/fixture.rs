@@ -23,21 +23,11 @@ impl Tpm {
         let state = folder.path().join("state");
         std::fs::create_dir(&state).unwrap();
         let setup = Command::new("swtpm_setup")
-            .args([
-                "--tpm2",
-                "--overwrite",
-                "--pcr-banks",
-                "sha1,sha256",
-                "--tpmstate",
-            ])
+            .args(["--tpm2", "--overwrite", "--pcr-banks", "sha1,sha256", "--tpmstate"])
             .arg(&state)
             .output()
             .expect("swtpm_setup (Debian: swtpm-tools) is installed");
-        assert!(
-            setup.status.success(),
-            "{}",
-            String::from_utf8_lossy(&setup.stdout)
-        );
+        assert!(setup.status.success(), "{}", String::from_utf8_lossy(&setup.stdout));
         let (port, control) = free_ports();
         let process = Command::new("swtpm")
             .args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear"])

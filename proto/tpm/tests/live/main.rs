@@ -11,21 +11,16 @@ mod fixture;
 
 use fixture::Tpm;
 use hallmark_tpm_wire::{
-    AsymScheme, Attest, AttestKind, HashAlg, Hierarchy, PcrSelection, PcrValues, PublicArea,
-    Signature, WireError,
+    AsymScheme, Attest, AttestKind, HashAlg, Hierarchy, PcrSelection, PcrValues, PublicArea, Signature, WireError,
     credential::{self, Credential},
     pcr_digest, templates,
 };
 
-const AK_ATTRIBUTES: &str =
-    "fixedtpm|fixedparent|sensitivedataorigin|userwithauth|noda|restricted|sign";
+const AK_ATTRIBUTES: &str = "fixedtpm|fixedparent|sensitivedataorigin|userwithauth|noda|restricted|sign";
 const NONCE: &str = "a0a1a2a3a4a5a6a7a8a9aaabacadaeaf";
 
 fn area(tpm: &Tpm, context: &str) -> PublicArea {
-    tpm.run(
-        "tpm2_readpublic",
-        &["-Q", "-c", context, "-f", "tss", "-o", "area.pub"],
-    );
+    tpm.run("tpm2_readpublic", &["-Q", "-c", context, "-f", "tss", "-o", "area.pub"]);
     PublicArea::parse_sized(&tpm.read("area.pub")).unwrap()
 }
 
@@ -61,12 +56,7 @@ fn credential_file(credential: &Credential) -> Vec<u8> {
 }
 
 /// TPM2_ActivateCredential; `None` when the TPM refuses.
-fn activate(
-    tpm: &Tpm,
-    ek: &PublicArea,
-    ak_context: &str,
-    credential: &Credential,
-) -> Option<Vec<u8>> {
+fn activate(tpm: &Tpm, ek: &PublicArea, ak_context: &str, credential: &Credential) -> Option<Vec<u8>> {
     tpm.write("credential", &credential_file(credential));
     tpm.flush();
     let mut arguments = vec![
@@ -153,9 +143,7 @@ fn what_a_tpm_signs_verifies_here_under_the_scheme_of_its_key_only() {
         (ak, attest, signature)
     });
     for (index, (ak, _, _)) in keys.iter().enumerate() {
-        for (other, (_, attest, signature)) in
-            keys.iter().enumerate().filter(|(other, _)| *other != index)
-        {
+        for (other, (_, attest, signature)) in keys.iter().enumerate().filter(|(other, _)| *other != index) {
             let refused = signature.verify(ak, attest).unwrap_err();
             assert!(
                 matches!(refused, WireError::SchemeMismatch { .. }),
@@ -164,10 +152,7 @@ fn what_a_tpm_signs_verifies_here_under_the_scheme_of_its_key_only() {
         }
         let mut changed = keys[index].1.clone();
         *changed.last_mut().unwrap() ^= 1;
-        assert_eq!(
-            keys[index].2.verify(ak, &changed),
-            Err(WireError::SignatureInvalid)
-        );
+        assert_eq!(keys[index].2.verify(ak, &changed), Err(WireError::SignatureInvalid));
     }
 }
 
@@ -191,10 +176,7 @@ fn quote(tpm: &Tpm, scheme: AsymScheme) -> (Vec<u8>, Signature) {
         "signature",
     ];
     tpm.run("tpm2_quote", &[key.as_slice(), what.as_slice()].concat());
-    (
-        tpm.read("quote"),
-        Signature::parse(&tpm.read("signature")).unwrap(),
-    )
+    (tpm.read("quote"), Signature::parse(&tpm.read("signature")).unwrap())
 }
 
 #[test]

@@ -57,10 +57,7 @@ fn assert_exact_length<T>(structure: &[u8], parse: impl Fn(&[u8]) -> Result<T, W
         assert!(parse(&structure[..length]).is_err(), "{length} bytes");
     }
     let longer = [structure, &[0]].concat();
-    assert!(matches!(
-        parse(&longer),
-        Err(WireError::TrailingBytes { extra: 1, .. })
-    ));
+    assert!(matches!(parse(&longer), Err(WireError::TrailingBytes { extra: 1, .. })));
 }
 
 #[test]
@@ -76,10 +73,7 @@ fn every_refusal_tells_its_cause_and_the_next_step() {
     ];
     let codes = errors.each_ref().map(Coded::code);
     assert_eq!(
-        codes
-            .iter()
-            .collect::<std::collections::BTreeSet<_>>()
-            .len(),
+        codes.iter().collect::<std::collections::BTreeSet<_>>().len(),
         errors.len()
     );
     for error in errors {

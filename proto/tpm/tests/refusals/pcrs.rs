@@ -9,11 +9,7 @@ fn list(banks: &[(u16, &[u8])]) -> Vec<u8> {
         .iter()
         .fold(
             Bytes::default().u32(banks.len().try_into().unwrap()),
-            |out, (hash, bitmap)| {
-                out.u16(*hash)
-                    .u8(bitmap.len().try_into().unwrap())
-                    .raw(bitmap)
-            },
+            |out, (hash, bitmap)| out.u16(*hash).u8(bitmap.len().try_into().unwrap()).raw(bitmap),
         )
         .0
 }
@@ -21,9 +17,7 @@ fn list(banks: &[(u16, &[u8])]) -> Vec<u8> {
 fn values(of: &[(u8, u8)]) -> PcrValues {
     let mut values = PcrValues::new();
     for (pcr, fill) in of {
-        values
-            .insert(HashAlg::Sha256, *pcr, vec![*fill; 32])
-            .unwrap();
+        values.insert(HashAlg::Sha256, *pcr, vec![*fill; 32]).unwrap();
     }
     values
 }
@@ -33,20 +27,10 @@ fn a_selection_names_each_bank_once() {
     let good = list(&[(0x000b, &[0xff, 0, 0]), (0x000c, &[1, 0, 0])]);
     assert_exact_length(&good, PcrSelection::parse);
     assert_eq!(PcrSelection::parse(&good).unwrap().marshal(), good);
-    let twice = list(&[
-        (0x000b, &[0xff, 0, 0]),
-        (0x000c, &[1, 0, 0]),
-        (0x000b, &[0, 1, 0]),
-    ]);
-    assert_eq!(
-        PcrSelection::parse(&twice),
-        Err(WireError::DuplicateBank("sha256"))
-    );
+    let twice = list(&[(0x000b, &[0xff, 0, 0]), (0x000c, &[1, 0, 0]), (0x000b, &[0, 1, 0])]);
+    assert_eq!(PcrSelection::parse(&twice), Err(WireError::DuplicateBank("sha256")));
     let same = list(&[(0x000b, &[0xff, 0, 0]), (0x000b, &[0xff, 0, 0])]);
-    assert_eq!(
-        PcrSelection::parse(&same),
-        Err(WireError::DuplicateBank("sha256"))
-    );
+    assert_eq!(PcrSelection::parse(&same), Err(WireError::DuplicateBank("sha256")));
 }
 
 #[test]
@@ -79,13 +63,7 @@ fn an_empty_selection_can_not_be_asked_for() {
     assert!(PcrSelection::new([]).is_err());
     assert!(PcrSelection::new([(HashAlg::Sha256, [].as_slice())]).is_err());
     assert!(PcrSelection::new([(HashAlg::Sha256, [32].as_slice())]).is_err());
-    assert!(
-        PcrSelection::new([
-            (HashAlg::Sha256, [1].as_slice()),
-            (HashAlg::Sha256, [2].as_slice())
-        ])
-        .is_err()
-    );
+    assert!(PcrSelection::new([(HashAlg::Sha256, [1].as_slice()), (HashAlg::Sha256, [2].as_slice())]).is_err());
 }
 
 #[test]
@@ -128,10 +106,7 @@ fn a_value_is_as_long_as_its_bank_and_given_once() {
         values.insert(HashAlg::Sha256, 1, Vec::new()),
         Err(wrong("sha256", 32, 0))
     );
-    let again = WireError::DuplicatePcr {
-        bank: "sha256",
-        pcr: 0,
-    };
+    let again = WireError::DuplicatePcr { bank: "sha256", pcr: 0 };
     assert_eq!(values.insert(HashAlg::Sha256, 0, vec![1; 32]), Err(again));
     assert!(values.insert(HashAlg::Sha256, 32, vec![1; 32]).is_err());
     assert_eq!(values.len(), 1);
@@ -152,15 +127,8 @@ fn the_digest_covers_exactly_the_selected_registers_in_order() {
         })
     );
     assert_eq!(
-        pcr_digest(
-            &selection,
-            &values(&[(0, 1), (7, 3), (10, 2)]),
-            HashAlg::Sha256
-        ),
-        Err(WireError::UnselectedPcr {
-            bank: "sha256",
-            pcr: 7
-        })
+        pcr_digest(&selection, &values(&[(0, 1), (7, 3), (10, 2)]), HashAlg::Sha256),
+        Err(WireError::UnselectedPcr { bank: "sha256", pcr: 7 })
     );
     let other_bank = {
         let mut values = values(&[(0, 1), (10, 2)]);
@@ -169,9 +137,6 @@ fn the_digest_covers_exactly_the_selected_registers_in_order() {
     };
     assert_eq!(
         pcr_digest(&selection, &other_bank, HashAlg::Sha256),
-        Err(WireError::UnselectedPcr {
-            bank: "sha1",
-            pcr: 10
-        })
+        Err(WireError::UnselectedPcr { bank: "sha1", pcr: 10 })
     );
 }

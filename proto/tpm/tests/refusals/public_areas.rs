@@ -25,11 +25,8 @@ struct Ecc {
 
 impl Ecc {
     fn ak() -> Self {
-        let pkcs8 =
-            EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new())
-                .unwrap();
-        let key =
-            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref()).unwrap();
+        let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new()).unwrap();
+        let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref()).unwrap();
         let point = key.public_key().as_ref();
         Self {
             object_type: 0x0023,
@@ -54,11 +51,7 @@ impl Ecc {
         for field in self.symmetric.iter().chain(&self.scheme) {
             out = out.u16(*field);
         }
-        out.u16(self.curve)
-            .u16(self.kdf)
-            .sized(&self.x)
-            .sized(&self.y)
-            .0
+        out.u16(self.curve).u16(self.kdf).sized(&self.x).sized(&self.y).0
     }
 }
 
@@ -95,10 +88,7 @@ fn weak_keys_are_refused_by_their_names() {
         (0x0011, "BN P-638"),
         (0x0020, "SM2 P-256"),
     ] {
-        assert_eq!(
-            refusal(&Ecc { curve, ..Ecc::ak() }.bytes()),
-            weak("curve", found)
-        );
+        assert_eq!(refusal(&Ecc { curve, ..Ecc::ak() }.bytes()), weak("curve", found));
     }
     let sha1_scheme = Ecc {
         scheme: vec![0x0018, 0x0004],
@@ -164,10 +154,7 @@ fn a_name_is_its_algorithm_and_exactly_that_digest() {
             Err(WireError::TrailingBytes { .. })
         ));
     }
-    assert!(matches!(
-        name(0x0004, &[1; 20]),
-        Err(WireError::Weak { .. })
-    ));
+    assert!(matches!(name(0x0004, &[1; 20]), Err(WireError::Weak { .. })));
     // A handle in the place of a Name.
     assert!(Name::parse(&0x4000_0007_u32.to_be_bytes()).is_err());
     assert!(Name::parse(&[]).is_err());
@@ -196,10 +183,7 @@ fn refused_with(change: impl FnOnce(&mut Ecc)) -> bool {
 fn malformed_fields_are_refused() {
     assert!(!refused_with(|_| {}));
     assert!(refused_with(|ecc| ecc.attributes |= 1), "reserved bit");
-    assert!(
-        refused_with(|ecc| ecc.attributes |= 1 << 31),
-        "reserved high bit"
-    );
+    assert!(refused_with(|ecc| ecc.attributes |= 1 << 31), "reserved high bit");
     assert!(refused_with(|ecc| ecc.policy = vec![1; 20]), "short policy");
     assert!(refused_with(|ecc| ecc.policy = vec![1; 48]), "long policy");
     assert!(!refused_with(|ecc| ecc.policy = vec![1; 32]), "policy");
@@ -208,38 +192,17 @@ fn malformed_fields_are_refused() {
     assert!(refused_with(|ecc| ecc.curve = 0x0099), "unknown curve");
     assert!(refused_with(|ecc| ecc.x.truncate(31)), "narrow coordinate");
     assert!(refused_with(|ecc| ecc.y.insert(0, 0)), "wide coordinate");
-    assert!(
-        refused_with(|ecc| (ecc.x, ecc.y) = Default::default()),
-        "no point"
-    );
+    assert!(refused_with(|ecc| (ecc.x, ecc.y) = Default::default()), "no point");
 }
 
 #[test]
 fn unknown_schemes_and_ciphers_are_refused() {
-    assert!(
-        !refused_with(|ecc| ecc.scheme = vec![0x0010]),
-        "null scheme"
-    );
-    assert!(
-        refused_with(|ecc| ecc.scheme = vec![0x001c, 0x000b]),
-        "Schnorr"
-    );
-    assert!(
-        refused_with(|ecc| ecc.scheme = vec![0x0014, 0x000b]),
-        "RSA scheme"
-    );
-    assert!(
-        !refused_with(|ecc| ecc.symmetric = vec![0x0006, 128, 0x0043]),
-        "AES"
-    );
-    assert!(
-        refused_with(|ecc| ecc.symmetric = vec![0x0006, 64, 0x0043]),
-        "AES-64"
-    );
-    assert!(
-        refused_with(|ecc| ecc.symmetric = vec![0x0006, 128, 0x0040]),
-        "CTR"
-    );
+    assert!(!refused_with(|ecc| ecc.scheme = vec![0x0010]), "null scheme");
+    assert!(refused_with(|ecc| ecc.scheme = vec![0x001c, 0x000b]), "Schnorr");
+    assert!(refused_with(|ecc| ecc.scheme = vec![0x0014, 0x000b]), "RSA scheme");
+    assert!(!refused_with(|ecc| ecc.symmetric = vec![0x0006, 128, 0x0043]), "AES");
+    assert!(refused_with(|ecc| ecc.symmetric = vec![0x0006, 64, 0x0043]), "AES-64");
+    assert!(refused_with(|ecc| ecc.symmetric = vec![0x0006, 128, 0x0040]), "CTR");
     assert!(
         refused_with(|ecc| ecc.symmetric = vec![0x0026, 128, 0x0043]),
         "Camellia"
@@ -251,10 +214,7 @@ fn made_up_rsa_numbers_are_refused() {
     let null: &[u16] = &[0x0010];
     PublicArea::parse(&rsa(2048, 0, null, 0x80, 0x01)).unwrap();
     for (case, bytes) in [
-        (
-            "modulus without its highest bit",
-            rsa(2048, 0, null, 0x7f, 0x01),
-        ),
+        ("modulus without its highest bit", rsa(2048, 0, null, 0x7f, 0x01)),
         ("even modulus", rsa(2048, 0, null, 0x80, 0x02)),
         ("exponent 3", rsa(2048, 3, null, 0x80, 0x01)),
         ("even exponent", rsa(2048, 65_538, null, 0x80, 0x01)),
@@ -275,12 +235,7 @@ fn objects_without_a_public_key_are_recognised_and_give_none() {
             .sized(&[])
     };
     let sealed = head(0x0008).u16(0x0010).sized(&[1; 32]).0;
-    let cipher = head(0x0025)
-        .u16(0x0006)
-        .u16(128)
-        .u16(0x0043)
-        .sized(&[1; 32])
-        .0;
+    let cipher = head(0x0025).u16(0x0006).u16(128).u16(0x0043).sized(&[1; 32]).0;
     for (bytes, what) in [(sealed, "keyed-hash"), (cipher, "symmetric cipher")] {
         let area = PublicArea::parse(&bytes).unwrap();
         assert_eq!(area.marshal(), bytes);
@@ -288,12 +243,7 @@ fn objects_without_a_public_key_are_recognised_and_give_none() {
         assert_eq!(area.scheme(), None);
         assert_exact_length(&bytes, PublicArea::parse);
     }
-    assert!(
-        PublicArea::parse(&Ecc::ak().bytes())
-            .unwrap()
-            .spki_der()
-            .is_ok()
-    );
+    assert!(PublicArea::parse(&Ecc::ak().bytes()).unwrap().spki_der().is_ok());
 }
 
 #[test]
@@ -306,13 +256,8 @@ fn credentials_are_made_for_endorsement_keys_only() {
         ..Ecc::ak()
     };
     let name = PublicArea::parse(&Ecc::ak().bytes()).unwrap().name();
-    let make = |ecc: Ecc, secret: &[u8]| {
-        credential::make(&PublicArea::parse(&ecc.bytes()).unwrap(), &name, secret)
-    };
-    let (first, second) = (
-        make(ek.clone(), &[1; 32]).unwrap(),
-        make(ek.clone(), &[1; 32]).unwrap(),
-    );
+    let make = |ecc: Ecc, secret: &[u8]| credential::make(&PublicArea::parse(&ecc.bytes()).unwrap(), &name, secret);
+    let (first, second) = (make(ek.clone(), &[1; 32]).unwrap(), make(ek.clone(), &[1; 32]).unwrap());
     assert_ne!(first, second, "a fresh seed for every credential");
     assert_eq!(first.id_object.len(), 2 + 32 + 2 + 32);
 
@@ -343,27 +288,18 @@ fn credentials_are_made_for_endorsement_keys_only() {
         ),
     ] {
         assert!(
-            matches!(
-                make(wrong, &[1; 32]),
-                Err(WireError::NotAnEndorsementKey(_))
-            ),
+            matches!(make(wrong, &[1; 32]), Err(WireError::NotAnEndorsementKey(_))),
             "{case}"
         );
     }
-    assert!(matches!(
-        make(ek.clone(), &[]),
-        Err(WireError::SecretLength { .. })
-    ));
+    assert!(matches!(make(ek.clone(), &[]), Err(WireError::SecretLength { .. })));
     assert!(matches!(
         make(ek.clone(), &[1; 33]),
         Err(WireError::SecretLength { .. })
     ));
     let mut off_curve = ek;
     off_curve.y[31] ^= 1;
-    assert_eq!(
-        make(off_curve, &[1; 32]),
-        Err(WireError::InvalidKey("P-256"))
-    );
+    assert_eq!(make(off_curve, &[1; 32]), Err(WireError::InvalidKey("P-256")));
 }
 
 #[test]

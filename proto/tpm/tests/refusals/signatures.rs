@@ -4,8 +4,8 @@ use aws_lc_rs::{
     rand::SystemRandom,
     rsa,
     signature::{
-        ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, RSA_PKCS1_SHA256, RSA_PKCS1_SHA512,
-        RSA_PSS_SHA256, RsaEncoding, RsaKeyPair,
+        ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, RSA_PKCS1_SHA256, RSA_PKCS1_SHA512, RSA_PSS_SHA256,
+        RsaEncoding, RsaKeyPair,
     },
 };
 use hallmark_tpm_wire::{PublicArea, Signature, WireError, templates};
@@ -21,9 +21,7 @@ struct EccKey(EcdsaKeyPair);
 
 impl EccKey {
     fn new() -> Self {
-        let pkcs8 =
-            EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new())
-                .unwrap();
+        let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new()).unwrap();
         Self(EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref()).unwrap())
     }
 
@@ -36,12 +34,7 @@ impl EccKey {
             .sized(&[])
             .u16(0x0010);
         let head = scheme.iter().fold(head, |out, field| out.u16(*field));
-        let area = head
-            .u16(0x0003)
-            .u16(0x0010)
-            .sized(&point[1..33])
-            .sized(&point[33..])
-            .0;
+        let area = head.u16(0x0003).u16(0x0010).sized(&point[1..33]).sized(&point[33..]).0;
         PublicArea::parse(&area).unwrap()
     }
 
@@ -83,15 +76,9 @@ fn ecdsa_numbers_are_in_range_and_of_fixed_width() {
         ("both empty", &Vec::new(), &Vec::new()),
     ] {
         let refused = verdict(&area, &ecdsa(0x000b, first, second)).expect_err(case);
-        assert!(
-            matches!(refused, WireError::SignatureValue(_)),
-            "{case}: {refused}"
-        );
+        assert!(matches!(refused, WireError::SignatureValue(_)), "{case}: {refused}");
     }
-    assert_eq!(
-        verdict(&area, &ecdsa(0x000b, &s, &r)),
-        Err(WireError::SignatureInvalid)
-    );
+    assert_eq!(verdict(&area, &ecdsa(0x000b, &s, &r)), Err(WireError::SignatureInvalid));
     assert_eq!(
         verdict(&EccKey::new().area(ECDSA_SHA256), &ecdsa(0x000b, &r, &s)),
         Err(WireError::SignatureInvalid)
@@ -110,10 +97,7 @@ fn a_signature_is_of_the_scheme_and_hash_that_its_key_is_bound_to() {
         ("key bound to ECDH", key.area(&[0x0019, 0x000b])),
     ] {
         let refused = verdict(&area, &signature).expect_err(case);
-        assert!(
-            matches!(refused, WireError::SchemeMismatch { .. }),
-            "{case}: {refused}"
-        );
+        assert!(matches!(refused, WireError::SchemeMismatch { .. }), "{case}: {refused}");
     }
     let relabelled = verdict(&key.area(ECDSA_SHA256), &ecdsa(0x000c, &r, &s)).unwrap_err();
     assert!(matches!(relabelled, WireError::SchemeMismatch { .. }));
@@ -139,12 +123,7 @@ fn rsa_area(key: &RsaKeyPair, scheme: u16, hash: u16) -> PublicArea {
     PublicArea::parse(&head.u16(scheme).u16(hash).u16(2048).u32(0).sized(modulus).0).unwrap()
 }
 
-fn rsa_signature(
-    key: &RsaKeyPair,
-    encoding: &'static dyn RsaEncoding,
-    scheme: u16,
-    hash: u16,
-) -> Vec<u8> {
+fn rsa_signature(key: &RsaKeyPair, encoding: &'static dyn RsaEncoding, scheme: u16, hash: u16) -> Vec<u8> {
     let mut signature = vec![0; key.public_modulus_len()];
     key.sign(encoding, &SystemRandom::new(), MESSAGE, &mut signature)
         .unwrap();
@@ -177,10 +156,7 @@ fn rsa_paddings_are_not_taken_for_each_other() {
     ));
 
     let short = Bytes::default().u16(SSA).u16(0x000b).sized(&[1; 255]).0;
-    assert!(matches!(
-        verdict(&ssa, &short),
-        Err(WireError::SignatureValue(_))
-    ));
+    assert!(matches!(verdict(&ssa, &short), Err(WireError::SignatureValue(_))));
 }
 
 #[test]
@@ -192,19 +168,8 @@ fn signatures_have_exactly_their_length_and_a_known_scheme() {
     let der = [&[0x30, 0x44, 0x02, 0x20], r.as_slice(), &[0x02, 0x20], &s].concat();
     for (case, bytes) in [
         ("no signature", Bytes::default().u16(0x0010).0),
-        (
-            "ECDAA",
-            Bytes::default()
-                .u16(0x001a)
-                .u16(0x000b)
-                .sized(&r)
-                .sized(&s)
-                .0,
-        ),
-        (
-            "HMAC",
-            Bytes::default().u16(0x0005).u16(0x000b).raw(&[1; 32]).0,
-        ),
+        ("ECDAA", Bytes::default().u16(0x001a).u16(0x000b).sized(&r).sized(&s).0),
+        ("HMAC", Bytes::default().u16(0x0005).u16(0x000b).raw(&[1; 32]).0),
         ("DER", der),
         (
             "RSA number too long",

@@ -47,13 +47,7 @@ impl Statement {
             .u16(self.tag)
             .sized(&self.signer)
             .sized(&self.extra);
-        head.u64(1000)
-            .u32(3)
-            .u32(4)
-            .u8(self.safe)
-            .u64(5)
-            .raw(&self.attested)
-            .0
+        head.u64(1000).u32(3).u32(4).u8(self.safe).u64(5).raw(&self.attested).0
     }
 }
 
@@ -71,8 +65,7 @@ fn quotes_and_certifications_are_read_and_have_exactly_their_length() {
         (1000, 3, 4)
     );
     assert_eq!(quote.firmware_version, 5);
-    let AttestKind::Certify(certify) = Attest::parse(&Statement::certify().bytes()).unwrap().kind
-    else {
+    let AttestKind::Certify(certify) = Attest::parse(&Statement::certify().bytes()).unwrap().kind else {
         panic!("not a certification")
     };
     assert_eq!(
@@ -89,10 +82,7 @@ fn a_structure_from_outside_a_tpm_is_refused() {
         magic: 0xff54_4348,
         ..Statement::quote()
     };
-    assert_eq!(
-        Attest::parse(&outside.bytes()),
-        Err(WireError::WrongMagic(0xff54_4348))
-    );
+    assert_eq!(Attest::parse(&outside.bytes()), Err(WireError::WrongMagic(0xff54_4348)));
     let reversed = Statement {
         magic: 0x4743_54ff,
         ..Statement::quote()
@@ -110,10 +100,7 @@ fn another_type_is_named_and_never_taken_for_a_quote() {
             tag,
             ..Statement::quote()
         };
-        assert_eq!(
-            Attest::parse(&other.bytes()).unwrap().kind,
-            AttestKind::Other(tag)
-        );
+        assert_eq!(Attest::parse(&other.bytes()).unwrap().kind, AttestKind::Other(tag));
     }
     // One type's contents under the other's tag.
     assert!(

@@ -56,9 +56,7 @@ fn domain_bundle(message: types::Bundle) -> Result<Bundle, CliError> {
     let authorities = message.x509_authorities.into_iter();
     Ok(Bundle {
         trust_domain: TrustDomain::parse(&message.trust_domain)?,
-        x509_authorities: authorities
-            .map(|authority| authority.asn1.to_vec())
-            .collect(),
+        x509_authorities: authorities.map(|authority| authority.asn1.to_vec()).collect(),
         sequence: message.sequence_number,
         refresh_hint: Duration::from_secs(u64::try_from(message.refresh_hint).unwrap_or(0)),
     })

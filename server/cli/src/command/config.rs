@@ -74,8 +74,7 @@ pub(crate) fn run(context: &Context, command: ConfigCommand) -> Result<Exit, Cli
             program: kind.program().into(),
             cause,
         })?;
-    let report =
-        [result.stdout, result.stderr].map(|text| String::from_utf8_lossy(&text).trim().to_owned());
+    let report = [result.stdout, result.stderr].map(|text| String::from_utf8_lossy(&text).trim().to_owned());
     let report = report.join("\n").trim().to_owned();
     let ok = result.status.success();
     if context.format == Format::Table && !report.is_empty() {
@@ -102,9 +101,7 @@ fn kind_of(file: &Path) -> Result<Kind, CliError> {
     // A file that is no TOML at all still names its sections; its own program says what is wrong with it.
     let has = |names: &[&str]| {
         text.lines().map(str::trim).any(|line| {
-            let name = line
-                .strip_prefix('[')
-                .and_then(|rest| rest.split([']', '.']).next());
+            let name = line.strip_prefix('[').and_then(|rest| rest.split([']', '.']).next());
             name.is_some_and(|name| names.contains(&name.trim()))
         })
     };
@@ -114,9 +111,7 @@ fn kind_of(file: &Path) -> Result<Kind, CliError> {
     ) {
         (true, false) => Ok(Kind::Server),
         (false, true) => Ok(Kind::Agent),
-        _ => Err(CliError::UnknownConfig {
-            file: file.to_owned(),
-        }),
+        _ => Err(CliError::UnknownConfig { file: file.to_owned() }),
     }
 }
 
@@ -125,7 +120,5 @@ fn installed(program: &str) -> PathBuf {
     let beside = std::env::current_exe()
         .ok()
         .and_then(|own| Some(own.parent()?.join(program)));
-    beside
-        .filter(|path| path.is_file())
-        .unwrap_or_else(|| program.into())
+    beside.filter(|path| path.is_file()).unwrap_or_else(|| program.into())
 }

@@ -48,11 +48,7 @@ fn failed(name: &str, error: &CliError) -> Check {
     let next = error
         .next_step()
         .unwrap_or_else(|| "journalctl -u hallmark-server".into());
-    Check::bad(
-        name,
-        error.report().lines().next().unwrap_or_default(),
-        next,
-    )
+    Check::bad(name, error.report().lines().next().unwrap_or_default(), next)
 }
 
 async fn server(client: &Client, checks: &mut Vec<Check>) {
@@ -73,11 +69,7 @@ async fn server(client: &Client, checks: &mut Vec<Check>) {
             Check::good(&name, "ok")
         } else {
             let found = format!("{} {}", part.code, part.message);
-            Check::bad(
-                &name,
-                found,
-                "docs/reference/reason-codes.md says what the code means",
-            )
+            Check::bad(&name, found, "docs/reference/reason-codes.md says what the code means")
         });
     }
     let left = status.authority_ends().saturating_sub(now());

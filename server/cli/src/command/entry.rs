@@ -111,10 +111,7 @@ pub(crate) async fn run(context: &Context, command: EntryCommand) -> Result<Exit
             Ok(Exit::Done)
         }
         EntryCommand::Show { entry } => {
-            show(
-                context.format,
-                &EntryView::new(lookup::entry(&client, &entry).await?)?,
-            )?;
+            show(context.format, &EntryView::new(lookup::entry(&client, &entry).await?)?)?;
             Ok(Exit::Done)
         }
         EntryCommand::Delete { entries, how } => delete(context, &client, &entries, how).await,
@@ -122,12 +119,7 @@ pub(crate) async fn run(context: &Context, command: EntryCommand) -> Result<Exit
     }
 }
 
-async fn delete(
-    context: &Context,
-    client: &Client,
-    wanted: &[String],
-    how: Destruction,
-) -> Result<Exit, CliError> {
+async fn delete(context: &Context, client: &Client, wanted: &[String], how: Destruction) -> Result<Exit, CliError> {
     let mut found = Vec::new();
     for text in wanted {
         found.push(lookup::entry(client, text).await?);
@@ -136,13 +128,7 @@ async fn delete(
     let mut failure = None;
     if how.is_confirmed(&format!("delete {}?", ids.join(", ")))? {
         let request = BatchDeleteEntryRequest { ids };
-        for result in client
-            .entries()
-            .batch_delete_entry(request)
-            .await?
-            .into_inner()
-            .results
-        {
+        for result in client.entries().batch_delete_entry(request).await?.into_inner().results {
             let status = result.status.unwrap_or_default();
             if status.code != 0 {
                 let error = CliError::of_item(status.code, &status.message);
@@ -159,17 +145,11 @@ async fn delete(
             entry: EntryView::new(entry)?,
         })
     });
-    show(
-        context.format,
-        &EntryChanges(changes.collect::<Result<_, CliError>>()?),
-    )?;
+    show(context.format, &EntryChanges(changes.collect::<Result<_, CliError>>()?))?;
     Ok(failure.unwrap_or_else(|| how.change.exit()))
 }
 
-async fn filter_message(
-    client: &Client,
-    filter: ListFilter,
-) -> Result<list_entries_request::Filter, CliError> {
+async fn filter_message(client: &Client, filter: ListFilter) -> Result<list_entries_request::Filter, CliError> {
     let mut message = list_entries_request::Filter {
         by_selectors: selector_match(&filter.selector, filter.match_on)?,
         by_hint: filter.hint,
@@ -202,10 +182,7 @@ async fn filter_message(
 }
 
 /// A filter over selectors; `None` when there are none to ask for.
-pub(crate) fn selector_match(
-    texts: &[String],
-    match_on: MatchOn,
-) -> Result<Option<types::SelectorMatch>, CliError> {
+pub(crate) fn selector_match(texts: &[String], match_on: MatchOn) -> Result<Option<types::SelectorMatch>, CliError> {
     use types::selector_match::MatchBehavior;
     if texts.is_empty() {
         return Ok(None);
@@ -224,10 +201,7 @@ pub(crate) fn selector_match(
 }
 
 fn selectors(texts: &[String]) -> Result<Vec<Selector>, CliError> {
-    texts
-        .iter()
-        .map(|text| Ok(Selector::parse(text)?))
-        .collect()
+    texts.iter().map(|text| Ok(Selector::parse(text)?)).collect()
 }
 
 fn selector_message(selector: &Selector) -> types::Selector {

@@ -44,10 +44,7 @@ pub(crate) async fn run(context: &Context, command: HsmCommand) -> Result<Exit, 
                 .await?
                 .into_inner()
                 .keys;
-            show(
-                context.format,
-                &KeyList(keys.into_iter().map(KeyView::from).collect()),
-            )?;
+            show(context.format, &KeyList(keys.into_iter().map(KeyView::from).collect()))?;
             Ok(Exit::Done)
         }
     }

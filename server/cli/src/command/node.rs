@@ -93,11 +93,7 @@ pub(crate) async fn run(context: &Context, command: NodeCommand) -> Result<Exit,
         }
         NodeCommand::Show { node } => {
             let id = lookup::node(&client, &node).await?.to_string();
-            let proof = client
-                .admin()
-                .get_node(GetNodeRequest { id })
-                .await?
-                .into_inner();
+            let proof = client.admin().get_node(GetNodeRequest { id }).await?.into_inner();
             show(context.format, &ProofView::from(proof))?;
             Ok(Exit::Done)
         }
@@ -119,19 +115,11 @@ async fn take_away(
         id: id.clone(),
         output_mask: None,
     };
-    let agent = NodeView::new(
-        client.agents().get_agent(request).await?.into_inner(),
-        now(),
-    )?;
+    let agent = NodeView::new(client.agents().get_agent(request).await?.into_inner(), now())?;
     if how.is_confirmed(&format!("{action} {}?", agent.id()))? {
         match action {
             "ban" => client.agents().ban_agent(BanAgentRequest { id }).await?,
-            _ => {
-                client
-                    .agents()
-                    .delete_agent(DeleteAgentRequest { id })
-                    .await?
-            }
+            _ => client.agents().delete_agent(DeleteAgentRequest { id }).await?,
         };
     }
     let change = NodeChange {

@@ -53,18 +53,16 @@ impl BundleView {
 }
 
 fn authority(message: &types::X509Certificate) -> Result<AuthorityView, CliError> {
-    let (_, certificate) =
-        X509Certificate::from_der(&message.asn1).map_err(|cause| CliError::Answer {
-            what: format!("a CA certificate: {cause}"),
-        })?;
-    let key_id =
-        certificate
-            .extensions()
-            .iter()
-            .find_map(|extension| match extension.parsed_extension() {
-                ParsedExtension::SubjectKeyIdentifier(id) => Some(hex(id.0)),
-                _ => None,
-            });
+    let (_, certificate) = X509Certificate::from_der(&message.asn1).map_err(|cause| CliError::Answer {
+        what: format!("a CA certificate: {cause}"),
+    })?;
+    let key_id = certificate
+        .extensions()
+        .iter()
+        .find_map(|extension| match extension.parsed_extension() {
+            ParsedExtension::SubjectKeyIdentifier(id) => Some(hex(id.0)),
+            _ => None,
+        });
     let ends = certificate.validity().not_after.timestamp();
     Ok(AuthorityView {
         subject_key_id: key_id.unwrap_or_default(),

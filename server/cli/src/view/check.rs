@@ -47,12 +47,7 @@ impl Checks {
 
 impl Show for Checks {
     fn table(&self, _: i64) -> String {
-        let width = self
-            .0
-            .iter()
-            .map(|check| check.name.chars().count())
-            .max()
-            .unwrap_or(0);
+        let width = self.0.iter().map(|check| check.name.chars().count()).max().unwrap_or(0);
         let mut text = String::new();
         for check in &self.0 {
             let word = if check.ok { "ok    " } else { "FAILED" };
@@ -62,11 +57,7 @@ impl Show for Checks {
                 printable(&check.found)
             ));
             if let Some(next) = &check.next {
-                text.push_str(&format!(
-                    "        {:<width$}  next: {}\n",
-                    "",
-                    printable(next)
-                ));
+                text.push_str(&format!("        {:<width$}  next: {}\n", "", printable(next)));
             }
         }
         text
@@ -87,11 +78,7 @@ pub(crate) struct ConfigView {
 impl Show for ConfigView {
     fn table(&self, _: i64) -> String {
         let state = if self.ok { "ok" } else { "FAILED" };
-        format!(
-            "{state} {} ({} configuration)\n",
-            printable(&self.file),
-            self.kind
-        )
+        format!("{state} {} ({} configuration)\n", printable(&self.file), self.kind)
     }
 }
 

@@ -66,11 +66,7 @@ impl EntryView {
 impl Show for EntryView {
     fn table(&self, now: i64) -> String {
         let time = |at| {
-            if at == 0 {
-                String::new()
-            } else {
-                told(at, now)
-            }
+            if at == 0 { String::new() } else { told(at, now) }
         };
         let ttl = |seconds| {
             if seconds == 0 {
@@ -95,11 +91,7 @@ impl Show for EntryView {
             ("spiffe id", self.spiffe_id.clone()),
             ("parent", self.parent_id.clone()),
         ];
-        lines.extend(
-            self.selectors
-                .iter()
-                .map(|selector| ("selector", selector.clone())),
-        );
+        lines.extend(self.selectors.iter().map(|selector| ("selector", selector.clone())));
         lines.extend([
             ("x509 ttl", ttl(self.x509_svid_ttl)),
             ("jwt ttl", ttl(self.jwt_svid_ttl)),

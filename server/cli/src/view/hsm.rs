@@ -59,32 +59,16 @@ impl From<GetHsmStatusResponse> for HsmView {
 impl Show for HsmView {
     fn table(&self, _: i64) -> String {
         facts(&[
-            (
-                "state",
-                if self.ready {
-                    "ok".into()
-                } else {
-                    "FAILED".into()
-                },
-            ),
-            (
-                "reason",
-                format!("{} {}", self.code, self.message).trim().into(),
-            ),
+            ("state", if self.ready { "ok".into() } else { "FAILED".into() }),
+            ("reason", format!("{} {}", self.code, self.message).trim().into()),
             ("token", self.token_label.clone()),
             ("module", self.module.clone()),
             ("maker", self.manufacturer.clone()),
             ("model", self.model.clone()),
             ("serial", self.serial.clone()),
             ("firmware", self.firmware.clone()),
-            (
-                "sessions",
-                format!("{} of {}", self.sessions_open, self.sessions_max),
-            ),
-            (
-                "signatures",
-                format!("{}, {} failed", self.signatures, self.failures),
-            ),
+            ("sessions", format!("{} of {}", self.sessions_open, self.sessions_max)),
+            ("signatures", format!("{}, {} failed", self.signatures, self.failures)),
             ("reopened", self.reopened.to_string()),
         ])
     }
@@ -109,11 +93,7 @@ pub(crate) struct KeyView {
 impl KeyView {
     /// Made in the token and never able to leave it.
     pub(crate) const fn is_captive(&self) -> bool {
-        self.local
-            && self.sensitive
-            && self.always_sensitive
-            && !self.extractable
-            && self.never_extractable
+        self.local && self.sensitive && self.always_sensitive && !self.extractable && self.never_extractable
     }
 
     pub(crate) fn label(&self) -> &str {
@@ -144,8 +124,7 @@ pub(crate) struct KeyList(pub(crate) Vec<KeyView>);
 
 impl Show for KeyList {
     fn table(&self, _: i64) -> String {
-        let word =
-            |set: bool, yes: &str, no: &str| if set { yes.to_owned() } else { no.to_owned() };
+        let word = |set: bool, yes: &str, no: &str| if set { yes.to_owned() } else { no.to_owned() };
         let rows: Vec<[String; 7]> = self
             .0
             .iter()
@@ -155,16 +134,8 @@ impl Show for KeyList {
                     key.kind.clone(),
                     dash(&key.key_use),
                     word(key.local, "token", "imported"),
-                    word(
-                        key.sensitive && key.always_sensitive,
-                        "always",
-                        "NOT ALWAYS",
-                    ),
-                    word(
-                        !key.extractable && key.never_extractable,
-                        "never",
-                        "POSSIBLE",
-                    ),
+                    word(key.sensitive && key.always_sensitive, "always", "NOT ALWAYS"),
+                    word(!key.extractable && key.never_extractable, "never", "POSSIBLE"),
                     key.spki_sha256.chars().take(16).collect(),
                 ]
             })

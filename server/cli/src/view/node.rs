@@ -95,11 +95,7 @@ impl Show for NodeList {
 
 /// A visible sign for an empty cell.
 pub(crate) fn dash(text: &str) -> String {
-    if text.is_empty() {
-        "-".into()
-    } else {
-        text.into()
-    }
+    if text.is_empty() { "-".into() } else { text.into() }
 }
 
 /// What a command that changes nodes did, or would do.

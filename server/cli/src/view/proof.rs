@@ -161,11 +161,7 @@ impl From<GetNodeResponse> for ProofView {
 impl Show for ProofView {
     fn table(&self, now: i64) -> String {
         let time = |at| {
-            if at == 0 {
-                String::new()
-            } else {
-                told(at, now)
-            }
+            if at == 0 { String::new() } else { told(at, now) }
         };
         let head = facts(&[
             ("node", self.id.clone()),
@@ -212,9 +208,7 @@ impl ProofView {
         quoted.extend(pcrs.map(|value| ("pcr", value)));
         let reasons = self.verdict.reasons.iter();
         let mut verdict = vec![("outcome", self.verdict.outcome.clone())];
-        verdict.extend(
-            reasons.map(|reason| ("reason", format!("{} {}", reason.code, reason.message))),
-        );
+        verdict.extend(reasons.map(|reason| ("reason", format!("{} {}", reason.code, reason.message))));
         [
             (
                 "the endorsement key is a TPM's",

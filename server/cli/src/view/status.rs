@@ -101,17 +101,11 @@ impl Show for StatusView {
             ("version", self.version.clone()),
             ("address", self.address.clone()),
             ("started", told(self.times.0, now)),
-            (
-                "nodes",
-                format!("{}, {} banned", self.nodes, self.nodes_banned),
-            ),
+            ("nodes", format!("{}, {} banned", self.nodes, self.nodes_banned)),
             ("entries", self.entries.to_string()),
             (
                 "verdicts",
-                format!(
-                    "{} accepted, {} refused",
-                    self.verdicts_accepted, self.verdicts_refused
-                ),
+                format!("{} accepted, {} refused", self.verdicts_accepted, self.verdicts_refused),
             ),
             ("SVIDs issued", self.svids_issued.to_string()),
             ("authority", self.authority.subject_key_id.clone()),

@@ -14,17 +14,12 @@ fn status_tells_the_parts_and_fails_with_them() {
     let server = Server::start();
     let well = server.run("status");
     assert_eq!(well.code, 0);
-    assert!(
-        well.stdout.contains("trust domain  example.org\n"),
-        "{}",
-        well.stdout
-    );
+    assert!(well.stdout.contains("trust domain  example.org\n"), "{}", well.stdout);
     server.fake().state().hsm_ready = false;
     let ill = server.run("status");
     assert_eq!(ill.code, 1);
     assert!(
-        ill.stdout
-            .contains("hsm    FAILED  HM-HSM-0007 the token is away"),
+        ill.stdout.contains("hsm    FAILED  HM-HSM-0007 the token is away"),
         "{}",
         ill.stdout
     );
@@ -35,10 +30,7 @@ fn bundles_come_in_both_forms() {
     let server = Server::start();
     let expected = server.fake().state().authorities.clone();
     let pem = server.run("bundle show --format pem").stdout;
-    assert_eq!(
-        Bundle::from_pem(&td(), &pem).unwrap().x509_authorities,
-        expected
-    );
+    assert_eq!(Bundle::from_pem(&td(), &pem).unwrap().x509_authorities, expected);
     let jwks = Bundle::from_jwks(&td(), &server.run("bundle show --format spiffe").stdout).unwrap();
     assert_eq!((jwks.x509_authorities, jwks.sequence), (expected, 4));
     assert!(server.run("bundle show").stdout.contains("aabbcc"));
@@ -96,11 +88,7 @@ fn configuration_files_go_to_their_own_program() {
     let folder = tempfile::tempdir().unwrap();
     for (name, exit) in [("hallmark-server", 0), ("hallmark-agent", 2)] {
         let path = folder.path().join(name);
-        fs::write(
-            &path,
-            format!("#!/bin/sh\necho \"{name} $*\" >&2\nexit {exit}\n"),
-        )
-        .unwrap();
+        fs::write(&path, format!("#!/bin/sh\necho \"{name} $*\" >&2\nexit {exit}\n")).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     }
     // A copy, so that no program lies beside it.
@@ -122,9 +110,7 @@ fn configuration_files_go_to_their_own_program() {
     let server = check("a.toml", "version = 1\n[listen]\n[attestation.tpm2]\n", &[]);
     assert_eq!(server.code, 0);
     assert!(
-        server
-            .stderr
-            .starts_with("hallmark-server config check --config /"),
+        server.stderr.starts_with("hallmark-server config check --config /"),
         "{}",
         server.stderr
     );
@@ -132,10 +118,7 @@ fn configuration_files_go_to_their_own_program() {
     let agent = check("b.toml", "version = 1\n[server]\n[tpm]\n", &["-o", "json"]);
     assert_eq!((agent.code, agent.stderr.as_str()), (2, ""));
     let told: serde_json::Value = serde_json::from_str(&agent.stdout).unwrap();
-    assert_eq!(
-        (&told["kind"], &told["ok"]),
-        (&"agent".into(), &false.into())
-    );
+    assert_eq!((&told["kind"], &told["ok"]), (&"agent".into(), &false.into()));
     assert!(
         told["report"]
             .as_str()
@@ -148,10 +131,7 @@ fn configuration_files_go_to_their_own_program() {
         "{}",
         neither.stderr
     );
-    assert_eq!(
-        check("c.toml", "version = 1\n", &["--kind", "server"]).code,
-        0
-    );
+    assert_eq!(check("c.toml", "version = 1\n", &["--kind", "server"]).code, 0);
     fs::remove_file(folder.path().join("hallmark-server")).unwrap();
     let missing = check("a.toml", "[hsm]\n", &[]);
     assert!(

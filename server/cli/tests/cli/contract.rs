@@ -39,10 +39,7 @@ fn every_json_form() {
         ("node-show.json", format!("node show {NODE_A}")),
         ("entry-list.json", "entry list".to_owned()),
         ("entry-show.json", "entry show web".to_owned()),
-        (
-            "entry-match.json",
-            "entry match --selector unix:uid:999".to_owned(),
-        ),
+        ("entry-match.json", "entry match --selector unix:uid:999".to_owned()),
         ("bundle-show.json", "bundle show".to_owned()),
         ("hsm-status.json", "hsm status".to_owned()),
         ("hsm-keys.json", "hsm keys".to_owned()),
@@ -61,7 +58,8 @@ fn the_json_of_changes() {
     compare("entry-delete-dry-run.json", &rehearsed.stdout);
     let rehearsed = server.run("node ban 3f9a --dry-run -o json");
     compare("node-ban-dry-run.json", &rehearsed.stdout);
-    let rehearsed = server.run("entry create --spiffe-id /new --parent-id /nodes/edge --selector unix:uid:1 --dry-run -o json");
+    let rehearsed =
+        server.run("entry create --spiffe-id /new --parent-id /nodes/edge --selector unix:uid:1 --dry-run -o json");
     compare("entry-create-dry-run.json", &rehearsed.stdout);
 }
 

@@ -49,10 +49,7 @@ fn lists_are_filtered() {
     let server = filled();
     assert_eq!(ids(&server.json("entry list --parent-id /web")), ["log"]);
     assert_eq!(ids(&server.json("entry list --spiffe-id /db")), ["db"]);
-    assert_eq!(
-        ids(&server.json("entry list --selector unix:uid:33")),
-        ["web"]
-    );
+    assert_eq!(ids(&server.json("entry list --selector unix:uid:33")), ["web"]);
     assert!(ids(&server.json("entry list --selector unix:uid:33 --match exact")).is_empty());
     assert_eq!(
         ids(&server.json("entry list --selector unix:uid:33 --selector unix:uid:1 --match any")),
@@ -66,9 +63,7 @@ fn lists_are_filtered() {
 fn match_tells_what_a_process_would_get() {
     let server = filled();
     assert_eq!(
-        ids(&server.json(
-            "entry match --selector unix:uid:33 --selector unix:gid:33 --selector unix:path:/x"
-        )),
+        ids(&server.json("entry match --selector unix:uid:33 --selector unix:gid:33 --selector unix:path:/x")),
         ["web"]
     );
     let none = server.run("entry match --selector unix:uid:33");
@@ -82,20 +77,12 @@ fn match_tells_what_a_node_would_serve() {
         ids(&server.json(&format!("entry match --node {NODE_A}"))),
         ["db", "log", "web"]
     );
-    assert_eq!(
-        ids(&server.json(&format!("entry match --node {NODE_B}"))),
-        ["db"]
-    );
+    assert_eq!(ids(&server.json(&format!("entry match --node {NODE_B}"))), ["db"]);
     assert_eq!(
         ids(&server.json("entry match --node 3f9b --selector unix:uid:999")),
         ["db"]
     );
-    assert_eq!(
-        server
-            .run("entry match --node 3f9b --selector unix:uid:33")
-            .code,
-        6
-    );
+    assert_eq!(server.run("entry match --node 3f9b --selector unix:uid:33").code, 6);
 }
 
 #[test]
@@ -106,9 +93,7 @@ fn a_similar_entry_is_a_conflict_also_when_rehearsed() {
         let again = server.run(&line);
         assert_eq!((again.code, again.stdout.as_str()), (6, ""), "{line}");
         assert!(
-            again
-                .stderr
-                .starts_with("HM-CLI-0014: similar entry already exists"),
+            again.stderr.starts_with("HM-CLI-0014: similar entry already exists"),
             "{}",
             again.stderr
         );
@@ -122,11 +107,7 @@ fn a_rehearsed_entry_is_not_kept() {
     let line = "entry create --spiffe-id /new --node 3f9a --selector unix:uid:5";
     let rehearsed = server.run(&format!("{line} --dry-run"));
     assert_eq!((rehearsed.code, rehearsed.stderr.as_str()), (7, ""));
-    assert!(
-        rehearsed.stdout.starts_with("would create\n"),
-        "{}",
-        rehearsed.stdout
-    );
+    assert!(rehearsed.stdout.starts_with("would create\n"), "{}", rehearsed.stdout);
     assert_eq!(server.fake().state().registry.len(), 4);
     assert_eq!(server.run(line).code, 0);
     assert_eq!(server.fake().state().registry.len(), 5);
@@ -149,10 +130,7 @@ fn wrong_entries_are_refused_alike_by_rehearsal_and_server() {
             "HM-REG-0012",
         ),
     ] {
-        for line in [
-            format!("entry create {line}"),
-            format!("entry create {line} --dry-run"),
-        ] {
+        for line in [format!("entry create {line}"), format!("entry create {line} --dry-run")] {
             let done = server.run(&line);
             assert_eq!((done.code, done.stdout.as_str()), (2, ""), "{line}");
             assert!(done.stderr.starts_with(code), "{line}: {}", done.stderr);
@@ -184,10 +162,7 @@ fn what_is_typed_wrong_never_reaches_the_server() {
             "HM-ID-0020",
         ),
         ("entry create --spiffe-id /a --parent-id /web", "--selector"),
-        (
-            "entry create --spiffe-id /a --selector unix:uid:1",
-            "--parent-id",
-        ),
+        ("entry create --spiffe-id /a --selector unix:uid:1", "--parent-id"),
         (
             "entry create --spiffe-id /a --parent-id /b --node 3f9a --selector unix:uid:1",
             "cannot be used with",
@@ -219,10 +194,7 @@ fn deleting_needs_a_yes() {
     assert_eq!(server.fake().state().registry.len(), 4);
     let sure = server.run("entry delete we log --yes");
     assert_eq!((sure.code, sure.stderr.as_str()), (0, ""));
-    assert!(
-        sure.stdout
-            .contains("delete web spiffe://example.org/web\n")
-    );
+    assert!(sure.stdout.contains("delete web spiffe://example.org/web\n"));
     assert_eq!(ids(&server.json("entry list")), ["db", "edge"]);
     assert_eq!(server.run("entry delete web --yes").code, 6);
 }

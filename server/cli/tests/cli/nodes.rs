@@ -45,11 +45,7 @@ fn a_node_is_named_in_every_form() {
         &format!("/spire/agent/tpm2/{NODE_A}"),
         &format!("example.org:/spire/agent/tpm2/{NODE_A}"),
     ] {
-        assert_eq!(
-            server.json(&format!("node show {name}"))["id"],
-            id(NODE_A),
-            "{name}"
-        );
+        assert_eq!(server.json(&format!("node show {name}"))["id"], id(NODE_A), "{name}");
     }
     assert_eq!(server.run("node show 3f9").code, 6);
     assert_eq!(server.run("node show 4").code, 6);
@@ -96,21 +92,14 @@ fn bans_and_evictions_need_a_yes_and_can_be_rehearsed() {
     }
     assert!(!server.fake().state().agents[0].banned);
     let banned = server.run("node ban 3f9a --yes");
-    assert_eq!(
-        (banned.code, banned.stdout),
-        (0, format!("ban {}\n", id(NODE_A)))
-    );
+    assert_eq!((banned.code, banned.stdout), (0, format!("ban {}\n", id(NODE_A))));
     assert!(server.fake().state().agents[0].banned);
-    assert_eq!(
-        server.run(&format!("node evict {} --yes", id(NODE_A))).code,
-        0
-    );
+    assert_eq!(server.run(&format!("node evict {} --yes", id(NODE_A))).code, 0);
     assert_eq!(server.fake().state().agents.len(), 2);
     let gone = server.run(&format!("node evict {} --yes", id(NODE_A)));
     assert_eq!(gone.code, 6);
     assert!(
-        gone.stderr
-            .starts_with("HM-CLI-0006: the server does not find it"),
+        gone.stderr.starts_with("HM-CLI-0006: the server does not find it"),
         "{}",
         gone.stderr
     );

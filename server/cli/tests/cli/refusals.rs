@@ -23,11 +23,7 @@ fn a_socket_that_nobody_serves_is_told_too() {
     let path = folder.path().join("admin.sock");
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
     let done = run(&path, "status");
-    assert!(
-        done.code == 4 && done.stderr.contains("HM-CLI-0001"),
-        "{}",
-        done.stderr
-    );
+    assert!(done.code == 4 && done.stderr.contains("HM-CLI-0001"), "{}", done.stderr);
 }
 
 #[test]
@@ -60,12 +56,7 @@ fn usage_is_told_by_exit_code_2_and_help_by_0() {
         let done = server.run(line);
         assert_eq!((done.code, done.stderr.as_str()), (0, ""), "{line}");
     }
-    assert!(
-        server
-            .run("entry create --help")
-            .stdout
-            .contains("Examples:")
-    );
+    assert!(server.run("entry create --help").stdout.contains("Examples:"));
 }
 
 #[test]
@@ -92,17 +83,11 @@ fn no_colour_and_no_question_without_a_terminal() {
 #[test]
 fn a_reader_that_has_enough_is_no_failure() {
     let server = Server::start();
-    let line = format!(
-        "{} completion bash | head -n 1",
-        env!("CARGO_BIN_EXE_hallmark")
-    );
+    let line = format!("{} completion bash | head -n 1", env!("CARGO_BIN_EXE_hallmark"));
     let output = std::process::Command::new("bash")
         .args(["-o", "pipefail", "-c", &line])
         .output()
         .unwrap();
-    assert!(
-        output.status.success() && output.stderr.is_empty(),
-        "{output:?}"
-    );
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
     drop(server);
 }

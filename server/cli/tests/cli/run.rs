@@ -6,8 +6,8 @@ use std::{
 };
 
 use hallmark_api::{
-    admin::admin_server::AdminServer, agent::agent_server::AgentServer,
-    bundle::bundle_server::BundleServer, entry::entry_server::EntryServer,
+    admin::admin_server::AdminServer, agent::agent_server::AgentServer, bundle::bundle_server::BundleServer,
+    entry::entry_server::EntryServer,
 };
 use tempfile::TempDir;
 use tokio::{net::UnixListener, runtime::Runtime};
@@ -76,23 +76,14 @@ impl Server {
     /// Runs, expects the exit code 0 and nothing on stderr, and reads the JSON.
     pub(crate) fn json(&self, line: &str) -> serde_json::Value {
         let done = self.run(&format!("{line} -o json"));
-        assert_eq!(
-            (done.code, done.stderr.as_str()),
-            (0, ""),
-            "{line}: {}",
-            done.stdout
-        );
+        assert_eq!((done.code, done.stderr.as_str()), (0, ""), "{line}: {}", done.stdout);
         serde_json::from_str(&done.stdout).unwrap()
     }
 }
 
 /// Runs the program with the words of `line`.
 pub(crate) fn run(socket: &Path, line: &str) -> Done {
-    program(socket)
-        .args(line.split_whitespace())
-        .output()
-        .unwrap()
-        .into()
+    program(socket).args(line.split_whitespace()).output().unwrap().into()
 }
 
 pub(crate) fn program(socket: &Path) -> Command {

@@ -17,17 +17,9 @@ impl Registry {
     ///
     /// The cost grows with what the node may serve, not with the number of entries.
     #[must_use]
-    pub fn authorised(
-        &self,
-        agent: &SpiffeId,
-        node_selectors: &BTreeSet<Selector>,
-        now: i64,
-    ) -> Vec<&Arc<Entry>> {
+    pub fn authorised(&self, agent: &SpiffeId, node_selectors: &BTreeSet<Selector>, now: i64) -> Vec<&Arc<Entry>> {
         let mut parents = vec![agent];
-        parents.extend(
-            self.aliases_of(node_selectors, now)
-                .map(|alias| &alias.spiffe_id),
-        );
+        parents.extend(self.aliases_of(node_selectors, now).map(|alias| &alias.spiffe_id));
         let mut seen: HashSet<&SpiffeId> = parents.iter().copied().collect();
         let mut found: Vec<&Arc<Entry>> = Vec::new();
         while let Some(parent) = parents.pop() {

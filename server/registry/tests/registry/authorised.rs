@@ -23,19 +23,11 @@ fn found(registry: &Registry, node: &[&str]) -> Vec<String> {
     names(registry, &id(AGENT), &selectors(node), NOW)
 }
 
-fn names(
-    registry: &Registry,
-    agent: &SpiffeId,
-    node: &BTreeSet<Selector>,
-    now: i64,
-) -> Vec<String> {
+fn names(registry: &Registry, agent: &SpiffeId, node: &BTreeSet<Selector>, now: i64) -> Vec<String> {
     let found = registry.authorised(agent, node, now);
     let names: Vec<String> = found.iter().map(|entry| entry.id.to_string()).collect();
     // Upwards and downwards say the same, of every entry.
-    for entry in registry
-        .list(&hallmark_registry::Filter::default(), 0, None)
-        .entries
-    {
+    for entry in registry.list(&hallmark_registry::Filter::default(), 0, None).entries {
         assert_eq!(
             registry.is_authorised(entry, agent, node, now),
             names.contains(&entry.id.to_string()),
@@ -54,23 +46,10 @@ fn below_the_agent_step_by_step() {
     ]);
     assert_eq!(found(&registry, &[]), ["c", "g"]);
     assert_eq!(
-        names(
-            &registry,
-            &id("/spire/agent/tpm2/bb"),
-            &BTreeSet::new(),
-            NOW
-        ),
+        names(&registry, &id("/spire/agent/tpm2/bb"), &BTreeSet::new(), NOW),
         ["o"]
     );
-    assert!(
-        names(
-            &registry,
-            &id("/spire/agent/tpm2/cc"),
-            &BTreeSet::new(),
-            NOW
-        )
-        .is_empty()
-    );
+    assert!(names(&registry, &id("/spire/agent/tpm2/cc"), &BTreeSet::new(), NOW).is_empty());
 }
 
 #[test]
@@ -85,11 +64,7 @@ fn below_an_alias_whose_selectors_the_node_has() {
         entry("w", "/web", "/nodes/edge", &["unix:uid:1"]),
         entry("x", "/deeper", "/web", &["unix:uid:2"]),
     ]);
-    let both = [
-        "tpm2:class:discrete",
-        "tpm2:manufacturer:id:1",
-        "tpm2:model:m",
-    ];
+    let both = ["tpm2:class:discrete", "tpm2:manufacturer:id:1", "tpm2:model:m"];
     // The alias names nodes; no workload holds it.
     assert_eq!(found(&registry, &both), ["w", "x"]);
     assert!(found(&registry, &both[..1]).is_empty());
@@ -119,12 +94,7 @@ fn expired_entries_and_what_hangs_below_them_alone_are_left_out() {
         entry("z", "/z", AGENT, &["unix:uid:1"]),
     ]);
     assert_eq!(found(&registry, &["tpm2:class:discrete"]), ["z"]);
-    let before = names(
-        &registry,
-        &id(AGENT),
-        &selectors(&["tpm2:class:discrete"]),
-        NOW - 1,
-    );
+    let before = names(&registry, &id(AGENT), &selectors(&["tpm2:class:discrete"]), NOW - 1);
     assert_eq!(before, ["m", "x", "y", "z"]);
 }
 
@@ -143,12 +113,7 @@ fn cycles_end_and_nothing_comes_twice() {
 #[test]
 fn removed_and_changed_entries_are_forgotten_by_every_index() {
     let mut registry = registry(vec![
-        entry(
-            "a",
-            "/nodes/edge",
-            SERVER,
-            &["tpm2:class:discrete", "tpm2:model:m"],
-        ),
+        entry("a", "/nodes/edge", SERVER, &["tpm2:class:discrete", "tpm2:model:m"]),
         entry("w", "/web", "/nodes/edge", &["unix:uid:1"]),
         entry("v", "/v", AGENT, &["unix:uid:1"]),
     ]);
@@ -175,9 +140,7 @@ fn by_definition(entries: &[Entry], node: &BTreeSet<Selector>) -> BTreeSet<Strin
     }
     loop {
         let more: Vec<_> = living()
-            .filter(|entry| {
-                parents.contains(&entry.parent_id) && !parents.contains(&entry.spiffe_id)
-            })
+            .filter(|entry| parents.contains(&entry.parent_id) && !parents.contains(&entry.spiffe_id))
             .map(|entry| entry.spiffe_id.clone())
             .collect();
         if more.is_empty() {

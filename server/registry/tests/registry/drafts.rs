@@ -11,12 +11,7 @@ use crate::samples::{NOW, draft, eid, id, td};
 fn check(change: impl FnOnce(&mut EntryDraft)) -> Result<Entry, EntryError> {
     let mut draft = draft();
     change(&mut draft);
-    draft.validate(
-        &td(),
-        |known| known.as_str() == "friend.org",
-        eid("e1"),
-        NOW,
-    )
+    draft.validate(&td(), |known| known.as_str() == "friend.org", eid("e1"), NOW)
 }
 
 fn foreign(path: &str) -> SpiffeId {
@@ -30,11 +25,7 @@ fn selector(text: &str) -> Selector {
 #[test]
 fn a_good_draft_becomes_an_entry() {
     let entry = check(|draft| {
-        draft.selectors = vec![
-            selector("unix:uid:1"),
-            selector("unix:gid:1"),
-            selector("unix:uid:1"),
-        ];
+        draft.selectors = vec![selector("unix:uid:1"), selector("unix:gid:1"), selector("unix:uid:1")];
         draft.x509_svid_ttl = 60;
         draft.expires_at = NOW + 1;
         draft.federates_with = vec![TrustDomain::parse("friend.org").unwrap()];
@@ -42,10 +33,7 @@ fn a_good_draft_becomes_an_entry() {
         draft.hint = "h".repeat(EntryDraft::MAX_HINT_LEN);
     })
     .unwrap();
-    assert_eq!(
-        (entry.id.as_str(), entry.revision, entry.created_at),
-        ("e1", 0, NOW)
-    );
+    assert_eq!((entry.id.as_str(), entry.revision, entry.created_at), ("e1", 0, NOW));
     assert_eq!(entry.selectors.len(), 2);
     assert_eq!(
         (entry.x509_svid_ttl, entry.jwt_svid_ttl),
@@ -82,31 +70,20 @@ fn the_parent_is_any_member_of_the_trust_domain() {
         Err(EntryError::ForeignParent { .. })
     ));
     for parent in ["/spire/server", "/spire/agent/x", "/nodes/edge", ""] {
-        assert!(
-            check(|draft| draft.parent_id = id(parent)).is_ok(),
-            "{parent}"
-        );
+        assert!(check(|draft| draft.parent_id = id(parent)).is_ok(), "{parent}");
     }
 }
 
 #[test]
 fn selectors_are_there_and_not_too_many() {
-    assert_eq!(
-        check(|draft| draft.selectors.clear()),
-        Err(EntryError::NoSelectors)
-    );
+    assert_eq!(check(|draft| draft.selectors.clear()), Err(EntryError::NoSelectors));
     let many = |count: usize| {
         move |draft: &mut EntryDraft| {
-            draft.selectors = (0..count)
-                .map(|n| selector(&format!("unix:uid:{n}")))
-                .collect();
+            draft.selectors = (0..count).map(|n| selector(&format!("unix:uid:{n}"))).collect();
         }
     };
     assert!(check(many(EntryDraft::MAX_SELECTORS)).is_ok());
-    assert_eq!(
-        check(many(257)),
-        Err(EntryError::TooManySelectors { count: 257 })
-    );
+    assert_eq!(check(many(257)), Err(EntryError::TooManySelectors { count: 257 }));
 }
 
 #[test]
@@ -137,14 +114,7 @@ fn dns_names_are_made_of_labels() {
     let label = "a".repeat(63);
     let longest = [label.as_str(), &label, &label, &"a".repeat(61)].join(".");
     assert_eq!(longest.len(), 253);
-    for good in [
-        "a",
-        "a-b.c",
-        "1.example.org",
-        "*.example.org",
-        &label,
-        &longest,
-    ] {
+    for good in ["a", "a-b.c", "1.example.org", "*.example.org", &label, &longest] {
         assert!(with(good).is_ok(), "{good}");
     }
     let too_long = format!("{longest}a");
@@ -168,31 +138,19 @@ fn dns_names_are_made_of_labels() {
         &too_long,
         &long_label,
     ] {
-        assert!(
-            matches!(with(bad), Err(EntryError::DnsName { .. })),
-            "{bad}"
-        );
+        assert!(matches!(with(bad), Err(EntryError::DnsName { .. })), "{bad}");
     }
     let twice = check(|draft| draft.dns_names = vec!["a.org".into(), "A.org".into()]);
-    assert_eq!(
-        twice,
-        Err(EntryError::DnsNameTwice {
-            name: "A.org".into()
-        })
-    );
+    assert_eq!(twice, Err(EntryError::DnsNameTwice { name: "A.org".into() }));
     let many = check(|draft| draft.dns_names = (0..257).map(|n| format!("a{n}")).collect());
     assert_eq!(many, Err(EntryError::TooManyDnsNames { count: 257 }));
 }
 
 #[test]
 fn bundles_of_federated_trust_domains_are_known() {
-    let with =
-        |name: &str| check(|draft| draft.federates_with = vec![TrustDomain::parse(name).unwrap()]);
+    let with = |name: &str| check(|draft| draft.federates_with = vec![TrustDomain::parse(name).unwrap()]);
     assert!(with("friend.org").is_ok());
-    assert!(matches!(
-        with("stranger.org"),
-        Err(EntryError::BundleUnknown { .. })
-    ));
+    assert!(matches!(with("stranger.org"), Err(EntryError::BundleUnknown { .. })));
     assert_eq!(with("example.org"), Err(EntryError::FederatesWithItself));
 }
 
@@ -210,10 +168,7 @@ fn stored_svids_have_selectors_of_one_type_and_are_prefetched() {
         stored("unix:uid:1", false),
         Err(EntryError::StoredWithTwoKinds { .. })
     ));
-    assert_eq!(
-        stored("disk:mode:600", true),
-        Err(EntryError::StoredWithoutPrefetch)
-    );
+    assert_eq!(stored("disk:mode:600", true), Err(EntryError::StoredWithoutPrefetch));
     assert!(check(|draft| draft.disable_x509_svid_prefetch = true).is_ok());
 }
 
@@ -223,10 +178,7 @@ fn entry_ids_are_short_and_plain() {
         assert_eq!(EntryId::parse(good).unwrap().as_str(), good);
     }
     assert_eq!(EntryId::parse(""), Err(EntryError::IdLength { len: 0 }));
-    assert_eq!(
-        EntryId::parse(&"x".repeat(256)),
-        Err(EntryError::IdLength { len: 256 })
-    );
+    assert_eq!(EntryId::parse(&"x".repeat(256)), Err(EntryError::IdLength { len: 256 }));
     for bad in ["a b", "a/b", "ä", "a\n", "a:b"] {
         let error = EntryId::parse(bad).unwrap_err();
         assert!(matches!(error, EntryError::IdCharacter { .. }), "{bad}");
@@ -246,10 +198,7 @@ fn a_revision_keeps_id_and_birth() {
     );
     assert_eq!(second.hint, "new");
     change.selectors.clear();
-    assert_eq!(
-        change.revise(&first, &td(), |_| true),
-        Err(EntryError::NoSelectors)
-    );
+    assert_eq!(change.revise(&first, &td(), |_| true), Err(EntryError::NoSelectors));
 }
 
 #[test]

@@ -2,9 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use hallmark_registry::{
-    EntryError, GrantError, Registry, Why, authorise_entry, mint, server_identity,
-};
+use hallmark_registry::{EntryError, GrantError, Registry, Why, authorise_entry, mint, server_identity};
 use hallmark_spiffe::{SpiffeId, TrustDomain};
 
 use crate::samples::{NOW, eid, entry, id, td};
@@ -37,16 +35,7 @@ fn registry() -> Registry {
 #[test]
 fn an_agent_gets_what_its_entries_say() {
     let registry = registry();
-    let ask = |name: &str| {
-        authorise_entry(
-            &registry,
-            &id(AGENT),
-            &BTreeSet::new(),
-            &eid(name),
-            HOUR,
-            NOW,
-        )
-    };
+    let ask = |name: &str| authorise_entry(&registry, &id(AGENT), &BTreeSet::new(), &eid(name), HOUR, NOW);
     let web = ask("web").unwrap();
     assert_eq!((web.spiffe_id(), web.ttl()), (&id("/web"), HOUR));
     assert_eq!(web.dns_names(), ["web.example.org"]);
@@ -65,20 +54,8 @@ fn an_agent_gets_what_its_entries_say() {
 #[test]
 fn and_nothing_else() {
     let registry = registry();
-    let ask = |name: &str| {
-        authorise_entry(
-            &registry,
-            &id(AGENT),
-            &BTreeSet::new(),
-            &eid(name),
-            HOUR,
-            NOW,
-        )
-    };
-    assert_eq!(
-        ask("none"),
-        Err(GrantError::NoSuchEntry { id: eid("none") })
-    );
+    let ask = |name: &str| authorise_entry(&registry, &id(AGENT), &BTreeSet::new(), &eid(name), HOUR, NOW);
+    assert_eq!(ask("none"), Err(GrantError::NoSuchEntry { id: eid("none") }));
     assert_eq!(
         ask("gone"),
         Err(GrantError::EntryExpired {
@@ -108,10 +85,7 @@ fn and_nothing_else() {
 #[test]
 fn administrators_mint_workload_ids_alone() {
     let grant = mint(&td(), id("/batch"), vec!["batch".into()], HOUR).unwrap();
-    assert_eq!(
-        (grant.spiffe_id(), grant.why()),
-        (&id("/batch"), &Why::Minted)
-    );
+    assert_eq!((grant.spiffe_id(), grant.why()), (&id("/batch"), &Why::Minted));
     for (id, expected) in [
         (id("/spire/server"), "HM-REG-0005"),
         (id(AGENT), "HM-REG-0005"),
@@ -125,19 +99,13 @@ fn administrators_mint_workload_ids_alone() {
         assert_eq!(hallmark_reason::Coded::code(&error).as_str(), expected);
     }
     let bad_name = mint(&td(), id("/batch"), vec!["a_b".into()], HOUR);
-    assert!(matches!(
-        bad_name,
-        Err(GrantError::Mint(EntryError::DnsName { .. }))
-    ));
+    assert!(matches!(bad_name, Err(GrantError::Mint(EntryError::DnsName { .. }))));
 }
 
 #[test]
 fn the_server_has_its_own_identity() {
     let grant = server_identity(&td(), HOUR).unwrap();
-    assert_eq!(
-        (grant.spiffe_id(), grant.why()),
-        (&id("/spire/server"), &Why::Server)
-    );
+    assert_eq!((grant.spiffe_id(), grant.why()), (&id("/spire/server"), &Why::Server));
     assert!(matches!(
         server_identity(&td(), Duration::ZERO),
         Err(GrantError::NoLifetime { .. })

@@ -46,14 +46,8 @@ fn by_id_parent_hint_and_downstream() {
         change(&mut filter);
         ids(&registry, &filter)
     };
-    assert_eq!(
-        by(|filter| filter.spiffe_id = Some(id("/web"))),
-        ["down", "web"]
-    );
-    assert_eq!(
-        by(|filter| filter.parent_id = Some(id("/n"))),
-        ["old", "web"]
-    );
+    assert_eq!(by(|filter| filter.spiffe_id = Some(id("/web"))), ["down", "web"]);
+    assert_eq!(by(|filter| filter.parent_id = Some(id("/n"))), ["old", "web"]);
     let both = by(|filter| {
         filter.spiffe_id = Some(id("/web"));
         filter.parent_id = Some(id("/n"));
@@ -61,10 +55,7 @@ fn by_id_parent_hint_and_downstream() {
     assert_eq!(both, ["web"]);
     assert!(by(|filter| filter.spiffe_id = Some(id("/none"))).is_empty());
     assert_eq!(by(|filter| filter.hint = Some("external".into())), ["web"]);
-    assert_eq!(
-        by(|filter| filter.hint = Some(String::new())),
-        ["old", "down"]
-    );
+    assert_eq!(by(|filter| filter.hint = Some(String::new())), ["old", "down"]);
     assert_eq!(by(|filter| filter.downstream = Some(true)), ["down"]);
     assert_eq!(by(|filter| filter.downstream = Some(false)), ["old", "web"]);
 }
@@ -83,17 +74,11 @@ fn by_selectors_in_four_ways() {
     };
     assert_eq!(by(Match::Exact, &["unix:uid:1"]), ["old"]);
     assert_eq!(by(Match::Exact, &["unix:gid:1", "unix:uid:1"]), ["web"]);
-    assert_eq!(
-        by(Match::Subset, &["unix:uid:1", "unix:gid:1"]),
-        ["old", "web"]
-    );
+    assert_eq!(by(Match::Subset, &["unix:uid:1", "unix:gid:1"]), ["old", "web"]);
     assert_eq!(by(Match::Subset, &["unix:uid:1"]), ["old"]);
     assert_eq!(by(Match::Superset, &["unix:uid:1"]), ["old", "web"]);
     assert_eq!(by(Match::Superset, &["unix:gid:1"]), ["web"]);
-    assert_eq!(
-        by(Match::Any, &["unix:gid:1", "unix:uid:2"]),
-        ["down", "web"]
-    );
+    assert_eq!(by(Match::Any, &["unix:gid:1", "unix:uid:2"]), ["down", "web"]);
     assert!(by(Match::Any, &["unix:uid:3"]).is_empty());
 }
 
@@ -120,12 +105,7 @@ fn by_federation() {
 fn pages_join_to_the_whole_even_when_entries_go() {
     let mut registry = Registry::new(&td());
     for n in 0..25 {
-        let mut entry = entry(
-            &format!("e{n:02}"),
-            "/web",
-            "/n",
-            &[&format!("unix:uid:{n}")],
-        );
+        let mut entry = entry(&format!("e{n:02}"), "/web", "/n", &[&format!("unix:uid:{n}")]);
         entry.created_at = NOW + n / 5;
         registry.insert(entry);
     }
@@ -151,10 +131,7 @@ fn pages_join_to_the_whole_even_when_entries_go() {
         // The entry that the token was made from goes; the place stays.
         registry.remove(&eid(seen.last().unwrap()));
     }
-    assert_eq!(
-        seen,
-        (0..25).map(|n| format!("e{n:02}")).collect::<Vec<_>>()
-    );
+    assert_eq!(seen, (0..25).map(|n| format!("e{n:02}")).collect::<Vec<_>>());
     assert!(registry.list(&Filter::default(), 22, None).next.is_none());
 }
 
@@ -168,29 +145,16 @@ fn foreign_tokens_are_not_read() {
 #[test]
 fn similar_is_same_id_parent_and_exactly_the_selectors() {
     let registry = registry();
-    let similar = |candidate: Entry| {
-        registry
-            .similar(&candidate)
-            .map(|entry| entry.id.to_string())
-    };
+    let similar = |candidate: Entry| registry.similar(&candidate).map(|entry| entry.id.to_string());
     assert_eq!(
         similar(entry("n", "/web", "/n", &["unix:gid:1", "unix:uid:1"])).as_deref(),
         Some("web")
     );
     assert_eq!(similar(entry("n", "/web", "/n", &["unix:uid:1"])), None);
-    assert_eq!(
-        similar(entry("n", "/web", "/o", &["unix:gid:1", "unix:uid:1"])),
-        None
-    );
-    assert_eq!(
-        similar(entry("n", "/old", "/n", &["unix:gid:1", "unix:uid:1"])),
-        None
-    );
+    assert_eq!(similar(entry("n", "/web", "/o", &["unix:gid:1", "unix:uid:1"])), None);
+    assert_eq!(similar(entry("n", "/old", "/n", &["unix:gid:1", "unix:uid:1"])), None);
     // An entry is not similar to itself.
-    assert_eq!(
-        similar(entry("web", "/web", "/n", &["unix:gid:1", "unix:uid:1"])),
-        None
-    );
+    assert_eq!(similar(entry("web", "/web", "/n", &["unix:gid:1", "unix:uid:1"])), None);
 }
 
 #[test]

@@ -26,9 +26,7 @@ fn appraised(rules: &Rules) -> Appraisal {
     let exporter = [3; 32];
     let examined = examine(machine.claim().decode().unwrap(), &trust, None, now).unwrap();
     let secret = Some(Zeroizing::new([2; 32]));
-    let challenge = examined
-        .challenge_with([1; 32], secret, selection, now)
-        .unwrap();
+    let challenge = examined.challenge_with([1; 32], secret, selection, now).unwrap();
     let proof = machine.prove(&ChallengeParts::from(&challenge), &exporter);
     let evidence = conclude(examined, challenge, proof.decode().unwrap(), &exporter, now).unwrap();
     appraise(evidence, rules)

@@ -20,9 +20,7 @@ pub(crate) fn eid(text: &str) -> EntryId {
 }
 
 pub(crate) fn selectors(all: &[&str]) -> BTreeSet<Selector> {
-    all.iter()
-        .map(|text| Selector::parse(text).unwrap())
-        .collect()
+    all.iter().map(|text| Selector::parse(text).unwrap()).collect()
 }
 
 pub(crate) fn draft() -> EntryDraft {

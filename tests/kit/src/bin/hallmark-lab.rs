@@ -92,12 +92,8 @@ fn run(options: LabOptions, output: Output) -> Result<()> {
         .worker_threads(1)
         .enable_all()
         .build()?;
-    let (mut terminate, mut interrupt) = runtime.block_on(async {
-        anyhow::Ok((
-            signal(SignalKind::terminate())?,
-            signal(SignalKind::interrupt())?,
-        ))
-    })?;
+    let (mut terminate, mut interrupt) =
+        runtime.block_on(async { anyhow::Ok((signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)) })?;
     runtime.spawn(async move {
         tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
         hallmark_kit::interrupt();
@@ -115,16 +111,8 @@ fn print(report: &LabReport, output: Output) -> Result<()> {
         Output::Table => {
             writeln!(out, "trust domain   {}", report.trust_domain)?;
             writeln!(out, "server         {}", report.server.address)?;
-            writeln!(
-                out,
-                "admin socket   {}",
-                report.server.admin_socket.display()
-            )?;
-            writeln!(
-                out,
-                "trust bundle   {}",
-                report.server.bundle_file.display()
-            )?;
+            writeln!(out, "admin socket   {}", report.server.admin_socket.display())?;
+            writeln!(out, "trust bundle   {}", report.server.bundle_file.display())?;
             for node in &report.nodes {
                 writeln!(out, "{:<14} {}", node.name, node.agent_id)?;
                 writeln!(out, "{:<14} unix://{}", "", node.workload_api.display())?;

@@ -28,12 +28,7 @@ pub(crate) struct Draft {
     #[arg(long, value_name = "ID")]
     spiffe_id: String,
     /// Below whom: an agent, a node alias or another entry's SPIFFE ID
-    #[arg(
-        long,
-        value_name = "ID",
-        required_unless_present = "node",
-        conflicts_with = "node"
-    )]
+    #[arg(long, value_name = "ID", required_unless_present = "node", conflicts_with = "node")]
     parent_id: Option<String>,
     /// The same, for a node: its id or the start of its EK's hash
     #[arg(long)]
@@ -82,18 +77,10 @@ pub(crate) struct Draft {
 }
 
 fn parse_expiry(text: &str) -> Result<i64, String> {
-    if text == "0" {
-        Ok(0)
-    } else {
-        parse_rfc3339(text)
-    }
+    if text == "0" { Ok(0) } else { parse_rfc3339(text) }
 }
 
-pub(super) async fn run(
-    context: &Context,
-    client: &Client,
-    draft: Draft,
-) -> Result<Exit, CliError> {
+pub(super) async fn run(context: &Context, client: &Client, draft: Draft) -> Result<Exit, CliError> {
     let change = draft.change;
     let id = draft.id.clone();
     let draft = read(client, draft).await?;
@@ -117,10 +104,7 @@ async fn read(client: &Client, draft: Draft) -> Result<EntryDraft, CliError> {
         (Some(node), _) => lookup::node(client, node).await?,
         (None, parent) => lookup::spiffe_id(client, parent.as_deref().unwrap_or_default()).await?,
     };
-    let federates_with = draft
-        .federates_with
-        .iter()
-        .map(|name| TrustDomain::parse(name));
+    let federates_with = draft.federates_with.iter().map(|name| TrustDomain::parse(name));
     Ok(EntryDraft {
         x509_svid_ttl: draft.ttl,
         jwt_svid_ttl: draft.jwt_ttl,
@@ -142,16 +126,8 @@ async fn create(client: &Client, entry: types::Entry) -> Result<types::Entry, Cl
         entries: vec![entry],
         output_mask: None,
     };
-    let results = client
-        .entries()
-        .batch_create_entry(request)
-        .await?
-        .into_inner()
-        .results;
-    let result = results
-        .into_iter()
-        .next()
-        .ok_or_else(|| missing("a result"))?;
+    let results = client.entries().batch_create_entry(request).await?.into_inner().results;
+    let result = results.into_iter().next().ok_or_else(|| missing("a result"))?;
     let status = result.status.unwrap_or_default();
     match (tonic::Code::from_i32(status.code), result.entry) {
         (tonic::Code::Ok, Some(entry)) => Ok(entry),
@@ -168,11 +144,7 @@ fn missing(what: &str) -> CliError {
 }
 
 /// What creating would do, by the server's own rules and what the server holds; nothing is sent to be kept.
-async fn rehearse(
-    client: &Client,
-    draft: &EntryDraft,
-    id: Option<String>,
-) -> Result<types::Entry, CliError> {
+async fn rehearse(client: &Client, draft: &EntryDraft, id: Option<String>) -> Result<types::Entry, CliError> {
     let mut known = Vec::new();
     for trust_domain in &draft.federates_with {
         let request = GetFederatedBundleRequest {
@@ -185,12 +157,9 @@ async fn rehearse(
     }
     let checked_id = EntryId::parse(id.as_deref().unwrap_or("chosen-by-the-server"))?;
     let trust_domain = client.trust_domain().await?;
-    let entry = draft.clone().validate(
-        &trust_domain,
-        |name| known.contains(name),
-        checked_id,
-        now(),
-    )?;
+    let entry = draft
+        .clone()
+        .validate(&trust_domain, |name| known.contains(name), checked_id, now())?;
     let message = message(draft, id.unwrap_or_default());
     let filter = hallmark_api::entry::list_entries_request::Filter {
         by_spiffe_id: Some(id_message(&entry.spiffe_id)),
@@ -220,11 +189,7 @@ fn message(draft: &EntryDraft, id: String) -> types::Entry {
         selectors: draft.selectors.iter().map(selector_message).collect(),
         x509_svid_ttl: draft.x509_svid_ttl,
         jwt_svid_ttl: draft.jwt_svid_ttl,
-        federates_with: draft
-            .federates_with
-            .iter()
-            .map(ToString::to_string)
-            .collect(),
+        federates_with: draft.federates_with.iter().map(ToString::to_string).collect(),
         admin: draft.admin,
         downstream: draft.downstream,
         expires_at: draft.expires_at,

@@ -28,11 +28,7 @@ pub(crate) struct Question {
     node: Option<String>,
 }
 
-pub(super) async fn run(
-    context: &Context,
-    client: &Client,
-    question: Question,
-) -> Result<Exit, CliError> {
+pub(super) async fn run(context: &Context, client: &Client, question: Question) -> Result<Exit, CliError> {
     let process: BTreeSet<Selector> = selectors(&question.selector)?.into_iter().collect();
     let mut entries = client.list_entries(None).await?;
     let now = now();
@@ -88,11 +84,7 @@ async fn served_by(
 }
 
 fn read_entry(message: &types::Entry) -> Result<Entry, CliError> {
-    let selectors = message
-        .selectors
-        .iter()
-        .map(read_selector)
-        .collect::<Result<_, _>>()?;
+    let selectors = message.selectors.iter().map(read_selector).collect::<Result<_, _>>()?;
     let spiffe_id = message_id(message.spiffe_id.clone())?;
     let parent_id = message_id(message.parent_id.clone())?;
     let trust_domain = spiffe_id.trust_domain().clone();

@@ -1,9 +1,9 @@
 //! `hallmark.admin.v1`.
 
 use hallmark_api::admin::{
-    GetHsmStatusRequest, GetHsmStatusResponse, GetNodeRequest, GetNodeResponse, GetStatusRequest,
-    GetStatusResponse, HsmKey, ListHsmKeysRequest, ListHsmKeysResponse, ListRecordsRequest,
-    ListRecordsResponse, Part, PcrValue, Reason, admin_server::Admin,
+    GetHsmStatusRequest, GetHsmStatusResponse, GetNodeRequest, GetNodeResponse, GetStatusRequest, GetStatusResponse,
+    HsmKey, ListHsmKeysRequest, ListHsmKeysResponse, ListRecordsRequest, ListRecordsResponse, Part, PcrValue, Reason,
+    admin_server::Admin,
 };
 use tonic::{Request, Response, Status};
 
@@ -11,10 +11,7 @@ use super::{FAR, Fake, NODE_A, NOW, unused};
 
 #[tonic::async_trait]
 impl Admin for Fake {
-    async fn get_status(
-        &self,
-        _: Request<GetStatusRequest>,
-    ) -> Result<Response<GetStatusResponse>, Status> {
+    async fn get_status(&self, _: Request<GetStatusRequest>) -> Result<Response<GetStatusResponse>, Status> {
         let state = self.state();
         let part = |name: &str, ok| Part {
             name: name.into(),
@@ -40,10 +37,7 @@ impl Admin for Fake {
         }))
     }
 
-    async fn get_hsm_status(
-        &self,
-        _: Request<GetHsmStatusRequest>,
-    ) -> Result<Response<GetHsmStatusResponse>, Status> {
+    async fn get_hsm_status(&self, _: Request<GetHsmStatusRequest>) -> Result<Response<GetHsmStatusResponse>, Status> {
         let ready = self.state().hsm_ready;
         Ok(Response::new(GetHsmStatusResponse {
             module: "/usr/lib/softhsm/libsofthsm2.so".into(),
@@ -63,10 +57,7 @@ impl Admin for Fake {
         }))
     }
 
-    async fn list_hsm_keys(
-        &self,
-        _: Request<ListHsmKeysRequest>,
-    ) -> Result<Response<ListHsmKeysResponse>, Status> {
+    async fn list_hsm_keys(&self, _: Request<ListHsmKeysRequest>) -> Result<Response<ListHsmKeysResponse>, Status> {
         let extractable = self.state().key_extractable;
         let key = HsmKey {
             label: "hallmark-x509-a".into(),
@@ -83,10 +74,7 @@ impl Admin for Fake {
         Ok(Response::new(ListHsmKeysResponse { keys: vec![key] }))
     }
 
-    async fn get_node(
-        &self,
-        request: Request<GetNodeRequest>,
-    ) -> Result<Response<GetNodeResponse>, Status> {
+    async fn get_node(&self, request: Request<GetNodeRequest>) -> Result<Response<GetNodeResponse>, Status> {
         let id = request.into_inner().id;
         if id != format!("spiffe://example.org/spire/agent/tpm2/{NODE_A}") {
             return Err(Status::not_found("no such node"));
@@ -125,19 +113,13 @@ impl Admin for Fake {
             svid_serial: "1234".into(),
             svid_not_after: FAR,
             authority_key_label: "hallmark-x509-a".into(),
-            selectors: vec![
-                "tpm2:class:simulator".into(),
-                format!("tpm2:ek-hash:{NODE_A}"),
-            ],
+            selectors: vec!["tpm2:class:simulator".into(), format!("tpm2:ek-hash:{NODE_A}")],
             agent_version: "0.1.0".into(),
             ak_activated: true,
         }))
     }
 
-    async fn list_records(
-        &self,
-        _: Request<ListRecordsRequest>,
-    ) -> Result<Response<ListRecordsResponse>, Status> {
+    async fn list_records(&self, _: Request<ListRecordsRequest>) -> Result<Response<ListRecordsResponse>, Status> {
         unused()
     }
 }

@@ -2,10 +2,9 @@
 
 use hallmark_api::{
     agent::{
-        AttestAgentRequest, AttestAgentResponse, BanAgentRequest, CountAgentsRequest,
-        CountAgentsResponse, CreateJoinTokenRequest, DeleteAgentRequest, GetAgentRequest,
-        ListAgentsRequest, ListAgentsResponse, PostStatusRequest, PostStatusResponse,
-        RenewAgentRequest, RenewAgentResponse, agent_server::Agent,
+        AttestAgentRequest, AttestAgentResponse, BanAgentRequest, CountAgentsRequest, CountAgentsResponse,
+        CreateJoinTokenRequest, DeleteAgentRequest, GetAgentRequest, ListAgentsRequest, ListAgentsResponse,
+        PostStatusRequest, PostStatusResponse, RenewAgentRequest, RenewAgentResponse, agent_server::Agent,
     },
     types,
 };
@@ -51,22 +50,13 @@ impl Agent for Fake {
     type AttestAgentStream = Pending<Result<AttestAgentResponse, Status>>;
 
     /// Two a page, whatever is asked for, so that a client that stops at the first page is found out.
-    async fn list_agents(
-        &self,
-        request: Request<ListAgentsRequest>,
-    ) -> Result<Response<ListAgentsResponse>, Status> {
+    async fn list_agents(&self, request: Request<ListAgentsRequest>) -> Result<Response<ListAgentsResponse>, Status> {
         let request = request.into_inner();
         let filter = request.filter.unwrap_or_default();
         let wanted = |agent: &&types::Agent| {
-            let asked = filter
-                .by_selector_match
-                .clone()
-                .unwrap_or_default()
-                .selectors;
+            let asked = filter.by_selector_match.clone().unwrap_or_default().selectors;
             filter.by_banned.is_none_or(|banned| banned == agent.banned)
-                && asked
-                    .iter()
-                    .all(|selector| agent.selectors.contains(selector))
+                && asked.iter().all(|selector| agent.selectors.contains(selector))
         };
         let start: usize = request.page_token.parse().unwrap_or(0);
         let found: Vec<types::Agent> = self.state().agents.iter().filter(wanted).cloned().collect();
@@ -82,32 +72,21 @@ impl Agent for Fake {
         }))
     }
 
-    async fn get_agent(
-        &self,
-        request: Request<GetAgentRequest>,
-    ) -> Result<Response<types::Agent>, Status> {
+    async fn get_agent(&self, request: Request<GetAgentRequest>) -> Result<Response<types::Agent>, Status> {
         self.with_agent(request.into_inner().id, |agents, at| agents[at].clone())
     }
 
-    async fn delete_agent(
-        &self,
-        request: Request<DeleteAgentRequest>,
-    ) -> Result<Response<()>, Status> {
+    async fn delete_agent(&self, request: Request<DeleteAgentRequest>) -> Result<Response<()>, Status> {
         self.with_agent(request.into_inner().id, |agents, at| {
             agents.remove(at);
         })
     }
 
     async fn ban_agent(&self, request: Request<BanAgentRequest>) -> Result<Response<()>, Status> {
-        self.with_agent(request.into_inner().id, |agents, at| {
-            agents[at].banned = true
-        })
+        self.with_agent(request.into_inner().id, |agents, at| agents[at].banned = true)
     }
 
-    async fn count_agents(
-        &self,
-        _: Request<CountAgentsRequest>,
-    ) -> Result<Response<CountAgentsResponse>, Status> {
+    async fn count_agents(&self, _: Request<CountAgentsRequest>) -> Result<Response<CountAgentsResponse>, Status> {
         unused()
     }
 
@@ -118,10 +97,7 @@ impl Agent for Fake {
         unused()
     }
 
-    async fn renew_agent(
-        &self,
-        _: Request<RenewAgentRequest>,
-    ) -> Result<Response<RenewAgentResponse>, Status> {
+    async fn renew_agent(&self, _: Request<RenewAgentRequest>) -> Result<Response<RenewAgentResponse>, Status> {
         unused()
     }
 
@@ -132,10 +108,7 @@ impl Agent for Fake {
         unused()
     }
 
-    async fn post_status(
-        &self,
-        _: Request<PostStatusRequest>,
-    ) -> Result<Response<PostStatusResponse>, Status> {
+    async fn post_status(&self, _: Request<PostStatusRequest>) -> Result<Response<PostStatusResponse>, Status> {
         unused()
     }
 }

@@ -3,18 +3,17 @@
 use hallmark_api::{
     bundle::{
         AppendBundleRequest, BatchCreateFederatedBundleRequest, BatchCreateFederatedBundleResponse,
-        BatchDeleteFederatedBundleRequest, BatchDeleteFederatedBundleResponse,
-        BatchSetFederatedBundleRequest, BatchSetFederatedBundleResponse,
-        BatchUpdateFederatedBundleRequest, BatchUpdateFederatedBundleResponse, CountBundlesRequest,
-        CountBundlesResponse, GetBundleRequest, GetFederatedBundleRequest,
+        BatchDeleteFederatedBundleRequest, BatchDeleteFederatedBundleResponse, BatchSetFederatedBundleRequest,
+        BatchSetFederatedBundleResponse, BatchUpdateFederatedBundleRequest, BatchUpdateFederatedBundleResponse,
+        CountBundlesRequest, CountBundlesResponse, GetBundleRequest, GetFederatedBundleRequest,
         ListFederatedBundlesRequest, ListFederatedBundlesResponse, PublishJwtAuthorityRequest,
         PublishJwtAuthorityResponse, bundle_server::Bundle,
     },
     types,
 };
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, KeyIdMethod, KeyPair,
-    KeyUsagePurpose, SanType, date_time_ymd,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose,
+    SanType, date_time_ymd,
 };
 use tonic::{Request, Response, Status};
 
@@ -24,9 +23,7 @@ use super::{Fake, unused};
 pub(super) fn authority() -> Vec<u8> {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
-    params
-        .distinguished_name
-        .push(DnType::OrganizationName, "Hallmark");
+    params.distinguished_name.push(DnType::OrganizationName, "Hallmark");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.subject_alt_names = vec![SanType::URI("spiffe://example.org".try_into().unwrap())];
@@ -42,10 +39,7 @@ pub(super) fn authority() -> Vec<u8> {
 
 #[tonic::async_trait]
 impl Bundle for Fake {
-    async fn get_bundle(
-        &self,
-        request: Request<GetBundleRequest>,
-    ) -> Result<Response<types::Bundle>, Status> {
+    async fn get_bundle(&self, request: Request<GetBundleRequest>) -> Result<Response<types::Bundle>, Status> {
         let mut bundle = types::Bundle {
             trust_domain: "example.org".into(),
             ..Default::default()
@@ -69,17 +63,11 @@ impl Bundle for Fake {
         Err(Status::not_found("bundle not found"))
     }
 
-    async fn count_bundles(
-        &self,
-        _: Request<CountBundlesRequest>,
-    ) -> Result<Response<CountBundlesResponse>, Status> {
+    async fn count_bundles(&self, _: Request<CountBundlesRequest>) -> Result<Response<CountBundlesResponse>, Status> {
         unused()
     }
 
-    async fn append_bundle(
-        &self,
-        _: Request<AppendBundleRequest>,
-    ) -> Result<Response<types::Bundle>, Status> {
+    async fn append_bundle(&self, _: Request<AppendBundleRequest>) -> Result<Response<types::Bundle>, Status> {
         unused()
     }
 

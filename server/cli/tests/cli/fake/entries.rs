@@ -4,11 +4,10 @@ use std::collections::BTreeSet;
 
 use hallmark_api::{
     entry::{
-        BatchCreateEntryRequest, BatchCreateEntryResponse, BatchDeleteEntryRequest,
-        BatchDeleteEntryResponse, BatchUpdateEntryRequest, BatchUpdateEntryResponse,
-        CountEntriesRequest, CountEntriesResponse, GetAuthorizedEntriesRequest,
-        GetAuthorizedEntriesResponse, GetEntryRequest, ListEntriesRequest, ListEntriesResponse,
-        SyncAuthorizedEntriesRequest, SyncAuthorizedEntriesResponse, batch_create_entry_response,
+        BatchCreateEntryRequest, BatchCreateEntryResponse, BatchDeleteEntryRequest, BatchDeleteEntryResponse,
+        BatchUpdateEntryRequest, BatchUpdateEntryResponse, CountEntriesRequest, CountEntriesResponse,
+        GetAuthorizedEntriesRequest, GetAuthorizedEntriesResponse, GetEntryRequest, ListEntriesRequest,
+        ListEntriesResponse, SyncAuthorizedEntriesRequest, SyncAuthorizedEntriesResponse, batch_create_entry_response,
         batch_delete_entry_response, entry_server::Entry as EntryService, list_entries_request,
     },
     types,
@@ -31,18 +30,13 @@ fn read_selector(selector: types::Selector) -> Selector {
 }
 
 fn read_filter(filter: list_entries_request::Filter) -> Filter {
-    let how = |how| {
-        [Match::Exact, Match::Subset, Match::Superset, Match::Any][usize::try_from(how).unwrap()]
-    };
+    let how = |how| [Match::Exact, Match::Subset, Match::Superset, Match::Any][usize::try_from(how).unwrap()];
     Filter {
         spiffe_id: filter.by_spiffe_id.map(|id| read_id(Some(id))),
         parent_id: filter.by_parent_id.map(|id| read_id(Some(id))),
-        selectors: filter.by_selectors.map(|by| {
-            (
-                how(by.r#match),
-                by.selectors.into_iter().map(read_selector).collect(),
-            )
-        }),
+        selectors: filter
+            .by_selectors
+            .map(|by| (how(by.r#match), by.selectors.into_iter().map(read_selector).collect())),
         hint: filter.by_hint,
         downstream: filter.by_downstream,
         federates_with: filter.by_federates_with.map(|by| {
@@ -112,10 +106,7 @@ impl Fake {
             Ok(entry) => entry,
             Err(error) => {
                 let status = status(Code::InvalidArgument, Report(&error).to_string());
-                return batch_create_entry_response::Result {
-                    status,
-                    entry: None,
-                };
+                return batch_create_entry_response::Result { status, entry: None };
             }
         };
         if let Some(existing) = registry.similar(&entry) {
@@ -150,19 +141,12 @@ impl EntryService for Fake {
             .registry
             .list(&filter, 2, PageToken::decode(&request.page_token).as_ref());
         Ok(Response::new(ListEntriesResponse {
-            entries: page
-                .entries
-                .into_iter()
-                .map(|entry| entry_message(entry))
-                .collect(),
+            entries: page.entries.into_iter().map(|entry| entry_message(entry)).collect(),
             next_page_token: page.next.map(|next| next.encode()).unwrap_or_default(),
         }))
     }
 
-    async fn get_entry(
-        &self,
-        request: Request<GetEntryRequest>,
-    ) -> Result<Response<types::Entry>, Status> {
+    async fn get_entry(&self, request: Request<GetEntryRequest>) -> Result<Response<types::Entry>, Status> {
         let state = self.state();
         let entry = state.registry.entry(request.into_inner().id.as_str());
         entry
@@ -202,10 +186,7 @@ impl EntryService for Fake {
         }))
     }
 
-    async fn count_entries(
-        &self,
-        _: Request<CountEntriesRequest>,
-    ) -> Result<Response<CountEntriesResponse>, Status> {
+    async fn count_entries(&self, _: Request<CountEntriesRequest>) -> Result<Response<CountEntriesResponse>, Status> {
         unused()
     }
 
