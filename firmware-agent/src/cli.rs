@@ -227,10 +227,12 @@ fn runtime() -> Result<Runtime, Box<dyn Coded + Send>> {
 fn start_log(log: &LogConfig) {
     let mut filter = EnvFilter::try_new(&log.level).unwrap_or_else(|_| EnvFilter::new("info"));
     // The TPM library logs every failure, also those that are expected; the driver says what they mean.
-    if !log.level.contains("tss_esapi") {
-        if let Ok(quiet) = "tss_esapi=off".parse() {
-            filter = filter.add_directive(quiet);
-        }
+    if let Some(quiet) = "tss_esapi=off"
+        .parse()
+        .ok()
+        .filter(|_| !log.level.contains("tss_esapi"))
+    {
+        filter = filter.add_directive(quiet);
     }
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -44,7 +44,7 @@ pub async fn run(config: Config) -> Result<(), Box<dyn Coded + Send>> {
     let (publisher, cache) = cache::channel(Snapshot::empty(config.trust_domain.clone()));
     let workloads = Arc::new(Mutex::new(Workloads::new(config.trust_domain.clone(), publisher)));
     let (stop, mut stopping) = watch::channel(false);
-    let api = WorkloadApi::new(cache.clone(), UnixAttestor::new(config.unix.clone()), Bounds::default());
+    let api = WorkloadApi::new(cache.clone(), UnixAttestor::new(config.unix), Bounds::default());
     let serving = tokio::spawn(api.serve(listener, async move {
         // The sender's end means the same.
         let _ = stopping.changed().await;

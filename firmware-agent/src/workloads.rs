@@ -34,6 +34,9 @@ pub struct Workloads {
     passed_over: BTreeMap<String, EntryVersion>,
 }
 
+/// What became of one request: the entry as it was asked for, and its SVID with the time of its renewal.
+pub(crate) type Issued = (Arc<Identity>, Option<(X509Material, SystemTime)>);
+
 struct Held {
     identity: Arc<Identity>,
     version: EntryVersion,
@@ -157,7 +160,7 @@ impl Workloads {
 
     /// Puts issued SVIDs in place; `None` for those that could not be issued, which are tried again a little later.
     /// Entries that have changed meanwhile are passed over.
-    pub fn install(&mut self, issued: Vec<(Arc<Identity>, Option<(X509Material, SystemTime)>)>, now: SystemTime) {
+    pub(crate) fn install(&mut self, issued: Vec<Issued>, now: SystemTime) {
         let mut changed = false;
         for (asked, material) in issued {
             let Some(held) = self.entries.get_mut(&asked.entry_id) else {

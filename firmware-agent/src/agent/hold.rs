@@ -198,10 +198,9 @@ impl Agent {
 
     /// An identity that cannot be written down is used all the same; only the next start will be slower.
     fn save(&self, bundle: &Bundle, identity: &Identity) {
-        if let Some(known) = self.witness.known() {
-            if let Err(error) = self.state.save(bundle, known, self.witness.pcrs(), identity) {
-                tracing::error!("{}", hallmark_reason::Report(&error));
-            }
+        let Some(known) = self.witness.known() else { return };
+        if let Err(error) = self.state.save(bundle, known, self.witness.pcrs(), identity) {
+            tracing::error!("{}", hallmark_reason::Report(&error));
         }
     }
 }

@@ -9,7 +9,7 @@ use hallmark_api::svid::batch_new_x509svid_response;
 use hallmark_spiffe::{Bundle, x509::Authorities};
 use tokio::task::spawn_blocking;
 
-use super::Workloads;
+use super::{Issued, Workloads};
 use crate::{
     AgentError,
     cache::{Identity, SecretBytes, X509Material},
@@ -46,8 +46,6 @@ pub async fn issue_due(
     }
     Ok(issued)
 }
-
-type Issued = (Arc<Identity>, Option<(X509Material, SystemTime)>);
 
 async fn issue_batch(
     batch: Vec<Arc<Identity>>,

@@ -1,4 +1,12 @@
 //! Commands per flow, counted between the driver and a swtpm (docs/reference/tpm-commands.md).
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "test code beside the test functions"
+)]
+
 mod machine;
 
 use hallmark_tpm::{Credential, EsysTpm, SvidKey, Tpm, Unique};

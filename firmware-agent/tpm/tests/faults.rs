@@ -1,4 +1,12 @@
 //! What a TPM, the way to it, or its earlier users can do wrong, and what the driver makes of it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "test code beside the test functions"
+)]
+
 mod machine;
 
 use std::time::{Duration, Instant};

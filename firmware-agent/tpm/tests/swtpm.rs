@@ -1,4 +1,12 @@
 //! The driver against a real swtpm, checked with the decoders of `hallmark_tpm_wire`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "test code beside the test functions"
+)]
+
 mod machine;
 
 use hallmark_tpm::{Credential, Tpm as _, Unique};

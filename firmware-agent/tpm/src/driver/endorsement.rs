@@ -69,10 +69,8 @@ impl EsysTpm {
 
     /// A handle for the endorsement key `public`: persistent where it is, else made.
     pub(super) fn ensure_endorsement(&mut self, public: &PublicArea) -> Result<KeyHandle, Fault> {
-        if let Some(loaded) = &self.endorsement {
-            if loaded.public == *public {
-                return Ok(loaded.handle);
-            }
+        if let Some(loaded) = self.endorsement.as_ref().filter(|loaded| loaded.public == *public) {
+            return Ok(loaded.handle);
         }
         let place = templates::ek_template_of(public).ok_or(TpmError::NoEndorsementKey)?;
         self.load_endorsement(place, public)
@@ -80,13 +78,11 @@ impl EsysTpm {
 
     /// Flushes an endorsement key that was made; returns whether there was one.
     pub(super) fn drop_made_endorsement(&mut self) -> Result<bool, Fault> {
-        if self.endorsement.as_ref().is_some_and(|loaded| loaded.made) {
-            if let Some(loaded) = self.endorsement.take() {
-                self.flush(loaded.handle.into())?;
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        let Some(loaded) = self.endorsement.take_if(|loaded| loaded.made) else {
+            return Ok(false);
+        };
+        self.flush(loaded.handle.into())?;
+        Ok(true)
     }
 
     fn load_endorsement(&mut self, place: &EkTemplate, public: &PublicArea) -> Result<KeyHandle, Fault> {
