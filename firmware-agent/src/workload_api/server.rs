@@ -30,6 +30,9 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long accepting rests when the process has no file descriptors left.
 const REST: Duration = Duration::from_millis(50);
 
+/// How many binaries are hashed at a time.
+const HASHING: usize = 2;
+
 /// The Workload API server.
 pub struct WorkloadApi {
     shared: Arc<Shared>,
@@ -73,7 +76,11 @@ impl WorkloadApi {
         let (ending, ended) = oneshot::channel::<()>();
         let thread = thread::Builder::new().name("workload-api".into()).spawn(move || {
             let _ending = ending;
-            match runtime::Builder::new_current_thread().enable_all().build() {
+            let runtime = runtime::Builder::new_current_thread()
+                .max_blocking_threads(HASHING)
+                .enable_all()
+                .build();
+            match runtime {
                 Ok(runtime) => runtime.block_on(self.accept(listener, stopped)),
                 Err(error) => tracing::error!(%error, "the Workload API cannot be served"),
             }
