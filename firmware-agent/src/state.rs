@@ -278,3 +278,6 @@ fn all_bytes(texts: &[String]) -> Result<Vec<Vec<u8>>, String> {
 fn public(text: &str) -> Result<PublicArea, String> {
     PublicArea::parse(&bytes(text)?).map_err(|error| error.to_string())
 }
+
+#[cfg(test)]
+mod tests;

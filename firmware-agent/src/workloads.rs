@@ -275,3 +275,6 @@ fn split(chain: &[u8]) -> Vec<&[u8]> {
     }
     certificates
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,203 @@
+use std::time::UNIX_EPOCH;
+
+use zeroize::Zeroizing;
+
+use super::*;
+use crate::cache::{self, Cache, SecretBytes};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn empty() -> (Workloads, Cache) {
+    let td = TrustDomain::parse("example.org").unwrap();
+    let (publisher, cache) = cache::channel(Snapshot::empty(td.clone()));
+    (Workloads::new(td, publisher), cache)
+}
+
+fn entry(id: &str, path: &str, revision: i64) -> types::Entry {
+    types::Entry {
+        id: id.into(),
+        spiffe_id: Some(types::Spiffeid {
+            trust_domain: "example.org".into(),
+            path: path.into(),
+        }),
+        selectors: vec![types::Selector {
+            r#type: "unix".into(),
+            value: "uid:0".into(),
+        }],
+        revision_number: revision,
+        created_at: 1,
+        ..types::Entry::default()
+    }
+}
+
+/// What the server lists, with everything transferred.
+fn listing(entries: &[types::Entry]) -> Listing {
+    Listing {
+        ids: entries.iter().map(|entry| entry.id.clone()).collect(),
+        changed: entries.to_vec(),
+    }
+}
+
+fn material(not_after: SystemTime) -> X509Material {
+    X509Material {
+        chain: Bytes::from_static(b"chain"),
+        key: SecretBytes::new(Zeroizing::new(vec![1])),
+        not_before: UNIX_EPOCH,
+        not_after,
+    }
+}
+
+fn issue_all(workloads: &mut Workloads, now: SystemTime, renew_at: SystemTime, not_after: SystemTime) {
+    let issued = workloads
+        .due(now)
+        .into_iter()
+        .map(|identity| (identity, Some((material(not_after), renew_at))))
+        .collect();
+    workloads.install(issued, now);
+}
+
+fn served(cache: &Cache) -> Vec<(String, bool)> {
+    let snapshot = cache.snapshot();
+    snapshot
+        .identities
+        .iter()
+        .map(|identity| (identity.spiffe_id.to_string(), identity.x509.is_some()))
+        .collect()
+}
+
+#[test]
+fn a_new_entry_is_due_at_once_and_an_issued_one_at_its_renewal() {
+    let (mut workloads, cache) = empty();
+    let now = UNIX_EPOCH + 100 * SECOND;
+    workloads.apply(listing(&[entry("a", "/a", 0)]), now);
+    assert_eq!(workloads.due(now).len(), 1);
+    assert_eq!(served(&cache), [("spiffe://example.org/a".to_owned(), false)]);
+    issue_all(&mut workloads, now, now + 50 * SECOND, now + 100 * SECOND);
+    assert_eq!(served(&cache), [("spiffe://example.org/a".to_owned(), true)]);
+    assert!(workloads.due(now + 49 * SECOND).is_empty());
+    assert_eq!(workloads.due(now + 50 * SECOND).len(), 1);
+    assert_eq!(workloads.next_due(), Some(now + 50 * SECOND));
+}
+
+#[test]
+fn an_entry_that_is_gone_takes_its_svid_along_at_once() {
+    let (mut workloads, cache) = empty();
+    let now = UNIX_EPOCH + 100 * SECOND;
+    workloads.apply(listing(&[entry("a", "/a", 0), entry("b", "/b", 0)]), now);
+    issue_all(&mut workloads, now, now + 50 * SECOND, now + 100 * SECOND);
+    workloads.apply(
+        Listing {
+            ids: ["b".to_owned()].into(),
+            changed: Vec::new(),
+        },
+        now,
+    );
+    assert_eq!(served(&cache), [("spiffe://example.org/b".to_owned(), true)]);
+}
+
+#[test]
+fn nothing_is_published_when_nothing_changed() {
+    let (mut workloads, cache) = empty();
+    let now = UNIX_EPOCH + 100 * SECOND;
+    workloads.apply(listing(&[entry("a", "/a", 0)]), now);
+    let before = cache.snapshot().version;
+    let unchanged = Listing {
+        ids: ["a".to_owned()].into(),
+        changed: Vec::new(),
+    };
+    workloads.apply(unchanged, now);
+    workloads.expire(now);
+    workloads.install(Vec::new(), now);
+    assert_eq!(cache.snapshot().version, before);
+    workloads.apply(listing(&[entry("a", "/a", 1)]), now);
+    assert!(cache.snapshot().version > before);
+}
+
+#[test]
+fn a_changed_entry_keeps_its_svid_only_with_its_id() {
+    let (mut workloads, cache) = empty();
+    let now = UNIX_EPOCH + 100 * SECOND;
+    workloads.apply(listing(&[entry("a", "/a", 0)]), now);
+    issue_all(&mut workloads, now, now + 50 * SECOND, now + 100 * SECOND);
+    workloads.apply(listing(&[entry("a", "/a", 1)]), now);
+    assert_eq!(served(&cache), [("spiffe://example.org/a".to_owned(), true)]);
+    assert_eq!(
+        workloads.due(now).len(),
+        1,
+        "a changed entry may have another lifetime or other names"
+    );
+    workloads.apply(listing(&[entry("a", "/other", 2)]), now);
+    assert_eq!(served(&cache), [("spiffe://example.org/other".to_owned(), false)]);
+    assert_eq!(workloads.version("a"), Some((2, 1)));
+}
+
+#[test]
+fn an_svid_for_an_entry_that_changed_meanwhile_is_not_served() {
+    let (mut workloads, cache) = empty();
+    let now = UNIX_EPOCH + 100 * SECOND;
+    workloads.apply(listing(&[entry("a", "/a", 0)]), now);
+    let asked = workloads.due(now);
+    workloads.apply(listing(&[entry("a", "/other", 1)]), now);
+    let late = asked
+        .into_iter()
+        .map(|identity| (identity, Some((material(now + 100 * SECOND), now + 50 * SECOND))))
+        .collect();
+    workloads.install(late, now);
+    assert_eq!(served(&cache), [("spiffe://example.org/other".to_owned(), false)]);
+}
+
+#[test]
+fn what_expires_is_withdrawn_and_due_again() {
+    let (mut workloads, cache) = empty();
+    let now = UNIX_EPOCH + 100 * SECOND;
+    workloads.apply(listing(&[entry("a", "/a", 0)]), now);
+    issue_all(&mut workloads, now, now + 50 * SECOND, now + 60 * SECOND);
+    workloads.expire(now + 59 * SECOND);
+    assert_eq!(served(&cache), [("spiffe://example.org/a".to_owned(), true)]);
+    workloads.expire(now + 60 * SECOND);
+    assert_eq!(served(&cache), [("spiffe://example.org/a".to_owned(), false)]);
+    assert_eq!(workloads.due(now + 60 * SECOND).len(), 1);
+}
+
+#[test]
+fn what_could_not_be_issued_is_tried_again_a_little_later() {
+    let (mut workloads, _cache) = empty();
+    let now = UNIX_EPOCH + 100 * SECOND;
+    workloads.apply(listing(&[entry("a", "/a", 0)]), now);
+    let failed = workloads.due(now).into_iter().map(|identity| (identity, None)).collect();
+    workloads.install(failed, now);
+    assert!(workloads.due(now).is_empty());
+    assert_eq!(workloads.due(now + RETRY).len(), 1);
+}
+
+#[test]
+fn entries_for_others_are_not_served_and_not_asked_for_again() {
+    let (mut workloads, cache) = empty();
+    let now = UNIX_EPOCH + 100 * SECOND;
+    let stored = types::Entry {
+        store_svid: true,
+        ..entry("a", "/a", 3)
+    };
+    let bare = types::Entry {
+        selectors: Vec::new(),
+        ..entry("b", "/b", 4)
+    };
+    workloads.apply(listing(&[stored, bare, entry("c", "/c", 5)]), now);
+    assert_eq!(served(&cache), [("spiffe://example.org/c".to_owned(), false)]);
+    let versions = workloads.versions();
+    assert_eq!(versions.get("a"), Some(&(3, 1)));
+    assert_eq!(versions.get("b"), Some(&(4, 1)));
+}
+
+#[test]
+fn a_ban_leaves_nothing_and_readiness_stays() {
+    let (mut workloads, cache) = empty();
+    let now = UNIX_EPOCH + 100 * SECOND;
+    workloads.apply(listing(&[entry("a", "/a", 0)]), now);
+    issue_all(&mut workloads, now, now + 50 * SECOND, now + 60 * SECOND);
+    workloads.set_ready();
+    workloads.wipe();
+    assert!(served(&cache).is_empty());
+    assert!(cache.snapshot().ready);
+    assert_eq!(workloads.version("a"), None);
+}
