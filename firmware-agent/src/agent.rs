@@ -25,8 +25,8 @@ use crate::{
 use hold::Holding;
 
 const SYNC_EVERY: Duration = Duration::from_secs(5);
-/// SPIRE's agents go no slower than this, either.
-const SYNC_SLOWEST: Duration = Duration::from_secs(60);
+/// However long the server has been away: machines come back within this time after it does.
+const SYNC_SLOWEST: Duration = Duration::from_secs(20);
 const ATTEST_FIRST_PAUSE: Duration = Duration::from_secs(1);
 const ATTEST_SLOWEST: Duration = Duration::from_secs(60);
 
