@@ -1,4 +1,11 @@
 //! The commands that the docs show, run as a reader would run them: every block marked `sh`, in order, in one shell.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
+
 use hallmark_kit::binary;
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,4 +1,11 @@
 //! Which room may know which (docs/explanation/architecture.md).
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
+
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 use hallmark_style::root;
 use std::collections::BTreeSet;

@@ -1,4 +1,11 @@
 //! How the sources look: sizes, names, reason codes.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
+
 use hallmark_style::{root, rust_sources, tracked_files};
 use std::collections::{BTreeMap, BTreeSet};
 
