@@ -164,7 +164,11 @@ fn what_could_not_be_issued_is_tried_again_a_little_later() {
     let (mut workloads, _cache) = empty();
     let now = UNIX_EPOCH + 100 * SECOND;
     workloads.apply(listing(&[entry("a", "/a", 0)]), now);
-    let failed = workloads.due(now).into_iter().map(|identity| (identity, None)).collect();
+    let failed = workloads
+        .due(now)
+        .into_iter()
+        .map(|identity| (identity, None))
+        .collect();
     workloads.install(failed, now);
     assert!(workloads.due(now).is_empty());
     assert_eq!(workloads.due(now + RETRY).len(), 1);

@@ -122,10 +122,11 @@ impl EsysTpm {
 }
 
 impl Drop for EsysTpm {
-    /// The library's context flushes what it knows of. After a failure there may be more.
+    /// The library's context flushes what it knows of. A TPM that nobody else uses is left empty altogether, whatever
+    /// failed here or was left by a predecessor that was killed.
     fn drop(&mut self) {
-        if self.unclean && self.tcti.is_exclusive() {
-            self.context = None;
+        if self.tcti.is_exclusive() {
+            self.disconnect();
             if let Err(error) = self.connect() {
                 tracing::debug!(%error, "the TPM was left as it is");
             }
