@@ -13,6 +13,8 @@ pub(crate) struct Site {
     pub(crate) vendor: VendorCa,
     pub(crate) address: String,
     pub(crate) admin: AdminClient,
+    /// The server's process id.
+    pub(crate) pid: u32,
     /// An honest machine, the positive control of every attack.
     good: SoftwareMachine,
     seen: u64,
@@ -60,11 +62,13 @@ pub(crate) fn run(lab: &mut Lab, vendor: VendorCa, body: impl AsyncFnOnce(&mut S
         .build()
         .unwrap();
     let (address, socket) = (lab.server().address(), lab.server().admin_socket());
+    let pid = lab.server().pid().unwrap();
     runtime.block_on(async {
         let mut site = Site {
             good: SoftwareMachine::new(&vendor),
             vendor,
             address,
+            pid,
             admin: AdminClient::connect(&socket).await.unwrap(),
             seen: 0,
         };
@@ -101,10 +105,14 @@ impl Site {
 
     /// What the server recorded of a refusal is `code`, once; what it told the node is the class alone.
     pub(crate) async fn refused(&mut self, what: &str, told: &Status, code: &str) {
+        self.refused_as(what, told, code, class_of(code)).await;
+    }
+
+    /// The same where the class is not the verifier's.
+    pub(crate) async fn refused_as(&mut self, what: &str, told: &Status, code: &str, class: &str) {
         let verdicts = self.verdicts().await;
         let seen: Vec<_> = verdicts.iter().map(|v| (v.outcome.as_str(), v.code.as_str())).collect();
         assert_eq!(seen, [("refused", code)], "{what}: {told}");
-        let class = class_of(code);
         let message = told.message();
         assert!(message.starts_with("failed to attest: "), "{what}: {message}");
         assert!(
