@@ -331,7 +331,7 @@ fn a_certificate_is_nothing_without_its_key_and_its_issuer() {
     site(async |site| {
         let machine = SoftwareMachine::new(&site.vendor);
         let svid = attest(&site.wire().await, &machine).await.unwrap();
-        let chain: Vec<Vec<u8>> = svid.cert_chain.iter().map(Bytes::to_vec).collect();
+        let chain: Vec<Vec<u8>> = svid.cert_chain.iter().map(|der| der.to_vec()).collect();
         let other_key = SoftwareIdentity::new(chain, SoftwareKey::svid());
         let own_issuer = {
             let (vendor, key) = (VendorCa::new(), SoftwareKey::svid());
