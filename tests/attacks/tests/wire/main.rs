@@ -9,7 +9,6 @@
     reason = "a test that cannot go on has failed"
 )]
 
-
 mod certificate;
 mod identity;
 mod inventory;
