@@ -5,9 +5,15 @@ use std::{
     io::ErrorKind,
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use crate::StoreError;
+
+/// How long to wait for the lock: a server that just ended, and whose children are between fork and exec, still holds
+/// it for a moment.
+const PATIENCE: Duration = Duration::from_millis(500);
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// The lock on `<file>.lock`. The kernel gives it back when the process ends, however it ends; the lock file
 /// itself stays, as removing it would open a race.
@@ -19,10 +25,14 @@ impl Exclusive {
     /// Takes the lock, or says who is in the way.
     pub(super) fn acquire(path: &Path) -> Result<Self, StoreError> {
         let file = open_private(&lock_path(path)).map_err(|e| open_error(path, &e))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Self { _file: file }),
-            Err(TryLockError::WouldBlock) => Err(StoreError::InUse { path: path.into() }),
-            Err(TryLockError::Error(e)) => Err(open_error(path, &e)),
+        let until = Instant::now() + PATIENCE;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Self { _file: file }),
+                Err(TryLockError::WouldBlock) if Instant::now() < until => std::thread::sleep(PAUSE),
+                Err(TryLockError::WouldBlock) => return Err(StoreError::InUse { path: path.into() }),
+                Err(TryLockError::Error(e)) => return Err(open_error(path, &e)),
+            }
         }
     }
 }
