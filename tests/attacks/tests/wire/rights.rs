@@ -309,19 +309,6 @@ fn an_agent_gets_svids_of_its_own_entries_for_keys_it_holds() {
                 );
             }
         }
-        let params = vec![
-            NewX509svidParams {
-                entry_id: "mine".into(),
-                csr: good.into(),
-            };
-            501
-        ];
-        let too_many = SvidClient::new(agent.clone())
-            .batch_new_x509svid(BatchNewX509svidRequest { params })
-            .await;
-        if let Ok(answer) = too_many {
-            assert_eq!(answer.into_inner().results.len(), 501);
-        }
         post(&agent).await.unwrap();
     });
 }

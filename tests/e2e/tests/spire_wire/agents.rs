@@ -17,8 +17,48 @@ use hallmark_api::types::{AgentMask, BundleMask};
 use hallmark_attacks::Wire;
 use tonic::Code;
 
+/// A filter with this alone.
+fn only(set: impl FnOnce(&mut AgentFilter)) -> AgentFilter {
+    let mut filter = AgentFilter::default();
+    set(&mut filter);
+    filter
+}
+
+/// Filters, and how many of two agents, one of them banned, they find.
+fn filters() -> Vec<(&'static str, AgentFilter, usize)> {
+    let class = [selector("tpm2", "class:discrete")];
+    vec![
+        ("type", only(|f| f.by_attestation_type = "tpm2".into()), 2),
+        ("other type", only(|f| f.by_attestation_type = "join_token".into()), 0),
+        ("banned", only(|f| f.by_banned = Some(true)), 1),
+        ("not banned", only(|f| f.by_banned = Some(false)), 1),
+        ("reattests", only(|f| f.by_can_reattest = Some(true)), 2),
+        (
+            "selectors",
+            only(|f| f.by_selector_match = by_selectors(&class, MatchBehavior::MatchSuperset)),
+            2,
+        ),
+        (
+            "exact selectors",
+            only(|f| f.by_selector_match = by_selectors(&class, MatchBehavior::MatchExact)),
+            0,
+        ),
+        (
+            "long expired",
+            only(|f| f.by_expires_before = "2020-01-01 00:00:00 +0000 +00".into()),
+            0,
+        ),
+        (
+            "expire some day",
+            only(|f| f.by_expires_before = "2090-01-01 00:00:00 +0000 +00".into()),
+            2,
+        ),
+        ("no time at all", only(|f| f.by_expires_before = "soon".into()), 2),
+    ]
+}
+
 #[test]
-fn agents_are_listed_banned_and_deleted() {
+fn agents_are_counted_and_listed() {
     site(async |site| {
         let ((_, one), (_, two)) = (site.node().await, site.node().await);
         let count = site
@@ -46,89 +86,7 @@ fn agents_are_listed_banned_and_deleted() {
             .ban_agent(BanAgentRequest { id: two.id.clone() })
             .await
             .unwrap();
-        let class = [selector("tpm2", "class:discrete")];
-        for (what, filter, ids) in [
-            (
-                "type",
-                AgentFilter {
-                    by_attestation_type: "tpm2".into(),
-                    ..Default::default()
-                },
-                2,
-            ),
-            (
-                "other type",
-                AgentFilter {
-                    by_attestation_type: "join_token".into(),
-                    ..Default::default()
-                },
-                0,
-            ),
-            (
-                "banned",
-                AgentFilter {
-                    by_banned: Some(true),
-                    ..Default::default()
-                },
-                1,
-            ),
-            (
-                "not banned",
-                AgentFilter {
-                    by_banned: Some(false),
-                    ..Default::default()
-                },
-                1,
-            ),
-            (
-                "reattests",
-                AgentFilter {
-                    by_can_reattest: Some(true),
-                    ..Default::default()
-                },
-                2,
-            ),
-            (
-                "selectors",
-                AgentFilter {
-                    by_selector_match: by_selectors(&class, MatchBehavior::MatchSuperset),
-                    ..Default::default()
-                },
-                2,
-            ),
-            (
-                "exact selectors",
-                AgentFilter {
-                    by_selector_match: by_selectors(&class, MatchBehavior::MatchExact),
-                    ..Default::default()
-                },
-                0,
-            ),
-            (
-                "long expired",
-                AgentFilter {
-                    by_expires_before: "2020-01-01 00:00:00 +0000 +00".into(),
-                    ..Default::default()
-                },
-                0,
-            ),
-            (
-                "expire some day",
-                AgentFilter {
-                    by_expires_before: "2090-01-01 00:00:00 +0000 +00".into(),
-                    ..Default::default()
-                },
-                2,
-            ),
-            (
-                "no time at all",
-                AgentFilter {
-                    by_expires_before: "soon".into(),
-                    ..Default::default()
-                },
-                2,
-            ),
-        ] {
+        for (what, filter, ids) in filters() {
             let request = ListAgentsRequest {
                 filter: Some(filter),
                 ..Default::default()
@@ -136,6 +94,18 @@ fn agents_are_listed_banned_and_deleted() {
             let found = site.admin.agent.list_agents(request).await.unwrap().into_inner();
             assert_eq!(found.agents.len(), ids, "{what}");
         }
+    });
+}
+
+#[test]
+fn a_banned_agent_shows_no_serial_number_and_a_deleted_one_is_gone() {
+    site(async |site| {
+        let (_, two) = site.node().await;
+        site.admin
+            .agent
+            .ban_agent(BanAgentRequest { id: two.id.clone() })
+            .await
+            .unwrap();
         let request = GetAgentRequest {
             id: two.id.clone(),
             output_mask: None,

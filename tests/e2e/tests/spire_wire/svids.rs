@@ -52,7 +52,7 @@ fn svids_are_as_the_profile_says() {
             .unwrap()
             .into_inner()
             .results;
-        assert_eq!(results[0].status.as_ref().unwrap().code, Code::NotFound as i32);
+        assert_eq!(Code::from_i32(results[0].status.as_ref().unwrap().code), Code::NotFound);
         let workload = results[1].svid.as_ref().unwrap();
         assert_eq!(workload.cert_chain.len(), 1, "a self-signed root is not in the chain");
         let text = openssl(site, &workload.cert_chain[0], &["-text"]);
