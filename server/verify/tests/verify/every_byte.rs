@@ -35,7 +35,12 @@ fn a_changed_byte_of_the_claim_is_never_accepted() {
         let length = field(&mut scene.machine.claim()).len();
         for at in 0..length {
             for bit in BITS {
-                let result = scene.with_claim(|claim| field(claim)[at] ^= bit);
+                let result = scene.with_claim(|claim| {
+                    let bytes = field(claim);
+                    // The CSR is signed anew each time, and an ECDSA signature's DER varies by a byte or two.
+                    let at = at.min(bytes.len() - 1);
+                    bytes[at] ^= bit;
+                });
                 assert!(result.is_err(), "{what}, bit {bit:02x} of byte {at} of {length}");
             }
         }
