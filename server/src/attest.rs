@@ -4,12 +4,14 @@
 //! refusal; the record and the log say everything.
 
 mod facts;
+mod logs;
 mod refusal;
 mod stream;
 mod tpm2;
 mod verdict;
 
 pub use facts::{Facts, PcrFact, ReasonFact};
+pub use logs::LogRoom;
 pub use refusal::{NodeClass, Refusal};
 pub use stream::{AnswerStream, attest_agent};
 
@@ -24,6 +26,9 @@ use crate::{config::Tpm2, seats::Seats};
 /// Streams open at a time; each may hold a message before it has a seat.
 const MAX_STREAMS: usize = 2048;
 
+/// Bytes of logs that are held for attestations under way, all together.
+const LOG_ROOM: usize = 256 * 1024 * 1024;
+
 /// How evidence is judged, and how much of it at a time.
 #[derive(Debug)]
 pub struct Attestation {
@@ -37,6 +42,8 @@ pub struct Attestation {
     pub streams: Seats,
     /// Room for attestations under way.
     pub seats: Seats,
+    /// Room for the logs of attestations under way.
+    pub log_room: LogRoom,
 }
 
 impl Attestation {
@@ -49,6 +56,7 @@ impl Attestation {
             pcrs: tpm2.pcrs,
             streams: Seats::new(MAX_STREAMS.max(concurrent)),
             seats: Seats::new(concurrent),
+            log_room: LogRoom::new(LOG_ROOM),
         }
     }
 }

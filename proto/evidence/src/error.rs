@@ -52,6 +52,12 @@ pub enum EvidenceError {
     /// Two logs of the same kind.
     #[error("the {0} log is given more than once")]
     DuplicateLog(&'static str),
+    /// A log's digest is no SHA-256.
+    #[error("a log is announced with something else than its SHA-256")]
+    LogDigest {
+        /// The length found, in bytes.
+        actual: usize,
+    },
     /// The payload's version is not one that this build speaks.
     #[error("the payload has a version that is not supported")]
     Version {
@@ -80,6 +86,7 @@ impl Coded for EvidenceError {
             Self::UnknownLog { .. } => ReasonCode::new("HM-EVID-0005"),
             Self::DuplicateLog(_) => ReasonCode::new("HM-EVID-0006"),
             Self::Version { .. } => ReasonCode::new("HM-EVID-0007"),
+            Self::LogDigest { .. } => ReasonCode::new("HM-EVID-0008"),
         }
     }
 
@@ -90,6 +97,7 @@ impl Coded for EvidenceError {
             Self::UnknownBank { value } => Some(format!("found 0x{value:04x}")),
             Self::UnknownRegister { value } => Some(format!("expected 0 to 31, found {value}")),
             Self::UnknownLog { value } => Some(format!("found {value}")),
+            Self::LogDigest { actual } => Some(format!("expected 32 bytes, found {actual}")),
             Self::Version { expected, actual } => Some(format!("expected {expected}, found {actual}")),
             Self::Missing { .. } | Self::DuplicateLog(_) => None,
         }

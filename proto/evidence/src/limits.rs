@@ -32,8 +32,10 @@ impl Limits {
     pub const PCR_VALUES: usize = 48;
     /// Logs: one of each kind.
     pub const LOGS: usize = 3;
-    /// One log, as sent in one message.
-    pub const LOG: usize = 16 * 1024 * 1024;
+    /// One log, as sent in one attestation. An IMA list of 100,000 lines takes about 12 MiB.
+    pub const LOG: usize = 32 * 1024 * 1024;
+    /// One message's part of a log.
+    pub const LOG_PART: usize = 128 * 1024;
 
     pub(crate) fn check(field: &'static str, actual: usize, limit: usize) -> Result<(), EvidenceError> {
         if actual > limit {

@@ -72,7 +72,7 @@ impl Log {
         Ok(Self { kind, offset, data })
     }
 
-    /// What stands for this log in the binding.
+    /// What stands for this log in the proof and in the binding.
     #[must_use]
     pub fn digest(&self) -> LogDigest {
         let mut sha256 = [0_u8; 32];
@@ -85,18 +85,21 @@ impl Log {
         LogDigest {
             kind: self.kind,
             offset: self.offset,
+            length: u64::try_from(self.data.len()).unwrap_or(u64::MAX),
             sha256,
         }
     }
 }
 
-/// A log's kind, offset and SHA-256.
+/// A log as a proof announces it: kind, offset, length and SHA-256. The bytes follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LogDigest {
     /// Which log.
     pub kind: LogKind,
     /// Where the digested bytes begin in the whole log.
     pub offset: u64,
+    /// How many bytes follow.
+    pub length: u64,
     /// SHA-256 of the bytes.
     pub sha256: [u8; 32],
 }

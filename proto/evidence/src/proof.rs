@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use crate::{
     error::EvidenceError,
     limits::{Limits, check_version},
-    log::{Log, LogKind},
+    log::{LogDigest, LogKind},
 };
 
 /// An attestation structure with its signature, as they came.
@@ -31,15 +31,17 @@ pub struct RawPcrValue<'a> {
     pub digest: &'a [u8],
 }
 
-/// A log as it came.
+/// A log as the proof announces it.
 #[derive(Debug, Clone, Copy)]
 pub struct RawLog<'a> {
     /// The kind's number.
     pub kind: i32,
     /// Where the data begins in the whole log.
     pub offset: u64,
-    /// The bytes.
-    pub data: &'a [u8],
+    /// How many bytes follow.
+    pub length: u64,
+    /// SHA-256 of the bytes that follow.
+    pub sha256: &'a [u8],
 }
 
 /// A proof as it came: bytes, of which nothing is known.
@@ -55,7 +57,7 @@ pub struct RawProof<'a> {
     pub quote: RawSigned<'a>,
     /// The values of the quoted registers.
     pub pcr_values: Vec<RawPcrValue<'a>>,
-    /// Logs.
+    /// The logs that follow.
     pub logs: Vec<RawLog<'a>>,
 }
 
@@ -110,8 +112,8 @@ pub struct Proof {
     pub quote: Signed,
     /// The values of the quoted registers.
     pub pcr_values: PcrValues,
-    /// Logs, each kind at most once, in the order of the binding.
-    pub logs: Vec<Log>,
+    /// The logs that follow, each kind at most once, in the order of the binding.
+    pub logs: Vec<LogDigest>,
 }
 
 impl fmt::Debug for Proof {
@@ -131,7 +133,7 @@ impl Proof {
     ///
     /// # Errors
     /// The version is another, a field is missing or over its limit, a PCR value does not fit its bank or comes twice, or a log is of an unknown
-    /// kind or comes twice.
+    /// kind, comes twice, or has no SHA-256.
     pub fn decode(raw: &RawProof<'_>) -> Result<Self, EvidenceError> {
         check_version(raw.version)?;
         Limits::check("activated secret", raw.activated_secret.len(), Limits::SECRET)?;
@@ -168,16 +170,24 @@ fn decode_pcr_values(raw: &[RawPcrValue<'_>]) -> Result<PcrValues, EvidenceError
     Ok(values)
 }
 
-fn decode_logs(raw: &[RawLog<'_>]) -> Result<Vec<Log>, EvidenceError> {
+fn decode_logs(raw: &[RawLog<'_>]) -> Result<Vec<LogDigest>, EvidenceError> {
     Limits::check("logs", raw.len(), Limits::LOGS)?;
-    let mut logs: Vec<Log> = Vec::new();
+    let mut logs: Vec<LogDigest> = Vec::new();
     for log in raw {
         let kind = LogKind::from_number(log.kind)?;
         if logs.iter().any(|other| other.kind == kind) {
             return Err(EvidenceError::DuplicateLog(kind.as_str()));
         }
-        Limits::check("log", log.data.len(), Limits::LOG)?;
-        logs.push(Log::new(kind, log.offset, log.data.to_vec())?);
+        Limits::check("log", usize::try_from(log.length).unwrap_or(usize::MAX), Limits::LOG)?;
+        let sha256 = log.sha256.try_into().map_err(|_| EvidenceError::LogDigest {
+            actual: log.sha256.len(),
+        })?;
+        logs.push(LogDigest {
+            kind,
+            offset: log.offset,
+            length: log.length,
+            sha256,
+        });
     }
     Ok(logs)
 }

@@ -41,12 +41,14 @@ fn proof<'a>() -> RawProof<'a> {
             RawLog {
                 kind: 1,
                 offset: 0,
-                data: b"events",
+                length: 6,
+                sha256: DIGEST,
             },
             RawLog {
                 kind: 3,
                 offset: 8,
-                data: b"",
+                length: 0,
+                sha256: DIGEST,
             },
         ],
     }
@@ -279,7 +281,8 @@ fn logs_are_of_known_kinds_and_come_once() {
     let log = |kind| RawLog {
         kind,
         offset: 0,
-        data: b"events",
+        length: 6,
+        sha256: DIGEST,
     };
     let decode = |logs| Proof::decode(&RawProof { logs, ..proof() });
     decode(vec![log(1), log(2), log(3)]).unwrap();
@@ -295,19 +298,26 @@ fn logs_are_of_known_kinds_and_come_once() {
         EvidenceError::DuplicateLog("tcg")
     );
     assert!(matches!(decode(vec![log(1); 4]), Err(EvidenceError::TooLarge { .. })));
-    let long = vec![0; Limits::LOG + 1];
-    let long = RawLog {
-        kind: 1,
-        offset: 0,
-        data: &long,
-    };
-    assert!(matches!(
+    let with = |log| {
         Proof::decode(&RawProof {
-            logs: vec![long],
+            logs: vec![log],
             ..proof()
-        }),
-        Err(EvidenceError::TooLarge { .. })
-    ));
+        })
+    };
+    let length = u64::try_from(Limits::LOG).unwrap();
+    with(RawLog { length, ..log(1) }).unwrap();
+    for length in [length + 1, u64::MAX] {
+        assert!(matches!(
+            with(RawLog { length, ..log(1) }),
+            Err(EvidenceError::TooLarge { .. })
+        ));
+    }
+    for (sha256, actual) in [(&[7; 31][..], 31), (&[7; 33], 33), (&[], 0)] {
+        assert_eq!(
+            with(RawLog { sha256, ..log(1) }).expect_err("accepted"),
+            EvidenceError::LogDigest { actual }
+        );
+    }
 }
 
 #[test]

@@ -111,6 +111,17 @@ impl Dialogue {
         }
     }
 
+    /// Waits for what follows an answer.
+    ///
+    /// # Errors
+    /// When the node hangs up, is silent for `within`, or sends something else.
+    pub(super) async fn part(&mut self, within: Duration) -> Result<Bytes, Status> {
+        match self.next(within).await? {
+            attest_agent_request::Step::ChallengeResponse(part) => Ok(part),
+            attest_agent_request::Step::Params(_) => Err(Status::invalid_argument("malformed param: missing log part")),
+        }
+    }
+
     /// Sends the result.
     ///
     /// # Errors

@@ -8,13 +8,13 @@ use hallmark_authority::SubjectKey;
 use hallmark_policy::Appraisal;
 use hallmark_registry::{agent_id, authorise_node};
 use hallmark_tpm_wire::Name;
-use hallmark_verify::{Challenge, Examined, KnownTpm, RefusalClass, conclude, ek_sha256, examine};
+use hallmark_verify::{Challenge, Examined, KnownTpm, RefusalClass, bind, conclude, ek_sha256, examine};
 use prost::Message as _;
 use tonic::Status;
 use zeroize::Zeroizing;
 
 use super::{
-    Facts, NodeClass, Refusal,
+    Facts, NodeClass, Refusal, logs,
     stream::Dialogue,
     verdict::{self, Subject},
 };
@@ -56,11 +56,21 @@ pub(super) async fn attest(
 }
 
 /// Why an attestation did not come to its end.
-enum Ended {
+pub(super) enum Ended {
     /// By a verdict.
     Refused(Refusal),
     /// By the node: there is nothing to judge.
     HungUp(Status),
+}
+
+impl Ended {
+    /// A node that is silent is refused; one that hung up is gone.
+    pub(super) fn by_node(status: Status) -> Self {
+        match status.code() {
+            tonic::Code::DeadlineExceeded => Self::Refused(Refusal::bare(NodeClass::Silent)),
+            _ => Self::HungUp(status),
+        }
+    }
 }
 
 impl<E: Into<Refusal>> From<E> for Ended {
@@ -83,17 +93,18 @@ async fn judge(
         .ok_or_else(|| Refusal::bare(NodeClass::NotBindable))?;
     let (examined, challenge) = open(server, payload, csr, subject).await?;
     let question = convert::challenge_message(&challenge).encode_to_vec().into();
-    let answer = dialogue
-        .challenge(question)
-        .await
-        .map_err(|status| match status.code() {
-            tonic::Code::DeadlineExceeded => Ended::Refused(Refusal::bare(NodeClass::Silent)),
-            _ => Ended::HungUp(status),
-        })?;
-    let (rules, now) = (Arc::clone(&server.attestation.rules), server.clock.now());
-    let judged = server.compute.run(move || {
+    let answer = dialogue.challenge(question).await.map_err(Ended::by_node)?;
+    let now = server.clock.now();
+    let bound = server.compute.run(move || {
         let proof = convert::proof(&decode::<attest::Tpm2Proof>(&answer)?)?;
-        let evidence = conclude(examined, challenge, proof, &exporter, now)?;
+        Ok::<_, Refusal>(bind(examined, challenge, proof, &exporter, now)?)
+    });
+    let bound = bound.await.map_err(|_| Refusal::bare(NodeClass::Unable))??;
+    // The sender is the TPM's machine: now it may send as much as it announced.
+    let logs = logs::read(dialogue, &server.attestation.log_room, bound.logs()).await?;
+    let rules = Arc::clone(&server.attestation.rules);
+    let judged = server.compute.run(move || {
+        let evidence = conclude(bound, &logs.logs)?;
         Ok::<_, Refusal>(hallmark_policy::appraise(evidence, &rules))
     });
     let appraisal = judged.await.map_err(|_| Refusal::bare(NodeClass::Unable))??;
@@ -181,7 +192,7 @@ async fn admit(
     Ok(svid)
 }
 
-fn decode<M: prost::Message + Default>(bytes: &Bytes) -> Result<M, Refusal> {
+pub(super) fn decode<M: prost::Message + Default>(bytes: &Bytes) -> Result<M, Refusal> {
     M::decode(bytes.clone()).map_err(|error| Refusal {
         text: format!("the payload is no protobuf message of its type: {error}"),
         ..Refusal::bare(NodeClass::Evidence(RefusalClass::Malformed))

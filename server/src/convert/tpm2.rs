@@ -47,7 +47,8 @@ pub fn proof(message: &attest::Tpm2Proof) -> Result<Proof, EvidenceError> {
             .map(|log| RawLog {
                 kind: log.kind,
                 offset: log.offset,
-                data: &log.data,
+                length: log.length,
+                sha256: &log.sha256,
             })
             .collect(),
     })

@@ -6,6 +6,7 @@ use crate::challenge::ChallengeError;
 use crate::ek::EkCertificateError;
 use crate::enrolment::EnrolmentError;
 use crate::keys::{CsrError, KeyError};
+use crate::logs::LogsError;
 use crate::refusal::RefusalClass;
 use crate::statement::StatementError;
 
@@ -31,6 +32,9 @@ pub enum VerifyError {
     /// What the TPM signed does not prove what it must.
     #[error(transparent)]
     Statement(#[from] StatementError),
+    /// The logs are not those that the statements are bound to.
+    #[error(transparent)]
+    Logs(#[from] LogsError),
 }
 
 impl VerifyError {
@@ -44,6 +48,7 @@ impl VerifyError {
             Self::Csr(error) => error.class(),
             Self::Challenge(error) => error.class(),
             Self::Statement(error) => error.class(),
+            Self::Logs(error) => error.class(),
         }
     }
 
@@ -55,6 +60,7 @@ impl VerifyError {
             Self::Csr(error) => error,
             Self::Challenge(error) => error,
             Self::Statement(error) => error,
+            Self::Logs(error) => error,
         }
     }
 }

@@ -1,16 +1,18 @@
 //! Evidence, trust anchors, a challenge and the time, judged: [`VerifiedEvidence`].
 //!
-//! Three steps, each from one type to the next, none of which can be left out:
+//! Four steps, each from one type to the next, none of which can be left out:
 //!
 //! 1. [`examine`]: a `Claim` (decoded, nothing believed) and the operator's [`Trust`] give [`Examined`]: the EK belongs
 //!    here, the keys are of the right kind, the CSR is signed by the key that it is for.
 //! 2. [`Examined::challenge_with`] gives the [`Challenge`]: nonce, credential for (EK, AK), PCR selection.
-//! 3. [`conclude`] takes both away and judges the `Proof`: [`VerifiedEvidence`].
+//! 3. [`bind`] takes both away and judges the `Proof`: [`BoundEvidence`], to which only the logs are missing.
+//! 4. [`conclude`] judges the logs: [`VerifiedEvidence`].
 //!
 //! Everything is pure: time, nonce, secret and the connection's TLS exporter are arguments. (Making a credential takes
 //! its seed from the cryptographic library.) Every refusal is a [`VerifyError`] with a stable code; what the refused
 //! node may learn of it is its [`RefusalClass`].
 
+mod bind;
 mod challenge;
 mod conclude;
 mod der;
@@ -21,12 +23,14 @@ mod evidence;
 mod examine;
 mod fingerprint;
 mod keys;
+mod logs;
 mod refusal;
 mod statement;
 #[cfg(any(test, feature = "software-machine"))]
 pub mod testing;
 mod trust;
 
+pub use bind::{BoundEvidence, bind};
 pub use challenge::{CHALLENGE_LIFETIME, Challenge, ChallengeError};
 pub use conclude::conclude;
 pub use der::DerFault;
@@ -36,6 +40,7 @@ pub use error::VerifyError;
 pub use evidence::VerifiedEvidence;
 pub use examine::{Examined, ek_sha256, examine};
 pub use keys::{CsrError, KeyError, KeyFault, KeyRole, MAX_CSR_BYTES};
+pub use logs::LogsError;
 pub use refusal::RefusalClass;
 pub use statement::{StatementError, StatementFault, StatementKind};
 pub use trust::{EkKey, EkRoots, ExpiredPolicy, Inventory, InventoryItem, KnownTpm, Trust, TrustError};

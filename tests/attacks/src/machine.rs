@@ -7,6 +7,7 @@ use hallmark_api::types::X509svid;
 use hallmark_evidence::PAYLOAD_VERSION;
 use hallmark_tpm_wire::credential::Credential;
 use hallmark_verify::testing::{ChallengeParts, ClaimParts, ProofDraft, ProofParts, SignedParts, SoftwareMachine};
+use prost::Message as _;
 use tonic::Status;
 
 /// A claim as a protobuf message, with its CSR.
@@ -79,10 +80,12 @@ pub fn proof_message(parts: &ProofParts) -> Tpm2Proof {
         logs: parts
             .logs
             .iter()
+            .map(hallmark_evidence::Log::digest)
             .map(|log| Log {
                 kind: i32::from(log.kind.number()),
                 offset: log.offset,
-                data: log.data.clone().into(),
+                length: log.length,
+                sha256: log.sha256.to_vec().into(),
             })
             .collect(),
     }
@@ -100,7 +103,10 @@ pub async fn attest_with(
 ) -> Result<X509svid, Status> {
     let (mut attempt, challenge) = open(wire, claim).await?;
     let proof = machine.prove_with(&challenge, wire.exporter(), change);
-    attempt.prove(&proof_message(&proof)).await
+    attempt.send(proof_message(&proof).encode_to_vec().into()).await?;
+    // A server that refuses on the way says why in its answer.
+    drop(attempt.send_logs(&proof.logs).await);
+    attempt.svid().await
 }
 
 /// The machine attests honestly.

@@ -7,9 +7,9 @@ use hallmark_api::agent::agent_client::AgentClient;
 use hallmark_api::agent::attest_agent_request::{Params, Step};
 use hallmark_api::agent::attest_agent_response::Step as Answer;
 use hallmark_api::agent::{AgentX509svidParams, AttestAgentRequest, AttestAgentResponse};
-use hallmark_api::attest::{Tpm2Challenge, Tpm2Claim, Tpm2Proof};
+use hallmark_api::attest::{Tpm2Challenge, Tpm2Claim, Tpm2LogPart, Tpm2Proof};
 use hallmark_api::types::{AttestationData, X509svid};
-use hallmark_evidence::EXPORTER_LABEL;
+use hallmark_evidence::{EXPORTER_LABEL, Limits, Log};
 use hyper_util::rt::TokioIo;
 use prost::Message as _;
 use rustls::ClientConfig;
@@ -178,6 +178,21 @@ impl Attempt {
     pub async fn prove(&mut self, proof: &Tpm2Proof) -> Result<X509svid, Status> {
         self.send(proof.encode_to_vec().into()).await?;
         self.svid().await
+    }
+
+    /// Sends the bytes of `logs`, as they follow a proof.
+    ///
+    /// # Errors
+    /// When the server has ended the stream.
+    pub async fn send_logs(&self, logs: &[Log]) -> Result<(), Status> {
+        let bytes: Vec<u8> = logs.iter().flat_map(|log| log.data.iter().copied()).collect();
+        for part in bytes.chunks(Limits::LOG_PART) {
+            let part = Tpm2LogPart {
+                data: part.to_vec().into(),
+            };
+            self.send(part.encode_to_vec().into()).await?;
+        }
+        Ok(())
     }
 
     /// Waits for the SVID.

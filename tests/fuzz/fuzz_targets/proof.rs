@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use hallmark_fuzz::{CLAIM, EXPORTER, NONCE, challenged, decode_proof, now, recorded_trust};
 use hallmark_tpm_wire::HashAlg;
-use hallmark_verify::{Trust, conclude};
+use hallmark_verify::{Trust, bind, conclude};
 use libfuzzer_sys::fuzz_target;
 
 static TRUST: LazyLock<Trust> = LazyLock::new(recorded_trust);
@@ -15,7 +15,8 @@ fuzz_target!(|bytes: &[u8]| {
         return;
     };
     let (examined, challenge) = challenged(CLAIM, &TRUST);
-    if let Ok(evidence) = conclude(examined, challenge, proof, &EXPORTER, now()) {
+    let bound = bind(examined, challenge, proof, &EXPORTER, now());
+    if let Ok(evidence) = bound.and_then(|bound| conclude(bound, &[])) {
         assert_eq!(evidence.nonce(), &NONCE);
         assert!(evidence.pcrs().get(HashAlg::Sha256, 7).is_some());
     }

@@ -7,7 +7,7 @@ use hallmark_reason::Coded as _;
 use hallmark_registry::{GrantError, Why, agent_id, authorise_node};
 use hallmark_tpm_wire::{HashAlg, PcrSelection};
 use hallmark_verify::{
-    Trust, conclude, examine,
+    Trust, bind, conclude, examine,
     testing::{ChallengeParts, SoftwareMachine, VendorCa},
 };
 use zeroize::Zeroizing;
@@ -28,7 +28,11 @@ fn appraised(rules: &Rules) -> Appraisal {
     let secret = Some(Zeroizing::new([2; 32]));
     let challenge = examined.challenge_with([1; 32], secret, selection, now).unwrap();
     let proof = machine.prove(&ChallengeParts::from(&challenge), &exporter);
-    let evidence = conclude(examined, challenge, proof.decode().unwrap(), &exporter, now).unwrap();
+    let evidence = conclude(
+        bind(examined, challenge, proof.decode().unwrap(), &exporter, now).unwrap(),
+        &[],
+    )
+    .unwrap();
     appraise(evidence, rules)
 }
 

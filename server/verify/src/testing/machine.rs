@@ -35,6 +35,8 @@ pub struct SoftwareMachine {
     pub reset_count: u32,
     /// firmwareVersion.
     pub firmware_version: u64,
+    /// The logs that it sends with every proof.
+    pub logs: Vec<Log>,
 }
 
 impl SoftwareMachine {
@@ -61,6 +63,7 @@ impl SoftwareMachine {
             pcrs: (0..24).map(|pcr| ((0x000b, pcr), value(pcr))).collect(),
             reset_count: 7,
             firmware_version: 0x0001_0002_0003_0004,
+            logs: Vec::new(),
         }
     }
 
@@ -113,9 +116,10 @@ impl SoftwareMachine {
     }
 
     fn draft(&self, challenge: &ChallengeParts, exporter: &[u8; 32]) -> ProofDraft {
+        let logs: Vec<_> = self.logs.iter().map(Log::digest).collect();
         let svid_name = self.svid.public.name();
         let binding = Name::parse(&svid_name)
-            .map(|name| Binding::compute(&challenge.nonce, exporter, &name, &[]))
+            .map(|name| Binding::compute(&challenge.nonce, exporter, &name, &logs))
             .map_or_else(|_| vec![0; 32], |binding| binding.to_vec());
         let registers = challenge
             .selection
@@ -140,7 +144,7 @@ impl SoftwareMachine {
             certify: self.attest(0x8017, binding.clone(), certified),
             quote: self.attest(0x8018, binding, quote_body(&challenge.selection, &values)),
             pcr_values,
-            logs: Vec::new(),
+            logs: self.logs.clone(),
         }
     }
 
@@ -228,7 +232,7 @@ pub struct ProofDraft {
     pub quote: AttestDraft,
     /// TPM_ALG_ID of the bank, register, value.
     pub pcr_values: Vec<(u16, u8, Vec<u8>)>,
-    /// Logs; a draft's binding is over none.
+    /// The logs that the binding is over.
     pub logs: Vec<Log>,
 }
 
@@ -243,7 +247,7 @@ pub struct ProofParts {
     pub quote: SignedParts,
     /// TPM_ALG_ID of the bank, register, value.
     pub pcr_values: Vec<(u16, u8, Vec<u8>)>,
-    /// Logs; a draft's binding is over none.
+    /// The logs that follow.
     pub logs: Vec<Log>,
 }
 
@@ -255,6 +259,7 @@ impl ProofParts {
     pub fn decode(&self) -> Result<Proof, EvidenceError> {
         let value = |(alg, pcr, digest): &(u16, u8, Vec<u8>)| (u32::from(*alg), u32::from(*pcr), digest.clone());
         let values: Vec<_> = self.pcr_values.iter().map(value).collect();
+        let digests: Vec<_> = self.logs.iter().map(Log::digest).collect();
         Proof::decode(&RawProof {
             version: PAYLOAD_VERSION,
             activated_secret: self.activated_secret.as_deref().unwrap_or_default(),
@@ -268,13 +273,13 @@ impl ProofParts {
                     digest,
                 })
                 .collect(),
-            logs: self
-                .logs
+            logs: digests
                 .iter()
                 .map(|log| RawLog {
                     kind: i32::from(log.kind.number()),
                     offset: log.offset,
-                    data: &log.data,
+                    length: log.length,
+                    sha256: &log.sha256,
                 })
                 .collect(),
         })

@@ -3,7 +3,7 @@
 use hallmark_reason::Coded;
 use hallmark_tpm_wire::{ObjectAttributes, templates};
 use hallmark_verify::testing::{ChallengeParts, SoftwareEk, SoftwareKey, SoftwareMachine};
-use hallmark_verify::{EkKey, InventoryItem, conclude, ek_sha256};
+use hallmark_verify::{EkKey, InventoryItem, bind, ek_sha256};
 
 use crate::scene::{EXPORTER, SECRET, Scene, challenge, finish, now, refused};
 
@@ -253,7 +253,7 @@ fn attack_09_the_clock_going_back_does_not_prolong_a_challenge() {
         .decode()
         .unwrap();
     let earlier = now() - std::time::Duration::from_secs(1);
-    let error = conclude(examined, challenge, proof, &EXPORTER, earlier).unwrap_err();
+    let error = bind(examined, challenge, proof, &EXPORTER, earlier).unwrap_err();
     assert_eq!(error.code().as_str(), "HM-VERIFY-0308");
 }
 

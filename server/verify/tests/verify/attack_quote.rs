@@ -3,7 +3,7 @@
 use hallmark_reason::Coded;
 use hallmark_tpm_wire::{HashAlg, PcrSelection};
 use hallmark_verify::testing::{ChallengeParts, SoftwareKey, SoftwareMachine, quote_body};
-use hallmark_verify::{RefusalClass, conclude};
+use hallmark_verify::{RefusalClass, bind};
 use zeroize::Zeroizing;
 
 use crate::scene::{EXPORTER, NONCE, SECRET, Scene, challenge, finish, now, refused, selection};
@@ -325,7 +325,7 @@ fn attack_35_a_tls_proxy_makes_attestation_fail_with_a_clear_error() {
         .prove(&ChallengeParts::from(&challenge), &on_agents_side)
         .decode()
         .unwrap();
-    let error = conclude(examined, challenge, proof, &EXPORTER, now()).unwrap_err();
+    let error = bind(examined, challenge, proof, &EXPORTER, now()).unwrap_err();
     assert_eq!(error.code().as_str(), "HM-VERIFY-0409");
     assert_eq!(error.class(), RefusalClass::NotBound);
     assert!(error.class().text().contains("proxy"), "{}", error.class().text());

@@ -4,7 +4,7 @@ use crate::scene::{EXPORTER, NONCE, SECRET, Scene, challenge, finish, now, selec
 use hallmark_reason::Coded;
 use hallmark_tpm_wire::{HashAlg, PcrSelection};
 use hallmark_verify::testing::{ChallengeParts, SoftwareEk, SoftwareKey, SoftwareMachine};
-use hallmark_verify::{EkKey, EnrolledBy, ExpiredPolicy, InventoryItem, KnownTpm, TpmClass, conclude, ek_sha256};
+use hallmark_verify::{EkKey, EnrolledBy, ExpiredPolicy, InventoryItem, KnownTpm, TpmClass, bind, ek_sha256};
 use zeroize::Zeroizing;
 
 #[test]
@@ -197,7 +197,7 @@ fn a_challenge_is_good_for_sixty_seconds() {
             .prove(&ChallengeParts::from(&challenge), &EXPORTER)
             .decode()
             .unwrap();
-        let result = conclude(examined, challenge, proof, &EXPORTER, at(seconds));
+        let result = bind(examined, challenge, proof, &EXPORTER, at(seconds));
         assert_eq!(result.is_ok(), accepted, "{seconds} s");
         if let Err(error) = result {
             assert_eq!(error.code().as_str(), "HM-VERIFY-0307");

@@ -4,9 +4,11 @@ use crate::scene::site;
 use bytes::{Buf as _, BufMut as _, Bytes};
 use hallmark_api::agent::attest_agent_request::{Params, Step};
 use hallmark_api::agent::{AgentX509svidParams, AttestAgentRequest, agent_client::AgentClient};
+use hallmark_api::attest::Tpm2LogPart;
 use hallmark_api::health::HealthCheckRequest;
 use hallmark_api::types::{AttestationData, Entry};
-use hallmark_attacks::{Wire, anonymous_client, attest, claim_message, open};
+use hallmark_attacks::{Wire, anonymous_client, attest, claim_message, open, proof_message};
+use hallmark_evidence::{Log, LogKind};
 use hallmark_verify::testing::{SoftwareMachine, VendorCa};
 use prost::Message as _;
 use rustls::pki_types::ServerName;
@@ -226,6 +228,49 @@ fn what_is_too_large_is_refused_unread() {
             );
         }
         site.control(&wire, "too large").await;
+    });
+}
+
+#[test]
+fn logs_are_read_within_what_the_tpm_signed_for() {
+    site(async |site| {
+        let wire = site.wire().await;
+        site.verdicts().await;
+        let mut machine = SoftwareMachine::new(&site.vendor);
+        machine.logs = vec![Log::new(LogKind::Systemd, 0, vec![0x1e; 1000]).unwrap()];
+        for (what, parts) in [
+            ("longer than announced", vec![vec![0x1e; 999], vec![0x1e; 2]]),
+            ("an empty part", vec![vec![0x1e; 999], vec![]]),
+            ("too large a part", vec![vec![0x1e; 128 * 1024 + 1]]),
+            ("other bytes", vec![vec![0x1f; 1000]]),
+        ] {
+            let (mut attempt, challenge) = open(&wire, &machine.claim()).await.unwrap();
+            let proof = machine.prove(&challenge, wire.exporter());
+            attempt
+                .send(proof_message(&proof).encode_to_vec().into())
+                .await
+                .unwrap();
+            for data in parts {
+                let part = Tpm2LogPart { data: data.into() };
+                attempt.send(part.encode_to_vec().into()).await.unwrap();
+            }
+            let told = attempt.svid().await.unwrap_err();
+            let class = if what == "other bytes" {
+                "HM-SRV-0105"
+            } else {
+                "HM-SRV-0101"
+            };
+            assert!(told.message().ends_with(&format!("({class})")), "{what}: {told}");
+            assert_eq!(site.verdicts().await.len(), 1, "{what}");
+        }
+        // Announced beyond every limit: refused with the proof.
+        let (mut attempt, challenge) = open(&wire, &machine.claim()).await.unwrap();
+        let mut proof = proof_message(&machine.prove(&challenge, wire.exporter()));
+        proof.logs[0].length = u64::MAX;
+        let told = attempt.prove(&proof).await.unwrap_err();
+        site.refused_as("endless log", &told, "HM-EVID-0001", "HM-SRV-0101")
+            .await;
+        site.control(&wire, "logs").await;
     });
 }
 

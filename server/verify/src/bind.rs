@@ -1,0 +1,82 @@
+//! The second step: the proof.
+
+use std::time::SystemTime;
+
+use hallmark_evidence::{Binding, LogDigest, Proof};
+use hallmark_tpm_wire::Attest;
+
+use crate::VerifyError;
+use crate::challenge::Challenge;
+use crate::evidence::VerifiedEvidence;
+use crate::examine::Examined;
+use crate::statement::{StatementError, StatementFault, StatementKind, verify_certify, verify_quote};
+
+/// Statements that hold, bound to this exchange; the logs that they are bound to have yet to come.
+///
+/// From here on the sender is known to be the TPM's machine, so it may send as much as it announced.
+#[derive(Debug)]
+pub struct BoundEvidence {
+    pub(crate) evidence: VerifiedEvidence,
+    pub(crate) logs: Vec<LogDigest>,
+}
+
+impl BoundEvidence {
+    /// The logs that must follow, in this order.
+    #[must_use]
+    pub fn logs(&self) -> &[LogDigest] {
+        &self.logs
+    }
+}
+
+/// Judges the answer to a challenge. Claim and challenge are taken away: whatever comes out, they answer no more.
+///
+/// `exporter` is the TLS exporter of the connection on which the proof came (see `hallmark_evidence`), so a proof that
+/// was made for another connection cannot pass.
+///
+/// # Errors
+/// [`VerifyError`] for the first thing that does not hold: the challenge, the certification of the SVID key, the quote.
+pub fn bind(
+    examined: Examined,
+    challenge: Challenge,
+    proof: Proof,
+    exporter: &[u8; 32],
+    now: SystemTime,
+) -> Result<BoundEvidence, VerifyError> {
+    let secret = proof.activated_secret.as_ref().map(|secret| secret.as_slice());
+    challenge.require_answered(&examined, secret, now)?;
+    let binding = Binding::compute(&challenge.nonce, exporter, &examined.svid_name, &proof.logs);
+    let certify = verify_certify(&proof.certify, &examined.ak_public, &binding, &examined.svid_name)?;
+    let quoted = verify_quote(
+        &proof.quote,
+        &examined.ak_public,
+        &binding,
+        &challenge.selection,
+        proof.pcr_values,
+    )?;
+    require_same_boot(&certify, &quoted.attest)?;
+    Ok(BoundEvidence {
+        evidence: VerifiedEvidence::new(examined, &challenge, quoted, binding),
+        logs: proof.logs,
+    })
+}
+
+/// Both statements come from one TPM with one life: else the state that was quoted is not the state in which the key
+/// was certified.
+fn require_same_boot(certify: &Attest, quote: &Attest) -> Result<(), StatementError> {
+    let boot = |attest: &Attest| {
+        (
+            attest.clock_info.reset_count,
+            attest.clock_info.restart_count,
+            attest.firmware_version,
+        )
+    };
+    if boot(certify) == boot(quote) {
+        return Ok(());
+    }
+    let text = |(reset, restart, firmware): (u32, u32, u64)| format!("{reset}/{restart}/{firmware:016x}");
+    let (certified, quoted) = (text(boot(certify)), text(boot(quote)));
+    Err(StatementError {
+        kind: StatementKind::Quote,
+        fault: StatementFault::OtherBoot { certified, quoted },
+    })
+}
