@@ -55,7 +55,7 @@ impl Agent {
                 host: config.server_host.clone(),
                 port: config.server_port,
             },
-            witness: Witness::new(tpm, config.ek_chain),
+            witness: Witness::new(tpm, config.ek_chain, config.logs.clone()),
             config,
             state,
             workloads,

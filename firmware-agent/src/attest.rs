@@ -2,12 +2,13 @@
 
 use hallmark_api::{
     agent::{self, attest_agent_request, attest_agent_response},
-    attest::{Tpm2Challenge, Tpm2Claim, Tpm2Proof},
+    attest::{self as wire, Tpm2Challenge, Tpm2Claim, Tpm2LogPart, Tpm2Proof},
     bundle as bundle_api, types,
 };
-use hallmark_evidence::Binding;
+use hallmark_evidence::{Binding, Limits, Log};
 use hallmark_spiffe::{Bundle, SpiffeId, TrustDomain};
-use hallmark_tpm::Credential;
+use hallmark_tpm::{Credential, Signed};
+use hallmark_tpm_wire::{Attest, PcrSelection, PcrValues};
 use prost::Message as _;
 use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
@@ -25,6 +26,8 @@ use crate::{
 
 const VERSION: u32 = 1;
 const TYPE: &str = "tpm2";
+/// How often the TPM's statements are made for one challenge.
+const STATEMENT_ATTEMPTS: u32 = 2;
 
 /// What an attestation brings.
 #[derive(Debug)]
@@ -107,9 +110,9 @@ async fn exchange(
             return Err(AgentError::Protocol("a result without a challenge"));
         }
     };
-    let proof = prove(witness, &known, key, &connection.exporter, challenge).await?;
-    let step = attest_agent_request::Step::ChallengeResponse(proof.encode_to_vec().into());
-    send(&requests, step).await?;
+    let (proof, logs) = prove(witness, &known, key, &connection.exporter, challenge).await?;
+    // A server that refuses before it has read everything says why in its answer.
+    let _ = send_proof(&requests, &proof, &logs).await;
 
     let result = match next(&mut answers).await? {
         attest_agent_response::Step::Result(result) => result,
@@ -128,6 +131,25 @@ async fn send(
         .send(agent::AttestAgentRequest { step: Some(step) })
         .await
         .map_err(|_| AgentError::Protocol("the stream ended early"))
+}
+
+/// The proof, and behind it the bytes of the logs that it announces.
+async fn send_proof(
+    requests: &mpsc::Sender<agent::AttestAgentRequest>,
+    proof: &Tpm2Proof,
+    logs: &[Log],
+) -> Result<(), AgentError> {
+    let response = |bytes: Vec<u8>| attest_agent_request::Step::ChallengeResponse(bytes.into());
+    send(requests, response(proof.encode_to_vec())).await?;
+    for log in logs {
+        for part in log.data.chunks(Limits::LOG_PART) {
+            let part = Tpm2LogPart {
+                data: part.to_vec().into(),
+            };
+            send(requests, response(part.encode_to_vec())).await?;
+        }
+    }
+    Ok(())
 }
 
 async fn next(answers: &mut Streaming<agent::AttestAgentResponse>) -> Result<attest_agent_response::Step, AgentError> {
@@ -176,7 +198,7 @@ async fn prove(
     key: &NextKey,
     exporter: &[u8; 32],
     challenge: Tpm2Challenge,
-) -> Result<Tpm2Proof, AgentError> {
+) -> Result<(Tpm2Proof, Vec<Log>), AgentError> {
     let nonce: [u8; 32] = challenge
         .nonce
         .as_ref()
@@ -197,15 +219,64 @@ async fn prove(
         }
         _ => return Err(AgentError::Protocol("half a credential")),
     };
-    let binding = Binding::compute(&nonce, exporter, &key.public.name(), &[]);
-    let certify = witness.tpm().certify(key.id, binding).await?;
-    let (quote, values) = witness.quote(&selection, binding).await?;
-    Ok(Tpm2Proof {
+    let to_bind = ToBind {
+        nonce: &nonce,
+        exporter,
+        key,
+        selection: &selection,
+    };
+    let stated = state(witness, &to_bind, challenge.log_offsets).await?;
+    let proof = Tpm2Proof {
         version: VERSION,
         activated_secret: activated_secret.into(),
-        certify: Some(convert::signed(certify)),
-        quote: Some(convert::signed(quote)),
-        pcr_values: convert::pcr_values(&values),
-        logs: Vec::new(),
-    })
+        certify: Some(convert::signed(stated.certify)),
+        quote: Some(convert::signed(stated.quote)),
+        pcr_values: convert::pcr_values(&stated.values),
+        logs: stated.logs.iter().map(convert::announced_log).collect(),
+    };
+    Ok((proof, stated.logs))
+}
+
+/// What both statements are bound to, but for the logs, and what is quoted.
+struct ToBind<'a> {
+    nonce: &'a [u8; 32],
+    exporter: &'a [u8; 32],
+    key: &'a NextKey,
+    selection: &'a PcrSelection,
+}
+
+/// The TPM's statements, and the logs that they are bound to.
+struct Stated {
+    certify: Signed,
+    quote: Signed,
+    values: PcrValues,
+    logs: Vec<Log>,
+}
+
+/// Lets the TPM certify the key and quote its registers. Where the server holds the beginning of a log from another
+/// boot than the quote's, all is done once more with the logs whole.
+async fn state(
+    witness: &mut Witness,
+    to_bind: &ToBind<'_>,
+    wanted: Vec<wire::LogOffset>,
+) -> Result<Stated, AgentError> {
+    let mut reading = witness.read_logs(wanted).await?;
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        let digests: Vec<_> = reading.logs.iter().map(Log::digest).collect();
+        let binding = Binding::compute(to_bind.nonce, to_bind.exporter, &to_bind.key.public.name(), &digests);
+        let certify = witness.tpm().certify(to_bind.key.id, binding).await?;
+        let (quote, values) = witness.quote(to_bind.selection, binding).await?;
+        let boot = Attest::parse(&quote.attest).map_err(|_| AgentError::Protocol("the TPM's quote does not decode"))?;
+        if reading.is_of_boot(&boot.clock_info) || attempts == STATEMENT_ATTEMPTS {
+            return Ok(Stated {
+                certify,
+                quote,
+                values,
+                logs: reading.logs,
+            });
+        }
+        reading = witness.read_logs_again(reading, true).await?;
+    }
 }

@@ -11,6 +11,8 @@ use hallmark_spiffe::{Bundle, TrustDomain};
 use hallmark_tpm::Tcti;
 use hallmark_workload::UnixConfig;
 
+use crate::measurements::LogPaths;
+
 /// A configuration that has been checked.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -28,6 +30,8 @@ pub struct Config {
     pub tcti: Tcti,
     /// Whether the EK certificate's chain is read from the TPM.
     pub ek_chain: bool,
+    /// The measurement logs.
+    pub logs: LogPaths,
     /// The Workload API's socket.
     pub socket: PathBuf,
     /// The unix workload attestor.

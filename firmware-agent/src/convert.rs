@@ -1,6 +1,7 @@
 //! Messages to and from the agent's own types.
 
 use hallmark_api::{attest as wire, types};
+use hallmark_evidence::Log;
 use hallmark_spiffe::{Bundle, SpiffeId, TrustDomain};
 use hallmark_tpm::Signed;
 use hallmark_tpm_wire::{HashAlg, PcrSelection, PcrValues};
@@ -58,6 +59,17 @@ pub(crate) fn pcr_selection(banks: &[wire::PcrSelection]) -> Result<PcrSelection
     }
     PcrSelection::new(chosen.iter().map(|(hash, pcrs)| (*hash, pcrs.as_slice())))
         .map_err(|_| AgentError::Protocol("its PCR selection cannot be"))
+}
+
+/// A log as a proof announces it.
+pub(crate) fn announced_log(log: &Log) -> wire::Log {
+    let digest = log.digest();
+    wire::Log {
+        kind: i32::from(digest.kind.number()),
+        offset: digest.offset,
+        length: digest.length,
+        sha256: digest.sha256.to_vec().into(),
+    }
 }
 
 pub(crate) fn signed(signed: Signed) -> wire::Signed {

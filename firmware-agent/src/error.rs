@@ -92,6 +92,16 @@ pub enum AgentError {
         /// What the system said.
         detail: String,
     },
+    /// A measurement log cannot be read.
+    #[error("the {log} log in {path} cannot be read")]
+    Log {
+        /// Which log.
+        log: &'static str,
+        /// The file.
+        path: String,
+        /// What the system said.
+        detail: String,
+    },
     /// A key or a request for a certificate could not be made.
     #[error("a key or its certificate request could not be made")]
     Key {
@@ -134,6 +144,7 @@ impl Coded for AgentError {
             Self::Key { .. } => ReasonCode::new("HM-AGENT-0014"),
             Self::NotReady { .. } => ReasonCode::new("HM-AGENT-0015"),
             Self::System { .. } => ReasonCode::new("HM-AGENT-0016"),
+            Self::Log { .. } => ReasonCode::new("HM-AGENT-0017"),
             Self::Tpm(error) => error.code(),
         }
     }
@@ -147,6 +158,7 @@ impl Coded for AgentError {
             | Self::Bundle { detail }
             | Self::StateCorrupt { detail, .. }
             | Self::State { detail, .. }
+            | Self::Log { detail, .. }
             | Self::Key { detail }
             | Self::NotReady { detail }
             | Self::System { detail } => Some(detail.clone()),
@@ -176,6 +188,7 @@ impl Coded for AgentError {
             Self::Bundle { .. } => "a faulty server, or another trust domain's",
             Self::StateCorrupt { .. } => "the disk was full or failed, or the file was edited",
             Self::State { .. } => "the disk is full or read-only, or the folder belongs to another user",
+            Self::Log { .. } => "the agent may not read it, or it has grown beyond what can be sent",
             Self::Key { .. } => "a fault in this program",
             Self::NotReady { .. } => "the agent is starting, or has no identity yet",
             Self::System { .. } => "a resource limit of the service, or a missing permission",
@@ -200,6 +213,11 @@ impl Coded for AgentError {
             Self::Clock { .. } => "timedatectl status, on this machine and on the server",
             Self::StateCorrupt { .. } => "nothing: the agent attests afresh; keep the file for a report",
             Self::State { path, .. } => return Some(format!("df {path}; ls -ld {path}")),
+            Self::Log { path, .. } => {
+                return Some(format!(
+                    "ls -l {path}; the paths are in [measurements] of the configuration"
+                ));
+            }
             Self::Key { .. } => "report it, with the agent's log",
             Self::NotReady { .. } => "journalctl -u hallmark-agent",
             Self::System { .. } => "systemctl show hallmark-agent -p LimitNOFILE -p TasksMax",

@@ -18,6 +18,7 @@ mod error;
 mod healthcheck;
 pub mod identity;
 mod jitter;
+pub mod measurements;
 mod notify;
 pub mod run;
 pub mod server_client;

@@ -1,11 +1,15 @@
 //! The machine's side of an attestation: what the TPM shows, and how its answers are put together.
 
+use hallmark_api::attest::LogOffset;
 use hallmark_tpm::{Credential, Endorsement, KeyId, Signed, TpmError, TpmHandle, Unique};
 use hallmark_tpm_wire::{Attest, AttestKind, HashAlg, PcrSelection, PcrValues, PublicArea, pcr_digest};
 use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
 
-use crate::{AgentError, csr};
+use crate::{
+    AgentError, csr,
+    measurements::{LogPaths, Reading},
+};
 
 /// How often a quote is repeated because registers moved between it and the reading of them.
 const QUOTE_ATTEMPTS: u32 = 5;
@@ -28,6 +32,7 @@ pub struct NextKey {
 pub struct Witness {
     tpm: TpmHandle,
     read_chain: bool,
+    logs: LogPaths,
     known: Option<Known>,
     pcrs: Option<PcrValues>,
 }
@@ -44,12 +49,14 @@ pub struct Known {
 }
 
 impl Witness {
-    /// A witness that knows nothing yet. `read_chain`: whether the EK certificate's chain is read from NV.
+    /// A witness that knows nothing yet. `read_chain`: whether the EK certificate's chain is read from NV. `logs`: where
+    /// the machine's measurement logs are.
     #[must_use]
-    pub const fn new(tpm: TpmHandle, read_chain: bool) -> Self {
+    pub const fn new(tpm: TpmHandle, read_chain: bool, logs: LogPaths) -> Self {
         Self {
             tpm,
             read_chain,
+            logs,
             known: None,
             pcrs: None,
         }
@@ -127,12 +134,7 @@ impl Witness {
     pub async fn key_from(&self, unique: Unique) -> Result<NextKey, AgentError> {
         let made = self.tpm.svid_key(unique).await?;
         let (tpm, id, public) = (self.tpm.clone(), made.id, made.public.clone());
-        let signed = spawn_blocking(move || csr::for_tpm_key(&tpm, id, &public)).await;
-        match signed.unwrap_or_else(|error| {
-            Err(AgentError::System {
-                detail: error.to_string(),
-            })
-        }) {
+        match blocking(move || csr::for_tpm_key(&tpm, id, &public)).await {
             Ok(csr) => Ok(NextKey {
                 unique,
                 id,
@@ -152,6 +154,24 @@ impl Witness {
     /// The TPM's; the credential was made for another TPM.
     pub async fn activate(&self, known: &Known, credential: Credential) -> Result<Zeroizing<Vec<u8>>, TpmError> {
         self.tpm.activate(known.endorsement.public.clone(), credential).await
+    }
+
+    /// The measurement logs that the server wants.
+    ///
+    /// # Errors
+    /// As [`LogPaths::read`].
+    pub async fn read_logs(&self, wanted: Vec<LogOffset>) -> Result<Reading, AgentError> {
+        let logs = self.logs.clone();
+        blocking(move || logs.read(&wanted)).await
+    }
+
+    /// The same logs once more.
+    ///
+    /// # Errors
+    /// As [`LogPaths::again`].
+    pub async fn read_logs_again(&self, reading: Reading, whole: bool) -> Result<Reading, AgentError> {
+        let logs = self.logs.clone();
+        blocking(move || logs.again(reading, whole)).await
     }
 
     /// A quote with the values that give its digest.
@@ -189,6 +209,16 @@ impl Witness {
             attempts: QUOTE_ATTEMPTS,
         })
     }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, AgentError> + Send + 'static,
+) -> Result<T, AgentError> {
+    spawn_blocking(work).await.unwrap_or_else(|error| {
+        Err(AgentError::System {
+            detail: error.to_string(),
+        })
+    })
 }
 
 fn quoted_digest(quote: &Signed) -> Result<Vec<u8>, TpmError> {

@@ -1,7 +1,7 @@
 //! The witness against a swtpm: quotes whose values are proven by their digest, registers that move meanwhile.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "test code beside the test functions")]
 
-use hallmark_agent::witness::Witness;
+use hallmark_agent::{measurements::LogPaths, witness::Witness};
 use hallmark_kit::{EkAuthority, Fault, Swtpm, SwtpmOptions, TctiProxy};
 use hallmark_tpm::{EsysTpm, Tcti, TpmError, TpmHandle};
 use hallmark_tpm_wire::{HashAlg, PcrSelection};
@@ -27,7 +27,7 @@ fn machine(booted: bool) -> Machine {
     swtpm.power_on().unwrap();
     let proxy = TctiProxy::start(swtpm.port()).unwrap();
     let tpm = EsysTpm::open(Tcti::parse(&proxy.tcti()).unwrap()).unwrap();
-    let witness = Witness::new(TpmHandle::spawn(tpm).unwrap(), false);
+    let witness = Witness::new(TpmHandle::spawn(tpm).unwrap(), false, LogPaths::default());
     Machine {
         proxy,
         witness,

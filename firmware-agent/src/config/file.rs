@@ -8,7 +8,7 @@ use hallmark_workload::UnixConfig;
 use serde::Deserialize;
 
 use super::{Bootstrap, Config, ConfigError, LogConfig};
-use crate::workload_api::socket_path;
+use crate::{measurements::LogPaths, workload_api::socket_path};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -20,6 +20,8 @@ struct File {
     server: Server,
     #[serde(default)]
     tpm: Tpm,
+    #[serde(default)]
+    measurements: Measurements,
     #[serde(default)]
     workload_api: WorkloadApi,
     #[serde(default)]
@@ -49,6 +51,24 @@ impl Default for Tpm {
         Self {
             tcti: "device:/dev/tpmrm0".into(),
             ek_chain: false,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Measurements {
+    tcg: PathBuf,
+    systemd: PathBuf,
+    ima: PathBuf,
+}
+
+impl Default for Measurements {
+    fn default() -> Self {
+        Self {
+            tcg: "/sys/kernel/security/tpm0/binary_bios_measurements".into(),
+            systemd: "/run/log/systemd/tpm2-measure.log".into(),
+            ima: "/sys/kernel/security/ima/binary_runtime_measurements".into(),
         }
     }
 }
@@ -129,6 +149,7 @@ pub(super) fn load(path: &Path) -> Result<Config, ConfigError> {
         bootstrap,
         tcti: Tcti::parse(&file.tpm.tcti).map_err(|error| value("tpm.tcti", &error))?,
         ek_chain: file.tpm.ek_chain,
+        logs: log_paths(file.measurements)?,
         socket: socket_path(&file.workload_api.socket).map_err(|error| value("workload_api.socket", &error))?,
         unix: UnixConfig {
             path: file.workload_attestors.unix.path,
@@ -192,6 +213,19 @@ fn bootstrap(trust_domain: &TrustDomain, server: &Server) -> Result<Bootstrap, C
     }
 }
 
+fn log_paths(measurements: Measurements) -> Result<LogPaths, ConfigError> {
+    let path = |key, path: PathBuf| match path {
+        empty if empty.as_os_str().is_empty() => Ok(None),
+        relative if relative.is_relative() => Err(value(key, &"not an absolute path")),
+        path => Ok(Some(path)),
+    };
+    Ok(LogPaths {
+        tcg: path("measurements.tcg", measurements.tcg)?,
+        systemd: path("measurements.systemd", measurements.systemd)?,
+        ima: path("measurements.ima", measurements.ima)?,
+    })
+}
+
 fn log(log: Log) -> Result<LogConfig, ConfigError> {
     tracing_subscriber::EnvFilter::try_new(&log.level).map_err(|error| value("log.level", &error))?;
     Ok(LogConfig {
@@ -219,6 +253,16 @@ mod tests {
         assert_eq!(config.server_address(), "127.0.0.1:9000");
         assert!(matches!(config.bootstrap, Bootstrap::Insecure));
         assert_eq!(config.tcti.to_string(), "device:/dev/tpmrm0");
+        let ima = "/sys/kernel/security/ima/binary_runtime_measurements";
+        assert_eq!(config.logs.ima.as_deref(), Some(Path::new(ima)));
+    }
+
+    #[test]
+    fn a_log_without_a_path_is_not_sent() {
+        let config = load_text(&format!("{GOOD}[measurements]\ntcg = \"\"\nima = \"/tmp/ima\"\n")).unwrap();
+        assert_eq!(config.logs.tcg, None);
+        assert_eq!(config.logs.ima.as_deref(), Some(Path::new("/tmp/ima")));
+        assert!(load_text(&format!("{GOOD}[measurements]\ntcg = \"log\"\n")).is_err());
     }
 
     #[test]

@@ -1,0 +1,234 @@
+//! The machine's measurement logs: read from the kernel and from systemd, sent as far as the server wants them.
+
+use std::{
+    fs::File,
+    io::{self, Read as _, Seek as _, SeekFrom},
+    path::PathBuf,
+};
+
+use hallmark_api::attest::LogOffset;
+use hallmark_evidence::{Limits, Log, LogKind};
+use hallmark_tpm_wire::ClockInfo;
+
+use crate::AgentError;
+
+/// Where the logs are. One without a path is not sent.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogPaths {
+    /// The firmware's event log.
+    pub tcg: Option<PathBuf>,
+    /// systemd's user-space measurement log.
+    pub systemd: Option<PathBuf>,
+    /// The kernel's IMA list, in binary form.
+    pub ima: Option<PathBuf>,
+}
+
+/// What the server wants of one log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Wanted {
+    kind: LogKind,
+    offset: u64,
+    reset_count: u32,
+    restart_count: u32,
+}
+
+/// Logs that a quote is to be bound to.
+#[derive(Debug)]
+pub struct Reading {
+    wanted: Vec<Wanted>,
+    /// The logs, in the order of the binding.
+    pub logs: Vec<Log>,
+}
+
+impl LogPaths {
+    fn of(&self, kind: LogKind) -> Option<&PathBuf> {
+        match kind {
+            LogKind::Tcg => self.tcg.as_ref(),
+            LogKind::Systemd => self.systemd.as_ref(),
+            LogKind::Ima => self.ima.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// Reads what the server wants: each log from the offset up to which the server holds it.
+    ///
+    /// A log that does not exist on this machine is left out; whether that will do is the server's to judge. Blocks on
+    /// the file system.
+    ///
+    /// # Errors
+    /// The server wants an unknown log, or one twice; a log cannot be read, or is larger than may be sent.
+    pub fn read(&self, wanted: &[LogOffset]) -> Result<Reading, AgentError> {
+        let mut all: Vec<Wanted> = Vec::new();
+        for offset in wanted.iter().take(Limits::LOGS + 1) {
+            let kind = LogKind::from_number(offset.kind)
+                .map_err(|_| AgentError::Protocol("its challenge wants a log of an unknown kind"))?;
+            if all.iter().any(|other| other.kind == kind) {
+                return Err(AgentError::Protocol("its challenge wants a log twice"));
+            }
+            all.push(Wanted {
+                kind,
+                offset: offset.offset,
+                reset_count: offset.reset_count,
+                restart_count: offset.restart_count,
+            });
+        }
+        self.reading(all)
+    }
+
+    /// The same logs again, as they are now; from their beginning if `whole`.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn again(&self, reading: Reading, whole: bool) -> Result<Reading, AgentError> {
+        let mut wanted = reading.wanted;
+        if whole {
+            for wanted in &mut wanted {
+                wanted.offset = 0;
+            }
+        }
+        self.reading(wanted)
+    }
+
+    fn reading(&self, wanted: Vec<Wanted>) -> Result<Reading, AgentError> {
+        let mut logs = Vec::new();
+        for one in &wanted {
+            let Some(path) = self.of(one.kind) else { continue };
+            let unreadable = |error: io::Error| AgentError::Log {
+                log: one.kind.as_str(),
+                path: path.display().to_string(),
+                detail: error.to_string(),
+            };
+            match read_from(path, one.offset) {
+                Ok((offset, data)) => logs.push(Log::new(one.kind, offset, data).map_err(|_| AgentError::Log {
+                    log: one.kind.as_str(),
+                    path: path.display().to_string(),
+                    detail: format!("it is larger than {} bytes", Limits::LOG),
+                })?),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    tracing::debug!(log = one.kind.as_str(), path = %path.display(), "this machine has no such log");
+                }
+                Err(error) => return Err(unreadable(error)),
+            }
+        }
+        Ok(Reading { wanted, logs })
+    }
+}
+
+impl Reading {
+    /// Whether the logs are of the boot that `clock`, from the quote, speaks of: what was left out because the server
+    /// holds it must have been written in the same boot.
+    #[must_use]
+    pub fn is_of_boot(&self, clock: &ClockInfo) -> bool {
+        self.logs.iter().filter(|log| log.offset > 0).all(|log| {
+            let wanted = self.wanted.iter().find(|wanted| wanted.kind == log.kind);
+            wanted.is_some_and(|wanted| {
+                (wanted.reset_count, wanted.restart_count) == (clock.reset_count, clock.restart_count)
+            })
+        })
+    }
+}
+
+/// The bytes of `path` from `offset` on; from the beginning where the log is shorter than that, which is then another
+/// boot's.
+fn read_from(path: &PathBuf, offset: u64) -> io::Result<(u64, Vec<u8>)> {
+    let mut file = File::open(path)?;
+    // The kernel's files have no length, so the last byte that the server holds is read once more to see that there
+    // are as many.
+    let offset = match offset.checked_sub(1) {
+        None => 0,
+        Some(last) => {
+            file.seek(SeekFrom::Start(last))?;
+            if file.read(&mut [0])? == 1 { offset } else { 0 }
+        }
+    };
+    file.seek(SeekFrom::Start(offset))?;
+    let mut data = Vec::new();
+    // One byte more than is allowed, so that a log that is too large is noticed.
+    let most = u64::try_from(Limits::LOG).unwrap_or(u64::MAX).saturating_add(1);
+    file.take(most).read_to_end(&mut data)?;
+    Ok((offset, data))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted(kind: i32, offset: u64) -> LogOffset {
+        LogOffset {
+            kind,
+            offset,
+            reset_count: 3,
+            restart_count: 1,
+        }
+    }
+
+    fn paths(folder: &std::path::Path) -> LogPaths {
+        std::fs::write(folder.join("tcg"), b"firmware").unwrap();
+        std::fs::write(folder.join("ima"), b"lines").unwrap();
+        LogPaths {
+            tcg: Some(folder.join("tcg")),
+            systemd: Some(folder.join("absent")),
+            ima: Some(folder.join("ima")),
+        }
+    }
+
+    fn clock(reset_count: u32, restart_count: u32) -> ClockInfo {
+        ClockInfo {
+            clock: 1,
+            reset_count,
+            restart_count,
+            safe: true,
+        }
+    }
+
+    fn parts(reading: &Reading) -> Vec<(LogKind, u64, &[u8])> {
+        let each = reading
+            .logs
+            .iter()
+            .map(|log| (log.kind, log.offset, log.data.as_slice()));
+        each.collect()
+    }
+
+    #[test]
+    fn only_what_is_wanted_and_new_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = paths(folder.path());
+        assert!(paths.read(&[]).unwrap().logs.is_empty());
+        let whole = paths.read(&[wanted(3, 0), wanted(1, 0), wanted(2, 0)]).unwrap();
+        assert_eq!(
+            parts(&whole),
+            [(LogKind::Ima, 0, &b"lines"[..]), (LogKind::Tcg, 0, b"firmware")]
+        );
+        let new = paths.read(&[wanted(3, 3), wanted(1, 8)]).unwrap();
+        assert_eq!(parts(&new), [(LogKind::Ima, 3, &b"es"[..]), (LogKind::Tcg, 8, b"")]);
+        assert!(new.is_of_boot(&clock(3, 1)));
+        assert!(!new.is_of_boot(&clock(4, 0)) && !new.is_of_boot(&clock(3, 2)));
+        let again = paths.again(new, true).unwrap();
+        assert_eq!(
+            parts(&again),
+            [(LogKind::Ima, 0, &b"lines"[..]), (LogKind::Tcg, 0, b"firmware")]
+        );
+        assert!(again.is_of_boot(&clock(4, 0)), "a whole log stands for itself");
+    }
+
+    #[test]
+    fn a_log_that_is_shorter_than_the_server_thinks_is_sent_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let reading = paths(folder.path()).read(&[wanted(3, 6)]).unwrap();
+        assert_eq!(parts(&reading), [(LogKind::Ima, 0, &b"lines"[..])]);
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut paths = paths(folder.path());
+        for wanted in [vec![wanted(4, 0)], vec![wanted(1, 0), wanted(1, 5)]] {
+            assert!(matches!(paths.read(&wanted), Err(AgentError::Protocol(_))));
+        }
+        let long = File::create(folder.path().join("tcg")).unwrap();
+        long.set_len(u64::try_from(Limits::LOG).unwrap() + 1).unwrap();
+        assert!(matches!(paths.read(&[wanted(1, 0)]), Err(AgentError::Log { .. })));
+        paths.tcg = Some(folder.path().to_owned());
+        assert!(matches!(paths.read(&[wanted(1, 0)]), Err(AgentError::Log { .. })));
+    }
+}
