@@ -5,6 +5,7 @@ use hallmark_reason::{Coded, ReasonCode};
 use crate::challenge::ChallengeError;
 use crate::ek::EkCertificateError;
 use crate::enrolment::EnrolmentError;
+use crate::history::HistoryError;
 use crate::keys::{CsrError, KeyError};
 use crate::logs::LogsError;
 use crate::refusal::RefusalClass;
@@ -32,6 +33,9 @@ pub enum VerifyError {
     /// What the TPM signed does not prove what it must.
     #[error(transparent)]
     Statement(#[from] StatementError),
+    /// What was proven of this TPM before rules it out.
+    #[error(transparent)]
+    History(#[from] HistoryError),
     /// The logs are not those that the statements are bound to.
     #[error(transparent)]
     Logs(#[from] LogsError),
@@ -48,6 +52,7 @@ impl VerifyError {
             Self::Csr(error) => error.class(),
             Self::Challenge(error) => error.class(),
             Self::Statement(error) => error.class(),
+            Self::History(error) => error.class(),
             Self::Logs(error) => error.class(),
         }
     }
@@ -60,6 +65,7 @@ impl VerifyError {
             Self::Csr(error) => error,
             Self::Challenge(error) => error,
             Self::Statement(error) => error,
+            Self::History(error) => error,
             Self::Logs(error) => error,
         }
     }

@@ -22,6 +22,7 @@ mod error;
 mod evidence;
 mod examine;
 mod fingerprint;
+pub mod history;
 mod keys;
 mod logs;
 mod refusal;

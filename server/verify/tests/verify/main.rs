@@ -16,6 +16,7 @@ mod attack_key;
 mod attack_quote;
 mod every_byte;
 mod foreign;
+mod history;
 mod honest;
 mod scene;
 mod swtpm;

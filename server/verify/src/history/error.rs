@@ -1,0 +1,144 @@
+//! What the last quote rules out.
+
+use hallmark_reason::ReasonCode;
+
+use super::SessionId;
+use crate::refusal::{RefusalClass, Row, coded_by_row, expected};
+
+/// Why a quote cannot come from the same TPM at a later time.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum HistoryError {
+    /// `resetCount` is smaller than before.
+    #[error("the TPM's reset count went back")]
+    ResetCountWentBack {
+        /// In the last quote.
+        last: u32,
+        /// In this one.
+        now: u32,
+    },
+    /// `restartCount` is smaller than before, within one `resetCount`.
+    #[error("the TPM's restart count went back within one boot")]
+    RestartCountWentBack {
+        /// In the last quote.
+        last: u32,
+        /// In this one.
+        now: u32,
+    },
+    /// The clock is earlier than before, and the TPM does not say why it may be.
+    #[error("the TPM's clock went back")]
+    ClockWentBack {
+        /// In the last quote, in milliseconds.
+        last: u64,
+        /// In this one, in milliseconds.
+        now: u64,
+        /// Whether the TPM calls the clock safe.
+        safe: bool,
+    },
+    /// The clock ran faster than time.
+    #[error("the TPM's clock ran faster than time")]
+    ClockJumped {
+        /// What passed on the server, in milliseconds.
+        passed: u64,
+        /// What passed in the TPM, in milliseconds.
+        ran: u64,
+        /// What was allowed, in milliseconds.
+        most: u64,
+    },
+    /// `safe` turned to NO, which only a start of the TPM can do.
+    #[error("the TPM's clock became unsafe within one boot")]
+    BecameUnsafe {
+        /// The boot.
+        reset_count: u32,
+    },
+    /// The firmware version is another, within one `resetCount`.
+    #[error("the TPM's firmware version changed within one boot")]
+    FirmwareChanged {
+        /// In the last quote.
+        last: u64,
+        /// In this one.
+        now: u64,
+    },
+    /// Two sessions with one TPM's state live at once.
+    #[error("two machines prove the same TPM at once")]
+    TwoSessions {
+        /// The session that had been ended by a newer one, and spoke again.
+        ended: SessionId,
+        /// The newer one.
+        current: SessionId,
+    },
+}
+
+impl HistoryError {
+    fn row(&self) -> Row {
+        let (cause, next) = self.advice();
+        Row {
+            code: self.code_of(),
+            class: RefusalClass::UntrustedTpm,
+            compared: self.values(),
+            cause,
+            next,
+        }
+    }
+
+    const fn code_of(&self) -> ReasonCode {
+        match self {
+            Self::ResetCountWentBack { .. } => ReasonCode::new("HM-VERIFY-0801"),
+            Self::RestartCountWentBack { .. } => ReasonCode::new("HM-VERIFY-0802"),
+            Self::ClockWentBack { .. } => ReasonCode::new("HM-VERIFY-0803"),
+            Self::ClockJumped { .. } => ReasonCode::new("HM-VERIFY-0804"),
+            Self::BecameUnsafe { .. } => ReasonCode::new("HM-VERIFY-0805"),
+            Self::FirmwareChanged { .. } => ReasonCode::new("HM-VERIFY-0806"),
+            Self::TwoSessions { .. } => ReasonCode::new("HM-VERIFY-0807"),
+        }
+    }
+
+    fn values(&self) -> Option<String> {
+        match self {
+            Self::ResetCountWentBack { last, now } | Self::RestartCountWentBack { last, now } => {
+                expected(format!("{last} or more"), now)
+            }
+            Self::ClockWentBack { last, now, safe } => expected(
+                format!("{last} ms or more"),
+                format!("{now} ms, safe = {}", if *safe { "YES" } else { "NO" }),
+            ),
+            Self::ClockJumped { passed, ran, most } => expected(
+                format!("at most {most} ms ({passed} ms passed here)"),
+                format!("{ran} ms"),
+            ),
+            Self::BecameUnsafe { reset_count } => expected("safe = YES", format!("NO, still in boot {reset_count}")),
+            Self::FirmwareChanged { last, now } => expected(format!("{last:016x}"), format!("{now:016x}")),
+            Self::TwoSessions { ended, current } => expected(
+                format!("only session {}", current.0),
+                format!("session {} too", ended.0),
+            ),
+        }
+    }
+
+    const fn advice(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::ResetCountWentBack { .. } => (
+                "an older copy of a virtual TPM's state runs, or the TPM was cleared, which sets its counters to zero",
+                "if its owner cleared the TPM, evict the node and let it enrol again; else treat it as hostile",
+            ),
+            Self::RestartCountWentBack { .. } | Self::ClockWentBack { .. } => (
+                "an older copy of a virtual TPM's state runs (a snapshot was restored)",
+                "look for a restored snapshot; boot the machine anew, or evict the node and enrol it again",
+            ),
+            Self::ClockJumped { .. } => (
+                "somebody set the TPM's clock forward, the server's clock stood still, or this is another TPM",
+                "compare the server's clock: `date -u`; then boot the machine anew and evict the node",
+            ),
+            Self::BecameUnsafe { .. } | Self::FirmwareChanged { .. } => (
+                "this is another copy of the TPM's state, or a TPM that breaks its specification",
+                "treat the node as hostile until this is explained",
+            ),
+            Self::TwoSessions { .. } => (
+                "a virtual TPM was cloned together with its state, and both copies run",
+                "stop one of the two machines and give it a TPM of its own; then evict the node and enrol it again",
+            ),
+        }
+    }
+}
+
+coded_by_row!(HistoryError);
