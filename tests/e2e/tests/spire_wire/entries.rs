@@ -6,9 +6,16 @@ use hallmark_api::entry::{
     BatchDeleteEntryRequest, BatchUpdateEntryRequest, CountEntriesRequest, GetEntryRequest, ListEntriesRequest,
 };
 use hallmark_api::types::selector_match::MatchBehavior;
-use hallmark_api::types::{Entry, EntryMask};
+use hallmark_api::types::{Entry, EntryMask, FederatesWithMatch, federates_with_match};
 use std::collections::BTreeSet;
 use tonic::Code;
+
+fn federates_with(name: &str) -> Option<FederatesWithMatch> {
+    Some(FederatesWithMatch {
+        trust_domains: vec![name.into()],
+        r#match: federates_with_match::MatchBehavior::MatchSubset.into(),
+    })
+}
 
 /// A filter with this alone.
 fn only(set: impl FnOnce(&mut EntryFilter)) -> EntryFilter {
@@ -120,6 +127,39 @@ fn entries_are_shown_and_changed_by_masks() {
 }
 
 #[test]
+fn an_update_does_not_make_two_entries_the_same() {
+    site(async |site| {
+        let created = site
+            .create(vec![entry("/web", "/node", 1), entry("/db", "/node", 1)])
+            .await;
+        let [web, db] = [0, 1].map(|at: usize| created[at].2.clone().unwrap());
+        let update = |like: &str| BatchUpdateEntryRequest {
+            entries: vec![Entry {
+                id: db.id.clone(),
+                ..entry(like, "/node", 1)
+            }],
+            input_mask: None,
+            output_mask: None,
+        };
+        let answer = site.admin.entry.batch_update_entry(update("/web")).await.unwrap();
+        let refused = answer.into_inner().results.remove(0).status.unwrap();
+        assert_eq!(Code::from_i32(refused.code), Code::AlreadyExists, "{}", refused.message);
+        let request = |id: &str| GetEntryRequest {
+            id: id.into(),
+            output_mask: None,
+        };
+        for kept in [web, db.clone()] {
+            let found = site.admin.entry.get_entry(request(&kept.id)).await.unwrap();
+            assert_eq!(found.into_inner(), kept, "neither was touched");
+        }
+        // The control: the same update to what nobody has.
+        let answer = site.admin.entry.batch_update_entry(update("/mail")).await.unwrap();
+        let updated = answer.into_inner().results.remove(0).entry.unwrap();
+        assert_eq!((updated.spiffe_id, updated.revision_number), (id("/mail"), 1));
+    });
+}
+
+#[test]
 fn the_controller_managers_probe() {
     site(async |site| {
         let probe = Entry {
@@ -162,6 +202,11 @@ fn lists_are_filtered() {
         for (what, filter, count) in [
             ("none", EntryFilter::default(), 6),
             ("spiffe id", only(|f| f.by_spiffe_id = id("/db")), 1),
+            (
+                "federates with",
+                only(|f| f.by_federates_with = federates_with("other.test")),
+                0,
+            ),
             ("parent", only(|f| f.by_parent_id = id("/node")), 5),
             ("hint", only(|f| f.by_hint = Some("blue".into())), 1),
             ("downstream", only(|f| f.by_downstream = Some(true)), 1),

@@ -8,6 +8,7 @@
 )]
 
 mod agents;
+mod authorities;
 mod entries;
 mod site;
 mod svids;

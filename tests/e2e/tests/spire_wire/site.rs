@@ -7,6 +7,7 @@ use hallmark_api::types::{Entry, Selector, SelectorMatch, Spiffeid, X509svid};
 use hallmark_attacks::{SoftwareIdentity, Wire, attest};
 use hallmark_kit::{AdminClient, Lab, LabOptions};
 use hallmark_verify::testing::{SoftwareMachine, VendorCa};
+use std::process::Command;
 use tonic::Code;
 use tonic::transport::Channel;
 
@@ -19,6 +20,11 @@ pub(crate) struct Site {
 
 /// Runs `body` against a server that trusts one vendor's TPMs.
 pub(crate) fn site(body: impl AsyncFnOnce(&mut Site)) {
+    site_with_authority("ec-p256", body);
+}
+
+/// As [`site`], with an authority key of this `authority.key_type`.
+pub(crate) fn site_with_authority(key_type: &str, body: impl AsyncFnOnce(&mut Site)) {
     let (folder, vendor) = (tempfile::tempdir().unwrap(), VendorCa::new());
     let root = folder.path().join("vendor.der");
     std::fs::write(&root, vendor.root_der()).unwrap();
@@ -31,6 +37,7 @@ pub(crate) fn site(body: impl AsyncFnOnce(&mut Site)) {
     let roots = vec![root.display().to_string().into()];
     lab.server()
         .set("attestation.tpm2", "ek_roots", toml::Value::Array(roots));
+    lab.server().set("authority", "key_type", key_type.into());
     lab.start_server().unwrap();
     let (address, socket) = (lab.server().address(), lab.server().admin_socket());
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -120,6 +127,20 @@ impl Site {
         let identity = SoftwareIdentity::of(&svid, machine.svid);
         let wire = Wire::connect_as(&self.address, identity).await.unwrap();
         (wire.channel(), svid)
+    }
+
+    /// What openssl reads in a certificate.
+    pub(crate) fn openssl_reads(&self, der: &[u8], arguments: &[&str]) -> String {
+        let file = self.folder.path().join("leaf.der");
+        std::fs::write(&file, der).unwrap();
+        let out = Command::new("openssl")
+            .args(["x509", "-inform", "DER", "-noout", "-in"])
+            .arg(&file)
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8_lossy(&out.stdout).into_owned()
     }
 }
 

@@ -8,20 +8,6 @@ use hallmark_verify::testing::SoftwareKey;
 use std::process::Command;
 use tonic::Code;
 
-/// What openssl reads in a certificate.
-fn openssl(site: &Site, der: &[u8], arguments: &[&str]) -> String {
-    let file = site.folder.path().join("leaf.der");
-    std::fs::write(&file, der).unwrap();
-    let out = Command::new("openssl")
-        .args(["x509", "-inform", "DER", "-noout", "-in"])
-        .arg(&file)
-        .args(arguments)
-        .output()
-        .unwrap();
-    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-    String::from_utf8_lossy(&out.stdout).into_owned()
-}
-
 #[test]
 fn svids_are_as_the_profile_says() {
     site(async |site| {
@@ -55,7 +41,7 @@ fn svids_are_as_the_profile_says() {
         assert_eq!(Code::from_i32(results[0].status.as_ref().unwrap().code), Code::NotFound);
         let workload = results[1].svid.as_ref().unwrap();
         assert_eq!(workload.cert_chain.len(), 1, "a self-signed root is not in the chain");
-        let text = openssl(site, &workload.cert_chain[0], &["-text"]);
+        let text = site.openssl_reads(&workload.cert_chain[0], &["-text"]);
         for wanted in [
             "URI:spiffe://example.org/db",
             "DNS:db.example.org",
@@ -70,7 +56,7 @@ fn svids_are_as_the_profile_says() {
             assert!(found, "{wanted}\n{text}");
         }
         assert_eq!(text.matches("URI:").count(), 1, "{text}");
-        let node = openssl(site, &svid.cert_chain[0], &["-text"]);
+        let node = site.openssl_reads(&svid.cert_chain[0], &["-text"]);
         assert!(node.contains("URI:spiffe://example.org/spire/agent/tpm2/"), "{node}");
 
         // A CSR without a SPIFFE ID cannot be minted: out of band nobody else says who it is.
@@ -94,11 +80,38 @@ fn svids_are_as_the_profile_says() {
             .svid
             .unwrap();
         assert_eq!(minted.id, id("/hook"));
-        let text = openssl(site, &minted.cert_chain[0], &["-text"]);
+        let text = site.openssl_reads(&minted.cert_chain[0], &["-text"]);
         assert!(
             text.contains("DNS:hook.example.org") && text.contains("CA:FALSE"),
             "{text}"
         );
+    });
+}
+
+#[test]
+fn a_batch_has_at_most_500_items() {
+    site(async |site| {
+        let (agent, svid) = site.node().await;
+        let web = Entry {
+            id: "web".into(),
+            ..entry("/web", &svid.id.unwrap().path, 1)
+        };
+        site.create(vec![web]).await;
+        let key = SoftwareKey::ecc(0);
+        let item = NewX509svidParams {
+            entry_id: "web".into(),
+            csr: key.csr_for(&key.spki()).into(),
+        };
+        let ask = async |count: usize| {
+            let params = vec![item.clone(); count];
+            let request = BatchNewX509svidRequest { params };
+            let answer = SvidClient::new(agent.clone()).batch_new_x509svid(request).await;
+            answer.map(|answer| answer.into_inner().results)
+        };
+        assert_eq!(ask(501).await.unwrap_err().code(), Code::ResourceExhausted);
+        let most = ask(500).await.unwrap();
+        assert!(most.len() == 500 && most.iter().all(|result| result.svid.is_some()));
+        assert_eq!(ask(0).await.unwrap_err().code(), Code::InvalidArgument);
     });
 }
 
