@@ -62,10 +62,15 @@ impl Filter {
             && self
                 .federates_with
                 .as_ref()
-                .is_none_or(|(how, asked)| how.compare(&entry.federates_with, asked))
+                .is_none_or(|(how, asked)| federates(&entry.federates_with, *how, asked))
             && self.hint.as_ref().is_none_or(|hint| entry.hint == *hint)
             && self.downstream.is_none_or(|downstream| entry.downstream == downstream)
     }
+}
+
+/// Who federates with nobody is not found by whom it federates with, though the empty set is a subset of every other.
+fn federates(held: &BTreeSet<TrustDomain>, how: Match, asked: &BTreeSet<TrustDomain>) -> bool {
+    !held.is_empty() && how.compare(held, asked)
 }
 
 /// An entry's place in the stable order: oldest first, then by id.

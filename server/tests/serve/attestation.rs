@@ -28,12 +28,12 @@ fn reason(status: &Status) -> Reason {
         .reason()
 }
 
-async fn wire(running: &Running) -> Wire {
+pub(crate) async fn wire(running: &Running) -> Wire {
     Wire::connect(&running.address.to_string()).await.unwrap()
 }
 
 /// A connection with the SVID just issued; the machine goes on with a fresh key.
-async fn connected(running: &Running, machine: &mut SoftwareMachine, svid: X509svid) -> Channel {
+pub(crate) async fn connected(running: &Running, machine: &mut SoftwareMachine, svid: X509svid) -> Channel {
     let key = Arc::new(Key(std::mem::replace(&mut machine.svid, SoftwareKey::svid())));
     let chain = svid.cert_chain.into_iter().map(|der| der.to_vec()).collect();
     let client = Client::anonymous(&running.server.authority.load().bundle).with(chain, key);
@@ -277,6 +277,38 @@ fn a_refused_node_hears_the_class_and_the_record_says_why() {
             );
             assert_eq!(&codes[2..], ["HM-SRV-0110", ""]);
             assert_eq!(running.server.counters.refused.value(), 3);
+            lab.stop(running).await;
+        },
+    );
+}
+
+/// Attack 9, "late": the answer is right, and comes after the challenge's life.
+#[test]
+fn an_answer_after_the_challenges_life_is_refused() {
+    isolated(
+        "attestation::an_answer_after_the_challenges_life_is_refused",
+        async |lab| {
+            let (clock, shift) = movable();
+            let running = lab.try_start(clock).await.unwrap();
+            let machine = SoftwareMachine::new(&lab.vendor);
+            let connection = wire(&running).await;
+            let answered_after = async |seconds: i64| {
+                let (mut attempt, challenge) = open(&connection, &machine.claim()).await.unwrap();
+                let proof = hallmark_attacks::proof_message(&machine.prove(&challenge, connection.exporter()));
+                shift.fetch_add(seconds, std::sync::atomic::Ordering::SeqCst);
+                attempt.prove(&proof).await
+            };
+            let late = answered_after(61).await.unwrap_err();
+            assert_eq!(late.code(), Code::Aborted, "{late}");
+            assert!(late.message().ends_with("(HM-SRV-0104)"), "{late}");
+            // The control: the same machine and connection, a little earlier.
+            answered_after(55).await.unwrap();
+            let verdicts = records(&lab, "verdict").await;
+            let codes: Vec<_> = verdicts
+                .iter()
+                .map(|record| (record.outcome.as_str(), record.code.as_str()))
+                .collect();
+            assert_eq!(codes, [("refused", "HM-VERIFY-0307"), ("accepted", "")]);
             lab.stop(running).await;
         },
     );

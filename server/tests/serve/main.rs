@@ -11,6 +11,7 @@
 mod attestation;
 mod client;
 mod connections;
+mod expiry;
 mod killed;
 mod lab;
 mod start;

@@ -8,6 +8,8 @@ use hallmark_api::{
     },
     types,
 };
+use hallmark_registry::{Entry, Filter};
+use hallmark_spiffe::TrustDomain;
 use tonic::{Code, Status};
 
 use crate::lab::{Lab, entry, id_message, isolated, local};
@@ -78,6 +80,69 @@ fn each_part_of_the_filter_counts() {
             .unwrap();
         assert_eq!(count.into_inner().count, 6);
     });
+}
+
+fn by_domains(names: &[&str], how: types::federates_with_match::MatchBehavior) -> Option<types::FederatesWithMatch> {
+    Some(types::FederatesWithMatch {
+        trust_domains: names.iter().map(|name| (*name).to_owned()).collect(),
+        r#match: how.into(),
+    })
+}
+
+#[test]
+fn entries_are_found_by_whom_they_federate_with() {
+    use types::federates_with_match::MatchBehavior::{self, MatchAny, MatchExact, MatchSubset, MatchSuperset};
+    isolated(
+        "listing::entries_are_found_by_whom_they_federate_with",
+        |folder| async move {
+            let lab = filled(&folder).await;
+            // No bundle of another trust domain is there to create such entries by.
+            let filter = Filter {
+                downstream: Some(false),
+                ..Default::default()
+            };
+            let found: Vec<_> = {
+                let registry = lab.server.registry();
+                let entries = registry.list(&filter, 2, None).entries;
+                entries.into_iter().map(|entry| Entry::clone(entry)).collect()
+            };
+            for (mut entry, names) in found.into_iter().zip([vec!["a.test"], vec!["a.test", "b.test"]]) {
+                entry.federates_with = names
+                    .into_iter()
+                    .map(|name| TrustDomain::parse(name).unwrap())
+                    .collect();
+                lab.server.registry_mut().insert(entry);
+            }
+            let cases: [(&[&str], MatchBehavior, usize); 9] = [
+                (&["a.test"], MatchExact, 1),
+                (&["b.test", "a.test"], MatchExact, 1),
+                (&["a.test"], MatchSuperset, 2),
+                (&["a.test", "b.test"], MatchSuperset, 1),
+                (&["b.test", "c.test"], MatchAny, 1),
+                (&["c.test"], MatchAny, 0),
+                (&["a.test"], MatchSubset, 1),
+                (&["a.test", "b.test"], MatchSubset, 2),
+                (&["spiffe://b.test"], MatchSuperset, 1),
+            ];
+            let ask = async |names, how| {
+                let filter = list_entries_request::Filter {
+                    by_federates_with: by_domains(names, how),
+                    ..Default::default()
+                };
+                let request = ListEntriesRequest {
+                    filter: Some(filter),
+                    ..Default::default()
+                };
+                list(&lab, request).await.map(|answer| answer.entries.len())
+            };
+            for (names, how, expected) in cases {
+                assert_eq!(ask(names, how).await.unwrap(), expected, "{names:?} {how:?}");
+            }
+            for names in [&[][..], &["No Name"]] {
+                assert_eq!(ask(names, MatchAny).await.unwrap_err().code(), Code::InvalidArgument);
+            }
+        },
+    );
 }
 
 #[test]
