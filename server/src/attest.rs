@@ -40,7 +40,7 @@ pub struct Attestation {
     pub pcrs: PcrSelection,
     /// Room for open streams, most of which may still be silent.
     pub streams: Seats,
-    /// Room for attestations under way.
+    /// Room for attestations that the server works on; one that waits for its node takes none.
     pub seats: Seats,
     /// Room for the logs of attestations under way.
     pub log_room: LogRoom,

@@ -115,8 +115,8 @@ fn make_room(buckets: &mut HashMap<IpAddr, Bucket>, full: Instant) {
     }
 }
 
-/// Whoever has one IPv6 address has its whole /64, which therefore shares a bucket.
-fn network_of(address: IpAddr) -> IpAddr {
+/// Whoever has one IPv6 address has its whole /64, which therefore counts as one.
+pub(crate) fn network_of(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
         IpAddr::V4(_) => address,

@@ -10,12 +10,14 @@ use std::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 
+use crate::limits::network_of;
+
 /// How long a caller waits for a seat.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Addresses remembered before those without a seat are forgotten.
 const MAX_IDLE_ADDRESSES: usize = 4096;
 
-/// A bounded number of seats, of which one address may have at most half.
+/// A bounded number of seats, of which one address (of IPv6, one /64) may have at most half.
 #[derive(Debug)]
 pub struct Seats {
     all: Arc<Semaphore>,
@@ -73,6 +75,7 @@ impl Seats {
     }
 
     fn of(&self, address: IpAddr) -> Arc<Semaphore> {
+        let address = network_of(address);
         let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
         if addresses.len() >= MAX_IDLE_ADDRESSES {
             addresses.retain(|_, seats| Arc::strong_count(seats) > 1 || seats.available_permits() < self.per_address);
@@ -97,5 +100,17 @@ mod tests {
         assert!(seats.try_take(a).is_none() && seats.try_take(b).is_some());
         drop(first);
         assert!(seats.take(a).await.is_ok());
+    }
+
+    #[test]
+    fn the_addresses_of_one_ipv6_network_share_their_half() {
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        let seats = Seats::new(4);
+        let _held = [
+            seats.try_take(address("2001:db8::1")).unwrap(),
+            seats.try_take(address("2001:db8::2")).unwrap(),
+        ];
+        assert!(seats.try_take(address("2001:db8::3")).is_none());
+        assert!(seats.try_take(address("2001:db8:0:1::3")).is_some());
     }
 }

@@ -83,19 +83,38 @@ fn enrolment(evidence: &VerifiedEvidence, rules: &Rules) -> Reason {
     Reason::of(ReasonCode::new("HM-POLICY-0001"), holds, text.into(), Some(compared))
 }
 
+/// The class of its certificate and the one that the inventory states: each that there is must be allowed. A TPM that
+/// has neither may be of any real kind. The inventory, which alone can have enrolled it, vouches that it is no simulator,
+/// not for more: where one of the real kinds is not allowed, leaving the certificate out must not help it in.
 fn class(evidence: &VerifiedEvidence, rules: &Rules) -> Reason {
-    let class = evidence.class();
-    let vouched = class == TpmClass::Unknown && evidence.enrolled_by() == EnrolledBy::Inventory;
-    let holds = vouched || rules.allowed_classes.contains(&class);
-    let text = match (vouched, holds) {
-        (true, _) => "the TPM has no verified certificate, so no class; the inventory vouches for it".to_owned(),
-        (false, true) => format!("TPMs of class {class} are allowed"),
-        (false, false) => format!("TPMs of class {class} are not allowed"),
+    let proven = evidence.certificate().map(|_| evidence.class());
+    let stated = evidence.inventory().and_then(|line| line.class);
+    let allows = |class: &TpmClass| rules.allowed_classes.contains(class);
+    let (class, holds) = match (proven, stated) {
+        (None, None) => (
+            TpmClass::Unknown,
+            allows(&TpmClass::Unknown) || REAL_CLASSES.iter().all(allows),
+        ),
+        (Some(class), None) | (None, Some(class)) => (class, allows(&class)),
+        (Some(proven), Some(stated)) if allows(&proven) => (stated, allows(&stated)),
+        (Some(proven), Some(_)) => (proven, false),
+    };
+    let text = match (proven.or(stated), holds) {
+        (None, true) => "the TPM has no verified certificate, so no class; the inventory vouches for it".to_owned(),
+        (None, false) => {
+            "the TPM has no verified certificate, and its line in the inventory states no class; some are not allowed"
+                .to_owned()
+        }
+        (Some(_), true) => format!("TPMs of class {class} are allowed"),
+        (Some(_), false) => format!("TPMs of class {class} are not allowed"),
     };
     let allowed: Vec<_> = rules.allowed_classes.iter().map(|class| class.as_str()).collect();
     let compared = format!("allowed {}, this TPM is {class}", allowed.join(", "));
     Reason::of(ReasonCode::new("HM-POLICY-0002"), holds, text, Some(compared))
 }
+
+/// What a TPM can be, other than a simulator.
+const REAL_CLASSES: [TpmClass; 3] = [TpmClass::Discrete, TpmClass::Firmware, TpmClass::Virtual];
 
 fn ek(evidence: &VerifiedEvidence, rules: &Rules) -> Reason {
     let denied = rules.denied_eks.contains(evidence.ek_sha256());
@@ -108,19 +127,49 @@ fn ek(evidence: &VerifiedEvidence, rules: &Rules) -> Reason {
 }
 
 fn manufacturer(evidence: &VerifiedEvidence, rules: &Rules) -> Reason {
-    let name = evidence
+    let proven = evidence
         .certificate()
-        .map_or("", |certificate| certificate.attributes.manufacturer.as_str());
-    let denied = names(&rules.denied_manufacturers, name);
-    denied_or_not(ReasonCode::new("HM-POLICY-0004"), "TPM manufacturer", name, denied)
+        .map(|certificate| certificate.attributes.manufacturer.as_str());
+    let stated = evidence.inventory().and_then(|line| line.manufacturer.as_deref());
+    named(
+        ReasonCode::new("HM-POLICY-0004"),
+        "TPM manufacturer",
+        &rules.denied_manufacturers,
+        [proven, stated],
+    )
 }
 
 fn model(evidence: &VerifiedEvidence, rules: &Rules) -> Reason {
-    let name = evidence
+    let proven = evidence
         .certificate()
-        .map_or("", |certificate| certificate.attributes.model.as_str());
-    let denied = names(&rules.denied_models, name);
-    denied_or_not(ReasonCode::new("HM-POLICY-0005"), "TPM model", name, denied)
+        .map(|certificate| certificate.attributes.model.as_str());
+    let stated = evidence.inventory().and_then(|line| line.model.as_deref());
+    named(
+        ReasonCode::new("HM-POLICY-0005"),
+        "TPM model",
+        &rules.denied_models,
+        [proven, stated],
+    )
+}
+
+/// Denied by the certificate's name or by the inventory's; and where some are denied and neither says a name, too: a
+/// denied TPM must not get in by leaving its certificate out.
+fn named(code: ReasonCode, what: &str, denied: &BTreeSet<String>, known: [Option<&str>; 2]) -> Reason {
+    let mut known = known.into_iter().flatten();
+    let Some(first) = known.next() else {
+        if denied.is_empty() {
+            return denied_or_not(code, what, "", false);
+        }
+        let text = format!("the {what} is not known, and some are denied");
+        let list: Vec<_> = denied.iter().map(String::as_str).collect();
+        let compared = format!(
+            "denied {}, this TPM has no verified certificate that names one",
+            list.join(", ")
+        );
+        return Reason::of(code, false, text, Some(compared));
+    };
+    let name = std::iter::once(first).chain(known).find(|name| names(denied, name));
+    denied_or_not(code, what, name.unwrap_or(first), name.is_some())
 }
 
 fn firmware(evidence: &VerifiedEvidence, rules: &Rules) -> Reason {

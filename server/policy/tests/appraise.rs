@@ -47,11 +47,11 @@ impl Scene {
     }
 
     fn enrol(&mut self) {
+        self.enrol_as(InventoryItem::default());
+    }
+
+    fn enrol_as(&mut self, item: InventoryItem) {
         let ek = *self.evidence().ek_sha256();
-        let item = InventoryItem {
-            owner: "ops".into(),
-            expires: None,
-        };
         self.trust.inventory.insert(EkKey::Spki(ek), item).unwrap();
     }
 }
@@ -124,6 +124,69 @@ fn the_inventory_can_be_required_and_can_stand_in_for_a_certificate() {
     let listed_only = scene.judge(&required);
     assert!(listed_only.is_trusted());
     assert_eq!(listed_only.evidence().class(), TpmClass::Unknown);
+}
+
+/// A listed machine that leaves its certificate out, or sends a broken one, gets past no rule that its certificate would
+/// have met.
+#[test]
+fn attack_13_leaving_the_certificate_out_escapes_no_rule() {
+    let only = |class| Rules {
+        allowed_classes: [class].into(),
+        ..Rules::default()
+    };
+    let maker = deny(|rules| rules.denied_manufacturers.extend(["id:494E5443".into()]));
+    let model = deny(|rules| rules.denied_models.extend(["adl".into()]));
+    for certificate in [None, Some(vec![0x30, 0x03, 0x02, 0x01, 0x00])] {
+        let hidden = |item: InventoryItem| {
+            let mut scene = Scene::new("id:494E5443", "ADL");
+            scene.enrol_as(item);
+            scene.machine.ek_certificate.clone_from(&certificate);
+            scene
+        };
+        let silent = hidden(InventoryItem::default());
+        for (rules, code) in [
+            (&only(TpmClass::Discrete), "HM-POLICY-0002"),
+            (&only(TpmClass::Virtual), "HM-POLICY-0002"),
+            (&maker, "HM-POLICY-0004"),
+            (&model, "HM-POLICY-0005"),
+        ] {
+            assert_eq!(refusal(&silent.judge(rules)), Some(code));
+        }
+        // The controls: rules that exclude nothing it might be; and a line that says what it is.
+        assert!(silent.judge(&Rules::default()).is_trusted());
+        assert!(silent.judge(&only(TpmClass::Unknown)).is_trusted());
+        let item = |class, manufacturer: &str, model: &str| InventoryItem {
+            class: Some(class),
+            manufacturer: Some(manufacturer.into()),
+            model: Some(model.into()),
+            ..InventoryItem::default()
+        };
+        let stated = hidden(item(TpmClass::Discrete, "id:49465800", "SLB9670"));
+        for rules in [&only(TpmClass::Discrete), &maker, &model] {
+            assert!(stated.judge(rules).is_trusted());
+        }
+        assert_eq!(
+            refusal(&stated.judge(&only(TpmClass::Firmware))),
+            Some("HM-POLICY-0002")
+        );
+        let denied = hidden(item(TpmClass::Firmware, "ID:494e5443", "ADL"));
+        assert_eq!(refusal(&denied.judge(&maker)), Some("HM-POLICY-0004"));
+        assert_eq!(refusal(&denied.judge(&model)), Some("HM-POLICY-0005"));
+        let simulator = hidden(item(TpmClass::Simulator, "id:00001014", "swtpm"));
+        assert_eq!(refusal(&simulator.judge(&Rules::default())), Some("HM-POLICY-0002"));
+    }
+    // With a certificate the line takes nothing back, and what it states counts beside it.
+    let mut both = Scene::new("id:494E5443", "ADL");
+    both.enrol_as(InventoryItem {
+        class: Some(TpmClass::Discrete),
+        manufacturer: Some("id:49465800".into()),
+        model: Some("SLB9670".into()),
+        ..InventoryItem::default()
+    });
+    assert_eq!(refusal(&both.judge(&only(TpmClass::Discrete))), Some("HM-POLICY-0002"));
+    assert_eq!(refusal(&both.judge(&only(TpmClass::Firmware))), Some("HM-POLICY-0002"));
+    assert_eq!(refusal(&both.judge(&maker)), Some("HM-POLICY-0004"));
+    assert!(both.judge(&Rules::default()).is_trusted());
 }
 
 fn deny(change: impl Fn(&mut Rules)) -> Rules {

@@ -1,6 +1,6 @@
 //! The `AttestAgent` stream: one task per stream, a deadline for every step.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{net::IpAddr, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::Stream;
@@ -10,7 +10,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{NodeClass, Refusal, tpm2};
-use crate::{connection::TlsInfo, state::Server};
+use crate::{connection::TlsInfo, seats::Seat, state::Server};
 
 /// How long a stream may wait for its first message.
 const FIRST_STEP: Duration = Duration::from_secs(20);
@@ -44,6 +44,9 @@ pub async fn attest_agent(
     let mut dialogue = Dialogue {
         messages: request.into_inner(),
         answers: sender,
+        server: Arc::clone(&server),
+        address,
+        seat: None,
     };
     tokio::spawn(async move {
         if let Err(status) = attest(&server, &connection, &mut dialogue).await {
@@ -68,33 +71,35 @@ async fn attest(server: &Arc<Server>, connection: &TlsInfo, dialogue: &mut Dialo
         .params
         .ok_or_else(|| Status::invalid_argument("malformed param: missing X509-SVID parameters"))?
         .csr;
-    let _seat = server
-        .attestation
-        .seats
-        .take(connection.remote.ip().to_canonical())
-        .await?;
     match data.r#type.as_str() {
         tpm2::TYPE => tpm2::attest(server, connection, dialogue, data.payload, csr).await,
         _ => Err(Refusal::bare(NodeClass::UnknownType).status()),
     }
 }
 
-/// The two directions of one stream.
+/// The two directions of one stream. It has a seat among the attestations under way except while it waits for the
+/// node: else a few strangers who send a good claim and then nothing would keep every machine out.
 pub(super) struct Dialogue {
     messages: Streaming<AttestAgentRequest>,
     answers: mpsc::Sender<Result<AttestAgentResponse, Status>>,
+    server: Arc<Server>,
+    address: IpAddr,
+    seat: Option<Seat>,
 }
 
 impl Dialogue {
     async fn next(&mut self, within: Duration) -> Result<attest_agent_request::Step, Status> {
-        match tokio::time::timeout(within, self.messages.message()).await {
+        self.seat = None;
+        let step = match tokio::time::timeout(within, self.messages.message()).await {
             Ok(Ok(Some(message))) => message
                 .step
                 .ok_or_else(|| Status::invalid_argument("malformed param: empty message")),
             Ok(Ok(None)) => Err(Status::cancelled("the node ended the attestation")),
             Ok(Err(status)) => Err(status),
             Err(_) => Err(Refusal::bare(NodeClass::Silent).status()),
-        }
+        }?;
+        self.seat = Some(self.server.attestation.seats.take(self.address).await?);
+        Ok(step)
     }
 
     /// Sends a challenge and waits for its answer.

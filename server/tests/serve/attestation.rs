@@ -8,7 +8,7 @@ use hallmark_api::{
     rpc,
     types::{PermissionDeniedDetails, Spiffeid, X509svid, permission_denied_details::Reason},
 };
-use hallmark_attacks::{Wire, attest, attest_with, claim_message, open};
+use hallmark_attacks::{Wire, attest, attest_with, claim_message, open, proof_message};
 use hallmark_server::run::Running;
 use hallmark_verify::testing::{SoftwareKey, SoftwareMachine, VendorCa};
 use prost::Message as _;
@@ -352,42 +352,52 @@ fn a_flood_of_nonsense_leaves_the_server_serving() {
 }
 
 #[test]
-fn half_open_streams_are_bounded() {
-    isolated("attestation::half_open_streams_are_bounded", async |mut lab| {
-        lab.set("limits", "concurrent_attestations", 4);
-        let running = lab.start().await;
-        let machine = SoftwareMachine::new(&lab.vendor);
-        let connection = wire(&running).await;
-        let silent: Vec<_> = (0..100)
-            .map(|_| connection.clone())
-            .map(|connection| async move {
-                let (_keep, requests) = tokio::sync::mpsc::channel::<hallmark_api::agent::AttestAgentRequest>(1);
-                let requests = tokio_stream::wrappers::ReceiverStream::new(requests);
-                let stream = AgentClient::new(connection.channel())
-                    .attest_agent(requests)
-                    .await
-                    .unwrap();
-                (stream, _keep)
-            })
-            .collect();
-        let silent = futures_util::future::join_all(silent).await;
-        assert!(
-            attest(&wire(&running).await, &machine).await.is_ok(),
-            "who says nothing takes no seat"
-        );
+fn half_open_streams_and_unanswered_challenges_keep_nobody_out() {
+    isolated(
+        "attestation::half_open_streams_and_unanswered_challenges_keep_nobody_out",
+        async |mut lab| {
+            lab.set("limits", "concurrent_attestations", 4);
+            let running = lab.start().await;
+            let machine = SoftwareMachine::new(&lab.vendor);
+            let connection = wire(&running).await;
+            let silent: Vec<_> = (0..100)
+                .map(|_| connection.clone())
+                .map(|connection| async move {
+                    let (_keep, requests) = tokio::sync::mpsc::channel::<hallmark_api::agent::AttestAgentRequest>(1);
+                    let requests = tokio_stream::wrappers::ReceiverStream::new(requests);
+                    let stream = AgentClient::new(connection.channel())
+                        .attest_agent(requests)
+                        .await
+                        .unwrap();
+                    (stream, _keep)
+                })
+                .collect();
+            let silent = futures_util::future::join_all(silent).await;
+            assert!(
+                attest(&wire(&running).await, &machine).await.is_ok(),
+                "who says nothing takes no seat"
+            );
 
-        // Two of four seats are this address's; both are taken by nodes that do not answer.
-        let first = open(&wire(&running).await, &machine.claim()).await.unwrap();
-        let second = open(&wire(&running).await, &machine.claim()).await.unwrap();
-        let refused = attest(&wire(&running).await, &machine).await.unwrap_err();
-        assert_eq!(refused.code(), Code::ResourceExhausted);
-        drop((first, second, silent));
-        assert!(
-            attest(&wire(&running).await, &machine).await.is_ok(),
-            "who hangs up gives the seat back"
-        );
-        lab.stop(running).await;
-    });
+            // Strangers with a good claim (an EK certificate is no secret) who never answer: far more than there are seats.
+            let connection = wire(&running).await;
+            let mut unanswered = Vec::new();
+            for _ in 0..30 {
+                unanswered.push(open(&connection, &machine.claim()).await.unwrap());
+            }
+            assert!(
+                attest(&wire(&running).await, &machine).await.is_ok(),
+                "who waits for its TPM takes no seat"
+            );
+            let (mut late, challenge) = unanswered.pop().unwrap();
+            let proof = machine.prove(&challenge, connection.exporter());
+            assert!(
+                late.prove(&proof_message(&proof)).await.is_ok(),
+                "and finds one when it is done"
+            );
+            drop((unanswered, silent));
+            lab.stop(running).await;
+        },
+    );
 }
 
 #[test]

@@ -73,13 +73,16 @@ impl TrustError {
             ),
             Self::InventoryKey { .. } => (
                 ReasonCode::new("HM-VERIFY-0153"),
-                expected("64 (SPKI hash) or 68 (Name) lower-case hex digits", "something else"),
+                expected("64 (SPKI hash) or 68 (Name) hex digits", "something else"),
                 "a fingerprint in another form",
                 "take the value that `hallmark-agent` or the refusal of the node shows",
             ),
             Self::InventoryLine { .. } => (
                 ReasonCode::new("HM-VERIFY-0154"),
-                expected("ek_sha256,owner,expires", "something else"),
+                expected(
+                    "ek_sha256,owner,expires or ek_sha256,owner,expires,class,manufacturer,model",
+                    "something else",
+                ),
                 "a line edited by hand",
                 "correct the line; `expires` is empty or RFC 3339, as 2030-01-31T00:00:00Z",
             ),

@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::TrustError;
+use crate::ek::TpmClass;
 
 /// Largest inventory file, in bytes: about a million TPMs.
 const MAX_FILE_BYTES: usize = 128 * 1024 * 1024;
 /// nameAlg SHA-256, with which a Name in an inventory begins.
 const NAME_ALG_SHA256: [u8; 2] = [0x00, 0x0b];
+/// The file's columns; the last three may be left out.
+const COLUMNS: [&str; 6] = ["ek_sha256", "owner", "expires", "class", "manufacturer", "model"];
 
 /// How an inventory names an EK: exactly, by one of two digests. One is never taken for the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,19 +23,14 @@ pub enum EkKey {
 }
 
 impl EkKey {
-    /// Reads 64 lower-case hex digits as an SPKI hash, 68 that begin with `000b` as a Name. Nothing else is taken: no
-    /// upper case, prefix, separator, blank or path character.
+    /// Reads 64 hex digits of either case as an SPKI hash, 68 that begin with `000b` as a Name. Nothing else is taken:
+    /// no prefix, separator, blank or path character.
     ///
     /// # Errors
     /// [`TrustError::InventoryKey`] with what is wrong.
     pub fn parse(text: &str) -> Result<Self, TrustError> {
         let fault = |reason| TrustError::InventoryKey { line: None, reason };
-        if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
-            return Err(fault("upper-case letters"));
-        }
-        let bytes = decode_hex(text).ok_or(fault(
-            "characters that are not lower-case hex, or an odd number of them",
-        ))?;
+        let bytes = decode_hex(text).ok_or(fault("characters that are not hex digits, or an odd number of them"))?;
         match bytes.strip_prefix(&NAME_ALG_SHA256) {
             Some(digest) if bytes.len() == 34 => digest.try_into().map(Self::Name).map_err(|_| fault("wrong length")),
             _ if bytes.len() == 34 => Err(fault("a Name that does not begin with 000b (nameAlg SHA-256)")),
@@ -55,11 +53,12 @@ impl std::fmt::Display for EkKey {
     }
 }
 
-/// Lower-case hex only.
+/// Hex alone. Many tools print fingerprints in upper case.
 fn decode_hex(text: &str) -> Option<Vec<u8>> {
     let digit = |byte: u8| match byte {
         b'0'..=b'9' => Some(byte - b'0'),
         b'a'..=b'f' => Some(byte - b'a' + 10),
+        b'A'..=b'F' => Some(byte - b'A' + 10),
         _ => None,
     };
     let mut pairs = text.as_bytes().chunks_exact(2);
@@ -74,12 +73,18 @@ fn decode_hex(text: &str) -> Option<Vec<u8>> {
 }
 
 /// What the inventory says about one EK.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct InventoryItem {
     /// Who answers for the machine; may be empty.
     pub owner: String,
     /// From when on the line no longer counts; `None` is never.
     pub expires: Option<SystemTime>,
+    /// The class of the TPM in the operator's words, for one that shows no certificate; never `Unknown`.
+    pub class: Option<TpmClass>,
+    /// Its manufacturer, as an EK certificate would name it (`id:49465800`).
+    pub manufacturer: Option<String>,
+    /// Its model, as an EK certificate would name it.
+    pub model: Option<String>,
 }
 
 impl InventoryItem {
@@ -95,8 +100,9 @@ pub struct Inventory {
 }
 
 impl Inventory {
-    /// Reads a CSV file with the header `ek_sha256,owner,expires`. The first column is an SPKI hash or a Name (see
-    /// [`EkKey::parse`]); `expires` is empty or RFC 3339.
+    /// Reads a CSV file with the header `ek_sha256,owner,expires`, behind which `class,manufacturer,model` may stand. The
+    /// first column is an SPKI hash or a Name (see [`EkKey::parse`]); `expires` is empty or RFC 3339; the last three are
+    /// empty where nothing is stated.
     ///
     /// # Errors
     /// [`TrustError`] naming the first line that is wrong.
@@ -110,8 +116,12 @@ impl Inventory {
         }
         let mut reader = csv::ReaderBuilder::new().comment(Some(b'#')).from_reader(file);
         let header = reader.headers().map_err(|error| fault(1, error.to_string()))?;
-        if header.iter().ne(["ek_sha256", "owner", "expires"]) {
-            return Err(fault(1, "the header must be ek_sha256,owner,expires".to_owned()));
+        if !header.iter().eq(COLUMNS) && !header.iter().eq(COLUMNS.into_iter().take(3)) {
+            return Err(fault(
+                1,
+                "the header must be ek_sha256,owner,expires or ek_sha256,owner,expires,class,manufacturer,model"
+                    .to_owned(),
+            ));
         }
         let mut inventory = Self::default();
         for record in reader.records() {
@@ -120,16 +130,14 @@ impl Inventory {
             let line = record.position().map_or(0, csv::Position::line);
             let field = |index| record.get(index).unwrap_or_default();
             let key = EkKey::parse(field(0)).map_err(|error| located(error, line))?;
-            let expires = parse_expiry(field(2)).map_err(|reason| fault(line, reason))?;
-            inventory
-                .insert(
-                    key,
-                    InventoryItem {
-                        owner: field(1).to_owned(),
-                        expires,
-                    },
-                )
-                .map_err(|error| located(error, line))?;
+            let item = InventoryItem {
+                owner: field(1).to_owned(),
+                expires: parse_expiry(field(2)).map_err(|reason| fault(line, reason))?,
+                class: parse_class(field(3)).map_err(|reason| fault(line, reason))?,
+                manufacturer: stated(field(4)),
+                model: stated(field(5)),
+            };
+            inventory.insert(key, item).map_err(|error| located(error, line))?;
         }
         Ok(inventory)
     }
@@ -176,6 +184,20 @@ fn located(error: TrustError, at: u64) -> TrustError {
     }
 }
 
+fn stated(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+fn parse_class(text: &str) -> Result<Option<TpmClass>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    TpmClass::from_name(text)
+        .filter(|class| *class != TpmClass::Unknown)
+        .map(Some)
+        .ok_or_else(|| format!("class is {text:?}, not one of discrete, firmware, virtual, simulator"))
+}
+
 fn parse_expiry(text: &str) -> Result<Option<SystemTime>, String> {
     if text.is_empty() {
         return Ok(None);
@@ -197,13 +219,21 @@ mod tests {
     fn attack_12_only_the_exact_key_is_taken() {
         assert!(EkKey::parse(HASH).is_ok());
         assert!(EkKey::parse(&format!("000b{HASH}")).is_ok());
+        let upper = HASH.to_ascii_uppercase();
+        assert_ne!(upper, HASH);
+        assert_eq!(EkKey::parse(&upper).unwrap(), EkKey::parse(HASH).unwrap());
+        assert_eq!(EkKey::parse(&upper).unwrap().to_string(), HASH);
+        assert_eq!(
+            EkKey::parse(&format!("000B{upper}")).unwrap(),
+            EkKey::parse(&format!("000b{HASH}")).unwrap()
+        );
         for bad in [
-            HASH.to_ascii_uppercase(),
             HASH[..62].to_owned(),
             HASH[..63].to_owned(),
             format!("{HASH}00"),
             format!("0004{HASH}"),
-            format!("000B{HASH}"),
+            format!("0004{}", HASH.to_ascii_uppercase()),
+            HASH.replace('a', "g"),
             format!("sha256:{HASH}"),
             format!(" {HASH}"),
             format!("../{}", &HASH[3..]),
@@ -221,15 +251,7 @@ mod tests {
         let name = EkKey::parse(&format!("000b{HASH}")).unwrap();
         let spki = EkKey::parse(HASH).unwrap();
         let mut inventory = Inventory::default();
-        inventory
-            .insert(
-                name,
-                InventoryItem {
-                    owner: String::new(),
-                    expires: None,
-                },
-            )
-            .unwrap();
+        inventory.insert(name, InventoryItem::default()).unwrap();
         assert!(inventory.find(&name).is_some());
         assert!(inventory.find(&spki).is_none());
         assert_eq!(name.to_string(), format!("000b{HASH}"));
@@ -255,11 +277,36 @@ mod tests {
     }
 
     #[test]
+    fn a_line_may_state_what_a_certificate_would_say() {
+        let header = COLUMNS.join(",");
+        let good = format!("{header}\n{HASH},ops,,firmware,id:494E5443,ADL\n000b{HASH},ops,,,,\n");
+        let inventory = Inventory::from_csv(good.as_bytes()).unwrap();
+        let item = |text: &str| inventory.find(&EkKey::parse(text).unwrap()).unwrap();
+        assert_eq!(item(HASH).class, Some(TpmClass::Firmware));
+        assert_eq!(item(HASH).manufacturer.as_deref(), Some("id:494E5443"));
+        assert_eq!(item(HASH).model.as_deref(), Some("ADL"));
+        let silent = item(&format!("000b{HASH}"));
+        assert_eq!(
+            (silent.class, &silent.manufacturer, &silent.model),
+            (None, &None, &None)
+        );
+        for bad in ["unknown", "any", "Discrete"] {
+            let text = format!("{header}\n{HASH},ops,,{bad},,\n");
+            let error = Inventory::from_csv(text.as_bytes()).expect_err(bad).to_string();
+            assert!(error.contains("line 2"), "{error}");
+        }
+        assert!(
+            Inventory::from_csv(b"ek_sha256,owner,expires,class\n").is_err(),
+            "all three or none"
+        );
+    }
+
+    #[test]
     fn an_item_counts_until_it_expires() {
         let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
         let item = InventoryItem {
-            owner: String::new(),
             expires: Some(at(100)),
+            ..InventoryItem::default()
         };
         assert!(item.is_valid_at(at(99)));
         assert!(!item.is_valid_at(at(100)));

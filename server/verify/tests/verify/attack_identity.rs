@@ -56,6 +56,7 @@ fn attack_02_ek_certificate_of_a_with_ek_public_of_b() {
             InventoryItem {
                 owner: String::new(),
                 expires: None,
+                ..InventoryItem::default()
             },
         )
         .unwrap();
@@ -268,10 +269,12 @@ fn attack_12_the_inventory_matches_exactly() {
     let expired = InventoryItem {
         owner: "ops".into(),
         expires: Some(now()),
+        ..InventoryItem::default()
     };
     let good = InventoryItem {
         owner: "ops".into(),
         expires: None,
+        ..InventoryItem::default()
     };
     for (what, key, item, code) in [
         ("the EK's SPKI", EkKey::Spki(ek), good.clone(), None),

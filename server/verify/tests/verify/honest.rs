@@ -131,6 +131,7 @@ fn the_inventory_enrols_with_and_without_a_certificate() {
     let item = InventoryItem {
         owner: "ops".into(),
         expires: None,
+        ..InventoryItem::default()
     };
     scene.trust.inventory.insert(EkKey::Spki(ek), item.clone()).unwrap();
 
