@@ -58,6 +58,12 @@ pub enum EvidenceError {
         /// The length found, in bytes.
         actual: usize,
     },
+    /// An evidence file is not one.
+    #[error("the file is no evidence file")]
+    File {
+        /// What is wrong with it.
+        detail: String,
+    },
     /// The payload's version is not one that this build speaks.
     #[error("the payload has a version that is not supported")]
     Version {
@@ -86,6 +92,7 @@ impl Coded for EvidenceError {
             Self::UnknownLog { .. } => ReasonCode::new("HM-EVID-0005"),
             Self::DuplicateLog(_) => ReasonCode::new("HM-EVID-0006"),
             Self::Version { .. } => ReasonCode::new("HM-EVID-0007"),
+            Self::File { .. } => ReasonCode::new("HM-EVID-0009"),
             Self::LogDigest { .. } => ReasonCode::new("HM-EVID-0008"),
         }
     }
@@ -97,6 +104,7 @@ impl Coded for EvidenceError {
             Self::UnknownBank { value } => Some(format!("found 0x{value:04x}")),
             Self::UnknownRegister { value } => Some(format!("expected 0 to 31, found {value}")),
             Self::UnknownLog { value } => Some(format!("found {value}")),
+            Self::File { detail } => Some(detail.clone()),
             Self::LogDigest { actual } => Some(format!("expected 32 bytes, found {actual}")),
             Self::Version { expected, actual } => Some(format!("expected {expected}, found {actual}")),
             Self::Missing { .. } | Self::DuplicateLog(_) => None,
@@ -106,6 +114,7 @@ impl Coded for EvidenceError {
     fn likely_cause(&self) -> Option<String> {
         match self {
             Self::Structure { source, .. } => source.likely_cause(),
+            Self::File { .. } => Some("the file was cut or edited, or another tool wrote it".to_owned()),
             Self::Version { .. } => Some("agent and server are of versions that do not fit each other".to_owned()),
             _ => Some("the sender is not a Hallmark agent of a fitting version, or is hostile".to_owned()),
         }
@@ -114,6 +123,9 @@ impl Coded for EvidenceError {
     fn next_step(&self) -> Option<String> {
         match self {
             Self::Structure { source, .. } => source.next_step(),
+            Self::File { .. } => {
+                Some("fetch the evidence again, or make the file with hallmark evidence import".to_owned())
+            }
             _ => Some("compare the versions of agent and server".to_owned()),
         }
     }

@@ -6,13 +6,16 @@
 mod binding;
 mod claim;
 mod error;
+mod file;
 mod limits;
 mod log;
 mod proof;
+pub mod tcg;
 
 pub use binding::{BINDING_LABEL, Binding, EXPORTER_LABEL, EXPORTER_LEN};
 pub use claim::{Claim, RawClaim};
 pub use error::EvidenceError;
+pub use file::{AkPublic, EvidenceFile, Source};
 pub use limits::{Limits, PAYLOAD_VERSION};
 pub use log::{Log, LogDigest, LogKind};
 pub use proof::{Proof, RawLog, RawPcrValue, RawProof, RawSigned, Signed};

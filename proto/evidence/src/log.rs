@@ -39,6 +39,12 @@ impl LogKind {
         }
     }
 
+    /// The kind of a name in reports.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+
     /// The kind of a message's number.
     ///
     /// # Errors

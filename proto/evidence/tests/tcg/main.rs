@@ -1,0 +1,14 @@
+//! The firmware log's parser and replay: real boots, other projects' logs, and logs that no firmware writes.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod boots;
+mod foreign;
+mod hostile;
+mod meaning;
+mod writer;
