@@ -5,7 +5,15 @@ use std::{io::Write as _, path::PathBuf, process::ExitCode};
 use clap::{Parser, Subcommand};
 use hallmark_reason::{Coded, Report};
 
-use crate::{config, errors::StartError, run};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::{
+    config::{self, Config, Overrides},
+    doctor,
+    errors::StartError,
+    healthcheck::{self, HealthError},
+    run,
+};
 
 /// Exit codes of the product: 0 done, 1 unexpected, 2 usage or configuration, 4 cannot reach server, TPM or HSM.
 const UNEXPECTED: u8 = 1;
@@ -27,6 +35,16 @@ enum Command {
     /// Work with the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Ask the running server whether it serves.
+    Healthcheck {
+        #[command(flatten)]
+        file: ConfigFile,
+        /// Say how each part is doing.
+        #[arg(long)]
+        verbose: bool,
+    },
+    /// Examine configuration, data folder, token and running server; change nothing.
+    Doctor(ConfigFile),
 }
 
 #[derive(Debug, Subcommand)]
@@ -46,36 +64,75 @@ struct ConfigFile {
 #[must_use]
 pub fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
-        Command::Run(file) => load(&file).and_then(run::run),
+        Command::Run(file) => load(&file).and_then(|config| run::run(config).map_err(boxed)),
         Command::Config(ConfigCommand::Check(file)) => load(&file).map(|config| {
-            let text = format!(
-                "{}: valid, trust domain {}\n",
+            print(&format!(
+                "{}: valid, trust domain {}",
                 file.config.display(),
                 config.trust_domain
-            );
-            // A reader that went away has no use for the line.
-            drop(std::io::stdout().write_all(text.as_bytes()));
+            ));
         }),
+        Command::Healthcheck { file, verbose } => load(&file).and_then(|config| health(&config, verbose)),
+        Command::Doctor(file) => load(&file).and_then(|config| alone()?.block_on(doctor::examine(&config, print))),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            drop(writeln!(std::io::stderr(), "{}", Report(&error)));
-            ExitCode::from(exit_code(&error))
+            drop(writeln!(std::io::stderr(), "{}", Report(&*error)));
+            ExitCode::from(exit_code(&*error))
         }
     }
 }
 
-fn load(file: &ConfigFile) -> Result<config::Config, StartError> {
-    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-    Ok(config::load(&file.config, credentials.as_deref())?)
+type Failure = Box<dyn Coded + Send>;
+
+fn boxed(error: impl Coded + Send + 'static) -> Failure {
+    Box::new(error)
 }
 
-fn exit_code(error: &StartError) -> u8 {
-    match error {
-        StartError::Config(_) => USAGE_OR_CONFIG,
-        StartError::Hsm(_) => UNREACHABLE,
-        error if error.code().as_str().starts_with("HM-HSM") => UNREACHABLE,
-        _ => UNEXPECTED,
+fn load(file: &ConfigFile) -> Result<Config, Failure> {
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    let overrides = Overrides::of(std::env::vars_os()).map_err(|error| boxed(StartError::from(error)))?;
+    config::load_over(&file.config, credentials.as_deref(), &overrides).map_err(|error| boxed(StartError::from(error)))
+}
+
+fn health(config: &Config, verbose: bool) -> Result<(), Failure> {
+    let outcome = alone()?.block_on(healthcheck::ask(&config.listen.admin_socket));
+    let parts = match &outcome {
+        Ok(status) => status.parts.as_slice(),
+        Err(HealthError::NotReady { parts }) => parts.as_slice(),
+        Err(_) => &[],
+    };
+    for part in parts.iter().filter(|_| verbose) {
+        print(&healthcheck::line(part));
+    }
+    outcome.map(|_| print("ready")).map_err(boxed)
+}
+
+/// A runtime for one errand.
+fn alone() -> Result<Runtime, Failure> {
+    Builder::new_current_thread().enable_all().build().map_err(|error| {
+        boxed(StartError::Runtime {
+            what: "the async runtime",
+            cause: error.to_string(),
+        })
+    })
+}
+
+fn print(text: &str) {
+    // A reader that went away has no use for the line.
+    drop(writeln!(std::io::stdout(), "{text}"));
+}
+
+fn exit_code(error: &(dyn Coded + 'static)) -> u8 {
+    let unreachable = error.code().as_str().starts_with("HM-HSM");
+    if let Some(StartError::Config(_)) = <dyn std::error::Error>::downcast_ref(error) {
+        USAGE_OR_CONFIG
+    } else if let Some(HealthError::Silent { .. }) = <dyn std::error::Error>::downcast_ref(error) {
+        UNREACHABLE
+    } else if unreachable {
+        UNREACHABLE
+    } else {
+        UNEXPECTED
     }
 }

@@ -3,6 +3,7 @@
 //! A key that is not known is refused, with its line and the key that was probably meant. Secrets stand in the
 //! file only by reference.
 
+mod environment;
 mod error;
 mod file;
 mod locate;
@@ -19,8 +20,9 @@ use hallmark_tpm_wire::PcrSelection;
 use hallmark_verify::Trust;
 use secrecy::SecretString;
 
+pub use environment::Overrides;
 pub use error::ConfigError;
-pub use file::load;
+pub use file::{load, load_over};
 
 /// Everything that the operator decides, with every reference resolved.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! The start, step by step, and the orderly end.
 
 mod logging;
-mod parts;
+pub(crate) mod parts;
 
 use std::sync::Arc;
 

@@ -39,6 +39,14 @@ pub enum ConfigError {
         /// The keys that exist there.
         known: Vec<String>,
     },
+    /// A variable of the environment that sets a key is not acceptable.
+    #[error("{name}: {message}")]
+    Environment {
+        /// The variable.
+        name: String,
+        /// What is wrong.
+        message: String,
+    },
     /// A key that must be there is not.
     #[error("{}:{line}: the key `{key}` is missing", path.display())]
     MissingKey {
@@ -132,6 +140,7 @@ impl Coded for ConfigError {
             Self::SecretUnreadable { .. } => ReasonCode::new("HM-CONF-0008"),
             Self::NoCredentials { .. } => ReasonCode::new("HM-CONF-0009"),
             Self::TrustUnreadable { .. } => ReasonCode::new("HM-CONF-0010"),
+            Self::Environment { .. } => ReasonCode::new("HM-CONF-0011"),
             Self::Trust { source } => source.code(),
         }
     }
@@ -155,6 +164,7 @@ impl Coded for ConfigError {
             Self::Invalid { .. } => "a slip of the pen at this line",
             Self::UnknownKey { .. } => "a misspelt key, or one that belongs to another table",
             Self::MissingKey { .. } => "the key has no default that would be safe",
+            Self::Environment { .. } => "a misspelt name, or a value of another kind than the key's",
             Self::Version { .. } => "the file was written for another version of Hallmark",
             Self::Contradiction { .. } => "one of the two was changed without the other",
             Self::SecretReference { .. } => "the secret itself was written into the configuration",
@@ -176,6 +186,9 @@ impl Coded for ConfigError {
                 None => format!("remove `{key}`, or move it to its table"),
             },
             Self::MissingKey { key, .. } => format!("add `{key} = …`"),
+            Self::Environment { name, .. } => {
+                format!("unset {name}, or correct it: its value is read as in the file, text may go without quotes")
+            }
             Self::Version { .. } => "set `version = 1`, and correct what is then reported".into(),
             Self::Invalid { .. } | Self::Contradiction { .. } => "correct it; then hallmark-server config check".into(),
             Self::SecretReference { key } => format!("{key} = \"file:/path\" or \"credential:NAME\""),

@@ -15,7 +15,8 @@ use hallmark_verify::{ExpiredPolicy, TpmClass, Trust};
 use serde::Deserialize;
 
 use super::{
-    Config, ConfigError, Hsm, Lifetimes, LimitSettings, Listen, Log, LogFormat, Tpm2, locate, secret, trust, value,
+    Config, ConfigError, Hsm, Lifetimes, LimitSettings, Listen, Log, LogFormat, Overrides, Tpm2, locate, secret, trust,
+    value,
 };
 
 /// No configuration is larger.
@@ -231,6 +232,14 @@ enum Format {
 /// # Errors
 /// [`ConfigError`], with the line where there is one.
 pub fn load(path: &Path, credentials: Option<&Path>) -> Result<Config, ConfigError> {
+    load_over(path, credentials, &Overrides::default())
+}
+
+/// As [`load`], with the keys that the environment sets over the file's.
+///
+/// # Errors
+/// As [`load`]; a fault of the environment names its variable.
+pub fn load_over(path: &Path, credentials: Option<&Path>, overrides: &Overrides) -> Result<Config, ConfigError> {
     let text = read(path)?;
     let located = |error: toml::de::Error| locate::locate(path, &text, &error);
     // The version first: the rest of a newer file may well look wrong to this program.
@@ -241,7 +250,7 @@ pub fn load(path: &Path, credentials: Option<&Path>) -> Result<Config, ConfigErr
             found: version,
         });
     }
-    let file: File = toml::from_str(&text).map_err(located)?;
+    let file: File = overrides.read(&text, located)?;
     file.resolve(path, credentials)
 }
 

@@ -57,7 +57,7 @@ pub(super) async fn store(config: &Config) -> Result<Arc<dyn Store>, StartError>
 }
 
 /// Opens the token, off the async workers.
-pub(super) async fn keys(config: &Config) -> Result<Arc<dyn KeyStore>, StartError> {
+pub(crate) async fn keys(config: &Config) -> Result<Arc<dyn KeyStore>, StartError> {
     let hsm = &config.hsm;
     let settings = Pkcs11Config::new(&hsm.module, &hsm.token_label, hsm.pin.clone(), hsm.sessions);
     let opened = spawn_blocking(move || Pkcs11KeyStore::open(settings)).await;

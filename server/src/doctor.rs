@@ -1,0 +1,79 @@
+//! `hallmark-server doctor`: one line for each thing that has to be right. Nothing is changed.
+
+use std::path::Path;
+
+use hallmark_reason::{Coded, Report};
+use rustix::fs::{Access, access};
+
+use crate::{config::Config, errors::StartError, healthcheck, run::parts};
+
+/// A look at one thing: what was found, or what is wrong with it.
+type Finding = Result<String, Box<dyn Coded + Send>>;
+
+/// Looks at the data folder, the token and the running server; tells each line to `tell` as it is found.
+///
+/// # Errors
+/// The first thing that is not right; all of them have been told.
+pub(crate) async fn examine(config: &Config, mut tell: impl FnMut(&str)) -> Result<(), Box<dyn Coded + Send>> {
+    tell(&format!("ok    configuration: {}", trusted(config)));
+    let mut first = Ok(());
+    for (what, found) in [
+        ("data folder", data_folder(&config.data_dir)),
+        ("token", token(config).await),
+        ("server", server(config).await),
+    ] {
+        match found {
+            Ok(detail) => tell(&format!("ok    {what}: {detail}")),
+            Err(error) => {
+                tell(&format!("FAIL  {what}: {}", Report(&*error)));
+                first = first.and(Err(error));
+            }
+        }
+    }
+    first
+}
+
+fn trusted(config: &Config) -> String {
+    let trust = &config.tpm2.trust;
+    format!(
+        "trust domain {}, {} EK roots, {} TPMs in the inventory",
+        config.trust_domain,
+        trust.roots.len(),
+        trust.inventory.len()
+    )
+}
+
+fn data_folder(path: &Path) -> Finding {
+    if !path.exists() {
+        return Ok(format!("{} is made by the first start", path.display()));
+    }
+    let usable = access(path, Access::WRITE_OK | Access::EXEC_OK);
+    usable.map_err(|error| {
+        boxed(StartError::DataFolder {
+            path: path.to_owned(),
+            cause: error.to_string(),
+        })
+    })?;
+    Ok(path.display().to_string())
+}
+
+async fn token(config: &Config) -> Finding {
+    let keys = parts::keys(config).await.map_err(boxed)?;
+    let list = keys.list().await.map_err(boxed)?;
+    let protected = list.iter().filter(|key| key.is_protected()).count();
+    Ok(format!(
+        "{} opens with its PIN and holds {} keys, {protected} of them never to leave it",
+        config.hsm.token_label,
+        list.len()
+    ))
+}
+
+async fn server(config: &Config) -> Finding {
+    let status = healthcheck::ask(&config.listen.admin_socket).await.map_err(boxed)?;
+    let parts: Vec<String> = status.parts.iter().map(healthcheck::line).collect();
+    Ok(format!("serves at {}: {}", status.address, parts.join(", ")))
+}
+
+fn boxed(error: impl Coded + Send + 'static) -> Box<dyn Coded + Send> {
+    Box::new(error)
+}
