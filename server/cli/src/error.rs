@@ -200,6 +200,7 @@ impl Coded for CliError {
             Self::Ambiguous { .. } => "the prefix is too short",
             Self::NotConfirmed => "standard input is no terminal, or the answer was not yes",
             Self::UnknownConfig { .. } => "it has neither [hsm] and [listen] nor [tpm] and [workload_api]",
+            Self::File { .. } => "the path is wrong, or this user may not read it",
             Self::Program { .. } => "the server or agent is not installed on this machine",
             Self::Id(cause) => return cause.likely_cause(),
             Self::Selector(cause) => return cause.likely_cause(),
@@ -220,6 +221,7 @@ impl Coded for CliError {
             Self::NoMatch { what, .. } | Self::Ambiguous { what, .. } => {
                 return Some(format!("hallmark {what} list"));
             }
+            Self::File { file, .. } => return Some(format!("ls -l {}", file.display())),
             Self::NotConfirmed => "add --yes, or look first with --dry-run",
             Self::Similar { id } => return Some(format!("hallmark entry show {id}")),
             Self::UnknownConfig { .. } => "say which it is: --kind server, or --kind agent",

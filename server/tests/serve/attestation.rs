@@ -1,6 +1,6 @@
 //! A node's life: attested, renewed, banned, evicted; and what it hears when it is refused.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use hallmark_api::{
     admin::{GetNodeRequest, ListRecordsRequest, Record, admin_client::AdminClient},
@@ -15,7 +15,7 @@ use prost::Message as _;
 use tonic::{Code, Status, transport::Channel};
 
 use crate::{
-    client::{Client, Key, local},
+    client::{Client, local},
     lab::{Lab, isolated, movable},
 };
 
@@ -34,7 +34,7 @@ pub(crate) async fn wire(running: &Running) -> Wire {
 
 /// A connection with the SVID just issued; the machine goes on with a fresh key.
 pub(crate) async fn connected(running: &Running, machine: &mut SoftwareMachine, svid: X509svid) -> Channel {
-    let key = Arc::new(Key(std::mem::replace(&mut machine.svid, SoftwareKey::svid())));
+    let key = std::mem::replace(&mut machine.svid, SoftwareKey::svid());
     let chain = svid.cert_chain.into_iter().map(|der| der.to_vec()).collect();
     let client = Client::anonymous(&running.server.authority.load().bundle).with(chain, key);
     client.connect(running.address).await.unwrap()

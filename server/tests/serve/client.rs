@@ -1,16 +1,16 @@
 //! Clients: over TLS, with or without a certificate, and over the admin socket.
 
-use std::{fmt, io, net::SocketAddr, path::Path, sync::Arc};
+use std::{io, net::SocketAddr, path::Path, sync::Arc};
 
+use hallmark_attacks::SoftwareIdentity;
 use hallmark_server::tls::provider;
 use hallmark_spiffe::{Bundle, TrustDomain, x509};
 use hallmark_verify::testing::SoftwareKey;
 use hyper_util::rt::TokioIo;
 use rustls::{
-    ClientConfig, DigitallySignedStruct, Error, SignatureAlgorithm, SignatureScheme,
+    ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{verify_tls12_signature, verify_tls13_signature},
-    sign::{CertifiedKey, Signer, SigningKey},
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio::net::{TcpStream, UnixStream};
@@ -19,45 +19,10 @@ use tonic::transport::{Channel, Endpoint, Uri};
 
 use crate::lab::TRUST_DOMAIN;
 
-/// A key in memory that signs handshakes.
-pub(crate) struct Key(pub(crate) SoftwareKey);
-
-impl fmt::Debug for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Key")
-    }
-}
-
-#[derive(Debug, Clone)]
-struct Hand(Arc<Key>);
-
-impl SigningKey for Hand {
-    fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
-        if !offered.contains(&SignatureScheme::ECDSA_NISTP256_SHA256) {
-            return None;
-        }
-        Some(Box::new(self.clone()))
-    }
-
-    fn algorithm(&self) -> SignatureAlgorithm {
-        SignatureAlgorithm::ECDSA
-    }
-}
-
-impl Signer for Hand {
-    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
-        Ok(self.0.0.sign_x509(message))
-    }
-
-    fn scheme(&self) -> SignatureScheme {
-        SignatureScheme::ECDSA_NISTP256_SHA256
-    }
-}
-
 /// Who a client is, and which server it takes: `spiffe://example.org/spire/server` by this bundle.
 pub(crate) struct Client {
     bundle: Vec<Vec<u8>>,
-    identity: Option<(Vec<Vec<u8>>, Arc<Key>)>,
+    identity: Option<Arc<SoftwareIdentity>>,
     versions: Vec<&'static rustls::SupportedProtocolVersion>,
 }
 
@@ -73,8 +38,8 @@ impl Client {
     }
 
     /// With a certificate chain and its key.
-    pub(crate) fn with(mut self, chain: Vec<Vec<u8>>, key: Arc<Key>) -> Self {
-        self.identity = Some((chain, key));
+    pub(crate) fn with(mut self, chain: Vec<Vec<u8>>, key: impl Into<Arc<SoftwareKey>>) -> Self {
+        self.identity = Some(SoftwareIdentity::new(chain, key));
         self
     }
 
@@ -110,11 +75,7 @@ impl Client {
             .with_custom_certificate_verifier(Arc::new(Spiffe(self.bundle.clone())));
         let mut config = match &self.identity {
             None => builder.with_no_client_auth(),
-            Some((chain, key)) => {
-                let chain = chain.iter().map(|der| CertificateDer::from(der.clone())).collect();
-                let certified = CertifiedKey::new(chain, Arc::new(Hand(Arc::clone(key))));
-                builder.with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(certified)))
-            }
+            Some(identity) => builder.with_client_cert_resolver(Arc::<SoftwareIdentity>::clone(identity)),
         };
         config.alpn_protocols = vec![b"h2".to_vec()];
         config

@@ -19,7 +19,7 @@ use hallmark_verify::testing::SoftwareKey;
 use tonic::Code;
 
 use crate::{
-    client::{Client, Key, local},
+    client::{Client, local},
     lab::{isolated, movable},
 };
 
@@ -28,7 +28,7 @@ fn bundle(running: &Running) -> hallmark_spiffe::Bundle {
 }
 
 /// An SVID for `path`, as an administrator would mint it.
-async fn minted(running: &Running, path: &str) -> (Vec<Vec<u8>>, Arc<Key>) {
+async fn minted(running: &Running, path: &str) -> (Vec<Vec<u8>>, Arc<SoftwareKey>) {
     let key = SoftwareKey::svid();
     let server = &running.server;
     let id = SpiffeId::new(&server.trust_domain, path).unwrap();
@@ -44,10 +44,7 @@ async fn minted(running: &Running, path: &str) -> (Vec<Vec<u8>>, Arc<Key>) {
         entry: "".into(),
     };
     let svid = issue(server, "local", vec![order]).await.pop().unwrap().unwrap();
-    (
-        svid.chain.into_iter().map(|der| der.to_vec()).collect(),
-        Arc::new(Key(key)),
-    )
+    (svid.chain.into_iter().map(|der| der.to_vec()).collect(), Arc::new(key))
 }
 
 #[test]
@@ -160,7 +157,7 @@ fn a_certificate_that_does_not_verify_ends_the_handshake() {
             };
             let anonymous = || Client::anonymous(&bundle(&running));
             assert_eq!(get(anonymous().with(chain.clone(), Arc::clone(&key))).await, Ok(()));
-            let stolen = Arc::new(Key(SoftwareKey::svid()));
+            let stolen = SoftwareKey::svid();
             assert!(
                 get(anonymous().with(chain.clone(), stolen)).await.is_err(),
                 "the key is another's"

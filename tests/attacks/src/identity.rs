@@ -4,22 +4,23 @@ use hallmark_api::types::X509svid;
 use hallmark_verify::testing::SoftwareKey;
 use rustls::client::ResolvesClientCert;
 use rustls::pki_types::CertificateDer;
+use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::{CertifiedKey, Signer, SigningKey};
 use rustls::{Error, SignatureAlgorithm, SignatureScheme};
 use std::sync::Arc;
 
 const SCHEME: SignatureScheme = SignatureScheme::ECDSA_NISTP256_SHA256;
 
-/// What a client shows: a certificate chain, and a P-256 key that need not fit it.
+/// What a client or a server shows: a certificate chain, and a P-256 key that need not fit it.
 #[derive(Debug)]
 pub struct SoftwareIdentity(Arc<CertifiedKey>);
 
 impl SoftwareIdentity {
     /// A chain (leaf first, DER) with a key.
     #[must_use]
-    pub fn new(chain: Vec<Vec<u8>>, key: SoftwareKey) -> Arc<Self> {
+    pub fn new(chain: Vec<Vec<u8>>, key: impl Into<Arc<SoftwareKey>>) -> Arc<Self> {
         let chain = chain.into_iter().map(CertificateDer::from).collect();
-        let hand = Arc::new(Hand(Arc::new(key)));
+        let hand = Arc::new(Hand(key.into()));
         Arc::new(Self(Arc::new(CertifiedKey::new(chain, hand))))
     }
 
@@ -37,6 +38,12 @@ impl ResolvesClientCert for SoftwareIdentity {
 
     fn has_certs(&self) -> bool {
         true
+    }
+}
+
+impl ResolvesServerCert for SoftwareIdentity {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0))
     }
 }
 

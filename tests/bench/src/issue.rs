@@ -3,14 +3,13 @@
 use crate::cpu;
 use crate::crypto::Crypto;
 use crate::domain::{Domain, id_of};
-use crate::identity::Identity;
 use crate::row::{Row, Table};
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 use hallmark_api::svid::svid_client::SvidClient;
 use hallmark_api::svid::{BatchNewX509svidRequest, NewX509svidParams};
-use hallmark_attacks::{Wire, attest};
+use hallmark_attacks::{SoftwareIdentity, Wire, attest};
 use hallmark_verify::testing::{SoftwareKey, SoftwareMachine};
 use rustls::client::ResolvesClientCert;
 use std::sync::Arc;
@@ -48,7 +47,7 @@ pub(crate) fn measure(domain: &mut Domain, table: &mut Table) -> Result<()> {
         .runtime
         .block_on(async { anyhow::Ok(attest(&Wire::connect(&address).await?, &machine).await?) })?;
     let entries = domain.register(&id_of(&svid)?, "issue", BATCH)?;
-    let identity: Arc<dyn ResolvesClientCert> = Identity::of(&svid, machine.svid);
+    let identity: Arc<dyn ResolvesClientCert> = SoftwareIdentity::of(&svid, machine.svid);
     // One agent for each caller, as in a fleet: a connection of its own.
     let connecting = (0..CALLERS).map(|_| Wire::connect_as(&address, Arc::clone(&identity)));
     let clients: Vec<_> = domain

@@ -11,7 +11,6 @@ mod crypto;
 mod domain;
 mod echo;
 mod fetch;
-mod identity;
 mod issue;
 mod row;
 mod size;

@@ -1,9 +1,8 @@
 //! The server's half of a TLS handshake, alone.
 
 use crate::cpu;
-use crate::identity::Identity;
 use anyhow::{Result, ensure};
-use hallmark_attacks::anonymous_client;
+use hallmark_attacks::{SoftwareIdentity, anonymous_client};
 use hallmark_verify::testing::{SoftwareEk, SoftwareKey, VendorCa};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::ServerName;
@@ -19,7 +18,7 @@ pub(crate) fn handshakes(vendor: &VendorCa, count: u32) -> Result<Duration> {
     let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(&[&TLS13])?
         .with_no_client_auth()
-        .with_cert_resolver(Identity::new(vec![leaf], key));
+        .with_cert_resolver(SoftwareIdentity::new(vec![leaf], key));
     config.alpn_protocols = vec![b"h2".to_vec()];
     let (server, client) = (Arc::new(config), Arc::new(anonymous_client()?));
     let mut spent = Duration::ZERO;
