@@ -7,6 +7,7 @@ mod binding;
 mod claim;
 mod error;
 mod file;
+pub mod ima;
 mod limits;
 mod log;
 mod proof;

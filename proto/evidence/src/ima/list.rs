@@ -1,0 +1,105 @@
+//! The list as a stream of lines.
+
+use std::sync::Arc;
+
+use super::{ascii, binary, error::ImaError, event::ImaEvent, template::Template};
+
+/// The form of a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ImaForm {
+    /// `binary_runtime_measurements`.
+    Binary,
+    /// `ascii_runtime_measurements`.
+    Ascii,
+}
+
+/// An IMA list, not yet read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ImaList<'a> {
+    bytes: &'a [u8],
+    form: ImaForm,
+}
+
+impl<'a> ImaList<'a> {
+    /// A list in either form: an ascii line begins with a digit, which no binary line of a register below 48 does.
+    #[must_use]
+    pub fn new(bytes: &'a [u8]) -> Self {
+        let form = match bytes.first() {
+            Some(byte) if byte.is_ascii_digit() => ImaForm::Ascii,
+            _ => ImaForm::Binary,
+        };
+        Self { bytes, form }
+    }
+
+    /// A list in binary form.
+    #[must_use]
+    pub const fn binary(bytes: &'a [u8]) -> Self {
+        Self {
+            bytes,
+            form: ImaForm::Binary,
+        }
+    }
+
+    /// The form.
+    #[must_use]
+    pub const fn form(&self) -> ImaForm {
+        self.form
+    }
+
+    /// The lines, read one by one. After an error there is nothing more.
+    #[must_use]
+    pub const fn lines(&self) -> ImaLines<'a> {
+        ImaLines {
+            rest: self.bytes,
+            form: self.form,
+            line: 0,
+            template: None,
+            taken: 0,
+        }
+    }
+}
+
+/// The lines of a list.
+#[derive(Debug, Clone)]
+pub struct ImaLines<'a> {
+    rest: &'a [u8],
+    form: ImaForm,
+    line: u64,
+    template: Option<Arc<Template>>,
+    taken: u64,
+}
+
+impl ImaLines<'_> {
+    /// How many bytes the lines that were read take.
+    #[must_use]
+    pub const fn bytes_read(&self) -> u64 {
+        self.taken
+    }
+}
+
+impl<'a> Iterator for ImaLines<'a> {
+    type Item = Result<ImaEvent<'a>, ImaError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let read = match self.form {
+            ImaForm::Binary => binary::line(self.rest, self.line, &mut self.template),
+            ImaForm::Ascii => ascii::line(self.rest, self.line, &mut self.template),
+        };
+        match read {
+            Ok((event, rest)) => {
+                let length = self.rest.len().saturating_sub(rest.len());
+                self.taken = self.taken.saturating_add(u64::try_from(length).unwrap_or(u64::MAX));
+                self.line = self.line.saturating_add(1);
+                self.rest = rest;
+                Some(Ok(event))
+            }
+            Err(error) => {
+                self.rest = &[];
+                Some(Err(error))
+            }
+        }
+    }
+}

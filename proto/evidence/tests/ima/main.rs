@@ -1,0 +1,12 @@
+//! The IMA list's parsers and replay: real lists, and lists that no kernel writes.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod boots;
+mod hostile;
+mod writer;
