@@ -17,7 +17,7 @@ pub use stream::{AnswerStream, attest_agent};
 
 use std::sync::Arc;
 
-use hallmark_policy::Rules;
+use hallmark_policy::PolicySet;
 use hallmark_tpm_wire::PcrSelection;
 use hallmark_verify::Trust;
 
@@ -35,7 +35,7 @@ pub struct Attestation {
     /// Roots and inventory.
     pub trust: Arc<Trust>,
     /// What the operator demands beyond that.
-    pub rules: Arc<Rules>,
+    pub policies: Arc<PolicySet>,
     /// What quotes must cover.
     pub pcrs: PcrSelection,
     /// Room for open streams, most of which may still be silent.
@@ -52,7 +52,7 @@ impl Attestation {
     pub fn new(tpm2: Tpm2, concurrent: usize) -> Self {
         Self {
             trust: Arc::new(tpm2.trust),
-            rules: Arc::new(tpm2.rules),
+            policies: Arc::new(tpm2.rules.into()),
             pcrs: tpm2.pcrs,
             streams: Seats::new(MAX_STREAMS.max(concurrent)),
             seats: Seats::new(concurrent),

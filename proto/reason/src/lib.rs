@@ -2,6 +2,10 @@
 //! `docs/reference/reason-codes.md`, and is told in four lines that always come in the same order:
 //! code and what failed; both values compared; the likely cause; the next command.
 
+mod spelling;
+
+pub use spelling::nearest;
+
 use std::fmt;
 
 /// A stable reason code such as `HM-VERIFY-0007`. Codes are never reused for another meaning.

@@ -166,7 +166,7 @@ fn check_rsa(modulus: &[u8], exponent: &[u8]) -> Result<KeyType, AuthorityError>
     if !(MIN_RSA_BITS..=MAX_RSA_BITS).contains(&bits) || !whole_bytes {
         return Err(AuthorityError::RsaSize { bits });
     }
-    let small = exponent.len() < 3 || (exponent.len() == 3 && exponent < &[1, 0, 1]);
+    let small = exponent.len() < 3 || (exponent.len() == 3 && exponent < [1, 0, 1].as_slice());
     let even = exponent.last().is_none_or(|byte| byte % 2 == 0);
     if small || even || exponent.len() > MAX_RSA_EXPONENT_LEN {
         return Err(AuthorityError::RsaExponent);

@@ -1,13 +1,38 @@
-//! Verified evidence held against the operator's rules: an [`Appraisal`].
+//! Verified evidence held against what the operator demands: an [`Appraisal`].
 //!
-//! Pure: the same evidence and the same rules give the same verdict, reasons and selectors, byte for byte. Rules over
-//! event logs, baselines and policy files will add reasons to the same list.
+//! [`MachineFacts`] is what a machine proved; a [`PolicySet`] is what is in force: the configuration's [`Rules`],
+//! [`Policy`]s and [`Baseline`]s. [`PolicySet::judge`] holds the one against the other, and [`rejudge`] does so for a
+//! whole fleet when something in force changed. Of evidence alone [`appraise`] makes an appraisal, from which a grant
+//! can follow.
+//!
+//! Pure: the same evidence, rules and time give the same verdict, reasons and selectors, byte for byte. A rule over
+//! something that is not proven never holds.
 
 mod appraisal;
+mod baseline;
+mod boot;
+mod builtin;
+mod facts;
+mod glob;
+mod judgement;
+mod policy;
 mod reason;
+mod rejudge;
 mod rules;
 mod selectors;
+mod set;
+pub mod signed;
+mod tpm;
 
 pub use appraisal::{Appraisal, appraise};
-pub use reason::Reason;
+pub use baseline::{
+    Baseline, BaselineError, BaselineState, Comparison, FactDifference, Origin, Prediction, RegisterDifference,
+};
+pub use facts::{BootRecord, EkCertificate, InventoryLine, MachineFacts, TpmFacts};
+pub use glob::{Glob, GlobError};
+pub use judgement::Judgement;
+pub use policy::{BootRules, MokRule, PcrRule, Policy, PolicyError, TpmRules};
+pub use reason::{EventRef, Reason};
+pub use rejudge::{Change, Standing, rejudge};
 pub use rules::Rules;
+pub use set::PolicySet;

@@ -1,34 +1,40 @@
-//! Facts as node selectors of type `tpm2`, which registration entries may demand.
+//! Facts as node selectors, which registration entries may demand and policies may be for.
 
-use hallmark_spiffe::Selector;
-use hallmark_verify::VerifiedEvidence;
 use std::collections::BTreeSet;
 
-const TYPE: &str = "tpm2";
+use hallmark_spiffe::Selector;
 
-/// Every selector that the evidence proves. A value that cannot be a selector (an empty or over-long name in a
-/// certificate) yields none.
-pub(crate) fn selectors(evidence: &VerifiedEvidence) -> BTreeSet<Selector> {
+use crate::facts::MachineFacts;
+
+/// Selectors of the TPM and its quote (type `tpm2`), and of the operator's inventory (type `inventory`). A value that
+/// cannot be a selector (an empty or over-long name in a certificate) yields none.
+pub(crate) fn of_facts(facts: &MachineFacts) -> BTreeSet<Selector> {
+    let tpm = &facts.tpm;
     let mut values = vec![
-        format!("ek-hash:{}", hex(evidence.ek_sha256())),
-        format!("class:{}", evidence.class()),
-        format!("firmware-version:{:016x}", evidence.firmware_version()),
+        format!("ek-hash:{}", tpm.ek_sha256),
+        format!("class:{}", tpm.class),
+        format!("firmware-version:{:016x}", tpm.firmware_version),
     ];
-    if let Some(certificate) = evidence.certificate() {
-        values.push(format!("manufacturer:{}", certificate.attributes.manufacturer));
-        values.push(format!("model:{}", certificate.attributes.model));
-        values.push(format!("firmware:{}", certificate.attributes.version));
+    if let Some(certificate) = &tpm.certificate {
+        values.push(format!("manufacturer:{}", certificate.manufacturer));
+        values.push(format!("model:{}", certificate.model));
+        values.push(format!("firmware:{}", certificate.version));
     }
-    values.extend(
-        evidence
-            .pcrs()
-            .iter()
-            .map(|(bank, pcr, digest)| format!("pcr:{bank}:{pcr}:{}", hex(digest))),
-    );
-    values
-        .iter()
-        .filter_map(|value| Selector::new(TYPE, value).ok())
-        .collect()
+    values.extend(facts.pcrs.iter().map(|(pcr, digest)| format!("pcr:{pcr}:{digest}")));
+    let labels = facts.labels.iter().map(|(label, value)| format!("{label}:{value}"));
+    let tpm2 = values.iter().filter_map(|value| Selector::new("tpm2", value).ok());
+    let inventory = labels.filter_map(|value| Selector::new("inventory", &value).ok());
+    tpm2.chain(inventory).collect()
+}
+
+/// What a verdict adds: baselines that match, policies that hold.
+pub(crate) fn found(kind: &str, fact: &str, name: &str) -> Option<Selector> {
+    let value = if fact.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{fact}:{name}")
+    };
+    Selector::new(kind, &value).ok()
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {

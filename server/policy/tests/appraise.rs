@@ -2,9 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "test code beside the test functions")]
 
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use hallmark_policy::{Appraisal, Rules, appraise};
+use hallmark_policy::{Appraisal, PolicySet, Rules, appraise};
 use hallmark_verify::testing::{ExtensionDraft, SoftwareMachine, VendorCa, attest, oids};
 use hallmark_verify::{EkKey, EkRoots, InventoryItem, TpmClass, Trust, VerifiedEvidence};
 
@@ -43,7 +44,7 @@ impl Scene {
     }
 
     fn judge(&self, rules: &Rules) -> Appraisal {
-        appraise(self.evidence(), rules)
+        appraise(self.evidence(), BTreeMap::new(), &PolicySet::from(rules.clone()), now())
     }
 
     fn enrol(&mut self) {

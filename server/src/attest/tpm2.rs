@@ -1,6 +1,6 @@
 //! Attestation type `tpm2`: claim, challenge, proof, verdict, SVID.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 use hallmark_api::{agent::attest_agent_response, attest};
@@ -102,10 +102,10 @@ async fn judge(
     let bound = bound.await.map_err(|_| Refusal::bare(NodeClass::Unable))??;
     // The sender is the TPM's machine: now it may send as much as it announced.
     let logs = logs::read(dialogue, &server.attestation.log_room, bound.logs()).await?;
-    let rules = Arc::clone(&server.attestation.rules);
+    let (policies, now) = (Arc::clone(&server.attestation.policies), server.clock.now());
     let judged = server.compute.run(move || {
         let evidence = conclude(bound, &logs.logs)?;
-        Ok::<_, Refusal>(hallmark_policy::appraise(evidence, &rules))
+        Ok::<_, Refusal>(hallmark_policy::appraise(evidence, BTreeMap::new(), &policies, now))
     });
     let appraisal = judged.await.map_err(|_| Refusal::bare(NodeClass::Unable))??;
     admit(server, connection.remote, &appraisal, subject)

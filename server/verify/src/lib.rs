@@ -13,6 +13,7 @@
 //! node may learn of it is its [`RefusalClass`].
 
 mod bind;
+pub mod boot;
 mod challenge;
 mod conclude;
 mod der;

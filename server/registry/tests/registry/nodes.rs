@@ -1,8 +1,9 @@
 //! From a verdict to an agent's grant: the whole way of a machine, made in software.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use hallmark_policy::{Appraisal, Rules, appraise};
+use hallmark_policy::{Appraisal, PolicySet, Rules, appraise};
 use hallmark_reason::Coded as _;
 use hallmark_registry::{GrantError, Why, agent_id, authorise_node};
 use hallmark_tpm_wire::{HashAlg, PcrSelection};
@@ -33,7 +34,7 @@ fn appraised(rules: &Rules) -> Appraisal {
         &[],
     )
     .unwrap();
-    appraise(evidence, rules)
+    appraise(evidence, BTreeMap::new(), &PolicySet::from(rules.clone()), now)
 }
 
 #[test]

@@ -1,0 +1,81 @@
+//! A baseline from what a good machine proved.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hallmark_tpm_wire::HashAlg;
+
+use super::{Baseline, BaselineError, BaselineState, Origin};
+use crate::facts::MachineFacts;
+
+/// Registers that are alike on machines of one kind: firmware, its drivers and settings of Secure Boot, what was booted,
+/// kernel, command line, extensions, owner's certificates. Left out are those that hold what differs from machine to
+/// machine (1: boot order and serial numbers; 5: partitions; 15: the machine's id) or from minute to minute (10: IMA).
+const USUAL_REGISTERS: [u8; 11] = [0, 2, 3, 4, 7, 8, 9, 11, 12, 13, 14];
+
+/// Whether a baseline can hold this register: it exists, does not change while the machine runs, and no program can
+/// reset it.
+pub(super) const fn can_hold(pcr: u8) -> bool {
+    matches!(pcr, 0..=9 | 11..=15)
+}
+
+/// `sha256:7` as bank and number.
+pub(super) fn register(name: &str) -> Option<(HashAlg, u8)> {
+    let (bank, number) = name.split_once(':')?;
+    let bank = [HashAlg::Sha256, HashAlg::Sha384, HashAlg::Sha512]
+        .into_iter()
+        .find(|known| known.to_string() == bank)?;
+    let pcr: u8 = number.parse().ok()?;
+    (pcr < 24 && pcr.to_string() == number).then_some((bank, pcr))
+}
+
+impl Baseline {
+    /// The registers that [`capture`](Self::capture) takes if none are named, as far as they were quoted.
+    pub const USUAL_REGISTERS: [u8; 11] = USUAL_REGISTERS;
+
+    /// What `facts`, proven of `node`, measured. `registers` are those to hold; with `None`, the
+    /// [usual ones](Self::USUAL_REGISTERS) that were quoted.
+    ///
+    /// # Errors
+    /// [`BaselineError`] when the machine's boot is not proven, a named register was not quoted or is none that can be
+    /// held, or the name is none.
+    pub fn capture(
+        name: &str,
+        serial: u64,
+        created_at: i64,
+        node: &str,
+        facts: &MachineFacts,
+        registers: Option<&BTreeSet<u8>>,
+    ) -> Result<Self, BaselineError> {
+        let boot = facts.boot.clone().ok_or(BaselineError::NotProven)?;
+        let usual = || {
+            USUAL_REGISTERS
+                .into_iter()
+                .filter(|pcr| facts.pcr(*pcr).next().is_some())
+        };
+        let registers = registers.cloned().unwrap_or_else(|| usual().collect());
+        let mut values: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for pcr in registers {
+            let before = values.len();
+            for (register, value) in facts.pcr(pcr) {
+                values.insert(register.to_owned(), [value.to_owned()].into());
+            }
+            if values.len() == before {
+                return Err(BaselineError::NotQuoted { pcr });
+            }
+        }
+        Self {
+            version: 1,
+            name: name.to_owned(),
+            serial,
+            state: BaselineState::Active,
+            created_at,
+            origin: Origin::Captured {
+                node: node.to_owned(),
+                seen_at: facts.sighting.seen_at,
+            },
+            registers: values,
+            boots: vec![boot],
+        }
+        .checked()
+    }
+}

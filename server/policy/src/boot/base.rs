@@ -1,0 +1,96 @@
+//! Registers and baselines.
+
+use std::collections::BTreeSet;
+
+use hallmark_reason::ReasonCode;
+
+use super::record::listed;
+use crate::baseline::{BaselineState, Comparison};
+use crate::facts::MachineFacts;
+use crate::policy::{BootRules, PcrRule};
+use crate::reason::{EventRef, Finding, Reason};
+use crate::set::PolicySet;
+
+pub(super) fn judge(rules: &BootRules, facts: &MachineFacts, set: &PolicySet) -> Vec<Reason> {
+    let registers = rules.pcrs.iter().map(|(pcr, rule)| register(facts, *pcr, rule));
+    let matching = rules.baselines.as_ref().map(|names| baselines(facts, names, set));
+    registers.chain(matching).collect()
+}
+
+/// In every bank that was quoted the register holds a good value; a value of another bank's length says nothing.
+fn register(facts: &MachineFacts, pcr: u8, rule: &PcrRule) -> Reason {
+    let expected = match rule {
+        PcrRule::Zero => "zero".to_owned(),
+        PcrRule::OneOf(values) => listed(values),
+    };
+    let quoted: Vec<_> = facts.pcr(pcr).collect();
+    let good = |value: &str| match rule {
+        PcrRule::Zero => value.bytes().all(|digit| digit == b'0'),
+        PcrRule::OneOf(values) => values.contains(value),
+    };
+    let said_by_bank = |value: &str| match rule {
+        PcrRule::Zero => true,
+        PcrRule::OneOf(values) => values.iter().any(|it| it.len() == value.len()),
+    };
+    let judged: Vec<_> = quoted.iter().filter(|(_, value)| said_by_bank(value)).collect();
+    let finding = match (judged.iter().find(|(_, value)| !good(value)), judged.first()) {
+        (None, None) => Finding::not_proven(
+            expected,
+            format!("PCR {pcr} was not quoted in a bank that the rule is about"),
+        ),
+        (None, Some((register, value))) => {
+            Finding::new(true, format!("{register} holds what it should")).comparing(expected, value)
+        }
+        (Some((register, value)), _) => Finding::new(false, format!("{register} holds something else"))
+            .comparing(expected, value)
+            .at(suspect(facts, pcr, rule)),
+    };
+    Reason::of(ReasonCode::new("HM-POLICY-0125"), &format!("boot.pcrs.{pcr}"), finding)
+}
+
+/// The event to look at: for a register that should be zero the first that extended it; else, since a value does not
+/// tell which event is wrong, the last.
+fn suspect(facts: &MachineFacts, pcr: u8, rule: &PcrRule) -> Option<EventRef> {
+    let mut events = facts
+        .boot
+        .iter()
+        .flat_map(|boot| &boot.events)
+        .filter(|event| event.pcr == pcr);
+    let event = match rule {
+        PcrRule::Zero => events.next(),
+        PcrRule::OneOf(_) => events.next_back(),
+    };
+    event.map(EventRef::of)
+}
+
+/// Any one of the baselines matches.
+fn baselines(facts: &MachineFacts, names: &BTreeSet<String>, set: &PolicySet) -> Reason {
+    let expected = listed(names);
+    let usable = names.iter().filter_map(|name| set.baseline(name));
+    let usable: Vec<_> = usable
+        .filter(|baseline| baseline.state == BaselineState::Active)
+        .collect();
+    let matched = usable.iter().find(|baseline| baseline.is_matched_by(facts));
+    let finding = match matched {
+        Some(baseline) => Finding::new(true, format!("the boot matches the baseline {}", baseline.name))
+            .comparing(expected, &baseline.name),
+        None if usable.is_empty() => Finding::new(false, "none of the policy's baselines is in use")
+            .comparing(expected, "no such baseline, or it is retired"),
+        None => {
+            let compared = usable.iter().map(|baseline| baseline.compare(facts));
+            let nearest = compared.min_by_key(|comparison| comparison.registers.len());
+            parting(expected, nearest)
+        }
+    };
+    Reason::of(ReasonCode::new("HM-POLICY-0126"), "boot.baselines", finding)
+}
+
+fn parting(expected: String, nearest: Option<Comparison>) -> Finding {
+    let finding = Finding::new(false, "the boot matches none of the policy's baselines");
+    let Some(nearest) = nearest else {
+        return finding.comparing(expected, "none");
+    };
+    let registers: Vec<_> = nearest.registers.iter().map(|it| it.register.as_str()).collect();
+    let actual = format!("{} differs from {}", registers.join(", "), nearest.baseline);
+    finding.comparing(expected, actual).at(nearest.first_event().cloned())
+}

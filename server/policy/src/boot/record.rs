@@ -1,0 +1,101 @@
+//! Access to facts of a boot that cannot forget to ask whether they are proven.
+
+use hallmark_reason::ReasonCode;
+use hallmark_verify::boot::{BootEvent, BootFacts};
+
+use crate::facts::MachineFacts;
+use crate::reason::{EventRef, Finding, Reason};
+
+/// A machine's boot, to be asked.
+pub(super) struct Record<'a> {
+    machine: &'a MachineFacts,
+    events: &'a [BootEvent],
+}
+
+impl<'a> Record<'a> {
+    pub(super) fn of(machine: &'a MachineFacts) -> Self {
+        Self {
+            machine,
+            events: machine.boot.as_ref().map_or(&[], |boot| boot.events.as_slice()),
+        }
+    }
+
+    /// Whether there is a proven boot log at all.
+    pub(super) fn required(&self) -> Reason {
+        let finding = match &self.machine.boot {
+            Some(boot) => Finding::new(
+                true,
+                format!("the boot log is proven: {} events", boot.facts.event_count),
+            ),
+            None => Finding::not_proven("a boot log", "no boot log came with the quote"),
+        };
+        Reason::of(ReasonCode::new("HM-POLICY-0101"), "boot.required", finding)
+    }
+
+    /// The boot's facts, if they are proven in each of these registers.
+    ///
+    /// # Errors
+    /// Why they are not.
+    pub(super) fn facts(&self, pcrs: &[u8]) -> Result<&'a BootFacts, String> {
+        let boot = self.machine.boot.as_ref().ok_or("no boot log came with the quote")?;
+        match pcrs.iter().find(|pcr| self.machine.pcr(**pcr).next().is_none()) {
+            Some(pcr) => Err(format!("PCR {pcr} was not quoted")),
+            None => Ok(&boot.facts),
+        }
+    }
+
+    /// A fact that is measured into these registers.
+    ///
+    /// # Errors
+    /// Why it is not proven.
+    pub(super) fn proven<T>(&self, pcrs: &[u8], fact: impl Fn(&'a BootFacts) -> Option<T>) -> Result<T, String> {
+        fact(self.facts(pcrs)?).ok_or_else(|| "the boot log does not say it".to_owned())
+    }
+
+    /// The first event of which `is` holds.
+    pub(super) fn first(&self, is: impl Fn(&BootEvent) -> bool) -> Option<EventRef> {
+        self.events.iter().find(|event| is(event)).map(EventRef::of)
+    }
+
+    /// The first event of a register whose description has a word in it.
+    pub(super) fn about(&self, pcr: u8, word: &str) -> Option<EventRef> {
+        self.first(|event| event.pcr == pcr && event.text.contains(word))
+    }
+
+    /// The first event with a digest.
+    pub(super) fn with_digest(&self, pcr: u8, digest: &str) -> Option<EventRef> {
+        self.first(|event| event.pcr == pcr && event.digest == digest)
+    }
+}
+
+/// A rule over a fact: `Err` says why it is not proven, and such a rule never holds.
+pub(super) fn over<T>(
+    fact: Result<T, String>,
+    expected: impl std::fmt::Display,
+    judge: impl FnOnce(T) -> Finding,
+) -> Finding {
+    match fact {
+        Ok(fact) => {
+            let finding = judge(fact);
+            Finding {
+                expected: Some(expected.to_string()),
+                ..finding
+            }
+        }
+        Err(why) => Finding::not_proven(expected, why),
+    }
+}
+
+/// A list for people: all of a few, else how many.
+pub(super) fn listed<'a>(values: impl IntoIterator<Item = &'a String>) -> String {
+    let values: Vec<_> = values.into_iter().map(String::as_str).collect();
+    match values.as_slice() {
+        [] => "nothing".to_owned(),
+        few if few.len() <= 4 => few.join(" or "),
+        [first, rest @ ..] => format!("{first} or {} others", rest.len()),
+    }
+}
+
+pub(super) fn on_or_off(on: bool) -> &'static str {
+    if on { "on" } else { "off" }
+}

@@ -1,0 +1,132 @@
+//! The rules of the server's configuration, which hold for every machine.
+
+use std::collections::BTreeSet;
+
+use hallmark_reason::ReasonCode;
+use hallmark_verify::TpmClass;
+
+use crate::facts::TpmFacts;
+use crate::reason::{Finding, Reason};
+use crate::rules::Rules;
+use crate::selectors::hex;
+
+/// What each of them finds, in their order.
+pub(crate) fn judge(tpm: &TpmFacts, rules: &Rules) -> Vec<Reason> {
+    vec![
+        enrolment(tpm, rules.require_inventory),
+        class(tpm, &rules.allowed_classes, "tpm.classes"),
+        denied_ek(tpm, &rules.denied_eks.iter().map(|ek| hex(ek)).collect()),
+        denied_manufacturer(tpm, &rules.denied_manufacturers),
+        denied_model(tpm, &rules.denied_models),
+        denied_firmware(tpm, &rules.denied_firmware),
+    ]
+}
+
+fn enrolment(tpm: &TpmFacts, required: bool) -> Reason {
+    let listed = tpm.inventory.is_some();
+    let holds = listed || !required;
+    let text = match (tpm.is_enrolled_by_inventory(), listed) {
+        (false, true) => "the EK certificate leads to a pinned root and the inventory lists the EK",
+        (false, false) if holds => "the EK certificate leads to a pinned root",
+        (false, false) => "the inventory, which is required, does not list the EK",
+        (true, _) => "the inventory lists the EK",
+    };
+    let finding = Finding::new(holds, text);
+    let finding = if required {
+        let found = if listed { "one" } else { "none" };
+        finding.comparing(format!("an inventory line for EK {}", tpm.ek_sha256), found)
+    } else {
+        finding
+    };
+    Reason::of(ReasonCode::new("HM-POLICY-0001"), "tpm.inventory", finding)
+}
+
+/// What a TPM can be, other than a simulator.
+const REAL_CLASSES: [TpmClass; 3] = [TpmClass::Discrete, TpmClass::Firmware, TpmClass::Virtual];
+
+/// The class of its certificate and the one that the inventory states: each that there is must be allowed. A TPM that
+/// has neither may be of any real kind. The inventory, which alone can have enrolled it, vouches that it is no simulator,
+/// not for more: where one of the real kinds is not allowed, leaving the certificate out must not help it in.
+pub(crate) fn class(tpm: &TpmFacts, allowed: &BTreeSet<TpmClass>, rule: &str) -> Reason {
+    let [proven, stated] = tpm.classes();
+    let allows = |class: &TpmClass| allowed.contains(class);
+    let (class, holds) = match (proven, stated) {
+        (None, None) => (
+            TpmClass::Unknown,
+            allows(&TpmClass::Unknown) || REAL_CLASSES.iter().all(allows),
+        ),
+        (Some(class), None) | (None, Some(class)) => (class, allows(&class)),
+        (Some(proven), Some(stated)) if allows(&proven) => (stated, allows(&stated)),
+        (Some(proven), Some(_)) => (proven, false),
+    };
+    let text = match (proven.or(stated), holds) {
+        (None, true) => "the TPM has no verified certificate, so no class; the inventory vouches for it".to_owned(),
+        (None, false) => {
+            "the TPM has no verified certificate, and its line in the inventory states no class; some are not allowed"
+                .to_owned()
+        }
+        (Some(_), true) => format!("TPMs of class {class} are allowed"),
+        (Some(_), false) => format!("TPMs of class {class} are not allowed"),
+    };
+    let allowed: Vec<_> = allowed.iter().map(|class| class.as_str()).collect();
+    let finding = Finding::new(holds, text).comparing(allowed.join(" or "), class);
+    Reason::of(ReasonCode::new("HM-POLICY-0002"), rule, finding)
+}
+
+pub(crate) fn denied_ek(tpm: &TpmFacts, denied: &BTreeSet<String>) -> Reason {
+    let is_denied = denied.contains(&tpm.ek_sha256);
+    let finding = denied_or_not("EK", &tpm.ek_sha256, is_denied);
+    Reason::of(ReasonCode::new("HM-POLICY-0003"), "tpm.denied_eks", finding)
+}
+
+pub(crate) fn denied_manufacturer(tpm: &TpmFacts, denied: &BTreeSet<String>) -> Reason {
+    let proven = tpm.certificate.as_ref().map(|it| it.manufacturer.as_str());
+    let stated = tpm.inventory.as_ref().and_then(|line| line.manufacturer.as_deref());
+    let finding = named("TPM manufacturer", denied, [proven, stated]);
+    Reason::of(ReasonCode::new("HM-POLICY-0004"), "tpm.denied_manufacturers", finding)
+}
+
+pub(crate) fn denied_model(tpm: &TpmFacts, denied: &BTreeSet<String>) -> Reason {
+    let proven = tpm.certificate.as_ref().map(|it| it.model.as_str());
+    let stated = tpm.inventory.as_ref().and_then(|line| line.model.as_deref());
+    let finding = named("TPM model", denied, [proven, stated]);
+    Reason::of(ReasonCode::new("HM-POLICY-0005"), "tpm.denied_models", finding)
+}
+
+/// Denied by the certificate's name or by the inventory's; and where some are denied and neither says a name, too: a
+/// denied TPM must not get in by leaving its certificate out.
+fn named(what: &str, denied: &BTreeSet<String>, known: [Option<&str>; 2]) -> Finding {
+    let mut known = known.into_iter().flatten();
+    let Some(first) = known.next() else {
+        if denied.is_empty() {
+            return denied_or_not(what, "", false);
+        }
+        let list: Vec<_> = denied.iter().map(String::as_str).collect();
+        return Finding::new(false, format!("the {what} is not known, and some are denied")).comparing(
+            format!("any {what} but {}", list.join(", ")),
+            "no verified certificate that names one",
+        );
+    };
+    let name = std::iter::once(first).chain(known).find(|name| names(denied, name));
+    denied_or_not(what, name.unwrap_or(first), name.is_some())
+}
+
+pub(crate) fn denied_firmware(tpm: &TpmFacts, denied: &BTreeSet<u64>) -> Reason {
+    let version = tpm.firmware_version;
+    let finding = denied_or_not("TPM firmware", &format!("{version:016x}"), denied.contains(&version));
+    Reason::of(ReasonCode::new("HM-POLICY-0006"), "tpm.denied_firmware", finding)
+}
+
+/// Vendors write the hex of their id, and their models, in either case: a denial means both.
+fn names(denied: &BTreeSet<String>, name: &str) -> bool {
+    denied.iter().any(|other| other.eq_ignore_ascii_case(name))
+}
+
+fn denied_or_not(what: &str, value: &str, denied: bool) -> Finding {
+    let value = if value.is_empty() { "(unknown)" } else { value };
+    if denied {
+        Finding::new(false, format!("the {what} {value} is denied")).comparing(format!("any {what} but {value}"), value)
+    } else {
+        Finding::new(true, format!("the {what} {value} is not denied"))
+    }
+}

@@ -1,0 +1,162 @@
+//! Everything that a policy may look at.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use hallmark_verify::boot::{BootEvent, BootFacts};
+use hallmark_verify::history::Sighting;
+use hallmark_verify::{EnrolledBy, TpmClass, VerifiedEvidence};
+use serde::{Deserialize, Serialize};
+
+use crate::selectors::hex;
+
+/// What a machine proved last, in a form that is kept: a policy, baseline or advisory that comes later is held against
+/// it without the machine. Digests are lower-case hex; the same evidence gives the same bytes.
+///
+/// Reading one back proves nothing by itself: it is as good as the store that it comes from. Only
+/// [`appraise`](crate::appraise) makes an [`Appraisal`](crate::Appraisal), and only of evidence.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MachineFacts {
+    /// The TPM.
+    pub tpm: TpmFacts,
+    /// Counters, clock and the time of the quote.
+    pub sighting: Sighting,
+    /// The quoted registers, as `sha256:7`.
+    pub pcrs: BTreeMap<String, String>,
+    /// What was booted; none if no boot log was proven.
+    pub boot: Option<BootRecord>,
+    /// What the inventory says of the machine: labels by name. They come from the operator, not from the machine.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// A proven boot.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BootRecord {
+    /// What the logs say, as far as the quote authenticates it.
+    pub facts: BootFacts,
+    /// The logs' events, to name the one that a rule failed at.
+    pub events: Vec<BootEvent>,
+}
+
+/// What is proven of the TPM itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TpmFacts {
+    /// SHA-256 of the EK's SPKI.
+    pub ek_sha256: String,
+    /// Discrete, firmware, virtual, simulator or unknown.
+    pub class: String,
+    /// `certificate` or `inventory`.
+    pub enrolled_by: String,
+    /// What the inventory says of the TPM, if it lists it.
+    pub inventory: Option<InventoryLine>,
+    /// What the verified EK certificate says, if there is one.
+    pub certificate: Option<EkCertificate>,
+    /// The firmware version that the quote reports.
+    pub firmware_version: u64,
+}
+
+/// What the operator's inventory says of a TPM. It may say nothing but that the TPM is known.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InventoryLine {
+    /// The class.
+    pub class: Option<String>,
+    /// The manufacturer, as EK certificates name it.
+    pub manufacturer: Option<String>,
+    /// The model, as EK certificates name it.
+    pub model: Option<String>,
+}
+
+/// What a verified EK certificate says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EkCertificate {
+    /// The TPM's manufacturer, such as `id:49465800`.
+    pub manufacturer: String,
+    /// The TPM's model.
+    pub model: String,
+    /// The TPM's version at manufacture.
+    pub version: String,
+    /// The issuer's name.
+    pub issuer: String,
+    /// Serial number.
+    pub serial: String,
+    /// End of validity, Unix seconds.
+    pub not_after: i64,
+    /// SHA-256 of the certificate, DER.
+    pub sha256: String,
+}
+
+impl MachineFacts {
+    /// What `evidence` proves, seen at `now`.
+    #[must_use]
+    pub fn of(evidence: &VerifiedEvidence, now: SystemTime) -> Self {
+        let pcrs = evidence.pcrs().iter();
+        Self {
+            tpm: TpmFacts::of(evidence),
+            sighting: Sighting::of(evidence, now),
+            pcrs: pcrs
+                .map(|(bank, pcr, digest)| (format!("{bank}:{pcr}"), hex(digest)))
+                .collect(),
+            boot: None,
+            labels: BTreeMap::new(),
+        }
+    }
+
+    /// The banks that were quoted, and the value of `pcr` in each.
+    pub fn pcr(&self, pcr: u8) -> impl Iterator<Item = (&str, &str)> {
+        self.pcrs.iter().filter_map(move |(name, value)| {
+            let (_, number) = name.split_once(':')?;
+            (number.parse() == Ok(pcr)).then_some((name.as_str(), value.as_str()))
+        })
+    }
+
+    /// How old the quote is, in seconds; zero if it is of the future, as after a step of the server's clock.
+    #[must_use]
+    pub fn age(&self, now: SystemTime) -> u64 {
+        let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        now.saturating_sub(self.sighting.seen_at / 1000)
+    }
+}
+
+impl TpmFacts {
+    fn of(evidence: &VerifiedEvidence) -> Self {
+        Self {
+            ek_sha256: hex(evidence.ek_sha256()),
+            class: evidence.class().as_str().to_owned(),
+            enrolled_by: evidence.enrolled_by().as_str().to_owned(),
+            inventory: evidence.inventory().map(|line| InventoryLine {
+                class: line.class.map(|class| class.as_str().to_owned()),
+                manufacturer: line.manufacturer.clone(),
+                model: line.model.clone(),
+            }),
+            certificate: evidence.certificate().map(|certificate| EkCertificate {
+                manufacturer: certificate.attributes.manufacturer.clone(),
+                model: certificate.attributes.model.clone(),
+                version: certificate.attributes.version.clone(),
+                issuer: certificate.issuer.clone(),
+                serial: certificate.serial.clone(),
+                not_after: certificate.not_after,
+                sha256: hex(&certificate.sha256),
+            }),
+            firmware_version: evidence.firmware_version(),
+        }
+    }
+
+    /// Whether the inventory alone vouches for the TPM.
+    pub(crate) fn is_enrolled_by_inventory(&self) -> bool {
+        self.enrolled_by == EnrolledBy::Inventory.as_str()
+    }
+
+    /// The class that the certificate proves, and the one that the inventory states. A name that this program does not
+    /// know is no class that could be allowed by another name.
+    pub(crate) fn classes(&self) -> [Option<TpmClass>; 2] {
+        let known = |name: &str| TpmClass::from_name(name).unwrap_or(TpmClass::Unknown);
+        let stated = self.inventory.as_ref().and_then(|line| line.class.as_deref());
+        [self.certificate.as_ref().map(|_| known(&self.class)), stated.map(known)]
+    }
+}

@@ -1,0 +1,129 @@
+//! Everything that is in force.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::SystemTime;
+
+use hallmark_spiffe::Selector;
+
+use crate::baseline::{Baseline, BaselineState};
+use crate::facts::MachineFacts;
+use crate::judgement::Judgement;
+use crate::policy::Policy;
+use crate::reason::Reason;
+use crate::rules::Rules;
+use crate::selectors::{self, found};
+use crate::{boot, builtin, tpm};
+
+/// The rules of the server's configuration, policies and baselines: what machines are held against.
+///
+/// The configuration's rules hold for every machine. Of the policies, every one applies that is for the machine, and all
+/// that apply must hold. A policy on a dry run only reports.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PolicySet {
+    /// The configuration's rules.
+    pub rules: Rules,
+    policies: BTreeMap<String, Policy>,
+    baselines: BTreeMap<String, Baseline>,
+}
+
+impl From<Rules> for PolicySet {
+    fn from(rules: Rules) -> Self {
+        Self {
+            rules,
+            ..Self::default()
+        }
+    }
+}
+
+impl PolicySet {
+    /// Puts a policy in force, in the place of the one with its name. Whether it may replace it is
+    /// [`require_newer`](crate::signed::require_newer)'s to say.
+    pub fn apply(&mut self, policy: Policy) -> Option<Policy> {
+        self.policies.insert(policy.name.clone(), policy)
+    }
+
+    /// Takes a policy out of force.
+    pub fn withdraw(&mut self, name: &str) -> Option<Policy> {
+        self.policies.remove(name)
+    }
+
+    /// Adds a baseline, or replaces the one with its name.
+    pub fn add_baseline(&mut self, baseline: Baseline) -> Option<Baseline> {
+        self.baselines.insert(baseline.name.clone(), baseline)
+    }
+
+    /// Removes a baseline. Policies that name it fail from then on.
+    pub fn remove_baseline(&mut self, name: &str) -> Option<Baseline> {
+        self.baselines.remove(name)
+    }
+
+    /// The policies, by name.
+    pub fn policies(&self) -> impl Iterator<Item = &Policy> {
+        self.policies.values()
+    }
+
+    /// The policy with this name.
+    #[must_use]
+    pub fn policy(&self, name: &str) -> Option<&Policy> {
+        self.policies.get(name)
+    }
+
+    /// The baselines, by name, retired ones too.
+    pub fn baselines(&self) -> impl Iterator<Item = &Baseline> {
+        self.baselines.values()
+    }
+
+    /// The baseline with this name.
+    #[must_use]
+    pub fn baseline(&self, name: &str) -> Option<&Baseline> {
+        self.baselines.get(name)
+    }
+
+    /// Names of baselines that policies name and that do not exist or are retired, with the policy: each of these policies
+    /// may refuse every machine.
+    #[must_use]
+    pub fn dangling_baselines(&self) -> BTreeSet<(String, String)> {
+        let usable = |name: &String| self.baseline(name).is_some_and(|it| it.state == BaselineState::Active);
+        let named = self.policies().flat_map(|policy| {
+            let boot = policy.boot.iter();
+            let names = boot.flat_map(|boot| boot.baselines.iter().flatten().chain(&boot.dbx_of_baseline));
+            names.map(|name| (policy.name.clone(), name.clone()))
+        });
+        named.filter(|(_, name)| !usable(name)).collect()
+    }
+
+    /// Holds facts against everything that is in force.
+    #[must_use]
+    pub fn judge(&self, facts: &MachineFacts, now: SystemTime) -> Judgement {
+        let mut selectors = selectors::of_facts(facts);
+        let mut reasons = builtin::judge(&facts.tpm, &self.rules);
+        let mut earned = self.found_in_boot(facts);
+        for policy in self.policies().filter(|policy| policy.applies_to.is_subset(&selectors)) {
+            let judged = self.judge_policy(policy, facts, now);
+            if !policy.dry_run && judged.iter().all(|reason| reason.holds) {
+                earned.extend(found("policy", "", &policy.name));
+            }
+            reasons.extend(judged);
+        }
+        selectors.extend(earned);
+        Judgement { reasons, selectors }
+    }
+
+    fn judge_policy(&self, policy: &Policy, facts: &MachineFacts, now: SystemTime) -> Vec<Reason> {
+        let mut reasons = Vec::new();
+        if let Some(rules) = &policy.boot {
+            reasons.extend(boot::judge(rules, facts, self));
+        }
+        reasons.extend(tpm::judge(&policy.tpm, facts, now));
+        let said = reasons
+            .into_iter()
+            .map(|reason| reason.said_by(&policy.name, policy.dry_run));
+        said.collect()
+    }
+
+    fn found_in_boot(&self, facts: &MachineFacts) -> BTreeSet<Selector> {
+        let matching = self.baselines().filter(|baseline| baseline.is_matched_by(facts));
+        let baselines = matching.filter_map(|baseline| found("boot", "baseline", &baseline.name));
+        baselines.chain(boot::selectors(facts)).collect()
+    }
+}

@@ -1,0 +1,186 @@
+//! Policies and baselines as files that an operator signed.
+//!
+//! A signed file is a JSON object: what it is, the exact bytes of the policy (TOML) or baseline (JSON) in base64, the id
+//! of the key and the signature (ECDSA, P-256, SHA-256, DER). The signature covers a label, the kind and the bytes, so
+//! a file of one kind cannot pass as another, nor any other signature of that key as one over a file.
+//!
+//! The key is an operator's (PKCS #8, PEM), or lives in an HSM: then [`SignedFile::message`] is what to sign and
+//! [`SignedFile::assemble`] makes the file.
+
+mod error;
+mod keys;
+
+pub use error::SignedFileError;
+pub use keys::{KeyId, OperatorKey, OperatorKeys};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+
+/// The label that begins every message that is signed.
+const LABEL: &[u8] = b"hallmark signed file v1";
+
+/// What a signed file holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum FileKind {
+    /// A policy, TOML.
+    Policy,
+    /// A baseline, JSON.
+    Baseline,
+}
+
+impl FileKind {
+    /// The name in files and messages.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Policy => "policy",
+            Self::Baseline => "baseline",
+        }
+    }
+}
+
+impl std::fmt::Display for FileKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A signed file as it is read: nothing in it is believed before [`SignedFile::open`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedFile {
+    kind: FileKind,
+    payload: Vec<u8>,
+    key: KeyId,
+    signature: Vec<u8>,
+}
+
+/// What a signed file holds, signed by a key that the operator configured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenedFile {
+    /// The policy's or baseline's exact bytes.
+    pub payload: Vec<u8>,
+    /// The key that signed.
+    pub key: KeyId,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Envelope {
+    hallmark_signed_file: u32,
+    kind: FileKind,
+    payload: String,
+    key_id: String,
+    signature: String,
+}
+
+impl SignedFile {
+    /// No signed file is larger, in bytes.
+    pub const MAX_BYTES: usize = 16 * 1024 * 1024;
+
+    /// What a key signs for a file of this kind with these bytes.
+    #[must_use]
+    pub fn message(kind: FileKind, payload: &[u8]) -> Vec<u8> {
+        let kind = kind.as_str().as_bytes();
+        [LABEL, &[0], kind, &[0], payload].concat()
+    }
+
+    /// Signs `payload`.
+    ///
+    /// # Errors
+    /// When the cryptographic library cannot sign.
+    pub fn seal(kind: FileKind, payload: Vec<u8>, key: &OperatorKey) -> Result<Self, SignedFileError> {
+        let signature = key.sign(&Self::message(kind, &payload))?;
+        Ok(Self::assemble(kind, payload, key.id(), signature))
+    }
+
+    /// The file for a signature that was made elsewhere, over [`message`](Self::message).
+    #[must_use]
+    pub const fn assemble(kind: FileKind, payload: Vec<u8>, key: KeyId, signature: Vec<u8>) -> Self {
+        Self {
+            kind,
+            payload,
+            key,
+            signature,
+        }
+    }
+
+    /// The file's text.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let envelope = Envelope {
+            hallmark_signed_file: 1,
+            kind: self.kind,
+            payload: STANDARD.encode(&self.payload),
+            key_id: self.key.to_string(),
+            signature: STANDARD.encode(&self.signature),
+        };
+        // Strings and numbers always have a JSON form.
+        serde_json::to_string_pretty(&envelope).unwrap_or_default()
+    }
+
+    /// Reads a file's text.
+    ///
+    /// # Errors
+    /// [`SignedFileError`] when it is too large, no JSON, of another version, or has other fields.
+    pub fn parse(text: &str) -> Result<Self, SignedFileError> {
+        if text.len() > Self::MAX_BYTES {
+            return Err(SignedFileError::TooLarge { actual: text.len() });
+        }
+        let malformed = |what: &str| SignedFileError::Malformed { what: what.to_owned() };
+        let envelope: Envelope = serde_json::from_str(text).map_err(|error| malformed(&error.to_string()))?;
+        if envelope.hallmark_signed_file != 1 {
+            return Err(SignedFileError::Version {
+                found: envelope.hallmark_signed_file,
+            });
+        }
+        let decode = |field: &str, text: &str| {
+            STANDARD
+                .decode(text)
+                .map_err(|_| malformed(&format!("{field} is no base64")))
+        };
+        Ok(Self {
+            kind: envelope.kind,
+            payload: decode("payload", &envelope.payload)?,
+            key: KeyId::parse(&envelope.key_id).ok_or_else(|| malformed("key_id is no SHA-256 in lower-case hex"))?,
+            signature: decode("signature", &envelope.signature)?,
+        })
+    }
+
+    /// The payload, if the file is of this kind and one of `keys` signed it.
+    ///
+    /// # Errors
+    /// [`SignedFileError`] when the kind is another, the key is not configured, or the signature is wrong.
+    pub fn open(self, kind: FileKind, keys: &OperatorKeys) -> Result<OpenedFile, SignedFileError> {
+        if self.kind != kind {
+            return Err(SignedFileError::Kind {
+                expected: kind,
+                actual: self.kind,
+            });
+        }
+        keys.verify(self.key, &Self::message(self.kind, &self.payload), &self.signature)?;
+        Ok(OpenedFile {
+            payload: self.payload,
+            key: self.key,
+        })
+    }
+}
+
+/// Requires that `offered` is a later state than `applied`, the serial number in force, if there is one: a signed file
+/// stays signed for ever, so only its serial number says that it is not an old one.
+///
+/// # Errors
+/// [`SignedFileError::RolledBack`].
+pub fn require_newer(kind: FileKind, name: &str, applied: Option<u64>, offered: u64) -> Result<(), SignedFileError> {
+    match applied {
+        Some(applied) if offered <= applied => Err(SignedFileError::RolledBack {
+            kind,
+            name: name.to_owned(),
+            applied,
+            offered,
+        }),
+        _ => Ok(()),
+    }
+}

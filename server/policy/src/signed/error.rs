@@ -1,0 +1,134 @@
+//! Why a signed file is not believed.
+
+use hallmark_reason::{Coded, ReasonCode};
+
+use super::{FileKind, KeyId, SignedFile};
+
+/// What is wrong with a signed file or the keys for it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SignedFileError {
+    /// The file is larger than any may be.
+    #[error("the signed file is too large")]
+    TooLarge {
+        /// Its size, in bytes.
+        actual: usize,
+    },
+    /// It is not a signed file.
+    #[error("this is no signed file: {what}")]
+    Malformed {
+        /// What is wrong.
+        what: String,
+    },
+    /// It is of another version.
+    #[error("the signed file is of another version")]
+    Version {
+        /// Its version.
+        found: u32,
+    },
+    /// It holds something else.
+    #[error("the signed file holds a {actual}, not a {expected}")]
+    Kind {
+        /// What was asked for.
+        expected: FileKind,
+        /// What it holds.
+        actual: FileKind,
+    },
+    /// It names a key that may not sign here.
+    #[error("the signed file's key is not one of the configured operators'")]
+    UnknownKey {
+        /// The key that it names.
+        key: KeyId,
+        /// The configured keys.
+        known: Vec<String>,
+    },
+    /// The signature is not the key's over these bytes.
+    #[error("the signed file's signature is wrong")]
+    Signature {
+        /// The key that it names.
+        key: KeyId,
+    },
+    /// The file's serial number is not above the one in force.
+    #[error("the {kind} {name} is not newer than the one in force")]
+    RolledBack {
+        /// What it holds.
+        kind: FileKind,
+        /// Its name.
+        name: String,
+        /// The serial number in force.
+        applied: u64,
+        /// The file's.
+        offered: u64,
+    },
+    /// The text is no private key for signing.
+    #[error("this is no P-256 private key in PKCS #8, PEM")]
+    SigningKey,
+    /// The text is no public key for verifying.
+    #[error("this is no P-256 public key in PEM")]
+    PublicKey,
+    /// The cryptographic library cannot sign.
+    #[error("the file cannot be signed")]
+    CannotSign,
+}
+
+impl Coded for SignedFileError {
+    fn code(&self) -> ReasonCode {
+        match self {
+            Self::TooLarge { .. } => ReasonCode::new("HM-POLICY-0421"),
+            Self::Malformed { .. } => ReasonCode::new("HM-POLICY-0422"),
+            Self::Version { .. } => ReasonCode::new("HM-POLICY-0423"),
+            Self::Kind { .. } => ReasonCode::new("HM-POLICY-0424"),
+            Self::UnknownKey { .. } => ReasonCode::new("HM-POLICY-0425"),
+            Self::Signature { .. } => ReasonCode::new("HM-POLICY-0426"),
+            Self::RolledBack { .. } => ReasonCode::new("HM-POLICY-0427"),
+            Self::SigningKey => ReasonCode::new("HM-POLICY-0428"),
+            Self::PublicKey => ReasonCode::new("HM-POLICY-0429"),
+            Self::CannotSign => ReasonCode::new("HM-POLICY-0430"),
+        }
+    }
+
+    fn compared(&self) -> Option<String> {
+        match self {
+            Self::TooLarge { actual } => Some(format!("at most {} bytes, it has {actual}", SignedFile::MAX_BYTES)),
+            Self::Version { found } => Some(format!("version {found}, this program reads 1")),
+            Self::UnknownKey { key, known } if known.is_empty() => Some(format!("key {key}, none is configured")),
+            Self::UnknownKey { key, known } => Some(format!("key {key}, configured are {}", known.join(", "))),
+            Self::RolledBack { applied, offered, .. } => {
+                Some(format!("in force is serial {applied}, this one is {offered}"))
+            }
+            _ => None,
+        }
+    }
+
+    fn likely_cause(&self) -> Option<String> {
+        let cause = match self {
+            Self::TooLarge { .. } | Self::Malformed { .. } => "another file, or a policy that was not signed",
+            Self::Version { .. } => "the file was made by another version of Hallmark",
+            Self::Kind { .. } => "the file of the other kind was named",
+            Self::UnknownKey { .. } => "the operator's key is not configured on this server, or somebody else signed",
+            Self::Signature { .. } => "the file was changed after it was signed",
+            Self::RolledBack { .. } => "an old file, or a change without a new `serial`",
+            Self::SigningKey => "a key of another type, or one that is encrypted",
+            Self::PublicKey => "a key of another type, or a certificate in its place",
+            Self::CannotSign => "the system gives no randomness",
+        };
+        Some(cause.into())
+    }
+
+    fn next_step(&self) -> Option<String> {
+        let step = match self {
+            Self::TooLarge { .. } | Self::Malformed { .. } | Self::Kind { .. } => "look into the file".into(),
+            Self::Version { .. } | Self::Signature { .. } => "sign the file again".into(),
+            Self::UnknownKey { .. } => "add the operator's public key to `policy.operator_keys`".into(),
+            Self::RolledBack { applied, .. } => {
+                format!("set `serial = {}` or higher and sign again", applied.saturating_add(1))
+            }
+            Self::SigningKey => {
+                "openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out operator.pem".into()
+            }
+            Self::PublicKey => "openssl pkey -in operator.pem -pubout -out operator.pub".into(),
+            Self::CannotSign => "try again".into(),
+        };
+        Some(step)
+    }
+}

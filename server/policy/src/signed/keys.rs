@@ -1,0 +1,173 @@
+//! Operators' keys.
+
+use std::collections::BTreeMap;
+
+use aws_lc_rs::digest;
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _, UnparsedPublicKey,
+};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{PrivatePkcs8KeyDer, SubjectPublicKeyInfoDer};
+use zeroize::Zeroize as _;
+
+use super::SignedFileError;
+use crate::selectors::hex;
+
+/// The DER before the 65 bytes of an uncompressed P-256 point: SEQUENCE { SEQUENCE { id-ecPublicKey, prime256v1 }, BIT
+/// STRING } (RFC 5480).
+const P256_SPKI: [u8; 26] = [
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce,
+    0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+];
+const POINT: usize = 65;
+
+/// SHA-256 of a key's SPKI, DER.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyId([u8; 32]);
+
+impl KeyId {
+    /// The id of the key with this SPKI, DER.
+    #[must_use]
+    pub fn of_spki(spki: &[u8]) -> Self {
+        let mut id = [0; 32];
+        id.copy_from_slice(digest::digest(&digest::SHA256, spki).as_ref());
+        Self(id)
+    }
+
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        if text.len() != 64 {
+            return None;
+        }
+        let mut id = [0; 32];
+        for (byte, digits) in id.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+            let [high, low] = *digits else { return None };
+            *byte = nibble(high)? << 4 | nibble(low)?;
+        }
+        Some(Self(id))
+    }
+}
+
+fn nibble(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    }
+}
+
+impl std::fmt::Display for KeyId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&hex(&self.0))
+    }
+}
+
+impl std::fmt::Debug for KeyId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&hex(&self.0))
+    }
+}
+
+/// An operator's signing key. Its private half shows up nowhere.
+pub struct OperatorKey {
+    pair: EcdsaKeyPair,
+    id: KeyId,
+}
+
+impl OperatorKey {
+    /// Reads a P-256 key from PKCS #8 in PEM (`BEGIN PRIVATE KEY`).
+    ///
+    /// # Errors
+    /// [`SignedFileError::SigningKey`] when it is no such key.
+    pub fn from_pem(pem: &[u8]) -> Result<Self, SignedFileError> {
+        let mut key = PrivatePkcs8KeyDer::from_pem_slice(pem).map_err(|_| SignedFileError::SigningKey)?;
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, key.secret_pkcs8_der());
+        key.zeroize();
+        let pair = pair.map_err(|_| SignedFileError::SigningKey)?;
+        let id = KeyId::of_spki(&spki(pair.public_key().as_ref()));
+        Ok(Self { pair, id })
+    }
+
+    /// The key's id.
+    #[must_use]
+    pub const fn id(&self) -> KeyId {
+        self.id
+    }
+
+    /// The public half, as SPKI in DER.
+    #[must_use]
+    pub fn spki(&self) -> Vec<u8> {
+        spki(self.pair.public_key().as_ref())
+    }
+
+    pub(super) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignedFileError> {
+        let signature = self.pair.sign(&SystemRandom::new(), message);
+        Ok(signature.map_err(|_| SignedFileError::CannotSign)?.as_ref().to_vec())
+    }
+}
+
+impl std::fmt::Debug for OperatorKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OperatorKey")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+fn spki(point: &[u8]) -> Vec<u8> {
+    [&P256_SPKI, point].concat()
+}
+
+/// The keys that may sign policies and baselines.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OperatorKeys(BTreeMap<KeyId, Vec<u8>>);
+
+impl OperatorKeys {
+    /// Whether there is none: then nothing signed can be applied.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The keys' ids, in order.
+    pub fn ids(&self) -> impl Iterator<Item = KeyId> {
+        self.0.keys().copied()
+    }
+
+    /// Adds the public keys of a PEM file (`BEGIN PUBLIC KEY`), all P-256.
+    ///
+    /// # Errors
+    /// [`SignedFileError::PublicKey`] when there is none in it, or one is of another kind.
+    pub fn add_pem(&mut self, pem: &[u8]) -> Result<(), SignedFileError> {
+        let mut found = false;
+        for key in SubjectPublicKeyInfoDer::pem_slice_iter(pem) {
+            self.add_spki(key.map_err(|_| SignedFileError::PublicKey)?.as_ref())?;
+            found = true;
+        }
+        if found { Ok(()) } else { Err(SignedFileError::PublicKey) }
+    }
+
+    /// Adds a public key from its SPKI, DER: an HSM's, for example.
+    ///
+    /// # Errors
+    /// [`SignedFileError::PublicKey`] when it is no P-256 key in the one usual form.
+    pub fn add_spki(&mut self, spki: &[u8]) -> Result<KeyId, SignedFileError> {
+        let point = spki.strip_prefix(&P256_SPKI).ok_or(SignedFileError::PublicKey)?;
+        if point.len() != POINT || point.first() != Some(&4) {
+            return Err(SignedFileError::PublicKey);
+        }
+        let id = KeyId::of_spki(spki);
+        self.0.insert(id, point.to_vec());
+        Ok(id)
+    }
+
+    pub(super) fn verify(&self, key: KeyId, message: &[u8], signature: &[u8]) -> Result<(), SignedFileError> {
+        let point = self.0.get(&key).ok_or_else(|| SignedFileError::UnknownKey {
+            key,
+            known: self.ids().map(|id| id.to_string()).collect(),
+        })?;
+        UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, point)
+            .verify(message, signature)
+            .map_err(|_| SignedFileError::Signature { key })
+    }
+}

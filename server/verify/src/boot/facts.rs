@@ -1,0 +1,168 @@
+//! Facts of a boot.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+/// What the replayed logs say of the boot, only as far as the quoted registers authenticate it. Digests are lower-case hex.
+///
+/// `None` and an empty list mean: not measured, or measured into a register that was not quoted. A list's emptiness proves
+/// something only if its register was quoted.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BootFacts {
+    /// Secure Boot is on (PCR 7, variable `SecureBoot`).
+    pub secure_boot: Option<bool>,
+    /// The firmware is in setup mode: anybody may enrol keys (PCR 7; no platform key, or variable `SetupMode`).
+    pub setup_mode: Option<bool>,
+    /// The firmware is in deployed mode (PCR 7, variable `DeployedMode`).
+    pub deployed_mode: Option<bool>,
+    /// The firmware is in audit mode (PCR 7, variable `AuditMode`).
+    pub audit_mode: Option<bool>,
+    /// The platform key (PCR 7).
+    pub pk: Option<SignatureDatabase>,
+    /// Who may change db and dbx (PCR 7).
+    pub kek: Option<SignatureDatabase>,
+    /// Who may sign what boots (PCR 7).
+    pub db: Option<SignatureDatabase>,
+    /// What may not boot (PCR 7).
+    pub dbx: Option<SignatureDatabase>,
+    /// The hashes in dbx.
+    pub dbx_hashes: BTreeSet<String>,
+    /// shim's revocation level, CSV (PCR 7, `SbatLevel`).
+    pub sbat_level: Option<String>,
+    /// What authorised the images that were booted, in order (PCR 7).
+    pub authorities: Vec<Authority>,
+    /// Images that were booted, in order (PCR 2 and 4).
+    pub images: Vec<Image>,
+    /// Option ROMs and drivers of cards (PCR 2).
+    pub option_roms: u32,
+    /// The version of the first firmware code (PCR 0).
+    pub scrtm_version: Option<String>,
+    /// The firmware's debugger was enabled (PCR 7, "UEFI Debug Mode").
+    pub debug: Option<bool>,
+    /// Protection from DMA was off before boot (PCR 7, "DMA Protection Disabled").
+    pub dma_protection_disabled: bool,
+    /// Digest of the partition table of the disk that was booted (PCR 5).
+    pub gpt: Option<String>,
+    /// What GRUB did and read (PCR 8 and 9), as far as a digest authenticates the words.
+    pub grub: Vec<String>,
+    /// The owner's certificates, as shim measured them (PCR 14).
+    pub mok: OwnerKeys,
+    /// Digest of each section of the unified kernel image (PCR 11).
+    pub uki_sections: BTreeMap<String, String>,
+    /// Phases that the boot went through (PCR 11).
+    pub phases: Vec<String>,
+    /// The kernel's command line (PCR 8, 9 or 12).
+    pub command_line: Option<String>,
+    /// The replayed registers, as `sha256:7`.
+    pub pcrs: BTreeMap<String, String>,
+    /// The firmware handed over to the operating system (PCR 5).
+    pub exit_boot_services: bool,
+    /// How many events the logs have.
+    pub event_count: u32,
+}
+
+/// A UEFI signature database.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignatureDatabase {
+    /// SHA-256 of the variable's data.
+    pub sha256: String,
+    /// Its certificates.
+    pub certificates: Vec<CertificateRef>,
+    /// How many hashes it has.
+    pub hashes: u32,
+}
+
+/// A certificate.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CertificateRef {
+    /// SHA-256 of the certificate, DER.
+    pub sha256: String,
+    /// Its subject.
+    pub subject: String,
+}
+
+/// A certificate or hash that authorised an image.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Authority {
+    /// The variable that it stands in: `db`, `MokList`.
+    pub variable: String,
+    /// SHA-256 of the certificate, DER; or the hash itself.
+    pub sha256: String,
+    /// The certificate's subject; empty for a hash.
+    pub subject: String,
+}
+
+/// An image that was booted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Image {
+    /// The register that it was measured into.
+    pub pcr: u8,
+    /// What it is.
+    pub kind: ImageKind,
+    /// Its Authenticode hash, SHA-256.
+    pub sha256: String,
+    /// Where it came from; not authenticated.
+    pub path: String,
+}
+
+/// What an image is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ImageKind {
+    /// A boot loader or kernel.
+    BootApplication,
+    /// A driver that ends with the firmware.
+    BootDriver,
+    /// A driver that stays.
+    RuntimeDriver,
+}
+
+/// shim's owner's certificates: digests of what it measured (PCR 14).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OwnerKeys {
+    /// Of `MokList`.
+    pub list: Option<String>,
+    /// Of `MokListX`.
+    pub revoked: Option<String>,
+    /// Of `MokListTrusted`.
+    pub trusted: Option<String>,
+}
+
+/// An event of a boot log, for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BootEvent {
+    /// Its position, from 0.
+    pub number: u32,
+    /// The register.
+    pub pcr: u8,
+    /// Its type, such as `EV_SEPARATOR`.
+    pub kind: String,
+    /// Its SHA-256 digest.
+    pub digest: String,
+    /// What it is about.
+    pub text: String,
+    /// What of it the digest authenticates.
+    pub authentication: EventAuthentication,
+}
+
+/// What of an event its digest authenticates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EventAuthentication {
+    /// All of its data.
+    ByDigest,
+    /// A known part or form of its data.
+    ByDerivedDigest,
+    /// Something that is not in the log.
+    External,
+    /// Nothing.
+    None,
+}
