@@ -2,6 +2,7 @@
 
 mod error;
 mod file;
+mod list;
 mod locate;
 pub(crate) mod value;
 
