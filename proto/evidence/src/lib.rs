@@ -11,6 +11,7 @@ pub mod ima;
 mod limits;
 mod log;
 mod proof;
+pub mod systemd;
 pub mod tcg;
 
 pub use binding::{BINDING_LABEL, Binding, EXPORTER_LABEL, EXPORTER_LEN};

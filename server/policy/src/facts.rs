@@ -102,7 +102,10 @@ impl MachineFacts {
             pcrs: pcrs
                 .map(|(bank, pcr, digest)| (format!("{bank}:{pcr}"), hex(digest)))
                 .collect(),
-            boot: None,
+            boot: evidence.boot().map(|boot| BootRecord {
+                facts: boot.facts().clone(),
+                events: boot.events().to_vec(),
+            }),
             labels: BTreeMap::new(),
         }
     }

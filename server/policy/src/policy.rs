@@ -2,7 +2,6 @@
 
 mod error;
 mod file;
-mod list;
 mod locate;
 pub(crate) mod value;
 

@@ -42,7 +42,8 @@ impl LogRoom {
 #[derive(Debug)]
 pub(super) struct Logs {
     pub(super) logs: Vec<Log>,
-    _room: Option<OwnedSemaphorePermit>,
+    /// Given back once the logs are judged.
+    pub(super) room: Option<OwnedSemaphorePermit>,
 }
 
 /// Reads the bytes of the `announced` logs, part by part.
@@ -71,7 +72,7 @@ pub(super) async fn read(dialogue: &mut Dialogue, room: &LogRoom, announced: &[L
         }
         logs.push(Log::new(announced.kind, announced.offset, data)?);
     }
-    Ok(Logs { logs, _room: room })
+    Ok(Logs { logs, room })
 }
 
 async fn take_room(room: &LogRoom, bytes: usize, deadline: Instant) -> Result<Option<OwnedSemaphorePermit>, Refusal> {

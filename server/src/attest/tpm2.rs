@@ -8,7 +8,7 @@ use hallmark_authority::SubjectKey;
 use hallmark_policy::Appraisal;
 use hallmark_registry::{agent_id, authorise_node};
 use hallmark_tpm_wire::Name;
-use hallmark_verify::{Challenge, Examined, KnownTpm, RefusalClass, bind, conclude, ek_sha256, examine};
+use hallmark_verify::{Challenge, Examined, HeldLogs, KnownTpm, RefusalClass, bind, conclude, ek_sha256, examine};
 use prost::Message as _;
 use tonic::Status;
 use zeroize::Zeroizing;
@@ -104,7 +104,8 @@ async fn judge(
     let logs = logs::read(dialogue, &server.attestation.log_room, bound.logs()).await?;
     let (policies, now) = (Arc::clone(&server.attestation.policies), server.clock.now());
     let judged = server.compute.run(move || {
-        let evidence = conclude(bound, &logs.logs)?;
+        let evidence = conclude(bound, logs.logs, &HeldLogs::default())?;
+        drop(logs.room);
         Ok::<_, Refusal>(hallmark_policy::appraise(evidence, BTreeMap::new(), &policies, now))
     });
     let appraisal = judged.await.map_err(|_| Refusal::bare(NodeClass::Unable))??;

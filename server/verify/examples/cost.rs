@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use hallmark_tpm_wire::{HashAlg, PcrSelection, PublicArea, Signature, credential};
 use hallmark_verify::testing::{ChallengeParts, SoftwareEk, SoftwareKey, SoftwareMachine, VendorCa};
-use hallmark_verify::{Trust, bind, conclude, examine};
+use hallmark_verify::{HeldLogs, Trust, bind, conclude, examine};
 use zeroize::Zeroizing;
 
 type Failure = Box<dyn std::error::Error>;
@@ -54,7 +54,11 @@ fn attestations(machine: &SoftwareMachine, trust: &Trust, rounds: u32) -> Result
         spent += begin.elapsed();
         let proof = machine.prove(&ChallengeParts::from(&challenge), &EXPORTER).decode()?;
         let begin = Instant::now();
-        let evidence = conclude(bind(examined, challenge, proof, &EXPORTER, now)?, &[])?;
+        let evidence = conclude(
+            bind(examined, challenge, proof, &EXPORTER, now)?,
+            Vec::new(),
+            &HeldLogs::default(),
+        )?;
         spent += begin.elapsed();
         drop(evidence);
     }

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use hallmark_evidence::{Binding, LogDigest, Proof};
-use hallmark_tpm_wire::Attest;
+use hallmark_tpm_wire::{Attest, ClockInfo};
 
 use crate::VerifyError;
 use crate::challenge::Challenge;
@@ -21,6 +21,13 @@ pub struct BoundEvidence {
 }
 
 impl BoundEvidence {
+    /// Clock (ms), resetCount, restartCount and `safe`, from the quote: they tell whether what is held of the machine's
+    /// logs is of the same boot.
+    #[must_use]
+    pub const fn clock_info(&self) -> &ClockInfo {
+        &self.evidence.clock
+    }
+
     /// The logs that must follow, in this order.
     #[must_use]
     pub fn logs(&self) -> &[LogDigest] {

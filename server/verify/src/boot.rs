@@ -1,8 +1,22 @@
 //! What a machine booted, as far as quoted registers prove it.
+//!
+//! The firmware's log, and behind it systemd's, must replay to the quoted registers; then its digests and their order
+//! within each register are proven. Event types are not, nor is the order of events of different registers, nor event
+//! data that no digest covers. So facts are read from what proven bytes say, not from the type that the log claims.
 
+mod error;
 mod facts;
+mod logged;
+mod part;
+mod prove;
+mod secure_boot;
+mod stages;
 
+pub use error::BootError;
 pub use facts::{
-    Authority, BootEvent, BootFacts, CertificateRef, EventAuthentication, Image, ImageKind, OwnerKeys,
+    Authority, BootEvent, BootFacts, CertificateRef, EventAuthentication, Image, ImageKind, Measured, OwnerKeys,
     SignatureDatabase,
 };
+pub use logged::LoggedEvent;
+pub use part::{PcrComparison, compare};
+pub use prove::{MeasuredBoot, measured_boot};

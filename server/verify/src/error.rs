@@ -2,10 +2,12 @@
 
 use hallmark_reason::{Coded, ReasonCode};
 
+use crate::boot::BootError;
 use crate::challenge::ChallengeError;
 use crate::ek::EkCertificateError;
 use crate::enrolment::EnrolmentError;
 use crate::history::HistoryError;
+use crate::ima::ImaListError;
 use crate::keys::{CsrError, KeyError};
 use crate::logs::LogsError;
 use crate::refusal::RefusalClass;
@@ -39,6 +41,12 @@ pub enum VerifyError {
     /// The logs are not those that the statements are bound to.
     #[error(transparent)]
     Logs(#[from] LogsError),
+    /// The boot log does not hold.
+    #[error(transparent)]
+    Boot(#[from] BootError),
+    /// The IMA list does not hold.
+    #[error(transparent)]
+    Ima(#[from] ImaListError),
 }
 
 impl VerifyError {
@@ -54,6 +62,8 @@ impl VerifyError {
             Self::Statement(error) => error.class(),
             Self::History(error) => error.class(),
             Self::Logs(error) => error.class(),
+            Self::Boot(error) => error.class(),
+            Self::Ima(error) => error.class(),
         }
     }
 
@@ -67,6 +77,8 @@ impl VerifyError {
             Self::Statement(error) => error,
             Self::History(error) => error,
             Self::Logs(error) => error,
+            Self::Boot(error) => error,
+            Self::Ima(error) => error,
         }
     }
 }

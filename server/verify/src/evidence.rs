@@ -2,10 +2,12 @@
 
 use hallmark_tpm_wire::{ClockInfo, Name, PcrSelection, PcrValues};
 
+use crate::boot::MeasuredBoot;
 use crate::challenge::Challenge;
 use crate::ek::{EkCertificateError, TpmClass};
 use crate::enrolment::{CertificateFacts, EnrolledBy, EnrolledEk};
 use crate::examine::Examined;
+use crate::ima::MeasuredFiles;
 use crate::statement::Quoted;
 use crate::trust::InventoryItem;
 
@@ -22,11 +24,14 @@ pub struct VerifiedEvidence {
     svid_spki: Vec<u8>,
     svid_name: Name,
     selection: PcrSelection,
-    pcrs: PcrValues,
-    clock: ClockInfo,
+    pub(crate) pcrs: PcrValues,
+    pub(crate) clock: ClockInfo,
     firmware_version: u64,
     nonce: [u8; 32],
     binding: [u8; 32],
+    pub(crate) boot: Option<MeasuredBoot>,
+    pub(crate) boot_logs: (Vec<u8>, Vec<u8>),
+    pub(crate) ima: Option<MeasuredFiles>,
 }
 
 impl VerifiedEvidence {
@@ -43,6 +48,9 @@ impl VerifiedEvidence {
             firmware_version: quoted.attest.firmware_version,
             nonce: challenge.nonce,
             binding,
+            boot: None,
+            boot_logs: (Vec::new(), Vec::new()),
+            ima: None,
         }
     }
 
@@ -134,6 +142,24 @@ impl VerifiedEvidence {
     #[must_use]
     pub const fn firmware_version(&self) -> u64 {
         self.firmware_version
+    }
+
+    /// What was booted; `None` if no boot log came.
+    #[must_use]
+    pub const fn boot(&self) -> Option<&MeasuredBoot> {
+        self.boot.as_ref()
+    }
+
+    /// The firmware's and systemd's log, whole; empty where none came.
+    #[must_use]
+    pub fn boot_logs(&self) -> (&[u8], &[u8]) {
+        (&self.boot_logs.0, &self.boot_logs.1)
+    }
+
+    /// What the kernel measured; `None` if no IMA list came.
+    #[must_use]
+    pub const fn ima(&self) -> Option<&MeasuredFiles> {
+        self.ima.as_ref()
     }
 
     /// The challenge's nonce.

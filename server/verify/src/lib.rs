@@ -24,6 +24,7 @@ mod evidence;
 mod examine;
 mod fingerprint;
 pub mod history;
+pub mod ima;
 mod keys;
 mod logs;
 mod refusal;
@@ -34,7 +35,7 @@ mod trust;
 
 pub use bind::{BoundEvidence, bind};
 pub use challenge::{CHALLENGE_LIFETIME, Challenge, ChallengeError};
-pub use conclude::conclude;
+pub use conclude::{HeldLogs, conclude};
 pub use der::DerFault;
 pub use ek::{EkCertificateError, MAX_CERTIFICATE_BYTES, MAX_INTERMEDIATES, TpmAttributes, TpmClass};
 pub use enrolment::{CertificateFacts, EnrolledBy, EnrolmentError};

@@ -18,6 +18,16 @@ pub enum LogsError {
         /// What followed.
         actual: String,
     },
+    /// A log is said to go on from a place that is not where the held one ends.
+    #[error("the {log} log begins at another place than where the last one ended")]
+    Offset {
+        /// Which log.
+        log: &'static str,
+        /// Where the last one ended, in bytes.
+        expected: u64,
+        /// Where this one begins.
+        actual: u64,
+    },
     /// A log's bytes are other ones.
     #[error("the {log} log is not the one that the proof is bound to")]
     Digest {
@@ -39,6 +49,15 @@ impl LogsError {
                 compared: expected(announced, actual),
                 cause: "the sender is not a Hallmark agent of a fitting version, or is hostile",
                 next: "compare the versions of agent and server",
+            },
+            Self::Offset {
+                expected: held, actual, ..
+            } => Row {
+                code: ReasonCode::new("HM-VERIFY-0163"),
+                class: RefusalClass::Stale,
+                compared: expected(held, actual),
+                cause: "the machine was started again, or the server forgot what it held",
+                next: "nothing: the agent attests again with the whole log",
             },
             Self::Digest { announced, actual, .. } => Row {
                 code: ReasonCode::new("HM-VERIFY-0162"),

@@ -16,7 +16,7 @@ fuzz_target!(|bytes: &[u8]| {
     };
     let (examined, challenge) = challenged(CLAIM, &TRUST);
     let bound = bind(examined, challenge, proof, &EXPORTER, now());
-    if let Ok(evidence) = bound.and_then(|bound| conclude(bound, &[])) {
+    if let Ok(evidence) = bound.and_then(|bound| conclude(bound, Vec::new(), &HeldLogs::default())) {
         assert_eq!(evidence.nonce(), &NONCE);
         assert!(evidence.pcrs().get(HashAlg::Sha256, 7).is_some());
     }

@@ -8,7 +8,7 @@ use hallmark_reason::Coded as _;
 use hallmark_registry::{GrantError, Why, agent_id, authorise_node};
 use hallmark_tpm_wire::{HashAlg, PcrSelection};
 use hallmark_verify::{
-    Trust, bind, conclude, examine,
+    HeldLogs, Trust, bind, conclude, examine,
     testing::{ChallengeParts, SoftwareMachine, VendorCa},
 };
 use zeroize::Zeroizing;
@@ -31,7 +31,8 @@ fn appraised(rules: &Rules) -> Appraisal {
     let proof = machine.prove(&ChallengeParts::from(&challenge), &exporter);
     let evidence = conclude(
         bind(examined, challenge, proof.decode().unwrap(), &exporter, now).unwrap(),
-        &[],
+        Vec::new(),
+        &HeldLogs::default(),
     )
     .unwrap();
     appraise(evidence, BTreeMap::new(), &PolicySet::from(rules.clone()), now)

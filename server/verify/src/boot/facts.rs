@@ -55,6 +55,18 @@ pub struct BootFacts {
     pub phases: Vec<String>,
     /// The kernel's command line (PCR 8, 9 or 12).
     pub command_line: Option<String>,
+    /// What loaders measured that no word of the log authenticates: command line, initrd, files (PCR 8 and 9).
+    pub loaded: Vec<Measured>,
+    /// Overrides of the command line, credentials and add-ons (PCR 12).
+    pub overrides: Vec<Measured>,
+    /// System extensions (PCR 13).
+    pub system_extensions: Vec<Measured>,
+    /// What systemd measured of the system: machine id, file systems (PCR 15).
+    pub system_identity: Vec<Measured>,
+    /// Events in the firmware's registers that no firmware makes there at that time, by number.
+    pub unexpected: BTreeSet<u32>,
+    /// Why facts are not proven although their register was quoted: the log contradicts itself or hides something.
+    pub doubts: BTreeSet<String>,
     /// The replayed registers, as `sha256:7`.
     pub pcrs: BTreeMap<String, String>,
     /// The firmware handed over to the operating system (PCR 5).
@@ -133,6 +145,20 @@ pub struct OwnerKeys {
     pub revoked: Option<String>,
     /// Of `MokListTrusted`.
     pub trusted: Option<String>,
+}
+
+/// Something that was measured.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Measured {
+    /// The event's position.
+    pub event: u32,
+    /// Its SHA-256 digest.
+    pub sha256: String,
+    /// The measured text; `None` where no digest authenticates it.
+    pub text: Option<String>,
+    /// What the log says that it is; not authenticated.
+    pub hint: String,
 }
 
 /// An event of a boot log, for people.

@@ -6,7 +6,7 @@ use hallmark_tpm_wire::{HashAlg, PcrSelection};
 use zeroize::Zeroizing;
 
 use super::machine::{ChallengeParts, SoftwareMachine};
-use crate::{KnownTpm, Trust, VerifiedEvidence, VerifyError, bind, conclude, examine};
+use crate::{HeldLogs, KnownTpm, Trust, VerifiedEvidence, VerifyError, bind, conclude, examine};
 
 /// Claim, challenge (SHA-256 bank, PCRs 0 to 7), proof and verdict of `machine` against `trust`.
 ///
@@ -25,5 +25,9 @@ pub fn attest(
     let challenge = examined.challenge_with([0x6b; 32], Some(Zeroizing::new([0x7c; 32])), selection, now)?;
     let proof = machine.prove(&ChallengeParts::from(&challenge), &exporter);
     let decoded = proof.decode().expect("the proof is well-formed");
-    conclude(bind(examined, challenge, decoded, &exporter, now)?, &proof.logs)
+    conclude(
+        bind(examined, challenge, decoded, &exporter, now)?,
+        proof.logs,
+        &HeldLogs::default(),
+    )
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use hallmark_reason::Coded;
 use hallmark_tpm_wire::{HashAlg, PcrSelection};
 use hallmark_verify::testing::{ChallengeParts, ClaimParts, ProofDraft, ProofParts, SoftwareMachine, VendorCa};
-use hallmark_verify::{Challenge, Examined, KnownTpm, Trust, VerifiedEvidence, bind, conclude, examine};
+use hallmark_verify::{Challenge, Examined, HeldLogs, KnownTpm, Trust, VerifiedEvidence, bind, conclude, examine};
 use zeroize::Zeroizing;
 
 pub(crate) const NONCE: [u8; 32] = [0x11; 32];
@@ -99,7 +99,7 @@ pub(crate) fn finish(
 ) -> Result<VerifiedEvidence, String> {
     let proof = answer.decode().map_err(|error| error.code().to_string())?;
     bind(examined, challenge, proof, &EXPORTER, now())
-        .and_then(|bound| conclude(bound, &answer.logs))
+        .and_then(|bound| conclude(bound, answer.logs.clone(), &HeldLogs::default()))
         .map_err(|error| error.code().to_string())
 }
 

@@ -5,7 +5,7 @@ use std::{fs, io};
 use hallmark_api::attest::{PcrValue, Signed, Tpm2Claim, Tpm2Proof};
 use hallmark_fuzz::{EXPORTER, challenged, decode_proof, now, trust};
 use hallmark_verify::{
-    bind, conclude,
+    HeldLogs, bind, conclude,
     testing::{ChallengeParts, SignedParts, SoftwareMachine, VendorCa},
 };
 use prost::Message;
@@ -52,7 +52,7 @@ fn main() -> io::Result<()> {
         .expect("protobuf")
         .expect("within the limits");
     let bound = bind(examined, challenge, decoded, &EXPORTER, now()).expect("what is recorded is good");
-    conclude(bound, &[]).expect("no log was announced");
+    conclude(bound, Vec::new(), &HeldLogs::default()).expect("no log was announced");
 
     fs::write("seed/root.der", vendor.root_der())?;
     fs::write("corpus/claim/recorded", claim)?;

@@ -1,0 +1,119 @@
+//! Why a boot log was not believed.
+
+use hallmark_evidence::systemd::SystemdLogError;
+use hallmark_evidence::tcg::TcgLogError;
+use hallmark_reason::{Coded, ReasonCode};
+
+use crate::refusal::RefusalClass;
+
+/// A boot log that does not hold.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BootError {
+    /// The firmware's log cannot be read.
+    #[error(transparent)]
+    Tcg(#[from] TcgLogError),
+    /// systemd's log cannot be read.
+    #[error(transparent)]
+    Systemd(#[from] SystemdLogError),
+    /// systemd's log came without the firmware's, on which it builds.
+    #[error("systemd's measurement log came without the firmware's")]
+    SystemdAlone,
+    /// The log has no digests of a quoted bank.
+    #[error("the boot log has no digests of the quoted bank {bank}")]
+    Bank {
+        /// The quoted bank.
+        bank: String,
+        /// The log's banks.
+        found: String,
+    },
+    /// A register is not what the log says.
+    #[error("the boot log does not reproduce PCR {pcr} ({bank}){}", part(.parts_after, .extra))]
+    Pcr {
+        /// The bank.
+        bank: String,
+        /// The register.
+        pcr: u8,
+        /// The quoted value, hex.
+        quoted: String,
+        /// The replayed value, hex.
+        replayed: String,
+        /// The last event up to which the log gives the quoted value; `None` if no part of it does.
+        parts_after: Option<u32>,
+        /// The first event of that register that the quote does not know, with its description.
+        extra: Option<String>,
+    },
+    /// The log measures into the register that is IMA's.
+    #[error("event {event} of the boot log measures into PCR 10, which is the kernel's")]
+    Ima {
+        /// The event.
+        event: u32,
+    },
+}
+
+fn part(parts_after: &Option<u32>, extra: &Option<String>) -> String {
+    match (parts_after, extra) {
+        (Some(after), Some(extra)) => format!("; first divergence after event {after}: {extra}"),
+        (None, Some(extra)) => format!("; its first event is {extra}"),
+        _ => String::new(),
+    }
+}
+
+impl BootError {
+    /// What the refused node itself may learn.
+    #[must_use]
+    pub const fn class(&self) -> RefusalClass {
+        match self {
+            Self::Tcg(_) | Self::Systemd(_) => RefusalClass::Malformed,
+            _ => RefusalClass::UnprovenStatement,
+        }
+    }
+}
+
+impl Coded for BootError {
+    fn code(&self) -> ReasonCode {
+        match self {
+            Self::Tcg(error) => error.code(),
+            Self::Systemd(error) => error.code(),
+            Self::SystemdAlone => ReasonCode::new("HM-VERIFY-0201"),
+            Self::Bank { .. } => ReasonCode::new("HM-VERIFY-0202"),
+            Self::Pcr { .. } => ReasonCode::new("HM-VERIFY-0203"),
+            Self::Ima { .. } => ReasonCode::new("HM-VERIFY-0204"),
+        }
+    }
+
+    fn compared(&self) -> Option<String> {
+        match self {
+            Self::Tcg(error) => error.compared(),
+            Self::Systemd(error) => error.compared(),
+            Self::Bank { bank, found } => Some(format!("quoted {bank}, the log has {found}")),
+            Self::Pcr { quoted, replayed, .. } => Some(format!("quoted {quoted}, replayed {replayed}")),
+            Self::SystemdAlone | Self::Ima { .. } => None,
+        }
+    }
+
+    fn likely_cause(&self) -> Option<String> {
+        let cause = match self {
+            Self::Tcg(error) => return error.likely_cause(),
+            Self::Systemd(error) => return error.likely_cause(),
+            Self::SystemdAlone => "the machine's firmware log could not be read",
+            Self::Bank { .. } => "the quoted bank is allocated in the TPM but not used by the firmware",
+            Self::Pcr { .. } => {
+                "something measured into the register without writing it into the log, or the log was cut or changed"
+            }
+            Self::Ima { .. } => "a boot loader that uses PCR 10, or a forged log",
+        };
+        Some(cause.to_owned())
+    }
+
+    fn next_step(&self) -> Option<String> {
+        let step = match self {
+            Self::Tcg(error) => return error.next_step(),
+            Self::Systemd(error) => return error.next_step(),
+            Self::SystemdAlone => "check [measurements] of the agent's configuration",
+            Self::Bank { .. } => "tpm2_pcrallocate on the machine, or quote a bank that the firmware extends",
+            Self::Pcr { .. } | Self::Ima { .. } => "hallmark evidence explain; on the machine, tpm2_eventlog",
+        };
+        Some(step.to_owned())
+    }
+}

@@ -1,0 +1,221 @@
+//! The stages behind the firmware's configuration: images, loaders, kernel, user space.
+
+use std::collections::BTreeMap;
+
+use hallmark_evidence::{
+    systemd::SystemdLog,
+    tcg::{
+        EventKind, TcgEvent,
+        efi::{image_path, utf16},
+    },
+};
+use hallmark_tpm_wire::HashAlg;
+
+use super::facts::{BootFacts, Image, ImageKind, Measured, OwnerKeys};
+use crate::fingerprint::hex;
+
+const EXIT_BOOT_SERVICES: &[u8] = b"Exit Boot Services Invocation";
+const EXITED: &[u8] = b"Exit Boot Services Returned with Success";
+
+/// Reads the facts of every register but 7. `of` gives a register's events, `None` for one that was not quoted.
+pub(super) fn read<'e, 'a: 'e>(
+    of: impl Fn(u8) -> Option<Vec<&'e TcgEvent<'a>>>,
+    systemd: Option<&SystemdLog>,
+    quoted: &impl Fn(u8) -> bool,
+    facts: &mut BootFacts,
+) {
+    let events = |pcr| of(pcr).unwrap_or_default();
+    facts.scrtm_version = scrtm_version(&events(0));
+    let roms = events(2);
+    let roms = roms.iter().filter(|event| !is_marker(event));
+    facts.option_roms = u32::try_from(roms.clone().count()).unwrap_or(u32::MAX);
+    let started = events(4);
+    let started = started.iter().filter(|event| !is_marker(event) && !is_action(event));
+    facts.images = roms.chain(started).filter_map(|event| image(event)).collect();
+    facts.gpt = gpt(&events(5));
+    facts.exit_boot_services = ended(&events(5));
+    facts.grub = events(8).iter().filter_map(|event| proven_text(event)).collect();
+    facts.loaded = measured(&events(8), |event| proven_text(event).is_none());
+    facts.loaded.extend(measured(&events(9), |_| true));
+    if let Some(events) = of(11) {
+        read_uki(&events, facts);
+    }
+    facts.command_line = command_line(&events(8), &events(12));
+    facts.overrides = measured(&events(12), |_| true);
+    facts.system_extensions = measured(&events(13), |_| true);
+    facts.mok = owner_keys(&events(14));
+    facts.system_identity = measured(&events(15), |_| true);
+    read_user_space(systemd, quoted, facts);
+    // Behind its separator a firmware register is closed, but for images, boot attempts and partition tables.
+    for pcr in [0, 1, 2, 3, 6] {
+        let events = events(pcr);
+        let closed = events.iter().skip_while(|event| !is_marker(event)).skip(1);
+        facts.unexpected.extend(closed.map(|event| event.number));
+    }
+}
+
+/// A separator, by its digest: the type is only the log's word.
+fn is_marker(event: &TcgEvent<'_>) -> bool {
+    let of = |value: &[u8; 4]| event.digests.iter().all(|(bank, digest)| bank.digest(value) == *digest);
+    !event.digests.is_empty() && [[0; 4], [0xff; 4]].iter().any(of)
+}
+
+/// A sentence that the firmware measures as it is, such as the start of a boot attempt.
+fn is_action(event: &TcgEvent<'_>) -> bool {
+    let letters = |bytes: &[u8]| !bytes.is_empty() && bytes.iter().all(|byte| byte.is_ascii_graphic() || *byte == b' ');
+    event.authenticated().is_some_and(|bytes| letters(&bytes))
+}
+
+fn scrtm_version(events: &[&TcgEvent<'_>]) -> Option<String> {
+    let mut versions = events.iter().filter(|event| event.kind == EventKind::S_CRTM_VERSION);
+    let (version, None) = (versions.next()?, versions.next()) else {
+        return None;
+    };
+    let bytes = version.authenticated()?;
+    let text = utf16(&bytes).filter(|text| text.chars().all(|c| !c.is_control()));
+    text.filter(|text| !text.is_empty()).or_else(|| Some(hex(&bytes)))
+}
+
+fn image(event: &TcgEvent<'_>) -> Option<Image> {
+    Some(Image {
+        pcr: u8::try_from(event.pcr).ok()?,
+        kind: match event.kind {
+            EventKind::EFI_BOOT_SERVICES_DRIVER => ImageKind::BootDriver,
+            EventKind::EFI_RUNTIME_SERVICES_DRIVER => ImageKind::RuntimeDriver,
+            _ => ImageKind::BootApplication,
+        },
+        sha256: hex(event.digest(HashAlg::Sha256)?),
+        path: image_path(event.data).unwrap_or_else(|| event.description()),
+    })
+}
+
+/// The kernel's command line in words: GRUB's, or the override that systemd-stub was given. That of a unified kernel
+/// image is known by its digest (section `.cmdline`). Two of them are none.
+fn command_line(grub: &[&TcgEvent<'_>], overrides: &[&TcgEvent<'_>]) -> Option<String> {
+    let of_grub = grub.iter().filter(|event| event.data.starts_with(b"kernel_cmdline: "));
+    let of_stub = overrides.iter().filter(|event| event.kind == EventKind::IPL);
+    let mut lines = of_grub.chain(of_stub).filter_map(|event| proven_text(event));
+    match (lines.next(), lines.next()) {
+        (Some(line), None) => Some(line),
+        _ => None,
+    }
+}
+
+/// The digests of the shim's lists; the log's names for them are its word, so a list that is named twice is not known.
+fn owner_keys(events: &[&TcgEvent<'_>]) -> OwnerKeys {
+    let list = |name: &str| {
+        let mut named = events
+            .iter()
+            .filter(|event| event.data.strip_suffix(&[0]).unwrap_or(event.data) == name.as_bytes());
+        match (named.next(), named.next()) {
+            (Some(event), None) => event.digest(HashAlg::Sha256).map(hex),
+            _ => None,
+        }
+    };
+    OwnerKeys {
+        list: list("MokList"),
+        revoked: list("MokListX"),
+        trusted: list("MokListTrusted"),
+    }
+}
+
+fn gpt(events: &[&TcgEvent<'_>]) -> Option<String> {
+    let table = events.iter().find(|event| {
+        event
+            .authenticated()
+            .is_some_and(|bytes| bytes.starts_with(b"EFI PART"))
+    })?;
+    table.digest(HashAlg::Sha256).map(hex)
+}
+
+fn ended(events: &[&TcgEvent<'_>]) -> bool {
+    let says = |text: &[u8]| {
+        events.iter().any(|event| {
+            event
+                .authenticated()
+                .is_some_and(|bytes| bytes.strip_suffix(&[0]).unwrap_or(&bytes) == text)
+        })
+    };
+    says(EXIT_BOOT_SERVICES) && says(EXITED)
+}
+
+/// Text that the digests cover, in either encoding.
+fn proven_text(event: &TcgEvent<'_>) -> Option<String> {
+    let bytes = event.authenticated()?;
+    let readable = |text: &String| !text.is_empty() && text.chars().all(|c| !c.is_control() || c == '\n' || c == '\t');
+    let narrow = std::str::from_utf8(bytes.strip_suffix(&[0]).unwrap_or(&bytes))
+        .ok()
+        .map(str::to_owned);
+    narrow.filter(readable).or_else(|| utf16(&bytes).filter(readable))
+}
+
+fn measured(events: &[&TcgEvent<'_>], wanted: impl Fn(&TcgEvent<'_>) -> bool) -> Vec<Measured> {
+    let wanted = events.iter().filter(|event| wanted(event));
+    wanted
+        .filter_map(|event| {
+            Some(Measured {
+                event: event.number,
+                sha256: hex(event.digest(HashAlg::Sha256)?),
+                text: proven_text(event),
+                hint: event.description(),
+            })
+        })
+        .collect()
+}
+
+/// systemd-stub measures every section twice: its name with a NUL, then its contents (systemd-stub(7), "TPM PCR Notes").
+fn read_uki(events: &[&TcgEvent<'_>], facts: &mut BootFacts) {
+    let mut sections = BTreeMap::new();
+    let mut rest = events.iter();
+    while let Some(name) = rest.next() {
+        let text = proven_text(name).filter(|text| text.starts_with('.'));
+        let Some((text, contents)) = text.zip(rest.next().and_then(|event| event.digest(HashAlg::Sha256))) else {
+            facts.doubts.insert(format!(
+                "event {} in PCR 11 is no section of a unified kernel image",
+                name.number
+            ));
+            return;
+        };
+        if sections.insert(text.clone(), hex(contents)).is_some() {
+            facts.doubts.insert(format!("PCR 11 has section {text} twice"));
+            return;
+        }
+    }
+    facts.uki_sections = sections;
+}
+
+fn read_user_space(systemd: Option<&SystemdLog>, quoted: &impl Fn(u8) -> bool, facts: &mut BootFacts) {
+    for record in systemd
+        .into_iter()
+        .flat_map(SystemdLog::records)
+        .filter(|record| quoted(record.pcr))
+    {
+        let Some(digest) = record.digest(HashAlg::Sha256) else {
+            continue;
+        };
+        let measured = Measured {
+            event: record.number,
+            sha256: hex(digest),
+            text: record.is_proven().then(|| record.text.clone()),
+            hint: record.text.clone(),
+        };
+        match record.pcr {
+            11 if record.is_proven() => facts.phases.push(record.text.clone()),
+            11 => {
+                facts.doubts.insert(format!(
+                    "record {} of the user-space log in PCR 11 is no phase",
+                    record.number
+                ));
+            }
+            12 => facts.overrides.push(measured),
+            13 => facts.system_extensions.push(measured),
+            15 => facts.system_identity.push(measured),
+            pcr => {
+                facts.doubts.insert(format!(
+                    "record {} of the user-space log is in PCR {pcr}",
+                    record.number
+                ));
+            }
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! What the kernel measured while the machine ran, as far as a quote proves it.
+//!
+//! The list is read before the quote is taken, or goes on growing behind it: some prefix of it must give the quoted
+//! PCR 10. Only that prefix is proven; what stands behind it is not looked at.
+
+mod aggregate;
+mod error;
+mod prove;
+
+pub use aggregate::BootAggregate;
+pub use error::ImaListError;
+pub use prove::{MeasuredFiles, measured_files};

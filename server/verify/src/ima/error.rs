@@ -1,0 +1,95 @@
+//! Why an IMA list was not believed.
+
+use hallmark_evidence::ima::ImaError;
+use hallmark_reason::{Coded, ReasonCode};
+
+use crate::refusal::RefusalClass;
+
+/// An IMA list that does not hold.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ImaListError {
+    /// A line cannot be read.
+    #[error(transparent)]
+    List(#[from] ImaError),
+    /// PCR 10 was not quoted.
+    #[error("an IMA list came, but PCR 10 was not quoted in a strong bank")]
+    NotQuoted,
+    /// No prefix of the list gives the quoted register.
+    #[error("no part of the IMA list reproduces PCR 10 ({bank})")]
+    Pcr {
+        /// The bank.
+        bank: String,
+        /// The quoted value, hex.
+        quoted: String,
+        /// What all lines give, hex.
+        replayed: String,
+        /// How many lines there are.
+        lines: u64,
+    },
+    /// The list is said to go on from a place that is not where the last one ended.
+    #[error("the IMA list begins at another place than where the last one ended")]
+    Offset {
+        /// Where the last one ended, in bytes.
+        expected: u64,
+        /// Where this one begins.
+        actual: u64,
+    },
+}
+
+impl ImaListError {
+    /// What the refused node itself may learn.
+    #[must_use]
+    pub const fn class(&self) -> RefusalClass {
+        match self {
+            Self::List(_) => RefusalClass::Malformed,
+            Self::Offset { .. } => RefusalClass::Stale,
+            _ => RefusalClass::UnprovenStatement,
+        }
+    }
+}
+
+impl Coded for ImaListError {
+    fn code(&self) -> ReasonCode {
+        match self {
+            Self::List(error) => error.code(),
+            Self::NotQuoted => ReasonCode::new("HM-VERIFY-0211"),
+            Self::Pcr { .. } => ReasonCode::new("HM-VERIFY-0212"),
+            Self::Offset { .. } => ReasonCode::new("HM-VERIFY-0213"),
+        }
+    }
+
+    fn compared(&self) -> Option<String> {
+        match self {
+            Self::List(error) => error.compared(),
+            Self::Pcr {
+                quoted,
+                replayed,
+                lines,
+                ..
+            } => Some(format!("quoted {quoted}, replayed {replayed} after {lines} lines")),
+            Self::Offset { expected, actual } => Some(format!("expected byte {expected}, found byte {actual}")),
+            Self::NotQuoted => None,
+        }
+    }
+
+    fn likely_cause(&self) -> Option<String> {
+        let cause = match self {
+            Self::List(error) => return error.likely_cause(),
+            Self::NotQuoted => "the server's `pcrs` do not name register 10",
+            Self::Pcr { .. } => "lines were left out or changed, the list is of another boot, or it was read too early",
+            Self::Offset { .. } => "the machine was started again, or the server forgot what it held",
+        };
+        Some(cause.to_owned())
+    }
+
+    fn next_step(&self) -> Option<String> {
+        let step = match self {
+            Self::List(error) => return error.next_step(),
+            Self::NotQuoted => "add 10 to attestation.tpm2.pcrs of the server's configuration",
+            Self::Pcr { .. } => "hallmark evidence explain; on the machine, compare PCR 10 with its list",
+            Self::Offset { .. } => "nothing: the agent attests again with the whole list",
+        };
+        Some(step.to_owned())
+    }
+}
