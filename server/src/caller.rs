@@ -4,12 +4,17 @@ mod access;
 mod authorise;
 mod denial;
 
-pub use access::{Access, access};
+pub use access::{Access, access, strangers_limit};
 pub use authorise::{Authorise, AuthoriseLayer};
 pub use denial::{Denial, DenialReason, denied};
 
+use std::sync::Arc;
+
 use hallmark_spiffe::SpiffeId;
+use hallmark_store::Agent;
 use tonic::Status;
+
+use crate::state::Server;
 
 /// In which role a request was let through.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,5 +64,17 @@ pub fn agent_of<T>(request: &tonic::Request<T>) -> Result<SpiffeId, Status> {
     match of(request)? {
         Caller::Agent(id) => Ok(id),
         _ => Err(Status::permission_denied("authorization denied: only agents call this")),
+    }
+}
+
+/// The agent's row as it is now: requests and streams that take their time look again before they answer.
+///
+/// # Errors
+/// `PermissionDenied`, in the form that agents act on, when it was deleted or banned since.
+pub fn standing(server: &Server, id: &SpiffeId) -> Result<Arc<Agent>, Status> {
+    match server.agents.find(id) {
+        None => Err(denied("the agent is not attested", Some(DenialReason::NotAttested))),
+        Some(agent) if agent.banned => Err(denied("the agent is banned", Some(DenialReason::Banned))),
+        Some(agent) => Ok(agent),
     }
 }

@@ -1,6 +1,7 @@
 //! The two listeners.
 
 mod admin;
+mod lifetime;
 mod tcp;
 
 pub use admin::AdminSocket;
@@ -14,6 +15,8 @@ use tonic::transport::Server as Grpc;
 pub const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
 /// Requests under way on one connection.
 const MAX_STREAMS: u32 = 128;
+/// What a peer may send on one connection before somebody has read it, in bytes.
+const WINDOW: u32 = 256 * 1024;
 /// How long open connections may finish after the order to stop.
 pub const STOP_GRACE: Duration = Duration::from_secs(10);
 
@@ -23,5 +26,7 @@ fn grpc() -> Grpc {
         .max_concurrent_streams(MAX_STREAMS)
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
         .http2_keepalive_timeout(Some(Duration::from_secs(20)))
-        .http2_max_header_list_size(16 * 1024)
+        .http2_max_header_list_size(8 * 1024)
+        .initial_connection_window_size(WINDOW)
+        .initial_stream_window_size(WINDOW)
 }

@@ -13,6 +13,7 @@ use crate::{
     errors::StartError,
     listener::{self, AdminSocket, STOP_GRACE},
     notify::notify,
+    service::entry::keep_pruned,
     state::Server,
     tls::{self, ServerIdentity},
 };
@@ -105,9 +106,11 @@ impl Running {
         let local = socket.serve(Arc::clone(&server), until(stopped.clone()));
         tasks.spawn(async move { local.await.map_err(failed("the admin socket")) });
         let fresh = tls::keep_fresh(Arc::clone(&server), identity);
+        let pruned = keep_pruned(Arc::clone(&server));
         tasks.spawn(async move {
             tokio::select! {
                 () = fresh => {}
+                () = pruned => {}
                 () = until(stopped) => {}
             }
             Ok(())

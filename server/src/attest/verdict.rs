@@ -38,12 +38,13 @@ impl Subject {
 
 /// Records a refusal and logs it. A store that fails changes nothing for the node: it stays refused.
 pub(super) async fn record_refused(server: &Server, subject: &Subject, refusal: &Refusal) {
+    let (text, compared) = (shortened(&refusal.text), refusal.compared.as_deref().map(shortened));
     tracing::warn!(
         code = %refusal.code,
         subject = %subject.name,
         remote = %subject.remote,
-        compared = refusal.compared,
-        "attestation refused: {}", refusal.text
+        compared,
+        "attestation refused: {text}"
     );
     // Where the server could not do its part there is no verdict on the node.
     let outcome = if refusal.class == NodeClass::Unable {
@@ -57,8 +58,8 @@ pub(super) async fn record_refused(server: &Server, subject: &Subject, refusal: 
     let detail = serde_json::json!({
         "remote": subject.remote.to_string(),
         "type": TYPE,
-        "text": refusal.text,
-        "compared": refusal.compared,
+        "text": text,
+        "compared": compared,
     });
     let record = Record {
         at: server.clock.unix(),
@@ -70,6 +71,16 @@ pub(super) async fn record_refused(server: &Server, subject: &Subject, refusal: 
     };
     if let Err(error) = server.store.commit(vec![Change::Record(record)]).await {
         log_store_failure(&error);
+    }
+}
+
+/// The most characters of a reason that are kept: some quote what strangers sent, who could fill the disk with it.
+const MAX_REASON: usize = 1000;
+
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(MAX_REASON) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
     }
 }
 
@@ -129,5 +140,21 @@ pub(super) async fn record_accepted(
         }
         Err(ChangeError::Refused(refusal)) => Err(refusal),
         Err(ChangeError::Store(error)) => Err(Refusal::of(NodeClass::Unable, &error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_strangers_sent_fills_no_record() {
+        assert_eq!(
+            shortened("the certificate names another key"),
+            "the certificate names another key"
+        );
+        let long = shortened(&"1.2.840.é".repeat(10_000));
+        assert_eq!(long.chars().count(), MAX_REASON + 1);
+        assert!(long.starts_with("1.2.840.é1.2") && long.ends_with('…'));
     }
 }

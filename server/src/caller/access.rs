@@ -58,6 +58,15 @@ pub fn access(path: &str) -> Option<Access> {
     }
 }
 
+/// The method that strangers call without being looked at further; its request is a few flags.
+const STRANGERS_UNARY: &str = "/spire.api.server.bundle.v1.Bundle/GetBundle";
+
+/// How much of a request from a stranger is read, in bytes; `None` where the method bounds it by itself.
+#[must_use]
+pub fn strangers_limit(path: &str) -> Option<usize> {
+    (path == STRANGERS_UNARY).then_some(4 * 1024)
+}
+
 fn agent(method: &str) -> Option<Access> {
     Some(match method {
         "AttestAgent" => ANYONE,

@@ -5,6 +5,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use hallmark_spiffe::{SpiffeId, x509::VerifiedLeaf};
@@ -12,12 +13,15 @@ use hallmark_store::{Agent, NodeSvid};
 use http::{Request, Response};
 use tonic::{Status, body::Body, transport::server::UdsConnectInfo};
 
-use super::{Access, Caller, Denial, DenialReason, access};
+use super::{Access, Caller, Denial, DenialReason, access, strangers_limit};
 use crate::{
     agents::{ChangeError, Decision},
     connection::TlsInfo,
     state::Server,
 };
+
+/// How long a stranger's request may take, from its headers to the answer.
+const STRANGERS_TIME: Duration = Duration::from_secs(10);
 
 /// Puts [`Authorise`] in front of a service.
 #[derive(Debug, Clone)]
@@ -69,8 +73,12 @@ where
             let (mut head, body) = request.into_parts();
             match authorise(&server, head.uri.path(), &head.extensions).await {
                 Ok(caller) => {
+                    let strangers = strangers_limit(head.uri.path()).filter(|_| caller == Caller::Anyone);
                     head.extensions.insert(caller);
-                    inner.call(Request::from_parts(head, body)).await
+                    match strangers {
+                        Some(limit) => bounded(&mut inner, Request::from_parts(head, body), limit).await,
+                        None => inner.call(Request::from_parts(head, body)).await,
+                    }
                 }
                 Err(status) => Ok(status.into_http()),
             }
@@ -81,6 +89,18 @@ where
                 Ok(Status::internal("internal error").into_http())
             })
         })
+    }
+}
+
+/// A call by a stranger, who neither makes the server hold much nor for long.
+async fn bounded<S>(inner: &mut S, request: Request<Body>, limit: usize) -> Result<Response<Body>, S::Error>
+where
+    S: tower::Service<Request<Body>, Response = Response<Body>>,
+{
+    let request = request.map(|body| Body::new(http_body_util::Limited::new(body, limit)));
+    match tokio::time::timeout(STRANGERS_TIME, inner.call(request)).await {
+        Ok(answer) => answer,
+        Err(_) => Ok(Status::deadline_exceeded("the request did not come to its end").into_http()),
     }
 }
 
@@ -113,16 +133,17 @@ async fn authorise(server: &Server, path: &str, extensions: &http::Extensions) -
     if now > peer.not_after {
         return Err(denied(is_agent(&peer.id).then_some(DenialReason::Expired)));
     }
+    // An agent that is out is out for everything, also where the configuration makes it an administrator.
+    let active = if is_agent(&peer.id) {
+        let standing = agent(server, peer).await?;
+        Some(standing.map_err(|reason| denied(Some(reason)))?)
+    } else {
+        None
+    };
     if let Some(caller) = by_entry(server, access, peer, now) {
         return Ok(caller);
     }
-    if access.agent && is_agent(&peer.id) {
-        return match agent(server, peer).await? {
-            Ok(caller) => Ok(caller),
-            Err(reason) => Err(denied(Some(reason))),
-        };
-    }
-    Err(denied(None))
+    active.filter(|_| access.agent).ok_or_else(|| denied(None))
 }
 
 /// Ids below this are given by attestation alone; no entry can have one.

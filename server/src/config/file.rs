@@ -78,6 +78,7 @@ struct HsmTable {
     module: PathBuf,
     #[serde(deserialize_with = "value::filled")]
     token_label: String,
+    #[serde(deserialize_with = "value::reference")]
     pin: String,
     #[serde(default = "four", deserialize_with = "value::sessions")]
     sessions: usize,
@@ -429,6 +430,27 @@ mod tests {
                     .as_str()
                     .starts_with("HM-CONF-000"),
                 "{bad}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_pin_written_into_the_file_is_never_repeated() {
+        for written in [
+            "83521",
+            "83521.5",
+            "[83521]",
+            "{ value = 83521 }",
+            "\"83521\"",
+            "83521x",
+            "'83521",
+        ] {
+            let error = Folder::new().refused(&LEAST.replace("\"file:$DIR/pin\"", written));
+            let told = format!("{error:?} {error} {:?} {:?}", error.compared(), error.next_step());
+            assert!(!told.contains("83521"), "{told}");
+            assert!(
+                matches!(error.code().as_str(), "HM-CONF-0002" | "HM-CONF-0007"),
+                "{told}"
             );
         }
     }

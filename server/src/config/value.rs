@@ -67,6 +67,16 @@ pub(super) fn filled<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Er
     })
 }
 
+/// A reference to a secret. What stands there instead may be the secret, so no message repeats it.
+pub(super) fn reference<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    match toml::Value::deserialize(from) {
+        Ok(toml::Value::String(text)) => Ok(text),
+        _ => Err(D::Error::custom(
+            "must be a reference to a secret: \"file:/path\" or \"credential:NAME\"",
+        )),
+    }
+}
+
 /// A number from 1 on.
 pub(super) fn positive<'de, D: Deserializer<'de>>(from: D) -> Result<usize, D::Error> {
     match usize::deserialize(from)? {

@@ -9,7 +9,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::grpc;
+use super::{grpc, lifetime::Lifetime};
 use crate::{caller::AuthoriseLayer, errors::StartError, seats::Seats, service, state::Server, tls::TlsConnection};
 
 /// Connections at a time, those still in their handshake included; one address may have half of them. Fewer where
@@ -53,8 +53,8 @@ pub async fn serve(
         ready,
     ));
     grpc()
+        // Told a grace too, the transport would wait for both and then cut without a word; `Lifetime` cuts instead.
         .max_connection_age(MAX_AGE)
-        .max_connection_age_grace(AGE_GRACE)
         .layer(AuthoriseLayer(Arc::clone(&server)))
         .add_routes(service::public(&server))
         .serve_with_incoming_shutdown(ReceiverStream::new(connections), async {
@@ -65,7 +65,7 @@ pub async fn serve(
         .await
 }
 
-type Ready = mpsc::Sender<io::Result<TlsConnection>>;
+type Ready = mpsc::Sender<io::Result<Lifetime<TlsConnection>>>;
 
 async fn accept(server: Arc<Server>, listener: TcpListener, acceptor: TlsAcceptor, ready: Ready) {
     let limit = open_files().map_or(MAX_CONNECTIONS, |files| MAX_CONNECTIONS.min(files / 2));
@@ -93,7 +93,7 @@ async fn accept(server: Arc<Server>, listener: TcpListener, acceptor: TlsAccepto
             };
             match connection {
                 // It fails only when the server is stopping.
-                Ok(connection) => drop(ready.send(Ok(connection)).await),
+                Ok(connection) => drop(ready.send(Ok(Lifetime::new(connection, MAX_AGE + AGE_GRACE))).await),
                 Err(error) => tracing::debug!(%remote, %error, "handshake failed"),
             }
         });

@@ -91,11 +91,7 @@ impl Agent for AgentService {
 
     async fn post_status(&self, request: Request<PostStatusRequest>) -> Result<Response<PostStatusResponse>, Status> {
         let id = caller::agent_of(&request)?;
-        self.server
-            .limits
-            .post_status
-            .take(connection::remote_ip(request.extensions()), 1)
-            .await?;
+        let address = connection::remote_ip(request.extensions());
         let version = request.into_inner().agent_version;
         if version.len() > MAX_VERSION_LEN {
             return Err(Status::invalid_argument(format!(
@@ -107,6 +103,7 @@ impl Agent for AgentService {
                 "agent_version has characters that are not printable ASCII",
             ));
         }
+        self.server.limits.post_status.take(address, 1).await?;
         let decide = |row: Option<&Row>| match row {
             None => Decision::Refuse(denied("agent is not attested", Some(DenialReason::NotAttested))),
             Some(row) if row.agent_version == version => Decision::Keep,

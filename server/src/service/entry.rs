@@ -1,8 +1,11 @@
 //! Registration entries.
 
+mod prune;
 mod staged;
 mod sync;
 mod write;
+
+pub use prune::{keep_pruned, prune};
 
 use std::{pin::Pin, sync::Arc};
 
@@ -168,9 +171,10 @@ impl Entry for EntryService {
         request: Request<Streaming<SyncAuthorizedEntriesRequest>>,
     ) -> Result<Response<SyncStream>, Status> {
         let agent = caller::agent_of(&request)?;
-        let server = Arc::clone(&self.server);
+        let (server, asking) = (Arc::clone(&self.server), (Arc::clone(&self.server), agent.clone()));
         Ok(Response::new(sync::serve(
             move || authorised(&server, &agent),
+            move || caller::standing(&asking.0, &asking.1).map(drop),
             request.into_inner(),
         )))
     }

@@ -11,6 +11,7 @@ use hallmark_api::svid::{
 };
 use hallmark_reason::Coded as _;
 use hallmark_registry::{EntryId, GrantError, Registry, authorise_entry, mint};
+use hallmark_spiffe::SpiffeId;
 use hallmark_store::Agent;
 use tonic::{Request, Response, Status};
 
@@ -65,6 +66,11 @@ impl SvidService {
         })
     }
 
+    /// The agent, if it is still one.
+    fn standing(&self, id: &SpiffeId) -> Result<Arc<Agent>, Status> {
+        caller::standing(&self.server, id)
+    }
+
     /// What each item is granted, all from one state of the registry.
     fn orders(&self, agent: &Agent, params: Vec<NewX509svidParams>) -> Vec<Result<Order, Status>> {
         let (now, ttl) = (self.server.clock.unix(), self.server.lifetimes.x509_svid);
@@ -95,6 +101,15 @@ fn order(
         key: OrderKey::Csr(params.csr),
         entry: params.entry_id.into(),
     })
+}
+
+/// An item that keeps no more in memory than its own CSR: while it waits, the rest of the message can go.
+fn detached(params: NewX509svidParams) -> NewX509svidParams {
+    let csr = params.csr.get(..=MAX_CSR).unwrap_or(&params.csr);
+    NewX509svidParams {
+        csr: bytes::Bytes::copy_from_slice(csr),
+        ..params
+    }
 }
 
 fn check_csr(csr: &[u8]) -> Result<(), Status> {
@@ -162,26 +177,16 @@ impl Svid for SvidService {
         if params.is_empty() {
             return Err(Status::invalid_argument("missing parameters"));
         }
-        if params.len() > MAX_BATCH {
-            let asked = params.len();
+        let asked = params.len();
+        if asked > MAX_BATCH {
             return Err(Status::resource_exhausted(format!(
                 "{asked} SVIDs in one batch, at most {MAX_BATCH} allowed"
             )));
         }
-        self.server.limits.signing.take(address, params.len()).await?;
-        let Some(agent) = self.server.agents.find(&id) else {
-            return Err(caller::denied(
-                "the agent is not attested",
-                Some(caller::DenialReason::NotAttested),
-            ));
-        };
+        let params: Vec<_> = params.into_iter().map(detached).collect();
+        self.server.limits.signing.take(address, asked).await?;
         // The wait for the limit may have been long enough for a ban.
-        if agent.banned {
-            return Err(caller::denied(
-                "the agent is banned",
-                Some(caller::DenialReason::Banned),
-            ));
-        }
+        let agent = self.standing(&id)?;
         let mut orders = Vec::with_capacity(params.len());
         let keep = |order: Result<Order, Status>| order.map(|order| orders.push(order));
         let granted: Vec<_> = self.orders(&agent, params).into_iter().map(keep).collect();
@@ -190,6 +195,8 @@ impl Svid for SvidService {
         } else {
             issue(&self.server, id.as_str(), orders).await
         };
+        // So may have been the token. What a ban finds on its way is not handed out.
+        self.standing(&id)?;
         Ok(Response::new(BatchNewX509svidResponse {
             results: results(granted, issued),
         }))

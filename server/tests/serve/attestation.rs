@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use hallmark_api::{
     admin::{GetNodeRequest, ListRecordsRequest, Record, admin_client::AdminClient},
-    agent::{BanAgentRequest, DeleteAgentRequest, GetAgentRequest, PostStatusRequest, agent_client::AgentClient},
+    agent::{
+        BanAgentRequest, DeleteAgentRequest, GetAgentRequest, ListAgentsRequest, PostStatusRequest,
+        agent_client::AgentClient,
+    },
     rpc,
     types::{PermissionDeniedDetails, Spiffeid, X509svid, permission_denied_details::Reason},
 };
@@ -216,6 +219,42 @@ fn a_banned_node_is_out_at_once_and_an_evicted_one_may_come_back() {
                 "whom the server has forgotten activates anew"
             );
             assert!(attest(&wire(&running).await, &machine).await.is_ok());
+            lab.stop(running).await;
+        },
+    );
+}
+
+#[test]
+fn a_banned_agent_is_out_even_as_an_administrator() {
+    isolated(
+        "attestation::a_banned_agent_is_out_even_as_an_administrator",
+        async |mut lab| {
+            let mut machine = SoftwareMachine::new(&lab.vendor);
+            let ek = hallmark_verify::ek_sha256(&machine.claim().decode().unwrap()).unwrap();
+            let trust_domain = hallmark_spiffe::TrustDomain::parse("example.org").unwrap();
+            let id = hallmark_registry::agent_id(&trust_domain, &ek).unwrap();
+            lab.settings.insert("admin_ids".into(), vec![id.to_string()].into());
+            let running = lab.start().await;
+            let svid = attest(&wire(&running).await, &machine).await.unwrap();
+            let id = svid.id.clone();
+            let agent = connected(&running, &mut machine, svid).await;
+            let list = async || {
+                AgentClient::new(agent.clone())
+                    .list_agents(ListAgentsRequest::default())
+                    .await
+            };
+            assert!(list().await.is_ok());
+            let mut operator = AgentClient::new(local(&lab.admin_socket()).await);
+            operator.ban_agent(BanAgentRequest { id: id.clone() }).await.unwrap();
+            assert_eq!(reason(&list().await.unwrap_err()), Reason::AgentBanned);
+            let lift = AgentClient::new(agent.clone())
+                .delete_agent(DeleteAgentRequest { id })
+                .await;
+            assert_eq!(
+                reason(&lift.unwrap_err()),
+                Reason::AgentBanned,
+                "nor does it lift its own ban"
+            );
             lab.stop(running).await;
         },
     );

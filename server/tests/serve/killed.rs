@@ -7,7 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hallmark_api::health::{HealthCheckRequest, health_client::HealthClient};
+use hallmark_api::{
+    health::{HealthCheckRequest, health_client::HealthClient},
+    svid::{MintX509svidRequest, svid_client::SvidClient},
+};
 use hallmark_attacks::{Wire, attest};
 use hallmark_verify::testing::SoftwareMachine;
 use tokio::net::UnixStream;
@@ -55,6 +58,14 @@ impl Process {
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    /// Asks it to end, and waits: how it ended, and its log.
+    fn terminate(mut self, lab: &Lab) -> (std::process::ExitStatus, String) {
+        let pid = rustix::process::Pid::from_child(&self.0);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        let ended = self.0.wait().unwrap();
+        (ended, fs::read_to_string(lab.folder.join("log")).unwrap())
     }
 
     fn kill(mut self) {
@@ -165,6 +176,54 @@ fn a_server_killed_under_load_forgets_nothing_that_it_said() {
             // The last one is this start's own identity, whose outcome may still be on its way.
             assert!(open - settled <= 1, "{open} intents, {settled} settled");
             lab.stop(running).await;
+        },
+    );
+}
+
+/// A process must not end while the token's module works: it tears itself down under its own feet.
+#[test]
+fn a_server_that_is_told_to_end_under_load_ends_cleanly() {
+    isolated(
+        "killed::a_server_that_is_told_to_end_under_load_ends_cleanly",
+        async |lab| {
+            for round in 0..12_u64 {
+                let mut process = Process::start(&lab);
+                process.ready(&lab).await;
+                let key = rcgen::KeyPair::generate().unwrap();
+                let mut params = rcgen::CertificateParams::default();
+                params.subject_alt_names = vec![rcgen::SanType::URI("spiffe://example.org/w".try_into().unwrap())];
+                let csr: bytes::Bytes = params.serialize_request(&key).unwrap().der().to_vec().into();
+                let mut callers = tokio::task::JoinSet::new();
+                for _ in 0..64 {
+                    let (channel, csr) = (local(&lab.admin_socket()).await, csr.clone());
+                    callers.spawn(async move {
+                        let mut minted = 0_usize;
+                        let request = MintX509svidRequest { csr, ttl: 60 };
+                        while SvidClient::new(channel.clone())
+                            .mint_x509svid(request.clone())
+                            .await
+                            .is_ok()
+                        {
+                            minted += 1;
+                        }
+                        minted
+                    });
+                }
+                tokio::time::sleep(Duration::from_millis(200 + round * 13)).await;
+                let asked = Instant::now();
+                let (ended, log) = process.terminate(&lab);
+                assert!(ended.success(), "round {round}: {ended}\n{log}");
+                assert!(asked.elapsed() < Duration::from_secs(20), "{:?}", asked.elapsed());
+                assert!(
+                    callers.join_all().await.into_iter().sum::<usize>() > 0,
+                    "it was under load"
+                );
+            }
+            // What it recorded on the way out is settled: nothing is left for this start to settle.
+            let mut process = Process::start(&lab);
+            process.ready(&lab).await;
+            let (_, log) = process.terminate(&lab);
+            assert!(!log.contains("between an SVID's intent and its outcome"), "{log}");
         },
     );
 }

@@ -7,6 +7,7 @@ use hallmark_api::{
     },
     types,
 };
+use hallmark_server::service::entry::prune;
 use tonic::Code;
 
 use crate::lab::{Lab, entry, id_message, isolated, local};
@@ -291,6 +292,54 @@ fn concurrent_creators_of_one_entry_make_one() {
                 .map(|results| results[0].entry.as_ref().unwrap().id.clone())
                 .collect();
             assert_eq!(ids.len(), 1);
+        },
+    );
+}
+
+#[test]
+fn expired_entries_are_taken_away_and_recorded() {
+    isolated(
+        "entries::expired_entries_are_taken_away_and_recorded",
+        |folder| async move {
+            let lab = Lab::start(&folder).await;
+            let expiring = |path: &str, expires_at| types::Entry {
+                expires_at,
+                ..entry(path, "/node", 1)
+            };
+            // More than one commit takes.
+            let old: Vec<_> = (0..700).map(|n| expiring(&format!("/old/{n}"), 1)).collect();
+            let created = lab.create(old.clone()).await;
+            lab.create(vec![expiring("/later", 4_000_000_000), expiring("/never", 0)])
+                .await;
+            assert_eq!(prune(&lab.server).await.unwrap(), 700);
+            assert_eq!(prune(&lab.server).await.unwrap(), 0);
+            let paths = |lab: &Lab| -> Vec<String> {
+                let registry = lab.server.registry();
+                let all = registry.list(&hallmark_registry::Filter::default(), 0, None);
+                all.entries
+                    .iter()
+                    .map(|entry| entry.spiffe_id.path().to_owned())
+                    .collect()
+            };
+            let mut left = paths(&lab);
+            left.sort();
+            assert_eq!(left, ["/later", "/never"]);
+            let query = hallmark_store::RecordQuery {
+                limit: 10,
+                filter: hallmark_store::RecordFilter::Admin,
+                subject: Some(created[0].entry.as_ref().unwrap().id.clone()),
+                ..Default::default()
+            };
+            let records = lab.server.store.records(query).await.unwrap();
+            let last = &records.last().unwrap().record.detail;
+            assert!(last.contains("entry-deleted") && last.contains("expiry"), "{last}");
+            // Their place is free again, and what went is gone for good.
+            let again = lab.create(vec![expiring("/old/0", 0)]).await;
+            assert_eq!(code(again[0].status.as_ref()), Code::Ok);
+            lab.stop().await;
+            let lab = Lab::start(&folder).await;
+            assert_eq!(paths(&lab).len(), 3);
+            lab.stop().await;
         },
     );
 }

@@ -185,6 +185,56 @@ fn an_agent_that_went_away_gets_nothing() {
     });
 }
 
+/// The request was let through and authorised; the ban comes while it stands in line for the processor.
+#[test]
+fn a_ban_that_meets_a_request_on_its_way_wins() {
+    isolated(
+        "svids::a_ban_that_meets_a_request_on_its_way_wins",
+        |folder| async move {
+            let lab = Lab::start(&folder).await;
+            let agent = lab.attested("aa", &["tpm2:model:x"]).await;
+            lab.create(vec![types::Entry {
+                id: "web".into(),
+                ..entry("/web", agent.path(), 1)
+            }])
+            .await;
+            for banned in [false, true] {
+                let compute = lab.server.compute.clone();
+                let busy: Vec<_> = (0..256)
+                    .map(|_| compute.clone())
+                    .map(|compute| {
+                        tokio::spawn(async move {
+                            compute
+                                .run(|| std::thread::sleep(std::time::Duration::from_millis(10)))
+                                .await
+                        })
+                    })
+                    .collect();
+                let asking = async { batch(&lab, &agent, &[("web", csr(&[], &[]))]).await };
+                let banning = async {
+                    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                    if banned {
+                        let request = hallmark_api::agent::BanAgentRequest {
+                            id: Some(crate::lab::id_message(agent.path())),
+                        };
+                        let ban = hallmark_server::service::agent_admin::ban(&lab.server, local(request));
+                        ban.await.unwrap();
+                    }
+                };
+                let (answer, ()) = tokio::join!(asking, banning);
+                match banned {
+                    false => assert_eq!(codes(&answer.unwrap()), [Code::Ok]),
+                    true => assert_eq!(answer.unwrap_err().code(), Code::PermissionDenied),
+                }
+                for task in busy {
+                    task.await.unwrap().unwrap();
+                }
+            }
+            lab.stop().await;
+        },
+    );
+}
+
 #[test]
 fn minting_takes_its_names_from_the_csr() {
     isolated("svids::minting_takes_its_names_from_the_csr", |folder| async move {

@@ -26,9 +26,11 @@ const IDLE: Duration = Duration::from_secs(60);
 
 type Answer = Result<SyncAuthorizedEntriesResponse, Status>;
 
-/// Serves one stream. `authorised` is asked once the first request is valid.
+/// Serves one stream. `authorised` is asked once the first request is valid; `standing`, whether the agent is still
+/// one, before each later request is answered.
 pub(super) fn serve<S>(
     authorised: impl FnOnce() -> Vec<Arc<Entry>> + Send + 'static,
+    standing: impl Fn() -> Result<(), Status> + Send + Sync + 'static,
     requests: S,
 ) -> Pin<Box<dyn Stream<Item = Answer> + Send>>
 where
@@ -37,7 +39,7 @@ where
     // One message ahead of the agent; what is not sent is not built.
     let (answers, stream) = mpsc::channel(1);
     tokio::spawn(async move {
-        if let Err(status) = run(authorised, requests, &answers).await {
+        if let Err(status) = run(authorised, standing, requests, &answers).await {
             let _ = answers.send(Err(status)).await;
         }
     });
@@ -46,6 +48,7 @@ where
 
 async fn run<S>(
     authorised: impl FnOnce() -> Vec<Arc<Entry>>,
+    standing: impl Fn() -> Result<(), Status>,
     mut requests: S,
     answers: &mpsc::Sender<Answer>,
 ) -> Result<(), Status>
@@ -69,6 +72,7 @@ where
     let by_id: HashMap<&str, &Arc<Entry>> = entries.iter().map(|entry| (entry.id.as_str(), entry)).collect();
     while let Some(request) = next(&mut requests).await? {
         check_next(&request, mask.as_ref())?;
+        standing()?;
         // Entries that went away since, or were never the agent's, are passed over.
         let wanted: Vec<Arc<Entry>> = request
             .ids
@@ -199,7 +203,7 @@ mod tests {
 
     async fn talk(count: usize, requests: Vec<SyncAuthorizedEntriesRequest>) -> Vec<Answer> {
         let requests = tokio_stream::iter(requests.into_iter().map(Ok));
-        serve(move || entries(count), requests).collect().await
+        serve(move || entries(count), || Ok(()), requests).collect().await
     }
 
     #[tokio::test]
@@ -278,5 +282,24 @@ mod tests {
     #[tokio::test]
     async fn an_agent_that_says_nothing_gets_nothing() {
         assert!(talk(1, Vec::new()).await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_agent_that_is_banned_meanwhile_gets_no_more() {
+        let asked = std::sync::atomic::AtomicUsize::new(0);
+        let banned_after_one = move || match asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst) {
+            0 => Ok(()),
+            _ => Err(Status::permission_denied("banned")),
+        };
+        let requests = [
+            SyncAuthorizedEntriesRequest::default(),
+            ids(&["e00001"]),
+            ids(&["e00002"]),
+        ];
+        let requests = tokio_stream::iter(requests.map(Ok));
+        let answers: Vec<_> = serve(|| entries(PAGE + 1), banned_after_one, requests).collect().await;
+        assert_eq!(answers[2].as_ref().unwrap().entries.len(), 1);
+        assert_eq!(answers[3].as_ref().unwrap_err().code(), tonic::Code::PermissionDenied);
+        assert_eq!(answers.len(), 4);
     }
 }

@@ -5,6 +5,7 @@ use bytes::{Buf as _, BufMut as _, Bytes};
 use hallmark_api::agent::attest_agent_request::{Params, Step};
 use hallmark_api::agent::{AgentX509svidParams, AttestAgentRequest, agent_client::AgentClient};
 use hallmark_api::attest::Tpm2LogPart;
+use hallmark_api::bundle::{GetBundleRequest, bundle_client::BundleClient};
 use hallmark_api::health::HealthCheckRequest;
 use hallmark_api::types::{AttestationData, Entry};
 use hallmark_attacks::{Wire, anonymous_client, attest, claim_message, open, proof_message};
@@ -19,7 +20,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
-use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::{Code, Request, Status};
@@ -272,6 +273,60 @@ fn logs_are_read_within_what_the_tpm_signed_for() {
             .await;
         site.control(&wire, "logs").await;
     });
+}
+
+/// Anyone may ask for the bundle: with a request of a few flags, not with one that fills the server's memory.
+#[test]
+fn nobody_makes_the_server_hold_much_or_for_long() {
+    site(async |site| {
+        // Field 15, unknown and long, of a message that is complete; the stream is left open behind it.
+        let large = [vec![0x7a, 0x80, 0xe0, 0x0f], vec![0; 0x3_f000]].concat();
+        let (mut calls, mut wires) = (JoinSet::new(), Vec::new());
+        for number in 0..1000 {
+            if number % 100 == 0 {
+                wires.push(site.wire().await);
+            }
+            let wire = wires.last().unwrap().clone();
+            let message = if number % 10 == 0 { Vec::new() } else { large.clone() };
+            calls.spawn(async move {
+                let call = half_open(&wire, "/spire.api.server.bundle.v1.Bundle/GetBundle", message);
+                // A call that does not end shows as a code that no server gives.
+                tokio::time::timeout(Duration::from_secs(30), call)
+                    .await
+                    .unwrap_or(Code::DataLoss)
+            });
+        }
+        let codes = calls.join_all().await;
+        let count = |code| codes.iter().filter(|found| **found == code).count();
+        assert_eq!((count(Code::Ok), count(Code::DataLoss)), (0, 0));
+        assert_eq!(count(Code::DeadlineExceeded), 100, "those that were only left open");
+        let peak = peak_mib(site.pid);
+        assert!(peak < 150, "the server's memory rose to {peak} MiB");
+        let wire = site.wire().await;
+        let mut bundles = BundleClient::new(wire.channel());
+        bundles
+            .get_bundle(GetBundleRequest { output_mask: None })
+            .await
+            .unwrap();
+        site.control(&wire, "large and half-open requests").await;
+    });
+}
+
+/// Calls `path` with one message, leaves the request open, and returns how the call ends.
+async fn half_open(wire: &Wire, path: &'static str, message: Vec<u8>) -> Code {
+    let mut grpc = tonic::client::Grpc::new(wire.channel());
+    grpc.ready().await.unwrap();
+    let messages = tokio_stream::iter([message]).chain(tokio_stream::pending());
+    match grpc
+        .streaming(Request::new(messages), PathAndQuery::from_static(path), Raw)
+        .await
+    {
+        Ok(answers) => match answers.into_inner().message().await {
+            Ok(_) => Code::Ok,
+            Err(status) => status.code(),
+        },
+        Err(status) => status.code(),
+    }
 }
 
 /// Peak memory of a process, in MiB.
