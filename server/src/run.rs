@@ -3,7 +3,10 @@
 mod logging;
 pub(crate) mod parts;
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
@@ -17,6 +20,9 @@ use crate::{
     state::Server,
     tls::{self, ServerIdentity},
 };
+
+/// How long work that no connection waits for may take at the end.
+const LAST_WORK: Duration = Duration::from_secs(5);
 
 /// Runs the server until SIGTERM or SIGINT.
 ///
@@ -32,9 +38,11 @@ pub fn run(config: Config) -> Result<(), StartError> {
             what: "the async runtime",
             cause: error.to_string(),
         })?;
+    let mut server = Weak::new();
     let outcome = runtime.block_on(async {
         let stop = until_signal()?;
         let mut running = Running::start(config, Clock::system()).await?;
+        server = Arc::downgrade(&running.server);
         notify("READY=1");
         tokio::select! {
             () = stop => tracing::info!("stopping"),
@@ -44,8 +52,14 @@ pub fn run(config: Config) -> Result<(), StartError> {
         notify("STOPPING=1");
         running.stop().await
     });
-    // What still computes is not waited for: everything that counts is recorded.
-    runtime.shutdown_background();
+    // Work that callers left behind ends here, and with the server go the token's sessions and the store's queue. The
+    // process must not end before: a PKCS#11 module that is torn down while a thread is inside it may crash.
+    runtime.shutdown_timeout(LAST_WORK);
+    if server.strong_count() == 0 {
+        tracing::info!("stopped");
+    } else {
+        tracing::warn!("stopped while some work was under way");
+    }
     outcome
 }
 

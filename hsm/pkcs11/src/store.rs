@@ -207,10 +207,17 @@ impl Drop for Pkcs11KeyStore {
         // A process that ends while a thread is inside the module may crash, so calls under way may end first;
         // a token that hangs must not keep the process.
         let patience = Instant::now() + LAST_CALLS;
+        let mut all_ended = true;
         for thread in self.threads.drain(..) {
             while !thread.is_finished() && Instant::now() < patience {
                 thread::sleep(Duration::from_micros(200));
             }
+            all_ended &= thread.is_finished();
+        }
+        if all_ended {
+            tracing::debug!("nobody calls the token any more");
+        } else {
+            tracing::warn!("a call into the token has not ended and is left alone");
         }
     }
 }
