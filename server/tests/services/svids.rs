@@ -1,6 +1,12 @@
 //! SVIDs for workloads, and minted by hand.
 
-use std::time::SystemTime;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
 use hallmark_api::{
@@ -199,20 +205,28 @@ fn a_ban_that_meets_a_request_on_its_way_wins() {
             }])
             .await;
             for banned in [false, true] {
-                let compute = lab.server.compute.clone();
-                let busy: Vec<_> = (0..256)
-                    .map(|_| compute.clone())
-                    .map(|compute| {
-                        tokio::spawn(async move {
-                            compute
-                                .run(|| std::thread::sleep(std::time::Duration::from_millis(10)))
-                                .await
-                        })
-                    })
-                    .collect();
-                let asking = async { batch(&lab, &agent, &[("web", csr(&[], &[]))]).await };
+                let (go, started) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+                let every = std::thread::available_parallelism().unwrap().get();
+                let mut busy = tokio::task::JoinSet::new();
+                for _ in 0..every {
+                    let (compute, go, started) = (lab.server.compute.clone(), Arc::clone(&go), Arc::clone(&started));
+                    busy.spawn(async move {
+                        let work = move || {
+                            started.fetch_add(1, Ordering::SeqCst);
+                            while !go.load(Ordering::SeqCst) {
+                                std::thread::sleep(Duration::from_millis(1));
+                            }
+                        };
+                        compute.run(work).await
+                    });
+                }
+                while started.load(Ordering::SeqCst) < every {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                let items = [("web", csr(&[], &[]))];
+                // It gets as far as it can before the other has a turn.
+                let asking = batch(&lab, &agent, &items);
                 let banning = async {
-                    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
                     if banned {
                         let request = hallmark_api::agent::BanAgentRequest {
                             id: Some(crate::lab::id_message(agent.path())),
@@ -220,15 +234,15 @@ fn a_ban_that_meets_a_request_on_its_way_wins() {
                         let ban = hallmark_server::service::agent_admin::ban(&lab.server, local(request));
                         ban.await.unwrap();
                     }
+                    go.store(true, Ordering::SeqCst);
                 };
-                let (answer, ()) = tokio::join!(asking, banning);
-                match banned {
-                    false => assert_eq!(codes(&answer.unwrap()), [Code::Ok]),
-                    true => assert_eq!(answer.unwrap_err().code(), Code::PermissionDenied),
+                let (answer, ()) = tokio::join!(biased; asking, banning);
+                if banned {
+                    assert_eq!(answer.unwrap_err().code(), Code::PermissionDenied);
+                } else {
+                    assert_eq!(codes(&answer.unwrap()), [Code::Ok]);
                 }
-                for task in busy {
-                    task.await.unwrap().unwrap();
-                }
+                busy.join_all().await;
             }
             lab.stop().await;
         },
