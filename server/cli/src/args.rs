@@ -5,7 +5,10 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Parser, Subcommand};
 
 use crate::{
-    command::{bundle::BundleCommand, config::ConfigCommand, entry::EntryCommand, hsm::HsmCommand, node::NodeCommand},
+    command::{
+        bundle::BundleCommand, config::ConfigCommand, entry::EntryCommand, evidence::EvidenceCommand, hsm::HsmCommand,
+        node::NodeCommand,
+    },
     duration::parse_duration,
     output::Format,
 };
@@ -65,6 +68,9 @@ pub(crate) enum Command {
     /// The token that signs
     #[command(subcommand)]
     Hsm(HsmCommand),
+    /// Evidence of machines as files: judged and explained offline
+    #[command(subcommand)]
+    Evidence(EvidenceCommand),
     /// Configuration files
     #[command(subcommand)]
     Config(ConfigCommand),

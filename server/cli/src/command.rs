@@ -4,6 +4,7 @@ pub(crate) mod bundle;
 pub(crate) mod config;
 mod doctor;
 pub(crate) mod entry;
+pub(crate) mod evidence;
 pub(crate) mod hsm;
 pub(crate) mod node;
 
@@ -46,6 +47,7 @@ pub(crate) async fn run(args: Args) -> Result<Exit, CliError> {
         Command::Entry(command) => entry::run(&context, command).await,
         Command::Bundle(command) => bundle::run(&context, command).await,
         Command::Hsm(command) => hsm::run(&context, command).await,
+        Command::Evidence(command) => evidence::run(&context, command),
         Command::Config(command) => config::run(&context, command),
         Command::Doctor => doctor::run(&context).await,
         Command::Completion { shell } => completion(shell),

@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf};
 
+use hallmark_evidence::EvidenceError;
+use hallmark_policy::PolicyError;
 use hallmark_reason::{Coded, ReasonCode, Report};
 use hallmark_registry::EntryError;
 use hallmark_spiffe::{BundleError, IdError, SelectorError};
@@ -54,6 +56,18 @@ pub(crate) enum CliError {
     Bundle(#[from] BundleError),
     #[error("the file {file} cannot be read: {cause}", file = file.display())]
     File { file: PathBuf, cause: io::Error },
+    #[error("the file {file} cannot be written: {cause}", file = file.display())]
+    Write { file: PathBuf, cause: io::Error },
+    #[error("the {what} in {file} cannot be used: {detail}", file = file.display())]
+    Unfit {
+        what: &'static str,
+        file: PathBuf,
+        detail: String,
+    },
+    #[error("{file}: {cause}", file = file.display())]
+    Evidence { file: PathBuf, cause: EvidenceError },
+    #[error("{0}")]
+    Policy(#[from] PolicyError),
     #[error("the file {file} is neither a server's nor an agent's configuration", file = file.display())]
     UnknownConfig { file: PathBuf },
     #[error("the program {program} cannot be run: {cause}")]
@@ -81,12 +95,16 @@ impl CliError {
             | Self::Selector(_)
             | Self::Entry(_)
             | Self::File { .. }
+            | Self::Unfit { .. }
+            | Self::Evidence { .. }
+            | Self::Policy(_)
             | Self::UnknownConfig { .. } => Exit::Usage,
             Self::Unimplemented { .. }
             | Self::Server { .. }
             | Self::Answer { .. }
             | Self::Bundle(_)
             | Self::Program { .. }
+            | Self::Write { .. }
             | Self::Output(_)
             | Self::Runtime(_) => Exit::Unexpected,
         }
@@ -175,12 +193,18 @@ impl Coded for CliError {
             Self::Program { .. } => ReasonCode::new("HM-CLI-0017"),
             Self::Output(_) => ReasonCode::new("HM-CLI-0018"),
             Self::Runtime(_) => ReasonCode::new("HM-CLI-0019"),
+            Self::Write { .. } => ReasonCode::new("HM-CLI-0101"),
+            Self::Unfit { .. } => ReasonCode::new("HM-CLI-0102"),
+            Self::Evidence { cause, .. } => cause.code(),
+            Self::Policy(cause) => cause.code(),
         }
     }
 
     fn compared(&self) -> Option<String> {
         match self {
             Self::Ambiguous { found, .. } => Some(found.join(", ")),
+            Self::Evidence { cause, .. } => cause.compared(),
+            Self::Policy(cause) => cause.compared(),
             Self::Id(cause) => cause.compared(),
             Self::Selector(cause) => cause.compared(),
             Self::Entry(cause) => cause.compared(),
@@ -202,6 +226,10 @@ impl Coded for CliError {
             Self::UnknownConfig { .. } => "it has neither [hsm] and [listen] nor [tpm] and [workload_api]",
             Self::File { .. } => "the path is wrong, or this user may not read it",
             Self::Program { .. } => "the server or agent is not installed on this machine",
+            Self::Write { .. } => "the folder does not exist, belongs to another user, or the disk is full",
+            Self::Unfit { .. } => "another kind of file, or one that was cut",
+            Self::Evidence { cause, .. } => return cause.likely_cause(),
+            Self::Policy(cause) => return cause.likely_cause(),
             Self::Id(cause) => return cause.likely_cause(),
             Self::Selector(cause) => return cause.likely_cause(),
             Self::Entry(cause) => return cause.likely_cause(),
@@ -227,6 +255,10 @@ impl Coded for CliError {
             Self::UnknownConfig { .. } => "say which it is: --kind server, or --kind agent",
             Self::Unimplemented { .. } | Self::Answer { .. } => "hallmark status shows the server's version",
             Self::Program { .. } => "run it where the program is installed",
+            Self::Write { file, .. } => return Some(format!("ls -ld {}; df", file.display())),
+            Self::Unfit { .. } => "hallmark evidence import --help names the form of each file",
+            Self::Evidence { cause, .. } => return cause.next_step(),
+            Self::Policy(cause) => return cause.next_step(),
             Self::Id(cause) => return cause.next_step(),
             Self::Selector(cause) => return cause.next_step(),
             Self::Entry(cause) => return cause.next_step(),

@@ -15,6 +15,8 @@ pub(crate) enum Exit {
     NotPermitted,
     /// Server, TPM or HSM cannot be reached.
     Unreachable,
+    /// Evidence was judged, and refused.
+    Refused,
     /// Not found, ambiguous, or in conflict with what is there.
     NotFound,
     /// A dry run that found something to change.
@@ -29,6 +31,7 @@ impl From<Exit> for ExitCode {
             Exit::Usage => 2,
             Exit::NotPermitted => 3,
             Exit::Unreachable => 4,
+            Exit::Refused => 5,
             Exit::NotFound => 6,
             Exit::WouldChange => 7,
         };

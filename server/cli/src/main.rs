@@ -1,6 +1,6 @@
 //! The operator's command line: `hallmark`.
 //!
-//! It is a client of the server's admin socket and of nothing else. Data goes to stdout, talk to stderr; the exit
+//! It is a client of the server's admin socket; `evidence` works on files alone, with no server. Data goes to stdout, talk to stderr; the exit
 //! code tells scripts what happened (`hallmark --help` lists them).
 
 mod args;
@@ -15,14 +15,14 @@ mod table;
 mod timestamp;
 mod view;
 
-use std::process::ExitCode;
+use std::{ffi::OsString, process::ExitCode};
 
 use clap::Parser as _;
 
 use crate::{args::Args, exit::Exit, output::say};
 
 fn main() -> ExitCode {
-    let args = match Args::try_parse() {
+    let args = match Args::try_parse_from(typed(std::env::args_os())) {
         Ok(args) => args,
         // Help and version are answers, everything else is wrong usage; clap knows which stream is whose.
         Err(answer) => {
@@ -41,6 +41,18 @@ fn main() -> ExitCode {
             error.exit().into()
         }
     }
+}
+
+/// `evidence import` writes a file and shows nothing, so there `-o` names that file and not a form of output.
+fn typed(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut words = Vec::new();
+    let (mut before, mut imports) = (OsString::new(), false);
+    for word in arguments {
+        imports |= before == "evidence" && word == "import";
+        before.clone_from(&word);
+        words.push(if imports && word == "-o" { "--out".into() } else { word });
+    }
+    words
 }
 
 fn run(args: Args) -> Result<Exit, error::CliError> {

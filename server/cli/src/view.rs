@@ -4,6 +4,7 @@
 pub(crate) mod bundle;
 pub(crate) mod check;
 pub(crate) mod entry;
+pub(crate) mod evidence;
 pub(crate) mod hsm;
 pub(crate) mod node;
 pub(crate) mod proof;

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use hallmark_verify::boot::{BootEvent, BootFacts};
+use hallmark_tpm_wire::PcrValues;
+use hallmark_verify::boot::{BootEvent, BootFacts, MeasuredBoot};
 use hallmark_verify::history::Sighting;
+use hallmark_verify::recorded::Measured;
 use hallmark_verify::{EnrolledBy, TpmClass, VerifiedEvidence};
 use serde::{Deserialize, Serialize};
 
@@ -95,17 +97,30 @@ impl MachineFacts {
     /// What `evidence` proves, seen at `now`.
     #[must_use]
     pub fn of(evidence: &VerifiedEvidence, now: SystemTime) -> Self {
-        let pcrs = evidence.pcrs().iter();
         Self {
             tpm: TpmFacts::of(evidence),
             sighting: Sighting::of(evidence, now),
-            pcrs: pcrs
-                .map(|(bank, pcr, digest)| (format!("{bank}:{pcr}"), hex(digest)))
-                .collect(),
-            boot: evidence.boot().map(|boot| BootRecord {
-                facts: boot.facts().clone(),
-                events: boot.events().to_vec(),
-            }),
+            pcrs: registers(evidence.pcrs()),
+            boot: evidence.boot().map(BootRecord::of),
+            labels: BTreeMap::new(),
+        }
+    }
+
+    /// What kept evidence proves. Of the TPM itself it proves nothing: its class, maker and EK are unknown.
+    #[must_use]
+    pub fn of_kept(measured: &Measured, now: SystemTime) -> Self {
+        Self {
+            tpm: TpmFacts {
+                ek_sha256: String::new(),
+                class: TpmClass::Unknown.as_str().to_owned(),
+                enrolled_by: String::new(),
+                inventory: None,
+                certificate: None,
+                firmware_version: measured.firmware_version,
+            },
+            sighting: Sighting::of_quote(&measured.clock, measured.firmware_version, now),
+            pcrs: registers(&measured.values),
+            boot: measured.boot.as_ref().map(BootRecord::of),
             labels: BTreeMap::new(),
         }
     }
@@ -124,6 +139,22 @@ impl MachineFacts {
         let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         now.saturating_sub(self.sighting.seen_at / 1000)
     }
+}
+
+impl BootRecord {
+    fn of(boot: &MeasuredBoot) -> Self {
+        Self {
+            facts: boot.facts().clone(),
+            events: boot.events().to_vec(),
+        }
+    }
+}
+
+fn registers(values: &PcrValues) -> BTreeMap<String, String> {
+    let values = values.iter();
+    values
+        .map(|(bank, pcr, digest)| (format!("{bank}:{pcr}"), hex(digest)))
+        .collect()
 }
 
 impl TpmFacts {

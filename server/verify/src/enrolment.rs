@@ -242,30 +242,47 @@ fn believe(
         ExpiredPolicy::AtEnrolment => enrolled_before,
         ExpiredPolicy::Ignore => true,
     };
-    let path = verify_path(&certificate, chain, &trust.roots, unix_seconds(now), tolerate_expired);
-    Ok(path.map(|()| {
-        let class = classify(&certificate.attributes, &certificate.issuer);
-        let sha256 = sha256(&certificate.der);
-        let EkCertificate {
+    Ok(lead_to_root(certificate, chain, trust, tolerate_expired, now))
+}
+
+/// Judges an EK certificate that was kept, about whose key nothing else is known.
+///
+/// # Errors
+/// The certificate's fault.
+pub(crate) fn believe_kept(nv: &[u8], chain: &[Vec<u8>], trust: &Trust, now: SystemTime) -> Believed {
+    let tolerate_expired = trust.expired == ExpiredPolicy::Ignore;
+    lead_to_root(EkCertificate::read(nv)?, chain, trust, tolerate_expired, now)
+}
+
+fn lead_to_root(
+    certificate: EkCertificate,
+    chain: &[Vec<u8>],
+    trust: &Trust,
+    tolerate_expired: bool,
+    now: SystemTime,
+) -> Believed {
+    verify_path(&certificate, chain, &trust.roots, unix_seconds(now), tolerate_expired)?;
+    let class = classify(&certificate.attributes, &certificate.issuer);
+    let sha256 = sha256(&certificate.der);
+    let EkCertificate {
+        attributes,
+        issuer,
+        serial,
+        not_before,
+        not_after,
+        ..
+    } = certificate;
+    Ok((
+        CertificateFacts {
             attributes,
             issuer,
             serial,
             not_before,
             not_after,
-            ..
-        } = certificate;
-        (
-            CertificateFacts {
-                attributes,
-                issuer,
-                serial,
-                not_before,
-                not_after,
-                sha256,
-            },
-            class,
-        )
-    }))
+            sha256,
+        },
+        class,
+    ))
 }
 
 /// A clock before 1970 counts as 1970: then nothing is valid yet.

@@ -27,6 +27,7 @@ pub mod history;
 pub mod ima;
 mod keys;
 mod logs;
+pub mod recorded;
 mod refusal;
 mod statement;
 #[cfg(any(test, feature = "software-machine"))]

@@ -10,6 +10,7 @@
 mod admin;
 mod contract;
 mod entries;
+mod evidence;
 mod fake;
 mod nodes;
 mod refusals;

@@ -75,10 +75,10 @@ impl Coded for BootError {
         match self {
             Self::Tcg(error) => error.code(),
             Self::Systemd(error) => error.code(),
-            Self::SystemdAlone => ReasonCode::new("HM-VERIFY-0201"),
-            Self::Bank { .. } => ReasonCode::new("HM-VERIFY-0202"),
-            Self::Pcr { .. } => ReasonCode::new("HM-VERIFY-0203"),
-            Self::Ima { .. } => ReasonCode::new("HM-VERIFY-0204"),
+            Self::SystemdAlone => ReasonCode::new("HM-VERIFY-0701"),
+            Self::Bank { .. } => ReasonCode::new("HM-VERIFY-0702"),
+            Self::Pcr { .. } => ReasonCode::new("HM-VERIFY-0703"),
+            Self::Ima { .. } => ReasonCode::new("HM-VERIFY-0704"),
         }
     }
 

@@ -27,6 +27,9 @@ pub enum ImaListError {
         /// How many lines there are.
         lines: u64,
     },
+    /// The first line is not the digest over the quoted registers.
+    #[error("the IMA list's boot_aggregate is not that of the quoted registers")]
+    OtherBoot,
     /// The list is said to go on from a place that is not where the last one ended.
     #[error("the IMA list begins at another place than where the last one ended")]
     Offset {
@@ -53,9 +56,10 @@ impl Coded for ImaListError {
     fn code(&self) -> ReasonCode {
         match self {
             Self::List(error) => error.code(),
-            Self::NotQuoted => ReasonCode::new("HM-VERIFY-0211"),
-            Self::Pcr { .. } => ReasonCode::new("HM-VERIFY-0212"),
-            Self::Offset { .. } => ReasonCode::new("HM-VERIFY-0213"),
+            Self::NotQuoted => ReasonCode::new("HM-VERIFY-0901"),
+            Self::Pcr { .. } => ReasonCode::new("HM-VERIFY-0902"),
+            Self::Offset { .. } => ReasonCode::new("HM-VERIFY-0903"),
+            Self::OtherBoot => ReasonCode::new("HM-VERIFY-0904"),
         }
     }
 
@@ -69,7 +73,7 @@ impl Coded for ImaListError {
                 ..
             } => Some(format!("quoted {quoted}, replayed {replayed} after {lines} lines")),
             Self::Offset { expected, actual } => Some(format!("expected byte {expected}, found byte {actual}")),
-            Self::NotQuoted => None,
+            Self::NotQuoted | Self::OtherBoot => None,
         }
     }
 
@@ -78,6 +82,7 @@ impl Coded for ImaListError {
             Self::List(error) => return error.likely_cause(),
             Self::NotQuoted => "the server's `pcrs` do not name register 10",
             Self::Pcr { .. } => "lines were left out or changed, the list is of another boot, or it was read too early",
+            Self::OtherBoot => "the list is of another boot, or a register moved after the kernel had started",
             Self::Offset { .. } => "the machine was started again, or the server forgot what it held",
         };
         Some(cause.to_owned())
@@ -88,6 +93,7 @@ impl Coded for ImaListError {
             Self::List(error) => return error.next_step(),
             Self::NotQuoted => "add 10 to attestation.tpm2.pcrs of the server's configuration",
             Self::Pcr { .. } => "hallmark evidence explain; on the machine, compare PCR 10 with its list",
+            Self::OtherBoot => "on the machine, compare the first line of its list with PCR 0 to 9",
             Self::Offset { .. } => "nothing: the agent attests again with the whole list",
         };
         Some(step.to_owned())

@@ -160,7 +160,7 @@ fn a_log_that_leaves_something_out_is_refused() {
     let mut cuts = 0;
     for length in 100..whole.len() {
         if TcgLog::parse(&whole[..length]).is_ok() {
-            assert_eq!(code(Some(&whole[..length])), "HM-VERIFY-0203", "{length}");
+            assert_eq!(code(Some(&whole[..length])), "HM-VERIFY-0703", "{length}");
             cuts += 1;
         }
     }
@@ -218,14 +218,14 @@ fn the_first_event_that_parts_log_and_quote_is_named() {
 fn only_the_quoted_bank_of_the_log_counts() {
     let sha1_only = Writer::new(&[HashAlg::Sha1]).event(7, EventKind::SEPARATOR, SEPARATOR);
     let error = measured_boot(Some(&sha1_only.bytes), None, &quoted(&off().bytes)).expect_err("accepted");
-    assert_eq!(error.code().to_string(), "HM-VERIFY-0202");
+    assert_eq!(error.code().to_string(), "HM-VERIFY-0702");
 }
 
 #[test]
 fn the_kernels_register_is_not_the_firmwares() {
     let grabbed = log().event(10, EventKind::IPL, b"x");
     let error = measured_boot(Some(&grabbed.bytes), None, &PcrValues::new()).expect_err("accepted");
-    assert_eq!(error.code().to_string(), "HM-VERIFY-0204");
+    assert_eq!(error.code().to_string(), "HM-VERIFY-0704");
 }
 
 #[test]
@@ -264,5 +264,5 @@ fn user_spaces_log_goes_on_behind_the_firmwares() {
     assert!(measured_boot(Some(&firmware.bytes), Some(early.as_bytes()), &both).is_err());
     assert!(measured_boot(Some(&firmware.bytes), None, &both).is_err());
     let alone = measured_boot(None, Some(phases.as_bytes()), &both).expect_err("accepted");
-    assert_eq!(alone.code().to_string(), "HM-VERIFY-0201");
+    assert_eq!(alone.code().to_string(), "HM-VERIFY-0701");
 }

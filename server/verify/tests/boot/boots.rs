@@ -127,10 +127,10 @@ fn logs_that_are_not_the_machines_are_refused() {
     };
     assert_eq!(refused("neg/base-truncated.bin", "base").0, "HM-EVID-0102");
     let (code, error) = refused("neg/base-digest-flipped.bin", "base");
-    assert_eq!(code, "HM-VERIFY-0203");
+    assert_eq!(code, "HM-VERIFY-0703");
     assert!(matches!(error, BootError::Pcr { pcr: 11, .. }), "{error:?}");
     let (code, error) = refused("cmdline/eventlog.bin", "base");
-    assert_eq!(code, "HM-VERIFY-0203");
+    assert_eq!(code, "HM-VERIFY-0703");
     assert!(matches!(error, BootError::Pcr { pcr: 4, .. }), "{error:?}");
     assert!(error.compared().unwrap().starts_with("quoted "));
 }

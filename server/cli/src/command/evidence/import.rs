@@ -1,0 +1,206 @@
+//! `evidence import`: files of other tools become one evidence file.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use hallmark_evidence::{AkPublic, EvidenceFile, Limits, Log, LogKind, RawSigned, Signed, Source};
+use hallmark_tpm_wire::{HashAlg, PcrValues, PublicArea};
+use x509_parser::pem::Pem;
+
+use super::read::{MAX_FILE, limited, text};
+use crate::{error::CliError, timestamp};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Import {
+    /// The attestation key: TPM2B_PUBLIC or TPMT_PUBLIC (tpm2_createak -u, tpm2_readpublic -f tss), or PEM
+    #[arg(long, value_name = "FILE")]
+    ak_public: PathBuf,
+    /// The quote: TPMS_ATTEST (tpm2_quote -m)
+    #[arg(long, value_name = "FILE")]
+    quote: PathBuf,
+    /// Its signature: TPMT_SIGNATURE (tpm2_quote -s)
+    #[arg(long, value_name = "FILE")]
+    signature: PathBuf,
+    /// What the quote must be qualified by (tpm2_quote -q), hex
+    #[arg(long, value_name = "HEX", value_parser = qualification)]
+    qualification: Qualification,
+    /// The firmware's event log (binary_bios_measurements)
+    #[arg(long, value_name = "FILE")]
+    eventlog: Option<PathBuf>,
+    /// The IMA list (binary_runtime_measurements or ascii_runtime_measurements)
+    #[arg(long, value_name = "FILE")]
+    ima: Option<PathBuf>,
+    /// systemd's measurement log (tpm2-measure.log)
+    #[arg(long, value_name = "FILE")]
+    systemd_log: Option<PathBuf>,
+    /// The values of the quoted registers: lines `sha256:7 HEX`, or what tpm2_pcrread prints
+    #[arg(long, value_name = "FILE")]
+    pcrs: Option<PathBuf>,
+    /// The TPM's EK certificate with its chain, DER or PEM
+    #[arg(long, value_name = "FILE")]
+    ek_cert: Option<PathBuf>,
+    /// The evidence file to write; `-o OUT` says the same here
+    #[arg(long, value_name = "OUT")]
+    out: PathBuf,
+}
+
+/// `extraData`, at most 64 bytes.
+#[derive(Debug, Clone)]
+pub(crate) struct Qualification(Vec<u8>);
+
+fn qualification(text: &str) -> Result<Qualification, String> {
+    let bytes = hex::decode(text.trim().trim_start_matches("0x")).map_err(|error| error.to_string())?;
+    if bytes.len() > Limits::SECRET {
+        return Err(format!("{} bytes; a TPM takes at most {}", bytes.len(), Limits::SECRET));
+    }
+    Ok(Qualification(bytes))
+}
+
+impl Import {
+    /// Writes the file; nothing is judged but the form of what was given.
+    pub(super) fn run(self) -> Result<PathBuf, CliError> {
+        let (quote, signature) = (limited(&self.quote, MAX_FILE)?, limited(&self.signature, MAX_FILE)?);
+        let (ek_certificate, ek_chain) = self
+            .ek_cert
+            .as_deref()
+            .map(certificates)
+            .transpose()?
+            .unwrap_or_default();
+        let logs = [
+            (LogKind::Tcg, &self.eventlog),
+            (LogKind::Systemd, &self.systemd_log),
+            (LogKind::Ima, &self.ima),
+        ];
+        let mut kept = Vec::new();
+        for (kind, path) in logs {
+            let Some(path) = path else { continue };
+            let log = Log::new(kind, 0, limited(path, Limits::LOG)?);
+            kept.push(log.map_err(|cause| CliError::Evidence {
+                file: path.clone(),
+                cause,
+            })?);
+        }
+        let quote = Signed::new(&RawSigned {
+            attest: &quote,
+            signature: &signature,
+        });
+        let file = EvidenceFile {
+            source: Source::Import,
+            made_at: timestamp::rfc3339(timestamp::now()).unwrap_or_default(),
+            ak: ak_public(&self.ak_public)?,
+            ek_certificate,
+            ek_chain,
+            quote: quote.map_err(|cause| CliError::Evidence {
+                file: self.quote.clone(),
+                cause,
+            })?,
+            qualification: self.qualification.0,
+            pcr_values: self.pcrs.as_deref().map(registers).transpose()?.unwrap_or_default(),
+            logs: kept,
+        };
+        let json = file.to_json().map_err(|cause| CliError::Evidence {
+            file: self.out.clone(),
+            cause,
+        })?;
+        fs::write(&self.out, json).map_err(|cause| CliError::Write {
+            file: self.out.clone(),
+            cause,
+        })?;
+        Ok(self.out)
+    }
+}
+
+fn unfit(what: &'static str, file: &Path, detail: impl Into<String>) -> CliError {
+    CliError::Unfit {
+        what,
+        file: file.to_owned(),
+        detail: detail.into(),
+    }
+}
+
+/// A public key in any of the forms that tpm2-tools write.
+fn ak_public(path: &Path) -> Result<AkPublic, CliError> {
+    const WHAT: &str = "attestation key";
+    let bytes = limited(path, MAX_FILE)?;
+    if bytes.starts_with(b"-----BEGIN") {
+        let pems = Pem::iter_from_buffer(&bytes).collect::<Result<Vec<_>, _>>();
+        let pems = pems.map_err(|error| unfit(WHAT, path, error.to_string()))?;
+        return match pems.as_slice() {
+            [pem] if pem.label == "PUBLIC KEY" => Ok(AkPublic::Spki(pem.contents.clone())),
+            _ => Err(unfit(WHAT, path, "the PEM file does not hold one PUBLIC KEY")),
+        };
+    }
+    if let Ok(area) = PublicArea::parse_sized(&bytes) {
+        return Ok(AkPublic::Area(area.marshal()));
+    }
+    match PublicArea::parse(&bytes) {
+        Ok(area) => Ok(AkPublic::Area(area.marshal())),
+        Err(_) if bytes.first() == Some(&0x30) => Ok(AkPublic::Spki(bytes)),
+        Err(_) if is_name(&bytes) => Err(unfit(
+            WHAT,
+            path,
+            "a Name is only a digest of the key: give the key itself (tpm2_readpublic -f tss -o FILE)",
+        )),
+        Err(error) => Err(unfit(WHAT, path, error.to_string())),
+    }
+}
+
+/// A Name: an algorithm's identifier and a digest of its length.
+fn is_name(bytes: &[u8]) -> bool {
+    let (head, digest) = bytes.split_at_checked(2).unwrap_or_default();
+    let alg = head.try_into().ok().map(u16::from_be_bytes).and_then(HashAlg::from_id);
+    alg.is_some_and(|alg| alg.digest_len() == digest.len())
+}
+
+type Certificates = (Option<Vec<u8>>, Vec<Vec<u8>>);
+
+/// The first certificate is the TPM's, what follows its chain.
+fn certificates(path: &Path) -> Result<Certificates, CliError> {
+    const WHAT: &str = "EK certificate";
+    let bytes = limited(path, MAX_FILE)?;
+    if !bytes.starts_with(b"-----BEGIN") {
+        return Ok((Some(bytes), Vec::new()));
+    }
+    let pems = Pem::iter_from_buffer(&bytes).collect::<Result<Vec<_>, _>>();
+    let pems = pems.map_err(|error| unfit(WHAT, path, error.to_string()))?;
+    let mut certificates = pems.into_iter().map(|pem| pem.contents);
+    let first = certificates.next();
+    Ok((first, certificates.collect()))
+}
+
+/// Register values: `sha256:7 HEX` a line, or `7 : 0xHEX` below a line that names the bank.
+fn registers(path: &Path) -> Result<PcrValues, CliError> {
+    const WHAT: &str = "register values";
+    let text = text(path)?;
+    let mut values = PcrValues::new();
+    let mut bank = None;
+    for (number, line) in text.lines().enumerate() {
+        let fault = || {
+            unfit(
+                WHAT,
+                path,
+                format!("line {} is no register: {:?}", number + 1, line.trim()),
+            )
+        };
+        let line = line.trim();
+        if line.is_empty() {
+            continue;
+        }
+        if let Some(name) = line.strip_suffix(':') {
+            bank = Some(HashAlg::from_name(name).ok_or_else(fault)?);
+            continue;
+        }
+        let (register, value) = line.rsplit_once([' ', ':']).ok_or_else(fault)?;
+        let register = register.trim().trim_end_matches(':').trim();
+        let (named, pcr) = match register.split_once(':') {
+            Some((name, pcr)) => (HashAlg::from_name(name), pcr),
+            None => (bank, register),
+        };
+        let value = hex::decode(value.trim().to_lowercase().trim_start_matches("0x")).map_err(|_| fault())?;
+        let (named, pcr) = (named.ok_or_else(fault)?, pcr.parse().map_err(|_| fault())?);
+        values.insert(named, pcr, value).map_err(|_| fault())?;
+    }
+    Ok(values)
+}

@@ -1,0 +1,40 @@
+//! Files that were named, read within limits.
+
+use std::{fs::File, io::Read as _, path::Path};
+
+use crate::error::CliError;
+
+/// The largest file that is no log.
+pub(super) const MAX_FILE: usize = 1024 * 1024;
+
+/// A file of at most `limit` bytes. Files of the kernel have no length beforehand.
+pub(super) fn limited(path: &Path, limit: usize) -> Result<Vec<u8>, CliError> {
+    let failed = |cause| CliError::File {
+        file: path.to_owned(),
+        cause,
+    };
+    let mut bytes = Vec::new();
+    let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
+    File::open(path)
+        .map_err(failed)?
+        .take(most)
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
+    if bytes.len() > limit {
+        return Err(CliError::Unfit {
+            what: "content",
+            file: path.to_owned(),
+            detail: format!("it has more than {limit} bytes"),
+        });
+    }
+    Ok(bytes)
+}
+
+/// A text file.
+pub(super) fn text(path: &Path) -> Result<String, CliError> {
+    String::from_utf8(limited(path, MAX_FILE)?).map_err(|_| CliError::Unfit {
+        what: "text",
+        file: path.to_owned(),
+        detail: "it is not UTF-8".to_owned(),
+    })
+}

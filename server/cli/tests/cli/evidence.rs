@@ -1,0 +1,322 @@
+//! `hallmark evidence`, as it is typed, over real boots.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use serde_json::Value;
+
+use crate::run::Done;
+
+const QUALIFICATION: &str = "00112233445566778899aabbccddeeff";
+const QUOTED: [&str; 7] = [
+    "base",
+    "base-again",
+    "cmdline",
+    "initrd",
+    "noima",
+    "sb-on",
+    "second-boot",
+];
+
+fn vectors() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/vectors/measured-boot")
+}
+
+fn hallmark(arguments: &[&str]) -> Done {
+    let output = Command::new(env!("CARGO_BIN_EXE_hallmark"))
+        .args(arguments)
+        .output()
+        .unwrap();
+    output.into()
+}
+
+/// Imports a boot with one thing changed; gives the file.
+fn import(folder: &Path, boot: &str, change: impl FnOnce(&mut Vec<String>)) -> (Done, String) {
+    let file = |name: &str| vectors().join(boot).join(name).display().to_string();
+    let out = folder.join(format!("{boot}.evidence")).display().to_string();
+    let mut arguments: Vec<String> = ["evidence", "import", "--ak-public"].map(String::from).to_vec();
+    arguments.push(file("ak.tpm2b_public"));
+    for (option, name) in [("--quote", "quote.msg"), ("--signature", "quote.sig")] {
+        arguments.extend([option.to_owned(), file(name)]);
+    }
+    arguments.extend(["--qualification".to_owned(), QUALIFICATION.to_owned()]);
+    for (option, name) in [
+        ("--eventlog", "eventlog.bin"),
+        ("--ima", "ima.bin"),
+        ("--ek-cert", "ek.cert.der"),
+    ] {
+        arguments.extend([option.to_owned(), file(name)]);
+    }
+    arguments.extend(["-o".to_owned(), out.clone()]);
+    change(&mut arguments);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    (hallmark(&arguments), out)
+}
+
+fn set(arguments: &mut [String], option: &str, value: impl AsRef<Path>) {
+    let at = arguments.iter().position(|argument| argument == option).unwrap();
+    arguments[at + 1] = value.as_ref().display().to_string();
+}
+
+fn json(done: &Done) -> Value {
+    serde_json::from_str(&done.stdout).unwrap()
+}
+
+fn failed(report: &Value) -> Vec<String> {
+    let checks = report["checks"].as_array().unwrap().iter();
+    let failed = checks.filter(|check| check["holds"] == false);
+    failed
+        .map(|check| {
+            format!(
+                "{} {}",
+                check["name"].as_str().unwrap(),
+                check["code"].as_str().unwrap()
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn every_real_boot_is_verified_and_explained() {
+    let folder = tempfile::tempdir().unwrap();
+    for boot in QUOTED {
+        let (done, file) = import(folder.path(), boot, |_| {});
+        assert_eq!((done.code, done.stdout.as_str()), (0, ""), "{}", done.stderr);
+        let done = hallmark(&["evidence", "verify", &file]);
+        assert_eq!(done.code, 0, "{boot}: {}{}", done.stdout, done.stderr);
+        assert!(
+            done.stdout.starts_with("verdict          verified\n"),
+            "{}",
+            done.stdout
+        );
+        let done = hallmark(&["evidence", "explain", &file, "-o", "json"]);
+        let report = json(&done);
+        assert_eq!(report["verdict"], "verified");
+        assert_eq!(report["facts"]["secure_boot"], boot == "sb-on", "{boot}");
+        assert_eq!(report["events"].as_array().unwrap().len(), 37);
+        assert_eq!(report["pcrs"].as_array().unwrap().len(), 16);
+        assert!(
+            report["pcrs"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .all(|pcr| pcr["agrees"] == true),
+            "{boot}"
+        );
+        assert_eq!(report["ima"]["boot_aggregate"], "matches", "{boot}");
+        let event = &report["events"][4];
+        assert_eq!(
+            (event["pcr"].as_u64(), event["type"].as_str()),
+            (Some(7), Some("EV_EFI_VARIABLE_DRIVER_CONFIG"))
+        );
+        assert_eq!(event["authenticated"], true);
+        assert_eq!(event["digests"]["sha256"].as_str().unwrap().len(), 64);
+        let again = hallmark(&["evidence", "explain", &file, "-o", "json"]);
+        assert_eq!(
+            done.stdout, again.stdout,
+            "the same evidence gives the same report, byte for byte"
+        );
+        let table = hallmark(&["evidence", "explain", &file]);
+        assert!(table.stdout.contains("variable SecureBoot") && table.stdout.contains("sha256:10"));
+        let yaml = hallmark(&["evidence", "verify", &file, "-o", "yaml"]);
+        assert!(yaml.stdout.contains("verdict: verified"), "{}", yaml.stdout);
+    }
+}
+
+#[test]
+fn the_key_may_come_in_any_form_and_the_list_in_either() {
+    let folder = tempfile::tempdir().unwrap();
+    let boot = vectors().join("base");
+    let area = std::fs::read(boot.join("ak.tpm2b_public")).unwrap();
+    let sized = folder.path().join("sized");
+    std::fs::write(
+        &sized,
+        [&u16::try_from(area.len()).unwrap().to_be_bytes()[..], &area].concat(),
+    )
+    .unwrap();
+    for (form, key) in [("pem", boot.join("ak.pem")), ("TPM2B_PUBLIC", sized)] {
+        let (done, file) = import(folder.path(), "base", |arguments| {
+            set(arguments, "--ak-public", &key);
+            set(arguments, "--ima", boot.join("ima.ascii"));
+        });
+        assert_eq!(done.code, 0, "{form}: {}", done.stderr);
+        let done = hallmark(&["evidence", "verify", &file, "-o", "json"]);
+        assert_eq!(
+            (done.code, json(&done)["verdict"].as_str().unwrap()),
+            (0, "verified"),
+            "{form}"
+        );
+    }
+    let (done, _) = import(folder.path(), "base", |arguments| {
+        set(arguments, "--ak-public", boot.join("ak.name"))
+    });
+    assert_eq!(done.code, 2);
+    assert!(
+        done.stderr.contains("HM-CLI-0102") && done.stderr.contains("only a digest of the key"),
+        "{}",
+        done.stderr
+    );
+}
+
+#[test]
+fn what_is_not_true_is_refused_with_its_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let neg = vectors().join("neg");
+    let other = vectors().join("initrd");
+    type Change<'a> = Box<dyn Fn(&mut Vec<String>) + 'a>;
+    let changes: [(&str, Change<'_>); 7] = [
+        (
+            "registers HM-VERIFY-0513",
+            Box::new(|arguments| set(arguments, "--eventlog", neg.join("base-digest-flipped.bin"))),
+        ),
+        (
+            "boot-log HM-EVID-0102",
+            Box::new(|arguments| set(arguments, "--eventlog", neg.join("base-truncated.bin"))),
+        ),
+        (
+            "registers HM-VERIFY-0513",
+            Box::new(|arguments| set(arguments, "--eventlog", other.join("eventlog.bin"))),
+        ),
+        (
+            "registers HM-VERIFY-0513",
+            Box::new(|arguments| set(arguments, "--ima", other.join("ima.bin"))),
+        ),
+        (
+            "quote HM-VERIFY-0507",
+            Box::new(|arguments| set(arguments, "--ak-public", other.join("ak.tpm2b_public"))),
+        ),
+        (
+            "quote HM-VERIFY-0507",
+            Box::new(|arguments| set(arguments, "--signature", other.join("quote.sig"))),
+        ),
+        (
+            "qualification HM-VERIFY-0509",
+            Box::new(|arguments| set(arguments, "--qualification", "00")),
+        ),
+    ];
+    for (expected, change) in changes {
+        let (done, file) = import(folder.path(), "base", change);
+        assert_eq!(done.code, 0, "{expected}: {}", done.stderr);
+        let done = hallmark(&["evidence", "verify", &file, "-o", "json"]);
+        assert_eq!(done.code, 5, "{expected}: {}", done.stdout);
+        let report = json(&done);
+        assert_eq!(report["verdict"], "refused");
+        assert!(
+            failed(&report).iter().any(|failed| failed == expected),
+            "{expected}: {:?}",
+            failed(&report)
+        );
+    }
+}
+
+#[test]
+fn kept_registers_show_where_log_and_machine_part() {
+    let folder = tempfile::tempdir().unwrap();
+    let values = folder.path().join("pcrs");
+    let text = std::fs::read_to_string(vectors().join("base/quote.yaml")).unwrap();
+    let (_, text) = text.split_once("pcrs:\n").unwrap();
+    let (text, _) = text.split_once("calcDigest").unwrap();
+    std::fs::write(&values, text).unwrap();
+    let (done, file) = import(folder.path(), "base", |arguments| {
+        arguments.extend(["--pcrs".to_owned(), values.display().to_string()]);
+        set(arguments, "--eventlog", vectors().join("cmdline/eventlog.bin"));
+    });
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    let done = hallmark(&["evidence", "explain", &file, "-o", "json"]);
+    assert_eq!(done.code, 5);
+    let report = json(&done);
+    assert_eq!(failed(&report)[0], "boot-log HM-VERIFY-0703");
+    let differing = report["pcrs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|pcr| pcr["agrees"] == false);
+    let differing: Vec<u64> = differing.map(|pcr| pcr["pcr"].as_u64().unwrap()).collect();
+    assert_eq!(differing, [4, 9, 11]);
+}
+
+#[test]
+fn anchors_and_policies_are_judged_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, file) = import(folder.path(), "sb-on", |_| {});
+    let path = |name: &str| vectors().join(name).display().to_string();
+    let anchored = hallmark(&[
+        "evidence",
+        "verify",
+        &file,
+        "--anchors",
+        &path("swtpm-root.pem"),
+        "--anchors",
+        &path("swtpm-issuer.pem"),
+        "-o",
+        "json",
+    ]);
+    assert_eq!(anchored.code, 0, "{}", anchored.stdout);
+    let check = json(&anchored)["checks"].as_array().unwrap().last().unwrap().clone();
+    assert_eq!(
+        (check["name"].as_str(), check["holds"].as_bool()),
+        (Some("ek-certificate"), Some(true))
+    );
+    let wrong = hallmark(&["evidence", "verify", &file, "--anchors", &path("db.crt")]);
+    assert_eq!(wrong.code, 5, "{}{}", wrong.stdout, wrong.stderr);
+    let policy = folder.path().join("policy.toml");
+    let text = |on: bool| {
+        format!(
+            "version = 1\nname = \"edge\"\nserial = 1\napplies_to = [\"tpm2:class:discrete\"]\n[boot]\nsecure_boot = {on}\n"
+        )
+    };
+    for (on, code) in [(true, 0), (false, 5)] {
+        std::fs::write(&policy, text(on)).unwrap();
+        let done = hallmark(&[
+            "evidence",
+            "verify",
+            &file,
+            "--policy",
+            &policy.display().to_string(),
+            "-o",
+            "json",
+        ]);
+        assert_eq!(done.code, code, "{}{}", done.stdout, done.stderr);
+        let reasons = json(&done)["reasons"].clone();
+        assert!(
+            reasons
+                .as_array()
+                .unwrap()
+                .iter()
+                .any(|reason| reason["rule"] == "boot.secure_boot"),
+            "{reasons}"
+        );
+    }
+}
+
+#[test]
+fn a_file_that_is_no_evidence_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, file) = import(folder.path(), "base", |_| {});
+    let good = std::fs::read_to_string(&file).unwrap();
+    for (what, text, code) in [
+        ("cut", good[..good.len() / 2].to_owned(), "HM-EVID-0009"),
+        (
+            "version",
+            good.replace("\"version\": 1", "\"version\": 2"),
+            "HM-EVID-0007",
+        ),
+        ("format", good.replace("hallmark-evidence", "other"), "HM-EVID-0009"),
+        ("unknown field", good.replacen('{', "{\"more\": 1,", 1), "HM-EVID-0009"),
+        (
+            "base64",
+            good.replace("\"quote\": \"", "\"quote\": \"!"),
+            "HM-EVID-0009",
+        ),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let done = hallmark(&["evidence", "verify", &file]);
+        assert_eq!(done.code, 2, "{what}: {}", done.stdout);
+        assert!(done.stderr.starts_with(code), "{what}: {}", done.stderr);
+    }
+    let done = hallmark(&["evidence", "verify", "/nonexistent"]);
+    assert_eq!(done.code, 2);
+    assert!(done.stderr.starts_with("HM-CLI-0015"), "{}", done.stderr);
+}

@@ -1,0 +1,13 @@
+//! Evidence that was kept, judged again: without a server, without the machine, years later.
+//!
+//! What a file can prove is less than what an attestation proves: that an attestation key signed this quote, over these
+//! registers, for this qualification. That the key lives in the TPM of an EK takes an activated credential, which no file
+//! can replay; the report says so. Nothing stops at the first fault: every check is made, so that the report explains.
+
+mod ak;
+mod judge;
+mod registers;
+mod report;
+
+pub use judge::{Measured, judge_file, measured};
+pub use report::{Check, ImaReport, QuoteReport, RecordedReport};

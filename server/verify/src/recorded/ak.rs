@@ -1,0 +1,75 @@
+//! The attestation key of a file.
+
+use hallmark_evidence::AkPublic;
+use hallmark_tpm_wire::{AsymScheme, PublicArea, Signature, WireError};
+use x509_parser::prelude::{FromDer as _, SubjectPublicKeyInfo};
+use x509_parser::public_key::PublicKey;
+
+/// The key with which a signature is checked. Of a bare SPKI nothing is known of the key's properties, so it is taken to
+/// have the signature's scheme.
+pub(super) fn key(ak: &AkPublic, signature: &[u8]) -> Result<PublicArea, WireError> {
+    match ak {
+        AkPublic::Area(area) => PublicArea::parse(area),
+        AkPublic::Spki(spki) => PublicArea::parse(&assumed_area(spki, Signature::parse(signature)?.scheme())?),
+    }
+}
+
+/// A `TPMT_PUBLIC` (part 2, section 12.2.4) of a restricted signing key with this public key and scheme.
+fn assumed_area(spki: &[u8], scheme: AsymScheme) -> Result<Vec<u8>, WireError> {
+    let unusable = |rule| WireError::Malformed {
+        structure: "SubjectPublicKeyInfo",
+        rule,
+    };
+    let (rest, spki) = SubjectPublicKeyInfo::from_der(spki).map_err(|_| unusable("it is no DER SPKI"))?;
+    if !rest.is_empty() {
+        return Err(unusable("bytes follow it"));
+    }
+    let (alg, hash) = match scheme {
+        AsymScheme::RsaSsa(hash) => (0x0014_u16, hash),
+        AsymScheme::RsaPss(hash) => (0x0016, hash),
+        AsymScheme::Ecdsa(hash) => (0x0018, hash),
+        _ => return Err(unusable("the signature has no scheme")),
+    };
+    let scheme = [alg.to_be_bytes(), hash.id().to_be_bytes()].concat();
+    let head = |kind: u16| {
+        [
+            &kind.to_be_bytes()[..],
+            &[0x00, 0x0b, 0x00, 0x05, 0x00, 0x72, 0x00, 0x00, 0x00, 0x10],
+            &scheme,
+        ]
+        .concat()
+    };
+    let sized = |bytes: &[u8]| [&u16::try_from(bytes.len()).unwrap_or(0).to_be_bytes()[..], bytes].concat();
+    match spki.parsed().map_err(|_| unusable("its key cannot be read"))? {
+        PublicKey::EC(point) => {
+            let (curve, length) = match point.key_size() {
+                256 => (0x0003_u16, 32),
+                384 => (0x0004, 48),
+                521 => (0x0005, 66),
+                _ => return Err(unusable("its curve is not one of NIST's")),
+            };
+            let numbers = point
+                .data()
+                .split_first()
+                .filter(|(form, _)| **form == 4)
+                .map(|(_, numbers)| numbers);
+            let numbers = numbers.and_then(|numbers| numbers.split_at_checked(length));
+            let (x, y) = numbers.ok_or(unusable("its point is not in uncompressed form"))?;
+            let curve = [curve.to_be_bytes(), [0x00, 0x10]].concat();
+            Ok([head(0x0023), curve, sized(x), sized(y)].concat())
+        }
+        PublicKey::RSA(rsa) => {
+            let modulus: Vec<u8> = rsa.modulus.iter().copied().skip_while(|byte| *byte == 0).collect();
+            let bits =
+                u16::try_from(modulus.len().saturating_mul(8)).map_err(|_| unusable("its modulus is too long"))?;
+            let exponent = rsa
+                .try_exponent()
+                .ok()
+                .and_then(|exponent| u32::try_from(exponent).ok());
+            let exponent = exponent.ok_or(unusable("its exponent is too long"))?;
+            let numbers = [&bits.to_be_bytes()[..], &exponent.to_be_bytes()].concat();
+            Ok([head(0x0001), numbers, sized(&modulus)].concat())
+        }
+        _ => Err(unusable("it is neither RSA nor ECC")),
+    }
+}
