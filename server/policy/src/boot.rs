@@ -22,6 +22,7 @@ pub(crate) fn judge(rules: &BootRules, facts: &MachineFacts, set: &PolicySet) ->
     let record = Record::of(facts);
     let mut reasons = Vec::new();
     reasons.extend(rules.required.then(|| record.required()));
+    reasons.extend(rules.consistent.then(|| record.consistent()));
     reasons.extend(firmware::judge(rules, &record));
     reasons.extend(keys::judge(rules, &record, set));
     reasons.extend(kernel::judge(rules, &record));

@@ -70,6 +70,16 @@ impl Glob {
         &self.source
     }
 
+    /// The one text that fits, if the pattern has no `*` and no `?`.
+    #[must_use]
+    pub fn literal(&self) -> Option<String> {
+        let exactly = |part: &Part| match part {
+            Part::Exactly(character) => Some(*character),
+            Part::AnyOne | Part::AnyRun => None,
+        };
+        self.parts.iter().map(exactly).collect()
+    }
+
     /// Whether the whole of `text` fits.
     #[must_use]
     pub fn matches(&self, text: &str) -> bool {
@@ -161,6 +171,8 @@ mod tests {
         ] {
             assert_eq!(matches(pattern, text), expected, "{pattern:?} {text:?}");
         }
+        assert_eq!(Glob::parse(r"a\*b").unwrap().literal().as_deref(), Some("a*b"));
+        assert_eq!(Glob::parse("a*b").unwrap().literal(), None);
         assert_eq!(Glob::parse("a\\"), Err(GlobError::DanglingEscape));
         assert_eq!(Glob::parse(&"a".repeat(4097)), Err(GlobError::TooLong));
     }

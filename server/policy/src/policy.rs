@@ -2,6 +2,7 @@
 
 mod error;
 mod file;
+mod list;
 mod locate;
 pub(crate) mod value;
 
@@ -38,6 +39,8 @@ pub struct Policy {
 pub struct BootRules {
     /// The boot log must be proven.
     pub required: bool,
+    /// The boot log has nothing that no firmware or loader does, and nothing that hides what was measured.
+    pub consistent: bool,
     /// Secure Boot is on (or off).
     pub secure_boot: Option<bool>,
     /// The firmware is in setup mode, in which anybody may enrol keys.

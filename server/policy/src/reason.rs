@@ -4,6 +4,9 @@ use hallmark_reason::ReasonCode;
 use hallmark_verify::boot::BootEvent;
 use serde::{Serialize, Serializer};
 
+/// Events of this type extend no register.
+pub(crate) const NO_ACTION: &str = "EV_NO_ACTION";
+
 /// What one rule found. The code names the kind of rule; policy and rule name the very line that asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Reason {

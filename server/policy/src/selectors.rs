@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use hallmark_spiffe::Selector;
 
 use crate::facts::MachineFacts;
@@ -35,6 +36,10 @@ pub(crate) fn found(kind: &str, fact: &str, name: &str) -> Option<Selector> {
         format!("{fact}:{name}")
     };
     Selector::new(kind, &value).ok()
+}
+
+pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
+    hex(digest(&SHA256, bytes).as_ref())
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {

@@ -7,10 +7,7 @@ use serde::Serialize;
 
 use super::{Baseline, BaselineState, FactDifference, diff};
 use crate::facts::{BootRecord, MachineFacts};
-use crate::reason::EventRef;
-
-/// Events of this type extend no register.
-const NO_ACTION: &str = "EV_NO_ACTION";
+use crate::reason::{EventRef, NO_ACTION};
 
 /// What a machine has in common with a baseline, and where they part.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -8,7 +8,7 @@ use super::record::listed;
 use crate::baseline::{BaselineState, Comparison};
 use crate::facts::MachineFacts;
 use crate::policy::{BootRules, PcrRule};
-use crate::reason::{EventRef, Finding, Reason};
+use crate::reason::{EventRef, Finding, NO_ACTION, Reason};
 use crate::set::PolicySet;
 
 pub(super) fn judge(rules: &BootRules, facts: &MachineFacts, set: &PolicySet) -> Vec<Reason> {
@@ -55,7 +55,7 @@ fn suspect(facts: &MachineFacts, pcr: u8, rule: &PcrRule) -> Option<EventRef> {
         .boot
         .iter()
         .flat_map(|boot| &boot.events)
-        .filter(|event| event.pcr == pcr);
+        .filter(|event| event.pcr == pcr && event.kind != NO_ACTION);
     let event = match rule {
         PcrRule::Zero => events.next(),
         PcrRule::OneOf(_) => events.next_back(),

@@ -8,6 +8,7 @@ use super::record::{Record, listed, over};
 use crate::glob::Glob;
 use crate::policy::BootRules;
 use crate::reason::{Finding, Reason};
+use crate::selectors::sha256_hex;
 
 pub(super) fn judge(rules: &BootRules, record: &Record<'_>) -> Vec<Reason> {
     let sections = rules.uki.iter().map(|(name, allowed)| section(record, name, allowed));
@@ -99,15 +100,46 @@ fn section(record: &Record<'_>, name: &str, allowed: &BTreeSet<String>) -> Reaso
 fn command_line(record: &Record<'_>, allowed: &[Glob]) -> Reason {
     // Which register proves the words is the log's to say; a boot log that says them was held against the quote.
     let line = record.proven(&[], |boot| boot.command_line.as_ref());
-    let finding = over(line, patterns(allowed), |line| {
+    let section = embedded(record);
+    let finding = match (line, section) {
+        (Err(_), Ok(digest)) => embedded_line(record, digest, allowed),
+        (line, _) => spoken_line(record, line, allowed),
+    };
+    Reason::of(ReasonCode::new("HM-POLICY-0124"), "boot.command_lines", finding)
+}
+
+/// The digest of a unified kernel image's own command line, if no other one was given to it.
+fn embedded<'a>(record: &Record<'a>) -> Result<&'a String, String> {
+    let boot = record.facts(&[11, 12])?;
+    if record.extended(12).next().is_some() || !boot.overrides.is_empty() {
+        return Err("PCR 12 says that the image was given something else".to_owned());
+    }
+    let section = boot.uki_sections.get(".cmdline");
+    section.ok_or_else(|| "the boot log does not say it".to_owned())
+}
+
+/// The log has only the digest of an embedded line, so a pattern can match it only if it stands for one text.
+fn embedded_line(record: &Record<'_>, digest: &str, allowed: &[Glob]) -> Finding {
+    let expected = patterns(allowed);
+    let texts = allowed.iter().filter_map(Glob::literal);
+    // Image builders end the section with a NUL, a line feed or nothing.
+    let ends: [&[u8]; 4] = [b"", b"\0", b"\n", b"\n\0"];
+    let forms = texts.flat_map(|text| ends.map(|end| [text.as_bytes(), end].concat()));
+    let holds = forms.into_iter().any(|form| sha256_hex(&form) == digest);
+    Finding::new(holds, "the command line of the unified kernel image")
+        .comparing(expected, format!("a text with the SHA-256 {digest}"))
+        .at(record.with_digest(11, digest))
+}
+
+fn spoken_line(record: &Record<'_>, line: Result<&String, String>, allowed: &[Glob]) -> Finding {
+    over(line, patterns(allowed), |line| {
         Finding::new(
             allowed.iter().any(|glob| glob.matches(line)),
             "the kernel's command line",
         )
         .comparing("", line)
         .at(record.first(|event| matches!(event.pcr, 8 | 9 | 12) && event.text.contains(line.as_str())))
-    });
-    Reason::of(ReasonCode::new("HM-POLICY-0124"), "boot.command_lines", finding)
+    })
 }
 
 fn phase(record: &Record<'_>, allowed: &BTreeSet<String>) -> Reason {

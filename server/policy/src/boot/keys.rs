@@ -7,7 +7,7 @@ use hallmark_verify::boot::{BootFacts, SignatureDatabase};
 
 use super::record::{Record, listed, over};
 use crate::policy::{BootRules, MokRule};
-use crate::reason::{Finding, Reason};
+use crate::reason::{EventRef, Finding, Reason};
 use crate::set::PolicySet;
 
 pub(super) fn judge(rules: &BootRules, record: &Record<'_>, set: &PolicySet) -> Vec<Reason> {
@@ -114,7 +114,7 @@ fn sbat(record: &Record<'_>, least: u64) -> Reason {
     let level = record.proven(&[7], |boot| boot.sbat_level.as_deref());
     let finding = over(level, format!("{least} or later"), |level| {
         // "sbat,1,2023012900", then one line per component.
-        let date = level.lines().next().and_then(|line| line.split(',').nth(2));
+        let date = level.split(['\n', ';']).next().and_then(|line| line.split(',').nth(2));
         let date = date.and_then(|date| date.trim().parse::<u64>().ok());
         let text = "the SBAT revocation level";
         match date {
@@ -138,6 +138,11 @@ fn signed_by(record: &Record<'_>, allowed: &BTreeSet<String>) -> Reason {
                     format!("{} ({}, in {})", foreign.sha256, foreign.subject, foreign.variable),
                 )
                 .at(at),
+            None if record.unexpected(7).is_some() => {
+                Finding::new(false, "PCR 7 has an event that hides what authorised an image")
+                    .comparing("", "an event that is no authority")
+                    .at(record.unexpected(7))
+            }
             None if boot.secure_boot != Some(true) => {
                 Finding::new(false, "Secure Boot is not on, so nothing had to be signed")
                     .comparing("", "no signature was checked")
@@ -153,21 +158,25 @@ fn signed_by(record: &Record<'_>, allowed: &BTreeSet<String>) -> Reason {
     Reason::of(ReasonCode::new("HM-POLICY-0116"), "boot.signed_by", finding)
 }
 
+/// The log's names for what shim measured are only its word, so every digest in the register counts.
 fn mok(record: &Record<'_>, rule: &MokRule) -> Reason {
     let expected = match rule {
         MokRule::None => "no owner's certificates".to_owned(),
-        MokRule::OneOf(digests) => listed(digests),
+        MokRule::OneOf(digests) => format!("only {}", listed(digests)),
     };
-    let finding = over(record.facts(&[14]), expected, |boot| {
-        let list = boot.mok.list.as_ref();
-        let holds = match (rule, list) {
-            (MokRule::None, list) => list.is_none(),
-            (MokRule::OneOf(digests), Some(list)) => digests.contains(list),
-            (MokRule::OneOf(_), None) => false,
-        };
-        Finding::new(holds, "certificates that the machine's owner enrolled in shim")
-            .comparing("", list.map_or("none", String::as_str))
-            .at(record.about(14, "MokList"))
+    let finding = over(record.facts(&[14]), expected, |_| {
+        let allowed = |digest: &String| matches!(rule, MokRule::OneOf(digests) if digests.contains(digest));
+        let foreign = record.extended(14).find(|event| !allowed(&event.digest));
+        let any = record.extended(14).next().is_some();
+        let text = "certificates that the machine's owner enrolled in shim";
+        match (foreign, rule) {
+            (Some(event), _) => Finding::new(false, text)
+                .comparing("", &event.digest)
+                .at(Some(EventRef::of(event))),
+            (None, MokRule::OneOf(_)) if !any => Finding::new(false, text).comparing("", "none"),
+            (None, MokRule::OneOf(_)) => Finding::new(true, text).comparing("", "only listed ones"),
+            (None, MokRule::None) => Finding::new(true, text).comparing("", "none"),
+        }
     });
     Reason::of(ReasonCode::new("HM-POLICY-0121"), "boot.mok", finding)
 }

@@ -4,7 +4,7 @@ use hallmark_reason::ReasonCode;
 use hallmark_verify::boot::{BootEvent, BootFacts};
 
 use crate::facts::MachineFacts;
-use crate::reason::{EventRef, Finding, Reason};
+use crate::reason::{EventRef, Finding, NO_ACTION, Reason};
 
 /// A machine's boot, to be asked.
 pub(super) struct Record<'a> {
@@ -32,14 +32,33 @@ impl<'a> Record<'a> {
         Reason::of(ReasonCode::new("HM-POLICY-0101"), "boot.required", finding)
     }
 
+    /// Whether the log has nothing that should not be there.
+    pub(super) fn consistent(&self) -> Reason {
+        let finding = over(self.facts(&[]), "nothing unexpected and nothing hidden", |boot| {
+            let unexpected = boot.unexpected.iter().next().map(|number| self.numbered(*number));
+            match (unexpected, boot.doubts.iter().next()) {
+                (None, None) => Finding::new(true, "the boot log is consistent").comparing("", "neither"),
+                (Some(event), _) => Finding::new(false, "something extended a register of the firmware behind its end")
+                    .comparing("", format!("{} such events", boot.unexpected.len()))
+                    .at(event),
+                (None, Some(doubt)) => {
+                    Finding::new(false, "the boot log hides or contradicts something").comparing("", doubt)
+                }
+            }
+        });
+        Reason::of(ReasonCode::new("HM-POLICY-0127"), "boot.consistent", finding)
+    }
+
     /// The boot's facts, if they are proven in each of these registers.
     ///
     /// # Errors
     /// Why they are not.
     pub(super) fn facts(&self, pcrs: &[u8]) -> Result<&'a BootFacts, String> {
         let boot = self.machine.boot.as_ref().ok_or("no boot log came with the quote")?;
-        match pcrs.iter().find(|pcr| self.machine.pcr(**pcr).next().is_none()) {
-            Some(pcr) => Err(format!("PCR {pcr} was not quoted")),
+        // Facts are read from SHA-256 digests: a quote over another bank says nothing of those.
+        let quoted = |pcr: u8| self.machine.pcrs.contains_key(&format!("sha256:{pcr}"));
+        match pcrs.iter().find(|pcr| !quoted(**pcr)) {
+            Some(pcr) => Err(format!("PCR {pcr} was not quoted in the SHA-256 bank")),
             None => Ok(&boot.facts),
         }
     }
@@ -50,6 +69,24 @@ impl<'a> Record<'a> {
     /// Why it is not proven.
     pub(super) fn proven<T>(&self, pcrs: &[u8], fact: impl Fn(&'a BootFacts) -> Option<T>) -> Result<T, String> {
         fact(self.facts(pcrs)?).ok_or_else(|| "the boot log does not say it".to_owned())
+    }
+
+    /// The events that extended a register.
+    pub(super) fn extended(&self, pcr: u8) -> impl Iterator<Item = &'a BootEvent> {
+        let events = self.events.iter();
+        events.filter(move |event| event.pcr == pcr && event.kind != NO_ACTION)
+    }
+
+    /// The first event in a register that no firmware makes there.
+    pub(super) fn unexpected(&self, pcr: u8) -> Option<EventRef> {
+        let unexpected = self.machine.boot.as_ref().map(|boot| &boot.facts.unexpected);
+        let is_unexpected = |event: &&BootEvent| unexpected.is_some_and(|it| it.contains(&event.number));
+        self.extended(pcr).find(is_unexpected).map(EventRef::of)
+    }
+
+    /// The event with this number.
+    pub(super) fn numbered(&self, number: u32) -> Option<EventRef> {
+        self.first(|event| event.number == number)
     }
 
     /// The first event of which `is` holds.

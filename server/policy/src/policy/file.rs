@@ -41,6 +41,7 @@ struct ModeTable {
 #[serde(deny_unknown_fields, default)]
 struct BootTable {
     required: bool,
+    consistent: bool,
     secure_boot: Option<bool>,
     setup_mode: Option<bool>,
     audit_mode: Option<bool>,
@@ -109,7 +110,7 @@ macro_rules! same_fields {
 macro_rules! boot_fields {
     ($from:ident -> $to:ident) => {
         same_fields!($from -> $to {
-            required, secure_boot, setup_mode, audit_mode, deployed_mode, debug, dma_protection, exit_boot_services,
+            required, consistent, secure_boot, setup_mode, audit_mode, deployed_mode, debug, dma_protection, exit_boot_services,
             scrtm_versions, pk_certificates, kek_certificates, db_certificates, dbx_at_least, dbx_of_baseline,
             sbat_at_least, signed_by, images, option_roms_at_most, gpt, grub, mok, uki, phases, command_lines, pcrs,
             baselines,

@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hallmark_spiffe::Selector;
 use hallmark_verify::TpmClass;
-use serde::{Deserialize, Deserializer, de::Error as _};
+use serde::de::{DeserializeSeed as _, Error as _};
+use serde::{Deserialize, Deserializer};
 
+use super::list::{List, each, table};
 use super::{MokRule, PcrRule};
 use crate::glob::Glob;
 
@@ -29,25 +31,6 @@ pub(crate) fn check_name(name: String) -> Result<String, String> {
     }
 }
 
-/// A list with something in it: an empty one would refuse every machine.
-fn filled<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
-    let list = Vec::<String>::deserialize(from)?;
-    if list.is_empty() {
-        return Err(D::Error::custom(
-            "an empty list refuses every machine: leave the key out",
-        ));
-    }
-    Ok(list)
-}
-
-fn each<'de, D: Deserializer<'de>, T, C: FromIterator<T>>(
-    from: D,
-    read: impl Fn(String) -> Result<T, String>,
-) -> Result<Option<C>, D::Error> {
-    let list = filled(from)?.into_iter().map(read);
-    list.collect::<Result<_, _>>().map(Some).map_err(D::Error::custom)
-}
-
 /// A digest in hex, of either case, of one of these lengths in bytes; as lower case.
 fn digest(text: &str, lengths: &[usize], what: &str) -> Result<String, String> {
     let is_hex = text.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -68,24 +51,11 @@ pub(super) fn digests<'de, D: Deserializer<'de>>(from: D) -> Result<Option<BTree
 
 /// Digests by the name of a section.
 pub(super) fn sections<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, BTreeSet<String>>, D::Error> {
-    let lists = BTreeMap::<String, Vec<String>>::deserialize(from)?;
-    let read = |(name, list): (String, Vec<String>)| {
-        if list.is_empty() {
-            return Err(format!(
-                "{name}: an empty list refuses every machine: leave the key out"
-            ));
-        }
-        let digests = list.iter().map(|text| digest(text, &[32], "SHA-256"));
-        Ok((
-            name.trim_start_matches('.').to_owned(),
-            digests.collect::<Result<_, _>>()?,
-        ))
+    let name = |name: String| match name.trim_start_matches('.') {
+        "" => Err("a section has a name, such as linux".to_owned()),
+        name => Ok(name.to_owned()),
     };
-    lists
-        .into_iter()
-        .map(read)
-        .collect::<Result<_, _>>()
-        .map_err(D::Error::custom)
+    table(from, name, || List::new(|text: String| digest(&text, &[32], "SHA-256")))
 }
 
 /// Texts with something in them.
@@ -152,7 +122,7 @@ pub(super) fn applies_to<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeSet<
         let selector = Selector::parse(&text).map_err(|error| format!("{text:?} is no selector: {error}"))?;
         let fact = selector.value().split(':').next().unwrap_or_default();
         match selector.kind() {
-            "tpm2" if FIXED_FACTS.contains(&fact) => Ok(selector),
+            "tpm2" if FIXED_FACTS.contains(&fact) => can_match(&selector, fact).map(|()| selector),
             "inventory" => Ok(selector),
             _ => Err(format!(
                 "{text:?}: a policy is for machines by what they cannot choose: tpm2:{} or inventory:…",
@@ -160,64 +130,44 @@ pub(super) fn applies_to<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeSet<
             )),
         }
     };
-    let list = Vec::<String>::deserialize(from)?.into_iter().map(read);
-    list.collect::<Result<_, _>>().map_err(D::Error::custom)
+    Ok(each::<_, _, BTreeSet<_>>(from, read)?.unwrap_or_default())
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum WordOrList {
-    Word(String),
-    List(Vec<String>),
+/// A selector that no machine can have would make a policy that is for nobody, without a word.
+fn can_match(selector: &Selector, fact: &str) -> Result<(), String> {
+    let value = selector.value().split_once(':').map_or("", |(_, value)| value);
+    let fault = match fact {
+        "class" if TpmClass::from_name(value).is_none() => "no such class",
+        "ek-hash" if digest(value, &[32], "").as_deref() != Ok(value) => "64 lower-case hexadecimal digits are wanted",
+        _ if value.is_empty() => "a value is missing",
+        _ => return Ok(()),
+    };
+    Err(format!("\"{selector}\": no machine can have it: {fault}"))
 }
 
 /// `"none"`, or digests of lists of owner's certificates.
 pub(super) fn mok<'de, D: Deserializer<'de>>(from: D) -> Result<Option<MokRule>, D::Error> {
-    let list = match WordOrList::deserialize(from) {
-        Ok(WordOrList::Word(word)) if word == "none" => return Ok(Some(MokRule::None)),
-        Ok(WordOrList::List(list)) if !list.is_empty() => list,
-        _ => return Err(D::Error::custom("write \"none\", or a list of SHA-256 digests")),
-    };
-    let digests = list.iter().map(|text| digest(text, &[32], "SHA-256"));
-    let digests = digests.collect::<Result<_, _>>().map_err(D::Error::custom)?;
-    Ok(Some(MokRule::OneOf(digests)))
+    let read = |text: String| digest(&text, &[32], "SHA-256");
+    let digests = List::new(read).or_word("none").deserialize(from)?;
+    Ok(Some(digests.map_or(MokRule::None, MokRule::OneOf)))
 }
 
 /// `"zero"`, or values of a register, by its number.
 pub(super) fn pcrs<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<u8, PcrRule>, D::Error> {
-    let table = BTreeMap::<String, WordOrList>::deserialize(from)
-        .map_err(|_| D::Error::custom("write \"zero\", or a list of values in hexadecimal, for each register"))?;
-    let read = |(number, rule): (String, WordOrList)| Ok((pcr(&number)?, pcr_rule(&number, rule)?));
-    table
-        .into_iter()
-        .map(read)
-        .collect::<Result<_, String>>()
-        .map_err(D::Error::custom)
+    let value = |text: String| digest(&text, &[32, 48, 64], "value of a register");
+    let rules = table(from, |number: String| pcr(&number), || List::new(value).or_word("zero"))?;
+    let rule = |(pcr, values): (u8, Option<_>)| (pcr, values.map_or(PcrRule::Zero, PcrRule::OneOf));
+    Ok(rules.into_iter().map(rule).collect())
 }
 
 fn pcr(number: &str) -> Result<u8, String> {
     match number.parse() {
-        // "07" would be a second way to write 7.
-        Ok(pcr @ 0..=22_u8) if pcr != 16 && pcr.to_string() == number => Ok(pcr),
         Ok(16 | 23) => Err(format!(
             "any program may reset PCR {number}: a rule over it proves nothing"
         )),
+        // "07" would be a second way to write 7.
+        Ok(pcr @ 0..=22_u8) if pcr.to_string() == number => Ok(pcr),
         _ => Err(format!("there is no PCR {number}: 0 to 15 and 17 to 22")),
-    }
-}
-
-fn pcr_rule(number: &str, rule: WordOrList) -> Result<PcrRule, String> {
-    match rule {
-        WordOrList::Word(word) if word == "zero" => Ok(PcrRule::Zero),
-        WordOrList::List(list) if !list.is_empty() => {
-            let values = list
-                .iter()
-                .map(|text| digest(text, &[32, 48, 64], "value of a register"));
-            Ok(PcrRule::OneOf(values.collect::<Result<_, _>>()?))
-        }
-        _ => Err(format!(
-            "PCR {number}: write \"zero\", or a list of values in hexadecimal"
-        )),
     }
 }
 

@@ -1,0 +1,60 @@
+//! Policy files: what is read, and how a fault is told.
+
+use hallmark_policy::{PcrRule, Policy};
+use hallmark_reason::Report;
+
+use crate::machine::{digest, policy};
+
+#[test]
+fn a_whole_policy_is_read() {
+    let read = policy(include_str!("whole.toml"));
+    assert!(read.dry_run && read.applies_to.len() == 2);
+    let boot = read.boot.unwrap();
+    assert!(!boot.required && boot.secure_boot == Some(true) && boot.deployed_mode.is_none());
+    assert_eq!(
+        boot.signed_by.unwrap(),
+        [digest("ab")].into(),
+        "digests are taken in either case"
+    );
+    assert_eq!(boot.pcrs[&12], PcrRule::Zero);
+    assert!(matches!(&boot.pcrs[&11], PcrRule::OneOf(values) if values.len() == 2));
+    assert_eq!(boot.uki.keys().collect::<Vec<_>>(), ["initrd", "linux"]);
+    assert_eq!(read.tpm.max_quote_age, Some(5400));
+}
+
+#[test]
+fn the_least_policy_demands_a_boot_log() {
+    let read = policy("[boot]");
+    assert!(read.boot.unwrap().required && !read.dry_run && read.applies_to.is_empty());
+}
+
+/// The golden file: `=== what`, the lines of a policy, `---`, the whole report.
+#[test]
+fn every_fault_is_told_as_the_golden_file_says() {
+    let golden = include_str!("refusals.golden");
+    let mut told = String::new();
+    let mut cases = 0;
+    for case in golden.split("=== ").skip(1) {
+        let (what, rest) = case.split_once('\n').unwrap();
+        let (text, _) = rest.split_once("---\n").unwrap();
+        let report = match Policy::from_toml("edge.toml", &text.replace("$HASH", &digest("ab"))) {
+            Ok(_) => "read".to_owned(),
+            Err(error) => Report(&error).to_string(),
+        };
+        told.push_str(&format!("=== {what}\n{text}---\n{report}\n"));
+        cases += 1;
+    }
+    assert!(cases > 25, "{cases}");
+    assert!(told == golden, "what is told now:\n{told}");
+}
+
+#[test]
+fn a_policy_that_is_too_large_is_not_looked_at() {
+    let text = "#".repeat(Policy::MAX_BYTES + 1);
+    let error = Policy::from_toml("big.toml", &text).unwrap_err();
+    assert!(
+        Report(&error)
+            .to_string()
+            .starts_with("HM-POLICY-0406: big.toml: the policy cannot be read")
+    );
+}

@@ -1,0 +1,16 @@
+//! Policies, baselines and signed files over facts: each rule holds for the good machine and fails for the one that
+//! differs in just that point.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "test code beside the test functions: a failure here is a failed test"
+)]
+
+mod baselines;
+mod files;
+mod machine;
+mod rules;
+mod sets;
+mod signed;

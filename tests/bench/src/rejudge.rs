@@ -1,0 +1,92 @@
+//! `policy.rejudge_10000_nodes`: a policy change held against what every node proved last, on one core, from the stored
+//! form of each node's facts. The control decodes the same facts and judges nothing.
+
+use crate::cpu;
+use crate::row::{Row, Table};
+use anyhow::{Result, ensure};
+use hallmark_policy::{Baseline, MachineFacts, Policy, PolicySet, Standing, rejudge};
+use std::time::{Duration, UNIX_EPOCH};
+
+const NODES: u32 = 10_000;
+
+/// A machine's facts as they are stored: a boot of 40 events.
+fn stored(node: u32) -> Result<String> {
+    let digest = |salt: u32| format!("{:08x}", node.wrapping_mul(2_654_435_761) ^ salt).repeat(8);
+    let shared = |salt: u32| format!("{salt:08x}").repeat(8);
+    let events: Vec<_> = (0..40_u32)
+        .map(|number| {
+            serde_json::json!({"number": number, "pcr": number % 10, "kind": "EV_EFI_VARIABLE_DRIVER_CONFIG",
+                "digest": shared(number), "text": "an event of the firmware's log", "authentication": "by-digest"})
+        })
+        .collect();
+    let pcrs: serde_json::Map<_, _> = (0..16_u32)
+        .map(|pcr| (format!("sha256:{pcr}"), shared(pcr).into()))
+        .collect();
+    let facts = serde_json::json!({
+        "tpm": {"ek_sha256": digest(1), "class": "discrete", "enrolled_by": "certificate", "inventory": null,
+            "certificate": {"manufacturer": "id:49465800", "model": "SLB9670", "version": "id:00070055",
+                "issuer": "CN=Infineon OPTIGA(TM) TPM 2.0 ECC CA 001", "serial": "01", "not_after": 2_000_000_000_u32,
+                "sha256": digest(2)},
+            "firmware_version": 458_837},
+        "sighting": {"reset_count": 1, "restart_count": 0, "clock": 1000, "safe": true, "firmware_version": 458_837,
+            "seen_at": 1_795_391_940_000_u64},
+        "pcrs": pcrs,
+        "boot": {"facts": {"secure_boot": true, "setup_mode": false, "dbx_hashes": (0..300).map(shared).collect::<Vec<_>>(),
+                // Every tenth node has a debugger on.
+                "debug": node.is_multiple_of(10), "command_line": "root=/dev/vda2 ro quiet", "event_count": 40},
+            "events": events},
+        "labels": {}
+    });
+    Ok(serde_json::to_string(&facts)?)
+}
+
+fn policies() -> Result<PolicySet> {
+    let mut set = PolicySet::default();
+    for number in 0..3 {
+        let text = format!(
+            "version = 1\nname = \"p{number}\"\nserial = 1\n[boot]\nsecure_boot = true\nsetup_mode = false\ndebug = false\n\
+             command_lines = [\"root=* ro quiet\"]\nbaselines = [\"edge\", \"next\"]\n[boot.pcrs]\n12 = [\"{}\"]\n",
+            "0000000c".repeat(8)
+        );
+        set.apply(Policy::from_toml("bench", &text)?);
+    }
+    let good: MachineFacts = serde_json::from_str(&stored(1)?)?;
+    for name in ["edge", "next"] {
+        set.add_baseline(Baseline::capture(name, 1, 0, "node", &good, None)?);
+    }
+    Ok(set)
+}
+
+pub(crate) fn measure(table: &mut Table) -> Result<()> {
+    let now = UNIX_EPOCH + Duration::from_secs(1_795_392_000);
+    let stored: Vec<String> = (0..NODES).map(stored).collect::<Result<_>>()?;
+    let (before, after) = (PolicySet::default(), policies()?);
+    let mut selectors = Vec::new();
+    for text in &stored {
+        selectors.push(before.judge(&serde_json::from_str(text)?, now).selectors().clone());
+    }
+    let start = cpu::of_this_thread();
+    let mut lost = 0_u32;
+    for (text, selectors) in stored.iter().zip(&selectors) {
+        let facts: MachineFacts = serde_json::from_str(text)?;
+        let standing = Standing {
+            node: &facts.tpm.ek_sha256,
+            facts: &facts,
+            trusted: true,
+            selectors,
+        };
+        lost += u32::from(rejudge(&after, [standing], now).any(|change| change.lost_trust()));
+    }
+    let judged = cpu::of_this_thread() - start;
+    ensure!(lost == NODES / 10, "{lost} nodes lost trust");
+    let start = cpu::of_this_thread();
+    let mut events = 0;
+    for text in &stored {
+        let facts: MachineFacts = serde_json::from_str(text)?;
+        events += facts.boot.map_or(0, |boot| boot.events.len());
+    }
+    let decoded = cpu::of_this_thread() - start;
+    ensure!(events == 40 * stored.len(), "{events} events");
+    let millis = |span: Duration| span.as_secs_f64() * 1000.0;
+    table.push(Row::new("policy.rejudge_10000_nodes", millis(judged), "ms").against(millis(decoded)))
+}
