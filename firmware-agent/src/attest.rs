@@ -10,7 +10,10 @@ use hallmark_spiffe::{Bundle, SpiffeId, TrustDomain};
 use hallmark_tpm::{Credential, Signed};
 use hallmark_tpm_wire::{Attest, PcrSelection, PcrValues};
 use prost::Message as _;
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    sync::mpsc,
+    time::{error::Elapsed, timeout},
+};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Streaming, transport::Channel};
 
@@ -20,7 +23,7 @@ use crate::{
     convert,
     digest::sha256,
     identity::Identity,
-    status::{ATTEST, classify},
+    status::{ATTEST, answered, classify},
     witness::{Known, NextKey, Witness},
 };
 
@@ -82,11 +85,8 @@ pub fn agent_id(trust_domain: &TrustDomain, known: &Known) -> Result<SpiffeId, A
 /// The call fails, or the bundle cannot be used.
 pub(crate) async fn fetch_bundle(trust_domain: &TrustDomain, channel: Channel) -> Result<Bundle, AgentError> {
     let mut client = bundle_api::bundle_client::BundleClient::new(channel);
-    let answer = client
-        .get_bundle(bundle_api::GetBundleRequest { output_mask: None })
-        .await
-        .map_err(|status| classify("GetBundle", &status))?;
-    convert::bundle(trust_domain, answer.into_inner()).map(|(bundle, _tainted)| bundle)
+    let answer = client.get_bundle(bundle_api::GetBundleRequest { output_mask: None });
+    convert::bundle(trust_domain, answered("GetBundle", answer).await?).map(|(bundle, _tainted)| bundle)
 }
 
 async fn exchange(
@@ -127,10 +127,18 @@ async fn send(
     requests: &mpsc::Sender<agent::AttestAgentRequest>,
     step: attest_agent_request::Step,
 ) -> Result<(), AgentError> {
-    requests
-        .send(agent::AttestAgentRequest { step: Some(step) })
+    // A server that stops reading holds this up.
+    timeout(CALL, requests.send(agent::AttestAgentRequest { step: Some(step) }))
         .await
+        .map_err(slow)?
         .map_err(|_| AgentError::Protocol("the stream ended early"))
+}
+
+fn slow(_: Elapsed) -> AgentError {
+    AgentError::Call {
+        call: ATTEST,
+        detail: "no answer in time".into(),
+    }
 }
 
 /// The proof, and behind it the bytes of the logs that it announces.
@@ -153,10 +161,6 @@ async fn send_proof(
 }
 
 async fn next(answers: &mut Streaming<agent::AttestAgentResponse>) -> Result<attest_agent_response::Step, AgentError> {
-    let slow = |_| AgentError::Call {
-        call: ATTEST,
-        detail: "no answer in time".into(),
-    };
     let message = timeout(CALL, answers.message()).await.map_err(slow)?;
     message
         .map_err(|status| classify(ATTEST, &status))?

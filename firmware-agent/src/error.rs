@@ -92,6 +92,14 @@ pub enum AgentError {
         /// What the system said.
         detail: String,
     },
+    /// Others than the agent can put a state of their own in the place of its.
+    #[error("others can change the agent's state in {path}")]
+    StateExposed {
+        /// The folder.
+        path: String,
+        /// Who, and where.
+        detail: String,
+    },
     /// A measurement log cannot be read.
     #[error("the {log} log in {path} cannot be read")]
     Log {
@@ -145,6 +153,7 @@ impl Coded for AgentError {
             Self::NotReady { .. } => ReasonCode::new("HM-AGENT-0015"),
             Self::System { .. } => ReasonCode::new("HM-AGENT-0016"),
             Self::Log { .. } => ReasonCode::new("HM-AGENT-0017"),
+            Self::StateExposed { .. } => ReasonCode::new("HM-AGENT-0018"),
             Self::Tpm(error) => error.code(),
         }
     }
@@ -158,6 +167,7 @@ impl Coded for AgentError {
             | Self::Bundle { detail }
             | Self::StateCorrupt { detail, .. }
             | Self::State { detail, .. }
+            | Self::StateExposed { detail, .. }
             | Self::Log { detail, .. }
             | Self::Key { detail }
             | Self::NotReady { detail }
@@ -188,6 +198,7 @@ impl Coded for AgentError {
             Self::Bundle { .. } => "a faulty server, or another trust domain's",
             Self::StateCorrupt { .. } => "the disk was full or failed, or the file was edited",
             Self::State { .. } => "the disk is full or read-only, or the folder belongs to another user",
+            Self::StateExposed { .. } => "the folder was made by hand, or lies below one that others may write to",
             Self::Log { .. } => "the agent may not read it, or it has grown beyond what can be sent",
             Self::Key { .. } => "a fault in this program",
             Self::NotReady { .. } => "the agent is starting, or has no identity yet",
@@ -213,6 +224,9 @@ impl Coded for AgentError {
             Self::Clock { .. } => "timedatectl status, on this machine and on the server",
             Self::StateCorrupt { .. } => "nothing: the agent attests afresh; keep the file for a report",
             Self::State { path, .. } => return Some(format!("df {path}; ls -ld {path}")),
+            Self::StateExposed { path, .. } => {
+                return Some(format!("namei -l {path}; give it to the agent's user with mode 0700"));
+            }
             Self::Log { path, .. } => {
                 return Some(format!(
                     "ls -l {path}; the paths are in [measurements] of the configuration"

@@ -15,6 +15,7 @@ mod csr;
 mod digest;
 mod doctor;
 mod error;
+mod folder;
 mod healthcheck;
 pub mod identity;
 mod jitter;

@@ -8,6 +8,7 @@ use std::{
 use hallmark_reason::Coded;
 use hallmark_tpm::{EsysTpm, TpmHandle};
 use hallmark_workload::UnixAttestor;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
@@ -44,7 +45,8 @@ pub async fn run(config: Config) -> Result<(), Box<dyn Coded + Send>> {
     let (publisher, cache) = cache::channel(Snapshot::empty(config.trust_domain.clone()));
     let workloads = Arc::new(Mutex::new(Workloads::new(config.trust_domain.clone(), publisher)));
     let (stop, mut stopping) = watch::channel(false);
-    let api = WorkloadApi::new(cache.clone(), UnixAttestor::new(config.unix), Bounds::default());
+    let bounds = Bounds::default().within(open_files());
+    let api = WorkloadApi::new(cache.clone(), UnixAttestor::new(config.unix), bounds);
     let serving = tokio::spawn(api.serve(listener, async move {
         // The sender's end means the same.
         let _ = stopping.changed().await;
@@ -81,6 +83,24 @@ pub(crate) async fn open_tpm(config: &Config) -> Result<TpmHandle, AgentError> {
         .await
         .map_err(|error| system(error.to_string()))??;
     TpmHandle::spawn(tpm).map_err(|error| system(error.to_string()))
+}
+
+/// Takes as many open files as the system allows, and says how many those are.
+fn open_files() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    let highest = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    let now = match setrlimit(Resource::Nofile, highest) {
+        Ok(()) => limit.maximum,
+        Err(error) => {
+            tracing::warn!(%error, "the limit of open files stays as it is");
+            limit.current
+        }
+    };
+    // None stands for no limit.
+    now.unwrap_or(u64::MAX)
 }
 
 fn coded(error: impl Coded + Send + 'static) -> Box<dyn Coded + Send> {

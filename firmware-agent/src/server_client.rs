@@ -11,6 +11,7 @@ use hallmark_api::{
 };
 use hallmark_spiffe::{Bundle, TrustDomain, x509::Authorities};
 use hallmark_tpm::TpmHandle;
+use prost::Message as _;
 use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Streaming, transport::Channel};
@@ -20,11 +21,16 @@ use crate::{
     connect::{self, CALL, Target},
     convert,
     identity::Identity,
-    status::classify,
+    status::{answered, classify},
     tls::{self, ServerTrust, ServerVerifier},
 };
 
 const SYNC: &str = "SyncAuthorizedEntries";
+
+/// The most entries that an agent takes: a hundred times what a machine with many workloads has.
+const MOST_ENTRIES: usize = 100_000;
+/// The most that their messages may take, in bytes.
+const MOST_BYTES: usize = 128 << 20;
 
 /// One kept connection to the server with one identity; it is made again when it ends (the server ends it every three
 /// minutes).
@@ -41,6 +47,19 @@ pub struct Listing {
     pub ids: BTreeSet<String>,
     /// The entries whose version the agent did not have.
     pub changed: Vec<types::Entry>,
+    /// What the messages took that this came in.
+    pub(crate) bytes: usize,
+}
+
+impl Listing {
+    /// A server that never comes to an end, or is not the one it should be, does not fill the agent's memory.
+    fn check(&self) -> Result<(), AgentError> {
+        let most = self.ids.len().max(self.changed.len());
+        if most > MOST_ENTRIES || self.bytes > MOST_BYTES {
+            return Err(AgentError::Protocol("more entries than an agent takes"));
+        }
+        Ok(())
+    }
 }
 
 /// What tells two versions of an entry apart: revision number and creation time.
@@ -81,11 +100,7 @@ impl ServerClient {
             agent_version: env!("CARGO_PKG_VERSION").into(),
         };
         let mut client = AgentClient::new(self.channel.clone());
-        client
-            .post_status(request)
-            .await
-            .map_err(|status| classify("PostStatus", &status))?;
-        Ok(())
+        answered("PostStatus", client.post_status(request)).await.map(drop)
     }
 
     /// The trust domain's bundle, and which of its authorities are tainted.
@@ -94,11 +109,8 @@ impl ServerClient {
     /// The call's; or the bundle cannot be used.
     pub async fn bundle(&self) -> Result<(Bundle, Vec<Vec<u8>>), AgentError> {
         let mut client = BundleClient::new(self.channel.clone());
-        let answer = client
-            .get_bundle(GetBundleRequest { output_mask: None })
-            .await
-            .map_err(|status| classify("GetBundle", &status))?;
-        convert::bundle(&self.trust_domain, answer.into_inner())
+        let answer = answered("GetBundle", client.get_bundle(GetBundleRequest { output_mask: None })).await?;
+        convert::bundle(&self.trust_domain, answer)
     }
 
     /// The entries that this agent is authorised for. Only those whose version `have` does not give are transferred,
@@ -132,7 +144,7 @@ impl ServerClient {
         let page = next(&mut answers).await?;
         let mut listing = Listing::default();
         if page.entry_revisions.is_empty() {
-            take_entries(page, &mut answers, &mut listing.changed).await?;
+            take_entries(page, &mut answers, &mut listing).await?;
             listing.ids = listing.changed.iter().map(|entry| entry.id.clone()).collect();
             listing
                 .changed
@@ -147,8 +159,10 @@ impl ServerClient {
                 if is_new(&revision.id, (revision.revision_number, revision.created_at)) {
                     wanted.insert(revision.id.clone());
                 }
+                listing.bytes = listing.bytes.saturating_add(revision.encoded_len());
                 listing.ids.insert(revision.id);
             }
+            listing.check()?;
             if !page.more {
                 break;
             }
@@ -165,7 +179,7 @@ impl ServerClient {
             )
             .await?;
             let page = next(&mut answers).await?;
-            take_entries(page, &mut answers, &mut listing.changed).await?;
+            take_entries(page, &mut answers, &mut listing).await?;
         }
         Ok(listing)
     }
@@ -187,11 +201,8 @@ impl ServerClient {
             })
             .collect();
         let mut client = SvidClient::new(self.channel.clone());
-        let answer = client
-            .batch_new_x509svid(BatchNewX509svidRequest { params })
-            .await
-            .map_err(|status| classify("BatchNewX509SVID", &status))?;
-        let results = answer.into_inner().results;
+        let answer = client.batch_new_x509svid(BatchNewX509svidRequest { params });
+        let results = answered("BatchNewX509SVID", answer).await?.results;
         if results.len() == asked {
             Ok(results)
         } else {
@@ -224,10 +235,12 @@ async fn next(
 async fn take_entries(
     mut page: SyncAuthorizedEntriesResponse,
     answers: &mut Streaming<SyncAuthorizedEntriesResponse>,
-    entries: &mut Vec<types::Entry>,
+    listing: &mut Listing,
 ) -> Result<(), AgentError> {
     loop {
-        entries.append(&mut page.entries);
+        listing.bytes = listing.bytes.saturating_add(page.encoded_len());
+        listing.changed.append(&mut page.entries);
+        listing.check()?;
         if !page.more {
             return Ok(());
         }
@@ -247,3 +260,6 @@ fn mask() -> types::EntryMask {
         ..types::EntryMask::default()
     }
 }
+
+#[cfg(test)]
+mod tests;

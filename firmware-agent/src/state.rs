@@ -3,8 +3,8 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    io::{self, Read as _, Write as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -14,7 +14,12 @@ use hallmark_tpm::{Endorsement, Unique};
 use hallmark_tpm_wire::{HashAlg, PcrValues, PublicArea};
 use serde::{Deserialize, Serialize};
 
-use crate::{AgentError, identity::Identity, witness::Known};
+use crate::{
+    AgentError,
+    folder::{Foreign, Purpose, foreign},
+    identity::Identity,
+    witness::Known,
+};
 
 const FILE: &str = "state.json";
 const VERSION: u32 = 1;
@@ -84,8 +89,14 @@ impl StateFile {
                 .create(folder)
                 .map_err(failed)?;
         }
+        if let Some(Foreign { folder: place, why }) = foreign(folder, Purpose::Files).map_err(failed)? {
+            return Err(AgentError::StateExposed {
+                path: folder.display().to_string(),
+                detail: format!("{}: {why}", place.display()),
+            });
+        }
         let probe = folder.join(".write-test");
-        File::create(&probe).map_err(failed)?;
+        fresh(&probe).map_err(failed)?;
         fs::remove_file(&probe).map_err(failed)?;
         Ok(Self {
             folder: folder.to_owned(),
@@ -171,21 +182,38 @@ fn failure(path: &Path, error: &io::Error) -> AgentError {
     }
 }
 
+/// Reads a file that this agent, or root, has written; what somebody left there while the folder was open to others is
+/// not the agent's state.
 fn read_limited(path: &Path) -> io::Result<String> {
-    if fs::metadata(path)?.len() > MOST_BYTES {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "larger than any state"));
+    let damaged = |detail: &str| Err(io::Error::new(io::ErrorKind::InvalidData, detail.to_owned()));
+    if !fs::symlink_metadata(path)?.is_file() {
+        return damaged("it is no file");
     }
-    fs::read_to_string(path)
+    let file = File::open(path)?;
+    let metadata = file.metadata()?;
+    if ![0, rustix::process::geteuid().as_raw()].contains(&metadata.uid()) || metadata.mode() & 0o022 != 0 {
+        return damaged("others may write to it");
+    }
+    let mut text = Vec::new();
+    file.take(MOST_BYTES.saturating_add(1)).read_to_end(&mut text)?;
+    if u64::try_from(text.len()).is_ok_and(|length| length > MOST_BYTES) {
+        return damaged("larger than any state");
+    }
+    String::from_utf8(text).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+/// A new file, in the place of whatever was there.
+fn fresh(path: &Path) -> io::Result<File> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    File::options().write(true).create_new(true).mode(0o600).open(path)
 }
 
 fn write_atomically(folder: &Path, path: &Path, text: &[u8]) -> io::Result<()> {
     let beside = folder.join(format!("{FILE}.new"));
-    let mut file = File::options()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&beside)?;
+    let mut file = fresh(&beside)?;
     file.write_all(text)?;
     file.sync_all()?;
     fs::rename(&beside, path)?;

@@ -2,13 +2,30 @@
 
 use hallmark_api::{rpc, types};
 use prost::Message as _;
-use tonic::{Code, Status};
+use tokio::time::timeout;
+use tonic::{Code, Response, Status};
 
-use crate::AgentError;
+use crate::{AgentError, connect::CALL};
 
 const DETAILS_TYPE: &str = "spire.api.types.PermissionDeniedDetails";
 
 type Reason = types::permission_denied_details::Reason;
+
+/// The message of a unary call. The channel's own limit ends with the headers: a server that sends these and then
+/// nothing would hold the agent for ever.
+pub(crate) async fn answered<T>(
+    call: &'static str,
+    answer: impl Future<Output = Result<Response<T>, Status>>,
+) -> Result<T, AgentError> {
+    let slow = |_| AgentError::Call {
+        call,
+        detail: "no answer in time".into(),
+    };
+    let answer = timeout(CALL, answer).await.map_err(slow)?;
+    answer
+        .map(Response::into_inner)
+        .map_err(|status| classify(call, &status))
+}
 
 /// What a status of `call` means.
 pub(crate) fn classify(call: &'static str, status: &Status) -> AgentError {

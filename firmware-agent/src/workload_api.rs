@@ -18,6 +18,7 @@ mod refusal;
 mod request;
 mod server;
 mod service;
+mod turns;
 mod updates;
 
 pub use bounds::Bounds;

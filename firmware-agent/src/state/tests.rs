@@ -122,6 +122,53 @@ fn a_damaged_file_is_set_aside_and_the_agent_starts_afresh() {
     );
 }
 
+fn set(path: &Path, mode: u32) {
+    fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn a_folder_that_others_may_write_to_is_no_place_for_a_state() {
+    let folder = tempfile::tempdir().unwrap();
+    let victim = folder.path().join("victim");
+    let data = folder.path().join("data");
+    fs::write(&victim, "precious").unwrap();
+    fs::create_dir(&data).unwrap();
+    for name in [".write-test", "state.json.new", "state.json"] {
+        std::os::unix::fs::symlink(&victim, data.join(name)).unwrap();
+    }
+    for mode in [0o777, 0o1777] {
+        set(&data, mode);
+        let refused = StateFile::open(&data);
+        assert!(matches!(refused, Err(AgentError::StateExposed { .. })), "{refused:?}");
+    }
+    // What was planted there leads nowhere once the folder is closed again.
+    set(&data, 0o700);
+    let state = StateFile::open(&data).unwrap();
+    assert!(state.load(&trust_domain()).unwrap().is_none());
+    write(&state, &form(&bundle(), &known(), &PcrValues::new()));
+    assert!(state.load(&trust_domain()).unwrap().is_some());
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+}
+
+/// Whoever writes the state chooses the trust bundle, and with it the server.
+#[test]
+fn a_state_that_others_could_have_written_is_set_aside() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = StateFile::open(folder.path()).unwrap();
+    let good = form(&bundle(), &known(), &PcrValues::new());
+    write(&state, &good);
+    assert!(state.load(&trust_domain()).unwrap().is_some());
+    set(&state.path(), 0o666);
+    assert!(state.load(&trust_domain()).unwrap().is_none());
+    if rustix::process::geteuid().is_root() {
+        write(&state, &good);
+        std::os::unix::fs::chown(state.path(), Some(54321), None).unwrap();
+        assert!(state.load(&trust_domain()).unwrap().is_none());
+    }
+    write(&state, &good);
+    assert!(state.load(&trust_domain()).unwrap().is_some());
+}
+
 #[test]
 fn a_folder_that_cannot_be_made_or_written_has_its_own_code() {
     let folder = tempfile::tempdir().unwrap();

@@ -30,6 +30,28 @@ impl Default for Bounds {
     }
 }
 
+/// What one connection takes of the process's open files: its socket, the pidfd of its process, and the watch on it.
+const FILES_PER_CONNECTION: u32 = 3;
+/// Open files that are the rest of the agent's: server, TPM, state, logs, binaries.
+const FILES_FOR_THE_AGENT: u32 = 128;
+
+impl Bounds {
+    /// These bounds, with no more connections than a process with so many open files can have beside its own work: a
+    /// user who opens connections must not keep the agent from reaching its server.
+    #[must_use]
+    pub fn within(self, open_files: u64) -> Self {
+        let open_files = u32::try_from(open_files).unwrap_or(u32::MAX);
+        let most = open_files.saturating_sub(FILES_FOR_THE_AGENT) / FILES_PER_CONNECTION;
+        let connections = self.connections.min(most).max(1);
+        Self {
+            connections,
+            // A quarter each, as ever.
+            connections_per_uid: self.connections_per_uid.min((connections / 4).max(1)),
+            ..self
+        }
+    }
+}
+
 /// Counts what is taken, by uid, up to two bounds.
 #[derive(Debug)]
 pub(super) struct Counter {
@@ -96,6 +118,25 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn connections_leave_open_files_for_the_agents_own_work() {
+        let all = Bounds::default();
+        assert_eq!(
+            all.within(524_288),
+            all,
+            "the control: where there are enough, nothing changes"
+        );
+        for open_files in [0_u32, 100, 256, 1024, 4096, 12_000] {
+            let bounds = all.within(open_files.into());
+            assert!(
+                bounds.connections == 1 || bounds.connections * 3 + 128 <= open_files,
+                "{bounds:?}"
+            );
+            assert!(bounds.connections_per_uid >= 1 && bounds.connections_per_uid <= bounds.connections);
+            assert!(bounds.connections < 4 || bounds.connections_per_uid * 4 <= bounds.connections);
+        }
+    }
 
     #[test]
     fn both_bounds_hold_and_places_come_back() {

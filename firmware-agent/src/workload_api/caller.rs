@@ -12,6 +12,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::OnceCell;
 
 use super::refusal::Refusal;
+use super::turns::Turns;
 
 /// The selectors of a caller.
 pub(super) type Facts = Arc<BTreeSet<Selector>>;
@@ -21,14 +22,16 @@ pub(super) type Facts = Arc<BTreeSet<Selector>>;
 pub(super) struct Caller {
     peer: Arc<Peer>,
     attestor: Arc<UnixAttestor>,
+    turns: Arc<Turns>,
     facts: OnceCell<Facts>,
 }
 
 impl Caller {
-    pub(super) fn new(peer: Peer, attestor: Arc<UnixAttestor>) -> Self {
+    pub(super) fn new(peer: Peer, attestor: Arc<UnixAttestor>, turns: Arc<Turns>) -> Self {
         Self {
             peer: Arc::new(peer),
             attestor,
+            turns,
             facts: OnceCell::new(),
         }
     }
@@ -52,9 +55,14 @@ impl Caller {
     async fn attest(&self) -> Result<Facts, Refusal> {
         let facts = if self.attestor.reads_binaries() {
             let (attestor, peer) = (Arc::clone(&self.attestor), Arc::clone(&self.peer));
-            tokio::task::spawn_blocking(move || attestor.attest(&peer))
-                .await
-                .map_err(|_| Refusal::Stopping)?
+            // A caller that hangs up while it waits leaves nothing behind; one whose binary is being read keeps its
+            // user's turn until that is done.
+            let turn = self.turns.wait(self.peer.uid()).await;
+            let work = move || {
+                let _turn = turn;
+                attestor.attest(&peer)
+            };
+            tokio::task::spawn_blocking(work).await.map_err(|_| Refusal::Stopping)?
         } else {
             self.attestor.attest(&self.peer)
         };

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use tokio::net::UnixListener;
 
 use super::ListenError;
+use crate::folder::{Foreign, Purpose, foreign};
 
 /// Who may connect is everybody: who gets what is decided by attestation (Workload Endpoint, section 5).
 const SOCKET_MODE: u32 = 0o777;
@@ -73,6 +74,12 @@ impl Listener {
                 .mode(FOLDER_MODE)
                 .create(folder)
                 .map_err(failed("make the folder of"))?;
+            // Who may write there could also have the mode of a file of its choice changed below.
+            if let Some(Foreign { folder, why }) =
+                foreign(folder, Purpose::Socket).map_err(failed("look at the folder of"))?
+            {
+                return Err(ListenError::Exposed { path, folder, why });
+            }
         }
         clear(&path)?;
         let socket = StdListener::bind(&path).map_err(|source| match source.kind() {
@@ -190,6 +197,21 @@ mod tests {
         assert_eq!(Listener::bind(&path).unwrap_err().code().as_str(), "HM-WL-0021");
         drop(second);
         assert!(path.exists(), "what is not ours is not removed");
+    }
+
+    #[test]
+    fn a_folder_that_others_may_write_to_gets_no_socket_unless_it_is_sticky() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("open/workload.sock");
+        for (mode, taken) in [(0o777, false), (0o1777, true), (0o755, true)] {
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::set_permissions(path.parent().unwrap(), fs::Permissions::from_mode(mode)).unwrap();
+            match Listener::bind(&path) {
+                Ok(_) => assert!(taken, "{mode:o}"),
+                Err(error) => assert_eq!((error.code().as_str(), taken), ("HM-WL-0024", false), "{mode:o}"),
+            }
+            assert!(!path.exists());
+        }
     }
 
     #[test]

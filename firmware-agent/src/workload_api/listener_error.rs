@@ -28,6 +28,16 @@ pub enum ListenError {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// Others could put a socket of their own in the place of the agent's.
+    #[error("others can replace {}", path.display())]
+    Exposed {
+        /// The path.
+        path: PathBuf,
+        /// The folder that lets them.
+        folder: PathBuf,
+        /// Who they are.
+        why: String,
+    },
     /// The filesystem refuses.
     #[error("cannot {action} {}: {source}", path.display())]
     Filesystem {
@@ -47,12 +57,14 @@ impl Coded for ListenError {
             Self::NotASocket { .. } => ReasonCode::new("HM-WL-0021"),
             Self::Place { .. } => ReasonCode::new("HM-WL-0022"),
             Self::Filesystem { .. } => ReasonCode::new("HM-WL-0023"),
+            Self::Exposed { .. } => ReasonCode::new("HM-WL-0024"),
         }
     }
 
     fn compared(&self) -> Option<String> {
         match self {
             Self::Place { given, why } => Some(format!("given {given:?}, but {why}")),
+            Self::Exposed { folder, why, .. } => Some(format!("{}: {why}", folder.display())),
             _ => None,
         }
     }
@@ -63,6 +75,7 @@ impl Coded for ListenError {
                 Self::Taken { .. } => "another agent runs with the same socket path",
                 Self::NotASocket { .. } => "the path in [workload_api] socket names a file or folder",
                 Self::Place { .. } => "a TCP address, a relative path or a very long path was configured",
+                Self::Exposed { .. } => "the folder, or one above it, belongs to another user or lets others write",
                 Self::Filesystem { .. } => "the folder is not writable for the agent, or is read-only",
             }
             .into(),
@@ -75,6 +88,12 @@ impl Coded for ListenError {
             Self::NotASocket { path } => format!("ls -l {} and choose another path", path.display()),
             Self::Place { .. } => {
                 "set [workload_api] socket to an absolute path such as /run/hallmark-agent/workload.sock".into()
+            }
+            Self::Exposed { path, .. } => {
+                format!(
+                    "namei -l {}; choose a folder of root's such as /run/hallmark-agent",
+                    path.display()
+                )
             }
             Self::Filesystem { path, .. } => format!("ls -ld {}", path.display()),
         })

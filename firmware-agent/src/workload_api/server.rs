@@ -20,6 +20,7 @@ use super::bounds::{Bounds, Counter, Place};
 use super::caller::{Caller, Exit};
 use super::listener::Listener;
 use super::service::{Shared, answer};
+use super::turns::Turns;
 use crate::cache::Cache;
 
 /// The largest request header list, in octets by HPACK's count.
@@ -30,14 +31,19 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long accepting rests when the process has no file descriptors left.
 const REST: Duration = Duration::from_millis(50);
 
-/// How many binaries are hashed at a time.
-const HASHING: usize = 2;
+/// How many binaries are hashed at a time, each of another user.
+const HASHING: usize = 4;
+/// How many octets of one call, and of all calls of one connection, a client may send before they are read. A request
+/// is 16 KiB at most; HTTP/2 knows no smaller window for a connection (RFC 9113, section 6.9.2).
+const STREAM_WINDOW: u32 = 32 << 10;
+const CONNECTION_WINDOW: u32 = 65_535;
 
 /// The Workload API server.
 pub struct WorkloadApi {
     shared: Arc<Shared>,
     attestor: Arc<UnixAttestor>,
     connections: Arc<Counter>,
+    turns: Arc<Turns>,
     http: http2::Builder<TokioExecutor>,
 }
 
@@ -56,12 +62,15 @@ impl WorkloadApi {
             .auto_date_header(false)
             .max_concurrent_streams(bounds.streams_per_connection)
             .max_header_list_size(MAX_HEADER_LIST)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
             .keep_alive_interval(KEEPALIVE)
             .keep_alive_timeout(KEEPALIVE_TIMEOUT);
         Self {
             shared: Arc::new(shared),
             attestor: Arc::new(attestor),
             connections: Counter::new(bounds.connections, bounds.connections_per_uid),
+            turns: Arc::default(),
             http,
         }
     }
@@ -136,7 +145,7 @@ impl WorkloadApi {
             tracing::warn!(uid = peer.uid(), pid = peer.pid(), "too many connections");
             return;
         };
-        let caller = Arc::new(Caller::new(peer, Arc::clone(&self.attestor)));
+        let caller = Arc::new(Caller::new(peer, Arc::clone(&self.attestor), Arc::clone(&self.turns)));
         match Exit::of(&caller) {
             Ok(exit) => {
                 connections.spawn(self.connection(socket, caller, exit, place));

@@ -48,9 +48,7 @@ pub(super) async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<AnswerBody>, Infallible> {
     let Some(method) = request.uri().path().strip_prefix(SERVICE) else {
-        let mut others = shared.others.clone();
-        let response = others.call(request).await.unwrap_or_else(|never| match never {});
-        return Ok(response.map(AnswerBody::Other));
+        return Ok(other(&shared, &caller, request).await);
     };
     let asked = match admit(method, request.headers()) {
         Ok(asked) => asked,
@@ -67,6 +65,20 @@ pub(super) async fn answer(
             tracing::debug!(uid = caller.uid(), %refusal, "call refused");
             refused(&refusal)
         }
+    })
+}
+
+/// Answers what is no call of the Workload API. It is bounded like one: a reflection stream costs as much as another,
+/// and is open to whoever can open the socket.
+async fn other(shared: &Shared, caller: &Caller, request: Request<Incoming>) -> Response<AnswerBody> {
+    let Some(place) = shared.streams.take(caller.uid()) else {
+        return refused(&Refusal::TooMany);
+    };
+    let mut others = shared.others.clone();
+    let response = others.call(request).await.unwrap_or_else(|never| match never {});
+    response.map(|body| AnswerBody::Other {
+        body,
+        _place: Some(place),
     })
 }
 
@@ -130,15 +142,21 @@ async fn first(shared: &Shared, asked: Asked, facts: Facts, place: Place) -> Res
 
 /// A status without any message.
 fn refused(refusal: &Refusal) -> Response<AnswerBody> {
-    refusal.status().into_http::<tonic::body::Body>().map(AnswerBody::Other)
+    let body = |body| AnswerBody::Other { body, _place: None };
+    refusal.status().into_http::<tonic::body::Body>().map(body)
 }
 
 /// The body of a response.
 pub(super) enum AnswerBody {
     /// One of our streams.
     Updates(Updates),
-    /// Whatever else.
-    Other(tonic::body::Body),
+    /// Whatever else, with the place that it takes while it lasts.
+    Other {
+        /// The body.
+        body: tonic::body::Body,
+        /// Given back when the answer ends.
+        _place: Option<Place>,
+    },
 }
 
 impl Body for AnswerBody {
@@ -148,14 +166,14 @@ impl Body for AnswerBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, tonic::Status>>> {
         match self.get_mut() {
             Self::Updates(updates) => Pin::new(updates).poll_frame(cx).map_err(|never| match never {}),
-            Self::Other(body) => Pin::new(body).poll_frame(cx),
+            Self::Other { body, .. } => Pin::new(body).poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Updates(_) => false,
-            Self::Other(body) => body.is_end_stream(),
+            Self::Other { body, .. } => body.is_end_stream(),
         }
     }
 }

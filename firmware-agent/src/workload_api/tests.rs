@@ -2,5 +2,6 @@
 
 mod calls;
 mod connections;
+mod hostile;
 mod stage;
 mod streams;

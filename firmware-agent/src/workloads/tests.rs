@@ -35,6 +35,7 @@ fn listing(entries: &[types::Entry]) -> Listing {
     Listing {
         ids: entries.iter().map(|entry| entry.id.clone()).collect(),
         changed: entries.to_vec(),
+        ..Listing::default()
     }
 }
 
@@ -89,6 +90,7 @@ fn an_entry_that_is_gone_takes_its_svid_along_at_once() {
         Listing {
             ids: ["b".to_owned()].into(),
             changed: Vec::new(),
+            ..Listing::default()
         },
         now,
     );
@@ -104,6 +106,7 @@ fn nothing_is_published_when_nothing_changed() {
     let unchanged = Listing {
         ids: ["a".to_owned()].into(),
         changed: Vec::new(),
+        ..Listing::default()
     };
     workloads.apply(unchanged, now);
     workloads.expire(now);

@@ -116,13 +116,13 @@ async fn connections_and_calls_are_bounded_and_come_back() {
 }
 
 /// One HTTP/2 frame.
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
 /// A FetchX509SVID as gRPC's C core sends it, with any request body.
-fn raw_call(authority: &str, body: &[u8]) -> Vec<u8> {
+pub(super) fn raw_call(authority: &str, body: &[u8]) -> Vec<u8> {
     let mut block = Vec::new();
     for (name, value) in [
         (":method", "POST"),

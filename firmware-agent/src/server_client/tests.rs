@@ -1,0 +1,196 @@
+//! Servers that are not what they should be. Both ends are in this process, so the clock can be stopped.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use hallmark_api::entry::EntryRevision;
+use http::{HeaderMap, HeaderValue, Response, header};
+use hyper::{
+    body::{Body, Frame},
+    server::conn::http2,
+    service::service_fn,
+};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::time::Instant;
+use tonic::transport::Endpoint;
+
+use super::*;
+
+/// One body: messages, and then an end or silence.
+struct Said {
+    messages: Box<dyn FnMut() -> Option<Bytes> + Send>,
+    ends: bool,
+}
+
+impl Body for Said {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if let Some(message) = (self.messages)() {
+            return Poll::Ready(Some(Ok(Frame::data(message))));
+        }
+        if !self.ends {
+            return Poll::Pending;
+        }
+        self.ends = false;
+        let done = HeaderMap::from_iter([(
+            header::HeaderName::from_static("grpc-status"),
+            HeaderValue::from_static("0"),
+        )]);
+        Poll::Ready(Some(Ok(Frame::trailers(done))))
+    }
+}
+
+fn framed(message: &impl prost::Message) -> Bytes {
+    let mut out = BytesMut::new();
+    out.put_u8(0);
+    out.put_u32(u32::try_from(message.encoded_len()).unwrap());
+    message.encode(&mut out).unwrap();
+    out.freeze()
+}
+
+/// A client of a server that answers each call with what `say` makes.
+async fn client(say: impl Fn() -> Said + Clone + Send + 'static) -> ServerClient {
+    let connector = tower::service_fn(move |_| {
+        let say = say.clone();
+        let (ours, theirs) = tokio::io::duplex(64 << 10);
+        let service = service_fn(move |_| {
+            let mut response = Response::new(say());
+            let grpc = HeaderValue::from_static("application/grpc");
+            response.headers_mut().insert(header::CONTENT_TYPE, grpc);
+            async move { Ok::<_, Infallible>(response) }
+        });
+        tokio::spawn(
+            http2::Builder::new(TokioExecutor::new())
+                .timer(TokioTimer::new())
+                .serve_connection(TokioIo::new(theirs), service),
+        );
+        async move { Ok::<_, std::io::Error>(TokioIo::new(ours)) }
+    });
+    ServerClient {
+        trust_domain: TrustDomain::parse("example.org").unwrap(),
+        channel: Endpoint::from_static("http://server")
+            .connect_with_connector(connector)
+            .await
+            .unwrap(),
+    }
+}
+
+fn once(message: Bytes, ends: bool) -> impl Fn() -> Said + Clone {
+    move || {
+        let mut message = Some(message.clone());
+        Said {
+            messages: Box::new(move || message.take()),
+            ends,
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_says_headers_and_nothing_else_does_not_hold_the_agent() {
+    let silent = client(|| Said {
+        messages: Box::new(|| None),
+        ends: false,
+    })
+    .await;
+    let timely = |result: Result<(), AgentError>, begun: Instant| {
+        assert!(matches!(result, Err(AgentError::Call { .. })), "{result:?}");
+        assert!(begun.elapsed() < CALL + Duration::from_secs(1));
+    };
+    let begun = Instant::now();
+    timely(silent.post_status().await, begun);
+    let begun = Instant::now();
+    timely(silent.bundle().await.map(drop), begun);
+    let begun = Instant::now();
+    timely(silent.new_svids(Vec::new()).await.map(drop), begun);
+    let begun = Instant::now();
+    timely(silent.sync(|_| None).await.map(drop), begun);
+
+    let control = client(once(Bytes::from_static(&[0; 5]), true)).await;
+    control.post_status().await.unwrap();
+    assert!(control.new_svids(Vec::new()).await.unwrap().is_empty());
+    assert!(matches!(control.bundle().await, Err(AgentError::Bundle { .. })));
+}
+
+/// A page of entries, or of revisions, that announces another page.
+fn page(entries: bool, from: usize, more: bool) -> SyncAuthorizedEntriesResponse {
+    let ids = (from..from + 1000).map(|number| number.to_string());
+    let mut page = SyncAuthorizedEntriesResponse {
+        more,
+        ..SyncAuthorizedEntriesResponse::default()
+    };
+    if entries {
+        page.entries = ids
+            .map(|id| types::Entry {
+                id,
+                ..types::Entry::default()
+            })
+            .collect();
+    } else {
+        page.entry_revisions = ids
+            .map(|id| EntryRevision {
+                id,
+                ..EntryRevision::default()
+            })
+            .collect();
+    }
+    page
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listing_without_end_is_refused() {
+    for entries in [true, false] {
+        let endless = move |last: usize| {
+            move || {
+                let mut sent = 0;
+                Said {
+                    messages: Box::new(move || {
+                        sent += 1;
+                        (sent <= last).then(|| framed(&page(entries, sent * 1000, sent < last)))
+                    }),
+                    ends: true,
+                }
+            }
+        };
+        let refused = client(endless(usize::MAX)).await.sync(|_| None).await;
+        assert!(matches!(refused, Err(AgentError::Protocol(_))), "{refused:?}");
+        // The control is long, but comes to an end; nothing of it is new.
+        let listing = client(endless(20)).await.sync(|_| Some((0, 0))).await.unwrap();
+        assert_eq!(listing.ids.len(), 20_000);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listing_of_huge_entries_is_refused() {
+    let huge = |last: usize| {
+        move || {
+            let mut sent = 0;
+            Said {
+                messages: Box::new(move || {
+                    sent += 1;
+                    let entry = types::Entry {
+                        hint: "h".repeat(3 << 20),
+                        ..types::Entry::default()
+                    };
+                    (sent <= last).then(|| {
+                        framed(&SyncAuthorizedEntriesResponse {
+                            entries: vec![entry],
+                            more: sent < last,
+                            ..SyncAuthorizedEntriesResponse::default()
+                        })
+                    })
+                }),
+                ends: true,
+            }
+        }
+    };
+    let refused = client(huge(usize::MAX)).await.sync(|_| None).await;
+    assert!(matches!(refused, Err(AgentError::Protocol(_))), "{refused:?}");
+    assert!(client(huge(10)).await.sync(|_| None).await.is_ok());
+}
