@@ -1,8 +1,10 @@
 //! One attestation: the two round trips of type `tpm2` on the `AttestAgent` stream.
 
+mod challenge;
+
 use hallmark_api::{
     agent::{self, attest_agent_request, attest_agent_response},
-    attest::{self as wire, Tpm2Challenge, Tpm2Claim, Tpm2LogPart, Tpm2Proof},
+    attest::{self as wire, Tpm2Claim, Tpm2LogPart, Tpm2Proof},
     bundle as bundle_api, types,
 };
 use hallmark_evidence::{Binding, Limits, Log};
@@ -27,7 +29,8 @@ use crate::{
     witness::{Known, NextKey, Witness},
 };
 
-const VERSION: u32 = 1;
+use challenge::{Challenge, VERSION};
+
 const TYPE: &str = "tpm2";
 /// How often the TPM's statements are made for one challenge.
 const STATEMENT_ATTEMPTS: u32 = 2;
@@ -105,7 +108,7 @@ async fn exchange(
     let mut answers = answer.into_inner();
 
     let challenge = match next(&mut answers).await? {
-        attest_agent_response::Step::Challenge(bytes) => challenge(&bytes)?,
+        attest_agent_response::Step::Challenge(bytes) => Challenge::decode(&bytes).map_err(AgentError::Protocol)?,
         attest_agent_response::Step::Result(_) => {
             return Err(AgentError::Protocol("a result without a challenge"));
         }
@@ -188,48 +191,30 @@ fn params(known: &Known, key: &NextKey) -> attest_agent_request::Step {
     })
 }
 
-fn challenge(bytes: &[u8]) -> Result<Tpm2Challenge, AgentError> {
-    let challenge = Tpm2Challenge::decode(bytes).map_err(|_| AgentError::Protocol("its challenge does not decode"))?;
-    if challenge.version != VERSION {
-        return Err(AgentError::Protocol("its challenge has another version"));
-    }
-    Ok(challenge)
-}
-
 async fn prove(
     witness: &mut Witness,
     known: &Known,
     key: &NextKey,
     exporter: &[u8; 32],
-    challenge: Tpm2Challenge,
+    challenge: Challenge,
 ) -> Result<(Tpm2Proof, Vec<Log>), AgentError> {
-    let nonce: [u8; 32] = challenge
-        .nonce
-        .as_ref()
-        .try_into()
-        .map_err(|_| AgentError::Protocol("its nonce is not 32 bytes long"))?;
-    let selection = convert::pcr_selection(&challenge.pcr_selection)?;
-    let activated_secret = match (
-        challenge.credential_blob.is_empty(),
-        challenge.encrypted_secret.is_empty(),
-    ) {
-        (true, true) => Vec::new(),
-        (false, false) => {
+    let activated_secret = match challenge.credential {
+        None => Vec::new(),
+        Some((id_object, encrypted_secret)) => {
             let credential = Credential {
-                id_object: challenge.credential_blob.to_vec(),
-                encrypted_secret: challenge.encrypted_secret.to_vec(),
+                id_object,
+                encrypted_secret,
             };
             witness.activate(known, credential).await?.to_vec()
         }
-        _ => return Err(AgentError::Protocol("half a credential")),
     };
     let to_bind = ToBind {
-        nonce: &nonce,
+        nonce: &challenge.nonce,
         exporter,
         key,
-        selection: &selection,
+        selection: &challenge.selection,
     };
-    let stated = state(witness, &to_bind, challenge.log_offsets).await?;
+    let stated = state(witness, &to_bind, challenge.logs).await?;
     let proof = Tpm2Proof {
         version: VERSION,
         activated_secret: activated_secret.into(),

@@ -4,7 +4,7 @@ use hallmark_api::{attest as wire, types};
 use hallmark_evidence::Log;
 use hallmark_spiffe::{Bundle, SpiffeId, TrustDomain};
 use hallmark_tpm::Signed;
-use hallmark_tpm_wire::{HashAlg, PcrSelection, PcrValues};
+use hallmark_tpm_wire::PcrValues;
 
 use crate::AgentError;
 
@@ -40,25 +40,6 @@ pub(crate) fn bundle(trust_domain: &TrustDomain, message: types::Bundle) -> Resu
         detail: error.to_string(),
     })?;
     Ok((bundle, tainted))
-}
-
-/// What the server wants quoted.
-pub(crate) fn pcr_selection(banks: &[wire::PcrSelection]) -> Result<PcrSelection, AgentError> {
-    let refused = |_| AgentError::Protocol("its PCR selection cannot be");
-    let mut chosen = Vec::new();
-    for bank in banks {
-        let hash = u16::try_from(bank.hash_alg).ok().and_then(HashAlg::from_id);
-        let hash = hash.ok_or(AgentError::Protocol("its PCR selection names an unknown bank"))?;
-        let pcrs = bank
-            .pcrs
-            .iter()
-            .map(|pcr| u8::try_from(*pcr))
-            .collect::<Result<Vec<u8>, _>>()
-            .map_err(refused)?;
-        chosen.push((hash, pcrs));
-    }
-    PcrSelection::new(chosen.iter().map(|(hash, pcrs)| (*hash, pcrs.as_slice())))
-        .map_err(|_| AgentError::Protocol("its PCR selection cannot be"))
 }
 
 /// A log as a proof announces it.

@@ -16,6 +16,7 @@ mod listener;
 mod listener_error;
 mod refusal;
 mod request;
+mod seldom;
 mod server;
 mod service;
 mod turns;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
+use std::time::Instant;
 
 use hallmark_spiffe::Selector;
 use hallmark_workload::{Peer, UnixAttestor};
@@ -12,10 +13,14 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::OnceCell;
 
 use super::refusal::Refusal;
+use super::seldom::Seldom;
 use super::turns::Turns;
 
 /// The selectors of a caller.
 pub(super) type Facts = Arc<BTreeSet<Selector>>;
+
+/// One for all connections: who fails on purpose does it on many.
+static NOT_ATTESTED: Seldom = Seldom::new();
 
 /// The process behind one connection. It is attested once, on its first call; every further call only
 /// asks the pidfd whether it still lives.
@@ -67,7 +72,9 @@ impl Caller {
             self.attestor.attest(&self.peer)
         };
         let facts = facts.inspect_err(|error| {
-            tracing::info!(pid = self.peer.pid(), uid = self.peer.uid(), %error, "caller not attested");
+            if let Some(left_out) = NOT_ATTESTED.due(Instant::now()) {
+                tracing::info!(pid = self.peer.pid(), uid = self.peer.uid(), %error, left_out, "caller not attested");
+            }
         })?;
         tracing::debug!(pid = self.peer.pid(), ?facts, "caller attested");
         Ok(Arc::new(facts))

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hallmark_workload::{Peer, UnixAttestor};
 use hyper::server::conn::http2;
@@ -19,6 +19,7 @@ use super::authority::AuthorityFilter;
 use super::bounds::{Bounds, Counter, Place};
 use super::caller::{Caller, Exit};
 use super::listener::Listener;
+use super::seldom::Seldom;
 use super::service::{Shared, answer};
 use super::turns::Turns;
 use crate::cache::Cache;
@@ -44,6 +45,8 @@ pub struct WorkloadApi {
     attestor: Arc<UnixAttestor>,
     connections: Arc<Counter>,
     turns: Arc<Turns>,
+    refused: Seldom,
+    too_many: Seldom,
     http: http2::Builder<TokioExecutor>,
 }
 
@@ -71,6 +74,8 @@ impl WorkloadApi {
             attestor: Arc::new(attestor),
             connections: Counter::new(bounds.connections, bounds.connections_per_uid),
             turns: Arc::default(),
+            refused: Seldom::new(),
+            too_many: Seldom::new(),
             http,
         }
     }
@@ -137,12 +142,16 @@ impl WorkloadApi {
         let peer = match Peer::of(&socket) {
             Ok(peer) => peer,
             Err(error) => {
-                tracing::info!(%error, "a connection is refused");
+                if let Some(left_out) = self.refused.due(Instant::now()) {
+                    tracing::info!(%error, left_out, "a connection is refused");
+                }
                 return;
             }
         };
         let Some(place) = self.connections.take(peer.uid()) else {
-            tracing::warn!(uid = peer.uid(), pid = peer.pid(), "too many connections");
+            if let Some(left_out) = self.too_many.due(Instant::now()) {
+                tracing::warn!(uid = peer.uid(), pid = peer.pid(), left_out, "too many connections");
+            }
             return;
         };
         let caller = Arc::new(Caller::new(peer, Arc::clone(&self.attestor), Arc::clone(&self.turns)));

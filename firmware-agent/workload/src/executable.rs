@@ -6,6 +6,7 @@ use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::digest;
 
@@ -25,6 +26,10 @@ pub(crate) struct FileStamp {
     changed: (i64, i64),
 }
 
+/// How old a file's times must be before its digest is remembered. Kernels before Linux 6.13 count them in ticks of up to
+/// 10 ms: a file that is written twice within one has the same stamp for two contents.
+const SETTLED: Duration = Duration::from_secs(2);
+
 impl FileStamp {
     pub(crate) fn of(metadata: &Metadata) -> Self {
         Self {
@@ -34,6 +39,19 @@ impl FileStamp {
             modified: (metadata.mtime(), metadata.mtime_nsec()),
             changed: (metadata.ctime(), metadata.ctime_nsec()),
         }
+    }
+}
+
+impl FileStamp {
+    /// Whether every later change will show.
+    fn is_settled(&self, now: SystemTime) -> bool {
+        let (seconds, nanoseconds) = self.changed.max(self.modified);
+        let (Ok(seconds), Ok(nanoseconds)) = (u64::try_from(seconds), u32::try_from(nanoseconds)) else {
+            return false;
+        };
+        SystemTime::UNIX_EPOCH
+            .checked_add(Duration::new(seconds, nanoseconds) + SETTLED)
+            .is_some_and(|settled| settled <= now)
     }
 }
 
@@ -62,6 +80,11 @@ impl Executable {
         })
     }
 
+    /// Whether it is the file with this device and inode.
+    pub(crate) fn is(&self, file: (u64, u64)) -> bool {
+        (self.stamp.device, self.stamp.inode) == file
+    }
+
     /// The absolute path, if in the agent's own view of the filesystem it leads to the file that runs.
     ///
     /// A process in a mount namespace of its own, which any user can make, chooses what its paths mean;
@@ -71,6 +94,12 @@ impl Executable {
         let same = self.link.is_absolute() && (there.dev(), there.ino()) == (self.stamp.device, self.stamp.inode);
         same.then_some(self.link.as_path())
     }
+}
+
+/// Device and inode of the file that a process runs; `None` where it cannot be told.
+pub(crate) fn running(pid: i32) -> Option<(u64, u64)> {
+    let metadata = std::fs::metadata(format!("/proc/{pid}/exe")).ok()?;
+    Some((metadata.dev(), metadata.ino()))
 }
 
 /// SHA-256 digests of binaries, by file.
@@ -89,6 +118,9 @@ impl Digests {
         let digest = hash(&mut executable.file, limit)?;
         if FileStamp::of(&executable.file.metadata()?) != stamp {
             return Err(std::io::Error::other("the file changed while it was read"));
+        }
+        if !stamp.is_settled(SystemTime::now()) {
+            return Ok(digest);
         }
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         // Few machines run this many different workloads; starting over is simpler than ageing entries.
@@ -138,6 +170,41 @@ mod tests {
         assert_eq!(digests.sha256(&mut me(), MAX_BINARY).unwrap(), expected.as_ref());
         // A remembered digest needs no reading, so even a limit of nothing does not stop it.
         assert_eq!(digests.sha256(&mut me(), 0).unwrap(), expected.as_ref());
+    }
+
+    #[test]
+    fn a_file_that_could_still_change_unseen_is_read_each_time() {
+        let settled = SystemTime::now() - SETTLED;
+        let seconds = |time: SystemTime| {
+            let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap();
+            (i64::try_from(since.as_secs()).unwrap(), i64::from(since.subsec_nanos()))
+        };
+        let stamp = |modified, changed| FileStamp {
+            modified: seconds(modified),
+            changed: seconds(changed),
+            ..me().stamp
+        };
+        let (now, future) = (SystemTime::now(), SystemTime::now() + SETTLED);
+        assert!(stamp(settled, settled).is_settled(now));
+        for (modified, changed) in [(settled, now), (now, settled), (settled, future), (future, settled)] {
+            assert!(!stamp(modified, changed).is_settled(now));
+        }
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("binary");
+        let digests = Digests::default();
+        for content in ["good", "evil"] {
+            std::fs::write(&path, content).unwrap();
+            let file = File::open(&path).unwrap();
+            let mut executable = Executable {
+                link: path.clone(),
+                stamp: FileStamp::of(&file.metadata().unwrap()),
+                file,
+            };
+            let expected = digest::digest(&digest::SHA256, content.as_bytes());
+            assert_eq!(digests.sha256(&mut executable, MAX_BINARY).unwrap(), expected.as_ref());
+            assert!(digests.known.lock().unwrap().is_empty(), "not remembered yet");
+        }
     }
 
     #[test]

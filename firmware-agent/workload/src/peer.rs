@@ -8,6 +8,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::PeerError;
+use crate::executable;
 use crate::process::{self, Status};
 
 /// The process that opened a unix socket connection: who it was when it connected, and a pidfd that
@@ -18,6 +19,7 @@ pub struct Peer {
     uid: u32,
     gid: u32,
     pidfd: OwnedFd,
+    binary: Option<(u64, u64)>,
 }
 
 impl Peer {
@@ -44,6 +46,7 @@ impl Peer {
             uid: credentials.uid,
             gid: credentials.gid,
             pidfd,
+            binary: executable::running(credentials.pid),
         };
         peer.assure_alive()?;
         Ok(peer)
@@ -66,6 +69,12 @@ impl Peer {
     #[must_use]
     pub fn gid(&self) -> u32 {
         self.gid
+    }
+
+    /// Device and inode of the file that the process ran when the connection was accepted; `None` where that could not
+    /// be told.
+    pub(crate) fn binary(&self) -> Option<(u64, u64)> {
+        self.binary
     }
 
     /// The pidfd: readable once the process has ended.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 
 use super::*;
@@ -12,6 +13,7 @@ use crate::{UnixAttestor, UnixConfig};
 
 const SOCKET: &str = "HALLMARK_TEST_PEER_SOCKET";
 const HAND_OVER: &str = "HALLMARK_TEST_PEER_HANDS_OVER";
+const EXECUTE: &str = "HALLMARK_TEST_PEER_EXECUTES";
 
 /// Not a test: what a child process does. It connects, and then either waits until it is killed, or
 /// hands its end to a grandchild and ends.
@@ -22,6 +24,12 @@ fn as_a_peer() {
         return;
     };
     let stream = UnixStream::connect(socket).unwrap();
+    if std::env::var_os(EXECUTE).is_some() {
+        let mut wait = [0];
+        std::io::Read::read_exact(&mut &stream, &mut wait).unwrap();
+        let failed = Command::new("sleep").arg("60").stdin(OwnedFd::from(stream)).exec();
+        panic!("{failed}");
+    }
     if std::env::var_os(HAND_OVER).is_some() {
         let mut wait = [0];
         std::io::Read::read_exact(&mut &stream, &mut wait).unwrap();
@@ -50,13 +58,16 @@ impl Stage {
 
     /// Starts a peer through `setpriv` with the given options, and accepts its connection.
     fn peer(&self, options: &[&str], hand_over: bool) -> (Running, UnixStream) {
+        self.peer_that(options, hand_over.then_some(HAND_OVER))
+    }
+
+    /// As [`Stage::peer`], with what it does once it is told.
+    fn peer_that(&self, options: &[&str], then: Option<&str>) -> (Running, UnixStream) {
         let mut command = Command::new(if options.is_empty() { "env" } else { "setpriv" });
         command.args(options).arg(self.folder.path().join("peer"));
         command.args(["--exact", "peer::tests::as_a_peer", "--ignored"]);
         command.env(SOCKET, self.folder.path().join("socket"));
-        if hand_over {
-            command.env(HAND_OVER, "1");
-        }
+        command.envs(then.map(|then| (then, "1")));
         let child = command.stdout(Stdio::null()).spawn().unwrap();
         (Running(child), self.listener.accept().unwrap().0)
     }
@@ -126,6 +137,32 @@ fn a_living_peer_is_known_by_its_kernel_facts() {
     assert!(matches!(peer.assure_alive(), Err(PeerError::Gone { .. })));
     assert!(matches!(attestor.attest(&peer), Err(PeerError::Gone { .. })));
     assert!(matches!(Peer::of(&stream), Err(PeerError::Gone { .. })));
+}
+
+#[test]
+fn a_program_that_is_run_after_connecting_lends_its_name_to_nobody() {
+    let stage = Stage::set();
+    let (child, stream) = stage.peer_that(&[], Some(EXECUTE));
+    let peer = Peer::of(&stream).unwrap();
+    let attestor = UnixAttestor::new(UnixConfig {
+        path: true,
+        sha256: true,
+    });
+    let of_binary = || {
+        let mut selectors = texts(&attestor.attest(&peer).unwrap());
+        assert!(selectors.contains(&format!("unix:uid:{}", peer.uid())));
+        selectors.retain(|selector| selector.contains(":path:") || selector.contains(":sha256:"));
+        selectors
+    };
+    assert_eq!(of_binary().len(), 2, "the control: before");
+    let exe = format!("/proc/{}/exe", child.pid());
+    let before = std::fs::read_link(&exe).unwrap();
+    std::io::Write::write_all(&mut &stream, &[1]).unwrap();
+    while std::fs::read_link(&exe).unwrap() == before {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    assert!(peer.assure_alive().is_ok(), "it is the same process");
+    assert!(of_binary().is_empty(), "{:?}", of_binary());
 }
 
 #[test]

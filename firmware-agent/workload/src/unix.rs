@@ -98,6 +98,15 @@ impl UnixAttestor {
                 return;
             }
         };
+        // Whoever connects and then runs another program would be attested as that program, with a connection that
+        // others may hold.
+        if !peer.binary().is_some_and(|binary| executable.is(binary)) {
+            tracing::info!(
+                pid = peer.pid(),
+                "the caller runs another binary than when it connected"
+            );
+            return;
+        }
         if self.config.path {
             match executable.path().and_then(|path| path.to_str()) {
                 Some(path) => selectors.add("path", path),

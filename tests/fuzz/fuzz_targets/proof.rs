@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use hallmark_fuzz::{CLAIM, EXPORTER, NONCE, challenged, decode_proof, now, recorded_trust};
 use hallmark_tpm_wire::HashAlg;
-use hallmark_verify::{Trust, bind, conclude};
+use hallmark_verify::{HeldLogs, Trust, bind, conclude};
 use libfuzzer_sys::fuzz_target;
 
 static TRUST: LazyLock<Trust> = LazyLock::new(recorded_trust);

@@ -16,6 +16,12 @@ use zeroize::Zeroizing;
 #[allow(dead_code, reason = "the fuzz targets use the decoding half")]
 mod tpm2;
 
+// The agent's own decoder of challenges, and its filter, without the rest of the agent and its TPM library.
+#[path = "../../../firmware-agent/src/attest/challenge.rs"]
+#[allow(dead_code, reason = "the agent encodes as well")]
+mod agent_challenge;
+pub mod authority;
+
 /// The recorded claim in the form of [`decode_claim`].
 pub const CLAIM: &[u8] = include_bytes!("../corpus/claim/recorded");
 const ROOT: &[u8] = include_bytes!("../seed/root.der");
@@ -37,9 +43,7 @@ pub fn now() -> SystemTime {
 #[must_use]
 pub fn trust(root: &[u8]) -> Trust {
     let mut roots = EkRoots::default();
-    roots
-        .add("recorded root", root)
-        .expect("the recorded root is good");
+    roots.add("recorded root", root).expect("the recorded root is good");
     Trust {
         roots,
         ..Trust::default()
@@ -67,15 +71,38 @@ pub fn decode_proof(bytes: &[u8]) -> Option<Result<Proof, EvidenceError>> {
     Some(tpm2::proof(&Tpm2Proof::decode(bytes).ok()?))
 }
 
+/// What an agent takes from a challenge.
+pub struct TakenChallenge {
+    /// The nonce.
+    pub nonce: [u8; 32],
+    /// `TPMS_ID_OBJECT` and the encrypted secret.
+    pub credential: Option<(Vec<u8>, Vec<u8>)>,
+    /// What is to be quoted.
+    pub selection: PcrSelection,
+    /// How many logs are wanted.
+    pub logs: usize,
+}
+
+/// The agent's decoder of `Tpm2Challenge`.
+///
+/// # Errors
+/// What the protocol does not allow.
+pub fn take_challenge(bytes: &[u8]) -> Result<TakenChallenge, &'static str> {
+    agent_challenge::Challenge::decode(bytes).map(|challenge| TakenChallenge {
+        nonce: challenge.nonce,
+        credential: challenge.credential,
+        selection: challenge.selection,
+        logs: challenge.logs.len(),
+    })
+}
+
 /// The claim `bytes`, examined, with the recorded challenge to it.
 ///
 /// # Panics
 /// The claim is not one that `trust` accepts.
 #[must_use]
 pub fn challenged(bytes: &[u8], trust: &Trust) -> (Examined, Challenge) {
-    let claim = decode_claim(bytes)
-        .expect("framed")
-        .expect("within the limits");
+    let claim = decode_claim(bytes).expect("framed").expect("within the limits");
     let examined = examine(claim, trust, None, now()).expect("the recorded claim is good");
     let selection = PcrSelection::new([(HashAlg::Sha256, [0, 7].as_slice())]).expect("a selection");
     let challenge = examined
