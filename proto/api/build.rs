@@ -12,6 +12,7 @@ const FILES: &[&str] = &[
     "workload/workload.proto",
     "hallmark/attest/v1/tpm2.proto",
     "hallmark/admin/v1/admin.proto",
+    "hallmark/admin/v1/lifecycle.proto",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

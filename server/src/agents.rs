@@ -9,6 +9,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
+use hallmark_registry::NodeState;
 use hallmark_spiffe::SpiffeId;
 use hallmark_store::{Agent, Change, Store, StoreError};
 use tokio::sync::Mutex;
@@ -88,12 +89,24 @@ impl Agents {
             .collect()
     }
 
-    /// How many there are, and how many of them are banned.
+    /// How many there are that were ever let in, and how many of them are banned.
     #[must_use]
     pub fn count(&self) -> (u64, u64) {
         let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
         rows.values()
-            .fold((0, 0), |(all, banned), row| (all + 1, banned + u64::from(row.banned)))
+            .filter(|row| row.was_admitted())
+            .fold((0, 0), |(all, banned), row| {
+                (all + 1, banned + u64::from(row.state == NodeState::Banned))
+            })
+    }
+
+    /// How many nodes wait for approval that were never let in.
+    #[must_use]
+    pub fn count_pending(&self) -> usize {
+        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
+        rows.values()
+            .filter(|row| row.state == NodeState::Pending && !row.was_admitted())
+            .count()
     }
 
     /// Changes one node: `decide` sees its present row, the store makes the decision and the changes `beside` it
@@ -111,9 +124,23 @@ impl Agents {
         beside: Vec<Change>,
         decide: impl FnOnce(Option<&Agent>) -> Decision<E>,
     ) -> Result<(), ChangeError<E>> {
+        self.change_with(store, id, |before| (decide(before), beside)).await
+    }
+
+    /// As [`change`](Self::change), where the decision also says what is made durable beside it.
+    ///
+    /// # Errors
+    /// As [`change`](Self::change).
+    pub async fn change_with<E>(
+        &self,
+        store: &dyn Store,
+        id: &SpiffeId,
+        decide: impl FnOnce(Option<&Agent>) -> (Decision<E>, Vec<Change>),
+    ) -> Result<(), ChangeError<E>> {
         let _turn = self.writer(id).lock().await;
         let before = self.find(id);
-        let (change, after) = match decide(before.as_deref()) {
+        let (decision, beside) = decide(before.as_deref());
+        let (change, after) = match decision {
             Decision::Put(row) => (Change::PutAgent(row.clone()), Some(Arc::from(row))),
             Decision::Delete => (Change::DeleteAgent(id.clone()), None),
             Decision::Keep => return Ok(()),

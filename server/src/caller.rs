@@ -10,6 +10,7 @@ pub use denial::{Denial, DenialReason, denied};
 
 use std::sync::Arc;
 
+use hallmark_registry::NodeState;
 use hallmark_spiffe::SpiffeId;
 use hallmark_store::Agent;
 use tonic::Status;
@@ -44,6 +45,17 @@ impl Caller {
     }
 }
 
+impl Caller {
+    /// Who acts, as exactly as it is known: for records of what operators do.
+    #[must_use]
+    pub fn actor(&self) -> String {
+        match self {
+            Self::Local(Some(uid)) => format!("uid:{uid}"),
+            _ => self.label().to_owned(),
+        }
+    }
+}
+
 /// The caller of a request, put there by [`Authorise`].
 ///
 /// # Errors
@@ -70,11 +82,25 @@ pub fn agent_of<T>(request: &tonic::Request<T>) -> Result<SpiffeId, Status> {
 /// The agent's row as it is now: requests and streams that take their time look again before they answer.
 ///
 /// # Errors
-/// `PermissionDenied`, in the form that agents act on, when it was deleted or banned since.
+/// `PermissionDenied`, in the form that agents act on, when it is no longer served.
 pub fn standing(server: &Server, id: &SpiffeId) -> Result<Arc<Agent>, Status> {
     match server.agents.find(id) {
         None => Err(denied("the agent is not attested", Some(DenialReason::NotAttested))),
-        Some(agent) if agent.banned => Err(denied("the agent is banned", Some(DenialReason::Banned))),
-        Some(agent) => Ok(agent),
+        Some(agent) => match denial(agent.state) {
+            None => Ok(agent),
+            Some(reason) => Err(denied(&format!("the agent is {}", agent.state), Some(reason))),
+        },
+    }
+}
+
+/// Why a node in this state is not served, as agents understand it; `None` for one that is.
+#[must_use]
+pub const fn denial(state: NodeState) -> Option<DenialReason> {
+    match state {
+        NodeState::Active => None,
+        // Neither comes back by itself: the agent ends, and forgets.
+        NodeState::Banned | NodeState::Retired => Some(DenialReason::Banned),
+        NodeState::Suspended => Some(DenialReason::NotActive),
+        NodeState::PreRegistered | NodeState::Pending => Some(DenialReason::NotAttested),
     }
 }

@@ -15,6 +15,7 @@ use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration}
 
 use hallmark_hsm::KeyKind;
 use hallmark_policy::Rules;
+use hallmark_registry::Approvers;
 use hallmark_spiffe::{SpiffeId, TrustDomain};
 use hallmark_tpm_wire::PcrSelection;
 use hallmark_verify::Trust;
@@ -93,6 +94,10 @@ pub struct Tpm2 {
     pub rules: Rules,
     /// What quotes cover.
     pub pcrs: PcrSelection,
+    /// How many operators approve a new node.
+    pub approvers: Approvers,
+    /// How long an approval counts.
+    pub approval_lifetime: Duration,
 }
 
 /// Limits for callers over TLS; 0 means none.

@@ -18,6 +18,7 @@ mod doctor;
 pub mod errors;
 mod healthcheck;
 pub mod issue;
+pub mod lifecycle;
 pub mod limits;
 pub mod listener;
 pub mod notify;

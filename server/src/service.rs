@@ -9,13 +9,18 @@ pub mod agent_admin;
 pub mod bundle;
 pub mod entry;
 pub mod health;
+pub mod lifecycle;
 pub mod svid;
 
 use std::sync::Arc;
 
 use hallmark_api::{
-    admin::admin_server::AdminServer, agent::agent_server::AgentServer, bundle::bundle_server::BundleServer,
-    entry::entry_server::EntryServer, health::health_server::HealthServer, svid::svid_server::SvidServer,
+    admin::{admin_server::AdminServer, lifecycle_server::LifecycleServer},
+    agent::agent_server::AgentServer,
+    bundle::bundle_server::BundleServer,
+    entry::entry_server::EntryServer,
+    health::health_server::HealthServer,
+    svid::svid_server::SvidServer,
 };
 use tonic::service::Routes;
 
@@ -36,7 +41,9 @@ pub fn public(server: &Arc<Server>) -> Routes {
 pub fn local(server: &Arc<Server>) -> Routes {
     let health = HealthServer::new(health::HealthService::new(Arc::clone(server)));
     let admin = AdminServer::new(admin::AdminService::new(Arc::clone(server)));
+    let nodes = LifecycleServer::new(lifecycle::LifecycleService::new(Arc::clone(server)));
     routes(server, MAX_MESSAGE_BYTES)
+        .add_service(nodes.max_decoding_message_size(MAX_MESSAGE_BYTES))
         .add_service(health.max_decoding_message_size(MAX_MESSAGE_BYTES))
         .add_service(admin.max_decoding_message_size(MAX_MESSAGE_BYTES))
 }

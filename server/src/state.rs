@@ -17,7 +17,7 @@ use tokio::sync::Mutex;
 
 use crate::{
     agents::Agents, attest::Attestation, authority_keeper::ActiveAuthority, clock::Clock, compute::Compute,
-    config::Lifetimes, limits::Limits,
+    config::Lifetimes, lifecycle::Lifecycle, limits::Limits,
 };
 
 /// The server: its parts, and the state that requests read and change.
@@ -45,6 +45,8 @@ pub struct Server {
     pub authority: ArcSwap<ActiveAuthority>,
     /// How evidence is judged.
     pub attestation: Attestation,
+    /// The life of nodes, and the inventory.
+    pub lifecycle: Lifecycle,
     /// Per-caller limits.
     pub limits: Limits,
     /// What time it is.

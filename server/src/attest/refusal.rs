@@ -16,6 +16,12 @@ pub enum NodeClass {
     NotAllowed,
     /// An operator banned the node.
     Banned,
+    /// The TPM proved itself, and operators have not approved the node yet.
+    Pending,
+    /// An operator suspended the node.
+    Suspended,
+    /// The node is out of service for good.
+    Retired,
     /// The connection offers nothing to bind evidence to.
     NotBindable,
     /// The node did not go on in time.
@@ -38,6 +44,9 @@ impl NodeClass {
             Self::Evidence(_) => ReasonCode::new("HM-SRV-0107"),
             Self::NotAllowed => ReasonCode::new("HM-SRV-0108"),
             Self::Banned => ReasonCode::new("HM-SRV-0109"),
+            Self::Pending => ReasonCode::new("HM-SRV-0301"),
+            Self::Suspended => ReasonCode::new("HM-SRV-0302"),
+            Self::Retired => ReasonCode::new("HM-SRV-0303"),
             Self::NotBindable => ReasonCode::new("HM-SRV-0110"),
             Self::Silent => ReasonCode::new("HM-SRV-0111"),
             Self::UnknownType => ReasonCode::new("HM-SRV-0112"),
@@ -50,6 +59,9 @@ impl NodeClass {
             Self::Evidence(class) => class.text(),
             Self::NotAllowed => "this machine is not allowed by the server's rules",
             Self::Banned => "agent is banned",
+            Self::Pending => "this machine waits for an operator's approval",
+            Self::Suspended => "this machine is suspended",
+            Self::Retired => "this machine is retired",
             Self::NotBindable => "attestation needs TLS 1.3 to the server itself",
             Self::Silent => "the node did not answer in time",
             Self::UnknownType => "this server does not offer that attestation type; it offers tpm2",
@@ -65,7 +77,9 @@ impl NodeClass {
             Self::NotBindable => Code::FailedPrecondition,
             Self::Silent => Code::DeadlineExceeded,
             Self::Unable => Code::Unavailable,
-            Self::Evidence(_) | Self::NotAllowed | Self::Banned => Code::PermissionDenied,
+            Self::Evidence(_) | Self::NotAllowed | Self::Banned | Self::Pending | Self::Suspended | Self::Retired => {
+                Code::PermissionDenied
+            }
         }
     }
 }
@@ -110,7 +124,8 @@ impl Refusal {
     pub fn status(&self) -> Status {
         let message = format!("failed to attest: {} ({})", self.class.text(), self.class.code());
         match self.class {
-            NodeClass::Banned => denied(&message, Some(DenialReason::Banned)),
+            NodeClass::Banned | NodeClass::Retired => denied(&message, Some(DenialReason::Banned)),
+            NodeClass::Suspended => denied(&message, Some(DenialReason::NotActive)),
             class => Status::new(class.grpc(), message),
         }
     }

@@ -1,6 +1,6 @@
 //! Attestation type `tpm2`: claim, challenge, proof, verdict, SVID.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 use hallmark_api::{agent::attest_agent_response, attest};
@@ -22,6 +22,7 @@ use crate::{
     connection::TlsInfo,
     convert,
     issue::{IssueError, IssuedSvid, Order, OrderKey, issue},
+    lifecycle,
     state::Server,
 };
 
@@ -103,10 +104,14 @@ async fn judge(
     // The sender is the TPM's machine: now it may send as much as it announced.
     let logs = logs::read(dialogue, &server.attestation.log_room, bound.logs()).await?;
     let (policies, now) = (Arc::clone(&server.attestation.policies), server.clock.now());
+    let inventory = server.lifecycle.inventory();
     let judged = server.compute.run(move || {
         let evidence = conclude(bound, logs.logs, &HeldLogs::default())?;
         drop(logs.room);
-        Ok::<_, Refusal>(hallmark_policy::appraise(evidence, BTreeMap::new(), &policies, now))
+        Ok::<_, Refusal>({
+            let labels = inventory.labels(&evidence, now);
+            hallmark_policy::appraise(evidence, labels, &policies, now)
+        })
     });
     let appraisal = judged.await.map_err(|_| Refusal::bare(NodeClass::Unable))??;
     admit(server, connection.remote, &appraisal, subject)
@@ -126,14 +131,13 @@ async fn open(
     let id = agent_id(&server.trust_domain, &ek).map_err(|error| Refusal::of(NodeClass::Unable, &error))?;
     subject.is(&id);
     let row = server.agents.find(&id);
-    if row.as_ref().is_some_and(|row| row.banned) {
-        return Err(Refusal::bare(NodeClass::Banned));
-    }
-    let known = row.map(|row| KnownTpm {
+    lifecycle::barred(row.as_deref())?;
+    // One that still waits is not enrolled: it gets no leave that enrolled ones have.
+    let known = row.filter(|row| row.state.is_served()).map(|row| KnownTpm {
         ek_sha256: ek,
         ak_name: Name::parse(&row.ak_name).ok(),
     });
-    let (trust, pcrs) = (Arc::clone(&server.attestation.trust), server.attestation.pcrs.clone());
+    let (trust, pcrs) = (server.lifecycle.trust(), server.attestation.pcrs.clone());
     let (nonce, secret) = (random()?, Zeroizing::new(random()?));
     let now = server.clock.now();
     let work = move || {
@@ -167,6 +171,7 @@ async fn admit(
             compared: reason.compared.clone(),
         });
     }
+    lifecycle::let_in(server, appraisal).await?;
     let unable = |error: &dyn hallmark_reason::Coded| Refusal::of(NodeClass::Unable, error);
     let grant =
         authorise_node(appraisal, &server.trust_domain, server.lifetimes.agent).map_err(|error| unable(&error))?;

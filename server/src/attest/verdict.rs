@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use hallmark_policy::Appraisal;
+use hallmark_registry::{Approvals, NodeState};
 use hallmark_spiffe::SpiffeId;
 use hallmark_store::{Agent, Change, NodeSvid, Outcome, Record, RecordKind};
 
@@ -11,6 +12,7 @@ use crate::{
     agents::{ChangeError, Decision},
     errors::log_store_failure,
     issue::IssuedSvid,
+    lifecycle,
     state::Server,
 };
 
@@ -87,7 +89,7 @@ fn shortened(text: &str) -> String {
 /// Makes the verdict and the node's row durable together. The SVID before stays good until this one is seen.
 ///
 /// # Errors
-/// When the node was banned meanwhile, or the store does not take it.
+/// When an operator took the node's place away meanwhile, or the store does not take it.
 pub(super) async fn record_accepted(
     server: &Server,
     subject: &Subject,
@@ -108,8 +110,9 @@ pub(super) async fn record_accepted(
     };
     let evidence = appraisal.evidence();
     let decide = |before: Option<&Agent>| {
-        if before.is_some_and(|row| row.banned) {
-            return Decision::Refuse(Refusal::bare(NodeClass::Banned));
+        // Whatever an operator did meanwhile comes first.
+        if let Err(refusal) = server.lifecycle.admission(before, evidence.ek_sha256(), now) {
+            return Decision::Refuse(refusal);
         }
         Decision::Put(Box::new(Agent {
             id: id.clone(),
@@ -122,7 +125,11 @@ pub(super) async fn record_accepted(
                 expires_at: svid.expires_at,
             }),
             selectors: appraisal.selectors().clone(),
-            banned: false,
+            state: NodeState::Active,
+            since: before
+                .filter(|row| row.state == NodeState::Active)
+                .map_or(now, |row| row.since),
+            approvals: Approvals::default(),
             can_reattest: true,
             agent_version: before.map_or_else(String::new, |row| row.agent_version.clone()),
             facts: facts.to_json(),
@@ -131,7 +138,11 @@ pub(super) async fn record_accepted(
     };
     match server
         .agents
-        .change(&*server.store, id, vec![Change::Record(record)], decide)
+        .change_with(&*server.store, id, |before| {
+            let mut beside = lifecycle::admitted(server, id, before, evidence.ek_sha256());
+            beside.push(Change::Record(record));
+            (decide(before), beside)
+        })
         .await
     {
         Ok(()) => {

@@ -53,7 +53,7 @@ pub fn access(path: &str) -> Option<Access> {
         "spire.api.server.entry.v1.Entry" => entry(method),
         "spire.api.server.svid.v1.SVID" => svid(method),
         "spire.api.server.bundle.v1.Bundle" => bundle(method),
-        "grpc.health.v1.Health" | "hallmark.admin.v1.Admin" => Some(LOCAL),
+        "grpc.health.v1.Health" | "hallmark.admin.v1.Admin" | "hallmark.admin.v1.Lifecycle" => Some(LOCAL),
         _ => None,
     }
 }

@@ -13,7 +13,7 @@ use hallmark_store::{Agent, NodeSvid};
 use http::{Request, Response};
 use tonic::{Status, body::Body, transport::server::UdsConnectInfo};
 
-use super::{Access, Caller, Denial, DenialReason, access, strangers_limit};
+use super::{Access, Caller, Denial, DenialReason, access, denial, strangers_limit};
 use crate::{
     agents::{ChangeError, Decision},
     connection::TlsInfo,
@@ -221,8 +221,8 @@ fn standing(row: Option<&Agent>, shown: Option<u128>) -> Standing {
     let Some(row) = row else {
         return Standing::Denied(DenialReason::NotAttested);
     };
-    if row.banned {
-        return Standing::Denied(DenialReason::Banned);
+    if let Some(reason) = denial(row.state) {
+        return Standing::Denied(reason);
     }
     let is = |svid: Option<NodeSvid>| svid.is_some_and(|svid| Some(svid.serial) == shown);
     if is(row.current) {
@@ -245,8 +245,9 @@ fn serial(bytes: &[u8]) -> Option<u128> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hallmark_registry::{Approvals, NodeState};
 
-    fn row(current: Option<u128>, next: Option<u128>, banned: bool) -> Agent {
+    fn row(current: Option<u128>, next: Option<u128>, state: NodeState) -> Agent {
         let svid = |serial| NodeSvid { serial, expires_at: 9 };
         Agent {
             id: SpiffeId::parse("spiffe://example.org/spire/agent/tpm2/00").unwrap(),
@@ -256,7 +257,9 @@ mod tests {
             current: current.map(svid),
             next: next.map(svid),
             selectors: std::collections::BTreeSet::new(),
-            banned,
+            state,
+            since: 0,
+            approvals: Approvals::default(),
             can_reattest: true,
             agent_version: String::new(),
             facts: String::new(),
@@ -266,7 +269,7 @@ mod tests {
 
     #[test]
     fn both_serials_stand_until_the_new_one_is_seen() {
-        let row = row(Some(1), Some(2), false);
+        let row = row(Some(1), Some(2), NodeState::Active);
         assert_eq!(standing(Some(&row), Some(1)), Standing::Current);
         assert_eq!(standing(Some(&row), Some(2)), Standing::Next);
         assert_eq!(standing(Some(&row), Some(3)), Standing::Denied(DenialReason::NotActive));
@@ -274,15 +277,25 @@ mod tests {
     }
 
     #[test]
-    fn unknown_and_banned_nodes_are_told_apart() {
+    fn only_active_nodes_are_served() {
         assert_eq!(standing(None, Some(1)), Standing::Denied(DenialReason::NotAttested));
-        let banned = row(Some(1), None, true);
-        assert_eq!(standing(Some(&banned), Some(1)), Standing::Denied(DenialReason::Banned));
+        for (state, reason) in [
+            (NodeState::Banned, DenialReason::Banned),
+            (NodeState::Retired, DenialReason::Banned),
+            (NodeState::Suspended, DenialReason::NotActive),
+            (NodeState::Pending, DenialReason::NotAttested),
+            (NodeState::PreRegistered, DenialReason::NotAttested),
+        ] {
+            assert_eq!(
+                standing(Some(&row(Some(1), None, state)), Some(1)),
+                Standing::Denied(reason)
+            );
+        }
     }
 
     #[test]
     fn a_row_without_any_svid_matches_no_serial_at_all() {
-        let row = row(None, None, false);
+        let row = row(None, None, NodeState::Active);
         assert_eq!(standing(Some(&row), None), Standing::Denied(DenialReason::NotActive));
     }
 

@@ -9,6 +9,7 @@ use std::{
 
 use hallmark_hsm::KeyKind;
 use hallmark_policy::Rules;
+use hallmark_registry::Approvers;
 use hallmark_spiffe::{SpiffeId, TrustDomain};
 use hallmark_tpm_wire::{HashAlg, PcrSelection};
 use hallmark_verify::{ExpiredPolicy, TpmClass, Trust};
@@ -132,6 +133,9 @@ struct Tpm2Table {
     expired_ek_certificates: Expired,
     #[serde(deserialize_with = "value::pcrs")]
     pcrs: Vec<u8>,
+    approval: Approval,
+    #[serde(deserialize_with = "value::duration")]
+    approval_lifetime: Duration,
     deny: DenyTable,
 }
 
@@ -156,6 +160,8 @@ impl Default for Tpm2Table {
             allowed_classes: vec![TpmClass::Discrete, TpmClass::Firmware, TpmClass::Virtual],
             expired_ek_certificates: Expired::AtEnrolment,
             pcrs: (0..8).collect(),
+            approval: Approval::None,
+            approval_lifetime: Duration::from_secs(24 * 3600),
             deny: DenyTable::default(),
         }
     }
@@ -167,6 +173,14 @@ enum Expired {
     Enforce,
     AtEnrolment,
     Ignore,
+}
+
+#[derive(Deserialize, Clone, Copy)]
+#[serde(rename_all = "kebab-case")]
+enum Approval {
+    None,
+    One,
+    Two,
 }
 
 #[derive(Deserialize)]
@@ -324,11 +338,6 @@ impl File {
                 return contradiction(&format!("{name} is longer than ca_ttl"), compared);
             }
         }
-        let tpm2 = &self.attestation.tpm2;
-        if tpm2.require_inventory && tpm2.ek_inventory.is_none() {
-            let compared = "require_inventory is true, ek_inventory is not set".to_owned();
-            return contradiction("an inventory is required, but none is named", compared);
-        }
         if let Some(id) = self.admin_ids.iter().find(|id| !id.is_member_of(&self.trust_domain)) {
             let compared = format!("{id}, trust_domain is {}", self.trust_domain);
             return contradiction("an admin id belongs to another trust domain", compared);
@@ -367,7 +376,17 @@ impl Tpm2Table {
             message: "the PCRs cannot be selected".into(),
             compared: error.to_string(),
         })?;
-        Ok(Tpm2 { trust, rules, pcrs })
+        Ok(Tpm2 {
+            trust,
+            rules,
+            pcrs,
+            approvers: match self.approval {
+                Approval::None => Approvers::None,
+                Approval::One => Approvers::One,
+                Approval::Two => Approvers::Two,
+            },
+            approval_lifetime: self.approval_lifetime,
+        })
     }
 }
 
@@ -501,8 +520,12 @@ mod tests {
                 "HM-CONF-0006",
             ),
             (
-                format!("{LEAST}[attestation.tpm2]\nrequire_inventory = true\n"),
-                "HM-CONF-0006",
+                format!("{LEAST}[attestation.tpm2]\napproval = \"three\"\n"),
+                "HM-CONF-0002",
+            ),
+            (
+                format!("{LEAST}[attestation.tpm2]\napproval_lifetime = \"0s\"\n"),
+                "HM-CONF-0002",
             ),
             (LEAST.replace("file:$DIR/pin", "1234"), "HM-CONF-0007"),
             (LEAST.replace("$DIR/pin", "$DIR/absent"), "HM-CONF-0008"),

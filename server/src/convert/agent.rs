@@ -1,6 +1,7 @@
 //! Attested nodes.
 
 use hallmark_api::types;
+use hallmark_registry::NodeState;
 use hallmark_store::Agent;
 
 use super::{id_message, selector_messages};
@@ -25,7 +26,7 @@ pub fn agent_message(agent: &Agent, mask: Option<&types::AgentMask>) -> types::A
     if mask.attestation_type {
         message.attestation_type.clone_from(&agent.attestation_type);
     }
-    if mask.x509svid_serial_number && !agent.banned {
+    if mask.x509svid_serial_number && agent.state.is_served() {
         message.x509svid_serial_number = agent
             .current
             .or(agent.next)
@@ -37,7 +38,7 @@ pub fn agent_message(agent: &Agent, mask: Option<&types::AgentMask>) -> types::A
     if mask.selectors {
         message.selectors = selector_messages(&agent.selectors);
     }
-    message.banned = mask.banned && agent.banned;
+    message.banned = mask.banned && agent.state == NodeState::Banned;
     message.can_reattest = mask.can_reattest && agent.can_reattest;
     if mask.agent_version {
         message.agent_version.clone_from(&agent.agent_version);

@@ -17,6 +17,7 @@ use crate::{
     compute::Compute,
     config::Config,
     errors::StartError,
+    lifecycle::Lifecycle,
     limits::Limits,
     state::{Counter, Counters, Server},
 };
@@ -100,7 +101,7 @@ pub(super) async fn server(
     for entry in loaded.entries {
         registry.insert(entry);
     }
-    warn_of_gaps(&config);
+    warn_of_gaps(&config, loaded.inventory.is_empty());
     Ok(Arc::new(Server {
         admin_ids: config.admin_ids,
         lifetimes: config.lifetimes,
@@ -108,6 +109,7 @@ pub(super) async fn server(
         agents: Agents::new(loaded.agents),
         entry_writer: Mutex::new(()),
         authority: ArcSwap::from_pointee(authority),
+        lifecycle: Lifecycle::new(&config.tpm2, loaded.inventory),
         attestation: Attestation::new(config.tpm2, config.limits.concurrent_attestations),
         limits: Limits::new(config.limits),
         compute: Compute::per_processor(),
@@ -136,10 +138,10 @@ fn counters(totals: &[Total]) -> Counters {
 }
 
 /// What is allowed and still worth a word at the start.
-fn warn_of_gaps(config: &Config) {
+fn warn_of_gaps(config: &Config, no_inventory: bool) {
     let tpm2 = &config.tpm2;
-    if tpm2.trust.roots.is_empty() && tpm2.trust.inventory.is_empty() {
-        tracing::warn!("neither ek_roots nor ek_inventory names a TPM: no node can attest");
+    if tpm2.trust.roots.is_empty() && tpm2.trust.inventory.is_empty() && no_inventory {
+        tracing::warn!("neither ek_roots nor an inventory names a TPM: no node can attest");
     }
     if tpm2
         .rules

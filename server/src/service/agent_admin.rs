@@ -9,16 +9,15 @@ use hallmark_api::{
     },
     types,
 };
-use hallmark_registry::Match;
+use hallmark_registry::{Action, LifecycleError, Match, NodeState};
 use hallmark_spiffe::{Selector, SpiffeId};
-use hallmark_store::{Agent, Change, Outcome, Record, RecordKind};
+use hallmark_store::Agent;
 use tonic::{Request, Response, Status};
 
 use crate::{
-    agents::{ChangeError, Decision},
-    caller,
+    caller::{self, Caller},
     convert::{agent_message, expires_before, selector_match, spiffe_id},
-    errors::store_failed,
+    lifecycle::{self, Ask, ChangeFailed},
     state::Server,
 };
 
@@ -99,69 +98,46 @@ fn collect(
 pub fn get(server: &Server, request: Request<GetAgentRequest>) -> Result<Response<types::Agent>, Status> {
     let request = request.into_inner();
     let id = agent_id(server, request.id.as_ref())?;
-    let agent = server.agents.find(&id).ok_or_else(not_found)?;
+    let agent = server
+        .agents
+        .find(&id)
+        .filter(|agent| agent.was_admitted())
+        .ok_or_else(not_found)?;
     Ok(Response::new(agent_message(&agent, request.output_mask.as_ref())))
 }
 
-/// `DeleteAgent`: the agent is forgotten and may attest again.
+/// `DeleteAgent`: the agent is forgotten and may attest again, unless it is retired.
 ///
 /// # Errors
-/// As [`get`]; `Internal` when the store fails.
+/// As [`get`]; `FailedPrecondition` for a retired one; `Unavailable` when the store fails.
 pub async fn delete(server: &Server, request: Request<DeleteAgentRequest>) -> Result<Response<()>, Status> {
     let by = caller::of(&request)?;
     let id = agent_id(server, request.get_ref().id.as_ref())?;
-    let decide = |agent: Option<&Agent>| match agent {
-        Some(_) => Decision::Delete,
-        None => Decision::Refuse(()),
-    };
-    change(server, &id, "agent-deleted", by.label(), decide).await
+    change(server, &id, Action::Evict, &by).await
 }
 
-/// `BanAgent`: the agent is refused from now on, and cannot attest again until it is deleted.
+/// `BanAgent`: the agent is refused from now on, and cannot attest again until it is unbanned or deleted.
 ///
 /// # Errors
 /// As [`delete`].
 pub async fn ban(server: &Server, request: Request<BanAgentRequest>) -> Result<Response<()>, Status> {
     let by = caller::of(&request)?;
     let id = agent_id(server, request.get_ref().id.as_ref())?;
-    let decide =
-        |agent: Option<&Agent>| agent.map_or(Decision::Refuse(()), |agent| Decision::Put(Box::new(banned(agent))));
-    change(server, &id, "agent-banned", by.label(), decide).await
+    change(server, &id, Action::Ban, &by).await
 }
 
-/// The newest SVID stays noted: when a banned node's SVID ends is still worth showing, and an expiry of 0 would let
-/// clients that tidy up expired agents delete it, which lifts the ban.
-fn banned(agent: &Agent) -> Agent {
-    Agent {
-        banned: true,
-        current: agent.next.or(agent.current),
-        next: None,
-        ..agent.clone()
-    }
-}
-
-async fn change(
-    server: &Server,
-    id: &SpiffeId,
-    act: &str,
-    by: &str,
-    decide: impl FnOnce(Option<&Agent>) -> Decision<()>,
-) -> Result<Response<()>, Status> {
-    let record = Change::Record(Record {
-        at: server.clock.unix(),
-        kind: RecordKind::Admin,
-        subject: id.as_str().to_owned(),
-        outcome: Outcome::Done,
-        code: String::new(),
-        detail: serde_json::json!({ "act": act, "by": by }).to_string(),
-    });
-    match server.agents.change(&*server.store, id, vec![record], decide).await {
-        Ok(()) => {
-            tracing::info!(agent = %id, by, act, "an agent was changed by an administrator");
-            Ok(Response::new(()))
-        }
-        Err(ChangeError::Refused(())) => Err(not_found()),
-        Err(ChangeError::Store(error)) => Err(Status::internal(store_failed(&error).message())),
+async fn change(server: &Server, id: &SpiffeId, action: Action, by: &Caller) -> Result<Response<()>, Status> {
+    let ask = Ask {
+        id,
+        action,
+        by,
+        reason: "",
+        dry_run: false,
+    };
+    match lifecycle::change(server, ask).await {
+        Ok(_) => Ok(Response::new(())),
+        Err(ChangeFailed::Refused(LifecycleError::Unknown { .. })) => Err(not_found()),
+        Err(failed) => Err(failed.status()),
     }
 }
 
@@ -170,7 +146,7 @@ fn not_found() -> Status {
 }
 
 /// Reads an id that an agent of this trust domain can have.
-fn agent_id(server: &Server, message: Option<&types::Spiffeid>) -> Result<SpiffeId, Status> {
+pub(super) fn agent_id(server: &Server, message: Option<&types::Spiffeid>) -> Result<SpiffeId, Status> {
     let id = spiffe_id(message, "agent ID")?;
     if !id.is_member_of(&server.trust_domain) {
         let own = &server.trust_domain;
@@ -211,15 +187,20 @@ impl Filter {
         })
     }
 
+    /// Only of agents that were ever let in: others are nobody's agents.
     fn matches(&self, agent: &Agent) -> bool {
-        self.attestation_type
-            .as_ref()
-            .is_none_or(|name| agent.attestation_type == *name)
+        agent.was_admitted()
+            && self
+                .attestation_type
+                .as_ref()
+                .is_none_or(|name| agent.attestation_type == *name)
             && self
                 .selectors
                 .as_ref()
                 .is_none_or(|(how, asked)| how.compare(&agent.selectors, asked))
-            && self.banned.is_none_or(|banned| agent.banned == banned)
+            && self
+                .banned
+                .is_none_or(|banned| (agent.state == NodeState::Banned) == banned)
             && self
                 .can_reattest
                 .is_none_or(|can_reattest| agent.can_reattest == can_reattest)
@@ -230,6 +211,7 @@ impl Filter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hallmark_registry::Approvals;
     use hallmark_store::NodeSvid;
 
     fn agent(name: &str) -> Agent {
@@ -244,11 +226,13 @@ mod tests {
             }),
             next: None,
             selectors: [Selector::parse("tpm2:class:simulator").unwrap()].into(),
-            banned: false,
+            state: NodeState::Active,
+            since: 1,
+            approvals: Approvals::default(),
             can_reattest: true,
             agent_version: String::new(),
             facts: String::new(),
-            attested_at: 0,
+            attested_at: 1,
         }
     }
 
@@ -296,7 +280,11 @@ mod tests {
         let all: Vec<Arc<Agent>> = (0..100)
             .map(|n| {
                 Arc::new(Agent {
-                    banned: n % 3 == 0,
+                    state: if n % 3 == 0 {
+                        NodeState::Banned
+                    } else {
+                        NodeState::Active
+                    },
                     ..agent(&format!("{n:03}"))
                 })
             })
@@ -315,7 +303,7 @@ mod tests {
         let (mut seen, mut from) = (0, None);
         loop {
             let (page, more) = collect(read, &banned, from.clone(), 10);
-            assert!(page.iter().all(|agent| agent.banned));
+            assert!(page.iter().all(|agent| agent.state == NodeState::Banned));
             seen += page.len();
             from = page.last().map(|agent| agent.id.clone());
             if !more {
@@ -329,19 +317,5 @@ mod tests {
             "a page that ends exactly with the last"
         );
         assert_eq!(collect(read, &Filter::default(), None, usize::MAX).0.len(), 100);
-    }
-
-    #[test]
-    fn a_ban_keeps_the_expiry_of_the_newest_svid() {
-        let node = Agent {
-            next: Some(NodeSvid {
-                serial: 2,
-                expires_at: 200,
-            }),
-            ..agent("a")
-        };
-        let banned = banned(&node);
-        assert!(banned.banned && banned.next.is_none());
-        assert_eq!(banned.expires_at(), 200);
     }
 }

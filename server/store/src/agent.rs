@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use hallmark_registry::{Approvals, NodeState};
 use hallmark_spiffe::{Selector, SpiffeId};
 
 /// Serial number and expiry of an SVID that a node holds.
@@ -13,7 +14,7 @@ pub struct NodeSvid {
     pub expires_at: i64,
 }
 
-/// An attested node. One whose key is the agent's SPIFFE ID.
+/// A node. One whose key is the agent's SPIFFE ID.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Agent {
     /// The agent's SPIFFE ID.
@@ -30,15 +31,19 @@ pub struct Agent {
     pub next: Option<NodeSvid>,
     /// Node selectors from the last accepted attestation.
     pub selectors: BTreeSet<Selector>,
-    /// Whether an operator banned the node; lifted only by deleting it.
-    pub banned: bool,
+    /// Where it stands in its life.
+    pub state: NodeState,
+    /// Since when it stands there, in Unix seconds.
+    pub since: i64,
+    /// Who approved it, while that is still to be of use.
+    pub approvals: Approvals,
     /// Whether the node renews by attesting again.
     pub can_reattest: bool,
     /// The version that the agent last reported; empty if it has not.
     pub agent_version: String,
     /// What the last accepted attestation proved, as JSON: facts for people, no decision reads them.
     pub facts: String,
-    /// When it last attested, in Unix seconds.
+    /// When its attestation was last accepted, in Unix seconds; 0 for one that was never let in.
     pub attested_at: i64,
 }
 
@@ -47,5 +52,11 @@ impl Agent {
     #[must_use]
     pub fn expires_at(&self) -> i64 {
         self.next.or(self.current).map_or(0, |svid| svid.expires_at)
+    }
+
+    /// Whether it was ever let in. One that was not is known to operators, and is nobody's agent.
+    #[must_use]
+    pub const fn was_admitted(&self) -> bool {
+        self.attested_at > 0
     }
 }

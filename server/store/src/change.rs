@@ -1,7 +1,8 @@
 //! What can be written.
 
-use hallmark_registry::{Entry, EntryId};
+use hallmark_registry::{Entry, EntryId, InventoryLine};
 use hallmark_spiffe::SpiffeId;
+use hallmark_verify::EkKey;
 
 use crate::{Agent, Authority, Record, SvidIntents, SvidOutcome};
 
@@ -19,6 +20,10 @@ pub enum Change {
     PutAgent(Box<Agent>),
     /// Removes an agent; refused when there is none.
     DeleteAgent(SpiffeId),
+    /// Adds a line of the inventory, or replaces the one of the same EK.
+    PutInventory(Box<InventoryLine>),
+    /// Removes a line of the inventory; refused when there is none.
+    DeleteInventory(EkKey),
     /// Adds an authority, or replaces the one with the same label.
     PutAuthority(Authority),
     /// Sets the bundle's sequence number; refused when that is not above the present one.

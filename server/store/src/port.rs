@@ -1,7 +1,7 @@
 //! The port.
 
 use futures_util::future::BoxFuture;
-use hallmark_registry::Entry;
+use hallmark_registry::{Entry, InventoryLine};
 
 use crate::{Agent, Authority, Change, RecordQuery, RecordRange, StoreError, StoredRecord, Total};
 
@@ -12,6 +12,8 @@ pub struct Loaded {
     pub entries: Vec<Entry>,
     /// Every agent, by id.
     pub agents: Vec<Agent>,
+    /// Every line of the inventory, by EK.
+    pub inventory: Vec<InventoryLine>,
     /// Every authority, oldest first.
     pub authorities: Vec<Authority>,
     /// The bundle's sequence number; 0 before the first authority.

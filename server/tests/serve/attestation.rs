@@ -12,6 +12,7 @@ use hallmark_api::{
     types::{PermissionDeniedDetails, Spiffeid, X509svid, permission_denied_details::Reason},
 };
 use hallmark_attacks::{Wire, attest, attest_with, claim_message, open, proof_message};
+use hallmark_registry::NodeState;
 use hallmark_server::run::Running;
 use hallmark_verify::testing::{SoftwareKey, SoftwareMachine, VendorCa};
 use prost::Message as _;
@@ -274,7 +275,7 @@ fn a_ban_while_the_attestation_is_under_way_holds() {
             operator.ban_agent(BanAgentRequest { id: svid.id }).await.unwrap();
             let proof = hallmark_attacks::proof_message(&machine.prove(&challenge, connection.exporter()));
             assert_eq!(reason(&attempt.prove(&proof).await.unwrap_err()), Reason::AgentBanned);
-            assert!(running.server.agents.all()[0].banned);
+            assert_eq!(running.server.agents.all()[0].state, NodeState::Banned);
             lab.stop(running).await;
         },
     );

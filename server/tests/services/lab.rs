@@ -12,6 +12,7 @@ use hallmark_api::{
     entry::{BatchCreateEntryRequest, batch_create_entry_response, entry_server::Entry as _},
     types,
 };
+use hallmark_registry::{Approvals, NodeState};
 use hallmark_server::{
     agents::Decision,
     caller::Caller,
@@ -180,7 +181,9 @@ impl Lab {
                 .iter()
                 .map(|text| Selector::parse(text).unwrap())
                 .collect::<BTreeSet<_>>(),
-            banned: false,
+            state: NodeState::Active,
+            since: 1,
+            approvals: Approvals::default(),
             can_reattest: true,
             agent_version: "0.1.0".into(),
             facts: "{}".into(),

@@ -10,6 +10,8 @@
 mod authorised;
 mod drafts;
 mod grants;
+mod inventory;
+mod lifecycle;
 mod listing;
 mod nodes;
 mod samples;

@@ -1,11 +1,12 @@
 //! One node, with what was last proved of it.
 
 use hallmark_api::admin::{GetNodeResponse, PcrValue, Reason};
+use hallmark_registry::NodeState;
 use hallmark_spiffe::SpiffeId;
 use hallmark_store::Agent;
 use tonic::Status;
 
-use crate::{attest::Facts, state::Server};
+use crate::{attest::Facts, lifecycle, state::Server};
 
 /// Everything that is known of the node `id`.
 ///
@@ -13,11 +14,23 @@ use crate::{attest::Facts, state::Server};
 /// `InvalidArgument` for what is no id, `NotFound` for an unknown one.
 pub(super) fn get(server: &Server, id: &str) -> Result<GetNodeResponse, Status> {
     let id = SpiffeId::parse(id).map_err(|error| Status::invalid_argument(format!("invalid id: {error}")))?;
-    let agent = server
-        .agents
-        .find(&id)
-        .ok_or_else(|| Status::not_found("agent not found"))?;
-    Ok(message(&agent, server.clock.unix()))
+    let now = server.clock.unix();
+    match server.agents.find(&id) {
+        Some(agent) => Ok(message(&agent, now)),
+        None => listed(server, &id, now).ok_or_else(|| Status::not_found("agent not found")),
+    }
+}
+
+/// A node that the inventory alone knows.
+fn listed(server: &Server, id: &SpiffeId, now: i64) -> Option<GetNodeResponse> {
+    let ek = lifecycle::ek_of(id)?;
+    let state = server.lifecycle.state(None, &ek, now)?;
+    Some(GetNodeResponse {
+        id: id.as_str().to_owned(),
+        state: state.as_str().to_owned(),
+        ek_sha256: hex::encode(ek),
+        ..GetNodeResponse::default()
+    })
 }
 
 fn message(agent: &Agent, now: i64) -> GetNodeResponse {
@@ -65,11 +78,9 @@ fn message(agent: &Agent, now: i64) -> GetNodeResponse {
 }
 
 fn state(agent: &Agent, now: i64) -> &'static str {
-    if agent.banned {
-        "banned"
-    } else if agent.expires_at() <= now {
-        "expired"
-    } else {
-        "active"
+    match agent.state {
+        // One that did not renew.
+        NodeState::Active if agent.expires_at() <= now => "expired",
+        state => state.as_str(),
     }
 }

@@ -1,5 +1,6 @@
 //! Rows of `agents`.
 
+use hallmark_registry::NodeState;
 use hallmark_spiffe::SpiffeId;
 use rusqlite::{Connection, Row, params};
 
@@ -13,8 +14,8 @@ pub(super) fn put(connection: &Connection, agent: &Agent) -> rusqlite::Result<()
     connection
         .prepare_cached(
             "INSERT OR REPLACE INTO agents (id, attestation_type, ek_sha256, ak_name, serial, expires_at, \
-             next_serial, next_expires_at, selectors, banned, can_reattest, agent_version, facts, attested_at) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+             next_serial, next_expires_at, selectors, state, can_reattest, agent_version, facts, attested_at, \
+             since, approvals) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
         )?
         .execute(params![
             agent.id.as_str(),
@@ -26,28 +27,37 @@ pub(super) fn put(connection: &Connection, agent: &Agent) -> rusqlite::Result<()
             serial(agent.next),
             expiry(agent.next),
             json::selectors(&agent.selectors),
-            agent.banned,
+            agent.state.as_str(),
             agent.can_reattest,
             agent.agent_version,
             agent.facts,
             agent.attested_at,
+            agent.since,
+            json::approvals(&agent.approvals),
         ])
         .map(|_| ())
 }
 
 /// The columns of an agent, in the order that [`read`] takes them.
 pub(super) const COLUMNS: &str = "id, attestation_type, ek_sha256, ak_name, serial, expires_at, next_serial, \
-     next_expires_at, selectors, banned, can_reattest, agent_version, facts, attested_at";
+     next_expires_at, selectors, state, can_reattest, agent_version, facts, attested_at, since, approvals";
 
 /// A row of `agents` with [`COLUMNS`].
 pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Result<Agent, StoreError>> {
     let id: String = row.get(0)?;
-    let selectors: String = row.get(8)?;
+    let (selectors, state, approvals): (String, String, String) = (row.get(8)?, row.get(9)?, row.get(15)?);
     let what = || format!("agent {id}");
     let parsed = SpiffeId::parse(&id)
         .map_err(|e| json::undecodable(&what, &e))
-        .and_then(|id| Ok((id, json::parse_selectors(&selectors, what)?)));
-    let (id, selectors) = match parsed {
+        .and_then(|id| {
+            let state = NodeState::from_name(&state).ok_or_else(|| StoreError::Undecodable {
+                what: what(),
+                reason: format!("state {state}"),
+            })?;
+            let approvals = json::parse_approvals(&approvals, what)?;
+            Ok((id, json::parse_selectors(&selectors, what)?, state, approvals))
+        });
+    let (id, selectors, state, approvals) = match parsed {
         Ok(parsed) => parsed,
         Err(e) => return Ok(Err(e)),
     };
@@ -59,7 +69,9 @@ pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Result<Agent, StoreError>>
         current: svid(row.get(4)?, row.get(5)?),
         next: svid(row.get(6)?, row.get(7)?),
         selectors,
-        banned: row.get(9)?,
+        state,
+        since: row.get(14)?,
+        approvals,
         can_reattest: row.get(10)?,
         agent_version: row.get(11)?,
         facts: row.get(12)?,

@@ -6,7 +6,7 @@ use hallmark_registry::EntryId;
 use hallmark_spiffe::SpiffeId;
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
 
-use super::{agent_row, entry_row, record_row, writer::Work};
+use super::{agent_row, entry_row, inventory_row, record_row, writer::Work};
 use crate::{Authority, Change, Committed, RecordRange, StoreError};
 
 /// Does a job's work inside a savepoint: all of it, or nothing.
@@ -70,6 +70,11 @@ fn apply_one(path: &Path, connection: &Connection, change: &Change) -> Result<Op
         Change::DeleteEntry(id) => delete_entry(connection, id, at).map(|()| None),
         Change::PutAgent(agent) => agent_row::put(connection, agent).map(|()| None).map_err(at),
         Change::DeleteAgent(id) => delete_agent(connection, id, at).map(|()| None),
+        Change::PutInventory(line) => inventory_row::put(connection, line).map(|()| None).map_err(at),
+        Change::DeleteInventory(ek) => {
+            let removed = inventory_row::delete(connection, ek).map_err(at)?;
+            found(removed, || format!("inventory line {ek}")).map(|()| None)
+        }
         Change::PutAuthority(authority) => put_authority(connection, authority).map(|()| None).map_err(at),
         Change::BundleSequence(new) => set_sequence(connection, *new, at).map(|()| None),
         Change::Record(record) => record_row::append(connection, record).map(one).map_err(at),

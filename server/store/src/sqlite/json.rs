@@ -1,7 +1,8 @@
 //! Sets inside a row, as JSON.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use hallmark_registry::{Approval, Approvals};
 use hallmark_spiffe::Selector;
 
 use crate::StoreError;
@@ -15,6 +16,22 @@ pub(super) fn selectors(selectors: &BTreeSet<Selector>) -> String {
 /// Strings as `["…",…]`.
 pub(super) fn strings<'a>(strings: impl Iterator<Item = &'a str>) -> String {
     text(&strings.collect::<Vec<_>>())
+}
+
+/// Approvals as `[[uid,"EK SHA-256, hex",seconds],…]`.
+pub(super) fn approvals(approvals: &Approvals) -> String {
+    let hex = |bytes: &[u8; 32]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let rows = approvals.all().iter();
+    text(
+        &rows
+            .map(|yes| (yes.uid, hex(&yes.ek_sha256), yes.at))
+            .collect::<Vec<_>>(),
+    )
+}
+
+/// Names and values as `{"name":"value",…}`.
+pub(super) fn map(map: &BTreeMap<String, String>) -> String {
+    text(map)
 }
 
 fn text(value: &impl serde::Serialize) -> String {
@@ -33,6 +50,35 @@ pub(super) fn parse_selectors(json: &str, what: impl Fn() -> String) -> Result<B
 
 /// Reads strings back.
 pub(super) fn parse_strings(json: &str, what: impl Fn() -> String) -> Result<Vec<String>, StoreError> {
+    parse(json, &what)
+}
+
+/// Reads approvals back.
+pub(super) fn parse_approvals(json: &str, what: impl Fn() -> String) -> Result<Approvals, StoreError> {
+    let rows: Vec<(u32, String, i64)> = parse(json, &what)?;
+    let approvals = rows.into_iter().map(|(uid, ek, at)| {
+        let ek_sha256 = hash(&ek).ok_or_else(|| StoreError::Undecodable {
+            what: what(),
+            reason: format!("{ek:?} is no EK hash"),
+        })?;
+        Ok(Approval { uid, ek_sha256, at })
+    });
+    Ok(Approvals::new(approvals.collect::<Result<Vec<_>, StoreError>>()?))
+}
+
+fn hash(hex: &str) -> Option<[u8; 32]> {
+    let mut hash = [0; 32];
+    if hex.len() != 64 || !hex.is_ascii() {
+        return None;
+    }
+    for (at, byte) in hash.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(hex.get(at * 2..at * 2 + 2)?, 16).ok()?;
+    }
+    Some(hash)
+}
+
+/// Reads names and values back.
+pub(super) fn parse_map(json: &str, what: impl Fn() -> String) -> Result<BTreeMap<String, String>, StoreError> {
     parse(json, &what)
 }
 

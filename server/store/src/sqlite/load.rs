@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, Row, params};
 
-use super::{agent_row, apply, entry_row, record_row};
+use super::{agent_row, apply, entry_row, inventory_row, record_row};
 use crate::{
     Authority, AuthorityState, Loaded, Outcome, RecordFilter, RecordKind, RecordQuery, StoreError, StoredRecord, Total,
 };
@@ -29,6 +29,12 @@ pub(super) fn load(path: &Path, connection: &Connection) -> Result<Loaded, Store
             &snapshot,
             &select(agent_row::COLUMNS, "agents ORDER BY id"),
             agent_row::read,
+        )?,
+        inventory: all(
+            path,
+            &snapshot,
+            &select(inventory_row::COLUMNS, "inventory ORDER BY ek"),
+            inventory_row::read,
         )?,
         authorities: all(
             path,

@@ -4,6 +4,7 @@ mod agent_row;
 mod apply;
 mod entry_row;
 mod exclusive;
+mod inventory_row;
 mod json;
 mod load;
 mod migrations;

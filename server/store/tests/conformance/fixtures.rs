@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use hallmark_registry::{Entry, EntryId};
+use hallmark_registry::{Approvals, Entry, EntryId, NodeState};
 use hallmark_spiffe::{Selector, SpiffeId, TrustDomain};
 use hallmark_store::{Agent, NodeSvid, Outcome, Record, RecordKind, SvidIntent, SvidIntents};
 
@@ -78,7 +78,9 @@ pub(crate) fn agent(path: &str) -> Agent {
             expires_at: 1_900_000_001,
         }),
         selectors: selectors(&["tpm2:class:simulator", "tpm2:pcr:sha256:7:00"]),
-        banned: false,
+        state: NodeState::Active,
+        since: 1,
+        approvals: Approvals::default(),
         can_reattest: true,
         agent_version: "0.1.0".into(),
         facts: r#"{"ek":"x"}"#.into(),

@@ -3,11 +3,13 @@
 
 mod entries;
 mod fixtures;
+mod inventory;
 mod nodes;
 mod records;
 
 pub(crate) use entries::*;
 pub(crate) use fixtures::*;
+pub(crate) use inventory::*;
 pub(crate) use nodes::*;
 pub(crate) use records::*;
 
@@ -35,6 +37,7 @@ macro_rules! conformance {
             one_callers_failure_is_not_anothers,
             agents_read_back_as_they_were_written,
             an_agent_is_replaced_and_deleted,
+            lines_read_back_are_replaced_and_removed,
             authorities_read_back,
             the_bundle_sequence_only_rises,
             records_have_rising_sequence_numbers,

@@ -1,5 +1,6 @@
 //! Agents, authorities, the bundle's sequence number.
 
+use hallmark_registry::{Approval, Approvals, NodeState};
 use hallmark_store::{Agent, Authority, AuthorityState, Change, Store, StoreError};
 
 use super::agent;
@@ -14,7 +15,20 @@ pub(crate) async fn agents_read_back_as_they_were_written(store: &impl Store) {
         ak_name: Vec::new(),
         current: None,
         next: None,
-        banned: true,
+        state: NodeState::Banned,
+        since: 1_800_000_007,
+        approvals: Approvals::new([
+            Approval {
+                uid: 0,
+                ek_sha256: [7; 32],
+                at: 5,
+            },
+            Approval {
+                uid: u32::MAX,
+                ek_sha256: [8; 32],
+                at: 6,
+            },
+        ]),
         can_reattest: false,
         ..agent("/spire/agent/tpm2/b")
     };

@@ -163,6 +163,11 @@ impl Inventory {
         self.items.get(key)
     }
 
+    /// Every EK with its item, by key.
+    pub fn iter(&self) -> impl Iterator<Item = (&EkKey, &InventoryItem)> {
+        self.items.iter()
+    }
+
     /// How many EKs are enrolled.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -1,0 +1,77 @@
+//! The inventory that is kept in the store: which machines are the operator's, and what they say of them.
+
+mod error;
+mod plan;
+mod read;
+
+pub use error::{InventoryError, InventoryFault};
+pub use plan::Plan;
+pub use read::{Form, read_inventory};
+
+use std::collections::BTreeMap;
+
+use hallmark_verify::{EkKey, TpmClass};
+
+/// One machine of the inventory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InventoryLine {
+    /// Its TPM's endorsement key.
+    pub ek: EkKey,
+    /// Its serial number; may be empty.
+    pub serial: String,
+    /// Who answers for it; may be empty.
+    pub owner: String,
+    /// Labels by name; they become node selectors.
+    pub labels: BTreeMap<String, String>,
+    /// From when on the line no longer counts, in Unix seconds; `None` is never.
+    pub expires: Option<i64>,
+    /// The class of its TPM in the operator's words, for one that shows no certificate; never `Unknown`.
+    pub class: Option<TpmClass>,
+    /// Its TPM's manufacturer, as an EK certificate would name it.
+    pub manufacturer: Option<String>,
+    /// Its TPM's model, as an EK certificate would name it.
+    pub model: Option<String>,
+}
+
+impl InventoryLine {
+    /// Most bytes of a serial number, an owner, a label's value, a manufacturer or a model.
+    pub const MAX_TEXT: usize = 255;
+    /// Most bytes of a label's name.
+    pub const MAX_LABEL_NAME: usize = 63;
+    /// Most labels of a machine.
+    pub const MAX_LABELS: usize = 32;
+
+    /// A line that says nothing but that the EK is the operator's.
+    #[must_use]
+    pub const fn new(ek: EkKey) -> Self {
+        Self {
+            ek,
+            serial: String::new(),
+            owner: String::new(),
+            labels: BTreeMap::new(),
+            expires: None,
+            class: None,
+            manufacturer: None,
+            model: None,
+        }
+    }
+
+    /// Whether the line counts at `now`, in Unix seconds.
+    #[must_use]
+    pub fn is_valid_at(&self, now: i64) -> bool {
+        self.expires.is_none_or(|expires| now < expires)
+    }
+
+    /// What becomes selectors of the type `inventory`: the labels, and the owner under the name `owner`.
+    #[must_use]
+    pub fn selector_labels(&self) -> BTreeMap<String, String> {
+        let mut labels = self.labels.clone();
+        if !self.owner.is_empty() {
+            labels.insert(OWNER.to_owned(), self.owner.clone());
+        }
+        labels
+    }
+}
+
+/// The label that stands for the owner; no other may have its name.
+const OWNER: &str = "owner";

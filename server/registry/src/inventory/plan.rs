@@ -1,0 +1,46 @@
+//! What an import changes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hallmark_verify::EkKey;
+
+use super::InventoryLine;
+
+/// The difference between the inventory and a file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Lines that are new.
+    pub added: Vec<InventoryLine>,
+    /// Lines that say something else than before.
+    pub changed: Vec<InventoryLine>,
+    /// Lines that stay as they are.
+    pub unchanged: Vec<EkKey>,
+    /// Lines that go, because the file replaces the inventory and does not have them.
+    pub removed: Vec<EkKey>,
+}
+
+impl Plan {
+    /// Holds `new` against what is there; with `replace`, what is not in `new` goes.
+    #[must_use]
+    pub fn of(present: &BTreeMap<EkKey, InventoryLine>, new: Vec<InventoryLine>, replace: bool) -> Self {
+        let mut plan = Self::default();
+        let named: BTreeSet<EkKey> = new.iter().map(|line| line.ek).collect();
+        for line in new {
+            match present.get(&line.ek) {
+                None => plan.added.push(line),
+                Some(same) if *same == line => plan.unchanged.push(line.ek),
+                Some(_) => plan.changed.push(line),
+            }
+        }
+        if replace {
+            plan.removed = present.keys().filter(|ek| !named.contains(ek)).copied().collect();
+        }
+        plan
+    }
+
+    /// Whether it changes nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.added.is_empty() && self.changed.is_empty() && self.removed.is_empty()
+    }
+}

@@ -1,0 +1,171 @@
+//! An inventory, read from a file: whole or not at all.
+
+mod csv_form;
+mod json_form;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hallmark_verify::{EkKey, TpmClass};
+use serde::Deserialize;
+
+use super::{InventoryError, InventoryFault, InventoryLine, OWNER};
+
+/// The form of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// RFC 4180 with a header; lines that begin with `#` are comments.
+    Csv,
+    /// An array of objects.
+    Json,
+}
+
+/// The largest file, in bytes.
+pub(crate) const MAX_BYTES: usize = 16 * 1024 * 1024;
+/// The most machines in one file.
+const MAX_LINES: usize = 100_000;
+
+/// Reads a file: `ek_sha256` (an SPKI hash or a Name, whole, in hex of either case), and where they are given `serial`,
+/// `owner`, `labels`, `expires` (RFC 3339), `class`, `manufacturer`, `model`. What is not known is refused.
+///
+/// # Errors
+/// [`InventoryError`] with the first place that is wrong.
+pub fn read_inventory(file: &[u8], form: Form) -> Result<Vec<InventoryLine>, InventoryError> {
+    if file.len() > MAX_BYTES {
+        return Err(InventoryError {
+            fault: InventoryFault::TooLarge(format!("{} bytes, at most {MAX_BYTES} are read", file.len())),
+            line: 0,
+            column: 0,
+        });
+    }
+    match form {
+        Form::Csv => csv_form::read(file),
+        Form::Json => json_form::read(file),
+    }
+}
+
+/// A machine as it is written; nothing of it is checked.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Written {
+    ek_sha256: String,
+    serial: String,
+    owner: String,
+    labels: BTreeMap<String, String>,
+    expires: Option<String>,
+    class: Option<String>,
+    manufacturer: Option<String>,
+    model: Option<String>,
+}
+
+/// The lines read so far.
+#[derive(Default)]
+struct Lines {
+    lines: Vec<InventoryLine>,
+    seen: BTreeSet<EkKey>,
+}
+
+impl Lines {
+    /// Adds a machine.
+    ///
+    /// # Errors
+    /// The fault, with the name of the field.
+    fn add(&mut self, written: Written) -> Result<(), (&'static str, InventoryFault)> {
+        if self.lines.len() == MAX_LINES {
+            let fault = InventoryFault::TooLarge(format!("more than {MAX_LINES} machines"));
+            return Err(("ek_sha256", fault));
+        }
+        let line = check(written)?;
+        if !self.seen.insert(line.ek) {
+            return Err(("ek_sha256", InventoryFault::Twice(line.ek.to_string())));
+        }
+        self.lines.push(line);
+        Ok(())
+    }
+}
+
+fn check(written: Written) -> Result<InventoryLine, (&'static str, InventoryFault)> {
+    let ek = EkKey::parse(&written.ek_sha256).map_err(|_| {
+        (
+            "ek_sha256",
+            InventoryFault::Ek(format!("{:?}", shortened(&written.ek_sha256))),
+        )
+    })?;
+    let filled = |text: Option<String>| text.filter(|text| !text.is_empty());
+    let line = InventoryLine {
+        ek,
+        serial: text("serial", written.serial)?,
+        owner: text("owner", written.owner)?,
+        labels: labels(written.labels).map_err(|fault| ("labels", fault))?,
+        expires: filled(written.expires)
+            .map(|text| expires(&text))
+            .transpose()
+            .map_err(|fault| ("expires", fault))?,
+        class: filled(written.class)
+            .map(|name| class(&name))
+            .transpose()
+            .map_err(|fault| ("class", fault))?,
+        manufacturer: filled(Some(text("manufacturer", written.manufacturer.unwrap_or_default())?)),
+        model: filled(Some(text("model", written.model.unwrap_or_default())?)),
+    };
+    Ok(line)
+}
+
+fn text(field: &'static str, text: String) -> Result<String, (&'static str, InventoryFault)> {
+    if text.len() > InventoryLine::MAX_TEXT {
+        let fault = format!(
+            "{field}: {} bytes, at most {} allowed",
+            text.len(),
+            InventoryLine::MAX_TEXT
+        );
+        return Err((field, InventoryFault::Text(fault)));
+    }
+    if text.chars().any(char::is_control) {
+        let fault = format!("{field}: a control character in {:?}", shortened(&text));
+        return Err((field, InventoryFault::Text(fault)));
+    }
+    Ok(text)
+}
+
+fn labels(labels: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, InventoryFault> {
+    if labels.len() > InventoryLine::MAX_LABELS {
+        let fault = format!("{}, at most {} allowed", labels.len(), InventoryLine::MAX_LABELS);
+        return Err(InventoryFault::Label(fault));
+    }
+    for (name, value) in &labels {
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-');
+        let fault = if name.is_empty() || name.len() > InventoryLine::MAX_LABEL_NAME || !name.chars().all(plain) {
+            format!("{:?} cannot be a label's name", shortened(name))
+        } else if name == OWNER {
+            "owner has a column of its own".to_owned()
+        } else if value.is_empty() || value.len() > InventoryLine::MAX_TEXT {
+            format!("the value of {name} has {} bytes", value.len())
+        } else if value.chars().any(|c| c.is_control() || c == ';') {
+            format!("the value of {name} has a ; or a control character")
+        } else {
+            continue;
+        };
+        return Err(InventoryFault::Label(fault));
+    }
+    Ok(labels)
+}
+
+fn expires(text: &str) -> Result<i64, InventoryFault> {
+    let fault = |_| InventoryFault::Expires(format!("{:?} is not RFC 3339", shortened(text)));
+    let at = time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339).map_err(fault)?;
+    let at = at.unix_timestamp();
+    if at < 0 {
+        return Err(InventoryFault::Expires("it lies before 1970".to_owned()));
+    }
+    Ok(at)
+}
+
+fn class(name: &str) -> Result<TpmClass, InventoryFault> {
+    TpmClass::from_name(name)
+        .filter(|class| *class != TpmClass::Unknown)
+        .ok_or_else(|| InventoryFault::Class(format!("{:?}", shortened(name))))
+}
+
+/// What a file has in a place is repeated only as far as people need to find it.
+fn shortened(text: &str) -> String {
+    text.chars().take(80).collect()
+}

@@ -1,0 +1,58 @@
+//! JSON.
+
+use std::{cell::RefCell, fmt};
+
+use serde::{
+    Deserializer as _,
+    de::{Error as _, SeqAccess, Visitor},
+};
+
+use super::{InventoryError, InventoryFault, InventoryLine, Lines, Written};
+
+pub(super) fn read(file: &[u8]) -> Result<Vec<InventoryLine>, InventoryError> {
+    // The parser's errors know their place; what else is wrong in an element travels beside them.
+    let fault = RefCell::new(None);
+    let mut json = serde_json::Deserializer::from_slice(file);
+    let read = json.deserialize_seq(Machines { fault: &fault });
+    read.and_then(|lines| json.end().map(|()| lines.lines))
+        .map_err(|error| InventoryError {
+            line: error.line(),
+            column: error.column(),
+            fault: fault.take().unwrap_or_else(|| InventoryFault::Syntax(said(&error))),
+        })
+}
+
+/// The parser's words without the place, which is told already.
+fn said(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    text.split(" at line ")
+        .next()
+        .unwrap_or_default()
+        .chars()
+        .take(200)
+        .collect()
+}
+
+struct Machines<'a> {
+    fault: &'a RefCell<Option<InventoryFault>>,
+}
+
+impl<'de> Visitor<'de> for Machines<'_> {
+    type Value = Lines;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of machines")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut machines: A) -> Result<Lines, A::Error> {
+        let mut lines = Lines::default();
+        while let Some(written) = machines.next_element::<Written>()? {
+            if let Err((_, fault)) = lines.add(written) {
+                let text = fault.to_string();
+                self.fault.replace(Some(fault));
+                return Err(A::Error::custom(text));
+            }
+        }
+        Ok(lines)
+    }
+}

@@ -1,0 +1,99 @@
+//! The life of nodes: who is let in, who waits, what operators change, and the inventory.
+
+mod admission;
+mod change;
+mod inventory;
+mod transfer;
+
+pub(crate) use admission::admitted;
+pub use admission::{barred, let_in};
+pub(crate) use change::ek_of;
+pub use change::{Ask, ChangeFailed, Changed, change};
+pub use inventory::Known;
+pub use transfer::{Import, Imported, import, remove};
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use hallmark_registry::{Approvers, InventoryLine, NodeState};
+use hallmark_store::Agent;
+use hallmark_verify::{EkKey, Trust};
+use tokio::sync::Mutex;
+
+use crate::config::Tpm2;
+
+/// What the server needs to know about the life of nodes, beside the nodes themselves.
+#[derive(Debug)]
+pub struct Lifecycle {
+    approvers: Approvers,
+    approval_lifetime: Duration,
+    /// The configuration's share.
+    configured: Arc<Trust>,
+    known: ArcSwap<Known>,
+    /// Held by whoever changes the inventory, from reading it until memory has followed the store.
+    writer: Mutex<()>,
+}
+
+impl Lifecycle {
+    /// As configured, with the inventory of the store.
+    #[must_use]
+    pub fn new(tpm2: &Tpm2, lines: Vec<InventoryLine>) -> Self {
+        let configured = Arc::new(tpm2.trust.clone());
+        let lines = lines.into_iter().map(|line| (line.ek, line)).collect();
+        Self {
+            approvers: tpm2.approvers,
+            approval_lifetime: tpm2.approval_lifetime,
+            known: ArcSwap::from_pointee(Known::new(&configured, lines)),
+            configured,
+            writer: Mutex::new(()),
+        }
+    }
+
+    /// Roots, and both inventories: the file's and the store's.
+    #[must_use]
+    pub fn trust(&self) -> Arc<Trust> {
+        self.known.load().trust()
+    }
+
+    /// The store's inventory as it is now.
+    #[must_use]
+    pub fn inventory(&self) -> Arc<Known> {
+        self.known.load_full()
+    }
+
+    /// How many operators approve a new node.
+    #[must_use]
+    pub const fn approvers(&self) -> Approvers {
+        self.approvers
+    }
+
+    /// How long an approval counts.
+    #[must_use]
+    pub const fn approval_lifetime(&self) -> Duration {
+        self.approval_lifetime
+    }
+
+    /// How many approvals of a node count at `now`.
+    #[must_use]
+    pub fn approvals_in_force(&self, row: &Agent, now: i64) -> usize {
+        row.ek_sha256
+            .map_or(0, |ek| row.approvals.in_force(&ek, now, self.approval_lifetime).count())
+    }
+
+    /// Where a node stands: by its row, or without one by the inventory; `None` for one that nobody knows.
+    #[must_use]
+    pub fn state(&self, row: Option<&Agent>, ek_sha256: &[u8; 32], now: i64) -> Option<NodeState> {
+        let listed = || {
+            self.known
+                .load()
+                .line(&EkKey::Spki(*ek_sha256))
+                .is_some_and(|line| line.is_valid_at(now))
+        };
+        row.map(|row| row.state)
+            .or_else(|| listed().then_some(NodeState::PreRegistered))
+    }
+
+    fn follow(&self, lines: BTreeMap<EkKey, InventoryLine>) {
+        self.known.store(Arc::new(Known::new(&self.configured, lines)));
+    }
+}

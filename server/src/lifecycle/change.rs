@@ -1,0 +1,242 @@
+//! What operators do with a node.
+
+use hallmark_reason::{Coded, Report};
+use hallmark_registry::{Action, Approval, Approvals, LifecycleError, NodeState, step};
+use hallmark_spiffe::SpiffeId;
+use hallmark_store::{Agent, Change, Outcome, Record, RecordKind, StoreError};
+
+use crate::{
+    agents::{ChangeError, Decision},
+    caller::Caller,
+    state::Server,
+};
+
+/// What an operator asks for.
+#[derive(Debug, Clone)]
+pub struct Ask<'a> {
+    /// Of which node.
+    pub id: &'a SpiffeId,
+    /// What.
+    pub action: Action,
+    /// Who asks.
+    pub by: &'a Caller,
+    /// Why, in their words.
+    pub reason: &'a str,
+    /// Whether it is only to be said what would happen.
+    pub dry_run: bool,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Changed {
+    /// The state before.
+    pub from: Option<NodeState>,
+    /// The state after; `None` for a node that is forgotten.
+    pub to: Option<NodeState>,
+    /// Approvals that count now.
+    pub approvals: usize,
+}
+
+/// Why nothing changed.
+#[derive(Debug)]
+pub enum ChangeFailed {
+    /// The node's state does not allow it.
+    Refused(LifecycleError),
+    /// The store did not take it.
+    Store(StoreError),
+}
+
+impl ChangeFailed {
+    /// What the caller hears.
+    #[must_use]
+    pub fn status(&self) -> tonic::Status {
+        match self {
+            Self::Refused(error @ LifecycleError::Unknown { .. }) => {
+                tonic::Status::not_found(format!("{}: agent not found", error.code()))
+            }
+            Self::Refused(error) => tonic::Status::failed_precondition(Report(error).to_string()),
+            Self::Store(error) => crate::errors::store_failed(error),
+        }
+    }
+}
+
+/// Changes a node as an operator asks, with the record of it: both or neither.
+///
+/// # Errors
+/// [`ChangeFailed`]; then nothing was changed.
+pub async fn change(server: &Server, ask: Ask<'_>) -> Result<Changed, ChangeFailed> {
+    let now = server.clock.unix();
+    let mut changed = None;
+    let decide = |before: Option<&Agent>| {
+        let (row, done) = match decide(server, &ask, before, now) {
+            Ok(decided) => decided,
+            Err(error) => return (Decision::Refuse(error), Vec::new()),
+        };
+        changed = Some(done);
+        if ask.dry_run {
+            return (Decision::Keep, Vec::new());
+        }
+        let by = ask.by.actor();
+        let record = record(now, ask.id, ask.action, &by, done.from, done.to, ask.reason);
+        let decision = row.map_or(Decision::Delete, |row| Decision::Put(Box::new(row)));
+        (decision, vec![Change::Record(record)])
+    };
+    let outcome = server.agents.change_with(&*server.store, ask.id, decide).await;
+    match (outcome, changed) {
+        (Ok(()), Some(done)) => {
+            if !ask.dry_run {
+                let (by, action) = (ask.by.actor(), ask.action);
+                tracing::info!(agent = %ask.id, by, %action, "a node was changed by an administrator");
+            }
+            Ok(done)
+        }
+        // It is decided before it is done.
+        (Ok(()), None) => Err(ChangeFailed::Store(StoreError::Closed)),
+        (Err(ChangeError::Refused(error)), _) => Err(ChangeFailed::Refused(error)),
+        (Err(ChangeError::Store(error)), _) => Err(ChangeFailed::Store(error)),
+    }
+}
+
+/// The node's row afterwards (`None`: it is forgotten), and what is told of it.
+fn decide(
+    server: &Server,
+    ask: &Ask<'_>,
+    before: Option<&Agent>,
+    now: i64,
+) -> Result<(Option<Agent>, Changed), LifecycleError> {
+    let ek = before.and_then(|row| row.ek_sha256).or_else(|| ek_of(ask.id));
+    let from = match (before, ek) {
+        (None, Some(ek)) => server.lifecycle.state(None, &ek, now),
+        (row, _) => row.map(|row| row.state),
+    };
+    let to = step(from, ask.action)?;
+    let row = match to {
+        None => None,
+        Some(to) => {
+            let row = before.cloned().unwrap_or_else(|| unseen(ask.id, ek));
+            Some(changed(server, ask, row, to, now)?)
+        }
+    };
+    let approvals = row
+        .as_ref()
+        .map_or(0, |row| server.lifecycle.approvals_in_force(row, now));
+    Ok((row, Changed { from, to, approvals }))
+}
+
+fn changed(server: &Server, ask: &Ask<'_>, row: Agent, to: NodeState, now: i64) -> Result<Agent, LifecycleError> {
+    let since = if row.state == to && row.since > 0 {
+        row.since
+    } else {
+        now
+    };
+    let row = Agent {
+        state: to,
+        since,
+        ..row
+    };
+    Ok(match ask.action {
+        Action::Approve => approved(server, ask.by, row, now)?,
+        // The newest SVID stays noted: when it ends is still worth showing, and an expiry of 0 would let clients that
+        // tidy up expired agents delete the node, and with it what keeps it out.
+        Action::Ban | Action::Suspend | Action::Retire => Agent {
+            current: row.next.or(row.current),
+            next: None,
+            approvals: Approvals::default(),
+            ..row
+        },
+        // What it held before is not taken up again: the machine proves itself anew.
+        Action::Resume | Action::Unban => Agent {
+            current: None,
+            next: None,
+            approvals: Approvals::default(),
+            ..row
+        },
+        _ => row,
+    })
+}
+
+fn approved(server: &Server, by: &Caller, row: Agent, now: i64) -> Result<Agent, LifecycleError> {
+    let (Caller::Local(Some(uid)), Some(ek_sha256)) = (by, row.ek_sha256) else {
+        return Err(LifecycleError::ApproverUnknown);
+    };
+    let approval = Approval {
+        uid: *uid,
+        ek_sha256,
+        at: now,
+    };
+    let mut approvals = row.approvals.clone();
+    approvals.approve(approval, server.lifecycle.approval_lifetime())?;
+    Ok(Agent { approvals, ..row })
+}
+
+/// A row for a node that only the inventory knew.
+fn unseen(id: &SpiffeId, ek_sha256: Option<[u8; 32]>) -> Agent {
+    Agent {
+        id: id.clone(),
+        attestation_type: "tpm2".to_owned(),
+        ek_sha256,
+        ak_name: Vec::new(),
+        current: None,
+        next: None,
+        selectors: std::collections::BTreeSet::new(),
+        state: NodeState::PreRegistered,
+        since: 0,
+        approvals: Approvals::default(),
+        can_reattest: true,
+        agent_version: String::new(),
+        facts: String::new(),
+        attested_at: 0,
+    }
+}
+
+/// The EK's hash out of an agent's id.
+pub(crate) fn ek_of(id: &SpiffeId) -> Option<[u8; 32]> {
+    let mut ek = [0; 32];
+    let hash = id.path().strip_prefix("/spire/agent/tpm2/")?;
+    hex::decode_to_slice(hash, &mut ek).ok().map(|()| ek)
+}
+
+/// The record of a step in a node's life.
+pub(crate) fn record(
+    at: i64,
+    id: &SpiffeId,
+    action: Action,
+    by: &str,
+    from: Option<NodeState>,
+    to: Option<NodeState>,
+    reason: &str,
+) -> Record {
+    let name = |state: Option<NodeState>| state.map_or("unknown", NodeState::as_str);
+    let detail = serde_json::json!({
+        "act": act(action),
+        "by": by,
+        "from": name(from),
+        "to": name(to),
+        "reason": reason,
+    });
+    Record {
+        at,
+        kind: RecordKind::Admin,
+        subject: id.as_str().to_owned(),
+        outcome: Outcome::Done,
+        code: String::new(),
+        detail: detail.to_string(),
+    }
+}
+
+const fn act(action: Action) -> &'static str {
+    match action {
+        Action::List => "node-listed",
+        Action::Readmit => "node-readmitted",
+        Action::Unlist => "node-unlisted",
+        Action::Prove => "node-pending",
+        Action::Admit => "node-admitted",
+        Action::Approve => "node-approved",
+        Action::Suspend => "node-suspended",
+        Action::Resume => "node-resumed",
+        Action::Ban => "agent-banned",
+        Action::Unban => "node-unbanned",
+        Action::Retire => "node-retired",
+        Action::Evict => "agent-deleted",
+    }
+}

@@ -1,0 +1,194 @@
+//! Changing the inventory: imports and removals, whole or not at all.
+
+use std::collections::BTreeMap;
+
+use hallmark_registry::{Action, InventoryLine, NodeState, Plan, agent_id, step};
+use hallmark_spiffe::SpiffeId;
+use hallmark_store::{Agent, Change, Outcome, Record, RecordKind, StoreError};
+use hallmark_verify::EkKey;
+
+use super::change::record;
+use crate::{
+    agents::{ChangeError, Decision},
+    caller::Caller,
+    state::Server,
+};
+
+/// What an operator imports.
+#[derive(Debug)]
+pub struct Import<'a> {
+    /// The machines.
+    pub lines: Vec<InventoryLine>,
+    /// Whether lines that are not among them go.
+    pub replace: bool,
+    /// Whether retired machines among them may come back.
+    pub readmit: bool,
+    /// Whether it is only to be said what would happen.
+    pub dry_run: bool,
+    /// Who imports.
+    pub by: &'a Caller,
+    /// Why, in their words.
+    pub reason: &'a str,
+}
+
+/// What an import changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Imported {
+    /// The inventory's share.
+    pub plan: Plan,
+    /// Machines that are retired, and stay so.
+    pub retired: Vec<EkKey>,
+    /// Machines that were retired, and may come back.
+    pub readmitted: Vec<EkKey>,
+}
+
+/// Takes machines into the inventory.
+///
+/// # Errors
+/// When the store does not take it; then nothing was changed, except that some of the retired machines may be
+/// readmitted already: importing again goes on.
+pub async fn import(server: &Server, import: Import<'_>) -> Result<Imported, StoreError> {
+    let _turn = server.lifecycle.writer.lock().await;
+    let known = server.lifecycle.inventory();
+    let named: Vec<EkKey> = import.lines.iter().map(|line| line.ek).collect();
+    let plan = Plan::of(known.lines(), import.lines, import.replace);
+    let retired = retired(server, &named);
+    let mut imported = Imported {
+        plan,
+        ..Imported::default()
+    };
+    let eks = retired.iter().map(|(ek, _)| *ek).collect();
+    if import.readmit {
+        imported.readmitted = eks;
+    } else {
+        imported.retired = eks;
+    }
+    if import.dry_run {
+        return Ok(imported);
+    }
+    let mut lines = known.lines().clone();
+    let mut changes = Vec::new();
+    for line in imported.plan.added.iter().chain(&imported.plan.changed) {
+        lines.insert(line.ek, line.clone());
+        changes.push(Change::PutInventory(Box::new(line.clone())));
+    }
+    for ek in &imported.plan.removed {
+        lines.remove(ek);
+        changes.push(Change::DeleteInventory(*ek));
+    }
+    if !changes.is_empty() {
+        let counts = serde_json::json!({
+            "act": "inventory-imported",
+            "by": import.by.actor(),
+            "reason": import.reason,
+            "added": imported.plan.added.len(),
+            "changed": imported.plan.changed.len(),
+            "unchanged": imported.plan.unchanged.len(),
+            "removed": imported.plan.removed.len(),
+        });
+        changes.push(Change::Record(inventory_record(server, &counts)));
+        commit(server, lines, changes).await?;
+    }
+    if import.readmit {
+        for (_, id) in retired {
+            readmit(server, &id, import.by, import.reason).await?;
+        }
+    }
+    Ok(imported)
+}
+
+/// Takes lines out of the inventory, all or none; gives those that were there.
+///
+/// # Errors
+/// [`StoreError::Missing`] when one is not there; when the store does not take it. Then nothing was changed.
+pub async fn remove(
+    server: &Server,
+    eks: &[EkKey],
+    by: &Caller,
+    reason: &str,
+    dry_run: bool,
+) -> Result<Vec<EkKey>, StoreError> {
+    let _turn = server.lifecycle.writer.lock().await;
+    let mut lines = server.lifecycle.inventory().lines().clone();
+    let mut changes = Vec::new();
+    for ek in eks {
+        if lines.remove(ek).is_none() {
+            let what = format!("inventory line {ek}");
+            return Err(StoreError::Missing { what });
+        }
+        changes.push(Change::DeleteInventory(*ek));
+    }
+    if !dry_run && !changes.is_empty() {
+        let detail = serde_json::json!({
+            "act": "inventory-removed",
+            "by": by.actor(),
+            "reason": reason,
+            "removed": eks.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        });
+        changes.push(Change::Record(inventory_record(server, &detail)));
+        commit(server, lines, changes).await?;
+    }
+    Ok(eks.to_vec())
+}
+
+async fn commit(
+    server: &Server,
+    lines: BTreeMap<EkKey, InventoryLine>,
+    changes: Vec<Change>,
+) -> Result<(), StoreError> {
+    server.store.commit(changes).await?;
+    server.lifecycle.follow(lines);
+    Ok(())
+}
+
+fn inventory_record(server: &Server, detail: &serde_json::Value) -> Record {
+    Record {
+        at: server.clock.unix(),
+        kind: RecordKind::Admin,
+        subject: "inventory".to_owned(),
+        outcome: Outcome::Done,
+        code: String::new(),
+        detail: detail.to_string(),
+    }
+}
+
+/// Retired nodes among the EKs that are named.
+fn retired(server: &Server, named: &[EkKey]) -> Vec<(EkKey, SpiffeId)> {
+    let by_name: BTreeMap<String, SpiffeId> = if named.iter().any(|ek| matches!(ek, EkKey::Name(_))) {
+        let rows = server.agents.all();
+        let retired = rows.iter().filter(|row| row.state == NodeState::Retired);
+        retired
+            .map(|row| (crate::attest::Facts::from_json(&row.facts).ek_name, row.id.clone()))
+            .collect()
+    } else {
+        BTreeMap::new()
+    };
+    let is_retired = |id: &SpiffeId| {
+        server
+            .agents
+            .find(id)
+            .is_some_and(|row| row.state == NodeState::Retired)
+    };
+    let id = |ek: &EkKey| match ek {
+        EkKey::Spki(ek) => agent_id(&server.trust_domain, ek).ok().filter(is_retired),
+        EkKey::Name(_) => by_name.get(&ek.to_string()).cloned(),
+    };
+    named.iter().filter_map(|ek| Some((*ek, id(ek)?))).collect()
+}
+
+/// Forgets a retired node, so that it is what the inventory says: pre-registered.
+async fn readmit(server: &Server, id: &SpiffeId, by: &Caller, reason: &str) -> Result<(), StoreError> {
+    let now = server.clock.unix();
+    let decide = |before: Option<&Agent>| match before.map(|row| step(Some(row.state), Action::Readmit)) {
+        Some(Ok(to @ Some(NodeState::PreRegistered))) => {
+            let from = before.map(|row| row.state);
+            let record = record(now, id, Action::Readmit, &by.actor(), from, to, reason);
+            (Decision::Delete, vec![Change::Record(record)])
+        }
+        _ => (Decision::Keep, Vec::new()),
+    };
+    match server.agents.change_with::<()>(&*server.store, id, decide).await {
+        Ok(()) | Err(ChangeError::Refused(())) => Ok(()),
+        Err(ChangeError::Store(error)) => Err(error),
+    }
+}

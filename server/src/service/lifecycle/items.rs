@@ -1,0 +1,99 @@
+//! The inventory's lines.
+
+use std::ops::Bound::{Excluded, Unbounded};
+
+use hallmark_api::admin::{
+    InventoryItem, ListInventoryRequest, ListInventoryResponse, RemoveInventoryRequest, RemoveInventoryResponse,
+};
+use hallmark_reason::Report;
+use hallmark_registry::{InventoryLine, agent_id};
+use hallmark_verify::{EkKey, TpmClass};
+use tonic::Status;
+
+use super::{failed, page_size, reason};
+use crate::{caller::Caller, lifecycle, state::Server};
+
+/// Most lines in one removal.
+const MAX_REMOVED: usize = 10_000;
+
+/// A page of the inventory.
+///
+/// # Errors
+/// `InvalidArgument` for a token that is none.
+pub(super) fn list(server: &Server, request: &ListInventoryRequest) -> Result<ListInventoryResponse, Status> {
+    let after = match request.page_token.as_str() {
+        "" => Unbounded,
+        token => Excluded(EkKey::parse(token).map_err(|_| Status::invalid_argument("malformed page token"))?),
+    };
+    let size = page_size(request.page_size);
+    let known = server.lifecycle.inventory();
+    let mut lines = known.lines().range((after, Unbounded));
+    let page: Vec<&InventoryLine> = lines.by_ref().take(size).map(|(_, line)| line).collect();
+    let next_page_token = match (page.last(), lines.next()) {
+        (Some(last), Some(_)) => last.ek.to_string(),
+        _ => String::new(),
+    };
+    Ok(ListInventoryResponse {
+        items: page.into_iter().map(|line| message(server, line)).collect(),
+        next_page_token,
+    })
+}
+
+fn message(server: &Server, line: &InventoryLine) -> InventoryItem {
+    InventoryItem {
+        ek: line.ek.to_string(),
+        serial: line.serial.clone(),
+        owner: line.owner.clone(),
+        labels: line.labels.clone().into_iter().collect(),
+        expires_at: line.expires.unwrap_or(0),
+        class: line.class.map_or("", TpmClass::as_str).to_owned(),
+        manufacturer: line.manufacturer.clone().unwrap_or_default(),
+        model: line.model.clone().unwrap_or_default(),
+        state: state(server, line),
+    }
+}
+
+/// Where the machine stands; by a Name only that it is listed is known without looking at every node.
+fn state(server: &Server, line: &InventoryLine) -> String {
+    let now = server.clock.unix();
+    let row = match &line.ek {
+        EkKey::Spki(ek) => agent_id(&server.trust_domain, ek)
+            .ok()
+            .and_then(|id| server.agents.find(&id)),
+        EkKey::Name(_) => None,
+    };
+    match row {
+        Some(row) => row.state.as_str().to_owned(),
+        None if !line.is_valid_at(now) => "expired".to_owned(),
+        None if matches!(line.ek, EkKey::Name(_)) => "listed".to_owned(),
+        None => "pre-registered".to_owned(),
+    }
+}
+
+/// Takes lines out.
+///
+/// # Errors
+/// `InvalidArgument` for what is no EK, `NotFound` when one is not there.
+pub(super) async fn remove(
+    server: &Server,
+    by: &Caller,
+    request: RemoveInventoryRequest,
+) -> Result<RemoveInventoryResponse, Status> {
+    if request.eks.len() > MAX_REMOVED {
+        return Err(Status::invalid_argument(format!("at most {MAX_REMOVED} lines at once")));
+    }
+    let eks = request
+        .eks
+        .iter()
+        .map(|ek| EkKey::parse(ek))
+        .collect::<Result<Vec<_>, _>>();
+    let eks = eks.map_err(|error| Status::invalid_argument(Report(&error).to_string()))?;
+    let removed = lifecycle::remove(server, &eks, by, reason(&request.reason)?, request.dry_run).await;
+    Ok(RemoveInventoryResponse {
+        removed: removed
+            .map_err(|error| failed(&error))?
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+    })
+}

@@ -1,0 +1,161 @@
+//! Nodes, wherever they stand.
+
+use std::collections::BTreeMap;
+
+use hallmark_api::admin::{
+    ChangeNodeRequest, ChangeNodeResponse, ListNodesRequest, ListNodesResponse, Node, NodeApproval,
+};
+use hallmark_registry::{Action, InventoryLine, NodeState, agent_id};
+use hallmark_spiffe::SpiffeId;
+use hallmark_store::Agent;
+use hallmark_verify::EkKey;
+use tonic::Status;
+
+use super::{page_size, reason};
+use crate::{
+    attest::Facts,
+    caller::Caller,
+    convert::id_message,
+    lifecycle::{self, Ask, Known},
+    service::agent_admin,
+    state::Server,
+};
+
+/// A page of the nodes of one state, or of all.
+///
+/// # Errors
+/// `InvalidArgument` for an unknown state or a token that is none.
+pub(super) fn list(server: &Server, request: &ListNodesRequest) -> Result<ListNodesResponse, Status> {
+    let state = match request.state.as_str() {
+        "" => None,
+        name => Some(
+            NodeState::from_name(name).ok_or_else(|| Status::invalid_argument(format!("unknown state {name:?}")))?,
+        ),
+    };
+    let known = server.lifecycle.inventory();
+    let now = server.clock.unix();
+    let mut nodes = BTreeMap::new();
+    for row in server.agents.all() {
+        nodes.insert(row.id.to_string(), Some(row));
+    }
+    // Of what the inventory alone knows, an EK's hash gives the id; a Name stands for itself.
+    let mut listed: BTreeMap<String, &InventoryLine> = BTreeMap::new();
+    for line in known.lines().values().filter(|line| line.is_valid_at(now)) {
+        let key = match &line.ek {
+            EkKey::Spki(ek) => {
+                agent_id(&server.trust_domain, ek).map_or_else(|_| line.ek.to_string(), |id| id.to_string())
+            }
+            EkKey::Name(_) => format!("~{}", line.ek),
+        };
+        nodes.entry(key.clone()).or_insert(None);
+        listed.insert(key, line);
+    }
+    let of_state = |row: Option<&Agent>| {
+        let found = row.map_or(NodeState::PreRegistered, |row| row.state);
+        state.is_none_or(|state| state == found)
+    };
+    let mut rest = nodes
+        .iter()
+        .filter(|(key, row)| **key > request.page_token && of_state(row.as_deref()));
+    let page: Vec<_> = rest.by_ref().take(page_size(request.page_size)).collect();
+    let next_page_token = match (page.last(), rest.next()) {
+        (Some((key, _)), Some(_)) => (*key).clone(),
+        _ => String::new(),
+    };
+    let node = |(key, row): (&String, &Option<std::sync::Arc<Agent>>)| match row {
+        Some(row) => of_row(server, &known, row, now),
+        None => of_line(key, listed.get(key).copied()),
+    };
+    Ok(ListNodesResponse {
+        nodes: page.into_iter().map(node).collect(),
+        next_page_token,
+    })
+}
+
+fn of_line(key: &str, line: Option<&InventoryLine>) -> Node {
+    Node {
+        id: Some(key)
+            .filter(|key| !key.starts_with('~'))
+            .unwrap_or_default()
+            .to_owned(),
+        state: NodeState::PreRegistered.as_str().to_owned(),
+        ek: line.map_or_else(String::new, |line| line.ek.to_string()),
+        owner: line.map_or_else(String::new, |line| line.owner.clone()),
+        serial: line.map_or_else(String::new, |line| line.serial.clone()),
+        ..Node::default()
+    }
+}
+
+fn of_row(server: &Server, known: &Known, row: &Agent, now: i64) -> Node {
+    let facts = Facts::from_json(&row.facts);
+    let line = row
+        .ek_sha256
+        .and_then(|ek| known.line(&EkKey::Spki(ek)))
+        .or_else(|| known.line(&EkKey::parse(&facts.ek_name).ok()?));
+    let lifetime = server.lifecycle.approval_lifetime();
+    let in_force = row.ek_sha256.map_or_else(Vec::new, |ek| {
+        row.approvals.in_force(&ek, now, lifetime).copied().collect()
+    });
+    let lapses_after = i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX);
+    let approvals = in_force.into_iter().map(|approval| NodeApproval {
+        uid: approval.uid,
+        at: approval.at,
+        lapses_at: approval.at.saturating_add(lapses_after),
+    });
+    Node {
+        id: row.id.to_string(),
+        state: row.state.as_str().to_owned(),
+        since: row.since,
+        ek: row.ek_sha256.map_or_else(String::new, hex::encode),
+        manufacturer: facts.manufacturer,
+        model: facts.model,
+        class: facts.class,
+        enrolled_by: facts.enrolled_by,
+        owner: line.map_or_else(String::new, |line| line.owner.clone()),
+        serial: line.map_or_else(String::new, |line| line.serial.clone()),
+        approvals: approvals.collect(),
+        approvals_needed: needed(server, Some(row.state)),
+        svid_expires_at: row.expires_at(),
+    }
+}
+
+/// How many approvals a node in this state needs before it becomes active.
+fn needed(server: &Server, state: Option<NodeState>) -> u32 {
+    match state {
+        Some(NodeState::Pending) => u32::try_from(server.lifecycle.approvers().count()).unwrap_or(0),
+        _ => 0,
+    }
+}
+
+/// One step in the life of a node.
+///
+/// # Errors
+/// `InvalidArgument` for what cannot be read, `NotFound` for an unknown node, `FailedPrecondition` when its state does
+/// not allow it.
+pub(super) async fn change(
+    server: &Server,
+    by: &Caller,
+    request: ChangeNodeRequest,
+) -> Result<ChangeNodeResponse, Status> {
+    let action = Action::from_name(&request.action)
+        .filter(|action| action.is_of_operators())
+        .ok_or_else(|| Status::invalid_argument(format!("unknown action {:?}", request.action)))?;
+    let id = SpiffeId::parse(&request.id).map_err(|error| Status::invalid_argument(format!("invalid id: {error}")))?;
+    let id = agent_admin::agent_id(server, Some(&id_message(&id)))?;
+    let ask = Ask {
+        id: &id,
+        action,
+        by,
+        reason: reason(&request.reason)?,
+        dry_run: request.dry_run,
+    };
+    let changed = lifecycle::change(server, ask).await.map_err(|failed| failed.status())?;
+    let name = |state: Option<NodeState>| state.map_or("", NodeState::as_str).to_owned();
+    Ok(ChangeNodeResponse {
+        id: id.to_string(),
+        from: name(changed.from),
+        to: name(changed.to),
+        approvals: u32::try_from(changed.approvals).unwrap_or(u32::MAX),
+        approvals_needed: needed(server, changed.to),
+    })
+}

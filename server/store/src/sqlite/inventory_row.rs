@@ -1,0 +1,69 @@
+//! Rows of `inventory`.
+
+use hallmark_registry::InventoryLine;
+use hallmark_verify::{EkKey, TpmClass};
+use rusqlite::{Connection, Row, params};
+
+use super::json;
+use crate::StoreError;
+
+/// Adds or replaces a line.
+pub(super) fn put(connection: &Connection, line: &InventoryLine) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT OR REPLACE INTO inventory (ek, serial, owner, labels, expires_at, class, manufacturer, model) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?
+        .execute(params![
+            line.ek.to_string(),
+            line.serial,
+            line.owner,
+            json::map(&line.labels),
+            line.expires,
+            line.class.map(TpmClass::as_str),
+            line.manufacturer,
+            line.model,
+        ])
+        .map(|_| ())
+}
+
+/// Removes a line; gives how many there were.
+pub(super) fn delete(connection: &Connection, ek: &EkKey) -> rusqlite::Result<usize> {
+    connection
+        .prepare_cached("DELETE FROM inventory WHERE ek = ?1")?
+        .execute(params![ek.to_string()])
+}
+
+/// The columns of a line, in the order that [`read`] takes them.
+pub(super) const COLUMNS: &str = "ek, serial, owner, labels, expires_at, class, manufacturer, model";
+
+/// A row of `inventory` with [`COLUMNS`].
+pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Result<InventoryLine, StoreError>> {
+    let (ek, labels): (String, String) = (row.get(0)?, row.get(3)?);
+    let class: Option<String> = row.get(5)?;
+    let what = || format!("inventory line {ek}");
+    let undecodable = |reason| StoreError::Undecodable { what: what(), reason };
+    let parsed = EkKey::parse(&ek)
+        .map_err(|error| undecodable(error.to_string()))
+        .and_then(|ek| Ok((ek, json::parse_map(&labels, what)?)))
+        .and_then(|(ek, labels)| {
+            let class = class
+                .map(|name| TpmClass::from_name(&name).ok_or_else(|| undecodable(format!("class {name}"))))
+                .transpose()?;
+            Ok((ek, labels, class))
+        });
+    let (ek, labels, class) = match parsed {
+        Ok(parsed) => parsed,
+        Err(error) => return Ok(Err(error)),
+    };
+    Ok(Ok(InventoryLine {
+        ek,
+        serial: row.get(1)?,
+        owner: row.get(2)?,
+        labels,
+        expires: row.get(4)?,
+        class,
+        manufacturer: row.get(6)?,
+        model: row.get(7)?,
+    }))
+}
