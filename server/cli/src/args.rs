@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use crate::{
     command::{
         bundle::BundleCommand, config::ConfigCommand, entry::EntryCommand, evidence::EvidenceCommand, hsm::HsmCommand,
-        node::NodeCommand,
+        inventory::InventoryCommand, node::NodeCommand,
     },
     duration::parse_duration,
     output::Format,
@@ -56,9 +56,12 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// One look at the server: parts, counts, authority
     Status,
-    /// Attested machines
+    /// Machines and where they stand in their life
     #[command(subcommand)]
     Node(NodeCommand),
+    /// Which machines are yours: imported, listed, exported
+    #[command(subcommand)]
+    Inventory(InventoryCommand),
     /// Registration entries: who may hold which SPIFFE ID
     #[command(subcommand)]
     Entry(EntryCommand),

@@ -3,7 +3,10 @@
 use std::{error::Error as _, io, path::Path, path::PathBuf, time::Duration};
 
 use hallmark_api::{
-    admin::admin_client::AdminClient,
+    admin::{
+        InventoryItem, ListInventoryRequest, ListNodesRequest, Node, admin_client::AdminClient,
+        lifecycle_client::LifecycleClient,
+    },
     agent::{ListAgentsRequest, agent_client::AgentClient, list_agents_request},
     bundle::{GetBundleRequest, bundle_client::BundleClient},
     entry::{ListEntriesRequest, entry_client::EntryClient, list_entries_request},
@@ -46,6 +49,10 @@ impl Client {
         AdminClient::new(self.channel.clone())
     }
 
+    pub(crate) fn lifecycle(&self) -> LifecycleClient<Channel> {
+        LifecycleClient::new(self.channel.clone())
+    }
+
     pub(crate) fn agents(&self) -> AgentClient<Channel> {
         AgentClient::new(self.channel.clone())
     }
@@ -84,6 +91,52 @@ impl Client {
             };
             let page = self.agents().list_agents(request).await?.into_inner();
             found.extend(page.agents);
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Every node of a state, or all (empty), those included that hold no identity; page by page.
+    pub(crate) async fn list_nodes(&self, state: &str) -> Result<Vec<Node>, CliError> {
+        let mut found = Vec::new();
+        let mut page_token = String::new();
+        loop {
+            let request = ListNodesRequest {
+                state: state.to_owned(),
+                page_token,
+                ..ListNodesRequest::default()
+            };
+            let page = self.lifecycle().list_nodes(request).await?.into_inner();
+            found.extend(page.nodes);
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Where one node stands; `None` for one that nobody knows.
+    pub(crate) async fn node(&self, id: &str) -> Result<Option<Node>, CliError> {
+        let request = ListNodesRequest {
+            id: id.to_owned(),
+            ..ListNodesRequest::default()
+        };
+        Ok(self.lifecycle().list_nodes(request).await?.into_inner().nodes.pop())
+    }
+
+    /// The whole inventory, page by page.
+    pub(crate) async fn list_inventory(&self) -> Result<Vec<InventoryItem>, CliError> {
+        let mut found = Vec::new();
+        let mut page_token = String::new();
+        loop {
+            let request = ListInventoryRequest {
+                page_token,
+                ..ListInventoryRequest::default()
+            };
+            let page = self.lifecycle().list_inventory(request).await?.into_inner();
+            found.extend(page.items);
             page_token = page.next_page_token;
             if page_token.is_empty() {
                 return Ok(found);

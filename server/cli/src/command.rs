@@ -6,6 +6,7 @@ mod doctor;
 pub(crate) mod entry;
 pub(crate) mod evidence;
 pub(crate) mod hsm;
+pub(crate) mod inventory;
 pub(crate) mod node;
 
 use std::{path::PathBuf, time::Duration};
@@ -44,6 +45,7 @@ pub(crate) async fn run(args: Args) -> Result<Exit, CliError> {
     match args.command {
         Command::Status => status(&context).await,
         Command::Node(command) => node::run(&context, command).await,
+        Command::Inventory(command) => inventory::run(&context, command).await,
         Command::Entry(command) => entry::run(&context, command).await,
         Command::Bundle(command) => bundle::run(&context, command).await,
         Command::Hsm(command) => hsm::run(&context, command).await,

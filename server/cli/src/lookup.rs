@@ -25,12 +25,28 @@ pub(crate) async fn node(client: &Client, text: &str) -> Result<SpiffeId, CliErr
         return spiffe_id(client, text).await;
     }
     let mut ids = Vec::new();
-    for agent in client.list_agents(None).await? {
-        ids.push(message_id(agent.id)?);
+    // A line of the inventory that names an EK by its Name has no id yet.
+    for node in client
+        .list_nodes("")
+        .await?
+        .into_iter()
+        .filter(|node| !node.id.is_empty())
+    {
+        ids.push(SpiffeId::parse(&node.id)?);
     }
     let last = |id: &SpiffeId| id.path().rsplit('/').next().unwrap_or_default().to_owned();
     let found = unique(text, "node", ids.iter().map(|id| (last(id), id)))?;
     Ok(found.clone())
+}
+
+/// Finds a line of the inventory by its EK or the start of it.
+pub(crate) async fn inventory(client: &Client, texts: &[String]) -> Result<Vec<String>, CliError> {
+    let items = client.list_inventory().await?;
+    let one = |text: &String| {
+        let text = text.to_ascii_lowercase();
+        unique(&text, "inventory", items.iter().map(|item| (item.ek.clone(), item))).map(|item| item.ek.clone())
+    };
+    texts.iter().map(one).collect()
 }
 
 /// Finds an entry by its id or the start of it.

@@ -61,7 +61,7 @@ pub(crate) fn confirm(question: &str) -> bool {
     io::stdin().read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
 }
 
-const BAD: &[&str] = &["refused", "banned", "expired", "FAILED"];
+const BAD: &[&str] = &["refused", "banned", "expired", "suspended", "retired", "FAILED"];
 const GOOD: &[&str] = &["trusted", "active", "ok"];
 
 /// Colours the words that carry a judgement; the words themselves say everything.

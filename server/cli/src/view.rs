@@ -6,6 +6,7 @@ pub(crate) mod check;
 pub(crate) mod entry;
 pub(crate) mod evidence;
 pub(crate) mod hsm;
+pub(crate) mod inventory;
 pub(crate) mod node;
 pub(crate) mod proof;
 pub(crate) mod status;

@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// What an agent acts on.
-fn reason(status: &Status) -> Reason {
+pub(crate) fn reason(status: &Status) -> Reason {
     assert_eq!(status.code(), Code::PermissionDenied, "{status}");
     let details = rpc::Status::decode(status.details()).unwrap();
     PermissionDeniedDetails::decode(&*details.details[0].value)
@@ -44,7 +44,7 @@ pub(crate) async fn connected(running: &Running, machine: &mut SoftwareMachine, 
     client.connect(running.address).await.unwrap()
 }
 
-async fn post(channel: &Channel, version: &str) -> Result<(), Status> {
+pub(crate) async fn post(channel: &Channel, version: &str) -> Result<(), Status> {
     let request = PostStatusRequest {
         current_bundle_serial: 0,
         agent_version: version.into(),

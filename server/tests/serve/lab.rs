@@ -137,6 +137,15 @@ impl Lab {
             .insert(key.into(), value.into());
     }
 
+    /// Sets a key of `[attestation.tpm2]`.
+    pub(crate) fn set_tpm2(&mut self, key: &str, value: impl Into<toml::Value>) {
+        let attestation = self.settings["attestation"].as_table_mut().unwrap();
+        attestation["tpm2"]
+            .as_table_mut()
+            .unwrap()
+            .insert(key.into(), value.into());
+    }
+
     pub(crate) async fn try_start(&self, clock: Clock) -> Result<Running, StartError> {
         let file = self.folder.join("server.toml");
         fs::write(&file, self.settings.to_string()).unwrap();

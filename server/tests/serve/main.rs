@@ -14,4 +14,5 @@ mod connections;
 mod expiry;
 mod killed;
 mod lab;
+mod lifecycle;
 mod start;

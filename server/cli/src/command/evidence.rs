@@ -1,7 +1,7 @@
 //! `hallmark evidence`: what a machine's TPM said once, as a file. No server is asked.
 
 mod import;
-mod read;
+pub(super) mod read;
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -1,19 +1,21 @@
 //! `hallmark node`.
 
-use clap::Subcommand;
+use std::collections::BTreeMap;
+
+use clap::{Subcommand, ValueEnum};
 use hallmark_api::{
-    admin::GetNodeRequest,
-    agent::{BanAgentRequest, DeleteAgentRequest, GetAgentRequest, list_agents_request},
+    admin::{ChangeNodeRequest, GetNodeRequest, Node},
+    agent::list_agents_request,
 };
 
 use super::Context;
 use crate::{
-    args::Destruction,
+    args::{Change, Destruction},
     client::Client,
     command::entry::{MatchOn, selector_match},
     error::CliError,
     exit::Exit,
-    lookup::{self, id_message},
+    lookup,
     output::show,
     timestamp::now,
     view::{
@@ -24,10 +26,11 @@ use crate::{
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum NodeCommand {
-    /// List the attested machines
+    /// List the machines, those included that wait for approval or were never seen
     #[command(after_help = "Examples:
   hallmark node list
   hallmark node list --selector tpm2:class:discrete
+  hallmark node list --state pending
   hallmark node list --banned -o json")]
     List {
         /// Only nodes with these selectors (repeat for more)
@@ -39,6 +42,9 @@ pub(crate) enum NodeCommand {
         /// Only banned nodes
         #[arg(long)]
         banned: bool,
+        /// Only nodes of this state
+        #[arg(long, value_enum, value_name = "STATE", conflicts_with = "banned")]
+        state: Option<State>,
     },
     /// Show a machine and the chain of proof behind its identity
     #[command(after_help = NODE_HELP)]
@@ -46,22 +52,102 @@ pub(crate) enum NodeCommand {
         /// The node
         node: String,
     },
-    /// Ban a machine: it loses its identity and cannot attest again until it is evicted
+    /// Approve a machine that waits: it gets its identity at its next attestation
+    #[command(after_help = NODE_HELP)]
+    Approve {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        how: Change,
+    },
+    /// Suspend a machine: it loses its identity until it is resumed
+    #[command(after_help = NODE_HELP)]
+    Suspend {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        how: Destruction,
+    },
+    /// Resume a suspended machine: it attests again
+    #[command(after_help = NODE_HELP)]
+    Resume {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        how: Change,
+    },
+    /// Ban a machine: it loses its identity and cannot attest again until it is unbanned or evicted
     #[command(after_help = NODE_HELP)]
     Ban {
-        /// The node
-        node: String,
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        how: Destruction,
+    },
+    /// Lift a ban: the machine may come back like a new one
+    #[command(after_help = NODE_HELP)]
+    Unban {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        how: Change,
+    },
+    /// Retire a machine: it never comes back by itself, not even after an eviction
+    #[command(after_help = NODE_HELP)]
+    Retire {
+        #[command(flatten)]
+        which: Which,
         #[command(flatten)]
         how: Destruction,
     },
     /// Evict a machine: the server forgets it; it may attest again
     #[command(after_help = NODE_HELP)]
     Evict {
-        /// The node
-        node: String,
+        #[command(flatten)]
+        which: Which,
         #[command(flatten)]
         how: Destruction,
     },
+}
+
+/// Which node, and why.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Which {
+    /// The node
+    node: String,
+    /// Why, for the record
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    reason: String,
+}
+
+/// Where a node stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum State {
+    /// The inventory lists it; it was never seen
+    PreRegistered,
+    /// It waits for approval, or for its next attestation
+    Pending,
+    /// It holds an identity or may
+    Active,
+    /// Out for a time
+    Suspended,
+    /// Out until it is unbanned or evicted
+    Banned,
+    /// Out for good
+    Retired,
+}
+
+impl State {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::PreRegistered => "pre-registered",
+            Self::Pending => "pending",
+            Self::Active => "active",
+            Self::Suspended => "suspended",
+            Self::Banned => "banned",
+            Self::Retired => "retired",
+        }
+    }
 }
 
 const NODE_HELP: &str = "\
@@ -72,61 +158,90 @@ A node is named by its id or by the start of its EK's hash:
 
 pub(crate) async fn run(context: &Context, command: NodeCommand) -> Result<Exit, CliError> {
     let client = context.connect().await?;
+    let give = |how: Change| Destruction { change: how, yes: true };
     match command {
         NodeCommand::List {
             selector,
             match_on,
             banned,
+            state,
         } => {
-            let filter = list_agents_request::Filter {
-                by_selector_match: selector_match(&selector, match_on)?,
-                by_banned: banned.then_some(true),
-                ..Default::default()
-            };
-            let agents = client.list_agents(Some(filter)).await?;
-            let nodes = agents
-                .into_iter()
-                .map(|agent| NodeView::new(agent, now()))
-                .collect::<Result<_, _>>()?;
-            show(context.format, &NodeList(nodes))?;
-            Ok(Exit::Done)
+            let state = if banned { Some(State::Banned) } else { state };
+            list(context, &client, &selector, match_on, state).await
         }
         NodeCommand::Show { node } => {
             let id = lookup::node(&client, &node).await?.to_string();
+            let stands = client.node(&id).await?;
             let proof = client.admin().get_node(GetNodeRequest { id }).await?.into_inner();
-            show(context.format, &ProofView::from(proof))?;
+            show(context.format, &ProofView::new(proof, stands))?;
             Ok(Exit::Done)
         }
-        NodeCommand::Ban { node, how } => take_away(context, &client, &node, how, "ban").await,
-        NodeCommand::Evict { node, how } => take_away(context, &client, &node, how, "evict").await,
+        NodeCommand::Approve { which, how } => change(context, &client, which, give(how), "approve").await,
+        NodeCommand::Suspend { which, how } => change(context, &client, which, how, "suspend").await,
+        NodeCommand::Resume { which, how } => change(context, &client, which, give(how), "resume").await,
+        NodeCommand::Ban { which, how } => change(context, &client, which, how, "ban").await,
+        NodeCommand::Unban { which, how } => change(context, &client, which, give(how), "unban").await,
+        NodeCommand::Retire { which, how } => change(context, &client, which, how, "retire").await,
+        NodeCommand::Evict { which, how } => change(context, &client, which, how, "evict").await,
     }
 }
 
-async fn take_away(
+async fn list(
     context: &Context,
     client: &Client,
-    node: &str,
+    selector: &[String],
+    match_on: MatchOn,
+    state: Option<State>,
+) -> Result<Exit, CliError> {
+    let by_selector_match = selector_match(selector, match_on)?;
+    let mut stands: BTreeMap<String, Node> = BTreeMap::new();
+    let mut unseen = Vec::new();
+    for node in client.list_nodes(state.map_or("", State::name)).await? {
+        if node.id.is_empty() {
+            unseen.push(node);
+        } else {
+            stands.insert(node.id.clone(), node);
+        }
+    }
+    let asked = by_selector_match.is_some();
+    let filter = list_agents_request::Filter {
+        by_selector_match,
+        ..Default::default()
+    };
+    let mut nodes = Vec::new();
+    for agent in client.list_agents(Some(filter)).await? {
+        let id = lookup::message_id(agent.id.clone())?.to_string();
+        if let Some(node) = stands.remove(&id) {
+            nodes.push(NodeView::new(agent, &node, now())?);
+        }
+    }
+    // Who was never let in has no selectors.
+    if !asked {
+        nodes.extend(stands.into_values().chain(unseen).map(NodeView::unseen));
+    }
+    show(context.format, &NodeList(nodes))?;
+    Ok(Exit::Done)
+}
+
+async fn change(
+    context: &Context,
+    client: &Client,
+    which: Which,
     how: Destruction,
     action: &'static str,
 ) -> Result<Exit, CliError> {
-    let id = Some(id_message(&lookup::node(client, node).await?));
-    // Asked first, so that a dry run and the question speak of a node that is there.
-    let request = GetAgentRequest {
+    let id = lookup::node(client, &which.node).await?.to_string();
+    let ask = |dry_run| ChangeNodeRequest {
         id: id.clone(),
-        output_mask: None,
+        action: action.to_owned(),
+        reason: which.reason.clone(),
+        dry_run,
     };
-    let agent = NodeView::new(client.agents().get_agent(request).await?.into_inner(), now())?;
-    if how.is_confirmed(&format!("{action} {}?", agent.id()))? {
-        match action {
-            "ban" => client.agents().ban_agent(BanAgentRequest { id }).await?,
-            _ => client.agents().delete_agent(DeleteAgentRequest { id }).await?,
-        };
+    // Rehearsed first, so that the question speaks of something that can be done.
+    let mut changed = client.lifecycle().change_node(ask(true)).await?.into_inner();
+    if how.is_confirmed(&format!("{action} {id}?"))? {
+        changed = client.lifecycle().change_node(ask(false)).await?.into_inner();
     }
-    let change = NodeChange {
-        id: agent.id().into(),
-        action,
-        dry_run: how.change.dry_run,
-    };
-    show(context.format, &change)?;
+    show(context.format, &NodeChange::new(changed, action, how.change.dry_run))?;
     Ok(how.change.exit())
 }

@@ -1,6 +1,9 @@
 //! Nodes as a list shows them.
 
-use hallmark_api::types;
+use hallmark_api::{
+    admin::{ChangeNodeResponse, Node, NodeApproval},
+    types,
+};
 use serde::Serialize;
 
 use crate::{
@@ -11,32 +14,67 @@ use crate::{
     timestamp::{rfc3339, told},
 };
 
-/// An attested node.
+/// A node.
 #[derive(Debug, Serialize)]
 pub(crate) struct NodeView {
+    /// Empty for a line of the inventory that names an EK by its Name.
     id: String,
-    /// `active`, `expired` or `banned`.
-    state: &'static str,
+    /// `pre-registered`, `pending`, `active`, `suspended`, `banned`, `retired`, or `expired` for an active one that did
+    /// not renew.
+    state: String,
     attestation_type: String,
     svid_serial: String,
     svid_expires_at: Option<String>,
     can_reattest: bool,
     agent_version: String,
     selectors: Vec<String>,
+    ek: String,
+    since: Option<String>,
+    owner: String,
+    serial: String,
+    approvals: Vec<ApprovalView>,
+    approvals_needed: u32,
     #[serde(skip)]
     expires: i64,
 }
 
+/// An operator's approval that counts.
+#[derive(Debug, Serialize)]
+pub(crate) struct ApprovalView {
+    uid: u32,
+    at: Option<String>,
+    lapses_at: Option<String>,
+}
+
+impl From<NodeApproval> for ApprovalView {
+    fn from(approval: NodeApproval) -> Self {
+        Self {
+            uid: approval.uid,
+            at: rfc3339(approval.at),
+            lapses_at: rfc3339(approval.lapses_at),
+        }
+    }
+}
+
+impl ApprovalView {
+    /// For people.
+    pub(crate) fn told(&self) -> String {
+        let lapses = self.lapses_at.as_deref().unwrap_or("-");
+        format!("uid {} (until {lapses})", self.uid)
+    }
+}
+
 impl NodeView {
-    pub(crate) fn new(agent: types::Agent, now: i64) -> Result<Self, CliError> {
-        let state = match agent {
-            _ if agent.banned => "banned",
-            _ if agent.x509svid_expires_at <= now => "expired",
-            _ => "active",
-        };
+    /// A node that was let in at least once.
+    pub(crate) fn new(agent: types::Agent, node: &Node, now: i64) -> Result<Self, CliError> {
+        let did_not_renew = node.state == "active" && agent.x509svid_expires_at <= now;
         Ok(Self {
             id: message_id(agent.id)?.to_string(),
-            state,
+            state: if did_not_renew {
+                "expired".into()
+            } else {
+                node.state.clone()
+            },
             attestation_type: agent.attestation_type,
             svid_serial: agent.x509svid_serial_number,
             svid_expires_at: rfc3339(agent.x509svid_expires_at),
@@ -44,11 +82,29 @@ impl NodeView {
             agent_version: agent.agent_version,
             selectors: selector_texts(agent.selectors),
             expires: agent.x509svid_expires_at,
+            ..Self::unseen(node.clone())
         })
     }
 
-    pub(crate) fn id(&self) -> &str {
-        &self.id
+    /// A node that was never let in.
+    pub(crate) fn unseen(node: Node) -> Self {
+        Self {
+            id: node.id,
+            state: node.state,
+            attestation_type: "tpm2".into(),
+            svid_serial: String::new(),
+            svid_expires_at: None,
+            can_reattest: true,
+            agent_version: String::new(),
+            selectors: Vec::new(),
+            ek: node.ek,
+            since: rfc3339(node.since),
+            owner: node.owner,
+            serial: node.serial,
+            approvals: node.approvals.into_iter().map(Into::into).collect(),
+            approvals_needed: node.approvals_needed,
+            expires: 0,
+        }
     }
 }
 
@@ -68,28 +124,23 @@ pub(crate) struct NodeList(pub(crate) Vec<NodeView>);
 
 impl Show for NodeList {
     fn table(&self, now: i64) -> String {
-        let rows: Vec<[String; 5]> = self
+        let rows: Vec<[String; 6]> = self
             .0
             .iter()
             .map(|node| {
-                let short: String = node
-                    .id
-                    .rsplit('/')
-                    .next()
-                    .unwrap_or_default()
-                    .chars()
-                    .take(12)
-                    .collect();
+                let name = if node.id.is_empty() { &node.ek } else { &node.id };
+                let short: String = name.rsplit('/').next().unwrap_or_default().chars().take(12).collect();
                 [
                     short,
-                    node.state.into(),
+                    with_approvals(&node.state, node.approvals.len(), node.approvals_needed),
                     node.attestation_type.clone(),
                     told(node.expires, now),
                     dash(&node.agent_version),
+                    dash(&node.owner),
                 ]
             })
             .collect();
-        columns(["NODE", "STATE", "TYPE", "SVID EXPIRES", "AGENT"], &rows)
+        columns(["NODE", "STATE", "TYPE", "SVID EXPIRES", "AGENT", "OWNER"], &rows)
     }
 }
 
@@ -98,18 +149,48 @@ pub(crate) fn dash(text: &str) -> String {
     if text.is_empty() { "-".into() } else { text.into() }
 }
 
+/// A state, and where approvals are needed how many there are.
+fn with_approvals(state: &str, given: usize, needed: u32) -> String {
+    match needed {
+        0 => state.to_owned(),
+        _ => format!("{state} ({given} of {needed} approvals)"),
+    }
+}
+
 /// What a command that changes nodes did, or would do.
 #[derive(Debug, Serialize)]
 pub(crate) struct NodeChange {
-    pub(crate) id: String,
-    /// `ban` or `evict`.
-    pub(crate) action: &'static str,
-    pub(crate) dry_run: bool,
+    id: String,
+    /// The command.
+    action: &'static str,
+    dry_run: bool,
+    from: String,
+    /// Null for a node that is forgotten.
+    to: Option<String>,
+    approvals: u32,
+    approvals_needed: u32,
+}
+
+impl NodeChange {
+    pub(crate) fn new(changed: ChangeNodeResponse, action: &'static str, dry_run: bool) -> Self {
+        Self {
+            id: changed.id,
+            action,
+            dry_run,
+            from: changed.from,
+            to: Some(changed.to).filter(|to| !to.is_empty()),
+            approvals: changed.approvals,
+            approvals_needed: changed.approvals_needed,
+        }
+    }
 }
 
 impl Show for NodeChange {
     fn table(&self, _: i64) -> String {
         let verb = if self.dry_run { "would " } else { "" };
-        format!("{verb}{} {}\n", self.action, self.id)
+        let given = usize::try_from(self.approvals).unwrap_or(usize::MAX);
+        let to = self.to.as_deref().unwrap_or("forgotten");
+        let to = with_approvals(to, given, self.approvals_needed);
+        format!("{verb}{} {}: {} -> {to}\n", self.action, self.id, self.from)
     }
 }

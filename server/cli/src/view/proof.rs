@@ -1,8 +1,9 @@
 //! What was proven of one node, link by link.
 
-use hallmark_api::admin::GetNodeResponse;
+use hallmark_api::admin::{GetNodeResponse, Node};
 use serde::Serialize;
 
+use super::node::ApprovalView;
 use crate::{
     output::Show,
     table::facts,
@@ -23,12 +24,38 @@ pub(crate) struct ProofView {
     verdict: Verdict,
     svid: Svid,
     selectors: Vec<String>,
+    lifecycle: LifecycleView,
     #[serde(skip)]
     times: Times,
 }
 
+/// Where the node stands in its life, and what the inventory says of it.
+#[derive(Debug, Default, Serialize)]
+struct LifecycleView {
+    state: String,
+    since: Option<String>,
+    owner: String,
+    serial: String,
+    approvals: Vec<ApprovalView>,
+    approvals_needed: u32,
+}
+
+impl From<Node> for LifecycleView {
+    fn from(node: Node) -> Self {
+        Self {
+            state: node.state,
+            since: rfc3339(node.since),
+            owner: node.owner,
+            serial: node.serial,
+            approvals: node.approvals.into_iter().map(Into::into).collect(),
+            approvals_needed: node.approvals_needed,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Times {
+    since: i64,
     attested: i64,
     ek_not_after: i64,
     svid_not_after: i64,
@@ -95,8 +122,9 @@ struct Svid {
     authority_key_label: String,
 }
 
-impl From<GetNodeResponse> for ProofView {
-    fn from(node: GetNodeResponse) -> Self {
+impl ProofView {
+    pub(crate) fn new(node: GetNodeResponse, stands: Option<Node>) -> Self {
+        let since = stands.as_ref().map_or(0, |stands| stands.since);
         let pcrs = node.pcrs.into_iter();
         let reasons = node.reasons.into_iter();
         Self {
@@ -149,7 +177,9 @@ impl From<GetNodeResponse> for ProofView {
                 authority_key_label: node.authority_key_label,
             },
             selectors: node.selectors,
+            lifecycle: stands.map_or_else(LifecycleView::default, Into::into),
             times: Times {
+                since,
                 attested: node.attested_at,
                 ek_not_after: node.ek_not_after,
                 svid_not_after: node.svid_not_after,
@@ -166,6 +196,10 @@ impl Show for ProofView {
         let head = facts(&[
             ("node", self.id.clone()),
             ("state", self.state.clone()),
+            ("since", time(self.times.since)),
+            ("approvals", self.lifecycle.approved()),
+            ("owner", self.lifecycle.owner.clone()),
+            ("serial", self.lifecycle.serial.clone()),
             ("agent", self.agent_version.clone()),
             ("attested", time(self.times.attested)),
         ]);
@@ -181,6 +215,22 @@ impl Show for ProofView {
             text.push_str(&format!("  {}\n", crate::table::printable(selector)));
         });
         text
+    }
+}
+
+impl LifecycleView {
+    /// Which approvals there are, where some are needed.
+    fn approved(&self) -> String {
+        if self.approvals_needed == 0 {
+            return String::new();
+        }
+        let given: Vec<String> = self.approvals.iter().map(ApprovalView::told).collect();
+        let count = format!("{} of {}", given.len(), self.approvals_needed);
+        if given.is_empty() {
+            count
+        } else {
+            format!("{count}: {}", given.join(", "))
+        }
     }
 }
 

@@ -37,6 +37,7 @@ fn every_json_form() {
         ("status.json", "status".to_owned()),
         ("node-list.json", "node list".to_owned()),
         ("node-show.json", format!("node show {NODE_A}")),
+        ("node-list-pending.json", "node list --state pending".to_owned()),
         ("entry-list.json", "entry list".to_owned()),
         ("entry-show.json", "entry show web".to_owned()),
         ("entry-match.json", "entry match --selector unix:uid:999".to_owned()),
@@ -56,6 +57,8 @@ fn the_json_of_changes() {
     let server = with_entries();
     let rehearsed = server.run("entry delete web db --dry-run -o json");
     compare("entry-delete-dry-run.json", &rehearsed.stdout);
+    let rehearsed = server.run("node approve 88d --dry-run -o json");
+    compare("node-approve-dry-run.json", &rehearsed.stdout);
     let rehearsed = server.run("node ban 3f9a --dry-run -o json");
     compare("node-ban-dry-run.json", &rehearsed.stdout);
     let rehearsed =

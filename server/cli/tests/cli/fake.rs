@@ -5,12 +5,17 @@ mod admin;
 mod agents;
 mod bundles;
 mod entries;
+mod lifecycle;
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard},
+};
 
-use hallmark_api::types;
-use hallmark_registry::Registry;
+use hallmark_api::{admin::Node, types};
+use hallmark_registry::{InventoryLine, Registry};
 use hallmark_spiffe::TrustDomain;
+use hallmark_verify::EkKey;
 use tonic::Status;
 
 /// 2026-11-23T00:00:00Z.
@@ -20,6 +25,8 @@ pub(crate) const FAR: i64 = 4_102_444_800;
 pub(crate) const NODE_A: &str = "3f9a000000000000000000000000000000000000000000000000000000000001";
 pub(crate) const NODE_B: &str = "3f9b000000000000000000000000000000000000000000000000000000000002";
 pub(crate) const NODE_C: &str = "77c0000000000000000000000000000000000000000000000000000000000003";
+/// Waits for approval.
+pub(crate) const NODE_D: &str = "88d0000000000000000000000000000000000000000000000000000000000004";
 
 /// The server's state; clones share it.
 #[derive(Clone)]
@@ -28,6 +35,11 @@ pub(crate) struct Fake(Arc<Mutex<State>>);
 pub(crate) struct State {
     pub(crate) registry: Registry,
     pub(crate) agents: Vec<types::Agent>,
+    /// Nodes that were never let in.
+    pub(crate) unseen: Vec<Node>,
+    /// What was asked of nodes: action, reason.
+    pub(crate) asked: Vec<(String, String)>,
+    pub(crate) inventory: BTreeMap<EkKey, InventoryLine>,
     pub(crate) authorities: Vec<Vec<u8>>,
     pub(crate) hsm_ready: bool,
     pub(crate) key_extractable: bool,
@@ -42,6 +54,9 @@ impl Fake {
         };
         Self(Arc::new(Mutex::new(State {
             registry: Registry::new(&td()),
+            unseen: vec![lifecycle::pending(NODE_D)],
+            asked: Vec::new(),
+            inventory: BTreeMap::new(),
             agents: vec![agents::agent(NODE_A), agents::agent(NODE_B), banned],
             authorities: vec![bundles::authority()],
             hsm_ready: true,

@@ -12,6 +12,7 @@ mod contract;
 mod entries;
 mod evidence;
 mod fake;
+mod inventory;
 mod nodes;
 mod refusals;
 mod run;

@@ -1,7 +1,7 @@
 //! Nodes.
 
 use crate::{
-    fake::{NODE_A, NODE_B, NODE_C},
+    fake::{NODE_A, NODE_B, NODE_C, NODE_D},
     run::Server,
 };
 
@@ -19,7 +19,7 @@ fn lists_span_pages_and_are_filtered() {
         .iter()
         .map(|node| node["id"].as_str().unwrap())
         .collect();
-    assert_eq!(ids, [id(NODE_A), id(NODE_B), id(NODE_C)]);
+    assert_eq!(ids, [id(NODE_A), id(NODE_B), id(NODE_C), id(NODE_D)]);
     let banned = server.json("node list --banned");
     assert_eq!(
         (banned.as_array().unwrap().len(), &banned[0]["state"]),
@@ -30,7 +30,7 @@ fn lists_span_pages_and_are_filtered() {
     let table = server.run("node list").stdout;
     assert!(table.starts_with("NODE          STATE"), "{table}");
     assert!(
-        table.contains("3f9a00000000  active  tpm2  2100-01-01T00:00:00Z (in "),
+        table.contains("3f9a00000000  active ") && table.contains(" tpm2  2100-01-01T00:00:00Z (in "),
         "{table}"
     );
 }
@@ -79,28 +79,85 @@ fn show_tells_the_chain_of_proof() {
 }
 
 #[test]
-fn bans_and_evictions_need_a_yes_and_can_be_rehearsed() {
+fn nodes_that_wait_are_listed_with_what_they_wait_for() {
     let server = Server::start();
-    for action in ["ban", "evict"] {
+    let pending = server.json("node list --state pending");
+    assert_eq!(pending.as_array().unwrap().len(), 1);
+    assert_eq!(
+        (&pending[0]["id"], &pending[0]["owner"]),
+        (&id(NODE_D).into(), &"edge".into())
+    );
+    assert_eq!(
+        (&pending[0]["approvals"][0]["uid"], &pending[0]["approvals_needed"]),
+        (&1000.into(), &2.into())
+    );
+    let table = server.run("node list --state pending").stdout;
+    assert!(table.contains("88d000000000  pending (1 of 2 approvals)"), "{table}");
+    assert_eq!(server.json("node list --state retired").as_array().unwrap().len(), 0);
+    // Who was never let in has no selectors to be found by.
+    let found = server.json("node list --selector tpm2:class:simulator");
+    assert_eq!(found.as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn what_takes_away_needs_a_yes_and_everything_can_be_rehearsed() {
+    let server = Server::start();
+    for (action, to) in [
+        ("ban", "banned"),
+        ("evict", "forgotten"),
+        ("suspend", "suspended"),
+        ("retire", "retired"),
+    ] {
         let unsure = server.run(&format!("node {action} 3f9a"));
-        assert_eq!((unsure.code, unsure.stdout.as_str()), (2, ""));
+        assert_eq!((unsure.code, unsure.stdout.as_str()), (2, ""), "{}", unsure.stderr);
         let rehearsed = server.run(&format!("node {action} 3f9a --dry-run"));
-        assert_eq!(
-            (rehearsed.code, rehearsed.stdout),
-            (7, format!("would {action} {}\n", id(NODE_A)))
-        );
+        let expected = format!("would {action} {}: active -> {to}\n", id(NODE_A));
+        assert_eq!((rehearsed.code, rehearsed.stdout), (7, expected));
     }
-    assert!(!server.fake().state().agents[0].banned);
-    let banned = server.run("node ban 3f9a --yes");
-    assert_eq!((banned.code, banned.stdout), (0, format!("ban {}\n", id(NODE_A))));
+    let rehearsed = server.run("node approve 88d --dry-run");
+    assert_eq!(rehearsed.code, 7, "{}", rehearsed.stderr);
+    assert!(server.fake().state().asked.is_empty(), "nothing was changed yet");
+    let banned = server.run("node ban 3f9a --yes --reason stolen");
+    let expected = format!("ban {}: active -> banned\n", id(NODE_A));
+    assert_eq!((banned.code, banned.stdout), (0, expected));
     assert!(server.fake().state().agents[0].banned);
+    let approved = server.run("node approve 88d");
+    let expected = format!("approve {}: pending -> pending (2 of 2 approvals)\n", id(NODE_D));
+    assert_eq!((approved.code, approved.stdout), (0, expected), "{}", approved.stderr);
+    let asked = server.fake().state().asked.clone();
+    assert_eq!(
+        asked,
+        [
+            ("ban".to_owned(), "stolen".to_owned()),
+            ("approve".into(), String::new())
+        ]
+    );
     assert_eq!(server.run(&format!("node evict {} --yes", id(NODE_A))).code, 0);
     assert_eq!(server.fake().state().agents.len(), 2);
     let gone = server.run(&format!("node evict {} --yes", id(NODE_A)));
     assert_eq!(gone.code, 6);
     assert!(
-        gone.stderr.starts_with("HM-CLI-0006: the server does not find it"),
+        gone.stderr.starts_with("HM-REG-0061: agent not found"),
         "{}",
         gone.stderr
     );
+}
+
+#[test]
+fn what_a_state_does_not_allow_is_told() {
+    let server = Server::start();
+    for line in [
+        "node approve 3f9a",
+        "node resume 3f9a",
+        "node unban 3f9a",
+        "node suspend 77c --yes",
+    ] {
+        let refused = server.run(line);
+        assert_eq!(refused.code, 6, "{line}");
+        assert!(
+            refused.stderr.starts_with("HM-REG-0060: ") && refused.stderr.contains("next: hallmark node show"),
+            "{line}: {}",
+            refused.stderr
+        );
+    }
 }

@@ -6,7 +6,9 @@ use std::{
 };
 
 use hallmark_api::{
-    admin::admin_server::AdminServer, agent::agent_server::AgentServer, bundle::bundle_server::BundleServer,
+    admin::{admin_server::AdminServer, lifecycle_server::LifecycleServer},
+    agent::agent_server::AgentServer,
+    bundle::bundle_server::BundleServer,
     entry::entry_server::EntryServer,
 };
 use tempfile::TempDir;
@@ -50,6 +52,7 @@ impl Server {
         };
         let services = tonic::transport::Server::builder()
             .add_service(AdminServer::new(fake.clone()))
+            .add_service(LifecycleServer::new(fake.clone()))
             .add_service(AgentServer::new(fake.clone()))
             .add_service(EntryServer::new(fake.clone()))
             .add_service(BundleServer::new(fake.clone()));

@@ -56,7 +56,8 @@ pub(super) fn list(server: &Server, request: &ListNodesRequest) -> Result<ListNo
     };
     let mut rest = nodes
         .iter()
-        .filter(|(key, row)| **key > request.page_token && of_state(row.as_deref()));
+        .filter(|(key, row)| **key > request.page_token && of_state(row.as_deref()))
+        .filter(|(key, _)| request.id.is_empty() || **key == request.id);
     let page: Vec<_> = rest.by_ref().take(page_size(request.page_size)).collect();
     let next_page_token = match (page.last(), rest.next()) {
         (Some((key, _)), Some(_)) => (*key).clone(),

@@ -8,7 +8,7 @@ use crate::error::CliError;
 pub(super) const MAX_FILE: usize = 1024 * 1024;
 
 /// A file of at most `limit` bytes. Files of the kernel have no length beforehand.
-pub(super) fn limited(path: &Path, limit: usize) -> Result<Vec<u8>, CliError> {
+pub(in crate::command) fn limited(path: &Path, limit: usize) -> Result<Vec<u8>, CliError> {
     let failed = |cause| CliError::File {
         file: path.to_owned(),
         cause,

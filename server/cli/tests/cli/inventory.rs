@@ -1,0 +1,122 @@
+//! The inventory.
+
+use std::fs;
+
+use crate::{
+    fake::{NODE_A, NODE_B},
+    run::Server,
+};
+
+fn file(folder: &tempfile::TempDir, name: &str, text: &str) -> String {
+    let path = folder.path().join(name);
+    fs::write(&path, text).unwrap();
+    path.display().to_string()
+}
+
+#[test]
+fn an_import_tells_what_it_changes() {
+    let (server, folder) = (Server::start(), tempfile::tempdir().unwrap());
+    let header = "ek_sha256,serial,owner,labels,expires\n";
+    let first = file(
+        &folder,
+        "a.csv",
+        &format!("{header}{NODE_A},SN1,ops,site=berlin;rack=7,2030-01-31T00:00:00Z\n{NODE_B},SN2,ops,,\n"),
+    );
+    let rehearsed = server.run(&format!("inventory import {first} --dry-run"));
+    let expected = format!("would change\nadded      2: {NODE_A}, …\nchanged    0\nunchanged  0\nremoved    0\n");
+    assert_eq!(
+        (rehearsed.code, rehearsed.stdout),
+        (7, expected),
+        "{}",
+        rehearsed.stderr
+    );
+    assert_eq!(
+        server.json("inventory list").as_array().unwrap().len(),
+        0,
+        "only a rehearsal"
+    );
+    assert_eq!(
+        server.json(&format!("inventory import {first}"))["added"]
+            .as_array()
+            .unwrap()
+            .len(),
+        2
+    );
+    // The same again changes nothing, and says so.
+    let again = server.run(&format!("inventory import {first} --dry-run"));
+    assert_eq!(again.code, 0, "{}", again.stdout);
+    let list = server.run("inventory list").stdout;
+    assert!(
+        list.contains("3f9a00000000  pre-registered  SN1     ops    rack=7;site=berlin  2030-01-31T00:00:00Z"),
+        "{list}"
+    );
+
+    let second = file(
+        &folder,
+        "b.json",
+        &format!(r#"[{{"ek_sha256":"{NODE_A}","owner":"edge"}}]"#),
+    );
+    let unsure = server.run(&format!("inventory import {second} --replace"));
+    assert_eq!((unsure.code, unsure.stdout.as_str()), (2, ""));
+    assert_eq!(server.json("inventory list").as_array().unwrap().len(), 2);
+    let done = server.json(&format!("inventory import {second} --replace --yes"));
+    assert_eq!(
+        (&done["changed"][0], &done["removed"][0]),
+        (&NODE_A.into(), &NODE_B.into())
+    );
+}
+
+#[test]
+fn what_is_exported_can_be_imported() {
+    let (server, folder) = (Server::start(), tempfile::tempdir().unwrap());
+    let text = format!(
+        "ek_sha256,serial,owner,labels,expires,class,manufacturer,model\n\
+         {NODE_A},SN1,\"ops, team a\",rack=7;site=berlin,2030-01-31T00:00:00Z,firmware,id:494E5443,ADL\n{NODE_B},,,,,,,\n"
+    );
+    let path = file(&folder, "a.csv", &text);
+    assert_eq!(server.run(&format!("inventory import {path}")).code, 0);
+    assert_eq!(server.run("inventory export").stdout, text);
+    let json = file(&folder, "a.json", &server.run("inventory export --format json").stdout);
+    let again = server.json(&format!("inventory import {json} --replace --dry-run"));
+    assert_eq!(again["unchanged"], 2);
+}
+
+#[test]
+fn a_fault_is_told_with_its_place() {
+    let (server, folder) = (Server::start(), tempfile::tempdir().unwrap());
+    let path = file(&folder, "a.csv", &format!("ek_sha256,owner\n{NODE_A},ops\nabc,ops\n"));
+    let refused = server.run(&format!("inventory import {path}"));
+    assert_eq!(refused.code, 2);
+    assert!(
+        refused
+            .stderr
+            .starts_with("HM-REG-0072: the inventory's file, line 3, column 1: not an EK hash"),
+        "{}",
+        refused.stderr
+    );
+    assert_eq!(
+        server.json("inventory list").as_array().unwrap().len(),
+        0,
+        "all or none"
+    );
+    let absent = server.run("inventory import /no/such/file.csv");
+    assert!(
+        absent.code == 2 && absent.stderr.starts_with("HM-CLI-0015"),
+        "{}",
+        absent.stderr
+    );
+}
+
+#[test]
+fn machines_are_taken_out_by_the_start_of_their_ek() {
+    let (server, folder) = (Server::start(), tempfile::tempdir().unwrap());
+    let path = file(&folder, "a.csv", &format!("ek_sha256\n{NODE_A}\n{NODE_B}\n"));
+    assert_eq!(server.run(&format!("inventory import {path}")).code, 0);
+    assert_eq!(server.run("inventory remove 3f9a").code, 2);
+    assert_eq!(server.run("inventory remove 3f9a --dry-run").code, 7);
+    assert_eq!(server.run("inventory remove 3f9 --yes").code, 6, "more than one");
+    let removed = server.run("inventory remove 3f9a --yes");
+    assert_eq!((removed.code, removed.stdout), (0, format!("removed {NODE_A}\n")));
+    assert_eq!(server.run("inventory remove 3f9a --yes").code, 6);
+    assert_eq!(server.json("inventory list").as_array().unwrap().len(), 1);
+}
