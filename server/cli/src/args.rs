@@ -6,8 +6,8 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     command::{
-        bundle::BundleCommand, config::ConfigCommand, entry::EntryCommand, evidence::EvidenceCommand, hsm::HsmCommand,
-        inventory::InventoryCommand, node::NodeCommand,
+        baseline::BaselineCommand, bundle::BundleCommand, config::ConfigCommand, entry::EntryCommand,
+        evidence::EvidenceCommand, hsm::HsmCommand, inventory::InventoryCommand, node::NodeCommand,
     },
     duration::parse_duration,
     output::Format,
@@ -74,6 +74,9 @@ pub(crate) enum Command {
     /// Evidence of machines as files: judged and explained offline
     #[command(subcommand)]
     Evidence(EvidenceCommand),
+    /// Baselines: what good machines' boots measure
+    #[command(subcommand)]
+    Baseline(BaselineCommand),
     /// Configuration files
     #[command(subcommand)]
     Config(ConfigCommand),

@@ -1,5 +1,6 @@
 //! What each command does.
 
+pub(crate) mod baseline;
 pub(crate) mod bundle;
 pub(crate) mod config;
 mod doctor;
@@ -50,6 +51,7 @@ pub(crate) async fn run(args: Args) -> Result<Exit, CliError> {
         Command::Bundle(command) => bundle::run(&context, command).await,
         Command::Hsm(command) => hsm::run(&context, command).await,
         Command::Evidence(command) => evidence::run(&context, command),
+        Command::Baseline(command) => baseline::run(&context, command),
         Command::Config(command) => config::run(&context, command),
         Command::Doctor => doctor::run(&context).await,
         Command::Completion { shell } => completion(shell),

@@ -3,7 +3,7 @@
 use std::{io, path::PathBuf};
 
 use hallmark_evidence::EvidenceError;
-use hallmark_policy::PolicyError;
+use hallmark_policy::{BaselineError, PolicyError, predict::PredictError};
 use hallmark_reason::{Coded, ReasonCode, Report};
 use hallmark_registry::EntryError;
 use hallmark_spiffe::{BundleError, IdError, SelectorError};
@@ -68,6 +68,10 @@ pub(crate) enum CliError {
     Evidence { file: PathBuf, cause: EvidenceError },
     #[error("{0}")]
     Policy(#[from] PolicyError),
+    #[error("{0}")]
+    Baseline(#[from] BaselineError),
+    #[error("{0}")]
+    Predict(#[from] PredictError),
     #[error("the file {file} is neither a server's nor an agent's configuration", file = file.display())]
     UnknownConfig { file: PathBuf },
     #[error("the program {program} cannot be run: {cause}")]
@@ -98,6 +102,8 @@ impl CliError {
             | Self::Unfit { .. }
             | Self::Evidence { .. }
             | Self::Policy(_)
+            | Self::Baseline(_)
+            | Self::Predict(_)
             | Self::UnknownConfig { .. } => Exit::Usage,
             Self::Unimplemented { .. }
             | Self::Server { .. }
@@ -197,6 +203,8 @@ impl Coded for CliError {
             Self::Unfit { .. } => ReasonCode::new("HM-CLI-0102"),
             Self::Evidence { cause, .. } => cause.code(),
             Self::Policy(cause) => cause.code(),
+            Self::Baseline(cause) => cause.code(),
+            Self::Predict(cause) => cause.code(),
         }
     }
 
@@ -205,6 +213,8 @@ impl Coded for CliError {
             Self::Ambiguous { found, .. } => Some(found.join(", ")),
             Self::Evidence { cause, .. } => cause.compared(),
             Self::Policy(cause) => cause.compared(),
+            Self::Baseline(cause) => cause.compared(),
+            Self::Predict(cause) => cause.compared(),
             Self::Id(cause) => cause.compared(),
             Self::Selector(cause) => cause.compared(),
             Self::Entry(cause) => cause.compared(),
@@ -230,6 +240,8 @@ impl Coded for CliError {
             Self::Unfit { .. } => "another kind of file, or one that was cut",
             Self::Evidence { cause, .. } => return cause.likely_cause(),
             Self::Policy(cause) => return cause.likely_cause(),
+            Self::Baseline(cause) => return cause.likely_cause(),
+            Self::Predict(cause) => return cause.likely_cause(),
             Self::Id(cause) => return cause.likely_cause(),
             Self::Selector(cause) => return cause.likely_cause(),
             Self::Entry(cause) => return cause.likely_cause(),
@@ -259,6 +271,8 @@ impl Coded for CliError {
             Self::Unfit { .. } => "hallmark evidence import --help names the form of each file",
             Self::Evidence { cause, .. } => return cause.next_step(),
             Self::Policy(cause) => return cause.next_step(),
+            Self::Baseline(cause) => return cause.next_step(),
+            Self::Predict(cause) => return cause.next_step(),
             Self::Id(cause) => return cause.next_step(),
             Self::Selector(cause) => return cause.next_step(),
             Self::Entry(cause) => return cause.next_step(),

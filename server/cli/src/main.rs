@@ -1,6 +1,6 @@
 //! The operator's command line: `hallmark`.
 //!
-//! It is a client of the server's admin socket; `evidence` works on files alone, with no server. Data goes to stdout, talk to stderr; the exit
+//! It is a client of the server's admin socket; `evidence` and `baseline predict` work on files alone, with no server. Data goes to stdout, talk to stderr; the exit
 //! code tells scripts what happened (`hallmark --help` lists them).
 
 mod args;
@@ -43,14 +43,16 @@ fn main() -> ExitCode {
     }
 }
 
-/// `evidence import` writes a file and shows nothing, so there `-o` names that file and not a form of output.
+/// Commands whose business is to write a file: there `-o` names that file and not a form of output.
+const WRITE_A_FILE: [(&str, &str); 2] = [("evidence", "import"), ("baseline", "predict")];
+
 fn typed(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut words = Vec::new();
-    let (mut before, mut imports) = (OsString::new(), false);
+    let (mut before, mut writes) = (OsString::new(), false);
     for word in arguments {
-        imports |= before == "evidence" && word == "import";
+        writes |= WRITE_A_FILE.iter().any(|(noun, verb)| before == *noun && word == *verb);
         before.clone_from(&word);
-        words.push(if imports && word == "-o" { "--out".into() } else { word });
+        words.push(if writes && word == "-o" { "--out".into() } else { word });
     }
     words
 }

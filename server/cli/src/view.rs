@@ -5,6 +5,7 @@ pub(crate) mod bundle;
 pub(crate) mod check;
 pub(crate) mod entry;
 pub(crate) mod evidence;
+pub(crate) mod forecast;
 pub(crate) mod hsm;
 pub(crate) mod inventory;
 pub(crate) mod node;

@@ -16,6 +16,7 @@ mod facts;
 mod glob;
 mod judgement;
 mod policy;
+pub mod predict;
 mod reason;
 mod rejudge;
 mod rules;

@@ -97,6 +97,8 @@ const CERT_SHA256: [u8; 16] = [
 pub struct SignatureEntry<'a> {
     /// What it is.
     pub kind: SignatureType,
+    /// Its owner's GUID, as in memory.
+    pub owner: [u8; 16],
     /// The certificate or hash, without the owner's GUID.
     pub data: &'a [u8],
 }
@@ -123,9 +125,11 @@ pub fn signature_database(bytes: &[u8]) -> Option<Vec<SignatureEntry<'_>>> {
             return None;
         }
         for signature in signatures.chunks_exact(size) {
+            let (owner, data) = signature.split_first_chunk()?;
             entries.push(SignatureEntry {
                 kind,
-                data: signature.get(16..)?,
+                owner: *owner,
+                data,
             });
         }
     }

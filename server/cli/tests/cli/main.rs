@@ -4,7 +4,8 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "a test may stop where something is not as it built it"
+    clippy::print_stderr,
+    reason = "a test may stop where something is not as it built it, and says what it skips"
 )]
 
 mod admin;
@@ -14,5 +15,6 @@ mod evidence;
 mod fake;
 mod inventory;
 mod nodes;
+mod predict;
 mod refusals;
 mod run;
