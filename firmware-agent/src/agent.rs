@@ -151,6 +151,9 @@ impl Agent {
             Err(AgentError::Banned) => Err(AgentError::Banned),
             Err(error) => {
                 tracing::error!("{}", Report(&error));
+                if matches!(error, AgentError::Suspended { .. }) {
+                    self.workloads().wipe();
+                }
                 self.attest_after = now + self.attest_backoff.pause();
                 if self
                     .holding

@@ -33,6 +33,12 @@ pub enum AgentError {
     /// The server has banned this machine.
     #[error("the server has banned this machine")]
     Banned,
+    /// An operator has suspended this machine: it may come back.
+    #[error("the server has suspended this machine")]
+    Suspended {
+        /// The server's words.
+        message: String,
+    },
     /// The identity is no longer good at the server; a new attestation is needed.
     #[error("the server no longer accepts this agent's identity")]
     NotAccepted {
@@ -154,6 +160,7 @@ impl Coded for AgentError {
             Self::System { .. } => ReasonCode::new("HM-AGENT-0016"),
             Self::Log { .. } => ReasonCode::new("HM-AGENT-0017"),
             Self::StateExposed { .. } => ReasonCode::new("HM-AGENT-0018"),
+            Self::Suspended { .. } => ReasonCode::new("HM-AGENT-0019"),
             Self::Tpm(error) => error.code(),
         }
     }
@@ -172,9 +179,10 @@ impl Coded for AgentError {
             | Self::Key { detail }
             | Self::NotReady { detail }
             | Self::System { detail } => Some(detail.clone()),
-            Self::Refused { message } | Self::NotAccepted { message } | Self::ServerBusy { message } => {
-                Some(format!("the server says: {message}"))
-            }
+            Self::Refused { message }
+            | Self::Suspended { message }
+            | Self::NotAccepted { message }
+            | Self::ServerBusy { message } => Some(format!("the server says: {message}")),
             Self::UnfitSvid { compared, .. } => Some(compared.clone()),
             Self::Tpm(error) => error.compared(),
             Self::Banned | Self::Protocol(_) => None,
@@ -186,9 +194,10 @@ impl Coded for AgentError {
             Self::Unreachable { .. } => "the server is down, the address is wrong, or a firewall is in the way",
             Self::Untrusted { .. } => "a proxy that ends TLS, another trust domain's server, or an old trust_bundle",
             Self::Refused { .. } => {
-                "the TPM is not in the inventory, its EK certificate leads to no trusted root, or policy refuses it"
+                "it waits for approval, its TPM is not in the inventory, its EK certificate leads to no trusted root, or policy refuses it"
             }
-            Self::Banned => "an operator banned this machine",
+            Self::Banned => "an operator banned or retired this machine",
+            Self::Suspended { .. } => "an operator suspended this machine",
             Self::NotAccepted { .. } => "the agent was evicted, or its SVID has expired",
             Self::ServerBusy { .. } => "many machines attest at the same time",
             Self::Protocol(_) => "agent and server are of versions that do not fit",
@@ -213,7 +222,8 @@ impl Coded for AgentError {
             Self::Unreachable { .. } => "hallmark-agent doctor; the agent tries again by itself",
             Self::Untrusted { .. } => "compare trust_bundle with `hallmark bundle show` on the server",
             Self::Refused { .. } => "hallmark node list, and the server's record of this attestation",
-            Self::Banned => "hallmark node show; hallmark node evict lifts the ban",
+            Self::Banned => "hallmark node show; hallmark node unban or evict lifts a ban",
+            Self::Suspended { .. } => "hallmark node resume; the agent tries again by itself",
             Self::NotAccepted { .. } => "nothing: the agent attests again by itself",
             Self::ServerBusy { .. } => "nothing: the agent tries again by itself",
             Self::Protocol(_) => "compare hallmark-agent version and hallmark-server version",

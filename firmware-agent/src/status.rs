@@ -32,6 +32,8 @@ pub(crate) fn classify(call: &'static str, status: &Status) -> AgentError {
     let message = status.message().to_owned();
     match (status.code(), reason(status)) {
         (_, Some(Reason::AgentBanned)) => AgentError::Banned,
+        // Of an attestation this is no word about an identity, but about the machine.
+        (_, Some(Reason::AgentNotActive)) if call == ATTEST => AgentError::Suspended { message },
         (
             _,
             Some(Reason::AgentExpired | Reason::AgentNotAttested | Reason::AgentNotActive | Reason::AgentMustReattest),
@@ -109,6 +111,10 @@ mod tests {
         assert!(matches!(
             classify("x", &denied(Reason::AgentNotActive)),
             AgentError::NotAccepted { .. }
+        ));
+        assert!(matches!(
+            classify(ATTEST, &denied(Reason::AgentNotActive)),
+            AgentError::Suspended { .. }
         ));
         assert!(matches!(
             classify("x", &Status::unauthenticated("")),

@@ -64,3 +64,18 @@ fn the_tutorial_leads_to_a_first_identity() {
     assert!(said.contains("spiffe://example.org/hello"), "{said}");
     assert!(said.contains("banned"), "{said}");
 }
+
+#[test]
+fn a_machine_is_led_from_delivery_to_scrap() {
+    let said = run("docs/how-to/lead-nodes.md");
+    for word in [
+        "pending (0 of 1 approvals)",
+        "suspended",
+        "unchanged  1",
+        "retired",
+        "readmitted  1",
+        "pre-registered",
+    ] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+}

@@ -23,6 +23,8 @@ pub struct AdminClient {
     pub bundle: hallmark_api::bundle::bundle_client::BundleClient<Channel>,
     /// gRPC health.
     pub health: hallmark_api::health::health_client::HealthClient<Channel>,
+    /// The life of nodes, and the inventory.
+    pub lifecycle: hallmark_api::admin::lifecycle_client::LifecycleClient<Channel>,
     /// Hallmark's own admin service.
     pub admin: hallmark_api::admin::admin_client::AdminClient<Channel>,
 }
@@ -40,6 +42,7 @@ impl AdminClient {
             svid: hallmark_api::svid::svid_client::SvidClient::new(channel.clone()),
             bundle: hallmark_api::bundle::bundle_client::BundleClient::new(channel.clone()),
             health: hallmark_api::health::health_client::HealthClient::new(channel.clone()),
+            lifecycle: hallmark_api::admin::lifecycle_client::LifecycleClient::new(channel.clone()),
             admin: hallmark_api::admin::admin_client::AdminClient::new(channel),
         })
     }

@@ -13,6 +13,7 @@ mod certificate;
 mod identity;
 mod inventory;
 mod key;
+mod lifecycle;
 mod malformed;
 mod proxy;
 mod quote;
