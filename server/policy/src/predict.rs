@@ -72,7 +72,7 @@ pub fn predict(inputs: &Inputs<'_>) -> Result<Forecast, PredictError> {
     };
     let parts = Parts {
         earlier: earlier.iter().map(|(name, it)| (*name, it.authenticode)).collect(),
-        shim: earlier.iter().any(|(_, image)| image.is_shim()),
+        shim: earlier.iter().any(|(_, image)| image.is_shim),
         uki,
         secure_boot,
         failed_entries: inputs.failed_entries,

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use hallmark_verify::boot::BootEvent;
+use hallmark_verify::boot::{BootEvent, BootFacts};
 use serde::Serialize;
 
-use super::{Baseline, BaselineState, FactDifference, diff};
+use super::{Baseline, BaselineState, FactDifference, Origin, diff};
 use crate::facts::{BootRecord, MachineFacts};
 use crate::reason::{EventRef, NO_ACTION};
 
@@ -99,7 +99,7 @@ impl Baseline {
             .collect();
         registers.sort_by_key(|it| super::capture::register(&it.register).map(|(_, pcr)| pcr));
         let facts_differ = match (nearest, &facts.boot) {
-            (Some(theirs), Some(ours)) => diff::differences(&theirs.facts, &ours.facts),
+            (Some(theirs), Some(ours)) => self.facts_differ(&theirs.facts, &ours.facts),
             _ => Vec::new(),
         };
         let retired = self.state == BaselineState::Retired;
@@ -110,6 +110,15 @@ impl Baseline {
             registers,
             facts: facts_differ,
         }
+    }
+
+    /// The facts in which `ours` differs from `theirs`; of a prediction, those that it is about.
+    fn facts_differ(&self, theirs: &BootFacts, ours: &BootFacts) -> Vec<FactDifference> {
+        let mut differences = diff::differences(theirs, ours);
+        if matches!(self.origin, Origin::Predicted(_)) {
+            differences.retain(|difference| is_predicted(theirs, &difference.fact));
+        }
+        differences
     }
 
     /// The boot that shares the most events with `boot`; of several, the first.
@@ -130,6 +139,16 @@ impl Baseline {
             }
         }
         best.map(|(_, boot)| boot)
+    }
+}
+
+/// Whether a predicted boot says anything of this fact.
+fn is_predicted(facts: &BootFacts, fact: &str) -> bool {
+    match fact.split('.').next() {
+        Some("secure_boot") => facts.secure_boot.is_some(),
+        Some("command_line") => facts.command_line.is_some(),
+        Some("uki_sections" | "phases") => !facts.uki_sections.is_empty(),
+        _ => false,
     }
 }
 

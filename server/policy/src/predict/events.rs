@@ -40,11 +40,6 @@ impl Event {
         }
     }
 
-    /// Whether an image was started.
-    pub(super) fn is_image(&self) -> bool {
-        self.kind == IMAGE
-    }
-
     /// What ends the firmware's part of a register.
     pub(super) fn separator(pcr: u8) -> Self {
         Self::over(pcr, "EV_SEPARATOR", &[0; 4], "separator")

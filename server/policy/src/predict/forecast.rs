@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hallmark_verify::boot::{BootFacts, Image, ImageKind};
+use hallmark_verify::boot::BootFacts;
 use serde::Serialize;
 
 use super::events::{Event, IMAGE, hex, register};
@@ -161,7 +161,6 @@ impl Parts<'_> {
         let images = self.images(kernel);
         let facts = BootFacts {
             secure_boot: self.secure_boot,
-            images: images.iter().filter(|event| event.is_image()).map(image).collect(),
             uki_sections: self
                 .uki
                 .measured
@@ -196,15 +195,6 @@ impl Forecast {
             Err(_) if self.left_out.iter().any(|left_out| left_out.pcr == pcr) => {}
             Err(why) => self.left_out.push(LeftOut { pcr, why }),
         }
-    }
-}
-
-fn image(event: &Event) -> Image {
-    Image {
-        pcr: event.pcr,
-        kind: ImageKind::BootApplication,
-        sha256: hex(&event.digest),
-        path: String::new(),
     }
 }
 

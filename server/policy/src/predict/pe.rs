@@ -5,6 +5,7 @@ use object::LittleEndian as LE;
 use object::pe::{
     IMAGE_DIRECTORY_ENTRY_SECURITY, IMAGE_NT_OPTIONAL_HDR64_MAGIC, ImageDosHeader, ImageNtHeaders64, ImageSectionHeader,
 };
+use object::read::StringTable;
 use object::read::pe::{ImageNtHeaders as _, optional_header_magic};
 
 use super::error::PredictError;
@@ -31,6 +32,8 @@ pub(super) struct PeImage<'a> {
     /// What of it.
     what: String,
     sections: Vec<Section<'a>>,
+    /// Whether it is shim, which measures and verifies by rules of its own; or may be.
+    pub(super) is_shim: bool,
     /// The Authenticode hash, as the firmware computes it.
     pub(super) authenticode: Digest,
     /// The attribute certificate table; empty if it is not signed.
@@ -115,11 +118,6 @@ impl<'a> PeImage<'a> {
         }
         Ok(())
     }
-
-    /// Whether it is shim, which measures and verifies by rules of its own.
-    pub(super) fn is_shim(&self) -> bool {
-        self.has(".vendor_cert") || self.has(".sbatlevel")
-    }
 }
 
 fn read<'a>(what: &str, bytes: &'a [u8]) -> Result<PeImage<'a>, String> {
@@ -143,6 +141,8 @@ fn read<'a>(what: &str, bytes: &'a [u8]) -> Result<PeImage<'a>, String> {
     if headers > bytes.len() || end.saturating_add(entry) > u64::try_from(headers).unwrap_or(0) {
         return Err("its headers do not fit into their declared size".to_owned());
     }
+    // Who has no such table has no long names.
+    let symbols = header.symbols(bytes).unwrap_or_default();
     let sections = table
         .iter()
         .map(|it| section(it, bytes))
@@ -160,9 +160,16 @@ fn read<'a>(what: &str, bytes: &'a [u8]) -> Result<PeImage<'a>, String> {
     Ok(PeImage {
         what: what.to_owned(),
         sections,
+        is_shim: table.iter().any(|section| is_of_shim(section, symbols.strings())),
         authenticode: hashed,
         certificates: part(bytes, certificates.0, certificates.1).ok_or("its signature lies outside the file")?,
     })
+}
+
+/// Whether a section is one that shim alone has, or has a long name that cannot be read.
+fn is_of_shim<'a>(header: &'a ImageSectionHeader, strings: StringTable<'a>) -> bool {
+    let name = header.name(strings);
+    name.is_err() || matches!(name, Ok(b".vendor_cert" | b".sbatlevel"))
 }
 
 fn section<'a>(header: &'a ImageSectionHeader, bytes: &'a [u8]) -> Result<Section<'a>, String> {

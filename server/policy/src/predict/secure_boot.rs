@@ -1,6 +1,8 @@
 //! PCR 7: the keys that firmware holds images against, and those that let images pass.
 
-use hallmark_evidence::tcg::efi::{EFI_GLOBAL_VARIABLE, EFI_IMAGE_SECURITY_DATABASE, signature_database};
+use hallmark_evidence::tcg::efi::{
+    EFI_GLOBAL_VARIABLE, EFI_IMAGE_SECURITY_DATABASE, SignatureEntry, signature_database,
+};
 
 use super::error::PredictError;
 use super::events::Event;
@@ -60,7 +62,7 @@ pub(super) fn events(
     let Some(variables) = variables else {
         return Ok(Err("no firmware variables were given".to_owned()));
     };
-    if images.iter().any(|(_, image)| image.is_shim()) {
+    if images.iter().any(|(_, image)| image.is_shim) {
         return Ok(Err(
             "shim measures what it verifies by keys of its own, which are not in the variables".to_owned(),
         ));
@@ -74,27 +76,18 @@ pub(super) fn events(
         }
     }
     let on = secure_boot == Some(true);
-    let driver = "EV_EFI_VARIABLE_DRIVER_CONFIG";
-    let mut events = vec![variable(driver, &EFI_GLOBAL_VARIABLE, "SecureBoot", &[u8::from(on)])];
-    for (guid, name) in MEASURED {
-        events.push(variable(driver, guid, name, value(guid, name)));
-    }
-    events.push(Event::separator(7));
+    let mut events = configuration(variables, on);
     if on {
-        let (db, dbx) = (
-            value(&EFI_IMAGE_SECURITY_DATABASE, "db"),
-            value(&EFI_IMAGE_SECURITY_DATABASE, "dbx"),
-        );
         let malformed = |name: &str| PredictError::Variables {
             fault: format!("{name} is no signature database"),
         };
+        let db = value(&EFI_IMAGE_SECURITY_DATABASE, "db");
+        let dbx = value(&EFI_IMAGE_SECURITY_DATABASE, "dbx");
         let allowed = signature_database(db).ok_or_else(|| malformed("db"))?;
         let forbidden = signature_database(dbx).ok_or_else(|| malformed("dbx"))?;
         let mut authorities = Vec::new();
         for (name, image) in images {
-            let entry = signature::authority(name, image, &allowed, &forbidden)?;
-            let data = [&entry.owner, entry.data].concat();
-            let event = variable("EV_EFI_VARIABLE_AUTHORITY", &EFI_IMAGE_SECURITY_DATABASE, "db", &data);
+            let event = authority(&signature::authority(name, image, &allowed, &forbidden)?);
             // The same authority is measured once.
             if !authorities.contains(&event) {
                 authorities.push(event);
@@ -103,6 +96,24 @@ pub(super) fn events(
         events.append(&mut authorities);
     }
     Ok(Ok(events))
+}
+
+/// What is measured before any image is started.
+pub(super) fn configuration(variables: &Variables, on: bool) -> Vec<Event> {
+    let driver = "EV_EFI_VARIABLE_DRIVER_CONFIG";
+    let mut events = vec![variable(driver, &EFI_GLOBAL_VARIABLE, "SecureBoot", &[u8::from(on)])];
+    for (guid, name) in MEASURED {
+        let value = variables.value(guid, name).unwrap_or_default();
+        events.push(variable(driver, guid, name, value));
+    }
+    events.push(Event::separator(7));
+    events
+}
+
+/// What is measured when an entry of db lets an image pass.
+pub(super) fn authority(entry: &SignatureEntry<'_>) -> Event {
+    let data = [&entry.owner, entry.data].concat();
+    variable("EV_EFI_VARIABLE_AUTHORITY", &EFI_IMAGE_SECURITY_DATABASE, "db", &data)
 }
 
 /// An event of `UEFI_VARIABLE_DATA` (PFP, section 10.2.6).

@@ -40,6 +40,13 @@ impl Variables {
         self.0.get(&(*guid, name.to_owned())).map(Vec::as_slice)
     }
 
+    /// Adds a variable, as a test has it.
+    #[cfg(test)]
+    pub(super) fn with(mut self, guid: Guid, name: &str, data: &[u8]) -> Self {
+        self.0.insert((guid, name.to_owned()), data.to_owned());
+        self
+    }
+
     /// Adds a variable.
     ///
     /// # Errors

@@ -11,6 +11,7 @@
 mod baselines;
 mod files;
 mod machine;
+mod predict;
 mod rules;
 mod sets;
 mod signed;
