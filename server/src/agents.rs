@@ -4,7 +4,7 @@
 //! an attestation that was under way.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
     sync::{Arc, PoisonError, RwLock},
 };
@@ -157,10 +157,53 @@ impl Agents {
         Ok(())
     }
 
+    /// Forgets those of the nodes that `forget` names, and makes the changes `beside` it durable together with that.
+    /// None of the nodes changes in between.
+    ///
+    /// # Errors
+    /// When the store fails; then nothing was changed.
+    pub async fn forget(
+        &self,
+        store: &dyn Store,
+        ids: &[SpiffeId],
+        forget: impl Fn(&Agent) -> Option<Change>,
+        beside: Vec<Change>,
+    ) -> Result<Vec<SpiffeId>, StoreError> {
+        // In the order of their places, so that two who take several never wait for each other.
+        let places: BTreeSet<usize> = ids.iter().map(|id| self.place(id)).collect();
+        let mut turns = Vec::with_capacity(places.len());
+        for place in places {
+            turns.push(self.writer_at(place).lock().await);
+        }
+        let mut changes = beside;
+        let mut forgotten = Vec::new();
+        for row in ids.iter().filter_map(|id| self.find(id)) {
+            if let Some(change) = forget(&row) {
+                changes.extend([Change::DeleteAgent(row.id.clone()), change]);
+                forgotten.push(row.id.clone());
+            }
+        }
+        if !changes.is_empty() {
+            store.commit(changes).await?;
+        }
+        let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
+        for id in &forgotten {
+            rows.remove(id);
+        }
+        Ok(forgotten)
+    }
+
     fn writer(&self, id: &SpiffeId) -> &Mutex<()> {
+        self.writer_at(self.place(id))
+    }
+
+    fn place(&self, id: &SpiffeId) -> usize {
         let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(id);
         let count = u64::try_from(self.writers.len()).unwrap_or(1).max(1);
-        let at = usize::try_from(hash % count).unwrap_or(0);
+        usize::try_from(hash % count).unwrap_or(0)
+    }
+
+    fn writer_at(&self, at: usize) -> &Mutex<()> {
         #[expect(
             clippy::indexing_slicing,
             reason = "`at` is a remainder by the length, which is WRITERS"

@@ -8,11 +8,7 @@ use hallmark_store::{Agent, Change, Outcome, Record, RecordKind, StoreError};
 use hallmark_verify::EkKey;
 
 use super::change::record;
-use crate::{
-    agents::{ChangeError, Decision},
-    caller::Caller,
-    state::Server,
-};
+use crate::{caller::Caller, state::Server};
 
 /// What an operator imports.
 #[derive(Debug)]
@@ -42,44 +38,36 @@ pub struct Imported {
     pub readmitted: Vec<EkKey>,
 }
 
-/// Takes machines into the inventory.
+/// Takes machines into the inventory, and with `readmit` lets those that were retired come back: all or nothing.
 ///
 /// # Errors
-/// When the store does not take it; then nothing was changed, except that some of the retired machines may be
-/// readmitted already: importing again goes on.
+/// When the store does not take it; then nothing was changed.
 pub async fn import(server: &Server, import: Import<'_>) -> Result<Imported, StoreError> {
     let _turn = server.lifecycle.writer.lock().await;
     let known = server.lifecycle.inventory();
     let named: Vec<EkKey> = import.lines.iter().map(|line| line.ek).collect();
-    let plan = Plan::of(known.lines(), import.lines, import.replace);
-    let retired = retired(server, &named);
     let mut imported = Imported {
-        plan,
+        plan: Plan::of(known.lines(), import.lines, import.replace),
         ..Imported::default()
     };
-    let eks = retired.iter().map(|(ek, _)| *ek).collect();
-    if import.readmit {
+    let (eks, ids): (Vec<_>, Vec<_>) = retired(server, &named).into_iter().unzip();
+    let readmitted = if import.readmit {
         imported.readmitted = eks;
+        ids
     } else {
         imported.retired = eks;
-    }
+        Vec::new()
+    };
     if import.dry_run {
         return Ok(imported);
     }
     let mut lines = known.lines().clone();
-    let mut changes = Vec::new();
-    for line in imported.plan.added.iter().chain(&imported.plan.changed) {
-        lines.insert(line.ek, line.clone());
-        changes.push(Change::PutInventory(Box::new(line.clone())));
-    }
-    for ek in &imported.plan.removed {
-        lines.remove(ek);
-        changes.push(Change::DeleteInventory(*ek));
-    }
+    let mut changes = staged(&imported.plan, &mut lines);
+    let by = import.by.actor();
     if !changes.is_empty() {
         let counts = serde_json::json!({
             "act": "inventory-imported",
-            "by": import.by.actor(),
+            "by": by,
             "reason": import.reason,
             "added": imported.plan.added.len(),
             "changed": imported.plan.changed.len(),
@@ -87,14 +75,36 @@ pub async fn import(server: &Server, import: Import<'_>) -> Result<Imported, Sto
             "removed": imported.plan.removed.len(),
         });
         changes.push(Change::Record(inventory_record(server, &counts)));
-        commit(server, lines, changes).await?;
     }
-    if import.readmit {
-        for (_, id) in retired {
-            readmit(server, &id, import.by, import.reason).await?;
+    // A retired node is forgotten, so that it is what the inventory says: pre-registered.
+    let now = server.clock.unix();
+    let forget = |row: &Agent| match step(Some(row.state), Action::Readmit) {
+        Ok(to @ Some(NodeState::PreRegistered)) => {
+            let record = record(now, &row.id, Action::Readmit, &by, Some(row.state), to, import.reason);
+            Some(Change::Record(record))
         }
-    }
+        _ => None,
+    };
+    server
+        .agents
+        .forget(&*server.store, &readmitted, forget, changes)
+        .await?;
+    server.lifecycle.follow(lines);
     Ok(imported)
+}
+
+/// What the plan changes in the store; `lines` follow it.
+fn staged(plan: &Plan, lines: &mut BTreeMap<EkKey, InventoryLine>) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for line in plan.added.iter().chain(&plan.changed) {
+        lines.insert(line.ek, line.clone());
+        changes.push(Change::PutInventory(Box::new(line.clone())));
+    }
+    for ek in &plan.removed {
+        lines.remove(ek);
+        changes.push(Change::DeleteInventory(*ek));
+    }
+    changes
 }
 
 /// Takes lines out of the inventory, all or none; gives those that were there.
@@ -126,19 +136,10 @@ pub async fn remove(
             "removed": eks.iter().map(ToString::to_string).collect::<Vec<_>>(),
         });
         changes.push(Change::Record(inventory_record(server, &detail)));
-        commit(server, lines, changes).await?;
+        server.store.commit(changes).await?;
+        server.lifecycle.follow(lines);
     }
     Ok(eks.to_vec())
-}
-
-async fn commit(
-    server: &Server,
-    lines: BTreeMap<EkKey, InventoryLine>,
-    changes: Vec<Change>,
-) -> Result<(), StoreError> {
-    server.store.commit(changes).await?;
-    server.lifecycle.follow(lines);
-    Ok(())
 }
 
 fn inventory_record(server: &Server, detail: &serde_json::Value) -> Record {
@@ -174,21 +175,4 @@ fn retired(server: &Server, named: &[EkKey]) -> Vec<(EkKey, SpiffeId)> {
         EkKey::Name(_) => by_name.get(&ek.to_string()).cloned(),
     };
     named.iter().filter_map(|ek| Some((*ek, id(ek)?))).collect()
-}
-
-/// Forgets a retired node, so that it is what the inventory says: pre-registered.
-async fn readmit(server: &Server, id: &SpiffeId, by: &Caller, reason: &str) -> Result<(), StoreError> {
-    let now = server.clock.unix();
-    let decide = |before: Option<&Agent>| match before.map(|row| step(Some(row.state), Action::Readmit)) {
-        Some(Ok(to @ Some(NodeState::PreRegistered))) => {
-            let from = before.map(|row| row.state);
-            let record = record(now, id, Action::Readmit, &by.actor(), from, to, reason);
-            (Decision::Delete, vec![Change::Record(record)])
-        }
-        _ => (Decision::Keep, Vec::new()),
-    };
-    match server.agents.change_with::<()>(&*server.store, id, decide).await {
-        Ok(()) | Err(ChangeError::Refused(())) => Ok(()),
-        Err(ChangeError::Store(error)) => Err(error),
-    }
 }

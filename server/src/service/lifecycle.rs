@@ -17,8 +17,6 @@ use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use crate::{caller, errors::store_failed, state::Server};
 
-/// Items on a page unless asked otherwise, and at most: an answer stays below gRPC's message size.
-const PAGE: usize = 500;
 /// The longest reason that an operator may give, in bytes.
 const MAX_REASON: usize = 1000;
 
@@ -77,10 +75,11 @@ impl Lifecycle for LifecycleService {
     }
 }
 
-fn page_size(asked: u32) -> usize {
+/// How many items go on a page: as many as were asked for, at most `most`.
+fn page_size(asked: u32, most: usize) -> usize {
     match usize::try_from(asked) {
-        Ok(size @ 1..=PAGE) => size,
-        _ => PAGE,
+        Ok(0) | Err(_) => most,
+        Ok(size) => size.min(most),
     }
 }
 

@@ -50,6 +50,7 @@ struct Written {
     ek_sha256: String,
     serial: String,
     owner: String,
+    #[serde(deserialize_with = "json_form::labels")]
     labels: BTreeMap<String, String>,
     expires: Option<String>,
     class: Option<String>,

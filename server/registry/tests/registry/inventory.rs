@@ -117,6 +117,7 @@ fn every_fault_of_a_json_has_its_code_and_place() {
         ("{}".into(), "HM-REG-0070"),
         (element(",\"site\":\"x\""), "HM-REG-0070"),
         (element(",\"owner\":7"), "HM-REG-0070"),
+        (element(",\"labels\":{\"a\":\"1\",\"a\":\"2\"}"), "HM-REG-0070"),
         (element(",\"owner\":\"a\",\"owner\":\"b\""), "HM-REG-0070"),
         (format!("{}x", element("")), "HM-REG-0070"),
         ("[\n{}]".into(), "HM-REG-0072"),

@@ -13,6 +13,8 @@ use tonic::Status;
 use super::{failed, page_size, reason};
 use crate::{caller::Caller, lifecycle, state::Server};
 
+/// Most lines on a page: with the longest of labels an answer stays below gRPC's message size.
+const PAGE: usize = 250;
 /// Most lines in one removal.
 const MAX_REMOVED: usize = 10_000;
 
@@ -25,7 +27,7 @@ pub(super) fn list(server: &Server, request: &ListInventoryRequest) -> Result<Li
         "" => Unbounded,
         token => Excluded(EkKey::parse(token).map_err(|_| Status::invalid_argument("malformed page token"))?),
     };
-    let size = page_size(request.page_size);
+    let size = page_size(request.page_size, PAGE);
     let known = server.lifecycle.inventory();
     let mut lines = known.lines().range((after, Unbounded));
     let page: Vec<&InventoryLine> = lines.by_ref().take(size).map(|(_, line)| line).collect();

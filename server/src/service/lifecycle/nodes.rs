@@ -21,6 +21,9 @@ use crate::{
     state::Server,
 };
 
+/// Most nodes on a page: an answer stays below gRPC's message size.
+const PAGE: usize = 2000;
+
 /// A page of the nodes of one state, or of all.
 ///
 /// # Errors
@@ -34,6 +37,9 @@ pub(super) fn list(server: &Server, request: &ListNodesRequest) -> Result<ListNo
     };
     let known = server.lifecycle.inventory();
     let now = server.clock.unix();
+    if !request.id.is_empty() {
+        return one(server, &known, &request.id, now);
+    }
     let mut nodes = BTreeMap::new();
     for row in server.agents.all() {
         nodes.insert(row.id.to_string(), Some(row));
@@ -56,9 +62,8 @@ pub(super) fn list(server: &Server, request: &ListNodesRequest) -> Result<ListNo
     };
     let mut rest = nodes
         .iter()
-        .filter(|(key, row)| **key > request.page_token && of_state(row.as_deref()))
-        .filter(|(key, _)| request.id.is_empty() || **key == request.id);
-    let page: Vec<_> = rest.by_ref().take(page_size(request.page_size)).collect();
+        .filter(|(key, row)| **key > request.page_token && of_state(row.as_deref()));
+    let page: Vec<_> = rest.by_ref().take(page_size(request.page_size, PAGE)).collect();
     let next_page_token = match (page.last(), rest.next()) {
         (Some((key, _)), Some(_)) => (*key).clone(),
         _ => String::new(),
@@ -70,6 +75,23 @@ pub(super) fn list(server: &Server, request: &ListNodesRequest) -> Result<ListNo
     Ok(ListNodesResponse {
         nodes: page.into_iter().map(node).collect(),
         next_page_token,
+    })
+}
+
+/// The node of this id, if there is one.
+fn one(server: &Server, known: &Known, id: &str, now: i64) -> Result<ListNodesResponse, Status> {
+    let id = SpiffeId::parse(id).map_err(|error| Status::invalid_argument(format!("invalid id: {error}")))?;
+    let listed = || {
+        let line = known.line(&EkKey::Spki(lifecycle::ek_of(&id)?))?;
+        line.is_valid_at(now).then(|| of_line(id.as_str(), Some(line)))
+    };
+    let node = match server.agents.find(&id) {
+        Some(row) => Some(of_row(server, known, &row, now)),
+        None => listed(),
+    };
+    Ok(ListNodesResponse {
+        nodes: node.into_iter().collect(),
+        next_page_token: String::new(),
     })
 }
 

@@ -1,10 +1,10 @@
 //! JSON.
 
-use std::{cell::RefCell, fmt};
+use std::{cell::RefCell, collections::BTreeMap, fmt};
 
 use serde::{
-    Deserializer as _,
-    de::{Error as _, SeqAccess, Visitor},
+    Deserializer,
+    de::{Error as _, MapAccess, SeqAccess, Visitor},
 };
 
 use super::{InventoryError, InventoryFault, InventoryLine, Lines, Written};
@@ -31,6 +31,32 @@ fn said(error: &serde_json::Error) -> String {
         .chars()
         .take(200)
         .collect()
+}
+
+/// An object of texts in which no name stands twice.
+pub(super) fn labels<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, String>, D::Error> {
+    from.deserialize_map(Labels)
+}
+
+struct Labels;
+
+impl<'de> Visitor<'de> for Labels {
+    type Value = BTreeMap<String, String>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of labels")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut pairs: A) -> Result<Self::Value, A::Error> {
+        let mut labels = BTreeMap::new();
+        while let Some((name, value)) = pairs.next_entry::<String, String>()? {
+            if labels.contains_key(&name) {
+                return Err(A::Error::custom("a label stands there twice"));
+            }
+            labels.insert(name, value);
+        }
+        Ok(labels)
+    }
 }
 
 struct Machines<'a> {
