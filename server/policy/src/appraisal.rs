@@ -7,6 +7,7 @@ use hallmark_spiffe::Selector;
 use hallmark_verify::VerifiedEvidence;
 
 use crate::facts::MachineFacts;
+use crate::ima::ImaSummary;
 use crate::judgement::Judgement;
 use crate::reason::Reason;
 use crate::set::PolicySet;
@@ -72,10 +73,26 @@ pub fn appraise(
     set: &PolicySet,
     now: SystemTime,
 ) -> Appraisal {
-    let facts = MachineFacts {
+    appraise_following(None, evidence, labels, set, now)
+}
+
+/// The same of evidence that brings only the new part of an IMA list: `held` is what is kept of the lines before, from
+/// evidence of the same boot (the same resetCount and restartCount). Without them the list counts as not proven.
+#[must_use]
+pub fn appraise_following(
+    held: Option<ImaSummary>,
+    evidence: VerifiedEvidence,
+    labels: BTreeMap<String, String>,
+    set: &PolicySet,
+    now: SystemTime,
+) -> Appraisal {
+    let mut facts = MachineFacts {
         labels,
-        ..MachineFacts::of(&evidence, now)
+        ..MachineFacts::following(held, &evidence, now)
     };
+    if let Some(ima) = &mut facts.ima {
+        ima.settle(set.ima_keys());
+    }
     let judgement = set.judge(&facts, now);
     Appraisal {
         evidence,

@@ -17,6 +17,8 @@ use crate::selectors::found;
 use crate::set::PolicySet;
 use record::Record;
 
+pub(crate) use record::listed;
+
 /// What each rule that is set finds, in the order of the chain of trust: log, firmware, keys, images, kernel, registers.
 pub(crate) fn judge(rules: &BootRules, facts: &MachineFacts, set: &PolicySet) -> Vec<Reason> {
     let record = Record::of(facts);

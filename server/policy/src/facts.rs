@@ -10,6 +10,7 @@ use hallmark_verify::recorded::Measured;
 use hallmark_verify::{EnrolledBy, TpmClass, VerifiedEvidence};
 use serde::{Deserialize, Serialize};
 
+use crate::ima::ImaSummary;
 use crate::selectors::hex;
 
 /// What a machine proved last, in a form that is kept: a policy, baseline or advisory that comes later is held against
@@ -28,6 +29,9 @@ pub struct MachineFacts {
     pub pcrs: BTreeMap<String, String>,
     /// What was booted; none if no boot log was proven.
     pub boot: Option<BootRecord>,
+    /// What was measured while the machine ran; none if no IMA list was proven from its first line on.
+    #[serde(default)]
+    pub ima: Option<ImaSummary>,
     /// What the inventory says of the machine: labels by name. They come from the operator, not from the machine.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
@@ -97,11 +101,18 @@ impl MachineFacts {
     /// What `evidence` proves, seen at `now`.
     #[must_use]
     pub fn of(evidence: &VerifiedEvidence, now: SystemTime) -> Self {
+        Self::following(None, evidence, now)
+    }
+
+    /// What `evidence` proves, of whose IMA list `held` is the earlier part, from evidence of the same boot.
+    #[must_use]
+    pub fn following(held: Option<ImaSummary>, evidence: &VerifiedEvidence, now: SystemTime) -> Self {
         Self {
             tpm: TpmFacts::of(evidence),
             sighting: Sighting::of(evidence, now),
             pcrs: registers(evidence.pcrs()),
             boot: evidence.boot().map(BootRecord::of),
+            ima: evidence.ima().and_then(|files| ImaSummary::of(held, files)),
             labels: BTreeMap::new(),
         }
     }
@@ -121,6 +132,7 @@ impl MachineFacts {
             sighting: Sighting::of_quote(&measured.clock, measured.firmware_version, now),
             pcrs: registers(&measured.values),
             boot: measured.boot.as_ref().map(BootRecord::of),
+            ima: measured.files.as_ref().and_then(|files| ImaSummary::of(None, files)),
             labels: BTreeMap::new(),
         }
     }

@@ -14,6 +14,7 @@ mod boot;
 mod builtin;
 mod facts;
 mod glob;
+mod ima;
 mod judgement;
 mod policy;
 pub mod predict;
@@ -25,14 +26,15 @@ mod set;
 pub mod signed;
 mod tpm;
 
-pub use appraisal::{Appraisal, appraise};
+pub use appraisal::{Appraisal, appraise, appraise_following};
 pub use baseline::{
     Baseline, BaselineError, BaselineState, Comparison, FactDifference, Origin, Prediction, RegisterDifference,
 };
 pub use facts::{BootRecord, EkCertificate, InventoryLine, MachineFacts, TpmFacts};
 pub use glob::{Glob, GlobError};
+pub use ima::{DigestList, DigestListError, ImaSummary, LineKind, LineRef, MeasuredFile, Signed};
 pub use judgement::Judgement;
-pub use policy::{BootRules, MokRule, PcrRule, Policy, PolicyError, TpmRules};
+pub use policy::{BootRules, ImaRules, MokRule, PcrRule, Policy, PolicyError, TpmRules, Violations};
 pub use reason::{EventRef, Reason};
 pub use rejudge::{Change, Standing, rejudge};
 pub use rules::Rules;

@@ -12,10 +12,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hallmark_spiffe::Selector;
 use hallmark_verify::TpmClass;
+use hallmark_verify::ima::ImaKeys;
 
 pub(crate) use value::check_name;
 
 use crate::glob::Glob;
+use crate::ima::DigestList;
 
 /// A policy, read and checked. The file's keys are documented in `docs/reference/policy.md`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +32,8 @@ pub struct Policy {
     pub dry_run: bool,
     /// Rules over the boot.
     pub boot: Option<BootRules>,
+    /// Rules over what was measured while the machine ran.
+    pub ima: Option<ImaRules>,
     /// Rules over the TPM and its quote.
     pub tpm: TpmRules,
 }
@@ -109,6 +113,48 @@ pub enum PcrRule {
     Zero,
     /// One of these values.
     OneOf(BTreeSet<String>),
+}
+
+/// Rules over what the kernel measured while the machine ran. Every line must have a listed digest, or a signature of one of
+/// the keys, or an excluded path; that is demanded as soon as there is a list or a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImaRules {
+    /// The list must be proven.
+    pub required: bool,
+    /// The first line must be over the quoted registers.
+    pub boot_aggregate: bool,
+    /// What lines mean that measure nothing.
+    pub violations: Violations,
+    /// How many lines the list may have.
+    pub lines_at_most: Option<u64>,
+    /// Digests that files may have.
+    pub allow: Option<DigestList>,
+    /// Names of lists of digests that files may have.
+    pub lists: Option<BTreeSet<String>>,
+    /// Whether a digest that is listed for some path is allowed at every path.
+    pub any_path: bool,
+    /// Keys that may have signed files.
+    pub keys: Option<ImaKeys>,
+    /// Paths of files that may be anything.
+    pub exclude: Option<Vec<Glob>>,
+    /// Names of things, other than files, that the kernel may have measured.
+    pub buffers: Option<Vec<Glob>>,
+}
+
+/// What violations mean: a file was written while it was measured, so its line measures nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Violations {
+    /// The machine is refused.
+    Refuse,
+    /// They are passed over.
+    Allow,
+}
+
+impl ImaRules {
+    /// Whether it says what lines must be.
+    pub(crate) const fn judges_lines(&self) -> bool {
+        self.allow.is_some() || self.lists.is_some() || self.keys.is_some()
+    }
 }
 
 /// Rules over the TPM and its quote.

@@ -32,12 +32,12 @@ pub struct Reason {
     /// Both values in one line, where the rule did not hold.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compared: Option<String>,
-    /// The first event of the boot log that made the rule fail, where there is one.
+    /// The first event of the boot log, or line of the IMA list, that made the rule fail, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_event: Option<EventRef>,
 }
 
-/// An event of a boot log.
+/// An event of a boot log, or a line of an IMA list (its type is `IMA`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct EventRef {
     /// Its position, from 0, as `tpm2_eventlog` counts.

@@ -4,15 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
 use hallmark_spiffe::Selector;
+use hallmark_verify::ima::ImaKeys;
 
 use crate::baseline::{Baseline, BaselineState};
 use crate::facts::MachineFacts;
+use crate::ima::DigestList;
 use crate::judgement::Judgement;
 use crate::policy::Policy;
 use crate::reason::Reason;
 use crate::rules::Rules;
 use crate::selectors::{self, found};
-use crate::{boot, builtin, tpm};
+use crate::{boot, builtin, ima, tpm};
 
 /// The rules of the server's configuration, policies and baselines: what machines are held against.
 ///
@@ -24,6 +26,8 @@ pub struct PolicySet {
     pub rules: Rules,
     policies: BTreeMap<String, Policy>,
     baselines: BTreeMap<String, Baseline>,
+    lists: BTreeMap<String, DigestList>,
+    ima_keys: ImaKeys,
 }
 
 impl From<Rules> for PolicySet {
@@ -39,12 +43,23 @@ impl PolicySet {
     /// Puts a policy in force, in the place of the one with its name. Whether it may replace it is
     /// [`require_newer`](crate::signed::require_newer)'s to say.
     pub fn apply(&mut self, policy: Policy) -> Option<Policy> {
-        self.policies.insert(policy.name.clone(), policy)
+        let replaced = self.policies.insert(policy.name.clone(), policy);
+        self.gather_keys();
+        replaced
     }
 
     /// Takes a policy out of force.
     pub fn withdraw(&mut self, name: &str) -> Option<Policy> {
-        self.policies.remove(name)
+        let withdrawn = self.policies.remove(name);
+        self.gather_keys();
+        withdrawn
+    }
+
+    fn gather_keys(&mut self) {
+        self.ima_keys = ImaKeys::default();
+        for keys in self.policies.values().filter_map(|it| it.ima.as_ref()?.keys.as_ref()) {
+            self.ima_keys.extend(keys);
+        }
     }
 
     /// Adds a baseline, or replaces the one with its name.
@@ -79,6 +94,43 @@ impl PolicySet {
         self.baselines.get(name)
     }
 
+    /// Adds a list of digests, or replaces the one with its name.
+    pub fn add_digest_list(&mut self, list: DigestList) -> Option<DigestList> {
+        self.lists.insert(list.name.clone(), list)
+    }
+
+    /// Removes a list of digests. What only it allows is refused from then on, by policies that name it.
+    pub fn remove_digest_list(&mut self, name: &str) -> Option<DigestList> {
+        self.lists.remove(name)
+    }
+
+    /// The lists of digests, by name.
+    pub fn digest_lists(&self) -> impl Iterator<Item = &DigestList> {
+        self.lists.values()
+    }
+
+    /// The list of digests with this name.
+    #[must_use]
+    pub fn digest_list(&self, name: &str) -> Option<&DigestList> {
+        self.lists.get(name)
+    }
+
+    /// Names of lists of digests that policies name and that do not exist, with the policy.
+    #[must_use]
+    pub fn dangling_digest_lists(&self) -> BTreeSet<(String, String)> {
+        let named = self.policies().flat_map(|policy| {
+            let names = policy.ima.iter().flat_map(|ima| ima.lists.iter().flatten());
+            names.map(|name| (policy.name.clone(), name.clone()))
+        });
+        named.filter(|(_, name)| self.digest_list(name).is_none()).collect()
+    }
+
+    /// The keys of all policies, to look for those that signed files. Which of them count each policy says for itself.
+    #[must_use]
+    pub const fn ima_keys(&self) -> &ImaKeys {
+        &self.ima_keys
+    }
+
     /// Names of baselines that policies name and that do not exist or are retired, with the policy: each of these policies
     /// may refuse every machine.
     #[must_use]
@@ -102,6 +154,7 @@ impl PolicySet {
             let judged = self.judge_policy(policy, facts, now);
             if !policy.dry_run && judged.iter().all(|reason| reason.holds) {
                 earned.extend(found("policy", "", &policy.name));
+                earned.extend(policy.ima.as_ref().and_then(|_| found("ima", "policy", &policy.name)));
             }
             reasons.extend(judged);
         }
@@ -113,6 +166,9 @@ impl PolicySet {
         let mut reasons = Vec::new();
         if let Some(rules) = &policy.boot {
             reasons.extend(boot::judge(rules, facts, self));
+        }
+        if let Some(rules) = &policy.ima {
+            reasons.extend(ima::judge(rules, facts, self));
         }
         reasons.extend(tpm::judge(&policy.tpm, facts, now));
         let said = reasons

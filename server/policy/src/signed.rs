@@ -29,6 +29,8 @@ pub enum FileKind {
     Policy,
     /// A baseline, JSON.
     Baseline,
+    /// A list of digests, in the JSON of [`DigestList::to_json`](crate::DigestList::to_json).
+    DigestList,
 }
 
 impl FileKind {
@@ -38,6 +40,7 @@ impl FileKind {
         match self {
             Self::Policy => "policy",
             Self::Baseline => "baseline",
+            Self::DigestList => "digest-list",
         }
     }
 }

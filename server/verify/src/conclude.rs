@@ -7,7 +7,7 @@ use crate::VerifyError;
 use crate::bind::BoundEvidence;
 use crate::boot::measured_boot;
 use crate::evidence::VerifiedEvidence;
-use crate::ima::{ImaListError, measured_files};
+use crate::ima::{BootAggregate, ImaListError, measured_files};
 use crate::logs::require_announced;
 
 /// What the caller holds of the machine's logs from evidence of the same boot, so that only what is new has to come.
@@ -46,7 +46,15 @@ pub fn conclude(bound: BoundEvidence, logs: Vec<Log>, held: &HeldLogs) -> Result
                         return Err(ImaListError::Offset { expected, actual }.into());
                     }
                 };
-                evidence.ima = Some(measured_files(log.data, replay, &evidence.pcrs)?);
+                let files = measured_files(log.data, replay, &evidence.pcrs)?;
+                // Register 10 proves the first line, and the line contradicts the registers of the same quote: they
+                // moved after the kernel had started, or were others when it did. No rule of a policy could make sense
+                // of such evidence, so it is refused here, whatever the policy. That a register was not quoted, or the
+                // line is missing, contradicts nothing; whether it may be so is a rule (`ima.boot_aggregate`).
+                if files.boot_aggregate() == Some(BootAggregate::Differs) {
+                    return Err(ImaListError::OtherBoot.into());
+                }
+                evidence.ima = Some(files);
             }
             _ => {}
         }

@@ -5,8 +5,13 @@
 
 mod aggregate;
 mod error;
+mod evm;
+mod keys;
 mod prove;
+mod signature;
 
 pub use aggregate::BootAggregate;
 pub use error::ImaListError;
+pub use keys::{ImaKey, ImaKeyError, ImaKeys, SignatureVerdict};
 pub use prove::{MeasuredFiles, measured_files};
+pub use signature::{FileSignature, SignatureFault, file_signature};

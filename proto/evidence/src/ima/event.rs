@@ -76,6 +76,26 @@ impl<'a> ImaEvent<'a> {
         text.chars().map(spell).collect()
     }
 
+    /// The fields as they are hashed, in their order. The oldest template has none that could be told apart.
+    ///
+    /// The template's name is not hashed: whoever hands in a list may call a line by another template whose fields fit.
+    /// What is read from a field must therefore prove itself, or be at a place where all templates have the same.
+    pub fn fields(&self) -> impl Iterator<Item = (Field, &[u8])> {
+        let known = if self.template.is_original() {
+            &[]
+        } else {
+            self.template.fields()
+        };
+        let mut rest = &self.data[..];
+        known.iter().map_while(move |field| {
+            let (length, behind) = rest.split_first_chunk()?;
+            let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
+            let (bytes, behind) = behind.split_at_checked(length)?;
+            rest = behind;
+            Some((*field, bytes))
+        })
+    }
+
     /// What the line extends `bank` with (Linux 5.8 and later): the hash of its data in that bank's algorithm; ones for a
     /// violation.
     #[must_use]

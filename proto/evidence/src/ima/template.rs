@@ -107,6 +107,20 @@ impl Template {
         &self.fields
     }
 
+    /// Whether digest and name stand where all of the kernel's own templates have them, first and second, and nowhere
+    /// else. Of another template, what its name calls digest and name may be anything that was hashed.
+    #[must_use]
+    pub fn leads_with_digest_and_name(&self) -> bool {
+        let is_digest = |field: &Field| matches!(field, Field::Digest | Field::DigestNg | Field::DigestNgV2);
+        let is_name = |field: &Field| matches!(field, Field::Name | Field::NameNg);
+        match self.fields.as_slice() {
+            [digest, name, rest @ ..] => {
+                is_digest(digest) && is_name(name) && !rest.iter().any(|field| is_digest(field) || is_name(field))
+            }
+            _ => false,
+        }
+    }
+
     /// The oldest template, whose lines have a form of their own.
     pub(super) fn is_original(&self) -> bool {
         self.name == "ima"

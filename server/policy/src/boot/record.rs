@@ -124,7 +124,7 @@ pub(super) fn over<T>(
 }
 
 /// A list for people: all of a few, else how many.
-pub(super) fn listed<'a>(values: impl IntoIterator<Item = &'a String>) -> String {
+pub(crate) fn listed<'a>(values: impl IntoIterator<Item = &'a String>) -> String {
     let values: Vec<_> = values.into_iter().map(String::as_str).collect();
     match values.as_slice() {
         [] => "nothing".to_owned(),

@@ -4,10 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hallmark_spiffe::Selector;
 use hallmark_verify::TpmClass;
+use hallmark_verify::ima::ImaKeys;
 use serde::Deserialize;
 
-use super::{BootRules, MokRule, PcrRule, Policy, PolicyError, TpmRules, locate::locate, value};
+use super::{
+    BootRules, ImaRules, MokRule, PcrRule, Policy, PolicyError, TpmRules, Violations,
+    locate::{line_of, locate},
+    value,
+};
 use crate::glob::Glob;
+use crate::ima::DigestList;
 
 #[derive(Deserialize)]
 struct VersionOnly {
@@ -27,6 +33,7 @@ struct File {
     #[serde(default)]
     mode: ModeTable,
     boot: Option<BootTable>,
+    ima: Option<ImaTable>,
     #[serde(default)]
     tpm: TpmTable,
 }
@@ -121,6 +128,48 @@ macro_rules! boot_fields {
 boot_fields!(BootTable -> BootRules);
 boot_fields!(BootRules -> BootTable);
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct ImaTable {
+    required: bool,
+    boot_aggregate: bool,
+    #[serde(deserialize_with = "value::violations")]
+    violations: Violations,
+    lines_at_most: Option<u64>,
+    #[serde(deserialize_with = "value::allow")]
+    allow: Option<DigestList>,
+    #[serde(deserialize_with = "value::names")]
+    lists: Option<BTreeSet<String>>,
+    any_path: bool,
+    #[serde(deserialize_with = "value::keys")]
+    keys: Option<ImaKeys>,
+    #[serde(deserialize_with = "value::globs")]
+    exclude: Option<Vec<Glob>>,
+    #[serde(deserialize_with = "value::globs")]
+    buffers: Option<Vec<Glob>>,
+}
+
+impl Default for ImaTable {
+    fn default() -> Self {
+        Self {
+            required: true,
+            boot_aggregate: true,
+            violations: Violations::Refuse,
+            lines_at_most: None,
+            allow: None,
+            lists: None,
+            any_path: false,
+            keys: None,
+            exclude: None,
+            buffers: None,
+        }
+    }
+}
+
+same_fields!(ImaTable -> ImaRules {
+    required, boot_aggregate, violations, lines_at_most, allow, lists, any_path, keys, exclude, buffers,
+});
+
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
 struct TpmTable {
@@ -166,10 +215,22 @@ pub(super) fn read(file: &str, text: &str) -> Result<Policy, PolicyError> {
         applies_to: read.applies_to,
         dry_run: read.mode.dry_run,
         boot: read.boot.map(BootRules::from),
+        ima: read.ima.map(ImaRules::from),
         tpm: read.tpm.into(),
     };
-    let demands = policy.boot.as_ref().is_some_and(|boot| *boot != BootRules::default()) || !policy.tpm.is_empty();
-    if !demands {
+    if let Some(ima) = &policy.ima {
+        let passes = ima.exclude.is_some() || ima.buffers.is_some() || ima.any_path;
+        if passes && !ima.judges_lines() {
+            return Err(PolicyError::Invalid {
+                file: file.to_owned(),
+                line: line_of(text, "[ima]"),
+                key: "ima".to_owned(),
+                message: "it says what may pass, and nothing that must hold: add `allow`, `lists` or `keys`".to_owned(),
+            });
+        }
+    }
+    let boot = policy.boot.as_ref().is_some_and(|boot| *boot != BootRules::default());
+    if !boot && policy.ima.is_none() && policy.tpm.is_empty() {
         return Err(PolicyError::NoRule {
             file: file.to_owned(),
             name: policy.name,

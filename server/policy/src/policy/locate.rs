@@ -24,6 +24,14 @@ pub(super) fn locate(file: &str, text: &str, error: &toml::de::Error) -> PolicyE
     }
 }
 
+/// The line, from 1, at which a table begins.
+pub(super) fn line_of(text: &str, table: &str) -> usize {
+    1 + text
+        .lines()
+        .position(|line| line.trim_start().starts_with(table))
+        .unwrap_or(0)
+}
+
 /// serde's words: "unknown field `a`, expected one of `b`, `c`".
 fn unknown_field(message: &str) -> Option<(String, Vec<String>)> {
     let rest = message.strip_prefix("unknown field `")?;

@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hallmark_spiffe::Selector;
 use hallmark_verify::TpmClass;
+use hallmark_verify::ima::ImaKeys;
 use serde::de::{DeserializeSeed as _, Error as _};
 use serde::{Deserialize, Deserializer};
 
 use super::list::{List, each, table};
-use super::{MokRule, PcrRule};
+use super::{MokRule, PcrRule, Violations};
 use crate::glob::Glob;
+use crate::ima::{DigestList, entry};
 
 /// The longest name of a policy or baseline, in bytes.
 const MAX_NAME: usize = 63;
@@ -84,6 +86,38 @@ pub(super) fn globs<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<Glo
     each(from, |text| {
         Glob::parse(&text).map_err(|error| format!("{text:?}: {error}"))
     })
+}
+
+/// Digests that files may have: lines of `sha256sum`.
+pub(super) fn allow<'de, D: Deserializer<'de>>(from: D) -> Result<Option<DigestList>, D::Error> {
+    let entries: Option<Vec<_>> = each(from, |text| entry(&text))?;
+    let mut list = DigestList::default();
+    for (digest, path) in entries.into_iter().flatten() {
+        list.add(digest, path);
+    }
+    Ok(Some(list))
+}
+
+/// Certificates and public keys, PEM.
+pub(super) fn keys<'de, D: Deserializer<'de>>(from: D) -> Result<Option<ImaKeys>, D::Error> {
+    let sets: Option<Vec<ImaKeys>> = each(from, |text| {
+        let mut keys = ImaKeys::default();
+        keys.add_pem(&text).map(|()| keys).map_err(|error| error.to_string())
+    })?;
+    let mut all = ImaKeys::default();
+    for keys in sets.iter().flatten() {
+        all.extend(keys);
+    }
+    Ok(Some(all))
+}
+
+/// `refuse` or `allow`.
+pub(super) fn violations<'de, D: Deserializer<'de>>(from: D) -> Result<Violations, D::Error> {
+    match String::deserialize(from)?.as_str() {
+        "refuse" => Ok(Violations::Refuse),
+        "allow" => Ok(Violations::Allow),
+        other => Err(D::Error::custom(format!("{other:?}: write \"refuse\" or \"allow\""))),
+    }
 }
 
 /// Classes of TPMs.

@@ -137,6 +137,7 @@ pub(crate) fn good() -> MachineFacts {
         },
         pcrs,
         boot: Some(boot()),
+        ima: None,
         labels: [("site".into(), "lab".into())].into(),
     }
 }

@@ -9,9 +9,13 @@
 )]
 
 mod baselines;
+mod digest_lists;
 mod files;
+mod ima;
 mod machine;
 mod predict;
 mod rules;
 mod sets;
 mod signed;
+#[path = "../../../../proto/evidence/tests/ima/writer.rs"]
+mod writer;

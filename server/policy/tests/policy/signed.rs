@@ -4,7 +4,7 @@ use hallmark_policy::signed::{FileKind, OperatorKey, OperatorKeys, SignedFile, S
 use hallmark_reason::Coded as _;
 
 /// Made with `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256`; they sign nothing but these tests.
-const KEY: &str = "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgJuoCZrnrtSd6+dgE\nQUITG8uizr5FnPF6n3sYUkuSuVahRANCAAS9tHiAIphZs4U5zYTiH9gQaJ5Giwvw\nb+vMUsGU7iMGAXySR3FpBWO8ywW8gvSi9jDxeHHxe2HLupYXSd8ymcmA\n-----END PRIVATE KEY-----\n";
+pub(crate) const KEY: &str = "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgJuoCZrnrtSd6+dgE\nQUITG8uizr5FnPF6n3sYUkuSuVahRANCAAS9tHiAIphZs4U5zYTiH9gQaJ5Giwvw\nb+vMUsGU7iMGAXySR3FpBWO8ywW8gvSi9jDxeHHxe2HLupYXSd8ymcmA\n-----END PRIVATE KEY-----\n";
 const PUBLIC: &str = "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEvbR4gCKYWbOFOc2E4h/YEGieRosL\n8G/rzFLBlO4jBgF8kkdxaQVjvMsFvIL0ovYw8Xhx8Xthy7qWF0nfMpnJgA==\n-----END PUBLIC KEY-----\n";
 const OTHER_KEY: &str = "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgBQPjLJgBJycADNBx\n+Q9+YzkH2Hpp8Fe/dzGJvkzJE9+hRANCAARqWf8ccoACMlmnntfGETqmF8xMwQAv\nu41nWceXO4cWnuBnYtDH4iNVfaJhcfDzUgr0vbMTBxevl3WUIlCRMcZS\n-----END PRIVATE KEY-----\n";
 const P384_KEY: &str = "-----BEGIN PRIVATE KEY-----\nMIG2AgEAMBAGByqGSM49AgEGBSuBBAAiBIGeMIGbAgEBBDBh9rs5JSpIHpopa7M/\nDfmJWSmrV3yvo+JKhd8tg2bfTyi2p2x9aINC0Knj9fg781GhZANiAAS375V8Gc+a\nlYt6WbEkpKHmqh/TCwMHV6KaPOGcCU//RTU2T5Bxh/medqYYHb8B7Lo48rBKePnx\ntHpuh4ukrwTCN6SNUqJSIjBbXt478Y7rOpmMxVhWdPQmsE3e3i1BArA=\n-----END PRIVATE KEY-----\n";
@@ -12,7 +12,7 @@ const P384_PUBLIC: &str = "-----BEGIN PUBLIC KEY-----\nMHYwEAYHKoZIzj0CAQYFK4EEA
 
 const POLICY: &[u8] = b"version = 1\nname = \"edge\"\nserial = 7\n";
 
-fn keys() -> OperatorKeys {
+pub(crate) fn keys() -> OperatorKeys {
     let mut keys = OperatorKeys::default();
     keys.add_pem(PUBLIC.as_bytes()).unwrap();
     keys

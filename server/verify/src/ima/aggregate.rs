@@ -1,6 +1,6 @@
 //! The list's first line: a digest over the registers that the firmware and the loader extended.
 
-use hallmark_evidence::ima::ImaEvent;
+use hallmark_evidence::ima::{ImaEvent, ImaReplay};
 use hallmark_tpm_wire::{HashAlg, PcrValues};
 use serde::{Deserialize, Serialize};
 
@@ -34,11 +34,12 @@ impl BootAggregate {
     }
 }
 
-/// Judges the first line. SHA-1 aggregates cover PCR 0 to 7, others PCR 0 to 9 of their own bank (Linux 5.8,
+/// Judges the first line, if register 10 proves it. SHA-1 aggregates cover PCR 0 to 7, others PCR 0 to 9 of their own bank (Linux 5.8,
 /// security/integrity/ima/ima_crypto.c, `ima_calc_boot_aggregate_tfm`).
 pub(super) fn judge(first: &ImaEvent<'_>, values: &PcrValues) -> BootAggregate {
     let bank = HashAlg::from_name(&first.digest.algorithm);
-    let (true, Some(bank)) = (*first.name == *NAME && !first.is_violation(), bank) else {
+    let is_it = *first.name == *NAME && !first.is_violation() && first.pcr == u32::from(ImaReplay::PCR);
+    let (true, Some(bank)) = (is_it, bank) else {
         return BootAggregate::Absent;
     };
     let last = if bank == HashAlg::Sha1 { 7 } else { 9 };

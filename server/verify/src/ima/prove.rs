@@ -91,9 +91,9 @@ pub fn measured_files(
         .iter()
         .filter(|(bank, pcr, _)| *pcr == ImaReplay::PCR && bank.is_strong());
     let (bank, _, quoted) = quoted.min_by_key(|(bank, ..)| *bank).ok_or(ImaListError::NotQuoted)?;
-    let whole = held.is_none();
     let mut replay = held.unwrap_or_else(|| ImaReplay::at_boot(bank));
     let first_line = replay.lines();
+    let whole = first_line == 0;
     let mut files = MeasuredFiles {
         proven: 0,
         first_line,
@@ -106,13 +106,13 @@ pub fn measured_files(
     // A machine that measured nothing has the register of one that has just started.
     let mut found = replay.value() == quoted;
     let mut lines = ImaList::new(&data).lines();
-    let mut first_violation = None;
+    let (mut first_violation, mut boot_aggregate) = (None, BootAggregate::Absent);
     while let Some(event) = lines.next() {
         let event = event?;
         if whole && event.line == 0 {
-            files.boot_aggregate = Some(aggregate::judge(&event, values));
+            boot_aggregate = aggregate::judge(&event, values);
         }
-        if event.is_violation() && first_violation.is_none() {
+        if event.is_violation() && first_violation.is_none() && event.pcr == u32::from(ImaReplay::PCR) {
             first_violation = Some((first_line.saturating_add(event.line), event.shown_name()));
         }
         replay.extend(&event);
@@ -122,6 +122,7 @@ pub fn measured_files(
             files.replay = replay.clone();
             files.proven = lines.bytes_read();
             files.first_violation.clone_from(&first_violation);
+            files.boot_aggregate = whole.then_some(boot_aggregate);
         }
     }
     if !found {

@@ -1,0 +1,269 @@
+//! Rules of policies over what was measured while the machine ran.
+
+use hallmark_reason::ReasonCode;
+use hallmark_verify::ima::{BootAggregate, SignatureVerdict};
+
+use super::file::{LineKind, LineRef, MeasuredFile, Signed};
+use super::list::DigestList;
+use super::offence::Offence;
+use super::summary::ImaSummary;
+use crate::facts::MachineFacts;
+use crate::policy::{ImaRules, Violations};
+use crate::reason::{EventRef, Finding, Reason};
+use crate::set::PolicySet;
+
+/// The most characters of a name that a reason shows.
+const MAX_SHOWN: usize = 256;
+
+/// What each rule that is set finds, in their order: the list as a whole, then its lines.
+pub(crate) fn judge(rules: &ImaRules, facts: &MachineFacts, set: &PolicySet) -> Vec<Reason> {
+    let list = facts.ima.as_ref();
+    let of_lines = rules.judges_lines();
+    let rules_in_order = [
+        rules.required.then(|| required(list)),
+        Some(proven(list)),
+        rules.boot_aggregate.then(|| boot_aggregate(list)),
+        (rules.violations == Violations::Refuse).then(|| violations(list)),
+        rules.lines_at_most.map(|most| lines_at_most(list, most)),
+        rules.lists.as_ref().map(|names| {
+            let known = names.iter().filter(|name| set.digest_list(name).is_some());
+            lists_in_force(names, known.count())
+        }),
+        of_lines.then(|| kept_whole(list)),
+        of_lines.then(|| Lines::new(rules, set).judge(list)),
+    ];
+    rules_in_order.into_iter().flatten().collect()
+}
+
+/// A rule over a list that came; without one it does not hold.
+fn over(list: Option<&ImaSummary>, expected: impl Into<String>, judge: impl FnOnce(&ImaSummary) -> Finding) -> Finding {
+    let expected = expected.into();
+    match list {
+        Some(list) => Finding {
+            expected: Some(expected),
+            ..judge(list)
+        },
+        None => Finding::not_proven(expected, "no IMA list came with the quote"),
+    }
+}
+
+fn required(list: Option<&ImaSummary>) -> Reason {
+    let finding = match list {
+        Some(list) => Finding::new(true, format!("the IMA list is proven: {} lines", list.lines)),
+        None => Finding::not_proven("an IMA list", "no IMA list came with the quote"),
+    };
+    Reason::of(ReasonCode::new("HM-POLICY-0201"), "ima.required", finding)
+}
+
+fn proven(list: Option<&ImaSummary>) -> Reason {
+    let finding = over(list, "PCR 10 in every line", |list| match &list.first_unproven {
+        None => Finding::new(true, "register 10 proves every line").comparing("", "PCR 10"),
+        Some(line) => Finding::new(false, "a line was measured into a register that does not prove it")
+            .comparing("", format!("line {} in PCR {}", line.line, line.pcr))
+            .at(Some(event(line))),
+    });
+    Reason::of(ReasonCode::new("HM-POLICY-0202"), "ima", finding)
+}
+
+fn boot_aggregate(list: Option<&ImaSummary>) -> Reason {
+    let finding = over(list, "a first line that is over the quoted PCR 0 to 9", |list| {
+        let text = match list.boot_aggregate {
+            BootAggregate::Matches => "the list's first line is over the quoted registers",
+            BootAggregate::Differs => "the list's first line is over other registers: it is of another boot",
+            BootAggregate::NotQuoted => "not proven: not all of PCR 0 to 9 were quoted in the first line's bank",
+            BootAggregate::Absent => "not proven: the list does not begin with a boot_aggregate",
+        };
+        Finding::new(list.boot_aggregate == BootAggregate::Matches, text).comparing("", list.boot_aggregate.as_str())
+    });
+    Reason::of(ReasonCode::new("HM-POLICY-0203"), "ima.boot_aggregate", finding)
+}
+
+fn violations(list: Option<&ImaSummary>) -> Reason {
+    let finding = over(list, "no violation", |list| match &list.first_violation {
+        None => Finding::new(true, "no file was written while it was measured").comparing("", "none"),
+        Some(line) => Finding::new(
+            false,
+            "a file was written while it was measured, so its line measures nothing",
+        )
+        .comparing(
+            "",
+            format!(
+                "{}, the first at line {}: {}",
+                list.violations,
+                line.line,
+                shown(&line.name)
+            ),
+        )
+        .at(Some(event(line))),
+    });
+    Reason::of(ReasonCode::new("HM-POLICY-0204"), "ima.violations", finding)
+}
+
+fn lines_at_most(list: Option<&ImaSummary>, most: u64) -> Reason {
+    let finding = over(list, format!("at most {most} lines"), |list| {
+        let holds = list.lines <= most;
+        let text = if holds {
+            "the list is short enough"
+        } else {
+            "the list is longer than it should be"
+        };
+        Finding::new(holds, text).comparing("", format!("{} lines", list.lines))
+    });
+    Reason::of(ReasonCode::new("HM-POLICY-0205"), "ima.lines_at_most", finding)
+}
+
+fn lists_in_force(names: &std::collections::BTreeSet<String>, known: usize) -> Reason {
+    let named: Vec<_> = names.iter().map(String::as_str).collect();
+    let text = if known > 0 {
+        "the policy's lists of digests are in use"
+    } else {
+        "none of the policy's lists is in use"
+    };
+    let finding = Finding::new(known > 0, text).comparing(named.join(" or "), format!("{known} of them"));
+    Reason::of(ReasonCode::new("HM-POLICY-0206"), "ima.lists", finding)
+}
+
+fn kept_whole(list: Option<&ImaSummary>) -> Reason {
+    let finding = over(list, "every line kept", |list| match list.cut_at {
+        None => Finding::new(true, "every line that measures something else was kept")
+            .comparing("", format!("{} lines", list.files.len())),
+        Some(line) => Finding::new(false, "the list has more different lines than are kept and judged")
+            .comparing("", format!("none from line {line}")),
+    });
+    Reason::of(ReasonCode::new("HM-POLICY-0207"), "ima", finding)
+}
+
+/// What a line must be.
+struct Lines<'a> {
+    rules: &'a ImaRules,
+    lists: Vec<&'a DigestList>,
+}
+
+impl<'a> Lines<'a> {
+    fn new(rules: &'a ImaRules, set: &'a PolicySet) -> Self {
+        let named = rules.lists.iter().flatten().filter_map(|name| set.digest_list(name));
+        Self {
+            rules,
+            lists: rules.allow.iter().chain(named).collect(),
+        }
+    }
+
+    fn judge(&self, list: Option<&ImaSummary>) -> Reason {
+        let mut code = ReasonCode::new("HM-POLICY-0208");
+        let finding = over(list, self.expected(), |list| {
+            // Files stand in the order of their lines, and nothing behind the first offence is looked at: an offender's
+            // list costs no more than a good one.
+            let first = list.files.iter().find_map(|file| Some((file, self.offence(file)?)));
+            let Some((file, offence)) = first else {
+                return Finding::new(true, format!("each of {} lines is allowed", list.files.len()))
+                    .comparing("", "every line allowed");
+            };
+            code = offence.code();
+            let line = format!("line {}: {} {}", file.line, shown(&file.name), shown(&file.digest));
+            let actual = match offence.detail() {
+                Some(detail) => format!("{line}, {detail}"),
+                None => line,
+            };
+            let finding = Finding::new(false, offence.text())
+                .comparing("", actual)
+                .at(Some(EventRef {
+                    number: u32::try_from(file.line).unwrap_or(u32::MAX),
+                    pcr: 10,
+                    kind: "IMA".to_owned(),
+                    text: shown(&file.name),
+                }));
+            finding
+        });
+        Reason::of(code, "ima.allow", finding)
+    }
+
+    fn expected(&self) -> String {
+        let rules = self.rules;
+        let ways = [
+            (!self.lists.is_empty()).then_some("a listed digest"),
+            rules.keys.as_ref().map(|_| "a signature of one of the keys"),
+            rules.exclude.as_ref().map(|_| "an excluded path"),
+        ];
+        let ways: Vec<_> = ways.into_iter().flatten().collect();
+        if ways.is_empty() {
+            "nothing".to_owned()
+        } else {
+            ways.join(" or ")
+        }
+    }
+
+    fn offence(&self, file: &MeasuredFile) -> Option<Offence> {
+        if self.is_listed(file) || self.is_signed(file) || self.is_excluded(file) {
+            return None;
+        }
+        Some(match file.kind {
+            LineKind::Buffer => Offence::Buffer,
+            LineKind::Unclear => Offence::Unclear,
+            LineKind::File if !file.has_strong_digest() => Offence::Weak,
+            LineKind::File => return self.unvouched(file),
+        })
+    }
+
+    fn is_listed(&self, file: &MeasuredFile) -> bool {
+        let allows = |list: &&DigestList| {
+            list.allows(&file.name, &file.digest) || self.rules.any_path && list.knows(&file.digest)
+        };
+        // Lists have strong digests only.
+        file.kind != LineKind::Unclear && self.lists.iter().any(allows)
+    }
+
+    /// Whether a key of the policy is known to have signed it. One that would have to be tried is tried last.
+    fn is_signed(&self, file: &MeasuredFile) -> bool {
+        let (Some(keys), Some(Signed::By { key, .. })) = (&self.rules.keys, &file.signed) else {
+            return false;
+        };
+        keys.iter().any(|it| it.sha256() == key)
+    }
+
+    fn is_excluded(&self, file: &MeasuredFile) -> bool {
+        let patterns = match file.kind {
+            LineKind::File => &self.rules.exclude,
+            LineKind::Buffer => &self.rules.buffers,
+            LineKind::Unclear => &None,
+        };
+        let fits = |file: &MeasuredFile| patterns.iter().flatten().any(|pattern| pattern.matches(&file.name));
+        file.has_plain_name() && fits(file)
+    }
+
+    /// What is wrong with a file of which neither lists nor patterns say anything.
+    fn unvouched(&self, file: &MeasuredFile) -> Option<Offence> {
+        if let (Some(keys), Some(signed)) = (&self.rules.keys, &file.signed) {
+            return match signed {
+                Signed::Fault(fault) => Some(Offence::Fault(*fault)),
+                Signed::By { key, .. } => Some(Offence::ForeignKey(key.clone())),
+                Signed::Open(signature) => match keys.verify(signature) {
+                    SignatureVerdict::Valid(_) => None,
+                    SignatureVerdict::UnknownKey => Some(Offence::UnknownKey(signature.key_id)),
+                    SignatureVerdict::Bad => Some(Offence::BadSignature(signature.key_id)),
+                },
+            };
+        }
+        let listed = self.lists.iter().find_map(|list| list.digests_of(&file.name));
+        Some(match listed {
+            Some(digests) => Offence::OtherDigest(crate::boot::listed(digests)),
+            None if self.lists.is_empty() => Offence::Unsigned,
+            None => Offence::Unknown,
+        })
+    }
+}
+
+fn event(line: &LineRef) -> EventRef {
+    EventRef {
+        number: u32::try_from(line.line).unwrap_or(u32::MAX),
+        pcr: u8::try_from(line.pcr).unwrap_or(u8::MAX),
+        kind: "IMA".to_owned(),
+        text: shown(&line.name),
+    }
+}
+
+fn shown(text: &str) -> String {
+    match text.char_indices().nth(MAX_SHOWN) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}

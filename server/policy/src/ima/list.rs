@@ -1,0 +1,135 @@
+//! Lists of digests that files may have.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::list_error::DigestListError;
+use crate::policy::check_name;
+
+/// A list of digests that files may have: each at the paths for which it is listed, or anywhere. Policies name it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DigestList {
+    /// Its name, which policies use; empty for the list within a policy.
+    pub name: String,
+    /// Grows with every change.
+    pub serial: u64,
+    anywhere: HashSet<String>,
+    paths: HashMap<String, BTreeSet<String>>,
+    all: HashSet<String>,
+}
+
+/// The file's form.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    /// 1.
+    digest_list: u32,
+    name: String,
+    serial: u64,
+    /// Digests that a file may have wherever it is.
+    anywhere: BTreeSet<String>,
+    /// Digests that a file may have, by path.
+    paths: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl DigestList {
+    /// No file of a list is larger, in bytes.
+    pub const MAX_BYTES: usize = 64 * 1024 * 1024;
+
+    /// An empty list.
+    ///
+    /// # Errors
+    /// [`DigestListError::Malformed`] when the name is none.
+    pub fn new(name: &str, serial: u64) -> Result<Self, DigestListError> {
+        check_name(name.to_owned()).map_err(|what| DigestListError::Malformed { line: 1, what })?;
+        Ok(Self {
+            name: name.to_owned(),
+            serial,
+            ..Self::default()
+        })
+    }
+
+    /// Adds a digest, for a path or for anywhere. Both are spelt as [`MeasuredFile`](super::MeasuredFile) spells them.
+    pub(crate) fn add(&mut self, digest: String, path: Option<String>) {
+        self.all.insert(digest.clone());
+        match path {
+            Some(path) => self.paths.entry(path).or_default().insert(digest),
+            None => self.anywhere.insert(digest),
+        };
+    }
+
+    /// How many different digests it has.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Whether it has none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// Whether a file with this name may have this digest.
+    #[must_use]
+    pub fn allows(&self, name: &str, digest: &str) -> bool {
+        self.anywhere.contains(digest) || self.paths.get(name).is_some_and(|digests| digests.contains(digest))
+    }
+
+    /// Whether some file may have this digest.
+    #[must_use]
+    pub fn knows(&self, digest: &str) -> bool {
+        self.all.contains(digest)
+    }
+
+    /// The digests that a file with this name may have, if the list names it.
+    #[must_use]
+    pub fn digests_of(&self, name: &str) -> Option<&BTreeSet<String>> {
+        self.paths.get(name)
+    }
+
+    /// The file's text: the same list gives the same bytes.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let written = Written {
+            digest_list: 1,
+            name: self.name.clone(),
+            serial: self.serial,
+            anywhere: self.anywhere.iter().cloned().collect(),
+            paths: self.paths.iter().map(|(path, it)| (path.clone(), it.clone())).collect(),
+        };
+        // Strings, numbers and lists always have a JSON form.
+        serde_json::to_string(&written).unwrap_or_default()
+    }
+
+    /// Reads a file's text.
+    ///
+    /// # Errors
+    /// [`DigestListError`] when it is no list of this version, or one of its digests is none.
+    pub fn from_json(text: &str) -> Result<Self, DigestListError> {
+        if text.len() > Self::MAX_BYTES {
+            return Err(DigestListError::TooLarge { actual: text.len() });
+        }
+        let written: Written = serde_json::from_str(text).map_err(|error| DigestListError::of_json(&error))?;
+        let malformed = |what: String| DigestListError::Malformed { line: 1, what };
+        if written.digest_list != 1 {
+            return Err(malformed(format!(
+                "version {}, this program reads 1",
+                written.digest_list
+            )));
+        }
+        let mut list = Self::new(&written.name, written.serial)?;
+        let by_path = written.paths.into_iter().flat_map(|(path, digests)| {
+            let with_path = move |digest| (digest, Some(path.clone()));
+            digests.into_iter().map(with_path)
+        });
+        for (digest, path) in written.anywhere.into_iter().map(|digest| (digest, None)).chain(by_path) {
+            if super::import::digest(&digest).as_ref() != Ok(&digest) {
+                return Err(malformed(format!("{digest:?} is no digest as this file writes them")));
+            }
+            list.add(digest, path);
+        }
+        Ok(list)
+    }
+}

@@ -1,0 +1,117 @@
+//! Lists in an attestation.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use hallmark_evidence::{Log, LogKind};
+use hallmark_reason::Coded as _;
+use hallmark_tpm_wire::{HashAlg, PcrSelection, PcrValues};
+use hallmark_verify::ima::BootAggregate;
+use hallmark_verify::testing::{ChallengeParts, SoftwareMachine, VendorCa};
+use hallmark_verify::{HeldLogs, Trust, VerifiedEvidence, VerifyError, bind, conclude, examine};
+use zeroize::Zeroizing;
+
+use crate::lists::{aggregate, register};
+use crate::writer;
+
+fn now() -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(1_795_392_000)
+}
+
+/// A machine that measured `lines`; its first line is `aggregate` of its registers.
+struct Scene {
+    trust: Trust,
+    machine: SoftwareMachine,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let vendor = VendorCa::new();
+        let mut trust = Trust::default();
+        trust.roots.add("vendor", vendor.root_der()).unwrap();
+        Self {
+            trust,
+            machine: SoftwareMachine::new(&vendor),
+        }
+    }
+
+    fn first_line(&self) -> Vec<u8> {
+        let mut values = PcrValues::new();
+        for pcr in 0..10 {
+            values
+                .insert(HashAlg::Sha256, pcr, self.machine.pcrs[&(0x000b, pcr)].clone())
+                .unwrap();
+        }
+        aggregate(&values)
+    }
+
+    /// Sends `sent` from `offset` on, having measured `measured`.
+    fn attest(
+        &mut self,
+        offset: u64,
+        sent: &[Vec<u8>],
+        measured: &[Vec<u8>],
+        held: &HeldLogs,
+    ) -> Result<VerifiedEvidence, VerifyError> {
+        self.machine.pcrs.insert((0x000b, 10), register(measured));
+        self.machine.logs = vec![Log::new(LogKind::Ima, offset, sent.concat()).unwrap()];
+        let exporter = [0x5a; 32];
+        let selection = PcrSelection::new([(HashAlg::Sha256, &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10][..])]).unwrap();
+        let examined = examine(self.machine.claim().decode().unwrap(), &self.trust, None, now())?;
+        let secret = Some(Zeroizing::new([0x7c; 32]));
+        let challenge = examined.challenge_with([0x6b; 32], secret, selection, now())?;
+        let proof = self.machine.prove(&ChallengeParts::from(&challenge), &exporter);
+        let bound = bind(examined, challenge, proof.decode().unwrap(), &exporter, now())?;
+        conclude(bound, proof.logs, held)
+    }
+}
+
+fn program(number: u8) -> Vec<u8> {
+    writer::file(&format!("/usr/bin/{number}"), &[number; 32])
+}
+
+#[test]
+fn attack_48_a_list_of_another_boot_is_refused_whatever_the_policy() {
+    let mut scene = Scene::new();
+    let list = [scene.first_line(), program(1)];
+    let evidence = scene.attest(0, &list, &list, &HeldLogs::default()).unwrap();
+    let files = evidence.ima().unwrap();
+    assert_eq!(
+        (files.line_count(), files.boot_aggregate()),
+        (2, Some(BootAggregate::Matches))
+    );
+    // The register moves after the kernel has started, or was another one then.
+    scene.machine.pcrs.insert((0x000b, 4), vec![4; 32]);
+    let refused = scene.attest(0, &list, &list, &HeldLogs::default()).unwrap_err();
+    assert_eq!(refused.code().as_str(), "HM-VERIFY-0904");
+    // That the line is missing contradicts nothing; rules decide.
+    let without = [program(1)];
+    let evidence = scene.attest(0, &without, &without, &HeldLogs::default()).unwrap();
+    assert_eq!(evidence.ima().unwrap().boot_aggregate(), Some(BootAggregate::Absent));
+}
+
+#[test]
+fn attack_48_only_the_new_part_comes_and_from_where_the_last_one_ended() {
+    let mut scene = Scene::new();
+    let list = [scene.first_line(), program(1), program(2)];
+    let evidence = scene.attest(0, &list[..2], &list[..2], &HeldLogs::default()).unwrap();
+    let files = evidence.ima().unwrap();
+    let held = HeldLogs {
+        ima: Some((files.proven_bytes(), files.replay().clone())),
+        ..HeldLogs::default()
+    };
+    let end = files.proven_bytes();
+    let evidence = scene.attest(end, &list[2..], &list, &held).unwrap();
+    assert_eq!(evidence.ima().unwrap().line_count(), 3);
+    let code = |result: Result<VerifiedEvidence, VerifyError>| result.unwrap_err().code().to_string();
+    // Rewound or skipped by its word, and by its bytes.
+    for offset in [end - 1, end + 1] {
+        assert_eq!(code(scene.attest(offset, &list[2..], &list, &held)), "HM-VERIFY-0903");
+    }
+    assert_eq!(code(scene.attest(end, &list[1..], &list, &held)), "HM-VERIFY-0902");
+    assert_eq!(code(scene.attest(end, &[], &list, &held)), "HM-VERIFY-0902");
+    // Nothing is held: the part alone is none.
+    assert_eq!(
+        code(scene.attest(end, &list[2..], &list, &HeldLogs::default())),
+        "HM-VERIFY-0903"
+    );
+}
