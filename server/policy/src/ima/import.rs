@@ -75,10 +75,8 @@ fn tagged(line: &str) -> Option<(&str, &str)> {
     let (_, rest) = line.split_once(" (")?;
     let (path, hex) = rest.rsplit_once(") = ")?;
     let is_known = |tag: &&str| line.starts_with(*tag);
-    ["SHA256 (", "SHA384 (", "SHA512 ("]
-        .iter()
-        .any(|tag| is_known(tag))
-        .then_some((hex, path))
+    let tags = ["SHA256 (", "SHA384 (", "SHA512 ("];
+    tags.iter().any(is_known).then_some((hex, path))
 }
 
 fn unescaped(path: &str) -> Result<String, String> {

@@ -164,17 +164,26 @@ impl<'a> Lines<'a> {
                 Some(detail) => format!("{line}, {detail}"),
                 None => line,
             };
-            let finding = Finding::new(false, offence.text())
+            Finding::new(false, offence.text())
                 .comparing("", actual)
                 .at(Some(EventRef {
                     number: u32::try_from(file.line).unwrap_or(u32::MAX),
                     pcr: 10,
                     kind: "IMA".to_owned(),
                     text: shown(&file.name),
-                }));
-            finding
+                }))
         });
-        Reason::of(code, "ima.allow", finding)
+        Reason::of(code, self.rule(), finding)
+    }
+
+    /// The key that says what lines must be: the first one that is there.
+    const fn rule(&self) -> &'static str {
+        let rules = self.rules;
+        match (&rules.allow, &rules.lists) {
+            (Some(_), _) => "ima.allow",
+            (None, Some(_)) => "ima.lists",
+            (None, None) => "ima.keys",
+        }
     }
 
     fn expected(&self) -> String {

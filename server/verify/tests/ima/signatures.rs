@@ -108,15 +108,17 @@ fn a_signature_of_another_file_or_a_changed_one_is_bad() {
     }
 }
 
+type Change = fn(&mut Vec<u8>);
+
 #[test]
 fn every_byte_of_the_header_counts() {
-    let fault = |change: fn(&mut Vec<u8>)| {
+    let fault = |change: Change| {
         let mut bytes = P256_SHA256.to_vec();
         change(&mut bytes);
         of_program(HashAlg::Sha256, &bytes).unwrap()
     };
     assert!(fault(|_| {}).is_ok());
-    let cases: [(fn(&mut Vec<u8>), SignatureFault); 14] = [
+    let cases: [(Change, SignatureFault); 14] = [
         (|it| it[0] = 1, SignatureFault::Unknown),
         (|it| it[0] = 4, SignatureFault::Unknown),
         (|it| it[0] = 6, SignatureFault::Malformed),
