@@ -10,7 +10,7 @@ use hallmark_api::{
 use hallmark_evidence::{Binding, Limits, Log};
 use hallmark_spiffe::{Bundle, SpiffeId, TrustDomain};
 use hallmark_tpm::{Credential, Signed};
-use hallmark_tpm_wire::{Attest, PcrSelection, PcrValues};
+use hallmark_tpm_wire::{PcrSelection, PcrValues};
 use prost::Message as _;
 use tokio::{
     sync::mpsc,
@@ -33,7 +33,7 @@ use challenge::{Challenge, VERSION};
 
 const TYPE: &str = "tpm2";
 /// How often the TPM's statements are made for one challenge.
-const STATEMENT_ATTEMPTS: u32 = 2;
+const STATEMENT_ATTEMPTS: u32 = 3;
 
 /// What an attestation brings.
 #[derive(Debug)]
@@ -243,7 +243,8 @@ struct Stated {
 }
 
 /// Lets the TPM certify the key and quote its registers. Where the server holds the beginning of a log from another
-/// boot than the quote's, all is done once more with the logs whole.
+/// boot than the quote's, all is done once more with the logs whole; likewise where something was measured between the
+/// reading of a boot log and the quote.
 async fn state(
     witness: &mut Witness,
     to_bind: &ToBind<'_>,
@@ -256,16 +257,17 @@ async fn state(
         let digests: Vec<_> = reading.logs.iter().map(Log::digest).collect();
         let binding = Binding::compute(to_bind.nonce, to_bind.exporter, &to_bind.key.public.name(), &digests);
         let certify = witness.tpm().certify(to_bind.key.id, binding).await?;
-        let (quote, values) = witness.quote(to_bind.selection, binding).await?;
-        let boot = Attest::parse(&quote.attest).map_err(|_| AgentError::Protocol("the TPM's quote does not decode"))?;
-        if reading.is_of_boot(&boot.clock_info) || attempts == STATEMENT_ATTEMPTS {
+        let quoted = witness.quote(to_bind.selection, binding, &reading).await?;
+        let (stood_still, bound) = witness.logs_stood_still(reading).await?;
+        let is_of_boot = bound.is_of_boot(&quoted.clock);
+        if stood_still && is_of_boot || attempts == STATEMENT_ATTEMPTS {
             return Ok(Stated {
                 certify,
-                quote,
-                values,
-                logs: reading.logs,
+                quote: quoted.quote,
+                values: quoted.values,
+                logs: [bound.logs, quoted.growing].concat(),
             });
         }
-        reading = witness.read_logs_again(reading, true).await?;
+        reading = witness.read_logs_again(bound, !is_of_boot).await?;
     }
 }

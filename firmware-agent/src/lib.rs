@@ -21,6 +21,7 @@ pub mod identity;
 mod jitter;
 pub mod measurements;
 mod notify;
+mod registers;
 pub mod run;
 pub mod server_client;
 pub mod state;

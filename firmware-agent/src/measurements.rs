@@ -32,8 +32,14 @@ struct Wanted {
     restart_count: u32,
 }
 
-/// Logs that a quote is to be bound to.
-#[derive(Debug)]
+impl Wanted {
+    fn is_of_boot(&self, clock: &ClockInfo) -> bool {
+        (self.reset_count, self.restart_count) == (clock.reset_count, clock.restart_count)
+    }
+}
+
+/// Logs for one quote.
+#[derive(Debug, Clone, Default)]
 pub struct Reading {
     wanted: Vec<Wanted>,
     /// The logs, in the order of the binding.
@@ -50,7 +56,8 @@ impl LogPaths {
         }
     }
 
-    /// Reads what the server wants: each log from the offset up to which the server holds it.
+    /// Reads what the server wants and the statements are bound to: each log from the offset up to which the server
+    /// holds it. The others are read by [`after_quote`](Self::after_quote).
     ///
     /// A log that does not exist on this machine is left out; whether that will do is the server's to judge. Blocks on
     /// the file system.
@@ -75,6 +82,28 @@ impl LogPaths {
         self.reading(all)
     }
 
+    /// The logs that no statement is bound to: the quoted register proves those of their lines that it covers. `clock` is
+    /// the quote's: of another boot than the one that the server knows they come whole.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn after_quote(&self, reading: &Reading, clock: &ClockInfo) -> Result<Vec<Log>, AgentError> {
+        let wanted = reading.wanted.iter().map(|wanted| Wanted {
+            offset: if wanted.is_of_boot(clock) { wanted.offset } else { 0 },
+            ..*wanted
+        });
+        self.logs(&wanted.collect::<Vec<_>>(), |kind| !kind.is_bound())
+    }
+
+    /// Whether the logs that the statements are bound to are still as they were read: else something was measured
+    /// between reading and quote.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn stood_still(&self, reading: &Reading) -> Result<bool, AgentError> {
+        Ok(self.logs(&reading.wanted, LogKind::is_bound)? == reading.logs)
+    }
+
     /// The same logs again, as they are now; from their beginning if `whole`.
     ///
     /// # Errors
@@ -90,8 +119,13 @@ impl LogPaths {
     }
 
     fn reading(&self, wanted: Vec<Wanted>) -> Result<Reading, AgentError> {
+        let logs = self.logs(&wanted, LogKind::is_bound)?;
+        Ok(Reading { wanted, logs })
+    }
+
+    fn logs(&self, wanted: &[Wanted], which: fn(LogKind) -> bool) -> Result<Vec<Log>, AgentError> {
         let mut logs = Vec::new();
-        for one in &wanted {
+        for one in wanted.iter().filter(|one| which(one.kind)) {
             let Some(path) = self.of(one.kind) else { continue };
             let unreadable = |error: io::Error| AgentError::Log {
                 log: one.kind.as_str(),
@@ -110,7 +144,7 @@ impl LogPaths {
                 Err(error) => return Err(unreadable(error)),
             }
         }
-        Ok(Reading { wanted, logs })
+        Ok(logs)
     }
 }
 
@@ -121,9 +155,7 @@ impl Reading {
     pub fn is_of_boot(&self, clock: &ClockInfo) -> bool {
         self.logs.iter().filter(|log| log.offset > 0).all(|log| {
             let wanted = self.wanted.iter().find(|wanted| wanted.kind == log.kind);
-            wanted.is_some_and(|wanted| {
-                (wanted.reset_count, wanted.restart_count) == (clock.reset_count, clock.restart_count)
-            })
+            wanted.is_some_and(|wanted| wanted.is_of_boot(clock))
         })
     }
 }
@@ -182,10 +214,11 @@ mod tests {
     }
 
     fn parts(reading: &Reading) -> Vec<(LogKind, u64, &[u8])> {
-        let each = reading
-            .logs
-            .iter()
-            .map(|log| (log.kind, log.offset, log.data.as_slice()));
+        all(&reading.logs)
+    }
+
+    fn all(logs: &[Log]) -> Vec<(LogKind, u64, &[u8])> {
+        let each = logs.iter().map(|log| (log.kind, log.offset, log.data.as_slice()));
         each.collect()
     }
 
@@ -195,27 +228,47 @@ mod tests {
         let paths = paths(folder.path());
         assert!(paths.read(&[]).unwrap().logs.is_empty());
         let whole = paths.read(&[wanted(3, 0), wanted(1, 0), wanted(2, 0)]).unwrap();
-        assert_eq!(
-            parts(&whole),
-            [(LogKind::Ima, 0, &b"lines"[..]), (LogKind::Tcg, 0, b"firmware")]
-        );
+        assert_eq!(parts(&whole), [(LogKind::Tcg, 0, &b"firmware"[..])]);
+        let growing = paths.after_quote(&whole, &clock(3, 1)).unwrap();
+        assert_eq!(all(&growing), [(LogKind::Ima, 0, &b"lines"[..])]);
         let new = paths.read(&[wanted(3, 3), wanted(1, 8)]).unwrap();
-        assert_eq!(parts(&new), [(LogKind::Ima, 3, &b"es"[..]), (LogKind::Tcg, 8, b"")]);
+        assert_eq!(parts(&new), [(LogKind::Tcg, 8, &b""[..])]);
         assert!(new.is_of_boot(&clock(3, 1)));
         assert!(!new.is_of_boot(&clock(4, 0)) && !new.is_of_boot(&clock(3, 2)));
         let again = paths.again(new, true).unwrap();
-        assert_eq!(
-            parts(&again),
-            [(LogKind::Ima, 0, &b"lines"[..]), (LogKind::Tcg, 0, b"firmware")]
-        );
+        assert_eq!(parts(&again), [(LogKind::Tcg, 0, &b"firmware"[..])]);
         assert!(again.is_of_boot(&clock(4, 0)), "a whole log stands for itself");
+    }
+
+    #[test]
+    fn the_list_that_grows_is_read_behind_the_quote_and_whole_where_the_boot_is_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = paths(folder.path());
+        let read = |clock| {
+            let reading = paths.read(&[wanted(3, 3)]).unwrap();
+            paths.after_quote(&reading, &clock).unwrap()
+        };
+        assert_eq!(all(&read(clock(3, 1))), [(LogKind::Ima, 3, &b"es"[..])]);
+        assert_eq!(all(&read(clock(4, 0))), [(LogKind::Ima, 0, &b"lines"[..])]);
+    }
+
+    #[test]
+    fn what_is_measured_between_reading_and_quote_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = paths(folder.path());
+        let reading = paths.read(&[wanted(1, 0), wanted(3, 0)]).unwrap();
+        assert!(paths.stood_still(&reading).unwrap());
+        std::fs::write(folder.path().join("ima"), b"lines and more").unwrap();
+        assert!(paths.stood_still(&reading).unwrap(), "that log is not bound");
+        std::fs::write(folder.path().join("tcg"), b"firmware and more").unwrap();
+        assert!(!paths.stood_still(&reading).unwrap());
     }
 
     #[test]
     fn a_log_that_is_shorter_than_the_server_thinks_is_sent_whole() {
         let folder = tempfile::tempdir().unwrap();
-        let reading = paths(folder.path()).read(&[wanted(3, 6)]).unwrap();
-        assert_eq!(parts(&reading), [(LogKind::Ima, 0, &b"lines"[..])]);
+        let reading = paths(folder.path()).read(&[wanted(1, 9)]).unwrap();
+        assert_eq!(parts(&reading), [(LogKind::Tcg, 0, &b"firmware"[..])]);
     }
 
     #[test]

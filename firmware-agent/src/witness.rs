@@ -1,14 +1,16 @@
 //! The machine's side of an attestation: what the TPM shows, and how its answers are put together.
 
 use hallmark_api::attest::LogOffset;
+use hallmark_evidence::Log;
 use hallmark_tpm::{Credential, Endorsement, KeyId, Signed, TpmError, TpmHandle, Unique};
-use hallmark_tpm_wire::{Attest, AttestKind, HashAlg, PcrSelection, PcrValues, PublicArea, pcr_digest};
+use hallmark_tpm_wire::{Attest, AttestKind, ClockInfo, HashAlg, PcrSelection, PcrValues, PublicArea, pcr_digest};
 use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
 
 use crate::{
     AgentError, csr,
     measurements::{LogPaths, Reading},
+    registers::proven_by,
 };
 
 /// How often a quote is repeated because registers moved between it and the reading of them.
@@ -174,41 +176,73 @@ impl Witness {
         blocking(move || logs.again(reading, whole)).await
     }
 
-    /// A quote with the values that give its digest.
-    ///
-    /// The values come from what the agent knows where that gives the quoted digest, which proves them; the registers
-    /// are read only where it does not. A register that moves between quote and reading makes both happen again.
+    /// Whether the bound logs are as they were read; with it, what was read.
     ///
     /// # Errors
-    /// The TPM's; or the registers never stood still.
+    /// As [`LogPaths::stood_still`].
+    pub async fn logs_stood_still(&self, reading: Reading) -> Result<(bool, Reading), AgentError> {
+        let logs = self.logs.clone();
+        blocking(move || Ok((logs.stood_still(&reading)?, reading))).await
+    }
+
+    /// A quote with the values that give its digest, and the logs that are read behind it.
+    ///
+    /// The values come from what the agent knows (the last quote's, or those that the logs give) where that gives the
+    /// quoted digest, which proves them; the registers are read only where it does not. A register that moves between
+    /// quote and reading makes both happen again.
+    ///
+    /// # Errors
+    /// The TPM's; the registers never stood still; or as [`LogPaths::after_quote`].
     pub async fn quote(
         &mut self,
         selection: &PcrSelection,
         binding: [u8; 32],
-    ) -> Result<(Signed, PcrValues), TpmError> {
+        reading: &Reading,
+    ) -> Result<Quoted, AgentError> {
         for _ in 0..QUOTE_ATTEMPTS {
             let quote = self.tpm.quote(selection.clone(), binding).await?;
-            let digest = quoted_digest(&quote)?;
-            let gives = |values: &PcrValues| {
-                pcr_digest(selection, values, HashAlg::Sha256).is_ok_and(|computed| computed == digest)
+            let (clock, digest) = quoted(&quote)?;
+            let (logs, bound, last) = (self.logs.clone(), reading.clone(), self.pcrs.clone());
+            let (asked, wanted) = (selection.clone(), digest.clone());
+            let (growing, known) = blocking(move || {
+                let growing = logs.after_quote(&bound, &clock)?;
+                let all = [bound.logs, growing.clone()].concat();
+                Ok((growing, proven_by(&wanted, &asked, last.as_ref(), &all)))
+            })
+            .await?;
+            let values = match known {
+                Some(values) => values,
+                None => self.tpm.read_pcrs(selection.clone()).await?,
             };
-            let guesses = [self.pcrs.clone(), Some(at_reset(selection))];
-            if let Some(values) = guesses.into_iter().flatten().find(|values| gives(values)) {
-                self.pcrs = Some(values.clone());
-                return Ok((quote, values));
-            }
-            let values = self.tpm.read_pcrs(selection.clone()).await?;
-            let fits = gives(&values);
             self.pcrs = Some(values.clone());
-            if fits {
-                return Ok((quote, values));
+            if pcr_digest(selection, &values, HashAlg::Sha256).is_ok_and(|computed| computed == digest) {
+                return Ok(Quoted {
+                    quote,
+                    clock,
+                    values,
+                    growing,
+                });
             }
             tracing::info!("a PCR moved between quote and reading; quoting again");
         }
         Err(TpmError::PcrsMoving {
             attempts: QUOTE_ATTEMPTS,
-        })
+        }
+        .into())
     }
+}
+
+/// A quote and what goes with it.
+#[derive(Debug)]
+pub struct Quoted {
+    /// The statement.
+    pub quote: Signed,
+    /// Its clock and counters.
+    pub clock: ClockInfo,
+    /// The registers that it covers.
+    pub values: PcrValues,
+    /// The logs that no statement is bound to.
+    pub growing: Vec<Log>,
 }
 
 async fn blocking<T: Send + 'static>(
@@ -221,26 +255,14 @@ async fn blocking<T: Send + 'static>(
     })
 }
 
-fn quoted_digest(quote: &Signed) -> Result<Vec<u8>, TpmError> {
+fn quoted(quote: &Signed) -> Result<(ClockInfo, Vec<u8>), TpmError> {
     let malformed = |detail: String| TpmError::Malformed {
         command: "TPM2_Quote",
         detail,
     };
     let attest = Attest::parse(&quote.attest).map_err(|error| malformed(error.to_string()))?;
     match attest.kind {
-        AttestKind::Quote(info) => Ok(info.pcr_digest),
+        AttestKind::Quote(info) => Ok((attest.clock_info, info.pcr_digest)),
         _ => Err(malformed("another attestation structure than a quote".into())),
     }
-}
-
-/// The registers as a reset leaves them, before anything is measured (PC Client platform profile, section 3.1): zeros,
-/// and ones in those of the dynamic root of trust.
-fn at_reset(selection: &PcrSelection) -> PcrValues {
-    let mut values = PcrValues::new();
-    for (bank, pcr) in selection.pcrs() {
-        let fill = if (17..=22).contains(&pcr) { 0xff } else { 0 };
-        // A selection names each register once, and the value is as long as the bank's digest.
-        let _ = values.insert(bank, pcr, vec![fill; bank.digest_len()]);
-    }
-    values
 }

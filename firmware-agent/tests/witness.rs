@@ -1,7 +1,11 @@
 //! The witness against a swtpm: quotes whose values are proven by their digest, registers that move meanwhile.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "test code beside the test functions")]
 
-use hallmark_agent::{measurements::LogPaths, witness::Witness};
+use hallmark_agent::{
+    AgentError,
+    measurements::{LogPaths, Reading},
+    witness::Witness,
+};
 use hallmark_kit::{EkAuthority, Fault, Swtpm, SwtpmOptions, TctiProxy};
 use hallmark_tpm::{EsysTpm, Tcti, TpmError, TpmHandle};
 use hallmark_tpm_wire::{HashAlg, PcrSelection};
@@ -47,8 +51,18 @@ fn count(machine: &Machine, code: u32) -> u64 {
 #[tokio::test]
 async fn registers_are_read_once_and_then_proven_by_the_quote() {
     let mut machine = machine(true);
-    let (_, first) = machine.witness.quote(&selection(), [1; 32]).await.unwrap();
-    let (_, second) = machine.witness.quote(&selection(), [2; 32]).await.unwrap();
+    let first = machine
+        .witness
+        .quote(&selection(), [1; 32], &Reading::default())
+        .await
+        .unwrap()
+        .values;
+    let second = machine
+        .witness
+        .quote(&selection(), [2; 32], &Reading::default())
+        .await
+        .unwrap()
+        .values;
     assert_eq!(first, second);
     assert_eq!((count(&machine, QUOTE), count(&machine, PCR_READ)), (2, 1));
 }
@@ -56,7 +70,12 @@ async fn registers_are_read_once_and_then_proven_by_the_quote() {
 #[tokio::test]
 async fn registers_that_nothing_was_measured_into_need_no_reading() {
     let mut machine = machine(false);
-    let (_, values) = machine.witness.quote(&selection(), [1; 32]).await.unwrap();
+    let values = machine
+        .witness
+        .quote(&selection(), [1; 32], &Reading::default())
+        .await
+        .unwrap()
+        .values;
     assert_eq!(values.get(HashAlg::Sha256, 7), Some([0; 32].as_slice()));
     assert_eq!((count(&machine, QUOTE), count(&machine, PCR_READ)), (1, 0));
 }
@@ -73,7 +92,11 @@ async fn a_register_that_moves_between_quote_and_reading_is_quoted_again() {
         }
         Fault::None
     });
-    machine.witness.quote(&selection(), [1; 32]).await.unwrap();
+    machine
+        .witness
+        .quote(&selection(), [1; 32], &Reading::default())
+        .await
+        .unwrap();
     assert_eq!((count(&machine, QUOTE), count(&machine, PCR_READ)), (3, 3));
 }
 
@@ -84,8 +107,9 @@ async fn registers_that_never_stand_still_are_given_up_on() {
         PCR_READ => Fault::FlipResponse(10 + 4 + 10 + 4 + 8 * 34 - 1),
         _ => Fault::None,
     });
-    let given_up = machine.witness.quote(&selection(), [1; 32]).await;
-    assert_eq!(given_up.map(|_| ()), Err(TpmError::PcrsMoving { attempts: 5 }));
+    let given_up = machine.witness.quote(&selection(), [1; 32], &Reading::default()).await;
+    let moving = AgentError::from(TpmError::PcrsMoving { attempts: 5 });
+    assert_eq!(given_up.unwrap_err().to_string(), moving.to_string());
 }
 
 #[tokio::test]

@@ -26,6 +26,8 @@ pub enum Decision<E> {
     Delete,
     /// It stays as it is; nothing is written.
     Keep,
+    /// It stays as it is (or away); what stands beside it is written.
+    Beside,
     /// The change is refused; nothing is written.
     Refuse(E),
 }
@@ -124,10 +126,12 @@ impl Agents {
         beside: Vec<Change>,
         decide: impl FnOnce(Option<&Agent>) -> Decision<E>,
     ) -> Result<(), ChangeError<E>> {
-        self.change_with(store, id, |before| (decide(before), beside)).await
+        self.change_with(store, id, |before| (decide(before), beside), || ())
+            .await
     }
 
-    /// As [`change`](Self::change), where the decision also says what is made durable beside it.
+    /// As [`change`](Self::change), where the decision also says what is made durable beside it, and `committed` is run
+    /// once all is durable, before the next change of this node begins.
     ///
     /// # Errors
     /// As [`change`](Self::change).
@@ -136,19 +140,21 @@ impl Agents {
         store: &dyn Store,
         id: &SpiffeId,
         decide: impl FnOnce(Option<&Agent>) -> (Decision<E>, Vec<Change>),
+        committed: impl FnOnce(),
     ) -> Result<(), ChangeError<E>> {
         let _turn = self.writer(id).lock().await;
         let before = self.find(id);
         let (decision, beside) = decide(before.as_deref());
         let (change, after) = match decision {
-            Decision::Put(row) => (Change::PutAgent(row.clone()), Some(Arc::from(row))),
-            Decision::Delete => (Change::DeleteAgent(id.clone()), None),
+            Decision::Put(row) => (Some(Change::PutAgent(row.clone())), Some(Arc::from(row))),
+            Decision::Delete => (Some(Change::DeleteAgent(id.clone())), None),
+            Decision::Beside => (None, before),
             Decision::Keep => return Ok(()),
             Decision::Refuse(why) => return Err(ChangeError::Refused(why)),
         };
-        let mut changes = vec![change];
-        changes.extend(beside);
+        let changes = change.into_iter().chain(beside).collect();
         store.commit(changes).await.map_err(ChangeError::Store)?;
+        committed();
         let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
         match after {
             Some(row) => rows.insert(id.clone(), row),
@@ -191,6 +197,13 @@ impl Agents {
             rows.remove(id);
         }
         Ok(forgotten)
+    }
+
+    /// Waits until every change that is under way has come to its end.
+    pub async fn settle(&self) {
+        for writer in &self.writers {
+            drop(writer.lock().await);
+        }
     }
 
     fn writer(&self, id: &SpiffeId) -> &Mutex<()> {

@@ -4,6 +4,7 @@
 //! refusal; the record and the log say everything.
 
 mod facts;
+mod keep;
 mod logs;
 mod refusal;
 mod stream;
@@ -17,6 +18,7 @@ pub use stream::{AnswerStream, attest_agent};
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use hallmark_policy::PolicySet;
 use hallmark_tpm_wire::PcrSelection;
 use hallmark_verify::Trust;
@@ -34,8 +36,8 @@ const LOG_ROOM: usize = 256 * 1024 * 1024;
 pub struct Attestation {
     /// Roots and inventory.
     pub trust: Arc<Trust>,
-    /// What the operator demands beyond that.
-    pub policies: Arc<PolicySet>,
+    /// What the operator demands beyond that, as it is in force now.
+    pub policies: ArcSwap<PolicySet>,
     /// What quotes must cover.
     pub pcrs: PcrSelection,
     /// Room for open streams, most of which may still be silent.
@@ -47,12 +49,12 @@ pub struct Attestation {
 }
 
 impl Attestation {
-    /// As configured, with room for `concurrent` attestations.
+    /// As configured, with the policies that are in force and room for `concurrent` attestations.
     #[must_use]
-    pub fn new(tpm2: Tpm2, concurrent: usize) -> Self {
+    pub fn new(tpm2: Tpm2, policies: PolicySet, concurrent: usize) -> Self {
         Self {
             trust: Arc::new(tpm2.trust),
-            policies: Arc::new(tpm2.rules.into()),
+            policies: ArcSwap::from_pointee(policies),
             pcrs: tpm2.pcrs,
             streams: Seats::new(MAX_STREAMS.max(concurrent)),
             seats: Seats::new(concurrent),

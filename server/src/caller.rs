@@ -86,18 +86,22 @@ pub fn agent_of<T>(request: &tonic::Request<T>) -> Result<SpiffeId, Status> {
 pub fn standing(server: &Server, id: &SpiffeId) -> Result<Arc<Agent>, Status> {
     match server.agents.find(id) {
         None => Err(denied("the agent is not attested", Some(DenialReason::NotAttested))),
-        Some(agent) => match denial(agent.state) {
+        Some(agent) => match denial(&agent) {
             None => Ok(agent),
+            Some(reason) if agent.state.is_served() => {
+                Err(denied("what the agent proved is no longer enough", Some(reason)))
+            }
             Some(reason) => Err(denied(&format!("the agent is {}", agent.state), Some(reason))),
         },
     }
 }
 
-/// Why a node in this state is not served, as agents understand it; `None` for one that is.
+/// Why a node is not served, as agents understand it; `None` for one that is.
 #[must_use]
-pub const fn denial(state: NodeState) -> Option<DenialReason> {
-    match state {
-        NodeState::Active => None,
+pub fn denial(agent: &Agent) -> Option<DenialReason> {
+    match agent.state {
+        // It may prove something better.
+        NodeState::Active => (!agent.distrust.is_empty()).then_some(DenialReason::MustReattest),
         // Neither comes back by itself: the agent ends, and forgets.
         NodeState::Banned | NodeState::Retired => Some(DenialReason::Banned),
         NodeState::Suspended => Some(DenialReason::NotActive),

@@ -14,7 +14,7 @@ mod value;
 use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration};
 
 use hallmark_hsm::KeyKind;
-use hallmark_policy::Rules;
+use hallmark_policy::{Rules, signed::OperatorKeys};
 use hallmark_registry::Approvers;
 use hallmark_spiffe::{SpiffeId, TrustDomain};
 use hallmark_tpm_wire::PcrSelection;
@@ -46,6 +46,8 @@ pub struct Config {
     pub lifetimes: Lifetimes,
     /// How TPM evidence is judged.
     pub tpm2: Tpm2,
+    /// Who may sign policies and baselines; with none, unsigned ones are taken.
+    pub operator_keys: OperatorKeys,
     /// Per-caller limits.
     pub limits: LimitSettings,
     /// What is logged.

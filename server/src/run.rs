@@ -121,10 +121,12 @@ impl Running {
         tasks.spawn(async move { local.await.map_err(failed("the admin socket")) });
         let fresh = tls::keep_fresh(Arc::clone(&server), identity);
         let pruned = keep_pruned(Arc::clone(&server));
+        let judged = crate::policy_files::keep_judging(Arc::clone(&server));
         tasks.spawn(async move {
             tokio::select! {
                 () = fresh => {}
                 () = pruned => {}
+                () = judged => {}
                 () = until(stopped) => {}
             }
             Ok(())

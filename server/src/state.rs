@@ -17,7 +17,7 @@ use tokio::sync::Mutex;
 
 use crate::{
     agents::Agents, attest::Attestation, authority_keeper::ActiveAuthority, clock::Clock, compute::Compute,
-    config::Lifetimes, lifecycle::Lifecycle, limits::Limits,
+    config::Lifetimes, kept::Kept, lifecycle::Lifecycle, limits::Limits, policy_files::PolicyFiles,
 };
 
 /// The server: its parts, and the state that requests read and change.
@@ -39,6 +39,10 @@ pub struct Server {
     pub keys: Arc<dyn KeyStore>,
     /// The attested nodes.
     pub agents: Agents,
+    /// How far the evidence goes that is kept of each node.
+    pub kept: Kept,
+    /// The policies and baselines that were applied.
+    pub policy_files: PolicyFiles,
     /// Held by whoever changes entries, from reading the registry until memory has followed the store.
     pub entry_writer: Mutex<()>,
     /// The authority that signs, and the bundle.

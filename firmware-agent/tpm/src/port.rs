@@ -31,11 +31,11 @@ pub trait Tpm: Send {
     /// There is no TPM, or its endorsement hierarchy is disabled or has an authorization value.
     fn attestation_key(&mut self) -> Result<PublicArea, TpmError>;
 
-    /// The SVID key that `unique` stands for: an unrestricted primary signing key of the owner hierarchy. The same
-    /// bytes give the same key until the TPM is cleared.
+    /// The SVID key that `unique` stands for: an unrestricted primary signing key of the null hierarchy. The same bytes
+    /// give the same key until the machine is booted again; then nobody can make it any more (part 1, "Primary Seeds").
     ///
     /// # Errors
-    /// There is no TPM, or its owner hierarchy is disabled or has an authorization value.
+    /// There is no TPM, or no room in it.
     fn svid_key(&mut self, unique: &Unique) -> Result<SvidKey, TpmError>;
 
     /// TPM2_Sign: a P-256 signature over a SHA-256 digest, as a DER `ECDSA-Sig-Value`.

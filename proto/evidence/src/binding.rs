@@ -4,6 +4,8 @@ use aws_lc_rs::digest;
 use hallmark_tpm_wire::Name;
 
 use crate::log::LogDigest;
+#[cfg(doc)]
+use crate::log::LogKind;
 
 /// The label that keeps this hash apart from every other.
 pub const BINDING_LABEL: &[u8] = b"hallmark tpm2 attestation v1";
@@ -17,8 +19,11 @@ pub const EXPORTER_LEN: usize = 32;
 /// The qualifying data of both the Certify and the Quote of one attestation.
 ///
 /// SHA-256 over, each with its length in front as 4 big-endian bytes: the label; the server's nonce; the TLS exporter
-/// of the connection; the Name of the SVID key; and the logs, each as its kind (1 byte), offset (8 bytes, big-endian)
-/// and SHA-256, in the order in which they are sent. With no logs the last field is empty, length zero.
+/// of the connection; the Name of the SVID key; and the boot logs, each as its kind (1 byte), offset (8 bytes,
+/// big-endian) and SHA-256, in the order in which they are sent. With no boot logs the last field is empty, length zero.
+///
+/// The IMA list is left out ([`LogKind::is_bound`]): it grows all the time, so it is read behind the quote, and the
+/// register that was quoted proves the lines that are believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Binding;
 
@@ -29,7 +34,11 @@ impl Binding {
     /// taken from the other side.
     #[must_use]
     pub fn compute(nonce: &[u8; 32], exporter: &[u8; 32], svid_name: &Name, logs: &[LogDigest]) -> [u8; 32] {
-        let logs = logs.iter().flat_map(encode).collect::<Vec<u8>>();
+        let logs = logs
+            .iter()
+            .filter(|log| log.kind.is_bound())
+            .flat_map(encode)
+            .collect::<Vec<u8>>();
         let mut state = digest::Context::new(&digest::SHA256);
         for field in [BINDING_LABEL, nonce, exporter, svid_name.as_bytes(), &logs] {
             // No field reaches 4 GiB: the count of logs is limited.
@@ -76,7 +85,7 @@ mod tests {
     fn every_part_moves_the_binding() {
         let other = Name::parse(&[&[0x00, 0x0b], [8_u8; 32].as_slice()].concat()).unwrap();
         let log = |offset, data: &[u8]| Log::new(LogKind::Tcg, offset, data.to_vec()).unwrap().digest();
-        let ima = Log::new(LogKind::Ima, 0, b"events".to_vec()).unwrap().digest();
+        let systemd = Log::new(LogKind::Systemd, 0, b"events".to_vec()).unwrap().digest();
         let all = [
             Binding::compute(&[1; 32], &[2; 32], &name(), &[]),
             Binding::compute(&[3; 32], &[2; 32], &name(), &[]),
@@ -85,11 +94,14 @@ mod tests {
             Binding::compute(&[1; 32], &[2; 32], &name(), &[log(0, b"events")]),
             Binding::compute(&[1; 32], &[2; 32], &name(), &[log(8, b"events")]),
             Binding::compute(&[1; 32], &[2; 32], &name(), &[log(0, b"Events")]),
-            Binding::compute(&[1; 32], &[2; 32], &name(), &[ima]),
-            Binding::compute(&[1; 32], &[2; 32], &name(), &[ima, log(0, b"events")]),
-            Binding::compute(&[1; 32], &[2; 32], &name(), &[log(0, b"events"), ima]),
+            Binding::compute(&[1; 32], &[2; 32], &name(), &[systemd]),
+            Binding::compute(&[1; 32], &[2; 32], &name(), &[systemd, log(0, b"events")]),
+            Binding::compute(&[1; 32], &[2; 32], &name(), &[log(0, b"events"), systemd]),
         ];
         let distinct = all.iter().collect::<std::collections::BTreeSet<_>>();
         assert_eq!(distinct.len(), all.len());
+        let ima = Log::new(LogKind::Ima, 0, b"lines".to_vec()).unwrap().digest();
+        let with_list = Binding::compute(&[1; 32], &[2; 32], &name(), &[log(0, b"events"), ima]);
+        assert_eq!(with_list, all[4], "the list that grows is read behind the quote");
     }
 }

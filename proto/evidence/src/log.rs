@@ -17,7 +17,8 @@ pub enum LogKind {
 }
 
 impl LogKind {
-    const ALL: [Self; 3] = [Self::Tcg, Self::Systemd, Self::Ima];
+    /// Every kind, in the order of their numbers.
+    pub const ALL: [Self; 3] = [Self::Tcg, Self::Systemd, Self::Ima];
 
     /// The number in messages and in the binding.
     #[must_use]
@@ -37,6 +38,13 @@ impl LogKind {
             Self::Systemd => "systemd",
             Self::Ima => "ima",
         }
+    }
+
+    /// Whether the binding covers it, so that it is read before the quote. The IMA list is read behind it: what the
+    /// kernel measured meanwhile stands behind the lines that the quoted register proves, and is not believed.
+    #[must_use]
+    pub const fn is_bound(self) -> bool {
+        !matches!(self, Self::Ima)
     }
 
     /// The kind of a name in reports.

@@ -45,6 +45,16 @@ impl FileKind {
     }
 }
 
+impl FileKind {
+    /// The kind of a name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Policy, Self::Baseline]
+            .into_iter()
+            .find(|kind| kind.as_str() == name)
+    }
+}
+
 impl std::fmt::Display for FileKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.as_str())
@@ -82,6 +92,12 @@ struct Envelope {
 impl SignedFile {
     /// No signed file is larger, in bytes.
     pub const MAX_BYTES: usize = 16 * 1024 * 1024;
+
+    /// Whether `text` means to be a signed file: policies are no JSON, and baselines have no such field.
+    #[must_use]
+    pub fn is_one(text: &str) -> bool {
+        text.trim_start().starts_with('{') && text.contains("\"hallmark_signed_file\"")
+    }
 
     /// What a key signs for a file of this kind with these bytes.
     #[must_use]

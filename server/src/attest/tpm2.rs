@@ -5,23 +5,31 @@ use std::{net::SocketAddr, sync::Arc};
 use bytes::Bytes;
 use hallmark_api::{agent::attest_agent_response, attest};
 use hallmark_authority::SubjectKey;
-use hallmark_policy::Appraisal;
+use hallmark_policy::{Appraisal, PolicySet};
 use hallmark_registry::{agent_id, authorise_node};
+use hallmark_spiffe::SpiffeId;
 use hallmark_tpm_wire::Name;
-use hallmark_verify::{Challenge, Examined, HeldLogs, KnownTpm, RefusalClass, bind, conclude, ek_sha256, examine};
+use hallmark_verify::{
+    BoundEvidence, Challenge, Examined, HeldLogs, KnownTpm, RefusalClass, VerifyError, bind, conclude, ek_sha256,
+    examine, history::follow,
+};
 use prost::Message as _;
 use tonic::Status;
 use zeroize::Zeroizing;
 
 use super::{
-    Facts, NodeClass, Refusal, logs,
+    Facts, NodeClass, Refusal,
+    keep::{self, Keeping},
+    logs::{self, Logs},
     stream::Dialogue,
     verdict::{self, Subject},
 };
 use crate::{
+    clock,
     connection::TlsInfo,
     convert,
     issue::{IssueError, IssuedSvid, Order, OrderKey, issue},
+    kept::Held,
     lifecycle,
     state::Server,
 };
@@ -44,8 +52,8 @@ pub(super) async fn attest(
     let svid = match judge(server, connection, dialogue, payload, csr, &mut subject).await {
         Ok(svid) => svid,
         Err(Ended::HungUp(status)) => return Err(status),
-        Err(Ended::Refused(refusal)) => {
-            verdict::record_refused(server, &subject, &refusal).await;
+        Err(Ended::Refused(refusal, proven)) => {
+            verdict::record_refused(server, &subject, &refusal, proven).await;
             return Err(refusal.status());
         }
     };
@@ -58,8 +66,8 @@ pub(super) async fn attest(
 
 /// Why an attestation did not come to its end.
 pub(super) enum Ended {
-    /// By a verdict.
-    Refused(Refusal),
+    /// By a verdict; with it what was proven all the same, of a machine that the rules do not let in.
+    Refused(Refusal, Option<Box<Judged>>),
     /// By the node: there is nothing to judge.
     HungUp(Status),
 }
@@ -68,7 +76,7 @@ impl Ended {
     /// A node that is silent is refused; one that hung up is gone.
     pub(super) fn by_node(status: Status) -> Self {
         match status.code() {
-            tonic::Code::DeadlineExceeded => Self::Refused(Refusal::bare(NodeClass::Silent)),
+            tonic::Code::DeadlineExceeded => Self::Refused(Refusal::bare(NodeClass::Silent), None),
             _ => Self::HungUp(status),
         }
     }
@@ -76,7 +84,7 @@ impl Ended {
 
 impl<E: Into<Refusal>> From<E> for Ended {
     fn from(refusal: E) -> Self {
-        Self::Refused(refusal.into())
+        Self::Refused(refusal.into(), None)
     }
 }
 
@@ -92,40 +100,53 @@ async fn judge(
         .exporter
         .clone()
         .ok_or_else(|| Refusal::bare(NodeClass::NotBindable))?;
-    let (examined, challenge) = open(server, payload, csr, subject).await?;
-    let question = convert::challenge_message(&challenge).encode_to_vec().into();
+    let Opened {
+        node,
+        examined,
+        challenge,
+        held,
+    } = open(server, payload, csr, subject).await?;
+    let question = convert::challenge_message(&challenge, held.as_deref());
+    let question = question.encode_to_vec().into();
     let answer = dialogue.challenge(question).await.map_err(Ended::by_node)?;
+    let proof = convert::proof(&decode::<attest::Tpm2Proof>(&answer)?)?;
     let now = server.clock.now();
-    let bound = server.compute.run(move || {
-        let proof = convert::proof(&decode::<attest::Tpm2Proof>(&answer)?)?;
-        Ok::<_, Refusal>(bind(examined, challenge, proof, &exporter, now)?)
-    });
-    let bound = bound.await.map_err(|_| Refusal::bare(NodeClass::Unable))??;
+    let bound = bind(examined, challenge, proof, &exporter, now)?;
+    if let Some(held) = &held {
+        follow(&held.sighting, &bound.sighting(now)).map_err(VerifyError::from)?;
+    }
     // The sender is the TPM's machine: now it may send as much as it announced.
+    let beginnings = keep::held_logs(&*server.store, &node, held.as_deref(), &bound).await?;
     let logs = logs::read(dialogue, &server.attestation.log_room, bound.logs()).await?;
-    let (policies, now) = (Arc::clone(&server.attestation.policies), server.clock.now());
-    let inventory = server.lifecycle.inventory();
-    let judged = server.compute.run(move || {
-        let evidence = conclude(bound, logs.logs, &HeldLogs::default())?;
-        drop(logs.room);
-        Ok::<_, Refusal>({
-            let labels = inventory.labels(&evidence, now);
-            hallmark_policy::appraise(evidence, labels, &policies, now)
-        })
-    });
-    let appraisal = judged.await.map_err(|_| Refusal::bare(NodeClass::Unable))??;
-    admit(server, connection.remote, &appraisal, subject)
-        .await
-        .map_err(Ended::Refused)
+    let judged = appraise(server, node, bound, logs, beginnings, held).await?;
+    match refusal(&judged.appraisal) {
+        Some(refusal) => Err(Ended::Refused(refusal, Some(Box::new(judged)))),
+        None => Ok(admit(server, connection.remote, judged, subject).await?),
+    }
+}
+
+/// What stands after the first half.
+struct Opened {
+    node: SpiffeId,
+    examined: Examined,
+    challenge: Challenge,
+    held: Option<Arc<Held>>,
+}
+
+/// Evidence that holds, with the verdict on it.
+#[derive(Debug)]
+pub(super) struct Judged {
+    pub(super) node: SpiffeId,
+    pub(super) appraisal: Appraisal,
+    /// The rules that it was held against.
+    pub(super) policies: Arc<PolicySet>,
+    /// What was held of the node when the challenge was made.
+    pub(super) before: Option<Arc<Held>>,
+    pub(super) keeping: Keeping,
 }
 
 /// The first half: the claim is examined and a challenge made for it.
-async fn open(
-    server: &Arc<Server>,
-    payload: Bytes,
-    csr: Bytes,
-    subject: &mut Subject,
-) -> Result<(Examined, Challenge), Refusal> {
+async fn open(server: &Arc<Server>, payload: Bytes, csr: Bytes, subject: &mut Subject) -> Result<Opened, Refusal> {
     let claim = convert::claim(&decode::<attest::Tpm2Claim>(&payload)?, &csr)?;
     let ek = ek_sha256(&claim)?;
     let id = agent_id(&server.trust_domain, &ek).map_err(|error| Refusal::of(NodeClass::Unable, &error))?;
@@ -146,31 +167,77 @@ async fn open(
         let secret = (!examined.ak_is_known()).then_some(secret);
         let challenge = examined
             .challenge_with(nonce, secret, pcrs, now)
-            .map_err(hallmark_verify::VerifyError::from)?;
-        Ok((examined, challenge))
+            .map_err(VerifyError::from)?;
+        Ok::<_, Refusal>((examined, challenge))
     };
-    server
-        .compute
-        .run(work)
-        .await
-        .map_err(|_| Refusal::bare(NodeClass::Unable))?
+    let opened = server.compute.run(work).await;
+    let (examined, challenge) = opened.map_err(|_| Refusal::bare(NodeClass::Unable))??;
+    Ok(Opened {
+        held: server.kept.find(&id),
+        node: id,
+        examined,
+        challenge,
+    })
+}
+
+/// The logs are held against the quote, and all that is proven by then against the policies.
+async fn appraise(
+    server: &Arc<Server>,
+    node: SpiffeId,
+    bound: BoundEvidence,
+    logs: Logs,
+    beginnings: HeldLogs,
+    before: Option<Arc<Held>>,
+) -> Result<Judged, Refusal> {
+    let (policies, now) = (server.attestation.policies.load_full(), server.clock.now());
+    let inventory = server.lifecycle.inventory();
+    let without_logs = logs.logs.is_empty();
+    let work = move || {
+        let announced = bound.logs().to_vec();
+        let evidence = conclude(bound, logs.logs, &beginnings)?;
+        let labels = inventory.labels(&evidence, now);
+        let appraisal = hallmark_policy::appraise(evidence, labels, &policies, now);
+        let keeping = Keeping::of(
+            &node,
+            &appraisal,
+            &announced,
+            before.as_deref(),
+            clock::unix_seconds(now),
+        )?;
+        drop(logs.room);
+        Ok(Judged {
+            node,
+            appraisal,
+            policies,
+            before,
+            keeping,
+        })
+    };
+    if without_logs {
+        return work();
+    }
+    let judged = server.compute.run(work).await;
+    judged.map_err(|_| Refusal::bare(NodeClass::Unable))?
+}
+
+fn refusal(appraisal: &Appraisal) -> Option<Refusal> {
+    let reason = appraisal.refusal()?;
+    Some(Refusal {
+        class: NodeClass::NotAllowed,
+        code: reason.code,
+        text: reason.text.clone(),
+        compared: reason.compared.clone(),
+    })
 }
 
 /// The second half: a trusted node gets its SVID, and its row.
 async fn admit(
     server: &Arc<Server>,
     remote: SocketAddr,
-    appraisal: &Appraisal,
+    judged: Judged,
     subject: &Subject,
 ) -> Result<IssuedSvid, Refusal> {
-    if let Some(reason) = appraisal.refusal() {
-        return Err(Refusal {
-            class: NodeClass::NotAllowed,
-            code: reason.code,
-            text: reason.text.clone(),
-            compared: reason.compared.clone(),
-        });
-    }
+    let appraisal = &judged.appraisal;
     lifecycle::let_in(server, appraisal).await?;
     let unable = |error: &dyn hallmark_reason::Coded| Refusal::of(NodeClass::Unable, error);
     let grant =
@@ -193,7 +260,7 @@ async fn admit(
         authority_key_label: server.authority.load().label.clone(),
         ..Facts::of(appraisal)
     };
-    verdict::record_accepted(server, subject, &id, appraisal, &svid, &facts).await?;
+    verdict::record_accepted(server, subject, judged, &svid, &facts).await?;
     tracing::info!(%id, %remote, serial = %svid.serial, expires_at = svid.expires_at, class = %facts.class, "node attested");
     Ok(svid)
 }

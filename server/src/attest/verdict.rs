@@ -1,17 +1,22 @@
 //! Verdicts, as they are recorded.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
-use hallmark_policy::Appraisal;
 use hallmark_registry::{Approvals, NodeState};
 use hallmark_spiffe::SpiffeId;
-use hallmark_store::{Agent, Change, NodeSvid, Outcome, Record, RecordKind};
+use hallmark_store::{Agent, Change, NewEvidence, NodeSvid, Outcome, Record, RecordKind, StoreError};
+use hallmark_verify::{RefusalClass, history::follow};
 
-use super::{Facts, NodeClass, Refusal, tpm2::TYPE};
+use super::{
+    Facts, NodeClass, Refusal,
+    keep::Keeping,
+    tpm2::{Judged, TYPE},
+};
 use crate::{
     agents::{ChangeError, Decision},
     errors::log_store_failure,
     issue::IssuedSvid,
+    kept::Held,
     lifecycle,
     state::Server,
 };
@@ -39,7 +44,10 @@ impl Subject {
 }
 
 /// Records a refusal and logs it. A store that fails changes nothing for the node: it stays refused.
-pub(super) async fn record_refused(server: &Server, subject: &Subject, refusal: &Refusal) {
+///
+/// What was `proven` all the same is kept, and takes the trust from what the node was given before: it is no longer the
+/// machine that got it.
+pub(super) async fn record_refused(server: &Server, subject: &Subject, refusal: &Refusal, proven: Option<Box<Judged>>) {
     let (text, compared) = (shortened(&refusal.text), refusal.compared.as_deref().map(shortened));
     tracing::warn!(
         code = %refusal.code,
@@ -71,9 +79,49 @@ pub(super) async fn record_refused(server: &Server, subject: &Subject, refusal: 
         code: refusal.code.to_string(),
         detail: detail.to_string(),
     };
-    if let Err(error) = server.store.commit(vec![Change::Record(record)]).await {
+    let recorded = match proven {
+        None => server.store.commit(vec![Change::Record(record)]).await.map(|_| ()),
+        Some(judged) => distrust(server, refusal, record, *judged).await,
+    };
+    if let Err(error) = recorded {
         log_store_failure(&error);
     }
+}
+
+async fn distrust(server: &Server, refusal: &Refusal, record: Record, judged: Judged) -> Result<(), StoreError> {
+    let (node, selectors) = (&judged.node, judged.appraisal.selectors());
+    let Keeping { new, held } = judged.keeping;
+    let decide = |row: Option<&Agent>| {
+        if is_overtaken(server, node, judged.before.as_ref(), &new, &held) {
+            return (Decision::Refuse(()), Vec::new());
+        }
+        let decision = row.map_or(Decision::Beside, |row| {
+            Decision::Put(Box::new(Agent {
+                distrust: refusal.code.to_string(),
+                selectors: selectors.clone(),
+                ..row.clone()
+            }))
+        });
+        let evidence = Change::PutEvidence(Box::new(new.clone()));
+        (decision, vec![Change::Record(record.clone()), evidence])
+    };
+    let committed = || server.kept.put(node, held.clone());
+    match server.agents.change_with(&*server.store, node, decide, committed).await {
+        Ok(()) => Ok(()),
+        // A newer quote is what the node is judged by; that this one came is on record.
+        Err(ChangeError::Refused(())) => server.store.commit(vec![Change::Record(record)]).await.map(|_| ()),
+        Err(ChangeError::Store(error)) => Err(error),
+    }
+}
+
+/// Whether another attestation of the node was kept meanwhile that this one does not follow, or whose logs it does not
+/// go on from.
+fn is_overtaken(server: &Server, node: &SpiffeId, before: Option<&Arc<Held>>, new: &NewEvidence, held: &Held) -> bool {
+    let Some(newest) = server.kept.find(node) else {
+        return before.is_some();
+    };
+    let goes_on = new.drops_logs || before.is_some_and(|before| before.has_logs_of(&newest));
+    !goes_on || follow(&newest.sighting, &held.sighting).is_err()
 }
 
 /// The most characters of a reason that are kept: some quote what strangers sent, who could fill the disk with it.
@@ -89,12 +137,12 @@ fn shortened(text: &str) -> String {
 /// Makes the verdict and the node's row durable together. The SVID before stays good until this one is seen.
 ///
 /// # Errors
-/// When an operator took the node's place away meanwhile, or the store does not take it.
+/// When an operator took the node's place away or the rules changed meanwhile, another attestation was faster, or the
+/// store does not take it.
 pub(super) async fn record_accepted(
     server: &Server,
     subject: &Subject,
-    id: &SpiffeId,
-    appraisal: &Appraisal,
+    judged: Judged,
     svid: &IssuedSvid,
     facts: &Facts,
 ) -> Result<(), Refusal> {
@@ -103,46 +151,61 @@ pub(super) async fn record_accepted(
     let record = Record {
         at: now,
         kind: RecordKind::Verdict,
-        subject: id.as_str().to_owned(),
+        subject: judged.node.as_str().to_owned(),
         outcome: Outcome::Accepted,
         code: String::new(),
         detail: detail.to_string(),
     };
+    let (node, appraisal) = (&judged.node, &judged.appraisal);
     let evidence = appraisal.evidence();
-    let decide = |before: Option<&Agent>| {
+    let Keeping { new, held } = judged.keeping;
+    let decide = |row: Option<&Agent>| {
         // Whatever an operator did meanwhile comes first.
-        if let Err(refusal) = server.lifecycle.admission(before, evidence.ek_sha256(), now) {
+        if let Err(refusal) = server.lifecycle.admission(row, evidence.ek_sha256(), now) {
             return Decision::Refuse(refusal);
         }
+        // The rules changed, or the node was faster: what was judged is no longer what counts.
+        let same_rules = Arc::ptr_eq(&judged.policies, &server.attestation.policies.load());
+        if !same_rules || is_overtaken(server, node, judged.before.as_ref(), &new, &held) {
+            return Decision::Refuse(Refusal::bare(NodeClass::Evidence(RefusalClass::Stale)));
+        }
         Decision::Put(Box::new(Agent {
-            id: id.clone(),
+            id: node.clone(),
             attestation_type: TYPE.to_owned(),
             ek_sha256: Some(*evidence.ek_sha256()),
             ak_name: evidence.ak_name().as_bytes().to_vec(),
-            current: before.and_then(|row| row.current),
+            current: row.and_then(|row| row.current),
             next: Some(NodeSvid {
                 serial: svid.serial,
                 expires_at: svid.expires_at,
             }),
             selectors: appraisal.selectors().clone(),
             state: NodeState::Active,
-            since: before
+            since: row
                 .filter(|row| row.state == NodeState::Active)
                 .map_or(now, |row| row.since),
             approvals: Approvals::default(),
+            distrust: String::new(),
             can_reattest: true,
-            agent_version: before.map_or_else(String::new, |row| row.agent_version.clone()),
+            agent_version: row.map_or_else(String::new, |row| row.agent_version.clone()),
             facts: facts.to_json(),
             attested_at: now,
         }))
     };
+    let committed = || server.kept.put(node, held.clone());
     match server
         .agents
-        .change_with(&*server.store, id, |before| {
-            let mut beside = lifecycle::admitted(server, id, before, evidence.ek_sha256());
-            beside.push(Change::Record(record));
-            (decide(before), beside)
-        })
+        .change_with(
+            &*server.store,
+            node,
+            |row| {
+                let mut beside = lifecycle::admitted(server, node, row, evidence.ek_sha256());
+                beside.push(Change::Record(record));
+                beside.push(Change::PutEvidence(Box::new(new.clone())));
+                (decide(row), beside)
+            },
+            committed,
+        )
         .await
     {
         Ok(()) => {

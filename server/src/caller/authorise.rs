@@ -221,7 +221,7 @@ fn standing(row: Option<&Agent>, shown: Option<u128>) -> Standing {
     let Some(row) = row else {
         return Standing::Denied(DenialReason::NotAttested);
     };
-    if let Some(reason) = denial(row.state) {
+    if let Some(reason) = denial(row) {
         return Standing::Denied(reason);
     }
     let is = |svid: Option<NodeSvid>| svid.is_some_and(|svid| Some(svid.serial) == shown);
@@ -260,6 +260,7 @@ mod tests {
             state,
             since: 0,
             approvals: Approvals::default(),
+            distrust: String::new(),
             can_reattest: true,
             agent_version: String::new(),
             facts: String::new(),

@@ -47,6 +47,8 @@ struct File {
     #[serde(default)]
     attestation: AttestationTable,
     #[serde(default)]
+    policy: PolicyTable,
+    #[serde(default)]
     limits: LimitsTable,
     #[serde(default)]
     store: StoreTable,
@@ -120,6 +122,13 @@ struct AttestationTable {
     tpm2: Tpm2Table,
 }
 
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct PolicyTable {
+    #[serde(deserialize_with = "value::paths")]
+    operator_keys: Vec<PathBuf>,
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Tpm2Table {
@@ -159,7 +168,7 @@ impl Default for Tpm2Table {
             require_inventory: false,
             allowed_classes: vec![TpmClass::Discrete, TpmClass::Firmware, TpmClass::Virtual],
             expired_ek_certificates: Expired::AtEnrolment,
-            pcrs: (0..8).collect(),
+            pcrs: (0..16).collect(),
             approval: Approval::None,
             approval_lifetime: Duration::from_secs(24 * 3600),
             deny: DenyTable::default(),
@@ -294,6 +303,7 @@ impl File {
             tpm2: self.attestation.tpm2.resolve(path)?,
             trust_domain: self.trust_domain,
             admin_ids: self.admin_ids.into_iter().collect(),
+            operator_keys: trust::operator_keys(&self.policy.operator_keys)?,
             data_dir: self.data_dir,
             listen: Listen {
                 address: self.listen.address,

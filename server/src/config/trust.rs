@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use hallmark_policy::signed::OperatorKeys;
 use hallmark_verify::{EkRoots, Inventory};
 
 use super::ConfigError;
@@ -54,6 +55,24 @@ fn folder(path: &Path) -> io::Result<Vec<PathBuf>> {
     }
     files.sort();
     Ok(files)
+}
+
+/// Reads the public keys of those who may sign policies and baselines.
+///
+/// # Errors
+/// When one cannot be read or used.
+pub(super) fn operator_keys(paths: &[PathBuf]) -> Result<OperatorKeys, ConfigError> {
+    let mut keys = OperatorKeys::default();
+    for path in paths {
+        let unusable = |cause: String| ConfigError::TrustUnreadable {
+            key: "policy.operator_keys",
+            path: path.clone(),
+            cause,
+        };
+        let pem = std::fs::read(path).map_err(|error| unusable(error.to_string()))?;
+        keys.add_pem(&pem).map_err(|error| unusable(error.to_string()))?;
+    }
+    Ok(keys)
 }
 
 /// Reads the inventory.

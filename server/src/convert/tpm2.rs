@@ -2,9 +2,11 @@
 
 use hallmark_api::attest;
 use hallmark_evidence::{
-    Claim, EvidenceError, PAYLOAD_VERSION, Proof, RawClaim, RawLog, RawPcrValue, RawProof, RawSigned,
+    Claim, EvidenceError, LogKind, PAYLOAD_VERSION, Proof, RawClaim, RawLog, RawPcrValue, RawProof, RawSigned,
 };
 use hallmark_verify::Challenge;
+
+use crate::kept::Held;
 
 /// Decodes a claim and the CSR that came beside it.
 ///
@@ -68,9 +70,9 @@ fn signed(message: Option<&attest::Signed>) -> RawSigned<'_> {
     )
 }
 
-/// A challenge as a message.
+/// A challenge as a message, which asks for what is new in the machine's logs beyond what is `held`.
 #[must_use]
-pub fn challenge_message(challenge: &Challenge) -> attest::Tpm2Challenge {
+pub fn challenge_message(challenge: &Challenge, held: Option<&Held>) -> attest::Tpm2Challenge {
     let (credential_blob, encrypted_secret) = challenge.credential().map_or_else(Default::default, |credential| {
         (
             credential.id_object.clone().into(),
@@ -87,7 +89,15 @@ pub fn challenge_message(challenge: &Challenge) -> attest::Tpm2Challenge {
         credential_blob,
         encrypted_secret,
         pcr_selection: banks.collect(),
-        // Logs are not replayed yet, so none is held and none is asked for.
-        log_offsets: Vec::new(),
+        log_offsets: LogKind::ALL.map(|kind| log_offset(kind, held)).into(),
+    }
+}
+
+fn log_offset(kind: LogKind, held: Option<&Held>) -> attest::LogOffset {
+    attest::LogOffset {
+        kind: i32::from(kind.number()),
+        offset: held.map_or(0, |held| held.length(kind)),
+        reset_count: held.map_or(0, |held| held.sighting.reset_count),
+        restart_count: held.map_or(0, |held| held.sighting.restart_count),
     }
 }

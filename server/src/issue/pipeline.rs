@@ -1,6 +1,6 @@
 //! The steps.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
 use aws_lc_rs::rand;
 use hallmark_authority::{Draft, Serial, SubjectKey, X509Authority, prepare};
@@ -18,19 +18,8 @@ pub async fn issue(server: &Arc<Server>, holder: &str, orders: Vec<Order>) -> Re
     let count = orders.len();
     let authority = server.authority.load_full();
     let now = server.clock.now();
-    let prepared = {
-        let authority = Arc::clone(&authority);
-        let work = move || {
-            orders
-                .into_iter()
-                .map(|order| Prepared::make(order, &authority.x509, now))
-                .collect()
-        };
-        server.compute.run(work).await
-    };
-    let prepared: Vec<Result<Prepared, IssueError>> = match prepared {
-        Ok(prepared) => prepared,
-        Err(_) => return every(count, &IssueError::Interrupted),
+    let Ok(prepared) = prepare_all(server, orders, &authority, now).await else {
+        return every(count, &IssueError::Interrupted);
     };
     let intents = intents(server, holder, &prepared);
     if intents.svids.is_empty() {
@@ -60,6 +49,24 @@ pub async fn issue(server: &Arc<Server>, holder: &str, orders: Vec<Order>) -> Re
     results
 }
 
+/// Checks the keys and makes the certificates. A batch would hold up the async worker and goes to another thread.
+async fn prepare_all(
+    server: &Server,
+    orders: Vec<Order>,
+    authority: &Arc<ActiveAuthority>,
+    now: SystemTime,
+) -> Result<Vec<Result<Prepared, IssueError>>, tonic::Status> {
+    let is_batch = orders.len() > 1;
+    let authority = Arc::clone(authority);
+    let make = move |order| Prepared::make(order, &authority.x509, now);
+    let work = move || orders.into_iter().map(make).collect();
+    if is_batch {
+        server.compute.run(work).await
+    } else {
+        Ok(work())
+    }
+}
+
 /// An order whose certificate is ready to be signed.
 struct Prepared {
     draft: Draft,
@@ -69,7 +76,7 @@ struct Prepared {
 }
 
 impl Prepared {
-    fn make(order: Order, authority: &X509Authority, now: std::time::SystemTime) -> Result<Self, IssueError> {
+    fn make(order: Order, authority: &X509Authority, now: SystemTime) -> Result<Self, IssueError> {
         let key = match order.key {
             OrderKey::Csr(csr) => SubjectKey::from_csr(&csr)?,
             OrderKey::Proven(key) => key,

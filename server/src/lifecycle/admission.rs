@@ -94,6 +94,7 @@ pub async fn let_in(server: &Server, appraisal: &Appraisal) -> Result<(), Refusa
             state: to,
             since: now,
             approvals: Approvals::default(),
+            distrust: String::new(),
             can_reattest: true,
             agent_version: String::new(),
             facts: Facts::of(appraisal).to_json(),
@@ -113,7 +114,11 @@ pub async fn let_in(server: &Server, appraisal: &Appraisal) -> Result<(), Refusa
         };
         (Decision::Put(Box::new(again)), Vec::new())
     };
-    match server.agents.change_with::<()>(&*server.store, &id, decide).await {
+    match server
+        .agents
+        .change_with::<()>(&*server.store, &id, decide, || ())
+        .await
+    {
         Ok(()) => {
             tracing::info!(%id, compared = refused.compared, "a node waits for approval");
             Err(refused)

@@ -81,7 +81,7 @@ pub async fn change(server: &Server, ask: Ask<'_>) -> Result<Changed, ChangeFail
         let decision = row.map_or(Decision::Delete, |row| Decision::Put(Box::new(row)));
         (decision, vec![Change::Record(record)])
     };
-    let outcome = server.agents.change_with(&*server.store, ask.id, decide).await;
+    let outcome = server.agents.change_with(&*server.store, ask.id, decide, || ()).await;
     match (outcome, changed) {
         (Ok(()), Some(done)) => {
             if !ask.dry_run {
@@ -182,6 +182,7 @@ fn unseen(id: &SpiffeId, ek_sha256: Option<[u8; 32]>) -> Agent {
         state: NodeState::PreRegistered,
         since: 0,
         approvals: Approvals::default(),
+        distrust: String::new(),
         can_reattest: true,
         agent_version: String::new(),
         facts: String::new(),

@@ -17,8 +17,10 @@ use crate::{
     compute::Compute,
     config::Config,
     errors::StartError,
+    kept::Kept,
     lifecycle::Lifecycle,
     limits::Limits,
+    policy_files::PolicyFiles,
     state::{Counter, Counters, Server},
 };
 
@@ -102,6 +104,8 @@ pub(super) async fn server(
         registry.insert(entry);
     }
     warn_of_gaps(&config, loaded.inventory.is_empty());
+    let mut policy_files = PolicyFiles::new(loaded.policy_files, config.operator_keys)?;
+    let policies = policy_files.in_force(config.tpm2.rules.clone())?;
     Ok(Arc::new(Server {
         admin_ids: config.admin_ids,
         lifetimes: config.lifetimes,
@@ -110,7 +114,9 @@ pub(super) async fn server(
         entry_writer: Mutex::new(()),
         authority: ArcSwap::from_pointee(authority),
         lifecycle: Lifecycle::new(&config.tpm2, loaded.inventory),
-        attestation: Attestation::new(config.tpm2, config.limits.concurrent_attestations),
+        kept: Kept::new(&loaded.held)?,
+        attestation: Attestation::new(config.tpm2, policies, config.limits.concurrent_attestations),
+        policy_files,
         limits: Limits::new(config.limits),
         compute: Compute::per_processor(),
         counters: counters(&loaded.totals),

@@ -1,15 +1,18 @@
 //! `hallmark.admin.v1.Admin`: what Hallmark's operators ask beyond SPIRE's services.
 
+mod evidence;
 mod node;
 pub(crate) mod parts;
+mod policy;
 mod records;
 
 use std::sync::Arc;
 
 use hallmark_api::admin::{
-    self, GetHsmStatusRequest, GetHsmStatusResponse, GetNodeRequest, GetNodeResponse, GetStatusRequest,
-    GetStatusResponse, ListHsmKeysRequest, ListHsmKeysResponse, ListRecordsRequest, ListRecordsResponse,
-    admin_server::Admin,
+    self, ApplyPolicyFileRequest, GetEvidenceRequest, GetHsmStatusRequest, GetHsmStatusResponse, GetNodeRequest,
+    GetNodeResponse, GetStatusRequest, GetStatusResponse, ListHsmKeysRequest, ListHsmKeysResponse,
+    ListPolicyFilesRequest, ListPolicyFilesResponse, ListRecordsRequest, ListRecordsResponse, PolicyFileChange,
+    WithdrawPolicyFileRequest, admin_server::Admin,
 };
 use hallmark_hsm::{KeyInfo, State};
 use hallmark_reason::Coded as _;
@@ -120,6 +123,35 @@ impl Admin for AdminService {
 
     async fn get_node(&self, request: Request<GetNodeRequest>) -> Result<Response<GetNodeResponse>, Status> {
         node::get(&self.server, &request.into_inner().id).map(Response::new)
+    }
+
+    type GetEvidenceStream = evidence::Parts;
+
+    async fn get_evidence(&self, request: Request<GetEvidenceRequest>) -> Result<Response<evidence::Parts>, Status> {
+        evidence::get(Arc::clone(&self.server), &request.into_inner().id)
+            .await
+            .map(Response::new)
+    }
+
+    async fn apply_policy_file(
+        &self,
+        request: Request<ApplyPolicyFileRequest>,
+    ) -> Result<Response<PolicyFileChange>, Status> {
+        policy::apply(&self.server, request).await.map(Response::new)
+    }
+
+    async fn withdraw_policy_file(
+        &self,
+        request: Request<WithdrawPolicyFileRequest>,
+    ) -> Result<Response<PolicyFileChange>, Status> {
+        policy::withdraw(&self.server, request).await.map(Response::new)
+    }
+
+    async fn list_policy_files(
+        &self,
+        _request: Request<ListPolicyFilesRequest>,
+    ) -> Result<Response<ListPolicyFilesResponse>, Status> {
+        Ok(Response::new(policy::list(&self.server).await))
     }
 
     async fn list_records(

@@ -229,6 +229,7 @@ mod tests {
             state: NodeState::Active,
             since: 1,
             approvals: Approvals::default(),
+            distrust: String::new(),
             can_reattest: true,
             agent_version: String::new(),
             facts: String::new(),

@@ -77,8 +77,8 @@ impl EntryService {
 
 /// What the agent may serve, oldest first.
 fn authorised(server: &Server, agent: &SpiffeId) -> Vec<Arc<hallmark_registry::Entry>> {
-    // An agent deleted, banned or suspended since its request was let through may serve nothing.
-    let Some(node) = server.agents.find(agent).filter(|node| node.state.is_served()) else {
+    // An agent deleted, banned, suspended or distrusted since its request was let through may serve nothing.
+    let Some(node) = server.agents.find(agent).filter(|node| node.is_active()) else {
         return Vec::new();
     };
     let now = server.clock.unix();

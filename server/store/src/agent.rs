@@ -37,6 +37,9 @@ pub struct Agent {
     pub since: i64,
     /// Who approved it, while that is still to be of use.
     pub approvals: Approvals,
+    /// The reason code for which what the node proved last is no longer enough; empty while it is. Then it gets nothing
+    /// until it proves something better, or the rules change back.
+    pub distrust: String,
     /// Whether the node renews by attesting again.
     pub can_reattest: bool,
     /// The version that the agent last reported; empty if it has not.
@@ -48,6 +51,12 @@ pub struct Agent {
 }
 
 impl Agent {
+    /// Whether the node may have anything: operators let it, and what it proved last is enough.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        self.state.is_served() && self.distrust.is_empty()
+    }
+
     /// When the newest SVID that the node holds expires, in Unix seconds; 0 when it holds none.
     #[must_use]
     pub fn expires_at(&self) -> i64 {

@@ -4,7 +4,7 @@ use hallmark_registry::{Entry, EntryId, InventoryLine};
 use hallmark_spiffe::SpiffeId;
 use hallmark_verify::EkKey;
 
-use crate::{Agent, Authority, Record, SvidIntents, SvidOutcome};
+use crate::{Agent, Authority, NewEvidence, PolicyFile, Record, SvidIntents, SvidOutcome};
 
 /// One change. Changes committed together are durable together or not at all.
 #[derive(Debug, Clone)]
@@ -24,6 +24,11 @@ pub enum Change {
     PutInventory(Box<InventoryLine>),
     /// Removes a line of the inventory; refused when there is none.
     DeleteInventory(EkKey),
+    /// Keeps evidence in the place of what the node proved before; refused when a part of a log does not begin where the
+    /// log ends.
+    PutEvidence(Box<NewEvidence>),
+    /// Adds a policy or baseline, or replaces the one with its kind and name.
+    PutPolicyFile(Box<PolicyFile>),
     /// Adds an authority, or replaces the one with the same label.
     PutAuthority(Authority),
     /// Sets the bundle's sequence number; refused when that is not above the present one.

@@ -9,6 +9,8 @@ mod agent;
 mod authority;
 mod change;
 mod error;
+mod evidence;
+mod policy_file;
 mod port;
 mod record;
 mod sqlite;
@@ -17,6 +19,8 @@ pub use agent::{Agent, NodeSvid};
 pub use authority::{Authority, AuthorityState};
 pub use change::Change;
 pub use error::{INTERRUPTED, StoreError};
+pub use evidence::{HeldEvidence, LogPart, NewEvidence, NodeEvidence, NodeFacts};
+pub use policy_file::PolicyFile;
 pub use port::{Committed, Loaded, Statistics, Store};
 pub use record::{
     Outcome, Record, RecordFilter, RecordKind, RecordQuery, RecordRange, StoredRecord, SvidIntent, SvidIntents,

@@ -2,8 +2,12 @@
 
 use futures_util::future::BoxFuture;
 use hallmark_registry::{Entry, InventoryLine};
+use hallmark_spiffe::SpiffeId;
 
-use crate::{Agent, Authority, Change, RecordQuery, RecordRange, StoreError, StoredRecord, Total};
+use crate::{
+    Agent, Authority, Change, HeldEvidence, NodeEvidence, NodeFacts, PolicyFile, RecordQuery, RecordRange, StoreError,
+    StoredRecord, Total,
+};
 
 /// Everything a server needs to start.
 #[derive(Debug, Clone, Default)]
@@ -16,6 +20,10 @@ pub struct Loaded {
     pub inventory: Vec<InventoryLine>,
     /// Every authority, oldest first.
     pub authorities: Vec<Authority>,
+    /// How far each node's evidence goes, by node.
+    pub held: Vec<HeldEvidence>,
+    /// Every policy and baseline that was ever applied, by kind and name.
+    pub policy_files: Vec<PolicyFile>,
     /// The bundle's sequence number; 0 before the first authority.
     pub bundle_sequence: u64,
     /// Counts of records.
@@ -73,6 +81,24 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// When the store cannot be read.
     fn records(&self, query: RecordQuery) -> BoxFuture<'_, Result<Vec<StoredRecord>, StoreError>>;
+
+    /// What a node proved last.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn evidence(&self, node: &SpiffeId) -> BoxFuture<'_, Result<Option<NodeEvidence>, StoreError>>;
+
+    /// A node's logs from their beginning, by kind: one for each of `kinds`, empty where none is held.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn logs(&self, node: &SpiffeId, kinds: &[u8]) -> BoxFuture<'_, Result<Vec<(u8, Vec<u8>)>, StoreError>>;
+
+    /// The facts of at most `limit` nodes whose id is above `after`, by id: a page.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn facts(&self, after: Option<&SpiffeId>, limit: u32) -> BoxFuture<'_, Result<Vec<NodeFacts>, StoreError>>;
 
     /// Shows that the store can be written: takes the write lock and writes a page.
     ///

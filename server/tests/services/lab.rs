@@ -184,6 +184,7 @@ impl Lab {
             state: NodeState::Active,
             since: 1,
             approvals: Approvals::default(),
+            distrust: String::new(),
             can_reattest: true,
             agent_version: "0.1.0".into(),
             facts: "{}".into(),

@@ -9,6 +9,7 @@ use crate::VerifyError;
 use crate::challenge::Challenge;
 use crate::evidence::VerifiedEvidence;
 use crate::examine::Examined;
+use crate::history::Sighting;
 use crate::statement::{StatementError, StatementFault, StatementKind, verify_certify, verify_quote};
 
 /// Statements that hold, bound to this exchange; the logs that they are bound to have yet to come.
@@ -26,6 +27,12 @@ impl BoundEvidence {
     #[must_use]
     pub const fn clock_info(&self) -> &ClockInfo {
         &self.evidence.clock
+    }
+
+    /// Counters, clock and firmware version of the quote, seen at `now`: what must follow the sighting before.
+    #[must_use]
+    pub fn sighting(&self, now: SystemTime) -> Sighting {
+        Sighting::of(&self.evidence, now)
     }
 
     /// The logs that must follow, in this order.
@@ -62,7 +69,7 @@ pub fn bind(
     )?;
     require_same_boot(&certify, &quoted.attest)?;
     Ok(BoundEvidence {
-        evidence: VerifiedEvidence::new(examined, &challenge, quoted, binding),
+        evidence: VerifiedEvidence::new(examined, &challenge, quoted, proof.quote, binding),
         logs: proof.logs,
     })
 }

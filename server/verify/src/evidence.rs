@@ -1,5 +1,6 @@
 //! What is proven in the end.
 
+use hallmark_evidence::{AkPublic, EvidenceFile, Signed, Source};
 use hallmark_tpm_wire::{ClockInfo, Name, PcrSelection, PcrValues};
 
 use crate::boot::MeasuredBoot;
@@ -32,11 +33,25 @@ pub struct VerifiedEvidence {
     pub(crate) boot: Option<MeasuredBoot>,
     pub(crate) boot_logs: (Vec<u8>, Vec<u8>),
     pub(crate) ima: Option<MeasuredFiles>,
+    ak_public: Vec<u8>,
+    ek_certificate: Option<Vec<u8>>,
+    ek_chain: Vec<Vec<u8>>,
+    quote: Signed,
 }
 
 impl VerifiedEvidence {
-    pub(crate) fn new(examined: Examined, challenge: &Challenge, quoted: Quoted, binding: [u8; 32]) -> Self {
+    pub(crate) fn new(
+        examined: Examined,
+        challenge: &Challenge,
+        quoted: Quoted,
+        quote: Signed,
+        binding: [u8; 32],
+    ) -> Self {
         Self {
+            ak_public: examined.ak_public.marshal(),
+            ek_certificate: examined.ek_certificate,
+            ek_chain: examined.ek_chain,
+            quote,
             ek: examined.ek,
             ak_name: examined.ak_name,
             ak_activated: challenge.credential().is_some(),
@@ -160,6 +175,23 @@ impl VerifiedEvidence {
     #[must_use]
     pub const fn ima(&self) -> Option<&MeasuredFiles> {
         self.ima.as_ref()
+    }
+
+    /// The evidence as a file that can be judged again without this server. The logs are left to the caller, who may hold
+    /// their beginnings.
+    #[must_use]
+    pub fn to_file(&self, source: Source, made_at: String) -> EvidenceFile {
+        EvidenceFile {
+            source,
+            made_at,
+            ak: AkPublic::Area(self.ak_public.clone()),
+            ek_certificate: self.ek_certificate.clone(),
+            ek_chain: self.ek_chain.clone(),
+            quote: self.quote.clone(),
+            qualification: self.binding.to_vec(),
+            pcr_values: self.pcrs.clone(),
+            logs: Vec::new(),
+        }
     }
 
     /// The challenge's nonce.

@@ -24,6 +24,9 @@ pub struct Examined {
     pub(crate) ak_known: bool,
     pub(crate) svid_spki: Vec<u8>,
     pub(crate) svid_name: Name,
+    /// As the node gave them, to be kept with the evidence.
+    pub(crate) ek_certificate: Option<Vec<u8>>,
+    pub(crate) ek_chain: Vec<Vec<u8>>,
 }
 
 impl Examined {
@@ -81,6 +84,8 @@ pub fn examine(
         ak_name,
         ek_public: claim.ek_public,
         ak_public: claim.ak_public,
+        ek_certificate: claim.ek_certificate,
+        ek_chain: claim.ek_chain,
     })
 }
 

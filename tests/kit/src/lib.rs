@@ -6,6 +6,7 @@
 
 mod api;
 mod binaries;
+mod boot;
 mod budget;
 mod error;
 mod lab;
@@ -20,6 +21,7 @@ mod tpm_socket;
 
 pub use api::{AdminClient, WorkloadClient, WorkloadRequest};
 pub use binaries::binary;
+pub use boot::RecordedBoot;
 pub use budget::{Flow, count_tpm_commands};
 pub use error::LabError;
 pub use lab::{Lab, LabOptions, LabReport, NodeReport, ServerReport};

@@ -1,5 +1,6 @@
 //! A machine: a TPM and the `hallmark-agent` that runs on it.
 
+use crate::boot::RecordedBoot;
 use crate::process::Process;
 use crate::server::{check_socket_path, set};
 use crate::swtpm::{EkAuthority, Swtpm, SwtpmOptions};
@@ -159,6 +160,24 @@ impl Node {
         self.tpm.power_on()?;
         let tcti = self.tpm.tcti();
         self.set("tpm", "tcti", tcti.into());
+        Ok(())
+    }
+
+    /// Boots the machine as another one was booted: it is turned off and on, its registers are extended as the logs of
+    /// `boot` say, and the agent finds those logs.
+    ///
+    /// # Errors
+    /// When the TPM does not come up, or a log does not read.
+    pub fn boot(&mut self, boot: &RecordedBoot) -> Result<()> {
+        self.stop();
+        self.tpm.power_off();
+        self.tpm.power_on_as(boot)?;
+        let tcti = self.tpm.tcti();
+        self.set("tpm", "tcti", tcti.into());
+        let path = |path: &Path| path.display().to_string();
+        self.set("measurements", "tcg", path(&boot.eventlog).into());
+        let ima = boot.ima.as_deref().map(path).unwrap_or_default();
+        self.set("measurements", "ima", ima.into());
         Ok(())
     }
 

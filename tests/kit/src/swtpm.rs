@@ -1,5 +1,6 @@
 //! TPM 2.0 machines: swtpm with EK certificates from a manufacturer of the lab's own.
 
+use crate::boot::RecordedBoot;
 use crate::process::Process;
 use crate::tpm_socket::TpmSocket;
 use crate::{LabError, ports};
@@ -141,14 +142,28 @@ impl Swtpm {
     /// # Errors
     /// When swtpm does not come up on three pairs of ports.
     pub fn power_on(&mut self) -> Result<()> {
+        self.reset()?;
+        if self.options.booted {
+            self.measure_firmware()?;
+        }
+        Ok(())
+    }
+
+    /// Powers it on, and measures what was measured in `boot`.
+    ///
+    /// # Errors
+    /// As [`power_on`](Self::power_on); or a log does not read.
+    pub fn power_on_as(&mut self, boot: &RecordedBoot) -> Result<()> {
+        self.reset()?;
+        boot.replay(&mut TpmSocket::connect(self.port)?)
+    }
+
+    /// Starts the process; nothing is measured yet.
+    fn reset(&mut self) -> Result<()> {
         for _ in 0..3 {
             self.port = ports::free_pair()?;
             if self.launch().is_ok() {
-                return if self.options.booted {
-                    self.measure_firmware()
-                } else {
-                    Ok(())
-                };
+                return Ok(());
             }
             self.process = None;
         }

@@ -17,8 +17,8 @@ use crate::{
 };
 
 const CREATE_ATTESTATION_KEY: Op = op("TPM2_CreatePrimary (attestation key)", "endorsement");
-const CREATE_SVID_KEY: Op = op("TPM2_CreatePrimary (SVID key)", "owner");
-const SIGN: Op = op("TPM2_Sign", "owner");
+const CREATE_SVID_KEY: Op = op("TPM2_CreatePrimary (SVID key)", "null");
+const SIGN: Op = op("TPM2_Sign", "null");
 
 const TAG_HASHCHECK: u16 = 0x8024;
 const HANDLE_NULL: u32 = 0x4000_0007;
@@ -131,7 +131,7 @@ impl EsysTpm {
 
     fn make_svid_key(&mut self, unique: &Unique) -> Result<(KeyHandle, PublicArea), Fault> {
         let template = templates::SVID_KEY.marshal(templates::Unique::Bytes(&unique.0));
-        self.create_primary(CREATE_SVID_KEY, Hierarchy::Owner, &template)
+        self.create_primary(CREATE_SVID_KEY, Hierarchy::Null, &template)
     }
 
     fn check_same(&mut self, handle: KeyHandle, before: &PublicArea, now: &PublicArea) -> Result<(), Fault> {

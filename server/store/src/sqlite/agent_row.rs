@@ -15,7 +15,8 @@ pub(super) fn put(connection: &Connection, agent: &Agent) -> rusqlite::Result<()
         .prepare_cached(
             "INSERT OR REPLACE INTO agents (id, attestation_type, ek_sha256, ak_name, serial, expires_at, \
              next_serial, next_expires_at, selectors, state, can_reattest, agent_version, facts, attested_at, \
-             since, approvals) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+             since, approvals, distrust) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
         )?
         .execute(params![
             agent.id.as_str(),
@@ -34,13 +35,14 @@ pub(super) fn put(connection: &Connection, agent: &Agent) -> rusqlite::Result<()
             agent.attested_at,
             agent.since,
             json::approvals(&agent.approvals),
+            agent.distrust,
         ])
         .map(|_| ())
 }
 
 /// The columns of an agent, in the order that [`read`] takes them.
 pub(super) const COLUMNS: &str = "id, attestation_type, ek_sha256, ak_name, serial, expires_at, next_serial, \
-     next_expires_at, selectors, state, can_reattest, agent_version, facts, attested_at, since, approvals";
+     next_expires_at, selectors, state, can_reattest, agent_version, facts, attested_at, since, approvals, distrust";
 
 /// A row of `agents` with [`COLUMNS`].
 pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Result<Agent, StoreError>> {
@@ -76,6 +78,7 @@ pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Result<Agent, StoreError>>
         agent_version: row.get(11)?,
         facts: row.get(12)?,
         attested_at: row.get(13)?,
+        distrust: row.get(16)?,
     }))
 }
 

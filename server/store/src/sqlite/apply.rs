@@ -6,8 +6,8 @@ use hallmark_registry::EntryId;
 use hallmark_spiffe::SpiffeId;
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
 
-use super::{agent_row, entry_row, inventory_row, record_row, writer::Work};
-use crate::{Authority, Change, Committed, RecordRange, StoreError};
+use super::{agent_row, entry_row, evidence_row, inventory_row, record_row, writer::Work};
+use crate::{Authority, Change, Committed, PolicyFile, RecordRange, StoreError};
 
 /// Does a job's work inside a savepoint: all of it, or nothing.
 pub(super) fn in_savepoint(path: &Path, connection: &Connection, work: &Work) -> Result<Committed, StoreError> {
@@ -75,6 +75,8 @@ fn apply_one(path: &Path, connection: &Connection, change: &Change) -> Result<Op
             let removed = inventory_row::delete(connection, ek).map_err(at)?;
             found(removed, || format!("inventory line {ek}")).map(|()| None)
         }
+        Change::PutEvidence(new) => evidence_row::put(path, connection, new).map(|()| None),
+        Change::PutPolicyFile(file) => put_policy_file(connection, file).map(|()| None).map_err(at),
         Change::PutAuthority(authority) => put_authority(connection, authority).map(|()| None).map_err(at),
         Change::BundleSequence(new) => set_sequence(connection, *new, at).map(|()| None),
         Change::Record(record) => record_row::append(connection, record).map(one).map_err(at),
@@ -130,6 +132,24 @@ fn put_authority(connection: &Connection, authority: &Authority) -> rusqlite::Re
             authority.certificate,
             authority.created_at,
             authority.state.as_str()
+        ])
+        .map(|_| ())
+}
+
+fn put_policy_file(connection: &Connection, file: &PolicyFile) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT OR REPLACE INTO policy_files (kind, name, serial, payload, signed, applied_at, in_force) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        )?
+        .execute(params![
+            file.kind,
+            file.name,
+            file.serial,
+            file.payload,
+            file.signed,
+            file.applied_at,
+            file.in_force,
         ])
         .map(|_| ())
 }

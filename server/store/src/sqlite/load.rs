@@ -4,9 +4,10 @@ use std::path::Path;
 
 use rusqlite::{Connection, Row, params};
 
-use super::{agent_row, apply, entry_row, inventory_row, record_row};
+use super::{agent_row, apply, entry_row, evidence_row, inventory_row, record_row};
 use crate::{
-    Authority, AuthorityState, Loaded, Outcome, RecordFilter, RecordKind, RecordQuery, StoreError, StoredRecord, Total,
+    Authority, AuthorityState, Loaded, Outcome, PolicyFile, RecordFilter, RecordKind, RecordQuery, StoreError,
+    StoredRecord, Total,
 };
 
 /// A row that is read in two steps: its columns, then their meaning.
@@ -42,6 +43,13 @@ pub(super) fn load(path: &Path, connection: &Connection) -> Result<Loaded, Store
             "SELECT label, certificate, created_at, state FROM authorities ORDER BY created_at, label",
             authority,
         )?,
+        held: evidence_row::held(path, &snapshot)?,
+        policy_files: all(
+            path,
+            &snapshot,
+            "SELECT kind, name, serial, payload, signed, applied_at, in_force FROM policy_files ORDER BY kind, name",
+            policy_file,
+        )?,
         bundle_sequence: apply::bundle_sequence(&snapshot).map_err(at)?,
         totals: all(path, &snapshot, "SELECT kind, outcome, count FROM totals", total)?,
         interrupted: 0,
@@ -70,6 +78,18 @@ fn authority(row: &Row<'_>) -> rusqlite::Result<Result<Authority, StoreError>> {
         certificate: row.get(1)?,
         created_at: row.get(2)?,
         state,
+    }))
+}
+
+fn policy_file(row: &Row<'_>) -> rusqlite::Result<Result<PolicyFile, StoreError>> {
+    Ok(Ok(PolicyFile {
+        kind: row.get(0)?,
+        name: row.get(1)?,
+        serial: row.get(2)?,
+        payload: row.get(3)?,
+        signed: row.get(4)?,
+        applied_at: row.get(5)?,
+        in_force: row.get(6)?,
     }))
 }
 

@@ -7,7 +7,11 @@ use rusqlite::{Connection, TransactionBehavior};
 use crate::StoreError;
 
 /// Migration `n` takes the schema from version `n` to `n + 1`. One that was released is never changed.
-const MIGRATIONS: &[&str] = &[include_str!("0001.sql"), include_str!("0002.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("0001.sql"),
+    include_str!("0002.sql"),
+    include_str!("0003.sql"),
+];
 
 /// Marks the file as Hallmark's (`PRAGMA application_id`): the letters `HMRK`.
 const APPLICATION_ID: u32 = 0x484d_524b;

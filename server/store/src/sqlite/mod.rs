@@ -3,6 +3,7 @@
 mod agent_row;
 mod apply;
 mod entry_row;
+mod evidence_row;
 mod exclusive;
 mod inventory_row;
 mod json;
@@ -21,7 +22,11 @@ use futures_util::future::BoxFuture;
 pub use options::SqliteOptions;
 
 use self::{exclusive::Exclusive, readers::Readers, writer::Writer};
-use crate::{Change, Committed, Loaded, RecordQuery, Statistics, Store, StoreError, StoredRecord};
+use hallmark_spiffe::SpiffeId;
+
+use crate::{
+    Change, Committed, Loaded, NodeEvidence, NodeFacts, RecordQuery, Statistics, Store, StoreError, StoredRecord,
+};
 
 /// A store in one SQLite file, for the exclusive use of one server.
 ///
@@ -92,6 +97,31 @@ impl Store for SqliteStore {
         Box::pin(
             self.readers
                 .read(move |connection| load::records(&path, connection, &query)),
+        )
+    }
+
+    fn evidence(&self, node: &SpiffeId) -> BoxFuture<'_, Result<Option<NodeEvidence>, StoreError>> {
+        let (path, node) = (self.path.clone(), node.clone());
+        Box::pin(
+            self.readers
+                .read(move |connection| evidence_row::find(&path, connection, &node)),
+        )
+    }
+
+    fn logs(&self, node: &SpiffeId, kinds: &[u8]) -> BoxFuture<'_, Result<Vec<(u8, Vec<u8>)>, StoreError>> {
+        let (path, node, kinds) = (self.path.clone(), node.clone(), kinds.to_vec());
+        Box::pin(
+            self.readers
+                .read(move |connection| evidence_row::logs(&path, connection, &node, &kinds)),
+        )
+    }
+
+    fn facts(&self, after: Option<&SpiffeId>, limit: u32) -> BoxFuture<'_, Result<Vec<NodeFacts>, StoreError>> {
+        let after = after.map_or_else(String::new, |id| id.as_str().to_owned());
+        let path = self.path.clone();
+        Box::pin(
+            self.readers
+                .read(move |connection| evidence_row::facts(&path, connection, &after, limit)),
         )
     }
 

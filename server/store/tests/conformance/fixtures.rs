@@ -81,6 +81,7 @@ pub(crate) fn agent(path: &str) -> Agent {
         state: NodeState::Active,
         since: 1,
         approvals: Approvals::default(),
+        distrust: String::new(),
         can_reattest: true,
         agent_version: "0.1.0".into(),
         facts: r#"{"ek":"x"}"#.into(),

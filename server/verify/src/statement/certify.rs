@@ -1,11 +1,12 @@
 //! TPM2_Certify of the SVID key by the AK (TPM 2.0 part 3, 18.2).
 
 use hallmark_evidence::Signed;
-use hallmark_tpm_wire::{Attest, AttestKind, Name, PublicArea};
+use hallmark_tpm_wire::{Attest, AttestKind, Hierarchy, Name, PublicArea};
 
 use super::{StatementError, StatementFault, StatementKind, open};
 
-/// Proves that the object of Name `svid_name` is loaded in the TPM that holds `ak`.
+/// Proves that the object of Name `svid_name` is loaded in the TPM that holds `ak`, and that it ends with this boot: it is
+/// a primary key of the null hierarchy.
 ///
 /// The Name covers the whole public area, so the attributes that were judged in the claim are the certified ones.
 ///
@@ -33,6 +34,14 @@ pub(crate) fn verify(
     if certified.name != *svid_name {
         let (expected, actual) = (svid_name.to_string(), certified.name.to_string());
         return Err(fault(StatementFault::OtherKey { expected, actual }));
+    }
+    // The null hierarchy's seed is another one after each reset of the TPM, so its keys end with the boot.
+    let qualified = svid_name.qualified_primary(Hierarchy::Null);
+    if certified.qualified_name != qualified {
+        return Err(fault(StatementFault::OutlivesBoot {
+            expected: qualified.to_string(),
+            actual: certified.qualified_name.to_string(),
+        }));
     }
     Ok(attest)
 }

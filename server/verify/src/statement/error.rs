@@ -83,6 +83,14 @@ pub enum StatementFault {
         /// The Name that was certified.
         actual: String,
     },
+    /// Certify: the key is no primary key of the null hierarchy, so it would still be there after the next boot.
+    #[error("is about a key that outlives the boot")]
+    OutlivesBoot {
+        /// The Qualified Name that such a primary key would have.
+        expected: String,
+        /// The certified key's Qualified Name.
+        actual: String,
+    },
     /// Quote: another selection.
     #[error("covers another PCR selection")]
     Selection {
@@ -181,6 +189,10 @@ impl StatementError {
                 expected: wanted,
                 actual,
             }
+            | StatementFault::OutlivesBoot {
+                expected: wanted,
+                actual,
+            }
             | StatementFault::Selection {
                 expected: wanted,
                 actual,
@@ -208,6 +220,10 @@ impl StatementError {
             StatementFault::Signer { .. } => (
                 "the AK was made in the owner hierarchy or below another key",
                 "use the agent of this release, which makes the AK as endorsement primary",
+            ),
+            StatementFault::OutlivesBoot { .. } => (
+                "the key was made in another hierarchy, or below another key",
+                "use the agent of this release, which makes SVID keys in the null hierarchy",
             ),
             StatementFault::Digest { .. } => (
                 "a register was extended while the agent answered, or values were altered",
@@ -248,6 +264,7 @@ impl StatementError {
             StatementFault::Signer { .. } => ReasonCode::new("HM-VERIFY-0408"),
             StatementFault::NotBound { .. } => ReasonCode::new("HM-VERIFY-0409"),
             StatementFault::OtherKey { .. } => ReasonCode::new("HM-VERIFY-0410"),
+            StatementFault::OutlivesBoot { .. } => ReasonCode::new("HM-VERIFY-0411"),
             _ => ReasonCode::new("HM-VERIFY-0401"),
         }
     }

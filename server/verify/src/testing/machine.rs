@@ -14,7 +14,7 @@ use super::key::SoftwareKey;
 use super::statement::{AttestDraft, SignedParts, certify_body, quote_body};
 
 const ENDORSEMENT: u32 = 0x4000_000b;
-const OWNER: u32 = 0x4000_0001;
+const NULL: u32 = 0x4000_0007;
 
 /// A machine with a software TPM. All fields may be changed before a claim or a proof is made.
 #[derive(Debug)]
@@ -135,7 +135,7 @@ impl SoftwareMachine {
             })
             .collect();
         let values: Vec<Vec<u8>> = pcr_values.iter().map(|(_, _, value)| value.clone()).collect();
-        let certified = certify_body(&svid_name, &self.svid.public.qualified_name(OWNER));
+        let certified = certify_body(&svid_name, &self.svid.public.qualified_name(NULL));
         ProofDraft {
             activated_secret: challenge
                 .credential

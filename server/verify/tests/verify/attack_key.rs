@@ -5,6 +5,22 @@ use hallmark_verify::testing::{ChallengeParts, ProofDraft, SoftwareKey, certify_
 
 use crate::scene::{EXPORTER, NONCE, Scene, challenge, finish, refused};
 
+const OWNER: u32 = 0x4000_0001;
+const NULL: u32 = 0x4000_0007;
+
+/// An SVID key that would still be there after a reboot could be used by whatever was booted then.
+#[test]
+fn attack_47_a_key_that_outlives_the_boot() {
+    let mut scene = Scene::new();
+    scene.run().unwrap();
+    for hierarchy in [OWNER, 0x4000_000b, 0x4000_000c] {
+        let key = &scene.machine.svid.public;
+        let lasting = certify_body(&key.name(), &key.qualified_name(hierarchy));
+        let result = scene.with_draft(|draft| draft.certify.attested = lasting);
+        assert_eq!(refused(result, &format!("{hierarchy:x}")), "HM-VERIFY-0411");
+    }
+}
+
 /// A key of the attacker's own, with the attributes of a good one: no TPM certifies it, so he signs the statement himself.
 #[test]
 fn attack_18_certification_of_a_software_key() {
@@ -12,7 +28,7 @@ fn attack_18_certification_of_a_software_key() {
     scene.run().unwrap();
     let tpm_key = std::mem::replace(&mut scene.machine.svid, SoftwareKey::svid());
     // The TPM certifies the key that it holds.
-    let honest = certify_body(&tpm_key.public.name(), &tpm_key.public.qualified_name(0x4000_0001));
+    let honest = certify_body(&tpm_key.public.name(), &tpm_key.public.qualified_name(NULL));
     let result = scene.with_draft(|draft| draft.certify.attested = honest);
     assert_eq!(refused(result, "TPM's key certified"), "HM-VERIFY-0410");
     // The attacker signs with a key of his own.
@@ -226,7 +242,7 @@ fn attack_25_sha1_name_alg_and_names_of_other_lengths() {
     let mut scene = Scene::new();
     scene.run().unwrap();
     let name = scene.machine.svid.public.name();
-    let qualified = scene.machine.svid.public.qualified_name(0x4000_0001);
+    let qualified = scene.machine.svid.public.qualified_name(NULL);
     let sha1 = [&[0x00, 0x04][..], &name[2..22]].concat();
     for (what, certified, code) in [
         ("SHA-1 Name", sha1.clone(), "HM-VERIFY-0401"),
@@ -257,7 +273,7 @@ fn attack_25_sha1_name_alg_and_names_of_other_lengths() {
 fn attack_18_an_ak_outside_the_endorsement_hierarchy() {
     let scene = Scene::new();
     scene.run().unwrap();
-    for hierarchy in [0x4000_0001, 0x4000_0007, 0x4000_000c] {
+    for hierarchy in [OWNER, NULL, 0x4000_000c] {
         let signer = scene.machine.ak.public.qualified_name(hierarchy);
         let result = scene.with_draft(|draft| draft.certify.qualified_signer = signer.clone());
         assert_eq!(refused(result, "certify"), "HM-VERIFY-0408");

@@ -4,6 +4,9 @@ use crate::scene::{Attack, site};
 use hallmark_tpm_wire::{ObjectAttributes, templates};
 use hallmark_verify::testing::{SoftwareKey, VendorCa, certify_body};
 
+const OWNER: u32 = 0x4000_0001;
+const NULL: u32 = 0x4000_0007;
+
 #[test]
 fn attack_18_19_20_a_key_that_the_tpm_does_not_hold_or_may_give_away() {
     site(async |site| {
@@ -11,14 +14,18 @@ fn attack_18_19_20_a_key_that_the_tpm_does_not_hold_or_may_give_away() {
         let mut attacks = vec![
             Attack::new("18: the TPM certified another key", "HM-VERIFY-0410").draft(|draft, _| {
                 let in_tpm = SoftwareKey::svid().public;
-                draft.certify.attested = certify_body(&in_tpm.name(), &in_tpm.qualified_name(0x4000_0001));
+                draft.certify.attested = certify_body(&in_tpm.name(), &in_tpm.qualified_name(NULL));
             }),
             Attack::new("18: certified by a software key", "HM-VERIFY-0407")
                 .proof(|proof, _| proof.certify.signature = SoftwareKey::ak().sign(&proof.certify.attest)),
             Attack::new("19: dressed up", "HM-VERIFY-0410").draft(|draft, machine| {
                 let mut real = machine.svid.public.clone();
                 real.attributes &= !ObjectAttributes::FIXED_TPM.bits();
-                draft.certify.attested = certify_body(&real.name(), &real.qualified_name(0x4000_0001));
+                draft.certify.attested = certify_body(&real.name(), &real.qualified_name(NULL));
+            }),
+            Attack::new("47: a key that outlives the boot", "HM-VERIFY-0411").draft(|draft, machine| {
+                let key = &machine.svid.public;
+                draft.certify.attested = certify_body(&key.name(), &key.qualified_name(OWNER));
             }),
             Attack::new("20: RSA", "HM-VERIFY-0226")
                 .machine(move |machine, _| machine.svid = SoftwareKey::rsa(good.bits(), 0x0014)),
@@ -60,7 +67,7 @@ fn attack_21_22_23_another_statement_in_its_place() {
                 proof.certify.signature = machine.ak.sign(&proof.certify.attest);
             }),
             Attack::new("18: AK of another hierarchy", "HM-VERIFY-0408").draft(|draft, machine| {
-                draft.certify.qualified_signer = machine.ak.public.qualified_name(0x4000_0001);
+                draft.certify.qualified_signer = machine.ak.public.qualified_name(OWNER);
             }),
         ];
         for tag in [0x801a, 0x8019, 0x801c] {
@@ -118,7 +125,7 @@ fn attack_24_25_the_csr_and_the_name() {
                 .machine(|machine, _| machine.svid.public.name_alg = 0x0004),
             Attack::new("25: bytes moved between the Names", "HM-VERIFY-0401").draft(|draft, machine| {
                 let key = &machine.svid.public;
-                let (name, qualified) = (key.name(), key.qualified_name(0x4000_0001));
+                let (name, qualified) = (key.name(), key.qualified_name(NULL));
                 draft.certify.attested = certify_body(&name[..30], &[&name[30..], &qualified].concat());
             }),
         ];
@@ -136,7 +143,7 @@ fn attack_24_25_the_csr_and_the_name() {
                 let key = &machine.svid.public;
                 let mut name = key.name();
                 damage(&mut name);
-                draft.certify.attested = certify_body(&name, &key.qualified_name(0x4000_0001));
+                draft.certify.attested = certify_body(&name, &key.qualified_name(NULL));
             }));
         }
         site.refuses(attacks).await;

@@ -43,11 +43,11 @@ fn attack_27_28_29_30_other_registers_than_asked_for() {
             quoting("29: no bank", vec![], "HM-VERIFY-0510"),
             quoting("29: an empty bank", vec![(0x000b, vec![])], "HM-VERIFY-0510"),
             quoting("30: the SHA-1 bank", vec![(0x0004, all)], "HM-VERIFY-0510"),
-            Attack::new("28: PCR 8 beside", "HM-VERIFY-0511")
-                .draft(|draft, _| draft.pcr_values.push((0x000b, 8, vec![1; 32]))),
+            Attack::new("28: PCR 17 beside", "HM-VERIFY-0511")
+                .draft(|draft, _| draft.pcr_values.push((0x000b, 17, vec![1; 32]))),
             Attack::new("28: another bank beside", "HM-VERIFY-0511")
                 .draft(|draft, _| draft.pcr_values.push((0x000c, 7, vec![1; 48]))),
-            Attack::new("28: PCR 7 not supplied", "HM-VERIFY-0512").draft(|draft, _| drop(draft.pcr_values.pop())),
+            Attack::new("28: PCR 15 not supplied", "HM-VERIFY-0512").draft(|draft, _| drop(draft.pcr_values.pop())),
             Attack::new("28: nothing supplied", "HM-VERIFY-0512").draft(|draft, _| draft.pcr_values.clear()),
             Attack::new("29: seventeen banks", "HM-VERIFY-0501").draft(|draft, _| {
                 let mut body = 17_u32.to_be_bytes().to_vec();
@@ -57,20 +57,20 @@ fn attack_27_28_29_30_other_registers_than_asked_for() {
                 draft.quote.attested = body;
             }),
             Attack::new("30: a bank that nobody extended", "HM-VERIFY-0514").machine(|machine, _| {
-                for pcr in 0..8 {
+                for pcr in 0..16 {
                     machine.pcrs.insert((0x000b, pcr), vec![0; 32]);
                 }
             }),
         ];
         for resettable in [16_u8, 23] {
             attacks.push(
-                Attack::new(format!("27: PCR {resettable} in the place of 7"), "HM-VERIFY-0510")
+                Attack::new(format!("27: PCR {resettable} in the place of 15"), "HM-VERIFY-0510")
                     .machine(move |machine, _| {
-                        let wanted = machine.pcrs[&(0x000b, 7)].clone();
+                        let wanted = machine.pcrs[&(0x000b, 15)].clone();
                         machine.pcrs.insert((0x000b, resettable), wanted);
                     })
                     .draft(move |draft, machine| {
-                        let pcrs: Vec<u8> = (0..7).chain([resettable]).collect();
+                        let pcrs: Vec<u8> = (0..15).chain([resettable]).collect();
                         draft.quote.attested = quote_body(&[(0x000b, pcrs.clone())], &values(machine, &pcrs));
                     }),
             );

@@ -1,9 +1,10 @@
 //! `hallmark.admin.v1`.
 
 use hallmark_api::admin::{
-    GetHsmStatusRequest, GetHsmStatusResponse, GetNodeRequest, GetNodeResponse, GetStatusRequest, GetStatusResponse,
-    HsmKey, ListHsmKeysRequest, ListHsmKeysResponse, ListRecordsRequest, ListRecordsResponse, Part, PcrValue, Reason,
-    admin_server::Admin,
+    ApplyPolicyFileRequest, GetEvidenceRequest, GetEvidenceResponse, GetHsmStatusRequest, GetHsmStatusResponse,
+    GetNodeRequest, GetNodeResponse, GetStatusRequest, GetStatusResponse, HsmKey, ListHsmKeysRequest,
+    ListHsmKeysResponse, ListPolicyFilesRequest, ListPolicyFilesResponse, ListRecordsRequest, ListRecordsResponse,
+    Part, PcrValue, PolicyFileChange, Reason, WithdrawPolicyFileRequest, admin_server::Admin,
 };
 use tonic::{Request, Response, Status};
 
@@ -120,6 +121,33 @@ impl Admin for Fake {
     }
 
     async fn list_records(&self, _: Request<ListRecordsRequest>) -> Result<Response<ListRecordsResponse>, Status> {
+        unused()
+    }
+
+    type GetEvidenceStream = tokio_stream::Empty<Result<GetEvidenceResponse, Status>>;
+
+    async fn get_evidence(&self, _: Request<GetEvidenceRequest>) -> Result<Response<Self::GetEvidenceStream>, Status> {
+        unused()
+    }
+
+    async fn apply_policy_file(
+        &self,
+        _: Request<ApplyPolicyFileRequest>,
+    ) -> Result<Response<PolicyFileChange>, Status> {
+        unused()
+    }
+
+    async fn withdraw_policy_file(
+        &self,
+        _: Request<WithdrawPolicyFileRequest>,
+    ) -> Result<Response<PolicyFileChange>, Status> {
+        unused()
+    }
+
+    async fn list_policy_files(
+        &self,
+        _: Request<ListPolicyFilesRequest>,
+    ) -> Result<Response<ListPolicyFilesResponse>, Status> {
         unused()
     }
 }

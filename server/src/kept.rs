@@ -1,0 +1,103 @@
+//! How far the evidence goes that is kept of each node: the next challenge asks only for what is new, and the next quote
+//! must follow the last.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use hallmark_evidence::{LogKind, ima::ImaReplay};
+use hallmark_spiffe::SpiffeId;
+use hallmark_store::{HeldEvidence, StoreError};
+use hallmark_verify::history::Sighting;
+use serde::de::DeserializeOwned;
+
+/// What is kept of one node, but for the bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// The last quote, as far as history is concerned.
+    pub sighting: Sighting,
+    /// Where the replay of the IMA list stands.
+    pub ima: Option<ImaReplay>,
+    lengths: BTreeMap<LogKind, u64>,
+}
+
+impl Held {
+    /// What is kept after a quote.
+    #[must_use]
+    pub const fn new(sighting: Sighting, ima: Option<ImaReplay>, lengths: BTreeMap<LogKind, u64>) -> Self {
+        Self { sighting, ima, lengths }
+    }
+
+    /// How many bytes of a log are held.
+    #[must_use]
+    pub fn length(&self, kind: LogKind) -> u64 {
+        self.lengths.get(&kind).copied().unwrap_or_default()
+    }
+
+    /// Whether the logs of both end at the same place of the same boot.
+    #[must_use]
+    pub fn has_logs_of(&self, other: &Self) -> bool {
+        self.sighting.is_same_run(&other.sighting) && self.lengths == other.lengths && self.ima == other.ima
+    }
+
+    /// The length of every log that is held.
+    #[must_use]
+    pub const fn lengths(&self) -> &BTreeMap<LogKind, u64> {
+        &self.lengths
+    }
+
+    fn read(row: &HeldEvidence) -> Result<Self, StoreError> {
+        let lengths = row.lengths.iter().map(|(kind, length)| {
+            let kind = LogKind::from_number(i32::from(*kind)).map_err(|error| undecodable(&row.node, &error))?;
+            Ok((kind, *length))
+        });
+        Ok(Self {
+            sighting: parse(&row.node, &row.sighting)?,
+            ima: (!row.ima.is_empty()).then(|| parse(&row.node, &row.ima)).transpose()?,
+            lengths: lengths.collect::<Result<_, StoreError>>()?,
+        })
+    }
+}
+
+/// What is kept of every node that ever proved something.
+#[derive(Debug, Default)]
+pub struct Kept(RwLock<BTreeMap<SpiffeId, Arc<Held>>>);
+
+impl Kept {
+    /// As the store has it.
+    ///
+    /// # Errors
+    /// When a row does not decode: then what comes next could not be held against it.
+    pub fn new(rows: &[HeldEvidence]) -> Result<Self, StoreError> {
+        let held = rows
+            .iter()
+            .map(|row| Ok((row.node.clone(), Arc::new(Held::read(row)?))));
+        Ok(Self(RwLock::new(held.collect::<Result<_, StoreError>>()?)))
+    }
+
+    /// What is kept of one node.
+    #[must_use]
+    pub fn find(&self, node: &SpiffeId) -> Option<Arc<Held>> {
+        let kept = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        kept.get(node).cloned()
+    }
+
+    /// Follows the store.
+    pub fn put(&self, node: &SpiffeId, held: Held) {
+        let mut kept = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        kept.insert(node.clone(), Arc::new(held));
+    }
+}
+
+fn parse<T: DeserializeOwned>(node: &SpiffeId, json: &str) -> Result<T, StoreError> {
+    serde_json::from_str(json).map_err(|error| undecodable(node, &error))
+}
+
+/// The error for kept evidence that does not read back.
+pub(crate) fn undecodable(node: &SpiffeId, error: &dyn std::error::Error) -> StoreError {
+    StoreError::Undecodable {
+        what: format!("the evidence of {node}"),
+        reason: error.to_string(),
+    }
+}

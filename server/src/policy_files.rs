@@ -1,0 +1,80 @@
+//! Policies and baselines, applied and taken back: what is in force, what it rests on, and what follows for the nodes.
+
+mod change;
+mod error;
+mod sweep;
+
+pub use change::{Applied, apply, withdraw};
+pub use error::PolicyFileError;
+pub use sweep::{keep_judging, sweep};
+
+use std::collections::BTreeMap;
+
+use hallmark_policy::{
+    Baseline, Policy, PolicySet, Rules,
+    signed::{FileKind, OperatorKeys},
+};
+use hallmark_store::{PolicyFile, StoreError};
+use tokio::sync::Mutex;
+
+type Files = BTreeMap<(FileKind, String), PolicyFile>;
+
+/// Every policy and baseline that was ever applied, and who may apply them.
+#[derive(Debug)]
+pub struct PolicyFiles {
+    /// Held by whoever applies one, until memory has followed the store and every node was judged again.
+    files: Mutex<Files>,
+    keys: OperatorKeys,
+}
+
+impl PolicyFiles {
+    /// As the store has them. With any operator's key only signed files are taken.
+    ///
+    /// # Errors
+    /// When a row is of a kind that this program does not know.
+    pub fn new(rows: Vec<PolicyFile>, keys: OperatorKeys) -> Result<Self, StoreError> {
+        let files = rows.into_iter().map(|row| {
+            let kind = FileKind::from_name(&row.kind).ok_or_else(|| undecodable(&row, "an unknown kind"))?;
+            Ok(((kind, row.name.clone()), row))
+        });
+        Ok(Self {
+            files: Mutex::new(files.collect::<Result<_, StoreError>>()?),
+            keys,
+        })
+    }
+
+    /// Everything that is in force at the start.
+    ///
+    /// # Errors
+    /// When a policy or baseline does not read back: without it machines would be let in that it refuses.
+    pub fn in_force(&mut self, rules: Rules) -> Result<PolicySet, StoreError> {
+        let mut set = PolicySet::from(rules);
+        for ((kind, _), file) in self.files.get_mut().iter().filter(|(_, file)| file.in_force) {
+            let text = std::str::from_utf8(&file.payload).map_err(|error| undecodable(file, &error.to_string()))?;
+            match kind {
+                FileKind::Policy => {
+                    let policy = Policy::from_toml(&file.name, text);
+                    set.apply(policy.map_err(|error| undecodable(file, &error.to_string()))?);
+                }
+                FileKind::Baseline => {
+                    let baseline = Baseline::from_json(text);
+                    set.add_baseline(baseline.map_err(|error| undecodable(file, &error.to_string()))?);
+                }
+                _ => return Err(undecodable(file, "an unknown kind")),
+            }
+        }
+        Ok(set)
+    }
+
+    /// All of them, by kind and name, withdrawn ones too.
+    pub async fn all(&self) -> Vec<PolicyFile> {
+        self.files.lock().await.values().cloned().collect()
+    }
+}
+
+fn undecodable(file: &PolicyFile, reason: &str) -> StoreError {
+    StoreError::Undecodable {
+        what: format!("{} {}", file.kind, file.name),
+        reason: reason.to_owned(),
+    }
+}

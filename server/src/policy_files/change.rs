@@ -1,0 +1,174 @@
+//! Applying and withdrawing.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use hallmark_policy::{
+    Baseline, Policy, PolicySet,
+    signed::{FileKind, SignedFile, require_newer},
+};
+use hallmark_store::{Change, Outcome, PolicyFile, Record, RecordKind};
+
+use super::{PolicyFileError, sweep};
+use crate::state::Server;
+
+/// What was applied, or would be.
+#[derive(Debug)]
+pub struct Applied {
+    /// Its name.
+    pub name: String,
+    /// Its serial number.
+    pub serial: u64,
+    /// The nodes whose verdict or selectors change.
+    pub changes: Vec<hallmark_policy::Change>,
+}
+
+/// Puts a policy or baseline in force, and judges every node again; with `dry_run` only tells what would follow.
+/// `content` is the file as the operator has it, signed or not; `by` is who asks.
+///
+/// # Errors
+/// [`PolicyFileError`]; then nothing was changed.
+pub async fn apply(
+    server: &Arc<Server>,
+    kind: FileKind,
+    content: Vec<u8>,
+    dry_run: bool,
+    by: &str,
+) -> Result<Applied, PolicyFileError> {
+    let mut files = server.policy_files.files.lock().await;
+    let (payload, signed) = opened(server, kind, content)?;
+    let mut set = PolicySet::clone(&server.attestation.policies.load());
+    let text = std::str::from_utf8(&payload).map_err(|_| PolicyFileError::NotText)?;
+    let (name, serial) = match kind {
+        FileKind::Baseline => {
+            let baseline = Baseline::from_json(text)?;
+            let named = (baseline.name.clone(), baseline.serial);
+            set.add_baseline(baseline);
+            named
+        }
+        _ => {
+            let policy = Policy::from_toml("the policy", text)?;
+            let named = (policy.name.clone(), policy.serial);
+            set.apply(policy);
+            named
+        }
+    };
+    let key = (kind, name.clone());
+    require_newer(kind, &name, files.get(&key).map(|file| file.serial), serial)?;
+    let file = PolicyFile {
+        kind: kind.as_str().to_owned(),
+        name: name.clone(),
+        serial,
+        payload,
+        signed,
+        applied_at: server.clock.unix(),
+        in_force: true,
+    };
+    let changes = put(server, set, &file, "apply", dry_run, by).await?;
+    if !dry_run {
+        files.insert(key, file);
+    }
+    Ok(Applied { name, serial, changes })
+}
+
+/// Takes a policy or baseline out of force, and judges every node again; with `dry_run` only tells what would follow.
+///
+/// # Errors
+/// [`PolicyFileError`]; then nothing was changed.
+pub async fn withdraw(
+    server: &Arc<Server>,
+    kind: FileKind,
+    name: &str,
+    dry_run: bool,
+    by: &str,
+) -> Result<Applied, PolicyFileError> {
+    let mut files = server.policy_files.files.lock().await;
+    let key = (kind, name.to_owned());
+    let Some(file) = files.get(&key).filter(|file| file.in_force) else {
+        let same_kind = files
+            .iter()
+            .filter(|((other, _), file)| *other == kind && file.in_force);
+        return Err(PolicyFileError::NotInForce {
+            kind: kind.to_string(),
+            name: name.to_owned(),
+            in_force: same_kind.map(|((_, name), _)| name.clone()).collect(),
+        });
+    };
+    let mut set = PolicySet::clone(&server.attestation.policies.load());
+    match kind {
+        FileKind::Baseline => drop(set.remove_baseline(name)),
+        _ => drop(set.withdraw(name)),
+    }
+    let file = PolicyFile {
+        in_force: false,
+        applied_at: server.clock.unix(),
+        ..file.clone()
+    };
+    let changes = put(server, set, &file, "withdraw", dry_run, by).await?;
+    let serial = file.serial;
+    if !dry_run {
+        files.insert(key, file);
+    }
+    Ok(Applied {
+        name: name.to_owned(),
+        serial,
+        changes,
+    })
+}
+
+/// The payload, and the signed file that it came in.
+fn opened(server: &Server, kind: FileKind, content: Vec<u8>) -> Result<(Vec<u8>, String), PolicyFileError> {
+    let keys = &server.policy_files.keys;
+    let text = String::from_utf8(content).map_err(|_| PolicyFileError::NotText)?;
+    if SignedFile::is_one(&text) {
+        let opened = SignedFile::parse(&text)?.open(kind, keys)?;
+        return Ok((opened.payload, text));
+    }
+    if keys.is_empty() {
+        return Ok((text.into_bytes(), String::new()));
+    }
+    Err(PolicyFileError::NotSigned {
+        keys: keys.ids().map(|id| id.to_string()).collect(),
+    })
+}
+
+/// The store first, then memory, then the nodes.
+async fn put(
+    server: &Arc<Server>,
+    set: PolicySet,
+    file: &PolicyFile,
+    act: &str,
+    dry_run: bool,
+    by: &str,
+) -> Result<Vec<hallmark_policy::Change>, PolicyFileError> {
+    let set = Arc::new(set);
+    // Judged before anything is changed: what does not read back is told while it does no harm.
+    let changes = sweep::judge_all(server, &set).await?;
+    if dry_run {
+        return Ok(changes);
+    }
+    let lost = changes.iter().filter(|change| change.lost_trust()).count();
+    let detail: BTreeMap<&str, serde_json::Value> = BTreeMap::from([
+        ("act", act.into()),
+        ("by", by.into()),
+        ("kind", file.kind.as_str().into()),
+        ("serial", file.serial.into()),
+        ("signed", (!file.signed.is_empty()).into()),
+        ("lost_trust", lost.into()),
+    ]);
+    let record = Record {
+        at: server.clock.unix(),
+        kind: RecordKind::Admin,
+        subject: format!("{}:{}", file.kind, file.name),
+        outcome: Outcome::Done,
+        code: String::new(),
+        detail: serde_json::to_string(&detail).unwrap_or_default(),
+    };
+    let stored = vec![Change::PutPolicyFile(Box::new(file.clone())), Change::Record(record)];
+    server.store.commit(stored).await?;
+    server.attestation.policies.store(set);
+    // Attestations that were judged by the old rules have come to their end, or will find that the rules changed.
+    server.agents.settle().await;
+    let cause = format!("{} {} serial {}: {act}", file.kind, file.name, file.serial);
+    tracing::info!(cause, by, lost, "the rules changed; every node is judged again");
+    sweep::sweep(server, &cause).await
+}

@@ -1,0 +1,109 @@
+//! Why a policy or baseline was not applied.
+
+use hallmark_policy::{BaselineError, PolicyError, signed::SignedFileError};
+use hallmark_reason::{Coded, ReasonCode};
+use hallmark_store::StoreError;
+
+/// Why a policy or baseline was not applied or withdrawn. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PolicyFileError {
+    /// It is not signed, and operators' keys are configured.
+    #[error("the file is not signed, and this server takes only signed ones")]
+    NotSigned {
+        /// The keys that may sign.
+        keys: Vec<String>,
+    },
+    /// It is no text.
+    #[error("the file is no UTF-8 text")]
+    NotText,
+    /// There is none with this name in force.
+    #[error("no {kind} named {name} is in force")]
+    NotInForce {
+        /// `policy` or `baseline`.
+        kind: String,
+        /// The name that was asked for.
+        name: String,
+        /// The names that are.
+        in_force: Vec<String>,
+    },
+    /// The signed file is not good, or is older than what is in force.
+    #[error(transparent)]
+    Signed(#[from] SignedFileError),
+    /// It is no policy.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// It is no baseline.
+    #[error(transparent)]
+    Baseline(#[from] BaselineError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The server is stopping.
+    #[error("the server is stopping")]
+    Stopping,
+}
+
+impl PolicyFileError {
+    fn inner(&self) -> Option<&dyn Coded> {
+        match self {
+            Self::Signed(error) => Some(error),
+            Self::Policy(error) => Some(error),
+            Self::Baseline(error) => Some(error),
+            Self::Store(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl Coded for PolicyFileError {
+    fn code(&self) -> ReasonCode {
+        match self {
+            Self::NotSigned { .. } => ReasonCode::new("HM-SRV-0321"),
+            Self::NotText => ReasonCode::new("HM-SRV-0322"),
+            Self::NotInForce { .. } => ReasonCode::new("HM-SRV-0323"),
+            Self::Stopping => ReasonCode::new("HM-SRV-0324"),
+            Self::Signed(error) => error.code(),
+            Self::Policy(error) => error.code(),
+            Self::Baseline(error) => error.code(),
+            Self::Store(error) => error.code(),
+        }
+    }
+
+    fn compared(&self) -> Option<String> {
+        match self {
+            Self::NotSigned { keys } => Some(format!("keys that may sign: {}", keys.join(", "))),
+            Self::NotInForce { name, in_force, .. } => Some(format!(
+                "asked for {name}, in force are: {}",
+                if in_force.is_empty() {
+                    "none".to_owned()
+                } else {
+                    in_force.join(", ")
+                }
+            )),
+            _ => self.inner().and_then(Coded::compared),
+        }
+    }
+
+    fn likely_cause(&self) -> Option<String> {
+        let cause = match self {
+            Self::NotSigned { .. } => "`policy.operator_keys` of the server's configuration names keys",
+            Self::NotText => "another file than the one that was meant",
+            Self::NotInForce { .. } => "a slip of the pen, or it was withdrawn before",
+            Self::Stopping => "an operator stops the server",
+            _ => return self.inner().and_then(Coded::likely_cause),
+        };
+        Some(cause.to_owned())
+    }
+
+    fn next_step(&self) -> Option<String> {
+        let step = match self {
+            Self::NotSigned { .. } => "sign it: hallmark policy sign FILE --key KEY -o OUT",
+            Self::NotText => "hallmark policy check FILE",
+            Self::NotInForce { .. } => "hallmark policy list",
+            Self::Stopping => "try again when it runs",
+            _ => return self.inner().and_then(Coded::next_step),
+        };
+        Some(step.to_owned())
+    }
+}

@@ -1,0 +1,167 @@
+//! Every node judged again by what it proved last.
+
+use std::{sync::Arc, time::Duration};
+
+use hallmark_policy::{Change as Verdict, MachineFacts, PolicySet, Standing, rejudge};
+use hallmark_store::{Agent, Change, NodeFacts, Outcome, Record, RecordKind};
+
+use super::PolicyFileError;
+use crate::{
+    agents::{ChangeError, Decision},
+    kept::undecodable,
+    state::Server,
+};
+
+/// Nodes that are in memory at a time.
+const PAGE: u32 = 256;
+/// How often the age of quotes is looked at, where a policy limits it.
+const EVERY: Duration = Duration::from_secs(60);
+
+/// A node to be judged again.
+struct Node {
+    row: Arc<Agent>,
+    facts: MachineFacts,
+}
+
+/// The nodes whose verdict or selectors change under `set`. Nothing is written.
+///
+/// # Errors
+/// The store's; or what is kept of a node does not read back.
+pub(super) async fn judge_all(server: &Arc<Server>, set: &Arc<PolicySet>) -> Result<Vec<Verdict>, PolicyFileError> {
+    let mut all = Vec::new();
+    pages(server, set, |_, verdicts| all.extend(verdicts)).await?;
+    Ok(all)
+}
+
+/// Judges every node by the rules in force and lets each have what follows. Gives the nodes that changed.
+///
+/// # Errors
+/// As for `judge_all`; the nodes before have had theirs.
+pub async fn sweep(server: &Arc<Server>, cause: &str) -> Result<Vec<Verdict>, PolicyFileError> {
+    let set = server.attestation.policies.load_full();
+    let mut changed = Vec::new();
+    pages(server, &set, |nodes, verdicts| {
+        for verdict in verdicts {
+            if let Some(node) = nodes.iter().find(|node| node.row.id.as_str() == verdict.node) {
+                changed.push((Arc::clone(&node.row), node.facts.sighting, verdict));
+            }
+        }
+    })
+    .await?;
+    let mut verdicts = Vec::with_capacity(changed.len());
+    for (row, sighting, verdict) in changed {
+        let decide = |now: Option<&Agent>| -> Decision<()> {
+            let newest = server.kept.find(&row.id);
+            // Who proved something since was judged by that, and by these rules.
+            match now.filter(|_| newest.is_some_and(|newest| newest.sighting == sighting)) {
+                Some(now) => Decision::Put(Box::new(follow(now, &verdict))),
+                None => Decision::Keep,
+            }
+        };
+        let record = Change::Record(record(server, &verdict, cause));
+        let changed = server.agents.change(&*server.store, &row.id, vec![record], decide);
+        match changed.await {
+            Ok(()) | Err(ChangeError::Refused(())) => {}
+            Err(ChangeError::Store(error)) => return Err(error.into()),
+        }
+        tell(&verdict, cause);
+        verdicts.push(verdict);
+    }
+    Ok(verdicts)
+}
+
+/// Judges all nodes again from time to time while a policy limits the age of quotes: who falls silent loses trust.
+pub async fn keep_judging(server: Arc<Server>) {
+    let mut tick = tokio::time::interval(EVERY);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let limited = |set: &PolicySet| set.policies().any(|policy| policy.tpm.max_quote_age.is_some());
+        if !limited(&server.attestation.policies.load()) {
+            continue;
+        }
+        // Not while a policy is being applied, which judges all nodes itself.
+        let _turn = server.policy_files.files.lock().await;
+        if let Err(error) = sweep(&server, "the age of quotes").await {
+            tracing::error!(%error, "the nodes could not be judged again");
+        }
+    }
+}
+
+fn follow(row: &Agent, verdict: &Verdict) -> Agent {
+    let refusal = verdict.judgement.refusal();
+    Agent {
+        distrust: refusal.map_or_else(String::new, |reason| reason.code.to_string()),
+        selectors: verdict.judgement.selectors().clone(),
+        ..row.clone()
+    }
+}
+
+fn record(server: &Server, verdict: &Verdict, cause: &str) -> Record {
+    let refusal = verdict.judgement.refusal();
+    let detail = serde_json::json!({
+        "cause": cause,
+        "was_trusted": verdict.was_trusted,
+        "reason": refusal,
+    });
+    Record {
+        at: server.clock.unix(),
+        kind: RecordKind::Verdict,
+        subject: verdict.node.clone(),
+        outcome: if refusal.is_some() {
+            Outcome::Refused
+        } else {
+            Outcome::Accepted
+        },
+        code: refusal.map_or_else(String::new, |reason| reason.code.to_string()),
+        detail: detail.to_string(),
+    }
+}
+
+fn tell(verdict: &Verdict, cause: &str) {
+    let node = &verdict.node;
+    match verdict.judgement.refusal() {
+        Some(reason) => {
+            tracing::warn!(node, code = %reason.code, cause, "a node is no longer trusted: {}", reason.text);
+        }
+        None if !verdict.was_trusted => tracing::info!(node, cause, "a node is trusted again"),
+        None => tracing::debug!(node, cause, "a node's selectors changed"),
+    }
+}
+
+async fn pages(
+    server: &Arc<Server>,
+    set: &Arc<PolicySet>,
+    mut each: impl FnMut(&[Node], Vec<Verdict>),
+) -> Result<(), PolicyFileError> {
+    let mut after = None;
+    loop {
+        let page = server.store.facts(after.as_ref(), PAGE).await?;
+        let Some(last) = page.last() else { return Ok(()) };
+        after = Some(last.node.clone());
+        // Only who attested has something to lose; what others proved is kept for what comes next.
+        let nodes: Vec<(Arc<Agent>, NodeFacts)> = page
+            .into_iter()
+            .filter_map(|facts| Some((server.agents.find(&facts.node)?, facts)))
+            .collect();
+        let (set, now) = (Arc::clone(set), server.clock.now());
+        let work = move || {
+            let read = nodes.into_iter().map(|(row, kept)| {
+                let facts = serde_json::from_str(&kept.facts).map_err(|error| undecodable(&kept.node, &error))?;
+                Ok(Node { row, facts })
+            });
+            let nodes = read.collect::<Result<Vec<_>, PolicyFileError>>()?;
+            let standings = nodes.iter().map(|node| Standing {
+                node: node.row.id.as_str(),
+                facts: &node.facts,
+                trusted: node.row.distrust.is_empty(),
+                selectors: &node.row.selectors,
+            });
+            let verdicts: Vec<_> = rejudge(&set, standings, now).collect();
+            Ok::<_, PolicyFileError>((nodes, verdicts))
+        };
+        let judged = server.compute.run(work).await;
+        let (nodes, verdicts) = judged.map_err(|_| PolicyFileError::Stopping)??;
+        each(&nodes, verdicts);
+    }
+}

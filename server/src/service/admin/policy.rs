@@ -1,0 +1,104 @@
+//! Policies and baselines.
+
+use std::sync::Arc;
+
+use hallmark_api::admin::{
+    ApplyPolicyFileRequest, ListPolicyFilesResponse, NodeChange, PolicyFile, PolicyFileChange,
+    WithdrawPolicyFileRequest,
+};
+use hallmark_policy::signed::FileKind;
+use hallmark_reason::Report;
+use tonic::{Request, Status};
+
+use crate::{
+    caller::{self, Caller},
+    policy_files::{self, Applied, PolicyFileError},
+    state::Server,
+};
+
+pub(super) async fn apply(
+    server: &Arc<Server>,
+    request: Request<ApplyPolicyFileRequest>,
+) -> Result<PolicyFileChange, Status> {
+    let by = who(&request)?;
+    let request = request.into_inner();
+    let kind = kind(&request.kind)?;
+    let applied = policy_files::apply(server, kind, request.content.to_vec(), request.dry_run, &by).await;
+    applied.map(message).map_err(|error| refused(&error))
+}
+
+pub(super) async fn withdraw(
+    server: &Arc<Server>,
+    request: Request<WithdrawPolicyFileRequest>,
+) -> Result<PolicyFileChange, Status> {
+    let by = who(&request)?;
+    let request = request.into_inner();
+    let kind = kind(&request.kind)?;
+    let withdrawn = policy_files::withdraw(server, kind, &request.name, request.dry_run, &by).await;
+    withdrawn.map(message).map_err(|error| refused(&error))
+}
+
+pub(super) async fn list(server: &Server) -> ListPolicyFilesResponse {
+    let files = server.policy_files.all().await.into_iter().map(|file| PolicyFile {
+        is_signed: !file.signed.is_empty(),
+        kind: file.kind,
+        name: file.name,
+        serial: file.serial,
+        applied_at: file.applied_at,
+        in_force: file.in_force,
+        payload: file.payload.into(),
+    });
+    ListPolicyFilesResponse { files: files.collect() }
+}
+
+/// Who asks: the user of the admin socket.
+fn who<T>(request: &Request<T>) -> Result<String, Status> {
+    Ok(match caller::of(request)? {
+        Caller::Local(Some(uid)) => format!("uid:{uid}"),
+        Caller::Local(None) => "local".to_owned(),
+        Caller::Admin(id) => id.to_string(),
+        _ => return Err(Status::permission_denied("authorization denied")),
+    })
+}
+
+fn kind(name: &str) -> Result<FileKind, Status> {
+    FileKind::from_name(name).ok_or_else(|| Status::invalid_argument("kind must be policy or baseline"))
+}
+
+fn message(applied: Applied) -> PolicyFileChange {
+    PolicyFileChange {
+        name: applied.name,
+        serial: applied.serial,
+        changes: applied.changes.iter().map(node_change).collect(),
+    }
+}
+
+fn node_change(change: &hallmark_policy::Change) -> NodeChange {
+    let reason = change.judgement.refusal();
+    let text = |pick: fn(&hallmark_policy::Reason) -> String| reason.map_or_else(String::new, pick);
+    NodeChange {
+        id: change.node.clone(),
+        was_trusted: change.was_trusted,
+        is_trusted: reason.is_none(),
+        code: text(|reason| reason.code.to_string()),
+        policy: text(|reason| reason.policy.clone()),
+        rule: text(|reason| reason.rule.clone()),
+        message: text(|reason| reason.text.clone()),
+        compared: text(|reason| reason.compared.clone().unwrap_or_default()),
+        first_event: text(|reason| {
+            reason
+                .first_event
+                .as_ref()
+                .map_or_else(String::new, ToString::to_string)
+        }),
+    }
+}
+
+fn refused(error: &PolicyFileError) -> Status {
+    let text = Report(error).to_string();
+    match error {
+        PolicyFileError::Store(_) | PolicyFileError::Stopping => Status::unavailable(text),
+        PolicyFileError::NotInForce { .. } => Status::not_found(text),
+        _ => Status::invalid_argument(text),
+    }
+}

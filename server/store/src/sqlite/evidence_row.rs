@@ -1,0 +1,176 @@
+//! Rows of `evidence` and `evidence_logs`.
+
+use std::path::Path;
+
+use hallmark_spiffe::SpiffeId;
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+
+use super::json;
+use crate::{HeldEvidence, LogPart, NewEvidence, NodeEvidence, NodeFacts, StoreError};
+
+/// Keeps evidence in the place of what the node proved before.
+pub(super) fn put(path: &Path, connection: &Connection, new: &NewEvidence) -> Result<(), StoreError> {
+    let at = |e: rusqlite::Error| StoreError::from_sqlite(path, &e);
+    let evidence = &new.evidence;
+    let node = evidence.node.as_str();
+    connection
+        .prepare_cached(
+            "INSERT INTO evidence (node, judged_at, sighting, file, facts, judgement, ima, earlier) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, '') \
+             ON CONFLICT (node) DO UPDATE SET judged_at = ?2, sighting = ?3, file = ?4, facts = ?5, judgement = ?6, \
+             ima = ?7, earlier = CASE WHEN ?8 THEN evidence.facts ELSE evidence.earlier END",
+        )
+        .and_then(|mut statement| {
+            statement.execute(params![
+                node,
+                evidence.judged_at,
+                evidence.sighting,
+                evidence.file,
+                evidence.facts,
+                evidence.judgement,
+                evidence.ima,
+                new.drops_logs,
+            ])
+        })
+        .map_err(at)?;
+    if new.drops_logs {
+        connection
+            .prepare_cached("DELETE FROM evidence_logs WHERE node = ?1")
+            .and_then(|mut statement| statement.execute([node]))
+            .map_err(at)?;
+    }
+    new.logs
+        .iter()
+        .try_for_each(|part| put_part(path, connection, node, part))
+}
+
+fn put_part(path: &Path, connection: &Connection, node: &str, part: &LogPart) -> Result<(), StoreError> {
+    let at = |e: rusqlite::Error| StoreError::from_sqlite(path, &e);
+    if part.offset == 0 {
+        connection
+            .prepare_cached("DELETE FROM evidence_logs WHERE node = ?1 AND kind = ?2")
+            .and_then(|mut statement| statement.execute(params![node, part.kind]))
+            .map_err(at)?;
+    }
+    if part.data.is_empty() {
+        return Ok(());
+    }
+    let held: u64 = connection
+        .prepare_cached(
+            "SELECT coalesce(max(position + length(data)), 0) FROM evidence_logs WHERE node = ?1 AND kind = ?2",
+        )
+        .and_then(|mut statement| statement.query_row(params![node, part.kind], |row| row.get(0)))
+        .map_err(at)?;
+    if held != part.offset {
+        return Err(StoreError::Missing {
+            what: format!("the log of {node} up to byte {}, of which {held} are held", part.offset),
+        });
+    }
+    connection
+        .prepare_cached("INSERT INTO evidence_logs (node, kind, position, data) VALUES (?1, ?2, ?3, ?4)")
+        .and_then(|mut statement| statement.execute(params![node, part.kind, part.offset, part.data]))
+        .map(|_| ())
+        .map_err(at)
+}
+
+/// How far each node's evidence goes.
+pub(super) fn held(path: &Path, connection: &Connection) -> Result<Vec<HeldEvidence>, StoreError> {
+    let at = |e: rusqlite::Error| StoreError::from_sqlite(path, &e);
+    let mut lengths = connection
+        .prepare("SELECT kind, max(position + length(data)) FROM evidence_logs WHERE node = ?1 GROUP BY kind")
+        .map_err(at)?;
+    let mut nodes = connection
+        .prepare("SELECT node, sighting, ima FROM evidence ORDER BY node")
+        .map_err(at)?;
+    let mut rows = nodes.query([]).map_err(at)?;
+    let mut all = Vec::new();
+    while let Some(row) = rows.next().map_err(at)? {
+        let node: String = row.get(0).map_err(at)?;
+        let lengths = lengths
+            .query_map([&node], |row| Ok((row.get(0)?, row.get(1)?)))
+            .and_then(Iterator::collect)
+            .map_err(at)?;
+        all.push(HeldEvidence {
+            node: id(&node)?,
+            sighting: row.get(1).map_err(at)?,
+            ima: row.get(2).map_err(at)?,
+            lengths,
+        });
+    }
+    Ok(all)
+}
+
+/// What a node proved last.
+pub(super) fn find(path: &Path, connection: &Connection, node: &SpiffeId) -> Result<Option<NodeEvidence>, StoreError> {
+    let at = |e: rusqlite::Error| StoreError::from_sqlite(path, &e);
+    let read = |row: &Row<'_>| {
+        Ok(NodeEvidence {
+            node: node.clone(),
+            judged_at: row.get(0)?,
+            sighting: row.get(1)?,
+            file: row.get(2)?,
+            facts: row.get(3)?,
+            judgement: row.get(4)?,
+            ima: row.get(5)?,
+            earlier: row.get(6)?,
+        })
+    };
+    connection
+        .prepare_cached(
+            "SELECT judged_at, sighting, file, facts, judgement, ima, earlier FROM evidence WHERE node = ?1",
+        )
+        .and_then(|mut statement| statement.query_row([node.as_str()], read).optional())
+        .map_err(at)
+}
+
+/// A node's logs from their beginning, by kind; only `kinds`.
+pub(super) fn logs(
+    path: &Path,
+    connection: &Connection,
+    node: &SpiffeId,
+    kinds: &[u8],
+) -> Result<Vec<(u8, Vec<u8>)>, StoreError> {
+    let at = |e: rusqlite::Error| StoreError::from_sqlite(path, &e);
+    let mut statement = connection
+        .prepare_cached("SELECT data FROM evidence_logs WHERE node = ?1 AND kind = ?2 ORDER BY position")
+        .map_err(at)?;
+    let mut all = Vec::new();
+    for kind in kinds {
+        let mut log = Vec::new();
+        let mut rows = statement.query(params![node.as_str(), kind]).map_err(at)?;
+        while let Some(row) = rows.next().map_err(at)? {
+            let part = row.get_ref(0).map_err(at)?;
+            log.extend_from_slice(part.as_blob().unwrap_or_default());
+        }
+        all.push((*kind, log));
+    }
+    Ok(all)
+}
+
+/// The facts of at most `limit` nodes whose id is above `after`.
+pub(super) fn facts(
+    path: &Path,
+    connection: &Connection,
+    after: &str,
+    limit: u32,
+) -> Result<Vec<NodeFacts>, StoreError> {
+    let at = |e: rusqlite::Error| StoreError::from_sqlite(path, &e);
+    let mut statement = connection
+        .prepare_cached("SELECT node, facts FROM evidence WHERE node > ?1 ORDER BY node LIMIT ?2")
+        .map_err(at)?;
+    let rows = statement
+        .query_map(params![after, limit], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))
+        .map_err(at)?;
+    rows.map(|row| {
+        let (node, facts) = row.map_err(at)?;
+        Ok(NodeFacts {
+            node: id(&node)?,
+            facts,
+        })
+    })
+    .collect()
+}
+
+fn id(node: &str) -> Result<SpiffeId, StoreError> {
+    SpiffeId::parse(node).map_err(|error| json::undecodable(&|| format!("evidence of {node}"), &error))
+}
