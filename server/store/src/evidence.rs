@@ -67,3 +67,6 @@ pub struct NodeFacts {
     /// As in [`NodeEvidence`].
     pub facts: String,
 }
+
+/// A log from its beginning: the kind's number in the protocol, and the bytes.
+pub type WholeLog = (u8, Vec<u8>);

@@ -6,7 +6,7 @@ use hallmark_spiffe::SpiffeId;
 
 use crate::{
     Agent, Authority, Change, HeldEvidence, NodeEvidence, NodeFacts, PolicyFile, RecordQuery, RecordRange, StoreError,
-    StoredRecord, Total,
+    StoredRecord, Total, WholeLog,
 };
 
 /// Everything a server needs to start.
@@ -92,7 +92,7 @@ pub trait Store: Send + Sync {
     ///
     /// # Errors
     /// When the store cannot be read.
-    fn logs(&self, node: &SpiffeId, kinds: &[u8]) -> BoxFuture<'_, Result<Vec<(u8, Vec<u8>)>, StoreError>>;
+    fn logs(&self, node: &SpiffeId, kinds: &[u8]) -> BoxFuture<'_, Result<Vec<WholeLog>, StoreError>>;
 
     /// The facts of at most `limit` nodes whose id is above `after`, by id: a page.
     ///

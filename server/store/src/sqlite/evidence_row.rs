@@ -6,7 +6,7 @@ use hallmark_spiffe::SpiffeId;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::json;
-use crate::{HeldEvidence, LogPart, NewEvidence, NodeEvidence, NodeFacts, StoreError};
+use crate::{HeldEvidence, LogPart, NewEvidence, NodeEvidence, NodeFacts, StoreError, WholeLog};
 
 /// Keeps evidence in the place of what the node proved before.
 pub(super) fn put(path: &Path, connection: &Connection, new: &NewEvidence) -> Result<(), StoreError> {
@@ -129,7 +129,7 @@ pub(super) fn logs(
     connection: &Connection,
     node: &SpiffeId,
     kinds: &[u8],
-) -> Result<Vec<(u8, Vec<u8>)>, StoreError> {
+) -> Result<Vec<WholeLog>, StoreError> {
     let at = |e: rusqlite::Error| StoreError::from_sqlite(path, &e);
     let mut statement = connection
         .prepare_cached("SELECT data FROM evidence_logs WHERE node = ?1 AND kind = ?2 ORDER BY position")

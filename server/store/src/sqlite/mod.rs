@@ -26,6 +26,7 @@ use hallmark_spiffe::SpiffeId;
 
 use crate::{
     Change, Committed, Loaded, NodeEvidence, NodeFacts, RecordQuery, Statistics, Store, StoreError, StoredRecord,
+    WholeLog,
 };
 
 /// A store in one SQLite file, for the exclusive use of one server.
@@ -108,7 +109,7 @@ impl Store for SqliteStore {
         )
     }
 
-    fn logs(&self, node: &SpiffeId, kinds: &[u8]) -> BoxFuture<'_, Result<Vec<(u8, Vec<u8>)>, StoreError>> {
+    fn logs(&self, node: &SpiffeId, kinds: &[u8]) -> BoxFuture<'_, Result<Vec<WholeLog>, StoreError>> {
         let (path, node, kinds) = (self.path.clone(), node.clone(), kinds.to_vec());
         Box::pin(
             self.readers

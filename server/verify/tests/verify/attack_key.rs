@@ -11,7 +11,7 @@ const NULL: u32 = 0x4000_0007;
 /// An SVID key that would still be there after a reboot could be used by whatever was booted then.
 #[test]
 fn attack_47_a_key_that_outlives_the_boot() {
-    let mut scene = Scene::new();
+    let scene = Scene::new();
     scene.run().unwrap();
     for hierarchy in [OWNER, 0x4000_000b, 0x4000_000c] {
         let key = &scene.machine.svid.public;
