@@ -109,7 +109,7 @@ fn a_node_attests_and_everything_is_on_record() {
             .into_inner();
         assert_eq!(
             (node.verdict.as_str(), node.state.as_str(), node.pcrs.len()),
-            ("trusted", "active", 8)
+            ("trusted", "active", 16)
         );
         assert!(full.ends_with(&node.ek_sha256));
         let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &spki);
