@@ -11,7 +11,7 @@ pub use sweep::{keep_judging, sweep};
 use std::collections::BTreeMap;
 
 use hallmark_policy::{
-    Baseline, Policy, PolicySet, Rules,
+    Baseline, DigestList, Policy, PolicySet, Rules,
     signed::{FileKind, OperatorKeys},
 };
 use hallmark_store::{PolicyFile, StoreError};
@@ -59,6 +59,10 @@ impl PolicyFiles {
                 FileKind::Baseline => {
                     let baseline = Baseline::from_json(text);
                     set.add_baseline(baseline.map_err(|error| undecodable(file, &error.to_string()))?);
+                }
+                FileKind::DigestList => {
+                    let list = DigestList::from_json(text);
+                    set.add_digest_list(list.map_err(|error| undecodable(file, &error.to_string()))?);
                 }
                 _ => return Err(undecodable(file, "an unknown kind")),
             }

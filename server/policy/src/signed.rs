@@ -43,13 +43,11 @@ impl FileKind {
             Self::DigestList => "digest-list",
         }
     }
-}
 
-impl FileKind {
     /// The kind of a name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Policy, Self::Baseline]
+        [Self::Policy, Self::Baseline, Self::DigestList]
             .into_iter()
             .find(|kind| kind.as_str() == name)
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use hallmark_evidence::{LogDigest, LogKind, Source};
-use hallmark_policy::Appraisal;
+use hallmark_policy::{Appraisal, ImaSummary, MachineFacts};
 use hallmark_spiffe::SpiffeId;
 use hallmark_store::{LogPart, NewEvidence, NodeEvidence, Store};
 use hallmark_verify::{BoundEvidence, HeldLogs, VerifiedEvidence};
@@ -11,7 +11,7 @@ use serde::Serialize;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{NodeClass, Refusal};
-use crate::kept::Held;
+use crate::kept::{Held, undecodable};
 
 /// What is held of the machine's logs, as far as the announced ones go on from it. Of another boot nothing is held.
 ///
@@ -22,14 +22,15 @@ pub(super) async fn held_logs(
     node: &SpiffeId,
     held: Option<&Held>,
     bound: &BoundEvidence,
-) -> Result<HeldLogs, Refusal> {
+) -> Result<Beginnings, Refusal> {
     let clock = bound.clock_info();
     let of_boot = |held: &&Held| {
         (held.sighting.reset_count, held.sighting.restart_count) == (clock.reset_count, clock.restart_count)
     };
     let Some(held) = held.filter(of_boot) else {
-        return Ok(HeldLogs::default());
+        return Ok(Beginnings::default());
     };
+    let unable = |error| Refusal::of(NodeClass::Unable, &error);
     let continued = |kind| bound.logs().iter().any(|log| log.kind == kind && log.offset > 0);
     let wanted: Vec<u8> = [LogKind::Tcg, LogKind::Systemd]
         .into_iter()
@@ -40,18 +41,32 @@ pub(super) async fn held_logs(
         ima: held.ima.clone().map(|replay| (held.length(LogKind::Ima), replay)),
         ..HeldLogs::default()
     };
-    if wanted.is_empty() {
-        return Ok(logs);
-    }
-    let unable = |error| Refusal::of(NodeClass::Unable, &error);
-    for (kind, bytes) in store.logs(node, &wanted).await.map_err(unable)? {
-        if kind == LogKind::Tcg.number() {
-            logs.tcg = bytes;
-        } else {
-            logs.systemd = bytes;
+    if !wanted.is_empty() {
+        for (kind, bytes) in store.logs(node, &wanted).await.map_err(unable)? {
+            if kind == LogKind::Tcg.number() {
+                logs.tcg = bytes;
+            } else {
+                logs.systemd = bytes;
+            }
         }
     }
-    Ok(logs)
+    let mut files = None;
+    if continued(LogKind::Ima) {
+        let kept = store.evidence(node).await.map_err(unable)?;
+        let facts = kept.map(|kept| serde_json::from_str::<MachineFacts>(&kept.facts));
+        let facts = facts.transpose().map_err(|error| unable(undecodable(node, &error)))?;
+        files = facts.and_then(|facts| facts.ima);
+    }
+    Ok(Beginnings { logs, files })
+}
+
+/// What is held of a machine's logs, of the same boot.
+#[derive(Debug, Default)]
+pub(super) struct Beginnings {
+    /// The boot logs' bytes, and where the IMA list's replay stands.
+    pub(super) logs: HeldLogs,
+    /// What the IMA list's lines before said.
+    pub(super) files: Option<ImaSummary>,
 }
 
 /// Evidence as the store takes it, and as memory follows.

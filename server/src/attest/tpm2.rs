@@ -5,13 +5,13 @@ use std::{net::SocketAddr, sync::Arc};
 use bytes::Bytes;
 use hallmark_api::{agent::attest_agent_response, attest};
 use hallmark_authority::SubjectKey;
-use hallmark_policy::{Appraisal, PolicySet};
+use hallmark_policy::{Appraisal, PolicySet, appraise_following};
 use hallmark_registry::{agent_id, authorise_node};
 use hallmark_spiffe::SpiffeId;
 use hallmark_tpm_wire::Name;
 use hallmark_verify::{
-    BoundEvidence, Challenge, Examined, HeldLogs, KnownTpm, RefusalClass, VerifyError, bind, conclude, ek_sha256,
-    examine, history::follow,
+    BoundEvidence, Challenge, Examined, KnownTpm, RefusalClass, VerifyError, bind, conclude, ek_sha256, examine,
+    history::follow,
 };
 use prost::Message as _;
 use tonic::Status;
@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 
 use super::{
     Facts, NodeClass, Refusal,
-    keep::{self, Keeping},
+    keep::{self, Beginnings, Keeping},
     logs::{self, Logs},
     stream::Dialogue,
     verdict::{self, Subject},
@@ -186,7 +186,7 @@ async fn appraise(
     node: SpiffeId,
     bound: BoundEvidence,
     logs: Logs,
-    beginnings: HeldLogs,
+    beginnings: Beginnings,
     before: Option<Arc<Held>>,
 ) -> Result<Judged, Refusal> {
     let (policies, now) = (server.attestation.policies.load_full(), server.clock.now());
@@ -194,9 +194,9 @@ async fn appraise(
     let without_logs = logs.logs.is_empty();
     let work = move || {
         let announced = bound.logs().to_vec();
-        let evidence = conclude(bound, logs.logs, &beginnings)?;
+        let evidence = conclude(bound, logs.logs, &beginnings.logs)?;
         let labels = inventory.labels(&evidence, now);
-        let appraisal = hallmark_policy::appraise(evidence, labels, &policies, now);
+        let appraisal = appraise_following(beginnings.files, evidence, labels, &policies, now);
         let keeping = Keeping::of(
             &node,
             &appraisal,

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use hallmark_policy::{
-    Baseline, Policy, PolicySet,
+    Baseline, DigestList, Policy, PolicySet,
     signed::{FileKind, SignedFile, require_newer},
 };
 use hallmark_store::{Change, Outcome, PolicyFile, Record, RecordKind};
@@ -43,6 +43,12 @@ pub async fn apply(
             let baseline = Baseline::from_json(text)?;
             let named = (baseline.name.clone(), baseline.serial);
             set.add_baseline(baseline);
+            named
+        }
+        FileKind::DigestList => {
+            let list = DigestList::from_json(text)?;
+            let named = (list.name.clone(), list.serial);
+            set.add_digest_list(list);
             named
         }
         _ => {
@@ -96,6 +102,7 @@ pub async fn withdraw(
     let mut set = PolicySet::clone(&server.attestation.policies.load());
     match kind {
         FileKind::Baseline => drop(set.remove_baseline(name)),
+        FileKind::DigestList => drop(set.remove_digest_list(name)),
         _ => drop(set.withdraw(name)),
     }
     let file = PolicyFile {

@@ -1,6 +1,6 @@
 //! Why a policy or baseline was not applied.
 
-use hallmark_policy::{BaselineError, PolicyError, signed::SignedFileError};
+use hallmark_policy::{BaselineError, DigestListError, PolicyError, signed::SignedFileError};
 use hallmark_reason::{Coded, ReasonCode};
 use hallmark_store::StoreError;
 
@@ -36,6 +36,9 @@ pub enum PolicyFileError {
     /// It is no baseline.
     #[error(transparent)]
     Baseline(#[from] BaselineError),
+    /// It is no list of digests.
+    #[error(transparent)]
+    DigestList(#[from] DigestListError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -50,6 +53,7 @@ impl PolicyFileError {
             Self::Signed(error) => Some(error),
             Self::Policy(error) => Some(error),
             Self::Baseline(error) => Some(error),
+            Self::DigestList(error) => Some(error),
             Self::Store(error) => Some(error),
             _ => None,
         }
@@ -66,6 +70,7 @@ impl Coded for PolicyFileError {
             Self::Signed(error) => error.code(),
             Self::Policy(error) => error.code(),
             Self::Baseline(error) => error.code(),
+            Self::DigestList(error) => error.code(),
             Self::Store(error) => error.code(),
         }
     }

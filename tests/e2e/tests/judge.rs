@@ -13,16 +13,18 @@ use hallmark_api::admin::{
     ApplyPolicyFileRequest, EvidenceSummary, GetEvidenceRequest, ListRecordsRequest, PolicyFileChange, Record,
     WithdrawPolicyFileRequest, get_evidence_response::Part,
 };
+use hallmark_evidence::ima::ImaList;
 use hallmark_kit::{AdminClient, RecordedBoot};
+use hallmark_tpm_wire::HashAlg;
 use std::path::Path;
-use trial::{Trial, agents, ask, entry, register, svids, wait_for};
+use trial::{Trial, agents, ask, entry, evict, register, svids, wait_for};
 
 /// A lab whose one machine was booted as recorded, and runs.
-fn booted(vector: &str) -> (Trial, String) {
+fn booted(boot: &RecordedBoot) -> (Trial, String) {
     let mut trial = Trial::laid_out(1);
     trial.lab.start_server().unwrap();
     let node = trial.lab.node(0).unwrap();
-    node.boot(&RecordedBoot::vector(vector)).unwrap();
+    node.boot(boot).unwrap();
     if let Err(error) = node.start() {
         panic!("{error}\n{}", trial.lab.server().log());
     }
@@ -99,7 +101,7 @@ fn policy(serial: u32, rules: &str) -> String {
 
 #[test]
 fn a_recorded_boot_is_proven_kept_and_becomes_selectors() {
-    let (mut trial, id) = booted("base");
+    let (mut trial, id) = booted(&RecordedBoot::vector("base"));
     let socket = trial.lab.server().admin_socket();
     let (kept, logs) = evidence(&socket, &id);
     let vector = RecordedBoot::vector("base");
@@ -128,9 +130,55 @@ fn a_recorded_boot_is_proven_kept_and_becomes_selectors() {
     assert_eq!(earlier["boot"]["facts"]["secure_boot"], false);
 }
 
+/// Attack 48, its harmless side: a machine that runs measures more and more, and sends what is new.
+#[test]
+fn a_list_goes_on_where_the_last_quote_ended() {
+    let vector = RecordedBoot::vector("base");
+    let whole = std::fs::read(vector.ima.as_ref().unwrap()).unwrap();
+    let mut lines = ImaList::new(&whole).lines();
+    let first = lines.by_ref().take(60).map(Result::unwrap).count();
+    let held = usize::try_from(lines.bytes_read()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::copy(&vector.eventlog, folder.path().join("eventlog.bin")).unwrap();
+    std::fs::write(folder.path().join("ima.bin"), &whole[..held]).unwrap();
+    let (mut trial, id) = booted(&RecordedBoot::of(folder.path()));
+    let socket = trial.lab.server().admin_socket();
+    let proven = || {
+        let (kept, logs) = evidence(&socket, &id);
+        let facts: serde_json::Value = serde_json::from_str(&kept.facts).unwrap();
+        (facts["ima"]["lines"].as_u64().unwrap(), logs[3].len())
+    };
+    assert_eq!((first, proven()), (60, (60, held)));
+
+    let node = trial.lab.node(0).unwrap();
+    node.stop();
+    for line in lines.map(Result::unwrap) {
+        let digest = line.extension(HashAlg::Sha256);
+        node.tpm().extend(10, digest.as_slice().try_into().unwrap()).unwrap();
+    }
+    std::fs::write(folder.path().join("ima.bin"), &whole).unwrap();
+    // The server forgets the node, not what it proved: the node attests again in the same boot.
+    evict(&socket, &id);
+    trial.lab.node(0).unwrap().start().unwrap();
+    wait_for("the new lines are proven", || proven() == (67, whole.len()));
+    let store = trial.lab.server().folder().join("data").join("server.db");
+    let parts = "import sqlite3,sys; print(sqlite3.connect(sys.argv[1]).execute(\
+                 'SELECT count(*) FROM evidence_logs WHERE kind = 3').fetchone()[0])";
+    let counted = std::process::Command::new("python3")
+        .args(["-c", parts])
+        .arg(store)
+        .output()
+        .unwrap();
+    assert_eq!(
+        String::from_utf8_lossy(&counted.stdout).trim(),
+        "2",
+        "only what was new came"
+    );
+}
+
 #[test]
 fn a_policy_takes_trust_from_what_was_proven_before_and_gives_it_back() {
-    let (mut trial, id) = booted("base");
+    let (mut trial, id) = booted(&RecordedBoot::vector("base"));
     let socket = trial.lab.server().admin_socket();
     let api = trial.node().workload_api();
     register(&socket, entry(&id, "/web")).unwrap();

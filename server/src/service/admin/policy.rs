@@ -62,7 +62,7 @@ fn who<T>(request: &Request<T>) -> Result<String, Status> {
 }
 
 fn kind(name: &str) -> Result<FileKind, Status> {
-    FileKind::from_name(name).ok_or_else(|| Status::invalid_argument("kind must be policy or baseline"))
+    FileKind::from_name(name).ok_or_else(|| Status::invalid_argument("kind must be policy, baseline or digest-list"))
 }
 
 fn message(applied: Applied) -> PolicyFileChange {
