@@ -4,6 +4,7 @@
 mod chain;
 mod refusals;
 mod show;
+mod update;
 mod workloads;
 
 use anyhow::Result;
@@ -39,6 +40,7 @@ fn run(show: &Show) -> Result<()> {
     runtime.block_on(workloads::register(show, &mut admin, &first, &second))?;
     let sockets = (lab.node(0)?.workload_api(), lab.node(1)?.workload_api());
     workloads::meet(show, &sockets.0, &sockets.1)?;
+    update::changed_command_line(show, &mut lab, &runtime, &mut admin, &second)?;
     refusals::unknown_tpm(show, &mut lab, &runtime, &mut admin)?;
     refusals::software_key(show, &mut lab, &runtime, &mut admin)?;
 
