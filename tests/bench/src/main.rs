@@ -1,7 +1,7 @@
 //! Benchmarks: each row with a control in the same run. Prints a table and writes `target/bench/results.json`.
 //!
 //! `hallmark-bench [GROUP ...]` measures the groups named (`tpm_commands`, `x509_issue`, `attest`, `fetch_x509`,
-//! `agent_rss_100_svids`, `binary_size`, `policy`), or all of them. The project's programs are taken from `HALLMARK_BIN_DIR`, else
+//! `agent_rss_100_svids`, `binary_size`, `policy`, `ima`), or all of them. The project's programs are taken from `HALLMARK_BIN_DIR`, else
 //! from beside this one; a debug build measures nothing worth knowing.
 
 mod attest;
@@ -11,6 +11,7 @@ mod crypto;
 mod domain;
 mod echo;
 mod fetch;
+mod ima;
 mod issue;
 mod rejudge;
 mod row;
@@ -55,6 +56,9 @@ fn bench(asked: &[String]) -> Result<()> {
     }
     if is_asked("policy") {
         rejudge::measure(&mut table)?;
+    }
+    if is_asked("ima") {
+        ima::measure(&mut table)?;
     }
     if GROUPS.iter().any(|(group, _)| is_asked(group)) {
         let mut domain = Domain::up()?;

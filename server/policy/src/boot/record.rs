@@ -124,8 +124,9 @@ pub(super) fn over<T>(
 }
 
 /// A list for people: all of a few, else how many.
-pub(crate) fn listed<'a>(values: impl IntoIterator<Item = &'a String>) -> String {
-    let values: Vec<_> = values.into_iter().map(String::as_str).collect();
+pub(crate) fn listed(values: impl IntoIterator<Item = impl AsRef<str>>) -> String {
+    let values: Vec<_> = values.into_iter().collect();
+    let values: Vec<&str> = values.iter().map(AsRef::as_ref).collect();
     match values.as_slice() {
         [] => "nothing".to_owned(),
         few if few.len() <= 4 => few.join(" or "),

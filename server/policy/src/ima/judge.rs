@@ -7,6 +7,7 @@ use super::file::{LineKind, LineRef, MeasuredFile, Signed};
 use super::list::DigestList;
 use super::offence::Offence;
 use super::summary::ImaSummary;
+use crate::boot::listed;
 use crate::facts::MachineFacts;
 use crate::policy::{ImaRules, Violations};
 use crate::reason::{EventRef, Finding, Reason};
@@ -252,9 +253,9 @@ impl<'a> Lines<'a> {
                 },
             };
         }
-        let listed = self.lists.iter().find_map(|list| list.digests_of(&file.name));
-        Some(match listed {
-            Some(digests) => Offence::OtherDigest(crate::boot::listed(digests)),
+        let digests = self.lists.iter().find_map(|list| list.digests_of(&file.name));
+        Some(match digests {
+            Some(digests) => Offence::OtherDigest(listed(digests)),
             None if self.lists.is_empty() => Offence::Unsigned,
             None => Offence::Unknown,
         })

@@ -1,6 +1,7 @@
 //! Lists of digests that files may have.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -14,9 +15,10 @@ pub struct DigestList {
     pub name: String,
     /// Grows with every change.
     pub serial: u64,
-    anywhere: HashSet<String>,
-    paths: HashMap<String, BTreeSet<String>>,
-    all: HashSet<String>,
+    anywhere: HashSet<Arc<str>>,
+    /// Digests of a path, in their order.
+    paths: HashMap<String, Vec<Arc<str>>>,
+    all: HashSet<Arc<str>>,
 }
 
 /// The file's form.
@@ -35,7 +37,7 @@ struct Written {
 
 impl DigestList {
     /// No file of a list is larger, in bytes.
-    pub const MAX_BYTES: usize = 64 * 1024 * 1024;
+    pub const MAX_BYTES: usize = 128 * 1024 * 1024;
 
     /// An empty list.
     ///
@@ -52,11 +54,19 @@ impl DigestList {
 
     /// Adds a digest, for a path or for anywhere. Both are spelt as [`MeasuredFile`](super::MeasuredFile) spells them.
     pub(crate) fn add(&mut self, digest: String, path: Option<String>) {
-        self.all.insert(digest.clone());
-        match path {
-            Some(path) => self.paths.entry(path).or_default().insert(digest),
-            None => self.anywhere.insert(digest),
+        let digest = match self.all.get(digest.as_str()) {
+            Some(known) => Arc::clone(known),
+            None => Arc::from(digest),
         };
+        self.all.insert(Arc::clone(&digest));
+        let Some(path) = path else {
+            self.anywhere.insert(digest);
+            return;
+        };
+        let digests = self.paths.entry(path).or_default();
+        if let Err(place) = digests.binary_search(&digest) {
+            digests.insert(place, digest);
+        }
     }
 
     /// How many different digests it has.
@@ -74,7 +84,8 @@ impl DigestList {
     /// Whether a file with this name may have this digest.
     #[must_use]
     pub fn allows(&self, name: &str, digest: &str) -> bool {
-        self.anywhere.contains(digest) || self.paths.get(name).is_some_and(|digests| digests.contains(digest))
+        let at_path = |digests: &Vec<Arc<str>>| digests.iter().any(|it| **it == *digest);
+        self.anywhere.contains(digest) || self.paths.get(name).is_some_and(at_path)
     }
 
     /// Whether some file may have this digest.
@@ -85,8 +96,8 @@ impl DigestList {
 
     /// The digests that a file with this name may have, if the list names it.
     #[must_use]
-    pub fn digests_of(&self, name: &str) -> Option<&BTreeSet<String>> {
-        self.paths.get(name)
+    pub fn digests_of(&self, name: &str) -> Option<impl Iterator<Item = &str>> {
+        Some(self.paths.get(name)?.iter().map(|digest| &**digest))
     }
 
     /// The file's text: the same list gives the same bytes.
@@ -96,8 +107,12 @@ impl DigestList {
             digest_list: 1,
             name: self.name.clone(),
             serial: self.serial,
-            anywhere: self.anywhere.iter().cloned().collect(),
-            paths: self.paths.iter().map(|(path, it)| (path.clone(), it.clone())).collect(),
+            anywhere: self.anywhere.iter().map(ToString::to_string).collect(),
+            paths: self
+                .paths
+                .iter()
+                .map(|(path, it)| (path.clone(), it.iter().map(ToString::to_string).collect()))
+                .collect(),
         };
         // Strings, numbers and lists always have a JSON form.
         serde_json::to_string(&written).unwrap_or_default()

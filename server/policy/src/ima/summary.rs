@@ -89,7 +89,10 @@ impl ImaSummary {
 
     /// Adds what is not kept yet.
     fn keep(&mut self, new: Vec<MeasuredFile>) {
-        let mut seen: HashSet<_> = self.files.iter().map(MeasuredFile::identity).collect();
+        // Few lines are new, as a rule, and many are kept: only those of the same name need a closer look.
+        let names: HashSet<&str> = new.iter().map(|file| file.name.as_str()).collect();
+        let alike = self.files.iter().filter(|file| names.contains(file.name.as_str()));
+        let mut seen: HashSet<_> = alike.map(MeasuredFile::identity).collect();
         let is_new: Vec<bool> = new.iter().map(|file| seen.insert(file.identity())).collect();
         for file in new
             .into_iter()
