@@ -18,6 +18,7 @@ pub(super) fn line<'a>(
     bytes: &'a [u8],
     number: u64,
     known: &mut Option<Arc<Template>>,
+    check: bool,
 ) -> Result<(ImaEvent<'a>, &'a [u8]), ImaError> {
     let malformed = |detail| ImaError::Malformed { line: number, detail };
     let end = bytes
@@ -48,6 +49,7 @@ pub(super) fn line<'a>(
         line: number,
         pcr,
         recorded,
+        check,
     };
     let fields: Vec<Cow<'a, [u8]>> = fields.into_iter().map(Cow::Owned).collect();
     Ok((ImaEvent::assemble(head, template, Cow::Owned(data), &fields)?, rest))

@@ -18,6 +18,7 @@ pub(super) fn line<'a>(
     bytes: &'a [u8],
     number: u64,
     known: &mut Option<Arc<Template>>,
+    check: bool,
 ) -> Result<(ImaEvent<'a>, &'a [u8]), ImaError> {
     let mut cursor = Cursor { bytes, line: number };
     let pcr = cursor.u32("register")?;
@@ -29,6 +30,7 @@ pub(super) fn line<'a>(
         line: number,
         pcr,
         recorded,
+        check,
     };
     if template.is_original() {
         let digest = cursor.take(20, "digest")?;

@@ -150,7 +150,9 @@ impl<'a> ImaEvent<'a> {
                 _ => {}
             }
         }
-        event.require_recorded_hash()?;
+        if head.check {
+            event.require_recorded_hash()?;
+        }
         Ok(event)
     }
 
@@ -176,6 +178,8 @@ pub(super) struct Head {
     pub(super) line: u64,
     pub(super) pcr: u32,
     pub(super) recorded: [u8; 20],
+    /// Whether the recorded hash is to be held against the fields.
+    pub(super) check: bool,
 }
 
 fn original_digest<'a>(bytes: &Cow<'a, [u8]>) -> Option<FileDigest<'a>> {
@@ -200,17 +204,15 @@ fn prefixed_digest<'a>(bytes: &Cow<'a, [u8]>, field: Field) -> Option<FileDigest
         Field::DigestNgV2 => return None,
         _ => (DigestKind::File, 0),
     };
-    let algorithm = |text: &str| -> Option<String> {
+    let algorithm = |text: &str| -> Option<usize> {
         let name = text.get(length..)?.strip_suffix(':')?;
         let plain = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-        plain.then(|| name.to_owned())
+        plain.then_some(length + name.len())
     };
+    let end = algorithm(&prefix)?;
     let algorithm = match prefix {
-        Cow::Borrowed(text) => {
-            algorithm(text)?;
-            Cow::Borrowed(text.get(length..)?.strip_suffix(':')?)
-        }
-        Cow::Owned(text) => Cow::Owned(algorithm(&text)?),
+        Cow::Borrowed(text) => Cow::Borrowed(text.get(length..end)?),
+        Cow::Owned(text) => Cow::Owned(text.get(length..end)?.to_owned()),
     };
     Some(FileDigest { kind, algorithm, value })
 }

@@ -55,6 +55,7 @@ impl<'a> ImaList<'a> {
             line: 0,
             template: None,
             taken: 0,
+            check: true,
         }
     }
 }
@@ -67,9 +68,17 @@ pub struct ImaLines<'a> {
     line: u64,
     template: Option<Arc<Template>>,
     taken: u64,
+    check: bool,
 }
 
 impl ImaLines<'_> {
+    /// The same lines of a list that was read before without an error: the recorded hashes are not computed again.
+    #[must_use]
+    pub const fn read_before(mut self) -> Self {
+        self.check = false;
+        self
+    }
+
     /// How many bytes the lines that were read take.
     #[must_use]
     pub const fn bytes_read(&self) -> u64 {
@@ -85,8 +94,8 @@ impl<'a> Iterator for ImaLines<'a> {
             return None;
         }
         let read = match self.form {
-            ImaForm::Binary => binary::line(self.rest, self.line, &mut self.template),
-            ImaForm::Ascii => ascii::line(self.rest, self.line, &mut self.template),
+            ImaForm::Binary => binary::line(self.rest, self.line, &mut self.template, self.check),
+            ImaForm::Ascii => ascii::line(self.rest, self.line, &mut self.template, self.check),
         };
         match read {
             Ok((event, rest)) => {

@@ -23,7 +23,11 @@ impl MeasuredFiles {
         let count = self.replay.lines().saturating_sub(self.first_line);
         let count = usize::try_from(count).unwrap_or(usize::MAX);
         // The prefix was read before without an error.
-        ImaList::new(&self.data).lines().take(count).filter_map(Result::ok)
+        ImaList::new(&self.data)
+            .lines()
+            .read_before()
+            .take(count)
+            .filter_map(Result::ok)
     }
 
     /// How many lines of the machine's list came with earlier evidence.
