@@ -37,7 +37,7 @@ pub struct Reason {
     pub first_event: Option<EventRef>,
 }
 
-/// An event of a boot log, or a line of an IMA list (its type is `IMA`).
+/// An event of a boot log, or a line of an IMA list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct EventRef {
     /// Its position, from 0, as `tpm2_eventlog` counts.
@@ -51,6 +51,9 @@ pub struct EventRef {
 }
 
 impl EventRef {
+    /// What stands in [`EventRef::kind`] for a line of an IMA list.
+    pub const IMA: &'static str = "IMA";
+
     /// The event, as reasons name it.
     #[must_use]
     pub fn of(event: &BootEvent) -> Self {
@@ -65,7 +68,8 @@ impl EventRef {
 
 impl std::fmt::Display for EventRef {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "event {} (PCR {}, {}", self.number, self.pcr, self.kind)?;
+        let place = if self.kind == Self::IMA { "line" } else { "event" };
+        write!(f, "{place} {} (PCR {}, {}", self.number, self.pcr, self.kind)?;
         if !self.text.is_empty() {
             write!(f, ", {}", self.text)?;
         }

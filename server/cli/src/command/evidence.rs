@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Subcommand;
 use hallmark_evidence::EvidenceFile;
-use hallmark_policy::{MachineFacts, Policy, PolicySet, Reason};
+use hallmark_policy::{DigestList, MachineFacts, Policy, PolicySet, Reason};
 use hallmark_verify::{Trust, recorded};
 
 use super::Context;
@@ -54,6 +54,9 @@ pub(crate) struct Judge {
     /// A policy to hold it against; may be given several times
     #[arg(long, value_name = "FILE")]
     policy: Vec<PathBuf>,
+    /// A list of digests that policies name, of `sha256sum` or as JSON; may be given several times
+    #[arg(long, value_name = "NAME=FILE", value_parser = named_file)]
+    digest_list: Vec<(String, PathBuf)>,
     /// The time at which certificates are looked at, RFC 3339; now when left out
     #[arg(long, value_name = "TIME", value_parser = timestamp::parse_rfc3339)]
     at: Option<i64>,
@@ -79,29 +82,49 @@ impl Judge {
             cause,
         })?;
         let trust = trust(&self.anchors)?;
-        let policies = self.policies()?;
         let now = self.at.unwrap_or_else(timestamp::now);
         let now = UNIX_EPOCH + Duration::from_secs(u64::try_from(now).unwrap_or(0));
         let (report, measured) = recorded::measured(&file, trust.as_ref(), now);
         let facts = measured.as_ref().map(|measured| MachineFacts::of_kept(measured, now));
-        let reasons = facts.map_or_else(Vec::new, |facts| judged(policies, &facts, now));
+        let set = self.set()?;
+        let reasons = facts.map_or_else(Vec::new, |facts| judged(&set, &facts, now));
         let view = EvidenceView::new(&self.file, &file, report, reasons, detail);
         let exit = if view.is_trusted() { Exit::Done } else { Exit::Refused };
         show(context.format, &view)?;
         Ok(exit)
     }
 
-    fn policies(&self) -> Result<Vec<Policy>, CliError> {
-        let mut policies = Vec::new();
+    fn set(&self) -> Result<PolicySet, CliError> {
+        let mut set = PolicySet::default();
         for path in &self.policy {
             let text = read::text(path)?;
             let mut policy = Policy::from_toml(&path.display().to_string(), &text)?;
             // Who names a policy for a file means it for this machine.
             policy.applies_to.clear();
-            policies.push(policy);
+            set.apply(policy);
         }
-        Ok(policies)
+        for (name, path) in &self.digest_list {
+            let unfit = |detail: String| CliError::Unfit {
+                what: "list of digests",
+                file: path.clone(),
+                detail,
+            };
+            let bytes = read::limited(path, DigestList::MAX_BYTES)?;
+            let text = String::from_utf8(bytes).map_err(|_| unfit("it is not UTF-8".to_owned()))?;
+            let (list, left_out) = DigestList::import(name, 1, &text).map_err(|error| unfit(error.to_string()))?;
+            for what in left_out {
+                say(&format!("{}: not taken: {what}", path.display()));
+            }
+            set.add_digest_list(list);
+        }
+        Ok(set)
     }
+}
+
+/// `NAME=FILE`.
+fn named_file(text: &str) -> Result<(String, PathBuf), String> {
+    let (name, file) = text.split_once('=').ok_or("NAME=FILE is wanted")?;
+    Ok((name.to_owned(), PathBuf::from(file)))
 }
 
 fn trust(anchors: &[PathBuf]) -> Result<Option<Trust>, CliError> {
@@ -122,11 +145,7 @@ fn trust(anchors: &[PathBuf]) -> Result<Option<Trust>, CliError> {
 }
 
 /// The policies' reasons; the configuration of a server has no say here.
-fn judged(policies: Vec<Policy>, facts: &MachineFacts, now: SystemTime) -> Vec<Reason> {
-    let mut set = PolicySet::default();
-    for policy in policies {
-        set.apply(policy);
-    }
+fn judged(set: &PolicySet, facts: &MachineFacts, now: SystemTime) -> Vec<Reason> {
     let judgement = set.judge(facts, now);
     let reasons = judgement.reasons().iter();
     reasons

@@ -320,3 +320,57 @@ fn a_file_that_is_no_evidence_is_refused() {
     assert_eq!(done.code, 2);
     assert!(done.stderr.starts_with("HM-CLI-0015"), "{}", done.stderr);
 }
+
+#[test]
+fn what_ran_is_held_against_lists_of_digests() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, file) = import(folder.path(), "base", |_| {});
+    let policy = folder.path().join("files.toml");
+    let rules = "version = 1\nname = \"files\"\nserial = 1\n[ima]\nlists = [\"image\"]\nexclude = [\"/out/*\"]\n";
+    std::fs::write(&policy, rules).unwrap();
+    // What `sha256sum` would write of the image, taken from a good boot's list.
+    let text = std::fs::read_to_string(vectors().join("base/ima.ascii")).unwrap();
+    let lines = text.lines().skip(1).filter_map(|line| {
+        let mut fields = line.split(' ').skip(3);
+        let digest = fields.next()?.strip_prefix("sha256:")?;
+        Some(format!("{digest}  {}\n", fields.next()?))
+    });
+    let image: Vec<String> = lines.filter(|line| !line.contains("  /out/")).collect();
+    let list = folder.path().join("image.sha256");
+    let judged = |content: &str| {
+        std::fs::write(&list, content).unwrap();
+        let (policy, list) = (policy.display().to_string(), format!("image={}", list.display()));
+        hallmark(&[
+            "evidence",
+            "verify",
+            &file,
+            "--policy",
+            &policy,
+            "--digest-list",
+            &list,
+            "-o",
+            "json",
+        ])
+    };
+    let good = judged(&image.concat());
+    assert_eq!(good.code, 0, "{}{}", good.stdout, good.stderr);
+    let rule = |done: &Done| {
+        let report = json(done);
+        let reasons = report["reasons"].as_array().unwrap().iter();
+        let failed: Vec<_> = reasons.filter(|reason| reason["holds"] == false).cloned().collect();
+        assert_eq!(failed.len(), 1, "{failed:?}");
+        failed[0].clone()
+    };
+    let missing = judged(&image[1..].concat());
+    assert_eq!(missing.code, 5, "{}", missing.stdout);
+    let reason = rule(&missing);
+    assert_eq!(
+        (&reason["code"], &reason["first_event"]["text"]),
+        (&"HM-POLICY-0209".into(), &"/init".into())
+    );
+    let changed = image.concat().replacen(&image[0][..8], "00000000", 1);
+    assert_eq!(rule(&judged(&changed))["code"], "HM-POLICY-0210");
+    let none = judged("no digest\n");
+    assert_eq!(none.code, 2, "{}", none.stderr);
+    assert!(none.stderr.contains("malformed at line 1"), "{}", none.stderr);
+}

@@ -170,7 +170,7 @@ impl<'a> Lines<'a> {
                 .at(Some(EventRef {
                     number: u32::try_from(file.line).unwrap_or(u32::MAX),
                     pcr: 10,
-                    kind: "IMA".to_owned(),
+                    kind: EventRef::IMA.to_owned(),
                     text: shown(&file.name),
                 }))
         });
@@ -266,7 +266,7 @@ fn event(line: &LineRef) -> EventRef {
     EventRef {
         number: u32::try_from(line.line).unwrap_or(u32::MAX),
         pcr: u8::try_from(line.pcr).unwrap_or(u8::MAX),
-        kind: "IMA".to_owned(),
+        kind: EventRef::IMA.to_owned(),
         text: shown(&line.name),
     }
 }

@@ -28,6 +28,38 @@ fn the_least_policy_demands_a_boot_log() {
     assert!(read.boot.unwrap().required && !read.dry_run && read.applies_to.is_empty());
 }
 
+#[test]
+fn the_policies_of_the_reference_are_read() {
+    let reference = include_str!("../../../../docs/reference/policy.md");
+    let policies: Vec<&str> = reference
+        .split("```toml\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next())
+        .collect();
+    assert_eq!(policies.len(), 2);
+    for text in policies {
+        let read = Policy::from_toml("policy.md", text).unwrap_or_else(|error| panic!("{}", Report(&error)));
+        assert!(read.boot.is_some() != read.ima.is_some());
+    }
+    // Every key of the table has its row and stands in the example.
+    let (_, table) = reference.split_once("## `[ima]`").unwrap();
+    let (table, _) = table.split_once("### Lists").unwrap();
+    for key in [
+        "required",
+        "boot_aggregate",
+        "violations",
+        "lines_at_most",
+        "allow",
+        "lists",
+        "any_path",
+        "keys",
+        "exclude",
+        "buffers",
+    ] {
+        assert!(table.contains(&format!("| `{key}` |")), "{key}");
+    }
+}
+
 /// The golden file: `=== what`, the lines of a policy, `---`, the whole report.
 #[test]
 fn every_fault_is_told_as_the_golden_file_says() {
