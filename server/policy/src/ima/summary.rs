@@ -90,7 +90,12 @@ impl ImaSummary {
     /// Adds what is not kept yet.
     fn keep(&mut self, new: Vec<MeasuredFile>) {
         // Few lines are new, as a rule, and many are kept: only those of the same name need a closer look.
-        let names: HashSet<&str> = new.iter().map(|file| file.name.as_str()).collect();
+        let new_names = new.iter().map(|file| file.name.as_str());
+        let names: HashSet<&str> = if self.files.is_empty() {
+            HashSet::new()
+        } else {
+            new_names.collect()
+        };
         let alike = self.files.iter().filter(|file| names.contains(file.name.as_str()));
         let mut seen: HashSet<_> = alike.map(MeasuredFile::identity).collect();
         let is_new: Vec<bool> = new.iter().map(|file| seen.insert(file.identity())).collect();
