@@ -4,6 +4,7 @@
 //! A real agent runs against a real server; what it sends is written down in order and cut into flows. A handshake
 //! is one Sign. The key for the next renewal is made ahead, while nobody waits for it, and counts to that renewal.
 
+use crate::boot::RecordedBoot;
 use crate::{Fault, Lab, LabOptions, TctiProxy};
 use anyhow::{Context as _, Result, ensure};
 use std::path::Path;
@@ -168,6 +169,8 @@ struct Machine {
 impl Machine {
     fn build(lab: &mut Lab, index: usize) -> Result<Self> {
         let node = lab.build_node()?;
+        // As real machines it has boot logs, which say what its registers hold.
+        node.boot(&RecordedBoot::vector("base"))?;
         let proxy = TctiProxy::start(node.tpm().port())?;
         node.set("tpm", "tcti", proxy.tcti().into());
         let trace = Trace::default();
