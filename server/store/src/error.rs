@@ -125,6 +125,10 @@ impl StoreError {
         use rusqlite::ErrorCode as C;
         let path = path.to_path_buf();
         let reason = error.to_string();
+        // SQLite has no word of its own for a shared-memory file that cannot grow: it is on the same full disk.
+        if error.sqlite_error().map(|e| e.extended_code) == Some(rusqlite::ffi::SQLITE_IOERR_SHMSIZE) {
+            return Self::Full { path };
+        }
         match error.sqlite_error_code() {
             Some(C::ReadOnly | C::PermissionDenied) => Self::ReadOnly { path },
             Some(C::DiskFull) => Self::Full { path },

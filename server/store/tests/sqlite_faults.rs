@@ -77,6 +77,20 @@ fn the_file_is_private_and_opens_again() {
     drop(store);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_orderly_end_leaves_everything_in_one_file() {
+    let place = place();
+    let log = place.file.with_extension("db-wal");
+    for n in 0..20 {
+        let store = SqliteStore::open(&options(&place.file)).unwrap();
+        store.commit(vec![entry(n)]).await.unwrap();
+        assert_eq!(store.load().await.unwrap().entries.len(), n + 1);
+        assert!(log.exists());
+        drop(store);
+        assert!(!log.exists(), "round {n}");
+    }
+}
+
 #[test]
 fn a_second_server_is_refused_while_the_first_runs() {
     let place = place();
@@ -128,7 +142,9 @@ fn a_database_of_another_program_is_refused() {
         .unwrap()
         .execute_batch("CREATE TABLE theirs (a)")
         .unwrap();
+    let before = fs::read(&place.file).unwrap();
     assert_eq!(code(&refused(&place.file)), "HM-STORE-0007");
+    assert!(fs::read(&place.file).unwrap() == before, "it is left as it was");
 }
 
 #[test]

@@ -16,8 +16,12 @@ pub struct Server {
     port: u16,
     config: Table,
     token: Token,
+    launcher: Vec<String>,
     process: Option<Process>,
 }
+
+/// How long one question whether the server serves may take: whoever else has the socket may never answer.
+const ONE_ANSWER: Duration = Duration::from_secs(2);
 
 impl Server {
     /// Lays out a server: token, folders, configuration; nothing runs yet.
@@ -57,6 +61,7 @@ impl Server {
             port,
             config,
             token,
+            launcher: Vec::new(),
             process: None,
         };
         let pin = format!("file:{}", server.token.pin_file().display());
@@ -75,6 +80,17 @@ impl Server {
     /// Sets a configuration key of a table ("" for the top, dots between nested names).
     pub fn set(&mut self, table: &str, key: &str, value: Value) {
         set(&mut self.config, table, key, value);
+    }
+
+    /// Its configuration, as the next start writes it.
+    #[must_use]
+    pub fn config(&self) -> &Table {
+        &self.config
+    }
+
+    /// Starts the server from now on through a program that becomes the rest of its command line, such as `nsenter`.
+    pub fn launch_through(&mut self, launcher: Vec<String>) {
+        self.launcher = launcher;
     }
 
     /// Writes the configuration and starts the server; returns when it serves.
@@ -100,18 +116,21 @@ impl Server {
     /// When the program is missing.
     pub fn launch_with(&mut self, more: &[(String, String)]) -> Result<()> {
         fs::write(self.config_file(), self.config.to_string())?;
-        let args = [
-            "run".to_owned(),
+        let mut command = self.launcher.clone();
+        command.extend([
+            binary("hallmark-server")?.display().to_string(),
+            "run".into(),
             "--config".into(),
             self.config_file().display().to_string(),
-        ];
+        ]);
+        let program = PathBuf::from(command.remove(0));
         let conf = self.token.conf().display().to_string();
         let mut env = vec![("SOFTHSM2_CONF".to_owned(), conf)];
         env.extend_from_slice(more);
         self.process = Some(Process::start(
             "hallmark-server",
-            &binary("hallmark-server")?,
-            &args,
+            &program,
+            &command,
             &env,
             &self.folder.join("server.log"),
         )?);
@@ -185,6 +204,12 @@ impl Server {
 }
 
 async fn is_serving(socket: &Path) -> bool {
+    tokio::time::timeout(ONE_ANSWER, says_serving(socket))
+        .await
+        .unwrap_or(false)
+}
+
+async fn says_serving(socket: &Path) -> bool {
     let Ok(mut client) = AdminClient::connect(socket).await else {
         return false;
     };

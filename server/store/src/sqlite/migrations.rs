@@ -16,27 +16,27 @@ const MIGRATIONS: &[&str] = &[
 /// Marks the file as Hallmark's (`PRAGMA application_id`): the letters `HMRK`.
 const APPLICATION_ID: u32 = 0x484d_524b;
 
-/// Brings the schema up to date; refuses files that are not ours or newer than this program.
-pub(super) fn migrate(path: &Path, connection: &mut Connection) -> Result<(), StoreError> {
+/// The newest schema version that this program knows.
+fn newest() -> u32 {
+    u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX)
+}
+
+/// Looks whose file it is, without a change to it; the version of its schema.
+pub(super) fn recognise(path: &Path, connection: &Connection) -> Result<u32, StoreError> {
     let at = |e: rusqlite::Error| StoreError::from_sqlite(path, &e);
-    // Immediate: from the look at the version to the last migration nobody else writes.
-    let transaction = connection
-        .transaction_with_behavior(TransactionBehavior::Immediate)
-        .map_err(at)?;
-    let found: u32 = transaction
-        .pragma_query_value(None, "user_version", |row| row.get(0))
-        .map_err(at)?;
-    let application: u32 = transaction
-        .pragma_query_value(None, "application_id", |row| row.get(0))
-        .map_err(at)?;
-    let tables: u32 = transaction
+    let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, u32>(0));
+    let (found, application) = (
+        pragma("user_version").map_err(at)?,
+        pragma("application_id").map_err(at)?,
+    );
+    let tables: u32 = connection
         .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
         .map_err(at)?;
     let new = application == 0 && found == 0 && tables == 0;
     if !new && application != APPLICATION_ID {
         return Err(StoreError::Foreign { path: path.into() });
     }
-    let known = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
+    let known = newest();
     if found > known {
         return Err(StoreError::NewerSchema {
             path: path.into(),
@@ -44,6 +44,17 @@ pub(super) fn migrate(path: &Path, connection: &mut Connection) -> Result<(), St
             known,
         });
     }
+    Ok(found)
+}
+
+/// Brings the schema up to date; refuses files that are not ours or newer than this program.
+pub(super) fn migrate(path: &Path, connection: &mut Connection) -> Result<(), StoreError> {
+    let at = |e: rusqlite::Error| StoreError::from_sqlite(path, &e);
+    // Immediate: from the look at the version to the last migration nobody else writes.
+    let transaction = connection
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .map_err(at)?;
+    let (found, known) = (recognise(path, &transaction)?, newest());
     if found < known {
         for migration in MIGRATIONS.iter().skip(usize::try_from(found).unwrap_or(usize::MAX)) {
             transaction.execute_batch(migration).map_err(at)?;

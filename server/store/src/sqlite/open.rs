@@ -5,6 +5,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 use super::{
     SqliteOptions,
     exclusive::{open_error, open_private},
+    migrations,
 };
 use crate::StoreError;
 
@@ -23,13 +24,15 @@ pub(super) fn writable(options: &SqliteOptions) -> Result<Connection, StoreError
             path: options.path().into(),
         });
     }
+    connection.busy_timeout(options.wait()).map_err(at)?;
+    // Before the journal's mode is set: that is written into the file, which may be another program's.
+    migrations::recognise(options.path(), &connection)?;
     configure(options, &connection).map_err(at)?;
     Ok(connection)
 }
 
 fn configure(options: &SqliteOptions, connection: &Connection) -> rusqlite::Result<()> {
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
-    connection.busy_timeout(options.wait())?;
     // FULL: a commit returns when its pages are flushed; with NORMAL a power cut could lose acknowledged commits.
     connection.execute_batch(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY; \

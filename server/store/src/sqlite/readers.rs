@@ -5,7 +5,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
         mpsc,
     },
-    thread,
+    thread::{self, JoinHandle},
 };
 
 use rusqlite::Connection;
@@ -19,19 +19,21 @@ const READERS: usize = 2;
 
 type Work = Box<dyn FnOnce(&Connection) + Send>;
 
-/// The threads end when this is dropped.
+/// Dropping it waits until the threads have closed their connections: the last to close, which has to be the writer,
+/// folds the write-ahead log into the file.
 pub(super) struct Readers {
     queues: Vec<mpsc::Sender<Work>>,
+    threads: Vec<JoinHandle<()>>,
     next: AtomicUsize,
 }
 
 impl Readers {
     pub(super) fn start(options: &SqliteOptions) -> Result<Self, StoreError> {
-        let mut queues = Vec::with_capacity(READERS);
+        let (mut queues, mut threads) = (Vec::with_capacity(READERS), Vec::with_capacity(READERS));
         for _ in 0..READERS {
             let connection = open::readable(options)?;
             let (queue, work) = mpsc::channel::<Work>();
-            thread::Builder::new()
+            let thread = thread::Builder::new()
                 .name("store-reader".into())
                 .spawn(move || work.iter().for_each(|work| work(&connection)))
                 .map_err(|e| StoreError::Io {
@@ -39,9 +41,11 @@ impl Readers {
                     reason: e.to_string(),
                 })?;
             queues.push(queue);
+            threads.push(thread);
         }
         Ok(Self {
             queues,
+            threads,
             next: AtomicUsize::new(0),
         })
     }
@@ -60,5 +64,15 @@ impl Readers {
         let queue = self.queues.get(turn).ok_or(StoreError::Closed)?;
         queue.send(work).map_err(|_| StoreError::Closed)?;
         answered.await.map_err(|_| StoreError::Closed)?
+    }
+}
+
+impl Drop for Readers {
+    fn drop(&mut self) {
+        self.queues.clear();
+        for thread in self.threads.drain(..) {
+            // A reader that panicked has closed its connection.
+            let _ = thread.join();
+        }
     }
 }

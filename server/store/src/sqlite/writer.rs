@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use hallmark_reason::Coded as _;
 use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
@@ -247,7 +248,7 @@ impl Writing {
             let _ = answer.send(Err(error.clone()));
         } else {
             self.counters.later_failures.fetch_add(1, Ordering::Relaxed);
-            tracing::error!(error = %error, "a queued change was not stored");
+            tracing::error!(code = %error.code(), %error, "a queued change was not stored");
         }
     }
 }

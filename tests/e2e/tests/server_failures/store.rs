@@ -1,0 +1,219 @@
+//! Stores and data folders that cannot be used.
+
+use crate::kept::{Kept, UNEXPECTED};
+use crate::trial::DOMAIN;
+use std::path::{Path, PathBuf};
+
+const WRITABLE: &str = "and give the server's user write access";
+
+/// Changes the store as another program would.
+fn change(store: &Path, sql: &str) {
+    let raw = rusqlite::Connection::open(store).unwrap();
+    raw.execute_batch(sql).unwrap();
+}
+
+/// Puts a copy of the store's files aside; the second call brings it back.
+struct Backup(PathBuf, PathBuf);
+
+impl Backup {
+    fn of(kept: &mut Kept) -> Self {
+        let backup = Self(kept.data(), kept.path("backup"));
+        copy(&backup.0, &backup.1);
+        backup
+    }
+
+    fn restore(&self) {
+        std::fs::remove_dir_all(&self.0).unwrap();
+        copy(&self.1, &self.0);
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+#[test]
+fn a_store_of_a_newer_version_is_told_and_left_alone() {
+    let mut kept = Kept::filled();
+    let (config, store) = (kept.config(), kept.data().join("server.db"));
+    let version = |store: &Path| -> i64 {
+        let raw = rusqlite::Connection::open(store).unwrap();
+        raw.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap()
+    };
+    let known = version(&store);
+    change(&store, "PRAGMA user_version = 99");
+    kept.must_refuse(
+        &config,
+        UNEXPECTED,
+        &format!(
+            "HM-STORE-0008: the store {} was written by a newer version\n  compared: schema version 99, this program knows up \
+             to {known}\n  cause: the server was downgraded\n  next: run the newer version again, or restore the backup made \
+             before it",
+            store.display()
+        ),
+    );
+    assert_eq!(version(&store), 99);
+    change(&store, &format!("PRAGMA user_version = {known}"));
+    kept.must_go_on();
+}
+
+#[test]
+fn a_store_of_another_trust_domain_is_told() {
+    let mut kept = Kept::filled();
+    let store = kept.data().join("server.db");
+    let config = kept.with("", "trust_domain", "another.example");
+    kept.must_refuse(
+        &config,
+        UNEXPECTED,
+        &format!(
+            "HM-STORE-0009: the store {} belongs to another trust domain\n  compared: store of {DOMAIN}, configured \
+             another.example\n  cause: trust_domain was changed, or data_dir is another server's\n  next: set trust_domain \
+             back, or choose an empty data_dir",
+            store.display()
+        ),
+    );
+    kept.must_go_on();
+}
+
+#[test]
+fn a_second_server_on_the_same_store_is_told_and_the_first_goes_on() {
+    let mut kept = Kept::filled();
+    let store = kept.data().join("server.db");
+    let socket = kept.path("second.sock").display().to_string();
+    let mut second = kept.with("listen", "admin_socket", socket);
+    let listen = second.get_mut("listen").unwrap().as_table_mut().unwrap();
+    listen.insert("address".into(), "127.0.0.1:0".into());
+    kept.trial.lab.start_server().unwrap();
+    let before = kept.held();
+    kept.must_refuse(
+        &second,
+        UNEXPECTED,
+        &format!(
+            "HM-STORE-0005: another hallmark-server uses the store {0}\n  cause: a second server was started with the same \
+             data_dir\n  next: fuser {0}; stop one of the two servers",
+            store.display()
+        ),
+    );
+    assert_eq!(kept.held(), before);
+    assert!(!kept.path("second.sock").exists(), "it takes its socket away again");
+    // Nobody but the first is in the way.
+    kept.trial.lab.server().stop();
+    kept.must_go_on();
+}
+
+#[test]
+fn a_store_that_another_program_holds_is_waited_for_and_told() {
+    let mut kept = Kept::filled();
+    let (config, store) = (kept.config(), kept.data().join("server.db"));
+    let other = rusqlite::Connection::open(&store).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    kept.must_refuse(
+        &config,
+        UNEXPECTED,
+        &format!(
+            "HM-STORE-0004: the store {0} is locked by another program\n  cause: a backup or a sqlite3 shell holds a \
+             transaction open on the file\n  next: fuser {0}; end the program that holds it",
+            store.display()
+        ),
+    );
+    other.execute_batch("ROLLBACK").unwrap();
+    drop(other);
+    kept.must_go_on();
+}
+
+#[test]
+fn a_file_that_is_no_store_is_told_and_left_alone() {
+    let mut kept = Kept::filled();
+    let theirs = kept.data().join("theirs.db");
+    change(&theirs, "CREATE TABLE theirs (a); INSERT INTO theirs VALUES (1)");
+    let text = kept.data().join("notes.txt");
+    std::fs::write(&text, "a text of some length, which is no database. ".repeat(100)).unwrap();
+    for path in [theirs, text] {
+        let before = std::fs::read(&path).unwrap();
+        let config = kept.with("store", "path", path.display().to_string());
+        kept.must_refuse(
+            &config,
+            UNEXPECTED,
+            &format!(
+                "HM-STORE-0007: {} is not a Hallmark store\n  cause: [store] path names a file of another program\n  next: \
+                 set [store] path to a file that does not exist yet",
+                path.display()
+            ),
+        );
+        assert!(
+            std::fs::read(&path).unwrap() == before,
+            "{} was changed",
+            path.display()
+        );
+    }
+    kept.must_go_on();
+}
+
+#[test]
+fn a_damaged_store_is_told_and_its_backup_serves() {
+    let mut kept = Kept::filled();
+    let (config, store) = (kept.config(), kept.data().join("server.db"));
+    let backup = Backup::of(&mut kept);
+    // What stands in the write-ahead log as well would not be missed.
+    change(&store, "PRAGMA journal_mode = DELETE");
+    let mut bytes = std::fs::read(&store).unwrap();
+    // All but the first page, which holds the header and the schema.
+    bytes.get_mut(4096..).unwrap().fill(0xa5);
+    std::fs::write(&store, bytes).unwrap();
+    kept.must_refuse(
+        &config,
+        UNEXPECTED,
+        &format!(
+            "HM-STORE-0006: the store {0} is damaged\n  compared: *\n  cause: a failing disk, or the file was copied while in \
+             use\n  next: restore a backup; sqlite3 {0} '.recover' saves what is readable",
+            store.display()
+        ),
+    );
+    backup.restore();
+    kept.must_go_on();
+    change(&store, "UPDATE entries SET selectors = 'none'");
+    kept.must_refuse(
+        &config,
+        UNEXPECTED,
+        "HM-STORE-0011: a stored * does not read back\n  compared: *\n  cause: the database was changed by another program\n  \
+         next: restore a backup",
+    );
+    backup.restore();
+    kept.must_go_on();
+}
+
+#[test]
+fn a_place_that_cannot_hold_a_store_is_told() {
+    let mut kept = Kept::filled();
+    let file = kept.file("file", "");
+    for path in [kept.data().join("no").join("such").join("server.db"), kept.data()] {
+        let config = kept.with("store", "path", path.display().to_string());
+        kept.must_refuse(
+            &config,
+            UNEXPECTED,
+            &format!(
+                "HM-STORE-0001: cannot open the store {}\n  compared: *\n  cause: the folder is missing, or the server's user \
+                 may not write in it\n  next: ls -ld {} {WRITABLE}",
+                path.display(),
+                path.parent().unwrap().display()
+            ),
+        );
+    }
+    for path in [file.clone(), file.join("data")] {
+        let config = kept.with("", "data_dir", path.display().to_string());
+        kept.must_refuse(
+            &config,
+            UNEXPECTED,
+            &format!(
+                "HM-SRV-0004: the data folder {} cannot be used\n  compared: *\n  cause: *\n  next: ls -ld {}",
+                path.display(),
+                path.parent().unwrap().display()
+            ),
+        );
+    }
+    kept.must_go_on();
+}

@@ -1,0 +1,252 @@
+//! Tokens that cannot be used.
+
+use crate::kept::{CONFIGURATION, Kept, UNEXPECTED, UNREACHABLE};
+use crate::trial::DOMAIN;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const LABEL: &str = "hallmark-lab";
+const WRONG_PIN: &str = "0000000000000000";
+const RIGHT_PIN: &str = "put the right PIN into the file that `[hsm] pin` names, then restart the server; the wrong one is not \
+                         tried again before";
+const CHECK_LABEL: &str = "cause: the token is not plugged in or not initialised, has another label, or the server's user may \
+                           not read it\n  next: check `[hsm] token_label` against `pkcs11-tool --module FILE -L`";
+const USED_BEFORE: &str = "next: set [hsm] token_label to the token that was used before, or restore its backup";
+
+/// The folders or files below one.
+fn below(folder: &Path) -> BTreeSet<PathBuf> {
+    std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect()
+}
+
+/// Makes a further token beside the server's, with the same PIN; its folder.
+fn further_token(kept: &mut Kept, label: &str) -> PathBuf {
+    let token = kept.trial.lab.server().token();
+    let (before, pin) = (
+        below(&token.tokens()),
+        std::fs::read_to_string(token.pin_file()).unwrap(),
+    );
+    let made = Command::new("softhsm2-util")
+        .args([
+            "--init-token",
+            "--free",
+            "--label",
+            label,
+            "--pin",
+            &pin,
+            "--so-pin",
+            &pin,
+        ])
+        .env("SOFTHSM2_CONF", token.conf())
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    below(&token.tokens()).difference(&before).next().unwrap().clone()
+}
+
+/// The files of the keys of the only token.
+fn key_files(kept: &mut Kept) -> Vec<PathBuf> {
+    let tokens = below(&kept.trial.lab.server().token().tokens());
+    below(tokens.first().unwrap())
+        .into_iter()
+        .filter(|path| path.extension().is_some_and(|ending| ending == "object") && !path.ends_with("token.object"))
+        .collect()
+}
+
+/// A shared object that is no PKCS#11 module: the C library of this very process.
+fn some_library() -> PathBuf {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let library = maps.split_whitespace().find(|word| word.contains("/libc.so")).unwrap();
+    library.into()
+}
+
+#[test]
+fn a_module_that_cannot_be_loaded_is_told() {
+    let mut kept = Kept::filled();
+    let modules = [
+        kept.path("missing.so"),
+        kept.file("text.so", "this is no shared object\n"),
+        kept.file("empty.so", ""),
+        some_library(),
+    ];
+    for module in modules {
+        let config = kept.with("hsm", "module", module.display().to_string());
+        kept.must_refuse(
+            &config,
+            UNREACHABLE,
+            &format!(
+                "HM-HSM-0001: the PKCS#11 module {} cannot be loaded: *\n  cause: the path is wrong, the file is no PKCS#11 \
+                 module for this machine, or its own configuration is missing\n  next: check `[hsm] module`; try \
+                 `pkcs11-tool --module FILE -I`",
+                module.display()
+            ),
+        );
+    }
+    kept.must_go_on();
+}
+
+#[test]
+fn a_token_that_is_not_there_or_there_twice_is_told() {
+    let mut kept = Kept::filled();
+    let config = kept.with("hsm", "token_label", "nobody");
+    kept.must_refuse(
+        &config,
+        UNREACHABLE,
+        &format!(
+            "HM-HSM-0002: no token is labelled \"nobody\"\n  compared: asked for \"nobody\"; there are [\"{LABEL}\"]\n  \
+             {CHECK_LABEL}"
+        ),
+    );
+    let config = kept.config();
+    let (tokens, away) = (kept.trial.lab.server().token().tokens(), kept.path("away"));
+    std::fs::rename(&tokens, &away).unwrap();
+    std::fs::create_dir(&tokens).unwrap();
+    kept.must_refuse(
+        &config,
+        UNREACHABLE,
+        &format!(
+            "HM-HSM-0002: no token is labelled \"{LABEL}\"\n  compared: asked for \"{LABEL}\"; there is no initialised \
+             token\n  {CHECK_LABEL}"
+        ),
+    );
+    std::fs::remove_dir(&tokens).unwrap();
+    std::fs::rename(&away, &tokens).unwrap();
+    kept.must_go_on();
+    let twin = further_token(&mut kept, LABEL);
+    kept.must_refuse(
+        &config,
+        UNREACHABLE,
+        &format!(
+            "HM-HSM-0003: 2 tokens are labelled \"{LABEL}\"\n  compared: 2 found, exactly 1 allowed\n  cause: two tokens were \
+             initialised with the same label\n  next: give one of the tokens another label"
+        ),
+    );
+    std::fs::remove_dir_all(twin).unwrap();
+    kept.must_go_on();
+}
+
+/// SoftHSM locks no PIN, and calls one that is too short a wrong one: HM-HSM-0005 to 0007 are shown where the PKCS#11
+/// adapter reads a token's answers.
+#[test]
+fn a_pin_that_is_refused_is_told_and_never_shown() {
+    let mut kept = Kept::filled();
+    let wrong = kept.file("wrong-pin", WRONG_PIN);
+    let config = kept.with("hsm", "pin", format!("file:{}", wrong.display()));
+    // SoftHSM counts no tries; a token that does has one fewer for each start, and no more.
+    for _ in 0..2 {
+        kept.must_refuse(
+            &config,
+            UNREACHABLE,
+            &format!(
+                "HM-HSM-0004: the token \"{LABEL}\" refuses the PIN\n  cause: the PIN was changed on the token, or the PIN \
+                 file is that of another token\n  next: {RIGHT_PIN}"
+            ),
+        );
+    }
+    let log = std::fs::read_to_string(kept.path("faulty.log")).unwrap();
+    assert!(!log.contains(WRONG_PIN), "{log}");
+    kept.must_go_on();
+}
+
+#[test]
+fn a_token_that_is_not_the_stores_is_told_and_signs_nothing() {
+    let mut kept = Kept::filled();
+    drop(further_token(&mut kept, "other"));
+    let config = kept.with("hsm", "token_label", "other");
+    let key = format!("hallmark-x509-{DOMAIN}-1");
+    let missing = format!(
+        "HM-SRV-0010: the token has no key \"{key}\", which signs for the authority\n  cause: token_label names another \
+         token, or the key was destroyed\n  {USED_BEFORE}"
+    );
+    kept.must_refuse(&config, UNEXPECTED, &missing);
+    // The other token gets a key of the same name from a server with another store.
+    let (data, away) = (kept.data(), kept.path("away"));
+    std::fs::rename(&data, &away).unwrap();
+    kept.trial.lab.server().set("hsm", "token_label", "other".into());
+    kept.trial.lab.start_server().unwrap();
+    kept.trial.lab.server().stop();
+    kept.trial.lab.server().set("hsm", "token_label", LABEL.into());
+    std::fs::remove_dir_all(&data).unwrap();
+    std::fs::rename(&away, &data).unwrap();
+    kept.must_refuse(
+        &config,
+        UNEXPECTED,
+        &format!(
+            "HM-SRV-0011: the key \"{key}\" of the token is not the one of the authority's certificate\n  compared: *\n  \
+             cause: token and data_dir belong to different servers, or one was restored alone\n  {USED_BEFORE}"
+        ),
+    );
+    kept.must_go_on();
+}
+
+#[test]
+fn a_key_that_is_gone_or_half_gone_is_told_and_not_made_anew() {
+    let mut kept = Kept::filled();
+    let config = kept.config();
+    let halves = key_files(&mut kept);
+    assert_eq!(halves.len(), 2);
+    let key = format!("hallmark-x509-{DOMAIN}-1");
+    let aside = |path: &PathBuf| path.with_extension("aside");
+    for half in &halves {
+        std::fs::rename(half, aside(half)).unwrap();
+        kept.must_refuse(
+            &config,
+            UNREACHABLE,
+            &format!(
+                "HM-HSM-0015: the key \"{key}\" is not whole: *\n  cause: one half was deleted or replaced by another \
+                 program, or the token's store is damaged\n  next: `pkcs11-tool --module FILE --login -O`; restore the \
+                 token from its backup"
+            ),
+        );
+        std::fs::rename(aside(half), half).unwrap();
+        kept.must_go_on();
+    }
+    for half in &halves {
+        std::fs::rename(half, aside(half)).unwrap();
+    }
+    kept.must_refuse(
+        &config,
+        UNEXPECTED,
+        &format!(
+            "HM-SRV-0010: the token has no key \"{key}\", which signs for the authority\n  cause: token_label names another \
+             token, or the key was destroyed\n  {USED_BEFORE}"
+        ),
+    );
+    for half in &halves {
+        std::fs::rename(aside(half), half).unwrap();
+    }
+    kept.must_go_on();
+}
+
+#[test]
+fn a_first_key_of_another_kind_is_told_and_kept() {
+    let mut kept = Kept::filled();
+    let (data, away) = (kept.data(), kept.path("away"));
+    std::fs::rename(&data, &away).unwrap();
+    let config = kept.with("authority", "key_type", "ec-p384");
+    kept.must_refuse(
+        &config,
+        UNEXPECTED,
+        &format!(
+            "HM-SRV-0014: the key \"hallmark-x509-{DOMAIN}-1\" of the token is of another kind than configured\n  compared: \
+             configured ec-p384, found ec-p256\n  cause: key_type was changed after a first start that was cut short\n  \
+             next: set key_type back, or destroy that key: nothing was signed with it yet"
+        ),
+    );
+    std::fs::remove_dir_all(&data).unwrap();
+    std::fs::rename(&away, &data).unwrap();
+    kept.must_go_on();
+    let config = kept.with("authority", "key_type", "ec-p521");
+    kept.must_refuse(
+        &config,
+        CONFIGURATION,
+        &format!(
+            "HM-CONF-0002: {}:*: *\n  cause: a slip of the pen at this line\n  next: correct it; then hallmark-server config \
+             check",
+            kept.path("faulty.toml").display()
+        ),
+    );
+}
