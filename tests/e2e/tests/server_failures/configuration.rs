@@ -5,23 +5,9 @@ use crate::kept::{CONFIGURATION, Kept, UNEXPECTED};
 const CHECK: &str = "next: correct it; then hallmark-server config check";
 const UNREADABLE: &str = "cause: the path is wrong, or the server's user may not read it";
 
-#[test]
-fn a_configuration_that_is_wrong_is_told_and_harms_nothing() {
-    let mut kept = Kept::filled();
-    let missing = kept.path("missing.toml");
-    kept.must_refuse_file(
-        &missing,
-        &[],
-        CONFIGURATION,
-        &format!(
-            "HM-CONF-0001: cannot read the configuration {0}\n  compared: No such file or directory (os error 2)\n  \
-             {UNREADABLE}\n  next: ls -l {0}",
-            missing.display()
-        ),
-    );
-    let good = kept.config().to_string();
-    let file = kept.path("faulty.toml").display().to_string();
-    let edits: [(&str, &str, String); 8] = [
+/// What is written in its place, and how that is told.
+fn slips(file: &str) -> [(&'static str, &'static str, String); 8] {
+    [
         (
             "sessions = 4",
             "sesions = 4",
@@ -80,8 +66,26 @@ fn a_configuration_that_is_wrong_is_told_and_harms_nothing() {
              unit, or use file:"
                 .into(),
         ),
-    ];
-    for (from, to, expected) in edits {
+    ]
+}
+
+#[test]
+fn a_configuration_that_is_wrong_is_told_and_harms_nothing() {
+    let mut kept = Kept::filled();
+    let missing = kept.path("missing.toml");
+    kept.must_refuse_file(
+        &missing,
+        &[],
+        CONFIGURATION,
+        &format!(
+            "HM-CONF-0001: cannot read the configuration {0}\n  compared: No such file or directory (os error 2)\n  \
+             {UNREADABLE}\n  next: ls -l {0}",
+            missing.display()
+        ),
+    );
+    let good = kept.config().to_string();
+    let file = kept.path("faulty.toml").display().to_string();
+    for (from, to, expected) in slips(&file) {
         let faulty = good.replacen(from, to, 1);
         assert_ne!(faulty, good, "{from} stands in the configuration");
         kept.must_refuse_text(&faulty, &[], CONFIGURATION, &expected);
