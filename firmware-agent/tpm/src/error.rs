@@ -215,7 +215,7 @@ fn cause(error: &TpmError) -> &'static str {
         }
         TpmError::EndorsementCertificate { .. } => "the maker wrote no usable certificate, or NV was overwritten",
         TpmError::CredentialRefused { .. } => "the server made the credential for another TPM or another key",
-        TpmError::KeyChanged { .. } => "the TPM was cleared, or the machine got another TPM",
+        TpmError::KeyChanged { .. } => "the TPM was reset or cleared, or the machine got another TPM",
         TpmError::KeyReleased => "a fault in this program",
         TpmError::PcrNotAllocated { .. } => "the firmware allocated other PCR banks than the server's policy needs",
         TpmError::PcrsMoving { .. } => "the machine is still booting and measures much",

@@ -12,7 +12,7 @@ mod machine;
 use std::time::{Duration, Instant};
 
 use hallmark_kit::{Fault, SwtpmOptions};
-use hallmark_tpm::{Credential, EsysTpm, Tpm, TpmError, Unique};
+use hallmark_tpm::{Credential, EsysTpm, KeyId, Tpm, TpmError, Unique};
 use hallmark_tpm_wire::{HashAlg, PcrSelection, credential};
 use machine::Machine;
 
@@ -227,13 +227,9 @@ fn a_connection_that_breaks_is_made_again_with_the_same_keys() {
     ));
 }
 
-#[test]
-fn a_cleared_tpm_is_noticed() {
-    let machine = Machine::new();
-    let mut tpm = machine.open();
-    let key = tpm.svid_key(&Unique([1; 32])).unwrap();
+/// Signs over a connection that is made anew, as after anything that the TPM lived through.
+fn sign_on_a_new_connection(machine: &Machine, tpm: &mut EsysTpm, key: KeyId) -> Result<Vec<u8>, TpmError> {
     let mut cut = true;
-    machine.tool("tpm2_clear", &["-c", "p"]);
     machine.proxy.set_rule(move |_, _| {
         if std::mem::take(&mut cut) {
             Fault::Cut
@@ -241,8 +237,28 @@ fn a_cleared_tpm_is_noticed() {
             Fault::None
         }
     });
-    let refused = tpm.sign(key.id, &[0; 32]);
+    tpm.sign(key, &[0; 32])
+}
+
+#[test]
+fn attack_47_a_reset_tpm_does_not_get_the_last_boots_key_back() {
+    let machine = Machine::new();
+    let mut tpm = machine.open();
+    let key = tpm.svid_key(&Unique([1; 32])).unwrap();
+    machine.reset_tpm();
+    let refused = sign_on_a_new_connection(&machine, &mut tpm, key.id);
     assert!(matches!(refused, Err(TpmError::KeyChanged { .. })), "{refused:?}");
+}
+
+#[test]
+fn a_cleared_tpm_keeps_this_boots_keys() {
+    // TPM2_Clear gives the owner's hierarchy a new seed. That of the null hierarchy ends with the boot alone.
+    let machine = Machine::new();
+    let mut tpm = machine.open();
+    let key = tpm.svid_key(&Unique([1; 32])).unwrap();
+    machine.tool("tpm2_clear", &["-c", "p"]);
+    sign_on_a_new_connection(&machine, &mut tpm, key.id).unwrap();
+    tpm.certify(key.id, &[0; 32]).unwrap();
 }
 
 #[test]

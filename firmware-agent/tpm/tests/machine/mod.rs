@@ -47,6 +47,14 @@ impl Machine {
         }
     }
 
+    /// The TPM goes through a TPM Reset, as at a reboot of its machine.
+    pub(crate) fn reset_tpm(&self) {
+        self.tool("tpm2_shutdown", &["-c"]);
+        let control = format!("127.0.0.1:{}", self.swtpm.port() + 1);
+        self.tool("swtpm_ioctl", &["--tcp", &control, "-i"]);
+        self.tool("tpm2_startup", &["-c"]);
+    }
+
     fn count(&self, kind: CapabilityHandles) -> usize {
         let name = match kind {
             CapabilityHandles::Transient => "handles-transient",
