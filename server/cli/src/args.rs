@@ -8,6 +8,7 @@ use crate::{
     command::{
         baseline::BaselineCommand, bundle::BundleCommand, config::ConfigCommand, entry::EntryCommand,
         evidence::EvidenceCommand, hsm::HsmCommand, inventory::InventoryCommand, node::NodeCommand,
+        policy::PolicyCommand,
     },
     duration::parse_duration,
     output::Format,
@@ -74,6 +75,9 @@ pub(crate) enum Command {
     /// Evidence of machines as files: judged and explained offline
     #[command(subcommand)]
     Evidence(EvidenceCommand),
+    /// Policies: what machines must prove
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// Baselines: what good machines' boots measure
     #[command(subcommand)]
     Baseline(BaselineCommand),

@@ -9,6 +9,7 @@ pub(crate) mod evidence;
 pub(crate) mod hsm;
 pub(crate) mod inventory;
 pub(crate) mod node;
+pub(crate) mod policy;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -50,8 +51,9 @@ pub(crate) async fn run(args: Args) -> Result<Exit, CliError> {
         Command::Entry(command) => entry::run(&context, command).await,
         Command::Bundle(command) => bundle::run(&context, command).await,
         Command::Hsm(command) => hsm::run(&context, command).await,
-        Command::Evidence(command) => evidence::run(&context, command),
-        Command::Baseline(command) => baseline::run(&context, command),
+        Command::Evidence(command) => evidence::run(&context, command).await,
+        Command::Baseline(command) => baseline::run(&context, command).await,
+        Command::Policy(command) => policy::run(&context, command).await,
         Command::Config(command) => config::run(&context, command),
         Command::Doctor => doctor::run(&context).await,
         Command::Completion { shell } => completion(shell),

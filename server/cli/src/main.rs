@@ -9,6 +9,7 @@ mod command;
 mod duration;
 mod error;
 mod exit;
+mod kept;
 mod lookup;
 mod output;
 mod table;
@@ -44,7 +45,15 @@ fn main() -> ExitCode {
 }
 
 /// Commands whose business is to write a file: there `-o` names that file and not a form of output.
-const WRITE_A_FILE: [(&str, &str); 2] = [("evidence", "import"), ("baseline", "predict")];
+const WRITE_A_FILE: [(&str, &str); 7] = [
+    ("evidence", "import"),
+    ("evidence", "save"),
+    ("baseline", "predict"),
+    ("baseline", "capture"),
+    ("baseline", "export"),
+    ("baseline", "import"),
+    ("policy", "sign"),
+];
 
 fn typed(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut words = Vec::new();

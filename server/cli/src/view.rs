@@ -3,11 +3,14 @@
 
 pub(crate) mod bundle;
 pub(crate) mod check;
+pub(crate) mod difference;
 pub(crate) mod entry;
 pub(crate) mod evidence;
+pub(crate) mod explanation;
 pub(crate) mod forecast;
 pub(crate) mod hsm;
 pub(crate) mod inventory;
 pub(crate) mod node;
+pub(crate) mod policy;
 pub(crate) mod proof;
 pub(crate) mod status;

@@ -117,6 +117,32 @@ impl MachineFacts {
         }
     }
 
+    /// A machine of which only registers and boot are known.
+    pub(crate) fn of_boot(pcrs: BTreeMap<String, String>, boot: Option<BootRecord>) -> Self {
+        Self {
+            tpm: TpmFacts {
+                ek_sha256: String::new(),
+                class: TpmClass::Unknown.as_str().to_owned(),
+                enrolled_by: String::new(),
+                inventory: None,
+                certificate: None,
+                firmware_version: 0,
+            },
+            sighting: Sighting {
+                reset_count: 0,
+                restart_count: 0,
+                clock: 0,
+                safe: false,
+                firmware_version: 0,
+                seen_at: 0,
+            },
+            pcrs,
+            boot,
+            ima: None,
+            labels: BTreeMap::new(),
+        }
+    }
+
     /// What kept evidence proves. Of the TPM itself it proves nothing: its class, maker and EK are unknown.
     #[must_use]
     pub fn of_kept(measured: &Measured, now: SystemTime) -> Self {

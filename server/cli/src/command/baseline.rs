@@ -2,10 +2,30 @@
 
 mod predict;
 
-use clap::Subcommand;
+use std::path::{Path, PathBuf};
 
-use super::Context;
-use crate::{error::CliError, exit::Exit};
+use clap::Subcommand;
+use hallmark_policy::{
+    Baseline,
+    signed::{FileKind, OperatorKeys, SignedFile},
+};
+
+use super::{
+    Context,
+    evidence::read::limited,
+    policy::{apply, find, list, save, sign, text},
+};
+use crate::{
+    args::{Change, Destruction},
+    client::Client,
+    error::CliError,
+    exit::Exit,
+    kept::Kept,
+    lookup,
+    output::{confirm, show},
+    timestamp,
+    view::difference::DifferenceView,
+};
 use predict::Predict;
 
 #[derive(Debug, Subcommand)]
@@ -14,10 +34,171 @@ pub(crate) enum BaselineCommand {
     #[command(after_help = "Example:
   hallmark baseline predict --uki edge.efi --firmware-variables OVMF_VARS.fd --name edge-2026-12 -o edge-2026-12.json")]
     Predict(Predict),
+    /// Make a baseline of what a good node proved last
+    #[command(after_help = "Example:\n  hallmark baseline capture 3f9a --name edge-2026-11 -o edge-2026-11.json")]
+    Capture {
+        /// The node
+        node: String,
+        /// The baseline's name
+        #[arg(long)]
+        name: String,
+        /// The baseline's serial number, which grows with every change of it
+        #[arg(long, default_value_t = 1)]
+        serial: u64,
+        /// The baseline file to write; `-o OUT` says the same here
+        #[arg(long, value_name = "OUT")]
+        out: PathBuf,
+    },
+    /// Say in what two boots differ
+    #[command(after_help = "Examples:
+  hallmark baseline diff edge-2026-11.json edge-2026-12.json
+  hallmark baseline diff edge-2026-11 3f9a")]
+    Diff {
+        /// A baseline: a file, or the name of one that was applied
+        baseline: String,
+        /// What is held against it: a node, a baseline's file or name
+        other: String,
+    },
+    /// Put a baseline in force: every machine is judged again by what it proved last
+    #[command(after_help = "Example:\n  hallmark baseline promote edge-2026-12.json --dry-run")]
+    Promote {
+        /// The baseline's file, signed or not
+        file: PathBuf,
+        #[command(flatten)]
+        how: Change,
+    },
+    /// Retire a baseline: it is kept for the record, and no machine matches it any more
+    Retire {
+        /// Its name
+        name: String,
+        #[command(flatten)]
+        how: Destruction,
+    },
+    /// List the baselines that were ever applied
+    List,
+    /// Write a baseline that was applied to a file, signed if a key is given
+    Export {
+        /// Its name
+        name: String,
+        /// An operator's private key: P-256, PKCS #8, PEM
+        #[arg(long, value_name = "FILE")]
+        key: Option<PathBuf>,
+        /// The file to write; `-o OUT` says the same here
+        #[arg(long, value_name = "OUT")]
+        out: PathBuf,
+    },
+    /// Take the baseline out of a signed file, once its signature was checked; no server is asked
+    Import {
+        /// The signed file
+        file: PathBuf,
+        /// Public keys of the operators who may sign, PEM
+        #[arg(long, value_name = "FILE", required = true)]
+        operator_key: Vec<PathBuf>,
+        /// The baseline file to write; `-o OUT` says the same here
+        #[arg(long, value_name = "OUT")]
+        out: PathBuf,
+    },
 }
 
-pub(crate) fn run(context: &Context, command: BaselineCommand) -> Result<Exit, CliError> {
+pub(crate) async fn run(context: &Context, command: BaselineCommand) -> Result<Exit, CliError> {
     match command {
         BaselineCommand::Predict(predict) => predict.run(context),
+        BaselineCommand::Capture {
+            node,
+            name,
+            serial,
+            out,
+        } => {
+            let client = context.connect().await?;
+            let id = lookup::node(&client, &node).await?.to_string();
+            let facts = Kept::of(&client, &id).await?.facts()?;
+            let baseline = Baseline::capture(&name, serial, timestamp::now(), &id, &facts, None)?;
+            save(&out, &(baseline.to_json() + "\n"))
+        }
+        BaselineCommand::Diff { baseline, other } => diff(context, &baseline, &other).await,
+        BaselineCommand::Promote { file, how } => {
+            let content = limited(&file, SignedFile::MAX_BYTES)?;
+            apply(context, FileKind::Baseline, content, how.dry_run).await
+        }
+        BaselineCommand::Retire { name, how } => retire(context, &name, how).await,
+        BaselineCommand::List => list(context, Some(FileKind::Baseline)).await,
+        BaselineCommand::Export { name, key, out } => {
+            let file = find(&context.connect().await?, FileKind::Baseline, &name).await?;
+            match key {
+                Some(key) => sign(FileKind::Baseline, file.payload.to_vec(), &key, &out),
+                None => save(&out, &String::from_utf8_lossy(&file.payload)),
+            }
+        }
+        BaselineCommand::Import {
+            file,
+            operator_key,
+            out,
+        } => import(&file, &operator_key, &out),
     }
+}
+
+fn import(file: &Path, keys: &[PathBuf], out: &Path) -> Result<Exit, CliError> {
+    let unfit = |path: &Path, error: hallmark_policy::signed::SignedFileError| CliError::Unfit {
+        what: "signed file",
+        file: path.to_owned(),
+        detail: error.to_string(),
+    };
+    let mut operators = OperatorKeys::default();
+    for key in keys {
+        let pem = limited(key, 64 * 1024)?;
+        operators.add_pem(&pem).map_err(|error| unfit(key, error))?;
+    }
+    let signed = text(file, limited(file, SignedFile::MAX_BYTES)?)?;
+    let opened = SignedFile::parse(&signed).and_then(|signed| signed.open(FileKind::Baseline, &operators));
+    let payload = text(file, opened.map_err(|error| unfit(file, error))?.payload)?;
+    Baseline::from_json(&payload)?;
+    save(out, &payload)
+}
+
+/// A retired baseline is a later state of itself.
+async fn retire(context: &Context, name: &str, how: Destruction) -> Result<Exit, CliError> {
+    let client = context.connect().await?;
+    let file = find(&client, FileKind::Baseline, name).await?;
+    let baseline = Baseline::from_json(&String::from_utf8_lossy(&file.payload))?;
+    let retired = baseline.retired(file.serial.saturating_add(1));
+    if !how.change.dry_run && !how.yes && !confirm(&format!("Retire the baseline {name}?")) {
+        return Err(CliError::NotConfirmed);
+    }
+    apply(
+        context,
+        FileKind::Baseline,
+        retired.to_json().into_bytes(),
+        how.change.dry_run,
+    )
+    .await
+}
+
+async fn diff(context: &Context, baseline: &str, other: &str) -> Result<Exit, CliError> {
+    let left = named(context, baseline).await?;
+    let comparison = match named(context, other).await {
+        Ok(right) => left.compare_with(&right),
+        // What is no baseline is a node.
+        Err(CliError::Missing { .. }) => {
+            let client = context.connect().await?;
+            let id = lookup::node(&client, other).await?.to_string();
+            left.compare(&Kept::of(&client, &id).await?.facts()?)
+        }
+        Err(error) => return Err(error),
+    };
+    show(context.format, &DifferenceView::new(comparison))?;
+    Ok(Exit::Done)
+}
+
+/// A baseline by its file, or by its name on the server.
+pub(super) async fn named(context: &Context, name: &str) -> Result<Baseline, CliError> {
+    let path = Path::new(name);
+    if path.is_file() {
+        return Ok(Baseline::from_json(&text(
+            path,
+            limited(path, SignedFile::MAX_BYTES)?,
+        )?)?);
+    }
+    let client: Client = context.connect().await?;
+    let file = find(&client, FileKind::Baseline, name).await?;
+    Ok(Baseline::from_json(&String::from_utf8_lossy(&file.payload))?)
 }

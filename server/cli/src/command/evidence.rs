@@ -1,9 +1,9 @@
-//! `hallmark evidence`: what a machine's TPM said once, as a file. No server is asked.
+//! `hallmark evidence`: what a machine's TPM said once, as a file. Only `save` asks a server.
 
 mod import;
 pub(super) mod read;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Subcommand;
@@ -15,6 +15,8 @@ use super::Context;
 use crate::{
     error::CliError,
     exit::Exit,
+    kept::Kept,
+    lookup,
     output::{say, show},
     timestamp,
     view::evidence::{Detail, EvidenceView},
@@ -31,6 +33,15 @@ pub(crate) enum EvidenceCommand {
     --eventlog /sys/kernel/security/tpm0/binary_bios_measurements \\
     --ima /sys/kernel/security/ima/binary_runtime_measurements -o machine.evidence")]
     Import(Import),
+    /// Save what a node proved last as an evidence file
+    #[command(after_help = "Example:\n  hallmark evidence save 3f9a -o machine.evidence")]
+    Save {
+        /// The node
+        node: String,
+        /// The evidence file to write; `-o OUT` says the same here
+        #[arg(long, value_name = "OUT")]
+        out: PathBuf,
+    },
     /// Judge an evidence file; exits with 5 if it is refused
     #[command(
         after_help = "Example:\n  hallmark evidence verify machine.evidence --anchors ek-roots.pem --policy edge.toml"
@@ -62,16 +73,32 @@ pub(crate) struct Judge {
     at: Option<i64>,
 }
 
-pub(crate) fn run(context: &Context, command: EvidenceCommand) -> Result<Exit, CliError> {
+pub(crate) async fn run(context: &Context, command: EvidenceCommand) -> Result<Exit, CliError> {
     match command {
         EvidenceCommand::Import(import) => {
             let file = import.run()?;
             say(&format!("written: {}", file.display()));
             Ok(Exit::Done)
         }
+        EvidenceCommand::Save { node, out } => save(context, &node, &out).await,
         EvidenceCommand::Verify(judge) => judge.run(context, Detail::Checks),
         EvidenceCommand::Explain(judge) => judge.run(context, Detail::Everything),
     }
+}
+
+async fn save(context: &Context, node: &str, out: &Path) -> Result<Exit, CliError> {
+    let client = context.connect().await?;
+    let id = lookup::node(&client, node).await?.to_string();
+    let file = Kept::of(&client, &id).await?.into_file()?;
+    let bytes = file.to_json().map_err(|error| CliError::Answer {
+        what: error.to_string(),
+    })?;
+    std::fs::write(out, bytes).map_err(|cause| CliError::Write {
+        file: out.to_owned(),
+        cause,
+    })?;
+    say(&format!("written: {}", out.display()));
+    Ok(Exit::Done)
 }
 
 impl Judge {

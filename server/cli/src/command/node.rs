@@ -8,17 +8,22 @@ use hallmark_api::{
     agent::list_agents_request,
 };
 
-use super::Context;
+use super::{Context, baseline::named};
+use hallmark_policy::Baseline;
+
 use crate::{
     args::{Change, Destruction},
     client::Client,
     command::entry::{MatchOn, selector_match},
     error::CliError,
     exit::Exit,
+    kept::Kept,
     lookup,
     output::show,
     timestamp::now,
     view::{
+        difference::DifferenceView,
+        explanation::ExplanationView,
         node::{NodeChange, NodeList, NodeView},
         proof::ProofView,
     },
@@ -51,6 +56,31 @@ pub(crate) enum NodeCommand {
     Show {
         /// The node
         node: String,
+    },
+    /// Say why a machine is trusted or not, and what it booted
+    #[command(after_help = NODE_HELP)]
+    Explain {
+        /// The node
+        node: String,
+    },
+    /// Say in what a machine's boot differs from a baseline, or from its boot before
+    #[command(after_help = "Examples:
+  hallmark node diff 3f9a --baseline edge-2026-11
+  hallmark node diff 3f9a --earlier")]
+    Diff {
+        /// The node
+        node: String,
+        /// A baseline: a file, or the name of one that was applied
+        #[arg(
+            long,
+            value_name = "BASELINE",
+            required_unless_present = "earlier",
+            conflicts_with = "earlier"
+        )]
+        baseline: Option<String>,
+        /// The boot before
+        #[arg(long)]
+        earlier: bool,
     },
     /// Approve a machine that waits: it gets its identity at its next attestation
     #[command(after_help = NODE_HELP)]
@@ -156,6 +186,15 @@ A node is named by its id or by the start of its EK's hash:
   hallmark node show /spire/agent/tpm2/3f9a…
   hallmark node show 3f9a";
 
+/// The boot before, as a baseline to hold this one against.
+fn earlier(kept: &Kept, id: &str) -> Result<Baseline, CliError> {
+    let facts = kept.earlier()?.ok_or_else(|| CliError::Missing {
+        message: "nothing is kept of a boot before the last one".to_owned(),
+    })?;
+    let made_at = i64::try_from(facts.sighting.seen_at / 1000).unwrap_or_default();
+    Ok(Baseline::capture("the-boot-before", 1, made_at, id, &facts, None)?)
+}
+
 pub(crate) async fn run(context: &Context, command: NodeCommand) -> Result<Exit, CliError> {
     let client = context.connect().await?;
     let give = |how: Change| Destruction { change: how, yes: true };
@@ -174,6 +213,24 @@ pub(crate) async fn run(context: &Context, command: NodeCommand) -> Result<Exit,
             let stands = client.node(&id).await?;
             let proof = client.admin().get_node(GetNodeRequest { id }).await?.into_inner();
             show(context.format, &ProofView::new(proof, stands))?;
+            Ok(Exit::Done)
+        }
+        NodeCommand::Explain { node } => {
+            let id = lookup::node(&client, &node).await?.to_string();
+            show(
+                context.format,
+                &ExplanationView::new(id.clone(), &Kept::of(&client, &id).await?)?,
+            )?;
+            Ok(Exit::Done)
+        }
+        NodeCommand::Diff { node, baseline, .. } => {
+            let id = lookup::node(&client, &node).await?.to_string();
+            let kept = Kept::of(&client, &id).await?;
+            let other = match baseline {
+                Some(name) => named(context, &name).await?,
+                None => earlier(&kept, &id)?,
+            };
+            show(context.format, &DifferenceView::new(other.compare(&kept.facts()?)))?;
             Ok(Exit::Done)
         }
         NodeCommand::Approve { which, how } => change(context, &client, which, give(how), "approve").await,

@@ -112,6 +112,14 @@ impl Baseline {
         }
     }
 
+    /// Holds another baseline against this one: its first boot, and of each register its first value.
+    #[must_use]
+    pub fn compare_with(&self, other: &Self) -> Comparison {
+        let registers = other.registers.iter();
+        let values = registers.filter_map(|(register, values)| Some((register.clone(), values.first()?.clone())));
+        self.compare(&MachineFacts::of_boot(values.collect(), other.boots.first().cloned()))
+    }
+
     /// The facts in which `ours` differs from `theirs`; of a prediction, those that it is about.
     fn facts_differ(&self, theirs: &BootFacts, ours: &BootFacts) -> Vec<FactDifference> {
         let mut differences = diff::differences(theirs, ours);

@@ -1,0 +1,241 @@
+//! `hallmark policy`: what machines must prove.
+
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use hallmark_api::admin::{
+    ApplyPolicyFileRequest, ListPolicyFilesRequest, PolicyFile, PolicyFileChange, WithdrawPolicyFileRequest,
+};
+use hallmark_policy::{
+    Baseline, DigestList, Policy,
+    signed::{FileKind, OperatorKey, SignedFile},
+};
+
+use super::{Context, evidence::read::limited};
+use crate::{
+    args::{Change, Destruction},
+    client::Client,
+    error::CliError,
+    exit::Exit,
+    output::{confirm, say, show, write},
+    view::policy::{ChangeView, FilesView, PolicyView},
+};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyCommand {
+    /// Read a policy and say what is wrong with it; no server is asked
+    Check {
+        /// The policy, TOML
+        file: PathBuf,
+    },
+    /// Put a policy or a list of digests in force: every machine is judged again by what it proved last
+    #[command(after_help = "Examples:
+  hallmark policy apply edge.toml --dry-run
+  hallmark policy apply edge.signed.json")]
+    Apply {
+        /// The policy or list of digests, signed or not
+        file: PathBuf,
+        #[command(flatten)]
+        how: Change,
+    },
+    /// List the policies, baselines and lists of digests that were ever applied
+    List,
+    /// Print a policy as it was applied
+    Show {
+        /// Its name
+        name: String,
+    },
+    /// Take a policy out of force: every machine is judged again
+    Withdraw {
+        /// Its name
+        name: String,
+        #[command(flatten)]
+        how: Destruction,
+    },
+    /// Sign a policy, baseline or list of digests with an operator's key; no server is asked
+    #[command(after_help = "Example:
+  openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out operator.pem
+  hallmark policy sign edge.toml --key operator.pem -o edge.signed.json")]
+    Sign {
+        /// The policy (TOML), baseline or list of digests (JSON)
+        file: PathBuf,
+        /// The operator's private key: P-256, PKCS #8, PEM
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+        /// The signed file to write; `-o OUT` says the same here
+        #[arg(long, value_name = "OUT")]
+        out: PathBuf,
+    },
+}
+
+pub(crate) async fn run(context: &Context, command: PolicyCommand) -> Result<Exit, CliError> {
+    match command {
+        PolicyCommand::Check { file } => check(context, &file),
+        PolicyCommand::Apply { file, how } => {
+            let content = limited(&file, SignedFile::MAX_BYTES)?;
+            let kind = kind_of(&content);
+            apply(context, kind, content, how.dry_run).await
+        }
+        PolicyCommand::List => list(context, None).await,
+        PolicyCommand::Show { name } => print(context, FileKind::Policy, &name).await,
+        PolicyCommand::Withdraw { name, how } => withdraw(context, FileKind::Policy, &name, how).await,
+        PolicyCommand::Sign { file, key, out } => {
+            let content = limited(&file, SignedFile::MAX_BYTES)?;
+            let kind = readable(&file, &content)?;
+            sign(kind, content, &key, &out)
+        }
+    }
+}
+
+fn check(context: &Context, file: &Path) -> Result<Exit, CliError> {
+    let policy = Policy::from_toml(
+        &file.display().to_string(),
+        &text(file, limited(file, Policy::MAX_BYTES)?)?,
+    )?;
+    show(context.format, &PolicyView::new(&policy))?;
+    Ok(Exit::Done)
+}
+
+/// Applies a file as it is, or shows what would follow.
+pub(super) async fn apply(
+    context: &Context,
+    kind: FileKind,
+    content: Vec<u8>,
+    dry_run: bool,
+) -> Result<Exit, CliError> {
+    let client = context.connect().await?;
+    let request = ApplyPolicyFileRequest {
+        kind: kind.as_str().to_owned(),
+        content: content.into(),
+        dry_run,
+    };
+    let changed = client.admin().apply_policy_file(request).await?.into_inner();
+    told(context, kind, changed, "in force", dry_run)
+}
+
+/// Takes a file out of force, or shows what would follow.
+pub(super) async fn withdraw(
+    context: &Context,
+    kind: FileKind,
+    name: &str,
+    how: Destruction,
+) -> Result<Exit, CliError> {
+    let client = context.connect().await?;
+    let ask = |dry_run| WithdrawPolicyFileRequest {
+        kind: kind.as_str().to_owned(),
+        name: name.to_owned(),
+        dry_run,
+    };
+    if !how.change.dry_run && !how.yes && !confirm(&format!("Withdraw the {kind} {name}?")) {
+        return Err(CliError::NotConfirmed);
+    }
+    let changed = client.admin().withdraw_policy_file(ask(how.change.dry_run)).await?;
+    told(context, kind, changed.into_inner(), "withdrawn", how.change.dry_run)
+}
+
+fn told(
+    context: &Context,
+    kind: FileKind,
+    changed: PolicyFileChange,
+    done: &'static str,
+    dry_run: bool,
+) -> Result<Exit, CliError> {
+    show(context.format, &ChangeView::new(kind, changed, done, dry_run))?;
+    Ok(if dry_run { Exit::WouldChange } else { Exit::Done })
+}
+
+/// Shows what was applied, of one kind or of all.
+pub(super) async fn list(context: &Context, kind: Option<FileKind>) -> Result<Exit, CliError> {
+    let files = files(&context.connect().await?, kind).await?;
+    show(context.format, &FilesView::new(files))?;
+    Ok(Exit::Done)
+}
+
+/// Prints a file's payload.
+async fn print(context: &Context, kind: FileKind, name: &str) -> Result<Exit, CliError> {
+    let file = find(&context.connect().await?, kind, name).await?;
+    write(&String::from_utf8_lossy(&file.payload))?;
+    Ok(Exit::Done)
+}
+
+/// What was applied, of one kind or of all.
+pub(super) async fn files(client: &Client, kind: Option<FileKind>) -> Result<Vec<PolicyFile>, CliError> {
+    let listed = client.admin().list_policy_files(ListPolicyFilesRequest {}).await?;
+    let files = listed.into_inner().files.into_iter();
+    Ok(files
+        .filter(|file| kind.is_none_or(|kind| file.kind == kind.as_str()))
+        .collect())
+}
+
+/// One file by its name.
+pub(super) async fn find(client: &Client, kind: FileKind, name: &str) -> Result<PolicyFile, CliError> {
+    let mut files = files(client, Some(kind)).await?.into_iter();
+    files.find(|file| file.name == name).ok_or_else(|| CliError::Missing {
+        message: format!("no {kind} named {name} was ever applied"),
+    })
+}
+
+/// Signs a file and writes what came of it.
+pub(super) fn sign(kind: FileKind, content: Vec<u8>, key: &Path, out: &Path) -> Result<Exit, CliError> {
+    let unfit = |error: hallmark_policy::signed::SignedFileError| CliError::Unfit {
+        what: "operator's key",
+        file: key.to_owned(),
+        detail: error.to_string(),
+    };
+    let key = OperatorKey::from_pem(&limited(key, 64 * 1024)?).map_err(unfit)?;
+    let signed = SignedFile::seal(kind, content, &key).map_err(unfit)?;
+    save(out, &(signed.to_json() + "\n"))
+}
+
+/// Writes a file and says so.
+pub(super) fn save(out: &Path, text: &str) -> Result<Exit, CliError> {
+    std::fs::write(out, text).map_err(|cause| CliError::Write {
+        file: out.to_owned(),
+        cause,
+    })?;
+    say(&format!("written: {}", out.display()));
+    Ok(Exit::Done)
+}
+
+/// What a file means to be: a signed one says so itself, and of the others only policies are no JSON.
+fn kind_of(content: &[u8]) -> FileKind {
+    let text = String::from_utf8_lossy(content);
+    let json = serde_json::from_str::<serde_json::Value>(&text).unwrap_or_default();
+    let named = json.get("kind").and_then(serde_json::Value::as_str);
+    if let Some(kind) = named
+        .filter(|_| SignedFile::is_one(&text))
+        .and_then(FileKind::from_name)
+    {
+        return kind;
+    }
+    match (json.is_object(), json.get("registers").is_some()) {
+        (true, true) => FileKind::Baseline,
+        (true, false) => FileKind::DigestList,
+        (false, _) => FileKind::Policy,
+    }
+}
+
+/// The kind of a file that is not signed yet, once it was read as one.
+fn readable(path: &Path, content: &[u8]) -> Result<FileKind, CliError> {
+    let text = text(path, content.to_vec())?;
+    let kind = kind_of(content);
+    match kind {
+        FileKind::Baseline => drop(Baseline::from_json(&text)?),
+        FileKind::DigestList => drop(DigestList::from_json(&text).map_err(|error| CliError::Unfit {
+            what: "list of digests",
+            file: path.to_owned(),
+            detail: error.to_string(),
+        })?),
+        _ => drop(Policy::from_toml(&path.display().to_string(), &text)?),
+    }
+    Ok(kind)
+}
+
+/// A file's text.
+pub(super) fn text(path: &Path, content: Vec<u8>) -> Result<String, CliError> {
+    String::from_utf8(content).map_err(|_| CliError::Unfit {
+        what: "text",
+        file: path.to_owned(),
+        detail: "it is not UTF-8".to_owned(),
+    })
+}

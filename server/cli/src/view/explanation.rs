@@ -1,0 +1,146 @@
+//! Why a machine is trusted or not, in words that an operator acts on.
+
+use hallmark_policy::MachineFacts;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::{
+    error::CliError,
+    kept::Kept,
+    output::Show,
+    table::{facts, printable},
+    timestamp::rfc3339,
+};
+
+/// The verdict, what it rests on, and what to do.
+#[derive(Debug, Serialize)]
+pub(crate) struct ExplanationView {
+    id: String,
+    /// Whether the node may have anything now.
+    trusted: bool,
+    /// The reason code for which it may not; empty while it may.
+    code: String,
+    judged_at: Option<String>,
+    /// The rules that did not hold, in order.
+    failed: Vec<Value>,
+    /// How many rules held.
+    held: usize,
+    facts: MachineFacts,
+}
+
+impl ExplanationView {
+    pub(crate) fn new(id: String, kept: &Kept) -> Result<Self, CliError> {
+        let judgement = kept.judgement()?;
+        let reasons = judgement.get("reasons").and_then(Value::as_array);
+        let (held, failed): (Vec<_>, Vec<_>) = reasons
+            .into_iter()
+            .flatten()
+            .cloned()
+            .partition(|reason| reason.get("holds") == Some(&Value::Bool(true)));
+        Ok(Self {
+            id,
+            trusted: kept.summary.distrust.is_empty(),
+            code: kept.summary.distrust.clone(),
+            judged_at: rfc3339(kept.summary.judged_at),
+            failed,
+            held: held.len(),
+            facts: kept.facts()?,
+        })
+    }
+
+    fn verdict(&self) -> String {
+        match (self.trusted, self.failed.is_empty()) {
+            (true, _) => "trusted".to_owned(),
+            (false, false) => format!("refused {}", self.code),
+            (false, true) => format!("refused {}: the rules changed after it was judged", self.code),
+        }
+    }
+
+    fn what_was_booted(&self) -> String {
+        let Some(boot) = &self.facts.boot else {
+            return facts(&[("boot", "not proven: no boot log came with the quote".to_owned())]);
+        };
+        let boot = &boot.facts;
+        let switch = |on: Option<bool>| match on {
+            Some(true) => "on".to_owned(),
+            Some(false) => "off".to_owned(),
+            None => "not measured".to_owned(),
+        };
+        let sections = boot.uki_sections.keys().cloned().collect::<Vec<_>>().join(" ");
+        let authorities = boot.authorities.iter().map(|it| it.subject.clone());
+        let files = self.facts.ima.as_ref().map_or_else(
+            || "no list was proven".to_owned(),
+            |ima| format!("{} lines, {} violations", ima.lines, ima.violations),
+        );
+        facts(&[
+            ("events", boot.event_count.to_string()),
+            ("secure boot", switch(boot.secure_boot)),
+            ("signed by", authorities.collect::<Vec<_>>().join(", ")),
+            ("revoked hashes", boot.dbx_hashes.len().to_string()),
+            ("command line", boot.command_line.clone().unwrap_or_default()),
+            ("image sections", sections),
+            ("phases", boot.phases.join(" ")),
+            ("files", files),
+        ])
+    }
+}
+
+impl Show for ExplanationView {
+    fn table(&self, _now: i64) -> String {
+        let mut text = facts(&[
+            ("node", self.id.clone()),
+            ("verdict", self.verdict()),
+            ("judged", self.judged_at.clone().unwrap_or_default()),
+            ("rules", format!("{} held, {} did not", self.held, self.failed.len())),
+        ]);
+        for reason in &self.failed {
+            text.push('\n');
+            text.push_str(&failed(reason));
+        }
+        text.push('\n');
+        text.push_str(&self.what_was_booted());
+        if !self.trusted {
+            text.push_str(&format!(
+                "\nnext: hallmark node diff {} --earlier; then put the machine right, or promote its boot:\n      hallmark baseline capture {} --name NAME -o FILE\n",
+                self.id, self.id
+            ));
+        }
+        text
+    }
+}
+
+fn failed(reason: &Value) -> String {
+    let text = |key: &str| reason.get(key).and_then(Value::as_str).unwrap_or_default();
+    let event = reason
+        .get("first_event")
+        .filter(|event| event.is_object())
+        .map_or_else(String::new, |event| {
+            let part = |key: &str| {
+                event.get(key).map_or_else(String::new, |value| match value {
+                    Value::String(text) => text.clone(),
+                    other => other.to_string(),
+                })
+            };
+            format!(
+                "{} (PCR {}, {}) {}",
+                part("number"),
+                part("pcr"),
+                part("kind"),
+                part("text")
+            )
+        });
+    let only_reports = reason.get("dry_run") == Some(&Value::Bool(true));
+    let mode = if only_reports {
+        " (dry run: it refuses nobody)"
+    } else {
+        ""
+    };
+    let head = printable(&format!("{}: {}{mode}", text("code"), text("text")));
+    let rest = facts(&[
+        ("  policy", format!("{}, {}", text("policy"), text("rule"))),
+        ("  expected", text("expected").to_owned()),
+        ("  proven", text("actual").to_owned()),
+        ("  first event", event),
+    ]);
+    format!("{head}\n{rest}")
+}

@@ -1,0 +1,188 @@
+//! Policies, baselines, and what follows from them.
+
+use hallmark_api::admin::{NodeChange, PolicyFile, PolicyFileChange};
+use hallmark_policy::{Policy, signed::FileKind};
+use serde::Serialize;
+
+use crate::{
+    output::Show,
+    table::{columns, facts},
+    timestamp::rfc3339,
+};
+
+/// A policy that reads.
+#[derive(Debug, Serialize)]
+pub(crate) struct PolicyView {
+    name: String,
+    serial: u64,
+    dry_run: bool,
+    /// The selectors that a machine must have for the policy to apply; none: every machine.
+    applies_to: Vec<String>,
+}
+
+impl PolicyView {
+    pub(crate) fn new(policy: &Policy) -> Self {
+        Self {
+            name: policy.name.clone(),
+            serial: policy.serial,
+            dry_run: policy.dry_run,
+            applies_to: policy.applies_to.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+impl Show for PolicyView {
+    fn table(&self, _now: i64) -> String {
+        let to = if self.applies_to.is_empty() {
+            "every machine".to_owned()
+        } else {
+            self.applies_to.join(", ")
+        };
+        let mode = if self.dry_run { "only reports" } else { "refuses" };
+        facts(&[
+            ("policy", self.name.clone()),
+            ("serial", self.serial.to_string()),
+            ("applies to", to),
+            ("mode", mode.to_owned()),
+        ])
+    }
+}
+
+/// What was applied or withdrawn, or would be.
+#[derive(Debug, Serialize)]
+pub(crate) struct ChangeView {
+    kind: String,
+    name: String,
+    serial: u64,
+    dry_run: bool,
+    #[serde(skip)]
+    done: &'static str,
+    changes: Vec<NodeView>,
+}
+
+/// A node whose verdict or selectors change.
+#[derive(Debug, Serialize)]
+struct NodeView {
+    id: String,
+    was_trusted: bool,
+    is_trusted: bool,
+    code: String,
+    policy: String,
+    rule: String,
+    message: String,
+    compared: String,
+    first_event: String,
+}
+
+impl From<NodeChange> for NodeView {
+    fn from(change: NodeChange) -> Self {
+        Self {
+            id: change.id,
+            was_trusted: change.was_trusted,
+            is_trusted: change.is_trusted,
+            code: change.code,
+            policy: change.policy,
+            rule: change.rule,
+            message: change.message,
+            compared: change.compared,
+            first_event: change.first_event,
+        }
+    }
+}
+
+impl ChangeView {
+    pub(crate) fn new(kind: FileKind, changed: PolicyFileChange, done: &'static str, dry_run: bool) -> Self {
+        Self {
+            kind: kind.to_string(),
+            name: changed.name,
+            serial: changed.serial,
+            dry_run,
+            done,
+            changes: changed.changes.into_iter().map(NodeView::from).collect(),
+        }
+    }
+}
+
+impl Show for ChangeView {
+    fn table(&self, _now: i64) -> String {
+        let would = if self.dry_run { "would be " } else { "" };
+        let mut text = format!(
+            "{} {} serial {}: {would}{}\n",
+            self.kind, self.name, self.serial, self.done
+        );
+        if self.changes.is_empty() {
+            text.push_str("no machine changes\n");
+            return text;
+        }
+        for change in &self.changes {
+            let verdict = match (change.was_trusted, change.is_trusted) {
+                (true, false) => "loses trust",
+                (false, true) => "is trusted again",
+                (true, true) => "changes its selectors",
+                (false, false) => "stays refused",
+            };
+            text.push_str(&format!("\n{}  {verdict}\n", change.id));
+            let rule = if change.rule.is_empty() {
+                String::new()
+            } else {
+                format!("{} ({}, {})", change.message, change.policy, change.rule)
+            };
+            text.push_str(&facts(&[
+                ("  reason", change.code.clone()),
+                ("  rule", rule),
+                ("  compared", change.compared.clone()),
+                ("  first event", change.first_event.clone()),
+            ]));
+        }
+        text
+    }
+}
+
+/// Everything that was ever applied.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+pub(crate) struct FilesView(Vec<FileView>);
+
+#[derive(Debug, Serialize)]
+struct FileView {
+    kind: String,
+    name: String,
+    serial: u64,
+    state: &'static str,
+    signed: bool,
+    applied_at: Option<String>,
+}
+
+impl FilesView {
+    pub(crate) fn new(files: Vec<PolicyFile>) -> Self {
+        let view = |file: PolicyFile| FileView {
+            state: if file.in_force { "in force" } else { "withdrawn" },
+            signed: file.is_signed,
+            applied_at: rfc3339(file.applied_at),
+            kind: file.kind,
+            name: file.name,
+            serial: file.serial,
+        };
+        Self(files.into_iter().map(view).collect())
+    }
+}
+
+impl Show for FilesView {
+    fn table(&self, _now: i64) -> String {
+        let rows: Vec<[String; 6]> = self
+            .0
+            .iter()
+            .map(|file| {
+                [
+                    file.kind.clone(),
+                    file.name.clone(),
+                    file.serial.to_string(),
+                    file.state.to_owned(),
+                    if file.signed { "yes" } else { "no" }.to_owned(),
+                    file.applied_at.clone().unwrap_or_default(),
+                ]
+            })
+            .collect();
+        columns(["KIND", "NAME", "SERIAL", "STATE", "SIGNED", "APPLIED"], &rows)
+    }
+}
