@@ -11,7 +11,7 @@ pub use sweep::{keep_judging, sweep};
 use std::collections::BTreeMap;
 
 use hallmark_policy::{
-    Baseline, DigestList, Policy, PolicySet, Rules,
+    PolicySet, Rules,
     signed::{FileKind, OperatorKeys},
 };
 use hallmark_store::{PolicyFile, StoreError};
@@ -50,22 +50,8 @@ impl PolicyFiles {
     pub fn in_force(&mut self, rules: Rules) -> Result<PolicySet, StoreError> {
         let mut set = PolicySet::from(rules);
         for ((kind, _), file) in self.files.get_mut().iter().filter(|(_, file)| file.in_force) {
-            let text = std::str::from_utf8(&file.payload).map_err(|error| undecodable(file, &error.to_string()))?;
-            match kind {
-                FileKind::Policy => {
-                    let policy = Policy::from_toml(&file.name, text);
-                    set.apply(policy.map_err(|error| undecodable(file, &error.to_string()))?);
-                }
-                FileKind::Baseline => {
-                    let baseline = Baseline::from_json(text);
-                    set.add_baseline(baseline.map_err(|error| undecodable(file, &error.to_string()))?);
-                }
-                FileKind::DigestList => {
-                    let list = DigestList::from_json(text);
-                    set.add_digest_list(list.map_err(|error| undecodable(file, &error.to_string()))?);
-                }
-                _ => return Err(undecodable(file, "an unknown kind")),
-            }
+            let added = set.add_file(*kind, &file.name, &file.payload);
+            added.map_err(|error| undecodable(file, &error.to_string()))?;
         }
         Ok(set)
     }
@@ -73,6 +59,11 @@ impl PolicyFiles {
     /// All of them, by kind and name, withdrawn ones too.
     pub async fn all(&self) -> Vec<PolicyFile> {
         self.files.lock().await.values().cloned().collect()
+    }
+
+    /// One of them.
+    pub async fn find(&self, kind: FileKind, name: &str) -> Option<PolicyFile> {
+        self.files.lock().await.get(&(kind, name.to_owned())).cloned()
     }
 }
 

@@ -22,6 +22,7 @@ use hallmark_api::{
     health::health_server::HealthServer,
     svid::svid_server::SvidServer,
 };
+use hallmark_policy::signed::SignedFile;
 use tonic::service::Routes;
 
 use crate::{listener::MAX_MESSAGE_BYTES, state::Server};
@@ -29,6 +30,9 @@ use crate::{listener::MAX_MESSAGE_BYTES, state::Server};
 /// The largest message to services that have methods for anyone: a claim or a proof fits several times over, and
 /// nobody makes the server hold much more than it will read.
 const MAX_ANYONES_MESSAGE_BYTES: usize = 256 * 1024;
+
+/// The largest message of the admin service: a list of digests. Only who may administer the server can send one.
+const MAX_ADMIN_MESSAGE_BYTES: usize = SignedFile::MAX_BYTES + 64 * 1024;
 
 /// What is served over TLS.
 #[must_use]
@@ -45,7 +49,7 @@ pub fn local(server: &Arc<Server>) -> Routes {
     routes(server, MAX_MESSAGE_BYTES)
         .add_service(nodes.max_decoding_message_size(MAX_MESSAGE_BYTES))
         .add_service(health.max_decoding_message_size(MAX_MESSAGE_BYTES))
-        .add_service(admin.max_decoding_message_size(MAX_MESSAGE_BYTES))
+        .add_service(admin.max_decoding_message_size(MAX_ADMIN_MESSAGE_BYTES))
 }
 
 fn routes(server: &Arc<Server>, anyones: usize) -> Routes {

@@ -3,6 +3,8 @@
 //! One JSON document. Binary fields are base64 (RFC 4648, section 4), digests and the qualification lower-case hex.
 //! The file is no proof of itself: everything in it is foreign bytes until it was judged.
 
+mod judged;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hallmark_tpm_wire::{HashAlg, PcrValues};
 use serde::{Deserialize, Serialize};
@@ -13,6 +15,9 @@ use crate::{
     log::{Log, LogKind},
     proof::{RawSigned, Signed},
 };
+
+use judged::JudgedForm;
+pub use judged::{Judged, RuleFile};
 
 const FORMAT: &str = "hallmark-evidence";
 const VERSION: u32 = 1;
@@ -38,6 +43,8 @@ pub struct EvidenceFile {
     pub pcr_values: PcrValues,
     /// The logs, each whole and each kind at most once.
     pub logs: Vec<Log>,
+    /// What it was judged by, if a server judged it.
+    pub judged: Option<Judged>,
 }
 
 /// Where evidence comes from.
@@ -89,6 +96,8 @@ struct Form {
     pcr_values: Vec<PcrForm>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     logs: Vec<LogForm>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    judged: Option<JudgedForm>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -107,8 +116,8 @@ struct LogForm {
 }
 
 impl EvidenceFile {
-    /// The largest file that is read, in bytes: three logs of the largest size, in base64.
-    pub const MAX_LEN: usize = (Limits::LOG * Limits::LOGS) / 3 * 4 + 1024 * 1024;
+    /// The largest file that is read, in bytes: an IMA list and a list of digests of the largest size, in base64.
+    pub const MAX_LEN: usize = (Limits::KEPT_LOG + Limits::RULE) / 3 * 4 + 16 * 1024 * 1024;
 
     /// Reads a file.
     ///
@@ -154,6 +163,7 @@ impl EvidenceFile {
             qualification: hexadecimal("qualification", &form.qualification)?,
             pcr_values: pcr_values(&form.pcr_values)?,
             logs: logs(&form.logs)?,
+            judged: form.judged.map(Judged::of).transpose()?,
         })
     }
 
@@ -196,6 +206,7 @@ impl EvidenceFile {
                     data: encode(&log.data),
                 })
                 .collect(),
+            judged: self.judged.as_ref().map(Judged::form),
         };
         let mut json = serde_json::to_vec_pretty(&form).map_err(|error| EvidenceError::File {
             detail: error.to_string(),
@@ -252,7 +263,7 @@ fn logs(forms: &[LogForm]) -> Result<Vec<Log>, EvidenceError> {
         if logs.iter().any(|log| log.kind == kind) {
             return Err(EvidenceError::DuplicateLog(kind.as_str()));
         }
-        logs.push(Log::new(kind, 0, binary("log", &form.data, Limits::LOG)?)?);
+        logs.push(Log::whole(kind, binary("log", &form.data, Limits::KEPT_LOG)?)?);
     }
     Ok(logs)
 }

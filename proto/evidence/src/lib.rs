@@ -17,7 +17,7 @@ pub mod tcg;
 pub use binding::{BINDING_LABEL, Binding, EXPORTER_LABEL, EXPORTER_LEN};
 pub use claim::{Claim, RawClaim};
 pub use error::EvidenceError;
-pub use file::{AkPublic, EvidenceFile, Source};
+pub use file::{AkPublic, EvidenceFile, Judged, RuleFile, Source};
 pub use limits::{Limits, PAYLOAD_VERSION};
 pub use log::{Log, LogDigest, LogKind};
 pub use proof::{Proof, RawLog, RawPcrValue, RawProof, RawSigned, Signed};

@@ -34,6 +34,14 @@ impl Limits {
     pub const LOGS: usize = 3;
     /// One log, as sent in one attestation. An IMA list of 100,000 lines takes about 12 MiB.
     pub const LOG: usize = 32 * 1024 * 1024;
+    /// One log, as it is kept: an IMA list grows with every attestation of a boot.
+    pub const KEPT_LOG: usize = 256 * 1024 * 1024;
+    /// Trusted roots in an evidence file.
+    pub const ANCHORS: usize = 16;
+    /// Policies, baselines and lists of digests in an evidence file.
+    pub const RULES: usize = 4096;
+    /// One of them: the largest list of digests.
+    pub const RULE: usize = 128 * 1024 * 1024;
     /// One message's part of a log.
     pub const LOG_PART: usize = 128 * 1024;
 

@@ -86,6 +86,15 @@ impl Log {
         Ok(Self { kind, offset, data })
     }
 
+    /// A whole log that was kept: longer than one attestation brings.
+    ///
+    /// # Errors
+    /// The data is over its limit.
+    pub fn whole(kind: LogKind, data: Vec<u8>) -> Result<Self, EvidenceError> {
+        Limits::check("log", data.len(), Limits::KEPT_LOG)?;
+        Ok(Self { kind, offset: 0, data })
+    }
+
     /// What stands for this log in the proof and in the binding.
     #[must_use]
     pub fn digest(&self) -> LogDigest {

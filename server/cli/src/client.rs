@@ -12,6 +12,7 @@ use hallmark_api::{
     entry::{ListEntriesRequest, entry_client::EntryClient, list_entries_request},
     types,
 };
+use hallmark_policy::signed::SignedFile;
 use hallmark_spiffe::TrustDomain;
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
@@ -46,7 +47,8 @@ impl Client {
     }
 
     pub(crate) fn admin(&self) -> AdminClient<Channel> {
-        AdminClient::new(self.channel.clone())
+        // A list of digests comes as one message.
+        AdminClient::new(self.channel.clone()).max_decoding_message_size(SignedFile::MAX_BYTES)
     }
 
     pub(crate) fn lifecycle(&self) -> LifecycleClient<Channel> {

@@ -3,7 +3,7 @@
 use std::{io, path::PathBuf};
 
 use hallmark_evidence::EvidenceError;
-use hallmark_policy::{BaselineError, PolicyError, predict::PredictError};
+use hallmark_policy::{BaselineError, PolicyError, RuleFileError, predict::PredictError};
 use hallmark_reason::{Coded, ReasonCode, Report};
 use hallmark_registry::EntryError;
 use hallmark_spiffe::{BundleError, IdError, SelectorError};
@@ -71,6 +71,8 @@ pub(crate) enum CliError {
     #[error("{0}")]
     Baseline(#[from] BaselineError),
     #[error("{0}")]
+    Rules(#[from] RuleFileError),
+    #[error("{0}")]
     Predict(#[from] PredictError),
     #[error("the file {file} is neither a server's nor an agent's configuration", file = file.display())]
     UnknownConfig { file: PathBuf },
@@ -103,6 +105,7 @@ impl CliError {
             | Self::Evidence { .. }
             | Self::Policy(_)
             | Self::Baseline(_)
+            | Self::Rules(_)
             | Self::Predict(_)
             | Self::UnknownConfig { .. } => Exit::Usage,
             Self::Unimplemented { .. }
@@ -204,6 +207,7 @@ impl Coded for CliError {
             Self::Evidence { cause, .. } => cause.code(),
             Self::Policy(cause) => cause.code(),
             Self::Baseline(cause) => cause.code(),
+            Self::Rules(cause) => cause.code(),
             Self::Predict(cause) => cause.code(),
         }
     }
@@ -214,6 +218,7 @@ impl Coded for CliError {
             Self::Evidence { cause, .. } => cause.compared(),
             Self::Policy(cause) => cause.compared(),
             Self::Baseline(cause) => cause.compared(),
+            Self::Rules(cause) => cause.compared(),
             Self::Predict(cause) => cause.compared(),
             Self::Id(cause) => cause.compared(),
             Self::Selector(cause) => cause.compared(),
@@ -241,6 +246,7 @@ impl Coded for CliError {
             Self::Evidence { cause, .. } => return cause.likely_cause(),
             Self::Policy(cause) => return cause.likely_cause(),
             Self::Baseline(cause) => return cause.likely_cause(),
+            Self::Rules(cause) => return cause.likely_cause(),
             Self::Predict(cause) => return cause.likely_cause(),
             Self::Id(cause) => return cause.likely_cause(),
             Self::Selector(cause) => return cause.likely_cause(),
@@ -272,6 +278,7 @@ impl Coded for CliError {
             Self::Evidence { cause, .. } => return cause.next_step(),
             Self::Policy(cause) => return cause.next_step(),
             Self::Baseline(cause) => return cause.next_step(),
+            Self::Rules(cause) => return cause.next_step(),
             Self::Predict(cause) => return cause.next_step(),
             Self::Id(cause) => return cause.next_step(),
             Self::Selector(cause) => return cause.next_step(),

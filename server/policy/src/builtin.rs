@@ -8,14 +8,13 @@ use hallmark_verify::TpmClass;
 use crate::facts::TpmFacts;
 use crate::reason::{Finding, Reason};
 use crate::rules::Rules;
-use crate::selectors::hex;
 
 /// What each of them finds, in their order.
 pub(crate) fn judge(tpm: &TpmFacts, rules: &Rules) -> Vec<Reason> {
     vec![
         enrolment(tpm, rules.require_inventory),
         class(tpm, &rules.allowed_classes, "tpm.classes"),
-        denied_ek(tpm, &rules.denied_eks.iter().map(|ek| hex(ek)).collect()),
+        denied_ek(tpm, &rules.denied_eks),
         denied_manufacturer(tpm, &rules.denied_manufacturers),
         denied_model(tpm, &rules.denied_models),
         denied_firmware(tpm, &rules.denied_firmware),

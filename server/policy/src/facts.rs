@@ -37,6 +37,19 @@ pub struct MachineFacts {
     pub labels: BTreeMap<String, String>,
 }
 
+/// What a live attestation showed of a machine, and no file can show again: that the attestation key lives in the TPM of
+/// this EK. In an evidence file it is the word of the server that made the file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KnownMachine {
+    /// The TPM.
+    pub tpm: TpmFacts,
+    /// What the inventory said of the machine.
+    pub labels: BTreeMap<String, String>,
+    /// When the quote was seen, Unix milliseconds.
+    pub seen_at: u64,
+}
+
 /// A proven boot.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -143,23 +156,28 @@ impl MachineFacts {
         }
     }
 
-    /// What kept evidence proves. Of the TPM itself it proves nothing: its class, maker and EK are unknown.
+    /// What kept evidence proves. Of the TPM itself it proves nothing: its class, maker and EK are `known`, or unknown.
     #[must_use]
-    pub fn of_kept(measured: &Measured, now: SystemTime) -> Self {
-        Self {
-            tpm: TpmFacts {
-                ek_sha256: String::new(),
-                class: TpmClass::Unknown.as_str().to_owned(),
-                enrolled_by: String::new(),
-                inventory: None,
-                certificate: None,
-                firmware_version: measured.firmware_version,
-            },
-            sighting: Sighting::of_quote(&measured.clock, measured.firmware_version, now),
-            pcrs: registers(&measured.values),
-            boot: measured.boot.as_ref().map(BootRecord::of),
-            ima: measured.files.as_ref().and_then(|files| ImaSummary::of(None, files)),
-            labels: BTreeMap::new(),
+    pub fn of_kept(measured: &Measured, known: Option<KnownMachine>, now: SystemTime) -> Self {
+        let mut facts = Self::of_boot(registers(&measured.values), measured.boot.as_ref().map(BootRecord::of));
+        facts.sighting = Sighting::of_quote(&measured.clock, measured.firmware_version, now);
+        facts.ima = measured.files.as_ref().and_then(|files| ImaSummary::of(None, files));
+        if let Some(known) = known {
+            facts.tpm = known.tpm;
+            facts.labels = known.labels;
+            facts.sighting.seen_at = known.seen_at;
+        }
+        facts.tpm.firmware_version = measured.firmware_version;
+        facts
+    }
+
+    /// What is known of the machine that its evidence cannot show again.
+    #[must_use]
+    pub fn known(&self) -> KnownMachine {
+        KnownMachine {
+            tpm: self.tpm.clone(),
+            labels: self.labels.clone(),
+            seen_at: self.sighting.seen_at,
         }
     }
 

@@ -20,6 +20,7 @@ mod policy;
 pub mod predict;
 mod reason;
 mod rejudge;
+mod rule_file;
 mod rules;
 mod selectors;
 mod set;
@@ -30,12 +31,13 @@ pub use appraisal::{Appraisal, appraise, appraise_following};
 pub use baseline::{
     Baseline, BaselineError, BaselineState, Comparison, FactDifference, Origin, Prediction, RegisterDifference,
 };
-pub use facts::{BootRecord, EkCertificate, InventoryLine, MachineFacts, TpmFacts};
+pub use facts::{BootRecord, EkCertificate, InventoryLine, KnownMachine, MachineFacts, TpmFacts};
 pub use glob::{Glob, GlobError};
 pub use ima::{DigestList, DigestListError, ImaSummary, LineKind, LineRef, MeasuredFile, Signed};
 pub use judgement::Judgement;
 pub use policy::{BootRules, ImaRules, MokRule, PcrRule, Policy, PolicyError, TpmRules, Violations};
 pub use reason::{EventRef, Reason};
 pub use rejudge::{Change, Standing, rejudge};
+pub use rule_file::RuleFileError;
 pub use rules::Rules;
 pub use set::PolicySet;

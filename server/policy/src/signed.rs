@@ -17,6 +17,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
+use crate::ima::DigestList;
+
 /// The label that begins every message that is signed.
 const LABEL: &[u8] = b"hallmark signed file v1";
 
@@ -89,7 +91,7 @@ struct Envelope {
 
 impl SignedFile {
     /// No signed file is larger, in bytes.
-    pub const MAX_BYTES: usize = 16 * 1024 * 1024;
+    pub const MAX_BYTES: usize = DigestList::MAX_BYTES / 3 * 4 + 64 * 1024;
 
     /// Whether `text` means to be a signed file: policies are no JSON, and baselines have no such field.
     #[must_use]

@@ -375,7 +375,7 @@ impl Tpm2Table {
         let rules = Rules {
             allowed_classes: self.allowed_classes.into_iter().collect(),
             require_inventory: self.require_inventory,
-            denied_eks: self.deny.eks,
+            denied_eks: self.deny.eks.iter().map(hex::encode).collect(),
             denied_manufacturers: self.deny.manufacturers,
             denied_models: self.deny.models,
             denied_firmware: self.deny.firmware,
@@ -449,7 +449,7 @@ mod tests {
             "aB".repeat(32)
         );
         let rules = Folder::new().load(&deny(&eks)).unwrap().tpm2.rules;
-        assert!(rules.denied_eks.contains(&[0xab; 32]) && rules.denied_firmware.contains(&0x2019_1023_0016_3636));
+        assert!(rules.denied_eks.contains(&"ab".repeat(32)) && rules.denied_firmware.contains(&0x2019_1023_0016_3636));
         assert!(rules.denied_manufacturers.contains("id:00001014"));
         for bad in ["eks = [\"ab\"]", "eks = [\"\"]", "firmware = [\"x\"]", "maker = []"] {
             assert!(

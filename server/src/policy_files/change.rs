@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use hallmark_policy::{
-    Baseline, DigestList, Policy, PolicySet,
+    PolicySet, RuleFileError,
     signed::{FileKind, SignedFile, require_newer},
 };
 use hallmark_store::{Change, Outcome, PolicyFile, Record, RecordKind};
@@ -37,27 +37,7 @@ pub async fn apply(
     let mut files = server.policy_files.files.lock().await;
     let (payload, signed) = opened(server, kind, content)?;
     let mut set = PolicySet::clone(&server.attestation.policies.load());
-    let text = std::str::from_utf8(&payload).map_err(|_| PolicyFileError::NotText)?;
-    let (name, serial) = match kind {
-        FileKind::Baseline => {
-            let baseline = Baseline::from_json(text)?;
-            let named = (baseline.name.clone(), baseline.serial);
-            set.add_baseline(baseline);
-            named
-        }
-        FileKind::DigestList => {
-            let list = DigestList::from_json(text)?;
-            let named = (list.name.clone(), list.serial);
-            set.add_digest_list(list);
-            named
-        }
-        _ => {
-            let policy = Policy::from_toml("the policy", text)?;
-            let named = (policy.name.clone(), policy.serial);
-            set.apply(policy);
-            named
-        }
-    };
+    let (name, serial) = set.add_file(kind, "the policy", &payload)?;
     let key = (kind, name.clone());
     require_newer(kind, &name, files.get(&key).map(|file| file.serial), serial)?;
     let file = PolicyFile {
@@ -100,11 +80,7 @@ pub async fn withdraw(
         });
     };
     let mut set = PolicySet::clone(&server.attestation.policies.load());
-    match kind {
-        FileKind::Baseline => drop(set.remove_baseline(name)),
-        FileKind::DigestList => drop(set.remove_digest_list(name)),
-        _ => drop(set.withdraw(name)),
-    }
+    set.remove_file(kind, name);
     let file = PolicyFile {
         in_force: false,
         applied_at: server.clock.unix(),
@@ -125,7 +101,7 @@ pub async fn withdraw(
 /// The payload, and the signed file that it came in.
 fn opened(server: &Server, kind: FileKind, content: Vec<u8>) -> Result<(Vec<u8>, String), PolicyFileError> {
     let keys = &server.policy_files.keys;
-    let text = String::from_utf8(content).map_err(|_| PolicyFileError::NotText)?;
+    let text = String::from_utf8(content).map_err(|_| RuleFileError::NotText)?;
     if SignedFile::is_one(&text) {
         let opened = SignedFile::parse(&text)?.open(kind, keys)?;
         return Ok((opened.payload, text));

@@ -1,6 +1,6 @@
 //! Why a policy or baseline was not applied.
 
-use hallmark_policy::{BaselineError, DigestListError, PolicyError, signed::SignedFileError};
+use hallmark_policy::{RuleFileError, signed::SignedFileError};
 use hallmark_reason::{Coded, ReasonCode};
 use hallmark_store::StoreError;
 
@@ -14,9 +14,6 @@ pub enum PolicyFileError {
         /// The keys that may sign.
         keys: Vec<String>,
     },
-    /// It is no text.
-    #[error("the file is no UTF-8 text")]
-    NotText,
     /// There is none with this name in force.
     #[error("no {kind} named {name} is in force")]
     NotInForce {
@@ -30,15 +27,9 @@ pub enum PolicyFileError {
     /// The signed file is not good, or is older than what is in force.
     #[error(transparent)]
     Signed(#[from] SignedFileError),
-    /// It is no policy.
+    /// It is not of its kind.
     #[error(transparent)]
-    Policy(#[from] PolicyError),
-    /// It is no baseline.
-    #[error(transparent)]
-    Baseline(#[from] BaselineError),
-    /// It is no list of digests.
-    #[error(transparent)]
-    DigestList(#[from] DigestListError),
+    File(#[from] RuleFileError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -51,9 +42,7 @@ impl PolicyFileError {
     fn inner(&self) -> Option<&dyn Coded> {
         match self {
             Self::Signed(error) => Some(error),
-            Self::Policy(error) => Some(error),
-            Self::Baseline(error) => Some(error),
-            Self::DigestList(error) => Some(error),
+            Self::File(error) => Some(error),
             Self::Store(error) => Some(error),
             _ => None,
         }
@@ -64,13 +53,10 @@ impl Coded for PolicyFileError {
     fn code(&self) -> ReasonCode {
         match self {
             Self::NotSigned { .. } => ReasonCode::new("HM-SRV-0321"),
-            Self::NotText => ReasonCode::new("HM-SRV-0322"),
             Self::NotInForce { .. } => ReasonCode::new("HM-SRV-0323"),
             Self::Stopping => ReasonCode::new("HM-SRV-0324"),
             Self::Signed(error) => error.code(),
-            Self::Policy(error) => error.code(),
-            Self::Baseline(error) => error.code(),
-            Self::DigestList(error) => error.code(),
+            Self::File(error) => error.code(),
             Self::Store(error) => error.code(),
         }
     }
@@ -93,7 +79,6 @@ impl Coded for PolicyFileError {
     fn likely_cause(&self) -> Option<String> {
         let cause = match self {
             Self::NotSigned { .. } => "`policy.operator_keys` of the server's configuration names keys",
-            Self::NotText => "another file than the one that was meant",
             Self::NotInForce { .. } => "a slip of the pen, or it was withdrawn before",
             Self::Stopping => "an operator stops the server",
             _ => return self.inner().and_then(Coded::likely_cause),
@@ -104,7 +89,6 @@ impl Coded for PolicyFileError {
     fn next_step(&self) -> Option<String> {
         let step = match self {
             Self::NotSigned { .. } => "sign it: hallmark policy sign FILE --key KEY -o OUT",
-            Self::NotText => "hallmark policy check FILE",
             Self::NotInForce { .. } => "hallmark policy list",
             Self::Stopping => "try again when it runs",
             _ => return self.inner().and_then(Coded::next_step),

@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use hallmark_api::admin::{
     self, ApplyPolicyFileRequest, GetEvidenceRequest, GetHsmStatusRequest, GetHsmStatusResponse, GetNodeRequest,
-    GetNodeResponse, GetStatusRequest, GetStatusResponse, ListHsmKeysRequest, ListHsmKeysResponse,
-    ListPolicyFilesRequest, ListPolicyFilesResponse, ListRecordsRequest, ListRecordsResponse, PolicyFileChange,
-    WithdrawPolicyFileRequest, admin_server::Admin,
+    GetNodeResponse, GetPolicyFileRequest, GetStatusRequest, GetStatusResponse, ListHsmKeysRequest,
+    ListHsmKeysResponse, ListPolicyFilesRequest, ListPolicyFilesResponse, ListRecordsRequest, ListRecordsResponse,
+    PolicyFile, PolicyFileChange, WithdrawPolicyFileRequest, admin_server::Admin,
 };
 use hallmark_hsm::{KeyInfo, State};
 use hallmark_reason::Coded as _;
@@ -145,6 +145,10 @@ impl Admin for AdminService {
         request: Request<WithdrawPolicyFileRequest>,
     ) -> Result<Response<PolicyFileChange>, Status> {
         policy::withdraw(&self.server, request).await.map(Response::new)
+    }
+
+    async fn get_policy_file(&self, request: Request<GetPolicyFileRequest>) -> Result<Response<PolicyFile>, Status> {
+        policy::get(&self.server, request.into_inner()).await.map(Response::new)
     }
 
     async fn list_policy_files(

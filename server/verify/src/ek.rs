@@ -3,7 +3,7 @@
 mod attributes;
 mod certificate;
 mod class;
-mod envelope;
+pub(crate) mod envelope;
 mod error;
 mod key;
 mod path;

@@ -177,8 +177,8 @@ impl VerifiedEvidence {
         self.ima.as_ref()
     }
 
-    /// The evidence as a file that can be judged again without this server. The logs are left to the caller, who may hold
-    /// their beginnings.
+    /// The evidence as a file that can be judged again without this server. Logs and rules are left to the caller, who may
+    /// hold the beginnings of the ones and knows the others.
     #[must_use]
     pub fn to_file(&self, source: Source, made_at: String) -> EvidenceFile {
         EvidenceFile {
@@ -191,6 +191,7 @@ impl VerifiedEvidence {
             qualification: self.binding.to_vec(),
             pcr_values: self.pcrs.clone(),
             logs: Vec::new(),
+            judged: None,
         }
     }
 

@@ -5,9 +5,11 @@
 //! can replay; the report says so. Nothing stops at the first fault: every check is made, so that the report explains.
 
 mod ak;
+mod anchors;
 mod judge;
 mod registers;
 mod report;
 
+pub use anchors::{anchors_of, certificate_sha256};
 pub use judge::{Measured, judge_file, measured};
 pub use report::{Check, ImaReport, QuoteReport, RecordedReport};

@@ -17,21 +17,7 @@ use hallmark_evidence::ima::ImaList;
 use hallmark_kit::{AdminClient, RecordedBoot};
 use hallmark_tpm_wire::HashAlg;
 use std::path::Path;
-use trial::{Trial, agents, ask, entry, evict, register, svids, wait_for};
-
-/// A lab whose one machine was booted as recorded, and runs.
-fn booted(boot: &RecordedBoot) -> (Trial, String) {
-    let mut trial = Trial::laid_out(1);
-    trial.lab.start_server().unwrap();
-    let node = trial.lab.node(0).unwrap();
-    node.boot(boot).unwrap();
-    if let Err(error) = node.start() {
-        panic!("{error}\n{}", trial.lab.server().log());
-    }
-    let node = trial.lab.node(0).unwrap();
-    let id = node.agent_id().unwrap();
-    (trial, id)
-}
+use trial::{agents, ask, booted, entry, evict, register, svids, wait_for};
 
 fn apply(socket: &Path, policy: &str, dry_run: bool) -> Result<PolicyFileChange, String> {
     ask(async {

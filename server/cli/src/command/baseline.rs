@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use hallmark_policy::{
-    Baseline,
+    Baseline, PolicySet,
     signed::{FileKind, OperatorKeys, SignedFile},
 };
 
 use super::{
     Context,
-    evidence::read::limited,
-    policy::{apply, find, list, save, sign, text},
+    evidence::read::{limited, text},
+    policy::{apply, find, list, save, sign},
 };
 use crate::{
     args::{Change, Destruction},
@@ -148,11 +148,11 @@ fn import(file: &Path, keys: &[PathBuf], out: &Path) -> Result<Exit, CliError> {
         let pem = limited(key, 64 * 1024)?;
         operators.add_pem(&pem).map_err(|error| unfit(key, error))?;
     }
-    let signed = text(file, limited(file, SignedFile::MAX_BYTES)?)?;
+    let signed = text(file, SignedFile::MAX_BYTES)?;
     let opened = SignedFile::parse(&signed).and_then(|signed| signed.open(FileKind::Baseline, &operators));
-    let payload = text(file, opened.map_err(|error| unfit(file, error))?.payload)?;
-    Baseline::from_json(&payload)?;
-    save(out, &payload)
+    let payload = opened.map_err(|error| unfit(file, error))?.payload;
+    PolicySet::default().add_file(FileKind::Baseline, &file.display().to_string(), &payload)?;
+    save(out, &String::from_utf8_lossy(&payload))
 }
 
 /// A retired baseline is a later state of itself.
@@ -193,10 +193,7 @@ async fn diff(context: &Context, baseline: &str, other: &str) -> Result<Exit, Cl
 pub(super) async fn named(context: &Context, name: &str) -> Result<Baseline, CliError> {
     let path = Path::new(name);
     if path.is_file() {
-        return Ok(Baseline::from_json(&text(
-            path,
-            limited(path, SignedFile::MAX_BYTES)?,
-        )?)?);
+        return Ok(Baseline::from_json(&text(path, SignedFile::MAX_BYTES)?)?);
     }
     let client: Client = context.connect().await?;
     let file = find(&client, FileKind::Baseline, name).await?;

@@ -4,14 +4,18 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use hallmark_api::admin::{
-    ApplyPolicyFileRequest, ListPolicyFilesRequest, PolicyFile, PolicyFileChange, WithdrawPolicyFileRequest,
+    ApplyPolicyFileRequest, GetPolicyFileRequest, ListPolicyFilesRequest, PolicyFile, PolicyFileChange,
+    WithdrawPolicyFileRequest,
 };
 use hallmark_policy::{
-    Baseline, DigestList, Policy,
+    Policy, PolicySet,
     signed::{FileKind, OperatorKey, SignedFile},
 };
 
-use super::{Context, evidence::read::limited};
+use super::{
+    Context,
+    evidence::read::{limited, text},
+};
 use crate::{
     args::{Change, Destruction},
     client::Client,
@@ -88,10 +92,7 @@ pub(crate) async fn run(context: &Context, command: PolicyCommand) -> Result<Exi
 }
 
 fn check(context: &Context, file: &Path) -> Result<Exit, CliError> {
-    let policy = Policy::from_toml(
-        &file.display().to_string(),
-        &text(file, limited(file, Policy::MAX_BYTES)?)?,
-    )?;
+    let policy = Policy::from_toml(&file.display().to_string(), &text(file, Policy::MAX_BYTES)?)?;
     show(context.format, &PolicyView::new(&policy))?;
     Ok(Exit::Done)
 }
@@ -158,8 +159,8 @@ async fn print(context: &Context, kind: FileKind, name: &str) -> Result<Exit, Cl
     Ok(Exit::Done)
 }
 
-/// What was applied, of one kind or of all.
-pub(super) async fn files(client: &Client, kind: Option<FileKind>) -> Result<Vec<PolicyFile>, CliError> {
+/// What was applied, of one kind or of all, without the bytes.
+async fn files(client: &Client, kind: Option<FileKind>) -> Result<Vec<PolicyFile>, CliError> {
     let listed = client.admin().list_policy_files(ListPolicyFilesRequest {}).await?;
     let files = listed.into_inner().files.into_iter();
     Ok(files
@@ -169,10 +170,24 @@ pub(super) async fn files(client: &Client, kind: Option<FileKind>) -> Result<Vec
 
 /// One file by its name.
 pub(super) async fn find(client: &Client, kind: FileKind, name: &str) -> Result<PolicyFile, CliError> {
-    let mut files = files(client, Some(kind)).await?.into_iter();
-    files.find(|file| file.name == name).ok_or_else(|| CliError::Missing {
-        message: format!("no {kind} named {name} was ever applied"),
-    })
+    let request = GetPolicyFileRequest {
+        kind: kind.as_str().to_owned(),
+        name: name.to_owned(),
+    };
+    Ok(client.admin().get_policy_file(request).await?.into_inner())
+}
+
+/// Everything that is in force.
+pub(super) async fn in_force(client: &Client) -> Result<Vec<PolicyFile>, CliError> {
+    let mut whole = Vec::new();
+    for file in files(client, None).await?.into_iter().filter(|file| file.in_force) {
+        let request = GetPolicyFileRequest {
+            kind: file.kind,
+            name: file.name,
+        };
+        whole.push(client.admin().get_policy_file(request).await?.into_inner());
+    }
+    Ok(whole)
 }
 
 /// Signs a file and writes what came of it.
@@ -217,25 +232,7 @@ fn kind_of(content: &[u8]) -> FileKind {
 
 /// The kind of a file that is not signed yet, once it was read as one.
 fn readable(path: &Path, content: &[u8]) -> Result<FileKind, CliError> {
-    let text = text(path, content.to_vec())?;
     let kind = kind_of(content);
-    match kind {
-        FileKind::Baseline => drop(Baseline::from_json(&text)?),
-        FileKind::DigestList => drop(DigestList::from_json(&text).map_err(|error| CliError::Unfit {
-            what: "list of digests",
-            file: path.to_owned(),
-            detail: error.to_string(),
-        })?),
-        _ => drop(Policy::from_toml(&path.display().to_string(), &text)?),
-    }
+    PolicySet::default().add_file(kind, &path.display().to_string(), content)?;
     Ok(kind)
-}
-
-/// A file's text.
-pub(super) fn text(path: &Path, content: Vec<u8>) -> Result<String, CliError> {
-    String::from_utf8(content).map_err(|_| CliError::Unfit {
-        what: "text",
-        file: path.to_owned(),
-        detail: "it is not UTF-8".to_owned(),
-    })
 }

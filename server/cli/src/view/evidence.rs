@@ -19,11 +19,21 @@ pub(crate) enum Detail {
     Everything,
 }
 
+/// What a file was judged by: `given` on the command line, brought along by the `file`, or `none`.
+#[derive(Debug, Serialize)]
+pub(crate) struct JudgedBy {
+    /// As of when, RFC 3339.
+    pub(crate) at: String,
+    pub(crate) anchors: &'static str,
+    pub(crate) rules: &'static str,
+}
+
 #[derive(Debug, Serialize)]
 pub(crate) struct EvidenceView {
     file: String,
     source: Source,
     made_at: String,
+    judged_by: JudgedBy,
     #[serde(flatten)]
     report: RecordedReport,
     /// What each rule of the given policies found.
@@ -36,6 +46,7 @@ impl EvidenceView {
     pub(crate) fn new(
         path: &Path,
         file: &EvidenceFile,
+        judged_by: JudgedBy,
         mut report: RecordedReport,
         reasons: Vec<Reason>,
         detail: Detail,
@@ -47,6 +58,7 @@ impl EvidenceView {
             file: path.display().to_string(),
             source: file.source.clone(),
             made_at: file.made_at.clone(),
+            judged_by,
             report,
             reasons,
             detail,
@@ -62,6 +74,13 @@ impl EvidenceView {
             ("verdict", self.report.verdict.to_owned()),
             ("file", self.file.clone()),
             ("made", self.made_at.clone()),
+            (
+                "judged",
+                format!(
+                    "as of {}; roots: {}; rules: {}",
+                    self.judged_by.at, self.judged_by.anchors, self.judged_by.rules
+                ),
+            ),
             (
                 "attestation key",
                 self.report

@@ -77,7 +77,12 @@ impl ExplanationView {
             ("secure boot", switch(boot.secure_boot)),
             ("signed by", authorities.collect::<Vec<_>>().join(", ")),
             ("revoked hashes", boot.dbx_hashes.len().to_string()),
-            ("command line", boot.command_line.clone().unwrap_or_default()),
+            (
+                "command line",
+                boot.command_line
+                    .clone()
+                    .unwrap_or_else(|| "the log has only its digest".to_owned()),
+            ),
             ("image sections", sections),
             ("phases", boot.phases.join(" ")),
             ("files", files),

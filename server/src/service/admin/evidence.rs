@@ -4,8 +4,11 @@ use std::{pin::Pin, sync::Arc};
 
 use futures_util::{Stream, StreamExt as _, stream};
 use hallmark_api::admin::{EvidenceSummary, GetEvidenceResponse, LogPart, get_evidence_response::Part};
-use hallmark_evidence::{Limits, LogKind};
+use hallmark_evidence::{EvidenceFile, Judged, Limits, LogKind, RuleFile};
+use hallmark_policy::MachineFacts;
 use hallmark_spiffe::SpiffeId;
+use hallmark_store::{NodeEvidence, StoreError};
+use hallmark_verify::recorded::anchors_of;
 use tonic::Status;
 
 use crate::{errors::store_failed, state::Server};
@@ -25,9 +28,16 @@ pub(super) async fn get(server: Arc<Server>, id: &str) -> Result<Parts, Status> 
         .agents
         .find(&id)
         .map_or_else(String::new, |row| row.distrust.clone());
+    let file = with_grounds(&server, &kept).map_err(|reason| {
+        let undecodable = StoreError::Undecodable {
+            what: format!("the evidence of {id}"),
+            reason,
+        };
+        store_failed(&undecodable)
+    })?;
     let summary = Part::Summary(EvidenceSummary {
         judged_at: kept.judged_at,
-        file: kept.file,
+        file,
         facts: kept.facts,
         judgement: kept.judgement,
         earlier: kept.earlier,
@@ -48,6 +58,24 @@ pub(super) async fn get(server: Arc<Server>, id: &str) -> Result<Parts, Status> 
     });
     let summary = GetEvidenceResponse { part: Some(summary) };
     Ok(Box::pin(stream::iter([Ok(summary)]).chain(logs.flatten())))
+}
+
+/// The evidence as a file, with what it was judged by: all but the policies, which are files of their own.
+fn with_grounds(server: &Server, kept: &NodeEvidence) -> Result<String, String> {
+    let mut file = EvidenceFile::parse(kept.file.as_bytes()).map_err(|error| error.to_string())?;
+    let facts: MachineFacts = serde_json::from_str(&kept.facts).map_err(|error| error.to_string())?;
+    let rules = &server.attestation.policies.load().rules;
+    file.judged = Some(Judged {
+        at: kept.judged_at,
+        anchors: anchors_of(&file, &server.lifecycle.trust().roots),
+        rules: vec![RuleFile {
+            kind: "configuration".to_owned(),
+            content: serde_json::to_vec(rules).map_err(|error| error.to_string())?,
+        }],
+        machine: serde_json::to_value(facts.known()).map_err(|error| error.to_string())?,
+    });
+    let json = file.to_json().map_err(|error| error.to_string())?;
+    String::from_utf8(json).map_err(|error| error.to_string())
 }
 
 fn parts(kind: u8, log: &[u8]) -> Vec<Result<GetEvidenceResponse, Status>> {

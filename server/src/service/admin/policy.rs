@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hallmark_api::admin::{
-    ApplyPolicyFileRequest, ListPolicyFilesResponse, NodeChange, PolicyFile, PolicyFileChange,
+    ApplyPolicyFileRequest, GetPolicyFileRequest, ListPolicyFilesResponse, NodeChange, PolicyFile, PolicyFileChange,
     WithdrawPolicyFileRequest,
 };
 use hallmark_policy::signed::FileKind;
@@ -40,6 +40,21 @@ pub(super) async fn withdraw(
 
 pub(super) async fn list(server: &Server) -> ListPolicyFilesResponse {
     let files = server.policy_files.all().await.into_iter().map(|file| PolicyFile {
+        payload: Vec::new().into(),
+        ..whole(file)
+    });
+    ListPolicyFilesResponse { files: files.collect() }
+}
+
+pub(super) async fn get(server: &Server, request: GetPolicyFileRequest) -> Result<PolicyFile, Status> {
+    let kind = kind(&request.kind)?;
+    let file = server.policy_files.find(kind, &request.name).await;
+    file.map(whole)
+        .ok_or_else(|| Status::not_found(format!("no {kind} named {} was ever applied", request.name)))
+}
+
+fn whole(file: hallmark_store::PolicyFile) -> PolicyFile {
+    PolicyFile {
         is_signed: !file.signed.is_empty(),
         kind: file.kind,
         name: file.name,
@@ -47,8 +62,7 @@ pub(super) async fn list(server: &Server) -> ListPolicyFilesResponse {
         applied_at: file.applied_at,
         in_force: file.in_force,
         payload: file.payload.into(),
-    });
-    ListPolicyFilesResponse { files: files.collect() }
+    }
 }
 
 /// Who asks: the user of the admin socket.

@@ -16,7 +16,7 @@ const FULL_CERT: [u8; 2] = [0x10, 0x02];
 ///
 /// # Errors
 /// [`EkCertificateError`] if it is too large, the wrapper is cut off, the header is not DER or other bytes follow.
-pub(super) fn open(nv: &[u8]) -> Result<&[u8], EkCertificateError> {
+pub(crate) fn open(nv: &[u8]) -> Result<&[u8], EkCertificateError> {
     if nv.len() > MAX_CERTIFICATE_BYTES {
         return Err(EkCertificateError::TooLarge {
             limit: MAX_CERTIFICATE_BYTES,

@@ -22,6 +22,8 @@ pub struct EkRoots {
 struct RootConstraints {
     path_len: Option<u32>,
     subject: String,
+    /// The certificate, to be kept beside evidence.
+    der: CertificateDer<'static>,
 }
 
 impl EkRoots {
@@ -52,6 +54,7 @@ impl EkRoots {
                     RootConstraints {
                         path_len,
                         subject: subject_text,
+                        der,
                     },
                 ));
             }
@@ -79,6 +82,12 @@ impl EkRoots {
     /// The names of the pinned roots, in the order in which they were added.
     pub fn subjects(&self) -> impl Iterator<Item = &str> {
         self.constraints.iter().map(|constraints| constraints.subject.as_str())
+    }
+
+    /// The pinned certificates, DER, each with its subject's name.
+    pub(crate) fn certificates(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        let roots = self.constraints.iter();
+        roots.map(|root| (root.subject.as_str(), root.der.as_ref()))
     }
 
     pub(crate) fn anchors(&self) -> &[TrustAnchor<'static>] {

@@ -5,7 +5,7 @@ use hallmark_api::agent::{BanAgentRequest, DeleteAgentRequest, ListAgentsRequest
 use hallmark_api::entry::{BatchCreateEntryRequest, ListEntriesRequest};
 use hallmark_api::types::{Agent, Entry, Selector, Spiffeid};
 use hallmark_api::workload::X509svidRequest;
-use hallmark_kit::{AdminClient, Lab, LabOptions, Node, WorkloadRequest};
+use hallmark_kit::{AdminClient, Lab, LabOptions, Node, RecordedBoot, WorkloadRequest};
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::path::Path;
@@ -41,6 +41,18 @@ impl Trial {
     pub(crate) fn node(&mut self) -> &mut Node {
         self.lab.node(0).unwrap()
     }
+}
+
+/// A lab whose one machine was booted as recorded, and runs; and the machine's id.
+pub(crate) fn booted(boot: &RecordedBoot) -> (Trial, String) {
+    let mut trial = Trial::laid_out(1);
+    trial.lab.start_server().unwrap();
+    trial.node().boot(boot).unwrap();
+    if let Err(error) = trial.node().start() {
+        panic!("{error}\n{}", trial.lab.server().log());
+    }
+    let id = trial.node().agent_id().unwrap();
+    (trial, id)
 }
 
 /// Runs one exchange from a test that is not asynchronous, within bounds.

@@ -76,7 +76,7 @@ impl Import {
         let mut kept = Vec::new();
         for (kind, path) in logs {
             let Some(path) = path else { continue };
-            let log = Log::new(kind, 0, limited(path, Limits::LOG)?);
+            let log = Log::whole(kind, limited(path, Limits::KEPT_LOG)?);
             kept.push(log.map_err(|cause| CliError::Evidence {
                 file: path.clone(),
                 cause,
@@ -99,6 +99,7 @@ impl Import {
             qualification: self.qualification.0,
             pcr_values: self.pcrs.as_deref().map(registers).transpose()?.unwrap_or_default(),
             logs: kept,
+            judged: None,
         };
         let json = file.to_json().map_err(|cause| CliError::Evidence {
             file: self.out.clone(),
@@ -173,7 +174,7 @@ fn certificates(path: &Path) -> Result<Certificates, CliError> {
 /// Register values: `sha256:7 HEX` a line, or `7 : 0xHEX` below a line that names the bank.
 fn registers(path: &Path) -> Result<PcrValues, CliError> {
     const WHAT: &str = "register values";
-    let text = text(path)?;
+    let text = text(path, MAX_FILE)?;
     let mut values = PcrValues::new();
     let mut bank = None;
     for (number, line) in text.lines().enumerate() {

@@ -6,6 +6,8 @@ use crate::error::CliError;
 
 /// The largest file that is no log.
 pub(super) const MAX_FILE: usize = 1024 * 1024;
+/// The largest baseline.
+pub(super) const MAX_RULES: usize = 16 * 1024 * 1024;
 
 /// A file of at most `limit` bytes. Files of the kernel have no length beforehand.
 pub(in crate::command) fn limited(path: &Path, limit: usize) -> Result<Vec<u8>, CliError> {
@@ -30,9 +32,9 @@ pub(in crate::command) fn limited(path: &Path, limit: usize) -> Result<Vec<u8>, 
     Ok(bytes)
 }
 
-/// A text file.
-pub(super) fn text(path: &Path) -> Result<String, CliError> {
-    String::from_utf8(limited(path, MAX_FILE)?).map_err(|_| CliError::Unfit {
+/// A text file of at most `limit` bytes.
+pub(in crate::command) fn text(path: &Path, limit: usize) -> Result<String, CliError> {
+    String::from_utf8(limited(path, limit)?).map_err(|_| CliError::Unfit {
         what: "text",
         file: path.to_owned(),
         detail: "it is not UTF-8".to_owned(),

@@ -2,9 +2,10 @@
 
 use hallmark_api::admin::{
     ApplyPolicyFileRequest, GetEvidenceRequest, GetEvidenceResponse, GetHsmStatusRequest, GetHsmStatusResponse,
-    GetNodeRequest, GetNodeResponse, GetStatusRequest, GetStatusResponse, HsmKey, ListHsmKeysRequest,
-    ListHsmKeysResponse, ListPolicyFilesRequest, ListPolicyFilesResponse, ListRecordsRequest, ListRecordsResponse,
-    Part, PcrValue, PolicyFileChange, Reason, WithdrawPolicyFileRequest, admin_server::Admin,
+    GetNodeRequest, GetNodeResponse, GetPolicyFileRequest, GetStatusRequest, GetStatusResponse, HsmKey,
+    ListHsmKeysRequest, ListHsmKeysResponse, ListPolicyFilesRequest, ListPolicyFilesResponse, ListRecordsRequest,
+    ListRecordsResponse, Part, PcrValue, PolicyFile, PolicyFileChange, Reason, WithdrawPolicyFileRequest,
+    admin_server::Admin,
 };
 use tonic::{Request, Response, Status};
 
@@ -141,6 +142,10 @@ impl Admin for Fake {
         &self,
         _: Request<WithdrawPolicyFileRequest>,
     ) -> Result<Response<PolicyFileChange>, Status> {
+        unused()
+    }
+
+    async fn get_policy_file(&self, _: Request<GetPolicyFileRequest>) -> Result<Response<PolicyFile>, Status> {
         unused()
     }
 

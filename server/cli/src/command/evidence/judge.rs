@@ -1,0 +1,206 @@
+//! Judging a file: by what a server judged it by, or by what is given.
+
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use hallmark_evidence::{EvidenceFile, Judged};
+use hallmark_policy::{DigestList, KnownMachine, MachineFacts, Policy, PolicySet, Reason, Rules, signed::FileKind};
+use hallmark_verify::{Trust, recorded};
+
+use super::read;
+use crate::{
+    command::Context,
+    error::CliError,
+    exit::Exit,
+    output::{say, show},
+    timestamp,
+    view::evidence::{Detail, EvidenceView, JudgedBy},
+};
+
+/// What a file is judged by. A file that a server saved brings what that server judged it by; what is given here counts
+/// in its place.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Judge {
+    /// The evidence file
+    file: PathBuf,
+    /// Trusted roots for its EK certificate, PEM or DER; may be given several times; else those in the file
+    #[arg(long, value_name = "FILE")]
+    anchors: Vec<PathBuf>,
+    /// A policy to hold it against; may be given several times; else those in the file
+    #[arg(long, value_name = "FILE")]
+    policy: Vec<PathBuf>,
+    /// A baseline that policies name; may be given several times
+    #[arg(long, value_name = "FILE")]
+    baseline: Vec<PathBuf>,
+    /// A list of digests that policies name, of `sha256sum` or as JSON; may be given several times
+    #[arg(long, value_name = "NAME=FILE", value_parser = named_file)]
+    digest_list: Vec<(String, PathBuf)>,
+    /// The time as of which it is judged, RFC 3339; else when the server judged it last, or now
+    #[arg(long, value_name = "TIME", value_parser = timestamp::parse_rfc3339)]
+    at: Option<i64>,
+}
+
+/// Everything that the facts are held against.
+struct Grounds {
+    set: PolicySet,
+    /// Whether the set has the rules of a server's configuration.
+    configured: bool,
+    trust: Option<Trust>,
+    known: Option<KnownMachine>,
+}
+
+impl Judge {
+    pub(super) fn run(self, context: &Context, detail: Detail) -> Result<Exit, CliError> {
+        let bytes = read::limited(&self.file, EvidenceFile::MAX_LEN)?;
+        let file = EvidenceFile::parse(&bytes).map_err(|cause| CliError::Evidence {
+            file: self.file.clone(),
+            cause,
+        })?;
+        drop(bytes);
+        let kept = file.judged.as_ref();
+        let at = self.at.or(kept.map(|kept| kept.at)).unwrap_or_else(timestamp::now);
+        let now = UNIX_EPOCH + Duration::from_secs(u64::try_from(at).unwrap_or(0));
+        let grounds = self.grounds(&file)?;
+        let by = JudgedBy {
+            at: timestamp::rfc3339(at).unwrap_or_default(),
+            anchors: whose(
+                !self.anchors.is_empty(),
+                kept.is_some_and(|kept| !kept.anchors.is_empty()),
+            ),
+            rules: whose(!self.policy.is_empty(), kept.is_some_and(|kept| !kept.rules.is_empty())),
+        };
+        let (report, measured) = recorded::measured(&file, grounds.trust.as_ref(), now);
+        let facts = measured.map(|measured| MachineFacts::of_kept(&measured, grounds.known.clone(), now));
+        let reasons = facts.map_or_else(Vec::new, |facts| grounds.judge(&facts, now));
+        let view = EvidenceView::new(&self.file, &file, by, report, reasons, detail);
+        let exit = if view.is_trusted() { Exit::Done } else { Exit::Refused };
+        show(context.format, &view)?;
+        Ok(exit)
+    }
+
+    fn unfit(&self, what: &'static str, detail: impl ToString) -> CliError {
+        CliError::Unfit {
+            what,
+            file: self.file.clone(),
+            detail: detail.to_string(),
+        }
+    }
+
+    fn grounds(&self, file: &EvidenceFile) -> Result<Grounds, CliError> {
+        let mut grounds = Grounds {
+            set: PolicySet::default(),
+            configured: false,
+            trust: None,
+            known: None,
+        };
+        if let Some(kept) = &file.judged {
+            self.take(kept, file, &mut grounds)?;
+        }
+        if !self.anchors.is_empty() {
+            let mut trust = Trust::default();
+            for path in &self.anchors {
+                let bytes = read::limited(path, read::MAX_FILE)?;
+                let added = trust.roots.add(&path.display().to_string(), &bytes);
+                added.map_err(|error| CliError::Unfit {
+                    what: "trusted root",
+                    file: path.clone(),
+                    detail: error.to_string(),
+                })?;
+            }
+            grounds.trust = Some(trust);
+        }
+        for path in &self.policy {
+            let text = read::text(path, Policy::MAX_BYTES)?;
+            let mut policy = Policy::from_toml(&path.display().to_string(), &text)?;
+            // Who names a policy for a file means it for this machine.
+            policy.applies_to.clear();
+            grounds.set.apply(policy);
+        }
+        for path in &self.baseline {
+            let content = read::limited(path, read::MAX_RULES)?;
+            grounds
+                .set
+                .add_file(FileKind::Baseline, &path.display().to_string(), &content)?;
+        }
+        for (name, path) in &self.digest_list {
+            let text = read::text(path, DigestList::MAX_BYTES)?;
+            let (list, left_out) = DigestList::import(name, 1, &text).map_err(|error| CliError::Unfit {
+                what: "list of digests",
+                file: path.clone(),
+                detail: error.to_string(),
+            })?;
+            for what in left_out {
+                say(&format!("{}: not taken: {what}", path.display()));
+            }
+            grounds.set.add_digest_list(list);
+        }
+        Ok(grounds)
+    }
+
+    /// What the server judged by, as the file says. Given policies stand in the place of all of its policies.
+    fn take(&self, kept: &Judged, file: &EvidenceFile, grounds: &mut Grounds) -> Result<(), CliError> {
+        let mut trust = Trust::default();
+        for anchor in &kept.anchors {
+            let added = trust.roots.add("the evidence file", anchor);
+            added.map_err(|error| self.unfit("trusted root", error))?;
+        }
+        grounds.trust = (!kept.anchors.is_empty()).then_some(trust);
+        for rule in &kept.rules {
+            let given = !self.policy.is_empty();
+            match (rule.kind.as_str(), FileKind::from_name(&rule.kind)) {
+                ("configuration" | "policy", _) if given => {}
+                ("configuration", _) => {
+                    let rules = serde_json::from_slice::<Rules>(&rule.content);
+                    grounds.set.rules = rules.map_err(|error| self.unfit("configuration", error))?;
+                    grounds.configured = true;
+                }
+                (_, Some(kind)) => {
+                    grounds.set.add_file(kind, "the evidence file", &rule.content)?;
+                }
+                (other, None) => return Err(self.unfit("rules", format!("{other:?} is no kind of rules"))),
+            }
+        }
+        if kept.machine.is_null() {
+            return Ok(());
+        }
+        let known: KnownMachine =
+            serde_json::from_value(kept.machine.clone()).map_err(|error| self.unfit("machine", error))?;
+        let named = known.tpm.certificate.as_ref().map(|certificate| &certificate.sha256);
+        let held = file.ek_certificate.as_deref().and_then(recorded::certificate_sha256);
+        if named.is_some() && named != held.as_ref() {
+            return Err(self.unfit(
+                "machine",
+                "it names another EK certificate than the one that the file holds",
+            ));
+        }
+        grounds.known = Some(known);
+        Ok(())
+    }
+}
+
+impl Grounds {
+    /// What the rules find. The rules of a configuration have a say only where there is one.
+    fn judge(&self, facts: &MachineFacts, now: SystemTime) -> Vec<Reason> {
+        let judgement = self.set.judge(facts, now);
+        let reasons = judgement.reasons().iter();
+        reasons
+            .filter(|reason| self.configured || reason.policy != Reason::BUILT_IN)
+            .cloned()
+            .collect()
+    }
+}
+
+/// Where something came from.
+const fn whose(given: bool, kept: bool) -> &'static str {
+    match (given, kept) {
+        (true, _) => "given",
+        (false, true) => "file",
+        (false, false) => "none",
+    }
+}
+
+/// `NAME=FILE`.
+fn named_file(text: &str) -> Result<(String, PathBuf), String> {
+    let (name, file) = text.split_once('=').ok_or("NAME=FILE is wanted")?;
+    Ok((name.to_owned(), PathBuf::from(file)))
+}

@@ -1,0 +1,314 @@
+//! An update is rolled out, goes wrong on a machine, is explained and put right: all of it typed, on the real programs.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod trial;
+
+use hallmark_kit::{RecordedBoot, binary};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use trial::{booted, wait_for};
+
+const DONE: i32 = 0;
+const USAGE: i32 = 2;
+const REFUSED: i32 = 5;
+const NOT_FOUND: i32 = 6;
+const WOULD_CHANGE: i32 = 7;
+
+/// An operator at a terminal, with files of their own.
+struct Operator {
+    folder: tempfile::TempDir,
+    socket: PathBuf,
+}
+
+impl Operator {
+    fn at(socket: &Path) -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            socket: socket.to_owned(),
+        }
+    }
+
+    /// What the command wrote, and what it told.
+    fn run(&self, code: i32, words: &[&str]) -> (String, String) {
+        let out = Command::new(binary("hallmark").unwrap())
+            .args(words)
+            .env("HALLMARK_ADMIN_SOCKET", &self.socket)
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let [said, told] = [out.stdout, out.stderr].map(|text| String::from_utf8(text).unwrap());
+        assert_eq!(out.status.code(), Some(code), "hallmark {words:?}\n{said}\n{told}");
+        (said, told)
+    }
+
+    fn says(&self, code: i32, words: &[&str]) -> String {
+        self.run(code, words).0
+    }
+
+    fn json(&self, code: i32, words: &[&str]) -> Value {
+        let said = self.says(code, &[words, &["--output", "json"]].concat());
+        serde_json::from_str(&said).unwrap_or_else(|error| panic!("{words:?}: {error}: {said}"))
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.folder.path().join(name), text).unwrap();
+    }
+
+    fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.folder.path().join(name)).unwrap()
+    }
+}
+
+fn policy(serial: u32, baselines: &str) -> String {
+    format!(
+        "version = 1\nname = \"edge\"\nserial = {serial}\n\n[boot]\nbaselines = [{baselines}]\n\n[tpm]\nclasses = [\"simulator\"]\n"
+    )
+}
+
+#[test]
+fn an_update_is_rolled_out_refused_explained_and_promoted() {
+    let (mut trial, id) = booted(&RecordedBoot::vector("base"));
+    let node = &id[id.len() - 64..][..12];
+    let operator = Operator::at(&trial.lab.server().admin_socket());
+
+    // A good machine's boot becomes a baseline, and a policy demands it.
+    operator.says(
+        DONE,
+        &[
+            "baseline",
+            "capture",
+            node,
+            "--name",
+            "release-1",
+            "-o",
+            "release-1.json",
+        ],
+    );
+    let preview = operator.json(WOULD_CHANGE, &["baseline", "promote", "release-1.json", "--dry-run"]);
+    assert_eq!(preview["name"], "release-1");
+    assert_eq!(
+        operator.json(DONE, &["baseline", "list"]),
+        Value::Array(Vec::new()),
+        "a preview changes nothing"
+    );
+    operator.says(DONE, &["baseline", "promote", "release-1.json"]);
+    operator.write("edge.toml", &policy(1, "\"release-1\""));
+    assert!(
+        operator
+            .says(DONE, &["policy", "check", "edge.toml"])
+            .contains("every machine")
+    );
+    let preview = operator.says(WOULD_CHANGE, &["policy", "apply", "edge.toml", "--dry-run"]);
+    assert!(!preview.contains("loses trust"), "{preview}");
+    operator.says(DONE, &["policy", "apply", "edge.toml"]);
+    assert_eq!(
+        operator.says(DONE, &["policy", "show", "edge"]),
+        policy(1, "\"release-1\"")
+    );
+    assert!(operator.says(DONE, &["node", "explain", node]).contains("trusted"));
+    operator.says(DONE, &["evidence", "save", node, "-o", "good.evidence"]);
+    let good = operator.json(DONE, &["evidence", "verify", "good.evidence"]);
+    assert_eq!(good["judged_by"]["rules"], "file", "{good}");
+    assert_eq!(good["judged_by"]["anchors"], "file");
+    assert!(
+        good["reasons"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|it| it["rule"] == "boot.baselines"),
+        "{good}"
+    );
+    assert!(
+        good["checks"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|it| it["name"] == "ek-certificate" && it["holds"] == true)
+    );
+
+    // The next boot has another kernel command line.
+    trial.node().boot(&RecordedBoot::vector("cmdline")).unwrap();
+    trial.node().launch().unwrap();
+    wait_for("the changed boot is refused", || {
+        operator.json(DONE, &["node", "explain", node])["trusted"] == false
+    });
+    let why = operator.json(DONE, &["node", "explain", node]);
+    assert_eq!(why["failed"][0]["rule"], "boot.baselines", "{why}");
+    let said = operator.says(DONE, &["node", "explain", node]);
+    for part in ["refused HM-POLICY-", "first event", "PCR 4", ".cmdline", "next: "] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    for words in [
+        ["node", "diff", node, "--earlier"].as_slice(),
+        &["node", "diff", node, "--baseline", "release-1"],
+        &["baseline", "diff", "release-1.json", node],
+    ] {
+        let said = operator.says(DONE, words);
+        for part in [".cmdline", "the boots part at"] {
+            assert!(said.contains(part), "{words:?}: {part}: {said}");
+        }
+    }
+
+    // What was refused is refused offline too, for the same reason, and by other rules if they are given.
+    operator.says(DONE, &["evidence", "save", node, "-o", "refused.evidence"]);
+    let offline = operator.json(REFUSED, &["evidence", "verify", "refused.evidence"]);
+    let failed = offline["reasons"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|it| it["holds"] == false);
+    assert_eq!(
+        failed,
+        why["failed"].get(0),
+        "the verdict is the server's, word for word"
+    );
+    operator.write("lenient.toml", &policy(1, "\"release-2\""));
+    operator.says(
+        REFUSED,
+        &["evidence", "verify", "refused.evidence", "--policy", "lenient.toml"],
+    );
+
+    // The operator looks, and calls that boot good too.
+    operator.says(
+        DONE,
+        &[
+            "baseline",
+            "capture",
+            node,
+            "--name",
+            "release-2",
+            "-o",
+            "release-2.json",
+        ],
+    );
+    let lenient = [
+        "evidence",
+        "verify",
+        "refused.evidence",
+        "--policy",
+        "lenient.toml",
+        "--baseline",
+        "release-2.json",
+    ];
+    operator.says(DONE, &lenient);
+    let between = operator.says(DONE, &["baseline", "diff", "release-1.json", "release-2.json"]);
+    assert!(between.contains(".cmdline"), "{between}");
+    operator.says(DONE, &["baseline", "promote", "release-2.json"]);
+    operator.write("edge.toml", &policy(2, "\"release-1\", \"release-2\""));
+    let preview = operator.says(WOULD_CHANGE, &["policy", "apply", "edge.toml", "--dry-run"]);
+    assert!(preview.contains("is trusted again"), "{preview}");
+    operator.says(DONE, &["policy", "apply", "edge.toml"]);
+    assert_eq!(operator.json(DONE, &["node", "explain", node])["trusted"], true);
+    trial.node().wait_ready(trial::PATIENCE).unwrap();
+
+    // The old release is retired; nobody boots it any more, so nobody loses trust.
+    let (_, told) = operator.run(USAGE, &["baseline", "retire", "release-1"]);
+    assert!(told.contains("HM-CLI-0013"), "{told}");
+    let retired = operator.says(DONE, &["baseline", "retire", "release-1", "--yes"]);
+    assert!(!retired.contains("loses trust"), "{retired}");
+    operator.run(NOT_FOUND, &["policy", "show", "no-such"]);
+    let (_, told) = operator.run(USAGE, &["baseline", "promote", "release-1.json"]);
+    assert!(
+        told.contains("not newer"),
+        "a retired baseline does not come back by its old file: {told}"
+    );
+    let lost = operator.says(WOULD_CHANGE, &["baseline", "retire", "release-2", "--dry-run"]);
+    assert!(lost.contains("loses trust"), "{lost}");
+    operator.says(DONE, &["policy", "withdraw", "edge", "--yes"]);
+    let listed = operator.says(DONE, &["policy", "list"]);
+    assert!(listed.contains("withdrawn") && listed.contains("in force"), "{listed}");
+}
+
+#[test]
+fn a_baseline_travels_as_a_signed_file() {
+    let (mut trial, id) = booted(&RecordedBoot::vector("base"));
+    let operator = Operator::at(&trial.lab.server().admin_socket());
+    operator.says(
+        DONE,
+        &[
+            "baseline",
+            "capture",
+            &id,
+            "--name",
+            "release-1",
+            "-o",
+            "release-1.json",
+        ],
+    );
+    operator.says(DONE, &["baseline", "promote", "release-1.json"]);
+    for (name, other) in [("operator", "operator.pub"), ("stranger", "stranger.pub")] {
+        let key = format!("{name}.pem");
+        openssl(
+            &operator,
+            &[
+                "genpkey",
+                "-algorithm",
+                "EC",
+                "-pkeyopt",
+                "ec_paramgen_curve:P-256",
+                "-out",
+                &key,
+            ],
+        );
+        openssl(&operator, &["pkey", "-in", &key, "-pubout", "-out", other]);
+    }
+    let export = [
+        "baseline",
+        "export",
+        "release-1",
+        "--key",
+        "operator.pem",
+        "-o",
+        "signed.json",
+    ];
+    operator.says(DONE, &export);
+    let import = |key: &str, code| {
+        operator.run(
+            code,
+            &[
+                "baseline",
+                "import",
+                "signed.json",
+                "--operator-key",
+                key,
+                "-o",
+                "imported.json",
+            ],
+        )
+    };
+    import("operator.pub", DONE);
+    assert_eq!(
+        operator.read("imported.json").trim(),
+        operator.read("release-1.json").trim()
+    );
+    let (_, told) = import("stranger.pub", USAGE);
+    assert!(told.contains("HM-CLI-0102"), "{told}");
+    operator.write(
+        "signed.json",
+        &operator
+            .read("signed.json")
+            .replacen("\"signature\": \"M", "\"signature\": \"N", 1),
+    );
+    import("operator.pub", USAGE);
+}
+
+fn openssl(operator: &Operator, words: &[&str]) {
+    let out = Command::new("openssl")
+        .args(words)
+        .current_dir(operator.folder.path())
+        .output()
+        .unwrap();
+    assert!(
+        out.status.success(),
+        "{words:?}: {}",
+        String::from_utf8_lossy(&out.stderr)
+    );
+}
