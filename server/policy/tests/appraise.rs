@@ -205,7 +205,7 @@ fn denied_eks_makers_models_and_firmware_are_refused() {
         (
             "EK",
             deny(|rules| {
-                rules.denied_eks.insert(ek);
+                rules.denied_eks.insert(ek.clone());
             }),
             Some("HM-POLICY-0003"),
         ),

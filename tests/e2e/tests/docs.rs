@@ -45,6 +45,8 @@ fn run(page: &str) -> String {
         .replace("$PWD/target/debug", &bin)
         .replace("target/venv/bin/python", &python);
     assert!(script.contains("hallmark"), "{page} has commands");
+    // A block that fails leaves nothing running, nor anybody who holds the pipe open.
+    let script = format!("trap 'kill $(jobs -p) 2> /dev/null || true; wait' EXIT\n{script}");
     let out = Command::new("bash")
         .args(["-euo", "pipefail", "-c", &script])
         .current_dir(root())
@@ -75,6 +77,21 @@ fn a_machine_is_led_from_delivery_to_scrap() {
         "retired",
         "readmitted  1",
         "pre-registered",
+    ] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+}
+
+#[test]
+fn an_update_is_rolled_out() {
+    let said = run("docs/how-to/roll-out-an-update.md");
+    for word in [
+        "loses trust",
+        "HM-POLICY-0126",
+        ".cmdline",
+        "the boots part at",
+        "is trusted again",
+        "in force",
     ] {
         assert!(said.contains(word), "{word}: {said}");
     }

@@ -3,7 +3,7 @@
 use crate::node::{Node, NodeOptions};
 use crate::server::Server;
 use crate::swtpm::{EkAuthority, SwtpmOptions};
-use crate::{AdminClient, LabError};
+use crate::{AdminClient, LabError, RecordedBoot};
 use anyhow::{Context as _, Result};
 use base64::Engine as _;
 use hallmark_api::bundle::GetBundleRequest;
@@ -106,12 +106,23 @@ impl Lab {
     /// # Errors
     /// When a part cannot be made or does not become ready.
     pub fn up(options: LabOptions) -> Result<Self> {
+        Self::up_as(options, &[])
+    }
+
+    /// The same, of machines that boot as recorded: the first as the first of `boots`, and so on, in turns.
+    ///
+    /// # Errors
+    /// As [`up`](Self::up); or a log does not read.
+    pub fn up_as(options: LabOptions, boots: &[RecordedBoot]) -> Result<Self> {
         let mut lab = Self::lay_out(options)?;
         // The manufacturer's root comes into being with its first TPM, so even a lab of no nodes makes one.
         for _ in 0..lab.options.nodes.max(1) {
             lab.build_node()?;
         }
         lab.nodes.truncate(lab.options.nodes);
+        for (node, boot) in lab.nodes.iter_mut().zip(boots.iter().cycle()) {
+            node.boot(boot)?;
+        }
         lab.start_server()?;
         for node in &mut lab.nodes {
             node.launch()?;

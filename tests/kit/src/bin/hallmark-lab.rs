@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
-use hallmark_kit::{Lab, LabError, LabOptions, LabReport};
+use hallmark_kit::{Lab, LabError, LabOptions, LabReport, RecordedBoot};
 use hallmark_reason::Report;
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -33,6 +33,10 @@ enum Command {
         /// The trust domain's name.
         #[arg(long, default_value = "lab.example")]
         trust_domain: String,
+        /// A folder with a recorded boot (eventlog.bin, and ima.bin if there is one), which a machine measures in place of
+        /// the lab's own firmware. Given several times, the machines take them in turns.
+        #[arg(long, value_name = "FOLDER")]
+        boot: Vec<PathBuf>,
         /// How to print what the lab is made of.
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
@@ -55,6 +59,7 @@ fn main() -> ExitCode {
         dir,
         nodes,
         trust_domain,
+        boot,
         output,
         keep,
     } = Arguments::parse().command;
@@ -65,6 +70,11 @@ fn main() -> ExitCode {
             trust_domain,
             nodes,
         },
+        &boot
+            .iter()
+            .filter_map(|folder| std::path::absolute(folder).ok())
+            .map(|folder| RecordedBoot::of(&folder))
+            .collect::<Vec<_>>(),
         output,
     ) {
         Ok(()) => {
@@ -84,7 +94,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(options: LabOptions, output: Output) -> Result<()> {
+fn run(options: LabOptions, boots: &[RecordedBoot], output: Output) -> Result<()> {
     // Signals are caught before anything is started, so that an early Ctrl-C cleans up as well. The lab itself
     // stays on the main thread: the kernel ends its children when the thread that started them ends.
     let (ended, end) = mpsc::channel();
@@ -99,7 +109,7 @@ fn run(options: LabOptions, output: Output) -> Result<()> {
         hallmark_kit::interrupt();
         let _ = ended.send(());
     });
-    let lab = Lab::up(options)?;
+    let lab = Lab::up_as(options, boots)?;
     print(&lab.report()?, output)?;
     Ok(end.recv()?)
 }
