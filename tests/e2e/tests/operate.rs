@@ -78,8 +78,18 @@ fn an_update_is_rolled_out_refused_explained_and_promoted() {
     let (mut trial, id) = booted(&RecordedBoot::vector("base"));
     let node = &id[id.len() - 64..][..12];
     let operator = Operator::at(&trial.lab.server().admin_socket());
+    demand_the_first_release(&operator, node);
+    trial.node().boot(&RecordedBoot::vector("cmdline")).unwrap();
+    trial.node().launch().unwrap();
+    let why = ask_why(&operator, node);
+    judge_offline(&operator, node, &why);
+    promote_the_second_release(&operator, node);
+    trial.node().wait_ready(trial::PATIENCE).unwrap();
+    retire_the_first_release(&operator);
+}
 
-    // A good machine's boot becomes a baseline, and a policy demands it.
+/// A good machine's boot becomes a baseline, and a policy demands it.
+fn demand_the_first_release(operator: &Operator, node: &str) {
     operator.says(
         DONE,
         &[
@@ -133,10 +143,10 @@ fn an_update_is_rolled_out_refused_explained_and_promoted() {
             .iter()
             .any(|it| it["name"] == "ek-certificate" && it["holds"] == true)
     );
+}
 
-    // The next boot has another kernel command line.
-    trial.node().boot(&RecordedBoot::vector("cmdline")).unwrap();
-    trial.node().launch().unwrap();
+/// The next boot has another kernel command line. Gives the explanation.
+fn ask_why(operator: &Operator, node: &str) -> Value {
     wait_for("the changed boot is refused", || {
         operator.json(DONE, &["node", "explain", node])["trusted"] == false
     });
@@ -156,8 +166,11 @@ fn an_update_is_rolled_out_refused_explained_and_promoted() {
             assert!(said.contains(part), "{words:?}: {part}: {said}");
         }
     }
+    why
+}
 
-    // What was refused is refused offline too, for the same reason, and by other rules if they are given.
+/// What was refused is refused offline too, for the same reason, and by other rules if they are given.
+fn judge_offline(operator: &Operator, node: &str, why: &Value) {
     operator.says(DONE, &["evidence", "save", node, "-o", "refused.evidence"]);
     let offline = operator.json(REFUSED, &["evidence", "verify", "refused.evidence"]);
     let failed = offline["reasons"]
@@ -175,8 +188,10 @@ fn an_update_is_rolled_out_refused_explained_and_promoted() {
         REFUSED,
         &["evidence", "verify", "refused.evidence", "--policy", "lenient.toml"],
     );
+}
 
-    // The operator looks, and calls that boot good too.
+/// The operator looks, and calls that boot good too.
+fn promote_the_second_release(operator: &Operator, node: &str) {
     operator.says(
         DONE,
         &[
@@ -207,9 +222,10 @@ fn an_update_is_rolled_out_refused_explained_and_promoted() {
     assert!(preview.contains("is trusted again"), "{preview}");
     operator.says(DONE, &["policy", "apply", "edge.toml"]);
     assert_eq!(operator.json(DONE, &["node", "explain", node])["trusted"], true);
-    trial.node().wait_ready(trial::PATIENCE).unwrap();
+}
 
-    // The old release is retired; nobody boots it any more, so nobody loses trust.
+/// Nobody boots it any more, so nobody loses trust.
+fn retire_the_first_release(operator: &Operator) {
     let (_, told) = operator.run(USAGE, &["baseline", "retire", "release-1"]);
     assert!(told.contains("HM-CLI-0013"), "{told}");
     let retired = operator.says(DONE, &["baseline", "retire", "release-1", "--yes"]);
