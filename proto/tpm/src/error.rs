@@ -50,6 +50,9 @@ pub enum WireError {
         /// What was found, for example `RSA-1024`.
         found: &'static str,
     },
+    /// An RSA key that a faulty library made (CVE-2017-15361): its private part can be computed.
+    #[error("the RSA key has the mark of Infineon's faulty library (ROCA, CVE-2017-15361)")]
+    Roca,
     /// A field's value breaks a rule of its structure.
     #[error("{structure} is malformed: {rule}")]
     Malformed {
@@ -165,6 +168,7 @@ impl Coded for WireError {
             Self::NotAnEndorsementKey(_) => ReasonCode::new("HM-TPMW-0018"),
             Self::SecretLength { .. } => ReasonCode::new("HM-TPMW-0019"),
             Self::Crypto(_) => ReasonCode::new("HM-TPMW-0020"),
+            Self::Roca => ReasonCode::new("HM-TPMW-0021"),
         }
     }
 
@@ -189,6 +193,7 @@ impl Coded for WireError {
             Self::UnknownAlgorithm { .. } | Self::Weak { .. } => {
                 "the key or the PCR bank was made with a template that Hallmark does not accept"
             }
+            Self::Roca => "a TPM of Infineon with firmware from before October 2017 made it",
             Self::NotAKeyPair(_) | Self::NotAnEndorsementKey(_) => {
                 "another object than the expected key was sent, or its template is not one of the TCG's"
             }
@@ -212,6 +217,7 @@ impl Coded for WireError {
             Self::UnknownAlgorithm { .. } | Self::Weak { .. } => {
                 "use a TPM with SHA-256 and RSA-2048 or a NIST curve; see docs/reference/reason-codes.md"
             }
+            Self::Roca => "update the TPM's firmware and let it make new keys, or use its ECC endorsement key",
             Self::SecretLength { .. } | Self::Crypto(_) => "report it, with the server's log",
             _ => "compare the versions of agent and server; if they fit, examine the node before trusting it",
         };

@@ -7,6 +7,7 @@ use crate::{
     error::WireError,
     name::Name,
     reader::Reader,
+    roca::is_roca,
     scheme::{AsymScheme, KeyedHashScheme, Symmetric},
     spki,
     writer::{Writer, with_size},
@@ -15,7 +16,7 @@ use crate::{
 const STRUCTURE: &str = "TPMT_PUBLIC";
 
 /// The public area of a TPM object, well-formed and never weak: nameAlg SHA-256 or better, RSA of 2048, 3072 or 4096
-/// bits, NIST curves P-256 to P-521, no SHA-1 scheme.
+/// bits that Infineon's faulty library did not make, NIST curves P-256 to P-521, no SHA-1 scheme.
 ///
 /// It says nothing about where the key lives: that is what a certification by another key of the TPM is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -311,6 +312,9 @@ fn read_rsa(reader: &mut Reader<'_>) -> Result<RsaPublic, WireError> {
             STRUCTURE,
             "an RSA modulus is odd and has exactly keyBits bits",
         ));
+    }
+    if is_roca(modulus) {
+        return Err(WireError::Roca);
     }
     Ok(RsaPublic {
         symmetric,

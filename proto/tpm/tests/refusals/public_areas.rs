@@ -60,6 +60,10 @@ fn rsa(bits: u16, exponent: u32, scheme: &[u16], top: u8, last: u8) -> Vec<u8> {
     let mut modulus = vec![0xa5; usize::from(bits / 8)];
     *modulus.first_mut().unwrap() = top;
     *modulus.last_mut().unwrap() = last;
+    rsa_of(bits, exponent, scheme, &modulus)
+}
+
+fn rsa_of(bits: u16, exponent: u32, scheme: &[u16], modulus: &[u8]) -> Vec<u8> {
     let attributes = templates::AK_ATTRIBUTES.bits();
     let mut out = Bytes::default()
         .u16(0x0001)
@@ -70,11 +74,31 @@ fn rsa(bits: u16, exponent: u32, scheme: &[u16], top: u8, last: u8) -> Vec<u8> {
     for field in scheme {
         out = out.u16(*field);
     }
-    out.u16(bits).u32(exponent).sized(&modulus).0
+    out.u16(bits).u32(exponent).sized(modulus).0
 }
 
 fn refusal(bytes: &[u8]) -> WireError {
     PublicArea::parse(bytes).expect_err("accepted")
+}
+
+/// Made as the faulty library makes keys: both primes are k·M + (65537^a mod M), M the product of the first 126 primes.
+#[test]
+fn attack_17_a_key_of_the_faulty_library_is_refused() {
+    let hex: String = include_str!("roca.hex").split_whitespace().collect();
+    let mut modulus: Vec<u8> = (0..hex.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap())
+        .collect();
+    let rsassa_sha256: &[u16] = &[0x0014, 0x000b];
+    assert_eq!(refusal(&rsa_of(2048, 0, rsassa_sha256, &modulus)), WireError::Roca);
+    // The same key but for one bit has no such mark.
+    modulus[100] ^= 1;
+    PublicArea::parse(&rsa_of(2048, 0, rsassa_sha256, &modulus)).unwrap();
+    for _ in 0..20 {
+        let key = aws_lc_rs::rsa::KeyPair::generate(aws_lc_rs::rsa::KeySize::Rsa2048).unwrap();
+        let public = aws_lc_rs::signature::KeyPair::public_key(&key).as_ref();
+        assert!(!hallmark_tpm_wire::is_roca(&public[9..265]));
+    }
 }
 
 #[test]

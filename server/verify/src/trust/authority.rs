@@ -9,6 +9,8 @@ use x509_parser::prelude::FromDer;
 use x509_parser::public_key::PublicKey;
 use x509_parser::x509::X509Version;
 
+use hallmark_tpm_wire::is_roca;
+
 use crate::der;
 
 /// Facts of a CA certificate that path building needs beside the certificate itself.
@@ -41,6 +43,9 @@ pub(crate) fn read(certificate: &[u8]) -> Result<CaFacts, String> {
 
 fn require_strong_key(certificate: &X509Certificate<'_>) -> Result<(), String> {
     match certificate.public_key().parsed() {
+        Ok(PublicKey::RSA(key)) if is_roca(key.modulus) => {
+            Err("RSA key of a faulty library (ROCA, CVE-2017-15361)".to_owned())
+        }
         Ok(PublicKey::RSA(key)) if key.key_size() >= 2048 => Ok(()),
         Ok(PublicKey::RSA(key)) => Err(format!("RSA key of {} bits, at least 2048 are needed", key.key_size())),
         Ok(PublicKey::EC(_)) => Ok(()),
