@@ -16,7 +16,7 @@ pub use logs::LogRoom;
 pub use refusal::{NodeClass, Refusal};
 pub use stream::{AnswerStream, attest_agent};
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use arc_swap::ArcSwap;
 use hallmark_policy::PolicySet;
@@ -38,6 +38,8 @@ pub struct Attestation {
     pub trust: Arc<Trust>,
     /// What the operator demands beyond that, as it is in force now.
     pub policies: ArcSwap<PolicySet>,
+    /// Files and folders of the revocation lists.
+    pub crls: Vec<PathBuf>,
     /// What quotes must cover.
     pub pcrs: PcrSelection,
     /// Room for open streams, most of which may still be silent.
@@ -55,6 +57,7 @@ impl Attestation {
         Self {
             trust: Arc::new(tpm2.trust),
             policies: ArcSwap::from_pointee(policies),
+            crls: tpm2.crls,
             pcrs: tpm2.pcrs,
             streams: Seats::new(MAX_STREAMS.max(concurrent)),
             seats: Seats::new(concurrent),

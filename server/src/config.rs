@@ -24,6 +24,7 @@ use secrecy::SecretString;
 pub use environment::Overrides;
 pub use error::ConfigError;
 pub use file::{load, load_over};
+pub use trust::{crl_files, revocation};
 
 /// Everything that the operator decides, with every reference resolved.
 #[derive(Debug)]
@@ -90,8 +91,10 @@ pub struct Lifetimes {
 /// How TPM evidence is judged.
 #[derive(Debug, Clone)]
 pub struct Tpm2 {
-    /// Roots, inventory, and what an expired certificate means.
+    /// Roots, inventory, revocation lists, and what an expired certificate means.
     pub trust: Trust,
+    /// Files and folders of the revocation lists, to be read again.
+    pub crls: Vec<PathBuf>,
     /// What the operator demands beyond that.
     pub rules: Rules,
     /// What quotes cover.

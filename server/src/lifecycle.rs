@@ -17,7 +17,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use arc_swap::ArcSwap;
 use hallmark_registry::{Approvers, InventoryLine, NodeState};
 use hallmark_store::Agent;
-use hallmark_verify::{EkKey, Trust};
+use hallmark_verify::{EkKey, Revocation, Trust};
 use tokio::sync::Mutex;
 
 use crate::config::Tpm2;
@@ -28,7 +28,7 @@ pub struct Lifecycle {
     approvers: Approvers,
     approval_lifetime: Duration,
     /// The configuration's share.
-    configured: Arc<Trust>,
+    configured: ArcSwap<Trust>,
     known: ArcSwap<Known>,
     /// Held by whoever changes the inventory, from reading it until memory has followed the store.
     writer: Mutex<()>,
@@ -44,7 +44,7 @@ impl Lifecycle {
             approvers: tpm2.approvers,
             approval_lifetime: tpm2.approval_lifetime,
             known: ArcSwap::from_pointee(Known::new(&configured, lines)),
-            configured,
+            configured: ArcSwap::new(configured),
             writer: Mutex::new(()),
         }
     }
@@ -93,7 +93,17 @@ impl Lifecycle {
             .or_else(|| listed().then_some(NodeState::PreRegistered))
     }
 
+    /// Replaces the revocation lists.
+    pub async fn set_revocation(&self, revocation: Arc<Revocation>) {
+        let _turn = self.writer.lock().await;
+        let mut configured = Trust::clone(&self.configured.load());
+        configured.revocation = revocation;
+        self.configured.store(Arc::new(configured));
+        let lines = self.known.load().lines().clone();
+        self.follow(lines);
+    }
+
     fn follow(&self, lines: BTreeMap<EkKey, InventoryLine>) {
-        self.known.store(Arc::new(Known::new(&self.configured, lines)));
+        self.known.store(Arc::new(Known::new(&self.configured.load(), lines)));
     }
 }

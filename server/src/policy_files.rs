@@ -6,7 +6,7 @@ mod sweep;
 
 pub use change::{Applied, apply, withdraw};
 pub use error::PolicyFileError;
-pub use sweep::{keep_judging, sweep};
+pub use sweep::{keep_judging, set_revoked, sweep};
 
 use std::collections::BTreeMap;
 

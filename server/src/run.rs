@@ -122,8 +122,10 @@ impl Running {
         let fresh = tls::keep_fresh(Arc::clone(&server), identity);
         let pruned = keep_pruned(Arc::clone(&server));
         let judged = crate::policy_files::keep_judging(Arc::clone(&server));
+        let revoked = crate::revocation::keep_reading(Arc::clone(&server));
         tasks.spawn(async move {
             tokio::select! {
+                () = revoked => {}
                 () = fresh => {}
                 () = pruned => {}
                 () = judged => {}

@@ -43,7 +43,7 @@ mod tests {
 
     #[test]
     fn the_primes_are_those_that_tell_something() {
-        let is_prime = |number: u16| (2..number).all(|divisor| number % divisor != 0);
+        let is_prime = |number: u16| (2..number).all(|divisor| !number.is_multiple_of(divisor));
         let telling = (3..=167)
             .filter(|number| is_prime(*number))
             .filter(|prime| (1..*prime).any(|residue| !is_power(residue, *prime)));

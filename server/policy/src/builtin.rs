@@ -21,6 +21,14 @@ pub(crate) fn judge(tpm: &TpmFacts, rules: &Rules) -> Vec<Reason> {
     ]
 }
 
+/// Only what is revoked is worth a word: whether lists were at hand is for those to say who read them.
+pub(crate) fn revocation(tpm: &TpmFacts, revoked: &BTreeSet<String>) -> Option<Reason> {
+    revoked.contains(&tpm.ek_sha256).then(|| {
+        let finding = Finding::new(false, "the EK certificate, or its issuer's, was revoked by its vendor");
+        Reason::of(ReasonCode::new("HM-POLICY-0010"), "tpm.revocation", finding)
+    })
+}
+
 fn enrolment(tpm: &TpmFacts, required: bool) -> Reason {
     let listed = tpm.inventory.is_some();
     let holds = listed || !required;

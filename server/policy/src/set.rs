@@ -24,6 +24,8 @@ use crate::{boot, builtin, ima, tpm};
 pub struct PolicySet {
     /// The configuration's rules.
     pub rules: Rules,
+    /// EKs whose vendors revoked their certificates: SHA-256 of the SPKI, lower-case hex.
+    pub revoked: BTreeSet<String>,
     policies: BTreeMap<String, Policy>,
     baselines: BTreeMap<String, Baseline>,
     lists: BTreeMap<String, DigestList>,
@@ -149,6 +151,7 @@ impl PolicySet {
     pub fn judge(&self, facts: &MachineFacts, now: SystemTime) -> Judgement {
         let mut selectors = selectors::of_facts(facts);
         let mut reasons = builtin::judge(&facts.tpm, &self.rules);
+        reasons.extend(builtin::revocation(&facts.tpm, &self.revoked));
         let mut earned = self.found_in_boot(facts);
         for policy in self.policies().filter(|policy| policy.applies_to.is_subset(&selectors)) {
             let judged = self.judge_policy(policy, facts, now);

@@ -10,8 +10,8 @@ use hallmark_registry::{agent_id, authorise_node};
 use hallmark_spiffe::SpiffeId;
 use hallmark_tpm_wire::Name;
 use hallmark_verify::{
-    BoundEvidence, Challenge, Examined, KnownTpm, RefusalClass, VerifyError, bind, conclude, ek_sha256, examine,
-    history::follow,
+    BoundEvidence, Challenge, Examined, KnownTpm, RefusalClass, Revocation, VerifyError, bind, conclude, ek_sha256,
+    examine, history::follow,
 };
 use prost::Message as _;
 use tonic::Status;
@@ -105,6 +105,7 @@ async fn judge(
         examined,
         challenge,
         held,
+        revocation,
     } = open(server, payload, csr, subject).await?;
     let question = convert::challenge_message(&challenge, held.as_deref());
     let question = question.encode_to_vec().into();
@@ -118,7 +119,7 @@ async fn judge(
     // The sender is the TPM's machine: now it may send as much as it announced.
     let beginnings = keep::held_logs(&*server.store, &node, held.as_deref(), &bound).await?;
     let logs = logs::read(dialogue, &server.attestation.log_room, bound.logs()).await?;
-    let judged = appraise(server, node, bound, logs, beginnings, held).await?;
+    let judged = appraise(server, node, bound, revocation, logs, beginnings, held).await?;
     match refusal(&judged.appraisal) {
         Some(refusal) => Err(Ended::Refused(refusal, Some(Box::new(judged)))),
         None => Ok(admit(server, connection.remote, judged, subject).await?),
@@ -131,6 +132,7 @@ struct Opened {
     examined: Examined,
     challenge: Challenge,
     held: Option<Arc<Held>>,
+    revocation: Arc<Revocation>,
 }
 
 /// Evidence that holds, with the verdict on it.
@@ -140,6 +142,8 @@ pub(super) struct Judged {
     pub(super) appraisal: Appraisal,
     /// The rules that it was held against.
     pub(super) policies: Arc<PolicySet>,
+    /// The revocation lists that its EK certificate was held against.
+    pub(super) revocation: Arc<Revocation>,
     /// What was held of the node when the challenge was made.
     pub(super) before: Option<Arc<Held>>,
     pub(super) keeping: Keeping,
@@ -162,21 +166,23 @@ async fn open(server: &Arc<Server>, payload: Bytes, csr: Bytes, subject: &mut Su
     let (nonce, secret) = (random()?, Zeroizing::new(random()?));
     let now = server.clock.now();
     let work = move || {
+        let revocation = Arc::clone(&trust.revocation);
         let examined = examine(claim, &trust, known.as_ref(), now)?;
         // An AK that this EK activated before has nothing to show by doing it again.
         let secret = (!examined.ak_is_known()).then_some(secret);
         let challenge = examined
             .challenge_with(nonce, secret, pcrs, now)
             .map_err(VerifyError::from)?;
-        Ok::<_, Refusal>((examined, challenge))
+        Ok::<_, Refusal>((examined, challenge, revocation))
     };
     let opened = server.compute.run(work).await;
-    let (examined, challenge) = opened.map_err(|_| Refusal::bare(NodeClass::Unable))??;
+    let (examined, challenge, revocation) = opened.map_err(|_| Refusal::bare(NodeClass::Unable))??;
     Ok(Opened {
         held: server.kept.find(&id),
         node: id,
         examined,
         challenge,
+        revocation,
     })
 }
 
@@ -185,6 +191,7 @@ async fn appraise(
     server: &Arc<Server>,
     node: SpiffeId,
     bound: BoundEvidence,
+    revocation: Arc<Revocation>,
     logs: Logs,
     beginnings: Beginnings,
     before: Option<Arc<Held>>,
@@ -209,6 +216,7 @@ async fn appraise(
             node,
             appraisal,
             policies,
+            revocation,
             before,
             keeping,
         })

@@ -165,7 +165,8 @@ pub(super) async fn record_accepted(
             return Decision::Refuse(refusal);
         }
         // The rules changed, or the node was faster: what was judged is no longer what counts.
-        let same_rules = Arc::ptr_eq(&judged.policies, &server.attestation.policies.load());
+        let same_rules = Arc::ptr_eq(&judged.policies, &server.attestation.policies.load())
+            && Arc::ptr_eq(&judged.revocation, &server.lifecycle.trust().revocation);
         if !same_rules || is_overtaken(server, node, judged.before.as_ref(), &new, &held) {
             return Decision::Refuse(Refusal::bare(NodeClass::Evidence(RefusalClass::Stale)));
         }

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeSet,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -136,6 +137,11 @@ struct Tpm2Table {
     ek_roots: Vec<PathBuf>,
     #[serde(deserialize_with = "value::optional_path")]
     ek_inventory: Option<PathBuf>,
+    #[serde(deserialize_with = "value::paths")]
+    crls: Vec<PathBuf>,
+    revocation: Revocation,
+    #[serde(deserialize_with = "value::duration")]
+    crl_grace: Duration,
     require_inventory: bool,
     #[serde(deserialize_with = "value::classes")]
     allowed_classes: Vec<TpmClass>,
@@ -165,6 +171,9 @@ impl Default for Tpm2Table {
         Self {
             ek_roots: Vec::new(),
             ek_inventory: None,
+            crls: Vec::new(),
+            revocation: Revocation::IfPresent,
+            crl_grace: Duration::from_secs(24 * 3600),
             require_inventory: false,
             allowed_classes: vec![TpmClass::Discrete, TpmClass::Firmware, TpmClass::Virtual],
             expired_ek_certificates: Expired::AtEnrolment,
@@ -174,6 +183,14 @@ impl Default for Tpm2Table {
             deny: DenyTable::default(),
         }
     }
+}
+
+/// What it means where no fresh revocation list covers a certificate.
+#[derive(Deserialize, Clone, Copy)]
+#[serde(rename_all = "kebab-case")]
+enum Revocation {
+    IfPresent,
+    Required,
 }
 
 #[derive(Deserialize, Clone, Copy)]
@@ -371,6 +388,11 @@ impl Tpm2Table {
                 Expired::AtEnrolment => ExpiredPolicy::AtEnrolment,
                 Expired::Ignore => ExpiredPolicy::Ignore,
             },
+            revocation: Arc::new(trust::revocation(
+                &self.crls,
+                matches!(self.revocation, Revocation::Required),
+                self.crl_grace,
+            )?),
         };
         let rules = Rules {
             allowed_classes: self.allowed_classes.into_iter().collect(),
@@ -387,6 +409,7 @@ impl Tpm2Table {
             compared: error.to_string(),
         })?;
         Ok(Tpm2 {
+            crls: self.crls,
             trust,
             rules,
             pcrs,

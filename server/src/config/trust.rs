@@ -3,10 +3,11 @@
 use std::{
     io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use hallmark_policy::signed::OperatorKeys;
-use hallmark_verify::{EkRoots, Inventory};
+use hallmark_verify::{EkRoots, Inventory, Revocation};
 
 use super::ConfigError;
 
@@ -20,13 +21,9 @@ const MAX_FILES: usize = 10_000;
 pub(super) fn roots(paths: &[PathBuf]) -> Result<EkRoots, ConfigError> {
     let mut roots = EkRoots::default();
     for path in paths {
-        let unreadable = |path: &Path, error: &io::Error| ConfigError::TrustUnreadable {
-            key: "attestation.tpm2.ek_roots",
-            path: path.to_owned(),
-            cause: error.to_string(),
-        };
+        let unreadable = |path: &Path, error: &io::Error| unreadable("attestation.tpm2.ek_roots", path, error);
         let files = if path.is_dir() {
-            folder(path).map_err(|error| unreadable(path, &error))?
+            folder(path, &["pem", "crt", "cer", "der"]).map_err(|error| unreadable(path, &error))?
         } else {
             vec![path.clone()]
         };
@@ -38,7 +35,47 @@ pub(super) fn roots(paths: &[PathBuf]) -> Result<EkRoots, ConfigError> {
     Ok(roots)
 }
 
-fn folder(path: &Path) -> io::Result<Vec<PathBuf>> {
+/// The files of revocation lists that are there: of a folder those with the ending of a list (`crl`, `pem`, `der`).
+///
+/// # Errors
+/// When a folder cannot be read.
+pub fn crl_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, ConfigError> {
+    let mut files = Vec::new();
+    for path in paths {
+        if path.is_dir() {
+            let listed = folder(path, &["crl", "pem", "der"]);
+            files.extend(listed.map_err(|error| unreadable(CRLS, path, &error))?);
+        } else {
+            files.push(path.clone());
+        }
+    }
+    Ok(files)
+}
+
+/// Reads revocation lists.
+///
+/// # Errors
+/// When one cannot be read or used.
+pub fn revocation(paths: &[PathBuf], required: bool, grace: Duration) -> Result<Revocation, ConfigError> {
+    let mut revocation = Revocation::new(required, grace);
+    for file in crl_files(paths)? {
+        let content = std::fs::read(&file).map_err(|error| unreadable(CRLS, &file, &error))?;
+        revocation.add(&file.display().to_string(), &content)?;
+    }
+    Ok(revocation)
+}
+
+const CRLS: &str = "attestation.tpm2.crls";
+
+fn unreadable(key: &'static str, path: &Path, error: &io::Error) -> ConfigError {
+    ConfigError::TrustUnreadable {
+        key,
+        path: path.to_owned(),
+        cause: error.to_string(),
+    }
+}
+
+fn folder(path: &Path, endings: &[&str]) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(path)? {
         let file = entry?.path();
@@ -46,7 +83,7 @@ fn folder(path: &Path) -> io::Result<Vec<PathBuf>> {
             .extension()
             .and_then(|ending| ending.to_str())
             .map(str::to_ascii_lowercase);
-        if matches!(ending.as_deref(), Some("pem" | "crt" | "cer" | "der")) && file.is_file() {
+        if ending.is_some_and(|ending| endings.contains(&ending.as_str())) && file.is_file() {
             files.push(file);
         }
         if files.len() > MAX_FILES {

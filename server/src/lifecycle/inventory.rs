@@ -32,6 +32,7 @@ impl Known {
             inventory,
             roots: configured.roots.clone(),
             expired: configured.expired,
+            revocation: Arc::clone(&configured.revocation),
         };
         Self {
             lines,

@@ -1,6 +1,6 @@
 //! Every node judged again by what it proved last.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use hallmark_policy::{Change as Verdict, MachineFacts, PolicySet, Standing, rejudge};
 use hallmark_store::{Agent, Change, NodeFacts, Outcome, Record, RecordKind};
@@ -86,6 +86,23 @@ pub async fn keep_judging(server: Arc<Server>) {
             tracing::error!(%error, "the nodes could not be judged again");
         }
     }
+}
+
+/// Puts it in force that the EKs of `revoked` (SHA-256 of the SPKI, hex) are revoked, and no others; judges every node
+/// again if that is news.
+///
+/// # Errors
+/// As for [`sweep`].
+pub async fn set_revoked(server: &Arc<Server>, revoked: BTreeSet<String>) -> Result<(), PolicyFileError> {
+    let _turn = server.policy_files.files.lock().await;
+    let mut set = PolicySet::clone(&server.attestation.policies.load());
+    if set.revoked == revoked {
+        return Ok(());
+    }
+    set.revoked = revoked;
+    server.attestation.policies.store(Arc::new(set));
+    server.agents.settle().await;
+    sweep(server, "the revocation lists").await.map(drop)
 }
 
 fn follow(row: &Agent, verdict: &Verdict) -> Agent {

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use hallmark_evidence::Claim;
+use hallmark_evidence::{Claim, EvidenceFile};
 use hallmark_reason::ReasonCode;
 use hallmark_tpm_wire::{HashAlg, Name};
 
@@ -180,6 +180,8 @@ pub(crate) fn enrol(
             inventory,
             certificate_refused: None,
         }),
+        // Whoever listed the EK knew less than the vendor knows now.
+        (Some(Err(error @ EkCertificateError::Revoked)), _) => Err(error.into()),
         // The operator vouches for the key itself. Nothing of a certificate that was not believed is used.
         (refused, Some(inventory)) => Ok(EnrolledEk {
             sha256,
@@ -254,6 +256,15 @@ pub(crate) fn believe_kept(nv: &[u8], chain: &[Vec<u8>], trust: &Trust, now: Sys
     lead_to_root(EkCertificate::read(nv)?, chain, trust, tolerate_expired, now)
 }
 
+/// Whether the vendor has revoked the EK certificate that `file` keeps, or one of its issuers', by the lists at hand. A
+/// certificate that was not believed for another reason, or none, is not revoked.
+#[must_use]
+pub fn is_revoked(file: &EvidenceFile, trust: &Trust, now: SystemTime) -> bool {
+    let Some(nv) = &file.ek_certificate else { return false };
+    let believed = EkCertificate::read(nv).and_then(|it| lead_to_root(it, &file.ek_chain, trust, true, now));
+    matches!(believed, Err(EkCertificateError::Revoked))
+}
+
 fn lead_to_root(
     certificate: EkCertificate,
     chain: &[Vec<u8>],
@@ -261,7 +272,7 @@ fn lead_to_root(
     tolerate_expired: bool,
     now: SystemTime,
 ) -> Believed {
-    verify_path(&certificate, chain, &trust.roots, unix_seconds(now), tolerate_expired)?;
+    verify_path(&certificate, chain, trust, unix_seconds(now), tolerate_expired)?;
     let class = classify(&certificate.attributes, &certificate.issuer);
     let sha256 = sha256(&certificate.der);
     let EkCertificate {

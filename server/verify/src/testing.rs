@@ -28,6 +28,7 @@ mod certificate;
 mod ek;
 mod key;
 mod machine;
+mod revocation;
 mod run;
 mod statement;
 
@@ -36,6 +37,7 @@ pub use certificate::{CertificateDraft, ExtensionDraft, VendorCa, oids};
 pub use ek::SoftwareEk;
 pub use key::{PublicDraft, SoftwareKey};
 pub use machine::{ChallengeParts, ClaimParts, ProofDraft, ProofParts, SoftwareMachine};
+pub use revocation::RevocationDraft;
 pub use run::attest;
 pub use statement::{AttestDraft, SignedParts, certify_body, quote_body};
 

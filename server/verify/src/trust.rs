@@ -3,11 +3,15 @@
 pub(crate) mod authority;
 mod error;
 mod inventory;
+pub(crate) mod revocation;
 mod roots;
 
 pub use error::TrustError;
 pub use inventory::{EkKey, Inventory, InventoryItem};
+pub use revocation::Revocation;
 pub use roots::EkRoots;
+
+use std::sync::Arc;
 
 use hallmark_tpm_wire::Name;
 
@@ -20,6 +24,8 @@ pub struct Trust {
     pub inventory: Inventory,
     /// What an expired EK certificate means.
     pub expired: ExpiredPolicy,
+    /// The vendors' revocation lists.
+    pub revocation: Arc<Revocation>,
 }
 
 /// What an expired EK certificate means. A certificate that is not valid yet is refused in any case.

@@ -84,7 +84,9 @@ fn refusal(bytes: &[u8]) -> WireError {
 /// Made as the faulty library makes keys: both primes are k·M + (65537^a mod M), M the product of the first 126 primes.
 #[test]
 fn attack_17_a_key_of_the_faulty_library_is_refused() {
-    let hex: String = include_str!("roca.hex").split_whitespace().collect();
+    let hex: String = include_str!("../../../../tests/vectors/roca.hex")
+        .split_whitespace()
+        .collect();
     let mut modulus: Vec<u8> = (0..hex.len())
         .step_by(2)
         .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap())

@@ -144,6 +144,18 @@ pub enum EkCertificateError {
         /// Certificates received.
         actual: usize,
     },
+    /// A certificate of the chain was revoked.
+    #[error("the EK certificate, or its issuer's, was revoked by its vendor")]
+    Revoked,
+    /// No fresh revocation list covers the chain, and one is required.
+    #[error("no fresh revocation list says whether the EK certificate or its issuer's was revoked")]
+    RevocationUnknown {
+        /// The certificate's issuer.
+        issuer: String,
+    },
+    /// The list of an issuer is not signed as it must be.
+    #[error("a revocation list of the EK certificate's chain cannot be believed: {0}")]
+    RevocationList(String),
     /// Any other rule of path validation.
     #[error("the EK certificate's chain breaks a rule of path validation: {0}")]
     Path(String),
@@ -171,6 +183,9 @@ impl EkCertificateError {
             | Self::ChainAlgorithm
             | Self::PathLength
             | Self::TooMuchWork
+            | Self::Revoked
+            | Self::RevocationUnknown { .. }
+            | Self::RevocationList(_)
             | Self::Path(_) => self.path(),
             _ => self.profile(),
         };
@@ -317,6 +332,27 @@ impl EkCertificateError {
                 None,
                 "intermediates made to cost time",
                 "treat the node as hostile until its chain is explained",
+            ),
+            Self::Revoked => (
+                ReasonCode::new("HM-VERIFY-0128"),
+                None,
+                "the vendor no longer stands for this TPM, or for a whole series of them",
+                "treat the machine as hostile; read the vendor's notice before anything else",
+            ),
+            Self::RevocationUnknown { issuer } => (
+                ReasonCode::new("HM-VERIFY-0129"),
+                expected(
+                    "a fresh revocation list of every CA of the chain",
+                    format!("issuer \"{issuer}\""),
+                ),
+                "the list could not be fetched, its time has passed, or `attestation.tpm2.crls` does not name it",
+                "fetch the vendor's list, put it where `attestation.tpm2.crls` says",
+            ),
+            Self::RevocationList(_) => (
+                ReasonCode::new("HM-VERIFY-0130"),
+                None,
+                "a forged list, or one of a CA that took another's name",
+                "get the list again from the vendor, and compare: openssl crl -in FILE -noout -text",
             ),
             _ => (
                 ReasonCode::new("HM-VERIFY-0127"),

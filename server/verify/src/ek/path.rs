@@ -6,12 +6,12 @@
 use std::time::Duration;
 
 use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, UnixTime};
-use webpki::{EndEntityCert, KeyUsage, VerifiedPath, aws_lc_rs as algorithms};
+use webpki::{EndEntityCert, KeyUsage, RevocationOptions, VerifiedPath, aws_lc_rs as algorithms};
 
 use super::EkCertificateError;
 use super::certificate::EkCertificate;
 use super::envelope;
-use crate::trust::{EkRoots, authority};
+use crate::trust::{EkRoots, Trust, authority, revocation};
 
 /// Intermediates that are looked at; vendors' chains have one or two.
 pub const MAX_INTERMEDIATES: usize = 8;
@@ -43,7 +43,8 @@ static ALGORITHMS: [&dyn SignatureVerificationAlgorithm; 18] = [
     algorithms::ECDSA_P521_SHA512,
 ];
 
-/// Verifies that `certificate` leads to one of `roots`, at `now` (Unix seconds).
+/// Verifies that `certificate` leads to one of the pinned roots, at `now` (Unix seconds), and that no
+/// revocation list at hand speaks against it.
 ///
 /// With `tolerate_expired` a path that has expired is taken as it was at the end, else at the begin of the certificate's
 /// own validity; both lie before `now`, so nothing that is not yet valid can pass this way.
@@ -53,7 +54,7 @@ static ALGORITHMS: [&dyn SignatureVerificationAlgorithm; 18] = [
 pub(crate) fn verify(
     certificate: &EkCertificate,
     sent: &[Vec<u8>],
-    roots: &EkRoots,
+    trust: &Trust,
     now: u64,
     tolerate_expired: bool,
 ) -> Result<(), EkCertificateError> {
@@ -62,18 +63,38 @@ pub(crate) fn verify(
         issuer: certificate.issuer.clone(),
         left_out: left_out.clone(),
     };
-    let first = verify_at(certificate, &usable, roots, now);
+    let revocation = &trust.revocation;
+    let (all, fresh) = (revocation.all(), revocation.fresh(now));
+    let unknown = || EkCertificateError::RevocationUnknown {
+        issuer: certificate.issuer.clone(),
+    };
+    // What any list revokes is revoked; that nothing revokes it only a fresh list can say.
+    let looks = if revocation.required {
+        let fresh = revocation::options(&fresh, true).ok_or_else(unknown)?;
+        [revocation::options(&all, false), Some(fresh)]
+    } else {
+        [revocation::options(&all, false), None]
+    };
+    let verify_at = |time| {
+        verify_at(certificate, &usable, &trust.roots, looks[0], time)?;
+        match looks[1] {
+            Some(fresh) => verify_at(certificate, &usable, &trust.roots, Some(fresh), time),
+            None => Ok(()),
+        }
+    };
+    let coded = |error| coded(error, now, untrusted, unknown);
+    let first = verify_at(now);
     let Err(webpki::Error::CertExpired { not_after, .. }) = first else {
-        return first.map_err(|error| coded(error, now, untrusted));
+        return first.map_err(coded);
     };
     if tolerate_expired {
         let earlier = [certificate.not_after, certificate.not_before].map(u64::try_from);
         let passed = earlier.into_iter().flatten().filter(|time| *time <= now);
         for time in passed {
-            match verify_at(certificate, &usable, roots, time) {
+            match verify_at(time) {
                 Ok(()) => return Ok(()),
                 Err(webpki::Error::CertExpired { .. } | webpki::Error::CertNotValidYet { .. }) => {}
-                Err(error) => return Err(coded(error, now, untrusted)),
+                Err(error) => return Err(coded(error)),
             }
         }
     }
@@ -87,6 +108,7 @@ fn verify_at(
     certificate: &EkCertificate,
     intermediates: &[CertificateDer<'_>],
     roots: &EkRoots,
+    revocation: Option<RevocationOptions<'_>>,
     time: u64,
 ) -> Result<(), webpki::Error> {
     let der = CertificateDer::from(certificate.der.as_slice());
@@ -104,7 +126,7 @@ fn verify_at(
         intermediates,
         UnixTime::since_unix_epoch(Duration::from_secs(time)),
         KeyUsage::required_if_present(&EK_CERTIFICATE_USAGE),
-        None,
+        revocation,
         Some(&within_anchors_limit),
     )
     .map(|_| ())
@@ -153,7 +175,13 @@ fn usable<'a>(nv: &'a [u8], subjects: &[Vec<u8>]) -> Result<(Vec<u8>, &'a [u8]),
     Ok((facts.subject, der))
 }
 
-fn coded(error: webpki::Error, now: u64, untrusted: impl Fn() -> EkCertificateError) -> EkCertificateError {
+#[expect(deprecated, reason = "the older names of two errors are still in the enumeration")]
+fn coded(
+    error: webpki::Error,
+    now: u64,
+    untrusted: impl Fn() -> EkCertificateError,
+    unknown: impl Fn() -> EkCertificateError,
+) -> EkCertificateError {
     use webpki::Error;
     match error {
         Error::CertExpired { not_after, .. } => EkCertificateError::Expired {
@@ -168,6 +196,17 @@ fn coded(error: webpki::Error, now: u64, untrusted: impl Fn() -> EkCertificateEr
         Error::InvalidSignatureForPublicKey => EkCertificateError::ChainSignature,
         Error::UnsupportedSignatureAlgorithmContext(_) | Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => {
             EkCertificateError::ChainAlgorithm
+        }
+        Error::CertRevoked => EkCertificateError::Revoked,
+        Error::UnknownRevocationStatus => unknown(),
+        error @ (Error::InvalidCrlSignatureForPublicKey
+        | Error::IssuerNotCrlSigner
+        | Error::InvalidCrlNumber
+        | Error::UnsupportedCrlSignatureAlgorithm
+        | Error::UnsupportedCrlSignatureAlgorithmContext(_)
+        | Error::UnsupportedCrlSignatureAlgorithmForPublicKey
+        | Error::UnsupportedCrlSignatureAlgorithmForPublicKeyContext(_)) => {
+            EkCertificateError::RevocationList(error.to_string())
         }
         Error::PathLenConstraintViolated => EkCertificateError::PathLength,
         Error::MaximumSignatureChecksExceeded

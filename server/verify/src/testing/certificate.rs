@@ -26,6 +26,7 @@ pub mod oids {
 const KEY_ENCIPHERMENT: u8 = 0x20;
 const KEY_AGREEMENT: u8 = 0x08;
 const KEY_CERT_SIGN: u8 = 0x04;
+const CRL_SIGN: u8 = 0x02;
 
 /// 2020-01-01 and 2050-06-01, Unix seconds.
 const NOT_BEFORE: i64 = 1_577_836_800;
@@ -93,7 +94,7 @@ impl ExtensionDraft {
         }
     }
 
-    fn encode(&self) -> Vec<u8> {
+    pub(super) fn encode(&self) -> Vec<u8> {
         let critical = if self.critical {
             element(0x01, &[0xff])
         } else {
@@ -232,7 +233,10 @@ impl VendorCa {
     /// A CA certificate's draft.
     #[must_use]
     pub fn ca_draft(issuer: &[u8], subject: &[u8], key: &SoftwareKey, path_len: Option<u8>) -> CertificateDraft {
-        let extensions = vec![ExtensionDraft::ca(path_len), ExtensionDraft::key_usage(KEY_CERT_SIGN)];
+        let extensions = vec![
+            ExtensionDraft::ca(path_len),
+            ExtensionDraft::key_usage(KEY_CERT_SIGN | CRL_SIGN),
+        ];
         CertificateDraft::new(issuer, subject, key.spki(), extensions)
     }
 

@@ -26,6 +26,14 @@ pub enum TrustError {
         /// What is wrong.
         reason: String,
     },
+    /// A file of revocation lists cannot be used.
+    #[error("revocation lists: {file}: {reason}")]
+    RevocationList {
+        /// The file's name.
+        file: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// A key of the inventory is not an exact SPKI hash or Name.
     #[error("EK inventory{}: not an EK hash: {reason}", at(*.line))]
     InventoryKey {
@@ -70,6 +78,12 @@ impl TrustError {
                 None,
                 "vendors publish some certificates that are damaged, encoded as BER, or no CA's",
                 "take that certificate out of ek_roots, or get it again from the vendor",
+            ),
+            Self::RevocationList { .. } => (
+                ReasonCode::new("HM-VERIFY-0156"),
+                None,
+                "an answer of another kind from the vendor's server, a download that was cut, or a delta or indirect list",
+                "get it again from the vendor: openssl crl -in FILE -noout -text",
             ),
             Self::InventoryKey { .. } => (
                 ReasonCode::new("HM-VERIFY-0153"),

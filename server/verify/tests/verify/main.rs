@@ -14,6 +14,7 @@ mod attack_ek_certificate;
 mod attack_identity;
 mod attack_key;
 mod attack_quote;
+mod attack_revocation;
 mod every_byte;
 mod foreign;
 mod history;

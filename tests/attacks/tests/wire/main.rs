@@ -17,6 +17,7 @@ mod lifecycle;
 mod malformed;
 mod proxy;
 mod quote;
+mod revocation;
 mod rights;
 mod scene;
 mod session;

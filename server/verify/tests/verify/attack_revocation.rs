@@ -1,0 +1,222 @@
+//! Attack 11: revoked EK certificates and intermediates; lists that are missing, stale, forged or rolled back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hallmark_reason::Coded;
+use hallmark_verify::testing::{
+    ExtensionDraft, RevocationDraft, SoftwareKey, SoftwareMachine, VendorCa, element, oids,
+};
+use hallmark_verify::{Inventory, Revocation, is_revoked};
+
+use crate::scene::{Scene, now, trust};
+
+/// The serial number of every certificate that the vendor makes.
+const SERIAL: [u8; 3] = [0x01, 0x23, 0x45];
+const REVOKED: &str = "HM-VERIFY-0128";
+const UNKNOWN: &str = "HM-VERIFY-0129";
+const NOT_BELIEVED: &str = "HM-VERIFY-0130";
+
+fn revocation(required: bool, lists: &[Vec<u8>]) -> Arc<Revocation> {
+    let mut revocation = Revocation::new(required, Duration::ZERO);
+    for list in lists {
+        revocation.add("list", list).unwrap();
+    }
+    Arc::new(revocation)
+}
+
+/// What a scene whose server has these lists makes of an honest machine: `None` is accepted.
+fn verdict(scene: &mut Scene, required: bool, lists: &[Vec<u8>]) -> Option<String> {
+    scene.trust.revocation = revocation(required, lists);
+    scene.run().err()
+}
+
+fn of_intermediate(scene: &Scene, change: impl FnOnce(&mut RevocationDraft)) -> Vec<u8> {
+    let mut draft = RevocationDraft::of_intermediate();
+    change(&mut draft);
+    draft.sign(&scene.vendor.intermediate_key)
+}
+
+fn of_root(scene: &Scene, change: impl FnOnce(&mut RevocationDraft)) -> Vec<u8> {
+    let mut draft = RevocationDraft::of_root();
+    change(&mut draft);
+    draft.sign(&scene.vendor.root_key)
+}
+
+#[test]
+fn attack_11_a_revoked_certificate_is_refused_and_others_are_not() {
+    let mut scene = Scene::new();
+    let good = [of_intermediate(&scene, |_| {}), of_root(&scene, |_| {})];
+    let other = of_intermediate(&scene, |list| list.revoked.push(vec![0x01, 0x23, 0x46]));
+    let ek = of_intermediate(&scene, |list| list.revoked.push(SERIAL.to_vec()));
+    let issuer = of_root(&scene, |list| list.revoked.push(SERIAL.to_vec()));
+    for required in [false, true] {
+        assert_eq!(verdict(&mut scene, required, &good), None);
+        assert_eq!(verdict(&mut scene, required, &[other.clone(), good[1].clone()]), None);
+        let refused = verdict(&mut scene, required, &[ek.clone(), good[1].clone()]);
+        assert_eq!(refused.as_deref(), Some(REVOKED));
+        let refused = verdict(&mut scene, required, &[good[0].clone(), issuer.clone()]);
+        assert_eq!(refused.as_deref(), Some(REVOKED), "the intermediate was revoked");
+    }
+}
+
+#[test]
+fn attack_11_what_no_fresh_list_covers_is_refused_where_lists_are_required() {
+    let mut scene = Scene::new();
+    let good = [of_intermediate(&scene, |_| {}), of_root(&scene, |_| {})];
+    assert_eq!(verdict(&mut scene, false, &[]), None);
+    for lists in [&[][..], &good[..1], &good[1..]] {
+        assert_eq!(verdict(&mut scene, true, lists).as_deref(), Some(UNKNOWN));
+    }
+    // 2026-11-23 is now; this list ended nine days ago.
+    let stale = |revoked: bool| {
+        move |list: &mut RevocationDraft| {
+            list.next_update = 1_794_614_400;
+            if revoked {
+                list.revoked.push(SERIAL.to_vec());
+            }
+        }
+    };
+    let old = [of_intermediate(&scene, stale(false)), good[1].clone()];
+    assert_eq!(verdict(&mut scene, true, &old).as_deref(), Some(UNKNOWN));
+    assert_eq!(verdict(&mut scene, false, &old), None);
+    let mut lenient = Revocation::clone(&revocation(true, &old));
+    assert_eq!(lenient.stale(now()).len(), 1);
+    lenient.grace = Duration::from_secs(10 * 24 * 3600);
+    scene.trust.revocation = Arc::new(lenient);
+    assert_eq!(scene.run().err(), None, "within the grace");
+    let revoked = [of_intermediate(&scene, stale(true)), good[1].clone()];
+    for required in [false, true] {
+        let refused = verdict(&mut scene, required, &revoked);
+        assert_eq!(refused.as_deref(), Some(REVOKED), "revoked stays revoked");
+    }
+}
+
+#[test]
+fn attack_11_a_forged_list_neither_revokes_nor_clears() {
+    let mut scene = Scene::new();
+    let (stranger, root) = (SoftwareKey::ecc(0), of_root(&scene, |_| {}));
+    for draft in [
+        RevocationDraft::of_intermediate(),
+        RevocationDraft {
+            revoked: vec![SERIAL.to_vec()],
+            ..RevocationDraft::of_intermediate()
+        },
+    ] {
+        for required in [false, true] {
+            let refused = verdict(&mut scene, required, &[draft.sign(&stranger), root.clone()]);
+            assert_eq!(refused.as_deref(), Some(NOT_BELIEVED));
+        }
+    }
+    // A CA that may not sign lists.
+    let vendor = VendorCa::with(
+        |_| {},
+        |ca| *ca.extension(oids::KEY_USAGE) = ExtensionDraft::key_usage(0x04),
+    );
+    let mut scene = Scene {
+        trust: trust(&vendor),
+        machine: SoftwareMachine::new(&vendor),
+        vendor,
+        known: None,
+    };
+    assert_eq!(verdict(&mut scene, false, &[]), None);
+    let list = of_intermediate(&scene, |_| {});
+    assert_eq!(verdict(&mut scene, false, &[list]).as_deref(), Some(NOT_BELIEVED));
+}
+
+#[test]
+fn attack_11_the_inventory_does_not_make_up_for_a_revocation() {
+    let mut scene = Scene::new();
+    let ek = *scene.run().unwrap().ek_sha256();
+    let line = format!("ek_sha256,owner,expires\n{},rack 7,\n", hex::encode(ek));
+    scene.trust.inventory = Inventory::from_csv(line.as_bytes()).unwrap();
+    let revoked = of_intermediate(&scene, |list| list.revoked.push(SERIAL.to_vec()));
+    assert_eq!(verdict(&mut scene, false, &[]), None);
+    assert_eq!(verdict(&mut scene, false, &[revoked]).as_deref(), Some(REVOKED));
+}
+
+#[test]
+fn attack_11_an_older_list_does_not_take_a_newer_ones_place() {
+    let mut scene = Scene::new();
+    let newer = of_intermediate(&scene, |list| {
+        list.number = vec![2];
+        list.revoked.push(SERIAL.to_vec());
+    });
+    let older = of_intermediate(&scene, |_| {});
+    let next = of_intermediate(&scene, |list| list.number = vec![3]);
+    let mut judged = |revocation: Revocation| {
+        scene.trust.revocation = Arc::new(revocation);
+        scene.run().err()
+    };
+    for lists in [[&newer, &older], [&older, &newer]] {
+        let lists = revocation(false, &lists.map(Vec::clone));
+        assert_eq!(lists.len(), 1);
+        assert_eq!(judged(Revocation::clone(&lists)).as_deref(), Some(REVOKED));
+    }
+    let held = revocation(false, &[newer]);
+    let mut read = Revocation::clone(&revocation(false, std::slice::from_ref(&older)));
+    assert_eq!(read.keep_newer(&held), ["CN=Software Machine Test Intermediate"]);
+    assert_eq!(judged(read).as_deref(), Some(REVOKED));
+    // Positive control: the next list lifts it.
+    let mut read = Revocation::clone(&revocation(false, &[next]));
+    assert!(read.keep_newer(&held).is_empty());
+    assert_eq!(judged(read), None);
+}
+
+#[test]
+fn attack_11_lists_that_are_none_are_told() {
+    let scene = Scene::new();
+    let good = of_intermediate(&scene, |_| {});
+    let scope = |list: &mut RevocationDraft| {
+        list.extensions.push(ExtensionDraft {
+            oid: "2.5.29.28",
+            critical: true,
+            // indirectCRL
+            value: element(0x30, &element(0x84, &[0xff])),
+        });
+    };
+    let delta = |list: &mut RevocationDraft| {
+        list.extensions.push(ExtensionDraft {
+            oid: "2.5.29.27",
+            critical: true,
+            value: element(0x02, &[1]),
+        });
+    };
+    let unknown = |list: &mut RevocationDraft| {
+        list.extensions.push(ExtensionDraft {
+            oid: "1.2.3.4",
+            critical: true,
+            value: element(0x05, &[]),
+        });
+    };
+    for (what, file) in [
+        ("empty", Vec::new()),
+        ("text", b"404 not found".to_vec()),
+        ("cut", good[..good.len() - 1].to_vec()),
+        ("bytes behind", [&good[..], &[0]].concat()),
+        ("a certificate", scene.vendor.root_der().to_vec()),
+        ("too large", vec![0x30; 16 * 1024 * 1024 + 1]),
+        ("indirect", of_intermediate(&scene, scope)),
+        ("delta", of_intermediate(&scene, delta)),
+        ("an unknown critical extension", of_intermediate(&scene, unknown)),
+    ] {
+        let mut revocation = Revocation::default();
+        let error = revocation.add("list", &file).expect_err(what);
+        assert_eq!(error.code().to_string(), "HM-VERIFY-0156", "{what}");
+        assert!(revocation.is_empty(), "{what}");
+    }
+    Revocation::default().add("list", &good).unwrap();
+}
+
+#[test]
+fn attack_11_what_was_kept_is_looked_at_again() {
+    let mut scene = Scene::new();
+    let evidence = scene.run().unwrap();
+    let file = evidence.to_file(hallmark_evidence::Source::Import, String::new());
+    assert!(!is_revoked(&file, &scene.trust, now()));
+    scene.trust.revocation = revocation(true, &[]);
+    assert!(!is_revoked(&file, &scene.trust, now()), "unknown is not revoked");
+    let list = of_intermediate(&scene, |list| list.revoked.push(SERIAL.to_vec()));
+    scene.trust.revocation = revocation(true, &[list]);
+    assert!(is_revoked(&file, &scene.trust, now()));
+}

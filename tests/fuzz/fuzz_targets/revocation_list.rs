@@ -1,0 +1,63 @@
+//! Revocation lists of TPM vendors: whatever a vendor's server answers with, it is a list or a refusal.
+#![no_main]
+
+use std::{sync::OnceLock, time::SystemTime};
+
+use hallmark_evidence::{EvidenceFile, Source};
+use hallmark_verify::testing::{RevocationDraft, SoftwareMachine, VendorCa, attest};
+use hallmark_verify::{Revocation, Trust, is_revoked};
+use libfuzzer_sys::fuzz_target;
+
+struct Scene {
+    file: EvidenceFile,
+    trust: Trust,
+    genuine: Vec<u8>,
+}
+
+/// A machine whose certificate every list is held against.
+fn scene() -> &'static Scene {
+    static SCENE: OnceLock<Scene> = OnceLock::new();
+    SCENE.get_or_init(|| {
+        let vendor = VendorCa::new();
+        let mut trust = Trust::default();
+        trust.roots.add("root", vendor.root_der()).expect("a root");
+        let evidence = attest(&SoftwareMachine::new(&vendor), &trust, None, SystemTime::now()).expect("honest");
+        Scene {
+            file: evidence.to_file(Source::Import, String::new()),
+            trust,
+            genuine: RevocationDraft::of_intermediate().sign(&vendor.intermediate_key),
+        }
+    })
+}
+
+fuzz_target!(|bytes: &[u8]| {
+    let scene = scene();
+    // The first byte says whether the bytes are a list, or are laid over a genuine one.
+    let Some((how, rest)) = bytes.split_first() else { return };
+    let mut list = rest.to_vec();
+    if how & 1 == 1 {
+        list.clone_from(&scene.genuine);
+        for (at, change) in rest
+            .chunks_exact(3)
+            .map(|change| (usize::from(u16::from_be_bytes([change[0], change[1]])), change[2]))
+        {
+            let place = at % list.len();
+            list[place] ^= change;
+        }
+    }
+    let changed = list != scene.genuine;
+    let mut revocation = Revocation::default();
+    if revocation.add("fuzz", &list).is_err() {
+        assert!(revocation.is_empty(), "nothing of a bad file is taken");
+        assert!(changed, "the genuine list reads");
+        return;
+    }
+    let trust = Trust {
+        revocation: revocation.into(),
+        ..scene.trust.clone()
+    };
+    assert!(
+        !is_revoked(&scene.file, &trust, SystemTime::now()),
+        "only a list that the vendor signed revokes"
+    );
+});
