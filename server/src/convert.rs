@@ -1,6 +1,7 @@
 //! Between protobuf and the domain. What comes in is bounded and checked here; nothing else reads raw messages.
 
 mod agent;
+mod challenge;
 mod entry;
 mod id;
 mod selector;
@@ -8,11 +9,12 @@ mod svid;
 mod tpm2;
 
 pub use agent::{agent_message, expires_before};
+pub use challenge::challenge_message;
 pub use entry::{apply_mask, entry_draft, entry_filter, entry_message};
 pub use id::{id_message, spiffe_id};
 pub use selector::{selector_match, selector_messages, selectors, trust_domain_match};
 pub use svid::svid_message;
-pub use tpm2::{challenge_message, claim, proof};
+pub use tpm2::{claim, proof};
 
 use hallmark_api::types;
 use tonic::{Code, Status};

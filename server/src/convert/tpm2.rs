@@ -1,12 +1,7 @@
-//! The payloads of attestation type `tpm2`.
+//! What nodes send in attestation type `tpm2`.
 
 use hallmark_api::attest;
-use hallmark_evidence::{
-    Claim, EvidenceError, LogKind, PAYLOAD_VERSION, Proof, RawClaim, RawLog, RawPcrValue, RawProof, RawSigned,
-};
-use hallmark_verify::Challenge;
-
-use crate::kept::Held;
+use hallmark_evidence::{Claim, EvidenceError, Proof, RawClaim, RawLog, RawPcrValue, RawProof, RawSigned};
 
 /// Decodes a claim and the CSR that came beside it.
 ///
@@ -68,36 +63,4 @@ fn signed(message: Option<&attest::Signed>) -> RawSigned<'_> {
             signature: &message.signature,
         },
     )
-}
-
-/// A challenge as a message, which asks for what is new in the machine's logs beyond what is `held`.
-#[must_use]
-pub fn challenge_message(challenge: &Challenge, held: Option<&Held>) -> attest::Tpm2Challenge {
-    let (credential_blob, encrypted_secret) = challenge.credential().map_or_else(Default::default, |credential| {
-        (
-            credential.id_object.clone().into(),
-            credential.encrypted_secret.clone().into(),
-        )
-    });
-    let banks = challenge.selection().banks().iter().map(|bank| attest::PcrSelection {
-        hash_alg: u32::from(bank.hash().id()),
-        pcrs: bank.pcrs().map(u32::from).collect(),
-    });
-    attest::Tpm2Challenge {
-        version: PAYLOAD_VERSION,
-        nonce: challenge.nonce().to_vec().into(),
-        credential_blob,
-        encrypted_secret,
-        pcr_selection: banks.collect(),
-        log_offsets: LogKind::ALL.map(|kind| log_offset(kind, held)).into(),
-    }
-}
-
-fn log_offset(kind: LogKind, held: Option<&Held>) -> attest::LogOffset {
-    attest::LogOffset {
-        kind: i32::from(kind.number()),
-        offset: held.map_or(0, |held| held.length(kind)),
-        reset_count: held.map_or(0, |held| held.sighting.reset_count),
-        restart_count: held.map_or(0, |held| held.sighting.restart_count),
-    }
 }

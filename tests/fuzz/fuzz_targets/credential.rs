@@ -7,8 +7,7 @@ use hallmark_tpm_wire::{Name, PublicArea, credential};
 use libfuzzer_sys::fuzz_target;
 
 static AK: LazyLock<Name> = LazyLock::new(|| {
-    Name::parse(include_bytes!("../../../proto/tpm/tests/vectors/ak.name"))
-        .expect("the vector is good")
+    Name::parse(include_bytes!("../../../proto/tpm/tests/vectors/ak.name")).expect("the vector is good")
 });
 
 fuzz_target!(|bytes: &[u8]| {

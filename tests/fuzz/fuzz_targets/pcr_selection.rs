@@ -11,10 +11,7 @@ fuzz_target!(|bytes: &[u8]| {
         assert_eq!(selection.marshal(), bytes);
         let canonical = selection.canonical();
         assert_eq!(canonical.canonical(), canonical);
-        assert_eq!(
-            selection.pcrs().collect::<BTreeSet<_>>(),
-            canonical.pcrs().collect()
-        );
+        assert_eq!(selection.pcrs().collect::<BTreeSet<_>>(), canonical.pcrs().collect());
         assert_eq!(PcrSelection::parse(&canonical.marshal()), Ok(canonical));
     }
 });

@@ -7,8 +7,7 @@ use hallmark_tpm_wire::{PublicArea, Signature};
 use libfuzzer_sys::fuzz_target;
 
 static AK: LazyLock<PublicArea> = LazyLock::new(|| {
-    PublicArea::parse(include_bytes!("../../../proto/tpm/tests/vectors/ak.public"))
-        .expect("the vector is good")
+    PublicArea::parse(include_bytes!("../../../proto/tpm/tests/vectors/ak.public")).expect("the vector is good")
 });
 static GOOD: &[u8] = include_bytes!("../../../proto/tpm/tests/vectors/quote.sig");
 static MESSAGE: &[u8] = include_bytes!("../../../proto/tpm/tests/vectors/quote.msg");

@@ -13,7 +13,6 @@ use zeroize::Zeroizing;
 
 // The server's own conversion, without the rest of the server: that would be minutes of building for no more coverage.
 #[path = "../../../server/src/convert/tpm2.rs"]
-#[allow(dead_code, reason = "the fuzz targets use the decoding half")]
 mod tpm2;
 
 // The agent's own decoder of challenges, and its filter, without the rest of the agent and its TPM library.

@@ -23,12 +23,7 @@ fn main() -> io::Result<()> {
         svid_public: parts.svid_public.into(),
     };
     let length = u16::try_from(parts.csr.len()).expect("a CSR is short");
-    let claim = [
-        length.to_be_bytes().as_slice(),
-        &parts.csr,
-        &message.encode_to_vec(),
-    ]
-    .concat();
+    let claim = [length.to_be_bytes().as_slice(), &parts.csr, &message.encode_to_vec()].concat();
 
     let (examined, challenge) = challenged(&claim, &trust(vendor.root_der()));
     let parts = machine.prove(&ChallengeParts::from(&challenge), &EXPORTER);
@@ -48,9 +43,7 @@ fn main() -> io::Result<()> {
         logs: Vec::new(),
     };
     let proof = message.encode_to_vec();
-    let decoded = decode_proof(&proof)
-        .expect("protobuf")
-        .expect("within the limits");
+    let decoded = decode_proof(&proof).expect("protobuf").expect("within the limits");
     let bound = bind(examined, challenge, decoded, &EXPORTER, now()).expect("what is recorded is good");
     conclude(bound, Vec::new(), &HeldLogs::default()).expect("no log was announced");
 
