@@ -1,10 +1,11 @@
 //! Benchmarks: each row with a control in the same run. Prints a table and writes `target/bench/results.json`.
 //!
 //! `hallmark-bench [GROUP ...]` measures the groups named (`tpm_commands`, `x509_issue`, `attest`, `fetch_x509`,
-//! `agent_rss_100_svids`, `binary_size`, `policy`, `ima`), or all of them. The project's programs are taken from `HALLMARK_BIN_DIR`, else
+//! `agent_rss_100_svids`, `binary_size`, `policy`, `boot`, `ima`), or all of them. The project's programs are taken from `HALLMARK_BIN_DIR`, else
 //! from beside this one; a debug build measures nothing worth knowing.
 
 mod attest;
+mod boot;
 mod budget;
 mod cpu;
 mod crypto;
@@ -56,6 +57,9 @@ fn bench(asked: &[String]) -> Result<()> {
     }
     if is_asked("policy") {
         rejudge::measure(&mut table)?;
+    }
+    if is_asked("boot") {
+        boot::measure(&mut table)?;
     }
     if is_asked("ima") {
         ima::measure(&mut table)?;
