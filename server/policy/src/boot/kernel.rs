@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use hallmark_reason::ReasonCode;
+use hallmark_verify::boot::EventAuthentication;
 
 use super::record::{Record, listed, over};
 use crate::glob::Glob;
 use crate::policy::BootRules;
-use crate::reason::{Finding, Reason};
+use crate::reason::{EventRef, Finding, Reason};
 use crate::selectors::sha256_hex;
 
 pub(super) fn judge(rules: &BootRules, record: &Record<'_>) -> Vec<Reason> {
@@ -58,7 +59,10 @@ fn patterns(patterns: &[Glob]) -> String {
     listed(&sources)
 }
 
+/// A command that the log does not show counts as one that is not listed.
 fn grub(record: &Record<'_>, allowed: &[Glob]) -> Reason {
+    let shown = [EventAuthentication::ByDigest, EventAuthentication::ByDerivedDigest];
+    let hidden = record.extended(8).find(|event| !shown.contains(&event.authentication));
     let finding = over(
         record.facts(&[8, 9]),
         format!("only {}", patterns(allowed)),
@@ -67,6 +71,9 @@ fn grub(record: &Record<'_>, allowed: &[Glob]) -> Reason {
             .iter()
             .find(|line| !allowed.iter().any(|glob| glob.matches(line)))
         {
+            None if hidden.is_some() => Finding::new(false, "PCR 8 has an event that hides what GRUB did")
+                .comparing("", "an event whose data is not what was measured")
+                .at(hidden.map(EventRef::of)),
             Some(line) => Finding::new(false, "GRUB did something that is not listed")
                 .comparing("", line)
                 .at(record.first(|event| matches!(event.pcr, 8 | 9) && event.text.contains(line.as_str()))),

@@ -144,7 +144,11 @@ fn subject(der: &[u8]) -> String {
 
 /// Behind the separator stands what allowed each image, once each (PFP, section 3.3.4.8): an `EFI_SIGNATURE_DATA`, which
 /// is an owner's GUID with a certificate or a hash.
+///
+/// Any program may extend the register later: of several SBAT levels none is believed, nor one behind an event that hides
+/// what it measured.
 fn read_authorities(events: &[&TcgEvent<'_>], facts: &mut BootFacts) {
+    let (mut levels, mut hidden) = (BTreeSet::new(), false);
     for event in events {
         let variable = match event.authentication() {
             Authentication::ByDigest => UefiVariable::parse(event.data),
@@ -153,7 +157,9 @@ fn read_authorities(events: &[&TcgEvent<'_>], facts: &mut BootFacts) {
         match variable {
             Some(variable) if variable.name == "SbatLevel" => {
                 let text = String::from_utf8_lossy(variable.data.strip_suffix(&[0]).unwrap_or(variable.data));
-                facts.sbat_level = Some(text.trim_end().replace('\n', ";"));
+                if !hidden {
+                    levels.insert(text.trim_end().replace('\n', ";"));
+                }
             }
             Some(variable) => {
                 let entry = variable.data.get(16..).unwrap_or_default();
@@ -169,8 +175,14 @@ fn read_authorities(events: &[&TcgEvent<'_>], facts: &mut BootFacts) {
             }
             None if is_separator(event) => {}
             None => {
+                hidden = true;
                 facts.unexpected.insert(event.number);
             }
         }
+    }
+    if levels.len() > 1 {
+        facts.doubts.insert("PCR 7 has several SBAT levels".to_owned());
+    } else {
+        facts.sbat_level = levels.pop_first();
     }
 }

@@ -66,8 +66,10 @@ fn is_action(event: &TcgEvent<'_>) -> bool {
     event.authenticated().is_some_and(|bytes| letters(&bytes))
 }
 
+/// Only in front of the separator: behind it any program extends the register and calls it a version.
 fn scrtm_version(events: &[&TcgEvent<'_>]) -> Option<String> {
-    let mut versions = events.iter().filter(|event| event.kind == EventKind::S_CRTM_VERSION);
+    let firmware = events.iter().take_while(|event| !is_marker(event));
+    let mut versions = firmware.filter(|event| event.kind == EventKind::S_CRTM_VERSION);
     let (version, None) = (versions.next()?, versions.next()) else {
         return None;
     };
@@ -91,14 +93,29 @@ fn image(event: &TcgEvent<'_>) -> Option<Image> {
 
 /// The kernel's command line in words: GRUB's, or the override that systemd-stub was given. That of a unified kernel
 /// image is known by its digest (section `.cmdline`). Two of them are none.
+///
+/// The log's types and labels are its word, and any program may extend these registers later. So no event may hide what
+/// it measured; whatever PCR 12 has counts; and what GRUB measures next to its first `linux` command is a line however
+/// it is labelled: a line that was made up stands behind it.
 fn command_line(grub: &[&TcgEvent<'_>], overrides: &[&TcgEvent<'_>]) -> Option<String> {
-    let of_grub = grub.iter().filter(|event| event.data.starts_with(b"kernel_cmdline: "));
-    let of_stub = overrides.iter().filter(|event| event.kind == EventKind::IPL);
-    let mut lines = of_grub.chain(of_stub).filter_map(|event| proven_text(event));
-    match (lines.next(), lines.next()) {
-        (Some(line), None) => Some(line),
-        _ => None,
-    }
+    let shown = |events: &[&TcgEvent<'_>]| -> Option<Vec<String>> { events.iter().map(|it| proven_text(it)).collect() };
+    let (commands, overrides) = (shown(grub)?, shown(overrides)?);
+    let is_linux = |text: &String| {
+        let command = text.split(' ').next().unwrap_or_default();
+        ["linux", "linux16", "linuxefi"].contains(&command)
+    };
+    let loaded = commands
+        .iter()
+        .position(is_linux)
+        .and_then(|at| commands.get(at.saturating_add(1)));
+    let labelled = |event: &TcgEvent<'_>| {
+        let labels: [&[u8]; 2] = [b"kernel_cmdline: ", b"grub_kernel_cmdline "];
+        labels.iter().any(|label| event.data.starts_with(label))
+    };
+    let of_grub = grub.iter().zip(&commands).filter(|(event, _)| labelled(event));
+    let mut lines = of_grub.map(|(_, text)| text).chain(loaded).chain(&overrides);
+    let line = lines.next()?;
+    lines.all(|other| other == line).then(|| line.clone())
 }
 
 /// The digests of the shim's lists; the log's names for them are its word, so a list that is named twice is not known.
@@ -119,13 +136,14 @@ fn owner_keys(events: &[&TcgEvent<'_>]) -> OwnerKeys {
     }
 }
 
+/// The first table. An event in front of it that hides what it measured could be the true one.
 fn gpt(events: &[&TcgEvent<'_>]) -> Option<String> {
-    let table = events.iter().find(|event| {
-        event
-            .authenticated()
-            .is_some_and(|bytes| bytes.starts_with(b"EFI PART"))
-    })?;
-    table.digest(HashAlg::Sha256).map(hex)
+    for event in events {
+        if event.authenticated()?.starts_with(b"EFI PART") {
+            return event.digest(HashAlg::Sha256).map(hex);
+        }
+    }
+    None
 }
 
 fn ended(events: &[&TcgEvent<'_>]) -> bool {
