@@ -99,7 +99,7 @@ async fn exchange(
 ) -> Result<(Known, types::X509svid), AgentError> {
     let known = witness.identify().await?;
     let (requests, outgoing) = mpsc::channel(2);
-    send(&requests, params(&known, key)).await?;
+    send(&requests, params(&known, key, witness.session())).await?;
     let mut client = agent::agent_client::AgentClient::new(connection.channel.clone());
     let answer = client
         .attest_agent(ReceiverStream::new(outgoing))
@@ -171,7 +171,7 @@ async fn next(answers: &mut Streaming<agent::AttestAgentResponse>) -> Result<att
         .ok_or(AgentError::Protocol("the stream ended early"))
 }
 
-fn params(known: &Known, key: &NextKey) -> attest_agent_request::Step {
+fn params(known: &Known, key: &NextKey, session: u64) -> attest_agent_request::Step {
     let claim = Tpm2Claim {
         version: VERSION,
         ek_certificate: known.endorsement.certificate.clone().unwrap_or_default().into(),
@@ -179,6 +179,7 @@ fn params(known: &Known, key: &NextKey) -> attest_agent_request::Step {
         ek_public: known.endorsement.public.marshal().into(),
         ak_public: known.attestation_key.marshal().into(),
         svid_public: key.public.marshal().into(),
+        session,
     };
     attest_agent_request::Step::Params(agent::attest_agent_request::Params {
         data: Some(types::AttestationData {

@@ -1,5 +1,7 @@
 //! The machine's side of an attestation: what the TPM shows, and how its answers are put together.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use hallmark_api::attest::LogOffset;
 use hallmark_evidence::Log;
 use hallmark_tpm::{Credential, Endorsement, KeyId, Signed, TpmError, TpmHandle, Unique};
@@ -37,6 +39,7 @@ pub struct Witness {
     logs: LogPaths,
     known: Option<Known>,
     pcrs: Option<PcrValues>,
+    session: u64,
 }
 
 /// The public half of the machine's attestation identity.
@@ -50,12 +53,24 @@ pub struct Known {
     pub attestation_key: PublicArea,
 }
 
+/// Without randomness (then no key is made either) the process and the time tell runs apart.
+fn drawn() -> u64 {
+    let mut bytes = [0; 8];
+    if aws_lc_rs::rand::fill(&mut bytes).is_err() {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let nanoseconds = u64::try_from(since.as_nanos()).unwrap_or_default();
+        bytes = (nanoseconds ^ u64::from(std::process::id())).to_ne_bytes();
+    }
+    u64::from_ne_bytes(bytes).max(1)
+}
+
 impl Witness {
     /// A witness that knows nothing yet. `read_chain`: whether the EK certificate's chain is read from NV. `logs`: where
     /// the machine's measurement logs are.
     #[must_use]
-    pub const fn new(tpm: TpmHandle, read_chain: bool, logs: LogPaths) -> Self {
+    pub fn new(tpm: TpmHandle, read_chain: bool, logs: LogPaths) -> Self {
         Self {
+            session: drawn(),
             tpm,
             read_chain,
             logs,
@@ -69,6 +84,13 @@ impl Witness {
     pub fn recall(&mut self, known: Known, pcrs: Option<PcrValues>) {
         self.known = Some(known);
         self.pcrs = pcrs;
+    }
+
+    /// The number of this run of the agent: the server tells by it a machine that was started again from two machines
+    /// with one TPM's state.
+    #[must_use]
+    pub const fn session(&self) -> u64 {
+        self.session
     }
 
     /// The TPM.

@@ -9,7 +9,7 @@ use std::{
 use hallmark_evidence::{LogKind, ima::ImaReplay};
 use hallmark_spiffe::SpiffeId;
 use hallmark_store::{HeldEvidence, StoreError};
-use hallmark_verify::history::Sighting;
+use hallmark_verify::history::{Sessions, Sighting};
 use serde::de::DeserializeOwned;
 
 /// What is kept of one node, but for the bytes.
@@ -17,16 +17,28 @@ use serde::de::DeserializeOwned;
 pub struct Held {
     /// The last quote, as far as history is concerned.
     pub sighting: Sighting,
+    /// The runs of its agent.
+    pub sessions: Sessions,
     /// Where the replay of the IMA list stands.
     pub ima: Option<ImaReplay>,
     lengths: BTreeMap<LogKind, u64>,
 }
 
 impl Held {
-    /// What is kept after a quote.
+    /// What is kept after a quote, which was the last of `sessions`.
     #[must_use]
-    pub const fn new(sighting: Sighting, ima: Option<ImaReplay>, lengths: BTreeMap<LogKind, u64>) -> Self {
-        Self { sighting, ima, lengths }
+    pub const fn new(
+        sighting: Sighting,
+        sessions: Sessions,
+        ima: Option<ImaReplay>,
+        lengths: BTreeMap<LogKind, u64>,
+    ) -> Self {
+        Self {
+            sighting,
+            sessions,
+            ima,
+            lengths,
+        }
     }
 
     /// How many bytes of a log are held.
@@ -52,8 +64,16 @@ impl Held {
             let kind = LogKind::from_number(i32::from(*kind)).map_err(|error| undecodable(&row.node, &error))?;
             Ok((kind, *length))
         });
+        // Before sessions were kept, the quote stood alone.
+        let sessions = parse::<Sighting>(&row.node, &row.sighting).map(Sessions::resume);
+        let sessions = sessions.or_else(|_| parse::<Sessions>(&row.node, &row.sighting))?;
+        let sighting = sessions.last().copied().ok_or_else(|| StoreError::Undecodable {
+            what: format!("the evidence of {}", row.node),
+            reason: "no quote is named".to_owned(),
+        })?;
         Ok(Self {
-            sighting: parse(&row.node, &row.sighting)?,
+            sighting,
+            sessions,
             ima: (!row.ima.is_empty()).then(|| parse(&row.node, &row.ima)).transpose()?,
             lengths: lengths.collect::<Result<_, StoreError>>()?,
         })

@@ -24,6 +24,8 @@ pub struct RawClaim<'a, C> {
     pub svid_public: &'a [u8],
     /// PKCS #10 DER.
     pub csr: &'a [u8],
+    /// The number of the agent's run.
+    pub session: u64,
 }
 
 /// What a node says of its keys, decoded and not believed.
@@ -41,13 +43,15 @@ pub struct Claim {
     pub svid_public: PublicArea,
     /// The certificate request, DER.
     pub csr: Vec<u8>,
+    /// The number that the agent drew when it started.
+    pub session: u64,
 }
 
 impl Claim {
     /// Decodes a claim within [`Limits`].
     ///
     /// # Errors
-    /// The version is another, a field is over its limit, the request is missing, or a public area is malformed or too weak: the sender is not
+    /// The version is another, a field is over its limit, the request or the session is missing, or a public area is malformed or too weak: the sender is not
     /// a Hallmark agent of a fitting version, or hostile.
     pub fn decode<C: AsRef<[u8]>>(raw: &RawClaim<'_, C>) -> Result<Self, EvidenceError> {
         check_version(raw.version)?;
@@ -62,6 +66,9 @@ impl Claim {
                 field: "certificate request",
             });
         }
+        if raw.session == 0 {
+            return Err(EvidenceError::Missing { field: "session" });
+        }
         Ok(Self {
             ek_certificate: (!raw.ek_certificate.is_empty()).then(|| raw.ek_certificate.to_vec()),
             ek_chain: raw
@@ -73,6 +80,7 @@ impl Claim {
             ak_public: area("AK public area", raw.ak_public)?,
             svid_public: area("SVID key public area", raw.svid_public)?,
             csr: raw.csr.to_vec(),
+            session: raw.session,
         })
     }
 }

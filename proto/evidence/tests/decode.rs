@@ -23,6 +23,7 @@ fn claim<'a>(chain: &'a [Vec<u8>]) -> RawClaim<'a, Vec<u8>> {
         ak_public: AK,
         svid_public: AK,
         csr: b"request",
+        session: 7,
     }
 }
 
@@ -110,6 +111,11 @@ fn a_claim_over_a_limit_or_without_its_parts_is_refused() {
             field: "certificate request"
         })
     );
+    let anonymous = Claim::decode(&RawClaim {
+        session: 0,
+        ..claim(&[])
+    });
+    assert_eq!(anonymous, Err(EvidenceError::Missing { field: "session" }));
     let version = Claim::decode(&RawClaim {
         version: 2,
         ..claim(&[])

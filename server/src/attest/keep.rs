@@ -6,7 +6,8 @@ use hallmark_evidence::{LogDigest, LogKind, Source};
 use hallmark_policy::{Appraisal, ImaSummary, MachineFacts};
 use hallmark_spiffe::SpiffeId;
 use hallmark_store::{LogPart, NewEvidence, NodeEvidence, Store};
-use hallmark_verify::{BoundEvidence, HeldLogs, VerifiedEvidence};
+use hallmark_verify::history::{SessionId, Sessions};
+use hallmark_verify::{BoundEvidence, HeldLogs, VerifiedEvidence, VerifyError};
 use serde::Serialize;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
@@ -83,10 +84,13 @@ impl Keeping {
         appraisal: &Appraisal,
         announced: &[LogDigest],
         before: Option<&Held>,
+        session: SessionId,
         judged_at: i64,
     ) -> Result<Self, Refusal> {
         let evidence = appraisal.evidence();
         let sighting = appraisal.facts().sighting;
+        let mut sessions = before.map_or_else(Sessions::default, |before| before.sessions.clone());
+        sessions.observe(session, sighting).map_err(VerifyError::from)?;
         let same_run = before.is_some_and(|before| before.sighting.is_same_run(&sighting));
         let logs: Vec<LogPart> = announced.iter().map(|log| part(evidence, log)).collect();
         let mut lengths = before
@@ -108,7 +112,7 @@ impl Keeping {
         let evidence = NodeEvidence {
             node: node.clone(),
             judged_at,
-            sighting: json(&sighting),
+            sighting: json(&sessions),
             file: String::from_utf8_lossy(&file).into_owned(),
             facts: json(appraisal.facts()),
             judgement: appraisal.judgement().to_json(),
@@ -116,7 +120,7 @@ impl Keeping {
             earlier: String::new(),
         };
         Ok(Self {
-            held: Held::new(sighting, ima, lengths),
+            held: Held::new(sighting, sessions, ima, lengths),
             new: NewEvidence {
                 evidence,
                 drops_logs: !same_run,

@@ -11,7 +11,7 @@ use hallmark_spiffe::SpiffeId;
 use hallmark_tpm_wire::Name;
 use hallmark_verify::{
     BoundEvidence, Challenge, Examined, KnownTpm, RefusalClass, Revocation, VerifyError, bind, conclude, ek_sha256,
-    examine, history::follow,
+    examine, history::SessionId,
 };
 use prost::Message as _;
 use tonic::Status;
@@ -106,6 +106,7 @@ async fn judge(
         challenge,
         held,
         revocation,
+        session,
     } = open(server, payload, csr, subject).await?;
     let question = convert::challenge_message(&challenge, held.as_deref());
     let question = question.encode_to_vec().into();
@@ -114,12 +115,15 @@ async fn judge(
     let now = server.clock.now();
     let bound = bind(examined, challenge, proof, &exporter, now)?;
     if let Some(held) = &held {
-        follow(&held.sighting, &bound.sighting(now)).map_err(VerifyError::from)?;
+        let mut sessions = held.sessions.clone();
+        sessions
+            .observe(session, bound.sighting(now))
+            .map_err(VerifyError::from)?;
     }
     // The sender is the TPM's machine: now it may send as much as it announced.
     let beginnings = keep::held_logs(&*server.store, &node, held.as_deref(), &bound).await?;
     let logs = logs::read(dialogue, &server.attestation.log_room, bound.logs()).await?;
-    let judged = appraise(server, node, bound, revocation, logs, beginnings, held).await?;
+    let judged = appraise(server, node, bound, revocation, logs, beginnings, (held, session)).await?;
     match refusal(&judged.appraisal) {
         Some(refusal) => Err(Ended::Refused(refusal, Some(Box::new(judged)))),
         None => Ok(admit(server, connection.remote, judged, subject).await?),
@@ -133,6 +137,7 @@ struct Opened {
     challenge: Challenge,
     held: Option<Arc<Held>>,
     revocation: Arc<Revocation>,
+    session: SessionId,
 }
 
 /// Evidence that holds, with the verdict on it.
@@ -152,7 +157,7 @@ pub(super) struct Judged {
 /// The first half: the claim is examined and a challenge made for it.
 async fn open(server: &Arc<Server>, payload: Bytes, csr: Bytes, subject: &mut Subject) -> Result<Opened, Refusal> {
     let claim = convert::claim(&decode::<attest::Tpm2Claim>(&payload)?, &csr)?;
-    let ek = ek_sha256(&claim)?;
+    let (ek, session) = (ek_sha256(&claim)?, SessionId(claim.session));
     let id = agent_id(&server.trust_domain, &ek).map_err(|error| Refusal::of(NodeClass::Unable, &error))?;
     subject.is(&id);
     let row = server.agents.find(&id);
@@ -183,6 +188,7 @@ async fn open(server: &Arc<Server>, payload: Bytes, csr: Bytes, subject: &mut Su
         examined,
         challenge,
         revocation,
+        session,
     })
 }
 
@@ -194,7 +200,7 @@ async fn appraise(
     revocation: Arc<Revocation>,
     logs: Logs,
     beginnings: Beginnings,
-    before: Option<Arc<Held>>,
+    (before, session): (Option<Arc<Held>>, SessionId),
 ) -> Result<Judged, Refusal> {
     let (policies, now) = (server.attestation.policies.load_full(), server.clock.now());
     let inventory = server.lifecycle.inventory();
@@ -209,6 +215,7 @@ async fn appraise(
             &appraisal,
             &announced,
             before.as_deref(),
+            session,
             clock::unix_seconds(now),
         )?;
         drop(logs.room);

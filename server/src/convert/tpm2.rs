@@ -16,6 +16,7 @@ pub fn claim(message: &attest::Tpm2Claim, csr: &[u8]) -> Result<Claim, EvidenceE
         ak_public: &message.ak_public,
         svid_public: &message.svid_public,
         csr,
+        session: message.session,
     })
 }
 

@@ -20,6 +20,7 @@ pub fn claim_message(parts: &ClaimParts) -> (Tpm2Claim, Bytes) {
         ek_public: parts.ek_public.clone().into(),
         ak_public: parts.ak_public.clone().into(),
         svid_public: parts.svid_public.clone().into(),
+        session: parts.session,
     };
     (claim, parts.csr.clone().into())
 }

@@ -10,7 +10,7 @@ use super::{Continuity, HistoryError, Sighting, Succession, follow};
 /// then every one of them has been the newest, and the counters were held against each other every time.
 const REMEMBERED: usize = 16;
 
-/// A session of an agent with the server, as the server numbers them: never the same number twice for one TPM.
+/// A session of an agent with the server: one run of the agent, which draws a number when it starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SessionId(pub u64);
@@ -33,6 +33,12 @@ impl Sessions {
     #[must_use]
     pub const fn last(&self) -> Option<&Sighting> {
         self.last.as_ref()
+    }
+
+    /// The session that proved something last.
+    #[must_use]
+    pub const fn current(&self) -> Option<SessionId> {
+        self.current
     }
 
     /// A TPM of which `last` is known and no session lives: what a server has after its own start.

@@ -33,10 +33,16 @@ pub struct SoftwareMachine {
     pub pcrs: BTreeMap<(u16, u8), Vec<u8>>,
     /// resetCount.
     pub reset_count: u32,
+    /// restartCount.
+    pub restart_count: u32,
+    /// The TPM's clock, in milliseconds.
+    pub clock: u64,
     /// firmwareVersion.
     pub firmware_version: u64,
     /// The logs that it sends with every proof.
     pub logs: Vec<Log>,
+    /// The number of its agent's run.
+    pub session: u64,
 }
 
 impl SoftwareMachine {
@@ -62,8 +68,11 @@ impl SoftwareMachine {
             svid: SoftwareKey::svid(),
             pcrs: (0..24).map(|pcr| ((0x000b, pcr), value(pcr))).collect(),
             reset_count: 7,
+            restart_count: 0,
+            clock: 123_456,
             firmware_version: 0x0001_0002_0003_0004,
             logs: Vec::new(),
+            session: 0x5e55_1011,
         }
     }
 
@@ -77,6 +86,7 @@ impl SoftwareMachine {
             ak_public: self.ak.public.marshal(),
             svid_public: self.svid.public.marshal(),
             csr: self.svid.csr_for(&self.svid.spki()),
+            session: self.session,
         }
     }
 
@@ -154,9 +164,9 @@ impl SoftwareMachine {
             tag,
             qualified_signer: self.ak.public.qualified_name(ENDORSEMENT),
             extra_data,
-            clock: 123_456,
+            clock: self.clock,
             reset_count: self.reset_count,
-            restart_count: 0,
+            restart_count: self.restart_count,
             safe: 1,
             firmware_version: self.firmware_version,
             attested,
@@ -201,6 +211,8 @@ pub struct ClaimParts {
     pub svid_public: Vec<u8>,
     /// PKCS #10, DER.
     pub csr: Vec<u8>,
+    /// The number of the agent's run.
+    pub session: u64,
 }
 
 impl ClaimParts {
@@ -217,6 +229,7 @@ impl ClaimParts {
             ak_public: &self.ak_public,
             svid_public: &self.svid_public,
             csr: &self.csr,
+            session: self.session,
         })
     }
 }

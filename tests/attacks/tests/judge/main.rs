@@ -21,4 +21,5 @@ mod policy;
 mod recorded;
 mod scene;
 #[path = "../../../../proto/evidence/tests/tcg/writer.rs"]
+#[allow(dead_code, reason = "not every form of log is needed here")]
 mod writer;

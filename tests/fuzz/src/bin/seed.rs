@@ -21,6 +21,7 @@ fn main() -> io::Result<()> {
         ek_public: parts.ek_public.into(),
         ak_public: parts.ak_public.into(),
         svid_public: parts.svid_public.into(),
+        session: parts.session,
     };
     let length = u16::try_from(parts.csr.len()).expect("a CSR is short");
     let claim = [length.to_be_bytes().as_slice(), &parts.csr, &message.encode_to_vec()].concat();
