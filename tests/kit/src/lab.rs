@@ -214,6 +214,24 @@ impl Lab {
             .with_context(|| format!("the lab has no node {index}"))
     }
 
+    /// Gives the machine `copy` the TPM of the machine `original`, as whoever copies a virtual machine's folders does: both
+    /// are turned off, the state is copied, and both are turned on, the copy first.
+    ///
+    /// # Errors
+    /// When there are no two such machines, or a TPM does not come up.
+    pub fn clone_tpm(&mut self, original: usize, copy: usize) -> Result<()> {
+        let state = self.node(original)?.power_off();
+        let target = self.node(copy)?.power_off();
+        fs::remove_dir_all(&target)?;
+        fs::create_dir_all(&target)?;
+        for file in fs::read_dir(&state)? {
+            let file = file?;
+            fs::copy(file.path(), target.join(file.file_name()))?;
+        }
+        self.node(copy)?.reboot()?;
+        self.node(original)?.reboot()
+    }
+
     /// The manufacturer of its TPMs.
     #[must_use]
     pub fn ek_authority(&self) -> &EkAuthority {

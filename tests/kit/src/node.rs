@@ -163,6 +163,13 @@ impl Node {
         Ok(())
     }
 
+    /// Turns the machine off; gives the folder of its TPM's state.
+    pub(crate) fn power_off(&mut self) -> PathBuf {
+        self.stop();
+        self.tpm.power_off();
+        self.tpm.state()
+    }
+
     /// Boots the machine as another one was booted: it is turned off and on, its registers are extended as the logs of
     /// `boot` say, and the agent finds those logs.
     ///

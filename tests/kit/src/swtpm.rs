@@ -210,6 +210,11 @@ impl Swtpm {
         }
     }
 
+    /// The folder of its state.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.folder.join("state")
+    }
+
     /// Extends a PCR, as something that runs on the machine would.
     ///
     /// # Errors

@@ -10,11 +10,15 @@
 )]
 
 mod certificate;
+mod clones;
+mod history;
 mod identity;
 mod inventory;
 mod key;
 mod lifecycle;
 mod malformed;
+mod measured;
+mod policy;
 mod proxy;
 mod quote;
 mod revocation;

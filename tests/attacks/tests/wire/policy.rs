@@ -1,0 +1,177 @@
+//! Attacks 47 and 52: clean at first and dirty later, and policies that come at the wrong moment or from the wrong hand.
+
+use crate::scene::{Site, site, site_with};
+use hallmark_api::admin::{ApplyPolicyFileRequest, ListRecordsRequest, WithdrawPolicyFileRequest};
+use hallmark_attacks::{attest, open, proof_message};
+use hallmark_policy::signed::{FileKind, OperatorKey, SignedFile};
+use hallmark_verify::testing::{SoftwareMachine, VendorCa};
+
+const KEY: &str = "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgJuoCZrnrtSd6+dgE\nQUITG8uizr5FnPF6n3sYUkuSuVahRANCAAS9tHiAIphZs4U5zYTiH9gQaJ5Giwvw\nb+vMUsGU7iMGAXySR3FpBWO8ywW8gvSi9jDxeHHxe2HLupYXSd8ymcmA\n-----END PRIVATE KEY-----\n";
+const PUBLIC: &str = "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEvbR4gCKYWbOFOc2E4h/YEGieRosL\n8G/rzFLBlO4jBgF8kkdxaQVjvMsFvIL0ovYw8Xhx8Xthy7qWF0nfMpnJgA==\n-----END PUBLIC KEY-----\n";
+const OTHER: &str = "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgBQPjLJgBJycADNBx\n+Q9+YzkH2Hpp8Fe/dzGJvkzJE9+hRANCAARqWf8ccoACMlmnntfGETqmF8xMwQAv\nu41nWceXO4cWnuBnYtDH4iNVfaJhcfDzUgr0vbMTBxevl3WUIlCRMcZS\n-----END PRIVATE KEY-----\n";
+
+fn policy(serial: u32, rules: &str) -> String {
+    format!("version = 1\nname = \"edge\"\nserial = {serial}\n{rules}\n")
+}
+
+/// Applies it; "applied", or the code of the refusal.
+async fn apply(site: &mut Site, kind: &str, content: &str) -> String {
+    let request = ApplyPolicyFileRequest {
+        kind: kind.into(),
+        content: content.as_bytes().to_vec().into(),
+        dry_run: false,
+    };
+    match site.admin.admin.apply_policy_file(request).await {
+        Ok(_) => "applied".into(),
+        Err(told) => told.message().split(':').next().unwrap_or_default().to_owned(),
+    }
+}
+
+async fn withdraw(site: &mut Site) {
+    let request = WithdrawPolicyFileRequest {
+        kind: "policy".into(),
+        name: "edge".into(),
+        dry_run: false,
+    };
+    site.admin.admin.withdraw_policy_file(request).await.unwrap();
+}
+
+async fn accepted(site: &mut Site, what: &str, machine: &SoftwareMachine) {
+    if let Err(told) = attest(&site.wire().await, machine).await {
+        panic!("{what}: {told}");
+    }
+    assert_eq!(site.verdicts().await[0].outcome, "accepted", "{what}");
+}
+
+/// The rule that PCR 4 holds what it holds in this machine.
+fn rules_of(machine: &SoftwareMachine) -> String {
+    let value: String = machine.pcrs[&(0x000b, 4)]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    format!("[boot]\nrequired = false\n[boot.pcrs]\n4 = [\"{value}\"]")
+}
+
+#[test]
+fn attack_47_enrolled_clean_and_rebooted_dirty() {
+    site(async |site| {
+        let mut machine = SoftwareMachine::new(&site.vendor);
+        let clean = machine.pcrs.clone();
+        assert_eq!(apply(site, "policy", &policy(1, &rules_of(&machine))).await, "applied");
+        accepted(site, "clean", &machine).await;
+        accepted(site, "and again", &machine).await;
+        machine.reset_count += 1;
+        machine.pcrs.insert((0x000b, 4), vec![0x66; 32]);
+        let told = attest(&site.wire().await, &machine).await.unwrap_err();
+        site.refused("dirty", &told, "HM-POLICY-0125").await;
+        // It says that it is still the clean boot, whose registers it had.
+        let wire = site.wire().await;
+        let (mut attempt, challenge) = open(&wire, &machine.claim()).await.unwrap();
+        let proof = machine.prove_with(&challenge, wire.exporter(), |draft| {
+            draft.pcr_values[4].2.clone_from(&clean[&(0x000b, 4)]);
+        });
+        let told = attempt.prove(&proof_message(&proof)).await.unwrap_err();
+        site.refused("dirty with clean values", &told, "HM-VERIFY-0513").await;
+        machine.reset_count -= 1;
+        machine.pcrs.clone_from(&clean);
+        let told = attest(&site.wire().await, &machine).await.unwrap_err();
+        site.refused_as("the boot before", &told, "HM-VERIFY-0801", "HM-SRV-0102")
+            .await;
+        machine.reset_count += 2;
+        accepted(site, "clean again", &machine).await;
+    });
+}
+
+#[test]
+fn attack_52_a_policy_that_comes_during_an_attestation() {
+    site(async |site| {
+        let machine = SoftwareMachine::new(&site.vendor);
+        accepted(site, "before", &machine).await;
+        let wire = site.wire().await;
+        let (mut attempt, challenge) = open(&wire, &machine.claim()).await.unwrap();
+        let proof = proof_message(&machine.prove(&challenge, wire.exporter()));
+        assert_eq!(
+            apply(site, "policy", &policy(1, "[boot]\nsecure_boot = true")).await,
+            "applied"
+        );
+        // The policy took trust from what was proven before; that is a verdict as well.
+        let swept = site.verdicts().await;
+        assert_eq!(swept.len(), 1, "{swept:?}");
+        assert_eq!(swept[0].code, "HM-POLICY-0101");
+        let told = attempt.prove(&proof).await.unwrap_err();
+        site.refused("judged by the new rules", &told, "HM-POLICY-0101").await;
+        withdraw(site).await;
+        site.verdicts().await;
+        accepted(site, "the control", &machine).await;
+        let request = ListRecordsRequest {
+            kind: "admin".into(),
+            ..Default::default()
+        };
+        let acts = site
+            .admin
+            .admin
+            .list_records(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .records;
+        let ours = acts.iter().filter(|record| record.subject == "policy:edge").count();
+        assert_eq!(ours, 2, "{acts:?}");
+    });
+}
+
+#[test]
+fn attack_52_a_policy_that_no_operator_signed_or_an_old_one() {
+    let configure = |lab: &mut hallmark_kit::Lab, _: &VendorCa, folder: &std::path::Path| {
+        let path = folder.join("operator.pem");
+        std::fs::write(&path, PUBLIC).unwrap();
+        let keys = vec![path.display().to_string().into()];
+        lab.server().set("policy", "operator_keys", toml::Value::Array(keys));
+    };
+    site_with(VendorCa::new(), configure, async |site| {
+        let machine = SoftwareMachine::new(&site.vendor);
+        let seal = |key: &str, kind, serial, rules: &str| {
+            let key = OperatorKey::from_pem(key.as_bytes()).unwrap();
+            SignedFile::seal(kind, policy(serial, rules).into_bytes(), &key)
+                .unwrap()
+                .to_json()
+        };
+        let loose = "[tpm]\nclasses = [\"discrete\", \"firmware\", \"virtual\", \"simulator\", \"unknown\"]";
+        let strict = "[boot]\nsecure_boot = true";
+        let good = seal(KEY, FileKind::Policy, 7, strict);
+        for (what, content, code) in [
+            ("unsigned", policy(7, loose), "HM-SRV-0321"),
+            ("another key", seal(OTHER, FileKind::Policy, 7, loose), "HM-POLICY-0425"),
+            (
+                "another kind",
+                seal(KEY, FileKind::Baseline, 7, loose),
+                "HM-POLICY-0424",
+            ),
+            (
+                "changed",
+                seal(KEY, FileKind::Policy, 7, loose).replacen("\"payload\": \"", "\"payload\": \"AAAA", 1),
+                "HM-POLICY-0426",
+            ),
+        ] {
+            assert_eq!(apply(site, "policy", &content).await, code, "{what}");
+            accepted(site, what, &machine).await;
+        }
+        assert_eq!(apply(site, "policy", &good).await, "applied");
+        site.verdicts().await;
+        let told = attest(&site.wire().await, &machine).await.unwrap_err();
+        site.refused("the operator's policy", &told, "HM-POLICY-0101").await;
+        // An older one, the same one, and again after it was withdrawn.
+        for serial in [1, 6, 7] {
+            let old = seal(KEY, FileKind::Policy, serial, loose);
+            assert_eq!(apply(site, "policy", &old).await, "HM-POLICY-0427", "{serial}");
+        }
+        withdraw(site).await;
+        assert_eq!(apply(site, "policy", &good).await, "HM-POLICY-0427");
+        assert_eq!(
+            apply(site, "policy", &seal(KEY, FileKind::Policy, 8, loose)).await,
+            "applied"
+        );
+        site.verdicts().await;
+        accepted(site, "the newer one", &machine).await;
+    });
+}
