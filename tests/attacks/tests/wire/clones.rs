@@ -105,12 +105,12 @@ fn attack_15_a_copied_virtual_tpm() {
     lab.node(0).unwrap().start().unwrap();
     lab.node(1).unwrap().start().unwrap();
     run(&mut lab, vendor, async |site| {
+        // Whoever was followed may have noticed by now, and tried again.
         let before = recorded(&mut site.admin, &node).await;
-        assert_eq!(before.last().unwrap(), "accepted", "{before:?}");
-        assert!(before.iter().all(|code| code == "accepted"), "{before:?}");
+        assert_eq!(before[..3], ["accepted", "accepted", "accepted"], "{before:?}");
         // Both have to attest again: the one that the other followed is refused.
         evict(&mut site.admin, &node).await;
-        wait_for(&mut site.admin, &node, before.len(), "HM-VERIFY-0807").await;
+        wait_for(&mut site.admin, &node, 0, "HM-VERIFY-0807").await;
         wait_for(&mut site.admin, &node, before.len(), "accepted").await;
     });
 }
