@@ -1,6 +1,6 @@
 //! Status, bundle, HSM, doctor, configuration, completion.
 
-use std::{fs, os::unix::fs::PermissionsExt as _};
+use std::fs;
 
 use hallmark_spiffe::Bundle;
 
@@ -82,19 +82,31 @@ fn completions_are_made_for_shells() {
     assert_eq!(server.run("completion tcsh").code, 2);
 }
 
+/// Has a program made by another process. One that this process wrote could not be run while a child of another test, born
+/// meanwhile, still holds the file open for writing.
+fn made_by(words: &[&str], file: &std::path::Path) {
+    let status = std::process::Command::new(words[0])
+        .args(&words[1..])
+        .arg(file)
+        .status();
+    assert!(status.unwrap().success(), "{words:?}");
+}
+
 /// The file is judged by the program that it is for; here scripts stand in its place and show what they were asked.
 #[test]
 fn configuration_files_go_to_their_own_program() {
     let folder = tempfile::tempdir().unwrap();
     for (name, exit) in [("hallmark-server", 0), ("hallmark-agent", 2)] {
-        let path = folder.path().join(name);
-        fs::write(&path, format!("#!/bin/sh\necho \"{name} $*\" >&2\nexit {exit}\n")).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        let script = format!("#!/bin/sh\necho \"{name} $*\" >&2\nexit {exit}\n");
+        made_by(
+            &["sh", "-c", "printf %s \"$1\" > \"$2\"; chmod 755 \"$2\"", "sh", &script],
+            &folder.path().join(name),
+        );
     }
     // A copy, so that no program lies beside it.
     let own = folder.path().join("bin");
     fs::create_dir(&own).unwrap();
-    fs::copy(env!("CARGO_BIN_EXE_hallmark"), own.join("hallmark")).unwrap();
+    made_by(&["cp", env!("CARGO_BIN_EXE_hallmark")], &own.join("hallmark"));
     let check = |file: &str, text: &str, more: &[&str]| {
         let file = folder.path().join(file);
         fs::write(&file, text).unwrap();

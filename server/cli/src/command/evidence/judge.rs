@@ -35,7 +35,7 @@ pub(crate) struct Judge {
     /// A list of digests that policies name, of `sha256sum` or as JSON; may be given several times
     #[arg(long, value_name = "NAME=FILE", value_parser = named_file)]
     digest_list: Vec<(String, PathBuf)>,
-    /// The time as of which it is judged, RFC 3339; else when the server judged it last, or now
+    /// The time as of which it is judged, RFC 3339; else when a server judged it last, or when the file was made
     #[arg(long, value_name = "TIME", value_parser = timestamp::parse_rfc3339)]
     at: Option<i64>,
 }
@@ -58,7 +58,10 @@ impl Judge {
         })?;
         drop(bytes);
         let kept = file.judged.as_ref();
-        let at = self.at.or(kept.map(|kept| kept.at)).unwrap_or_else(timestamp::now);
+        // Not by the clock of whoever asks: the same file gives the same verdict on every day.
+        let made_at = || timestamp::parse_rfc3339(&file.made_at).ok();
+        let at = self.at.or(kept.map(|kept| kept.at)).or_else(made_at);
+        let at = at.unwrap_or_else(timestamp::now);
         let now = UNIX_EPOCH + Duration::from_secs(u64::try_from(at).unwrap_or(0));
         let grounds = self.grounds(&file)?;
         let by = JudgedBy {
