@@ -23,6 +23,7 @@ fn evidence(boot: &str) -> EvidenceFile {
         },
         qualification: hex::decode("00112233445566778899aabbccddeeff").unwrap(),
         pcr_values: PcrValues::new(),
+        judged: None,
         logs: vec![log(LogKind::Tcg, "eventlog.bin"), log(LogKind::Ima, "ima.bin")],
         judged: None,
     }
