@@ -162,113 +162,84 @@ fn attack_41_registers_that_started_elsewhere() {
     }
 }
 
+/// EFI_SIGNATURE_LIST of EFI_CERT_SHA256_GUID.
+fn hashes(hashes: &[[u8; 32]]) -> Vec<u8> {
+    let guid = [
+        0x26, 0x16, 0xc4, 0xc1, 0x4c, 0x50, 0x92, 0x40, 0xac, 0xa9, 0x41, 0xf9, 0x36, 0x93, 0x43, 0x28,
+    ];
+    let size = u32::try_from(28 + 48 * hashes.len()).unwrap();
+    let mut list = [&guid[..], &size.to_le_bytes(), &[0; 4], &48_u32.to_le_bytes()].concat();
+    for hash in hashes {
+        list.extend([&[0; 16], &hash[..]].concat());
+    }
+    list
+}
+
+/// The end of the firmware's configuration.
+fn separator() -> usize {
+    sb_on().place(|event| event.pcr == 7 && event.kind == EventKind::SEPARATOR)
+}
+
 #[test]
 fn attack_44_firmware_settings() {
-    let hash = |digit: u8| [digit; 32];
-    let db = sha256_of_pem("db.crt");
-    let entries = |hashes: &[[u8; 32]]| {
-        // EFI_SIGNATURE_LIST of EFI_CERT_SHA256_GUID.
-        let guid = [
-            0x26, 0x16, 0xc4, 0xc1, 0x4c, 0x50, 0x92, 0x40, 0xac, 0xa9, 0x41, 0xf9, 0x36, 0x93, 0x43, 0x28,
-        ];
-        let size = u32::try_from(28 + 48 * hashes.len()).unwrap();
-        let mut list = [&guid[..], &size.to_le_bytes(), &[0; 4], &48_u32.to_le_bytes()].concat();
-        for hash in hashes {
-            list.extend([&[0; 16], &hash[..]].concat());
-        }
-        list
-    };
-    let revoking = |hashes: &[[u8; 32]]| sb_on().setting("dbx", &entries(hashes));
-    let dbx = format!(
-        "dbx_at_least = [\"{}\", \"{}\"]",
-        hex::encode(hash(1)),
-        hex::encode(hash(2))
-    );
-    let separator = sb_on().place(|event| event.pcr == 7 && event.kind == EventKind::SEPARATOR);
-    let saying = |text: &[u8]| sb_on().before(separator, 7, EventKind::EFI_ACTION, text);
-    let rogue = sha256_of_pem("rogue.crt");
-    let rows: [(String, Events, Events, &str); 9] = [
+    let saying = |text: &[u8]| sb_on().before(separator(), 7, EventKind::EFI_ACTION, text);
+    let off = || Events::recorded("base");
+    for (rule, bad, code) in [
+        ("secure_boot = true", off(), "HM-POLICY-0102"),
+        ("setup_mode = false", off(), "HM-POLICY-0103"),
+        ("setup_mode = false", sb_on().setting("PK", b""), "HM-POLICY-0103"),
+        ("debug = false", saying(b"UEFI Debug Mode"), "HM-POLICY-0106"),
         (
-            "secure_boot = true".into(),
-            sb_on(),
-            Events::recorded("base"),
-            "HM-POLICY-0102",
-        ),
-        (
-            "setup_mode = false".into(),
-            sb_on(),
-            Events::recorded("base"),
-            "HM-POLICY-0103",
-        ),
-        (
-            "setup_mode = false".into(),
-            sb_on(),
-            sb_on().setting("PK", b""),
-            "HM-POLICY-0103",
-        ),
-        (
-            dbx.clone(),
-            revoking(&[hash(2), hash(1), hash(3)]),
-            revoking(&[hash(1)]),
-            "HM-POLICY-0113",
-        ),
-        (
-            dbx,
-            revoking(&[hash(1), hash(2)]),
-            sb_on().setting("dbx", b""),
-            "HM-POLICY-0113",
-        ),
-        (
-            format!("db_certificates = [\"{db}\"]"),
-            sb_on(),
-            sb_on().setting("db", &entries(&[hash(9)])),
-            "HM-POLICY-0112",
-        ),
-        (
-            format!("signed_by = [\"{db}\"]"),
-            sb_on(),
-            Events::recorded("base"),
-            "HM-POLICY-0116",
-        ),
-        (
-            "debug = false".into(),
-            sb_on(),
-            saying(b"UEFI Debug Mode"),
-            "HM-POLICY-0106",
-        ),
-        (
-            "dma_protection = true".into(),
-            sb_on(),
+            "dma_protection = true",
             saying(b"DMA Protection Disabled"),
             "HM-POLICY-0107",
         ),
-    ];
-    for (rule, good, bad, code) in rows {
+    ] {
         let rules = format!("[boot]\n{rule}");
-        assert_eq!(verdict(&rules, &good.logs()), "trusted", "{rule}");
+        assert_eq!(verdict(&rules, &sb_on().logs()), "trusted", "{rule}");
         assert_eq!(verdict(&rules, &bad.logs()), code, "{rule}");
     }
-    // Another key than the operator's is in db, or signed what was booted.
-    for rule in ["db_certificates", "signed_by"] {
-        let rules = format!("[boot]\n{rule} = [\"{rogue}\"]");
-        let code = if rule == "signed_by" {
-            "HM-POLICY-0116"
-        } else {
-            "HM-POLICY-0112"
-        };
-        assert_eq!(verdict(&rules, &sb_on().logs()), code, "{rule}");
-    }
-    // A variable that the firmware does not measure is not taken for a good one.
+    // A variable that the firmware does not measure, or measures twice, is not taken for a good one.
     let mut without = sb_on();
     without.list.remove(sb_on().variable("SecureBoot"));
-    assert_eq!(verdict(SECURE, &without.logs()), "HM-POLICY-0102");
-    let odd = sb_on().setting("SecureBoot", &[2]);
-    assert_eq!(verdict(SECURE, &odd.logs()), "HM-POLICY-0102");
     let both = sb_on().before(
-        separator,
+        separator(),
         7,
         EventKind::EFI_VARIABLE_DRIVER_CONFIG,
         &variable("SecureBoot", &[0]),
     );
-    assert_eq!(verdict(SECURE, &both.logs()), "HM-POLICY-0102");
+    for odd in [without, both, sb_on().setting("SecureBoot", &[2])] {
+        assert_eq!(verdict(SECURE, &odd.logs()), "HM-POLICY-0102");
+    }
+}
+
+#[test]
+fn attack_44_revocations_and_keys() {
+    let hash = |digit: u8| [digit; 32];
+    let revoking = |list: &[[u8; 32]]| sb_on().setting("dbx", &hashes(list));
+    let dbx = format!(
+        "[boot]\ndbx_at_least = [\"{}\", \"{}\"]",
+        hex::encode(hash(1)),
+        hex::encode(hash(2))
+    );
+    assert_eq!(verdict(&dbx, &revoking(&[hash(2), hash(1), hash(3)]).logs()), "trusted");
+    for old in [
+        revoking(&[hash(1)]),
+        sb_on().setting("dbx", b""),
+        sb_on().setting("dbx", &hashes(&[hash(1), hash(2)])[..100]),
+    ] {
+        assert_eq!(verdict(&dbx, &old.logs()), "HM-POLICY-0113");
+    }
+    let (db, rogue) = (sha256_of_pem("db.crt"), sha256_of_pem("rogue.crt"));
+    for (rule, code) in [("db_certificates", "HM-POLICY-0112"), ("signed_by", "HM-POLICY-0116")] {
+        let rules = |key: &str| format!("[boot]\n{rule} = [\"{key}\"]");
+        assert_eq!(verdict(&rules(&db), &sb_on().logs()), "trusted", "{rule}");
+        assert_eq!(verdict(&rules(&rogue), &sb_on().logs()), code, "{rule}");
+    }
+    // Images that are allowed by their hash; and nothing that had to be signed.
+    let by_hash = sb_on().setting("db", &hashes(&[hash(9)]));
+    let rules = format!("[boot]\ndb_certificates = [\"{db}\"]");
+    assert_eq!(verdict(&rules, &by_hash.logs()), "HM-POLICY-0112");
+    let rules = format!("[boot]\nsigned_by = [\"{db}\"]");
+    assert_eq!(verdict(&rules, &Events::recorded("base").logs()), "HM-POLICY-0116");
 }

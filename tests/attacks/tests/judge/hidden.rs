@@ -73,11 +73,12 @@ fn attack_38_a_version_of_the_firmware_that_a_program_measured() {
     assert_eq!(verdict(rules, &good.logs()), "trusted");
     let later = [(0, EventKind::S_CRTM_VERSION, "", "2\0\0\0")];
     let place = version(&sb_on());
-    for forge in [
-        (|event: &mut Event| event.kind = EventKind::POST_CODE) as fn(&mut Event),
+    let forgeries: [fn(&mut Event); 3] = [
+        |event| event.kind = EventKind::POST_CODE,
         |event| event.kind = EventKind::ACTION,
         blur,
-    ] {
+    ];
+    for forge in forgeries {
         let [measured, shown] = both(&sb_on(), &later, |events| events.forged(place, forge));
         assert_eq!(
             Scene::under(rules).verdict(&measured.logs(), &shown.logs()),
@@ -156,7 +157,8 @@ fn attack_38_a_command_line_that_a_program_measured() {
         verdict(&rules, &sb_on().then(12, EventKind::IPL, good.as_bytes()).logs()),
         "trusted"
     );
-    for forge in [blur as fn(&mut Event), |event| event.kind = EventKind::EVENT_TAG] {
+    let forgeries: [fn(&mut Event); 2] = [blur, |event| event.kind = EventKind::EVENT_TAG];
+    for forge in forgeries {
         assert_eq!(
             shown(&rules, &both(&image, &later, |events| events.forged(place, forge))),
             "HM-POLICY-0124"
@@ -172,11 +174,12 @@ fn attack_38_a_command_of_grub_that_the_log_hides() {
     let typed = grub(&[good[0], ("grub_cmd: ", "insmod /evil"), good[1]]);
     assert_eq!(verdict(rules, &typed.logs()), "HM-POLICY-0120");
     let place = typed.list.len() - 2;
-    for forge in [
-        blur as fn(&mut Event),
+    let forgeries: [fn(&mut Event); 3] = [
+        blur,
         |event| event.kind = EventKind::POST_CODE,
         |event| event.data = b"grub_cmd: set x\0".to_vec(),
-    ] {
+    ];
+    for forge in forgeries {
         let hidden = typed.clone().forged(place, forge);
         assert_eq!(shown(rules, &[typed.clone(), hidden]), "HM-POLICY-0120");
     }

@@ -132,9 +132,8 @@ fn log(machine: &mut SoftwareMachine) -> Vec<u8> {
 #[test]
 fn attack_41_registers_that_were_reset_under_a_running_machine() {
     site(async |site| {
-        for count in [(|it: &mut SoftwareMachine| it.reset_count += 1) as Change, |it| {
-            it.restart_count += 1
-        }] {
+        let counts: [Change; 2] = [|it| it.reset_count += 1, |it| it.restart_count += 1];
+        for count in counts {
             let mut machine = machine(site);
             let log = log(&mut machine);
             let whole = Log::new(LogKind::Tcg, 0, log.clone()).unwrap();
