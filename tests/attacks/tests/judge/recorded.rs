@@ -25,7 +25,6 @@ fn evidence(boot: &str) -> EvidenceFile {
         pcr_values: PcrValues::new(),
         judged: None,
         logs: vec![log(LogKind::Tcg, "eventlog.bin"), log(LogKind::Ima, "ima.bin")],
-        judged: None,
     }
 }
 
