@@ -157,6 +157,7 @@ fn hash(file: &mut File, limit: u64) -> std::io::Result<[u8; 32]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::peer::tests::copied;
 
     fn me() -> Executable {
         Executable::of(i32::try_from(std::process::id()).unwrap()).unwrap()
@@ -165,6 +166,9 @@ mod tests {
     #[test]
     fn the_digest_is_that_of_the_running_binary_and_is_remembered() {
         let digests = Digests::default();
+        while !me().stamp.is_settled(SystemTime::now()) {
+            std::thread::sleep(Duration::from_millis(50));
+        }
         let bytes = std::fs::read(std::env::current_exe().unwrap()).unwrap();
         let expected = digest::digest(&digest::SHA256, &bytes);
         assert_eq!(digests.sha256(&mut me(), MAX_BINARY).unwrap(), expected.as_ref());
@@ -218,12 +222,12 @@ mod tests {
     fn the_path_is_told_only_while_it_leads_to_the_running_file() {
         let folder = tempfile::tempdir().unwrap();
         let copy = folder.path().join("copy-of-sleep");
-        std::fs::copy("/bin/sleep", &copy).unwrap();
+        copied(Path::new("/bin/sleep"), &copy);
         let mut child = std::process::Command::new(&copy).arg("60").spawn().unwrap();
         let pid = i32::try_from(child.id()).unwrap();
         assert_eq!(Executable::of(pid).unwrap().path(), Some(copy.as_path()));
         std::fs::remove_file(&copy).unwrap();
-        std::fs::copy("/bin/sleep", &copy).unwrap();
+        copied(Path::new("/bin/sleep"), &copy);
         assert_eq!(
             Executable::of(pid).unwrap().path(),
             None,

@@ -197,4 +197,4 @@ fn events(fd: BorrowedFd<'_>, wanted: PollFlags) -> Result<PollFlags, PeerError>
 
 #[cfg(test)]
 #[path = "peer_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -162,6 +162,8 @@ async fn open(server: &Arc<Server>, payload: Bytes, csr: Bytes, subject: &mut Su
     subject.is(&id);
     let row = server.agents.find(&id);
     lifecycle::barred(row.as_deref())?;
+    // Who was evicted, or was never let in, has no history to follow: an operator's word makes a new beginning.
+    let held = row.as_ref().and_then(|_| server.kept.find(&id));
     // One that still waits is not enrolled: it gets no leave that enrolled ones have.
     let known = row.filter(|row| row.state.is_served()).map(|row| KnownTpm {
         ek_sha256: ek,
@@ -183,7 +185,7 @@ async fn open(server: &Arc<Server>, payload: Bytes, csr: Bytes, subject: &mut Su
     let opened = server.compute.run(work).await;
     let (examined, challenge, revocation) = opened.map_err(|_| Refusal::bare(NodeClass::Unable))??;
     Ok(Opened {
-        held: server.kept.find(&id),
+        held,
         node: id,
         examined,
         challenge,

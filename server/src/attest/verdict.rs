@@ -92,7 +92,7 @@ async fn distrust(server: &Server, refusal: &Refusal, record: Record, judged: Ju
     let (node, selectors) = (&judged.node, judged.appraisal.selectors());
     let Keeping { new, held } = judged.keeping;
     let decide = |row: Option<&Agent>| {
-        if is_overtaken(server, node, judged.before.as_ref(), &new, &held) {
+        if row.is_some() && is_overtaken(server, node, judged.before.as_ref(), &new, &held) {
             return (Decision::Refuse(()), Vec::new());
         }
         let decision = row.map_or(Decision::Beside, |row| {
@@ -170,7 +170,8 @@ pub(super) async fn record_accepted(
         // The rules changed, or the node was faster: what was judged is no longer what counts.
         let same_rules = Arc::ptr_eq(&judged.policies, &server.attestation.policies.load())
             && Arc::ptr_eq(&judged.revocation, &server.lifecycle.trust().revocation);
-        if !same_rules || is_overtaken(server, node, judged.before.as_ref(), &new, &held) {
+        let overtaken = row.is_some() && is_overtaken(server, node, judged.before.as_ref(), &new, &held);
+        if !same_rules || overtaken {
             return Decision::Refuse(Refusal::bare(NodeClass::Evidence(RefusalClass::Stale)));
         }
         Decision::Put(Box::new(Agent {

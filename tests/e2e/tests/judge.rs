@@ -17,7 +17,7 @@ use hallmark_evidence::ima::ImaList;
 use hallmark_kit::{AdminClient, RecordedBoot};
 use hallmark_tpm_wire::HashAlg;
 use std::path::Path;
-use trial::{agents, ask, booted, entry, evict, register, svids, wait_for};
+use trial::{agents, ask, booted, entry, register, svids, wait_for};
 
 fn apply(socket: &Path, policy: &str, dry_run: bool) -> Result<PolicyFileChange, String> {
     ask(async {
@@ -143,9 +143,10 @@ fn a_list_goes_on_where_the_last_quote_ended() {
         node.tpm().extend(10, digest.as_slice().try_into().unwrap()).unwrap();
     }
     std::fs::write(folder.path().join("ima.bin"), &whole).unwrap();
-    // The server forgets the node, not what it proved: the node attests again in the same boot.
-    evict(&socket, &id);
-    trial.lab.node(0).unwrap().start().unwrap();
+    // The agent lost its state: it attests again in the same boot.
+    let node = trial.lab.node(0).unwrap();
+    std::fs::remove_file(node.folder().join("data").join("state.json")).unwrap();
+    node.start().unwrap();
     wait_for("the new lines are proven", || proven() == (67, whole.len()));
     let store = trial.lab.server().folder().join("data").join("server.db");
     let parts = "import sqlite3,sys; print(sqlite3.connect(sys.argv[1]).execute(\

@@ -1,9 +1,7 @@
 //! Attack 15: a virtual TPM's state is copied, and both machines run.
 
 use crate::scene::{Site, lay_out, run, site};
-use hallmark_api::admin::ListRecordsRequest;
-use hallmark_api::agent::DeleteAgentRequest;
-use hallmark_api::types::Spiffeid;
+use hallmark_api::admin::{ChangeNodeRequest, ListRecordsRequest};
 use hallmark_attacks::attest;
 use hallmark_kit::{AdminClient, Lab};
 use hallmark_verify::testing::{SoftwareMachine, VendorCa};
@@ -81,13 +79,16 @@ async fn wait_for(admin: &mut AdminClient, node: &str, from: usize, wanted: &str
     }
 }
 
-async fn evict(admin: &mut AdminClient, node: &str) {
-    let path = node.strip_prefix("spiffe://example.org").unwrap();
-    let id = Some(Spiffeid {
-        trust_domain: "example.org".into(),
-        path: path.into(),
-    });
-    let _ = admin.agent.delete_agent(DeleteAgentRequest { id }).await;
+/// Both lose what they have, and may attest again.
+async fn suspend_and_resume(admin: &mut AdminClient, node: &str) {
+    for action in ["suspend", "resume"] {
+        let request = ChangeNodeRequest {
+            id: node.into(),
+            action: action.into(),
+            ..Default::default()
+        };
+        admin.lifecycle.change_node(request).await.unwrap();
+    }
 }
 
 /// Two machines with real agents, of which the second has a copy of the first one's swtpm.
@@ -109,7 +110,7 @@ fn attack_15_a_copied_virtual_tpm() {
         let before = recorded(&mut site.admin, &node).await;
         assert_eq!(before[..3], ["accepted", "accepted", "accepted"], "{before:?}");
         // Both have to attest again: the one that the other followed is refused.
-        evict(&mut site.admin, &node).await;
+        suspend_and_resume(&mut site.admin, &node).await;
         wait_for(&mut site.admin, &node, 0, "HM-VERIFY-0807").await;
         wait_for(&mut site.admin, &node, before.len(), "accepted").await;
     });

@@ -1,9 +1,11 @@
 //! Attacks 33 and 41: what a TPM's counters and clock rule out, against what the server kept of the last quote.
 
 use crate::scene::{Site, site};
+use hallmark_api::admin::ChangeNodeRequest;
 use hallmark_attacks::{attest, attest_with};
 use hallmark_evidence::{Log, LogKind};
 use hallmark_tpm_wire::HashAlg;
+use hallmark_verify::ek_sha256;
 use hallmark_verify::testing::SoftwareMachine;
 
 const HOUR: u64 = 3_600_000;
@@ -15,6 +17,10 @@ fn machine(site: &Site) -> SoftwareMachine {
         clock: 100 * HOUR,
         ..SoftwareMachine::new(&site.vendor)
     }
+}
+
+fn ek(machine: &SoftwareMachine) -> String {
+    hex::encode(ek_sha256(&machine.claim().decode().unwrap()).unwrap())
 }
 
 async fn accepted(site: &mut Site, what: &str, machine: &SoftwareMachine) {
@@ -93,6 +99,34 @@ fn attack_33_counters_and_clock_that_go_back_or_jump() {
             (machine.clock, machine.firmware_version) = (clock, firmware);
             accepted(site, what, &machine).await;
         }
+    });
+}
+
+/// A cleared TPM begins to count anew. It stays out until its operator says that its history begins anew too.
+#[test]
+fn attack_33_a_cleared_tpm_comes_back_by_its_operators_word_alone() {
+    site(async |site| {
+        let mut machine = machine(site);
+        accepted(site, "at first", &machine).await;
+        (machine.reset_count, machine.restart_count, machine.clock) = (0, 0, 5000);
+        for again in ["at once", "and again"] {
+            let told = attest(&site.wire().await, &machine).await.unwrap_err();
+            site.refused_as(again, &told, "HM-VERIFY-0801", "HM-SRV-0102").await;
+        }
+        let evict = ChangeNodeRequest {
+            id: format!("spiffe://example.org/spire/agent/tpm2/{}", ek(&machine)),
+            action: "evict".into(),
+            ..Default::default()
+        };
+        site.admin.lifecycle.change_node(evict).await.unwrap();
+        accepted(site, "evicted, and enrolled again", &machine).await;
+        accepted(site, "its history goes on from there", &machine).await;
+        machine.restart_count = 9;
+        accepted(site, "resumed", &machine).await;
+        machine.restart_count = 0;
+        let told = attest(&site.wire().await, &machine).await.unwrap_err();
+        site.refused_as("back behind it", &told, "HM-VERIFY-0802", "HM-SRV-0102")
+            .await;
     });
 }
 
