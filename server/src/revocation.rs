@@ -24,6 +24,9 @@ const EVERY: Duration = Duration::from_secs(5);
 /// Nodes that are looked at between two pauses.
 const PAGE: u32 = 256;
 
+/// The code of nodes that lost trust by a list.
+const REVOKED: &str = "HM-POLICY-0010";
+
 /// What tells that a file was replaced: its name, length and time.
 type Stamp = (PathBuf, u64, Option<SystemTime>);
 
@@ -88,37 +91,59 @@ async fn read(server: &Arc<Server>, paths: Vec<PathBuf>) -> Result<(), String> {
     server.lifecycle.set_revocation(Arc::new(lists)).await;
     // Attestations that were judged by the old lists have come to their end, or will find that the lists changed.
     server.agents.settle().await;
-    let revoked = revoked(server).await.map_err(|error| Report(&error).to_string())?;
-    tracing::info!(lists = count, revoked = revoked.len(), "revocation lists read");
-    let applied = policy_files::set_revoked(server, revoked).await;
-    applied.map_err(|error| Report(&error).to_string())
+    let applied = hold_against_nodes(server).await;
+    let revoked = applied.map_err(|error| Report(&error).to_string())?;
+    tracing::info!(lists = count, revoked, "revocation lists read");
+    Ok(())
+}
+
+/// Holds the lists at hand against every node that is known; gives how many they revoke. Before a server serves anybody,
+/// this is done once: lists may have changed while it was down.
+///
+/// # Errors
+/// The store's; or what is kept of a node does not read back.
+pub async fn hold_against_nodes(server: &Arc<Server>) -> Result<usize, PolicyFileError> {
+    let revoked = revoked(server).await?;
+    let count = revoked.len();
+    policy_files::set_revoked(server, revoked).await?;
+    Ok(count)
 }
 
 /// The EKs of known nodes whose certificates the lists revoke.
 async fn revoked(server: &Arc<Server>) -> Result<BTreeSet<String>, PolicyFileError> {
     let mut found = BTreeSet::new();
     let mut after: Option<SpiffeId> = None;
+    let policies = server.attestation.policies.load_full();
     loop {
         let page = server.store.facts(after.as_ref(), PAGE).await?;
         let Some(last) = page.last() else { return Ok(found) };
         after = Some(last.node.clone());
         let mut kept = Vec::with_capacity(page.len());
         for node in page {
-            let Some(ek) = server.agents.find(&node.node).and_then(|row| row.ek_sha256) else {
+            let Some(row) = server.agents.find(&node.node) else {
                 continue;
             };
+            let Some(ek) = row.ek_sha256.map(hex::encode) else {
+                continue;
+            };
+            let was_revoked = policies.revoked.contains(&ek) || row.distrust == REVOKED;
             if let Some(evidence) = server.store.evidence(&node.node).await? {
-                kept.push((ek, evidence));
+                kept.push((ek, was_revoked, evidence));
             }
         }
         let (trust, now) = (server.lifecycle.trust(), server.clock.now());
         let work = move || {
             let mut revoked = BTreeSet::new();
-            for (ek, evidence) in kept {
+            for (ek, was_revoked, evidence) in kept {
                 let file = EvidenceFile::parse(evidence.file.as_bytes());
                 let file = file.map_err(|error| undecodable(&evidence.node, &error))?;
-                if is_revoked(&file, &trust, now) {
-                    revoked.insert(hex::encode(ek));
+                // A machine does not come back by leaving its certificate out.
+                let is_revoked = match &file.ek_certificate {
+                    Some(_) => is_revoked(&file, &trust, now),
+                    None => was_revoked,
+                };
+                if is_revoked {
+                    revoked.insert(ek);
                 }
             }
             Ok::<_, PolicyFileError>(revoked)

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use hallmark_reason::Report;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use crate::{
@@ -89,6 +90,13 @@ impl Running {
         let keys = parts::keys(&config).await?;
         let address = tcp.local_addr().unwrap_or(address);
         let server = parts::server(config, address, store, keys, clock).await?;
+        if !server.attestation.crls.is_empty() {
+            let held = crate::revocation::hold_against_nodes(&server).await;
+            held.map_err(|error| StartError::Runtime {
+                what: "the revocation lists",
+                cause: Report(&error).to_string(),
+            })?;
+        }
         let identity = ServerIdentity::issue(&server).await?;
         let tls = tls::server_config(&server, Arc::clone(&identity)).map_err(|error| StartError::Runtime {
             what: "TLS",

@@ -22,6 +22,9 @@ use crate::der;
 /// Largest file of lists, in bytes.
 const MAX_FILE_BYTES: usize = 16 * 1024 * 1024;
 
+/// How far the issuer's clock may be ahead.
+const CLOCK_SKEW: Duration = Duration::from_secs(300);
+
 /// The lists at hand, and what it means where there is none.
 #[derive(Debug, Clone, Default)]
 pub struct Revocation {
@@ -48,7 +51,12 @@ impl List {
         age(self) < age(other)
     }
 
+    /// One that was made in times to come says nothing of now.
     fn is_fresh(&self, grace: Duration, now: u64) -> bool {
+        let made = u64::try_from(self.this_update).unwrap_or(0);
+        if made > now.saturating_add(CLOCK_SKEW.as_secs()) {
+            return false;
+        }
         let until = self.next_update.and_then(|until| u64::try_from(until).ok());
         until.is_some_and(|until| now <= until.saturating_add(grace.as_secs()))
     }

@@ -80,6 +80,10 @@ fn attack_11_what_no_fresh_list_covers_is_refused_where_lists_are_required() {
     let old = [of_intermediate(&scene, stale(false)), good[1].clone()];
     assert_eq!(verdict(&mut scene, true, &old).as_deref(), Some(UNKNOWN));
     assert_eq!(verdict(&mut scene, false, &old), None);
+    let future = of_intermediate(&scene, |list| list.this_update = 1_796_000_000);
+    let refused = verdict(&mut scene, true, &[future, good[1].clone()]);
+    assert_eq!(refused.as_deref(), Some(UNKNOWN), "made in times to come");
+    scene.trust.revocation = revocation(true, &old);
     let mut lenient = Revocation::clone(&revocation(true, &old));
     assert_eq!(lenient.stale(now()).len(), 1);
     lenient.grace = Duration::from_secs(10 * 24 * 3600);

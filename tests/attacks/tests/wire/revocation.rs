@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use hallmark_attacks::attest;
+use hallmark_verify::ek_sha256;
 use hallmark_verify::testing::{RevocationDraft, SoftwareEk, SoftwareMachine, VendorCa};
 
 use crate::scene::{Attack, Site, site, site_with};
@@ -80,6 +81,66 @@ fn attack_11_a_revoked_tpm_loses_what_it_has_and_gets_no_more() {
             publish(&file, &lifted);
             assert_eq!(verdict(site).await, ("accepted".into(), String::new()));
             site.control(&wire, "after the list was lifted").await;
+        },
+    );
+}
+
+/// The inventory lists the machine, which after its revocation shows no certificate any more.
+#[test]
+fn attack_11_a_revoked_tpm_does_not_come_back_without_its_certificate() {
+    let vendor = VendorCa::new();
+    let machine = SoftwareMachine::new(&vendor);
+    let other = SoftwareMachine {
+        ek_certificate: None,
+        ..SoftwareMachine::new(&vendor)
+    };
+    let list = |number: u8| {
+        let draft = RevocationDraft {
+            number: vec![number],
+            revoked: vec![SERIAL.to_vec()],
+            ..RevocationDraft::of_intermediate()
+        };
+        draft.sign(&vendor.intermediate_key)
+    };
+    let (first, second) = (list(1), list(2));
+    let folder = tempfile::tempdir().unwrap();
+    let (lists, inventory) = (folder.path().join("lists"), folder.path().join("ek.csv"));
+    fs::create_dir(&lists).unwrap();
+    let line = |machine: &SoftwareMachine| {
+        let ek = ek_sha256(&machine.claim().decode().unwrap()).unwrap();
+        format!("{},ops,\n", hex::encode(ek))
+    };
+    let csv = format!("ek_sha256,owner,expires\n{}{}", line(&machine), line(&other));
+    fs::write(&inventory, csv).unwrap();
+    let (named, listed) = (lists.display().to_string(), inventory.display().to_string());
+    site_with(
+        vendor,
+        |lab, _, _| {
+            let server = lab.server();
+            server.set("attestation.tpm2", "crls", toml::Value::Array(vec![named.into()]));
+            server.set("attestation.tpm2", "ek_inventory", listed.into());
+        },
+        async |site| {
+            let wire = site.wire().await;
+            attest(&wire, &machine).await.unwrap();
+            assert_eq!(verdict(site).await.0, "accepted", "positive control");
+            publish(&lists.join("vendor.crl"), &first);
+            assert_eq!(verdict(site).await.1, "HM-POLICY-0010");
+            let mut bare = machine;
+            bare.ek_certificate = None;
+            let told = attest(&wire, &bare).await.unwrap_err();
+            site.refused("without its certificate", &told, "HM-POLICY-0010").await;
+            // A list is read anew: what was kept last has no certificate to look up.
+            publish(&lists.join("vendor.crl"), &second);
+            tokio::time::sleep(Duration::from_secs(7)).await;
+            let told = attest(&wire, &bare).await.unwrap_err();
+            site.refused("after the next list", &told, "HM-POLICY-0010").await;
+            attest(&wire, &other).await.unwrap();
+            assert_eq!(
+                verdict(site).await.0,
+                "accepted",
+                "who was not revoked may come without one"
+            );
         },
     );
 }
