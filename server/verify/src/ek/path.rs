@@ -63,24 +63,19 @@ pub(crate) fn verify(
         issuer: certificate.issuer.clone(),
         left_out: left_out.clone(),
     };
-    let revocation = &trust.revocation;
-    let (all, fresh) = (revocation.all(), revocation.fresh(now));
     let unknown = || EkCertificateError::RevocationUnknown {
         issuer: certificate.issuer.clone(),
     };
-    // What any list revokes is revoked; that nothing revokes it only a fresh list can say.
-    let looks = if revocation.required {
-        let fresh = revocation::options(&fresh, true).ok_or_else(unknown)?;
-        [revocation::options(&all, false), Some(fresh)]
-    } else {
-        [revocation::options(&all, false), None]
-    };
     let verify_at = |time| {
-        verify_at(certificate, &usable, &trust.roots, looks[0], time)?;
-        match looks[1] {
-            Some(fresh) => verify_at(certificate, &usable, &trust.roots, Some(fresh), time),
-            None => Ok(()),
+        let mut verdict = Ok(());
+        for lists in trust.revocation.choices() {
+            verdict = verify_under(certificate, &usable, trust, &lists, now, time);
+            // Where a list is not its issuer's own, the one behind it counts.
+            if !verdict.as_ref().is_err_and(is_no_list) {
+                break;
+            }
         }
+        verdict
     };
     let coded = |error| coded(error, now, untrusted, unknown);
     let first = verify_at(now);
@@ -102,6 +97,26 @@ pub(crate) fn verify(
         not_after: not_after.as_secs(),
         now,
     })
+}
+
+/// What any list revokes is revoked; that nothing revokes it only a fresh list can say.
+fn verify_under(
+    certificate: &EkCertificate,
+    intermediates: &[CertificateDer<'_>],
+    trust: &Trust,
+    lists: &revocation::Choice<'_>,
+    now: u64,
+    time: u64,
+) -> Result<(), webpki::Error> {
+    let all = lists.all();
+    let revoked = revocation::options(&all, false);
+    verify_at(certificate, intermediates, &trust.roots, revoked, time)?;
+    if !trust.revocation.required {
+        return Ok(());
+    }
+    let fresh = lists.fresh(now);
+    let covered = revocation::options(&fresh, true).ok_or(webpki::Error::UnknownRevocationStatus)?;
+    verify_at(certificate, intermediates, &trust.roots, Some(covered), time)
 }
 
 fn verify_at(
@@ -175,7 +190,22 @@ fn usable<'a>(nv: &'a [u8], subjects: &[Vec<u8>]) -> Result<(Vec<u8>, &'a [u8]),
     Ok((facts.subject, der))
 }
 
+/// Whether the fault is a list's: not signed by the issuer, or by one that may not sign lists.
 #[expect(deprecated, reason = "the older names of two errors are still in the enumeration")]
+const fn is_no_list(error: &webpki::Error) -> bool {
+    use webpki::Error;
+    matches!(
+        error,
+        Error::InvalidCrlSignatureForPublicKey
+            | Error::IssuerNotCrlSigner
+            | Error::InvalidCrlNumber
+            | Error::UnsupportedCrlSignatureAlgorithm
+            | Error::UnsupportedCrlSignatureAlgorithmContext(_)
+            | Error::UnsupportedCrlSignatureAlgorithmForPublicKey
+            | Error::UnsupportedCrlSignatureAlgorithmForPublicKeyContext(_)
+    )
+}
+
 fn coded(
     error: webpki::Error,
     now: u64,
@@ -199,15 +229,7 @@ fn coded(
         }
         Error::CertRevoked => EkCertificateError::Revoked,
         Error::UnknownRevocationStatus => unknown(),
-        error @ (Error::InvalidCrlSignatureForPublicKey
-        | Error::IssuerNotCrlSigner
-        | Error::InvalidCrlNumber
-        | Error::UnsupportedCrlSignatureAlgorithm
-        | Error::UnsupportedCrlSignatureAlgorithmContext(_)
-        | Error::UnsupportedCrlSignatureAlgorithmForPublicKey
-        | Error::UnsupportedCrlSignatureAlgorithmForPublicKeyContext(_)) => {
-            EkCertificateError::RevocationList(error.to_string())
-        }
+        error if is_no_list(&error) => EkCertificateError::RevocationList(error.to_string()),
         Error::PathLenConstraintViolated => EkCertificateError::PathLength,
         Error::MaximumSignatureChecksExceeded
         | Error::MaximumPathBuildCallsExceeded

@@ -18,6 +18,7 @@ use x509_parser::prelude::{CertificateRevocationList, FromDer as _};
 
 use super::TrustError;
 use crate::der;
+use crate::fingerprint::sha256;
 
 /// Largest file of lists, in bytes.
 const MAX_FILE_BYTES: usize = 16 * 1024 * 1024;
@@ -28,7 +29,11 @@ const CLOCK_SKEW: Duration = Duration::from_secs(300);
 /// The lists at hand, and what it means where there is none.
 #[derive(Debug, Clone, Default)]
 pub struct Revocation {
+    /// The newest of each issuer, by what the lists say of themselves.
     lists: Vec<Arc<List>>,
+    /// The newest but one: what counts where the newest is not signed as it must be. Anybody can write a list with a high
+    /// number; it shall not put the vendor's own out of force.
+    behind: Vec<Arc<List>>,
     /// Every certificate of a path, but the root's, must be covered by a fresh list.
     pub required: bool,
     /// How long a list is fresh beyond the time at which its issuer meant to replace it.
@@ -37,6 +42,7 @@ pub struct Revocation {
 
 #[derive(Debug)]
 struct List {
+    sha256: [u8; 32],
     crl: CertRevocationList<'static>,
     issuer: String,
     /// Big-endian, without zeros in front. A list without a number is older than any with one.
@@ -68,6 +74,7 @@ impl Revocation {
     pub const fn new(required: bool, grace: Duration) -> Self {
         Self {
             lists: Vec::new(),
+            behind: Vec::new(),
             required,
             grace,
         }
@@ -105,26 +112,34 @@ impl Revocation {
         Ok(())
     }
 
+    /// Whether it became the newest of its issuer.
     fn put(&mut self, list: Arc<List>) -> bool {
-        let same = self
-            .lists
-            .iter_mut()
-            .find(|held| held.crl.issuer() == list.crl.issuer());
-        match same {
-            Some(held) if list.is_older_than(held) => return false,
-            Some(held) => *held = list,
-            None => self.lists.push(list),
+        let Some(held) = of_issuer(&mut self.lists, &list) else {
+            self.lists.push(list);
+            return true;
+        };
+        if held.sha256 == list.sha256 {
+            return true;
         }
-        true
+        let is_newest = !list.is_older_than(held);
+        let second = if is_newest { std::mem::replace(held, list) } else { list };
+        match of_issuer(&mut self.behind, &second) {
+            Some(held) if second.is_older_than(held) => {}
+            Some(held) => *held = second,
+            None => self.behind.push(second),
+        }
+        is_newest
     }
 
     /// Keeps, of each issuer, the list that was held where the new one is older. Gives the issuers of those.
     pub fn keep_newer(&mut self, held: &Self) -> Vec<String> {
-        let before = self.lists.clone();
+        let offered = self.lists.clone();
         let mut kept = Vec::new();
-        for list in &held.lists {
-            let replaced = before.iter().find(|new| new.crl.issuer() == list.crl.issuer());
-            if replaced.is_some_and(|new| new.is_older_than(list)) && self.put(Arc::clone(list)) {
+        for list in held.lists.iter().chain(&held.behind) {
+            let Some(new) = offered.iter().find(|new| new.crl.issuer() == list.crl.issuer()) else {
+                continue;
+            };
+            if self.put(Arc::clone(list)) && new.is_older_than(list) {
                 kept.push(list.issuer.clone());
             }
         }
@@ -154,16 +169,47 @@ impl Revocation {
         stale.map(|list| list.issuer.as_str()).collect()
     }
 
-    /// All lists, for what they revoke.
-    pub(crate) fn all(&self) -> Vec<&CertRevocationList<'static>> {
-        self.lists.iter().map(|list| &list.crl).collect()
+    /// The newest list of each issuer, and then these again with one of them replaced by the one behind it. Each is a
+    /// choice under which a path may be looked at: the first that is signed as it must be counts.
+    pub(crate) fn choices(&self) -> impl Iterator<Item = Choice<'_>> {
+        let replaced = self.behind.iter().map(|list| Some(list.as_ref()));
+        std::iter::once(None).chain(replaced).map(|instead| Choice {
+            revocation: self,
+            instead,
+        })
+    }
+}
+
+/// One list of each issuer.
+pub(crate) struct Choice<'a> {
+    revocation: &'a Revocation,
+    instead: Option<&'a List>,
+}
+
+impl<'a> Choice<'a> {
+    /// For what they revoke.
+    pub(crate) fn all(&self) -> Vec<&'a CertRevocationList<'static>> {
+        self.lists().map(|list| &list.crl).collect()
     }
 
-    /// Those lists that are fresh.
-    pub(crate) fn fresh(&self, now: u64) -> Vec<&CertRevocationList<'static>> {
-        let fresh = self.lists.iter().filter(|list| list.is_fresh(self.grace, now));
+    /// Those that are fresh.
+    pub(crate) fn fresh(&self, now: u64) -> Vec<&'a CertRevocationList<'static>> {
+        let grace = self.revocation.grace;
+        let fresh = self.lists().filter(|list| list.is_fresh(grace, now));
         fresh.map(|list| &list.crl).collect()
     }
+
+    fn lists(&self) -> impl Iterator<Item = &'a List> {
+        let instead = self.instead;
+        self.revocation.lists.iter().map(move |newest| {
+            let replaced = instead.filter(|list| list.crl.issuer() == newest.crl.issuer());
+            replaced.unwrap_or(newest)
+        })
+    }
+}
+
+fn of_issuer<'a>(lists: &'a mut [Arc<List>], list: &List) -> Option<&'a mut Arc<List>> {
+    lists.iter_mut().find(|held| held.crl.issuer() == list.crl.issuer())
 }
 
 /// How webpki is to look at lists: at every certificate of the path, and at no list's own end, which is looked at here.
@@ -192,6 +238,7 @@ fn read(bytes: &[u8]) -> Result<List, String> {
         .map(|number| number.to_bytes_be())
         .unwrap_or_default();
     Ok(List {
+        sha256: sha256(bytes),
         crl: CertRevocationList::from(crl),
         issuer: parsed.issuer().to_string(),
         number,

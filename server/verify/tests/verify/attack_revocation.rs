@@ -129,6 +129,52 @@ fn attack_11_a_forged_list_neither_revokes_nor_clears() {
 }
 
 #[test]
+fn attack_11_a_forged_list_with_a_high_number_does_not_displace_the_vendors() {
+    let mut scene = Scene::new();
+    let stranger = SoftwareKey::ecc(0);
+    let forge = |list: RevocationDraft| {
+        let number = vec![0xff; 8];
+        RevocationDraft { number, ..list }.sign(&stranger)
+    };
+    let numbered = |scene: &Scene, number: u8, revoked: bool| {
+        of_intermediate(scene, |list| {
+            list.number = vec![number];
+            list.revoked.extend(revoked.then(|| SERIAL.to_vec()));
+        })
+    };
+    let (clean, root) = (numbered(&scene, 1, false), of_root(&scene, |_| {}));
+    let (forged, forged_root) = (
+        forge(RevocationDraft::of_intermediate()),
+        forge(RevocationDraft::of_root()),
+    );
+    for required in [false, true] {
+        let held = revocation(required, &[clean.clone(), root.clone()]);
+        // It comes alone, in the place of the genuine list; then the next genuine one, which revokes.
+        let mut offered = Revocation::clone(&revocation(required, &[forged.clone(), root.clone()]));
+        assert!(offered.keep_newer(&held).is_empty());
+        scene.trust.revocation = Arc::new(offered.clone());
+        assert_eq!(scene.run().err(), None, "the list before it counts");
+        let next = numbered(&scene, 2, true);
+        let mut genuine = Revocation::clone(&revocation(required, &[next, root.clone()]));
+        assert_eq!(
+            genuine.keep_newer(&offered).len(),
+            1,
+            "the forged one still claims to be newer"
+        );
+        scene.trust.revocation = Arc::new(genuine.clone());
+        assert_eq!(scene.run().err().as_deref(), Some(REVOKED));
+        // A forged list of another CA does not bring the older list of this one back.
+        let newest = [
+            numbered(&scene, 1, false),
+            numbered(&scene, 2, true),
+            root.clone(),
+            forged_root.clone(),
+        ];
+        assert_eq!(verdict(&mut scene, required, &newest).as_deref(), Some(REVOKED));
+    }
+}
+
+#[test]
 fn attack_11_the_inventory_does_not_make_up_for_a_revocation() {
     let mut scene = Scene::new();
     let ek = *scene.run().unwrap().ek_sha256();
