@@ -2,6 +2,7 @@
 
 mod capture;
 mod compare;
+mod corim;
 mod diff;
 mod error;
 
@@ -64,6 +65,15 @@ pub enum Origin {
     },
     /// Computed at build time, before any machine booted it.
     Predicted(Prediction),
+    /// From a CoRIM.
+    Imported {
+        /// Its id.
+        corim: String,
+        /// SHA-256 of the file.
+        sha256: String,
+        /// The id of the operator's key that signed it.
+        signed_by: Option<String>,
+    },
 }
 
 /// From what a baseline was computed. SHA-256 of each input, so that a build can be held against it.

@@ -22,7 +22,7 @@ use crate::{
     exit::Exit,
     kept::Kept,
     lookup,
-    output::{confirm, show},
+    output::{confirm, say, show},
     timestamp,
     view::difference::DifferenceView,
 };
@@ -87,13 +87,25 @@ pub(crate) enum BaselineCommand {
         #[arg(long, value_name = "OUT")]
         out: PathBuf,
     },
-    /// Take the baseline out of a signed file, once its signature was checked; no server is asked
+    /// Take the baseline out of a signed file or a CoRIM, once its signature was checked; no server is asked
+    #[command(after_help = "Examples:
+  hallmark baseline import release-2.signed.json --operator-key operator.pub -o release-2.json
+  hallmark baseline import firmware.corim --operator-key maker.pub --name firmware-7 -o firmware-7.json")]
     Import {
-        /// The signed file
+        /// The signed file, or a CoRIM (CBOR)
         file: PathBuf,
-        /// Public keys of the operators who may sign, PEM
-        #[arg(long, value_name = "FILE", required = true)]
+        /// Public keys of those who may sign, PEM
+        #[arg(long, value_name = "FILE", required_unless_present = "unsigned")]
         operator_key: Vec<PathBuf>,
+        /// Take a CoRIM that nobody signed
+        #[arg(long, conflicts_with = "operator_key", requires = "name")]
+        unsigned: bool,
+        /// The baseline's name, for a CoRIM
+        #[arg(long)]
+        name: Option<String>,
+        /// The baseline's serial number, for a CoRIM
+        #[arg(long, default_value_t = 1)]
+        serial: u64,
         /// The baseline file to write; `-o OUT` says the same here
         #[arg(long, value_name = "OUT")]
         out: PathBuf,
@@ -132,25 +144,54 @@ pub(crate) async fn run(context: &Context, command: BaselineCommand) -> Result<E
         BaselineCommand::Import {
             file,
             operator_key,
+            unsigned,
+            name,
+            serial,
             out,
-        } => import(&file, &operator_key, &out),
+        } => {
+            let keys = (!unsigned).then(|| operators(&operator_key)).transpose()?;
+            import(&file, keys.as_ref(), name.as_deref(), serial, &out)
+        }
     }
 }
 
-fn import(file: &Path, keys: &[PathBuf], out: &Path) -> Result<Exit, CliError> {
-    let unfit = |path: &Path, error: hallmark_policy::signed::SignedFileError| CliError::Unfit {
+fn unfit(path: &Path, error: &dyn std::fmt::Display) -> CliError {
+    CliError::Unfit {
         what: "signed file",
         file: path.to_owned(),
         detail: error.to_string(),
-    };
+    }
+}
+
+fn operators(keys: &[PathBuf]) -> Result<OperatorKeys, CliError> {
     let mut operators = OperatorKeys::default();
     for key in keys {
         let pem = limited(key, 64 * 1024)?;
-        operators.add_pem(&pem).map_err(|error| unfit(key, error))?;
+        operators.add_pem(&pem).map_err(|error| unfit(key, &error))?;
     }
-    let signed = text(file, SignedFile::MAX_BYTES)?;
-    let opened = SignedFile::parse(&signed).and_then(|signed| signed.open(FileKind::Baseline, &operators));
-    let payload = opened.map_err(|error| unfit(file, error))?.payload;
+    Ok(operators)
+}
+
+fn import(
+    file: &Path,
+    keys: Option<&OperatorKeys>,
+    name: Option<&str>,
+    serial: u64,
+    out: &Path,
+) -> Result<Exit, CliError> {
+    let bytes = limited(file, SignedFile::MAX_BYTES)?;
+    if Baseline::is_corim(&bytes) {
+        let name = name.ok_or_else(|| unfit(file, &"a CoRIM does not say what its baseline is called: add --name"))?;
+        let (baseline, left_out) = Baseline::from_corim(&bytes, name, serial, timestamp::now(), keys)?;
+        for what in left_out {
+            say(&format!("{}: not taken: {what}", file.display()));
+        }
+        return save(out, &(baseline.to_json() + "\n"));
+    }
+    let keys = keys.ok_or_else(|| unfit(file, &"only a CoRIM is taken unsigned"))?;
+    let signed = String::from_utf8(bytes).map_err(|error| unfit(file, &error))?;
+    let opened = SignedFile::parse(&signed).and_then(|signed| signed.open(FileKind::Baseline, keys));
+    let payload = opened.map_err(|error| unfit(file, &error))?.payload;
     PolicySet::default().add_file(FileKind::Baseline, &file.display().to_string(), &payload)?;
     save(out, &String::from_utf8_lossy(&payload))
 }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use aws_lc_rs::digest;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _, UnparsedPublicKey,
+    ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P256_SHA256_FIXED, EcdsaKeyPair, KeyPair as _,
+    UnparsedPublicKey,
 };
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{PrivatePkcs8KeyDer, SubjectPublicKeyInfoDer};
@@ -159,6 +160,15 @@ impl OperatorKeys {
         let id = KeyId::of_spki(spki);
         self.0.insert(id, point.to_vec());
         Ok(id)
+    }
+
+    /// The key that made a signature in fixed form (r, then s), if it is one of these.
+    pub(crate) fn who_signed(&self, message: &[u8], signature: &[u8]) -> Option<KeyId> {
+        let signed = |point: &Vec<u8>| {
+            let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point);
+            key.verify(message, signature).is_ok()
+        };
+        self.0.iter().find(|(_, point)| signed(point)).map(|(id, _)| *id)
     }
 
     pub(super) fn verify(&self, key: KeyId, message: &[u8], signature: &[u8]) -> Result<(), SignedFileError> {

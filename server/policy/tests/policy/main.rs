@@ -9,6 +9,7 @@
 )]
 
 mod baselines;
+mod corim;
 mod digest_lists;
 mod files;
 mod ima;
