@@ -11,7 +11,7 @@ use std::{
 
 use hallmark_registry::NodeState;
 use hallmark_spiffe::SpiffeId;
-use hallmark_store::{Agent, Change, Store, StoreError};
+use hallmark_store::{Agent, Change, Committed, Store, StoreError};
 use tokio::sync::Mutex;
 
 /// Writers of different nodes seldom meet, and then share a flush.
@@ -125,7 +125,7 @@ impl Agents {
         id: &SpiffeId,
         beside: Vec<Change>,
         decide: impl FnOnce(Option<&Agent>) -> Decision<E>,
-    ) -> Result<(), ChangeError<E>> {
+    ) -> Result<Committed, ChangeError<E>> {
         self.change_with(store, id, |before| (decide(before), beside), || ())
             .await
     }
@@ -141,7 +141,7 @@ impl Agents {
         id: &SpiffeId,
         decide: impl FnOnce(Option<&Agent>) -> (Decision<E>, Vec<Change>),
         committed: impl FnOnce(),
-    ) -> Result<(), ChangeError<E>> {
+    ) -> Result<Committed, ChangeError<E>> {
         let _turn = self.writer(id).lock().await;
         let before = self.find(id);
         let (decision, beside) = decide(before.as_deref());
@@ -149,18 +149,18 @@ impl Agents {
             Decision::Put(row) => (Some(Change::PutAgent(row.clone())), Some(Arc::from(row))),
             Decision::Delete => (Some(Change::DeleteAgent(id.clone())), None),
             Decision::Beside => (None, before),
-            Decision::Keep => return Ok(()),
+            Decision::Keep => return Ok(Committed::default()),
             Decision::Refuse(why) => return Err(ChangeError::Refused(why)),
         };
         let changes = change.into_iter().chain(beside).collect();
-        store.commit(changes).await.map_err(ChangeError::Store)?;
+        let written = store.commit(changes).await.map_err(ChangeError::Store)?;
         committed();
         let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
         match after {
             Some(row) => rows.insert(id.clone(), row),
             None => rows.remove(id),
         };
-        Ok(())
+        Ok(written)
     }
 
     /// Forgets those of the nodes that `forget` names, and makes the changes `beside` it durable together with that.

@@ -1,7 +1,7 @@
 //! Room for work that would hold up the async workers: certificate paths that strangers chose, event logs, batches.
 //!
-//! One or two signature checks or a single certificate are done where they stand: the way to another thread and back
-//! costs as much as it would spare.
+//! What takes less than a millisecond is done where it stands: the way to another thread and back costs as much as it
+//! would spare.
 
 use std::sync::Arc;
 
@@ -27,6 +27,18 @@ impl Compute {
     #[must_use]
     pub fn per_processor() -> Self {
         Self::new(std::thread::available_parallelism().map_or(2, std::num::NonZero::get))
+    }
+
+    /// Runs `work`: here if it `is_short`, for certain less than a millisecond, else as [`run`](Self::run) does.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub async fn run_unless<T: Send + 'static>(
+        &self,
+        is_short: bool,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Status> {
+        if is_short { Ok(work()) } else { self.run(work).await }
     }
 
     /// Runs `work` on a blocking thread once a seat is free. Dropping the future before `work` began takes it

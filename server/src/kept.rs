@@ -104,9 +104,9 @@ impl Kept {
     }
 
     /// Follows the store.
-    pub fn put(&self, node: &SpiffeId, held: Held) {
+    pub fn put(&self, node: &SpiffeId, held: Arc<Held>) {
         let mut kept = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        kept.insert(node.clone(), Arc::new(held));
+        kept.insert(node.clone(), held);
     }
 }
 

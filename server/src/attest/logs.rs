@@ -46,6 +46,13 @@ pub(super) struct Logs {
     pub(super) room: Option<OwnedSemaphorePermit>,
 }
 
+impl Logs {
+    /// How many bytes there are.
+    pub(super) fn bytes(&self) -> usize {
+        self.logs.iter().map(|log| log.data.len()).sum()
+    }
+}
+
 /// Reads the bytes of the `announced` logs, part by part.
 ///
 /// # Errors

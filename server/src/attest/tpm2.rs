@@ -28,7 +28,7 @@ use crate::{
     clock,
     connection::TlsInfo,
     convert,
-    issue::{IssueError, IssuedSvid, Order, OrderKey, issue},
+    issue::{Intended, IssueError, IssuedSvid, Order, OrderKey},
     kept::Held,
     lifecycle,
     state::Server,
@@ -36,6 +36,11 @@ use crate::{
 
 /// The type's name on the wire.
 pub(super) const TYPE: &str = "tpm2";
+
+/// Certificates between an EK and its root that are soon verified; makers use one or two.
+const SHORT_CHAIN: usize = 2;
+/// Bytes of logs that are soon judged: one boot's.
+const SHORT_LOGS: usize = 64 * 1024;
 
 /// Attests a node by its TPM. Whatever the verdict, it is recorded before the node hears of it.
 ///
@@ -172,6 +177,7 @@ async fn open(server: &Arc<Server>, payload: Bytes, csr: Bytes, subject: &mut Su
     let (trust, pcrs) = (server.lifecycle.trust(), server.attestation.pcrs.clone());
     let (nonce, secret) = (random()?, Zeroizing::new(random()?));
     let now = server.clock.now();
+    let is_short = claim.ek_chain.len() <= SHORT_CHAIN;
     let work = move || {
         let revocation = Arc::clone(&trust.revocation);
         let examined = examine(claim, &trust, known.as_ref(), now)?;
@@ -182,7 +188,7 @@ async fn open(server: &Arc<Server>, payload: Bytes, csr: Bytes, subject: &mut Su
             .map_err(VerifyError::from)?;
         Ok::<_, Refusal>((examined, challenge, revocation))
     };
-    let opened = server.compute.run(work).await;
+    let opened = server.compute.run_unless(is_short, work).await;
     let (examined, challenge, revocation) = opened.map_err(|_| Refusal::bare(NodeClass::Unable))??;
     Ok(Opened {
         held,
@@ -206,7 +212,7 @@ async fn appraise(
 ) -> Result<Judged, Refusal> {
     let (policies, now) = (server.attestation.policies.load_full(), server.clock.now());
     let inventory = server.lifecycle.inventory();
-    let without_logs = logs.logs.is_empty();
+    let is_short = logs.bytes() + beginnings.logs.bytes() <= SHORT_LOGS;
     let work = move || {
         let announced = bound.logs().to_vec();
         let evidence = conclude(bound, logs.logs, &beginnings.logs)?;
@@ -230,10 +236,7 @@ async fn appraise(
             keeping,
         })
     };
-    if without_logs {
-        return work();
-    }
-    let judged = server.compute.run(work).await;
+    let judged = server.compute.run_unless(is_short, work).await;
     judged.map_err(|_| Refusal::bare(NodeClass::Unable))?
 }
 
@@ -266,20 +269,29 @@ async fn admit(
         key: OrderKey::Proven(key),
         entry: "".into(),
     };
-    let svid = issue(server, id.as_str(), vec![order])
-        .await
-        .pop()
-        .unwrap_or(Err(IssueError::Interrupted));
-    let svid = svid.map_err(|error| unable(&error))?;
+    let intended = Intended::prepare(server, id.as_str(), vec![order]).await;
+    let svid = intended.only().map_err(|error| unable(&error))?;
     let facts = Facts {
         svid_serial: svid.serial.to_string(),
         svid_not_after: svid.expires_at,
-        authority_key_label: server.authority.load().label.clone(),
+        authority_key_label: intended.authority().to_owned(),
         ..Facts::of(appraisal)
     };
-    verdict::record_accepted(server, subject, judged, &svid, &facts).await?;
-    tracing::info!(%id, %remote, serial = %svid.serial, expires_at = svid.expires_at, class = %facts.class, "node attested");
-    Ok(svid)
+    let class = facts.class.clone();
+    // Verdict, row and intent are durable together: one flush, and nothing is signed for whom the row refuses.
+    let recorded = verdict::record_accepted(server, subject, judged, &intended, svid, &facts).await?;
+    let signed = intended.sign(server, recorded).await.pop();
+    match signed.unwrap_or(Err(IssueError::Interrupted)) {
+        Ok(issued) => {
+            verdict::still_stands(server, &id, svid)?;
+            tracing::info!(%id, %remote, serial = %svid.serial, expires_at = svid.expires_at, %class, "node attested");
+            Ok(issued)
+        }
+        Err(error) => {
+            verdict::take_back(server, &id, svid).await;
+            Err(unable(&error))
+        }
+    }
 }
 
 pub(super) fn decode<M: prost::Message + Default>(bytes: &Bytes) -> Result<M, Refusal> {

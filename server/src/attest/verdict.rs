@@ -4,7 +4,9 @@ use std::{net::SocketAddr, sync::Arc};
 
 use hallmark_registry::{Approvals, NodeState};
 use hallmark_spiffe::SpiffeId;
-use hallmark_store::{Agent, Change, NewEvidence, NodeSvid, Outcome, Record, RecordKind, StoreError};
+use hallmark_store::{
+    Agent, Change, Committed, NewEvidence, NodeSvid, Outcome, Record, RecordKind, RecordRange, StoreError,
+};
 use hallmark_verify::{RefusalClass, history::follow};
 
 use super::{
@@ -15,7 +17,7 @@ use super::{
 use crate::{
     agents::{ChangeError, Decision},
     errors::log_store_failure,
-    issue::IssuedSvid,
+    issue::Intended,
     kept::Held,
     lifecycle,
     state::Server,
@@ -91,6 +93,7 @@ pub(super) async fn record_refused(server: &Server, subject: &Subject, refusal: 
 async fn distrust(server: &Server, refusal: &Refusal, record: Record, judged: Judged) -> Result<(), StoreError> {
     let (node, selectors) = (&judged.node, judged.appraisal.selectors());
     let Keeping { new, held } = judged.keeping;
+    let held = Arc::new(held);
     let decide = |row: Option<&Agent>| {
         if row.is_some() && is_overtaken(server, node, judged.before.as_ref(), &new, &held) {
             return (Decision::Refuse(()), Vec::new());
@@ -105,9 +108,9 @@ async fn distrust(server: &Server, refusal: &Refusal, record: Record, judged: Ju
         let evidence = Change::PutEvidence(Box::new(new.clone()));
         (decision, vec![Change::Record(record.clone()), evidence])
     };
-    let committed = || server.kept.put(node, held.clone());
+    let committed = || server.kept.put(node, Arc::clone(&held));
     match server.agents.change_with(&*server.store, node, decide, committed).await {
-        Ok(()) => Ok(()),
+        Ok(_) => Ok(()),
         // A newer quote is what the node is judged by; that this one came is on record.
         Err(ChangeError::Refused(())) => server.store.commit(vec![Change::Record(record)]).await.map(|_| ()),
         Err(ChangeError::Store(error)) => Err(error),
@@ -137,7 +140,8 @@ fn shortened(text: &str) -> String {
     }
 }
 
-/// Makes the verdict and the node's row durable together. The SVID before stays good until this one is seen.
+/// Makes the verdict, the node's row and the intent to sign its SVID durable together. The SVID before stays good until
+/// this one is seen.
 ///
 /// # Errors
 /// When an operator took the node's place away or the rules changed meanwhile, another attestation was faster, or the
@@ -146,44 +150,47 @@ pub(super) async fn record_accepted(
     server: &Server,
     subject: &Subject,
     judged: Judged,
-    svid: &IssuedSvid,
+    intended: &Intended,
+    svid: NodeSvid,
     facts: &Facts,
-) -> Result<(), Refusal> {
+) -> Result<RecordRange, Refusal> {
     let now = server.clock.unix();
-    let detail = serde_json::json!({ "remote": subject.remote.to_string(), "type": TYPE, "facts": facts });
+    let facts = facts.to_json();
     let record = Record {
         at: now,
         kind: RecordKind::Verdict,
         subject: judged.node.as_str().to_owned(),
         outcome: Outcome::Accepted,
         code: String::new(),
-        detail: detail.to_string(),
+        detail: detail(subject.remote, &facts),
     };
     let (node, appraisal) = (&judged.node, &judged.appraisal);
     let evidence = appraisal.evidence();
     let Keeping { new, held } = judged.keeping;
+    let held = Arc::new(held);
     let decide = |row: Option<&Agent>| {
         // Whatever an operator did meanwhile comes first.
         if let Err(refusal) = server.lifecycle.admission(row, evidence.ek_sha256(), now) {
-            return Decision::Refuse(refusal);
+            return (Decision::Refuse(refusal), Vec::new());
         }
         // The rules changed, or the node was faster: what was judged is no longer what counts.
         let same_rules = Arc::ptr_eq(&judged.policies, &server.attestation.policies.load())
             && Arc::ptr_eq(&judged.revocation, &server.lifecycle.trust().revocation);
         let overtaken = row.is_some() && is_overtaken(server, node, judged.before.as_ref(), &new, &held);
         if !same_rules || overtaken {
-            return Decision::Refuse(Refusal::bare(NodeClass::Evidence(RefusalClass::Stale)));
+            let stale = Refusal::bare(NodeClass::Evidence(RefusalClass::Stale));
+            return (Decision::Refuse(stale), Vec::new());
         }
-        Decision::Put(Box::new(Agent {
+        let mut beside = lifecycle::admitted(server, node, row, evidence.ek_sha256());
+        beside.extend([Change::Record(record), Change::PutEvidence(Box::new(new))]);
+        beside.extend(intended.intents(server).map(Change::SvidIntents));
+        let row = Agent {
             id: node.clone(),
             attestation_type: TYPE.to_owned(),
             ek_sha256: Some(*evidence.ek_sha256()),
             ak_name: evidence.ak_name().as_bytes().to_vec(),
             current: row.and_then(|row| row.current),
-            next: Some(NodeSvid {
-                serial: svid.serial,
-                expires_at: svid.expires_at,
-            }),
+            next: Some(svid),
             selectors: appraisal.selectors().clone(),
             state: NodeState::Active,
             since: row
@@ -193,32 +200,53 @@ pub(super) async fn record_accepted(
             distrust: String::new(),
             can_reattest: true,
             agent_version: row.map_or_else(String::new, |row| row.agent_version.clone()),
-            facts: facts.to_json(),
+            facts,
             attested_at: now,
-        }))
+        };
+        (Decision::Put(Box::new(row)), beside)
     };
-    let committed = || server.kept.put(node, held.clone());
-    match server
-        .agents
-        .change_with(
-            &*server.store,
-            node,
-            |row| {
-                let mut beside = lifecycle::admitted(server, node, row, evidence.ek_sha256());
-                beside.push(Change::Record(record));
-                beside.push(Change::PutEvidence(Box::new(new.clone())));
-                (decide(row), beside)
-            },
-            committed,
-        )
-        .await
-    {
-        Ok(()) => {
+    let committed = || server.kept.put(node, Arc::clone(&held));
+    match server.agents.change_with(&*server.store, node, decide, committed).await {
+        Ok(Committed { intents, .. }) => {
             server.counters.accepted.add(1);
-            Ok(())
+            intents.ok_or_else(|| Refusal::bare(NodeClass::Unable))
         }
         Err(ChangeError::Refused(refusal)) => Err(refusal),
         Err(ChangeError::Store(error)) => Err(Refusal::of(NodeClass::Unable, &error)),
+    }
+}
+
+/// The details of an accepted verdict; `facts` are JSON.
+fn detail(remote: SocketAddr, facts: &str) -> String {
+    format!(r#"{{"facts":{facts},"remote":"{remote}","type":"{TYPE}"}}"#)
+}
+
+/// Whether the node may still have the SVID that was signed meanwhile.
+///
+/// # Errors
+/// When an operator took its place away.
+pub(super) fn still_stands(server: &Server, node: &SpiffeId, svid: NodeSvid) -> Result<(), Refusal> {
+    let row = server.agents.find(node);
+    lifecycle::barred(row.as_deref())?;
+    let is_its = |row: &Agent| row.state.is_served() && [row.current, row.next].contains(&Some(svid));
+    if row.is_some_and(|row| is_its(&row)) {
+        return Ok(());
+    }
+    Err(Refusal::bare(NodeClass::Evidence(RefusalClass::Stale)))
+}
+
+/// Takes an SVID that was not signed out of the node's row.
+pub(super) async fn take_back(server: &Server, node: &SpiffeId, svid: NodeSvid) {
+    let decide = |row: Option<&Agent>| match row {
+        Some(row) if row.next == Some(svid) => Decision::Put(Box::new(Agent {
+            next: None,
+            ..row.clone()
+        })),
+        _ => Decision::Keep,
+    };
+    let changed = server.agents.change::<()>(&*server.store, node, Vec::new(), decide);
+    if let Err(ChangeError::Store(error)) = changed.await {
+        log_store_failure(&error);
     }
 }
 

@@ -204,7 +204,7 @@ async fn agent(server: &Server, peer: &VerifiedLeaf) -> Result<Result<Caller, De
         .change(&*server.store, &peer.id, Vec::new(), promote)
         .await
     {
-        Ok(()) => Ok(Ok(Caller::Agent(peer.id.clone()))),
+        Ok(_) => Ok(Ok(Caller::Agent(peer.id.clone()))),
         Err(ChangeError::Refused(reason)) => Ok(Err(reason)),
         Err(ChangeError::Store(error)) => Err(crate::errors::store_failed(&error)),
     }

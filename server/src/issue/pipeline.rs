@@ -5,7 +5,7 @@ use std::{sync::Arc, time::SystemTime};
 use aws_lc_rs::rand;
 use hallmark_authority::{Draft, Serial, SubjectKey, X509Authority, prepare};
 use hallmark_reason::Coded as _;
-use hallmark_store::{Change, Outcome, RecordRange, SvidIntent, SvidIntents, SvidOutcome};
+use hallmark_store::{Change, Committed, NodeSvid, Outcome, RecordRange, SvidIntent, SvidIntents, SvidOutcome};
 
 use super::{IssueError, IssuedSvid, Order, OrderKey};
 use crate::{authority_keeper::ActiveAuthority, state::Server};
@@ -15,38 +15,95 @@ type Results = Vec<Result<IssuedSvid, IssueError>>;
 /// Issues an SVID for every order, in order, to `holder` (an agent's SPIFFE ID, `local` or `server`). One order
 /// that fails does not hold up the others; a store or a token that fails does.
 pub async fn issue(server: &Arc<Server>, holder: &str, orders: Vec<Order>) -> Results {
-    let count = orders.len();
-    let authority = server.authority.load_full();
-    let now = server.clock.now();
-    let Ok(prepared) = prepare_all(server, orders, &authority, now).await else {
-        return every(count, &IssueError::Interrupted);
+    let intended = Intended::prepare(server, holder, orders).await;
+    let Some(intents) = intended.intents(server) else {
+        return intended.unsigned(&IssueError::Interrupted);
     };
-    let intents = intents(server, holder, &prepared);
-    if intents.svids.is_empty() {
-        return prepared
-            .into_iter()
-            .map(|order| order.and_then(|_| Err(IssueError::Interrupted)))
-            .collect();
+    match server.store.commit(vec![Change::SvidIntents(intents)]).await {
+        Ok(Committed {
+            intents: Some(recorded),
+            ..
+        }) => intended.sign(server, recorded).await,
+        Ok(_) => intended.unsigned(&IssueError::Interrupted),
+        Err(error) => intended.unsigned(&IssueError::Store(error)),
     }
-    let recorded = match server.store.commit(vec![Change::SvidIntents(intents)]).await {
-        Ok(committed) => committed.records,
-        Err(error) => return all_of(prepared, &IssueError::Store(error)),
-    };
-    let drafts = prepared
-        .iter()
-        .flatten()
-        .map(|order| order.draft.tbs().to_vec())
-        .collect();
-    let signatures = server
-        .keys
-        .sign_batch(&authority.key.id, authority.key.kind.signature_alg(), drafts)
-        .await;
-    let results = match signatures {
-        Ok(signatures) => seal(prepared, signatures, &authority),
-        Err(error) => all_of(prepared, &IssueError::Hsm(error)),
-    };
-    record_outcome(server, recorded, &results);
-    results
+}
+
+/// Certificates that are ready, linted, and wait for their intents to be durable.
+pub struct Intended {
+    holder: Arc<str>,
+    authority: Arc<ActiveAuthority>,
+    orders: Vec<Result<Prepared, IssueError>>,
+}
+
+impl Intended {
+    /// Checks keys and makes certificates, for `holder`, as in [`issue`].
+    pub async fn prepare(server: &Server, holder: &str, orders: Vec<Order>) -> Self {
+        let count = orders.len();
+        let authority = server.authority.load_full();
+        let prepared = prepare_all(server, orders, &authority, server.clock.now()).await;
+        Self {
+            holder: holder.into(),
+            authority,
+            orders: prepared.unwrap_or_else(|_| (0..count).map(|_| Err(IssueError::Interrupted)).collect()),
+        }
+    }
+
+    /// Label of the token key that is to sign.
+    #[must_use]
+    pub fn authority(&self) -> &str {
+        &self.authority.label
+    }
+
+    /// The one certificate that was ordered.
+    ///
+    /// # Errors
+    /// Why it was not made.
+    pub fn only(&self) -> Result<NodeSvid, IssueError> {
+        let order = self.orders.first().ok_or(IssueError::Interrupted)?;
+        let order = order.as_ref().map_err(IssueError::clone)?;
+        Ok(NodeSvid {
+            serial: order.serial.value(),
+            expires_at: order.draft.not_after(),
+        })
+    }
+
+    /// What must be durable before anything is signed; `None` when nothing is to be.
+    #[must_use]
+    pub fn intents(&self, server: &Server) -> Option<SvidIntents> {
+        let intent = |order: &Prepared| SvidIntent {
+            subject: Arc::clone(&order.subject),
+            serial: order.serial.value(),
+            expires_at: order.draft.not_after(),
+            entry: Arc::clone(&order.entry),
+        };
+        let svids: Vec<_> = self.orders.iter().flatten().map(intent).collect();
+        (!svids.is_empty()).then(|| SvidIntents {
+            at: server.clock.unix(),
+            holder: Arc::clone(&self.holder),
+            svids,
+        })
+    }
+
+    /// Has the token sign, now that the intents are durable as `recorded`, and tells what became of them.
+    pub async fn sign(self, server: &Server, recorded: RecordRange) -> Results {
+        let prepared = self.orders.iter().flatten();
+        let drafts = prepared.map(|order| order.draft.tbs().to_vec()).collect();
+        let key = &self.authority.key;
+        let signed = server.keys.sign_batch(&key.id, key.kind.signature_alg(), drafts).await;
+        let results = match signed {
+            Ok(signatures) => seal(self.orders, signatures, &self.authority),
+            Err(error) => self.unsigned(&IssueError::Hsm(error)),
+        };
+        record_outcome(server, recorded, &results);
+        results
+    }
+
+    /// Refusals stay what they are; what was ready fails with `error`.
+    fn unsigned(self, error: &IssueError) -> Results {
+        let orders = self.orders.into_iter();
+        orders.map(|order| order.and_then(|_| Err(error.clone()))).collect()
+    }
 }
 
 /// Checks the keys and makes the certificates. A batch would hold up the async worker and goes to another thread.
@@ -94,20 +151,6 @@ impl Prepared {
     }
 }
 
-fn intents(server: &Server, holder: &str, prepared: &[Result<Prepared, IssueError>]) -> SvidIntents {
-    let intent = |order: &Prepared| SvidIntent {
-        subject: Arc::clone(&order.subject),
-        serial: order.serial.value(),
-        expires_at: order.draft.not_after(),
-        entry: Arc::clone(&order.entry),
-    };
-    SvidIntents {
-        at: server.clock.unix(),
-        holder: holder.into(),
-        svids: prepared.iter().flatten().map(intent).collect(),
-    }
-}
-
 fn seal(prepared: Vec<Result<Prepared, IssueError>>, signatures: Vec<Vec<u8>>, authority: &ActiveAuthority) -> Results {
     let mut signatures = signatures.into_iter();
     let mut one = |order: Prepared| {
@@ -126,12 +169,9 @@ fn seal(prepared: Vec<Result<Prepared, IssueError>>, signatures: Vec<Vec<u8>>, a
 }
 
 /// What became of the intents. It is not waited for: an outcome that is lost is settled at the next start.
-fn record_outcome(server: &Server, intents: Option<RecordRange>, results: &Results) {
+fn record_outcome(server: &Server, intents: RecordRange, results: &Results) {
     let issued = results.iter().flatten().count();
     server.counters.issued.add(u64::try_from(issued).unwrap_or(0));
-    let Some(intents) = intents else {
-        return;
-    };
     // Orders that were refused before have no intent; among the others it is all or none.
     let failure = if issued > 0 {
         None
@@ -152,16 +192,4 @@ fn record_outcome(server: &Server, intents: Option<RecordRange>, results: &Resul
         tracing::error!(code = %error.code(), %error, "SVIDs were not issued");
     }
     server.store.commit_later(vec![Change::SvidOutcome(outcome)]);
-}
-
-fn every(count: usize, error: &IssueError) -> Results {
-    (0..count).map(|_| Err(error.clone())).collect()
-}
-
-/// Refusals stay what they are; what was prepared fails with `error`.
-fn all_of(prepared: Vec<Result<Prepared, IssueError>>, error: &IssueError) -> Results {
-    prepared
-        .into_iter()
-        .map(|order| order.and_then(|_| Err(error.clone())))
-        .collect()
 }

@@ -119,7 +119,7 @@ pub async fn let_in(server: &Server, appraisal: &Appraisal) -> Result<(), Refusa
         .change_with::<()>(&*server.store, &id, decide, || ())
         .await
     {
-        Ok(()) => {
+        Ok(_) => {
             tracing::info!(%id, compared = refused.compared, "a node waits for approval");
             Err(refused)
         }

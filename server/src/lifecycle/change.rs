@@ -83,7 +83,7 @@ pub async fn change(server: &Server, ask: Ask<'_>) -> Result<Changed, ChangeFail
     };
     let outcome = server.agents.change_with(&*server.store, ask.id, decide, || ()).await;
     match (outcome, changed) {
-        (Ok(()), Some(done)) => {
+        (Ok(_), Some(done)) => {
             if !ask.dry_run {
                 let (by, action) = (ask.by.actor(), ask.action);
                 tracing::info!(agent = %ask.id, by, %action, "a node was changed by an administrator");
@@ -91,7 +91,7 @@ pub async fn change(server: &Server, ask: Ask<'_>) -> Result<Changed, ChangeFail
             Ok(done)
         }
         // It is decided before it is done.
-        (Ok(()), None) => Err(ChangeFailed::Store(StoreError::Closed)),
+        (Ok(_), None) => Err(ChangeFailed::Store(StoreError::Closed)),
         (Err(ChangeError::Refused(error)), _) => Err(ChangeFailed::Refused(error)),
         (Err(ChangeError::Store(error)), _) => Err(ChangeFailed::Store(error)),
     }

@@ -61,7 +61,7 @@ pub async fn sweep(server: &Arc<Server>, cause: &str) -> Result<Vec<Verdict>, Po
         let record = Change::Record(record(server, &verdict, cause));
         let changed = server.agents.change(&*server.store, &row.id, vec![record], decide);
         match changed.await {
-            Ok(()) | Err(ChangeError::Refused(())) => {}
+            Ok(_) | Err(ChangeError::Refused(())) => {}
             Err(ChangeError::Store(error)) => return Err(error.into()),
         }
         tell(&verdict, cause);

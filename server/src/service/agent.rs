@@ -118,7 +118,7 @@ impl Agent for AgentService {
             .change(&*self.server.store, &id, Vec::new(), decide)
             .await
         {
-            Ok(()) => Ok(Response::new(PostStatusResponse {})),
+            Ok(_) => Ok(Response::new(PostStatusResponse {})),
             Err(ChangeError::Refused(status)) => Err(status),
             Err(ChangeError::Store(error)) => Err(store_failed(&error)),
         }

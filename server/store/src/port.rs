@@ -38,6 +38,8 @@ pub struct Loaded {
 pub struct Committed {
     /// The records that it appended; `None` when there were none.
     pub records: Option<RecordRange>,
+    /// Those among them that are intents: what allows their SVIDs to be signed.
+    pub intents: Option<RecordRange>,
 }
 
 /// Counters since the store was opened.

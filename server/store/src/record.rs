@@ -163,7 +163,7 @@ pub struct RecordRange {
 pub struct SvidOutcome {
     /// When, in Unix seconds.
     pub at: i64,
-    /// The intents, as [`Committed::records`](crate::Committed::records) named them.
+    /// The intents, as [`Committed::intents`](crate::Committed::intents) named them.
     pub intents: RecordRange,
     /// [`Outcome::Issued`] or [`Outcome::Failed`].
     pub outcome: Outcome,

@@ -24,6 +24,14 @@ pub struct HeldLogs {
     pub ima: Option<(u64, ImaReplay)>,
 }
 
+impl HeldLogs {
+    /// How many bytes have to be replayed again.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.tcg.len() + self.systemd.len()
+    }
+}
+
 /// Judges the logs that followed a proof which holds.
 ///
 /// # Errors

@@ -39,6 +39,9 @@ fn apply(path: &Path, connection: &Connection, work: &Work) -> Result<Committed,
                 if let Some(new) = apply_one(path, connection, change)? {
                     let first = committed.records.map_or(new.first, |r| r.first);
                     committed.records = Some(RecordRange { first, last: new.last });
+                    if matches!(change, Change::SvidIntents(_)) {
+                        committed.intents = Some(new);
+                    }
                 }
             }
         }
