@@ -132,11 +132,11 @@ impl LogPaths {
                 path: path.display().to_string(),
                 detail: error.to_string(),
             };
-            match read_from(path, one.offset) {
+            match read_from(path, one.offset, one.kind.limit()) {
                 Ok((offset, data)) => logs.push(Log::new(one.kind, offset, data).map_err(|_| AgentError::Log {
                     log: one.kind.as_str(),
                     path: path.display().to_string(),
-                    detail: format!("it is larger than {} bytes", Limits::LOG),
+                    detail: format!("it is larger than {} bytes", one.kind.limit()),
                 })?),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     tracing::debug!(log = one.kind.as_str(), path = %path.display(), "this machine has no such log");
@@ -162,7 +162,7 @@ impl Reading {
 
 /// The bytes of `path` from `offset` on; from the beginning where the log is shorter than that, which is then another
 /// boot's.
-fn read_from(path: &PathBuf, offset: u64) -> io::Result<(u64, Vec<u8>)> {
+fn read_from(path: &PathBuf, offset: u64, limit: usize) -> io::Result<(u64, Vec<u8>)> {
     let mut file = File::open(path)?;
     // The kernel's files have no length, so the last byte that the server holds is read once more to see that there
     // are as many.
@@ -176,7 +176,7 @@ fn read_from(path: &PathBuf, offset: u64) -> io::Result<(u64, Vec<u8>)> {
     file.seek(SeekFrom::Start(offset))?;
     let mut data = Vec::new();
     // One byte more than is allowed, so that a log that is too large is noticed.
-    let most = u64::try_from(Limits::LOG).unwrap_or(u64::MAX).saturating_add(1);
+    let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
     file.take(most).read_to_end(&mut data)?;
     Ok((offset, data))
 }
@@ -279,7 +279,7 @@ mod tests {
             assert!(matches!(paths.read(&wanted), Err(AgentError::Protocol(_))));
         }
         let long = File::create(folder.path().join("tcg")).unwrap();
-        long.set_len(u64::try_from(Limits::LOG).unwrap() + 1).unwrap();
+        long.set_len(u64::try_from(LogKind::Tcg.limit()).unwrap() + 1).unwrap();
         assert!(matches!(paths.read(&[wanted(1, 0)]), Err(AgentError::Log { .. })));
         paths.tcg = Some(folder.path().to_owned());
         assert!(matches!(paths.read(&[wanted(1, 0)]), Err(AgentError::Log { .. })));

@@ -12,6 +12,7 @@ mod tpm2;
 mod verdict;
 
 pub use facts::{Facts, PcrFact, ReasonFact};
+pub(crate) use keep::recall;
 pub use logs::LogRoom;
 pub use refusal::{NodeClass, Refusal};
 pub use stream::{AnswerStream, attest_agent};
@@ -47,7 +48,7 @@ pub struct Attestation {
     /// Room for attestations that the server works on; one that waits for its node takes none.
     pub seats: Seats,
     /// Room for the logs of attestations under way.
-    pub log_room: LogRoom,
+    pub log_room: Arc<LogRoom>,
 }
 
 impl Attestation {

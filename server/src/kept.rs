@@ -8,7 +8,7 @@ use std::{
 
 use hallmark_evidence::{LogKind, ima::ImaReplay};
 use hallmark_spiffe::SpiffeId;
-use hallmark_store::{HeldEvidence, StoreError};
+use hallmark_store::{HeldEvidence, LINES, StoreError};
 use hallmark_verify::history::{Sessions, Sighting};
 use serde::de::DeserializeOwned;
 
@@ -21,6 +21,8 @@ pub struct Held {
     pub sessions: Sessions,
     /// Where the replay of the IMA list stands.
     pub ima: Option<ImaReplay>,
+    /// How many bytes are held of what is kept of its lines.
+    pub lines: u64,
     lengths: BTreeMap<LogKind, u64>,
 }
 
@@ -31,12 +33,14 @@ impl Held {
         sighting: Sighting,
         sessions: Sessions,
         ima: Option<ImaReplay>,
+        lines: u64,
         lengths: BTreeMap<LogKind, u64>,
     ) -> Self {
         Self {
             sighting,
             sessions,
             ima,
+            lines,
             lengths,
         }
     }
@@ -50,7 +54,8 @@ impl Held {
     /// Whether the logs of both end at the same place of the same boot.
     #[must_use]
     pub fn has_logs_of(&self, other: &Self) -> bool {
-        self.sighting.is_same_run(&other.sighting) && self.lengths == other.lengths && self.ima == other.ima
+        let state = |held: &Self| (held.lines, held.ima.clone(), held.lengths.clone());
+        self.sighting.is_same_run(&other.sighting) && state(self) == state(other)
     }
 
     /// The length of every log that is held.
@@ -60,7 +65,9 @@ impl Held {
     }
 
     fn read(row: &HeldEvidence) -> Result<Self, StoreError> {
-        let lengths = row.lengths.iter().map(|(kind, length)| {
+        let logs = row.lengths.iter().filter(|(kind, _)| *kind != LINES);
+        let lines = row.lengths.iter().find(|(kind, _)| *kind == LINES);
+        let lengths = logs.map(|(kind, length)| {
             let kind = LogKind::from_number(i32::from(*kind)).map_err(|error| undecodable(&row.node, &error))?;
             Ok((kind, *length))
         });
@@ -74,6 +81,7 @@ impl Held {
         Ok(Self {
             sighting,
             sessions,
+            lines: lines.map_or(0, |(_, length)| *length),
             ima: (!row.ima.is_empty()).then(|| parse(&row.node, &row.ima)).transpose()?,
             lengths: lengths.collect::<Result<_, StoreError>>()?,
         })

@@ -32,8 +32,10 @@ impl Limits {
     pub const PCR_VALUES: usize = 48;
     /// Logs: one of each kind.
     pub const LOGS: usize = 3;
-    /// One log, as sent in one attestation. An IMA list of 100,000 lines takes about 12 MiB.
-    pub const LOG: usize = 32 * 1024 * 1024;
+    /// One boot log, as sent in one attestation.
+    pub const BOOT_LOG: usize = 32 * 1024 * 1024;
+    /// An IMA list, or its new part, as sent in one attestation: a million lines take about 140 MiB.
+    pub const IMA_LIST: usize = 192 * 1024 * 1024;
     /// One log, as it is kept: an IMA list grows with every attestation of a boot.
     pub const KEPT_LOG: usize = 256 * 1024 * 1024;
     /// Trusted roots in an evidence file.

@@ -47,6 +47,15 @@ impl LogKind {
         !matches!(self, Self::Ima)
     }
 
+    /// The most bytes of it that one attestation brings.
+    #[must_use]
+    pub const fn limit(self) -> usize {
+        match self {
+            Self::Tcg | Self::Systemd => Limits::BOOT_LOG,
+            Self::Ima => Limits::IMA_LIST,
+        }
+    }
+
     /// The kind of a name in reports.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
@@ -82,7 +91,7 @@ impl Log {
     /// # Errors
     /// The data is over its limit.
     pub fn new(kind: LogKind, offset: u64, data: Vec<u8>) -> Result<Self, EvidenceError> {
-        Limits::check("log", data.len(), Limits::LOG)?;
+        Limits::check("log", data.len(), kind.limit())?;
         Ok(Self { kind, offset, data })
     }
 

@@ -178,7 +178,7 @@ fn decode_logs(raw: &[RawLog<'_>]) -> Result<Vec<LogDigest>, EvidenceError> {
         if logs.iter().any(|other| other.kind == kind) {
             return Err(EvidenceError::DuplicateLog(kind.as_str()));
         }
-        Limits::check("log", usize::try_from(log.length).unwrap_or(usize::MAX), Limits::LOG)?;
+        Limits::check("log", usize::try_from(log.length).unwrap_or(usize::MAX), kind.limit())?;
         let sha256 = log.sha256.try_into().map_err(|_| EvidenceError::LogDigest {
             actual: log.sha256.len(),
         })?;

@@ -310,13 +310,15 @@ fn logs_are_of_known_kinds_and_come_once() {
             ..proof()
         })
     };
-    let length = u64::try_from(Limits::LOG).unwrap();
-    with(RawLog { length, ..log(1) }).unwrap();
-    for length in [length + 1, u64::MAX] {
-        assert!(matches!(
-            with(RawLog { length, ..log(1) }),
-            Err(EvidenceError::TooLarge { .. })
-        ));
+    for (kind, length) in [(1, Limits::BOOT_LOG), (2, Limits::BOOT_LOG), (3, Limits::IMA_LIST)] {
+        let length = u64::try_from(length).unwrap();
+        with(RawLog { length, ..log(kind) }).unwrap();
+        for length in [length + 1, u64::MAX] {
+            assert!(matches!(
+                with(RawLog { length, ..log(kind) }),
+                Err(EvidenceError::TooLarge { .. })
+            ));
+        }
     }
     for (sha256, actual) in [(&[7; 31][..], 31), (&[7; 33], 33), (&[], 0)] {
         assert_eq!(

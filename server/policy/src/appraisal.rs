@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
 use hallmark_spiffe::Selector;
-use hallmark_verify::VerifiedEvidence;
+use hallmark_verify::{ProvenLogs, VerifiedEvidence};
 
 use crate::facts::MachineFacts;
-use crate::ima::ImaSummary;
+use crate::ima::{ImaSummary, MeasuredFile};
 use crate::judgement::Judgement;
 use crate::reason::Reason;
 use crate::set::PolicySet;
@@ -57,6 +57,13 @@ impl Appraisal {
         &self.facts
     }
 
+    /// Gives away what is kept apart from the facts: the logs' bytes, and the lines of an IMA list that are at hand.
+    pub fn take_logs(&mut self) -> (ProvenLogs, Vec<MeasuredFile>) {
+        let ima = self.facts.ima.as_mut();
+        let lines = ima.map(|ima| std::mem::take(&mut ima.files)).unwrap_or_default();
+        (self.evidence.take_logs(), lines)
+    }
+
     /// What the rules found.
     #[must_use]
     pub const fn judgement(&self) -> &Judgement {
@@ -77,7 +84,8 @@ pub fn appraise(
 }
 
 /// The same of evidence that brings only the new part of an IMA list: `held` is what is kept of the lines before, from
-/// evidence of the same boot (the same resetCount and restartCount). Without them the list counts as not proven.
+/// evidence of the same boot (the same resetCount and restartCount). Without it the list counts as not proven. Its lines
+/// need not be at hand unless the set [needs](PolicySet::needs_lines) them.
 #[must_use]
 pub fn appraise_following(
     held: Option<ImaSummary>,
@@ -92,6 +100,7 @@ pub fn appraise_following(
     };
     if let Some(ima) = &mut facts.ima {
         ima.settle(set.ima_keys());
+        set.look(ima);
     }
     let judgement = set.judge(&facts, now);
     Appraisal {

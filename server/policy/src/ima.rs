@@ -11,7 +11,7 @@ mod summary;
 pub use file::{LineKind, LineRef, MeasuredFile, Signed};
 pub use list::DigestList;
 pub use list_error::DigestListError;
-pub use summary::ImaSummary;
+pub use summary::{ImaSummary, Looked};
 
 pub(crate) use import::entry;
-pub(crate) use judge::judge;
+pub(crate) use judge::{LineRules, judge};

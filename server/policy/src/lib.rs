@@ -33,7 +33,7 @@ pub use baseline::{
 };
 pub use facts::{BootRecord, EkCertificate, InventoryLine, KnownMachine, MachineFacts, TpmFacts};
 pub use glob::{Glob, GlobError};
-pub use ima::{DigestList, DigestListError, ImaSummary, LineKind, LineRef, MeasuredFile, Signed};
+pub use ima::{DigestList, DigestListError, ImaSummary, LineKind, LineRef, Looked, MeasuredFile, Signed};
 pub use judgement::Judgement;
 pub use policy::{BootRules, ImaRules, MokRule, PcrRule, Policy, PolicyError, TpmRules, Violations};
 pub use reason::{EventRef, Reason};

@@ -12,12 +12,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hallmark_spiffe::Selector;
 use hallmark_verify::TpmClass;
-use hallmark_verify::ima::ImaKeys;
+use hallmark_verify::ima::{ImaKey, ImaKeys};
 
 pub(crate) use value::check_name;
 
 use crate::glob::Glob;
 use crate::ima::DigestList;
+use crate::selectors::sha256_hex;
 
 /// A policy, read and checked. The file's keys are documented in `docs/reference/policy.md`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -154,6 +155,25 @@ impl ImaRules {
     /// Whether it says what lines must be.
     pub(crate) const fn judges_lines(&self) -> bool {
         self.allow.is_some() || self.lists.is_some() || self.keys.is_some()
+    }
+
+    /// SHA-256 of all that it says of lines; `lists` are those of the lists that there are.
+    pub(crate) fn mark(&self, lists: &BTreeMap<String, String>) -> String {
+        let named = self.lists.iter().flatten().map(|name| (name, lists.get(name)));
+        let keys = self.keys.iter().flat_map(ImaKeys::iter).map(ImaKey::sha256);
+        let globs = |globs: &Option<Vec<Glob>>| -> Vec<String> {
+            let globs = globs.iter().flatten();
+            globs.map(|glob| glob.as_str().to_owned()).collect()
+        };
+        let said = serde_json::json!({
+            "allow": self.allow.as_ref().map(DigestList::to_json),
+            "lists": self.lists.is_some().then(|| named.collect::<BTreeMap<_, _>>()),
+            "any_path": self.any_path,
+            "keys": self.keys.is_some().then(|| keys.collect::<Vec<_>>()),
+            "exclude": globs(&self.exclude),
+            "buffers": globs(&self.buffers),
+        });
+        sha256_hex(said.to_string().as_bytes())
     }
 }
 

@@ -38,12 +38,6 @@ pub(crate) fn found(kind: &str, fact: &str, name: &str) -> Option<Selector> {
     Selector::new(kind, &value).ok()
 }
 
-pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
-    let mut out = [0; 32];
-    out.copy_from_slice(digest(&SHA256, bytes).as_ref());
-    out
-}
-
 pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
     hex(digest(&SHA256, bytes).as_ref())
 }

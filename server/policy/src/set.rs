@@ -8,12 +8,12 @@ use hallmark_verify::ima::ImaKeys;
 
 use crate::baseline::{Baseline, BaselineState};
 use crate::facts::MachineFacts;
-use crate::ima::DigestList;
+use crate::ima::{DigestList, ImaSummary};
 use crate::judgement::Judgement;
 use crate::policy::Policy;
 use crate::reason::Reason;
 use crate::rules::Rules;
-use crate::selectors::{self, found};
+use crate::selectors::{self, found, sha256_hex};
 use crate::{boot, builtin, ima, tpm};
 
 /// The rules of the server's configuration, policies and baselines: what machines are held against.
@@ -29,7 +29,11 @@ pub struct PolicySet {
     policies: BTreeMap<String, Policy>,
     baselines: BTreeMap<String, Baseline>,
     lists: BTreeMap<String, DigestList>,
+    /// SHA-256 of each list.
+    list_marks: BTreeMap<String, String>,
     ima_keys: ImaKeys,
+    /// SHA-256 of each policy's rules for lines of IMA lists, with the lists that they name.
+    marks: BTreeMap<String, String>,
 }
 
 impl From<Rules> for PolicySet {
@@ -46,21 +50,51 @@ impl PolicySet {
     /// [`require_newer`](crate::signed::require_newer)'s to say.
     pub fn apply(&mut self, policy: Policy) -> Option<Policy> {
         let replaced = self.policies.insert(policy.name.clone(), policy);
-        self.gather_keys();
+        self.gather();
         replaced
     }
 
     /// Takes a policy out of force.
     pub fn withdraw(&mut self, name: &str) -> Option<Policy> {
         let withdrawn = self.policies.remove(name);
-        self.gather_keys();
+        self.gather();
         withdrawn
     }
 
-    fn gather_keys(&mut self) {
+    /// What follows from policies and lists.
+    fn gather(&mut self) {
         self.ima_keys = ImaKeys::default();
         for keys in self.policies.values().filter_map(|it| it.ima.as_ref()?.keys.as_ref()) {
             self.ima_keys.extend(keys);
+        }
+        let rules = self.policies.values().filter_map(|it| Some((it, it.ima.as_ref()?)));
+        let marks = rules.map(|(policy, rules)| (policy.name.clone(), rules.mark(&self.list_marks)));
+        self.marks = marks.collect();
+    }
+
+    /// What tells a policy's rules for lines from all others.
+    pub(crate) fn mark(&self, policy: &str) -> &str {
+        self.marks.get(policy).map_or("", String::as_str)
+    }
+
+    fn line_rules(&self) -> impl Iterator<Item = ima::LineRules<'_>> {
+        let rules = self.policies().filter_map(|it| Some((it, it.ima.as_ref()?)));
+        let of_lines = rules.filter(|(_, rules)| rules.judges_lines());
+        of_lines.map(|(policy, rules)| ima::LineRules::new(&policy.name, rules, self))
+    }
+
+    /// Whether a list cannot be judged without those of its lines that are away.
+    #[must_use]
+    pub fn needs_lines(&self, list: &ImaSummary) -> bool {
+        list.away() > 0 && !self.line_rules().all(|rules| rules.have_looked(list))
+    }
+
+    /// Has every policy look at the lines that are new to it, so that they need not be at hand later. Only the lines at
+    /// hand are looked at.
+    pub fn look(&self, list: &mut ImaSummary) {
+        list.looked.retain(|policy, _| self.policies.contains_key(policy));
+        for rules in self.line_rules() {
+            rules.look(list);
         }
     }
 
@@ -98,12 +132,19 @@ impl PolicySet {
 
     /// Adds a list of digests, or replaces the one with its name.
     pub fn add_digest_list(&mut self, list: DigestList) -> Option<DigestList> {
-        self.lists.insert(list.name.clone(), list)
+        self.list_marks
+            .insert(list.name.clone(), sha256_hex(list.to_json().as_bytes()));
+        let replaced = self.lists.insert(list.name.clone(), list);
+        self.gather();
+        replaced
     }
 
     /// Removes a list of digests. What only it allows is refused from then on, by policies that name it.
     pub fn remove_digest_list(&mut self, name: &str) -> Option<DigestList> {
-        self.lists.remove(name)
+        self.list_marks.remove(name);
+        let removed = self.lists.remove(name);
+        self.gather();
+        removed
     }
 
     /// The lists of digests, by name.
@@ -171,7 +212,7 @@ impl PolicySet {
             reasons.extend(boot::judge(rules, facts, self));
         }
         if let Some(rules) = &policy.ima {
-            reasons.extend(ima::judge(rules, facts, self));
+            reasons.extend(ima::judge(&policy.name, rules, facts, self));
         }
         reasons.extend(tpm::judge(&policy.tpm, facts, now));
         let said = reasons

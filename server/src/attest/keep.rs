@@ -2,19 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use hallmark_evidence::{LogDigest, LogKind, Source};
-use hallmark_policy::{Appraisal, ImaSummary, MachineFacts};
+use hallmark_evidence::{LogDigest, LogKind, Source, ima::ImaReplay};
+use hallmark_policy::{Appraisal, ImaSummary, MachineFacts, MeasuredFile, PolicySet};
 use hallmark_spiffe::SpiffeId;
-use hallmark_store::{LogPart, NewEvidence, NodeEvidence, Store};
+use hallmark_store::{LINES, LogPart, NewEvidence, NodeEvidence, Store, StoreError};
 use hallmark_verify::history::{SessionId, Sessions};
-use hallmark_verify::{BoundEvidence, HeldLogs, VerifiedEvidence, VerifyError};
+use hallmark_verify::{BoundEvidence, HeldLogs, ProvenLogs, VerifyError};
 use serde::Serialize;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{NodeClass, Refusal};
 use crate::kept::{Held, undecodable};
 
-/// What is held of the machine's logs, as far as the announced ones go on from it. Of another boot nothing is held.
+/// What is held of the machine's logs, as far as the announced ones go on from it, and as `policies` need it. Of another
+/// boot nothing is held.
 ///
 /// # Errors
 /// The store's.
@@ -23,6 +24,7 @@ pub(super) async fn held_logs(
     node: &SpiffeId,
     held: Option<&Held>,
     bound: &BoundEvidence,
+    policies: &PolicySet,
 ) -> Result<Beginnings, Refusal> {
     let clock = bound.clock_info();
     let of_boot = |held: &&Held| {
@@ -51,14 +53,33 @@ pub(super) async fn held_logs(
             }
         }
     }
-    let mut files = None;
+    let (mut files, mut lines) = (None, Vec::new());
     if continued(LogKind::Ima) {
         let kept = store.evidence(node).await.map_err(unable)?;
         let facts = kept.map(|kept| serde_json::from_str::<MachineFacts>(&kept.facts));
         let facts = facts.transpose().map_err(|error| unable(undecodable(node, &error)))?;
         files = facts.and_then(|facts| facts.ima);
+        if files.as_ref().is_some_and(|files| policies.needs_lines(files)) {
+            let kept = store.logs(node, &[LINES]).await.map_err(unable)?.pop();
+            lines = kept.map(|(_, lines)| lines).unwrap_or_default();
+        }
     }
-    Ok(Beginnings { logs, files })
+    Ok(Beginnings { logs, files, lines })
+}
+
+/// Puts the stored `lines` of a list in their place.
+///
+/// # Errors
+/// They are not those of the list.
+pub(crate) fn recall(node: &SpiffeId, files: &mut ImaSummary, lines: &[u8]) -> Result<(), StoreError> {
+    let lines = MeasuredFile::from_lines(lines).map_err(|error| undecodable(node, &error))?;
+    if files.recall(lines) {
+        return Ok(());
+    }
+    Err(StoreError::Undecodable {
+        what: format!("the evidence of {node}"),
+        reason: "lines of its IMA list are missing".to_owned(),
+    })
 }
 
 /// What is held of a machine's logs, of the same boot.
@@ -68,6 +89,27 @@ pub(super) struct Beginnings {
     pub(super) logs: HeldLogs,
     /// What the IMA list's lines before said.
     pub(super) files: Option<ImaSummary>,
+    /// Those lines, stored, if the policies need them.
+    pub(super) lines: Vec<u8>,
+}
+
+impl Beginnings {
+    /// How many bytes have to be gone through again.
+    pub(super) const fn bytes(&self) -> usize {
+        self.logs.bytes() + self.lines.len()
+    }
+
+    /// What the IMA list's lines before said, with the lines if they are needed.
+    ///
+    /// # Errors
+    /// The store holds others.
+    pub(super) fn recalled(&mut self, node: &SpiffeId) -> Result<Option<ImaSummary>, Refusal> {
+        let mut files = self.files.take();
+        if let Some(files) = files.as_mut().filter(|_| !self.lines.is_empty()) {
+            recall(node, files, &self.lines).map_err(|error| Refusal::of(NodeClass::Unable, &error))?;
+        }
+        Ok(files)
+    }
 }
 
 /// Evidence as the store takes it, and as memory follows.
@@ -78,36 +120,27 @@ pub(super) struct Keeping {
 }
 
 impl Keeping {
-    /// Of evidence that was judged, with the logs that were `announced` for it. `before` is what was held of the node.
+    /// Of evidence that was judged, with the logs that were `announced` for it, which it gives away. `before` is what was
+    /// held of the node.
     pub(super) fn of(
         node: &SpiffeId,
-        appraisal: &Appraisal,
+        appraisal: &mut Appraisal,
         announced: &[LogDigest],
         before: Option<&Held>,
         session: SessionId,
         judged_at: i64,
     ) -> Result<Self, Refusal> {
-        let evidence = appraisal.evidence();
         let sighting = appraisal.facts().sighting;
         let mut sessions = before.map_or_else(Sessions::default, |before| before.sessions.clone());
         sessions.observe(session, sighting).map_err(VerifyError::from)?;
         let same_run = before.is_some_and(|before| before.sighting.is_same_run(&sighting));
-        let logs: Vec<LogPart> = announced.iter().map(|log| part(evidence, log)).collect();
-        let mut lengths = before
-            .filter(|_| same_run)
-            .map_or_else(BTreeMap::new, |before| before.lengths().clone());
-        for (log, announced) in logs.iter().zip(announced) {
-            let new = u64::try_from(log.data.len()).unwrap_or(u64::MAX);
-            lengths.insert(announced.kind, log.offset.saturating_add(new));
-        }
-        let kept_replay = before.filter(|_| same_run).and_then(|before| before.ima.clone());
-        let ima = evidence.ima().map(|files| files.replay().clone()).or(kept_replay);
+        let logs = KeptLogs::of(appraisal, announced, before.filter(|_| same_run));
         let source = Source::Attestation {
             node: node.as_str().to_owned(),
             judged_at: rfc3339(judged_at),
             verdict: if appraisal.is_trusted() { "accepted" } else { "refused" }.to_owned(),
         };
-        let file = evidence.to_file(source, rfc3339(judged_at)).to_json();
+        let file = appraisal.evidence().to_file(source, rfc3339(judged_at)).to_json();
         let file = file.map_err(|error| Refusal::of(NodeClass::Unable, &error))?;
         let evidence = NodeEvidence {
             node: node.clone(),
@@ -116,40 +149,89 @@ impl Keeping {
             file: String::from_utf8_lossy(&file).into_owned(),
             facts: json(appraisal.facts()),
             judgement: appraisal.judgement().to_json(),
-            ima: ima.as_ref().map_or_else(String::new, json),
+            ima: logs.ima.as_ref().map_or_else(String::new, json),
             earlier: String::new(),
         };
         Ok(Self {
-            held: Held::new(sighting, sessions, ima, lengths),
+            held: Held::new(sighting, sessions, logs.ima, logs.lines, logs.lengths),
             new: NewEvidence {
                 evidence,
                 drops_logs: !same_run,
-                logs,
+                logs: logs.parts,
             },
         })
     }
 }
 
-/// The bytes that an announced log brought, as far as they are proven.
-fn part(evidence: &VerifiedEvidence, log: &LogDigest) -> LogPart {
-    let (tcg, systemd) = evidence.boot_logs();
-    let from = |whole: &[u8]| {
-        let offset = usize::try_from(log.offset).unwrap_or(usize::MAX);
-        whole.get(offset..).unwrap_or_default().to_vec()
-    };
-    let data = match log.kind {
-        LogKind::Tcg => from(tcg),
-        LogKind::Systemd => from(systemd),
-        _ => evidence.ima().map_or_else(Vec::new, |files| {
-            let proven = usize::try_from(files.proven_bytes()).unwrap_or(usize::MAX);
-            files.data().get(..proven).unwrap_or_default().to_vec()
-        }),
-    };
-    LogPart {
-        kind: log.kind.number(),
-        offset: log.offset,
-        data,
+/// The logs: what is written of them, and how far they are held then.
+struct KeptLogs {
+    parts: Vec<LogPart>,
+    lengths: BTreeMap<LogKind, u64>,
+    ima: Option<ImaReplay>,
+    lines: u64,
+}
+
+impl KeptLogs {
+    /// `before` is what was held of the same run of the machine.
+    fn of(appraisal: &mut Appraisal, announced: &[LogDigest], before: Option<&Held>) -> Self {
+        let away = appraisal.facts().ima.as_ref().map_or(0, ImaSummary::away);
+        let (proven, lines) = appraisal.take_logs();
+        let lines = MeasuredFile::to_lines(lines);
+        let mut kept = Self {
+            parts: parts(proven, announced),
+            lengths: before.map_or_else(BTreeMap::new, |before| before.lengths().clone()),
+            ima: appraisal.evidence().ima().map(|files| files.replay().clone()),
+            lines: 0,
+        };
+        for (log, announced) in kept.parts.iter().zip(announced) {
+            kept.lengths.insert(announced.kind, end(log));
+        }
+        if appraisal.facts().ima.is_some() {
+            let lines = LogPart {
+                kind: LINES,
+                // Where all are at hand they take the place of those that were kept.
+                offset: before.filter(|_| away > 0).map_or(0, |before| before.lines),
+                data: lines,
+            };
+            kept.lines = end(&lines);
+            kept.parts.push(lines);
+        } else if kept.lengths.remove(&LogKind::Ima).is_some() {
+            // No list is proven: the next quote brings it anew, from its first line.
+            kept.ima = None;
+            kept.parts.retain(|part| part.kind != LogKind::Ima.number());
+            kept.parts.extend([LogKind::Ima.number(), LINES].map(|kind| LogPart {
+                kind,
+                offset: 0,
+                data: Vec::new(),
+            }));
+        }
+        kept
     }
+}
+
+/// What each announced log brought, as far as it is proven.
+fn parts(mut proven: ProvenLogs, announced: &[LogDigest]) -> Vec<LogPart> {
+    let part = |log: &LogDigest| {
+        let new = |whole: &mut Vec<u8>| {
+            let offset = usize::try_from(log.offset).unwrap_or(usize::MAX).min(whole.len());
+            whole.split_off(offset)
+        };
+        LogPart {
+            kind: log.kind.number(),
+            offset: log.offset,
+            data: match log.kind {
+                LogKind::Tcg => new(&mut proven.tcg),
+                LogKind::Systemd => new(&mut proven.systemd),
+                _ => std::mem::take(&mut proven.ima),
+            },
+        }
+    };
+    announced.iter().map(part).collect()
+}
+
+fn end(part: &LogPart) -> u64 {
+    part.offset
+        .saturating_add(u64::try_from(part.data.len()).unwrap_or(u64::MAX))
 }
 
 fn json<T: Serialize>(value: &T) -> String {

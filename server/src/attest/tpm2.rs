@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 
 use super::{
     Facts, NodeClass, Refusal,
-    keep::{self, Beginnings, Keeping},
+    keep::{self, Keeping},
     logs::{self, Logs},
     stream::Dialogue,
     verdict::{self, Subject},
@@ -126,9 +126,8 @@ async fn judge(
             .map_err(VerifyError::from)?;
     }
     // The sender is the TPM's machine: now it may send as much as it announced.
-    let beginnings = keep::held_logs(&*server.store, &node, held.as_deref(), &bound).await?;
-    let logs = logs::read(dialogue, &server.attestation.log_room, bound.logs()).await?;
-    let judged = appraise(server, node, bound, revocation, logs, beginnings, (held, session)).await?;
+    let logs = logs::read(dialogue, &server.attestation.log_room, &node, bound.logs()).await?;
+    let judged = appraise(server, node, bound, revocation, logs, (held, session)).await?;
     match refusal(&judged.appraisal) {
         Some(refusal) => Err(Ended::Refused(refusal, Some(Box::new(judged)))),
         None => Ok(admit(server, connection.remote, judged, subject).await?),
@@ -207,20 +206,20 @@ async fn appraise(
     bound: BoundEvidence,
     revocation: Arc<Revocation>,
     logs: Logs,
-    beginnings: Beginnings,
     (before, session): (Option<Arc<Held>>, SessionId),
 ) -> Result<Judged, Refusal> {
     let (policies, now) = (server.attestation.policies.load_full(), server.clock.now());
     let inventory = server.lifecycle.inventory();
-    let is_short = logs.bytes() + beginnings.logs.bytes() <= SHORT_LOGS;
+    let mut beginnings = keep::held_logs(&*server.store, &node, before.as_deref(), &bound, &policies).await?;
+    let is_short = logs.bytes() + beginnings.bytes() <= SHORT_LOGS;
     let work = move || {
         let announced = bound.logs().to_vec();
         let evidence = conclude(bound, logs.logs, &beginnings.logs)?;
         let labels = inventory.labels(&evidence, now);
-        let appraisal = appraise_following(beginnings.files, evidence, labels, &policies, now);
+        let mut appraisal = appraise_following(beginnings.recalled(&node)?, evidence, labels, &policies, now);
         let keeping = Keeping::of(
             &node,
-            &appraisal,
+            &mut appraisal,
             &announced,
             before.as_deref(),
             session,

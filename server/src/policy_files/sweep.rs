@@ -3,11 +3,12 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use hallmark_policy::{Change as Verdict, MachineFacts, PolicySet, Standing, rejudge};
-use hallmark_store::{Agent, Change, NodeFacts, Outcome, Record, RecordKind};
+use hallmark_store::{Agent, Change, LINES, NodeFacts, Outcome, Record, RecordKind};
 
 use super::PolicyFileError;
 use crate::{
     agents::{ChangeError, Decision},
+    attest::recall,
     kept::undecodable,
     state::Server,
 };
@@ -161,13 +162,19 @@ async fn pages(
             .into_iter()
             .filter_map(|facts| Some((server.agents.find(&facts.node)?, facts)))
             .collect();
-        let (set, now) = (Arc::clone(set), server.clock.now());
-        let work = move || {
+        let read = move || {
             let read = nodes.into_iter().map(|(row, kept)| {
                 let facts = serde_json::from_str(&kept.facts).map_err(|error| undecodable(&kept.node, &error))?;
                 Ok(Node { row, facts })
             });
-            let nodes = read.collect::<Result<Vec<_>, PolicyFileError>>()?;
+            read.collect::<Result<Vec<_>, PolicyFileError>>()
+        };
+        let mut nodes = compute(server, read).await?;
+        for node in &mut nodes {
+            look(server, set, node).await?;
+        }
+        let (set, now) = (Arc::clone(set), server.clock.now());
+        let judge = move || {
             let standings = nodes.iter().map(|node| Standing {
                 node: node.row.id.as_str(),
                 facts: &node.facts,
@@ -175,10 +182,34 @@ async fn pages(
                 selectors: &node.row.selectors,
             });
             let verdicts: Vec<_> = rejudge(&set, standings, now).collect();
-            Ok::<_, PolicyFileError>((nodes, verdicts))
+            Ok((nodes, verdicts))
         };
-        let judged = server.compute.run(work).await;
-        let (nodes, verdicts) = judged.map_err(|_| PolicyFileError::Stopping)??;
+        let (nodes, verdicts) = compute(server, judge).await?;
         each(&nodes, verdicts);
     }
+}
+
+/// Has policies that are new to a node look at the lines of its IMA list. No more than one node's are in memory.
+async fn look(server: &Arc<Server>, set: &Arc<PolicySet>, node: &mut Node) -> Result<(), PolicyFileError> {
+    let Some(mut files) = node.facts.ima.take_if(|files| set.needs_lines(files)) else {
+        return Ok(());
+    };
+    let (set, id) = (Arc::clone(set), node.row.id.clone());
+    let lines = server.store.logs(&id, &[LINES]).await?.pop();
+    let looked = compute(server, move || {
+        recall(&id, &mut files, &lines.map(|(_, lines)| lines).unwrap_or_default())?;
+        set.look(&mut files);
+        files.files = Vec::new();
+        Ok(files)
+    });
+    node.facts.ima = Some(looked.await?);
+    Ok(())
+}
+
+async fn compute<T: Send + 'static>(
+    server: &Arc<Server>,
+    work: impl FnOnce() -> Result<T, PolicyFileError> + Send + 'static,
+) -> Result<T, PolicyFileError> {
+    let done = server.compute.run(work).await;
+    done.map_err(|_| PolicyFileError::Stopping)?
 }

@@ -26,7 +26,7 @@ pub struct NodeEvidence {
 /// A part of a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogPart {
-    /// The kind's number in the protocol.
+    /// The kind's number in the protocol, or [`LINES`].
     pub kind: u8,
     /// Where the part begins, in bytes.
     pub offset: u64,
@@ -68,5 +68,8 @@ pub struct NodeFacts {
     pub facts: String,
 }
 
-/// A log from its beginning: the kind's number in the protocol, and the bytes.
+/// What stands for a log's kind where it is no log of the machine's: what is kept of each line of its IMA list.
+pub const LINES: u8 = 128;
+
+/// A log from its beginning: the kind's number in the protocol, or [`LINES`], and the bytes.
 pub type WholeLog = (u8, Vec<u8>);

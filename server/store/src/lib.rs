@@ -19,7 +19,7 @@ pub use agent::{Agent, NodeSvid};
 pub use authority::{Authority, AuthorityState};
 pub use change::Change;
 pub use error::{INTERRUPTED, StoreError};
-pub use evidence::{HeldEvidence, LogPart, NewEvidence, NodeEvidence, NodeFacts, WholeLog};
+pub use evidence::{HeldEvidence, LINES, LogPart, NewEvidence, NodeEvidence, NodeFacts, WholeLog};
 pub use policy_file::PolicyFile;
 pub use port::{Committed, Loaded, Statistics, Store};
 pub use record::{

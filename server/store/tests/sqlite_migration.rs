@@ -15,6 +15,8 @@ use hallmark_registry::NodeState;
 use hallmark_store::{SqliteOptions, SqliteStore, Store as _};
 
 const VERSION_1: &str = include_str!("../src/sqlite/0001.sql");
+const VERSION_2: &str = include_str!("../src/sqlite/0002.sql");
+const VERSION_3: &str = include_str!("../src/sqlite/0003.sql");
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ban_of_the_first_version_stays_a_ban() {
@@ -45,4 +47,52 @@ async fn a_ban_of_the_first_version_stays_a_ban() {
         .map(|agent| (agent.state, agent.since, agent.approvals.all().len()))
         .collect();
     assert_eq!(found, [(NodeState::Active, 77, 0), (NodeState::Banned, 77, 0)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_of_the_third_version_send_their_ima_list_anew_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("server.db");
+    let raw = rusqlite::Connection::open(&file).unwrap();
+    for version in [VERSION_1, VERSION_2, VERSION_3] {
+        raw.execute_batch(version).unwrap();
+    }
+    raw.execute_batch("PRAGMA application_id = 1213026891; PRAGMA user_version = 3")
+        .unwrap();
+    let facts = [
+        r#"{"boot":{"a":1},"ima":{"lines":2,"files":[{"l":1}]}}"#,
+        r#"{"boot":null,"ima":null}"#,
+    ];
+    for (name, facts) in ["a", "b"].iter().zip(facts) {
+        let node = format!("spiffe://example.org/spire/agent/tpm2/{name}");
+        raw.execute(
+            "INSERT INTO evidence VALUES (?1, 7, '{}', '{}', ?2, '{}', 'replay', ?3)",
+            rusqlite::params![node, facts, if *name == "a" { facts } else { "" }],
+        )
+        .unwrap();
+        raw.execute(
+            "INSERT INTO evidence_logs VALUES (?1, 1, 0, x'01'), (?1, 3, 0, x'0203')",
+            [&node],
+        )
+        .unwrap();
+    }
+    drop(raw);
+    let options = SqliteOptions::new(&file, trust_domain());
+    let store = tokio::task::spawn_blocking(move || SqliteStore::open(&options))
+        .await
+        .unwrap()
+        .unwrap();
+    let held = store.load().await.unwrap().held;
+    let found: Vec<_> = held
+        .iter()
+        .map(|held| (held.ima.as_str(), held.lengths.as_slice()))
+        .collect();
+    assert_eq!(found, [("", &[(1, 1)][..]), ("replay", &[(1, 1)][..])]);
+    let kept = store.evidence(&held[0].node).await.unwrap().unwrap();
+    assert_eq!(
+        (kept.facts.as_str(), kept.earlier.as_str()),
+        (r#"{"boot":{"a":1},"ima":null}"#, r#"{"boot":{"a":1},"ima":null}"#)
+    );
+    let kept = store.evidence(&held[1].node).await.unwrap().unwrap();
+    assert_eq!((kept.facts.as_str(), kept.earlier.as_str()), (facts[1], ""));
 }

@@ -15,4 +15,5 @@ mod expiry;
 mod killed;
 mod lab;
 mod lifecycle;
+mod races;
 mod start;

@@ -39,6 +39,17 @@ pub struct VerifiedEvidence {
     quote: Signed,
 }
 
+/// Logs as evidence brought and proved them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ProvenLogs {
+    /// The firmware's log, whole; empty if none came.
+    pub tcg: Vec<u8>,
+    /// systemd's log, whole; empty if none came.
+    pub systemd: Vec<u8>,
+    /// The new part of the IMA list, as far as the quoted register covers it; empty if none came.
+    pub ima: Vec<u8>,
+}
+
 impl VerifiedEvidence {
     pub(crate) fn new(
         examined: Examined,
@@ -175,6 +186,16 @@ impl VerifiedEvidence {
     #[must_use]
     pub const fn ima(&self) -> Option<&MeasuredFiles> {
         self.ima.as_ref()
+    }
+
+    /// Gives the logs' bytes away, to be kept; what was read from them stays. Long lists need not be in memory twice.
+    pub fn take_logs(&mut self) -> ProvenLogs {
+        let (tcg, systemd) = std::mem::take(&mut self.boot_logs);
+        ProvenLogs {
+            tcg,
+            systemd,
+            ima: self.ima.as_mut().map(MeasuredFiles::take_data).unwrap_or_default(),
+        }
     }
 
     /// The evidence as a file that can be judged again without this server. Logs and rules are left to the caller, who may

@@ -41,7 +41,7 @@ pub use der::DerFault;
 pub use ek::{EkCertificateError, MAX_CERTIFICATE_BYTES, MAX_INTERMEDIATES, TpmAttributes, TpmClass};
 pub use enrolment::{CertificateFacts, EnrolledBy, EnrolmentError, is_revoked};
 pub use error::VerifyError;
-pub use evidence::VerifiedEvidence;
+pub use evidence::{ProvenLogs, VerifiedEvidence};
 pub use examine::{Examined, ek_sha256, examine};
 pub use keys::{CsrError, KeyError, KeyFault, KeyRole, MAX_CSR_BYTES};
 pub use logs::LogsError;

@@ -1,17 +1,20 @@
 //! `attest`: whole attestations, each on a new connection with a new AK and a new SVID key. `attest_logs`: the same of
-//! machines that have booted anew each time, and send the boot's log.
+//! machines that have booted anew each time, and send the boot's log. `attest_ima_1m`: one whose IMA list has a million lines
+//! (control: their hashing; of memory, the list's bytes), and what it costs when that machine comes again with a few more.
 
 use crate::boot::Boot;
 use crate::cpu;
 use crate::crypto::Crypto;
 use crate::domain::Domain;
+use crate::ima::List;
 use crate::row::{Row, Table};
 use crate::tls::handshakes;
 use anyhow::{Context as _, Result};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use futures_util::future::try_join_all;
 use hallmark_attacks::{Wire, attest};
-use hallmark_tpm_wire::{PublicArea, Signature, credential};
+use hallmark_evidence::{Log, LogKind};
+use hallmark_tpm_wire::{HashAlg, PublicArea, Signature, credential};
 use hallmark_verify::testing::{SoftwareKey, SoftwareMachine, VendorCa};
 use std::time::{Duration, Instant};
 
@@ -23,15 +26,47 @@ const CONTROL_RUNS: u32 = 400;
 const X509_SIGNATURES: u32 = 3;
 /// Certify and Quote.
 const TPM_SIGNATURES: u32 = 2;
+/// Of a long IMA list.
+const LINES: u32 = 1_000_000;
 
 pub(crate) fn measure(domain: &mut Domain, table: &mut Table) -> Result<()> {
     measure_as(domain, table, "attest", None)?;
     let boot = Boot::recorded()?;
     measure_as(domain, table, "attest_logs", Some(&boot))?;
+    measure_long_list(domain, table)?;
     Table::say(
         "    the machines run on the same processors; control: handshake, EK path, MakeCredential, CSR, Certify, Quote, C_Sign,",
     )?;
     Table::say("    and of logs their digest, a hash of each event's data, and the extensions")
+}
+
+/// A machine that comes with a million lines of an IMA list, and comes again with a hundred more.
+fn measure_long_list(domain: &mut Domain, table: &mut Table) -> Result<()> {
+    let (server, address) = (domain.server_pid()?, domain.address());
+    let mut machine = SoftwareMachine::new(&domain.vendor);
+    let (mut offset, mut register) = (0, vec![0; 32]);
+    let idle = cpu::resident_mib(server)?;
+    for (name, lines) in [("attest_ima_1m", 1..LINES), ("attest_ima_100_more", LINES..LINES + 100)] {
+        let list = List::new(lines, register)?;
+        machine.pcrs.insert((HashAlg::Sha256.id(), 10), list.register.clone());
+        let mib = f64::from(u32::try_from(list.bytes.len())?) / 1_048_576.0;
+        let length = u64::try_from(list.bytes.len())?;
+        machine.logs = vec![Log::new(LogKind::Ima, offset, list.bytes)?];
+        let before = cpu::of_process(server)?;
+        let attested = async {
+            let wire = Wire::connect(&address).await?;
+            attest(&wire, &machine).await?;
+            Ok::<_, anyhow::Error>(())
+        };
+        domain.runtime.block_on(attested)?;
+        let spent = (cpu::of_process(server)? - before) / 1000.0;
+        table.push(Row::new(format!("{name}.server_cpu_ms"), spent, "ms").against(list.hashing.as_secs_f64() * 1e3))?;
+        if offset == 0 {
+            table.push(Row::new("attest_ima_1m.server_mib", cpu::peak_mib(server)? - idle, "MiB").against(mib))?;
+        }
+        (offset, register) = (offset + length, list.register);
+    }
+    Ok(())
 }
 
 fn measure_as(domain: &mut Domain, table: &mut Table, name: &str, boot: Option<&Boot>) -> Result<()> {

@@ -51,7 +51,7 @@ impl<'a> TcgLog<'a> {
     /// # Errors
     /// [`TcgLogError`] for the first thing that is wrong.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, TcgLogError> {
-        too_many("bytes", Limits::LOG, bytes.len())?;
+        too_many("bytes", Limits::BOOT_LOG, bytes.len())?;
         if bytes.is_empty() {
             return Err(TcgLogError::Empty);
         }

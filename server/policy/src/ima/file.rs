@@ -5,7 +5,7 @@ use hallmark_tpm_wire::HashAlg;
 use hallmark_verify::ima::{FileSignature, ImaKeys, SignatureFault, SignatureVerdict, file_signature};
 use serde::{Deserialize, Serialize};
 
-use crate::selectors::{hex, sha256};
+use crate::selectors::hex;
 
 /// The longest name that is kept whole, in bytes (`PATH_MAX`).
 const MAX_NAME: usize = 4096;
@@ -63,8 +63,6 @@ pub enum Signed {
     By {
         /// SHA-256 of the key's SPKI.
         key: String,
-        /// Which signature it was: the beginning of its SHA-256.
-        was: String,
     },
 }
 
@@ -91,6 +89,28 @@ impl LineRef {
 }
 
 impl MeasuredFile {
+    /// As they are stored: a line of JSON each, so that what is added later is put behind.
+    #[must_use]
+    pub fn to_lines(files: Vec<Self>) -> Vec<u8> {
+        let size = |file: &Self| file.name.len() + file.digest.len() + if file.signed.is_some() { 800 } else { 40 };
+        let mut lines = Vec::with_capacity(files.iter().map(size).sum());
+        for file in files {
+            // Numbers, texts and lists always have a JSON form, and memory takes it.
+            drop(serde_json::to_writer(&mut lines, &file));
+            lines.push(b'\n');
+        }
+        lines
+    }
+
+    /// What [`to_lines`](Self::to_lines) gave.
+    ///
+    /// # Errors
+    /// It is something else.
+    pub fn from_lines(lines: &[u8]) -> Result<Vec<Self>, serde_json::Error> {
+        let lines = lines.split_inclusive(|byte| *byte == b'\n');
+        lines.map(serde_json::from_slice).collect()
+    }
+
     pub(super) fn of(event: &ImaEvent<'_>, line: u64) -> Self {
         let kind = kind(event);
         Self {
@@ -104,17 +124,6 @@ impl MeasuredFile {
                 _ => None,
             },
         }
-    }
-
-    /// What makes a line another one: all but its number.
-    pub(super) fn identity(&self) -> (&str, &str, LineKind, String) {
-        let signature = match &self.signed {
-            None => String::new(),
-            Some(Signed::Fault(fault)) => fault.to_string(),
-            Some(Signed::Open(signature)) => short(signature),
-            Some(Signed::By { was, .. }) => was.clone(),
-        };
-        (&self.name, &self.digest, self.kind, signature)
     }
 
     /// Whether the name is one that a pattern may match: absolute or a bare word, and spelt without a trick.
@@ -139,27 +148,14 @@ impl MeasuredFile {
         };
         match keys.verify(signature) {
             SignatureVerdict::Valid(key) => {
-                let (key, was) = (key.sha256().to_owned(), short(signature));
-                self.signed = Some(Signed::By { key, was });
+                let key = key.sha256().to_owned();
+                self.signed = Some(Signed::By { key });
                 false
             }
             SignatureVerdict::Bad => true,
             SignatureVerdict::UnknownKey => false,
         }
     }
-}
-
-/// Enough of a signature's digest to tell it from another.
-fn short(signature: &FileSignature) -> String {
-    let parts = [
-        &signature.key_id[..],
-        signature.hash.as_str().as_bytes(),
-        &signature.signed,
-        &signature.signature,
-    ];
-    let mut digest = hex(&sha256(&parts.concat()));
-    digest.truncate(32);
-    digest
 }
 
 /// What a line is about. Which template it has is the word of whoever handed in the list; that a buffer is one shows by

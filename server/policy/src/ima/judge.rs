@@ -16,8 +16,8 @@ use crate::set::PolicySet;
 /// The most characters of a name that a reason shows.
 const MAX_SHOWN: usize = 256;
 
-/// What each rule that is set finds, in their order: the list as a whole, then its lines.
-pub(crate) fn judge(rules: &ImaRules, facts: &MachineFacts, set: &PolicySet) -> Vec<Reason> {
+/// What each rule of `policy` that is set finds, in their order: the list as a whole, then its lines.
+pub(crate) fn judge(policy: &str, rules: &ImaRules, facts: &MachineFacts, set: &PolicySet) -> Vec<Reason> {
     let list = facts.ima.as_ref();
     let of_lines = rules.judges_lines();
     let rules_in_order = [
@@ -31,7 +31,7 @@ pub(crate) fn judge(rules: &ImaRules, facts: &MachineFacts, set: &PolicySet) -> 
             lists_in_force(names, known.count())
         }),
         of_lines.then(|| kept_whole(list)),
-        of_lines.then(|| Lines::new(rules, set).judge(list)),
+        of_lines.then(|| LineRules::new(policy, rules, set).judge(list)),
     ];
     rules_in_order.into_iter().flatten().collect()
 }
@@ -126,38 +126,62 @@ fn lists_in_force(names: &std::collections::BTreeSet<String>, known: usize) -> R
 
 fn kept_whole(list: Option<&ImaSummary>) -> Reason {
     let finding = over(list, "every line kept", |list| match list.cut_at {
-        None => Finding::new(true, "every line that measures something else was kept")
-            .comparing("", format!("{} lines", list.files.len())),
-        Some(line) => Finding::new(false, "the list has more different lines than are kept and judged")
+        None => Finding::new(true, "every line that measures something was kept")
+            .comparing("", format!("{} lines", list.kept)),
+        Some(line) => Finding::new(false, "the list has more lines than are kept and judged")
             .comparing("", format!("none from line {line}")),
     });
     Reason::of(ReasonCode::new("HM-POLICY-0207"), "ima", finding)
 }
 
-/// What a line must be.
-struct Lines<'a> {
+/// What a policy says that lines must be.
+pub(crate) struct LineRules<'a> {
+    policy: &'a str,
     rules: &'a ImaRules,
     lists: Vec<&'a DigestList>,
+    mark: &'a str,
 }
 
-impl<'a> Lines<'a> {
-    fn new(rules: &'a ImaRules, set: &'a PolicySet) -> Self {
+impl<'a> LineRules<'a> {
+    pub(crate) fn new(policy: &'a str, rules: &'a ImaRules, set: &'a PolicySet) -> Self {
         let named = rules.lists.iter().flatten().filter_map(|name| set.digest_list(name));
         Self {
+            policy,
             rules,
             lists: rules.allow.iter().chain(named).collect(),
+            mark: set.mark(policy),
         }
+    }
+
+    /// Whether what was found in a list's lines is known, for all of them.
+    pub(crate) fn have_looked(&self, list: &ImaSummary) -> bool {
+        list.looked(self.policy, self.mark).is_some()
+    }
+
+    /// Looks at the lines that are new since the last look, as far as they are at hand.
+    pub(crate) fn look(&self, list: &mut ImaSummary) {
+        list.look(self.policy, self.mark, |file| self.offence(file).is_some());
     }
 
     fn judge(&self, list: Option<&ImaSummary>) -> Reason {
         let mut code = ReasonCode::new("HM-POLICY-0208");
         let finding = over(list, self.expected(), |list| {
-            // Files stand in the order of their lines, and nothing behind the first offence is looked at: an offender's
-            // list costs no more than a good one.
-            let first = list.files.iter().find_map(|file| Some((file, self.offence(file)?)));
-            let Some((file, offence)) = first else {
-                return Finding::new(true, format!("each of {} lines is allowed", list.files.len()))
-                    .comparing("", "every line allowed");
+            // Lines stand in their order: the first offender is the first event.
+            let offender = match list.looked(self.policy, self.mark) {
+                Some(looked) => Some(looked.offender.as_ref()),
+                None => (list.away() == 0).then(|| list.files.iter().find(|file| self.offence(file).is_some())),
+            };
+            let (file, offence) = match offender.map(|file| file.map(|file| (file, self.offence(file)))) {
+                Some(None) => {
+                    return Finding::new(true, format!("each of {} lines is allowed", list.kept))
+                        .comparing("", "every line allowed");
+                }
+                Some(Some((file, Some(offence)))) => (file, offence),
+                None | Some(Some((_, None))) => {
+                    code = ReasonCode::new("HM-POLICY-0219");
+                    return Finding::new(false, "not proven: the list's lines are not at hand")
+                        .comparing("", format!("{} of {} lines away", list.away(), list.kept));
+                }
             };
             code = offence.code();
             let line = format!("line {}: {} {}", file.line, shown(&file.name), shown(&file.digest));
@@ -224,7 +248,7 @@ impl<'a> Lines<'a> {
 
     /// Whether a key of the policy is known to have signed it. One that would have to be tried is tried last.
     fn is_signed(&self, file: &MeasuredFile) -> bool {
-        let (Some(keys), Some(Signed::By { key, .. })) = (&self.rules.keys, &file.signed) else {
+        let (Some(keys), Some(Signed::By { key })) = (&self.rules.keys, &file.signed) else {
             return false;
         };
         keys.iter().any(|it| it.sha256() == key)
@@ -245,7 +269,7 @@ impl<'a> Lines<'a> {
         if let (Some(keys), Some(signed)) = (&self.rules.keys, &file.signed) {
             return match signed {
                 Signed::Fault(fault) => Some(Offence::Fault(*fault)),
-                Signed::By { key, .. } => Some(Offence::ForeignKey(key.clone())),
+                Signed::By { key } => Some(Offence::ForeignKey(key.clone())),
                 Signed::Open(signature) => match keys.verify(signature) {
                     SignatureVerdict::Valid(_) => None,
                     SignatureVerdict::UnknownKey => Some(Offence::UnknownKey(signature.key_id)),

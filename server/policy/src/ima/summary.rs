@@ -1,6 +1,6 @@
 //! What is kept of a list.
 
-use std::collections::HashSet;
+use std::collections::BTreeMap;
 
 use hallmark_evidence::ima::ImaReplay;
 use hallmark_verify::ima::{BootAggregate, ImaKeys, MeasuredFiles};
@@ -8,18 +8,20 @@ use serde::{Deserialize, Serialize};
 
 use super::file::{LineRef, MeasuredFile};
 
-/// The most lines that are kept, each different from the others.
-const MAX_FILES: usize = 1_000_000;
+/// The most lines that are kept.
+const MAX_FILES: u64 = 1_000_000;
 /// After so many signatures that a known key did not make, no more are tried: each costs as much as a good one.
 const MAX_BAD_SIGNATURES: usize = 16;
 
 /// What a machine's kernel measured, as far as quotes proved it, in a form that is kept: new lines are added to it, and
 /// rules that come later are held against it without the machine.
 ///
-/// Kept is every different line once, in the order of the list: its digest, name and signature. A signature that a known
-/// key made is replaced by that key's digest, for it stays made. Violations are counted, and the first one is named. What
-/// is kept takes no more than twice the list's bytes, and at most a million lines; a machine with more cannot be judged
-/// by its files.
+/// Kept of every line is its digest, name and signature. A signature that a known key made is replaced by that key's
+/// digest, for it stays made. Violations are counted, and the first one is named. What is kept takes no more than twice
+/// the list's bytes, and at most a million lines; a machine with more cannot be judged by its files.
+///
+/// The lines are no part of the summary's stored form: they are many and only ever added to, so they are kept beside it
+/// and need not be at hand. Of those that are not, the summary knows what policies found in them.
 ///
 /// A summary to which the rest of a list was added is the summary of the whole list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,8 +39,25 @@ pub struct ImaSummary {
     pub first_unproven: Option<LineRef>,
     /// The first line that was not kept, since there were too many.
     pub cut_at: Option<u64>,
-    /// What was measured, without the first line.
+    /// How many lines are kept: all but the first line, violations, and what is not proven.
+    pub kept: u64,
+    /// What policies found in the kept lines, by the policy's name.
+    pub looked: BTreeMap<String, Looked>,
+    /// The kept lines that are at hand, which are the last ones.
+    #[serde(skip)]
     pub files: Vec<MeasuredFile>,
+}
+
+/// What a policy's rules for lines found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Looked {
+    /// Which rules, with the lists that they name: what they found holds for these alone.
+    pub rules: String,
+    /// In how many of the kept lines, from the first one on.
+    pub kept: u64,
+    /// The first line that the rules do not let pass.
+    pub offender: Option<MeasuredFile>,
 }
 
 impl ImaSummary {
@@ -55,6 +74,8 @@ impl ImaSummary {
                 first_violation: None,
                 first_unproven: None,
                 cut_at: None,
+                kept: 0,
+                looked: BTreeMap::new(),
                 files: Vec::new(),
             },
             None => held?,
@@ -67,7 +88,6 @@ impl ImaSummary {
         if files.lines_before() != self.lines {
             return false;
         }
-        let mut new = Vec::new();
         let mut is_first = self.lines == 0 && self.boot_aggregate != BootAggregate::Absent;
         for event in files.lines() {
             let line = self.lines;
@@ -79,40 +99,56 @@ impl ImaSummary {
                 self.first_violation.get_or_insert_with(|| LineRef::of(&event, line));
             } else if is_first {
                 is_first = false;
+            } else if self.kept < MAX_FILES {
+                self.kept += 1;
+                self.files.push(MeasuredFile::of(&event, line));
             } else {
-                new.push(MeasuredFile::of(&event, line));
+                self.cut_at.get_or_insert(line);
             }
         }
-        self.keep(new);
         true
     }
 
-    /// Adds what is not kept yet.
-    fn keep(&mut self, new: Vec<MeasuredFile>) {
-        // Few lines are new, as a rule, and many are kept: only those of the same name need a closer look.
-        let new_names = new.iter().map(|file| file.name.as_str());
-        let names: HashSet<&str> = if self.files.is_empty() {
-            HashSet::new()
-        } else {
-            new_names.collect()
-        };
-        let alike = self.files.iter().filter(|file| names.contains(file.name.as_str()));
-        let mut seen: HashSet<_> = alike.map(MeasuredFile::identity).collect();
-        let is_new: Vec<bool> = new.iter().map(|file| seen.insert(file.identity())).collect();
-        for file in new
-            .into_iter()
-            .zip(is_new)
-            .filter_map(|(file, is_new)| is_new.then_some(file))
-        {
-            if self.files.len() < MAX_FILES {
-                self.files.push(file);
-            } else {
-                self.cut_at.get_or_insert(file.line);
-            }
-        }
+    /// How many of the kept lines are not at hand.
+    #[must_use]
+    pub fn away(&self) -> u64 {
+        self.kept
+            .saturating_sub(u64::try_from(self.files.len()).unwrap_or(u64::MAX))
     }
 
-    /// Looks for the keys that made the signatures that are still kept, and keeps those keys in their place. What rules
+    /// Puts the first kept lines, as they were stored, before those at hand. Gives whether all are at hand then.
+    pub fn recall(&mut self, stored: Vec<MeasuredFile>) -> bool {
+        let new = std::mem::replace(&mut self.files, stored);
+        self.files.extend(new);
+        self.away() == 0 && u64::try_from(self.files.len()) == Ok(self.kept)
+    }
+
+    /// What a policy with these rules found in every kept line.
+    #[must_use]
+    pub(crate) fn looked(&self, policy: &str, rules: &str) -> Option<&Looked> {
+        let looked = self.looked.get(policy)?;
+        (looked.rules == rules && looked.kept == self.kept).then_some(looked)
+    }
+
+    /// Has a policy's rules for lines look at the lines that they did not see yet; those must be at hand.
+    pub(crate) fn look(&mut self, policy: &str, rules: &str, mut offends: impl FnMut(&MeasuredFile) -> bool) {
+        let before = self.looked.remove(policy).filter(|looked| looked.rules == rules);
+        let (seen, offender) = before.map_or((0, None), |looked| (looked.kept, looked.offender));
+        let Some(from) = seen.checked_sub(self.away()) else {
+            return;
+        };
+        let unseen = usize::try_from(from).ok().and_then(|from| self.files.get(from..));
+        // Nothing behind the first offence is looked at: an offender's list costs no more than a good one.
+        let offender = offender.or_else(|| unseen?.iter().find(|file| offends(file)).cloned());
+        let looked = Looked {
+            rules: rules.to_owned(),
+            kept: self.kept,
+            offender,
+        };
+        self.looked.insert(policy.to_owned(), looked);
+    }
+
+    /// Looks for the keys that made the signatures of the lines at hand, and keeps those keys in their place. What rules
     /// find does not change by it; only they need not look again.
     pub fn settle(&mut self, keys: &ImaKeys) {
         if keys.is_empty() {

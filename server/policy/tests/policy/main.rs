@@ -13,6 +13,7 @@ mod corim;
 mod digest_lists;
 mod files;
 mod ima;
+mod ima_kept;
 mod machine;
 mod predict;
 mod rules;

@@ -8,6 +8,9 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use super::json;
 use crate::{HeldEvidence, LogPart, NewEvidence, NodeEvidence, NodeFacts, StoreError, WholeLog};
 
+/// The most bytes of a log in one row: SQLite copies what it is given.
+const PIECE: usize = 4 * 1024 * 1024;
+
 /// Keeps evidence in the place of what the node proved before.
 pub(super) fn put(path: &Path, connection: &Connection, new: &NewEvidence) -> Result<(), StoreError> {
     let at = |e: rusqlite::Error| StoreError::from_sqlite(path, &e);
@@ -66,11 +69,15 @@ fn put_part(path: &Path, connection: &Connection, node: &str, part: &LogPart) ->
             what: format!("the log of {node} up to byte {}, of which {held} are held", part.offset),
         });
     }
-    connection
+    let mut insert = connection
         .prepare_cached("INSERT INTO evidence_logs (node, kind, position, data) VALUES (?1, ?2, ?3, ?4)")
-        .and_then(|mut statement| statement.execute(params![node, part.kind, part.offset, part.data]))
-        .map(|_| ())
-        .map_err(at)
+        .map_err(at)?;
+    let mut position = part.offset;
+    for piece in part.data.chunks(PIECE) {
+        insert.execute(params![node, part.kind, position, piece]).map_err(at)?;
+        position = position.saturating_add(u64::try_from(piece.len()).unwrap_or(u64::MAX));
+    }
+    Ok(())
 }
 
 /// How far each node's evidence goes.

@@ -11,6 +11,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("0001.sql"),
     include_str!("0002.sql"),
     include_str!("0003.sql"),
+    include_str!("0004.sql"),
 ];
 
 /// Marks the file as Hallmark's (`PRAGMA application_id`): the letters `HMRK`.

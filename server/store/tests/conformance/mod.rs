@@ -2,12 +2,14 @@
 //! an async function that gives a fresh, empty store.
 
 mod entries;
+mod evidence;
 mod fixtures;
 mod inventory;
 mod nodes;
 mod records;
 
 pub(crate) use entries::*;
+pub(crate) use evidence::*;
 pub(crate) use fixtures::*;
 pub(crate) use inventory::*;
 pub(crate) use nodes::*;
@@ -39,6 +41,7 @@ macro_rules! conformance {
             an_agent_is_replaced_and_deleted,
             lines_read_back_are_replaced_and_removed,
             authorities_read_back,
+            logs_grow_where_they_end_and_go_with_their_boot,
             the_bundle_sequence_only_rises,
             records_have_rising_sequence_numbers,
             intents_are_one_record_each,

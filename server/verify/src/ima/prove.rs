@@ -30,6 +30,13 @@ impl MeasuredFiles {
             .filter_map(Result::ok)
     }
 
+    /// Gives away the bytes that are proven; there are no [`lines`](Self::lines) then.
+    pub(crate) fn take_data(&mut self) -> Vec<u8> {
+        let mut data = std::mem::take(&mut self.data);
+        data.truncate(usize::try_from(self.proven).unwrap_or(usize::MAX));
+        data
+    }
+
     /// How many lines of the machine's list came with earlier evidence.
     #[must_use]
     pub const fn lines_before(&self) -> u64 {

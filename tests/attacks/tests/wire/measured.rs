@@ -1,5 +1,6 @@
 //! Attacks 36 and 48 on the wire: IMA lists that go on, and such as do not.
 
+use crate::policy::apply;
 use crate::scene::{Site, site};
 use hallmark_attacks::attest;
 use hallmark_evidence::ima::{ImaList, ImaReplay};
@@ -97,5 +98,108 @@ fn attack_36_48_a_list_goes_on_from_where_it_ended_and_nowhere_else() {
             .await;
         machine.logs = part(0, &lines);
         accepted(site, "whole again", &machine).await;
+    });
+}
+
+/// A policy that lets files pass with digests that are all of one of these digits.
+fn allowing(serial: u32, digits: &[u8]) -> String {
+    let digests: Vec<String> = digits
+        .iter()
+        .map(|digit| format!("\"{}\"", format!("{digit:02x}").repeat(32)))
+        .collect();
+    let allow = digests.join(", ");
+    format!("version = 1\nname = \"files\"\nserial = {serial}\n[ima]\nboot_aggregate = false\nallow = [{allow}]\n")
+}
+
+/// The newest verdict: its code, and the line that it names.
+async fn verdict(site: &mut Site) -> Option<(String, String)> {
+    let record = site.verdicts().await.pop()?;
+    let named = record
+        .detail
+        .split("\"number\":")
+        .nth(1)
+        .or_else(|| record.detail.split("line ").nth(1));
+    let line = named.map_or_else(String::new, |text| {
+        text.chars().take_while(char::is_ascii_digit).collect()
+    });
+    Some((record.code, line))
+}
+
+#[test]
+fn attack_48_a_file_is_named_however_long_ago_it_was_measured() {
+    site(async |site| {
+        let mut machine = SoftwareMachine::new(&site.vendor);
+        assert_eq!(apply(site, "policy", &allowing(1, &[1, 2, 3])).await, "applied");
+        let digits = [1, 2, 3, 9, 1, 8, 1];
+        let lines: Vec<Vec<u8>> = digits.iter().map(|digit| line("/usr/bin/a", *digit)).collect();
+        let mut sent = 0;
+        // Line by line: the server has only the new one at hand.
+        for count in 1..=lines.len() {
+            measured(&mut machine, &lines[..count]);
+            machine.logs = part(sent, &lines[count - 1..count]);
+            sent += lines[count - 1].len();
+            if count <= 3 {
+                accepted(site, "listed files", &machine).await;
+                continue;
+            }
+            let told = attest(&site.wire().await, &machine).await.unwrap_err();
+            assert!(told.message().ends_with("(HM-SRV-0108)"), "{told}");
+            assert_eq!(
+                verdict(site).await,
+                Some(("HM-POLICY-0209".into(), "3".into())),
+                "after {count} lines"
+            );
+        }
+        // Other rules see every line again, also those that came one by one. A node that stays refused has no new verdict
+        // before it comes again, with nothing new.
+        for (serial, digits, expected, is_news) in [
+            (2, &[1, 2, 3, 9][..], Some("5"), false),
+            (3, &[1, 2, 3, 8, 9][..], None, true),
+            (4, &[2, 3, 8, 9][..], Some("0"), true),
+            (5, &[1, 3, 8, 9][..], Some("1"), false),
+            (6, &[1, 2, 3, 8, 9][..], None, true),
+        ] {
+            assert_eq!(apply(site, "policy", &allowing(serial, digits)).await, "applied");
+            let swept = verdict(site).await;
+            assert_eq!(swept.is_some(), is_news, "serial {serial}: {swept:?}");
+            machine.logs = part(sent, &[]);
+            let attested = attest(&site.wire().await, &machine).await;
+            assert_eq!(attested.is_ok(), expected.is_none(), "serial {serial}: {attested:?}");
+            for (code, line) in swept.into_iter().chain([verdict(site).await.unwrap()]) {
+                let found = (!code.is_empty()).then_some((code.as_str(), line.as_str()));
+                assert_eq!(found, expected.map(|line| ("HM-POLICY-0209", line)), "serial {serial}");
+            }
+        }
+    });
+}
+
+#[test]
+fn attack_48_a_list_that_was_kept_back_once_is_asked_for_from_its_first_line() {
+    site(async |site| {
+        let mut machine = SoftwareMachine::new(&site.vendor);
+        let lines: Vec<Vec<u8>> = (1..4).map(|digit| line("/usr/bin/a", digit)).collect();
+        measured(&mut machine, &lines);
+        machine.logs = part(0, &lines);
+        accepted(site, "the list", &machine).await;
+        machine.logs = part(lines.concat().len(), &[]);
+        accepted(site, "nothing new", &machine).await;
+        machine.logs = Vec::new();
+        accepted(site, "none, where no policy asks for one", &machine).await;
+        assert_eq!(apply(site, "policy", &allowing(1, &[1, 2, 3])).await, "applied");
+        assert_eq!(
+            site.verdicts().await[0].code,
+            "HM-POLICY-0201",
+            "the policy judges at once"
+        );
+        let told = attest(&site.wire().await, &machine).await.unwrap_err();
+        site.refused("none, where one is asked for", &told, "HM-POLICY-0201")
+            .await;
+        for (what, from) in [("all but a line", 1), ("nothing new", 3)] {
+            machine.logs = part(lines[..from].concat().len(), &lines[from..]);
+            let told = attest(&site.wire().await, &machine).await.unwrap_err();
+            site.refused_as(what, &told, "HM-VERIFY-0903", "HM-SRV-0104").await;
+        }
+        machine.logs = part(0, &lines);
+        accepted(site, "the whole list", &machine).await;
     });
 }

@@ -15,7 +15,7 @@ fn policy(serial: u32, rules: &str) -> String {
 }
 
 /// Applies it; "applied", or the code of the refusal.
-async fn apply(site: &mut Site, kind: &str, content: &str) -> String {
+pub(crate) async fn apply(site: &mut Site, kind: &str, content: &str) -> String {
     let request = ApplyPolicyFileRequest {
         kind: kind.into(),
         content: content.as_bytes().to_vec().into(),

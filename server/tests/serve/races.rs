@@ -1,0 +1,233 @@
+//! What changes between the verdict on a node and the hand-over of its SVID.
+
+use std::{fs, sync::Arc, sync::mpsc, time::Duration};
+
+use hallmark_attacks::attest;
+use hallmark_policy::{Policy, PolicySet};
+use hallmark_registry::NodeState;
+use hallmark_server::{agents::Decision, run::Running};
+use hallmark_spiffe::SpiffeId;
+use hallmark_store::{Agent, Outcome, RecordQuery};
+use hallmark_verify::testing::SoftwareMachine;
+
+use crate::{attestation::wire, lab::isolated};
+
+/// Nobody changes the node while this is held.
+struct Turn(mpsc::Sender<()>, tokio::task::JoinHandle<()>);
+
+impl Turn {
+    async fn of(running: &Running, node: &SpiffeId) -> Self {
+        let (release, released) = mpsc::channel::<()>();
+        let (taken, is_taken) = tokio::sync::oneshot::channel();
+        let (server, node, runtime) = (
+            Arc::clone(&running.server),
+            node.clone(),
+            tokio::runtime::Handle::current(),
+        );
+        let task = tokio::task::spawn_blocking(move || {
+            let wait = |_: Option<&Agent>| -> Decision<()> {
+                taken.send(()).unwrap();
+                assert!(released.recv().is_err(), "given back by dropping the sender");
+                Decision::Keep
+            };
+            let change = server.agents.change(&*server.store, &node, Vec::new(), wait);
+            runtime.block_on(change).unwrap();
+        });
+        is_taken.await.unwrap();
+        Self(release, task)
+    }
+
+    async fn give_back(self) {
+        drop(self.0);
+        self.1.await.unwrap();
+    }
+}
+
+/// The verdicts on record and the SVIDs that were issued.
+async fn told(running: &Running) -> (Vec<(Outcome, String)>, u64) {
+    let query = RecordQuery {
+        limit: 1000,
+        ..RecordQuery::default()
+    };
+    let records = running.server.store.records(query).await.unwrap().into_iter();
+    let verdicts = records.filter(|it| it.record.kind == hallmark_store::RecordKind::Verdict);
+    let verdicts = verdicts.map(|it| (it.record.outcome, it.record.code)).collect();
+    (verdicts, running.server.counters.issued.value())
+}
+
+fn node(running: &Running) -> Arc<Agent> {
+    running.server.agents.all().pop().unwrap()
+}
+
+#[test]
+fn a_policy_that_lands_between_verdict_and_record_judges_too() {
+    isolated(
+        "races::a_policy_that_lands_between_verdict_and_record_judges_too",
+        async |lab| {
+            let running = lab.start().await;
+            let machine = Arc::new(SoftwareMachine::new(&lab.vendor));
+            attest(&wire(&running).await, &machine).await.unwrap();
+            let (id, before) = (node(&running).id.clone(), told(&running).await);
+
+            for (what, policy, code) in [
+                ("the control", None, ""),
+                (
+                    "a policy",
+                    Some("version = 1\nname = \"p\"\nserial = 1\n[boot]\nsecure_boot = true\n"),
+                    "HM-SRV-0104",
+                ),
+            ] {
+                let turn = Turn::of(&running, &id).await;
+                let policies = &running.server.attestation.policies;
+                let idle = Arc::strong_count(&policies.load_full());
+                let attempt = {
+                    let (wire, machine) = (wire(&running).await, Arc::clone(&machine));
+                    tokio::spawn(async move { attest(&wire, &machine).await })
+                };
+                // The rules are taken for the verdict, and held until it is on record.
+                while Arc::strong_count(&policies.load_full()) == idle {
+                    assert!(!attempt.is_finished(), "{what}");
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                if let Some(text) = policy {
+                    let mut set = PolicySet::clone(&policies.load());
+                    set.apply(Policy::from_toml("p", text).unwrap());
+                    policies.store(Arc::new(set));
+                }
+                turn.give_back().await;
+                let answer = attempt.await.unwrap();
+                let (verdicts, issued) = told(&running).await;
+                if code.is_empty() {
+                    answer.unwrap();
+                    assert_eq!((verdicts.len(), issued), (before.0.len() + 1, before.1 + 1), "{what}");
+                    continue;
+                }
+                let refusal = answer.unwrap_err();
+                assert!(refusal.message().contains(code), "{what}: {refusal}");
+                assert_eq!(verdicts.last().unwrap().0, Outcome::Refused, "{what}");
+                assert_eq!(issued, before.1 + 1, "{what}: nothing was signed");
+            }
+            let refusal = attest(&wire(&running).await, &machine).await.unwrap_err();
+            assert!(refusal.message().contains("HM-SRV-0108"), "by the new rules: {refusal}");
+            lab.stop(running).await;
+        },
+    );
+}
+
+#[test]
+fn a_ban_that_lands_between_verdict_and_record_counts() {
+    isolated(
+        "races::a_ban_that_lands_between_verdict_and_record_counts",
+        async |lab| {
+            let running = lab.start().await;
+            let machine = Arc::new(SoftwareMachine::new(&lab.vendor));
+            attest(&wire(&running).await, &machine).await.unwrap();
+            let (id, (_, issued)) = (node(&running).id.clone(), told(&running).await);
+            let ban = |row: Option<&Agent>| -> Decision<()> {
+                Decision::Put(Box::new(Agent {
+                    state: NodeState::Banned,
+                    ..row.unwrap().clone()
+                }))
+            };
+            // First the ban, then the attestation's record: both wait for the turn, in this order.
+            let turn = Turn::of(&running, &id).await;
+            let (server, banned) = (Arc::clone(&running.server), id.clone());
+            let banning =
+                tokio::spawn(async move { server.agents.change(&*server.store, &banned, Vec::new(), ban).await });
+            tokio::task::yield_now().await;
+            let idle = Arc::strong_count(&running.server.attestation.policies.load_full());
+            let attempt = {
+                let (wire, machine) = (wire(&running).await, Arc::clone(&machine));
+                tokio::spawn(async move { attest(&wire, &machine).await })
+            };
+            while Arc::strong_count(&running.server.attestation.policies.load_full()) == idle {
+                assert!(!attempt.is_finished());
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            turn.give_back().await;
+            assert!(banning.await.unwrap().is_ok());
+            let refusal = attempt.await.unwrap().unwrap_err();
+            assert!(refusal.message().contains("HM-SRV-0109"), "{refusal}");
+            assert_eq!(told(&running).await.1, issued, "nothing was signed");
+            assert_eq!(node(&running).state, NodeState::Banned);
+            lab.stop(running).await;
+        },
+    );
+}
+
+#[test]
+fn an_svid_that_the_token_did_not_sign_leaves_the_node_as_it_was() {
+    isolated(
+        "races::an_svid_that_the_token_did_not_sign_leaves_the_node_as_it_was",
+        async |lab| {
+            let running = lab.start().await;
+            let machine = Arc::new(SoftwareMachine::new(&lab.vendor));
+            attest(&wire(&running).await, &machine).await.unwrap();
+            let row = node(&running);
+            let token = fs::read_dir(lab.folder.join("tokens"))
+                .unwrap()
+                .next()
+                .unwrap()
+                .unwrap()
+                .path();
+            let away = lab.folder.join("away");
+            fs::rename(&token, &away).unwrap();
+            // SoftHSM answers from memory until it looks at the folder.
+            fs::create_dir(&token).unwrap();
+            drop(running.server.keys.find("another").await);
+            let refusal = attest(&wire(&running).await, &machine).await.unwrap_err();
+            assert!(refusal.message().contains("HM-SRV-0113"), "{refusal}");
+            let (verdicts, issued) = told(&running).await;
+            let outcomes: Vec<_> = verdicts.iter().rev().take(2).map(|(outcome, _)| *outcome).collect();
+            assert_eq!(
+                outcomes,
+                [Outcome::Failed, Outcome::Accepted],
+                "trusted, and without an SVID"
+            );
+            let failed = node(&running);
+            assert_eq!(
+                (failed.state, failed.current, failed.next),
+                (NodeState::Active, row.current, None)
+            );
+            fs::remove_dir_all(&token).unwrap();
+            fs::rename(&away, &token).unwrap();
+            attest(&wire(&running).await, &machine).await.unwrap();
+            assert!(node(&running).next.is_some());
+            assert_eq!(told(&running).await.1, issued + 1);
+            lab.stop(running).await;
+        },
+    );
+}
+
+#[test]
+fn two_first_attestations_at_once_are_one_node() {
+    isolated("races::two_first_attestations_at_once_are_one_node", async |lab| {
+        let running = lab.start().await;
+        let machine = Arc::new(SoftwareMachine::new(&lab.vendor));
+        let attempts = (0..8).map(|_| {
+            let machine = Arc::clone(&machine);
+            let address = running.address.to_string();
+            tokio::spawn(async move {
+                let wire = hallmark_attacks::Wire::connect(&address).await.unwrap();
+                attest(&wire, &machine).await
+            })
+        });
+        let attempts: Vec<_> = attempts.collect();
+        let mut let_in = 0;
+        for attempt in attempts {
+            let_in += u64::from(attempt.await.unwrap().is_ok());
+        }
+        assert!(let_in >= 1);
+        assert_eq!(running.server.agents.all().len(), 1);
+        // The server's own identity, and one for each that was accepted: what is refused is not signed. Who was overtaken
+        // after that is told so, for its SVID is not the node's any more.
+        let (verdicts, issued) = told(&running).await;
+        let accepted = verdicts
+            .iter()
+            .filter(|(outcome, _)| *outcome == Outcome::Accepted)
+            .count();
+        assert_eq!(issued, u64::try_from(accepted).unwrap() + 1);
+        assert!(let_in < issued, "{let_in} of {issued}");
+        lab.stop(running).await;
+    });
+}
