@@ -6,12 +6,16 @@ use std::{
     io,
     os::unix::{
         fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _},
-        net::UnixStream as BlockingStream,
+        net::{UnixListener as BlockingListener, UnixStream as BlockingStream},
     },
     path::{Path, PathBuf},
     sync::Arc,
 };
 
+use rustix::{
+    fs::{Mode, fchmod},
+    net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, socket_with},
+};
 use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
 
@@ -22,6 +26,8 @@ use crate::{caller::AuthoriseLayer, errors::StartError, service, state::Server};
 const FOLDER_MODE: u32 = 0o750;
 /// So is the socket.
 const SOCKET_MODE: u32 = 0o770;
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 128;
 
 /// The bound socket; its file goes when it is dropped.
 #[derive(Debug)]
@@ -59,8 +65,9 @@ impl AdminSocket {
                 .map_err(fault)?;
         }
         remove_stale(path)?;
-        let listener = UnixListener::bind(path).map_err(fault)?;
+        let listener = listen(path).map_err(fault)?;
         let file = SocketFile(path.to_owned());
+        // The umask took some away.
         fs::set_permissions(path, fs::Permissions::from_mode(SOCKET_MODE)).map_err(fault)?;
         Ok(Self { listener, file })
     }
@@ -83,6 +90,16 @@ impl AdminSocket {
         drop(file);
         served
     }
+}
+
+/// Binds a socket that is never open to more than its mode says: it has the mode before it has a name.
+fn listen(path: &Path) -> io::Result<UnixListener> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    fchmod(&socket, Mode::from_raw_mode(SOCKET_MODE))?;
+    bind(&socket, &SocketAddrUnix::new(path)?)?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    UnixListener::from_std(BlockingListener::from(socket))
 }
 
 fn remove_stale(path: &Path) -> Result<(), StartError> {
@@ -130,6 +147,20 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, SOCKET_MODE);
         drop(socket);
         assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn the_socket_is_never_open_to_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("admin.sock");
+        let _listener = listen(&path).unwrap();
+        let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode & !SOCKET_MODE, 0, "{mode:o} as it is bound");
+        // The control: what a socket is given that nobody sets the mode of.
+        let other = folder.path().join("other.sock");
+        let _other = BlockingListener::bind(&other).unwrap();
+        let mode = fs::metadata(&other).unwrap().permissions().mode() & 0o777;
+        assert_ne!(mode & !SOCKET_MODE, 0, "{mode:o}");
     }
 
     #[tokio::test]

@@ -231,3 +231,31 @@ fn two_first_attestations_at_once_are_one_node() {
         lab.stop(running).await;
     });
 }
+
+#[test]
+fn a_run_of_the_agent_that_another_took_over_from_stays_over_across_a_restart() {
+    isolated(
+        "races::a_run_of_the_agent_that_another_took_over_from_stays_over_across_a_restart",
+        async |lab| {
+            let mut running = lab.start().await;
+            let mut machine = SoftwareMachine::new(&lab.vendor);
+            for session in [1, 2] {
+                machine.session = session;
+                attest(&wire(&running).await, &machine).await.unwrap();
+            }
+            for _ in 0..2 {
+                for (session, is_over) in [(1, true), (2, false)] {
+                    machine.session = session;
+                    let attested = attest(&wire(&running).await, &machine).await;
+                    assert_eq!(attested.is_err(), is_over, "run {session}: {attested:?}");
+                    let (verdicts, _) = told(&running).await;
+                    let code = if is_over { "HM-VERIFY-0807" } else { "" };
+                    assert_eq!(verdicts.last().unwrap().1, code);
+                }
+                lab.stop(running).await;
+                running = lab.start().await;
+            }
+            lab.stop(running).await;
+        },
+    );
+}
