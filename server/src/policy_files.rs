@@ -6,7 +6,7 @@ mod sweep;
 
 pub use change::{Applied, apply, withdraw};
 pub use error::PolicyFileError;
-pub use sweep::{keep_judging, set_revoked, sweep};
+pub use sweep::{judge, keep_judging, set_revoked, sweep};
 
 use std::collections::BTreeMap;
 

@@ -156,11 +156,12 @@ impl MachineFacts {
         }
     }
 
-    /// What kept evidence proves. Of the TPM itself it proves nothing: its class, maker and EK are `known`, or unknown.
+    /// What kept evidence proves. Of the TPM itself it proves nothing, nor when the quote was taken: its class, maker and EK
+    /// and that time are `known`, or unknown.
     #[must_use]
-    pub fn of_kept(measured: &Measured, known: Option<KnownMachine>, now: SystemTime) -> Self {
+    pub fn of_kept(measured: &Measured, known: Option<KnownMachine>) -> Self {
         let mut facts = Self::of_boot(registers(&measured.values), measured.boot.as_ref().map(BootRecord::of));
-        facts.sighting = Sighting::of_quote(&measured.clock, measured.firmware_version, now);
+        facts.sighting = Sighting::of_quote(&measured.clock, measured.firmware_version, SystemTime::UNIX_EPOCH);
         facts.ima = measured.files.as_ref().and_then(|files| ImaSummary::of(None, files));
         if let Some(known) = known {
             facts.tpm = known.tpm;
@@ -189,11 +190,12 @@ impl MachineFacts {
         })
     }
 
-    /// How old the quote is, in seconds; zero if it is of the future, as after a step of the server's clock.
+    /// How old the quote is, in seconds; zero if it is of the future, as after a step of the server's clock. `None` where
+    /// nobody saw it being taken.
     #[must_use]
-    pub fn age(&self, now: SystemTime) -> u64 {
+    pub fn age(&self, now: SystemTime) -> Option<u64> {
         let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-        now.saturating_sub(self.sighting.seen_at / 1000)
+        (self.sighting.seen_at > 0).then(|| now.saturating_sub(self.sighting.seen_at / 1000))
     }
 }
 

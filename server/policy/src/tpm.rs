@@ -55,13 +55,13 @@ fn clock_safe(facts: &MachineFacts, wanted: bool) -> Reason {
 }
 
 fn max_quote_age(facts: &MachineFacts, most: u64, now: SystemTime) -> Reason {
-    let age = facts.age(now);
-    let holds = age <= most;
-    let text = if holds {
-        "the last quote is recent"
-    } else {
-        "the last quote is too old"
+    let expected = format!("at most {most} s");
+    let finding = match facts.age(now) {
+        None => Finding::not_proven(expected, "nobody saw when the quote was taken"),
+        Some(age) if age <= most => {
+            Finding::new(true, "the last quote is recent").comparing(expected, format!("{age} s"))
+        }
+        Some(age) => Finding::new(false, "the last quote is too old").comparing(expected, format!("{age} s")),
     };
-    let finding = Finding::new(holds, text).comparing(format!("at most {most} s"), format!("{age} s"));
     Reason::of(ReasonCode::new("HM-POLICY-0009"), "tpm.max_quote_age", finding)
 }

@@ -148,7 +148,6 @@ impl Keeping {
             sighting: json(&sessions),
             file: String::from_utf8_lossy(&file).into_owned(),
             facts: json(appraisal.facts()),
-            judgement: appraisal.judgement().to_json(),
             ima: logs.ima.as_ref().map_or_else(String::new, json),
             earlier: String::new(),
         };

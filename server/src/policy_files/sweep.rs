@@ -2,8 +2,11 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use hallmark_policy::{Change as Verdict, MachineFacts, PolicySet, Standing, rejudge};
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use hallmark_policy::{Change as Verdict, Judgement, MachineFacts, PolicySet, Standing, rejudge};
+use hallmark_spiffe::SpiffeId;
 use hallmark_store::{Agent, Change, LINES, NodeFacts, Outcome, Record, RecordKind};
+use hallmark_verify::history::Sighting;
 
 use super::PolicyFileError;
 use crate::{
@@ -18,6 +21,18 @@ const PAGE: u32 = 256;
 /// How often the age of quotes is looked at, where a policy limits it.
 const EVERY: Duration = Duration::from_secs(60);
 
+/// Changed nodes that are written at a time.
+const AT_A_TIME: usize = 64;
+
+/// What becomes of what policies find in lines of IMA lists that they had not looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Looks {
+    /// The policies are in force: it is kept.
+    Kept,
+    /// The policies are only tried.
+    Forgotten,
+}
+
 /// A node to be judged again.
 struct Node {
     row: Arc<Agent>,
@@ -30,7 +45,7 @@ struct Node {
 /// The store's; or what is kept of a node does not read back.
 pub(super) async fn judge_all(server: &Arc<Server>, set: &Arc<PolicySet>) -> Result<Vec<Verdict>, PolicyFileError> {
     let mut all = Vec::new();
-    pages(server, set, |_, verdicts| all.extend(verdicts)).await?;
+    pages(server, set, Looks::Forgotten, |_, verdicts| all.extend(verdicts)).await?;
     Ok(all)
 }
 
@@ -41,7 +56,7 @@ pub(super) async fn judge_all(server: &Arc<Server>, set: &Arc<PolicySet>) -> Res
 pub async fn sweep(server: &Arc<Server>, cause: &str) -> Result<Vec<Verdict>, PolicyFileError> {
     let set = server.attestation.policies.load_full();
     let mut changed = Vec::new();
-    pages(server, &set, |nodes, verdicts| {
+    pages(server, &set, Looks::Kept, |nodes, verdicts| {
         for verdict in verdicts {
             if let Some(node) = nodes.iter().find(|node| node.row.id.as_str() == verdict.node) {
                 changed.push((Arc::clone(&node.row), node.facts.sighting, verdict));
@@ -49,26 +64,42 @@ pub async fn sweep(server: &Arc<Server>, cause: &str) -> Result<Vec<Verdict>, Po
         }
     })
     .await?;
-    let mut verdicts = Vec::with_capacity(changed.len());
-    for (row, sighting, verdict) in changed {
-        let decide = |now: Option<&Agent>| -> Decision<()> {
-            let newest = server.kept.find(&row.id);
-            // Who proved something since was judged by that, and by these rules.
-            match now.filter(|_| newest.is_some_and(|newest| newest.sighting == sighting)) {
-                Some(now) => Decision::Put(Box::new(follow(now, &verdict))),
-                None => Decision::Keep,
-            }
-        };
-        let record = Change::Record(record(server, &verdict, cause));
-        let changed = server.agents.change(&*server.store, &row.id, vec![record], decide);
-        match changed.await {
-            Ok(_) | Err(ChangeError::Refused(())) => {}
-            Err(ChangeError::Store(error)) => return Err(error.into()),
+    // Together: changes that are on their way at the same time share a flush.
+    let changes = changed
+        .into_iter()
+        .map(|(row, sighting, verdict)| async move { change(server, &row, sighting, verdict, cause).await });
+    futures_util::stream::iter(changes)
+        .buffered(AT_A_TIME)
+        .try_collect()
+        .await
+}
+
+async fn change(
+    server: &Server,
+    row: &Agent,
+    sighting: Sighting,
+    verdict: Verdict,
+    cause: &str,
+) -> Result<Verdict, PolicyFileError> {
+    let decide = |now: Option<&Agent>| -> Decision<()> {
+        // Who proved something since was judged by that, and by these rules.
+        match now.filter(|_| is_newest(server, &row.id, sighting)) {
+            Some(now) => Decision::Put(Box::new(follow(now, &verdict))),
+            None => Decision::Keep,
         }
-        tell(&verdict, cause);
-        verdicts.push(verdict);
+    };
+    let record = Change::Record(record(server, &verdict, cause));
+    let changed = server.agents.change(&*server.store, &row.id, vec![record], decide);
+    match changed.await {
+        Ok(_) | Err(ChangeError::Refused(())) => {}
+        Err(ChangeError::Store(error)) => return Err(error.into()),
     }
-    Ok(verdicts)
+    tell(&verdict, cause);
+    Ok(verdict)
+}
+
+fn is_newest(server: &Server, node: &SpiffeId, sighting: Sighting) -> bool {
+    server.kept.find(node).is_some_and(|newest| newest.sighting == sighting)
 }
 
 /// Judges all nodes again from time to time while a policy limits the age of quotes: who falls silent loses trust.
@@ -104,6 +135,21 @@ pub async fn set_revoked(server: &Arc<Server>, revoked: BTreeSet<String>) -> Res
     server.attestation.policies.store(Arc::new(set));
     server.agents.settle().await;
     sweep(server, "the revocation lists").await.map(drop)
+}
+
+/// What the rules in force find in what a node proved last.
+///
+/// # Errors
+/// As for [`sweep`].
+pub async fn judge(
+    server: &Arc<Server>,
+    node: &SpiffeId,
+    mut facts: MachineFacts,
+) -> Result<Judgement, PolicyFileError> {
+    let set = server.attestation.policies.load_full();
+    look(server, &set, node, &mut facts).await?;
+    let now = server.clock.now();
+    compute(server, move || Ok(set.judge(&facts, now))).await
 }
 
 fn follow(row: &Agent, verdict: &Verdict) -> Agent {
@@ -150,6 +196,7 @@ fn tell(verdict: &Verdict, cause: &str) {
 async fn pages(
     server: &Arc<Server>,
     set: &Arc<PolicySet>,
+    looks: Looks,
     mut each: impl FnMut(&[Node], Vec<Verdict>),
 ) -> Result<(), PolicyFileError> {
     let mut after = None;
@@ -171,7 +218,9 @@ async fn pages(
         };
         let mut nodes = compute(server, read).await?;
         for node in &mut nodes {
-            look(server, set, node).await?;
+            if look(server, set, &node.row.id, &mut node.facts).await? && looks == Looks::Kept {
+                keep(server, node).await?;
+            }
         }
         let (set, now) = (Arc::clone(set), server.clock.now());
         let judge = move || {
@@ -189,12 +238,18 @@ async fn pages(
     }
 }
 
-/// Has policies that are new to a node look at the lines of its IMA list. No more than one node's are in memory.
-async fn look(server: &Arc<Server>, set: &Arc<PolicySet>, node: &mut Node) -> Result<(), PolicyFileError> {
-    let Some(mut files) = node.facts.ima.take_if(|files| set.needs_lines(files)) else {
-        return Ok(());
+/// Has policies that are new to a node look at the lines of its IMA list. No more than one node's are in memory. Gives
+/// whether there was something to look at.
+async fn look(
+    server: &Arc<Server>,
+    set: &Arc<PolicySet>,
+    node: &SpiffeId,
+    facts: &mut MachineFacts,
+) -> Result<bool, PolicyFileError> {
+    let Some(mut files) = facts.ima.take_if(|files| set.needs_lines(files)) else {
+        return Ok(false);
     };
-    let (set, id) = (Arc::clone(set), node.row.id.clone());
+    let (set, id) = (Arc::clone(set), node.clone());
     let lines = server.store.logs(&id, &[LINES]).await?.pop();
     let looked = compute(server, move || {
         recall(&id, &mut files, &lines.map(|(_, lines)| lines).unwrap_or_default())?;
@@ -202,8 +257,30 @@ async fn look(server: &Arc<Server>, set: &Arc<PolicySet>, node: &mut Node) -> Re
         files.files = Vec::new();
         Ok(files)
     });
-    node.facts.ima = Some(looked.await?);
-    Ok(())
+    facts.ima = Some(looked.await?);
+    Ok(true)
+}
+
+/// Keeps what policies in force found in a node's lines, so that the next sweep need not look again.
+async fn keep(server: &Server, node: &Node) -> Result<(), PolicyFileError> {
+    let facts = serde_json::to_string(&node.facts).map_err(|error| undecodable(&node.row.id, &error))?;
+    let new = NodeFacts {
+        node: node.row.id.clone(),
+        facts,
+    };
+    // What was proven since was looked at when it came.
+    let decide = |_: Option<&Agent>| -> Decision<()> {
+        if is_newest(server, &node.row.id, node.facts.sighting) {
+            Decision::Beside
+        } else {
+            Decision::Keep
+        }
+    };
+    let beside = vec![Change::PutFacts(Box::new(new))];
+    match server.agents.change(&*server.store, &node.row.id, beside, decide).await {
+        Ok(_) | Err(ChangeError::Refused(())) => Ok(()),
+        Err(ChangeError::Store(error)) => Err(error.into()),
+    }
 }
 
 async fn compute<T: Send + 'static>(

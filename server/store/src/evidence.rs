@@ -15,8 +15,6 @@ pub struct NodeEvidence {
     pub file: String,
     /// What was proven, for the rules.
     pub facts: String,
-    /// What the rules found.
-    pub judgement: String,
     /// Where the replay of the IMA list stands; empty without one.
     pub ima: String,
     /// What was proven last of the boot before; empty for the first. The store sees to it.

@@ -10,6 +10,7 @@ mod judge;
 mod registers;
 mod report;
 
+pub use ak::named_ak;
 pub use anchors::{anchors_of, certificate_sha256};
 pub use judge::{Measured, judge_file, measured};
 pub use report::{Check, ImaReport, QuoteReport, RecordedReport};

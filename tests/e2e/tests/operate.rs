@@ -79,6 +79,7 @@ fn an_update_is_rolled_out_refused_explained_and_promoted() {
     let node = &id[id.len() - 64..][..12];
     let operator = Operator::at(&trial.lab.server().admin_socket());
     demand_the_first_release(&operator, node);
+    a_rule_that_comes_later_is_explained(&operator, node);
     trial.node().boot(&RecordedBoot::vector("cmdline")).unwrap();
     trial.node().launch().unwrap();
     let why = ask_why(&operator, node);
@@ -86,6 +87,10 @@ fn an_update_is_rolled_out_refused_explained_and_promoted() {
     promote_the_second_release(&operator, node);
     trial.node().wait_ready(trial::PATIENCE).unwrap();
     retire_the_first_release(&operator);
+    operator.says(DONE, &["node", "suspend", node, "--yes"]);
+    let said = operator.says(DONE, &["node", "explain", node]);
+    assert!(said.contains("suspended; the rules would trust it"), "{said}");
+    assert!(said.contains("next: hallmark node resume"), "{said}");
 }
 
 /// A good machine's boot becomes a baseline, and a policy demands it.
@@ -143,6 +148,36 @@ fn demand_the_first_release(operator: &Operator, node: &str) {
             .iter()
             .any(|it| it["name"] == "ek-certificate" && it["holds"] == true)
     );
+}
+
+/// A rule that what the machine proved before does not meet: named with values and event, though nobody asked the machine.
+fn a_rule_that_comes_later_is_explained(operator: &Operator, node: &str) {
+    operator.write(
+        "strict.toml",
+        "version = 1\nname = \"strict\"\nserial = 1\n\n[boot]\nsecure_boot = true\n",
+    );
+    operator.says(DONE, &["policy", "apply", "strict.toml"]);
+    let why = operator.json(DONE, &["node", "explain", node]);
+    let rule = &why["failed"][0];
+    assert_eq!(
+        [&why["trusted"], &why["code"], &rule["policy"], &rule["rule"]],
+        [false.into(), rule["code"].clone(), "strict".into(), "boot.secure_boot".into()].each_ref(),
+        "{why}"
+    );
+    assert_eq!(rule["first_event"]["pcr"], 7, "{rule}");
+    let code = rule["code"].as_str().unwrap();
+    let said = operator.says(DONE, &["node", "list"]);
+    assert!(said.contains(&format!("no: {code}")), "{said}");
+
+    operator.says(DONE, &["policy", "withdraw", "strict", "--yes"]);
+    let why = operator.json(DONE, &["node", "explain", node]);
+    assert_eq!(
+        [&why["trusted"], &why["failed"]],
+        [true.into(), Value::Array(Vec::new())].each_ref(),
+        "{why}"
+    );
+    let said = operator.says(DONE, &["node", "list"]);
+    assert!(said.contains("  yes  "), "{said}");
 }
 
 /// The next boot has another kernel command line. Gives the explanation.

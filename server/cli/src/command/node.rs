@@ -217,10 +217,13 @@ pub(crate) async fn run(context: &Context, command: NodeCommand) -> Result<Exit,
         }
         NodeCommand::Explain { node } => {
             let id = lookup::node(&client, &node).await?.to_string();
-            show(
-                context.format,
-                &ExplanationView::new(id.clone(), &Kept::of(&client, &id).await?)?,
-            )?;
+            let (stands, kept) = (client.node(&id).await?, Kept::of(&client, &id).await?);
+            let stands = stands.unwrap_or_else(|| Node {
+                id,
+                state: "evicted".into(),
+                ..Node::default()
+            });
+            show(context.format, &ExplanationView::new(stands, &kept)?)?;
             Ok(Exit::Done)
         }
         NodeCommand::Diff { node, baseline, .. } => {

@@ -1,5 +1,6 @@
 //! Why a machine is trusted or not, in words that an operator acts on.
 
+use hallmark_api::admin::Node;
 use hallmark_policy::MachineFacts;
 use serde::Serialize;
 use serde_json::Value;
@@ -18,18 +19,23 @@ pub(crate) struct ExplanationView {
     id: String,
     /// Whether the node may have anything now.
     trusted: bool,
-    /// The reason code for which it may not; empty while it may.
+    /// Where it stands: `active`, `pending`, `suspended`, `banned`, `retired`.
+    state: String,
+    /// The reason code for which the rules do not trust it; empty while they do.
     code: String,
+    /// When it proved what the rules are held against.
     judged_at: Option<String>,
-    /// The rules that did not hold, in order.
+    /// The rules in force that do not hold, in order.
     failed: Vec<Value>,
-    /// How many rules held.
+    /// How many rules hold.
     held: usize,
     facts: MachineFacts,
+    #[serde(skip)]
+    has_earlier: bool,
 }
 
 impl ExplanationView {
-    pub(crate) fn new(id: String, kept: &Kept) -> Result<Self, CliError> {
+    pub(crate) fn new(node: Node, kept: &Kept) -> Result<Self, CliError> {
         let judgement = kept.judgement()?;
         let reasons = judgement.get("reasons").and_then(Value::as_array);
         let (held, failed): (Vec<_>, Vec<_>) = reasons
@@ -37,22 +43,59 @@ impl ExplanationView {
             .flatten()
             .cloned()
             .partition(|reason| reason.get("holds") == Some(&Value::Bool(true)));
+        let refusing = failed
+            .iter()
+            .find(|reason| !only_reports(reason))
+            .and_then(|reason| reason.get("code")?.as_str());
+        let code = refusing.unwrap_or(&kept.summary.distrust).to_owned();
         Ok(Self {
-            id,
-            trusted: kept.summary.distrust.is_empty(),
-            code: kept.summary.distrust.clone(),
+            id: node.id,
+            trusted: code.is_empty() && node.state == "active",
+            state: node.state,
+            code,
             judged_at: rfc3339(kept.summary.judged_at),
             failed,
             held: held.len(),
             facts: kept.facts()?,
+            has_earlier: !kept.summary.earlier.is_empty(),
         })
     }
 
     fn verdict(&self) -> String {
-        match (self.trusted, self.failed.is_empty()) {
+        let refused = self.failed.iter().any(|reason| !only_reports(reason));
+        let rules = match (self.code.is_empty(), refused) {
             (true, _) => "trusted".to_owned(),
-            (false, false) => format!("refused {}", self.code),
-            (false, true) => format!("refused {}: the rules changed after it was judged", self.code),
+            (false, true) => format!("refused {}", self.code),
+            (false, false) => format!(
+                "refused {}: by the rules in force now it would hold; it has to attest again",
+                self.code
+            ),
+        };
+        match (self.state.as_str(), self.code.is_empty()) {
+            ("active", _) => rules,
+            (state, true) => format!("{state}; the rules would trust it"),
+            (state, false) => format!("{state}; {rules}"),
+        }
+    }
+
+    fn next(&self) -> String {
+        let id = &self.id;
+        match self.state.as_str() {
+            "pending" => format!("hallmark node approve {id}"),
+            "suspended" => format!("hallmark node resume {id}"),
+            "banned" => format!("hallmark node unban {id}"),
+            "retired" => "nothing: a retired machine does not come back".to_owned(),
+            _ => {
+                let other = if self.has_earlier {
+                    "--earlier"
+                } else {
+                    "--baseline NAME"
+                };
+                format!(
+                    "hallmark node diff {id} {other}; then put the machine right, or promote its boot:\n      \
+                     hallmark baseline capture {id} --name NAME -o FILE"
+                )
+            }
         }
     }
 
@@ -95,8 +138,8 @@ impl Show for ExplanationView {
         let mut text = facts(&[
             ("node", self.id.clone()),
             ("verdict", self.verdict()),
-            ("judged", self.judged_at.clone().unwrap_or_default()),
-            ("rules", format!("{} held, {} did not", self.held, self.failed.len())),
+            ("proven", self.judged_at.clone().unwrap_or_default()),
+            ("rules", format!("{} hold, {} do not", self.held, self.failed.len())),
         ]);
         for reason in &self.failed {
             text.push('\n');
@@ -105,13 +148,15 @@ impl Show for ExplanationView {
         text.push('\n');
         text.push_str(&self.what_was_booted());
         if !self.trusted {
-            text.push_str(&format!(
-                "\nnext: hallmark node diff {} --earlier; then put the machine right, or promote its boot:\n      hallmark baseline capture {} --name NAME -o FILE\n",
-                self.id, self.id
-            ));
+            text.push_str(&format!("\nnext: {}\n", self.next()));
         }
         text
     }
+}
+
+/// A rule of a policy on a dry run.
+fn only_reports(reason: &Value) -> bool {
+    reason.get("dry_run") == Some(&Value::Bool(true))
 }
 
 fn failed(reason: &Value) -> String {
@@ -134,8 +179,7 @@ fn failed(reason: &Value) -> String {
                 part("text")
             )
         });
-    let only_reports = reason.get("dry_run") == Some(&Value::Bool(true));
-    let mode = if only_reports {
+    let mode = if only_reports(reason) {
         " (dry run: it refuses nobody)"
     } else {
         ""

@@ -22,6 +22,8 @@ pub(crate) struct NodeView {
     /// `pre-registered`, `pending`, `active`, `suspended`, `banned`, `retired`, or `expired` for an active one that did
     /// not renew.
     state: String,
+    /// The reason code for which it may not have anything; empty where it is trusted or never attested.
+    distrust: String,
     attestation_type: String,
     svid_serial: String,
     svid_expires_at: Option<String>,
@@ -91,6 +93,7 @@ impl NodeView {
         Self {
             id: node.id,
             state: node.state,
+            distrust: node.distrust,
             attestation_type: "tpm2".into(),
             svid_serial: String::new(),
             svid_expires_at: None,
@@ -124,7 +127,7 @@ pub(crate) struct NodeList(pub(crate) Vec<NodeView>);
 
 impl Show for NodeList {
     fn table(&self, now: i64) -> String {
-        let rows: Vec<[String; 6]> = self
+        let rows: Vec<[String; 7]> = self
             .0
             .iter()
             .map(|node| {
@@ -133,6 +136,7 @@ impl Show for NodeList {
                 [
                     short,
                     with_approvals(&node.state, node.approvals.len(), node.approvals_needed),
+                    told_trust(node),
                     node.attestation_type.clone(),
                     told(node.expires, now),
                     dash(&node.agent_version),
@@ -140,7 +144,19 @@ impl Show for NodeList {
                 ]
             })
             .collect();
-        columns(["NODE", "STATE", "TYPE", "SVID EXPIRES", "AGENT", "OWNER"], &rows)
+        columns(
+            ["NODE", "STATE", "TRUST", "TYPE", "SVID EXPIRES", "AGENT", "OWNER"],
+            &rows,
+        )
+    }
+}
+
+/// Whether the rules trust what it proved; of one that was never let in there is nothing to say.
+fn told_trust(node: &NodeView) -> String {
+    match node.distrust.as_str() {
+        "" if node.svid_serial.is_empty() => dash(""),
+        "" => "yes".into(),
+        code => format!("no: {code}"),
     }
 }
 

@@ -160,6 +160,68 @@ fn the_key_may_come_in_any_form_and_the_list_in_either() {
     );
 }
 
+/// PEM says nothing of a key's properties; with the Name, which is over them, they are proven.
+#[test]
+fn the_name_proves_what_pem_does_not_say() {
+    let folder = tempfile::tempdir().unwrap();
+    let boot = vectors().join("base");
+    let both = |name: PathBuf| {
+        import(folder.path(), "base", |arguments| {
+            set(arguments, "--ak-public", boot.join("ak.pem"));
+            arguments.extend(["--ak-public".to_owned(), name.display().to_string()]);
+        })
+    };
+    let (done, file) = both(boot.join("ak.name"));
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    let report = json(&hallmark(&["evidence", "verify", &file, "-o", "json"]));
+    let check = &report["checks"][0];
+    assert_eq!(
+        (check["name"].as_str(), check["holds"].as_bool()),
+        (Some("ak"), Some(true)),
+        "{check}"
+    );
+    let name = std::fs::read(boot.join("ak.name")).unwrap();
+    assert_eq!(report["ak_name"].as_str().unwrap(), hex::encode(name));
+
+    let (done, _) = both(vectors().join("initrd/ak.name"));
+    assert_eq!(done.code, 2);
+    assert!(
+        done.stderr.contains("it is not the Name of an attestation key"),
+        "{}",
+        done.stderr
+    );
+}
+
+/// Values of another time do no harm where the logs prove the quoted ones.
+#[test]
+fn registers_that_moved_on_do_not_refuse_good_logs() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, file) = import(folder.path(), "base", |arguments| {
+        let values = vectors().join("base/pcrs-after.txt").display().to_string();
+        arguments.extend(["--pcrs".to_owned(), values]);
+    });
+    let done = hallmark(&["evidence", "verify", &file, "-o", "json"]);
+    assert_eq!(done.code, 0, "{}", done.stdout);
+}
+
+/// When an imported quote was taken nobody saw: a rule about its age does not hold.
+#[test]
+fn the_age_of_an_imported_quote_is_not_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, file) = import(folder.path(), "base", |_| {});
+    let policy = folder.path().join("fresh.toml");
+    let text = "version = 1\nname = \"fresh\"\nserial = 1\n[tpm]\nmax_quote_age = \"1h\"\n";
+    std::fs::write(&policy, text).unwrap();
+    let policy = policy.display().to_string();
+    let done = hallmark(&["evidence", "verify", &file, "--policy", &policy, "-o", "json"]);
+    assert_eq!(done.code, 5, "{}{}", done.stdout, done.stderr);
+    assert!(
+        done.stdout.contains("nobody saw when the quote was taken"),
+        "{}",
+        done.stdout
+    );
+}
+
 #[test]
 fn what_is_not_true_is_refused_with_its_code() {
     let folder = tempfile::tempdir().unwrap();
@@ -168,7 +230,7 @@ fn what_is_not_true_is_refused_with_its_code() {
     type Change<'a> = Box<dyn Fn(&mut Vec<String>) + 'a>;
     let changes: [(&str, Change<'_>); 7] = [
         (
-            "registers HM-VERIFY-0513",
+            "registers HM-VERIFY-0516",
             Box::new(|arguments| set(arguments, "--eventlog", neg.join("base-digest-flipped.bin"))),
         ),
         (
@@ -176,11 +238,11 @@ fn what_is_not_true_is_refused_with_its_code() {
             Box::new(|arguments| set(arguments, "--eventlog", neg.join("base-truncated.bin"))),
         ),
         (
-            "registers HM-VERIFY-0513",
+            "registers HM-VERIFY-0516",
             Box::new(|arguments| set(arguments, "--eventlog", other.join("eventlog.bin"))),
         ),
         (
-            "registers HM-VERIFY-0513",
+            "registers HM-VERIFY-0516",
             Box::new(|arguments| set(arguments, "--ima", other.join("ima.bin"))),
         ),
         (

@@ -72,7 +72,7 @@ impl Coded for BaselineError {
             Self::NotQuoted { .. } => "add it to `attestation.tpm2.pcrs`, and wait until the node attested again",
             Self::VaryingRegister { .. } => "leave it out",
             Self::OtherRegisters { .. } => "name the same registers when you capture",
-            Self::Malformed { .. } => "export it again: hallmark baseline show NAME -o json",
+            Self::Malformed { .. } => "export it again: hallmark baseline export NAME -o FILE",
         };
         Some(step.into())
     }

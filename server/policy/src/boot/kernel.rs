@@ -32,7 +32,7 @@ fn images(record: &Record<'_>, allowed: &BTreeSet<String>) -> Reason {
         format!("only {}", listed(allowed)),
         |boot| match boot.images.iter().find(|image| !allowed.contains(&image.sha256)) {
             Some(image) => Finding::new(false, "an image was booted that is not listed")
-                .comparing("", format!("{} ({})", image.sha256, image.path))
+                .comparing("", format!("{} ({})", image.sha256, image.hint))
                 .at(record.with_digest(image.pcr, &image.sha256)),
             None if boot.images.is_empty() => {
                 Finding::new(false, "the boot log names no image").comparing("", "no image")

@@ -11,7 +11,8 @@ use hallmark_store::{NodeEvidence, StoreError};
 use hallmark_verify::recorded::anchors_of;
 use tonic::Status;
 
-use crate::{errors::store_failed, state::Server};
+use super::policy::refused;
+use crate::{errors::store_failed, policy_files, state::Server};
 
 /// The answer, part by part: an IMA list is larger than any one message.
 pub(super) type Parts = Pin<Box<dyn Stream<Item = Result<GetEvidenceResponse, Status>> + Send>>;
@@ -28,18 +29,22 @@ pub(super) async fn get(server: Arc<Server>, id: &str) -> Result<Parts, Status> 
         .agents
         .find(&id)
         .map_or_else(String::new, |row| row.distrust.clone());
-    let file = with_grounds(&server, &kept).map_err(|reason| {
+    let undecodable = |reason| {
         let undecodable = StoreError::Undecodable {
             what: format!("the evidence of {id}"),
             reason,
         };
         store_failed(&undecodable)
-    })?;
+    };
+    let facts: MachineFacts = serde_json::from_str(&kept.facts).map_err(|error| undecodable(error.to_string()))?;
+    let file = with_grounds(&server, &kept, &facts).map_err(undecodable)?;
+    let judgement = policy_files::judge(&server, &id, facts).await;
+    let judgement = judgement.map_err(|error| refused(&error))?;
     let summary = Part::Summary(EvidenceSummary {
         judged_at: kept.judged_at,
         file,
         facts: kept.facts,
-        judgement: kept.judgement,
+        judgement: judgement.to_json(),
         earlier: kept.earlier,
         distrust,
     });
@@ -61,9 +66,8 @@ pub(super) async fn get(server: Arc<Server>, id: &str) -> Result<Parts, Status> 
 }
 
 /// The evidence as a file, with what it was judged by: all but the policies, which are files of their own.
-fn with_grounds(server: &Server, kept: &NodeEvidence) -> Result<String, String> {
+fn with_grounds(server: &Server, kept: &NodeEvidence, facts: &MachineFacts) -> Result<String, String> {
     let mut file = EvidenceFile::parse(kept.file.as_bytes()).map_err(|error| error.to_string())?;
-    let facts: MachineFacts = serde_json::from_str(&kept.facts).map_err(|error| error.to_string())?;
     let rules = &server.attestation.policies.load().rules;
     file.judged = Some(Judged {
         at: kept.judged_at,

@@ -108,7 +108,7 @@ fn node_change(change: &hallmark_policy::Change) -> NodeChange {
     }
 }
 
-fn refused(error: &PolicyFileError) -> Status {
+pub(super) fn refused(error: &PolicyFileError) -> Status {
     let text = Report(error).to_string();
     match error {
         PolicyFileError::Store(_) | PolicyFileError::Stopping => Status::unavailable(text),

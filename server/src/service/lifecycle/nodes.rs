@@ -139,6 +139,7 @@ fn of_row(server: &Server, known: &Known, row: &Agent, now: i64) -> Node {
         approvals: approvals.collect(),
         approvals_needed: needed(server, Some(row.state)),
         svid_expires_at: row.expires_at(),
+        distrust: row.distrust.clone(),
     }
 }
 

@@ -79,6 +79,10 @@ fn apply_one(path: &Path, connection: &Connection, change: &Change) -> Result<Op
             found(removed, || format!("inventory line {ek}")).map(|()| None)
         }
         Change::PutEvidence(new) => evidence_row::put(path, connection, new).map(|()| None),
+        Change::PutFacts(new) => {
+            let changed = evidence_row::put_facts(connection, new).map_err(at)?;
+            found(changed, || format!("evidence of {}", new.node)).map(|()| None)
+        }
         Change::PutPolicyFile(file) => put_policy_file(connection, file).map(|()| None).map_err(at),
         Change::PutAuthority(authority) => put_authority(connection, authority).map(|()| None).map_err(at),
         Change::BundleSequence(new) => set_sequence(connection, *new, at).map(|()| None),

@@ -18,10 +18,10 @@ pub(super) fn put(path: &Path, connection: &Connection, new: &NewEvidence) -> Re
     let node = evidence.node.as_str();
     connection
         .prepare_cached(
-            "INSERT INTO evidence (node, judged_at, sighting, file, facts, judgement, ima, earlier) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, '') \
-             ON CONFLICT (node) DO UPDATE SET judged_at = ?2, sighting = ?3, file = ?4, facts = ?5, judgement = ?6, \
-             ima = ?7, earlier = CASE WHEN ?8 THEN evidence.facts ELSE evidence.earlier END",
+            "INSERT INTO evidence (node, judged_at, sighting, file, facts, ima, earlier) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, '') \
+             ON CONFLICT (node) DO UPDATE SET judged_at = ?2, sighting = ?3, file = ?4, facts = ?5, ima = ?6, \
+             earlier = CASE WHEN ?7 THEN evidence.facts ELSE evidence.earlier END",
         )
         .and_then(|mut statement| {
             statement.execute(params![
@@ -30,7 +30,6 @@ pub(super) fn put(path: &Path, connection: &Connection, new: &NewEvidence) -> Re
                 evidence.sighting,
                 evidence.file,
                 evidence.facts,
-                evidence.judgement,
                 evidence.ima,
                 new.drops_logs,
             ])
@@ -80,6 +79,12 @@ fn put_part(path: &Path, connection: &Connection, node: &str, part: &LogPart) ->
     Ok(())
 }
 
+/// Puts other facts in the place of those that are kept of a node; gives how many nodes that were.
+pub(super) fn put_facts(connection: &Connection, new: &NodeFacts) -> rusqlite::Result<usize> {
+    let mut statement = connection.prepare_cached("UPDATE evidence SET facts = ?2 WHERE node = ?1")?;
+    statement.execute(params![new.node.as_str(), new.facts])
+}
+
 /// How far each node's evidence goes.
 pub(super) fn held(path: &Path, connection: &Connection) -> Result<Vec<HeldEvidence>, StoreError> {
     let at = |e: rusqlite::Error| StoreError::from_sqlite(path, &e);
@@ -117,15 +122,12 @@ pub(super) fn find(path: &Path, connection: &Connection, node: &SpiffeId) -> Res
             sighting: row.get(1)?,
             file: row.get(2)?,
             facts: row.get(3)?,
-            judgement: row.get(4)?,
-            ima: row.get(5)?,
-            earlier: row.get(6)?,
+            ima: row.get(4)?,
+            earlier: row.get(5)?,
         })
     };
     connection
-        .prepare_cached(
-            "SELECT judged_at, sighting, file, facts, judgement, ima, earlier FROM evidence WHERE node = ?1",
-        )
+        .prepare_cached("SELECT judged_at, sighting, file, facts, ima, earlier FROM evidence WHERE node = ?1")
         .and_then(|mut statement| statement.query_row([node.as_str()], read).optional())
         .map_err(at)
 }

@@ -17,7 +17,6 @@ fn evidence(facts: &str, drops_logs: bool, logs: &[(u8, u64, &str)]) -> NewEvide
             sighting: "{}".into(),
             file: "{}".into(),
             facts: facts.into(),
-            judgement: "{}".into(),
             ima: String::new(),
             earlier: String::new(),
         },

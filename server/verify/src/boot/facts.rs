@@ -120,7 +120,8 @@ pub struct Image {
     /// Its Authenticode hash, SHA-256.
     pub sha256: String,
     /// Where it came from; not authenticated.
-    pub path: String,
+    #[serde(alias = "path")]
+    pub hint: String,
 }
 
 /// What an image is.

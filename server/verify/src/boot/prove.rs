@@ -117,6 +117,8 @@ fn facts(tcg: &TcgLog<'_>, systemd: Option<&SystemdLog>, values: &PcrValues) -> 
         ..BootFacts::default()
     };
     let quoted = |pcr: u8| values.iter().any(|(bank, other, _)| other == pcr && bank.is_strong());
+    // Digests are shown of the SHA-256 bank: a quote over another says nothing of those.
+    let digested = |pcr: u8| values.get(HashAlg::Sha256, pcr).is_some();
     let of = |pcr: u8| {
         let events = tcg.events().iter();
         let events: Vec<_> = events
@@ -127,6 +129,14 @@ fn facts(tcg: &TcgLog<'_>, systemd: Option<&SystemdLog>, values: &PcrValues) -> 
     if let Some(events) = of(7) {
         secure_boot::read(&events, &mut facts);
     }
-    stages::read(of, systemd.filter(|_| quoted(11) || quoted(15)), &quoted, &mut facts);
+    stages::read(
+        of,
+        systemd,
+        stages::Quoted {
+            text: &quoted,
+            digest: &digested,
+        },
+        &mut facts,
+    );
     facts
 }

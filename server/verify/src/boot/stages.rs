@@ -17,34 +17,47 @@ use crate::fingerprint::hex;
 const EXIT_BOOT_SERVICES: &[u8] = b"Exit Boot Services Invocation";
 const EXITED: &[u8] = b"Exit Boot Services Returned with Success";
 
+/// Which registers were quoted.
+#[derive(Clone, Copy)]
+pub(super) struct Quoted<'a> {
+    /// In any strong bank: that proves what an event's data says, if its digests cover it.
+    pub(super) text: &'a dyn Fn(u8) -> bool,
+    /// In the SHA-256 bank: that proves the SHA-256 digests.
+    pub(super) digest: &'a dyn Fn(u8) -> bool,
+}
+
 /// Reads the facts of every register but 7. `of` gives a register's events, `None` for one that was not quoted.
 pub(super) fn read<'e, 'a: 'e>(
     of: impl Fn(u8) -> Option<Vec<&'e TcgEvent<'a>>>,
     systemd: Option<&SystemdLog>,
-    quoted: &impl Fn(u8) -> bool,
+    quoted: Quoted<'_>,
     facts: &mut BootFacts,
 ) {
     let events = |pcr| of(pcr).unwrap_or_default();
+    let digests = |pcr| of(pcr).filter(|_| (quoted.digest)(pcr)).unwrap_or_default();
     facts.scrtm_version = scrtm_version(&events(0));
     let roms = events(2);
     let roms = roms.iter().filter(|event| !is_marker(event));
     facts.option_roms = u32::try_from(roms.clone().count()).unwrap_or(u32::MAX);
     let started = events(4);
     let started = started.iter().filter(|event| !is_marker(event) && !is_action(event));
-    facts.images = roms.chain(started).filter_map(|event| image(event)).collect();
-    facts.gpt = gpt(&events(5));
+    let proven = roms
+        .chain(started)
+        .filter(|event| u8::try_from(event.pcr).is_ok_and(quoted.digest));
+    facts.images = proven.filter_map(|event| image(event)).collect();
+    facts.gpt = gpt(&digests(5));
     facts.exit_boot_services = ended(&events(5));
     facts.grub = events(8).iter().filter_map(|event| proven_text(event)).collect();
-    facts.loaded = measured(&events(8), |event| proven_text(event).is_none());
-    facts.loaded.extend(measured(&events(9), |_| true));
-    if let Some(events) = of(11) {
+    facts.loaded = measured(&digests(8), |event| proven_text(event).is_none());
+    facts.loaded.extend(measured(&digests(9), |_| true));
+    if let Some(events) = of(11).filter(|_| (quoted.digest)(11)) {
         read_uki(&events, facts);
     }
     facts.command_line = command_line(&events(8), &events(12));
-    facts.overrides = measured(&events(12), |_| true);
-    facts.system_extensions = measured(&events(13), |_| true);
-    facts.mok = owner_keys(&events(14));
-    facts.system_identity = measured(&events(15), |_| true);
+    facts.overrides = measured(&digests(12), |_| true);
+    facts.system_extensions = measured(&digests(13), |_| true);
+    facts.mok = owner_keys(&digests(14));
+    facts.system_identity = measured(&digests(15), |_| true);
     read_user_space(systemd, quoted, facts);
     // Behind its separator a firmware register is closed, but for images, boot attempts and partition tables.
     for pcr in [0, 1, 2, 3, 6] {
@@ -87,7 +100,7 @@ fn image(event: &TcgEvent<'_>) -> Option<Image> {
             _ => ImageKind::BootApplication,
         },
         sha256: hex(event.digest(HashAlg::Sha256)?),
-        path: image_path(event.data).unwrap_or_else(|| event.description()),
+        hint: image_path(event.data).unwrap_or_else(|| event.description()),
     })
 }
 
@@ -202,11 +215,11 @@ fn read_uki(events: &[&TcgEvent<'_>], facts: &mut BootFacts) {
     facts.uki_sections = sections;
 }
 
-fn read_user_space(systemd: Option<&SystemdLog>, quoted: &impl Fn(u8) -> bool, facts: &mut BootFacts) {
+fn read_user_space(systemd: Option<&SystemdLog>, quoted: Quoted<'_>, facts: &mut BootFacts) {
     for record in systemd
         .into_iter()
         .flat_map(SystemdLog::records)
-        .filter(|record| quoted(record.pcr))
+        .filter(|record| (quoted.text)(record.pcr))
     {
         let Some(digest) = record.digest(HashAlg::Sha256) else {
             continue;
@@ -225,6 +238,7 @@ fn read_user_space(systemd: Option<&SystemdLog>, quoted: &impl Fn(u8) -> bool, f
                     record.number
                 ));
             }
+            12..=15 if !(quoted.digest)(record.pcr) => {}
             12 => facts.overrides.push(measured),
             13 => facts.system_extensions.push(measured),
             15 => facts.system_identity.push(measured),

@@ -1,7 +1,7 @@
 //! The attestation key of a file.
 
 use hallmark_evidence::AkPublic;
-use hallmark_tpm_wire::{AsymScheme, PublicArea, Signature, WireError};
+use hallmark_tpm_wire::{AsymScheme, HashAlg, PublicArea, Signature, WireError};
 use x509_parser::prelude::{FromDer as _, SubjectPublicKeyInfo};
 use x509_parser::public_key::PublicKey;
 
@@ -10,12 +10,45 @@ use x509_parser::public_key::PublicKey;
 pub(super) fn key(ak: &AkPublic, signature: &[u8]) -> Result<PublicArea, WireError> {
     match ak {
         AkPublic::Area(area) => PublicArea::parse(area),
-        AkPublic::Spki(spki) => PublicArea::parse(&assumed_area(spki, Signature::parse(signature)?.scheme())?),
+        AkPublic::Spki(spki) => {
+            let scheme = Signature::parse(signature)?.scheme();
+            PublicArea::parse(&area(spki, scheme, HashAlg::Sha256, USUAL)?)
+        }
     }
 }
 
-/// A `TPMT_PUBLIC` (part 2, section 12.2.4) of a restricted signing key with this public key and scheme.
-fn assumed_area(spki: &[u8], scheme: AsymScheme) -> Result<Vec<u8>, WireError> {
+/// Attributes (`TPMA_OBJECT`, part 2, section 8.3) that attestation keys are made with: fixed to their TPM and parent, made
+/// in it, restricted, for signing; with `userWithAuth` or without; under dictionary attack protection or not.
+const ATTRIBUTES: [u32; 4] = [USUAL, 0x0005_0032, 0x0005_0472, 0x0005_0432];
+/// What `tpm2_createak` gives.
+const USUAL: u32 = 0x0005_0072;
+
+/// The public area (`TPMT_PUBLIC`) of an attestation key of which the public key (DER SPKI), the Name and a signature are
+/// known: that of the usual ones which has this Name. The Name is over all of it, so it proves the key's properties.
+///
+/// # Errors
+/// The key or the signature cannot be read, or no usual key with this public key has the Name.
+pub fn named_ak(spki: &[u8], name: &[u8], signature: &[u8]) -> Result<PublicArea, WireError> {
+    let scheme = Signature::parse(signature)?.scheme();
+    let id = name.get(..2).and_then(|id| id.try_into().ok()).map(u16::from_be_bytes);
+    let hash = id.and_then(HashAlg::from_id).ok_or(WireError::Malformed {
+        structure: "TPM2B_NAME",
+        rule: "it names no hash algorithm",
+    })?;
+    for attributes in ATTRIBUTES {
+        let area = PublicArea::parse(&area(spki, scheme, hash, attributes)?)?;
+        if area.name().as_bytes() == name {
+            return Ok(area);
+        }
+    }
+    Err(WireError::Malformed {
+        structure: "TPM2B_NAME",
+        rule: "it is not the Name of an attestation key with this public key",
+    })
+}
+
+/// A `TPMT_PUBLIC` (part 2, section 12.2.4) with this public key and scheme, without a policy.
+fn area(spki: &[u8], scheme: AsymScheme, name_alg: HashAlg, attributes: u32) -> Result<Vec<u8>, WireError> {
     let unusable = |rule| WireError::Malformed {
         structure: "SubjectPublicKeyInfo",
         rule,
@@ -34,7 +67,9 @@ fn assumed_area(spki: &[u8], scheme: AsymScheme) -> Result<Vec<u8>, WireError> {
     let head = |kind: u16| {
         [
             &kind.to_be_bytes()[..],
-            &[0x00, 0x0b, 0x00, 0x05, 0x00, 0x72, 0x00, 0x00, 0x00, 0x10],
+            &name_alg.id().to_be_bytes(),
+            &attributes.to_be_bytes(),
+            &[0x00, 0x00, 0x00, 0x10],
             &scheme,
         ]
         .concat()

@@ -193,39 +193,43 @@ fn read_values(
         checks.push(Check::refused("banks", &crate::ChallengeError::WeakBank { bank }));
         return None;
     }
-    let quoted = hex(&quote.pcr_digest);
-    if !file.pcr_values.is_empty() {
-        // Values of other registers may have been kept beside; they are not looked at.
-        let mut values = PcrValues::new();
-        for (bank, pcr, value) in file
-            .pcr_values
-            .iter()
-            .filter(|(bank, pcr, _)| quote.selection.contains(*bank, *pcr))
-        {
-            values.insert(bank, pcr, value.to_vec()).ok()?;
-        }
-        let supplied = pcr_digest(&quote.selection, &values, hash);
-        if supplied.as_ref().is_ok_and(|supplied| *supplied == quote.pcr_digest) {
-            checks.push(Check::holds("registers", "the kept values give the quoted digest"));
-            return Some(values);
-        }
-        let supplied = supplied.map_or_else(|error| error.to_string(), |supplied| hex(&supplied));
-        checks.push(Check::refused(
-            "registers",
-            &fault(StatementFault::Digest { supplied, quoted }),
-        ));
-        return None;
+    let supplied = supplied(file, quote);
+    let computed = pcr_digest(&quote.selection, &supplied, hash);
+    if computed.as_ref().is_ok_and(|computed| *computed == quote.pcr_digest) {
+        checks.push(Check::holds("registers", "the kept values give the quoted digest"));
+        return Some(supplied);
     }
+    let given = !file.pcr_values.is_empty();
     if let Some(values) = from_logs(logs, &quote.selection, hash, &quote.pcr_digest) {
-        checks.push(Check::holds("registers", "the logs give the quoted digest"));
+        let beside = if given {
+            "; the values that were given beside it are of another time"
+        } else {
+            ""
+        };
+        let text = format!("the logs give the quoted digest{beside}");
+        checks.push(Check::holds("registers", text));
         return Some(values);
     }
-    let supplied = "no value that the logs give".to_owned();
-    checks.push(Check::refused(
-        "registers",
-        &fault(StatementFault::Digest { supplied, quoted }),
-    ));
+    let quoted = hex(&quote.pcr_digest);
+    let reason = if given {
+        let supplied = computed.map_or_else(|error| error.to_string(), |computed| hex(&computed));
+        StatementFault::Digest { supplied, quoted }
+    } else {
+        StatementFault::Unreplayed { quoted }
+    };
+    checks.push(Check::refused("registers", &fault(reason)));
     None
+}
+
+/// The values that were kept of the quoted registers. Those of others may have been kept beside; they are not looked at.
+fn supplied(file: &EvidenceFile, quote: &Quote) -> PcrValues {
+    let mut values = PcrValues::new();
+    let quoted = file.pcr_values.iter();
+    for (bank, pcr, value) in quoted.filter(|(bank, pcr, _)| quote.selection.contains(*bank, *pcr)) {
+        // What does not go in is missing, and the digest is another.
+        let _full = values.insert(bank, pcr, value.to_vec());
+    }
+    values
 }
 
 /// Logs against proven registers. Faults of parsing were told before.

@@ -16,7 +16,7 @@ pub(super) struct Logs<'a> {
 
 /// Values of the selected registers that give `digest`; `None` if the logs give none.
 ///
-/// PCR 10 is what some prefix of the IMA list gives: each is tried, the longest first being the least likely to be cut.
+/// PCR 10 is what some prefix of the IMA list gives: each is tried, from the empty one on.
 pub(super) fn from_logs(logs: &Logs<'_>, selection: &PcrSelection, hash: HashAlg, digest: &[u8]) -> Option<PcrValues> {
     let banks: Vec<HashAlg> = selection.banks().iter().map(|bank| bank.hash()).collect();
     let gives = |values: &PcrValues| pcr_digest(selection, values, hash).is_ok_and(|computed| computed == digest);

@@ -123,6 +123,12 @@ pub enum StatementFault {
         /// The quoted digest, hex.
         quoted: String,
     },
+    /// Quote: no log of a file gives the quoted values.
+    #[error("covers other PCR values than the logs give")]
+    Unreplayed {
+        /// The quoted digest, hex.
+        quoted: String,
+    },
     /// Quote: nothing was ever measured into the bank.
     #[error("is over a PCR bank that the firmware did not extend")]
     Unextended {
@@ -202,6 +208,7 @@ impl StatementError {
             }
             StatementFault::Digest { supplied, quoted } => Some(format!("values give {supplied}, quoted {quoted}")),
             StatementFault::Unextended { bank } => expected("a measured boot", format!("reset values in {bank}")),
+            StatementFault::Unreplayed { quoted } => Some(format!("quoted {quoted}")),
             StatementFault::OtherBoot { certified, quoted } => Some(format!("certified {certified}, quoted {quoted}")),
             StatementFault::Malformed(_)
             | StatementFault::SignatureForm(_)
@@ -228,6 +235,11 @@ impl StatementError {
             StatementFault::Digest { .. } => (
                 "a register was extended while the agent answered, or values were altered",
                 "attest again; if it repeats, examine the node",
+            ),
+            StatementFault::Unreplayed { .. } => (
+                "logs of another boot or machine, logs that were cut or altered, or not every log that was measured into \
+                 the quoted registers",
+                "import it with the registers' values too (--pcrs FILE): they show the register and the event",
             ),
             StatementFault::Unextended { .. } => (
                 "the firmware does not measure into this bank",
@@ -285,6 +297,7 @@ impl StatementError {
             StatementFault::Digest { .. } => ReasonCode::new("HM-VERIFY-0513"),
             StatementFault::Unextended { .. } => ReasonCode::new("HM-VERIFY-0514"),
             StatementFault::OtherBoot { .. } => ReasonCode::new("HM-VERIFY-0515"),
+            StatementFault::Unreplayed { .. } => ReasonCode::new("HM-VERIFY-0516"),
             _ => ReasonCode::new("HM-VERIFY-0501"),
         }
     }

@@ -221,6 +221,41 @@ fn only_the_quoted_bank_of_the_log_counts() {
     assert_eq!(error.code().to_string(), "HM-VERIFY-0702");
 }
 
+/// Attack 30: of a quote over another bank, digests of the SHA-256 bank are nobody's word but the log's.
+#[test]
+fn digests_are_facts_only_where_their_bank_was_quoted() {
+    let image = b"an image";
+    let log = Writer::new(&[HashAlg::Sha256, HashAlg::Sha384])
+        .event(4, EventKind::EFI_BOOT_SERVICES_APPLICATION, image)
+        .event(9, EventKind::IPL, b"an initrd")
+        .event(11, EventKind::IPL, b".linux\0")
+        .event(11, EventKind::IPL, b"a kernel")
+        .event(12, EventKind::IPL, b"an override");
+    let of = |bank: HashAlg| {
+        let replay = Replay::of(&TcgLog::parse(&log.bytes).unwrap());
+        let mut values = PcrValues::new();
+        for pcr in 0..16 {
+            values
+                .insert(bank, pcr, replay.value(bank, pcr).unwrap().to_vec())
+                .unwrap();
+        }
+        let boot = measured_boot(Some(&log.bytes), None, &values).unwrap().unwrap();
+        boot.facts().clone()
+    };
+    let (weaker, facts) = (of(HashAlg::Sha384), of(HashAlg::Sha256));
+    let count = |facts: &BootFacts| {
+        [
+            facts.images.len(),
+            facts.loaded.len(),
+            facts.uki_sections.len(),
+            facts.overrides.len(),
+        ]
+    };
+    assert_eq!((count(&weaker), count(&facts)), ([0; 4], [1; 4]));
+    // What the data says is proven by either bank: its digests cover it.
+    assert_eq!(weaker.command_line.as_deref(), Some("an override"));
+}
+
 #[test]
 fn the_kernels_register_is_not_the_firmwares() {
     let grabbed = log().event(10, EventKind::IPL, b"x");

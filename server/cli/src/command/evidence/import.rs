@@ -7,6 +7,7 @@ use std::{
 
 use hallmark_evidence::{AkPublic, EvidenceFile, Limits, Log, LogKind, RawSigned, Signed, Source};
 use hallmark_tpm_wire::{HashAlg, PcrValues, PublicArea};
+use hallmark_verify::recorded;
 use x509_parser::pem::Pem;
 
 use super::read::{MAX_FILE, limited, text};
@@ -14,9 +15,10 @@ use crate::{error::CliError, timestamp};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Import {
-    /// The attestation key: TPM2B_PUBLIC or TPMT_PUBLIC (tpm2_createak -u, tpm2_readpublic -f tss), or PEM
-    #[arg(long, value_name = "FILE")]
-    ak_public: PathBuf,
+    /// The attestation key: TPM2B_PUBLIC or TPMT_PUBLIC (tpm2_createak -u, tpm2_readpublic -f tss), or PEM; beside PEM, given
+    /// again, its TPM Name (tpm2_createak -n), which proves that the key is a TPM's
+    #[arg(long, value_name = "FILE", required = true)]
+    ak_public: Vec<PathBuf>,
     /// The quote: TPMS_ATTEST (tpm2_quote -m)
     #[arg(long, value_name = "FILE")]
     quote: PathBuf,
@@ -89,7 +91,7 @@ impl Import {
         let file = EvidenceFile {
             source: Source::Import,
             made_at: timestamp::rfc3339(timestamp::now()).unwrap_or_default(),
-            ak: ak_public(&self.ak_public)?,
+            ak: ak_public(&self.ak_public, &signature)?,
             ek_certificate,
             ek_chain,
             quote: quote.map_err(|cause| CliError::Evidence {
@@ -121,10 +123,47 @@ fn unfit(what: &'static str, file: &Path, detail: impl Into<String>) -> CliError
     }
 }
 
-/// A public key in any of the forms that tpm2-tools write.
-fn ak_public(path: &Path) -> Result<AkPublic, CliError> {
-    const WHAT: &str = "attestation key";
-    let bytes = limited(path, MAX_FILE)?;
+const WHAT: &str = "attestation key";
+
+/// A public key in any of the forms that tpm2-tools write; of one without its properties, with the Name that proves them.
+fn ak_public(paths: &[PathBuf], signature: &[u8]) -> Result<AkPublic, CliError> {
+    let (mut key, mut name) = (None, None);
+    for path in paths {
+        let bytes = limited(path, MAX_FILE)?;
+        let taken = if is_name(&bytes) {
+            name.replace((path, bytes)).is_some()
+        } else {
+            key.replace(read_key(path, bytes)?).is_some()
+        };
+        if taken {
+            return Err(unfit(WHAT, path, "it was given before"));
+        }
+    }
+    match (key, name) {
+        (Some(AkPublic::Spki(spki)), Some((path, name))) => {
+            let area = recorded::named_ak(&spki, &name, signature);
+            let area = area.map_err(|error| unfit(WHAT, path, error.to_string()))?;
+            Ok(AkPublic::Area(area.marshal()))
+        }
+        (Some(AkPublic::Area(area)), Some((path, name))) => {
+            let named = PublicArea::parse(&area).is_ok_and(|area| area.name().as_bytes() == name);
+            if named {
+                Ok(AkPublic::Area(area))
+            } else {
+                Err(unfit(WHAT, path, "it is not the Name of the key that was given"))
+            }
+        }
+        (Some(key), None) => Ok(key),
+        (None, Some((path, _))) => Err(unfit(
+            WHAT,
+            path,
+            "a Name is only a digest of the key: give the key beside it (--ak-public FILE once more; PEM will do)",
+        )),
+        (None, None) => Err(unfit(WHAT, Path::new(""), "none was given")),
+    }
+}
+
+fn read_key(path: &Path, bytes: Vec<u8>) -> Result<AkPublic, CliError> {
     if bytes.starts_with(b"-----BEGIN") {
         let pems = Pem::iter_from_buffer(&bytes).collect::<Result<Vec<_>, _>>();
         let pems = pems.map_err(|error| unfit(WHAT, path, error.to_string()))?;
@@ -139,11 +178,6 @@ fn ak_public(path: &Path) -> Result<AkPublic, CliError> {
     match PublicArea::parse(&bytes) {
         Ok(area) => Ok(AkPublic::Area(area.marshal())),
         Err(_) if bytes.first() == Some(&0x30) => Ok(AkPublic::Spki(bytes)),
-        Err(_) if is_name(&bytes) => Err(unfit(
-            WHAT,
-            path,
-            "a Name is only a digest of the key: give the key itself (tpm2_readpublic -f tss -o FILE)",
-        )),
         Err(error) => Err(unfit(WHAT, path, error.to_string())),
     }
 }

@@ -73,7 +73,7 @@ impl Judge {
             rules: whose(!self.policy.is_empty(), kept.is_some_and(|kept| !kept.rules.is_empty())),
         };
         let (report, measured) = recorded::measured(&file, grounds.trust.as_ref(), now);
-        let facts = measured.map(|measured| MachineFacts::of_kept(&measured, grounds.known.clone(), now));
+        let facts = measured.map(|measured| MachineFacts::of_kept(&measured, grounds.known.clone()));
         let reasons = facts.map_or_else(Vec::new, |facts| grounds.judge(&facts, now));
         let view = EvidenceView::new(&self.file, &file, by, report, reasons, detail);
         let exit = if view.is_trusted() { Exit::Done } else { Exit::Refused };
