@@ -161,7 +161,13 @@ fn a_rule_that_comes_later_is_explained(operator: &Operator, node: &str) {
     let rule = &why["failed"][0];
     assert_eq!(
         [&why["trusted"], &why["code"], &rule["policy"], &rule["rule"]],
-        [false.into(), rule["code"].clone(), "strict".into(), "boot.secure_boot".into()].each_ref(),
+        [
+            false.into(),
+            rule["code"].clone(),
+            "strict".into(),
+            "boot.secure_boot".into()
+        ]
+        .each_ref(),
         "{why}"
     );
     assert_eq!(rule["first_event"]["pcr"], 7, "{rule}");

@@ -130,7 +130,7 @@ pub(crate) async fn run(context: &Context, command: BaselineCommand) -> Result<E
         BaselineCommand::Diff { baseline, other } => diff(context, &baseline, &other).await,
         BaselineCommand::Promote { file, how } => {
             let content = limited(&file, SignedFile::MAX_BYTES)?;
-            apply(context, FileKind::Baseline, content, how.dry_run).await
+            apply(context, FileKind::Baseline, content, "in force", how.dry_run).await
         }
         BaselineCommand::Retire { name, how } => retire(context, &name, how).await,
         BaselineCommand::List => list(context, Some(FileKind::Baseline)).await,
@@ -209,6 +209,7 @@ async fn retire(context: &Context, name: &str, how: Destruction) -> Result<Exit,
         context,
         FileKind::Baseline,
         retired.to_json().into_bytes(),
+        "retired",
         how.change.dry_run,
     )
     .await

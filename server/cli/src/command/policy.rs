@@ -78,7 +78,7 @@ pub(crate) async fn run(context: &Context, command: PolicyCommand) -> Result<Exi
         PolicyCommand::Apply { file, how } => {
             let content = limited(&file, SignedFile::MAX_BYTES)?;
             let kind = kind_of(&content);
-            apply(context, kind, content, how.dry_run).await
+            apply(context, kind, content, "in force", how.dry_run).await
         }
         PolicyCommand::List => list(context, None).await,
         PolicyCommand::Show { name } => print(context, FileKind::Policy, &name).await,
@@ -97,11 +97,12 @@ fn check(context: &Context, file: &Path) -> Result<Exit, CliError> {
     Ok(Exit::Done)
 }
 
-/// Applies a file as it is, or shows what would follow.
+/// Applies a file as it is, or shows what would follow. It is `done` then.
 pub(super) async fn apply(
     context: &Context,
     kind: FileKind,
     content: Vec<u8>,
+    done: &'static str,
     dry_run: bool,
 ) -> Result<Exit, CliError> {
     let client = context.connect().await?;
@@ -111,7 +112,7 @@ pub(super) async fn apply(
         dry_run,
     };
     let changed = client.admin().apply_policy_file(request).await?.into_inner();
-    told(context, kind, changed, "in force", dry_run)
+    told(context, kind, changed, done, dry_run)
 }
 
 /// Takes a file out of force, or shows what would follow.

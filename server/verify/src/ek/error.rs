@@ -1,9 +1,19 @@
 //! Why an EK certificate was not believed.
 
 use hallmark_reason::ReasonCode;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::der::DerFault;
 use crate::refusal::{RefusalClass, Row, coded_by_row, expected};
+
+/// Seconds since the Unix epoch as people read them.
+fn moment(unix: u64) -> String {
+    let time = i64::try_from(unix)
+        .ok()
+        .and_then(|unix| OffsetDateTime::from_unix_timestamp(unix).ok());
+    time.and_then(|time| time.format(&Rfc3339).ok())
+        .unwrap_or_else(|| unix.to_string())
+}
 
 /// Why an EK certificate was not believed. Times are seconds since the Unix epoch.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -293,13 +303,13 @@ impl EkCertificateError {
         let (code, compared, cause, next) = match self {
             Self::NotYetValid { not_before, now } => (
                 ReasonCode::new("HM-VERIFY-0119"),
-                expected(format!("a time after {not_before}"), now),
-                "the server's clock is behind",
-                "compare the server's clock: date -u",
+                expected(format!("a time after {}", moment(*not_before)), moment(*now)),
+                "the clock by which it is judged is behind",
+                "compare the server's clock: date -u; of a file, give the time: --at TIME",
             ),
             Self::Expired { not_after, now } => (
                 ReasonCode::new("HM-VERIFY-0120"),
-                expected(format!("a time before {not_after}"), now),
+                expected(format!("a time before {}", moment(*not_after)), moment(*now)),
                 "an old TPM that was never enrolled here",
                 "enrol it by EK hash in the inventory, or set expired_ek_certificates = \"ignore\"",
             ),

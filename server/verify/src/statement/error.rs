@@ -221,7 +221,8 @@ impl StatementError {
         let examine = "treat the node as hostile until this is explained";
         match &self.fault {
             StatementFault::NotBound { .. } => (
-                "a proxy that ends TLS between agent and server, a relayed or an old answer",
+                "a proxy that ends TLS between agent and server, a relayed or an old answer; of a file, another \
+                 --qualification than the quote was made with",
                 "connect the agent to the server without a TLS-terminating proxy; then attest again",
             ),
             StatementFault::Signer { .. } => (
