@@ -224,7 +224,7 @@ fn only_the_quoted_bank_of_the_log_counts() {
 /// Attack 30: of a quote over another bank, digests of the SHA-256 bank are nobody's word but the log's.
 #[test]
 fn digests_are_facts_only_where_their_bank_was_quoted() {
-    let image = b"an image";
+    let image = b"\x01\x00an image";
     let log = Writer::new(&[HashAlg::Sha256, HashAlg::Sha384])
         .event(4, EventKind::EFI_BOOT_SERVICES_APPLICATION, image)
         .event(9, EventKind::IPL, b"an initrd")
