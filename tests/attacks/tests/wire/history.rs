@@ -1,11 +1,10 @@
 //! Attacks 33 and 41: what a TPM's counters and clock rule out, against what the server kept of the last quote.
 
-use crate::scene::{Site, site};
+use crate::scene::{Site, ek, site};
 use hallmark_api::admin::ChangeNodeRequest;
 use hallmark_attacks::{attest, attest_with};
 use hallmark_evidence::{Log, LogKind};
 use hallmark_tpm_wire::HashAlg;
-use hallmark_verify::ek_sha256;
 use hallmark_verify::testing::SoftwareMachine;
 
 const HOUR: u64 = 3_600_000;
@@ -17,10 +16,6 @@ fn machine(site: &Site) -> SoftwareMachine {
         clock: 100 * HOUR,
         ..SoftwareMachine::new(&site.vendor)
     }
-}
-
-fn ek(machine: &SoftwareMachine) -> String {
-    hex::encode(ek_sha256(&machine.claim().decode().unwrap()).unwrap())
 }
 
 async fn accepted(site: &mut Site, what: &str, machine: &SoftwareMachine) {

@@ -1,17 +1,11 @@
 //! Attack 53: ways back in for a machine that operators have not let in, or have put out. That one operator is not two
 //! is tried where there are two: in the server's own tests, and end to end.
 
-use crate::scene::{Site, site_with};
+use crate::scene::{Site, ek, site_with};
 use hallmark_api::admin::{ChangeNodeRequest, ImportInventoryRequest};
 use hallmark_attacks::{attest, open, proof_message};
-use hallmark_verify::ek_sha256;
 use hallmark_verify::testing::{SoftwareMachine, VendorCa};
 use tonic::{Code, Status};
-
-fn ek(machine: &SoftwareMachine) -> String {
-    let hash = ek_sha256(&machine.claim().decode().unwrap()).unwrap();
-    hash.iter().map(|byte| format!("{byte:02x}")).collect()
-}
 
 async fn operator(site: &mut Site, action: &str, machine: &SoftwareMachine) -> Result<(), Status> {
     let request = ChangeNodeRequest {

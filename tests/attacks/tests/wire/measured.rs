@@ -1,7 +1,8 @@
 //! Attacks 36 and 48 on the wire: IMA lists that go on, and such as do not.
 
 use crate::policy::apply;
-use crate::scene::{Site, site};
+use crate::scene::{Site, ek, site};
+use hallmark_api::admin::{ApplyPolicyFileRequest, EvidenceSummary, GetEvidenceRequest, get_evidence_response::Part};
 use hallmark_attacks::attest;
 use hallmark_evidence::ima::{ImaList, ImaReplay};
 use hallmark_evidence::{Log, LogKind};
@@ -170,6 +171,46 @@ fn attack_48_a_file_is_named_however_long_ago_it_was_measured() {
                 assert_eq!(found, expected.map(|line| ("HM-POLICY-0209", line)), "serial {serial}");
             }
         }
+    });
+}
+
+/// What is kept of the machine's evidence, and what the rules in force find in it.
+async fn kept(site: &mut Site, machine: &SoftwareMachine) -> EvidenceSummary {
+    let id = format!("spiffe://example.org/spire/agent/tpm2/{}", ek(machine));
+    let request = GetEvidenceRequest { id };
+    let mut parts = site.admin.admin.get_evidence(request).await.unwrap().into_inner();
+    match parts.message().await.unwrap().unwrap().part {
+        Some(Part::Summary(summary)) => summary,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Old lines are looked at once by a policy that comes later, not at every sweep; by one that is only tried, for nobody.
+#[test]
+fn what_a_policy_finds_in_old_lines_is_kept() {
+    site(async |site| {
+        let mut machine = SoftwareMachine::new(&site.vendor);
+        let lines: Vec<Vec<u8>> = (1..4).map(|digit| line("/usr/bin/a", digit)).collect();
+        measured(&mut machine, &lines);
+        machine.logs = part(0, &lines);
+        accepted(site, "the list", &machine).await;
+        let has_looked = |summary: &EvidenceSummary| summary.facts.contains("\"files\":{\"rules\"");
+        let tried = ApplyPolicyFileRequest {
+            kind: "policy".into(),
+            content: allowing(1, &[1, 3]).into_bytes().into(),
+            dry_run: true,
+        };
+        let preview = site.admin.admin.apply_policy_file(tried).await.unwrap().into_inner();
+        assert_eq!(preview.changes.len(), 1);
+        let before = kept(site, &machine).await;
+        assert!(!has_looked(&before), "{}", before.facts);
+        assert!(!before.judgement.contains("\"files\""), "{}", before.judgement);
+
+        assert_eq!(apply(site, "policy", &allowing(1, &[1, 3])).await, "applied");
+        let after = kept(site, &machine).await;
+        assert!(has_looked(&after), "{}", after.facts);
+        assert!(after.judgement.contains("HM-POLICY-0209"), "{}", after.judgement);
+        assert_eq!(after.distrust, "HM-POLICY-0209");
     });
 }
 

@@ -3,6 +3,7 @@
 use hallmark_api::admin::{ListRecordsRequest, Record};
 use hallmark_attacks::{Wire, attest, open, proof_message};
 use hallmark_kit::{AdminClient, Lab, LabOptions};
+use hallmark_verify::ek_sha256;
 use hallmark_verify::testing::{ClaimParts, ProofDraft, ProofParts, SoftwareMachine, VendorCa};
 use std::fs;
 use std::path::Path;
@@ -238,4 +239,9 @@ impl Attack {
         (self.proof)(&mut proof, &machine);
         attempt.prove(&proof_message(&proof)).await.map(drop)
     }
+}
+
+/// The end of the machine's agent id: the hash of its EK.
+pub(crate) fn ek(machine: &SoftwareMachine) -> String {
+    hex::encode(ek_sha256(&machine.claim().decode().unwrap()).unwrap())
 }
