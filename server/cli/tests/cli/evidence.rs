@@ -20,11 +20,11 @@ const QUOTED: [&str; 7] = [
     "second-boot",
 ];
 
-fn vectors() -> PathBuf {
+pub(crate) fn vectors() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/vectors/measured-boot")
 }
 
-fn hallmark(arguments: &[&str]) -> Done {
+pub(crate) fn hallmark(arguments: &[&str]) -> Done {
     let output = Command::new(env!("CARGO_BIN_EXE_hallmark"))
         .args(arguments)
         .output()
@@ -60,11 +60,11 @@ fn set(arguments: &mut [String], option: &str, value: impl AsRef<Path>) {
     arguments[at + 1] = value.as_ref().display().to_string();
 }
 
-fn json(done: &Done) -> Value {
+pub(crate) fn json(done: &Done) -> Value {
     serde_json::from_str(&done.stdout).unwrap()
 }
 
-fn failed(report: &Value) -> Vec<String> {
+pub(crate) fn failed(report: &Value) -> Vec<String> {
     let checks = report["checks"].as_array().unwrap().iter();
     let failed = checks.filter(|check| check["holds"] == false);
     failed

@@ -18,3 +18,4 @@ mod nodes;
 mod predict;
 mod refusals;
 mod run;
+mod user_space;

@@ -1,6 +1,6 @@
 //! Opening connections.
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, config::DbConfig, params};
 
 use super::{
     SqliteOptions,
@@ -32,7 +32,7 @@ pub(super) fn writable(options: &SqliteOptions) -> Result<Connection, StoreError
 }
 
 fn configure(options: &SqliteOptions, connection: &Connection) -> rusqlite::Result<()> {
-    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    keep_plans(connection)?;
     // FULL: a commit returns when its pages are flushed; with NORMAL a power cut could lose acknowledged commits.
     connection.execute_batch(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY; \
@@ -53,7 +53,15 @@ pub(super) fn readable(options: &SqliteOptions) -> Result<Connection, StoreError
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(options.path(), flags).map_err(at)?;
     connection.busy_timeout(options.wait()).map_err(at)?;
+    keep_plans(&connection).map_err(at)?;
     Ok(connection)
+}
+
+/// A plan does not follow the values that are bound: a statement is prepared once, not each time that they change.
+fn keep_plans(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    Ok(())
 }
 
 /// Writes the trust domain into a new store; compares it in one that has it.

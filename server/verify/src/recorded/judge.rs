@@ -166,7 +166,7 @@ fn read_logs<'a>(file: &'a EvidenceFile, checks: &mut Vec<Check>) -> Logs<'a> {
     });
     let systemd = file.log(LogKind::Systemd).map(SystemdLog::parse).transpose();
     let systemd = systemd.unwrap_or_else(|error| {
-        checks.push(Check::refused("boot-log", &error));
+        checks.push(Check::refused("systemd-log", &error));
         None
     });
     Logs {
