@@ -36,6 +36,8 @@ pub struct Imported {
     pub retired: Vec<EkKey>,
     /// Machines that were retired, and may come back.
     pub readmitted: Vec<EkKey>,
+    /// Machines whose lines have expired already: they do not count.
+    pub expired: Vec<EkKey>,
 }
 
 /// Takes machines into the inventory, and with `readmit` lets those that were retired come back: all or nothing.
@@ -46,7 +48,10 @@ pub async fn import(server: &Server, import: Import<'_>) -> Result<Imported, Sto
     let _turn = server.lifecycle.writer.lock().await;
     let known = server.lifecycle.inventory();
     let named: Vec<EkKey> = import.lines.iter().map(|line| line.ek).collect();
+    let now = server.clock.unix();
+    let expired = import.lines.iter().filter(|line| !line.is_valid_at(now));
     let mut imported = Imported {
+        expired: expired.map(|line| line.ek).collect(),
         plan: Plan::of(known.lines(), import.lines, import.replace),
         ..Imported::default()
     };
@@ -77,7 +82,6 @@ pub async fn import(server: &Server, import: Import<'_>) -> Result<Imported, Sto
         changes.push(Change::Record(inventory_record(server, &counts)));
     }
     // A retired node is forgotten, so that it is what the inventory says: pre-registered.
-    let now = server.clock.unix();
     let forget = |row: &Agent| match step(Some(row.state), Action::Readmit) {
         Ok(to @ Some(NodeState::PreRegistered)) => {
             let record = record(now, &row.id, Action::Readmit, &by, Some(row.state), to, import.reason);

@@ -376,7 +376,10 @@ fn the_inventory_lets_machines_in_and_labels_them() {
                 dry_run: true,
                 ..Default::default()
             };
-            assert_eq!(import(&lab, &good, dry).await.unwrap().added.len(), 2);
+            assert_eq!(import(&lab, &good, dry.clone()).await.unwrap().added.len(), 2);
+            let late = format!("ek_sha256,expires\n{},2020-01-31T00:00:00Z\n{name},\n", ek(&bare));
+            let rehearsed = import(&lab, &late, dry).await.unwrap();
+            assert_eq!((rehearsed.added.len(), rehearsed.expired), (2, vec![ek(&bare)]));
             assert!(
                 attest(&wire(&running).await, &bare).await.is_err(),
                 "a rehearsal lets nobody in"

@@ -148,6 +148,8 @@ pub(crate) struct ImportView {
     retired: Vec<String>,
     /// Retired machines that may come back.
     readmitted: Vec<String>,
+    /// Machines whose lines have expired already.
+    expired: Vec<String>,
     dry_run: bool,
 }
 
@@ -160,6 +162,7 @@ impl ImportView {
             removed: imported.removed,
             retired: imported.retired,
             readmitted: imported.readmitted,
+            expired: imported.expired,
             dry_run,
         }
     }
@@ -191,6 +194,12 @@ impl Show for ImportView {
         ];
         if !self.readmitted.is_empty() {
             lines.push(("readmitted", of(&self.readmitted)));
+        }
+        if !self.expired.is_empty() {
+            lines.push((
+                "expired",
+                format!("{} (lines that have expired do not count)", of(&self.expired)),
+            ));
         }
         let head = if self.dry_run { "would change\n" } else { "" };
         format!("{head}{}", facts(&lines))

@@ -67,6 +67,26 @@ fn an_import_tells_what_it_changes() {
 }
 
 #[test]
+fn lines_that_have_expired_are_told() {
+    let (server, folder) = (Server::start(), tempfile::tempdir().unwrap());
+    let path = file(
+        &folder,
+        "a.csv",
+        &format!("ek_sha256,expires\n{NODE_A},2020-01-31T00:00:00Z\n{NODE_B},\n"),
+    );
+    let done = server.run(&format!("inventory import {path} --dry-run"));
+    assert!(
+        done.stdout.ends_with(&format!(
+            "expired    1: {NODE_A} (lines that have expired do not count)\n"
+        )),
+        "{}{}",
+        done.stdout,
+        done.stderr
+    );
+    assert_eq!(server.json(&format!("inventory import {path}"))["expired"][0], NODE_A);
+}
+
+#[test]
 fn what_is_exported_can_be_imported() {
     let (server, folder) = (Server::start(), tempfile::tempdir().unwrap());
     let text = format!(

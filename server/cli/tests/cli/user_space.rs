@@ -94,7 +94,11 @@ fn what_user_space_measured_is_proven_and_shown() {
         "{user_space:?}"
     );
     let pcrs = report["pcrs"].as_array().unwrap();
-    assert!(pcrs.iter().filter(|pcr| pcr["pcr"] != 10).all(|pcr| pcr["agrees"] == true));
+    assert!(
+        pcrs.iter()
+            .filter(|pcr| pcr["pcr"] != 10)
+            .all(|pcr| pcr["agrees"] == true)
+    );
 }
 
 #[test]
@@ -129,5 +133,8 @@ fn a_log_that_is_not_what_user_space_measured_is_refused() {
         serde_json::json!(["enter-initrd", "sysinit", "ready"])
     );
     let liar = &report["events"][37 + 1];
-    assert_eq!((liar["log"].as_str(), liar["authenticated"].as_bool()), (Some("systemd"), Some(false)));
+    assert_eq!(
+        (liar["log"].as_str(), liar["authenticated"].as_bool()),
+        (Some("systemd"), Some(false))
+    );
 }

@@ -66,5 +66,6 @@ pub(super) async fn import(
         removed: keys(&imported.plan.removed),
         retired: keys(&imported.retired),
         readmitted: keys(&imported.readmitted),
+        expired: keys(&imported.expired),
     })
 }

@@ -116,6 +116,8 @@ impl Lifecycle for Fake {
         let lines =
             read_inventory(&file, form).map_err(|error| Status::invalid_argument(Report(&error).to_string()))?;
         let mut state = self.state();
+        let expired = lines.iter().filter(|line| !line.is_valid_at(NOW));
+        let expired = expired.map(|line| line.ek.to_string()).collect();
         let plan = Plan::of(&state.inventory, lines, first.replace);
         if !first.dry_run {
             for line in plan.added.iter().chain(&plan.changed) {
@@ -130,6 +132,7 @@ impl Lifecycle for Fake {
             removed: plan.removed.iter().map(ToString::to_string).collect(),
             retired: Vec::new(),
             readmitted: Vec::new(),
+            expired,
         }))
     }
 
