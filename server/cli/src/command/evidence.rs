@@ -3,6 +3,7 @@
 mod import;
 mod judge;
 pub(super) mod read;
+mod registers;
 
 use std::path::{Path, PathBuf};
 

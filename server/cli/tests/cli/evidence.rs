@@ -299,6 +299,47 @@ fn kept_registers_show_where_log_and_machine_part() {
     assert_eq!(differing, [4, 9, 11]);
 }
 
+/// The binary file that tpm2_quote leaves beside the quote says what the text says.
+#[test]
+fn registers_may_come_as_the_quote_left_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let with = |pcrs: &Path| {
+        import(folder.path(), "base", |arguments| {
+            arguments.extend(["--pcrs".to_owned(), pcrs.display().to_string()]);
+            set(arguments, "--eventlog", vectors().join("cmdline/eventlog.bin"));
+        })
+    };
+    let (done, file) = with(&vectors().join("base/quote.pcrs"));
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    let report = json(&hallmark(&["evidence", "explain", &file, "-o", "json"]));
+    assert_eq!(failed(&report)[0], "boot-log HM-VERIFY-0703");
+    let pcrs = report["pcrs"].as_array().unwrap();
+    assert!(pcrs.iter().all(|pcr| pcr["quoted"].is_string()), "{pcrs:?}");
+
+    let good = std::fs::read(vectors().join("base/quote.pcrs")).unwrap();
+    let changed = folder.path().join("pcrs");
+    for (what, bytes) in [
+        ("cut", good[..good.len() - 1].to_vec()),
+        ("longer", [&good[..], &[0]].concat()),
+        ("another bank", [&good[..4], &[0xff], &good[5..]].concat()),
+        ("a register more", [&good[..9], &[0x01], &good[10..]].concat()),
+        ("a bank that says nothing", [&[2], &good[1..]].concat()),
+        (
+            "more lists than are there",
+            [&good[..132], &[0xff; 4], &good[136..]].concat(),
+        ),
+    ] {
+        std::fs::write(&changed, bytes).unwrap();
+        let (done, _) = with(&changed);
+        assert_eq!(done.code, 2, "{what}");
+        assert!(
+            done.stderr.contains("what tpm2_quote -o writes"),
+            "{what}: {}",
+            done.stderr
+        );
+    }
+}
+
 #[test]
 fn anchors_and_policies_are_judged_too() {
     let folder = tempfile::tempdir().unwrap();

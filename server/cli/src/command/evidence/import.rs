@@ -6,11 +6,14 @@ use std::{
 };
 
 use hallmark_evidence::{AkPublic, EvidenceFile, Limits, Log, LogKind, RawSigned, Signed, Source};
-use hallmark_tpm_wire::{HashAlg, PcrValues, PublicArea};
+use hallmark_tpm_wire::{HashAlg, PublicArea};
 use hallmark_verify::recorded;
 use x509_parser::pem::Pem;
 
-use super::read::{MAX_FILE, limited, text};
+use super::{
+    read::{MAX_FILE, limited},
+    registers::registers,
+};
 use crate::{error::CliError, timestamp};
 
 #[derive(Debug, clap::Args)]
@@ -37,7 +40,8 @@ pub(crate) struct Import {
     /// systemd's measurement log (tpm2-measure.log)
     #[arg(long, value_name = "FILE")]
     systemd_log: Option<PathBuf>,
-    /// The values of the quoted registers: lines `sha256:7 HEX`, or what tpm2_pcrread prints
+    /// The values of the quoted registers: lines `sha256:7 HEX`, what tpm2_pcrread prints, or what tpm2_quote -o
+    /// writes
     #[arg(long, value_name = "FILE")]
     pcrs: Option<PathBuf>,
     /// The TPM's EK certificate with its chain, DER or PEM
@@ -115,7 +119,7 @@ impl Import {
     }
 }
 
-fn unfit(what: &'static str, file: &Path, detail: impl Into<String>) -> CliError {
+pub(super) fn unfit(what: &'static str, file: &Path, detail: impl Into<String>) -> CliError {
     CliError::Unfit {
         what,
         file: file.to_owned(),
@@ -203,39 +207,4 @@ fn certificates(path: &Path) -> Result<Certificates, CliError> {
     let mut certificates = pems.into_iter().map(|pem| pem.contents);
     let first = certificates.next();
     Ok((first, certificates.collect()))
-}
-
-/// Register values: `sha256:7 HEX` a line, or `7 : 0xHEX` below a line that names the bank.
-fn registers(path: &Path) -> Result<PcrValues, CliError> {
-    const WHAT: &str = "register values";
-    let text = text(path, MAX_FILE)?;
-    let mut values = PcrValues::new();
-    let mut bank = None;
-    for (number, line) in text.lines().enumerate() {
-        let fault = || {
-            unfit(
-                WHAT,
-                path,
-                format!("line {} is no register: {:?}", number + 1, line.trim()),
-            )
-        };
-        let line = line.trim();
-        if line.is_empty() {
-            continue;
-        }
-        if let Some(name) = line.strip_suffix(':') {
-            bank = Some(HashAlg::from_name(name).ok_or_else(fault)?);
-            continue;
-        }
-        let (register, value) = line.rsplit_once([' ', ':']).ok_or_else(fault)?;
-        let register = register.trim().trim_end_matches(':').trim();
-        let (named, pcr) = match register.split_once(':') {
-            Some((name, pcr)) => (HashAlg::from_name(name), pcr),
-            None => (bank, register),
-        };
-        let value = hex::decode(value.trim().to_lowercase().trim_start_matches("0x")).map_err(|_| fault())?;
-        let (named, pcr) = (named.ok_or_else(fault)?, pcr.parse().map_err(|_| fault())?);
-        values.insert(named, pcr, value).map_err(|_| fault())?;
-    }
-    Ok(values)
 }
