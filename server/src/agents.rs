@@ -41,6 +41,21 @@ pub enum ChangeError<E> {
     Store(StoreError),
 }
 
+/// Nodes, counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Those that were ever let in.
+    pub admitted: u64,
+    /// Those that wait, for approval or for their next attestation.
+    pub pending: u64,
+    /// Those that an operator took the identity from, for a time.
+    pub suspended: u64,
+    /// Those of the admitted that are banned.
+    pub banned: u64,
+    /// Those in service that get no SVIDs, since what they proved last does not hold.
+    pub distrusted: u64,
+}
+
 /// Every attested node.
 #[derive(Debug)]
 pub struct Agents {
@@ -91,15 +106,22 @@ impl Agents {
             .collect()
     }
 
-    /// How many there are that were ever let in, and how many of them are banned.
+    /// How many there are, and how many of them need an operator's eye.
     #[must_use]
-    pub fn count(&self) -> (u64, u64) {
+    pub fn count(&self) -> Counts {
         let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
-        rows.values()
-            .filter(|row| row.was_admitted())
-            .fold((0, 0), |(all, banned), row| {
-                (all + 1, banned + u64::from(row.state == NodeState::Banned))
-            })
+        let mut counts = Counts::default();
+        for row in rows.values() {
+            counts.admitted += u64::from(row.was_admitted());
+            counts.distrusted += u64::from(row.state.is_served() && !row.distrust.is_empty());
+            match row.state {
+                NodeState::Pending => counts.pending += 1,
+                NodeState::Suspended => counts.suspended += 1,
+                NodeState::Banned => counts.banned += u64::from(row.was_admitted()),
+                NodeState::PreRegistered | NodeState::Active | NodeState::Retired => {}
+            }
+        }
+        counts
     }
 
     /// How many nodes wait for approval that were never let in.

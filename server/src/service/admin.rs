@@ -60,15 +60,18 @@ impl Admin for AdminService {
     async fn get_status(&self, _request: Request<GetStatusRequest>) -> Result<Response<GetStatusResponse>, Status> {
         let server = &self.server;
         let parts = parts::parts(server).await;
-        let (agents, agents_banned) = server.agents.count();
+        let nodes = server.agents.count();
         let authority = server.authority.load();
         Ok(Response::new(GetStatusResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             trust_domain: server.trust_domain.to_string(),
             started_at: server.started_at,
             address: server.address.clone(),
-            agents,
-            agents_banned,
+            agents: nodes.admitted,
+            agents_banned: nodes.banned,
+            agents_pending: nodes.pending,
+            agents_suspended: nodes.suspended,
+            agents_distrusted: nodes.distrusted,
             entries: u64::try_from(server.registry().len()).unwrap_or(u64::MAX),
             verdicts_accepted: server.counters.accepted.value(),
             verdicts_refused: server.counters.refused.value(),

@@ -4,9 +4,9 @@ use std::sync::atomic::Ordering;
 
 use hallmark_api::{
     admin::{
-        ChangeNodeRequest, ChangeNodeResponse, GetNodeRequest, ImportInventoryRequest, ImportInventoryResponse,
-        ListNodesRequest, ListRecordsRequest, Node, RemoveInventoryRequest, admin_client::AdminClient,
-        lifecycle_client::LifecycleClient,
+        ChangeNodeRequest, ChangeNodeResponse, GetNodeRequest, GetStatusRequest, ImportInventoryRequest,
+        ImportInventoryResponse, ListNodesRequest, ListRecordsRequest, Node, RemoveInventoryRequest,
+        admin_client::AdminClient, lifecycle_client::LifecycleClient,
     },
     agent::{DeleteAgentRequest, ListAgentsRequest, agent_client::AgentClient},
     types::permission_denied_details::Reason,
@@ -160,6 +160,15 @@ fn a_node_waits_for_approval_and_then_is_let_in() {
             let running = lab.start().await;
             attest(&wire(&running).await, &machine).await.unwrap();
             assert_eq!(nodes(&lab, "active").await.len(), 1);
+            let status = AdminClient::new(local(&lab.admin_socket()).await)
+                .get_status(GetStatusRequest {})
+                .await
+                .unwrap()
+                .into_inner();
+            assert_eq!(
+                (status.agents, status.agents_pending, status.agents_suspended),
+                (1, 1, 0)
+            );
             // One node's approval is not another's.
             told(
                 &attest(&wire(&running).await, &stranger).await.unwrap_err(),

@@ -83,6 +83,7 @@ fn an_update_is_rolled_out_refused_explained_and_promoted() {
     trial.node().boot(&RecordedBoot::vector("cmdline")).unwrap();
     trial.node().launch().unwrap();
     let why = ask_why(&operator, node);
+    assert_eq!(operator.json(DONE, &["status"])["nodes_distrusted"], 1);
     judge_offline(&operator, node, &why);
     promote_the_second_release(&operator, node);
     trial.node().wait_ready(trial::PATIENCE).unwrap();
@@ -91,6 +92,11 @@ fn an_update_is_rolled_out_refused_explained_and_promoted() {
     let said = operator.says(DONE, &["node", "explain", node]);
     assert!(said.contains("suspended; the rules would trust it"), "{said}");
     assert!(said.contains("next: hallmark node resume"), "{said}");
+    let status = operator.json(DONE, &["status"]);
+    assert_eq!(
+        (&status["nodes_distrusted"], &status["nodes_suspended"]),
+        (&0.into(), &1.into())
+    );
 }
 
 /// A good machine's boot becomes a baseline, and a policy demands it.

@@ -18,6 +18,10 @@ pub(crate) struct StatusView {
     started_at: Option<String>,
     nodes: u64,
     nodes_banned: u64,
+    nodes_pending: u64,
+    nodes_suspended: u64,
+    /// In service by their state, and given no SVIDs.
+    nodes_distrusted: u64,
     entries: u64,
     verdicts_accepted: u64,
     verdicts_refused: u64,
@@ -56,6 +60,19 @@ impl StatusView {
         &self.version
     }
 
+    /// How many, and what stands out of them.
+    fn nodes(&self) -> String {
+        let special = [
+            (self.nodes_pending, "pending"),
+            (self.nodes_distrusted, "not trusted"),
+            (self.nodes_suspended, "suspended"),
+            (self.nodes_banned, "banned"),
+        ];
+        let special = special.iter().filter(|(count, _)| *count > 0);
+        let special: String = special.map(|(count, what)| format!(", {count} {what}")).collect();
+        format!("{}{special}", self.nodes)
+    }
+
     /// End of the authority's validity, Unix seconds; 0 when there is none.
     pub(crate) const fn authority_ends(&self) -> i64 {
         self.times.1
@@ -72,6 +89,9 @@ impl From<GetStatusResponse> for StatusView {
             started_at: rfc3339(status.started_at),
             nodes: status.agents,
             nodes_banned: status.agents_banned,
+            nodes_pending: status.agents_pending,
+            nodes_suspended: status.agents_suspended,
+            nodes_distrusted: status.agents_distrusted,
             entries: status.entries,
             verdicts_accepted: status.verdicts_accepted,
             verdicts_refused: status.verdicts_refused,
@@ -101,7 +121,7 @@ impl Show for StatusView {
             ("version", self.version.clone()),
             ("address", self.address.clone()),
             ("started", told(self.times.0, now)),
-            ("nodes", format!("{}, {} banned", self.nodes, self.nodes_banned)),
+            ("nodes", self.nodes()),
             ("entries", self.entries.to_string()),
             (
                 "verdicts",

@@ -15,6 +15,12 @@ fn status_tells_the_parts_and_fails_with_them() {
     let well = server.run("status");
     assert_eq!(well.code, 0);
     assert!(well.stdout.contains("trust domain  example.org\n"), "{}", well.stdout);
+    let nodes = "nodes         3, 2 pending, 1 not trusted, 1 banned\n";
+    assert!(
+        well.stdout.contains(nodes),
+        "what nobody has to look at is not told: {}",
+        well.stdout
+    );
     server.fake().state().hsm_ready = false;
     let ill = server.run("status");
     assert_eq!(ill.code, 1);
