@@ -29,7 +29,7 @@ use crate::{config::Tpm2, seats::Seats};
 /// Streams open at a time; each may hold a message before it has a seat.
 const MAX_STREAMS: usize = 2048;
 
-/// Bytes of logs that are held for attestations under way, all together.
+/// Bytes of short logs that are held for attestations under way, all together.
 const LOG_ROOM: usize = 256 * 1024 * 1024;
 
 /// How evidence is judged, and how much of it at a time.

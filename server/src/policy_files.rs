@@ -6,9 +6,9 @@ mod sweep;
 
 pub use change::{Applied, apply, withdraw};
 pub use error::PolicyFileError;
-pub use sweep::{judge, keep_judging, set_revoked, sweep};
+pub use sweep::{judge, keep_judging, set_revoked, sweep, sweep_if_due};
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::atomic::AtomicBool};
 
 use hallmark_policy::{
     PolicySet, Rules,
@@ -25,6 +25,9 @@ pub struct PolicyFiles {
     /// Held by whoever applies one, until memory has followed the store and every node was judged again.
     files: Mutex<Files>,
     keys: OperatorKeys,
+    /// Whether there may be nodes that were not judged by the rules in force: a sweep did not come to its end, perhaps in
+    /// the process before this one.
+    sweep_is_due: AtomicBool,
 }
 
 impl PolicyFiles {
@@ -40,6 +43,7 @@ impl PolicyFiles {
         Ok(Self {
             files: Mutex::new(files.collect::<Result<_, StoreError>>()?),
             keys,
+            sweep_is_due: AtomicBool::new(true),
         })
     }
 

@@ -97,6 +97,12 @@ impl Running {
                 cause: Report(&error).to_string(),
             })?;
         }
+        // A server that ended while it judged the nodes by new rules left some that these refuse.
+        let judged = crate::policy_files::sweep_if_due(&server, "the start").await;
+        judged.map_err(|error| StartError::Runtime {
+            what: "the nodes' verdicts",
+            cause: Report(&error).to_string(),
+        })?;
         let identity = ServerIdentity::issue(&server).await?;
         let tls = tls::server_config(&server, Arc::clone(&identity)).map_err(|error| StartError::Runtime {
             what: "TLS",

@@ -56,6 +56,15 @@ impl LogKind {
         }
     }
 
+    /// The most bytes of it that are kept of one boot.
+    #[must_use]
+    pub const fn kept_limit(self) -> usize {
+        match self {
+            Self::Tcg | Self::Systemd => Limits::BOOT_LOG,
+            Self::Ima => Limits::KEPT_LOG,
+        }
+    }
+
     /// The kind of a name in reports.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {

@@ -178,7 +178,13 @@ fn decode_logs(raw: &[RawLog<'_>]) -> Result<Vec<LogDigest>, EvidenceError> {
         if logs.iter().any(|other| other.kind == kind) {
             return Err(EvidenceError::DuplicateLog(kind.as_str()));
         }
-        Limits::check("log", usize::try_from(log.length).unwrap_or(usize::MAX), kind.limit())?;
+        let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        Limits::check("log", size(log.length), kind.limit())?;
+        Limits::check(
+            "whole log",
+            size(log.offset.saturating_add(log.length)),
+            kind.kept_limit(),
+        )?;
         let sha256 = log.sha256.try_into().map_err(|_| EvidenceError::LogDigest {
             actual: log.sha256.len(),
         })?;

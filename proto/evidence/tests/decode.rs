@@ -320,6 +320,18 @@ fn logs_are_of_known_kinds_and_come_once() {
             ));
         }
     }
+    // A list that goes on and on is bounded as a whole too.
+    for (kind, whole) in [(1, Limits::BOOT_LOG), (3, Limits::KEPT_LOG)] {
+        let offset = u64::try_from(whole).unwrap() - 6;
+        with(RawLog { offset, ..log(kind) }).unwrap();
+        for offset in [offset + 1, u64::MAX] {
+            let field = "whole log";
+            assert!(matches!(
+                with(RawLog { offset, ..log(kind) }),
+                Err(EvidenceError::TooLarge { field: it, .. }) if it == field
+            ));
+        }
+    }
     for (sha256, actual) in [(&[7; 31][..], 31), (&[7; 33], 33), (&[], 0)] {
         assert_eq!(
             with(RawLog { sha256, ..log(1) }).expect_err("accepted"),

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hallmark_spiffe::Selector;
 use hallmark_verify::TpmClass;
-use hallmark_verify::ima::{ImaKey, ImaKeys};
+use hallmark_verify::ima::ImaKeys;
 
 pub(crate) use value::check_name;
 
@@ -151,21 +151,30 @@ pub enum Violations {
     Allow,
 }
 
+/// Counts up whenever a line may be judged otherwise than before by the same rules: what was found then counts no more.
+const JUDGED_AS: u32 = 1;
+
 impl ImaRules {
     /// Whether it says what lines must be.
     pub(crate) const fn judges_lines(&self) -> bool {
         self.allow.is_some() || self.lists.is_some() || self.keys.is_some()
     }
 
-    /// SHA-256 of all that it says of lines; `lists` are those of the lists that there are.
+    /// SHA-256 of all that it says of lines, and of which form of judging them this is; `lists` are those of the lists that
+    /// there are.
     pub(crate) fn mark(&self, lists: &BTreeMap<String, String>) -> String {
         let named = self.lists.iter().flatten().map(|name| (name, lists.get(name)));
-        let keys = self.keys.iter().flat_map(ImaKeys::iter).map(ImaKey::sha256);
+        let keys = self
+            .keys
+            .iter()
+            .flat_map(ImaKeys::iter)
+            .map(|key| (key.id(), key.sha256()));
         let globs = |globs: &Option<Vec<Glob>>| -> Vec<String> {
             let globs = globs.iter().flatten();
             globs.map(|glob| glob.as_str().to_owned()).collect()
         };
         let said = serde_json::json!({
+            "judged_as": JUDGED_AS,
             "allow": self.allow.as_ref().map(DigestList::to_json),
             "lists": self.lists.is_some().then(|| named.collect::<BTreeMap<_, _>>()),
             "any_path": self.any_path,

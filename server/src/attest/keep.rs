@@ -5,14 +5,17 @@ use std::collections::BTreeMap;
 use hallmark_evidence::{LogDigest, LogKind, Source, ima::ImaReplay};
 use hallmark_policy::{Appraisal, ImaSummary, MachineFacts, MeasuredFile, PolicySet};
 use hallmark_spiffe::SpiffeId;
-use hallmark_store::{LINES, LogPart, NewEvidence, NodeEvidence, Store, StoreError};
+use hallmark_store::{LINES, LogPart, NewEvidence, NodeEvidence, StoreError};
 use hallmark_verify::history::{SessionId, Sessions};
 use hallmark_verify::{BoundEvidence, HeldLogs, ProvenLogs, VerifyError};
 use serde::Serialize;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use super::{NodeClass, Refusal};
-use crate::kept::{Held, undecodable};
+use super::{NodeClass, Refusal, tpm2::SHORT_LOGS};
+use crate::{
+    kept::{Held, undecodable},
+    state::Server,
+};
 
 /// What is held of the machine's logs, as far as the announced ones go on from it, and as `policies` need it. Of another
 /// boot nothing is held.
@@ -20,7 +23,7 @@ use crate::kept::{Held, undecodable};
 /// # Errors
 /// The store's.
 pub(super) async fn held_logs(
-    store: &dyn Store,
+    server: &Server,
     node: &SpiffeId,
     held: Option<&Held>,
     bound: &BoundEvidence,
@@ -33,7 +36,7 @@ pub(super) async fn held_logs(
     let Some(held) = held.filter(of_boot) else {
         return Ok(Beginnings::default());
     };
-    let unable = |error| Refusal::of(NodeClass::Unable, &error);
+    let (store, unable) = (&*server.store, |error| Refusal::of(NodeClass::Unable, &error));
     let continued = |kind| bound.logs().iter().any(|log| log.kind == kind && log.offset > 0);
     let wanted: Vec<u8> = [LogKind::Tcg, LogKind::Systemd]
         .into_iter()
@@ -54,11 +57,16 @@ pub(super) async fn held_logs(
         }
     }
     let (mut files, mut lines) = (None, Vec::new());
-    if continued(LogKind::Ima) {
-        let kept = store.evidence(node).await.map_err(unable)?;
-        let facts = kept.map(|kept| serde_json::from_str::<MachineFacts>(&kept.facts));
-        let facts = facts.transpose().map_err(|error| unable(undecodable(node, &error)))?;
-        files = facts.and_then(|facts| facts.ima);
+    let kept = match continued(LogKind::Ima) {
+        true => store.evidence(node).await.map_err(unable)?,
+        false => None,
+    };
+    if let Some(NodeEvidence { facts, .. }) = kept {
+        let is_short = facts.len() <= SHORT_LOGS;
+        let read = move || serde_json::from_str::<MachineFacts>(&facts);
+        let read = server.compute.run_unless(is_short, read).await;
+        let facts = read.map_err(|_| Refusal::bare(NodeClass::Unable))?;
+        files = facts.map_err(|error| unable(undecodable(node, &error)))?.ima;
         if files.as_ref().is_some_and(|files| policies.needs_lines(files)) {
             let kept = store.logs(node, &[LINES]).await.map_err(unable)?.pop();
             lines = kept.map(|(_, lines)| lines).unwrap_or_default();

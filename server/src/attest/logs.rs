@@ -12,7 +12,7 @@ use hallmark_spiffe::SpiffeId;
 use hallmark_verify::RefusalClass;
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore},
-    time::{Instant, timeout_at},
+    time::{Instant, timeout},
 };
 
 use super::{
@@ -21,29 +21,37 @@ use super::{
     tpm2::{Ended, decode},
 };
 
-/// How long the logs of one attestation may take, and the wait for room before.
-const ALL_LOGS: Duration = Duration::from_secs(60);
-/// How much longer for each of so many bytes.
-const MORE: (usize, Duration) = (1024 * 1024, Duration::from_secs(1));
+/// How long a node waits for room.
+const WAIT: Duration = Duration::from_secs(60);
+/// How long a node that has room may be silent before its first part, and how much it may fall behind its lane's pace.
+const GRACE: Duration = Duration::from_secs(30);
+/// Logs of at most so many bytes are short: a boot's, and an IMA list of 100,000 lines.
+const SHORT: usize = 16 * 1024 * 1024;
+/// Bytes that must come in a second while a node has room among the short ones, and among the long ones.
+const PACE: (usize, usize) = (256 * 1024, 1024 * 1024);
 /// One unit of room, in bytes.
 const UNIT: usize = 1024;
 
 /// Memory for logs, shared by all attestations under way. Who finds none left waits. A node has room for the logs of one
-/// attestation at a time, so that none can take it from all others.
+/// attestation at a time, and long logs, of which one can take all their room, have theirs apart: so none takes it from
+/// all others.
 #[derive(Debug)]
 pub struct LogRoom {
-    units: Arc<Semaphore>,
+    short: Arc<Semaphore>,
+    long: Arc<Semaphore>,
     nodes: Mutex<BTreeSet<SpiffeId>>,
     freed: Notify,
 }
 
 impl LogRoom {
-    /// Room for `bytes`, and for the logs of at least one attestation.
+    /// Room for `bytes` of short logs, and beside it for the longest logs of one attestation.
     #[must_use]
     pub fn new(bytes: usize) -> Arc<Self> {
         let most: usize = LogKind::ALL.iter().map(|kind| kind.limit()).sum();
+        let room = |bytes: usize| Arc::new(Semaphore::new(bytes.div_ceil(UNIT)));
         Arc::new(Self {
-            units: Arc::new(Semaphore::new(bytes.max(most).div_ceil(UNIT))),
+            short: room(bytes.max(SHORT)),
+            long: room(most),
             nodes: Mutex::default(),
             freed: Notify::new(),
         })
@@ -62,8 +70,9 @@ impl LogRoom {
             node: node.clone(),
             of: Arc::clone(self),
         };
+        let lane = if bytes <= SHORT { &self.short } else { &self.long };
         Some(Room {
-            _units: Arc::clone(&self.units).acquire_many_owned(units).await.ok()?,
+            _units: Arc::clone(lane).acquire_many_owned(units).await.ok()?,
             _turn: turn,
         })
     }
@@ -98,7 +107,7 @@ impl Drop for Turn {
 #[derive(Debug)]
 pub(super) struct Logs {
     pub(super) logs: Vec<Log>,
-    /// Given back once the logs are judged.
+    /// Given back once the logs are judged, and kept or dropped.
     pub(super) room: Option<Room>,
 }
 
@@ -106,6 +115,12 @@ impl Logs {
     /// How many bytes there are.
     pub(super) fn bytes(&self) -> usize {
         self.logs.iter().map(|log| log.data.len()).sum()
+    }
+
+    /// How many of them are of the IMA list.
+    pub(super) fn list_bytes(&self) -> usize {
+        let lists = self.logs.iter().filter(|log| log.kind == LogKind::Ima);
+        lists.map(|log| log.data.len()).sum()
     }
 }
 
@@ -123,21 +138,23 @@ pub(super) async fn read(
         .iter()
         .map(|log| usize::try_from(log.length).unwrap_or(usize::MAX))
         .collect();
-    let mut left = lengths.iter().fold(0_usize, |sum, length| sum.saturating_add(*length));
-    let more = u32::try_from(left / MORE.0).unwrap_or(u32::MAX);
-    let deadline = Instant::now() + ALL_LOGS + MORE.1 * more;
-    let room = match left {
+    let total = lengths.iter().fold(0_usize, |sum, length| sum.saturating_add(*length));
+    let room = match total {
         0 => None,
-        _ => Some(take_room(room, node, left, deadline).await?),
+        _ => Some(take_room(room, node, total).await?),
     };
+    let (started, mut received) = (Instant::now(), 0);
     let mut logs = Vec::with_capacity(announced.len());
     let mut part = bytes::Bytes::new();
     for (announced, length) in announced.iter().zip(lengths) {
         let mut data = Vec::with_capacity(length);
         while data.len() < length {
             if part.is_empty() {
-                part = next_part(dialogue, deadline).await?;
-                left = left.checked_sub(part.len()).ok_or_else(|| beyond(part.len(), left))?;
+                part = next_part(dialogue, due(started, received, total)).await?;
+                if part.len() > total - received {
+                    return Err(beyond(part.len(), total - received).into());
+                }
+                received += part.len();
             }
             let taken = part.split_to(part.len().min(length - data.len()));
             data.extend_from_slice(&taken);
@@ -147,9 +164,17 @@ pub(super) async fn read(
     Ok(Logs { logs, room })
 }
 
-async fn take_room(room: &Arc<LogRoom>, node: &SpiffeId, bytes: usize, deadline: Instant) -> Result<Room, Refusal> {
-    let taken = timeout_at(deadline, room.take(node, bytes)).await;
+async fn take_room(room: &Arc<LogRoom>, node: &SpiffeId, bytes: usize) -> Result<Room, Refusal> {
+    let taken = timeout(WAIT, room.take(node, bytes)).await;
     taken.ok().flatten().ok_or_else(|| Refusal::bare(NodeClass::Unable))
+}
+
+/// Until when the next part of `total` bytes has to come of a node that got room at `started`: who sends nothing, or
+/// little at a time, does not keep it.
+fn due(started: Instant, received: usize, total: usize) -> Instant {
+    let (short, long) = PACE;
+    let seconds = received / if total <= SHORT { short } else { long };
+    started + GRACE + Duration::from_secs(u64::try_from(seconds).unwrap_or(u64::MAX))
 }
 
 async fn next_part(dialogue: &mut Dialogue, deadline: Instant) -> Result<bytes::Bytes, Ended> {
@@ -186,26 +211,46 @@ mod tests {
     async fn a_node_has_room_once_and_takes_none_of_it_from_others() {
         let room = LogRoom::new(0);
         let node = |name| SpiffeId::parse(&format!("spiffe://example.org/{name}")).unwrap();
-        let take = async |name, bytes: usize| {
-            let soon = Instant::now() + Duration::from_millis(10);
-            take_room(&room, &node(name), bytes, soon).await
-        };
-        let first = take("a", LogKind::Ima.limit()).await.unwrap();
+        let take = async |name, bytes: usize| take_room(&room, &node(name), bytes).await;
+        let first = take("a", SHORT - UNIT).await.unwrap();
         assert!(take("a", 1).await.is_err(), "the node has its share");
-        let other = take("b", LogKind::Tcg.limit()).await.unwrap();
-        let third = take("c", LogKind::Tcg.limit()).await.unwrap();
-        assert!(take("d", 1).await.is_err(), "there is none left");
-        drop(third);
-        take("d", 1).await.unwrap();
+        let other = take("b", 1).await.unwrap();
+        assert!(take("c", 1).await.is_err(), "there is none left");
+        drop(other);
+        take("c", 1).await.unwrap();
         // One that waits gets it as soon as it is free.
         let waiting = tokio::spawn({
             let (room, node) = (Arc::clone(&room), node("a"));
-            async move { room.take(&node, LogKind::Ima.limit()).await.is_some() }
+            async move { room.take(&node, SHORT).await.is_some() }
         });
         tokio::task::yield_now().await;
         drop(first);
         assert!(waiting.await.unwrap());
-        drop(other);
         assert!(room.nodes().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_longest_logs_leave_room_for_those_of_every_boot() {
+        let room = LogRoom::new(0);
+        let node = |name| SpiffeId::parse(&format!("spiffe://example.org/{name}")).unwrap();
+        let take = async |name, bytes: usize| take_room(&room, &node(name), bytes).await;
+        let most = LogKind::ALL.iter().map(|kind| kind.limit()).sum();
+        let longest = take("a", most).await.unwrap();
+        assert!(take("b", SHORT + 1).await.is_err(), "one after the other");
+        take("c", SHORT).await.unwrap();
+        drop(longest);
+        take("b", SHORT + 1).await.unwrap();
+    }
+
+    #[test]
+    fn who_sends_nothing_or_little_at_a_time_does_not_keep_its_room() {
+        let started = Instant::now();
+        let within = |received, total| due(started, received, total) - started;
+        for total in [1, SHORT, SHORT + 1] {
+            assert_eq!(within(0, total), GRACE);
+            assert_eq!(within(1, total), GRACE, "a byte buys no time");
+        }
+        assert_eq!(within(SHORT, SHORT), GRACE + Duration::from_secs(64));
+        assert_eq!(within(SHORT, 2 * SHORT), GRACE + Duration::from_secs(16));
     }
 }

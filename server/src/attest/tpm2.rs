@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 use super::{
     Facts, NodeClass, Refusal,
     keep::{self, Keeping},
-    logs::{self, Logs},
+    logs::{self, Logs, Room},
     stream::Dialogue,
     verdict::{self, Subject},
 };
@@ -40,7 +40,9 @@ pub(super) const TYPE: &str = "tpm2";
 /// Certificates between an EK and its root that are soon verified; makers use one or two.
 const SHORT_CHAIN: usize = 2;
 /// Bytes of logs that are soon judged: one boot's.
-const SHORT_LOGS: usize = 64 * 1024;
+pub(super) const SHORT_LOGS: usize = 64 * 1024;
+/// And of an IMA list, whose lines may each have a signature to try.
+const SHORT_LIST: usize = 8 * 1024;
 
 /// Attests a node by its TPM. Whatever the verdict, it is recorded before the node hears of it.
 ///
@@ -156,6 +158,8 @@ pub(super) struct Judged {
     /// What was held of the node when the challenge was made.
     pub(super) before: Option<Arc<Held>>,
     pub(super) keeping: Keeping,
+    /// The room of its logs: what is kept of them is in memory until the store has it.
+    pub(super) _room: Option<Room>,
 }
 
 /// The first half: the claim is examined and a challenge made for it.
@@ -210,8 +214,8 @@ async fn appraise(
 ) -> Result<Judged, Refusal> {
     let (policies, now) = (server.attestation.policies.load_full(), server.clock.now());
     let inventory = server.lifecycle.inventory();
-    let mut beginnings = keep::held_logs(&*server.store, &node, before.as_deref(), &bound, &policies).await?;
-    let is_short = logs.bytes() + beginnings.bytes() <= SHORT_LOGS;
+    let mut beginnings = keep::held_logs(server, &node, before.as_deref(), &bound, &policies).await?;
+    let is_short = logs.bytes() + beginnings.bytes() <= SHORT_LOGS && logs.list_bytes() <= SHORT_LIST;
     let work = move || {
         let announced = bound.logs().to_vec();
         let evidence = conclude(bound, logs.logs, &beginnings.logs)?;
@@ -225,7 +229,6 @@ async fn appraise(
             session,
             clock::unix_seconds(now),
         )?;
-        drop(logs.room);
         Ok(Judged {
             node,
             appraisal,
@@ -233,6 +236,7 @@ async fn appraise(
             revocation,
             before,
             keeping,
+            _room: logs.room,
         })
     };
     let judged = server.compute.run_unless(is_short, work).await;

@@ -93,7 +93,7 @@ pub(super) async fn record_refused(server: &Server, subject: &Subject, refusal: 
 async fn distrust(server: &Server, refusal: &Refusal, record: Record, judged: Judged) -> Result<(), StoreError> {
     let (node, selectors) = (&judged.node, judged.appraisal.selectors());
     let Keeping { new, held } = judged.keeping;
-    let held = Arc::new(held);
+    let (held, beside) = (Arc::new(held), Change::Record(record.clone()));
     let decide = |row: Option<&Agent>| {
         if row.is_some() && is_overtaken(server, node, judged.before.as_ref(), &new, &held) {
             return (Decision::Refuse(()), Vec::new());
@@ -105,8 +105,7 @@ async fn distrust(server: &Server, refusal: &Refusal, record: Record, judged: Ju
                 ..row.clone()
             }))
         });
-        let evidence = Change::PutEvidence(Box::new(new.clone()));
-        (decision, vec![Change::Record(record.clone()), evidence])
+        (decision, vec![beside, Change::PutEvidence(Box::new(new))])
     };
     let committed = || server.kept.put(node, Arc::clone(&held));
     match server.agents.change_with(&*server.store, node, decide, committed).await {
@@ -224,11 +223,12 @@ fn detail(remote: SocketAddr, facts: &str) -> String {
 /// Whether the node may still have the SVID that was signed meanwhile.
 ///
 /// # Errors
-/// When an operator took its place away.
+/// When an operator took its place away, or new rules its trust.
 pub(super) fn still_stands(server: &Server, node: &SpiffeId, svid: NodeSvid) -> Result<(), Refusal> {
     let row = server.agents.find(node);
     lifecycle::barred(row.as_deref())?;
-    let is_its = |row: &Agent| row.state.is_served() && [row.current, row.next].contains(&Some(svid));
+    let is_its =
+        |row: &Agent| row.state.is_served() && row.distrust.is_empty() && [row.current, row.next].contains(&Some(svid));
     if row.is_some_and(|row| is_its(&row)) {
         return Ok(());
     }

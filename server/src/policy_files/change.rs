@@ -8,7 +8,7 @@ use hallmark_policy::{
 };
 use hallmark_store::{Change, Outcome, PolicyFile, Record, RecordKind};
 
-use super::{PolicyFileError, sweep};
+use super::{Files, PolicyFileError, sweep};
 use crate::state::Server;
 
 /// What was applied, or would be.
@@ -26,7 +26,7 @@ pub struct Applied {
 /// `content` is the file as the operator has it, signed or not; `by` is who asks.
 ///
 /// # Errors
-/// [`PolicyFileError`]; then nothing was changed.
+/// [`PolicyFileError`]; then nothing was changed, unless the store failed while the nodes were judged: that is made up for.
 pub async fn apply(
     server: &Arc<Server>,
     kind: FileKind,
@@ -49,17 +49,25 @@ pub async fn apply(
         applied_at: server.clock.unix(),
         in_force: true,
     };
-    let changes = put(server, set, &file, "apply", dry_run, by).await?;
-    if !dry_run {
-        files.insert(key, file);
-    }
+    let changes = put(
+        server,
+        &mut files,
+        set,
+        (key, file),
+        Act {
+            name: "apply",
+            dry_run,
+            by,
+        },
+    )
+    .await?;
     Ok(Applied { name, serial, changes })
 }
 
 /// Takes a policy or baseline out of force, and judges every node again; with `dry_run` only tells what would follow.
 ///
 /// # Errors
-/// [`PolicyFileError`]; then nothing was changed.
+/// As for [`apply`].
 pub async fn withdraw(
     server: &Arc<Server>,
     kind: FileKind,
@@ -86,11 +94,13 @@ pub async fn withdraw(
         applied_at: server.clock.unix(),
         ..file.clone()
     };
-    let changes = put(server, set, &file, "withdraw", dry_run, by).await?;
     let serial = file.serial;
-    if !dry_run {
-        files.insert(key, file);
-    }
+    let act = Act {
+        name: "withdraw",
+        dry_run,
+        by,
+    };
+    let changes = put(server, &mut files, set, (key, file), act).await?;
     Ok(Applied {
         name: name.to_owned(),
         serial,
@@ -114,25 +124,31 @@ fn opened(server: &Server, kind: FileKind, content: Vec<u8>) -> Result<(Vec<u8>,
     })
 }
 
+/// What an operator does with a file.
+struct Act<'a> {
+    name: &'a str,
+    dry_run: bool,
+    by: &'a str,
+}
+
 /// The store first, then memory, then the nodes.
 async fn put(
     server: &Arc<Server>,
+    files: &mut Files,
     set: PolicySet,
-    file: &PolicyFile,
-    act: &str,
-    dry_run: bool,
-    by: &str,
+    (key, file): ((FileKind, String), PolicyFile),
+    act: Act<'_>,
 ) -> Result<Vec<hallmark_policy::Change>, PolicyFileError> {
     let set = Arc::new(set);
     // Judged before anything is changed: what does not read back is told while it does no harm.
     let changes = sweep::judge_all(server, &set).await?;
-    if dry_run {
+    if act.dry_run {
         return Ok(changes);
     }
     let lost = changes.iter().filter(|change| change.lost_trust()).count();
     let detail: BTreeMap<&str, serde_json::Value> = BTreeMap::from([
-        ("act", act.into()),
-        ("by", by.into()),
+        ("act", act.name.into()),
+        ("by", act.by.into()),
         ("kind", file.kind.as_str().into()),
         ("serial", file.serial.into()),
         ("signed", (!file.signed.is_empty()).into()),
@@ -149,9 +165,15 @@ async fn put(
     let stored = vec![Change::PutPolicyFile(Box::new(file.clone())), Change::Record(record)];
     server.store.commit(stored).await?;
     server.attestation.policies.store(set);
+    let cause = format!("{} {} serial {}: {}", file.kind, file.name, file.serial, act.name);
+    files.insert(key, file);
     // Attestations that were judged by the old rules have come to their end, or will find that the rules changed.
     server.agents.settle().await;
-    let cause = format!("{} {} serial {}: {act}", file.kind, file.name, file.serial);
-    tracing::info!(cause, by, lost, "the rules changed; every node is judged again");
+    tracing::info!(
+        cause,
+        by = act.by,
+        lost,
+        "the rules changed; every node is judged again"
+    );
     sweep::sweep(server, &cause).await
 }

@@ -1,6 +1,10 @@
 //! Every node judged again by what it proved last.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use hallmark_policy::{Change as Verdict, Judgement, MachineFacts, PolicySet, Standing, rejudge};
@@ -20,7 +24,8 @@ use crate::{
 const PAGE: u32 = 256;
 /// How often the age of quotes is looked at, where a policy limits it.
 const EVERY: Duration = Duration::from_secs(60);
-
+/// How often a node's lines are looked for that attests each time meanwhile.
+const TRIES: usize = 8;
 /// Changed nodes that are written at a time.
 const AT_A_TIME: usize = 64;
 
@@ -44,34 +49,48 @@ struct Node {
 /// # Errors
 /// The store's; or what is kept of a node does not read back.
 pub(super) async fn judge_all(server: &Arc<Server>, set: &Arc<PolicySet>) -> Result<Vec<Verdict>, PolicyFileError> {
-    let mut all = Vec::new();
-    pages(server, set, Looks::Forgotten, |_, verdicts| all.extend(verdicts)).await?;
+    let (mut all, mut after) = (Vec::new(), None);
+    while let Some(page) = page(server, set, Looks::Forgotten, &mut after).await? {
+        all.extend(page.into_iter().map(|(_, verdict)| verdict));
+    }
     Ok(all)
 }
 
 /// Judges every node by the rules in force and lets each have what follows. Gives the nodes that changed.
 ///
 /// # Errors
-/// As for `judge_all`; the nodes before have had theirs.
+/// As for `judge_all`; the nodes before have had theirs, and it stays due.
 pub async fn sweep(server: &Arc<Server>, cause: &str) -> Result<Vec<Verdict>, PolicyFileError> {
+    // Whoever finds it due later begins anew; what was done by then is found done.
+    server.policy_files.sweep_is_due.store(true, Ordering::Release);
     let set = server.attestation.policies.load_full();
-    let mut changed = Vec::new();
-    pages(server, &set, Looks::Kept, |nodes, verdicts| {
-        for verdict in verdicts {
-            if let Some(node) = nodes.iter().find(|node| node.row.id.as_str() == verdict.node) {
-                changed.push((Arc::clone(&node.row), node.facts.sighting, verdict));
-            }
-        }
-    })
-    .await?;
-    // Together: changes that are on their way at the same time share a flush.
-    let changes = changed
-        .into_iter()
-        .map(|(row, sighting, verdict)| async move { change(server, &row, sighting, verdict, cause).await });
-    futures_util::stream::iter(changes)
-        .buffered(AT_A_TIME)
-        .try_collect()
-        .await
+    let (mut all, mut after) = (Vec::new(), None);
+    while let Some(page) = page(server, &set, Looks::Kept, &mut after).await? {
+        // Together: changes that are on their way at the same time share a flush.
+        let changes = page
+            .into_iter()
+            .map(|(node, verdict)| async move { change(server, &node.row, node.facts.sighting, verdict, cause).await });
+        let changed: Vec<_> = futures_util::stream::iter(changes)
+            .buffered(AT_A_TIME)
+            .try_collect()
+            .await?;
+        all.extend(changed);
+    }
+    server.policy_files.sweep_is_due.store(false, Ordering::Release);
+    Ok(all)
+}
+
+/// Judges every node if a sweep did not come to its end: before a server serves anybody, and after a failure. `cause` is
+/// what it is put on record with.
+///
+/// # Errors
+/// As for [`sweep`].
+pub async fn sweep_if_due(server: &Arc<Server>, cause: &str) -> Result<(), PolicyFileError> {
+    let _turn = server.policy_files.files.lock().await;
+    if server.policy_files.sweep_is_due.load(Ordering::Acquire) {
+        sweep(server, cause).await?;
+    }
+    Ok(())
 }
 
 async fn change(
@@ -102,33 +121,36 @@ fn is_newest(server: &Server, node: &SpiffeId, sighting: Sighting) -> bool {
     server.kept.find(node).is_some_and(|newest| newest.sighting == sighting)
 }
 
-/// Judges all nodes again from time to time while a policy limits the age of quotes: who falls silent loses trust.
+/// Judges all nodes again from time to time while a policy limits the age of quotes, so that who falls silent loses trust;
+/// and makes up for sweeps that failed.
 pub async fn keep_judging(server: Arc<Server>) {
     let mut tick = tokio::time::interval(EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
         let limited = |set: &PolicySet| set.policies().any(|policy| policy.tpm.max_quote_age.is_some());
-        if !limited(&server.attestation.policies.load()) {
-            continue;
-        }
-        // Not while a policy is being applied, which judges all nodes itself.
-        let _turn = server.policy_files.files.lock().await;
-        if let Err(error) = sweep(&server, "the age of quotes").await {
+        let judged = if limited(&server.attestation.policies.load()) {
+            // Not while a policy is being applied, which judges all nodes itself.
+            let _turn = server.policy_files.files.lock().await;
+            sweep(&server, "the age of quotes").await.map(drop)
+        } else {
+            sweep_if_due(&server, "nodes that were not judged when the rules changed").await
+        };
+        if let Err(error) = judged {
             tracing::error!(%error, "the nodes could not be judged again");
         }
     }
 }
 
 /// Puts it in force that the EKs of `revoked` (SHA-256 of the SPKI, hex) are revoked, and no others; judges every node
-/// again if that is news.
+/// again if that is news, or is still due.
 ///
 /// # Errors
 /// As for [`sweep`].
 pub async fn set_revoked(server: &Arc<Server>, revoked: BTreeSet<String>) -> Result<(), PolicyFileError> {
     let _turn = server.policy_files.files.lock().await;
     let mut set = PolicySet::clone(&server.attestation.policies.load());
-    if set.revoked == revoked {
+    if set.revoked == revoked && !server.policy_files.sweep_is_due.load(Ordering::Acquire) {
         return Ok(());
     }
     set.revoked = revoked;
@@ -193,72 +215,96 @@ fn tell(verdict: &Verdict, cause: &str) {
     }
 }
 
-async fn pages(
+/// The next nodes behind `after` whose verdict or selectors change, with these; none when there are no more nodes.
+async fn page(
     server: &Arc<Server>,
     set: &Arc<PolicySet>,
     looks: Looks,
-    mut each: impl FnMut(&[Node], Vec<Verdict>),
-) -> Result<(), PolicyFileError> {
-    let mut after = None;
-    loop {
-        let page = server.store.facts(after.as_ref(), PAGE).await?;
-        let Some(last) = page.last() else { return Ok(()) };
-        after = Some(last.node.clone());
-        // Only who attested has something to lose; what others proved is kept for what comes next.
-        let nodes: Vec<(Arc<Agent>, NodeFacts)> = page
-            .into_iter()
-            .filter_map(|facts| Some((server.agents.find(&facts.node)?, facts)))
-            .collect();
-        let read = move || {
-            let read = nodes.into_iter().map(|(row, kept)| {
-                let facts = serde_json::from_str(&kept.facts).map_err(|error| undecodable(&kept.node, &error))?;
-                Ok(Node { row, facts })
-            });
-            read.collect::<Result<Vec<_>, PolicyFileError>>()
-        };
-        let mut nodes = compute(server, read).await?;
-        for node in &mut nodes {
-            if look(server, set, &node.row.id, &mut node.facts).await? && looks == Looks::Kept {
-                keep(server, node).await?;
-            }
+    after: &mut Option<SpiffeId>,
+) -> Result<Option<Vec<(Node, Verdict)>>, PolicyFileError> {
+    let page = server.store.facts(after.as_ref(), PAGE).await?;
+    let Some(last) = page.last() else { return Ok(None) };
+    *after = Some(last.node.clone());
+    // Only who attested has something to lose; what others proved is kept for what comes next.
+    let nodes: Vec<(Arc<Agent>, NodeFacts)> = page
+        .into_iter()
+        .filter_map(|facts| Some((server.agents.find(&facts.node)?, facts)))
+        .collect();
+    let read = move || {
+        let read = nodes.into_iter().map(|(row, kept)| {
+            let facts = decoded(&kept.node, &kept.facts)?;
+            Ok(Node { row, facts })
+        });
+        read.collect::<Result<Vec<_>, PolicyFileError>>()
+    };
+    let mut nodes = compute(server, read).await?;
+    for node in &mut nodes {
+        if look(server, set, &node.row.id, &mut node.facts).await? && looks == Looks::Kept {
+            keep(server, node).await?;
         }
-        let (set, now) = (Arc::clone(set), server.clock.now());
-        let judge = move || {
-            let standings = nodes.iter().map(|node| Standing {
+    }
+    let (set, now) = (Arc::clone(set), server.clock.now());
+    let judge = move || {
+        let changed = nodes.into_iter().filter_map(|node| {
+            let standing = Standing {
                 node: node.row.id.as_str(),
                 facts: &node.facts,
                 trusted: node.row.distrust.is_empty(),
                 selectors: &node.row.selectors,
-            });
-            let verdicts: Vec<_> = rejudge(&set, standings, now).collect();
-            Ok((nodes, verdicts))
-        };
-        let (nodes, verdicts) = compute(server, judge).await?;
-        each(&nodes, verdicts);
-    }
+            };
+            let verdict = rejudge(&set, [standing], now).next()?;
+            Some((node, verdict))
+        });
+        Ok(changed.collect())
+    };
+    compute(server, judge).await.map(Some)
+}
+
+fn decoded(node: &SpiffeId, facts: &str) -> Result<MachineFacts, PolicyFileError> {
+    Ok(serde_json::from_str(facts).map_err(|error| undecodable(node, &error))?)
 }
 
 /// Has policies that are new to a node look at the lines of its IMA list. No more than one node's are in memory. Gives
 /// whether there was something to look at.
+///
+/// The node may attest meanwhile: then `facts` are the newer ones. One that is faster each time is not waited for; of its
+/// lines nothing is proven.
 async fn look(
     server: &Arc<Server>,
     set: &Arc<PolicySet>,
     node: &SpiffeId,
     facts: &mut MachineFacts,
 ) -> Result<bool, PolicyFileError> {
-    let Some(mut files) = facts.ima.take_if(|files| set.needs_lines(files)) else {
-        return Ok(false);
-    };
-    let (set, id) = (Arc::clone(set), node.clone());
-    let lines = server.store.logs(&id, &[LINES]).await?.pop();
-    let looked = compute(server, move || {
-        recall(&id, &mut files, &lines.map(|(_, lines)| lines).unwrap_or_default())?;
-        set.look(&mut files);
-        files.files = Vec::new();
-        Ok(files)
-    });
-    facts.ima = Some(looked.await?);
-    Ok(true)
+    for _ in 0..TRIES {
+        let Some(mut files) = facts.ima.clone().filter(|files| set.needs_lines(files)) else {
+            return Ok(false);
+        };
+        let (looking, id) = (Arc::clone(set), node.clone());
+        let lines = server.store.logs(&id, &[LINES]).await?.pop();
+        let looked = compute(server, move || {
+            recall(&id, &mut files, &lines.map(|(_, lines)| lines).unwrap_or_default())?;
+            looking.look(&mut files);
+            files.files = Vec::new();
+            Ok(files)
+        });
+        let failed = match looked.await {
+            Ok(files) => {
+                facts.ima = Some(files);
+                return Ok(true);
+            }
+            Err(failed) => failed,
+        };
+        // Lines of another attestation than the facts; or what is kept does not read back.
+        let kept = server.store.evidence(node).await?;
+        let Some(newer) = kept.map(|kept| decoded(node, &kept.facts)).transpose()? else {
+            return Ok(false);
+        };
+        if newer.sighting == facts.sighting {
+            return Err(failed);
+        }
+        *facts = newer;
+    }
+    Ok(false)
 }
 
 /// Keeps what policies in force found in a node's lines, so that the next sweep need not look again.

@@ -3,11 +3,11 @@
 use std::{fs, sync::Arc, sync::mpsc, time::Duration};
 
 use hallmark_attacks::attest;
-use hallmark_policy::{Policy, PolicySet};
+use hallmark_policy::{Policy, PolicySet, signed::FileKind};
 use hallmark_registry::NodeState;
 use hallmark_server::{agents::Decision, run::Running};
 use hallmark_spiffe::SpiffeId;
-use hallmark_store::{Agent, Outcome, RecordQuery};
+use hallmark_store::{Agent, Change, Outcome, PolicyFile, RecordQuery};
 use hallmark_verify::testing::SoftwareMachine;
 
 use crate::{attestation::wire, lab::isolated};
@@ -258,4 +258,102 @@ fn a_run_of_the_agent_that_another_took_over_from_stays_over_across_a_restart() 
             lab.stop(running).await;
         },
     );
+}
+
+/// New rules may land while the token signs: what it signed is then not handed over.
+#[test]
+fn a_node_that_lost_its_trust_while_the_token_signed_gets_nothing() {
+    isolated(
+        "races::a_node_that_lost_its_trust_while_the_token_signed_gets_nothing",
+        async |lab| {
+            let running = lab.start().await;
+            let machine = Arc::new(SoftwareMachine::new(&lab.vendor));
+            attest(&wire(&running).await, &machine).await.unwrap();
+            let id = node(&running).id.clone();
+            for loses_trust in [false, true] {
+                let before = node(&running).next;
+                // The token has much to do before it comes to the node's SVID.
+                let busy: Vec<_> = (0..8).map(|_| tokio::spawn(much_to_sign(&running))).collect();
+                let attempt = {
+                    let (wire, machine) = (wire(&running).await, Arc::clone(&machine));
+                    tokio::spawn(async move { attest(&wire, &machine).await })
+                };
+                while node(&running).next == before {
+                    assert!(!attempt.is_finished());
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                let change = |row: Option<&Agent>| -> Decision<()> {
+                    let distrust = if loses_trust { "HM-POLICY-0101" } else { "" }.to_owned();
+                    Decision::Put(Box::new(Agent {
+                        distrust,
+                        ..row.unwrap().clone()
+                    }))
+                };
+                let server = &running.server;
+                server
+                    .agents
+                    .change(&*server.store, &id, Vec::new(), change)
+                    .await
+                    .unwrap();
+                assert!(!attempt.is_finished(), "the token was not busy for long enough");
+                let answer = attempt.await.unwrap();
+                match (loses_trust, answer) {
+                    (false, answer) => drop(answer.unwrap()),
+                    (true, answer) => {
+                        let refusal = answer.unwrap_err();
+                        assert!(refusal.message().contains("HM-SRV-0104"), "{refusal}");
+                    }
+                }
+                for busy in busy {
+                    busy.await.unwrap();
+                }
+            }
+            lab.stop(running).await;
+        },
+    );
+}
+
+/// A server that ended between the commit of new rules and the last node's verdict by them makes up for it before it serves.
+#[test]
+fn rules_that_were_stored_and_not_yet_applied_count_from_the_start() {
+    isolated(
+        "races::rules_that_were_stored_and_not_yet_applied_count_from_the_start",
+        async |lab| {
+            let running = lab.start().await;
+            attest(&wire(&running).await, &SoftwareMachine::new(&lab.vendor))
+                .await
+                .unwrap();
+            lab.stop(running).await;
+            let running = lab.start().await;
+            assert_eq!(node(&running).distrust, "", "the control");
+            let verdicts = told(&running).await.0.len();
+            let policy = PolicyFile {
+                kind: FileKind::Policy.as_str().to_owned(),
+                name: "p".to_owned(),
+                serial: 1,
+                payload: b"version = 1\nname = \"p\"\nserial = 1\n[boot]\nsecure_boot = true\n".to_vec(),
+                signed: String::new(),
+                applied_at: 1,
+                in_force: true,
+            };
+            let stored = Change::PutPolicyFile(Box::new(policy));
+            running.server.store.commit(vec![stored]).await.unwrap();
+            lab.stop(running).await;
+            let running = lab.start().await;
+            assert_eq!(node(&running).distrust, "HM-POLICY-0101");
+            let recorded = told(&running).await.0;
+            assert_eq!(recorded.len(), verdicts + 1);
+            assert_eq!(recorded.last().unwrap().1, "HM-POLICY-0101");
+            lab.stop(running).await;
+        },
+    );
+}
+
+fn much_to_sign(running: &Running) -> impl Future<Output = ()> + use<> {
+    let server = Arc::clone(&running.server);
+    async move {
+        let authority = server.authority.load_full();
+        let (id, alg) = (&authority.key.id, authority.key.kind.signature_alg());
+        server.keys.sign_batch(id, alg, vec![vec![7; 300]; 1000]).await.unwrap();
+    }
 }

@@ -192,6 +192,57 @@ fn the_name_proves_what_pem_does_not_say() {
     );
 }
 
+/// Nearly every RSA key has its exponent written as 0, others in full: the Name is over either.
+#[test]
+fn the_name_of_an_rsa_key_fits_too() {
+    use hallmark_verify::testing::{ChallengeParts, SoftwareKey, SoftwareMachine, VendorCa};
+    let folder = tempfile::tempdir().unwrap();
+    let mut machine = SoftwareMachine::new(&VendorCa::new());
+    for in_full in [false, true] {
+        machine.ak = SoftwareKey::rsa(0x0005_0072, 0x0014);
+        if in_full {
+            let at = machine.ak.public.parameters.len() - 4;
+            machine.ak.public.parameters[at..].copy_from_slice(&65_537_u32.to_be_bytes());
+        }
+        let challenge = ChallengeParts {
+            nonce: [7; 32],
+            credential: None,
+            selection: vec![(0x000b, vec![7])],
+        };
+        let quote = machine.prove(&challenge, &[0; 32]).quote;
+        let file = |name: &str, bytes: &[u8]| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, bytes).unwrap();
+            path.display().to_string()
+        };
+        let (key, name) = (
+            file("spki", &machine.ak.spki()),
+            file("name", &machine.ak.public.name()),
+        );
+        let (attest, signature) = (file("quote", &quote.attest), file("signature", &quote.signature));
+        let out = folder.path().join("rsa.evidence").display().to_string();
+        let words = [
+            "evidence",
+            "import",
+            "--ak-public",
+            &key,
+            "--ak-public",
+            &name,
+            "--quote",
+            &attest,
+        ];
+        let more = ["--signature", &signature, "--qualification", "00", "-o", &out];
+        let done = hallmark(&[&words[..], &more].concat());
+        assert_eq!(done.code, 0, "{in_full}: {}", done.stderr);
+        let report = json(&hallmark(&["evidence", "verify", &out, "-o", "json"]));
+        assert_eq!(
+            report["ak_name"].as_str().unwrap(),
+            hex::encode(machine.ak.public.name())
+        );
+        assert_eq!(report["checks"][0]["holds"], true, "{report}");
+    }
+}
+
 /// Values of another time do no harm where the logs prove the quoted ones.
 #[test]
 fn registers_that_moved_on_do_not_refuse_good_logs() {

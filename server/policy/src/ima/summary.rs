@@ -10,6 +10,8 @@ use super::file::{LineRef, MeasuredFile};
 
 /// The most lines that are kept.
 const MAX_FILES: u64 = 1_000_000;
+/// The most bytes that they take, stored: names may be spelt longer than they are.
+const MAX_BYTES: u64 = 256 * 1024 * 1024;
 /// After so many signatures that a known key did not make, no more are tried: each costs as much as a good one.
 const MAX_BAD_SIGNATURES: usize = 16;
 
@@ -17,8 +19,8 @@ const MAX_BAD_SIGNATURES: usize = 16;
 /// rules that come later are held against it without the machine.
 ///
 /// Kept of every line is its digest, name and signature. A signature that a known key made is replaced by that key's
-/// digest, for it stays made. Violations are counted, and the first one is named. What is kept takes no more than twice
-/// the list's bytes, and at most a million lines; a machine with more cannot be judged by its files.
+/// digest, for it stays made. Violations are counted, and the first one is named. Kept are at most a million lines, and
+/// 256 MiB of them besides signatures; a machine with more cannot be judged by its files.
 ///
 /// The lines are no part of the summary's stored form: they are many and only ever added to, so they are kept beside it
 /// and need not be at hand. Of those that are not, the summary knows what policies found in them.
@@ -41,6 +43,9 @@ pub struct ImaSummary {
     pub cut_at: Option<u64>,
     /// How many lines are kept: all but the first line, violations, and what is not proven.
     pub kept: u64,
+    /// How many bytes they take, about, signatures aside.
+    #[serde(default)]
+    pub bytes: u64,
     /// What policies found in the kept lines, by the policy's name.
     pub looked: BTreeMap<String, Looked>,
     /// The kept lines that are at hand, which are the last ones.
@@ -75,6 +80,7 @@ impl ImaSummary {
                 first_unproven: None,
                 cut_at: None,
                 kept: 0,
+                bytes: 0,
                 looked: BTreeMap::new(),
                 files: Vec::new(),
             },
@@ -99,14 +105,22 @@ impl ImaSummary {
                 self.first_violation.get_or_insert_with(|| LineRef::of(&event, line));
             } else if is_first {
                 is_first = false;
-            } else if self.kept < MAX_FILES {
-                self.kept += 1;
-                self.files.push(MeasuredFile::of(&event, line));
-            } else {
-                self.cut_at.get_or_insert(line);
+            } else if self.cut_at.is_none() {
+                self.keep(MeasuredFile::of(&event, line));
             }
         }
         true
+    }
+
+    fn keep(&mut self, file: MeasuredFile) {
+        let bytes = self.bytes.saturating_add(file.stored_size());
+        if self.kept == MAX_FILES || bytes > MAX_BYTES {
+            self.cut_at = Some(file.line);
+            return;
+        }
+        self.kept += 1;
+        self.bytes = bytes;
+        self.files.push(file);
     }
 
     /// How many of the kept lines are not at hand.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use hallmark_evidence::ima::{ImaList, ImaReplay};
-use hallmark_policy::{ImaSummary, Judgement, LineKind, MachineFacts, PolicySet, Signed};
+use hallmark_policy::{ImaSummary, Judgement, LineKind, MachineFacts, MeasuredFile, PolicySet, Signed};
 use hallmark_tpm_wire::{HashAlg, PcrValues};
 use hallmark_verify::ima::{ImaKeys, MeasuredFiles, measured_files};
 
@@ -413,6 +413,31 @@ fn the_whole_list_has_limits() {
         judge("lines_at_most = 3", &cut).is_trusted(),
         "this rule does not hang on what was kept"
     );
+}
+
+/// A name may be spelt with five bytes for each of its own: what is kept is bounded as it is stored.
+#[test]
+fn what_is_kept_of_lines_is_bounded_however_they_are_named() {
+    const MOST: u64 = 256 * 1024 * 1024;
+    let odd = String::from_utf8(vec![1; 1000]).unwrap();
+    for name in ["/usr/bin/a", "/a\"b\\c", odd.as_str()] {
+        let lines = [first_line(), file(name, 1), file(name, 2), file(name, 3)];
+        let mut held = summary(&lines[..2]);
+        let stored = MeasuredFile::to_lines(held.files.clone()).len();
+        assert!(
+            (stored - 40..=stored + 40).contains(&usize::try_from(held.bytes).unwrap()),
+            "{name}: {stored}"
+        );
+        // Room for one line more.
+        held.bytes = MOST - held.bytes;
+        let replay = proven(None, &lines[..2]).replay().clone();
+        assert!(held.extend(&proven(Some(replay), &lines[2..])));
+        assert_eq!(
+            (held.lines, held.kept, held.cut_at, held.bytes),
+            (4, 2, Some(3), MOST),
+            "{name}"
+        );
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ pub(super) fn key(ak: &AkPublic, signature: &[u8]) -> Result<PublicArea, WireErr
         AkPublic::Area(area) => PublicArea::parse(area),
         AkPublic::Spki(spki) => {
             let scheme = Signature::parse(signature)?.scheme();
-            PublicArea::parse(&area(spki, scheme, HashAlg::Sha256, USUAL)?)
+            PublicArea::parse(&area(spki, scheme, HashAlg::Sha256, USUAL, DEFAULT)?)
         }
     }
 }
@@ -22,6 +22,10 @@ pub(super) fn key(ak: &AkPublic, signature: &[u8]) -> Result<PublicArea, WireErr
 const ATTRIBUTES: [u32; 4] = [USUAL, 0x0005_0032, 0x0005_0472, 0x0005_0432];
 /// What `tpm2_createak` gives.
 const USUAL: u32 = 0x0005_0072;
+
+/// How an RSA key's exponent 65537 is written: as nearly every key has it, and in full (part 2, section 12.2.3.5).
+const EXPONENTS: [u32; 2] = [DEFAULT, 65_537];
+const DEFAULT: u32 = 0;
 
 /// The public area (`TPMT_PUBLIC`) of an attestation key of which the public key (DER SPKI), the Name and a signature are
 /// known: that of the usual ones which has this Name. The Name is over all of it, so it proves the key's properties.
@@ -35,8 +39,11 @@ pub fn named_ak(spki: &[u8], name: &[u8], signature: &[u8]) -> Result<PublicArea
         structure: "TPM2B_NAME",
         rule: "it names no hash algorithm",
     })?;
-    for attributes in ATTRIBUTES {
-        let area = PublicArea::parse(&area(spki, scheme, hash, attributes)?)?;
+    let forms = ATTRIBUTES
+        .into_iter()
+        .flat_map(|attributes| EXPONENTS.map(|exponent| (attributes, exponent)));
+    for (attributes, exponent) in forms {
+        let area = PublicArea::parse(&area(spki, scheme, hash, attributes, exponent)?)?;
         if area.name().as_bytes() == name {
             return Ok(area);
         }
@@ -47,8 +54,14 @@ pub fn named_ak(spki: &[u8], name: &[u8], signature: &[u8]) -> Result<PublicArea
     })
 }
 
-/// A `TPMT_PUBLIC` (part 2, section 12.2.4) with this public key and scheme, without a policy.
-fn area(spki: &[u8], scheme: AsymScheme, name_alg: HashAlg, attributes: u32) -> Result<Vec<u8>, WireError> {
+/// A `TPMT_PUBLIC` (part 2, section 12.2.4) with this public key and scheme, without a policy; `exponent` stands for 65537.
+fn area(
+    spki: &[u8],
+    scheme: AsymScheme,
+    name_alg: HashAlg,
+    attributes: u32,
+    exponent: u32,
+) -> Result<Vec<u8>, WireError> {
     let unusable = |rule| WireError::Malformed {
         structure: "SubjectPublicKeyInfo",
         rule,
@@ -97,11 +110,15 @@ fn area(spki: &[u8], scheme: AsymScheme, name_alg: HashAlg, attributes: u32) -> 
             let modulus: Vec<u8> = rsa.modulus.iter().copied().skip_while(|byte| *byte == 0).collect();
             let bits =
                 u16::try_from(modulus.len().saturating_mul(8)).map_err(|_| unusable("its modulus is too long"))?;
-            let exponent = rsa
+            let exponent = match rsa
                 .try_exponent()
                 .ok()
-                .and_then(|exponent| u32::try_from(exponent).ok());
-            let exponent = exponent.ok_or(unusable("its exponent is too long"))?;
+                .and_then(|exponent| u32::try_from(exponent).ok())
+            {
+                Some(65_537) => exponent,
+                Some(other) => other,
+                None => return Err(unusable("its exponent is too long")),
+            };
             let numbers = [&bits.to_be_bytes()[..], &exponent.to_be_bytes()].concat();
             Ok([head(0x0001), numbers, sized(&modulus)].concat())
         }

@@ -110,7 +110,10 @@ fn read_key(file: &EvidenceFile, checks: &mut Vec<Check>) -> Option<PublicArea> 
             "ak",
             "the key's properties are not in the file: it may be a key in software",
         ),
-        (AkPublic::Area(_), Ok(())) => Check::holds("ak", "restricted, signs only, never leaves its TPM"),
+        (AkPublic::Area(_), Ok(())) => Check::holds(
+            "ak",
+            "of a kind that is restricted, signs only and never leaves its TPM; that a TPM holds it takes a live attestation",
+        ),
         (AkPublic::Area(_), Err(error)) => Check::refused("ak", &error),
     });
     Some(key)

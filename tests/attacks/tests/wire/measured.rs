@@ -3,11 +3,13 @@
 use crate::policy::apply;
 use crate::scene::{Site, ek, site};
 use hallmark_api::admin::{ApplyPolicyFileRequest, EvidenceSummary, GetEvidenceRequest, get_evidence_response::Part};
-use hallmark_attacks::attest;
+use hallmark_attacks::{Wire, attest};
 use hallmark_evidence::ima::{ImaList, ImaReplay};
 use hallmark_evidence::{Log, LogKind};
 use hallmark_tpm_wire::HashAlg;
 use hallmark_verify::testing::SoftwareMachine;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A line of the template `ima-ng` about a file.
 fn line(path: &str, digit: u8) -> Vec<u8> {
@@ -211,6 +213,54 @@ fn what_a_policy_finds_in_old_lines_is_kept() {
         assert!(has_looked(&after), "{}", after.facts);
         assert!(after.judgement.contains("HM-POLICY-0209"), "{}", after.judgement);
         assert_eq!(after.distrust, "HM-POLICY-0209");
+    });
+}
+
+/// What is kept of a node changes while policies that are new are held against it: that stops no policy.
+#[test]
+fn a_machine_that_attests_all_the_time_vetoes_no_policy() {
+    site(async |site| {
+        let mut machines: Vec<_> = (0..16).map(|_| SoftwareMachine::new(&site.vendor)).collect();
+        // Nodes are judged in the order of their names: while it is the others' turn the last one is not idle.
+        machines.sort_by_key(ek);
+        let lines: Vec<Vec<u8>> = (1..4).map(|digit| line("/usr/bin/a", digit)).collect();
+        for machine in &mut machines {
+            measured(machine, &lines);
+            machine.logs = part(0, &lines);
+            accepted(site, "the list", machine).await;
+        }
+        let mut restless = machines.pop().unwrap();
+        let (stop, address) = (Arc::new(AtomicBool::new(false)), site.address.clone());
+        let stopped = Arc::clone(&stop);
+        let attesting = tokio::spawn(async move {
+            let mut accepted = 0;
+            while !stopped.load(Ordering::Relaxed) {
+                restless.reset_count += 1;
+                let lines = &lines[..1 + accepted % 3];
+                measured(&mut restless, lines);
+                restless.logs = part(0, lines);
+                let wire = Wire::connect(&address).await.unwrap();
+                accepted += usize::from(attest(&wire, &restless).await.is_ok());
+            }
+            (accepted, restless)
+        });
+        for serial in 1..=20 {
+            let content = allowing(serial, &[1, 2, 3, 3 + u8::try_from(serial).unwrap()]);
+            let tried = ApplyPolicyFileRequest {
+                kind: "policy".into(),
+                content: content.clone().into_bytes().into(),
+                dry_run: true,
+            };
+            let preview = site.admin.admin.apply_policy_file(tried).await;
+            assert!(preview.is_ok(), "{preview:?}");
+            assert_eq!(apply(site, "policy", &content).await, "applied", "{serial}");
+        }
+        stop.store(true, Ordering::Relaxed);
+        let (accepted, restless) = attesting.await.unwrap();
+        assert!(accepted > 3, "{accepted}");
+        for machine in machines.iter().chain([&restless]) {
+            assert_eq!(kept(site, machine).await.distrust, "");
+        }
     });
 }
 

@@ -19,7 +19,7 @@ use crate::{error::CliError, timestamp};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Import {
     /// The attestation key: TPM2B_PUBLIC or TPMT_PUBLIC (tpm2_createak -u, tpm2_readpublic -f tss), or PEM; beside PEM, given
-    /// again, its TPM Name (tpm2_createak -n), which proves that the key is a TPM's
+    /// again, its TPM Name (tpm2_createak -n), which says what kind of key it is
     #[arg(long, value_name = "FILE", required = true)]
     ak_public: Vec<PathBuf>,
     /// The quote: TPMS_ATTEST (tpm2_quote -m)
