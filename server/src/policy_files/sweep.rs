@@ -8,6 +8,7 @@ use std::{
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use hallmark_policy::{Change as Verdict, Judgement, MachineFacts, PolicySet, Standing, rejudge};
+use hallmark_registry::NodeState;
 use hallmark_spiffe::SpiffeId;
 use hallmark_store::{Agent, Change, LINES, NodeFacts, Outcome, Record, RecordKind};
 use hallmark_verify::history::Sighting;
@@ -225,10 +226,12 @@ async fn page(
     let page = server.store.facts(after.as_ref(), PAGE).await?;
     let Some(last) = page.last() else { return Ok(None) };
     *after = Some(last.node.clone());
-    // Only who attested has something to lose; what others proved is kept for what comes next.
+    // Only who was let in, and not put out, has something to lose; what others proved is kept for what comes next.
+    let is_out = |row: &Agent| matches!(row.state, NodeState::Banned | NodeState::Retired);
     let nodes: Vec<(Arc<Agent>, NodeFacts)> = page
         .into_iter()
         .filter_map(|facts| Some((server.agents.find(&facts.node)?, facts)))
+        .filter(|(row, _)| !is_out(row))
         .collect();
     let read = move || {
         let read = nodes.into_iter().map(|(row, kept)| {
