@@ -113,3 +113,13 @@ pub(crate) struct Destruction {
     #[arg(short, long)]
     pub(crate) yes: bool,
 }
+
+/// A file to write. `-o json` means the form of the output, where a command writes no file.
+pub(crate) fn out_path(text: &str) -> Result<PathBuf, String> {
+    match text {
+        "json" | "yaml" | "table" => Err(format!(
+            "this command writes a file, and {text} is a form of output (--output {text}); for a file of that name say ./{text}"
+        )),
+        _ => Ok(text.into()),
+    }
+}

@@ -75,6 +75,12 @@ pub async fn withdraw(
     dry_run: bool,
     by: &str,
 ) -> Result<Applied, PolicyFileError> {
+    let keys = &server.policy_files.keys;
+    if !keys.is_empty() {
+        return Err(PolicyFileError::Withdrawal {
+            keys: keys.ids().map(|id| id.to_string()).collect(),
+        });
+    }
     let mut files = server.policy_files.files.lock().await;
     let key = (kind, name.to_owned());
     let Some(file) = files.get(&key).filter(|file| file.in_force) else {

@@ -14,6 +14,12 @@ pub enum PolicyFileError {
         /// The keys that may sign.
         keys: Vec<String>,
     },
+    /// What signed files put in force is taken back by signed files alone.
+    #[error("this server takes only signed files, and a withdrawal has no signature")]
+    Withdrawal {
+        /// The keys that may sign.
+        keys: Vec<String>,
+    },
     /// There is none with this name in force.
     #[error("no {kind} named {name} is in force")]
     NotInForce {
@@ -53,6 +59,7 @@ impl Coded for PolicyFileError {
     fn code(&self) -> ReasonCode {
         match self {
             Self::NotSigned { .. } => ReasonCode::new("HM-SRV-0321"),
+            Self::Withdrawal { .. } => ReasonCode::new("HM-SRV-0322"),
             Self::NotInForce { .. } => ReasonCode::new("HM-SRV-0323"),
             Self::Stopping => ReasonCode::new("HM-SRV-0324"),
             Self::Signed(error) => error.code(),
@@ -63,7 +70,9 @@ impl Coded for PolicyFileError {
 
     fn compared(&self) -> Option<String> {
         match self {
-            Self::NotSigned { keys } => Some(format!("keys that may sign: {}", keys.join(", "))),
+            Self::NotSigned { keys } | Self::Withdrawal { keys } => {
+                Some(format!("keys that may sign: {}", keys.join(", ")))
+            }
             Self::NotInForce { name, in_force, .. } => Some(format!(
                 "asked for {name}, in force are: {}",
                 if in_force.is_empty() {
@@ -78,7 +87,9 @@ impl Coded for PolicyFileError {
 
     fn likely_cause(&self) -> Option<String> {
         let cause = match self {
-            Self::NotSigned { .. } => "`policy.operator_keys` of the server's configuration names keys",
+            Self::NotSigned { .. } | Self::Withdrawal { .. } => {
+                "`policy.operator_keys` of the server's configuration names keys"
+            }
             Self::NotInForce { .. } => "a slip of the pen, or it was withdrawn before",
             Self::Stopping => "an operator stops the server",
             _ => return self.inner().and_then(Coded::likely_cause),
@@ -89,6 +100,9 @@ impl Coded for PolicyFileError {
     fn next_step(&self) -> Option<String> {
         let step = match self {
             Self::NotSigned { .. } => "sign it: hallmark policy sign FILE --key KEY -o OUT",
+            Self::Withdrawal { .. } => {
+                "sign and apply a newer one that only reports (`dry_run = true` below `[mode]`), or that nothing matches: hallmark baseline retire NAME --key KEY"
+            }
             Self::NotInForce { .. } => "hallmark policy list",
             Self::Stopping => "try again when it runs",
             _ => return self.inner().and_then(Coded::next_step),

@@ -129,7 +129,7 @@ fn demand_the_first_release(operator: &Operator, node: &str) {
     );
     let preview = operator.says(WOULD_CHANGE, &["policy", "apply", "edge.toml", "--dry-run"]);
     assert!(!preview.contains("loses trust"), "{preview}");
-    operator.says(DONE, &["policy", "apply", "edge.toml"]);
+    operator.says(DONE, &["policy", "apply", "edge.toml", "--yes"]);
     assert_eq!(
         operator.says(DONE, &["policy", "show", "edge"]),
         policy(1, "\"release-1\"")
@@ -162,7 +162,9 @@ fn a_rule_that_comes_later_is_explained(operator: &Operator, node: &str) {
         "strict.toml",
         "version = 1\nname = \"strict\"\nserial = 1\n\n[boot]\nsecure_boot = true\n",
     );
-    operator.says(DONE, &["policy", "apply", "strict.toml"]);
+    let (_, told) = operator.run(USAGE, &["policy", "apply", "strict.toml"]);
+    assert!(told.contains("HM-CLI-0013"), "what takes trust is asked about: {told}");
+    operator.says(DONE, &["policy", "apply", "strict.toml", "--yes"]);
     let why = operator.json(DONE, &["node", "explain", node]);
     let rule = &why["failed"][0];
     assert_eq!(
@@ -267,7 +269,7 @@ fn promote_the_second_release(operator: &Operator, node: &str) {
     operator.write("edge.toml", &policy(2, "\"release-1\", \"release-2\""));
     let preview = operator.says(WOULD_CHANGE, &["policy", "apply", "edge.toml", "--dry-run"]);
     assert!(preview.contains("is trusted again"), "{preview}");
-    operator.says(DONE, &["policy", "apply", "edge.toml"]);
+    operator.says(DONE, &["policy", "apply", "edge.toml", "--yes"]);
     assert_eq!(operator.json(DONE, &["node", "explain", node])["trusted"], true);
 }
 
@@ -286,8 +288,20 @@ fn retire_the_first_release(operator: &Operator) {
     let lost = operator.says(WOULD_CHANGE, &["baseline", "retire", "release-2", "--dry-run"]);
     assert!(lost.contains("loses trust"), "{lost}");
     operator.says(DONE, &["policy", "withdraw", "edge", "--yes"]);
-    let listed = operator.says(DONE, &["policy", "list"]);
-    assert!(listed.contains("withdrawn") && listed.contains("in force"), "{listed}");
+    let listed = operator.json(DONE, &["policy", "list"]);
+    let states: Vec<_> = listed
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|file| (&file["name"], &file["state"]))
+        .collect();
+    for (name, state) in [
+        ("edge", "withdrawn"),
+        ("release-1", "retired"),
+        ("release-2", "in force"),
+    ] {
+        assert!(states.contains(&(&name.into(), &state.into())), "{listed}");
+    }
 }
 
 #[test]
@@ -333,6 +347,19 @@ fn a_baseline_travels_as_a_signed_file() {
         "signed.json",
     ];
     operator.says(DONE, &export);
+    let (_, told) = operator.run(
+        USAGE,
+        &[
+            "policy",
+            "sign",
+            "release-1.json",
+            "--key",
+            "operator.pem",
+            "-o",
+            "operator.pem",
+        ],
+    );
+    assert!(told.contains("would be written over"), "{told}");
     let import = |key: &str, code| {
         operator.run(
             code,

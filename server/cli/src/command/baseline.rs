@@ -13,10 +13,10 @@ use hallmark_policy::{
 use super::{
     Context,
     evidence::read::{limited, text},
-    policy::{apply, find, list, save, sign},
+    policy::{apply, differs, find, list, save, sealed, sign},
 };
 use crate::{
-    args::{Change, Destruction},
+    args::{Destruction, out_path},
     client::Client,
     error::CliError,
     exit::Exit,
@@ -46,7 +46,7 @@ pub(crate) enum BaselineCommand {
         #[arg(long, default_value_t = 1)]
         serial: u64,
         /// The baseline file to write; `-o OUT` says the same here
-        #[arg(long, value_name = "OUT")]
+        #[arg(long, value_name = "OUT", value_parser = out_path)]
         out: PathBuf,
     },
     /// Say in what two boots differ
@@ -65,12 +65,15 @@ pub(crate) enum BaselineCommand {
         /// The baseline's file, signed or not
         file: PathBuf,
         #[command(flatten)]
-        how: Change,
+        how: Destruction,
     },
     /// Retire a baseline: it is kept for the record, and no machine matches it any more
     Retire {
         /// Its name
         name: String,
+        /// An operator's private key, where only signed files count: P-256, PKCS #8, PEM
+        #[arg(long, value_name = "FILE")]
+        key: Option<PathBuf>,
         #[command(flatten)]
         how: Destruction,
     },
@@ -84,7 +87,7 @@ pub(crate) enum BaselineCommand {
         #[arg(long, value_name = "FILE")]
         key: Option<PathBuf>,
         /// The file to write; `-o OUT` says the same here
-        #[arg(long, value_name = "OUT")]
+        #[arg(long, value_name = "OUT", value_parser = out_path)]
         out: PathBuf,
     },
     /// Take the baseline out of a signed file or a CoRIM, once its signature was checked; no server is asked
@@ -107,7 +110,7 @@ pub(crate) enum BaselineCommand {
         #[arg(long, default_value_t = 1)]
         serial: u64,
         /// The baseline file to write; `-o OUT` says the same here
-        #[arg(long, value_name = "OUT")]
+        #[arg(long, value_name = "OUT", value_parser = out_path)]
         out: PathBuf,
     },
 }
@@ -130,14 +133,17 @@ pub(crate) async fn run(context: &Context, command: BaselineCommand) -> Result<E
         BaselineCommand::Diff { baseline, other } => diff(context, &baseline, &other).await,
         BaselineCommand::Promote { file, how } => {
             let content = limited(&file, SignedFile::MAX_BYTES)?;
-            apply(context, FileKind::Baseline, content, "in force", how.dry_run).await
+            apply(context, FileKind::Baseline, content, "in force", how).await
         }
-        BaselineCommand::Retire { name, how } => retire(context, &name, how).await,
+        BaselineCommand::Retire { name, key, how } => retire(context, &name, key.as_deref(), how).await,
         BaselineCommand::List => list(context, Some(FileKind::Baseline)).await,
         BaselineCommand::Export { name, key, out } => {
             let file = find(&context.connect().await?, FileKind::Baseline, &name).await?;
             match key {
-                Some(key) => sign(FileKind::Baseline, file.payload.to_vec(), &key, &out),
+                Some(key) => {
+                    differs(&out, &[&key])?;
+                    sign(FileKind::Baseline, file.payload.to_vec(), &key, &out)
+                }
                 None => save(&out, &String::from_utf8_lossy(&file.payload)),
             }
         }
@@ -197,22 +203,19 @@ fn import(
 }
 
 /// A retired baseline is a later state of itself.
-async fn retire(context: &Context, name: &str, how: Destruction) -> Result<Exit, CliError> {
+async fn retire(context: &Context, name: &str, key: Option<&Path>, how: Destruction) -> Result<Exit, CliError> {
     let client = context.connect().await?;
     let file = find(&client, FileKind::Baseline, name).await?;
     let baseline = Baseline::from_json(&String::from_utf8_lossy(&file.payload))?;
-    let retired = baseline.retired(file.serial.saturating_add(1));
+    let retired = baseline.retired(file.serial.saturating_add(1)).to_json().into_bytes();
     if !how.change.dry_run && !how.yes && !confirm(&format!("Retire the baseline {name}?")) {
         return Err(CliError::NotConfirmed);
     }
-    apply(
-        context,
-        FileKind::Baseline,
-        retired.to_json().into_bytes(),
-        "retired",
-        how.change.dry_run,
-    )
-    .await
+    let content = match key {
+        Some(key) => sealed(FileKind::Baseline, retired, key)?.into_bytes(),
+        None => retired,
+    };
+    apply(context, FileKind::Baseline, content, "retired", how).await
 }
 
 async fn diff(context: &Context, baseline: &str, other: &str) -> Result<Exit, CliError> {

@@ -11,7 +11,7 @@ use clap::Subcommand;
 use hallmark_evidence::RuleFile;
 
 use super::{Context, policy};
-use crate::{error::CliError, exit::Exit, kept::Kept, lookup, output::say, view::evidence::Detail};
+use crate::{args::out_path, error::CliError, exit::Exit, kept::Kept, lookup, output::say, view::evidence::Detail};
 use import::Import;
 use judge::Judge;
 
@@ -33,7 +33,7 @@ pub(crate) enum EvidenceCommand {
         /// The node
         node: String,
         /// The evidence file to write; `-o OUT` says the same here
-        #[arg(long, value_name = "OUT")]
+        #[arg(long, value_name = "OUT", value_parser = out_path)]
         out: PathBuf,
     },
     /// Judge an evidence file; exits with 5 if it is refused

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use clap::Subcommand;
 use hallmark_api::admin::{
     ApplyPolicyFileRequest, GetPolicyFileRequest, ListPolicyFilesRequest, PolicyFile, PolicyFileChange,
@@ -17,7 +18,7 @@ use super::{
     evidence::read::{limited, text},
 };
 use crate::{
-    args::{Change, Destruction},
+    args::{Destruction, out_path},
     client::Client,
     error::CliError,
     exit::Exit,
@@ -40,7 +41,7 @@ pub(crate) enum PolicyCommand {
         /// The policy or list of digests, signed or not
         file: PathBuf,
         #[command(flatten)]
-        how: Change,
+        how: Destruction,
     },
     /// List the policies, baselines and lists of digests that were ever applied
     List,
@@ -67,7 +68,7 @@ pub(crate) enum PolicyCommand {
         #[arg(long, value_name = "FILE")]
         key: PathBuf,
         /// The signed file to write; `-o OUT` says the same here
-        #[arg(long, value_name = "OUT")]
+        #[arg(long, value_name = "OUT", value_parser = out_path)]
         out: PathBuf,
     },
 }
@@ -78,7 +79,7 @@ pub(crate) async fn run(context: &Context, command: PolicyCommand) -> Result<Exi
         PolicyCommand::Apply { file, how } => {
             let content = limited(&file, SignedFile::MAX_BYTES)?;
             let kind = kind_of(&content);
-            apply(context, kind, content, "in force", how.dry_run).await
+            apply(context, kind, content, "in force", how).await
         }
         PolicyCommand::List => list(context, None).await,
         PolicyCommand::Show { name } => print(context, FileKind::Policy, &name).await,
@@ -86,6 +87,7 @@ pub(crate) async fn run(context: &Context, command: PolicyCommand) -> Result<Exi
         PolicyCommand::Sign { file, key, out } => {
             let content = limited(&file, SignedFile::MAX_BYTES)?;
             let kind = readable(&file, &content)?;
+            differs(&out, &[&file, &key])?;
             sign(kind, content, &key, &out)
         }
     }
@@ -97,21 +99,38 @@ fn check(context: &Context, file: &Path) -> Result<Exit, CliError> {
     Ok(Exit::Done)
 }
 
-/// Applies a file as it is, or shows what would follow. It is `done` then.
+/// Applies a file as it is, or shows what would follow. It is `done` then. What takes the trust of machines is asked about.
 pub(super) async fn apply(
     context: &Context,
     kind: FileKind,
     content: Vec<u8>,
     done: &'static str,
-    dry_run: bool,
+    how: Destruction,
 ) -> Result<Exit, CliError> {
     let client = context.connect().await?;
-    let request = ApplyPolicyFileRequest {
+    let content: Bytes = content.into();
+    let ask = |dry_run| ApplyPolicyFileRequest {
         kind: kind.as_str().to_owned(),
-        content: content.into(),
+        content: content.clone(),
         dry_run,
     };
-    let changed = client.admin().apply_policy_file(request).await?.into_inner();
+    let dry_run = how.change.dry_run;
+    if dry_run || !how.yes {
+        let preview = client.admin().apply_policy_file(ask(true)).await?.into_inner();
+        if dry_run {
+            return told(context, kind, preview, done, dry_run);
+        }
+        let lost = preview
+            .changes
+            .iter()
+            .filter(|it| it.was_trusted && !it.is_trusted)
+            .count();
+        let name = &preview.name;
+        if lost > 0 && !confirm(&format!("{lost} machines lose trust by the {kind} {name}: go on?")) {
+            return Err(CliError::NotConfirmed);
+        }
+    }
+    let changed = client.admin().apply_policy_file(ask(false)).await?.into_inner();
     told(context, kind, changed, done, dry_run)
 }
 
@@ -193,6 +212,11 @@ pub(super) async fn in_force(client: &Client) -> Result<Vec<PolicyFile>, CliErro
 
 /// Signs a file and writes what came of it.
 pub(super) fn sign(kind: FileKind, content: Vec<u8>, key: &Path, out: &Path) -> Result<Exit, CliError> {
+    save(out, &sealed(kind, content, key)?)
+}
+
+/// A file, signed.
+pub(super) fn sealed(kind: FileKind, content: Vec<u8>, key: &Path) -> Result<String, CliError> {
     let unfit = |error: hallmark_policy::signed::SignedFileError| CliError::Unfit {
         what: "operator's key",
         file: key.to_owned(),
@@ -200,7 +224,23 @@ pub(super) fn sign(kind: FileKind, content: Vec<u8>, key: &Path, out: &Path) -> 
     };
     let key = OperatorKey::from_pem(&limited(key, 64 * 1024)?).map_err(unfit)?;
     let signed = SignedFile::seal(kind, content, &key).map_err(unfit)?;
-    save(out, &(signed.to_json() + "\n"))
+    Ok(signed.to_json() + "\n")
+}
+
+/// Whether what is written would take the place of a file that was read.
+pub(super) fn differs(out: &Path, read: &[&Path]) -> Result<(), CliError> {
+    let Ok(out) = out.canonicalize() else { return Ok(()) };
+    match read
+        .iter()
+        .find(|path| path.canonicalize().is_ok_and(|path| path == out))
+    {
+        None => Ok(()),
+        Some(path) => Err(CliError::Unfit {
+            what: "output",
+            file: path.to_path_buf(),
+            detail: "it is read by the same command, and would be written over".to_owned(),
+        }),
+    }
 }
 
 /// Writes a file and says so.

@@ -160,18 +160,14 @@ impl EvidenceView {
             .map(|pcr| {
                 let agrees = match pcr.agrees {
                     Some(true) => "ok".to_owned(),
-                    Some(false) => {
-                        let event = pcr.first_divergence.as_ref();
-                        event.map_or_else(
-                            || "FAILED".to_owned(),
-                            |event| {
-                                format!(
-                                    "FAILED from event {} on: {} {}",
-                                    event.number, event.kind, event.description
-                                )
-                            },
-                        )
-                    }
+                    Some(false) => match (&pcr.first_divergence, pcr.among) {
+                        (Some(event), _) => format!(
+                            "FAILED from event {} on: {} {}",
+                            event.number, event.kind, event.description
+                        ),
+                        (None, Some((first, last))) => format!("FAILED: any of events {first} to {last}"),
+                        (None, None) => "FAILED".to_owned(),
+                    },
                     None => "-".to_owned(),
                 };
                 let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());

@@ -156,7 +156,11 @@ struct FileView {
 impl FilesView {
     pub(crate) fn new(files: Vec<PolicyFile>) -> Self {
         let view = |file: PolicyFile| FileView {
-            state: if file.in_force { "in force" } else { "withdrawn" },
+            state: match (file.in_force, file.is_retired) {
+                (true, false) => "in force",
+                (true, true) => "retired",
+                (false, _) => "withdrawn",
+            },
             signed: file.is_signed,
             applied_at: rfc3339(file.applied_at),
             kind: file.kind,

@@ -348,6 +348,14 @@ fn kept_registers_show_where_log_and_machine_part() {
         .filter(|pcr| pcr["agrees"] == false);
     let differing: Vec<u64> = differing.map(|pcr| pcr["pcr"].as_u64().unwrap()).collect();
     assert_eq!(differing, [4, 9, 11]);
+    // The quote does not show at which event, and none is blamed.
+    let eleven = &report["pcrs"][11];
+    assert_eq!(
+        (&eleven["first_divergence"], &eleven["among"]),
+        (&Value::Null, &serde_json::json!([24, 31]))
+    );
+    let table = hallmark(&["evidence", "explain", &file]).stdout;
+    assert!(table.contains("FAILED: any of events 24 to 31"), "{table}");
 }
 
 /// The binary file that tpm2_quote leaves beside the quote says what the text says.
@@ -389,6 +397,59 @@ fn registers_may_come_as_the_quote_left_them() {
             done.stderr
         );
     }
+}
+
+/// What cannot be what it is said to be is told when it is typed, not as an attack.
+#[test]
+fn slips_of_the_pen_are_told_at_the_import() {
+    let folder = tempfile::tempdir().unwrap();
+    let boot = vectors().join("base");
+    let cut = folder.path().join("cut");
+    std::fs::write(&cut, &std::fs::read(boot.join("quote.sig")).unwrap()[..50]).unwrap();
+    type Change<'a> = Box<dyn Fn(&mut Vec<String>) + 'a>;
+    let slips: [(&str, Change<'_>); 5] = [
+        (
+            "were they exchanged",
+            Box::new(|arguments| {
+                set(arguments, "--quote", boot.join("quote.sig"));
+                set(arguments, "--signature", boot.join("quote.msg"));
+            }),
+        ),
+        (
+            "no TPMS_ATTEST",
+            Box::new(|arguments| set(arguments, "--quote", boot.join("ak.pem"))),
+        ),
+        (
+            "no TPMT_SIGNATURE",
+            Box::new(|arguments| set(arguments, "--signature", &cut)),
+        ),
+        (
+            "no X.509 certificate",
+            Box::new(|arguments| set(arguments, "--ek-cert", boot.join("ek.pub"))),
+        ),
+        (
+            "is a form of output",
+            Box::new(|arguments| set(arguments, "-o", "json")),
+        ),
+    ];
+    for (expected, change) in slips {
+        let (done, _) = import(folder.path(), "base", change);
+        assert_eq!(done.code, 2, "{expected}: {}", done.stderr);
+        assert!(done.stderr.contains(expected), "{expected}: {}", done.stderr);
+    }
+    // A list that cannot be read is told even where nothing proves the registers.
+    let list = folder.path().join("list");
+    std::fs::write(&list, &std::fs::read(boot.join("ima.bin")).unwrap()[..3000]).unwrap();
+    let (_, file) = import(folder.path(), "base", |arguments| set(arguments, "--ima", &list));
+    let report = json(&hallmark(&["evidence", "verify", &file, "-o", "json"]));
+    let failed = failed(&report);
+    assert!(failed.iter().any(|it| it.starts_with("ima HM-EVID-03")), "{failed:?}");
+    // A baseline that no policy names would be looked at by nobody.
+    let (_, file) = import(folder.path(), "base", |_| {});
+    let ground = boot.join("quote.yaml").display().to_string();
+    let done = hallmark(&["evidence", "verify", &file, "--baseline", &ground]);
+    assert_eq!(done.code, 2, "{}", done.stdout);
+    assert!(done.stderr.contains("no policy names it"), "{}", done.stderr);
 }
 
 #[test]

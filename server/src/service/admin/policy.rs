@@ -6,7 +6,7 @@ use hallmark_api::admin::{
     ApplyPolicyFileRequest, GetPolicyFileRequest, ListPolicyFilesResponse, NodeChange, PolicyFile, PolicyFileChange,
     WithdrawPolicyFileRequest,
 };
-use hallmark_policy::signed::FileKind;
+use hallmark_policy::{Baseline, BaselineState, signed::FileKind};
 use hallmark_reason::Report;
 use tonic::{Request, Status};
 
@@ -54,7 +54,10 @@ pub(super) async fn get(server: &Server, request: GetPolicyFileRequest) -> Resul
 }
 
 fn whole(file: hallmark_store::PolicyFile) -> PolicyFile {
+    let baseline = (file.kind == FileKind::Baseline.as_str()).then(|| String::from_utf8_lossy(&file.payload));
+    let baseline = baseline.and_then(|text| Baseline::from_json(&text).ok());
     PolicyFile {
+        is_retired: baseline.is_some_and(|baseline| baseline.state == BaselineState::Retired),
         is_signed: !file.signed.is_empty(),
         kind: file.kind,
         name: file.name,

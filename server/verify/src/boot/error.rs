@@ -40,7 +40,7 @@ pub enum BootError {
         replayed: String,
         /// The last event up to which the log gives the quoted value; `None` if no part of it does.
         parts_after: Option<u32>,
-        /// The first event of that register that the quote does not know, with its description.
+        /// The first event of that register that the quote does not know, with its description; or among which events it is.
         extra: Option<String>,
     },
     /// The log measures into the register that is IMA's.
@@ -54,7 +54,7 @@ pub enum BootError {
 fn part(parts_after: &Option<u32>, extra: &Option<String>) -> String {
     match (parts_after, extra) {
         (Some(after), Some(extra)) => format!("; first divergence after event {after}: {extra}"),
-        (None, Some(extra)) => format!("; its first event is {extra}"),
+        (None, Some(extra)) => format!("; {extra}"),
         _ => String::new(),
     }
 }

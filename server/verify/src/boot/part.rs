@@ -24,12 +24,14 @@ pub struct PcrComparison {
     pub agrees: Option<bool>,
     /// Where they differ: the last event of the register up to which they agree; `None` if they part at once.
     pub parts_after: Option<u32>,
-    /// Where they differ: the first event behind that.
+    /// Where they differ: the first event that was not measured so; `None` where the quote does not show which one it is.
     pub first_divergence: Option<LoggedEvent>,
+    /// Where they differ and the quote does not show at which event: the first and last event of the register.
+    pub among: Option<(u32, u32)>,
 }
 
 /// Compares one register. The quote shows only the end of a register's history, so an event can be named only where the
-/// log goes on behind what was quoted; else the first event of the register is.
+/// log goes on behind what was quoted; else it is any of the register's.
 #[must_use]
 pub fn compare(
     tcg: &TcgLog<'_>,
@@ -57,11 +59,12 @@ pub fn compare(
     let replayed = replay.value(bank, pcr).filter(|_| known);
     let agrees = quoted.map(|quoted| replayed == Some(quoted));
     let differs = agrees == Some(false);
-    let first = if parts_after.is_some() {
-        next
-    } else {
-        events.first().map(|(event, _)| event)
+    let first = match parts_after {
+        Some(_) => next,
+        None => events.first().map(|(event, _)| event).filter(|_| begins_so),
     };
+    let numbers = events.iter().map(|(event, _)| event.number);
+    let among = numbers.clone().next().zip(numbers.last());
     PcrComparison {
         bank: bank.to_string(),
         pcr,
@@ -69,6 +72,7 @@ pub fn compare(
         replayed: replayed.map(hex::encode),
         agrees,
         parts_after: parts_after.filter(|_| differs && !begins_so),
+        among: among.filter(|_| differs && first.is_none()),
         first_divergence: first.filter(|_| differs).cloned(),
     }
 }

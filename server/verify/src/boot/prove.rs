@@ -89,9 +89,13 @@ fn require_quoted(tcg: &TcgLog<'_>, systemd: Option<&SystemdLog>, values: &PcrVa
         };
         if replayed != quoted {
             let parted = compare(tcg, systemd, bank, pcr, Some(quoted));
-            let extra = parted
+            let named = parted
                 .first_divergence
                 .map(|event| format!("event {} ({} {})", event.number, event.kind, event.description));
+            let extra = named.or_else(|| {
+                let (first, last) = parted.among?;
+                Some(format!("it may be any of its events {first} to {last}"))
+            });
             return Err(BootError::Pcr {
                 bank: bank.to_string(),
                 pcr,

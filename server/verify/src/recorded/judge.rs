@@ -69,6 +69,13 @@ fn examine(file: &EvidenceFile, trust: Option<&Trust>, now: SystemTime) -> (Reco
         .as_ref()
         .zip(values)
         .map(|(attest, values)| prove(file, attest, values, &logs, &mut checks));
+    if measured.is_none() {
+        // Nothing is proven of the list; that it cannot be read may be why.
+        let fault = logs
+            .ima
+            .and_then(|data| ImaList::new(data).lines().find_map(Result::err));
+        checks.extend(fault.map(|error| Check::refused("ima", &ImaListError::from(error))));
+    }
     checks.push(ek_certificate(file, trust, now));
     let mut report = RecordedReport {
         verdict: "verified",
@@ -350,6 +357,7 @@ fn comparisons(quote: &Quote, logs: &Logs<'_>, measured: Option<&Measured>, kept
                         replayed,
                         parts_after: None,
                         first_divergence: None,
+                        among: None,
                     }
                 }
             }

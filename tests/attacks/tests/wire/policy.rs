@@ -27,13 +27,16 @@ pub(crate) async fn apply(site: &mut Site, kind: &str, content: &str) -> String 
     }
 }
 
-async fn withdraw(site: &mut Site) {
+async fn withdraw(site: &mut Site) -> String {
     let request = WithdrawPolicyFileRequest {
         kind: "policy".into(),
         name: "edge".into(),
         dry_run: false,
     };
-    site.admin.admin.withdraw_policy_file(request).await.unwrap();
+    match site.admin.admin.withdraw_policy_file(request).await {
+        Ok(_) => "withdrawn".into(),
+        Err(told) => told.message().split(':').next().unwrap_or_default().to_owned(),
+    }
 }
 
 async fn accepted(site: &mut Site, what: &str, machine: &SoftwareMachine) {
@@ -100,7 +103,7 @@ fn attack_52_a_policy_that_comes_during_an_attestation() {
         assert_eq!(swept[0].code, "HM-POLICY-0101");
         let told = attempt.prove(&proof).await.unwrap_err();
         site.refused("judged by the new rules", &told, "HM-POLICY-0101").await;
-        withdraw(site).await;
+        assert_eq!(withdraw(site).await, "withdrawn");
         site.verdicts().await;
         accepted(site, "the control", &machine).await;
         let request = ListRecordsRequest {
@@ -160,18 +163,28 @@ fn attack_52_a_policy_that_no_operator_signed_or_an_old_one() {
         site.verdicts().await;
         let told = attest(&site.wire().await, &machine).await.unwrap_err();
         site.refused("the operator's policy", &told, "HM-POLICY-0101").await;
-        // An older one, the same one, and again after it was withdrawn.
+        // An older one, and the same one; and without a signature it is not taken back either.
         for serial in [1, 6, 7] {
             let old = seal(KEY, FileKind::Policy, serial, loose);
             assert_eq!(apply(site, "policy", &old).await, "HM-POLICY-0427", "{serial}");
         }
-        withdraw(site).await;
-        assert_eq!(apply(site, "policy", &good).await, "HM-POLICY-0427");
-        assert_eq!(
-            apply(site, "policy", &seal(KEY, FileKind::Policy, 8, loose)).await,
-            "applied"
-        );
+        assert_eq!(withdraw(site).await, "HM-SRV-0322");
         site.verdicts().await;
-        accepted(site, "the newer one", &machine).await;
+        let told = attest(&site.wire().await, &machine).await.unwrap_err();
+        site.refused("still the operator's policy", &told, "HM-POLICY-0101")
+            .await;
+        for (serial, rules, what) in [
+            (8, loose, "the newer one"),
+            (
+                9,
+                "[mode]\ndry_run = true\n[boot]\nsecure_boot = true",
+                "one that only reports",
+            ),
+        ] {
+            let newer = seal(KEY, FileKind::Policy, serial, rules);
+            assert_eq!(apply(site, "policy", &newer).await, "applied", "{what}");
+            site.verdicts().await;
+            accepted(site, what, &machine).await;
+        }
     });
 }

@@ -7,6 +7,7 @@ use hallmark_policy::predict::{Inputs, MAX_IMAGE, MAX_VARIABLES, Phase, predict}
 
 use super::super::{Context, evidence::read::limited};
 use crate::{
+    args::out_path,
     error::CliError,
     exit::Exit,
     output::{say, show},
@@ -44,7 +45,7 @@ pub(crate) struct Predict {
     #[arg(long, value_name = "TIME", value_parser = timestamp::parse_rfc3339)]
     at: Option<i64>,
     /// The baseline file to write; `-o OUT` says the same here, and --output names the form of the report
-    #[arg(long, value_name = "OUT")]
+    #[arg(long, value_name = "OUT", value_parser = out_path)]
     out: PathBuf,
 }
 

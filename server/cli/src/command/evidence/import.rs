@@ -6,15 +6,18 @@ use std::{
 };
 
 use hallmark_evidence::{AkPublic, EvidenceFile, Limits, Log, LogKind, RawSigned, Signed, Source};
-use hallmark_tpm_wire::{HashAlg, PublicArea};
+use hallmark_tpm_wire::{Attest, HashAlg, PublicArea, Signature};
 use hallmark_verify::recorded;
-use x509_parser::pem::Pem;
+use x509_parser::{
+    pem::Pem,
+    prelude::{FromDer as _, X509Certificate},
+};
 
 use super::{
     read::{MAX_FILE, limited},
     registers::registers,
 };
-use crate::{error::CliError, timestamp};
+use crate::{args::out_path, error::CliError, timestamp};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Import {
@@ -48,7 +51,7 @@ pub(crate) struct Import {
     #[arg(long, value_name = "FILE")]
     ek_cert: Option<PathBuf>,
     /// The evidence file to write; `-o OUT` says the same here
-    #[arg(long, value_name = "OUT")]
+    #[arg(long, value_name = "OUT", value_parser = out_path)]
     out: PathBuf,
 }
 
@@ -88,6 +91,7 @@ impl Import {
                 cause,
             })?);
         }
+        readable(&self.quote, &quote, &self.signature, &signature)?;
         let quote = Signed::new(&RawSigned {
             attest: &quote,
             signature: &signature,
@@ -125,6 +129,30 @@ pub(super) fn unfit(what: &'static str, file: &Path, detail: impl Into<String>) 
         file: file.to_owned(),
         detail: detail.into(),
     }
+}
+
+/// Whether quote and signature can be what they are said to be. Whether they hold is what `verify` says.
+fn readable(quote_file: &Path, quote: &[u8], signature_file: &Path, signature: &[u8]) -> Result<(), CliError> {
+    let (attest, signed) = (Attest::parse(quote), Signature::parse(signature));
+    if attest.is_err() && Attest::parse(signature).is_ok() {
+        return Err(unfit(
+            "quote",
+            quote_file,
+            "it is not a quote, and the file given as its signature is one: were they exchanged?",
+        ));
+    }
+    if let Err(error) = attest {
+        return Err(unfit(
+            "quote",
+            quote_file,
+            format!("it is no TPMS_ATTEST (tpm2_quote -m): {error}"),
+        ));
+    }
+    if let Err(error) = signed {
+        let detail = format!("it is no TPMT_SIGNATURE (tpm2_quote -s, and not -f plain): {error}");
+        return Err(unfit("signature", signature_file, detail));
+    }
+    Ok(())
 }
 
 const WHAT: &str = "attestation key";
@@ -199,12 +227,17 @@ type Certificates = (Option<Vec<u8>>, Vec<Vec<u8>>);
 fn certificates(path: &Path) -> Result<Certificates, CliError> {
     const WHAT: &str = "EK certificate";
     let bytes = limited(path, MAX_FILE)?;
-    if !bytes.starts_with(b"-----BEGIN") {
-        return Ok((Some(bytes), Vec::new()));
+    let all = if bytes.starts_with(b"-----BEGIN") {
+        let pems = Pem::iter_from_buffer(&bytes).collect::<Result<Vec<_>, _>>();
+        let pems = pems.map_err(|error| unfit(WHAT, path, error.to_string()))?;
+        pems.into_iter().map(|pem| pem.contents).collect()
+    } else {
+        vec![bytes]
+    };
+    if let Some(error) = all.iter().find_map(|der| X509Certificate::from_der(der).err()) {
+        return Err(unfit(WHAT, path, format!("it is no X.509 certificate: {error}")));
     }
-    let pems = Pem::iter_from_buffer(&bytes).collect::<Result<Vec<_>, _>>();
-    let pems = pems.map_err(|error| unfit(WHAT, path, error.to_string()))?;
-    let mut certificates = pems.into_iter().map(|pem| pem.contents);
+    let mut certificates = all.into_iter();
     let first = certificates.next();
     Ok((first, certificates.collect()))
 }

@@ -63,6 +63,15 @@ impl Judge {
         let at = self.at.or(kept.map(|kept| kept.at)).or_else(made_at);
         let at = at.unwrap_or_else(timestamp::now);
         let now = UNIX_EPOCH + Duration::from_secs(u64::try_from(at).unwrap_or(0));
+        // Only policies name baselines and lists: alone they would change nothing.
+        let named = self.baseline.first().or(self.digest_list.first().map(|(_, path)| path));
+        if let Some(path) = named.filter(|_| self.policy.is_empty() && kept.is_none()) {
+            return Err(CliError::Unfit {
+                what: "ground to judge by",
+                file: path.clone(),
+                detail: "no policy names it: give the policy beside it (--policy FILE)".to_owned(),
+            });
+        }
         let grounds = self.grounds(&file)?;
         let by = JudgedBy {
             at: timestamp::rfc3339(at).unwrap_or_default(),
