@@ -221,7 +221,7 @@ impl Coded for AgentError {
         let step = match self {
             Self::Unreachable { .. } => "hallmark-agent doctor; the agent tries again by itself",
             Self::Untrusted { .. } => "compare trust_bundle with `hallmark bundle show` on the server",
-            Self::Refused { .. } => "hallmark node list, and the server's record of this attestation",
+            Self::Refused { .. } => "on the server: hallmark record list --kind verdict",
             Self::Banned => "hallmark node show; hallmark node unban or evict lifts a ban",
             Self::Suspended { .. } => "hallmark node resume; the agent tries again by itself",
             Self::NotAccepted { .. } => "nothing: the agent attests again by itself",

@@ -8,7 +8,7 @@ use crate::{
     command::{
         baseline::BaselineCommand, bundle::BundleCommand, config::ConfigCommand, entry::EntryCommand,
         evidence::EvidenceCommand, hsm::HsmCommand, inventory::InventoryCommand, node::NodeCommand,
-        policy::PolicyCommand,
+        policy::PolicyCommand, record::RecordCommand,
     },
     duration::parse_duration,
     output::Format,
@@ -81,6 +81,9 @@ pub(crate) enum Command {
     /// Baselines: what good machines' boots measure
     #[command(subcommand)]
     Baseline(BaselineCommand),
+    /// What was decided, and what operators did
+    #[command(subcommand)]
+    Record(RecordCommand),
     /// Configuration files
     #[command(subcommand)]
     Config(ConfigCommand),

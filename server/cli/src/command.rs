@@ -10,6 +10,7 @@ pub(crate) mod hsm;
 pub(crate) mod inventory;
 pub(crate) mod node;
 pub(crate) mod policy;
+pub(crate) mod record;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -54,6 +55,7 @@ pub(crate) async fn run(args: Args) -> Result<Exit, CliError> {
         Command::Evidence(command) => evidence::run(&context, command).await,
         Command::Baseline(command) => baseline::run(&context, command).await,
         Command::Policy(command) => policy::run(&context, command).await,
+        Command::Record(command) => record::run(&context, command).await,
         Command::Config(command) => config::run(&context, command),
         Command::Doctor => doctor::run(&context).await,
         Command::Completion { shell } => completion(shell),

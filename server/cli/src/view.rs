@@ -13,4 +13,5 @@ pub(crate) mod inventory;
 pub(crate) mod node;
 pub(crate) mod policy;
 pub(crate) mod proof;
+pub(crate) mod record;
 pub(crate) mod status;

@@ -93,6 +93,7 @@ async fn newest_verdict(admin: &mut AdminClient) -> Result<Record> {
             limit: 100,
             kind: "verdict".into(),
             subject: String::new(),
+            newest_first: false,
         };
         let records = admin.admin.list_records(request).await?.into_inner().records;
         match records.last() {

@@ -83,6 +83,13 @@ fn an_update_is_rolled_out_refused_explained_and_promoted() {
     trial.node().boot(&RecordedBoot::vector("cmdline")).unwrap();
     trial.node().launch().unwrap();
     let why = ask_why(&operator, node);
+    let record = operator.says(DONE, &["record", "list", node, "--kind", "verdict"]);
+    assert!(record.contains(why["code"].as_str().unwrap()), "{record}");
+    assert!(
+        operator
+            .says(DONE, &["node", "show", node])
+            .contains("trusted    no: HM-POLICY-")
+    );
     assert_eq!(operator.json(DONE, &["status"])["nodes_distrusted"], 1);
     judge_offline(&operator, node, &why);
     promote_the_second_release(&operator, node);
@@ -304,6 +311,37 @@ fn retire_the_first_release(operator: &Operator) {
     }
 }
 
+/// Two pairs of keys; a private one is not written over by what it signs.
+fn make_keys(operator: &Operator) {
+    for (name, other) in [("operator", "operator.pub"), ("stranger", "stranger.pub")] {
+        let key = format!("{name}.pem");
+        openssl(
+            operator,
+            &[
+                "genpkey",
+                "-algorithm",
+                "EC",
+                "-pkeyopt",
+                "ec_paramgen_curve:P-256",
+                "-out",
+                &key,
+            ],
+        );
+        openssl(operator, &["pkey", "-in", &key, "-pubout", "-out", other]);
+    }
+    let sign = [
+        "policy",
+        "sign",
+        "release-1.json",
+        "--key",
+        "operator.pem",
+        "-o",
+        "operator.pem",
+    ];
+    let (_, told) = operator.run(USAGE, &sign);
+    assert!(told.contains("would be written over"), "{told}");
+}
+
 #[test]
 fn a_baseline_travels_as_a_signed_file() {
     let (mut trial, id) = booted(&RecordedBoot::vector("base"));
@@ -321,22 +359,7 @@ fn a_baseline_travels_as_a_signed_file() {
         ],
     );
     operator.says(DONE, &["baseline", "promote", "release-1.json"]);
-    for (name, other) in [("operator", "operator.pub"), ("stranger", "stranger.pub")] {
-        let key = format!("{name}.pem");
-        openssl(
-            &operator,
-            &[
-                "genpkey",
-                "-algorithm",
-                "EC",
-                "-pkeyopt",
-                "ec_paramgen_curve:P-256",
-                "-out",
-                &key,
-            ],
-        );
-        openssl(&operator, &["pkey", "-in", &key, "-pubout", "-out", other]);
-    }
+    make_keys(&operator);
     let export = [
         "baseline",
         "export",
@@ -347,19 +370,6 @@ fn a_baseline_travels_as_a_signed_file() {
         "signed.json",
     ];
     operator.says(DONE, &export);
-    let (_, told) = operator.run(
-        USAGE,
-        &[
-            "policy",
-            "sign",
-            "release-1.json",
-            "--key",
-            "operator.pem",
-            "-o",
-            "operator.pem",
-        ],
-    );
-    assert!(told.contains("would be written over"), "{told}");
     let import = |key: &str, code| {
         operator.run(
             code,

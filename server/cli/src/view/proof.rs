@@ -38,6 +38,8 @@ struct LifecycleView {
     serial: String,
     approvals: Vec<ApprovalView>,
     approvals_needed: u32,
+    /// The code for which the rules in force do not trust what the node proved last; empty while they do.
+    distrust: String,
 }
 
 impl From<Node> for LifecycleView {
@@ -49,6 +51,7 @@ impl From<Node> for LifecycleView {
             serial: node.serial,
             approvals: node.approvals.into_iter().map(Into::into).collect(),
             approvals_needed: node.approvals_needed,
+            distrust: node.distrust,
         }
     }
 }
@@ -202,7 +205,11 @@ impl Show for ProofView {
             ("serial", self.lifecycle.serial.clone()),
             ("agent", self.agent_version.clone()),
             ("attested", time(self.times.attested)),
+            ("trusted", self.lifecycle.trusted()),
         ]);
+        if self.times.attested == 0 && self.quote.nonce.is_empty() {
+            return format!("{head}\nIt has not attested: nothing is proven of it.\n");
+        }
         let mut text = format!("{head}\nchain of proof\n");
         for (number, (title, link)) in (1..).zip(self.links(&time)) {
             text.push_str(&format!("  {number} {title}\n"));
@@ -219,6 +226,14 @@ impl Show for ProofView {
 }
 
 impl LifecycleView {
+    /// Said where the rules in force refuse what a node proved: the verdict below is of its last good attestation.
+    fn trusted(&self) -> String {
+        match self.distrust.as_str() {
+            "" => String::new(),
+            code => format!("no: {code} (hallmark node explain says why)"),
+        }
+    }
+
     /// Which approvals there are, where some are needed.
     fn approved(&self) -> String {
         if self.approvals_needed == 0 {
@@ -284,7 +299,7 @@ impl ProofView {
                 vec![("sha256", self.svid_key.sha256.clone())],
             ),
             ("what the machine booted (quoted by the AK)", quoted),
-            ("the verdict", verdict),
+            ("the verdict on that attestation", verdict),
             (
                 "the SVID, signed in the HSM",
                 vec![

@@ -163,3 +163,26 @@ fn configuration_files_go_to_their_own_program() {
         .unwrap();
     assert_eq!(crate::run::Done::from(absent).code, 2);
 }
+
+#[test]
+fn records_are_listed_in_words() {
+    let server = Server::start();
+    let all = server.run("record list");
+    let expected = "RECORD  TIME                  SUBJECT       OUTCOME  CODE            WHAT
+7       2026-11-23T00:00:00Z  3f9a00000000  refused  HM-POLICY-0003  the EK is denied
+8       2026-11-23T00:00:00Z  3f9a00000000  done                     suspend, active -> suspended, by uid:0, reason: rack 7
+";
+    assert_eq!((all.code, all.stdout.as_str()), (0, expected), "{}", all.stderr);
+    for (line, count) in [
+        ("record list 3f9a", 2),
+        ("record list 3f9a --kind verdict", 1),
+        ("record list --limit 1", 1),
+        ("record list policy:edge", 0),
+        // A machine that was never let in.
+        (&format!("record list {}", "7".repeat(64)), 0),
+    ] {
+        assert_eq!(server.json(line).as_array().unwrap().len(), count, "{line}");
+    }
+    assert_eq!(server.run("record list 7777").code, 6);
+    assert_eq!(server.run("record list --limit 0").code, 2);
+}

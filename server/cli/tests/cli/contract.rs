@@ -44,6 +44,7 @@ fn every_json_form() {
         ("bundle-show.json", "bundle show".to_owned()),
         ("hsm-status.json", "hsm status".to_owned()),
         ("hsm-keys.json", "hsm keys".to_owned()),
+        ("record-list.json", "record list".to_owned()),
         ("version.json", "version".to_owned()),
     ] {
         let done = server.run(&format!("{line} -o json"));

@@ -11,7 +11,7 @@ const DEFAULT_LIMIT: u32 = 100;
 /// At most, so that an answer stays below gRPC's message size.
 const MAX_LIMIT: u32 = 1000;
 
-/// Records, oldest first.
+/// Records, oldest first unless asked otherwise.
 ///
 /// # Errors
 /// `InvalidArgument` for an unknown kind, `Unavailable` when the store does not answer.
@@ -36,7 +36,7 @@ pub(super) async fn list(server: &Server, request: ListRecordsRequest) -> Result
         },
         filter,
         subject: Some(request.subject).filter(|subject| !subject.is_empty()),
-        newest_first: false,
+        newest_first: request.newest_first,
     };
     let records = server
         .store

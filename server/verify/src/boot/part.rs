@@ -63,8 +63,8 @@ pub fn compare(
         Some(_) => next,
         None => events.first().map(|(event, _)| event).filter(|_| begins_so),
     };
-    let numbers = events.iter().map(|(event, _)| event.number);
-    let among = numbers.clone().next().zip(numbers.last());
+    let ends = events.first().zip(events.last());
+    let among = ends.map(|((first, _), (last, _))| (first.number, last.number));
     PcrComparison {
         bank: bank.to_string(),
         pcr,

@@ -89,6 +89,7 @@ impl Site {
             limit: 1000,
             kind: "verdict".into(),
             subject: String::new(),
+            newest_first: false,
         };
         let records = self
             .admin

@@ -4,12 +4,12 @@ use hallmark_api::admin::{
     ApplyPolicyFileRequest, GetEvidenceRequest, GetEvidenceResponse, GetHsmStatusRequest, GetHsmStatusResponse,
     GetNodeRequest, GetNodeResponse, GetPolicyFileRequest, GetStatusRequest, GetStatusResponse, HsmKey,
     ListHsmKeysRequest, ListHsmKeysResponse, ListPolicyFilesRequest, ListPolicyFilesResponse, ListRecordsRequest,
-    ListRecordsResponse, Part, PcrValue, PolicyFile, PolicyFileChange, Reason, WithdrawPolicyFileRequest,
+    ListRecordsResponse, Part, PcrValue, PolicyFile, PolicyFileChange, Reason, Record, WithdrawPolicyFileRequest,
     admin_server::Admin,
 };
 use tonic::{Request, Response, Status};
 
-use super::{FAR, Fake, NODE_A, NOW, unused};
+use super::{FAR, Fake, NODE_A, NOW, lifecycle::id_of, unused};
 
 #[tonic::async_trait]
 impl Admin for Fake {
@@ -124,8 +124,29 @@ impl Admin for Fake {
         }))
     }
 
-    async fn list_records(&self, _: Request<ListRecordsRequest>) -> Result<Response<ListRecordsResponse>, Status> {
-        unused()
+    async fn list_records(&self, asked: Request<ListRecordsRequest>) -> Result<Response<ListRecordsResponse>, Status> {
+        let asked = asked.into_inner();
+        assert!(asked.newest_first);
+        let node = id_of(NODE_A);
+        let record = |sequence, kind: &str, outcome: &str, code: &str, detail: &str| Record {
+            sequence,
+            at: NOW,
+            kind: kind.into(),
+            subject: node.clone(),
+            outcome: outcome.into(),
+            code: code.into(),
+            detail: detail.into(),
+        };
+        let refused = r#"{"remote":"10.0.0.7:4711","type":"tpm2","text":"the EK is denied","compared":null}"#;
+        let suspended = r#"{"act":"suspend","by":"uid:0","from":"active","to":"suspended","reason":"rack 7"}"#;
+        let mut records = vec![
+            record(8, "admin", "done", "", suspended),
+            record(7, "verdict", "refused", "HM-POLICY-0003", refused),
+        ];
+        records.retain(|record| asked.kind.is_empty() || record.kind == asked.kind);
+        records.retain(|record| asked.subject.is_empty() || record.subject == asked.subject);
+        records.truncate(usize::try_from(asked.limit).unwrap());
+        Ok(Response::new(ListRecordsResponse { records }))
     }
 
     type GetEvidenceStream = tokio_stream::Empty<Result<GetEvidenceResponse, Status>>;

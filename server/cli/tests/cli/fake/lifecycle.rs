@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{FAR, Fake, NOW, State};
 
-fn id_of(ek_hash: &str) -> String {
+pub(super) fn id_of(ek_hash: &str) -> String {
     format!("spiffe://example.org/spire/agent/tpm2/{ek_hash}")
 }
 
