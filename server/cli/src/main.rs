@@ -45,7 +45,7 @@ fn main() -> ExitCode {
 }
 
 /// Commands whose business is to write a file: there `-o` names that file and not a form of output.
-const WRITE_A_FILE: [(&str, &str); 7] = [
+const WRITE_A_FILE: [(&str, &str); 8] = [
     ("evidence", "import"),
     ("evidence", "save"),
     ("baseline", "predict"),
@@ -53,6 +53,7 @@ const WRITE_A_FILE: [(&str, &str); 7] = [
     ("baseline", "export"),
     ("baseline", "import"),
     ("policy", "sign"),
+    ("policy", "digests"),
 ];
 
 fn typed(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {

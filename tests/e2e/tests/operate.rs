@@ -412,3 +412,38 @@ fn openssl(operator: &Operator, words: &[&str]) {
         String::from_utf8_lossy(&out.stderr)
     );
 }
+
+/// From what `sha256sum` prints to a list in force, and back.
+#[test]
+fn a_list_of_digests_is_made_applied_shown_and_withdrawn() {
+    let (mut trial, _) = booted(&RecordedBoot::vector("base"));
+    let operator = Operator::at(&trial.lab.server().admin_socket());
+    operator.write(
+        "image.sha256",
+        &format!("{}  ./usr/bin/a\n{}\n", "1".repeat(64), "2".repeat(64)),
+    );
+    let make = [
+        "policy",
+        "digests",
+        "image.sha256",
+        "--name",
+        "image",
+        "-o",
+        "image.json",
+    ];
+    operator.says(DONE, &make);
+    operator.says(DONE, &["policy", "apply", "image.json"]);
+    let shown: Value =
+        serde_json::from_str(&operator.says(DONE, &["policy", "show", "image", "--kind", "digest-list"])).unwrap();
+    assert_eq!((&shown["name"], &shown["serial"]), (&"image".into(), &1.into()));
+    assert!(shown["paths"].to_string().contains("/usr/bin/a"), "{shown}");
+    operator.run(NOT_FOUND, &["policy", "show", "image"]);
+    operator.says(DONE, &["policy", "withdraw", "image", "--kind", "digest-list", "--yes"]);
+    assert!(operator.says(DONE, &["policy", "list"]).contains("withdrawn"));
+    operator.write("bad", "no digest\n");
+    let (_, told) = operator.run(
+        USAGE,
+        &["policy", "digests", "bad", "--name", "image", "-o", "image.json"],
+    );
+    assert!(told.contains("line 1"), "{told}");
+}

@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use clap::Subcommand;
+use clap::{Subcommand, ValueEnum};
 use hallmark_api::admin::{
     ApplyPolicyFileRequest, GetPolicyFileRequest, ListPolicyFilesRequest, PolicyFile, PolicyFileChange,
     WithdrawPolicyFileRequest,
 };
 use hallmark_policy::{
-    Policy, PolicySet,
+    DigestList, Policy, PolicySet,
     signed::{FileKind, OperatorKey, SignedFile},
 };
 
@@ -43,17 +43,41 @@ pub(crate) enum PolicyCommand {
         #[command(flatten)]
         how: Destruction,
     },
+    /// Make a list of digests of what sha256sum prints, or of a Keylime runtime policy; no server is asked
+    #[command(after_help = "Example:
+  find . -xdev -type f -exec sha256sum {} + > image.sha256
+  hallmark policy digests image.sha256 --name image -o image.json
+  hallmark policy apply image.json --dry-run")]
+    Digests {
+        /// Lines of sha256sum, sha384sum or sha512sum, or a Keylime runtime policy
+        file: PathBuf,
+        /// The list's name, by which policies name it
+        #[arg(long)]
+        name: String,
+        /// The list's serial number, which grows with every change of it
+        #[arg(long, default_value_t = 1)]
+        serial: u64,
+        /// The list to write; `-o OUT` says the same here
+        #[arg(long, value_name = "OUT", value_parser = out_path)]
+        out: PathBuf,
+    },
     /// List the policies, baselines and lists of digests that were ever applied
     List,
-    /// Print a policy as it was applied
+    /// Print a policy or a list of digests as it was applied
     Show {
         /// Its name
         name: String,
+        /// What it is
+        #[arg(long, value_enum, default_value_t = Kind::Policy)]
+        kind: Kind,
     },
-    /// Take a policy out of force: every machine is judged again
+    /// Take a policy or a list of digests out of force: every machine is judged again
     Withdraw {
         /// Its name
         name: String,
+        /// What it is
+        #[arg(long, value_enum, default_value_t = Kind::Policy)]
+        kind: Kind,
         #[command(flatten)]
         how: Destruction,
     },
@@ -73,6 +97,22 @@ pub(crate) enum PolicyCommand {
     },
 }
 
+/// A kind of rules that `policy` deals with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kind {
+    Policy,
+    DigestList,
+}
+
+impl From<Kind> for FileKind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Policy => Self::Policy,
+            Kind::DigestList => Self::DigestList,
+        }
+    }
+}
+
 pub(crate) async fn run(context: &Context, command: PolicyCommand) -> Result<Exit, CliError> {
     match command {
         PolicyCommand::Check { file } => check(context, &file),
@@ -82,8 +122,17 @@ pub(crate) async fn run(context: &Context, command: PolicyCommand) -> Result<Exi
             apply(context, kind, content, "in force", how).await
         }
         PolicyCommand::List => list(context, None).await,
-        PolicyCommand::Show { name } => print(context, FileKind::Policy, &name).await,
-        PolicyCommand::Withdraw { name, how } => withdraw(context, FileKind::Policy, &name, how).await,
+        PolicyCommand::Digests {
+            file,
+            name,
+            serial,
+            out,
+        } => {
+            differs(&out, &[&file])?;
+            save(&out, &(digests(&file, &name, serial)?.to_json() + "\n"))
+        }
+        PolicyCommand::Show { name, kind } => print(context, kind.into(), &name).await,
+        PolicyCommand::Withdraw { name, kind, how } => withdraw(context, kind.into(), &name, how).await,
         PolicyCommand::Sign { file, key, out } => {
             let content = limited(&file, SignedFile::MAX_BYTES)?;
             let kind = readable(&file, &content)?;
@@ -97,6 +146,20 @@ fn check(context: &Context, file: &Path) -> Result<Exit, CliError> {
     let policy = Policy::from_toml(&file.display().to_string(), &text(file, Policy::MAX_BYTES)?)?;
     show(context.format, &PolicyView::new(&policy))?;
     Ok(Exit::Done)
+}
+
+/// A list of digests in any form that is read; what has no place in one is told.
+pub(super) fn digests(file: &Path, name: &str, serial: u64) -> Result<DigestList, CliError> {
+    let text = text(file, DigestList::MAX_BYTES)?;
+    let (list, left_out) = DigestList::import(name, serial, &text).map_err(|error| CliError::Unfit {
+        what: "list of digests",
+        file: file.to_owned(),
+        detail: error.to_string(),
+    })?;
+    for what in left_out {
+        say(&format!("{}: not taken: {what}", file.display()));
+    }
+    Ok(list)
 }
 
 /// Applies a file as it is, or shows what would follow. It is `done` then. What takes the trust of machines is asked about.

@@ -4,15 +4,15 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hallmark_evidence::{EvidenceFile, Judged};
-use hallmark_policy::{DigestList, KnownMachine, MachineFacts, Policy, PolicySet, Reason, Rules, signed::FileKind};
+use hallmark_policy::{KnownMachine, MachineFacts, Policy, PolicySet, Reason, Rules, signed::FileKind};
 use hallmark_verify::{Trust, recorded};
 
 use super::read;
 use crate::{
-    command::Context,
+    command::{Context, policy::digests},
     error::CliError,
     exit::Exit,
-    output::{say, show},
+    output::show,
     timestamp,
     view::evidence::{Detail, EvidenceView, JudgedBy},
 };
@@ -135,15 +135,7 @@ impl Judge {
                 .add_file(FileKind::Baseline, &path.display().to_string(), &content)?;
         }
         for (name, path) in &self.digest_list {
-            let text = read::text(path, DigestList::MAX_BYTES)?;
-            let (list, left_out) = DigestList::import(name, 1, &text).map_err(|error| CliError::Unfit {
-                what: "list of digests",
-                file: path.clone(),
-                detail: error.to_string(),
-            })?;
-            for what in left_out {
-                say(&format!("{}: not taken: {what}", path.display()));
-            }
+            let list = digests(path, name, 1)?;
             grounds.set.add_digest_list(list);
         }
         Ok(grounds)
