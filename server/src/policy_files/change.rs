@@ -22,7 +22,8 @@ pub struct Applied {
     pub changes: Vec<hallmark_policy::Change>,
 }
 
-/// Puts a policy or baseline in force, and judges every node again; with `dry_run` only tells what would follow.
+/// Puts a policy or baseline in force, and judges every node again; with `dry_run` only tells what would follow. The very
+/// file that is in force changes nothing.
 /// `content` is the file as the operator has it, signed or not; `by` is who asks.
 ///
 /// # Errors
@@ -39,6 +40,14 @@ pub async fn apply(
     let mut set = PolicySet::clone(&server.attestation.policies.load());
     let (name, serial) = set.add_file(kind, "the policy", &payload)?;
     let key = (kind, name.clone());
+    let is_there = |it: &PolicyFile| it.in_force && it.serial == serial && it.payload == payload;
+    if files.get(&key).is_some_and(is_there) {
+        return Ok(Applied {
+            name,
+            serial,
+            changes: Vec::new(),
+        });
+    }
     require_newer(kind, &name, files.get(&key).map(|file| file.serial), serial)?;
     let file = PolicyFile {
         kind: kind.as_str().to_owned(),

@@ -216,7 +216,12 @@ fn read_values(
         } else {
             ""
         };
-        let text = format!("the logs give the quoted digest{beside}");
+        let by = if file.logs.is_empty() {
+            "as at reset, they"
+        } else {
+            "the logs"
+        };
+        let text = format!("{by} give the quoted digest{beside}");
         checks.push(Check::holds("registers", text));
         return Some(values);
     }

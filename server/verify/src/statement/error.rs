@@ -124,7 +124,7 @@ pub enum StatementFault {
         quoted: String,
     },
     /// Quote: no log of a file gives the quoted values.
-    #[error("covers other PCR values than the logs give")]
+    #[error("covers PCR values that the given logs do not lead to")]
     Unreplayed {
         /// The quoted digest, hex.
         quoted: String,
@@ -240,7 +240,8 @@ impl StatementError {
             StatementFault::Unreplayed { .. } => (
                 "logs of another boot or machine, logs that were cut or altered, or not every log that was measured into \
                  the quoted registers",
-                "import it with the registers' values too (--pcrs FILE): they show the register and the event",
+                "give every log that was measured (--eventlog, --ima, --systemd-log); the registers' values, taken with the \
+                 quote (--pcrs FILE, of tpm2_quote -o), show the register and the event",
             ),
             StatementFault::Unextended { .. } => (
                 "the firmware does not measure into this bank",

@@ -168,6 +168,11 @@ fn attack_52_a_policy_that_no_operator_signed_or_an_old_one() {
             let old = seal(KEY, FileKind::Policy, serial, loose);
             assert_eq!(apply(site, "policy", &old).await, "HM-POLICY-0427", "{serial}");
         }
+        assert_eq!(
+            apply(site, "policy", &good).await,
+            "applied",
+            "what is in force is in force"
+        );
         assert_eq!(withdraw(site).await, "HM-SRV-0322");
         site.verdicts().await;
         let told = attest(&site.wire().await, &machine).await.unwrap_err();
