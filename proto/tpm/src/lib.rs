@@ -24,6 +24,7 @@ mod scheme;
 mod signature;
 mod spki;
 pub mod templates;
+mod tss;
 mod verify;
 mod writer;
 
