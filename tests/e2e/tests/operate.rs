@@ -400,6 +400,51 @@ fn a_baseline_travels_as_a_signed_file() {
     import("operator.pub", USAGE);
 }
 
+/// Where only signed files count, an operator without the key takes nothing back.
+#[test]
+fn what_only_signatures_put_in_force_only_signatures_take_back() {
+    let (mut trial, id) = booted(&RecordedBoot::vector("base"));
+    let operator = Operator::at(&trial.lab.server().admin_socket());
+    let capture = [
+        "baseline",
+        "capture",
+        &id,
+        "--name",
+        "release-1",
+        "-o",
+        "release-1.json",
+    ];
+    operator.says(DONE, &capture);
+    operator.says(DONE, &["baseline", "promote", "release-1.json"]);
+    operator.write("edge.toml", &policy(1, "\"release-1\""));
+    operator.says(DONE, &["policy", "apply", "edge.toml"]);
+    make_keys(&operator);
+    let key = operator.folder.path().join("operator.pub").display().to_string();
+    let server = trial.lab.server();
+    server.set("policy", "operator_keys", toml::Value::Array(vec![key.into()]));
+    server.stop();
+    server.start().unwrap();
+
+    for (words, code) in [
+        (&["policy", "withdraw", "edge", "--yes"][..], "HM-SRV-0322"),
+        (&["baseline", "retire", "release-1", "--yes"], "HM-SRV-0321"),
+        (
+            &["baseline", "retire", "release-1", "--key", "stranger.pem", "--yes"],
+            "HM-POLICY-0425",
+        ),
+    ] {
+        let (_, told) = operator.run(USAGE, words);
+        assert!(told.contains(code), "{words:?}: {told}");
+    }
+    let retire = ["baseline", "retire", "release-1", "--key", "operator.pem", "--yes"];
+    assert!(operator.says(DONE, &retire).contains("loses trust"));
+    let listed = operator.json(DONE, &["baseline", "list"]);
+    assert_eq!(
+        (&listed[0]["state"], &listed[0]["signed"]),
+        (&"retired".into(), &true.into())
+    );
+}
+
 fn openssl(operator: &Operator, words: &[&str]) {
     let out = Command::new("openssl")
         .args(words)
