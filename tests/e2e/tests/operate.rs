@@ -141,6 +141,11 @@ fn demand_the_first_release(operator: &Operator, node: &str) {
         operator.says(DONE, &["policy", "show", "edge"]),
         policy(1, "\"release-1\"")
     );
+    let shown = operator.json(DONE, &["policy", "show", "edge"]);
+    assert_eq!(
+        (&shown["content"], &shown["state"]),
+        (&policy(1, "\"release-1\"").into(), &"in force".into())
+    );
     assert!(operator.says(DONE, &["node", "explain", node]).contains("trusted"));
     operator.says(DONE, &["evidence", "save", node, "-o", "good.evidence"]);
     let good = operator.json(DONE, &["evidence", "verify", "good.evidence"]);
@@ -174,6 +179,7 @@ fn a_rule_that_comes_later_is_explained(operator: &Operator, node: &str) {
     operator.says(DONE, &["policy", "apply", "strict.toml", "--yes"]);
     let why = operator.json(DONE, &["node", "explain", node]);
     let rule = &why["failed"][0];
+    assert_eq!(rule["next_step"], "switch it on, reboot", "{why}");
     assert_eq!(
         [&why["trusted"], &why["code"], &rule["policy"], &rule["rule"]],
         [

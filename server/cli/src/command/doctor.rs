@@ -8,6 +8,7 @@ use hallmark_reason::Coded as _;
 
 use super::Context;
 use crate::{
+    advice,
     client::Client,
     error::CliError,
     exit::Exit,
@@ -69,7 +70,8 @@ async fn server(client: &Client, checks: &mut Vec<Check>) {
             Check::good(&name, "ok")
         } else {
             let found = format!("{} {}", part.code, part.message);
-            Check::bad(&name, found, "docs/reference/reason-codes.md says what the code means")
+            let next = advice::of(&part.code).map_or("journalctl -u hallmark-server", |advice| advice.next_step);
+            Check::bad(&name, found, next)
         });
     }
     let left = status.authority_ends().saturating_sub(now());

@@ -12,7 +12,7 @@ use crate::{
     error::CliError,
     exit::Exit,
     lookup,
-    output::{show, write},
+    output::{Format, show, write},
     view::inventory::{self, ImportView, InventoryList, RemovalView},
 };
 
@@ -36,9 +36,9 @@ A JSON file is an array of objects with the same names; labels are an object.")]
     List,
     /// Print the inventory in a form that can be imported
     Export {
-        /// The form
-        #[arg(long, value_enum, default_value_t = FileForm::Csv)]
-        format: FileForm,
+        /// The form; CSV when left out, JSON with `-o json` or `-o yaml`
+        #[arg(long, value_enum)]
+        format: Option<FileForm>,
     },
     /// Take machines out of the inventory
     Remove {
@@ -107,7 +107,11 @@ pub(crate) async fn run(context: &Context, command: InventoryCommand) -> Result<
         }
         InventoryCommand::Export { format } => {
             let items: Vec<InventoryItem> = client.list_inventory().await?;
-            let text = match format {
+            let of_output = match context.format {
+                Format::Table => FileForm::Csv,
+                Format::Json | Format::Yaml => FileForm::Json,
+            };
+            let text = match format.unwrap_or(of_output) {
                 FileForm::Csv => inventory::csv(&items)?,
                 FileForm::Json => inventory::json(items)?,
             };

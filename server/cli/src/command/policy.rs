@@ -22,8 +22,8 @@ use crate::{
     client::Client,
     error::CliError,
     exit::Exit,
-    output::{confirm, say, show, write},
-    view::policy::{ChangeView, FilesView, PolicyView},
+    output::{Format, confirm, say, show, write},
+    view::policy::{ChangeView, FileContentView, FilesView, PolicyView},
 };
 
 #[derive(Debug, Subcommand)]
@@ -235,10 +235,14 @@ pub(super) async fn list(context: &Context, kind: Option<FileKind>) -> Result<Ex
     Ok(Exit::Done)
 }
 
-/// Prints a file's payload.
+/// Prints what a file says.
 async fn print(context: &Context, kind: FileKind, name: &str) -> Result<Exit, CliError> {
     let file = find(&context.connect().await?, kind, name).await?;
-    write(&String::from_utf8_lossy(&file.payload))?;
+    match context.format {
+        // As it is, so that it can be applied again.
+        Format::Table => write(&String::from_utf8_lossy(&file.payload))?,
+        Format::Json | Format::Yaml => show(context.format, &FileContentView::new(file))?,
+    }
     Ok(Exit::Done)
 }
 

@@ -8,6 +8,7 @@ use hallmark_verify::recorded::RecordedReport;
 use serde::Serialize;
 
 use crate::{
+    advice,
     output::Show,
     table::{columns, facts, printable},
 };
@@ -28,6 +29,28 @@ pub(crate) struct JudgedBy {
     pub(crate) rules: &'static str,
 }
 
+/// What a rule found and, where it did not hold, what the reference advises.
+#[derive(Debug, Serialize)]
+struct Advised {
+    #[serde(flatten)]
+    reason: Reason,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    likely_cause: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_step: Option<&'static str>,
+}
+
+impl From<Reason> for Advised {
+    fn from(reason: Reason) -> Self {
+        let advice = (!reason.holds).then(|| advice::of(reason.code.as_str())).flatten();
+        Self {
+            reason,
+            likely_cause: advice.map(|advice| advice.likely_cause),
+            next_step: advice.map(|advice| advice.next_step),
+        }
+    }
+}
+
 #[derive(Debug, Serialize)]
 pub(crate) struct EvidenceView {
     file: String,
@@ -37,7 +60,7 @@ pub(crate) struct EvidenceView {
     #[serde(flatten)]
     report: RecordedReport,
     /// What each rule of the given policies found.
-    reasons: Vec<Reason>,
+    reasons: Vec<Advised>,
     #[serde(skip)]
     detail: Detail,
 }
@@ -60,13 +83,13 @@ impl EvidenceView {
             made_at: file.made_at.clone(),
             judged_by,
             report,
-            reasons,
+            reasons: reasons.into_iter().map(Advised::from).collect(),
             detail,
         }
     }
 
     pub(crate) fn is_trusted(&self) -> bool {
-        self.report.is_verified() && !self.reasons.iter().any(Reason::refuses)
+        self.report.is_verified() && !self.reasons.iter().any(|told| told.reason.refuses())
     }
 
     fn head(&self) -> String {
@@ -132,7 +155,12 @@ impl EvidenceView {
                 }
             }
         }
-        for reason in &self.reasons {
+        for Advised {
+            reason,
+            likely_cause,
+            next_step,
+        } in &self.reasons
+        {
             let word = match (reason.holds, reason.dry_run) {
                 (true, _) => "ok    ",
                 (false, true) => "would ",
@@ -145,8 +173,16 @@ impl EvidenceView {
                 printable(&reason.text)
             ));
             let event = reason.first_event.as_ref().map(ToString::to_string);
-            for value in [&reason.compared, &event].into_iter().flatten() {
-                text.push_str(&format!("        {:<14}  {}\n", "", printable(value)));
+            let more = [
+                ("", reason.compared.as_deref()),
+                ("", event.as_deref()),
+                ("cause: ", *likely_cause),
+                ("next: ", *next_step),
+            ];
+            for (label, value) in more {
+                if let Some(value) = value {
+                    text.push_str(&format!("        {:<14}  {label}{}\n", "", printable(value)));
+                }
             }
         }
         text

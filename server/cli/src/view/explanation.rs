@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
+    advice,
     error::CliError,
     kept::Kept,
     output::Show,
@@ -43,6 +44,7 @@ impl ExplanationView {
             .flatten()
             .cloned()
             .partition(|reason| reason.get("holds") == Some(&Value::Bool(true)));
+        let failed: Vec<_> = failed.into_iter().map(advised).collect();
         let refusing = failed
             .iter()
             .find(|reason| !only_reports(reason))
@@ -154,6 +156,16 @@ impl Show for ExplanationView {
     }
 }
 
+/// With what the reference advises of a rule that does not hold, as `evidence verify` tells it.
+fn advised(mut reason: Value) -> Value {
+    let advice = reason.get("code").and_then(Value::as_str).and_then(advice::of);
+    if let (Some(advice), Some(told)) = (advice, reason.as_object_mut()) {
+        told.insert("likely_cause".to_owned(), advice.likely_cause.into());
+        told.insert("next_step".to_owned(), advice.next_step.into());
+    }
+    reason
+}
+
 /// A rule of a policy on a dry run.
 fn only_reports(reason: &Value) -> bool {
     reason.get("dry_run") == Some(&Value::Bool(true))
@@ -190,6 +202,8 @@ fn failed(reason: &Value) -> String {
         ("  expected", text("expected").to_owned()),
         ("  proven", text("actual").to_owned()),
         ("  first event", event),
+        ("  cause", text("likely_cause").to_owned()),
+        ("  next", text("next_step").to_owned()),
     ]);
     format!("{head}\n{rest}")
 }

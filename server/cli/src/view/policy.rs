@@ -155,7 +155,13 @@ struct FileView {
 
 impl FilesView {
     pub(crate) fn new(files: Vec<PolicyFile>) -> Self {
-        let view = |file: PolicyFile| FileView {
+        Self(files.into_iter().map(FileView::from).collect())
+    }
+}
+
+impl From<PolicyFile> for FileView {
+    fn from(file: PolicyFile) -> Self {
+        Self {
             state: match (file.in_force, file.is_retired) {
                 (true, false) => "in force",
                 (true, true) => "retired",
@@ -166,8 +172,32 @@ impl FilesView {
             kind: file.kind,
             name: file.name,
             serial: file.serial,
-        };
-        Self(files.into_iter().map(view).collect())
+        }
+    }
+}
+
+/// One file with what it says; the table is the file itself.
+#[derive(Debug, Serialize)]
+pub(crate) struct FileContentView {
+    #[serde(flatten)]
+    file: FileView,
+    /// The file as it was applied, without its signature.
+    content: String,
+}
+
+impl FileContentView {
+    pub(crate) fn new(mut file: PolicyFile) -> Self {
+        let content = String::from_utf8_lossy(&std::mem::take(&mut file.payload)).into_owned();
+        Self {
+            file: file.into(),
+            content,
+        }
+    }
+}
+
+impl Show for FileContentView {
+    fn table(&self, _now: i64) -> String {
+        self.content.clone()
     }
 }
 

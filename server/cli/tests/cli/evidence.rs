@@ -495,15 +495,19 @@ fn anchors_and_policies_are_judged_too() {
         ]);
         assert_eq!(done.code, code, "{}{}", done.stdout, done.stderr);
         let reasons = json(&done)["reasons"].clone();
-        assert!(
-            reasons
-                .as_array()
-                .unwrap()
-                .iter()
-                .any(|reason| reason["rule"] == "boot.secure_boot"),
-            "{reasons}"
-        );
+        let mut of_rule = reasons.as_array().unwrap().iter();
+        let reason = of_rule.find(|reason| reason["rule"] == "boot.secure_boot").unwrap();
+        // What does not hold comes with what to do about it, from the reference of reason codes.
+        assert_eq!(reason["next_step"].is_string(), !on, "{reasons}");
+        assert_eq!(reason["likely_cause"].is_string(), !on, "{reasons}");
     }
+    let table = hallmark(&["evidence", "verify", &file, "--policy", &policy.display().to_string()]).stdout;
+    let at = |text: &str| table.find(text).unwrap_or_else(|| panic!("{text}: {table}"));
+    assert!(at("HM-POLICY-0102") < at("cause: it was switched off"), "{table}");
+    assert!(
+        at("cause: it was switched off") < at("next: switch it on, reboot"),
+        "{table}"
+    );
 }
 
 #[test]

@@ -96,7 +96,9 @@ fn what_is_exported_can_be_imported() {
     let path = file(&folder, "a.csv", &text);
     assert_eq!(server.run(&format!("inventory import {path}")).code, 0);
     assert_eq!(server.run("inventory export").stdout, text);
-    let json = file(&folder, "a.json", &server.run("inventory export --format json").stdout);
+    let exported = server.run("inventory export --format json").stdout;
+    assert_eq!(server.run("inventory export -o json").stdout, exported);
+    let json = file(&folder, "a.json", &exported);
     let again = server.json(&format!("inventory import {json} --replace --dry-run"));
     assert_eq!(again["unchanged"], 2);
 }
