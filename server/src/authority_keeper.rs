@@ -9,4 +9,5 @@ mod keep;
 
 pub use error::AuthorityError;
 pub use found::ActiveAuthority;
+pub(crate) use keep::check_clock;
 pub use keep::{Keeper, key_label};

@@ -75,6 +75,8 @@ pub struct Hsm {
     pub pin: SecretString,
     /// Sessions, and so signatures side by side.
     pub sessions: usize,
+    /// How often the authority's key is made to sign something, to see that it does.
+    pub probe_interval: Duration,
 }
 
 /// How long what is issued is good for.

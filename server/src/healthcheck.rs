@@ -51,7 +51,9 @@ impl Coded for HealthError {
     fn likely_cause(&self) -> Option<String> {
         let cause = match self {
             Self::Silent { .. } => "the server does not run, or this user may not use its admin socket",
-            Self::NotReady { .. } => "the token is away, the disk is full, or the authority has expired",
+            Self::NotReady { .. } => {
+                "the token is away or has lost the key, the disk is full, or the authority has expired"
+            }
         };
         Some(cause.into())
     }

@@ -24,6 +24,7 @@ pub mod limits;
 pub mod listener;
 pub mod notify;
 pub mod policy_files;
+pub mod probe;
 pub mod revocation;
 pub mod run;
 pub mod seats;

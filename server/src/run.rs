@@ -17,6 +17,7 @@ use crate::{
     errors::StartError,
     listener::{self, AdminSocket, STOP_GRACE},
     notify::notify,
+    probe,
     service::entry::keep_pruned,
     state::Server,
     tls::{self, ServerIdentity},
@@ -82,6 +83,7 @@ impl Running {
     /// [`StartError`] naming the step that failed.
     pub async fn start(config: Config, clock: Clock) -> Result<Self, StartError> {
         let Listen { address, admin_socket } = config.listen.clone();
+        let probe_interval = config.hsm.probe_interval;
         parts::data_folder(&config.data_dir)?;
         // Early, so that a second server stops before it touches anything; nobody is served yet.
         let tcp = listener::bind(address).await?;
@@ -103,12 +105,14 @@ impl Running {
             what: "the nodes' verdicts",
             cause: Report(&error).to_string(),
         })?;
+        probe::sign(&server).await?;
         let identity = ServerIdentity::issue(&server).await?;
         let tls = tls::server_config(&server, Arc::clone(&identity)).map_err(|error| StartError::Runtime {
             what: "TLS",
             cause: error.to_string(),
         })?;
-        let running = Self::serve(server, identity, tls, tcp, socket, address);
+        let mut running = Self::serve(server, identity, tls, tcp, socket, address);
+        running.watch(probe_interval);
         tracing::info!(%address, admin_socket = %admin_socket.display(), "serving");
         Ok(running)
     }
@@ -153,6 +157,18 @@ impl Running {
             stop,
             tasks,
         }
+    }
+
+    /// Looks after what shows only when it is tried.
+    fn watch(&mut self, probe_interval: Duration) {
+        let (server, stopped) = (Arc::clone(&self.server), self.stop.subscribe());
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = probe::keep_probing(server, probe_interval) => {}
+                () = until(stopped) => {}
+            }
+            Ok(())
+        });
     }
 
     /// Waits for a part to end that should not.

@@ -17,7 +17,7 @@ use tokio::sync::Mutex;
 
 use crate::{
     agents::Agents, attest::Attestation, authority_keeper::ActiveAuthority, clock::Clock, compute::Compute,
-    config::Lifetimes, kept::Kept, lifecycle::Lifecycle, limits::Limits, policy_files::PolicyFiles,
+    config::Lifetimes, kept::Kept, lifecycle::Lifecycle, limits::Limits, policy_files::PolicyFiles, probe::Probe,
 };
 
 /// The server: its parts, and the state that requests read and change.
@@ -37,6 +37,8 @@ pub struct Server {
     pub store: Arc<dyn Store>,
     /// The token.
     pub keys: Arc<dyn KeyStore>,
+    /// Whether the authority's key signs.
+    pub probe: Probe,
     /// The attested nodes.
     pub agents: Agents,
     /// How far the evidence goes that is kept of each node.

@@ -79,6 +79,14 @@ impl X509Authority {
         SignatureAlgorithm::of(self.key.key_type())
     }
 
+    /// Whether `signature` is one of this authority over `message`. What was sealed into a certificate is not verified
+    /// on the way; this is for whoever wants to know that the key does what it should.
+    #[must_use]
+    pub fn has_signed(&self, message: &[u8], signature: &[u8]) -> bool {
+        let key = self.key.parsed(self.signature_algorithm().verification());
+        key.is_ok_and(|key| key.verify_sig(message, signature).is_ok())
+    }
+
     /// The start of its validity, in seconds since the Unix epoch.
     #[must_use]
     pub const fn not_before(&self) -> i64 {

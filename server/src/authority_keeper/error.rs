@@ -72,6 +72,12 @@ pub enum AuthorityError {
     /// No random bytes.
     #[error("no random bytes for the authority's serial number")]
     Random,
+    /// The token answers, and what it returns is no signature of the authority's key.
+    #[error("the token's signature does not verify with the authority's public key")]
+    WrongSignature {
+        /// The key's label.
+        label: String,
+    },
 }
 
 impl AuthorityError {
@@ -96,6 +102,7 @@ impl Coded for AuthorityError {
             Self::OtherKind { .. } => ReasonCode::new("HM-SRV-0014"),
             Self::Random => ReasonCode::new("HM-SRV-0015"),
             Self::TooManyHalves { .. } => ReasonCode::new("HM-SRV-0016"),
+            Self::WrongSignature { .. } => ReasonCode::new("HM-SRV-0017"),
             Self::Hsm(error) => error.code(),
             Self::Store(error) => error.code(),
             Self::Certificate(error) => error.code(),
@@ -109,6 +116,7 @@ impl Coded for AuthorityError {
             Self::ClockBehind { now, not_before } => Some(format!("now {}, begins {}", date(*now), date(*not_before))),
             Self::Expired { now, not_after } => Some(format!("now {}, ended {}", date(*now), date(*not_after))),
             Self::OtherKind { found, configured, .. } => Some(format!("configured {configured}, found {found}")),
+            Self::WrongSignature { label } => Some(format!("expected a signature of {label:?}, found another value")),
             _ => self.part().and_then(Coded::compared),
         }
     }
@@ -122,6 +130,7 @@ impl Coded for AuthorityError {
             Self::OtherKind { .. } => "key_type was changed after a first start that was cut short",
             Self::Random => "the system's random number generator failed",
             Self::TooManyHalves { .. } => "the token fails while it makes keys",
+            Self::WrongSignature { .. } => "the token, its module or the way to it is faulty, or the key was replaced",
             _ => return self.part().and_then(Coded::likely_cause),
         };
         Some(cause.into())
@@ -137,6 +146,7 @@ impl Coded for AuthorityError {
             Self::OtherKind { .. } => "set key_type back, or destroy that key: nothing was signed with it yet",
             Self::Random => "look into the kernel log",
             Self::TooManyHalves { .. } => "look into the token's own log; remove the half keys, or use another token",
+            Self::WrongSignature { .. } => "look into the token's own log; do not use this token until it is explained",
             _ => return self.part().and_then(Coded::next_step),
         };
         Some(step.into())

@@ -181,7 +181,7 @@ impl Keeper<'_> {
                 found: hash(&key.spki_der),
             });
         }
-        self.check_clock(&x509)?;
+        check_clock(&x509, self.clock.unix())?;
         let bundle = Bundle {
             trust_domain: self.trust_domain.clone(),
             x509_authorities: certificates,
@@ -199,23 +199,6 @@ impl Keeper<'_> {
         })
     }
 
-    fn check_clock(&self, x509: &X509Authority) -> Result<(), AuthorityError> {
-        let now = self.clock.unix();
-        if now < x509.not_before() {
-            return Err(AuthorityError::ClockBehind {
-                now,
-                not_before: x509.not_before(),
-            });
-        }
-        if now > x509.not_after() {
-            return Err(AuthorityError::Expired {
-                now,
-                not_after: x509.not_after(),
-            });
-        }
-        Ok(())
-    }
-
     fn record(&self, label: &str, outcome: Outcome, act: &str) -> Record {
         Record {
             at: self.clock.unix(),
@@ -226,6 +209,21 @@ impl Keeper<'_> {
             detail: serde_json::json!({ "act": format!("x509-authority-{act}") }).to_string(),
         }
     }
+}
+
+/// Whether an authority can be used at `now`, Unix seconds.
+///
+/// # Errors
+/// When its certificate has not begun or has ended.
+pub(crate) const fn check_clock(x509: &X509Authority, now: i64) -> Result<(), AuthorityError> {
+    let (not_before, not_after) = (x509.not_before(), x509.not_after());
+    if now < not_before {
+        return Err(AuthorityError::ClockBehind { now, not_before });
+    }
+    if now >= not_after {
+        return Err(AuthorityError::Expired { now, not_after });
+    }
+    Ok(())
 }
 
 impl std::fmt::Debug for Keeper<'_> {

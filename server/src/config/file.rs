@@ -86,10 +86,16 @@ struct HsmTable {
     pin: String,
     #[serde(default = "four", deserialize_with = "value::sessions")]
     sessions: usize,
+    #[serde(default = "a_minute", deserialize_with = "value::duration")]
+    probe_interval: Duration,
 }
 
 const fn four() -> usize {
     4
+}
+
+const fn a_minute() -> Duration {
+    Duration::from_secs(60)
 }
 
 #[derive(Deserialize)]
@@ -316,6 +322,7 @@ impl File {
                 module: self.hsm.module,
                 token_label: self.hsm.token_label,
                 sessions: self.hsm.sessions,
+                probe_interval: self.hsm.probe_interval,
             },
             tpm2: self.attestation.tpm2.resolve(path)?,
             trust_domain: self.trust_domain,
@@ -424,157 +431,4 @@ impl Tpm2Table {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use hallmark_reason::Coded as _;
-    use secrecy::ExposeSecret as _;
-
-    struct Folder(tempfile::TempDir);
-
-    impl Folder {
-        fn new() -> Self {
-            let folder = tempfile::tempdir().unwrap();
-            std::fs::write(folder.path().join("pin"), "1234\n").unwrap();
-            Self(folder)
-        }
-
-        fn load(&self, text: &str) -> Result<Config, ConfigError> {
-            let path = self.0.path().join("server.toml");
-            std::fs::write(&path, text.replace("$DIR", &self.0.path().display().to_string())).unwrap();
-            load(&path, None)
-        }
-
-        fn refused(&self, text: &str) -> ConfigError {
-            self.load(text).expect_err(text)
-        }
-    }
-
-    const LEAST: &str = "version = 1\ntrust_domain = \"example.org\"\ndata_dir = \"/d\"\n\
-        [hsm]\nmodule = \"/m.so\"\ntoken_label = \"t\"\npin = \"file:$DIR/pin\"\n";
-
-    #[test]
-    fn the_least_configuration_has_safe_defaults() {
-        let config = Folder::new().load(LEAST).unwrap();
-        assert_eq!(config.store, Path::new("/d/server.db"));
-        assert_eq!(config.hsm.pin.expose_secret(), "1234");
-        assert_eq!(config.listen.address.port(), 8081);
-        assert_eq!(config.key_kind, KeyKind::EcP256);
-        assert!(!config.tpm2.rules.allowed_classes.contains(&TpmClass::Simulator));
-        assert_eq!(config.tpm2.trust.expired, ExpiredPolicy::AtEnrolment);
-        assert!(!format!("{config:?}").contains("1234"), "a PIN is never shown");
-    }
-
-    #[test]
-    fn deny_rules_are_read_or_refused() {
-        let deny = |rules: &str| format!("{LEAST}[attestation.tpm2.deny]\n{rules}\n");
-        let eks = format!(
-            "eks = [\"{}\"]\nmanufacturers = [\"id:00001014\"]\nfirmware = [\"2019102300163636\"]",
-            "aB".repeat(32)
-        );
-        let rules = Folder::new().load(&deny(&eks)).unwrap().tpm2.rules;
-        assert!(rules.denied_eks.contains(&"ab".repeat(32)) && rules.denied_firmware.contains(&0x2019_1023_0016_3636));
-        assert!(rules.denied_manufacturers.contains("id:00001014"));
-        for bad in ["eks = [\"ab\"]", "eks = [\"\"]", "firmware = [\"x\"]", "maker = []"] {
-            assert!(
-                Folder::new()
-                    .refused(&deny(bad))
-                    .code()
-                    .as_str()
-                    .starts_with("HM-CONF-000"),
-                "{bad}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_pin_written_into_the_file_is_never_repeated() {
-        for written in [
-            "83521",
-            "83521.5",
-            "[83521]",
-            "{ value = 83521 }",
-            "\"83521\"",
-            "83521x",
-            "'83521",
-        ] {
-            let error = Folder::new().refused(&LEAST.replace("\"file:$DIR/pin\"", written));
-            let told = format!("{error:?} {error} {:?} {:?}", error.compared(), error.next_step());
-            assert!(!told.contains("83521"), "{told}");
-            assert!(
-                matches!(error.code().as_str(), "HM-CONF-0002" | "HM-CONF-0007"),
-                "{told}"
-            );
-        }
-    }
-
-    #[test]
-    fn an_unknown_key_is_refused_with_line_cause_and_fix() {
-        let error = Folder::new().refused(&format!("{LEAST}sesions = 4\n"));
-        assert_eq!(error.code().as_str(), "HM-CONF-0003");
-        assert!(
-            error.to_string().ends_with(":8: there is no key `sesions` here"),
-            "{error}"
-        );
-        assert_eq!(error.next_step().unwrap(), "write `sessions` instead of `sesions`");
-        assert!(error.likely_cause().is_some());
-        for table in [
-            "[listne]\n",
-            "[attestation]\ntmp2 = 1\n",
-            "[authority]\nca_tll = \"1h\"\n",
-            "[log]\nx = 1\n",
-        ] {
-            let error = Folder::new().refused(&format!("{LEAST}{table}"));
-            assert_eq!(error.code().as_str(), "HM-CONF-0003", "{table}");
-        }
-    }
-
-    #[test]
-    fn every_fault_has_its_code() {
-        for (text, code) in [
-            (format!("{LEAST}[log\n"), "HM-CONF-0002"),
-            (format!("{LEAST}[authority]\nca_ttl = \"soon\"\n"), "HM-CONF-0002"),
-            (format!("{LEAST}[attestation.tpm2]\npcrs = [0, 16]\n"), "HM-CONF-0002"),
-            (format!("{LEAST}[attestation.tpm2]\npcrs = []\n"), "HM-CONF-0002"),
-            (
-                format!("{LEAST}[attestation.tpm2]\nallowed_classes = [\"any\"]\n"),
-                "HM-CONF-0002",
-            ),
-            (format!("{LEAST}[authority]\nkey_type = \"ec-p521\"\n"), "HM-CONF-0002"),
-            (LEAST.replace("example.org", "Example.org"), "HM-CONF-0002"),
-            (LEAST.replace("\"/d\"", "\"d\""), "HM-CONF-0002"),
-            (LEAST.replace("token_label", "#"), "HM-CONF-0004"),
-            (LEAST.replace("version = 1", ""), "HM-CONF-0004"),
-            (
-                LEAST.replace("version = 1", "version = 2\nfuture = true"),
-                "HM-CONF-0005",
-            ),
-            (
-                format!("{LEAST}[authority]\nca_ttl = \"1h\"\nagent_ttl = \"2h\"\n"),
-                "HM-CONF-0006",
-            ),
-            (
-                format!("{LEAST}[attestation.tpm2]\napproval = \"three\"\n"),
-                "HM-CONF-0002",
-            ),
-            (
-                format!("{LEAST}[attestation.tpm2]\napproval_lifetime = \"0s\"\n"),
-                "HM-CONF-0002",
-            ),
-            (LEAST.replace("file:$DIR/pin", "1234"), "HM-CONF-0007"),
-            (LEAST.replace("$DIR/pin", "$DIR/absent"), "HM-CONF-0008"),
-            (
-                format!("{LEAST}[attestation.tpm2]\nek_roots = [\"/absent\"]\n"),
-                "HM-CONF-0010",
-            ),
-            (
-                format!("{LEAST}[attestation.tpm2]\nek_roots = [\"$DIR/pin\"]\n"),
-                "HM-VERIFY-0151",
-            ),
-        ] {
-            let error = Folder::new().refused(&text);
-            assert_eq!(error.code().as_str(), code, "{text}\n{error}");
-            assert!(error.likely_cause().is_some() && error.next_step().is_some(), "{code}");
-        }
-        assert!(load(Path::new("/absent.toml"), None).is_err_and(|error| error.code().as_str() == "HM-CONF-0001"));
-    }
-}
+mod tests;

@@ -21,6 +21,7 @@ use crate::{
     lifecycle::Lifecycle,
     limits::Limits,
     policy_files::PolicyFiles,
+    probe::Probe,
     state::{Counter, Counters, Server},
 };
 
@@ -121,6 +122,7 @@ pub(super) async fn server(
         compute: Compute::per_processor(),
         counters: counters(&loaded.totals),
         started_at: clock.unix(),
+        probe: Probe::default(),
         registry: std::sync::RwLock::new(registry),
         trust_domain: config.trust_domain,
         store,

@@ -88,8 +88,8 @@ impl Admin for AdminService {
         _request: Request<GetHsmStatusRequest>,
     ) -> Result<Response<GetHsmStatusResponse>, Status> {
         let status = self.server.keys.status();
-        let ready = status.state == State::Ready;
-        let failure = parts::hsm_failure(&status);
+        let failure = parts::hsm_failure(&self.server, &status).await;
+        let open = status.state == State::Ready;
         let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         Ok(Response::new(GetHsmStatusResponse {
             module: status.module,
@@ -98,13 +98,13 @@ impl Admin for AdminService {
             model: status.token.model,
             serial: status.token.serial,
             firmware: status.token.firmware,
-            ready,
+            ready: failure.is_none(),
             code: failure
                 .as_ref()
                 .map_or_else(String::new, |failure| failure.0.to_string()),
             message: failure.map_or_else(String::new, |failure| failure.1),
             // Sessions are opened with the pool and closed with it.
-            sessions_open: if ready { count(status.sessions) } else { 0 },
+            sessions_open: if open { count(status.sessions) } else { 0 },
             sessions_max: count(status.sessions),
             signatures: status.signatures,
             failures: status.failures,

@@ -16,5 +16,6 @@ mod cost;
 mod entries;
 mod lab;
 mod listing;
+mod probe;
 mod records;
 mod svids;

@@ -4,7 +4,7 @@ use hallmark_api::admin;
 use hallmark_hsm::State;
 use hallmark_reason::{Coded as _, ReasonCode};
 
-use crate::{authority_keeper::AuthorityError, state::Server};
+use crate::{authority_keeper::check_clock, state::Server};
 
 /// One part.
 #[derive(Debug)]
@@ -32,14 +32,11 @@ impl Part {
     }
 }
 
-/// Looks at every part: the store takes a write, the token serves, the authority is valid.
+/// Looks at every part: the store takes a write, the token signs with the authority's key, the authority is valid.
 pub(crate) async fn parts(server: &Server) -> [Part; 3] {
-    let store = server
-        .store
-        .check()
-        .await
-        .err()
-        .map(|error| (error.code(), error.to_string()));
+    let token = server.keys.status();
+    let (store, hsm) = tokio::join!(server.store.check(), hsm_failure(server, &token));
+    let store = store.err().map(|error| (error.code(), error.to_string()));
     [
         Part {
             name: "store",
@@ -47,7 +44,7 @@ pub(crate) async fn parts(server: &Server) -> [Part; 3] {
         },
         Part {
             name: "hsm",
-            failure: hsm_failure(&server.keys.status()),
+            failure: hsm,
         },
         Part {
             name: "authority",
@@ -56,8 +53,16 @@ pub(crate) async fn parts(server: &Server) -> [Part; 3] {
     ]
 }
 
-/// Why the token does not serve; `None` when it does.
-pub(super) fn hsm_failure(status: &hallmark_hsm::Status) -> Option<(ReasonCode, String)> {
+/// Why the token of this status does not sign; `None` when it does.
+pub(super) async fn hsm_failure(server: &Server, status: &hallmark_hsm::Status) -> Option<(ReasonCode, String)> {
+    match token_failure(status) {
+        None => server.probe.failure(server).await,
+        failure => failure,
+    }
+}
+
+/// Why the token does not serve, as far as it is known without asking it.
+fn token_failure(status: &hallmark_hsm::Status) -> Option<(ReasonCode, String)> {
     if status.state == State::Ready {
         return None;
     }
@@ -76,10 +81,6 @@ pub(super) fn hsm_failure(status: &hallmark_hsm::Status) -> Option<(ReasonCode, 
 }
 
 fn authority_failure(server: &Server) -> Option<(ReasonCode, String)> {
-    let (now, authority) = (server.clock.unix(), server.authority.load());
-    let not_after = authority.x509.not_after();
-    (now > not_after).then(|| {
-        let error = AuthorityError::Expired { now, not_after };
-        (error.code(), error.to_string())
-    })
+    let checked = check_clock(&server.authority.load().x509, server.clock.unix());
+    checked.err().map(|error| (error.code(), error.to_string()))
 }

@@ -11,6 +11,7 @@ mod configuration;
 mod disk;
 mod disk_full;
 mod kept;
+mod key;
 mod listeners;
 mod store;
 mod token;

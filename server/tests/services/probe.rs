@@ -1,0 +1,58 @@
+//! The key that signs is tried, not believed.
+
+use std::{sync::Arc, time::Duration};
+
+use hallmark_api::admin::{GetHsmStatusRequest, GetStatusRequest, admin_server::Admin as _};
+use hallmark_hsm::KeyKind;
+use hallmark_server::{authority_keeper::ActiveAuthority, service::admin::AdminService};
+
+use crate::lab::{Lab, isolated, local};
+
+/// The code of the part `hsm` by the status, and by the status of the HSM; empty where all is well.
+async fn codes(admin: &AdminService) -> (String, String) {
+    // An answer is shared by whoever asks within a second.
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    let status = admin.get_status(local(GetStatusRequest {})).await.unwrap().into_inner();
+    let hsm = admin
+        .get_hsm_status(local(GetHsmStatusRequest {}))
+        .await
+        .unwrap()
+        .into_inner();
+    let part = status.parts.into_iter().find(|part| part.name == "hsm").unwrap();
+    assert_eq!(part.ok, part.code.is_empty());
+    assert_eq!(hsm.ready, hsm.code.is_empty());
+    (part.code, hsm.code)
+}
+
+#[test]
+fn a_token_that_returns_another_keys_signature_is_told() {
+    isolated(
+        "probe::a_token_that_returns_another_keys_signature_is_told",
+        |folder| async move {
+            let lab = Lab::start(&folder).await;
+            let admin = AdminService::new(Arc::clone(&lab.server));
+            let good = lab.server.authority.load_full();
+            assert_eq!(codes(&admin).await, (String::new(), String::new()), "the control");
+            let other = lab
+                .server
+                .keys
+                .generate("hallmark-other", KeyKind::EcP256)
+                .await
+                .unwrap();
+            lab.server.authority.store(Arc::new(ActiveAuthority {
+                label: good.label.clone(),
+                key: other,
+                x509: good.x509.clone(),
+                upstream_chain: Vec::new(),
+                bundle: good.bundle.clone(),
+                authorities: good.bundle.authorities().unwrap(),
+            }));
+            let wrong = "HM-SRV-0017".to_owned();
+            assert_eq!(codes(&admin).await, (wrong.clone(), wrong));
+            lab.server.authority.store(good);
+            assert_eq!(codes(&admin).await, (String::new(), String::new()));
+            drop(admin);
+            lab.stop().await;
+        },
+    );
+}

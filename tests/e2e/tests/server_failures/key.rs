@@ -1,0 +1,74 @@
+//! A key that is destroyed under a running server.
+
+use crate::kept::{Kept, UNEXPECTED, UNREACHABLE};
+use crate::trial::{DOMAIN, wait_for};
+use hallmark_kit::{Token, binary};
+use std::path::Path;
+use std::process::Command;
+
+/// Destroys both halves of a key, as another program that has the PIN can.
+fn destroy(token: &Token, label: &str) {
+    let pin = std::fs::read_to_string(token.pin_file()).unwrap();
+    for half in ["privkey", "pubkey"] {
+        let out = Command::new("pkcs11-tool")
+            .arg("--module")
+            .arg(Token::module())
+            .args(["--token-label", token.label(), "--login", "--pin", pin.trim()])
+            .args(["--delete-object", "--type", half, "--label", label])
+            .env("SOFTHSM2_CONF", token.conf())
+            .output()
+            .unwrap();
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    }
+}
+
+/// How an operator's command ends, and what it says.
+fn operator(socket: &Path, command: &[&str]) -> (Option<i32>, String) {
+    let out = Command::new(binary("hallmark").unwrap())
+        .args(command)
+        .env("HALLMARK_ADMIN_SOCKET", socket)
+        .output()
+        .unwrap();
+    let said = [out.stdout, out.stderr].concat();
+    (out.status.code(), String::from_utf8(said).unwrap())
+}
+
+#[test]
+fn a_key_that_is_destroyed_under_a_running_server_is_told_by_all_who_look() {
+    let mut kept = Kept::new();
+    kept.trial.lab.server().set("hsm", "probe_interval", "1s".into());
+    kept.fill();
+    kept.trial.lab.start_server().unwrap();
+    let socket = kept.trial.lab.server().admin_socket();
+    let key = format!("hallmark-x509-{DOMAIN}-1");
+    // The control: with its key all is well.
+    assert_eq!(kept.health().0, Some(0));
+    for command in [["status"].as_slice(), &["doctor"], &["hsm", "status"]] {
+        let (exit, said) = operator(&socket, command);
+        assert_eq!(exit, Some(0), "{said}");
+        assert!(!said.contains("HM-SRV-0010") && !said.contains("FAILED"), "{said}");
+    }
+    assert!(!kept.trial.lab.server().log().contains("HM-SRV-0010"));
+
+    destroy(kept.trial.lab.server().token(), &key);
+    let gone = format!("HM-SRV-0010: the token has no key \"{key}\", which signs for the authority");
+    // The schedule finds it although nobody asks.
+    wait_for("the schedule tells it", || {
+        kept.trial.lab.server().log().contains(&gone)
+    });
+    let said = kept.must_become(UNEXPECTED);
+    assert!(
+        said.contains("hsm HM-SRV-0010") && said.contains("HM-SRV-0009"),
+        "{said}"
+    );
+    for (command, code) in [
+        (["status"].as_slice(), UNEXPECTED),
+        (&["doctor"], UNEXPECTED),
+        (&["hsm", "status"], UNREACHABLE),
+    ] {
+        let (exit, said) = operator(&socket, command);
+        assert_eq!(exit, Some(code), "{command:?}: {said}");
+        assert!(said.contains("HM-SRV-0010"), "{command:?}: {said}");
+    }
+    kept.trial.lab.server().stop();
+}
