@@ -15,3 +15,4 @@ pub use summary::{ImaSummary, Looked};
 
 pub(crate) use import::entry;
 pub(crate) use judge::{LineRules, judge};
+pub(crate) use list::as_measured;

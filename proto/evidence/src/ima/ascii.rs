@@ -1,7 +1,9 @@
-//! `ascii_runtime_measurements`: the form for people. Every line is put back into its binary form, whose recorded hash
-//! must fit, so a name with spaces or line ends cannot pass for other fields.
+//! `ascii_runtime_measurements` and `ascii_runtime_measurements_sha256`: the form for people. Every line is put back into
+//! its binary form, whose recorded hash must fit, so a name with spaces or line ends cannot pass for other fields.
 
 use std::{borrow::Cow, sync::Arc};
+
+use hallmark_tpm_wire::HashAlg;
 
 use super::{
     binary::{data, original_data, template},
@@ -12,11 +14,25 @@ use super::{
 
 /// The longest line.
 const MAX_LINE: usize = 2 * 1024 * 1024 + 8192;
+/// Register and template hash take less of a line.
+const MAX_HEAD: usize = 256;
+
+/// The algorithm of the recorded hashes: the one of the length of the second field.
+pub(super) fn recorded_hash(bytes: &[u8]) -> HashAlg {
+    let head = bytes.get(..MAX_HEAD.min(bytes.len())).unwrap_or_default();
+    let mut parts = head.split(|byte| *byte == b' ').filter(|part| !part.is_empty());
+    let digits = parts.nth(1).map_or(0, <[u8]>::len);
+    HashAlg::ALL
+        .into_iter()
+        .find(|hash| hash.digest_len() * 2 == digits)
+        .unwrap_or(HashAlg::Sha1)
+}
 
 /// Reads the line at the beginning of `bytes`; gives it with what is behind it.
 pub(super) fn line<'a>(
     bytes: &'a [u8],
     number: u64,
+    hash: HashAlg,
     known: &mut Option<Arc<Template>>,
     check: bool,
 ) -> Result<(ImaEvent<'a>, &'a [u8]), ImaError> {
@@ -37,8 +53,8 @@ pub(super) fn line<'a>(
     let mut part = || parts.next().ok_or(malformed("a field is missing"));
     let pcr = std::str::from_utf8(part()?).ok().and_then(|text| text.parse().ok());
     let pcr = pcr.ok_or(malformed("the register is no number"))?;
-    let mut recorded = [0; 20];
-    hex::decode_to_slice(part()?, &mut recorded).map_err(|_| malformed("the template hash is no SHA-1 in hex"))?;
+    let recorded = hex::decode(part()?).ok().filter(|it| it.len() == hash.digest_len());
+    let recorded = recorded.ok_or(malformed("the template hash is none of the list's algorithm in hex"))?;
     let template = template(part()?, number, known)?;
     let fields = fields(part()?, &template).ok_or(malformed("the fields are not those of the template"))?;
     let data = match (template.is_original(), fields.as_slice()) {
@@ -48,7 +64,8 @@ pub(super) fn line<'a>(
     let head = Head {
         line: number,
         pcr,
-        recorded,
+        hash,
+        recorded: Cow::Owned(recorded),
         check,
     };
     let fields: Vec<Cow<'a, [u8]>> = fields.into_iter().map(Cow::Owned).collect();

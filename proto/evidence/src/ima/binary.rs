@@ -1,6 +1,9 @@
-//! `binary_runtime_measurements`, little-endian (security/integrity/ima/ima_fs.c, `ima_measurements_show`).
+//! `binary_runtime_measurements`, little-endian (security/integrity/ima/ima_fs.c, `ima_measurements_show`), and
+//! `binary_runtime_measurements_sha256` and its kin (Linux 6.10 and later), which record the template hashes of a bank.
 
 use std::{borrow::Cow, sync::Arc};
+
+use hallmark_tpm_wire::HashAlg;
 
 use super::{
     error::ImaError,
@@ -13,22 +16,38 @@ const MAX_TEMPLATE: usize = 160;
 /// The longest data of one line: the kernel's largest measured buffer is below it.
 const MAX_DATA: usize = 1024 * 1024;
 
+/// The algorithm of the recorded hashes: the one whose length leads to the name of a template.
+pub(super) fn recorded_hash(bytes: &[u8]) -> HashAlg {
+    let leads_to_template = |hash: &HashAlg| {
+        let mut cursor = Cursor { bytes, line: 0 };
+        let name = cursor
+            .take(4 + hash.digest_len(), "template hash")
+            .and_then(|_| cursor.sized("template name", MAX_TEMPLATE));
+        name.is_ok_and(|name| template(name, 0, &mut None).is_ok())
+    };
+    HashAlg::ALL
+        .into_iter()
+        .find(leads_to_template)
+        .unwrap_or(HashAlg::Sha1)
+}
+
 /// Reads the line at the beginning of `bytes`; gives it with what is behind it.
 pub(super) fn line<'a>(
     bytes: &'a [u8],
     number: u64,
+    hash: HashAlg,
     known: &mut Option<Arc<Template>>,
     check: bool,
 ) -> Result<(ImaEvent<'a>, &'a [u8]), ImaError> {
     let mut cursor = Cursor { bytes, line: number };
     let pcr = cursor.u32("register")?;
-    let mut recorded = [0; 20];
-    recorded.copy_from_slice(cursor.take(20, "template hash")?);
+    let recorded = Cow::Borrowed(cursor.take(hash.digest_len(), "template hash")?);
     let name = cursor.sized("template name", MAX_TEMPLATE)?;
     let template = template(name, number, known)?;
     let head = Head {
         line: number,
         pcr,
+        hash,
         recorded,
         check,
     };

@@ -47,7 +47,7 @@ pub enum ImaError {
     TemplateHash {
         /// The line.
         line: u64,
-        /// SHA-1 of the fields, hex.
+        /// The hash of the fields, hex.
         computed: String,
         /// The recorded hash, hex.
         recorded: String,
@@ -77,6 +77,9 @@ impl Coded for ImaError {
     fn likely_cause(&self) -> Option<String> {
         let cause = match self {
             Self::Template { .. } => "a kernel with a template that this version does not know, or a changed list",
+            Self::TemplateHash { .. } => {
+                "a line was changed, or the list is of a bank of another algorithm than SHA-1, SHA-256, SHA-384 and SHA-512"
+            }
             _ => "the list was cut or changed on its way, or it is no runtime_measurements file",
         };
         Some(cause.to_owned())

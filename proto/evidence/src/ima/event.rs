@@ -41,8 +41,10 @@ pub struct ImaEvent<'a> {
     pub pcr: u32,
     /// Its template.
     pub template: Arc<Template>,
-    /// The recorded template hash, SHA-1. Zeros for a violation.
-    pub recorded: [u8; 20],
+    /// The algorithm of the recorded hash: SHA-1, or that of the bank whose list it is (Linux 6.10 and later).
+    pub hash: HashAlg,
+    /// The recorded template hash. Zeros for a violation.
+    pub recorded: Cow<'a, [u8]>,
     /// What is hashed: the fields, each with its length.
     pub data: Cow<'a, [u8]>,
     /// The digest of what was measured.
@@ -59,7 +61,7 @@ impl<'a> ImaEvent<'a> {
     /// A violation: the file was written while it was read, so the line measures nothing (ToMToU, open writers).
     #[must_use]
     pub fn is_violation(&self) -> bool {
-        self.recorded == [0; 20]
+        self.recorded.iter().all(|byte| *byte == 0)
     }
 
     /// The name for people: text that is not UTF-8, and control characters, spelt out.
@@ -102,16 +104,25 @@ impl<'a> ImaEvent<'a> {
     pub fn extension(&self, bank: HashAlg) -> Vec<u8> {
         if self.is_violation() {
             vec![0xff; bank.digest_len()]
-        } else if bank == HashAlg::Sha1 {
+        } else if bank == self.hash {
             self.recorded.to_vec()
         } else {
             bank.digest(&self.data)
         }
     }
 
+    /// What a kernel before 5.8 extends `bank` with, whatever the bank: the SHA-1 of the line's data, and zeros up to the
+    /// bank's length.
+    #[must_use]
+    pub fn padded_extension(&self, bank: HashAlg) -> Vec<u8> {
+        let mut value = self.extension(HashAlg::Sha1);
+        value.resize(bank.digest_len(), 0);
+        value
+    }
+
     /// Puts a line together and checks that its recorded hash is the one of its fields.
     pub(super) fn assemble(
-        head: Head,
+        head: Head<'a>,
         template: Arc<Template>,
         data: Cow<'a, [u8]>,
         fields: &[Cow<'a, [u8]>],
@@ -121,6 +132,7 @@ impl<'a> ImaEvent<'a> {
         let mut event = Self {
             line,
             pcr: head.pcr,
+            hash: head.hash,
             recorded: head.recorded,
             digest: FileDigest {
                 kind: DigestKind::File,
@@ -160,24 +172,25 @@ impl<'a> ImaEvent<'a> {
         if self.is_violation() {
             return Ok(());
         }
-        let computed = HashAlg::Sha1.digest(&self.data);
-        if computed == self.recorded {
+        let computed = self.hash.digest(&self.data);
+        if computed == *self.recorded {
             return Ok(());
         }
         Err(ImaError::TemplateHash {
             line: self.line,
             computed: hex::encode(computed),
-            recorded: hex::encode(self.recorded),
+            recorded: hex::encode(&self.recorded),
         })
     }
 }
 
 /// What every line begins with.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Head {
+#[derive(Debug, Clone)]
+pub(super) struct Head<'a> {
     pub(super) line: u64,
     pub(super) pcr: u32,
-    pub(super) recorded: [u8; 20],
+    pub(super) hash: HashAlg,
+    pub(super) recorded: Cow<'a, [u8]>,
     /// Whether the recorded hash is to be held against the fields.
     pub(super) check: bool,
 }

@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
+use hallmark_tpm_wire::HashAlg;
+
 use super::{ascii, binary, error::ImaError, event::ImaEvent, template::Template};
 
 /// The form of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ImaForm {
-    /// `binary_runtime_measurements`.
+    /// `binary_runtime_measurements`, or that of a bank.
     Binary,
-    /// `ascii_runtime_measurements`.
+    /// `ascii_runtime_measurements`, or that of a bank.
     Ascii,
 }
 
@@ -18,25 +20,31 @@ pub enum ImaForm {
 pub struct ImaList<'a> {
     bytes: &'a [u8],
     form: ImaForm,
+    hash: HashAlg,
 }
 
 impl<'a> ImaList<'a> {
-    /// A list in either form: an ascii line begins with a digit, which no binary line of a register below 48 does.
+    /// A list in either form: an ascii line begins with a digit, which no binary line of a register below 48 does. The
+    /// length of the first line's hash says of which bank it is.
     #[must_use]
     pub fn new(bytes: &'a [u8]) -> Self {
-        let form = match bytes.first() {
-            Some(byte) if byte.is_ascii_digit() => ImaForm::Ascii,
-            _ => ImaForm::Binary,
-        };
-        Self { bytes, form }
+        match bytes.first() {
+            Some(byte) if byte.is_ascii_digit() => Self {
+                bytes,
+                form: ImaForm::Ascii,
+                hash: ascii::recorded_hash(bytes),
+            },
+            _ => Self::binary(bytes),
+        }
     }
 
     /// A list in binary form.
     #[must_use]
-    pub const fn binary(bytes: &'a [u8]) -> Self {
+    pub fn binary(bytes: &'a [u8]) -> Self {
         Self {
             bytes,
             form: ImaForm::Binary,
+            hash: binary::recorded_hash(bytes),
         }
     }
 
@@ -52,6 +60,7 @@ impl<'a> ImaList<'a> {
         ImaLines {
             rest: self.bytes,
             form: self.form,
+            hash: self.hash,
             line: 0,
             template: None,
             taken: 0,
@@ -65,6 +74,7 @@ impl<'a> ImaList<'a> {
 pub struct ImaLines<'a> {
     rest: &'a [u8],
     form: ImaForm,
+    hash: HashAlg,
     line: u64,
     template: Option<Arc<Template>>,
     taken: u64,
@@ -94,8 +104,8 @@ impl<'a> Iterator for ImaLines<'a> {
             return None;
         }
         let read = match self.form {
-            ImaForm::Binary => binary::line(self.rest, self.line, &mut self.template, self.check),
-            ImaForm::Ascii => ascii::line(self.rest, self.line, &mut self.template, self.check),
+            ImaForm::Binary => binary::line(self.rest, self.line, self.hash, &mut self.template, self.check),
+            ImaForm::Ascii => ascii::line(self.rest, self.line, self.hash, &mut self.template, self.check),
         };
         match read {
             Ok((event, rest)) => {

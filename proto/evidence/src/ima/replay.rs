@@ -32,6 +32,15 @@ impl ImaReplay {
 
     /// Takes a line. Those of other registers count, and change nothing here.
     pub fn extend(&mut self, event: &ImaEvent<'_>) {
+        self.take(event, |event, bank| event.extension(bank));
+    }
+
+    /// Takes a line as a kernel before 5.8 extends the register with it: that says who wrote the list, and proves nothing.
+    pub fn extend_padded(&mut self, event: &ImaEvent<'_>) {
+        self.take(event, |event, bank| event.padded_extension(bank));
+    }
+
+    fn take(&mut self, event: &ImaEvent<'_>, extension: impl Fn(&ImaEvent<'_>, HashAlg) -> Vec<u8>) {
         self.lines = self.lines.saturating_add(1);
         let (true, Some(bank)) = (event.pcr == u32::from(Self::PCR), HashAlg::from_id(self.bank)) else {
             return;
@@ -39,7 +48,7 @@ impl ImaReplay {
         if event.is_violation() {
             self.violations = self.violations.saturating_add(1);
         }
-        self.value.extend_from_slice(&event.extension(bank));
+        self.value.extend_from_slice(&extension(event, bank));
         self.value = bank.digest(&self.value);
     }
 

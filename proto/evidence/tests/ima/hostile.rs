@@ -182,7 +182,7 @@ proptest! {
         prop_assert_eq!(&*event.signature, signature.as_slice());
         if !path.contains('\n') {
             let ascii = format!(
-                "10 {} ima-sig sha256:{} {path} {}\n", hex::encode(event.recorded), hex::encode(value), hex::encode(&signature)
+                "10 {} ima-sig sha256:{} {path} {}\n", hex::encode(&event.recorded), hex::encode(value), hex::encode(&signature)
             );
             let from_ascii = only(ascii.as_bytes()).unwrap();
             prop_assert_eq!(&from_ascii.data, &event.data);

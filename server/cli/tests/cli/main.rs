@@ -17,5 +17,6 @@ mod inventory;
 mod nodes;
 mod predict;
 mod refusals;
+mod reports;
 mod run;
 mod user_space;

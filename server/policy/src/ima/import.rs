@@ -12,8 +12,9 @@ use super::list_error::DigestListError;
 impl DigestList {
     /// Reads a list in any form that is known, and says what of the file has no place in a list.
     ///
-    /// - lines of `sha256sum`, `sha384sum` or `sha512sum`, with or without `--tag`, relative paths (`./usr/bin/true`)
-    ///   being those of an image's root; a digest alone may be anywhere; lines that begin with `#` say nothing;
+    /// - lines of `sha256sum`, `sha384sum` or `sha512sum`, with or without `--tag`, relative paths (`./usr/bin/true`,
+    ///   `usr/bin/true`) being those of an image's root; a digest alone may be anywhere; lines that begin with `#` say
+    ///   nothing;
     /// - a Keylime runtime policy (JSON): its `digests`;
     /// - our own JSON, whose own name and serial are taken.
     ///
@@ -43,6 +44,10 @@ fn lines(name: &str, serial: u64, text: &str) -> Result<DigestList, DigestListEr
         }
         let at_line = |what| DigestListError::Malformed { line: number + 1, what };
         let (digest, path) = entry(line).map_err(at_line)?;
+        // A file of the root itself, where the list was made there by `sha256sum *`.
+        if let Some(word) = path.as_ref().filter(|path| !path.contains('/')) {
+            list.add(digest.clone(), Some(format!("/{word}")));
+        }
         list.add(digest, path);
     }
     Ok(list)
@@ -63,10 +68,11 @@ pub(crate) fn entry(line: &str) -> Result<(String, Option<String>), String> {
         },
     };
     let path = path.map(|path| if escaped { unescaped(path) } else { Ok(path.to_owned()) });
-    let path = path.transpose()?.map(|path| rooted(&path));
+    let path = path.transpose()?;
     if path.as_deref() == Some("") {
         return Err("a digest with a space behind it, and no path".to_owned());
     }
+    let path = path.map(|path| rooted(&path)).transpose()?;
     Ok((digest(hex)?, path))
 }
 
@@ -96,13 +102,21 @@ fn unescaped(path: &str) -> Result<String, String> {
     Ok(out)
 }
 
-/// The path on the machine, spelt as names of lines are.
-fn rooted(path: &str) -> String {
+/// The path on the machine, spelt as names of lines are. A relative path is one of the image's root; a word alone is the
+/// name of something that is no file, such as `kexec-cmdline`.
+fn rooted(path: &str) -> Result<String, String> {
     let path = spelt(path.as_bytes());
-    match path.strip_prefix("./") {
-        Some(rest) => format!("/{rest}"),
-        None => path,
+    if !path.contains('/') {
+        return Ok(path);
     }
+    let parts = path.split('/').filter(|part| !matches!(*part, "" | "."));
+    if parts.clone().any(|part| part == "..") {
+        return Err(format!("{path:?}: no file is measured under a path with `..`"));
+    }
+    if parts.clone().next().is_none() || path.ends_with('/') {
+        return Err(format!("{path:?}: the path of a folder"));
+    }
+    Ok(parts.fold(String::new(), |rooted, part| rooted + "/" + part))
 }
 
 /// A digest as lines spell it: `sha256:` and lower-case hex. Which algorithm it is shows by its length, unless it says so.
@@ -143,9 +157,10 @@ fn keylime(name: &str, serial: u64, text: &str) -> Result<(DigestList, Vec<Strin
     let mut list = DigestList::new(name, serial)?;
     let mut left_out = Vec::new();
     for (path, digests) in policy.digests {
+        let at = rooted(&path).map_err(|what| DigestListError::Malformed { line: 1, what })?;
         for text in digests {
             match digest(&text) {
-                Ok(digest) => list.add(digest, Some(rooted(&path))),
+                Ok(digest) => list.add(digest, Some(at.clone())),
                 Err(_) => left_out.push(format!("digests: {path}: {text:.140}")),
             }
         }

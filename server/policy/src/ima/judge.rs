@@ -36,33 +36,45 @@ pub(crate) fn judge(policy: &str, rules: &ImaRules, facts: &MachineFacts, set: &
     rules_in_order.into_iter().flatten().collect()
 }
 
-/// A rule over a list that came; without one it does not hold.
+/// A rule over a list of which lines are proven; without one it does not hold.
 fn over(list: Option<&ImaSummary>, expected: impl Into<String>, judge: impl FnOnce(&ImaSummary) -> Finding) -> Finding {
     let expected = expected.into();
     match list {
-        Some(list) => Finding {
+        Some(list) if list.proves_a_line() => Finding {
             expected: Some(expected),
             ..judge(list)
         },
-        None => Finding::not_proven(expected, "no IMA list came with the quote"),
+        Some(_) => Finding::not_proven(expected, NO_LINE_PROVEN),
+        None => Finding::not_proven(expected, NO_LIST),
     }
 }
 
+const NO_LIST: &str = "no IMA list came with the quote";
+const NO_LINE_PROVEN: &str = "PCR 10 was never extended, so the quote proves no line of the IMA list";
+
 fn required(list: Option<&ImaSummary>) -> Reason {
+    const RULE: &str = "ima.required";
+    if list.is_some_and(|list| !list.proves_a_line()) {
+        let finding = Finding::not_proven("", NO_LINE_PROVEN).comparing("an IMA list in PCR 10", "PCR 10 is zero");
+        return Reason::of(ReasonCode::new("HM-POLICY-0220"), RULE, finding);
+    }
     let finding = match list {
         Some(list) => Finding::new(true, format!("the IMA list is proven: {} lines", list.lines)),
-        None => Finding::not_proven("an IMA list", "no IMA list came with the quote"),
+        None => Finding::not_proven("an IMA list", NO_LIST),
     };
-    Reason::of(ReasonCode::new("HM-POLICY-0201"), "ima.required", finding)
+    Reason::of(ReasonCode::new("HM-POLICY-0201"), RULE, finding)
 }
 
 fn proven(list: Option<&ImaSummary>) -> Reason {
-    let finding = over(list, "PCR 10 in every line", |list| match &list.first_unproven {
-        None => Finding::new(true, "register 10 proves every line").comparing("", "PCR 10"),
+    const EXPECTED: &str = "PCR 10 in every line";
+    let finding = match list.and_then(|list| list.first_unproven.as_ref()) {
         Some(line) => Finding::new(false, "a line was measured into a register that does not prove it")
-            .comparing("", format!("line {} in PCR {}", line.line, line.pcr))
+            .comparing(EXPECTED, format!("line {} in PCR {}", line.line, line.pcr))
             .at(Some(event(line))),
-    });
+        None => over(list, EXPECTED, |_| {
+            Finding::new(true, "register 10 proves every line").comparing("", "PCR 10")
+        }),
+    };
     Reason::of(ReasonCode::new("HM-POLICY-0202"), "ima", finding)
 }
 

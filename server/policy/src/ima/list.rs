@@ -8,6 +8,12 @@ use serde::{Deserialize, Serialize};
 use super::list_error::DigestListError;
 use crate::policy::check_name;
 
+/// A path or pattern as the kernel writes names: with `_` for every space (Linux, security/integrity/ima/
+/// ima_template_lib.c, `ima_write_template_field_data`). Names that differ in nothing else are one name in its list.
+pub(crate) fn as_measured(text: &str) -> String {
+    text.replace(' ', "_")
+}
+
 /// A list of digests that files may have: each at the paths for which it is listed, or anywhere. Policies name it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DigestList {
@@ -52,7 +58,8 @@ impl DigestList {
         })
     }
 
-    /// Adds a digest, for a path or for anywhere. Both are spelt as [`MeasuredFile`](super::MeasuredFile) spells them.
+    /// Adds a digest, for a path or for anywhere. Both are spelt as [`MeasuredFile`](super::MeasuredFile) spells them, but
+    /// that the path may have spaces.
     pub(crate) fn add(&mut self, digest: String, path: Option<String>) {
         let digest = match self.all.get(digest.as_str()) {
             Some(known) => Arc::clone(known),
@@ -63,7 +70,7 @@ impl DigestList {
             self.anywhere.insert(digest);
             return;
         };
-        let digests = self.paths.entry(path).or_default();
+        let digests = self.paths.entry(as_measured(&path)).or_default();
         if let Err(place) = digests.binary_search(&digest) {
             digests.insert(place, digest);
         }

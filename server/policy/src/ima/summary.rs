@@ -123,6 +123,13 @@ impl ImaSummary {
         self.files.push(file);
     }
 
+    /// Whether the quote proves a line at all. It proves none where the register was never extended: IMA runs without this
+    /// TPM then, whatever its list says.
+    #[must_use]
+    pub fn proves_a_line(&self) -> bool {
+        self.boot_aggregate != BootAggregate::Absent || self.kept > 0 || self.violations > 0 || self.cut_at.is_some()
+    }
+
     /// How many of the kept lines are not at hand.
     #[must_use]
     pub fn away(&self) -> u64 {

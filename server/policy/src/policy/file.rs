@@ -143,9 +143,9 @@ struct ImaTable {
     any_path: bool,
     #[serde(deserialize_with = "value::keys")]
     keys: Option<ImaKeys>,
-    #[serde(deserialize_with = "value::globs")]
+    #[serde(deserialize_with = "value::measured_globs")]
     exclude: Option<Vec<Glob>>,
-    #[serde(deserialize_with = "value::globs")]
+    #[serde(deserialize_with = "value::measured_globs")]
     buffers: Option<Vec<Glob>>,
 }
 

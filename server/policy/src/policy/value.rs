@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer};
 use super::list::{List, each, table};
 use super::{MokRule, PcrRule, Violations};
 use crate::glob::Glob;
-use crate::ima::{DigestList, entry};
+use crate::ima::{DigestList, as_measured, entry};
 
 /// The longest name of a policy or baseline, in bytes.
 const MAX_NAME: usize = 63;
@@ -85,6 +85,13 @@ pub(super) fn optional_name<'de, D: Deserializer<'de>>(from: D) -> Result<Option
 pub(super) fn globs<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<Glob>>, D::Error> {
     each(from, |text| {
         Glob::parse(&text).map_err(|error| format!("{text:?}: {error}"))
+    })
+}
+
+/// Anchored patterns of names in IMA lists.
+pub(super) fn measured_globs<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<Glob>>, D::Error> {
+    each(from, |text| {
+        Glob::parse(&as_measured(&text)).map_err(|error| format!("{text:?}: {error}"))
     })
 }
 

@@ -23,7 +23,8 @@ fn what_the_tools_write_is_read() {
     let [a, b, c] = ["aa", "bb", "cc"].map(digest);
     let text = format!(
         "# made by a release job\n{a}  ./usr/bin/a\n{b} */usr/bin/b b\n\\{c}  /usr/bin/c\\n\\\\\n\n\
-         SHA256 (./etc/d (1)) = {a}\n{}\n{c}{c}  /long\nverity:{b}  /tree\n",
+         SHA256 (./etc/d (1)) = {a}\n{}\n{c}{c}  /long\nverity:{b}  /tree\n{a}  usr/bin/e\n{a}  init\n\
+         {c} *.//usr/./bin//f g\n",
         b.to_uppercase()
     );
     let list = import(&text);
@@ -31,12 +32,22 @@ fn what_the_tools_write_is_read() {
         ("/usr/bin/a", sha256("aa"), true),
         ("./usr/bin/a", sha256("aa"), false),
         ("/usr/bin/a", sha256("cc"), false),
-        ("/usr/bin/b b", sha256("bb"), true),
+        // The kernel writes names without spaces.
+        ("/usr/bin/b_b", sha256("bb"), true),
+        ("/usr/bin/b_b", sha256("aa"), false),
+        ("/usr/bin/b b", sha256("cc"), false),
         ("/anywhere", sha256("bb"), true),
         ("/anywhere", sha256("aa"), false),
         ("/usr/bin/c\\x0a\\x5c", sha256("cc"), true),
         ("/usr/bin/c", sha256("cc"), false),
-        ("/etc/d (1)", sha256("aa"), true),
+        ("/etc/d_(1)", sha256("aa"), true),
+        ("/usr/bin/e", sha256("aa"), true),
+        ("usr/bin/e", sha256("aa"), false),
+        ("/init", sha256("aa"), true),
+        ("init", sha256("aa"), true),
+        ("/bin/init", sha256("aa"), false),
+        ("/usr/bin/f_g", sha256("cc"), true),
+        ("/usr/bin/f_g", sha256("aa"), false),
         ("/long", format!("sha512:{c}{c}"), true),
         ("/tree", format!("verity:{}", sha256("bb")), true),
         ("/tree", sha256("bb"), true),
@@ -103,6 +114,10 @@ fn what_is_no_list_is_refused_with_its_line() {
         &format!("\\{}  /a\\x\n", digest("aa")),
         &format!("SHA1 (/a) = {}\n", digest("aa")),
         &format!(" {}  /a\n", digest("aa")),
+        &format!("{}  ../usr/bin/a\n", digest("aa")),
+        &format!("{}  /usr/../bin/a\n", digest("aa")),
+        &format!("{}  /usr/bin/\n", digest("aa")),
+        &format!("{}  ./\n", digest("aa")),
     ] {
         let told = told(&format!("{good}\n{bad}"));
         let begin = "HM-POLICY-0221: the list of digests is malformed at line 3: ";

@@ -27,6 +27,12 @@ pub enum ImaListError {
         /// How many lines there are.
         lines: u64,
     },
+    /// The register has SHA-1 digests with zeros behind them: all that a kernel before 5.8 knows.
+    #[error("PCR 10 ({bank}) was extended with SHA-1 digests: the kernel is older than Linux 5.8")]
+    OldKernel {
+        /// The bank.
+        bank: String,
+    },
     /// The first line is not the digest over the quoted registers.
     #[error("the IMA list's boot_aggregate is not that of the quoted registers")]
     OtherBoot,
@@ -60,6 +66,7 @@ impl Coded for ImaListError {
             Self::Pcr { .. } => ReasonCode::new("HM-VERIFY-0902"),
             Self::Offset { .. } => ReasonCode::new("HM-VERIFY-0903"),
             Self::OtherBoot => ReasonCode::new("HM-VERIFY-0904"),
+            Self::OldKernel { .. } => ReasonCode::new("HM-VERIFY-0905"),
         }
     }
 
@@ -73,6 +80,9 @@ impl Coded for ImaListError {
                 ..
             } => Some(format!("quoted {quoted}, replayed {replayed} after {lines} lines")),
             Self::Offset { expected, actual } => Some(format!("expected byte {expected}, found byte {actual}")),
+            Self::OldKernel { bank } => Some(format!(
+                "expected a digest of {bank} for each line, found SHA-1 with zeros behind it"
+            )),
             Self::NotQuoted | Self::OtherBoot => None,
         }
     }
@@ -83,6 +93,9 @@ impl Coded for ImaListError {
             Self::NotQuoted => "the server's `pcrs` do not name register 10",
             Self::Pcr { .. } => "lines were left out or changed, the list is of another boot, or it was read too early",
             Self::OtherBoot => "the list is of another boot, or a register moved after the kernel had started",
+            Self::OldKernel { .. } => {
+                "before Linux 5.8 the kernel writes the SHA-1 of a line into every bank, which proves no line"
+            }
             Self::Offset { .. } => "the machine was started again, or the server forgot what it held",
         };
         Some(cause.to_owned())
@@ -93,6 +106,9 @@ impl Coded for ImaListError {
             Self::List(error) => return error.next_step(),
             Self::NotQuoted => "add 10 to attestation.tpm2.pcrs of the server's configuration",
             Self::Pcr { .. } => "hallmark evidence explain; on the machine, compare PCR 10 with its list",
+            Self::OldKernel { .. } => {
+                "boot Linux 5.8 or later (uname -r); until then set measurements.ima = \"\" in the agent's configuration"
+            }
             Self::OtherBoot => "on the machine, compare the first line of its list with PCR 0 to 9",
             Self::Offset { .. } => "nothing: the agent attests again with the whole list",
         };

@@ -136,6 +136,9 @@ pub fn measured_files(
             files.boot_aggregate = whole.then_some(boot_aggregate);
         }
     }
+    if !found && whole && is_of_an_old_kernel(&data, bank, quoted) {
+        return Err(ImaListError::OldKernel { bank: bank.to_string() });
+    }
     if !found {
         return Err(ImaListError::Pcr {
             bank: bank.to_string(),
@@ -146,4 +149,14 @@ pub fn measured_files(
     }
     files.data = data;
     Ok(files)
+}
+
+/// Whether the register has what a kernel before 5.8 extends it with: SHA-1, whatever the bank.
+fn is_of_an_old_kernel(data: &[u8], bank: HashAlg, quoted: &[u8]) -> bool {
+    let mut replay = ImaReplay::at_boot(bank);
+    let mut lines = ImaList::new(data).lines().read_before().filter_map(Result::ok);
+    lines.any(|event| {
+        replay.extend_padded(&event);
+        event.pcr == u32::from(ImaReplay::PCR) && replay.value() == quoted
+    })
 }

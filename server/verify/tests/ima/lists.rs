@@ -223,6 +223,43 @@ fn attack_30_a_weak_bank_proves_no_list() {
     assert_eq!(lines(register(&list)), 1);
 }
 
+/// PCR 10 of a kernel before 5.8: the SHA-1 of each line in every bank, with zeros behind it.
+fn padded_register(lines: &[Vec<u8>]) -> Vec<u8> {
+    let mut value = vec![0; 32];
+    for event in ImaList::binary(&lines.concat()).lines() {
+        let mut digest = match event.as_ref().unwrap().is_violation() {
+            true => vec![0xff; 20],
+            false => HashAlg::Sha1.digest(&event.unwrap().data),
+        };
+        digest.resize(32, 0);
+        value = HashAlg::Sha256.digest(&[value, digest].concat());
+    }
+    value
+}
+
+#[test]
+fn a_kernel_before_5_8_is_refused_with_that_cause() {
+    use hallmark_reason::Report;
+    let list = [aggregate(&firmware()), file(1), violation("/usr/bin/a"), file(2)];
+    let prove_register = |value: Vec<u8>| {
+        let mut values = firmware();
+        values.insert(HashAlg::Sha256, 10, value).unwrap();
+        measured_files(list.concat(), None, &values)
+    };
+    assert!(prove_register(register(&list)).is_ok());
+    // The whole list, and one that grew behind its quote.
+    for count in 1..=list.len() {
+        let error = prove_register(padded_register(&list[..count])).unwrap_err();
+        let told = Report(&error).to_string();
+        assert!(told.starts_with("HM-VERIFY-0905: "), "{told}");
+        assert!(told.contains("older than Linux 5.8"), "{told}");
+    }
+    // Anything else is what it was: a list that does not lead to the register.
+    let mut swapped = list.clone();
+    swapped.swap(1, 3);
+    assert_eq!(refusal(prove_register(padded_register(&swapped))), "HM-VERIFY-0902");
+}
+
 proptest! {
     #[test]
     fn in_parts_or_whole_the_same_is_proven(count in 1..20_u8, cut in 0..20_usize) {

@@ -176,6 +176,39 @@ fn attack_48_names_that_pass_for_others() {
 }
 
 #[test]
+fn attack_48_an_underscore_is_the_kernels_space_and_no_other_files_digest() {
+    let named = |path: &str, digest: u8| machine(&[lines::file(path, &[digest; 32])]);
+    let (mine, others) = (hex::encode([7; 32]), hex::encode([8; 32]));
+    let listed = format!("{mine}  /opt/a b");
+    let both = rules("").replace(
+        "allow = [",
+        &format!("allow = [\"{listed}\", \"{others}  /opt/other\", "),
+    );
+    assert_eq!(verdict(&both, &named("/opt/a_b", 7)), "trusted");
+    assert_eq!(verdict(&both, &named("/opt/a_b", 8)), "HM-POLICY-0210");
+    assert_eq!(verdict(&both, &named("/opt/other", 7)), "HM-POLICY-0210");
+    assert_eq!(verdict(&both, &named("/opt/a-b", 7)), "HM-POLICY-0209");
+}
+
+#[test]
+fn attack_48_a_list_that_the_tpm_knows_nothing_of() {
+    // IMA started before the TPM's driver: the list is there, and its register was never extended.
+    let shown = machine(&[lines::file("/usr/bin/evil", &[7; 32])]);
+    let measured = Logs {
+        ima: None,
+        ..shown.clone()
+    };
+    for rules in [
+        rules("boot_aggregate = false"),
+        "[ima]\nboot_aggregate = false".to_owned(),
+    ] {
+        let mut scene = Scene::under(&rules);
+        assert_eq!(scene.verdict(&measured, &shown), "HM-POLICY-0220");
+        assert_eq!(scene.honest(&machine(&[])), "trusted");
+    }
+}
+
+#[test]
 fn attack_48_a_list_of_another_boot() {
     let mut scene = Scene::under(&rules(""));
     assert_eq!(scene.honest(&machine(&[])), "trusted");
