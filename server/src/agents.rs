@@ -54,6 +54,12 @@ pub struct Counts {
     pub banned: u64,
     /// Those in service that get no SVIDs, since what they proved last does not hold.
     pub distrusted: u64,
+    /// Those in service by their state.
+    pub active: u64,
+    /// Those in service whose newest SVID has run out.
+    pub expired: u64,
+    /// Those out of service for good.
+    pub retired: u64,
 }
 
 /// Every attested node.
@@ -106,9 +112,9 @@ impl Agents {
             .collect()
     }
 
-    /// How many there are, and how many of them need an operator's eye.
+    /// How many there are of each state at `now` (Unix seconds), and how many of them need an operator's eye.
     #[must_use]
-    pub fn count(&self) -> Counts {
+    pub fn count(&self, now: i64) -> Counts {
         let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
         let mut counts = Counts::default();
         for row in rows.values() {
@@ -118,7 +124,12 @@ impl Agents {
                 NodeState::Pending => counts.pending += 1,
                 NodeState::Suspended => counts.suspended += 1,
                 NodeState::Banned => counts.banned += u64::from(row.was_admitted()),
-                NodeState::PreRegistered | NodeState::Active | NodeState::Retired => {}
+                NodeState::Active => {
+                    counts.active += 1;
+                    counts.expired += u64::from(row.expires_at() <= now);
+                }
+                NodeState::Retired => counts.retired += 1,
+                NodeState::PreRegistered => {}
             }
         }
         counts

@@ -56,6 +56,55 @@ impl Caller {
     }
 }
 
+/// Who changes something, and why: as it is recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Act {
+    /// The caller, as exactly as it is known.
+    pub by: String,
+    /// Why, in the caller's words; empty where nothing was said.
+    pub reason: String,
+}
+
+/// The longest reason that a caller may give, in bytes.
+const MAX_REASON: usize = 1000;
+
+/// Who makes the request, and what its header [`hallmark_api::REASON`] says why.
+///
+/// # Errors
+/// `PermissionDenied` for a request that nobody authorised; `InvalidArgument` for a reason that cannot be recorded.
+pub fn act<T>(request: &tonic::Request<T>) -> Result<Act, Status> {
+    let by = of(request)?.actor();
+    let Some(value) = request.metadata().get_bin(hallmark_api::REASON) else {
+        return Ok(Act {
+            by,
+            reason: String::new(),
+        });
+    };
+    let bytes = value.to_bytes().map_err(|_| unrecordable())?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| unrecordable())?;
+    Ok(Act {
+        by,
+        reason: reason(text)?.to_owned(),
+    })
+}
+
+/// A reason as it may be recorded.
+///
+/// # Errors
+/// `InvalidArgument` when it is too long, or moves the cursor of whoever reads it.
+pub fn reason(text: &str) -> Result<&str, Status> {
+    if text.len() > MAX_REASON || text.chars().any(char::is_control) {
+        return Err(unrecordable());
+    }
+    Ok(text)
+}
+
+fn unrecordable() -> Status {
+    Status::invalid_argument(format!(
+        "the reason is no UTF-8, has more than {MAX_REASON} bytes, or control characters"
+    ))
+}
+
 /// The caller of a request, put there by [`Authorise`].
 ///
 /// # Errors

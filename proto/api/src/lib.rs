@@ -67,8 +67,21 @@ package!(/// The SPIFFE Workload API; its .proto has no package.
     workload, "_");
 package!(/// `hallmark.attest.v1`: the payloads of attestation type `tpm2`.
     attest, "hallmark.attest.v1");
-package!(/// `hallmark.admin.v1`.
-    admin, "hallmark.admin.v1");
+
+pub mod hallmark {
+    //! The package tree `hallmark`, as the generated code expects it where it names SPIRE's types.
+    pub mod admin {
+        //! What operators ask.
+        package!(/// Version 1.
+            v1, "hallmark.admin.v1");
+    }
+}
+
+pub use hallmark::admin::v1 as admin;
+
+/// The request header in which an operator says why, for the record: UTF-8, at most 1,000 characters. Binary, so that it
+/// may be in any language.
+pub const REASON: &str = "hallmark-reason-bin";
 
 /// The Workload API's file descriptor set, for server reflection (SPIFFE Workload Endpoint, section 7).
 pub const WORKLOAD_DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/workload.bin"));

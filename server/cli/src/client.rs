@@ -4,8 +4,8 @@ use std::{error::Error as _, io, path::Path, path::PathBuf, time::Duration};
 
 use hallmark_api::{
     admin::{
-        InventoryItem, ListInventoryRequest, ListNodesRequest, Node, admin_client::AdminClient,
-        lifecycle_client::LifecycleClient,
+        FindIdsRequest, InventoryItem, ListInventoryRequest, ListNodesRequest, ListServedEntriesRequest, Node,
+        admin_client::AdminClient, lifecycle_client::LifecycleClient,
     },
     agent::{ListAgentsRequest, agent_client::AgentClient, list_agents_request},
     bundle::{GetBundleRequest, bundle_client::BundleClient},
@@ -13,10 +13,14 @@ use hallmark_api::{
     types,
 };
 use hallmark_policy::signed::SignedFile;
-use hallmark_spiffe::TrustDomain;
+use hallmark_spiffe::{SpiffeId, TrustDomain};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
-use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::{
+    Request,
+    metadata::MetadataValue,
+    transport::{Channel, Endpoint, Uri},
+};
 
 use crate::error::CliError;
 
@@ -146,6 +150,46 @@ impl Client {
         }
     }
 
+    /// Whole ids of a kind (`node`, `entry`, `inventory`) that start with `prefix`: some, where there are many.
+    pub(crate) async fn find_ids(&self, kind: &str, prefix: &str) -> Result<Vec<String>, CliError> {
+        let request = FindIdsRequest {
+            kind: kind.to_owned(),
+            prefix: prefix.to_owned(),
+        };
+        Ok(self.admin().find_ids(request).await?.into_inner().ids)
+    }
+
+    /// The entries that a node serves now.
+    pub(crate) async fn served_entries(&self, node: &SpiffeId) -> Result<Vec<types::Entry>, CliError> {
+        let request = ListServedEntriesRequest { node: node.to_string() };
+        let mut parts = self.admin().list_served_entries(request).await?.into_inner();
+        let mut entries = Vec::new();
+        while let Some(part) = parts.message().await? {
+            entries.extend(part.entries);
+        }
+        Ok(entries)
+    }
+
+    /// Whether some entry gives this SPIFFE ID.
+    pub(crate) async fn holds_entry_for(&self, id: &SpiffeId) -> Result<bool, CliError> {
+        let request = ListEntriesRequest {
+            filter: Some(list_entries_request::Filter {
+                by_spiffe_id: Some(crate::lookup::id_message(id)),
+                ..Default::default()
+            }),
+            output_mask: Some(types::EntryMask::default()),
+            page_size: 1,
+            page_token: String::new(),
+        };
+        Ok(!self
+            .entries()
+            .list_entries(request)
+            .await?
+            .into_inner()
+            .entries
+            .is_empty())
+    }
+
     /// Every entry that matches the filter, page by page.
     pub(crate) async fn list_entries(
         &self,
@@ -168,6 +212,16 @@ impl Client {
             }
         }
     }
+}
+
+/// A request with why it is made, for the record; nothing is said where there is no reason.
+pub(crate) fn with_reason<T>(message: T, reason: &str) -> Request<T> {
+    let mut request = Request::new(message);
+    if !reason.is_empty() {
+        let value = MetadataValue::from_bytes(reason.as_bytes());
+        request.metadata_mut().insert_bin(hallmark_api::REASON, value);
+    }
+    request
 }
 
 fn unreachable(socket: PathBuf, error: &tonic::transport::Error) -> CliError {

@@ -44,6 +44,8 @@ pub(crate) enum CliError {
     },
     #[error("this takes something away and was not confirmed")]
     NotConfirmed,
+    #[error("nothing is given that the entry should change to")]
+    NothingToChange,
     #[error("similar entry already exists")]
     Similar { id: String },
     #[error("{0}")]
@@ -97,6 +99,7 @@ impl CliError {
             | Self::Similar { .. } => Exit::NotFound,
             Self::Invalid { .. }
             | Self::NotConfirmed
+            | Self::NothingToChange
             | Self::Id(_)
             | Self::Selector(_)
             | Self::Entry(_)
@@ -193,6 +196,7 @@ impl Coded for CliError {
             Self::Ambiguous { .. } => ReasonCode::new("HM-CLI-0012"),
             Self::NotConfirmed => ReasonCode::new("HM-CLI-0013"),
             Self::Similar { .. } => ReasonCode::new("HM-CLI-0014"),
+            Self::NothingToChange => ReasonCode::new("HM-CLI-0020"),
             Self::Id(cause) => cause.code(),
             Self::Selector(cause) => cause.code(),
             Self::Entry(cause) => cause.code(),
@@ -237,6 +241,7 @@ impl Coded for CliError {
             Self::Unimplemented { .. } | Self::Answer { .. } => "server and command line are of different versions",
             Self::NoMatch { .. } => "it was removed, or the id has a typing error",
             Self::Ambiguous { .. } => "the prefix is too short",
+            Self::NothingToChange => "no option that changes the entry was given",
             Self::NotConfirmed => "standard input is no terminal, or the answer was not yes",
             Self::UnknownConfig { .. } => "it has neither [hsm] and [listen] nor [tpm] and [workload_api]",
             Self::File { .. } => "the path is wrong, or this user may not read it",
@@ -270,6 +275,7 @@ impl Coded for CliError {
             Self::File { file, .. } => return Some(format!("ls -l {}", file.display())),
             Self::NotConfirmed => "add --yes, or look first with --dry-run",
             Self::Similar { id } => return Some(format!("hallmark entry show {id}")),
+            Self::NothingToChange => "name what changes: hallmark entry update --help",
             Self::UnknownConfig { .. } => "say which it is: --kind server, or --kind agent",
             Self::Unimplemented { .. } | Self::Answer { .. } => "hallmark status shows the server's version",
             Self::Program { .. } => "run it where the program is installed",

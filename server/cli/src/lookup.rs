@@ -8,8 +8,20 @@ use crate::{client::Client, error::CliError};
 /// Reads a SPIFFE ID: whole, as `td:/path`, or as `/path` of the server's own trust domain.
 pub(crate) async fn spiffe_id(client: &Client, text: &str) -> Result<SpiffeId, CliError> {
     if text.starts_with('/') {
-        return Ok(SpiffeId::new(&client.trust_domain().await?, text)?);
+        return spiffe_id_in(&client.trust_domain().await?, text);
     }
+    whole_id(text)
+}
+
+/// The same, where the server's trust domain is known.
+pub(crate) fn spiffe_id_in(trust_domain: &TrustDomain, text: &str) -> Result<SpiffeId, CliError> {
+    if text.starts_with('/') {
+        return Ok(SpiffeId::new(trust_domain, text)?);
+    }
+    whole_id(text)
+}
+
+fn whole_id(text: &str) -> Result<SpiffeId, CliError> {
     if let Some((name, path)) = text.split_once(":/")
         && !text.starts_with("spiffe://")
     {
@@ -24,46 +36,33 @@ pub(crate) async fn node(client: &Client, text: &str) -> Result<SpiffeId, CliErr
     if text.contains('/') {
         return spiffe_id(client, text).await;
     }
-    let mut ids = Vec::new();
-    // A line of the inventory that names an EK by its Name has no id yet.
-    for node in client
-        .list_nodes("")
-        .await?
-        .into_iter()
-        .filter(|node| !node.id.is_empty())
-    {
-        ids.push(SpiffeId::parse(&node.id)?);
-    }
-    let last = |id: &SpiffeId| id.path().rsplit('/').next().unwrap_or_default().to_owned();
+    let ids = client.find_ids("node", text).await?;
+    let last = |id: &String| id.rsplit('/').next().unwrap_or_default().to_owned();
     let found = unique(text, "node", ids.iter().map(|id| (last(id), id)))?;
-    Ok(found.clone())
+    Ok(SpiffeId::parse(found)?)
 }
 
 /// Finds a line of the inventory by its EK or the start of it.
 pub(crate) async fn inventory(client: &Client, texts: &[String]) -> Result<Vec<String>, CliError> {
-    let items = client.list_inventory().await?;
-    let one = |text: &String| {
+    let mut whole = Vec::new();
+    for text in texts {
         let text = text.to_ascii_lowercase();
-        unique(&text, "inventory", items.iter().map(|item| (item.ek.clone(), item))).map(|item| item.ek.clone())
-    };
-    texts.iter().map(one).collect()
+        let found = client.find_ids("inventory", &text).await?;
+        whole.push(unique(
+            &text,
+            "inventory",
+            found.into_iter().map(|ek| (ek.clone(), ek)),
+        )?);
+    }
+    Ok(whole)
 }
 
 /// Finds an entry by its id or the start of it.
 pub(crate) async fn entry(client: &Client, text: &str) -> Result<types::Entry, CliError> {
-    let request = hallmark_api::entry::GetEntryRequest {
-        id: text.to_owned(),
-        output_mask: None,
-    };
-    match client.entries().get_entry(request).await {
-        Ok(entry) => return Ok(entry.into_inner()),
-        // Not a whole id; an id that the server cannot read is no whole id either.
-        Err(status) if matches!(status.code(), tonic::Code::NotFound | tonic::Code::InvalidArgument) => {}
-        Err(status) => return Err(status.into()),
-    }
-    let all = client.list_entries(None).await?;
-    let found = unique(text, "entry", all.iter().map(|entry| (entry.id.clone(), entry)))?;
-    Ok(found.clone())
+    let found = client.find_ids("entry", text).await?;
+    let id = unique(text, "entry", found.into_iter().map(|id| (id.clone(), id)))?;
+    let request = hallmark_api::entry::GetEntryRequest { id, output_mask: None };
+    Ok(client.entries().get_entry(request).await?.into_inner())
 }
 
 /// Reads an id out of a message.

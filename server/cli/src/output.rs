@@ -37,11 +37,17 @@ fn encoding(cause: &dyn std::error::Error) -> CliError {
 
 /// Writes text to stdout as it is.
 pub(crate) fn write(text: &str) -> Result<(), CliError> {
+    write_on(text).map(drop)
+}
+
+/// The same, for who would go on writing: false once nobody reads any more.
+pub(crate) fn write_on(text: &str) -> Result<bool, CliError> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Ok(()) => Ok(true),
         // `hallmark … | head` has had enough; that is no failure.
-        Err(cause) if cause.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => result.map_err(CliError::Output),
+        Err(cause) if cause.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(cause) => Err(CliError::Output(cause)),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Text for people: columns and facts.
 
-/// Columns under headings, padded with spaces; no heading line without rows.
+/// Columns under headings, padded with spaces. An empty list has its headings too: whoever reads it sees what was looked for.
 pub(crate) fn columns<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> String {
     let mut widths = headings.map(|heading| heading.chars().count());
     let rows: Vec<[String; N]> = rows
@@ -20,10 +20,7 @@ pub(crate) fn columns<const N: usize>(headings: [&str; N], rows: &[[String; N]])
             .collect();
         format!("{}\n", padded.join("  ").trim_end())
     };
-    let mut text = String::new();
-    if !rows.is_empty() {
-        text.push_str(&line(&headings.map(str::to_owned)));
-    }
+    let mut text = line(&headings.map(str::to_owned));
     rows.iter().for_each(|row| text.push_str(&line(row)));
     text
 }
@@ -62,7 +59,7 @@ mod tests {
     fn columns_line_up() {
         let text = columns(["A", "LONG"], &[["x".into(), "1".into()], ["yyy".into(), "2".into()]]);
         assert_eq!(text, "A    LONG\nx    1\nyyy  2\n");
-        assert_eq!(columns(["A"], &[]), "");
+        assert_eq!(columns(["A", "LONG"], &[]), "A  LONG\n");
     }
 
     #[test]

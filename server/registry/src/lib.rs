@@ -13,6 +13,7 @@ mod lifecycle;
 mod node;
 mod query;
 mod registry;
+mod warning;
 
 pub use draft::EntryDraft;
 pub use entry::{Entry, EntryId};
@@ -24,3 +25,4 @@ pub use lifecycle::{Action, Approval, Approvals, Approvers, LifecycleError, Node
 pub use node::{agent_id, authorise_node};
 pub use query::{Filter, Match, Page, PageToken};
 pub use registry::Registry;
+pub use warning::{EntryWarning, selector_warnings};

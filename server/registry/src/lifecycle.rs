@@ -184,6 +184,8 @@ pub const fn step(state: Option<NodeState>, action: Action) -> Result<Option<Nod
         (Action::Unlist, PreRegistered) => return Ok(None),
         (Action::List | Action::Readmit | Action::Unlist, same) => same,
         (Action::Prove, PreRegistered | Pending) | (Action::Approve, Pending) => Pending,
+        // Approved before it was ever seen: it goes in at its first attestation.
+        (Action::Approve, PreRegistered) => PreRegistered,
         // A node that was let in once needs no approval at its renewals.
         (Action::Prove, Active) | (Action::Admit, PreRegistered | Pending | Active) => Active,
         (Action::Suspend, Active) => Suspended,

@@ -148,6 +148,19 @@ impl Registry {
         page
     }
 
+    /// At most `limit` ids that start with `prefix`, in order. It reads every id: for people, who ask seldom.
+    #[must_use]
+    pub fn ids_from(&self, prefix: &str, limit: usize) -> Vec<&EntryId> {
+        let mut ids: Vec<&EntryId> = self
+            .entries
+            .keys()
+            .filter(|id| id.as_str().starts_with(prefix))
+            .collect();
+        ids.sort_unstable();
+        ids.truncate(limit);
+        ids
+    }
+
     /// How many entries match `filter`.
     #[must_use]
     pub fn count(&self, filter: &Filter) -> usize {

@@ -104,15 +104,19 @@ pub async fn let_in(server: &Server, appraisal: &Appraisal) -> Result<(), Refusa
             let record = Change::Record(record(now, &id, Action::Prove, BY, from, Some(to), ""));
             return (Decision::Put(Box::new(fresh)), vec![record]);
         };
-        if before.state != NodeState::Pending || before.facts == fresh.facts {
+        let is_first = before.state == NodeState::PreRegistered;
+        if !is_first && (before.state != NodeState::Pending || before.facts == fresh.facts) {
             return (Decision::Keep, Vec::new());
         }
         let again = Agent {
             facts: fresh.facts,
             ak_name: fresh.ak_name,
+            state: to,
+            since: if is_first { now } else { before.since },
             ..before.clone()
         };
-        (Decision::Put(Box::new(again)), Vec::new())
+        let first = is_first.then(|| Change::Record(record(now, &id, Action::Prove, BY, from, Some(to), "")));
+        (Decision::Put(Box::new(again)), first.into_iter().collect())
     };
     match server
         .agents

@@ -82,17 +82,16 @@ pub async fn import(server: &Server, import: Import<'_>) -> Result<Imported, Sto
         changes.push(Change::Record(inventory_record(server, &counts)));
     }
     // A retired node is forgotten, so that it is what the inventory says: pre-registered.
-    let forget = |row: &Agent| match step(Some(row.state), Action::Readmit) {
-        Ok(to @ Some(NodeState::PreRegistered)) => {
+    let readmit = |row: &Agent| match (row.state, step(Some(row.state), Action::Readmit)) {
+        (NodeState::Retired, Ok(to @ Some(NodeState::PreRegistered))) => {
             let record = record(now, &row.id, Action::Readmit, &by, Some(row.state), to, import.reason);
             Some(Change::Record(record))
         }
-        _ => None,
+        _ => unlisted(row, now, &by, import.reason),
     };
-    server
-        .agents
-        .forget(&*server.store, &readmitted, forget, changes)
-        .await?;
+    let mut touched = readmitted;
+    touched.extend(ids_of(server, &imported.plan.removed));
+    server.agents.forget(&*server.store, &touched, readmit, changes).await?;
     server.lifecycle.follow(lines);
     Ok(imported)
 }
@@ -140,10 +139,32 @@ pub async fn remove(
             "removed": eks.iter().map(ToString::to_string).collect::<Vec<_>>(),
         });
         changes.push(Change::Record(inventory_record(server, &detail)));
-        server.store.commit(changes).await?;
+        let (now, by) = (server.clock.unix(), by.actor());
+        let forget = |row: &Agent| unlisted(row, now, &by, reason);
+        let ids = ids_of(server, eks);
+        server.agents.forget(&*server.store, &ids, forget, changes).await?;
         server.lifecycle.follow(lines);
     }
     Ok(eks.to_vec())
+}
+
+/// The ids of the machines with these EKs.
+fn ids_of(server: &Server, eks: &[EkKey]) -> Vec<SpiffeId> {
+    let id = |ek: &EkKey| match ek {
+        EkKey::Spki(ek) => agent_id(&server.trust_domain, ek).ok(),
+        EkKey::Name(_) => None,
+    };
+    eks.iter().filter_map(id).collect()
+}
+
+/// A machine that was approved and never seen is forgotten with its line.
+fn unlisted(row: &Agent, now: i64, by: &str, reason: &str) -> Option<Change> {
+    let to = step(Some(row.state), Action::Unlist).ok()?;
+    let is_forgotten = row.state == NodeState::PreRegistered && to.is_none();
+    is_forgotten.then(|| {
+        let record = record(now, &row.id, Action::Unlist, by, Some(row.state), to, reason);
+        Change::Record(record)
+    })
 }
 
 fn inventory_record(server: &Server, detail: &serde_json::Value) -> Record {

@@ -9,7 +9,7 @@ use hallmark_policy::{
 use hallmark_store::{Change, Outcome, PolicyFile, Record, RecordKind};
 
 use super::{Files, PolicyFileError, sweep};
-use crate::state::Server;
+use crate::{caller::Act, state::Server};
 
 /// What was applied, or would be.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub struct Applied {
 
 /// Puts a policy or baseline in force, and judges every node again; with `dry_run` only tells what would follow. The very
 /// file that is in force changes nothing.
-/// `content` is the file as the operator has it, signed or not; `by` is who asks.
+/// `content` is the file as the operator has it, signed or not; `by` is who asks, and why.
 ///
 /// # Errors
 /// [`PolicyFileError`]; then nothing was changed, unless the store failed while the nodes were judged: that is made up for.
@@ -33,7 +33,7 @@ pub async fn apply(
     kind: FileKind,
     content: Vec<u8>,
     dry_run: bool,
-    by: &str,
+    by: &Act,
 ) -> Result<Applied, PolicyFileError> {
     let mut files = server.policy_files.files.lock().await;
     let (payload, signed) = opened(server, kind, content)?;
@@ -63,7 +63,7 @@ pub async fn apply(
         &mut files,
         set,
         (key, file),
-        Act {
+        Step {
             name: "apply",
             dry_run,
             by,
@@ -82,7 +82,7 @@ pub async fn withdraw(
     kind: FileKind,
     name: &str,
     dry_run: bool,
-    by: &str,
+    by: &Act,
 ) -> Result<Applied, PolicyFileError> {
     let keys = &server.policy_files.keys;
     if !keys.is_empty() {
@@ -110,7 +110,7 @@ pub async fn withdraw(
         ..file.clone()
     };
     let serial = file.serial;
-    let act = Act {
+    let act = Step {
         name: "withdraw",
         dry_run,
         by,
@@ -140,10 +140,10 @@ fn opened(server: &Server, kind: FileKind, content: Vec<u8>) -> Result<(Vec<u8>,
 }
 
 /// What an operator does with a file.
-struct Act<'a> {
+struct Step<'a> {
     name: &'a str,
     dry_run: bool,
-    by: &'a str,
+    by: &'a Act,
 }
 
 /// The store first, then memory, then the nodes.
@@ -152,7 +152,7 @@ async fn put(
     files: &mut Files,
     set: PolicySet,
     (key, file): ((FileKind, String), PolicyFile),
-    act: Act<'_>,
+    act: Step<'_>,
 ) -> Result<Vec<hallmark_policy::Change>, PolicyFileError> {
     let set = Arc::new(set);
     // Judged before anything is changed: what does not read back is told while it does no harm.
@@ -163,7 +163,8 @@ async fn put(
     let lost = changes.iter().filter(|change| change.lost_trust()).count();
     let detail: BTreeMap<&str, serde_json::Value> = BTreeMap::from([
         ("act", act.name.into()),
-        ("by", act.by.into()),
+        ("by", act.by.by.as_str().into()),
+        ("reason", act.by.reason.as_str().into()),
         ("kind", file.kind.as_str().into()),
         ("serial", file.serial.into()),
         ("signed", (!file.signed.is_empty()).into()),
@@ -186,7 +187,7 @@ async fn put(
     server.agents.settle().await;
     tracing::info!(
         cause,
-        by = act.by,
+        by = act.by.by,
         lost,
         "the rules changed; every node is judged again"
     );

@@ -1,6 +1,7 @@
 //! `hallmark.admin.v1.Admin`: what Hallmark's operators ask beyond SPIRE's services.
 
 mod evidence;
+mod find;
 mod node;
 pub(crate) mod parts;
 mod policy;
@@ -9,16 +10,17 @@ mod records;
 use std::sync::Arc;
 
 use hallmark_api::admin::{
-    self, ApplyPolicyFileRequest, GetEvidenceRequest, GetHsmStatusRequest, GetHsmStatusResponse, GetNodeRequest,
-    GetNodeResponse, GetPolicyFileRequest, GetStatusRequest, GetStatusResponse, ListHsmKeysRequest,
-    ListHsmKeysResponse, ListPolicyFilesRequest, ListPolicyFilesResponse, ListRecordsRequest, ListRecordsResponse,
-    PolicyFile, PolicyFileChange, WithdrawPolicyFileRequest, admin_server::Admin,
+    self, ApplyPolicyFileRequest, FindIdsRequest, FindIdsResponse, GetEvidenceRequest, GetHsmStatusRequest,
+    GetHsmStatusResponse, GetNodeRequest, GetNodeResponse, GetPolicyFileRequest, GetStatusRequest, GetStatusResponse,
+    ListHsmKeysRequest, ListHsmKeysResponse, ListPolicyFilesRequest, ListPolicyFilesResponse, ListRecordsRequest,
+    ListRecordsResponse, ListServedEntriesRequest, PolicyFile, PolicyFileChange, WithdrawPolicyFileRequest,
+    admin_server::Admin,
 };
 use hallmark_hsm::{KeyInfo, State};
 use hallmark_reason::Coded as _;
 use tonic::{Request, Response, Status, async_trait};
 
-use crate::state::Server;
+use crate::{service::lifecycle as service_lifecycle, state::Server};
 
 /// The service.
 #[derive(Debug)]
@@ -60,7 +62,7 @@ impl Admin for AdminService {
     async fn get_status(&self, _request: Request<GetStatusRequest>) -> Result<Response<GetStatusResponse>, Status> {
         let server = &self.server;
         let parts = parts::parts(server).await;
-        let nodes = server.agents.count();
+        let nodes = server.agents.count(server.clock.unix());
         let authority = server.authority.load();
         Ok(Response::new(GetStatusResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -72,6 +74,10 @@ impl Admin for AdminService {
             agents_pending: nodes.pending,
             agents_suspended: nodes.suspended,
             agents_distrusted: nodes.distrusted,
+            agents_active: nodes.active,
+            agents_expired: nodes.expired,
+            agents_retired: nodes.retired,
+            agents_pre_registered: service_lifecycle::unseen(server),
             entries: u64::try_from(server.registry().len()).unwrap_or(u64::MAX),
             verdicts_accepted: server.counters.accepted.value(),
             verdicts_refused: server.counters.refused.value(),
@@ -126,6 +132,19 @@ impl Admin for AdminService {
 
     async fn get_node(&self, request: Request<GetNodeRequest>) -> Result<Response<GetNodeResponse>, Status> {
         node::get(&self.server, &request.into_inner().id).map(Response::new)
+    }
+
+    async fn find_ids(&self, request: Request<FindIdsRequest>) -> Result<Response<FindIdsResponse>, Status> {
+        find::ids(&self.server, &request.into_inner()).map(Response::new)
+    }
+
+    type ListServedEntriesStream = find::Parts;
+
+    async fn list_served_entries(
+        &self,
+        request: Request<ListServedEntriesRequest>,
+    ) -> Result<Response<find::Parts>, Status> {
+        find::served(&self.server, &request.into_inner().node).map(Response::new)
     }
 
     type GetEvidenceStream = evidence::Parts;

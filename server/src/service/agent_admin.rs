@@ -111,9 +111,9 @@ pub fn get(server: &Server, request: Request<GetAgentRequest>) -> Result<Respons
 /// # Errors
 /// As [`get`]; `FailedPrecondition` for a retired one; `Unavailable` when the store fails.
 pub async fn delete(server: &Server, request: Request<DeleteAgentRequest>) -> Result<Response<()>, Status> {
-    let by = caller::of(&request)?;
+    let (by, reason) = (caller::of(&request)?, caller::act(&request)?.reason);
     let id = agent_id(server, request.get_ref().id.as_ref())?;
-    change(server, &id, Action::Evict, &by).await
+    change(server, &id, Action::Evict, &by, &reason).await
 }
 
 /// `BanAgent`: the agent is refused from now on, and cannot attest again until it is unbanned or deleted.
@@ -121,17 +121,23 @@ pub async fn delete(server: &Server, request: Request<DeleteAgentRequest>) -> Re
 /// # Errors
 /// As [`delete`].
 pub async fn ban(server: &Server, request: Request<BanAgentRequest>) -> Result<Response<()>, Status> {
-    let by = caller::of(&request)?;
+    let (by, reason) = (caller::of(&request)?, caller::act(&request)?.reason);
     let id = agent_id(server, request.get_ref().id.as_ref())?;
-    change(server, &id, Action::Ban, &by).await
+    change(server, &id, Action::Ban, &by, &reason).await
 }
 
-async fn change(server: &Server, id: &SpiffeId, action: Action, by: &Caller) -> Result<Response<()>, Status> {
+async fn change(
+    server: &Server,
+    id: &SpiffeId,
+    action: Action,
+    by: &Caller,
+    reason: &str,
+) -> Result<Response<()>, Status> {
     let ask = Ask {
         id,
         action,
         by,
-        reason: "",
+        reason,
         dry_run: false,
     };
     match lifecycle::change(server, ask).await {

@@ -76,7 +76,7 @@ impl EntryService {
 }
 
 /// What the agent may serve, oldest first.
-fn authorised(server: &Server, agent: &SpiffeId) -> Vec<Arc<hallmark_registry::Entry>> {
+pub(super) fn authorised(server: &Server, agent: &SpiffeId) -> Vec<Arc<hallmark_registry::Entry>> {
     // An agent deleted, banned, suspended or distrusted since its request was let through may serve nothing.
     let Some(node) = server.agents.find(agent).filter(|node| node.is_active()) else {
         return Vec::new();
@@ -130,8 +130,8 @@ impl Entry for EntryService {
         &self,
         request: Request<BatchCreateEntryRequest>,
     ) -> Result<Response<BatchCreateEntryResponse>, Status> {
-        let caller = caller::of(&request)?;
-        write::create(&self.server, caller.label(), request.get_ref())
+        let act = caller::act(&request)?;
+        write::create(&self.server, &act, request.get_ref())
             .await
             .map(Response::new)
     }
@@ -140,8 +140,8 @@ impl Entry for EntryService {
         &self,
         request: Request<BatchUpdateEntryRequest>,
     ) -> Result<Response<BatchUpdateEntryResponse>, Status> {
-        let caller = caller::of(&request)?;
-        write::update(&self.server, caller.label(), request.get_ref())
+        let act = caller::act(&request)?;
+        write::update(&self.server, &act, request.get_ref())
             .await
             .map(Response::new)
     }
@@ -150,8 +150,8 @@ impl Entry for EntryService {
         &self,
         request: Request<BatchDeleteEntryRequest>,
     ) -> Result<Response<BatchDeleteEntryResponse>, Status> {
-        let caller = caller::of(&request)?;
-        write::delete(&self.server, caller.label(), request.into_inner().ids)
+        let act = caller::act(&request)?;
+        write::delete(&self.server, &act, request.into_inner().ids)
             .await
             .map(Response::new)
     }

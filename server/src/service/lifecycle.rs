@@ -12,13 +12,12 @@ use hallmark_api::admin::{
     lifecycle_server::Lifecycle,
 };
 use hallmark_reason::Report;
+use hallmark_registry::{InventoryLine, NodeState};
 use hallmark_store::StoreError;
+use hallmark_verify::EkKey;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use crate::{caller, errors::store_failed, state::Server};
-
-/// The longest reason that an operator may give, in bytes.
-const MAX_REASON: usize = 1000;
 
 /// The service.
 #[derive(Debug)]
@@ -75,22 +74,26 @@ impl Lifecycle for LifecycleService {
     }
 }
 
+/// How many machines the inventory lists that were never seen, those included that were approved meanwhile.
+pub(crate) fn unseen(server: &Server) -> u64 {
+    let (known, now) = (server.lifecycle.inventory(), server.clock.unix());
+    let is_unseen = |line: &&InventoryLine| match &line.ek {
+        EkKey::Spki(ek) => hallmark_registry::agent_id(&server.trust_domain, ek).is_ok_and(|id| {
+            let row = server.agents.find(&id);
+            row.is_none_or(|row| row.state == NodeState::PreRegistered)
+        }),
+        EkKey::Name(_) => true,
+    };
+    let listed = known.lines().values().filter(|line| line.is_valid_at(now));
+    u64::try_from(listed.filter(is_unseen).count()).unwrap_or(u64::MAX)
+}
+
 /// How many items go on a page: as many as were asked for, at most `most`.
 fn page_size(asked: u32, most: usize) -> usize {
     match usize::try_from(asked) {
         Ok(0) | Err(_) => most,
         Ok(size) => size.min(most),
     }
-}
-
-/// A reason as it may be recorded.
-fn reason(text: &str) -> Result<&str, Status> {
-    if text.len() > MAX_REASON || text.chars().any(char::is_control) {
-        return Err(Status::invalid_argument(format!(
-            "the reason has more than {MAX_REASON} bytes, or control characters"
-        )));
-    }
-    Ok(text)
 }
 
 fn failed(error: &StoreError) -> Status {

@@ -210,6 +210,10 @@ pub struct RecordQuery {
     pub subject: Option<String>,
     /// From the newest down, instead of from the oldest up.
     pub newest_first: bool,
+    /// Only records of this time or later, in Unix seconds; 0 for all.
+    pub since: i64,
+    /// Only records before this time, in Unix seconds; 0 for all.
+    pub until: i64,
 }
 
 /// How many records of a kind came out in one way, since the store was made.

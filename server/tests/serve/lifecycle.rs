@@ -4,9 +4,10 @@ use std::sync::atomic::Ordering;
 
 use hallmark_api::{
     admin::{
-        ChangeNodeRequest, ChangeNodeResponse, GetNodeRequest, GetStatusRequest, ImportInventoryRequest,
-        ImportInventoryResponse, ListNodesRequest, ListRecordsRequest, Node, RemoveInventoryRequest,
-        admin_client::AdminClient, lifecycle_client::LifecycleClient,
+        ChangeNodeRequest, ChangeNodeResponse, FindIdsRequest, GetNodeRequest, GetStatusRequest,
+        ImportInventoryRequest, ImportInventoryResponse, ListNodesRequest, ListRecordsRequest,
+        ListServedEntriesRequest, Node, RemoveInventoryRequest, admin_client::AdminClient,
+        lifecycle_client::LifecycleClient,
     },
     agent::{DeleteAgentRequest, ListAgentsRequest, agent_client::AgentClient},
     types::permission_denied_details::Reason,
@@ -195,6 +196,118 @@ fn a_node_waits_for_approval_and_then_is_let_in() {
                 about("node-admitted")[1..4],
                 ["attestation", "pending", "active"].map(str::to_owned)
             );
+            lab.stop(running).await;
+        },
+    );
+}
+
+#[test]
+fn a_machine_that_the_inventory_lists_is_approved_before_it_is_seen() {
+    isolated(
+        "lifecycle::a_machine_that_the_inventory_lists_is_approved_before_it_is_seen",
+        async |mut lab| {
+            lab.set_tpm2("approval", "one");
+            let running = lab.start().await;
+            let (machine, unlisted) = (SoftwareMachine::new(&lab.vendor), SoftwareMachine::new(&lab.vendor));
+            let error = ask(&lab, &machine, "approve").await.unwrap_err();
+            assert_eq!(error.code(), Code::NotFound, "nobody knows it yet: {error}");
+            let line = format!("ek_sha256\n{}\n", ek(&machine));
+            import(&lab, &line, ImportInventoryRequest::default()).await.unwrap();
+            assert_eq!(nodes(&lab, "pre-registered").await[0].approvals_needed, 1);
+            let approved = ask(&lab, &machine, "approve").await.unwrap();
+            assert_eq!((approved.to.as_str(), approved.approvals), ("pre-registered", 1));
+            assert_eq!(nodes(&lab, "pre-registered").await[0].approvals.len(), 1);
+            let mut admin = AdminClient::new(local(&lab.admin_socket()).await);
+            let status = admin.get_status(GetStatusRequest {}).await.unwrap().into_inner();
+            assert_eq!((status.agents_pre_registered, status.agents_active), (1, 0));
+            // The approval goes with the line, and comes with a new one only by an operator's word.
+            let mut client = LifecycleClient::new(local(&lab.admin_socket()).await);
+            let gone = RemoveInventoryRequest {
+                eks: vec![ek(&machine)],
+                ..Default::default()
+            };
+            client.remove_inventory(gone).await.unwrap();
+            assert!(nodes(&lab, "").await.is_empty());
+            told(
+                &attest(&wire(&running).await, &machine).await.unwrap_err(),
+                "HM-SRV-0301",
+            );
+            import(&lab, &line, ImportInventoryRequest::default()).await.unwrap();
+            ask(&lab, &machine, "approve").await.unwrap();
+            told(
+                &attest(&wire(&running).await, &unlisted).await.unwrap_err(),
+                "HM-SRV-0301",
+            );
+            attest(&wire(&running).await, &machine).await.unwrap();
+            assert_eq!(nodes(&lab, "active").await.len(), 1);
+            lab.stop(running).await;
+        },
+    );
+}
+
+#[test]
+fn ids_are_found_by_their_start_and_entries_by_their_node() {
+    isolated(
+        "lifecycle::ids_are_found_by_their_start_and_entries_by_their_node",
+        async |lab| {
+            let running = lab.start().await;
+            let machine = SoftwareMachine::new(&lab.vendor);
+            attest(&wire(&running).await, &machine).await.unwrap();
+            let line = "ek_sha256\n".to_owned() + &"ab".repeat(32) + "\n";
+            import(&lab, &line, ImportInventoryRequest::default()).await.unwrap();
+            let mut admin = AdminClient::new(local(&lab.admin_socket()).await);
+            let mut find = async |kind: &str, prefix: &str| {
+                let request = FindIdsRequest {
+                    kind: kind.into(),
+                    prefix: prefix.into(),
+                };
+                admin.find_ids(request).await.map(|found| found.into_inner().ids)
+            };
+            assert_eq!(find("node", &ek(&machine)[..12]).await.unwrap(), [id(&machine)]);
+            assert_eq!(find("node", "").await.unwrap().len(), 2, "the listed one too");
+            assert_eq!(find("inventory", "ABab").await.unwrap(), ["ab".repeat(32)]);
+            assert!(find("node", "zz").await.unwrap().is_empty());
+            assert_eq!(find("spoon", "").await.unwrap_err().code(), Code::InvalidArgument);
+            let ttd = |path: &str| hallmark_api::types::Spiffeid {
+                trust_domain: "example.org".into(),
+                path: path.into(),
+            };
+            let parent = id(&machine);
+            let entry = |entry_id: &str, path: &str, parent: &str| hallmark_api::types::Entry {
+                id: entry_id.into(),
+                spiffe_id: Some(ttd(path)),
+                parent_id: Some(ttd(parent)),
+                selectors: vec![hallmark_api::types::Selector {
+                    r#type: "unix".into(),
+                    value: "uid:1".into(),
+                }],
+                ..Default::default()
+            };
+            let own = parent.strip_prefix("spiffe://example.org").unwrap();
+            let request = hallmark_api::entry::BatchCreateEntryRequest {
+                entries: vec![
+                    entry("web", "/web", own),
+                    entry("below", "/below", "/web"),
+                    entry("other", "/other", "/nobody"),
+                ],
+                output_mask: None,
+            };
+            let mut entries = hallmark_api::entry::entry_client::EntryClient::new(local(&lab.admin_socket()).await);
+            entries.batch_create_entry(request).await.unwrap();
+            assert_eq!(find("entry", "we").await.unwrap(), ["web"]);
+            let request = ListServedEntriesRequest { node: id(&machine) };
+            let mut parts = admin.list_served_entries(request).await.unwrap().into_inner();
+            let mut served = Vec::new();
+            while let Some(part) = parts.message().await.unwrap() {
+                served.extend(part.entries.into_iter().map(|entry| entry.id));
+            }
+            served.sort();
+            assert_eq!(served, ["below", "web"]);
+            let stranger = ListServedEntriesRequest {
+                node: format!("spiffe://example.org/spire/agent/tpm2/{}", "ab".repeat(32)),
+            };
+            let refused = admin.list_served_entries(stranger).await.unwrap_err();
+            assert_eq!(refused.code(), Code::NotFound);
             lab.stop(running).await;
         },
     );

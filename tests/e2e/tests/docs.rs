@@ -83,6 +83,21 @@ fn a_machine_is_led_from_delivery_to_scrap() {
 }
 
 #[test]
+fn entries_are_managed() {
+    let said = run("docs/how-to/manage-entries.md");
+    for word in [
+        "would create",
+        "+ (new)  spiffe://example.org/log  unix:user:syslog",
+        "would be created: 1, updated: 0, deleted: 0; unchanged: 1",
+        "would be created: 0, updated: 0, deleted: 0; unchanged: 2",
+        "reason: shorter, as agreed",
+        "for unix:uid:33, by uid:",
+    ] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+}
+
+#[test]
 fn an_update_is_rolled_out() {
     let said = run("docs/how-to/roll-out-an-update.md");
     for word in [

@@ -1,13 +1,15 @@
 //! `hallmark entry`.
 
+mod apply;
 mod create;
+mod declared;
 mod matching;
+mod read;
+mod update;
+mod write;
 
 use clap::{Args, Subcommand, ValueEnum};
-use hallmark_api::{
-    entry::{BatchDeleteEntryRequest, list_entries_request},
-    types,
-};
+use hallmark_api::{entry::list_entries_request, types};
 use hallmark_spiffe::{Selector, TrustDomain};
 
 use super::Context;
@@ -29,6 +31,25 @@ pub(crate) enum EntryCommand {
   hallmark entry create --spiffe-id /nodes/edge --parent-id /spire/server --selector tpm2:class:discrete
   hallmark entry create --spiffe-id /db --parent-id /nodes/edge --selector unix:uid:999 --ttl 30m --dns db.internal")]
     Create(Box<create::Draft>),
+    /// Change an entry: what is given replaces what it has, the rest stays
+    #[command(after_help = "Examples:
+  hallmark entry update 6f1c --ttl 30m --reason 'shorter, as agreed'
+  hallmark entry update 6f1c --selector unix:uid:999 --selector unix:path:/usr/bin/web --dry-run")]
+    Update(Box<update::Revision>),
+    /// Make the entries what a file says: show the difference, then create, update and, with --prune, delete
+    #[command(after_help = "Examples:
+  hallmark entry export > entries.yaml
+  hallmark entry apply -f entries.yaml --dry-run
+  hallmark entry apply -f entries.yaml --prune --yes --reason 'change 4711'
+
+An entry of the file with an id is that entry; one without is known by its SPIFFE ID, parent and selectors.
+Exits with 7 when a dry run finds something to change, and with 0 when there is nothing to do.")]
+    Apply(apply::Application),
+    /// Write the entries as a file that `entry apply` takes: YAML, or JSON with -o json
+    #[command(after_help = "Examples:
+  hallmark entry export > entries.yaml
+  hallmark entry export --parent-id /nodes/edge -o json > edge.json")]
+    Export(ListFilter),
     /// List entries
     #[command(after_help = "Examples:
   hallmark entry list
@@ -48,6 +69,9 @@ pub(crate) enum EntryCommand {
         /// Their ids, or the starts of them
         #[arg(required = true)]
         entries: Vec<String>,
+        /// Why, for the record
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+        reason: String,
         #[command(flatten)]
         how: Destruction,
     },
@@ -114,12 +138,27 @@ pub(crate) async fn run(context: &Context, command: EntryCommand) -> Result<Exit
             show(context.format, &EntryView::new(lookup::entry(&client, &entry).await?)?)?;
             Ok(Exit::Done)
         }
-        EntryCommand::Delete { entries, how } => delete(context, &client, &entries, how).await,
+        EntryCommand::Delete { entries, reason, how } => delete(context, &client, &entries, &reason, how).await,
+        EntryCommand::Update(revision) => update::run(context, &client, *revision).await,
+        EntryCommand::Apply(application) => apply::run(context, &client, application).await,
+        EntryCommand::Export(filter) => {
+            let entries = client
+                .list_entries(Some(filter_message(&client, filter).await?))
+                .await?;
+            show(context.format, &declared::Declared::of(entries)?)?;
+            Ok(Exit::Done)
+        }
         EntryCommand::Match(question) => matching::run(context, &client, question).await,
     }
 }
 
-async fn delete(context: &Context, client: &Client, wanted: &[String], how: Destruction) -> Result<Exit, CliError> {
+async fn delete(
+    context: &Context,
+    client: &Client,
+    wanted: &[String],
+    reason: &str,
+    how: Destruction,
+) -> Result<Exit, CliError> {
     let mut found = Vec::new();
     for text in wanted {
         found.push(lookup::entry(client, text).await?);
@@ -127,13 +166,10 @@ async fn delete(context: &Context, client: &Client, wanted: &[String], how: Dest
     let ids: Vec<String> = found.iter().map(|entry| entry.id.clone()).collect();
     let mut failure = None;
     if how.is_confirmed(&format!("delete {}?", ids.join(", ")))? {
-        let request = BatchDeleteEntryRequest { ids };
-        for result in client.entries().batch_delete_entry(request).await?.into_inner().results {
-            let status = result.status.unwrap_or_default();
-            if status.code != 0 {
-                let error = CliError::of_item(status.code, &status.message);
-                say(&format!("{}: {}", result.id, error.report()));
-                found.retain(|entry| entry.id != result.id);
+        for (id, done) in write::delete_all(client, ids, reason).await? {
+            if let Err(error) = done {
+                say(&format!("{id}: {}", error.report()));
+                found.retain(|entry| entry.id != id);
                 failure = Some(error.exit());
             }
         }
@@ -143,6 +179,7 @@ async fn delete(context: &Context, client: &Client, wanted: &[String], how: Dest
             action: "delete",
             dry_run: how.change.dry_run,
             entry: EntryView::new(entry)?,
+            warnings: Vec::new(),
         })
     });
     show(context.format, &EntryChanges(changes.collect::<Result<_, CliError>>()?))?;

@@ -19,12 +19,12 @@ use crate::{
     exit::Exit,
     kept::Kept,
     lookup,
-    output::show,
+    output::{say, show},
     timestamp::now,
     view::{
         difference::DifferenceView,
         explanation::ExplanationView,
-        node::{NodeChange, NodeList, NodeView},
+        node::{NodeChange, NodeChanges, NodeList, NodeView},
         proof::ProofView,
     },
 };
@@ -82,7 +82,7 @@ pub(crate) enum NodeCommand {
         #[arg(long)]
         earlier: bool,
     },
-    /// Approve a machine that waits: it gets its identity at its next attestation
+    /// Approve machines that wait, or that the inventory lists: they get their identity at their next attestation
     #[command(after_help = NODE_HELP)]
     Approve {
         #[command(flatten)]
@@ -90,7 +90,7 @@ pub(crate) enum NodeCommand {
         #[command(flatten)]
         how: Change,
     },
-    /// Suspend a machine: it loses its identity until it is resumed
+    /// Suspend machines: they lose their identity until they are resumed
     #[command(after_help = NODE_HELP)]
     Suspend {
         #[command(flatten)]
@@ -98,7 +98,7 @@ pub(crate) enum NodeCommand {
         #[command(flatten)]
         how: Destruction,
     },
-    /// Resume a suspended machine: it attests again
+    /// Resume suspended machines: they attest again
     #[command(after_help = NODE_HELP)]
     Resume {
         #[command(flatten)]
@@ -106,7 +106,7 @@ pub(crate) enum NodeCommand {
         #[command(flatten)]
         how: Change,
     },
-    /// Ban a machine: it loses its identity and cannot attest again until it is unbanned or evicted
+    /// Ban machines: they lose their identity and cannot attest again until they are unbanned or evicted
     #[command(after_help = NODE_HELP)]
     Ban {
         #[command(flatten)]
@@ -114,7 +114,7 @@ pub(crate) enum NodeCommand {
         #[command(flatten)]
         how: Destruction,
     },
-    /// Lift a ban: the machine may come back like a new one
+    /// Lift bans: the machines may come back like new ones
     #[command(after_help = NODE_HELP)]
     Unban {
         #[command(flatten)]
@@ -122,7 +122,7 @@ pub(crate) enum NodeCommand {
         #[command(flatten)]
         how: Change,
     },
-    /// Retire a machine: it never comes back by itself, not even after an eviction
+    /// Retire machines: they never come back by themselves, not even after an eviction
     #[command(after_help = NODE_HELP)]
     Retire {
         #[command(flatten)]
@@ -130,7 +130,7 @@ pub(crate) enum NodeCommand {
         #[command(flatten)]
         how: Destruction,
     },
-    /// Evict a machine: the server forgets it; it may attest again
+    /// Evict machines: the server forgets them; they may attest again
     #[command(after_help = NODE_HELP)]
     Evict {
         #[command(flatten)]
@@ -138,13 +138,22 @@ pub(crate) enum NodeCommand {
         #[command(flatten)]
         how: Destruction,
     },
+    /// Tell what happens to machines as it happens: verdicts, and what operators do; until Ctrl-C
+    #[command(after_help = "Examples:
+  hallmark node watch
+  hallmark node watch 3f9a -o json")]
+    Watch {
+        /// Only of this node
+        node: Option<String>,
+    },
 }
 
-/// Which node, and why.
+/// Which nodes, and why.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Which {
-    /// The node
-    node: String,
+    /// The nodes
+    #[arg(required = true, value_name = "NODE")]
+    nodes: Vec<String>,
     /// Why, for the record
     #[arg(long, value_name = "TEXT", default_value = "")]
     reason: String,
@@ -242,6 +251,7 @@ pub(crate) async fn run(context: &Context, command: NodeCommand) -> Result<Exit,
         NodeCommand::Ban { which, how } => change(context, &client, which, how, "ban").await,
         NodeCommand::Unban { which, how } => change(context, &client, which, give(how), "unban").await,
         NodeCommand::Retire { which, how } => change(context, &client, which, how, "retire").await,
+        NodeCommand::Watch { node } => super::record::watch(context, &client, node).await,
         NodeCommand::Evict { which, how } => change(context, &client, which, how, "evict").await,
     }
 }
@@ -290,18 +300,40 @@ async fn change(
     how: Destruction,
     action: &'static str,
 ) -> Result<Exit, CliError> {
-    let id = lookup::node(client, &which.node).await?.to_string();
-    let ask = |dry_run| ChangeNodeRequest {
+    let mut ids = Vec::new();
+    for node in &which.nodes {
+        let id = lookup::node(client, node).await?.to_string();
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+    let ask = |id: &String, dry_run| ChangeNodeRequest {
         id: id.clone(),
         action: action.to_owned(),
         reason: which.reason.clone(),
         dry_run,
     };
-    // Rehearsed first, so that the question speaks of something that can be done.
-    let mut changed = client.lifecycle().change_node(ask(true)).await?.into_inner();
-    if how.is_confirmed(&format!("{action} {id}?"))? {
-        changed = client.lifecycle().change_node(ask(false)).await?.into_inner();
+    // All are rehearsed first, so that the question speaks of what can be done, and none is changed where one cannot be.
+    let mut changed = Vec::new();
+    for id in &ids {
+        changed.push(client.lifecycle().change_node(ask(id, true)).await?.into_inner());
     }
-    show(context.format, &NodeChange::new(changed, action, how.change.dry_run))?;
-    Ok(how.change.exit())
+    let mut failed = None;
+    if how.is_confirmed(&format!("{action} {}?", ids.join(", ")))? {
+        changed.clear();
+        for id in &ids {
+            match client.lifecycle().change_node(ask(id, false)).await {
+                Ok(done) => changed.push(done.into_inner()),
+                Err(status) => {
+                    let error = CliError::from(status);
+                    say(&format!("{id}: {}", error.report()));
+                    failed = Some(error.exit());
+                }
+            }
+        }
+    }
+    let changes = changed.into_iter();
+    let changes = changes.map(|done| NodeChange::new(done, action, how.change.dry_run));
+    show(context.format, &NodeChanges(changes.collect()))?;
+    Ok(failed.unwrap_or_else(|| how.change.exit()))
 }

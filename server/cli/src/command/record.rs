@@ -1,10 +1,26 @@
-//! `hallmark record`.
+//! `hallmark record`, and `hallmark node watch`.
 
-use clap::{Subcommand, ValueEnum};
-use hallmark_api::admin::ListRecordsRequest;
+use std::time::Duration;
+
+use clap::{Args, Subcommand, ValueEnum};
+use hallmark_api::admin::{ListRecordsRequest, Record};
 
 use super::Context;
-use crate::{client::Client, error::CliError, exit::Exit, lookup, output::show, view::record::RecordList};
+use crate::{
+    client::Client,
+    duration::parse_duration,
+    error::CliError,
+    exit::Exit,
+    lookup,
+    output::{Format, show},
+    timestamp::{now, parse_rfc3339},
+    view::record::{RecordList, RecordView},
+};
+
+/// Records in one answer of the server.
+const PAGE: u32 = 1000;
+/// How often `node watch` asks for what is new.
+const INTERVAL: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum RecordCommand {
@@ -13,18 +29,59 @@ pub(crate) enum RecordCommand {
   hallmark record list
   hallmark record list 3f9a --kind verdict
   hallmark record list policy:edge
-  hallmark record list --kind admin -o json")]
+  hallmark record list --kind admin --since 7d --limit 200 -o json
+  hallmark record list --before 4711    the page before the one that began with record 4711")]
     List {
-        /// Only about this: a node, also one that was never let in (its id, or its EK's hash in full); `policy:NAME`,
-        /// `address:IP`
-        subject: Option<String>,
-        /// Only of this kind
-        #[arg(long, value_enum)]
-        kind: Option<Kind>,
+        #[command(flatten)]
+        which: Which,
         /// At most so many
-        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
         limit: u32,
+        /// Only records before this one: pages towards the oldest
+        #[arg(long, value_name = "RECORD")]
+        before: Option<u64>,
     },
+    /// Write all records, oldest first, a JSON object a line
+    #[command(after_help = "Examples:
+  hallmark record export > records.jsonl
+  hallmark record export --since 2026-11-01T00:00:00Z --until 2026-12-01T00:00:00Z > november.jsonl
+  hallmark record export --after 4711    what came after record 4711")]
+    Export {
+        #[command(flatten)]
+        which: Which,
+        /// Only records after this one: goes on where an export ended
+        #[arg(long, value_name = "RECORD", default_value_t = 0, hide_default_value = true)]
+        after: u64,
+    },
+}
+
+/// Which records.
+#[derive(Debug, Args)]
+pub(crate) struct Which {
+    /// Only about this: a node, also one that was never let in (its id, or its EK's hash in full); `policy:NAME`,
+    /// `address:IP`
+    subject: Option<String>,
+    /// Only of this kind
+    #[arg(long, value_enum)]
+    kind: Option<Kind>,
+    /// Only since then: a time (2026-11-29T12:00:00Z), or so long ago (30m, 7d)
+    #[arg(long, value_name = "TIME", value_parser = parse_since)]
+    since: Option<i64>,
+    /// Only before then, likewise
+    #[arg(long, value_name = "TIME", value_parser = parse_since)]
+    until: Option<i64>,
+}
+
+/// A point in time, or how long it is ago.
+fn parse_since(text: &str) -> Result<i64, String> {
+    if let Ok(ago) = parse_duration(text) {
+        return Ok(now()
+            .saturating_sub(i64::try_from(ago.as_secs()).unwrap_or(i64::MAX))
+            .max(1));
+    }
+    parse_rfc3339(text).map_err(|_| {
+        format!("{text:?} is neither a time nor a duration; write for example 2027-01-31T12:00:00Z, 30m or 7d")
+    })
 }
 
 /// A kind of record.
@@ -48,24 +105,132 @@ impl Kind {
     }
 }
 
+impl Which {
+    /// The request for a page of these records.
+    async fn request(self, client: &Client) -> Result<ListRecordsRequest, CliError> {
+        let subject = match self.subject {
+            Some(subject) => whole(client, subject).await?,
+            None => String::new(),
+        };
+        Ok(ListRecordsRequest {
+            kind: self.kind.map_or_else(String::new, |kind| kind.name().to_owned()),
+            subject,
+            since: self.since.unwrap_or(0),
+            until: self.until.unwrap_or(0),
+            ..ListRecordsRequest::default()
+        })
+    }
+}
+
 pub(crate) async fn run(context: &Context, command: RecordCommand) -> Result<Exit, CliError> {
-    let RecordCommand::List { subject, kind, limit } = command;
     let client = context.connect().await?;
-    let subject = match subject {
-        Some(subject) => whole(&client, subject).await?,
+    match command {
+        RecordCommand::List { which, limit, before } => {
+            let request = ListRecordsRequest {
+                newest_first: true,
+                after: before.unwrap_or(0),
+                ..which.request(&client).await?
+            };
+            let mut records = newest(&client, request, limit).await?;
+            records.reverse();
+            show(context.format, &RecordList::new(records))?;
+        }
+        RecordCommand::Export { which, after } => {
+            let request = which.request(&client).await?;
+            export(&client, ListRecordsRequest { after, ..request }).await?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// The newest records that the request asks for, the newest first: as many pages as `limit` takes.
+async fn newest(client: &Client, mut request: ListRecordsRequest, limit: u32) -> Result<Vec<Record>, CliError> {
+    let mut found: Vec<Record> = Vec::new();
+    loop {
+        let missing = limit.saturating_sub(u32::try_from(found.len()).unwrap_or(u32::MAX));
+        request.limit = missing.min(PAGE);
+        let page = client.admin().list_records(request.clone()).await?.into_inner().records;
+        let is_last = page.len() < usize::try_from(request.limit).unwrap_or(usize::MAX);
+        request.after = page.last().map_or(0, |record| record.sequence);
+        found.extend(page);
+        // Before the very first there is nothing; 0 would mean the newest again.
+        if is_last || missing <= PAGE || request.after <= 1 {
+            return Ok(found);
+        }
+    }
+}
+
+async fn export(client: &Client, mut request: ListRecordsRequest) -> Result<(), CliError> {
+    request.limit = PAGE;
+    loop {
+        let page = client.admin().list_records(request.clone()).await?.into_inner().records;
+        let is_last = page.len() < usize::try_from(PAGE).unwrap_or(usize::MAX);
+        if let Some(last) = page.last() {
+            request.after = last.sequence;
+        }
+        let mut lines = String::new();
+        for record in page {
+            lines.push_str(&RecordView::from(record).line()?);
+        }
+        if !crate::output::write_on(&lines)? || is_last {
+            return Ok(());
+        }
+    }
+}
+
+/// Tells what happens to nodes, or to one, until the program is ended.
+pub(crate) async fn watch(context: &Context, client: &Client, node: Option<String>) -> Result<Exit, CliError> {
+    let subject = match node {
+        Some(node) => whole(client, node).await?,
         None => String::new(),
     };
-    let request = ListRecordsRequest {
-        after: 0,
-        limit,
-        kind: kind.map_or_else(String::new, |kind| kind.name().to_owned()),
+    let mut request = ListRecordsRequest {
         subject,
         newest_first: true,
+        limit: 1,
+        ..ListRecordsRequest::default()
     };
-    let mut records = client.admin().list_records(request).await?.into_inner().records;
-    records.reverse();
-    show(context.format, &RecordList::new(records))?;
-    Ok(Exit::Done)
+    let newest = newest(client, request.clone(), 1).await?;
+    (request.newest_first, request.limit) = (false, PAGE);
+    let mut seen = newest.first().map_or(0, |record| record.sequence);
+    loop {
+        let mut new: Vec<Record> = Vec::new();
+        for kind in [Kind::Verdict, Kind::Admin] {
+            let mut request = ListRecordsRequest {
+                kind: kind.name().to_owned(),
+                after: seen,
+                ..request.clone()
+            };
+            loop {
+                let page = client.admin().list_records(request.clone()).await?.into_inner().records;
+                let is_last = page.len() < usize::try_from(PAGE).unwrap_or(usize::MAX);
+                request.after = page.last().map_or(request.after, |record| record.sequence);
+                new.extend(page);
+                if is_last {
+                    break;
+                }
+            }
+        }
+        new.sort_by_key(|record| record.sequence);
+        seen = new.last().map_or(seen, |record| record.sequence);
+        new.retain(|record| record.subject.contains("/spire/agent/"));
+        let mut text = String::new();
+        for record in new {
+            let view = RecordView::from(record);
+            match context.format {
+                Format::Table => text.push_str(&view.told()),
+                Format::Json => text.push_str(&view.line()?),
+                Format::Yaml => {
+                    text.push_str("---\n");
+                    text.push_str(&view.yaml()?);
+                }
+            }
+        }
+        if !text.is_empty() && !crate::output::write_on(&text)? {
+            return Ok(Exit::Done);
+        }
+        tokio::time::sleep(INTERVAL).await;
+    }
 }
 
 /// A subject as records name it. A machine that was refused from the first has records, and is no node that others know.

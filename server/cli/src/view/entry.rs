@@ -8,7 +8,7 @@ use crate::{
     error::CliError,
     lookup::message_id,
     output::Show,
-    table::{columns, facts},
+    table::{columns, facts, printable},
     timestamp::{rfc3339, told},
 };
 
@@ -143,10 +143,12 @@ impl Show for EntryList {
 /// What happened, or would happen, to one entry.
 #[derive(Debug, Serialize)]
 pub(crate) struct EntryChange {
-    /// `create` or `delete`.
+    /// `create`, `update` or `delete`.
     pub(crate) action: &'static str,
     pub(crate) dry_run: bool,
     pub(crate) entry: EntryView,
+    /// What in it matches nothing.
+    pub(crate) warnings: Vec<String>,
 }
 
 impl Show for EntryChange {
@@ -170,5 +172,108 @@ impl Show for EntryChanges {
             )
         });
         told.collect()
+    }
+}
+
+/// What becomes, or would become, of the entries by a file.
+#[derive(Debug, Serialize)]
+pub(crate) struct AppliedEntries {
+    pub(crate) dry_run: bool,
+    pub(crate) changes: Vec<AppliedEntry>,
+    /// How many entries of the file are already as it says.
+    pub(crate) unchanged: usize,
+    /// What in the file matches nothing.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// An entry that changes.
+#[derive(Debug, Serialize)]
+pub(crate) struct AppliedEntry {
+    /// `create`, `update` or `delete`.
+    action: &'static str,
+    /// Empty for one whose id the server chooses.
+    id: String,
+    spiffe_id: String,
+    parent_id: String,
+    selectors: Vec<String>,
+    /// What an update changes.
+    fields: Vec<FieldChange>,
+}
+
+/// A field that changes.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct FieldChange {
+    pub(crate) field: &'static str,
+    pub(crate) from: String,
+    pub(crate) to: String,
+}
+
+impl AppliedEntry {
+    pub(crate) fn new(action: &'static str, entry: &types::Entry, fields: Vec<FieldChange>) -> Self {
+        let id = |id: &Option<types::Spiffeid>| {
+            id.as_ref()
+                .map_or_else(String::new, |id| format!("spiffe://{}{}", id.trust_domain, id.path))
+        };
+        Self {
+            action,
+            id: entry.id.clone(),
+            spiffe_id: id(&entry.spiffe_id),
+            parent_id: id(&entry.parent_id),
+            selectors: selector_texts(entry.selectors.clone()),
+            fields,
+        }
+    }
+
+    /// The change's name in messages: by the entry's id, or by what it says where the server chooses the id.
+    pub(crate) fn name(&self) -> String {
+        if self.id.is_empty() {
+            format!("{} {} {}", self.action, self.spiffe_id, self.selectors.join(" "))
+        } else {
+            format!("{} {}", self.action, self.id)
+        }
+    }
+}
+
+impl Show for AppliedEntries {
+    fn table(&self, _: i64) -> String {
+        let mut lines = Vec::new();
+        for change in &self.changes {
+            let sign = match change.action {
+                "create" => '+',
+                "delete" => '-',
+                _ => '~',
+            };
+            let id = if change.id.is_empty() { "(new)" } else { &change.id };
+            lines.push(printable(&format!(
+                "{sign} {id}  {}  {}",
+                change.spiffe_id,
+                change.selectors.join(" ")
+            )));
+            for field in &change.fields {
+                let told = |text: &str| {
+                    if text.is_empty() {
+                        "-".to_owned()
+                    } else {
+                        printable(text)
+                    }
+                };
+                lines.push(format!(
+                    "    {}: {} -> {}",
+                    field.field,
+                    told(&field.from),
+                    told(&field.to)
+                ));
+            }
+        }
+        let count = |action| self.changes.iter().filter(|change| change.action == action).count();
+        let would = if self.dry_run { "would be " } else { "" };
+        lines.push(format!(
+            "{would}created: {}, updated: {}, deleted: {}; unchanged: {}",
+            count("create"),
+            count("update"),
+            count("delete"),
+            self.unchanged
+        ));
+        lines.join("\n") + "\n"
     }
 }

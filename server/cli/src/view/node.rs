@@ -201,8 +201,18 @@ impl NodeChange {
     }
 }
 
-impl Show for NodeChange {
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+pub(crate) struct NodeChanges(pub(crate) Vec<NodeChange>);
+
+impl Show for NodeChanges {
     fn table(&self, _: i64) -> String {
+        self.0.iter().map(NodeChange::told).collect()
+    }
+}
+
+impl NodeChange {
+    fn told(&self) -> String {
         let verb = if self.dry_run { "would " } else { "" };
         let given = usize::try_from(self.approvals).unwrap_or(usize::MAX);
         let to = self.to.as_deref().unwrap_or("forgotten");

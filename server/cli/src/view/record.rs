@@ -4,11 +4,16 @@ use hallmark_api::admin::Record;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{output::Show, table::columns, timestamp::rfc3339};
+use crate::{
+    error::CliError,
+    output::Show,
+    table::{columns, printable},
+    timestamp::rfc3339,
+};
 
 /// A record.
 #[derive(Debug, Serialize)]
-struct RecordView {
+pub(crate) struct RecordView {
     sequence: u64,
     at: Option<String>,
     kind: String,
@@ -26,7 +31,13 @@ pub(crate) struct RecordList(Vec<RecordView>);
 
 impl RecordList {
     pub(crate) fn new(records: Vec<Record>) -> Self {
-        let view = |record: Record| RecordView {
+        Self(records.into_iter().map(RecordView::from).collect())
+    }
+}
+
+impl From<Record> for RecordView {
+    fn from(record: Record) -> Self {
+        Self {
             sequence: record.sequence,
             at: rfc3339(record.at),
             kind: record.kind,
@@ -34,27 +45,45 @@ impl RecordList {
             outcome: record.outcome,
             code: record.code,
             detail: serde_json::from_str(&record.detail).unwrap_or(Value::String(record.detail)),
-        };
-        Self(records.into_iter().map(view).collect())
+        }
+    }
+}
+
+impl RecordView {
+    /// As a line of JSON.
+    pub(crate) fn line(&self) -> Result<String, CliError> {
+        let text = serde_json::to_string(self).map_err(|cause| CliError::Output(std::io::Error::other(cause)))?;
+        Ok(text + "\n")
+    }
+
+    /// As YAML.
+    pub(crate) fn yaml(&self) -> Result<String, CliError> {
+        serde_saphyr::to_string(self).map_err(|cause| CliError::Output(std::io::Error::other(cause.to_string())))
+    }
+
+    /// As a line for people who watch.
+    pub(crate) fn told(&self) -> String {
+        let cells = self.cells();
+        let words = cells.iter().skip(1).filter(|cell| !cell.is_empty());
+        let words: Vec<String> = words.map(|cell| printable(cell)).collect();
+        words.join("  ") + "\n"
+    }
+
+    fn cells(&self) -> [String; 6] {
+        [
+            self.sequence.to_string(),
+            self.at.clone().unwrap_or_default(),
+            short(&self.subject).to_owned(),
+            self.outcome.clone(),
+            self.code.clone(),
+            said(&self.detail),
+        ]
     }
 }
 
 impl Show for RecordList {
     fn table(&self, _now: i64) -> String {
-        let rows: Vec<[String; 6]> = self
-            .0
-            .iter()
-            .map(|record| {
-                [
-                    record.sequence.to_string(),
-                    record.at.clone().unwrap_or_default(),
-                    short(&record.subject).to_owned(),
-                    record.outcome.clone(),
-                    record.code.clone(),
-                    said(&record.detail),
-                ]
-            })
-            .collect();
+        let rows: Vec<[String; 6]> = self.0.iter().map(RecordView::cells).collect();
         columns(["RECORD", "TIME", "SUBJECT", "OUTCOME", "CODE", "WHAT"], &rows)
     }
 }
@@ -73,6 +102,11 @@ fn said(detail: &Value) -> String {
     parts.extend(text("act").map(str::to_owned));
     if let (Some(from), Some(to)) = (text("from"), text("to")) {
         parts.push(format!("{from} -> {to}"));
+    }
+    parts.extend(text("spiffe_id").map(str::to_owned));
+    if let Some(selectors) = detail.get("selectors").and_then(Value::as_array) {
+        let selectors: Vec<&str> = selectors.iter().filter_map(Value::as_str).collect();
+        parts.push(format!("for {}", selectors.join(" ")));
     }
     parts.extend(text("by").map(|by| format!("by {by}")));
     parts.extend(text("cause").map(|cause| format!("by {cause}")));

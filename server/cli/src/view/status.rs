@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::{
     output::Show,
     table::{columns, facts},
-    timestamp::{rfc3339, told},
+    timestamp::{self, rfc3339},
 };
 
 /// The server as a whole.
@@ -22,6 +22,11 @@ pub(crate) struct StatusView {
     nodes_suspended: u64,
     /// In service by their state, and given no SVIDs.
     nodes_distrusted: u64,
+    nodes_active: u64,
+    /// In service, and their SVID has run out.
+    nodes_expired: u64,
+    nodes_retired: u64,
+    nodes_pre_registered: u64,
     entries: u64,
     verdicts_accepted: u64,
     verdicts_refused: u64,
@@ -60,23 +65,43 @@ impl StatusView {
         &self.version
     }
 
-    /// How many, and what stands out of them.
+    /// How many of each state, and what stands out of the active ones.
     fn nodes(&self) -> String {
-        let special = [
-            (self.nodes_pending, "pending"),
+        let of_active = told(&[
             (self.nodes_distrusted, "not trusted"),
+            (self.nodes_expired, "with an expired SVID"),
+        ]);
+        let of_active = if of_active.is_empty() {
+            String::new()
+        } else {
+            format!(" ({of_active})")
+        };
+        let others = told(&[
+            (self.nodes_pre_registered, "pre-registered"),
+            (self.nodes_pending, "pending"),
             (self.nodes_suspended, "suspended"),
             (self.nodes_banned, "banned"),
-        ];
-        let special = special.iter().filter(|(count, _)| *count > 0);
-        let special: String = special.map(|(count, what)| format!(", {count} {what}")).collect();
-        format!("{}{special}", self.nodes)
+            (self.nodes_retired, "retired"),
+        ]);
+        let others = if others.is_empty() {
+            String::new()
+        } else {
+            format!(", {others}")
+        };
+        format!("{} active{of_active}{others}", self.nodes_active)
     }
 
     /// End of the authority's validity, Unix seconds; 0 when there is none.
     pub(crate) const fn authority_ends(&self) -> i64 {
         self.times.1
     }
+}
+
+/// Counts that are not 0, in words.
+fn told(counts: &[(u64, &str)]) -> String {
+    let counts = counts.iter().filter(|(count, _)| *count > 0);
+    let counts: Vec<String> = counts.map(|(count, what)| format!("{count} {what}")).collect();
+    counts.join(", ")
 }
 
 impl From<GetStatusResponse> for StatusView {
@@ -92,6 +117,10 @@ impl From<GetStatusResponse> for StatusView {
             nodes_pending: status.agents_pending,
             nodes_suspended: status.agents_suspended,
             nodes_distrusted: status.agents_distrusted,
+            nodes_active: status.agents_active,
+            nodes_expired: status.agents_expired,
+            nodes_retired: status.agents_retired,
+            nodes_pre_registered: status.agents_pre_registered,
             entries: status.entries,
             verdicts_accepted: status.verdicts_accepted,
             verdicts_refused: status.verdicts_refused,
@@ -120,7 +149,7 @@ impl Show for StatusView {
             ("trust domain", self.trust_domain.clone()),
             ("version", self.version.clone()),
             ("address", self.address.clone()),
-            ("started", told(self.times.0, now)),
+            ("started", timestamp::told(self.times.0, now)),
             ("nodes", self.nodes()),
             ("entries", self.entries.to_string()),
             (
@@ -129,7 +158,7 @@ impl Show for StatusView {
             ),
             ("SVIDs issued", self.svids_issued.to_string()),
             ("authority", self.authority.subject_key_id.clone()),
-            ("expires", told(self.times.1, now)),
+            ("expires", timestamp::told(self.times.1, now)),
             ("bundle", format!("sequence {}", self.bundle_sequence)),
         ]);
         let rows: Vec<[String; 3]> = self

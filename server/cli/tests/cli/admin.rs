@@ -15,10 +15,11 @@ fn status_tells_the_parts_and_fails_with_them() {
     let well = server.run("status");
     assert_eq!(well.code, 0);
     assert!(well.stdout.contains("trust domain  example.org\n"), "{}", well.stdout);
-    let nodes = "nodes         3, 2 pending, 1 not trusted, 1 banned\n";
+    let nodes = "nodes         4 active (1 not trusted, 1 with an expired SVID), 7 pre-registered, 2 pending, 1 banned, \
+                 2 retired\n";
     assert!(
         well.stdout.contains(nodes),
-        "what nobody has to look at is not told: {}",
+        "each state is counted, none of which there is no node: {}",
         well.stdout
     );
     server.fake().state().hsm_ready = false;
@@ -185,4 +186,34 @@ fn records_are_listed_in_words() {
     }
     assert_eq!(server.run("record list 7777").code, 6);
     assert_eq!(server.run("record list --limit 0").code, 2);
+}
+
+#[test]
+fn records_are_paged_filtered_by_time_and_exported() {
+    let server = Server::start();
+    let sequences = |line: &str| -> Vec<u64> {
+        let list = server.json(line);
+        let records = list.as_array().unwrap().iter();
+        records.map(|record| record["sequence"].as_u64().unwrap()).collect()
+    };
+    assert_eq!(sequences("record list"), [7, 8]);
+    assert_eq!(sequences("record list --limit 1"), [8]);
+    assert_eq!(sequences("record list --limit 1 --before 8"), [7]);
+    assert_eq!(sequences("record list --since 2026-11-23T00:00:00Z"), [7, 8]);
+    assert!(sequences("record list --since 2026-11-23T00:00:01Z").is_empty());
+    assert!(sequences("record list --until 2026-11-23T00:00:00Z").is_empty());
+    assert!(sequences("record list --since 0s").is_empty());
+    assert_eq!(server.run("record list --since yesterday").code, 2);
+    let export = server.run("record export");
+    let lines: Vec<serde_json::Value> = export
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(
+        (lines.len(), &lines[0]["sequence"], &lines[1]["sequence"]),
+        (2, &7.into(), &8.into())
+    );
+    let rest = server.run("record export --after 7 --kind admin");
+    assert_eq!(rest.stdout.lines().count(), 1, "{}", rest.stdout);
 }

@@ -17,7 +17,7 @@ fn ids(value: &Value) -> Vec<&str> {
 }
 
 /// web and log on node A; db below the alias of every simulator.
-fn filled() -> Server {
+pub(crate) fn filled() -> Server {
     let server = Server::start();
     for line in [
         "--id web --spiffe-id /web --node 3f9a --selector unix:uid:33 --selector unix:gid:33",

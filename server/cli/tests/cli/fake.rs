@@ -37,6 +37,8 @@ pub(crate) struct State {
     pub(crate) agents: Vec<types::Agent>,
     /// Nodes that were never let in.
     pub(crate) unseen: Vec<Node>,
+    /// Why entries were changed.
+    pub(crate) reasons: Vec<String>,
     /// What was asked of nodes: action, reason.
     pub(crate) asked: Vec<(String, String)>,
     pub(crate) inventory: BTreeMap<EkKey, InventoryLine>,
@@ -56,6 +58,7 @@ impl Fake {
             registry: Registry::new(&td()),
             unseen: vec![lifecycle::pending(NODE_D)],
             asked: Vec::new(),
+            reasons: Vec::new(),
             inventory: BTreeMap::new(),
             agents: vec![agents::agent(NODE_A), agents::agent(NODE_B), banned],
             authorities: vec![bundles::authority()],

@@ -10,6 +10,7 @@
 
 mod admin;
 mod contract;
+mod declared;
 mod entries;
 mod evidence;
 mod fake;

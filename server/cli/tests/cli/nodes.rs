@@ -144,6 +144,21 @@ fn what_takes_away_needs_a_yes_and_everything_can_be_rehearsed() {
 }
 
 #[test]
+fn several_nodes_are_changed_by_one_command_or_none() {
+    let server = Server::start();
+    let refused = server.run("node suspend 3f9a 77c --yes");
+    assert_eq!((refused.code, refused.stdout.as_str()), (6, ""), "{}", refused.stderr);
+    assert!(
+        server.fake().state().asked.is_empty(),
+        "the first could have been suspended"
+    );
+    let done = server.json("node ban 3f9a 3f9b 3f9a --yes --reason stolen");
+    assert_eq!(done.as_array().unwrap().len(), 2, "each once: {done}");
+    assert_eq!(server.fake().state().asked.len(), 2);
+    assert_eq!(server.json("node list --banned").as_array().unwrap().len(), 3);
+}
+
+#[test]
 fn what_a_state_does_not_allow_is_told() {
     let server = Server::start();
     for line in [

@@ -82,6 +82,13 @@ impl Server {
         assert_eq!((done.code, done.stderr.as_str()), (0, ""), "{line}: {}", done.stdout);
         serde_json::from_str(&done.stdout).unwrap()
     }
+
+    /// The same, where another exit code is expected.
+    pub(crate) fn json_of(&self, line: &str, code: i32) -> serde_json::Value {
+        let done = self.run(&format!("{line} -o json"));
+        assert_eq!((done.code, done.stderr.as_str()), (code, ""), "{line}: {}", done.stdout);
+        serde_json::from_str(&done.stdout).unwrap()
+    }
 }
 
 /// Runs the program with the words of `line`.

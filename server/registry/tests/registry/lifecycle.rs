@@ -10,7 +10,7 @@ use hallmark_registry::{Action, Approval, Approvals, NodeState, step};
 const TABLE: &str = "\
                 list           readmit        unlist         prove     admit    approve  suspend    resume  ban     unban    retire   evict
 unknown         pre-registered pre-registered -              pending   active   x        x          x       x       x        x        x
-pre-registered  pre-registered pre-registered -              pending   active   x        x          x       banned  x        retired  x
+pre-registered  pre-registered pre-registered -              pending   active   pre-registered x    x       banned  x        retired  x
 pending         pending        pending        pending        pending   active   pending  x          x       banned  x        retired  -
 active          active         active         active         active    active   x        suspended  x       banned  x        retired  -
 suspended       suspended      suspended      suspended      x         x        x        x          active  banned  x        retired  -

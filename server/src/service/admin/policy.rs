@@ -11,7 +11,7 @@ use hallmark_reason::Report;
 use tonic::{Request, Status};
 
 use crate::{
-    caller::{self, Caller},
+    caller,
     policy_files::{self, Applied, PolicyFileError},
     state::Server,
 };
@@ -20,10 +20,10 @@ pub(super) async fn apply(
     server: &Arc<Server>,
     request: Request<ApplyPolicyFileRequest>,
 ) -> Result<PolicyFileChange, Status> {
-    let by = who(&request)?;
+    let act = caller::act(&request)?;
     let request = request.into_inner();
     let kind = kind(&request.kind)?;
-    let applied = policy_files::apply(server, kind, request.content.to_vec(), request.dry_run, &by).await;
+    let applied = policy_files::apply(server, kind, request.content.to_vec(), request.dry_run, &act).await;
     applied.map(message).map_err(|error| refused(&error))
 }
 
@@ -31,10 +31,10 @@ pub(super) async fn withdraw(
     server: &Arc<Server>,
     request: Request<WithdrawPolicyFileRequest>,
 ) -> Result<PolicyFileChange, Status> {
-    let by = who(&request)?;
+    let act = caller::act(&request)?;
     let request = request.into_inner();
     let kind = kind(&request.kind)?;
-    let withdrawn = policy_files::withdraw(server, kind, &request.name, request.dry_run, &by).await;
+    let withdrawn = policy_files::withdraw(server, kind, &request.name, request.dry_run, &act).await;
     withdrawn.map(message).map_err(|error| refused(&error))
 }
 
@@ -66,16 +66,6 @@ fn whole(file: hallmark_store::PolicyFile) -> PolicyFile {
         in_force: file.in_force,
         payload: file.payload.into(),
     }
-}
-
-/// Who asks: the user of the admin socket.
-fn who<T>(request: &Request<T>) -> Result<String, Status> {
-    Ok(match caller::of(request)? {
-        Caller::Local(Some(uid)) => format!("uid:{uid}"),
-        Caller::Local(None) => "local".to_owned(),
-        Caller::Admin(id) => id.to_string(),
-        _ => return Err(Status::permission_denied("authorization denied")),
-    })
 }
 
 fn kind(name: &str) -> Result<FileKind, Status> {

@@ -37,6 +37,8 @@ pub(super) async fn list(server: &Server, request: ListRecordsRequest) -> Result
         filter,
         subject: Some(request.subject).filter(|subject| !subject.is_empty()),
         newest_first: request.newest_first,
+        since: request.since.max(0),
+        until: request.until.max(0),
     };
     let records = server
         .store

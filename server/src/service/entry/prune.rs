@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use tonic::Status;
 
 use super::staged::Staged;
-use crate::state::Server;
+use crate::{caller::Act, state::Server};
 
 /// How often expired entries are looked for.
 const INTERVAL: Duration = Duration::from_secs(300);
@@ -34,7 +34,11 @@ pub async fn prune(server: &Server) -> Result<usize, Status> {
         if expired.is_empty() {
             return Ok(pruned);
         }
-        let mut staged = Staged::new(BY, now);
+        let act = Act {
+            by: BY.to_owned(),
+            reason: String::new(),
+        };
+        let mut staged = Staged::new(&act, now);
         expired.iter().for_each(|entry| staged.delete(entry));
         staged.commit(server).await?;
         pruned += expired.len();

@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use super::staged::Staged;
 use crate::{
+    caller::Act,
     convert::{MAX_BATCH, apply_mask, entry_draft, entry_message, failed_item, ok_item},
     state::Server,
 };
@@ -60,13 +61,13 @@ impl Item {
 /// `BatchCreateEntry`.
 pub(super) async fn create(
     server: &Server,
-    by: &str,
+    act: &Act,
     request: &BatchCreateEntryRequest,
 ) -> Result<BatchCreateEntryResponse, Status> {
     check_size(request.entries.len())?;
     let _turn = server.entry_writer.lock().await;
     let now = server.clock.unix();
-    let mut staged = Staged::new(by, now);
+    let mut staged = Staged::new(act, now);
     let items: Vec<Item> = {
         let registry = server.registry();
         request
@@ -109,12 +110,12 @@ fn create_one(registry: &Registry, staged: &mut Staged<'_>, message: &types::Ent
 /// `BatchUpdateEntry`.
 pub(super) async fn update(
     server: &Server,
-    by: &str,
+    act: &Act,
     request: &BatchUpdateEntryRequest,
 ) -> Result<BatchUpdateEntryResponse, Status> {
     check_size(request.entries.len())?;
     let _turn = server.entry_writer.lock().await;
-    let mut staged = Staged::new(by, server.clock.unix());
+    let mut staged = Staged::new(act, server.clock.unix());
     let mask = request.input_mask.as_ref();
     let items: Vec<Item> = {
         let registry = server.registry();
@@ -153,10 +154,10 @@ fn update_one(
 }
 
 /// `BatchDeleteEntry`.
-pub(super) async fn delete(server: &Server, by: &str, ids: Vec<String>) -> Result<BatchDeleteEntryResponse, Status> {
+pub(super) async fn delete(server: &Server, act: &Act, ids: Vec<String>) -> Result<BatchDeleteEntryResponse, Status> {
     check_size(ids.len())?;
     let _turn = server.entry_writer.lock().await;
-    let mut staged = Staged::new(by, server.clock.unix());
+    let mut staged = Staged::new(act, server.clock.unix());
     let items: Vec<Result<(), Status>> = {
         let registry = server.registry();
         let mut one = |id: &String| find(&registry, &staged, id).map(|entry| staged.delete(&entry));

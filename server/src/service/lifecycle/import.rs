@@ -7,9 +7,9 @@ use hallmark_registry::{Form, InventoryLine, read_inventory};
 use hallmark_verify::EkKey;
 use tonic::Status;
 
-use super::{failed, reason};
+use super::failed;
 use crate::{
-    caller::Caller,
+    caller::{self, Caller},
     lifecycle::{self, Import},
     state::Server,
 };
@@ -52,7 +52,7 @@ pub(super) async fn import(
         readmit: first.readmit,
         dry_run: first.dry_run,
         by,
-        reason: reason(&first.reason)?,
+        reason: caller::reason(&first.reason)?,
     };
     let imported = lifecycle::import(server, import)
         .await

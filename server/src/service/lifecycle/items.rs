@@ -10,8 +10,12 @@ use hallmark_registry::{InventoryLine, agent_id};
 use hallmark_verify::{EkKey, TpmClass};
 use tonic::Status;
 
-use super::{failed, page_size, reason};
-use crate::{caller::Caller, lifecycle, state::Server};
+use super::{failed, page_size};
+use crate::{
+    caller::{self, Caller},
+    lifecycle,
+    state::Server,
+};
 
 /// Most lines on a page: with the longest of labels an answer stays below gRPC's message size.
 const PAGE: usize = 250;
@@ -90,7 +94,7 @@ pub(super) async fn remove(
         .map(|ek| EkKey::parse(ek))
         .collect::<Result<Vec<_>, _>>();
     let eks = eks.map_err(|error| Status::invalid_argument(Report(&error).to_string()))?;
-    let removed = lifecycle::remove(server, &eks, by, reason(&request.reason)?, request.dry_run).await;
+    let removed = lifecycle::remove(server, &eks, by, caller::reason(&request.reason)?, request.dry_run).await;
     Ok(RemoveInventoryResponse {
         removed: removed
             .map_err(|error| failed(&error))?

@@ -11,10 +11,10 @@ use hallmark_store::Agent;
 use hallmark_verify::EkKey;
 use tonic::Status;
 
-use super::{page_size, reason};
+use super::page_size;
 use crate::{
     attest::Facts,
-    caller::Caller,
+    caller::{self, Caller},
     convert::id_message,
     lifecycle::{self, Ask, Known},
     service::agent_admin,
@@ -70,7 +70,7 @@ pub(super) fn list(server: &Server, request: &ListNodesRequest) -> Result<ListNo
     };
     let node = |(key, row): (&String, &Option<std::sync::Arc<Agent>>)| match row {
         Some(row) => of_row(server, &known, row, now),
-        None => of_line(key, listed.get(key).copied()),
+        None => of_line(server, key, listed.get(key).copied()),
     };
     Ok(ListNodesResponse {
         nodes: page.into_iter().map(node).collect(),
@@ -83,7 +83,7 @@ fn one(server: &Server, known: &Known, id: &str, now: i64) -> Result<ListNodesRe
     let id = SpiffeId::parse(id).map_err(|error| Status::invalid_argument(format!("invalid id: {error}")))?;
     let listed = || {
         let line = known.line(&EkKey::Spki(lifecycle::ek_of(&id)?))?;
-        line.is_valid_at(now).then(|| of_line(id.as_str(), Some(line)))
+        line.is_valid_at(now).then(|| of_line(server, id.as_str(), Some(line)))
     };
     let node = match server.agents.find(&id) {
         Some(row) => Some(of_row(server, known, &row, now)),
@@ -95,7 +95,7 @@ fn one(server: &Server, known: &Known, id: &str, now: i64) -> Result<ListNodesRe
     })
 }
 
-fn of_line(key: &str, line: Option<&InventoryLine>) -> Node {
+fn of_line(server: &Server, key: &str, line: Option<&InventoryLine>) -> Node {
     Node {
         id: Some(key)
             .filter(|key| !key.starts_with('~'))
@@ -105,6 +105,7 @@ fn of_line(key: &str, line: Option<&InventoryLine>) -> Node {
         ek: line.map_or_else(String::new, |line| line.ek.to_string()),
         owner: line.map_or_else(String::new, |line| line.owner.clone()),
         serial: line.map_or_else(String::new, |line| line.serial.clone()),
+        approvals_needed: needed(server, Some(NodeState::PreRegistered)),
         ..Node::default()
     }
 }
@@ -146,7 +147,9 @@ fn of_row(server: &Server, known: &Known, row: &Agent, now: i64) -> Node {
 /// How many approvals a node in this state needs before it becomes active.
 fn needed(server: &Server, state: Option<NodeState>) -> u32 {
     match state {
-        Some(NodeState::Pending) => u32::try_from(server.lifecycle.approvers().count()).unwrap_or(0),
+        Some(NodeState::PreRegistered | NodeState::Pending) => {
+            u32::try_from(server.lifecycle.approvers().count()).unwrap_or(0)
+        }
         _ => 0,
     }
 }
@@ -170,7 +173,7 @@ pub(super) async fn change(
         id: &id,
         action,
         by,
-        reason: reason(&request.reason)?,
+        reason: caller::reason(&request.reason)?,
         dry_run: request.dry_run,
     };
     let changed = lifecycle::change(server, ask).await.map_err(|failed| failed.status())?;

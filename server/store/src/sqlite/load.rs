@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::{agent_row, apply, entry_row, evidence_row, inventory_row, record_row};
 use crate::{
@@ -116,14 +116,58 @@ pub(super) fn records(
     query: &RecordQuery,
 ) -> Result<Vec<StoredRecord>, StoreError> {
     let at = |e: rusqlite::Error| StoreError::from_sqlite(path, &e);
+    let (first, last) = sequences(connection, query).map_err(at)?;
     let mut statement = connection.prepare_cached(&records_sql(query)).map_err(at)?;
     let rows = statement
         .query_map(
-            params![query.after, query.limit, query.subject.as_deref().unwrap_or_default()],
+            params![
+                query.after,
+                query.limit,
+                query.subject.as_deref().unwrap_or_default(),
+                first,
+                last,
+                query.since,
+                query.until
+            ],
             record_row::read,
         )
         .map_err(at)?;
     rows.map(|row| row.map_err(at)?).collect()
+}
+
+/// How far the server's clock may have been set back between two records, in seconds, for a query by time to find both.
+const CLOCK_SET_BACK: i64 = 86_400;
+
+/// The sequence numbers between which records of the query's times stand: found by halving, so that a query over the last
+/// hour does not read the records of years.
+fn sequences(connection: &Connection, query: &RecordQuery) -> rusqlite::Result<(i64, i64)> {
+    let first = match query.since {
+        0 => 0,
+        since => sequence_at(connection, since.saturating_sub(CLOCK_SET_BACK))?,
+    };
+    let last = match query.until {
+        0 => i64::MAX,
+        until => sequence_at(connection, until.saturating_add(CLOCK_SET_BACK))?,
+    };
+    Ok((first, last))
+}
+
+/// The first sequence number from which on records are of `time` or later.
+fn sequence_at(connection: &Connection, time: i64) -> rusqlite::Result<i64> {
+    let last: Option<i64> = connection
+        .prepare_cached("SELECT max(sequence) FROM records")?
+        .query_row([], |row| row.get(0))?;
+    let mut at = connection.prepare_cached("SELECT at FROM records WHERE sequence >= ?1 ORDER BY sequence LIMIT 1")?;
+    let (mut low, mut high) = (0, last.unwrap_or(0).saturating_add(1));
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let found: Option<i64> = at.query_row([middle], |row| row.get(0)).optional()?;
+        match found {
+            Some(found) if found < time => low = middle + 1,
+            _ => high = middle,
+        }
+    }
+    Ok(low)
 }
 
 fn records_sql(query: &RecordQuery) -> String {
@@ -144,6 +188,8 @@ fn records_sql(query: &RecordQuery) -> String {
         (true, 0) => ("?1 = 0", "DESC"),
         (true, _) => ("sequence < ?1", "DESC"),
     };
+    // One spelling for all, so that the statement is prepared once.
+    let time = " AND sequence BETWEEN ?4 AND ?5 AND (?6 = 0 OR at >= ?6) AND (?7 = 0 OR at < ?7)";
     let columns = record_row::COLUMNS;
-    format!("SELECT {columns} FROM records WHERE {place}{kinds}{subject} ORDER BY sequence {order} LIMIT ?2")
+    format!("SELECT {columns} FROM records WHERE {place}{kinds}{subject}{time} ORDER BY sequence {order} LIMIT ?2")
 }

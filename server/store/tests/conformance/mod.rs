@@ -48,6 +48,7 @@ macro_rules! conformance {
             an_outcome_settles_its_intents_once,
             totals_count_svids_and_verdicts,
             records_are_filtered_and_paged,
+            records_are_found_by_time_also_where_the_clock_was_set_back,
             what_is_committed_later_arrives,
             a_check_succeeds_and_leaves_no_record,
         );

@@ -214,6 +214,50 @@ pub(crate) async fn records_are_filtered_and_paged(store: &impl Store) {
     assert_eq!(sequences(workload).await, [1]);
 }
 
+pub(crate) async fn records_are_found_by_time_also_where_the_clock_was_set_back(store: &impl Store) {
+    let base = 1_800_000_000;
+    // A record a minute for some hours; in the middle the clock goes back by two hours, and on from there.
+    let times = (0..300).chain(180..480).map(|minute| base + minute * 60);
+    let at = |at| {
+        let Change::Record(record) = accepted("n") else {
+            unreachable!("accepted is a record")
+        };
+        Change::Record(hallmark_store::Record { at, ..record })
+    };
+    let all: Vec<i64> = times.collect();
+    store.commit(all.iter().copied().map(at).collect()).await.unwrap();
+    for (since, until) in [
+        (0, 0),
+        (200, 0),
+        (0, 200),
+        (200, 201),
+        (0, 1),
+        (479, 0),
+        (480, 0),
+        (299, 310),
+    ] {
+        let minute = |minute: i64| if minute == 0 { 0 } else { base + minute * 60 };
+        let (since, until) = (minute(since), minute(until));
+        for newest_first in [false, true] {
+            let query = RecordQuery {
+                limit: 1000,
+                since,
+                until,
+                newest_first,
+                ..Default::default()
+            };
+            let found = store.records(query).await.unwrap();
+            let mut found: Vec<i64> = found.into_iter().map(|stored| stored.record.at).collect();
+            if newest_first {
+                found.reverse();
+            }
+            let is_asked = |at: &&i64| **at >= since && (until == 0 || **at < until);
+            let expected: Vec<i64> = all.iter().filter(is_asked).copied().collect();
+            assert_eq!(found, expected, "{since} {until}");
+        }
+    }
+}
+
 pub(crate) async fn what_is_committed_later_arrives(store: &impl Store) {
     store.commit_later(vec![accepted("a")]);
     store.commit_later(vec![accepted("b")]);

@@ -1,24 +1,19 @@
 //! `hallmark entry create`.
 
 use clap::Args;
-use hallmark_api::{
-    bundle::GetFederatedBundleRequest,
-    entry::BatchCreateEntryRequest,
-    types::{self, entry::AdditionalAttributes, selector_match::MatchBehavior},
-};
-use hallmark_registry::{EntryDraft, EntryId};
+use hallmark_registry::EntryDraft;
 use hallmark_spiffe::TrustDomain;
 
-use super::{Context, selector_message, selectors};
+use super::{Context, selectors, write};
 use crate::{
     args::Change,
     client::Client,
     duration::parse_ttl,
     error::CliError,
     exit::Exit,
-    lookup::{self, id_message},
+    lookup,
     output::show,
-    timestamp::{now, parse_rfc3339},
+    timestamp::parse_rfc3339,
     view::entry::{EntryChange, EntryView},
 };
 
@@ -72,27 +67,35 @@ pub(crate) struct Draft {
     /// JWT-SVIDs carry a jti
     #[arg(long)]
     jti: bool,
+    /// Why, for the record
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    reason: String,
     #[command(flatten)]
     change: Change,
 }
 
-fn parse_expiry(text: &str) -> Result<i64, String> {
+pub(super) fn parse_expiry(text: &str) -> Result<i64, String> {
     if text == "0" { Ok(0) } else { parse_rfc3339(text) }
 }
 
 pub(super) async fn run(context: &Context, client: &Client, draft: Draft) -> Result<Exit, CliError> {
     let change = draft.change;
     let id = draft.id.clone();
+    let reason = draft.reason.clone();
     let draft = read(client, draft).await?;
+    let mut around = write::Surroundings::of(client).await?;
+    let warnings = around.warnings(&draft).await?;
     let entry = if change.dry_run {
-        rehearse(client, &draft, id).await?
+        write::rehearse(&mut around, &draft, id).await?
     } else {
-        create(client, message(&draft, id.unwrap_or_default())).await?
+        write::create(client, write::message(&draft, id.unwrap_or_default()), &reason).await?
     };
+    write::warn(&warnings);
     let done = EntryChange {
         action: "create",
         dry_run: change.dry_run,
         entry: EntryView::new(entry)?,
+        warnings,
     };
     show(context.format, &done)?;
     Ok(change.exit())
@@ -119,84 +122,4 @@ async fn read(client: &Client, draft: Draft) -> Result<EntryDraft, CliError> {
         jwt_svid_include_jti: draft.jti,
         ..EntryDraft::new(spiffe_id, parent_id, selectors(&draft.selector)?)
     })
-}
-
-async fn create(client: &Client, entry: types::Entry) -> Result<types::Entry, CliError> {
-    let request = BatchCreateEntryRequest {
-        entries: vec![entry],
-        output_mask: None,
-    };
-    let results = client.entries().batch_create_entry(request).await?.into_inner().results;
-    let result = results.into_iter().next().ok_or_else(|| missing("a result"))?;
-    let status = result.status.unwrap_or_default();
-    match (tonic::Code::from_i32(status.code), result.entry) {
-        (tonic::Code::Ok, Some(entry)) => Ok(entry),
-        (tonic::Code::Ok, None) => Err(missing("the entry")),
-        (tonic::Code::AlreadyExists, Some(existing)) => Err(CliError::Similar { id: existing.id }),
-        _ => Err(CliError::of_item(status.code, &status.message)),
-    }
-}
-
-fn missing(what: &str) -> CliError {
-    CliError::Answer {
-        what: format!("{what} is missing"),
-    }
-}
-
-/// What creating would do, by the server's own rules and what the server holds; nothing is sent to be kept.
-async fn rehearse(client: &Client, draft: &EntryDraft, id: Option<String>) -> Result<types::Entry, CliError> {
-    let mut known = Vec::new();
-    for trust_domain in &draft.federates_with {
-        let request = GetFederatedBundleRequest {
-            trust_domain: trust_domain.to_string(),
-            output_mask: None,
-        };
-        if client.bundles().get_federated_bundle(request).await.is_ok() {
-            known.push(trust_domain.clone());
-        }
-    }
-    let checked_id = EntryId::parse(id.as_deref().unwrap_or("chosen-by-the-server"))?;
-    let trust_domain = client.trust_domain().await?;
-    let entry = draft
-        .clone()
-        .validate(&trust_domain, |name| known.contains(name), checked_id, now())?;
-    let message = message(draft, id.unwrap_or_default());
-    let filter = hallmark_api::entry::list_entries_request::Filter {
-        by_spiffe_id: Some(id_message(&entry.spiffe_id)),
-        by_parent_id: Some(id_message(&entry.parent_id)),
-        by_selectors: Some(types::SelectorMatch {
-            selectors: entry.selectors.iter().map(selector_message).collect(),
-            r#match: MatchBehavior::MatchExact.into(),
-        }),
-        ..Default::default()
-    };
-    match client.list_entries(Some(filter)).await?.into_iter().next() {
-        Some(existing) => Err(CliError::Similar { id: existing.id }),
-        None => Ok(message),
-    }
-}
-
-fn message(draft: &EntryDraft, id: String) -> types::Entry {
-    let attributes = AdditionalAttributes {
-        disable_x509_svid_prefetch: draft.disable_x509_svid_prefetch,
-        jwt_svid_include_jti: draft.jwt_svid_include_jti,
-    };
-    let any = attributes.disable_x509_svid_prefetch || attributes.jwt_svid_include_jti;
-    types::Entry {
-        id,
-        spiffe_id: Some(id_message(&draft.spiffe_id)),
-        parent_id: Some(id_message(&draft.parent_id)),
-        selectors: draft.selectors.iter().map(selector_message).collect(),
-        x509_svid_ttl: draft.x509_svid_ttl,
-        jwt_svid_ttl: draft.jwt_svid_ttl,
-        federates_with: draft.federates_with.iter().map(ToString::to_string).collect(),
-        admin: draft.admin,
-        downstream: draft.downstream,
-        expires_at: draft.expires_at,
-        dns_names: draft.dns_names.clone(),
-        store_svid: draft.store_svid,
-        hint: draft.hint.clone(),
-        additional_attributes: any.then_some(attributes),
-        ..Default::default()
-    }
 }

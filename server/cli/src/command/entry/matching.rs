@@ -3,16 +3,14 @@
 use std::collections::BTreeSet;
 
 use clap::Args;
-use hallmark_api::{agent::GetAgentRequest, types};
-use hallmark_registry::{Entry, EntryDraft, EntryId, Registry};
-use hallmark_spiffe::{Selector, SpiffeId};
+use hallmark_api::entry::list_entries_request;
 
-use super::{Context, selectors};
+use super::{Context, MatchOn, selector_match, selectors};
 use crate::{
     client::Client,
     error::CliError,
     exit::Exit,
-    lookup::{self, id_message, message_id},
+    lookup,
     output::{say, show},
     timestamp::now,
     view::entry::EntryList,
@@ -29,22 +27,27 @@ pub(crate) struct Question {
 }
 
 pub(super) async fn run(context: &Context, client: &Client, question: Question) -> Result<Exit, CliError> {
-    let process: BTreeSet<Selector> = selectors(&question.selector)?.into_iter().collect();
-    let mut entries = client.list_entries(None).await?;
+    let process = selectors(&question.selector)?;
+    let held: BTreeSet<String> = process.iter().map(ToString::to_string).collect();
+    let mut entries = match &question.node {
+        Some(node) => {
+            let node = lookup::node(client, node).await?;
+            client.served_entries(&node).await?
+        }
+        None => {
+            let filter = list_entries_request::Filter {
+                by_selectors: selector_match(&question.selector, MatchOn::Subset)?,
+                ..Default::default()
+            };
+            client.list_entries(Some(filter)).await?
+        }
+    };
     let now = now();
     entries.retain(|entry| entry.expires_at == 0 || entry.expires_at > now);
-    if let Some(node) = &question.node {
-        let node = lookup::node(client, node).await?;
-        let served = served_by(client, &node, &entries, now).await?;
-        entries.retain(|entry| served.contains(&entry.id));
-    }
-    if !process.is_empty() {
-        let held: BTreeSet<String> = process.iter().map(ToString::to_string).collect();
+    if question.node.is_some() && !held.is_empty() {
         entries.retain(|entry| {
-            entry
-                .selectors
-                .iter()
-                .all(|selector| held.contains(&format!("{}:{}", selector.r#type, selector.value)))
+            let mut selectors = entry.selectors.iter();
+            selectors.all(|selector| held.contains(&format!("{}:{}", selector.r#type, selector.value)))
         });
     }
     let found = !entries.is_empty();
@@ -53,53 +56,4 @@ pub(super) async fn run(context: &Context, client: &Client, question: Question) 
         say("no entry matches");
     }
     Ok(if found { Exit::Done } else { Exit::NotFound })
-}
-
-/// The ids of the entries that the server would send to the node: asked of the same code that the server uses.
-async fn served_by(
-    client: &Client,
-    node: &SpiffeId,
-    entries: &[types::Entry],
-    now: i64,
-) -> Result<BTreeSet<String>, CliError> {
-    let request = GetAgentRequest {
-        id: Some(id_message(node)),
-        output_mask: None,
-    };
-    let agent = client.agents().get_agent(request).await?.into_inner();
-    let facts = agent
-        .selectors
-        .iter()
-        .map(read_selector)
-        .collect::<Result<BTreeSet<_>, _>>()?;
-    let mut registry = Registry::new(node.trust_domain());
-    for entry in entries {
-        registry.insert(read_entry(entry)?);
-    }
-    Ok(registry
-        .authorised(node, &facts, now)
-        .into_iter()
-        .map(|entry| entry.id.to_string())
-        .collect())
-}
-
-fn read_entry(message: &types::Entry) -> Result<Entry, CliError> {
-    let selectors = message.selectors.iter().map(read_selector).collect::<Result<_, _>>()?;
-    let spiffe_id = message_id(message.spiffe_id.clone())?;
-    let parent_id = message_id(message.parent_id.clone())?;
-    let trust_domain = spiffe_id.trust_domain().clone();
-    let draft = EntryDraft {
-        expires_at: message.expires_at,
-        ..EntryDraft::new(spiffe_id, parent_id, selectors)
-    };
-    Ok(draft.validate(
-        &trust_domain,
-        |_| true,
-        EntryId::parse(&message.id)?,
-        message.created_at,
-    )?)
-}
-
-fn read_selector(message: &types::Selector) -> Result<Selector, CliError> {
-    Ok(Selector::new(&message.r#type, &message.value)?)
 }

@@ -1,15 +1,18 @@
 //! `hallmark.admin.v1`.
 
 use hallmark_api::admin::{
-    ApplyPolicyFileRequest, GetEvidenceRequest, GetEvidenceResponse, GetHsmStatusRequest, GetHsmStatusResponse,
-    GetNodeRequest, GetNodeResponse, GetPolicyFileRequest, GetStatusRequest, GetStatusResponse, HsmKey,
-    ListHsmKeysRequest, ListHsmKeysResponse, ListPolicyFilesRequest, ListPolicyFilesResponse, ListRecordsRequest,
-    ListRecordsResponse, Part, PcrValue, PolicyFile, PolicyFileChange, Reason, Record, WithdrawPolicyFileRequest,
+    ApplyPolicyFileRequest, FindIdsRequest, FindIdsResponse, GetEvidenceRequest, GetEvidenceResponse,
+    GetHsmStatusRequest, GetHsmStatusResponse, GetNodeRequest, GetNodeResponse, GetPolicyFileRequest, GetStatusRequest,
+    GetStatusResponse, HsmKey, ListHsmKeysRequest, ListHsmKeysResponse, ListPolicyFilesRequest,
+    ListPolicyFilesResponse, ListRecordsRequest, ListRecordsResponse, ListServedEntriesRequest,
+    ListServedEntriesResponse, Part, PcrValue, PolicyFile, PolicyFileChange, Reason, Record, WithdrawPolicyFileRequest,
     admin_server::Admin,
 };
+use hallmark_api::types;
+use hallmark_spiffe::{Selector, SpiffeId};
 use tonic::{Request, Response, Status};
 
-use super::{FAR, Fake, NODE_A, NOW, lifecycle::id_of, unused};
+use super::{FAR, Fake, NODE_A, NOW, entries::entry_message, lifecycle::id_of, unused};
 
 #[tonic::async_trait]
 impl Admin for Fake {
@@ -31,6 +34,10 @@ impl Admin for Fake {
             agents_pending: 2,
             agents_suspended: 0,
             agents_distrusted: 1,
+            agents_active: 4,
+            agents_expired: 1,
+            agents_retired: 2,
+            agents_pre_registered: 7,
             entries: 0,
             verdicts_accepted: 5,
             verdicts_refused: 2,
@@ -126,7 +133,6 @@ impl Admin for Fake {
 
     async fn list_records(&self, asked: Request<ListRecordsRequest>) -> Result<Response<ListRecordsResponse>, Status> {
         let asked = asked.into_inner();
-        assert!(asked.newest_first);
         let node = id_of(NODE_A);
         let record = |sequence, kind: &str, outcome: &str, code: &str, detail: &str| Record {
             sequence,
@@ -143,10 +149,62 @@ impl Admin for Fake {
             record(8, "admin", "done", "", suspended),
             record(7, "verdict", "refused", "HM-POLICY-0003", refused),
         ];
+        let in_page = |record: &Record| match (asked.newest_first, asked.after) {
+            (true, 0) => true,
+            (true, before) => record.sequence < before,
+            (false, after) => record.sequence > after,
+        };
+        records.retain(in_page);
+        records.retain(|record| record.at >= asked.since && (asked.until == 0 || record.at < asked.until));
+        if !asked.newest_first {
+            records.reverse();
+        }
         records.retain(|record| asked.kind.is_empty() || record.kind == asked.kind);
         records.retain(|record| asked.subject.is_empty() || record.subject == asked.subject);
         records.truncate(usize::try_from(asked.limit).unwrap());
         Ok(Response::new(ListRecordsResponse { records }))
+    }
+
+    async fn find_ids(&self, request: Request<FindIdsRequest>) -> Result<Response<FindIdsResponse>, Status> {
+        let request = request.into_inner();
+        let state = self.state();
+        let ids: Vec<String> = match request.kind.as_str() {
+            "entry" => state
+                .registry
+                .ids_from(&request.prefix, 6)
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            "inventory" => state.inventory.keys().map(ToString::to_string).collect(),
+            _ => state.nodes().into_iter().map(|node| node.id).collect(),
+        };
+        let is_it = |id: &String| id.rsplit('/').next().unwrap().starts_with(&request.prefix);
+        let ids = ids.into_iter().filter(is_it).take(6).collect();
+        Ok(Response::new(FindIdsResponse { ids }))
+    }
+
+    type ListServedEntriesStream = tokio_stream::Iter<std::vec::IntoIter<Result<ListServedEntriesResponse, Status>>>;
+
+    /// One a message.
+    async fn list_served_entries(
+        &self,
+        request: Request<ListServedEntriesRequest>,
+    ) -> Result<Response<Self::ListServedEntriesStream>, Status> {
+        let node = SpiffeId::parse(&request.into_inner().node).unwrap();
+        let state = self.state();
+        let path = |agent: &types::Agent| agent.id.as_ref().unwrap().path.clone();
+        let agent = state.agents.iter().find(|agent| path(agent) == node.path());
+        let agent = agent.ok_or_else(|| Status::not_found("agent not found"))?;
+        let facts = agent
+            .selectors
+            .iter()
+            .map(|one| Selector::new(&one.r#type, &one.value).unwrap());
+        let entries = state.registry.authorised(&node, &facts.collect(), NOW).into_iter();
+        let parts = entries.map(|entry| {
+            let entries = vec![entry_message(entry)];
+            Ok(ListServedEntriesResponse { entries })
+        });
+        Ok(Response::new(tokio_stream::iter(parts.collect::<Vec<_>>())))
     }
 
     type GetEvidenceStream = tokio_stream::Empty<Result<GetEvidenceResponse, Status>>;

@@ -8,7 +8,8 @@ use hallmark_api::{
         BatchUpdateEntryRequest, BatchUpdateEntryResponse, CountEntriesRequest, CountEntriesResponse,
         GetAuthorizedEntriesRequest, GetAuthorizedEntriesResponse, GetEntryRequest, ListEntriesRequest,
         ListEntriesResponse, SyncAuthorizedEntriesRequest, SyncAuthorizedEntriesResponse, batch_create_entry_response,
-        batch_delete_entry_response, entry_server::Entry as EntryService, list_entries_request,
+        batch_delete_entry_response, batch_update_entry_response, entry_server::Entry as EntryService,
+        list_entries_request,
     },
     types,
 };
@@ -67,6 +68,7 @@ pub(super) fn entry_message(entry: &Entry) -> types::Entry {
             .map(|one| selector(one.kind(), one.value()))
             .collect(),
         x509_svid_ttl: i32::try_from(entry.x509_svid_ttl.as_secs()).unwrap(),
+        admin: entry.admin,
         expires_at: entry.expires_at.unwrap_or(0),
         dns_names: entry.dns_names.clone(),
         hint: entry.hint.clone(),
@@ -84,6 +86,40 @@ fn status(code: Code, message: impl Into<String>) -> Option<types::Status> {
 }
 
 impl Fake {
+    fn note_reason<T>(&self, request: &Request<T>) {
+        if let Some(reason) = request.metadata().get_bin(hallmark_api::REASON) {
+            let reason = String::from_utf8(reason.to_bytes().unwrap().to_vec()).unwrap();
+            self.state().reasons.push(reason);
+        }
+    }
+
+    /// The fields that these tests change.
+    fn update(&self, message: types::Entry, mask: Option<types::EntryMask>) -> batch_update_entry_response::Result {
+        let registry = &mut self.state().registry;
+        let before = registry.entry(message.id.as_str()).unwrap().clone();
+        let mut draft = EntryDraft::from(&*before);
+        let names = |pick: fn(&types::EntryMask) -> bool| mask.as_ref().is_none_or(pick);
+        if names(|mask| mask.x509_svid_ttl) {
+            draft.x509_svid_ttl = message.x509_svid_ttl;
+        }
+        if names(|mask| mask.hint) {
+            draft.hint = message.hint;
+        }
+        if names(|mask| mask.admin) {
+            draft.admin = message.admin;
+        }
+        if names(|mask| mask.selectors) {
+            draft.selectors = message.selectors.into_iter().map(read_selector).collect();
+        }
+        let entry = draft.revise(&before, &td(), |_| false).unwrap();
+        let message = entry_message(&entry);
+        registry.insert(entry);
+        batch_update_entry_response::Result {
+            status: status(Code::Ok, "OK"),
+            entry: Some(message),
+        }
+    }
+
     fn create(&self, message: types::Entry) -> batch_create_entry_response::Result {
         let registry = &mut self.state().registry;
         let id = if message.id.is_empty() {
@@ -94,6 +130,7 @@ impl Fake {
         let draft = EntryDraft {
             x509_svid_ttl: message.x509_svid_ttl,
             expires_at: message.expires_at,
+            admin: message.admin,
             dns_names: message.dns_names,
             hint: message.hint,
             ..EntryDraft::new(
@@ -158,6 +195,7 @@ impl EntryService for Fake {
         &self,
         request: Request<BatchCreateEntryRequest>,
     ) -> Result<Response<BatchCreateEntryResponse>, Status> {
+        self.note_reason(&request);
         let results = request
             .into_inner()
             .entries
@@ -171,6 +209,7 @@ impl EntryService for Fake {
         &self,
         request: Request<BatchDeleteEntryRequest>,
     ) -> Result<Response<BatchDeleteEntryResponse>, Status> {
+        self.note_reason(&request);
         let registry = &mut self.state().registry;
         let results = request.into_inner().ids.into_iter().map(|id| {
             let gone = registry.remove(&EntryId::parse(&id).unwrap()).is_some();
@@ -192,9 +231,17 @@ impl EntryService for Fake {
 
     async fn batch_update_entry(
         &self,
-        _: Request<BatchUpdateEntryRequest>,
+        request: Request<BatchUpdateEntryRequest>,
     ) -> Result<Response<BatchUpdateEntryResponse>, Status> {
-        unused()
+        self.note_reason(&request);
+        let request = request.into_inner();
+        let mask = request.input_mask;
+        let results = request
+            .entries
+            .into_iter()
+            .map(|entry| self.update(entry, mask))
+            .collect();
+        Ok(Response::new(BatchUpdateEntryResponse { results }))
     }
 
     async fn get_authorized_entries(

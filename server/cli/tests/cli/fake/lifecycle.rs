@@ -36,7 +36,7 @@ pub(super) fn pending(ek_hash: &str) -> Node {
 }
 
 impl State {
-    fn nodes(&self) -> Vec<Node> {
+    pub(super) fn nodes(&self) -> Vec<Node> {
         let attested = self.agents.iter().map(|agent| {
             let path = agent.id.as_ref().unwrap().path.clone();
             Node {

@@ -1,0 +1,228 @@
+//! `hallmark entry apply`: from the entries that there are to those that a file says.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+use hallmark_api::types;
+use hallmark_registry::{Entry, EntryDraft, EntryId};
+use hallmark_spiffe::{Selector, SpiffeId};
+
+use super::{Context, declared::Declared, read, write};
+use crate::{
+    args::Destruction,
+    client::Client,
+    error::CliError,
+    exit::Exit,
+    output::{Show as _, say, show},
+    view::entry::{AppliedEntries, AppliedEntry, FieldChange},
+};
+
+/// Which file, and how far.
+#[derive(Debug, Args)]
+pub(crate) struct Application {
+    /// The file: YAML or JSON, as `hallmark entry export` writes it; - for standard input
+    #[arg(short, long, value_name = "FILE")]
+    file: PathBuf,
+    /// Delete every entry that the file does not have
+    #[arg(long)]
+    prune: bool,
+    /// Why, for the record
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    reason: String,
+    #[command(flatten)]
+    how: Destruction,
+}
+
+pub(super) async fn run(context: &Context, client: &Client, application: Application) -> Result<Exit, CliError> {
+    let how = application.how;
+    let declared = Declared::read(&application.file)?;
+    let (plan, warnings) = plan(client, &application.file, &declared, application.prune).await?;
+    write::warn(&warnings);
+    let mut told = AppliedEntries {
+        dry_run: how.change.dry_run,
+        unchanged: plan.unchanged,
+        warnings,
+        changes: plan.changes(),
+    };
+    if told.changes.is_empty() || how.change.dry_run {
+        let exit = if told.changes.is_empty() {
+            Exit::Done
+        } else {
+            Exit::WouldChange
+        };
+        show(context.format, &told)?;
+        return Ok(exit);
+    }
+    if !plan.deletes.is_empty() {
+        say(told.table(0).trim_end());
+        how.is_confirmed(&format!("delete {} of {} entries?", plan.deletes.len(), plan.held))?;
+    }
+    let failures = carry_out(client, plan, &application.reason).await?;
+    let exit = failures.first().map_or(Exit::Done, |(_, error)| error.exit());
+    for (name, error) in &failures {
+        say(&format!("{name}: {}", error.report()));
+    }
+    told.changes
+        .retain(|change| !failures.iter().any(|(name, _)| *name == change.name()));
+    show(context.format, &told)?;
+    Ok(exit)
+}
+
+/// What there is to do.
+#[derive(Debug, Default)]
+struct Plan {
+    creates: Vec<types::Entry>,
+    /// With what of them changes.
+    updates: Vec<(types::Entry, Vec<FieldChange>)>,
+    deletes: Vec<types::Entry>,
+    unchanged: usize,
+    /// How many entries there are now.
+    held: usize,
+}
+
+impl Plan {
+    fn changes(&self) -> Vec<AppliedEntry> {
+        let whole = |action| move |entry: &types::Entry| AppliedEntry::new(action, entry, Vec::new());
+        let updates = self
+            .updates
+            .iter()
+            .map(|(entry, fields)| AppliedEntry::new("update", entry, fields.clone()));
+        let deletes = self.deletes.iter().map(whole("delete"));
+        let creates = self.creates.iter().map(whole("create"));
+        deletes.chain(updates).chain(creates).collect()
+    }
+}
+
+/// What makes two entries the same where a file gives no id.
+type Likeness = (SpiffeId, SpiffeId, BTreeSet<Selector>);
+
+fn likeness(entry: &Entry) -> Likeness {
+    (
+        entry.spiffe_id.clone(),
+        entry.parent_id.clone(),
+        entry.selectors.clone(),
+    )
+}
+
+async fn plan(client: &Client, file: &Path, declared: &Declared, prune: bool) -> Result<(Plan, Vec<String>), CliError> {
+    let mut around = write::Surroundings::of(client).await?;
+    let mut held: BTreeMap<String, (types::Entry, Entry)> = BTreeMap::new();
+    let mut by_likeness: BTreeMap<Likeness, String> = BTreeMap::new();
+    for message in client.list_entries(None).await? {
+        let entry = read::entry(&message)?;
+        by_likeness.insert(likeness(&entry), message.id.clone());
+        held.insert(message.id.clone(), (message, entry));
+    }
+    let mut drafts = Vec::new();
+    for (place, one) in declared.entries.iter().enumerate() {
+        let draft = one.draft(around.trust_domain(), file, place + 1)?;
+        // What the file makes may be a parent of what the file makes.
+        around.assume(&draft.spiffe_id);
+        drafts.push((one.id.clone(), draft));
+    }
+    let mut plan = Plan {
+        held: held.len(),
+        ..Plan::default()
+    };
+    let (mut warnings, mut named, mut wanted) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
+    for (place, (id, draft)) in drafts.into_iter().enumerate() {
+        let checked_id = EntryId::parse(id.as_deref().unwrap_or("chosen-by-the-server"))?;
+        let entry = around.validated(&draft, checked_id).await?;
+        let id = id.or_else(|| by_likeness.get(&likeness(&entry)).cloned());
+        let is_new_id = id.as_ref().is_none_or(|id| named.insert(id.clone()));
+        if !wanted.insert(likeness(&entry)) || !is_new_id {
+            return Err(CliError::Unfit {
+                what: "list of entries",
+                file: file.to_owned(),
+                detail: format!("entry {}, for {}, stands twice", place + 1, entry.spiffe_id),
+            });
+        }
+        match id.as_ref().and_then(|id| held.get(id)) {
+            Some((message, before)) => {
+                let fields = changes(&EntryDraft::from(before), &EntryDraft::from(&entry));
+                if fields.is_empty() {
+                    plan.unchanged += 1;
+                    continue;
+                }
+                plan.updates.push((write::message(&draft, message.id.clone()), fields));
+            }
+            None => plan.creates.push(write::message(&draft, id.unwrap_or_default())),
+        }
+        for warning in around.warnings(&draft).await? {
+            warnings.push(format!("entry {}: {warning}", place + 1));
+        }
+    }
+    if prune {
+        let gone = held.into_values().filter(|(message, _)| !named.contains(&message.id));
+        plan.deletes = gone.map(|(message, _)| message).collect();
+    }
+    Ok((plan, warnings))
+}
+
+/// The fields in which two drafts differ.
+fn changes(before: &EntryDraft, after: &EntryDraft) -> Vec<FieldChange> {
+    let list = |items: Vec<String>| items.join(" ");
+    let fields = |draft: &EntryDraft| {
+        [
+            ("spiffe_id", draft.spiffe_id.to_string()),
+            ("parent_id", draft.parent_id.to_string()),
+            (
+                "selectors",
+                list(draft.selectors.iter().map(ToString::to_string).collect()),
+            ),
+            ("x509_svid_ttl", draft.x509_svid_ttl.to_string()),
+            ("jwt_svid_ttl", draft.jwt_svid_ttl.to_string()),
+            (
+                "federates_with",
+                list(draft.federates_with.iter().map(ToString::to_string).collect()),
+            ),
+            ("dns_names", list(draft.dns_names.clone())),
+            ("hint", draft.hint.clone()),
+            ("admin", draft.admin.to_string()),
+            ("downstream", draft.downstream.to_string()),
+            ("store_svid", draft.store_svid.to_string()),
+            (
+                "disable_x509_svid_prefetch",
+                draft.disable_x509_svid_prefetch.to_string(),
+            ),
+            ("jwt_svid_include_jti", draft.jwt_svid_include_jti.to_string()),
+            (
+                "expires_at",
+                crate::timestamp::rfc3339(draft.expires_at).unwrap_or_default(),
+            ),
+        ]
+    };
+    let pairs = fields(before).into_iter().zip(fields(after));
+    pairs
+        .filter(|((_, before), (_, after))| before != after)
+        .map(|((field, from), (_, to))| FieldChange { field, from, to })
+        .collect()
+}
+
+/// Deletes, updates and creates; gives what failed, by the change's name. What succeeded stays: applied again, the file does
+/// the rest.
+async fn carry_out(client: &Client, plan: Plan, reason: &str) -> Result<Vec<(String, CliError)>, CliError> {
+    let mut failures = Vec::new();
+    let ids = plan.deletes.iter().map(|entry| entry.id.clone()).collect();
+    for (id, done) in write::delete_all(client, ids, reason).await? {
+        failures.extend(done.err().map(|error| (format!("delete {id}"), error)));
+    }
+    let updates: Vec<types::Entry> = plan.updates.into_iter().map(|(entry, _)| entry).collect();
+    let names = updates.clone();
+    for (entry, done) in names
+        .iter()
+        .zip(write::update_all(client, updates, None, reason).await?)
+    {
+        let name = AppliedEntry::new("update", entry, Vec::new()).name();
+        failures.extend(done.err().map(|error| (name, error)));
+    }
+    let names = plan.creates.clone();
+    for (entry, done) in names.iter().zip(write::create_all(client, plan.creates, reason).await?) {
+        let name = AppliedEntry::new("create", entry, Vec::new()).name();
+        failures.extend(done.err().map(|error| (name, error)));
+    }
+    Ok(failures)
+}

@@ -1,0 +1,260 @@
+//! Entries on their way to the server: checked here as the server checks them, told what never matches.
+
+use std::collections::BTreeMap;
+
+use hallmark_api::{
+    bundle::GetFederatedBundleRequest,
+    entry::{BatchCreateEntryRequest, BatchDeleteEntryRequest, BatchUpdateEntryRequest},
+    types::{self, entry::AdditionalAttributes, selector_match::MatchBehavior},
+};
+use hallmark_registry::{Entry, EntryDraft, EntryId, selector_warnings};
+use hallmark_spiffe::{SpiffeId, TrustDomain};
+use tonic::Code;
+
+use super::selector_message;
+use crate::{
+    client::{Client, with_reason},
+    error::CliError,
+    lookup::id_message,
+    output::say,
+    timestamp::now,
+};
+
+/// Items in one request: below the server's limit, and below the size of a gRPC message.
+const BATCH: usize = 500;
+
+/// What becomes of an item: the entry as it is now, or why not.
+pub(super) type Written = Result<types::Entry, CliError>;
+
+/// Creates one entry.
+pub(super) async fn create(client: &Client, entry: types::Entry, reason: &str) -> Written {
+    one(create_all(client, vec![entry], reason).await?)
+}
+
+/// Replaces what `mask` names of one entry.
+pub(super) async fn update(client: &Client, entry: types::Entry, mask: types::EntryMask, reason: &str) -> Written {
+    one(update_all(client, vec![entry], Some(mask), reason).await?)
+}
+
+fn one(results: Vec<Written>) -> Written {
+    results.into_iter().next().ok_or_else(|| missing("a result"))?
+}
+
+/// Creates entries; each stands for itself.
+pub(super) async fn create_all(
+    client: &Client,
+    entries: Vec<types::Entry>,
+    reason: &str,
+) -> Result<Vec<Written>, CliError> {
+    let mut written = Vec::new();
+    for batch in entries.chunks(BATCH) {
+        let request = BatchCreateEntryRequest {
+            entries: batch.to_vec(),
+            output_mask: None,
+        };
+        let answer = client
+            .entries()
+            .batch_create_entry(with_reason(request, reason))
+            .await?;
+        let results = answer.into_inner().results.into_iter();
+        written.extend(results.map(|result| outcome(result.status, result.entry)));
+    }
+    Ok(written)
+}
+
+/// Updates entries, named by their ids; each stands for itself. Without a mask they are replaced whole.
+pub(super) async fn update_all(
+    client: &Client,
+    entries: Vec<types::Entry>,
+    mask: Option<types::EntryMask>,
+    reason: &str,
+) -> Result<Vec<Written>, CliError> {
+    let mut written = Vec::new();
+    for batch in entries.chunks(BATCH) {
+        let request = BatchUpdateEntryRequest {
+            entries: batch.to_vec(),
+            input_mask: mask,
+            output_mask: None,
+        };
+        let answer = client
+            .entries()
+            .batch_update_entry(with_reason(request, reason))
+            .await?;
+        let results = answer.into_inner().results.into_iter();
+        written.extend(results.map(|result| outcome(result.status, result.entry)));
+    }
+    Ok(written)
+}
+
+/// Deletes entries; each stands for itself. Gives the ids with what became of them.
+pub(super) async fn delete_all(
+    client: &Client,
+    ids: Vec<String>,
+    reason: &str,
+) -> Result<Vec<(String, Result<(), CliError>)>, CliError> {
+    let mut written = Vec::new();
+    for batch in ids.chunks(BATCH) {
+        let request = BatchDeleteEntryRequest { ids: batch.to_vec() };
+        let answer = client
+            .entries()
+            .batch_delete_entry(with_reason(request, reason))
+            .await?;
+        for result in answer.into_inner().results {
+            let status = result.status.unwrap_or_default();
+            let done = if status.code == 0 {
+                Ok(())
+            } else {
+                Err(CliError::of_item(status.code, &status.message))
+            };
+            written.push((result.id, done));
+        }
+    }
+    Ok(written)
+}
+
+fn outcome(status: Option<types::Status>, entry: Option<types::Entry>) -> Written {
+    let status = status.unwrap_or_default();
+    match (Code::from_i32(status.code), entry) {
+        (Code::Ok, Some(entry)) => Ok(entry),
+        (Code::Ok, None) => Err(missing("the entry")),
+        (Code::AlreadyExists, Some(existing)) => Err(CliError::Similar { id: existing.id }),
+        _ => Err(CliError::of_item(status.code, &status.message)),
+    }
+}
+
+fn missing(what: &str) -> CliError {
+    CliError::Answer {
+        what: format!("{what} is missing"),
+    }
+}
+
+/// What entries are held against before they are sent: asked of the server once.
+pub(super) struct Surroundings<'a> {
+    client: &'a Client,
+    trust_domain: TrustDomain,
+    bundles: BTreeMap<TrustDomain, bool>,
+    parents: BTreeMap<SpiffeId, bool>,
+}
+
+impl<'a> Surroundings<'a> {
+    /// Those of this server.
+    pub(super) async fn of(client: &'a Client) -> Result<Self, CliError> {
+        Ok(Self {
+            client,
+            trust_domain: client.trust_domain().await?,
+            bundles: BTreeMap::new(),
+            parents: BTreeMap::new(),
+        })
+    }
+
+    /// Takes an id as one that entries may be below.
+    pub(super) fn assume(&mut self, id: &SpiffeId) {
+        self.parents.insert(id.clone(), true);
+    }
+
+    /// The server's trust domain.
+    pub(super) const fn trust_domain(&self) -> &TrustDomain {
+        &self.trust_domain
+    }
+
+    /// Holds a draft against the server's own rules and what the server holds.
+    pub(super) async fn validated(&mut self, draft: &EntryDraft, id: EntryId) -> Result<Entry, CliError> {
+        for trust_domain in &draft.federates_with {
+            if !self.bundles.contains_key(trust_domain) {
+                let request = GetFederatedBundleRequest {
+                    trust_domain: trust_domain.to_string(),
+                    output_mask: None,
+                };
+                let is_known = self.client.bundles().get_federated_bundle(request).await.is_ok();
+                self.bundles.insert(trust_domain.clone(), is_known);
+            }
+        }
+        let is_known = |name: &TrustDomain| self.bundles.get(name).copied().unwrap_or(false);
+        Ok(draft.clone().validate(&self.trust_domain, is_known, id, now())?)
+    }
+
+    /// What in the entry matches nothing: selectors that no attestor makes, a parent that nobody is.
+    pub(super) async fn warnings(&mut self, draft: &EntryDraft) -> Result<Vec<String>, CliError> {
+        let of_nodes = draft.parent_id.path() == "/spire/server";
+        let selectors = draft.selectors.iter().cloned().collect();
+        let found = selector_warnings(&selectors, of_nodes);
+        let mut warnings: Vec<String> = found.iter().map(ToString::to_string).collect();
+        if !of_nodes && !self.is_parent(&draft.parent_id).await? {
+            warnings.push(format!(
+                "the parent {} is no node and no entry's SPIFFE ID: the entry matches nothing until it is",
+                draft.parent_id
+            ));
+        }
+        Ok(warnings)
+    }
+
+    async fn is_parent(&mut self, id: &SpiffeId) -> Result<bool, CliError> {
+        if let Some(is_known) = self.parents.get(id) {
+            return Ok(*is_known);
+        }
+        let is_known = if id.path().starts_with("/spire/agent/") {
+            self.client.node(id.as_str()).await?.is_some()
+        } else {
+            self.client.holds_entry_for(id).await?
+        };
+        self.parents.insert(id.clone(), is_known);
+        Ok(is_known)
+    }
+}
+
+/// What creating would do; nothing is sent to be kept.
+pub(super) async fn rehearse(around: &mut Surroundings<'_>, draft: &EntryDraft, id: Option<String>) -> Written {
+    let checked_id = EntryId::parse(id.as_deref().unwrap_or("chosen-by-the-server"))?;
+    let entry = around.validated(draft, checked_id).await?;
+    match similar(around.client, &entry).await? {
+        Some(existing) => Err(CliError::Similar { id: existing.id }),
+        None => Ok(message(draft, id.unwrap_or_default())),
+    }
+}
+
+/// The entry that says the same as `entry`, if there is one.
+pub(super) async fn similar(client: &Client, entry: &Entry) -> Result<Option<types::Entry>, CliError> {
+    let filter = hallmark_api::entry::list_entries_request::Filter {
+        by_spiffe_id: Some(id_message(&entry.spiffe_id)),
+        by_parent_id: Some(id_message(&entry.parent_id)),
+        by_selectors: Some(types::SelectorMatch {
+            selectors: entry.selectors.iter().map(selector_message).collect(),
+            r#match: MatchBehavior::MatchExact.into(),
+        }),
+        ..Default::default()
+    };
+    Ok(client.list_entries(Some(filter)).await?.into_iter().next())
+}
+
+/// Tells warnings to the person.
+pub(super) fn warn(warnings: &[String]) {
+    for warning in warnings {
+        say(&format!("warning: {}", crate::table::printable(warning)));
+    }
+}
+
+/// The draft as a message.
+pub(super) fn message(draft: &EntryDraft, id: String) -> types::Entry {
+    let attributes = AdditionalAttributes {
+        disable_x509_svid_prefetch: draft.disable_x509_svid_prefetch,
+        jwt_svid_include_jti: draft.jwt_svid_include_jti,
+    };
+    let any = attributes.disable_x509_svid_prefetch || attributes.jwt_svid_include_jti;
+    types::Entry {
+        id,
+        spiffe_id: Some(id_message(&draft.spiffe_id)),
+        parent_id: Some(id_message(&draft.parent_id)),
+        selectors: draft.selectors.iter().map(selector_message).collect(),
+        x509_svid_ttl: draft.x509_svid_ttl,
+        jwt_svid_ttl: draft.jwt_svid_ttl,
+        federates_with: draft.federates_with.iter().map(ToString::to_string).collect(),
+        admin: draft.admin,
+        downstream: draft.downstream,
+        expires_at: draft.expires_at,
+        dns_names: draft.dns_names.clone(),
+        store_svid: draft.store_svid,
+        hint: draft.hint.clone(),
+        additional_attributes: any.then_some(attributes),
+        ..Default::default()
+    }
+}
