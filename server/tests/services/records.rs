@@ -126,8 +126,9 @@ fn administrators_acts_are_recorded_with_their_name() {
             let detail: serde_json::Value = serde_json::from_str(&new[0].record.detail).unwrap();
             assert_eq!(
                 (&detail["act"], &detail["by"]),
-                (&"entry-created".into(), &"local".into())
+                (&"entry-created".into(), &"uid:0".into())
             );
+            assert_eq!(detail["selectors"], serde_json::json!(["unix:uid:1"]));
         },
     );
 }

@@ -92,8 +92,7 @@ async fn newest_verdict(admin: &mut AdminClient) -> Result<Record> {
             after,
             limit: 100,
             kind: "verdict".into(),
-            subject: String::new(),
-            newest_first: false,
+            ..ListRecordsRequest::default()
         };
         let records = admin.admin.list_records(request).await?.into_inner().records;
         match records.last() {

@@ -88,8 +88,7 @@ impl Site {
             after: self.seen,
             limit: 1000,
             kind: "verdict".into(),
-            subject: String::new(),
-            newest_first: false,
+            ..ListRecordsRequest::default()
         };
         let records = self
             .admin
