@@ -7,6 +7,13 @@ use serde::Deserialize;
 
 use crate::tcg::{PCRS, Replay};
 
+/// The word that `systemd-pcrosseparator.service` measures in the initrd (systemd 261 and later) into the registers of
+/// [`OS_SEPARATOR_REGISTERS`]: it separates what firmware and loaders measured from what the system does.
+pub const OS_SEPARATOR: &str = "os-separator";
+
+/// Where the word is measured.
+pub const OS_SEPARATOR_REGISTERS: [u8; 12] = [0, 1, 2, 3, 4, 5, 6, 7, 9, 12, 13, 14];
+
 /// The most records that are read.
 const MAX_RECORDS: usize = 16 * 1024;
 /// The longest record, in bytes.

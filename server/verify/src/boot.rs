@@ -6,16 +6,18 @@
 
 mod error;
 mod facts;
+mod firmware_end;
 mod logged;
 mod part;
 mod prove;
 mod secure_boot;
 mod stages;
+mod user_space;
 
 pub use error::BootError;
 pub use facts::{
     Authority, BootEvent, BootFacts, CertificateRef, EventAuthentication, Image, ImageKind, Measured, OwnerKeys,
-    SignatureDatabase,
+    ShimSwitches, SignatureDatabase,
 };
 pub use logged::LoggedEvent;
 pub use part::{PcrComparison, compare};

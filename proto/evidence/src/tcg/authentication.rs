@@ -52,6 +52,16 @@ impl<'a> TcgEvent<'a> {
         self.covered().map(|(bytes, _)| bytes)
     }
 
+    /// The variable that the digests of every bank cover: its header, name and contents, whatever type the log claims. What
+    /// the log has behind it is no part of it: shim up to version 15 measured the padding of its structure too, and logged
+    /// one byte more than it measured.
+    #[must_use]
+    pub fn authenticated_variable(&self) -> Option<UefiVariable<'a>> {
+        let (variable, behind) = UefiVariable::parse_front(self.data)?;
+        let covered = !self.digests.is_empty() && variable_forms(self.data, behind).any(|form| self.is_digest_of(form));
+        covered.then_some(variable)
+    }
+
     /// What the digests say of the data.
     #[must_use]
     pub fn authentication(&self) -> Authentication {
@@ -99,8 +109,11 @@ const fn covers_its_data(kind: EventKind) -> bool {
 fn derived(kind: EventKind, data: &[u8]) -> Vec<Cow<'_, [u8]>> {
     let mut forms: Vec<Cow<'_, [u8]>> = Vec::new();
     if kind.is_variable() {
-        // Older firmware measures the contents of boot variables only.
-        forms.extend(UefiVariable::parse(data).map(|variable| Cow::Borrowed(variable.data)));
+        if let Some((variable, behind)) = UefiVariable::parse_front(data) {
+            forms.extend(variable_forms(data, behind).map(Cow::Borrowed));
+            // Older firmware measures the contents of boot variables only.
+            forms.extend(behind.is_empty().then_some(Cow::Borrowed(variable.data)));
+        }
     }
     if matches!(kind, EventKind::IPL | EventKind::EFI_ACTION | EventKind::ACTION) {
         let text = data.strip_suffix(&[0]);
@@ -112,6 +125,19 @@ fn derived(kind: EventKind, data: &[u8]) -> Vec<Cow<'_, [u8]>> {
         forms.extend(narrowed(data).map(Cow::Owned));
     }
     forms
+}
+
+/// What of an event that begins with a variable may have been measured: all of it, all but its last byte, and the variable
+/// alone. Behind the variable stands nothing that was measured but the padding of a structure: zeros.
+fn variable_forms<'a>(data: &'a [u8], behind: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+    const MOST_PADDING: usize = 7;
+    let padding = [behind.len(), behind.len().saturating_sub(1), 0];
+    padding.into_iter().filter_map(move |length| {
+        let (padding, unmeasured) = behind.split_at_checked(length)?;
+        let is_padding = length <= MOST_PADDING && padding.iter().all(|byte| *byte == 0);
+        let measured = data.len().checked_sub(unmeasured.len())?;
+        is_padding.then(|| data.get(..measured)).flatten()
+    })
 }
 
 /// A UTF-16 description of ASCII letters as those letters with a NUL: systemd-stub measures section names so.

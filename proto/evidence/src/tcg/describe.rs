@@ -2,7 +2,10 @@
 
 use super::{
     authentication::Authentication,
-    efi::{EFI_GLOBAL_VARIABLE, EFI_IMAGE_SECURITY_DATABASE, SHIM_LOCK, UefiVariable, guid_text, image_path, utf16},
+    efi::{
+        EFI_GLOBAL_VARIABLE, EFI_IMAGE_SECURITY_DATABASE, SHIM_LOCK, UefiVariable, guid_text, image_path, utf16,
+        version_text,
+    },
     event::TcgEvent,
     kind::EventKind,
 };
@@ -22,7 +25,7 @@ impl TcgEvent<'_> {
             EventKind::NO_ACTION => self.data.split(|byte| *byte == 0).next().and_then(text),
             EventKind::EFI_GPT_EVENT | EventKind::EFI_GPT_EVENT2 => Some("GUID partition table".to_owned()),
             EventKind::EFI_PLATFORM_FIRMWARE_BLOB => Some("firmware volume".to_owned()),
-            EventKind::S_CRTM_VERSION => utf16(self.data).filter(|version| !version.is_empty()),
+            EventKind::S_CRTM_VERSION => version_text(self.data),
             _ => None,
         };
         let text = text
@@ -45,7 +48,7 @@ fn shown(c: char) -> impl Iterator<Item = char> {
 }
 
 fn variable(data: &[u8]) -> Option<String> {
-    let variable = UefiVariable::parse(data)?;
+    let (variable, _) = UefiVariable::parse_front(data)?;
     let vendor = match variable.guid {
         EFI_GLOBAL_VARIABLE | EFI_IMAGE_SECURITY_DATABASE => String::new(),
         SHIM_LOCK => " of the shim".to_owned(),
@@ -71,7 +74,7 @@ fn separator(data: &[u8]) -> String {
 fn tagged(data: &[u8]) -> Option<String> {
     let (head, body) = data.split_at_checked(8)?;
     let id: [u8; 4] = head.get(..4)?.try_into().ok()?;
-    Some(format!("{} (tag 0x{:08x})", text(body)?, u32::from_le_bytes(id)))
+    Some(format!("{} (tag 0x{:08x})", plain(body)?, u32::from_le_bytes(id)))
 }
 
 /// A string of one of the two encodings that loaders use.

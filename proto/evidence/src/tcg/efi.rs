@@ -35,6 +35,13 @@ impl<'a> UefiVariable<'a> {
     /// Reads the structure; `None` if it is malformed or bytes follow it.
     #[must_use]
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
+        let (variable, rest) = Self::parse_front(bytes)?;
+        rest.is_empty().then_some(variable)
+    }
+
+    /// Reads the structure at the front of `bytes`, and gives what follows it; `None` if it is malformed.
+    #[must_use]
+    pub fn parse_front(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
         let mut reader = Reader::new(bytes);
         let guid = reader.take(16, "VariableName").ok()?.try_into().ok()?;
         let mut length = || {
@@ -48,7 +55,7 @@ impl<'a> UefiVariable<'a> {
         }
         let name = utf16(reader.take(name.checked_mul(2)?, "UnicodeName").ok()?)?;
         let data = reader.take(data, "VariableData").ok()?;
-        reader.is_empty().then_some(Self { guid, name, data })
+        Some((Self { guid, name, data }, reader.rest()))
     }
 }
 
@@ -72,6 +79,19 @@ pub fn guid_text(guid: &[u8; 16]) -> String {
     let tail: String = rest.iter().map(|byte| format!("{byte:02x}")).collect();
     let (first, last) = tail.split_at_checked(4).unwrap_or_default();
     format!("{d:02x}{c:02x}{b:02x}{a:02x}-{f:02x}{e:02x}-{h:02x}{g:02x}-{first}-{last}")
+}
+
+/// What `EV_S_CRTM_VERSION` says: a text, or the GUID that stands for a version where a firmware has one (PFP, section
+/// 10.4.1). 16 bytes are a GUID, unless they are a text with its NUL, or plain letters without one.
+#[must_use]
+pub fn version_text(data: &[u8]) -> Option<String> {
+    let text = utf16(data).filter(|text| !text.is_empty() && text.chars().all(|c| !c.is_control()));
+    let is_letters = |text: &String| text.is_ascii() && text.len() * 2 == data.len();
+    let is_text = data.ends_with(&[0, 0]) || text.as_ref().is_some_and(is_letters);
+    match <&[u8; 16]>::try_from(data) {
+        Ok(guid) if !is_text => Some(guid_text(guid)),
+        _ => text,
+    }
 }
 
 /// What a signature list holds.

@@ -19,6 +19,11 @@ impl<'a> Reader<'a> {
         self.bytes.is_empty()
     }
 
+    /// What is left.
+    pub(super) const fn rest(&self) -> &'a [u8] {
+        self.bytes
+    }
+
     /// The next `length` bytes.
     pub(super) fn take(&mut self, length: usize, field: &'static str) -> Result<&'a [u8], TcgLogError> {
         let (taken, rest) = self.bytes.split_at_checked(length).ok_or(TcgLogError::Truncated {

@@ -31,6 +31,8 @@ pub struct BootFacts {
     pub dbx_hashes: BTreeSet<String>,
     /// shim's revocation level, CSV (PCR 7, `SbatLevel`).
     pub sbat_level: Option<String>,
+    /// The switches of shim (PCR 7). They authorise nothing.
+    pub shim: ShimSwitches,
     /// What authorised the images that were booted, in order (PCR 7).
     pub authorities: Vec<Authority>,
     /// Images that were booted, in order (PCR 2 and 4).
@@ -59,6 +61,8 @@ pub struct BootFacts {
     pub loaded: Vec<Measured>,
     /// Overrides of the command line, credentials and add-ons (PCR 12).
     pub overrides: Vec<Measured>,
+    /// The NvPCRs that systemd set up, as it measured them before their separator (PCR 9).
+    pub nvpcrs: Vec<String>,
     /// System extensions (PCR 13).
     pub system_extensions: Vec<Measured>,
     /// What systemd measured of the system: machine id, file systems (PCR 15).
@@ -95,6 +99,19 @@ pub struct CertificateRef {
     pub sha256: String,
     /// Its subject.
     pub subject: String,
+}
+
+/// The switches that the machine's owner can set in shim with mokutil, as far as shim measured them into PCR 7; `None` for
+/// one that it did not. Anything but a single byte 0 is on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ShimSwitches {
+    /// `MokSBState`: shim verifies no image.
+    pub validation_disabled: Option<bool>,
+    /// `MokDBState`: shim does not look into the firmware's db.
+    pub db_ignored: Option<bool>,
+    /// `MokListTrusted`: the kernel may trust the owner's keys, for modules. Nothing that boots hangs on it.
+    pub mok_list_trusted: Option<bool>,
 }
 
 /// A certificate or hash that authorised an image.

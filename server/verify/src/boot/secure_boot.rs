@@ -15,7 +15,7 @@ use hallmark_evidence::tcg::{
 };
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use super::facts::{Authority, BootFacts, CertificateRef, SignatureDatabase};
+use super::facts::{Authority, BootFacts, CertificateRef, ShimSwitches, SignatureDatabase};
 use crate::fingerprint::{hex, sha256};
 
 /// What separates the firmware's configuration from what it then verified (PFP, section 3.3.4.8).
@@ -142,42 +142,32 @@ fn subject(der: &[u8]) -> String {
     X509Certificate::from_der(der).map_or_else(|_| String::new(), |(_, certificate)| certificate.subject().to_string())
 }
 
-/// Behind the separator stands what allowed each image, once each (PFP, section 3.3.4.8): an `EFI_SIGNATURE_DATA`, which
-/// is an owner's GUID with a certificate or a hash.
+/// Behind the separator stands what allowed each image, once each (PFP, section 3.3.4.8), and what shim measures beside.
 ///
 /// Any program may extend the register later: of several SBAT levels none is believed, nor one behind an event that hides
 /// what it measured.
 fn read_authorities(events: &[&TcgEvent<'_>], facts: &mut BootFacts) {
     let (mut levels, mut hidden) = (BTreeSet::new(), false);
     for event in events {
-        let variable = match event.authentication() {
-            Authentication::ByDigest => UefiVariable::parse(event.data),
-            _ => None,
-        };
-        match variable {
-            Some(variable) if variable.name == "SbatLevel" => {
-                let text = String::from_utf8_lossy(variable.data.strip_suffix(&[0]).unwrap_or(variable.data));
-                if !hidden {
-                    levels.insert(text.trim_end().replace('\n', ";"));
-                }
-            }
-            Some(variable) => {
-                let entry = variable.data.get(16..).unwrap_or_default();
-                let (sha256, subject) = match entry.len() {
-                    32 => (hex(entry), String::new()),
-                    _ => (hex(&sha256(entry)), subject(entry)),
-                };
-                facts.authorities.push(Authority {
-                    variable: variable.name,
-                    sha256,
-                    subject,
-                });
-            }
-            None if is_separator(event) => {}
-            None => {
+        let Some(variable) = event.authenticated_variable() else {
+            if !is_separator(event) {
                 hidden = true;
                 facts.unexpected.insert(event.number);
             }
+            continue;
+        };
+        if let Some(switch) = shim_switch(&mut facts.shim, &variable.name) {
+            // Measured twice, it was on once.
+            *switch = Some(*switch == Some(true) || variable.data != [0]);
+        } else if variable.name == "SbatLevel" {
+            let text = String::from_utf8_lossy(variable.data.strip_suffix(&[0]).unwrap_or(variable.data));
+            if !hidden {
+                levels.insert(text.trim_end().replace('\n', ";"));
+            }
+        } else if let Some(authority) = authority(&variable) {
+            facts.authorities.push(authority);
+        } else {
+            facts.unexpected.insert(event.number);
         }
     }
     if levels.len() > 1 {
@@ -185,4 +175,56 @@ fn read_authorities(events: &[&TcgEvent<'_>], facts: &mut BootFacts) {
     } else {
         facts.sbat_level = levels.pop_first();
     }
+}
+
+/// What shim measures of its own state, in the place of an authority.
+fn shim_switch<'f>(shim: &'f mut ShimSwitches, variable: &str) -> Option<&'f mut Option<bool>> {
+    match variable {
+        "MokSBState" => Some(&mut shim.validation_disabled),
+        "MokDBState" => Some(&mut shim.db_ignored),
+        "MokListTrusted" => Some(&mut shim.mok_list_trusted),
+        _ => None,
+    }
+}
+
+/// What vouched for an image: a certificate or the SHA-256 of the image. It stands behind its owner's GUID
+/// (`EFI_SIGNATURE_DATA`); shim measures its own certificate, and older shims every one, without it. What can be read
+/// both ways or neither names nobody.
+fn authority(variable: &UefiVariable<'_>) -> Option<Authority> {
+    const HASH: usize = 32;
+    let owned = variable.data.get(16..).unwrap_or_default();
+    let vouches = |data: &[u8]| data.len() == HASH || is_one_sequence(data);
+    let vouching = match (vouches(variable.data), vouches(owned)) {
+        (true, false) => variable.data,
+        (false, true) => owned,
+        _ => return None,
+    };
+    let (sha256, subject) = match vouching.len() {
+        HASH => (hex(vouching), String::new()),
+        _ => (hex(&sha256(vouching)), subject(vouching)),
+    };
+    Some(Authority {
+        variable: variable.name.clone(),
+        sha256,
+        subject,
+    })
+}
+
+/// Whether this is one whole SEQUENCE in DER and nothing else, as every certificate is.
+fn is_one_sequence(data: &[u8]) -> bool {
+    let Some((0x30, rest)) = data.split_first().map(|(tag, rest)| (*tag, rest)) else {
+        return false;
+    };
+    let Some((first, rest)) = rest.split_first() else {
+        return false;
+    };
+    let length = match *first {
+        short @ 0..=0x7f => Some((usize::from(short), rest)),
+        0x81 => rest.split_first().map(|(one, rest)| (usize::from(*one), rest)),
+        0x82 => rest
+            .split_first_chunk()
+            .map(|(two, rest)| (usize::from(u16::from_be_bytes(*two)), rest)),
+        _ => None,
+    };
+    length.is_some_and(|(length, contents)| length == contents.len())
 }

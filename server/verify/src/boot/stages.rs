@@ -6,12 +6,14 @@ use hallmark_evidence::{
     systemd::SystemdLog,
     tcg::{
         EventKind, TcgEvent,
-        efi::{image_path, utf16},
+        efi::{image_path, utf16, version_text},
     },
 };
 use hallmark_tpm_wire::HashAlg;
 
 use super::facts::{BootFacts, Image, ImageKind, Measured, OwnerKeys};
+use super::firmware_end::{self, is_marker};
+use super::user_space;
 use crate::fingerprint::hex;
 
 const EXIT_BOOT_SERVICES: &[u8] = b"Exit Boot Services Invocation";
@@ -37,7 +39,9 @@ pub(super) fn read<'e, 'a: 'e>(
     let digests = |pcr| of(pcr).filter(|_| (quoted.digest)(pcr)).unwrap_or_default();
     facts.scrtm_version = scrtm_version(&events(0));
     let roms = events(2);
-    let roms = roms.iter().filter(|event| !is_marker(event));
+    let roms = roms
+        .iter()
+        .filter(|event| !is_marker(event) && !firmware_end::is_memory_encryption(event));
     facts.option_roms = u32::try_from(roms.clone().count()).unwrap_or(u32::MAX);
     let started = events(4);
     let started = started.iter().filter(|event| !is_marker(event) && !is_action(event));
@@ -58,19 +62,12 @@ pub(super) fn read<'e, 'a: 'e>(
     facts.system_extensions = measured(&digests(13), |_| true);
     facts.mok = owner_keys(&digests(14));
     facts.system_identity = measured(&digests(15), |_| true);
-    read_user_space(systemd, quoted, facts);
-    // Behind its separator a firmware register is closed, but for images, boot attempts and partition tables.
-    for pcr in [0, 1, 2, 3, 6] {
-        let events = events(pcr);
-        let closed = events.iter().skip_while(|event| !is_marker(event)).skip(1);
-        facts.unexpected.extend(closed.map(|event| event.number));
+    user_space::read(systemd, quoted, facts);
+    for pcr in firmware_end::REGISTERS {
+        facts
+            .unexpected
+            .extend(firmware_end::unexpected(pcr, &events(pcr)).map(|event| event.number));
     }
-}
-
-/// A separator, by its digest: the type is only the log's word.
-fn is_marker(event: &TcgEvent<'_>) -> bool {
-    let of = |value: &[u8; 4]| event.digests.iter().all(|(bank, digest)| bank.digest(value) == *digest);
-    !event.digests.is_empty() && [[0; 4], [0xff; 4]].iter().any(of)
 }
 
 /// A sentence that the firmware measures as it is, such as the start of a boot attempt.
@@ -79,7 +76,8 @@ fn is_action(event: &TcgEvent<'_>) -> bool {
     event.authenticated().is_some_and(|bytes| letters(&bytes))
 }
 
-/// Only in front of the separator: behind it any program extends the register and calls it a version.
+/// Only in front of the separator: behind it any program extends the register and calls it a version. Of several events
+/// with a separator's digest the first is the end, whatever the log calls them.
 fn scrtm_version(events: &[&TcgEvent<'_>]) -> Option<String> {
     let firmware = events.iter().take_while(|event| !is_marker(event));
     let mut versions = firmware.filter(|event| event.kind == EventKind::S_CRTM_VERSION);
@@ -87,8 +85,7 @@ fn scrtm_version(events: &[&TcgEvent<'_>]) -> Option<String> {
         return None;
     };
     let bytes = version.authenticated()?;
-    let text = utf16(&bytes).filter(|text| text.chars().all(|c| !c.is_control()));
-    text.filter(|text| !text.is_empty()).or_else(|| Some(hex(&bytes)))
+    version_text(&bytes).or_else(|| Some(hex(&bytes)))
 }
 
 fn image(event: &TcgEvent<'_>) -> Option<Image> {
@@ -213,41 +210,4 @@ fn read_uki(events: &[&TcgEvent<'_>], facts: &mut BootFacts) {
         }
     }
     facts.uki_sections = sections;
-}
-
-fn read_user_space(systemd: Option<&SystemdLog>, quoted: Quoted<'_>, facts: &mut BootFacts) {
-    for record in systemd
-        .into_iter()
-        .flat_map(SystemdLog::records)
-        .filter(|record| (quoted.text)(record.pcr))
-    {
-        let Some(digest) = record.digest(HashAlg::Sha256) else {
-            continue;
-        };
-        let measured = Measured {
-            event: record.number,
-            sha256: hex(digest),
-            text: record.is_proven().then(|| record.text.clone()),
-            hint: record.text.clone(),
-        };
-        match record.pcr {
-            11 if record.is_proven() => facts.phases.push(record.text.clone()),
-            11 => {
-                facts.doubts.insert(format!(
-                    "record {} of the user-space log in PCR 11 is no phase",
-                    record.number
-                ));
-            }
-            12..=15 if !(quoted.digest)(record.pcr) => {}
-            12 => facts.overrides.push(measured),
-            13 => facts.system_extensions.push(measured),
-            15 => facts.system_identity.push(measured),
-            pcr => {
-                facts.doubts.insert(format!(
-                    "record {} of the user-space log is in PCR {pcr}",
-                    record.number
-                ));
-            }
-        }
-    }
 }
