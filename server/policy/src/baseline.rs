@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::facts::{BootRecord, MachineFacts};
 use crate::policy::check_name;
+use crate::register;
 
 /// Values of registers that are good, and the boots that they come from.
 ///
@@ -89,7 +90,8 @@ pub struct Prediction {
 }
 
 impl Baseline {
-    /// Whether the baseline counts and the machine matches it. A register that was not quoted matches nothing.
+    /// Whether the baseline counts and the machine matches it. A register that was not quoted matches nothing; one behind
+    /// which stands systemd's separator matches like one without.
     #[must_use]
     pub fn is_matched_by(&self, facts: &MachineFacts) -> bool {
         self.state == BaselineState::Active && self.differing(facts).next().is_none()
@@ -97,9 +99,10 @@ impl Baseline {
 
     /// The registers that were not quoted or have another value.
     fn differing<'a>(&'a self, facts: &'a MachineFacts) -> impl Iterator<Item = (&'a String, &'a BTreeSet<String>)> {
-        self.registers
-            .iter()
-            .filter(|(register, good)| facts.pcrs.get(*register).is_none_or(|value| !good.contains(value)))
+        self.registers.iter().filter(|(name, good)| {
+            let value = facts.pcrs.get(*name);
+            value.is_none_or(|value| !register::has_one_of(name, value, good))
+        })
     }
 
     /// The values for which `facts` were computed before any machine booted. Registers are those of `values`.
@@ -193,18 +196,18 @@ impl Baseline {
         if self.registers.is_empty() {
             return malformed("it names no register, so every machine would match".to_owned());
         }
-        for (register, values) in &self.registers {
-            let digits = match capture::register(register) {
+        for (name, values) in &self.registers {
+            let digits = match register::named(name) {
                 Some((_, pcr)) if !capture::can_hold(pcr) => return Err(BaselineError::VaryingRegister { pcr }),
                 Some((bank, _)) => bank.digest_len() * 2,
-                None => return malformed(format!("{register:?} is no register, as sha256:7")),
+                None => return malformed(format!("{name:?} is no register, as sha256:7")),
             };
             let good = |value: &String| {
                 value.len() == digits && value.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
             };
             if values.is_empty() || !values.iter().all(good) {
                 return malformed(format!(
-                    "{register}: values are {digits} lower-case hexadecimal digits, at least one"
+                    "{name}: values are {digits} lower-case hexadecimal digits, at least one"
                 ));
             }
         }

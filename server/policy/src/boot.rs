@@ -1,6 +1,7 @@
 //! Rules of policies over what was booted.
 
 mod base;
+mod consistent;
 mod firmware;
 mod kernel;
 mod keys;
@@ -24,7 +25,7 @@ pub(crate) fn judge(rules: &BootRules, facts: &MachineFacts, set: &PolicySet) ->
     let record = Record::of(facts);
     let mut reasons = Vec::new();
     reasons.extend(rules.required.then(|| record.required()));
-    reasons.extend(rules.consistent.then(|| record.consistent()));
+    reasons.extend(rules.consistent.then(|| consistent::judge(rules, &record)));
     reasons.extend(firmware::judge(rules, &record));
     reasons.extend(keys::judge(rules, &record, set));
     reasons.extend(kernel::judge(rules, &record));

@@ -19,6 +19,7 @@ mod judgement;
 mod policy;
 pub mod predict;
 mod reason;
+mod register;
 mod rejudge;
 mod rule_file;
 mod rules;

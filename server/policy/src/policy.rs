@@ -46,6 +46,8 @@ pub struct BootRules {
     pub required: bool,
     /// The boot log has nothing that no firmware or loader does, and nothing that hides what was measured.
     pub consistent: bool,
+    /// Registers behind whose end `consistent` lets anything pass: those that the machine's own firmware extends there.
+    pub consistent_except: Option<BTreeSet<u8>>,
     /// Secure Boot is on (or off).
     pub secure_boot: Option<bool>,
     /// The firmware is in setup mode, in which anybody may enrol keys.

@@ -2,30 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hallmark_tpm_wire::HashAlg;
-
 use super::{Baseline, BaselineError, BaselineState, Origin};
 use crate::facts::MachineFacts;
 
 /// Registers that are alike on machines of one kind: firmware, its drivers and settings of Secure Boot, what was booted,
 /// kernel, command line, extensions, owner's certificates. Left out are those that hold what differs from machine to
-/// machine (1: boot order and serial numbers; 5: partitions; 15: the machine's id) or from minute to minute (10: IMA).
+/// machine (1: boot order and serial numbers; 5: partitions; 15: the machine's id) or from minute to minute (10: IMA); and 9
+/// where systemd measured NvPCRs into it.
 const USUAL_REGISTERS: [u8; 11] = [0, 2, 3, 4, 7, 8, 9, 11, 12, 13, 14];
 
 /// Whether a baseline can hold this register: it exists, does not change while the machine runs, and no program can
 /// reset it.
 pub(super) const fn can_hold(pcr: u8) -> bool {
     matches!(pcr, 0..=9 | 11..=15)
-}
-
-/// `sha256:7` as bank and number.
-pub(super) fn register(name: &str) -> Option<(HashAlg, u8)> {
-    let (bank, number) = name.split_once(':')?;
-    let bank = [HashAlg::Sha256, HashAlg::Sha384, HashAlg::Sha512]
-        .into_iter()
-        .find(|known| known.to_string() == bank)?;
-    let pcr: u8 = number.parse().ok()?;
-    (pcr < 24 && pcr.to_string() == number).then_some((bank, pcr))
 }
 
 impl Baseline {
@@ -47,10 +36,13 @@ impl Baseline {
         registers: Option<&BTreeSet<u8>>,
     ) -> Result<Self, BaselineError> {
         let boot = facts.boot.clone().ok_or(BaselineError::NotProven)?;
+        // What systemd measures of its NvPCRs is the machine's own: their values hang on a secret of its TPM.
+        let is_own = |pcr: u8| pcr == 9 && !boot.facts.nvpcrs.is_empty();
+        let is_quoted = |pcr: u8| facts.pcr(pcr).next().is_some();
         let usual = || {
             USUAL_REGISTERS
                 .into_iter()
-                .filter(|pcr| facts.pcr(*pcr).next().is_some())
+                .filter(|pcr| is_quoted(*pcr) && !is_own(*pcr))
         };
         let registers = registers.cloned().unwrap_or_else(|| usual().collect());
         let mut values: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::{Baseline, BaselineState, FactDifference, Origin, diff};
 use crate::facts::{BootRecord, MachineFacts};
 use crate::reason::{EventRef, NO_ACTION};
+use crate::register;
 
 /// What a machine has in common with a baseline, and where they part.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -97,7 +98,7 @@ impl Baseline {
             .differing(facts)
             .map(|(register, expected)| difference(register, expected, facts, nearest))
             .collect();
-        registers.sort_by_key(|it| super::capture::register(&it.register).map(|(_, pcr)| pcr));
+        registers.sort_by_key(|it| register::named(&it.register).map(|(_, pcr)| pcr));
         let facts_differ = match (nearest, &facts.boot) {
             (Some(theirs), Some(ours)) => self.facts_differ(&theirs.facts, &ours.facts),
             _ => Vec::new(),
@@ -165,20 +166,20 @@ fn same(ours: &BootEvent, theirs: &BootEvent) -> bool {
 }
 
 fn difference(
-    register: &str,
+    name: &str,
     expected: &BTreeSet<String>,
     facts: &MachineFacts,
     nearest: Option<&BootRecord>,
 ) -> RegisterDifference {
-    let pcr = super::capture::register(register).map(|(_, pcr)| pcr);
+    let pcr = register::named(name).map(|(_, pcr)| pcr);
     let (first_event, expected_event) = match (pcr, nearest, &facts.boot) {
         (Some(pcr), Some(theirs), Some(ours)) => part(pcr, &theirs.events, &ours.events),
         _ => (None, None),
     };
     RegisterDifference {
-        register: register.to_owned(),
+        register: name.to_owned(),
         expected: expected.clone(),
-        actual: facts.pcrs.get(register).cloned(),
+        actual: facts.pcrs.get(name).cloned(),
         first_event,
         expected_event,
     }
@@ -186,7 +187,8 @@ fn difference(
 
 /// The first events of one register that differ: this machine's and the baseline's.
 fn part(pcr: u8, theirs: &[BootEvent], ours: &[BootEvent]) -> (Option<EventRef>, Option<EventRef>) {
-    let of_register = |event: &&BootEvent| event.pcr == pcr && event.kind != NO_ACTION;
+    let of_register =
+        |event: &&BootEvent| event.pcr == pcr && event.kind != NO_ACTION && !register::is_os_separator(event);
     let mut theirs = theirs.iter().filter(of_register);
     let mut ours = ours.iter().filter(of_register);
     loop {

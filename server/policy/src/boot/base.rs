@@ -9,39 +9,41 @@ use crate::baseline::{BaselineState, Comparison};
 use crate::facts::MachineFacts;
 use crate::policy::{BootRules, PcrRule};
 use crate::reason::{EventRef, Finding, NO_ACTION, Reason};
+use crate::register;
 use crate::set::PolicySet;
 
 pub(super) fn judge(rules: &BootRules, facts: &MachineFacts, set: &PolicySet) -> Vec<Reason> {
-    let registers = rules.pcrs.iter().map(|(pcr, rule)| register(facts, *pcr, rule));
+    let registers = rules.pcrs.iter().map(|(pcr, rule)| value(facts, *pcr, rule));
     let matching = rules.baselines.as_ref().map(|names| baselines(facts, names, set));
     registers.chain(matching).collect()
 }
 
-/// In every bank that was quoted the register holds a good value; a value of another bank's length says nothing.
-fn register(facts: &MachineFacts, pcr: u8, rule: &PcrRule) -> Reason {
+/// In every bank that was quoted the register holds a good value, systemd's separator aside; a value of another bank's length
+/// says nothing.
+fn value(facts: &MachineFacts, pcr: u8, rule: &PcrRule) -> Reason {
     let expected = match rule {
         PcrRule::Zero => "zero".to_owned(),
         PcrRule::OneOf(values) => listed(values),
     };
     let quoted: Vec<_> = facts.pcr(pcr).collect();
-    let good = |value: &str| match rule {
-        PcrRule::Zero => value.bytes().all(|digit| digit == b'0'),
-        PcrRule::OneOf(values) => values.contains(value),
+    let good = |name: &str, value: &str| match rule {
+        PcrRule::Zero => register::is_untouched(name, value),
+        PcrRule::OneOf(values) => register::has_one_of(name, value, values),
     };
     let said_by_bank = |value: &str| match rule {
         PcrRule::Zero => true,
         PcrRule::OneOf(values) => values.iter().any(|it| it.len() == value.len()),
     };
     let judged: Vec<_> = quoted.iter().filter(|(_, value)| said_by_bank(value)).collect();
-    let finding = match (judged.iter().find(|(_, value)| !good(value)), judged.first()) {
+    let finding = match (judged.iter().find(|(name, value)| !good(name, value)), judged.first()) {
         (None, None) => Finding::not_proven(
             expected,
             format!("PCR {pcr} was not quoted in a bank that the rule is about"),
         ),
-        (None, Some((register, value))) => {
-            Finding::new(true, format!("{register} holds what it should")).comparing(expected, value)
+        (None, Some((name, value))) => {
+            Finding::new(true, format!("{name} holds what it should")).comparing(expected, value)
         }
-        (Some((register, value)), _) => Finding::new(false, format!("{register} holds something else"))
+        (Some((name, value)), _) => Finding::new(false, format!("{name} holds something else"))
             .comparing(expected, value)
             .at(suspect(facts, pcr, rule)),
     };
@@ -55,7 +57,7 @@ fn suspect(facts: &MachineFacts, pcr: u8, rule: &PcrRule) -> Option<EventRef> {
         .boot
         .iter()
         .flat_map(|boot| &boot.events)
-        .filter(|event| event.pcr == pcr && event.kind != NO_ACTION);
+        .filter(|event| event.pcr == pcr && event.kind != NO_ACTION && !register::is_os_separator(event));
     let event = match rule {
         PcrRule::Zero => events.next(),
         PcrRule::OneOf(_) => events.next_back(),

@@ -26,6 +26,14 @@ pub(super) fn judge(rules: &BootRules, record: &Record<'_>) -> Vec<Reason> {
 
 fn scrtm(record: &Record<'_>, allowed: &BTreeSet<String>) -> Reason {
     let version = record.proven(&[0], |boot| boot.scrtm_version.as_ref());
+    let version = version.map_err(|why| match record.separators(0).next() {
+        Some(early) if record.separators(0).nth(1).is_some() => format!(
+            "a separator's digest stands in front of it (event {}): firmware of Intel measures an empty FIT entry (type \
+             0x2D) so, and a program could write the same",
+            early.number
+        ),
+        _ => why,
+    });
     let finding = over(version, listed(allowed), |version| {
         Finding::new(allowed.contains(version), "the firmware's version")
             .comparing("", version)

@@ -118,7 +118,7 @@ fn command_line(record: &Record<'_>, allowed: &[Glob]) -> Reason {
 /// The digest of a unified kernel image's own command line, if no other one was given to it.
 fn embedded<'a>(record: &Record<'a>) -> Result<&'a String, String> {
     let boot = record.facts(&[11, 12])?;
-    if record.extended(12).next().is_some() || !boot.overrides.is_empty() {
+    if record.given(12).next().is_some() || !boot.overrides.is_empty() {
         return Err("PCR 12 says that the image was given something else".to_owned());
     }
     let section = boot.uki_sections.get(".cmdline");

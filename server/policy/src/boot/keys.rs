@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use hallmark_reason::ReasonCode;
-use hallmark_verify::boot::{BootFacts, SignatureDatabase};
+use hallmark_verify::boot::{BootEvent, BootFacts, ShimSwitches, SignatureDatabase};
 
 use super::record::{Record, listed, over};
 use crate::policy::{BootRules, MokRule};
@@ -130,7 +130,19 @@ fn signed_by(record: &Record<'_>, allowed: &BTreeSet<String>) -> Reason {
     let expected = format!("only {}", listed(allowed));
     let finding = over(record.facts(&[7]), expected, |boot| {
         let foreign = boot.authorities.iter().find(|it| !allowed.contains(&it.sha256));
-        let at = record.first(|event| event.kind == "EV_EFI_VARIABLE_AUTHORITY");
+        let authority = |event: &BootEvent| event.kind == "EV_EFI_VARIABLE_AUTHORITY";
+        let at = record
+            .first(|event| authority(event) && foreign.is_some_and(|it| names(event, &it.variable)))
+            .or_else(|| record.first(authority));
+        if let Some((switch, says)) = open_shim(&boot.shim) {
+            let about = record.first(|event| event.pcr == 7 && names(event, switch));
+            return Finding::new(false, format!("shim was told to {says}"))
+                .comparing(
+                    "",
+                    format!("{switch} is on: whatever a key authorised, others may have booted"),
+                )
+                .at(about);
+        }
         match foreign {
             Some(foreign) => Finding::new(false, "an image was authorised by another key")
                 .comparing(
@@ -158,6 +170,20 @@ fn signed_by(record: &Record<'_>, allowed: &BTreeSet<String>) -> Reason {
     Reason::of(ReasonCode::new("HM-POLICY-0116"), "boot.signed_by", finding)
 }
 
+/// The switch that keeps shim from verifying as the firmware does.
+fn open_shim(shim: &ShimSwitches) -> Option<(&'static str, &'static str)> {
+    match (shim.validation_disabled, shim.db_ignored) {
+        (Some(true), _) => Some(("MokSBState", "verify nothing (mokutil --disable-validation)")),
+        (_, Some(true)) => Some(("MokDBState", "pass over the firmware's db (mokutil --ignore-db)")),
+        _ => None,
+    }
+}
+
+/// Whether the event's description names this variable.
+fn names(event: &BootEvent, variable: &str) -> bool {
+    event.text.split(' ').any(|word| word == variable)
+}
+
 /// The log's names for what shim measured are only its word, so every digest in the register counts.
 fn mok(record: &Record<'_>, rule: &MokRule) -> Reason {
     let expected = match rule {
@@ -166,8 +192,8 @@ fn mok(record: &Record<'_>, rule: &MokRule) -> Reason {
     };
     let finding = over(record.facts(&[14]), expected, |_| {
         let allowed = |digest: &String| matches!(rule, MokRule::OneOf(digests) if digests.contains(digest));
-        let foreign = record.extended(14).find(|event| !allowed(&event.digest));
-        let any = record.extended(14).next().is_some();
+        let foreign = record.given(14).find(|event| !allowed(&event.digest));
+        let any = record.given(14).next().is_some();
         let text = "certificates that the machine's owner enrolled in shim";
         match (foreign, rule) {
             (Some(event), _) => Finding::new(false, text)

@@ -5,6 +5,8 @@ use hallmark_verify::boot::{BootEvent, BootFacts};
 
 use crate::facts::MachineFacts;
 use crate::reason::{EventRef, Finding, NO_ACTION, Reason};
+use crate::register::is_os_separator;
+use crate::selectors::sha256_hex;
 
 /// A machine's boot, to be asked.
 pub(super) struct Record<'a> {
@@ -30,23 +32,6 @@ impl<'a> Record<'a> {
             None => Finding::not_proven("a boot log", "no boot log came with the quote"),
         };
         Reason::of(ReasonCode::new("HM-POLICY-0101"), "boot.required", finding)
-    }
-
-    /// Whether the log has nothing that should not be there.
-    pub(super) fn consistent(&self) -> Reason {
-        let finding = over(self.facts(&[]), "nothing unexpected and nothing hidden", |boot| {
-            let unexpected = boot.unexpected.iter().next().map(|number| self.numbered(*number));
-            match (unexpected, boot.doubts.iter().next()) {
-                (None, None) => Finding::new(true, "the boot log is consistent").comparing("", "neither"),
-                (Some(event), _) => Finding::new(false, "something extended a register of the firmware behind its end")
-                    .comparing("", format!("{} such events", boot.unexpected.len()))
-                    .at(event),
-                (None, Some(doubt)) => {
-                    Finding::new(false, "the boot log hides or contradicts something").comparing("", doubt)
-                }
-            }
-        });
-        Reason::of(ReasonCode::new("HM-POLICY-0127"), "boot.consistent", finding)
     }
 
     /// The boot's facts, if they are proven in each of these registers.
@@ -77,16 +62,27 @@ impl<'a> Record<'a> {
         events.filter(move |event| event.pcr == pcr && event.kind != NO_ACTION)
     }
 
+    /// The events that extended a register, but for systemd's separator: it says nothing of what was booted.
+    pub(super) fn given(&self, pcr: u8) -> impl Iterator<Item = &'a BootEvent> {
+        self.extended(pcr).filter(|event| !is_os_separator(event))
+    }
+
+    /// The events of a register with the digest of a separator of the firmware, whatever the log calls them.
+    pub(super) fn separators(&self, pcr: u8) -> impl Iterator<Item = &'a BootEvent> {
+        let digests = [[0_u8; 4], [0xff; 4]].map(|value| sha256_hex(&value));
+        self.extended(pcr).filter(move |event| digests.contains(&event.digest))
+    }
+
+    /// The event with this number.
+    pub(super) fn event(&self, number: u32) -> Option<&'a BootEvent> {
+        self.events.iter().find(|event| event.number == number)
+    }
+
     /// The first event in a register that no firmware makes there.
     pub(super) fn unexpected(&self, pcr: u8) -> Option<EventRef> {
         let unexpected = self.machine.boot.as_ref().map(|boot| &boot.facts.unexpected);
         let is_unexpected = |event: &&BootEvent| unexpected.is_some_and(|it| it.contains(&event.number));
         self.extended(pcr).find(is_unexpected).map(EventRef::of)
-    }
-
-    /// The event with this number.
-    pub(super) fn numbered(&self, number: u32) -> Option<EventRef> {
-        self.first(|event| event.number == number)
     }
 
     /// The first event of which `is` holds.

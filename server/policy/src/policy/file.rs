@@ -49,6 +49,8 @@ struct ModeTable {
 struct BootTable {
     required: bool,
     consistent: bool,
+    #[serde(deserialize_with = "value::closed_registers")]
+    consistent_except: Option<BTreeSet<u8>>,
     secure_boot: Option<bool>,
     setup_mode: Option<bool>,
     audit_mode: Option<bool>,
@@ -117,7 +119,7 @@ macro_rules! same_fields {
 macro_rules! boot_fields {
     ($from:ident -> $to:ident) => {
         same_fields!($from -> $to {
-            required, consistent, secure_boot, setup_mode, audit_mode, deployed_mode, debug, dma_protection, exit_boot_services,
+            required, consistent, consistent_except, secure_boot, setup_mode, audit_mode, deployed_mode, debug, dma_protection, exit_boot_services,
             scrtm_versions, pk_certificates, kek_certificates, db_certificates, dbx_at_least, dbx_of_baseline,
             sbat_at_least, signed_by, images, option_roms_at_most, gpt, grub, mok, uki, phases, command_lines, pcrs,
             baselines,
@@ -218,6 +220,16 @@ pub(super) fn read(file: &str, text: &str) -> Result<Policy, PolicyError> {
         ima: read.ima.map(ImaRules::from),
         tpm: read.tpm.into(),
     };
+    let passes_nothing = |boot: &BootRules| boot.consistent_except.is_some() && !boot.consistent;
+    if policy.boot.as_ref().is_some_and(passes_nothing) {
+        return Err(PolicyError::Invalid {
+            file: file.to_owned(),
+            line: line_of(text, "consistent_except"),
+            key: "boot.consistent_except".to_owned(),
+            message: "it says what `consistent` lets pass, and that is not demanded: add `consistent = true`"
+                .to_owned(),
+        });
+    }
     if let Some(ima) = &policy.ima {
         let passes = ima.exclude.is_some() || ima.buffers.is_some() || ima.any_path;
         if passes && !ima.judges_lines() {

@@ -212,6 +212,19 @@ fn pcr(number: &str) -> Result<u8, String> {
     }
 }
 
+/// Registers that the firmware closes with a separator, and nothing but firmware extends.
+pub(super) fn closed_registers<'de, D: Deserializer<'de>>(from: D) -> Result<Option<BTreeSet<u8>>, D::Error> {
+    const CLOSED: [u8; 5] = [0, 1, 2, 3, 6];
+    let registers = BTreeSet::<u8>::deserialize(from)?;
+    match registers.iter().find(|pcr| !CLOSED.contains(pcr)) {
+        Some(pcr) => Err(D::Error::custom(format!(
+            "PCR {pcr} is none that the firmware closes: write 0, 1, 2, 3 or 6"
+        ))),
+        None if registers.is_empty() => Err(D::Error::custom("an empty list lets nothing pass: leave the key out")),
+        None => Ok(Some(registers)),
+    }
+}
+
 /// A time span, in seconds: whole numbers with `s`, `m`, `h` or `d`, one after the other (`1h30m`).
 pub(super) fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
     let text = String::deserialize(from)?;
