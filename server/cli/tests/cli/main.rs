@@ -9,6 +9,7 @@
 )]
 
 mod admin;
+mod boot_reports;
 mod contract;
 mod declared;
 mod entries;

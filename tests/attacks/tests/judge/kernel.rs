@@ -4,7 +4,7 @@ use hallmark_evidence::tcg::EventKind;
 use hallmark_tpm_wire::HashAlg;
 
 use crate::events::Events;
-use crate::scene::{Logs, Scene, vector, verdict};
+use crate::scene::{Logs, Scene, user_space, vector, verdict};
 
 const ZERO: &str = "[boot.pcrs]\n12 = \"zero\"\n13 = \"zero\"";
 
@@ -88,16 +88,8 @@ fn attack_45_what_was_given_to_the_image_beside_its_parts() {
 
 /// systemd's log of these phases.
 fn phases(names: &[&str]) -> Vec<u8> {
-    let record = |name: &&str| {
-        let digest = hex::encode(HashAlg::Sha256.digest(name.as_bytes()));
-        let weak = hex::encode(HashAlg::Sha1.digest(name.as_bytes()));
-        format!(
-            "\u{1e}{{\"pcr\":11,\"digests\":[{{\"hashAlg\":\"sha1\",\"digest\":\"{weak}\"}},\
-             {{\"hashAlg\":\"sha256\",\"digest\":\"{digest}\"}}],\"content_type\":\"systemd\",\
-             \"content\":{{\"string\":\"{name}\",\"eventType\":\"phase\"}}}}\n"
-        )
-    };
-    names.iter().map(record).collect::<String>().into_bytes()
+    let words: Vec<_> = names.iter().map(|name| (11, *name)).collect();
+    user_space(&words)
 }
 
 #[test]

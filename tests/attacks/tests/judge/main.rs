@@ -5,11 +5,14 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "a test that cannot go on has failed"
+    clippy::print_stderr,
+    reason = "a test that cannot go on has failed, and one that is skipped says so"
 )]
 
 mod boot;
 mod events;
+mod field;
+mod foreign;
 mod forms;
 mod hidden;
 mod ima;

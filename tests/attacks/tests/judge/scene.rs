@@ -24,6 +24,20 @@ pub(crate) fn vector(name: &str) -> Vec<u8> {
     std::fs::read(format!("{root}{name}")).unwrap()
 }
 
+/// systemd's log of these words, each measured into its register.
+pub(crate) fn user_space(words: &[(u8, &str)]) -> Vec<u8> {
+    let record = |(pcr, word): &(u8, &str)| {
+        let digest = hex::encode(HashAlg::Sha256.digest(word.as_bytes()));
+        let weak = hex::encode(HashAlg::Sha1.digest(word.as_bytes()));
+        format!(
+            "\u{1e}{{\"pcr\":{pcr},\"digests\":[{{\"hashAlg\":\"sha1\",\"digest\":\"{weak}\"}},\
+             {{\"hashAlg\":\"sha256\",\"digest\":\"{digest}\"}}],\"content_type\":\"systemd\",\
+             \"content\":{{\"string\":\"{word}\",\"eventType\":\"phase\"}}}}\n"
+        )
+    };
+    words.iter().map(record).collect::<String>().into_bytes()
+}
+
 /// The logs of a boot: those that it wrote, or those that a machine shows.
 #[derive(Clone, Default)]
 pub(crate) struct Logs {
