@@ -108,12 +108,12 @@ const fn covers_its_data(kind: EventKind) -> bool {
 /// What firmware and loaders in the field measure instead of the data.
 fn derived(kind: EventKind, data: &[u8]) -> Vec<Cow<'_, [u8]>> {
     let mut forms: Vec<Cow<'_, [u8]>> = Vec::new();
-    if kind.is_variable() {
-        if let Some((variable, behind)) = UefiVariable::parse_front(data) {
-            forms.extend(variable_forms(data, behind).map(Cow::Borrowed));
-            // Older firmware measures the contents of boot variables only.
-            forms.extend(behind.is_empty().then_some(Cow::Borrowed(variable.data)));
-        }
+    if kind.is_variable()
+        && let Some((variable, behind)) = UefiVariable::parse_front(data)
+    {
+        forms.extend(variable_forms(data, behind).map(Cow::Borrowed));
+        // Older firmware measures the contents of boot variables only.
+        forms.extend(behind.is_empty().then_some(Cow::Borrowed(variable.data)));
     }
     if matches!(kind, EventKind::IPL | EventKind::EFI_ACTION | EventKind::ACTION) {
         let text = data.strip_suffix(&[0]);
