@@ -7,7 +7,7 @@ use std::{
 
 use hallmark_reason::Coded;
 use hallmark_tpm::{EsysTpm, TpmHandle};
-use hallmark_workload::UnixAttestor;
+use hallmark_workload::{UnixAttestor, Users};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -40,14 +40,15 @@ pub async fn run(config: Config) -> Result<(), Box<dyn Coded + Send>> {
     keep_memory_private();
     let signals = signals()?;
     let state = StateFile::open(&config.data_dir).map_err(coded)?;
-    let listener = Listener::bind(&config.socket).map_err(coded)?;
+    let attestor = UnixAttestor::new(config.unix);
+    let listener = Listener::bind_for(&config.socket, &attestor).map_err(coded)?;
     let tpm = open_tpm(&config).await.map_err(coded)?;
 
     let (publisher, cache) = cache::channel(Snapshot::empty(config.trust_domain.clone()));
     let workloads = Arc::new(Mutex::new(Workloads::new(config.trust_domain.clone(), publisher)));
     let (stop, mut stopping) = watch::channel(false);
     let bounds = Bounds::default().within(open_files());
-    let api = WorkloadApi::new(cache.clone(), UnixAttestor::new(config.unix), bounds);
+    let api = WorkloadApi::new(cache.clone(), attestor, Users::of_this_machine(), bounds);
     let serving = tokio::spawn(api.serve(listener, async move {
         // The sender's end means the same.
         let _ = stopping.changed().await;

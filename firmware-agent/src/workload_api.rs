@@ -1,15 +1,14 @@
 //! The SPIFFE Workload API on a unix socket (SPIFFE Workload Endpoint and Workload API).
 //!
-//! The way of one call: [`Listener`] accepts, the kernel names the peer, the filter of `authority`
-//! makes every client's headers readable, `service` checks the security metadata and finds the call,
-//! `caller` turns the peer into selectors, `answers` finds the message that was built for whoever
-//! matches the same entries, and `updates` sends it, and again whenever it changes.
+//! The way of one call: [`Listener`] accepts, the kernel names the peer, `told_socket` notes who speaks where an entry
+//! asks for a binary, [`hallmark_unix::AuthorityFilter`] makes every client's headers readable, `service` checks the
+//! security metadata and finds the call, `caller` turns the peer into selectors, `answers` finds the message that was
+//! built for whoever matches the same entries, and `updates` sends it, and again whenever it changes.
 //!
 //! The X.509 profile is served; the JWT and WIT calls answer `Unimplemented`. Server reflection needs no
 //! security metadata: it tells what is public.
 
 mod answers;
-mod authority;
 mod bounds;
 mod caller;
 mod listener;
@@ -19,6 +18,8 @@ mod request;
 mod seldom;
 mod server;
 mod service;
+mod speaker;
+mod told_socket;
 mod turns;
 mod updates;
 

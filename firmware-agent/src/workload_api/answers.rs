@@ -1,12 +1,13 @@
 //! The messages that are served, built once for everybody who matches the same entries.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use bytes::{BufMut as _, Bytes};
 use hallmark_api::workload::{X509BundlesResponse, X509svid, X509svidResponse};
 use hallmark_spiffe::Selector;
+use hallmark_workload::UnixAttestor;
 use zeroize::Zeroizing;
 
 use super::refusal::Refusal;
@@ -58,11 +59,30 @@ struct Built {
     version: u64,
     /// Which identities, by place in the snapshot, a caller's selectors match.
     matches: HashMap<Arc<BTreeSet<Selector>>, Arc<[usize]>>,
+    /// Whether an entry asks for a binary that a caller with these selectors could have.
+    of_binary: HashMap<Arc<BTreeSet<Selector>>, bool>,
     svids: HashMap<Arc<[usize]>, Arc<Answer>>,
     bundles: Option<Arc<Answer>>,
 }
 
 impl Answers {
+    /// Whether an entry could match a caller with these facts once its binary is known.
+    pub(super) fn ask_for_binary(&self, snapshot: &Snapshot, facts: &Arc<BTreeSet<Selector>>) -> bool {
+        self.of(snapshot).ask_for_binary(snapshot, facts)
+    }
+
+    /// What was built for this snapshot.
+    fn of(&self, snapshot: &Snapshot) -> MutexGuard<'_, Built> {
+        let mut built = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if built.version != snapshot.version {
+            *built = Built {
+                version: snapshot.version,
+                ..Built::default()
+            };
+        }
+        built
+    }
+
     /// The whole state of what a caller with these selectors may hold.
     ///
     /// # Errors
@@ -76,13 +96,7 @@ impl Answers {
         if !snapshot.ready || snapshot.bundle.is_empty() {
             return Err(Refusal::NotReady);
         }
-        let mut built = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if built.version != snapshot.version {
-            *built = Built {
-                version: snapshot.version,
-                ..Built::default()
-            };
-        }
+        let mut built = self.of(snapshot);
         let matches = built.matches(snapshot, facts);
         if matches.is_empty() {
             return Err(Refusal::NoIdentity);
@@ -95,6 +109,22 @@ impl Answers {
 }
 
 impl Built {
+    fn ask_for_binary(&mut self, snapshot: &Snapshot, facts: &Arc<BTreeSet<Selector>>) -> bool {
+        if let Some(known) = self.of_binary.get(facts) {
+            return *known;
+        }
+        let asks = snapshot.identities.iter().any(|identity| {
+            let selectors = || identity.selectors.iter();
+            selectors().any(UnixAttestor::is_of_binary)
+                && selectors().all(|selector| UnixAttestor::is_of_binary(selector) || facts.contains(selector))
+        });
+        if self.of_binary.len() >= MAX_REMEMBERED {
+            self.of_binary.clear();
+        }
+        self.of_binary.insert(Arc::clone(facts), asks);
+        asks
+    }
+
     fn matches(&mut self, snapshot: &Snapshot, facts: &Arc<BTreeSet<Selector>>) -> Arc<[usize]> {
         if let Some(known) = self.matches.get(facts) {
             return Arc::clone(known);

@@ -1,7 +1,14 @@
 //! How much one user, and all users together, may take of the agent.
+//!
+//! A user is counted with its subordinate user ids. The last eighth of everything is kept for root and for users that
+//! hold few, and the last quarter of that for root alone: whoever takes what there is, with as many users as it can be,
+//! leaves the others something.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+
+/// Whoever holds fewer than this many counts as holding few.
+const FEW: u32 = 8;
 
 /// The bounds of the Workload API. Whatever goes beyond is refused as `Unavailable`, or not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +59,16 @@ impl Bounds {
     }
 }
 
-/// Counts what is taken, by uid, up to two bounds.
+/// Who takes something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct User {
+    /// The user that it counts as.
+    pub(super) id: u32,
+    /// Whether it is root itself, and not one of root's subordinate user ids.
+    pub(super) root: bool,
+}
+
+/// Counts what is taken, by user, up to two bounds.
 #[derive(Debug)]
 pub(super) struct Counter {
     total: u32,
@@ -76,10 +92,11 @@ impl Counter {
     }
 
     /// Takes one place, held until the result is dropped. `None` when a bound is reached.
-    pub(super) fn take(self: &Arc<Self>, uid: u32) -> Option<Place> {
+    pub(super) fn take(self: &Arc<Self>, user: User) -> Option<Place> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let uid = user.id;
         let own = taken.by_uid.get(&uid).copied().unwrap_or(0);
-        if taken.total >= self.total || own >= self.per_uid {
+        if taken.total >= self.total - self.kept_from(user, own) || own >= self.per_uid {
             return None;
         }
         taken.total += 1;
@@ -88,6 +105,15 @@ impl Counter {
             counter: Arc::clone(self),
             uid,
         })
+    }
+
+    /// How much of the whole is kept for others than a user that holds this many.
+    fn kept_from(&self, user: User, own: u32) -> u32 {
+        match own {
+            _ if user.root => 0,
+            0..FEW => self.total / 32,
+            _ => self.total / 8,
+        }
     }
 
     fn give_back(&self, uid: u32) {
@@ -138,15 +164,40 @@ mod tests {
         }
     }
 
+    fn user(id: u32) -> User {
+        User { id, root: id == 0 }
+    }
+
+    #[test]
+    fn a_reserve_stays_for_users_that_hold_few_and_for_root() {
+        let counter = Counter::new(320, 100);
+        let take = |id| counter.take(user(id));
+        // Users who take all they can get.
+        let greedy: Vec<_> = (1..=9)
+            .flat_map(|id| std::iter::from_fn(move || Some(id)).take(100))
+            .filter_map(take)
+            .collect();
+        assert_eq!(greedy.len(), 280, "an eighth is left");
+        let mut few: Vec<_> = (0..FEW).map(|_| take(50).unwrap()).collect();
+        assert!(take(50).is_none(), "no longer few");
+        few.extend((100..200).filter_map(take));
+        assert_eq!(few.len(), 30, "but for the last of it");
+        let subordinate_of_root = User { id: 0, root: false };
+        assert!(counter.take(subordinate_of_root).is_none());
+        assert_eq!((0..100).filter_map(|_| take(0)).collect::<Vec<_>>().len(), 10);
+        drop(greedy);
+        assert!(take(50).is_some());
+    }
+
     #[test]
     fn both_bounds_hold_and_places_come_back() {
         let counter = Counter::new(3, 2);
-        let (one, two) = (counter.take(1).unwrap(), counter.take(1).unwrap());
-        assert!(counter.take(1).is_none(), "the bound of one user");
-        let three = counter.take(2).unwrap();
-        assert!(counter.take(3).is_none(), "the bound of all");
+        let (one, two) = (counter.take(user(1)).unwrap(), counter.take(user(1)).unwrap());
+        assert!(counter.take(user(1)).is_none(), "the bound of one user");
+        let three = counter.take(user(2)).unwrap();
+        assert!(counter.take(user(3)).is_none(), "the bound of all");
         drop(two);
-        assert!(counter.take(3).is_some());
+        assert!(counter.take(user(3)).is_some());
         drop((one, three));
         assert!(
             counter.taken.lock().unwrap().by_uid.is_empty(),

@@ -7,14 +7,18 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use hallmark_spiffe::Selector;
-use hallmark_workload::{Peer, UnixAttestor};
+use hallmark_workload::{Binary, Peer, PeerError, UnixAttestor};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::OnceCell;
 
+use super::answers::{Answer, Answers, Asked};
+use super::bounds::User;
 use super::refusal::Refusal;
 use super::seldom::Seldom;
+use super::speaker::Speaker;
 use super::turns::Turns;
+use crate::cache::Snapshot;
 
 /// The selectors of a caller.
 pub(super) type Facts = Arc<BTreeSet<Selector>>;
@@ -24,20 +28,35 @@ static NOT_ATTESTED: Seldom = Seldom::new();
 
 /// The process behind one connection. It is attested once, on its first call; every further call only
 /// asks the pidfd whether it still lives.
+///
+/// Its binary is read, and proven to be what speaks, only once an entry asks for a binary that this caller could have.
 pub(super) struct Caller {
     peer: Arc<Peer>,
+    user: User,
     attestor: Arc<UnixAttestor>,
     turns: Arc<Turns>,
+    speaker: Option<Arc<Speaker>>,
     facts: OnceCell<Facts>,
+    proven: OnceCell<(Binary, Facts)>,
 }
 
 impl Caller {
-    pub(super) fn new(peer: Peer, attestor: Arc<UnixAttestor>, turns: Arc<Turns>) -> Self {
+    /// A caller whose binary is believed if there is a `speaker` to tell.
+    pub(super) fn new(
+        peer: Peer,
+        user: User,
+        attestor: Arc<UnixAttestor>,
+        turns: Arc<Turns>,
+        speaker: Option<Arc<Speaker>>,
+    ) -> Self {
         Self {
             peer: Arc::new(peer),
+            user,
             attestor,
             turns,
+            speaker,
             facts: OnceCell::new(),
+            proven: OnceCell::new(),
         }
     }
 
@@ -45,39 +64,90 @@ impl Caller {
         self.peer.uid()
     }
 
-    /// The caller's selectors.
-    ///
-    /// # Errors
-    /// When the process has ended or cannot be attested; a failure is not remembered.
-    pub(super) async fn facts(&self) -> Result<Facts, Refusal> {
-        if let Some(facts) = self.facts.get() {
-            self.peer.assure_alive()?;
-            return Ok(Arc::clone(facts));
-        }
-        self.facts.get_or_try_init(|| self.attest()).await.map(Arc::clone)
+    /// Whom the caller counts as.
+    pub(super) fn user(&self) -> User {
+        self.user
     }
 
-    async fn attest(&self) -> Result<Facts, Refusal> {
-        let facts = if self.attestor.reads_binaries() {
-            let (attestor, peer) = (Arc::clone(&self.attestor), Arc::clone(&self.peer));
-            // A caller that hangs up while it waits leaves nothing behind; one whose binary is being read keeps its
-            // user's turn until that is done.
-            let turn = self.turns.wait(self.peer.uid()).await;
-            let work = move || {
-                let _turn = turn;
-                attestor.attest(&peer)
-            };
-            tokio::task::spawn_blocking(work).await.map_err(|_| Refusal::Stopping)?
-        } else {
-            self.attestor.attest(&self.peer)
-        };
-        let facts = facts.inspect_err(|error| {
-            if let Some(left_out) = NOT_ATTESTED.due(Instant::now()) {
-                tracing::info!(pid = self.peer.pid(), uid = self.peer.uid(), %error, left_out, "caller not attested");
+    /// What a snapshot holds for this caller.
+    ///
+    /// # Errors
+    /// When the process has ended or cannot be attested, or there is nothing for it; a failure is not remembered.
+    pub(super) async fn answer(
+        &self,
+        answers: &Answers,
+        asked: Asked,
+        snapshot: &Snapshot,
+    ) -> Result<Arc<Answer>, Refusal> {
+        let facts = self.facts()?;
+        if !self.attestor.reads_binaries() || !answers.ask_for_binary(snapshot, facts) {
+            return answers.find(asked, snapshot, facts);
+        }
+        match self.with_binary(facts).await {
+            Ok(facts) => answers.find(asked, snapshot, &facts),
+            Err(unproven) => {
+                self.tell(&unproven);
+                // What it has without its binary is its own.
+                answers.find(asked, snapshot, facts).map_err(|refusal| match refusal {
+                    Refusal::NoIdentity => unproven,
+                    other => other,
+                })
             }
-        })?;
+        }
+    }
+
+    /// The facts but for the binary.
+    fn facts(&self) -> Result<&Facts, Refusal> {
+        if let Some(facts) = self.facts.get() {
+            self.peer.assure_alive()?;
+            return Ok(facts);
+        }
+        let attested = self.attestor.attest(&self.peer).map_err(Refusal::from);
+        let facts = attested.inspect_err(|error| self.tell(error))?;
         tracing::debug!(pid = self.peer.pid(), ?facts, "caller attested");
-        Ok(Arc::new(facts))
+        // Another call of the same connection may have been faster, with the same.
+        let _ = self.facts.set(Arc::new(facts));
+        self.facts.get().ok_or(Refusal::Stopping)
+    }
+
+    /// All facts, those of the binary with them.
+    async fn with_binary(&self, facts: &Facts) -> Result<Facts, Refusal> {
+        let (binary, all) = self.proven.get_or_try_init(|| self.prove(facts)).await?;
+        binary.still_runs(&self.peer)?;
+        Ok(Arc::clone(all))
+    }
+
+    /// Proves that the binary which the process runs is what speaks on the connection: everything was written by the
+    /// process itself; it answers, after its binary was read, what it could not know before; and it runs the same binary
+    /// still. Who runs a program that knows nothing of the connection, for others to speak on it, has no answer.
+    async fn prove(&self, facts: &Facts) -> Result<(Binary, Facts), Refusal> {
+        let speaker = self.speaker.as_ref().ok_or_else(|| PeerError::ForeignSender {
+            pid: self.peer.pid(),
+            sender: "an unknown one".into(),
+        })?;
+        speaker.alone()?;
+        let (attestor, peer) = (Arc::clone(&self.attestor), Arc::clone(&self.peer));
+        // A caller that hangs up while it waits leaves nothing behind; one whose binary is being read keeps its
+        // user's turn until that is done.
+        let turn = self.turns.wait(self.user.id).await;
+        let read = move || {
+            let _turn = turn;
+            attestor.binary(&peer)
+        };
+        let read = tokio::task::spawn_blocking(read).await;
+        let binary = read.map_err(|_| Refusal::Stopping)??;
+        speaker.acknowledge().await?;
+        binary.still_runs(&self.peer)?;
+        speaker.guard()?;
+        let all: BTreeSet<_> = facts.union(binary.selectors()).cloned().collect();
+        tracing::debug!(pid = self.peer.pid(), facts = ?all, "caller attested with its binary");
+        Ok((binary, Arc::new(all)))
+    }
+
+    fn tell(&self, error: &Refusal) {
+        if let Some(left_out) = NOT_ATTESTED.due(Instant::now()) {
+            tracing::info!(pid = self.peer.pid(), uid = self.peer.uid(), %error, left_out, "caller not attested");
+        }
     }
 }
 

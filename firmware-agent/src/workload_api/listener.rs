@@ -2,10 +2,13 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener as StdListener, UnixStream as StdStream};
 use std::path::{Path, PathBuf};
 
+use hallmark_workload::{UnixAttestor, tell_senders};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
 use tokio::net::UnixListener;
 
 use super::ListenError;
@@ -14,6 +17,8 @@ use crate::folder::{Foreign, Purpose, foreign};
 /// Who may connect is everybody: who gets what is decided by attestation (Workload Endpoint, section 5).
 const SOCKET_MODE: u32 = 0o777;
 const FOLDER_MODE: u32 = 0o755;
+/// Connections that may wait to be accepted; no more than net.core.somaxconn.
+const BACKLOG: i32 = 4096;
 /// The longest path that fits a `sockaddr_un`, without its terminating zero (unix(7)).
 const MAX_PATH: usize = 107;
 
@@ -63,6 +68,21 @@ impl Listener {
     /// # Errors
     /// When somebody listens there already, something else is in the way, or the filesystem refuses.
     pub fn bind(path: &Path) -> Result<Self, ListenError> {
+        Self::bind_with(path, |_| Ok(()))
+    }
+
+    /// As [`Listener::bind`]; where the attestor reads binaries, the kernel tells the writer of whatever arrives.
+    ///
+    /// # Errors
+    /// As [`Listener::bind`].
+    pub fn bind_for(path: &Path, attestor: &UnixAttestor) -> Result<Self, ListenError> {
+        Self::bind_with(path, |socket| match attestor.reads_binaries() {
+            true => tell_senders(socket),
+            false => Ok(()),
+        })
+    }
+
+    fn bind_with(path: &Path, prepare: impl FnOnce(&OwnedFd) -> io::Result<()>) -> Result<Self, ListenError> {
         let path = socket_path(&path.to_string_lossy())?;
         let failed = |action| {
             let path = path.clone();
@@ -82,14 +102,13 @@ impl Listener {
             }
         }
         clear(&path)?;
-        let socket = StdListener::bind(&path).map_err(|source| match source.kind() {
+        let socket = listening(&path, prepare).map_err(|source| match source.kind() {
             io::ErrorKind::AddrInUse => ListenError::Taken { path: path.clone() },
             _ => failed("bind")(source),
         })?;
         fs::set_permissions(&path, fs::Permissions::from_mode(SOCKET_MODE)).map_err(failed("set the mode of"))?;
         let metadata = fs::symlink_metadata(&path).map_err(failed("look at"))?;
         let file = (metadata.dev(), metadata.ino());
-        socket.set_nonblocking(true).map_err(failed("listen on"))?;
         Ok(Self { socket, path, file })
     }
 
@@ -112,6 +131,16 @@ impl Drop for Listener {
             tracing::warn!(socket = %self.path.display(), %error, "the socket cannot be removed");
         }
     }
+}
+
+/// A listening socket that was prepared before anybody could connect.
+fn listening(path: &Path, prepare: impl FnOnce(&OwnedFd) -> io::Result<()>) -> io::Result<StdListener> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    prepare(&socket)?;
+    bind(&socket, &SocketAddrUnix::new(path)?)?;
+    listen(&socket, BACKLOG)?;
+    Ok(socket.into())
 }
 
 /// Removes a left-over socket. Only a refused connection shows that nobody listens.

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hallmark_workload::{Peer, UnixAttestor};
+use hallmark_unix::AuthorityFilter;
+use hallmark_workload::{Peer, Receiver, UnixAttestor, Users};
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -15,12 +16,13 @@ use tokio::task::JoinSet;
 use tonic::service::Routes;
 
 use super::answers::Answers;
-use super::authority::AuthorityFilter;
-use super::bounds::{Bounds, Counter, Place};
+use super::bounds::{Bounds, Counter, Place, User};
 use super::caller::{Caller, Exit};
 use super::listener::Listener;
 use super::seldom::Seldom;
 use super::service::{Shared, answer};
+use super::speaker::Speaker;
+use super::told_socket::ToldSocket;
 use super::turns::Turns;
 use crate::cache::Cache;
 
@@ -29,6 +31,8 @@ const MAX_HEADER_LIST: u32 = 16 << 10;
 /// How often an idle client is asked whether it is still there, and how long it may take to say so.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a client may take to say that it speaks HTTP/2.
+const GREETING: Duration = Duration::from_secs(10);
 /// How long accepting rests when the process has no file descriptors left.
 const REST: Duration = Duration::from_millis(50);
 
@@ -43,6 +47,7 @@ const CONNECTION_WINDOW: u32 = 65_535;
 pub struct WorkloadApi {
     shared: Arc<Shared>,
     attestor: Arc<UnixAttestor>,
+    users: Users,
     connections: Arc<Counter>,
     turns: Arc<Turns>,
     refused: Seldom,
@@ -51,9 +56,9 @@ pub struct WorkloadApi {
 }
 
 impl WorkloadApi {
-    /// A server of what is in `cache`, to whom `attestor` says.
+    /// A server of what is in `cache`, to whom `attestor` says; callers are counted by `users`.
     #[must_use]
-    pub fn new(cache: Cache, attestor: UnixAttestor, bounds: Bounds) -> Self {
+    pub fn new(cache: Cache, attestor: UnixAttestor, users: Users, bounds: Bounds) -> Self {
         let shared = Shared {
             cache,
             answers: Arc::new(Answers::default()),
@@ -72,6 +77,7 @@ impl WorkloadApi {
         Self {
             shared: Arc::new(shared),
             attestor: Arc::new(attestor),
+            users,
             connections: Counter::new(bounds.connections, bounds.connections_per_uid),
             turns: Arc::default(),
             refused: Seldom::new(),
@@ -148,34 +154,48 @@ impl WorkloadApi {
                 return;
             }
         };
-        let Some(place) = self.connections.take(peer.uid()) else {
+        let user = User {
+            id: self.users.counts_as(peer.uid()),
+            root: peer.uid() == 0,
+        };
+        let Some(place) = self.connections.take(user) else {
             if let Some(left_out) = self.too_many.due(Instant::now()) {
-                tracing::warn!(uid = peer.uid(), pid = peer.pid(), left_out, "too many connections");
+                let (uid, pid) = (peer.uid(), peer.pid());
+                tracing::warn!(uid, user = user.id, pid, left_out, "too many connections");
             }
             return;
         };
-        let caller = Arc::new(Caller::new(peer, Arc::clone(&self.attestor), Arc::clone(&self.turns)));
+        let told = self.told(&socket, &peer);
+        let speaker = told.as_ref().map(|(speaker, _)| Arc::clone(speaker));
+        let (attestor, turns) = (Arc::clone(&self.attestor), Arc::clone(&self.turns));
+        let caller = Arc::new(Caller::new(peer, user, attestor, turns, speaker));
         match Exit::of(&caller) {
             Ok(exit) => {
-                connections.spawn(self.connection(socket, caller, exit, place));
+                connections.spawn(self.connection(ToldSocket::new(socket, told), caller, exit, place));
             }
             Err(error) => tracing::warn!(%error, "a caller's end cannot be watched"),
         }
     }
 
+    /// Who is to tell who speaks on a connection, where anybody may want to know.
+    fn told(&self, socket: &UnixStream, peer: &Peer) -> Option<(Arc<Speaker>, Receiver)> {
+        let wanted = self.attestor.reads_binaries();
+        let receiver = Receiver::of(socket).filter(|_| wanted)?;
+        Some((Arc::new(Speaker::new(peer.pid())), receiver))
+    }
+
     /// One connection, until either side closes it or the process that opened it ends.
     fn connection(
         &self,
-        socket: UnixStream,
+        socket: ToldSocket,
         caller: Arc<Caller>,
         exit: Exit,
         place: Place,
     ) -> impl Future<Output = ()> + use<> {
         let shared = Arc::clone(&self.shared);
         let service = service_fn(move |request| answer(Arc::clone(&shared), Arc::clone(&caller), request));
-        let serving = self
-            .http
-            .serve_connection(TokioIo::new(AuthorityFilter::new(socket)), service);
+        let socket = AuthorityFilter::new(socket, tokio::time::sleep(GREETING));
+        let serving = self.http.serve_connection(TokioIo::new(socket), service);
         async move {
             let _place = place;
             tokio::select! {

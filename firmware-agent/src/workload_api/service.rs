@@ -17,7 +17,7 @@ use tower::Service as _;
 
 use super::answers::{Answers, Asked};
 use super::bounds::{Counter, Place};
-use super::caller::{Caller, Facts};
+use super::caller::Caller;
 use super::refusal::Refusal;
 use super::request::read_message;
 use super::updates::Updates;
@@ -54,24 +54,26 @@ pub(super) async fn answer(
         Ok(asked) => asked,
         Err(refusal) => return Ok(refused(&refusal)),
     };
-    Ok(match stream(&shared, &caller, asked, request.into_body()).await {
-        Ok(updates) => {
-            let mut response = Response::new(AnswerBody::Updates(updates));
-            let grpc = HeaderValue::from_static("application/grpc");
-            response.headers_mut().insert(header::CONTENT_TYPE, grpc);
-            response
-        }
-        Err(refusal) => {
-            tracing::debug!(uid = caller.uid(), %refusal, "call refused");
-            refused(&refusal)
-        }
-    })
+    Ok(
+        match stream(&shared, Arc::clone(&caller), asked, request.into_body()).await {
+            Ok(updates) => {
+                let mut response = Response::new(AnswerBody::Updates(updates));
+                let grpc = HeaderValue::from_static("application/grpc");
+                response.headers_mut().insert(header::CONTENT_TYPE, grpc);
+                response
+            }
+            Err(refusal) => {
+                tracing::debug!(uid = caller.uid(), %refusal, "call refused");
+                refused(&refusal)
+            }
+        },
+    )
 }
 
 /// Answers what is no call of the Workload API. It is bounded like one: a reflection stream costs as much as another,
 /// and is open to whoever can open the socket.
 async fn other(shared: &Shared, caller: &Caller, request: Request<Incoming>) -> Response<AnswerBody> {
-    let Some(place) = shared.streams.take(caller.uid()) else {
+    let Some(place) = shared.streams.take(caller.user()) else {
         return refused(&Refusal::TooMany);
     };
     let mut others = shared.others.clone();
@@ -101,8 +103,8 @@ fn admit(method: &str, headers: &HeaderMap) -> Result<Asked, Refusal> {
     }
 }
 
-async fn stream(shared: &Shared, caller: &Caller, asked: Asked, body: Incoming) -> Result<Updates, Refusal> {
-    let place = shared.streams.take(caller.uid()).ok_or(Refusal::TooMany)?;
+async fn stream(shared: &Shared, caller: Arc<Caller>, asked: Asked, body: Incoming) -> Result<Updates, Refusal> {
+    let place = shared.streams.take(caller.user()).ok_or(Refusal::TooMany)?;
     let message = read_message(body, MAX_REQUEST).await?;
     match asked {
         Asked::Svids => X509svidRequest::decode(message).map(drop),
@@ -111,21 +113,20 @@ async fn stream(shared: &Shared, caller: &Caller, asked: Asked, body: Incoming) 
     .map_err(|_| Refusal::Malformed {
         why: "it is no message of this call",
     })?;
-    let facts = caller.facts().await?;
-    first(shared, asked, facts, place).await
+    first(shared, asked, caller, place).await
 }
 
 /// Finds the first message. An entry that is authorised but not issued yet gets a moment to become so.
-async fn first(shared: &Shared, asked: Asked, facts: Facts, place: Place) -> Result<Updates, Refusal> {
+async fn first(shared: &Shared, asked: Asked, caller: Arc<Caller>, place: Place) -> Result<Updates, Refusal> {
     let mut changes = shared.cache.subscribe();
     let mut patience = None;
     loop {
         // The borrow ends here: it locks the channel.
         let snapshot: Arc<Snapshot> = Arc::clone(&changes.borrow_and_update());
-        match shared.answers.find(asked, &snapshot, &facts) {
+        match caller.answer(&shared.answers, asked, &snapshot).await {
             Ok(first) => {
                 let answers = Arc::clone(&shared.answers);
-                return Ok(Updates::new(asked, facts, answers, first, changes, place));
+                return Ok(Updates::new(asked, caller, answers, first, changes, place));
             }
             Err(Refusal::NotIssued) => {
                 let until = *patience.get_or_insert_with(|| Instant::now() + ISSUING);

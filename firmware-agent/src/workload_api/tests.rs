@@ -1,5 +1,6 @@
 //! The server over a real socket, with real certificates.
 
+mod binaries;
 mod calls;
 mod connections;
 mod hostile;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::OwnedMutexGuard;
 
-/// A binary takes up to a second to read, and its user can make it unknown again by touching it. So that no user keeps
+/// Users are counted with their subordinate user ids. A binary takes up to a second to read, and its user can make it unknown again by touching it. So that no user keeps
 /// the others waiting, each has one binary read at a time.
 #[derive(Debug, Default)]
 pub(super) struct Turns(Mutex<HashMap<u32, Weak<tokio::sync::Mutex<()>>>>);

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -13,14 +13,14 @@ use tokio_stream::wrappers::WatchStream;
 
 use super::answers::{Answer, Answers, Asked};
 use super::bounds::Place;
-use super::caller::Facts;
+use super::caller::Caller;
 use super::refusal::Refusal;
 use crate::cache::Snapshot;
 
 /// A stream of answers to one call.
 pub(super) struct Updates {
     asked: Asked,
-    facts: Facts,
+    caller: Arc<Caller>,
     answers: Arc<Answers>,
     last: Arc<Answer>,
     state: State,
@@ -28,10 +28,11 @@ pub(super) struct Updates {
     _place: Place,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     First,
     Waiting,
+    /// A change may ask for a proof that takes a moment.
+    Answering(Pin<Box<dyn Future<Output = Result<Arc<Answer>, Refusal>> + Send>>),
     Ended,
 }
 
@@ -40,7 +41,7 @@ impl Updates {
     /// from.
     pub(super) fn new(
         asked: Asked,
-        facts: Facts,
+        caller: Arc<Caller>,
         answers: Arc<Answers>,
         first: Arc<Answer>,
         changes: tokio::sync::watch::Receiver<Arc<Snapshot>>,
@@ -48,13 +49,18 @@ impl Updates {
     ) -> Self {
         Self {
             asked,
-            facts,
+            caller,
             answers,
             last: first,
             state: State::First,
             changes: WatchStream::from_changes(changes),
             _place: place,
         }
+    }
+
+    fn answer(&self, snapshot: Arc<Snapshot>) -> State {
+        let (caller, answers, asked) = (Arc::clone(&self.caller), Arc::clone(&self.answers), self.asked);
+        State::Answering(Box::pin(async move { caller.answer(&answers, asked, &snapshot).await }))
     }
 
     /// Ends the stream with a status, in its trailers.
@@ -73,29 +79,28 @@ impl Body for Updates {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let this = &mut *self;
-        match this.state {
-            State::First => {
-                this.state = State::Waiting;
-                return Poll::Ready(Some(Ok(Frame::data(this.last.framed()))));
-            }
-            State::Ended => return Poll::Ready(None),
-            State::Waiting => {}
-        }
         loop {
-            let snapshot = match Pin::new(&mut this.changes).poll_next(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(None) => return Poll::Ready(Some(Ok(this.end(&Refusal::Stopping)))),
-                Poll::Ready(Some(snapshot)) => snapshot,
-            };
-            match this.answers.find(this.asked, &snapshot, &this.facts) {
-                Ok(answer) => {
-                    let same = answer.says_the_same(&this.last);
-                    this.last = answer;
-                    if !same {
-                        return Poll::Ready(Some(Ok(Frame::data(this.last.framed()))));
-                    }
+            match &mut this.state {
+                State::First => {
+                    this.state = State::Waiting;
+                    return Poll::Ready(Some(Ok(Frame::data(this.last.framed()))));
                 }
-                Err(refusal) => return Poll::Ready(Some(Ok(this.end(&refusal)))),
+                State::Ended => return Poll::Ready(None),
+                State::Waiting => match ready!(Pin::new(&mut this.changes).poll_next(cx)) {
+                    Some(snapshot) => this.state = this.answer(snapshot),
+                    None => return Poll::Ready(Some(Ok(this.end(&Refusal::Stopping)))),
+                },
+                State::Answering(answer) => match ready!(answer.as_mut().poll(cx)) {
+                    Ok(answer) => {
+                        this.state = State::Waiting;
+                        let same = answer.says_the_same(&this.last);
+                        this.last = answer;
+                        if !same {
+                            return Poll::Ready(Some(Ok(Frame::data(this.last.framed()))));
+                        }
+                    }
+                    Err(refusal) => return Poll::Ready(Some(Ok(this.end(&refusal)))),
+                },
             }
         }
     }

@@ -80,7 +80,7 @@ impl Executable {
         })
     }
 
-    /// Whether it is the file with this device and inode.
+    /// Whether it is the file with this device and inode. As long as this is held, no other file has them.
     pub(crate) fn is(&self, file: (u64, u64)) -> bool {
         (self.stamp.device, self.stamp.inode) == file
     }
@@ -96,7 +96,7 @@ impl Executable {
     }
 }
 
-/// Device and inode of the file that a process runs; `None` where it cannot be told.
+/// Device and inode of the file that a process runs now; `None` where it cannot be told.
 pub(crate) fn running(pid: i32) -> Option<(u64, u64)> {
     let metadata = std::fs::metadata(format!("/proc/{pid}/exe")).ok()?;
     Some((metadata.dev(), metadata.ino()))

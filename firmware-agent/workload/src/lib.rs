@@ -5,18 +5,23 @@
 //! (`unix:uid:1000` …). Every fact read from `/proc` counts only if the pinned process is still alive
 //! after it was read: a process id cannot name another process before the first one is gone.
 //!
-//! What this does *not* prove: that the bytes on the connection were written by that process. A
-//! process can hand its end of a connection to another one; whoever holds it speaks for the opener
-//! while the opener lives. `unix:path` and `unix:sha256` are therefore no wall between processes of
-//! one user, who can trace and drive each other anyway.
+//! A process can hand its end of a connection to another one: whoever holds it speaks for the opener while the opener
+//! lives. [`Receiver`] tells who wrote what arrives, for selectors that are about the opener's own program.
 
+mod account_file;
 mod accounts;
+mod binary;
 mod executable;
 mod peer;
 mod peer_error;
 mod process;
+mod sender;
 mod unix;
+mod users;
 
+pub use binary::Binary;
 pub use peer::Peer;
 pub use peer_error::PeerError;
+pub use sender::{Received, Receiver, tell_senders};
 pub use unix::{UnixAttestor, UnixConfig};
+pub use users::Users;

@@ -36,6 +36,38 @@ pub enum PeerError {
         /// What went wrong.
         reason: String,
     },
+    /// Another process wrote to the connection.
+    #[error("process {sender} wrote to the connection of process {pid}")]
+    ForeignSender {
+        /// The process that opened the connection.
+        pid: i32,
+        /// Who wrote; "an unknown one" where the kernel does not tell.
+        sender: String,
+    },
+    /// The process did not answer after its binary was read.
+    #[error("process {pid} did not acknowledge a PING after its binary was read")]
+    Unacknowledged {
+        /// The process id.
+        pid: i32,
+        /// How long it had, in seconds.
+        waited: u64,
+    },
+    /// The process runs another binary than before.
+    #[error("process {pid} runs another binary than when it connected")]
+    BinaryChanged {
+        /// The process id.
+        pid: i32,
+    },
+    /// The process is in a user namespace of its own.
+    #[error("process {pid} is in another user namespace than the agent")]
+    UserNamespace {
+        /// The process id.
+        pid: i32,
+        /// Its namespace.
+        theirs: String,
+        /// The agent's.
+        ours: String,
+    },
     /// A system call on the socket or the pidfd failed.
     #[error("{call} failed: {errno}")]
     System {
@@ -54,6 +86,10 @@ impl Coded for PeerError {
             Self::CredentialsChanged { .. } => ReasonCode::new("HM-WL-0003"),
             Self::Facts { .. } => ReasonCode::new("HM-WL-0004"),
             Self::System { .. } => ReasonCode::new("HM-WL-0005"),
+            Self::ForeignSender { .. } => ReasonCode::new("HM-WL-0006"),
+            Self::Unacknowledged { .. } => ReasonCode::new("HM-WL-0007"),
+            Self::BinaryChanged { .. } => ReasonCode::new("HM-WL-0008"),
+            Self::UserNamespace { .. } => ReasonCode::new("HM-WL-0009"),
         }
     }
 
@@ -62,6 +98,11 @@ impl Coded for PeerError {
             Self::CredentialsChanged { connected, now, .. } => {
                 Some(format!("uid:gid {connected} when connecting, {now} now"))
             }
+            Self::ForeignSender { pid, sender } => {
+                Some(format!("opened by process {pid}, written to by process {sender}"))
+            }
+            Self::Unacknowledged { waited, .. } => Some(format!("no answer within {waited} s")),
+            Self::UserNamespace { theirs, ours, .. } => Some(format!("{theirs}, the agent is in {ours}")),
             _ => None,
         }
     }
@@ -74,6 +115,14 @@ impl Coded for PeerError {
                 Self::CredentialsChanged { .. } => "the workload switched user or ran a setuid program while connected",
                 Self::Facts { .. } => "/proc is mounted with hidepid, or the agent lacks the right to read it",
                 Self::System { .. } => "the kernel is older than Linux 5.3, or a security policy forbids the call",
+                Self::ForeignSender { .. } => {
+                    "the workload forked with its connection open, or somebody borrows its binary's identity"
+                }
+                Self::Unacknowledged { .. } => {
+                    "the workload is stopped or overloaded, or another program was run with its connection open"
+                }
+                Self::BinaryChanged { .. } => "a launcher connected and then ran the workload in its place",
+                Self::UserNamespace { .. } => "the workload runs in a rootless container",
             }
             .into(),
         )
@@ -82,11 +131,14 @@ impl Coded for PeerError {
     fn next_step(&self) -> Option<String> {
         Some(
             match self {
-                Self::Gone { .. } | Self::CredentialsChanged { .. } => {
-                    "connect again, from the process that needs the identity"
-                }
+                Self::Gone { .. }
+                | Self::CredentialsChanged { .. }
+                | Self::ForeignSender { .. }
+                | Self::Unacknowledged { .. }
+                | Self::BinaryChanged { .. } => "connect again, from the process that needs the identity",
                 Self::OutsideNamespace => "run the agent in the host's process id namespace",
                 Self::Facts { .. } => "run the agent as root, or give it CAP_SYS_PTRACE and the gid of hidepid",
+                Self::UserNamespace { .. } => "give its entry other selectors than unix:path and unix:sha256",
                 Self::System { .. } => "check the kernel version and the agent's seccomp filter",
             }
             .into(),

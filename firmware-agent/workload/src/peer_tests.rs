@@ -122,7 +122,18 @@ fn a_living_peer_is_known_by_its_kernel_facts() {
         path: true,
         sha256: true,
     });
-    let selectors = texts(&attestor.attest(&peer).unwrap());
+    let mut selectors = texts(&attestor.attest(&peer).unwrap());
+    assert!(
+        selectors
+            .iter()
+            .all(|s| !s.contains(":path:") && !s.contains(":sha256:")),
+        "{selectors:?}"
+    );
+    let read = attestor.binary(&peer).unwrap();
+    assert!(read.selectors().iter().all(UnixAttestor::is_of_binary));
+    assert!(!attestor.attest(&peer).unwrap().iter().any(UnixAttestor::is_of_binary));
+    selectors.extend(texts(read.selectors()));
+    assert!(read.still_runs(&peer).is_ok());
     let binary = stage.folder.path().join("peer");
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &std::fs::read(&binary).unwrap());
     for expected in [
@@ -133,13 +144,12 @@ fn a_living_peer_is_known_by_its_kernel_facts() {
     ] {
         assert!(selectors.contains(&expected), "{expected} in {selectors:?}");
     }
-    let plain = texts(&UnixAttestor::new(UnixConfig::default()).attest(&peer).unwrap());
-    assert!(
-        plain.iter().all(|s| !s.contains(":path:") && !s.contains(":sha256:")),
-        "{plain:?}"
-    );
+    let plain = UnixAttestor::new(UnixConfig::default());
+    assert!(!plain.reads_binaries() && plain.binary(&peer).unwrap().selectors().is_empty());
 
     child.end();
+    assert!(matches!(read.still_runs(&peer), Err(PeerError::Gone { .. })));
+    assert!(matches!(attestor.binary(&peer), Err(PeerError::Gone { .. })));
     assert!(matches!(peer.assure_alive(), Err(PeerError::Gone { .. })));
     assert!(matches!(attestor.attest(&peer), Err(PeerError::Gone { .. })));
     assert!(matches!(Peer::of(&stream), Err(PeerError::Gone { .. })));
@@ -154,13 +164,8 @@ fn a_program_that_is_run_after_connecting_lends_its_name_to_nobody() {
         path: true,
         sha256: true,
     });
-    let of_binary = || {
-        let mut selectors = texts(&attestor.attest(&peer).unwrap());
-        assert!(selectors.contains(&format!("unix:uid:{}", peer.uid())));
-        selectors.retain(|selector| selector.contains(":path:") || selector.contains(":sha256:"));
-        selectors
-    };
-    assert_eq!(of_binary().len(), 2, "the control: before");
+    let read = attestor.binary(&peer).unwrap();
+    assert_eq!(read.selectors().len(), 2, "the control: before");
     let exe = format!("/proc/{}/exe", child.pid());
     let before = std::fs::read_link(&exe).unwrap();
     std::io::Write::write_all(&mut &stream, &[1]).unwrap();
@@ -171,7 +176,33 @@ fn a_program_that_is_run_after_connecting_lends_its_name_to_nobody() {
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
     assert!(peer.assure_alive().is_ok(), "it is the same process");
-    assert!(of_binary().is_empty(), "{:?}", of_binary());
+    assert!(attestor.attest(&peer).is_ok());
+    assert!(matches!(attestor.binary(&peer), Err(PeerError::BinaryChanged { .. })));
+    assert!(matches!(read.still_runs(&peer), Err(PeerError::BinaryChanged { .. })));
+}
+
+#[test]
+fn a_process_in_a_user_namespace_of_its_own_has_no_binary() {
+    if !root() {
+        return;
+    }
+    let stage = Stage::set();
+    let attestor = UnixAttestor::new(UnixConfig {
+        path: true,
+        sha256: true,
+    });
+    let (_child, stream) = stage.peer(&["--reuid=54321", "--regid=54321", "--clear-groups"], false);
+    assert_eq!(
+        attestor.binary(&Peer::of(&stream).unwrap()).unwrap().selectors().len(),
+        2
+    );
+    let (_child, stream) = stage.peer(
+        &["--reuid=54321", "--regid=54321", "--clear-groups", "unshare", "--user"],
+        false,
+    );
+    let peer = Peer::of(&stream).unwrap();
+    assert!(attestor.attest(&peer).is_ok());
+    assert!(matches!(attestor.binary(&peer), Err(PeerError::UserNamespace { .. })));
 }
 
 #[test]

@@ -52,6 +52,12 @@ pub(crate) fn start_time(pid: i32) -> std::io::Result<u64> {
     parse_start_time(&text).ok_or_else(|| std::io::Error::other("unexpected form"))
 }
 
+/// The user namespace of a process, as `user:[number]`.
+pub(crate) fn user_namespace(pid: i32) -> std::io::Result<String> {
+    let link = std::fs::read_link(format!("/proc/{pid}/ns/user"))?;
+    Ok(link.to_string_lossy().into_owned())
+}
+
 /// The second field is the command in parentheses, which may itself hold spaces and parentheses:
 /// counting starts behind the last one.
 fn parse_start_time(stat: &str) -> Option<u64> {

@@ -4,13 +4,17 @@ use std::collections::BTreeSet;
 
 use hallmark_spiffe::Selector;
 
-use crate::accounts::Accounts;
+use crate::account_file::AccountFile;
+use crate::accounts::{Names, names};
+use crate::binary::Binary;
 use crate::executable::{Digests, Executable, MAX_BINARY};
-use crate::process::Status;
+use crate::process::{self, Status};
 use crate::{Peer, PeerError};
 
 /// The selectors' type.
 const KIND: &str = "unix";
+const PATH: &str = "path";
+const SHA256: &str = "sha256";
 
 /// Which selectors beyond user and groups are made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -26,8 +30,8 @@ pub struct UnixConfig {
 #[derive(Debug)]
 pub struct UnixAttestor {
     config: UnixConfig,
-    users: Accounts,
-    groups: Accounts,
+    users: AccountFile<Names>,
+    groups: AccountFile<Names>,
     digests: Digests,
 }
 
@@ -37,21 +41,27 @@ impl UnixAttestor {
     pub fn new(config: UnixConfig) -> Self {
         Self {
             config,
-            users: Accounts::new("/etc/passwd"),
-            groups: Accounts::new("/etc/group"),
+            users: AccountFile::new("/etc/passwd", names),
+            groups: AccountFile::new("/etc/group", names),
             digests: Digests::default(),
         }
     }
 
-    /// Whether [`UnixAttestor::attest`] may read whole binaries: then it belongs on a thread that may
-    /// block.
+    /// Whether there are selectors of a caller's binary at all.
     #[must_use]
     pub fn reads_binaries(&self) -> bool {
         self.config.path || self.config.sha256
     }
 
-    /// The facts about a peer. A fact that cannot be told (an account without a name, a binary over
-    /// 256 MiB) has no selector: what is missing denies, it never grants.
+    /// Whether a selector is about the caller's binary: such a one is told by [`UnixAttestor::binary`].
+    #[must_use]
+    pub fn is_of_binary(selector: &Selector) -> bool {
+        let label = selector.value().split(':').next();
+        selector.kind() == KIND && label.is_some_and(|label| label == PATH || label == SHA256)
+    }
+
+    /// The facts about a peer, but for its binary. A fact that cannot be told (an account without a name) has no
+    /// selector: what is missing denies, it never grants.
     ///
     /// # Errors
     /// When the process is gone, its `/proc` files cannot be read, or its credentials are no longer
@@ -65,6 +75,20 @@ impl UnixAttestor {
         facts
     }
 
+    /// The binary that a peer runs, with its selectors. Reads the whole file, unless it is known or has more than 256
+    /// MiB: it belongs on a thread that may block.
+    ///
+    /// It proves nothing alone: see [`Binary`].
+    ///
+    /// # Errors
+    /// When the process is gone, runs another binary than when its connection was accepted, has a user namespace of its
+    /// own, or its binary cannot be opened.
+    pub fn binary(&self, peer: &Peer) -> Result<Binary, PeerError> {
+        let binary = self.read_binary(peer);
+        peer.assure_alive()?;
+        binary
+    }
+
     fn facts(&self, peer: &Peer) -> Result<BTreeSet<Selector>, PeerError> {
         let status = Status::read(peer.pid()).map_err(|error| unreadable(peer, "the status", &error))?;
         if (status.uid, status.gid) != (peer.uid(), peer.gid()) {
@@ -75,7 +99,7 @@ impl UnixAttestor {
             });
         }
         let mut selectors = Selectors::default();
-        let (users, groups) = (self.users.names(), self.groups.names());
+        let (users, groups) = (self.users.says(), self.groups.says());
         selectors.add("uid", &status.uid.to_string());
         selectors.add("gid", &status.gid.to_string());
         selectors.add_named("user", users.get(&status.uid).map(AsRef::as_ref));
@@ -84,43 +108,47 @@ impl UnixAttestor {
             selectors.add("supplementary_gid", &group.to_string());
             selectors.add_named("supplementary_group", groups.get(group).map(AsRef::as_ref));
         }
-        if self.reads_binaries() {
-            self.binary(peer, &mut selectors);
-        }
         Ok(selectors.0)
     }
 
-    fn binary(&self, peer: &Peer, selectors: &mut Selectors) {
-        let mut executable = match Executable::of(peer.pid()) {
-            Ok(executable) => executable,
-            Err(error) => {
-                tracing::warn!(pid = peer.pid(), %error, "the caller's binary cannot be opened");
-                return;
-            }
-        };
+    fn read_binary(&self, peer: &Peer) -> Result<Binary, PeerError> {
+        // Whoever is root in a user namespace may write to a socket in the name of any process there (unix(7),
+        // SCM_CREDENTIALS), and chooses what paths mean.
+        let namespace =
+            |pid| process::user_namespace(pid).map_err(|error| unreadable(peer, "the user namespace", &error));
+        let (theirs, ours) = (
+            namespace(peer.pid())?,
+            namespace(rustix::process::getpid().as_raw_pid())?,
+        );
+        if theirs != ours {
+            return Err(PeerError::UserNamespace {
+                pid: peer.pid(),
+                theirs,
+                ours,
+            });
+        }
+        let mut executable = Executable::of(peer.pid()).map_err(|error| unreadable(peer, "the binary", &error))?;
         // Whoever connects and then runs another program would be attested as that program, with a connection that
         // others may hold.
         if !peer.binary().is_some_and(|binary| executable.is(binary)) {
-            tracing::info!(
-                pid = peer.pid(),
-                "the caller runs another binary than when it connected"
-            );
-            return;
+            return Err(PeerError::BinaryChanged { pid: peer.pid() });
         }
+        let mut selectors = Selectors::default();
         if self.config.path {
             match executable.path().and_then(|path| path.to_str()) {
-                Some(path) => selectors.add("path", path),
+                Some(path) => selectors.add(PATH, path),
                 None => tracing::debug!(pid = peer.pid(), "the caller's binary has no path here"),
             }
         }
         if self.config.sha256 {
             match self.digests.sha256(&mut executable, MAX_BINARY) {
-                Ok(digest) => selectors.add("sha256", &hex::encode(digest)),
+                Ok(digest) => selectors.add(SHA256, &hex::encode(digest)),
                 Err(error) => {
-                    tracing::warn!(pid = peer.pid(), %error, "the caller's binary cannot be hashed")
+                    tracing::warn!(pid = peer.pid(), %error, "the caller's binary cannot be hashed");
                 }
             }
         }
+        Ok(Binary::new(executable, selectors.0))
     }
 }
 

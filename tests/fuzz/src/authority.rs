@@ -1,28 +1,8 @@
-//! The agent's `:authority` filter.
-
-#[path = "../../../firmware-agent/src/workload_api/authority/hpack.rs"]
-mod hpack;
-#[path = "../../../firmware-agent/src/workload_api/authority/huffman.rs"]
-mod huffman;
-#[path = "../../../firmware-agent/src/workload_api/authority/rewriter.rs"]
-#[allow(dead_code, reason = "the greeting's time is not filtered here")]
-mod rewriter;
-#[path = "../../../firmware-agent/src/workload_api/authority/static_table.rs"]
-mod static_table;
+//! The `:authority` filter.
 
 use bytes::BytesMut;
-use rewriter::Rewriter;
-
-/// How far the filter's decision about a connection came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// No header block was seen yet.
-    Watching,
-    /// Everything passes.
-    Passing,
-    /// Every header block is written anew.
-    Rewriting,
-}
+use hallmark_unix::Rewriter;
+pub use hallmark_unix::Mode;
 
 /// What became of some input.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,11 +37,7 @@ pub fn filter(input: &[u8], cut: usize) -> Filtered {
     Filtered {
         out: out.to_vec(),
         held,
-        mode: match rewriter.mode() {
-            rewriter::Mode::Watching => Mode::Watching,
-            rewriter::Mode::Passing => Mode::Passing,
-            rewriter::Mode::Rewriting => Mode::Rewriting,
-        },
+        mode: rewriter.mode(),
         error,
     }
 }

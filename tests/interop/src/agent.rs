@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use hallmark_agent::cache::{Identity, Publisher, Snapshot, channel};
 use hallmark_agent::workload_api::{Bounds, Listener, WorkloadApi};
 use hallmark_spiffe::{Selector, SpiffeId, TrustDomain};
-use hallmark_workload::{UnixAttestor, UnixConfig};
+use hallmark_workload::{UnixAttestor, UnixConfig, Users};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
@@ -32,10 +32,19 @@ impl WorkloadAgent {
     /// # Errors
     /// When its socket cannot be made.
     pub fn start() -> Result<Self> {
+        Self::start_with(UnixConfig::default(), Users::of_this_machine(), Bounds::default())
+    }
+
+    /// The same, with other selectors, users and bounds.
+    ///
+    /// # Errors
+    /// When its socket cannot be made.
+    pub fn start_with(unix: UnixConfig, users: Users, bounds: Bounds) -> Result<Self> {
         let (publisher, cache) = channel(Snapshot::empty(TrustDomain::parse(TRUST_DOMAIN)?));
         let folder = tempfile::tempdir()?;
-        let listener = Listener::bind(&folder.path().join("workload.sock"))?;
-        let api = WorkloadApi::new(cache, UnixAttestor::new(UnixConfig::default()), Bounds::default());
+        let attestor = UnixAttestor::new(unix);
+        let listener = Listener::bind_for(&folder.path().join("workload.sock"), &attestor)?;
+        let api = WorkloadApi::new(cache, attestor, users, bounds);
         let (stop, stopped) = oneshot::channel::<()>();
         Handle::current().spawn(api.serve(listener, async {
             stopped.await.ok();

@@ -17,6 +17,7 @@ const LANGUAGES: &[&str] = &[
     "hallmark-spiffe",
     "hallmark-tpm-wire",
     "hallmark-evidence",
+    "hallmark-unix",
 ];
 const PURE: &[&str] = &[
     "hallmark-verify",

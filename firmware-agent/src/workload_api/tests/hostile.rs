@@ -5,6 +5,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::time::Duration;
 
+use hallmark_reason::Coded as _;
 use hallmark_workload::{Peer, UnixAttestor, UnixConfig};
 use tonic::Code;
 use tonic_reflection::pb::v1::ServerReflectionRequest;
@@ -13,7 +14,10 @@ use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use super::connections::{frame, raw_call};
 use super::stage::*;
 use crate::workload_api::Bounds;
+use crate::workload_api::answers::{Answers, Asked};
+use crate::workload_api::bounds::User;
 use crate::workload_api::caller::Caller;
+use crate::workload_api::speaker::Speaker;
 use crate::workload_api::turns::Turns;
 
 /// Reflection is open to everybody without the security metadata; a stream of it costs as much as any other.
@@ -101,20 +105,32 @@ async fn callers_that_hang_up_while_a_binary_is_read_leave_nothing_behind() {
         sha256: false,
     }));
     let turns = Arc::new(Turns::default());
-    let uid = rustix::process::geteuid().as_raw();
+    let user = User {
+        id: rustix::process::geteuid().as_raw(),
+        root: false,
+    };
+    let authority = Authority::new();
+    let mut entry = authority.entry("a", 1);
+    entry.selectors.insert("unix:path:/some/binary".parse().unwrap());
+    let (snapshot, answers) = (snapshot(&authority, vec![entry]), Answers::default());
     let connect = || {
         let client = UnixStream::connect(folder.path().join("socket")).unwrap();
         let peer = Peer::of(listener.accept().unwrap().0).unwrap();
-        (client, Caller::new(peer, Arc::clone(&attestor), Arc::clone(&turns)))
+        let speaker = Arc::new(Speaker::new(peer.pid()));
+        let (attestor, turns) = (Arc::clone(&attestor), Arc::clone(&turns));
+        (client, Caller::new(peer, user, attestor, turns, Some(speaker)))
     };
-    let reading = turns.wait(uid).await;
+    let reading = turns.wait(user.id).await;
     for _ in 0..50 {
         let (_client, caller) = connect();
-        let waited = tokio::time::timeout(Duration::from_millis(2), caller.facts()).await;
+        let answer = caller.answer(&answers, Asked::Svids, &snapshot);
+        let waited = tokio::time::timeout(Duration::from_millis(2), answer).await;
         assert!(waited.is_err(), "its user's turn is taken");
     }
     assert_eq!(Arc::strong_count(&attestor), 1, "no work is queued for who is gone");
     drop(reading);
     let (_client, caller) = connect();
-    assert!(!caller.facts().await.unwrap().is_empty());
+    // It gets its turn, and then does not answer.
+    let refused = caller.answer(&answers, Asked::Svids, &snapshot).await.unwrap_err();
+    assert_eq!(refused.code().as_str(), "HM-WL-0007");
 }

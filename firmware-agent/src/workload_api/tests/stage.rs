@@ -8,7 +8,7 @@ use bytes::Bytes;
 use hallmark_api::workload::spiffe_workload_api_client::SpiffeWorkloadApiClient;
 use hallmark_api::workload::{X509svidRequest, X509svidResponse};
 use hallmark_spiffe::{Selector, SpiffeId, TrustDomain};
-use hallmark_workload::{UnixAttestor, UnixConfig};
+use hallmark_workload::{UnixAttestor, UnixConfig, Users};
 use rcgen::{
     BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
 };
@@ -98,11 +98,22 @@ pub(super) struct Stage {
 
 impl Stage {
     pub(super) fn bounded(identities: impl FnOnce(&Authority) -> Vec<Identity>, bounds: Bounds) -> Self {
+        Self::with(identities, UnixConfig::default(), Users::of_this_machine(), bounds)
+    }
+
+    pub(super) fn with(
+        identities: impl FnOnce(&Authority) -> Vec<Identity>,
+        config: UnixConfig,
+        users: Users,
+        bounds: Bounds,
+    ) -> Self {
         let authority = Authority::new();
         let (publisher, cache) = channel(snapshot(&authority, identities(&authority)));
         let folder = tempfile::tempdir().unwrap();
-        let listener = Listener::bind(&folder.path().join("workload.sock")).unwrap();
-        let api = WorkloadApi::new(cache, UnixAttestor::new(UnixConfig::default()), bounds);
+        let path = folder.path().join("workload.sock");
+        let attestor = UnixAttestor::new(config);
+        let listener = Listener::bind_for(&path, &attestor).unwrap();
+        let api = WorkloadApi::new(cache, attestor, users, bounds);
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let server = tokio::spawn(api.serve(listener, async {
             stopped.await.ok();

@@ -32,7 +32,7 @@ impl Field {
 
 /// Why a header block is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum HpackError {
+pub enum HpackError {
     /// The block ends within a field.
     #[error("the header block is cut off")]
     CutOff,

@@ -2,7 +2,7 @@
 //!
 //! gRPC's C core, and with it every Python, Ruby and PHP client, sends
 //! `:authority: tmp%2Fagent.sock` over a unix socket. RFC 3986 has no percent-encoded host of that kind
-//! for HTTP, and the HTTP/2 library under our server resets such streams. Between the socket and the
+//! for HTTP, and the HTTP/2 library under our servers resets such streams. Between a socket and its
 //! server stands this filter. It looks at the first header block of a connection:
 //!
 //! - its `:authority` is well-formed, or there is none: the bytes pass as they came, then and for the
@@ -19,4 +19,6 @@ mod huffman;
 mod rewriter;
 mod static_table;
 
-pub(super) use filter::AuthorityFilter;
+pub use filter::AuthorityFilter;
+pub use hpack::HpackError;
+pub use rewriter::{Mode, RewriteError, Rewriter};

@@ -3,34 +3,37 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Sleep, sleep};
 
 use super::rewriter::{Mode, Rewriter};
 
-/// How long a client may take to say that it speaks HTTP/2.
-const GREETING: Duration = Duration::from_secs(10);
+type Patience = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// A connection whose incoming header blocks have an `:authority` that the server understands.
-pub(crate) struct AuthorityFilter<S> {
+pub struct AuthorityFilter<S> {
     socket: S,
     rewriter: Rewriter,
     ready: BytesMut,
-    greeting: Option<Pin<Box<Sleep>>>,
+    greeting: Option<Patience>,
 }
 
 impl<S> AuthorityFilter<S> {
-    /// Filters what comes in on `socket`.
-    pub(crate) fn new(socket: S) -> Self {
+    /// Filters what comes in on `socket`. `patience` ends when the client has taken too long to say that it speaks
+    /// HTTP/2.
+    pub fn new(socket: S, patience: impl Future<Output = ()> + Send + 'static) -> Self {
         Self {
             socket,
             rewriter: Rewriter::new(),
             ready: BytesMut::new(),
-            greeting: Some(Box::pin(sleep(GREETING))),
+            greeting: Some(Box::pin(patience)),
         }
+    }
+
+    /// The socket.
+    pub const fn socket(&self) -> &S {
+        &self.socket
     }
 
     /// Moves what is ready into the reader's buffer.

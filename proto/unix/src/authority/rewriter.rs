@@ -3,11 +3,10 @@
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 
 use super::hpack::{Decoder, Field, HpackError, encode_literal};
+use crate::frame::{CONTINUATION, END_HEADERS, FRAME_HEADER, FrameHeader, HEADERS, PUSH_PROMISE};
 
 /// What an HTTP/2 client says first (RFC 9113, section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// A frame's header, in octets (section 4.1).
-const FRAME_HEADER: usize = 9;
 /// The largest frame payload: the server announces no other `SETTINGS_MAX_FRAME_SIZE`.
 const MAX_FRAME: usize = 16_384;
 /// The largest header block that is put together, in octets.
@@ -19,17 +18,13 @@ const MAX_CONTINUATIONS: u32 = 8;
 /// What takes the place of the client's authority.
 const LOCALHOST: &[u8] = b"localhost";
 
-const HEADERS: u8 = 0x1;
-const PUSH_PROMISE: u8 = 0x5;
-const CONTINUATION: u8 = 0x9;
 const END_STREAM: u8 = 0x1;
-const END_HEADERS: u8 = 0x4;
 const PADDED: u8 = 0x8;
 const PRIORITY: u8 = 0x20;
 
 /// Why a connection is ended by the filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum RewriteError {
+pub enum RewriteError {
     /// The header block cannot be decoded.
     #[error(transparent)]
     Hpack(#[from] HpackError),
@@ -46,7 +41,7 @@ pub(super) enum RewriteError {
 
 /// How far the decision about a connection has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mode {
+pub enum Mode {
     /// No header block was seen yet.
     Watching,
     /// Everything passes untouched.
@@ -57,7 +52,7 @@ pub(super) enum Mode {
 
 /// The state of one connection's incoming direction.
 #[derive(Debug)]
-pub(super) struct Rewriter {
+pub struct Rewriter {
     mode: Mode,
     greeted: bool,
     input: BytesMut,
@@ -78,17 +73,16 @@ struct Block {
     frames: BytesMut,
 }
 
-/// A frame's header.
-#[derive(Debug, Clone, Copy)]
-struct FrameHeader {
-    length: usize,
-    kind: u8,
-    flags: u8,
-    stream: u32,
+impl Default for Rewriter {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Rewriter {
-    pub(super) fn new() -> Self {
+    /// Of a connection that has said nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
         Self {
             mode: Mode::Watching,
             greeted: false,
@@ -100,17 +94,19 @@ impl Rewriter {
     }
 
     /// How far the decision has come. Once it is [`Mode::Passing`], nothing is held back any more.
-    pub(super) fn mode(&self) -> Mode {
+    #[must_use]
+    pub fn mode(&self) -> Mode {
         self.mode
     }
 
     /// Whether the client has said its first words, right or wrong.
-    pub(super) fn greeted(&self) -> bool {
+    #[must_use]
+    pub fn greeted(&self) -> bool {
         self.greeted
     }
 
     /// Where to append what the client sent.
-    pub(super) fn input(&mut self) -> &mut BytesMut {
+    pub fn input(&mut self) -> &mut BytesMut {
         &mut self.input
     }
 
@@ -119,7 +115,7 @@ impl Rewriter {
     /// # Errors
     /// When a connection that needs rewriting breaks HTTP/2 or a limit; it must be closed. As long as
     /// nothing needs rewriting, the judgement is left to the server.
-    pub(super) fn advance(&mut self, out: &mut BytesMut) -> Result<(), RewriteError> {
+    pub fn advance(&mut self, out: &mut BytesMut) -> Result<(), RewriteError> {
         if !self.greeted && !self.greet(out) {
             return Ok(());
         }
@@ -265,20 +261,6 @@ impl Block {
         }
         self.fragments.put(payload);
         Ok(())
-    }
-}
-
-impl FrameHeader {
-    fn peek(mut input: &[u8]) -> Option<Self> {
-        let length = input.try_get_uint(3).ok()?;
-        let (kind, flags) = (input.try_get_u8().ok()?, input.try_get_u8().ok()?);
-        let stream = input.try_get_u32().ok()? & 0x7fff_ffff;
-        Some(Self {
-            length: usize::try_from(length).ok()?,
-            kind,
-            flags,
-            stream,
-        })
     }
 }
 

@@ -1,0 +1,159 @@
+//! The socket of one connection, that tells who speaks on it where that matters.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use hallmark_unix::{FrameWalk, PingWatch, ping_frame};
+use hallmark_workload::Receiver;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::UnixStream;
+
+use super::speaker::Speaker;
+
+/// The socket of one connection. Where a [`Speaker`] wants to know, it notes the writer of every octet, and puts the PING
+/// that is asked for between the server's frames.
+pub(super) struct ToldSocket {
+    socket: UnixStream,
+    told: Option<Told>,
+}
+
+struct Told {
+    speaker: Arc<Speaker>,
+    receiver: Receiver,
+    incoming: PingWatch,
+    ready: BytesMut,
+    outgoing: FrameWalk,
+    /// What is left to write of a PING.
+    ping: Bytes,
+}
+
+impl ToldSocket {
+    pub(super) fn new(socket: UnixStream, speaker: Option<(Arc<Speaker>, Receiver)>) -> Self {
+        let told = speaker.map(|(speaker, receiver)| Told {
+            speaker,
+            receiver,
+            incoming: PingWatch::default(),
+            ready: BytesMut::new(),
+            outgoing: FrameWalk::default(),
+            ping: Bytes::new(),
+        });
+        Self { socket, told }
+    }
+}
+
+impl Told {
+    fn poll_read(
+        &mut self,
+        socket: &mut UnixStream,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.speaker.on_ask(cx.waker());
+        // Where the socket takes no more, it is tried again when it does.
+        if let Poll::Ready(Err(error)) = self.poll_ping(socket, cx) {
+            return Poll::Ready(Err(error));
+        }
+        while self.ready.is_empty() && buf.remaining() > 0 {
+            ready!(socket.poll_read_ready(cx))?;
+            let room = buf.initialize_unfilled();
+            let received = socket.try_io(Interest::READABLE, || self.receiver.receive(socket, room));
+            let received = match received {
+                Ok(received) => received,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                Err(error) => return Poll::Ready(Err(error)),
+            };
+            let arrived = room.get(..received.length).unwrap_or_default();
+            if arrived.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            self.speaker.heard(received.sender)?;
+            if self.incoming.pass(arrived, self.speaker.awaited(), &mut self.ready) {
+                self.speaker.acknowledged();
+            }
+        }
+        let now = self.ready.len().min(buf.remaining());
+        buf.put_slice(&self.ready.split_to(now));
+        Poll::Ready(Ok(()))
+    }
+
+    /// Writes a PING that is asked for, or the rest of one, as soon as it may stand there.
+    fn poll_ping(&mut self, socket: &mut UnixStream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.ping.is_empty()
+            && self.outgoing.is_between_frames()
+            && let Some(payload) = self.speaker.send()
+        {
+            self.ping = Bytes::copy_from_slice(&ping_frame(payload));
+        }
+        while !self.ping.is_empty() {
+            match ready!(Pin::new(&mut *socket).poll_write(cx, &self.ping))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                written => self.ping.advance(written),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_write(&mut self, socket: &mut UnixStream, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_ping(socket, cx))?;
+        // Where a PING waits, no more than the frame that is under way.
+        let end = if self.speaker.is_asked() {
+            self.outgoing.clone().step(buf)
+        } else {
+            buf.len()
+        };
+        let now = buf.get(..end).unwrap_or(buf);
+        let written = ready!(Pin::new(socket).poll_write(cx, now))?;
+        self.outgoing.pass(now.get(..written).unwrap_or(now));
+        Poll::Ready(Ok(written))
+    }
+}
+
+impl AsyncRead for ToldSocket {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let Self { socket, told } = &mut *self;
+        match told {
+            Some(told) => told.poll_read(socket, cx, buf),
+            None => Pin::new(socket).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for ToldSocket {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let Self { socket, told } = &mut *self;
+        match told {
+            Some(told) => told.poll_write(socket, cx, buf),
+            None => Pin::new(socket).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let Self { socket, told } = &mut *self;
+        match told {
+            Some(told) => {
+                let first = bufs.iter().find(|buf| !buf.is_empty()).map_or(&[][..], |buf| buf);
+                told.poll_write(socket, cx, first)
+            }
+            None => Pin::new(socket).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.told.is_none() && self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}
