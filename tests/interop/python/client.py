@@ -1,8 +1,9 @@
 """A workload in Python: asks the Workload API at SPIFFE_ENDPOINT_SOCKET through the package `spiffe`, or through its
-stubs alone, and says in JSON, one line an event, what it got. Usage: client.py fetch | watch | headers | reflect"""
+stubs alone, and says in JSON, one line an event, what it got. Usage: client.py fetch | watch | fork | headers | reflect"""
 
 import json
 import os
+import subprocess
 import sys
 import threading
 
@@ -54,6 +55,19 @@ def watch():
         ended.wait(20)
 
 
+def fork():
+    """Fetches over one connection, with children born in between that leave it alone."""
+    with WorkloadApiClient() as client:
+        say(told(client.fetch_x509_context()))
+        subprocess.run(["true"], check=True)
+        say(told(client.fetch_x509_context()))
+        child = os.fork()
+        if child == 0:
+            os._exit(0)
+        os.waitpid(child, 0)
+        say(told(client.fetch_x509_context()))
+
+
 def code(call):
     """The status code's name of a unary or streaming call."""
     try:
@@ -101,4 +115,4 @@ def reflect():
 
 
 if __name__ == "__main__":
-    {"fetch": fetch, "watch": watch, "headers": headers, "reflect": reflect}[sys.argv[1]]()
+    {"fetch": fetch, "watch": watch, "fork": fork, "headers": headers, "reflect": reflect}[sys.argv[1]]()

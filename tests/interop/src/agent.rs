@@ -35,6 +35,18 @@ impl WorkloadAgent {
         Self::start_with(UnixConfig::default(), Users::of_this_machine(), Bounds::default())
     }
 
+    /// The same, with selectors of callers' binaries.
+    ///
+    /// # Errors
+    /// When its socket cannot be made.
+    pub fn start_with_binaries() -> Result<Self> {
+        let both = UnixConfig {
+            path: true,
+            sha256: true,
+        };
+        Self::start_with(both, Users::of_this_machine(), Bounds::default())
+    }
+
     /// The same, with other selectors, users and bounds.
     ///
     /// # Errors
@@ -104,6 +116,18 @@ impl WorkloadAgent {
             created_at,
             x509: Some(authority.issue(&id)?),
         })
+    }
+
+    /// As [`WorkloadAgent::entry`], for whoever runs this program beside.
+    ///
+    /// # Errors
+    /// When the name fits no SPIFFE ID, or the program is not there.
+    pub fn entry_for(&self, name: &str, program: &Path) -> Result<Identity> {
+        let mut entry = self.entry(name, 1)?;
+        let program = program.canonicalize()?;
+        let selector = format!("unix:path:{}", program.display());
+        entry.selectors.insert(Selector::parse(&selector)?);
+        Ok(entry)
     }
 
     /// Serves these entries, oldest first, from now on.

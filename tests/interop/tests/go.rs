@@ -47,6 +47,20 @@ async fn svids_verify_against_their_bundles() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_has_the_identity_of_its_binary() {
+    let agent = WorkloadAgent::start_with_binaries().unwrap();
+    let Some(command) = go("fetch") else {
+        return;
+    };
+    let ours = agent.entry_for("web", command.get_program().as_ref()).unwrap();
+    let other = agent.entry_for("other", "/bin/sleep".as_ref()).unwrap();
+    agent.publish([ours, other]).unwrap();
+    let event = Program::start(command, &agent.endpoint()).unwrap().event().unwrap();
+    assert_eq!(event["svids"].as_array().unwrap().len(), 1, "{event}");
+    assert_eq!(event["svids"][0]["id"], "spiffe://example.org/web");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_other_profiles_are_unimplemented() {
     let agent = WorkloadAgent::start().unwrap();
     agent.publish([agent.entry("web", 1).unwrap()]).unwrap();

@@ -47,6 +47,19 @@ async fn svids_keys_and_bundles() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_has_the_identity_of_its_binary_also_when_it_forks() {
+    let agent = WorkloadAgent::start_with_binaries().unwrap();
+    let interpreter = python("fetch").expect(SETUP);
+    let ours = agent.entry_for("web", interpreter.get_program().as_ref()).unwrap();
+    let other = agent.entry_for("other", "/bin/sleep".as_ref()).unwrap();
+    agent.publish([ours, other]).unwrap();
+    let client = start(&agent, "fork");
+    for _ in 0..3 {
+        assert_eq!(ids(&client.event().unwrap()), ["spiffe://example.org/web"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_identity_is_permission_denied() {
     let agent = WorkloadAgent::start().unwrap();
     agent.publish([]).unwrap();

@@ -52,6 +52,20 @@ async fn svids_bundles_hints_and_their_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_has_the_identity_of_its_binary() {
+    let agent = WorkloadAgent::start_with_binaries().unwrap();
+    let ours = agent.entry_for("web", &std::env::current_exe().unwrap()).unwrap();
+    let other = agent.entry_for("other", "/bin/sleep".as_ref()).unwrap();
+    agent.publish([ours, other]).unwrap();
+    let client = WorkloadApiClient::connect_to(agent.endpoint()).await.unwrap();
+    for _ in 0..3 {
+        let context = client.fetch_x509_context().await.unwrap();
+        let told: Vec<_> = context.svids().iter().map(|svid| svid.spiffe_id().path()).collect();
+        assert_eq!(told, ["/web"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn refusals_are_understood() {
     let agent = WorkloadAgent::start().unwrap();
     let client = WorkloadApiClient::connect_to(agent.endpoint()).await.unwrap();
