@@ -29,7 +29,10 @@ fn functions(folder: &str) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for (path, text) in rust_sources().unwrap() {
         if path.starts_with(folder) {
-            let starts = text.lines().filter_map(|line| line.trim().strip_prefix("fn "));
+            let starts = text.lines().filter_map(|line| {
+                let line = line.trim();
+                line.strip_prefix("async ").unwrap_or(line).strip_prefix("fn ")
+            });
             names.extend(starts.filter_map(|rest| rest.split(['(', '<']).next().map(str::to_owned)));
         }
     }
