@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, reason = "its output is what it is for")]
 
 mod chain;
+mod operator;
 mod refusals;
 mod show;
 mod update;
@@ -37,12 +38,16 @@ fn run(show: &Show) -> Result<()> {
     let (first, second) = (lab.node(0)?.agent_id()?, lab.node(1)?.agent_id()?);
     runtime.block_on(chain::show(show, &mut admin, "machine A", &first))?;
     runtime.block_on(chain::summary(show, &mut admin, "machine B", &second))?;
-    runtime.block_on(workloads::register(show, &mut admin, &first, &second))?;
+    workloads::register(show, &socket, &first, &second)?;
     let sockets = (lab.node(0)?.workload_api(), lab.node(1)?.workload_api());
     workloads::meet(show, &sockets.0, &sockets.1)?;
-    update::changed_command_line(show, &mut lab, &runtime, &mut admin, &second)?;
+    update::boots(show, &mut lab, &runtime, &mut admin, &second)?;
     refusals::unknown_tpm(show, &mut lab, &runtime, &mut admin)?;
     refusals::software_key(show, &mut lab, &runtime, &mut admin)?;
+
+    show.step("What the operator sees at the end");
+    operator::types(show, &socket, "status")?;
+    operator::types(show, &socket, "node list")?;
 
     show.step("Clean up");
     drop(admin);

@@ -13,7 +13,7 @@ use x509_parser::pem::Pem;
 /// A TPM of a maker that nobody trusts, and in no inventory.
 pub(crate) fn unknown_tpm(show: &Show, lab: &mut Lab, runtime: &Runtime, admin: &mut AdminClient) -> Result<()> {
     show.step("Refused: a TPM in no inventory, whose EK certificate leads to no trusted root");
-    let stranger = EkAuthority::create(&lab.folder().join("other-maker"))?;
+    let stranger = EkAuthority::create_named(&lab.folder().join("other-maker"), "Another TPM Maker")?;
     let node = lab.build_node_from(&stranger, SwtpmOptions::default())?;
     show.value("its EK", &node.tpm().ek_sha256()?);
     node.write_config()?;
@@ -34,7 +34,7 @@ pub(crate) fn unknown_tpm(show: &Show, lab: &mut Lab, runtime: &Runtime, admin: 
             show.more(line.trim())
         }
     }
-    on_record(show, runtime, admin)
+    on_record(show, runtime, admin, "HM-VERIFY-0121")
 }
 
 /// Keys made in software under machine A's genuine EK certificate.
@@ -66,21 +66,28 @@ pub(crate) fn software_key(show: &Show, lab: &mut Lab, runtime: &Runtime, admin:
         "the node is told",
         &format!("{:?}: {}", status.code(), status.message()),
     );
-    on_record(show, runtime, admin)
+    on_record(show, runtime, admin, "HM-VERIFY-0311")
 }
 
-/// The newest verdict on record: what operators see.
-fn on_record(show: &Show, runtime: &Runtime, admin: &mut AdminClient) -> Result<()> {
+/// The newest verdict on record: what operators see. It must have been refused for the reason that the heading names.
+fn on_record(show: &Show, runtime: &Runtime, admin: &mut AdminClient, code: &str) -> Result<()> {
     let record = runtime.block_on(newest_verdict(admin))?;
     ensure!(
-        record.outcome != "trusted" && !record.code.is_empty(),
-        "the newest verdict is no refusal"
+        record.outcome == "refused" && record.code == code,
+        "the newest verdict is {} {}, not refused for {code}",
+        record.outcome,
+        record.code
     );
     show.refused(
         "on record",
         &format!("{} {} #{}", record.code, record.outcome, record.sequence),
     );
-    show.more(&record.detail);
+    let detail: serde_json::Value = serde_json::from_str(&record.detail)?;
+    for name in ["text", "compared"] {
+        if let Some(text) = detail.get(name).and_then(serde_json::Value::as_str) {
+            show.more(text);
+        }
+    }
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! A machine whose next boot is not the one that was approved, and the way back.
 
+use crate::operator;
 use crate::show::Show;
 use anyhow::{Context as _, Result, ensure};
 use hallmark_api::admin::{
@@ -7,7 +8,6 @@ use hallmark_api::admin::{
 };
 use hallmark_kit::{AdminClient, Lab, RecordedBoot};
 use hallmark_policy::{Baseline, MachineFacts};
-use serde_json::Value;
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
@@ -22,15 +22,11 @@ struct Machine<'a> {
     admin: &'a mut AdminClient,
 }
 
-/// Boots machine B as it was approved, then with another kernel command line, and lets it back in.
-pub(crate) fn changed_command_line(
-    show: &Show,
-    lab: &mut Lab,
-    runtime: &Runtime,
-    admin: &mut AdminClient,
-    id: &str,
-) -> Result<()> {
+/// Boots machine B as it was approved, then with a kernel command line that nobody approved, and rolls out a new image.
+pub(crate) fn boots(show: &Show, lab: &mut Lab, runtime: &Runtime, admin: &mut AdminClient, id: &str) -> Result<()> {
+    let socket = lab.server().admin_socket();
     let mut machine = Machine { id, runtime, admin };
+    let short: String = id.rsplit('/').next().unwrap_or_default().chars().take(12).collect();
     show.step("What booted decides: machine B's boot log is proven by its quote");
     show.timed(
         "machine B boots a unified kernel image; firmware, loader and kernel measure it",
@@ -66,16 +62,35 @@ pub(crate) fn changed_command_line(
     node.launch()?;
     let refused = machine.wait_refused()?;
     show.refused("machine B", &format!("no longer trusted: {}", refused.distrust));
-    explain(show, &refused)?;
+    operator::types(show, &socket, &format!("node explain {short}"))?;
+    show.timed("machine B boots release-1 again, and has its identity again", || {
+        let node = lab.node(MACHINE)?;
+        node.boot(&RecordedBoot::vector("base"))?;
+        node.start()
+    })?;
 
-    show.step("Promoted: the operator looks, and calls that boot good too");
+    show.step("Rolled out: a new image, whose initrd was built anew");
+    let node = lab.node(MACHINE)?;
+    node.boot(&RecordedBoot::vector("initrd"))?;
+    node.launch()?;
+    machine.wait_refused()?;
+    show.value("machine B", "booted it first, and waits: no baseline has it yet");
+    let line = format!("node diff {short} --baseline release-1");
+    let difference = operator::run(&socket, &line)?;
+    let telling = difference
+        .lines()
+        .filter(|line| line.contains("section") || line.contains("part at"));
+    show.command(
+        &format!("hallmark {line} | grep -e section -e 'part at'"),
+        &telling.collect::<Vec<_>>().join("\n"),
+    );
     machine.promote("release-2")?;
     let change = machine.demand(2, "\"release-1\", \"release-2\"")?;
     ensure!(
         change.changes.iter().any(|change| change.is_trusted),
         "the promotion changed nothing"
     );
-    show.value("baseline promoted", "release-2");
+    show.value("baseline promoted", "release-2, by the operator who built the image");
     show.value(
         "judged again",
         "machine B is trusted by what it proved, without being asked",
@@ -83,36 +98,6 @@ pub(crate) fn changed_command_line(
     show.timed("machine B has its identity again", || {
         lab.node(MACHINE)?.wait_ready(PATIENCE)
     })?;
-    Ok(())
-}
-
-/// Every rule that does not hold, with the event that it is about.
-fn explain(show: &Show, evidence: &EvidenceSummary) -> Result<()> {
-    let judgement: Value = serde_json::from_str(&evidence.judgement)?;
-    let reasons = judgement
-        .get("reasons")
-        .and_then(Value::as_array)
-        .context("no reasons")?;
-    let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-    for reason in reasons
-        .iter()
-        .filter(|reason| reason.get("holds") == Some(&Value::Bool(false)))
-    {
-        show.refused(
-            &text(reason, "code"),
-            &format!("{}: {}", text(reason, "rule"), text(reason, "text")),
-        );
-        show.more(&text(reason, "compared"));
-        if let Some(event) = reason.get("first_event") {
-            let number = event.get("number").and_then(Value::as_u64).unwrap_or_default();
-            let pcr = event.get("pcr").and_then(Value::as_u64).unwrap_or_default();
-            show.more(&format!(
-                "event {number} (PCR {pcr}, {}) {}",
-                text(event, "kind"),
-                text(event, "text")
-            ));
-        }
-    }
     Ok(())
 }
 

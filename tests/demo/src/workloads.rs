@@ -1,11 +1,10 @@
 //! Two ordinary SPIFFE clients, in two languages, on two machines.
 
 use crate::TRUST_DOMAIN;
+use crate::operator;
 use crate::show::Show;
 use anyhow::{Context as _, Result, ensure};
-use hallmark_api::entry::BatchCreateEntryRequest;
-use hallmark_api::types::{Entry, Selector, Spiffeid};
-use hallmark_kit::{AdminClient, binary};
+use hallmark_kit::binary;
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::MetadataExt as _;
@@ -16,49 +15,24 @@ use std::time::{Duration, Instant};
 const PYTHON: &str = "/demo/python";
 const RUST: &str = "/demo/rust";
 
-fn id(path: &str) -> Spiffeid {
-    Spiffeid {
-        trust_domain: TRUST_DOMAIN.into(),
-        path: path.into(),
-    }
-}
-
 /// One entry on each machine, for this user's processes.
-pub(crate) async fn register(show: &Show, admin: &mut AdminClient, first: &str, second: &str) -> Result<()> {
-    show.step("Registration entries");
+pub(crate) fn register(show: &Show, socket: &Path, first: &str, second: &str) -> Result<()> {
+    show.step("Registration entries: who may hold which identity, on which machine");
     let uid = std::fs::metadata("/proc/self")?.uid();
-    let prefix = format!("spiffe://{TRUST_DOMAIN}");
-    let entry = |path: &str, parent: &str| Entry {
-        spiffe_id: Some(id(path)),
-        parent_id: Some(id(parent.strip_prefix(&prefix).unwrap_or(parent))),
-        selectors: vec![Selector {
-            r#type: "unix".into(),
-            value: format!("uid:{uid}"),
-        }],
-        ..Entry::default()
+    let short = |id: &str| {
+        id.rsplit('/')
+            .next()
+            .unwrap_or_default()
+            .chars()
+            .take(12)
+            .collect::<String>()
     };
-    let entries = vec![entry(PYTHON, first), entry(RUST, second)];
-    let results = admin
-        .entry
-        .batch_create_entry(BatchCreateEntryRequest {
-            entries,
-            output_mask: None,
-        })
-        .await?
-        .into_inner()
-        .results;
-    for (result, machine) in results.iter().zip(["machine A", "machine B"]) {
-        let status = result.status.as_ref().context("a result without status")?;
-        ensure!(status.code == 0, "the entry was not created: {}", status.message);
-        let path = result
-            .entry
-            .as_ref()
-            .and_then(|e| e.spiffe_id.as_ref())
-            .map_or("", |i| &i.path);
-        show.value(
-            &format!("unix:uid:{uid} on {machine}"),
-            &format!("may be {prefix}{path}"),
-        );
+    for (path, node) in [(PYTHON, short(first)), (RUST, short(second))] {
+        operator::types(
+            show,
+            socket,
+            &format!("entry create --spiffe-id {path} --node {node} --selector unix:uid:{uid}"),
+        )?;
     }
     Ok(())
 }

@@ -53,6 +53,32 @@ impl EkAuthority {
         })
     }
 
+    /// A manufacturer of this name, with one certificate that signs itself and the EK certificates.
+    ///
+    /// # Errors
+    /// When the folder cannot be written, or `openssl` is missing or fails.
+    pub fn create_named(folder: &Path, name: &str) -> Result<Self> {
+        let authority = Self::create(folder)?;
+        // swtpm_localca takes what it finds, and makes a CA of its own name only where there is none.
+        let out = Command::new("openssl")
+            .args([
+                "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "3650", "-subj",
+            ])
+            .arg(format!("/CN={name}"))
+            .arg("-keyout")
+            .arg(folder.join("signkey.pem"))
+            .arg("-out")
+            .arg(authority.issuer())
+            .output()
+            .map_err(|_| LabError::ProgramMissing("openssl".into()))?;
+        ensure!(
+            out.status.success(),
+            "openssl req: {}",
+            String::from_utf8_lossy(&out.stderr)
+        );
+        Ok(authority)
+    }
+
     /// The root certificate, PEM.
     #[must_use]
     pub fn root(&self) -> PathBuf {
