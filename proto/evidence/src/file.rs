@@ -223,7 +223,7 @@ impl EvidenceFile {
     }
 }
 
-fn binary(field: &'static str, text: &str, limit: usize) -> Result<Vec<u8>, EvidenceError> {
+pub(crate) fn binary(field: &'static str, text: &str, limit: usize) -> Result<Vec<u8>, EvidenceError> {
     Limits::check(field, text.len() / 4 * 3, limit.saturating_add(3))?;
     let bytes = STANDARD.decode(text).map_err(|error| EvidenceError::File {
         detail: format!("{field} is no base64: {error}"),

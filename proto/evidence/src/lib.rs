@@ -4,6 +4,7 @@
 //! keys are judged by the verifier. Pure: no I/O, no clock, no policy.
 
 mod binding;
+mod chain;
 mod claim;
 mod error;
 mod file;
@@ -15,6 +16,7 @@ pub mod systemd;
 pub mod tcg;
 
 pub use binding::{BINDING_LABEL, Binding, EXPORTER_LABEL, EXPORTER_LEN};
+pub use chain::EkCertificateChain;
 pub use claim::{Claim, RawClaim};
 pub use error::EvidenceError;
 pub use file::{AkPublic, EvidenceFile, Judged, RuleFile, Source};

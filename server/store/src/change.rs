@@ -4,7 +4,7 @@ use hallmark_registry::{Entry, EntryId, InventoryLine};
 use hallmark_spiffe::SpiffeId;
 use hallmark_verify::EkKey;
 
-use crate::{Agent, Authority, NewEvidence, NodeFacts, PolicyFile, Record, SvidIntents, SvidOutcome};
+use crate::{Agent, Authority, EkCertificate, NewEvidence, NodeFacts, PolicyFile, Record, SvidIntents, SvidOutcome};
 
 /// One change. Changes committed together are durable together or not at all.
 #[derive(Debug, Clone)]
@@ -29,6 +29,8 @@ pub enum Change {
     PutEvidence(Box<NewEvidence>),
     /// Puts other facts in the place of those that are kept of a node; refused when none are.
     PutFacts(Box<NodeFacts>),
+    /// Keeps the certificate of an EK, in the place of the one before.
+    PutEkCertificate(Box<EkCertificate>),
     /// Adds a policy or baseline, or replaces the one with its kind and name.
     PutPolicyFile(Box<PolicyFile>),
     /// Adds an authority, or replaces the one with the same label.

@@ -8,6 +8,7 @@
 mod agent;
 mod authority;
 mod change;
+mod ek_certificate;
 mod error;
 mod evidence;
 mod policy_file;
@@ -18,6 +19,7 @@ mod sqlite;
 pub use agent::{Agent, NodeSvid};
 pub use authority::{Authority, AuthorityState};
 pub use change::Change;
+pub use ek_certificate::EkCertificate;
 pub use error::{INTERRUPTED, StoreError};
 pub use evidence::{HeldEvidence, LINES, LogPart, NewEvidence, NodeEvidence, NodeFacts, WholeLog};
 pub use policy_file::PolicyFile;

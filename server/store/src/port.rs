@@ -5,8 +5,8 @@ use hallmark_registry::{Entry, InventoryLine};
 use hallmark_spiffe::SpiffeId;
 
 use crate::{
-    Agent, Authority, Change, HeldEvidence, NodeEvidence, NodeFacts, PolicyFile, RecordQuery, RecordRange, StoreError,
-    StoredRecord, Total, WholeLog,
+    Agent, Authority, Change, EkCertificate, HeldEvidence, NodeEvidence, NodeFacts, PolicyFile, RecordQuery,
+    RecordRange, StoreError, StoredRecord, Total, WholeLog,
 };
 
 /// Everything a server needs to start.
@@ -101,6 +101,22 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// When the store cannot be read.
     fn facts(&self, after: Option<&SpiffeId>, limit: u32) -> BoxFuture<'_, Result<Vec<NodeFacts>, StoreError>>;
+
+    /// The certificate of an EK that was verified last.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn ek_certificate(&self, ek_sha256: &[u8; 32]) -> BoxFuture<'_, Result<Option<EkCertificate>, StoreError>>;
+
+    /// The certificates of at most `limit` EKs whose hash is above `after`, by hash: a page.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn ek_certificates(
+        &self,
+        after: Option<&[u8; 32]>,
+        limit: u32,
+    ) -> BoxFuture<'_, Result<Vec<EkCertificate>, StoreError>>;
 
     /// Shows that the store can be written: takes the write lock and writes a page.
     ///

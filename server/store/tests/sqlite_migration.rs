@@ -17,6 +17,8 @@ use hallmark_store::{SqliteOptions, SqliteStore, Store as _};
 const VERSION_1: &str = include_str!("../src/sqlite/0001.sql");
 const VERSION_2: &str = include_str!("../src/sqlite/0002.sql");
 const VERSION_3: &str = include_str!("../src/sqlite/0003.sql");
+const VERSION_4: &str = include_str!("../src/sqlite/0004.sql");
+const VERSION_5: &str = include_str!("../src/sqlite/0005.sql");
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ban_of_the_first_version_stays_a_ban() {
@@ -95,4 +97,52 @@ async fn nodes_of_the_third_version_send_their_ima_list_anew_and_nothing_else() 
     );
     let kept = store.evidence(&held[1].node).await.unwrap().unwrap();
     assert_eq!((kept.facts.as_str(), kept.earlier.as_str()), (facts[1], ""));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_that_the_fifth_version_believed_are_kept_and_no_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("server.db");
+    let raw = rusqlite::Connection::open(&file).unwrap();
+    for version in [VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5] {
+        raw.execute_batch(version).unwrap();
+    }
+    raw.execute_batch("PRAGMA application_id = 1213026891; PRAGMA user_version = 5")
+        .unwrap();
+    let ek = |byte: &str| byte.repeat(32);
+    for (name, byte, certificate, evidence) in [
+        (
+            "a",
+            "0a",
+            r#"{"model":"m"}"#,
+            r#"{"ek_certificate":"MAA=","ek_chain":["MAE=","MAI="]}"#,
+        ),
+        ("b", "0b", r#"{"model":"m"}"#, r#"{"ek_certificate":"MAA="}"#),
+        // Not believed: the inventory vouched for the EK. And none.
+        ("c", "0c", "null", r#"{"ek_certificate":"MAA="}"#),
+        ("d", "0d", "null", "{}"),
+    ] {
+        let facts = format!(
+            r#"{{"tpm":{{"ek_sha256":"{}","certificate":{certificate}}}}}"#,
+            ek(byte)
+        );
+        raw.execute(
+            "INSERT INTO evidence (node, judged_at, sighting, file, facts, ima, earlier) VALUES (?1, 7, '{}', ?2, ?3, '', '')",
+            rusqlite::params![format!("spiffe://example.org/spire/agent/tpm2/{name}"), evidence, facts],
+        )
+        .unwrap();
+    }
+    drop(raw);
+    let options = SqliteOptions::new(&file, trust_domain());
+    let store = tokio::task::spawn_blocking(move || SqliteStore::open(&options))
+        .await
+        .unwrap()
+        .unwrap();
+    let kept = store.ek_certificates(None, 10).await.unwrap();
+    let found: Vec<_> = kept.iter().map(|it| (it.ek_sha256, it.certificate.as_str())).collect();
+    let expected = [
+        ([0x0a; 32], r#"{"certificate":"MAA=","intermediates":["MAE=","MAI="]}"#),
+        ([0x0b; 32], r#"{"certificate":"MAA=","intermediates":[]}"#),
+    ];
+    assert_eq!(found, expected);
 }

@@ -6,7 +6,7 @@ use hallmark_registry::EntryId;
 use hallmark_spiffe::SpiffeId;
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
 
-use super::{agent_row, entry_row, evidence_row, inventory_row, record_row, writer::Work};
+use super::{agent_row, ek_certificate_row, entry_row, evidence_row, inventory_row, record_row, writer::Work};
 use crate::{Authority, Change, Committed, PolicyFile, RecordRange, StoreError};
 
 /// Does a job's work inside a savepoint: all of it, or nothing.
@@ -83,6 +83,7 @@ fn apply_one(path: &Path, connection: &Connection, change: &Change) -> Result<Op
             let changed = evidence_row::put_facts(connection, new).map_err(at)?;
             found(changed, || format!("evidence of {}", new.node)).map(|()| None)
         }
+        Change::PutEkCertificate(new) => ek_certificate_row::put(connection, new).map(|()| None).map_err(at),
         Change::PutPolicyFile(file) => put_policy_file(connection, file).map(|()| None).map_err(at),
         Change::PutAuthority(authority) => put_authority(connection, authority).map(|()| None).map_err(at),
         Change::BundleSequence(new) => set_sequence(connection, *new, at).map(|()| None),

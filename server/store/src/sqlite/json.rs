@@ -20,7 +20,6 @@ pub(super) fn strings<'a>(strings: impl Iterator<Item = &'a str>) -> String {
 
 /// Approvals as `[[uid,"EK SHA-256, hex",seconds],…]`.
 pub(super) fn approvals(approvals: &Approvals) -> String {
-    let hex = |bytes: &[u8; 32]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let rows = approvals.all().iter();
     text(
         &rows
@@ -66,7 +65,13 @@ pub(super) fn parse_approvals(json: &str, what: impl Fn() -> String) -> Result<A
     Ok(Approvals::new(approvals.collect::<Result<Vec<_>, StoreError>>()?))
 }
 
-fn hash(hex: &str) -> Option<[u8; 32]> {
+/// A hash in lower-case hex.
+pub(super) fn hex(hash: &[u8; 32]) -> String {
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Reads a hash back.
+pub(super) fn hash(hex: &str) -> Option<[u8; 32]> {
     let mut hash = [0; 32];
     if hex.len() != 64 || !hex.is_ascii() {
         return None;

@@ -2,6 +2,7 @@
 
 mod agent_row;
 mod apply;
+mod ek_certificate_row;
 mod entry_row;
 mod evidence_row;
 mod exclusive;
@@ -25,8 +26,8 @@ use self::{exclusive::Exclusive, readers::Readers, writer::Writer};
 use hallmark_spiffe::SpiffeId;
 
 use crate::{
-    Change, Committed, Loaded, NodeEvidence, NodeFacts, RecordQuery, Statistics, Store, StoreError, StoredRecord,
-    WholeLog,
+    Change, Committed, EkCertificate, Loaded, NodeEvidence, NodeFacts, RecordQuery, Statistics, Store, StoreError,
+    StoredRecord, WholeLog,
 };
 
 /// A store in one SQLite file, for the exclusive use of one server.
@@ -123,6 +124,26 @@ impl Store for SqliteStore {
         Box::pin(
             self.readers
                 .read(move |connection| evidence_row::facts(&path, connection, &after, limit)),
+        )
+    }
+
+    fn ek_certificate(&self, ek_sha256: &[u8; 32]) -> BoxFuture<'_, Result<Option<EkCertificate>, StoreError>> {
+        let (path, ek) = (self.path.clone(), *ek_sha256);
+        Box::pin(
+            self.readers
+                .read(move |connection| ek_certificate_row::find(&path, connection, &ek)),
+        )
+    }
+
+    fn ek_certificates(
+        &self,
+        after: Option<&[u8; 32]>,
+        limit: u32,
+    ) -> BoxFuture<'_, Result<Vec<EkCertificate>, StoreError>> {
+        let (path, after) = (self.path.clone(), after.copied());
+        Box::pin(
+            self.readers
+                .read(move |connection| ek_certificate_row::page(&path, connection, after.as_ref(), limit)),
         )
     }
 

@@ -1,6 +1,6 @@
 //! What nodes proved, and their logs.
 
-use hallmark_store::{Change, LINES, LogPart, NewEvidence, NodeEvidence, Store, StoreError};
+use hallmark_store::{Change, EkCertificate, LINES, LogPart, NewEvidence, NodeEvidence, Store, StoreError};
 
 use super::agent;
 
@@ -78,4 +78,23 @@ pub(crate) async fn logs_grow_where_they_end_and_go_with_their_boot(store: &impl
     let kept = store.evidence(&held[0].node).await.unwrap().unwrap();
     assert_eq!((kept.facts.as_str(), kept.earlier.as_str()), ("5", "4"));
     assert_eq!(store.load().await.unwrap().held[0].lengths, [(1, 4)]);
+}
+
+pub(crate) async fn an_ek_has_the_certificate_that_was_kept_last(store: &impl Store) {
+    let of = |ek: u8, certificate: &str| EkCertificate {
+        ek_sha256: [ek; 32],
+        certificate: certificate.into(),
+    };
+    let put = |new: &EkCertificate| Change::PutEkCertificate(Box::new(new.clone()));
+    let (first, second, renewed) = (of(0x0a, "1"), of(0xf1, "2"), of(0x0a, "3"));
+    store.commit(vec![put(&second), put(&first)]).await.unwrap();
+    assert_eq!(store.ek_certificate(&[0x0a; 32]).await.unwrap(), Some(first));
+    store.commit(vec![put(&renewed)]).await.unwrap();
+    assert_eq!(store.ek_certificate(&[0x0a; 32]).await.unwrap(), Some(renewed.clone()));
+    assert_eq!(store.ek_certificate(&[0x0b; 32]).await.unwrap(), None);
+
+    let page = |after: Option<[u8; 32]>| async move { store.ek_certificates(after.as_ref(), 1).await.unwrap() };
+    assert_eq!(page(None).await, [renewed]);
+    assert_eq!(page(Some([0x0a; 32])).await, [second]);
+    assert!(page(Some([0xf1; 32])).await.is_empty());
 }

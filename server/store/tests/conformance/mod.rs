@@ -42,6 +42,7 @@ macro_rules! conformance {
             lines_read_back_are_replaced_and_removed,
             authorities_read_back,
             logs_grow_where_they_end_and_go_with_their_boot,
+            an_ek_has_the_certificate_that_was_kept_last,
             the_bundle_sequence_only_rises,
             records_have_rising_sequence_numbers,
             intents_are_one_record_each,
