@@ -10,6 +10,7 @@ use crate::{
     roca::is_roca,
     scheme::{AsymScheme, KeyedHashScheme, Symmetric},
     spki,
+    templates::{Template, TemplateKey},
     writer::{Writer, with_size},
 };
 
@@ -220,6 +221,33 @@ impl PublicArea {
     #[must_use]
     pub fn name(&self) -> Name {
         Name::of_public(self.name_alg, &self.marshal())
+    }
+
+    /// The public area that this public key would have, had it been made with `template`; `None` for another kind of key.
+    #[must_use]
+    pub fn as_made_with(&self, template: &Template) -> Option<Self> {
+        let kind = match (&self.kind, template.key) {
+            (PublicKind::Rsa(rsa), TemplateKey::Rsa(bits)) if rsa.bits == bits && rsa.exponent() == 65_537 => {
+                PublicKind::Rsa(RsaPublic {
+                    symmetric: template.symmetric,
+                    scheme: template.scheme,
+                    wire_exponent: 0,
+                    ..rsa.clone()
+                })
+            }
+            (PublicKind::Ecc(ecc), TemplateKey::Ecc(curve)) if ecc.curve == curve => PublicKind::Ecc(EccPublic {
+                symmetric: template.symmetric,
+                scheme: template.scheme,
+                ..ecc.clone()
+            }),
+            _ => return None,
+        };
+        Some(Self {
+            name_alg: template.name_alg,
+            attributes: template.attributes,
+            auth_policy: template.auth_policy.to_vec(),
+            kind,
+        })
     }
 
     /// The algorithm of the Name.

@@ -5,6 +5,7 @@ mod certificate;
 mod class;
 pub(crate) mod envelope;
 mod error;
+mod genuine;
 mod key;
 mod path;
 
@@ -12,8 +13,8 @@ pub use attributes::TpmAttributes;
 pub use class::TpmClass;
 pub use envelope::MAX_CERTIFICATE_BYTES;
 pub use error::EkCertificateError;
+pub use genuine::CertificateFacts;
 pub use path::MAX_INTERMEDIATES;
 
 pub(crate) use certificate::EkCertificate;
-pub(crate) use class::classify;
-pub(crate) use path::verify as verify_path;
+pub(crate) use genuine::{GenuineCertificate, is_genuine, judge_certificate};

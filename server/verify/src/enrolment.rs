@@ -1,23 +1,28 @@
 //! Whether this TPM belongs here: by its vendor's certificate, by the operator's inventory, or both.
 
+mod shown;
+
 use std::time::SystemTime;
 
-use hallmark_evidence::{Claim, EvidenceFile};
+use hallmark_evidence::{Claim, EkCertificateChain};
 use hallmark_reason::ReasonCode;
-use hallmark_tpm_wire::{HashAlg, Name};
+use hallmark_tpm_wire::Name;
 
 use crate::VerifyError;
-use crate::ek::{EkCertificate, EkCertificateError, TpmAttributes, TpmClass, classify, verify_path};
+use crate::ek::{CertificateFacts, EkCertificate, EkCertificateError, GenuineCertificate, TpmClass, judge_certificate};
 use crate::fingerprint::{hex, sha256};
 use crate::refusal::{RefusalClass, Row, coded_by_row, expected};
-use crate::trust::{EkKey, ExpiredPolicy, InventoryItem, KnownTpm, Trust};
+use crate::trust::{InventoryMatch, KnownTpm, Trust};
+
+pub use shown::revoked_certificate;
+use shown::{Judge, Shown, choose};
 
 /// What stands behind the trust in an EK.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EnrolledBy {
     /// Its certificate leads to a pinned root.
     Certificate,
-    /// The operator's inventory lists it. If it has a certificate, that was not believed.
+    /// The operator's inventory lists it. If it has a certificate, that lets nobody in now.
     Inventory,
 }
 
@@ -32,23 +37,6 @@ impl EnrolledBy {
     }
 }
 
-/// What a verified EK certificate says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CertificateFacts {
-    /// Manufacturer, model and version of the TPM.
-    pub attributes: TpmAttributes,
-    /// The issuer's name.
-    pub issuer: String,
-    /// Serial number, lower-case hex.
-    pub serial: String,
-    /// Begin of validity, seconds since the Unix epoch.
-    pub not_before: i64,
-    /// End of validity, seconds since the Unix epoch.
-    pub not_after: i64,
-    /// SHA-256 of the certificate, DER.
-    pub sha256: [u8; 32],
-}
-
 /// An EK that belongs here. It does not yet say that the sender holds it: that is what the challenge proves.
 #[derive(Debug, Clone)]
 pub(crate) struct EnrolledEk {
@@ -56,8 +44,13 @@ pub(crate) struct EnrolledEk {
     pub(crate) name: Name,
     pub(crate) enrolled_by: EnrolledBy,
     pub(crate) class: TpmClass,
+    /// What its genuine certificate says, even where that lets nobody in now.
     pub(crate) certificate: Option<CertificateFacts>,
-    pub(crate) inventory: Option<InventoryItem>,
+    /// That certificate with its intermediates.
+    pub(crate) chain: Option<EkCertificateChain>,
+    /// Whether it is the server's, since the claim showed none that counts.
+    pub(crate) chain_was_kept: bool,
+    pub(crate) inventory: Option<InventoryMatch>,
     pub(crate) certificate_refused: Option<EkCertificateError>,
 }
 
@@ -146,7 +139,7 @@ impl EnrolmentError {
 
 coded_by_row!(EnrolmentError);
 
-/// Judges the EK of a claim.
+/// Judges the EK of a claim. What the claim leaves out is judged by what is `known`.
 ///
 /// # Errors
 /// The certificate's fault if there is a certificate, else [`EnrolmentError`].
@@ -163,46 +156,60 @@ pub(crate) fn enrol(
         return Err(EnrolmentError::OtherRecord { record, presented }.into());
     }
     let name = claim.ek_public.name();
-    let certified = claim
-        .ek_certificate
-        .as_deref()
-        .map(|nv| believe(nv, &claim.ek_chain, ek_spki, trust, known.is_some(), now))
-        .transpose()?;
-    let line = inventory_line(trust, sha256, &name);
-    let inventory = line.filter(|item| item.is_valid_at(now)).cloned();
-    match (certified, inventory) {
-        (Some(Ok((certificate, class))), inventory) => Ok(EnrolledEk {
+    let judge = Judge {
+        ek_spki,
+        trust,
+        enrolled_before: known.is_some_and(|record| record.enrolled),
+        now,
+    };
+    let shown = judge.claimed(claim)?;
+    let kept = known.and_then(|record| record.certificate.as_ref());
+    let kept = judge.kept(kept, shown.as_ref())?;
+    let inventory = trust.inventory.find_ek(sha256, &claim.ek_public, now);
+    let listed = inventory.as_ref().is_some_and(|line| !line.expired);
+    let (chosen, mut refused) = choose(shown, kept);
+    let enrolled = |enrolled_by, certificate: Option<(GenuineCertificate, bool)>, refused| {
+        let (certificate, was_kept) = certificate.map_or((None, false), |(it, kept)| (Some(it), kept));
+        EnrolledEk {
             sha256,
             name,
-            enrolled_by: EnrolledBy::Certificate,
-            class,
-            certificate: Some(certificate),
-            inventory,
-            certificate_refused: None,
-        }),
-        // Whoever listed the EK knew less than the vendor knows now.
-        (Some(Err(error @ EkCertificateError::Revoked)), _) => Err(error.into()),
-        // The operator vouches for the key itself. Nothing of a certificate that was not believed is used.
-        (refused, Some(inventory)) => Ok(EnrolledEk {
-            sha256,
-            name,
-            enrolled_by: EnrolledBy::Inventory,
-            class: TpmClass::Unknown,
-            certificate: None,
-            inventory: Some(inventory),
-            certificate_refused: refused.and_then(Result::err),
-        }),
-        (Some(Err(error)), None) => Err(error.into()),
-        (None, None) => Err(not_enrolled(line, &sha256, &name).into()),
+            enrolled_by,
+            class: certificate.as_ref().map_or(TpmClass::Unknown, |it| it.class),
+            chain_was_kept: was_kept,
+            inventory: inventory.clone(),
+            certificate_refused: refused,
+            chain: certificate.as_ref().map(|it| it.chain.clone()),
+            certificate: certificate.map(|it| it.facts),
+        }
+    };
+    match chosen {
+        None if listed => Ok(enrolled(EnrolledBy::Inventory, None, None)),
+        None => Err(not_enrolled(inventory.as_ref(), &sha256, &claim.ek_public.name()).into()),
+        Some(Shown { worth, is_kept, .. }) => match worth {
+            Ok(genuine) => match &genuine.lapsed {
+                None => Ok(enrolled(EnrolledBy::Certificate, Some((genuine, is_kept)), refused)),
+                // The operator vouches for the key itself. What the vendor said of the TPM stays true.
+                Some(lapsed) if listed => {
+                    refused = Some(lapsed.clone());
+                    Ok(enrolled(EnrolledBy::Inventory, Some((genuine, is_kept)), refused))
+                }
+                Some(lapsed) => Err(lapsed.clone().into()),
+            },
+            // Whoever listed the EK knew less than the vendor knows now.
+            Err(error @ EkCertificateError::Revoked) => Err(error.into()),
+            // Nothing of a certificate that was not believed is used.
+            Err(error) if listed => Ok(enrolled(EnrolledBy::Inventory, None, Some(error))),
+            Err(error) => Err(error.into()),
+        },
     }
 }
 
-fn not_enrolled(line: Option<&InventoryItem>, sha256: &[u8; 32], name: &Name) -> EnrolmentError {
+fn not_enrolled(line: Option<&InventoryMatch>, sha256: &[u8; 32], name: &Name) -> EnrolmentError {
     let ek_sha256 = hex(sha256);
     match line {
-        Some(item) => EnrolmentError::InventoryExpired {
+        Some(line) => EnrolmentError::InventoryExpired {
             ek_sha256,
-            owner: item.owner.clone(),
+            owner: line.item.owner.clone(),
         },
         None => EnrolmentError::Unknown {
             ek_sha256,
@@ -211,93 +218,29 @@ fn not_enrolled(line: Option<&InventoryItem>, sha256: &[u8; 32], name: &Name) ->
     }
 }
 
-fn inventory_line<'a>(trust: &'a Trust, sha256: [u8; 32], name: &Name) -> Option<&'a InventoryItem> {
-    let by_name = || {
-        let digest = name.as_bytes().get(2..)?;
-        let digest = (name.hash_alg() == HashAlg::Sha256).then_some(digest)?;
-        trust.inventory.find(&EkKey::Name(digest.try_into().ok()?))
-    };
-    trust.inventory.find(&EkKey::Spki(sha256)).or_else(by_name)
-}
-
-type Believed = Result<(CertificateFacts, TpmClass), EkCertificateError>;
-
-/// The outer error is a lie (a certificate of another key), for which no inventory line makes up.
-fn believe(
-    nv: &[u8],
-    chain: &[Vec<u8>],
-    ek_spki: &[u8],
-    trust: &Trust,
-    enrolled_before: bool,
-    now: SystemTime,
-) -> Result<Believed, EnrolmentError> {
-    let certificate = match EkCertificate::read(nv) {
-        Ok(certificate) => certificate,
-        Err(error) => return Ok(Err(error)),
-    };
-    if certificate.spki != ek_spki {
-        let (certified, presented) = (hex(&sha256(&certificate.spki)), hex(&sha256(ek_spki)));
-        return Err(EnrolmentError::OtherKey { certified, presented });
-    }
-    let tolerate_expired = match trust.expired {
-        ExpiredPolicy::Enforce => false,
-        ExpiredPolicy::AtEnrolment => enrolled_before,
-        ExpiredPolicy::Ignore => true,
-    };
-    Ok(lead_to_root(certificate, chain, trust, tolerate_expired, now))
-}
-
-/// Judges an EK certificate that was kept, about whose key nothing else is known.
+/// Judges a certificate of a file, about whose key nothing else is known.
 ///
 /// # Errors
 /// The certificate's fault.
-pub(crate) fn believe_kept(nv: &[u8], chain: &[Vec<u8>], trust: &Trust, now: SystemTime) -> Believed {
-    let tolerate_expired = trust.expired == ExpiredPolicy::Ignore;
-    lead_to_root(EkCertificate::read(nv)?, chain, trust, tolerate_expired, now)
-}
-
-/// Whether the vendor has revoked the EK certificate that `file` keeps, or one of its issuers', by the lists at hand. A
-/// certificate that was not believed for another reason, or none, is not revoked.
-#[must_use]
-pub fn is_revoked(file: &EvidenceFile, trust: &Trust, now: SystemTime) -> bool {
-    let Some(nv) = &file.ek_certificate else { return false };
-    let believed = EkCertificate::read(nv).and_then(|it| lead_to_root(it, &file.ek_chain, trust, true, now));
-    matches!(believed, Err(EkCertificateError::Revoked))
-}
-
-fn lead_to_root(
-    certificate: EkCertificate,
+pub(crate) fn judge_kept(
+    nv: &[u8],
     chain: &[Vec<u8>],
     trust: &Trust,
-    tolerate_expired: bool,
     now: SystemTime,
-) -> Believed {
-    verify_path(&certificate, chain, trust, unix_seconds(now), tolerate_expired)?;
-    let class = classify(&certificate.attributes, &certificate.issuer);
-    let sha256 = sha256(&certificate.der);
-    let EkCertificate {
-        attributes,
-        issuer,
-        serial,
-        not_before,
-        not_after,
-        ..
-    } = certificate;
-    Ok((
-        CertificateFacts {
-            attributes,
-            issuer,
-            serial,
-            not_before,
-            not_after,
-            sha256,
-        },
-        class,
-    ))
+) -> Result<GenuineCertificate, EkCertificateError> {
+    let tolerate_expired = trust.expired == crate::trust::ExpiredPolicy::Ignore;
+    let genuine = judge_certificate(&EkCertificate::read(nv)?, chain, trust, tolerate_expired, now)?;
+    match genuine.lapsed {
+        Some(lapsed) => Err(lapsed),
+        None => Ok(genuine),
+    }
 }
 
-/// A clock before 1970 counts as 1970: then nothing is valid yet.
-fn unix_seconds(now: SystemTime) -> u64 {
-    now.duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
+/// Whether the vendor has revoked a certificate, or one of its issuers', by the lists at hand. One that is not believed
+/// for another reason is not revoked.
+#[must_use]
+pub fn is_revoked(chain: &EkCertificateChain, trust: &Trust, now: SystemTime) -> bool {
+    let certificate = EkCertificate::read(&chain.certificate);
+    let worth = certificate.and_then(|it| judge_certificate(&it, &chain.intermediates, trust, true, now));
+    matches!(worth, Err(EkCertificateError::Revoked))
 }

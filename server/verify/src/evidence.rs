@@ -5,12 +5,12 @@ use hallmark_tpm_wire::{ClockInfo, Name, PcrSelection, PcrValues};
 
 use crate::boot::MeasuredBoot;
 use crate::challenge::Challenge;
-use crate::ek::{EkCertificateError, TpmClass};
-use crate::enrolment::{CertificateFacts, EnrolledBy, EnrolledEk};
+use crate::ek::{CertificateFacts, EkCertificateError, TpmClass};
+use crate::enrolment::{EnrolledBy, EnrolledEk};
 use crate::examine::Examined;
 use crate::ima::MeasuredFiles;
 use crate::statement::Quoted;
-use crate::trust::InventoryItem;
+use crate::trust::InventoryMatch;
 
 /// Proven: the SVID key lives in the TPM of this EK, which belongs here; that TPM had these PCR values at the time of
 /// this challenge; and the answer was made for this very connection.
@@ -98,27 +98,34 @@ impl VerifiedEvidence {
         self.ek.enrolled_by
     }
 
-    /// The kind of TPM; `Unknown` unless the EK certificate was verified.
+    /// The kind of TPM; `Unknown` unless there is a genuine EK certificate.
     #[must_use]
     pub const fn class(&self) -> TpmClass {
         self.ek.class
     }
 
-    /// What the verified EK certificate says; `None` if the inventory alone vouches for the EK.
+    /// What the EK certificate says, which its vendor made and did not revoke; `None` if there is none. If the inventory
+    /// vouches for the EK, it has expired, or no fresh revocation list covers it.
     #[must_use]
     pub const fn certificate(&self) -> Option<&CertificateFacts> {
         self.ek.certificate.as_ref()
     }
 
-    /// Why the EK certificate was not believed, where the inventory vouched for the EK all the same.
+    /// Whether that certificate is the one that the server keeps, since the claim showed none that counts.
+    #[must_use]
+    pub const fn certificate_was_kept(&self) -> bool {
+        self.ek.chain_was_kept
+    }
+
+    /// Why the EK certificate of the claim lets nobody in, where inventory or record vouched for the EK all the same.
     #[must_use]
     pub const fn certificate_refused(&self) -> Option<&EkCertificateError> {
         self.ek.certificate_refused.as_ref()
     }
 
-    /// The EK's line in the inventory, if there is one that has not expired.
+    /// The EK's line in the inventory, if there is one, also one that has expired.
     #[must_use]
-    pub const fn inventory(&self) -> Option<&InventoryItem> {
+    pub const fn inventory(&self) -> Option<&InventoryMatch> {
         self.ek.inventory.as_ref()
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use hallmark_evidence::Claim;
+use hallmark_evidence::{Claim, EkCertificateChain};
 use hallmark_tpm_wire::{Name, PublicArea, PublicKind};
 
 use crate::VerifyError;
@@ -24,7 +24,9 @@ pub struct Examined {
     pub(crate) ak_known: bool,
     pub(crate) svid_spki: Vec<u8>,
     pub(crate) svid_name: Name,
-    /// As the node gave them, to be kept with the evidence.
+    /// The genuine certificate that the claim shows, if the record has another or none.
+    pub(crate) new_certificate: Option<EkCertificateChain>,
+    /// As the node gave them, or as the record has them where these count; to be kept with the evidence.
     pub(crate) ek_certificate: Option<Vec<u8>>,
     pub(crate) ek_chain: Vec<Vec<u8>>,
 }
@@ -40,6 +42,13 @@ impl Examined {
     #[must_use]
     pub const fn ak_name(&self) -> &Name {
         &self.ak_name
+    }
+
+    /// The EK certificate to keep of this EK, once the sender has proven that it holds it: it is genuine, and the record
+    /// has another or none.
+    #[must_use]
+    pub const fn new_certificate(&self) -> Option<&EkCertificateChain> {
+        self.new_certificate.as_ref()
     }
 
     /// Whether this AK was activated for this EK before, so that a challenge needs no credential.
@@ -76,7 +85,13 @@ pub fn examine(
     let svid_spki = spki(&claim.svid_public, KeyRole::Svid)?;
     verify_csr(&claim.csr, &svid_spki, &point(&claim.svid_public))?;
     let ak_name = claim.ak_public.name();
+    let kept = known.and_then(|record| record.certificate.as_ref());
+    let (ek_certificate, ek_chain) = match &ek.chain {
+        Some(chain) if ek.chain_was_kept => (Some(chain.certificate.clone()), chain.intermediates.clone()),
+        _ => (claim.ek_certificate, claim.ek_chain),
+    };
     Ok(Examined {
+        new_certificate: ek.chain.clone().filter(|chain| Some(chain) != kept),
         ak_known: known.and_then(|record| record.ak_name.as_ref()) == Some(&ak_name),
         ek,
         svid_name: claim.svid_public.name(),
@@ -84,8 +99,8 @@ pub fn examine(
         ak_name,
         ek_public: claim.ek_public,
         ak_public: claim.ak_public,
-        ek_certificate: claim.ek_certificate,
-        ek_chain: claim.ek_chain,
+        ek_certificate,
+        ek_chain,
     })
 }
 

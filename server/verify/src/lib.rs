@@ -38,8 +38,8 @@ pub use bind::{BoundEvidence, bind};
 pub use challenge::{CHALLENGE_LIFETIME, Challenge, ChallengeError};
 pub use conclude::{HeldLogs, conclude};
 pub use der::DerFault;
-pub use ek::{EkCertificateError, MAX_CERTIFICATE_BYTES, MAX_INTERMEDIATES, TpmAttributes, TpmClass};
-pub use enrolment::{CertificateFacts, EnrolledBy, EnrolmentError, is_revoked};
+pub use ek::{CertificateFacts, EkCertificateError, MAX_CERTIFICATE_BYTES, MAX_INTERMEDIATES, TpmAttributes, TpmClass};
+pub use enrolment::{EnrolledBy, EnrolmentError, is_revoked, revoked_certificate};
 pub use error::VerifyError;
 pub use evidence::{ProvenLogs, VerifiedEvidence};
 pub use examine::{Examined, ek_sha256, examine};
@@ -47,4 +47,6 @@ pub use keys::{CsrError, KeyError, KeyFault, KeyRole, MAX_CSR_BYTES};
 pub use logs::LogsError;
 pub use refusal::RefusalClass;
 pub use statement::{StatementError, StatementFault, StatementKind};
-pub use trust::{EkKey, EkRoots, ExpiredPolicy, Inventory, InventoryItem, KnownTpm, Revocation, Trust, TrustError};
+pub use trust::{
+    EkKey, EkRoots, ExpiredPolicy, Inventory, InventoryItem, InventoryMatch, KnownTpm, Revocation, Trust, TrustError,
+};

@@ -7,12 +7,13 @@ pub(crate) mod revocation;
 mod roots;
 
 pub use error::TrustError;
-pub use inventory::{EkKey, Inventory, InventoryItem};
+pub use inventory::{EkKey, Inventory, InventoryItem, InventoryMatch};
 pub use revocation::Revocation;
 pub use roots::EkRoots;
 
 use std::sync::Arc;
 
+use hallmark_evidence::EkCertificateChain;
 use hallmark_tpm_wire::Name;
 
 /// The operator's trust, as configured. Shared by all attestations.
@@ -40,11 +41,15 @@ pub enum ExpiredPolicy {
     Ignore,
 }
 
-/// What the server recorded of a TPM that attested before, looked up by the EK's SPKI hash. The caller vouches for it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What the server recorded of a TPM, looked up by the EK's SPKI hash. The caller vouches for it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KnownTpm {
     /// SHA-256 of the EK's canonical SPKI that the record is about.
     pub ek_sha256: [u8; 32],
     /// Name of the AK that was activated for this EK; `None` if no AK is to be taken without a new activation.
     pub ak_name: Option<Name>,
+    /// Whether the TPM is enrolled: then it may go on with a certificate that has expired since.
+    pub enrolled: bool,
+    /// Its EK certificate, as it was verified last. What the machine leaves out is judged by this.
+    pub certificate: Option<EkCertificateChain>,
 }

@@ -3,13 +3,13 @@
 
 use std::{sync::OnceLock, time::SystemTime};
 
-use hallmark_evidence::{EvidenceFile, Source};
-use hallmark_verify::testing::{RevocationDraft, SoftwareMachine, VendorCa, attest};
-use hallmark_verify::{Revocation, Trust, is_revoked};
+use hallmark_evidence::EkCertificateChain;
+use hallmark_verify::testing::{RevocationDraft, SoftwareMachine, VendorCa};
+use hallmark_verify::{Revocation, Trust, examine, is_revoked};
 use libfuzzer_sys::fuzz_target;
 
 struct Scene {
-    file: EvidenceFile,
+    chain: EkCertificateChain,
     trust: Trust,
     genuine: Vec<u8>,
 }
@@ -21,9 +21,11 @@ fn scene() -> &'static Scene {
         let vendor = VendorCa::new();
         let mut trust = Trust::default();
         trust.roots.add("root", vendor.root_der()).expect("a root");
-        let evidence = attest(&SoftwareMachine::new(&vendor), &trust, None, SystemTime::now()).expect("honest");
+        let machine = SoftwareMachine::new(&vendor);
+        let claim = machine.claim().decode().expect("well-formed");
+        let examined = examine(claim, &trust, None, SystemTime::now()).expect("honest");
         Scene {
-            file: evidence.to_file(Source::Import, String::new()),
+            chain: examined.new_certificate().expect("genuine").clone(),
             trust,
             genuine: RevocationDraft::of_intermediate().sign(&vendor.intermediate_key),
         }
@@ -57,7 +59,7 @@ fuzz_target!(|bytes: &[u8]| {
         ..scene.trust.clone()
     };
     assert!(
-        !is_revoked(&scene.file, &trust, SystemTime::now()),
+        !is_revoked(&scene.chain, &trust, SystemTime::now()),
         "only a list that the vendor signed revokes"
     );
 });

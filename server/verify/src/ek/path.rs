@@ -43,10 +43,34 @@ static ALGORITHMS: [&dyn SignatureVerificationAlgorithm; 18] = [
     algorithms::ECDSA_P521_SHA512,
 ];
 
+/// What is overlooked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Tolerance {
+    /// That a path has expired.
+    pub(crate) expired: bool,
+    /// That no fresh revocation list covers it, where that is required.
+    pub(crate) uncovered: bool,
+    /// That a list revokes it.
+    pub(crate) revoked: bool,
+}
+
+impl Tolerance {
+    pub(crate) const NONE: Self = Self {
+        expired: false,
+        uncovered: false,
+        revoked: false,
+    };
+    pub(crate) const ALL: Self = Self {
+        expired: true,
+        uncovered: true,
+        revoked: true,
+    };
+}
+
 /// Verifies that `certificate` leads to one of the pinned roots, at `now` (Unix seconds), and that no
 /// revocation list at hand speaks against it.
 ///
-/// With `tolerate_expired` a path that has expired is taken as it was at the end, else at the begin of the certificate's
+/// Where expiry is tolerated, a path that has expired is taken as it was at the end, else at the begin of the certificate's
 /// own validity; both lie before `now`, so nothing that is not yet valid can pass this way.
 ///
 /// # Errors
@@ -56,7 +80,7 @@ pub(crate) fn verify(
     sent: &[Vec<u8>],
     trust: &Trust,
     now: u64,
-    tolerate_expired: bool,
+    tolerance: Tolerance,
 ) -> Result<(), EkCertificateError> {
     let Intermediates { usable, left_out } = select(sent)?;
     let untrusted = || EkCertificateError::UntrustedIssuer {
@@ -67,9 +91,13 @@ pub(crate) fn verify(
         issuer: certificate.issuer.clone(),
     };
     let verify_at = |time| {
+        if tolerance.revoked {
+            return verify_at(certificate, &usable, &trust.roots, None, time);
+        }
         let mut verdict = Ok(());
         for lists in trust.revocation.choices() {
-            verdict = verify_under(certificate, &usable, trust, &lists, now, time);
+            let required = trust.revocation.required && !tolerance.uncovered;
+            verdict = verify_under(certificate, &usable, trust, &lists, required, (now, time));
             // Where a list is not its issuer's own, the one behind it counts.
             if !verdict.as_ref().is_err_and(is_no_list) {
                 break;
@@ -82,7 +110,7 @@ pub(crate) fn verify(
     let Err(webpki::Error::CertExpired { not_after, .. }) = first else {
         return first.map_err(coded);
     };
-    if tolerate_expired {
+    if tolerance.expired {
         let earlier = [certificate.not_after, certificate.not_before].map(u64::try_from);
         let passed = earlier.into_iter().flatten().filter(|time| *time <= now);
         for time in passed {
@@ -105,13 +133,13 @@ fn verify_under(
     intermediates: &[CertificateDer<'_>],
     trust: &Trust,
     lists: &revocation::Choice<'_>,
-    now: u64,
-    time: u64,
+    required: bool,
+    (now, time): (u64, u64),
 ) -> Result<(), webpki::Error> {
     let all = lists.all();
     let revoked = revocation::options(&all, false);
     verify_at(certificate, intermediates, &trust.roots, revoked, time)?;
-    if !trust.revocation.required {
+    if !required {
         return Ok(());
     }
     let fresh = lists.fresh(now);
@@ -145,6 +173,14 @@ fn verify_at(
         Some(&within_anchors_limit),
     )
     .map(|_| ())
+}
+
+/// Those of the certificates that were sent with an EK certificate that can be a CA's at all, without wrapper and padding.
+///
+/// # Errors
+/// There are too many.
+pub(crate) fn usable_intermediates(sent: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, EkCertificateError> {
+    Ok(select(sent)?.usable.iter().map(|der| der.to_vec()).collect())
 }
 
 struct Intermediates<'a> {

@@ -11,7 +11,7 @@ use super::{
     report::{Check, ImaReport, QuoteReport, RecordedReport},
 };
 use crate::boot::{LoggedEvent, MeasuredBoot, PcrComparison, compare, measured_boot};
-use crate::enrolment::believe_kept;
+use crate::enrolment::judge_kept;
 use crate::fingerprint::{hex, sha256};
 use crate::ima::{BootAggregate, ImaListError, MeasuredFiles, measured_files};
 use crate::keys::require_ak;
@@ -309,12 +309,12 @@ fn ek_certificate(file: &EvidenceFile, trust: Option<&Trust>, now: SystemTime) -
         };
         return Check::not_shown(NAME, missing);
     };
-    match believe_kept(certificate, &file.ek_chain, trust, now) {
-        Ok((facts, class)) => Check::holds(
+    match judge_kept(certificate, &file.ek_chain, trust, now) {
+        Ok(genuine) => Check::holds(
             NAME,
             format!(
-                "of {}, model {}, class {class}; that the attestation key lives in that TPM takes a live attestation",
-                facts.attributes.manufacturer, facts.attributes.model
+                "of {}, model {}, class {}; that the attestation key lives in that TPM takes a live attestation",
+                genuine.facts.attributes.manufacturer, genuine.facts.attributes.model, genuine.class
             ),
         ),
         Err(error) => Check::refused(NAME, &error),

@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use hallmark_tpm_wire::templates::EK_TEMPLATES;
+use hallmark_tpm_wire::{HashAlg, PublicArea};
+
 use super::TrustError;
 use crate::ek::TpmClass;
 
@@ -87,6 +90,17 @@ pub struct InventoryItem {
     pub model: Option<String>,
 }
 
+/// The line of an EK.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InventoryMatch {
+    /// By which key the inventory names the EK.
+    pub key: EkKey,
+    /// What it says.
+    pub item: InventoryItem,
+    /// Whether the line has expired. Then it lets nobody in, and its labels still say which rules are for the machine.
+    pub expired: bool,
+}
+
 impl InventoryItem {
     pub(crate) fn is_valid_at(&self, now: SystemTime) -> bool {
         self.expires.is_none_or(|expires| now < expires)
@@ -161,6 +175,21 @@ impl Inventory {
     #[must_use]
     pub fn find(&self, key: &EkKey) -> Option<&InventoryItem> {
         self.items.get(key)
+    }
+
+    /// The line of an EK: by its SPKI, else by its Name. The Name is over more than the key, and the rest of it is the
+    /// machine's word; so the Names that the profile's templates give the key are looked up as well.
+    pub(crate) fn find_ek(&self, spki: [u8; 32], ek: &PublicArea, now: SystemTime) -> Option<InventoryMatch> {
+        let templates = EK_TEMPLATES.iter().filter_map(|it| ek.as_made_with(&it.template));
+        let names = std::iter::once(ek.name()).chain(templates.map(|area| area.name()));
+        let names = names.filter(|name| name.hash_alg() == HashAlg::Sha256);
+        let by_name = names.filter_map(|name| Some(EkKey::Name(name.as_bytes().get(2..)?.try_into().ok()?)));
+        let mut keys = std::iter::once(EkKey::Spki(spki)).chain(by_name);
+        keys.find_map(|key| {
+            let item = self.items.get(&key)?.clone();
+            let expired = !item.is_valid_at(now);
+            Some(InventoryMatch { key, item, expired })
+        })
     }
 
     /// Every EK with its item, by key.

@@ -261,12 +261,12 @@ fn attack_11_lists_that_are_none_are_told() {
 #[test]
 fn attack_11_what_was_kept_is_looked_at_again() {
     let mut scene = Scene::new();
-    let evidence = scene.run().unwrap();
-    let file = evidence.to_file(hallmark_evidence::Source::Import, String::new());
-    assert!(!is_revoked(&file, &scene.trust, now()));
+    let examined = scene.examine(&scene.machine.claim()).unwrap();
+    let kept = examined.new_certificate().unwrap();
+    assert!(!is_revoked(kept, &scene.trust, now()));
     scene.trust.revocation = revocation(true, &[]);
-    assert!(!is_revoked(&file, &scene.trust, now()), "unknown is not revoked");
+    assert!(!is_revoked(kept, &scene.trust, now()), "unknown is not revoked");
     let list = of_intermediate(&scene, |list| list.revoked.push(SERIAL.to_vec()));
     scene.trust.revocation = revocation(true, &[list]);
-    assert!(is_revoked(&file, &scene.trust, now()));
+    assert!(is_revoked(kept, &scene.trust, now()));
 }

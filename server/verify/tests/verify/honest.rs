@@ -76,6 +76,8 @@ fn a_known_ak_needs_no_credential_and_an_unknown_one_does() {
     let record = KnownTpm {
         ek_sha256: *evidence.ek_sha256(),
         ak_name: Some(evidence.ak_name().clone()),
+        enrolled: true,
+        certificate: None,
     };
 
     scene.known = Some(record.clone());
@@ -118,7 +120,8 @@ fn an_expired_certificate_counts_as_the_policy_says() {
         let ek = ek_sha256(&scene.machine.claim().decode().unwrap()).unwrap();
         scene.known = known.then_some(KnownTpm {
             ek_sha256: ek,
-            ak_name: None,
+            enrolled: true,
+            ..KnownTpm::default()
         });
         assert_eq!(scene.run().err().as_deref(), expected, "{policy:?}, known: {known}");
     }
@@ -137,7 +140,8 @@ fn the_inventory_enrols_with_and_without_a_certificate() {
 
     let both = scene.run().unwrap();
     assert_eq!(both.enrolled_by(), EnrolledBy::Certificate);
-    assert_eq!(both.inventory(), Some(&item));
+    let line = both.inventory().unwrap();
+    assert_eq!((&line.item, line.key, line.expired), (&item, EkKey::Spki(ek), false));
 
     let certificate = scene.machine.ek_certificate.take();
     let bare = scene.run().unwrap();
