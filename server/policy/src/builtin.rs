@@ -30,17 +30,26 @@ pub(crate) fn revocation(tpm: &TpmFacts, revoked: &BTreeSet<String>) -> Option<R
 }
 
 fn enrolment(tpm: &TpmFacts, required: bool) -> Reason {
-    let listed = tpm.inventory.is_some();
+    let listed = tpm.is_listed();
     let holds = listed || !required;
+    let whose = if tpm.certificate.as_ref().is_some_and(|it| it.kept) {
+        " that the server keeps of the TPM, which shows none that counts,"
+    } else {
+        ""
+    };
     let text = match (tpm.is_enrolled_by_inventory(), listed) {
-        (false, true) => "the EK certificate leads to a pinned root and the inventory lists the EK",
-        (false, false) if holds => "the EK certificate leads to a pinned root",
-        (false, false) => "the inventory, which is required, does not list the EK",
-        (true, _) => "the inventory lists the EK",
+        (false, true) => format!("the EK certificate{whose} leads to a pinned root and the inventory lists the EK"),
+        (false, false) if holds => format!("the EK certificate{whose} leads to a pinned root"),
+        (false, false) => "the inventory, which is required, does not list the EK".to_owned(),
+        (true, _) => "the inventory lists the EK".to_owned(),
     };
     let finding = Finding::new(holds, text);
     let finding = if required {
-        let found = if listed { "one" } else { "none" };
+        let found = match (listed, &tpm.inventory) {
+            (true, _) => "one",
+            (false, Some(_)) => "one that has expired",
+            (false, None) => "none",
+        };
         finding.comparing(format!("an inventory line for EK {}", tpm.ek_sha256), found)
     } else {
         finding

@@ -70,9 +70,9 @@ pub struct TpmFacts {
     pub class: String,
     /// `certificate` or `inventory`.
     pub enrolled_by: String,
-    /// What the inventory says of the TPM, if it lists it.
+    /// What the inventory says of the TPM, if it lists it, also in a line that has expired.
     pub inventory: Option<InventoryLine>,
-    /// What the verified EK certificate says, if there is one.
+    /// What the EK certificate says, if there is a genuine one; it may have expired.
     pub certificate: Option<EkCertificate>,
     /// The firmware version that the quote reports.
     pub firmware_version: u64,
@@ -88,6 +88,9 @@ pub struct InventoryLine {
     pub manufacturer: Option<String>,
     /// The model, as EK certificates name it.
     pub model: Option<String>,
+    /// Whether the line has expired. Then it vouches for nothing, and still says which rules are for the machine.
+    #[serde(default)]
+    pub expired: bool,
 }
 
 /// What a verified EK certificate says.
@@ -108,6 +111,9 @@ pub struct EkCertificate {
     pub not_after: i64,
     /// SHA-256 of the certificate, DER.
     pub sha256: String,
+    /// Whether it is the one that the server keeps, since the claim showed none that counts.
+    #[serde(default)]
+    pub kept: bool,
 }
 
 impl MachineFacts {
@@ -222,9 +228,10 @@ impl TpmFacts {
             class: evidence.class().as_str().to_owned(),
             enrolled_by: evidence.enrolled_by().as_str().to_owned(),
             inventory: evidence.inventory().map(|line| InventoryLine {
-                class: line.class.map(|class| class.as_str().to_owned()),
-                manufacturer: line.manufacturer.clone(),
-                model: line.model.clone(),
+                class: line.item.class.map(|class| class.as_str().to_owned()),
+                manufacturer: line.item.manufacturer.clone(),
+                model: line.item.model.clone(),
+                expired: line.expired,
             }),
             certificate: evidence.certificate().map(|certificate| EkCertificate {
                 manufacturer: certificate.attributes.manufacturer.clone(),
@@ -234,9 +241,15 @@ impl TpmFacts {
                 serial: certificate.serial.clone(),
                 not_after: certificate.not_after,
                 sha256: hex(&certificate.sha256),
+                kept: evidence.certificate_was_kept(),
             }),
             firmware_version: evidence.firmware_version(),
         }
+    }
+
+    /// Whether the inventory lists the TPM, in a line that has not expired.
+    pub(crate) fn is_listed(&self) -> bool {
+        self.inventory.as_ref().is_some_and(|line| !line.expired)
     }
 
     /// Whether the inventory alone vouches for the TPM.

@@ -8,6 +8,7 @@
 //! Pure: the same evidence, rules and time give the same verdict, reasons and selectors, byte for byte. A rule over
 //! something that is not proven never holds.
 
+mod applies;
 mod appraisal;
 mod baseline;
 mod boot;

@@ -1,8 +1,12 @@
 //! Why a verdict is what it is.
 
+use std::collections::BTreeSet;
+
 use hallmark_reason::ReasonCode;
 use hallmark_verify::boot::BootEvent;
 use serde::{Serialize, Serializer};
+
+use crate::applies;
 
 /// Events of this type extend no register.
 pub(crate) const NO_ACTION: &str = "EV_NO_ACTION";
@@ -117,11 +121,17 @@ impl Reason {
         }
     }
 
-    /// The same, said by the line of a policy.
-    pub(crate) fn said_by(self, policy: &str, dry_run: bool) -> Self {
+    /// The same, said by the line of a policy, which may apply for want of facts that are `unknown`.
+    pub(crate) fn said_by(self, policy: &str, dry_run: bool, unknown: &BTreeSet<&'static str>) -> Self {
+        let text = if self.holds || unknown.is_empty() {
+            self.text
+        } else {
+            format!("{} (the policy applies since {})", self.text, applies::why(unknown))
+        };
         Self {
             policy: policy.to_owned(),
             dry_run,
+            text,
             ..self
         }
     }

@@ -14,7 +14,7 @@ use crate::policy::Policy;
 use crate::reason::Reason;
 use crate::rules::Rules;
 use crate::selectors::{self, found, sha256_hex};
-use crate::{boot, builtin, ima, tpm};
+use crate::{applies, boot, builtin, ima, tpm};
 
 /// The rules of the server's configuration, policies and baselines: what machines are held against.
 ///
@@ -194,9 +194,13 @@ impl PolicySet {
         let mut reasons = builtin::judge(&facts.tpm, &self.rules);
         reasons.extend(builtin::revocation(&facts.tpm, &self.revoked));
         let mut earned = self.found_in_boot(facts);
-        for policy in self.policies().filter(|policy| policy.applies_to.is_subset(&selectors)) {
-            let judged = self.judge_policy(policy, facts, now);
-            if !policy.dry_run && judged.iter().all(|reason| reason.holds) {
+        for policy in self.policies() {
+            let Some(unknown) = applies::applies(policy, facts) else {
+                continue;
+            };
+            let judged = self.judge_policy(policy, &unknown, facts, now);
+            let is_meant = policy.applies_to.is_subset(&selectors);
+            if is_meant && !policy.dry_run && judged.iter().all(|reason| reason.holds) {
                 earned.extend(found("policy", "", &policy.name));
                 earned.extend(policy.ima.as_ref().and_then(|_| found("ima", "policy", &policy.name)));
             }
@@ -206,8 +210,15 @@ impl PolicySet {
         Judgement { reasons, selectors }
     }
 
-    fn judge_policy(&self, policy: &Policy, facts: &MachineFacts, now: SystemTime) -> Vec<Reason> {
-        let mut reasons = Vec::new();
+    /// `unknown` are the facts for want of which the policy applies.
+    fn judge_policy(
+        &self,
+        policy: &Policy,
+        unknown: &BTreeSet<&'static str>,
+        facts: &MachineFacts,
+        now: SystemTime,
+    ) -> Vec<Reason> {
+        let mut reasons: Vec<_> = applies::reason(policy, unknown).into_iter().collect();
         if let Some(rules) = &policy.boot {
             reasons.extend(boot::judge(rules, facts, self));
         }
@@ -217,7 +228,7 @@ impl PolicySet {
         reasons.extend(tpm::judge(&policy.tpm, facts, now));
         let said = reasons
             .into_iter()
-            .map(|reason| reason.said_by(&policy.name, policy.dry_run));
+            .map(|reason| reason.said_by(&policy.name, policy.dry_run, unknown));
         said.collect()
     }
 

@@ -124,6 +124,7 @@ pub(crate) fn good() -> MachineFacts {
                 serial: "01".into(),
                 not_after: 2_000_000_000,
                 sha256: digest("ce"),
+                kept: false,
             }),
             firmware_version: 0x0007_0055,
         },

@@ -8,6 +8,7 @@
     reason = "test code beside the test functions: a failure here is a failed test"
 )]
 
+mod applies;
 mod baselines;
 mod corim;
 mod digest_lists;
