@@ -16,6 +16,7 @@ pub(crate) use keep::recall;
 pub use logs::LogRoom;
 pub use refusal::{NodeClass, Refusal};
 pub use stream::{AnswerStream, attest_agent};
+pub(crate) use verdict::Subject;
 
 use std::{path::PathBuf, sync::Arc};
 

@@ -7,21 +7,22 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use hallmark_evidence::EvidenceFile;
+use hallmark_evidence::EkCertificateChain;
 use hallmark_reason::Report;
-use hallmark_spiffe::SpiffeId;
+use hallmark_registry::agent_id;
+use hallmark_store::StoreError;
 use hallmark_verify::{Revocation, is_revoked};
 
 use crate::{
+    attest::Subject,
     config::{ConfigError, crl_files, revocation},
-    kept::undecodable,
     policy_files::{self, PolicyFileError},
     state::Server,
 };
 
 /// How often the files are looked at.
 const EVERY: Duration = Duration::from_secs(5);
-/// Nodes that are looked at between two pauses.
+/// Certificates that are looked at between two pauses.
 const PAGE: u32 = 256;
 
 /// The code of nodes that lost trust by a list.
@@ -109,40 +110,33 @@ pub async fn hold_against_nodes(server: &Arc<Server>) -> Result<usize, PolicyFil
     Ok(count)
 }
 
-/// The EKs of known nodes whose certificates the lists revoke.
+/// The EKs whose kept certificates the lists revoke.
 async fn revoked(server: &Arc<Server>) -> Result<BTreeSet<String>, PolicyFileError> {
     let mut found = BTreeSet::new();
-    let mut after: Option<SpiffeId> = None;
-    let policies = server.attestation.policies.load_full();
-    loop {
-        let page = server.store.facts(after.as_ref(), PAGE).await?;
-        let Some(last) = page.last() else { return Ok(found) };
-        after = Some(last.node.clone());
-        let mut kept = Vec::with_capacity(page.len());
-        for node in page {
-            let Some(row) = server.agents.find(&node.node) else {
-                continue;
-            };
-            let Some(ek) = row.ek_sha256.map(hex::encode) else {
-                continue;
-            };
-            let was_revoked = policies.revoked.contains(&ek) || row.distrust == REVOKED;
-            if let Some(evidence) = server.store.evidence(&node.node).await? {
-                kept.push((ek, was_revoked, evidence));
-            }
+    // Who lost trust by a list before certificates were kept does not come back by having shown none since.
+    for row in server.agents.all().iter().filter(|row| row.distrust == REVOKED) {
+        if let Some(ek) = row.ek_sha256
+            && server.store.ek_certificate(&ek).await?.is_none()
+        {
+            found.insert(hex::encode(ek));
         }
+    }
+    let mut after: Option<[u8; 32]> = None;
+    loop {
+        let page = server.store.ek_certificates(after.as_ref(), PAGE).await?;
+        let Some(last) = page.last() else { return Ok(found) };
+        after = Some(last.ek_sha256);
         let (trust, now) = (server.lifecycle.trust(), server.clock.now());
         let work = move || {
             let mut revoked = BTreeSet::new();
-            for (ek, was_revoked, evidence) in kept {
-                let file = EvidenceFile::parse(evidence.file.as_bytes());
-                let file = file.map_err(|error| undecodable(&evidence.node, &error))?;
-                // A machine does not come back by leaving its certificate out.
-                let is_revoked = match &file.ek_certificate {
-                    Some(_) => is_revoked(&file, &trust, now),
-                    None => was_revoked,
-                };
-                if is_revoked {
+            for kept in page {
+                let ek = hex::encode(kept.ek_sha256);
+                let chain =
+                    EkCertificateChain::from_json(&kept.certificate).map_err(|error| StoreError::Undecodable {
+                        what: format!("the EK certificate of {ek}"),
+                        reason: error.to_string(),
+                    })?;
+                if is_revoked(&chain, &trust, now) {
                     revoked.insert(ek);
                 }
             }
@@ -150,5 +144,20 @@ async fn revoked(server: &Arc<Server>) -> Result<BTreeSet<String>, PolicyFileErr
         };
         let page = server.compute.run(work).await;
         found.extend(page.map_err(|_| PolicyFileError::Stopping)??);
+    }
+}
+
+/// Holds the lists against every node again if an EK has another certificate, and that changes whether it is revoked.
+pub(crate) fn follow_certificate(server: &Arc<Server>, subject: &Subject) {
+    let Some((ek, is_revoked)) = subject.news() else { return };
+    let policies = server.attestation.policies.load();
+    let is_known = agent_id(&server.trust_domain, ek).is_ok_and(|id| server.agents.find(&id).is_some());
+    if is_known && policies.revoked.contains(&hex::encode(ek)) != is_revoked {
+        let server = Arc::clone(server);
+        tokio::spawn(async move {
+            if let Err(error) = hold_against_nodes(&server).await {
+                tracing::error!(%error, "the nodes could not be held against the revocation lists");
+            }
+        });
     }
 }

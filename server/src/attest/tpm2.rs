@@ -5,13 +5,15 @@ use std::{net::SocketAddr, sync::Arc};
 use bytes::Bytes;
 use hallmark_api::{agent::attest_agent_response, attest};
 use hallmark_authority::SubjectKey;
+use hallmark_evidence::{Claim, EkCertificateChain};
 use hallmark_policy::{Appraisal, PolicySet, appraise_following};
 use hallmark_registry::{agent_id, authorise_node};
 use hallmark_spiffe::SpiffeId;
+use hallmark_store::{Agent, StoreError};
 use hallmark_tpm_wire::Name;
 use hallmark_verify::{
-    BoundEvidence, Challenge, Examined, KnownTpm, RefusalClass, Revocation, VerifyError, bind, conclude, ek_sha256,
-    examine, history::SessionId,
+    BoundEvidence, Challenge, EkCertificateError, Examined, KnownTpm, RefusalClass, Revocation, VerifyError, bind,
+    conclude, ek_sha256, examine, history::SessionId, revoked_certificate,
 };
 use prost::Message as _;
 use tonic::Status;
@@ -30,7 +32,7 @@ use crate::{
     convert,
     issue::{Intended, IssueError, IssuedSvid, Order, OrderKey},
     kept::Held,
-    lifecycle,
+    lifecycle, revocation,
     state::Server,
 };
 
@@ -61,6 +63,7 @@ pub(super) async fn attest(
         Err(Ended::HungUp(status)) => return Err(status),
         Err(Ended::Refused(refusal, proven)) => {
             verdict::record_refused(server, &subject, &refusal, proven).await;
+            revocation::follow_certificate(server, &subject);
             return Err(refusal.status());
         }
     };
@@ -115,12 +118,15 @@ async fn judge(
         revocation,
         session,
     } = open(server, payload, csr, subject).await?;
+    let certificate = examined.new_certificate().cloned();
     let question = convert::challenge_message(&challenge, held.as_deref());
     let question = question.encode_to_vec().into();
     let answer = dialogue.challenge(question).await.map_err(Ended::by_node)?;
     let proof = convert::proof(&decode::<attest::Tpm2Proof>(&answer)?)?;
     let now = server.clock.now();
     let bound = bind(examined, challenge, proof, &exporter, now)?;
+    // It is this TPM's. Whatever the verdict will be, the machine is judged by it from now on.
+    subject.has(certificate);
     if let Some(held) = &held {
         let mut sessions = held.sessions.clone();
         sessions
@@ -167,32 +173,38 @@ async fn open(server: &Arc<Server>, payload: Bytes, csr: Bytes, subject: &mut Su
     let claim = convert::claim(&decode::<attest::Tpm2Claim>(&payload)?, &csr)?;
     let (ek, session) = (ek_sha256(&claim)?, SessionId(claim.session));
     let id = agent_id(&server.trust_domain, &ek).map_err(|error| Refusal::of(NodeClass::Unable, &error))?;
-    subject.is(&id);
+    subject.is(&id, ek);
     let row = server.agents.find(&id);
     lifecycle::barred(row.as_deref())?;
     // Who was evicted, or was never let in, has no history to follow: an operator's word makes a new beginning.
     let held = row.as_ref().and_then(|_| server.kept.find(&id));
-    // One that still waits is not enrolled: it gets no leave that enrolled ones have.
-    let known = row.filter(|row| row.state.is_served()).map(|row| KnownTpm {
-        ek_sha256: ek,
-        ak_name: Name::parse(&row.ak_name).ok(),
-    });
+    let known = known(server, ek, row.as_deref()).await?;
     let (trust, pcrs) = (server.lifecycle.trust(), server.attestation.pcrs.clone());
     let (nonce, secret) = (random()?, Zeroizing::new(random()?));
     let now = server.clock.now();
     let is_short = claim.ek_chain.len() <= SHORT_CHAIN;
     let work = move || {
         let revocation = Arc::clone(&trust.revocation);
-        let examined = examine(claim, &trust, known.as_ref(), now)?;
+        let shown = shown(&claim);
+        let examined = examine(claim, &trust, Some(&known), now).map_err(|error| {
+            let is_revoked = matches!(error, VerifyError::EkCertificate(EkCertificateError::Revoked));
+            let shown = shown.filter(|_| is_revoked);
+            let revoked = shown.and_then(|shown| revoked_certificate(&shown, Some(&known), &trust, now));
+            (Refusal::from(error), revoked)
+        })?;
         // An AK that this EK activated before has nothing to show by doing it again.
         let secret = (!examined.ak_is_known()).then_some(secret);
-        let challenge = examined
-            .challenge_with(nonce, secret, pcrs, now)
-            .map_err(VerifyError::from)?;
-        Ok::<_, Refusal>((examined, challenge, revocation))
+        let challenge = examined.challenge_with(nonce, secret, pcrs, now);
+        let challenge = challenge.map_err(|error| (Refusal::from(VerifyError::from(error)), None))?;
+        Ok((examined, challenge, revocation))
     };
     let opened = server.compute.run_unless(is_short, work).await;
-    let (examined, challenge, revocation) = opened.map_err(|_| Refusal::bare(NodeClass::Unable))??;
+    let opened = opened.map_err(|_| Refusal::bare(NodeClass::Unable))?;
+    let (examined, challenge, revocation) = opened.map_err(|(refusal, revoked)| {
+        // Nobody has proven to hold this key. But that its vendor took the certificate back is the vendor's word.
+        subject.has_revoked(revoked);
+        refusal
+    })?;
     Ok(Opened {
         held,
         node: id,
@@ -200,6 +212,35 @@ async fn open(server: &Arc<Server>, payload: Bytes, csr: Bytes, subject: &mut Su
         challenge,
         revocation,
         session,
+    })
+}
+
+/// What is known of the TPM before it proves anything.
+async fn known(server: &Server, ek_sha256: [u8; 32], row: Option<&Agent>) -> Result<KnownTpm, Refusal> {
+    let kept = server.store.ek_certificate(&ek_sha256).await;
+    let kept = kept.map_err(|error| Refusal::of(NodeClass::Unable, &error))?;
+    let certificate = kept.map(|kept| EkCertificateChain::from_json(&kept.certificate));
+    let certificate = certificate.transpose().map_err(|error| {
+        let undecodable = StoreError::Undecodable {
+            what: format!("the EK certificate of {}", hex::encode(ek_sha256)),
+            reason: error.to_string(),
+        };
+        Refusal::of(NodeClass::Unable, &undecodable)
+    })?;
+    // One that still waits is not enrolled: it gets no leave that enrolled ones have.
+    let enrolled = row.filter(|row| row.state.is_served());
+    Ok(KnownTpm {
+        ek_sha256,
+        ak_name: enrolled.and_then(|row| Name::parse(&row.ak_name).ok()),
+        enrolled: enrolled.is_some(),
+        certificate,
+    })
+}
+
+fn shown(claim: &Claim) -> Option<EkCertificateChain> {
+    Some(EkCertificateChain {
+        certificate: claim.ek_certificate.clone()?,
+        intermediates: claim.ek_chain.clone(),
     })
 }
 
@@ -219,7 +260,7 @@ async fn appraise(
     let work = move || {
         let announced = bound.logs().to_vec();
         let evidence = conclude(bound, logs.logs, &beginnings.logs)?;
-        let labels = inventory.labels(&evidence, now);
+        let labels = inventory.labels(&evidence);
         let mut appraisal = appraise_following(beginnings.recalled(&node)?, evidence, labels, &policies, now);
         let keeping = Keeping::of(
             &node,

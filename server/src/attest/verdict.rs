@@ -2,10 +2,12 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
+use hallmark_evidence::EkCertificateChain;
 use hallmark_registry::{Approvals, NodeState};
 use hallmark_spiffe::SpiffeId;
 use hallmark_store::{
-    Agent, Change, Committed, NewEvidence, NodeSvid, Outcome, Record, RecordKind, RecordRange, StoreError,
+    Agent, Change, Committed, EkCertificate, NewEvidence, NodeSvid, Outcome, Record, RecordKind, RecordRange,
+    StoreError,
 };
 use hallmark_verify::{RefusalClass, history::follow};
 
@@ -25,9 +27,13 @@ use crate::{
 
 /// Whom a verdict is about.
 #[derive(Debug, Clone)]
-pub(super) struct Subject {
+pub(crate) struct Subject {
     name: String,
     remote: SocketAddr,
+    ek_sha256: [u8; 32],
+    /// The EK certificate that is to be kept, whatever the verdict is.
+    certificate: Option<EkCertificate>,
+    is_revoked: bool,
 }
 
 impl Subject {
@@ -36,12 +42,40 @@ impl Subject {
         Self {
             name: format!("address:{}", remote.ip().to_canonical()),
             remote,
+            ek_sha256: [0; 32],
+            certificate: None,
+            is_revoked: false,
         }
     }
 
     /// The node that the claim is about; that it is this node is what the verdict says.
-    pub(super) fn is(&mut self, id: &SpiffeId) {
+    pub(super) fn is(&mut self, id: &SpiffeId, ek_sha256: [u8; 32]) {
         id.as_str().clone_into(&mut self.name);
+        self.ek_sha256 = ek_sha256;
+    }
+
+    /// It has proven to hold the key of this EK certificate, which is new.
+    pub(super) fn has(&mut self, certificate: Option<EkCertificateChain>) {
+        self.certificate = certificate.map(|chain| EkCertificate {
+            ek_sha256: self.ek_sha256,
+            certificate: chain.to_json(),
+        });
+    }
+
+    /// Its vendor has revoked this certificate of the EK.
+    pub(super) fn has_revoked(&mut self, certificate: Option<EkCertificateChain>) {
+        self.is_revoked = certificate.is_some();
+        self.has(certificate);
+    }
+
+    /// Whether the EK has another certificate now, and whether its vendor has revoked that.
+    pub(crate) fn news(&self) -> Option<(&[u8; 32], bool)> {
+        self.certificate.as_ref().map(|new| (&new.ek_sha256, self.is_revoked))
+    }
+
+    fn kept(&self) -> Option<Change> {
+        let certificate = self.certificate.clone().map(Box::new);
+        certificate.map(Change::PutEkCertificate)
     }
 }
 
@@ -82,15 +116,24 @@ pub(super) async fn record_refused(server: &Server, subject: &Subject, refusal: 
         detail: detail.to_string(),
     };
     let recorded = match proven {
-        None => server.store.commit(vec![Change::Record(record)]).await.map(|_| ()),
-        Some(judged) => distrust(server, refusal, record, *judged).await,
+        None => {
+            let changes = [Change::Record(record)].into_iter().chain(subject.kept());
+            server.store.commit(changes.collect()).await.map(|_| ())
+        }
+        Some(judged) => distrust(server, subject, refusal, record, *judged).await,
     };
     if let Err(error) = recorded {
         log_store_failure(&error);
     }
 }
 
-async fn distrust(server: &Server, refusal: &Refusal, record: Record, judged: Judged) -> Result<(), StoreError> {
+async fn distrust(
+    server: &Server,
+    subject: &Subject,
+    refusal: &Refusal,
+    record: Record,
+    judged: Judged,
+) -> Result<(), StoreError> {
     let (node, selectors) = (&judged.node, judged.appraisal.selectors());
     let Keeping { new, held } = judged.keeping;
     let (held, beside) = (Arc::new(held), Change::Record(record.clone()));
@@ -105,7 +148,8 @@ async fn distrust(server: &Server, refusal: &Refusal, record: Record, judged: Ju
                 ..row.clone()
             }))
         });
-        (decision, vec![beside, Change::PutEvidence(Box::new(new))])
+        let kept = [beside, Change::PutEvidence(Box::new(new))].into_iter();
+        (decision, kept.chain(subject.kept()).collect())
     };
     let committed = || server.kept.put(node, Arc::clone(&held));
     match server.agents.change_with(&*server.store, node, decide, committed).await {
@@ -182,6 +226,7 @@ pub(super) async fn record_accepted(
         }
         let mut beside = lifecycle::admitted(server, node, row, evidence.ek_sha256());
         beside.extend([Change::Record(record), Change::PutEvidence(Box::new(new))]);
+        beside.extend(subject.kept());
         beside.extend(intended.intents(server).map(Change::SvidIntents));
         let row = Agent {
             id: node.clone(),

@@ -3,11 +3,10 @@
 use std::{
     collections::BTreeMap,
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, UNIX_EPOCH},
 };
 
 use hallmark_registry::InventoryLine;
-use hallmark_tpm_wire::HashAlg;
 use hallmark_verify::{EkKey, Inventory, InventoryItem, Trust, VerifiedEvidence};
 
 /// One state of the inventory; it never changes, it is replaced.
@@ -58,21 +57,11 @@ impl Known {
         self.lines.get(ek)
     }
 
-    /// The labels of the machine that `evidence` is about, of a line that counts at `now`.
+    /// The labels of the machine that `evidence` is about, also of a line that has expired.
     #[must_use]
-    pub fn labels(&self, evidence: &VerifiedEvidence, now: SystemTime) -> BTreeMap<String, String> {
-        let now = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let now = i64::try_from(now).unwrap_or(i64::MAX);
-        let name = evidence.ek_name();
-        let by_name = || {
-            let digest = name.as_bytes().get(2..)?;
-            let digest = (name.hash_alg() == HashAlg::Sha256).then_some(digest)?;
-            self.line(&EkKey::Name(digest.try_into().ok()?))
-        };
-        self.line(&EkKey::Spki(*evidence.ek_sha256()))
-            .or_else(by_name)
-            .filter(|line| line.is_valid_at(now))
-            .map_or_else(BTreeMap::new, InventoryLine::selector_labels)
+    pub fn labels(&self, evidence: &VerifiedEvidence) -> BTreeMap<String, String> {
+        let line = evidence.inventory().and_then(|found| self.line(&found.key));
+        line.map_or_else(BTreeMap::new, InventoryLine::selector_labels)
     }
 }
 

@@ -25,3 +25,4 @@ mod revocation;
 mod rights;
 mod scene;
 mod session;
+mod withheld;
