@@ -28,6 +28,8 @@ pub(crate) struct ExplanationView {
     judged_at: Option<String>,
     /// The rules in force that do not hold, in order.
     failed: Vec<Value>,
+    /// The policies that apply since a fact that `applies_to` names is not known.
+    unknown: Vec<Value>,
     /// How many rules hold.
     held: usize,
     facts: MachineFacts,
@@ -45,6 +47,8 @@ impl ExplanationView {
             .cloned()
             .partition(|reason| reason.get("holds") == Some(&Value::Bool(true)));
         let failed: Vec<_> = failed.into_iter().map(advised).collect();
+        let is_unknown = |reason: &Value| reason.get("rule").and_then(Value::as_str) == Some("applies_to");
+        let (unknown, held): (Vec<_>, Vec<_>) = held.into_iter().partition(is_unknown);
         let refusing = failed
             .iter()
             .find(|reason| !only_reports(reason))
@@ -57,6 +61,7 @@ impl ExplanationView {
             code,
             judged_at: rfc3339(kept.summary.judged_at),
             failed,
+            unknown: unknown.into_iter().map(advised).collect(),
             held: held.len(),
             facts: kept.facts()?,
             has_earlier: !kept.summary.earlier.is_empty(),
@@ -143,7 +148,7 @@ impl Show for ExplanationView {
             ("proven", self.judged_at.clone().unwrap_or_default()),
             ("rules", format!("{} hold, {} do not", self.held, self.failed.len())),
         ]);
-        for reason in &self.failed {
+        for reason in self.unknown.iter().chain(&self.failed) {
             text.push('\n');
             text.push_str(&failed(reason));
         }

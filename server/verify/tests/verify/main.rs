@@ -15,6 +15,7 @@ mod attack_identity;
 mod attack_key;
 mod attack_quote;
 mod attack_revocation;
+mod attack_withheld;
 mod every_byte;
 mod foreign;
 mod history;

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hallmark_evidence::{EvidenceFile, Judged};
 use hallmark_policy::{KnownMachine, MachineFacts, Policy, PolicySet, Reason, Rules, signed::FileKind};
-use hallmark_verify::{Trust, recorded};
+use hallmark_verify::{ExpiredPolicy, Trust, recorded};
 
 use super::read;
 use crate::{
@@ -143,12 +143,23 @@ impl Judge {
 
     /// What the server judged by, as the file says. Given policies stand in the place of all of its policies.
     fn take(&self, kept: &Judged, file: &EvidenceFile, grounds: &mut Grounds) -> Result<(), CliError> {
-        let mut trust = Trust::default();
+        grounds.known = self.known(kept, file)?;
+        let enrolled_by = grounds.known.as_ref().map(|known| known.tpm.enrolled_by.as_str());
+        let mut trust = Trust {
+            // Whether an expired certificate counts was for the server to say, which knew whether the TPM was enrolled.
+            expired: match enrolled_by {
+                Some("certificate") => ExpiredPolicy::Ignore,
+                _ => ExpiredPolicy::default(),
+            },
+            ..Trust::default()
+        };
         for anchor in &kept.anchors {
             let added = trust.roots.add("the evidence file", anchor);
             added.map_err(|error| self.unfit("trusted root", error))?;
         }
-        grounds.trust = (!kept.anchors.is_empty()).then_some(trust);
+        // Where the inventory vouched for the TPM, the server let nobody in by the certificate.
+        let counts = !kept.anchors.is_empty() && enrolled_by != Some("inventory");
+        grounds.trust = counts.then_some(trust);
         for rule in &kept.rules {
             let given = !self.policy.is_empty();
             match (rule.kind.as_str(), FileKind::from_name(&rule.kind)) {
@@ -164,8 +175,13 @@ impl Judge {
                 (other, None) => return Err(self.unfit("rules", format!("{other:?} is no kind of rules"))),
             }
         }
+        Ok(())
+    }
+
+    /// What the server knew of the machine.
+    fn known(&self, kept: &Judged, file: &EvidenceFile) -> Result<Option<KnownMachine>, CliError> {
         if kept.machine.is_null() {
-            return Ok(());
+            return Ok(None);
         }
         let known: KnownMachine =
             serde_json::from_value(kept.machine.clone()).map_err(|error| self.unfit("machine", error))?;
@@ -177,8 +193,7 @@ impl Judge {
                 "it names another EK certificate than the one that the file holds",
             ));
         }
-        grounds.known = Some(known);
-        Ok(())
+        Ok(Some(known))
     }
 }
 
