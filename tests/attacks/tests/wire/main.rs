@@ -18,6 +18,7 @@ mod key;
 mod lifecycle;
 mod malformed;
 mod measured;
+mod omissions;
 mod policy;
 mod proxy;
 mod quote;
