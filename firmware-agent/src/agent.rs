@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use hallmark_reason::Report;
+use hallmark_host::log;
 use hallmark_spiffe::{Bundle, x509::Authorities};
 use hallmark_tpm::TpmHandle;
 
@@ -75,7 +75,7 @@ impl Agent {
     /// The machine was banned. Everything else is tried again, for ever.
     pub async fn run(mut self) -> Result<(), AgentError> {
         if let Err(error) = self.recall().await {
-            tracing::warn!("{}", Report(&error));
+            log::warn(&error);
         }
         loop {
             let pause = match self.step().await {
@@ -86,7 +86,7 @@ impl Agent {
                     return Err(AgentError::Banned);
                 }
                 Err(error) => {
-                    tracing::error!("{}", Report(&error));
+                    log::error(&error);
                     self.sync_backoff.pause()
                 }
             };
@@ -150,7 +150,7 @@ impl Agent {
             }
             Err(AgentError::Banned) => Err(AgentError::Banned),
             Err(error) => {
-                tracing::error!("{}", Report(&error));
+                log::error(&error);
                 if matches!(error, AgentError::Suspended { .. }) {
                     self.workloads().wipe();
                 }

@@ -3,7 +3,7 @@
 use std::{
     env,
     ffi::OsStr,
-    io::{IsTerminal as _, Write as _},
+    io::Write as _,
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Command, ExitCode},
@@ -11,9 +11,12 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
+use hallmark_host::{
+    keep_memory_private,
+    log::{self, Filter, Format, Log},
+};
 use hallmark_reason::{Coded, Report};
 use tokio::runtime::{Builder, Runtime};
-use tracing_subscriber::EnvFilter;
 
 use crate::{
     AgentError,
@@ -106,11 +109,27 @@ pub fn silence_tss() {
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let done = match cli.command {
+    let done = private().and_then(|()| execute(cli.command));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log::say(Report(error.as_ref()).to_string());
+            ExitCode::from(code(error.code().as_str()))
+        }
+    }
+}
+
+/// Before anything secret is in memory.
+fn private() -> Done {
+    keep_memory_private().map_err(|error| system(&error))
+}
+
+fn execute(command: Verb) -> Done {
+    match command {
         Verb::Version => print(&format!("hallmark-agent {}", env!("CARGO_PKG_VERSION"))),
         Verb::Config(ConfigVerb::Check(arg)) => check(&arg.config),
         Verb::Run(arg) => with_config(&arg.config, |config| {
-            start_log(&config.log);
+            let _log = start_log(&config.log)?;
             runtime()?.block_on(run::run(config))
         }),
         Verb::Attest { config, .. } => with_config(&config.config, |config| runtime()?.block_on(attest(config))),
@@ -119,14 +138,6 @@ pub fn main() -> ExitCode {
             print("ready")
         }),
         Verb::Doctor(arg) => with_config(&arg.config, |config| runtime()?.block_on(doctor::examine(&config))),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // Nothing is left to tell it to where stderr is closed.
-            let _ = writeln!(std::io::stderr(), "{}", Report(error.as_ref()));
-            ExitCode::from(code(error.code().as_str()))
-        }
     }
 }
 
@@ -134,6 +145,12 @@ type Done = Result<(), Box<dyn Coded + Send>>;
 
 fn boxed(error: impl Coded + Send + 'static) -> Box<dyn Coded + Send> {
     Box::new(error)
+}
+
+fn system(error: &dyn std::fmt::Display) -> Box<dyn Coded + Send> {
+    boxed(AgentError::System {
+        detail: error.to_string(),
+    })
 }
 
 fn with_config(path: &Path, work: impl FnOnce(Config) -> Done) -> Done {
@@ -151,10 +168,10 @@ fn check(path: &Path) -> Done {
 }
 
 async fn attest(config: Config) -> Done {
-    start_log(&LogConfig {
-        level: "warn".into(),
-        json: false,
-    });
+    let _log = start_log(&LogConfig {
+        filter: Filter::warnings().without("tss_esapi"),
+        format: Format::Text,
+    })?;
     let scratch = ScratchFolder::new(&config.data_dir).map_err(boxed)?;
     let state = StateFile::open(scratch.path()).map_err(boxed)?;
     let tpm = run::open_tpm(&config).await.map_err(boxed)?;
@@ -204,11 +221,7 @@ impl Drop for ScratchFolder {
 }
 
 pub(crate) fn print(text: &str) -> Done {
-    writeln!(std::io::stdout(), "{text}").map_err(|error| {
-        boxed(AgentError::System {
-            detail: format!("stdout: {error}"),
-        })
-    })
+    writeln!(std::io::stdout(), "{text}").map_err(|error| system(&format!("stdout: {error}")))
 }
 
 fn runtime() -> Result<Runtime, Box<dyn Coded + Send>> {
@@ -217,33 +230,11 @@ fn runtime() -> Result<Runtime, Box<dyn Coded + Send>> {
         .thread_keep_alive(Duration::from_secs(5))
         .enable_all()
         .build()
-        .map_err(|error| {
-            boxed(AgentError::System {
-                detail: error.to_string(),
-            })
-        })
+        .map_err(|error| system(&error))
 }
 
-fn start_log(log: &LogConfig) {
-    let mut filter = EnvFilter::try_new(&log.level).unwrap_or_else(|_| EnvFilter::new("info"));
-    // The TPM library logs every failure, also those that are expected; the driver says what they mean.
-    if let Some(quiet) = "tss_esapi=off"
-        .parse()
-        .ok()
-        .filter(|_| !log.level.contains("tss_esapi"))
-    {
-        filter = filter.add_directive(quiet);
-    }
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
-    // A second log in one process is refused; the first one stays.
-    let _ = if log.json {
-        lines.json().try_init()
-    } else {
-        lines.try_init()
-    };
+fn start_log(log: &LogConfig) -> Result<Log, Box<dyn Coded + Send>> {
+    Log::start(&log.filter, log.format).map_err(|error| system(&error))
 }
 
 fn code(reason: &str) -> u8 {

@@ -7,6 +7,7 @@ pub use error::ConfigError;
 
 use std::path::{Path, PathBuf};
 
+use hallmark_host::log::{Filter, Format};
 use hallmark_spiffe::{Bundle, TrustDomain};
 use hallmark_tpm::Tcti;
 use hallmark_workload::UnixConfig;
@@ -54,10 +55,10 @@ pub enum Bootstrap {
 /// What is logged, and how.
 #[derive(Debug, Clone)]
 pub struct LogConfig {
-    /// A filter such as `info` or `hallmark_agent=debug`.
-    pub level: String,
-    /// One JSON object a line.
-    pub json: bool,
+    /// Levels.
+    pub filter: Filter,
+    /// How lines look.
+    pub format: Format,
 }
 
 impl Config {

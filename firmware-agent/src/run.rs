@@ -5,10 +5,11 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use hallmark_host::notify;
 use hallmark_reason::Coded;
 use hallmark_tpm::{EsysTpm, TpmHandle};
 use hallmark_workload::{UnixAttestor, Users};
-use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
@@ -21,7 +22,6 @@ use crate::{
     agent::Agent,
     cache::{self, Cache, Snapshot},
     config::Config,
-    notify::notify,
     state::StateFile,
     workload_api::{Bounds, Listener, WorkloadApi},
     workloads::Workloads,
@@ -37,7 +37,6 @@ const LAST_COMMAND: Duration = Duration::from_secs(20);
 /// # Errors
 /// The agent cannot start (data folder, socket, TPM), or the machine was banned.
 pub async fn run(config: Config) -> Result<(), Box<dyn Coded + Send>> {
-    keep_memory_private();
     let signals = signals()?;
     let state = StateFile::open(&config.data_dir).map_err(coded)?;
     let attestor = UnixAttestor::new(config.unix);
@@ -85,13 +84,6 @@ pub(crate) async fn open_tpm(config: &Config) -> Result<TpmHandle, AgentError> {
         .await
         .map_err(|error| system(error.to_string()))??;
     TpmHandle::spawn(tpm).map_err(|error| system(error.to_string()))
-}
-
-/// No core dump, and no tracing by other processes of the same user: workloads' keys are in this memory.
-fn keep_memory_private() {
-    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
-        tracing::warn!(%error, "core dumps and tracing are not ruled out");
-    }
 }
 
 /// Takes as many open files as the system allows, and says how many those are.
@@ -149,20 +141,5 @@ async fn announce(cache: Cache) {
     if changes.wait_for(|snapshot| snapshot.ready).await.is_ok() {
         tracing::info!("ready");
         notify("READY=1");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use rustix::process::dumpable_behavior;
-
-    use super::*;
-
-    #[test]
-    fn the_memory_of_a_running_agent_is_its_own() {
-        assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::Dumpable, "the control");
-        keep_memory_private();
-        assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
-        set_dumpable_behavior(DumpableBehavior::Dumpable).unwrap();
     }
 }

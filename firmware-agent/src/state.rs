@@ -9,17 +9,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use hallmark_host::{Foreign, Purpose, foreign, log};
 use hallmark_spiffe::{Bundle, TrustDomain};
 use hallmark_tpm::{Endorsement, Unique};
 use hallmark_tpm_wire::{HashAlg, PcrValues, PublicArea};
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    AgentError,
-    folder::{Foreign, Purpose, foreign},
-    identity::Identity,
-    witness::Known,
-};
+use crate::{AgentError, identity::Identity, witness::Known};
 
 const FILE: &str = "state.json";
 const VERSION: u32 = 1;
@@ -89,7 +85,7 @@ impl StateFile {
                 .create(folder)
                 .map_err(failed)?;
         }
-        if let Some(Foreign { folder: place, why }) = foreign(folder, Purpose::Files).map_err(failed)? {
+        if let Some(Foreign { place, why }) = foreign(folder, Purpose::Files).map_err(failed)? {
             return Err(AgentError::StateExposed {
                 path: folder.display().to_string(),
                 detail: format!("{}: {why}", place.display()),
@@ -170,7 +166,7 @@ impl StateFile {
             moved_to,
             detail: detail.to_owned(),
         };
-        tracing::warn!("{}", hallmark_reason::Report(&warning));
+        log::warn(&warning);
         Ok(None)
     }
 }

@@ -15,7 +15,6 @@ mod listener;
 mod listener_error;
 mod refusal;
 mod request;
-mod seldom;
 mod server;
 mod service;
 mod speaker;

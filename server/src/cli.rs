@@ -3,6 +3,7 @@
 use std::{io::Write as _, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
+use hallmark_host::{keep_memory_private, log};
 use hallmark_reason::{Coded, Report};
 
 use tokio::runtime::{Builder, Runtime};
@@ -63,7 +64,28 @@ struct ConfigFile {
 /// Does what the command line says.
 #[must_use]
 pub fn main() -> ExitCode {
-    let outcome = match Arguments::parse().command {
+    let command = Arguments::parse().command;
+    match private().and_then(|()| execute(command)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log::say(Report(&*error).to_string());
+            ExitCode::from(exit_code(&*error))
+        }
+    }
+}
+
+/// Before anything secret is in memory.
+fn private() -> Result<(), Failure> {
+    keep_memory_private().map_err(|error| {
+        boxed(StartError::Runtime {
+            what: "keeping the memory private",
+            cause: error.to_string(),
+        })
+    })
+}
+
+fn execute(command: Command) -> Result<(), Failure> {
+    match command {
         Command::Run(file) => load(&file).and_then(|config| run::run(config).map_err(boxed)),
         Command::Config(ConfigCommand::Check(file)) => load(&file).map(|config| {
             print(&format!(
@@ -74,13 +96,6 @@ pub fn main() -> ExitCode {
         }),
         Command::Healthcheck { file, verbose } => load(&file).and_then(|config| health(&config, verbose)),
         Command::Doctor(file) => load(&file).and_then(|config| alone()?.block_on(doctor::examine(&config, print))),
-    };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            drop(writeln!(std::io::stderr(), "{}", Report(&*error)));
-            ExitCode::from(exit_code(&*error))
-        }
     }
 }
 

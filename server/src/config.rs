@@ -13,6 +13,7 @@ mod value;
 
 use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration};
 
+use hallmark_host::log::{Filter, Format};
 use hallmark_hsm::KeyKind;
 use hallmark_policy::{Rules, signed::OperatorKeys};
 use hallmark_registry::Approvers;
@@ -121,17 +122,8 @@ pub struct LimitSettings {
 /// What is logged.
 #[derive(Debug, Clone)]
 pub struct Log {
-    /// A level, or a filter as `info,hallmark_server=debug`.
-    pub level: String,
+    /// Levels.
+    pub filter: Filter,
     /// How lines look.
-    pub format: LogFormat,
-}
-
-/// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// For machines.
-    Json,
+    pub format: Format,
 }

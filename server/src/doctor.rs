@@ -54,6 +54,7 @@ fn data_folder(path: &Path) -> Finding {
             cause: error.to_string(),
         })
     })?;
+    parts::data_is_ours(path).map_err(boxed)?;
     Ok(path.display().to_string())
 }
 

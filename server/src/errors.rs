@@ -52,6 +52,22 @@ pub enum StartError {
         /// What the system said.
         cause: String,
     },
+    /// Others can put a socket of theirs in the admin socket's place.
+    #[error("others can replace the admin socket {}", path.display())]
+    SocketExposed {
+        /// The path.
+        path: PathBuf,
+        /// Where, and who.
+        exposed: String,
+    },
+    /// Others can put a store of theirs in the place of the server's.
+    #[error("others can change what the server keeps in {}", path.display())]
+    DataExposed {
+        /// The path.
+        path: PathBuf,
+        /// Where, and who.
+        exposed: String,
+    },
     /// The data folder cannot be made.
     #[error("the data folder {} cannot be used", path.display())]
     DataFolder {
@@ -64,14 +80,6 @@ pub enum StartError {
     #[error("the server's own identity cannot be made: {cause}")]
     Identity {
         /// What failed.
-        cause: String,
-    },
-    /// The log level is none.
-    #[error("[log] level = {level:?} is no log level")]
-    LogLevel {
-        /// The level.
-        level: String,
-        /// What is wrong with it.
         cause: String,
     },
     /// A part of the runtime failed: signals, threads, TLS.
@@ -111,16 +119,17 @@ impl Coded for StartError {
             Self::Authority(error) => error.code(),
             Self::Issue(error) => error.code(),
             Self::Runtime { .. } => ReasonCode::new("HM-SRV-0006"),
-            Self::LogLevel { .. } => ReasonCode::new("HM-SRV-0007"),
+            Self::SocketExposed { .. } => ReasonCode::new("HM-SRV-0017"),
+            Self::DataExposed { .. } => ReasonCode::new("HM-SRV-0018"),
         }
     }
 
     fn compared(&self) -> Option<String> {
         match self {
-            Self::Address { cause, .. }
-            | Self::SocketUnusable { cause, .. }
-            | Self::LogLevel { cause, .. }
-            | Self::DataFolder { cause, .. } => Some(cause.clone()),
+            Self::Address { cause, .. } | Self::SocketUnusable { cause, .. } | Self::DataFolder { cause, .. } => {
+                Some(cause.clone())
+            }
+            Self::SocketExposed { exposed, .. } | Self::DataExposed { exposed, .. } => Some(exposed.clone()),
             Self::SocketTaken { by, .. } => Some(format!("expected nothing or a dead socket, found {by}")),
             _ => self.part().and_then(Coded::compared),
         }
@@ -134,8 +143,10 @@ impl Coded for StartError {
                 "the server's user may not write there, or the path is longer than 107 bytes"
             }
             Self::DataFolder { .. } => "the server's user may not write there",
+            Self::SocketExposed { .. } | Self::DataExposed { .. } => {
+                "the folder, or one above it, belongs to another user or lets others write"
+            }
             Self::Identity { .. } => "the authority is about to expire",
-            Self::LogLevel { .. } => "a misspelt level or filter",
             Self::Runtime { .. } => "the system is out of threads or file descriptors",
             _ => return self.part().and_then(Coded::likely_cause),
         };
@@ -149,8 +160,17 @@ impl Coded for StartError {
             Self::SocketUnusable { path, .. } | Self::DataFolder { path, .. } => {
                 format!("ls -ld {}", path.parent().unwrap_or(path).display())
             }
+            Self::SocketExposed { path, .. } => format!(
+                "namei -l {}; choose a folder of root's such as /run/hallmark-server",
+                path.display()
+            ),
+            Self::DataExposed { path, .. } => {
+                format!(
+                    "namei -l {}; give it to the server's user with mode 0700",
+                    path.display()
+                )
+            }
             Self::Identity { .. } => "hallmark status".into(),
-            Self::LogLevel { .. } => "set it to error, warn, info, debug or trace".into(),
             Self::Runtime { .. } => "ulimit -a; then start it again".into(),
             _ => return self.part().and_then(Coded::next_step),
         })
@@ -166,5 +186,5 @@ pub fn store_failed(error: &StoreError) -> Status {
 
 /// The operator's part of a failure of the store.
 pub(crate) fn log_store_failure(error: &StoreError) {
-    tracing::error!(code = %error.code(), %error, detail = error.compared(), "the store failed");
+    tracing::error!(code = %error.code(), %error, compared = error.compared(), "the store failed");
 }

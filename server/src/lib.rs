@@ -22,7 +22,6 @@ pub mod kept;
 pub mod lifecycle;
 pub mod limits;
 pub mod listener;
-pub mod notify;
 pub mod policy_files;
 pub mod probe;
 pub mod revocation;

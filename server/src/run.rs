@@ -1,6 +1,5 @@
 //! The start, step by step, and the orderly end.
 
-mod logging;
 pub(crate) mod parts;
 
 use std::{
@@ -8,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use hallmark_host::{log::Log, notify};
 use hallmark_reason::Report;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
@@ -16,7 +16,6 @@ use crate::{
     config::{Config, Listen},
     errors::StartError,
     listener::{self, AdminSocket, STOP_GRACE},
-    notify::notify,
     probe,
     service::entry::keep_pruned,
     state::Server,
@@ -31,7 +30,10 @@ const LAST_WORK: Duration = Duration::from_secs(5);
 /// # Errors
 /// [`StartError`] when it cannot start or a listener fails.
 pub fn run(config: Config) -> Result<(), StartError> {
-    logging::start(&config.log)?;
+    let log = Log::start(&config.log.filter, config.log.format).map_err(|error| StartError::Runtime {
+        what: "the log",
+        cause: error.to_string(),
+    })?;
     parts::raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -62,6 +64,7 @@ pub fn run(config: Config) -> Result<(), StartError> {
     } else {
         tracing::warn!("stopped while some work was under way");
     }
+    drop(log);
     outcome
 }
 

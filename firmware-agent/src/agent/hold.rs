@@ -200,7 +200,7 @@ impl Agent {
     fn save(&self, bundle: &Bundle, identity: &Identity) {
         let Some(known) = self.witness.known() else { return };
         if let Err(error) = self.state.save(bundle, known, self.witness.pcrs(), identity) {
-            tracing::error!("{}", hallmark_reason::Report(&error));
+            hallmark_host::log::error(&error);
         }
     }
 }

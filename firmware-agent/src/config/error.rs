@@ -34,6 +34,16 @@ pub enum ConfigError {
         /// Its version.
         found: i64,
     },
+    /// Others than the agent's user and root may change a file that the agent trusts.
+    #[error("others can change what the agent trusts: {key}")]
+    Changeable {
+        /// The key, or what the file is.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Where, and who.
+        exposed: String,
+    },
     /// A value that cannot be.
     #[error("{key} is not acceptable: {detail}")]
     Value {
@@ -64,12 +74,14 @@ impl Coded for ConfigError {
             Self::Value { .. } => ReasonCode::new("HM-CONF-0104"),
             Self::Bootstrap => ReasonCode::new("HM-CONF-0105"),
             Self::TrustBundle { .. } => ReasonCode::new("HM-CONF-0106"),
+            Self::Changeable { .. } => ReasonCode::new("HM-CONF-0107"),
         }
     }
 
     fn compared(&self) -> Option<String> {
         match self {
             Self::Unreadable { detail, .. } | Self::TrustBundle { detail, .. } => Some(detail.clone()),
+            Self::Changeable { exposed, .. } => Some(exposed.clone()),
             Self::Version { found, .. } => Some(format!("version = {found}, this program reads 1")),
             _ => None,
         }
@@ -80,6 +92,9 @@ impl Coded for ConfigError {
             Self::Unreadable { .. } => "the path is wrong, or the agent's user may not read it",
             Self::Syntax { .. } => "a misspelt or missing key, or a value in the wrong form",
             Self::Version { .. } => "the file was written for another version of Hallmark",
+            Self::Changeable { .. } => {
+                "the file or a folder above it was made by hand, or by another user than the agent's"
+            }
             Self::Value { .. } => "a typing error",
             Self::Bootstrap => "the way to recognise the server was left open",
             Self::TrustBundle { .. } => "the file is missing, or is not the server's bundle as PEM",
@@ -90,6 +105,12 @@ impl Coded for ConfigError {
     fn next_step(&self) -> Option<String> {
         let step = match self {
             Self::Unreadable { path, .. } => return Some(format!("ls -l {}", path.display())),
+            Self::Changeable { path, .. } => {
+                return Some(format!(
+                    "namei -l {0}; chown it to the agent's user or to root, chmod go-w {0}; check it as the agent's user",
+                    path.display()
+                ));
+            }
             Self::Version { .. } => "set `version = 1`, and correct what is then reported",
             Self::Syntax { .. } | Self::Value { .. } => "correct it; then hallmark-agent config check",
             Self::Bootstrap => "set trust_bundle to a file made with `hallmark bundle show`",

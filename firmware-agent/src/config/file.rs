@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use hallmark_host::{Foreign, foreign_file, log};
 use hallmark_spiffe::{Bundle, TrustDomain};
 use hallmark_tpm::Tcti;
 use hallmark_workload::UnixConfig;
@@ -132,6 +133,7 @@ pub(super) fn load(path: &Path) -> Result<Config, ConfigError> {
         path: path.to_owned(),
         detail: error.to_string(),
     })?;
+    only_ours("the configuration", path)?;
     let file: File = toml::from_str(&text).map_err(|error| syntax(path, &text, &error))?;
     if file.version != 1 {
         return Err(ConfigError::Version {
@@ -155,7 +157,7 @@ pub(super) fn load(path: &Path) -> Result<Config, ConfigError> {
             path: file.workload_attestors.unix.path,
             sha256: file.workload_attestors.unix.sha256,
         },
-        log: log(file.log)?,
+        log: log_config(file.log)?,
         trust_domain,
     })
 }
@@ -205,12 +207,28 @@ fn bootstrap(trust_domain: &TrustDomain, server: &Server) -> Result<Bootstrap, C
                 detail,
             };
             let text = std::fs::read_to_string(path).map_err(|error| unusable(error.to_string()))?;
+            only_ours("server.trust_bundle", path)?;
             let bundle = Bundle::from_pem(trust_domain, &text).map_err(|error| unusable(error.to_string()))?;
             bundle.authorities().map_err(|error| unusable(error.to_string()))?;
             Ok(Bootstrap::Bundle(bundle))
         }
         _ => Err(ConfigError::Bootstrap),
     }
+}
+
+/// Refuses a file that is trusted as it stands where others than the agent's user and root can change it.
+fn only_ours(key: &'static str, path: &Path) -> Result<(), ConfigError> {
+    let looked = foreign_file(path).map_err(|error| ConfigError::Unreadable {
+        path: path.to_owned(),
+        detail: error.to_string(),
+    })?;
+    looked.map_or(Ok(()), |Foreign { place, why }| {
+        Err(ConfigError::Changeable {
+            key,
+            path: path.to_owned(),
+            exposed: format!("{}: {why}", place.display()),
+        })
+    })
 }
 
 fn log_paths(measurements: Measurements) -> Result<LogPaths, ConfigError> {
@@ -226,17 +244,23 @@ fn log_paths(measurements: Measurements) -> Result<LogPaths, ConfigError> {
     })
 }
 
-fn log(log: Log) -> Result<LogConfig, ConfigError> {
-    tracing_subscriber::EnvFilter::try_new(&log.level).map_err(|error| value("log.level", &error))?;
+fn log_config(log: Log) -> Result<LogConfig, ConfigError> {
+    let filter: log::Filter = log.level.parse().map_err(|error| value("log.level", &error))?;
     Ok(LogConfig {
-        level: log.level,
-        json: matches!(log.format, Format::Json),
+        // The TPM library logs every failure, also those that are expected; the driver says what they mean.
+        filter: filter.without("tss_esapi"),
+        format: match log.format {
+            Format::Text => log::Format::Text,
+            Format::Json => log::Format::Json,
+        },
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hallmark_reason::Coded as _;
+    use std::os::unix::fs::PermissionsExt as _;
 
     fn load_text(text: &str) -> Result<Config, ConfigError> {
         let folder = tempfile::tempdir().unwrap();
@@ -290,8 +314,26 @@ mod tests {
                 "insecure_bootstrap = true",
                 "insecure_bootstrap = true\n[tpm]\ntcti = \"cmd:x\"",
             ),
+            (
+                "insecure_bootstrap = true",
+                "insecure_bootstrap = true\n[log]\nlevel = \"verbose\"",
+            ),
         ] {
             assert!(load_text(&GOOD.replace(from, to)).is_err(), "{to}");
+        }
+    }
+
+    #[test]
+    fn what_others_can_change_is_not_trusted() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agent.toml");
+        std::fs::write(&path, GOOD).unwrap();
+        for (mode, good) in [(0o644, true), (0o666, false)] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            match load(&path) {
+                Ok(_) => assert!(good, "{mode:o}"),
+                Err(error) => assert_eq!((error.code().as_str(), good), ("HM-CONF-0107", false), "{mode:o}"),
+            }
         }
     }
 

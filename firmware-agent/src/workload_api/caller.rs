@@ -15,16 +15,16 @@ use tokio::sync::OnceCell;
 use super::answers::{Answer, Answers, Asked};
 use super::bounds::User;
 use super::refusal::Refusal;
-use super::seldom::Seldom;
 use super::speaker::Speaker;
 use super::turns::Turns;
 use crate::cache::Snapshot;
+use hallmark_host::log::Throttle;
 
 /// The selectors of a caller.
 pub(super) type Facts = Arc<BTreeSet<Selector>>;
 
 /// One for all connections: who fails on purpose does it on many.
-static NOT_ATTESTED: Seldom = Seldom::new();
+static NOT_ATTESTED: Throttle = Throttle::new();
 
 /// The process behind one connection. It is attested once, on its first call; every further call only
 /// asks the pidfd whether it still lives.

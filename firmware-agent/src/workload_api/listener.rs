@@ -7,12 +7,12 @@ use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, 
 use std::os::unix::net::{UnixListener as StdListener, UnixStream as StdStream};
 use std::path::{Path, PathBuf};
 
+use hallmark_host::{Foreign, Purpose, foreign};
 use hallmark_workload::{UnixAttestor, tell_senders};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
 use tokio::net::UnixListener;
 
 use super::ListenError;
-use crate::folder::{Foreign, Purpose, foreign};
 
 /// Who may connect is everybody: who gets what is decided by attestation (Workload Endpoint, section 5).
 const SOCKET_MODE: u32 = 0o777;
@@ -95,10 +95,10 @@ impl Listener {
                 .create(folder)
                 .map_err(failed("make the folder of"))?;
             // Who may write there could also have the mode of a file of its choice changed below.
-            if let Some(Foreign { folder, why }) =
-                foreign(folder, Purpose::Socket).map_err(failed("look at the folder of"))?
+            if let Some(Foreign { place, why }) =
+                foreign(folder, Purpose::OneEntry).map_err(failed("look at the folder of"))?
             {
-                return Err(ListenError::Exposed { path, folder, why });
+                return Err(ListenError::Exposed { path, place, why });
             }
         }
         clear(&path)?;

@@ -33,8 +33,8 @@ pub enum ListenError {
     Exposed {
         /// The path.
         path: PathBuf,
-        /// The folder that lets them.
-        folder: PathBuf,
+        /// The folder or link that lets them.
+        place: PathBuf,
         /// Who they are.
         why: String,
     },
@@ -64,7 +64,7 @@ impl Coded for ListenError {
     fn compared(&self) -> Option<String> {
         match self {
             Self::Place { given, why } => Some(format!("given {given:?}, but {why}")),
-            Self::Exposed { folder, why, .. } => Some(format!("{}: {why}", folder.display())),
+            Self::Exposed { place, why, .. } => Some(format!("{}: {why}", place.display())),
             _ => None,
         }
     }

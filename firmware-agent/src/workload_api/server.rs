@@ -19,12 +19,12 @@ use super::answers::Answers;
 use super::bounds::{Bounds, Counter, Place, User};
 use super::caller::{Caller, Exit};
 use super::listener::Listener;
-use super::seldom::Seldom;
 use super::service::{Shared, answer};
 use super::speaker::Speaker;
 use super::told_socket::ToldSocket;
 use super::turns::Turns;
 use crate::cache::Cache;
+use hallmark_host::log::Throttle;
 
 /// The largest request header list, in octets by HPACK's count.
 const MAX_HEADER_LIST: u32 = 16 << 10;
@@ -50,8 +50,8 @@ pub struct WorkloadApi {
     users: Users,
     connections: Arc<Counter>,
     turns: Arc<Turns>,
-    refused: Seldom,
-    too_many: Seldom,
+    refused: Throttle,
+    too_many: Throttle,
     http: http2::Builder<TokioExecutor>,
 }
 
@@ -80,8 +80,8 @@ impl WorkloadApi {
             users,
             connections: Counter::new(bounds.connections, bounds.connections_per_uid),
             turns: Arc::default(),
-            refused: Seldom::new(),
-            too_many: Seldom::new(),
+            refused: Throttle::new(),
+            too_many: Throttle::new(),
             http,
         }
     }

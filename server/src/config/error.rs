@@ -91,6 +91,26 @@ pub enum ConfigError {
         /// What is wrong; never the content.
         cause: String,
     },
+    /// Others than the server's user and root may read a secret, change it, or put theirs in its place.
+    #[error("others may use or replace the secret for {key}")]
+    SecretExposed {
+        /// The key.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Where, and who.
+        exposed: String,
+    },
+    /// Others than the server's user and root may change a file that the server trusts.
+    #[error("others can change what the server trusts: {key}")]
+    Changeable {
+        /// The key, or what the file is.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Where, and who.
+        exposed: String,
+    },
     /// A credential is referred to, but systemd passed none.
     #[error("{key} refers to the credential {name}, and there are no credentials")]
     NoCredentials {
@@ -141,6 +161,8 @@ impl Coded for ConfigError {
             Self::NoCredentials { .. } => ReasonCode::new("HM-CONF-0009"),
             Self::TrustUnreadable { .. } => ReasonCode::new("HM-CONF-0010"),
             Self::Environment { .. } => ReasonCode::new("HM-CONF-0011"),
+            Self::SecretExposed { .. } => ReasonCode::new("HM-CONF-0012"),
+            Self::Changeable { .. } => ReasonCode::new("HM-CONF-0013"),
             Self::Trust { source } => source.code(),
         }
     }
@@ -150,6 +172,7 @@ impl Coded for ConfigError {
             Self::Unreadable { cause, .. }
             | Self::SecretUnreadable { cause, .. }
             | Self::TrustUnreadable { cause, .. } => Some(cause.clone()),
+            Self::SecretExposed { exposed, .. } | Self::Changeable { exposed, .. } => Some(exposed.clone()),
             Self::UnknownKey { key, known, .. } => Some(format!("found {key}, known are {}", known.join(", "))),
             Self::Version { found, .. } => Some(format!("version = {found}, this program reads 1")),
             Self::Contradiction { compared, .. } => Some(compared.clone()),
@@ -169,6 +192,12 @@ impl Coded for ConfigError {
             Self::Contradiction { .. } => "one of the two was changed without the other",
             Self::SecretReference { .. } => "the secret itself was written into the configuration",
             Self::SecretUnreadable { .. } => "the file is missing or empty, or the server's user may not read it",
+            Self::SecretExposed { .. } => {
+                "the file was made with the usual umask, or by another user than the server's"
+            }
+            Self::Changeable { .. } => {
+                "the file or a folder above it was made by hand, or by another user than the server's"
+            }
             Self::NoCredentials { .. } => "the server was started without systemd, or the unit has no LoadCredential=",
             Self::TrustUnreadable { .. } => "the path is wrong, or the server's user may not read it",
             Self::Trust { source } => return source.likely_cause(),
@@ -181,6 +210,14 @@ impl Coded for ConfigError {
             Self::Unreadable { path, .. }
             | Self::SecretUnreadable { path, .. }
             | Self::TrustUnreadable { path, .. } => format!("ls -l {}", path.display()),
+            Self::SecretExposed { path, .. } => format!(
+                "namei -l {0}; chown it to the server's user or to root, chmod 600 {0}; check it as the server's user",
+                path.display()
+            ),
+            Self::Changeable { path, .. } => format!(
+                "namei -l {0}; chown it to the server's user or to root, chmod go-w {0}; check it as the server's user",
+                path.display()
+            ),
             Self::UnknownKey { key, known, .. } => match nearest(key, known) {
                 Some(meant) => format!("write `{meant}` instead of `{key}`"),
                 None => format!("remove `{key}`, or move it to its table"),

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use hallmark_host::log;
 use hallmark_hsm::KeyKind;
 use hallmark_policy::Rules;
 use hallmark_registry::Approvers;
@@ -17,8 +18,7 @@ use hallmark_verify::{ExpiredPolicy, TpmClass, Trust};
 use serde::Deserialize;
 
 use super::{
-    Config, ConfigError, Hsm, Lifetimes, LimitSettings, Listen, Log, LogFormat, Overrides, Tpm2, locate, secret, trust,
-    value,
+    Config, ConfigError, Hsm, Lifetimes, LimitSettings, Listen, Log, Overrides, Tpm2, locate, secret, trust, value,
 };
 
 /// No configuration is larger.
@@ -252,15 +252,15 @@ impl Default for StoreTable {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct LogTable {
-    #[serde(deserialize_with = "value::filled")]
-    level: String,
+    #[serde(deserialize_with = "value::log_filter")]
+    level: log::Filter,
     format: Format,
 }
 
 impl Default for LogTable {
     fn default() -> Self {
         Self {
-            level: "info".into(),
+            level: log::Filter::default(),
             format: Format::Text,
         }
     }
@@ -309,7 +309,9 @@ fn read(path: &Path) -> Result<String, ConfigError> {
             "it has {size} bytes, at most {MAX_FILE_BYTES} are read"
         ))));
     }
-    std::fs::read_to_string(path).map_err(|error| unreadable(&error))
+    let text = std::fs::read_to_string(path).map_err(|error| unreadable(&error))?;
+    trust::only_ours("the configuration", path)?;
+    Ok(text)
 }
 
 impl File {
@@ -345,10 +347,10 @@ impl File {
                 concurrent_attestations: self.limits.concurrent_attestations,
             },
             log: Log {
-                level: self.log.level,
+                filter: self.log.level,
                 format: match self.log.format {
-                    Format::Text => LogFormat::Text,
-                    Format::Json => LogFormat::Json,
+                    Format::Text => log::Format::Text,
+                    Format::Json => log::Format::Json,
                 },
             },
         })

@@ -1,13 +1,9 @@
 //! Secrets by reference.
 
-use std::{
-    fs::File,
-    io::Read as _,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
+use hallmark_host::{SecretError, read_secret};
 use secrecy::SecretString;
-use zeroize::{Zeroize as _, Zeroizing};
 
 use super::ConfigError;
 
@@ -18,7 +14,7 @@ const MAX_SECRET_BYTES: u64 = 4096;
 /// put its credentials. One line ending at its end does not belong to it.
 ///
 /// # Errors
-/// When the reference has another form, or the file cannot be read, is empty, too large or no text.
+/// When the reference has another form, or the file cannot be read, is empty, too large or no text, or is not private.
 pub(super) fn resolve(
     key: &'static str,
     reference: &str,
@@ -44,7 +40,14 @@ pub(super) fn resolve(
         path: path.clone(),
         cause: cause.to_owned(),
     };
-    let content = read(&path).map_err(|error| unreadable(&error.to_string()))?;
+    let content = read_secret(&path, MAX_SECRET_BYTES).map_err(|error| match error {
+        SecretError::Exposed { .. } => ConfigError::SecretExposed {
+            key,
+            path: path.clone(),
+            exposed: error.to_string(),
+        },
+        error => unreadable(&error.to_string()),
+    })?;
     let secret = std::str::from_utf8(&content).map_err(|_| unreadable("it is not UTF-8 text"))?;
     let secret = secret.strip_suffix('\n').unwrap_or(secret);
     let secret = secret.strip_suffix('\r').unwrap_or(secret);
@@ -54,33 +57,22 @@ pub(super) fn resolve(
     Ok(SecretString::from(secret.to_owned()))
 }
 
-fn read(path: &Path) -> std::io::Result<Zeroizing<Vec<u8>>> {
-    // Room from the start: a buffer that grew would leave copies behind.
-    let mut content = Vec::with_capacity(usize::try_from(MAX_SECRET_BYTES + 1).unwrap_or(0));
-    let read = File::open(path)?.take(MAX_SECRET_BYTES + 1).read_to_end(&mut content);
-    if let Err(error) = read {
-        content.zeroize();
-        return Err(error);
-    }
-    if u64::try_from(content.len()).is_ok_and(|len| len > MAX_SECRET_BYTES) {
-        content.zeroize();
-        return Err(std::io::Error::other(format!(
-            "it is larger than {MAX_SECRET_BYTES} bytes"
-        )));
-    }
-    Ok(Zeroizing::new(content))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use hallmark_reason::Coded as _;
     use secrecy::ExposeSecret as _;
+    use std::{fs, io::Write as _, os::unix::fs::OpenOptionsExt as _};
+
+    fn write_private(path: &Path, content: &[u8]) {
+        let file = fs::File::options().write(true).create_new(true).mode(0o600).open(path);
+        file.unwrap().write_all(content).unwrap();
+    }
 
     #[test]
     fn a_secret_comes_from_a_file_or_a_credential() {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("pin"), "1234\n").unwrap();
+        write_private(&folder.path().join("pin"), b"1234\n");
         let file = format!("file:{}/pin", folder.path().display());
         assert_eq!(resolve("hsm.pin", &file, None).unwrap().expose_secret(), "1234");
         let credential = resolve("hsm.pin", "credential:pin", Some(folder.path())).unwrap();
@@ -90,8 +82,9 @@ mod tests {
     #[test]
     fn what_is_no_reference_is_refused_and_never_shown() {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("empty"), "\n").unwrap();
-        std::fs::write(folder.path().join("large"), [b'1'; 4097]).unwrap();
+        write_private(&folder.path().join("empty"), b"\n");
+        write_private(&folder.path().join("large"), &[b'1'; 4097]);
+        std::fs::write(folder.path().join("open"), "1234").unwrap();
         let file = |name: &str| format!("file:{}/{name}", folder.path().display());
         for (reference, code) in [
             ("1234".to_owned(), "HM-CONF-0007"),
@@ -100,6 +93,7 @@ mod tests {
             (file("absent"), "HM-CONF-0008"),
             (file("empty"), "HM-CONF-0008"),
             (file("large"), "HM-CONF-0008"),
+            (file("open"), "HM-CONF-0012"),
         ] {
             let error = resolve("hsm.pin", &reference, None).unwrap_err();
             assert_eq!(error.code().as_str(), code, "{reference}");

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use hallmark_host::{Foreign, foreign_file};
 use hallmark_policy::signed::OperatorKeys;
 use hallmark_verify::{EkRoots, Inventory, Revocation};
 
@@ -23,12 +24,14 @@ pub(super) fn roots(paths: &[PathBuf]) -> Result<EkRoots, ConfigError> {
     for path in paths {
         let unreadable = |path: &Path, error: &io::Error| unreadable("attestation.tpm2.ek_roots", path, error);
         let files = if path.is_dir() {
+            only_ours("attestation.tpm2.ek_roots", path)?;
             folder(path, &["pem", "crt", "cer", "der"]).map_err(|error| unreadable(path, &error))?
         } else {
             vec![path.clone()]
         };
         for file in files {
             let content = std::fs::read(&file).map_err(|error| unreadable(&file, &error))?;
+            only_ours("attestation.tpm2.ek_roots", &file)?;
             roots.add(&file.display().to_string(), &content)?;
         }
     }
@@ -107,6 +110,7 @@ pub(super) fn operator_keys(paths: &[PathBuf]) -> Result<OperatorKeys, ConfigErr
             cause,
         };
         let pem = std::fs::read(path).map_err(|error| unusable(error.to_string()))?;
+        only_ours("policy.operator_keys", path)?;
         keys.add_pem(&pem).map_err(|error| unusable(error.to_string()))?;
     }
     Ok(keys)
@@ -122,5 +126,22 @@ pub(super) fn inventory(path: &Path) -> Result<Inventory, ConfigError> {
         path: path.to_owned(),
         cause: error.to_string(),
     })?;
+    only_ours("attestation.tpm2.ek_inventory", path)?;
     Ok(Inventory::from_csv(&content)?)
+}
+
+/// Refuses a file that is trusted as it stands where others than the server's user and root can change it. Revocation
+/// lists carry their own signatures; whoever fetches them may be another user.
+///
+/// # Errors
+/// [`ConfigError::Changeable`], or the file cannot be looked at.
+pub(super) fn only_ours(key: &'static str, path: &Path) -> Result<(), ConfigError> {
+    match foreign_file(path).map_err(|error| unreadable(key, path, &error))? {
+        None => Ok(()),
+        Some(Foreign { place, why }) => Err(ConfigError::Changeable {
+            key,
+            path: path.to_owned(),
+            exposed: format!("{}: {why}", place.display()),
+        }),
+    }
 }

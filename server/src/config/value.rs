@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use hallmark_host::log::{Filter, FilterError};
 use hallmark_hsm::KeyKind;
 use hallmark_spiffe::{SpiffeId, TrustDomain};
 use hallmark_verify::TpmClass;
@@ -64,6 +65,13 @@ pub(super) fn filled<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Er
         } else {
             Ok(text.to_owned())
         }
+    })
+}
+
+/// What is logged.
+pub(super) fn log_filter<'de, D: Deserializer<'de>>(from: D) -> Result<Filter, D::Error> {
+    text(from, |text| {
+        text.parse().map_err(|error: FilterError| error.to_string())
     })
 }
 

@@ -12,6 +12,7 @@ use std::{
     sync::Arc,
 };
 
+use hallmark_host::{Foreign, Purpose, foreign};
 use rustix::{
     fs::{Mode, fchmod},
     net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, socket_with},
@@ -63,6 +64,14 @@ impl AdminSocket {
                 .mode(FOLDER_MODE)
                 .create(folder)
                 .map_err(fault)?;
+        }
+        // Who may write there could put a socket of its own in this one's place, and hear what operators say.
+        let folder = path.parent().unwrap_or(path);
+        if let Some(Foreign { place, why }) = foreign(folder, Purpose::OneEntry).map_err(fault)? {
+            return Err(StartError::SocketExposed {
+                path: path.to_owned(),
+                exposed: format!("{}: {why}", place.display()),
+            });
         }
         remove_stale(path)?;
         let listener = listen(path).map_err(fault)?;
@@ -187,6 +196,21 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"precious");
         fs::remove_file(&path).unwrap();
         assert!(AdminSocket::bind(&path).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_others_may_write_to_gets_no_socket_unless_it_is_sticky() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("open").join("admin.sock");
+        fs::create_dir(folder.path().join("open")).unwrap();
+        for (mode, taken) in [(0o777, false), (0o1777, true), (0o755, true)] {
+            fs::set_permissions(path.parent().unwrap(), fs::Permissions::from_mode(mode)).unwrap();
+            match AdminSocket::bind(&path) {
+                Ok(_) => assert!(taken, "{mode:o}"),
+                Err(error) => assert_eq!((error.code().as_str(), taken), ("HM-SRV-0017", false), "{mode:o}"),
+            }
+            assert!(!path.exists());
+        }
     }
 
     #[tokio::test]

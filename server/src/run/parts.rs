@@ -3,6 +3,7 @@
 use std::{fs, net::SocketAddr, os::unix::fs::DirBuilderExt as _, path::Path, sync::Arc};
 
 use arc_swap::ArcSwap;
+use hallmark_host::{Foreign, Purpose, foreign};
 use hallmark_hsm::{HsmError, KeyStore};
 use hallmark_pkcs11::{Pkcs11Config, Pkcs11KeyStore};
 use hallmark_registry::Registry;
@@ -27,14 +28,26 @@ use crate::{
 
 /// Makes the data folder where it is missing; what is in it is the server's alone.
 pub(super) fn data_folder(path: &Path) -> Result<(), StartError> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(|error| StartError::DataFolder {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|error| StartError::DataFolder {
+        path: path.to_owned(),
+        cause: error.to_string(),
+    })?;
+    data_is_ours(path)
+}
+
+/// Refuses a data folder in which others than the server's user and root can put a store of theirs.
+pub(crate) fn data_is_ours(path: &Path) -> Result<(), StartError> {
+    let looked = foreign(path, Purpose::Files).map_err(|error| StartError::DataFolder {
+        path: path.to_owned(),
+        cause: error.to_string(),
+    })?;
+    looked.map_or(Ok(()), |Foreign { place, why }| {
+        Err(StartError::DataExposed {
             path: path.to_owned(),
-            cause: error.to_string(),
+            exposed: format!("{}: {why}", place.display()),
         })
+    })
 }
 
 /// Takes as many open files as the system allows: each connection is one.

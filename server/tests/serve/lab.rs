@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command,
     sync::{
@@ -41,6 +42,7 @@ pub(crate) fn isolated<F: Future<Output = ()>>(name: &str, body: impl FnOnce(Lab
     );
     fs::write(path.join("softhsm2.conf"), conf).unwrap();
     fs::write(path.join("pin"), "1234").unwrap();
+    fs::set_permissions(path.join("pin"), fs::Permissions::from_mode(0o600)).unwrap();
     init_token(path, "hallmark");
     let mut command = Command::new(std::env::current_exe().unwrap());
     command

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     fs,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command,
     sync::Arc,
@@ -48,6 +49,7 @@ pub(crate) fn isolated<F: Future<Output = ()>>(name: &str, body: impl FnOnce(Pat
     );
     fs::write(path.join("softhsm2.conf"), conf).unwrap();
     fs::write(path.join("pin"), "1234").unwrap();
+    fs::set_permissions(path.join("pin"), fs::Permissions::from_mode(0o600)).unwrap();
     fs::write(path.join("server.toml"), configuration(path)).unwrap();
     let token = [
         "--init-token",

@@ -3,6 +3,9 @@
 use crate::LabError;
 use anyhow::{Context as _, Result, ensure};
 use aws_lc_rs::rand;
+use std::fs::File;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -33,7 +36,7 @@ impl Token {
         let mut random = [0_u8; 8];
         rand::fill(&mut random).ok().context("no randomness")?;
         let pin = hex::encode(random);
-        std::fs::write(token.pin_file(), &pin)?;
+        write_private(&token.pin_file(), &pin)?;
         let out = Command::new("softhsm2-util")
             .args([
                 "--init-token",
@@ -93,4 +96,10 @@ impl Token {
         .find(|path| path.exists())
         .unwrap_or_else(|| PathBuf::from("libsofthsm2.so"))
     }
+}
+
+/// Writes a file that its owner alone reads: the server takes a PIN from no other.
+fn write_private(path: &Path, text: &str) -> Result<()> {
+    let mut file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
+    Ok(file.write_all(text.as_bytes())?)
 }

@@ -19,6 +19,8 @@ const LANGUAGES: &[&str] = &[
     "hallmark-evidence",
     "hallmark-unix",
 ];
+/// What both programs ask of their host; it does I/O, so programs alone know it.
+const HOST: &str = "hallmark-host";
 const PURE: &[&str] = &[
     "hallmark-verify",
     "hallmark-policy",
@@ -119,6 +121,30 @@ fn pure_rooms_know_languages_and_each_other_and_do_nothing_themselves() {
                 assert_ne!(dep, forbidden, "{name} depends on {dep}");
             }
         }
+    }
+}
+
+#[test]
+fn the_host_is_known_to_programs_alone() {
+    let metadata = metadata();
+    let mut known_to = BTreeSet::new();
+    for package in metadata.workspace_packages() {
+        if direct(package).contains(HOST) {
+            known_to.insert(package.name.as_str());
+        }
+    }
+    assert!(known_to.contains("hallmark-server") && known_to.contains("hallmark-agent"));
+    for name in known_to {
+        assert!(
+            ["hallmark-server", "hallmark-agent", "hallmark"].contains(&name),
+            "{name} depends on {HOST}"
+        );
+    }
+    for dep in direct(package(&metadata, HOST))
+        .iter()
+        .filter(|d| d.starts_with("hallmark"))
+    {
+        assert!(LANGUAGES.contains(dep), "{HOST} depends on {dep}");
     }
 }
 

@@ -3,13 +3,16 @@
 use super::*;
 use hallmark_reason::Coded as _;
 use secrecy::ExposeSecret as _;
+use std::os::unix::fs::PermissionsExt as _;
 
 struct Folder(tempfile::TempDir);
 
 impl Folder {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("pin"), "1234\n").unwrap();
+        let pin = folder.path().join("pin");
+        std::fs::write(&pin, "1234\n").unwrap();
+        std::fs::set_permissions(pin, std::fs::Permissions::from_mode(0o600)).unwrap();
         Self(folder)
     }
 
@@ -116,6 +119,7 @@ fn every_fault_has_its_code() {
             "HM-CONF-0002",
         ),
         (format!("{LEAST}[authority]\nkey_type = \"ec-p521\"\n"), "HM-CONF-0002"),
+        (format!("{LEAST}[log]\nlevel = \"verbose\"\n"), "HM-CONF-0002"),
         (LEAST.replace("example.org", "Example.org"), "HM-CONF-0002"),
         (LEAST.replace("\"/d\"", "\"d\""), "HM-CONF-0002"),
         (LEAST.replace("token_label", "#"), "HM-CONF-0004"),

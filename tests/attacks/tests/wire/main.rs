@@ -12,6 +12,7 @@
 mod certificate;
 mod clones;
 mod history;
+mod host;
 mod identity;
 mod inventory;
 mod key;

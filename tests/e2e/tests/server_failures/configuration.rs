@@ -1,6 +1,6 @@
 //! Configurations that the server does not start with.
 
-use crate::kept::{CONFIGURATION, Kept, UNEXPECTED};
+use crate::kept::{CONFIGURATION, Kept};
 
 const CHECK: &str = "next: correct it; then hallmark-server config check";
 const UNREADABLE: &str = "cause: the path is wrong, or the server's user may not read it";
@@ -98,12 +98,18 @@ fn a_configuration_that_is_wrong_is_told_and_harms_nothing() {
          key's\n  next: unset HALLMARK_SERVER__HSM__SESIONS, or correct it: its value is read as in the file, text may go \
          without quotes",
     );
-    let config = kept.with("log", "level", "loud,,=");
+    let config = kept.with("log", "level", "verbose");
     kept.must_refuse(
         &config,
-        UNEXPECTED,
-        "HM-SRV-0007: [log] level = \"loud,,=\" is no log level\n  compared: *\n  cause: a misspelt level or filter\n  \
-         next: set it to error, warn, info, debug or trace",
+        CONFIGURATION,
+        "HM-CONF-0002: *: \"verbose\" is not a log level: off, error, warn, info, debug or trace, or PART=LEVEL as in \
+         \"info,hyper=warn\"\n  cause: a slip of the pen at this line\n  next: correct it; then hallmark-server config check",
+    );
+    kept.must_refuse_text(
+        &good,
+        &[("HALLMARK_SERVER__LOG__LEVEL", "verbose")],
+        CONFIGURATION,
+        "HM-CONF-0011: HALLMARK_SERVER__LOG__LEVEL: \"verbose\" is not a log level: *",
     );
     kept.must_go_on();
 }

@@ -3,6 +3,7 @@
 use crate::trial::{DOMAIN, PATIENCE, Trial, bundle, entry, entry_ids, register, report, token_keys};
 use hallmark_kit::{Process, binary};
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -104,6 +105,7 @@ impl Kept {
     pub(crate) fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
         std::fs::write(&path, content).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
         path
     }
 

@@ -1,0 +1,15 @@
+//! What server and agent both ask of the machine that they run on: where log lines go, what the service manager is told,
+//! which files and folders nobody else may change, and that nobody else reads their memory.
+//!
+//! It is the one room in `proto/` that does I/O (docs/decisions/0012): programs alone may know it.
+
+mod folder;
+pub mod log;
+mod memory;
+mod notify;
+mod secret;
+
+pub use folder::{Foreign, Purpose, foreign, foreign_file};
+pub use memory::keep_memory_private;
+pub use notify::{notify, reloading};
+pub use secret::{SecretError, read_secret};
