@@ -33,6 +33,7 @@ pub struct Node {
     options: NodeOptions,
     config: Table,
     tpm: Swtpm,
+    launcher: Vec<String>,
     process: Option<Process>,
 }
 
@@ -79,6 +80,7 @@ impl Node {
             options,
             config,
             tpm,
+            launcher: Vec::new(),
             process: None,
         })
     }
@@ -86,6 +88,11 @@ impl Node {
     /// Sets a configuration key of the agent (see [`crate::Server::set`]).
     pub fn set(&mut self, table: &str, key: &str, value: Value) {
         set(&mut self.config, table, key, value);
+    }
+
+    /// Starts the agent from now on through a program that becomes the rest of its command line.
+    pub fn launch_through(&mut self, launcher: Vec<String>) {
+        self.launcher = launcher;
     }
 
     /// Writes the agent's configuration as it stands.
@@ -102,16 +109,19 @@ impl Node {
     /// When the program is missing.
     pub fn launch(&mut self) -> Result<()> {
         self.write_config()?;
-        let args = [
+        let mut command = self.launcher.clone();
+        command.extend([
+            binary("hallmark-agent")?.display().to_string(),
             "run".to_owned(),
             "--config".into(),
             self.config_file().display().to_string(),
-        ];
+        ]);
+        let program = PathBuf::from(command.remove(0));
         let log = self.folder.join("agent.log");
         self.process = Some(Process::start(
             &format!("hallmark-agent {}", self.options.name),
-            &binary("hallmark-agent")?,
-            &args,
+            &program,
+            &command,
             &[],
             &log,
         )?);

@@ -109,7 +109,9 @@ fn a_configuration_that_is_wrong_is_told_and_harms_nothing() {
         &good,
         &[("HALLMARK_SERVER__LOG__LEVEL", "verbose")],
         CONFIGURATION,
-        "HM-CONF-0011: HALLMARK_SERVER__LOG__LEVEL: \"verbose\" is not a log level: *",
+        "HM-CONF-0011: HALLMARK_SERVER__LOG__LEVEL: \"verbose\" is not a log level: *\n  cause: a misspelt name, or a value of \
+         another kind than the key's\n  next: unset HALLMARK_SERVER__LOG__LEVEL, or correct it: its value is read as in the \
+         file, text may go without quotes",
     );
     kept.must_go_on();
 }
