@@ -119,7 +119,7 @@ impl Coded for StartError {
             Self::Authority(error) => error.code(),
             Self::Issue(error) => error.code(),
             Self::Runtime { .. } => ReasonCode::new("HM-SRV-0006"),
-            Self::SocketExposed { .. } => ReasonCode::new("HM-SRV-0017"),
+            Self::SocketExposed { .. } => ReasonCode::new("HM-SRV-0019"),
             Self::DataExposed { .. } => ReasonCode::new("HM-SRV-0018"),
         }
     }

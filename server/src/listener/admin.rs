@@ -207,7 +207,7 @@ mod tests {
             fs::set_permissions(path.parent().unwrap(), fs::Permissions::from_mode(mode)).unwrap();
             match AdminSocket::bind(&path) {
                 Ok(_) => assert!(taken, "{mode:o}"),
-                Err(error) => assert_eq!((error.code().as_str(), taken), ("HM-SRV-0017", false), "{mode:o}"),
+                Err(error) => assert_eq!((error.code().as_str(), taken), ("HM-SRV-0019", false), "{mode:o}"),
             }
             assert!(!path.exists());
         }

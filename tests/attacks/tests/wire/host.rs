@@ -146,7 +146,7 @@ fn attack_74_an_admin_socket_in_a_folder_of_others() {
     let home = lab.server().admin_socket().parent().unwrap().to_owned();
     fs::create_dir_all(&home).unwrap();
     let data = lab.server().folder().join("data");
-    for (place, code) in [(&home, "HM-SRV-0017"), (&data, "HM-SRV-0018")] {
+    for (place, code) in [(&home, "HM-SRV-0019"), (&data, "HM-SRV-0018")] {
         set_mode(place, 0o777);
         let error = lab.start_server().expect_err("others may replace it");
         assert!(error.to_string().contains(code), "{error}");
