@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use hallmark_host::log::{Filter, Format};
 use hallmark_spiffe::{Bundle, TrustDomain};
 use hallmark_tpm::Tcti;
+use hallmark_tpm_wire::templates::EkTemplate;
 use hallmark_workload::UnixConfig;
 
 use crate::measurements::LogPaths;
@@ -29,6 +30,8 @@ pub struct Config {
     pub bootstrap: Bootstrap,
     /// Where the TPM is.
     pub tcti: Tcti,
+    /// The templates of endorsement keys that may be taken, in this order.
+    pub ek_templates: Vec<&'static EkTemplate>,
     /// Whether the EK certificate's chain is read from the TPM.
     pub ek_chain: bool,
     /// The measurement logs.

@@ -78,12 +78,12 @@ pub async fn run(config: Config) -> Result<(), Box<dyn Coded + Send>> {
 /// # Errors
 /// There is no TPM, or it may not be opened.
 pub(crate) async fn open_tpm(config: &Config) -> Result<TpmHandle, AgentError> {
-    let tcti = config.tcti.clone();
+    let (tcti, templates) = (config.tcti.clone(), config.ek_templates.clone());
     let system = |detail: String| AgentError::System { detail };
     let tpm = spawn_blocking(move || EsysTpm::open(tcti))
         .await
         .map_err(|error| system(error.to_string()))??;
-    TpmHandle::spawn(tpm).map_err(|error| system(error.to_string()))
+    TpmHandle::spawn(tpm.with_ek_templates(templates)).map_err(|error| system(error.to_string()))
 }
 
 /// Takes as many open files as the system allows, and says how many those are.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use hallmark_host::{Foreign, foreign_file, log};
 use hallmark_spiffe::{Bundle, TrustDomain};
 use hallmark_tpm::Tcti;
+use hallmark_tpm_wire::templates::{EK_TEMPLATES, EkTemplate, ek_template_named};
 use hallmark_workload::UnixConfig;
 use serde::Deserialize;
 
@@ -44,6 +45,7 @@ struct Server {
 #[serde(deny_unknown_fields, default)]
 struct Tpm {
     tcti: String,
+    ek_templates: Vec<String>,
     ek_chain: bool,
 }
 
@@ -51,6 +53,7 @@ impl Default for Tpm {
     fn default() -> Self {
         Self {
             tcti: "device:/dev/tpmrm0".into(),
+            ek_templates: EK_TEMPLATES.map(|template| template.name.to_owned()).into(),
             ek_chain: false,
         }
     }
@@ -150,6 +153,7 @@ pub(super) fn load(path: &Path) -> Result<Config, ConfigError> {
         server_port,
         bootstrap,
         tcti: Tcti::parse(&file.tpm.tcti).map_err(|error| value("tpm.tcti", &error))?,
+        ek_templates: ek_templates(&file.tpm.ek_templates)?,
         ek_chain: file.tpm.ek_chain,
         logs: log_paths(file.measurements)?,
         socket: socket_path(&file.workload_api.socket).map_err(|error| value("workload_api.socket", &error))?,
@@ -196,6 +200,18 @@ fn address(text: &str) -> Result<(String, u16), ConfigError> {
         return Err(value("server.address", &"the host is neither a name nor an IP address"));
     }
     Ok((host.to_owned(), port))
+}
+
+fn ek_templates(names: &[String]) -> Result<Vec<&'static EkTemplate>, ConfigError> {
+    let fault = |text: String| value("tpm.ek_templates", &text);
+    if names.is_empty() {
+        return Err(fault("names no template".into()));
+    }
+    let named = |name: &String| {
+        let known = || EK_TEMPLATES.map(|template| template.name).join(", ");
+        ek_template_named(name).ok_or_else(|| fault(format!("unknown template {name:?}: {}", known())))
+    };
+    names.iter().map(named).collect()
 }
 
 fn bootstrap(trust_domain: &TrustDomain, server: &Server) -> Result<Bootstrap, ConfigError> {
@@ -287,6 +303,19 @@ mod tests {
         assert_eq!(config.logs.tcg, None);
         assert_eq!(config.logs.ima.as_deref(), Some(Path::new("/tmp/ima")));
         assert!(load_text(&format!("{GOOD}[measurements]\ntcg = \"log\"\n")).is_err());
+    }
+
+    #[test]
+    fn the_endorsement_key_may_be_chosen() {
+        let names = |text: &str| {
+            let templates = load_text(&format!("{GOOD}{text}")).map(|config| config.ek_templates);
+            templates.map(|all| all.iter().map(|template| template.name).collect::<Vec<_>>())
+        };
+        assert_eq!(names("").unwrap()[..2], ["rsa-2048-l1", "ecc-p256-l2"]);
+        let chosen = names("[tpm]\nek_templates = [\"ecc-p384-h3\", \"rsa-2048-l1\"]\n");
+        assert_eq!(chosen.unwrap(), ["ecc-p384-h3", "rsa-2048-l1"]);
+        assert!(names("[tpm]\nek_templates = []\n").is_err());
+        assert!(names("[tpm]\nek_templates = [\"ecc\"]\n").is_err());
     }
 
     #[test]

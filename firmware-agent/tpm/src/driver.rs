@@ -13,7 +13,10 @@ mod transport;
 
 use std::collections::BTreeMap;
 
-use hallmark_tpm_wire::{PcrSelection, PcrValues, PublicArea};
+use hallmark_tpm_wire::{
+    PcrSelection, PcrValues, PublicArea,
+    templates::{EK_TEMPLATES, EkTemplate},
+};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -30,6 +33,8 @@ use keys::{AttestationKey, SvidSlot};
 /// its template and compared with what it was. Dropping the driver flushes what it holds.
 pub struct EsysTpm {
     tcti: Tcti,
+    /// Which endorsement keys are looked for, in this order.
+    templates: Vec<&'static EkTemplate>,
     context: Option<tss_esapi::Context>,
     attestation_key: Option<AttestationKey>,
     svid_keys: BTreeMap<KeyId, SvidSlot>,
@@ -40,13 +45,15 @@ pub struct EsysTpm {
 }
 
 impl EsysTpm {
-    /// Opens the TPM. No command is sent.
+    /// Opens the TPM. No command is sent. Its endorsement key may be of any template of the profile.
     ///
     /// # Errors
     /// There is no TPM at the TCTI, or this process may not open it.
     pub fn open(tcti: Tcti) -> Result<Self, TpmError> {
+        const TEMPLATES: &[EkTemplate] = &EK_TEMPLATES;
         let mut tpm = Self {
             tcti,
+            templates: TEMPLATES.iter().collect(),
             context: None,
             attestation_key: None,
             svid_keys: BTreeMap::new(),
@@ -56,6 +63,14 @@ impl EsysTpm {
         };
         tpm.connect()?;
         Ok(tpm)
+    }
+
+    /// Takes an endorsement key of one of these templates only, the first of them that the TPM has a certificate for. With
+    /// no certificate for any of them it is the first that lies in the TPM, or that the TPM can make.
+    #[must_use]
+    pub fn with_ek_templates(mut self, templates: Vec<&'static EkTemplate>) -> Self {
+        self.templates = templates;
+        self
     }
 
     /// Does `work`, and does it once more where the reason of its failure has been removed: a lost connection was made

@@ -209,7 +209,7 @@ fn cause(error: &TpmError) -> &'static str {
         TpmError::ConnectionLost { .. } => "the TPM was reset, or the software TPM stopped",
         TpmError::Malformed { .. } => "a defective TPM, or a program between the agent and the TPM",
         TpmError::ResponseTampered { .. } => "a device on the bus or a program between the agent and the TPM",
-        TpmError::NoEndorsementKey => "the TPM offers neither RSA-2048 nor NIST P-256 or P-384 endorsement keys",
+        TpmError::NoEndorsementKey => "the TPM makes no endorsement key of the templates in [tpm] ek_templates",
         TpmError::EndorsementMismatch { .. } => {
             "the endorsement seed was changed after the certificate was issued, or the key has another template"
         }
@@ -240,7 +240,7 @@ fn next(error: &TpmError) -> &'static str {
         }
         TpmError::ConnectionLost { .. } => "the agent tries again by itself; look at the TPM's log",
         TpmError::Malformed { .. } | TpmError::ResponseTampered { .. } => "examine the machine before trusting it",
-        TpmError::NoEndorsementKey => "hallmark-agent doctor",
+        TpmError::NoEndorsementKey => "leave [tpm] ek_templates out, or name a template that the TPM supports",
         TpmError::EndorsementMismatch { .. } | TpmError::EndorsementCertificate { .. } => {
             "enrol the machine by its EK hash, or replace the TPM"
         }

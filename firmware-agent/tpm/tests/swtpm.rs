@@ -16,6 +16,39 @@ use machine::Machine;
 const PCRS: [u8; 8] = [0, 1, 2, 3, 4, 5, 6, 7];
 const QUALIFYING: [u8; 32] = [7; 32];
 
+/// A TPM has several endorsement keys; which one it shows is the caller's choice, and each opens its own credentials.
+#[test]
+fn the_endorsement_key_of_a_chosen_template() {
+    let machine = Machine::new();
+    for (name, certificate) in [
+        ("ecc-p384-h3", machine.swtpm.ecc_ek_certificate().unwrap()),
+        ("rsa-2048-l1", machine.swtpm.ek_certificate().unwrap()),
+    ] {
+        let chosen = templates::ek_template_named(name).unwrap();
+        let mut tpm = machine.open().with_ek_templates(vec![chosen]);
+        let endorsement = tpm.endorsement().unwrap();
+        assert_eq!(endorsement.certificate, Some(certificate));
+        assert_eq!(templates::ek_template_of(&endorsement.public), Some(chosen));
+        let ak = tpm.attestation_key().unwrap();
+        let made = credential::make(&endorsement.public, &ak.name(), &[9; 32]).unwrap();
+        let credential = Credential {
+            id_object: made.id_object,
+            encrypted_secret: made.encrypted_secret,
+        };
+        assert_eq!(
+            tpm.activate(&endorsement.public, &credential).unwrap().as_slice(),
+            [9; 32]
+        );
+        tpm.settle().unwrap();
+    }
+    // Without a certificate for it, the key that the TPM can make.
+    let chosen = templates::ek_template_named("ecc-p256-l2").unwrap();
+    let mut tpm = machine.open().with_ek_templates(vec![chosen]);
+    let endorsement = tpm.endorsement().unwrap();
+    assert_eq!(endorsement.certificate, None);
+    assert_eq!(templates::ek_template_of(&endorsement.public), Some(chosen));
+}
+
 #[test]
 fn every_operation_gives_what_the_wire_crate_accepts() {
     let machine = Machine::new();

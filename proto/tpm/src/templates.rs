@@ -183,7 +183,7 @@ pub const SVID_KEY: Template = Template {
 /// An endorsement key template with the place of its certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EkTemplate {
-    /// The profile's name of the template, such as `L-1`.
+    /// The kind of key, and behind it the profile's name of the template: `rsa-2048-l1` is L-1.
     pub name: &'static str,
     /// The NV index of the EK certificate.
     pub certificate_index: u32,
@@ -237,7 +237,7 @@ const fn high_range(name: &'static str, certificate_index: u32, template: Templa
 /// Every endorsement key template that Hallmark knows, in the order in which an agent looks for a certificate.
 pub const EK_TEMPLATES: [EkTemplate; 8] = [
     EkTemplate {
-        name: "L-1",
+        name: "rsa-2048-l1",
         certificate_index: 0x01c0_0002,
         nonce_index: Some(0x01c0_0003),
         template_index: 0x01c0_0004,
@@ -245,7 +245,7 @@ pub const EK_TEMPLATES: [EkTemplate; 8] = [
         unique: Unique::Zeros,
     },
     EkTemplate {
-        name: "L-2",
+        name: "ecc-p256-l2",
         certificate_index: 0x01c0_000a,
         nonce_index: Some(0x01c0_000b),
         template_index: 0x01c0_000c,
@@ -253,7 +253,7 @@ pub const EK_TEMPLATES: [EkTemplate; 8] = [
         unique: Unique::Zeros,
     },
     high_range(
-        "H-1",
+        "rsa-2048-h1",
         0x01c0_0012,
         high(
             TemplateKey::Rsa(2048),
@@ -263,7 +263,7 @@ pub const EK_TEMPLATES: [EkTemplate; 8] = [
         ),
     ),
     high_range(
-        "H-2",
+        "ecc-p256-h2",
         0x01c0_0014,
         high(
             TemplateKey::Ecc(Curve::P256),
@@ -273,7 +273,7 @@ pub const EK_TEMPLATES: [EkTemplate; 8] = [
         ),
     ),
     high_range(
-        "H-3",
+        "ecc-p384-h3",
         0x01c0_0016,
         high(
             TemplateKey::Ecc(Curve::P384),
@@ -283,7 +283,7 @@ pub const EK_TEMPLATES: [EkTemplate; 8] = [
         ),
     ),
     high_range(
-        "H-4",
+        "ecc-p521-h4",
         0x01c0_0018,
         high(
             TemplateKey::Ecc(Curve::P521),
@@ -293,7 +293,7 @@ pub const EK_TEMPLATES: [EkTemplate; 8] = [
         ),
     ),
     high_range(
-        "H-6",
+        "rsa-3072-h6",
         0x01c0_001c,
         high(
             TemplateKey::Rsa(3072),
@@ -303,7 +303,7 @@ pub const EK_TEMPLATES: [EkTemplate; 8] = [
         ),
     ),
     high_range(
-        "H-7",
+        "rsa-4096-h7",
         0x01c0_001e,
         high(
             TemplateKey::Rsa(4096),
@@ -319,4 +319,11 @@ pub const EK_TEMPLATES: [EkTemplate; 8] = [
 pub fn ek_template_of(area: &PublicArea) -> Option<&'static EkTemplate> {
     const TEMPLATES: &[EkTemplate] = &EK_TEMPLATES;
     TEMPLATES.iter().find(|ek| ek.template.matches(area))
+}
+
+/// The template of this name (see [`EkTemplate::name`]).
+#[must_use]
+pub fn ek_template_named(name: &str) -> Option<&'static EkTemplate> {
+    const TEMPLATES: &[EkTemplate] = &EK_TEMPLATES;
+    TEMPLATES.iter().find(|ek| ek.name == name)
 }

@@ -122,7 +122,7 @@ fn the_spki_is_the_one_in_the_certificate() {
 
 #[test]
 fn keys_are_recognised_by_their_templates() {
-    assert_eq!(templates::ek_template_of(&ek()).unwrap().name, "L-1");
+    assert_eq!(templates::ek_template_of(&ek()).unwrap().name, "rsa-2048-l1");
     assert_eq!(templates::ek_template_of(&ak()), None);
     // This key was made with the tools' defaults, which leave out noDA; nothing else tells it from ours.
     assert_eq!(

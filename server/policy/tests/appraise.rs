@@ -30,8 +30,7 @@ impl Scene {
                 ("2.23.133.2.3", "id:00070055"),
             ]);
         }));
-        let mut trust = Trust::default();
-        trust.roots.add("vendor", vendor.root_der()).unwrap();
+        let trust = SoftwareMachine::trust(&vendor);
         Self { trust, machine }
     }
 

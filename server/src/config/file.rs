@@ -1,7 +1,7 @@
 //! The file as it is written.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
@@ -13,8 +13,11 @@ use hallmark_hsm::KeyKind;
 use hallmark_policy::Rules;
 use hallmark_registry::Approvers;
 use hallmark_spiffe::{SpiffeId, TrustDomain};
-use hallmark_tpm_wire::{HashAlg, PcrSelection};
-use hallmark_verify::{ExpiredPolicy, TpmClass, Trust};
+use hallmark_tpm_wire::{
+    HashAlg, PcrSelection,
+    templates::{EkTemplate, ek_template_named},
+};
+use hallmark_verify::{EkTemplates, ExpiredPolicy, TpmClass, Trust};
 use serde::Deserialize;
 
 use super::{
@@ -148,6 +151,10 @@ struct Tpm2Table {
     revocation: Revocation,
     #[serde(deserialize_with = "value::duration")]
     crl_grace: Duration,
+    #[serde(deserialize_with = "value::ek_templates")]
+    ek_templates: Vec<&'static EkTemplate>,
+    #[serde(deserialize_with = "value::templates_by_manufacturer")]
+    ek_templates_by_manufacturer: BTreeMap<String, Vec<&'static EkTemplate>>,
     require_inventory: bool,
     #[serde(deserialize_with = "value::classes")]
     allowed_classes: Vec<TpmClass>,
@@ -180,6 +187,8 @@ impl Default for Tpm2Table {
             crls: Vec::new(),
             revocation: Revocation::IfPresent,
             crl_grace: Duration::from_secs(24 * 3600),
+            ek_templates: ek_template_named("rsa-2048-l1").into_iter().collect(),
+            ek_templates_by_manufacturer: BTreeMap::new(),
             require_inventory: false,
             allowed_classes: vec![TpmClass::Discrete, TpmClass::Firmware, TpmClass::Virtual],
             expired_ek_certificates: Expired::AtEnrolment,
@@ -392,6 +401,10 @@ impl Tpm2Table {
                 .map(trust::inventory)
                 .transpose()?
                 .unwrap_or_default(),
+            ek_templates: (self.ek_templates_by_manufacturer.into_iter())
+                .fold(EkTemplates::new(self.ek_templates), |all, (maker, templates)| {
+                    all.with(&maker, templates)
+                }),
             expired: match self.expired_ek_certificates {
                 Expired::Enforce => ExpiredPolicy::Enforce,
                 Expired::AtEnrolment => ExpiredPolicy::AtEnrolment,

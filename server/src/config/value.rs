@@ -1,11 +1,12 @@
 //! Values that check themselves while they are read, so that a fault has its line.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use hallmark_host::log::{Filter, FilterError};
 use hallmark_hsm::KeyKind;
 use hallmark_spiffe::{SpiffeId, TrustDomain};
+use hallmark_tpm_wire::templates::{EK_TEMPLATES, EkTemplate, ek_template_named};
 use hallmark_verify::TpmClass;
 use serde::{Deserialize, Deserializer, de::Error as _};
 
@@ -120,6 +121,37 @@ pub(super) fn classes<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<TpmClass
         })
     };
     Vec::<String>::deserialize(from)?.into_iter().map(read).collect()
+}
+
+/// Templates of endorsement keys, by name; at least one.
+pub(super) fn ek_templates<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<&'static EkTemplate>, D::Error> {
+    templates_named(&Vec::<String>::deserialize(from)?).map_err(D::Error::custom)
+}
+
+/// Templates of endorsement keys, by the manufacturer of the TPM.
+pub(super) fn templates_by_manufacturer<'de, D: Deserializer<'de>>(
+    from: D,
+) -> Result<BTreeMap<String, Vec<&'static EkTemplate>>, D::Error> {
+    let tables = BTreeMap::<String, Vec<String>>::deserialize(from)?;
+    let read = |(maker, names): (String, Vec<String>)| {
+        let templates = templates_named(&names).map_err(|text| format!("{maker}: {text}"))?;
+        Ok((maker, templates))
+    };
+    let read = tables.into_iter().map(read).collect::<Result<_, String>>();
+    read.map_err(D::Error::custom)
+}
+
+fn templates_named(names: &[String]) -> Result<Vec<&'static EkTemplate>, String> {
+    if names.is_empty() {
+        return Err("without a template no TPM could attest: name at least one".into());
+    }
+    let named = |name: &String| {
+        ek_template_named(name).ok_or_else(|| {
+            let known = EK_TEMPLATES.map(|template| template.name).join(", ");
+            format!("unknown template {name:?}: {known}")
+        })
+    };
+    names.iter().map(named).collect()
 }
 
 /// SHA-256 hashes in hex: 64 digits each, of either case.

@@ -30,6 +30,7 @@ impl Known {
         let trust = Trust {
             inventory,
             roots: configured.roots.clone(),
+            ek_templates: configured.ek_templates.clone(),
             expired: configured.expired,
             revocation: Arc::clone(&configured.revocation),
         };

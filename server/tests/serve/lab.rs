@@ -119,6 +119,7 @@ impl Lab {
             [authority]
             [attestation.tpm2]
             ek_roots = ["{dir}/root.der"]
+            ek_templates = ["rsa-2048-l1", "ecc-p256-l2"]
             allowed_classes = ["discrete", "firmware", "virtual", "simulator"]
             [limits]
             attestations_per_second_per_ip = 0

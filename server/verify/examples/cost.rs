@@ -18,8 +18,7 @@ const EXPORTER: [u8; 32] = [3; 32];
 
 fn main() -> Result<(), Failure> {
     let vendor = VendorCa::new();
-    let mut trust = Trust::default();
-    trust.roots.add("vendor", vendor.root_der())?;
+    let trust = SoftwareMachine::trust(&vendor);
     for (name, ek) in [("EK P-256", SoftwareEk::ecc()), ("EK RSA-2048", SoftwareEk::rsa())] {
         let machine = SoftwareMachine::with_ek(&vendor, ek);
         // Once each to warm up; then by turns, so that a busy machine slows both alike.

@@ -6,13 +6,13 @@ use std::time::SystemTime;
 
 use hallmark_evidence::{Claim, EkCertificateChain};
 use hallmark_reason::ReasonCode;
-use hallmark_tpm_wire::Name;
+use hallmark_tpm_wire::{Name, PublicArea};
 
 use crate::VerifyError;
 use crate::ek::{CertificateFacts, EkCertificate, EkCertificateError, GenuineCertificate, TpmClass, judge_certificate};
 use crate::fingerprint::{hex, sha256};
 use crate::refusal::{RefusalClass, Row, coded_by_row, expected};
-use crate::trust::{InventoryMatch, KnownTpm, Trust};
+use crate::trust::{EkTemplates, InventoryMatch, KnownTpm, Trust};
 
 pub use shown::revoked_certificate;
 use shown::{Judge, Shown, choose};
@@ -82,6 +82,14 @@ pub enum EnrolmentError {
         /// Who answers for the machine.
         owner: String,
     },
+    /// The EK is not of the template that counts for its TPM.
+    #[error("the endorsement key is not made after a template that counts here")]
+    OtherTemplate {
+        /// The templates that count, by name.
+        counting: String,
+        /// The EK's template.
+        found: &'static str,
+    },
     /// The caller looked up the record of another TPM.
     #[error("the server's record belongs to another TPM")]
     OtherRecord {
@@ -118,6 +126,19 @@ impl EnrolmentError {
                 ),
                 "the date in the line's third column has passed",
                 "ask the owner, then set a new date in ek_inventory",
+            ),
+            Self::OtherTemplate { counting, found } => (
+                ReasonCode::new("HM-VERIFY-0145"),
+                RefusalClass::UntrustedTpm,
+                expected(
+                    Some(counting.as_str())
+                        .filter(|names| !names.is_empty())
+                        .unwrap_or("a manufacturer that is known"),
+                    found,
+                ),
+                "a TPM without an EK certificate for that template, or a machine that tries another of its EKs",
+                "if the fleet has such TPMs, add the template to ek_templates, for their manufacturer alone; else treat the \
+                 node as hostile",
             ),
             Self::OtherRecord { record, presented } => (
                 ReasonCode::new("HM-VERIFY-0144"),
@@ -182,7 +203,7 @@ pub(crate) fn enrol(
             certificate: certificate.map(|it| it.facts),
         }
     };
-    match chosen {
+    let ek: Result<EnrolledEk, VerifyError> = match chosen {
         None if listed => Ok(enrolled(EnrolledBy::Inventory, None, None)),
         None => Err(not_enrolled(inventory.as_ref(), &sha256, &claim.ek_public.name()).into()),
         Some(Shown { worth, is_kept, .. }) => match worth {
@@ -201,7 +222,22 @@ pub(crate) fn enrol(
             Err(error) if listed => Ok(enrolled(EnrolledBy::Inventory, None, Some(error))),
             Err(error) => Err(error.into()),
         },
-    }
+    };
+    let ek = ek?;
+    require_template(&ek, &claim.ek_public, &trust.ek_templates)?;
+    Ok(ek)
+}
+
+/// The manufacturer is known by the certificate, by the inventory, or not.
+fn require_template(ek: &EnrolledEk, key: &PublicArea, templates: &EkTemplates) -> Result<(), EnrolmentError> {
+    let certified = ek.certificate.as_ref().map(|it| it.attributes.manufacturer.as_str());
+    let stated = ek.inventory.as_ref().and_then(|line| line.item.manufacturer.as_deref());
+    let makers: Vec<&str> = certified.into_iter().chain(stated).collect();
+    let required = templates.require(key, &makers);
+    required.map(|_| ()).map_err(|other| EnrolmentError::OtherTemplate {
+        counting: other.counting,
+        found: other.found,
+    })
 }
 
 fn not_enrolled(line: Option<&InventoryMatch>, sha256: &[u8; 32], name: &Name) -> EnrolmentError {

@@ -8,7 +8,7 @@ use hallmark_tpm_wire::{Name, PublicArea, PublicKind};
 use crate::VerifyError;
 use crate::enrolment::{EnrolledEk, enrol};
 use crate::fingerprint::sha256;
-use crate::keys::{KeyError, KeyFault, KeyRole, require_ak, require_ek, require_svid_key, verify_csr};
+use crate::keys::{KeyError, KeyFault, KeyRole, require_agents_ak, require_ek, require_svid_key, verify_csr};
 use crate::trust::{KnownTpm, Trust};
 
 /// A claim whose EK belongs here, whose keys are of the right kind, and whose CSR is signed by the key that it is for.
@@ -78,7 +78,7 @@ pub fn examine(
     now: SystemTime,
 ) -> Result<Examined, VerifyError> {
     require_ek(&claim.ek_public)?;
-    require_ak(&claim.ak_public)?;
+    require_agents_ak(&claim.ak_public)?;
     require_svid_key(&claim.svid_public)?;
     let ek_spki = spki(&claim.ek_public, KeyRole::Ek)?;
     let ek = enrol(&claim, &ek_spki, trust, known, now)?;

@@ -12,4 +12,4 @@ pub use csr::MAX_CSR_BYTES;
 pub use error::{CsrError, KeyError, KeyFault, KeyRole};
 
 pub(crate) use csr::verify as verify_csr;
-pub(crate) use template::{require_ak, require_ek, require_svid_key};
+pub(crate) use template::{require_agents_ak, require_ak, require_ek, require_svid_key};

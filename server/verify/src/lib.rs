@@ -48,5 +48,6 @@ pub use logs::LogsError;
 pub use refusal::RefusalClass;
 pub use statement::{StatementError, StatementFault, StatementKind};
 pub use trust::{
-    EkKey, EkRoots, ExpiredPolicy, Inventory, InventoryItem, InventoryMatch, KnownTpm, Revocation, Trust, TrustError,
+    EkKey, EkRoots, EkTemplates, ExpiredPolicy, Inventory, InventoryItem, InventoryMatch, KnownTpm, Revocation, Trust,
+    TrustError,
 };

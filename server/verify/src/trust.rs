@@ -1,11 +1,13 @@
 //! What the operator trusts: pinned roots, the inventory, and what to do with expired certificates.
 
 pub(crate) mod authority;
+mod ek_templates;
 mod error;
 mod inventory;
 pub(crate) mod revocation;
 mod roots;
 
+pub use ek_templates::EkTemplates;
 pub use error::TrustError;
 pub use inventory::{EkKey, Inventory, InventoryItem, InventoryMatch};
 pub use revocation::Revocation;
@@ -23,6 +25,8 @@ pub struct Trust {
     pub roots: EkRoots,
     /// EKs that are enrolled one by one.
     pub inventory: Inventory,
+    /// Which of a TPM's endorsement keys counts.
+    pub ek_templates: EkTemplates,
     /// What an expired EK certificate means.
     pub expired: ExpiredPolicy,
     /// The vendors' revocation lists.

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use hallmark_api::entry::BatchCreateEntryRequest;
 use hallmark_api::types::{Entry, Selector, Spiffeid};
 use hallmark_kit::{AdminClient, Lab, LabOptions};
-use hallmark_verify::testing::VendorCa;
+use hallmark_verify::testing::{SoftwareMachine, VendorCa};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use tempfile::TempDir;
@@ -42,6 +42,8 @@ impl Domain {
         let roots = [lab.ek_authority().root(), lab.ek_authority().issuer(), root];
         let roots: Vec<String> = roots.iter().map(|root| root.display().to_string()).collect();
         lab.server().set("attestation.tpm2", "ek_roots", roots.into());
+        let templates = SoftwareMachine::EK_TEMPLATES.map(str::to_owned).to_vec();
+        lab.server().set("attestation.tpm2", "ek_templates", templates.into());
         lab.start_server()?;
         for node in lab.nodes() {
             node.start()?;

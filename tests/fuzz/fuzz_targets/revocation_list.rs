@@ -19,8 +19,7 @@ fn scene() -> &'static Scene {
     static SCENE: OnceLock<Scene> = OnceLock::new();
     SCENE.get_or_init(|| {
         let vendor = VendorCa::new();
-        let mut trust = Trust::default();
-        trust.roots.add("root", vendor.root_der()).expect("a root");
+        let trust = SoftwareMachine::trust(&vendor);
         let machine = SoftwareMachine::new(&vendor);
         let claim = machine.claim().decode().expect("well-formed");
         let examined = examine(claim, &trust, None, SystemTime::now()).expect("honest");

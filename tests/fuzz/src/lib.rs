@@ -6,8 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use hallmark_api::attest::{Tpm2Claim, Tpm2Proof};
 use hallmark_evidence::{Claim, EvidenceError, Proof};
+use hallmark_tpm_wire::templates::ek_template_named;
 use hallmark_tpm_wire::{HashAlg, PcrSelection};
-use hallmark_verify::{Challenge, EkRoots, Examined, Trust, examine};
+use hallmark_verify::{Challenge, EkRoots, EkTemplates, Examined, Trust, examine};
 use prost::Message;
 use zeroize::Zeroizing;
 
@@ -45,6 +46,7 @@ pub fn trust(root: &[u8]) -> Trust {
     roots.add("recorded root", root).expect("the recorded root is good");
     Trust {
         roots,
+        ek_templates: EkTemplates::new(ek_template_named("ecc-p256-l2").into_iter().collect()),
         ..Trust::default()
     }
 }

@@ -267,12 +267,24 @@ impl Swtpm {
         self.process.as_ref().map(Process::pid)
     }
 
-    /// The RSA EK's certificate, DER, as the manufacturer wrote it.
+    /// The RSA EK's certificate (template L-1), DER, as the manufacturer wrote it.
     ///
     /// # Errors
     /// When the TPM was made without certificates.
     pub fn ek_certificate(&self) -> Result<Vec<u8>> {
-        let path = self.folder.join("ek-certificates").join("ek-rsa2048.crt");
+        self.written("ek-rsa2048.crt")
+    }
+
+    /// The certificate of its other EK, P-384 (template H-3), DER.
+    ///
+    /// # Errors
+    /// When the TPM was made without certificates.
+    pub fn ecc_ek_certificate(&self) -> Result<Vec<u8>> {
+        self.written("ek-secp384r1.crt")
+    }
+
+    fn written(&self, name: &str) -> Result<Vec<u8>> {
+        let path = self.folder.join("ek-certificates").join(name);
         fs::read(&path).with_context(|| path.display().to_string())
     }
 
@@ -281,13 +293,24 @@ impl Swtpm {
     /// # Errors
     /// When the TPM was made without certificates.
     pub fn ek_sha256(&self) -> Result<String> {
-        let der = self.ek_certificate()?;
-        let (_, certificate) = x509_parser::certificate::X509Certificate::from_der(&der)?;
-        Ok(hex::encode(digest::digest(
-            &digest::SHA256,
-            certificate.public_key().raw,
-        )))
+        spki_sha256(&self.ek_certificate()?)
     }
+
+    /// The same of its other EK, which is to give the machine no second id.
+    ///
+    /// # Errors
+    /// When the TPM was made without certificates.
+    pub fn ecc_ek_sha256(&self) -> Result<String> {
+        spki_sha256(&self.ecc_ek_certificate()?)
+    }
+}
+
+fn spki_sha256(der: &[u8]) -> Result<String> {
+    let (_, certificate) = x509_parser::certificate::X509Certificate::from_der(der)?;
+    Ok(hex::encode(digest::digest(
+        &digest::SHA256,
+        certificate.public_key().raw,
+    )))
 }
 
 impl Drop for Swtpm {

@@ -2,7 +2,7 @@
 
 use hallmark_tpm_wire::{
     PublicArea,
-    templates::{self, EK_TEMPLATES, EkTemplate, TemplateKey, Unique},
+    templates::{self, EkTemplate, TemplateKey, Unique},
 };
 use tss_esapi::{
     handles::{KeyHandle, ObjectHandle, PersistentTpmHandle, TpmHandle},
@@ -44,7 +44,7 @@ pub(super) struct LoadedEndorsement {
 impl EsysTpm {
     pub(super) fn find_endorsement(&mut self) -> Result<Endorsement, Fault> {
         let mut unreadable = None;
-        for place in &EK_TEMPLATES {
+        for place in self.templates.clone() {
             let certificate = match self.nv_certificate(place.certificate_index) {
                 Ok(Some(certificate)) => certificate,
                 Ok(None) => continue,
@@ -135,7 +135,7 @@ impl EsysTpm {
     /// Without a certificate the key is enrolled by its hash: the persistent one, or the first template that the TPM
     /// supports.
     fn endorsement_without_certificate(&mut self) -> Result<Endorsement, Fault> {
-        for place in &EK_TEMPLATES {
+        for place in self.templates.clone() {
             if let Some(public) = self.persistent_public(place)? {
                 self.load_endorsement(place, &public)?;
                 return Ok(Endorsement {
@@ -144,7 +144,7 @@ impl EsysTpm {
                 });
             }
         }
-        for place in &EK_TEMPLATES {
+        for place in self.templates.clone() {
             match self.create_primary(CREATE, Hierarchy::Endorsement, &place.template.marshal(place.unique)) {
                 Ok((handle, public)) => {
                     self.endorsement = Some(LoadedEndorsement {

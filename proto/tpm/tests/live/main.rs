@@ -94,11 +94,11 @@ fn a_tpm_opens_credentials_made_here_for_every_kind_of_endorsement_key() {
     assert!(templates::AK.matches(&ak));
     assert!(!templates::AK.matches(&other));
     for (algorithm, template) in [
-        ("rsa", "L-1"),
-        ("ecc", "L-2"),
-        ("ecc384", "H-3"),
-        ("ecc521", "H-4"),
-        ("rsa3072", "H-6"),
+        ("rsa", "rsa-2048-l1"),
+        ("ecc", "ecc-p256-l2"),
+        ("ecc384", "ecc-p384-h3"),
+        ("ecc521", "ecc-p521-h4"),
+        ("rsa3072", "rsa-3072-h6"),
     ] {
         tpm.run("tpm2_createek", &["-Q", "-G", algorithm, "-c", "ek.ctx"]);
         tpm.flush();

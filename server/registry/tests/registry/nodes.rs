@@ -8,7 +8,7 @@ use hallmark_reason::Coded as _;
 use hallmark_registry::{GrantError, Why, agent_id, authorise_node};
 use hallmark_tpm_wire::{HashAlg, PcrSelection};
 use hallmark_verify::{
-    HeldLogs, Trust, bind, conclude, examine,
+    HeldLogs, bind, conclude, examine,
     testing::{ChallengeParts, SoftwareMachine, VendorCa},
 };
 use zeroize::Zeroizing;
@@ -21,8 +21,7 @@ fn appraised(rules: &Rules) -> Appraisal {
     let now: SystemTime = UNIX_EPOCH + Duration::from_secs(u64::try_from(NOW).unwrap());
     let vendor = VendorCa::new();
     let machine = SoftwareMachine::new(&vendor);
-    let mut trust = Trust::default();
-    trust.roots.add("vendor", vendor.root_der()).unwrap();
+    let trust = SoftwareMachine::trust(&vendor);
     let selection = PcrSelection::new([(HashAlg::Sha256, &[0, 7][..])]).unwrap();
     let exporter = [3; 32];
     let examined = examine(machine.claim().decode().unwrap(), &trust, None, now).unwrap();

@@ -66,6 +66,27 @@ fn deny_rules_are_read_or_refused() {
 }
 
 #[test]
+fn templates_of_endorsement_keys_are_read_or_refused() {
+    let read = |keys: &str| Folder::new().load(&format!("{LEAST}[attestation.tpm2]\n{keys}\n"));
+    let named = |name| vec![ek_template_named(name).unwrap()];
+    let usual = read("").unwrap().tpm2.trust.ek_templates;
+    assert_eq!(usual, EkTemplates::new(named("rsa-2048-l1")));
+    let keys = "ek_templates = [\"ecc-p256-l2\"]\n\
+        ek_templates_by_manufacturer = { \"id:53544D20\" = [\"ecc-p384-h3\"] }";
+    let own = EkTemplates::new(named("ecc-p256-l2")).with("id:53544D20", named("ecc-p384-h3"));
+    assert_eq!(read(keys).unwrap().tpm2.trust.ek_templates, own);
+    for bad in [
+        "ek_templates = []",
+        "ek_templates = [\"L-1\"]",
+        "ek_templates = [\"rsa-1024\"]",
+        "ek_templates_by_manufacturer = { \"id:53544D20\" = [] }",
+        "ek_templates_by_manufacturer = { \"id:53544D20\" = [\"any\"] }",
+    ] {
+        assert_eq!(read(bad).unwrap_err().code().as_str(), "HM-CONF-0002", "{bad}");
+    }
+}
+
+#[test]
 fn a_pin_written_into_the_file_is_never_repeated() {
     for written in [
         "83521",

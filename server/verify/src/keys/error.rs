@@ -63,6 +63,14 @@ pub enum KeyFault {
         /// What is needed.
         required: &'static str,
     },
+    /// Good for its purpose, but not made after the one template; said of attestation keys only.
+    #[error("is not made after the agent's template")]
+    Template {
+        /// What is needed.
+        required: &'static str,
+        /// What the key is.
+        actual: String,
+    },
     /// Another algorithm or curve than the profile of SVIDs has; said of SVID keys only.
     #[error("is of an unfit type")]
     Type {
@@ -89,7 +97,9 @@ impl KeyError {
             KeyFault::NotAKeyPair => None,
             KeyFault::AttributesMissing { required, actual } => expected(required, actual),
             KeyFault::AttributesForbidden { forbidden, actual } => expected(format!("none of {forbidden}"), actual),
-            KeyFault::Scheme { required, actual } | KeyFault::Type { required, actual } => expected(required, actual),
+            KeyFault::Scheme { required, actual }
+            | KeyFault::Type { required, actual }
+            | KeyFault::Template { required, actual } => expected(required, actual),
             KeyFault::Cipher { required } => expected(required, "another"),
         };
         let cause = match self.role {
@@ -126,6 +136,7 @@ impl KeyError {
             (KeyRole::Svid, KeyFault::AttributesForbidden { .. }) => ReasonCode::new("HM-VERIFY-0223"),
             (KeyRole::Svid, KeyFault::Scheme { .. }) => ReasonCode::new("HM-VERIFY-0224"),
             (KeyRole::Svid, KeyFault::Cipher { .. }) => ReasonCode::new("HM-VERIFY-0225"),
+            (_, KeyFault::Template { .. }) => ReasonCode::new("HM-VERIFY-0216"),
             (_, KeyFault::Type { .. }) => ReasonCode::new("HM-VERIFY-0226"),
         }
     }

@@ -1,6 +1,6 @@
 //! The properties that each key must have (attributes: TPM 2.0 part 2, table "TPMA_OBJECT").
 
-use hallmark_tpm_wire::{AsymScheme, Curve, HashAlg, ObjectAttributes, PublicArea, PublicKind, Symmetric};
+use hallmark_tpm_wire::{AsymScheme, Curve, HashAlg, ObjectAttributes, PublicArea, PublicKind, Symmetric, templates};
 
 use super::{KeyError, KeyFault, KeyRole};
 
@@ -78,6 +78,38 @@ pub(crate) fn require_ak(key: &PublicArea) -> Result<(), KeyError> {
             },
         ))
     }
+}
+
+/// The attestation key of Hallmark's agent: of [`require_ak`]'s properties, and exactly of the one template. A TPM then
+/// makes one such key out of its endorsement seed (part 1, "Primary Seeds"), and it is known by that key's Name whichever
+/// of its endorsement keys it shows.
+///
+/// # Errors
+/// [`KeyError`] with what is wrong.
+pub(crate) fn require_agents_ak(key: &PublicArea) -> Result<(), KeyError> {
+    require_ak(key)?;
+    if templates::AK.matches(key) {
+        return Ok(());
+    }
+    let required = "P-256, ECDSA with SHA-256, nameAlg SHA-256, no policy, the attributes of the agent's template";
+    let kind = match key.kind() {
+        PublicKind::Ecc(ecc) => ecc.curve.to_string(),
+        _ => "RSA".to_owned(),
+    };
+    let scheme = key
+        .scheme()
+        .map_or_else(|| "no scheme".to_owned(), |scheme| scheme.to_string());
+    let policy = if key.auth_policy().is_empty() {
+        "no policy"
+    } else {
+        "a policy"
+    };
+    let actual = format!(
+        "{kind}, {scheme}, nameAlg {}, {policy}, {}",
+        key.name_alg(),
+        key.attributes()
+    );
+    Err(fault(KeyRole::Ak, KeyFault::Template { required, actual }))
 }
 
 /// The key of the SVID: P-256, signs anything, bound to its TPM.

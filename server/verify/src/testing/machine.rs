@@ -6,12 +6,14 @@ use hallmark_evidence::{
     Binding, Claim, EvidenceError, Log, PAYLOAD_VERSION, Proof, RawClaim, RawLog, RawPcrValue, RawProof, RawSigned,
 };
 use hallmark_tpm_wire::credential::Credential;
+use hallmark_tpm_wire::templates::ek_template_named;
 use hallmark_tpm_wire::{HashAlg, Name};
 
 use super::certificate::VendorCa;
 use super::ek::SoftwareEk;
 use super::key::SoftwareKey;
 use super::statement::{AttestDraft, SignedParts, certify_body, quote_body};
+use crate::{EkTemplates, Trust};
 
 const ENDORSEMENT: u32 = 0x4000_000b;
 const NULL: u32 = 0x4000_0007;
@@ -46,6 +48,21 @@ pub struct SoftwareMachine {
 }
 
 impl SoftwareMachine {
+    /// The templates of its endorsement keys ([`SoftwareEk::rsa`], [`SoftwareEk::ecc`]), for a server that is to trust it.
+    pub const EK_TEMPLATES: [&str; 2] = ["rsa-2048-l1", "ecc-p256-l2"];
+
+    /// Trust in the machines of `vendor`, with either endorsement key.
+    #[must_use]
+    pub fn trust(vendor: &VendorCa) -> Trust {
+        let templates = Self::EK_TEMPLATES.into_iter().filter_map(ek_template_named);
+        let mut trust = Trust {
+            ek_templates: EkTemplates::new(templates.collect()),
+            ..Trust::default()
+        };
+        trust.roots.add("vendor", vendor.root_der()).expect("a root");
+        trust
+    }
+
     /// A good machine with ECC keys and a measured boot in the SHA-256 bank, with a certificate of `vendor`.
     #[must_use]
     pub fn new(vendor: &VendorCa) -> Self {

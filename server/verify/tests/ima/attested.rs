@@ -26,8 +26,7 @@ struct Scene {
 impl Scene {
     fn new() -> Self {
         let vendor = VendorCa::new();
-        let mut trust = Trust::default();
-        trust.roots.add("vendor", vendor.root_der()).unwrap();
+        let trust = SoftwareMachine::trust(&vendor);
         Self {
             trust,
             machine: SoftwareMachine::new(&vendor),

@@ -6,7 +6,7 @@ use hallmark_verify::testing::{
 };
 use hallmark_verify::{EkRoots, MAX_INTERMEDIATES};
 
-use crate::scene::{Scene, refused, trust};
+use crate::scene::{Scene, refused};
 
 /// One change of the certificate before it is signed, and the code that it meets.
 type Row = (&'static str, fn(&mut CertificateDraft), &'static str);
@@ -335,7 +335,7 @@ fn attack_10_intermediates() {
     ] {
         let mut scene = Scene::new();
         scene.machine = SoftwareMachine::new(&vendor);
-        scene.trust = trust(&vendor);
+        scene.trust = SoftwareMachine::trust(&vendor);
         assert_eq!(refused(scene.run(), what), code, "{what}");
     }
 }

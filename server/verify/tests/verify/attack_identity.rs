@@ -179,12 +179,32 @@ fn attack_07_weak_ak() {
     }
     let mut scene = Scene::new();
     scene.machine.ak = SoftwareKey::rsa(scene.machine.ak.public.attributes, 0x0014);
-    scene.run().unwrap();
     scene.machine.ak.public.parameters = [0x0010_u16, 0x0014, 0x000b, 1024, 0, 0].map(u16::to_be_bytes).concat();
     assert_eq!(refused(scene.run(), "RSA-1024"), "HM-TPMW-0005");
     let mut scene = Scene::new();
     scene.machine.ak.public.name_alg = 0x0004;
     assert_eq!(refused(scene.run(), "SHA-1 nameAlg"), "HM-TPMW-0005");
+}
+
+/// A TPM can make any number of attestation keys: one of another template would be another name of the same machine.
+#[test]
+fn attack_67_an_attestation_key_of_another_template() {
+    type Change = fn(&mut SoftwareKey);
+    let changes: [(&str, Change); 5] = [
+        ("RSASSA", |ak| *ak = SoftwareKey::rsa(ak.public.attributes, 0x0014)),
+        ("RSAPSS", |ak| *ak = SoftwareKey::rsa(ak.public.attributes, 0x0016)),
+        ("another nameAlg", |ak| ak.public.name_alg = 0x000c),
+        ("a policy", |ak| ak.public.auth_policy = vec![7; 32]),
+        ("under dictionary attack protection", |ak| {
+            ak.public.attributes &= !ObjectAttributes::NO_DA.bits();
+        }),
+    ];
+    for (what, change) in changes {
+        let mut scene = Scene::new();
+        scene.run().unwrap();
+        change(&mut scene.machine.ak);
+        assert_eq!(refused(scene.run(), what), "HM-VERIFY-0216", "{what}");
+    }
 }
 
 /// The credential is bound to the Name that the claim stored: another AK in the same TPM does not open it.

@@ -9,7 +9,7 @@ use hallmark_verify::testing::{
 };
 use hallmark_verify::{Inventory, Revocation, is_revoked};
 
-use crate::scene::{Scene, now, trust};
+use crate::scene::{Scene, now};
 
 /// The serial number of every certificate that the vendor makes.
 const SERIAL: [u8; 3] = [0x01, 0x23, 0x45];
@@ -118,7 +118,7 @@ fn attack_11_a_forged_list_neither_revokes_nor_clears() {
         |ca| *ca.extension(oids::KEY_USAGE) = ExtensionDraft::key_usage(0x04),
     );
     let mut scene = Scene {
-        trust: trust(&vendor),
+        trust: SoftwareMachine::trust(&vendor),
         machine: SoftwareMachine::new(&vendor),
         vendor,
         known: None,

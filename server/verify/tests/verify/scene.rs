@@ -33,7 +33,7 @@ impl Scene {
         let vendor = VendorCa::new();
         let machine = SoftwareMachine::new(&vendor);
         Self {
-            trust: trust(&vendor),
+            trust: SoftwareMachine::trust(&vendor),
             vendor,
             machine,
             known: None,
@@ -78,12 +78,6 @@ impl Scene {
         let claim = parts.decode().map_err(|error| error.code().to_string())?;
         examine(claim, &self.trust, self.known.as_ref(), now()).map_err(|error| error.code().to_string())
     }
-}
-
-pub(crate) fn trust(vendor: &VendorCa) -> Trust {
-    let mut trust = Trust::default();
-    trust.roots.add("vendor", vendor.root_der()).unwrap();
-    trust
 }
 
 pub(crate) fn challenge(examined: &Examined) -> Challenge {

@@ -108,8 +108,7 @@ pub(crate) struct Scene {
 impl Scene {
     pub(crate) fn new() -> Self {
         let vendor = VendorCa::new();
-        let mut trust = Trust::default();
-        trust.roots.add("vendor", vendor.root_der()).unwrap();
+        let trust = SoftwareMachine::trust(&vendor);
         Self {
             trust,
             machine: SoftwareMachine::new(&vendor),

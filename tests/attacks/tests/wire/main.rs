@@ -11,6 +11,7 @@
 
 mod certificate;
 mod clones;
+mod endorsement;
 mod history;
 mod host;
 mod identity;

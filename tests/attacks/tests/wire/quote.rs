@@ -136,11 +136,11 @@ fn attack_31_signatures() {
                     .proof(move |proof, _| damage(&mut proof.certify.signature)),
             );
         }
-        for (bound, used) in [(0x0014, 0x0016), (0x0016, 0x0014)] {
+        for scheme in [0x0014, 0x0016] {
             attacks.push(
-                Attack::new(format!("{used:x} against {bound:x}"), "HM-VERIFY-0405").machine(move |machine, _| {
-                    machine.ak = SoftwareKey::rsa(machine.ak.public.attributes, bound);
-                    machine.ak.scheme.0 = used;
+                Attack::new(format!("an RSA key's, {scheme:x}"), "HM-VERIFY-0505").proof(move |proof, machine| {
+                    let rsa = SoftwareKey::rsa(machine.ak.public.attributes, scheme);
+                    proof.quote.signature = rsa.sign(&proof.quote.attest);
                 }),
             );
         }

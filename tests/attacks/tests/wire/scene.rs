@@ -52,6 +52,9 @@ pub(crate) fn lay_out(folder: &Path, vendor: &VendorCa) -> Lab {
     let roots = vec![root.display().to_string().into()];
     lab.server()
         .set("attestation.tpm2", "ek_roots", toml::Value::Array(roots));
+    let templates = SoftwareMachine::EK_TEMPLATES.map(Into::into).into();
+    lab.server()
+        .set("attestation.tpm2", "ek_templates", toml::Value::Array(templates));
     lab
 }
 

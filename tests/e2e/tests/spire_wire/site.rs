@@ -37,6 +37,9 @@ pub(crate) fn site_with_authority(key_type: &str, body: impl AsyncFnOnce(&mut Si
     let roots = vec![root.display().to_string().into()];
     lab.server()
         .set("attestation.tpm2", "ek_roots", toml::Value::Array(roots));
+    let templates = SoftwareMachine::EK_TEMPLATES.map(Into::into).into();
+    lab.server()
+        .set("attestation.tpm2", "ek_templates", toml::Value::Array(templates));
     lab.server().set("authority", "key_type", key_type.into());
     lab.start_server().unwrap();
     let (address, socket) = (lab.server().address(), lab.server().admin_socket());

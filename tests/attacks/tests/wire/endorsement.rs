@@ -1,0 +1,143 @@
+//! Attack 67: the same TPM under another of its endorsement keys. A real agent on swtpm, whose maker certified two.
+
+use hallmark_api::admin::{ChangeNodeRequest, ListRecordsRequest};
+use hallmark_kit::{AdminClient, Lab, LabOptions};
+use std::time::{Duration, Instant};
+use tokio::runtime::Runtime;
+
+/// Longer than any one thing takes, also on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const RSA: &str = "rsa-2048-l1";
+const ECC: &str = "ecc-p384-h3";
+
+/// A server, and a machine that may show either of its endorsement keys.
+struct TwoKeys {
+    // Fields drop in order.
+    lab: Lab,
+    admin: AdminClient,
+    runtime: Runtime,
+    seen: u64,
+    agents: usize,
+    _folder: tempfile::TempDir,
+}
+
+impl TwoKeys {
+    /// With a server at which these templates count; `None` for what it does by itself.
+    fn new(templates: Option<&[&str]>) -> Self {
+        let folder = tempfile::Builder::new().prefix("hm").tempdir().unwrap();
+        let mut lab = Lab::lay_out(LabOptions {
+            folder: folder.path().join("lab"),
+            trust_domain: "example.org".into(),
+            nodes: 0,
+        })
+        .unwrap();
+        lab.build_node().unwrap();
+        if let Some(names) = templates {
+            let names = names.iter().map(|name| (*name).into()).collect();
+            lab.server()
+                .set("attestation.tpm2", "ek_templates", toml::Value::Array(names));
+        }
+        lab.start_server().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let socket = lab.server().admin_socket();
+        let admin = runtime.block_on(AdminClient::connect(&socket)).unwrap();
+        Self {
+            lab,
+            admin,
+            runtime,
+            seen: 0,
+            agents: 0,
+            _folder: folder,
+        }
+    }
+
+    /// The node id that the machine has by this key.
+    fn id(&mut self, template: &str) -> String {
+        let tpm = self.lab.node(0).unwrap().tpm();
+        let ek = if template == RSA {
+            tpm.ek_sha256()
+        } else {
+            tpm.ecc_ek_sha256()
+        };
+        format!("spiffe://example.org/spire/agent/tpm2/{}", ek.unwrap())
+    }
+
+    /// An agent that remembers nothing attests with this key; the first verdict on it.
+    fn attest(&mut self, template: &str) -> String {
+        self.agents += 1;
+        let (id, agents) = (self.id(template), self.agents);
+        let node = self.lab.node(0).unwrap();
+        let data = node.folder().join(format!("data-{agents}"));
+        std::fs::create_dir(&data).unwrap();
+        node.set("", "data_dir", data.display().to_string().into());
+        node.set("tpm", "ek_templates", toml::Value::Array(vec![template.into()]));
+        node.launch().unwrap();
+        let verdict = self.first_verdict(&id);
+        self.lab.node(0).unwrap().stop();
+        verdict
+    }
+
+    fn first_verdict(&mut self, id: &str) -> String {
+        let start = Instant::now();
+        loop {
+            let request = ListRecordsRequest {
+                kind: "verdict".into(),
+                subject: id.into(),
+                after: self.seen,
+                ..Default::default()
+            };
+            let records = self.runtime.block_on(self.admin.admin.list_records(request));
+            if let Some(first) = records.unwrap().into_inner().records.into_iter().next() {
+                self.seen = first.sequence;
+                return if first.code.is_empty() {
+                    first.outcome
+                } else {
+                    first.code
+                };
+            }
+            assert!(start.elapsed() < PATIENCE, "no verdict on {id}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn operator(&mut self, action: &str, template: &str) {
+        let request = ChangeNodeRequest {
+            id: self.id(template),
+            action: action.into(),
+            ..Default::default()
+        };
+        self.runtime
+            .block_on(self.admin.lifecycle.change_node(request))
+            .unwrap();
+    }
+}
+
+#[test]
+fn attack_67_where_one_template_counts_the_other_key_is_no_way_back() {
+    let mut machine = TwoKeys::new(None);
+    assert_eq!(machine.attest(RSA), "accepted", "the control");
+    assert_eq!(machine.attest(ECC), "HM-VERIFY-0145");
+    for (action, undo, code) in [("suspend", "resume", "HM-SRV-0302"), ("ban", "unban", "HM-SRV-0109")] {
+        machine.operator(action, RSA);
+        assert_eq!(machine.attest(ECC), "HM-VERIFY-0145", "{action}");
+        assert_eq!(machine.attest(RSA), code, "{action}");
+        machine.operator(undo, RSA);
+        assert_eq!(machine.attest(RSA), "accepted", "{undo}");
+    }
+    machine.operator("retire", RSA);
+    assert_eq!(machine.attest(ECC), "HM-VERIFY-0145", "retired");
+    assert_eq!(machine.attest(RSA), "HM-SRV-0303", "retired");
+}
+
+#[test]
+fn attack_67_a_fleet_of_ecc_keys_takes_no_others() {
+    let mut machine = TwoKeys::new(Some(&[ECC]));
+    assert_eq!(machine.attest(ECC), "accepted", "the control");
+    machine.operator("ban", ECC);
+    assert_eq!(machine.attest(RSA), "HM-VERIFY-0145");
+    assert_eq!(machine.attest(ECC), "HM-SRV-0109");
+}
