@@ -20,7 +20,10 @@ fn a_swtpms_ek_certificate_leads_to_its_root_and_is_a_simulators() {
     claim.ek_certificate = Some(EK_CERTIFICATE.to_vec());
     claim.ek_chain = vec![CertificateDer::from_pem_slice(ISSUER).unwrap().to_vec()];
     claim.ek_public = PublicArea::parse_sized(EK).unwrap().marshal();
-    claim.ak_public = PublicArea::parse(AK).unwrap().marshal();
+    // What tpm2_createak makes is another key than the agent's.
+    let agents = std::mem::replace(&mut claim.ak_public, PublicArea::parse(AK).unwrap().marshal());
+    assert_eq!(scene.examine(&claim).unwrap_err(), "HM-VERIFY-0216");
+    claim.ak_public = agents;
     let examined = scene.examine(&claim).unwrap();
     assert!(challenge(&examined).credential().is_some());
 
