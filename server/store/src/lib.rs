@@ -25,7 +25,7 @@ pub use evidence::{HeldEvidence, LINES, LogPart, NewEvidence, NodeEvidence, Node
 pub use policy_file::PolicyFile;
 pub use port::{Committed, Loaded, Statistics, Store};
 pub use record::{
-    Outcome, Record, RecordFilter, RecordKind, RecordQuery, RecordRange, StoredRecord, SvidIntent, SvidIntents,
-    SvidOutcome, Total,
+    Outcome, Record, RecordFilter, RecordKind, RecordQuery, RecordRange, RoleSvid, StoredRecord, SvidIntent,
+    SvidIntents, SvidOutcome, Total,
 };
 pub use sqlite::{SqliteOptions, SqliteStore};

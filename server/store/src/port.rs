@@ -6,7 +6,7 @@ use hallmark_spiffe::SpiffeId;
 
 use crate::{
     Agent, Authority, Change, EkCertificate, HeldEvidence, NodeEvidence, NodeFacts, PolicyFile, RecordQuery,
-    RecordRange, StoreError, StoredRecord, Total, WholeLog,
+    RecordRange, RoleSvid, StoreError, StoredRecord, Total, WholeLog,
 };
 
 /// Everything a server needs to start.
@@ -83,6 +83,13 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// When the store cannot be read.
     fn records(&self, query: RecordQuery) -> BoxFuture<'_, Result<Vec<StoredRecord>, StoreError>>;
+
+    /// Where the SVID with this serial number comes from, if its SPIFFE ID had a role when it was issued. What has expired
+    /// is forgotten some time later.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn role_svid(&self, serial: u128) -> BoxFuture<'_, Result<Option<RoleSvid>, StoreError>>;
 
     /// What a node proved last.
     ///

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use hallmark_spiffe::SpiffeId;
+
 /// What a record is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
@@ -147,6 +149,18 @@ pub struct SvidIntent {
     pub expires_at: i64,
     /// The entry that grants it; empty when none does (a node's own SVID, a minted one).
     pub entry: Arc<str>,
+    /// Whether its SPIFFE ID administers the server or runs one below it: then it is noted through which agent it was
+    /// issued, to be found by its serial number.
+    pub has_role: bool,
+}
+
+/// Where an SVID with a role comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoleSvid {
+    /// The agent that it was issued through.
+    pub agent: SpiffeId,
+    /// When, in Unix seconds.
+    pub issued_at: i64,
 }
 
 /// The sequence numbers of records written by one commit; they follow each other.

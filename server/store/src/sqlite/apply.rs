@@ -6,7 +6,9 @@ use hallmark_registry::EntryId;
 use hallmark_spiffe::SpiffeId;
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
 
-use super::{agent_row, ek_certificate_row, entry_row, evidence_row, inventory_row, record_row, writer::Work};
+use super::{
+    agent_row, ek_certificate_row, entry_row, evidence_row, inventory_row, record_row, role_svid_row, writer::Work,
+};
 use crate::{Authority, Change, Committed, PolicyFile, RecordRange, StoreError};
 
 /// Does a job's work inside a savepoint: all of it, or nothing.
@@ -88,7 +90,10 @@ fn apply_one(path: &Path, connection: &Connection, change: &Change) -> Result<Op
         Change::PutAuthority(authority) => put_authority(connection, authority).map(|()| None).map_err(at),
         Change::BundleSequence(new) => set_sequence(connection, *new, at).map(|()| None),
         Change::Record(record) => record_row::append(connection, record).map(one).map_err(at),
-        Change::SvidIntents(intents) => record_row::append_intents(connection, intents).map_err(at),
+        Change::SvidIntents(intents) => {
+            role_svid_row::note(connection, intents).map_err(at)?;
+            record_row::append_intents(connection, intents).map_err(at)
+        }
         Change::SvidOutcome(outcome) => match record_row::append_outcome(connection, outcome) {
             Err(rusqlite::Error::StatementChangedRows(_)) => Err(StoreError::Missing {
                 what: format!("an open intent {} to {}", outcome.intents.first, outcome.intents.last),

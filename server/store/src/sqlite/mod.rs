@@ -14,6 +14,7 @@ mod open;
 mod options;
 mod readers;
 mod record_row;
+mod role_svid_row;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -26,8 +27,8 @@ use self::{exclusive::Exclusive, readers::Readers, writer::Writer};
 use hallmark_spiffe::SpiffeId;
 
 use crate::{
-    Change, Committed, EkCertificate, Loaded, NodeEvidence, NodeFacts, RecordQuery, Statistics, Store, StoreError,
-    StoredRecord, WholeLog,
+    Change, Committed, EkCertificate, Loaded, NodeEvidence, NodeFacts, RecordQuery, RoleSvid, Statistics, Store,
+    StoreError, StoredRecord, WholeLog,
 };
 
 /// A store in one SQLite file, for the exclusive use of one server.
@@ -99,6 +100,14 @@ impl Store for SqliteStore {
         Box::pin(
             self.readers
                 .read(move |connection| load::records(&path, connection, &query)),
+        )
+    }
+
+    fn role_svid(&self, serial: u128) -> BoxFuture<'_, Result<Option<RoleSvid>, StoreError>> {
+        let path = self.path.clone();
+        Box::pin(
+            self.readers
+                .read(move |connection| role_svid_row::find(&path, connection, serial)),
         )
     }
 

@@ -114,6 +114,7 @@ pub(crate) fn intents(count: u8) -> SvidIntents {
                 serial: u128::from(n) + 0xabc,
                 expires_at: 1_800_003_600,
                 entry: format!("entry-{n}").into(),
+                has_role: false,
             })
             .collect(),
     }

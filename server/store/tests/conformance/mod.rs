@@ -47,6 +47,7 @@ macro_rules! conformance {
             records_have_rising_sequence_numbers,
             intents_are_one_record_each,
             an_outcome_settles_its_intents_once,
+            svids_with_a_role_are_found_by_their_serial_number,
             totals_count_svids_and_verdicts,
             records_are_filtered_and_paged,
             records_are_found_by_time_also_where_the_clock_was_set_back,

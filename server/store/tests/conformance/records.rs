@@ -94,6 +94,41 @@ pub(crate) async fn intents_are_one_record_each(store: &impl Store) {
     );
 }
 
+pub(crate) async fn svids_with_a_role_are_found_by_their_serial_number(store: &impl Store) {
+    const DAY: i64 = 24 * 3600;
+    let with_role = |serials: &[u128], at: i64, expires_at: i64| {
+        let mut all = intents(3);
+        all.at = at;
+        for (svid, serial) in all.svids.iter_mut().zip(serials) {
+            (svid.serial, svid.expires_at, svid.has_role) = (*serial, expires_at, true);
+        }
+        vec![Change::SvidIntents(all)]
+    };
+    let found = async |serial: u128| {
+        store
+            .role_svid(serial)
+            .await
+            .unwrap()
+            .map(|it| (it.agent.to_string(), it.issued_at))
+    };
+    let agent = intents(1).holder.to_string();
+    store.commit(with_role(&[1, u128::MAX], 1000, 1060)).await.unwrap();
+    assert_eq!(found(1).await, Some((agent.clone(), 1000)));
+    assert_eq!(found(u128::MAX).await, Some((agent.clone(), 1000)));
+    assert_eq!(found(0xabe).await, None, "the third of them has no role");
+    // What comes without a role forgets nothing, and neither does a clock that is ahead for a while.
+    store.commit(with_role(&[], 1060 + 2 * DAY, 0)).await.unwrap();
+    store.commit(with_role(&[2], 1060 + DAY, 9 * DAY)).await.unwrap();
+    assert_eq!(found(1).await, Some((agent.clone(), 1000)));
+    store.commit(with_role(&[3], 1061 + DAY, 9 * DAY)).await.unwrap();
+    assert_eq!(found(1).await, None);
+    assert_eq!(found(2).await, Some((agent.clone(), 1060 + DAY)));
+    // What is refused is not noted: a serial number comes once, and what stands beside it comes with it or not.
+    store.commit(with_role(&[4, 3], 1062 + DAY, 9 * DAY)).await.unwrap_err();
+    assert_eq!(found(4).await, None);
+    assert_eq!(found(3).await, Some((agent, 1061 + DAY)));
+}
+
 pub(crate) async fn an_outcome_settles_its_intents_once(store: &impl Store) {
     let range = store
         .commit(vec![Change::SvidIntents(intents(3))])
