@@ -4,7 +4,7 @@ use std::{borrow::Borrow, collections::BTreeSet, fmt, sync::Arc, time::Duration}
 
 use hallmark_spiffe::{Selector, SpiffeId, TrustDomain};
 
-use crate::EntryError;
+use crate::{EntryError, Role};
 
 /// The id of an entry: 1 to 255 bytes of `[A-Za-z0-9._-]`. Cloning is cheap.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -100,6 +100,31 @@ impl Entry {
     #[must_use]
     pub fn is_expired(&self, now: i64) -> bool {
         self.expires_at.is_some_and(|end| end <= now)
+    }
+
+    /// Whether it gives its SPIFFE ID `role`.
+    #[must_use]
+    pub const fn gives(&self, role: Role) -> bool {
+        match role {
+            Role::Admin => self.admin,
+            Role::Downstream => self.downstream,
+        }
+    }
+
+    /// Requires that its X509-SVIDs live no longer than `max`, unless `before`, the entry in whose place it comes, names
+    /// the same lifetime: what an older configuration allowed is cut short when an SVID is issued, and keeps nobody
+    /// from changing something else.
+    ///
+    /// # Errors
+    /// [`EntryError::TtlAboveMax`].
+    pub fn require_ttl_within(&self, max: Duration, before: Option<&Self>) -> Result<(), EntryError> {
+        if self.x509_svid_ttl <= max || before.is_some_and(|before| before.x509_svid_ttl == self.x509_svid_ttl) {
+            return Ok(());
+        }
+        Err(EntryError::TtlAboveMax {
+            asked: self.x509_svid_ttl,
+            max,
+        })
     }
 
     /// Whether two entries say the same: same id to hold, same parent, exactly the same selectors. There is

@@ -1,5 +1,7 @@
 //! Why an entry cannot be registered.
 
+use std::time::Duration;
+
 use hallmark_reason::{Coded, ReasonCode};
 use hallmark_spiffe::{SpiffeId, TrustDomain};
 
@@ -60,6 +62,14 @@ pub enum EntryError {
     NegativeTtl {
         /// The lifetime in seconds.
         seconds: i32,
+    },
+    /// A lifetime above the configured maximum.
+    #[error("the lifetime of X509-SVIDs is above the configured maximum")]
+    TtlAboveMax {
+        /// The lifetime given.
+        asked: Duration,
+        /// The longest allowed.
+        max: Duration,
     },
     /// An expiry below zero.
     #[error("the entry's expiry is negative")]
@@ -134,6 +144,7 @@ impl Coded for EntryError {
             Self::BundleUnknown { .. } => ReasonCode::new("HM-REG-0016"),
             Self::StoredWithTwoKinds { .. } => ReasonCode::new("HM-REG-0017"),
             Self::StoredWithoutPrefetch => ReasonCode::new("HM-REG-0018"),
+            Self::TtlAboveMax { .. } => ReasonCode::new("HM-REG-0019"),
         }
     }
 
@@ -148,6 +159,11 @@ impl Coded for EntryError {
             Self::ReservedId { found } => Some(format!("found {found}")),
             Self::TooManySelectors { count } => Some(most(*count, EntryDraft::MAX_SELECTORS, "selectors")),
             Self::NegativeTtl { seconds } => Some(format!("{seconds} seconds, 0 or more allowed")),
+            Self::TtlAboveMax { asked, max } => Some(format!(
+                "{} seconds, at most {} allowed (`authority.x509_svid_ttl_max`)",
+                asked.as_secs(),
+                max.as_secs()
+            )),
             Self::NegativeExpiry { at } => Some(format!("{at} seconds since 1970, 0 or more allowed")),
             Self::HintTooLong { len } => Some(most(*len, EntryDraft::MAX_HINT_LEN, "bytes")),
             Self::TooManyDnsNames { count } => Some(most(*count, EntryDraft::MAX_DNS_NAMES, "names")),
@@ -161,6 +177,7 @@ impl Coded for EntryError {
             Self::ForeignId { .. } | Self::ForeignParent { .. } => "the entry was written for another server",
             Self::NoSelectors => "without selectors every process on the node would match",
             Self::DnsName { .. } => "an underscore, a port, an address or a trailing dot in the name",
+            Self::TtlAboveMax { .. } => "the entry was written for a server that allows more",
             Self::BundleUnknown { .. } => "federation with that trust domain has not been set up",
             _ => return None,
         };
@@ -171,6 +188,7 @@ impl Coded for EntryError {
         let step = match self {
             Self::NoSelectors => "add at least one --selector, for example --selector unix:uid:1000",
             Self::ReservedId { .. } | Self::IdWithoutPath => "choose a path such as /web or /payments/api",
+            Self::TtlAboveMax { .. } => "ask for a shorter lifetime: SVIDs are renewed by themselves at half of it",
             Self::BundleUnknown { .. } => "hallmark bundle show, then set up the federation",
             _ => "hallmark entry create --help",
         };

@@ -75,8 +75,16 @@ impl fmt::Display for Why {
     }
 }
 
-/// Leave for an agent to have the entry's SPIFFE ID certified. `now` is in Unix seconds; `default_ttl` is used
-/// where the entry names no lifetime, and no grant outlives its entry.
+/// How long X509-SVIDs of workloads live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SvidTtl {
+    /// Where the entry names no lifetime.
+    pub default: Duration,
+    /// At most, whatever the entry names.
+    pub max: Duration,
+}
+
+/// Leave for an agent to have the entry's SPIFFE ID certified. `now` is in Unix seconds; no grant outlives its entry.
 ///
 /// # Errors
 /// When there is no such entry, it has expired, or it is not among the agent's. All three are told apart for
@@ -86,7 +94,7 @@ pub fn authorise_entry(
     agent: &SpiffeId,
     node_selectors: &BTreeSet<Selector>,
     entry_id: &EntryId,
-    default_ttl: Duration,
+    ttl: SvidTtl,
     now: i64,
 ) -> Result<Grant, GrantError> {
     let entry = registry
@@ -106,9 +114,9 @@ pub fn authorise_entry(
         });
     }
     let asked = if entry.x509_svid_ttl.is_zero() {
-        default_ttl
+        ttl.default
     } else {
-        entry.x509_svid_ttl
+        entry.x509_svid_ttl.min(ttl.max)
     };
     let left = entry
         .expires_at
@@ -124,18 +132,22 @@ pub fn authorise_entry(
     )
 }
 
-/// Leave for what an administrator asks by hand. The ids of servers and agents cannot be minted.
+/// Leave for what an administrator asks by hand, for at most `max`. The ids of servers and agents cannot be minted.
 ///
 /// # Errors
-/// When the id is foreign, has no path or is reserved, a DNS name is wrong, or the lifetime is zero.
+/// When the id is foreign, has no path or is reserved, a DNS name is wrong, or the lifetime is zero or above `max`.
 pub fn mint(
     trust_domain: &TrustDomain,
     spiffe_id: SpiffeId,
     dns_names: Vec<String>,
     ttl: Duration,
+    max: Duration,
 ) -> Result<Grant, GrantError> {
     check_spiffe_id(&spiffe_id, trust_domain).map_err(GrantError::Mint)?;
     check_dns_names(&dns_names).map_err(GrantError::Mint)?;
+    if ttl > max {
+        return Err(GrantError::MintedTtlAboveMax { asked: ttl, max });
+    }
     grant(spiffe_id, dns_names, ttl, Why::Minted)
 }
 

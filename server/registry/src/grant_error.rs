@@ -1,5 +1,7 @@
 //! Why nothing is granted.
 
+use std::time::Duration;
+
 use hallmark_policy::Reason;
 use hallmark_reason::{Coded, ReasonCode};
 use hallmark_spiffe::{IdError, SpiffeId};
@@ -43,6 +45,14 @@ pub enum GrantError {
     /// What was asked to be minted breaks a rule for entries.
     #[error("this cannot be minted: {0}")]
     Mint(#[source] EntryError),
+    /// What was asked to be minted would live longer than the configured maximum.
+    #[error("this cannot be minted: its lifetime is above the configured maximum")]
+    MintedTtlAboveMax {
+        /// The lifetime asked for.
+        asked: Duration,
+        /// The longest allowed.
+        max: Duration,
+    },
     /// The id cannot be formed.
     #[error("the SPIFFE ID cannot be formed: {0}")]
     Id(#[source] IdError),
@@ -64,12 +74,18 @@ impl Coded for GrantError {
             Self::Mint(cause) => cause.code(),
             Self::Id(cause) => cause.code(),
             Self::NoLifetime { .. } => ReasonCode::new("HM-REG-0044"),
+            Self::MintedTtlAboveMax { .. } => ReasonCode::new("HM-REG-0045"),
         }
     }
 
     fn compared(&self) -> Option<String> {
         match self {
             Self::EntryExpired { at, now, .. } => Some(format!("expired at {at}, now {now} (seconds since 1970)")),
+            Self::MintedTtlAboveMax { asked, max } => Some(format!(
+                "asked for {} seconds, at most {} allowed (`authority.minted_ttl_max`)",
+                asked.as_secs(),
+                max.as_secs()
+            )),
             Self::NodeRefused { reason } => reason.compared.clone(),
             Self::Mint(cause) => cause.compared(),
             Self::Id(cause) => cause.compared(),
@@ -84,6 +100,9 @@ impl Coded for GrantError {
                 "the entry's parent is another agent, or this node lost a selector that an alias needs"
             }
             Self::EntryExpired { .. } => "the entry was registered for a limited time",
+            Self::MintedTtlAboveMax { .. } => {
+                "nothing takes a minted SVID back before it expires, so it may not live long"
+            }
             Self::Mint(cause) => return cause.likely_cause(),
             Self::Id(cause) => return cause.likely_cause(),
             Self::NodeRefused { .. } | Self::NoLifetime { .. } => return None,
@@ -95,6 +114,9 @@ impl Coded for GrantError {
         let step = match self {
             Self::NoSuchEntry { .. } | Self::EntryExpired { .. } => "hallmark entry list".into(),
             Self::NotAuthorised { agent, .. } => format!("hallmark entry match --node {agent}"),
+            Self::MintedTtlAboveMax { .. } => {
+                "ask for less, or give the workload an entry: its agent renews its SVID by itself".into()
+            }
             Self::NodeRefused { .. } => "hallmark node show NODE".into(),
             Self::Mint(cause) => return cause.next_step(),
             Self::Id(cause) => return cause.next_step(),

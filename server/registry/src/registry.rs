@@ -1,6 +1,9 @@
 //! All entries, indexed by what is asked of them.
 
 mod authorised;
+mod roles;
+
+pub use roles::Role;
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -28,6 +31,8 @@ pub struct Registry {
     by_pair: HashMap<(SpiffeId, SpiffeId), BTreeSet<Place>>,
     /// Node aliases, each filed under one of its selectors, so that a node finds its own among many.
     aliases: HashMap<Selector, BTreeSet<Place>>,
+    /// Entries that give a role.
+    roles: BTreeSet<Place>,
 }
 
 impl Registry {
@@ -44,6 +49,7 @@ impl Registry {
             by_spiffe_id: HashMap::new(),
             by_pair: HashMap::new(),
             aliases: HashMap::new(),
+            roles: BTreeSet::new(),
         }
     }
 
@@ -90,6 +96,9 @@ impl Registry {
             .or_default()
             .insert(place.clone());
         self.by_pair.entry(pair_of(&entry)).or_default().insert(place.clone());
+        if Role::ALL.iter().any(|role| entry.gives(*role)) {
+            self.roles.insert(place.clone());
+        }
         if let Some(rarest) = self.rarest_selector(&entry) {
             self.aliases.entry(rarest).or_default().insert(place);
         }
@@ -102,6 +111,7 @@ impl Registry {
         let entry = self.entries.remove(id)?;
         let place = place_of(&entry);
         self.order.remove(&place);
+        self.roles.remove(&place);
         forget(&mut self.by_parent, &entry.parent_id, &place);
         forget(&mut self.by_spiffe_id, &entry.spiffe_id, &place);
         forget(&mut self.by_pair, &pair_of(&entry), &place);

@@ -40,6 +40,7 @@ fn preparing_costs_little_beside_the_cryptography() {
         id,
         vec!["db.example.org".into()],
         Duration::from_secs(3600),
+        Duration::MAX,
     )
     .unwrap();
     let serial = Serial::from_random([9; 16]);

@@ -17,6 +17,7 @@ fn grant(dns_names: &[&str], ttl: u64) -> Grant {
         SpiffeId::parse(ID).unwrap(),
         names,
         Duration::from_secs(ttl),
+        Duration::MAX,
     )
     .unwrap()
 }

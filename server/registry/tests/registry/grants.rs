@@ -2,13 +2,17 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use hallmark_registry::{EntryError, GrantError, Registry, Why, authorise_entry, mint, server_identity};
+use hallmark_registry::{EntryError, GrantError, Registry, SvidTtl, Why, authorise_entry, mint, server_identity};
 use hallmark_spiffe::{SpiffeId, TrustDomain};
 
 use crate::samples::{NOW, eid, entry, id, td};
 
 const AGENT: &str = "/spire/agent/tpm2/aa";
 const HOUR: Duration = Duration::from_secs(3600);
+const TTL: SvidTtl = SvidTtl {
+    default: HOUR,
+    max: Duration::from_secs(2 * 3600),
+};
 
 fn registry() -> Registry {
     let mut registry = Registry::new(&td());
@@ -20,9 +24,12 @@ fn registry() -> Registry {
     ending.expires_at = Some(NOW + 30);
     let mut gone = entry("gone", "/gone", AGENT, &["unix:uid:1"]);
     gone.expires_at = Some(NOW);
+    let mut long = entry("long", "/long", AGENT, &["unix:uid:1"]);
+    long.x509_svid_ttl = 3 * HOUR;
     for entry in [
         web,
         short,
+        long,
         ending,
         gone,
         entry("other", "/other", "/spire/agent/tpm2/bb", &["unix:uid:1"]),
@@ -35,7 +42,7 @@ fn registry() -> Registry {
 #[test]
 fn an_agent_gets_what_its_entries_say() {
     let registry = registry();
-    let ask = |name: &str| authorise_entry(&registry, &id(AGENT), &BTreeSet::new(), &eid(name), HOUR, NOW);
+    let ask = |name: &str| authorise_entry(&registry, &id(AGENT), &BTreeSet::new(), &eid(name), TTL, NOW);
     let web = ask("web").unwrap();
     assert_eq!((web.spiffe_id(), web.ttl()), (&id("/web"), HOUR));
     assert_eq!(web.dns_names(), ["web.example.org"]);
@@ -47,6 +54,7 @@ fn an_agent_gets_what_its_entries_say() {
         }
     );
     assert_eq!(ask("short").unwrap().ttl(), Duration::from_secs(60));
+    assert_eq!(ask("long").unwrap().ttl(), TTL.max, "written when more was allowed");
     // No SVID outlives the entry that it comes from.
     assert_eq!(ask("ending").unwrap().ttl(), Duration::from_secs(30));
 }
@@ -54,7 +62,7 @@ fn an_agent_gets_what_its_entries_say() {
 #[test]
 fn and_nothing_else() {
     let registry = registry();
-    let ask = |name: &str| authorise_entry(&registry, &id(AGENT), &BTreeSet::new(), &eid(name), HOUR, NOW);
+    let ask = |name: &str| authorise_entry(&registry, &id(AGENT), &BTreeSet::new(), &eid(name), TTL, NOW);
     assert_eq!(ask("none"), Err(GrantError::NoSuchEntry { id: eid("none") }));
     assert_eq!(
         ask("gone"),
@@ -76,7 +84,10 @@ fn and_nothing_else() {
         &id(AGENT),
         &BTreeSet::new(),
         &eid("web"),
-        Duration::ZERO,
+        SvidTtl {
+            default: Duration::ZERO,
+            max: HOUR,
+        },
         NOW,
     );
     assert!(matches!(nothing, Err(GrantError::NoLifetime { .. })));
@@ -84,7 +95,7 @@ fn and_nothing_else() {
 
 #[test]
 fn administrators_mint_workload_ids_alone() {
-    let grant = mint(&td(), id("/batch"), vec!["batch".into()], HOUR).unwrap();
+    let grant = mint(&td(), id("/batch"), vec!["batch".into()], HOUR, HOUR).unwrap();
     assert_eq!((grant.spiffe_id(), grant.why()), (&id("/batch"), &Why::Minted));
     for (id, expected) in [
         (id("/spire/server"), "HM-REG-0005"),
@@ -95,11 +106,48 @@ fn administrators_mint_workload_ids_alone() {
             "HM-REG-0003",
         ),
     ] {
-        let error = mint(&td(), id, Vec::new(), HOUR).unwrap_err();
+        let error = mint(&td(), id, Vec::new(), HOUR, HOUR).unwrap_err();
         assert_eq!(hallmark_reason::Coded::code(&error).as_str(), expected);
     }
-    let bad_name = mint(&td(), id("/batch"), vec!["a_b".into()], HOUR);
+    let bad_name = mint(&td(), id("/batch"), vec!["a_b".into()], HOUR, HOUR);
     assert!(matches!(bad_name, Err(GrantError::Mint(EntryError::DnsName { .. }))));
+}
+
+#[test]
+fn what_is_minted_lives_no_longer_than_allowed() {
+    let minted = |ttl| mint(&td(), id("/batch"), Vec::new(), ttl, HOUR);
+    assert_eq!(minted(HOUR).unwrap().ttl(), HOUR);
+    let error = minted(HOUR + Duration::from_secs(1)).unwrap_err();
+    assert_eq!(hallmark_reason::Coded::code(&error).as_str(), "HM-REG-0045");
+    let compared = hallmark_reason::Coded::compared(&error).unwrap();
+    assert!(
+        compared.contains("3601") && compared.contains("at most 3600"),
+        "{compared}"
+    );
+    assert!(matches!(minted(Duration::ZERO), Err(GrantError::NoLifetime { .. })));
+}
+
+#[test]
+fn an_entrys_lifetime_is_bounded_when_it_is_written() {
+    let with = |seconds| {
+        let mut web = entry("web", "/web", AGENT, &["unix:uid:1"]);
+        web.x509_svid_ttl = Duration::from_secs(seconds);
+        web
+    };
+    let code = |written: &hallmark_registry::Entry, before: Option<&hallmark_registry::Entry>| {
+        let outcome = written.require_ttl_within(HOUR, before);
+        outcome.map_or_else(
+            |error| hallmark_reason::Coded::code(&error).to_string(),
+            |()| String::new(),
+        )
+    };
+    for (seconds, expected) in [(0, ""), (3600, ""), (3601, "HM-REG-0019")] {
+        assert_eq!(code(&with(seconds), None), expected, "{seconds}");
+    }
+    // What an older configuration allowed does not hinder another change, and is not raised.
+    assert_eq!(code(&with(7200), Some(&with(7200))), "");
+    assert_eq!(code(&with(7201), Some(&with(7200))), "HM-REG-0019");
+    assert_eq!(code(&with(7200), Some(&with(60))), "HM-REG-0019");
 }
 
 #[test]

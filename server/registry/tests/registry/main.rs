@@ -14,4 +14,5 @@ mod inventory;
 mod lifecycle;
 mod listing;
 mod nodes;
+mod roles;
 mod samples;
