@@ -12,7 +12,7 @@ use std::{
 use hallmark_registry::NodeState;
 use hallmark_spiffe::SpiffeId;
 use hallmark_store::{Agent, Change, Committed, Store, StoreError};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 
 /// Writers of different nodes seldom meet, and then share a flush.
 const WRITERS: usize = 64;
@@ -175,7 +175,23 @@ impl Agents {
         decide: impl FnOnce(Option<&Agent>) -> (Decision<E>, Vec<Change>),
         committed: impl FnOnce(),
     ) -> Result<Committed, ChangeError<E>> {
-        let _turn = self.writer(id).lock().await;
+        self.change_for(store, id, None, decide, committed).await
+    }
+
+    /// As [`change_with`](Self::change_with), where the node `of`, whose holder asks for the change, does not change
+    /// meanwhile either.
+    ///
+    /// # Errors
+    /// As [`change`](Self::change).
+    pub async fn change_for<E>(
+        &self,
+        store: &dyn Store,
+        id: &SpiffeId,
+        of: Option<&SpiffeId>,
+        decide: impl FnOnce(Option<&Agent>) -> (Decision<E>, Vec<Change>),
+        committed: impl FnOnce(),
+    ) -> Result<Committed, ChangeError<E>> {
+        let _turns = self.turns([id].into_iter().chain(of)).await;
         let before = self.find(id);
         let (decision, beside) = decide(before.as_deref());
         let (change, after) = match decision {
@@ -208,12 +224,7 @@ impl Agents {
         forget: impl Fn(&Agent) -> Option<Change>,
         beside: Vec<Change>,
     ) -> Result<Vec<SpiffeId>, StoreError> {
-        // In the order of their places, so that two who take several never wait for each other.
-        let places: BTreeSet<usize> = ids.iter().map(|id| self.place(id)).collect();
-        let mut turns = Vec::with_capacity(places.len());
-        for place in places {
-            turns.push(self.writer_at(place).lock().await);
-        }
+        let _turns = self.turns(ids).await;
         let mut changes = beside;
         let mut forgotten = Vec::new();
         for row in ids.iter().filter_map(|id| self.find(id)) {
@@ -239,8 +250,15 @@ impl Agents {
         }
     }
 
-    fn writer(&self, id: &SpiffeId) -> &Mutex<()> {
-        self.writer_at(self.place(id))
+    /// While these are held, nobody else changes any of the nodes.
+    pub async fn turns<'a>(&'a self, ids: impl IntoIterator<Item = &SpiffeId>) -> Vec<MutexGuard<'a, ()>> {
+        // In the order of their places, so that two who take several never wait for each other.
+        let places: BTreeSet<usize> = ids.into_iter().map(|id| self.place(id)).collect();
+        let mut turns = Vec::with_capacity(places.len());
+        for place in places {
+            turns.push(self.writer_at(place).lock().await);
+        }
+        turns
     }
 
     fn place(&self, id: &SpiffeId) -> usize {

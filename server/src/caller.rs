@@ -3,10 +3,15 @@
 mod access;
 mod authorise;
 mod denial;
+mod role;
+mod role_error;
 
 pub use access::{Access, access, strangers_limit};
 pub use authorise::{Authorise, AuthoriseLayer};
 pub use denial::{Denial, DenialReason, denied};
+pub use role::{Hold, RoleHolder, hold, require_standing};
+pub(crate) use role::{has_role, stands};
+pub use role_error::RoleError;
 
 use std::sync::Arc;
 
@@ -24,11 +29,11 @@ pub enum Caller {
     /// Over the admin socket, with the user id of the process.
     Local(Option<u32>),
     /// An administrator: named in the configuration, or the holder of an entry with `admin`.
-    Admin(SpiffeId),
+    Admin(RoleHolder),
     /// An active agent.
     Agent(SpiffeId),
     /// The holder of an entry with `downstream`.
-    Downstream(SpiffeId),
+    Downstream(RoleHolder),
     /// Anyone: the method asks for no role, whatever certificate was shown.
     Anyone,
 }
@@ -40,17 +45,28 @@ impl Caller {
         match self {
             Self::Local(_) => "local",
             Self::Anyone => "anyone",
-            Self::Admin(id) | Self::Agent(id) | Self::Downstream(id) => id.as_str(),
+            Self::Agent(id) => id.as_str(),
+            Self::Admin(holder) | Self::Downstream(holder) => holder.id.as_str(),
         }
     }
 }
 
 impl Caller {
+    /// Who has the role, for a caller over TLS that has one.
+    #[must_use]
+    pub const fn role_holder(&self) -> Option<&RoleHolder> {
+        match self {
+            Self::Admin(holder) | Self::Downstream(holder) => Some(holder),
+            Self::Local(_) | Self::Agent(_) | Self::Anyone => None,
+        }
+    }
+
     /// Who acts, as exactly as it is known: for records of what operators do.
     #[must_use]
     pub fn actor(&self) -> String {
         match self {
             Self::Local(Some(uid)) => format!("uid:{uid}"),
+            Self::Admin(holder) | Self::Downstream(holder) => holder.to_string(),
             _ => self.label().to_owned(),
         }
     }

@@ -16,7 +16,7 @@ use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration}
 use hallmark_host::log::{Filter, Format};
 use hallmark_hsm::KeyKind;
 use hallmark_policy::{Rules, signed::OperatorKeys};
-use hallmark_registry::Approvers;
+use hallmark_registry::{Approvers, SvidTtl};
 use hallmark_spiffe::{SpiffeId, TrustDomain};
 use hallmark_tpm_wire::PcrSelection;
 use hallmark_verify::Trust;
@@ -85,8 +85,10 @@ pub struct Hsm {
 pub struct Lifetimes {
     /// The CA certificate.
     pub authority: Duration,
-    /// X509-SVIDs of workloads, unless their entry says otherwise; also the server's own.
-    pub x509_svid: Duration,
+    /// X509-SVIDs of workloads; the default is also the server's own.
+    pub x509_svid: SvidTtl,
+    /// X509-SVIDs that administrators mint by hand, at most.
+    pub minted_max: Duration,
     /// X509-SVIDs of agents.
     pub agent: Duration,
 }

@@ -3,6 +3,8 @@
 use std::{fmt, net::IpAddr, sync::Arc};
 
 use hallmark_spiffe::x509::VerifiedLeaf;
+use hallmark_store::RoleSvid;
+use tokio::sync::OnceCell;
 use tonic::transport::server::UdsConnectInfo;
 use zeroize::Zeroizing;
 
@@ -15,6 +17,8 @@ pub struct TlsInfo {
     pub peer: Option<Arc<VerifiedLeaf>>,
     /// The exporter value for attestation (RFC 8446, section 7.5); `None` below TLS 1.3.
     pub exporter: Option<Arc<Zeroizing<[u8; 32]>>>,
+    /// Where the peer's SVID comes from, once it was asked for; `None` for one that is not noted.
+    pub origin: Arc<OnceCell<Option<RoleSvid>>>,
 }
 
 impl fmt::Debug for TlsInfo {

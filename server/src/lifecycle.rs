@@ -3,6 +3,7 @@
 mod admission;
 mod change;
 mod inventory;
+mod second;
 mod transfer;
 
 pub(crate) use admission::admitted;
@@ -32,6 +33,8 @@ pub struct Lifecycle {
     known: ArcSwap<Known>,
     /// Held by whoever changes the inventory, from reading it until memory has followed the store.
     writer: Mutex<()>,
+    /// What one administrator over TLS asked for and a second one has to ask for as well.
+    first_requests: second::FirstRequests,
 }
 
 impl Lifecycle {
@@ -46,6 +49,7 @@ impl Lifecycle {
             known: ArcSwap::from_pointee(Known::new(&configured, lines)),
             configured: ArcSwap::new(configured),
             writer: Mutex::new(()),
+            first_requests: second::FirstRequests::default(),
         }
     }
 

@@ -162,6 +162,14 @@ impl fmt::Display for Action {
     }
 }
 
+/// Whether `action` gives a node in `state` back what an operator took from it.
+#[must_use]
+pub const fn gives_back(state: Option<NodeState>, action: Action) -> bool {
+    use NodeState::{Banned, Retired, Suspended};
+    let is_out = matches!(state, Some(Suspended | Banned | Retired));
+    is_out && matches!(action, Action::Resume | Action::Unban | Action::Readmit | Action::Evict)
+}
+
 /// The state after `action`; `None` stands for a node that the server knows nothing of.
 ///
 /// # Errors

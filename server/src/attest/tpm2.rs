@@ -312,6 +312,7 @@ async fn admit(
         grant,
         key: OrderKey::Proven(key),
         entry: "".into(),
+        has_role: false,
     };
     let intended = Intended::prepare(server, id.as_str(), vec![order]).await;
     let svid = intended.only().map_err(|error| unable(&error))?;

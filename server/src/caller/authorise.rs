@@ -8,12 +8,17 @@ use std::{
     time::Duration,
 };
 
+use hallmark_reason::{Coded as _, Report};
 use hallmark_spiffe::{SpiffeId, x509::VerifiedLeaf};
 use hallmark_store::{Agent, NodeSvid};
 use http::{Request, Response};
 use tonic::{Status, body::Body, transport::server::UdsConnectInfo};
 
-use super::{Access, Caller, Denial, DenialReason, access, denial, strangers_limit};
+use super::{
+    Caller, Denial, DenialReason, access, denial, require_standing,
+    role::{self, RoleFailure},
+    strangers_limit,
+};
 use crate::{
     agents::{ChangeError, Decision},
     connection::TlsInfo,
@@ -74,10 +79,16 @@ where
             match authorise(&server, head.uri.path(), &head.extensions).await {
                 Ok(caller) => {
                     let strangers = strangers_limit(head.uri.path()).filter(|_| caller == Caller::Anyone);
-                    head.extensions.insert(caller);
-                    match strangers {
+                    head.extensions.insert(caller.clone());
+                    let answer = match strangers {
                         Some(limit) => bounded(&mut inner, Request::from_parts(head, body), limit).await,
                         None => inner.call(Request::from_parts(head, body)).await,
+                    };
+                    // A message may come long after its headers, and its answer long after that: nobody who was put
+                    // out meanwhile hears it.
+                    match require_standing(&server, &caller) {
+                        Ok(()) => answer,
+                        Err(status) => Ok(status.into_http()),
                     }
                 }
                 Err(status) => Ok(status.into_http()),
@@ -126,7 +137,8 @@ async fn authorise(server: &Server, path: &str, extensions: &http::Extensions) -
             Err(denied(None))
         };
     }
-    let Some(peer) = extensions.get::<TlsInfo>().and_then(|info| info.peer.as_deref()) else {
+    let info = extensions.get::<TlsInfo>();
+    let Some((info, peer)) = info.and_then(|info| Some((info, info.peer.as_deref()?))) else {
         return Err(denied(None));
     };
     let now = server.clock.unix();
@@ -140,8 +152,19 @@ async fn authorise(server: &Server, path: &str, extensions: &http::Extensions) -
     } else {
         None
     };
-    if let Some(caller) = by_entry(server, access, peer, now) {
-        return Ok(caller);
+    match role::holder(server, access, info, peer, active.is_some()).await {
+        Ok(Some(caller)) => return Ok(caller),
+        Ok(None) => {}
+        Err(RoleFailure::Store(error)) => return Err(crate::errors::store_failed(&error)),
+        Err(RoleFailure::Refused(error)) => {
+            tracing::info!(code = %error.code(), id = %peer.id, %error, compared = error.compared(), "a role was refused");
+            let method = denied(None);
+            return Err(Status::permission_denied(format!(
+                "{}: {}",
+                method.message(),
+                Report(&error)
+            )));
+        }
     }
     active.filter(|_| access.agent).ok_or_else(|| denied(None))
 }
@@ -149,32 +172,6 @@ async fn authorise(server: &Server, path: &str, extensions: &http::Extensions) -
 /// Ids below this are given by attestation alone; no entry can have one.
 fn is_agent(id: &SpiffeId) -> bool {
     id.path().starts_with("/spire/agent/")
-}
-
-/// The roles that the configuration and entries give.
-fn by_entry(server: &Server, access: Access, peer: &VerifiedLeaf, now: i64) -> Option<Caller> {
-    if access.admin && server.admin_ids.contains(&peer.id) {
-        return Some(Caller::Admin(peer.id.clone()));
-    }
-    if !access.admin && !access.downstream {
-        return None;
-    }
-    let held = hallmark_registry::Filter {
-        spiffe_id: Some(peer.id.clone()),
-        ..Default::default()
-    };
-    let registry = server.registry();
-    let holds = |flag: fn(&hallmark_registry::Entry) -> bool| {
-        registry
-            .list(&held, 0, None)
-            .entries
-            .iter()
-            .any(|entry| !entry.is_expired(now) && flag(entry))
-    };
-    if access.admin && holds(|entry| entry.admin) {
-        return Some(Caller::Admin(peer.id.clone()));
-    }
-    (access.downstream && holds(|entry| entry.downstream)).then(|| Caller::Downstream(peer.id.clone()))
 }
 
 /// Whether the agent is active and shows the SVID that it is to use. One that shows its newest for the first
@@ -235,7 +232,7 @@ fn standing(row: Option<&Agent>, shown: Option<u128>) -> Standing {
 }
 
 /// A serial number as it is kept; `None` for one longer than any that this server gives.
-fn serial(bytes: &[u8]) -> Option<u128> {
+pub(super) fn serial(bytes: &[u8]) -> Option<u128> {
     if bytes.len() > 16 {
         return None;
     }

@@ -11,7 +11,7 @@ use std::{
 use hallmark_host::log;
 use hallmark_hsm::KeyKind;
 use hallmark_policy::Rules;
-use hallmark_registry::Approvers;
+use hallmark_registry::{Approvers, SvidTtl};
 use hallmark_spiffe::{SpiffeId, TrustDomain};
 use hallmark_tpm_wire::{
     HashAlg, PcrSelection,
@@ -111,6 +111,10 @@ struct AuthorityTable {
     #[serde(deserialize_with = "value::duration")]
     x509_svid_ttl: Duration,
     #[serde(deserialize_with = "value::duration")]
+    x509_svid_ttl_max: Duration,
+    #[serde(deserialize_with = "value::duration")]
+    minted_ttl_max: Duration,
+    #[serde(deserialize_with = "value::duration")]
     agent_ttl: Duration,
 }
 
@@ -121,6 +125,8 @@ impl Default for AuthorityTable {
             key_type: KeyKind::EcP256,
             ca_ttl: hours(8760),
             x509_svid_ttl: hours(1),
+            x509_svid_ttl_max: hours(24),
+            minted_ttl_max: hours(24),
             agent_ttl: hours(1),
         }
     }
@@ -347,7 +353,11 @@ impl File {
             key_kind: self.authority.key_type,
             lifetimes: Lifetimes {
                 authority: self.authority.ca_ttl,
-                x509_svid: self.authority.x509_svid_ttl,
+                x509_svid: SvidTtl {
+                    default: self.authority.x509_svid_ttl,
+                    max: self.authority.x509_svid_ttl_max,
+                },
+                minted_max: self.authority.minted_ttl_max,
                 agent: self.authority.agent_ttl,
             },
             limits: LimitSettings {
@@ -374,13 +384,15 @@ impl File {
             })
         };
         let authority = &self.authority;
-        for (name, ttl) in [
-            ("x509_svid_ttl", authority.x509_svid_ttl),
-            ("agent_ttl", authority.agent_ttl),
+        let (svid, agent, ca) = (authority.x509_svid_ttl, authority.agent_ttl, authority.ca_ttl);
+        for (name, ttl, above, longest) in [
+            ("x509_svid_ttl", svid, "ca_ttl", ca),
+            ("agent_ttl", agent, "ca_ttl", ca),
+            ("x509_svid_ttl", svid, "x509_svid_ttl_max", authority.x509_svid_ttl_max),
         ] {
-            if ttl > authority.ca_ttl {
-                let compared = format!("{name} is {} s, ca_ttl {} s", ttl.as_secs(), authority.ca_ttl.as_secs());
-                return contradiction(&format!("{name} is longer than ca_ttl"), compared);
+            if ttl > longest {
+                let compared = format!("{name} is {} s, {above} {} s", ttl.as_secs(), longest.as_secs());
+                return contradiction(&format!("{name} is longer than {above}"), compared);
             }
         }
         if let Some(id) = self.admin_ids.iter().find(|id| !id.is_member_of(&self.trust_domain)) {

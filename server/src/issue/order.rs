@@ -25,6 +25,8 @@ pub struct Order {
     pub key: OrderKey,
     /// The entry that grants it, for the record; empty when none does.
     pub entry: Arc<str>,
+    /// Whether its id has a role at the server: then it is noted through whom it is issued.
+    pub has_role: bool,
 }
 
 /// An SVID, issued and on record.

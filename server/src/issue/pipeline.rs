@@ -76,6 +76,7 @@ impl Intended {
             serial: order.serial.value(),
             expires_at: order.draft.not_after(),
             entry: Arc::clone(&order.entry),
+            has_role: order.has_role,
         };
         let svids: Vec<_> = self.orders.iter().flatten().map(intent).collect();
         (!svids.is_empty()).then(|| SvidIntents {
@@ -130,6 +131,7 @@ struct Prepared {
     serial: Serial,
     entry: Arc<str>,
     subject: Arc<str>,
+    has_role: bool,
 }
 
 impl Prepared {
@@ -146,6 +148,7 @@ impl Prepared {
             draft,
             serial,
             entry: order.entry,
+            has_role: order.has_role,
             subject: order.grant.spiffe_id().as_str().into(),
         })
     }

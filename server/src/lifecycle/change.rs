@@ -1,13 +1,13 @@
 //! What operators do with a node.
 
 use hallmark_reason::{Coded, Report};
-use hallmark_registry::{Action, Approval, Approvals, LifecycleError, NodeState, step};
+use hallmark_registry::{Action, Approval, Approvals, LifecycleError, NodeState, Role, gives_back, step};
 use hallmark_spiffe::SpiffeId;
 use hallmark_store::{Agent, Change, Outcome, Record, RecordKind, StoreError};
 
 use crate::{
     agents::{ChangeError, Decision},
-    caller::Caller,
+    caller::{self, Caller, RoleError, RoleHolder},
     state::Server,
 };
 
@@ -42,6 +42,8 @@ pub struct Changed {
 pub enum ChangeFailed {
     /// The node's state does not allow it.
     Refused(LifecycleError),
+    /// The role of whoever asks does not allow it.
+    Role(RoleError),
     /// The store did not take it.
     Store(StoreError),
 }
@@ -55,6 +57,7 @@ impl ChangeFailed {
                 tonic::Status::not_found(format!("{}: agent not found", error.code()))
             }
             Self::Refused(error) => tonic::Status::failed_precondition(Report(error).to_string()),
+            Self::Role(error) => error.clone().into(),
             Self::Store(error) => crate::errors::store_failed(error),
         }
     }
@@ -63,37 +66,101 @@ impl ChangeFailed {
 /// Changes a node as an operator asks, with the record of it: both or neither.
 ///
 /// # Errors
-/// [`ChangeFailed`]; then nothing was changed.
+/// [`ChangeFailed`]; then nothing was changed, but that the first of two administrators asked is on record.
 pub async fn change(server: &Server, ask: Ask<'_>) -> Result<Changed, ChangeFailed> {
     let now = server.clock.unix();
-    let mut changed = None;
+    let mut outcome = Err(ChangeFailed::Store(StoreError::Closed));
     let decide = |before: Option<&Agent>| {
         let (row, done) = match decide(server, &ask, before, now) {
             Ok(decided) => decided,
             Err(error) => return (Decision::Refuse(error), Vec::new()),
         };
-        changed = Some(done);
+        let by = match permitted(server, &ask, done.from, now) {
+            Ok(Permitted::Alone) => ask.by.actor(),
+            Ok(Permitted::With(other)) => format!("{other} and {}", ask.by.actor()),
+            Ok(Permitted::NotYet(error)) => {
+                outcome = Err(ChangeFailed::Role(error));
+                let record = asked(now, &ask, done.from);
+                return (Decision::Beside, vec![Change::Record(record)]);
+            }
+            Err(error) => return (Decision::Refuse(ChangeFailed::Role(error)), Vec::new()),
+        };
+        outcome = Ok(done);
         if ask.dry_run {
             return (Decision::Keep, Vec::new());
         }
-        let by = ask.by.actor();
+        tracing::info!(agent = %ask.id, by, action = %ask.action, "a node is changed by an administrator");
         let record = record(now, ask.id, ask.action, &by, done.from, done.to, ask.reason);
         let decision = row.map_or(Decision::Delete, |row| Decision::Put(Box::new(row)));
         (decision, vec![Change::Record(record)])
     };
-    let outcome = server.agents.change_with(&*server.store, ask.id, decide, || ()).await;
-    match (outcome, changed) {
-        (Ok(_), Some(done)) => {
-            if !ask.dry_run {
-                let (by, action) = (ask.by.actor(), ask.action);
-                tracing::info!(agent = %ask.id, by, %action, "a node was changed by an administrator");
-            }
-            Ok(done)
+    let of = ask.by.role_holder().map(|holder| &holder.agent);
+    let written = server
+        .agents
+        .change_for(&*server.store, ask.id, of, decide, || ())
+        .await;
+    written.map_err(|error| match error {
+        ChangeError::Refused(failed) => failed,
+        ChangeError::Store(error) => ChangeFailed::Store(error),
+    })?;
+    match (&outcome, ask.by.role_holder()) {
+        (Ok(_), _) if !ask.dry_run => server.lifecycle.first_requests.forget(ask.id),
+        (Err(ChangeFailed::Role(_)), Some(first)) => {
+            let what = (ask.id.clone(), ask.action);
+            server.lifecycle.first_requests.note(what, first, now);
         }
-        // It is decided before it is done.
-        (Ok(_), None) => Err(ChangeFailed::Store(StoreError::Closed)),
-        (Err(ChangeError::Refused(error)), _) => Err(ChangeFailed::Refused(error)),
-        (Err(ChangeError::Store(error)), _) => Err(ChangeFailed::Store(error)),
+        _ => {}
+    }
+    outcome
+}
+
+/// Whether an operator may do what the node's state allows.
+enum Permitted {
+    Alone,
+    /// Beside another administrator, who asked before.
+    With(RoleHolder),
+    /// Once another administrator asks as well.
+    NotYet(RoleError),
+}
+
+/// What operators took from a machine, one administrator over TLS does not give back alone: whoever has the machine of one
+/// would have all. At the admin socket each operator may.
+///
+/// # Errors
+/// When whoever asks is no administrator any more.
+fn permitted(server: &Server, ask: &Ask<'_>, from: Option<NodeState>, now: i64) -> Result<Permitted, RoleError> {
+    let Some(by) = ask.by.role_holder() else {
+        return Ok(Permitted::Alone);
+    };
+    caller::stands(server, by, Role::Admin)?;
+    if !gives_back(from, ask.action) {
+        return Ok(Permitted::Alone);
+    }
+    let what = (ask.id.clone(), ask.action);
+    let lifetime = server.lifecycle.approval_lifetime();
+    let still = |first: &RoleHolder| caller::stands(server, first, Role::Admin).is_ok();
+    let first = server.lifecycle.first_requests.find(&what, by, (now, lifetime), still);
+    Ok(first.map_or_else(
+        || {
+            Permitted::NotYet(RoleError::SecondNeeded {
+                action: ask.action,
+                node: ask.id.clone(),
+                lifetime,
+            })
+        },
+        Permitted::With,
+    ))
+}
+
+/// The record of the first of two requests.
+fn asked(now: i64, ask: &Ask<'_>, state: Option<NodeState>) -> Record {
+    let by = ask.by.actor();
+    let record = record(now, ask.id, ask.action, &by, state, state, ask.reason);
+    Record {
+        detail: record
+            .detail
+            .replacen(act(ask.action), &format!("{}-asked", act(ask.action)), 1),
+        ..record
     }
 }
 
@@ -103,18 +170,18 @@ fn decide(
     ask: &Ask<'_>,
     before: Option<&Agent>,
     now: i64,
-) -> Result<(Option<Agent>, Changed), LifecycleError> {
+) -> Result<(Option<Agent>, Changed), ChangeFailed> {
     let ek = before.and_then(|row| row.ek_sha256).or_else(|| ek_of(ask.id));
     let from = match (before, ek) {
         (None, Some(ek)) => server.lifecycle.state(None, &ek, now),
         (row, _) => row.map(|row| row.state),
     };
-    let to = step(from, ask.action)?;
+    let to = step(from, ask.action).map_err(ChangeFailed::Refused)?;
     let row = match to {
         None => None,
         Some(to) => {
             let row = before.cloned().unwrap_or_else(|| unseen(ask.id, ek));
-            Some(changed(server, ask, row, to, now)?)
+            Some(changed(server, ask, row, to, now).map_err(ChangeFailed::Refused)?)
         }
     };
     let approvals = row

@@ -118,6 +118,7 @@ pub(super) async fn server(
         registry.insert(entry);
     }
     warn_of_gaps(&config, loaded.inventory.is_empty());
+    warn_of_lifetimes(&registry, config.lifetimes.x509_svid.max);
     let mut policy_files = PolicyFiles::new(loaded.policy_files, config.operator_keys)?;
     let policies = policy_files.in_force(config.tpm2.rules.clone())?;
     Ok(Arc::new(Server {
@@ -158,6 +159,25 @@ fn counters(totals: &[Total]) -> Counters {
     }
 }
 
+/// Entries from before the maximum was set, or lowered: they go on, with shorter SVIDs.
+fn warn_of_lifetimes(registry: &Registry, max: std::time::Duration) {
+    let all = registry.list(&hallmark_registry::Filter::default(), 0, None).entries;
+    let above: Vec<_> = all
+        .iter()
+        .filter_map(|entry| entry.require_ttl_within(max, None).err().map(|error| (entry, error)))
+        .collect();
+    if let Some((entry, error)) = above.first() {
+        tracing::warn!(
+            code = %hallmark_reason::Coded::code(error),
+            count = above.len(),
+            first = %entry.id,
+            asked = entry.x509_svid_ttl.as_secs(),
+            max = max.as_secs(),
+            "entries name lifetimes above the maximum: their SVIDs are cut short to it"
+        );
+    }
+}
+
 /// What is allowed and still worth a word at the start.
 fn warn_of_gaps(config: &Config, no_inventory: bool) {
     let tpm2 = &config.tpm2;
@@ -171,7 +191,7 @@ fn warn_of_gaps(config: &Config, no_inventory: bool) {
     {
         tracing::warn!("simulated TPMs are allowed: their keys can be copied; for laboratories only");
     }
-    let longest = config.lifetimes.x509_svid.max(config.lifetimes.agent);
+    let longest = config.lifetimes.x509_svid.default.max(config.lifetimes.agent);
     if longest > config.lifetimes.authority / 6 {
         tracing::warn!("SVID lifetimes are longer than a sixth of ca_ttl: towards its end they are cut short");
     }

@@ -130,8 +130,8 @@ impl Entry for EntryService {
         &self,
         request: Request<BatchCreateEntryRequest>,
     ) -> Result<Response<BatchCreateEntryResponse>, Status> {
-        let act = caller::act(&request)?;
-        write::create(&self.server, &act, request.get_ref())
+        let (caller, act) = (caller::of(&request)?, caller::act(&request)?);
+        write::create(&self.server, &caller, &act, request.get_ref())
             .await
             .map(Response::new)
     }
@@ -140,8 +140,8 @@ impl Entry for EntryService {
         &self,
         request: Request<BatchUpdateEntryRequest>,
     ) -> Result<Response<BatchUpdateEntryResponse>, Status> {
-        let act = caller::act(&request)?;
-        write::update(&self.server, &act, request.get_ref())
+        let (caller, act) = (caller::of(&request)?, caller::act(&request)?);
+        write::update(&self.server, &caller, &act, request.get_ref())
             .await
             .map(Response::new)
     }
@@ -150,8 +150,8 @@ impl Entry for EntryService {
         &self,
         request: Request<BatchDeleteEntryRequest>,
     ) -> Result<Response<BatchDeleteEntryResponse>, Status> {
-        let act = caller::act(&request)?;
-        write::delete(&self.server, &act, request.into_inner().ids)
+        let (caller, act) = (caller::of(&request)?, caller::act(&request)?);
+        write::delete(&self.server, &caller, &act, request.into_inner().ids)
             .await
             .map(Response::new)
     }

@@ -9,14 +9,14 @@ use hallmark_api::svid::{
     MintX509svidResponse, NewDownstreamX509caRequest, NewDownstreamX509caResponse, NewJwtsvidRequest,
     NewJwtsvidResponse, NewX509svidParams, batch_new_x509svid_response, svid_server::Svid,
 };
-use hallmark_reason::Coded as _;
-use hallmark_registry::{EntryId, GrantError, Registry, authorise_entry, mint};
+use hallmark_reason::{Coded as _, Report};
+use hallmark_registry::{EntryId, GrantError, Registry, Role, SvidTtl, authorise_entry, mint};
 use hallmark_spiffe::SpiffeId;
 use hallmark_store::Agent;
 use tonic::{Request, Response, Status};
 
 use crate::{
-    caller,
+    caller::{self, Caller},
     connection::remote_ip,
     convert::{failed_item, ok_item, svid_message},
     issue::{IssueError, IssuedSvid, Order, OrderKey, issue},
@@ -41,22 +41,28 @@ impl SvidService {
         Self { server }
     }
 
-    async fn mint(&self, by: &str, request: MintX509svidRequest) -> Result<MintX509svidResponse, Status> {
+    async fn mint(&self, caller: &Caller, request: MintX509svidRequest) -> Result<MintX509svidResponse, Status> {
+        // Its message may have come long after its headers.
+        caller::require_standing(&self.server, caller)?;
         check_csr(&request.csr)?;
         let names = csr::names(&request.csr)?;
+        let lifetimes = &self.server.lifetimes;
         let ttl = match u64::try_from(request.ttl) {
-            Ok(0) => self.server.lifetimes.x509_svid,
+            Ok(0) => lifetimes.x509_svid.default.min(lifetimes.minted_max),
             Ok(seconds) => Duration::from_secs(seconds),
             Err(_) => return Err(Status::invalid_argument("the TTL is negative")),
         };
-        let grant = mint(&self.server.trust_domain, names.spiffe_id, names.dns_names, ttl)
-            .map_err(|error| Status::invalid_argument(format!("{error} ({})", error.code())))?;
+        let (id, dns_names) = (names.spiffe_id, names.dns_names);
+        let grant = mint(&self.server.trust_domain, id, dns_names, ttl, lifetimes.minted_max)
+            .map_err(|error| Status::invalid_argument(Report(&error).to_string()))?;
         let order = Order {
             grant,
             key: OrderKey::Csr(request.csr),
             entry: "".into(),
+            // Nothing that is minted has a role, whatever its id: no machine stands behind it.
+            has_role: false,
         };
-        let issued = issue(&self.server, by, vec![order])
+        let issued = issue(&self.server, caller.label(), vec![order])
             .await
             .pop()
             .unwrap_or(Err(IssueError::Interrupted));
@@ -75,9 +81,17 @@ impl SvidService {
     fn orders(&self, agent: &Agent, params: Vec<NewX509svidParams>) -> Vec<Result<Order, Status>> {
         let (now, ttl) = (self.server.clock.unix(), self.server.lifetimes.x509_svid);
         let registry = self.server.registry();
+        let has_role = |id: &SpiffeId| {
+            let mut roles = Role::ALL.into_iter();
+            roles.any(|role| caller::has_role(&self.server, &registry, id, role, now))
+        };
         params
             .into_iter()
-            .map(|params| order(&registry, agent, params, ttl, now))
+            .map(|params| {
+                let order = order(&registry, agent, params, ttl, now)?;
+                let has_role = has_role(order.grant.spiffe_id());
+                Ok(Order { has_role, ..order })
+            })
             .collect()
     }
 }
@@ -86,7 +100,7 @@ fn order(
     registry: &Registry,
     agent: &Agent,
     params: NewX509svidParams,
-    ttl: Duration,
+    ttl: SvidTtl,
     now: i64,
 ) -> Result<Order, Status> {
     if params.entry_id.is_empty() {
@@ -100,6 +114,7 @@ fn order(
         grant,
         key: OrderKey::Csr(params.csr),
         entry: params.entry_id.into(),
+        has_role: false,
     })
 }
 
@@ -164,7 +179,7 @@ impl Svid for SvidService {
         request: Request<MintX509svidRequest>,
     ) -> Result<Response<MintX509svidResponse>, Status> {
         let caller = caller::of(&request)?;
-        self.mint(caller.label(), request.into_inner()).await.map(Response::new)
+        self.mint(&caller, request.into_inner()).await.map(Response::new)
     }
 
     async fn batch_new_x509svid(

@@ -61,9 +61,11 @@ impl ServerIdentity {
             .public_key()
             .ok_or_else(|| fault(&"the key has no public half"))?;
         let order = Order {
-            grant: server_identity(&server.trust_domain, server.lifetimes.x509_svid).map_err(|error| fault(&error))?,
+            grant: server_identity(&server.trust_domain, server.lifetimes.x509_svid.default)
+                .map_err(|error| fault(&error))?,
             key: OrderKey::Proven(SubjectKey::from_spki(spki.as_ref()).map_err(|error| fault(&error))?),
             entry: "".into(),
+            has_role: false,
         };
         let issued_at = server.clock.unix();
         let svid = issue(server, "server", vec![order])

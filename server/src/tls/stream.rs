@@ -45,7 +45,12 @@ impl TlsConnection {
             .map_err(io::Error::other)?;
         let exporter = exporter(session).map_err(io::Error::other)?.map(Arc::new);
         Ok(Self {
-            info: TlsInfo { remote, peer, exporter },
+            info: TlsInfo {
+                remote,
+                peer,
+                exporter,
+                origin: Arc::default(),
+            },
             stream,
             _seat: seat,
         })

@@ -42,6 +42,7 @@ async fn minted(running: &Running, path: &str) -> (Vec<Vec<u8>>, Arc<SoftwareKey
         .unwrap(),
         key: OrderKey::Proven(SubjectKey::from_spki(&key.spki()).unwrap()),
         entry: "".into(),
+        has_role: false,
     };
     let svid = issue(server, "local", vec![order]).await.pop().unwrap().unwrap();
     (svid.chain.into_iter().map(|der| der.to_vec()).collect(), Arc::new(key))

@@ -38,6 +38,8 @@ fn the_least_configuration_has_safe_defaults() {
     assert_eq!(config.listen.address.port(), 8081);
     assert_eq!(config.hsm.probe_interval, Duration::from_secs(60));
     assert_eq!(config.key_kind, KeyKind::EcP256);
+    assert_eq!(config.lifetimes.x509_svid.max, Duration::from_secs(24 * 3600));
+    assert_eq!(config.lifetimes.minted_max, Duration::from_secs(24 * 3600));
     assert!(!config.tpm2.rules.allowed_classes.contains(&TpmClass::Simulator));
     assert_eq!(config.tpm2.trust.expired, ExpiredPolicy::AtEnrolment);
     assert!(!format!("{config:?}").contains("1234"), "a PIN is never shown");
@@ -153,6 +155,7 @@ fn every_fault_has_its_code() {
             format!("{LEAST}[authority]\nca_ttl = \"1h\"\nagent_ttl = \"2h\"\n"),
             "HM-CONF-0006",
         ),
+        (format!("{LEAST}[authority]\nx509_svid_ttl = \"25h\"\n"), "HM-CONF-0006"),
         (
             format!("{LEAST}[attestation.tpm2]\napproval = \"three\"\n"),
             "HM-CONF-0002",

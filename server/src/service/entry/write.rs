@@ -1,7 +1,7 @@
 //! Creating, updating and deleting entries. Items of a batch stand for themselves; those that are right become
 //! durable together.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use hallmark_api::{
     entry::{
@@ -12,14 +12,14 @@ use hallmark_api::{
     types,
 };
 use hallmark_reason::Coded as _;
-use hallmark_registry::{Entry, EntryDraft, EntryError, EntryId, Registry};
-use hallmark_spiffe::TrustDomain;
+use hallmark_registry::{Entry, EntryDraft, EntryError, EntryId, Registry, Role};
+use hallmark_spiffe::{SpiffeId, TrustDomain};
 use tonic::Status;
 use uuid::Uuid;
 
 use super::staged::Staged;
 use crate::{
-    caller::Act,
+    caller::{self, Act, Caller, RoleError},
     convert::{MAX_BATCH, apply_mask, entry_draft, entry_message, failed_item, ok_item},
     state::Server,
 };
@@ -61,19 +61,22 @@ impl Item {
 /// `BatchCreateEntry`.
 pub(super) async fn create(
     server: &Server,
+    by: &Caller,
     act: &Act,
     request: &BatchCreateEntryRequest,
 ) -> Result<BatchCreateEntryResponse, Status> {
     check_size(request.entries.len())?;
     let _turn = server.entry_writer.lock().await;
+    let _standing = caller::hold(server, by).await?;
     let now = server.clock.unix();
     let mut staged = Staged::new(act, now);
     let items: Vec<Item> = {
         let registry = server.registry();
+        let bounds = Bounds::of(server, &registry, by);
         request
             .entries
             .iter()
-            .map(|message| create_one(&registry, &mut staged, message, now).into())
+            .map(|message| create_one(&bounds, &mut staged, message, now).into())
             .collect()
     };
     let committed = staged.commit(server).await;
@@ -86,7 +89,43 @@ pub(super) async fn create(
     })
 }
 
-fn create_one(registry: &Registry, staged: &mut Staged<'_>, message: &types::Entry, now: i64) -> Result<Item, Status> {
+/// What may be written.
+struct Bounds<'a> {
+    registry: &'a Registry,
+    max_ttl: Duration,
+    /// The ids of entries that decide who has a role, where the caller may not; `None` where it may.
+    closed: Option<HashSet<&'a SpiffeId>>,
+}
+
+impl<'a> Bounds<'a> {
+    /// At the admin socket everything may be written; over TLS nothing that gives a role to anybody: an administrator whose
+    /// machine is put out must not find another one prepared.
+    fn of(server: &'a Server, registry: &'a Registry, by: &Caller) -> Self {
+        let over_tls = by.role_holder().is_some();
+        Self {
+            registry,
+            max_ttl: server.lifetimes.x509_svid.max,
+            closed: over_tls.then(|| registry.leading_to_roles(&server.admin_ids)),
+        }
+    }
+
+    fn check(&self, entry: &Entry, before: Option<&Entry>) -> Result<(), Status> {
+        entry
+            .require_ttl_within(self.max_ttl, before)
+            .map_err(|error| broken_rule(&error))?;
+        let gives = Role::ALL.iter().any(|role| entry.gives(*role));
+        match &self.closed {
+            Some(closed) if gives || closed.contains(&entry.spiffe_id) => Err(RoleError::LeadsToRole {
+                id: entry.spiffe_id.clone(),
+            }
+            .into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn create_one(bounds: &Bounds<'_>, staged: &mut Staged<'_>, message: &types::Entry, now: i64) -> Result<Item, Status> {
+    let registry = bounds.registry;
     let draft = entry_draft(message).map_err(|status| unreadable(&status))?;
     let id = match message.id.as_str() {
         "" => EntryId::parse(&Uuid::new_v4().to_string()),
@@ -95,6 +134,7 @@ fn create_one(registry: &Registry, staged: &mut Staged<'_>, message: &types::Ent
     let entry = id
         .and_then(|id| draft.validate(registry.trust_domain(), bundle_known, id, now))
         .map_err(|error| broken_rule(&error))?;
+    bounds.check(&entry, None)?;
     if let Some(similar) = staged.similar(registry, &entry) {
         return Ok(Item::Similar(similar));
     }
@@ -110,19 +150,22 @@ fn create_one(registry: &Registry, staged: &mut Staged<'_>, message: &types::Ent
 /// `BatchUpdateEntry`.
 pub(super) async fn update(
     server: &Server,
+    by: &Caller,
     act: &Act,
     request: &BatchUpdateEntryRequest,
 ) -> Result<BatchUpdateEntryResponse, Status> {
     check_size(request.entries.len())?;
     let _turn = server.entry_writer.lock().await;
+    let _standing = caller::hold(server, by).await?;
     let mut staged = Staged::new(act, server.clock.unix());
     let mask = request.input_mask.as_ref();
     let items: Vec<Item> = {
         let registry = server.registry();
+        let bounds = Bounds::of(server, &registry, by);
         request
             .entries
             .iter()
-            .map(|message| update_one(&registry, &mut staged, message, mask).into())
+            .map(|message| update_one(&bounds, &mut staged, message, mask).into())
             .collect()
     };
     let committed = staged.commit(server).await;
@@ -136,17 +179,19 @@ pub(super) async fn update(
 }
 
 fn update_one(
-    registry: &Registry,
+    bounds: &Bounds<'_>,
     staged: &mut Staged<'_>,
     message: &types::Entry,
     mask: Option<&types::EntryMask>,
 ) -> Result<Item, Status> {
+    let registry = bounds.registry;
     let existing = find(registry, staged, &message.id)?;
     let mut draft = EntryDraft::from(&*existing);
     apply_mask(&mut draft, message, mask).map_err(|status| unreadable(&status))?;
     let entry = draft
         .revise(&existing, registry.trust_domain(), bundle_known)
         .map_err(|error| broken_rule(&error))?;
+    bounds.check(&entry, Some(&existing))?;
     if let Some(similar) = staged.similar(registry, &entry) {
         return Ok(Item::Similar(similar));
     }
@@ -154,9 +199,15 @@ fn update_one(
 }
 
 /// `BatchDeleteEntry`.
-pub(super) async fn delete(server: &Server, act: &Act, ids: Vec<String>) -> Result<BatchDeleteEntryResponse, Status> {
+pub(super) async fn delete(
+    server: &Server,
+    by: &Caller,
+    act: &Act,
+    ids: Vec<String>,
+) -> Result<BatchDeleteEntryResponse, Status> {
     check_size(ids.len())?;
     let _turn = server.entry_writer.lock().await;
+    let _standing = caller::hold(server, by).await?;
     let mut staged = Staged::new(act, server.clock.unix());
     let items: Vec<Result<(), Status>> = {
         let registry = server.registry();

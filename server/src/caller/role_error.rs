@@ -1,0 +1,125 @@
+//! Why a role does not let a caller do something.
+
+use std::time::Duration;
+
+use hallmark_reason::{Coded, ReasonCode, Report};
+use hallmark_registry::{Action, Role};
+use hallmark_spiffe::SpiffeId;
+use tonic::Status;
+
+/// Why a role does not let a caller do something.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RoleError {
+    /// Through which agent the SVID was issued is not known.
+    #[error("the SVID of {id} is not known to come from an agent, so it has no role")]
+    NotNoted {
+        /// Its SPIFFE ID.
+        id: SpiffeId,
+        /// Its serial number, in hex.
+        serial: String,
+    },
+    /// The agent that the SVID was issued through is not served.
+    #[error("the machine of this SVID is out, and its roles with it")]
+    AgentOut {
+        /// The agent.
+        agent: SpiffeId,
+        /// Why it is out.
+        found: String,
+    },
+    /// The agent may not serve the id with the role (any more).
+    #[error("{id} is not the {} on this machine", role.as_str())]
+    NotGiven {
+        /// The SPIFFE ID.
+        id: SpiffeId,
+        /// The agent.
+        agent: SpiffeId,
+        /// The role.
+        role: Role,
+    },
+    /// An entry that decides who has a role is written at the admin socket alone.
+    #[error("an entry for {id} decides who has a role, and is written at the admin socket alone")]
+    LeadsToRole {
+        /// The entry's SPIFFE ID.
+        id: SpiffeId,
+    },
+    /// What operators took from a machine, one administrator over TLS does not give back alone.
+    #[error("{action} of {node} needs a second administrator: this request is noted as the first")]
+    SecondNeeded {
+        /// What is asked for.
+        action: Action,
+        /// Of which node.
+        node: SpiffeId,
+        /// How long the request counts.
+        lifetime: Duration,
+    },
+}
+
+impl From<RoleError> for Status {
+    fn from(error: RoleError) -> Self {
+        let text = Report(&error).to_string();
+        match error {
+            RoleError::SecondNeeded { .. } => Self::failed_precondition(text),
+            _ => Self::permission_denied(text),
+        }
+    }
+}
+
+impl Coded for RoleError {
+    fn code(&self) -> ReasonCode {
+        match self {
+            Self::NotNoted { .. } => ReasonCode::new("HM-SRV-0341"),
+            Self::AgentOut { .. } => ReasonCode::new("HM-SRV-0342"),
+            Self::NotGiven { .. } => ReasonCode::new("HM-SRV-0343"),
+            Self::LeadsToRole { .. } => ReasonCode::new("HM-SRV-0344"),
+            Self::SecondNeeded { .. } => ReasonCode::new("HM-SRV-0345"),
+        }
+    }
+
+    fn compared(&self) -> Option<String> {
+        Some(match self {
+            Self::NotNoted { serial, .. } => format!("serial {serial}, none of that number is noted with a role"),
+            Self::AgentOut { agent, found } => format!("{agent}: {found}"),
+            Self::NotGiven { id, agent, role } => format!("no entry gives {id} as {} to {agent}", role.as_str()),
+            Self::LeadsToRole { .. } => "asked over TLS, allowed at the admin socket".to_owned(),
+            Self::SecondNeeded { lifetime, .. } => format!(
+                "2 administrators with different ids on different machines needed within {} s, 1 asked",
+                lifetime.as_secs()
+            ),
+        })
+    }
+
+    fn likely_cause(&self) -> Option<String> {
+        let cause = match self {
+            Self::NotNoted { .. } => "it was minted by hand, or issued before its id had the role",
+            Self::AgentOut { .. } => {
+                "an operator put the machine out, it no longer holds what the rules demand, or the SVID is older than its return"
+            }
+            Self::NotGiven { .. } => {
+                "the entry was moved to another machine or removed, or this machine lost a selector"
+            }
+            Self::LeadsToRole { .. } => {
+                "it has `admin` or `downstream`, its id is an administrator's, or entries with a role hang below it"
+            }
+            Self::SecondNeeded { .. } => "the machine is banned or suspended, and this would let it back in",
+        };
+        Some(cause.into())
+    }
+
+    fn next_step(&self) -> Option<String> {
+        Some(match self {
+            Self::NotNoted { .. } => {
+                "use an SVID that an agent serves; one from before counts after its renewal, or a restart of the agent"
+                    .into()
+            }
+            Self::AgentOut { agent, .. } => format!("hallmark node show {agent}"),
+            Self::NotGiven { id, .. } => format!("hallmark entry list --spiffe-id {id}"),
+            Self::LeadsToRole { .. } => "hallmark entry create, on the server's machine".into(),
+            Self::SecondNeeded { node, .. } => {
+                format!(
+                    "have another administrator ask for the same, or use the server's machine: hallmark node show {node}"
+                )
+            }
+        })
+    }
+}
