@@ -189,7 +189,20 @@ impl SoftwareKey {
     /// A CSR for `spki`, signed by this key.
     #[must_use]
     pub fn csr_for(&self, spki: &[u8]) -> Vec<u8> {
-        let info = sequence(&[&unsigned(&[0]), &sequence(&[]), spki, &super::element(0xa0, &[])]);
+        self.csr(spki, &[])
+    }
+
+    /// A CSR for this key that asks for a URI name.
+    #[must_use]
+    pub fn csr_naming(&self, uri: &str) -> Vec<u8> {
+        let names = sequence(&[&super::element(0x86, uri.as_bytes())]);
+        let san = sequence(&[&oid("2.5.29.17"), &super::element(0x04, &names)]);
+        let extensions = super::element(0x31, &sequence(&[&san]));
+        self.csr(&self.spki(), &sequence(&[&oid("1.2.840.113549.1.9.14"), &extensions]))
+    }
+
+    fn csr(&self, spki: &[u8], attributes: &[u8]) -> Vec<u8> {
+        let info = sequence(&[&unsigned(&[0]), &sequence(&[]), spki, &super::element(0xa0, attributes)]);
         let algorithm = sequence(&[&oid("1.2.840.10045.4.3.2")]);
         sequence(&[&info, &algorithm, &bit_string(&self.sign_x509(&info))])
     }

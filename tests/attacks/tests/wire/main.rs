@@ -29,3 +29,4 @@ mod rights;
 mod scene;
 mod session;
 mod withheld;
+mod standing;

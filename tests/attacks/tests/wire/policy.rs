@@ -27,7 +27,7 @@ pub(crate) async fn apply(site: &mut Site, kind: &str, content: &str) -> String 
     }
 }
 
-async fn withdraw(site: &mut Site) -> String {
+pub(crate) async fn withdraw(site: &mut Site) -> String {
     let request = WithdrawPolicyFileRequest {
         kind: "policy".into(),
         name: "edge".into(),

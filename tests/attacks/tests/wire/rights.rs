@@ -39,7 +39,7 @@ fn reason(status: &Status) -> Option<Reason> {
 }
 
 /// A machine is let in and connects with its SVID; it goes on with a fresh key.
-async fn enrolled(site: &Site, machine: &mut SoftwareMachine) -> (Channel, X509svid) {
+pub(crate) async fn enrolled(site: &Site, machine: &mut SoftwareMachine) -> (Channel, X509svid) {
     let svid = attest(&site.wire().await, machine).await.unwrap();
     let key = std::mem::replace(&mut machine.svid, SoftwareKey::svid());
     let wire = Wire::connect_as(&site.address, SoftwareIdentity::of(&svid, key))
@@ -56,14 +56,14 @@ async fn post(channel: &Channel) -> Result<(), Status> {
     AgentClient::new(channel.clone()).post_status(request).await.map(drop)
 }
 
-fn id(path: &str) -> Option<Spiffeid> {
+pub(crate) fn id(path: &str) -> Option<Spiffeid> {
     Some(Spiffeid {
         trust_domain: "example.org".into(),
         path: path.into(),
     })
 }
 
-fn entry(name: &str, parent: Option<Spiffeid>) -> Entry {
+pub(crate) fn entry(name: &str, parent: Option<Spiffeid>) -> Entry {
     Entry {
         id: name.into(),
         spiffe_id: id(&format!("/{name}")),
@@ -76,7 +76,7 @@ fn entry(name: &str, parent: Option<Spiffeid>) -> Entry {
     }
 }
 
-async fn create(site: &mut Site, entries: Vec<Entry>) {
+pub(crate) async fn create(site: &mut Site, entries: Vec<Entry>) {
     let request = BatchCreateEntryRequest {
         entries,
         output_mask: None,
@@ -96,7 +96,7 @@ async fn create(site: &mut Site, entries: Vec<Entry>) {
 }
 
 /// Asks for an SVID of an entry.
-async fn ask(channel: &Channel, entry_id: &str, csr: Vec<u8>) -> Result<(Code, Option<X509svid>), Status> {
+pub(crate) async fn ask(channel: &Channel, entry_id: &str, csr: Vec<u8>) -> Result<(Code, Option<X509svid>), Status> {
     let params = vec![NewX509svidParams {
         entry_id: entry_id.into(),
         csr: csr.into(),
@@ -109,7 +109,7 @@ async fn ask(channel: &Channel, entry_id: &str, csr: Vec<u8>) -> Result<(Code, O
 }
 
 /// A workload's SVID and a connection with it.
-async fn workload(site: &Site, agent: &Channel, entry_id: &str) -> (Channel, X509svid) {
+pub(crate) async fn workload(site: &Site, agent: &Channel, entry_id: &str) -> (Channel, X509svid) {
     let key = SoftwareKey::ecc(0);
     let (_, svid) = ask(agent, entry_id, key.csr_for(&key.spki())).await.unwrap();
     let svid = svid.unwrap();
