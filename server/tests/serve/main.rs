@@ -16,4 +16,5 @@ mod killed;
 mod lab;
 mod lifecycle;
 mod races;
+mod roles;
 mod start;

@@ -349,7 +349,7 @@ fn rules_that_were_stored_and_not_yet_applied_count_from_the_start() {
     );
 }
 
-fn much_to_sign(running: &Running) -> impl Future<Output = ()> + use<> {
+pub(crate) fn much_to_sign(running: &Running) -> impl Future<Output = ()> + use<> {
     let server = Arc::clone(&running.server);
     async move {
         let authority = server.authority.load_full();

@@ -271,6 +271,18 @@ fn minting_takes_its_names_from_the_csr() {
         assert!(svid.expires_at - lab.server.clock.unix() <= 120);
         let default = mint(csr(&["spiffe://example.org/hook"], &[]), 0).await.unwrap();
         assert!(default.expires_at - lab.server.clock.unix() > 3590);
+        // The longest that may be minted, and one second more.
+        let day = mint(csr(&["spiffe://example.org/hook"], &[]), 86_400).await.unwrap();
+        assert!(day.expires_at - lab.server.clock.unix() > 86_390);
+        let refused = mint(csr(&["spiffe://example.org/hook"], &[]), 86_401)
+            .await
+            .unwrap_err();
+        let told = refused.message();
+        assert_eq!(refused.code(), Code::InvalidArgument);
+        assert!(
+            told.starts_with("HM-REG-0045") && told.contains("86401") && told.contains("at most 86400"),
+            "{told}"
+        );
         let mut tampered = csr(&["spiffe://example.org/hook"], &[]).to_vec();
         *tampered.last_mut().unwrap() ^= 1;
         for (csr, ttl) in [
