@@ -28,5 +28,5 @@ mod revocation;
 mod rights;
 mod scene;
 mod session;
-mod withheld;
 mod standing;
+mod withheld;
