@@ -342,11 +342,42 @@ fn attack_68_whatever_puts_a_machine_out_ends_its_roles() {
     });
 }
 
+/// Entries that would give a role: what they are, the entry, and whether it is a new one. `alias` stands above an administrator.
+fn ways_to_a_role(bad: &Node, two: &Node, alias: &Entry) -> Vec<(&'static str, Entry, bool)> {
+    let wide = Entry {
+        selectors: vec![Selector {
+            r#type: "tpm2".into(),
+            value: "class:simulator".into(),
+        }],
+        ..alias.clone()
+    };
+    let downstream = Entry {
+        downstream: true,
+        ..bad.entry("new")
+    };
+    let same_id = Entry {
+        spiffe_id: id("/a"),
+        ..bad.entry("new")
+    };
+    let second_alias = Entry {
+        id: "new".into(),
+        ..wide.clone()
+    };
+    vec![
+        ("an administrator", bad.admin("new"), true),
+        ("a downstream server", downstream, true),
+        ("an administrator's id", same_id, true),
+        ("a way in above an administrator", second_alias, true),
+        ("a wider way in", wide, false),
+        ("a plain entry becomes one", two.admin("web"), false),
+        ("an administrator moves", bad.admin("a"), false),
+    ]
+}
+
 #[test]
-fn attack_68_one_administrator_lets_nobody_back_in_and_makes_no_other() {
+fn attack_68_one_administrator_makes_no_other() {
     site(async |site| {
-        let mut bad = Node::new(site).await;
-        let (one, two, three) = (Node::new(site).await, Node::new(site).await, Node::new(site).await);
+        let (bad, one, two) = (Node::new(site).await, Node::new(site).await, Node::new(site).await);
         let alias = Entry {
             selectors: vec![Selector {
                 r#type: "tpm2".into(),
@@ -358,68 +389,16 @@ fn attack_68_one_administrator_lets_nobody_back_in_and_makes_no_other() {
             parent_id: id("/racks"),
             ..bad.admin("remote")
         };
-        create(
-            site,
-            vec![
-                one.admin("a"),
-                one.admin("a2"),
-                two.admin("b"),
-                three.admin("c"),
-                two.entry("web"),
-                alias.clone(),
-                below_alias,
-            ],
-        )
-        .await;
-        let channel = async |node: &Node, name: &str| workload(site, &node.channel, name).await.0;
-        let (a, a2) = (channel(&one, "a").await, channel(&one, "a2").await);
-        let (b, c) = (channel(&two, "b").await, channel(&three, "c").await);
-
-        // Nobody becomes an administrator or a downstream server over TLS.
-        let wide = Selector {
-            r#type: "tpm2".into(),
-            value: "class:simulator".into(),
-        };
-        for (what, entry, is_new) in [
-            ("an administrator", bad.admin("new"), true),
-            (
-                "a downstream server",
-                Entry {
-                    downstream: true,
-                    ..bad.entry("new")
-                },
-                true,
-            ),
-            (
-                "an administrator's id",
-                Entry {
-                    spiffe_id: id("/a"),
-                    ..bad.entry("new")
-                },
-                true,
-            ),
-            (
-                "a way in above an administrator",
-                Entry {
-                    selectors: vec![wide.clone()],
-                    ..Entry {
-                        id: "new".into(),
-                        ..alias.clone()
-                    }
-                },
-                true,
-            ),
-            (
-                "a wider way in",
-                Entry {
-                    selectors: vec![wide],
-                    ..alias
-                },
-                false,
-            ),
-            ("a plain entry becomes one", two.admin("web"), false),
-            ("an administrator moves", bad.admin("a"), false),
-        ] {
+        let entries = vec![
+            one.admin("a"),
+            two.admin("b"),
+            two.entry("web"),
+            alias.clone(),
+            below_alias,
+        ];
+        create(site, entries).await;
+        let (a, _) = workload(site, &one.channel, "a").await;
+        for (what, entry, is_new) in ways_to_a_role(&bad, &two, &alias) {
             let (code, told) = write(&a, entry, is_new).await.unwrap();
             assert_eq!(code, Code::PermissionDenied, "{what}: {told}");
             assert!(told.contains("HM-SRV-0344"), "{what}: {told}");
@@ -430,20 +409,30 @@ fn attack_68_one_administrator_lets_nobody_back_in_and_makes_no_other() {
         };
         let (code, told) = write(&a, long, true).await.unwrap();
         assert!(code == Code::InvalidArgument && told.contains("HM-REG-0019"), "{told}");
-        assert_eq!(
-            write(&a, bad.entry("new"), true).await.unwrap().0,
-            Code::Ok,
-            "the control"
-        );
-        // What takes away is done alone.
-        let plain = Entry {
-            admin: false,
-            spiffe_id: id("/plain"),
-            ..two.entry("web")
-        };
-        assert_eq!(write(&a, plain, false).await.unwrap().0, Code::Ok);
+        let (code, told) = write(&a, bad.entry("new"), true).await.unwrap();
+        assert_eq!(code, Code::Ok, "the control: {told}");
+        // What takes a role away is done alone.
+        let ids = vec!["b".to_owned()];
+        let request = BatchDeleteEntryRequest { ids };
+        let deleted = EntryClient::new(a)
+            .batch_delete_entry(request)
+            .await
+            .unwrap()
+            .into_inner();
+        assert_eq!(deleted.results[0].status.as_ref().unwrap().code, 0);
+    });
+}
 
-        // Who is out comes back by two administrators, on two machines, who still are what they were when they asked.
+#[test]
+fn attack_68_one_administrator_lets_nobody_back_in() {
+    site(async |site| {
+        let mut bad = Node::new(site).await;
+        let (one, two, three) = (Node::new(site).await, Node::new(site).await, Node::new(site).await);
+        let entries = vec![one.admin("a"), one.admin("a2"), two.admin("b"), three.admin("c")];
+        create(site, entries).await;
+        let channel = async |node: &Node, name: &str| workload(site, &node.channel, name).await.0;
+        let (a, a2) = (channel(&one, "a").await, channel(&one, "a2").await);
+        let (b, c) = (channel(&two, "b").await, channel(&three, "c").await);
         operator(site, "ban", &bad).await;
         for (who, channel) in [("a", &a), ("a again", &a), ("a second id on the same machine", &a2)] {
             not_yet(site, who, channel, &bad).await;
@@ -461,36 +450,29 @@ fn attack_68_one_administrator_lets_nobody_back_in_and_makes_no_other() {
         // One that is in service is evicted by one: it comes back by proving itself.
         bad.renew(site).await;
         delete(&b, &bad.id).await.unwrap();
-        let request = ListRecordsRequest {
-            kind: "admin".into(),
-            subject: format!("spiffe://example.org{}", bad.id.path),
-            limit: 1000,
-            ..Default::default()
-        };
-        let records = site
-            .admin
-            .admin
-            .list_records(request)
-            .await
-            .unwrap()
-            .into_inner()
-            .records;
-        let told: Vec<_> = records.iter().map(|record| record.detail.as_str()).collect();
-        let asked = told
-            .iter()
-            .filter(|detail| detail.contains("agent-deleted-asked"))
-            .count();
-        assert_eq!(asked, 6, "{told:#?}");
-        let by_two = |first: &str, second: &str| {
-            let (first, second) = (
-                format!("example.org{first} through "),
-                format!(" and spiffe://example.org{second} through "),
-            );
-            told.iter()
-                .any(|detail| detail.contains(&first) && detail.contains(&second))
-        };
-        assert!(by_two("/b", "/c") && by_two("/c", "/b"), "{told:#?}");
+        told_of_both(site, &bad).await;
     });
+}
+
+/// The record names who asked first, and both where it was done.
+async fn told_of_both(site: &mut Site, node: &Node) {
+    let request = ListRecordsRequest {
+        kind: "admin".into(),
+        subject: format!("spiffe://example.org{}", node.id.path),
+        limit: 1000,
+        ..Default::default()
+    };
+    let answer = site.admin.admin.list_records(request).await.unwrap();
+    let records = answer.into_inner().records;
+    let told: Vec<_> = records.iter().map(|record| record.detail.as_str()).collect();
+    let asked = told.iter().filter(|detail| detail.contains("agent-deleted-asked"));
+    assert_eq!(asked.count(), 6, "{told:#?}");
+    for (first, second) in [("/b", "/c"), ("/c", "/b")] {
+        let first = format!("example.org{first} through ");
+        let second = format!(" and spiffe://example.org{second} through ");
+        let both = |detail: &&str| detail.contains(&first) && detail.contains(&second);
+        assert!(told.iter().any(both), "{told:#?}");
+    }
 }
 
 /// One administrator asks that a machine that is out may come back, and hears that a second one has to.
