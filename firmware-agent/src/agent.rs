@@ -9,13 +9,15 @@ use std::{
 
 use hallmark_host::log;
 use hallmark_spiffe::{Bundle, x509::Authorities};
-use hallmark_tpm::TpmHandle;
+use hallmark_tpm::{TpmError, TpmHandle};
+use tokio::time::Instant;
 
 use crate::{
     AgentError,
     attest::{self, Attested},
     config::{Bootstrap, Config},
     connect::{self, Target},
+    digest::sha256,
     jitter::Backoff,
     state::StateFile,
     tls::{self, ServerTrust, ServerVerifier},
@@ -29,6 +31,9 @@ const SYNC_EVERY: Duration = Duration::from_secs(5);
 const SYNC_SLOWEST: Duration = Duration::from_secs(20);
 const ATTEST_FIRST_PAUSE: Duration = Duration::from_secs(1);
 const ATTEST_SLOWEST: Duration = Duration::from_secs(60);
+/// How often the TPM is made to sign with the agent's key, to see that it still does; and how soon again when it did not.
+const TPM_EVERY: Duration = Duration::from_secs(60);
+const TPM_AGAIN: Duration = Duration::from_secs(10);
 
 /// One machine's agent. It works in steps; between them it sleeps.
 pub struct Agent {
@@ -41,9 +46,11 @@ pub struct Agent {
     holding: Option<Holding>,
     next_key: Option<NextKey>,
     must_attest: bool,
-    attest_after: SystemTime,
+    /// By a clock that nobody sets: else one that was ahead for a while would keep the machine out as long.
+    attest_after: Instant,
     attest_backoff: Backoff,
     sync_backoff: Backoff,
+    tpm_due: Instant,
 }
 
 impl Agent {
@@ -63,9 +70,10 @@ impl Agent {
             holding: None,
             next_key: None,
             must_attest: false,
-            attest_after: SystemTime::UNIX_EPOCH,
+            attest_after: Instant::now(),
             attest_backoff: Backoff::new(ATTEST_FIRST_PAUSE, ATTEST_SLOWEST),
             sync_backoff: Backoff::new(SYNC_EVERY, SYNC_SLOWEST),
+            tpm_due: Instant::now() + TPM_EVERY,
         }
     }
 
@@ -110,23 +118,49 @@ impl Agent {
     /// One turn: an identity if there is none or it is due, then the server's news, then what is due for workloads.
     /// Returns how long to sleep.
     async fn step(&mut self) -> Result<Duration, AgentError> {
-        let now = SystemTime::now();
-        if self.is_attestation_due(now) {
-            self.attest_or_wait(now).await?;
+        if self.is_attestation_due(SystemTime::now()) {
+            self.attest_or_wait().await?;
         }
         let Some(holding) = &self.holding else {
-            return Ok(self.attest_after.duration_since(now).unwrap_or(ATTEST_FIRST_PAUSE));
+            let left = self.attest_after.saturating_duration_since(Instant::now());
+            return Ok(if left.is_zero() { ATTEST_FIRST_PAUSE } else { left });
         };
         let server = holding.server().clone();
-        match self.sync(&server).await {
+        let synced = match self.try_tpm().await {
+            Err(error @ TpmError::KeyChanged { .. }) => Err(error.into()),
+            // Nothing else needs the TPM now.
+            Err(error) => {
+                tracing::error!("{}", Report(&error));
+                self.sync(&server).await
+            }
+            Ok(()) => self.sync(&server).await,
+        };
+        match synced {
             Ok(()) => {}
             Err(AgentError::NotAccepted { message }) => return self.not_accepted(message).await,
+            Err(AgentError::Tpm(TpmError::KeyChanged { .. })) => {
+                self.replace_lost_keys().await;
+                return Ok(Duration::ZERO);
+            }
             Err(error) => return Err(error),
         }
         self.sync_backoff.reset();
         self.attest_backoff.reset();
         self.settle_in().await;
         Ok(SYNC_EVERY)
+    }
+
+    /// A reset of the TPM shows when a key is used, and connections last: so the agent's key is used now and then.
+    async fn try_tpm(&mut self) -> Result<(), TpmError> {
+        let due = self.tpm_due <= Instant::now();
+        let Some(holding) = self.holding.as_ref().filter(|_| due) else {
+            return Ok(());
+        };
+        self.tpm_due = Instant::now() + TPM_AGAIN;
+        let digest = sha256(b"hallmark: a probe, not a handshake");
+        self.witness.tpm().sign(holding.identity().key, digest).await?;
+        self.tpm_due = Instant::now() + TPM_EVERY;
+        Ok(())
     }
 
     fn is_attestation_due(&self, now: SystemTime) -> bool {
@@ -137,12 +171,12 @@ impl Agent {
                 self.must_attest || !identity.is_valid(now) || identity.renew_at <= now
             }
         };
-        due && self.attest_after <= now
+        due && self.attest_after <= Instant::now()
     }
 
     /// Attests; where that fails and there still is a good identity, it is used on and the attestation tried again
     /// later.
-    async fn attest_or_wait(&mut self, now: SystemTime) -> Result<(), AgentError> {
+    async fn attest_or_wait(&mut self) -> Result<(), AgentError> {
         match self.attest().await {
             Ok(()) => {
                 self.must_attest = false;
@@ -154,12 +188,10 @@ impl Agent {
                 if matches!(error, AgentError::Suspended { .. }) {
                     self.workloads().wipe();
                 }
-                self.attest_after = now + self.attest_backoff.pause();
-                if self
-                    .holding
-                    .as_ref()
-                    .is_some_and(|holding| !holding.identity().is_valid(now))
-                {
+                self.attest_after = Instant::now() + self.attest_backoff.pause();
+                let now = SystemTime::now();
+                let ended = |holding: &Holding| !holding.identity().is_valid(now);
+                if self.holding.as_ref().is_some_and(ended) {
                     self.drop_holding().await;
                 }
                 Ok(())
@@ -178,7 +210,10 @@ impl Agent {
                 // A key that was refused, or is no longer what it was, is not shown again.
                 let keep = matches!(
                     error,
-                    AgentError::Unreachable { .. } | AgentError::Untrusted { .. } | AgentError::ServerBusy { .. }
+                    AgentError::Unreachable { .. }
+                        | AgentError::Untrusted { .. }
+                        | AgentError::Clock { .. }
+                        | AgentError::ServerBusy { .. }
                 );
                 if keep {
                     self.next_key = Some(key);
@@ -236,7 +271,7 @@ impl Agent {
         {
             let mut workloads = self.workloads();
             workloads.set_bundle(bundle.clone(), tainted, now);
-            workloads.apply(listing, now);
+            workloads.apply(listing);
         }
         self.remember_bundle(bundle)?;
         let issued = issue_due(&self.workloads, server, now).await?;

@@ -3,6 +3,7 @@
 use std::{io, sync::Arc, time::Duration};
 
 use hallmark_evidence::{EXPORTER_LABEL, EXPORTER_LEN};
+use hallmark_tpm::TpmError;
 use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{net::TcpStream, runtime::Handle, task::spawn_blocking, time::timeout};
@@ -10,7 +11,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
 
-use crate::AgentError;
+use crate::{AgentError, tls::Refusal};
 
 /// How long TCP, and then TLS, may take.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -120,17 +121,25 @@ async fn handshake(target: &Target, config: Arc<ClientConfig>) -> Result<TlsStre
         .map_err(|error| tls_failure(target, &error))
 }
 
-/// A certificate that was not accepted is told from a connection that broke.
+/// What the TLS library met: the TPM that did not sign, a certificate that was not accepted, or a connection that broke.
 fn tls_failure(target: &Target, error: &io::Error) -> AgentError {
+    use rustls::{CertificateError, Error::InvalidCertificate, Error::Other};
+    let untrusted = |detail: &dyn ToString| AgentError::Untrusted {
+        address: target.address(),
+        detail: detail.to_string(),
+    };
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-        Some(rustls::Error::InvalidCertificate(rustls::CertificateError::Other(refusal))) => AgentError::Untrusted {
-            address: target.address(),
-            detail: refusal.0.to_string(),
+        Some(InvalidCertificate(CertificateError::Other(refusal))) => match refusal.0.downcast_ref() {
+            Some(Refusal::Clock(detail)) => AgentError::Clock {
+                detail: format!("the server at {}: {detail}", target.address()),
+            },
+            _ => untrusted(&refusal.0),
         },
-        Some(other) => AgentError::Untrusted {
-            address: target.address(),
-            detail: other.to_string(),
+        Some(Other(own)) => match own.0.downcast_ref::<TpmError>() {
+            Some(tpm) => tpm.clone().into(),
+            None => untrusted(&own.0),
         },
+        Some(other) => untrusted(other),
         None => target.unreachable(error),
     }
 }

@@ -95,7 +95,7 @@ impl Identity {
     /// Whether it is valid at `now`.
     #[must_use]
     pub fn is_valid(&self, now: SystemTime) -> bool {
-        now < self.not_after
+        self.not_before <= now && now < self.not_after
     }
 
     /// What TLS signs with.

@@ -4,6 +4,7 @@ mod signer;
 mod verifier;
 
 pub use signer::TpmSigner;
+pub(crate) use verifier::Refusal;
 pub use verifier::{ServerTrust, ServerVerifier};
 
 use std::sync::Arc;

@@ -7,7 +7,7 @@ pub use issue::issue_due;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use bytes::Bytes;
@@ -40,8 +40,30 @@ pub(crate) type Issued = (Arc<Identity>, Option<(X509Material, SystemTime)>);
 struct Held {
     identity: Arc<Identity>,
     version: EntryVersion,
-    /// When an SVID is to be asked for: at once for a new entry.
-    due: SystemTime,
+    due: Due,
+}
+
+/// When an SVID is to be asked for.
+#[derive(Clone, Copy)]
+enum Due {
+    /// At once: the entry is new or changed, or its SVID was withdrawn.
+    Now,
+    /// A while after a failure, by a clock that nobody sets.
+    Retry(Instant),
+    /// At the renewal of its SVID, by the time of day.
+    Renewal(SystemTime),
+}
+
+impl Held {
+    /// An SVID that is not valid yet is due as well: the clock was ahead when it came.
+    fn is_due(&self, now: SystemTime, steady: Instant) -> bool {
+        let x509 = self.identity.x509.as_ref();
+        match self.due {
+            Due::Now => true,
+            Due::Retry(at) => at <= steady,
+            Due::Renewal(at) => at <= now || x509.is_none_or(|x509| now < x509.not_before),
+        }
+    }
 }
 
 impl Workloads {
@@ -75,7 +97,7 @@ impl Workloads {
 
     /// Takes over what the server listed: entries that are gone are dropped with their SVIDs, changed ones keep
     /// theirs only where the id is the same, and get a new one.
-    pub fn apply(&mut self, listing: Listing, now: SystemTime) {
+    pub fn apply(&mut self, listing: Listing) {
         let before = self.entries.len();
         self.entries.retain(|id, _| listing.ids.contains(&**id));
         self.passed_over.retain(|id, _| listing.ids.contains(id));
@@ -92,7 +114,7 @@ impl Workloads {
                     let held = Held {
                         identity: Arc::new(identity),
                         version,
-                        due: now,
+                        due: Due::Now,
                     };
                     self.entries.insert(Arc::from(id), held);
                 }
@@ -129,7 +151,7 @@ impl Workloads {
                     .map(|x509| split(&x509.chain))
                     .unwrap_or_default();
                 if authorities.verify(&chain, now).is_err() {
-                    held.due = now;
+                    held.due = Due::Now;
                 }
             }
         }
@@ -142,25 +164,19 @@ impl Workloads {
         &self.bundle
     }
 
-    /// The entries whose SVID is to be issued now.
+    /// The entries whose SVID is to be issued at this time of day; `steady` is now, too.
     #[must_use]
-    pub fn due(&self, now: SystemTime) -> Vec<Arc<Identity>> {
+    pub fn due(&self, now: SystemTime, steady: Instant) -> Vec<Arc<Identity>> {
         self.entries
             .values()
-            .filter(|held| held.due <= now)
+            .filter(|held| held.is_due(now, steady))
             .map(|held| Arc::clone(&held.identity))
             .collect()
     }
 
-    /// When the next SVID is due.
-    #[must_use]
-    pub fn next_due(&self) -> Option<SystemTime> {
-        self.entries.values().map(|held| held.due).min()
-    }
-
     /// Puts issued SVIDs in place; `None` for those that could not be issued, which are tried again a little later.
     /// Entries that have changed meanwhile are passed over.
-    pub(crate) fn install(&mut self, issued: Vec<Issued>, now: SystemTime) {
+    pub(crate) fn install(&mut self, issued: Vec<Issued>, steady: Instant) {
         let mut changed = false;
         for (asked, material) in issued {
             let Some(held) = self.entries.get_mut(&asked.entry_id) else {
@@ -175,10 +191,10 @@ impl Workloads {
                         x509: Some(x509),
                         ..Identity::clone(&asked)
                     });
-                    held.due = renew_at;
+                    held.due = Due::Renewal(renew_at);
                     changed = true;
                 }
-                None => held.due = now + RETRY,
+                None => held.due = Due::Retry(steady + RETRY),
             }
         }
         if changed {
@@ -195,7 +211,7 @@ impl Workloads {
                     x509: None,
                     ..Identity::clone(&held.identity)
                 });
-                held.due = now;
+                held.due = Due::Now;
                 expired = expired.saturating_add(1);
             }
         }

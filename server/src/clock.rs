@@ -1,10 +1,14 @@
 //! What time it is. The pure rooms are told; only this reads the system's clock.
 
+mod watch;
+
 use std::{
     fmt,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
+
+pub(crate) use watch::keep_watch;
 
 /// A source of the current time.
 #[derive(Clone)]

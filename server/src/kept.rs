@@ -24,6 +24,8 @@ pub struct Held {
     /// How many bytes are held of what is kept of its lines.
     pub lines: u64,
     lengths: BTreeMap<LogKind, u64>,
+    /// The server's clock was ahead when the last quote was seen.
+    time_is_wrong: bool,
 }
 
 impl Held {
@@ -42,6 +44,27 @@ impl Held {
             ima,
             lines,
             lengths,
+            time_is_wrong: false,
+        }
+    }
+
+    /// The last quote, as the next one is held against it.
+    #[must_use]
+    pub const fn measure(&self) -> Sighting {
+        if self.time_is_wrong {
+            self.sighting.without_time()
+        } else {
+            self.sighting
+        }
+    }
+
+    /// The runs of the agent, as the next one is held against them.
+    #[must_use]
+    pub fn sessions_to_follow(&self) -> Sessions {
+        if self.time_is_wrong {
+            self.sessions.clone().without_time()
+        } else {
+            self.sessions.clone()
         }
     }
 
@@ -84,6 +107,7 @@ impl Held {
             lines: lines.map_or(0, |(_, length)| *length),
             ima: (!row.ima.is_empty()).then(|| parse(&row.node, &row.ima)).transpose()?,
             lengths: lengths.collect::<Result<_, StoreError>>()?,
+            time_is_wrong: false,
         })
     }
 }
@@ -102,6 +126,21 @@ impl Kept {
             .iter()
             .map(|row| Ok((row.node.clone(), Arc::new(Held::read(row)?))));
         Ok(Self(RwLock::new(held.collect::<Result<_, StoreError>>()?)))
+    }
+
+    /// Notes that the clock was ahead when quotes were seen later than `now`, in milliseconds since the Unix epoch: their
+    /// times say nothing any more. Gives how many those are.
+    pub fn doubt_times_after(&self, now: u64) -> usize {
+        let mut kept = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let to_come = kept.values_mut().filter(|held| held.sighting.seen_at > now);
+        to_come
+            .map(|held| {
+                *held = Arc::new(Held {
+                    time_is_wrong: true,
+                    ..Held::clone(held)
+                });
+            })
+            .count()
     }
 
     /// What is kept of one node.

@@ -12,7 +12,7 @@ use hallmark_reason::Report;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use crate::{
-    clock::Clock,
+    clock::{self, Clock},
     config::{Config, Listen},
     errors::StartError,
     listener::{self, AdminSocket, STOP_GRACE},
@@ -167,7 +167,8 @@ impl Running {
         let (server, stopped) = (Arc::clone(&self.server), self.stop.subscribe());
         self.tasks.spawn(async move {
             tokio::select! {
-                () = probe::keep_probing(server, probe_interval) => {}
+                () = probe::keep_probing(Arc::clone(&server), probe_interval) => {}
+                () = clock::keep_watch(server) => {}
                 () = until(stopped) => {}
             }
             Ok(())

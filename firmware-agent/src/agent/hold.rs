@@ -3,6 +3,9 @@
 use std::time::{Duration, SystemTime};
 
 use hallmark_spiffe::Bundle;
+use hallmark_tpm_wire::PublicArea;
+use tokio::time::Instant;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::{Agent, authorities};
 use crate::{
@@ -42,6 +45,10 @@ impl Agent {
         self.witness.recall(remembered.known, remembered.pcrs);
         self.bundle = Some(remembered.bundle.clone());
         let made = self.witness.tpm().svid_key(remembered.unique).await?;
+        if !is_for(&remembered.chain, &made.public) {
+            tracing::info!("the SVID key of the last run ended with the boot that it was made in; attesting a new one");
+            return Ok(self.witness.tpm().release(made.id).await?);
+        }
         let key = NextKey {
             unique: remembered.unique,
             id: made.id,
@@ -126,9 +133,19 @@ impl Agent {
             }
             let _ = self.witness.tpm().release(holding.identity.key).await;
         }
-        let pause = self.attest_backoff.pause();
-        self.attest_after = self.attest_after.max(now);
-        Ok(pause)
+        Ok(self.attest_backoff.pause())
+    }
+
+    /// The TPM was reset: its keys are others now, so new ones are attested, at once.
+    pub(super) async fn replace_lost_keys(&mut self) {
+        tracing::warn!("the TPM was reset and no longer makes the agent's key; attesting a new one");
+        if let Some(next) = self.next_key.take() {
+            let _ = self.witness.tpm().release(next.id).await;
+        }
+        if let Some(holding) = self.holding.take() {
+            self.release(holding).await;
+        }
+        self.attest_after = Instant::now();
     }
 
     pub(super) async fn drop_holding(&mut self) {
@@ -203,4 +220,12 @@ impl Agent {
             hallmark_host::log::error(&error);
         }
     }
+}
+
+/// Whether the leaf of a chain is for this key.
+fn is_for(chain: &[Vec<u8>], key: &PublicArea) -> bool {
+    let leaf = chain.first().and_then(|leaf| X509Certificate::from_der(leaf).ok());
+    let spki = key.spki_der().ok();
+    leaf.zip(spki)
+        .is_some_and(|((_, leaf), spki)| leaf.public_key().raw == spki)
 }

@@ -72,7 +72,7 @@ impl Signer for TpmSigner {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rustls::Error> {
         self.tpm
             .sign_blocking(self.key, sha256(message))
-            .map_err(|error| rustls::Error::General(format!("the TPM did not sign: {error}")))
+            .map_err(|error| rustls::Error::Other(rustls::OtherError(Arc::new(error))))
     }
 
     fn scheme(&self) -> SignatureScheme {

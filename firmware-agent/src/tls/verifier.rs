@@ -8,7 +8,7 @@ use std::{
 
 use hallmark_spiffe::{
     SpiffeId, TrustDomain,
-    x509::{self, Authorities},
+    x509::{self, Authorities, ChainError},
 };
 use rustls::{
     CertificateError, DigitallySignedStruct, SignatureScheme,
@@ -58,24 +58,24 @@ impl ServerVerifier {
         let id = match &self.trust {
             ServerTrust::IdOnly => {
                 let leaf = chain.first().copied().unwrap_or_default();
-                x509::leaf_id(leaf).map_err(|error| Refusal(error.to_string()))?
+                x509::leaf_id(leaf).map_err(|error| Refusal::Untrusted(error.to_string()))?
             }
             ServerTrust::Authorities(sets) => first_verified(sets, chain, now)?,
         };
         if id == self.expected {
             Ok(())
         } else {
-            Err(Refusal(format!("expected {}, found {id}", self.expected)))
+            Err(Refusal::Untrusted(format!("expected {}, found {id}", self.expected)))
         }
     }
 }
 
 fn first_verified(sets: &[Arc<Authorities>], chain: &[&[u8]], now: SystemTime) -> Result<SpiffeId, Refusal> {
-    let mut refusal = Refusal("there are no authorities to check it with".into());
+    let mut refusal = Refusal::Untrusted("there are no authorities to check it with".into());
     for authorities in sets {
         match authorities.verify(chain, now) {
             Ok(leaf) => return Ok(leaf.id),
-            Err(error) => refusal = Refusal(error.to_string()),
+            Err(error) => refusal = Refusal::of(&error),
         }
     }
     Err(refusal)
@@ -135,11 +135,26 @@ impl fmt::Debug for ServerVerifier {
 
 /// Why a server's certificate was not accepted, in the words of the check.
 #[derive(Debug)]
-struct Refusal(String);
+pub(crate) enum Refusal {
+    /// It is the trust domain's, and not valid at this machine's time.
+    Clock(String),
+    /// Anything else.
+    Untrusted(String),
+}
+
+impl Refusal {
+    fn of(error: &ChainError) -> Self {
+        match error {
+            ChainError::Expired { .. } | ChainError::NotYetValid { .. } => Self::Clock(error.to_string()),
+            _ => Self::Untrusted(error.to_string()),
+        }
+    }
+}
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        let (Self::Clock(words) | Self::Untrusted(words)) = self;
+        f.write_str(words)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::SystemTime,
+    time::{Instant, SystemTime},
 };
 
 use hallmark_api::svid::batch_new_x509svid_response;
@@ -33,7 +33,7 @@ pub async fn issue_due(
 ) -> Result<usize, AgentError> {
     let (due, bundle) = {
         let workloads = workloads.lock().unwrap_or_else(PoisonError::into_inner);
-        (workloads.due(now), workloads.bundle().clone())
+        (workloads.due(now, Instant::now()), workloads.bundle().clone())
     };
     let mut issued = 0_usize;
     for batch in due.chunks(BATCH) {
@@ -42,7 +42,7 @@ pub async fn issue_due(
         workloads
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .install(batch, SystemTime::now());
+            .install(batch, Instant::now());
     }
     Ok(issued)
 }

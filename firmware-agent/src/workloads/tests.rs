@@ -50,11 +50,11 @@ fn material(not_after: SystemTime) -> X509Material {
 
 fn issue_all(workloads: &mut Workloads, now: SystemTime, renew_at: SystemTime, not_after: SystemTime) {
     let issued = workloads
-        .due(now)
+        .due(now, Instant::now())
         .into_iter()
         .map(|identity| (identity, Some((material(not_after), renew_at))))
         .collect();
-    workloads.install(issued, now);
+    workloads.install(issued, Instant::now());
 }
 
 fn served(cache: &Cache) -> Vec<(String, bool)> {
@@ -70,30 +70,26 @@ fn served(cache: &Cache) -> Vec<(String, bool)> {
 fn a_new_entry_is_due_at_once_and_an_issued_one_at_its_renewal() {
     let (mut workloads, cache) = empty();
     let now = UNIX_EPOCH + 100 * SECOND;
-    workloads.apply(listing(&[entry("a", "/a", 0)]), now);
-    assert_eq!(workloads.due(now).len(), 1);
+    workloads.apply(listing(&[entry("a", "/a", 0)]));
+    assert_eq!(workloads.due(now, Instant::now()).len(), 1);
     assert_eq!(served(&cache), [("spiffe://example.org/a".to_owned(), false)]);
     issue_all(&mut workloads, now, now + 50 * SECOND, now + 100 * SECOND);
     assert_eq!(served(&cache), [("spiffe://example.org/a".to_owned(), true)]);
-    assert!(workloads.due(now + 49 * SECOND).is_empty());
-    assert_eq!(workloads.due(now + 50 * SECOND).len(), 1);
-    assert_eq!(workloads.next_due(), Some(now + 50 * SECOND));
+    assert!(workloads.due(now + 49 * SECOND, Instant::now()).is_empty());
+    assert_eq!(workloads.due(now + 50 * SECOND, Instant::now()).len(), 1);
 }
 
 #[test]
 fn an_entry_that_is_gone_takes_its_svid_along_at_once() {
     let (mut workloads, cache) = empty();
     let now = UNIX_EPOCH + 100 * SECOND;
-    workloads.apply(listing(&[entry("a", "/a", 0), entry("b", "/b", 0)]), now);
+    workloads.apply(listing(&[entry("a", "/a", 0), entry("b", "/b", 0)]));
     issue_all(&mut workloads, now, now + 50 * SECOND, now + 100 * SECOND);
-    workloads.apply(
-        Listing {
-            ids: ["b".to_owned()].into(),
-            changed: Vec::new(),
-            ..Listing::default()
-        },
-        now,
-    );
+    workloads.apply(Listing {
+        ids: ["b".to_owned()].into(),
+        changed: Vec::new(),
+        ..Listing::default()
+    });
     assert_eq!(served(&cache), [("spiffe://example.org/b".to_owned(), true)]);
 }
 
@@ -101,18 +97,18 @@ fn an_entry_that_is_gone_takes_its_svid_along_at_once() {
 fn nothing_is_published_when_nothing_changed() {
     let (mut workloads, cache) = empty();
     let now = UNIX_EPOCH + 100 * SECOND;
-    workloads.apply(listing(&[entry("a", "/a", 0)]), now);
+    workloads.apply(listing(&[entry("a", "/a", 0)]));
     let before = cache.snapshot().version;
     let unchanged = Listing {
         ids: ["a".to_owned()].into(),
         changed: Vec::new(),
         ..Listing::default()
     };
-    workloads.apply(unchanged, now);
+    workloads.apply(unchanged);
     workloads.expire(now);
-    workloads.install(Vec::new(), now);
+    workloads.install(Vec::new(), Instant::now());
     assert_eq!(cache.snapshot().version, before);
-    workloads.apply(listing(&[entry("a", "/a", 1)]), now);
+    workloads.apply(listing(&[entry("a", "/a", 1)]));
     assert!(cache.snapshot().version > before);
 }
 
@@ -120,16 +116,16 @@ fn nothing_is_published_when_nothing_changed() {
 fn a_changed_entry_keeps_its_svid_only_with_its_id() {
     let (mut workloads, cache) = empty();
     let now = UNIX_EPOCH + 100 * SECOND;
-    workloads.apply(listing(&[entry("a", "/a", 0)]), now);
+    workloads.apply(listing(&[entry("a", "/a", 0)]));
     issue_all(&mut workloads, now, now + 50 * SECOND, now + 100 * SECOND);
-    workloads.apply(listing(&[entry("a", "/a", 1)]), now);
+    workloads.apply(listing(&[entry("a", "/a", 1)]));
     assert_eq!(served(&cache), [("spiffe://example.org/a".to_owned(), true)]);
     assert_eq!(
-        workloads.due(now).len(),
+        workloads.due(now, Instant::now()).len(),
         1,
         "a changed entry may have another lifetime or other names"
     );
-    workloads.apply(listing(&[entry("a", "/other", 2)]), now);
+    workloads.apply(listing(&[entry("a", "/other", 2)]));
     assert_eq!(served(&cache), [("spiffe://example.org/other".to_owned(), false)]);
     assert_eq!(workloads.version("a"), Some((2, 1)));
 }
@@ -138,14 +134,14 @@ fn a_changed_entry_keeps_its_svid_only_with_its_id() {
 fn an_svid_for_an_entry_that_changed_meanwhile_is_not_served() {
     let (mut workloads, cache) = empty();
     let now = UNIX_EPOCH + 100 * SECOND;
-    workloads.apply(listing(&[entry("a", "/a", 0)]), now);
-    let asked = workloads.due(now);
-    workloads.apply(listing(&[entry("a", "/other", 1)]), now);
+    workloads.apply(listing(&[entry("a", "/a", 0)]));
+    let asked = workloads.due(now, Instant::now());
+    workloads.apply(listing(&[entry("a", "/other", 1)]));
     let late = asked
         .into_iter()
         .map(|identity| (identity, Some((material(now + 100 * SECOND), now + 50 * SECOND))))
         .collect();
-    workloads.install(late, now);
+    workloads.install(late, Instant::now());
     assert_eq!(served(&cache), [("spiffe://example.org/other".to_owned(), false)]);
 }
 
@@ -153,34 +149,37 @@ fn an_svid_for_an_entry_that_changed_meanwhile_is_not_served() {
 fn what_expires_is_withdrawn_and_due_again() {
     let (mut workloads, cache) = empty();
     let now = UNIX_EPOCH + 100 * SECOND;
-    workloads.apply(listing(&[entry("a", "/a", 0)]), now);
+    workloads.apply(listing(&[entry("a", "/a", 0)]));
     issue_all(&mut workloads, now, now + 50 * SECOND, now + 60 * SECOND);
     workloads.expire(now + 59 * SECOND);
     assert_eq!(served(&cache), [("spiffe://example.org/a".to_owned(), true)]);
     workloads.expire(now + 60 * SECOND);
     assert_eq!(served(&cache), [("spiffe://example.org/a".to_owned(), false)]);
-    assert_eq!(workloads.due(now + 60 * SECOND).len(), 1);
+    assert_eq!(workloads.due(now + 60 * SECOND, Instant::now()).len(), 1);
 }
 
 #[test]
 fn what_could_not_be_issued_is_tried_again_a_little_later() {
     let (mut workloads, _cache) = empty();
     let now = UNIX_EPOCH + 100 * SECOND;
-    workloads.apply(listing(&[entry("a", "/a", 0)]), now);
+    workloads.apply(listing(&[entry("a", "/a", 0)]));
     let failed = workloads
-        .due(now)
+        .due(now, Instant::now())
         .into_iter()
         .map(|identity| (identity, None))
         .collect();
-    workloads.install(failed, now);
-    assert!(workloads.due(now).is_empty());
-    assert_eq!(workloads.due(now + RETRY).len(), 1);
+    let steady = Instant::now();
+    workloads.install(failed, steady);
+    assert!(workloads.due(now, steady).is_empty());
+    // However the time of day is set.
+    assert!(workloads.due(now + 7200 * SECOND, steady).is_empty());
+    assert_eq!(workloads.due(now, steady + RETRY).len(), 1);
+    assert_eq!(workloads.due(now - 50 * SECOND, steady + RETRY).len(), 1);
 }
 
 #[test]
 fn entries_for_others_are_not_served_and_not_asked_for_again() {
     let (mut workloads, cache) = empty();
-    let now = UNIX_EPOCH + 100 * SECOND;
     let stored = types::Entry {
         store_svid: true,
         ..entry("a", "/a", 3)
@@ -189,7 +188,7 @@ fn entries_for_others_are_not_served_and_not_asked_for_again() {
         selectors: Vec::new(),
         ..entry("b", "/b", 4)
     };
-    workloads.apply(listing(&[stored, bare, entry("c", "/c", 5)]), now);
+    workloads.apply(listing(&[stored, bare, entry("c", "/c", 5)]));
     assert_eq!(served(&cache), [("spiffe://example.org/c".to_owned(), false)]);
     let versions = workloads.versions();
     assert_eq!(versions.get("a"), Some(&(3, 1)));
@@ -200,11 +199,34 @@ fn entries_for_others_are_not_served_and_not_asked_for_again() {
 fn a_ban_leaves_nothing_and_readiness_stays() {
     let (mut workloads, cache) = empty();
     let now = UNIX_EPOCH + 100 * SECOND;
-    workloads.apply(listing(&[entry("a", "/a", 0)]), now);
+    workloads.apply(listing(&[entry("a", "/a", 0)]));
     issue_all(&mut workloads, now, now + 50 * SECOND, now + 60 * SECOND);
     workloads.set_ready();
     workloads.wipe();
     assert!(served(&cache).is_empty());
     assert!(cache.snapshot().ready);
     assert_eq!(workloads.version("a"), None);
+}
+
+#[test]
+fn a_clock_that_was_ahead_and_came_back_leaves_nobody_without_an_svid() {
+    let (mut workloads, cache) = empty();
+    let now = UNIX_EPOCH + 10_000 * SECOND;
+    workloads.apply(listing(&[entry("a", "/a", 0), entry("b", "/b", 0)]));
+    issue_all(&mut workloads, now, now + 50 * SECOND, now + 100 * SECOND);
+    assert!(workloads.due(now, Instant::now()).is_empty(), "the control");
+    let ahead = now + 7200 * SECOND;
+    workloads.expire(ahead);
+    assert!(served(&cache).iter().all(|(_, has_svid)| !has_svid));
+    // What was withdrawn then is due now, and what came from the future as well.
+    assert_eq!(workloads.due(now, Instant::now()).len(), 2);
+    let early = workloads.due(ahead, Instant::now()).into_iter().map(|identity| {
+        let mut material = material(ahead + 100 * SECOND);
+        material.not_before = ahead;
+        (identity, Some((material, ahead + 50 * SECOND)))
+    });
+    let early = early.collect();
+    workloads.install(early, Instant::now());
+    assert!(workloads.due(ahead, Instant::now()).is_empty(), "the control");
+    assert_eq!(workloads.due(now, Instant::now()).len(), 2);
 }

@@ -251,6 +251,44 @@ fn attack_47_a_reset_tpm_does_not_get_the_last_boots_key_back() {
 }
 
 #[test]
+fn a_tpm_that_is_reset_under_an_open_connection_is_started_and_told_at_once() {
+    let machine = Machine::new();
+    let mut tpm = machine.open();
+    let key = tpm.svid_key(&Unique([1; 32])).unwrap();
+    tpm.sign(key.id, &[7; 32]).unwrap();
+    let control = format!("127.0.0.1:{}", machine.swtpm.port() + 1);
+    machine.tool("swtpm_ioctl", &["--tcp", &control, "-i"]);
+    let refused = tpm.sign(key.id, &[7; 32]);
+    assert!(matches!(refused, Err(TpmError::KeyChanged { .. })), "{refused:?}");
+    // A new key is one of the new boot.
+    let key = tpm.svid_key(&Unique([1; 32])).unwrap();
+    tpm.sign(key.id, &[7; 32]).unwrap();
+}
+
+#[test]
+fn a_tpm_with_a_new_endorsement_seed_is_told_once_and_then_taken_as_it_is() {
+    let machine = Machine::new();
+    let mut tpm = machine.open();
+    let before = tpm.attestation_key().unwrap();
+    machine.tool("tpm2_changeeps", &[]);
+    let ask = |tpm: &mut EsysTpm| {
+        let mut first = true;
+        machine.proxy.set_rule(move |_, _| {
+            if std::mem::take(&mut first) {
+                Fault::Cut
+            } else {
+                Fault::None
+            }
+        });
+        tpm.quote(&selection(), &[0; 32])?;
+        tpm.attestation_key()
+    };
+    let told = ask(&mut tpm);
+    assert!(matches!(told, Err(TpmError::KeyChanged { .. })), "{told:?}");
+    assert_ne!(ask(&mut tpm).unwrap(), before);
+}
+
+#[test]
 fn a_cleared_tpm_keeps_this_boots_keys() {
     // TPM2_Clear gives the owner's hierarchy a new seed. That of the null hierarchy ends with the boot alone.
     let machine = Machine::new();

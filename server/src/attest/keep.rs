@@ -139,7 +139,7 @@ impl Keeping {
         judged_at: i64,
     ) -> Result<Self, Refusal> {
         let sighting = appraisal.facts().sighting;
-        let mut sessions = before.map_or_else(Sessions::default, |before| before.sessions.clone());
+        let mut sessions = before.map_or_else(Sessions::default, Held::sessions_to_follow);
         sessions.observe(session, sighting).map_err(VerifyError::from)?;
         let same_run = before.is_some_and(|before| before.sighting.is_same_run(&sighting));
         let logs = KeptLogs::of(appraisal, announced, before.filter(|_| same_run));

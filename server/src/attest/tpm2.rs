@@ -128,7 +128,7 @@ async fn judge(
     // It is this TPM's. Whatever the verdict will be, the machine is judged by it from now on.
     subject.has(certificate);
     if let Some(held) = &held {
-        let mut sessions = held.sessions.clone();
+        let mut sessions = held.sessions_to_follow();
         sessions
             .observe(session, bound.sighting(now))
             .map_err(VerifyError::from)?;

@@ -170,7 +170,7 @@ fn is_overtaken(server: &Server, node: &SpiffeId, before: Option<&Arc<Held>>, ne
     // A run of the agent that this attestation does not know of.
     let current = newest.sessions.current();
     let same_run = current == held.sessions.current() || before.is_some_and(|it| it.sessions.current() == current);
-    !goes_on || !same_run || follow(&newest.sighting, &held.sighting).is_err()
+    !goes_on || !same_run || follow(&newest.measure(), &held.sighting).is_err()
 }
 
 /// The most characters of a reason that are kept: some quote what strangers sent, who could fill the disk with it.

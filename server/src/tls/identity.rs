@@ -1,4 +1,5 @@
-//! The server's own SVID: its key lives in memory and is replaced, with the certificate, at half of its life.
+//! The server's own SVID: its key lives in memory and is replaced, with the certificate, at half of its life, or when the
+//! clock was set back to before it was issued.
 
 use std::{sync::Arc, time::Duration};
 
@@ -34,7 +35,15 @@ pub struct ServerIdentity {
 #[derive(Debug)]
 struct Current {
     key: Arc<CertifiedKey>,
+    issued_at: i64,
     renew_at: i64,
+}
+
+impl Current {
+    /// Half of its life has passed; or the clock was set back, so that it is not valid yet.
+    const fn is_due(&self, now: i64) -> bool {
+        now >= self.renew_at || now < self.issued_at
+    }
 }
 
 impl ServerIdentity {
@@ -79,6 +88,7 @@ impl ServerIdentity {
             .collect();
         let current = Current {
             key: Arc::new(CertifiedKey::new(chain, signing_key)),
+            issued_at,
             renew_at: issued_at + (svid.expires_at - issued_at) / 2,
         };
         tracing::info!(
@@ -90,8 +100,8 @@ impl ServerIdentity {
         Ok(())
     }
 
-    fn renew_at(&self) -> i64 {
-        self.current.load().as_ref().map_or(0, |current| current.renew_at)
+    fn is_due(&self, now: i64) -> bool {
+        self.current.load().as_ref().is_none_or(|current| current.is_due(now))
     }
 }
 
@@ -102,11 +112,11 @@ impl ResolvesServerCert for ServerIdentity {
     }
 }
 
-/// Renews the identity at half of its life, for ever.
+/// Renews the identity at half of its life, and when the clock was set back to before it; for ever.
 pub async fn keep_fresh(server: Arc<Server>, identity: Arc<ServerIdentity>) {
     loop {
         tokio::time::sleep(TICK).await;
-        if server.clock.unix() < identity.renew_at() {
+        if !identity.is_due(server.clock.unix()) {
             continue;
         }
         if let Err(error) = identity.renew(&server).await {

@@ -10,6 +10,7 @@
 
 mod attestation;
 mod client;
+mod clock;
 mod connections;
 mod expiry;
 mod killed;

@@ -108,6 +108,14 @@ impl Node {
     /// # Errors
     /// When the program is missing.
     pub fn launch(&mut self) -> Result<()> {
+        self.launch_with(&[])
+    }
+
+    /// As [`Self::launch`], with further environment variables.
+    ///
+    /// # Errors
+    /// As [`Self::launch`].
+    pub fn launch_with(&mut self, env: &[(String, String)]) -> Result<()> {
         self.write_config()?;
         let mut command = self.launcher.clone();
         command.extend([
@@ -122,7 +130,7 @@ impl Node {
             &format!("hallmark-agent {}", self.options.name),
             &program,
             &command,
-            &[],
+            env,
             &log,
         )?);
         Ok(())

@@ -47,8 +47,9 @@ impl EsysTpm {
         }
         let template = templates::AK.marshal(templates::Unique::Empty);
         let (handle, public) = self.create_primary(CREATE_ATTESTATION_KEY, Hierarchy::Endorsement, &template)?;
-        if let Some(before) = self.attestation_key.as_ref().map(|key| key.public.clone()) {
-            self.check_same(handle, &before, &public)?;
+        // Taken: a key that is lost for good is told once, and the next one is taken as it is.
+        if let Some(before) = self.attestation_key.take() {
+            self.check_same(handle, &before.public, &public)?;
         }
         self.attestation_key = Some(AttestationKey {
             handle: Some(handle),

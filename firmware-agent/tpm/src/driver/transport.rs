@@ -91,7 +91,12 @@ impl EsysTpm {
                 self.disconnect();
                 true
             }
-            Some(Response::NotStarted(_)) if self.tcti.is_exclusive() => self.start(),
+            // Whatever was in the chip before is gone.
+            Some(Response::NotStarted(_)) if self.tcti.is_exclusive() => {
+                let started = self.start();
+                self.disconnect();
+                started
+            }
             Some(Response::NoRoom(_)) => self.make_room(),
             _ => false,
         }

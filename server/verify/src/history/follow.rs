@@ -50,7 +50,8 @@ pub struct Succession {
 /// - `resetCount` is the same: the clock never goes back, the firmware version is the same, `restartCount` does not
 ///   shrink, and what was `safe` stays so until the next restart.
 /// - In either case the clock runs no faster than the server's, with tolerance for drift. It may fall behind: the TPM's
-///   clock stands still without power. Where the server's own clock went back nothing is said of speed.
+///   clock stands still without power. Where the server's own clock went back, or the time of `last` is not known, nothing
+///   is said of speed.
 ///
 /// # Errors
 /// [`HistoryError`]: the counters or the clock went back, or the clock or the firmware version jumped.
@@ -118,7 +119,8 @@ fn within_boot(continuity: Continuity, last: &Sighting, now: &Sighting) -> Resul
 
 /// Refuses a clock that ran too fast; tells by how much it fell behind.
 fn keep_pace(continuity: Continuity, last: &Sighting, now: &Sighting) -> Result<Duration, HistoryError> {
-    let Some(passed) = now.seen_at.checked_sub(last.seen_at) else {
+    let known = (last.seen_at > 0).then_some(last.seen_at);
+    let Some(passed) = known.and_then(|before| now.seen_at.checked_sub(before)) else {
         return Ok(Duration::ZERO);
     };
     let ran = now.clock.saturating_sub(last.clock);

@@ -50,6 +50,13 @@ impl Sessions {
         }
     }
 
+    /// The same, where the server's clock was wrong when the last quote was seen.
+    #[must_use]
+    pub fn without_time(mut self) -> Self {
+        self.last = self.last.map(Sighting::without_time);
+        self
+    }
+
     /// Takes in that `session` proved `now`. A refusal changes nothing: what was proven before stays the measure.
     ///
     /// # Errors

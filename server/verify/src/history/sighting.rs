@@ -22,7 +22,7 @@ pub struct Sighting {
     pub safe: bool,
     /// The TPM's firmware version.
     pub firmware_version: u64,
-    /// The server's time, in milliseconds since the Unix epoch.
+    /// The server's time, in milliseconds since the Unix epoch; 0 where it is not known.
     pub seen_at: u64,
 }
 
@@ -45,6 +45,13 @@ impl Sighting {
             firmware_version,
             seen_at: u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX),
         }
+    }
+
+    /// The same, seen at a time that is not known: the server's clock was wrong then. Counters and clock stay the measure
+    /// of what comes next; how fast the TPM's clock ran since cannot be told.
+    #[must_use]
+    pub const fn without_time(self) -> Self {
+        Self { seen_at: 0, ..self }
     }
 
     /// Whether both are of one boot without a resume between: then registers and logs only grew, and a log may be

@@ -256,6 +256,34 @@ fn a_server_whose_clock_went_back_loses_no_good_node() {
     );
 }
 
+#[test]
+fn a_quote_whose_time_is_not_known_is_held_against_counters_and_clock_alone() {
+    let ahead = later(0, |last| last.seen_at += 2 * HOUR);
+    let now = later(3 * HOUR, |_| ());
+    // The control: by a clock that was ahead, the TPM's seems to have run too fast.
+    assert_eq!(follow(&ahead, &now).unwrap_err().code().as_str(), "HM-VERIFY-0804");
+    let doubted = ahead.without_time();
+    assert_eq!(follow(&doubted, &now).unwrap().continuity, Continuity::SameBoot);
+    for (change, code) in [
+        (
+            (|now: &mut Sighting| now.clock = last().clock - 1) as fn(&mut Sighting),
+            "HM-VERIFY-0803",
+        ),
+        (|now| now.reset_count -= 1, "HM-VERIFY-0801"),
+        (|now| now.safe = false, "HM-VERIFY-0805"),
+    ] {
+        assert_eq!(
+            follow(&doubted, &later(HOUR, change)).unwrap_err().code().as_str(),
+            code
+        );
+    }
+    let mut sessions = Sessions::resume(ahead);
+    sessions.observe(A, now).unwrap_err();
+    sessions = sessions.without_time();
+    sessions.observe(A, now).unwrap();
+    assert_eq!(sessions.last(), Some(&now), "the new time is known");
+}
+
 const A: SessionId = SessionId(1);
 const B: SessionId = SessionId(2);
 const C: SessionId = SessionId(3);

@@ -1,0 +1,84 @@
+//! A clock that is set back.
+//!
+//! Much is judged by the time of day, and heals by itself once that is right again, except what was noted down while the
+//! clock was ahead: this puts that right.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use hallmark_reason::{Coded, ReasonCode, Report};
+use tokio::time::sleep;
+
+use crate::{clock::unix_seconds, state::Server};
+
+/// How often the clock is looked at.
+const TICK: Duration = Duration::from_secs(5);
+/// Clocks are set back by less than this all the time; everything that counts allows for more.
+const TOLERANCE: Duration = Duration::from_secs(10);
+
+/// The clock was set back, so it had been ahead, or is behind now.
+#[derive(Debug, thiserror::Error)]
+#[error("the server's clock was set back by {} s", by.as_secs())]
+struct SetBack {
+    by: Duration,
+    expected: SystemTime,
+    found: SystemTime,
+}
+
+impl Coded for SetBack {
+    fn code(&self) -> ReasonCode {
+        ReasonCode::new("HM-SRV-0023")
+    }
+
+    fn compared(&self) -> Option<String> {
+        let (expected, found) = (unix_seconds(self.expected), unix_seconds(self.found));
+        Some(format!("expected {expected}, found {found} (seconds since 1970)"))
+    }
+
+    fn likely_cause(&self) -> Option<String> {
+        Some("the clock was ahead and has been corrected, or somebody set it wrong".into())
+    }
+
+    fn next_step(&self) -> Option<String> {
+        Some("timedatectl; if the clock is right now, nothing: SVIDs that were issued ahead of time are renewed".into())
+    }
+}
+
+/// Looks after the clock, for ever.
+pub(crate) async fn keep_watch(server: Arc<Server>) {
+    // Of what an earlier run noted, only what lies in the future is known to be wrong.
+    doubt_times(&server);
+    let (mut wall, mut steady) = (server.clock.now(), Instant::now());
+    loop {
+        sleep(TICK).await;
+        let expected = wall + steady.elapsed();
+        (wall, steady) = (server.clock.now(), Instant::now());
+        let back = expected.duration_since(wall).unwrap_or_default();
+        if back > TOLERANCE {
+            let set_back = SetBack {
+                by: back,
+                expected,
+                found: wall,
+            };
+            tracing::warn!("{}", Report(&set_back));
+            doubt_times(&server);
+        }
+    }
+}
+
+/// What was seen in the future was seen while the clock was ahead: held against it, a TPM's clock that runs as it should
+/// would seem to run too fast, and keep its machine out.
+fn doubt_times(server: &Server) {
+    let now = server.clock.now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let count = server
+        .kept
+        .doubt_times_after(u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
+    if count > 0 {
+        tracing::warn!(
+            count,
+            "nodes were seen while the clock was ahead; these times count no more"
+        );
+    }
+}
