@@ -130,7 +130,7 @@ impl Agent {
             Err(error @ TpmError::KeyChanged { .. }) => Err(error.into()),
             // Nothing else needs the TPM now.
             Err(error) => {
-                tracing::error!("{}", Report(&error));
+                log::error(&error);
                 self.sync(&server).await
             }
             Ok(()) => self.sync(&server).await,

@@ -7,8 +7,9 @@ use std::{
 };
 
 use aws_lc_rs::rand;
+use hallmark_host::log;
 use hallmark_hsm::HsmError;
-use hallmark_reason::{Coded as _, ReasonCode, Report};
+use hallmark_reason::{Coded as _, ReasonCode};
 use tokio::{
     sync::Mutex,
     time::{sleep, timeout},
@@ -46,7 +47,7 @@ impl Probe {
         let found = sign(server).await;
         let before = last.as_ref().is_some_and(|outcome| outcome.failure.is_some());
         match &found {
-            Err(error) if !before => tracing::error!("{}", Report(error)),
+            Err(error) if !before => log::error(error),
             Ok(()) if before => tracing::info!("the authority's key signs again"),
             _ => {}
         }

@@ -8,7 +8,8 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use hallmark_reason::{Coded, ReasonCode, Report};
+use hallmark_host::log;
+use hallmark_reason::{Coded, ReasonCode};
 use tokio::time::sleep;
 
 use crate::{clock::unix_seconds, state::Server};
@@ -62,7 +63,7 @@ pub(crate) async fn keep_watch(server: Arc<Server>) {
                 expected,
                 found: wall,
             };
-            tracing::warn!("{}", Report(&set_back));
+            log::warn(&set_back);
             doubt_times(&server);
         }
     }
