@@ -264,18 +264,14 @@ fn a_quote_whose_time_is_not_known_is_held_against_counters_and_clock_alone() {
     assert_eq!(follow(&ahead, &now).unwrap_err().code().as_str(), "HM-VERIFY-0804");
     let doubted = ahead.without_time();
     assert_eq!(follow(&doubted, &now).unwrap().continuity, Continuity::SameBoot);
-    for (change, code) in [
-        (
-            (|now: &mut Sighting| now.clock = last().clock - 1) as fn(&mut Sighting),
-            "HM-VERIFY-0803",
-        ),
+    let rows: [(fn(&mut Sighting), &str); 3] = [
+        (|now| now.clock = last().clock - 1, "HM-VERIFY-0803"),
         (|now| now.reset_count -= 1, "HM-VERIFY-0801"),
         (|now| now.safe = false, "HM-VERIFY-0805"),
-    ] {
-        assert_eq!(
-            follow(&doubted, &later(HOUR, change)).unwrap_err().code().as_str(),
-            code
-        );
+    ];
+    for (change, code) in rows {
+        let refused = follow(&doubted, &later(HOUR, change)).unwrap_err();
+        assert_eq!(refused.code().as_str(), code);
     }
     let mut sessions = Sessions::resume(ahead);
     sessions.observe(A, now).unwrap_err();
