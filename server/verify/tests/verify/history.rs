@@ -256,6 +256,8 @@ fn a_server_whose_clock_went_back_loses_no_good_node() {
     );
 }
 
+type Change = fn(&mut Sighting);
+
 #[test]
 fn a_quote_whose_time_is_not_known_is_held_against_counters_and_clock_alone() {
     let ahead = later(0, |last| last.seen_at += 2 * HOUR);
@@ -264,7 +266,7 @@ fn a_quote_whose_time_is_not_known_is_held_against_counters_and_clock_alone() {
     assert_eq!(follow(&ahead, &now).unwrap_err().code().as_str(), "HM-VERIFY-0804");
     let doubted = ahead.without_time();
     assert_eq!(follow(&doubted, &now).unwrap().continuity, Continuity::SameBoot);
-    let rows: [(fn(&mut Sighting), &str); 3] = [
+    let rows: [(Change, &str); 3] = [
         (|now| now.clock = last().clock - 1, "HM-VERIFY-0803"),
         (|now| now.reset_count -= 1, "HM-VERIFY-0801"),
         (|now| now.safe = false, "HM-VERIFY-0805"),
