@@ -1,7 +1,7 @@
 //! `hallmark evidence`: what a machine's TPM said once, as a file. Only `save` asks a server.
 
 mod import;
-mod judge;
+pub(super) mod judge;
 pub(super) mod read;
 mod registers;
 

@@ -1,5 +1,7 @@
 //! `hallmark policy`: what machines must prove.
 
+mod trial;
+
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -33,6 +35,13 @@ pub(crate) enum PolicyCommand {
         /// The policy, TOML
         file: PathBuf,
     },
+    /// Hold a policy against what machines proved, before it is applied; no server is asked
+    #[command(after_help = "Example:
+  hallmark evidence save 3f9a -o web-1.evidence
+  hallmark policy test edge.toml web-1.evidence web-2.evidence
+
+Exits with 5 when the policy refuses one of them. `hallmark policy apply --dry-run` asks the server about all its machines.")]
+    Test(trial::Trial),
     /// Put a policy or a list of digests in force: every machine is judged again by what it proved last
     #[command(after_help = "Examples:
   hallmark policy apply edge.toml --dry-run
@@ -116,6 +125,7 @@ impl From<Kind> for FileKind {
 pub(crate) async fn run(context: &Context, command: PolicyCommand) -> Result<Exit, CliError> {
     match command {
         PolicyCommand::Check { file } => check(context, &file),
+        PolicyCommand::Test(trial) => trial::run(context, trial),
         PolicyCommand::Apply { file, how } => {
             let content = limited(&file, SignedFile::MAX_BYTES)?;
             let kind = kind_of(&content);

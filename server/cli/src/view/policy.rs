@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::{
     output::Show,
-    table::{columns, facts},
+    table::{columns, facts, printable},
     timestamp::rfc3339,
 };
 
@@ -218,5 +218,77 @@ impl Show for FilesView {
             })
             .collect();
         columns(["KIND", "NAME", "SERIAL", "STATE", "SIGNED", "APPLIED"], &rows)
+    }
+}
+
+/// What a policy finds in the evidence of one machine.
+#[derive(Debug, Serialize)]
+pub(crate) struct TrialView {
+    evidence: String,
+    /// `holds`, `refused`, or `not for it` where the policy is for other machines.
+    verdict: &'static str,
+    /// The rules that do not hold.
+    reasons: Vec<TrialReason>,
+}
+
+#[derive(Debug, Serialize)]
+struct TrialReason {
+    code: String,
+    rule: String,
+    text: String,
+    compared: Option<String>,
+}
+
+impl TrialView {
+    pub(crate) fn new(evidence: &std::path::Path, reasons: &[hallmark_policy::Reason]) -> Self {
+        let broken = reasons.iter().filter(|reason| !reason.holds);
+        let broken: Vec<TrialReason> = broken
+            .map(|reason| TrialReason {
+                code: reason.code.to_string(),
+                rule: reason.rule.clone(),
+                text: reason.text.clone(),
+                compared: reason.compared.clone(),
+            })
+            .collect();
+        let verdict = match (reasons.is_empty(), broken.is_empty()) {
+            (true, _) => "not for it",
+            (false, true) => "holds",
+            (false, false) => "refused",
+        };
+        Self {
+            evidence: evidence.display().to_string(),
+            verdict,
+            reasons: broken,
+        }
+    }
+}
+
+/// Of several machines.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+pub(crate) struct TrialsView(pub(crate) Vec<TrialView>);
+
+impl TrialsView {
+    /// Whether one of them is refused.
+    pub(crate) fn refuses(&self) -> bool {
+        self.0.iter().any(|trial| !trial.reasons.is_empty())
+    }
+}
+
+impl Show for TrialsView {
+    fn table(&self, _: i64) -> String {
+        let mut lines = Vec::new();
+        for trial in &self.0 {
+            lines.push(format!("{}: {}", printable(&trial.evidence), trial.verdict));
+            for reason in &trial.reasons {
+                let compared = reason
+                    .compared
+                    .as_deref()
+                    .map_or_else(String::new, |it| format!(" ({it})"));
+                let line = format!("  {} {}: {}{compared}", reason.code, reason.rule, reason.text);
+                lines.push(printable(&line));
+            }
+        }
+        lines.join("\n") + "\n"
     }
 }

@@ -33,7 +33,7 @@ pub(crate) fn hallmark(arguments: &[&str]) -> Done {
 }
 
 /// Imports a boot with one thing changed; gives the file.
-fn import(folder: &Path, boot: &str, change: impl FnOnce(&mut Vec<String>)) -> (Done, String) {
+pub(crate) fn import(folder: &Path, boot: &str, change: impl FnOnce(&mut Vec<String>)) -> (Done, String) {
     let file = |name: &str| vectors().join(boot).join(name).display().to_string();
     let out = folder.join(format!("{boot}.evidence")).display().to_string();
     let mut arguments: Vec<String> = ["evidence", "import", "--ak-public"].map(String::from).to_vec();

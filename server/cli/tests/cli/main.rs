@@ -21,4 +21,5 @@ mod predict;
 mod refusals;
 mod reports;
 mod run;
+mod trials;
 mod user_space;

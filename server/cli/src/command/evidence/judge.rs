@@ -50,19 +50,66 @@ struct Grounds {
 }
 
 impl Judge {
-    pub(super) fn run(self, context: &Context, detail: Detail) -> Result<Exit, CliError> {
+    /// What `policy` alone finds in an evidence file, with the baselines and lists that are given or that the file
+    /// brings; nothing where the policy is not for the machine.
+    ///
+    /// # Errors
+    /// When a file cannot be read, or the evidence proves nothing that a policy could be held against.
+    pub(crate) fn by_policy(
+        evidence: PathBuf,
+        policy: &Policy,
+        baseline: Vec<PathBuf>,
+        digest_list: Vec<(String, PathBuf)>,
+    ) -> Result<Vec<Reason>, CliError> {
+        let judge = Self {
+            file: evidence,
+            anchors: Vec::new(),
+            policy: Vec::new(),
+            baseline,
+            digest_list,
+            at: None,
+        };
+        let file = judge.read()?;
+        let mut grounds = judge.grounds(&file)?;
+        let others: Vec<String> = grounds.set.policies().map(|other| other.name.clone()).collect();
+        for other in others {
+            grounds.set.withdraw(&other);
+        }
+        grounds.set.apply(policy.clone());
+        let now = time_of(judge.at(&file));
+        let (report, measured) = recorded::measured(&file, grounds.trust.as_ref(), now);
+        let Some(measured) = measured else {
+            let wrong = report.checks.iter().find(|check| check.holds == Some(false));
+            let detail = wrong.map_or("nothing is proven by it", |check| check.text.as_str());
+            return Err(judge.unfit("evidence", detail));
+        };
+        let facts = MachineFacts::of_kept(&measured, grounds.known.clone());
+        let judgement = grounds.set.judge(&facts, now);
+        let of_policy = judgement.reasons().iter().filter(|reason| reason.policy == policy.name);
+        Ok(of_policy.cloned().collect())
+    }
+
+    fn read(&self) -> Result<EvidenceFile, CliError> {
         let bytes = read::limited(&self.file, EvidenceFile::MAX_LEN)?;
-        let file = EvidenceFile::parse(&bytes).map_err(|cause| CliError::Evidence {
+        EvidenceFile::parse(&bytes).map_err(|cause| CliError::Evidence {
             file: self.file.clone(),
             cause,
-        })?;
-        drop(bytes);
-        let kept = file.judged.as_ref();
-        // Not by the clock of whoever asks: the same file gives the same verdict on every day.
+        })
+    }
+
+    /// As of when the file is judged, in Unix seconds. Not by the clock of whoever asks: the same file gives the same
+    /// verdict on every day.
+    fn at(&self, file: &EvidenceFile) -> i64 {
         let made_at = || timestamp::parse_rfc3339(&file.made_at).ok();
-        let at = self.at.or(kept.map(|kept| kept.at)).or_else(made_at);
-        let at = at.unwrap_or_else(timestamp::now);
-        let now = UNIX_EPOCH + Duration::from_secs(u64::try_from(at).unwrap_or(0));
+        let kept = file.judged.as_ref().map(|kept| kept.at);
+        self.at.or(kept).or_else(made_at).unwrap_or_else(timestamp::now)
+    }
+
+    pub(super) fn run(self, context: &Context, detail: Detail) -> Result<Exit, CliError> {
+        let file = self.read()?;
+        let kept = file.judged.as_ref();
+        let at = self.at(&file);
+        let now = time_of(at);
         // Only policies name baselines and lists: alone they would change nothing.
         let named = self.baseline.first().or(self.digest_list.first().map(|(_, path)| path));
         if let Some(path) = named.filter(|_| self.policy.is_empty() && kept.is_none()) {
@@ -197,6 +244,10 @@ impl Judge {
     }
 }
 
+fn time_of(at: i64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(u64::try_from(at).unwrap_or(0))
+}
+
 impl Grounds {
     /// What the rules find. The rules of a configuration have a say only where there is one.
     fn judge(&self, facts: &MachineFacts, now: SystemTime) -> Vec<Reason> {
@@ -219,7 +270,7 @@ const fn whose(given: bool, kept: bool) -> &'static str {
 }
 
 /// `NAME=FILE`.
-fn named_file(text: &str) -> Result<(String, PathBuf), String> {
+pub(crate) fn named_file(text: &str) -> Result<(String, PathBuf), String> {
     let (name, file) = text.split_once('=').ok_or("NAME=FILE is wanted")?;
     Ok((name.to_owned(), PathBuf::from(file)))
 }
