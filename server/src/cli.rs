@@ -88,10 +88,14 @@ fn execute(command: Command) -> Result<(), Failure> {
     match command {
         Command::Run(file) => load(&file).and_then(|config| run::run(config).map_err(boxed)),
         Command::Config(ConfigCommand::Check(file)) => load(&file).map(|config| {
+            config.tpm2.trust_files.iter().for_each(|file| print(&file.to_string()));
+            let trust = &config.tpm2.trust;
             print(&format!(
-                "{}: valid, trust domain {}",
+                "{}: valid, trust domain {}, {} EK roots, {} revocation lists",
                 file.config.display(),
-                config.trust_domain
+                config.trust_domain,
+                trust.roots.len(),
+                trust.revocation.len(),
             ));
         }),
         Command::Healthcheck { file, verbose } => load(&file).and_then(|config| health(&config, verbose)),

@@ -25,7 +25,7 @@ use secrecy::SecretString;
 pub use environment::Overrides;
 pub use error::ConfigError;
 pub use file::{load, load_over};
-pub use trust::{crl_files, revocation};
+pub use trust::{TrustFile, crl_files, revocation};
 
 /// Everything that the operator decides, with every reference resolved.
 #[derive(Debug)]
@@ -98,6 +98,8 @@ pub struct Lifetimes {
 pub struct Tpm2 {
     /// Roots, inventory, revocation lists, and what an expired certificate means.
     pub trust: Trust,
+    /// What the files of roots and revocation lists gave.
+    pub trust_files: Vec<TrustFile>,
     /// Files and folders of the revocation lists, to be read again.
     pub crls: Vec<PathBuf>,
     /// What the operator demands beyond that.

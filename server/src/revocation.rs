@@ -77,8 +77,8 @@ async fn read(server: &Arc<Server>, paths: Vec<PathBuf>) -> Result<(), String> {
     let held = Arc::clone(&server.lifecycle.trust().revocation);
     let (required, grace) = (held.required, held.grace);
     let reading = tokio::task::spawn_blocking(move || revocation(&paths, required, grace));
-    let read: Result<Revocation, ConfigError> = reading.await.map_err(|error| error.to_string())?;
-    let mut lists = read.map_err(|error| Report(&error).to_string())?;
+    let read: Result<(Revocation, _), ConfigError> = reading.await.map_err(|error| error.to_string())?;
+    let (mut lists, _) = read.map_err(|error| Report(&error).to_string())?;
     for issuer in lists.keep_newer(&held) {
         tracing::warn!(issuer, "an older revocation list was offered; the newer one stays");
     }

@@ -222,9 +222,9 @@ fn bootstrap(trust_domain: &TrustDomain, server: &Server) -> Result<Bootstrap, C
                 path: path.clone(),
                 detail,
             };
-            let text = std::fs::read_to_string(path).map_err(|error| unusable(error.to_string()))?;
+            let file = std::fs::read(path).map_err(|error| unusable(error.to_string()))?;
             only_ours("server.trust_bundle", path)?;
-            let bundle = Bundle::from_pem(trust_domain, &text).map_err(|error| unusable(error.to_string()))?;
+            let bundle = Bundle::from_certificates(trust_domain, &file).map_err(|error| unusable(error.to_string()))?;
             bundle.authorities().map_err(|error| unusable(error.to_string()))?;
             Ok(Bootstrap::Bundle(bundle))
         }

@@ -126,6 +126,7 @@ impl EvidenceFile {
     pub fn parse(bytes: &[u8]) -> Result<Self, EvidenceError> {
         Limits::check("evidence file", bytes.len(), Self::MAX_LEN)?;
         let malformed = |detail: String| EvidenceError::File { detail };
+        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         let form: Form = serde_json::from_slice(bytes).map_err(|error| malformed(error.to_string()))?;
         if form.format != FORMAT {
             return Err(malformed(format!(

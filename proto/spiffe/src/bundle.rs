@@ -70,13 +70,14 @@ impl Bundle {
         self.x509_authorities.iter().map(|der| pem::encode(der)).collect()
     }
 
-    /// Reads X.509 authorities from PEM; sequence and refresh hint are not part of that form.
+    /// Reads X.509 authorities from a file of certificates, PEM or DER ([`hallmark_der::certificates`]); sequence and refresh
+    /// hint are not part of these forms.
     ///
     /// # Errors
-    /// When the text has no certificate, has anything besides certificates (a private key does not belong
+    /// When the file has no certificate, has anything besides certificates (a private key does not belong
     /// into a bundle), or a certificate cannot be an authority of `trust_domain`.
-    pub fn from_pem(trust_domain: &TrustDomain, text: &str) -> Result<Self, BundleError> {
-        pem::decode(trust_domain, text)
+    pub fn from_certificates(trust_domain: &TrustDomain, file: &[u8]) -> Result<Self, BundleError> {
+        pem::decode(trust_domain, file)
     }
 
     /// The X.509 authorities, ready to verify chains.

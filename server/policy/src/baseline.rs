@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::facts::{BootRecord, MachineFacts};
 use crate::policy::check_name;
 use crate::register;
+use crate::rule_file::unmarked;
 
 /// Values of registers that are good, and the boots that they come from.
 ///
@@ -179,7 +180,7 @@ impl Baseline {
     /// # Errors
     /// [`BaselineError`] when it is no baseline of this version.
     pub fn from_json(text: &str) -> Result<Self, BaselineError> {
-        let read: Self = serde_json::from_str(text).map_err(|error| BaselineError::Malformed {
+        let read: Self = serde_json::from_str(unmarked(text)).map_err(|error| BaselineError::Malformed {
             what: error.to_string(),
         })?;
         read.checked()

@@ -96,3 +96,8 @@ impl Coded for RuleFileError {
         self.inner().map_or_else(own, Coded::next_step)
     }
 }
+
+/// A text without the mark of UTF-8 that some editors write before it, and nobody sees.
+pub(crate) fn unmarked(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
+}

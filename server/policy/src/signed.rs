@@ -18,6 +18,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
 use crate::ima::DigestList;
+use crate::rule_file::unmarked;
 
 /// The label that begins every message that is signed.
 const LABEL: &[u8] = b"hallmark signed file v1";
@@ -96,7 +97,7 @@ impl SignedFile {
     /// Whether `text` means to be a signed file: policies are no JSON, and baselines have no such field.
     #[must_use]
     pub fn is_one(text: &str) -> bool {
-        text.trim_start().starts_with('{') && text.contains("\"hallmark_signed_file\"")
+        unmarked(text).trim_start().starts_with('{') && text.contains("\"hallmark_signed_file\"")
     }
 
     /// What a key signs for a file of this kind with these bytes.
@@ -149,7 +150,7 @@ impl SignedFile {
             return Err(SignedFileError::TooLarge { actual: text.len() });
         }
         let malformed = |what: &str| SignedFileError::Malformed { what: what.to_owned() };
-        let envelope: Envelope = serde_json::from_str(text).map_err(|error| malformed(&error.to_string()))?;
+        let envelope: Envelope = serde_json::from_str(unmarked(text)).map_err(|error| malformed(&error.to_string()))?;
         if envelope.hallmark_signed_file != 1 {
             return Err(SignedFileError::Version {
                 found: envelope.hallmark_signed_file,

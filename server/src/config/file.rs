@@ -405,8 +405,12 @@ impl File {
 
 impl Tpm2Table {
     fn resolve(self, path: &Path) -> Result<Tpm2, ConfigError> {
+        let (roots, mut files) = trust::roots(&self.ek_roots)?;
+        let required = matches!(self.revocation, Revocation::Required);
+        let (revocation, lists) = trust::revocation(&self.crls, required, self.crl_grace)?;
+        files.extend(lists);
         let trust = Trust {
-            roots: trust::roots(&self.ek_roots)?,
+            roots,
             inventory: self
                 .ek_inventory
                 .as_deref()
@@ -422,11 +426,7 @@ impl Tpm2Table {
                 Expired::AtEnrolment => ExpiredPolicy::AtEnrolment,
                 Expired::Ignore => ExpiredPolicy::Ignore,
             },
-            revocation: Arc::new(trust::revocation(
-                &self.crls,
-                matches!(self.revocation, Revocation::Required),
-                self.crl_grace,
-            )?),
+            revocation: Arc::new(revocation),
         };
         let rules = Rules {
             allowed_classes: self.allowed_classes.into_iter().collect(),
@@ -445,6 +445,7 @@ impl Tpm2Table {
         Ok(Tpm2 {
             crls: self.crls,
             trust,
+            trust_files: files,
             rules,
             pcrs,
             approvers: match self.approval {

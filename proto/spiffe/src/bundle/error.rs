@@ -27,8 +27,8 @@ pub enum BundleError {
         /// What the decoder met.
         what: String,
     },
-    /// Not PEM, or no certificate in it.
-    #[error("the bundle is no PEM file of certificates: {what}")]
+    /// Neither PEM nor DER, or no certificate in it.
+    #[error("the bundle is no file of certificates: {what}")]
     NotPem {
         /// What was met.
         what: String,

@@ -56,6 +56,7 @@ pub(super) fn consume(trust_domain: &TrustDomain, document: &str) -> Result<Bund
     if document.len() > Bundle::MAX_DOCUMENT_LEN {
         return Err(BundleError::TooLarge { len: document.len() });
     }
+    let document = document.strip_prefix('\u{feff}').unwrap_or(document);
     let set: Consumed = serde_json::from_str(document).map_err(not_jwks)?;
     if set.keys.len() > Bundle::MAX_KEYS {
         return Err(BundleError::TooManyKeys { count: set.keys.len() });

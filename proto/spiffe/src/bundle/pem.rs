@@ -1,7 +1,6 @@
 //! Bundles as PEM.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use rustls_pki_types::pem::{PemObject as _, SectionKind};
 
 use super::{Bundle, BundleError};
 use crate::{TrustDomain, x509};
@@ -22,16 +21,15 @@ pub(super) fn encode(der: &[u8]) -> String {
     pem
 }
 
-pub(super) fn decode(trust_domain: &TrustDomain, text: &str) -> Result<Bundle, BundleError> {
-    if text.len() > Bundle::MAX_DOCUMENT_LEN {
-        return Err(BundleError::TooLarge { len: text.len() });
+pub(super) fn decode(trust_domain: &TrustDomain, file: &[u8]) -> Result<Bundle, BundleError> {
+    if file.len() > Bundle::MAX_DOCUMENT_LEN {
+        return Err(BundleError::TooLarge { len: file.len() });
     }
     let mut bundle = Bundle::empty(trust_domain.clone());
-    for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(text.as_bytes()) {
-        let (kind, der) = section.map_err(|cause| not_pem(&cause.to_string()))?;
-        if kind != SectionKind::Certificate {
-            return Err(not_pem("a section that is no certificate"));
-        }
+    let certificates = hallmark_der::certificates(file);
+    for der in certificates.map_err(|cause| BundleError::NotPem {
+        what: cause.to_string(),
+    })? {
         let index = bundle.x509_authorities.len();
         if index >= Bundle::MAX_KEYS {
             return Err(BundleError::TooManyKeys { count: index + 1 });
@@ -39,12 +37,5 @@ pub(super) fn decode(trust_domain: &TrustDomain, text: &str) -> Result<Bundle, B
         x509::check_authority(&der, trust_domain).map_err(|source| BundleError::Authority { index, source })?;
         bundle.x509_authorities.push(der);
     }
-    if bundle.x509_authorities.is_empty() {
-        return Err(not_pem("no certificate in it"));
-    }
     Ok(bundle)
-}
-
-fn not_pem(what: &str) -> BundleError {
-    BundleError::NotPem { what: what.into() }
 }

@@ -37,7 +37,9 @@ fn beside(other: Value) -> Result<Bundle, BundleError> {
 fn what_is_published_reads_back() {
     let bundle = bundle();
     assert_eq!(Bundle::from_jwks(&td(), &bundle.to_jwks().unwrap()).unwrap(), bundle);
-    let from_pem = Bundle::from_pem(&td(), &bundle.to_pem()).unwrap();
+    let marked = format!("\u{feff}{}", bundle.to_jwks().unwrap());
+    assert_eq!(Bundle::from_jwks(&td(), &marked).unwrap(), bundle);
+    let from_pem = Bundle::from_certificates(&td(), bundle.to_pem().as_bytes()).unwrap();
     assert_eq!(from_pem.x509_authorities, bundle.x509_authorities);
     assert_eq!((from_pem.sequence, from_pem.refresh_hint), (0, Duration::ZERO));
 }
@@ -229,14 +231,38 @@ fn broken_certificates_and_foreign_authorities_are_refused() {
 fn pem_holds_certificates_and_nothing_else() {
     let pem = bundle().to_pem();
     assert!(pem.lines().all(|line| line.len() <= 64));
-    assert!(matches!(Bundle::from_pem(&td(), ""), Err(BundleError::NotPem { .. })));
-    let key = KeyPair::generate().unwrap().serialize_pem();
     assert!(matches!(
-        Bundle::from_pem(&td(), &format!("{pem}{key}")),
+        Bundle::from_certificates(&td(), b""),
         Err(BundleError::NotPem { .. })
     ));
+    let key = KeyPair::generate().unwrap().serialize_pem();
+    assert!(matches!(
+        Bundle::from_certificates(&td(), format!("{pem}{key}").as_bytes()),
+        Err(BundleError::NotPem { .. })
+    ));
+    // Joined without a line's end between them, as DER, and with one damaged: none is left out.
+    let joined = pem.replace("-----\n-----", "----------");
+    assert_eq!(
+        Bundle::from_certificates(&td(), joined.as_bytes())
+            .unwrap()
+            .x509_authorities
+            .len(),
+        2
+    );
+    let ders = bundle().x509_authorities.concat();
+    assert_eq!(
+        Bundle::from_certificates(&td(), &ders).unwrap().x509_authorities.len(),
+        2
+    );
+    assert!(Bundle::from_certificates(&td(), joined.replacen("-----END", "", 1).as_bytes()).is_err());
     let spaced = format!("# our roots\n\n{pem}\n# the end\n");
-    assert_eq!(Bundle::from_pem(&td(), &spaced).unwrap().x509_authorities.len(), 2);
+    assert_eq!(
+        Bundle::from_certificates(&td(), spaced.as_bytes())
+            .unwrap()
+            .x509_authorities
+            .len(),
+        2
+    );
 }
 
 #[test]
@@ -247,7 +273,7 @@ fn documents_have_limits() {
         Err(BundleError::TooLarge { .. })
     ));
     assert!(matches!(
-        Bundle::from_pem(&td(), &long),
+        Bundle::from_certificates(&td(), long.as_bytes()),
         Err(BundleError::TooLarge { .. })
     ));
     let many = json!({"keys": vec![json!({"kty": "EC"}); Bundle::MAX_KEYS + 1]});

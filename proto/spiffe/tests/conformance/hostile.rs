@@ -57,7 +57,7 @@ proptest! {
         prop_assert!(check_signing(&bytes).is_err());
         prop_assert!(verify_chain(&[&bytes], &[&bytes], &td(), now()).is_err());
         let _ = Bundle::from_jwks(&td(), &String::from_utf8_lossy(&bytes));
-        let _ = Bundle::from_pem(&td(), &String::from_utf8_lossy(&bytes));
+        let _ = Bundle::from_certificates(&td(), &bytes);
     }
 
     #[test]

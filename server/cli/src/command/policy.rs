@@ -333,12 +333,10 @@ pub(super) fn save(out: &Path, text: &str) -> Result<Exit, CliError> {
 /// What a file means to be: a signed one says so itself, and of the others only policies are no JSON.
 fn kind_of(content: &[u8]) -> FileKind {
     let text = String::from_utf8_lossy(content);
-    let json = serde_json::from_str::<serde_json::Value>(&text).unwrap_or_default();
+    let text = text.trim_start_matches('\u{feff}');
+    let json = serde_json::from_str::<serde_json::Value>(text).unwrap_or_default();
     let named = json.get("kind").and_then(serde_json::Value::as_str);
-    if let Some(kind) = named
-        .filter(|_| SignedFile::is_one(&text))
-        .and_then(FileKind::from_name)
-    {
+    if let Some(kind) = named.filter(|_| SignedFile::is_one(text)).and_then(FileKind::from_name) {
         return kind;
     }
     match (json.is_object(), json.get("registers").is_some()) {

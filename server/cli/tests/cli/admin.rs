@@ -37,7 +37,12 @@ fn bundles_come_in_both_forms() {
     let server = Server::start();
     let expected = server.fake().state().authorities.clone();
     let pem = server.run("bundle show --format pem").stdout;
-    assert_eq!(Bundle::from_pem(&td(), &pem).unwrap().x509_authorities, expected);
+    assert_eq!(
+        Bundle::from_certificates(&td(), pem.as_bytes())
+            .unwrap()
+            .x509_authorities,
+        expected
+    );
     let jwks = Bundle::from_jwks(&td(), &server.run("bundle show --format spiffe").stdout).unwrap();
     assert_eq!((jwks.x509_authorities, jwks.sequence), (expected, 4));
     assert!(server.run("bundle show").stdout.contains("aabbcc"));

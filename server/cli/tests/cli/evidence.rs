@@ -424,7 +424,7 @@ fn slips_of_the_pen_are_told_at_the_import() {
             Box::new(|arguments| set(arguments, "--signature", &cut)),
         ),
         (
-            "no X.509 certificate",
+            "neither PEM nor DER",
             Box::new(|arguments| set(arguments, "--ek-cert", boot.join("ek.pub"))),
         ),
         (

@@ -3,7 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::{evidence::hallmark, run::Done};
+use crate::{
+    evidence::hallmark,
+    run::{Done, Server},
+};
 
 pub(crate) fn report(case: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -168,4 +171,122 @@ fn paths_of_the_images_root_need_no_dot() {
     let up = by_list(CASE, &list.replace(" usr/", " ../usr/"));
     assert_eq!(up.code, 2, "{}", up.stdout);
     assert!(up.stderr.contains("`..`"), "{}", up.stderr);
+}
+
+#[test]
+fn ek_certificates_are_taken_as_tools_write_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = text(&folder.path().join("m.evidence"));
+    let file = |name: &str| text(&report("ek-cert-forms").join(name));
+    let import = |certificate: &str| {
+        hallmark(&[
+            "evidence",
+            "import",
+            "--ak-public",
+            &file("q/ak.pub"),
+            "--quote",
+            &file("q/quote.msg"),
+            "--signature",
+            &file("q/quote.sig"),
+            "--qualification",
+            "00112233445566778899aabbccddeeff",
+            "--ek-cert",
+            certificate,
+            "-o",
+            &out,
+        ])
+    };
+    let kept = || {
+        let json: serde_json::Value = serde_json::from_slice(&std::fs::read(&out).unwrap()).unwrap();
+        json["ek_certificate"].clone()
+    };
+    let mut all = Vec::new();
+    for form in ["nv.bin", "text.pem"] {
+        passes(&import(&file(form)));
+        all.push(kept());
+    }
+    assert!(all[0].is_string() && all[0] == all[1], "{all:?}");
+    // Cut off, and something else.
+    let bytes = std::fs::read(file("nv.bin")).unwrap();
+    let cut = folder.path().join("cut");
+    for (bytes, told) in [(&bytes[..200], "wrapper is cut off"), (b"hello", "neither PEM nor DER")] {
+        std::fs::write(&cut, bytes).unwrap();
+        let done = import(&text(&cut));
+        assert_eq!(done.code, 2, "{}", done.stdout);
+        assert!(done.stderr.contains(told), "{}", done.stderr);
+    }
+}
+
+#[test]
+fn a_mark_that_nobody_sees_changes_no_file() {
+    let server = Server::start();
+    let import = |file: &Path| server.run(&format!("inventory import {} --dry-run", text(file)));
+    for form in ["bom.csv", "bom.json"] {
+        let done = import(&report("inventory-json-bom").join(form));
+        assert_eq!(done.code, 7, "{form}: {}", done.stderr);
+        assert!(done.stdout.contains("added      1: "), "{form}: {}", done.stdout);
+    }
+    // Within the text it is what it was, and UTF-16 is named.
+    let folder = tempfile::tempdir().unwrap();
+    let json = std::fs::read_to_string(report("inventory-json-bom").join("bom.json")).unwrap();
+    let json = json.trim_start_matches('\u{feff}');
+    let utf16: Vec<u8> = std::iter::once(0xfeff)
+        .chain(json.encode_utf16())
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    for (name, bytes, told) in [
+        (
+            "twice.json",
+            format!("\u{feff}\u{feff}{json}").into_bytes(),
+            "HM-REG-0070",
+        ),
+        ("utf16.json", utf16.clone(), "it is UTF-16"),
+        ("utf16.csv", utf16, "it is UTF-16"),
+    ] {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        let done = import(&path);
+        assert!(
+            done.code == 2 && done.stderr.contains(told),
+            "{name}: {} {}",
+            done.code,
+            done.stderr
+        );
+    }
+    // Everything else that this program reads as text: policies, lists, registers, evidence.
+    let marked = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, format!("\u{feff}{text}")).unwrap();
+        path.display().to_string()
+    };
+    let policy = marked(
+        "p.toml",
+        "version = 1\nname = \"p\"\nserial = 1\n[tpm]\nclock_safe = true\n",
+    );
+    passes(&hallmark(&["policy", "check", &policy]));
+    let list = marked("image.sha256", &list_of("digest-list-no-dot"));
+    let out = text(&folder.path().join("image.json"));
+    passes(&hallmark(&["policy", "digests", &list, "--name", "image", "-o", &out]));
+    let case = report("ima-space-in-name");
+    let file = |name: &str| text(&case.join(name));
+    let pcrs = marked("pcrs.txt", &std::fs::read_to_string(case.join("pcrs.txt")).unwrap());
+    let evidence = text(&folder.path().join("m.evidence"));
+    passes(&hallmark(&[
+        "evidence",
+        "import",
+        "--ak-public",
+        &file("ak.pub"),
+        "--quote",
+        &file("quote.msg"),
+        "--signature",
+        &file("quote.sig"),
+        "--qualification",
+        "00112233445566778899aabbccddeeff",
+        "--pcrs",
+        &pcrs,
+        "-o",
+        &evidence,
+    ]));
+    let evidence = marked("marked.evidence", &std::fs::read_to_string(&evidence).unwrap());
+    passes(&hallmark(&["evidence", "verify", &evidence]));
 }

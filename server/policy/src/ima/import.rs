@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::file::spelt;
 use super::list::DigestList;
 use super::list_error::DigestListError;
+use crate::rule_file::unmarked;
 
 impl DigestList {
     /// Reads a list in any form that is known, and says what of the file has no place in a list.
@@ -24,6 +25,7 @@ impl DigestList {
         if text.len() > Self::MAX_BYTES {
             return Err(DigestListError::TooLarge { actual: text.len() });
         }
+        let text = unmarked(text);
         let (list, left_out) = match text.trim_start().starts_with('{') {
             true if text.contains("\"digest_list\"") => (Self::from_json(text)?, Vec::new()),
             true => keylime(name, serial, text)?,

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::list_error::DigestListError;
 use crate::policy::check_name;
+use crate::rule_file::unmarked;
 
 /// A path or pattern as the kernel writes names: with `_` for every space (Linux, security/integrity/ima/
 /// ima_template_lib.c, `ima_write_template_field_data`). Names that differ in nothing else are one name in its list.
@@ -133,7 +134,8 @@ impl DigestList {
         if text.len() > Self::MAX_BYTES {
             return Err(DigestListError::TooLarge { actual: text.len() });
         }
-        let written: Written = serde_json::from_str(text).map_err(|error| DigestListError::of_json(&error))?;
+        let written: Written =
+            serde_json::from_str(unmarked(text)).map_err(|error| DigestListError::of_json(&error))?;
         let malformed = |what: String| DigestListError::Malformed { line: 1, what };
         if written.digest_list != 1 {
             return Err(malformed(format!(

@@ -30,7 +30,7 @@ impl Variables {
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, PredictError> {
         let read = match bytes {
             _ if bytes.len() > MAX_VARIABLES => Err(format!("the file has more than {MAX_VARIABLES} bytes")),
-            [b'{' | b' ' | b'\n' | b'\r' | b'\t', ..] => json::read(bytes),
+            [b'{' | b' ' | b'\n' | b'\r' | b'\t', ..] | [0xef, 0xbb, 0xbf, ..] => json::read(bytes),
             _ => store::read(bytes),
         };
         read.map_err(|fault| PredictError::Variables { fault })

@@ -8,8 +8,9 @@ use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P256_SHA256_FIXED, EcdsaKeyPair, KeyPair as _,
     UnparsedPublicKey,
 };
+use hallmark_der::SectionKind;
+use rustls_pki_types::PrivatePkcs8KeyDer;
 use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{PrivatePkcs8KeyDer, SubjectPublicKeyInfoDer};
 use zeroize::Zeroize as _;
 
 use super::SignedFileError;
@@ -135,17 +136,19 @@ impl OperatorKeys {
         self.0.keys().copied()
     }
 
-    /// Adds the public keys of a PEM file (`BEGIN PUBLIC KEY`), all P-256.
+    /// Adds the public keys of a file, all P-256: `BEGIN PUBLIC KEY` of PEM, or DER ([`hallmark_der::objects`]). Gives how
+    /// many there are in it.
     ///
     /// # Errors
     /// [`SignedFileError::PublicKey`] when there is none in it, or one is of another kind.
-    pub fn add_pem(&mut self, pem: &[u8]) -> Result<(), SignedFileError> {
-        let mut found = false;
-        for key in SubjectPublicKeyInfoDer::pem_slice_iter(pem) {
-            self.add_spki(key.map_err(|_| SignedFileError::PublicKey)?.as_ref())?;
-            found = true;
+    pub fn add_pem(&mut self, file: &[u8]) -> Result<usize, SignedFileError> {
+        let keys = hallmark_der::objects(file, SectionKind::PublicKey).map_err(|_| SignedFileError::PublicKey)?;
+        let mut all = self.clone();
+        for key in &keys {
+            all.add_spki(key)?;
         }
-        if found { Ok(()) } else { Err(SignedFileError::PublicKey) }
+        *self = all;
+        Ok(keys.len())
     }
 
     /// Adds a public key from its SPKI, DER: an HSM's, for example.

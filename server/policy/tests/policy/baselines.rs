@@ -230,6 +230,7 @@ fn a_file_reads_back_as_it_was_and_only_a_good_one() {
     let text = baseline.to_json();
     assert_eq!(Baseline::from_json(&text).unwrap(), baseline);
     assert_eq!(Baseline::from_json(&text).unwrap().to_json(), text);
+    assert_eq!(Baseline::from_json(&format!("\u{feff}{text}")).unwrap(), baseline);
     for (from, to) in [
         ("\"version\": 1", "\"version\": 2"),
         ("\"name\": \"edge\"", "\"name\": \"../edge\""),

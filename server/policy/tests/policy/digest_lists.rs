@@ -68,7 +68,10 @@ fn a_list_is_written_and_read_and_the_same_bytes_come_again() {
     let text = list.to_json();
     let read = DigestList::from_json(&text).unwrap();
     assert_eq!((&read, read.to_json()), (&list, text.clone()));
-    assert_eq!(DigestList::import("other", 9, &text).unwrap(), (list, vec![]));
+    assert_eq!(DigestList::import("other", 9, &text).unwrap(), (list.clone(), vec![]));
+    let marked = format!("\u{feff}{text}");
+    assert_eq!(DigestList::from_json(&marked).unwrap(), list);
+    assert_eq!(DigestList::import("other", 9, &marked).unwrap(), (list, vec![]));
     let code = |text: &str| DigestList::from_json(text).unwrap_err().code().to_string();
     for bad in [
         text.replace("\"digest_list\":1", "\"digest_list\":2"),
@@ -169,6 +172,8 @@ fn attack_52_a_list_is_signed_as_a_list() {
     let list = import(&digest("aa")).to_json().into_bytes();
     let sealed = SignedFile::seal(FileKind::DigestList, list.clone(), &key).unwrap();
     let read = SignedFile::parse(&sealed.to_json()).unwrap();
+    let marked = format!("\u{feff}{}", sealed.to_json());
+    assert!(SignedFile::is_one(&marked) && SignedFile::parse(&marked).unwrap() == read);
     assert_eq!(read.clone().open(FileKind::DigestList, &keys).unwrap().payload, list);
     assert!(read.open(FileKind::Policy, &keys).is_err());
 }

@@ -98,9 +98,11 @@ fn a_signature_of_a_certificate_below_db_lets_the_image_pass() {
         (Some(true), [].as_slice())
     );
     assert_eq!(forecast.registers.len(), 4);
-    // The store and its JSON form say the same.
+    // The store and its JSON form say the same, with and without a mark before it.
     let again = with(&signed, Some(&store(&entries(&variables)))).unwrap();
     assert_eq!(again.registers, forecast.registers);
+    let marked = [b"\xef\xbb\xbf", &variables[..]].concat();
+    assert_eq!(with(&signed, Some(&marked)).unwrap().registers, forecast.registers);
 }
 
 #[test]

@@ -151,11 +151,17 @@ fn keys_of_other_kinds_are_refused() {
         let error = OperatorKeys::default().add_pem(pem.as_bytes()).expect_err(pem);
         assert_eq!(error.code().as_str(), "HM-POLICY-0429");
     }
-    let both = format!("{PUBLIC}{P384_PUBLIC}");
-    assert!(
-        OperatorKeys::default().add_pem(both.as_bytes()).is_err(),
-        "a file is taken whole or not at all"
-    );
+    let mut keys = OperatorKeys::default();
+    for both in [
+        format!("{PUBLIC}{P384_PUBLIC}"),
+        format!("{}{P384_PUBLIC}", PUBLIC.trim_end()),
+    ] {
+        assert!(keys.add_pem(both.as_bytes()).is_err(), "joined in any way");
+    }
+    assert!(keys.is_empty(), "a file is taken whole or not at all");
+    let twice = format!("owner: A\n{}{PUBLIC}", PUBLIC.trim_end());
+    assert_eq!(keys.add_pem(twice.as_bytes()).unwrap(), 2);
+    assert_eq!(keys.ids().count(), 1);
 }
 
 #[test]

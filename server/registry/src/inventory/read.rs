@@ -37,6 +37,15 @@ pub fn read_inventory(file: &[u8], form: Form) -> Result<Vec<InventoryLine>, Inv
             column: 0,
         });
     }
+    // Editors write a mark before UTF-8 that nobody sees.
+    let file = file.strip_prefix(b"\xef\xbb\xbf").unwrap_or(file);
+    if matches!(file, [0xff, 0xfe, ..] | [0xfe, 0xff, ..]) {
+        return Err(InventoryError {
+            fault: InventoryFault::Syntax("it is UTF-16; save it as UTF-8".to_owned()),
+            line: 1,
+            column: 1,
+        });
+    }
     match form {
         Form::Csv => csv_form::read(file),
         Form::Json => json_form::read(file),

@@ -46,6 +46,34 @@ fn the_least_configuration_has_safe_defaults() {
 }
 
 #[test]
+fn what_each_file_of_trust_gave_is_told() {
+    const ROOT: &str = include_str!("../../../verify/tests/vectors/swtpm/root.pem");
+    const ISSUER: &str = include_str!("../../../verify/tests/vectors/swtpm/issuer.pem");
+    let folder = Folder::new();
+    let roots = folder.0.path().join("roots");
+    std::fs::create_dir(&roots).unwrap();
+    // As `cat` joins files that do not end with a line's end.
+    let joined = format!("{}{}{}", ROOT.trim_end(), ISSUER.trim_end(), ROOT.trim_end());
+    std::fs::write(roots.join("all.pem"), joined).unwrap();
+    std::fs::write(roots.join("b.CRT"), ISSUER).unwrap();
+    std::fs::write(roots.join("notes.txt"), "x").unwrap();
+    let config = folder
+        .load(&format!("{LEAST}[attestation.tpm2]\nek_roots = [\"$DIR/roots\"]\n"))
+        .unwrap();
+    let told: Vec<String> = config.tpm2.trust_files.iter().map(ToString::to_string).collect();
+    let at = |rest: &str| format!("attestation.tpm2.ek_roots: {}/{rest}", roots.display());
+    assert_eq!(
+        told,
+        [
+            at("all.pem: 3 certificates"),
+            at("b.CRT: 1 certificate"),
+            at("notes.txt: not read; of a folder: .pem, .crt, .cer, .cert, .der"),
+        ]
+    );
+    assert_eq!(config.tpm2.trust.roots.len(), 2, "one that is there twice counts once");
+}
+
+#[test]
 fn deny_rules_are_read_or_refused() {
     let deny = |rules: &str| format!("{LEAST}[attestation.tpm2.deny]\n{rules}\n");
     let eks = format!(

@@ -9,7 +9,7 @@ use x509_parser::x509::{X509Name, X509Version};
 
 use super::attributes::{self, TpmAttributes};
 use super::{EkCertificateError, envelope, key};
-use crate::der;
+use hallmark_der as der;
 
 /// tcg-kp-EKCertificate (TCG EK Credential Profile 3.2.16).
 const EK_CERTIFICATE_USAGE: &str = "2.23.133.8.1";

@@ -3,8 +3,8 @@
 use hallmark_reason::ReasonCode;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use crate::der::DerFault;
 use crate::refusal::{RefusalClass, Row, coded_by_row, expected};
+use hallmark_der::DerFault;
 
 /// Seconds since the Unix epoch as people read them.
 fn moment(unix: u64) -> String {

@@ -8,7 +8,7 @@ use x509_parser::x509::SubjectPublicKeyInfo;
 
 use super::EkCertificateError;
 use super::certificate::RequiredUsage;
-use crate::der;
+use hallmark_der as der;
 
 const RSA_ENCRYPTION: &str = "1.2.840.113549.1.1.1";
 const RSAES_OAEP: &str = "1.2.840.113549.1.1.7";

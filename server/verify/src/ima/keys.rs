@@ -8,8 +8,8 @@ use aws_lc_rs::signature::{
     ECDSA_P384_SHA384_ASN1, ECDSA_P384_SHA512_ASN1, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256,
     RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512, VerificationAlgorithm,
 };
+use hallmark_der::SectionKind;
 use hallmark_tpm_wire::HashAlg;
-use rustls_pki_types::pem::{PemObject as _, SectionKind};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::ParsedExtension;
 use x509_parser::oid_registry::{OID_EC_P256, OID_KEY_TYPE_EC_PUBLIC_KEY, OID_NIST_EC_P384, OID_PKCS1_RSAENCRYPTION};
@@ -18,8 +18,8 @@ use x509_parser::public_key::PublicKey;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
 use super::FileSignature;
-use crate::der;
 use crate::fingerprint::{hex, sha256};
+use hallmark_der as der;
 
 /// The most keys of one set.
 const MAX_KEYS: usize = 256;
@@ -74,8 +74,8 @@ impl ImaKeys {
     /// [`ImaKeyError`]. Nothing of the text is added then.
     pub fn add_pem(&mut self, text: &str) -> Result<(), ImaKeyError> {
         let mut added = Vec::new();
-        for item in <(SectionKind, Vec<u8>)>::pem_slice_iter(text.as_bytes()) {
-            let (kind, der) = item.map_err(|error| ImaKeyError::NotPem(format!("no PEM: {error}")))?;
+        let sections = hallmark_der::sections(text.as_bytes());
+        for (kind, der) in sections.map_err(|error| ImaKeyError::NotPem(format!("no PEM: {error}")))? {
             added.push(match kind {
                 SectionKind::Certificate => ImaKey::of_certificate(&der)?,
                 SectionKind::PublicKey => ImaKey::of_spki(&der)?,

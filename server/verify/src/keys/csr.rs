@@ -5,8 +5,8 @@
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 
 use super::CsrError;
-use crate::der::{self, DerFault};
 use crate::fingerprint::{hex, sha256};
+use hallmark_der::{self as der, DerFault};
 
 /// A CSR with a P-256 key and a few names is under 1 KiB.
 pub const MAX_CSR_BYTES: usize = 16 * 1024;

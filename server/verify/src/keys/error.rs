@@ -2,8 +2,8 @@
 
 use hallmark_reason::ReasonCode;
 
-use crate::der::DerFault;
 use crate::refusal::{RefusalClass, Row, coded_by_row, expected};
+use hallmark_der::DerFault;
 
 /// Which key of the claim is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

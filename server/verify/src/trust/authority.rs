@@ -11,7 +11,7 @@ use x509_parser::x509::X509Version;
 
 use hallmark_tpm_wire::is_roca;
 
-use crate::der;
+use hallmark_der as der;
 
 /// Facts of a CA certificate that path building needs beside the certificate itself.
 pub(crate) struct CaFacts {

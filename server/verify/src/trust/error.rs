@@ -17,12 +17,12 @@ pub enum TrustError {
         reason: String,
     },
     /// One certificate in a file of roots cannot be used.
-    #[error("EK roots: {file}: certificate {index}: {reason}")]
+    #[error("EK roots: {file}: certificate {number}: {reason}")]
     Root {
         /// The file's name.
         file: String,
-        /// The certificate's place in the file, from 0.
-        index: usize,
+        /// The certificate's place in the file, from 1.
+        number: usize,
         /// What is wrong.
         reason: String,
     },
@@ -70,8 +70,8 @@ impl TrustError {
             Self::RootFile { .. } => (
                 ReasonCode::new("HM-VERIFY-0151"),
                 None,
-                "not a certificate file",
-                "put DER or PEM certificates there: openssl x509 -in FILE -noout -text",
+                "not a certificate file, or a section of it was damaged when files were joined",
+                "put DER or PEM certificates there: openssl x509 -in FILE -noout -text (of PKCS #7: openssl pkcs7 -print_certs)",
             ),
             Self::Root { .. } => (
                 ReasonCode::new("HM-VERIFY-0152"),

@@ -8,8 +8,8 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateRevocationListDer, UnixTime};
+use hallmark_der::SectionKind;
+use rustls_pki_types::UnixTime;
 use webpki::{
     CertRevocationList, ExpirationPolicy, OwnedCertRevocationList, RevocationCheckDepth, RevocationOptions,
     RevocationOptionsBuilder, UnknownStatusPolicy,
@@ -17,8 +17,8 @@ use webpki::{
 use x509_parser::prelude::{CertificateRevocationList, FromDer as _};
 
 use super::TrustError;
-use crate::der;
 use crate::fingerprint::sha256;
+use hallmark_der as der;
 
 /// Largest file of lists, in bytes.
 const MAX_FILE_BYTES: usize = 16 * 1024 * 1024;
@@ -80,12 +80,12 @@ impl Revocation {
         }
     }
 
-    /// Adds the lists of one file: one in DER, or any number in PEM. Of two lists of one issuer the newer stays.
-    /// `name` is the file's name, for the error.
+    /// Adds the lists of one file, in any form that [`hallmark_der::objects`] reads. Of two lists of one issuer the newer
+    /// stays. Gives how many there are in the file. `name` is the file's name, for the error.
     ///
     /// # Errors
     /// [`TrustError::RevocationList`] when one of them cannot be used; nothing of the file is added.
-    pub fn add(&mut self, name: &str, file: &[u8]) -> Result<(), TrustError> {
+    pub fn add(&mut self, name: &str, file: &[u8]) -> Result<usize, TrustError> {
         let unfit = |reason: String| TrustError::RevocationList {
             file: name.to_owned(),
             reason,
@@ -96,20 +96,12 @@ impl Revocation {
                 file.len()
             )));
         }
-        let ders = if file.first() == Some(&0x30) {
-            vec![CertificateRevocationListDer::from(file)]
-        } else {
-            let lists: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(file).collect();
-            lists.map_err(|error| unfit(format!("not PEM: {error}")))?
-        };
-        if ders.is_empty() {
-            return Err(unfit("no revocation list in it".to_owned()));
-        }
+        let ders = hallmark_der::objects(file, SectionKind::Crl).map_err(|error| unfit(error.to_string()))?;
         let lists: Result<Vec<_>, _> = ders.iter().map(|der| read(der)).collect();
         for list in lists.map_err(unfit)? {
             self.put(Arc::new(list));
         }
-        Ok(())
+        Ok(ders.len())
     }
 
     /// Whether it became the newest of its issuer.

@@ -1,6 +1,5 @@
 //! The pinned roots that EK certificates must lead to.
 
-use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, TrustAnchor};
 
 use super::TrustError;
@@ -27,8 +26,8 @@ struct RootConstraints {
 }
 
 impl EkRoots {
-    /// Adds the CA certificates of one file: one certificate in DER, or any number in PEM, among which text may stand.
-    /// A certificate that is already pinned is not added again. Gives how many were added.
+    /// Adds the CA certificates of one file, in any form that [`hallmark_der::certificates`] reads. A certificate that is
+    /// already pinned is not added again. Gives how many there are in the file.
     ///
     /// `name` is the file's name, for the error.
     ///
@@ -36,10 +35,12 @@ impl EkRoots {
     /// [`TrustError`] naming the file, the certificate's place in it, and what is wrong. Nothing of the file is added.
     pub fn add(&mut self, name: &str, file: &[u8]) -> Result<usize, TrustError> {
         let mut added = Vec::new();
-        for (index, der) in certificates(name, file)?.into_iter().enumerate() {
+        let certificates = certificates(name, file)?;
+        let count = certificates.len();
+        for (number, der) in (1..).zip(certificates) {
             let reason = |reason| TrustError::Root {
                 file: name.to_owned(),
-                index,
+                number,
                 reason,
             };
             let CaFacts {
@@ -59,7 +60,6 @@ impl EkRoots {
                 ));
             }
         }
-        let count = added.len();
         for (anchor, constraints) in added {
             self.anchors.push(anchor);
             self.constraints.push(constraints);
@@ -116,29 +116,14 @@ impl EkRoots {
 
 /// The certificates of a file, in order.
 fn certificates(name: &str, file: &[u8]) -> Result<Vec<CertificateDer<'static>>, TrustError> {
+    let unfit = |reason: String| TrustError::RootFile {
+        file: name.to_owned(),
+        reason,
+    };
     if file.len() > MAX_FILE_BYTES {
-        return Err(TrustError::RootFile {
-            file: name.to_owned(),
-            reason: format!("{} bytes, at most {MAX_FILE_BYTES} are read", file.len()),
-        });
+        let reason = format!("{} bytes, at most {MAX_FILE_BYTES} are read", file.len());
+        return Err(unfit(reason));
     }
-    if file.first() == Some(&0x30) {
-        return Ok(vec![CertificateDer::from(file.to_vec())]);
-    }
-    let mut found = Vec::new();
-    for (index, item) in CertificateDer::pem_slice_iter(file).enumerate() {
-        let der = item.map_err(|error| TrustError::Root {
-            file: name.to_owned(),
-            index,
-            reason: format!("not PEM: {error}"),
-        })?;
-        found.push(der);
-    }
-    if found.is_empty() {
-        return Err(TrustError::RootFile {
-            file: name.to_owned(),
-            reason: "no certificate in it".to_owned(),
-        });
-    }
-    Ok(found)
+    let found = hallmark_der::certificates(file).map_err(|error| unfit(error.to_string()))?;
+    Ok(found.into_iter().map(CertificateDer::from).collect())
 }

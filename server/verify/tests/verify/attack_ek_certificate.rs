@@ -1,5 +1,6 @@
 //! Attack 10: the EK certificate and its path.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hallmark_reason::Coded;
 use hallmark_verify::testing::{
     CertificateDraft, ExtensionDraft, SoftwareEk, SoftwareKey, SoftwareMachine, VendorCa, element, oid, oids,
@@ -406,7 +407,12 @@ fn roots_are_refused_by_file_and_index() {
         ("not a certificate", b"hello".to_vec(), "HM-VERIFY-0151"),
         ("empty", Vec::new(), "HM-VERIFY-0151"),
         ("an EK certificate", leaf, "HM-VERIFY-0152"),
-        ("trailing byte", [vendor.root_der(), &[0]].concat(), "HM-VERIFY-0152"),
+        ("trailing byte", [vendor.root_der(), &[1]].concat(), "HM-VERIFY-0151"),
+        (
+            "one root cut off behind another",
+            [vendor.root_der(), &vendor.root_der()[..99]].concat(),
+            "HM-VERIFY-0151",
+        ),
         ("RSA-1024", small_key.root_der().to_vec(), "HM-VERIFY-0152"),
     ] {
         let error = roots.add("vendor.pem", &file).expect_err(what);
@@ -415,8 +421,44 @@ fn roots_are_refused_by_file_and_index() {
     }
     assert!(roots.is_empty());
     assert_eq!(roots.add("vendor.der", vendor.root_der()).unwrap(), 1);
-    assert_eq!(roots.add("again.der", vendor.root_der()).unwrap(), 0);
+    assert_eq!(roots.add("again.der", vendor.root_der()).unwrap(), 1);
+    assert_eq!(roots.len(), 1, "it is pinned once");
     assert_eq!(roots.subjects().collect::<Vec<_>>(), ["CN=Software Machine Test Root"]);
+}
+
+/// What `cat` makes of files without a line's end behind them, and of files in several forms.
+#[test]
+fn every_root_of_a_file_is_taken_or_the_file_is_refused() {
+    let vendors: Vec<VendorCa> = (0..5).map(|_| VendorCa::new()).collect();
+    let pem = |vendor: &VendorCa| {
+        let text = STANDARD.encode(vendor.root_der());
+        format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----")
+    };
+    let joined: String = vendors.iter().map(pem).collect();
+    let with_text = vendors
+        .iter()
+        .map(|vendor| format!("0 s:CN = x\n   Data:\n{}\n\n", pem(vendor)));
+    let ders: Vec<u8> = vendors.iter().flat_map(|vendor| vendor.root_der().to_vec()).collect();
+    for (what, file) in [
+        ("joined", joined.clone().into_bytes()),
+        ("with text", with_text.collect::<String>().into_bytes()),
+        ("DER behind DER", ders),
+    ] {
+        let mut roots = EkRoots::default();
+        assert_eq!(roots.add("vendor.pem", &file).unwrap(), 5, "{what}");
+        assert_eq!(roots.len(), 5, "{what}");
+    }
+    for (what, file) in [
+        ("a damaged one", joined.replacen("-----END CERTIFICATE-----", "", 1)),
+        ("another label", joined.replacen(" CERTIFICATE", " PKCS7", 2)),
+        ("a list among them", joined.replacen(" CERTIFICATE", " X509 CRL", 2)),
+    ] {
+        let mut roots = EkRoots::default();
+        let error = roots.add("vendor.pem", file.as_bytes()).expect_err(what);
+        assert_eq!(error.code().as_str(), "HM-VERIFY-0151", "{what}");
+        assert!(error.to_string().contains("section 1"), "{error}");
+        assert!(roots.is_empty());
+    }
 }
 
 /// An issuer's name comes from strangers, and goes to logs and terminals.

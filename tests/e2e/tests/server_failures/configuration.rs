@@ -153,8 +153,9 @@ fn files_that_the_configuration_names_are_read_before_anything_else() {
         &config,
         CONFIGURATION,
         &format!(
-            "HM-VERIFY-0151: EK roots: {}: *\n  cause: not a certificate file\n  next: put DER or PEM certificates there: \
-             openssl x509 -in FILE -noout -text",
+            "HM-VERIFY-0151: EK roots: {}: *\n  cause: not a certificate file, or a section of it was damaged when files were \
+             joined\n  next: put DER or PEM certificates there: openssl x509 -in FILE -noout -text (of PKCS #7: openssl \
+             pkcs7 -print_certs)",
             text.display()
         ),
     );

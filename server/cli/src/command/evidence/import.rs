@@ -5,13 +5,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use hallmark_der::SectionKind;
 use hallmark_evidence::{AkPublic, EvidenceFile, Limits, Log, LogKind, RawSigned, Signed, Source};
 use hallmark_tpm_wire::{Attest, HashAlg, PublicArea, Signature};
 use hallmark_verify::recorded;
-use x509_parser::{
-    pem::Pem,
-    prelude::{FromDer as _, X509Certificate},
-};
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::{
     read::{MAX_FILE, limited},
@@ -47,7 +45,7 @@ pub(crate) struct Import {
     /// writes
     #[arg(long, value_name = "FILE")]
     pcrs: Option<PathBuf>,
-    /// The TPM's EK certificate with its chain, DER or PEM
+    /// The TPM's EK certificate with its chain: PEM, DER, or as tpm2_nvread gives it
     #[arg(long, value_name = "FILE")]
     ek_cert: Option<PathBuf>,
     /// The evidence file to write; `-o OUT` says the same here
@@ -196,12 +194,12 @@ fn ak_public(paths: &[PathBuf], signature: &[u8]) -> Result<AkPublic, CliError> 
 }
 
 fn read_key(path: &Path, bytes: Vec<u8>) -> Result<AkPublic, CliError> {
-    if bytes.starts_with(b"-----BEGIN") {
-        let pems = Pem::iter_from_buffer(&bytes).collect::<Result<Vec<_>, _>>();
-        let pems = pems.map_err(|error| unfit(WHAT, path, error.to_string()))?;
-        return match pems.as_slice() {
-            [pem] if pem.label == "PUBLIC KEY" => Ok(AkPublic::Spki(pem.contents.clone())),
-            _ => Err(unfit(WHAT, path, "the PEM file does not hold one PUBLIC KEY")),
+    if hallmark_der::is_pem(&bytes) {
+        let keys = hallmark_der::objects(&bytes, SectionKind::PublicKey);
+        let mut keys = keys.map_err(|error| unfit(WHAT, path, error.to_string()))?;
+        return match (keys.pop(), keys.is_empty()) {
+            (Some(key), true) => Ok(AkPublic::Spki(key)),
+            _ => Err(unfit(WHAT, path, "the PEM file holds more than one PUBLIC KEY")),
         };
     }
     if let Ok(area) = PublicArea::parse_sized(&bytes) {
@@ -226,14 +224,8 @@ type Certificates = (Option<Vec<u8>>, Vec<Vec<u8>>);
 /// The first certificate is the TPM's, what follows its chain.
 fn certificates(path: &Path) -> Result<Certificates, CliError> {
     const WHAT: &str = "EK certificate";
-    let bytes = limited(path, MAX_FILE)?;
-    let all = if bytes.starts_with(b"-----BEGIN") {
-        let pems = Pem::iter_from_buffer(&bytes).collect::<Result<Vec<_>, _>>();
-        let pems = pems.map_err(|error| unfit(WHAT, path, error.to_string()))?;
-        pems.into_iter().map(|pem| pem.contents).collect()
-    } else {
-        vec![bytes]
-    };
+    let all = hallmark_der::certificates(&limited(path, MAX_FILE)?);
+    let all = all.map_err(|error| unfit(WHAT, path, error.to_string()))?;
     if let Some(error) = all.iter().find_map(|der| X509Certificate::from_der(der).err()) {
         return Err(unfit(WHAT, path, format!("it is no X.509 certificate: {error}")));
     }

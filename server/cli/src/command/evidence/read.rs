@@ -32,11 +32,20 @@ pub(in crate::command) fn limited(path: &Path, limit: usize) -> Result<Vec<u8>, 
     Ok(bytes)
 }
 
-/// A text file of at most `limit` bytes.
+/// A text file of at most `limit` bytes, without the mark that some editors write before it.
 pub(in crate::command) fn text(path: &Path, limit: usize) -> Result<String, CliError> {
-    String::from_utf8(limited(path, limit)?).map_err(|_| CliError::Unfit {
+    let bytes = limited(path, limit)?;
+    let detail = match bytes.as_slice() {
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "it is UTF-16; save it as UTF-8",
+        _ => "it is not UTF-8",
+    };
+    let mut text = String::from_utf8(bytes).map_err(|_| CliError::Unfit {
         what: "text",
         file: path.to_owned(),
-        detail: "it is not UTF-8".to_owned(),
-    })
+        detail: detail.to_owned(),
+    })?;
+    if text.starts_with('\u{feff}') {
+        text.drain(..'\u{feff}'.len_utf8());
+    }
+    Ok(text)
 }

@@ -16,7 +16,7 @@ const WHAT: &str = "register values";
 pub(super) fn registers(path: &Path) -> Result<PcrValues, CliError> {
     let bytes = limited(path, MAX_FILE)?;
     let values = match std::str::from_utf8(&bytes) {
-        Ok(text) if !text.contains('\0') => from_text(path, text)?,
+        Ok(text) if !text.contains('\0') => from_text(path, text.trim_start_matches('\u{feff}'))?,
         _ => PcrValues::from_tss(&bytes).map_err(|_| {
             let detail = "it is neither lines of registers nor what tpm2_quote -o writes (--pcrs_format serialized)";
             unfit(WHAT, path, detail)

@@ -32,6 +32,7 @@ struct Entry {
 /// # Errors
 /// What is wrong with it.
 pub(super) fn read(bytes: &[u8]) -> Result<Variables, String> {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let file: File = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
     if file.version != 2 {
         return Err(format!("JSON of version {}, this program reads 2", file.version));

@@ -29,7 +29,7 @@ struct Element<'a> {
 ///
 /// # Errors
 /// [`DerFault`] with the offset of the first element that is not DER, or of the first byte after the value.
-pub(crate) fn check(value: &[u8]) -> Result<(), DerFault> {
+pub fn check(value: &[u8]) -> Result<(), DerFault> {
     let rest = check_element(value, 0, 0)?;
     if rest.is_empty() {
         Ok(())
@@ -45,26 +45,26 @@ pub(crate) fn check(value: &[u8]) -> Result<(), DerFault> {
 ///
 /// # Errors
 /// [`DerFault`] if the header is not DER or claims more bytes than there are.
-pub(crate) fn element_len(value: &[u8]) -> Result<usize, DerFault> {
+pub fn element_len(value: &[u8]) -> Result<usize, DerFault> {
     let element = split(value, 0)?;
     Ok(value.len() - element.rest.len())
 }
 
 /// An element of a known tag, taken off the front of some bytes.
-pub(crate) struct Taken<'a> {
+pub struct Taken<'a> {
     /// The element with its header.
-    pub(crate) whole: &'a [u8],
+    pub whole: &'a [u8],
     /// Its contents.
-    pub(crate) contents: &'a [u8],
+    pub contents: &'a [u8],
     /// What follows it.
-    pub(crate) rest: &'a [u8],
+    pub rest: &'a [u8],
 }
 
 /// Takes one element of exactly this tag off the front of `value`; its inside is not looked at.
 ///
 /// # Errors
 /// [`DerFault`] if the header is not DER or the tag is another. Offsets count from the start of `value`.
-pub(crate) fn take(value: &[u8], tag: u8) -> Result<Taken<'_>, DerFault> {
+pub fn take(value: &[u8], tag: u8) -> Result<Taken<'_>, DerFault> {
     let element = split(value, 0)?;
     if element.tag != tag {
         return Err(DerFault {
