@@ -13,6 +13,7 @@ use std::process::Command;
 
 const LANGUAGES: &[&str] = &[
     "hallmark-reason",
+    "hallmark-der",
     "hallmark-api",
     "hallmark-spiffe",
     "hallmark-tpm-wire",
