@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
+use std::process::Command;
 
 use hallmark_api::admin::{ChangeNodeRequest, GetNodeRequest, ImportInventoryRequest};
 use hallmark_attacks::attest;
@@ -10,7 +12,7 @@ use tonic::Status;
 
 use crate::policy::apply;
 use crate::revocation::{SERIAL, publish, verdict};
-use crate::scene::{Site, ek, site, site_with};
+use crate::scene::{Site, ek, lay_out, run, site, site_with};
 
 const NO_BOOT_LOG: &str = "HM-POLICY-0101";
 const REVOKED: &str = "HM-VERIFY-0128";
@@ -76,7 +78,7 @@ const FACTS: [(&str, &str); 4] = [
 
 #[test]
 fn attack_64_a_certificate_that_is_kept_back_lifts_no_policy() {
-    let configure = |lab: &mut hallmark_kit::Lab, _: &VendorCa, _: &std::path::Path| {
+    let configure = |lab: &mut hallmark_kit::Lab, _: &VendorCa, _: &Path| {
         lab.server().set("attestation.tpm2", "require_inventory", true.into());
     };
     site_with(VendorCa::new(), configure, async |site| {
@@ -172,7 +174,7 @@ fn attack_64_who_was_evicted_comes_back_without_its_certificate() {
 /// What an operator saw before the approval is what counts after it.
 #[test]
 fn attack_64_the_certificate_of_a_machine_that_waits_counts() {
-    let configure = |lab: &mut hallmark_kit::Lab, _: &VendorCa, _: &std::path::Path| {
+    let configure = |lab: &mut hallmark_kit::Lab, _: &VendorCa, _: &Path| {
         lab.server().set("attestation.tpm2", "approval", "one".into());
     };
     site_with(VendorCa::new(), configure, async |site| {
@@ -212,7 +214,7 @@ fn attack_65_a_certificate_that_was_kept_back_is_revoked() {
     let file = folder.path().join("vendor.crl");
     publish(&file, &clean);
     let named = folder.path().display().to_string();
-    let configure = |lab: &mut hallmark_kit::Lab, _: &VendorCa, _: &std::path::Path| {
+    let configure = |lab: &mut hallmark_kit::Lab, _: &VendorCa, _: &Path| {
         let paths = toml::Value::Array(vec![named.into()]);
         lab.server().set("attestation.tpm2", "crls", paths);
     };
@@ -276,7 +278,7 @@ fn attack_65_a_revoked_certificate_that_comes_to_light() {
         ..RevocationDraft::of_intermediate()
     };
     let list = revoked.sign(&vendor.intermediate_key);
-    let configure = |lab: &mut hallmark_kit::Lab, _: &VendorCa, folder: &std::path::Path| {
+    let configure = |lab: &mut hallmark_kit::Lab, _: &VendorCa, folder: &Path| {
         let file = folder.join("vendor.crl");
         fs::write(&file, &list).unwrap();
         let paths = toml::Value::Array(vec![file.display().to_string().into()]);
@@ -355,4 +357,61 @@ fn attack_66_a_name_that_the_machine_chooses_hides_no_line() {
         demand_a_boot_log(site, 2, "inventory:site:elsewhere").await;
         attest(&site.wire().await, &machine).await.unwrap();
     });
+}
+
+/// The machine's evidence, saved and judged without the server: exit code and report.
+fn judged_offline(socket: &Path, machine: &SoftwareMachine) -> (Option<i32>, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("saved.evidence").display().to_string();
+    let hallmark = |arguments: &[&str]| {
+        let mut command = Command::new(hallmark_kit::binary("hallmark").unwrap());
+        command.env("HALLMARK_ADMIN_SOCKET", socket).args(arguments);
+        command.output().unwrap()
+    };
+    let saved = hallmark(&["evidence", "save", &id(machine), "-o", &file]);
+    assert!(saved.status.success(), "{saved:?}");
+    let done = hallmark(&["evidence", "verify", &file, "-o", "json"]);
+    (done.status.code(), String::from_utf8_lossy(&done.stdout).into_owned())
+}
+
+/// A saved file has the certificate that the server judged by, and leads to the server's verdict: where it was kept back,
+/// where it had expired, and where the inventory vouched in its place.
+#[test]
+fn what_was_judged_by_a_kept_certificate_is_judged_so_offline() {
+    let folder = tempfile::tempdir().unwrap();
+    let vendor = VendorCa::new();
+    let mut lab = lay_out(folder.path(), &vendor);
+    let socket = lab.server().admin_socket();
+    let expired = |vendor: &VendorCa| {
+        let mut machine = SoftwareMachine::new(vendor);
+        let certificate = vendor.ek_certificate_with(&machine.ek, |draft| draft.not_after = 1_700_000_000);
+        machine.ek_certificate = Some(certificate);
+        machine
+    };
+    let (good, listed, tolerated) = (SoftwareMachine::new(&vendor), expired(&vendor), expired(&vendor));
+    for (policy, machine, held) in [
+        ("enforce", &good, "\"holds\":true"),
+        ("enforce", &listed, "\"holds\":null"),
+        ("ignore", &tolerated, "\"holds\":true"),
+    ] {
+        let server = lab.server();
+        server.set("attestation.tpm2", "expired_ek_certificates", policy.into());
+        server.start().unwrap();
+        let vendor_of_site = VendorCa::new();
+        run(&mut lab, vendor_of_site, async |site| {
+            import(site, &format!("ek_sha256\n{}\n", ek(&listed))).await;
+            demand_a_boot_log(site, if policy == "ignore" { 2 } else { 1 }, "tpm2:class:virtual").await;
+            for _ in 0..2 {
+                attest(&site.wire().await, machine).await.unwrap();
+                attest_bare(site, machine).await.unwrap();
+            }
+            let (code, report) = judged_offline(&socket, machine);
+            assert_eq!(code, Some(0), "{policy}: {report}");
+            let report = report.split_whitespace().collect::<String>();
+            let check = report.split("{\"name\":\"ek-certificate\"").nth(1).unwrap();
+            let check = check.split('}').next().unwrap();
+            assert!(check.contains(held), "{policy}: {check}");
+        });
+        lab.server().stop();
+    }
 }
