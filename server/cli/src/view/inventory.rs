@@ -18,7 +18,7 @@ use crate::{
 struct ItemView {
     #[serde(flatten)]
     line: Line,
-    /// Where the machine stands; `expired` for a line that no longer counts.
+    /// Where the machine stands; `expired` for a line that lets nobody in any more.
     state: String,
 }
 
@@ -198,7 +198,10 @@ impl Show for ImportView {
         if !self.expired.is_empty() {
             lines.push((
                 "expired",
-                format!("{} (lines that have expired do not count)", of(&self.expired)),
+                format!(
+                    "{} (lines that have expired let nobody in; their labels still select policies)",
+                    of(&self.expired)
+                ),
             ));
         }
         let head = if self.dry_run { "would change\n" } else { "" };
