@@ -1,9 +1,10 @@
 //! What server and agent both ask of the machine that they run on: where log lines go, what the service manager is told,
-//! which files and folders nobody else may change, and that nobody else reads their memory.
+//! which files and folders nobody else may change, that nobody else reads their memory, and whether they work.
 //!
 //! It is the one room in `proto/` that does I/O (docs/decisions/0012): programs alone may know it.
 
 mod folder;
+pub mod health;
 pub mod log;
 mod memory;
 mod notify;
