@@ -80,8 +80,11 @@ mod tests {
     async fn a_program_that_works_is_told_of_and_no_other() {
         let well = || Report::new(vec![Part::good("loop")]);
         assert!((58..=61).contains(&told(async || well()).await), "the control");
-        let code = hallmark_reason::ReasonCode::new("HM-SRV-0001");
-        let failed = || Report::new(vec![Part::with_reason("loop", State::Failed, code, "stuck".into())]);
+        let stuck = || Part {
+            state: State::Failed,
+            ..Part::good("loop")
+        };
+        let failed = || Report::new(vec![stuck()]);
         assert_eq!(told(async || failed()).await, 0);
         assert_eq!(told(pending::<Report>).await, 0, "who does not even come to look");
         // One that comes back is told of again.

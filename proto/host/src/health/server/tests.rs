@@ -4,7 +4,6 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use hallmark_reason::ReasonCode;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -24,19 +23,16 @@ impl Watched for Program {
     }
 
     async fn ready(&self) -> Report {
-        let old = Part::with_reason("age", State::Warning, ReasonCode::new("HM-SRV-0001"), "old".into());
-        let failed = Part::with_reason(
-            "token",
-            State::Failed,
-            ReasonCode::new("HM-SRV-0010"),
-            "no \"key\"".into(),
-        );
-        let token = if self.ill.load(Ordering::SeqCst) {
-            failed
-        } else {
-            Part::good("token")
+        let part = |name: &str, state, code: &str, message: &str| Part {
+            name: name.into(),
+            state,
+            code: code.into(),
+            message: message.into(),
         };
-        Report::new(vec![old, token])
+        let old = part("age", State::Warning, "HM-SRV-0001", "old");
+        let failed = part("token", State::Failed, "HM-SRV-0010", "no \"key\"");
+        let is_ill = self.ill.load(Ordering::SeqCst);
+        Report::new(vec![old, if is_ill { failed } else { Part::good("token") }])
     }
 
     async fn metrics(&self) -> String {
