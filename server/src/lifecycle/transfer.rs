@@ -36,7 +36,7 @@ pub struct Imported {
     pub retired: Vec<EkKey>,
     /// Machines that were retired, and may come back.
     pub readmitted: Vec<EkKey>,
-    /// Machines whose lines have expired already: they do not count.
+    /// Machines whose lines have expired already: they let nobody in.
     pub expired: Vec<EkKey>,
 }
 

@@ -77,7 +77,7 @@ fn lines_that_have_expired_are_told() {
     let done = server.run(&format!("inventory import {path} --dry-run"));
     assert!(
         done.stdout.ends_with(&format!(
-            "expired    1: {NODE_A} (lines that have expired do not count)\n"
+            "expired    1: {NODE_A} (lines that have expired let nobody in; their labels still select policies)\n"
         )),
         "{}{}",
         done.stdout,
