@@ -3,6 +3,8 @@
 //! Taken are the integrity registers of reference triples: register numbers with digests of named algorithms. Several
 //! values of one register are alternatives. What has no place in a baseline is left out and told.
 
+mod algorithms;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_lc_rs::digest;
@@ -57,17 +59,18 @@ impl Baseline {
                 "it is no CoRIM: it has neither its tag nor a signature's".to_owned(),
             ));
         }
+        let mut found = Found::default();
         let (validated, signed_by) = match keys {
-            Some(keys) => signed(bytes, keys, now)?,
+            Some(keys) => signed(bytes, keys, now, &mut found.left_out)?,
             None if bytes.first() == Some(&SIGNED) => {
                 return Err(malformed("it is signed: name the operator's key".to_owned()));
             }
             None => {
-                let read = decode_and_validate_full_at(bytes, now);
+                let plain = algorithms::numbered(bytes, &mut found.left_out);
+                let read = decode_and_validate_full_at(plain.as_deref().unwrap_or(bytes), now);
                 (read.map_err(|error| malformed(error.to_string()))?, None)
             }
         };
-        let mut found = Found::default();
         for comid in &validated.comids {
             for triple in comid.triples.reference_triples.iter().flatten() {
                 let environment = format!("{:?}", triple.environment());
@@ -80,6 +83,13 @@ impl Baseline {
             return Err(malformed(format!(
                 "it has registers of {} environments, and no machine is all of them",
                 found.environments.len()
+            )));
+        }
+        if found.registers.is_empty() {
+            let left_out: Vec<_> = found.left_out.into_iter().collect();
+            return Err(malformed(format!(
+                "it has reference values of no register that a baseline can hold; left out: {}",
+                left_out.join(", ")
             )));
         }
         let origin = Origin::Imported {
@@ -112,13 +122,14 @@ fn signed(
     bytes: &[u8],
     keys: &OperatorKeys,
     now: i64,
+    left_out: &mut BTreeSet<String>,
 ) -> Result<(corim::validate::ValidatedCorim, Option<String>), BaselineError> {
     let malformed = |what: String| BaselineError::Malformed { what };
-    let envelope = decode_signed_corim(bytes).map_err(|error| malformed(format!("not a signed CoRIM: {error}")))?;
-    if !matches!(envelope.protected.alg, CoseAlgorithm::Es256 | CoseAlgorithm::Esp256) {
+    let mut envelope = decode_signed_corim(bytes).map_err(|error| malformed(format!("not a signed CoRIM: {error}")))?;
+    if !matches!(envelope.protected().alg, CoseAlgorithm::Es256 | CoseAlgorithm::Esp256) {
         return Err(malformed(format!(
             "it is signed with {}, expected ES256",
-            envelope.protected.alg.name()
+            envelope.protected().alg.name()
         )));
     }
     let message = envelope
@@ -127,6 +138,14 @@ fn signed(
     let key = keys
         .who_signed(&message, &envelope.signature)
         .ok_or_else(|| malformed("none of the operators' keys signed it".to_owned()))?;
+    // What was signed is proven; from here on it is read.
+    if let Some(plain) = envelope
+        .payload
+        .as_deref()
+        .and_then(|payload| algorithms::numbered(payload, left_out))
+    {
+        envelope.payload = Some(plain);
+    }
     let read = validate_signed_corim_payload(&envelope, now).map_err(|error| malformed(error.to_string()))?;
     Ok((read, Some(key.to_string())))
 }
@@ -156,7 +175,10 @@ impl Found {
                     .insert(format!("register {register:?}, which a baseline cannot hold"));
                 continue;
             };
-            for digest in digests {
+            for digest in digests
+                .iter()
+                .filter(|digest| digest.alg().as_int() != Some(algorithms::UNKNOWN))
+            {
                 let Some(bank) = bank(digest.alg()).filter(|bank| bank.digest_len() == digest.value().len()) else {
                     self.left_out
                         .insert(format!("a digest of algorithm {} for PCR {pcr}", digest.alg()));
@@ -170,12 +192,12 @@ impl Found {
     }
 }
 
-/// The bank of an algorithm by its number or name in the registry of named information.
+/// The bank of an algorithm by its number in the registry of named information.
 fn bank(algorithm: &DigestAlg) -> Option<HashAlg> {
-    match (algorithm.as_int(), algorithm.as_text()) {
-        (Some(1), _) | (_, Some("sha-256")) => Some(HashAlg::Sha256),
-        (Some(7), _) | (_, Some("sha-384")) => Some(HashAlg::Sha384),
-        (Some(8), _) | (_, Some("sha-512")) => Some(HashAlg::Sha512),
+    match algorithm.as_int() {
+        Some(1) => Some(HashAlg::Sha256),
+        Some(7) => Some(HashAlg::Sha384),
+        Some(8) => Some(HashAlg::Sha512),
         _ => None,
     }
 }

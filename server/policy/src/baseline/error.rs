@@ -72,7 +72,9 @@ impl Coded for BaselineError {
             Self::NotQuoted { .. } => "add it to `attestation.tpm2.pcrs`, and wait until the node attested again",
             Self::VaryingRegister { .. } => "leave it out",
             Self::OtherRegisters { .. } => "name the same registers when you capture",
-            Self::Malformed { .. } => "export it again: hallmark baseline export NAME -o FILE",
+            Self::Malformed { .. } => {
+                "export it again: hallmark baseline export NAME -o FILE; of a CoRIM: ask its maker for digests of registers"
+            }
         };
         Some(step.into())
     }
