@@ -25,10 +25,7 @@ use hallmark_policy::PolicySet;
 use hallmark_tpm_wire::PcrSelection;
 use hallmark_verify::Trust;
 
-use crate::{config::Tpm2, seats::Seats};
-
-/// Streams open at a time; each may hold a message before it has a seat.
-const MAX_STREAMS: usize = 2048;
+use crate::config::Tpm2;
 
 /// Bytes of short logs that are held for attestations under way, all together.
 const LOG_ROOM: usize = 256 * 1024 * 1024;
@@ -44,25 +41,19 @@ pub struct Attestation {
     pub crls: Vec<PathBuf>,
     /// What quotes must cover.
     pub pcrs: PcrSelection,
-    /// Room for open streams, most of which may still be silent.
-    pub streams: Seats,
-    /// Room for attestations that the server works on; one that waits for its node takes none.
-    pub seats: Seats,
     /// Room for the logs of attestations under way.
     pub log_room: Arc<LogRoom>,
 }
 
 impl Attestation {
-    /// As configured, with the policies that are in force and room for `concurrent` attestations.
+    /// As configured, with the policies that are in force.
     #[must_use]
-    pub fn new(tpm2: Tpm2, policies: PolicySet, concurrent: usize) -> Self {
+    pub fn new(tpm2: Tpm2, policies: PolicySet) -> Self {
         Self {
             trust: Arc::new(tpm2.trust),
             policies: ArcSwap::from_pointee(policies),
             crls: tpm2.crls,
             pcrs: tpm2.pcrs,
-            streams: Seats::new(MAX_STREAMS.max(concurrent)),
-            seats: Seats::new(concurrent),
             log_room: LogRoom::new(LOG_ROOM),
         }
     }

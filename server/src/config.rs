@@ -119,8 +119,12 @@ pub struct LimitSettings {
     pub attestations_per_second_per_ip: u32,
     /// SVIDs asked for per second, by one address.
     pub signing_per_second_per_ip: u32,
-    /// Attestations under way at a time.
+    /// Attestations that are worked on at a time.
     pub concurrent_attestations: usize,
+    /// Connections at a time.
+    pub connections: usize,
+    /// Connections at a time from one address, and attestations that it has open.
+    pub connections_per_ip: usize,
 }
 
 /// What is logged.

@@ -1,6 +1,13 @@
 //! What is known of a connection before any request on it.
 
-use std::{fmt, net::IpAddr, sync::Arc};
+use std::{
+    fmt,
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use hallmark_spiffe::x509::VerifiedLeaf;
 use hallmark_store::RoleSvid;
@@ -15,10 +22,29 @@ pub struct TlsInfo {
     pub remote: std::net::SocketAddr,
     /// The client's certificate, verified against the bundle of the moment; `None` when it showed none.
     pub peer: Option<Arc<VerifiedLeaf>>,
+    /// Whether a request has come.
+    pub used: Used,
     /// The exporter value for attestation (RFC 8446, section 7.5); `None` below TLS 1.3.
     pub exporter: Option<Arc<Zeroizing<[u8; 32]>>>,
     /// Where the peer's SVID comes from, once it was asked for; `None` for one that is not noted.
     pub origin: Arc<OnceCell<Option<RoleSvid>>>,
+}
+
+/// Whether a connection has been used for a request; its clones are of the same connection.
+#[derive(Debug, Clone, Default)]
+pub struct Used(Arc<AtomicBool>);
+
+impl Used {
+    /// A request came.
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether one came.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl fmt::Debug for TlsInfo {

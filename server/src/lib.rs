@@ -26,7 +26,6 @@ pub mod policy_files;
 pub mod probe;
 pub mod revocation;
 pub mod run;
-pub mod seats;
 pub mod service;
 pub mod state;
 pub mod tls;

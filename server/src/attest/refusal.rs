@@ -33,6 +33,14 @@ pub enum NodeClass {
 }
 
 impl NodeClass {
+    /// Whether the machine is refused for what it is or sent, not for the state of the server or of the way to it.
+    pub(super) const fn is_of_the_machine(self) -> bool {
+        !matches!(
+            self,
+            Self::Unable | Self::Silent | Self::NotBindable | Self::Evidence(RefusalClass::ServerSide)
+        )
+    }
+
     fn code(self) -> ReasonCode {
         match self {
             Self::Evidence(RefusalClass::Malformed) => ReasonCode::new("HM-SRV-0101"),

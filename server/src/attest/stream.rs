@@ -1,19 +1,25 @@
 //! The `AttestAgent` stream: one task per stream, a deadline for every step.
 
-use std::{net::IpAddr, pin::Pin, sync::Arc, time::Duration};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::Stream;
 use hallmark_api::agent::{AttestAgentRequest, AttestAgentResponse, attest_agent_request, attest_agent_response};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{NodeClass, Refusal, tpm2};
-use crate::{connection::TlsInfo, seats::Seat, state::Server};
+use crate::{
+    connection::TlsInfo,
+    limits::{Network, Occupant, Permit},
+    state::Server,
+};
 
-/// How long a stream may wait for its first message.
-const FIRST_STEP: Duration = Duration::from_secs(20);
+/// The first message has to be here, whole, within this time: a machine has it at hand when it opens the stream.
+const FIRST_STEP: Duration = Duration::from_secs(2);
+/// How long an answer may wait to be read.
+const ANSWER: Duration = Duration::from_secs(10);
 /// How long a challenge may be answered.
 const CHALLENGE: Duration = hallmark_verify::CHALLENGE_LIFETIME;
 
@@ -33,11 +39,10 @@ pub async fn attest_agent(
     let Some(connection) = connection else {
         return Err(Refusal::bare(NodeClass::NotBindable).status());
     };
-    let address = connection.remote.ip().to_canonical();
-    let Some(stream) = server.attestation.streams.try_take(address) else {
-        return Err(Status::resource_exhausted(
-            "too many attestations are open; try again later",
-        ));
+    let address = connection.remote.ip();
+    let origin = server.limits.origin(address);
+    let Some(place) = server.limits.streams.admit(origin) else {
+        return Err(too_many());
     };
     server.limits.attest.take(Some(address), 1).await?;
     let (sender, answers) = mpsc::channel(1);
@@ -45,16 +50,20 @@ pub async fn attest_agent(
         messages: request.into_inner(),
         answers: sender,
         server: Arc::clone(&server),
-        address,
-        seat: None,
+        origin,
+        place,
+        permit: None,
     };
     tokio::spawn(async move {
         if let Err(status) = attest(&server, &connection, &mut dialogue).await {
             dialogue.refuse(status).await;
         }
-        drop(stream);
     });
     Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
+}
+
+fn too_many() -> Status {
+    Status::resource_exhausted("too many attestations are open; try again later")
 }
 
 async fn attest(server: &Arc<Server>, connection: &TlsInfo, dialogue: &mut Dialogue) -> Result<(), Status> {
@@ -77,20 +86,27 @@ async fn attest(server: &Arc<Server>, connection: &TlsInfo, dialogue: &mut Dialo
     }
 }
 
-/// The two directions of one stream. It has a seat among the attestations under way except while it waits for the
-/// node: else a few strangers who send a good claim and then nothing would keep every machine out.
+/// The two directions of one stream. It has a permit among the attestations that are worked on except while it waits for
+/// the node, and is ended while it waits where its place is needed for one of whom less is open: else a few strangers who
+/// say little or nothing would keep every machine out.
 pub(super) struct Dialogue {
     messages: Streaming<AttestAgentRequest>,
     answers: mpsc::Sender<Result<AttestAgentResponse, Status>>,
     server: Arc<Server>,
-    address: IpAddr,
-    seat: Option<Seat>,
+    origin: (Network, bool),
+    place: Occupant,
+    permit: Option<Permit>,
 }
 
 impl Dialogue {
     async fn next(&mut self, within: Duration) -> Result<attest_agent_request::Step, Status> {
-        self.seat = None;
-        let step = match tokio::time::timeout(within, self.messages.message()).await {
+        self.permit = None;
+        let taken_away = self.place.taken_away();
+        let message = tokio::select! {
+            message = timeout(within, self.messages.message()) => message,
+            () = taken_away => return Err(too_many()),
+        };
+        let step = match message {
             Ok(Ok(Some(message))) => message
                 .step
                 .ok_or_else(|| Status::invalid_argument("malformed param: empty message")),
@@ -98,7 +114,8 @@ impl Dialogue {
             Ok(Err(status)) => Err(status),
             Err(_) => Err(Refusal::bare(NodeClass::Silent).status()),
         }?;
-        self.seat = Some(self.server.attestation.seats.take(self.address).await?);
+        let attestations = self.server.limits.attestations.load_full();
+        self.permit = Some(attestations.take(self.origin).await?);
         Ok(step)
     }
 
@@ -135,16 +152,20 @@ impl Dialogue {
         self.send(attest_agent_response::Step::Result(result)).await
     }
 
+    /// There is work no longer: a node that does not read what it is told holds nothing up.
     async fn send(&mut self, step: attest_agent_response::Step) -> Result<(), Status> {
-        let gone = |_| Status::cancelled("the node has hung up");
-        self.answers
-            .send(Ok(AttestAgentResponse { step: Some(step) }))
-            .await
-            .map_err(gone)
+        self.permit = None;
+        let gone = || Status::cancelled("the node has hung up, or does not read");
+        let answer = self.answers.send(Ok(AttestAgentResponse { step: Some(step) }));
+        match timeout(ANSWER, answer).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(gone()),
+        }
     }
 
     async fn refuse(&mut self, status: Status) {
+        self.permit = None;
         // A node that has hung up learns nothing, and that is well.
-        drop(self.answers.send(Err(status)).await);
+        drop(timeout(ANSWER, self.answers.send(Err(status))).await);
     }
 }

@@ -1,6 +1,6 @@
 //! Attestation type `tpm2`: claim, challenge, proof, verdict, SVID.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use hallmark_api::{agent::attest_agent_response, attest};
@@ -32,7 +32,9 @@ use crate::{
     convert,
     issue::{Intended, IssueError, IssuedSvid, Order, OrderKey},
     kept::Held,
-    lifecycle, revocation,
+    lifecycle,
+    limits::Network,
+    revocation,
     state::Server,
 };
 
@@ -62,11 +64,18 @@ pub(super) async fn attest(
         Ok(svid) => svid,
         Err(Ended::HungUp(status)) => return Err(status),
         Err(Ended::Refused(refusal, proven)) => {
+            if refusal.class.is_of_the_machine() {
+                server.limits.known.remove(Network::of(connection.remote.ip()));
+            }
             verdict::record_refused(server, &subject, &refusal, proven).await;
             revocation::follow_certificate(server, &subject);
             return Err(refusal.status());
         }
     };
+    server
+        .limits
+        .known
+        .insert(Network::of(connection.remote.ip()), Instant::now());
     let result = attest_agent_response::Result {
         svid: Some(convert::svid_message(svid)),
         reattestable: true,

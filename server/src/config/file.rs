@@ -237,6 +237,9 @@ struct LimitsTable {
     signing_per_second_per_ip: u32,
     #[serde(deserialize_with = "value::positive")]
     concurrent_attestations: usize,
+    #[serde(deserialize_with = "value::positive")]
+    connections: usize,
+    connections_per_ip: usize,
 }
 
 impl Default for LimitsTable {
@@ -245,6 +248,8 @@ impl Default for LimitsTable {
             attestations_per_second_per_ip: 10,
             signing_per_second_per_ip: 500,
             concurrent_attestations: 64,
+            connections: 8192,
+            connections_per_ip: 512,
         }
     }
 }
@@ -364,6 +369,8 @@ impl File {
                 attestations_per_second_per_ip: self.limits.attestations_per_second_per_ip,
                 signing_per_second_per_ip: self.limits.signing_per_second_per_ip,
                 concurrent_attestations: self.limits.concurrent_attestations,
+                connections: self.limits.connections,
+                connections_per_ip: self.limits.connections_per_ip,
             },
             log: Log {
                 filter: self.log.level,

@@ -1,7 +1,7 @@
 //! The end of a connection's life.
 
 use std::{
-    future::Future as _,
+    future::Future,
     io,
     pin::Pin,
     task::{Context, Poll},
@@ -14,19 +14,46 @@ use tokio::{
 };
 use tonic::transport::server::Connected;
 
-/// A connection that fails once its time is over. The transport asks the peer to finish some time before.
-#[derive(Debug)]
+use crate::connection::Used;
+
+/// A connection that fails once its time is over (the transport asks the peer to finish some time before), when no request
+/// comes on it, or when its place is given to another.
 pub(super) struct Lifetime<S> {
     stream: S,
     end: Pin<Box<Sleep>>,
+    first_request: Option<(Pin<Box<Sleep>>, Used)>,
+    taken_away: Pin<Box<dyn Future<Output = ()> + Send>>,
+    is_over: bool,
 }
 
 impl<S> Lifetime<S> {
-    pub(super) fn new(stream: S, life: Duration) -> Self {
+    /// `first_request` is how long the first request may take, if there is a bound, and whether it has come.
+    pub(super) fn new(
+        stream: S,
+        life: Duration,
+        first_request: Option<(Duration, Used)>,
+        taken_away: impl Future<Output = ()> + Send + 'static,
+    ) -> Self {
         Self {
             stream,
             end: Box::pin(sleep(life)),
+            first_request: first_request.map(|(within, used)| (Box::pin(sleep(within)), used)),
+            taken_away: Box::pin(taken_away),
+            is_over: false,
         }
+    }
+
+    /// Whether the connection ends now; else the task is woken when it may.
+    fn poll_over(&mut self, context: &mut Context<'_>) -> bool {
+        if self.first_request.as_ref().is_some_and(|(_, used)| used.is_set()) {
+            self.first_request = None;
+        }
+        let is_silent = |(limit, _): &mut (Pin<Box<Sleep>>, Used)| limit.as_mut().poll(context).is_ready();
+        self.is_over = self.is_over
+            || self.first_request.as_mut().is_some_and(is_silent)
+            || self.end.as_mut().poll(context).is_ready()
+            || self.taken_away.as_mut().poll(context).is_ready();
+        self.is_over
     }
 }
 
@@ -41,7 +68,7 @@ impl<S: Connected> Connected for Lifetime<S> {
 impl<S: AsyncRead + Unpin> AsyncRead for Lifetime<S> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         // An HTTP/2 connection always reads, so this is where its end is seen.
-        if self.end.as_mut().poll(context).is_ready() {
+        if self.poll_over(context) {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         Pin::new(&mut self.stream).poll_read(context, into)
@@ -77,12 +104,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Lifetime<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::future::pending;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_serves_until_its_end_and_no_longer() {
         let (ours, mut theirs) = tokio::io::duplex(64);
-        let mut ours = Lifetime::new(ours, Duration::from_secs(240));
+        let mut ours = Lifetime::new(ours, Duration::from_secs(240), None, pending());
         let mut byte = [0];
         theirs.write_all(b"a").await.unwrap();
         tokio::time::sleep(Duration::from_secs(239)).await;
@@ -91,5 +119,43 @@ mod tests {
         assert_eq!(ours.read(&mut byte).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
         theirs.write_all(b"b").await.unwrap();
         assert_eq!(ours.read(&mut byte).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_on_which_no_request_comes_ends() {
+        let half_a_minute = Duration::from_secs(30);
+        for is_used in [false, true] {
+            let (ours, mut theirs) = tokio::io::duplex(64);
+            let used = Used::default();
+            let mut ours = Lifetime::new(ours, 8 * half_a_minute, Some((half_a_minute, used.clone())), pending());
+            let talking = tokio::spawn(async move {
+                // One byte a second is no request.
+                while theirs.write_all(b"a").await.is_ok() {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            });
+            if is_used {
+                used.set();
+            }
+            let start = tokio::time::Instant::now();
+            let mut byte = [0];
+            while ours.read(&mut byte).await.is_ok() {}
+            let expected = if is_used { 8 * half_a_minute } else { half_a_minute };
+            assert_eq!(start.elapsed(), expected);
+            drop(ours);
+            talking.await.unwrap();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_whose_place_is_taken_away_ends() {
+        let (ours, _theirs) = tokio::io::duplex(64);
+        let (take, taken) = tokio::sync::oneshot::channel::<()>();
+        let mut ours = Lifetime::new(ours, Duration::from_secs(240), None, async { drop(taken.await) });
+        let mut byte = [0];
+        let reading = tokio::spawn(async move { ours.read(&mut byte).await });
+        tokio::task::yield_now().await;
+        take.send(()).unwrap();
+        assert_eq!(reading.await.unwrap().unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 }

@@ -1,22 +1,37 @@
 //! The TLS listener.
 
-use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use hallmark_host::log::Throttle;
+use http::Request;
+use rustls::{ServerConfig, server::Acceptor};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::mpsc,
+    time::timeout,
 };
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::{body::Body, transport::server::Connected as _};
+use tower::util::MapRequestLayer;
 
 use super::{grpc, lifetime::Lifetime};
-use crate::{caller::AuthoriseLayer, errors::StartError, seats::Seats, service, state::Server, tls::TlsConnection};
+use crate::{
+    caller::AuthoriseLayer, connection::TlsInfo, errors::StartError, service, state::Server, tls::TlsConnection,
+};
 
-/// Connections at a time, those still in their handshake included; one address may have half of them. Fewer where
-/// the system allows fewer open files.
-const MAX_CONNECTIONS: usize = 8192;
-/// A handshake has to be done within this time; it includes a signature by the client's TPM.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
+/// The client's first message of the handshake has to be here within this time.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(3);
+/// The rest of the handshake has to be done within this time; it includes a signature by the client's TPM.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Whoever shows no certificate has to send a request within this time; it includes what an agent asks its TPM.
+const FIRST_REQUEST: Duration = Duration::from_secs(30);
 /// Connections are closed after this time, so that agents spread over servers and certificates are seen again.
 const MAX_AGE: Duration = Duration::from_secs(180);
 /// How long requests may go on after that.
@@ -46,15 +61,11 @@ pub async fn serve(
     stop: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error> {
     let (ready, connections) = mpsc::channel(64);
-    let accepting = tokio::spawn(accept(
-        Arc::clone(&server),
-        listener,
-        TlsAcceptor::from(Arc::new(tls)),
-        ready,
-    ));
+    let accepting = tokio::spawn(accept(Arc::clone(&server), listener, Arc::new(tls), ready));
     grpc()
         // Told a grace too, the transport would wait for both and then cut without a word; `Lifetime` cuts instead.
         .max_connection_age(MAX_AGE)
+        .layer(MapRequestLayer::new(note_use))
         .layer(AuthoriseLayer(Arc::clone(&server)))
         .add_routes(service::public(&server))
         .serve_with_incoming_shutdown(ReceiverStream::new(connections), async {
@@ -65,11 +76,18 @@ pub async fn serve(
         .await
 }
 
+/// A connection that carries requests is no longer one that waits for its first.
+fn note_use(request: Request<Body>) -> Request<Body> {
+    if let Some(connection) = request.extensions().get::<TlsInfo>() {
+        connection.used.set();
+    }
+    request
+}
+
 type Ready = mpsc::Sender<io::Result<Lifetime<TlsConnection>>>;
 
-async fn accept(server: Arc<Server>, listener: TcpListener, acceptor: TlsAcceptor, ready: Ready) {
-    let limit = open_files().map_or(MAX_CONNECTIONS, |files| MAX_CONNECTIONS.min(files / 2));
-    let seats = Seats::new(limit);
+async fn accept(server: Arc<Server>, listener: TcpListener, tls: Arc<ServerConfig>, ready: Ready) {
+    let too_many = Throttle::new();
     loop {
         let (stream, remote) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -79,37 +97,42 @@ async fn accept(server: Arc<Server>, listener: TcpListener, acceptor: TlsAccepto
                 continue;
             }
         };
-        let Some(seat) = seats.try_take(remote.ip().to_canonical()) else {
-            tracing::warn!(%remote, limit, "too many connections: one was turned away");
+        let origin = server.limits.origin(remote.ip());
+        let Some(occupant) = server.limits.connections.admit(origin) else {
+            if let Some(left_out) = too_many.due(Instant::now()) {
+                tracing::warn!(%remote, left_out, "too many connections: one was turned away ([limits] connections)");
+            }
             continue;
         };
-        let (server, acceptor, ready) = (Arc::clone(&server), acceptor.clone(), ready.clone());
+        let (server, tls, ready) = (Arc::clone(&server), Arc::clone(&tls), ready.clone());
         tokio::spawn(async move {
-            let shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, shake_hands(&acceptor, stream)).await;
-            let connection = match shaken {
-                Ok(Ok(stream)) => TlsConnection::new(&server, stream, remote, seat),
-                Ok(Err(error)) => Err(error),
-                Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut)),
+            let taken_away = occupant.taken_away();
+            let shaken = tokio::select! {
+                shaken = shake_hands(tls, stream) => shaken,
+                () = taken_away => Err(io::ErrorKind::ConnectionReset.into()),
             };
+            let connection = shaken.and_then(|stream| TlsConnection::new(&server, stream, remote, occupant));
             match connection {
                 // It fails only when the server is stopping.
-                Ok(connection) => drop(ready.send(Ok(Lifetime::new(connection, MAX_AGE + AGE_GRACE))).await),
+                Ok(connection) => drop(ready.send(Ok(lifetime(connection))).await),
                 Err(error) => tracing::debug!(%remote, %error, "handshake failed"),
             }
         });
     }
 }
 
-async fn shake_hands(
-    acceptor: &TlsAcceptor,
-    stream: TcpStream,
-) -> io::Result<tokio_rustls::server::TlsStream<TcpStream>> {
+async fn shake_hands(tls: Arc<ServerConfig>, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
     stream.set_nodelay(true)?;
-    acceptor.accept(stream).await
+    let hello = timeout(HELLO_TIMEOUT, LazyConfigAcceptor::new(Acceptor::default(), stream)).await??;
+    timeout(HANDSHAKE_TIMEOUT, hello.into_stream(tls)).await?
 }
 
-/// How many files this process may have open.
-fn open_files() -> Option<usize> {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current?;
-    usize::try_from(limit).ok()
+fn lifetime(connection: TlsConnection) -> Lifetime<TlsConnection> {
+    let (used, taken_away) = (connection.used(), connection.occupant().taken_away());
+    let first_request = connection
+        .connect_info()
+        .peer
+        .is_none()
+        .then_some((FIRST_REQUEST, used));
+    Lifetime::new(connection, MAX_AGE + AGE_GRACE, first_request, taken_away)
 }

@@ -130,7 +130,7 @@ pub(super) async fn server(
         authority: ArcSwap::from_pointee(authority),
         lifecycle: Lifecycle::new(&config.tpm2, loaded.inventory),
         kept: Kept::new(&loaded.held)?,
-        attestation: Attestation::new(config.tpm2, policies, config.limits.concurrent_attestations),
+        attestation: Attestation::new(config.tpm2, policies),
         policy_files,
         limits: Limits::new(config.limits),
         compute: Compute::per_processor(),

@@ -6,6 +6,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Instant,
 };
 
 use hallmark_evidence::{EXPORTER_LABEL, EXPORTER_LEN};
@@ -19,14 +20,18 @@ use tonic::transport::server::Connected;
 use zeroize::Zeroizing;
 
 use super::client;
-use crate::{connection::TlsInfo, seats::Seat, state::Server};
+use crate::{
+    connection::{TlsInfo, Used},
+    limits::{Network, Occupant},
+    state::Server,
+};
 
 /// A connection after its handshake; it counts against the limit of connections until it is dropped.
 #[derive(Debug)]
 pub struct TlsConnection {
     stream: TlsStream<TcpStream>,
     info: TlsInfo,
-    _seat: Seat,
+    occupant: Occupant,
 }
 
 impl TlsConnection {
@@ -34,7 +39,12 @@ impl TlsConnection {
     ///
     /// # Errors
     /// When the client's certificate no longer verifies, or the exporter fails.
-    pub fn new(server: &Server, stream: TlsStream<TcpStream>, remote: SocketAddr, seat: Seat) -> io::Result<Self> {
+    pub fn new(
+        server: &Server,
+        stream: TlsStream<TcpStream>,
+        remote: SocketAddr,
+        occupant: Occupant,
+    ) -> io::Result<Self> {
         let (_, session) = stream.get_ref();
         // The handshake has verified the chain and the key; this reads from it once more what requests need.
         let peer = session
@@ -43,17 +53,37 @@ impl TlsConnection {
             .map(|chain| client::verify(server, chain).map(Arc::new))
             .transpose()
             .map_err(io::Error::other)?;
+        if let Some(leaf) = &peer {
+            // It has an SVID: it does not make room for strangers.
+            occupant.keep();
+            if server.agents.find(&leaf.id).is_some_and(|row| row.state.is_served()) {
+                server.limits.known.insert(Network::of(remote.ip()), Instant::now());
+            }
+        }
         let exporter = exporter(session).map_err(io::Error::other)?.map(Arc::new);
         Ok(Self {
             info: TlsInfo {
                 remote,
                 peer,
+                used: Used::default(),
                 exporter,
                 origin: Arc::default(),
             },
             stream,
-            _seat: seat,
+            occupant,
         })
+    }
+
+    /// Its place among the connections.
+    #[must_use]
+    pub const fn occupant(&self) -> &Occupant {
+        &self.occupant
+    }
+
+    /// Whether a request has come.
+    #[must_use]
+    pub fn used(&self) -> Used {
+        self.info.used.clone()
     }
 }
 

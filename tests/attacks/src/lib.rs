@@ -11,4 +11,4 @@ pub use forgery::software_keys_under;
 pub use identity::SoftwareIdentity;
 pub use machine::{attest, attest_with, challenge_parts, claim_message, open, proof_message};
 pub use tls::anonymous_client;
-pub use wire::{Attempt, Wire};
+pub use wire::{Attempt, Wire, tcp_from};

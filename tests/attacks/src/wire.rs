@@ -16,8 +16,9 @@ use rustls::ClientConfig;
 use rustls::client::ResolvesClientCert;
 use rustls::pki_types::ServerName;
 use rustls::version::{TLS12, TLS13};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio_rustls::TlsConnector;
 use tokio_stream::wrappers::ReceiverStream;
@@ -38,7 +39,15 @@ impl Wire {
     /// # Errors
     /// When the server cannot be reached.
     pub async fn connect(address: &str) -> Result<Self> {
-        Self::connect_with(address, tls::anonymous(&[&TLS13])?).await
+        Self::connect_with(address, tls::anonymous(&[&TLS13])?, None).await
+    }
+
+    /// Connects over TLS 1.3 from an address of this machine.
+    ///
+    /// # Errors
+    /// When the server cannot be reached from there.
+    pub async fn connect_from(source: IpAddr, address: &str) -> Result<Self> {
+        Self::connect_with(address, tls::anonymous(&[&TLS13])?, Some(source)).await
     }
 
     /// Connects over mutual TLS, with the certificate and key that `identity` resolves to.
@@ -46,7 +55,7 @@ impl Wire {
     /// # Errors
     /// When the server cannot be reached or does not take the certificate.
     pub async fn connect_as(address: &str, identity: Arc<dyn ResolvesClientCert>) -> Result<Self> {
-        Self::connect_with(address, tls::identified(identity)?).await
+        Self::connect_with(address, tls::identified(identity)?, None).await
     }
 
     /// Connects over TLS 1.2, whose exporter the protocol does not accept.
@@ -54,10 +63,10 @@ impl Wire {
     /// # Errors
     /// When the server cannot be reached.
     pub async fn connect_tls12(address: &str) -> Result<Self> {
-        Self::connect_with(address, tls::anonymous(&[&TLS12])?).await
+        Self::connect_with(address, tls::anonymous(&[&TLS12])?, None).await
     }
 
-    async fn connect_with(address: &str, config: ClientConfig) -> Result<Self> {
+    async fn connect_with(address: &str, config: ClientConfig, source: Option<IpAddr>) -> Result<Self> {
         let connector = TlsConnector::from(Arc::new(config));
         let taken = Arc::new(Mutex::new(None));
         let (slot, target) = (Arc::clone(&taken), address.to_owned());
@@ -65,7 +74,7 @@ impl Wire {
             .connect_with_connector(service_fn(move |_: Uri| {
                 let (connector, target, slot) = (connector.clone(), target.clone(), Arc::clone(&slot));
                 async move {
-                    let tcp = TcpStream::connect(target).await?;
+                    let tcp = tcp_from(source, &target).await?;
                     tcp.set_nodelay(true)?;
                     let name = ServerName::try_from("server").map_err(std::io::Error::other)?;
                     let stream = connector.connect(name, tcp).await?;
@@ -136,6 +145,20 @@ impl Wire {
         let challenge = attempt.challenge().await?;
         Ok((attempt, challenge))
     }
+}
+
+/// A TCP connection, from an address of this machine if one is given.
+///
+/// # Errors
+/// When nobody listens there, or the address is not this machine's.
+pub async fn tcp_from(source: Option<IpAddr>, target: &str) -> std::io::Result<TcpStream> {
+    let Some(source) = source else {
+        return TcpStream::connect(target).await;
+    };
+    let socket = TcpSocket::new_v4()?;
+    socket.bind((source, 0).into())?;
+    let target = target.parse().map_err(std::io::Error::other)?;
+    socket.connect(target).await
 }
 
 /// An attestation under way.

@@ -55,6 +55,7 @@ impl Server {
             [limits]
             attestations_per_second_per_ip = 0
             signing_per_second_per_ip = 0
+            connections_per_ip = 0
         };
         let mut server = Self {
             folder: folder.to_owned(),

@@ -11,6 +11,7 @@
 
 mod certificate;
 mod clones;
+mod crowd;
 mod endorsement;
 mod history;
 mod host;

@@ -1,0 +1,266 @@
+//! Attacks 72 and 73: a few addresses that hold much and say little. An honest machine gets in all the same, at once.
+
+use crate::scene::{Site, site_with};
+use hallmark_api::agent::AttestAgentRequest;
+use hallmark_api::agent::agent_client::AgentClient;
+use hallmark_attacks::{Wire, anonymous_client, attest, open, tcp_from};
+use hallmark_kit::Lab;
+use hallmark_verify::testing::{SoftwareMachine, VendorCa};
+use http_body_util::StreamBody;
+use hyper::body::Frame;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustls::pki_types::ServerName;
+use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+use tokio_stream::StreamExt as _;
+use tonic::Code;
+use tower::ServiceExt as _;
+
+/// What an honest machine is promised.
+const PROMISED: Duration = Duration::from_secs(2);
+const ATTEST: &str = "/spire.api.server.agent.v1.Agent/AttestAgent";
+
+/// 127.0.0.2 and following.
+fn strangers(count: u8) -> impl Iterator<Item = IpAddr> {
+    (0..count).map(|number| IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2 + number)))
+}
+
+/// A server with the limits that it has where nobody changes them, but for these.
+fn limited(changes: &[(&str, i64)], body: impl AsyncFnOnce(&mut Site)) {
+    let limits = getrlimit(Resource::Nofile);
+    let all = Rlimit {
+        current: limits.maximum,
+        ..limits
+    };
+    setrlimit(Resource::Nofile, all).unwrap();
+    let configure = |lab: &mut Lab, _: &VendorCa, _: &Path| {
+        let defaults = [
+            ("attestations_per_second_per_ip", 10),
+            ("signing_per_second_per_ip", 500),
+            ("connections_per_ip", 512),
+        ];
+        for (key, value) in defaults.iter().chain(changes) {
+            lab.server().set("limits", key, (*value).into());
+        }
+    };
+    site_with(VendorCa::new(), configure, body);
+}
+
+/// Where no machine has been before.
+fn newcomer() -> IpAddr {
+    static NEXT: AtomicU16 = AtomicU16::new(1);
+    let [high, low] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    IpAddr::V4(Ipv4Addr::new(127, 1, high, low))
+}
+
+/// How long an honest machine takes to connect and attest from an address.
+async fn get_in(site: &Site, source: IpAddr) -> Duration {
+    let start = Instant::now();
+    let machine = SoftwareMachine::new(&site.vendor);
+    let wire = Wire::connect_from(source, &site.address).await.unwrap();
+    attest(&wire, &machine).await.unwrap();
+    start.elapsed()
+}
+
+/// What a stranger holds; dropped, it lets go.
+type Held = Box<dyn Send>;
+type Stranger<'a> = Pin<Box<dyn Future<Output = Held> + Send + 'a>>;
+
+/// Twenty addresses do `what` at once; as long as they hold on, an honest machine gets in within what it is promised.
+async fn besieged<'a>(site: &'a Site, what: &str, hold: impl Fn(IpAddr, &'a Site) -> Stranger<'a>) {
+    // Where all machines are slow, the promise is not the server's to break.
+    let undisturbed = get_in(site, newcomer()).await;
+    let limit = PROMISED.max(undisturbed * 20);
+    let mut held = Vec::new();
+    for address in strangers(20) {
+        held.push(hold(address, site).await);
+    }
+    // Longer than any of the server's deadlines for them but the one for a challenge.
+    for _ in 0..12 {
+        let taken = timeout(limit * 4, get_in(site, newcomer())).await;
+        let is_in_time = taken.as_ref().is_ok_and(|taken| *taken < limit);
+        assert!(is_in_time, "{what}: {taken:?} > {limit:?}");
+        sleep(Duration::from_millis(300)).await;
+    }
+    drop(held);
+}
+
+/// A stream that is opened and on which nothing is said.
+async fn silent_stream(wire: Wire) -> Held {
+    let (requests, queue) = tokio::sync::mpsc::channel::<AttestAgentRequest>(1);
+    let queue = tokio_stream::wrappers::ReceiverStream::new(queue);
+    let answers = AgentClient::new(wire.channel()).attest_agent(queue).await.unwrap();
+    Box::new((requests, answers, wire))
+}
+
+/// A stream whose first message comes a byte a second.
+async fn slow_stream(wire: Wire) -> Held {
+    let message = std::iter::once(vec![0, 0, 0, 4, 0]).chain(std::iter::repeat(vec![7]));
+    let bytes = tokio_stream::iter(message)
+        .throttle(Duration::from_secs(1))
+        .map(|bytes| Ok::<_, Infallible>(Frame::data(bytes::Bytes::from(bytes))));
+    let body = tonic::body::Body::new(StreamBody::new(bytes));
+    let request = http::Request::post(format!("http://server{ATTEST}"))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .body(body)
+        .unwrap();
+    let answer = tokio::spawn(wire.channel().oneshot(request));
+    Box::new((answer, wire))
+}
+
+async fn tls(source: IpAddr, address: &str) -> std::io::Result<TlsStream<TcpStream>> {
+    let tcp = tcp_from(Some(source), address).await?;
+    let name = ServerName::try_from("server").unwrap();
+    TlsConnector::from(Arc::new(anonymous_client().unwrap()))
+        .connect(name, tcp)
+        .await
+}
+
+/// The HTTP/2 preface, empty settings, and the beginning of a header block that never ends.
+const SLOW_HEADERS: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0\x40\x01\0\0\0\0\x01\x83";
+
+#[test]
+fn attack_72_silent_streams_from_twenty_addresses_keep_nobody_out() {
+    limited(&[], async |site| {
+        let connect = async |source: IpAddr, site: &Site| Wire::connect_from(source, &site.address).await.unwrap();
+        besieged(site, "silent streams", |source, site| {
+            Box::pin(async move { silent_stream(connect(source, site).await).await })
+        })
+        .await;
+        besieged(site, "a byte a second", |source, site| {
+            Box::pin(async move { slow_stream(connect(source, site).await).await })
+        })
+        .await;
+        // An EK certificate is no secret: anybody can begin as a machine of this maker.
+        besieged(site, "a first message, then silence", |source, site| {
+            Box::pin(async move {
+                let wire = connect(source, site).await;
+                let machine = SoftwareMachine::new(&site.vendor);
+                let begun = open(&wire, &machine.claim()).await.unwrap();
+                Box::new((begun, wire)) as Held
+            })
+        })
+        .await;
+    });
+}
+
+#[test]
+fn attack_72_half_open_connections_from_twenty_addresses_keep_nobody_out() {
+    limited(&[], async |site| {
+        besieged(site, "TCP alone", |source, site| {
+            Box::pin(async move { Box::new(tcp_from(Some(source), &site.address).await.unwrap()) as Held })
+        })
+        .await;
+        besieged(site, "half a hello", |source, site| {
+            Box::pin(async move {
+                let mut tcp = tcp_from(Some(source), &site.address).await.unwrap();
+                tcp.write_all(&[0x16, 3, 1, 2, 0, 1]).await.unwrap();
+                Box::new(tcp) as Held
+            })
+        })
+        .await;
+        besieged(site, "slow headers", |source, site| {
+            Box::pin(async move {
+                let mut tls = tls(source, &site.address).await.unwrap();
+                tls.write_all(SLOW_HEADERS).await.unwrap();
+                Box::new(tls) as Held
+            })
+        })
+        .await;
+        // What was held so is not held for long: a hello has to come within seconds.
+        let mut silent = tcp_from(strangers(1).next(), &site.address).await.unwrap();
+        let ended = timeout(Duration::from_secs(30), silent.read(&mut [0])).await;
+        assert!(matches!(ended, Ok(Ok(0) | Err(_))), "{ended:?}");
+    });
+}
+
+/// Twenty addresses begin as many attestations as there is room for, and answer none.
+#[test]
+fn attack_72_attestations_that_are_begun_and_left_keep_nobody_out() {
+    limited(&[("attestations_per_second_per_ip", 0)], async |site| {
+        let mut begun = Vec::new();
+        for source in strangers(20) {
+            let wire = Wire::connect_from(source, &site.address).await.unwrap();
+            let machine = SoftwareMachine::new(&site.vendor);
+            for _ in 0..80 {
+                begun.push(open(&wire, &machine.claim()).await);
+            }
+        }
+        // Of 2048 a quarter is kept for addresses whose last attestation held: they have had the rest of it.
+        assert!(get_in(site, newcomer()).await < PROMISED * 4);
+        let mut ended = 0;
+        for (attempt, _) in begun.iter_mut().flatten() {
+            if let Ok(Err(status)) = timeout(Duration::from_millis(1), attempt.svid()).await {
+                assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+                ended += 1;
+            }
+        }
+        assert!(ended > 0, "room was made for it");
+    });
+}
+
+/// Opens connections from an address until one is turned away, or there are so many.
+async fn fill(site: &Site, source: IpAddr, most: usize) -> Vec<TlsStream<TcpStream>> {
+    let mut held = Vec::new();
+    while held.len() < most {
+        match tls(source, &site.address).await {
+            Ok(stream) => held.push(stream),
+            Err(_) => break,
+        }
+    }
+    held
+}
+
+#[test]
+fn attack_73_connections_from_two_addresses_keep_no_third_out() {
+    limited(&[], async |site| {
+        let mut held = Vec::new();
+        for source in strangers(2) {
+            let own = fill(site, source, 600).await;
+            assert_eq!(own.len(), 512, "an address has its share and no more");
+            held.push(own);
+        }
+        assert!(get_in(site, newcomer()).await < PROMISED * 4);
+        held.clear();
+    });
+}
+
+#[test]
+fn attack_73_a_full_house_has_room_for_a_newcomer_and_for_machines_that_proved_themselves() {
+    // A fleet behind one address is configured to have as many as there is room for.
+    limited(&[("connections", 64), ("connections_per_ip", 0)], async |site| {
+        let addresses: Vec<IpAddr> = strangers(60).collect();
+        let known = newcomer();
+        get_in(site, known).await;
+
+        let mut two = Vec::new();
+        for source in strangers(2) {
+            two.extend(fill(site, source, 40).await);
+        }
+        assert!(two.len() >= 48, "{} have the strangers' room", two.len());
+        assert!(get_in(site, newcomer()).await < PROMISED * 4);
+        drop(two);
+
+        // A house full of strangers of whom none has more than another.
+        let mut many = Vec::new();
+        for source in &addresses[..48] {
+            many.extend(fill(site, *source, 1).await);
+        }
+        assert!(
+            tls(addresses[50], &site.address).await.is_err(),
+            "the control: it is full"
+        );
+        assert!(get_in(site, known).await < PROMISED * 4);
+        drop(many);
+    });
+}
