@@ -108,6 +108,8 @@ pub struct Tpm2 {
     pub pcrs: PcrSelection,
     /// How many operators approve a new node.
     pub approvers: Approvers,
+    /// Who may: login names, and user ids in digits; with none, whoever has an account.
+    pub approver_list: BTreeSet<String>,
     /// How long an approval counts.
     pub approval_lifetime: Duration,
 }

@@ -1,6 +1,7 @@
 //! The life of nodes: who is let in, who waits, what operators change, and the inventory.
 
 mod admission;
+mod approver;
 mod change;
 mod inventory;
 mod second;
@@ -8,6 +9,7 @@ mod transfer;
 
 pub(crate) use admission::admitted;
 pub use admission::{barred, let_in};
+pub use approver::ApproverRule;
 pub(crate) use change::ek_of;
 pub use change::{Ask, ChangeFailed, Changed, change};
 pub use inventory::Known;
@@ -27,6 +29,7 @@ use crate::config::Tpm2;
 #[derive(Debug)]
 pub struct Lifecycle {
     approvers: Approvers,
+    approver_rule: ApproverRule,
     approval_lifetime: Duration,
     /// The configuration's share.
     configured: ArcSwap<Trust>,
@@ -45,6 +48,7 @@ impl Lifecycle {
         let lines = lines.into_iter().map(|line| (line.ek, line)).collect();
         Self {
             approvers: tpm2.approvers,
+            approver_rule: ApproverRule::new(tpm2.approver_list.clone()),
             approval_lifetime: tpm2.approval_lifetime,
             known: ArcSwap::from_pointee(Known::new(&configured, lines)),
             configured: ArcSwap::new(configured),

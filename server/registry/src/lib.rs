@@ -21,7 +21,9 @@ pub use entry_error::EntryError;
 pub use grant::{Grant, SvidTtl, Why, authorise_entry, mint, server_identity};
 pub use grant_error::GrantError;
 pub use inventory::{Form, InventoryError, InventoryFault, InventoryLine, Plan, read_inventory};
-pub use lifecycle::{Action, Approval, Approvals, Approvers, LifecycleError, NodeState, gives_back, step};
+pub use lifecycle::{
+    Action, Approval, Approvals, ApproverRefusal, Approvers, LifecycleError, NodeState, gives_back, step,
+};
 pub use node::{agent_id, authorise_node};
 pub use query::{Filter, Match, Page, PageToken};
 pub use registry::{Registry, Role};

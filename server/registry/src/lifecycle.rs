@@ -11,7 +11,7 @@ mod approval;
 mod error;
 
 pub use approval::{Approval, Approvals, Approvers};
-pub use error::LifecycleError;
+pub use error::{ApproverRefusal, LifecycleError};
 
 use std::fmt;
 

@@ -168,6 +168,8 @@ struct Tpm2Table {
     #[serde(deserialize_with = "value::pcrs")]
     pcrs: Vec<u8>,
     approval: Approval,
+    #[serde(deserialize_with = "value::users")]
+    approvers: BTreeSet<String>,
     #[serde(deserialize_with = "value::duration")]
     approval_lifetime: Duration,
     deny: DenyTable,
@@ -200,6 +202,7 @@ impl Default for Tpm2Table {
             expired_ek_certificates: Expired::AtEnrolment,
             pcrs: (0..16).collect(),
             approval: Approval::None,
+            approvers: BTreeSet::new(),
             approval_lifetime: Duration::from_secs(24 * 3600),
             deny: DenyTable::default(),
         }
@@ -460,6 +463,7 @@ impl Tpm2Table {
                 Approval::One => Approvers::One,
                 Approval::Two => Approvers::Two,
             },
+            approver_list: self.approvers,
             approval_lifetime: self.approval_lifetime,
         })
     }

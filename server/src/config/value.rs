@@ -165,6 +165,20 @@ pub(super) fn ek_hashes<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeSet<[
     Vec::<String>::deserialize(from)?.into_iter().map(read).collect()
 }
 
+/// Login names, and user ids in digits.
+pub(super) fn users<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeSet<String>, D::Error> {
+    let read = |name: String| {
+        let is_number = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit());
+        if name.is_empty() || name.contains([':', '/', ' ', '\0']) || (is_number && name.parse::<u32>().is_err()) {
+            return Err(D::Error::custom(format!(
+                "{name:?} is no user: a login name, or a user id in digits"
+            )));
+        }
+        Ok(name)
+    };
+    Vec::<String>::deserialize(from)?.into_iter().map(read).collect()
+}
+
 /// Firmware versions as selectors show them: 64 bits in hexadecimal.
 pub(super) fn firmware_versions<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeSet<u64>, D::Error> {
     let read = |text: String| {

@@ -56,6 +56,9 @@ impl ChangeFailed {
             Self::Refused(error @ LifecycleError::Unknown { .. }) => {
                 tonic::Status::not_found(format!("{}: agent not found", error.code()))
             }
+            Self::Refused(error @ LifecycleError::ApproverRefused { .. }) => {
+                tonic::Status::permission_denied(Report(error).to_string())
+            }
             Self::Refused(error) => tonic::Status::failed_precondition(Report(error).to_string()),
             Self::Role(error) => error.clone().into(),
             Self::Store(error) => crate::errors::store_failed(error),
@@ -69,9 +72,14 @@ impl ChangeFailed {
 /// [`ChangeFailed`]; then nothing was changed, but that the first of two administrators asked is on record.
 pub async fn change(server: &Server, ask: Ask<'_>) -> Result<Changed, ChangeFailed> {
     let now = server.clock.unix();
+    let approver = match ask.action {
+        Action::Approve => Some(server.lifecycle.approver_rule.approver(ask.by).await),
+        _ => None,
+    };
+    let approver = approver.transpose().map_err(ChangeFailed::Refused)?;
     let mut outcome = Err(ChangeFailed::Store(StoreError::Closed));
     let decide = |before: Option<&Agent>| {
-        let (row, done) = match decide(server, &ask, before, now) {
+        let (row, done) = match decide(server, &ask, approver, before, now) {
             Ok(decided) => decided,
             Err(error) => return (Decision::Refuse(error), Vec::new()),
         };
@@ -168,6 +176,7 @@ fn asked(now: i64, ask: &Ask<'_>, state: Option<NodeState>) -> Record {
 fn decide(
     server: &Server,
     ask: &Ask<'_>,
+    approver: Option<u32>,
     before: Option<&Agent>,
     now: i64,
 ) -> Result<(Option<Agent>, Changed), ChangeFailed> {
@@ -181,7 +190,7 @@ fn decide(
         None => None,
         Some(to) => {
             let row = before.cloned().unwrap_or_else(|| unseen(ask.id, ek));
-            Some(changed(server, ask, row, to, now).map_err(ChangeFailed::Refused)?)
+            Some(changed(server, ask, approver, row, to, now).map_err(ChangeFailed::Refused)?)
         }
     };
     let approvals = row
@@ -190,7 +199,14 @@ fn decide(
     Ok((row, Changed { from, to, approvals }))
 }
 
-fn changed(server: &Server, ask: &Ask<'_>, row: Agent, to: NodeState, now: i64) -> Result<Agent, LifecycleError> {
+fn changed(
+    server: &Server,
+    ask: &Ask<'_>,
+    approver: Option<u32>,
+    row: Agent,
+    to: NodeState,
+    now: i64,
+) -> Result<Agent, LifecycleError> {
     let since = if row.state == to && row.since > 0 {
         row.since
     } else {
@@ -202,7 +218,7 @@ fn changed(server: &Server, ask: &Ask<'_>, row: Agent, to: NodeState, now: i64) 
         ..row
     };
     Ok(match ask.action {
-        Action::Approve => approved(server, ask.by, row, now)?,
+        Action::Approve => approved(server, approver, row, now)?,
         // The newest SVID stays noted: when it ends is still worth showing, and an expiry of 0 would let clients that
         // tidy up expired agents delete the node, and with it what keeps it out.
         Action::Ban | Action::Suspend | Action::Retire => Agent {
@@ -222,12 +238,12 @@ fn changed(server: &Server, ask: &Ask<'_>, row: Agent, to: NodeState, now: i64) 
     })
 }
 
-fn approved(server: &Server, by: &Caller, row: Agent, now: i64) -> Result<Agent, LifecycleError> {
-    let (Caller::Local(Some(uid)), Some(ek_sha256)) = (by, row.ek_sha256) else {
+fn approved(server: &Server, approver: Option<u32>, row: Agent, now: i64) -> Result<Agent, LifecycleError> {
+    let (Some(uid), Some(ek_sha256)) = (approver, row.ek_sha256) else {
         return Err(LifecycleError::ApproverUnknown);
     };
     let approval = Approval {
-        uid: *uid,
+        uid,
         ek_sha256,
         at: now,
     };

@@ -1,5 +1,7 @@
 //! The admin socket: whoever the file's permissions let in administers the server.
 
+mod connection;
+
 use std::{
     fs,
     future::Future,
@@ -18,8 +20,9 @@ use rustix::{
     net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, socket_with},
 };
 use tokio::net::UnixListener;
-use tokio_stream::wrappers::UnixListenerStream;
+use tokio_stream::{StreamExt as _, wrappers::UnixListenerStream};
 
+use self::connection::AdminConnection;
 use super::grpc;
 use crate::{caller::AuthoriseLayer, errors::StartError, service, state::Server};
 
@@ -91,10 +94,11 @@ impl AdminSocket {
         stop: impl Future<Output = ()>,
     ) -> Result<(), tonic::transport::Error> {
         let Self { listener, file } = self;
+        let connections = UnixListenerStream::new(listener).map(|accepted| accepted.map(AdminConnection::new));
         let served = grpc()
             .layer(AuthoriseLayer(Arc::clone(&server)))
             .add_routes(service::local(&server))
-            .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stop)
+            .serve_with_incoming_shutdown(connections, stop)
             .await;
         drop(file);
         served

@@ -325,15 +325,21 @@ fn attack_53_one_operator_is_not_two() {
             told(&status, "HM-SRV-0301");
         };
         refused().await;
-        assert_eq!(approve_as(&running, 1000, &machine).await, Ok(1));
-        assert_eq!(approve_as(&running, 1000, &machine).await, Err("HM-REG-0062".into()));
+        assert_eq!(approve_as(&running, 1, &machine).await, Ok(1));
+        assert_eq!(approve_as(&running, 1, &machine).await, Err("HM-REG-0062".into()));
+        refused().await;
+        // Nor is a user that is nobody's account.
+        assert_eq!(
+            approve_as(&running, 3_999_999_999, &machine).await,
+            Err("HM-REG-0065".into())
+        );
         refused().await;
         // An approval lapses: a day later the first one counts no more.
         shift.store(25 * 3600, Ordering::SeqCst);
-        assert_eq!(approve_as(&running, 1001, &machine).await, Ok(1));
+        assert_eq!(approve_as(&running, 2, &machine).await, Ok(1));
         refused().await;
         // The positive control: two people.
-        assert_eq!(approve_as(&running, 1000, &machine).await, Ok(2));
+        assert_eq!(approve_as(&running, 1, &machine).await, Ok(2));
         attest(&wire(&running).await, &machine).await.unwrap();
         lab.stop(running).await;
     });

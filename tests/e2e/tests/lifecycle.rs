@@ -84,11 +84,17 @@ fn from_the_first_sight_to_the_scrap_heap() {
     if two {
         let (_, told) = alice.does(6, &["node", "approve", &node]);
         assert!(told.starts_with("HM-REG-0062"), "{told}");
-        let bob = Operator {
+        let other = |uid| Operator {
             program: alice.program.clone(),
             socket: alice.socket.clone(),
-            uid: Some(65_534),
+            uid: Some(uid),
         };
+        // A user id without an account is no person, nor is the one that stands for everybody without any.
+        for uid in [3_999_999_999, 65_534] {
+            let (_, told) = other(uid).does(3, &["node", "approve", &node]);
+            assert!(told.starts_with("HM-REG-0065"), "{told}");
+        }
+        let bob = other(1);
         let (said, _) = bob.does(0, &["node", "approve", &node]);
         assert!(said.contains("2 of 2"), "{said}");
     } else {

@@ -1,5 +1,5 @@
 """A workload in Python: asks the Workload API at SPIFFE_ENDPOINT_SOCKET through the package `spiffe`, or through its
-stubs alone, and says in JSON, one line an event, what it got. Usage: client.py fetch | watch | fork | headers | reflect"""
+stubs alone, and says in JSON, one line an event, what it got. Usage: client.py admin | fetch | watch | fork | headers | reflect"""
 
 import json
 import os
@@ -106,6 +106,22 @@ def headers():
             say({"metadata": name, "codes": codes})
 
 
+def admin():
+    """Calls of the server's admin socket, whose messages are made by hand: a count, a list, and one with a large
+    request of several frames."""
+    with grpc.insecure_channel(os.environ["SPIFFE_ENDPOINT_SOCKET"]) as channel:
+        service = "/spire.api.server.entry.v1.Entry/"
+        entry = b"\x12\x1a\x0a\x0bexample.org\x12\x0b/from-python"
+        # Refused one by one, each with its own status: they have no parent.
+        batch = b"".join(b"\x0a" + bytes([len(entry)]) + entry for _ in range(2000))
+        for method, request in [("CountEntries", b""), ("ListEntries", b""), ("BatchCreateEntry", batch)]:
+            call = channel.unary_unary(service + method)
+            try:
+                say({"method": method, "code": "OK", "bytes": len(call(request, timeout=10))})
+            except grpc.RpcError as error:
+                say({"method": method, "code": error.code().name, "details": error.details()})
+
+
 def reflect():
     with grpc.insecure_channel(os.environ["SPIFFE_ENDPOINT_SOCKET"]) as channel:
         database = ProtoReflectionDescriptorDatabase(channel)
@@ -115,4 +131,4 @@ def reflect():
 
 
 if __name__ == "__main__":
-    {"fetch": fetch, "watch": watch, "fork": fork, "headers": headers, "reflect": reflect}[sys.argv[1]]()
+    {"admin": admin, "fetch": fetch, "watch": watch, "fork": fork, "headers": headers, "reflect": reflect}[sys.argv[1]]()

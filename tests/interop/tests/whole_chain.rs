@@ -144,3 +144,30 @@ fn what_a_tpm_earned_reaches_every_client_and_is_taken_back() {
         }
     });
 }
+
+#[test]
+fn a_stock_client_administers_the_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = LabOptions {
+        folder: folder.path().join("lab"),
+        trust_domain: "example.org".into(),
+        nodes: 0,
+    };
+    let mut lab = Lab::lay_out(options).unwrap();
+    lab.start_server().unwrap();
+    let endpoint = format!("unix://{}", lab.server().admin_socket().display());
+    let client = Program::start(python("admin").expect("run tests/interop/setup first"), &endpoint).unwrap();
+    for method in ["CountEntries", "ListEntries", "BatchCreateEntry"] {
+        let event = client.event().unwrap();
+        assert_eq!(
+            (&event["method"], &event["code"]),
+            (&method.into(), &"OK".into()),
+            "{event}"
+        );
+        // Each of the entries has its own answer.
+        assert!(
+            method != "BatchCreateEntry" || event["bytes"].as_u64().unwrap() > 2000 * 10,
+            "{event}"
+        );
+    }
+}

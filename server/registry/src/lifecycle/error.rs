@@ -36,9 +36,39 @@ pub enum LifecycleError {
         /// How many.
         count: usize,
     },
+    /// The user's approval counts for nothing.
+    #[error("the user {uid} may not approve nodes")]
+    ApproverRefused {
+        /// The user id of the process on the admin socket.
+        uid: u32,
+        /// Why.
+        why: ApproverRefusal,
+    },
     /// The approval cannot be tied to a person.
     #[error("it is not known who approves")]
     ApproverUnknown,
+}
+
+/// Why a user's approval counts for nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ApproverRefusal {
+    /// Another user can be this one.
+    Subordinate {
+        /// Who, as `/etc/subuid` names them.
+        owner: String,
+    },
+    /// It is the user id of everybody who has none on this machine.
+    Unmapped,
+    /// The user has no account.
+    NoAccount,
+    /// The configuration lists others.
+    NotListed {
+        /// Whom.
+        listed: String,
+    },
+    /// It could not be looked up.
+    Unreadable(String),
 }
 
 fn name(state: Option<NodeState>) -> &'static str {
@@ -53,6 +83,7 @@ impl Coded for LifecycleError {
             Self::SameOperator { .. } => ReasonCode::new("HM-REG-0062"),
             Self::TooManyApprovals { .. } => ReasonCode::new("HM-REG-0063"),
             Self::ApproverUnknown => ReasonCode::new("HM-REG-0064"),
+            Self::ApproverRefused { .. } => ReasonCode::new("HM-REG-0065"),
         }
     }
 
@@ -65,6 +96,17 @@ impl Coded for LifecycleError {
             )),
             Self::SameOperator { uid, at } => Some(format!("uid {uid} approved at {at} (Unix seconds)")),
             Self::TooManyApprovals { count } => Some(format!("{count}, at most {} kept", Approvals::MAX)),
+            Self::ApproverRefused { uid, why } => Some(match why {
+                ApproverRefusal::Subordinate { owner } => {
+                    format!("uid {uid} is a subordinate user id of {owner}, by /etc/subuid")
+                }
+                ApproverRefusal::Unmapped => {
+                    format!("uid {uid} stands for every user that has none in the server's user namespace")
+                }
+                ApproverRefusal::NoAccount => format!("uid {uid} has no account"),
+                ApproverRefusal::NotListed { listed } => format!("uid {uid}; the configuration lists {listed}"),
+                ApproverRefusal::Unreadable(cause) => format!("uid {uid} could not be looked up: {cause}"),
+            }),
             Self::Unknown { .. } | Self::ApproverUnknown => None,
         }
     }
@@ -75,6 +117,13 @@ impl Coded for LifecycleError {
             Self::Unknown { .. } => "it never attested and no inventory line names it, or it was evicted",
             Self::SameOperator { .. } => "two approvals are asked of two people",
             Self::TooManyApprovals { .. } => "many operators approved a node that does not come back",
+            Self::ApproverRefused { why, .. } => match why {
+                ApproverRefusal::Subordinate { .. } => "the command was run in a user namespace or a container",
+                ApproverRefusal::Unmapped => "the command was run in another user namespace than the server",
+                ApproverRefusal::NoAccount => "the command was run in a container, or the account was deleted",
+                ApproverRefusal::NotListed { .. } => "`approvers` in the server's configuration names other people",
+                ApproverRefusal::Unreadable(_) => "/etc/subuid is not readable, or the directory service is away",
+            },
             Self::ApproverUnknown => "the call did not come from a process on the admin socket",
         };
         Some(cause.into())
@@ -86,6 +135,15 @@ impl Coded for LifecycleError {
             Self::Unknown { .. } => "hallmark node list",
             Self::SameOperator { .. } => "ask another operator, with an account of their own, to approve it",
             Self::TooManyApprovals { .. } => "wait for the node, or evict it",
+            Self::ApproverRefused { why, .. } => match why {
+                ApproverRefusal::Subordinate { .. } | ApproverRefusal::Unmapped | ApproverRefusal::NoAccount => {
+                    "run hallmark node approve from an account of your own"
+                }
+                ApproverRefusal::NotListed { .. } => {
+                    "ask one of them, or add the user to [attestation.tpm2] approvers and restart the server"
+                }
+                ApproverRefusal::Unreadable(_) => "ls -l /etc/subuid; getent passwd; then approve again",
+            },
             Self::ApproverUnknown => "run hallmark node approve on the server's machine",
         };
         Some(step.into())

@@ -1,10 +1,15 @@
 //! Attack 53: ways back in for a machine that operators have not let in, or have put out. That one operator is not two
-//! is tried where there are two: in the server's own tests, and end to end.
+//! is tried where there are two: in the server's own tests, and end to end. Attack 70: one operator who is many users.
 
 use crate::scene::{Site, ek, site_with};
 use hallmark_api::admin::{ChangeNodeRequest, ImportInventoryRequest};
 use hallmark_attacks::{attest, open, proof_message};
+use hallmark_kit::{Lab, binary};
 use hallmark_verify::testing::{SoftwareMachine, VendorCa};
+use std::fs;
+use std::os::unix::{fs::PermissionsExt as _, process::CommandExt as _};
+use std::path::Path;
+use std::process::Command;
 use tonic::{Code, Status};
 
 async fn operator(site: &mut Site, action: &str, machine: &SoftwareMachine) -> Result<(), Status> {
@@ -38,7 +43,7 @@ async fn is_in(site: &mut Site, what: &str, machine: &SoftwareMachine) {
 }
 
 fn with_approval(approval: &str, body: impl AsyncFnOnce(&mut Site)) {
-    let configure = |lab: &mut hallmark_kit::Lab, _: &VendorCa, _: &std::path::Path| {
+    let configure = |lab: &mut Lab, _: &VendorCa, _: &Path| {
         lab.server().set("attestation.tpm2", "approval", approval.into());
     };
     site_with(VendorCa::new(), configure, body);
@@ -115,4 +120,107 @@ fn attack_53_a_retired_machine_enrols_again() {
         site.admin.lifecycle.import_inventory(stream).await.unwrap();
         is_in(site, "named anew", &machine).await;
     });
+}
+
+/// A server whose machine has these subordinate user ids, and an account among them.
+fn on_a_machine_with(lab: &mut Lab, folder: &Path, subuid: &str) {
+    let (subuids, accounts) = (folder.join("subuid"), folder.join("passwd"));
+    fs::write(&subuids, subuid).unwrap();
+    let account = format!("carol:x:{CAROL}:0::/:/bin/sh\n");
+    fs::write(&accounts, fs::read_to_string("/etc/passwd").unwrap() + &account).unwrap();
+    let mounts = format!(
+        "mount --bind {} /etc/subuid && mount --bind {} /etc/passwd && exec \"$@\"",
+        subuids.display(),
+        accounts.display()
+    );
+    let launcher = ["unshare", "--mount", "sh", "-c", &mounts, "sh"];
+    lab.server().launch_through(launcher.map(str::to_owned).to_vec());
+    fs::copy(binary("hallmark").unwrap(), folder.join("hallmark")).unwrap();
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+const DAEMON: u32 = 1;
+const BIN: u32 = 2;
+const CAROL: u32 = 700_001;
+
+#[test]
+fn attack_70_two_approvals_by_one_operator() {
+    // Only root can be several users.
+    if !fs::read_to_string("/proc/self/status").unwrap().contains("\nUid:\t0\t") {
+        return;
+    }
+    let (mut socket, mut files) = (None, None);
+    let configure = |lab: &mut Lab, _: &VendorCa, folder: &Path| {
+        lab.server().set("attestation.tpm2", "approval", "two".into());
+        on_a_machine_with(lab, folder, "daemon:700000:65536\n");
+        socket = Some(lab.server().admin_socket());
+        files = Some(folder.to_owned());
+    };
+    site_with(VendorCa::new(), configure, async |site| {
+        let (socket, files) = (socket.unwrap(), files.unwrap());
+        let approve = |uid: u32, around: &[&str], machine: &SoftwareMachine| {
+            let program = files.join("hallmark");
+            let mut words: Vec<&str> = around.to_vec();
+            words.push(program.to_str().unwrap());
+            let mut command = Command::new(words[0]);
+            command.args(&words[1..]).arg("--socket").arg(&socket);
+            let out = command
+                .args(["node", "approve", &ek(machine)])
+                .uid(uid)
+                .output()
+                .unwrap();
+            let told = String::from_utf8_lossy(&out.stderr).into_owned();
+            (out.status.code().unwrap(), told.split(':').next().unwrap().to_owned())
+        };
+        let (machine, other) = (SoftwareMachine::new(&site.vendor), SoftwareMachine::new(&site.vendor));
+        out(site, "at first", &machine, "HM-SRV-0301").await;
+        out(site, "at first", &other, "HM-SRV-0301").await;
+        assert_eq!(approve(DAEMON, &[], &machine).0, 0);
+        assert_eq!(approve(DAEMON, &[], &other).0, 0);
+        // Its subordinate users, with an account or without, and nobody.
+        for uid in [700_000, CAROL, 765_535, 65_534] {
+            assert_eq!(approve(uid, &[], &machine), (3, "HM-REG-0065".into()), "{uid}");
+        }
+        // Root of a user namespace of its own is still the same user.
+        let namespace = ["unshare", "--user", "--map-root-user"];
+        assert_eq!(approve(DAEMON, &namespace, &machine), (6, "HM-REG-0062".into()));
+        out(site, "approved by one", &machine, "HM-SRV-0301").await;
+        // The controls: another person; and the account once its user id is nobody else's.
+        assert_eq!(approve(BIN, &[], &machine).0, 0);
+        is_in(site, "approved by two", &machine).await;
+        fs::write(files.join("subuid"), "daemon:800000:65536\n").unwrap();
+        assert_eq!(approve(CAROL, &[], &other).0, 0);
+        is_in(site, "approved by two", &other).await;
+    });
+}
+
+#[test]
+fn attack_70_only_listed_operators_approve() {
+    let me = fs::read_to_string("/proc/self/status").unwrap();
+    let uid = me
+        .lines()
+        .find_map(|line| line.strip_prefix("Uid:\t")?.split('\t').next())
+        .unwrap();
+    for (listed, approves) in [(vec![uid.into(), "bin".into()], true), (vec!["bin".into()], false)] {
+        let configure = |lab: &mut Lab, _: &VendorCa, _: &Path| {
+            lab.server().set("attestation.tpm2", "approval", "one".into());
+            lab.server()
+                .set("attestation.tpm2", "approvers", toml::Value::Array(listed));
+        };
+        site_with(VendorCa::new(), configure, async |site| {
+            let machine = SoftwareMachine::new(&site.vendor);
+            out(site, "at first", &machine, "HM-SRV-0301").await;
+            match operator(site, "approve", &machine).await {
+                Ok(()) => {
+                    assert!(approves);
+                    is_in(site, "approved", &machine).await;
+                }
+                Err(told) => {
+                    assert!(!approves && told.code() == Code::PermissionDenied, "{told}");
+                    assert!(told.message().starts_with("HM-REG-0065"), "{told}");
+                    out(site, "not approved", &machine, "HM-SRV-0301").await;
+                }
+            }
+        });
+    }
 }
