@@ -111,9 +111,10 @@ def admin():
     request of several frames."""
     with grpc.insecure_channel(os.environ["SPIFFE_ENDPOINT_SOCKET"]) as channel:
         service = "/spire.api.server.entry.v1.Entry/"
-        entry = b"\x12\x1a\x0a\x0bexample.org\x12\x0b/from-python"
+        field = lambda number, value: bytes([number << 3 | 2, len(value)]) + value
+        entry = field(2, field(1, b"example.org") + field(2, b"/from-python"))
         # Refused one by one, each with its own status: they have no parent.
-        batch = b"".join(b"\x0a" + bytes([len(entry)]) + entry for _ in range(2000))
+        batch = field(1, entry) * 2000
         for method, request in [("CountEntries", b""), ("ListEntries", b""), ("BatchCreateEntry", batch)]:
             call = channel.unary_unary(service + method)
             try:

@@ -1,7 +1,7 @@
 //! Attack 53: ways back in for a machine that operators have not let in, or have put out. That one operator is not two
 //! is tried where there are two: in the server's own tests, and end to end. Attack 70: one operator who is many users.
 
-use crate::scene::{Site, ek, site_with};
+use crate::scene::{Site, ek, lay_out, run, site_with};
 use hallmark_api::admin::{ChangeNodeRequest, ImportInventoryRequest};
 use hallmark_attacks::{attest, open, proof_message};
 use hallmark_kit::{Lab, binary};
@@ -149,15 +149,13 @@ fn attack_70_two_approvals_by_one_operator() {
     if !fs::read_to_string("/proc/self/status").unwrap().contains("\nUid:\t0\t") {
         return;
     }
-    let (mut socket, mut files) = (None, None);
-    let configure = |lab: &mut Lab, _: &VendorCa, folder: &Path| {
-        lab.server().set("attestation.tpm2", "approval", "two".into());
-        on_a_machine_with(lab, folder, "daemon:700000:65536\n");
-        socket = Some(lab.server().admin_socket());
-        files = Some(folder.to_owned());
-    };
-    site_with(VendorCa::new(), configure, async |site| {
-        let (socket, files) = (socket.unwrap(), files.unwrap());
+    let (folder, vendor) = (tempfile::tempdir().unwrap(), VendorCa::new());
+    let mut lab = lay_out(folder.path(), &vendor);
+    lab.server().set("attestation.tpm2", "approval", "two".into());
+    on_a_machine_with(&mut lab, folder.path(), "daemon:700000:65536\n");
+    lab.start_server().unwrap();
+    let (socket, files) = (lab.server().admin_socket(), folder.path().to_owned());
+    run(&mut lab, vendor, async |site| {
         let approve = |uid: u32, around: &[&str], machine: &SoftwareMachine| {
             let program = files.join("hallmark");
             let mut words: Vec<&str> = around.to_vec();
