@@ -34,6 +34,12 @@ pub enum TcgLogError {
     /// The Spec ID event is not one of the specification.
     #[error("the firmware log's Spec ID event is wrong: {0}")]
     SpecId(&'static str),
+    /// It is the log of a confidential virtual machine, whose events extend registers of the processor and not of a TPM.
+    #[error("this is the event log of a confidential virtual machine (CC, such as TDX), not of a TPM")]
+    Confidential {
+        /// What shows it.
+        found: &'static str,
+    },
     /// An event measures into a register that does not exist.
     #[error("event {event} of the firmware log measures into a register that does not exist")]
     Register {
@@ -68,6 +74,7 @@ impl Coded for TcgLogError {
             Self::Register { .. } => ReasonCode::new("HM-EVID-0105"),
             Self::Digests { .. } => ReasonCode::new("HM-EVID-0106"),
             Self::Locality { .. } => ReasonCode::new("HM-EVID-0107"),
+            Self::Confidential { .. } => ReasonCode::new("HM-EVID-0108"),
         }
     }
 
@@ -77,15 +84,28 @@ impl Coded for TcgLogError {
             Self::TooMany { limit, actual, .. } => Some(format!("limit {limit}, found {actual}")),
             Self::Register { pcr, .. } => Some(format!("expected 0 to 23, found {pcr}")),
             Self::Digests { detail, .. } => Some((*detail).to_owned()),
+            Self::Confidential { found } => Some(format!("expected a first event in PCR 0, found {found}")),
             Self::Empty | Self::SpecId(_) | Self::Locality { .. } => None,
         }
     }
 
     fn likely_cause(&self) -> Option<String> {
-        Some("the log was cut or changed on its way, or it is no binary_bios_measurements file".to_owned())
+        let cause = match self {
+            Self::Confidential { .. } => {
+                "it was read from the ACPI table CCEL: its events extend registers of the processor, which no TPM quotes"
+            }
+            _ => "the log was cut or changed on its way, or it is no binary_bios_measurements file",
+        };
+        Some(cause.to_owned())
     }
 
     fn next_step(&self) -> Option<String> {
-        Some("on the machine: tpm2_eventlog /sys/kernel/security/tpm0/binary_bios_measurements".to_owned())
+        let step = match self {
+            Self::Confidential { .. } => {
+                "give the log of the TPM, /sys/kernel/security/tpm0/binary_bios_measurements; the machine has one if it has a TPM"
+            }
+            _ => "on the machine: tpm2_eventlog /sys/kernel/security/tpm0/binary_bios_measurements",
+        };
+        Some(step.to_owned())
     }
 }

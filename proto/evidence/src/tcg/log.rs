@@ -36,6 +36,10 @@ const REGISTERS: u32 = 24;
 const NO_REGISTER: u32 = u32::MAX;
 
 const SPEC_ID: &[u8] = b"Spec ID Event03\0";
+/// The ACPI table that says where a CC log lies (ACPI 6.5, "CC Event Log").
+const CC_TABLE: &[u8] = b"CCEL";
+/// The measurement register of a CC log that stands for PCR 0, and 1 and 7: TDX's MR 1, which is RTMR 0 (UEFI 2.10, section 38.4).
+const CC_REGISTER: u32 = 1;
 const LOCALITY: &[u8] = b"StartupLocality\0";
 
 /// A bank as the Spec ID event declares it.
@@ -54,6 +58,11 @@ impl<'a> TcgLog<'a> {
         too_many("bytes", Limits::BOOT_LOG, bytes.len())?;
         if bytes.is_empty() {
             return Err(TcgLogError::Empty);
+        }
+        if bytes.starts_with(CC_TABLE) {
+            return Err(TcgLogError::Confidential {
+                found: "the ACPI table CCEL, which only says where such a log lies",
+            });
         }
         let mut reader = Reader::new(bytes);
         let first = sha1_event(&mut reader, 0)?;
@@ -81,6 +90,11 @@ impl<'a> TcgLog<'a> {
     }
 
     fn crypto_agile(mut reader: Reader<'a>, first: TcgEvent<'a>) -> Result<Self, TcgLogError> {
+        if first.pcr == CC_REGISTER {
+            return Err(TcgLogError::Confidential {
+                found: "one in measurement register 1",
+            });
+        }
         if first.pcr != 0
             || first
                 .digests

@@ -30,6 +30,31 @@ fn a_good_log_is_read() {
     assert_eq!(log.events()[1].data, [0; 4]);
 }
 
+/// A confidential virtual machine's log has the same form, but for where it begins; `cat` of its ACPI table is no log at all.
+#[test]
+fn the_log_of_a_confidential_machine_is_named_as_one() {
+    let log = |register: u32| {
+        let first = sha1_event(register, EventKind::NO_ACTION, [0; 20], &spec_id(&[(0x000c, 48)]));
+        let event = Writer::new(&[HashAlg::Sha384])
+            .event(1, EventKind::SEPARATOR, &[0; 4])
+            .bytes;
+        let head = Writer::new(&[HashAlg::Sha384]).bytes.len();
+        [&first[..], &event[head..]].concat()
+    };
+    assert_eq!(TcgLog::parse(&log(0)).unwrap().events().len(), 2);
+    let padded = [log(1), vec![0xff; 4096]].concat();
+    for cc in [log(1), padded, b"CCEL8\0\0\0\x01\x84INTEL EDK2".to_vec()] {
+        let error = TcgLog::parse(&cc).expect_err("accepted");
+        assert_eq!(error.code().to_string(), "HM-EVID-0108");
+        let told = hallmark_reason::Report(&error).to_string();
+        assert!(
+            told.contains("TDX") && told.contains("CCEL") && told.contains("binary_bios_measurements"),
+            "{told}"
+        );
+    }
+    assert_eq!(code(&log(2)), "HM-EVID-0104");
+}
+
 #[test]
 fn numbers_that_no_log_has_cost_nothing() {
     let started = Instant::now();
@@ -86,7 +111,7 @@ fn the_spec_id_event_is_exact() {
         "HM-EVID-0104"
     );
     assert_eq!(
-        code(&sha1_event(1, EventKind::NO_ACTION, [0; 20], &good)),
+        code(&sha1_event(2, EventKind::NO_ACTION, [0; 20], &good)),
         "HM-EVID-0104"
     );
     assert!(TcgLog::parse(&sha1_event(0, EventKind::NO_ACTION, [0; 20], &good)).is_ok());

@@ -75,24 +75,43 @@ impl Uki {
             });
         }
         let kernel = PeImage::parse("the kernel in .linux", linux.data)?;
-        let release = section(".uname")?
-            .map(|uname| uname.data)
-            .or_else(|| release(linux.data));
-        let measures = release.is_some_and(kernel_measures);
-        let old = || "the kernel is not known to measure it (Linux 6.1 and later do)".to_owned();
+        let (measured, command_line, initrd) = match chosen(image, stub) {
+            // Each profile may have sections of its own with the same names.
+            Some(name) => {
+                let why = format!("the machine chooses among sections {name}");
+                (Err(why.clone()), Err(why.clone()), Err(why))
+            }
+            None => {
+                let release = section(".uname")?
+                    .map(|uname| uname.data)
+                    .or_else(|| release(linux.data));
+                let measured = measured(image, stub)?;
+                if release.is_some_and(kernel_measures) {
+                    (measured, command_line(section(".cmdline")?), initrd(image, stub)?)
+                } else {
+                    let old = || "the kernel is not known to measure it (Linux 6.1 and later do)".to_owned();
+                    (measured, Err(old()), Err(old()))
+                }
+            }
+        };
         Ok(Self {
             authenticode: image.authenticode,
             kernel: kernel.authenticode,
             stub,
-            measured: measured(image, stub)?,
-            command_line: if measures {
-                command_line(section(".cmdline")?)
-            } else {
-                Err(old())
-            },
-            initrd: if measures { initrd(image, stub)? } else { Err(old()) },
+            measured,
+            command_line,
+            initrd,
         })
     }
+}
+
+/// The first of the image's sections among which the machine chooses: by its hardware, or by the profile that is started.
+fn chosen(image: &PeImage<'_>, stub: u32) -> Option<&'static str> {
+    let mut names = SECTIONS.iter().filter_map(|(name, rule)| match rule {
+        Rule::Chosen(from) if stub >= *from => Some(*name),
+        _ => None,
+    });
+    names.find(|name| image.has(name))
 }
 
 /// The version in `#### LoaderInfo: systemd-stub 252.39-1 ####`.
@@ -131,9 +150,6 @@ fn measured(image: &PeImage<'_>, stub: u32) -> Result<Measured, PredictError> {
                 return Ok(Err(format!(
                     "whether systemd {stub} measures the section {name} is not known"
                 )));
-            }
-            Rule::Chosen(from) if is_there && stub >= from => {
-                return Ok(Err(format!("the machine chooses among sections {name}")));
             }
             Rule::From(from) | Rule::Unclear(_, from) if stub >= from => {}
             _ => continue,

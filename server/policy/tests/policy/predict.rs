@@ -185,6 +185,47 @@ fn what_is_not_known_is_left_out_and_said() {
     assert_eq!(left_out(&behind_shim.unwrap())[0].0, 7);
 }
 
+/// An image with a profile to choose: its sections stand behind a `.profile`, with the names of the image's own.
+#[test]
+fn an_image_of_several_profiles_leaves_out_what_they_choose() {
+    let profiles = |stub: &'static [u8]| {
+        uki(&[
+            (".sdmagic", stub),
+            (".cmdline", b"console=ttyS0 ro"),
+            (".uname", b"6.12.0"),
+            (".profile", b"ID=main"),
+            (".profile", b"ID=debug"),
+            (".cmdline", b"console=ttyS0 ro debug"),
+            (".uname", b"6.12.0"),
+        ])
+    };
+    let mut variables = entries(&vector("variables.json"));
+    variables.retain(|entry| entry.1 != "PK");
+    let variables = store(&variables);
+    let image = profiles(b"#### LoaderInfo: systemd-stub 257.9-1 ####\0");
+    let forecast = with(&image, Some(&variables)).unwrap();
+    let why = "the machine chooses among sections .profile";
+    assert_eq!(left_out(&forecast), [(9, why), (11, why)]);
+    assert_eq!(forecast.registers.keys().collect::<Vec<_>>(), ["sha256:4", "sha256:7"]);
+    let one = with(
+        &uki(&[(".sdmagic", b"#### LoaderInfo: systemd-stub 257.9-1 ####\0")]),
+        Some(&variables),
+    )
+    .unwrap();
+    assert_eq!(one.registers["sha256:7"], forecast.registers["sha256:7"]);
+    assert!(one.registers.contains_key("sha256:11"));
+    // A stub that knows no profiles, and an image without one, have no use for a second command line.
+    for (image, what) in [
+        (profiles(b"#### LoaderInfo: systemd-stub 256.1 ####\0"), "an older stub"),
+        (uki(&[(".cmdline", b"a"), (".cmdline", b"b")]), "no profile"),
+    ] {
+        match with(&image, Some(&variables)) {
+            Err(PredictError::NoImage { fault, .. }) => assert!(fault.contains("several sections"), "{what}"),
+            other => panic!("{what}: {other:?}"),
+        }
+    }
+}
+
 #[test]
 fn a_predicted_boot_explains_where_a_machine_left_it() {
     let forecast = with(&uki(&[]), None).unwrap();
