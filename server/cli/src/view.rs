@@ -15,3 +15,4 @@ pub(crate) mod policy;
 pub(crate) mod proof;
 pub(crate) mod record;
 pub(crate) mod status;
+pub(crate) mod unproven;

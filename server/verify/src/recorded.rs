@@ -9,8 +9,10 @@ mod anchors;
 mod judge;
 mod registers;
 mod report;
+mod unproven;
 
 pub use ak::named_ak;
 pub use anchors::{anchors_of, certificate_sha256};
 pub use judge::{Measured, judge_file, measured};
 pub use report::{Check, ImaReport, QuoteReport, RecordedReport};
+pub use unproven::{RawLogs, UnprovenReport, explain_unproven};

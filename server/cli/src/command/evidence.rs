@@ -1,5 +1,6 @@
 //! `hallmark evidence`: what a machine's TPM said once, as a file. Only `save` asks a server.
 
+mod explain;
 mod import;
 pub(super) mod judge;
 pub(super) mod read;
@@ -12,6 +13,7 @@ use hallmark_evidence::RuleFile;
 
 use super::{Context, policy};
 use crate::{args::out_path, error::CliError, exit::Exit, kept::Kept, lookup, output::say, view::evidence::Detail};
+use explain::Explain;
 use import::Import;
 use judge::Judge;
 
@@ -41,11 +43,14 @@ pub(crate) enum EvidenceCommand {
         after_help = "Example:\n  hallmark evidence verify machine.evidence --anchors ek-roots.pem --policy edge.toml"
     )]
     Verify(Judge),
-    /// Judge an evidence file and show every event, register, fact and reason
-    #[command(
-        after_help = "Example:\n  hallmark evidence explain machine.evidence -o json | jq '.pcrs[] | select(.agrees == false)'"
-    )]
-    Explain(Judge),
+    /// Judge an evidence file and show every event, register, fact and reason; or show what logs say of which there is no
+    /// quote: nothing of that is proven, and there is no verdict
+    #[command(after_help = "Examples:
+  hallmark evidence explain machine.evidence -o json | jq '.pcrs[] | select(.agrees == false)'
+  hallmark evidence explain --eventlog binary_bios_measurements --ima binary_runtime_measurements
+
+Of logs alone it exits with 0 if they could be decoded and replayed, which says nothing of the machine, and with 5 if not.")]
+    Explain(Explain),
 }
 
 pub(crate) async fn run(context: &Context, command: EvidenceCommand) -> Result<Exit, CliError> {
@@ -57,7 +62,7 @@ pub(crate) async fn run(context: &Context, command: EvidenceCommand) -> Result<E
         }
         EvidenceCommand::Save { node, out } => save(context, &node, &out).await,
         EvidenceCommand::Verify(judge) => judge.run(context, Detail::Checks),
-        EvidenceCommand::Explain(judge) => judge.run(context, Detail::Everything),
+        EvidenceCommand::Explain(explain) => explain.run(context),
     }
 }
 

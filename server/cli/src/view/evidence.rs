@@ -4,7 +4,8 @@ use std::path::Path;
 
 use hallmark_evidence::{EvidenceFile, Source};
 use hallmark_policy::Reason;
-use hallmark_verify::recorded::RecordedReport;
+use hallmark_verify::boot::{BootFacts, LoggedEvent};
+use hallmark_verify::recorded::{Check, RecordedReport};
 use serde::Serialize;
 
 use crate::{
@@ -131,30 +132,7 @@ impl EvidenceView {
     }
 
     fn checks(&self) -> String {
-        let mut text = String::new();
-        for check in &self.report.checks {
-            let word = match check.holds {
-                Some(true) => "ok    ",
-                Some(false) => "FAILED",
-                None => "-     ",
-            };
-            let code = check.code.as_ref().map(|code| format!("{code}: ")).unwrap_or_default();
-            text.push_str(&format!(
-                "{word}  {:<14}  {code}{}\n",
-                check.name,
-                printable(&check.text)
-            ));
-            let more = [
-                ("", &check.compared),
-                ("cause: ", &check.likely_cause),
-                ("next: ", &check.next_step),
-            ];
-            for (label, value) in more {
-                if let Some(value) = value {
-                    text.push_str(&format!("        {:<14}  {label}{}\n", "", printable(value)));
-                }
-            }
-        }
+        let mut text = checks(&self.report.checks);
         for Advised {
             reason,
             likely_cause,
@@ -218,50 +196,85 @@ impl EvidenceView {
         columns(["REGISTER", "QUOTED", "REPLAYED", "SAME"], &rows)
     }
 
-    fn events(&self) -> String {
-        let rows: Vec<[String; 5]> = self
-            .report
-            .events
-            .iter()
-            .map(|event| {
-                [
-                    format!("{} {}", event.log, event.number),
-                    if event.pcr == u32::MAX {
-                        "-".to_owned()
-                    } else {
-                        event.pcr.to_string()
-                    },
-                    event.kind.clone(),
-                    if event.authenticated {
-                        "yes".to_owned()
-                    } else {
-                        format!("no ({})", event.authentication)
-                    },
-                    event.description.clone(),
-                ]
-            })
-            .collect();
-        columns(["EVENT", "PCR", "TYPE", "PROVEN", "WHAT THE LOG SAYS"], &rows)
-    }
-
     fn facts(&self) -> String {
         let Some(found) = &self.report.facts else {
             return "no fact of the boot is proven\n".to_owned();
         };
-        let value = serde_json::to_value(found).unwrap_or_default();
-        let mut lines = Vec::new();
-        for (name, value) in value.as_object().into_iter().flatten() {
-            let shown = match value {
-                serde_json::Value::Null => continue,
-                serde_json::Value::String(text) => text.clone(),
-                serde_json::Value::Array(list) if list.is_empty() => continue,
-                serde_json::Value::Object(map) if map.is_empty() || name == "pcrs" => continue,
-                other => other.to_string(),
-            };
-            lines.push((name.as_str(), shown));
-        }
-        facts(&lines)
+        facts_of(found)
     }
+}
+
+/// Checks, a paragraph each.
+pub(super) fn checks(checks: &[Check]) -> String {
+    let mut text = String::new();
+    for check in checks {
+        let word = match check.holds {
+            Some(true) => "ok    ",
+            Some(false) => "FAILED",
+            None => "-     ",
+        };
+        let code = check.code.as_ref().map(|code| format!("{code}: ")).unwrap_or_default();
+        text.push_str(&format!(
+            "{word}  {:<14}  {code}{}\n",
+            check.name,
+            printable(&check.text)
+        ));
+        let more = [
+            ("", &check.compared),
+            ("cause: ", &check.likely_cause),
+            ("next: ", &check.next_step),
+        ];
+        for (label, value) in more {
+            if let Some(value) = value {
+                text.push_str(&format!("        {:<14}  {label}{}\n", "", printable(value)));
+            }
+        }
+    }
+    text
+}
+
+/// Events, a line each.
+pub(super) fn events(events: &[LoggedEvent]) -> String {
+    let rows: Vec<[String; 5]> = events
+        .iter()
+        .map(|event| {
+            [
+                format!("{} {}", event.log, event.number),
+                if event.pcr == u32::MAX {
+                    "-".to_owned()
+                } else {
+                    event.pcr.to_string()
+                },
+                event.kind.clone(),
+                if event.authenticated {
+                    "yes".to_owned()
+                } else {
+                    format!("no ({})", event.authentication)
+                },
+                event.description.clone(),
+            ]
+        })
+        .collect();
+    columns(["EVENT", "PCR", "TYPE", "PROVEN", "WHAT THE LOG SAYS"], &rows)
+}
+
+/// What is known of a boot, a fact a line.
+pub(super) fn facts_of(found: &BootFacts) -> String {
+    let value = serde_json::to_value(found).unwrap_or_default();
+    let mut lines = Vec::new();
+    for (name, value) in value.as_object().into_iter().flatten() {
+        let shown = match value {
+            serde_json::Value::Null => continue,
+            serde_json::Value::String(text) => text.clone(),
+            serde_json::Value::Array(list) if list.is_empty() => continue,
+            serde_json::Value::Object(map) if map.values().all(serde_json::Value::is_null) || name == "pcrs" => {
+                continue;
+            }
+            other => other.to_string(),
+        };
+        lines.push((name.as_str(), shown));
+    }
+    facts(&lines)
 }
 
 impl Show for EvidenceView {
@@ -272,7 +285,7 @@ impl Show for EvidenceView {
                 self.head(),
                 self.checks(),
                 self.registers(),
-                self.events(),
+                events(&self.report.events),
                 self.facts(),
             ],
         };

@@ -22,4 +22,5 @@ mod refusals;
 mod reports;
 mod run;
 mod trials;
+mod unproven;
 mod user_space;

@@ -374,7 +374,7 @@ fn comparisons(quote: &Quote, logs: &Logs<'_>, measured: Option<&Measured>, kept
         .collect()
 }
 
-fn events(logs: &Logs<'_>) -> Vec<LoggedEvent> {
+pub(super) fn events(logs: &Logs<'_>) -> Vec<LoggedEvent> {
     let firmware = logs.tcg.iter().flat_map(|log| log.events()).map(LoggedEvent::from);
     let user_space = logs.systemd.iter().flat_map(|log| log.records()).map(LoggedEvent::from);
     firmware.chain(user_space).collect()

@@ -20,7 +20,7 @@ pub(super) struct Logs<'a> {
 pub(super) fn from_logs(logs: &Logs<'_>, selection: &PcrSelection, hash: HashAlg, digest: &[u8]) -> Option<PcrValues> {
     let banks: Vec<HashAlg> = selection.banks().iter().map(|bank| bank.hash()).collect();
     let gives = |values: &PcrValues| pcr_digest(selection, values, hash).is_ok_and(|computed| computed == digest);
-    let replay = replayed(logs, &banks)?;
+    let replay = replayed(logs, &banks);
     let ima_banks: Vec<HashAlg> = banks
         .iter()
         .copied()
@@ -46,7 +46,7 @@ pub(super) fn from_logs(logs: &Logs<'_>, selection: &PcrSelection, hash: HashAlg
 }
 
 /// Both boot logs replayed; registers at their reset values without any.
-pub(super) fn replayed(logs: &Logs<'_>, banks: &[HashAlg]) -> Option<Replay> {
+pub(super) fn replayed(logs: &Logs<'_>, banks: &[HashAlg]) -> Replay {
     let mut replay = match &logs.tcg {
         Some(tcg) => Replay::of(tcg),
         None => Replay::at_reset(banks, 0),
@@ -54,7 +54,7 @@ pub(super) fn replayed(logs: &Logs<'_>, banks: &[HashAlg]) -> Option<Replay> {
     if let Some(systemd) = &logs.systemd {
         systemd.extend(&mut replay);
     }
-    Some(replay)
+    replay
 }
 
 fn values(replay: &Replay, selection: &PcrSelection, ima_banks: &[HashAlg], ima: &[ImaReplay]) -> Option<PcrValues> {
