@@ -12,17 +12,20 @@ use std::{
 
 use clap::{Parser, Subcommand};
 use hallmark_host::{
+    answer::{self, Form, Output},
     keep_memory_private,
     log::{self, Filter, Format, Log},
 };
 use hallmark_reason::{Coded, Report};
+use hallmark_settings::Overrides;
+use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
     AgentError,
     agent::Agent,
     cache::{self, Snapshot},
-    config::{Config, LogConfig},
+    config::{self, Config, LogConfig},
     doctor, healthcheck, run,
     state::StateFile,
     workloads::Workloads,
@@ -63,20 +66,33 @@ enum Verb {
         #[arg(long, required = true)]
         once: bool,
         #[command(flatten)]
-        config: ConfigArg,
+        asked: Asked,
     },
     /// Ask the running agent whether it serves identities.
-    Healthcheck(ConfigArg),
+    Healthcheck(Asked),
     /// Examine configuration, data folder, TPM and the way to the server.
-    Doctor(ConfigArg),
+    Doctor(Asked),
     /// Print the version.
-    Version,
+    Version(Form),
 }
 
 #[derive(Subcommand)]
 enum ConfigVerb {
     /// Check a configuration without using it.
-    Check(ConfigArg),
+    Check(Asked),
+    /// Tell each key with the value that counts, and where it comes from: file and line, variable, or default.
+    Explain(Asked),
+    /// Print a configuration with every key and its default.
+    Defaults,
+}
+
+/// A configuration, and the form of the answer.
+#[derive(clap::Args)]
+struct Asked {
+    #[command(flatten)]
+    file: ConfigArg,
+    #[command(flatten)]
+    form: Form,
 }
 
 #[derive(clap::Args)]
@@ -126,18 +142,35 @@ fn private() -> Done {
 
 fn execute(command: Verb) -> Done {
     match command {
-        Verb::Version => print(&format!("hallmark-agent {}", env!("CARGO_PKG_VERSION"))),
-        Verb::Config(ConfigVerb::Check(arg)) => check(&arg.config),
+        Verb::Version(form) => {
+            let version = env!("CARGO_PKG_VERSION");
+            print(
+                &form
+                    .output
+                    .of(|| format!("hallmark-agent {version}"), || json!({ "version": version })),
+            )
+        }
+        Verb::Config(ConfigVerb::Check(asked)) => check(&asked.file.config, asked.form.output),
+        Verb::Config(ConfigVerb::Explain(asked)) => explain(&asked.file.config, asked.form.output),
+        Verb::Config(ConfigVerb::Defaults) => print(hallmark_settings::reference(config::REFERENCE).trim_end()),
         Verb::Run(arg) => with_config(&arg.config, |config| {
             let _log = start_log(&config.log)?;
             runtime()?.block_on(run::run(config))
         }),
-        Verb::Attest { config, .. } => with_config(&config.config, |config| runtime()?.block_on(attest(config))),
-        Verb::Healthcheck(arg) => with_config(&arg.config, |config| {
-            runtime()?.block_on(healthcheck::ask(&config.socket)).map_err(boxed)?;
-            print("ready")
+        Verb::Attest { asked, .. } => with_config(&asked.file.config, |config| {
+            runtime()?.block_on(attest(config, asked.form.output))
         }),
-        Verb::Doctor(arg) => with_config(&arg.config, |config| runtime()?.block_on(doctor::examine(&config))),
+        Verb::Healthcheck(asked) => with_config(&asked.file.config, |config| {
+            let output = asked.form.output;
+            let outcome = runtime()?.block_on(healthcheck::ask(&config.socket));
+            if outcome.is_ok() || output == Output::Json {
+                print(&output.of(|| "ready".to_owned(), || json!({ "ready": outcome.is_ok() })))?;
+            }
+            outcome.map_err(boxed)
+        }),
+        Verb::Doctor(asked) => with_config(&asked.file.config, |config| {
+            runtime()?.block_on(doctor::examine(&config, asked.form.output))
+        }),
     }
 }
 
@@ -157,17 +190,31 @@ fn with_config(path: &Path, work: impl FnOnce(Config) -> Done) -> Done {
     work(Config::load(path).map_err(boxed)?)
 }
 
-fn check(path: &Path) -> Done {
+fn check(path: &Path, output: Output) -> Done {
     with_config(path, |config| {
-        print(&format!(
-            "{}: good for trust domain {}",
-            path.display(),
-            config.trust_domain
+        let (file, trust_domain) = (path.display().to_string(), config.trust_domain.to_string());
+        print(&output.of(
+            || format!("{file}: good for trust domain {trust_domain}"),
+            || json!({ "file": file, "valid": true, "trust_domain": trust_domain }),
         ))
     })
 }
 
-async fn attest(config: Config) -> Done {
+/// Tells each key with its value and where that comes from; then whether the configuration holds.
+fn explain(path: &Path, output: Output) -> Done {
+    let settings = std::fs::read_to_string(path).ok().and_then(|text| {
+        let overrides = Overrides::of(config::ENVIRONMENT, env::vars_os()).ok()?;
+        let reference = hallmark_settings::reference(config::REFERENCE);
+        hallmark_settings::explain(reference, &text, &overrides).ok()
+    });
+    // What cannot be read at all is told by the check.
+    if let Some(settings) = settings {
+        print(&answer::settings(output, path, &settings))?;
+    }
+    with_config(path, |_| Ok(()))
+}
+
+async fn attest(config: Config, output: Output) -> Done {
     let _log = start_log(&LogConfig {
         filter: Filter::warnings().without("tss_esapi"),
         format: Format::Text,
@@ -188,7 +235,11 @@ async fn attest(config: Config) -> Done {
         let until = until
             .format(&time::format_description::well_known::Rfc3339)
             .unwrap_or_default();
-        format!("id: {}\nserial: {}\nexpires: {until}", identity.id, identity.serial)
+        let (id, serial) = (identity.id.to_string(), identity.serial.to_string());
+        output.of(
+            || format!("id: {id}\nserial: {serial}\nexpires: {until}"),
+            || json!({ "id": id, "serial": serial, "expires": until }),
+        )
     });
     tpm.stop().await;
     print(&told.map_err(boxed)?)

@@ -8,12 +8,19 @@ pub use error::ConfigError;
 use std::path::{Path, PathBuf};
 
 use hallmark_host::log::{Filter, Format};
+use hallmark_settings::Overrides;
 use hallmark_spiffe::{Bundle, TrustDomain};
 use hallmark_tpm::Tcti;
 use hallmark_tpm_wire::templates::EkTemplate;
 use hallmark_workload::UnixConfig;
 
 use crate::measurements::LogPaths;
+
+/// What the names of variables begin with that set keys over the file's.
+pub const ENVIRONMENT: &str = "HALLMARK_AGENT__";
+
+/// The page that documents every key, with its default.
+pub const REFERENCE: &str = include_str!("../../docs/reference/agent-configuration.md");
 
 /// A configuration that has been checked.
 #[derive(Debug, Clone)]
@@ -65,12 +72,13 @@ pub struct LogConfig {
 }
 
 impl Config {
-    /// Reads and checks a configuration file and the bundle that it names.
+    /// Reads and checks a configuration file, with the keys that this process's environment sets over it, and the bundle
+    /// that it names.
     ///
     /// # Errors
-    /// The file cannot be read, is not TOML, has a key that does not exist, or a value that cannot be.
+    /// The file cannot be read, is not TOML, it or the environment has a key that does not exist, or a value that cannot be.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        file::load(path)
+        file::load(path, &Overrides::of(ENVIRONMENT, std::env::vars_os())?)
     }
 
     /// `host:port` of the server.

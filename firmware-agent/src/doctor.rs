@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use hallmark_reason::{Coded, Report};
+use hallmark_host::answer::{Finding, Output};
+use hallmark_reason::Coded;
 
 use crate::{
     AgentError, cli,
@@ -17,8 +18,9 @@ use crate::{
 ///
 /// # Errors
 /// The first thing that is not right; all of them have been printed.
-pub(crate) async fn examine(config: &Config) -> Result<(), Box<dyn Coded + Send>> {
+pub(crate) async fn examine(config: &Config, output: Output) -> Result<(), Box<dyn Coded + Send>> {
     let mut first: Option<AgentError> = None;
+    let mut findings = Vec::new();
     for (what, found) in [
         (
             "data folder",
@@ -27,13 +29,20 @@ pub(crate) async fn examine(config: &Config) -> Result<(), Box<dyn Coded + Send>
         ("TPM", tpm(config).await),
         ("server", server(config).await),
     ] {
-        match found {
-            Ok(detail) => cli::print(&format!("ok    {what}: {detail}"))?,
-            Err(error) => {
-                cli::print(&format!("FAIL  {what}: {}", Report(&error)))?;
-                first.get_or_insert(error);
-            }
+        let finding = match &found {
+            Ok(detail) => Finding::new(what, Ok(detail.clone())),
+            Err(error) => Finding::new(what, Err(error)),
+        };
+        match output {
+            Output::Table => cli::print(&finding.line())?,
+            Output::Json => findings.push(finding.into_value()),
         }
+        if let Err(error) = found {
+            first.get_or_insert(error);
+        }
+    }
+    if output == Output::Json {
+        cli::print(&format!("{:#}", serde_json::Value::Array(findings)))?;
     }
     match first {
         None => Ok(()),

@@ -3,13 +3,18 @@
 use std::{io::Write as _, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use hallmark_host::{keep_memory_private, log};
+use hallmark_host::{
+    answer::{self, Form, Output},
+    keep_memory_private, log,
+};
 use hallmark_reason::{Coded, Report};
+use hallmark_settings::Overrides;
+use serde_json::json;
 
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
-    config::{self, Config, Overrides},
+    config::{self, Config, ConfigError},
     doctor,
     errors::StartError,
     healthcheck::{self, HealthError},
@@ -43,15 +48,32 @@ enum Command {
         /// Say how each part is doing.
         #[arg(long)]
         verbose: bool,
+        #[command(flatten)]
+        form: Form,
     },
     /// Examine configuration, data folder, token and running server; change nothing.
-    Doctor(ConfigFile),
+    Doctor(Asked),
+    /// Print the version.
+    Version(Form),
 }
 
 #[derive(Debug, Subcommand)]
 enum ConfigCommand {
     /// Read and check a configuration and every file that it refers to; change nothing.
-    Check(ConfigFile),
+    Check(Asked),
+    /// Tell each key with the value that counts, and where it comes from: file and line, variable, or default.
+    Explain(Asked),
+    /// Print a configuration with every key and its default.
+    Defaults,
+}
+
+/// A configuration, and the form of the answer.
+#[derive(Debug, clap::Args)]
+struct Asked {
+    #[command(flatten)]
+    file: ConfigFile,
+    #[command(flatten)]
+    form: Form,
 }
 
 #[derive(Debug, clap::Args)]
@@ -87,19 +109,51 @@ fn private() -> Result<(), Failure> {
 fn execute(command: Command) -> Result<(), Failure> {
     match command {
         Command::Run(file) => load(&file).and_then(|config| run::run(config).map_err(boxed)),
-        Command::Config(ConfigCommand::Check(file)) => load(&file).map(|config| {
-            config.tpm2.trust_files.iter().for_each(|file| print(&file.to_string()));
-            let trust = &config.tpm2.trust;
-            print(&format!(
-                "{}: valid, trust domain {}, {} EK roots, {} revocation lists",
-                file.config.display(),
-                config.trust_domain,
-                trust.roots.len(),
-                trust.revocation.len(),
+        Command::Config(ConfigCommand::Check(asked)) => load(&asked.file).map(|config| {
+            let (file, trust_domain) = (asked.file.config.display().to_string(), config.trust_domain.to_string());
+            let read: Vec<String> = config.tpm2.trust_files.iter().map(ToString::to_string).collect();
+            let (roots, lists) = (config.tpm2.trust.roots.len(), config.tpm2.trust.revocation.len());
+            print(&asked.form.output.of(
+                || {
+                    let read: String = read.iter().map(|line| format!("{line}\n")).collect();
+                    let counts = format!("{roots} EK roots, {lists} revocation lists");
+                    format!("{read}{file}: valid, trust domain {trust_domain}, {counts}")
+                },
+                || {
+                    json!({
+                        "file": file, "valid": true, "trust_domain": trust_domain, "ek_roots": roots,
+                        "revocation_lists": lists, "read": read,
+                    })
+                },
             ));
         }),
-        Command::Healthcheck { file, verbose } => load(&file).and_then(|config| health(&config, verbose)),
-        Command::Doctor(file) => load(&file).and_then(|config| alone()?.block_on(doctor::examine(&config, print))),
+        Command::Config(ConfigCommand::Explain(asked)) => explain(&asked.file, asked.form.output),
+        Command::Config(ConfigCommand::Defaults) => {
+            print(hallmark_settings::reference(config::REFERENCE).trim_end());
+            Ok(())
+        }
+        Command::Healthcheck { file, verbose, form } => {
+            load(&file).and_then(|config| health(&config, verbose, form.output))
+        }
+        Command::Doctor(asked) => load(&asked.file).and_then(|config| {
+            let mut findings = Vec::new();
+            let examined = alone()?.block_on(doctor::examine(&config, |finding| match asked.form.output {
+                Output::Table => print(&finding.line()),
+                Output::Json => findings.push(finding.into_value()),
+            }));
+            if asked.form.output == Output::Json {
+                print(&format!("{:#}", serde_json::Value::Array(findings)));
+            }
+            examined
+        }),
+        Command::Version(form) => {
+            let version = env!("CARGO_PKG_VERSION");
+            print(&form.output.of(
+                || format!("hallmark-server {version}"),
+                || json!({ "version": version }),
+            ));
+            Ok(())
+        }
     }
 }
 
@@ -111,17 +165,44 @@ fn boxed(error: impl Coded + Send + 'static) -> Failure {
 
 fn load(file: &ConfigFile) -> Result<Config, Failure> {
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-    let overrides = Overrides::of(std::env::vars_os()).map_err(|error| boxed(StartError::from(error)))?;
+    let overrides = overrides()?;
     config::load_over(&file.config, credentials.as_deref(), &overrides).map_err(|error| boxed(StartError::from(error)))
 }
 
-fn health(config: &Config, verbose: bool) -> Result<(), Failure> {
+fn overrides() -> Result<Overrides, Failure> {
+    let read = Overrides::of(config::ENVIRONMENT, std::env::vars_os());
+    read.map_err(|error| boxed(StartError::from(ConfigError::from(error))))
+}
+
+/// Tells each key with its value and where that comes from; then whether the configuration holds.
+fn explain(file: &ConfigFile, output: Output) -> Result<(), Failure> {
+    let read = std::fs::read_to_string(&file.config);
+    let settings = read.ok().and_then(|text| {
+        let reference = hallmark_settings::reference(config::REFERENCE);
+        hallmark_settings::explain(reference, &text, &overrides().ok()?).ok()
+    });
+    // What cannot be read at all is told by the check.
+    if let Some(settings) = settings {
+        print(&answer::settings(output, &file.config, &settings));
+    }
+    load(file).map(drop)
+}
+
+fn health(config: &Config, verbose: bool, output: Output) -> Result<(), Failure> {
     let outcome = alone()?.block_on(healthcheck::ask(&config.listen.admin_socket));
     let parts = match &outcome {
         Ok(status) => status.parts.as_slice(),
         Err(HealthError::NotReady { parts }) => parts.as_slice(),
         Err(_) => &[],
     };
+    if output == Output::Json {
+        let told = parts
+            .iter()
+            .map(|part| json!({ "name": part.name, "ok": part.ok, "code": part.code, "message": part.message }));
+        let told: Vec<_> = told.collect();
+        print(&format!("{:#}", json!({ "ready": outcome.is_ok(), "parts": told })));
+        return outcome.map(drop).map_err(boxed);
+    }
     for part in parts.iter().filter(|_| verbose) {
         print(&healthcheck::line(part));
     }

@@ -3,7 +3,6 @@
 //! A key that is not known is refused, with its line and the key that was probably meant. Secrets stand in the
 //! file only by reference.
 
-mod environment;
 mod error;
 mod file;
 mod locate;
@@ -22,10 +21,15 @@ use hallmark_tpm_wire::PcrSelection;
 use hallmark_verify::Trust;
 use secrecy::SecretString;
 
-pub use environment::Overrides;
 pub use error::ConfigError;
 pub use file::{load, load_over};
 pub use trust::{TrustFile, crl_files, revocation};
+
+/// What the names of variables begin with that set keys over the file's.
+pub const ENVIRONMENT: &str = "HALLMARK_SERVER__";
+
+/// The page that documents every key, with its default.
+pub const REFERENCE: &str = include_str!("../../docs/reference/server-configuration.md");
 
 /// Everything that the operator decides, with every reference resolved.
 #[derive(Debug)]

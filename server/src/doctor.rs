@@ -2,20 +2,21 @@
 
 use std::path::Path;
 
-use hallmark_reason::{Coded, Report};
+use hallmark_host::answer::Finding;
+use hallmark_reason::Coded;
 use rustix::fs::{Access, access};
 
 use crate::{config::Config, errors::StartError, healthcheck, run::parts};
 
 /// A look at one thing: what was found, or what is wrong with it.
-type Finding = Result<String, Box<dyn Coded + Send>>;
+type Look = Result<String, Box<dyn Coded + Send>>;
 
 /// Looks at the data folder, the token and the running server; tells each line to `tell` as it is found.
 ///
 /// # Errors
 /// The first thing that is not right; all of them have been told.
-pub(crate) async fn examine(config: &Config, mut tell: impl FnMut(&str)) -> Result<(), Box<dyn Coded + Send>> {
-    tell(&format!("ok    configuration: {}", trusted(config)));
+pub(crate) async fn examine(config: &Config, mut tell: impl FnMut(Finding)) -> Result<(), Box<dyn Coded + Send>> {
+    tell(Finding::new("configuration", Ok(trusted(config))));
     let mut first = Ok(());
     for (what, found) in [
         ("data folder", data_folder(&config.data_dir)),
@@ -23,9 +24,9 @@ pub(crate) async fn examine(config: &Config, mut tell: impl FnMut(&str)) -> Resu
         ("server", server(config).await),
     ] {
         match found {
-            Ok(detail) => tell(&format!("ok    {what}: {detail}")),
+            Ok(detail) => tell(Finding::new(what, Ok(detail))),
             Err(error) => {
-                tell(&format!("FAIL  {what}: {}", Report(&*error)));
+                tell(Finding::new(what, Err(&*error)));
                 first = first.and(Err(error));
             }
         }
@@ -43,7 +44,7 @@ fn trusted(config: &Config) -> String {
     )
 }
 
-fn data_folder(path: &Path) -> Finding {
+fn data_folder(path: &Path) -> Look {
     if !path.exists() {
         return Ok(format!("{} is made by the first start", path.display()));
     }
@@ -58,7 +59,7 @@ fn data_folder(path: &Path) -> Finding {
     Ok(path.display().to_string())
 }
 
-async fn token(config: &Config) -> Finding {
+async fn token(config: &Config) -> Look {
     let keys = parts::keys(config).await.map_err(boxed)?;
     let list = keys.list().await.map_err(boxed)?;
     let protected = list.iter().filter(|key| key.is_protected()).count();
@@ -69,7 +70,7 @@ async fn token(config: &Config) -> Finding {
     ))
 }
 
-async fn server(config: &Config) -> Finding {
+async fn server(config: &Config) -> Look {
     let status = healthcheck::ask(&config.listen.admin_socket).await.map_err(boxed)?;
     let parts: Vec<String> = status.parts.iter().map(healthcheck::line).collect();
     Ok(format!("serves at {}: {}", status.address, parts.join(", ")))

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use hallmark_reason::{Coded, ReasonCode};
+use hallmark_settings::EnvironmentError;
 
 /// A configuration that the agent does not start with.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -44,6 +45,14 @@ pub enum ConfigError {
         /// Where, and who.
         exposed: String,
     },
+    /// A variable that names no key, or whose value the key cannot have.
+    #[error("the environment sets {name}: {message}")]
+    Environment {
+        /// The variable.
+        name: String,
+        /// What is wrong.
+        message: String,
+    },
     /// A value that cannot be.
     #[error("{key} is not acceptable: {detail}")]
     Value {
@@ -65,6 +74,15 @@ pub enum ConfigError {
     },
 }
 
+impl From<EnvironmentError> for ConfigError {
+    fn from(error: EnvironmentError) -> Self {
+        Self::Environment {
+            name: error.name,
+            message: error.message,
+        }
+    }
+}
+
 impl Coded for ConfigError {
     fn code(&self) -> ReasonCode {
         match self {
@@ -75,6 +93,7 @@ impl Coded for ConfigError {
             Self::Bootstrap => ReasonCode::new("HM-CONF-0105"),
             Self::TrustBundle { .. } => ReasonCode::new("HM-CONF-0106"),
             Self::Changeable { .. } => ReasonCode::new("HM-CONF-0107"),
+            Self::Environment { .. } => ReasonCode::new("HM-CONF-0108"),
         }
     }
 
@@ -96,6 +115,7 @@ impl Coded for ConfigError {
                 "the file or a folder above it was made by hand, or by another user than the agent's"
             }
             Self::Value { .. } => "a typing error",
+            Self::Environment { .. } => "a misspelt name, or a value of another kind than the key's",
             Self::Bootstrap => "the way to recognise the server was left open",
             Self::TrustBundle { .. } => "the file is missing, or is not the server's bundle as PEM",
         };
@@ -113,6 +133,9 @@ impl Coded for ConfigError {
             }
             Self::Version { .. } => "set `version = 1`, and correct what is then reported",
             Self::Syntax { .. } | Self::Value { .. } => "correct it; then hallmark-agent config check",
+            Self::Environment { name, .. } => {
+                return Some(format!("unset {name}, or correct it: hallmark-agent config explain"));
+            }
             Self::Bootstrap => "set trust_bundle to a file made with `hallmark bundle show`",
             Self::TrustBundle { .. } => "fetch it again: hallmark bundle show > bundle.pem",
         };

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use hallmark_host::{Foreign, foreign_file, log};
+use hallmark_settings::{Fault, Overrides};
 use hallmark_spiffe::{Bundle, TrustDomain};
 use hallmark_tpm::Tcti;
 use hallmark_tpm_wire::templates::{EK_TEMPLATES, EkTemplate, ek_template_named};
@@ -131,13 +132,16 @@ fn default_data_dir() -> PathBuf {
     PathBuf::from("/var/lib/hallmark-agent")
 }
 
-pub(super) fn load(path: &Path) -> Result<Config, ConfigError> {
+pub(super) fn load(path: &Path, overrides: &Overrides) -> Result<Config, ConfigError> {
     let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Unreadable {
         path: path.to_owned(),
         detail: error.to_string(),
     })?;
     only_ours("the configuration", path)?;
-    let file: File = toml::from_str(&text).map_err(|error| syntax(path, &text, &error))?;
+    let file: File = overrides.read(&text).map_err(|fault| match fault {
+        Fault::File(error) => syntax(path, &text, &error),
+        Fault::Environment(error) => error.into(),
+    })?;
     if file.version != 1 {
         return Err(ConfigError::Version {
             path: path.to_owned(),
@@ -282,7 +286,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("agent.toml");
         std::fs::write(&path, text).unwrap();
-        load(&path)
+        load(&path, &Overrides::default())
     }
 
     const GOOD: &str = "version = 1\ntrust_domain = \"example.org\"\n[server]\naddress = \"127.0.0.1:9000\"\ninsecure_bootstrap = true\n";
@@ -295,6 +299,42 @@ mod tests {
         assert_eq!(config.tcti.to_string(), "device:/dev/tpmrm0");
         let ima = "/sys/kernel/security/ima/binary_runtime_measurements";
         assert_eq!(config.logs.ima.as_deref(), Some(Path::new(ima)));
+    }
+
+    /// Whoever writes a documented default into the file changes nothing.
+    #[test]
+    fn the_documented_defaults_are_the_true_ones() {
+        let reference = hallmark_settings::reference(super::super::REFERENCE);
+        let settings = hallmark_settings::explain(reference, GOOD, &Overrides::default()).unwrap();
+        assert!(settings.len() > 12, "{settings:?}");
+        let written = settings.iter().map(|it| format!("{} = {}\n", it.key, it.value));
+        let written: String = written.collect();
+        let (least, full) = (load_text(GOOD).unwrap(), load_text(&written).unwrap());
+        assert_eq!(format!("{least:#?}"), format!("{full:#?}"));
+        let other = load_text(&written.replace("ek_chain = false", "ek_chain = true")).unwrap();
+        assert_ne!(format!("{least:#?}"), format!("{other:#?}"));
+    }
+
+    #[test]
+    fn the_environment_stands_over_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agent.toml");
+        std::fs::write(&path, GOOD).unwrap();
+        let with = |name: &str, value: &str| {
+            let variables = [
+                (name.into(), value.into()),
+                ("HALLMARK_AGENT_CONFIG".into(), "/x".into()),
+            ];
+            load(&path, &Overrides::of(super::super::ENVIRONMENT, variables).unwrap())
+        };
+        let config = with("HALLMARK_AGENT__SERVER__ADDRESS", "10.0.0.1:7").unwrap();
+        assert_eq!(config.server_address(), "10.0.0.1:7");
+        let refused = with("HALLMARK_AGENT__SERVER__ADRESS", "10.0.0.1:7").unwrap_err();
+        assert_eq!(refused.code().as_str(), "HM-CONF-0108");
+        assert!(
+            refused.to_string().contains("HALLMARK_AGENT__SERVER__ADRESS"),
+            "{refused}"
+        );
     }
 
     #[test]
@@ -359,7 +399,7 @@ mod tests {
         std::fs::write(&path, GOOD).unwrap();
         for (mode, good) in [(0o644, true), (0o666, false)] {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
-            match load(&path) {
+            match load(&path, &Overrides::default()) {
                 Ok(_) => assert!(good, "{mode:o}"),
                 Err(error) => assert_eq!((error.code().as_str(), good), ("HM-CONF-0107", false), "{mode:o}"),
             }

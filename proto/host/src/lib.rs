@@ -3,6 +3,7 @@
 //!
 //! It is the one room in `proto/` that does I/O (docs/decisions/0012): programs alone may know it.
 
+pub mod answer;
 mod folder;
 pub mod health;
 pub mod log;

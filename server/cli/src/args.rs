@@ -117,6 +117,16 @@ pub(crate) struct Destruction {
     pub(crate) yes: bool,
 }
 
+/// How a command that changes rules behaves.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct RuleChange {
+    #[command(flatten)]
+    pub(crate) how: Destruction,
+    /// Why, for the record
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    pub(crate) reason: String,
+}
+
 /// A file to write. `-o json` means the form of the output, where a command writes no file.
 pub(crate) fn out_path(text: &str) -> Result<PathBuf, String> {
     match text {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use hallmark_reason::{Coded, ReasonCode, nearest};
+use hallmark_settings::EnvironmentError;
 use hallmark_verify::TrustError;
 
 /// A configuration that the server does not start with.
@@ -143,6 +144,15 @@ impl ConfigError {
         Self::Unreadable {
             path: path.to_owned(),
             cause: error.to_string(),
+        }
+    }
+}
+
+impl From<EnvironmentError> for ConfigError {
+    fn from(error: EnvironmentError) -> Self {
+        Self::Environment {
+            name: error.name,
+            message: error.message,
         }
     }
 }

@@ -12,6 +12,7 @@ use hallmark_host::log;
 use hallmark_hsm::KeyKind;
 use hallmark_policy::Rules;
 use hallmark_registry::{Approvers, SvidTtl};
+use hallmark_settings::{Fault, Overrides};
 use hallmark_spiffe::{SpiffeId, TrustDomain};
 use hallmark_tpm_wire::{
     HashAlg, PcrSelection,
@@ -20,9 +21,7 @@ use hallmark_tpm_wire::{
 use hallmark_verify::{EkTemplates, ExpiredPolicy, TpmClass, Trust};
 use serde::Deserialize;
 
-use super::{
-    Config, ConfigError, Hsm, Lifetimes, LimitSettings, Listen, Log, Overrides, Tpm2, locate, secret, trust, value,
-};
+use super::{Config, ConfigError, Hsm, Lifetimes, LimitSettings, Listen, Log, Tpm2, locate, secret, trust, value};
 
 /// No configuration is larger.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
@@ -320,7 +319,10 @@ pub fn load_over(path: &Path, credentials: Option<&Path>, overrides: &Overrides)
             found: version,
         });
     }
-    let file: File = overrides.read(&text, located)?;
+    let file: File = overrides.read(&text).map_err(|fault| match fault {
+        Fault::File(error) => located(error),
+        Fault::Environment(error) => error.into(),
+    })?;
     file.resolve(path, credentials)
 }
 

@@ -14,6 +14,7 @@ use std::process::Command;
 const LANGUAGES: &[&str] = &[
     "hallmark-reason",
     "hallmark-der",
+    "hallmark-settings",
     "hallmark-api",
     "hallmark-spiffe",
     "hallmark-tpm-wire",

@@ -16,7 +16,7 @@ use super::{
     policy::{apply, differs, find, list, save, sealed, sign},
 };
 use crate::{
-    args::{Destruction, out_path},
+    args::{RuleChange, out_path},
     client::Client,
     error::CliError,
     exit::Exit,
@@ -65,7 +65,7 @@ pub(crate) enum BaselineCommand {
         /// The baseline's file, signed or not
         file: PathBuf,
         #[command(flatten)]
-        how: Destruction,
+        how: RuleChange,
     },
     /// Retire a baseline: it is kept for the record, and no machine matches it any more
     Retire {
@@ -75,7 +75,7 @@ pub(crate) enum BaselineCommand {
         #[arg(long, value_name = "FILE")]
         key: Option<PathBuf>,
         #[command(flatten)]
-        how: Destruction,
+        how: RuleChange,
     },
     /// List the baselines that were ever applied
     List,
@@ -203,12 +203,12 @@ fn import(
 }
 
 /// A retired baseline is a later state of itself.
-async fn retire(context: &Context, name: &str, key: Option<&Path>, how: Destruction) -> Result<Exit, CliError> {
+async fn retire(context: &Context, name: &str, key: Option<&Path>, how: RuleChange) -> Result<Exit, CliError> {
     let client = context.connect().await?;
     let file = find(&client, FileKind::Baseline, name).await?;
     let baseline = Baseline::from_json(&String::from_utf8_lossy(&file.payload))?;
     let retired = baseline.retired(file.serial.saturating_add(1)).to_json().into_bytes();
-    if !how.change.dry_run && !how.yes && !confirm(&format!("Retire the baseline {name}?")) {
+    if !how.how.change.dry_run && !how.how.yes && !confirm(&format!("Retire the baseline {name}?")) {
         return Err(CliError::NotConfirmed);
     }
     let content = match key {

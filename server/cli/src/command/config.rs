@@ -30,6 +30,20 @@ pub(crate) enum ConfigCommand {
         #[arg(long, value_enum)]
         kind: Option<Kind>,
     },
+    /// Tell each key with the value that counts, and where it comes from: file and line, variable, or default
+    Explain {
+        /// The file
+        file: PathBuf,
+        /// Which program the file is for; found out from its sections when left out
+        #[arg(long, value_enum)]
+        kind: Option<Kind>,
+    },
+    /// Print a configuration with every key and its default
+    Defaults {
+        /// For which program
+        #[arg(long, value_enum)]
+        kind: Kind,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -57,18 +71,36 @@ impl Kind {
 }
 
 pub(crate) fn run(context: &Context, command: ConfigCommand) -> Result<Exit, CliError> {
-    let ConfigCommand::Check { file, kind } = command;
-    let kind = match kind {
-        Some(kind) => kind,
-        None => kind_of(&file)?,
-    };
+    match command {
+        ConfigCommand::Check { file, kind } => check(context, &file, kind),
+        ConfigCommand::Explain { file, kind } => {
+            let kind = kind.map_or_else(|| kind_of(&file), Ok)?;
+            let form = match context.format {
+                Format::Table => "table",
+                Format::Json | Format::Yaml => "json",
+            };
+            let words = ["config", "explain", "-o", form, "--config"].map(OsString::from);
+            handed_on(kind, words.into_iter().chain([file.into()]))
+        }
+        ConfigCommand::Defaults { kind } => handed_on(kind, ["config", "defaults"].map(OsString::from)),
+    }
+}
+
+/// Has the program itself answer: its output is this one's, its exit code too.
+fn handed_on(kind: Kind, words: impl IntoIterator<Item = OsString>) -> Result<Exit, CliError> {
+    let program = kind.program();
+    let status = Command::new(installed(program)).args(words).status();
+    let status = status.map_err(|cause| CliError::Program {
+        program: program.into(),
+        cause,
+    })?;
+    Ok(if status.success() { Exit::Done } else { Exit::Usage })
+}
+
+fn check(context: &Context, file: &Path, kind: Option<Kind>) -> Result<Exit, CliError> {
+    let kind = kind.map_or_else(|| kind_of(file), Ok)?;
     let result = Command::new(installed(kind.program()))
-        .args([
-            OsString::from("config"),
-            "check".into(),
-            "--config".into(),
-            file.clone().into(),
-        ])
+        .args([OsString::from("config"), "check".into(), "--config".into(), file.into()])
         .output()
         .map_err(|cause| CliError::Program {
             program: kind.program().into(),

@@ -20,8 +20,8 @@ use super::{
     evidence::read::{limited, text},
 };
 use crate::{
-    args::{Destruction, out_path},
-    client::Client,
+    args::{RuleChange, out_path},
+    client::{Client, with_reason},
     error::CliError,
     exit::Exit,
     output::{Format, confirm, say, show, write},
@@ -50,7 +50,7 @@ Exits with 5 when the policy refuses one of them. `hallmark policy apply --dry-r
         /// The policy or list of digests, signed or not
         file: PathBuf,
         #[command(flatten)]
-        how: Destruction,
+        how: RuleChange,
     },
     /// Make a list of digests of what sha256sum prints, or of a Keylime runtime policy; no server is asked
     #[command(after_help = "Example:
@@ -88,7 +88,7 @@ Exits with 5 when the policy refuses one of them. `hallmark policy apply --dry-r
         #[arg(long, value_enum, default_value_t = Kind::Policy)]
         kind: Kind,
         #[command(flatten)]
-        how: Destruction,
+        how: RuleChange,
     },
     /// Sign a policy, baseline or list of digests with an operator's key; no server is asked
     #[command(after_help = "Example:
@@ -178,7 +178,7 @@ pub(super) async fn apply(
     kind: FileKind,
     content: Vec<u8>,
     done: &'static str,
-    how: Destruction,
+    how: RuleChange,
 ) -> Result<Exit, CliError> {
     let client = context.connect().await?;
     let content: Bytes = content.into();
@@ -187,6 +187,7 @@ pub(super) async fn apply(
         content: content.clone(),
         dry_run,
     };
+    let RuleChange { how, reason } = how;
     let dry_run = how.change.dry_run;
     if dry_run || !how.yes {
         let preview = client.admin().apply_policy_file(ask(true)).await?.into_inner();
@@ -203,27 +204,25 @@ pub(super) async fn apply(
             return Err(CliError::NotConfirmed);
         }
     }
-    let changed = client.admin().apply_policy_file(ask(false)).await?.into_inner();
+    let request = with_reason(ask(false), &reason);
+    let changed = client.admin().apply_policy_file(request).await?.into_inner();
     told(context, kind, changed, done, dry_run)
 }
 
 /// Takes a file out of force, or shows what would follow.
-pub(super) async fn withdraw(
-    context: &Context,
-    kind: FileKind,
-    name: &str,
-    how: Destruction,
-) -> Result<Exit, CliError> {
+pub(super) async fn withdraw(context: &Context, kind: FileKind, name: &str, how: RuleChange) -> Result<Exit, CliError> {
     let client = context.connect().await?;
     let ask = |dry_run| WithdrawPolicyFileRequest {
         kind: kind.as_str().to_owned(),
         name: name.to_owned(),
         dry_run,
     };
+    let RuleChange { how, reason } = how;
     if !how.change.dry_run && !how.yes && !confirm(&format!("Withdraw the {kind} {name}?")) {
         return Err(CliError::NotConfirmed);
     }
-    let changed = client.admin().withdraw_policy_file(ask(how.change.dry_run)).await?;
+    let request = with_reason(ask(how.change.dry_run), &reason);
+    let changed = client.admin().withdraw_policy_file(request).await?;
     told(context, kind, changed.into_inner(), "withdrawn", how.change.dry_run)
 }
 

@@ -45,6 +45,24 @@ fn the_least_configuration_has_safe_defaults() {
     assert!(!format!("{config:?}").contains("1234"), "a PIN is never shown");
 }
 
+/// Whoever writes a documented default into the file changes nothing.
+#[test]
+fn the_documented_defaults_are_the_true_ones() {
+    let folder = Folder::new();
+    let reference = hallmark_settings::reference(crate::config::REFERENCE);
+    let settings = hallmark_settings::explain(reference, LEAST, &Overrides::default()).unwrap();
+    assert!(settings.len() > 30, "{settings:?}");
+    let written = settings.iter().map(|it| format!("{} = {}\n", it.key, it.value));
+    let written: String = written.collect();
+    let (least, full) = (folder.load(LEAST).unwrap(), folder.load(&written).unwrap());
+    assert_eq!(format!("{least:#?}"), format!("{full:#?}"));
+    // The positive control: another value is another configuration.
+    let other = folder
+        .load(&written.replace("hsm.sessions = 4", "hsm.sessions = 5"))
+        .unwrap();
+    assert_ne!(format!("{least:#?}"), format!("{other:#?}"));
+}
+
 #[test]
 fn what_each_file_of_trust_gave_is_told() {
     const ROOT: &str = include_str!("../../../verify/tests/vectors/swtpm/root.pem");

@@ -5,31 +5,53 @@ use std::ffi::OsString;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
-use super::ConfigError;
+/// A variable that names no key, or whose value the key cannot have.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{name}: {message}")]
+pub struct EnvironmentError {
+    /// The variable, or several.
+    pub name: String,
+    /// What is wrong.
+    pub message: String,
+}
 
-/// What the names begin with. The second underscore keeps other programs' variables apart: an orchestrator sets
+/// What a configuration was refused for.
+#[derive(Debug)]
+pub enum Fault {
+    /// Something in the file.
+    File(toml::de::Error),
+    /// Something in the environment.
+    Environment(EnvironmentError),
+}
+
+/// The keys that the environment sets over a file's: with the prefix `HALLMARK_SERVER__`, `HALLMARK_SERVER__LOG__LEVEL` is
+/// `level` of `[log]`.
+///
+/// The two underscores behind the program's name keep other programs' variables apart: an orchestrator sets
 /// `HALLMARK_SERVER_PORT` and its like for a service called hallmark-server.
-const PREFIX: &str = "HALLMARK_SERVER__";
-
-/// The keys that the environment sets: `HALLMARK_SERVER__LOG__LEVEL` is `level` of `[log]`.
 #[derive(Debug, Default)]
 pub struct Overrides(Vec<Override>);
 
 #[derive(Debug)]
 struct Override {
     name: String,
+    /// The tables and the key.
+    path: Vec<String>,
     value: Value,
 }
 
 impl Overrides {
-    /// Takes what is meant for the configuration out of the environment's variables.
+    /// Takes what is meant for the configuration out of the environment's variables: those whose names begin with `prefix`.
     ///
     /// # Errors
-    /// [`ConfigError::Environment`] for a value that is no text.
-    pub fn of(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Self, ConfigError> {
+    /// For a value that is no text.
+    pub fn of(
+        prefix: &str,
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<Self, EnvironmentError> {
         let mut overrides = Vec::new();
         for (name, value) in variables {
-            let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else {
+            let Some((name, path)) = name.to_str().and_then(|name| Some((name, name.strip_prefix(prefix)?))) else {
                 continue;
             };
             let value = value
@@ -37,6 +59,7 @@ impl Overrides {
                 .ok_or_else(|| fault(name, "the value is not UTF-8 text"))?;
             overrides.push(Override {
                 name: name.to_owned(),
+                path: path.to_ascii_lowercase().split("__").map(str::to_owned).collect(),
                 value: read_value(value),
             });
         }
@@ -44,50 +67,58 @@ impl Overrides {
         Ok(Self(overrides))
     }
 
-    /// Reads `text` with these keys set over it; `located` tells where a fault of the text is.
+    /// Reads `text` with these keys set over it.
     ///
     /// # Errors
-    /// What is wrong with the text, or else [`ConfigError::Environment`].
-    pub(super) fn read<T: DeserializeOwned>(
-        &self,
-        text: &str,
-        located: impl Fn(toml::de::Error) -> ConfigError,
-    ) -> Result<T, ConfigError> {
+    /// What is wrong with the text, or else with the environment.
+    pub fn read<T: DeserializeOwned>(&self, text: &str) -> Result<T, Fault> {
         if self.0.is_empty() {
-            return toml::from_str(text).map_err(located);
+            return toml::from_str(text).map_err(Fault::File);
         }
-        let file: Table = toml::from_str(text).map_err(&located)?;
-        let error = match self.over(&file, None)?.try_into::<T>() {
+        let file: Table = toml::from_str(text).map_err(Fault::File)?;
+        let error = match self.over(&file, None).map_err(Fault::Environment)?.try_into::<T>() {
             Ok(value) => return Ok(value),
             Err(error) => error.message().to_owned(),
         };
         // Whose fault is it? That of the variable without which it is another one, or none.
         for candidate in &self.0 {
-            let without = self.over(&file, Some(&candidate.name))?.try_into::<T>();
-            if without.map_or_else(|other| other.message() != error, |_| true) {
-                return Err(fault(&candidate.name, &error));
+            let without = self.over(&file, Some(&candidate.name)).map_err(Fault::Environment)?;
+            if without
+                .try_into::<T>()
+                .map_or_else(|other| other.message() != error, |_| true)
+            {
+                return Err(Fault::Environment(fault(&candidate.name, &error)));
             }
         }
         Err(match toml::from_str::<T>(text) {
-            Err(error) => located(error),
-            Ok(_) => fault(&self.names(), &error),
+            Err(error) => Fault::File(error),
+            Ok(_) => Fault::Environment(fault(&self.names(), &error)),
         })
     }
 
+    /// Each key that is set, as `table.key`, with its value as TOML and the variable's name.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = (String, String, &str)> {
+        let key = |one: &Override| one.path.join(".");
+        self.0
+            .iter()
+            .map(move |one| (key(one), one.value.to_string(), one.name.as_str()))
+    }
+
     /// The file with every key set but that of one variable.
-    fn over(&self, file: &Table, but: Option<&str>) -> Result<Table, ConfigError> {
+    fn over(&self, file: &Table, but: Option<&str>) -> Result<Table, EnvironmentError> {
         let mut merged = file.clone();
-        for Override { name, value } in self.0.iter().filter(|one| Some(one.name.as_str()) != but) {
-            let path = name.trim_start_matches(PREFIX).to_ascii_lowercase();
-            let (tables, key) = path.rsplit_once("__").unwrap_or(("", &path));
+        for Override { name, path, value } in self.0.iter().filter(|one| Some(one.name.as_str()) != but) {
+            let Some((key, tables)) = path.split_last() else {
+                continue;
+            };
             let mut at = &mut merged;
-            for table in tables.split("__").filter(|table| !table.is_empty()) {
-                let slot = at.entry(table).or_insert_with(|| Value::Table(Table::new()));
+            for table in tables.iter().filter(|table| !table.is_empty()) {
+                let slot = at.entry(table.as_str()).or_insert_with(|| Value::Table(Table::new()));
                 at = slot
                     .as_table_mut()
                     .ok_or_else(|| fault(name, &format!("`{table}` is no table")))?;
             }
-            at.insert(key.to_owned(), value.clone());
+            at.insert(key.clone(), value.clone());
         }
         Ok(merged)
     }
@@ -106,8 +137,8 @@ fn read_value(text: &str) -> Value {
     value.unwrap_or_else(|| Value::String(text.to_owned()))
 }
 
-fn fault(name: &str, message: &str) -> ConfigError {
-    ConfigError::Environment {
+fn fault(name: &str, message: &str) -> EnvironmentError {
+    EnvironmentError {
         name: name.to_owned(),
         message: message.trim_end().to_owned(),
     }
@@ -116,7 +147,7 @@ fn fault(name: &str, message: &str) -> ConfigError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{collections::BTreeMap, path::Path};
+    use std::collections::BTreeMap;
 
     #[derive(Debug, PartialEq, serde::Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -128,10 +159,9 @@ mod tests {
         pcrs: Vec<u8>,
     }
 
-    fn read(text: &str, variables: &[(&str, &str)]) -> Result<File, ConfigError> {
+    fn read(text: &str, variables: &[(&str, &str)]) -> Result<File, Fault> {
         let variables = variables.iter().map(|(name, value)| (name.into(), value.into()));
-        let located = |error| super::super::locate::locate(Path::new("server.toml"), text, &error);
-        Overrides::of(variables).unwrap().read(text, located)
+        Overrides::of("HALLMARK_SERVER__", variables).unwrap().read(text)
     }
 
     #[test]
@@ -173,13 +203,19 @@ mod tests {
         ] {
             let error = read("name = \"a\"\n", &[good, (variable, value)]).unwrap_err();
             assert!(
-                matches!(&error, ConfigError::Environment { name, .. } if name == variable),
+                matches!(&error, Fault::Environment(error) if error.name == variable),
                 "{variable}: {error:?}"
             );
         }
         let error = read("name = \"a\"\n\nnmae = 1\n", &[good]).unwrap_err();
-        assert!(matches!(error, ConfigError::UnknownKey { line: 3, .. }), "{error:?}");
+        assert!(
+            matches!(&error, Fault::File(error) if error.message().contains("nmae")),
+            "{error:?}"
+        );
         let error = read("pcrs = []\n", &[good]).unwrap_err();
-        assert!(matches!(error, ConfigError::MissingKey { .. }), "{error:?}");
+        assert!(
+            matches!(&error, Fault::File(error) if error.message().contains("missing field")),
+            "{error:?}"
+        );
     }
 }
