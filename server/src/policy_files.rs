@@ -12,8 +12,9 @@ use std::{collections::BTreeMap, sync::atomic::AtomicBool};
 
 use hallmark_policy::{
     PolicySet, Rules,
-    signed::{FileKind, OperatorKeys},
+    signed::{FileKind, OperatorKeys, SignedFile, SignedFileError},
 };
+use hallmark_reason::Coded as _;
 use hallmark_store::{PolicyFile, StoreError};
 use tokio::sync::Mutex;
 
@@ -47,7 +48,8 @@ impl PolicyFiles {
         })
     }
 
-    /// Everything that is in force at the start.
+    /// Everything that is in force at the start. What was signed before files named a trust domain stays in force, as nothing
+    /// else says that its rules are no longer wanted; that it is to be signed again is told.
     ///
     /// # Errors
     /// When a policy or baseline does not read back: without it machines would be let in that it refuses.
@@ -56,6 +58,16 @@ impl PolicyFiles {
         for ((kind, _), file) in self.files.get_mut().iter().filter(|(_, file)| file.in_force) {
             let added = set.add_file(*kind, &file.name, &file.payload);
             added.map_err(|error| undecodable(file, &error.to_string()))?;
+            if !file.signed.is_empty() && !SignedFile::names_trust_domain(&file.signed) {
+                let error = SignedFileError::NoTrustDomain { kind: *kind };
+                tracing::warn!(
+                    code = %error.code(),
+                    name = file.name,
+                    serial = file.serial,
+                    next = error.next_step(),
+                    "{error}: it stays in force; sign it again, with the same serial, and apply it"
+                );
+            }
         }
         Ok(set)
     }

@@ -3,7 +3,7 @@
 use std::{io, path::PathBuf};
 
 use hallmark_evidence::EvidenceError;
-use hallmark_policy::{BaselineError, PolicyError, RuleFileError, predict::PredictError};
+use hallmark_policy::{BaselineError, PolicyError, RuleFileError, predict::PredictError, signed::SignedFileError};
 use hallmark_reason::{Coded, ReasonCode, Report};
 use hallmark_registry::EntryError;
 use hallmark_spiffe::{BundleError, IdError, SelectorError};
@@ -68,6 +68,8 @@ pub(crate) enum CliError {
     },
     #[error("{file}: {cause}", file = file.display())]
     Evidence { file: PathBuf, cause: EvidenceError },
+    #[error("{file}: {cause}", file = file.display())]
+    Signed { file: PathBuf, cause: SignedFileError },
     #[error("{0}")]
     Policy(#[from] PolicyError),
     #[error("{0}")]
@@ -106,6 +108,7 @@ impl CliError {
             | Self::File { .. }
             | Self::Unfit { .. }
             | Self::Evidence { .. }
+            | Self::Signed { .. }
             | Self::Policy(_)
             | Self::Baseline(_)
             | Self::Rules(_)
@@ -209,6 +212,7 @@ impl Coded for CliError {
             Self::Write { .. } => ReasonCode::new("HM-CLI-0101"),
             Self::Unfit { .. } => ReasonCode::new("HM-CLI-0102"),
             Self::Evidence { cause, .. } => cause.code(),
+            Self::Signed { cause, .. } => cause.code(),
             Self::Policy(cause) => cause.code(),
             Self::Baseline(cause) => cause.code(),
             Self::Rules(cause) => cause.code(),
@@ -220,6 +224,7 @@ impl Coded for CliError {
         match self {
             Self::Ambiguous { found, .. } => Some(found.join(", ")),
             Self::Evidence { cause, .. } => cause.compared(),
+            Self::Signed { cause, .. } => cause.compared(),
             Self::Policy(cause) => cause.compared(),
             Self::Baseline(cause) => cause.compared(),
             Self::Rules(cause) => cause.compared(),
@@ -249,6 +254,7 @@ impl Coded for CliError {
             Self::Write { .. } => "the folder does not exist, belongs to another user, or the disk is full",
             Self::Unfit { .. } => "another kind of file, or one that was cut",
             Self::Evidence { cause, .. } => return cause.likely_cause(),
+            Self::Signed { cause, .. } => return cause.likely_cause(),
             Self::Policy(cause) => return cause.likely_cause(),
             Self::Baseline(cause) => return cause.likely_cause(),
             Self::Rules(cause) => return cause.likely_cause(),
@@ -282,6 +288,7 @@ impl Coded for CliError {
             Self::Write { file, .. } => return Some(format!("ls -ld {}; df", file.display())),
             Self::Unfit { .. } => "hallmark evidence import --help names the form of each file",
             Self::Evidence { cause, .. } => return cause.next_step(),
+            Self::Signed { cause, .. } => return cause.next_step(),
             Self::Policy(cause) => return cause.next_step(),
             Self::Baseline(cause) => return cause.next_step(),
             Self::Rules(cause) => return cause.next_step(),

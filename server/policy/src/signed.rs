@@ -1,8 +1,9 @@
 //! Policies and baselines as files that an operator signed.
 //!
-//! A signed file is a JSON object: what it is, the exact bytes of the policy (TOML) or baseline (JSON) in base64, the id
-//! of the key and the signature (ECDSA, P-256, SHA-256, DER). The signature covers a label, the kind and the bytes, so
-//! a file of one kind cannot pass as another, nor any other signature of that key as one over a file.
+//! A signed file is a JSON object: what it is, the trust domain that it is for, the exact bytes of the policy (TOML) or
+//! baseline (JSON) in base64, the id of the key and the signature (ECDSA, P-256, SHA-256, DER). The signature covers a label,
+//! the trust domain, the kind and the bytes, so a file of one kind cannot pass as another, nor one of another trust domain
+//! as this one's, nor any other signature of that key as one over a file.
 //!
 //! The key is an operator's (PKCS #8, PEM), or lives in an HSM: then [`SignedFile::message`] is what to sign and
 //! [`SignedFile::assemble`] makes the file.
@@ -15,13 +16,17 @@ pub use keys::{KeyId, OperatorKey, OperatorKeys};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use hallmark_spiffe::TrustDomain;
 use serde::{Deserialize, Serialize};
 
 use crate::ima::DigestList;
 use crate::rule_file::unmarked;
 
 /// The label that begins every message that is signed.
-const LABEL: &[u8] = b"hallmark signed file v1";
+const LABEL: &[u8] = b"hallmark signed file v2";
+
+/// The version of the form. Files of version 1 name no trust domain.
+const VERSION: u32 = 2;
 
 /// What a signed file holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -66,6 +71,7 @@ impl std::fmt::Display for FileKind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignedFile {
     kind: FileKind,
+    trust_domain: TrustDomain,
     payload: Vec<u8>,
     key: KeyId,
     signature: Vec<u8>,
@@ -76,6 +82,8 @@ pub struct SignedFile {
 pub struct OpenedFile {
     /// The policy's or baseline's exact bytes.
     pub payload: Vec<u8>,
+    /// The trust domain that it was signed for.
+    pub trust_domain: TrustDomain,
     /// The key that signed.
     pub key: KeyId,
 }
@@ -85,6 +93,8 @@ pub struct OpenedFile {
 struct Envelope {
     hallmark_signed_file: u32,
     kind: FileKind,
+    #[serde(default)]
+    trust_domain: Option<String>,
     payload: String,
     key_id: String,
     signature: String,
@@ -100,27 +110,49 @@ impl SignedFile {
         unmarked(text).trim_start().starts_with('{') && text.contains("\"hallmark_signed_file\"")
     }
 
-    /// What a key signs for a file of this kind with these bytes.
+    /// Whether a signed file's text names the trust domain that it is for; those that were signed before do not.
     #[must_use]
-    pub fn message(kind: FileKind, payload: &[u8]) -> Vec<u8> {
-        let kind = kind.as_str().as_bytes();
-        [LABEL, &[0], kind, &[0], payload].concat()
+    pub fn names_trust_domain(text: &str) -> bool {
+        #[derive(Deserialize)]
+        struct Named {
+            trust_domain: Option<serde::de::IgnoredAny>,
+        }
+        serde_json::from_str::<Named>(unmarked(text)).is_ok_and(|named| named.trust_domain.is_some())
     }
 
-    /// Signs `payload`.
+    /// What a key signs for a file of this kind with these bytes, for this trust domain.
+    #[must_use]
+    pub fn message(kind: FileKind, trust_domain: &TrustDomain, payload: &[u8]) -> Vec<u8> {
+        let (kind, trust_domain) = (kind.as_str().as_bytes(), trust_domain.as_str().as_bytes());
+        [LABEL, &[0], trust_domain, &[0], kind, &[0], payload].concat()
+    }
+
+    /// Signs `payload` for one trust domain.
     ///
     /// # Errors
     /// When the cryptographic library cannot sign.
-    pub fn seal(kind: FileKind, payload: Vec<u8>, key: &OperatorKey) -> Result<Self, SignedFileError> {
-        let signature = key.sign(&Self::message(kind, &payload))?;
-        Ok(Self::assemble(kind, payload, key.id(), signature))
+    pub fn seal(
+        kind: FileKind,
+        trust_domain: &TrustDomain,
+        payload: Vec<u8>,
+        key: &OperatorKey,
+    ) -> Result<Self, SignedFileError> {
+        let signature = key.sign(&Self::message(kind, trust_domain, &payload))?;
+        Ok(Self::assemble(kind, trust_domain.clone(), payload, key.id(), signature))
     }
 
     /// The file for a signature that was made elsewhere, over [`message`](Self::message).
     #[must_use]
-    pub const fn assemble(kind: FileKind, payload: Vec<u8>, key: KeyId, signature: Vec<u8>) -> Self {
+    pub const fn assemble(
+        kind: FileKind,
+        trust_domain: TrustDomain,
+        payload: Vec<u8>,
+        key: KeyId,
+        signature: Vec<u8>,
+    ) -> Self {
         Self {
             kind,
+            trust_domain,
             payload,
             key,
             signature,
@@ -131,8 +163,9 @@ impl SignedFile {
     #[must_use]
     pub fn to_json(&self) -> String {
         let envelope = Envelope {
-            hallmark_signed_file: 1,
+            hallmark_signed_file: VERSION,
             kind: self.kind,
+            trust_domain: Some(self.trust_domain.to_string()),
             payload: STANDARD.encode(&self.payload),
             key_id: self.key.to_string(),
             signature: STANDARD.encode(&self.signature),
@@ -151,11 +184,15 @@ impl SignedFile {
         }
         let malformed = |what: &str| SignedFileError::Malformed { what: what.to_owned() };
         let envelope: Envelope = serde_json::from_str(unmarked(text)).map_err(|error| malformed(&error.to_string()))?;
-        if envelope.hallmark_signed_file != 1 {
-            return Err(SignedFileError::Version {
-                found: envelope.hallmark_signed_file,
-            });
+        match envelope.hallmark_signed_file {
+            VERSION => {}
+            1 => return Err(SignedFileError::NoTrustDomain { kind: envelope.kind }),
+            found => return Err(SignedFileError::Version { found }),
         }
+        let trust_domain = envelope
+            .trust_domain
+            .ok_or_else(|| malformed("trust_domain is missing"))?;
+        let trust_domain = TrustDomain::parse(&trust_domain).map_err(|error| malformed(&error.to_string()))?;
         let decode = |field: &str, text: &str| {
             STANDARD
                 .decode(text)
@@ -163,26 +200,42 @@ impl SignedFile {
         };
         Ok(Self {
             kind: envelope.kind,
+            trust_domain,
             payload: decode("payload", &envelope.payload)?,
             key: KeyId::parse(&envelope.key_id).ok_or_else(|| malformed("key_id is no SHA-256 in lower-case hex"))?,
             signature: decode("signature", &envelope.signature)?,
         })
     }
 
-    /// The payload, if the file is of this kind and one of `keys` signed it.
+    /// The payload, if the file is of this kind, one of `keys` signed it, and it was signed for `audience`: only where nobody
+    /// knows the trust domain, as for a file that is looked at without its server, is it `None`.
     ///
     /// # Errors
-    /// [`SignedFileError`] when the kind is another, the key is not configured, or the signature is wrong.
-    pub fn open(self, kind: FileKind, keys: &OperatorKeys) -> Result<OpenedFile, SignedFileError> {
+    /// [`SignedFileError`] when the kind is another, the key is not configured, the signature is wrong, or the file is
+    /// another trust domain's.
+    pub fn open(
+        self,
+        kind: FileKind,
+        audience: Option<&TrustDomain>,
+        keys: &OperatorKeys,
+    ) -> Result<OpenedFile, SignedFileError> {
         if self.kind != kind {
             return Err(SignedFileError::Kind {
                 expected: kind,
                 actual: self.kind,
             });
         }
-        keys.verify(self.key, &Self::message(self.kind, &self.payload), &self.signature)?;
+        let message = Self::message(self.kind, &self.trust_domain, &self.payload);
+        keys.verify(self.key, &message, &self.signature)?;
+        if let Some(expected) = audience.filter(|expected| **expected != self.trust_domain) {
+            return Err(SignedFileError::OtherTrustDomain {
+                expected: expected.clone(),
+                actual: self.trust_domain,
+            });
+        }
         Ok(OpenedFile {
             payload: self.payload,
+            trust_domain: self.trust_domain,
             key: self.key,
         })
     }

@@ -41,14 +41,18 @@ pub async fn apply(
     let (name, serial) = set.add_file(kind, "the policy", &payload)?;
     let key = (kind, name.clone());
     let is_there = |it: &PolicyFile| it.in_force && it.serial == serial && it.payload == payload;
-    if files.get(&key).is_some_and(is_there) {
-        return Ok(Applied {
-            name,
-            serial,
-            changes: Vec::new(),
-        });
+    match files.get(&key).filter(|it| is_there(it)) {
+        Some(it) if it.signed == signed => {
+            return Ok(Applied {
+                name,
+                serial,
+                changes: Vec::new(),
+            });
+        }
+        // The same file with another signature takes its place: one from before that named no trust domain.
+        Some(_) => {}
+        None => require_newer(kind, &name, files.get(&key).map(|file| file.serial), serial)?,
     }
-    require_newer(kind, &name, files.get(&key).map(|file| file.serial), serial)?;
     let file = PolicyFile {
         kind: kind.as_str().to_owned(),
         name: name.clone(),
@@ -128,7 +132,7 @@ fn opened(server: &Server, kind: FileKind, content: Vec<u8>) -> Result<(Vec<u8>,
     let keys = &server.policy_files.keys;
     let text = String::from_utf8(content).map_err(|_| RuleFileError::NotText)?;
     if SignedFile::is_one(&text) {
-        let opened = SignedFile::parse(&text)?.open(kind, keys)?;
+        let opened = SignedFile::parse(&text)?.open(kind, Some(&server.trust_domain), keys)?;
         return Ok((opened.payload, text));
     }
     if keys.is_empty() {

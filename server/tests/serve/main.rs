@@ -18,4 +18,5 @@ mod lab;
 mod lifecycle;
 mod races;
 mod roles;
+mod signed;
 mod start;

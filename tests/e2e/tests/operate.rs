@@ -341,6 +341,8 @@ fn make_keys(operator: &Operator) {
         "release-1.json",
         "--key",
         "operator.pem",
+        "--trust-domain",
+        "example.org",
         "-o",
         "operator.pem",
     ];
@@ -396,7 +398,22 @@ fn a_baseline_travels_as_a_signed_file() {
         operator.read("release-1.json").trim()
     );
     let (_, told) = import("stranger.pub", USAGE);
-    assert!(told.contains("HM-CLI-0102"), "{told}");
+    assert!(told.contains("HM-POLICY-0425"), "{told}");
+    let meant_for = |name: &str, code| {
+        let words = [
+            "baseline",
+            "import",
+            "signed.json",
+            "--operator-key",
+            "operator.pub",
+            "-o",
+            "imported.json",
+        ];
+        operator.run(code, &[&words[..], &["--trust-domain", name]].concat())
+    };
+    meant_for(trial::DOMAIN, DONE);
+    let (_, told) = meant_for("other.example", USAGE);
+    assert!(told.contains("HM-POLICY-0432"), "{told}");
     operator.write(
         "signed.json",
         &operator

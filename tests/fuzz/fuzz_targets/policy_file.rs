@@ -22,7 +22,7 @@ fuzz_target!(|bytes: &[u8]| {
     }
     if let Ok(file) = SignedFile::parse(text) {
         for kind in [FileKind::Policy, FileKind::Baseline] {
-            assert!(file.clone().open(kind, &OperatorKeys::default()).is_err());
+            assert!(file.clone().open(kind, None, &OperatorKeys::default()).is_err());
         }
     }
 });

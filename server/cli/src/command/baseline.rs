@@ -9,6 +9,7 @@ use hallmark_policy::{
     Baseline, PolicySet,
     signed::{FileKind, OperatorKeys, SignedFile},
 };
+use hallmark_spiffe::TrustDomain;
 
 use super::{
     Context,
@@ -86,6 +87,9 @@ pub(crate) enum BaselineCommand {
         /// An operator's private key: P-256, PKCS #8, PEM
         #[arg(long, value_name = "FILE")]
         key: Option<PathBuf>,
+        /// The trust domain that it is signed for; else the server's own
+        #[arg(long, value_name = "NAME", value_parser = TrustDomain::parse, requires = "key")]
+        trust_domain: Option<TrustDomain>,
         /// The file to write; `-o OUT` says the same here
         #[arg(long, value_name = "OUT", value_parser = out_path)]
         out: PathBuf,
@@ -100,6 +104,9 @@ pub(crate) enum BaselineCommand {
         /// Public keys of those who may sign, PEM
         #[arg(long, value_name = "FILE", required_unless_present = "unsigned")]
         operator_key: Vec<PathBuf>,
+        /// The trust domain that a signed file must be for; else it is told which one it names
+        #[arg(long, value_name = "NAME", value_parser = TrustDomain::parse)]
+        trust_domain: Option<TrustDomain>,
         /// Take a CoRIM that nobody signed
         #[arg(long, conflicts_with = "operator_key", requires = "name")]
         unsigned: bool,
@@ -137,12 +144,22 @@ pub(crate) async fn run(context: &Context, command: BaselineCommand) -> Result<E
         }
         BaselineCommand::Retire { name, key, how } => retire(context, &name, key.as_deref(), how).await,
         BaselineCommand::List => list(context, Some(FileKind::Baseline)).await,
-        BaselineCommand::Export { name, key, out } => {
-            let file = find(&context.connect().await?, FileKind::Baseline, &name).await?;
+        BaselineCommand::Export {
+            name,
+            key,
+            trust_domain,
+            out,
+        } => {
+            let client = context.connect().await?;
+            let file = find(&client, FileKind::Baseline, &name).await?;
             match key {
                 Some(key) => {
                     differs(&out, &[&key])?;
-                    sign(FileKind::Baseline, file.payload.to_vec(), &key, &out)
+                    let trust_domain = match trust_domain {
+                        Some(named) => named,
+                        None => client.trust_domain().await?,
+                    };
+                    sign(FileKind::Baseline, &trust_domain, file.payload.to_vec(), &key, &out)
                 }
                 None => save(&out, &String::from_utf8_lossy(&file.payload)),
             }
@@ -150,13 +167,19 @@ pub(crate) async fn run(context: &Context, command: BaselineCommand) -> Result<E
         BaselineCommand::Import {
             file,
             operator_key,
+            trust_domain,
             unsigned,
             name,
             serial,
             out,
         } => {
             let keys = (!unsigned).then(|| operators(&operator_key)).transpose()?;
-            import(&file, keys.as_ref(), name.as_deref(), serial, &out)
+            let bytes = limited(&file, SignedFile::MAX_BYTES)?;
+            if Baseline::is_corim(&bytes) {
+                return import_corim(&file, &bytes, keys.as_ref(), name.as_deref(), serial, &out);
+            }
+            let keys = keys.ok_or_else(|| unfit(&file, &"only a CoRIM is taken unsigned"))?;
+            import(&file, bytes, &keys, trust_domain.as_ref(), &out)
         }
     }
 }
@@ -178,28 +201,40 @@ fn operators(keys: &[PathBuf]) -> Result<OperatorKeys, CliError> {
     Ok(operators)
 }
 
-fn import(
+fn import_corim(
     file: &Path,
+    bytes: &[u8],
     keys: Option<&OperatorKeys>,
     name: Option<&str>,
     serial: u64,
     out: &Path,
 ) -> Result<Exit, CliError> {
-    let bytes = limited(file, SignedFile::MAX_BYTES)?;
-    if Baseline::is_corim(&bytes) {
-        let name = name.ok_or_else(|| unfit(file, &"a CoRIM does not say what its baseline is called: add --name"))?;
-        let (baseline, left_out) = Baseline::from_corim(&bytes, name, serial, timestamp::now(), keys)?;
-        for what in left_out {
-            say(&format!("{}: not taken: {what}", file.display()));
-        }
-        return save(out, &(baseline.to_json() + "\n"));
+    let name = name.ok_or_else(|| unfit(file, &"a CoRIM does not say what its baseline is called: add --name"))?;
+    let (baseline, left_out) = Baseline::from_corim(bytes, name, serial, timestamp::now(), keys)?;
+    for what in left_out {
+        say(&format!("{}: not taken: {what}", file.display()));
     }
-    let keys = keys.ok_or_else(|| unfit(file, &"only a CoRIM is taken unsigned"))?;
+    save(out, &(baseline.to_json() + "\n"))
+}
+
+fn import(
+    file: &Path,
+    bytes: Vec<u8>,
+    keys: &OperatorKeys,
+    trust_domain: Option<&TrustDomain>,
+    out: &Path,
+) -> Result<Exit, CliError> {
     let signed = String::from_utf8(bytes).map_err(|error| unfit(file, &error))?;
-    let opened = SignedFile::parse(&signed).and_then(|signed| signed.open(FileKind::Baseline, keys));
-    let payload = opened.map_err(|error| unfit(file, &error))?.payload;
-    PolicySet::default().add_file(FileKind::Baseline, &file.display().to_string(), &payload)?;
-    save(out, &String::from_utf8_lossy(&payload))
+    let opened = SignedFile::parse(&signed).and_then(|signed| signed.open(FileKind::Baseline, trust_domain, keys));
+    let opened = opened.map_err(|cause| CliError::Signed {
+        file: file.to_owned(),
+        cause,
+    })?;
+    PolicySet::default().add_file(FileKind::Baseline, &file.display().to_string(), &opened.payload)?;
+    if trust_domain.is_none() {
+        say(&format!("{}: signed for {}", file.display(), opened.trust_domain));
+    }
+    save(out, &String::from_utf8_lossy(&opened.payload))
 }
 
 /// A retired baseline is a later state of itself.
@@ -212,7 +247,7 @@ async fn retire(context: &Context, name: &str, key: Option<&Path>, how: RuleChan
         return Err(CliError::NotConfirmed);
     }
     let content = match key {
-        Some(key) => sealed(FileKind::Baseline, retired, key)?.into_bytes(),
+        Some(key) => sealed(FileKind::Baseline, &client.trust_domain().await?, retired, key)?.into_bytes(),
         None => retired,
     };
     apply(context, FileKind::Baseline, content, "retired", how).await

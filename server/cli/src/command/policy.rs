@@ -14,6 +14,7 @@ use hallmark_policy::{
     DigestList, Policy, PolicySet,
     signed::{FileKind, OperatorKey, SignedFile},
 };
+use hallmark_spiffe::TrustDomain;
 
 use super::{
     Context,
@@ -93,13 +94,16 @@ Exits with 5 when the policy refuses one of them. `hallmark policy apply --dry-r
     /// Sign a policy, baseline or list of digests with an operator's key; no server is asked
     #[command(after_help = "Example:
   openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out operator.pem
-  hallmark policy sign edge.toml --key operator.pem -o edge.signed.json")]
+  hallmark policy sign edge.toml --key operator.pem --trust-domain example.org -o edge.signed.json")]
     Sign {
         /// The policy (TOML), baseline or list of digests (JSON)
         file: PathBuf,
         /// The operator's private key: P-256, PKCS #8, PEM
         #[arg(long, value_name = "FILE")]
         key: PathBuf,
+        /// The trust domain that it is for: servers of others refuse it
+        #[arg(long, value_name = "NAME", value_parser = TrustDomain::parse)]
+        trust_domain: TrustDomain,
         /// The signed file to write; `-o OUT` says the same here
         #[arg(long, value_name = "OUT", value_parser = out_path)]
         out: PathBuf,
@@ -143,11 +147,16 @@ pub(crate) async fn run(context: &Context, command: PolicyCommand) -> Result<Exi
         }
         PolicyCommand::Show { name, kind } => print(context, kind.into(), &name).await,
         PolicyCommand::Withdraw { name, kind, how } => withdraw(context, kind.into(), &name, how).await,
-        PolicyCommand::Sign { file, key, out } => {
+        PolicyCommand::Sign {
+            file,
+            key,
+            trust_domain,
+            out,
+        } => {
             let content = limited(&file, SignedFile::MAX_BYTES)?;
             let kind = readable(&file, &content)?;
             differs(&out, &[&file, &key])?;
-            sign(kind, content, &key, &out)
+            sign(kind, &trust_domain, content, &key, &out)
         }
     }
 }
@@ -287,19 +296,30 @@ pub(super) async fn in_force(client: &Client) -> Result<Vec<PolicyFile>, CliErro
 }
 
 /// Signs a file and writes what came of it.
-pub(super) fn sign(kind: FileKind, content: Vec<u8>, key: &Path, out: &Path) -> Result<Exit, CliError> {
-    save(out, &sealed(kind, content, key)?)
+pub(super) fn sign(
+    kind: FileKind,
+    trust_domain: &TrustDomain,
+    content: Vec<u8>,
+    key: &Path,
+    out: &Path,
+) -> Result<Exit, CliError> {
+    save(out, &sealed(kind, trust_domain, content, key)?)
 }
 
-/// A file, signed.
-pub(super) fn sealed(kind: FileKind, content: Vec<u8>, key: &Path) -> Result<String, CliError> {
+/// A file, signed for a trust domain.
+pub(super) fn sealed(
+    kind: FileKind,
+    trust_domain: &TrustDomain,
+    content: Vec<u8>,
+    key: &Path,
+) -> Result<String, CliError> {
     let unfit = |error: hallmark_policy::signed::SignedFileError| CliError::Unfit {
         what: "operator's key",
         file: key.to_owned(),
         detail: error.to_string(),
     };
     let key = OperatorKey::from_pem(&limited(key, 64 * 1024)?).map_err(unfit)?;
-    let signed = SignedFile::seal(kind, content, &key).map_err(unfit)?;
+    let signed = SignedFile::seal(kind, trust_domain, content, &key).map_err(unfit)?;
     Ok(signed.to_json() + "\n")
 }
 

@@ -1,6 +1,7 @@
 //! Why a signed file is not believed.
 
 use hallmark_reason::{Coded, ReasonCode};
+use hallmark_spiffe::TrustDomain;
 
 use super::{FileKind, KeyId, SignedFile};
 
@@ -25,6 +26,20 @@ pub enum SignedFileError {
     Version {
         /// Its version.
         found: u32,
+    },
+    /// It was signed before files named the trust domain that they are for.
+    #[error("the signed {kind} names no trust domain")]
+    NoTrustDomain {
+        /// What it holds.
+        kind: FileKind,
+    },
+    /// It was signed for another trust domain.
+    #[error("the file was signed for another trust domain")]
+    OtherTrustDomain {
+        /// The one that was asked for.
+        expected: TrustDomain,
+        /// The one that it names.
+        actual: TrustDomain,
     },
     /// It holds something else.
     #[error("the signed file holds a {actual}, not a {expected}")]
@@ -84,13 +99,17 @@ impl Coded for SignedFileError {
             Self::SigningKey => ReasonCode::new("HM-POLICY-0428"),
             Self::PublicKey => ReasonCode::new("HM-POLICY-0429"),
             Self::CannotSign => ReasonCode::new("HM-POLICY-0430"),
+            Self::NoTrustDomain { .. } => ReasonCode::new("HM-POLICY-0431"),
+            Self::OtherTrustDomain { .. } => ReasonCode::new("HM-POLICY-0432"),
         }
     }
 
     fn compared(&self) -> Option<String> {
         match self {
             Self::TooLarge { actual } => Some(format!("at most {} bytes, it has {actual}", SignedFile::MAX_BYTES)),
-            Self::Version { found } => Some(format!("version {found}, this program reads 1")),
+            Self::Version { found } => Some(format!("version {found}, this program reads 2")),
+            Self::NoTrustDomain { .. } => Some("version 1 of signed files, 2 names a trust domain".to_owned()),
+            Self::OtherTrustDomain { expected, actual } => Some(format!("signed for {actual}, this is {expected}")),
             Self::UnknownKey { key, known } if known.is_empty() => Some(format!("key {key}, none is configured")),
             Self::UnknownKey { key, known } => Some(format!("key {key}, configured are {}", known.join(", "))),
             Self::RolledBack { applied, offered, .. } => {
@@ -105,6 +124,12 @@ impl Coded for SignedFileError {
             Self::TooLarge { .. } | Self::Malformed { .. } => "another file, or a policy that was not signed",
             Self::Version { .. } => "the file was made by another version of Hallmark",
             Self::Kind { .. } => "the file of the other kind was named",
+            Self::NoTrustDomain { .. } => {
+                "an older version of hallmark signed it: such a file would count in every trust domain of its key"
+            }
+            Self::OtherTrustDomain { .. } => {
+                "one operator's key serves several trust domains, and the file of another was taken"
+            }
             Self::UnknownKey { .. } => "the operator's key is not configured on this server, or somebody else signed",
             Self::Signature { .. } => "the file was changed after it was signed",
             Self::RolledBack { .. } => "an old file, or a change without a new `serial`",
@@ -119,6 +144,14 @@ impl Coded for SignedFileError {
         let step = match self {
             Self::TooLarge { .. } | Self::Malformed { .. } | Self::Kind { .. } => "look into the file".into(),
             Self::Version { .. } | Self::Signature { .. } => "sign the file again".into(),
+            Self::NoTrustDomain { .. } => {
+                "sign it again: hallmark policy sign FILE --key KEY --trust-domain TRUST-DOMAIN -o OUT".into()
+            }
+            Self::OtherTrustDomain { expected, .. } => {
+                format!(
+                    "if it is meant for {expected} too: hallmark policy sign FILE --key KEY --trust-domain {expected} -o OUT"
+                )
+            }
             Self::UnknownKey { .. } => "add the operator's public key to `policy.operator_keys`".into(),
             Self::RolledBack { applied, .. } => {
                 format!("set `serial = {}` or higher and sign again", applied.saturating_add(1))

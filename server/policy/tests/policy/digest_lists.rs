@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use crate::ima::{P256, first_line, proven, summary};
 use crate::machine::{digest, good, now, policy};
-use crate::signed::{KEY, keys};
+use crate::signed::{KEY, keys, td};
 use crate::writer;
 
 fn import(text: &str) -> DigestList {
@@ -170,12 +170,15 @@ fn policies_name_lists_and_one_of_them_is_enough() {
 fn attack_52_a_list_is_signed_as_a_list() {
     let (key, keys) = (OperatorKey::from_pem(KEY.as_bytes()).unwrap(), keys());
     let list = import(&digest("aa")).to_json().into_bytes();
-    let sealed = SignedFile::seal(FileKind::DigestList, list.clone(), &key).unwrap();
+    let sealed = SignedFile::seal(FileKind::DigestList, &td("example.org"), list.clone(), &key).unwrap();
     let read = SignedFile::parse(&sealed.to_json()).unwrap();
     let marked = format!("\u{feff}{}", sealed.to_json());
     assert!(SignedFile::is_one(&marked) && SignedFile::parse(&marked).unwrap() == read);
-    assert_eq!(read.clone().open(FileKind::DigestList, &keys).unwrap().payload, list);
-    assert!(read.open(FileKind::Policy, &keys).is_err());
+    assert_eq!(
+        read.clone().open(FileKind::DigestList, None, &keys).unwrap().payload,
+        list
+    );
+    assert!(read.open(FileKind::Policy, None, &keys).is_err());
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use hallmark_policy::signed::{FileKind, OperatorKey, OperatorKeys, SignedFile, SignedFileError, require_newer};
 use hallmark_reason::Coded as _;
+use hallmark_spiffe::TrustDomain;
 
 /// Made with `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256`; they sign nothing but these tests.
 pub(crate) const KEY: &str = "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgJuoCZrnrtSd6+dgE\nQUITG8uizr5FnPF6n3sYUkuSuVahRANCAAS9tHiAIphZs4U5zYTiH9gQaJ5Giwvw\nb+vMUsGU7iMGAXySR3FpBWO8ywW8gvSi9jDxeHHxe2HLupYXSd8ymcmA\n-----END PRIVATE KEY-----\n";
@@ -18,13 +19,21 @@ pub(crate) fn keys() -> OperatorKeys {
     keys
 }
 
+pub(crate) fn td(name: &str) -> TrustDomain {
+    TrustDomain::parse(name).unwrap()
+}
+
 fn sealed() -> SignedFile {
+    sealed_for("example.org")
+}
+
+fn sealed_for(trust_domain: &str) -> SignedFile {
     let key = OperatorKey::from_pem(KEY.as_bytes()).unwrap();
-    SignedFile::seal(FileKind::Policy, POLICY.to_vec(), &key).unwrap()
+    SignedFile::seal(FileKind::Policy, &td(trust_domain), POLICY.to_vec(), &key).unwrap()
 }
 
 fn open(text: &str, keys: &OperatorKeys) -> Result<Vec<u8>, SignedFileError> {
-    let opened = SignedFile::parse(text)?.open(FileKind::Policy, keys)?;
+    let opened = SignedFile::parse(text)?.open(FileKind::Policy, Some(&td("example.org")), keys)?;
     Ok(opened.payload)
 }
 
@@ -36,7 +45,7 @@ fn code(text: &str, keys: &OperatorKeys) -> String {
 fn what_an_operator_signed_is_opened() {
     let text = sealed().to_json();
     assert_eq!(open(&text, &keys()).unwrap(), POLICY);
-    let opened = sealed().open(FileKind::Policy, &keys()).unwrap();
+    let opened = sealed().open(FileKind::Policy, None, &keys()).unwrap();
     assert_eq!(Some(opened.key), keys().ids().next());
     assert_eq!(OperatorKey::from_pem(KEY.as_bytes()).unwrap().id(), opened.key);
 }
@@ -45,14 +54,20 @@ fn what_an_operator_signed_is_opened() {
 fn a_signature_that_another_device_made_is_as_good() {
     let key = OperatorKey::from_pem(KEY.as_bytes()).unwrap();
     // The device's part, with the same key: it signs the message and knows nothing of files.
-    let message = SignedFile::message(FileKind::Policy, POLICY);
+    let message = SignedFile::message(FileKind::Policy, &td("example.org"), POLICY);
     let device = aws_lc_rs::signature::EcdsaKeyPair::from_pkcs8(
         &aws_lc_rs::signature::ECDSA_P256_SHA256_ASN1_SIGNING,
         &pkcs8(KEY),
     )
     .unwrap();
     let signature = device.sign(&aws_lc_rs::rand::SystemRandom::new(), &message).unwrap();
-    let file = SignedFile::assemble(FileKind::Policy, POLICY.to_vec(), key.id(), signature.as_ref().to_vec());
+    let file = SignedFile::assemble(
+        FileKind::Policy,
+        td("example.org"),
+        POLICY.to_vec(),
+        key.id(),
+        signature.as_ref().to_vec(),
+    );
     let mut keys = OperatorKeys::default();
     assert_eq!(keys.add_spki(&key.spki()).unwrap(), key.id());
     assert_eq!(open(&file.to_json(), &keys).unwrap(), POLICY);
@@ -70,7 +85,7 @@ fn attack_52_what_no_operator_signed_is_refused() {
     assert_eq!(code(&good, &keys()), "opened");
     assert_eq!(code(&good, &OperatorKeys::default()), "HM-POLICY-0425");
     let other = OperatorKey::from_pem(OTHER_KEY.as_bytes()).unwrap();
-    let foreign = SignedFile::seal(FileKind::Policy, POLICY.to_vec(), &other).unwrap();
+    let foreign = SignedFile::seal(FileKind::Policy, &td("example.org"), POLICY.to_vec(), &other).unwrap();
     assert_eq!(code(&foreign.to_json(), &keys()), "HM-POLICY-0425");
     // It claims to be the operator's.
     let (ours, theirs) = (keys().ids().next().unwrap().to_string(), other.id().to_string());
@@ -96,7 +111,11 @@ fn attack_52_a_change_of_any_field_is_seen() {
     assert_eq!(changed("key_id", "ab".into()), "HM-POLICY-0422");
     assert_eq!(changed("kind", "baseline".into()), "HM-POLICY-0424");
     assert_eq!(changed("kind", "evidence".into()), "HM-POLICY-0422");
-    assert_eq!(changed("hallmark_signed_file", 2.into()), "HM-POLICY-0423");
+    assert_eq!(changed("hallmark_signed_file", 3.into()), "HM-POLICY-0423");
+    assert_eq!(changed("hallmark_signed_file", 1.into()), "HM-POLICY-0431");
+    assert_eq!(changed("trust_domain", "other.example".into()), "HM-POLICY-0426");
+    assert_eq!(changed("trust_domain", "Example.org".into()), "HM-POLICY-0422");
+    assert_eq!(changed("trust_domain", serde_json::Value::Null), "HM-POLICY-0422");
     assert_eq!(changed("more", 1.into()), "HM-POLICY-0422");
     assert_eq!(changed("kind", "policy".into()), "opened");
     assert_eq!(code("{}", &keys()), "HM-POLICY-0422");
@@ -104,14 +123,68 @@ fn attack_52_a_change_of_any_field_is_seen() {
 }
 
 #[test]
+fn attack_75_a_file_counts_in_its_own_trust_domain_alone() {
+    let foreign = sealed_for("other.example");
+    let error = foreign
+        .clone()
+        .open(FileKind::Policy, Some(&td("example.org")), &keys())
+        .unwrap_err();
+    assert_eq!(error.code().as_str(), "HM-POLICY-0432");
+    assert_eq!(
+        error.compared().unwrap(),
+        "signed for other.example, this is example.org"
+    );
+    // What it says for whom it is, it says under its signature.
+    let relabelled = foreign.to_json().replace("other.example", "example.org");
+    assert_eq!(code(&relabelled, &keys()), "HM-POLICY-0426");
+    // Neither name nor kind can be moved into the other.
+    let message = |kind, name| SignedFile::message(kind, &td(name), POLICY);
+    assert_ne!(
+        message(FileKind::Policy, "example.org"),
+        message(FileKind::Policy, "example.or")
+    );
+    // The controls: at home, and where nobody knows the trust domain.
+    let opened = foreign
+        .clone()
+        .open(FileKind::Policy, Some(&td("other.example")), &keys())
+        .unwrap();
+    assert_eq!(
+        (opened.payload.as_slice(), opened.trust_domain.as_str()),
+        (POLICY, "other.example")
+    );
+    assert!(foreign.open(FileKind::Policy, None, &keys()).is_ok());
+    assert_eq!(code(&sealed().to_json(), &keys()), "opened");
+}
+
+/// In the form that `hallmark policy sign` wrote before files named a trust domain: no signature helps it.
+#[test]
+fn attack_75_a_file_from_before_is_refused_with_what_to_do() {
+    let payload = {
+        use base64::Engine as _;
+        base64::engine::general_purpose::STANDARD.encode(POLICY)
+    };
+    let (key, signature) = (keys().ids().next().unwrap(), "MEUCIQDA");
+    let text = format!(
+        r#"{{"hallmark_signed_file": 1, "kind": "policy", "payload": "{payload}", "key_id": "{key}", "signature": "{signature}"}}"#
+    );
+    let error = SignedFile::parse(&text).unwrap_err();
+    assert_eq!(error.code().as_str(), "HM-POLICY-0431");
+    assert!(error.next_step().unwrap().contains("--trust-domain"));
+}
+
+#[test]
 fn attack_52_a_file_of_one_kind_does_not_pass_as_another() {
     let key = OperatorKey::from_pem(KEY.as_bytes()).unwrap();
-    let baseline = SignedFile::seal(FileKind::Baseline, POLICY.to_vec(), &key).unwrap();
+    let baseline = SignedFile::seal(FileKind::Baseline, &td("example.org"), POLICY.to_vec(), &key).unwrap();
     assert_eq!(
-        baseline.clone().open(FileKind::Baseline, &keys()).unwrap().payload,
+        baseline
+            .clone()
+            .open(FileKind::Baseline, None, &keys())
+            .unwrap()
+            .payload,
         POLICY
     );
-    let error = baseline.clone().open(FileKind::Policy, &keys()).unwrap_err();
+    let error = baseline.clone().open(FileKind::Policy, None, &keys()).unwrap_err();
     assert_eq!(error.code().as_str(), "HM-POLICY-0424");
     let relabelled = baseline.to_json().replace("\"baseline\"", "\"policy\"");
     assert_eq!(code(&relabelled, &keys()), "HM-POLICY-0426");

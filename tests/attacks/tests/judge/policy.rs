@@ -3,6 +3,7 @@
 use hallmark_policy::Baseline;
 use hallmark_policy::signed::{FileKind, OperatorKey, OperatorKeys, SignedFile, require_newer};
 use hallmark_reason::Coded as _;
+use hallmark_spiffe::TrustDomain;
 
 use crate::scene::{Logs, Scene};
 
@@ -47,9 +48,13 @@ fn attack_52_a_file_that_no_operator_signed_or_an_old_one() {
     let mut keys = OperatorKeys::default();
     keys.add_spki(&key.spki()).unwrap();
     let policy = b"version = 1\nname = \"edge\"\nserial = 7\n".to_vec();
-    let seal = |kind, key: &OperatorKey| SignedFile::seal(kind, policy.clone(), key).unwrap().to_json();
+    let here = TrustDomain::parse("example.org").unwrap();
+    let seal = |kind, key: &OperatorKey| {
+        let sealed = SignedFile::seal(kind, &here, policy.clone(), key);
+        sealed.unwrap().to_json()
+    };
     let open = |text: &str| {
-        let opened = SignedFile::parse(text).and_then(|file| file.open(FileKind::Policy, &keys));
+        let opened = SignedFile::parse(text).and_then(|file| file.open(FileKind::Policy, Some(&here), &keys));
         opened.map_or_else(|error| error.code().to_string(), |_| "opened".into())
     };
     let good = seal(FileKind::Policy, &key);

@@ -4,11 +4,16 @@ use crate::scene::{Site, site, site_with};
 use hallmark_api::admin::{ApplyPolicyFileRequest, ListRecordsRequest, WithdrawPolicyFileRequest};
 use hallmark_attacks::{attest, open, proof_message};
 use hallmark_policy::signed::{FileKind, OperatorKey, SignedFile};
+use hallmark_spiffe::TrustDomain;
 use hallmark_verify::testing::{SoftwareMachine, VendorCa};
 
 const KEY: &str = "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgJuoCZrnrtSd6+dgE\nQUITG8uizr5FnPF6n3sYUkuSuVahRANCAAS9tHiAIphZs4U5zYTiH9gQaJ5Giwvw\nb+vMUsGU7iMGAXySR3FpBWO8ywW8gvSi9jDxeHHxe2HLupYXSd8ymcmA\n-----END PRIVATE KEY-----\n";
 const PUBLIC: &str = "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEvbR4gCKYWbOFOc2E4h/YEGieRosL\n8G/rzFLBlO4jBgF8kkdxaQVjvMsFvIL0ovYw8Xhx8Xthy7qWF0nfMpnJgA==\n-----END PUBLIC KEY-----\n";
 const OTHER: &str = "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgBQPjLJgBJycADNBx\n+Q9+YzkH2Hpp8Fe/dzGJvkzJE9+hRANCAARqWf8ccoACMlmnntfGETqmF8xMwQAv\nu41nWceXO4cWnuBnYtDH4iNVfaJhcfDzUgr0vbMTBxevl3WUIlCRMcZS\n-----END PRIVATE KEY-----\n";
+
+fn here() -> TrustDomain {
+    TrustDomain::parse("example.org").unwrap()
+}
 
 fn policy(serial: u32, rules: &str) -> String {
     format!("version = 1\nname = \"edge\"\nserial = {serial}\n{rules}\n")
@@ -123,19 +128,54 @@ fn attack_52_a_policy_that_comes_during_an_attestation() {
     });
 }
 
+/// A server that takes what the operator's key signed, and nothing else.
+fn with_operator(lab: &mut hallmark_kit::Lab, _: &VendorCa, folder: &std::path::Path) {
+    let path = folder.join("operator.pem");
+    std::fs::write(&path, PUBLIC).unwrap();
+    let keys = vec![path.display().to_string().into()];
+    lab.server().set("policy", "operator_keys", toml::Value::Array(keys));
+}
+
+#[test]
+fn attack_75_a_signed_policy_of_another_trust_domain() {
+    site_with(VendorCa::new(), with_operator, async |site| {
+        let machine = SoftwareMachine::new(&site.vendor);
+        accepted(site, "before", &machine).await;
+        let key = OperatorKey::from_pem(KEY.as_bytes()).unwrap();
+        let seal = |trust_domain: &TrustDomain| {
+            let strict = policy(7, "[boot]\nsecure_boot = true").into_bytes();
+            let sealed = SignedFile::seal(FileKind::Policy, trust_domain, strict, &key);
+            sealed.unwrap().to_json()
+        };
+        let foreign = seal(&TrustDomain::parse("staging.example.org").unwrap());
+        let relabelled = foreign.replace("staging.example.org", "example.org");
+        let before: serde_json::Value = serde_json::from_str(&seal(&here())).unwrap();
+        let mut before = before.as_object().unwrap().clone();
+        before.remove("trust_domain");
+        before["hallmark_signed_file"] = 1.into();
+        let before = serde_json::Value::Object(before).to_string();
+        for (what, content, code) in [
+            ("another trust domain's", &foreign, "HM-POLICY-0432"),
+            ("relabelled", &relabelled, "HM-POLICY-0426"),
+            ("one that names none", &before, "HM-POLICY-0431"),
+        ] {
+            assert_eq!(apply(site, "policy", content).await, code, "{what}");
+            accepted(site, what, &machine).await;
+        }
+        assert_eq!(apply(site, "policy", &seal(&here())).await, "applied", "the control");
+        site.verdicts().await;
+        let told = attest(&site.wire().await, &machine).await.unwrap_err();
+        site.refused("our own policy", &told, "HM-POLICY-0101").await;
+    });
+}
+
 #[test]
 fn attack_52_a_policy_that_no_operator_signed_or_an_old_one() {
-    let configure = |lab: &mut hallmark_kit::Lab, _: &VendorCa, folder: &std::path::Path| {
-        let path = folder.join("operator.pem");
-        std::fs::write(&path, PUBLIC).unwrap();
-        let keys = vec![path.display().to_string().into()];
-        lab.server().set("policy", "operator_keys", toml::Value::Array(keys));
-    };
-    site_with(VendorCa::new(), configure, async |site| {
+    site_with(VendorCa::new(), with_operator, async |site| {
         let machine = SoftwareMachine::new(&site.vendor);
         let seal = |key: &str, kind, serial, rules: &str| {
             let key = OperatorKey::from_pem(key.as_bytes()).unwrap();
-            SignedFile::seal(kind, policy(serial, rules).into_bytes(), &key)
+            SignedFile::seal(kind, &here(), policy(serial, rules).into_bytes(), &key)
                 .unwrap()
                 .to_json()
         };
