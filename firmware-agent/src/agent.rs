@@ -252,7 +252,7 @@ impl Agent {
         if let Some(bundle) = &self.bundle {
             sets.push(authorities(bundle)?);
         }
-        match &self.config.bootstrap {
+        match &**self.config.bootstrap.load() {
             Bootstrap::Bundle(bundle) => sets.push(authorities(bundle)?),
             Bootstrap::Insecure if sets.is_empty() => {
                 tracing::warn!("the server is not authenticated at this first connection (insecure_bootstrap)");

@@ -26,7 +26,9 @@ use crate::{
     agent::Agent,
     cache::{self, Snapshot},
     config::{self, Config, LogConfig},
-    doctor, healthcheck, run,
+    doctor, healthcheck,
+    reload::Reload,
+    run,
     state::StateFile,
     workloads::Workloads,
 };
@@ -154,8 +156,9 @@ fn execute(command: Verb) -> Done {
         Verb::Config(ConfigVerb::Explain(asked)) => explain(&asked.file.config, asked.form.output),
         Verb::Config(ConfigVerb::Defaults) => print(hallmark_settings::reference(config::REFERENCE).trim_end()),
         Verb::Run(arg) => with_config(&arg.config, |config| {
-            let _log = start_log(&config.log)?;
-            runtime()?.block_on(run::run(config))
+            let log = start_log(&config.log)?;
+            let reload = Reload::new(arg.config.clone(), &config, log);
+            runtime()?.block_on(run::run(config, reload))
         }),
         Verb::Attest { asked, .. } => with_config(&asked.file.config, |config| {
             runtime()?.block_on(attest(config, asked.form.output))

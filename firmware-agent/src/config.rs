@@ -6,7 +6,9 @@ mod file;
 pub use error::ConfigError;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use hallmark_host::log::{Filter, Format};
 use hallmark_settings::Overrides;
 use hallmark_spiffe::{Bundle, TrustDomain};
@@ -34,7 +36,7 @@ pub struct Config {
     /// The server's port.
     pub server_port: u16,
     /// What the server is recognised by before the agent has a bundle of its own.
-    pub bootstrap: Bootstrap,
+    pub bootstrap: Arc<ArcSwap<Bootstrap>>,
     /// Where the TPM is.
     pub tcti: Tcti,
     /// The templates of endorsement keys that may be taken, in this order.
@@ -49,6 +51,8 @@ pub struct Config {
     pub unix: UnixConfig,
     /// The log.
     pub log: LogConfig,
+    /// Every key that is set, as it is written.
+    pub written: toml::Table,
 }
 
 /// How the server is recognised at the first connection.

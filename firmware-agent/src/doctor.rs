@@ -72,7 +72,7 @@ async fn tpm(config: &Config) -> Result<String, AgentError> {
 }
 
 async fn server(config: &Config) -> Result<String, AgentError> {
-    let trust = match &config.bootstrap {
+    let trust = match &**config.bootstrap.load() {
         Bootstrap::Bundle(bundle) => {
             let set = bundle.authorities().map_err(|error| AgentError::Bundle {
                 detail: error.to_string(),

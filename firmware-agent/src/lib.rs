@@ -20,6 +20,7 @@ pub mod identity;
 mod jitter;
 pub mod measurements;
 mod registers;
+pub mod reload;
 pub mod run;
 pub mod server_client;
 pub mod state;

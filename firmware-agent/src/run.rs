@@ -11,7 +11,7 @@ use hallmark_tpm::{EsysTpm, TpmHandle};
 use hallmark_workload::{UnixAttestor, Users};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::watch,
     task::spawn_blocking,
     time::{interval, timeout},
@@ -22,6 +22,7 @@ use crate::{
     agent::Agent,
     cache::{self, Cache, Snapshot},
     config::Config,
+    reload::Reload,
     state::StateFile,
     workload_api::{Bounds, Listener, WorkloadApi},
     workloads::Workloads,
@@ -32,12 +33,13 @@ const EXPIRY_EVERY: Duration = Duration::from_secs(1);
 /// How long the TPM may take to finish its last command when the agent stops.
 const LAST_COMMAND: Duration = Duration::from_secs(20);
 
-/// Runs the agent until a signal asks it to stop.
+/// Runs the agent until a signal asks it to stop; SIGHUP reads the configuration again.
 ///
 /// # Errors
 /// The agent cannot start (data folder, socket, TPM), or the machine was banned.
-pub async fn run(config: Config) -> Result<(), Box<dyn Coded + Send>> {
+pub async fn run(config: Config, mut reload: Reload) -> Result<(), Box<dyn Coded + Send>> {
     let signals = signals()?;
+    let hangup = handler(SignalKind::hangup())?;
     let state = StateFile::open(&config.data_dir).map_err(coded)?;
     let attestor = UnixAttestor::new(config.unix);
     let listener = Listener::bind_for(&config.socket, &attestor).map_err(coded)?;
@@ -59,6 +61,7 @@ pub async fn run(config: Config) -> Result<(), Box<dyn Coded + Send>> {
     let ended = tokio::select! {
         ended = agent.run() => ended,
         () = signals => Ok(()),
+        () = reload.follow(hangup) => Ok(()),
     };
 
     notify("STOPPING=1");
@@ -108,14 +111,17 @@ fn coded(error: impl Coded + Send + 'static) -> Box<dyn Coded + Send> {
     Box::new(error)
 }
 
-fn signals() -> Result<impl Future<Output = ()>, Box<dyn Coded + Send>> {
-    let system = |error: std::io::Error| {
+/// A handler that stands from now on, so that no signal is missed during the start.
+fn handler(kind: SignalKind) -> Result<Signal, Box<dyn Coded + Send>> {
+    signal(kind).map_err(|error| {
         coded(AgentError::System {
             detail: error.to_string(),
         })
-    };
-    let mut terminate = signal(SignalKind::terminate()).map_err(system)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(system)?;
+    })
+}
+
+fn signals() -> Result<impl Future<Output = ()>, Box<dyn Coded + Send>> {
+    let (mut terminate, mut interrupt) = (handler(SignalKind::terminate())?, handler(SignalKind::interrupt())?);
     Ok(async move {
         tokio::select! {
             _ = terminate.recv() => {}

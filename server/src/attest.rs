@@ -23,7 +23,6 @@ use std::{path::PathBuf, sync::Arc};
 use arc_swap::ArcSwap;
 use hallmark_policy::PolicySet;
 use hallmark_tpm_wire::PcrSelection;
-use hallmark_verify::Trust;
 
 use crate::config::Tpm2;
 
@@ -33,12 +32,10 @@ const LOG_ROOM: usize = 256 * 1024 * 1024;
 /// How evidence is judged, and how much of it at a time.
 #[derive(Debug)]
 pub struct Attestation {
-    /// Roots and inventory.
-    pub trust: Arc<Trust>,
     /// What the operator demands beyond that, as it is in force now.
     pub policies: ArcSwap<PolicySet>,
     /// Files and folders of the revocation lists.
-    pub crls: Vec<PathBuf>,
+    pub crls: ArcSwap<Vec<PathBuf>>,
     /// What quotes must cover.
     pub pcrs: PcrSelection,
     /// Room for the logs of attestations under way.
@@ -50,9 +47,8 @@ impl Attestation {
     #[must_use]
     pub fn new(tpm2: Tpm2, policies: PolicySet) -> Self {
         Self {
-            trust: Arc::new(tpm2.trust),
             policies: ArcSwap::from_pointee(policies),
-            crls: tpm2.crls,
+            crls: ArcSwap::from_pointee(tpm2.crls),
             pcrs: tpm2.pcrs,
             log_room: LogRoom::new(LOG_ROOM),
         }

@@ -14,7 +14,7 @@ use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
-    config::{self, Config, ConfigError},
+    config::{self, Config, ConfigError, Source},
     doctor,
     errors::StartError,
     healthcheck::{self, HealthError},
@@ -108,7 +108,11 @@ fn private() -> Result<(), Failure> {
 
 fn execute(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Run(file) => load(&file).and_then(|config| run::run(config).map_err(boxed)),
+        Command::Run(file) => {
+            let source = source(&file)?;
+            let config = source.load().map_err(|error| boxed(StartError::from(error)))?;
+            run::run(source, config).map_err(boxed)
+        }
         Command::Config(ConfigCommand::Check(asked)) => load(&asked.file).map(|config| {
             let (file, trust_domain) = (asked.file.config.display().to_string(), config.trust_domain.to_string());
             let read: Vec<String> = config.tpm2.trust_files.iter().map(ToString::to_string).collect();
@@ -164,9 +168,15 @@ fn boxed(error: impl Coded + Send + 'static) -> Failure {
 }
 
 fn load(file: &ConfigFile) -> Result<Config, Failure> {
-    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-    let overrides = overrides()?;
-    config::load_over(&file.config, credentials.as_deref(), &overrides).map_err(|error| boxed(StartError::from(error)))
+    source(file)?.load().map_err(|error| boxed(StartError::from(error)))
+}
+
+fn source(file: &ConfigFile) -> Result<Source, Failure> {
+    Ok(Source {
+        file: file.config.clone(),
+        credentials: std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
+        overrides: overrides()?,
+    })
 }
 
 fn overrides() -> Result<Overrides, Failure> {

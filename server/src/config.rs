@@ -16,13 +16,14 @@ use hallmark_host::log::{Filter, Format};
 use hallmark_hsm::KeyKind;
 use hallmark_policy::{Rules, signed::OperatorKeys};
 use hallmark_registry::{Approvers, SvidTtl};
+use hallmark_settings::Overrides;
 use hallmark_spiffe::{SpiffeId, TrustDomain};
 use hallmark_tpm_wire::PcrSelection;
 use hallmark_verify::Trust;
 use secrecy::SecretString;
 
 pub use error::ConfigError;
-pub use file::{load, load_over};
+pub use file::load;
 pub use trust::{TrustFile, crl_files, revocation};
 
 /// What the names of variables begin with that set keys over the file's.
@@ -58,6 +59,29 @@ pub struct Config {
     pub limits: LimitSettings,
     /// What is logged.
     pub log: Log,
+    /// Every key that is set, as it is written.
+    pub written: toml::Table,
+}
+
+/// Where a configuration is read from, again and again.
+#[derive(Debug, Default)]
+pub struct Source {
+    /// The file.
+    pub file: PathBuf,
+    /// Where systemd put its credentials.
+    pub credentials: Option<PathBuf>,
+    /// The keys that the environment sets.
+    pub overrides: Overrides,
+}
+
+impl Source {
+    /// Reads and checks the configuration, with every file that it refers to.
+    ///
+    /// # Errors
+    /// [`ConfigError`], with the line where there is one; a fault of the environment names its variable.
+    pub fn load(&self) -> Result<Config, ConfigError> {
+        file::load_over(&self.file, self.credentials.as_deref(), &self.overrides)
+    }
 }
 
 /// Where the server listens.

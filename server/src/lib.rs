@@ -24,6 +24,7 @@ pub mod limits;
 pub mod listener;
 pub mod policy_files;
 pub mod probe;
+mod reload;
 pub mod revocation;
 pub mod run;
 pub mod service;

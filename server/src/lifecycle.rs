@@ -101,6 +101,14 @@ impl Lifecycle {
             .or_else(|| listed().then_some(NodeState::PreRegistered))
     }
 
+    /// Replaces roots, the file's inventory, revocation lists, and what an expired certificate means.
+    pub async fn set_trust(&self, trust: Trust) {
+        let _turn = self.writer.lock().await;
+        self.configured.store(Arc::new(trust));
+        let lines = self.known.load().lines().clone();
+        self.follow(lines);
+    }
+
     /// Replaces the revocation lists.
     pub async fn set_revocation(&self, revocation: Arc<Revocation>) {
         let _turn = self.writer.lock().await;

@@ -34,20 +34,17 @@ type Stamp = (PathBuf, u64, Option<SystemTime>);
 /// Reads the lists again whenever their files change. What is revoked then loses trust at once; the last good lists stay
 /// while new ones cannot be used.
 pub async fn keep_reading(server: Arc<Server>) {
-    let paths = server.attestation.crls.clone();
-    if paths.is_empty() {
-        return std::future::pending().await;
-    }
     let mut tick = tokio::time::interval(EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let (mut seen, mut told) = (Vec::new(), String::new());
     loop {
         tick.tick().await;
+        let paths = server.attestation.crls.load_full();
         let now = stamps(&paths);
         if now == seen {
             continue;
         }
-        match read(&server, paths.clone()).await {
+        match read(&server, paths.to_vec()).await {
             Ok(()) => {
                 seen = now;
                 told.clear();
@@ -79,15 +76,7 @@ async fn read(server: &Arc<Server>, paths: Vec<PathBuf>) -> Result<(), String> {
     let reading = tokio::task::spawn_blocking(move || revocation(&paths, required, grace));
     let read: Result<(Revocation, _), ConfigError> = reading.await.map_err(|error| error.to_string())?;
     let (mut lists, _) = read.map_err(|error| Report(&error).to_string())?;
-    for issuer in lists.keep_newer(&held) {
-        tracing::warn!(issuer, "an older revocation list was offered; the newer one stays");
-    }
-    for issuer in lists.stale(server.clock.now()) {
-        tracing::warn!(
-            issuer,
-            "a revocation list is past its time; what it revokes stays revoked"
-        );
-    }
+    follow(server, &mut lists, &held);
     let count = lists.len();
     server.lifecycle.set_revocation(Arc::new(lists)).await;
     // Attestations that were judged by the old lists have come to their end, or will find that the lists changed.
@@ -96,6 +85,19 @@ async fn read(server: &Arc<Server>, paths: Vec<PathBuf>) -> Result<(), String> {
     let revoked = applied.map_err(|error| Report(&error).to_string())?;
     tracing::info!(lists = count, revoked, "revocation lists read");
     Ok(())
+}
+
+/// Lets lists that were read follow those at hand: of one vendor the newer one counts.
+pub fn follow(server: &Server, lists: &mut Revocation, held: &Revocation) {
+    for issuer in lists.keep_newer(held) {
+        tracing::warn!(issuer, "an older revocation list was offered; the newer one stays");
+    }
+    for issuer in lists.stale(server.clock.now()) {
+        tracing::warn!(
+            issuer,
+            "a revocation list is past its time; what it revokes stays revoked"
+        );
+    }
 }
 
 /// Holds the lists at hand against every node that is known; gives how many they revoke. Before a server serves anybody,

@@ -9,14 +9,20 @@ use std::{
 
 use hallmark_host::{log::Log, notify};
 use hallmark_reason::Report;
-use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
+    task::JoinSet,
+};
 
 use crate::{
     clock::{self, Clock},
-    config::{Config, Listen},
+    config::{Config, Listen, Source},
     errors::StartError,
     listener::{self, AdminSocket, STOP_GRACE},
     probe,
+    reload::Reload,
     service::entry::keep_pruned,
     state::Server,
     tls::{self, ServerIdentity},
@@ -25,11 +31,11 @@ use crate::{
 /// How long work that no connection waits for may take at the end.
 const LAST_WORK: Duration = Duration::from_secs(5);
 
-/// Runs the server until SIGTERM or SIGINT.
+/// Runs the server until SIGTERM or SIGINT; SIGHUP reads the configuration again.
 ///
 /// # Errors
 /// [`StartError`] when it cannot start or a listener fails.
-pub fn run(config: Config) -> Result<(), StartError> {
+pub fn run(source: Source, config: Config) -> Result<(), StartError> {
     let log = Log::start(&config.log.filter, config.log.format).map_err(|error| StartError::Runtime {
         what: "the log",
         cause: error.to_string(),
@@ -42,17 +48,28 @@ pub fn run(config: Config) -> Result<(), StartError> {
             what: "the async runtime",
             cause: error.to_string(),
         })?;
+    let mut reload = Reload::new(source, &config);
     let mut server = Weak::new();
     let outcome = runtime.block_on(async {
         let stop = until_signal()?;
+        let mut hangup = handler(SignalKind::hangup())?;
         let mut running = Running::start(config, Clock::system()).await?;
         server = Arc::downgrade(&running.server);
         notify("READY=1");
+        let served = Arc::clone(&running.server);
+        let reloads = async {
+            while hangup.recv().await.is_some() {
+                reload.reload(&served, &log).await;
+            }
+            std::future::pending().await
+        };
         tokio::select! {
             () = stop => tracing::info!("stopping"),
+            () = reloads => {}
             // Without one of its listeners it is better started anew.
             error = running.failure() => return Err(error),
         }
+        drop(served);
         notify("STOPPING=1");
         running.stop().await
     });
@@ -95,7 +112,7 @@ impl Running {
         let keys = parts::keys(&config).await?;
         let address = tcp.local_addr().unwrap_or(address);
         let server = parts::server(config, address, store, keys, clock).await?;
-        if !server.attestation.crls.is_empty() {
+        if !server.attestation.crls.load().is_empty() {
             let held = crate::revocation::hold_against_nodes(&server).await;
             held.map_err(|error| StartError::Runtime {
                 what: "the revocation lists",
@@ -213,15 +230,16 @@ async fn until(mut stopped: watch::Receiver<bool>) {
     drop(stopped.wait_for(|stop| *stop).await);
 }
 
-/// SIGTERM or SIGINT. The handlers stand from now on, so that none is missed during the start.
+/// A handler that stands from now on, so that no signal is missed during the start.
+fn handler(kind: SignalKind) -> Result<Signal, StartError> {
+    signal(kind).map_err(|error| StartError::Runtime {
+        what: "the signal handler",
+        cause: error.to_string(),
+    })
+}
+
+/// SIGTERM or SIGINT.
 fn until_signal() -> Result<impl Future<Output = ()>, StartError> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let handler = |kind| {
-        signal(kind).map_err(|error| StartError::Runtime {
-            what: "the signal handler",
-            cause: error.to_string(),
-        })
-    };
     let (mut terminate, mut interrupt) = (handler(SignalKind::terminate())?, handler(SignalKind::interrupt())?);
     Ok(async move {
         tokio::select! {

@@ -28,7 +28,7 @@ pub struct Server {
     /// The trust domain that it speaks for.
     pub trust_domain: TrustDomain,
     /// SPIFFE IDs that administer the server over TLS, by configuration.
-    pub admin_ids: BTreeSet<SpiffeId>,
+    pub admin_ids: ArcSwap<BTreeSet<SpiffeId>>,
     /// Lifetimes of what is issued.
     pub lifetimes: Lifetimes,
     /// Where it listens, for people.

@@ -1,7 +1,9 @@
 //! The file's form.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use hallmark_host::{Foreign, foreign_file, log};
 use hallmark_settings::{Fault, Overrides};
 use hallmark_spiffe::{Bundle, TrustDomain};
@@ -155,7 +157,7 @@ pub(super) fn load(path: &Path, overrides: &Overrides) -> Result<Config, ConfigE
         data_dir: file.data_dir,
         server_host,
         server_port,
-        bootstrap,
+        bootstrap: Arc::new(ArcSwap::from_pointee(bootstrap)),
         tcti: Tcti::parse(&file.tpm.tcti).map_err(|error| value("tpm.tcti", &error))?,
         ek_templates: ek_templates(&file.tpm.ek_templates)?,
         ek_chain: file.tpm.ek_chain,
@@ -166,6 +168,7 @@ pub(super) fn load(path: &Path, overrides: &Overrides) -> Result<Config, ConfigE
             sha256: file.workload_attestors.unix.sha256,
         },
         log: log_config(file.log)?,
+        written: overrides.table(&text),
         trust_domain,
     })
 }
@@ -295,7 +298,7 @@ mod tests {
     fn a_small_file_is_enough() {
         let config = load_text(GOOD).unwrap();
         assert_eq!(config.server_address(), "127.0.0.1:9000");
-        assert!(matches!(config.bootstrap, Bootstrap::Insecure));
+        assert!(matches!(**config.bootstrap.load(), Bootstrap::Insecure));
         assert_eq!(config.tcti.to_string(), "device:/dev/tpmrm0");
         let ima = "/sys/kernel/security/ima/binary_runtime_measurements";
         assert_eq!(config.logs.ima.as_deref(), Some(Path::new(ima)));

@@ -9,9 +9,11 @@ pub mod health;
 pub mod log;
 mod memory;
 mod notify;
+mod reload;
 mod secret;
 
 pub use folder::{Foreign, Purpose, foreign, foreign_file};
 pub use memory::keep_memory_private;
 pub use notify::{notify, reloading};
+pub use reload::{ReloadError, changed_keys};
 pub use secret::{SecretError, read_secret};

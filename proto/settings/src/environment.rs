@@ -104,6 +104,13 @@ impl Overrides {
             .map(move |one| (key(one), one.value.to_string(), one.name.as_str()))
     }
 
+    /// Every key that is set, by a text that was read before and by the environment.
+    #[must_use]
+    pub fn table(&self, text: &str) -> Table {
+        let file = toml::from_str(text).unwrap_or_default();
+        self.over(&file, None).unwrap_or_default()
+    }
+
     /// The file with every key set but that of one variable.
     fn over(&self, file: &Table, but: Option<&str>) -> Result<Table, EnvironmentError> {
         let mut merged = file.clone();

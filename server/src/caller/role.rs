@@ -42,7 +42,7 @@ pub(crate) fn has_role(server: &Server, registry: &Registry, id: &SpiffeId, role
 }
 
 fn is_configured(server: &Server, id: &SpiffeId, role: Role) -> bool {
-    role == Role::Admin && server.admin_ids.contains(id)
+    role == Role::Admin && server.admin_ids.load().contains(id)
 }
 
 /// The caller in the role that a method asks for; `None` for whom it does not have. `is_agent` is for an agent that has

@@ -308,7 +308,7 @@ pub fn load(path: &Path, credentials: Option<&Path>) -> Result<Config, ConfigErr
 ///
 /// # Errors
 /// As [`load`]; a fault of the environment names its variable.
-pub fn load_over(path: &Path, credentials: Option<&Path>, overrides: &Overrides) -> Result<Config, ConfigError> {
+pub(super) fn load_over(path: &Path, credentials: Option<&Path>, overrides: &Overrides) -> Result<Config, ConfigError> {
     let text = read(path)?;
     let located = |error: toml::de::Error| locate::locate(path, &text, &error);
     // The version first: the rest of a newer file may well look wrong to this program.
@@ -323,7 +323,11 @@ pub fn load_over(path: &Path, credentials: Option<&Path>, overrides: &Overrides)
         Fault::File(error) => located(error),
         Fault::Environment(error) => error.into(),
     })?;
-    file.resolve(path, credentials)
+    let written = overrides.table(&text);
+    Ok(Config {
+        written,
+        ..file.resolve(path, credentials)?
+    })
 }
 
 fn read(path: &Path) -> Result<String, ConfigError> {
@@ -384,6 +388,7 @@ impl File {
                     Format::Json => log::Format::Json,
                 },
             },
+            written: toml::Table::new(),
         })
     }
 

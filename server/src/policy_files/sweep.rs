@@ -7,7 +7,7 @@ use std::{
 };
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
-use hallmark_policy::{Change as Verdict, Judgement, MachineFacts, PolicySet, Standing, rejudge};
+use hallmark_policy::{Change as Verdict, Judgement, MachineFacts, PolicySet, Rules, Standing, rejudge};
 use hallmark_registry::NodeState;
 use hallmark_spiffe::SpiffeId;
 use hallmark_store::{Agent, Change, LINES, NodeFacts, Outcome, Record, RecordKind};
@@ -158,6 +158,22 @@ pub async fn set_revoked(server: &Arc<Server>, revoked: BTreeSet<String>) -> Res
     server.attestation.policies.store(Arc::new(set));
     server.agents.settle().await;
     sweep(server, "the revocation lists").await.map(drop)
+}
+
+/// Puts the configuration's rules in force, and judges every node again if they are news.
+///
+/// # Errors
+/// As for [`sweep`].
+pub async fn set_rules(server: &Arc<Server>, rules: Rules) -> Result<(), PolicyFileError> {
+    let _turn = server.policy_files.files.lock().await;
+    let mut set = PolicySet::clone(&server.attestation.policies.load());
+    if set.rules == rules {
+        return Ok(());
+    }
+    set.rules = rules;
+    server.attestation.policies.store(Arc::new(set));
+    server.agents.settle().await;
+    sweep(server, "the configuration").await.map(drop)
 }
 
 /// What the rules in force find in what a node proved last.

@@ -122,7 +122,7 @@ pub(super) async fn server(
     let mut policy_files = PolicyFiles::new(loaded.policy_files, config.operator_keys)?;
     let policies = policy_files.in_force(config.tpm2.rules.clone())?;
     Ok(Arc::new(Server {
-        admin_ids: config.admin_ids,
+        admin_ids: ArcSwap::from_pointee(config.admin_ids),
         lifetimes: config.lifetimes,
         address: address.to_string(),
         agents: Agents::new(loaded.agents),

@@ -83,6 +83,11 @@ impl Server {
         set(&mut self.config, table, key, value);
     }
 
+    /// Takes another configuration in the place of its own.
+    pub fn replace_config(&mut self, config: Table) {
+        self.config = config;
+    }
+
     /// Its configuration, as the next start writes it.
     #[must_use]
     pub fn config(&self) -> &Table {
@@ -92,6 +97,14 @@ impl Server {
     /// Starts the server from now on through a program that becomes the rest of its command line, such as `nsenter`.
     pub fn launch_through(&mut self, launcher: Vec<String>) {
         self.launcher = launcher;
+    }
+
+    /// Writes the configuration as it stands.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub fn write_config(&self) -> Result<()> {
+        Ok(fs::write(self.config_file(), self.config.to_string())?)
     }
 
     /// Writes the configuration and starts the server; returns when it serves.
@@ -116,7 +129,7 @@ impl Server {
     /// # Errors
     /// When the program is missing.
     pub fn launch_with(&mut self, more: &[(String, String)]) -> Result<()> {
-        fs::write(self.config_file(), self.config.to_string())?;
+        self.write_config()?;
         let mut command = self.launcher.clone();
         command.extend([
             binary("hallmark-server")?.display().to_string(),

@@ -94,7 +94,7 @@ struct Bounds<'a> {
     registry: &'a Registry,
     max_ttl: Duration,
     /// The ids of entries that decide who has a role, where the caller may not; `None` where it may.
-    closed: Option<HashSet<&'a SpiffeId>>,
+    closed: Option<HashSet<SpiffeId>>,
 }
 
 impl<'a> Bounds<'a> {
@@ -105,7 +105,14 @@ impl<'a> Bounds<'a> {
         Self {
             registry,
             max_ttl: server.lifetimes.x509_svid.max,
-            closed: over_tls.then(|| registry.leading_to_roles(&server.admin_ids)),
+            closed: over_tls.then(|| {
+                let configured = server.admin_ids.load();
+                registry
+                    .leading_to_roles(configured.iter())
+                    .into_iter()
+                    .cloned()
+                    .collect()
+            }),
         }
     }
 

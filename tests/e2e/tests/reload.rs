@@ -1,0 +1,194 @@
+//! SIGHUP: both programs read their configuration again, apply what can be applied, name what cannot, and go on.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod trial;
+
+use hallmark_kit::{EkAuthority, SwtpmOptions};
+use rustix::process::Signal;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use toml::Value;
+use trial::{DOMAIN, PATIENCE, Trial, agents, entry, must_report, register, svids, wait_for};
+
+/// The service manager's end of the programs' word to it.
+struct Manager(UnixDatagram);
+
+impl Manager {
+    /// And how to start a program so that it finds it.
+    fn at(path: &Path) -> (Self, Vec<String>) {
+        let socket = UnixDatagram::bind(path).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let launcher = vec!["env".into(), format!("NOTIFY_SOCKET={}", path.display())];
+        (Self(socket), launcher)
+    }
+
+    /// What it is told next, but for signs of life.
+    fn told(&self) -> String {
+        loop {
+            let mut bytes = [0; 4096];
+            let length = self.0.recv(&mut bytes).unwrap();
+            let text = String::from_utf8(bytes[..length].to_vec()).unwrap();
+            if !text.starts_with("WATCHDOG=") {
+                return text;
+            }
+        }
+    }
+
+    /// It is told of one reload, from its beginning to its end; what became of it.
+    fn reload(&self) -> String {
+        let begun = self.told();
+        let time = begun.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap();
+        assert!(time.parse::<u64>().unwrap() > 0);
+        let done = self.told();
+        done.strip_prefix("READY=1\nSTATUS=").unwrap().to_owned()
+    }
+}
+
+const DONE: &str = "the configuration was read again";
+
+#[test]
+fn a_server_applies_what_it_can_and_names_what_takes_a_restart() {
+    let mut trial = Trial::laid_out(1);
+    let (manager, launcher) = Manager::at(&trial.folder.path().join("notify"));
+    trial.lab.server().launch_through(launcher);
+    trial.lab.start_server().unwrap();
+    assert_eq!(manager.told(), "READY=1");
+    trial.node().start().unwrap();
+    let socket = trial.lab.server().admin_socket();
+    let pid = trial.lab.server().pid();
+    let ek = trial.node().tpm().ek_sha256().unwrap();
+    let reload = |trial: &mut Trial, key: (&str, &str), value: Value| {
+        trial.lab.server().set(key.0, key.1, value);
+        trial.lab.server().write_config().unwrap();
+        trial.lab.server().process().unwrap().signal(Signal::HUP);
+        manager.reload()
+    };
+    let log_has = |trial: &mut Trial, words: &str| trial.lab.server().log().contains(words);
+
+    assert_eq!(reload(&mut trial, ("log", "level"), "debug".into()), DONE);
+    assert!(log_has(&mut trial, "DEBUG") && log_has(&mut trial, "changed=\"log.level\""));
+    let denied = Value::Array(vec![ek.into()]);
+    assert_eq!(reload(&mut trial, ("attestation.tpm2.deny", "eks"), denied), DONE);
+    assert!(
+        log_has(&mut trial, "a node is no longer trusted"),
+        "at once, not when it attests"
+    );
+    assert_eq!(
+        reload(&mut trial, ("attestation.tpm2.deny", "eks"), Value::Array(Vec::new())),
+        DONE
+    );
+    assert!(log_has(&mut trial, "a node is trusted again"));
+
+    let told = reload(&mut trial, ("hsm", "sessions"), 5.into());
+    assert_eq!(told, "keys have changed that take a restart: hsm.sessions");
+    must_report(
+        &trial.lab.server().log(),
+        "HM-CONF-0202",
+        &["hsm.sessions: in force 4, read 5"],
+    );
+    // It is said each time, until it is so.
+    assert!(reload(&mut trial, ("log", "level"), "info".into()).ends_with("hsm.sessions"));
+    assert_eq!(reload(&mut trial, ("hsm", "sessions"), 4.into()), DONE);
+
+    // A PIN in the same file.
+    let pin = trial.lab.server().token().pin_file();
+    let right = std::fs::read_to_string(&pin).unwrap();
+    std::fs::write(&pin, "another").unwrap();
+    assert!(reload(&mut trial, ("log", "level"), "info".into()).ends_with("hsm.pin"));
+    std::fs::write(&pin, right).unwrap();
+
+    // A file that cannot be used, in each way.
+    let faults = [
+        (("log", "level"), "verbose".into(), "HM-CONF-0002"),
+        (("log", "levle"), "info".into(), "HM-CONF-0003"),
+        (
+            ("attestation.tpm2", "ek_roots"),
+            Value::Array(vec!["/missing".into()]),
+            "HM-CONF-0010",
+        ),
+    ];
+    for ((table, key), value, code) in faults {
+        let good = trial.lab.server().config().clone();
+        let told = reload(&mut trial, (table, key), value);
+        assert!(told.starts_with("the configuration was not read again"), "{told}");
+        must_report(&trial.lab.server().log(), "HM-CONF-0201", &[code]);
+        std::fs::write(trial.lab.server().config_file(), good.to_string()).unwrap();
+        trial.lab.server().replace_config(good);
+    }
+    assert_eq!(trial.lab.server().pid(), pid);
+    let agent = trial.node().agent_id().unwrap();
+    register(&socket, entry(&agent, "/web")).unwrap();
+    let api = trial.node().workload_api();
+    wait_for("it serves on", || !svids(&api).is_empty());
+    trial.lab.server().stop();
+    assert_eq!(manager.told(), "STOPPING=1");
+}
+
+#[test]
+fn a_maker_is_trusted_from_the_reload_on_that_names_its_root() {
+    let mut trial = Trial::laid_out(1);
+    let maker = EkAuthority::create(&trial.folder.path().join("maker")).unwrap();
+    trial.lab.build_node_from(&maker, SwtpmOptions::default()).unwrap();
+    trial.lab.start_server().unwrap();
+    trial.lab.node(1).unwrap().launch().unwrap();
+    let socket = trial.lab.server().admin_socket();
+    let log = trial.lab.node(1).unwrap().folder().join("agent.log");
+    wait_for("the server refuses the maker", || {
+        std::fs::read_to_string(&log).is_ok_and(|log| log.contains("HM-AGENT-0003"))
+    });
+    assert!(agents(&socket).is_empty());
+    let roots = [maker.root(), maker.issuer()].map(|root| root.display().to_string().into());
+    trial
+        .lab
+        .server()
+        .set("attestation.tpm2", "ek_roots", Value::Array(roots.to_vec()));
+    trial.lab.server().write_config().unwrap();
+    trial.lab.server().process().unwrap().signal(Signal::HUP);
+    trial.lab.node(1).unwrap().wait_ready(PATIENCE).unwrap();
+    assert_eq!(agents(&socket).len(), 1);
+}
+
+#[test]
+fn an_agent_applies_what_it_can_and_names_what_takes_a_restart() {
+    let mut trial = Trial::laid_out(1);
+    trial.lab.start_server().unwrap();
+    let (manager, launcher) = Manager::at(&trial.folder.path().join("notify"));
+    trial.node().launch_through(launcher);
+    trial.node().start().unwrap();
+    assert_eq!(manager.told(), "READY=1");
+    let pid = trial.node().pid();
+    let reload = |trial: &mut Trial, table: &str, key: &str, value: Value| {
+        trial.node().set(table, key, value);
+        trial.node().write_config().unwrap();
+        trial.node().process().unwrap().signal(Signal::HUP);
+        manager.reload()
+    };
+    assert_eq!(reload(&mut trial, "log", "level", "debug".into()), DONE);
+    wait_for("it says more", || trial.node().log().contains("DEBUG"));
+    let told = reload(&mut trial, "tpm", "ek_chain", true.into());
+    assert_eq!(told, "keys have changed that take a restart: tpm.ek_chain");
+    must_report(
+        &trial.node().log(),
+        "HM-CONF-0202",
+        &["tpm.ek_chain: in force none, read true"],
+    );
+    let told = reload(&mut trial, "log", "level", "verbose".into());
+    assert!(told.starts_with("the configuration was not read again"), "{told}");
+    must_report(&trial.node().log(), "HM-CONF-0201", &["HM-CONF-0104"]);
+    assert_eq!(trial.node().pid(), pid);
+    assert!(
+        trial
+            .node()
+            .process()
+            .unwrap()
+            .wait_exit(std::time::Duration::ZERO)
+            .is_err()
+    );
+    assert!(trial.node().agent_id().unwrap().contains(DOMAIN));
+}
