@@ -69,24 +69,25 @@ fn a_server_applies_what_it_can_and_names_what_takes_a_restart() {
         trial.lab.server().process().unwrap().signal(Signal::HUP);
         manager.reload()
     };
-    let log_has = |trial: &mut Trial, words: &str| trial.lab.server().log().contains(words);
+    // The log is written beside the work.
+    let must_log = |trial: &mut Trial, words: &str| wait_for(words, || trial.lab.server().log().contains(words));
 
     assert_eq!(reload(&mut trial, ("log", "level"), "debug".into()), DONE);
-    assert!(log_has(&mut trial, "DEBUG") && log_has(&mut trial, "changed=\"log.level\""));
+    must_log(&mut trial, "changed=\"log.level\"");
+    must_log(&mut trial, "DEBUG");
     let denied = Value::Array(vec![ek.into()]);
     assert_eq!(reload(&mut trial, ("attestation.tpm2.deny", "eks"), denied), DONE);
-    assert!(
-        log_has(&mut trial, "a node is no longer trusted"),
-        "at once, not when it attests"
-    );
+    // At once, not when it attests.
+    must_log(&mut trial, "a node is no longer trusted");
     assert_eq!(
         reload(&mut trial, ("attestation.tpm2.deny", "eks"), Value::Array(Vec::new())),
         DONE
     );
-    assert!(log_has(&mut trial, "a node is trusted again"));
+    must_log(&mut trial, "a node is trusted again");
 
     let told = reload(&mut trial, ("hsm", "sessions"), 5.into());
     assert_eq!(told, "keys have changed that take a restart: hsm.sessions");
+    must_log(&mut trial, "HM-CONF-0202");
     must_report(
         &trial.lab.server().log(),
         "HM-CONF-0202",
@@ -117,6 +118,7 @@ fn a_server_applies_what_it_can_and_names_what_takes_a_restart() {
         let good = trial.lab.server().config().clone();
         let told = reload(&mut trial, (table, key), value);
         assert!(told.starts_with("the configuration was not read again"), "{told}");
+        must_log(&mut trial, &format!("compared: {code}"));
         must_report(&trial.lab.server().log(), "HM-CONF-0201", &[code]);
         std::fs::write(trial.lab.server().config_file(), good.to_string()).unwrap();
         trial.lab.server().replace_config(good);
@@ -173,6 +175,7 @@ fn an_agent_applies_what_it_can_and_names_what_takes_a_restart() {
     wait_for("it says more", || trial.node().log().contains("DEBUG"));
     let told = reload(&mut trial, "tpm", "ek_chain", true.into());
     assert_eq!(told, "keys have changed that take a restart: tpm.ek_chain");
+    wait_for("HM-CONF-0202", || trial.node().log().contains("HM-CONF-0202"));
     must_report(
         &trial.node().log(),
         "HM-CONF-0202",
@@ -180,6 +183,7 @@ fn an_agent_applies_what_it_can_and_names_what_takes_a_restart() {
     );
     let told = reload(&mut trial, "log", "level", "verbose".into());
     assert!(told.starts_with("the configuration was not read again"), "{told}");
+    wait_for("HM-CONF-0201", || trial.node().log().contains("HM-CONF-0201"));
     must_report(&trial.node().log(), "HM-CONF-0201", &["HM-CONF-0104"]);
     assert_eq!(trial.node().pid(), pid);
     assert!(
