@@ -192,7 +192,7 @@ fn unfit(path: &Path, error: &dyn std::fmt::Display) -> CliError {
     }
 }
 
-fn operators(keys: &[PathBuf]) -> Result<OperatorKeys, CliError> {
+pub(super) fn operators(keys: &[PathBuf]) -> Result<OperatorKeys, CliError> {
     let mut operators = OperatorKeys::default();
     for key in keys {
         let pem = limited(key, 64 * 1024)?;

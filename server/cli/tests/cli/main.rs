@@ -21,6 +21,7 @@ mod predict;
 mod refusals;
 mod reports;
 mod run;
+mod signed;
 mod trials;
 mod unproven;
 mod user_space;

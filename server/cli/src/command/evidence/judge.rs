@@ -1,15 +1,16 @@
 //! Judging a file: by what a server judged it by, or by what is given.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use hallmark_evidence::{EvidenceFile, Judged};
-use hallmark_policy::{KnownMachine, MachineFacts, Policy, PolicySet, Reason, Rules, signed::FileKind};
+use hallmark_evidence::{EvidenceFile, Judged, Source};
+use hallmark_policy::{KnownMachine, MachineFacts, Policy, PolicySet, Reason, RuleFileError, Rules, signed::FileKind};
+use hallmark_spiffe::{SpiffeId, TrustDomain};
 use hallmark_verify::{ExpiredPolicy, Trust, recorded};
 
 use super::read;
 use crate::{
-    command::{Context, policy::digests},
+    command::{Context, baseline::operators, policy::digests},
     error::CliError,
     exit::Exit,
     output::show,
@@ -35,6 +36,10 @@ pub(crate) struct Judge {
     /// A list of digests that policies name, of `sha256sum` or as JSON; may be given several times
     #[arg(long, value_name = "NAME=FILE", value_parser = named_file)]
     digest_list: Vec<(String, PathBuf)>,
+    /// Public keys of those who may have signed the policies and baselines that are given, PEM. A signed one must be for the
+    /// machine's trust domain, where the evidence names it
+    #[arg(long, value_name = "FILE")]
+    operator_key: Vec<PathBuf>,
     /// The time as of which it is judged, RFC 3339; else when a server judged it last, or when the file was made
     #[arg(long, value_name = "TIME", value_parser = timestamp::parse_rfc3339)]
     at: Option<i64>,
@@ -67,6 +72,7 @@ impl Judge {
             policy: Vec::new(),
             baseline,
             digest_list,
+            operator_key: Vec::new(),
             at: None,
         };
         let file = judge.read()?;
@@ -168,15 +174,18 @@ impl Judge {
             }
             grounds.trust = Some(trust);
         }
+        let (keys, audience) = (operators(&self.operator_key)?, trust_domain(file));
+        let rules = |path: &Path, what| read::rules(path, what, &keys, audience.as_ref());
         for path in &self.policy {
-            let text = read::text(path, Policy::MAX_BYTES)?;
+            let text = rules(path, (FileKind::Policy, Policy::MAX_BYTES))?;
+            let text = String::from_utf8(text).map_err(|_| RuleFileError::NotText)?;
             let mut policy = Policy::from_toml(&path.display().to_string(), &text)?;
             // Who names a policy for a file means it for this machine.
             policy.applies_to.clear();
             grounds.set.apply(policy);
         }
         for path in &self.baseline {
-            let content = read::limited(path, read::MAX_RULES)?;
+            let content = rules(path, (FileKind::Baseline, read::MAX_RULES))?;
             grounds
                 .set
                 .add_file(FileKind::Baseline, &path.display().to_string(), &content)?;
@@ -266,6 +275,14 @@ const fn whose(given: bool, kept: bool) -> &'static str {
         (true, _) => "given",
         (false, true) => "file",
         (false, false) => "none",
+    }
+}
+
+/// The trust domain of the machine that the evidence is about, where it names it.
+fn trust_domain(file: &EvidenceFile) -> Option<TrustDomain> {
+    match &file.source {
+        Source::Attestation { node, .. } => SpiffeId::parse(node).ok().map(|id| id.trust_domain().clone()),
+        _ => None,
     }
 }
 

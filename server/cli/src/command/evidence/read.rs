@@ -2,6 +2,9 @@
 
 use std::{fs::File, io::Read as _, path::Path};
 
+use hallmark_policy::signed::{FileKind, OperatorKeys, SignedFile};
+use hallmark_spiffe::TrustDomain;
+
 use crate::error::CliError;
 
 /// The largest file that is no log.
@@ -48,4 +51,34 @@ pub(in crate::command) fn text(path: &Path, limit: usize) -> Result<String, CliE
         text.drain(..'\u{feff}'.len_utf8());
     }
     Ok(text)
+}
+
+/// Rules as they are, or out of a signed file: one of `keys` must have signed it, and for `audience` where that is known.
+pub(super) fn rules(
+    path: &Path,
+    (kind, limit): (FileKind, usize),
+    keys: &OperatorKeys,
+    audience: Option<&TrustDomain>,
+) -> Result<Vec<u8>, CliError> {
+    // A signed file is in base64, with a few fields around it.
+    let content = limited(path, limit.saturating_mul(2))?;
+    let Some(signed) = std::str::from_utf8(&content)
+        .ok()
+        .filter(|text| SignedFile::is_one(text))
+    else {
+        return Ok(content);
+    };
+    if keys.is_empty() {
+        return Err(CliError::Unfit {
+            what: "signed file",
+            file: path.to_owned(),
+            detail: "nothing says who may have signed it: give --operator-key FILE".to_owned(),
+        });
+    }
+    let opened = SignedFile::parse(signed).and_then(|signed| signed.open(kind, audience, keys));
+    let opened = opened.map_err(|cause| CliError::Signed {
+        file: path.to_owned(),
+        cause,
+    })?;
+    Ok(opened.payload)
 }
