@@ -24,6 +24,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::{
     AgentError,
     agent::Agent,
+    api::ApiVerb,
     cache::{self, Snapshot},
     config::{self, Config, LogConfig},
     doctor, healthcheck,
@@ -74,6 +75,9 @@ enum Verb {
     Healthcheck(Asked),
     /// Examine configuration, data folder, TPM and the way to the server.
     Doctor(Asked),
+    /// Ask the Workload API, as a workload: show identities, write them to files, keep the files up to date.
+    #[command(subcommand)]
+    Api(ApiVerb),
     /// Print the version.
     Version(Form),
 }
@@ -174,6 +178,7 @@ fn execute(command: Verb) -> Done {
         Verb::Doctor(asked) => with_config(&asked.file.config, |config| {
             runtime()?.block_on(doctor::examine(&config, asked.form.output))
         }),
+        Verb::Api(verb) => runtime()?.block_on(verb.run()).map_err(boxed),
     }
 }
 
@@ -294,9 +299,10 @@ fn start_log(log: &LogConfig) -> Result<Log, Box<dyn Coded + Send>> {
 fn code(reason: &str) -> u8 {
     match reason {
         "HM-AGENT-0003" | "HM-AGENT-0004" => exit::REFUSED,
-        "HM-AGENT-0001" | "HM-AGENT-0002" | "HM-AGENT-0015" => exit::UNREACHABLE,
-        "HM-TPM-0002" => exit::NOT_PERMITTED,
+        "HM-AGENT-0001" | "HM-AGENT-0002" | "HM-AGENT-0015" | "HM-WL-0031" | "HM-WL-0033" => exit::UNREACHABLE,
+        "HM-TPM-0002" | "HM-WL-0032" => exit::NOT_PERMITTED,
         tpm if tpm.starts_with("HM-TPM-") => exit::UNREACHABLE,
+        "HM-WL-0030" => exit::CONFIG,
         config if config.starts_with("HM-CONF-") => exit::CONFIG,
         _ => exit::UNEXPECTED,
     }

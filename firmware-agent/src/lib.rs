@@ -5,6 +5,7 @@
 //! them to [`workload_api`]. [`run`] puts the parts together.
 
 pub mod agent;
+mod api;
 pub mod attest;
 pub mod cache;
 pub mod cli;

@@ -6,7 +6,8 @@ use anyhow::Result;
 use bytes::Bytes;
 use hallmark_agent::cache::{SecretBytes, X509Material};
 use rcgen::{
-    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    SanType,
 };
 use zeroize::Zeroizing;
 
@@ -47,6 +48,8 @@ impl Authority {
     pub fn issue(&self, id: &str) -> Result<X509Material> {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::ExplicitNoCa;
+        // With the authority's own name, a certificate would pass for self-signed.
+        params.distinguished_name.push(DnType::CommonName, "a workload");
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         params.subject_alt_names = vec![SanType::URI(id.try_into()?)];
