@@ -3,10 +3,11 @@
 use std::{
     fs::File,
     io::{self, Read as _, Seek as _, SeekFrom},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use hallmark_api::attest::LogOffset;
+use hallmark_evidence::anchor::{AnchorFile, Anchors};
 use hallmark_evidence::{Limits, Log, LogKind};
 use hallmark_tpm_wire::ClockInfo;
 
@@ -21,6 +22,9 @@ pub struct LogPaths {
     pub systemd: Option<PathBuf>,
     /// The kernel's IMA list, in binary form.
     pub ima: Option<PathBuf>,
+    /// Where systemd keeps what the boot loader handed over as credentials. Of these only its NvPCR anchors are read, and sent
+    /// beside its log.
+    pub credentials: Option<PathBuf>,
 }
 
 /// What the server wants of one log.
@@ -132,7 +136,7 @@ impl LogPaths {
                 path: path.display().to_string(),
                 detail: error.to_string(),
             };
-            match read_from(path, one.offset, one.kind.limit()) {
+            match self.read_log(one, path) {
                 Ok((offset, data)) => logs.push(Log::new(one.kind, offset, data).map_err(|_| AgentError::Log {
                     log: one.kind.as_str(),
                     path: path.display().to_string(),
@@ -146,6 +150,46 @@ impl LogPaths {
         }
         Ok(logs)
     }
+}
+
+impl LogPaths {
+    /// The bytes of a log from the wanted offset on. systemd's comes whole where anchors stand before it.
+    fn read_log(&self, wanted: &Wanted, path: &PathBuf) -> io::Result<(u64, Vec<u8>)> {
+        let limit = wanted.kind.limit();
+        let folder = self.credentials.as_ref().filter(|_| wanted.kind == LogKind::Systemd);
+        match folder
+            .map(|folder| anchors(folder))
+            .filter(|anchors| !anchors.is_empty())
+        {
+            None => read_from(path, wanted.offset, limit),
+            Some(anchors) => {
+                let (_, log) = read_from(path, 0, limit)?;
+                Ok((0, [anchors.to_record(), log].concat()))
+            }
+        }
+    }
+}
+
+/// The NvPCR anchors in `folder`, where systemd has dropped the ends of their names. Without the right to read it there are
+/// none: then the server does not know what was measured, and its rules decide.
+fn anchors(folder: &Path) -> Anchors {
+    let told = |error: io::Error| {
+        if error.kind() != io::ErrorKind::NotFound {
+            tracing::debug!(folder = %folder.display(), %error, "the credentials of the boot loader cannot be read");
+        }
+    };
+    let entries = std::fs::read_dir(folder).map_err(told).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let read = |name: String| {
+        if !name.starts_with(AnchorFile::PREFIX) {
+            return None;
+        }
+        let (_, contents) = read_from(&folder.join(&name), 0, AnchorFile::MAX_CONTENTS)
+            .map_err(told)
+            .ok()?;
+        AnchorFile::new(&format!("{name}{}", AnchorFile::SUFFIX), contents)
+    };
+    Anchors::new(names.filter_map(read).collect()).unwrap_or_default()
 }
 
 impl Reading {
@@ -201,6 +245,7 @@ mod tests {
             tcg: Some(folder.join("tcg")),
             systemd: Some(folder.join("absent")),
             ima: Some(folder.join("ima")),
+            credentials: Some(folder.join("credentials")),
         }
     }
 
@@ -283,5 +328,29 @@ mod tests {
         assert!(matches!(paths.read(&[wanted(1, 0)]), Err(AgentError::Log { .. })));
         paths.tcg = Some(folder.path().to_owned());
         assert!(matches!(paths.read(&[wanted(1, 0)]), Err(AgentError::Log { .. })));
+    }
+
+    #[test]
+    fn anchors_stand_before_systemds_log_and_nothing_else_of_the_folder_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = LogPaths {
+            systemd: Some(folder.path().join("words")),
+            ..paths(folder.path())
+        };
+        let systemd = LogKind::Systemd.number().into();
+        let read = |offset| paths.read(&[wanted(systemd, offset)]).unwrap();
+        std::fs::write(folder.path().join("words"), b"\x1ewords").unwrap();
+        assert_eq!(parts(&read(2)), [(LogKind::Systemd, 2, &b"ords"[..])]);
+        let credentials = folder.path().join("credentials");
+        std::fs::create_dir(&credentials).unwrap();
+        std::fs::write(credentials.join("secret"), b"of somebody").unwrap();
+        assert_eq!(parts(&read(2)), [(LogKind::Systemd, 2, &b"ords"[..])]);
+        std::fs::write(credentials.join("nvpcr-anchor.6083"), b"sealed").unwrap();
+        let anchor = AnchorFile::new("nvpcr-anchor.6083.cred", b"sealed".to_vec()).unwrap();
+        let whole = [Anchors::new(vec![anchor]).unwrap().to_record(), b"\x1ewords".to_vec()].concat();
+        for offset in [0, 2] {
+            assert_eq!(parts(&read(offset)), [(LogKind::Systemd, 0, &whole[..])]);
+        }
+        assert!(paths.stood_still(&read(0)).unwrap());
     }
 }

@@ -68,6 +68,7 @@ struct Measurements {
     tcg: PathBuf,
     systemd: PathBuf,
     ima: PathBuf,
+    credentials: PathBuf,
 }
 
 impl Default for Measurements {
@@ -76,6 +77,7 @@ impl Default for Measurements {
             tcg: "/sys/kernel/security/tpm0/binary_bios_measurements".into(),
             systemd: "/run/log/systemd/tpm2-measure.log".into(),
             ima: "/sys/kernel/security/ima/binary_runtime_measurements".into(),
+            credentials: "/run/credentials/@encrypted".into(),
         }
     }
 }
@@ -264,6 +266,7 @@ fn log_paths(measurements: Measurements) -> Result<LogPaths, ConfigError> {
         tcg: path("measurements.tcg", measurements.tcg)?,
         systemd: path("measurements.systemd", measurements.systemd)?,
         ima: path("measurements.ima", measurements.ima)?,
+        credentials: path("measurements.credentials", measurements.credentials)?,
     })
 }
 

@@ -3,6 +3,7 @@
 //! Evidence here is decoded, within limits, and nothing of it is believed yet: signatures, nonces, certificates and
 //! keys are judged by the verifier. Pure: no I/O, no clock, no policy.
 
+pub mod anchor;
 mod binding;
 mod chain;
 mod claim;

@@ -5,6 +5,7 @@ use hallmark_reason::{Coded, ReasonCode};
 use hallmark_tpm_wire::HashAlg;
 use serde::Deserialize;
 
+use crate::anchor::{self, Anchors};
 use crate::tcg::{PCRS, Replay};
 
 /// The word that `systemd-pcrosseparator.service` measures in the initrd (systemd 261 and later) into the registers of
@@ -25,6 +26,7 @@ const RECORD_SEPARATOR: u8 = 0x1e;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SystemdLog {
     records: Vec<SystemdRecord>,
+    anchors: Anchors,
 }
 
 /// One measurement.
@@ -93,7 +95,9 @@ struct Form {
     pcr: Option<u8>,
     digests: Vec<DigestForm>,
     #[serde(default)]
-    content: Content,
+    content_type: String,
+    #[serde(default)]
+    content: serde_json::Value,
 }
 
 #[derive(Deserialize)]
@@ -118,7 +122,7 @@ impl SystemdLog {
     /// # Errors
     /// [`SystemdLogError`] for the first thing that is wrong.
     pub fn parse(bytes: &[u8]) -> Result<Self, SystemdLogError> {
-        let mut records = Vec::new();
+        let (mut records, mut anchors) = (Vec::new(), None);
         let mut texts = bytes.split(|byte| *byte == RECORD_SEPARATOR);
         let before = texts.next().unwrap_or_default();
         if !before.iter().all(u8::is_ascii_whitespace) {
@@ -135,9 +139,23 @@ impl SystemdLog {
                 };
                 return Err(SystemdLogError::TooLong { limit, actual });
             }
-            records.extend(record(text, number)?);
+            match read(text, number)? {
+                Some(Read::Measured(record)) => records.push(record),
+                Some(Read::Anchors(_)) if anchors.is_some() => return Err(malformed(number, "NvPCR anchors twice")),
+                Some(Read::Anchors(files)) => anchors = Some(files),
+                None => {}
+            }
         }
-        Ok(Self { records })
+        Ok(Self {
+            records,
+            anchors: anchors.unwrap_or_default(),
+        })
+    }
+
+    /// The NvPCR anchors that the agent sent beside the log. Nothing is said of them until they are what was measured.
+    #[must_use]
+    pub const fn anchors(&self) -> &Anchors {
+        &self.anchors
     }
 
     /// The records, in the order of the log.
@@ -172,9 +190,23 @@ impl SystemdRecord {
     }
 }
 
-fn record(text: &[u8], number: u32) -> Result<Option<SystemdRecord>, SystemdLogError> {
+/// What a text of the log is.
+enum Read {
+    Measured(SystemdRecord),
+    Anchors(Anchors),
+}
+
+fn read(text: &[u8], number: u32) -> Result<Option<Read>, SystemdLogError> {
     let form: Form = serde_json::from_slice(text).map_err(|error| malformed(number, &error.to_string()))?;
-    let Some(pcr) = form.pcr else { return Ok(None) };
+    let Some(pcr) = form.pcr else {
+        let is_ours = form.content_type == anchor::CONTENT_TYPE;
+        let anchors = is_ours.then(|| Anchors::from_record(form.content)).transpose();
+        return Ok(anchors.map_err(|detail| malformed(number, &detail))?.map(Read::Anchors));
+    };
+    let content: Content = match form.content {
+        serde_json::Value::Null => Content::default(),
+        content => serde_json::from_value(content).map_err(|error| malformed(number, &error.to_string()))?,
+    };
     if pcr >= PCRS {
         return Err(malformed(
             number,
@@ -195,13 +227,13 @@ fn record(text: &[u8], number: u32) -> Result<Option<SystemdRecord>, SystemdLogE
         }
         digests.push((bank, value));
     }
-    Ok(Some(SystemdRecord {
+    Ok(Some(Read::Measured(SystemdRecord {
         number,
         pcr,
         digests,
-        text: form.content.string,
-        kind: form.content.event_type,
-    }))
+        text: content.string,
+        kind: content.event_type,
+    })))
 }
 
 fn malformed(record: u32, detail: &str) -> SystemdLogError {

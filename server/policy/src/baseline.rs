@@ -100,9 +100,10 @@ impl Baseline {
 
     /// The registers that were not quoted or have another value.
     fn differing<'a>(&'a self, facts: &'a MachineFacts) -> impl Iterator<Item = (&'a String, &'a BTreeSet<String>)> {
-        self.registers.iter().filter(|(name, good)| {
+        let boot = facts.boot.as_ref().map(|boot| &boot.facts);
+        self.registers.iter().filter(move |(name, good)| {
             let value = facts.pcrs.get(*name);
-            value.is_none_or(|value| !register::has_one_of(name, value, good))
+            value.is_none_or(|value| !register::has_one_of(name, value, good, boot))
         })
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use hallmark_reason::ReasonCode;
 
-use super::record::listed;
+use super::record::{credentials, listed};
 use crate::baseline::{BaselineState, Comparison};
 use crate::facts::MachineFacts;
 use crate::policy::{BootRules, PcrRule};
@@ -26,9 +26,10 @@ fn value(facts: &MachineFacts, pcr: u8, rule: &PcrRule) -> Reason {
         PcrRule::OneOf(values) => listed(values),
     };
     let quoted: Vec<_> = facts.pcr(pcr).collect();
+    let boot = facts.boot.as_ref().map(|boot| &boot.facts);
     let good = |name: &str, value: &str| match rule {
-        PcrRule::Zero => register::is_untouched(name, value),
-        PcrRule::OneOf(values) => register::has_one_of(name, value, values),
+        PcrRule::Zero => register::is_untouched(name, value, boot),
+        PcrRule::OneOf(values) => register::has_one_of(name, value, values, boot),
     };
     let said_by_bank = |value: &str| match rule {
         PcrRule::Zero => true,
@@ -43,9 +44,18 @@ fn value(facts: &MachineFacts, pcr: u8, rule: &PcrRule) -> Reason {
         (None, Some((name, value))) => {
             Finding::new(true, format!("{name} holds what it should")).comparing(expected, value)
         }
-        (Some((name, value)), _) => Finding::new(false, format!("{name} holds something else"))
-            .comparing(expected, value)
-            .at(suspect(facts, pcr, rule)),
+        (Some((name, value)), _) => {
+            let suspect = suspect(facts, pcr, rule);
+            let text = match suspect
+                .as_ref()
+                .filter(|_| *rule == PcrRule::Zero)
+                .and_then(|event| credentials(event.pcr, &event.text))
+            {
+                Some(credentials) => format!("{name} holds something else: {credentials}"),
+                None => format!("{name} holds something else"),
+            };
+            Finding::new(false, text).comparing(expected, value).at(suspect)
+        }
     };
     Reason::of(ReasonCode::new("HM-POLICY-0125"), &format!("boot.pcrs.{pcr}"), finding)
 }
@@ -53,11 +63,11 @@ fn value(facts: &MachineFacts, pcr: u8, rule: &PcrRule) -> Reason {
 /// The event to look at: for a register that should be zero the first that extended it; else, since a value does not
 /// tell which event is wrong, the last.
 fn suspect(facts: &MachineFacts, pcr: u8, rule: &PcrRule) -> Option<EventRef> {
-    let mut events = facts
-        .boot
+    let boot = facts.boot.as_ref()?;
+    let mut events = boot
+        .events
         .iter()
-        .flat_map(|boot| &boot.events)
-        .filter(|event| event.pcr == pcr && event.kind != NO_ACTION && !register::is_os_separator(event));
+        .filter(|event| event.pcr == pcr && event.kind != NO_ACTION && !register::is_of_systemd(event, &boot.facts));
     let event = match rule {
         PcrRule::Zero => events.next(),
         PcrRule::OneOf(_) => events.next_back(),

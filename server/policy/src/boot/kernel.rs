@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use hallmark_reason::ReasonCode;
 use hallmark_verify::boot::EventAuthentication;
 
-use super::record::{Record, listed, over};
+use super::record::{Record, credentials, listed, over};
 use crate::glob::Glob;
 use crate::policy::BootRules;
 use crate::reason::{EventRef, Finding, Reason};
@@ -110,6 +110,7 @@ fn command_line(record: &Record<'_>, allowed: &[Glob]) -> Reason {
     let section = embedded(record);
     let finding = match (line, section) {
         (Err(_), Ok(digest)) => embedded_line(record, digest, allowed),
+        (Err(_), Err(why)) if record.given(12).next().is_some() => spoken_line(record, Err(why), allowed),
         (line, _) => spoken_line(record, line, allowed),
     };
     Reason::of(ReasonCode::new("HM-POLICY-0124"), "boot.command_lines", finding)
@@ -118,8 +119,11 @@ fn command_line(record: &Record<'_>, allowed: &[Glob]) -> Reason {
 /// The digest of a unified kernel image's own command line, if no other one was given to it.
 fn embedded<'a>(record: &Record<'a>) -> Result<&'a String, String> {
     let boot = record.facts(&[11, 12])?;
-    if record.given(12).next().is_some() || !boot.overrides.is_empty() {
-        return Err("PCR 12 says that the image was given something else".to_owned());
+    let given = record.given(12).next();
+    if given.is_some() || !boot.overrides.is_empty() {
+        let why = "PCR 12 says that the image was given something else";
+        let credentials = given.and_then(|event| credentials(event.pcr, &event.text));
+        return Err(credentials.map_or_else(|| why.to_owned(), |credentials| format!("{why}: {credentials}")));
     }
     let section = boot.uki_sections.get(".cmdline");
     section.ok_or_else(|| "the boot log does not say it".to_owned())

@@ -5,7 +5,7 @@ use hallmark_verify::boot::{BootEvent, BootFacts};
 
 use crate::facts::MachineFacts;
 use crate::reason::{EventRef, Finding, NO_ACTION, Reason};
-use crate::register::is_os_separator;
+use crate::register::is_of_systemd;
 use crate::selectors::sha256_hex;
 
 /// A machine's boot, to be asked.
@@ -62,9 +62,11 @@ impl<'a> Record<'a> {
         events.filter(move |event| event.pcr == pcr && event.kind != NO_ACTION)
     }
 
-    /// The events that extended a register, but for systemd's separator: it says nothing of what was booted.
+    /// The events that extended a register, but for what systemd adds by itself: it says nothing of what was booted.
     pub(super) fn given(&self, pcr: u8) -> impl Iterator<Item = &'a BootEvent> {
-        self.extended(pcr).filter(|event| !is_os_separator(event))
+        let facts = self.machine.boot.as_ref().map(|boot| &boot.facts);
+        let is_of_systemd = move |event: &BootEvent| facts.is_some_and(|facts| is_of_systemd(event, facts));
+        self.extended(pcr).filter(move |event| !is_of_systemd(event))
     }
 
     /// The events of a register with the digest of a separator of the firmware, whatever the log calls them.
@@ -99,6 +101,14 @@ impl<'a> Record<'a> {
     pub(super) fn with_digest(&self, pcr: u8, digest: &str) -> Option<EventRef> {
         self.first(|event| event.pcr == pcr && event.digest == digest)
     }
+}
+
+/// What an operator is to know of credentials that systemd-stub packed. For people: the log's word decides nothing.
+pub(super) fn credentials(pcr: u8, text: &str) -> Option<&'static str> {
+    (pcr == 12 && text == "Global credentials initrd").then_some(
+        "the log calls it the credentials of the boot partition; systemd 259 to 261 leaves NvPCR anchors there at the first \
+         boot, which are shown to be nothing else if the agent may read /run/credentials/@encrypted",
+    )
 }
 
 /// A rule over a fact: `Err` says why it is not proven, and such a rule never holds.

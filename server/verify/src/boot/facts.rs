@@ -59,6 +59,8 @@ pub struct BootFacts {
     pub command_line: Option<String>,
     /// What loaders measured that no word of the log authenticates: command line, initrd, files (PCR 8 and 9).
     pub loaded: Vec<Measured>,
+    /// Digests by bank of the archive that systemd-stub made of NvPCR anchors and nothing else (PCR 12).
+    pub nvpcr_anchors: BTreeMap<String, String>,
     /// Overrides of the command line, credentials and add-ons (PCR 12).
     pub overrides: Vec<Measured>,
     /// The NvPCRs that systemd set up, as it measured them before their separator (PCR 9).

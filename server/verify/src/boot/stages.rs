@@ -57,8 +57,12 @@ pub(super) fn read<'e, 'a: 'e>(
     if let Some(events) = of(11).filter(|_| (quoted.digest)(11)) {
         read_uki(&events, facts);
     }
-    facts.command_line = command_line(&events(8), &events(12));
-    facts.overrides = measured(&digests(12), |_| true);
+    let anchors = user_space::anchors(systemd, &events(12));
+    facts.nvpcr_anchors = anchors.map(by_bank).unwrap_or_default();
+    let is_given = |event: &TcgEvent<'_>| anchors.is_none_or(|anchors| anchors.number != event.number);
+    let given: Vec<_> = events(12).into_iter().filter(|event| is_given(event)).collect();
+    facts.command_line = command_line(&events(8), &given);
+    facts.overrides = measured(&digests(12), is_given);
     facts.system_extensions = measured(&digests(13), |_| true);
     facts.mok = owner_keys(&digests(14));
     facts.system_identity = measured(&digests(15), |_| true);
@@ -189,6 +193,12 @@ fn measured(events: &[&TcgEvent<'_>], wanted: impl Fn(&TcgEvent<'_>) -> bool) ->
             })
         })
         .collect()
+}
+
+/// An event's digests, by the bank's name.
+fn by_bank(event: &TcgEvent<'_>) -> BTreeMap<String, String> {
+    let digests = event.digests.iter();
+    digests.map(|(bank, digest)| (bank.to_string(), hex(digest))).collect()
 }
 
 /// systemd-stub measures every section twice: its name with a NUL, then its contents (systemd-stub(7), "TPM PCR Notes").

@@ -4,6 +4,7 @@
 //! same words: that adds nothing to what the register says, and takes nothing away.
 
 use hallmark_evidence::systemd::{OS_SEPARATOR, OS_SEPARATOR_REGISTERS, SystemdLog, SystemdRecord};
+use hallmark_evidence::tcg::TcgEvent;
 use hallmark_tpm_wire::HashAlg;
 
 use super::facts::{BootFacts, Measured};
@@ -12,6 +13,18 @@ use crate::fingerprint::hex;
 
 /// Behind this word in PCR 9 no NvPCR is set up any more.
 const NVPCR_SEPARATOR: &str = "nvpcr-separator";
+
+/// The event of PCR 12 that is the archive of the NvPCR anchors that the agent sent: its digests show that it held them and
+/// nothing else.
+pub(super) fn anchors<'e, 'a>(systemd: Option<&SystemdLog>, events: &[&'e TcgEvent<'a>]) -> Option<&'e TcgEvent<'a>> {
+    let anchors = systemd.map(SystemdLog::anchors).filter(|anchors| !anchors.is_empty())?;
+    let archive = anchors.archive();
+    let is_archive = |event: &TcgEvent<'_>| {
+        let mut digests = event.digests.iter();
+        !event.digests.is_empty() && digests.all(|(bank, digest)| bank.digest(&archive) == *digest)
+    };
+    events.iter().copied().find(|event| is_archive(event))
+}
 
 /// Reads the facts of the user-space log.
 pub(super) fn read(systemd: Option<&SystemdLog>, quoted: Quoted<'_>, facts: &mut BootFacts) {

@@ -1,6 +1,7 @@
 //! Attacks 38, 40, 44 and 45 under the cover of what machines in the field measure: behind the firmware's end, by shim, by
 //! systemd. What passes as theirs is exact in its content; a label decides nothing.
 
+use hallmark_evidence::anchor::{AnchorFile, Anchors};
 use hallmark_evidence::tcg::EventKind;
 use hallmark_evidence::tcg::efi::SHIM_LOCK;
 use hallmark_tpm_wire::HashAlg;
@@ -341,6 +342,102 @@ fn attack_40_what_passes_for_systemds_nvpcrs() {
         ..measured.clone()
     };
     assert_eq!(Scene::under(CONSISTENT).verdict(&measured, &shown), "HM-POLICY-0127");
+}
+
+const ANCHOR: &str = "nvpcr-anchor.60831444225341dc9bf4534be89fb4fa.cred";
+
+fn anchors(contents: &[u8]) -> Anchors {
+    Anchors::new(vec![AnchorFile::new(ANCHOR, contents.to_vec()).unwrap()]).unwrap()
+}
+
+/// A boot whose stub packed `measured` for credentials; the agent sends `sent` beside systemd's `words`.
+fn with_credentials(measured: &[u8], sent: Option<&Anchors>, words: &[(u8, &str)]) -> Logs {
+    let title: Vec<u8> = "Global credentials initrd\0"
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    let boot = called(&sb_on().then(12, EventKind::IPL, measured), EventKind::IPL, &title);
+    let record = sent.map(Anchors::to_record).unwrap_or_default();
+    Logs {
+        systemd: [record, user_space(words)].concat(),
+        ..boot.logs()
+    }
+}
+
+/// systemd's own credential in PCR 12 is none of anybody's; another one under its name is, and so is one beside it.
+#[test]
+fn attack_45_what_passes_for_systemds_anchor() {
+    let command_line = String::from_utf8(vector("sb-on/cmdline")).unwrap();
+    let rules = [
+        ("[boot.pcrs]\n12 = \"zero\"".to_owned(), "HM-POLICY-0125"),
+        (
+            format!("[boot]\ncommand_lines = [\"{}\"]", command_line.trim_end()),
+            "HM-POLICY-0124",
+        ),
+    ];
+    let own = anchors(b"sealed");
+    let separator = [(12, "os-separator")];
+    for (rules, code) in &rules {
+        for words in [&[][..], &separator] {
+            assert_eq!(
+                verdict(rules, &with_credentials(&own.archive(), Some(&own), words)),
+                "trusted"
+            );
+        }
+        let two = Anchors::new(vec![
+            AnchorFile::new(ANCHOR, b"sealed".to_vec()).unwrap(),
+            AnchorFile::new("nvpcr-anchor.another.cred", b"sealed".to_vec()).unwrap(),
+        ]);
+        let two = two.unwrap();
+        assert_eq!(
+            verdict(rules, &with_credentials(&two.archive(), Some(&two), &separator)),
+            "trusted"
+        );
+        // Another credential, by its name or beside the anchor; an anchor that was not sent, or is another one.
+        let archive = own.archive();
+        let named = String::from_utf8(archive.clone()).unwrap();
+        let other_name = named.replace(
+            "nvpcr-anchor.60831444225341dc9bf4534be89fb4fa",
+            "fstab.extra.60831444225341dc9bf4534be89fb4fa",
+        );
+        for (measured, sent) in [
+            (&b"070701evil"[..], Some(&own)),
+            (other_name.as_bytes(), Some(&own)),
+            (&[&archive[..], b"more"].concat(), Some(&own)),
+            (&two.archive(), Some(&own)),
+            (&archive, Some(&two)),
+            (&archive, Some(&anchors(b"Sealed"))),
+            (&archive, None),
+        ] {
+            assert_eq!(&verdict(rules, &with_credentials(measured, sent, &separator)), code);
+        }
+        // The anchor, and an override before or behind it.
+        for order in [true, false] {
+            let evil = |events: Events| events.then(12, EventKind::IPL, b"init=/bin/sh");
+            let anchor = |events: Events| events.then(12, EventKind::IPL, &archive);
+            let boot = if order {
+                anchor(evil(sb_on()))
+            } else {
+                evil(anchor(sb_on()))
+            };
+            let logs = Logs {
+                systemd: own.to_record(),
+                ..boot.logs()
+            };
+            assert_eq!(&verdict(rules, &logs), code, "{order}");
+        }
+        let told = told(rules, &with_credentials(&archive, None, &[]));
+        assert!(
+            told.contains("NvPCR anchors") && told.contains("/run/credentials/@encrypted"),
+            "{told}"
+        );
+    }
+    // In another register it is no credential of the stub's.
+    let elsewhere = Logs {
+        systemd: own.to_record(),
+        ..sb_on().then(13, EventKind::IPL, &own.archive()).logs()
+    };
+    assert_eq!(verdict("[boot.pcrs]\n13 = \"zero\"", &elsewhere), "HM-POLICY-0125");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::{
 };
 
 use hallmark_der::SectionKind;
+use hallmark_evidence::anchor::{AnchorFile, Anchors};
 use hallmark_evidence::{AkPublic, EvidenceFile, Limits, Log, LogKind, RawSigned, Signed, Source};
 use hallmark_tpm_wire::{Attest, HashAlg, PublicArea, Signature};
 use hallmark_verify::recorded;
@@ -41,6 +42,10 @@ pub(crate) struct Import {
     /// systemd's measurement log (tpm2-measure.log)
     #[arg(long, value_name = "FILE")]
     systemd_log: Option<PathBuf>,
+    /// An NvPCR anchor that systemd-stub measured (loader/credentials/nvpcr-anchor.….cred on the boot partition); may be given
+    /// several times
+    #[arg(long, value_name = "FILE", requires = "systemd_log")]
+    nvpcr_anchor: Vec<PathBuf>,
     /// The values of the quoted registers: lines `sha256:7 HEX`, what tpm2_pcrread prints, or what tpm2_quote -o
     /// writes
     #[arg(long, value_name = "FILE")]
@@ -83,7 +88,11 @@ impl Import {
         let mut kept = Vec::new();
         for (kind, path) in logs {
             let Some(path) = path else { continue };
-            let log = Log::whole(kind, limited(path, Limits::KEPT_LOG)?);
+            let mut bytes = limited(path, Limits::KEPT_LOG)?;
+            if kind == LogKind::Systemd && !self.nvpcr_anchor.is_empty() {
+                bytes = [anchors(&self.nvpcr_anchor)?.to_record(), bytes].concat();
+            }
+            let log = Log::whole(kind, bytes);
             kept.push(log.map_err(|cause| CliError::Evidence {
                 file: path.clone(),
                 cause,
@@ -119,6 +128,25 @@ impl Import {
         })?;
         Ok(self.out)
     }
+}
+
+/// The anchors by the names that they have on the boot partition.
+fn anchors(paths: &[PathBuf]) -> Result<Anchors, CliError> {
+    const WHAT: &str = "NvPCR anchor";
+    let mut files = Vec::new();
+    for path in paths {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let file = AnchorFile::new(name, limited(path, AnchorFile::MAX_CONTENTS)?);
+        files.push(file.ok_or_else(|| unfit(WHAT, path, "its name is none: nvpcr-anchor.….cred"))?);
+    }
+    let first = paths.first().map_or(Path::new(""), PathBuf::as_path);
+    Anchors::new(files).ok_or_else(|| {
+        unfit(
+            WHAT,
+            first,
+            "one is given twice, or there are more than any machine has",
+        )
+    })
 }
 
 pub(super) fn unfit(what: &'static str, file: &Path, detail: impl Into<String>) -> CliError {
