@@ -111,3 +111,20 @@ fn an_update_is_rolled_out() {
         assert!(said.contains(word), "{word}: {said}");
     }
 }
+
+#[test]
+fn a_database_has_no_passwords() {
+    // PostgreSQL does not run as root, and only root can be two users.
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let said = run("docs/how-to/database-without-passwords.md");
+    for word in [
+        "payments|/O=Hallmark/CN=payments.apps.example.org",
+        "certificate authentication failed for user \"postgres\"",
+        "connection requires a valid client certificate",
+        "still payments",
+    ] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+}
