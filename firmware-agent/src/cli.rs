@@ -26,7 +26,7 @@ use crate::{
     agent::Agent,
     api::ApiVerb,
     cache::{self, Snapshot},
-    config::{self, Config, LogConfig},
+    config::{self, Bootstrap, Config, LogConfig},
     doctor, healthcheck,
     reload::Reload,
     run,
@@ -201,9 +201,22 @@ fn with_config(path: &Path, work: impl FnOnce(Config) -> Done) -> Done {
 fn check(path: &Path, output: Output) -> Done {
     with_config(path, |config| {
         let (file, trust_domain) = (path.display().to_string(), config.trust_domain.to_string());
+        let certificates = match &config.bootstrap {
+            Bootstrap::Bundle(bundle) => bundle.x509_authorities.len(),
+            Bootstrap::Insecure => 0,
+        };
         print(&output.of(
-            || format!("{file}: good for trust domain {trust_domain}"),
-            || json!({ "file": file, "valid": true, "trust_domain": trust_domain }),
+            || match config.bootstrap {
+                Bootstrap::Bundle(_) => {
+                    format!(
+                        "{file}: valid, trust domain {trust_domain}, {certificates} certificates in the trust bundle"
+                    )
+                }
+                Bootstrap::Insecure => {
+                    format!("{file}: valid, trust domain {trust_domain}, the first server is believed")
+                }
+            },
+            || json!({ "file": file, "valid": true, "trust_domain": trust_domain, "trust_bundle": certificates }),
         ))
     })
 }

@@ -63,7 +63,10 @@ pub enum ConfigError {
     },
     /// Neither or both ways to recognise the server.
     #[error("[server] needs exactly one of trust_bundle and insecure_bootstrap = true")]
-    Bootstrap,
+    Bootstrap {
+        /// Whether both are there.
+        both: bool,
+    },
     /// The bundle file cannot be used.
     #[error("the trust bundle {} cannot be used", path.display())]
     TrustBundle {
@@ -90,7 +93,7 @@ impl Coded for ConfigError {
             Self::Syntax { .. } => ReasonCode::new("HM-CONF-0102"),
             Self::Version { .. } => ReasonCode::new("HM-CONF-0103"),
             Self::Value { .. } => ReasonCode::new("HM-CONF-0104"),
-            Self::Bootstrap => ReasonCode::new("HM-CONF-0105"),
+            Self::Bootstrap { .. } => ReasonCode::new("HM-CONF-0105"),
             Self::TrustBundle { .. } => ReasonCode::new("HM-CONF-0106"),
             Self::Changeable { .. } => ReasonCode::new("HM-CONF-0107"),
             Self::Environment { .. } => ReasonCode::new("HM-CONF-0108"),
@@ -102,6 +105,7 @@ impl Coded for ConfigError {
             Self::Unreadable { detail, .. } | Self::TrustBundle { detail, .. } => Some(detail.clone()),
             Self::Changeable { exposed, .. } => Some(exposed.clone()),
             Self::Version { found, .. } => Some(format!("version = {found}, this program reads 1")),
+            Self::Bootstrap { both } => Some(format!("expected one, found {}", if *both { "both" } else { "none" })),
             _ => None,
         }
     }
@@ -116,8 +120,10 @@ impl Coded for ConfigError {
             }
             Self::Value { .. } => "a typing error",
             Self::Environment { .. } => "a misspelt name, or a value of another kind than the key's",
-            Self::Bootstrap => "the way to recognise the server was left open",
-            Self::TrustBundle { .. } => "the file is missing, or is not the server's bundle as PEM",
+            Self::Bootstrap { .. } => "neither says how the server is recognised, or both do",
+            Self::TrustBundle { .. } => {
+                "the file is missing, or holds something else than the certificates of this trust domain's bundle"
+            }
         };
         Some(cause.to_owned())
     }
@@ -136,8 +142,15 @@ impl Coded for ConfigError {
             Self::Environment { name, .. } => {
                 return Some(format!("unset {name}, or correct it: hallmark-agent config explain"));
             }
-            Self::Bootstrap => "set trust_bundle to a file made with `hallmark bundle show`",
-            Self::TrustBundle { .. } => "fetch it again: hallmark bundle show > bundle.pem",
+            Self::Bootstrap { .. } => {
+                "on the server: hallmark bundle show --format pem > bundle.pem; copy it here and name it in trust_bundle"
+            }
+            Self::TrustBundle { path, .. } => {
+                return Some(format!(
+                    "on the server: hallmark bundle show --format pem > bundle.pem; copy it to {}",
+                    path.display()
+                ));
+            }
         };
         Some(step.to_owned())
     }

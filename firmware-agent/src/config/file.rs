@@ -237,7 +237,7 @@ fn bootstrap(trust_domain: &TrustDomain, server: &Server) -> Result<Bootstrap, C
             bundle.authorities().map_err(|error| unusable(error.to_string()))?;
             Ok(Bootstrap::Bundle(bundle))
         }
-        _ => Err(ConfigError::Bootstrap),
+        (bundle, _) => Err(ConfigError::Bootstrap { both: bundle.is_some() }),
     }
 }
 
@@ -362,6 +362,32 @@ mod tests {
         assert_eq!(chosen.unwrap(), ["ecc-p384-h3", "rsa-2048-l1"]);
         assert!(names("[tpm]\nek_templates = []\n").is_err());
         assert!(names("[tpm]\nek_templates = [\"ecc\"]\n").is_err());
+    }
+
+    #[test]
+    fn what_recognises_the_server_is_asked_for_with_a_command_that_works() {
+        let neither = load_text(&GOOD.replace("insecure_bootstrap = true", "")).unwrap_err();
+        let both = load_text(&GOOD.replace("insecure", "trust_bundle = \"/b.pem\"\ninsecure")).unwrap_err();
+        assert_eq!(neither.compared().as_deref(), Some("expected one, found none"));
+        assert_eq!(both.compared().as_deref(), Some("expected one, found both"));
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("bundle.json");
+        std::fs::write(&file, "{\"keys\":[]}").unwrap();
+        let bundle = format!("trust_bundle = \"{}\"", file.display());
+        let jwks = load_text(&GOOD.replace("insecure_bootstrap = true", &bundle)).unwrap_err();
+        assert!(jwks.compared().unwrap().contains("neither PEM nor DER"));
+        for (error, code) in [
+            (neither, "HM-CONF-0105"),
+            (both, "HM-CONF-0105"),
+            (jwks, "HM-CONF-0106"),
+        ] {
+            assert_eq!(error.code().as_str(), code);
+            let next = error.next_step().unwrap();
+            assert!(
+                next.contains("hallmark bundle show --format pem > bundle.pem"),
+                "{next}"
+            );
+        }
     }
 
     #[test]
