@@ -18,6 +18,22 @@ pub(crate) fn of(code: &str) -> Option<Advice> {
     rows.find_map(|(listed, advice)| (listed == code).then_some(advice))
 }
 
+/// A report with the lines that it lacks: likely cause and next step, as the reference has them for its code.
+pub(crate) fn complete(report: String, code: &str) -> String {
+    let Some(advice) = of(code) else { return report };
+    const CAUSE: &str = "\n  cause: ";
+    const NEXT: &str = "\n  next: ";
+    let (before, next) = match report.split_once(NEXT) {
+        Some((before, next)) => (before, next.to_owned()),
+        None => (report.as_str(), advice.next_step.replace('`', "")),
+    };
+    let cause = match before.contains(CAUSE) {
+        true => String::new(),
+        false => format!("{CAUSE}{}", advice.likely_cause.replace('`', "")),
+    };
+    format!("{before}{cause}{NEXT}{next}")
+}
+
 /// The code and the advice of a line `| CODE | meaning | cause | next |`.
 fn row(line: &'static str) -> Option<(&'static str, Advice)> {
     let mut cells = line

@@ -3,13 +3,16 @@
 use std::{io, path::PathBuf};
 
 use hallmark_evidence::EvidenceError;
-use hallmark_policy::{BaselineError, PolicyError, RuleFileError, predict::PredictError, signed::SignedFileError};
+use hallmark_policy::{
+    BaselineError, DigestListError, PolicyError, RuleFileError, predict::PredictError, signed::SignedFileError,
+};
 use hallmark_reason::{Coded, ReasonCode, Report};
 use hallmark_registry::EntryError;
 use hallmark_spiffe::{BundleError, IdError, SelectorError};
+use hallmark_verify::TrustError;
 use tonic::Code;
 
-use crate::exit::Exit;
+use crate::{advice, exit::Exit};
 
 /// A command that failed.
 #[derive(Debug, thiserror::Error)]
@@ -18,17 +21,17 @@ pub(crate) enum CliError {
     Connect { socket: PathBuf, cause: String },
     #[error("the server's admin socket {socket} may not be used by this user", socket = socket.display())]
     SocketForbidden { socket: PathBuf },
-    #[error("the server finds the request wrong: {message}")]
+    #[error("the request is not valid: {message}")]
     Invalid { message: String },
     #[error("the server does not permit this: {message}")]
     Forbidden { message: String },
     #[error("the server cannot do it now: {message}")]
     Unavailable { message: String },
-    #[error("the server does not find it: {message}")]
+    #[error("not found: {message}")]
     Missing { message: String },
     #[error("it conflicts with what is there: {message}")]
     Conflict { message: String },
-    #[error("this server does not have the function: {message}")]
+    #[error("what answers at the socket does not know this call{}", colon(message))]
     Unimplemented { message: String },
     #[error("the server failed: {message}")]
     Server { message: String },
@@ -42,7 +45,7 @@ pub(crate) enum CliError {
         found: Vec<String>,
         what: &'static str,
     },
-    #[error("this takes something away and was not confirmed")]
+    #[error("destructive command not confirmed")]
     NotConfirmed,
     #[error("nothing is given that the entry should change to")]
     NothingToChange,
@@ -78,6 +81,10 @@ pub(crate) enum CliError {
     Rules(#[from] RuleFileError),
     #[error("{0}")]
     Predict(#[from] PredictError),
+    #[error("{0}")]
+    Trust(#[from] TrustError),
+    #[error("{file}: {cause}", file = file.display())]
+    DigestList { file: PathBuf, cause: DigestListError },
     #[error("the file {file} is neither a server's nor an agent's configuration", file = file.display())]
     UnknownConfig { file: PathBuf },
     #[error("the program {program} cannot be run: {cause}")]
@@ -102,6 +109,7 @@ impl CliError {
             Self::Invalid { .. }
             | Self::NotConfirmed
             | Self::NothingToChange
+            | Self::Unimplemented { .. }
             | Self::Id(_)
             | Self::Selector(_)
             | Self::Entry(_)
@@ -113,9 +121,10 @@ impl CliError {
             | Self::Baseline(_)
             | Self::Rules(_)
             | Self::Predict(_)
+            | Self::Trust(_)
+            | Self::DigestList { .. }
             | Self::UnknownConfig { .. } => Exit::Usage,
-            Self::Unimplemented { .. }
-            | Self::Server { .. }
+            Self::Server { .. }
             | Self::Answer { .. }
             | Self::Bundle(_)
             | Self::Program { .. }
@@ -125,20 +134,20 @@ impl CliError {
         }
     }
 
-    /// The four lines. A server that already says its own code is quoted as it is.
+    /// The four lines. A server that says its own code is quoted; what it leaves out the reference knows.
     pub(crate) fn report(&self) -> String {
-        match self {
+        let said = match self {
             Self::Invalid { message }
             | Self::Forbidden { message }
             | Self::Unavailable { message }
             | Self::Missing { message }
             | Self::Conflict { message }
-            | Self::Server { message }
-                if has_code(message) =>
-            {
-                message.clone()
-            }
-            _ => Report(self).to_string(),
+            | Self::Server { message } => coded(message),
+            _ => None,
+        };
+        match said {
+            Some((code, text)) => advice::complete(text, code),
+            None => advice::complete(Report(self).to_string(), self.code().as_str()),
         }
     }
 
@@ -162,9 +171,17 @@ impl CliError {
     }
 }
 
-/// Whether a text starts with a reason code: `HM-ROOM-0000:`.
-fn has_code(text: &str) -> bool {
-    let code = text.split(':').next().unwrap_or_default();
+/// A server's words as a report, with their code: it stands before them, or behind them in brackets.
+fn coded(message: &str) -> Option<(&str, String)> {
+    if let Some((code, _)) = message.split_once(':').filter(|(code, _)| is_code(code)) {
+        return Some((code, message.to_owned()));
+    }
+    let (text, code) = message.trim_end().strip_suffix(')')?.rsplit_once(" (")?;
+    is_code(code).then(|| (code, format!("{code}: {text}")))
+}
+
+/// Whether a text is a reason code: `HM-ROOM-0000`.
+fn is_code(code: &str) -> bool {
     let mut parts = code.split('-');
     parts.next() == Some("HM")
         && parts
@@ -174,6 +191,27 @@ fn has_code(text: &str) -> bool {
             .next()
             .is_some_and(|number| number.len() == 4 && number.chars().all(|c| c.is_ascii_digit()))
         && parts.next().is_none()
+}
+
+fn colon(message: &str) -> String {
+    match message {
+        "" => String::new(),
+        message => format!(": {message}"),
+    }
+}
+
+/// The command that lists what was looked for.
+fn list_of(message: &str) -> &'static str {
+    let names = |words: &[&str]| words.iter().any(|word| message.contains(word));
+    if names(&["baseline"]) {
+        "hallmark baseline list"
+    } else if names(&["policy", "digest-list"]) {
+        "hallmark policy list"
+    } else if names(&["entry"]) {
+        "hallmark entry list"
+    } else {
+        "hallmark node list"
+    }
 }
 
 impl From<tonic::Status> for CliError {
@@ -217,18 +255,22 @@ impl Coded for CliError {
             Self::Baseline(cause) => cause.code(),
             Self::Rules(cause) => cause.code(),
             Self::Predict(cause) => cause.code(),
+            Self::Trust(cause) => cause.code(),
+            Self::DigestList { cause, .. } => cause.code(),
         }
     }
 
     fn compared(&self) -> Option<String> {
         match self {
-            Self::Ambiguous { found, .. } => Some(found.join(", ")),
+            Self::Ambiguous { found, .. } => Some(format!("among others {}", found.join(", "))),
             Self::Evidence { cause, .. } => cause.compared(),
             Self::Signed { cause, .. } => cause.compared(),
             Self::Policy(cause) => cause.compared(),
             Self::Baseline(cause) => cause.compared(),
             Self::Rules(cause) => cause.compared(),
             Self::Predict(cause) => cause.compared(),
+            Self::Trust(cause) => cause.compared(),
+            Self::DigestList { cause, .. } => cause.compared(),
             Self::Id(cause) => cause.compared(),
             Self::Selector(cause) => cause.compared(),
             Self::Entry(cause) => cause.compared(),
@@ -243,7 +285,17 @@ impl Coded for CliError {
             Self::Connect { .. } => "the server is not running, or it listens on another socket",
             Self::SocketForbidden { .. } => "only the server's own user and group may use the socket",
             Self::Unavailable { .. } => "the server is starting, stopping or overloaded, or its HSM is away",
-            Self::Unimplemented { .. } | Self::Answer { .. } => "server and command line are of different versions",
+            Self::Invalid { .. } => "a value that the server does not take",
+            Self::Forbidden { .. } => "the rights of this caller do not reach so far",
+            Self::Missing { .. } => "it was removed, or its name has a typing error",
+            Self::Conflict { .. } => "somebody else made or changed it first",
+            Self::Server { .. } => "a fault of the server",
+            Self::Output(_) => "the reader of the output went away, or the disk is full",
+            Self::Runtime(_) => "this session may open no further file or thread",
+            Self::Unimplemented { .. } => {
+                "it is the socket of an agent or of another program, or the server is of another version"
+            }
+            Self::Answer { .. } => "server and command line are of different versions",
             Self::NoMatch { .. } => "it was removed, or the id has a typing error",
             Self::Ambiguous { .. } => "the prefix is too short",
             Self::NothingToChange => "no option that changes the entry was given",
@@ -259,11 +311,13 @@ impl Coded for CliError {
             Self::Baseline(cause) => return cause.likely_cause(),
             Self::Rules(cause) => return cause.likely_cause(),
             Self::Predict(cause) => return cause.likely_cause(),
+            Self::Trust(cause) => return cause.likely_cause(),
+            Self::DigestList { cause, .. } => return cause.likely_cause(),
             Self::Id(cause) => return cause.likely_cause(),
             Self::Selector(cause) => return cause.likely_cause(),
             Self::Entry(cause) => return cause.likely_cause(),
             Self::Bundle(cause) => return cause.likely_cause(),
-            _ => return None,
+            Self::Similar { .. } => "it was created before",
         };
         Some(cause.into())
     }
@@ -273,17 +327,23 @@ impl Coded for CliError {
             Self::Connect { .. } => "systemctl status hallmark-server; or name the socket with --socket",
             Self::SocketForbidden { .. } => "sudo hallmark …, or join the server's group",
             Self::Unavailable { .. } | Self::Server { .. } => "hallmark doctor",
-            Self::Invalid { .. } => "see --help of the command",
+            Self::Invalid { .. } => "correct the value; --help of the command says what each option takes",
+            Self::Missing { message } => list_of(message),
+            Self::Conflict { .. } => "look at what is there now, and try again",
             Self::Forbidden { .. } => "use the admin socket on the server's machine",
-            Self::NoMatch { what, .. } | Self::Ambiguous { what, .. } => {
-                return Some(format!("hallmark {what} list"));
-            }
+            Self::NoMatch { what, .. } => return Some(format!("hallmark {what} list")),
+            Self::Ambiguous { what, .. } => return Some(format!("type more of the id: hallmark {what} list")),
             Self::File { file, .. } => return Some(format!("ls -l {}", file.display())),
-            Self::NotConfirmed => "add --yes, or look first with --dry-run",
+            Self::NotConfirmed => "use --yes; look first with --dry-run",
             Self::Similar { id } => return Some(format!("hallmark entry show {id}")),
             Self::NothingToChange => "name what changes: hallmark entry update --help",
             Self::UnknownConfig { .. } => "say which it is: --kind server, or --kind agent",
-            Self::Unimplemented { .. } | Self::Answer { .. } => "hallmark status shows the server's version",
+            Self::Unimplemented { .. } => {
+                "name the server's admin socket: --socket, or HALLMARK_ADMIN_SOCKET; then hallmark status"
+            }
+            Self::Answer { .. } => "hallmark status shows the server's version",
+            Self::Output(_) => "df; then run it again",
+            Self::Runtime(_) => "ulimit -a",
             Self::Program { .. } => "run it where the program is installed",
             Self::Write { file, .. } => return Some(format!("ls -ld {}; df", file.display())),
             Self::Unfit { .. } => "hallmark evidence import --help names the form of each file",
@@ -293,11 +353,12 @@ impl Coded for CliError {
             Self::Baseline(cause) => return cause.next_step(),
             Self::Rules(cause) => return cause.next_step(),
             Self::Predict(cause) => return cause.next_step(),
+            Self::Trust(cause) => return cause.next_step(),
+            Self::DigestList { cause, .. } => return cause.next_step(),
             Self::Id(cause) => return cause.next_step(),
             Self::Selector(cause) => return cause.next_step(),
             Self::Entry(cause) => return cause.next_step(),
             Self::Bundle(cause) => return cause.next_step(),
-            _ => return None,
         };
         Some(step.into())
     }
@@ -311,27 +372,84 @@ mod tests {
     fn a_server_that_says_its_code_is_quoted() {
         let said = "HM-REG-0007: an entry needs at least one selector\n  next: add one";
         let error = CliError::from(tonic::Status::invalid_argument(said));
-        assert_eq!(error.report(), said);
+        let (first, next) = said.split_once('\n').unwrap();
+        let report = error.report();
+        assert!(report.starts_with(first) && report.ends_with(next), "{report}");
+        assert!(report.contains("\n  cause: "), "{report}");
         assert_eq!(error.exit(), Exit::Usage);
         let error = CliError::from(tonic::Status::invalid_argument("no selectors"));
-        assert!(
-            error
-                .report()
-                .starts_with("HM-CLI-0003: the server finds the request wrong: no selectors")
+        assert_eq!(
+            error.report(),
+            "HM-CLI-0003: the request is not valid: no selectors\n  cause: a value that the server does not take\n  next: \
+             correct the value; --help of the command says what each option takes"
         );
     }
 
     #[test]
     fn codes_are_recognised() {
-        assert!(has_code("HM-REG-0007: x"));
+        assert!(coded("HM-REG-0007: x").is_some());
+        assert_eq!(
+            coded("a: b (HM-REG-0003)"),
+            Some(("HM-REG-0003", "HM-REG-0003: a: b".to_owned()))
+        );
         for other in [
             "HM-REG-7: x",
             "HM-reg-0007: x",
             "x HM-REG-0007",
             "HM--0007:",
             "HM-REG-0007-1:",
+            "x (HM-REG-7)",
+            "x (y)",
+            "(HM-REG-0003)",
         ] {
-            assert!(!has_code(other), "{other}");
+            assert!(coded(other).is_none(), "{other}");
+        }
+    }
+
+    #[test]
+    fn what_the_server_leaves_out_is_said() {
+        let lines = |status: tonic::Status| {
+            let report = CliError::from(status).report();
+            let line = |begin: &str| {
+                report
+                    .lines()
+                    .any(|line| line.starts_with(begin) && line.len() > begin.len())
+            };
+            assert!(
+                line("  cause: ") && line("  next: ") && !report.contains('`'),
+                "{report}"
+            );
+            report
+        };
+        let known = lines(tonic::Status::not_found("HM-REG-0061: agent not found"));
+        assert!(
+            known.starts_with("HM-REG-0061: agent not found\n") && known.ends_with("next: hallmark node list"),
+            "{known}"
+        );
+        let behind = lines(tonic::Status::invalid_argument(
+            "failed to convert entry: of another trust domain (HM-REG-0003)",
+        ));
+        assert!(behind.starts_with("HM-REG-0003: failed to convert entry: "), "{behind}");
+        assert!(
+            lines(tonic::Status::not_found("no baseline named x was ever applied"))
+                .ends_with("next: hallmark baseline list")
+        );
+        assert!(lines(tonic::Status::not_found("agent not found")).ends_with("next: hallmark node list"));
+        let socket = CliError::from(tonic::Status::unimplemented(""));
+        assert_eq!(socket.exit(), Exit::Usage);
+        let socket = socket.report();
+        assert!(
+            socket.starts_with("HM-CLI-0008: what answers at the socket does not know this call\n"),
+            "{socket}"
+        );
+        for status in [
+            tonic::Status::permission_denied("x"),
+            tonic::Status::unavailable("x"),
+            tonic::Status::already_exists("x"),
+            tonic::Status::internal("x"),
+            tonic::Status::unimplemented("x"),
+        ] {
+            lines(status);
         }
     }
 

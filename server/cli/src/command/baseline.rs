@@ -196,7 +196,10 @@ pub(super) fn operators(keys: &[PathBuf]) -> Result<OperatorKeys, CliError> {
     let mut operators = OperatorKeys::default();
     for key in keys {
         let pem = limited(key, 64 * 1024)?;
-        operators.add_pem(&pem).map_err(|error| unfit(key, &error))?;
+        operators.add_pem(&pem).map_err(|cause| CliError::Signed {
+            file: key.clone(),
+            cause,
+        })?;
     }
     Ok(operators)
 }

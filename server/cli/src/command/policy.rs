@@ -170,10 +170,9 @@ fn check(context: &Context, file: &Path) -> Result<Exit, CliError> {
 /// A list of digests in any form that is read; what has no place in one is told.
 pub(super) fn digests(file: &Path, name: &str, serial: u64) -> Result<DigestList, CliError> {
     let text = text(file, DigestList::MAX_BYTES)?;
-    let (list, left_out) = DigestList::import(name, serial, &text).map_err(|error| CliError::Unfit {
-        what: "list of digests",
+    let (list, left_out) = DigestList::import(name, serial, &text).map_err(|cause| CliError::DigestList {
         file: file.to_owned(),
-        detail: error.to_string(),
+        cause,
     })?;
     for what in left_out {
         say(&format!("{}: not taken: {what}", file.display()));
@@ -313,10 +312,9 @@ pub(super) fn sealed(
     content: Vec<u8>,
     key: &Path,
 ) -> Result<String, CliError> {
-    let unfit = |error: hallmark_policy::signed::SignedFileError| CliError::Unfit {
-        what: "operator's key",
+    let unfit = |cause| CliError::Signed {
         file: key.to_owned(),
-        detail: error.to_string(),
+        cause,
     };
     let key = OperatorKey::from_pem(&limited(key, 64 * 1024)?).map_err(unfit)?;
     let signed = SignedFile::seal(kind, trust_domain, content, &key).map_err(unfit)?;

@@ -161,18 +161,31 @@ fn several_nodes_are_changed_by_one_command_or_none() {
 #[test]
 fn what_a_state_does_not_allow_is_told() {
     let server = Server::start();
-    for line in [
-        "node approve 3f9a",
-        "node resume 3f9a",
-        "node unban 3f9a",
-        "node suspend 77c --yes",
+    for (line, compared, next) in [
+        (
+            "node approve 3f9a",
+            "expected pre-registered or pending, found active",
+            "nothing: the node is active already",
+        ),
+        (
+            "node unban 3f9a",
+            "expected banned, found active",
+            "hallmark node show NODE says what happened to it",
+        ),
+        (
+            "node suspend 77c --yes",
+            "expected active, found banned",
+            "hallmark node unban NODE, then again",
+        ),
     ] {
         let refused = server.run(line);
         assert_eq!(refused.code, 6, "{line}");
+        let lines: Vec<&str> = refused.stderr.trim_end().lines().collect();
         assert!(
-            refused.stderr.starts_with("HM-REG-0060: ") && refused.stderr.contains("next: hallmark node show"),
-            "{line}: {}",
-            refused.stderr
+            lines[0].starts_with("HM-REG-0060: ") && lines.len() == 4,
+            "{line}: {lines:?}"
         );
+        assert_eq!(lines[1], format!("  compared: {compared}"), "{line}");
+        assert_eq!(lines[3], format!("  next: {next}"), "{line}");
     }
 }

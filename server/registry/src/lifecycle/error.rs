@@ -9,7 +9,7 @@ use super::{Action, Approvals, NodeState};
 #[non_exhaustive]
 pub enum LifecycleError {
     /// The action does not lead on from this state.
-    #[error("a node that is {} cannot be changed by: {action}", name(*.state))]
+    #[error("{action} is not possible: the node is {}", name(*.state))]
     NotAllowed {
         /// The state.
         state: Option<NodeState>,
@@ -89,11 +89,7 @@ impl Coded for LifecycleError {
 
     fn compared(&self) -> Option<String> {
         match self {
-            Self::NotAllowed { state, action } => Some(format!(
-                "{action} needs a node that is {}, found {}",
-                needed(*action),
-                name(*state)
-            )),
+            Self::NotAllowed { state, action } => Some(format!("expected {}, found {}", needed(*action), name(*state))),
             Self::SameOperator { uid, at } => Some(format!("uid {uid} approved at {at} (Unix seconds)")),
             Self::TooManyApprovals { count } => Some(format!("{count}, at most {} kept", Approvals::MAX)),
             Self::ApproverRefused { uid, why } => Some(match why {
@@ -113,6 +109,9 @@ impl Coded for LifecycleError {
 
     fn likely_cause(&self) -> Option<String> {
         let cause = match self {
+            Self::NotAllowed { state, action } if *state == leads_to(*action) => {
+                "it was done before, or another node was meant"
+            }
             Self::NotAllowed { .. } => "somebody else changed the node first, or another node was meant",
             Self::Unknown { .. } => "it never attested and no inventory line names it, or it was evicted",
             Self::SameOperator { .. } => "two approvals are asked of two people",
@@ -131,7 +130,16 @@ impl Coded for LifecycleError {
 
     fn next_step(&self) -> Option<String> {
         let step = match self {
-            Self::NotAllowed { .. } => "hallmark node show NODE",
+            Self::NotAllowed { state, action } if *state == leads_to(*action) => {
+                return Some(format!("nothing: the node is {} already", name(*state)));
+            }
+            Self::NotAllowed { state, .. } => match state {
+                Some(NodeState::PreRegistered | NodeState::Pending) => "hallmark node approve NODE, then again",
+                Some(NodeState::Suspended) => "hallmark node resume NODE, then again",
+                Some(NodeState::Banned) => "hallmark node unban NODE, then again",
+                Some(NodeState::Retired) => "hallmark inventory import FILE --readmit takes a retired machine back",
+                Some(NodeState::Active) | None => "hallmark node show NODE says what happened to it",
+            },
             Self::Unknown { .. } => "hallmark node list",
             Self::SameOperator { .. } => "ask another operator, with an account of their own, to approve it",
             Self::TooManyApprovals { .. } => "wait for the node, or evict it",
@@ -147,6 +155,19 @@ impl Coded for LifecycleError {
             Self::ApproverUnknown => "run hallmark node approve on the server's machine",
         };
         Some(step.into())
+    }
+}
+
+/// The state that an action leads to, where it is one that an operator means.
+const fn leads_to(action: Action) -> Option<NodeState> {
+    match action {
+        Action::List => Some(NodeState::PreRegistered),
+        Action::Admit | Action::Approve | Action::Resume => Some(NodeState::Active),
+        Action::Prove | Action::Unban => Some(NodeState::Pending),
+        Action::Suspend => Some(NodeState::Suspended),
+        Action::Ban => Some(NodeState::Banned),
+        Action::Retire => Some(NodeState::Retired),
+        Action::Readmit | Action::Unlist | Action::Evict => None,
     }
 }
 
