@@ -201,12 +201,12 @@ fn with_config(path: &Path, work: impl FnOnce(Config) -> Done) -> Done {
 fn check(path: &Path, output: Output) -> Done {
     with_config(path, |config| {
         let (file, trust_domain) = (path.display().to_string(), config.trust_domain.to_string());
-        let certificates = match &config.bootstrap {
+        let certificates = match &**config.bootstrap.load() {
             Bootstrap::Bundle(bundle) => bundle.x509_authorities.len(),
             Bootstrap::Insecure => 0,
         };
         print(&output.of(
-            || match config.bootstrap {
+            || match **config.bootstrap.load() {
                 Bootstrap::Bundle(_) => {
                     format!(
                         "{file}: valid, trust domain {trust_domain}, {certificates} certificates in the trust bundle"
