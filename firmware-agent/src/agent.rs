@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use crate::{
     AgentError,
     attest::{self, Attested},
+    condition::Condition,
     config::{Bootstrap, Config},
     connect::{self, Target},
     digest::sha256,
@@ -51,6 +52,7 @@ pub struct Agent {
     attest_backoff: Backoff,
     sync_backoff: Backoff,
     tpm_due: Instant,
+    condition: Arc<Condition>,
 }
 
 impl Agent {
@@ -74,7 +76,14 @@ impl Agent {
             attest_backoff: Backoff::new(ATTEST_FIRST_PAUSE, ATTEST_SLOWEST),
             sync_backoff: Backoff::new(SYNC_EVERY, SYNC_SLOWEST),
             tpm_due: Instant::now() + TPM_EVERY,
+            condition: Arc::default(),
         }
+    }
+
+    /// How it is doing, to be looked at while it works.
+    #[must_use]
+    pub fn condition(&self) -> Arc<Condition> {
+        Arc::clone(&self.condition)
     }
 
     /// Works until there is a reason to end.
@@ -95,9 +104,12 @@ impl Agent {
                 }
                 Err(error) => {
                     log::error(&error);
+                    self.condition.not_synced(&error);
                     self.sync_backoff.pause()
                 }
             };
+            let identity = self.holding.as_ref().map(Holding::identity);
+            self.condition.beat(identity.map(|identity| identity.not_after));
             tokio::time::sleep(pause).await;
         }
     }
@@ -180,11 +192,13 @@ impl Agent {
         match self.attest().await {
             Ok(()) => {
                 self.must_attest = false;
+                self.condition.attested();
                 Ok(())
             }
             Err(AgentError::Banned) => Err(AgentError::Banned),
             Err(error) => {
                 log::error(&error);
+                self.condition.not_attested(&error);
                 if matches!(error, AgentError::Suspended { .. }) {
                     self.workloads().wipe();
                 }
@@ -279,6 +293,8 @@ impl Agent {
             tracing::info!(issued, "workload SVIDs issued");
         }
         self.workloads().set_ready();
+        let missing = self.workloads().missing();
+        self.condition.synced(missing);
         Ok(())
     }
 

@@ -71,8 +71,14 @@ enum Verb {
         #[command(flatten)]
         asked: Asked,
     },
-    /// Ask the running agent whether it serves identities.
-    Healthcheck(Asked),
+    /// Ask the running agent whether it does its work. For root and the agent's user.
+    Healthcheck {
+        #[command(flatten)]
+        asked: Asked,
+        /// Say how each part is doing.
+        #[arg(long)]
+        verbose: bool,
+    },
     /// Examine configuration, data folder, TPM and the way to the server.
     Doctor(Asked),
     /// Ask the Workload API, as a workload: show identities, write them to files, keep the files up to date.
@@ -167,13 +173,8 @@ fn execute(command: Verb) -> Done {
         Verb::Attest { asked, .. } => with_config(&asked.file.config, |config| {
             runtime()?.block_on(attest(config, asked.form.output))
         }),
-        Verb::Healthcheck(asked) => with_config(&asked.file.config, |config| {
-            let output = asked.form.output;
-            let outcome = runtime()?.block_on(healthcheck::ask(&config.socket));
-            if outcome.is_ok() || output == Output::Json {
-                print(&output.of(|| "ready".to_owned(), || json!({ "ready": outcome.is_ok() })))?;
-            }
-            outcome.map_err(boxed)
+        Verb::Healthcheck { asked, verbose } => with_config(&asked.file.config, |config| {
+            runtime()?.block_on(health(&config, asked.form.output, verbose))
         }),
         Verb::Doctor(asked) => with_config(&asked.file.config, |config| {
             runtime()?.block_on(doctor::examine(&config, asked.form.output))
@@ -266,6 +267,20 @@ async fn attest(config: Config, output: Output) -> Done {
     print(&told.map_err(boxed)?)
 }
 
+async fn health(config: &Config, output: Output, verbose: bool) -> Done {
+    let report = healthcheck::ask(config).await.map_err(boxed)?;
+    let ready = healthcheck::require_ready(&report).map_err(boxed);
+    let parts = report.parts.iter().filter(|_| verbose).map(ToString::to_string);
+    let lines: Vec<String> = parts.chain(report.ok.then(|| "ready".to_owned())).collect();
+    if output == Output::Json || !lines.is_empty() {
+        print(&output.of(
+            || lines.join("\n"),
+            || json!({ "ready": report.ok, "parts": report.parts }),
+        ))?;
+    }
+    ready
+}
+
 /// A folder below the data folder for a state that nobody keeps.
 struct ScratchFolder(PathBuf);
 
@@ -312,7 +327,7 @@ fn start_log(log: &LogConfig) -> Result<Log, Box<dyn Coded + Send>> {
 fn code(reason: &str) -> u8 {
     match reason {
         "HM-AGENT-0003" | "HM-AGENT-0004" => exit::REFUSED,
-        "HM-AGENT-0001" | "HM-AGENT-0002" | "HM-AGENT-0015" | "HM-WL-0031" | "HM-WL-0033" => exit::UNREACHABLE,
+        "HM-AGENT-0001" | "HM-AGENT-0002" | "HM-AGENT-0027" | "HM-WL-0031" | "HM-WL-0033" => exit::UNREACHABLE,
         "HM-TPM-0002" | "HM-WL-0032" => exit::NOT_PERMITTED,
         tpm if tpm.starts_with("HM-TPM-") => exit::UNREACHABLE,
         "HM-WL-0030" => exit::CONFIG,

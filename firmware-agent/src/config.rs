@@ -5,8 +5,11 @@ mod file;
 
 pub use error::ConfigError;
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use arc_swap::ArcSwap;
 use hallmark_host::log::{Filter, Format};
@@ -49,6 +52,8 @@ pub struct Config {
     pub socket: PathBuf,
     /// The unix workload attestor.
     pub unix: UnixConfig,
+    /// Where the agent tells how it is doing over TCP, if anywhere.
+    pub health: Option<SocketAddr>,
     /// The log.
     pub log: LogConfig,
     /// Every key that is set, as it is written.

@@ -9,7 +9,7 @@ use crate::{
     AgentError, cli,
     config::{Bootstrap, Config},
     connect::{self, Target},
-    run,
+    healthcheck, run,
     state::StateFile,
     tls::{self, ServerTrust, ServerVerifier},
 };
@@ -28,6 +28,7 @@ pub(crate) async fn examine(config: &Config, output: Output) -> Result<(), Box<d
         ),
         ("TPM", tpm(config).await),
         ("server", server(config).await),
+        ("agent", agent(config).await),
     ] {
         let finding = match &found {
             Ok(detail) => Finding::new(what, Ok(detail.clone())),
@@ -48,6 +49,17 @@ pub(crate) async fn examine(config: &Config, output: Output) -> Result<(), Box<d
         None => Ok(()),
         Some(error) => Err(Box::new(error)),
     }
+}
+
+/// The running agent; one that does not run is none that is ill.
+async fn agent(config: &Config) -> Result<String, AgentError> {
+    if !healthcheck::socket(config).exists() {
+        return Ok("does not run".into());
+    }
+    let report = healthcheck::ask(config).await?;
+    healthcheck::require_ready(&report)?;
+    let parts: Vec<_> = report.parts.iter().map(ToString::to_string).collect();
+    Ok(parts.join(", "))
 }
 
 async fn tpm(config: &Config) -> Result<String, AgentError> {

@@ -122,12 +122,23 @@ pub enum AgentError {
         /// What the library said.
         detail: String,
     },
-    /// The agent does not answer, or is not ready.
-    #[error("the agent is not ready")]
+    /// A part of the agent does not do its work.
+    #[error("the agent is not ready: {detail}")]
     NotReady {
-        /// What was seen.
+        /// Which parts, and why.
         detail: String,
     },
+    /// Nobody answers where the agent tells how it is doing.
+    #[error("no agent answers at {socket}")]
+    Silent {
+        /// The socket.
+        socket: String,
+        /// What the system said.
+        detail: String,
+    },
+    /// The health listener.
+    #[error(transparent)]
+    HealthListener(#[from] hallmark_host::health::BindError),
     /// The operating system gave no thread, signal or socket.
     #[error("the operating system refused what the agent needs")]
     System {
@@ -157,6 +168,8 @@ impl Coded for AgentError {
             Self::State { .. } => ReasonCode::new("HM-AGENT-0013"),
             Self::Key { .. } => ReasonCode::new("HM-AGENT-0014"),
             Self::NotReady { .. } => ReasonCode::new("HM-AGENT-0015"),
+            Self::Silent { .. } => ReasonCode::new("HM-AGENT-0027"),
+            Self::HealthListener(_) => ReasonCode::new("HM-AGENT-0028"),
             Self::System { .. } => ReasonCode::new("HM-AGENT-0016"),
             Self::Log { .. } => ReasonCode::new("HM-AGENT-0017"),
             Self::StateExposed { .. } => ReasonCode::new("HM-AGENT-0018"),
@@ -177,7 +190,7 @@ impl Coded for AgentError {
             | Self::StateExposed { detail, .. }
             | Self::Log { detail, .. }
             | Self::Key { detail }
-            | Self::NotReady { detail }
+            | Self::Silent { detail, .. }
             | Self::System { detail } => Some(detail.clone()),
             Self::Refused { message }
             | Self::Suspended { message }
@@ -185,7 +198,8 @@ impl Coded for AgentError {
             | Self::ServerBusy { message } => Some(format!("the server says: {message}")),
             Self::UnfitSvid { compared, .. } => Some(compared.clone()),
             Self::Tpm(error) => error.compared(),
-            Self::Banned | Self::Protocol(_) => None,
+            Self::HealthListener(error) => Some(error.cause.clone()),
+            Self::Banned | Self::Protocol(_) | Self::NotReady { .. } => None,
         }
     }
 
@@ -210,7 +224,13 @@ impl Coded for AgentError {
             Self::StateExposed { .. } => "the folder was made by hand, or lies below one that others may write to",
             Self::Log { .. } => "the agent may not read it, or it has grown beyond what can be sent",
             Self::Key { .. } => "a fault in this program",
-            Self::NotReady { .. } => "the agent is starting, or has no identity yet",
+            Self::NotReady { .. } => {
+                "the agent is starting, the server refuses it, or the TPM cannot be reached; the parts' codes say more"
+            }
+            Self::Silent { .. } => {
+                "the agent does not run, or this user may not ask it (root and the agent's user may)"
+            }
+            Self::HealthListener(_) => "another program listens there, or the address is not this machine's",
             Self::System { .. } => "a resource limit of the service, or a missing permission",
             Self::Tpm(error) => return error.likely_cause(),
         };
@@ -243,7 +263,9 @@ impl Coded for AgentError {
                 ));
             }
             Self::Key { .. } => "report it, with the agent's log",
-            Self::NotReady { .. } => "journalctl -u hallmark-agent",
+            Self::NotReady { .. } => "journalctl -u hallmark-agent; hallmark-agent doctor",
+            Self::Silent { .. } => "systemctl status hallmark-agent",
+            Self::HealthListener(_) => "ss -ltnp; change `listen` of [health]",
             Self::System { .. } => "systemctl show hallmark-agent -p LimitNOFILE -p TasksMax",
             Self::Tpm(error) => return error.next_step(),
         };

@@ -1,11 +1,15 @@
 //! `hallmark-agent run`: the parts, put together.
 
 use std::{
+    future::pending,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
 
-use hallmark_host::notify;
+use hallmark_host::{
+    health::{self, Watched as _},
+    notify,
+};
 use hallmark_reason::Coded;
 use hallmark_tpm::{EsysTpm, TpmHandle};
 use hallmark_workload::{UnixAttestor, Users};
@@ -13,7 +17,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
-    task::spawn_blocking,
+    task::{JoinSet, spawn_blocking},
     time::{interval, timeout},
 };
 
@@ -21,7 +25,10 @@ use crate::{
     AgentError,
     agent::Agent,
     cache::{self, Cache, Snapshot},
+    condition::TpmUse,
     config::Config,
+    healthcheck,
+    readiness::{Readiness, Watch},
     reload::Reload,
     state::StateFile,
     workload_api::{Bounds, Listener, WorkloadApi},
@@ -43,37 +50,78 @@ pub async fn run(config: Config, mut reload: Reload) -> Result<(), Box<dyn Coded
     let state = StateFile::open(&config.data_dir).map_err(coded)?;
     let attestor = UnixAttestor::new(config.unix);
     let listener = Listener::bind_for(&config.socket, &attestor).map_err(coded)?;
-    let tpm = open_tpm(&config).await.map_err(coded)?;
+    let tpm_use = Arc::new(TpmUse::default());
+    let tpm = open_tpm(&config).await.map_err(coded)?.observed_by(tpm_use.clone());
 
     let (publisher, cache) = cache::channel(Snapshot::empty(config.trust_domain.clone()));
     let workloads = Arc::new(Mutex::new(Workloads::new(config.trust_domain.clone(), publisher)));
     let (stop, mut stopping) = watch::channel(false);
     let bounds = Bounds::default().within(open_files());
     let api = WorkloadApi::new(cache.clone(), attestor, Users::of_this_machine(), bounds);
-    let serving = tokio::spawn(api.serve(listener, async move {
+    let usage = api.usage();
+    let mut serving = tokio::spawn(api.serve(listener, async move {
         // The sender's end means the same.
         let _ = stopping.changed().await;
     }));
-    let expiry = tokio::spawn(expire(Arc::clone(&workloads)));
-    let readiness = tokio::spawn(announce(cache));
+    let addresses = health_addresses(&config);
+    let socket = config.socket.clone();
+    let agent = Agent::new(config, tpm.clone(), state, Arc::clone(&workloads));
+    let readiness = Arc::new(Readiness::new(Watch {
+        condition: agent.condition(),
+        tpm: tpm.clone(),
+        tpm_use,
+        cache: cache.clone(),
+        socket,
+        workloads: Arc::clone(&workloads),
+        usage,
+    }));
+    let mut beside = JoinSet::new();
+    for address in addresses {
+        let listener = health::Listener::bind(address)
+            .await
+            .map_err(|error| coded(AgentError::from(error)))?;
+        tracing::info!(address = %listener.address(), "health is served");
+        beside.spawn(health::serve(listener, Arc::clone(&readiness), pending()));
+    }
+    if let Some(interval) = health::watchdog_interval() {
+        let watched = Arc::clone(&readiness);
+        let live = move || {
+            let watched = Arc::clone(&watched);
+            async move { watched.live().await }
+        };
+        beside.spawn(health::keep_watchdog(interval, live));
+    }
+    beside.spawn(async move { readiness.keep_looking().await });
+    beside.spawn(expire(workloads));
+    beside.spawn(announce(cache));
 
-    let agent = Agent::new(config, tpm.clone(), state, workloads);
     let ended = tokio::select! {
         ended = agent.run() => ended,
         () = signals => Ok(()),
         () = reload.follow(hangup) => Ok(()),
+        // Without its sockets it is better started anew.
+        _ = &mut serving => Err(AgentError::System { detail: "the Workload API has ended".into() }),
     };
 
     notify("STOPPING=1");
-    readiness.abort();
-    expiry.abort();
+    beside.shutdown().await;
     let _ = stop.send(true);
-    let _ = serving.await;
+    if !serving.is_finished() {
+        let _ = serving.await;
+    }
     if timeout(LAST_COMMAND, tpm.stop()).await.is_err() {
         tracing::warn!("the TPM did not finish in time");
     }
     tracing::info!("stopped");
     ended.map_err(coded)
+}
+
+/// Where the agent tells how it is doing: to its own health check beside the Workload API's socket, and to others where
+/// the configuration says.
+fn health_addresses(config: &Config) -> Vec<health::Address> {
+    let own = health::Address::Unix(healthcheck::socket(config));
+    let more = config.health.map(health::Address::Tcp);
+    std::iter::once(own).chain(more).collect()
 }
 
 /// Opens the TPM on its own thread.

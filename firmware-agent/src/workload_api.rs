@@ -23,6 +23,7 @@ mod turns;
 mod updates;
 
 pub use bounds::Bounds;
+pub(crate) use bounds::Usage;
 pub use listener::{Listener, socket_path};
 pub use listener_error::ListenError;
 pub use server::WorkloadApi;

@@ -221,6 +221,13 @@ impl Workloads {
         }
     }
 
+    /// How many entries have no SVID.
+    #[must_use]
+    pub fn missing(&self) -> usize {
+        let missing = self.entries.values().filter(|held| held.identity.x509.is_none());
+        missing.count()
+    }
+
     /// From now on what is not there is known not to exist.
     pub fn set_ready(&mut self) {
         let snapshot = self.publisher.snapshot();

@@ -1,7 +1,10 @@
 //! The file's form.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use arc_swap::ArcSwap;
 use hallmark_host::{Foreign, foreign_file, log};
@@ -32,7 +35,15 @@ struct File {
     #[serde(default)]
     workload_attestors: WorkloadAttestors,
     #[serde(default)]
+    health: Health,
+    #[serde(default)]
     log: Log,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct Health {
+    listen: Option<SocketAddr>,
 }
 
 #[derive(Deserialize)]
@@ -169,6 +180,7 @@ pub(super) fn load(path: &Path, overrides: &Overrides) -> Result<Config, ConfigE
             path: file.workload_attestors.unix.path,
             sha256: file.workload_attestors.unix.sha256,
         },
+        health: file.health.listen,
         log: log_config(file.log)?,
         written: overrides.table(&text),
         trust_domain,

@@ -107,6 +107,11 @@ impl Counter {
         })
     }
 
+    /// How many places are taken.
+    pub(super) fn taken(&self) -> u32 {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner).total
+    }
+
     /// How much of the whole is kept for others than a user that holds this many.
     fn kept_from(&self, user: User, own: u32) -> u32 {
         match own {
@@ -125,6 +130,25 @@ impl Counter {
                 taken.by_uid.remove(&uid);
             }
         }
+    }
+}
+
+/// What callers take of the Workload API, to be looked at.
+#[derive(Debug, Clone)]
+pub(crate) struct Usage {
+    pub(super) connections: Arc<Counter>,
+    pub(super) streams: Arc<Counter>,
+}
+
+impl Usage {
+    /// Open connections.
+    pub(crate) fn connections(&self) -> u32 {
+        self.connections.taken()
+    }
+
+    /// Open calls.
+    pub(crate) fn streams(&self) -> u32 {
+        self.streams.taken()
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use tonic::service::Routes;
 
 use super::answers::Answers;
-use super::bounds::{Bounds, Counter, Place, User};
+use super::bounds::{Bounds, Counter, Place, Usage, User};
 use super::caller::{Caller, Exit};
 use super::listener::Listener;
 use super::service::{Shared, answer};
@@ -83,6 +83,14 @@ impl WorkloadApi {
             refused: Throttle::new(),
             too_many: Throttle::new(),
             http,
+        }
+    }
+
+    /// What callers take of it.
+    pub(crate) fn usage(&self) -> Usage {
+        Usage {
+            connections: Arc::clone(&self.connections),
+            streams: Arc::clone(&self.shared.streams),
         }
     }
 

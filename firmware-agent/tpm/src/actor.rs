@@ -5,9 +5,12 @@
 
 use std::{
     fmt,
-    sync::mpsc::{self, Receiver, SyncSender, TrySendError},
+    sync::{
+        Arc,
+        mpsc::{self, Receiver, SyncSender, TrySendError},
+    },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use hallmark_tpm_wire::{PcrSelection, PcrValues, PublicArea};
@@ -29,11 +32,20 @@ enum Message {
     Stop(oneshot::Sender<()>),
 }
 
+/// Whoever wants to know what the TPM's thread does. It is called on that thread and must not hold it up.
+pub trait Observer: Send + Sync {
+    /// A piece of work begins.
+    fn begins(&self);
+    /// It has ended: which one it was, how long it took, and what it failed with.
+    fn ended(&self, work: &'static str, took: Duration, error: Option<&TpmError>);
+}
+
 /// A handle to the TPM's thread; cheap to clone. The thread ends, and the TPM is left clean, when the last handle is
 /// dropped or [`TpmHandle::stop`] is called.
 #[derive(Clone)]
 pub struct TpmHandle {
     queue: SyncSender<Message>,
+    observer: Option<Arc<dyn Observer>>,
 }
 
 impl TpmHandle {
@@ -46,7 +58,16 @@ impl TpmHandle {
         thread::Builder::new()
             .name("tpm".into())
             .spawn(move || serve(tpm, &jobs))?;
-        Ok(Self { queue })
+        Ok(Self { queue, observer: None })
+    }
+
+    /// The same, observed in what this handle and its clones ask for.
+    #[must_use]
+    pub fn observed_by(self, observer: Arc<dyn Observer>) -> Self {
+        Self {
+            observer: Some(observer),
+            ..self
+        }
     }
 
     /// See [`Tpm::endorsement`].
@@ -54,7 +75,7 @@ impl TpmHandle {
     /// # Errors
     /// As [`Tpm::endorsement`]; or the thread has stopped.
     pub async fn endorsement(&self) -> Result<Endorsement, TpmError> {
-        self.call(|tpm| tpm.endorsement()).await
+        self.call("endorsement", |tpm| tpm.endorsement()).await
     }
 
     /// See [`Tpm::endorsement_chain`].
@@ -62,7 +83,7 @@ impl TpmHandle {
     /// # Errors
     /// As [`Tpm::endorsement_chain`]; or the thread has stopped.
     pub async fn endorsement_chain(&self) -> Result<Vec<Vec<u8>>, TpmError> {
-        self.call(|tpm| tpm.endorsement_chain()).await
+        self.call("endorsement_chain", |tpm| tpm.endorsement_chain()).await
     }
 
     /// See [`Tpm::attestation_key`].
@@ -70,7 +91,7 @@ impl TpmHandle {
     /// # Errors
     /// As [`Tpm::attestation_key`]; or the thread has stopped.
     pub async fn attestation_key(&self) -> Result<PublicArea, TpmError> {
-        self.call(|tpm| tpm.attestation_key()).await
+        self.call("attestation_key", |tpm| tpm.attestation_key()).await
     }
 
     /// See [`Tpm::svid_key`].
@@ -78,7 +99,7 @@ impl TpmHandle {
     /// # Errors
     /// As [`Tpm::svid_key`]; or the thread has stopped.
     pub async fn svid_key(&self, unique: Unique) -> Result<SvidKey, TpmError> {
-        self.call(move |tpm| tpm.svid_key(&unique)).await
+        self.call("svid_key", move |tpm| tpm.svid_key(&unique)).await
     }
 
     /// See [`Tpm::activate`].
@@ -90,7 +111,8 @@ impl TpmHandle {
         endorsement: PublicArea,
         credential: Credential,
     ) -> Result<Zeroizing<Vec<u8>>, TpmError> {
-        self.call(move |tpm| tpm.activate(&endorsement, &credential)).await
+        self.call("activate", move |tpm| tpm.activate(&endorsement, &credential))
+            .await
     }
 
     /// See [`Tpm::certify`].
@@ -98,7 +120,7 @@ impl TpmHandle {
     /// # Errors
     /// As [`Tpm::certify`]; or the thread has stopped.
     pub async fn certify(&self, key: KeyId, qualifying: [u8; 32]) -> Result<Signed, TpmError> {
-        self.call(move |tpm| tpm.certify(key, &qualifying)).await
+        self.call("certify", move |tpm| tpm.certify(key, &qualifying)).await
     }
 
     /// See [`Tpm::quote`].
@@ -106,7 +128,7 @@ impl TpmHandle {
     /// # Errors
     /// As [`Tpm::quote`]; or the thread has stopped.
     pub async fn quote(&self, selection: PcrSelection, qualifying: [u8; 32]) -> Result<Signed, TpmError> {
-        self.call(move |tpm| tpm.quote(&selection, &qualifying)).await
+        self.call("quote", move |tpm| tpm.quote(&selection, &qualifying)).await
     }
 
     /// See [`Tpm::read_pcrs`].
@@ -114,7 +136,7 @@ impl TpmHandle {
     /// # Errors
     /// As [`Tpm::read_pcrs`]; or the thread has stopped.
     pub async fn read_pcrs(&self, selection: PcrSelection) -> Result<PcrValues, TpmError> {
-        self.call(move |tpm| tpm.read_pcrs(&selection)).await
+        self.call("read_pcrs", move |tpm| tpm.read_pcrs(&selection)).await
     }
 
     /// See [`Tpm::sign`].
@@ -122,7 +144,7 @@ impl TpmHandle {
     /// # Errors
     /// As [`Tpm::sign`]; or the thread has stopped.
     pub async fn sign(&self, key: KeyId, digest: [u8; 32]) -> Result<Vec<u8>, TpmError> {
-        self.call(move |tpm| tpm.sign(key, &digest)).await
+        self.call("sign", move |tpm| tpm.sign(key, &digest)).await
     }
 
     /// As [`Self::sign`], for code that cannot await (a TLS handshake). Blocks the calling thread, which must
@@ -132,9 +154,10 @@ impl TpmHandle {
     /// As [`Tpm::sign`]; or the thread has stopped.
     pub fn sign_blocking(&self, key: KeyId, digest: [u8; 32]) -> Result<Vec<u8>, TpmError> {
         let (reply, answer) = mpsc::sync_channel(1);
+        let work = self.observed("sign", move |tpm: &mut dyn Tpm| tpm.sign(key, &digest));
         let job: Job = Box::new(move |tpm| {
             // The asker may have gone; then nobody wants the answer.
-            let _ = reply.send(tpm.sign(key, &digest));
+            let _ = reply.send(work(tpm));
         });
         self.queue.send(Message::Job(job)).map_err(|_| TpmError::Stopped)?;
         answer.recv().map_err(|_| TpmError::Stopped)?
@@ -145,7 +168,7 @@ impl TpmHandle {
     /// # Errors
     /// As [`Tpm::release`]; or the thread has stopped.
     pub async fn release(&self, key: KeyId) -> Result<(), TpmError> {
-        self.call(move |tpm| tpm.release(key)).await
+        self.call("release", move |tpm| tpm.release(key)).await
     }
 
     /// See [`Tpm::settle`].
@@ -153,7 +176,7 @@ impl TpmHandle {
     /// # Errors
     /// As [`Tpm::settle`]; or the thread has stopped.
     pub async fn settle(&self) -> Result<(), TpmError> {
-        self.call(|tpm| tpm.settle()).await
+        self.call("settle", |tpm| tpm.settle()).await
     }
 
     /// See [`Tpm::properties`].
@@ -161,7 +184,7 @@ impl TpmHandle {
     /// # Errors
     /// As [`Tpm::properties`]; or the thread has stopped.
     pub async fn properties(&self) -> Result<Properties, TpmError> {
-        self.call(|tpm| tpm.properties()).await
+        self.call("properties", |tpm| tpm.properties()).await
     }
 
     /// Ends the thread after the jobs that are queued already, and returns when the TPM has been left clean. Other
@@ -174,11 +197,30 @@ impl TpmHandle {
         }
     }
 
+    /// The work, with its observer told.
+    fn observed<T>(
+        &self,
+        name: &'static str,
+        work: impl FnOnce(&mut dyn Tpm) -> Result<T, TpmError> + Send + 'static,
+    ) -> impl FnOnce(&mut dyn Tpm) -> Result<T, TpmError> + Send + 'static {
+        let observer = self.observer.clone();
+        move |tpm| {
+            let Some(observer) = observer else { return work(tpm) };
+            observer.begins();
+            let start = Instant::now();
+            let done = work(tpm);
+            observer.ended(name, start.elapsed(), done.as_ref().err());
+            done
+        }
+    }
+
     async fn call<T: Send + 'static>(
         &self,
+        name: &'static str,
         work: impl FnOnce(&mut dyn Tpm) -> Result<T, TpmError> + Send + 'static,
     ) -> Result<T, TpmError> {
         let (reply, answer) = oneshot::channel();
+        let work = self.observed(name, work);
         let job: Job = Box::new(move |tpm| {
             // The asker may have been cancelled; the chip is in order all the same.
             let _ = reply.send(work(tpm));

@@ -13,7 +13,7 @@ mod port;
 mod response;
 mod tcti;
 
-pub use actor::TpmHandle;
+pub use actor::{Observer, TpmHandle};
 pub use driver::EsysTpm;
 pub use error::TpmError;
 pub use port::{Credential, Endorsement, KeyId, Properties, Signed, SvidKey, Tpm, Unique};

@@ -55,7 +55,7 @@ impl Part {
 
     /// A part that failed with an error, or is well without one.
     #[must_use]
-    pub fn of(name: &str, failure: Option<&dyn Coded>) -> Self {
+    pub fn of(name: &str, failure: Option<&impl Coded>) -> Self {
         failure.map_or_else(
             || Self::good(name),
             |error| Self::with_reason(name, State::Failed, error.code(), error.to_string()),

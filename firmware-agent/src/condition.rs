@@ -1,0 +1,191 @@
+//! How the agent is doing: noted by whoever does the work, read by whoever watches.
+
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant, SystemTime},
+};
+
+use hallmark_reason::{Coded, ReasonCode};
+use hallmark_tpm::{Observer, TpmError};
+use prometheus_client::metrics::{counter::Counter, family::Family, histogram::Histogram};
+
+use crate::AgentError;
+
+/// What failed last, in its code and words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(crate) code: ReasonCode,
+    pub(crate) text: String,
+}
+
+impl Failure {
+    pub(crate) fn of(error: &dyn Coded) -> Self {
+        Self {
+            code: error.code(),
+            text: error.to_string(),
+        }
+    }
+}
+
+/// What the agent's loop notes down.
+#[derive(Debug, Clone)]
+pub(crate) struct Loop {
+    /// When the agent started.
+    pub(crate) started: Instant,
+    /// When it last came round.
+    pub(crate) beat: Option<Instant>,
+    /// Until when the agent's identity is valid; none where it has none.
+    pub(crate) valid_until: Option<SystemTime>,
+    /// Why the last attestation failed.
+    pub(crate) not_attested: Option<Failure>,
+    /// When the server last answered everything.
+    pub(crate) synced: Option<Instant>,
+    /// Why it did not since.
+    pub(crate) not_synced: Option<Failure>,
+    /// Entries that had no SVID after the last turn.
+    pub(crate) unissued: usize,
+    /// Attestations by how they ended.
+    pub(crate) attestations: Attestations,
+}
+
+impl Default for Loop {
+    fn default() -> Self {
+        Self {
+            started: Instant::now(),
+            beat: None,
+            valid_until: None,
+            not_attested: None,
+            synced: None,
+            not_synced: None,
+            unissued: 0,
+            attestations: Attestations::default(),
+        }
+    }
+}
+
+/// Attestations since the start, by how they ended.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Attestations {
+    /// With an SVID.
+    pub(crate) accepted: u64,
+    /// With the server's refusal.
+    pub(crate) refused: u64,
+    /// Without a verdict: server or TPM could not be reached, and the like.
+    pub(crate) failed: u64,
+}
+
+/// How the agent is doing. Nobody waits long for it.
+#[derive(Debug, Default)]
+pub struct Condition(Mutex<Loop>);
+
+impl Condition {
+    fn lock(&self) -> MutexGuard<'_, Loop> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn read(&self) -> Loop {
+        self.lock().clone()
+    }
+
+    /// The loop has come round, with an identity that is valid until then.
+    pub(crate) fn beat(&self, valid_until: Option<SystemTime>) {
+        let mut noted = self.lock();
+        noted.beat = Some(Instant::now());
+        noted.valid_until = valid_until;
+    }
+
+    pub(crate) fn attested(&self) {
+        let mut noted = self.lock();
+        noted.not_attested = None;
+        noted.attestations.accepted += 1;
+    }
+
+    pub(crate) fn not_attested(&self, error: &AgentError) {
+        let mut noted = self.lock();
+        noted.not_attested = Some(Failure::of(error));
+        let is_verdict = matches!(
+            error,
+            AgentError::Refused { .. } | AgentError::Banned | AgentError::Suspended { .. }
+        );
+        if is_verdict {
+            noted.attestations.refused += 1;
+        } else {
+            noted.attestations.failed += 1;
+        }
+    }
+
+    pub(crate) fn synced(&self, unissued: usize) {
+        let mut noted = self.lock();
+        noted.synced = Some(Instant::now());
+        noted.not_synced = None;
+        noted.unissued = unissued;
+    }
+
+    pub(crate) fn not_synced(&self, error: &AgentError) {
+        self.lock().not_synced = Some(Failure::of(error));
+    }
+}
+
+/// Which work of the TPM, as a label.
+type WorkLabel = [(&'static str, &'static str); 1];
+
+/// What the TPM's thread does, and what it has done.
+#[derive(Debug)]
+pub(crate) struct TpmUse {
+    now: Mutex<Use>,
+    /// How long each kind of work took, in seconds.
+    pub(crate) seconds: Family<WorkLabel, Histogram, fn() -> Histogram>,
+    /// How often it failed.
+    pub(crate) errors: Family<WorkLabel, Counter>,
+}
+
+/// A look at the TPM's thread.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Use {
+    /// Since when the work lasts that is under way.
+    pub(crate) busy_since: Option<Instant>,
+    /// When the last one ended, and what it failed with.
+    pub(crate) last: Option<(Instant, Option<Failure>)>,
+}
+
+impl Default for TpmUse {
+    fn default() -> Self {
+        // From a command that only reads, to a key of a slow chip.
+        let classes = || {
+            Histogram::new([
+                0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 20.0,
+            ])
+        };
+        Self {
+            now: Mutex::default(),
+            seconds: Family::new_with_constructor(classes),
+            errors: Family::default(),
+        }
+    }
+}
+
+impl TpmUse {
+    fn lock(&self) -> MutexGuard<'_, Use> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn read(&self) -> Use {
+        self.lock().clone()
+    }
+}
+
+impl Observer for TpmUse {
+    fn begins(&self) {
+        self.lock().busy_since = Some(Instant::now());
+    }
+
+    fn ended(&self, work: &'static str, took: Duration, error: Option<&TpmError>) {
+        *self.lock() = Use {
+            busy_since: None,
+            last: Some((Instant::now(), error.map(|error| Failure::of(error)))),
+        };
+        let label = [("work", work)];
+        self.seconds.get_or_create(&label).observe(took.as_secs_f64());
+        self.errors.get_or_create(&label).inc_by(u64::from(error.is_some()));
+    }
+}

@@ -1,0 +1,248 @@
+//! Whether the agent does its work: the true state, with reasons.
+
+mod fault;
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex as BlockingMutex, PoisonError},
+    time::{Duration, Instant, SystemTime},
+};
+
+use hallmark_host::health::{Part, Report, State, Watched};
+use hallmark_tpm::{TpmError, TpmHandle};
+use hallmark_tpm_wire::{HashAlg, PcrSelection};
+use tokio::{
+    net::UnixStream,
+    sync::Mutex,
+    task::spawn_blocking,
+    time::{sleep, timeout},
+};
+
+use crate::{
+    cache::Cache,
+    condition::{Condition, Failure, Loop, TpmUse},
+    metrics::Metrics,
+    workload_api::Usage,
+    workloads::Workloads,
+};
+use fault::Fault;
+
+/// Who asks within this time after another is told what that one found.
+const FRESH: Duration = Duration::from_secs(1);
+/// How often the agent looks by itself.
+const EVERY: Duration = Duration::from_secs(30);
+/// How long the TPM may take to answer a question that it has at hand.
+const TPM_ANSWER: Duration = Duration::from_secs(3);
+/// How long one piece of work may keep the TPM busy before it counts as silent.
+const TPM_BUSY: Duration = Duration::from_secs(30);
+/// How long the server may be silent before that is told.
+const SERVER_SILENT: Duration = Duration::from_secs(60);
+/// How long the loop may take for one turn: attestations with a slow TPM and long logs are the longest.
+const TURN: Duration = Duration::from_secs(600);
+/// How long a connection to the Workload API, or a lock, may take.
+const SOON: Duration = Duration::from_secs(2);
+
+/// What is watched of the agent.
+pub struct Readiness {
+    condition: Arc<Condition>,
+    tpm: TpmHandle,
+    tpm_use: Arc<TpmUse>,
+    cache: Cache,
+    socket: PathBuf,
+    workloads: Arc<BlockingMutex<Workloads>>,
+    usage: Usage,
+    metrics: Metrics,
+    last: Mutex<Option<(Instant, Report)>>,
+}
+
+/// The parts of an agent that are watched.
+pub(crate) struct Watch {
+    /// What its loop notes.
+    pub(crate) condition: Arc<Condition>,
+    /// The TPM.
+    pub(crate) tpm: TpmHandle,
+    /// What the TPM's thread does.
+    pub(crate) tpm_use: Arc<TpmUse>,
+    /// What workloads are served.
+    pub(crate) cache: Cache,
+    /// Where they are served.
+    pub(crate) socket: PathBuf,
+    /// The workloads' SVIDs.
+    pub(crate) workloads: Arc<BlockingMutex<Workloads>>,
+    /// What workloads take of the agent.
+    pub(crate) usage: Usage,
+}
+
+impl Readiness {
+    pub(crate) fn new(watch: Watch) -> Self {
+        Self {
+            metrics: Metrics::new(&watch.tpm_use),
+            condition: watch.condition,
+            tpm: watch.tpm,
+            tpm_use: watch.tpm_use,
+            cache: watch.cache,
+            socket: watch.socket,
+            workloads: watch.workloads,
+            usage: watch.usage,
+            last: Mutex::default(),
+        }
+    }
+
+    /// Looks now and then, so that what fails is told although nobody asks, and metrics are not old.
+    pub(crate) async fn keep_looking(&self) {
+        let mut before = String::new();
+        loop {
+            sleep(EVERY).await;
+            let failures = self.ready().await.failures();
+            if failures != before && !failures.is_empty() {
+                tracing::warn!(failures, "the agent is not ready");
+            } else if failures != before {
+                tracing::info!("the agent is ready again");
+            }
+            before = failures;
+        }
+    }
+
+    async fn look(&self) -> Report {
+        let noted = self.condition.read();
+        let (tpm, served) = tokio::join!(self.tpm_failure(), self.served());
+        let tpm = tpm.map(|failure| failed("tpm", failure));
+        Report::new(vec![
+            tpm.unwrap_or_else(|| Part::good("tpm")),
+            identity(&noted, SystemTime::now()),
+            self.server(&noted),
+            self.svids(&noted),
+            Part::of("workload-api", served.as_ref()),
+        ])
+    }
+
+    /// Why the TPM does not work; it is asked something unless it works at this moment.
+    async fn tpm_failure(&self) -> Option<Failure> {
+        let silent = |after| Some(Failure::of(&Fault::TpmSilent { after }));
+        let now = self.tpm_use.read();
+        if let Some(since) = now.busy_since {
+            let after = since.elapsed();
+            return if after < TPM_BUSY {
+                now.last.and_then(|(_, failure)| failure)
+            } else {
+                silent(after)
+            };
+        }
+        // The library remembers what a TPM says of itself, so only a register is sure to be asked for.
+        let Ok(selection) = PcrSelection::new([(HashAlg::Sha256, [0].as_slice())]) else {
+            return silent(TPM_ANSWER);
+        };
+        match timeout(TPM_ANSWER, self.tpm.read_pcrs(selection)).await {
+            // A TPM without this register has answered.
+            Ok(Ok(_) | Err(TpmError::PcrNotAllocated { .. })) => None,
+            Ok(Err(error)) => Some(Failure::of(&error)),
+            Err(_) => silent(TPM_ANSWER),
+        }
+    }
+
+    /// The server may be away for a while: what was issued goes on.
+    fn server(&self, noted: &Loop) -> Part {
+        let Some(synced) = noted.synced else {
+            let failure = noted.not_synced.clone().or_else(|| noted.not_attested.clone());
+            return failed("server", failure.unwrap_or_else(|| Failure::of(&Fault::NoAnswer)));
+        };
+        match &noted.not_synced {
+            Some(failure) if synced.elapsed() > SERVER_SILENT => {
+                let text = format!(
+                    "{}; the last answer is {} s old",
+                    failure.text,
+                    synced.elapsed().as_secs()
+                );
+                Part::with_reason("server", State::Warning, failure.code, text)
+            }
+            _ => Part::good("server"),
+        }
+    }
+
+    /// An entry has no SVID for a moment when it is new; what counts is what is left after the loop's turn.
+    fn svids(&self, noted: &Loop) -> Part {
+        let snapshot = self.cache.snapshot();
+        let entries = snapshot.identities.len();
+        let is_fresh = noted.synced.is_some_and(|synced| synced.elapsed() < SERVER_SILENT);
+        let missing = if is_fresh {
+            noted.unissued.min(entries)
+        } else {
+            snapshot
+                .identities
+                .iter()
+                .filter(|identity| identity.x509.is_none())
+                .count()
+        };
+        let fault = Failure::of(&Fault::Unissued { missing, entries });
+        match missing {
+            0 => Part::good("svids"),
+            all if all == entries => failed("svids", fault),
+            _ => Part::with_reason("svids", State::Warning, fault.code, fault.text),
+        }
+    }
+
+    /// Whether workloads find the agent at its socket.
+    async fn served(&self) -> Option<Fault> {
+        let fault = |detail: String| Fault::NotServed {
+            socket: self.socket.clone(),
+            detail,
+        };
+        match timeout(SOON, UnixStream::connect(&self.socket)).await {
+            Ok(connected) => connected.err().map(|error| fault(error.to_string())),
+            Err(_) => Some(fault("no connection in time".into())),
+        }
+    }
+}
+
+/// A good identity serves until it ends, also where the next attestation fails.
+fn identity(noted: &Loop, now: SystemTime) -> Part {
+    let is_valid = noted.valid_until.is_some_and(|end| now < end);
+    match (is_valid, noted.not_attested.clone()) {
+        (true, None) => Part::good("identity"),
+        (true, Some(failure)) => Part::with_reason("identity", State::Warning, failure.code, failure.text),
+        (false, failure) => failed("identity", failure.unwrap_or_else(|| Failure::of(&Fault::NoIdentity))),
+    }
+}
+
+fn failed(name: &str, failure: Failure) -> Part {
+    Part::with_reason(name, State::Failed, failure.code, failure.text)
+}
+
+impl Watched for Readiness {
+    /// The loop comes round, and who holds the workloads' lock gives it back.
+    async fn live(&self) -> Report {
+        let noted = self.condition.read();
+        let after = noted.beat.unwrap_or(noted.started).elapsed();
+        let stuck = (after > TURN).then_some(Fault::LoopStuck { after });
+        let workloads = Arc::clone(&self.workloads);
+        let locked = spawn_blocking(move || drop(workloads.lock().unwrap_or_else(PoisonError::into_inner)));
+        let threads = timeout(SOON, locked).await.is_err().then_some(Fault::ThreadsStuck);
+        Report::new(vec![
+            Part::of("loop", stuck.as_ref()),
+            Part::of("threads", threads.as_ref()),
+        ])
+    }
+
+    async fn ready(&self) -> Report {
+        let mut last = self.last.lock().await;
+        if let Some((_, report)) = last.as_ref().filter(|(at, _)| at.elapsed() < FRESH) {
+            return report.clone();
+        }
+        let report = self.look().await;
+        *last = Some((Instant::now(), report.clone()));
+        report
+    }
+
+    async fn metrics(&self) -> String {
+        let last = self.last.lock().await.clone();
+        let report = match last.filter(|(at, _)| at.elapsed() < 2 * EVERY) {
+            Some((_, report)) => report,
+            None => self.ready().await,
+        };
+        let (noted, snapshot) = (self.condition.read(), self.cache.snapshot());
+        self.metrics.text(report, &noted, &snapshot, &self.usage)
+    }
+}
+
+#[cfg(test)]
+mod tests;

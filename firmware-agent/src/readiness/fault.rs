@@ -1,0 +1,91 @@
+//! What keeps an agent from being ready, beside the errors that it met.
+
+use std::{path::PathBuf, time::Duration};
+
+use hallmark_reason::{Coded, ReasonCode};
+
+/// Why a part of the agent does not do its work.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Fault {
+    /// It has not attested yet, and nothing has failed.
+    #[error("the agent has no identity yet")]
+    NoIdentity,
+    /// The TPM does not answer.
+    #[error("the TPM has not answered for {} s", after.as_secs())]
+    TpmSilent {
+        /// For how long.
+        after: Duration,
+    },
+    /// The server has not answered for long, and nothing has failed.
+    #[error("the server has not answered yet")]
+    NoAnswer,
+    /// Entries without an SVID.
+    #[error("{missing} of {entries} workload entries have no SVID")]
+    Unissued {
+        /// Without one.
+        missing: usize,
+        /// All of them.
+        entries: usize,
+    },
+    /// Nobody answers at the Workload API's socket.
+    #[error("the Workload API does not answer at {}", socket.display())]
+    NotServed {
+        /// The socket.
+        socket: PathBuf,
+        /// What the system said.
+        detail: String,
+    },
+    /// The agent's loop does not come round.
+    #[error("the agent's loop has not come round for {} s", after.as_secs())]
+    LoopStuck {
+        /// For how long.
+        after: Duration,
+    },
+    /// A lock or a thread that work waits for is never given.
+    #[error("the agent's threads do not get on")]
+    ThreadsStuck,
+}
+
+impl Coded for Fault {
+    fn code(&self) -> ReasonCode {
+        match self {
+            Self::NoIdentity => ReasonCode::new("HM-AGENT-0020"),
+            Self::TpmSilent { .. } => ReasonCode::new("HM-AGENT-0021"),
+            Self::NoAnswer => ReasonCode::new("HM-AGENT-0022"),
+            Self::Unissued { .. } => ReasonCode::new("HM-AGENT-0023"),
+            Self::NotServed { .. } => ReasonCode::new("HM-AGENT-0024"),
+            Self::LoopStuck { .. } => ReasonCode::new("HM-AGENT-0025"),
+            Self::ThreadsStuck => ReasonCode::new("HM-AGENT-0026"),
+        }
+    }
+
+    fn compared(&self) -> Option<String> {
+        match self {
+            Self::NotServed { detail, .. } => Some(detail.clone()),
+            Self::Unissued { missing, entries } => Some(format!("{entries} entries, {missing} without an SVID")),
+            _ => None,
+        }
+    }
+
+    fn likely_cause(&self) -> Option<String> {
+        let cause = match self {
+            Self::NoIdentity | Self::NoAnswer => "the agent has just started",
+            Self::TpmSilent { .. } => "the TPM or its driver hangs, or it is very slow",
+            Self::Unissued { .. } => "the server is away or does not sign, or the SVIDs have expired",
+            Self::NotServed { .. } => "the socket was removed, or its folder was replaced",
+            Self::LoopStuck { .. } => "the TPM or its driver hangs",
+            Self::ThreadsStuck => "a fault in this program, or a machine without free memory",
+        };
+        Some(cause.into())
+    }
+
+    fn next_step(&self) -> Option<String> {
+        let step = match self {
+            Self::NoIdentity | Self::NoAnswer => "wait a moment; journalctl -u hallmark-agent",
+            Self::TpmSilent { .. } | Self::LoopStuck { .. } => "dmesg | grep -i tpm; restart the agent",
+            Self::Unissued { .. } => "journalctl -u hallmark-agent; hallmark status",
+            Self::NotServed { .. } | Self::ThreadsStuck => "restart the agent",
+        };
+        Some(step.into())
+    }
+}

@@ -1,0 +1,53 @@
+use super::*;
+
+fn noted() -> Loop {
+    Loop {
+        valid_until: Some(SystemTime::now() + Duration::from_secs(60)),
+        ..Loop::default()
+    }
+}
+
+fn failure() -> Option<Failure> {
+    Some(Failure::of(&crate::AgentError::Suspended { message: "x".into() }))
+}
+
+#[test]
+fn an_identity_serves_until_it_ends_whatever_the_next_attestation_meets() {
+    let now = SystemTime::now();
+    assert_eq!(identity(&noted(), now), Part::good("identity"), "the control");
+    let suspended = Loop {
+        not_attested: failure(),
+        ..noted()
+    };
+    let part = identity(&suspended, now);
+    assert_eq!((part.state, part.code.as_str()), (State::Warning, "HM-AGENT-0019"));
+    let part = identity(&suspended, now + Duration::from_secs(61));
+    assert_eq!((part.state, part.code.as_str()), (State::Failed, "HM-AGENT-0019"));
+    let part = identity(&Loop::default(), now);
+    assert_eq!((part.state, part.code.as_str()), (State::Failed, "HM-AGENT-0020"));
+}
+
+#[test]
+fn what_the_tpm_did_last_is_known_and_counted() {
+    use hallmark_tpm::{Observer as _, TpmError};
+    let tpm = TpmUse::default();
+    assert!(tpm.read().busy_since.is_none() && tpm.read().last.is_none());
+    tpm.begins();
+    assert!(tpm.read().busy_since.is_some());
+    tpm.ended("sign", Duration::from_millis(30), None);
+    tpm.begins();
+    tpm.ended("sign", Duration::from_millis(3), Some(&TpmError::LockedOut));
+    let (_, failed) = tpm.read().last.unwrap();
+    assert_eq!(failed.unwrap().code.as_str(), "HM-TPM-0004");
+    assert!(tpm.read().busy_since.is_none());
+    assert_eq!(tpm.errors.get_or_create(&[("work", "sign")]).get(), 1);
+    let mut text = String::new();
+    let mut registry = prometheus_client::registry::Registry::default();
+    registry.register("tpm_work_seconds", "x", tpm.seconds.clone());
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    assert!(text.contains(r#"tpm_work_seconds_count{work="sign"} 2"#), "{text}");
+    assert!(
+        text.contains(r#"tpm_work_seconds_bucket{le="0.005",work="sign"} 1"#),
+        "{text}"
+    );
+}
