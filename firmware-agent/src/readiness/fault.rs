@@ -82,7 +82,7 @@ impl Coded for Fault {
     fn next_step(&self) -> Option<String> {
         let step = match self {
             Self::NoIdentity | Self::NoAnswer => "wait a moment; journalctl -u hallmark-agent",
-            Self::TpmSilent { .. } | Self::LoopStuck { .. } => "dmesg | grep -i tpm; restart the agent",
+            Self::TpmSilent { .. } | Self::LoopStuck { .. } => "journalctl -k -g tpm; restart the agent",
             Self::Unissued { .. } => "journalctl -u hallmark-agent; hallmark status",
             Self::NotServed { .. } | Self::ThreadsStuck => "restart the agent",
         };
