@@ -54,13 +54,18 @@ fn the_documented_defaults_are_the_true_ones() {
     assert!(settings.len() > 30, "{settings:?}");
     let written = settings.iter().map(|it| format!("{} = {}\n", it.key, it.value));
     let written: String = written.collect();
-    let (least, full) = (folder.load(LEAST).unwrap(), folder.load(&written).unwrap());
-    assert_eq!(format!("{least:#?}"), format!("{full:#?}"));
+    // But for what is written, which is kept to tell what a reload changes.
+    let loaded = |text: &str| {
+        let config = Config {
+            written: toml::Table::new(),
+            ..folder.load(text).unwrap()
+        };
+        format!("{config:#?}")
+    };
+    assert_eq!(loaded(LEAST), loaded(&written));
     // The positive control: another value is another configuration.
-    let other = folder
-        .load(&written.replace("hsm.sessions = 4", "hsm.sessions = 5"))
-        .unwrap();
-    assert_ne!(format!("{least:#?}"), format!("{other:#?}"));
+    let other = written.replace("hsm.sessions = 4", "hsm.sessions = 5");
+    assert_ne!(loaded(LEAST), loaded(&other));
 }
 
 #[test]
