@@ -351,9 +351,12 @@ fn attack_66_a_name_that_the_machine_chooses_hides_no_line() {
         demand_a_boot_log(site, 1, "inventory:site:lab").await;
         let told = attest(&site.wire().await, &machine).await.unwrap_err();
         site.refused("by its Name", &told, NO_BOOT_LOG).await;
-        machine.ek.public.auth_policy = vec![0x11; 32];
+        // The same key with another policy has another Name, and is of no template that counts.
+        let policy = std::mem::replace(&mut machine.ek.public.auth_policy, vec![0x11; 32]);
         let told = attest(&site.wire().await, &machine).await.unwrap_err();
-        site.refused("under another Name", &told, NO_BOOT_LOG).await;
+        site.refused("under another Name", &told, "HM-VERIFY-0145").await;
+        // The positive control: the same machine, and a rule for others.
+        machine.ek.public.auth_policy = policy;
         demand_a_boot_log(site, 2, "inventory:site:elsewhere").await;
         attest(&site.wire().await, &machine).await.unwrap();
     });
