@@ -250,6 +250,7 @@ async fn a_watch_keeps_files_up_to_date_and_tells_the_workload() {
         .collect();
     assert_eq!(said.len(), 4);
     assert_eq!(said[0]["svids"][0]["spiffe_id"], "spiffe://example.org/web");
+    wait_for("the hook's last words", || lines(&watch.told).len() == 4);
     assert_eq!(
         lines(&watch.told),
         ["spiffe://example.org/web"; 4],
