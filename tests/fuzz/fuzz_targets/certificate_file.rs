@@ -19,7 +19,9 @@ fuzz_target!(|bytes: &[u8]| {
     }
     // What was read is read again, one behind the other.
     if let Ok(read) = certificates(bytes)
-        && read.iter().all(|der| element_len(der) == Ok(der.len()) && der.first() == Some(&0x30))
+        && read
+            .iter()
+            .all(|der| element_len(der) == Ok(der.len()) && der.first() == Some(&0x30))
     {
         assert_eq!(certificates(&read.concat()), Ok(read));
     }

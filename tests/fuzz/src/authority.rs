@@ -1,8 +1,8 @@
 //! The `:authority` filter.
 
 use bytes::BytesMut;
-use hallmark_unix::Rewriter;
 pub use hallmark_unix::Mode;
+use hallmark_unix::Rewriter;
 
 /// What became of some input.
 #[derive(Debug, Clone, PartialEq, Eq)]
