@@ -163,8 +163,7 @@ impl Agents {
             .await
     }
 
-    /// As [`change`](Self::change), where the decision also says what is made durable beside it, and `committed` is run
-    /// once all is durable, before the next change of this node begins.
+    /// As [`change_among`](Self::change_among), of a node that is nobody's sibling.
     ///
     /// # Errors
     /// As [`change`](Self::change).
@@ -175,23 +174,23 @@ impl Agents {
         decide: impl FnOnce(Option<&Agent>) -> (Decision<E>, Vec<Change>),
         committed: impl FnOnce(),
     ) -> Result<Committed, ChangeError<E>> {
-        self.change_for(store, id, None, decide, committed).await
+        self.change_among(store, id, &[], decide, committed).await
     }
 
-    /// As [`change_with`](Self::change_with), where the node `of`, whose holder asks for the change, does not change
-    /// meanwhile either.
+    /// As [`change_with`](Self::change_with), where none of the `others` changes meanwhile either: nodes that could be the
+    /// same machine, or the one whose holder asks for the change.
     ///
     /// # Errors
     /// As [`change`](Self::change).
-    pub async fn change_for<E>(
+    pub async fn change_among<E>(
         &self,
         store: &dyn Store,
         id: &SpiffeId,
-        of: Option<&SpiffeId>,
+        others: &[SpiffeId],
         decide: impl FnOnce(Option<&Agent>) -> (Decision<E>, Vec<Change>),
         committed: impl FnOnce(),
     ) -> Result<Committed, ChangeError<E>> {
-        let _turns = self.turns([id].into_iter().chain(of)).await;
+        let _turns = self.turns([id].into_iter().chain(others)).await;
         let before = self.find(id);
         let (decision, beside) = decide(before.as_deref());
         let (change, after) = match decision {

@@ -4,22 +4,30 @@ mod admission;
 mod approver;
 mod change;
 mod inventory;
+mod links;
 mod second;
 mod transfer;
 
 pub(crate) use admission::admitted;
-pub use admission::{barred, let_in};
+pub use admission::{admission, barred, let_in};
 pub use approver::ApproverRule;
 pub(crate) use change::ek_of;
 pub use change::{Ask, ChangeFailed, Changed, change};
 pub use inventory::Known;
+pub use links::require_one_node;
+pub(crate) use links::{id_of_line, node_of_line, siblings};
 pub use transfer::{Import, Imported, import, remove};
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    mem::take,
+    sync::{Arc, RwLock},
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
-use hallmark_registry::{Approvers, InventoryLine, NodeState};
-use hallmark_store::Agent;
+use hallmark_registry::{Approvers, InventoryLine, Links, NodeState};
+use hallmark_store::{Agent, Loaded};
 use hallmark_verify::{EkKey, Revocation, Trust};
 use tokio::sync::Mutex;
 
@@ -34,6 +42,7 @@ pub struct Lifecycle {
     /// The configuration's share.
     configured: ArcSwap<Trust>,
     known: ArcSwap<Known>,
+    links: RwLock<Links>,
     /// Held by whoever changes the inventory, from reading it until memory has followed the store.
     writer: Mutex<()>,
     /// What one administrator over TLS asked for and a second one has to ask for as well.
@@ -41,16 +50,23 @@ pub struct Lifecycle {
 }
 
 impl Lifecycle {
-    /// As configured, with the inventory of the store.
+    /// As configured, with what the store has of the inventory and of the keys of machines.
     #[must_use]
-    pub fn new(tpm2: &Tpm2, lines: Vec<InventoryLine>) -> Self {
+    pub fn new(tpm2: &Tpm2, loaded: &mut Loaded) -> Self {
         let configured = Arc::new(tpm2.trust.clone());
-        let lines = lines.into_iter().map(|line| (line.ek, line)).collect();
+        let machines = configured.inventory.machines().cloned();
+        let (names, kept) = (take(&mut loaded.tpm_names), take(&mut loaded.machine_eks));
+        let links = links::known(names, kept, machines, &loaded.agents);
+        let lines = take(&mut loaded.inventory)
+            .into_iter()
+            .map(|line| (line.ek, line))
+            .collect();
         Self {
             approvers: tpm2.approvers,
             approver_rule: ApproverRule::new(tpm2.approver_list.clone()),
             approval_lifetime: tpm2.approval_lifetime,
             known: ArcSwap::from_pointee(Known::new(&configured, lines)),
+            links: RwLock::new(links),
             configured: ArcSwap::new(configured),
             writer: Mutex::new(()),
             first_requests: second::FirstRequests::default(),
@@ -101,9 +117,13 @@ impl Lifecycle {
             .or_else(|| listed().then_some(NodeState::PreRegistered))
     }
 
-    /// Replaces roots, the file's inventory, revocation lists, and what an expired certificate means.
+    /// Replaces roots, the file's inventory, the templates that count, revocation lists, and what an expired certificate
+    /// means. EKs that the file lists as one machine's are that from now on.
     pub async fn set_trust(&self, trust: Trust) {
         let _turn = self.writer.lock().await;
+        for machine in trust.inventory.machines() {
+            self.links_mut().merge(machine.clone());
+        }
         self.configured.store(Arc::new(trust));
         let lines = self.known.load().lines().clone();
         self.follow(lines);

@@ -6,7 +6,7 @@ mod sweep;
 
 pub use change::{Applied, apply, withdraw};
 pub use error::PolicyFileError;
-pub use sweep::{judge, keep_judging, set_revoked, set_rules, sweep, sweep_if_due};
+pub use sweep::{judge, judge_linked, keep_judging, set_revoked, set_rules, sweep, sweep_if_due};
 
 use std::{collections::BTreeMap, sync::atomic::AtomicBool};
 

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// The keys, and the tables (with a dot at their end), that are applied at once. All others take a restart.
-const APPLIED: [&str; 12] = [
+const APPLIED: [&str; 14] = [
     "admin_ids",
     "attestation.tpm2.allowed_classes",
     "attestation.tpm2.crl_grace",
@@ -28,6 +28,8 @@ const APPLIED: [&str; 12] = [
     "attestation.tpm2.deny.",
     "attestation.tpm2.ek_inventory",
     "attestation.tpm2.ek_roots",
+    "attestation.tpm2.ek_templates",
+    "attestation.tpm2.ek_templates_by_manufacturer.",
     "attestation.tpm2.expired_ek_certificates",
     "attestation.tpm2.require_inventory",
     "attestation.tpm2.revocation",

@@ -1,12 +1,12 @@
 //! The verdict.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::SystemTime;
 
 use hallmark_spiffe::Selector;
 use hallmark_verify::{ProvenLogs, VerifiedEvidence};
 
-use crate::facts::MachineFacts;
+use crate::facts::{Listed, MachineFacts};
 use crate::ima::{ImaSummary, MeasuredFile};
 use crate::judgement::Judgement;
 use crate::reason::Reason;
@@ -71,16 +71,11 @@ impl Appraisal {
     }
 }
 
-/// Holds evidence, seen at `now`, against everything that is in force. `labels` is what the operator's inventory says
-/// of the machine.
+/// Holds evidence, seen at `now`, against everything that is in force. `listed` is what operators say of the
+/// machine.
 #[must_use]
-pub fn appraise(
-    evidence: VerifiedEvidence,
-    labels: BTreeMap<String, String>,
-    set: &PolicySet,
-    now: SystemTime,
-) -> Appraisal {
-    appraise_following(None, evidence, labels, set, now)
+pub fn appraise(evidence: VerifiedEvidence, listed: Listed, set: &PolicySet, now: SystemTime) -> Appraisal {
+    appraise_following(None, evidence, listed, set, now)
 }
 
 /// The same of evidence that brings only the new part of an IMA list: `held` is what is kept of the lines before, from
@@ -90,14 +85,15 @@ pub fn appraise(
 pub fn appraise_following(
     held: Option<ImaSummary>,
     evidence: VerifiedEvidence,
-    labels: BTreeMap<String, String>,
+    listed: Listed,
     set: &PolicySet,
     now: SystemTime,
 ) -> Appraisal {
     let mut facts = MachineFacts {
-        labels,
+        labels: listed.labels,
         ..MachineFacts::following(held, &evidence, now)
     };
+    facts.tpm.other_eks = listed.other_eks;
     if let Some(ima) = &mut facts.ima {
         ima.settle(set.ima_keys());
         set.look(ima);

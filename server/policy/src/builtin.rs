@@ -90,8 +90,21 @@ pub(crate) fn class(tpm: &TpmFacts, allowed: &BTreeSet<TpmClass>, rule: &str) ->
 }
 
 pub(crate) fn denied_ek(tpm: &TpmFacts, denied: &BTreeSet<String>) -> Reason {
-    let is_denied = denied.contains(&tpm.ek_sha256);
-    let finding = denied_or_not("EK", &tpm.ek_sha256, is_denied);
+    let others = tpm.other_eks.iter();
+    let finding = match others
+        .filter(|_| !denied.contains(&tpm.ek_sha256))
+        .find(|ek| denied.contains(*ek))
+    {
+        None => denied_or_not("EK", &tpm.ek_sha256, denied.contains(&tpm.ek_sha256)),
+        Some(other) => Finding::new(
+            false,
+            format!("the EK {other} is denied, which the inventory lists as this machine's"),
+        )
+        .comparing(
+            format!("any machine but that of EK {other}"),
+            format!("its EK {}", tpm.ek_sha256),
+        ),
+    };
     Reason::of(ReasonCode::new("HM-POLICY-0003"), "tpm.denied_eks", finding)
 }
 

@@ -1,6 +1,6 @@
 //! Everything that a policy may look at.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
 use hallmark_tpm_wire::PcrValues;
@@ -76,6 +76,19 @@ pub struct TpmFacts {
     pub certificate: Option<EkCertificate>,
     /// The firmware version that the quote reports.
     pub firmware_version: u64,
+    /// Other EKs that operators list as the same machine's, SHA-256 of the SPKI: what is denied to one of them is denied to
+    /// the machine.
+    #[serde(default)]
+    pub other_eks: BTreeSet<String>,
+}
+
+/// What operators say of a machine.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Listed {
+    /// Its labels in the inventory, by name.
+    pub labels: BTreeMap<String, String>,
+    /// As in [`TpmFacts`].
+    pub other_eks: BTreeSet<String>,
 }
 
 /// What the operator's inventory says of a TPM. It may say nothing but that the TPM is known.
@@ -146,6 +159,7 @@ impl MachineFacts {
                 inventory: None,
                 certificate: None,
                 firmware_version: 0,
+                other_eks: BTreeSet::new(),
             },
             sighting: Sighting {
                 reset_count: 0,
@@ -244,6 +258,7 @@ impl TpmFacts {
                 kept: evidence.certificate_was_kept(),
             }),
             firmware_version: evidence.firmware_version(),
+            other_eks: BTreeSet::new(),
         }
     }
 

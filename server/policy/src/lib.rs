@@ -33,7 +33,7 @@ pub use appraisal::{Appraisal, appraise, appraise_following};
 pub use baseline::{
     Baseline, BaselineError, BaselineState, Comparison, FactDifference, Origin, Prediction, RegisterDifference,
 };
-pub use facts::{BootRecord, EkCertificate, InventoryLine, KnownMachine, MachineFacts, TpmFacts};
+pub use facts::{BootRecord, EkCertificate, InventoryLine, KnownMachine, Listed, MachineFacts, TpmFacts};
 pub use glob::{Glob, GlobError};
 pub use ima::{DigestList, DigestListError, ImaSummary, LineKind, LineRef, Looked, MeasuredFile, Signed};
 pub use judgement::Judgement;

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use hallmark_policy::{Appraisal, PolicySet, Rules, appraise};
+use hallmark_policy::{Appraisal, Listed, PolicySet, Rules, appraise};
 use hallmark_verify::testing::{ExtensionDraft, SoftwareMachine, VendorCa, attest, oids};
 use hallmark_verify::{EkKey, EkRoots, InventoryItem, TpmClass, Trust, VerifiedEvidence};
 
@@ -43,7 +43,12 @@ impl Scene {
     }
 
     fn judge(&self, rules: &Rules) -> Appraisal {
-        appraise(self.evidence(), BTreeMap::new(), &PolicySet::from(rules.clone()), now())
+        appraise(
+            self.evidence(),
+            Listed::default(),
+            &PolicySet::from(rules.clone()),
+            now(),
+        )
     }
 
     fn enrol(&mut self) {

@@ -8,15 +8,17 @@ pub use error::{InventoryError, InventoryFault};
 pub use plan::Plan;
 pub use read::{Form, read_inventory};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hallmark_verify::{EkKey, TpmClass};
 
 /// One machine of the inventory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InventoryLine {
-    /// Its TPM's endorsement key.
+    /// Its TPM's endorsement key, under which the line stands.
     pub ek: EkKey,
+    /// Further endorsement keys of the same TPM. The machine attests with one of them, and is one node whichever that is.
+    pub other_eks: BTreeSet<EkKey>,
     /// Its serial number; may be empty.
     pub serial: String,
     /// Who answers for it; may be empty.
@@ -40,12 +42,15 @@ impl InventoryLine {
     pub const MAX_LABEL_NAME: usize = 63;
     /// Most labels of a machine.
     pub const MAX_LABELS: usize = 32;
+    /// Most endorsement keys of a machine.
+    pub const MAX_EKS: usize = 16;
 
     /// A line that says nothing but that the EK is the operator's.
     #[must_use]
     pub const fn new(ek: EkKey) -> Self {
         Self {
             ek,
+            other_eks: BTreeSet::new(),
             serial: String::new(),
             owner: String::new(),
             labels: BTreeMap::new(),
@@ -54,6 +59,11 @@ impl InventoryLine {
             manufacturer: None,
             model: None,
         }
+    }
+
+    /// Every endorsement key of the machine, the line's own first.
+    pub fn eks(&self) -> impl Iterator<Item = EkKey> {
+        std::iter::once(self.ek).chain(self.other_eks.iter().copied())
     }
 
     /// Whether the line counts at `now`, in Unix seconds.

@@ -10,6 +10,7 @@ mod grant;
 mod grant_error;
 mod inventory;
 mod lifecycle;
+mod links;
 mod node;
 mod query;
 mod registry;
@@ -24,6 +25,7 @@ pub use inventory::{Form, InventoryError, InventoryFault, InventoryLine, Plan, r
 pub use lifecycle::{
     Action, Approval, Approvals, ApproverRefusal, Approvers, LifecycleError, NodeState, gives_back, step,
 };
+pub use links::{LinkError, Links};
 pub use node::{agent_id, authorise_node};
 pub use query::{Filter, Match, Page, PageToken};
 pub use registry::{Registry, Role};

@@ -22,6 +22,8 @@ pub enum NodeClass {
     Suspended,
     /// The node is out of service for good.
     Retired,
+    /// The TPM is known by another endorsement key: the machine is another node.
+    OtherNode,
     /// The connection offers nothing to bind evidence to.
     NotBindable,
     /// The node did not go on in time.
@@ -55,6 +57,7 @@ impl NodeClass {
             Self::Pending => ReasonCode::new("HM-SRV-0301"),
             Self::Suspended => ReasonCode::new("HM-SRV-0302"),
             Self::Retired => ReasonCode::new("HM-SRV-0303"),
+            Self::OtherNode => ReasonCode::new("HM-SRV-0304"),
             Self::NotBindable => ReasonCode::new("HM-SRV-0110"),
             Self::Silent => ReasonCode::new("HM-SRV-0111"),
             Self::UnknownType => ReasonCode::new("HM-SRV-0112"),
@@ -70,6 +73,7 @@ impl NodeClass {
             Self::Pending => "this machine waits for an operator's approval",
             Self::Suspended => "this machine is suspended",
             Self::Retired => "this machine is retired",
+            Self::OtherNode => "this machine is known by another endorsement key",
             Self::NotBindable => "attestation needs TLS 1.3 to the server itself",
             Self::Silent => "the node did not answer in time",
             Self::UnknownType => "this server does not offer that attestation type; it offers tpm2",
@@ -85,9 +89,13 @@ impl NodeClass {
             Self::NotBindable => Code::FailedPrecondition,
             Self::Silent => Code::DeadlineExceeded,
             Self::Unable => Code::Unavailable,
-            Self::Evidence(_) | Self::NotAllowed | Self::Banned | Self::Pending | Self::Suspended | Self::Retired => {
-                Code::PermissionDenied
-            }
+            Self::Evidence(_)
+            | Self::NotAllowed
+            | Self::Banned
+            | Self::Pending
+            | Self::Suspended
+            | Self::Retired
+            | Self::OtherNode => Code::PermissionDenied,
         }
     }
 }

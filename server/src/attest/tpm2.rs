@@ -6,7 +6,7 @@ use bytes::Bytes;
 use hallmark_api::{agent::attest_agent_response, attest};
 use hallmark_authority::SubjectKey;
 use hallmark_evidence::{Claim, EkCertificateChain};
-use hallmark_policy::{Appraisal, PolicySet, appraise_following};
+use hallmark_policy::{Appraisal, Listed, PolicySet, appraise_following};
 use hallmark_registry::{agent_id, authorise_node};
 use hallmark_spiffe::SpiffeId;
 use hallmark_store::{Agent, StoreError};
@@ -136,6 +136,7 @@ async fn judge(
     let bound = bind(examined, challenge, proof, &exporter, now)?;
     // It is this TPM's. Whatever the verdict will be, the machine is judged by it from now on.
     subject.has(certificate);
+    lifecycle::require_one_node(server, &bound).await?;
     if let Some(held) = &held {
         let mut sessions = held.sessions_to_follow();
         sessions
@@ -264,13 +265,17 @@ async fn appraise(
 ) -> Result<Judged, Refusal> {
     let (policies, now) = (server.attestation.policies.load_full(), server.clock.now());
     let inventory = server.lifecycle.inventory();
+    let other_eks = server.lifecycle.listed_with(bound.ek_sha256());
     let mut beginnings = keep::held_logs(server, &node, before.as_deref(), &bound, &policies).await?;
     let is_short = logs.bytes() + beginnings.bytes() <= SHORT_LOGS && logs.list_bytes() <= SHORT_LIST;
     let work = move || {
         let announced = bound.logs().to_vec();
         let evidence = conclude(bound, logs.logs, &beginnings.logs)?;
-        let labels = inventory.labels(&evidence);
-        let mut appraisal = appraise_following(beginnings.recalled(&node)?, evidence, labels, &policies, now);
+        let listed = Listed {
+            labels: inventory.labels(&evidence),
+            other_eks,
+        };
+        let mut appraisal = appraise_following(beginnings.recalled(&node)?, evidence, listed, &policies, now);
         let keeping = Keeping::of(
             &node,
             &mut appraisal,

@@ -213,7 +213,7 @@ pub(super) async fn record_accepted(
     let held = Arc::new(held);
     let decide = |row: Option<&Agent>| {
         // Whatever an operator did meanwhile comes first.
-        if let Err(refusal) = server.lifecycle.admission(row, evidence.ek_sha256(), now) {
+        if let Err(refusal) = lifecycle::admission(server, row, evidence.ek_sha256(), now) {
             return (Decision::Refuse(refusal), Vec::new());
         }
         // The rules changed, or the node was faster: what was judged is no longer what counts.
@@ -250,7 +250,11 @@ pub(super) async fn record_accepted(
         (Decision::Put(Box::new(row)), beside)
     };
     let committed = || server.kept.put(node, Arc::clone(&held));
-    match server.agents.change_with(&*server.store, node, decide, committed).await {
+    let siblings = lifecycle::siblings(server, evidence.ek_sha256());
+    let changed = server
+        .agents
+        .change_among(&*server.store, node, &siblings, decide, committed);
+    match changed.await {
         Ok(Committed { intents, .. }) => {
             server.counters.accepted.add(1);
             intents.ok_or_else(|| Refusal::bare(NodeClass::Unable))

@@ -4,7 +4,7 @@ use hallmark_policy::Appraisal;
 use hallmark_registry::{Action, Approvals, NodeState, agent_id, step};
 use hallmark_store::{Agent, Change};
 
-use super::{Lifecycle, change::record};
+use super::{Lifecycle, change::record, links};
 use crate::{
     agents::{ChangeError, Decision},
     attest::{Facts, NodeClass, Refusal},
@@ -37,13 +37,19 @@ fn refusal(state: NodeState) -> Refusal {
     })
 }
 
+/// Whether the node may become or stay active at `now`. Its siblings' turns are to be held where that is written.
+///
+/// # Errors
+/// When an operator has put it out, it is another node's machine, or approvals are missing.
+pub fn admission(server: &Server, row: Option<&Agent>, ek_sha256: &[u8; 32], now: i64) -> Result<(), Refusal> {
+    barred(row)?;
+    links::require_no_other(server, ek_sha256, row)?;
+    server.lifecycle.approved(row, ek_sha256, now)
+}
+
 impl Lifecycle {
-    /// Whether the node may become or stay active at `now`.
-    ///
-    /// # Errors
-    /// When an operator has put it out, or approvals are missing.
-    pub fn admission(&self, row: Option<&Agent>, ek_sha256: &[u8; 32], now: i64) -> Result<(), Refusal> {
-        barred(row)?;
+    /// Whether operators have approved the node, as far as they must.
+    fn approved(&self, row: Option<&Agent>, ek_sha256: &[u8; 32], now: i64) -> Result<(), Refusal> {
         let approvals = row.map(|row| &row.approvals);
         let found = approvals.map_or(0, |all| all.in_force(ek_sha256, now, self.approval_lifetime()).count());
         let needed = self.approvers().count();
@@ -67,7 +73,7 @@ pub async fn let_in(server: &Server, appraisal: &Appraisal) -> Result<(), Refusa
     let id = agent_id(&server.trust_domain, evidence.ek_sha256()).map_err(|error| unable(&error))?;
     let now = server.clock.unix();
     let row = server.agents.find(&id);
-    let Err(refused) = server.lifecycle.admission(row.as_deref(), evidence.ek_sha256(), now) else {
+    let Err(refused) = admission(server, row.as_deref(), evidence.ek_sha256(), now) else {
         return Ok(());
     };
     if refused.class != NodeClass::Pending {
@@ -78,6 +84,10 @@ pub async fn let_in(server: &Server, appraisal: &Appraisal) -> Result<(), Refusa
         return Err(refused);
     }
     let decide = |before: Option<&Agent>| {
+        if links::require_no_other(server, evidence.ek_sha256(), before).is_err() {
+            // Its sibling was faster; the next attempt hears of it.
+            return (Decision::Keep, Vec::new());
+        }
         let from = server.lifecycle.state(before, evidence.ek_sha256(), now);
         let Ok(Some(to)) = step(from, Action::Prove) else {
             // Decided by an operator meanwhile; the next attempt hears of it.
@@ -118,9 +128,10 @@ pub async fn let_in(server: &Server, appraisal: &Appraisal) -> Result<(), Refusa
         let first = is_first.then(|| Change::Record(record(now, &id, Action::Prove, BY, from, Some(to), "")));
         (Decision::Put(Box::new(again)), first.into_iter().collect())
     };
+    let siblings = links::siblings(server, evidence.ek_sha256());
     match server
         .agents
-        .change_with::<()>(&*server.store, &id, decide, || ())
+        .change_among::<()>(&*server.store, &id, &siblings, decide, || ())
         .await
     {
         Ok(_) => {

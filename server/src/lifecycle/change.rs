@@ -5,6 +5,7 @@ use hallmark_registry::{Action, Approval, Approvals, LifecycleError, NodeState, 
 use hallmark_spiffe::SpiffeId;
 use hallmark_store::{Agent, Change, Outcome, Record, RecordKind, StoreError};
 
+use super::links;
 use crate::{
     agents::{ChangeError, Decision},
     caller::{self, Caller, RoleError, RoleHolder},
@@ -66,11 +67,34 @@ impl ChangeFailed {
     }
 }
 
-/// Changes a node as an operator asks, with the record of it: both or neither.
+/// Changes a node as an operator asks, with the record of it: both or neither. Other nodes that operators list as the same
+/// machine go the same way, as far as they may.
 ///
 /// # Errors
-/// [`ChangeFailed`]; then nothing was changed, but that the first of two administrators asked is on record.
+/// [`ChangeFailed`]; then nothing was changed, but that the first of two administrators asked is on record. A sibling that the
+/// store did not take fails alike, behind the node itself.
 pub async fn change(server: &Server, ask: Ask<'_>) -> Result<Changed, ChangeFailed> {
+    let (done, both) = change_one(server, &ask, None).await?;
+    let siblings = ek_of(ask.id).map_or_else(Vec::new, |ek| links::siblings(server, &ek));
+    if ask.dry_run || ask.action == Action::Approve {
+        return Ok(done);
+    }
+    for id in siblings.iter().filter(|id| server.agents.find(id).is_some()) {
+        match change_one(server, &Ask { id, ..ask.clone() }, both.as_deref()).await {
+            Ok(_) | Err(ChangeFailed::Refused(_) | ChangeFailed::Role(_)) => {}
+            Err(failed @ ChangeFailed::Store(_)) => return Err(failed),
+        }
+    }
+    Ok(done)
+}
+
+/// Changes this node alone. `both` are two administrators who asked for the same of its sibling; where it took two of them,
+/// they are given back.
+pub(super) async fn change_one(
+    server: &Server,
+    ask: &Ask<'_>,
+    both: Option<&str>,
+) -> Result<(Changed, Option<String>), ChangeFailed> {
     let now = server.clock.unix();
     let approver = match ask.action {
         Action::Approve => Some(server.lifecycle.approver_rule.approver(ask.by).await),
@@ -78,20 +102,26 @@ pub async fn change(server: &Server, ask: Ask<'_>) -> Result<Changed, ChangeFail
     };
     let approver = approver.transpose().map_err(ChangeFailed::Refused)?;
     let mut outcome = Err(ChangeFailed::Store(StoreError::Closed));
+    let mut asked_both = both.map(str::to_owned);
     let decide = |before: Option<&Agent>| {
-        let (row, done) = match decide(server, &ask, approver, before, now) {
+        let (row, done) = match decide(server, ask, approver, before, now) {
             Ok(decided) => decided,
             Err(error) => return (Decision::Refuse(error), Vec::new()),
         };
-        let by = match permitted(server, &ask, done.from, now) {
-            Ok(Permitted::Alone) => ask.by.actor(),
-            Ok(Permitted::With(other)) => format!("{other} and {}", ask.by.actor()),
-            Ok(Permitted::NotYet(error)) => {
+        let by = match (permitted(server, ask, done.from, now), &asked_both) {
+            (Ok(Permitted::Alone), _) => ask.by.actor(),
+            (Ok(Permitted::With(other)), _) => {
+                let both = format!("{other} and {}", ask.by.actor());
+                asked_both = Some(both.clone());
+                both
+            }
+            (Ok(Permitted::NotYet(_)), Some(both)) => both.clone(),
+            (Ok(Permitted::NotYet(error)), None) => {
                 outcome = Err(ChangeFailed::Role(error));
-                let record = asked(now, &ask, done.from);
+                let record = asked(now, ask, done.from);
                 return (Decision::Beside, vec![Change::Record(record)]);
             }
-            Err(error) => return (Decision::Refuse(ChangeFailed::Role(error)), Vec::new()),
+            (Err(error), _) => return (Decision::Refuse(ChangeFailed::Role(error)), Vec::new()),
         };
         outcome = Ok(done);
         if ask.dry_run {
@@ -102,10 +132,15 @@ pub async fn change(server: &Server, ask: Ask<'_>) -> Result<Changed, ChangeFail
         let decision = row.map_or(Decision::Delete, |row| Decision::Put(Box::new(row)));
         (decision, vec![Change::Record(record)])
     };
-    let of = ask.by.role_holder().map(|holder| &holder.agent);
+    let of: Vec<SpiffeId> = ask
+        .by
+        .role_holder()
+        .map(|holder| holder.agent.clone())
+        .into_iter()
+        .collect();
     let written = server
         .agents
-        .change_for(&*server.store, ask.id, of, decide, || ())
+        .change_among(&*server.store, ask.id, &of, decide, || ())
         .await;
     written.map_err(|error| match error {
         ChangeError::Refused(failed) => failed,
@@ -119,7 +154,7 @@ pub async fn change(server: &Server, ask: Ask<'_>) -> Result<Changed, ChangeFail
         }
         _ => {}
     }
-    outcome
+    outcome.map(|done| (done, asked_both))
 }
 
 /// Whether an operator may do what the node's state allows.

@@ -13,6 +13,8 @@ use hallmark_verify::{EkKey, Inventory, InventoryItem, Trust, VerifiedEvidence};
 #[derive(Debug)]
 pub struct Known {
     lines: BTreeMap<EkKey, InventoryLine>,
+    /// Of a machine's further EKs: the one under which its line stands.
+    under: BTreeMap<EkKey, EkKey>,
     trust: Arc<Trust>,
 }
 
@@ -21,7 +23,7 @@ impl Known {
     #[must_use]
     pub fn new(configured: &Trust, lines: BTreeMap<EkKey, InventoryLine>) -> Self {
         let mut inventory = Inventory::default();
-        let stored = lines.values().map(|line| (line.ek, item(line)));
+        let stored = lines.values().flat_map(|line| line.eks().map(|ek| (ek, item(line))));
         let file = configured.inventory.iter().map(|(ek, item)| (*ek, item.clone()));
         for (ek, item) in stored.chain(file) {
             // Said twice is refused, and the first stays.
@@ -34,7 +36,12 @@ impl Known {
             expired: configured.expired,
             revocation: Arc::clone(&configured.revocation),
         };
+        let under = |line: &InventoryLine| {
+            let first = line.ek;
+            line.other_eks.iter().map(move |ek| (*ek, first)).collect::<Vec<_>>()
+        };
         Self {
+            under: lines.values().flat_map(under).collect(),
             lines,
             trust: Arc::new(trust),
         }
@@ -52,10 +59,10 @@ impl Known {
         &self.lines
     }
 
-    /// The line of exactly this key.
+    /// The line that names exactly this key, alone or with others.
     #[must_use]
     pub fn line(&self, ek: &EkKey) -> Option<&InventoryLine> {
-        self.lines.get(ek)
+        self.lines.get(self.under.get(ek).unwrap_or(ek))
     }
 
     /// The labels of the machine that `evidence` is about, also of a line that has expired.

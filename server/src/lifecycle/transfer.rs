@@ -1,13 +1,13 @@
 //! Changing the inventory: imports and removals, whole or not at all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hallmark_registry::{Action, InventoryLine, NodeState, Plan, agent_id, step};
 use hallmark_spiffe::SpiffeId;
 use hallmark_store::{Agent, Change, Outcome, Record, RecordKind, StoreError};
 use hallmark_verify::EkKey;
 
-use super::change::record;
+use super::{change::record, links};
 use crate::{caller::Caller, state::Server};
 
 /// What an operator imports.
@@ -38,6 +38,8 @@ pub struct Imported {
     pub readmitted: Vec<EkKey>,
     /// Machines whose lines have expired already: they let nobody in.
     pub expired: Vec<EkKey>,
+    /// Whether EKs are one machine's since, or no longer.
+    pub relinked: bool,
 }
 
 /// Takes machines into the inventory, and with `readmit` lets those that were retired come back: all or nothing.
@@ -47,7 +49,7 @@ pub struct Imported {
 pub async fn import(server: &Server, import: Import<'_>) -> Result<Imported, StoreError> {
     let _turn = server.lifecycle.writer.lock().await;
     let known = server.lifecycle.inventory();
-    let named: Vec<EkKey> = import.lines.iter().map(|line| line.ek).collect();
+    let named: Vec<EkKey> = import.lines.iter().flat_map(InventoryLine::eks).collect();
     let now = server.clock.unix();
     let expired = import.lines.iter().filter(|line| !line.is_valid_at(now));
     let mut imported = Imported {
@@ -91,9 +93,39 @@ pub async fn import(server: &Server, import: Import<'_>) -> Result<Imported, Sto
     };
     let mut touched = readmitted;
     touched.extend(ids_of(server, &imported.plan.removed));
+    let machines = machines(server, &imported.plan);
+    changes.extend(machines.iter().cloned().map(Change::PutMachineEks));
     server.agents.forget(&*server.store, &touched, readmit, changes).await?;
     server.lifecycle.follow(lines);
+    imported.relinked = !machines.is_empty();
+    for machine in &machines {
+        server.lifecycle.links_mut().list(machine.clone());
+    }
+    for machine in &machines {
+        links::follow_sibling(server, machine, import.by).await?;
+    }
     Ok(imported)
+}
+
+/// The EKs of each machine of which the plan says something new: those of its line. A key that was listed with them before
+/// stays with them where one of their nodes is out, so that no import lets it back in.
+fn machines(server: &Server, plan: &Plan) -> Vec<BTreeSet<EkKey>> {
+    let links = server.lifecycle.links();
+    let listed = plan.added.iter().chain(&plan.changed).map(|line| {
+        let named: BTreeSet<EkKey> = line.eks().collect();
+        let before: BTreeSet<EkKey> = named
+            .iter()
+            .filter_map(|ek| links.machine(ek))
+            .flatten()
+            .copied()
+            .collect();
+        if links::any_is_out(server, &links, &before) {
+            return (named.union(&before).copied().collect(), before);
+        }
+        (named, before)
+    });
+    let news = listed.filter(|(now, before)| now != before && (now.len() > 1 || !before.is_empty()));
+    news.map(|(now, _)| now).collect()
 }
 
 /// What the plan changes in the store; `lines` follow it.
@@ -122,7 +154,11 @@ pub async fn remove(
     dry_run: bool,
 ) -> Result<Vec<EkKey>, StoreError> {
     let _turn = server.lifecycle.writer.lock().await;
-    let mut lines = server.lifecycle.inventory().lines().clone();
+    let known = server.lifecycle.inventory();
+    // Any EK of a machine stands for its line; two of them for the same one.
+    let named = eks.iter().map(|ek| known.line(ek).map_or(*ek, |line| line.ek));
+    let eks: &[EkKey] = &named.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>();
+    let mut lines = known.lines().clone();
     let mut changes = Vec::new();
     for ek in eks {
         if lines.remove(ek).is_none() {

@@ -18,6 +18,7 @@ use crate::{
     agents::{ChangeError, Decision},
     attest::recall,
     kept::undecodable,
+    lifecycle::ek_of,
     state::Server,
 };
 
@@ -176,6 +177,15 @@ pub async fn set_rules(server: &Arc<Server>, rules: Rules) -> Result<(), PolicyF
     sweep(server, "the configuration").await.map(drop)
 }
 
+/// Judges every node again since operators list other EKs as one machine's: what is denied to one is denied to all. What
+/// fails is made up for.
+pub async fn judge_linked(server: &Arc<Server>) {
+    let _turn = server.policy_files.files.lock().await;
+    if let Err(error) = sweep(server, "the inventory").await {
+        tracing::error!(%error, "the nodes could not be judged again");
+    }
+}
+
 /// What the rules in force find in what a node proved last.
 ///
 /// # Errors
@@ -187,8 +197,16 @@ pub async fn judge(
 ) -> Result<Judgement, PolicyFileError> {
     let set = server.attestation.policies.load_full();
     look(server, &set, node, &mut facts).await?;
+    relink(server, node, &mut facts);
     let now = server.clock.now();
     compute(server, move || Ok(set.judge(&facts, now))).await
+}
+
+/// Operators may have listed other EKs as this machine's since it attested.
+fn relink(server: &Server, node: &SpiffeId, facts: &mut MachineFacts) {
+    if let Some(ek) = ek_of(node) {
+        facts.tpm.other_eks = server.lifecycle.listed_with(&ek);
+    }
 }
 
 fn follow(row: &Agent, verdict: &Verdict) -> Agent {
@@ -258,7 +276,9 @@ async fn page(
     };
     let mut nodes = compute(server, read).await?;
     for node in &mut nodes {
-        if look(server, set, &node.row.id, &mut node.facts).await? && looks == Looks::Kept {
+        let looked = look(server, set, &node.row.id, &mut node.facts).await?;
+        relink(server, &node.row.id, &mut node.facts);
+        if looked && looks == Looks::Kept {
             keep(server, node).await?;
         }
     }

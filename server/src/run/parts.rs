@@ -96,7 +96,7 @@ pub(super) async fn server(
     keys: Arc<dyn KeyStore>,
     clock: Clock,
 ) -> Result<Arc<Server>, StartError> {
-    let loaded = store.load().await?;
+    let mut loaded = store.load().await?;
     if loaded.interrupted > 0 {
         tracing::warn!(
             code = %hallmark_store::INTERRUPTED,
@@ -114,27 +114,28 @@ pub(super) async fn server(
         .keep(&loaded, config.key_kind, config.lifetimes.authority)
         .await?;
     let mut registry = Registry::new(&config.trust_domain);
-    for entry in loaded.entries {
+    for entry in std::mem::take(&mut loaded.entries) {
         registry.insert(entry);
     }
     warn_of_gaps(&config, loaded.inventory.is_empty());
     warn_of_lifetimes(&registry, config.lifetimes.x509_svid.max);
-    let mut policy_files = PolicyFiles::new(loaded.policy_files, config.operator_keys)?;
+    let stored = std::mem::take(&mut loaded.policy_files);
+    let mut policy_files = PolicyFiles::new(stored, config.operator_keys)?;
     let policies = policy_files.in_force(config.tpm2.rules.clone())?;
     Ok(Arc::new(Server {
         admin_ids: ArcSwap::from_pointee(config.admin_ids),
         lifetimes: config.lifetimes,
         address: address.to_string(),
-        agents: Agents::new(loaded.agents),
         entry_writer: Mutex::new(()),
         authority: ArcSwap::from_pointee(authority),
-        lifecycle: Lifecycle::new(&config.tpm2, loaded.inventory),
         kept: Kept::new(&loaded.held)?,
+        lifecycle: Lifecycle::new(&config.tpm2, &mut loaded),
         attestation: Attestation::new(config.tpm2, policies),
         policy_files,
         limits: Limits::new(config.limits),
         compute: Compute::per_processor(),
         counters: counters(&loaded.totals),
+        agents: Agents::new(loaded.agents),
         started_at: clock.unix(),
         probe: Probe::default(),
         registry: std::sync::RwLock::new(registry),

@@ -14,7 +14,6 @@ use hallmark_api::admin::{
 use hallmark_reason::Report;
 use hallmark_registry::{InventoryLine, NodeState};
 use hallmark_store::StoreError;
-use hallmark_verify::EkKey;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use crate::{caller, errors::store_failed, state::Server};
@@ -77,12 +76,9 @@ impl Lifecycle for LifecycleService {
 /// How many machines the inventory lists that were never seen, those included that were approved meanwhile.
 pub(crate) fn unseen(server: &Server) -> u64 {
     let (known, now) = (server.lifecycle.inventory(), server.clock.unix());
-    let is_unseen = |line: &&InventoryLine| match &line.ek {
-        EkKey::Spki(ek) => hallmark_registry::agent_id(&server.trust_domain, ek).is_ok_and(|id| {
-            let row = server.agents.find(&id);
-            row.is_none_or(|row| row.state == NodeState::PreRegistered)
-        }),
-        EkKey::Name(_) => true,
+    let is_unseen = |line: &&InventoryLine| {
+        let row = crate::lifecycle::node_of_line(server, line);
+        row.is_none_or(|row| row.state == NodeState::PreRegistered)
     };
     let listed = known.lines().values().filter(|line| line.is_valid_at(now));
     u64::try_from(listed.filter(is_unseen).count()).unwrap_or(u64::MAX)

@@ -1,10 +1,14 @@
 //! What can be written.
 
+use std::collections::BTreeSet;
+
 use hallmark_registry::{Entry, EntryId, InventoryLine};
 use hallmark_spiffe::SpiffeId;
 use hallmark_verify::EkKey;
 
-use crate::{Agent, Authority, EkCertificate, NewEvidence, NodeFacts, PolicyFile, Record, SvidIntents, SvidOutcome};
+use crate::{
+    Agent, Authority, EkCertificate, NewEvidence, NodeFacts, PolicyFile, Record, SvidIntents, SvidOutcome, TpmName,
+};
 
 /// One change. Changes committed together are durable together or not at all.
 #[derive(Debug, Clone)]
@@ -31,6 +35,11 @@ pub enum Change {
     PutFacts(Box<NodeFacts>),
     /// Keeps the certificate of an EK, in the place of the one before.
     PutEkCertificate(Box<EkCertificate>),
+    /// Keeps a Name, in the place of the same one with another EK.
+    PutTpmName(Box<TpmName>),
+    /// These EKs are one machine's, as operators say. What stood with one of them before and is not named stands alone; one
+    /// EK alone is of no machine.
+    PutMachineEks(BTreeSet<EkKey>),
     /// Adds a policy or baseline, or replaces the one with its kind and name.
     PutPolicyFile(Box<PolicyFile>),
     /// Adds an authority, or replaces the one with the same label.

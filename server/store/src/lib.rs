@@ -15,6 +15,7 @@ mod policy_file;
 mod port;
 mod record;
 mod sqlite;
+mod tpm_name;
 
 pub use agent::{Agent, NodeSvid};
 pub use authority::{Authority, AuthorityState};
@@ -29,3 +30,4 @@ pub use record::{
     SvidIntents, SvidOutcome, Total,
 };
 pub use sqlite::{SqliteOptions, SqliteStore};
+pub use tpm_name::TpmName;

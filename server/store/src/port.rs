@@ -1,12 +1,15 @@
 //! The port.
 
+use std::collections::BTreeSet;
+
 use futures_util::future::BoxFuture;
 use hallmark_registry::{Entry, InventoryLine};
 use hallmark_spiffe::SpiffeId;
+use hallmark_verify::EkKey;
 
 use crate::{
     Agent, Authority, Change, EkCertificate, HeldEvidence, NodeEvidence, NodeFacts, PolicyFile, RecordQuery,
-    RecordRange, RoleSvid, StoreError, StoredRecord, Total, WholeLog,
+    RecordRange, RoleSvid, StoreError, StoredRecord, Total, TpmName, WholeLog,
 };
 
 /// Everything a server needs to start.
@@ -18,6 +21,10 @@ pub struct Loaded {
     pub agents: Vec<Agent>,
     /// Every line of the inventory, by EK.
     pub inventory: Vec<InventoryLine>,
+    /// Every Name that a TPM proved.
+    pub tpm_names: Vec<TpmName>,
+    /// The EKs of each machine of which operators list several.
+    pub machine_eks: Vec<BTreeSet<EkKey>>,
     /// Every authority, oldest first.
     pub authorities: Vec<Authority>,
     /// How far each node's evidence goes, by node.

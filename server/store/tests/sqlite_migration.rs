@@ -19,6 +19,7 @@ const VERSION_2: &str = include_str!("../src/sqlite/0002.sql");
 const VERSION_3: &str = include_str!("../src/sqlite/0003.sql");
 const VERSION_4: &str = include_str!("../src/sqlite/0004.sql");
 const VERSION_5: &str = include_str!("../src/sqlite/0005.sql");
+const VERSION_6: &str = include_str!("../src/sqlite/0006.sql");
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ban_of_the_first_version_stays_a_ban() {
@@ -145,4 +146,61 @@ async fn certificates_that_the_fifth_version_believed_are_kept_and_no_others() {
         ([0x0b; 32], r#"{"certificate":"MAA=","intermediates":[]}"#),
     ];
     assert_eq!(found, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_that_nodes_of_the_sixth_version_proved_are_kept_and_who_is_out_has_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("server.db");
+    let raw = rusqlite::Connection::open(&file).unwrap();
+    for version in [VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6] {
+        raw.execute_batch(version).unwrap();
+    }
+    raw.execute_batch("PRAGMA application_id = 1213026891; PRAGMA user_version = 6")
+        .unwrap();
+    let name = |byte: u8| [&[0x00, 0x0b][..], &[byte; 32]].concat();
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    // The second and the third are one TPM, of which one is banned; the last has attested with no AK yet.
+    for (ek, ak, state, at) in [
+        (1_u8, name(0xa1), "active", 5),
+        (2, name(0xa2), "active", 9),
+        (3, name(0xa2), "banned", 1),
+        (4, Vec::new(), "pre-registered", 0),
+    ] {
+        let facts = format!(r#"{{"ek_name":"{}"}}"#, hex(&name(0xe0 + ek)));
+        raw.execute(
+            "INSERT INTO agents (id, attestation_type, ek_sha256, ak_name, selectors, state, can_reattest, \
+             agent_version, facts, attested_at) VALUES (?1, 'tpm2', ?2, ?3, '[]', ?4, 1, '', ?5, ?6)",
+            rusqlite::params![
+                format!("spiffe://example.org/spire/agent/tpm2/{}", hex(&[ek; 32])),
+                [ek; 32],
+                ak,
+                state,
+                if ak.is_empty() { "" } else { &facts },
+                at
+            ],
+        )
+        .unwrap();
+    }
+    raw.execute(
+        "INSERT INTO inventory VALUES (?1, '', '', '{}', NULL, NULL, NULL, NULL)",
+        [hex(&[1; 32])],
+    )
+    .unwrap();
+    drop(raw);
+    let options = SqliteOptions::new(&file, trust_domain());
+    let store = tokio::task::spawn_blocking(move || SqliteStore::open(&options))
+        .await
+        .unwrap()
+        .unwrap();
+    let loaded = store.load().await.unwrap();
+    let mut found: Vec<_> = loaded
+        .tpm_names
+        .iter()
+        .map(|it| (it.name.to_string(), it.ek_sha256))
+        .collect();
+    found.sort();
+    let expected = [(0xa1, 1), (0xa2, 3), (0xe1, 1), (0xe2, 2), (0xe3, 3)];
+    assert_eq!(found, expected.map(|(byte, ek)| (hex(&name(byte)), [ek; 32])));
+    assert!(loaded.machine_eks.is_empty() && loaded.inventory[0].other_eks.is_empty());
 }

@@ -1,9 +1,10 @@
 //! The second step: the proof.
 
+use std::collections::BTreeSet;
 use std::time::SystemTime;
 
 use hallmark_evidence::{Binding, LogDigest, Proof};
-use hallmark_tpm_wire::{Attest, ClockInfo};
+use hallmark_tpm_wire::{Attest, ClockInfo, Name};
 
 use crate::VerifyError;
 use crate::challenge::Challenge;
@@ -11,6 +12,7 @@ use crate::evidence::VerifiedEvidence;
 use crate::examine::Examined;
 use crate::history::Sighting;
 use crate::statement::{StatementError, StatementFault, StatementKind, verify_certify, verify_quote};
+use crate::trust::names_of;
 
 /// Statements that hold, bound to this exchange; the logs that they are bound to have yet to come.
 ///
@@ -19,6 +21,7 @@ use crate::statement::{StatementError, StatementFault, StatementKind, verify_cer
 pub struct BoundEvidence {
     pub(crate) evidence: VerifiedEvidence,
     pub(crate) logs: Vec<LogDigest>,
+    ek_names: BTreeSet<Name>,
 }
 
 impl BoundEvidence {
@@ -33,6 +36,24 @@ impl BoundEvidence {
     #[must_use]
     pub fn sighting(&self, now: SystemTime) -> Sighting {
         Sighting::of(&self.evidence, now)
+    }
+
+    /// SHA-256 of the EK's canonical SPKI, DER.
+    #[must_use]
+    pub const fn ek_sha256(&self) -> &[u8; 32] {
+        self.evidence.ek_sha256()
+    }
+
+    /// The Names that an inventory may know the EK by.
+    #[must_use]
+    pub fn ek_names(&self) -> &BTreeSet<Name> {
+        &self.ek_names
+    }
+
+    /// The AK's Name, which was proven to be of a key in the EK's TPM: now, or by what the caller recorded.
+    #[must_use]
+    pub const fn ak_name(&self) -> &Name {
+        self.evidence.ak_name()
     }
 
     /// The logs that must follow, in this order.
@@ -69,6 +90,7 @@ pub fn bind(
     )?;
     require_same_boot(&certify, &quoted.attest)?;
     Ok(BoundEvidence {
+        ek_names: names_of(&examined.ek_public),
         evidence: VerifiedEvidence::new(examined, &challenge, quoted, proof.quote, binding),
         logs: proof.logs,
     })

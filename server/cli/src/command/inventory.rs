@@ -30,7 +30,8 @@ pub(crate) enum InventoryCommand {
   hallmark inventory import all-machines.csv --replace --yes
 
 A CSV file begins with ek_sha256,serial,owner,labels,expires; labels are written site=berlin;rack=7.
-A JSON file is an array of objects with the same names; labels are an object.")]
+A JSON file is an array of objects with the same names; labels are an object.
+A machine whose TPM has several EKs lists them in ek_sha256: HASH;HASH in CSV, an array in JSON.")]
     Import(Import),
     /// List the inventory
     List,
@@ -42,7 +43,7 @@ A JSON file is an array of objects with the same names; labels are an object.")]
     },
     /// Take machines out of the inventory
     Remove {
-        /// The EK's hash or Name, or the start of it
+        /// The EK's hash or Name, or the start of it; of a machine with several EKs, any one
         #[arg(required = true, value_name = "EK")]
         eks: Vec<String>,
         /// Why, for the record

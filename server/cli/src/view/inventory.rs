@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, io};
 
 use hallmark_api::admin::{ImportInventoryResponse, InventoryItem};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::node::dash;
 use crate::{
@@ -25,7 +25,8 @@ struct ItemView {
 /// A machine in the form in which it is imported.
 #[derive(Debug, Serialize)]
 struct Line {
-    ek_sha256: String,
+    #[serde(serialize_with = "one_or_more")]
+    ek_sha256: Vec<String>,
     serial: String,
     owner: String,
     labels: BTreeMap<String, String>,
@@ -39,7 +40,7 @@ impl From<InventoryItem> for Line {
     fn from(item: InventoryItem) -> Self {
         let stated = |text: String| Some(text).filter(|text| !text.is_empty());
         Self {
-            ek_sha256: item.ek,
+            ek_sha256: std::iter::once(item.ek).chain(item.other_eks).collect(),
             serial: item.serial,
             owner: item.owner,
             labels: item.labels.into_iter().collect(),
@@ -51,7 +52,29 @@ impl From<InventoryItem> for Line {
     }
 }
 
+/// One as a text, several as an array: as an import takes them.
+fn one_or_more<S: Serializer>(eks: &[String], to: S) -> Result<S::Ok, S::Error> {
+    match eks {
+        [one] => to.serialize_str(one),
+        several => to.collect_seq(several),
+    }
+}
+
 impl Line {
+    /// The first EK, short, and how many more there are.
+    fn eks_shortly(&self) -> String {
+        let first: String = self
+            .ek_sha256
+            .iter()
+            .flat_map(|ek| ek.chars().take(12))
+            .take(12)
+            .collect();
+        match self.ek_sha256.len() {
+            0 | 1 => first,
+            several => format!("{first} +{}", several - 1),
+        }
+    }
+
     fn labels_as_text(&self) -> String {
         let labels = self.labels.iter().map(|(name, value)| format!("{name}={value}"));
         labels.collect::<Vec<_>>().join(";")
@@ -79,7 +102,7 @@ impl Show for InventoryList {
             .iter()
             .map(|item| {
                 [
-                    item.line.ek_sha256.chars().take(12).collect(),
+                    item.line.eks_shortly(),
                     item.state.clone(),
                     dash(&item.line.serial),
                     dash(&item.line.owner),
@@ -113,7 +136,7 @@ pub(crate) fn csv(items: &[InventoryItem]) -> Result<String, CliError> {
         let labels = line.labels_as_text();
         let or_empty = |text: Option<String>| text.unwrap_or_default();
         let record = [
-            line.ek_sha256,
+            line.ek_sha256.join(";"),
             line.serial,
             line.owner,
             labels,

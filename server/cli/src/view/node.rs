@@ -31,6 +31,8 @@ pub(crate) struct NodeView {
     agent_version: String,
     selectors: Vec<String>,
     ek: String,
+    /// Further EKs that the inventory lists as the same machine's.
+    other_eks: Vec<String>,
     since: Option<String>,
     owner: String,
     serial: String,
@@ -101,6 +103,7 @@ impl NodeView {
             agent_version: String::new(),
             selectors: Vec::new(),
             ek: node.ek,
+            other_eks: node.other_eks,
             since: rfc3339(node.since),
             owner: node.owner,
             serial: node.serial,

@@ -142,3 +142,20 @@ fn machines_are_taken_out_by_the_start_of_their_ek() {
     assert_eq!(server.run("inventory remove 3f9a --yes").code, 6);
     assert_eq!(server.json("inventory list").as_array().unwrap().len(), 1);
 }
+
+#[test]
+fn several_eks_of_a_machine_go_out_as_they_came_in() {
+    let (server, folder) = (Server::start(), tempfile::tempdir().unwrap());
+    let first = file(&folder, "a.csv", &format!("ek_sha256,owner\n{NODE_A};{NODE_B},ops\n"));
+    server.json(&format!("inventory import {first}"));
+    let listed = server.run("inventory list").stdout;
+    assert!(listed.contains("3f9a00000000 +1  pre-registered"), "{listed}");
+    let csv = server.run("inventory export").stdout;
+    assert!(csv.contains(&format!("{NODE_A};{NODE_B},,ops")), "{csv}");
+    let exported = server.json("inventory export --format json");
+    assert_eq!(exported[0]["ek_sha256"], serde_json::json!([NODE_A, NODE_B]));
+    for (name, text) in [("b.csv", csv), ("b.json", exported.to_string())] {
+        let again = server.run(&format!("inventory import {} --dry-run", file(&folder, name, &text)));
+        assert_eq!(again.code, 0, "{name}: {}", again.stdout);
+    }
+}

@@ -112,6 +112,7 @@ pub(crate) fn good() -> MachineFacts {
     }
     MachineFacts {
         tpm: TpmFacts {
+            other_eks: std::collections::BTreeSet::new(),
             ek_sha256: digest("5e"),
             class: "discrete".into(),
             enrolled_by: "certificate".into(),

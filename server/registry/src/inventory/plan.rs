@@ -15,7 +15,7 @@ pub struct Plan {
     pub changed: Vec<InventoryLine>,
     /// Lines that stay as they are.
     pub unchanged: Vec<EkKey>,
-    /// Lines that go, because the file replaces the inventory and does not have them.
+    /// Lines that go: the file replaces the inventory and does not have them, or their EKs stand in another line now.
     pub removed: Vec<EkKey>,
 }
 
@@ -24,7 +24,8 @@ impl Plan {
     #[must_use]
     pub fn of(present: &BTreeMap<EkKey, InventoryLine>, new: Vec<InventoryLine>, replace: bool) -> Self {
         let mut plan = Self::default();
-        let named: BTreeSet<EkKey> = new.iter().map(|line| line.ek).collect();
+        let keys: BTreeSet<EkKey> = new.iter().map(|line| line.ek).collect();
+        let named: BTreeSet<EkKey> = new.iter().flat_map(InventoryLine::eks).collect();
         for line in new {
             match present.get(&line.ek) {
                 None => plan.added.push(line),
@@ -32,9 +33,9 @@ impl Plan {
                 Some(_) => plan.changed.push(line),
             }
         }
-        if replace {
-            plan.removed = present.keys().filter(|ek| !named.contains(ek)).copied().collect();
-        }
+        let goes =
+            |line: &&InventoryLine| !keys.contains(&line.ek) && (replace || line.eks().any(|ek| named.contains(&ek)));
+        plan.removed = present.values().filter(goes).map(|line| line.ek).collect();
         plan
     }
 

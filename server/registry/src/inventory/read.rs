@@ -24,7 +24,8 @@ pub(crate) const MAX_BYTES: usize = 16 * 1024 * 1024;
 /// The most machines in one file.
 const MAX_LINES: usize = 100_000;
 
-/// Reads a file: `ek_sha256` (an SPKI hash or a Name, whole, in hex of either case), and where they are given `serial`,
+/// Reads a file: `ek_sha256` (an SPKI hash or a Name, whole, in hex of either case; several of one machine with `;` between
+/// them in CSV, as an array in JSON), and where they are given `serial`,
 /// `owner`, `labels`, `expires` (RFC 3339), `class`, `manufacturer`, `model`. What is not known is refused.
 ///
 /// # Errors
@@ -56,7 +57,8 @@ pub fn read_inventory(file: &[u8], form: Form) -> Result<Vec<InventoryLine>, Inv
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Written {
-    ek_sha256: String,
+    #[serde(deserialize_with = "json_form::one_or_more")]
+    ek_sha256: Vec<String>,
     serial: String,
     owner: String,
     #[serde(deserialize_with = "json_form::labels")]
@@ -85,8 +87,10 @@ impl Lines {
             return Err(("ek_sha256", fault));
         }
         let line = check(written)?;
-        if !self.seen.insert(line.ek) {
-            return Err(("ek_sha256", InventoryFault::Twice(line.ek.to_string())));
+        for ek in line.eks() {
+            if !self.seen.insert(ek) {
+                return Err(("ek_sha256", InventoryFault::Twice(ek.to_string())));
+            }
         }
         self.lines.push(line);
         Ok(())
@@ -94,15 +98,11 @@ impl Lines {
 }
 
 fn check(written: Written) -> Result<InventoryLine, (&'static str, InventoryFault)> {
-    let ek = EkKey::parse(&written.ek_sha256).map_err(|_| {
-        (
-            "ek_sha256",
-            InventoryFault::Ek(format!("{:?}", shortened(&written.ek_sha256))),
-        )
-    })?;
+    let (ek, other_eks) = eks(&written.ek_sha256).map_err(|fault| ("ek_sha256", fault))?;
     let filled = |text: Option<String>| text.filter(|text| !text.is_empty());
     let line = InventoryLine {
         ek,
+        other_eks,
         serial: text("serial", written.serial)?,
         owner: text("owner", written.owner)?,
         labels: labels(written.labels).map_err(|fault| ("labels", fault))?,
@@ -118,6 +118,25 @@ fn check(written: Written) -> Result<InventoryLine, (&'static str, InventoryFaul
         model: filled(Some(text("model", written.model.unwrap_or_default())?)),
     };
     Ok(line)
+}
+
+/// The first EK, and the others of the same machine.
+fn eks(written: &[String]) -> Result<(EkKey, BTreeSet<EkKey>), InventoryFault> {
+    let mut parsed = Vec::with_capacity(written.len());
+    for text in written {
+        let ek = EkKey::parse(text).map_err(|_| InventoryFault::Ek(format!("{:?}", shortened(text))))?;
+        if parsed.contains(&ek) {
+            return Err(InventoryFault::Twice(ek.to_string()));
+        }
+        parsed.push(ek);
+        if parsed.len() > InventoryLine::MAX_EKS {
+            let fault = format!("more than {} EKs of one machine", InventoryLine::MAX_EKS);
+            return Err(InventoryFault::Ek(fault));
+        }
+    }
+    let mut parsed = parsed.into_iter();
+    let first = parsed.next().ok_or_else(|| InventoryFault::Ek("none".to_owned()))?;
+    Ok((first, parsed.collect()))
 }
 
 fn text(field: &'static str, text: String) -> Result<String, (&'static str, InventoryFault)> {

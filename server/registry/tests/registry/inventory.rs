@@ -37,6 +37,56 @@ fn full() -> InventoryLine {
 }
 
 #[test]
+fn a_machine_may_have_several_eks() {
+    let (two, three) = (other('2'), other('3'));
+    let lines = csv(&format!("ek_sha256,owner\n{HASH};{two},ops\n000b{three},ops\n")).unwrap();
+    let eks = |line: &InventoryLine| line.eks().map(|ek| ek.to_string()).collect::<Vec<_>>();
+    assert_eq!(eks(&lines[0]), [HASH.to_owned(), two.clone()]);
+    assert_eq!(eks(&lines[1]), [format!("000b{three}")]);
+    let same = json(&format!(
+        r#"[{{"ek_sha256":["{HASH}","{two}"],"owner":"ops"}},{{"ek_sha256":"000b{three}","owner":"ops"}}]"#
+    ));
+    assert_eq!(same.unwrap(), lines);
+    let many: Vec<String> = (0..17).map(|n| format!("{n:064x}")).collect();
+    for (eks, code) in [
+        (format!("{HASH};{HASH}"), "HM-REG-0073"),
+        (format!("{HASH};"), "HM-REG-0072"),
+        (format!("{HASH}; {two}"), "HM-REG-0072"),
+        (format!("{HASH};{two}\n{two}"), "HM-REG-0073"),
+        (many.join(";"), "HM-REG-0072"),
+    ] {
+        let error = csv(&format!("ek_sha256\n{eks}\n")).unwrap_err();
+        assert_eq!(error.code().as_str(), code, "{eks}");
+    }
+    for eks in ["[]".to_owned(), format!("[\"{HASH}\",7]"), format!("{many:?}")] {
+        assert!(json(&format!(r#"[{{"ek_sha256":{eks}}}]"#)).is_err(), "{eks}");
+    }
+}
+
+#[test]
+fn lines_of_eks_that_stand_in_another_line_now_go() {
+    let (two, three) = (other('2'), other('3'));
+    let read = |text: &str| csv(&format!("ek_sha256\n{text}\n")).unwrap();
+    let present = |text: &str| {
+        read(text)
+            .into_iter()
+            .map(|line| (line.ek, line))
+            .collect::<BTreeMap<_, _>>()
+    };
+    let key = |text: &str| EkKey::parse(text).unwrap();
+    let plan = Plan::of(
+        &present(&format!("{HASH}\n{two}\n{three}")),
+        read(&format!("{HASH};{two}")),
+        false,
+    );
+    assert_eq!((plan.added.len(), plan.changed.len()), (0, 1));
+    assert_eq!(plan.removed, [key(&two)], "and no other");
+    // Apart again.
+    let plan = Plan::of(&present(&format!("{HASH};{two}")), read(&two), false);
+    assert_eq!((plan.added.len(), plan.removed), (1, vec![key(HASH)]));
+}
+
+#[test]
 fn both_forms_say_the_same() {
     let text = format!(
         "# our machines\nek_sha256,serial,owner,labels,expires,class,manufacturer,model\n\

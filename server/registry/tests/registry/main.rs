@@ -12,6 +12,7 @@ mod drafts;
 mod grants;
 mod inventory;
 mod lifecycle;
+mod links;
 mod listing;
 mod nodes;
 mod roles;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use hallmark_policy::{Appraisal, PolicySet, Rules, appraise};
+use hallmark_policy::{Appraisal, Listed, PolicySet, Rules, appraise};
 use hallmark_reason::Coded as _;
 use hallmark_registry::{GrantError, Why, agent_id, authorise_node};
 use hallmark_tpm_wire::{HashAlg, PcrSelection};
@@ -34,7 +34,7 @@ fn appraised(rules: &Rules) -> Appraisal {
         &HeldLogs::default(),
     )
     .unwrap();
-    appraise(evidence, BTreeMap::new(), &PolicySet::from(rules.clone()), now)
+    appraise(evidence, Listed::default(), &PolicySet::from(rules.clone()), now)
 }
 
 #[test]

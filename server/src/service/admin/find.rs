@@ -4,12 +4,11 @@ use std::{collections::BTreeSet, pin::Pin};
 
 use futures_util::Stream;
 use hallmark_api::admin::{FindIdsRequest, FindIdsResponse, ListServedEntriesResponse};
-use hallmark_registry::agent_id;
+use hallmark_registry::InventoryLine;
 use hallmark_spiffe::SpiffeId;
-use hallmark_verify::EkKey;
 use tonic::Status;
 
-use crate::{convert::entry_message, service::entry::authorised, state::Server};
+use crate::{convert::entry_message, lifecycle, service::entry::authorised, state::Server};
 
 /// Enough to tell some of several.
 const MOST: usize = 6;
@@ -37,7 +36,8 @@ pub(super) fn ids(server: &Server, request: &FindIdsRequest) -> Result<FindIdsRe
         "inventory" => {
             let prefix = prefix.to_ascii_lowercase();
             let known = server.lifecycle.inventory();
-            let keys = known.lines().keys().map(ToString::to_string);
+            let keys = known.lines().values().flat_map(InventoryLine::eks);
+            let keys = keys.map(|ek| ek.to_string());
             keys.filter(|ek| ek.starts_with(&prefix)).take(MOST).collect()
         }
         "node" => nodes(server, prefix),
@@ -59,10 +59,7 @@ fn nodes(server: &Server, prefix: &str) -> Vec<String> {
     let known = server.lifecycle.inventory();
     let now = server.clock.unix();
     let listed = known.lines().values().filter(|line| line.is_valid_at(now));
-    let listed = listed.filter_map(|line| match &line.ek {
-        EkKey::Spki(ek) => agent_id(&server.trust_domain, ek).ok(),
-        EkKey::Name(_) => None,
-    });
+    let listed = listed.filter_map(|line| lifecycle::id_of_line(server, line));
     let mut found: BTreeSet<String> = BTreeSet::new();
     for id in server.agents.all().iter().map(|row| row.id.clone()).chain(listed) {
         if is_it(&id) {

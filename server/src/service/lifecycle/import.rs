@@ -1,5 +1,7 @@
 //! Importing a file.
 
+use std::sync::Arc;
+
 use futures_util::{Stream, StreamExt as _};
 use hallmark_api::admin::{ImportInventoryRequest, ImportInventoryResponse};
 use hallmark_reason::Report;
@@ -11,6 +13,7 @@ use super::failed;
 use crate::{
     caller::{self, Caller},
     lifecycle::{self, Import},
+    policy_files,
     state::Server,
 };
 
@@ -22,7 +25,7 @@ const MAX_BYTES: usize = 16 * 1024 * 1024 + 1;
 /// # Errors
 /// `InvalidArgument` with the place that is wrong; `Unavailable` when the store does not take it.
 pub(super) async fn import(
-    server: &Server,
+    server: &Arc<Server>,
     by: &Caller,
     mut parts: impl Stream<Item = Result<ImportInventoryRequest, Status>> + Unpin,
 ) -> Result<ImportInventoryResponse, Status> {
@@ -57,6 +60,9 @@ pub(super) async fn import(
     let imported = lifecycle::import(server, import)
         .await
         .map_err(|error| failed(&error))?;
+    if imported.relinked {
+        policy_files::judge_linked(server).await;
+    }
     let eks = |lines: &[InventoryLine]| lines.iter().map(|line| line.ek.to_string()).collect();
     let keys = |eks: &[EkKey]| eks.iter().map(ToString::to_string).collect();
     Ok(ImportInventoryResponse {

@@ -6,7 +6,7 @@ use hallmark_api::admin::{
     InventoryItem, ListInventoryRequest, ListInventoryResponse, RemoveInventoryRequest, RemoveInventoryResponse,
 };
 use hallmark_reason::Report;
-use hallmark_registry::{InventoryLine, agent_id};
+use hallmark_registry::InventoryLine;
 use hallmark_verify::{EkKey, TpmClass};
 use tonic::Status;
 
@@ -56,22 +56,17 @@ fn message(server: &Server, line: &InventoryLine) -> InventoryItem {
         manufacturer: line.manufacturer.clone().unwrap_or_default(),
         model: line.model.clone().unwrap_or_default(),
         state: state(server, line),
+        other_eks: line.other_eks.iter().map(ToString::to_string).collect(),
     }
 }
 
-/// Where the machine stands; by a Name only that it is listed is known without looking at every node.
+/// Where the machine stands; by a Name that was never proven only that it is listed is known.
 fn state(server: &Server, line: &InventoryLine) -> String {
     let now = server.clock.unix();
-    let row = match &line.ek {
-        EkKey::Spki(ek) => agent_id(&server.trust_domain, ek)
-            .ok()
-            .and_then(|id| server.agents.find(&id)),
-        EkKey::Name(_) => None,
-    };
-    match row {
+    match lifecycle::node_of_line(server, line) {
         Some(row) => row.state.as_str().to_owned(),
         None if !line.is_valid_at(now) => "expired".to_owned(),
-        None if matches!(line.ek, EkKey::Name(_)) => "listed".to_owned(),
+        None if line.eks().all(|ek| matches!(ek, EkKey::Name(_))) => "listed".to_owned(),
         None => "pre-registered".to_owned(),
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use hallmark_api::admin::{
     ChangeNodeRequest, ChangeNodeResponse, ListNodesRequest, ListNodesResponse, Node, NodeApproval,
 };
-use hallmark_registry::{Action, InventoryLine, NodeState, agent_id};
+use hallmark_registry::{Action, InventoryLine, NodeState};
 use hallmark_spiffe::SpiffeId;
 use hallmark_store::Agent;
 use hallmark_verify::EkKey;
@@ -47,12 +47,11 @@ pub(super) fn list(server: &Server, request: &ListNodesRequest) -> Result<ListNo
     // Of what the inventory alone knows, an EK's hash gives the id; a Name stands for itself.
     let mut listed: BTreeMap<String, &InventoryLine> = BTreeMap::new();
     for line in known.lines().values().filter(|line| line.is_valid_at(now)) {
-        let key = match &line.ek {
-            EkKey::Spki(ek) => {
-                agent_id(&server.trust_domain, ek).map_or_else(|_| line.ek.to_string(), |id| id.to_string())
-            }
-            EkKey::Name(_) => format!("~{}", line.ek),
-        };
+        if lifecycle::node_of_line(server, line).is_some() {
+            continue;
+        }
+        let id = lifecycle::id_of_line(server, line);
+        let key = id.map_or_else(|| format!("~{}", line.ek), |id| id.to_string());
         nodes.entry(key.clone()).or_insert(None);
         listed.insert(key, line);
     }
@@ -106,6 +105,9 @@ fn of_line(server: &Server, key: &str, line: Option<&InventoryLine>) -> Node {
         owner: line.map_or_else(String::new, |line| line.owner.clone()),
         serial: line.map_or_else(String::new, |line| line.serial.clone()),
         approvals_needed: needed(server, Some(NodeState::PreRegistered)),
+        other_eks: line.map_or_else(Vec::new, |line| {
+            line.other_eks.iter().map(ToString::to_string).collect()
+        }),
         ..Node::default()
     }
 }
@@ -141,6 +143,9 @@ fn of_row(server: &Server, known: &Known, row: &Agent, now: i64) -> Node {
         approvals_needed: needed(server, Some(row.state)),
         svid_expires_at: row.expires_at(),
         distrust: row.distrust.clone(),
+        other_eks: row
+            .ek_sha256
+            .map_or_else(Vec::new, |ek| server.lifecycle.listed_with(&ek).into_iter().collect()),
     }
 }
 

@@ -7,7 +7,8 @@ use hallmark_spiffe::SpiffeId;
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
 
 use super::{
-    agent_row, ek_certificate_row, entry_row, evidence_row, inventory_row, record_row, role_svid_row, writer::Work,
+    agent_row, ek_certificate_row, entry_row, evidence_row, inventory_row, link_row, record_row, role_svid_row,
+    writer::Work,
 };
 use crate::{Authority, Change, Committed, PolicyFile, RecordRange, StoreError};
 
@@ -85,6 +86,8 @@ fn apply_one(path: &Path, connection: &Connection, change: &Change) -> Result<Op
             let changed = evidence_row::put_facts(connection, new).map_err(at)?;
             found(changed, || format!("evidence of {}", new.node)).map(|()| None)
         }
+        Change::PutTpmName(new) => link_row::put_name(connection, new).map(|()| None).map_err(at),
+        Change::PutMachineEks(eks) => link_row::put_machine(connection, eks).map(|()| None).map_err(at),
         Change::PutEkCertificate(new) => ek_certificate_row::put(connection, new).map(|()| None).map_err(at),
         Change::PutPolicyFile(file) => put_policy_file(connection, file).map(|()| None).map_err(at),
         Change::PutAuthority(authority) => put_authority(connection, authority).map(|()| None).map_err(at),

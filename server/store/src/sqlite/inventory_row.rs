@@ -1,5 +1,7 @@
 //! Rows of `inventory`.
 
+use std::collections::BTreeSet;
+
 use hallmark_registry::InventoryLine;
 use hallmark_verify::{EkKey, TpmClass};
 use rusqlite::{Connection, Row, params};
@@ -11,8 +13,8 @@ use crate::StoreError;
 pub(super) fn put(connection: &Connection, line: &InventoryLine) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
-            "INSERT OR REPLACE INTO inventory (ek, serial, owner, labels, expires_at, class, manufacturer, model) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT OR REPLACE INTO inventory (ek, serial, owner, labels, expires_at, class, manufacturer, model, \
+             other_eks) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?
         .execute(params![
             line.ek.to_string(),
@@ -23,6 +25,14 @@ pub(super) fn put(connection: &Connection, line: &InventoryLine) -> rusqlite::Re
             line.class.map(TpmClass::as_str),
             line.manufacturer,
             line.model,
+            json::strings(
+                line.other_eks
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>()
+                    .iter()
+                    .map(String::as_str)
+            ),
         ])
         .map(|_| ())
 }
@@ -35,11 +45,11 @@ pub(super) fn delete(connection: &Connection, ek: &EkKey) -> rusqlite::Result<us
 }
 
 /// The columns of a line, in the order that [`read`] takes them.
-pub(super) const COLUMNS: &str = "ek, serial, owner, labels, expires_at, class, manufacturer, model";
+pub(super) const COLUMNS: &str = "ek, serial, owner, labels, expires_at, class, manufacturer, model, other_eks";
 
 /// A row of `inventory` with [`COLUMNS`].
 pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Result<InventoryLine, StoreError>> {
-    let (ek, labels): (String, String) = (row.get(0)?, row.get(3)?);
+    let (ek, labels, others): (String, String, String) = (row.get(0)?, row.get(3)?, row.get(8)?);
     let class: Option<String> = row.get(5)?;
     let what = || format!("inventory line {ek}");
     let undecodable = |reason| StoreError::Undecodable { what: what(), reason };
@@ -50,14 +60,23 @@ pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Result<InventoryLine, Stor
             let class = class
                 .map(|name| TpmClass::from_name(&name).ok_or_else(|| undecodable(format!("class {name}"))))
                 .transpose()?;
-            Ok((ek, labels, class))
+            let others = json::parse_strings(&others, what)?;
+            let others = others.iter().map(|ek| EkKey::parse(ek));
+            let others = others.collect::<Result<BTreeSet<_>, _>>();
+            Ok((
+                ek,
+                others.map_err(|error| undecodable(error.to_string()))?,
+                labels,
+                class,
+            ))
         });
-    let (ek, labels, class) = match parsed {
+    let (ek, other_eks, labels, class) = match parsed {
         Ok(parsed) => parsed,
         Err(error) => return Ok(Err(error)),
     };
     Ok(Ok(InventoryLine {
         ek,
+        other_eks,
         serial: row.get(1)?,
         owner: row.get(2)?,
         labels,

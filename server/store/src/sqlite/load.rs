@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::{agent_row, apply, entry_row, evidence_row, inventory_row, record_row};
+use super::{agent_row, apply, entry_row, evidence_row, inventory_row, link_row, record_row};
 use crate::{
     Authority, AuthorityState, Loaded, Outcome, PolicyFile, RecordFilter, RecordKind, RecordQuery, StoreError,
     StoredRecord, Total,
@@ -37,6 +37,13 @@ pub(super) fn load(path: &Path, connection: &Connection) -> Result<Loaded, Store
             &select(inventory_row::COLUMNS, "inventory ORDER BY ek"),
             inventory_row::read,
         )?,
+        tpm_names: all(
+            path,
+            &snapshot,
+            &select(link_row::NAME_COLUMNS, "tpm_names"),
+            link_row::read_name,
+        )?,
+        machine_eks: link_row::machines(path, &snapshot)?,
         authorities: all(
             path,
             &snapshot,

@@ -8,6 +8,7 @@ mod evidence_row;
 mod exclusive;
 mod inventory_row;
 mod json;
+mod link_row;
 mod load;
 mod migrations;
 mod open;

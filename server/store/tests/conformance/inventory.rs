@@ -1,7 +1,10 @@
 //! The inventory.
 
+use std::collections::BTreeSet;
+
 use hallmark_registry::InventoryLine;
-use hallmark_store::{Change, Store, StoreError};
+use hallmark_store::{Change, Store, StoreError, TpmName};
+use hallmark_tpm_wire::Name;
 use hallmark_verify::{EkKey, TpmClass};
 
 fn line(text: &str) -> InventoryLine {
@@ -22,6 +25,7 @@ pub(crate) async fn lines_read_back_are_replaced_and_removed(store: &impl Store)
         class: Some(TpmClass::Virtual),
         manufacturer: Some("id:49424D00".into()),
         model: Some("m".into()),
+        other_eks: [EkKey::parse(&"ef".repeat(32)).unwrap()].into(),
         ..line(&format!("000b{}", "cd".repeat(32)))
     };
     store.commit(vec![put(&full), put(&bare)]).await.unwrap();
@@ -45,4 +49,33 @@ pub(crate) async fn lines_read_back_are_replaced_and_removed(store: &impl Store)
         .unwrap_err();
     assert!(matches!(missing, StoreError::Missing { .. }), "{missing}");
     assert_eq!(store.load().await.unwrap().inventory, [renamed], "all or none");
+}
+
+pub(crate) async fn keys_of_machines_read_back_and_stand_where_they_were_put_last(store: &impl Store) {
+    let name = |byte: u8| Name::parse(&[&[0x00, 0x0b][..], &[byte; 32]].concat()).unwrap();
+    let of = |byte, ek| TpmName {
+        name: name(byte),
+        ek_sha256: [ek; 32],
+    };
+    let put = |new: TpmName| Change::PutTpmName(Box::new(new));
+    let eks = |bytes: &[u8]| {
+        bytes
+            .iter()
+            .map(|byte| EkKey::Spki([*byte; 32]))
+            .collect::<BTreeSet<_>>()
+    };
+    let machine = |bytes: &[u8]| Change::PutMachineEks(eks(bytes));
+    let changes = vec![put(of(1, 1)), put(of(2, 1)), machine(&[1, 2]), machine(&[5, 6])];
+    store.commit(changes).await.unwrap();
+    store.commit(vec![put(of(2, 9)), machine(&[2, 3, 4])]).await.unwrap();
+    let loaded = store.load().await.unwrap();
+    let mut names = loaded.tpm_names;
+    names.sort_by_key(|it| it.name.clone());
+    assert_eq!(names, [of(1, 1), of(2, 9)]);
+    let mut machines = loaded.machine_eks;
+    machines.sort();
+    assert_eq!(machines, [eks(&[2, 3, 4]), eks(&[5, 6])], "1 stands alone");
+    // One alone is of no machine.
+    store.commit(vec![machine(&[6]), machine(&[3, 4])]).await.unwrap();
+    assert_eq!(store.load().await.unwrap().machine_eks, [eks(&[3, 4])]);
 }

@@ -40,6 +40,7 @@ macro_rules! conformance {
             agents_read_back_as_they_were_written,
             an_agent_is_replaced_and_deleted,
             lines_read_back_are_replaced_and_removed,
+            keys_of_machines_read_back_and_stand_where_they_were_put_last,
             authorities_read_back,
             logs_grow_where_they_end_and_go_with_their_boot,
             an_ek_has_the_certificate_that_was_kept_last,

@@ -1,10 +1,10 @@
 //! EKs that the operator enrolled one by one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hallmark_tpm_wire::templates::EK_TEMPLATES;
-use hallmark_tpm_wire::{HashAlg, PublicArea};
+use hallmark_tpm_wire::{HashAlg, Name, PublicArea};
 
 use super::TrustError;
 use crate::ek::TpmClass;
@@ -43,6 +43,30 @@ impl EkKey {
                 .map_err(|_| fault("wrong length: a whole hash is needed")),
         }
     }
+
+    /// The key of a Name; `None` for a Name of another algorithm, by which no inventory names an EK.
+    #[must_use]
+    pub fn of_name(name: &Name) -> Option<Self> {
+        let digest = name.as_bytes().strip_prefix(&NAME_ALG_SHA256)?;
+        digest.try_into().ok().map(Self::Name)
+    }
+
+    /// The Name, of a key that is one.
+    #[must_use]
+    pub fn name(&self) -> Option<Name> {
+        match self {
+            Self::Spki(_) => None,
+            Self::Name(digest) => Name::parse(&[&NAME_ALG_SHA256[..], digest].concat()).ok(),
+        }
+    }
+}
+
+/// The Names that an inventory may know an EK by. A Name is over more than the key, and the rest of it is the machine's
+/// word; so they are those that the profile's templates give the key, beside the one that it shows.
+pub(crate) fn names_of(ek: &PublicArea) -> BTreeSet<Name> {
+    let templates = EK_TEMPLATES.iter().filter_map(|it| ek.as_made_with(&it.template));
+    let names = std::iter::once(ek.name()).chain(templates.map(|area| area.name()));
+    names.filter(|name| name.hash_alg() == HashAlg::Sha256).collect()
 }
 
 impl std::fmt::Display for EkKey {
@@ -111,11 +135,12 @@ impl InventoryItem {
 #[derive(Debug, Clone, Default)]
 pub struct Inventory {
     items: BTreeMap<EkKey, InventoryItem>,
+    machines: Vec<BTreeSet<EkKey>>,
 }
 
 impl Inventory {
     /// Reads a CSV file with the header `ek_sha256,owner,expires`, behind which `class,manufacturer,model` may stand. The
-    /// first column is an SPKI hash or a Name (see [`EkKey::parse`]); `expires` is empty or RFC 3339; the last three are
+    /// first column is an SPKI hash or a Name (see [`EkKey::parse`]), or several of one machine with `;` between them; `expires` is empty or RFC 3339; the last three are
     /// empty where nothing is stated.
     ///
     /// # Errors
@@ -143,7 +168,8 @@ impl Inventory {
                 record.map_err(|error| fault(error.position().map_or(0, csv::Position::line), error.to_string()))?;
             let line = record.position().map_or(0, csv::Position::line);
             let field = |index| record.get(index).unwrap_or_default();
-            let key = EkKey::parse(field(0)).map_err(|error| located(error, line))?;
+            let keys = field(0).split(';').map(EkKey::parse).collect::<Result<Vec<_>, _>>();
+            let keys = keys.map_err(|error| located(error, line))?;
             let item = InventoryItem {
                 owner: field(1).to_owned(),
                 expires: parse_expiry(field(2)).map_err(|reason| fault(line, reason))?,
@@ -151,7 +177,13 @@ impl Inventory {
                 manufacturer: stated(field(4)),
                 model: stated(field(5)),
             };
-            inventory.insert(key, item).map_err(|error| located(error, line))?;
+            for key in &keys {
+                let inserted = inventory.insert(*key, item.clone());
+                inserted.map_err(|error| located(error, line))?;
+            }
+            if keys.len() > 1 {
+                inventory.machines.push(keys.into_iter().collect());
+            }
         }
         Ok(inventory)
     }
@@ -177,19 +209,20 @@ impl Inventory {
         self.items.get(key)
     }
 
-    /// The line of an EK: by its SPKI, else by its Name. The Name is over more than the key, and the rest of it is the
-    /// machine's word; so the Names that the profile's templates give the key are looked up as well.
+    /// The line of an EK: by its SPKI, else by one of its Names (see [`names_of`]).
     pub(crate) fn find_ek(&self, spki: [u8; 32], ek: &PublicArea, now: SystemTime) -> Option<InventoryMatch> {
-        let templates = EK_TEMPLATES.iter().filter_map(|it| ek.as_made_with(&it.template));
-        let names = std::iter::once(ek.name()).chain(templates.map(|area| area.name()));
-        let names = names.filter(|name| name.hash_alg() == HashAlg::Sha256);
-        let by_name = names.filter_map(|name| Some(EkKey::Name(name.as_bytes().get(2..)?.try_into().ok()?)));
-        let mut keys = std::iter::once(EkKey::Spki(spki)).chain(by_name);
+        let names = names_of(ek);
+        let mut keys = std::iter::once(EkKey::Spki(spki)).chain(names.iter().filter_map(EkKey::of_name));
         keys.find_map(|key| {
             let item = self.items.get(&key)?.clone();
             let expired = !item.is_valid_at(now);
             Some(InventoryMatch { key, item, expired })
         })
+    }
+
+    /// The EKs of each machine of which several are listed.
+    pub fn machines(&self) -> impl Iterator<Item = &BTreeSet<EkKey>> {
+        self.machines.iter()
     }
 
     /// Every EK with its item, by key.

@@ -7,7 +7,7 @@ use hallmark_evidence::ima::{ImaList, ImaReplay};
 use hallmark_evidence::systemd::SystemdLog;
 use hallmark_evidence::tcg::{Replay, TcgLog};
 use hallmark_evidence::{Log, LogKind};
-use hallmark_policy::{Appraisal, Policy, PolicySet, appraise};
+use hallmark_policy::{Appraisal, Listed, Policy, PolicySet, appraise};
 use hallmark_reason::Coded;
 use hallmark_tpm_wire::{HashAlg, PcrSelection};
 use hallmark_verify::testing::{ChallengeParts, SoftwareMachine, VendorCa};
@@ -131,7 +131,7 @@ impl Scene {
             self.machine.pcrs.insert((0x000b, pcr), value);
         }
         let evidence = self.attest(shown.sent(), &HeldLogs::default())?;
-        Ok(appraise(evidence, BTreeMap::new(), &self.policies, now()))
+        Ok(appraise(evidence, Listed::default(), &self.policies, now()))
     }
 
     /// The machine sends these logs, of which the verifier holds the beginning.

@@ -1,6 +1,6 @@
 //! Attack 67: the same TPM under another of its endorsement keys. A real agent on swtpm, whose maker certified two.
 
-use hallmark_api::admin::{ChangeNodeRequest, ListRecordsRequest};
+use hallmark_api::admin::{ChangeNodeRequest, ListNodesRequest, ListRecordsRequest};
 use hallmark_kit::{AdminClient, Lab, LabOptions};
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
@@ -25,6 +25,10 @@ struct TwoKeys {
 impl TwoKeys {
     /// With a server at which these templates count; `None` for what it does by itself.
     fn new(templates: Option<&[&str]>) -> Self {
+        Self::with(templates, |_| {})
+    }
+
+    fn with(templates: Option<&[&str]>, configure: impl FnOnce(&mut Lab)) -> Self {
         let folder = tempfile::Builder::new().prefix("hm").tempdir().unwrap();
         let mut lab = Lab::lay_out(LabOptions {
             folder: folder.path().join("lab"),
@@ -38,6 +42,7 @@ impl TwoKeys {
             lab.server()
                 .set("attestation.tpm2", "ek_templates", toml::Value::Array(names));
         }
+        configure(&mut lab);
         lab.start_server().unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -79,6 +84,30 @@ impl TwoKeys {
         let verdict = self.first_verdict(&id);
         self.lab.node(0).unwrap().stop();
         verdict
+    }
+
+    /// The server forgets what it has in memory alone.
+    fn restart(&mut self) {
+        self.lab.server().stop();
+        self.lab.server().start().unwrap();
+        let socket = self.lab.server().admin_socket();
+        self.admin = self.runtime.block_on(AdminClient::connect(&socket)).unwrap();
+    }
+
+    /// The ids of the nodes in this state; in any if it is empty.
+    fn nodes(&mut self, state: &str) -> Vec<String> {
+        let request = ListNodesRequest {
+            state: state.into(),
+            ..Default::default()
+        };
+        let listed = self.runtime.block_on(self.admin.lifecycle.list_nodes(request));
+        listed
+            .unwrap()
+            .into_inner()
+            .nodes
+            .into_iter()
+            .map(|node| node.id)
+            .collect()
     }
 
     fn first_verdict(&mut self, id: &str) -> String {
@@ -140,4 +169,47 @@ fn attack_67_a_fleet_of_ecc_keys_takes_no_others() {
     machine.operator("ban", ECC);
     assert_eq!(machine.attest(RSA), "HM-VERIFY-0145");
     assert_eq!(machine.attest(ECC), "HM-SRV-0109");
+}
+
+/// The TPM has one AK whichever of its keys it shows.
+#[test]
+fn attack_67_where_both_templates_count_the_other_key_is_the_same_machine() {
+    let mut machine = TwoKeys::new(Some(&[RSA, ECC]));
+    assert_eq!(machine.attest(RSA), "accepted", "the control");
+    assert_eq!(machine.attest(ECC), "HM-REG-0080");
+    for (action, undo, code) in [("suspend", "resume", "HM-SRV-0302"), ("ban", "unban", "HM-SRV-0109")] {
+        machine.operator(action, RSA);
+        assert_eq!(machine.attest(ECC), "HM-REG-0080", "{action}");
+        assert_eq!(machine.attest(RSA), code, "{action}");
+        machine.operator(undo, RSA);
+        assert_eq!(machine.attest(RSA), "accepted", "{undo}");
+    }
+    // That the server forgets the node makes no other machine of it, also when it starts anew.
+    machine.operator("ban", RSA);
+    machine.operator("evict", RSA);
+    assert_eq!(machine.attest(ECC), "HM-REG-0080", "evicted");
+    machine.restart();
+    assert_eq!(
+        machine.attest(ECC),
+        "HM-REG-0080",
+        "evicted, and the server started anew"
+    );
+    assert!(machine.nodes("").is_empty());
+    assert_eq!(machine.attest(RSA), "accepted", "under its own key it may come back");
+    machine.operator("retire", RSA);
+    assert_eq!(machine.attest(ECC), "HM-REG-0080", "retired");
+    assert_eq!(machine.attest(RSA), "HM-SRV-0303", "retired");
+}
+
+#[test]
+fn attack_67_a_machine_that_waits_does_not_wait_twice() {
+    let approval = |lab: &mut Lab| lab.server().set("attestation.tpm2", "approval", "one".into());
+    let mut machine = TwoKeys::with(Some(&[RSA, ECC]), approval);
+    assert_eq!(machine.attest(ECC), "HM-SRV-0301");
+    assert_eq!(machine.attest(RSA), "HM-REG-0080");
+    let own = machine.id(ECC);
+    assert_eq!(machine.nodes("pending"), [own]);
+    machine.operator("approve", ECC);
+    assert_eq!(machine.attest(RSA), "HM-REG-0080");
+    assert_eq!(machine.attest(ECC), "accepted", "the control");
 }

@@ -151,6 +151,7 @@ impl Lifecycle for Fake {
             manufacturer: line.manufacturer.clone().unwrap_or_default(),
             model: line.model.clone().unwrap_or_default(),
             state: "pre-registered".into(),
+            other_eks: line.other_eks.iter().map(ToString::to_string).collect(),
         });
         let items = items.collect();
         Ok(Response::new(ListInventoryResponse {

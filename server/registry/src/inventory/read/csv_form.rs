@@ -32,7 +32,7 @@ pub(super) fn read(file: &[u8]) -> Result<Vec<InventoryLine>, InventoryError> {
         let field = |name: &str| column(name).and_then(|index| record.get(index)).unwrap_or_default();
         let some = |name: &str| Some(field(name).to_owned());
         let written = Written {
-            ek_sha256: field("ek_sha256").to_owned(),
+            ek_sha256: field("ek_sha256").split(';').map(str::to_owned).collect(),
             serial: field("serial").to_owned(),
             owner: field("owner").to_owned(),
             labels: labels(field("labels")).map_err(|fault| at("labels", fault))?,

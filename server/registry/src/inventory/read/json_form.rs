@@ -33,6 +33,36 @@ fn said(error: &serde_json::Error) -> String {
         .collect()
 }
 
+/// A text, or an array of texts.
+pub(super) fn one_or_more<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    from.deserialize_any(OneOrMore)
+}
+
+struct OneOrMore;
+
+impl<'de> Visitor<'de> for OneOrMore {
+    type Value = Vec<String>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an EK hash, or an array of them")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, one: &str) -> Result<Vec<String>, E> {
+        Ok(vec![one.to_owned()])
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut texts: A) -> Result<Vec<String>, A::Error> {
+        let mut all = Vec::new();
+        while let Some(text) = texts.next_element()? {
+            all.push(text);
+            if all.len() > InventoryLine::MAX_EKS {
+                return Err(A::Error::custom(format!("more than {} EKs", InventoryLine::MAX_EKS)));
+            }
+        }
+        Ok(all)
+    }
+}
+
 /// An object of texts in which no name stands twice.
 pub(super) fn labels<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, String>, D::Error> {
     from.deserialize_map(Labels)

@@ -1,0 +1,200 @@
+//! Which keys are one machine's. A TPM has several endorsement keys, and the machine is to be one node whichever it shows.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use hallmark_reason::{Coded, ReasonCode};
+use hallmark_tpm_wire::Name;
+use hallmark_verify::EkKey;
+
+/// SHA-256 of an EK's SPKI.
+type EkHash = [u8; 32];
+
+/// What is known of the keys of machines, from two sources:
+///
+/// - TPMs proved it: a Name (of an AK, or of the EK itself) and the EK beside which it was proven. An AK is a primary key of
+///   the endorsement hierarchy, so a TPM has it whichever EK it shows.
+/// - Operators said it: EKs that the inventory lists as one machine's.
+#[derive(Debug, Clone, Default)]
+pub struct Links {
+    proven: HashMap<Name, EkHash>,
+    of_ek: HashMap<EkHash, Vec<Name>>,
+    listed: BTreeMap<EkKey, Arc<BTreeSet<EkKey>>>,
+}
+
+impl Links {
+    /// The most Names that are kept of an EK. A TPM makes one AK of a template; whoever shows many makes up others.
+    pub const MAX_NAMES: usize = 64;
+
+    /// As they were kept.
+    #[must_use]
+    pub fn new(
+        proven: impl IntoIterator<Item = (Name, EkHash)>,
+        machines: impl IntoIterator<Item = BTreeSet<EkKey>>,
+    ) -> Self {
+        let mut links = Self::default();
+        for (name, ek) in proven {
+            links.put(name, ek);
+        }
+        for machine in machines {
+            links.merge(machine);
+        }
+        links
+    }
+
+    /// The EK that this Name was proven beside.
+    #[must_use]
+    pub fn ek_of(&self, name: &Name) -> Option<EkHash> {
+        self.proven.get(name).copied()
+    }
+
+    /// The other EKs that operators list with this one. `names` are the Names of the EK that the caller knows; those that
+    /// were proven are known already.
+    #[must_use]
+    pub fn listed_with(&self, ek: &EkHash, names: &[EkKey]) -> BTreeSet<EkHash> {
+        let proven = self.of_ek.get(ek).into_iter().flatten().filter_map(EkKey::of_name);
+        let keys = proven.chain(names.iter().copied()).chain([EkKey::Spki(*ek)]);
+        let machines = keys.filter_map(|key| self.listed.get(&key));
+        let others = machines.flat_map(|machine| machine.iter()).filter_map(|key| match key {
+            EkKey::Spki(other) => Some(*other),
+            EkKey::Name(digest) => EkKey::Name(*digest).name().and_then(|name| self.ek_of(&name)),
+        });
+        others.filter(|other| other != ek).collect()
+    }
+
+    /// The machine that operators list this key with, as far as it is listed with others.
+    #[must_use]
+    pub fn machine(&self, key: &EkKey) -> Option<&BTreeSet<EkKey>> {
+        self.listed.get(key).map(|machine| &**machine)
+    }
+
+    /// The TPM of `ek` has proven `ak`; its EK's Names are `names`. Gives the Names that are new, to be kept.
+    ///
+    /// # Errors
+    /// The AK, and so the TPM, is known by another EK: also one whose node is gone, unless an operator lists the two as one
+    /// machine's and `is_gone` says so of it. Or the EK has shown more AKs than a TPM has.
+    pub fn prove(
+        &mut self,
+        ek: &EkHash,
+        names: &[Name],
+        ak: &Name,
+        is_gone: impl Fn(&EkHash) -> bool,
+    ) -> Result<Vec<Name>, LinkError> {
+        if let Some(other) = self.ek_of(ak).filter(|other| other != ek) {
+            let keys: Vec<EkKey> = names.iter().filter_map(EkKey::of_name).collect();
+            if !self.listed_with(ek, &keys).contains(&other) || !is_gone(&other) {
+                return Err(LinkError::OtherEk { other, shown: *ek });
+            }
+        }
+        let is_new = |name: &&Name| self.ek_of(name).as_ref() != Some(ek);
+        let new: Vec<Name> = names.iter().chain([ak]).filter(is_new).cloned().collect();
+        let kept = self.of_ek.get(ek).map_or(0, Vec::len);
+        if kept + new.len() > Self::MAX_NAMES {
+            return Err(LinkError::TooManyNames { ek: *ek });
+        }
+        for name in &new {
+            self.put(name.clone(), *ek);
+        }
+        Ok(new)
+    }
+
+    /// Takes back what [`prove`](Self::prove) gave, where it could not be kept.
+    pub fn forget(&mut self, ek: &EkHash, names: &[Name]) {
+        for name in names {
+            self.proven.remove(name);
+        }
+        if let Some(kept) = self.of_ek.get_mut(ek) {
+            kept.retain(|name| !names.contains(name));
+        }
+    }
+
+    /// Operators list these EKs as one machine's. Whatever was listed with one of them before and is not named stands alone.
+    pub fn list(&mut self, machine: BTreeSet<EkKey>) {
+        for key in &machine {
+            let before = self.listed.get(key).map(Arc::clone);
+            for other in before.iter().flat_map(|before| before.iter()) {
+                self.listed.remove(other);
+            }
+        }
+        if machine.len() > 1 {
+            let machine = Arc::new(machine);
+            for key in &*machine {
+                self.listed.insert(*key, Arc::clone(&machine));
+            }
+        }
+    }
+
+    /// The same, where what was listed with one of them before stays.
+    pub fn merge(&mut self, mut machine: BTreeSet<EkKey>) {
+        let before: Vec<_> = machine.iter().filter_map(|key| self.listed.get(key)).cloned().collect();
+        machine.extend(before.iter().flat_map(|before| before.iter().copied()));
+        self.list(machine);
+    }
+
+    fn put(&mut self, name: Name, ek: EkHash) {
+        if let Some(before) = self.proven.insert(name.clone(), ek)
+            && let Some(names) = self.of_ek.get_mut(&before)
+        {
+            names.retain(|other| *other != name);
+        }
+        self.of_ek.entry(ek).or_default().push(name);
+    }
+}
+
+/// Why a TPM does not attest under an EK.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LinkError {
+    /// The same TPM is known by another EK.
+    #[error("this TPM is known by another endorsement key")]
+    OtherEk {
+        /// SHA-256 of the EK that it is known by.
+        other: EkHash,
+        /// SHA-256 of the EK that it showed.
+        shown: EkHash,
+    },
+    /// The EK has shown too many AKs.
+    #[error("this endorsement key has shown more attestation keys than a TPM has")]
+    TooManyNames {
+        /// SHA-256 of the EK.
+        ek: EkHash,
+    },
+}
+
+impl Coded for LinkError {
+    fn code(&self) -> ReasonCode {
+        match self {
+            Self::OtherEk { .. } => ReasonCode::new("HM-REG-0080"),
+            Self::TooManyNames { .. } => ReasonCode::new("HM-REG-0081"),
+        }
+    }
+
+    fn compared(&self) -> Option<String> {
+        Some(match self {
+            Self::OtherEk { other, shown } => {
+                format!("expected EK {}, got {}", EkKey::Spki(*other), EkKey::Spki(*shown))
+            }
+            Self::TooManyNames { ek } => format!("EK {}, at most {} Names", EkKey::Spki(*ek), Links::MAX_NAMES),
+        })
+    }
+
+    fn likely_cause(&self) -> Option<String> {
+        let cause = match self {
+            Self::OtherEk { .. } => {
+                "a machine that was put out, or evicted, tries its TPM's other key; or its agent's ek_templates were changed"
+            }
+            Self::TooManyNames { .. } => "a program on the machine makes up attestation keys",
+        };
+        Some(cause.into())
+    }
+
+    fn next_step(&self) -> Option<String> {
+        let step = match self {
+            Self::OtherEk { .. } => {
+                "if it is to go over to this key: evict the other node, and import an inventory line with both EKs"
+            }
+            Self::TooManyNames { .. } => "treat the node as hostile until this is explained",
+        };
+        Some(step.into())
+    }
+}

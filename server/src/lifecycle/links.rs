@@ -1,0 +1,211 @@
+//! One machine, one node: whichever of its TPM's endorsement keys it shows.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, PoisonError, RwLockReadGuard, RwLockWriteGuard},
+};
+
+use hallmark_registry::{Action, InventoryLine, LinkError, Links, NodeState, agent_id};
+use hallmark_spiffe::SpiffeId;
+use hallmark_store::{Agent, Change, StoreError, TpmName};
+use hallmark_tpm_wire::Name;
+use hallmark_verify::{BoundEvidence, EkKey};
+
+use super::{Ask, ChangeFailed, Lifecycle, change};
+use crate::{
+    attest::{NodeClass, Refusal},
+    caller::Caller,
+    state::Server,
+};
+
+impl Lifecycle {
+    /// Which keys are one machine's. Never held across an `await`.
+    pub(super) fn links(&self) -> RwLockReadGuard<'_, Links> {
+        self.links.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same, to change. Never held across an `await`.
+    pub(super) fn links_mut(&self) -> RwLockWriteGuard<'_, Links> {
+        self.links.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The other EKs that operators list with this one, in hex: what is denied to one is denied to all.
+    #[must_use]
+    pub fn listed_with(&self, ek_sha256: &[u8; 32]) -> BTreeSet<String> {
+        let others = self.links().listed_with(ek_sha256, &[]);
+        others.iter().map(hex::encode).collect()
+    }
+}
+
+/// What a start knows of the keys of machines: what was kept, what the configured inventory lists, and nodes of older
+/// versions that have one AK.
+pub(super) fn known(
+    names: Vec<TpmName>,
+    machines: Vec<BTreeSet<EkKey>>,
+    listed: impl Iterator<Item = BTreeSet<EkKey>>,
+    rows: &[Agent],
+) -> Links {
+    let names = names.into_iter().map(|it| (it.name, it.ek_sha256));
+    let mut links = Links::new(names, machines.into_iter().chain(listed));
+    for row in rows {
+        let (Some(ek), Ok(name)) = (row.ek_sha256, Name::parse(&row.ak_name)) else {
+            continue;
+        };
+        if let Some(other) = links.ek_of(&name).filter(|other| *other != ek) {
+            links.merge([EkKey::Spki(ek), EkKey::Spki(other)].into());
+        }
+    }
+    links
+}
+
+/// Keeps which TPM has the EK that was proven, and refuses it where that TPM is known by another.
+///
+/// # Errors
+/// The machine is another node; or the store does not take what is new.
+pub async fn require_one_node(server: &Server, bound: &BoundEvidence) -> Result<(), Refusal> {
+    let ek = bound.ek_sha256();
+    let names: Vec<Name> = bound.ek_names().iter().cloned().collect();
+    let is_gone = |other: &[u8; 32]| row_of(server, other).is_none();
+    let proven = server.lifecycle.links_mut().prove(ek, &names, bound.ak_name(), is_gone);
+    let new = proven.map_err(|error| refusal(server, &error))?;
+    if !new.is_empty() {
+        let put = |name: &Name| {
+            Change::PutTpmName(Box::new(TpmName {
+                name: name.clone(),
+                ek_sha256: *ek,
+            }))
+        };
+        let kept = server.store.commit(new.iter().map(put).collect()).await;
+        kept.map_err(|error| {
+            server.lifecycle.links_mut().forget(ek, &new);
+            Refusal::of(NodeClass::Unable, &error)
+        })?;
+    }
+    let id = agent_id(&server.trust_domain, ek).map_err(|error| Refusal::of(NodeClass::Unable, &error))?;
+    require_no_other(server, ek, server.agents.find(&id).as_deref())
+}
+
+/// Refuses a node where another one of the same machine stands in its way. Until a node's row is written its siblings'
+/// turns must be held as well as its own (see [`siblings`]), or two of them could come at the same time.
+///
+/// # Errors
+/// With the other node.
+pub(super) fn require_no_other(server: &Server, ek: &[u8; 32], own: Option<&Agent>) -> Result<(), Refusal> {
+    let others = server.lifecycle.links().listed_with(ek, &[]);
+    let mut rows = others.iter().filter_map(|other| Some((other, row_of(server, other)?)));
+    match rows.find(|(_, row)| stands_in_the_way(own, row)) {
+        None => Ok(()),
+        Some((other, _)) => {
+            let (other, shown) = (*other, *ek);
+            Err(refusal(server, &LinkError::OtherEk { other, shown }))
+        }
+    }
+}
+
+/// Who is out keeps the machine out. Of two that are in, which is so only where they were linked later, the first stays.
+fn stands_in_the_way(own: Option<&Agent>, other: &Agent) -> bool {
+    let is_in = |row: &Agent| matches!(row.state, NodeState::Pending | NodeState::Active);
+    match other.state {
+        NodeState::PreRegistered => false,
+        NodeState::Pending | NodeState::Active => {
+            let came_later = |own: &Agent| (other.since, &other.id) < (own.since, &own.id);
+            own.is_none_or(|own| !is_in(own) || came_later(own))
+        }
+        NodeState::Suspended | NodeState::Banned | NodeState::Retired => true,
+    }
+}
+
+/// The ids of the other nodes that the machine with this EK could be.
+pub(crate) fn siblings(server: &Server, ek: &[u8; 32]) -> Vec<SpiffeId> {
+    let others = server.lifecycle.links().listed_with(ek, &[]);
+    let ids = others.iter().map(|other| agent_id(&server.trust_domain, other));
+    ids.filter_map(Result::ok).collect()
+}
+
+/// The node of a line's machine, if there is one.
+pub(crate) fn node_of_line(server: &Server, line: &InventoryLine) -> Option<Arc<Agent>> {
+    let spki = |ek: EkKey| spki(&server.lifecycle.links(), &ek);
+    line.eks().filter_map(spki).find_map(|ek| row_of(server, &ek))
+}
+
+/// The id that a line's machine has or will have, as far as that is known: of several EKs the first one's.
+pub(crate) fn id_of_line(server: &Server, line: &InventoryLine) -> Option<SpiffeId> {
+    let first = line.eks().find_map(|ek| match ek {
+        EkKey::Spki(ek) => Some(ek),
+        EkKey::Name(_) => None,
+    });
+    agent_id(&server.trust_domain, &first?).ok()
+}
+
+/// Whether an operator has put out a node with one of these EKs.
+pub(super) fn any_is_out(server: &Server, links: &Links, eks: &BTreeSet<EkKey>) -> bool {
+    let rows = eks.iter().filter_map(|ek| row_of(server, &spki(links, ek)?));
+    rows.into_iter().any(|row| out_by(row.state).is_some())
+}
+
+/// Nodes that operators list as one machine since: where one of them is out, the others go the same way.
+///
+/// # Errors
+/// The store's.
+pub(super) async fn follow_sibling(server: &Server, eks: &BTreeSet<EkKey>, by: &Caller) -> Result<(), StoreError> {
+    let hashes: Vec<[u8; 32]> = {
+        let links = server.lifecycle.links();
+        eks.iter().filter_map(|ek| spki(&links, ek)).collect()
+    };
+    let rows: Vec<Arc<Agent>> = hashes.iter().filter_map(|ek| row_of(server, ek)).collect();
+    let Some((out, action)) = rows.iter().find_map(|row| Some((row, out_by(row.state)?))) else {
+        return Ok(());
+    };
+    let reason = format!(
+        "the inventory lists it as the machine of {}, which is {}",
+        out.id, out.state
+    );
+    for row in rows.iter().filter(|row| row.id != out.id) {
+        let ask = Ask {
+            id: &row.id,
+            action,
+            by,
+            reason: &reason,
+            dry_run: false,
+        };
+        match change::change_one(server, &ask, None).await {
+            Ok(_) | Err(ChangeFailed::Refused(_) | ChangeFailed::Role(_)) => {}
+            Err(ChangeFailed::Store(error)) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// What put a node out that stands there.
+const fn out_by(state: NodeState) -> Option<Action> {
+    match state {
+        NodeState::Retired => Some(Action::Retire),
+        NodeState::Banned => Some(Action::Ban),
+        NodeState::Suspended => Some(Action::Suspend),
+        NodeState::PreRegistered | NodeState::Pending | NodeState::Active => None,
+    }
+}
+
+fn spki(links: &Links, ek: &EkKey) -> Option<[u8; 32]> {
+    match ek {
+        EkKey::Spki(ek) => Some(*ek),
+        EkKey::Name(_) => links.ek_of(&ek.name()?),
+    }
+}
+
+fn row_of(server: &Server, ek: &[u8; 32]) -> Option<Arc<Agent>> {
+    let id = agent_id(&server.trust_domain, ek).ok()?;
+    server.agents.find(&id)
+}
+
+fn refusal(server: &Server, error: &LinkError) -> Refusal {
+    let mut refusal = Refusal::of(NodeClass::OtherNode, error);
+    if let LinkError::OtherEk { other, shown } = error
+        && let Ok(id) = agent_id(&server.trust_domain, other)
+    {
+        let state = row_of(server, other).map_or("evicted", |row| row.state.as_str());
+        let shown = hex::encode(shown);
+        refusal.compared = Some(format!("expected the EK of {id} ({state}), got EK {shown}"));
+    }
+    refusal
+}
