@@ -32,6 +32,9 @@ pub enum Decision<E> {
     Refuse(E),
 }
 
+/// A node, and its row after a change; `None`: it is forgotten.
+pub type After = (SpiffeId, Option<Box<Agent>>);
+
 /// Why a node was not changed.
 #[derive(Debug)]
 pub enum ChangeError<E> {
@@ -190,24 +193,55 @@ impl Agents {
         decide: impl FnOnce(Option<&Agent>) -> (Decision<E>, Vec<Change>),
         committed: impl FnOnce(),
     ) -> Result<Committed, ChangeError<E>> {
-        let _turns = self.turns([id].into_iter().chain(others)).await;
-        let before = self.find(id);
-        let (decision, beside) = decide(before.as_deref());
-        let (change, after) = match decision {
-            Decision::Put(row) => (Some(Change::PutAgent(row.clone())), Some(Arc::from(row))),
-            Decision::Delete => (Some(Change::DeleteAgent(id.clone())), None),
-            Decision::Beside => (None, before),
-            Decision::Keep => return Ok(Committed::default()),
-            Decision::Refuse(why) => return Err(ChangeError::Refused(why)),
+        let decide = |rows: &[Option<Arc<Agent>>]| {
+            let (decision, beside) = decide(rows.first().and_then(Option::as_deref));
+            let after = match decision {
+                Decision::Put(row) => vec![(id.clone(), Some(row))],
+                Decision::Delete => vec![(id.clone(), None)],
+                Decision::Beside => Vec::new(),
+                Decision::Keep => return Ok((Vec::new(), Vec::new())),
+                Decision::Refuse(why) => return Err(why),
+            };
+            Ok((after, beside))
         };
-        let changes = change.into_iter().chain(beside).collect();
+        self.change_together(store, std::slice::from_ref(id), others, decide, committed)
+            .await
+    }
+
+    /// Changes several nodes in one step, all or none. `decide` sees the rows of `ids` in their order, none of which changes
+    /// meanwhile, and gives those that become others (`None`: it goes), and what is made durable beside them. `committed` is
+    /// run once all is durable.
+    ///
+    /// # Errors
+    /// As [`change`](Self::change).
+    pub async fn change_together<E>(
+        &self,
+        store: &dyn Store,
+        ids: &[SpiffeId],
+        others: &[SpiffeId],
+        decide: impl FnOnce(&[Option<Arc<Agent>>]) -> Result<(Vec<After>, Vec<Change>), E>,
+        committed: impl FnOnce(),
+    ) -> Result<Committed, ChangeError<E>> {
+        let _turns = self.turns(ids.iter().chain(others)).await;
+        let before: Vec<_> = ids.iter().map(|id| self.find(id)).collect();
+        let (after, beside) = decide(&before).map_err(ChangeError::Refused)?;
+        let change = |(id, row): &After| match row {
+            Some(row) => Change::PutAgent(row.clone()),
+            None => Change::DeleteAgent(id.clone()),
+        };
+        let changes: Vec<Change> = after.iter().map(change).chain(beside).collect();
+        if changes.is_empty() {
+            return Ok(Committed::default());
+        }
         let written = store.commit(changes).await.map_err(ChangeError::Store)?;
         committed();
         let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
-        match after {
-            Some(row) => rows.insert(id.clone(), row),
-            None => rows.remove(id),
-        };
+        for (id, row) in after {
+            match row {
+                Some(row) => rows.insert(id, Arc::from(row)),
+                None => rows.remove(&id),
+            };
+        }
         Ok(written)
     }
 

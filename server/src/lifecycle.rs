@@ -14,8 +14,8 @@ pub use approver::ApproverRule;
 pub(crate) use change::ek_of;
 pub use change::{Ask, ChangeFailed, Changed, change};
 pub use inventory::Known;
-pub use links::require_one_node;
 pub(crate) use links::{id_of_line, node_of_line, siblings};
+pub use links::{link_at_start, require_one_node, set_trust};
 pub use transfer::{Import, Imported, import, remove};
 
 use std::{
@@ -43,7 +43,7 @@ pub struct Lifecycle {
     configured: ArcSwap<Trust>,
     known: ArcSwap<Known>,
     links: RwLock<Links>,
-    /// Held by whoever changes the inventory, from reading it until memory has followed the store.
+    /// Held by whoever changes the inventory or a node, as an operator asks, from reading until memory has followed the store.
     writer: Mutex<()>,
     /// What one administrator over TLS asked for and a second one has to ask for as well.
     first_requests: second::FirstRequests,
@@ -54,9 +54,8 @@ impl Lifecycle {
     #[must_use]
     pub fn new(tpm2: &Tpm2, loaded: &mut Loaded) -> Self {
         let configured = Arc::new(tpm2.trust.clone());
-        let machines = configured.inventory.machines().cloned();
-        let (names, kept) = (take(&mut loaded.tpm_names), take(&mut loaded.machine_eks));
-        let links = links::known(names, kept, machines, &loaded.agents);
+        let (names, machines) = (take(&mut loaded.tpm_names), take(&mut loaded.machine_eks));
+        let links = links::stored(names, machines, &loaded.agents);
         let lines = take(&mut loaded.inventory)
             .into_iter()
             .map(|line| (line.ek, line))
@@ -117,13 +116,8 @@ impl Lifecycle {
             .or_else(|| listed().then_some(NodeState::PreRegistered))
     }
 
-    /// Replaces roots, the file's inventory, the templates that count, revocation lists, and what an expired certificate
-    /// means. EKs that the file lists as one machine's are that from now on.
-    pub async fn set_trust(&self, trust: Trust) {
-        let _turn = self.writer.lock().await;
-        for machine in trust.inventory.machines() {
-            self.links_mut().merge(machine.clone());
-        }
+    /// Replaces what the configuration says. The inventory's writer is to be held.
+    fn configure(&self, trust: Trust) {
         self.configured.store(Arc::new(trust));
         let lines = self.known.load().lines().clone();
         self.follow(lines);
@@ -134,9 +128,7 @@ impl Lifecycle {
         let _turn = self.writer.lock().await;
         let mut configured = Trust::clone(&self.configured.load());
         configured.revocation = revocation;
-        self.configured.store(Arc::new(configured));
-        let lines = self.known.load().lines().clone();
-        self.follow(lines);
+        self.configure(configured);
     }
 
     fn follow(&self, lines: BTreeMap<EkKey, InventoryLine>) {

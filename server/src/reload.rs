@@ -14,6 +14,7 @@ use toml::Table;
 
 use crate::{
     config::{Config, ConfigError, Source},
+    lifecycle,
     policy_files::{self, PolicyFileError},
     revocation,
     state::Server,
@@ -134,12 +135,17 @@ async fn trust(server: &Arc<Server>, config: Config) -> Result<(), PolicyFileErr
     revocation::follow(server, &mut lists, &server.lifecycle.trust().revocation);
     trust.revocation = Arc::new(lists);
     server.attestation.crls.store(Arc::new(config.tpm2.crls));
-    server.lifecycle.set_trust(trust).await;
+    let relinked = lifecycle::set_trust(server, trust).await;
     // Attestations that were judged by what was before have come to their end, or will find that it changed.
     server.agents.settle().await;
     let revoked = revocation::hold_against_nodes(server).await.map(drop);
     let ruled = policy_files::set_rules(server, config.tpm2.rules).await;
-    revoked.and(ruled)
+    if let Ok(true) = relinked {
+        policy_files::judge_linked(server).await;
+    }
+    revoked
+        .and(ruled)
+        .and(relinked.map(drop).map_err(PolicyFileError::from))
 }
 
 #[cfg(test)]

@@ -119,6 +119,11 @@ impl Running {
                 cause: Report(&error).to_string(),
             })?;
         }
+        let linked = crate::lifecycle::link_at_start(&server).await;
+        linked.map_err(|error| StartError::Runtime {
+            what: "the endorsement keys of machines",
+            cause: Report(&error).to_string(),
+        })?;
         // A server that ended while it judged the nodes by new rules left some that these refuse.
         let judged = crate::policy_files::sweep_if_due(&server, "the start").await;
         judged.map_err(|error| StartError::Runtime {

@@ -2,7 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "test code beside the test functions")]
 
-use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hallmark_policy::{Appraisal, Listed, PolicySet, Rules, appraise};

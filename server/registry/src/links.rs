@@ -48,18 +48,45 @@ impl Links {
         self.proven.get(name).copied()
     }
 
-    /// The other EKs that operators list with this one. `names` are the Names of the EK that the caller knows; those that
-    /// were proven are known already.
+    /// The other EKs that operators list with this one, in one line or by way of others' lines. `names` are the Names of the
+    /// EK that the caller knows; those that were proven are known already.
     #[must_use]
     pub fn listed_with(&self, ek: &EkHash, names: &[EkKey]) -> BTreeSet<EkHash> {
-        let proven = self.of_ek.get(ek).into_iter().flatten().filter_map(EkKey::of_name);
-        let keys = proven.chain(names.iter().copied()).chain([EkKey::Spki(*ek)]);
-        let machines = keys.filter_map(|key| self.listed.get(&key));
-        let others = machines.flat_map(|machine| machine.iter()).filter_map(|key| match key {
-            EkKey::Spki(other) => Some(*other),
-            EkKey::Name(digest) => EkKey::Name(*digest).name().and_then(|name| self.ek_of(&name)),
-        });
-        others.filter(|other| other != ek).collect()
+        let mut found = BTreeSet::from([*ek]);
+        let mut to_look_up: Vec<EkKey> = names.to_vec();
+        to_look_up.extend(self.keys_of(ek));
+        while let Some(key) = to_look_up.pop() {
+            for key in self.listed.get(&key).into_iter().flat_map(|machine| machine.iter()) {
+                if let Some(other) = self.ek_of_key(key)
+                    && found.insert(other)
+                {
+                    to_look_up.extend(self.keys_of(&other));
+                }
+            }
+        }
+        found.remove(ek);
+        found
+    }
+
+    /// What an inventory may know an EK by: its hash, and the Names that it proved.
+    fn keys_of(&self, ek: &EkHash) -> impl Iterator<Item = EkKey> {
+        let names = self.of_ek.get(ek).into_iter().flatten().filter_map(EkKey::of_name);
+        names.chain([EkKey::Spki(*ek)])
+    }
+
+    /// The EK of a key, as far as it is known.
+    #[must_use]
+    pub fn ek_of_key(&self, key: &EkKey) -> Option<EkHash> {
+        match key {
+            EkKey::Spki(ek) => Some(*ek),
+            EkKey::Name(_) => self.ek_of(&key.name()?),
+        }
+    }
+
+    /// Every machine of which operators list several EKs.
+    #[must_use]
+    pub fn machines(&self) -> BTreeSet<BTreeSet<EkKey>> {
+        self.listed.values().map(|machine| BTreeSet::clone(machine)).collect()
     }
 
     /// The machine that operators list this key with, as far as it is listed with others.
@@ -68,7 +95,8 @@ impl Links {
         self.listed.get(key).map(|machine| &**machine)
     }
 
-    /// The TPM of `ek` has proven `ak`; its EK's Names are `names`. Gives the Names that are new, to be kept.
+    /// The TPM of `ek` has proven `ak`; its EK's Names are `names`. Gives the Names that are new, to be kept, each with the EK
+    /// that it was of before.
     ///
     /// # Errors
     /// The AK, and so the TPM, is known by another EK: also one whose node is gone, unless an operator lists the two as one
@@ -79,7 +107,7 @@ impl Links {
         names: &[Name],
         ak: &Name,
         is_gone: impl Fn(&EkHash) -> bool,
-    ) -> Result<Vec<Name>, LinkError> {
+    ) -> Result<Vec<(Name, Option<EkHash>)>, LinkError> {
         if let Some(other) = self.ek_of(ak).filter(|other| other != ek) {
             let keys: Vec<EkKey> = names.iter().filter_map(EkKey::of_name).collect();
             if !self.listed_with(ek, &keys).contains(&other) || !is_gone(&other) {
@@ -87,24 +115,29 @@ impl Links {
             }
         }
         let is_new = |name: &&Name| self.ek_of(name).as_ref() != Some(ek);
-        let new: Vec<Name> = names.iter().chain([ak]).filter(is_new).cloned().collect();
+        let new: BTreeSet<&Name> = names.iter().chain([ak]).filter(is_new).collect();
         let kept = self.of_ek.get(ek).map_or(0, Vec::len);
         if kept + new.len() > Self::MAX_NAMES {
             return Err(LinkError::TooManyNames { ek: *ek });
         }
-        for name in &new {
-            self.put(name.clone(), *ek);
-        }
-        Ok(new)
+        let put = |name: &Name| (name.clone(), self.put(name.clone(), *ek));
+        Ok(new.into_iter().map(put).collect())
     }
 
     /// Takes back what [`prove`](Self::prove) gave, where it could not be kept.
-    pub fn forget(&mut self, ek: &EkHash, names: &[Name]) {
-        for name in names {
-            self.proven.remove(name);
-        }
-        if let Some(kept) = self.of_ek.get_mut(ek) {
-            kept.retain(|name| !names.contains(name));
+    pub fn forget(&mut self, ek: &EkHash, names: &[(Name, Option<EkHash>)]) {
+        for (name, before) in names {
+            if self.ek_of(name).as_ref() != Some(ek) {
+                continue;
+            }
+            if let Some(before) = before {
+                self.put(name.clone(), *before);
+            } else {
+                self.proven.remove(name);
+                if let Some(kept) = self.of_ek.get_mut(ek) {
+                    kept.retain(|other| other != name);
+                }
+            }
         }
     }
 
@@ -124,20 +157,25 @@ impl Links {
         }
     }
 
-    /// The same, where what was listed with one of them before stays.
-    pub fn merge(&mut self, mut machine: BTreeSet<EkKey>) {
+    /// The same, where what was listed with one of them before stays. Gives the machine if that is news.
+    pub fn merge(&mut self, mut machine: BTreeSet<EkKey>) -> Option<BTreeSet<EkKey>> {
         let before: Vec<_> = machine.iter().filter_map(|key| self.listed.get(key)).cloned().collect();
         machine.extend(before.iter().flat_map(|before| before.iter().copied()));
-        self.list(machine);
+        let is_news = machine.len() > 1 && before.iter().all(|before| **before != machine);
+        is_news.then(|| {
+            self.list(machine.clone());
+            machine
+        })
     }
 
-    fn put(&mut self, name: Name, ek: EkHash) {
-        if let Some(before) = self.proven.insert(name.clone(), ek)
-            && let Some(names) = self.of_ek.get_mut(&before)
-        {
+    /// Takes it that the Name is this EK's; gives the EK that it was of before.
+    fn put(&mut self, name: Name, ek: EkHash) -> Option<EkHash> {
+        let before = self.proven.insert(name.clone(), ek);
+        if let Some(names) = before.and_then(|before| self.of_ek.get_mut(&before)) {
             names.retain(|other| *other != name);
         }
         self.of_ek.entry(ek).or_default().push(name);
+        before
     }
 }
 

@@ -1,5 +1,7 @@
 //! What operators do with a node.
 
+use std::sync::Arc;
+
 use hallmark_reason::{Coded, Report};
 use hallmark_registry::{Action, Approval, Approvals, LifecycleError, NodeState, Role, gives_back, step};
 use hallmark_spiffe::SpiffeId;
@@ -7,7 +9,7 @@ use hallmark_store::{Agent, Change, Outcome, Record, RecordKind, StoreError};
 
 use super::links;
 use crate::{
-    agents::{ChangeError, Decision},
+    agents::ChangeError,
     caller::{self, Caller, RoleError, RoleHolder},
     state::Server,
 };
@@ -68,69 +70,62 @@ impl ChangeFailed {
 }
 
 /// Changes a node as an operator asks, with the record of it: both or neither. Other nodes that operators list as the same
-/// machine go the same way, as far as they may.
+/// machine go the same way in the same step, as far as their states allow.
 ///
 /// # Errors
-/// [`ChangeFailed`]; then nothing was changed, but that the first of two administrators asked is on record. A sibling that the
-/// store did not take fails alike, behind the node itself.
+/// [`ChangeFailed`]; then nothing was changed, but that the first of two administrators asked is on record.
 pub async fn change(server: &Server, ask: Ask<'_>) -> Result<Changed, ChangeFailed> {
-    let (done, both) = change_one(server, &ask, None).await?;
-    let siblings = ek_of(ask.id).map_or_else(Vec::new, |ek| links::siblings(server, &ek));
-    if ask.dry_run || ask.action == Action::Approve {
-        return Ok(done);
-    }
-    for id in siblings.iter().filter(|id| server.agents.find(id).is_some()) {
-        match change_one(server, &Ask { id, ..ask.clone() }, both.as_deref()).await {
-            Ok(_) | Err(ChangeFailed::Refused(_) | ChangeFailed::Role(_)) => {}
-            Err(failed @ ChangeFailed::Store(_)) => return Err(failed),
-        }
-    }
-    Ok(done)
-}
-
-/// Changes this node alone. `both` are two administrators who asked for the same of its sibling; where it took two of them,
-/// they are given back.
-pub(super) async fn change_one(
-    server: &Server,
-    ask: &Ask<'_>,
-    both: Option<&str>,
-) -> Result<(Changed, Option<String>), ChangeFailed> {
-    let now = server.clock.unix();
     let approver = match ask.action {
         Action::Approve => Some(server.lifecycle.approver_rule.approver(ask.by).await),
         _ => None,
     };
     let approver = approver.transpose().map_err(ChangeFailed::Refused)?;
+    // Nobody links EKs meanwhile, or one that is linked just now would be left out.
+    let _turn = server.lifecycle.writer.lock().await;
+    let siblings = match ask.action {
+        Action::Approve => Vec::new(),
+        _ => ek_of(ask.id).map_or_else(Vec::new, |ek| links::siblings(server, &ek)),
+    };
+    change_all(server, &ask, approver, &siblings).await
+}
+
+/// Changes the node and those of `siblings` that are there. The inventory's writer is to be held.
+pub(super) async fn change_all(
+    server: &Server,
+    ask: &Ask<'_>,
+    approver: Option<u32>,
+    siblings: &[SpiffeId],
+) -> Result<Changed, ChangeFailed> {
+    let now = server.clock.unix();
+    let nodes: Vec<SpiffeId> = std::iter::once(ask.id).chain(siblings).cloned().collect();
     let mut outcome = Err(ChangeFailed::Store(StoreError::Closed));
-    let mut asked_both = both.map(str::to_owned);
-    let decide = |before: Option<&Agent>| {
-        let (row, done) = match decide(server, ask, approver, before, now) {
-            Ok(decided) => decided,
-            Err(error) => return (Decision::Refuse(error), Vec::new()),
+    let decide = |rows: &[Option<Arc<Agent>>]| {
+        let steps = steps(server, ask, approver, nodes.iter().zip(rows), now)?;
+        let Some((_, _, done)) = steps.first() else {
+            return Err(ChangeFailed::Refused(LifecycleError::Unknown { action: ask.action }));
         };
-        let by = match (permitted(server, ask, done.from, now), &asked_both) {
-            (Ok(Permitted::Alone), _) => ask.by.actor(),
-            (Ok(Permitted::With(other)), _) => {
-                let both = format!("{other} and {}", ask.by.actor());
-                asked_both = Some(both.clone());
-                both
-            }
-            (Ok(Permitted::NotYet(_)), Some(both)) => both.clone(),
-            (Ok(Permitted::NotYet(error)), None) => {
+        let gives_back = steps.iter().any(|(_, _, done)| gives_back(done.from, ask.action));
+        let by = match permitted(server, ask, gives_back, now).map_err(ChangeFailed::Role)? {
+            Permitted::Alone => ask.by.actor(),
+            Permitted::With(other) => format!("{other} and {}", ask.by.actor()),
+            Permitted::NotYet(error) => {
                 outcome = Err(ChangeFailed::Role(error));
                 let record = asked(now, ask, done.from);
-                return (Decision::Beside, vec![Change::Record(record)]);
+                return Ok((Vec::new(), vec![Change::Record(record)]));
             }
-            (Err(error), _) => return (Decision::Refuse(ChangeFailed::Role(error)), Vec::new()),
         };
-        outcome = Ok(done);
+        outcome = Ok(*done);
         if ask.dry_run {
-            return (Decision::Keep, Vec::new());
+            return Ok((Vec::new(), Vec::new()));
         }
-        tracing::info!(agent = %ask.id, by, action = %ask.action, "a node is changed by an administrator");
-        let record = record(now, ask.id, ask.action, &by, done.from, done.to, ask.reason);
-        let decision = row.map_or(Decision::Delete, |row| Decision::Put(Box::new(row)));
-        (decision, vec![Change::Record(record)])
+        let mut records = Vec::with_capacity(steps.len());
+        for (id, _, done) in &steps {
+            tracing::info!(agent = %id, by, action = %ask.action, "a node is changed by an administrator");
+            let record = record(now, id, ask.action, &by, done.from, done.to, ask.reason);
+            records.push(Change::Record(record));
+        }
+        let after = steps.into_iter().map(|(id, row, _)| (id, row.map(Box::new)));
+        Ok((after.collect(), records))
     };
     let of: Vec<SpiffeId> = ask
         .by
@@ -140,21 +135,46 @@ pub(super) async fn change_one(
         .collect();
     let written = server
         .agents
-        .change_among(&*server.store, ask.id, &of, decide, || ())
+        .change_together(&*server.store, &nodes, &of, decide, || ())
         .await;
     written.map_err(|error| match error {
         ChangeError::Refused(failed) => failed,
         ChangeError::Store(error) => ChangeFailed::Store(error),
     })?;
-    match (&outcome, ask.by.role_holder()) {
-        (Ok(_), _) if !ask.dry_run => server.lifecycle.first_requests.forget(ask.id),
-        (Err(ChangeFailed::Role(_)), Some(first)) => {
-            let what = (ask.id.clone(), ask.action);
-            server.lifecycle.first_requests.note(what, first, now);
+    for id in &nodes {
+        match (&outcome, ask.by.role_holder()) {
+            (Ok(_), _) if !ask.dry_run => server.lifecycle.first_requests.forget(id),
+            // Whichever of the machine's nodes the second one names.
+            (Err(ChangeFailed::Role(_)), Some(first)) => {
+                let what = (id.clone(), ask.action);
+                server.lifecycle.first_requests.note(what, first, now);
+            }
+            _ => {}
         }
-        _ => {}
     }
-    outcome.map(|done| (done, asked_both))
+    outcome
+}
+
+/// A node, its row afterwards (`None`: it is forgotten), and what is told of it.
+type Step = (SpiffeId, Option<Agent>, Changed);
+
+/// What becomes of the first of the nodes, and of those of its siblings that are there and may go the same way.
+fn steps<'a>(
+    server: &Server,
+    ask: &Ask<'_>,
+    approver: Option<u32>,
+    mut nodes: impl Iterator<Item = (&'a SpiffeId, &'a Option<Arc<Agent>>)>,
+    now: i64,
+) -> Result<Vec<Step>, ChangeFailed> {
+    let step = |(id, row): (&'a SpiffeId, &'a Option<Arc<Agent>>)| {
+        let ask = Ask { id, ..ask.clone() };
+        let (after, done) = decide(server, &ask, approver, row.as_deref(), now)?;
+        Ok((id.clone(), after, done))
+    };
+    let mut steps = Vec::from_iter(nodes.next().map(&step).transpose()?);
+    let siblings = nodes.filter(|(_, row)| row.is_some()).map(step);
+    steps.extend(siblings.filter_map(Result::ok));
+    Ok(steps)
 }
 
 /// Whether an operator may do what the node's state allows.
@@ -171,18 +191,20 @@ enum Permitted {
 ///
 /// # Errors
 /// When whoever asks is no administrator any more.
-fn permitted(server: &Server, ask: &Ask<'_>, from: Option<NodeState>, now: i64) -> Result<Permitted, RoleError> {
+fn permitted(server: &Server, ask: &Ask<'_>, gives_back: bool, now: i64) -> Result<Permitted, RoleError> {
     let Some(by) = ask.by.role_holder() else {
         return Ok(Permitted::Alone);
     };
     caller::stands(server, by, Role::Admin)?;
-    if !gives_back(from, ask.action) {
+    if !gives_back {
         return Ok(Permitted::Alone);
     }
     let what = (ask.id.clone(), ask.action);
     let lifetime = server.lifecycle.approval_lifetime();
     let still = |first: &RoleHolder| caller::stands(server, first, Role::Admin).is_ok();
-    let first = server.lifecycle.first_requests.find(&what, by, (now, lifetime), still);
+    let is_same = |one: &SpiffeId, other: &SpiffeId| one == other || links::are_one_machine(server, one, other);
+    let requests = &server.lifecycle.first_requests;
+    let first = requests.find(&what, by, (now, lifetime), still, is_same);
     Ok(first.map_or_else(
         || {
             Permitted::NotYet(RoleError::SecondNeeded {

@@ -9,9 +9,9 @@ use hallmark_registry::{Action, InventoryLine, LinkError, Links, NodeState, agen
 use hallmark_spiffe::SpiffeId;
 use hallmark_store::{Agent, Change, StoreError, TpmName};
 use hallmark_tpm_wire::Name;
-use hallmark_verify::{BoundEvidence, EkKey};
+use hallmark_verify::{BoundEvidence, EkKey, Trust};
 
-use super::{Ask, ChangeFailed, Lifecycle, change};
+use super::{Ask, ChangeFailed, Lifecycle, change, ek_of};
 use crate::{
     attest::{NodeClass, Refusal},
     caller::Caller,
@@ -37,25 +37,70 @@ impl Lifecycle {
     }
 }
 
-/// What a start knows of the keys of machines: what was kept, what the configured inventory lists, and nodes of older
-/// versions that have one AK.
-pub(super) fn known(
-    names: Vec<TpmName>,
-    machines: Vec<BTreeSet<EkKey>>,
-    listed: impl Iterator<Item = BTreeSet<EkKey>>,
-    rows: &[Agent],
-) -> Links {
+/// What the store knows of the keys of machines. A node's own row counts where its Name was not kept.
+pub(super) fn stored(names: Vec<TpmName>, machines: Vec<BTreeSet<EkKey>>, rows: &[Agent]) -> Links {
+    let of_rows = rows
+        .iter()
+        .filter_map(|row| Some((Name::parse(&row.ak_name).ok()?, row.ek_sha256?)));
     let names = names.into_iter().map(|it| (it.name, it.ek_sha256));
-    let mut links = Links::new(names, machines.into_iter().chain(listed));
-    for row in rows {
-        let (Some(ek), Ok(name)) = (row.ek_sha256, Name::parse(&row.ak_name)) else {
-            continue;
-        };
-        if let Some(other) = links.ek_of(&name).filter(|other| *other != ek) {
-            links.merge([EkKey::Spki(ek), EkKey::Spki(other)].into());
+    Links::new(of_rows.chain(names), machines)
+}
+
+/// Replaces roots, the file's inventory, the templates that count, revocation lists, and what an expired certificate means.
+/// EKs that the file lists as one machine's are that from now on; says whether that is news.
+///
+/// # Errors
+/// The store's.
+pub async fn set_trust(server: &Server, trust: Trust) -> Result<bool, StoreError> {
+    let _turn = server.lifecycle.writer.lock().await;
+    let machines: Vec<_> = trust.inventory.machines().cloned().collect();
+    server.lifecycle.configure(trust);
+    link(server, machines).await
+}
+
+/// At a start, before anybody is served: what the configured inventory lists as one machine's is that from now on, and so
+/// are nodes of older versions that have one AK.
+///
+/// # Errors
+/// The store's.
+pub async fn link_at_start(server: &Server) -> Result<(), StoreError> {
+    let _turn = server.lifecycle.writer.lock().await;
+    let configured = server.lifecycle.configured.load_full();
+    let mut machines: Vec<_> = configured.inventory.machines().cloned().collect();
+    {
+        let links = server.lifecycle.links();
+        for row in server.agents.all() {
+            let other = Name::parse(&row.ak_name).ok().and_then(|name| links.ek_of(&name));
+            if let (Some(ek), Some(other)) = (row.ek_sha256, other)
+                && ek != other
+            {
+                machines.push([EkKey::Spki(ek), EkKey::Spki(other)].into());
+            }
         }
     }
-    links
+    link(server, machines).await.map(drop)
+}
+
+/// Puts the EKs of each machine together, for good, and lets nodes follow; says whether any of it is news. The inventory's
+/// writer is to be held.
+async fn link(server: &Server, machines: Vec<BTreeSet<EkKey>>) -> Result<bool, StoreError> {
+    let news: Vec<_> = {
+        let mut links = server.lifecycle.links_mut();
+        machines
+            .into_iter()
+            .filter_map(|machine| links.merge(machine))
+            .collect()
+    };
+    let is_news = !news.is_empty();
+    if is_news {
+        let changes = news.into_iter().map(Change::PutMachineEks).collect();
+        server.store.commit(changes).await?;
+    }
+    let all = server.lifecycle.links().machines();
+    for machine in &all {
+        follow_sibling(server, machine, &Caller::Local(None)).await?;
+    }
+    Ok(is_news)
 }
 
 /// Keeps which TPM has the EK that was proven, and refuses it where that TPM is known by another.
@@ -69,7 +114,7 @@ pub async fn require_one_node(server: &Server, bound: &BoundEvidence) -> Result<
     let proven = server.lifecycle.links_mut().prove(ek, &names, bound.ak_name(), is_gone);
     let new = proven.map_err(|error| refusal(server, &error))?;
     if !new.is_empty() {
-        let put = |name: &Name| {
+        let put = |(name, _): &(Name, _)| {
             Change::PutTpmName(Box::new(TpmName {
                 name: name.clone(),
                 ek_sha256: *ek,
@@ -124,7 +169,7 @@ pub(crate) fn siblings(server: &Server, ek: &[u8; 32]) -> Vec<SpiffeId> {
 
 /// The node of a line's machine, if there is one.
 pub(crate) fn node_of_line(server: &Server, line: &InventoryLine) -> Option<Arc<Agent>> {
-    let spki = |ek: EkKey| spki(&server.lifecycle.links(), &ek);
+    let spki = |ek: EkKey| server.lifecycle.links().ek_of_key(&ek);
     line.eks().filter_map(spki).find_map(|ek| row_of(server, &ek))
 }
 
@@ -137,30 +182,45 @@ pub(crate) fn id_of_line(server: &Server, line: &InventoryLine) -> Option<Spiffe
     agent_id(&server.trust_domain, &first?).ok()
 }
 
-/// Whether an operator has put out a node with one of these EKs.
-pub(super) fn any_is_out(server: &Server, links: &Links, eks: &BTreeSet<EkKey>) -> bool {
-    let rows = eks.iter().filter_map(|ek| row_of(server, &spki(links, ek)?));
-    rows.into_iter().any(|row| out_by(row.state).is_some())
+/// Whether these two nodes are one machine, as operators say.
+pub(super) fn are_one_machine(server: &Server, one: &SpiffeId, other: &SpiffeId) -> bool {
+    let (one, other) = (ek_of(one), ek_of(other));
+    one.zip(other)
+        .is_some_and(|(one, other)| server.lifecycle.links().listed_with(&one, &[]).contains(&other))
 }
 
-/// Nodes that operators list as one machine since: where one of them is out, the others go the same way.
+/// Whether an operator has put out a node with one of these EKs.
+pub(super) fn any_is_out(server: &Server, links: &Links, eks: &BTreeSet<EkKey>) -> bool {
+    let mut rows = eks.iter().filter_map(|ek| row_of(server, &links.ek_of_key(ek)?));
+    rows.any(|row| out_by(row.state).is_some())
+}
+
+/// Nodes that operators list as one machine since: where one of them is out, the others go the same way. The inventory's
+/// writer is to be held.
 ///
 /// # Errors
 /// The store's.
 pub(super) async fn follow_sibling(server: &Server, eks: &BTreeSet<EkKey>, by: &Caller) -> Result<(), StoreError> {
-    let hashes: Vec<[u8; 32]> = {
+    let hashes: BTreeSet<[u8; 32]> = {
         let links = server.lifecycle.links();
-        eks.iter().filter_map(|ek| spki(&links, ek)).collect()
+        let own: BTreeSet<_> = eks.iter().filter_map(|ek| links.ek_of_key(ek)).collect();
+        let others = own.iter().flat_map(|ek| links.listed_with(ek, &[]));
+        others.chain(own.iter().copied()).collect()
     };
     let rows: Vec<Arc<Agent>> = hashes.iter().filter_map(|ek| row_of(server, ek)).collect();
-    let Some((out, action)) = rows.iter().find_map(|row| Some((row, out_by(row.state)?))) else {
+    // The states are in this order: suspended, banned, retired.
+    let furthest = rows.iter().filter(|row| out_by(row.state).is_some());
+    let Some((out, action)) = furthest
+        .max_by_key(|row| row.state)
+        .and_then(|row| Some((row, out_by(row.state)?)))
+    else {
         return Ok(());
     };
     let reason = format!(
         "the inventory lists it as the machine of {}, which is {}",
         out.id, out.state
     );
-    for row in rows.iter().filter(|row| row.id != out.id) {
+    for row in rows.iter().filter(|row| row.state != out.state) {
         let ask = Ask {
             id: &row.id,
             action,
@@ -168,7 +228,7 @@ pub(super) async fn follow_sibling(server: &Server, eks: &BTreeSet<EkKey>, by: &
             reason: &reason,
             dry_run: false,
         };
-        match change::change_one(server, &ask, None).await {
+        match change::change_all(server, &ask, None, &[]).await {
             Ok(_) | Err(ChangeFailed::Refused(_) | ChangeFailed::Role(_)) => {}
             Err(ChangeFailed::Store(error)) => return Err(error),
         }
@@ -183,13 +243,6 @@ const fn out_by(state: NodeState) -> Option<Action> {
         NodeState::Banned => Some(Action::Ban),
         NodeState::Suspended => Some(Action::Suspend),
         NodeState::PreRegistered | NodeState::Pending | NodeState::Active => None,
-    }
-}
-
-fn spki(links: &Links, ek: &EkKey) -> Option<[u8; 32]> {
-    match ek {
-        EkKey::Spki(ek) => Some(*ek),
-        EkKey::Name(_) => links.ek_of(&ek.name()?),
     }
 }
 

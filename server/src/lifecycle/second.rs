@@ -28,13 +28,14 @@ struct Request {
 
 impl FirstRequests {
     /// Who asked for the same within `lifetime` and is another administrator on another machine; `stands` tells who still
-    /// is one.
+    /// is one, `is_same` whether two nodes are one machine.
     pub(super) fn find(
         &self,
         what: &(SpiffeId, Action),
         by: &RoleHolder,
         (now, lifetime): (i64, Duration),
         stands: impl Fn(&RoleHolder) -> bool,
+        is_same: impl Fn(&SpiffeId, &SpiffeId) -> bool,
     ) -> Option<RoleHolder> {
         let lifetime = i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX);
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -42,7 +43,7 @@ impl FirstRequests {
         requests.retain(|it| it.at <= now && now.saturating_sub(it.at) < lifetime && stands(&it.by));
         let other = requests
             .iter()
-            .find(|it| it.by.id != by.id && it.by.agent != by.agent)
+            .find(|it| it.by.id != by.id && !is_same(&it.by.agent, &by.agent))
             .map(|it| it.by.clone());
         if requests.is_empty() {
             waiting.remove(what);
@@ -89,6 +90,11 @@ mod tests {
         }
     }
 
+    fn is_same(one: &SpiffeId, other: &SpiffeId) -> bool {
+        let machine = |id: &SpiffeId| id.path().trim_end_matches("-by-its-other-key").to_owned();
+        machine(one) == machine(other)
+    }
+
     fn what() -> (SpiffeId, Action) {
         (id("/spire/agent/tpm2/bad"), Action::Evict)
     }
@@ -96,16 +102,22 @@ mod tests {
     #[test]
     fn the_second_one_has_another_id_on_another_machine() {
         let requests = FirstRequests::default();
-        let find = |by: &RoleHolder| requests.find(&what(), by, (10, LIFETIME), |_| true);
+        let find = |by: &RoleHolder| requests.find(&what(), by, (10, LIFETIME), |_| true, is_same);
         assert_eq!(find(&holder("/b", "/2")), None, "nobody asked");
         requests.note(what(), &holder("/a", "/1"), 10);
-        for same in [holder("/a", "/1"), holder("/a", "/2"), holder("/b", "/1")] {
+        for same in [
+            holder("/a", "/1"),
+            holder("/a", "/2"),
+            holder("/b", "/1"),
+            holder("/b", "/1-by-its-other-key"),
+        ] {
             assert_eq!(find(&same), None, "{same}");
         }
         assert_eq!(find(&holder("/b", "/2")), Some(holder("/a", "/1")));
         // Of another action or node nothing was asked.
         let (node, _) = what();
-        let other = requests.find(&(node, Action::Unban), &holder("/b", "/2"), (10, LIFETIME), |_| true);
+        let unban = (node, Action::Unban);
+        let other = requests.find(&unban, &holder("/b", "/2"), (10, LIFETIME), |_| true, is_same);
         assert_eq!(other, None);
         requests.forget(&what().0);
         assert_eq!(find(&holder("/b", "/2")), None, "the node has changed");
@@ -114,7 +126,8 @@ mod tests {
     #[test]
     fn a_first_request_counts_for_a_time_and_while_its_administrator_is_one() {
         let requests = FirstRequests::default();
-        let find = |now, stands: bool| requests.find(&what(), &holder("/b", "/2"), (now, LIFETIME), |_| stands);
+        let find =
+            |now, stands: bool| requests.find(&what(), &holder("/b", "/2"), (now, LIFETIME), |_| stands, is_same);
         let note = || requests.note(what(), &holder("/a", "/1"), 10);
         note();
         assert!(find(109, true).is_some());

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hallmark_registry::{Action, InventoryLine, NodeState, Plan, agent_id, step};
+use hallmark_registry::{Action, InventoryLine, Links, NodeState, Plan, agent_id, step};
 use hallmark_spiffe::SpiffeId;
 use hallmark_store::{Agent, Change, Outcome, Record, RecordKind, StoreError};
 use hallmark_verify::EkKey;
 
-use super::{change::record, links};
+use super::{Known, change::record, links};
 use crate::{caller::Caller, state::Server};
 
 /// What an operator imports.
@@ -92,7 +92,7 @@ pub async fn import(server: &Server, import: Import<'_>) -> Result<Imported, Sto
         _ => unlisted(row, now, &by, import.reason),
     };
     let mut touched = readmitted;
-    touched.extend(ids_of(server, &imported.plan.removed));
+    touched.extend(ids_of(server, dropped(&known, &imported.plan, &lines)));
     let machines = machines(server, &imported.plan);
     changes.extend(machines.iter().cloned().map(Change::PutMachineEks));
     server.agents.forget(&*server.store, &touched, readmit, changes).await?;
@@ -107,25 +107,39 @@ pub async fn import(server: &Server, import: Import<'_>) -> Result<Imported, Sto
     Ok(imported)
 }
 
-/// The EKs of each machine of which the plan says something new: those of its line. A key that was listed with them before
-/// stays with them where one of their nodes is out, so that no import lets it back in.
+/// The EKs of each machine of which the plan says something new, one after the other: those of its line. A key that was
+/// listed with them before stays with them where one of their nodes is out, so that no import lets it back in; and what the
+/// configured file lists together stays together.
 fn machines(server: &Server, plan: &Plan) -> Vec<BTreeSet<EkKey>> {
     let links = server.lifecycle.links();
-    let listed = plan.added.iter().chain(&plan.changed).map(|line| {
-        let named: BTreeSet<EkKey> = line.eks().collect();
-        let before: BTreeSet<EkKey> = named
-            .iter()
-            .filter_map(|ek| links.machine(ek))
-            .flatten()
-            .copied()
-            .collect();
+    let mut listed = Links::new([], links.machines());
+    let mut news = Vec::new();
+    for line in plan.added.iter().chain(&plan.changed) {
+        let mut machine: BTreeSet<EkKey> = line.eks().collect();
+        let before = machine.iter().filter_map(|ek| listed.machine(ek)).flatten();
+        let before: BTreeSet<EkKey> = before.copied().collect();
         if links::any_is_out(server, &links, &before) {
-            return (named.union(&before).copied().collect(), before);
+            machine.extend(&before);
         }
-        (named, before)
-    });
-    let news = listed.filter(|(now, before)| now != before && (now.len() > 1 || !before.is_empty()));
-    news.map(|(now, _)| now).collect()
+        if machine != before && (machine.len() > 1 || !before.is_empty()) {
+            listed.list(machine.clone());
+            news.push(machine);
+        }
+    }
+    let configured = server.lifecycle.configured.load();
+    let of_file = configured.inventory.machines().cloned();
+    news.extend(of_file.filter_map(|machine| listed.merge(machine)));
+    news
+}
+
+/// EKs of lines that go or change, and that no line names any more.
+fn dropped(known: &Known, plan: &Plan, lines: &BTreeMap<EkKey, InventoryLine>) -> Vec<EkKey> {
+    let named: BTreeSet<EkKey> = lines.values().flat_map(InventoryLine::eks).collect();
+    let of_lines = plan.removed.iter().chain(plan.changed.iter().map(|line| &line.ek));
+    let before = of_lines
+        .filter_map(|ek| known.lines().get(ek))
+        .flat_map(InventoryLine::eks);
+    before.filter(|ek| !named.contains(ek)).collect()
 }
 
 /// What the plan changes in the store; `lines` follow it.
@@ -177,20 +191,21 @@ pub async fn remove(
         changes.push(Change::Record(inventory_record(server, &detail)));
         let (now, by) = (server.clock.unix(), by.actor());
         let forget = |row: &Agent| unlisted(row, now, &by, reason);
-        let ids = ids_of(server, eks);
+        let gone = eks.iter().filter_map(|ek| known.lines().get(ek));
+        let ids = ids_of(server, gone.flat_map(InventoryLine::eks));
         server.agents.forget(&*server.store, &ids, forget, changes).await?;
         server.lifecycle.follow(lines);
     }
     Ok(eks.to_vec())
 }
 
-/// The ids of the machines with these EKs.
-fn ids_of(server: &Server, eks: &[EkKey]) -> Vec<SpiffeId> {
-    let id = |ek: &EkKey| match ek {
-        EkKey::Spki(ek) => agent_id(&server.trust_domain, ek).ok(),
+/// The ids of the nodes with these EKs.
+fn ids_of(server: &Server, eks: impl IntoIterator<Item = EkKey>) -> Vec<SpiffeId> {
+    let id = |ek: EkKey| match ek {
+        EkKey::Spki(ek) => agent_id(&server.trust_domain, &ek).ok(),
         EkKey::Name(_) => None,
     };
-    eks.iter().filter_map(id).collect()
+    eks.into_iter().filter_map(id).collect()
 }
 
 /// A machine that was approved and never seen is forgotten with its line.
@@ -214,26 +229,22 @@ fn inventory_record(server: &Server, detail: &serde_json::Value) -> Record {
     }
 }
 
-/// Retired nodes among the EKs that are named.
+/// Retired nodes among the machines of which an EK is named: what is done to one node of a machine is done to all.
 fn retired(server: &Server, named: &[EkKey]) -> Vec<(EkKey, SpiffeId)> {
-    let by_name: BTreeMap<String, SpiffeId> = if named.iter().any(|ek| matches!(ek, EkKey::Name(_))) {
-        let rows = server.agents.all();
-        let retired = rows.iter().filter(|row| row.state == NodeState::Retired);
-        retired
-            .map(|row| (crate::attest::Facts::from_json(&row.facts).ek_name, row.id.clone()))
-            .collect()
-    } else {
-        BTreeMap::new()
-    };
-    let is_retired = |id: &SpiffeId| {
-        server
-            .agents
-            .find(id)
-            .is_some_and(|row| row.state == NodeState::Retired)
-    };
-    let id = |ek: &EkKey| match ek {
-        EkKey::Spki(ek) => agent_id(&server.trust_domain, ek).ok().filter(is_retired),
-        EkKey::Name(_) => by_name.get(&ek.to_string()).cloned(),
-    };
-    named.iter().filter_map(|ek| Some((*ek, id(ek)?))).collect()
+    let links = server.lifecycle.links();
+    let (mut seen, mut retired) = (BTreeSet::new(), Vec::new());
+    let as_named = |key: &EkKey| Some((*key, links.ek_of_key(key)?));
+    let own: Vec<_> = named.iter().filter_map(as_named).collect();
+    let others = own.iter().flat_map(|(_, ek)| links.listed_with(ek, &[]));
+    let others = others.map(|ek| (EkKey::Spki(ek), ek));
+    for (key, ek) in own.iter().copied().chain(others) {
+        let Ok(id) = agent_id(&server.trust_domain, &ek) else {
+            continue;
+        };
+        let row = server.agents.find(&id);
+        if row.is_some_and(|row| row.state == NodeState::Retired) && seen.insert(ek) {
+            retired.push((key, id));
+        }
+    }
+    retired
 }

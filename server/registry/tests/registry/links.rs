@@ -20,7 +20,7 @@ fn machine(eks: &[[u8; 32]]) -> BTreeSet<EkKey> {
     eks.iter().map(|ek| EkKey::Spki(*ek)).collect()
 }
 
-fn code(result: Result<Vec<Name>, LinkError>) -> String {
+fn code<T>(result: Result<Vec<T>, LinkError>) -> String {
     result.map_or_else(|error| error.code().to_string(), |new| format!("{} new", new.len()))
 }
 
@@ -67,12 +67,13 @@ fn an_operators_word_lets_a_machine_that_is_gone_go_over() {
         "HM-REG-0080",
         "and not back"
     );
-    links.forget(&ECC, &[name(0xa1)]);
-    assert_eq!(
-        code(links.prove(&RSA, &[name(0xe1)], &name(0xa1), |_| false)),
-        "1 new",
-        "it was not kept"
-    );
+    // What could not be kept is as it was before: still known, and by its first key.
+    links.forget(&ECC, &[(name(0xa1), Some(RSA))]);
+    let again = |links: &mut Links, ek| code(links.prove(ek, &[], &name(0xa1), |_| false));
+    assert_eq!(again(&mut links, &OTHER), "HM-REG-0080");
+    assert_eq!(again(&mut links, &RSA), "0 new");
+    links.forget(&RSA, &[(name(0xe1), None)]);
+    assert_eq!(links.ek_of(&name(0xe1)), None);
 }
 
 #[test]
@@ -118,4 +119,15 @@ fn a_name_that_is_listed_stands_for_the_ek_that_proved_it() {
     links.prove(&RSA, &[name(0xe1)], &name(0xa1), |_| false).unwrap();
     assert_eq!(links.listed_with(&ECC, &[]), [RSA].into());
     assert_eq!(links.listed_with(&RSA, &[]), [ECC].into());
+}
+
+#[test]
+fn lines_that_share_an_ek_by_its_hash_and_its_name_are_one_machine() {
+    let own_name = EkKey::of_name(&name(0xe2)).unwrap();
+    let by_name: BTreeSet<EkKey> = [own_name, EkKey::Spki(OTHER)].into();
+    let mut links = Links::new([], [machine(&[RSA, ECC]), by_name]);
+    assert_eq!(links.listed_with(&RSA, &[]), [ECC].into(), "nobody knows yet");
+    links.prove(&ECC, &[name(0xe2)], &name(0xa1), |_| false).unwrap();
+    assert_eq!(links.listed_with(&RSA, &[]), [ECC, OTHER].into());
+    assert_eq!(links.listed_with(&OTHER, &[]), [RSA, ECC].into());
 }

@@ -1,6 +1,5 @@
 //! From a verdict to an agent's grant: the whole way of a machine, made in software.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hallmark_policy::{Appraisal, Listed, PolicySet, Rules, appraise};

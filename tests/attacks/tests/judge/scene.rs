@@ -1,6 +1,5 @@
 //! A machine that boots as logs say, what it sends, and the verdict on it.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hallmark_evidence::ima::{ImaList, ImaReplay};

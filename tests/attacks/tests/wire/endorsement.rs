@@ -94,6 +94,25 @@ impl TwoKeys {
         self.admin = self.runtime.block_on(AdminClient::connect(&socket)).unwrap();
     }
 
+    /// Other templates count from now on.
+    fn reload(&mut self, templates: &[&str]) {
+        const DONE: &str = "the configuration was read again";
+        let server = self.lab.server();
+        let names = templates.iter().map(|name| (*name).into()).collect();
+        server.set("attestation.tpm2", "ek_templates", toml::Value::Array(names));
+        server.write_config().unwrap();
+        let before = server.log().matches(DONE).count();
+        server.process().unwrap().signal(rustix::process::Signal::HUP);
+        let start = Instant::now();
+        while server.log().matches(DONE).count() == before {
+            assert!(
+                start.elapsed() < PATIENCE,
+                "the server did not read its configuration again"
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     /// The ids of the nodes in this state; in any if it is empty.
     fn nodes(&mut self, state: &str) -> Vec<String> {
         let request = ListNodesRequest {
@@ -211,5 +230,17 @@ fn attack_67_a_machine_that_waits_does_not_wait_twice() {
     assert_eq!(machine.nodes("pending"), [own]);
     machine.operator("approve", ECC);
     assert_eq!(machine.attest(RSA), "HM-REG-0080");
+    assert_eq!(machine.attest(ECC), "accepted", "the control");
+}
+
+/// The server is told of other templates without a restart.
+#[test]
+fn attack_67_templates_that_are_narrowed_by_a_reload() {
+    let mut machine = TwoKeys::new(Some(&[RSA, ECC]));
+    assert_eq!(machine.attest(ECC), "accepted");
+    machine.reload(&[RSA]);
+    assert_eq!(machine.attest(ECC), "HM-VERIFY-0145");
+    assert_eq!(machine.attest(RSA), "HM-REG-0080", "and it is no other machine by that");
+    machine.reload(&[ECC]);
     assert_eq!(machine.attest(ECC), "accepted", "the control");
 }

@@ -9,13 +9,20 @@ use hallmark_attacks::attest;
 use hallmark_verify::testing::{SoftwareMachine, VendorCa};
 
 /// One machine by each of its two endorsement keys.
-fn two_names(vendor: &VendorCa) -> [SoftwareMachine; 2] {
+pub(crate) fn two_names(vendor: &VendorCa) -> [SoftwareMachine; 2] {
     [SoftwareMachine::new(vendor), SoftwareMachine::new(vendor)]
+}
+
+/// A list with a line for each of these machines, with their keys.
+pub(crate) fn csv(lines: &[&[&SoftwareMachine]]) -> String {
+    let line = |keys: &&[&SoftwareMachine]| keys.iter().map(|key| ek(key)).collect::<Vec<_>>().join(";");
+    let lines: Vec<String> = lines.iter().map(line).collect();
+    format!("ek_sha256\n{}\n", lines.join("\n"))
 }
 
 impl Site {
     /// The code of the verdict, or `accepted`.
-    async fn verdict(&mut self, machine: &SoftwareMachine) -> String {
+    pub(crate) async fn verdict(&mut self, machine: &SoftwareMachine) -> String {
         let told = attest(&self.wire().await, machine).await;
         let verdict = self.verdicts().await.pop().unwrap();
         assert_eq!(told.is_ok(), verdict.outcome == "accepted", "{told:?}");
@@ -31,7 +38,7 @@ impl Site {
         }
     }
 
-    async fn act(&mut self, action: &str, machine: &SoftwareMachine) {
+    pub(crate) async fn act(&mut self, action: &str, machine: &SoftwareMachine) {
         let request = ChangeNodeRequest {
             id: format!("spiffe://example.org/spire/agent/tpm2/{}", ek(machine)),
             action: action.into(),
@@ -41,12 +48,16 @@ impl Site {
     }
 
     /// Imports one line with the keys of these machines.
-    async fn list(&mut self, machines: &[&SoftwareMachine], readmit: bool) -> ImportInventoryResponse {
-        let eks: Vec<String> = machines.iter().map(|machine| ek(machine)).collect();
+    pub(crate) async fn list(&mut self, machines: &[&SoftwareMachine], readmit: bool) -> ImportInventoryResponse {
+        self.import(&[machines], readmit).await
+    }
+
+    /// Imports a line for each of these machines, with their keys.
+    pub(crate) async fn import(&mut self, lines: &[&[&SoftwareMachine]], readmit: bool) -> ImportInventoryResponse {
         let request = ImportInventoryRequest {
             format: "csv".into(),
             readmit,
-            data: format!("ek_sha256\n{}\n", eks.join(";")).into(),
+            data: csv(lines).into(),
             ..Default::default()
         };
         let stream = tokio_stream::iter([request]);
@@ -67,7 +78,7 @@ impl Site {
     }
 
     /// State and distrust of a node; empty where there is none.
-    async fn stands(&mut self, machine: &SoftwareMachine) -> (String, String) {
+    pub(crate) async fn stands(&mut self, machine: &SoftwareMachine) -> (String, String) {
         let request = ListNodesRequest {
             id: format!("spiffe://example.org/spire/agent/tpm2/{}", ek(machine)),
             ..Default::default()

@@ -19,6 +19,7 @@ mod identity;
 mod inventory;
 mod key;
 mod lifecycle;
+mod linked;
 mod machines;
 mod malformed;
 mod measured;

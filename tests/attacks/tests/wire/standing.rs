@@ -454,6 +454,41 @@ fn attack_68_one_administrator_lets_nobody_back_in() {
     });
 }
 
+/// Two nodes that operators list as one machine are one: its two administrators are none beside each other, and what brings
+/// one of the two nodes back brings the machine back.
+#[test]
+fn attack_68_two_administrators_on_one_machine_let_nobody_back_in() {
+    site(async |site| {
+        let bad = Node::new(site).await;
+        let (one, two, three) = (Node::new(site).await, Node::new(site).await, Node::new(site).await);
+        create(site, vec![one.admin("a"), two.admin("b"), three.admin("c")]).await;
+        let channel = async |node: &Node, name: &str| workload(site, &node.channel, name).await.0;
+        let (a, b, c) = (
+            channel(&one, "a").await,
+            channel(&two, "b").await,
+            channel(&three, "c").await,
+        );
+        site.list(&[&one.machine, &two.machine], false).await;
+        operator(site, "suspend", &bad).await;
+        not_yet(site, "the first one", &a, &bad).await;
+        not_yet(site, "the same machine by its other key", &b, &bad).await;
+        delete(&c, &bad.id).await.unwrap();
+        assert!(!is_there(site, &bad).await, "another machine's administrator");
+
+        // One node waits, its sibling is suspended: forgetting the first would forget the second.
+        let (waits, out) = (Node::new(site).await, Node::new(site).await);
+        operator(site, "ban", &waits).await;
+        operator(site, "unban", &waits).await;
+        site.list(&[&waits.machine, &out.machine], false).await;
+        operator(site, "suspend", &out).await;
+        not_yet(site, "by the node that waits", &a, &waits).await;
+        assert!(is_there(site, &out).await);
+        // The second one names the other node of the machine.
+        delete(&c, &out.id).await.unwrap();
+        assert!(!is_there(site, &out).await && !is_there(site, &waits).await);
+    });
+}
+
 /// The record names who asked first, and both where it was done.
 async fn told_of_both(site: &mut Site, node: &Node) {
     let request = ListRecordsRequest {
