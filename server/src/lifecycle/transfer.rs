@@ -57,13 +57,13 @@ pub async fn import(server: &Server, import: Import<'_>) -> Result<Imported, Sto
         plan: Plan::of(known.lines(), import.lines, import.replace),
         ..Imported::default()
     };
-    let (eks, ids): (Vec<_>, Vec<_>) = retired(server, &named).into_iter().unzip();
-    let readmitted = if import.readmit {
+    let (eks, ids): (Vec<_>, BTreeSet<_>) = retired(server, &named).into_iter().unzip();
+    let readmitted: BTreeSet<SpiffeId> = if import.readmit {
         imported.readmitted = eks;
         ids
     } else {
         imported.retired = eks;
-        Vec::new()
+        BTreeSet::new()
     };
     if import.dry_run {
         return Ok(imported);
@@ -83,19 +83,19 @@ pub async fn import(server: &Server, import: Import<'_>) -> Result<Imported, Sto
         });
         changes.push(Change::Record(inventory_record(server, &counts)));
     }
-    // A retired node is forgotten, so that it is what the inventory says: pre-registered.
-    let readmit = |row: &Agent| match (row.state, step(Some(row.state), Action::Readmit)) {
-        (NodeState::Retired, Ok(to @ Some(NodeState::PreRegistered))) => {
+    // A retired node that may come back is forgotten, so that it is what the inventory says: pre-registered.
+    let forget = |row: &Agent| match step(Some(row.state), Action::Readmit) {
+        Ok(to) if row.state == NodeState::Retired && readmitted.contains(&row.id) => {
             let record = record(now, &row.id, Action::Readmit, &by, Some(row.state), to, import.reason);
             Some(Change::Record(record))
         }
         _ => unlisted(row, now, &by, import.reason),
     };
-    let mut touched = readmitted;
+    let mut touched: Vec<SpiffeId> = readmitted.iter().cloned().collect();
     touched.extend(ids_of(server, dropped(&known, &imported.plan, &lines)));
     let machines = machines(server, &imported.plan);
     changes.extend(machines.iter().cloned().map(Change::PutMachineEks));
-    server.agents.forget(&*server.store, &touched, readmit, changes).await?;
+    server.agents.forget(&*server.store, &touched, forget, changes).await?;
     server.lifecycle.follow(lines);
     imported.relinked = !machines.is_empty();
     for machine in &machines {

@@ -91,6 +91,38 @@ fn attack_67_a_list_that_readmits_one_key_means_the_machine() {
     });
 }
 
+/// Only an import that means it brings a retired machine back; one that takes its line away does not.
+#[test]
+fn attack_67_a_list_without_a_retired_machine_does_not_readmit_it() {
+    site(async |site| {
+        for readmit in [false, true] {
+            let [rsa, ecc] = two_names(&site.vendor);
+            let other = SoftwareMachine::new(&site.vendor);
+            site.list(&[&rsa, &ecc], false).await;
+            assert_eq!(site.verdict(&rsa).await, "accepted");
+            site.act("retire", &rsa).await;
+            let request = ImportInventoryRequest {
+                format: "csv".into(),
+                replace: true,
+                readmit,
+                data: csv(&[&[&other]]).into(),
+                ..Default::default()
+            };
+            let told = site
+                .admin
+                .lifecycle
+                .import_inventory(tokio_stream::iter([request]))
+                .await;
+            assert_eq!(told.unwrap().into_inner().removed.len(), 1, "{readmit}");
+            assert_eq!(site.verdict(&rsa).await, "HM-SRV-0303", "{readmit}");
+            assert_eq!(site.verdict(&ecc).await, "HM-REG-0080", "{readmit}");
+            assert_eq!(site.verdict(&other).await, "accepted", "the control");
+            // The next turn replaces this list.
+            site.unlist(&other).await;
+        }
+    });
+}
+
 /// A ban of one key, while another operator says that a second one is the same machine's: whichever comes first.
 #[test]
 fn attack_67_a_ban_and_a_list_at_once() {
@@ -148,12 +180,12 @@ fn attack_67_what_the_file_links_is_linked_for_good() {
     let write = |lines: &[&[&SoftwareMachine]]| {
         let head = "ek_sha256,owner,expires";
         let rows = csv(lines);
-        let rows: Vec<String> = rows.lines().skip(1).map(|row| format!("{row},ops,\n")).collect();
+        let rows = rows.lines().skip(1).filter(|row| !row.is_empty());
+        let rows: Vec<String> = rows.map(|row| format!("{row},ops,\n")).collect();
         std::fs::write(&file, format!("{head}\n{}", rows.concat())).unwrap();
     };
     let [[rsa, ecc], [denied, other], [fresh, lone]] = [(); 3].map(|()| two_names(&vendor));
-    let machines = [&rsa, &ecc, &other, &lone].map(std::slice::from_ref);
-    write(&machines);
+    write(&[&[&rsa], &[&ecc], &[&other], &[&lone]]);
     let mut lab = lay_out(folder.path(), &vendor);
     lab.server()
         .set("attestation.tpm2", "ek_inventory", file.display().to_string().into());

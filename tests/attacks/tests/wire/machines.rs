@@ -69,7 +69,7 @@ impl Site {
             .into_inner()
     }
 
-    async fn unlist(&mut self, machine: &SoftwareMachine) {
+    pub(crate) async fn unlist(&mut self, machine: &SoftwareMachine) {
         let request = RemoveInventoryRequest {
             eks: vec![ek(machine)],
             ..Default::default()
