@@ -157,6 +157,8 @@ mod tests {
         for key in [
             "limits.connections",
             "attestation.tpm2.deny.eks",
+            "attestation.tpm2.ek_templates",
+            "attestation.tpm2.ek_templates_by_manufacturer.IFX",
             "log.level",
             "admin_ids",
         ] {

@@ -252,7 +252,11 @@ fn row_of(server: &Server, ek: &[u8; 32]) -> Option<Arc<Agent>> {
 }
 
 fn refusal(server: &Server, error: &LinkError) -> Refusal {
-    let mut refusal = Refusal::of(NodeClass::OtherNode, error);
+    let class = match error {
+        LinkError::OtherEk { .. } => NodeClass::OtherNode,
+        _ => NodeClass::NotAllowed,
+    };
+    let mut refusal = Refusal::of(class, error);
     if let LinkError::OtherEk { other, shown } = error
         && let Ok(id) = agent_id(&server.trust_domain, other)
     {
