@@ -45,6 +45,8 @@ pub struct Config {
     pub store: PathBuf,
     /// Where it listens.
     pub listen: Listen,
+    /// Where health and metrics are served over HTTP, if anywhere.
+    pub health: Option<SocketAddr>,
     /// The token.
     pub hsm: Hsm,
     /// The kind of key that signs, when one has to be made.

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
+use hallmark_host::health::BindError;
 use hallmark_hsm::HsmError;
 use hallmark_reason::{Coded, ReasonCode};
 use hallmark_store::StoreError;
@@ -76,6 +77,9 @@ pub enum StartError {
         /// What the system said.
         cause: String,
     },
+    /// The health listener.
+    #[error(transparent)]
+    HealthListener(#[from] BindError),
     /// The server's own key or certificate cannot be made.
     #[error("the server's own identity cannot be made: {cause}")]
     Identity {
@@ -113,6 +117,7 @@ impl Coded for StartError {
             Self::SocketUnusable { .. } => ReasonCode::new("HM-SRV-0003"),
             Self::DataFolder { .. } => ReasonCode::new("HM-SRV-0004"),
             Self::Identity { .. } => ReasonCode::new("HM-SRV-0005"),
+            Self::HealthListener(_) => ReasonCode::new("HM-SRV-0025"),
             Self::Config(error) => error.code(),
             Self::Store(error) => error.code(),
             Self::Hsm(error) => error.code(),
@@ -129,6 +134,7 @@ impl Coded for StartError {
             Self::Address { cause, .. } | Self::SocketUnusable { cause, .. } | Self::DataFolder { cause, .. } => {
                 Some(cause.clone())
             }
+            Self::HealthListener(error) => Some(error.cause.clone()),
             Self::SocketExposed { exposed, .. } | Self::DataExposed { exposed, .. } => Some(exposed.clone()),
             Self::SocketTaken { by, .. } => Some(format!("expected nothing or a dead socket, found {by}")),
             _ => self.part().and_then(Coded::compared),
@@ -146,6 +152,7 @@ impl Coded for StartError {
             Self::SocketExposed { .. } | Self::DataExposed { .. } => {
                 "the folder, or one above it, belongs to another user or lets others write"
             }
+            Self::HealthListener(_) => "another program listens there, or the address is not this machine's",
             Self::Identity { .. } => "the authority is about to expire",
             Self::Runtime { .. } => "the system is out of threads or file descriptors",
             _ => return self.part().and_then(Coded::likely_cause),
@@ -170,6 +177,7 @@ impl Coded for StartError {
                     path.display()
                 )
             }
+            Self::HealthListener(_) => "ss -ltnp; change `listen` of [health]".into(),
             Self::Identity { .. } => "hallmark status".into(),
             Self::Runtime { .. } => "ulimit -a; then start it again".into(),
             _ => return self.part().and_then(Coded::next_step),

@@ -3,11 +3,16 @@
 pub(crate) mod parts;
 
 use std::{
+    future::pending,
     sync::{Arc, Weak},
     time::Duration,
 };
 
-use hallmark_host::{log::Log, notify};
+use hallmark_host::{
+    health::{self, Watched as _},
+    log::Log,
+    notify,
+};
 use hallmark_reason::Report;
 use tokio::{
     net::TcpListener,
@@ -26,6 +31,7 @@ use crate::{
     service::entry::keep_pruned,
     state::Server,
     tls::{self, ServerIdentity},
+    watched::WatchedServer,
 };
 
 /// How long work that no connection waits for may take at the end.
@@ -103,11 +109,15 @@ impl Running {
     /// [`StartError`] naming the step that failed.
     pub async fn start(config: Config, clock: Clock) -> Result<Self, StartError> {
         let Listen { address, admin_socket } = config.listen.clone();
-        let probe_interval = config.hsm.probe_interval;
+        let (probe_interval, health) = (config.hsm.probe_interval, config.health);
         parts::data_folder(&config.data_dir)?;
         // Early, so that a second server stops before it touches anything; nobody is served yet.
         let tcp = listener::bind(address).await?;
         let socket = AdminSocket::bind(&admin_socket)?;
+        let health = match health {
+            Some(address) => Some(health::Listener::bind(health::Address::Tcp(address)).await?),
+            None => None,
+        };
         let store = parts::store(&config).await?;
         let keys = parts::keys(&config).await?;
         let address = tcp.local_addr().unwrap_or(address);
@@ -137,7 +147,7 @@ impl Running {
             cause: error.to_string(),
         })?;
         let mut running = Self::serve(server, identity, tls, tcp, socket, address);
-        running.watch(probe_interval);
+        running.watch(probe_interval, health);
         tracing::info!(%address, admin_socket = %admin_socket.display(), "serving");
         Ok(running)
     }
@@ -184,13 +194,34 @@ impl Running {
         }
     }
 
-    /// Looks after what shows only when it is tried.
-    fn watch(&mut self, probe_interval: Duration) {
+    /// Looks after what shows only when it is tried, and tells whoever watches.
+    fn watch(&mut self, probe_interval: Duration, listener: Option<health::Listener>) {
         let (server, stopped) = (Arc::clone(&self.server), self.stop.subscribe());
+        let watched = Arc::new(WatchedServer::new(Arc::clone(&server)));
+        let told = Arc::clone(&watched);
+        let telling = async move {
+            match listener {
+                Some(listener) => {
+                    tracing::info!(address = %listener.address(), "health is served");
+                    health::serve(listener, told, pending()).await;
+                }
+                None => pending().await,
+            }
+        };
+        let lives = Arc::clone(&watched);
+        let watchdog = async move {
+            match health::watchdog_interval() {
+                Some(interval) => health::keep_watchdog(interval, || lives.live()).await,
+                None => pending().await,
+            }
+        };
         self.tasks.spawn(async move {
             tokio::select! {
                 () = probe::keep_probing(Arc::clone(&server), probe_interval) => {}
                 () = clock::keep_watch(server) => {}
+                () = watched.keep_looking() => {}
+                () = telling => {}
+                () = watchdog => {}
                 () = until(stopped) => {}
             }
             Ok(())

@@ -17,7 +17,8 @@ use tokio::sync::Mutex;
 
 use crate::{
     agents::Agents, attest::Attestation, authority_keeper::ActiveAuthority, clock::Clock, compute::Compute,
-    config::Lifetimes, kept::Kept, lifecycle::Lifecycle, limits::Limits, policy_files::PolicyFiles, probe::Probe,
+    config::Lifetimes, kept::Kept, lifecycle::Lifecycle, limits::Limits, metrics::Metrics, policy_files::PolicyFiles,
+    probe::Probe,
 };
 
 /// The server: its parts, and the state that requests read and change.
@@ -39,6 +40,8 @@ pub struct Server {
     pub keys: Arc<dyn KeyStore>,
     /// Whether the authority's key signs.
     pub probe: Probe,
+    /// What is counted and timed.
+    pub metrics: Metrics,
     /// The attested nodes.
     pub agents: Agents,
     /// How far the evidence goes that is kept of each node.

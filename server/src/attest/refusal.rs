@@ -43,7 +43,7 @@ impl NodeClass {
         )
     }
 
-    fn code(self) -> ReasonCode {
+    pub(super) fn code(self) -> ReasonCode {
         match self {
             Self::Evidence(RefusalClass::Malformed) => ReasonCode::new("HM-SRV-0101"),
             Self::Evidence(RefusalClass::UntrustedTpm) => ReasonCode::new("HM-SRV-0102"),

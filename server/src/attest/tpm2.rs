@@ -34,6 +34,7 @@ use crate::{
     kept::Held,
     lifecycle,
     limits::Network,
+    metrics::Stage,
     revocation,
     state::Server,
 };
@@ -119,6 +120,7 @@ async fn judge(
         .exporter
         .clone()
         .ok_or_else(|| Refusal::bare(NodeClass::NotBindable))?;
+    let mut stages = server.metrics.stages();
     let Opened {
         node,
         examined,
@@ -127,10 +129,12 @@ async fn judge(
         revocation,
         session,
     } = open(server, payload, csr, subject).await?;
+    stages.ended(Stage::Claim);
     let certificate = examined.new_certificate().cloned();
     let question = convert::challenge_message(&challenge, held.as_deref());
     let question = question.encode_to_vec().into();
     let answer = dialogue.challenge(question).await.map_err(Ended::by_node)?;
+    stages.ended(Stage::Answer);
     let proof = convert::proof(&decode::<attest::Tpm2Proof>(&answer)?)?;
     let now = server.clock.now();
     let bound = bind(examined, challenge, proof, &exporter, now)?;
@@ -143,13 +147,18 @@ async fn judge(
             .observe(session, bound.sighting(now))
             .map_err(VerifyError::from)?;
     }
+    stages.ended(Stage::Proof);
     // The sender is the TPM's machine: now it may send as much as it announced.
     let logs = logs::read(dialogue, &server.attestation.log_room, &node, bound.logs()).await?;
+    stages.ended(Stage::Logs);
     let judged = appraise(server, node, bound, revocation, logs, (held, session)).await?;
-    match refusal(&judged.appraisal) {
-        Some(refusal) => Err(Ended::Refused(refusal, Some(Box::new(judged)))),
-        None => Ok(admit(server, connection.remote, judged, subject).await?),
+    stages.ended(Stage::Appraisal);
+    if let Some(refusal) = refusal(&judged.appraisal) {
+        return Err(Ended::Refused(refusal, Some(Box::new(judged))));
     }
+    let svid = admit(server, connection.remote, judged, subject).await?;
+    stages.ended(Stage::Issue);
+    Ok(svid)
 }
 
 /// What stands after the first half.

@@ -98,7 +98,10 @@ pub(super) async fn record_refused(server: &Server, subject: &Subject, refusal: 
     } else {
         Outcome::Refused
     };
-    if outcome == Outcome::Refused {
+    let is_verdict = outcome == Outcome::Refused;
+    let told = if is_verdict { "refused" } else { "failed" };
+    server.metrics.verdict(told, Some(refusal.class.code()));
+    if is_verdict {
         server.counters.refused.add(1);
     }
     let detail = serde_json::json!({
@@ -257,6 +260,7 @@ pub(super) async fn record_accepted(
     match changed.await {
         Ok(Committed { intents, .. }) => {
             server.counters.accepted.add(1);
+            server.metrics.verdict("accepted", None);
             intents.ok_or_else(|| Refusal::bare(NodeClass::Unable))
         }
         Err(ChangeError::Refused(refusal)) => Err(refusal),

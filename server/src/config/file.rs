@@ -46,6 +46,8 @@ struct File {
     listen: ListenTable,
     hsm: HsmTable,
     #[serde(default)]
+    health: HealthTable,
+    #[serde(default)]
     authority: AuthorityTable,
     #[serde(default)]
     attestation: AttestationTable,
@@ -75,6 +77,12 @@ impl Default for ListenTable {
             admin_socket: "/run/hallmark-server/admin.sock".into(),
         }
     }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct HealthTable {
+    listen: Option<SocketAddr>,
 }
 
 #[derive(Deserialize)]
@@ -348,6 +356,7 @@ impl File {
         self.check_contradictions(path)?;
         Ok(Config {
             store: self.data_dir.join(&self.store.path),
+            health: self.health.listen,
             hsm: Hsm {
                 pin: secret::resolve("hsm.pin", &self.hsm.pin, credentials)?,
                 module: self.hsm.module,

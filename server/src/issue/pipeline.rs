@@ -88,6 +88,7 @@ impl Intended {
 
     /// Has the token sign, now that the intents are durable as `recorded`, and tells what became of them.
     pub async fn sign(self, server: &Server, recorded: RecordRange) -> Results {
+        let holder = Arc::clone(&self.holder);
         let prepared = self.orders.iter().flatten();
         let drafts = prepared.map(|order| order.draft.tbs().to_vec()).collect();
         let key = &self.authority.key;
@@ -96,7 +97,7 @@ impl Intended {
             Ok(signatures) => seal(self.orders, signatures, &self.authority),
             Err(error) => self.unsigned(&IssueError::Hsm(error)),
         };
-        record_outcome(server, recorded, &results);
+        record_outcome(server, &holder, recorded, &results);
         results
     }
 
@@ -172,9 +173,12 @@ fn seal(prepared: Vec<Result<Prepared, IssueError>>, signatures: Vec<Vec<u8>>, a
 }
 
 /// What became of the intents. It is not waited for: an outcome that is lost is settled at the next start.
-fn record_outcome(server: &Server, intents: RecordRange, results: &Results) {
+fn record_outcome(server: &Server, holder: &str, intents: RecordRange, results: &Results) {
     let issued = results.iter().flatten().count();
     server.counters.issued.add(u64::try_from(issued).unwrap_or(0));
+    server
+        .metrics
+        .issued(holder, issued, results.len().saturating_sub(issued));
     // Orders that were refused before have no intent; among the others it is all or none.
     let failure = if issued > 0 {
         None

@@ -21,6 +21,7 @@ use crate::{
     kept::Kept,
     lifecycle::Lifecycle,
     limits::Limits,
+    metrics::{Metrics, TimedKeys},
     policy_files::PolicyFiles,
     probe::Probe,
     state::{Counter, Counters, Server},
@@ -122,6 +123,8 @@ pub(super) async fn server(
     let stored = std::mem::take(&mut loaded.policy_files);
     let mut policy_files = PolicyFiles::new(stored, config.operator_keys)?;
     let policies = policy_files.in_force(config.tpm2.rules.clone())?;
+    let metrics = Metrics::default();
+    let keys = Arc::new(TimedKeys::new(keys, metrics.signing.clone()));
     Ok(Arc::new(Server {
         admin_ids: ArcSwap::from_pointee(config.admin_ids),
         lifetimes: config.lifetimes,
@@ -138,6 +141,7 @@ pub(super) async fn server(
         agents: Agents::new(loaded.agents),
         started_at: clock.unix(),
         probe: Probe::default(),
+        metrics,
         registry: std::sync::RwLock::new(registry),
         trust_domain: config.trust_domain,
         store,

@@ -84,7 +84,7 @@ impl Admin for AdminService {
             svids_issued: server.counters.issued.value(),
             authority_subject_key_id: hex::encode(authority.x509.subject_key_id()),
             authority_expires_at: authority.x509.not_after(),
-            parts: parts.into_iter().map(parts::Part::into_message).collect(),
+            parts: parts.into_iter().map(parts::message).collect(),
             bundle_sequence: authority.bundle.sequence,
         }))
     }

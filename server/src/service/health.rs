@@ -7,14 +7,12 @@ use hallmark_api::health::{
     HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse,
     health_check_response::ServingStatus, health_server::Health,
 };
+use hallmark_host::health::Part;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, async_trait};
 
-use crate::{
-    service::admin::parts::{Part, parts},
-    state::Server,
-};
+use crate::{service::admin::parts::parts, state::Server};
 
 /// How often a watched server is looked at.
 const WATCH_INTERVAL: Duration = Duration::from_secs(5);
@@ -34,7 +32,7 @@ impl HealthService {
 }
 
 async fn check(server: &Server) -> HealthCheckResponse {
-    let healthy = parts(server).await.iter().all(Part::is_ok);
+    let healthy = parts(server).await.iter().all(Part::works);
     let status = if healthy {
         ServingStatus::Serving
     } else {

@@ -10,10 +10,14 @@
 mod trial;
 
 use hallmark_kit::{Fault, Node, TctiProxy, binary};
+use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
 use std::process::Command;
-use trial::{PATIENCE, Trial, entry, register, svids, wait_for};
+use std::time::{Duration, Instant};
+use trial::{DOMAIN, PATIENCE, Trial, destroy_key, entry, register, svids, wait_for};
 
 const DONE: i32 = 0;
 const FAILED: i32 = 1;
@@ -43,14 +47,14 @@ fn health(node: &Node) -> (Option<i32>, String) {
 /// Waits until the agent's health check ends so, and says these words.
 fn must_become(node: &Node, exit: i32, words: &str) {
     let mut last = String::new();
-    let start = std::time::Instant::now();
+    let start = Instant::now();
     while start.elapsed() < PATIENCE {
         let (ended, said) = health(node);
         if ended == Some(exit) && said.contains(words) {
             return;
         }
         last = said;
-        std::thread::sleep(std::time::Duration::from_millis(200));
+        std::thread::sleep(Duration::from_millis(200));
     }
     panic!("never {exit} with {words:?}, but: {last}");
 }
@@ -164,4 +168,197 @@ fn an_agent_whose_svids_ended_while_its_server_was_away_says_so() {
     must_become(node, FAILED, "identity FAILED HM-AGENT-0001");
     trial.lab.server().start().unwrap();
     must_become(trial.node(), DONE, "ready");
+}
+
+#[test]
+fn a_server_without_its_key_lives_and_is_not_ready() {
+    let mut trial = Trial::laid_out(0);
+    trial.lab.build_node().unwrap();
+    trial.lab.server().set("health", "listen", "127.0.0.1:0".into());
+    trial.lab.start_server().unwrap();
+    let address = served_at(&trial.lab.server().log());
+    // The control: all is well.
+    let (status, body) = get(&address, "/ready");
+    assert_eq!(status, 200, "{body}");
+    let all = r#"{"ok":true,"parts":[{"name":"store","state":"ok"},{"name":"hsm","state":"ok"},{"name":"authority","state":"ok"}]}"#;
+    assert_eq!(body, all);
+    assert!(get(&address, "/metrics").1.contains("\nhallmark_server_ready 1\n"));
+
+    destroy_key(trial.lab.server().token(), &format!("hallmark-x509-{DOMAIN}-1"));
+    let start = Instant::now();
+    while get(&address, "/ready").0 == 200 {
+        assert!(start.elapsed() < PATIENCE, "{}", get(&address, "/ready").1);
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    wait_for("the reason is told", || {
+        let (status, body) = get(&address, "/ready");
+        status == 503 && body.contains("\"code\":\"HM-SRV-0010\"")
+    });
+    assert_eq!(get(&address, "/live").0, 200, "a new start would not help");
+    let metrics = get(&address, "/metrics").1;
+    for line in [
+        "hallmark_server_ready 0",
+        "hallmark_server_part_ok{part=\"hsm\"} 0",
+        "hallmark_server_part_ok{part=\"store\"} 1",
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "no {line} in\n{metrics}");
+    }
+}
+
+/// The names of the metrics in OpenMetrics text, as its samples have them, and as families.
+fn names(metrics: &str) -> BTreeSet<String> {
+    let samples = metrics
+        .lines()
+        .filter(|line| !line.starts_with('#') && !line.is_empty());
+    let names = samples.map(|line| line.split(['{', ' ']).next().unwrap().to_owned());
+    names.collect()
+}
+
+/// Every word of a text that looks like one of the metrics.
+fn mentioned(text: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let is_metric = |word: &&str| word.starts_with("hallmark_server_") || word.starts_with("hallmark_agent_");
+    words.filter(is_metric).map(str::to_owned).collect()
+}
+
+/// A histogram is named by its family.
+fn family(name: &str) -> String {
+    let part = ["_bucket", "_sum", "_count"]
+        .iter()
+        .find_map(|end| name.strip_suffix(end));
+    part.unwrap_or(name).to_owned()
+}
+
+#[test]
+fn what_docs_alerts_and_dashboard_name_is_exported_and_the_other_way_round() {
+    let (mut trial, _proxy) = watched();
+    trial.lab.server().stop();
+    trial.lab.server().set("health", "listen", "127.0.0.1:0".into());
+    trial.lab.server().start().unwrap();
+    let node = trial.node();
+    node.start().unwrap();
+    wait_for("an SVID is served", || svids(&node.workload_api()).len() == 1);
+    let id = node.agent_id().unwrap();
+    let agent = get(&served_at(&node.log()), "/metrics").1;
+    let server = get(&served_at(&trial.lab.server().log()), "/metrics").1;
+    let exported: BTreeSet<String> = names(&server).union(&names(&agent)).cloned().collect();
+    let families: BTreeSet<String> = exported.iter().map(|name| family(name)).collect();
+    for text in [&server, &agent] {
+        assert!(text.ends_with("# EOF\n"), "{text}");
+        assert!(
+            !text.contains("spiffe:") && !text.contains(id.rsplit('/').next().unwrap()),
+            "{text}"
+        );
+    }
+    // What happened so far, in numbers.
+    for line in [
+        r#"hallmark_server_verdicts_total{outcome="accepted",class=""} 1"#,
+        r#"hallmark_server_attestation_stage_seconds_count{stage="appraisal"} 1"#,
+        r#"hallmark_server_svids_issued_total{holder="server"} 1"#,
+        r#"hallmark_server_svids_issued_total{holder="remote"} 2"#,
+        r#"hallmark_server_nodes{state="all"} 1"#,
+        "hallmark_server_entries 1",
+    ] {
+        assert!(server.lines().any(|found| found == line), "no {line} in\n{server}");
+    }
+    for line in [
+        r#"hallmark_agent_attestations_total{outcome="accepted"} 1"#,
+        r#"hallmark_agent_workload_svids{state="valid"} 1"#,
+        r#"hallmark_agent_tpm_work_seconds_count{work="quote"} 1"#,
+        "hallmark_agent_ready 1",
+    ] {
+        assert!(agent.lines().any(|found| found == line), "no {line} in\n{agent}");
+    }
+
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
+    let read = |name: &str| std::fs::read_to_string(docs.join(name)).unwrap();
+    // The reference has all of them and no others.
+    let rows = read("reference/metrics.md");
+    let rows: String = rows.lines().filter(|line| line.starts_with("| `hallmark_")).collect();
+    let listed: BTreeSet<String> = mentioned(&rows);
+    assert_eq!(listed, families);
+    // Alerts and dashboard name samples.
+    let (alerts, dashboard) = (read("monitoring/alerts.yml"), read("monitoring/dashboard.json"));
+    for (what, text) in [("alerts.yml", &alerts), ("dashboard.json", &dashboard)] {
+        let named = mentioned(text);
+        assert!(named.len() > 10, "{what}");
+        let unknown: Vec<_> = named.difference(&exported).collect();
+        assert!(unknown.is_empty(), "{what} names {unknown:?}");
+    }
+    let dashboard: serde_json::Value = serde_json::from_str(&dashboard).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    assert!(panels.iter().all(|panel| panel["targets"][0]["expr"].is_string()));
+    // Each alert leads to a paragraph of the runbook that there is.
+    let runbook = read("how-to/runbook.md");
+    let anchor = |title: &str| title.to_lowercase().replace(' ', "-");
+    let anchors: BTreeSet<String> = runbook
+        .lines()
+        .filter_map(|line| line.strip_prefix("## "))
+        .map(anchor)
+        .collect();
+    let links: Vec<&str> = alerts
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("runbook_url: ../how-to/runbook.md#"))
+        .collect();
+    assert_eq!(links.len(), alerts.matches("- alert: ").count());
+    for link in links {
+        assert!(anchors.contains(link), "no paragraph {link}");
+    }
+}
+
+/// The service manager's end of a program's socket, and the variables that name it.
+fn service_manager(folder: &Path, watchdog: Duration) -> (UnixDatagram, Vec<(String, String)>) {
+    let path = folder.join("notify");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    let env = [
+        ("NOTIFY_SOCKET", path.display().to_string()),
+        ("WATCHDOG_USEC", watchdog.as_micros().to_string()),
+    ];
+    (manager, env.map(|(name, value)| (name.to_owned(), value)).into())
+}
+
+/// Waits for so many pings of a watchdog.
+fn must_ping(manager: &UnixDatagram, times: usize) {
+    let mut pings = 0;
+    let mut word = [0; 256];
+    while pings < times {
+        let length = manager.recv(&mut word).unwrap();
+        pings += usize::from(word.get(..length) == Some(b"WATCHDOG=1".as_slice()));
+    }
+}
+
+#[test]
+fn the_watchdog_is_told_while_the_programs_work_and_no_longer() {
+    let (mut trial, _proxy) = watched();
+    trial.lab.server().stop();
+    let folders = ["server-notify", "agent-notify"].map(|name| trial.folder.path().join(name));
+    folders.iter().for_each(|folder| std::fs::create_dir(folder).unwrap());
+    let every = Duration::from_secs(3);
+    let (server, env) = service_manager(&folders[0], every);
+    trial.lab.server().launch_with(&env).unwrap();
+    let (agent, env) = service_manager(&folders[1], every);
+    trial.lab.server().wait_serving(PATIENCE).unwrap();
+    trial.node().launch_with(&env).unwrap();
+    must_ping(&server, 3);
+    must_ping(&agent, 3);
+    // Another program holds the store's lock: the server says why it cannot write, and that is an answer.
+    let store = trial.lab.server().folder().join("data").join("server.db");
+    let lock = rusqlite::Connection::open(&store).unwrap();
+    lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let held = Instant::now();
+    while held.elapsed() < Duration::from_secs(7) {
+        must_ping(&agent, 1);
+    }
+    drop(lock);
+    must_ping(&server, 3);
+    // A program that is stopped says nothing more.
+    let stopped = trial.lab.server().process().unwrap();
+    stopped.signal(rustix::process::Signal::STOP);
+    server.set_read_timeout(Some(2 * every)).unwrap();
+    let mut word = [0; 256];
+    while server.recv(&mut word).is_ok() {}
+    stopped.signal(rustix::process::Signal::CONT);
+    server.set_read_timeout(Some(PATIENCE)).unwrap();
+    must_ping(&server, 1);
 }

@@ -1,26 +1,10 @@
 //! A key that is destroyed under a running server.
 
 use crate::kept::{Kept, UNEXPECTED, UNREACHABLE};
-use crate::trial::{DOMAIN, wait_for};
-use hallmark_kit::{Token, binary};
+use crate::trial::{DOMAIN, destroy_key, wait_for};
+use hallmark_kit::binary;
 use std::path::Path;
 use std::process::Command;
-
-/// Destroys both halves of a key, as another program that has the PIN can.
-fn destroy(token: &Token, label: &str) {
-    let pin = std::fs::read_to_string(token.pin_file()).unwrap();
-    for half in ["privkey", "pubkey"] {
-        let out = Command::new("pkcs11-tool")
-            .arg("--module")
-            .arg(Token::module())
-            .args(["--token-label", token.label(), "--login", "--pin", pin.trim()])
-            .args(["--delete-object", "--type", half, "--label", label])
-            .env("SOFTHSM2_CONF", token.conf())
-            .output()
-            .unwrap();
-        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-    }
-}
 
 /// How an operator's command ends, and what it says.
 fn operator(socket: &Path, command: &[&str]) -> (Option<i32>, String) {
@@ -50,7 +34,7 @@ fn a_key_that_is_destroyed_under_a_running_server_is_told_by_all_who_look() {
     }
     assert!(!kept.trial.lab.server().log().contains("HM-SRV-0010"));
 
-    destroy(kept.trial.lab.server().token(), &key);
+    destroy_key(kept.trial.lab.server().token(), &key);
     let gone = format!("HM-SRV-0010: the token has no key \"{key}\", which signs for the authority");
     // The schedule finds it although nobody asks.
     wait_for("the schedule tells it", || {

@@ -5,10 +5,11 @@ use hallmark_api::agent::{BanAgentRequest, DeleteAgentRequest, ListAgentsRequest
 use hallmark_api::entry::{BatchCreateEntryRequest, ListEntriesRequest};
 use hallmark_api::types::{Agent, Entry, Selector, Spiffeid};
 use hallmark_api::workload::X509svidRequest;
-use hallmark_kit::{AdminClient, Lab, LabOptions, Node, RecordedBoot, WorkloadRequest};
+use hallmark_kit::{AdminClient, Lab, LabOptions, Node, RecordedBoot, Token, WorkloadRequest};
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 pub(crate) const DOMAIN: &str = "trial.example";
@@ -248,4 +249,20 @@ pub(crate) fn must_report(log: &str, code: &str, words: &[&str]) {
         assert!(report.contains(word), "no {word:?} in {report}");
     }
     assert!(!log.contains("panicked"), "{log}");
+}
+
+/// Destroys both halves of a key, as another program that has the PIN can.
+pub(crate) fn destroy_key(token: &Token, label: &str) {
+    let pin = std::fs::read_to_string(token.pin_file()).unwrap();
+    for half in ["privkey", "pubkey"] {
+        let out = Command::new("pkcs11-tool")
+            .arg("--module")
+            .arg(Token::module())
+            .args(["--token-label", token.label(), "--login", "--pin", pin.trim()])
+            .args(["--delete-object", "--type", half, "--label", label])
+            .env("SOFTHSM2_CONF", token.conf())
+            .output()
+            .unwrap();
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    }
 }

@@ -1,0 +1,269 @@
+//! The server's metrics, as OpenMetrics text. Every label has few values, and none is a SPIFFE ID.
+
+mod keys;
+
+pub(crate) use keys::TimedKeys;
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Instant,
+};
+
+use hallmark_host::{health::Report, log::lost_lines};
+use hallmark_reason::ReasonCode;
+use prometheus_client::{
+    encoding::text::encode,
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
+    registry::{Metric, Registry},
+};
+
+use crate::state::Server;
+
+type Label = [(&'static str, &'static str); 1];
+type PartLabel = [(&'static str, String); 1];
+type ReasonLabel = [(&'static str, String); 2];
+type Times<L> = Family<L, Histogram, fn() -> Histogram>;
+type Seconds = Gauge<f64, AtomicU64>;
+
+/// From work in memory to a node that takes its time.
+fn times() -> Histogram {
+    Histogram::new([
+        0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+    ])
+}
+
+/// A step of an attestation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// The claim is read and judged, and a challenge made.
+    Claim,
+    /// The node answers the challenge: its TPM's time, and the way there and back.
+    Answer,
+    /// The answer is judged.
+    Proof,
+    /// The logs arrive.
+    Logs,
+    /// Logs and policies are judged.
+    Appraisal,
+    /// The verdict is recorded, and the SVID signed.
+    Issue,
+}
+
+impl Stage {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Claim => "claim",
+            Self::Answer => "answer",
+            Self::Proof => "proof",
+            Self::Logs => "logs",
+            Self::Appraisal => "appraisal",
+            Self::Issue => "issue",
+        }
+    }
+}
+
+/// The stages of one attestation, one after the other.
+pub(crate) struct Stages<'a> {
+    metrics: &'a Metrics,
+    since: Instant,
+}
+
+impl Stages<'_> {
+    /// A stage has ended, and the next begins.
+    pub(crate) fn ended(&mut self, stage: Stage) {
+        let now = Instant::now();
+        let took = now.duration_since(self.since).as_secs_f64();
+        let label = [("stage", stage.name())];
+        self.metrics.stages.get_or_create(&label).observe(took);
+        self.since = now;
+    }
+}
+
+/// What is exported.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    verdicts: Family<ReasonLabel, Counter>,
+    stages: Times<Label>,
+    svids: Family<Label, Counter>,
+    failed_svids: Counter,
+    pub(crate) signing: Histogram,
+    ready: Gauge,
+    parts: Family<PartLabel, Gauge>,
+    authority: Seconds,
+    nodes: Family<Label, Gauge>,
+    entries: Gauge,
+    hsm_queue: Gauge,
+    hsm_sessions: Gauge,
+    hsm: Family<Label, Counter>,
+    store: Family<Label, Counter>,
+    lost_lines: Counter,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut all = Self {
+            registry: Registry::with_prefix("hallmark_server"),
+            verdicts: Family::default(),
+            stages: Family::new_with_constructor(times),
+            svids: Family::default(),
+            failed_svids: Counter::default(),
+            signing: times(),
+            ready: Gauge::default(),
+            parts: Family::default(),
+            authority: Seconds::default(),
+            nodes: Family::default(),
+            entries: Gauge::default(),
+            hsm_queue: Gauge::default(),
+            hsm_sessions: Gauge::default(),
+            hsm: Family::default(),
+            store: Family::default(),
+            lost_lines: Counter::default(),
+        };
+        all.register();
+        all
+    }
+}
+
+impl Metrics {
+    fn register(&mut self) {
+        let to = &mut self.registry;
+        let info = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        to.register("build", "The server's version", info);
+        add(
+            to,
+            "ready",
+            "Whether the server is ready: 1 or 0, as found last",
+            &self.ready,
+        );
+        add(
+            to,
+            "part_ok",
+            "Whether a part does its work: 1 or 0, as found last",
+            &self.parts,
+        );
+        let verdicts = "Attestations, by outcome and by the class of the refusal, which is what the node was told";
+        add(to, "verdicts", verdicts, &self.verdicts);
+        let stages = "How long the steps of attestations took";
+        add(to, "attestation_stage_seconds", stages, &self.stages);
+        add(to, "svids_issued", "SVIDs issued, by who asked", &self.svids);
+        let failed = "SVIDs that were granted and not issued: store or token failed";
+        add(to, "svids_failed", failed, &self.failed_svids);
+        let authority = "Time left of the X.509 authority";
+        add(to, "authority_expiry_seconds", authority, &self.authority);
+        add(
+            to,
+            "nodes",
+            "Nodes, by what stands out of them; all, with those",
+            &self.nodes,
+        );
+        add(to, "entries", "Registration entries", &self.entries);
+        let signing = "How long the token took to sign a batch, its queue included";
+        add(to, "hsm_sign_seconds", signing, &self.signing);
+        add(
+            to,
+            "hsm_queue",
+            "Jobs that wait for a session of the token",
+            &self.hsm_queue,
+        );
+        add(
+            to,
+            "hsm_sessions",
+            "Sessions of the token: jobs side by side",
+            &self.hsm_sessions,
+        );
+        add(
+            to,
+            "hsm_events",
+            "Signatures made, jobs failed, tokens opened again",
+            &self.hsm,
+        );
+        let store = "Lists of changes made durable, the commits that they shared, and failures";
+        add(to, "store_events", store, &self.store);
+        add(
+            to,
+            "log_lines_lost",
+            "Log lines that could not be written",
+            &self.lost_lines,
+        );
+    }
+
+    /// An attestation begins.
+    pub(crate) fn stages(&self) -> Stages<'_> {
+        Stages {
+            metrics: self,
+            since: Instant::now(),
+        }
+    }
+
+    /// An attestation has ended; refused or failed ones have the code that the node was told.
+    pub(crate) fn verdict(&self, outcome: &'static str, class: Option<ReasonCode>) {
+        let class = class.map_or_else(String::new, |class| class.to_string());
+        let label = [("outcome", outcome.to_owned()), ("class", class)];
+        self.verdicts.get_or_create(&label).inc();
+    }
+
+    /// What became of orders of `holder`.
+    pub(crate) fn issued(&self, holder: &str, issued: usize, failed: usize) {
+        let holder = match holder {
+            "server" => "server",
+            "local" => "local",
+            _ => "remote",
+        };
+        let count = |count| u64::try_from(count).unwrap_or(u64::MAX);
+        self.svids.get_or_create(&[("holder", holder)]).inc_by(count(issued));
+        self.failed_svids.inc_by(count(failed));
+    }
+
+    /// The metrics of `server` now. `report` is what was found when somebody looked last.
+    pub(crate) fn text(&self, server: &Server, report: &Report) -> String {
+        self.ready.set(i64::from(report.ok));
+        for part in &report.parts {
+            let label = [("part", part.name.clone())];
+            self.parts.get_or_create(&label).set(i64::from(part.works()));
+        }
+        let left = server.authority.load().x509.not_after() - server.clock.unix();
+        self.authority.set(f64::from(i32::try_from(left).unwrap_or(i32::MAX)));
+        let signed = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        let nodes = server.agents.count(server.clock.unix());
+        for (state, count) in [
+            ("all", nodes.admitted),
+            ("pending", nodes.pending),
+            ("suspended", nodes.suspended),
+            ("banned", nodes.banned),
+            ("distrusted", nodes.distrusted),
+        ] {
+            self.nodes.get_or_create(&[("state", state)]).set(signed(count));
+        }
+        let sized = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.entries.set(sized(server.registry().len()));
+        let hsm = server.keys.status();
+        self.hsm_queue.set(sized(hsm.queued));
+        self.hsm_sessions.set(sized(hsm.sessions));
+        let store = server.store.statistics();
+        for (family, event, count) in [
+            (&self.hsm, "signature", hsm.signatures),
+            (&self.hsm, "failure", hsm.failures),
+            (&self.hsm, "reopening", hsm.reopened),
+            (&self.store, "change", store.jobs),
+            (&self.store, "commit", store.commits),
+            (
+                &self.store,
+                "failure",
+                store.failures.saturating_add(store.later_failures),
+            ),
+        ] {
+            let counter = family.get_or_create(&[("event", event)]);
+            counter.inner().store(count, Ordering::Relaxed);
+        }
+        self.lost_lines.inner().store(lost_lines(), Ordering::Relaxed);
+        let mut text = String::new();
+        // Writing to a string fails nowhere.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}
+
+fn add(to: &mut Registry, name: &str, help: &str, metric: &(impl Metric + Clone)) {
+    to.register(name, help, metric.clone());
+}

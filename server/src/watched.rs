@@ -1,0 +1,119 @@
+//! What is watched of the server: whether it lives, whether it is ready, its metrics.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use hallmark_host::health::{Part, Report, Watched};
+use hallmark_reason::{Coded, ReasonCode};
+use tokio::{
+    sync::Mutex,
+    task::spawn_blocking,
+    time::{sleep, timeout},
+};
+
+use crate::{service::admin::parts::parts, state::Server};
+
+/// Who asks within this time after another is told what that one found.
+const FRESH: Duration = Duration::from_secs(1);
+/// How often the server looks by itself.
+const EVERY: Duration = Duration::from_secs(30);
+/// How long the store may take to answer, be it with a failure: longer than another program's lock holds it up.
+const STORE: Duration = Duration::from_secs(8);
+/// How long a lock may be held.
+const LOCK: Duration = Duration::from_secs(2);
+
+/// A part of the server hangs: only a new start helps.
+#[derive(Debug, thiserror::Error)]
+#[error("the server's {part} has not answered within {} s", within.as_secs())]
+struct Stuck {
+    part: &'static str,
+    within: Duration,
+}
+
+impl Coded for Stuck {
+    fn code(&self) -> ReasonCode {
+        ReasonCode::new("HM-SRV-0024")
+    }
+
+    fn compared(&self) -> Option<String> {
+        None
+    }
+
+    fn likely_cause(&self) -> Option<String> {
+        Some("a disk that hangs, a machine without free memory, or a fault in this program".into())
+    }
+
+    fn next_step(&self) -> Option<String> {
+        Some("look into the kernel log; restart the server".into())
+    }
+}
+
+/// The server, watched.
+pub(crate) struct WatchedServer {
+    server: Arc<Server>,
+    last: Mutex<Option<(Instant, Report)>>,
+}
+
+impl WatchedServer {
+    pub(crate) fn new(server: Arc<Server>) -> Self {
+        Self {
+            server,
+            last: Mutex::default(),
+        }
+    }
+
+    /// Looks now and then, so that what fails is told although nobody asks.
+    pub(crate) async fn keep_looking(&self) {
+        let mut before = String::new();
+        loop {
+            sleep(EVERY).await;
+            let failures = self.ready().await.failures();
+            if failures != before && !failures.is_empty() {
+                tracing::warn!(failures, "the server is not ready");
+            } else if failures != before {
+                tracing::info!("the server is ready again");
+            }
+            before = failures;
+        }
+    }
+}
+
+impl Watched for WatchedServer {
+    /// The store answers, if only with a failure, and the locks that requests take are given back.
+    async fn live(&self) -> Report {
+        let stuck = |part, within| Stuck { part, within };
+        let server = Arc::clone(&self.server);
+        let locks = spawn_blocking(move || {
+            drop(server.registry());
+            let _ = server.agents.count(server.clock.unix());
+        });
+        let (store, locks) = tokio::join!(timeout(STORE, self.server.store.check()), timeout(LOCK, locks));
+        let store = store.is_err().then(|| stuck("store", STORE));
+        let locks = locks.is_err().then(|| stuck("threads", LOCK));
+        Report::new(vec![
+            Part::of("store", store.as_ref()),
+            Part::of("threads", locks.as_ref()),
+        ])
+    }
+
+    async fn ready(&self) -> Report {
+        let mut last = self.last.lock().await;
+        if let Some((_, report)) = last.as_ref().filter(|(at, _)| at.elapsed() < FRESH) {
+            return report.clone();
+        }
+        let report = Report::new(parts(&self.server).await);
+        *last = Some((Instant::now(), report.clone()));
+        report
+    }
+
+    async fn metrics(&self) -> String {
+        let last = self.last.lock().await.clone();
+        let report = match last.filter(|(at, _)| at.elapsed() < 2 * EVERY) {
+            Some((_, report)) => report,
+            None => self.ready().await,
+        };
+        self.server.metrics.text(&self.server, &report)
+    }
+}
