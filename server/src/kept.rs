@@ -128,12 +128,19 @@ impl Kept {
         Ok(Self(RwLock::new(held.collect::<Result<_, StoreError>>()?)))
     }
 
-    /// Notes that the clock was ahead when quotes were seen later than `now`, in milliseconds since the Unix epoch: their
-    /// times say nothing any more. Gives how many those are.
-    pub fn doubt_times_after(&self, now: u64) -> usize {
+    /// Notes that the clock was ahead when quotes were seen later than `latest`, in milliseconds since the Unix epoch: their
+    /// times say nothing any more. Gives how many those are that it did not know of.
+    pub fn doubt_times_after(&self, latest: u64) -> usize {
+        let is_wrong = |held: &Held| held.sighting.seen_at > latest && !held.time_is_wrong;
+        let kept = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        // Nearly always: nobody waits for that.
+        if !kept.values().any(|held| is_wrong(held)) {
+            return 0;
+        }
+        drop(kept);
         let mut kept = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let to_come = kept.values_mut().filter(|held| held.sighting.seen_at > now);
-        to_come
+        let wrong = kept.values_mut().filter(|held| is_wrong(held));
+        wrong
             .map(|held| {
                 *held = Arc::new(Held {
                     time_is_wrong: true,

@@ -97,6 +97,7 @@ pub struct Metrics {
     hsm_sessions: Gauge,
     hsm: Family<Label, Counter>,
     store: Family<Label, Counter>,
+    records: Gauge,
     lost_lines: Counter,
 }
 
@@ -118,6 +119,7 @@ impl Default for Metrics {
             hsm_sessions: Gauge::default(),
             hsm: Family::default(),
             store: Family::default(),
+            records: Gauge::default(),
             lost_lines: Counter::default(),
         };
         all.register();
@@ -180,6 +182,7 @@ impl Metrics {
         );
         let store = "Lists of changes made durable, the commits that they shared, and failures";
         add(to, "store_events", store, &self.store);
+        add(to, "records", "Records of verdicts, SVIDs and changes", &self.records);
         add(
             to,
             "log_lines_lost",
@@ -241,6 +244,7 @@ impl Metrics {
         self.hsm_queue.set(sized(hsm.queued));
         self.hsm_sessions.set(sized(hsm.sessions));
         let store = server.store.statistics();
+        self.records.set(store.last_record);
         for (family, event, count) in [
             (&self.hsm, "signature", hsm.signatures),
             (&self.hsm, "failure", hsm.failures),

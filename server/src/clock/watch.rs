@@ -1,7 +1,8 @@
 //! A clock that is set back.
 //!
 //! Much is judged by the time of day, and heals by itself once that is right again, except what was noted down while the
-//! clock was ahead: this puts that right.
+//! clock was ahead: this puts that right. What was noted shows it, however short the time was: the jumps of the clock do
+//! not, as two of them between two looks cancel out.
 
 use std::{
     sync::Arc,
@@ -49,10 +50,9 @@ impl Coded for SetBack {
 
 /// Looks after the clock, for ever.
 pub(crate) async fn keep_watch(server: Arc<Server>) {
-    // Of what an earlier run noted, only what lies in the future is known to be wrong.
-    doubt_times(&server);
     let (mut wall, mut steady) = (server.clock.now(), Instant::now());
     loop {
+        doubt_times(&server);
         sleep(TICK).await;
         let expected = wall + steady.elapsed();
         (wall, steady) = (server.clock.now(), Instant::now());
@@ -64,7 +64,6 @@ pub(crate) async fn keep_watch(server: Arc<Server>) {
                 found: wall,
             };
             log::warn(&set_back);
-            doubt_times(&server);
         }
     }
 }
@@ -72,10 +71,10 @@ pub(crate) async fn keep_watch(server: Arc<Server>) {
 /// What was seen in the future was seen while the clock was ahead: held against it, a TPM's clock that runs as it should
 /// would seem to run too fast, and keep its machine out.
 fn doubt_times(server: &Server) {
-    let now = server.clock.now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let latest = server.clock.now().duration_since(UNIX_EPOCH).unwrap_or_default() + TOLERANCE;
     let count = server
         .kept
-        .doubt_times_after(u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
+        .doubt_times_after(u64::try_from(latest.as_millis()).unwrap_or(u64::MAX));
     if count > 0 {
         tracing::warn!(
             count,

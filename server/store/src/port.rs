@@ -49,7 +49,7 @@ pub struct Committed {
     pub intents: Option<RecordRange>,
 }
 
-/// Counters since the store was opened.
+/// Counters since the store was opened, and how far the records go.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Statistics {
     /// Lists of changes that became durable.
@@ -60,6 +60,8 @@ pub struct Statistics {
     pub failures: u64,
     /// Lists given to [`Store::commit_later`] that failed.
     pub later_failures: u64,
+    /// The sequence number of the last record; 0 without one. Records are never deleted.
+    pub last_record: i64,
 }
 
 /// Where the server keeps what must outlive it.
@@ -138,6 +140,6 @@ pub trait Store: Send + Sync {
     /// As [`commit`](Self::commit).
     fn check(&self) -> BoxFuture<'_, Result<(), StoreError>>;
 
-    /// Counters since the store was opened.
+    /// Counters since the store was opened, and how far the records go.
     fn statistics(&self) -> Statistics;
 }

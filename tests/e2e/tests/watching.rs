@@ -10,7 +10,8 @@
 mod trial;
 
 use hallmark_kit::{Fault, Node, TctiProxy, binary};
-use std::collections::BTreeSet;
+use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::os::unix::net::UnixDatagram;
@@ -258,6 +259,7 @@ fn what_docs_alerts_and_dashboard_name_is_exported_and_the_other_way_round() {
         r#"hallmark_server_svids_issued_total{holder="remote"} 2"#,
         r#"hallmark_server_nodes{state="all"} 1"#,
         "hallmark_server_entries 1",
+        r#"hallmark_server_part_ok{part="authority"} 1"#,
     ] {
         assert!(server.lines().any(|found| found == line), "no {line} in\n{server}");
     }
@@ -288,21 +290,70 @@ fn what_docs_alerts_and_dashboard_name_is_exported_and_the_other_way_round() {
     let dashboard: serde_json::Value = serde_json::from_str(&dashboard).unwrap();
     let panels = dashboard["panels"].as_array().unwrap();
     assert!(panels.iter().all(|panel| panel["targets"][0]["expr"].is_string()));
-    // Each alert leads to a paragraph of the runbook that there is.
-    let runbook = read("how-to/runbook.md");
-    let anchor = |title: &str| title.to_lowercase().replace(' ', "-");
-    let anchors: BTreeSet<String> = runbook
-        .lines()
-        .filter_map(|line| line.strip_prefix("## "))
-        .map(anchor)
-        .collect();
-    let links: Vec<&str> = alerts
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("runbook_url: ../how-to/runbook.md#"))
-        .collect();
-    assert_eq!(links.len(), alerts.matches("- alert: ").count());
-    for link in links {
-        assert!(anchors.contains(link), "no paragraph {link}");
+}
+
+/// Alert rules, as Prometheus reads them; it refuses what it does not know, and so does this.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RuleFile {
+    groups: Vec<RuleGroup>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RuleGroup {
+    #[serde(rename = "name")]
+    _name: String,
+    rules: Vec<Rule>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rule {
+    alert: String,
+    expr: String,
+    #[serde(default, rename = "for")]
+    _for: String,
+    labels: BTreeMap<String, String>,
+    annotations: BTreeMap<String, String>,
+}
+
+#[test]
+fn each_alert_has_an_expression_over_our_metrics_and_leads_to_a_paragraph_of_the_runbook() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
+    let file = docs.join("monitoring/alerts.yml");
+    let alerts = std::fs::read_to_string(&file).unwrap();
+    let runbook = std::fs::read_to_string(docs.join("how-to/runbook.md")).unwrap();
+    let titles = runbook.lines().filter_map(|line| line.strip_prefix("## "));
+    let anchors: BTreeSet<String> = titles.map(|title| title.to_lowercase().replace(' ', "-")).collect();
+    let file_read: RuleFile = serde_saphyr::from_str(&alerts).unwrap();
+    let rules: Vec<Rule> = file_read.groups.into_iter().flat_map(|group| group.rules).collect();
+    assert_eq!(rules.len(), alerts.matches("- alert: ").count());
+    let names: BTreeSet<&String> = rules.iter().map(|rule| &rule.alert).collect();
+    assert_eq!(names.len(), rules.len(), "no name twice");
+    for Rule {
+        alert,
+        expr,
+        labels,
+        annotations,
+        ..
+    } in &rules
+    {
+        assert!(!mentioned(expr).is_empty(), "{alert}: {expr}");
+        let severity = &labels["severity"];
+        assert!(
+            ["info", "warning", "critical"].contains(&severity.as_str()),
+            "{alert}: {severity}"
+        );
+        assert!(!annotations["summary"].is_empty(), "{alert}");
+        let link = &annotations["runbook_url"];
+        let anchor = link.strip_prefix("../how-to/runbook.md#").unwrap();
+        assert!(anchors.contains(anchor), "{alert}: no paragraph {link}");
+    }
+    // Prometheus' own check, where it is installed.
+    match Command::new("promtool").args(["check", "rules"]).arg(&file).output() {
+        Ok(out) => assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr)),
+        Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::NotFound),
     }
 }
 

@@ -4,7 +4,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
         mpsc::{self, RecvTimeoutError},
     },
     thread::{self, JoinHandle},
@@ -46,6 +46,7 @@ struct Counters {
     commits: AtomicU64,
     failures: AtomicU64,
     later_failures: AtomicU64,
+    last_record: AtomicI64,
 }
 
 /// The handle to the writer thread. Dropping it waits until the queue is durable.
@@ -59,7 +60,11 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn start(path: &Path, connection: Connection) -> Result<Self, StoreError> {
         let (queue, jobs) = mpsc::channel();
-        let counters = Arc::new(Counters::default());
+        let last = connection.query_row("SELECT coalesce(max(sequence), 0) FROM records", [], |row| row.get(0));
+        let counters = Arc::new(Counters {
+            last_record: AtomicI64::new(last.map_err(|e| StoreError::from_sqlite(path, &e))?),
+            ..Counters::default()
+        });
         let writing = Writing {
             path: path.into(),
             connection,
@@ -134,6 +139,7 @@ impl Writer {
             commits: read(&self.counters.commits),
             failures: read(&self.counters.failures),
             later_failures: read(&self.counters.later_failures),
+            last_record: self.counters.last_record.load(Ordering::Relaxed),
         }
     }
 }
@@ -236,6 +242,9 @@ impl Writing {
         self.counters.commits.fetch_add(1, Ordering::Relaxed);
         self.counters.jobs.fetch_add(jobs, Ordering::Relaxed);
         for (job, committed) in done {
+            if let Some(records) = committed.records {
+                self.counters.last_record.fetch_max(records.last, Ordering::Relaxed);
+            }
             if let Some(answer) = job.answer {
                 let _ = answer.send(Ok(committed));
             }
