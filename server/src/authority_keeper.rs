@@ -3,11 +3,16 @@
 //! The first start makes both; later starts find them again and check that they belong together. A start that was
 //! cut short between the two leaves a key that the next start takes up, never a second one.
 
+mod ageing;
 mod error;
 mod found;
 mod keep;
+mod renew;
 
+pub(crate) use ageing::{Ageing, age, keep_telling};
 pub use error::AuthorityError;
+pub(crate) use error::date;
 pub use found::ActiveAuthority;
 pub(crate) use keep::check_clock;
 pub use keep::{Keeper, key_label};
+pub use renew::Renewal;

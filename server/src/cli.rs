@@ -18,13 +18,15 @@ use crate::{
     doctor,
     errors::StartError,
     healthcheck::{self, HealthError},
-    run,
+    renewal, run,
 };
 
-/// Exit codes of the product: 0 done, 1 unexpected, 2 usage or configuration, 4 cannot reach server, TPM or HSM.
+/// Exit codes of the product: 0 done, 1 unexpected, 2 usage or configuration, 4 cannot reach server, TPM or HSM, 7 would
+/// change.
 const UNEXPECTED: u8 = 1;
 const USAGE_OR_CONFIG: u8 = 2;
 const UNREACHABLE: u8 = 4;
+const WOULD_CHANGE: u8 = 7;
 
 /// Judges evidence, issues SVIDs with keys that stay in the HSM, and records every decision.
 #[derive(Debug, Parser)]
@@ -41,6 +43,9 @@ enum Command {
     /// Work with the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Work with the X.509 authority, while the server is stopped.
+    #[command(subcommand)]
+    Authority(AuthorityCommand),
     /// Ask the running server whether it serves.
     Healthcheck {
         #[command(flatten)]
@@ -67,6 +72,20 @@ enum ConfigCommand {
     Defaults,
 }
 
+#[derive(Debug, Subcommand)]
+enum AuthorityCommand {
+    /// Give the authority another certificate, good for `ca_ttl` from now: the same key, the same name.
+    ///
+    /// The old certificate stays in the bundle until it ends, and agents and workloads go on: see
+    /// docs/how-to/renew-the-authority.md.
+    Renew {
+        #[command(flatten)]
+        file: ConfigFile,
+        #[command(flatten)]
+        options: renewal::Options,
+    },
+}
+
 /// A configuration, and the form of the answer.
 #[derive(Debug, clap::Args)]
 struct Asked {
@@ -88,7 +107,7 @@ struct ConfigFile {
 pub fn main() -> ExitCode {
     let command = Arguments::parse().command;
     match private().and_then(|()| execute(command)) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             log::say(Report(&*error).to_string());
             ExitCode::from(exit_code(&*error))
@@ -106,8 +125,9 @@ fn private() -> Result<(), Failure> {
     })
 }
 
-fn execute(command: Command) -> Result<(), Failure> {
-    match command {
+fn execute(command: Command) -> Result<ExitCode, Failure> {
+    let done = match command {
+        Command::Authority(AuthorityCommand::Renew { file, options }) => return renew(&file, &options),
         Command::Run(file) => {
             let source = source(&file)?;
             let config = source.load().map_err(|error| boxed(StartError::from(error)))?;
@@ -158,7 +178,15 @@ fn execute(command: Command) -> Result<(), Failure> {
             ));
             Ok(())
         }
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
+}
+
+fn renew(file: &ConfigFile, options: &renewal::Options) -> Result<ExitCode, Failure> {
+    let config = load(file)?;
+    let renewed = alone()?.block_on(renewal::renew(&config, options)).map_err(boxed)?;
+    print(&options.form.output.of(|| renewed.text(), || renewed.value()));
+    Ok(ExitCode::from(if options.dry_run { WOULD_CHANGE } else { 0 }))
 }
 
 type Failure = Box<dyn Coded + Send>;

@@ -123,6 +123,14 @@ pub struct Lifetimes {
     pub agent: Duration,
 }
 
+impl Lifetimes {
+    /// The longest that an SVID lives for which no entry says otherwise.
+    #[must_use]
+    pub fn usual(&self) -> Duration {
+        self.x509_svid.default.max(self.agent)
+    }
+}
+
 /// How TPM evidence is judged.
 #[derive(Debug, Clone)]
 pub struct Tpm2 {

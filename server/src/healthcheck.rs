@@ -75,10 +75,10 @@ fn failing(parts: &[Part]) -> String {
 
 /// A part in words.
 pub(crate) fn line(part: &Part) -> String {
-    if part.ok {
-        format!("{} ok", part.name)
-    } else {
-        format!("{} {} {}", part.name, part.code, part.message)
+    match (part.ok, part.code.is_empty()) {
+        (true, true) => format!("{} ok", part.name),
+        (true, false) => format!("{} warning {} {}", part.name, part.code, part.message),
+        (false, _) => format!("{} {} {}", part.name, part.code, part.message),
     }
 }
 

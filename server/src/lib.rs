@@ -26,6 +26,7 @@ pub mod metrics;
 pub mod policy_files;
 pub mod probe;
 mod reload;
+mod renewal;
 pub mod revocation;
 pub mod run;
 pub mod service;

@@ -9,6 +9,7 @@ use std::{
     time::Instant,
 };
 
+use hallmark_authority::Age;
 use hallmark_host::{health::Report, log::lost_lines};
 use hallmark_reason::ReasonCode;
 use prometheus_client::{
@@ -17,7 +18,7 @@ use prometheus_client::{
     registry::{Metric, Registry},
 };
 
-use crate::state::Server;
+use crate::{authority_keeper::age, state::Server};
 
 type Label = [(&'static str, &'static str); 1];
 type PartLabel = [(&'static str, String); 1];
@@ -90,7 +91,9 @@ pub struct Metrics {
     pub(crate) signing: Histogram,
     ready: Gauge,
     parts: Family<PartLabel, Gauge>,
+    cut_short: Counter,
     authority: Seconds,
+    stage: Gauge,
     nodes: Family<Label, Gauge>,
     entries: Gauge,
     hsm_queue: Gauge,
@@ -112,7 +115,9 @@ impl Default for Metrics {
             signing: times(),
             ready: Gauge::default(),
             parts: Family::default(),
+            cut_short: Counter::default(),
             authority: Seconds::default(),
+            stage: Gauge::default(),
             nodes: Family::default(),
             entries: Gauge::default(),
             hsm_queue: Gauge::default(),
@@ -151,6 +156,10 @@ impl Metrics {
         add(to, "svids_issued", "SVIDs issued, by who asked", &self.svids);
         let failed = "SVIDs that were granted and not issued: store or token failed";
         add(to, "svids_failed", failed, &self.failed_svids);
+        let cut_short = "SVIDs issued for less than was granted, since none outlives the authority";
+        add(to, "svids_cut_short", cut_short, &self.cut_short);
+        let stage = "How far the authority is: 1 from half of its life, 2 from five sixths, 3 in the last lifetime of an SVID, 4 ended";
+        add(to, "authority_stage", stage, &self.stage);
         let authority = "Time left of the X.509 authority";
         add(to, "authority_expiry_seconds", authority, &self.authority);
         add(
@@ -218,6 +227,16 @@ impl Metrics {
         self.failed_svids.inc_by(count(failed));
     }
 
+    /// SVIDs were issued for less than was granted.
+    pub(crate) fn add_cut_short(&self, count: usize) {
+        self.cut_short.inc_by(u64::try_from(count).unwrap_or(u64::MAX));
+    }
+
+    /// How many SVIDs were issued for less than was granted.
+    pub(crate) fn cut_short(&self) -> u64 {
+        self.cut_short.get()
+    }
+
     /// The metrics of `server` now. `report` is what was found when somebody looked last.
     pub(crate) fn text(&self, server: &Server, report: &Report) -> String {
         self.ready.set(i64::from(report.ok));
@@ -225,7 +244,15 @@ impl Metrics {
             let label = [("part", part.name.clone())];
             self.parts.get_or_create(&label).set(i64::from(part.works()));
         }
-        let left = server.authority.load().x509.not_after() - server.clock.unix();
+        let (age, now) = age(server);
+        self.stage.set(match age {
+            Age::Young => 0,
+            Age::Half => 1,
+            Age::FiveSixths => 2,
+            Age::LastLifetime => 3,
+            Age::Ended => 4,
+        });
+        let left = server.authority.load().x509.not_after() - now;
         self.authority.set(f64::from(i32::try_from(left).unwrap_or(i32::MAX)));
         let signed = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         let nodes = server.agents.count(server.clock.unix());

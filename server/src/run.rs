@@ -22,6 +22,7 @@ use tokio::{
 };
 
 use crate::{
+    authority_keeper,
     clock::{self, Clock},
     config::{Config, Listen, Source},
     errors::StartError,
@@ -218,6 +219,7 @@ impl Running {
         self.tasks.spawn(async move {
             tokio::select! {
                 () = probe::keep_probing(Arc::clone(&server), probe_interval) => {}
+                () = authority_keeper::keep_telling(Arc::clone(&server)) => {}
                 () = clock::keep_watch(server) => {}
                 () = watched.keep_looking() => {}
                 () = telling => {}

@@ -1,4 +1,4 @@
-//! A new, self-signed authority.
+//! A new, self-signed authority, and the next certificate of one.
 
 use std::time::{Duration, SystemTime};
 
@@ -34,14 +34,55 @@ pub fn prepare_authority(
     now: SystemTime,
 ) -> Result<AuthorityDraft, AuthorityError> {
     let key = SubjectKey::from_spki(spki)?;
+    draft(trust_domain, &key, &name::authority(serial), lifetime, serial, now)
+}
+
+/// Prepares the next certificate of `authority`: the same key and the same name, good for `lifetime` from `now`.
+///
+/// What was issued below either certificate leads to both: whoever knows only the old one believes what is issued now,
+/// as long as the old one lasts.
+///
+/// # Errors
+/// As [`prepare_authority`]; and when the new certificate would end no later than the one that there is.
+pub fn prepare_renewal(
+    authority: &X509Authority,
+    lifetime: Duration,
+    serial: Serial,
+    now: SystemTime,
+) -> Result<AuthorityDraft, AuthorityError> {
+    let ends = Validity::starting(validity::unix(now)?, lifetime)?.not_after;
+    if ends <= authority.not_after() {
+        return Err(AuthorityError::NotLonger {
+            ends,
+            not_after: authority.not_after(),
+        });
+    }
+    let key = SubjectKey::from_spki(authority.spki())?;
+    draft(
+        authority.trust_domain(),
+        &key,
+        authority.subject(),
+        lifetime,
+        serial,
+        now,
+    )
+}
+
+fn draft(
+    trust_domain: &TrustDomain,
+    key: &SubjectKey,
+    name: &[u8],
+    lifetime: Duration,
+    serial: Serial,
+    now: SystemTime,
+) -> Result<AuthorityDraft, AuthorityError> {
     let algorithm = SignatureAlgorithm::of(key.key_type());
-    let name = name::authority(serial);
     let tbs = to_be_signed(&[
         &serial.to_der(),
         algorithm.identifier(),
-        &name,
+        name,
         &Validity::starting(validity::unix(now)?, lifetime)?.to_der()?,
-        &name,
+        name,
         key.spki(),
         &extensions::authority(&trust_domain.id(), key.key_id()),
     ]);

@@ -23,6 +23,7 @@ pub struct Draft {
     spiffe_id: SpiffeId,
     serial: Serial,
     not_after: i64,
+    is_cut_short: bool,
 }
 
 /// An X509-SVID.
@@ -47,7 +48,8 @@ pub fn prepare(
     serial: Serial,
     now: SystemTime,
 ) -> Result<Draft, AuthorityError> {
-    let validity = validity(grant, key, authority, validity::unix(now)?)?;
+    let granted = validity(grant, key, authority, validity::unix(now)?)?;
+    let validity = granted.within(authority.validity());
     let algorithm = authority.signature_algorithm();
     let subject = name::leaf(grant.dns_names());
     let tbs = to_be_signed(&[
@@ -83,9 +85,11 @@ pub fn prepare(
         spiffe_id: grant.spiffe_id().clone(),
         serial,
         not_after: validity.not_after,
+        is_cut_short: validity.not_after < granted.not_after,
     })
 }
 
+/// As it was granted.
 fn validity(grant: &Grant, key: &SubjectKey, authority: &X509Authority, now: i64) -> Result<Validity, AuthorityError> {
     if !grant.spiffe_id().is_member_of(authority.trust_domain()) {
         return Err(AuthorityError::ForeignTrustDomain {
@@ -108,7 +112,7 @@ fn validity(grant: &Grant, key: &SubjectKey, authority: &X509Authority, now: i64
             not_after: authority.not_after(),
         });
     }
-    Ok(Validity::starting(now, grant.ttl())?.within(authority.validity()))
+    Validity::starting(now, grant.ttl())
 }
 
 /// A TBSCertificate of version 3 from the fields that follow the version.
@@ -142,6 +146,12 @@ impl Draft {
     #[must_use]
     pub const fn not_after(&self) -> i64 {
         self.not_after
+    }
+
+    /// Whether its validity is shorter than what was granted, as it would outlive the authority.
+    #[must_use]
+    pub const fn is_cut_short(&self) -> bool {
+        self.is_cut_short
     }
 
     /// Puts the certificate together. The signature's form is checked; that it verifies is up to whoever holds the

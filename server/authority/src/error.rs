@@ -111,6 +111,14 @@ pub enum AuthorityError {
     /// A self-signed authority's signature does not verify.
     #[error("the authority's own signature does not verify")]
     AuthoritySignature,
+    /// A renewal that would not make the authority last longer.
+    #[error("the renewed certificate would end no later than the authority's present one")]
+    NotLonger {
+        /// The end of the renewed one, in seconds since the Unix epoch.
+        ends: i64,
+        /// The end of the present one.
+        not_after: i64,
+    },
 }
 
 impl AuthorityError {
@@ -155,6 +163,7 @@ impl Coded for AuthorityError {
             Self::AuthorityMalformed { .. } => ReasonCode::new("HM-CA-0018"),
             Self::AuthorityProfile(_) => ReasonCode::new("HM-CA-0019"),
             Self::AuthoritySignature => ReasonCode::new("HM-CA-0020"),
+            Self::NotLonger { .. } => ReasonCode::new("HM-CA-0021"),
         }
     }
 
@@ -169,8 +178,11 @@ impl Coded for AuthorityError {
             }
             Self::RsaSize { bits } => Some(format!("{bits} bits, 2048 to 4096 allowed")),
             Self::ForeignTrustDomain { expected, found } => Some(format!("issues for {expected}, asked for {found}")),
-            Self::Expired { now, not_after } => Some(format!("now {now}, ended {not_after}")),
-            Self::NotYetValid { now, not_before } => Some(format!("now {now}, begins {not_before}")),
+            Self::Expired { now, not_after } => Some(format!("now {}, ended {}", date(*now), date(*not_after))),
+            Self::NotYetValid { now, not_before } => Some(format!("now {}, begins {}", date(*now), date(*not_before))),
+            Self::NotLonger { ends, not_after } => {
+                Some(format!("present {}, renewed {}", date(*not_after), date(*ends)))
+            }
             Self::Lifetime { lifetime, .. } => Some(format!("{} s", lifetime.as_secs_f64())),
             Self::Profile(cause) | Self::AuthorityProfile(cause) => Some(match cause.compared() {
                 Some(compared) => format!("{}: {cause}: {compared}", cause.code()),
@@ -193,6 +205,7 @@ impl Coded for AuthorityError {
             Self::ForeignTrustDomain { .. } => "the entry or the configuration is of another trust domain",
             Self::Expired { .. } => "the server was off for long, or its clock is far off",
             Self::NotYetValid { .. } | Self::Clock => "the machine's clock is far off",
+            Self::NotLonger { .. } => "ca_ttl was lowered, or it was renewed a moment ago",
             Self::Lifetime { .. } => "a lifetime in the configuration or an entry is out of range",
             Self::Profile(_) | Self::Deviates { .. } => "a fault in Hallmark",
             Self::SignatureForm { .. } => "the token or its driver is faulty, or the key was replaced",
@@ -213,7 +226,9 @@ impl Coded for AuthorityError {
             }
             Self::SubjectIsAuthority => "find out who asked; the records name the caller",
             Self::ForeignTrustDomain { .. } => "hallmark entry list",
-            Self::Expired { .. } | Self::NotYetValid { .. } | Self::Clock => "timedatectl; set the clock",
+            Self::Expired { .. } => "timedatectl; if the clock is right, hallmark-server authority renew",
+            Self::NotYetValid { .. } | Self::Clock => "timedatectl; set the clock",
+            Self::NotLonger { .. } => "raise [authority] ca_ttl, or renew later",
             Self::Lifetime { .. } => "set a lifetime between a second and some years",
             Self::Profile(_) | Self::Deviates { .. } => "nothing was signed; please report it with this message",
             Self::SignatureForm { .. } => "hallmark hsm status; hallmark hsm keys",
@@ -223,4 +238,12 @@ impl Coded for AuthorityError {
         };
         Some(step.into())
     }
+}
+
+/// RFC 3339, or the bare seconds where there is no such date.
+fn date(seconds: i64) -> String {
+    time::OffsetDateTime::from_unix_timestamp(seconds)
+        .ok()
+        .and_then(|at| at.format(&time::format_description::well_known::Rfc3339).ok())
+        .unwrap_or_else(|| seconds.to_string())
 }

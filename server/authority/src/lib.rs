@@ -5,6 +5,7 @@
 //! with what was granted. Whoever holds the authority's key signs [`Draft::tbs`], and [`Draft::seal`] puts the
 //! certificate together. Nothing here holds a private key, asks the time or makes random numbers.
 
+mod age;
 mod authority;
 mod authority_draft;
 mod csr;
@@ -19,8 +20,9 @@ mod signature;
 mod subject_key;
 mod validity;
 
+pub use age::Age;
 pub use authority::X509Authority;
-pub use authority_draft::{AuthorityDraft, prepare_authority};
+pub use authority_draft::{AuthorityDraft, prepare_authority, prepare_renewal};
 pub use csr::MAX_CSR_LEN;
 pub use draft::{Draft, Svid, prepare};
 pub use error::AuthorityError;

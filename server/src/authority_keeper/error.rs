@@ -69,6 +69,9 @@ pub enum AuthorityError {
         /// How many labels were tried.
         count: usize,
     },
+    /// There is no authority to renew.
+    #[error("there is no authority yet")]
+    None,
     /// No random bytes.
     #[error("no random bytes for the authority's serial number")]
     Random,
@@ -103,6 +106,7 @@ impl Coded for AuthorityError {
             Self::Random => ReasonCode::new("HM-SRV-0015"),
             Self::TooManyHalves { .. } => ReasonCode::new("HM-SRV-0016"),
             Self::WrongSignature { .. } => ReasonCode::new("HM-SRV-0017"),
+            Self::None => ReasonCode::new("HM-SRV-0030"),
             Self::Hsm(error) => error.code(),
             Self::Store(error) => error.code(),
             Self::Certificate(error) => error.code(),
@@ -126,7 +130,8 @@ impl Coded for AuthorityError {
             Self::KeyMissing { .. } => "token_label names another token, or the key was destroyed",
             Self::KeyMismatch { .. } => "token and data_dir belong to different servers, or one was restored alone",
             Self::ClockBehind { .. } => "the machine's clock is far off, as after a lost battery",
-            Self::Expired { .. } => "the server was off for long, or the machine's clock is far off",
+            Self::Expired { .. } => "it was not renewed in time, or the machine's clock is far off",
+            Self::None => "data_dir or store.path names another folder than the server's",
             Self::OtherKind { .. } => "key_type was changed after a first start that was cut short",
             Self::Random => "the system's random number generator failed",
             Self::TooManyHalves { .. } => "the token fails while it makes keys",
@@ -142,7 +147,10 @@ impl Coded for AuthorityError {
                 "set [hsm] token_label to the token that was used before, or restore its backup"
             }
             Self::ClockBehind { .. } => "timedatectl; set the clock, then start again",
-            Self::Expired { .. } => "timedatectl; if the clock is right, start with an empty data_dir and a new token",
+            Self::Expired { .. } => {
+                "timedatectl; if the clock is right: hallmark-server authority renew (docs/how-to/renew-the-authority.md)"
+            }
+            Self::None => "hallmark-server config explain; the server's first start makes the authority",
             Self::OtherKind { .. } => "set key_type back, or destroy that key: nothing was signed with it yet",
             Self::Random => "look into the kernel log",
             Self::TooManyHalves { .. } => "look into the token's own log; remove the half keys, or use another token",
@@ -154,7 +162,7 @@ impl Coded for AuthorityError {
 }
 
 /// RFC 3339, or the bare seconds where there is no such date.
-fn date(seconds: i64) -> String {
+pub(crate) fn date(seconds: i64) -> String {
     time::OffsetDateTime::from_unix_timestamp(seconds)
         .ok()
         .and_then(|at| at.format(&time::format_description::well_known::Rfc3339).ok())

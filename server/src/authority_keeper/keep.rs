@@ -7,10 +7,11 @@ use hallmark_authority::{Serial, X509Authority, prepare_authority};
 use hallmark_hsm::{HsmError, KeyInfo, KeyKind, KeyStore};
 use hallmark_spiffe::{Bundle, TrustDomain};
 use hallmark_store::{Authority, AuthorityState, Change, Loaded, Outcome, Record, RecordKind, Store};
+use serde_json::{Value, json};
 
 use super::{
     AuthorityError,
-    found::{ActiveAuthority, REFRESH_HINT},
+    found::{ActiveAuthority, REFRESH_HINT, is_of},
 };
 use crate::clock::Clock;
 
@@ -56,11 +57,7 @@ impl Keeper<'_> {
         kind: KeyKind,
         lifetime: Duration,
     ) -> Result<ActiveAuthority, AuthorityError> {
-        let active = loaded
-            .authorities
-            .iter()
-            .rfind(|authority| authority.state == AuthorityState::Active);
-        if let Some(authority) = active {
+        if let Some(authority) = active(loaded) {
             let key = self.find(authority).await?;
             let certificates = loaded
                 .authorities
@@ -75,7 +72,7 @@ impl Keeper<'_> {
     }
 
     /// The recorded key, if the token still has it.
-    async fn find(&self, authority: &Authority) -> Result<KeyInfo, AuthorityError> {
+    pub(super) async fn find(&self, authority: &Authority) -> Result<KeyInfo, AuthorityError> {
         let label = &authority.label;
         let key = self
             .keys
@@ -152,10 +149,7 @@ impl Keeper<'_> {
 
     /// The self-signed certificate. The intent is on record before the signature.
     async fn certify(&self, key: &KeyInfo, lifetime: Duration) -> Result<Vec<u8>, AuthorityError> {
-        let mut random = [0; 16];
-        rand::fill(&mut random).map_err(|_| AuthorityError::Random)?;
-        let serial = Serial::from_random(random);
-        let draft = prepare_authority(self.trust_domain, &key.spki_der, lifetime, serial, self.clock.now())?;
+        let draft = prepare_authority(self.trust_domain, &key.spki_der, lifetime, serial()?, self.clock.now())?;
         let intent = self.record(&key.label, Outcome::Pending, "certify");
         self.store.commit(vec![Change::Record(intent)]).await?;
         let signature = self
@@ -173,15 +167,9 @@ impl Keeper<'_> {
         sequence: u64,
     ) -> Result<ActiveAuthority, AuthorityError> {
         let x509 = X509Authority::from_certificate(&authority.certificate, self.trust_domain)?;
-        if x509.spki() != key.spki_der {
-            let hash = |spki: &[u8]| hex::encode(digest::digest(&digest::SHA256, spki));
-            return Err(AuthorityError::KeyMismatch {
-                label: authority.label.clone(),
-                certified: hash(x509.spki()),
-                found: hash(&key.spki_der),
-            });
-        }
-        check_clock(&x509, self.clock.unix())?;
+        is_of(&x509, &key, &authority.label)?;
+        let now = self.clock.unix();
+        check_clock(&x509, now)?;
         let bundle = Bundle {
             trust_domain: self.trust_domain.clone(),
             x509_authorities: certificates,
@@ -189,26 +177,44 @@ impl Keeper<'_> {
             refresh_hint: REFRESH_HINT,
         };
         let authorities = bundle.authorities()?;
-        Ok(ActiveAuthority {
+        let active = ActiveAuthority {
             label: authority.label.clone(),
             key,
             x509,
             upstream_chain: Vec::new(),
             bundle,
             authorities,
-        })
+        };
+        Ok(active.without_ended(now)?.unwrap_or(active))
     }
 
     fn record(&self, label: &str, outcome: Outcome, act: &str) -> Record {
+        self.record_of(label, outcome, &json!({ "act": format!("x509-authority-{act}") }))
+    }
+
+    pub(super) fn record_of(&self, label: &str, outcome: Outcome, detail: &Value) -> Record {
         Record {
             at: self.clock.unix(),
             kind: RecordKind::Admin,
             subject: label.to_owned(),
             outcome,
             code: String::new(),
-            detail: serde_json::json!({ "act": format!("x509-authority-{act}") }).to_string(),
+            detail: detail.to_string(),
         }
     }
+}
+
+/// The authority that signs, as the store has it.
+pub(super) fn active(loaded: &Loaded) -> Option<&Authority> {
+    let mut authorities = loaded.authorities.iter();
+    authorities.rfind(|authority| authority.state == AuthorityState::Active)
+}
+
+/// A serial number for a certificate of the authority's own.
+pub(super) fn serial() -> Result<Serial, AuthorityError> {
+    let mut random = [0; 16];
+    rand::fill(&mut random).map_err(|_| AuthorityError::Random)?;
+    Ok(Serial::from_random(random))
 }
 
 /// Whether an authority can be used at `now`, Unix seconds.

@@ -90,11 +90,15 @@ impl Intended {
     pub async fn sign(self, server: &Server, recorded: RecordRange) -> Results {
         let holder = Arc::clone(&self.holder);
         let prepared = self.orders.iter().flatten();
+        let cut_short = prepared.clone().filter(|order| order.draft.is_cut_short()).count();
         let drafts = prepared.map(|order| order.draft.tbs().to_vec()).collect();
         let key = &self.authority.key;
         let signed = server.keys.sign_batch(&key.id, key.kind.signature_alg(), drafts).await;
         let results = match signed {
-            Ok(signatures) => seal(self.orders, signatures, &self.authority),
+            Ok(signatures) => {
+                server.metrics.add_cut_short(cut_short);
+                seal(self.orders, signatures, &self.authority)
+            }
             Err(error) => self.unsigned(&IssueError::Hsm(error)),
         };
         record_outcome(server, &holder, recorded, &results);

@@ -67,7 +67,7 @@ pub(super) fn raise_open_files() {
 }
 
 /// Opens the store, off the async workers.
-pub(super) async fn store(config: &Config) -> Result<Arc<dyn Store>, StartError> {
+pub(crate) async fn store(config: &Config) -> Result<Arc<dyn Store>, StartError> {
     let options = SqliteOptions::new(&config.store, config.trust_domain.clone());
     let opened = spawn_blocking(move || SqliteStore::open(&options)).await;
     let store = opened.map_err(|_| StoreError::Closed)??;
@@ -196,8 +196,7 @@ fn warn_of_gaps(config: &Config, no_inventory: bool) {
     {
         tracing::warn!("simulated TPMs are allowed: their keys can be copied; for laboratories only");
     }
-    let longest = config.lifetimes.x509_svid.default.max(config.lifetimes.agent);
-    if longest > config.lifetimes.authority / 6 {
+    if config.lifetimes.usual() > config.lifetimes.authority / 6 {
         tracing::warn!("SVID lifetimes are longer than a sixth of ca_ttl: towards its end they are cut short");
     }
 }

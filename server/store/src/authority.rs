@@ -30,12 +30,12 @@ impl AuthorityState {
     }
 }
 
-/// An X.509 authority: the label of its key in the token, and its certificate.
+/// A certificate of an X.509 authority, and the label of its key in the token. An authority that was renewed has several.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Authority {
-    /// The key's label in the token; unique.
+    /// The key's label in the token.
     pub label: String,
-    /// The self-signed certificate, DER.
+    /// The self-signed certificate, DER; unique.
     pub certificate: Vec<u8>,
     /// When it was issued, in Unix seconds.
     pub created_at: i64,

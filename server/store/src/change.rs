@@ -42,7 +42,7 @@ pub enum Change {
     PutMachineEks(BTreeSet<EkKey>),
     /// Adds a policy or baseline, or replaces the one with its kind and name.
     PutPolicyFile(Box<PolicyFile>),
-    /// Adds an authority, or replaces the one with the same label.
+    /// Adds an authority, or replaces the one with the same certificate.
     PutAuthority(Authority),
     /// Sets the bundle's sequence number; refused when that is not above the present one.
     BundleSequence(u64),

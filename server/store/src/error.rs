@@ -194,7 +194,7 @@ impl Coded for StoreError {
             Self::ReadOnly { .. } => "file or folder belong to another user, or the file system is mounted read-only",
             Self::Full { .. } => "the disk, a quota or the size limit of the store is exhausted",
             Self::Locked { .. } => "a backup or a sqlite3 shell holds a transaction open on the file",
-            Self::InUse { .. } => "a second server was started with the same data_dir",
+            Self::InUse { .. } => "the server runs, or a second one was started with the same data_dir",
             Self::Corrupt { .. } => "a failing disk, or the file was copied while in use",
             Self::Foreign { .. } => "[store] path names a file of another program",
             Self::NewerSchema { .. } => "the server was downgraded",
@@ -221,7 +221,7 @@ impl Coded for StoreError {
                 format!("fuser {}; end the program that holds it", path.display())
             }
             Self::InUse { path } => {
-                format!("fuser {}; stop one of the two servers", path.display())
+                format!("fuser {}; stop the server, or one of the two", path.display())
             }
             Self::Corrupt { path, .. } => {
                 format!(

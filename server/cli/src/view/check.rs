@@ -11,7 +11,7 @@ pub(crate) struct Check {
     pub(crate) ok: bool,
     /// What was found.
     pub(crate) found: String,
-    /// What to do, when not ok.
+    /// What to do, when not ok, or not for long.
     pub(crate) next: Option<String>,
 }
 
@@ -22,6 +22,14 @@ impl Check {
             ok: true,
             found: found.into(),
             next: None,
+        }
+    }
+
+    /// All is well, and there is something to do in good time.
+    pub(crate) fn warning(name: &str, found: impl Into<String>, next: impl Into<String>) -> Self {
+        Self {
+            ok: true,
+            ..Self::bad(name, found, next)
         }
     }
 
@@ -50,9 +58,13 @@ impl Show for Checks {
         let width = self.0.iter().map(|check| check.name.chars().count()).max().unwrap_or(0);
         let mut text = String::new();
         for check in &self.0 {
-            let word = if check.ok { "ok    " } else { "FAILED" };
+            let word = match (check.ok, &check.next) {
+                (false, _) => "FAILED",
+                (true, Some(_)) => "WARN",
+                (true, None) => "ok",
+            };
             text.push_str(&format!(
-                "{word}  {:<width$}  {}\n",
+                "{word:<6}  {:<width$}  {}\n",
                 check.name,
                 printable(&check.found)
             ));

@@ -52,6 +52,21 @@ pub(crate) struct Part {
     pub(crate) message: String,
 }
 
+impl Part {
+    /// Whether it does its work, and will not for long unless somebody acts.
+    pub(crate) fn is_warning(&self) -> bool {
+        self.ok && !self.code.is_empty()
+    }
+
+    fn state(&self) -> &'static str {
+        match (self.ok, self.is_warning()) {
+            (false, _) => "FAILED",
+            (true, true) => "WARN",
+            (true, false) => "ok",
+        }
+    }
+}
+
 impl StatusView {
     pub(crate) fn is_well(&self) -> bool {
         self.parts.iter().all(|part| part.ok)
@@ -165,10 +180,9 @@ impl Show for StatusView {
             .parts
             .iter()
             .map(|part| {
-                let state = if part.ok { "ok" } else { "FAILED" };
                 [
                     part.name.clone(),
-                    state.into(),
+                    part.state().into(),
                     format!("{} {}", part.code, part.message).trim().into(),
                 ]
             })

@@ -2,9 +2,12 @@
 
 use hallmark_api::admin;
 use hallmark_host::health::{Part, State};
-use hallmark_reason::ReasonCode;
+use hallmark_reason::{Coded as _, ReasonCode};
 
-use crate::{authority_keeper::check_clock, state::Server};
+use crate::{
+    authority_keeper::{Ageing, check_clock},
+    state::Server,
+};
 
 /// A part as the API tells it.
 pub(super) fn message(part: Part) -> admin::Part {
@@ -21,12 +24,20 @@ pub(crate) async fn parts(server: &Server) -> Vec<Part> {
     let token = server.keys.status();
     let (store, hsm) = tokio::join!(server.store.check(), hsm_failure(server, &token));
     let hsm = hsm.map(|(code, text)| Part::with_reason("hsm", State::Failed, code, text));
-    let authority = check_clock(&server.authority.load().x509, server.clock.unix());
     vec![
         Part::of("store", store.err().as_ref()),
         hsm.unwrap_or_else(|| Part::good("hsm")),
-        Part::of("authority", authority.err().as_ref()),
+        authority(server),
     ]
+}
+
+/// The authority can be used; and whether it is to be renewed.
+fn authority(server: &Server) -> Part {
+    let checked = check_clock(&server.authority.load().x509, server.clock.unix());
+    match (checked, Ageing::of(server)) {
+        (Ok(()), Some(ageing)) => Part::with_reason("authority", State::Warning, ageing.code(), ageing.to_string()),
+        (checked, _) => Part::of("authority", checked.err().as_ref()),
+    }
 }
 
 /// Why the token of this status does not sign; `None` when it does.

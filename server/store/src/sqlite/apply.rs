@@ -141,7 +141,7 @@ fn delete_agent(
 fn put_authority(connection: &Connection, authority: &Authority) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
-            "INSERT OR REPLACE INTO authorities (label, certificate, created_at, state) VALUES (?1, ?2, ?3, ?4)",
+            "INSERT OR REPLACE INTO authority_certificates (label, certificate, created_at, state) VALUES (?1, ?2, ?3, ?4)",
         )?
         .execute(params![
             authority.label,

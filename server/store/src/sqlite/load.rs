@@ -47,7 +47,8 @@ pub(super) fn load(path: &Path, connection: &Connection) -> Result<Loaded, Store
         authorities: all(
             path,
             &snapshot,
-            "SELECT label, certificate, created_at, state FROM authorities ORDER BY created_at, label",
+            "SELECT label, certificate, created_at, state FROM authority_certificates \
+             ORDER BY created_at, label, certificate",
             authority,
         )?,
         held: evidence_row::held(path, &snapshot)?,

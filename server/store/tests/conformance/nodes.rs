@@ -53,7 +53,7 @@ pub(crate) async fn an_agent_is_replaced_and_deleted(store: &impl Store) {
 pub(crate) async fn authorities_read_back(store: &impl Store) {
     let authority = |label: &str, created_at, state| Authority {
         label: label.into(),
-        certificate: vec![0x30, 0],
+        certificate: vec![0x30, u8::try_from(created_at).unwrap()],
         created_at,
         state,
     };
@@ -72,7 +72,10 @@ pub(crate) async fn authorities_read_back(store: &impl Store) {
         ..old
     };
     store.commit(vec![Change::PutAuthority(retired.clone())]).await.unwrap();
-    assert_eq!(store.load().await.unwrap().authorities, [retired, new]);
+    // The same key with another certificate.
+    let renewed = authority("b", 3, AuthorityState::Active);
+    store.commit(vec![Change::PutAuthority(renewed.clone())]).await.unwrap();
+    assert_eq!(store.load().await.unwrap().authorities, [retired, new, renewed]);
 }
 
 pub(crate) async fn the_bundle_sequence_only_rises(store: &impl Store) {

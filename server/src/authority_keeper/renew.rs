@@ -1,0 +1,103 @@
+//! The next certificate of the authority, for the same key and the same name.
+//!
+//! The old one stays in the bundle until it ends. Whoever knows only the old one believes what is issued now as long as
+//! the old one lasts, so nobody is locked out while the new bundle goes round.
+
+use std::time::Duration;
+
+use hallmark_authority::{AuthorityDraft, X509Authority, prepare_renewal};
+use hallmark_hsm::KeyInfo;
+use hallmark_store::{Authority, AuthorityState, Change, Loaded, Outcome};
+use serde_json::json;
+
+use super::{AuthorityError, Keeper, error::date, found::is_of, keep};
+
+/// A certificate that is ready to be signed. Nothing was written yet.
+#[derive(Debug)]
+pub struct Renewal {
+    active: Authority,
+    sequence: u64,
+    key: KeyInfo,
+    draft: AuthorityDraft,
+    /// When the present certificate ends, in Unix seconds.
+    pub ended: i64,
+    /// When the new one ends, in Unix seconds.
+    pub ends: i64,
+}
+
+impl Renewal {
+    /// The label of the key.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        &self.active.label
+    }
+}
+
+impl Keeper<'_> {
+    /// Prepares another certificate for the authority that `loaded` records, good for `lifetime`. It may have expired.
+    ///
+    /// # Errors
+    /// When there is no authority yet, the token's key is missing or another one, the clock stands before the present
+    /// certificate, or the new one would not last longer.
+    pub async fn prepare_renewal(&self, loaded: &Loaded, lifetime: Duration) -> Result<Renewal, AuthorityError> {
+        let active = keep::active(loaded).ok_or(AuthorityError::None)?;
+        let key = self.find(active).await?;
+        let x509 = X509Authority::from_certificate(&active.certificate, self.trust_domain)?;
+        is_of(&x509, &key, &active.label)?;
+        let now = self.clock.unix();
+        if now < x509.not_before() {
+            return Err(AuthorityError::ClockBehind {
+                now,
+                not_before: x509.not_before(),
+            });
+        }
+        let draft = prepare_renewal(&x509, lifetime, keep::serial()?, self.clock.now())?;
+        Ok(Renewal {
+            active: active.clone(),
+            sequence: loaded.bundle_sequence.saturating_add(1),
+            key,
+            draft,
+            ended: x509.not_after(),
+            ends: now.saturating_add(i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX)),
+        })
+    }
+
+    /// Has the token sign it, and puts it in the place of the present one. `by` and `reason` go into the records.
+    ///
+    /// # Errors
+    /// When token or store fail; then the authority is as it was.
+    pub async fn carry_out(&self, renewal: Renewal, by: &str, reason: &str) -> Result<(), AuthorityError> {
+        let Renewal { active, key, draft, .. } = renewal;
+        let detail = json!({
+            "act": "x509-authority-renew", "by": by, "reason": reason,
+            "from": date(renewal.ended), "to": date(renewal.ends),
+        });
+        let record = |outcome| self.record_of(&active.label, outcome, &detail);
+        self.store
+            .commit(vec![Change::Record(record(Outcome::Pending))])
+            .await?;
+        let signature = self
+            .keys
+            .sign(&key.id, key.kind.signature_alg(), draft.tbs().to_vec())
+            .await?;
+        let done = record(Outcome::Done);
+        let next = Authority {
+            label: active.label.clone(),
+            certificate: draft.seal(&signature)?,
+            created_at: self.clock.unix(),
+            state: AuthorityState::Active,
+        };
+        let old = Authority {
+            state: AuthorityState::Old,
+            ..active
+        };
+        let changes = vec![
+            Change::PutAuthority(old),
+            Change::PutAuthority(next),
+            Change::BundleSequence(renewal.sequence),
+            Change::Record(done),
+        ];
+        self.store.commit(changes).await?;
+        Ok(())
+    }
+}

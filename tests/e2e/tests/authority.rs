@@ -1,0 +1,291 @@
+//! The authority's age is told in good time, and its renewal loses nobody.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod trial;
+
+use hallmark_kit::{MovedClock, Server, binary};
+use hallmark_spiffe::{TrustDomain, x509::verify_chain};
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+use trial::{DOMAIN, PATIENCE, Trial, bundle, entry, register, report, svids, wait_for};
+
+const DONE: i32 = 0;
+const FAILED: i32 = 1;
+const HOUR: i64 = 3600;
+/// The default of `ca_ttl`.
+const LIFE: i64 = 8760 * HOUR;
+const CODES: [&str; 5] = [
+    "HM-SRV-0026",
+    "HM-SRV-0027",
+    "HM-SRV-0028",
+    "HM-SRV-0029",
+    "HM-SRV-0013",
+];
+
+/// How a command ends, and all that it says.
+fn run(program: &str, words: &[&str], env: &[(String, String)]) -> (Option<i32>, String) {
+    let out = Command::new(binary(program).unwrap())
+        .args(words)
+        .envs(env.iter().map(|(name, value)| (name, value)))
+        .output()
+        .unwrap();
+    let said = [out.stdout, out.stderr].concat();
+    (out.status.code(), String::from_utf8(said).unwrap())
+}
+
+fn operator(server: &Server, words: &[&str]) -> (Option<i32>, String) {
+    let socket = server.admin_socket().display().to_string();
+    run("hallmark", words, &[("HALLMARK_ADMIN_SOCKET".into(), socket)])
+}
+
+/// `hallmark-server authority renew` by this clock.
+fn renew(server: &Server, clock: &MovedClock, words: &[&str]) -> (Option<i32>, String) {
+    server.write_config().unwrap();
+    let config = server.config_file().display().to_string();
+    let words = [&["authority", "renew", "--config", &config], words].concat();
+    let mut env = clock.env();
+    env.push(("SOFTHSM2_CONF".into(), server.token().conf().display().to_string()));
+    run("hallmark-server", &words, &env)
+}
+
+/// The body of a GET at the server's health listener, and whether it was 200.
+fn get(server: &Server, path: &str) -> (bool, String) {
+    let log = server.log();
+    let line = log.lines().rfind(|line| line.contains("health is served")).unwrap();
+    let mut stream = TcpStream::connect(line.split("address=").nth(1).unwrap().trim()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    (answer.starts_with("HTTP/1.1 200"), answer)
+}
+
+fn metric(server: &Server, name: &str) -> f64 {
+    let (_, metrics) = get(server, "/metrics");
+    let line = metrics.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
+    line.unwrap_or_else(|| panic!("no {name} in\n{metrics}"))
+        .trim()
+        .parse()
+        .unwrap()
+}
+
+/// How often the log has a code since `from`.
+fn told(server: &Server, from: usize, code: &str) -> usize {
+    server.log().get(from..).unwrap_or_default().matches(code).count()
+}
+
+/// What is to be seen at one age of the authority.
+struct Seen {
+    stage: f64,
+    code: Option<&'static str>,
+    doctor: i32,
+}
+
+/// Waits until the age is this one, and looks at every place that tells of it.
+fn must_show(server: &Server, seen: &Seen) {
+    wait_for("the metric follows", || {
+        (metric(server, "hallmark_server_authority_stage") - seen.stage).abs() < 0.5
+    });
+    // Who asks is told what was found within the last second.
+    wait_for("it is told over HTTP", || {
+        let (_, body) = get(server, "/ready");
+        CODES
+            .iter()
+            .all(|code| body.contains(code) == (Some(*code) == seen.code))
+    });
+    let (ready, body) = get(server, "/ready");
+    assert!(ready, "it still does its work: {body}");
+    let (exit, status) = operator(server, &["status"]);
+    assert_eq!(exit, Some(DONE), "{status}");
+    let (exit, doctor) = operator(server, &["doctor"]);
+    assert_eq!(exit, Some(seen.doctor), "{doctor}");
+    let Some(code) = seen.code else {
+        for text in [&body, &status, &doctor, &server.log()] {
+            assert!(CODES.iter().all(|code| !text.contains(code)), "{text}");
+        }
+        return;
+    };
+    for text in [&body, &status, &doctor] {
+        assert!(text.contains(code), "no {code} in {text}");
+    }
+    assert!(doctor.contains("next: "), "{doctor}");
+    assert!(doctor.contains("hallmark-server authority renew"), "{doctor}");
+    wait_for("the log tells", || told(server, 0, code) > 0);
+    let line = report(&server.log(), code).unwrap_or_default();
+    assert!(server.log().contains("hallmark-server authority renew"), "{line}");
+}
+
+#[test]
+fn the_age_of_the_authority_is_told_at_each_threshold_and_not_before() {
+    let mut trial = Trial::laid_out(1);
+    let clock = MovedClock::new(&trial.folder.path().join("clock")).unwrap();
+    trial.lab.start_server().unwrap();
+    let server = trial.lab.server();
+    server.stop();
+    server.set("health", "listen", "127.0.0.1:0".into());
+    server.launch_with(&clock.env()).unwrap();
+    server.wait_serving(PATIENCE).unwrap();
+    let quiet = Seen {
+        stage: 0.0,
+        code: None,
+        doctor: DONE,
+    };
+    must_show(server, &quiet);
+    clock.set(LIFE / 2 - HOUR).unwrap();
+    // Long enough for another look.
+    std::thread::sleep(Duration::from_secs(7));
+    must_show(server, &quiet);
+    let half = Seen {
+        stage: 1.0,
+        code: Some("HM-SRV-0026"),
+        doctor: DONE,
+    };
+    clock.set(LIFE / 2 + HOUR).unwrap();
+    must_show(server, &half);
+    clock.set(LIFE / 6 * 5 - HOUR).unwrap();
+    must_show(server, &half);
+    assert_eq!(told(server, 0, "HM-SRV-0027"), 0);
+    clock.set(LIFE / 6 * 5 + HOUR).unwrap();
+    must_show(
+        server,
+        &Seen {
+            stage: 2.0,
+            code: Some("HM-SRV-0027"),
+            doctor: FAILED,
+        },
+    );
+    clock.set(LIFE - 2 * HOUR).unwrap();
+    wait_for("its own SVID is of this time", || {
+        !operator(server, &["status"]).1.contains("HM-SRV-0028")
+    });
+    assert!(metric(server, "hallmark_server_svids_cut_short_total") < 0.5);
+    assert_eq!(told(server, 0, "HM-SRV-0029"), 0, "the control: nothing was cut short");
+    clock.set(LIFE - HOUR / 2).unwrap();
+    must_show(
+        server,
+        &Seen {
+            stage: 3.0,
+            code: Some("HM-SRV-0028"),
+            doctor: FAILED,
+        },
+    );
+    // Its own SVID, an agent's and a workload's would outlive the authority: one line for all of them.
+    register_own(&mut trial);
+    let node = trial.node();
+    node.launch_with(&clock.env()).unwrap();
+    node.wait_ready(PATIENCE).unwrap();
+    let socket = node.workload_api();
+    wait_for("an SVID is served", || svids(&socket).len() == 1);
+    let server = trial.lab.server();
+    wait_for("what was cut short is counted", || {
+        metric(server, "hallmark_server_svids_cut_short_total") > 2.5
+    });
+    wait_for("and told", || told(server, 0, "HM-SRV-0029") > 0);
+    std::thread::sleep(Duration::from_secs(12));
+    assert_eq!(told(server, 0, "HM-SRV-0029"), 1, "once, not for each");
+}
+
+fn register_own(trial: &mut Trial) {
+    let id = trial.node().agent_id().unwrap();
+    register(&trial.lab.server().admin_socket(), entry(&id, "/workload")).unwrap();
+}
+
+/// Whether the leaf that is served now leads to this one certificate.
+fn leads_to(leaf: &[u8], root: &[u8]) -> bool {
+    let domain = TrustDomain::parse(DOMAIN).unwrap();
+    verify_chain(&[leaf], &[root], &domain, SystemTime::now()).is_ok()
+}
+
+#[test]
+fn an_authority_is_renewed_and_nobody_is_lost() {
+    let mut trial = Trial::laid_out(1);
+    let clock = MovedClock::new(&trial.folder.path().join("clock")).unwrap();
+    trial.lab.server().set("authority", "ca_ttl", "48h".into());
+    trial.lab.start_server().unwrap();
+    trial.lab.server().stop();
+    trial.lab.server().launch_with(&clock.env()).unwrap();
+    trial.lab.server().wait_serving(PATIENCE).unwrap();
+    register_own(&mut trial);
+    let node = trial.node();
+    node.launch_with(&clock.env()).unwrap();
+    node.wait_ready(PATIENCE).unwrap();
+    let (socket, pid) = (node.workload_api(), node.pid());
+    wait_for("an SVID is served", || svids(&socket).len() == 1);
+    let server = trial.lab.server();
+    let old = bundle(&server.admin_socket());
+    assert_eq!(old.len(), 1);
+
+    // Not while the server runs; not for less; and a dry run changes nothing.
+    let (exit, said) = renew(server, &clock, &[]);
+    assert!(exit == Some(FAILED) && said.contains("HM-STORE-0005"), "{said}");
+    server.stop();
+    server.set("authority", "ca_ttl", "24h".into());
+    let (exit, said) = renew(server, &clock, &[]);
+    assert!(exit == Some(FAILED) && said.contains("HM-CA-0021"), "{said}");
+    server.set("authority", "ca_ttl", "96h".into());
+    let (exit, said) = renew(server, &clock, &["--dry-run"]);
+    assert!(exit == Some(7) && said.starts_with("would renew"), "{said}");
+    server.launch_with(&clock.env()).unwrap();
+    server.wait_serving(PATIENCE).unwrap();
+    assert_eq!(bundle(&server.admin_socket()), old, "the control: nothing has changed");
+
+    server.stop();
+    let (exit, said) = renew(server, &clock, &["--reason", "due", "-o", "json"]);
+    assert!(exit == Some(DONE) && said.contains("\"renewed\": true"), "{said}");
+    server.launch_with(&clock.env()).unwrap();
+    server.wait_serving(PATIENCE).unwrap();
+    let both = bundle(&server.admin_socket());
+    assert!(both.len() == 2 && both[0] == old[0] && both[1] != old[0]);
+    let (_, records) = operator(server, &["record", "list", "--kind", "admin"]);
+    assert!(
+        records.contains("x509-authority-renew") && records.contains("reason: due"),
+        "{records}"
+    );
+
+    // Who knows the old certificate alone believes what is issued now, and who knows the new one alone does too.
+    let before = svids(&socket);
+    let node = trial.node();
+    wait_for("the agent has the new bundle", || {
+        node.log().matches("the trust bundle has changed").count() == 1
+    });
+    assert_eq!(node.pid(), pid, "the same agent, never restarted");
+    assert_eq!(svids(&socket), before, "and what it served goes on");
+    node.stop();
+    std::fs::remove_dir_all(node.folder().join("data")).unwrap();
+    std::fs::create_dir(node.folder().join("data")).unwrap();
+    // Its file has the old certificate alone.
+    node.launch_with(&clock.env()).unwrap();
+    node.wait_ready(PATIENCE).unwrap();
+    wait_for("an SVID is served", || svids(&socket).len() == 1);
+    let now = svids(&socket);
+    assert_ne!(now, before);
+    for root in &both {
+        assert!(leads_to(&now[0].1, root));
+    }
+
+    // The old certificate ends: it leaves the bundle, and everything goes on.
+    clock.set(72 * HOUR).unwrap();
+    let server = trial.lab.server();
+    wait_for("the old certificate has left", || {
+        bundle(&server.admin_socket()) == both[1..]
+    });
+    wait_for("new SVIDs are served", || {
+        svids(&socket).first().is_some_and(|svid| svid.1 != now[0].1)
+    });
+    trial.node().stop();
+    trial.node().launch_with(&clock.env()).unwrap();
+    trial.node().wait_ready(PATIENCE).unwrap();
+    let server = trial.lab.server();
+    server.stop();
+    server.launch_with(&clock.env()).unwrap();
+    server.wait_serving(PATIENCE).unwrap();
+    assert_eq!(bundle(&server.admin_socket()), both[1..], "also after a restart");
+}
