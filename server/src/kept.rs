@@ -3,7 +3,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use hallmark_evidence::{LogKind, ima::ImaReplay};
@@ -114,7 +117,11 @@ impl Held {
 
 /// What is kept of every node that ever proved something.
 #[derive(Debug, Default)]
-pub struct Kept(RwLock<BTreeMap<SpiffeId, Arc<Held>>>);
+pub struct Kept {
+    held: RwLock<BTreeMap<SpiffeId, Arc<Held>>>,
+    /// When the last of all quotes was seen whose time is not doubted, in milliseconds since the Unix epoch.
+    latest: AtomicU64,
+}
 
 impl Kept {
     /// As the store has it.
@@ -125,41 +132,48 @@ impl Kept {
         let held = rows
             .iter()
             .map(|row| Ok((row.node.clone(), Arc::new(Held::read(row)?))));
-        Ok(Self(RwLock::new(held.collect::<Result<_, StoreError>>()?)))
+        let held: BTreeMap<_, Arc<Held>> = held.collect::<Result<_, StoreError>>()?;
+        let latest = held.values().map(|held| held.sighting.seen_at).max().unwrap_or_default();
+        Ok(Self {
+            held: RwLock::new(held),
+            latest: AtomicU64::new(latest),
+        })
     }
 
-    /// Notes that the clock was ahead when quotes were seen later than `latest`, in milliseconds since the Unix epoch: their
-    /// times say nothing any more. Gives how many those are that it did not know of.
-    pub fn doubt_times_after(&self, latest: u64) -> usize {
-        let is_wrong = |held: &Held| held.sighting.seen_at > latest && !held.time_is_wrong;
-        let kept = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        // Nearly always: nobody waits for that.
-        if !kept.values().any(|held| is_wrong(held)) {
+    /// Notes that the clock was ahead when quotes were seen later than `now`, in milliseconds since the Unix epoch: their
+    /// times say nothing any more. Gives how many those are. Where none was, it costs nothing.
+    pub fn doubt_times_after(&self, now: u64) -> usize {
+        if self.latest.load(Ordering::SeqCst) <= now {
             return 0;
         }
-        drop(kept);
-        let mut kept = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let wrong = kept.values_mut().filter(|held| is_wrong(held));
-        wrong
-            .map(|held| {
+        let mut kept = self.held.write().unwrap_or_else(PoisonError::into_inner);
+        let (mut latest, mut doubted) = (0, 0);
+        for held in kept.values_mut().filter(|held| !held.time_is_wrong) {
+            if held.sighting.seen_at > now {
+                doubted += 1;
                 *held = Arc::new(Held {
                     time_is_wrong: true,
                     ..Held::clone(held)
                 });
-            })
-            .count()
+            } else {
+                latest = latest.max(held.sighting.seen_at);
+            }
+        }
+        self.latest.store(latest, Ordering::SeqCst);
+        doubted
     }
 
     /// What is kept of one node.
     #[must_use]
     pub fn find(&self, node: &SpiffeId) -> Option<Arc<Held>> {
-        let kept = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let kept = self.held.read().unwrap_or_else(PoisonError::into_inner);
         kept.get(node).cloned()
     }
 
     /// Follows the store.
     pub fn put(&self, node: &SpiffeId, held: Arc<Held>) {
-        let mut kept = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.held.write().unwrap_or_else(PoisonError::into_inner);
+        self.latest.fetch_max(held.sighting.seen_at, Ordering::SeqCst);
         kept.insert(node.clone(), held);
     }
 }

@@ -16,7 +16,7 @@ use super::answers::{Answer, Answers, Asked};
 use super::bounds::User;
 use super::refusal::Refusal;
 use super::speaker::Speaker;
-use super::turns::Turns;
+use super::turns::{Turns, Unread};
 use crate::cache::Snapshot;
 use hallmark_host::log::Throttle;
 
@@ -127,15 +127,14 @@ impl Caller {
         })?;
         speaker.alone()?;
         let (attestor, peer) = (Arc::clone(&self.attestor), Arc::clone(&self.peer));
-        // A caller that hangs up while it waits leaves nothing behind; one whose binary is being read keeps its
-        // user's turn until that is done.
-        let turn = self.turns.wait(self.user.id).await;
-        let read = move || {
-            let _turn = turn;
-            attestor.binary(&peer)
-        };
-        let read = tokio::task::spawn_blocking(read).await;
-        let binary = read.map_err(|_| Refusal::Stopping)??;
+        let read = self.turns.read(self.user.id, move || attestor.binary(&peer)).await;
+        let binary = read.map_err(|unread| match unread {
+            Unread::Stopping => Refusal::Stopping,
+            Unread::Late(waited) => Refusal::from(PeerError::Unread {
+                pid: self.peer.pid(),
+                waited,
+            }),
+        })??;
         speaker.acknowledge().await?;
         binary.still_runs(&self.peer)?;
         speaker.guard()?;

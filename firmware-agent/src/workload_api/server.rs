@@ -36,8 +36,11 @@ const GREETING: Duration = Duration::from_secs(10);
 /// How long accepting rests when the process has no file descriptors left.
 const REST: Duration = Duration::from_millis(50);
 
-/// How many binaries are hashed at a time, each of another user.
-const HASHING: usize = 4;
+/// Threads that read binaries. Few are ever there; one whose file system never answers is held until it does, and each user
+/// can hold one.
+const READERS: usize = 512;
+/// How long those have to come back when the agent stops.
+const LAST_READERS: Duration = Duration::from_secs(1);
 /// How many octets of one call, and of all calls of one connection, a client may send before they are read. A request
 /// is 16 KiB at most; HTTP/2 knows no smaller window for a connection (RFC 9113, section 6.9.2).
 const STREAM_WINDOW: u32 = 32 << 10;
@@ -105,11 +108,14 @@ impl WorkloadApi {
         let thread = thread::Builder::new().name("workload-api".into()).spawn(move || {
             let _ending = ending;
             let runtime = runtime::Builder::new_current_thread()
-                .max_blocking_threads(HASHING)
+                .max_blocking_threads(READERS)
                 .enable_all()
                 .build();
             match runtime {
-                Ok(runtime) => runtime.block_on(self.accept(listener, stopped)),
+                Ok(runtime) => {
+                    runtime.block_on(self.accept(listener, stopped));
+                    runtime.shutdown_timeout(LAST_READERS);
+                }
                 Err(error) => tracing::error!(%error, "the Workload API cannot be served"),
             }
         });

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use hallmark_unix::{FrameWalk, PingWatch, ping_frame};
-use hallmark_workload::Receiver;
+use hallmark_workload::{Receiver, nothing_waits};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::UnixStream;
 
@@ -57,7 +57,13 @@ impl Told {
             return Poll::Ready(Err(error));
         }
         while self.ready.is_empty() && buf.remaining() > 0 {
-            ready!(socket.poll_read_ready(cx))?;
+            if socket.poll_read_ready(cx)?.is_pending() {
+                // Now that all was received, a PING may be due.
+                return match self.poll_ping(socket, cx) {
+                    Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                    _ => Poll::Pending,
+                };
+            }
             let room = buf.initialize_unfilled();
             let received = socket.try_io(Interest::READABLE, || self.receiver.receive(socket, room));
             let received = match received {
@@ -79,10 +85,14 @@ impl Told {
         Poll::Ready(Ok(()))
     }
 
-    /// Writes a PING that is asked for, or the rest of one, as soon as it may stand there.
+    /// Writes a PING that is asked for, or the rest of one, as soon as it may stand there: between two frames, once all
+    /// that the client had written was received. Only what is written after it, by a process that runs what was read, can
+    /// be its acknowledgement; the octets of what was written before could still be put in.
     fn poll_ping(&mut self, socket: &mut UnixStream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.ping.is_empty()
+            && self.speaker.is_asked()
             && self.outgoing.is_between_frames()
+            && nothing_waits(socket)?
             && let Some(payload) = self.speaker.send()
         {
             self.ping = Bytes::copy_from_slice(&ping_frame(payload));
@@ -155,5 +165,55 @@ impl AsyncWrite for ToldSocket {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use hallmark_workload::tell_senders;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const GREETING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
+
+    /// The octets of what was written could still be put in: a PING is sent when they have been received, and not before.
+    #[tokio::test]
+    async fn a_ping_is_sent_once_all_that_was_written_has_been_received() {
+        let (mut client, server) = UnixStream::pair().unwrap();
+        tell_senders(&server).unwrap();
+        let receiver = Receiver::of(&server).unwrap();
+        let me = i32::try_from(std::process::id()).unwrap();
+        let speaker = Arc::new(Speaker::new(me));
+        let mut told = ToldSocket::new(server, Some((Arc::clone(&speaker), receiver)));
+
+        client.write_all(GREETING).await.unwrap();
+        let asking = tokio::spawn(async move { speaker.acknowledge().await });
+        tokio::task::yield_now().await;
+        let mut arrived = [0; 100];
+        for _ in 0..3 {
+            told.write_all(SETTINGS).await.unwrap();
+            client.read_exact(&mut arrived[..SETTINGS.len()]).await.unwrap();
+            assert_eq!(&arrived[..SETTINGS.len()], SETTINGS);
+        }
+        let early = timeout(Duration::from_millis(100), client.read(&mut arrived)).await;
+        assert!(early.is_err(), "what waits was not received yet: {early:?}");
+
+        let mut read = [0; 100];
+        assert_eq!(told.read(&mut read).await.unwrap(), GREETING.len());
+        let (mut reading, mut writing) = (client, told);
+        let served = tokio::spawn(async move { writing.read(&mut read).await.map(drop) });
+        let mut ping = [0; 17];
+        reading.read_exact(&mut ping).await.unwrap();
+        assert_eq!(ping[3..5], [6, 0], "a PING");
+        ping[4] = 1;
+        reading.write_all(&ping).await.unwrap();
+        asking.await.unwrap().unwrap();
+        drop(reading);
+        let _ = served.await.unwrap();
     }
 }

@@ -2,25 +2,71 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
-use tokio::sync::OwnedMutexGuard;
+use tokio::sync::{OwnedMutexGuard, Semaphore};
+use tokio::time::timeout;
 
-/// Users are counted with their subordinate user ids. A binary takes up to a second to read, and its user can make it unknown again by touching it. So that no user keeps
-/// the others waiting, each has one binary read at a time.
-#[derive(Debug, Default)]
-pub(super) struct Turns(Mutex<HashMap<u32, Weak<tokio::sync::Mutex<()>>>>);
+/// How many binaries are read at a time, each of another user.
+const READING: usize = 16;
+/// How long a caller waits for its binary to be read, with those of its user before it. The largest that is read, 256 MiB,
+/// takes a second from memory and ten from a slow disk.
+const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A user's turn, until it is dropped.
-pub(super) type Turn = OwnedMutexGuard<()>;
+/// Users are counted with their subordinate user ids. A binary takes up to a second to read, and its user can make it
+/// unknown again by touching it. So that no user keeps the others waiting, each has one binary read at a time.
+///
+/// The file system of a binary may be a program of its user's, that never answers. Then the caller is refused after 30
+/// seconds and the others have its place; the thread that waits in the kernel keeps its user's turn.
+#[derive(Debug)]
+pub(super) struct Turns {
+    users: Mutex<HashMap<u32, Weak<tokio::sync::Mutex<()>>>>,
+    reading: Semaphore,
+    patience: Duration,
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self {
+            users: Mutex::default(),
+            reading: Semaphore::new(READING),
+            patience: PATIENCE,
+        }
+    }
+}
+
+/// Why something was not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unread {
+    /// It took longer than a caller waits, in seconds.
+    Late(u64),
+    /// The agent stops.
+    Stopping,
+}
 
 impl Turns {
-    /// Waits for this user's turn; those of one user come in the order in which they began to wait.
-    pub(super) async fn wait(&self, uid: u32) -> Turn {
-        self.queue(uid).lock_owned().await
+    /// Reads something of a user's on a thread that may block, when it is its turn; those of one user come in the order in
+    /// which they began to wait. A caller that hangs up while it waits leaves nothing behind.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        uid: u32,
+        read: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Unread> {
+        let done = async {
+            let turn = self.queue(uid).lock_owned().await;
+            let _place = self.reading.acquire().await.map_err(|_| Unread::Stopping)?;
+            let reading = tokio::task::spawn_blocking(move || {
+                let _turn: OwnedMutexGuard<()> = turn;
+                read()
+            });
+            reading.await.map_err(|_| Unread::Stopping)
+        };
+        let late = |_| Err(Unread::Late(self.patience.as_secs()));
+        timeout(self.patience, done).await.unwrap_or_else(late)
     }
 
     fn queue(&self, uid: u32) -> Arc<tokio::sync::Mutex<()>> {
-        let mut queues = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queues = self.users.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(queue) = queues.get(&uid).and_then(Weak::upgrade) {
             return queue;
         }
@@ -33,26 +79,57 @@ impl Turns {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use tokio::time::timeout;
+    use std::sync::mpsc;
 
     use super::*;
 
-    const AT_ONCE: Duration = Duration::from_millis(50);
+    fn impatient() -> Arc<Turns> {
+        Arc::new(Turns {
+            patience: Duration::from_secs(2),
+            ..Turns::default()
+        })
+    }
+
+    /// Begins to read what does not answer until the result is dropped or told something.
+    async fn stuck(turns: &Arc<Turns>, uid: u32) -> mpsc::Sender<()> {
+        let (release, released) = mpsc::channel();
+        let (begun, has_begun) = tokio::sync::oneshot::channel();
+        let turns = Arc::clone(turns);
+        tokio::spawn(async move {
+            let read = move || {
+                begun.send(()).unwrap();
+                released.recv().ok();
+            };
+            turns.read(uid, read).await
+        });
+        has_begun.await.unwrap();
+        release
+    }
 
     #[tokio::test]
     async fn one_user_waits_for_itself_and_nobody_else_does() {
-        let turns = Turns::default();
-        let first = turns.wait(1).await;
-        for _ in 0..100 {
-            assert!(timeout(Duration::from_millis(1), turns.wait(1)).await.is_err());
+        let turns = impatient();
+        let release = stuck(&turns, 1).await;
+        assert_eq!(turns.read(1, || ()).await, Err(Unread::Late(2)));
+        assert_eq!(turns.read(2, || 7).await, Ok(7));
+        drop(release);
+        assert_eq!(turns.read(1, || 8).await, Ok(8), "its turn has come");
+        assert_eq!(turns.read(3, || 9).await, Ok(9));
+        assert!(turns.users.lock().unwrap().len() <= 1, "nothing is kept of who is gone");
+    }
+
+    #[tokio::test]
+    async fn users_whose_files_never_answer_keep_no_other_out() {
+        let turns = impatient();
+        let mut held = Vec::new();
+        for uid in 0..u32::try_from(READING).unwrap() {
+            held.push(stuck(&turns, uid).await);
         }
-        let other = timeout(AT_ONCE, turns.wait(2)).await.unwrap();
-        drop(first);
-        assert!(timeout(AT_ONCE, turns.wait(1)).await.is_ok());
-        drop(other);
-        drop(turns.wait(3).await);
-        assert!(turns.0.lock().unwrap().len() <= 1, "nothing is kept of who is gone");
+        // As soon as these are refused, there is room.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        assert_eq!(turns.read(1000, || 7).await, Ok(7));
+        assert_eq!(turns.read(1, || ()).await, Err(Unread::Late(2)), "the control: it still waits");
+        drop(held);
+        assert_eq!(turns.read(1, || 8).await, Ok(8));
     }
 }

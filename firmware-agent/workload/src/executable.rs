@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::digest;
+use rustix::fs::{AtFlags, CWD, StatxFlags, makedev, statx};
 
 /// The largest binary that is hashed, in bytes.
 pub(crate) const MAX_BINARY: u64 = 256 << 20;
@@ -97,9 +98,13 @@ impl Executable {
 }
 
 /// Device and inode of the file that a process runs now; `None` where it cannot be told.
+///
+/// It asks the kernel alone, never the file system: that may be a program of the caller's (FUSE, below an overlay of a user
+/// namespace of its own), which has the thread wait that serves everybody.
 pub(crate) fn running(pid: i32) -> Option<(u64, u64)> {
-    let metadata = std::fs::metadata(format!("/proc/{pid}/exe")).ok()?;
-    Some((metadata.dev(), metadata.ino()))
+    let exe = format!("/proc/{pid}/exe");
+    let known = statx(CWD, exe, AtFlags::STATX_DONT_SYNC, StatxFlags::INO).ok()?;
+    Some((makedev(known.stx_dev_major, known.stx_dev_minor), known.stx_ino))
 }
 
 /// SHA-256 digests of binaries, by file.

@@ -36,6 +36,14 @@ pub enum PeerError {
         /// What went wrong.
         reason: String,
     },
+    /// The binary was not read in time.
+    #[error("the binary of process {pid} was not read in time")]
+    Unread {
+        /// The process id.
+        pid: i32,
+        /// How long the agent waited, in seconds.
+        waited: u64,
+    },
     /// Another process wrote to the connection.
     #[error("process {sender} wrote to the connection of process {pid}")]
     ForeignSender {
@@ -90,6 +98,7 @@ impl Coded for PeerError {
             Self::Unacknowledged { .. } => ReasonCode::new("HM-WL-0007"),
             Self::BinaryChanged { .. } => ReasonCode::new("HM-WL-0008"),
             Self::UserNamespace { .. } => ReasonCode::new("HM-WL-0009"),
+            Self::Unread { .. } => ReasonCode::new("HM-WL-0019"),
         }
     }
 
@@ -102,6 +111,7 @@ impl Coded for PeerError {
                 Some(format!("opened by process {pid}, written to by process {sender}"))
             }
             Self::Unacknowledged { waited, .. } => Some(format!("no answer within {waited} s")),
+            Self::Unread { waited, .. } => Some(format!("not read within {waited} s")),
             Self::UserNamespace { theirs, ours, .. } => Some(format!("{theirs}, the agent is in {ours}")),
             _ => None,
         }
@@ -121,6 +131,9 @@ impl Coded for PeerError {
                 Self::Unacknowledged { .. } => {
                     "the workload is stopped or overloaded, or another program was run with its connection open"
                 }
+                Self::Unread { .. } => {
+                    "its file system does not answer, or many binaries of its user are read at the same time"
+                }
                 Self::BinaryChanged { .. } => "a launcher connected and then ran the workload in its place",
                 Self::UserNamespace { .. } => "the workload runs in a rootless container",
             }
@@ -136,6 +149,7 @@ impl Coded for PeerError {
                 | Self::ForeignSender { .. }
                 | Self::Unacknowledged { .. }
                 | Self::BinaryChanged { .. } => "connect again, from the process that needs the identity",
+                Self::Unread { .. } => "run it from a local file system, and connect again",
                 Self::OutsideNamespace => "run the agent in the host's process id namespace",
                 Self::Facts { .. } => "run the agent as root, or give it CAP_SYS_PTRACE and the gid of hidepid",
                 Self::UserNamespace { .. } => "give its entry other selectors than unix:path and unix:sha256",

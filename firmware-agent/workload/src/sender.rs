@@ -7,6 +7,7 @@ use nix::cmsg_space;
 use nix::sys::socket::{
     ControlMessageOwned, MsgFlags, UnixAddr, UnixCredentials, getsockopt, recvmsg, setsockopt, sockopt,
 };
+use rustix::io::ioctl_fionread;
 
 /// Has the kernel tell the writer of whatever arrives on a socket. Set on a listening socket before it listens, it holds
 /// for every octet of every connection: the kernel notes the writer when it writes.
@@ -15,6 +16,17 @@ use nix::sys::socket::{
 /// When the kernel refuses.
 pub fn tell_senders(socket: &impl AsFd) -> io::Result<()> {
     setsockopt(socket, sockopt::PassCred, &true).map_err(Into::into)
+}
+
+/// Whether everything that was written to a socket has been received.
+///
+/// The kernel notes the writer when something is written, and its octets may be put in later: splice(2) and its like
+/// leave a reference to a page, which can be shared with another process. What was received has its octets.
+///
+/// # Errors
+/// As ioctl(2).
+pub fn nothing_waits(socket: &impl AsFd) -> io::Result<bool> {
+    Ok(ioctl_fionread(socket)? == 0)
 }
 
 /// What arrived at once: it has one writer.

@@ -1,8 +1,7 @@
 //! A clock that is set back.
 //!
 //! Much is judged by the time of day, and heals by itself once that is right again, except what was noted down while the
-//! clock was ahead: this puts that right. What was noted shows it, however short the time was: the jumps of the clock do
-//! not, as two of them between two looks cancel out.
+//! clock was ahead: this puts that right.
 
 use std::{
     sync::Arc,
@@ -52,6 +51,8 @@ impl Coded for SetBack {
 pub(crate) async fn keep_watch(server: Arc<Server>) {
     let (mut wall, mut steady) = (server.clock.now(), Instant::now());
     loop {
+        // Of what an earlier run noted, only what lies in the future is known to be wrong; so it is with what was noted while
+        // the clock was ahead for less than a tick.
         doubt_times(&server);
         sleep(TICK).await;
         let expected = wall + steady.elapsed();
@@ -71,10 +72,10 @@ pub(crate) async fn keep_watch(server: Arc<Server>) {
 /// What was seen in the future was seen while the clock was ahead: held against it, a TPM's clock that runs as it should
 /// would seem to run too fast, and keep its machine out.
 fn doubt_times(server: &Server) {
-    let latest = server.clock.now().duration_since(UNIX_EPOCH).unwrap_or_default() + TOLERANCE;
+    let now = server.clock.now().duration_since(UNIX_EPOCH).unwrap_or_default() + TOLERANCE;
     let count = server
         .kept
-        .doubt_times_after(u64::try_from(latest.as_millis()).unwrap_or(u64::MAX));
+        .doubt_times_after(u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
     if count > 0 {
         tracing::warn!(
             count,

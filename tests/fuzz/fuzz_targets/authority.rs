@@ -10,7 +10,7 @@ const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const FRAME_HEADER: usize = 9;
 const MAX_FRAME: usize = 16_384;
 /// What one block may hold decoded, and what each of its fields takes to write: a kind and two lengths.
-const MAX_LIST: usize = 64 << 10;
+const MAX_LIST: usize = 16 << 10;
 
 fuzz_target!(|bytes: &[u8]| {
     let [before, cut, rest @ ..] = bytes else {

@@ -120,7 +120,17 @@ async fn callers_that_hang_up_while_a_binary_is_read_leave_nothing_behind() {
         let (attestor, turns) = (Arc::clone(&attestor), Arc::clone(&turns));
         (client, Caller::new(peer, user, attestor, turns, Some(speaker)))
     };
-    let reading = turns.wait(user.id).await;
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let (begun, has_begun) = tokio::sync::oneshot::channel();
+    let busy = Arc::clone(&turns);
+    let reading = tokio::spawn(async move {
+        let read = move || {
+            begun.send(()).unwrap();
+            released.recv().ok();
+        };
+        busy.read(user.id, read).await
+    });
+    has_begun.await.unwrap();
     for _ in 0..50 {
         let (_client, caller) = connect();
         let answer = caller.answer(&answers, Asked::Svids, &snapshot);
@@ -128,7 +138,8 @@ async fn callers_that_hang_up_while_a_binary_is_read_leave_nothing_behind() {
         assert!(waited.is_err(), "its user's turn is taken");
     }
     assert_eq!(Arc::strong_count(&attestor), 1, "no work is queued for who is gone");
-    drop(reading);
+    drop(release);
+    reading.await.unwrap().unwrap();
     let (_client, caller) = connect();
     // It gets its turn, and then does not answer.
     let refused = caller.answer(&answers, Asked::Svids, &snapshot).await.unwrap_err();

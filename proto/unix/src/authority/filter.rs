@@ -46,6 +46,15 @@ impl<S> AuthorityFilter<S> {
     fn is_idle(&self) -> bool {
         self.rewriter.mode() == Mode::Passing && self.ready.is_empty()
     }
+
+    /// Makes ready what can be made of what has arrived.
+    fn advance(&mut self) -> io::Result<()> {
+        let advanced = self.rewriter.advance(&mut self.ready);
+        if self.rewriter.greeted() {
+            self.greeting = None;
+        }
+        advanced.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for AuthorityFilter<S> {
@@ -53,6 +62,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for AuthorityFilter<S> {
         let this = &mut *self;
         if this.is_idle() {
             return Pin::new(&mut this.socket).poll_read(cx, buf);
+        }
+        // What was left of the last read comes before the next.
+        if this.ready.is_empty() {
+            this.advance()?;
         }
         while this.ready.is_empty() && buf.remaining() > 0 {
             let start = buf.filled().len();
@@ -70,12 +83,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for AuthorityFilter<S> {
             }
             this.rewriter.input().extend_from_slice(arrived);
             buf.set_filled(start);
-            this.rewriter
-                .advance(&mut this.ready)
-                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-            if this.rewriter.greeted() {
-                this.greeting = None;
-            }
+            this.advance()?;
         }
         this.hand_over(buf);
         Poll::Ready(Ok(()))

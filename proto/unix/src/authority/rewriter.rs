@@ -11,8 +11,11 @@ const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const MAX_FRAME: usize = 16_384;
 /// The largest header block that is put together, in octets.
 const MAX_BLOCK: usize = 32 << 10;
-/// The largest decoded header list, in octets by HPACK's count.
-const MAX_LIST: usize = 64 << 10;
+/// The largest decoded header list, in octets by HPACK's count: as much as the servers take, and a frame holds.
+const MAX_LIST: usize = MAX_FRAME;
+/// How much is made ahead of the reader: a block of a few octets can stand for a list of the largest size, so that what
+/// is made of one read would not be bounded by what was read.
+const AHEAD: usize = 16 << 10;
 /// How many `CONTINUATION` frames one block may have.
 const MAX_CONTINUATIONS: u32 = 8;
 /// What takes the place of the client's authority.
@@ -110,7 +113,8 @@ impl Rewriter {
         &mut self.input
     }
 
-    /// Takes what can be taken from the input, and appends to `out` what the server shall see.
+    /// Takes what can be taken from the input, and appends to `out` what the server shall see. Stops at the first block
+    /// with which `out` holds 16 KiB: what is left waits until it is called again.
     ///
     /// # Errors
     /// When a connection that needs rewriting breaks HTTP/2 or a limit; it must be closed. As long as
@@ -119,7 +123,7 @@ impl Rewriter {
         if !self.greeted && !self.greet(out) {
             return Ok(());
         }
-        while self.mode != Mode::Passing && !self.input.is_empty() {
+        while self.mode != Mode::Passing && !self.input.is_empty() && out.len() < AHEAD {
             if self.passing > 0 {
                 let now = self.passing.min(self.input.len());
                 out.put(self.input.split_to(now));
@@ -225,7 +229,7 @@ impl Rewriter {
             let value = if is_authority(field) { LOCALHOST } else { &field.value };
             encode_literal(&field.name, value, &mut coded);
         }
-        write_block(block.stream, block.end_stream, coded.freeze(), out);
+        write_block(block.stream, block.end_stream, &coded, out);
         Ok(())
     }
 }
@@ -273,23 +277,15 @@ fn is_well_formed(field: &Field) -> bool {
     !is_authority(field) || http::uri::Authority::try_from(field.value.as_slice()).is_ok()
 }
 
-/// Writes a block as one `HEADERS` frame and as many `CONTINUATION` frames as it needs.
-fn write_block(stream: u32, end_stream: bool, mut coded: Bytes, out: &mut BytesMut) {
-    let mut kind = HEADERS;
-    loop {
-        let fragment = coded.split_to(coded.len().min(MAX_FRAME));
-        let end_headers = if coded.is_empty() { END_HEADERS } else { 0 };
-        let end_stream = if kind == HEADERS && end_stream { END_STREAM } else { 0 };
-        out.put_uint(u64::try_from(fragment.len()).unwrap_or_default(), 3);
-        out.put_u8(kind);
-        out.put_u8(end_headers | end_stream);
-        out.put_u32(stream);
-        out.put(fragment);
-        if end_headers != 0 {
-            return;
-        }
-        kind = CONTINUATION;
-    }
+/// Writes a block as one `HEADERS` frame: a literal takes less than its field counts for in a list, which is no larger than
+/// a frame.
+fn write_block(stream: u32, end_stream: bool, coded: &[u8], out: &mut BytesMut) {
+    let end_stream = if end_stream { END_STREAM } else { 0 };
+    out.put_uint(u64::try_from(coded.len()).unwrap_or_default(), 3);
+    out.put_u8(HEADERS);
+    out.put_u8(END_HEADERS | end_stream);
+    out.put_u32(stream);
+    out.put_slice(coded);
 }
 
 #[cfg(test)]

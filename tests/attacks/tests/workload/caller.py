@@ -136,6 +136,50 @@ def theft(speak, linger=False, forge=False):
     return steal
 
 
+def filled_in_later(path, program):
+    """Writes its acknowledgement without a copy before the program runs: the kernel notes the writer, and the octets are
+    those of a page that another process fills in once it has seen the PING. So that the connection is accepted only then,
+    others stand before it in the queue; so that the agent does not read on meanwhile, it is kept busy with answers that
+    nobody takes."""
+    page = os.memfd_create("page")
+    os.pwrite(page, frame(6, 1, 0, bytes(8)), 0)
+    connection = socket.socket(socket.AF_UNIX)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 212992)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    queue = [socket.socket(socket.AF_UNIX) for _ in range(100)]
+    reading, writing = os.pipe()
+    opener = os.fork()
+    if opener == 0:
+        inlet, outlet = os.pipe()
+        os.splice(page, outlet, 17, 0)
+        connection.setblocking(False)
+        for other in queue:
+            other.connect(path)
+        connection.connect(path)
+        words, said = call() + frame(6, 0, 0, b"\xff" * 8) * (360 * 1024 // 17), 0
+        try:
+            while said < len(words):
+                said += connection.send(words[said : said + 32600])
+        except BlockingIOError:
+            pass
+        else:
+            connection.setblocking(True)
+            os.splice(inlet, connection.fileno(), 17)
+        os.write(writing, b"x")
+        run(program)
+    os.read(reading, 1)
+    time.sleep(random.choice([0.2, 0.5, 1]))
+    for other in queue:
+        other.close()
+    try:
+        won = stolen(connection, lambda answer: os.pwrite(page, answer, 0))
+    except SystemExit:
+        won = False
+    os.kill(opener, 9)
+    os.waitpid(opener, 0)
+    return won
+
+
 def passed(path, program):
     """Connects, sends the connection to another process, and runs the program."""
     mine, theirs = socket.socketpair(socket.AF_UNIX)
@@ -165,6 +209,7 @@ WAYS = {
     "prepared-and-child-answers": theft("prepared", linger=True),
     "in-the-name-of-the-opener": theft("afterwards", forge=True),
     "passed": passed,
+    "filled-in-later": filled_in_later,
 }
 
 
