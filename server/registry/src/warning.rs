@@ -27,10 +27,19 @@ const UNIX_LABELS: [&str; 8] = [
     "path",
     "sha256",
 ];
+/// Those of them that are about who runs it.
+const USERS: [&str; 6] = [
+    "uid",
+    "gid",
+    "user",
+    "group",
+    "supplementary_gid",
+    "supplementary_group",
+];
 /// Those of them that take a number.
 const UNIX_NUMBERS: [&str; 3] = ["uid", "gid", "supplementary_gid"];
 
-/// A selector that nothing on a machine ever matches.
+/// A selector that nothing on a machine ever matches, or more than its author probably meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EntryWarning {
@@ -62,6 +71,11 @@ pub enum EntryWarning {
         selector: Selector,
         /// Whether the entry matches nodes.
         of_nodes: bool,
+    },
+    /// A binary, whoever runs it: whoever may read and execute a file can pass for it.
+    AnyUsersBinary {
+        /// The selector.
+        selector: Selector,
     },
     /// Two values of a fact that has one value.
     Contradiction {
@@ -106,6 +120,11 @@ impl fmt::Display for EntryWarning {
                 "the selector {selector} is about a machine, and this entry matches processes; an entry below \
                  /spire/server makes an alias for machines"
             ),
+            Self::AnyUsersBinary { selector } => write!(
+                f,
+                "the selector {selector} is matched by every user who may read and execute that file: add a unix:uid, and let \
+                 only that user execute it"
+            ),
             Self::Contradiction { first, second } => {
                 write!(
                     f,
@@ -116,7 +135,7 @@ impl fmt::Display for EntryWarning {
     }
 }
 
-/// What in `selectors` never matches; `of_nodes` for an alias of nodes, whose parent is the server.
+/// What in `selectors` never matches, or matches too much; `of_nodes` for an alias of nodes, whose parent is the server.
 #[must_use]
 pub fn selector_warnings(selectors: &BTreeSet<Selector>, of_nodes: bool) -> Vec<EntryWarning> {
     let mut warnings: Vec<EntryWarning> = selectors
@@ -128,6 +147,14 @@ pub fn selector_warnings(selectors: &BTreeSet<Selector>, of_nodes: bool) -> Vec<
             .iter()
             .filter(move |selector| selector.kind() == "unix" && label_of(selector) == label)
     };
+    let has_user = selectors
+        .iter()
+        .any(|selector| selector.kind() == "unix" && USERS.contains(&label_of(selector)));
+    if let (Some(selector), false) = (labelled("path").chain(labelled("sha256")).next(), has_user) {
+        warnings.push(EntryWarning::AnyUsersBinary {
+            selector: selector.clone(),
+        });
+    }
     for label in ["uid", "gid", "user", "group", "path", "sha256"] {
         let mut found = labelled(label);
         if let (Some(first), Some(second)) = (found.next(), found.next()) {
