@@ -133,7 +133,11 @@ impl Kept {
             .iter()
             .map(|row| Ok((row.node.clone(), Arc::new(Held::read(row)?))));
         let held: BTreeMap<_, Arc<Held>> = held.collect::<Result<_, StoreError>>()?;
-        let latest = held.values().map(|held| held.sighting.seen_at).max().unwrap_or_default();
+        let latest = held
+            .values()
+            .map(|held| held.sighting.seen_at)
+            .max()
+            .unwrap_or_default();
         Ok(Self {
             held: RwLock::new(held),
             latest: AtomicU64::new(latest),

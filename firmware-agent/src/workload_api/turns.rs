@@ -128,7 +128,11 @@ mod tests {
         // As soon as these are refused, there is room.
         tokio::time::sleep(Duration::from_secs(3)).await;
         assert_eq!(turns.read(1000, || 7).await, Ok(7));
-        assert_eq!(turns.read(1, || ()).await, Err(Unread::Late(2)), "the control: it still waits");
+        assert_eq!(
+            turns.read(1, || ()).await,
+            Err(Unread::Late(2)),
+            "the control: it still waits"
+        );
         drop(held);
         assert_eq!(turns.read(1, || 8).await, Ok(8));
     }

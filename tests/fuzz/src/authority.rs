@@ -50,7 +50,11 @@ fn advance(rewriter: &mut Rewriter, out: &mut BytesMut) -> Result<(), RewriteErr
     loop {
         let (mut made, mode) = (BytesMut::new(), rewriter.mode());
         let advanced = rewriter.advance(&mut made);
-        assert!(mode == Mode::Passing || rewriter.mode() == Mode::Passing || made.len() <= MOST, "{}", made.len());
+        assert!(
+            mode == Mode::Passing || rewriter.mode() == Mode::Passing || made.len() <= MOST,
+            "{}",
+            made.len()
+        );
         let last = made.is_empty();
         out.extend_from_slice(&made);
         advanced?;
