@@ -11,17 +11,37 @@ use crate::{KeyKind, MAX_LABEL_LEN, SignatureAlg};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HsmError {
+    /// There is no file where what drives the device should be.
+    #[error("the PKCS#11 module {path} does not exist")]
+    ModuleMissing {
+        /// Its path.
+        path: String,
+        /// What the operating system said.
+        cause: String,
+    },
     /// What drives the device cannot be loaded.
-    #[error("the PKCS#11 module {path} cannot be loaded: {cause}")]
+    #[error("the PKCS#11 module {path} cannot be loaded")]
     ModuleNotLoadable {
         /// Its path.
         path: String,
-        /// What the loader or the module said.
+        /// What the loader said.
         cause: String,
+    },
+    /// What drives the device was loaded, and does not start.
+    #[error("the PKCS#11 module {path} does not start")]
+    ModuleNotStarted {
+        /// Its path.
+        path: String,
+        /// What the module said.
+        cause: String,
+        /// What its own configuration lacks, where that can be seen from here.
+        lacks: Option<String>,
     },
     /// No token has the label.
     #[error("no token is labelled {label:?}")]
     TokenMissing {
+        /// The module's path.
+        module: String,
         /// The label asked for.
         label: String,
         /// The labels that are there.
@@ -193,7 +213,9 @@ pub enum HsmError {
 impl Coded for HsmError {
     fn code(&self) -> ReasonCode {
         match self {
+            Self::ModuleMissing { .. } => ReasonCode::new("HM-HSM-0026"),
             Self::ModuleNotLoadable { .. } => ReasonCode::new("HM-HSM-0001"),
+            Self::ModuleNotStarted { .. } => ReasonCode::new("HM-HSM-0027"),
             Self::TokenMissing { .. } => ReasonCode::new("HM-HSM-0002"),
             Self::TokenAmbiguous { .. } => ReasonCode::new("HM-HSM-0003"),
             Self::PinWrong { .. } => ReasonCode::new("HM-HSM-0004"),
@@ -223,10 +245,17 @@ impl Coded for HsmError {
 
     fn compared(&self) -> Option<String> {
         match self {
-            Self::TokenMissing { label, present } if present.is_empty() => {
+            Self::ModuleMissing { cause, .. } | Self::ModuleNotLoadable { cause, .. } => Some(cause.clone()),
+            Self::ModuleNotStarted { cause, lacks: None, .. } => Some(cause.clone()),
+            Self::ModuleNotStarted {
+                cause,
+                lacks: Some(lacks),
+                ..
+            } => Some(format!("{cause}; {lacks}")),
+            Self::TokenMissing { label, present, .. } if present.is_empty() => {
                 Some(format!("asked for {label:?}; there is no initialised token"))
             }
-            Self::TokenMissing { label, present } => Some(format!("asked for {label:?}; there are {present:?}")),
+            Self::TokenMissing { label, present, .. } => Some(format!("asked for {label:?}; there are {present:?}")),
             Self::TokenAmbiguous { count, .. } | Self::KeyAmbiguous { count, .. } => {
                 Some(format!("{count} found, exactly 1 allowed"))
             }
@@ -248,18 +277,33 @@ impl Coded for HsmError {
     }
 
     fn next_step(&self) -> Option<String> {
-        Some(next(self).into())
+        Some(match self {
+            Self::ModuleNotLoadable { path, .. } => format!("ldd {path}; pkcs11-tool --module {path} -I"),
+            Self::TokenMissing { module, present, .. } if present.is_empty() => {
+                format!(
+                    "pkcs11-tool --module {module} -L, as the server's user; then initialise a token with this label"
+                )
+            }
+            Self::TokenMissing { .. } => "set `[hsm] token_label` to one of these labels, or plug the token in".into(),
+            other => next(other).into(),
+        })
     }
 }
 
-const fn cause(error: &HsmError) -> &'static str {
+fn cause(error: &HsmError) -> &'static str {
     match error {
+        HsmError::ModuleMissing { .. } => "the token's software is not installed, or the path is wrong",
         HsmError::ModuleNotLoadable { .. } => {
-            "the path is wrong, the file is no PKCS#11 module for this machine, or its own configuration is missing"
+            "the file is no PKCS#11 module for this machine, or a library that it needs is missing"
         }
-        HsmError::TokenMissing { .. } => {
-            "the token is not plugged in or not initialised, has another label, or the server's user may not read it"
+        HsmError::ModuleNotStarted { lacks: Some(_), .. } => "it was never made, was moved, or belongs to another user",
+        HsmError::ModuleNotStarted { lacks: None, .. } => {
+            "the module does not find its own configuration, or its device"
         }
+        HsmError::TokenMissing { present, .. } if present.is_empty() => {
+            "no token was initialised yet, none is plugged in, or the server's user may not read its store"
+        }
+        HsmError::TokenMissing { .. } => "the label is mistyped, or the token is not plugged in",
         HsmError::TokenAmbiguous { .. } => "two tokens were initialised with the same label",
         HsmError::PinWrong { .. } => "the PIN was changed on the token, or the PIN file is that of another token",
         HsmError::PinLocked { .. } => "a wrong PIN was tried too often, by this or another program",
@@ -293,8 +337,15 @@ const fn cause(error: &HsmError) -> &'static str {
 
 const fn next(error: &HsmError) -> &'static str {
     match error {
-        HsmError::ModuleNotLoadable { .. } => "check `[hsm] module`; try `pkcs11-tool --module FILE -I`",
-        HsmError::TokenMissing { .. } => "check `[hsm] token_label` against `pkcs11-tool --module FILE -L`",
+        HsmError::ModuleMissing { .. } => "install the token's PKCS#11 package, or correct `[hsm] module`",
+        HsmError::ModuleNotStarted { lacks: Some(_), .. } => {
+            "make or restore it, or correct the module's configuration; then start the server"
+        }
+        HsmError::ModuleNotStarted { lacks: None, .. } => {
+            "see the module's manual for its configuration and variables, and set them in the server's unit"
+        }
+        // With the module's path: see `next_step`.
+        HsmError::ModuleNotLoadable { .. } | HsmError::TokenMissing { .. } => "check `[hsm]`",
         HsmError::TokenAmbiguous { .. } => "give one of the tokens another label",
         HsmError::PinWrong { .. } => {
             "put the right PIN into the file that `[hsm] pin` names, then restart the server; the wrong one is not tried again before"

@@ -19,6 +19,7 @@ mod queue;
 mod raw;
 mod recovery;
 mod sign;
+mod softhsm;
 mod store;
 mod token;
 mod worker;

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
@@ -12,7 +13,7 @@ use cryptoki::{
 };
 use hallmark_hsm::HsmError;
 
-use crate::{connection::Seat, failure::short};
+use crate::{connection::Seat, failure::short, softhsm};
 
 /// Every module that was loaded. They stay loaded until the process ends: a module has one state per process, and
 /// unloading it under somebody's feet is undefined.
@@ -47,7 +48,7 @@ impl Module {
             return Ok(Arc::clone(module));
         }
         let context = Pkcs11::new(path).map_err(|error| not_loadable(path, &error))?;
-        initialize(&context).map_err(|error| not_loadable(path, &error))?;
+        initialize(&context).map_err(|error| not_started(path, &error))?;
         let module = Arc::new(Self {
             path: path.to_owned(),
             context,
@@ -81,7 +82,7 @@ impl Module {
         if let Err(error) = self.context.clone().finalize() {
             tracing::debug!(error = short(&error), "the PKCS#11 module did not end cleanly");
         }
-        initialize(&self.context).map_err(|error| not_loadable(&self.path, &error))
+        initialize(&self.context).map_err(|error| not_started(&self.path, &error))
     }
 }
 
@@ -92,9 +93,26 @@ fn initialize(context: &Pkcs11) -> Result<(), Error> {
     }
 }
 
+/// A bare name is looked for by the loader; a path is looked at here, since the loader's words are for programmers.
 fn not_loadable(path: &Path, error: &Error) -> HsmError {
-    HsmError::ModuleNotLoadable {
+    let told = path.display().to_string();
+    let is_path = path.parent().is_some_and(|folder| !folder.as_os_str().is_empty());
+    match path.metadata() {
+        Err(missing) if is_path && missing.kind() == io::ErrorKind::NotFound => HsmError::ModuleMissing {
+            path: told,
+            cause: missing.to_string(),
+        },
+        _ => HsmError::ModuleNotLoadable {
+            path: told,
+            cause: short(error),
+        },
+    }
+}
+
+fn not_started(path: &Path, error: &Error) -> HsmError {
+    HsmError::ModuleNotStarted {
         path: path.display().to_string(),
         cause: short(error),
+        lacks: softhsm::lacks(path),
     }
 }

@@ -21,7 +21,7 @@ use crate::{
 /// Opens `config.sessions` sessions with the token and logs in. The login counts for all sessions of the token.
 pub(crate) fn connect(module: &Module, config: &Pkcs11Config) -> Result<(TokenFacts, Vec<Connection>), Failure> {
     let context = module.context();
-    let (slot, info) = find(context, &config.token_label)?;
+    let (slot, info) = find(module, &config.token_label)?;
     check_pin_state(&config.token_label, &info)?;
     let facts = facts(&info);
     let sessions = open_sessions(context, slot, config)?;
@@ -36,7 +36,8 @@ pub(crate) fn connect(module: &Module, config: &Pkcs11Config) -> Result<(TokenFa
     Ok((facts, connections))
 }
 
-fn find(context: &Pkcs11, label: &str) -> Result<(Slot, TokenInfo), Failure> {
+fn find(module: &Module, label: &str) -> Result<(Slot, TokenInfo), Failure> {
+    let context = module.context();
     let failed = |error: &Error| failure(label, "listing the tokens", error);
     let mut present = Vec::new();
     let mut found = Vec::new();
@@ -61,6 +62,7 @@ fn find(context: &Pkcs11, label: &str) -> Result<(Slot, TokenInfo), Failure> {
             count,
         })),
         (None, _) => Err(Failure::Gone(HsmError::TokenMissing {
+            module: module.path().display().to_string(),
             label: label.to_owned(),
             present,
         })),

@@ -78,6 +78,7 @@ fn a_missing_token_is_told() {
         assert_eq!(
             missing,
             HsmError::TokenMissing {
+                module: module().display().to_string(),
                 label: LABEL.into(),
                 present: vec!["other".into()]
             }
@@ -113,8 +114,13 @@ fn a_module_that_cannot_be_loaded_is_told() {
         let no_module = lab.path("text.so");
         fs::write(&no_module, "not a library").unwrap();
         let config = |module: &std::path::Path| Pkcs11Config::new(module, LABEL, SecretString::from(PIN), 1);
+        let missing = lab.path("missing.so");
+        let error = Pkcs11KeyStore::open(config(&missing)).err().unwrap();
+        assert!(
+            matches!(&error, HsmError::ModuleMissing { path, .. } if *path == missing.display().to_string()),
+            "{error:?}"
+        );
         for path in [
-            lab.path("missing.so"),
             no_module,
             // A library, but no module.
             "libm.so.6".into(),

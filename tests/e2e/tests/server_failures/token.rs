@@ -10,8 +10,8 @@ const LABEL: &str = "hallmark-lab";
 const WRONG_PIN: &str = "0000000000000000";
 const RIGHT_PIN: &str = "put the right PIN into the file that `[hsm] pin` names, then restart the server; the wrong one is not \
                          tried again before";
-const CHECK_LABEL: &str = "cause: the token is not plugged in or not initialised, has another label, or the server's user may \
-                           not read it\n  next: check `[hsm] token_label` against `pkcs11-tool --module FILE -L`";
+const CHECK_LABEL: &str = "cause: the label is mistyped, or the token is not plugged in\n  next: set `[hsm] token_label` to one of \
+                           these labels, or plug the token in";
 const USED_BEFORE: &str = "next: set [hsm] token_label to the token that was used before, or restore its backup";
 
 /// The folders or files below one.
@@ -66,26 +66,65 @@ fn some_library() -> PathBuf {
 #[test]
 fn a_module_that_cannot_be_loaded_is_told() {
     let mut kept = Kept::filled();
+    let missing = kept.path("missing.so");
+    let config = kept.with("hsm", "module", missing.display().to_string());
+    kept.must_refuse(
+        &config,
+        UNREACHABLE,
+        &format!(
+            "HM-HSM-0026: the PKCS#11 module {} does not exist\n  compared: No such file or directory (os error 2)\n  cause: \
+             the token's software is not installed, or the path is wrong\n  next: install the token's PKCS#11 package, or \
+             correct `[hsm] module`",
+            missing.display()
+        ),
+    );
     let modules = [
-        kept.path("missing.so"),
         kept.file("text.so", "this is no shared object\n"),
         kept.file("empty.so", ""),
         some_library(),
     ];
     for module in modules {
         let config = kept.with("hsm", "module", module.display().to_string());
+        let module = module.display();
         kept.must_refuse(
             &config,
             UNREACHABLE,
             &format!(
-                "HM-HSM-0001: the PKCS#11 module {} cannot be loaded: *\n  cause: the path is wrong, the file is no PKCS#11 \
-                 module for this machine, or its own configuration is missing\n  next: check `[hsm] module`; try \
-                 `pkcs11-tool --module FILE -I`",
-                module.display()
+                "HM-HSM-0001: the PKCS#11 module {module} cannot be loaded\n  compared: *\n  cause: the file is no PKCS#11 \
+                 module for this machine, or a library that it needs is missing\n  next: ldd {module}; pkcs11-tool --module \
+                 {module} -I"
             ),
         );
     }
     kept.must_go_on();
+}
+
+/// SoftHSM itself says nothing but that it failed.
+#[test]
+fn a_token_folder_that_is_missing_is_told() {
+    let mut kept = Kept::filled();
+    let config = kept.config();
+    let module = config["hsm"]["module"].as_str().unwrap().to_owned();
+    let (tokens, away) = (kept.trial.lab.server().token().tokens(), kept.path("away"));
+    let conf = kept.trial.lab.server().token().conf();
+    for (there, what) in [
+        (tokens, "SoftHSM's token folder (directories.tokendir)"),
+        (conf, "SoftHSM's configuration (SOFTHSM2_CONF)"),
+    ] {
+        std::fs::rename(&there, &away).unwrap();
+        kept.must_refuse(
+            &config,
+            UNREACHABLE,
+            &format!(
+                "HM-HSM-0027: the PKCS#11 module {module} does not start\n  compared: C_Initialize returned GeneralError; {what} \
+                 {}: No such file or directory (os error 2)\n  cause: it was never made, was moved, or belongs to another \
+                 user\n  next: make or restore it, or correct the module's configuration; then start the server",
+                there.display()
+            ),
+        );
+        std::fs::rename(&away, &there).unwrap();
+        kept.must_go_on();
+    }
 }
 
 #[test]
@@ -109,7 +148,9 @@ fn a_token_that_is_not_there_or_there_twice_is_told() {
         UNREACHABLE,
         &format!(
             "HM-HSM-0002: no token is labelled \"{LABEL}\"\n  compared: asked for \"{LABEL}\"; there is no initialised \
-             token\n  {CHECK_LABEL}"
+             token\n  cause: no token was initialised yet, none is plugged in, or the server's user may not read its store\n  \
+             next: pkcs11-tool --module {} -L, as the server's user; then initialise a token with this label",
+            config["hsm"]["module"].as_str().unwrap()
         ),
     );
     std::fs::remove_dir(&tokens).unwrap();
