@@ -84,6 +84,14 @@ impl Source {
     pub fn load(&self) -> Result<Config, ConfigError> {
         file::load_over(&self.file, self.credentials.as_deref(), &self.overrides)
     }
+
+    /// Where the running server is asked. Neither the PIN nor any other file that the configuration names is read.
+    ///
+    /// # Errors
+    /// [`ConfigError`], for the file's form.
+    pub fn admin_socket(&self) -> Result<PathBuf, ConfigError> {
+        file::admin_socket(&self.file, &self.overrides)
+    }
 }
 
 /// Where the server listens.

@@ -1,6 +1,7 @@
 //! Asking the running server whether it serves.
 
 use std::{
+    io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -25,6 +26,14 @@ pub(crate) enum HealthError {
         /// What the system or the server said.
         cause: String,
     },
+    /// The admin socket is there, and this user may not use it.
+    #[error("this user may not use the admin socket {}", socket.display())]
+    Forbidden {
+        /// The socket.
+        socket: PathBuf,
+        /// What the system said.
+        cause: String,
+    },
     /// A part of the server does not do its work.
     #[error("the server is not ready: {}", failing(parts))]
     NotReady {
@@ -38,19 +47,21 @@ impl Coded for HealthError {
         match self {
             Self::Silent { .. } => ReasonCode::new("HM-SRV-0008"),
             Self::NotReady { .. } => ReasonCode::new("HM-SRV-0009"),
+            Self::Forbidden { .. } => ReasonCode::new("HM-SRV-0024"),
         }
     }
 
     fn compared(&self) -> Option<String> {
         match self {
-            Self::Silent { cause, .. } => Some(cause.clone()),
+            Self::Silent { cause, .. } | Self::Forbidden { cause, .. } => Some(cause.clone()),
             Self::NotReady { .. } => None,
         }
     }
 
     fn likely_cause(&self) -> Option<String> {
         let cause = match self {
-            Self::Silent { .. } => "the server does not run, or this user may not use its admin socket",
+            Self::Silent { .. } => "the server does not run, or it listens at another socket",
+            Self::Forbidden { .. } => "only root and the server's user and group may use it",
             Self::NotReady { .. } => {
                 "the token is away or has lost the key, the disk is full, or the authority has expired"
             }
@@ -61,6 +72,7 @@ impl Coded for HealthError {
     fn next_step(&self) -> Option<String> {
         let step = match self {
             Self::Silent { .. } => "systemctl status hallmark-server",
+            Self::Forbidden { .. } => "sudo hallmark-server healthcheck, or join the server's group",
             Self::NotReady { .. } => "hallmark doctor; the parts' codes say more",
         };
         Some(step.into())
@@ -91,6 +103,16 @@ pub(crate) async fn ask(socket: &Path) -> Result<GetStatusResponse, HealthError>
         socket: socket.to_owned(),
         cause,
     };
+    // Tried first, as the channel's own error does not say what the system said.
+    if let Err(error) = UnixStream::connect(socket).await {
+        return Err(match error.kind() {
+            io::ErrorKind::PermissionDenied => HealthError::Forbidden {
+                socket: socket.to_owned(),
+                cause: error.to_string(),
+            },
+            _ => silent(error.to_string()),
+        });
+    }
     let answer = timeout(LIMIT, status(socket))
         .await
         .map_err(|_| silent(format!("no answer within {} s", LIMIT.as_secs())))?;
@@ -102,8 +124,6 @@ pub(crate) async fn ask(socket: &Path) -> Result<GetStatusResponse, HealthError>
 }
 
 async fn status(socket: &Path) -> Result<GetStatusResponse, String> {
-    // Tried first, as the channel's own error does not say what the system said.
-    UnixStream::connect(socket).await.map_err(|error| error.to_string())?;
     let path = socket.to_owned();
     let connector = service_fn(move |_: Uri| {
         let path = path.clone();

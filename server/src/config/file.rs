@@ -318,23 +318,37 @@ pub fn load(path: &Path, credentials: Option<&Path>) -> Result<Config, ConfigErr
 /// As [`load`]; a fault of the environment names its variable.
 pub(super) fn load_over(path: &Path, credentials: Option<&Path>, overrides: &Overrides) -> Result<Config, ConfigError> {
     let text = read(path)?;
-    let located = |error: toml::de::Error| locate::locate(path, &text, &error);
+    trust::only_ours("the configuration", path)?;
+    let file = decode(path, &text, overrides)?;
+    Ok(Config {
+        written: overrides.table(&text),
+        ..file.resolve(path, credentials)?
+    })
+}
+
+/// Where the server of the configuration at `path` listens for its operators. No other file is read, and it does not
+/// matter whose the configuration is: whoever asks a running server may be somebody else than its user.
+///
+/// # Errors
+/// As [`load_over`], for the file's form.
+pub(super) fn admin_socket(path: &Path, overrides: &Overrides) -> Result<PathBuf, ConfigError> {
+    let file = decode(path, &read(path)?, overrides)?;
+    Ok(file.listen.admin_socket)
+}
+
+fn decode(path: &Path, text: &str, overrides: &Overrides) -> Result<File, ConfigError> {
+    let located = |error: toml::de::Error| locate::locate(path, text, &error);
     // The version first: the rest of a newer file may well look wrong to this program.
-    let version = toml::from_str::<VersionOnly>(&text).map_err(located)?.version;
+    let version = toml::from_str::<VersionOnly>(text).map_err(located)?.version;
     if version != 1 {
         return Err(ConfigError::Version {
             path: path.to_owned(),
             found: version,
         });
     }
-    let file: File = overrides.read(&text).map_err(|fault| match fault {
+    overrides.read(text).map_err(|fault| match fault {
         Fault::File(error) => located(error),
         Fault::Environment(error) => error.into(),
-    })?;
-    let written = overrides.table(&text);
-    Ok(Config {
-        written,
-        ..file.resolve(path, credentials)?
     })
 }
 
@@ -346,9 +360,7 @@ fn read(path: &Path) -> Result<String, ConfigError> {
             "it has {size} bytes, at most {MAX_FILE_BYTES} are read"
         ))));
     }
-    let text = std::fs::read_to_string(path).map_err(|error| unreadable(&error))?;
-    trust::only_ours("the configuration", path)?;
-    Ok(text)
+    std::fs::read_to_string(path).map_err(|error| unreadable(&error))
 }
 
 impl File {
