@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use hallmark_api::types;
 use hallmark_spiffe::{
     Bundle, SpiffeId,
-    x509::{ChainError, MAX_CHAIN},
+    x509::{ChainError, MAX_CHAIN, SerialHex},
 };
 use hallmark_tpm::{KeyId, TpmHandle, Unique};
 use hallmark_tpm_wire::PublicArea;
@@ -84,7 +84,7 @@ impl Identity {
             unique: key.unique,
             public: key.public.clone(),
             csr: key.csr.clone(),
-            serial: hex::encode(&leaf.serial),
+            serial: SerialHex(&leaf.serial).to_string(),
             renew_at: Jitter::renewal(not_before, not_after),
             not_before,
             not_after,

@@ -37,7 +37,7 @@ def main(port, expected):
         answer = b"".join(iter(lambda: stream.recv(4096), b"")).decode()
         print(json.dumps({
             "spiffe_id": str(svid.spiffe_id),
-            "serial": format(svid.leaf.serial_number, "x"),
+            "serial": svid.leaf.serial_number.to_bytes(20, "big").lstrip(b"\0").hex(),
             "not_after": svid.leaf.not_valid_after_utc.isoformat(),
             "tls": stream.version(),
             "cipher": stream.cipher()[0],

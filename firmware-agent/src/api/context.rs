@@ -3,7 +3,10 @@
 use std::{fmt, time::SystemTime};
 
 use hallmark_api::workload::{X509svid, X509svidResponse};
-use hallmark_spiffe::{SpiffeId, x509::leaf_id};
+use hallmark_spiffe::{
+    SpiffeId,
+    x509::{SerialHex, leaf_id},
+};
 use rustls::{
     crypto::aws_lc_rs::sign::any_supported_type,
     pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer},
@@ -91,7 +94,7 @@ impl Svid {
         let validity = parsed.validity();
         Ok(Self {
             hint: svid.hint,
-            serial: parsed.tbs_certificate.serial.to_str_radix(16),
+            serial: SerialHex(parsed.raw_serial()).to_string(),
             dns_names: dns_names
                 .filter_map(|name| match name {
                     GeneralName::DNSName(name) => Some((*name).to_owned()),

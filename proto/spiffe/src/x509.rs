@@ -10,9 +10,11 @@ mod chain;
 mod chain_error;
 mod profile;
 mod profile_error;
+mod serial;
 
 pub use certificate::MAX_CERTIFICATE_LEN;
 pub use chain::{Authorities, MAX_CHAIN, VerifiedLeaf, verify_chain};
 pub use chain_error::ChainError;
 pub use profile::{check_authority, check_signing, leaf_id, lint_leaf, lint_signing};
 pub use profile_error::ProfileError;
+pub use serial::SerialHex;

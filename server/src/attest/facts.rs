@@ -4,7 +4,8 @@ use hallmark_policy::Appraisal;
 use hallmark_verify::VerifiedEvidence;
 use serde::{Deserialize, Serialize};
 
-/// What the last accepted attestation of a node proved, and the SVID that followed. Digests are lower-case hex.
+/// What the last accepted attestation of a node proved, and the SVID that followed. Digests and serial numbers are
+/// lower-case hex.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Facts {
@@ -50,7 +51,7 @@ pub struct Facts {
     pub verdict: String,
     /// Why, in order.
     pub reasons: Vec<ReasonFact>,
-    /// The SVID's serial number, decimal; empty when none followed.
+    /// The SVID's serial number; empty when none followed.
     pub svid_serial: String,
     /// The SVID's `notAfter`, in Unix seconds.
     pub svid_not_after: i64,

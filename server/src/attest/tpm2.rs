@@ -8,7 +8,7 @@ use hallmark_authority::SubjectKey;
 use hallmark_evidence::{Claim, EkCertificateChain};
 use hallmark_policy::{Appraisal, Listed, PolicySet, appraise_following};
 use hallmark_registry::{agent_id, authorise_node};
-use hallmark_spiffe::SpiffeId;
+use hallmark_spiffe::{SpiffeId, x509::SerialHex};
 use hallmark_store::{Agent, StoreError};
 use hallmark_tpm_wire::Name;
 use hallmark_verify::{
@@ -340,7 +340,7 @@ async fn admit(
     let intended = Intended::prepare(server, id.as_str(), vec![order]).await;
     let svid = intended.only().map_err(|error| unable(&error))?;
     let facts = Facts {
-        svid_serial: svid.serial.to_string(),
+        svid_serial: SerialHex(&svid.serial.to_be_bytes()).to_string(),
         svid_not_after: svid.expires_at,
         authority_key_label: intended.authority().to_owned(),
         ..Facts::of(appraisal)
@@ -352,7 +352,8 @@ async fn admit(
     match signed.unwrap_or(Err(IssueError::Interrupted)) {
         Ok(issued) => {
             verdict::still_stands(server, &id, svid)?;
-            tracing::info!(%id, %remote, serial = %svid.serial, expires_at = svid.expires_at, %class, "node attested");
+            let number = svid.serial.to_be_bytes();
+            tracing::info!(%id, %remote, serial = %SerialHex(&number), expires_at = svid.expires_at, %class, "node attested");
             Ok(issued)
         }
         Err(error) => {

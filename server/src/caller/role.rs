@@ -7,7 +7,10 @@
 use std::fmt;
 
 use hallmark_registry::{Registry, Role};
-use hallmark_spiffe::{SpiffeId, x509::VerifiedLeaf};
+use hallmark_spiffe::{
+    SpiffeId,
+    x509::{SerialHex, VerifiedLeaf},
+};
 use hallmark_store::{Agent, RoleSvid};
 use tokio::sync::MutexGuard;
 use tonic::Status;
@@ -89,7 +92,7 @@ pub(super) async fn holder(
     };
     let origin = origin.ok_or_else(|| RoleError::NotNoted {
         id: peer.id.clone(),
-        serial: hex::encode(&peer.serial),
+        serial: SerialHex(&peer.serial).to_string(),
     });
     let RoleSvid { agent, issued_at } = origin.map_err(RoleFailure::Refused)?;
     let holder = RoleHolder {

@@ -14,6 +14,7 @@ use hallmark_api::{
 use hallmark_attacks::{Wire, attest, attest_with, claim_message, open, proof_message};
 use hallmark_registry::NodeState;
 use hallmark_server::run::Running;
+use hallmark_spiffe::x509::SerialHex;
 use hallmark_verify::testing::{SoftwareKey, SoftwareMachine, VendorCa};
 use prost::Message as _;
 use tonic::{Code, Status, transport::Channel};
@@ -114,7 +115,8 @@ fn a_node_attests_and_everything_is_on_record() {
         assert!(full.ends_with(&node.ek_sha256));
         let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &spki);
         assert_eq!(node.svid_key_sha256, hex::encode(hash));
-        assert_eq!(node.svid_serial, row.x509svid_serial_number);
+        let serial: u128 = row.x509svid_serial_number.parse().unwrap();
+        assert_eq!(node.svid_serial, SerialHex(&serial.to_be_bytes()).to_string());
 
         let verdicts = records(&lab, "verdict").await;
         assert_eq!(verdicts.len(), 1);

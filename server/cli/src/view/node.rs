@@ -4,6 +4,7 @@ use hallmark_api::{
     admin::{ChangeNodeResponse, Node, NodeApproval},
     types,
 };
+use hallmark_spiffe::x509::SerialHex;
 use serde::Serialize;
 
 use crate::{
@@ -80,7 +81,7 @@ impl NodeView {
                 node.state.clone()
             },
             attestation_type: agent.attestation_type,
-            svid_serial: agent.x509svid_serial_number,
+            svid_serial: serial_hex(agent.x509svid_serial_number),
             svid_expires_at: rfc3339(agent.x509svid_expires_at),
             can_reattest: agent.can_reattest,
             agent_version: agent.agent_version,
@@ -173,6 +174,14 @@ fn with_approvals(state: &str, given: usize, needed: u32) -> String {
     match needed {
         0 => state.to_owned(),
         _ => format!("{state} ({given} of {needed} approvals)"),
+    }
+}
+
+/// SPIRE's message has it in decimal; everywhere else it is hex.
+fn serial_hex(decimal: String) -> String {
+    match decimal.parse::<u128>() {
+        Ok(serial) => SerialHex(&serial.to_be_bytes()).to_string(),
+        Err(_) => decimal,
     }
 }
 

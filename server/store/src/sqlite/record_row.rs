@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use hallmark_spiffe::x509::SerialHex;
 use rusqlite::{Connection, Row, TransactionBehavior, params};
 use serde::Serialize;
 
@@ -38,7 +39,7 @@ struct Hex(u128);
 
 impl Serialize for Hex {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&format_args!("{:032x}", self.0))
+        serializer.collect_str(&SerialHex(&self.0.to_be_bytes()))
     }
 }
 

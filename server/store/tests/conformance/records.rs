@@ -77,7 +77,7 @@ pub(crate) async fn intents_are_one_record_each(store: &impl Store) {
     assert_eq!(second.subject, "spiffe://example.org/w/1");
     let detail: serde_json::Value = serde_json::from_str(&second.detail).unwrap();
     let expected = serde_json::json!({
-        "serial": format!("{:032x}", 0xabd),
+        "serial": "0abd",
         "expires_at": 1_800_003_600,
         "entry": "entry-1",
         "holder": "spiffe://example.org/spire/agent/tpm2/00ff",

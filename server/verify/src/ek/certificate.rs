@@ -64,6 +64,7 @@ impl EkCertificate {
             serial: certificate
                 .raw_serial()
                 .iter()
+                .skip_while(|byte| **byte == 0)
                 .map(|byte| format!("{byte:02x}"))
                 .collect(),
             not_before: certificate.validity().not_before.timestamp(),

@@ -122,7 +122,7 @@ impl Admin for Fake {
                 message: "every rule is kept".into(),
             }],
             attested_at: NOW,
-            svid_serial: "1234".into(),
+            svid_serial: "04d2".into(),
             svid_not_after: FAR,
             authority_key_label: "hallmark-x509-a".into(),
             selectors: vec!["tpm2:class:simulator".into(), format!("tpm2:ek-hash:{NODE_A}")],
