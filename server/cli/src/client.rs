@@ -190,27 +190,49 @@ impl Client {
             .is_empty())
     }
 
-    /// Every entry that matches the filter, page by page.
+    /// Every entry that matches the filter.
     pub(crate) async fn list_entries(
         &self,
         filter: Option<list_entries_request::Filter>,
     ) -> Result<Vec<types::Entry>, CliError> {
         let mut found = Vec::new();
-        let mut page_token = String::new();
-        loop {
-            let request = ListEntriesRequest {
-                filter: filter.clone(),
+        let mut pages = self.entry_pages(filter);
+        while let Some(page) = pages.next().await? {
+            found.extend(page);
+        }
+        Ok(found)
+    }
+
+    /// The entries that match the filter, page by page.
+    pub(crate) fn entry_pages(&self, filter: Option<list_entries_request::Filter>) -> EntryPages {
+        EntryPages {
+            client: self.entries(),
+            next: Some(ListEntriesRequest {
+                filter,
                 output_mask: None,
                 page_size: PAGE,
-                page_token,
-            };
-            let page = self.entries().list_entries(request).await?.into_inner();
-            found.extend(page.entries);
-            page_token = page.next_page_token;
-            if page_token.is_empty() {
-                return Ok(found);
-            }
+                page_token: String::new(),
+            }),
         }
+    }
+}
+
+/// Entries that are asked for as they are needed.
+pub(crate) struct EntryPages {
+    client: EntryClient<Channel>,
+    next: Option<ListEntriesRequest>,
+}
+
+impl EntryPages {
+    /// The next page; `None` behind the last.
+    pub(crate) async fn next(&mut self) -> Result<Option<Vec<types::Entry>>, CliError> {
+        let Some(request) = self.next.take() else {
+            return Ok(None);
+        };
+        let page = self.client.list_entries(request.clone()).await?.into_inner();
+        let page_token = page.next_page_token;
+        self.next = (!page_token.is_empty()).then_some(ListEntriesRequest { page_token, ..request });
+        Ok(Some(page.entries))
     }
 }
 

@@ -1,11 +1,14 @@
 //! The one way to stdout and stderr.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    marker::PhantomData,
+};
 
 use clap::ValueEnum;
 use serde::Serialize;
 
-use crate::error::CliError;
+use crate::{error::CliError, table::Columns};
 
 /// The form of the data on stdout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -29,6 +32,68 @@ pub(crate) fn show(format: Format, value: &impl Show) -> Result<(), CliError> {
         Format::Yaml => serde_saphyr::to_string(value).map_err(|cause| encoding(&cause))?,
     };
     write(&text)
+}
+
+/// An item of a list.
+pub(crate) trait Row<const N: usize>: Serialize {
+    /// What stands above the columns.
+    const HEADINGS: [&'static str; N];
+
+    /// The item for people.
+    fn cells(&self) -> [String; N];
+}
+
+/// Writes a list to stdout as its parts come, in the form in which [`show`] would write it whole.
+pub(crate) struct ListWriter<R, const N: usize> {
+    format: Format,
+    columns: Columns<N>,
+    is_empty: bool,
+    of: PhantomData<R>,
+}
+
+impl<R: Row<N>, const N: usize> ListWriter<R, N> {
+    pub(crate) fn new(format: Format) -> Self {
+        Self {
+            format,
+            columns: Columns::new(R::HEADINGS),
+            is_empty: true,
+            of: PhantomData,
+        }
+    }
+
+    /// The next items. False once nobody reads any more.
+    pub(crate) fn write(&mut self, items: &[R]) -> Result<bool, CliError> {
+        let text = self.text(items)?;
+        self.is_empty &= items.is_empty();
+        write_on(&text)
+    }
+
+    /// After the last item.
+    pub(crate) fn end(self) -> Result<(), CliError> {
+        write(match (self.format, self.is_empty) {
+            (Format::Table, _) | (Format::Yaml, false) => "",
+            (Format::Json, false) => "\n]\n",
+            (Format::Json | Format::Yaml, true) => "[]\n",
+        })
+    }
+
+    fn text(&mut self, items: &[R]) -> Result<String, CliError> {
+        if self.format == Format::Table {
+            let cells: Vec<_> = items.iter().map(Row::cells).collect();
+            return Ok(paint(&self.columns.next(&cells)));
+        }
+        if items.is_empty() {
+            return Ok(String::new());
+        }
+        if self.format == Format::Yaml {
+            return serde_saphyr::to_string(&items).map_err(|cause| encoding(&cause));
+        }
+        let list = serde_json::to_string_pretty(items).map_err(|cause| encoding(&cause))?;
+        // Between its brackets each on a line of its own.
+        let inner = list.strip_prefix("[\n").and_then(|rest| rest.strip_suffix("\n]"));
+        let inner = inner.unwrap_or(&list);
+        Ok(format!("{}{inner}", if self.is_empty { "[\n" } else { ",\n" }))
+    }
 }
 
 fn encoding(cause: &dyn std::error::Error) -> CliError {
@@ -94,6 +159,43 @@ fn coloured(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[derive(Serialize)]
+    struct Named {
+        name: String,
+        list: Vec<u8>,
+    }
+
+    impl Row<1> for Named {
+        const HEADINGS: [&'static str; 1] = ["NAME"];
+
+        fn cells(&self) -> [String; 1] {
+            [self.name.clone()]
+        }
+    }
+
+    #[test]
+    fn a_list_in_parts_is_the_list() {
+        let named = |name: &str| Named {
+            name: name.into(),
+            list: vec![1],
+        };
+        let all = [named("a"), named("bcdef"), named("[\n")];
+        let whole = serde_json::to_string_pretty(&all).unwrap();
+        let mut list = ListWriter::<Named, _>::new(Format::Json);
+        let mut text = String::new();
+        for part in [&all[..0], &all[..1], &all[1..]] {
+            text += &list.text(part).unwrap();
+            list.is_empty &= part.is_empty();
+        }
+        assert_eq!(text + "\n]", whole);
+        let mut list = ListWriter::<Named, _>::new(Format::Yaml);
+        let parts = list.text(&all[..1]).unwrap() + &list.text(&all[1..]).unwrap();
+        assert_eq!(parts, serde_saphyr::to_string(&all.as_slice()).unwrap());
+        let mut list = ListWriter::<Named, _>::new(Format::Table);
+        let parts = list.text(&all[..1]).unwrap() + &list.text(&all[1..2]).unwrap();
+        assert_eq!(parts, "NAME\na\nbcdef\n");
+    }
 
     #[test]
     fn only_judging_words_are_coloured() {

@@ -2,27 +2,46 @@
 
 /// Columns under headings, padded with spaces. An empty list has its headings too: whoever reads it sees what was looked for.
 pub(crate) fn columns<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> String {
-    let mut widths = headings.map(|heading| heading.chars().count());
-    let rows: Vec<[String; N]> = rows
-        .iter()
-        .map(|row| row.each_ref().map(|cell| printable(cell)))
-        .collect();
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
+    Columns::new(headings).next(rows)
+}
+
+/// Columns that are written part by part: the headings stand before the first part, and a column never gets narrower.
+pub(crate) struct Columns<const N: usize> {
+    headings: Option<[String; N]>,
+    widths: [usize; N],
+}
+
+impl<const N: usize> Columns<N> {
+    pub(crate) fn new(headings: [&str; N]) -> Self {
+        Self {
+            widths: headings.map(|heading| heading.chars().count()),
+            headings: Some(headings.map(str::to_owned)),
         }
     }
-    let line = |cells: &[String; N]| {
+
+    /// The next part.
+    pub(crate) fn next(&mut self, rows: &[[String; N]]) -> String {
+        let rows: Vec<[String; N]> = rows
+            .iter()
+            .map(|row| row.each_ref().map(|cell| printable(cell)))
+            .collect();
+        for row in &rows {
+            for (width, cell) in self.widths.iter_mut().zip(row) {
+                *width = (*width).max(cell.chars().count());
+            }
+        }
+        let headings = self.headings.take();
+        headings.iter().chain(&rows).map(|cells| self.line(cells)).collect()
+    }
+
+    fn line(&self, cells: &[String; N]) -> String {
         let padded: Vec<String> = cells
             .iter()
-            .zip(widths)
+            .zip(self.widths)
             .map(|(cell, width)| format!("{cell:<width$}"))
             .collect();
         format!("{}\n", padded.join("  ").trim_end())
-    };
-    let mut text = line(&headings.map(str::to_owned));
-    rows.iter().for_each(|row| text.push_str(&line(row)));
-    text
+    }
 }
 
 /// A label and a value a line; facts without a value are left out.

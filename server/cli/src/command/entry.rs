@@ -19,7 +19,7 @@ use crate::{
     error::CliError,
     exit::Exit,
     lookup::{self, id_message},
-    output::{say, show},
+    output::{ListWriter, say, show},
     view::entry::{EntryChange, EntryChanges, EntryList, EntryView},
 };
 
@@ -128,10 +128,14 @@ pub(crate) async fn run(context: &Context, command: EntryCommand) -> Result<Exit
     match command {
         EntryCommand::Create(draft) => create::run(context, &client, *draft).await,
         EntryCommand::List(filter) => {
-            let entries = client
-                .list_entries(Some(filter_message(&client, filter).await?))
-                .await?;
-            show(context.format, &EntryList::new(entries)?)?;
+            let mut pages = client.entry_pages(Some(filter_message(&client, filter).await?));
+            let mut list = ListWriter::<EntryView, _>::new(context.format);
+            while let Some(page) = pages.next().await? {
+                if !list.write(&EntryList::new(page)?.0)? {
+                    return Ok(Exit::Done);
+                }
+            }
+            list.end()?;
             Ok(Exit::Done)
         }
         EntryCommand::Show { entry } => {

@@ -7,7 +7,7 @@ use super::node::{dash, selector_texts};
 use crate::{
     error::CliError,
     lookup::message_id,
-    output::Show,
+    output::{Row, Show},
     table::{columns, facts, printable},
     timestamp::{rfc3339, told},
 };
@@ -121,22 +121,24 @@ impl EntryList {
     }
 }
 
+impl Row<5> for EntryView {
+    const HEADINGS: [&'static str; 5] = ["ENTRY", "SPIFFE ID", "PARENT", "SELECTORS", "HINT"];
+
+    fn cells(&self) -> [String; 5] {
+        [
+            self.id.clone(),
+            self.spiffe_id.clone(),
+            self.parent_id.clone(),
+            self.selectors.join(" "),
+            dash(&self.hint),
+        ]
+    }
+}
+
 impl Show for EntryList {
     fn table(&self, _: i64) -> String {
-        let rows: Vec<[String; 5]> = self
-            .0
-            .iter()
-            .map(|entry| {
-                [
-                    entry.id.clone(),
-                    entry.spiffe_id.clone(),
-                    entry.parent_id.clone(),
-                    entry.selectors.join(" "),
-                    dash(&entry.hint),
-                ]
-            })
-            .collect();
-        columns(["ENTRY", "SPIFFE ID", "PARENT", "SELECTORS", "HINT"], &rows)
+        let rows: Vec<_> = self.0.iter().map(Row::cells).collect();
+        columns(EntryView::HEADINGS, &rows)
     }
 }
 
