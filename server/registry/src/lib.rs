@@ -23,7 +23,7 @@ pub use grant::{Grant, SvidTtl, Why, authorise_entry, mint, server_identity};
 pub use grant_error::GrantError;
 pub use inventory::{Form, InventoryError, InventoryFault, InventoryLine, Plan, read_inventory};
 pub use lifecycle::{
-    Action, Approval, Approvals, ApproverRefusal, Approvers, LifecycleError, NodeState, gives_back, step,
+    Action, Approval, Approvals, ApproverRefusal, Approvers, LifecycleError, NodeState, RefusedStep, gives_back, step,
 };
 pub use links::{LinkError, Links};
 pub use node::{agent_id, authorise_node};

@@ -11,7 +11,7 @@ mod approval;
 mod error;
 
 pub use approval::{Approval, Approvals, Approvers};
-pub use error::{ApproverRefusal, LifecycleError};
+pub use error::{ApproverRefusal, LifecycleError, RefusedStep};
 
 use std::fmt;
 

@@ -165,17 +165,17 @@ fn what_a_state_does_not_allow_is_told() {
         (
             "node approve 3f9a",
             "expected pre-registered or pending, found active",
-            "nothing: the node is active already",
+            "nothing: the node is active already".to_owned(),
         ),
         (
             "node unban 3f9a",
             "expected banned, found active",
-            "hallmark node show NODE says what happened to it",
+            format!("hallmark node show {} says what happened to it", id(NODE_A)),
         ),
         (
             "node suspend 77c --yes",
             "expected active, found banned",
-            "hallmark node unban NODE, then again",
+            format!("hallmark node unban {}, then again", id(NODE_C)),
         ),
     ] {
         let refused = server.run(line);

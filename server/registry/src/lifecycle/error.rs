@@ -129,16 +129,27 @@ impl Coded for LifecycleError {
     }
 
     fn next_step(&self) -> Option<String> {
+        Some(self.next_step_for("NODE"))
+    }
+}
+
+impl LifecycleError {
+    /// The next step, in which `node` names the node.
+    fn next_step_for(&self, node: &str) -> String {
         let step = match self {
             Self::NotAllowed { state, action } if *state == leads_to(*action) => {
-                return Some(format!("nothing: the node is {} already", name(*state)));
+                return format!("nothing: the node is {} already", name(*state));
             }
             Self::NotAllowed { state, .. } => match state {
-                Some(NodeState::PreRegistered | NodeState::Pending) => "hallmark node approve NODE, then again",
-                Some(NodeState::Suspended) => "hallmark node resume NODE, then again",
-                Some(NodeState::Banned) => "hallmark node unban NODE, then again",
+                Some(NodeState::PreRegistered | NodeState::Pending) => {
+                    return format!("hallmark node approve {node}, then again");
+                }
+                Some(NodeState::Suspended) => return format!("hallmark node resume {node}, then again"),
+                Some(NodeState::Banned) => return format!("hallmark node unban {node}, then again"),
                 Some(NodeState::Retired) => "hallmark inventory import FILE --readmit takes a retired machine back",
-                Some(NodeState::Active) | None => "hallmark node show NODE says what happened to it",
+                Some(NodeState::Active) | None => {
+                    return format!("hallmark node show {node} says what happened to it");
+                }
             },
             Self::Unknown { .. } => "hallmark node list",
             Self::SameOperator { .. } => "ask another operator, with an account of their own, to approve it",
@@ -154,7 +165,35 @@ impl Coded for LifecycleError {
             },
             Self::ApproverUnknown => "run hallmark node approve on the server's machine",
         };
-        Some(step.into())
+        step.into()
+    }
+}
+
+/// A refusal with the node that it is about, so that its next step can be typed as it stands.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("{error}")]
+pub struct RefusedStep<'a> {
+    /// The refusal.
+    pub error: &'a LifecycleError,
+    /// The node's id.
+    pub node: &'a str,
+}
+
+impl Coded for RefusedStep<'_> {
+    fn code(&self) -> ReasonCode {
+        self.error.code()
+    }
+
+    fn compared(&self) -> Option<String> {
+        self.error.compared()
+    }
+
+    fn likely_cause(&self) -> Option<String> {
+        self.error.likely_cause()
+    }
+
+    fn next_step(&self) -> Option<String> {
+        Some(self.error.next_step_for(self.node))
     }
 }
 

@@ -6,7 +6,7 @@ use hallmark_api::admin::{
     RemoveInventoryRequest, RemoveInventoryResponse, lifecycle_server::Lifecycle,
 };
 use hallmark_reason::Report;
-use hallmark_registry::{Action, Form, NodeState, Plan, read_inventory, step};
+use hallmark_registry::{Action, Form, NodeState, Plan, RefusedStep, read_inventory, step};
 use hallmark_verify::{EkKey, TpmClass};
 use tokio_stream::StreamExt as _;
 use tonic::{Request, Response, Status, Streaming};
@@ -79,8 +79,13 @@ impl Lifecycle for Fake {
         let node = state.nodes().into_iter().find(|node| node.id == request.id);
         let node = node.ok_or_else(|| Status::not_found("HM-REG-0061: agent not found"))?;
         let action = Action::from_name(&request.action).unwrap();
-        let to = step(NodeState::from_name(&node.state), action)
-            .map_err(|error| Status::failed_precondition(Report(&error).to_string()))?;
+        let to = step(NodeState::from_name(&node.state), action).map_err(|error| {
+            let refused = RefusedStep {
+                error: &error,
+                node: &node.id,
+            };
+            Status::failed_precondition(Report(&refused).to_string())
+        })?;
         if !request.dry_run {
             state.asked.push((request.action, request.reason));
             let same = |agent: &hallmark_api::types::Agent| node.id.ends_with(&agent.id.as_ref().unwrap().path);
