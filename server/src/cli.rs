@@ -1,11 +1,16 @@
 //! The command line.
 
-use std::{io::Write as _, path::PathBuf, process::ExitCode};
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand};
 use hallmark_host::{
     answer::{self, Form, Output},
     keep_memory_private, log,
+    usage::{self, Stop},
 };
 use hallmark_reason::{Coded, Report};
 use hallmark_settings::Overrides;
@@ -21,10 +26,11 @@ use crate::{
     renewal, run,
 };
 
-/// Exit codes of the product: 0 done, 1 unexpected, 2 usage or configuration, 4 cannot reach server, TPM or HSM, 7 would
-/// change.
+/// Exit codes of the product: 0 done, 1 unexpected, 2 usage or configuration, 3 not permitted, 4 cannot reach server, TPM
+/// or HSM, 7 would change.
 const UNEXPECTED: u8 = 1;
 const USAGE_OR_CONFIG: u8 = 2;
+const NOT_PERMITTED: u8 = 3;
 const UNREACHABLE: u8 = 4;
 const WOULD_CHANGE: u8 = 7;
 
@@ -105,7 +111,15 @@ struct ConfigFile {
 /// Does what the command line says.
 #[must_use]
 pub fn main() -> ExitCode {
-    let command = Arguments::parse().command;
+    let command = match usage::read::<Arguments>(std::env::args_os()) {
+        Ok(arguments) => arguments.command,
+        Err(Stop::Answered) => return ExitCode::SUCCESS,
+        Err(Stop::Helped) => return ExitCode::from(USAGE_OR_CONFIG),
+        Err(Stop::Wrong(wrong)) => {
+            log::say(Report(&wrong).to_string());
+            return ExitCode::from(USAGE_OR_CONFIG);
+        }
+    };
     match private().and_then(|()| execute(command)) {
         Ok(code) => code,
         Err(error) => {
@@ -157,16 +171,22 @@ fn execute(command: Command) -> Result<ExitCode, Failure> {
             Ok(())
         }
         Command::Healthcheck { file, verbose, form } => {
-            load(&file).and_then(|config| health(&config, verbose, form.output))
+            let socket = source(&file)?.admin_socket();
+            let socket = socket.map_err(|error| boxed(StartError::from(error)))?;
+            health(&socket, verbose, form.output)
         }
         Command::Doctor(asked) => load(&asked.file).and_then(|config| {
             let mut findings = Vec::new();
-            let examined = alone()?.block_on(doctor::examine(&config, |finding| match asked.form.output {
-                Output::Table => print(&finding.line()),
-                Output::Json => findings.push(finding.into_value()),
+            let output = asked.form.output;
+            let examined = alone()?.block_on(doctor::examine(&config, |finding| {
+                if output.is_for_people() {
+                    print(&finding.line());
+                } else {
+                    findings.push(finding.into_value());
+                }
             }));
-            if asked.form.output == Output::Json {
-                print(&format!("{:#}", serde_json::Value::Array(findings)));
+            if !output.is_for_people() {
+                print(&output.of(String::new, || findings.into()));
             }
             examined
         }),
@@ -226,19 +246,20 @@ fn explain(file: &ConfigFile, output: Output) -> Result<(), Failure> {
     load(file).map(drop)
 }
 
-fn health(config: &Config, verbose: bool, output: Output) -> Result<(), Failure> {
-    let outcome = alone()?.block_on(healthcheck::ask(&config.listen.admin_socket));
+fn health(socket: &Path, verbose: bool, output: Output) -> Result<(), Failure> {
+    let outcome = alone()?.block_on(healthcheck::ask(socket));
     let parts = match &outcome {
         Ok(status) => status.parts.as_slice(),
         Err(HealthError::NotReady { parts }) => parts.as_slice(),
         Err(_) => &[],
     };
-    if output == Output::Json {
+    if !output.is_for_people() {
         let told = parts
             .iter()
             .map(|part| json!({ "name": part.name, "ok": part.ok, "code": part.code, "message": part.message }));
         let told: Vec<_> = told.collect();
-        print(&format!("{:#}", json!({ "ready": outcome.is_ok(), "parts": told })));
+        let ready = outcome.is_ok();
+        print(&output.of(String::new, || json!({ "ready": ready, "parts": told })));
         return outcome.map(drop).map_err(boxed);
     }
     for part in parts.iter().filter(|_| verbose) {
@@ -266,6 +287,8 @@ fn exit_code(error: &(dyn Coded + 'static)) -> u8 {
     let unreachable = error.code().as_str().starts_with("HM-HSM");
     if let Some(StartError::Config(_)) = <dyn std::error::Error>::downcast_ref(error) {
         USAGE_OR_CONFIG
+    } else if let Some(HealthError::Forbidden { .. }) = <dyn std::error::Error>::downcast_ref(error) {
+        NOT_PERMITTED
     } else if let Some(HealthError::Silent { .. }) = <dyn std::error::Error>::downcast_ref(error) {
         UNREACHABLE
     } else if unreachable {

@@ -23,19 +23,17 @@ pub(super) fn answer(output: Output, context: &X509Context, folder: Option<&Path
     output.of(|| text(context, folder, now), || value(context, folder))
 }
 
-/// A change on one line, for who reads along: JSON is one object a line.
+/// A change, for who reads along: a line, JSON one object a line, YAML one document.
 pub(super) fn change(output: Output, context: &X509Context, folder: Option<&Path>, now: SystemTime) -> String {
-    match output {
-        Output::Json => value(context, folder).to_string(),
-        Output::Table => {
-            let ids: Vec<String> = context
-                .svids
-                .iter()
-                .map(|svid| format!("{} (expires {})", svid.id, time(svid.not_after)))
-                .collect();
-            format!("{} {}", time(now), ids.join(", "))
-        }
-    }
+    let line = || {
+        let ids: Vec<String> = context
+            .svids
+            .iter()
+            .map(|svid| format!("{} (expires {})", svid.id, time(svid.not_after)))
+            .collect();
+        format!("{} {}", time(now), ids.join(", "))
+    };
+    output.of_many(line, || value(context, folder))
 }
 
 fn text(context: &X509Context, folder: Option<&Path>, now: SystemTime) -> String {

@@ -1,4 +1,4 @@
-//! What a program answers on its command line: for people, or as JSON for programs.
+//! What a program answers on its command line: for people, or as JSON or YAML for programs.
 
 use std::{fmt::Write as _, path::Path};
 
@@ -14,12 +14,14 @@ pub enum Output {
     Table,
     /// One JSON document.
     Json,
+    /// The same document in YAML.
+    Yaml,
 }
 
 /// The option by which the form is asked for.
 #[derive(Debug, Clone, Copy, Default, clap::Args)]
 pub struct Form {
-    /// The form of the answer; JSON is meant for programs
+    /// The form of the answer; JSON and YAML are meant for programs
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     pub output: Output,
 }
@@ -31,8 +33,31 @@ impl Output {
         match self {
             Self::Table => text(),
             Self::Json => format!("{:#}", value()),
+            Self::Yaml => yaml(&value()),
         }
     }
+
+    /// One of several answers that follow each other: a line of JSON, or a document of a YAML stream.
+    #[must_use]
+    pub fn of_many(self, text: impl FnOnce() -> String, value: impl FnOnce() -> Value) -> String {
+        match self {
+            Self::Table => text(),
+            Self::Json => value().to_string(),
+            Self::Yaml => format!("---\n{}", yaml(&value())),
+        }
+    }
+
+    /// Whether people read it, and not programs.
+    #[must_use]
+    pub const fn is_for_people(self) -> bool {
+        matches!(self, Self::Table)
+    }
+}
+
+/// Whatever the writer should not know how to write stays as it is: JSON is YAML.
+fn yaml(value: &Value) -> String {
+    let text = serde_saphyr::to_string(value);
+    text.map_or_else(|_| value.to_string(), |text| text.trim_end().to_owned())
 }
 
 /// One thing that a program looked at: what was found, or what is wrong, in four lines and in its parts.
@@ -150,8 +175,23 @@ mod tests {
             settings(Output::Table, file, &all),
             "log.level = \"info\"  # default\npcrs = [0]          # x.toml:3"
         );
+        let yaml: Value = serde_saphyr::from_str(&settings(Output::Yaml, file, &all)).unwrap();
         let json: Value = serde_json::from_str(&settings(Output::Json, file, &all)).unwrap();
+        assert_eq!(yaml, json);
         assert_eq!(json[1], json!({ "key": "pcrs", "value": "[0]", "from": "x.toml:3" }));
+    }
+
+    /// What looks like a number, a switch or nothing stays a text, and a list in a stream begins anew.
+    #[test]
+    fn yaml_reads_back_as_the_json() {
+        let value = json!({
+            "serial": "0123", "float": "1e5", "switch": "no", "none": "null", "empty": "", "lines": "a\n  next: b\n",
+            "list": [], "of": [{ "ok": true, "n": 7 }], "colon": "a: b # c",
+        });
+        let text = Output::Yaml.of(String::new, || value.clone());
+        assert_eq!(serde_saphyr::from_str::<Value>(&text).unwrap(), value, "{text}");
+        let part = Output::Yaml.of_many(String::new, || value.clone());
+        assert_eq!(part, format!("---\n{text}"));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What server and agent both ask of the machine that they run on: where log lines go, what the service manager is told,
-//! which files and folders nobody else may change, that nobody else reads their memory, and whether they work.
+//! which files and folders nobody else may change, that nobody else reads their memory, and whether they work. What programs
+//! say of a wrong command line is here too, for the operator's as well.
 //!
 //! It is the one room in `proto/` that does I/O (docs/decisions/0012): programs alone may know it.
 
@@ -11,6 +12,7 @@ mod memory;
 mod notify;
 mod reload;
 mod secret;
+pub mod usage;
 
 pub use folder::{Foreign, Purpose, foreign, foreign_file};
 pub use memory::keep_memory_private;

@@ -19,21 +19,19 @@ mod view;
 
 use std::{ffi::OsString, process::ExitCode};
 
-use clap::Parser as _;
+use hallmark_host::usage::{self, Stop};
+use hallmark_reason::Report;
 
 use crate::{args::Args, exit::Exit, output::say};
 
 fn main() -> ExitCode {
-    let args = match Args::try_parse_from(typed(std::env::args_os())) {
+    let args = match usage::read::<Args>(typed(std::env::args_os())) {
         Ok(args) => args,
-        // Help and version are answers, everything else is wrong usage; clap knows which stream is whose.
-        Err(answer) => {
-            let _ = answer.print();
-            return if answer.use_stderr() {
-                Exit::Usage.into()
-            } else {
-                Exit::Done.into()
-            };
+        Err(Stop::Answered) => return Exit::Done.into(),
+        Err(Stop::Helped) => return Exit::Usage.into(),
+        Err(Stop::Wrong(wrong)) => {
+            say(&Report(&wrong).to_string());
+            return Exit::Usage.into();
         }
     };
     match run(args) {
