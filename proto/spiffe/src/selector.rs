@@ -47,7 +47,9 @@ impl Selector {
     /// # Errors
     /// When there is no colon, or a part breaks a rule of [`Selector::new`].
     pub fn parse(text: &str) -> Result<Self, SelectorError> {
-        let (kind, value) = text.split_once(':').ok_or(SelectorError::NoColon)?;
+        let (kind, value) = text.split_once(':').ok_or_else(|| SelectorError::NoColon {
+            found: text.chars().take(64).collect(),
+        })?;
         Self::new(kind, value)
     }
 
@@ -90,7 +92,10 @@ impl FromStr for Selector {
 pub enum SelectorError {
     /// No colon between type and value.
     #[error("a selector is written type:value")]
-    NoColon,
+    NoColon {
+        /// The beginning of what was given.
+        found: String,
+    },
     /// The type is empty.
     #[error("the selector has no type")]
     KindMissing,
@@ -119,7 +124,7 @@ pub enum SelectorError {
 impl Coded for SelectorError {
     fn code(&self) -> ReasonCode {
         match self {
-            Self::NoColon => ReasonCode::new("HM-ID-0020"),
+            Self::NoColon { .. } => ReasonCode::new("HM-ID-0020"),
             Self::KindMissing => ReasonCode::new("HM-ID-0021"),
             Self::KindColon { .. } => ReasonCode::new("HM-ID-0022"),
             Self::ValueMissing { .. } => ReasonCode::new("HM-ID-0023"),
@@ -129,9 +134,20 @@ impl Coded for SelectorError {
 
     fn compared(&self) -> Option<String> {
         match self {
+            Self::NoColon { found } => Some(format!("expected type:value, found {found:?}")),
             Self::TooLong { len, max } => Some(format!("{len} bytes, at most {max} allowed")),
-            _ => None,
+            Self::KindMissing | Self::KindColon { .. } | Self::ValueMissing { .. } => None,
         }
+    }
+
+    fn likely_cause(&self) -> Option<String> {
+        let cause = match self {
+            Self::NoColon { .. } => "only a value was given",
+            Self::KindMissing | Self::ValueMissing { .. } => "an empty variable",
+            Self::KindColon { .. } => "type and value were split at the wrong colon",
+            Self::TooLong { .. } => "a wrong value",
+        };
+        Some(cause.into())
     }
 
     fn next_step(&self) -> Option<String> {

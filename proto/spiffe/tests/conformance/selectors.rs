@@ -13,7 +13,10 @@ fn the_first_colon_divides() {
 
 #[test]
 fn what_is_no_selector() {
-    assert_eq!(Selector::parse("unix"), Err(SelectorError::NoColon));
+    assert_eq!(
+        Selector::parse("unix"),
+        Err(SelectorError::NoColon { found: "unix".into() })
+    );
     assert_eq!(Selector::parse(":uid"), Err(SelectorError::KindMissing));
     assert_eq!(
         Selector::parse("unix:"),
