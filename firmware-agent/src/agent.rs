@@ -97,10 +97,13 @@ impl Agent {
         loop {
             let pause = match self.step().await {
                 Ok(pause) => pause,
-                Err(AgentError::Banned) => {
+                Err(banned @ AgentError::Banned { .. }) => {
                     self.workloads().wipe();
                     self.state.remove()?;
-                    return Err(AgentError::Banned);
+                    return Err(match &self.holding {
+                        Some(holding) => banned.of_node(&holding.identity().id),
+                        None => banned,
+                    });
                 }
                 Err(error) => {
                     log::error(&error);
@@ -195,7 +198,7 @@ impl Agent {
                 self.condition.attested();
                 Ok(())
             }
-            Err(AgentError::Banned) => Err(AgentError::Banned),
+            Err(banned @ AgentError::Banned { .. }) => Err(banned),
             Err(error) => {
                 log::error(&error);
                 self.condition.not_attested(&error);
@@ -226,6 +229,7 @@ impl Agent {
                     error,
                     AgentError::Unreachable { .. }
                         | AgentError::Untrusted { .. }
+                        | AgentError::OtherProtocol { .. }
                         | AgentError::Clock { .. }
                         | AgentError::ServerBusy { .. }
                 );

@@ -60,7 +60,11 @@ pub async fn attest(
     if let Err(error) = witness.tpm().settle().await {
         tracing::warn!(%error, "the TPM did not let the endorsement key go");
     }
-    let (known, svid) = result?;
+    let id = witness.known().and_then(|known| agent_id(trust_domain, known).ok());
+    let (known, svid) = result.map_err(|error| match &id {
+        Some(id) => error.of_node(id),
+        None => error,
+    })?;
     let bundle = fetch_bundle(trust_domain, connection.channel.clone()).await?;
     let expected = agent_id(trust_domain, &known)?;
     let identity = Identity::accept(key, svid, &expected, &bundle)?;

@@ -15,6 +15,7 @@ use hallmark_host::{
     answer::{self, Form, Output},
     keep_memory_private,
     log::{self, Filter, Format, Log},
+    usage::{self, Stop},
 };
 use hallmark_reason::{Coded, Report};
 use hallmark_settings::Overrides;
@@ -136,7 +137,15 @@ pub fn silence_tss() {
 /// Parses the arguments and does what they say.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match usage::read::<Cli>(env::args_os()) {
+        Ok(cli) => cli,
+        Err(Stop::Answered) => return ExitCode::SUCCESS,
+        Err(Stop::Helped) => return ExitCode::from(exit::CONFIG),
+        Err(Stop::Wrong(wrong)) => {
+            log::say(Report(&wrong).to_string());
+            return ExitCode::from(exit::CONFIG);
+        }
+    };
     let done = private().and_then(|()| execute(cli.command));
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -272,7 +281,7 @@ async fn health(config: &Config, output: Output, verbose: bool) -> Done {
     let ready = healthcheck::require_ready(&report).map_err(boxed);
     let parts = report.parts.iter().filter(|_| verbose).map(ToString::to_string);
     let lines: Vec<String> = parts.chain(report.ok.then(|| "ready".to_owned())).collect();
-    if output == Output::Json || !lines.is_empty() {
+    if !output.is_for_people() || !lines.is_empty() {
         print(&output.of(
             || lines.join("\n"),
             || json!({ "ready": report.ok, "parts": report.parts }),
@@ -326,9 +335,10 @@ fn start_log(log: &LogConfig) -> Result<Log, Box<dyn Coded + Send>> {
 
 fn code(reason: &str) -> u8 {
     match reason {
-        "HM-AGENT-0003" | "HM-AGENT-0004" => exit::REFUSED,
-        "HM-AGENT-0001" | "HM-AGENT-0002" | "HM-AGENT-0027" | "HM-WL-0031" | "HM-WL-0033" => exit::UNREACHABLE,
-        "HM-TPM-0002" | "HM-WL-0032" => exit::NOT_PERMITTED,
+        "HM-AGENT-0003" | "HM-AGENT-0004" | "HM-AGENT-0019" => exit::REFUSED,
+        "HM-AGENT-0001" | "HM-AGENT-0002" | "HM-AGENT-0006" | "HM-AGENT-0008" | "HM-AGENT-0010" | "HM-AGENT-0027"
+        | "HM-AGENT-0030" | "HM-WL-0031" | "HM-WL-0033" => exit::UNREACHABLE,
+        "HM-TPM-0002" | "HM-AGENT-0029" | "HM-WL-0032" => exit::NOT_PERMITTED,
         tpm if tpm.starts_with("HM-TPM-") => exit::UNREACHABLE,
         "HM-WL-0030" => exit::CONFIG,
         config if config.starts_with("HM-CONF-") => exit::CONFIG,

@@ -105,7 +105,7 @@ impl Condition {
         noted.not_attested = Some(Failure::of(error));
         let is_verdict = matches!(
             error,
-            AgentError::Refused { .. } | AgentError::Banned | AgentError::Suspended { .. }
+            AgentError::Refused { .. } | AgentError::Banned { .. } | AgentError::Suspended { .. }
         );
         if is_verdict {
             noted.attestations.refused += 1;

@@ -139,7 +139,11 @@ fn tls_failure(target: &Target, error: &io::Error) -> AgentError {
             Some(tpm) => tpm.clone().into(),
             None => untrusted(&own.0),
         },
-        Some(other) => untrusted(other),
+        Some(InvalidCertificate(other)) => untrusted(other),
+        Some(other) => AgentError::OtherProtocol {
+            address: target.address(),
+            detail: other.to_string(),
+        },
         None => target.unreachable(error),
     }
 }

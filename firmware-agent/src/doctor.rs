@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use hallmark_host::answer::{Finding, Output};
 use hallmark_reason::Coded;
+use hallmark_tpm_wire::templates::ek_template_of;
 
 use crate::{
     AgentError, cli,
     config::{Bootstrap, Config},
     connect::{self, Target},
+    digest::sha256,
     healthcheck, run,
     state::StateFile,
     tls::{self, ServerTrust, ServerVerifier},
@@ -34,16 +36,17 @@ pub(crate) async fn examine(config: &Config, output: Output) -> Result<(), Box<d
             Ok(detail) => Finding::new(what, Ok(detail.clone())),
             Err(error) => Finding::new(what, Err(error)),
         };
-        match output {
-            Output::Table => cli::print(&finding.line())?,
-            Output::Json => findings.push(finding.into_value()),
+        if output.is_for_people() {
+            cli::print(&finding.line())?;
+        } else {
+            findings.push(finding.into_value());
         }
         if let Err(error) = found {
             first.get_or_insert(error);
         }
     }
-    if output == Output::Json {
-        cli::print(&format!("{:#}", serde_json::Value::Array(findings)))?;
+    if !output.is_for_people() {
+        cli::print(&output.of(String::new, || findings.into()))?;
     }
     match first {
         None => Ok(()),
@@ -69,13 +72,20 @@ async fn tpm(config: &Config) -> Result<String, AgentError> {
         let endorsement = tpm.endorsement().await?;
         tpm.attestation_key().await?;
         let certificate = if endorsement.certificate.is_some() {
-            "EK certificate in NV"
+            "certificate in NV"
         } else {
-            "no EK certificate"
+            "no certificate"
         };
+        let template = ek_template_of(&endorsement.public).map_or("no known template", |template| template.name);
+        let spki = endorsement.public.spki_der().map_err(|error| AgentError::Key {
+            detail: error.to_string(),
+        })?;
         Ok(format!(
-            "{} at {}, firmware {:016x}, {certificate}, attestation key works",
-            properties.manufacturer, config.tcti, properties.firmware
+            "{} at {}, firmware {:016x}, attestation key works, EK {} ({template}, {certificate})",
+            properties.manufacturer,
+            config.tcti,
+            properties.firmware,
+            hex::encode(sha256(&spki))
         ))
     }
     .await;

@@ -1,7 +1,10 @@
 //! What can go wrong on the way to an identity.
 
 use hallmark_reason::{Coded, ReasonCode};
+use hallmark_spiffe::SpiffeId;
 use hallmark_tpm::TpmError;
+
+use crate::verdict::Verdict;
 
 /// Why the agent has no identity, or cannot use it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -24,20 +27,39 @@ pub enum AgentError {
         /// What the check said.
         detail: String,
     },
+    /// The TLS handshake failed before any certificate was looked at.
+    #[error("what answers at {address} does not speak TLS as a Hallmark server does")]
+    OtherProtocol {
+        /// `host:port`.
+        address: String,
+        /// What the TLS library said.
+        detail: String,
+    },
     /// The server's verdict on the evidence.
-    #[error("the server refused this machine")]
+    #[error("{}", verdict.text())]
     Refused {
-        /// The server's words: the class of the refusal.
+        /// The class of the refusal.
+        verdict: Verdict,
+        /// The server's words.
         message: String,
+        /// The machine's id at the server, where it is known here.
+        node: Option<String>,
     },
     /// The server has banned this machine.
     #[error("the server has banned this machine")]
-    Banned,
+    Banned {
+        /// The server's words.
+        message: String,
+        /// The machine's id at the server, where it is known here.
+        node: Option<String>,
+    },
     /// An operator has suspended this machine: it may come back.
     #[error("the server has suspended this machine")]
     Suspended {
         /// The server's words.
         message: String,
+        /// The machine's id at the server, where it is known here.
+        node: Option<String>,
     },
     /// The identity is no longer good at the server; a new attestation is needed.
     #[error("the server no longer accepts this agent's identity")]
@@ -136,6 +158,14 @@ pub enum AgentError {
         /// What the system said.
         detail: String,
     },
+    /// This user may not ask the agent how it is doing.
+    #[error("this user may not ask the agent at {socket}")]
+    MayNotAsk {
+        /// The socket.
+        socket: String,
+        /// What the system said.
+        detail: String,
+    },
     /// The health listener.
     #[error(transparent)]
     HealthListener(#[from] hallmark_host::health::BindError),
@@ -150,13 +180,34 @@ pub enum AgentError {
     Tpm(#[from] TpmError),
 }
 
+impl AgentError {
+    /// The same, of this machine: what operators do about it needs its id.
+    #[must_use]
+    pub(crate) fn of_node(mut self, id: &SpiffeId) -> Self {
+        if let Self::Refused { node, .. } | Self::Banned { node, .. } | Self::Suspended { node, .. } = &mut self {
+            node.get_or_insert_with(|| id.to_string());
+        }
+        self
+    }
+}
+
+fn named(node: &Option<String>) -> &str {
+    node.as_deref().unwrap_or("NODE")
+}
+
+/// The server tells a retired machine what it tells a banned one, but for the code.
+fn is_retired(message: &str) -> bool {
+    message.contains("HM-SRV-0303")
+}
+
 impl Coded for AgentError {
     fn code(&self) -> ReasonCode {
         match self {
             Self::Unreachable { .. } => ReasonCode::new("HM-AGENT-0001"),
             Self::Untrusted { .. } => ReasonCode::new("HM-AGENT-0002"),
+            Self::OtherProtocol { .. } => ReasonCode::new("HM-AGENT-0030"),
             Self::Refused { .. } => ReasonCode::new("HM-AGENT-0003"),
-            Self::Banned => ReasonCode::new("HM-AGENT-0004"),
+            Self::Banned { .. } => ReasonCode::new("HM-AGENT-0004"),
             Self::NotAccepted { .. } => ReasonCode::new("HM-AGENT-0005"),
             Self::ServerBusy { .. } => ReasonCode::new("HM-AGENT-0006"),
             Self::Protocol(_) => ReasonCode::new("HM-AGENT-0007"),
@@ -170,6 +221,7 @@ impl Coded for AgentError {
             Self::NotReady { .. } => ReasonCode::new("HM-AGENT-0015"),
             Self::Silent { .. } => ReasonCode::new("HM-AGENT-0027"),
             Self::HealthListener(_) => ReasonCode::new("HM-AGENT-0028"),
+            Self::MayNotAsk { .. } => ReasonCode::new("HM-AGENT-0029"),
             Self::System { .. } => ReasonCode::new("HM-AGENT-0016"),
             Self::Log { .. } => ReasonCode::new("HM-AGENT-0017"),
             Self::StateExposed { .. } => ReasonCode::new("HM-AGENT-0018"),
@@ -182,6 +234,7 @@ impl Coded for AgentError {
         match self {
             Self::Unreachable { detail, .. }
             | Self::Untrusted { detail, .. }
+            | Self::OtherProtocol { detail, .. }
             | Self::Call { detail, .. }
             | Self::Clock { detail }
             | Self::Bundle { detail }
@@ -191,15 +244,17 @@ impl Coded for AgentError {
             | Self::Log { detail, .. }
             | Self::Key { detail }
             | Self::Silent { detail, .. }
+            | Self::MayNotAsk { detail, .. }
             | Self::System { detail } => Some(detail.clone()),
-            Self::Refused { message }
-            | Self::Suspended { message }
+            Self::Refused { message, .. }
+            | Self::Banned { message, .. }
+            | Self::Suspended { message, .. }
             | Self::NotAccepted { message }
             | Self::ServerBusy { message } => Some(format!("the server says: {message}")),
             Self::UnfitSvid { compared, .. } => Some(compared.clone()),
             Self::Tpm(error) => error.compared(),
             Self::HealthListener(error) => Some(error.cause.clone()),
-            Self::Banned | Self::Protocol(_) | Self::NotReady { .. } => None,
+            Self::Protocol(_) | Self::NotReady { .. } => None,
         }
     }
 
@@ -207,10 +262,10 @@ impl Coded for AgentError {
         let cause = match self {
             Self::Unreachable { .. } => "the server is down, the address is wrong, or a firewall is in the way",
             Self::Untrusted { .. } => "a proxy that ends TLS, another trust domain's server, or an old trust_bundle",
-            Self::Refused { .. } => {
-                "it waits for approval, its TPM is not in the inventory, its EK certificate leads to no trusted root, or policy refuses it"
-            }
-            Self::Banned => "an operator banned or retired this machine",
+            Self::OtherProtocol { .. } => "another program listens there, or the address is another's",
+            Self::Refused { verdict, .. } => verdict.cause(),
+            Self::Banned { message, .. } if is_retired(message) => "an operator retired this machine",
+            Self::Banned { .. } => "an operator banned this machine",
             Self::Suspended { .. } => "an operator suspended this machine",
             Self::NotAccepted { .. } => "the agent was evicted, or its SVID has expired",
             Self::ServerBusy { .. } => "many machines attest at the same time",
@@ -227,9 +282,8 @@ impl Coded for AgentError {
             Self::NotReady { .. } => {
                 "the agent is starting, the server refuses it, or the TPM cannot be reached; the parts' codes say more"
             }
-            Self::Silent { .. } => {
-                "the agent does not run, or this user may not ask it (root and the agent's user may)"
-            }
+            Self::Silent { .. } => "the agent does not run, or it was stopped while it was asked",
+            Self::MayNotAsk { .. } => "only root and the agent's user may ask",
             Self::HealthListener(_) => "another program listens there, or the address is not this machine's",
             Self::System { .. } => "a resource limit of the service, or a missing permission",
             Self::Tpm(error) => return error.likely_cause(),
@@ -241,9 +295,23 @@ impl Coded for AgentError {
         let step = match self {
             Self::Unreachable { .. } => "hallmark-agent doctor; the agent tries again by itself",
             Self::Untrusted { .. } => "compare trust_bundle with `hallmark bundle show` on the server",
-            Self::Refused { .. } => "on the server: hallmark record list --kind verdict",
-            Self::Banned => "hallmark node show; hallmark node unban or evict lifts a ban",
-            Self::Suspended { .. } => "hallmark node resume; the agent tries again by itself",
+            Self::OtherProtocol { .. } => "check [server] address against [listen] of the server's configuration",
+            Self::Refused { verdict, node, .. } => return Some(verdict.next_step(named(node))),
+            Self::Banned { message, .. } if is_retired(message) => {
+                "on the server: hallmark inventory import --readmit, with a file that names this machine; then start the agent"
+            }
+            Self::Banned { node, .. } => {
+                let node = named(node);
+                return Some(format!(
+                    "on the server: hallmark node show {node}; hallmark node unban {node} lifts the ban; then start the agent"
+                ));
+            }
+            Self::Suspended { node, .. } => {
+                let node = named(node);
+                return Some(format!(
+                    "on the server: hallmark node resume {node}; the agent tries again by itself"
+                ));
+            }
             Self::NotAccepted { .. } => "nothing: the agent attests again by itself",
             Self::ServerBusy { .. } => "nothing: the agent tries again by itself",
             Self::Protocol(_) => "compare hallmark-agent version and hallmark-server version",
@@ -265,6 +333,7 @@ impl Coded for AgentError {
             Self::Key { .. } => "report it, with the agent's log",
             Self::NotReady { .. } => "journalctl -u hallmark-agent; hallmark-agent doctor",
             Self::Silent { .. } => "systemctl status hallmark-agent",
+            Self::MayNotAsk { .. } => "sudo hallmark-agent healthcheck",
             Self::HealthListener(_) => "ss -ltnp; change `listen` of [health]",
             Self::System { .. } => "systemctl show hallmark-agent -p LimitNOFILE -p TasksMax",
             Self::Tpm(error) => return error.next_step(),

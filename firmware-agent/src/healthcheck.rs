@@ -1,6 +1,6 @@
 //! Asking the running agent whether it does its work.
 
-use std::{path::PathBuf, time::Duration};
+use std::{io, path::PathBuf, time::Duration};
 
 use hallmark_host::health::{self, Report};
 
@@ -19,9 +19,12 @@ pub(crate) fn socket(config: &Config) -> PathBuf {
 /// Nobody answers, or this user may not ask.
 pub(crate) async fn ask(config: &Config) -> Result<Report, AgentError> {
     let socket = socket(config);
-    health::ask(&socket, LIMIT).await.map_err(|error| AgentError::Silent {
-        socket: socket.display().to_string(),
-        detail: error.to_string(),
+    health::ask(&socket, LIMIT).await.map_err(|error| {
+        let (socket, detail) = (socket.display().to_string(), error.to_string());
+        match error.kind() {
+            io::ErrorKind::PermissionDenied => AgentError::MayNotAsk { socket, detail },
+            _ => AgentError::Silent { socket, detail },
+        }
     })
 }
 

@@ -30,8 +30,10 @@ pub mod server_client;
 pub mod state;
 mod status;
 pub mod tls;
+mod verdict;
 pub mod witness;
 pub mod workload_api;
 pub mod workloads;
 
 pub use error::AgentError;
+pub use verdict::Verdict;

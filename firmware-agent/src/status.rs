@@ -5,7 +5,7 @@ use prost::Message as _;
 use tokio::time::timeout;
 use tonic::{Code, Response, Status};
 
-use crate::{AgentError, connect::CALL};
+use crate::{AgentError, connect::CALL, verdict::Verdict};
 
 const DETAILS_TYPE: &str = "spire.api.types.PermissionDeniedDetails";
 
@@ -31,16 +31,20 @@ pub(crate) async fn answered<T>(
 pub(crate) fn classify(call: &'static str, status: &Status) -> AgentError {
     let message = status.message().to_owned();
     match (status.code(), reason(status)) {
-        (_, Some(Reason::AgentBanned)) => AgentError::Banned,
+        (_, Some(Reason::AgentBanned)) => AgentError::Banned { message, node: None },
         // Of an attestation this is no word about an identity, but about the machine.
-        (_, Some(Reason::AgentNotActive)) if call == ATTEST => AgentError::Suspended { message },
+        (_, Some(Reason::AgentNotActive)) if call == ATTEST => AgentError::Suspended { message, node: None },
         (
             _,
             Some(Reason::AgentExpired | Reason::AgentNotAttested | Reason::AgentNotActive | Reason::AgentMustReattest),
         )
         | (Code::Unauthenticated, _) => AgentError::NotAccepted { message },
         (Code::PermissionDenied | Code::FailedPrecondition | Code::InvalidArgument, _) if call == ATTEST => {
-            AgentError::Refused { message }
+            AgentError::Refused {
+                verdict: Verdict::of(&message),
+                message,
+                node: None,
+            }
         }
         (Code::PermissionDenied, _) => AgentError::NotAccepted { message },
         (Code::ResourceExhausted, _) => AgentError::ServerBusy { message },
@@ -107,7 +111,10 @@ mod tests {
 
     #[test]
     fn each_reason_asks_for_its_own_answer() {
-        assert_eq!(classify("x", &denied(Reason::AgentBanned)), AgentError::Banned);
+        assert!(matches!(
+            classify("x", &denied(Reason::AgentBanned)),
+            AgentError::Banned { .. }
+        ));
         assert!(matches!(
             classify("x", &denied(Reason::AgentNotActive)),
             AgentError::NotAccepted { .. }

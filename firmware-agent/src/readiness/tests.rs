@@ -8,7 +8,10 @@ fn noted() -> Loop {
 }
 
 fn failure() -> Option<Failure> {
-    Some(Failure::of(&crate::AgentError::Suspended { message: "x".into() }))
+    Some(Failure::of(&crate::AgentError::Suspended {
+        message: "x".into(),
+        node: None,
+    }))
 }
 
 #[test]

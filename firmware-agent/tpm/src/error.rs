@@ -191,11 +191,16 @@ impl Coded for TpmError {
     }
 }
 
+fn is_device(tcti: &str) -> bool {
+    tcti.starts_with("device")
+}
+
 fn cause(error: &TpmError) -> &'static str {
     match error {
-        TpmError::Absent { .. } => {
-            "the TPM is off in the firmware, the kernel has no driver for it, or the software TPM does not run"
+        TpmError::Absent { tcti, .. } if is_device(tcti) => {
+            "the TPM is off in the firmware, the kernel has no driver for it, or it failed while the machine ran"
         }
+        TpmError::Absent { .. } => "the software TPM does not run, or it listens at another address",
         TpmError::PermissionDenied { .. } => "the agent's user is not in the group that owns the device (often `tss`)",
         TpmError::BadTcti(_) => "a typing error in [tpm] tcti",
         TpmError::LockedOut => "another program failed to authorize too often, or power was cut without a TPM shutdown",
@@ -226,7 +231,10 @@ fn cause(error: &TpmError) -> &'static str {
 
 fn next(error: &TpmError) -> &'static str {
     match error {
-        TpmError::Absent { .. } => "ls -l /dev/tpm*; check [tpm] tcti; hallmark-agent doctor",
+        TpmError::Absent { tcti, .. } if is_device(tcti) => {
+            "ls -l /dev/tpm*; journalctl -k -g tpm; the agent goes on by itself once the TPM is back"
+        }
+        TpmError::Absent { .. } => "ss -ltnp; check [tpm] tcti; the agent goes on by itself once the TPM is back",
         TpmError::PermissionDenied { .. } => "add the agent's user to the group of /dev/tpmrm0",
         TpmError::BadTcti(_) => "hallmark-agent config check",
         TpmError::LockedOut => {

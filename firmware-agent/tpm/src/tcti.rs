@@ -1,6 +1,6 @@
 //! Where the TPM is.
 
-use std::{fmt, io, str::FromStr};
+use std::{fmt, io, net::TcpStream, str::FromStr};
 
 use tss_esapi::{
     Context,
@@ -69,10 +69,25 @@ impl Tcti {
         match Response::of(error) {
             Response::Connection(rc) | Response::Other(rc) => TpmError::Absent {
                 tcti: self.text.clone(),
-                detail: format!("TCTI answered 0x{rc:08x}"),
+                detail: self
+                    .refused_connection()
+                    .unwrap_or_else(|| format!("TCTI answered 0x{rc:08x}")),
             },
             other => other.into_error("opening the TPM", "owner"),
         }
+    }
+
+    /// What the operating system says of a connection to a software TPM.
+    fn refused_connection(&self) -> Option<String> {
+        let (_, options) = self.text.split_once(':')?;
+        let option = |name: &str| {
+            options
+                .split(',')
+                .find_map(|it| it.strip_prefix(name)?.strip_prefix('='))
+        };
+        let (host, port) = (option("host")?, option("port")?.parse::<u16>().ok()?);
+        let refused = TcpStream::connect((host, port)).err()?;
+        Some(refused.to_string())
     }
 
     fn device_path(&self) -> Option<&str> {
@@ -116,6 +131,9 @@ mod tests {
         let absent = Tcti::parse("device:/nonexistent/tpm").unwrap().open();
         assert!(matches!(absent, Err(TpmError::Absent { .. })), "{absent:?}");
         let silent = Tcti::parse("swtpm:host=127.0.0.1,port=1").unwrap().open();
-        assert!(matches!(silent, Err(TpmError::Absent { .. })), "{silent:?}");
+        assert!(
+            matches!(&silent, Err(TpmError::Absent { detail, .. }) if detail.contains("refused")),
+            "{silent:?}"
+        );
     }
 }

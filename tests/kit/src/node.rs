@@ -218,6 +218,11 @@ impl Node {
         &self.tpm
     }
 
+    /// Its TPM, to be switched off or on under the agent.
+    pub fn tpm_mut(&mut self) -> &mut Swtpm {
+        &mut self.tpm
+    }
+
     /// Its folder.
     #[must_use]
     pub fn folder(&self) -> &Path {
