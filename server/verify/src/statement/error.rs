@@ -244,8 +244,8 @@ impl StatementError {
                  quote (--pcrs FILE, of tpm2_quote -o), show the register and the event",
             ),
             StatementFault::Unextended { .. } => (
-                "the firmware does not measure into this bank",
-                "switch the SHA-256 bank on in the firmware setup, or measured boot altogether",
+                "the firmware does not measure into this bank, or the TPM was reset since the boot",
+                "boot the machine; if it stays, switch the SHA-256 bank on in the firmware setup, or measured boot altogether",
             ),
             StatementFault::OtherBoot { .. } => ("the machine restarted while it attested", "attest again"),
             StatementFault::Selection { .. } => (
