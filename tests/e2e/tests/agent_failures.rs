@@ -9,7 +9,7 @@
 
 mod trial;
 
-use hallmark_kit::{Fault, Lab, LabOptions, Node, TctiProxy, TpmSocket};
+use hallmark_kit::{Fault, Lab, LabOptions, Node, TctiProxy, TpmSocket, binary};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Command;
@@ -93,6 +93,58 @@ fn a_tpm_that_is_not_there_ends_the_start() {
     must_end(node, 2, "HM-CONF-0104", &["tcti", "cmd:tpm2_send"]);
     node.set("tpm", "tcti", good.into());
     node.start().unwrap();
+}
+
+/// Handshakes with the server need the TPM: where it is gone, the server is not to blame.
+#[test]
+fn a_tpm_that_goes_away_is_named_and_the_server_is_not_blamed() {
+    let mut trial = ready();
+    trial.node().start().unwrap();
+    let (log, end) = (trial.node().folder().join("agent.log"), trial.node().log().len());
+    let said = || {
+        let log = std::fs::read_to_string(&log).unwrap_or_default();
+        log.get(end..).unwrap_or_default().to_owned()
+    };
+    trial.node().tpm_mut().power_off();
+    // The connection ends, so that the next handshake is due.
+    trial.lab.server().stop();
+    trial.lab.server().start().unwrap();
+    let tcti = trial.node().tpm().tcti();
+    wait_for("the TPM is named", || report(&said(), "HM-TPM-0001").is_some());
+    must_report(
+        &said(),
+        "HM-TPM-0001",
+        &[&tcti, "Connection refused", "software TPM does not run"],
+    );
+    assert!(!said().contains("HM-AGENT-0002"), "{}", said());
+    let told = health(trial.node());
+    assert!(
+        told.0 == Some(1) && told.1.contains("tpm FAILED HM-TPM-0001"),
+        "{told:?}"
+    );
+    // It comes back as it was; the agent makes its key again and goes on.
+    trial.node().tpm_mut().power_on().unwrap();
+    let start = Instant::now();
+    loop {
+        let (exit, told) = health(trial.node());
+        if exit == Some(0) {
+            break;
+        }
+        assert!(start.elapsed() < PATIENCE, "{told}\n{}", said());
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    assert!(!said().contains("HM-AGENT-0002"), "{}", said());
+}
+
+/// How the agent's health check ends, and what it says.
+fn health(node: &Node) -> (Option<i32>, String) {
+    let out = Command::new(binary("hallmark-agent").unwrap())
+        .args(["healthcheck", "--verbose", "--config"])
+        .arg(node.config_file())
+        .output()
+        .unwrap();
+    let said = [out.stdout, out.stderr].concat();
+    (out.status.code(), String::from_utf8_lossy(&said).into_owned())
 }
 
 #[test]
