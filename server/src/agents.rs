@@ -106,10 +106,17 @@ impl Agents {
     /// At most `limit` nodes whose id is above `after`, ordered by id: a page.
     #[must_use]
     pub fn page(&self, after: Option<&SpiffeId>, limit: usize) -> Vec<Arc<Agent>> {
+        self.page_of(after, limit, |_| true)
+    }
+
+    /// The same, of the nodes that are `wanted`.
+    #[must_use]
+    pub fn page_of(&self, after: Option<&SpiffeId>, limit: usize, wanted: impl Fn(&Agent) -> bool) -> Vec<Arc<Agent>> {
         use std::ops::Bound::{Excluded, Unbounded};
         let from = after.map_or(Unbounded, Excluded);
         let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
         rows.range::<SpiffeId, _>((from, Unbounded))
+            .filter(|(_, row)| wanted(row))
             .take(limit)
             .map(|(_, row)| Arc::clone(row))
             .collect()

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hallmark_reason::{Coded, Report};
-use hallmark_registry::{Action, Approval, Approvals, LifecycleError, NodeState, Role, gives_back, step};
+use hallmark_registry::{Action, Approval, Approvals, LifecycleError, NodeState, RefusedStep, Role, gives_back, step};
 use hallmark_spiffe::SpiffeId;
 use hallmark_store::{Agent, Change, Outcome, Record, RecordKind, StoreError};
 
@@ -52,9 +52,9 @@ pub enum ChangeFailed {
 }
 
 impl ChangeFailed {
-    /// What the caller hears.
+    /// What the caller hears who asked for a change of `node`.
     #[must_use]
-    pub fn status(&self) -> tonic::Status {
+    pub fn status(&self, node: &SpiffeId) -> tonic::Status {
         match self {
             Self::Refused(error @ LifecycleError::Unknown { .. }) => {
                 tonic::Status::not_found(format!("{}: agent not found", error.code()))
@@ -62,7 +62,10 @@ impl ChangeFailed {
             Self::Refused(error @ LifecycleError::ApproverRefused { .. }) => {
                 tonic::Status::permission_denied(Report(error).to_string())
             }
-            Self::Refused(error) => tonic::Status::failed_precondition(Report(error).to_string()),
+            Self::Refused(error) => {
+                let node = node.as_str();
+                tonic::Status::failed_precondition(Report(&RefusedStep { error, node }).to_string())
+            }
             Self::Role(error) => error.clone().into(),
             Self::Store(error) => crate::errors::store_failed(error),
         }

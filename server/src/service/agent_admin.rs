@@ -143,7 +143,7 @@ async fn change(
     match lifecycle::change(server, ask).await {
         Ok(_) => Ok(Response::new(())),
         Err(ChangeFailed::Refused(LifecycleError::Unknown { .. })) => Err(not_found()),
-        Err(failed) => Err(failed.status()),
+        Err(failed) => Err(failed.status(id)),
     }
 }
 

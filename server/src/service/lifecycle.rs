@@ -3,6 +3,7 @@
 mod import;
 mod items;
 mod nodes;
+mod place;
 
 use std::sync::Arc;
 

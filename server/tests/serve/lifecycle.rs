@@ -33,7 +33,7 @@ fn ek(machine: &SoftwareMachine) -> String {
     hex::encode(ek)
 }
 
-fn id(machine: &SoftwareMachine) -> String {
+pub(crate) fn id(machine: &SoftwareMachine) -> String {
     format!("spiffe://example.org/spire/agent/tpm2/{}", ek(machine))
 }
 
@@ -75,7 +75,11 @@ async fn nodes(lab: &Lab, state: &str) -> Vec<Node> {
     client.list_nodes(request).await.unwrap().into_inner().nodes
 }
 
-async fn import(lab: &Lab, text: &str, how: ImportInventoryRequest) -> Result<ImportInventoryResponse, Status> {
+pub(crate) async fn import(
+    lab: &Lab,
+    text: &str,
+    how: ImportInventoryRequest,
+) -> Result<ImportInventoryResponse, Status> {
     let first = ImportInventoryRequest {
         format: "csv".into(),
         ..how

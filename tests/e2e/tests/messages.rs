@@ -38,10 +38,16 @@ impl Site {
     /// Of a lab; `@` in a line stands for its folder.
     fn of(trial: &mut Trial) -> Self {
         Self {
-            env: vec![(
-                "SOFTHSM2_CONF".into(),
-                trial.lab.server().token().conf().display().to_string(),
-            )],
+            env: vec![
+                (
+                    "SOFTHSM2_CONF".into(),
+                    trial.lab.server().token().conf().display().to_string(),
+                ),
+                (
+                    "HALLMARK_ADMIN_SOCKET".into(),
+                    trial.lab.server().admin_socket().display().to_string(),
+                ),
+            ],
             folder: trial.lab.folder().display().to_string(),
         }
     }
@@ -96,6 +102,24 @@ impl Site {
         assert_eq!(out.status.code(), Some(*exit), "{line}:\n{said}");
     }
 
+    /// Of each line of a table: code, exit code, what is told, and the command.
+    fn must_fail_all(&self, table: &str) {
+        let mut count = 0;
+        for row in table.lines().map(str::trim).filter(|row| !row.is_empty()) {
+            let mut cells = row.splitn(4, ' ');
+            let mut cell = || cells.next().unwrap();
+            let (code, exit, told, line) = (cell(), cell(), cell(), cell());
+            self.must_fail(&Failure {
+                line,
+                code,
+                told: &[told],
+                exit: exit.parse().unwrap(),
+            });
+            count += 1;
+        }
+        assert!(count > 3, "{table}");
+    }
+
     fn must_do(&self, exit: i32, line: &str) -> String {
         let out = self.command(line).output().unwrap();
         let said = String::from_utf8_lossy(&out.stderr).into_owned();
@@ -126,56 +150,17 @@ fn every_failure_of_the_server_is_told_alike() {
         .to_owned();
     varied(&config, "module.toml", &module, "/nonexistent/module.so");
     std::fs::write(config.with_file_name("no.toml"), "version = \n").unwrap();
-    let folder = config.parent().unwrap().display().to_string();
-    let at = |name: &str| format!("{folder}/{name}");
-    let lines = [
-        (
-            format!("hallmark-server run --config {}", at("missing.toml")),
-            "HM-CONF-0001",
-            "missing.toml",
-            2,
-        ),
-        (
-            format!("hallmark-server config check --config {}", at("no.toml")),
-            "HM-CONF-0002",
-            "no.toml:1",
-            2,
-        ),
-        (
-            format!("hallmark-server run --config {}", at("key.toml")),
-            "HM-CONF-0003",
-            "trust_domian",
-            2,
-        ),
-        (
-            format!("hallmark-server run --config {}", at("module.toml")),
-            "HM-HSM-0026",
-            "/nonexistent/module.so",
-            4,
-        ),
-        (
-            format!("hallmark-server run --config {}", at("label.toml")),
-            "HM-HSM-0002",
-            "there are [\"hallmark-lab\"]",
-            4,
-        ),
-        (
-            format!("hallmark-server healthcheck --config {}", config.display()),
-            "HM-SRV-0008",
-            "admin.sock",
-            4,
-        ),
-        ("hallmark-server run --confg x".into(), "HM-CLI-0021", "--confg", 2),
-        ("hallmark-server halthcheck".into(), "HM-CLI-0021", "halthcheck", 2),
-    ];
-    for (line, code, told, exit) in &lines {
-        site.must_fail(&Failure {
-            line,
-            code,
-            told: &[told],
-            exit: *exit,
-        });
-    }
+    site.must_fail_all(
+        "
+        HM-CONF-0001 2 missing.toml hallmark-server run --config @/server/missing.toml
+        HM-CONF-0002 2 no.toml:1 hallmark-server config check --config @/server/no.toml
+        HM-CONF-0003 2 trust_domian hallmark-server run --config @/server/key.toml
+        HM-HSM-0026 4 /nonexistent/module.so hallmark-server run --config @/server/module.toml
+        HM-HSM-0002 4 [\"hallmark-lab\"] hallmark-server run --config @/server/label.toml
+        HM-SRV-0008 4 admin.sock hallmark-server healthcheck --config @/server/server.toml
+        HM-CLI-0021 2 --confg hallmark-server run --confg x
+        HM-CLI-0021 2 halthcheck hallmark-server halthcheck",
+    );
     trial.lab.start_server().unwrap();
     let healthy = format!("hallmark-server healthcheck -o json --config {}", config.display());
     assert!(site.must_do(0, &healthy).contains("\"ready\": true"));
@@ -246,64 +231,29 @@ fn every_failure_of_the_agent_is_told_alike() {
     let other = somebody_else();
     varied(&config, "other.toml", &address, &other);
     varied(&config, "version.toml", "version = 1", "version = 7");
-    let folder = config.parent().unwrap().display().to_string();
-    let attest = format!("hallmark-agent attest --once --config {}", config.display());
-    let lines = [
-        (
-            format!("hallmark-agent run --config {folder}/missing.toml"),
-            "HM-CONF-0101",
-            "missing.toml",
-            2,
-        ),
-        (
-            format!("hallmark-agent config check --config {folder}/version.toml"),
-            "HM-CONF-0103",
-            "version.toml",
-            2,
-        ),
-        (
-            format!("hallmark-agent attest --once --config {folder}/absent.toml"),
-            "HM-TPM-0001",
-            "/dev/no-such-tpm",
-            4,
-        ),
-        (
-            format!("hallmark-agent healthcheck --config {}", config.display()),
-            "HM-AGENT-0027",
-            "health.sock",
-            4,
-        ),
-        (attest.clone(), "HM-AGENT-0001", address.as_str(), 4),
-        (
-            "hallmark-agent api fetch x509 --timeout 0 --socket /nonexistent/w.sock".into(),
-            "HM-WL-0031",
-            "/nonexistent/w.sock",
-            4,
-        ),
-        (
-            format!("hallmark-agent attest --once --config {folder}/other.toml"),
-            "HM-AGENT-0030",
-            other.as_str(),
-            4,
-        ),
-        ("hallmark-agent attest".into(), "HM-CLI-0021", "--once", 2),
-        ("hallmark-agent api fetch x508".into(), "HM-CLI-0021", "x508", 2),
-    ];
-    for (line, code, told, exit) in &lines {
-        site.must_fail(&Failure {
-            line,
-            code,
-            told: &[told],
-            exit: *exit,
-        });
-    }
-    // What the server decides, each class with its cause and the node's id.
+    let table = "
+        HM-CONF-0101 2 missing.toml hallmark-agent run --config @/node-1/missing.toml
+        HM-CONF-0103 2 version.toml hallmark-agent config check --config @/node-1/version.toml
+        HM-TPM-0001 4 /dev/no-such-tpm hallmark-agent attest --once --config @/node-1/absent.toml
+        HM-AGENT-0001 4 ADDRESS hallmark-agent attest --once --config @/node-1/agent.toml
+        HM-AGENT-0030 4 OTHER hallmark-agent attest --once --config @/node-1/other.toml
+        HM-AGENT-0027 4 health.sock hallmark-agent healthcheck --config @/node-1/agent.toml
+        HM-WL-0031 4 /nonexistent/w.sock hallmark-agent api fetch x509 --timeout 0 --socket /nonexistent/w.sock
+        HM-CLI-0021 2 --once hallmark-agent attest
+        HM-CLI-0021 2 x508 hallmark-agent api fetch x508";
+    site.must_fail_all(&table.replace("ADDRESS", &address).replace("OTHER", &other));
+    what_the_server_decides(&mut trial, &site, &id);
+}
+
+/// Each class with its cause, and commands with the node's id.
+fn what_the_server_decides(trial: &mut Trial, site: &Site, id: &str) {
+    let attest = "hallmark-agent attest --once --config @/node-1/agent.toml";
     trial.lab.server().set("attestation.tpm2", "approval", "one".into());
     trial.lab.start_server().unwrap();
     let socket = format!("--socket {}", trial.lab.server().admin_socket().display());
     let refused = |code: &str, told: &[&str]| {
         site.must_fail(&Failure {
-            line: &attest,
+            line: attest,
             code,
             told,
             exit: 5,
@@ -320,26 +270,16 @@ fn every_failure_of_the_agent_is_told_alike() {
     site.must_do(0, &format!("hallmark node approve {id} {socket}"));
     let attested = site.must_do(0, &format!("{attest} -o yaml"));
     assert!(attested.contains(&id) && attested.contains("\nserial: "), "{attested}");
-    for (verb, back, code, told) in [
-        (
-            "suspend",
-            "resume",
-            "HM-AGENT-0019",
-            "an operator suspended this machine",
-        ),
-        ("ban", "unban", "HM-AGENT-0004", "an operator banned this machine"),
-    ] {
-        site.must_do(0, &format!("hallmark node {verb} {id} --yes {socket}"));
-        refused(code, &[told, &format!("hallmark node {back} {id}")]);
-        site.must_do(0, &format!("hallmark node {back} {id} {socket}"));
-        site.must_do(
-            0,
-            &format!("hallmark node approve {id} {socket}")
-                .replace("approve", if verb == "ban" { "approve" } else { "show" }),
-        );
-        site.must_do(0, &attest);
-    }
-    site.must_do(0, &format!("hallmark node retire {id} --yes {socket}"));
+    let does = |step: &str| site.must_do(0, &format!("hallmark node {step} {id} --yes {socket}"));
+    does("suspend");
+    let resume = format!("hallmark node resume {id}");
+    refused("HM-AGENT-0019", &["an operator suspended this machine", &resume]);
+    site.must_do(0, &format!("{resume} {socket}"));
+    site.must_do(0, attest);
+    does("ban");
+    let unban = format!("hallmark node unban {id}");
+    refused("HM-AGENT-0004", &["an operator banned this machine", &unban]);
+    does("retire");
     refused(
         "HM-AGENT-0004",
         &[
@@ -424,81 +364,43 @@ fn every_failure_of_the_operators_program_is_told_alike() {
     let mut trial = Trial::laid_out(1);
     let site = Site::of(&mut trial);
     let socket = trial.lab.server().admin_socket();
-    let told = |line: &str, code: &str, told: &[&str], exit: i32| {
-        let line = format!("{line} --socket {}", socket.display());
-        site.must_fail(&Failure {
-            line: &line,
-            code,
-            told,
-            exit,
-        });
-    };
-    told("hallmark status", "HM-CLI-0001", &["admin.sock"], 4);
+    let silent = "HM-CLI-0001 4 admin.sock hallmark";
+    site.must_fail_all(
+        &["status", "node list", "hsm status", "entry list"]
+            .map(|verb| format!("{silent} {verb}"))
+            .join("\n"),
+    );
     trial.lab.start_server().unwrap();
     trial.node().start().unwrap();
     wait_for("the agent attests", || agents(&socket).len() == 1);
     let id = trial.node().agent_id().unwrap();
-    let uid = rustix::process::getuid().as_raw();
+    let uid = rustix::process::getuid().as_raw().to_string();
     register(&socket, entry(&id, "/web")).unwrap();
     std::fs::write(trial.lab.folder().join("policy.toml"), "version = 1\nname = 7\n").unwrap();
-    let web = format!("hallmark entry create --spiffe-id spiffe://{DOMAIN}/web --parent-id {id}");
-    told("hallmark node list --stat active", "HM-CLI-0021", &["--stat"], 2);
-    told("hallmark status --timeout soon", "HM-CLI-0021", &["soon"], 2);
-    told(
-        "hallmark node show 0123456789abcdef",
-        "HM-CLI-0011",
-        &["0123456789abcdef"],
-        6,
-    );
-    told(&format!("hallmark node ban {id}"), "HM-CLI-0013", &["--yes"], 2);
-    told(
-        &format!("hallmark node unban {id}"),
-        "HM-REG-0060",
-        &["found active", &format!("hallmark node show {id}")],
-        6,
-    );
-    told(
-        &format!("{web} --selector unix:uid:{uid}"),
-        "HM-CLI-0014",
-        &["the same SPIFFE ID, parent and selectors"],
-        6,
-    );
-    told(&format!("{web} --selector uid"), "HM-ID-0020", &["uid"], 2);
-    told("hallmark entry delete 00000000 --yes", "HM-CLI-0011", &["00000000"], 6);
-    told(
-        "hallmark policy check @/missing.toml",
-        "HM-CLI-0015",
-        &["@/missing.toml"],
-        2,
-    );
-    told("hallmark policy check @/policy.toml", "HM-POLICY-0401", &["name"], 2);
-    told(
-        "hallmark policy show nobody",
-        "HM-CLI-0006",
-        &["nobody", "hallmark policy list"],
-        6,
-    );
-    told(
-        "hallmark evidence verify @/policy.toml",
-        "HM-EVID-0009",
-        &["@/policy.toml"],
-        2,
+    let table = "
+        HM-CLI-0021 2 --stat hallmark node list --stat active
+        HM-CLI-0021 2 soon hallmark status --timeout soon
+        HM-CLI-0011 6 0123456789abcdef hallmark node show 0123456789abcdef
+        HM-CLI-0013 2 --yes hallmark node ban NODE
+        HM-REG-0060 6 NODE hallmark node unban NODE
+        HM-CLI-0014 6 selectors hallmark entry create --spiffe-id DOMAIN/web --parent-id NODE --selector unix:uid:UID
+        HM-ID-0020 2 \"uid\" hallmark entry create --spiffe-id DOMAIN/web --parent-id NODE --selector uid
+        HM-REG-0003 2 other.example hallmark entry create --spiffe-id spiffe://other.example/x --node NODE --selector unix:uid:1
+        HM-CLI-0011 6 00000000 hallmark entry delete 00000000 --yes
+        HM-CLI-0015 2 @/missing.toml hallmark policy check @/missing.toml
+        HM-POLICY-0401 2 name hallmark policy check @/policy.toml
+        HM-CLI-0006 6 nobody hallmark policy show nobody
+        HM-EVID-0009 2 @/policy.toml hallmark evidence verify @/policy.toml";
+    let domain = format!("spiffe://{DOMAIN}");
+    site.must_fail_all(
+        &table
+            .replace("DOMAIN", &domain)
+            .replace("UID", &uid)
+            .replace("NODE", &id),
     );
     // Done, and what would be done.
-    site.must_do(0, &format!("hallmark status --socket {}", socket.display()));
-    site.must_do(
-        7,
-        &format!("hallmark node ban {id} --dry-run --socket {}", socket.display()),
-    );
-    let missing = "spiffe://trial.example/spire/server";
-    told(
-        &format!(
-            "hallmark entry create --spiffe-id spiffe://other.example/x --parent-id {missing} --selector unix:uid:1"
-        ),
-        "HM-REG-0003",
-        &["other.example"],
-        2,
-    );
+    site.must_do(0, "hallmark status");
+    site.must_do(7, &format!("hallmark node ban {id} --dry-run"));
 }
 
 /// The documented commands are run as they stand in the how-to.

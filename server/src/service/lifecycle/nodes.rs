@@ -1,7 +1,5 @@
 //! Nodes, wherever they stand.
 
-use std::collections::BTreeMap;
-
 use hallmark_api::admin::{
     ChangeNodeRequest, ChangeNodeResponse, ListNodesRequest, ListNodesResponse, Node, NodeApproval,
 };
@@ -11,7 +9,10 @@ use hallmark_store::Agent;
 use hallmark_verify::EkKey;
 use tonic::Status;
 
-use super::page_size;
+use super::{
+    page_size,
+    place::{Found, Place, Wanted},
+};
 use crate::{
     attest::Facts,
     caller::{self, Caller},
@@ -40,39 +41,28 @@ pub(super) fn list(server: &Server, request: &ListNodesRequest) -> Result<ListNo
     if !request.id.is_empty() {
         return one(server, &known, &request.id, now);
     }
-    let mut nodes = BTreeMap::new();
-    for row in server.agents.all() {
-        nodes.insert(row.id.to_string(), Some(row));
-    }
-    // Of what the inventory alone knows, an EK's hash gives the id; a Name stands for itself.
-    let mut listed: BTreeMap<String, &InventoryLine> = BTreeMap::new();
-    for line in known.lines().values().filter(|line| line.is_valid_at(now)) {
-        if lifecycle::node_of_line(server, line).is_some() {
-            continue;
-        }
-        let id = lifecycle::id_of_line(server, line);
-        let key = id.map_or_else(|| format!("~{}", line.ek), |id| id.to_string());
-        nodes.entry(key.clone()).or_insert(None);
-        listed.insert(key, line);
-    }
-    let of_state = |row: Option<&Agent>| {
-        let found = row.map_or(NodeState::PreRegistered, |row| row.state);
-        state.is_none_or(|state| state == found)
+    let after = Place::read(&request.page_token)?;
+    let wanted = Wanted {
+        server,
+        known: &known,
+        state,
+        now,
     };
-    let mut rest = nodes
-        .iter()
-        .filter(|(key, row)| **key > request.page_token && of_state(row.as_deref()));
-    let page: Vec<_> = rest.by_ref().take(page_size(request.page_size, PAGE)).collect();
-    let next_page_token = match (page.last(), rest.next()) {
-        (Some((key, _)), Some(_)) => (*key).clone(),
+    let size = page_size(request.page_size, PAGE);
+    // One more than fits: whether another page follows.
+    let mut found = wanted.from(&after, size.saturating_add(1));
+    let more = found.len() > size;
+    found.truncate(size);
+    let next_page_token = match found.last() {
+        Some(last) if more => last.place(server).to_string(),
         _ => String::new(),
     };
-    let node = |(key, row): (&String, &Option<std::sync::Arc<Agent>>)| match row {
-        Some(row) => of_row(server, &known, row, now),
-        None => of_line(server, key, listed.get(key).copied()),
+    let node = |found: Found<'_>| match found {
+        Found::Seen(row) => of_row(server, &known, &row, now),
+        Found::Listed(line) => of_line(server, line),
     };
     Ok(ListNodesResponse {
-        nodes: page.into_iter().map(node).collect(),
+        nodes: found.into_iter().map(node).collect(),
         next_page_token,
     })
 }
@@ -82,7 +72,11 @@ fn one(server: &Server, known: &Known, id: &str, now: i64) -> Result<ListNodesRe
     let id = SpiffeId::parse(id).map_err(|error| Status::invalid_argument(format!("invalid id: {error}")))?;
     let listed = || {
         let line = known.line(&EkKey::Spki(lifecycle::ek_of(&id)?))?;
-        line.is_valid_at(now).then(|| of_line(server, id.as_str(), Some(line)))
+        let told = || Node {
+            id: id.to_string(),
+            ..of_line(server, line)
+        };
+        line.is_valid_at(now).then(told)
     };
     let node = match server.agents.find(&id) {
         Some(row) => Some(of_row(server, known, &row, now)),
@@ -94,20 +88,15 @@ fn one(server: &Server, known: &Known, id: &str, now: i64) -> Result<ListNodesRe
     })
 }
 
-fn of_line(server: &Server, key: &str, line: Option<&InventoryLine>) -> Node {
+fn of_line(server: &Server, line: &InventoryLine) -> Node {
     Node {
-        id: Some(key)
-            .filter(|key| !key.starts_with('~'))
-            .unwrap_or_default()
-            .to_owned(),
+        id: lifecycle::id_of_line(server, line).map_or_else(String::new, |id| id.to_string()),
         state: NodeState::PreRegistered.as_str().to_owned(),
-        ek: line.map_or_else(String::new, |line| line.ek.to_string()),
-        owner: line.map_or_else(String::new, |line| line.owner.clone()),
-        serial: line.map_or_else(String::new, |line| line.serial.clone()),
+        ek: line.ek.to_string(),
+        owner: line.owner.clone(),
+        serial: line.serial.clone(),
         approvals_needed: needed(server, Some(NodeState::PreRegistered)),
-        other_eks: line.map_or_else(Vec::new, |line| {
-            line.other_eks.iter().map(ToString::to_string).collect()
-        }),
+        other_eks: line.other_eks.iter().map(ToString::to_string).collect(),
         ..Node::default()
     }
 }
@@ -181,7 +170,8 @@ pub(super) async fn change(
         reason: caller::reason(&request.reason)?,
         dry_run: request.dry_run,
     };
-    let changed = lifecycle::change(server, ask).await.map_err(|failed| failed.status())?;
+    let changed = lifecycle::change(server, ask).await;
+    let changed = changed.map_err(|failed| failed.status(&id))?;
     let name = |state: Option<NodeState>| state.map_or("", NodeState::as_str).to_owned();
     Ok(ChangeNodeResponse {
         id: id.to_string(),
