@@ -47,7 +47,7 @@ impl Coded for HealthError {
         match self {
             Self::Silent { .. } => ReasonCode::new("HM-SRV-0008"),
             Self::NotReady { .. } => ReasonCode::new("HM-SRV-0009"),
-            Self::Forbidden { .. } => ReasonCode::new("HM-SRV-0024"),
+            Self::Forbidden { .. } => ReasonCode::new("HM-SRV-0031"),
         }
     }
 

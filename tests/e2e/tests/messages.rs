@@ -201,7 +201,7 @@ fn the_servers_health_check_needs_no_pin() {
     std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o600)).unwrap();
     site.must_fail(&Failure {
         line: &format!("other:{check}"),
-        code: "HM-SRV-0024",
+        code: "HM-SRV-0031",
         told: &["admin.sock", "Permission denied"],
         exit: 3,
     });
@@ -269,7 +269,7 @@ fn what_the_server_decides(trial: &mut Trial, site: &Site, id: &str) {
     );
     site.must_do(0, &format!("hallmark node approve {id} {socket}"));
     let attested = site.must_do(0, &format!("{attest} -o yaml"));
-    assert!(attested.contains(&id) && attested.contains("\nserial: "), "{attested}");
+    assert!(attested.contains(id) && attested.contains("\nserial: "), "{attested}");
     let does = |step: &str| site.must_do(0, &format!("hallmark node {step} {id} --yes {socket}"));
     does("suspend");
     let resume = format!("hallmark node resume {id}");
