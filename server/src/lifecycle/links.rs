@@ -147,14 +147,16 @@ pub(super) fn require_no_other(server: &Server, ek: &[u8; 32], own: Option<&Agen
     }
 }
 
-/// Who is out keeps the machine out. Of two that are in, which is so only where they were linked later, the first stays.
+/// Who is out keeps the machine out. Of two that are in, which is so only where they were linked later, the first stays, and
+/// one that is in service before one that waits. One that never proved itself is in nobody's way.
 fn stands_in_the_way(own: Option<&Agent>, other: &Agent) -> bool {
     let is_in = |row: &Agent| matches!(row.state, NodeState::Pending | NodeState::Active);
     match other.state {
         NodeState::PreRegistered => false,
         NodeState::Pending | NodeState::Active => {
-            let came_later = |own: &Agent| (other.since, &other.id) < (own.since, &own.id);
-            own.is_none_or(|own| !is_in(own) || came_later(own))
+            let rank = |row: &Agent| (row.state != NodeState::Active, row.since, row.id.clone());
+            let came_later = |own: &Agent| rank(other) < rank(own);
+            !other.ak_name.is_empty() && own.is_none_or(|own| !is_in(own) || came_later(own))
         }
         NodeState::Suspended | NodeState::Banned | NodeState::Retired => true,
     }

@@ -68,6 +68,38 @@ fn attack_67_of_two_nodes_that_are_out_the_harder_fate_is_both_ones() {
     });
 }
 
+/// What was lifted is lifted: the machine comes back, as one node, and stays that.
+#[test]
+fn attack_67_a_machine_whose_ban_was_lifted_comes_back_as_one_node() {
+    site(async |site| {
+        for _ in 0..8 {
+            // Banned by the key that was never seen.
+            let [rsa, ecc] = two_names(&site.vendor);
+            site.list(&[&rsa, &ecc], false).await;
+            assert_eq!(site.verdict(&rsa).await, "accepted");
+            site.act("ban", &ecc).await;
+            assert_eq!(site.verdict(&rsa).await, "HM-SRV-0109");
+            site.act("unban", &ecc).await;
+            assert_eq!(site.states(&[&rsa, &ecc]).await, ["pending", "pending"]);
+            assert_eq!(site.verdict(&rsa).await, "accepted");
+            assert_eq!(site.verdict(&rsa).await, "accepted", "again");
+            // Both had been seen when they were linked.
+            let [rsa, ecc] = two_names(&site.vendor);
+            assert_eq!(site.verdict(&rsa).await, "accepted");
+            assert_eq!(site.verdict(&ecc).await, "accepted");
+            site.list(&[&rsa, &ecc], false).await;
+            site.act("ban", &rsa).await;
+            site.act("unban", &rsa).await;
+            let is_rsa = site.verdict(&rsa).await == "accepted";
+            let (stays, goes) = if is_rsa { (&rsa, &ecc) } else { (&ecc, &rsa) };
+            for _ in 0..2 {
+                assert_eq!(site.verdict(stays).await, "accepted");
+                assert_eq!(site.verdict(goes).await, "HM-REG-0080");
+            }
+        }
+    });
+}
+
 #[test]
 fn attack_67_a_list_that_readmits_one_key_means_the_machine() {
     site(async |site| {
