@@ -272,7 +272,9 @@ impl Coded for AgentError {
             Self::Protocol(_) => "agent and server are of versions that do not fit",
             Self::Call { .. } => "the server is starting, stopping or in trouble",
             Self::UnfitSvid { .. } => "a faulty server, or somebody between agent and server",
-            Self::Clock { .. } => "this machine's clock or the server's is wrong",
+            Self::Clock { .. } => {
+                "this machine's clock or the server's is wrong, or the authority that is known here has ended"
+            }
             Self::Bundle { .. } => "a faulty server, or another trust domain's",
             Self::StateCorrupt { .. } => "the disk was full or failed, or the file was edited",
             Self::State { .. } => "the disk is full or read-only, or the folder belongs to another user",
@@ -319,7 +321,9 @@ impl Coded for AgentError {
             Self::UnfitSvid { .. } | Self::Bundle { .. } => {
                 "look at the server's log; do not trust the connection until it is explained"
             }
-            Self::Clock { .. } => "timedatectl status, on this machine and on the server",
+            Self::Clock { .. } => {
+                "timedatectl status, on this machine and on the server; if both are right, a new trust_bundle: hallmark bundle show"
+            }
             Self::StateCorrupt { .. } => "nothing: the agent attests afresh; keep the file for a report",
             Self::State { path, .. } => return Some(format!("df {path}; ls -ld {path}")),
             Self::StateExposed { path, .. } => {

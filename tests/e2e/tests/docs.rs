@@ -128,3 +128,18 @@ fn a_database_has_no_passwords() {
         assert!(said.contains(word), "{word}: {said}");
     }
 }
+
+#[test]
+fn an_authority_is_renewed_in_time_and_after_its_end() {
+    let said = run("docs/how-to/renew-the-authority.md");
+    for word in [
+        "would renew the authority's certificate",
+        "start the server",
+        "x509-authority-renew",
+        "reason: change 4713",
+        "HM-SRV-0013",
+        "hallmark-server authority renew",
+    ] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+}
