@@ -17,5 +17,5 @@ pub mod usage;
 pub use folder::{Foreign, Purpose, foreign, foreign_file};
 pub use memory::keep_memory_private;
 pub use notify::{notify, reloading};
-pub use reload::{ReloadError, changed_keys};
+pub use reload::{InForce, ReloadError, read_again, reloaded};
 pub use secret::{SecretError, read_secret};

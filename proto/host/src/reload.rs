@@ -3,7 +3,13 @@
 use std::collections::BTreeMap;
 
 use hallmark_reason::{Coded, ReasonCode};
+use tokio::task::spawn_blocking;
 use toml::{Table, Value};
+
+use crate::{log, notify, reloading};
+
+/// What is told where all of a configuration is in force.
+const READ_AGAIN: &str = "the configuration was read again";
 
 /// The longest value that is repeated.
 const MAX_VALUE: usize = 200;
@@ -64,9 +70,102 @@ impl Coded for ReloadError {
     }
 }
 
+/// What is in force of a configuration, for what is read later to be held against.
+#[derive(Debug)]
+pub struct InForce {
+    /// The keys, and the tables (with a dot at their end), that are applied at once. All others take a restart.
+    applied: &'static [&'static str],
+    /// The keys of the start: what takes a restart is as it was then.
+    started: Table,
+    /// The keys that were read last.
+    last: Table,
+}
+
+/// What a configuration that was read again changes.
+#[derive(Debug)]
+pub struct Changes {
+    /// The keys that are applied.
+    applied: Vec<String>,
+    /// The keys that take a restart, each with its value in force and the one that was read.
+    pub restart: BTreeMap<String, (String, String)>,
+}
+
+impl InForce {
+    /// All keys of the start, of which those in `applied` can become others later.
+    #[must_use]
+    pub fn new(applied: &'static [&'static str], started: &Table) -> Self {
+        Self {
+            applied,
+            started: started.clone(),
+            last: started.clone(),
+        }
+    }
+
+    /// What the keys that were read now change. They are what was read last from now on.
+    pub fn changes(&mut self, read: &Table) -> Changes {
+        let mut restart = changed_keys(&self.started, read);
+        restart.retain(|key, _| !self.is_applied(key));
+        let mut applied = changed_keys(&self.last, read);
+        applied.retain(|key, _| self.is_applied(key));
+        self.last.clone_from(read);
+        Changes {
+            applied: applied.into_keys().collect(),
+            restart,
+        }
+    }
+
+    fn is_applied(&self, key: &str) -> bool {
+        let is = |applied: &&str| *applied == key || applied.ends_with('.') && key.starts_with(*applied);
+        self.applied.iter().any(is)
+    }
+}
+
+impl Changes {
+    /// Tells the log, once all is applied that can be; gives what the service manager is told.
+    #[must_use]
+    pub fn told(self) -> String {
+        let changed = self.applied.join(", ");
+        tracing::info!(changed, "{READ_AGAIN}");
+        if self.restart.is_empty() {
+            return READ_AGAIN.to_owned();
+        }
+        let error = ReloadError::RestartNeeded { keys: self.restart };
+        log::warn(&error);
+        error.to_string()
+    }
+}
+
+/// Reads a configuration again, as the service manager asked for; to be followed by [`reloaded`].
+///
+/// # Errors
+/// What is told where it cannot be used; the log knows already.
+pub async fn read_again<C, E>(read: impl FnOnce() -> Result<C, E> + Send + 'static) -> Result<C, String>
+where
+    C: Send + 'static,
+    E: Coded + Send + Sync + 'static,
+{
+    reloading();
+    match spawn_blocking(read).await {
+        Ok(Ok(config)) => Ok(config),
+        Ok(Err(fault)) => {
+            let error = ReloadError::Refused { fault: Box::new(fault) };
+            log::error(&error);
+            Err(error.to_string())
+        }
+        Err(error) => {
+            tracing::error!(%error, "the configuration was not read again");
+            Err("the configuration was not read again".to_owned())
+        }
+    }
+}
+
+/// Tells the service manager that the program goes on, and what became of the reload.
+pub fn reloaded(status: &str) {
+    notify(&format!("READY=1\nSTATUS={status}"));
+}
+
 /// The keys whose values differ between two configurations, each with both values.
-#[must_use]
-pub fn changed_keys(old: &Table, new: &Table) -> BTreeMap<String, (String, String)> {
+fn changed_keys(old: &Table, new: &Table) -> BTreeMap<String, (String, String)> {
     let (old, new) = (leaves(old), leaves(new));
     let keys = old.keys().chain(new.keys());
     let changed = keys.filter(|key| old.get(*key) != new.get(*key));
@@ -111,6 +210,25 @@ mod tests {
         keys.into_iter()
             .map(|(key, (old, new))| format!("{key} {old} {new}"))
             .collect()
+    }
+
+    #[test]
+    fn keys_are_applied_by_name_and_tables_as_a_whole() {
+        let start: Table = "level = 1\nlevels = 1\n[limits]\na = 1\n[other]\nb = 1\n"
+            .parse()
+            .unwrap();
+        let mut in_force = InForce::new(&["level", "limits."], &start);
+        let read: Table = "level = 2\nlevels = 2\n[limits]\na = 2\n[other]\nb = 2\n"
+            .parse()
+            .unwrap();
+        let changes = in_force.changes(&read);
+        assert_eq!(changes.applied, ["level", "limits.a"]);
+        assert_eq!(changes.restart.into_keys().collect::<Vec<_>>(), ["levels", "other.b"]);
+        // What is applied is in force; what takes a restart still does.
+        let changes = in_force.changes(&read);
+        assert!(changes.applied.is_empty());
+        assert_eq!(changes.restart.len(), 2);
+        assert!(in_force.changes(&start).restart.is_empty());
     }
 
     #[test]

@@ -6,15 +6,7 @@ use hallmark_spiffe::TrustDomain;
 
 use super::{Context, selectors, write};
 use crate::{
-    args::Change,
-    client::Client,
-    duration::parse_ttl,
-    error::CliError,
-    exit::Exit,
-    lookup,
-    output::show,
-    timestamp::parse_rfc3339,
-    view::entry::{EntryChange, EntryView},
+    args::Change, client::Client, duration::parse_ttl, error::CliError, exit::Exit, lookup, timestamp::parse_rfc3339,
 };
 
 #[derive(Debug, Args)]
@@ -90,15 +82,7 @@ pub(super) async fn run(context: &Context, client: &Client, draft: Draft) -> Res
     } else {
         write::create(client, write::message(&draft, id.unwrap_or_default()), &reason).await?
     };
-    write::warn(&warnings);
-    let done = EntryChange {
-        action: "create",
-        dry_run: change.dry_run,
-        entry: EntryView::new(entry)?,
-        warnings,
-    };
-    show(context.format, &done)?;
-    Ok(change.exit())
+    write::told(context, "create", change, entry, warnings)
 }
 
 async fn read(client: &Client, draft: Draft) -> Result<EntryDraft, CliError> {

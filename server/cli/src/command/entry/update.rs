@@ -6,16 +6,7 @@ use hallmark_registry::{EntryDraft, EntryId};
 use hallmark_spiffe::TrustDomain;
 
 use super::{Context, create::parse_expiry, read, selectors, write};
-use crate::{
-    args::Change,
-    client::Client,
-    duration::parse_ttl,
-    error::CliError,
-    exit::Exit,
-    lookup,
-    output::show,
-    view::entry::{EntryChange, EntryView},
-};
+use crate::{args::Change, client::Client, duration::parse_ttl, error::CliError, exit::Exit, lookup};
 
 /// What is given replaces what the entry has; what is left out stays.
 #[derive(Debug, Args)]
@@ -95,15 +86,7 @@ pub(super) async fn run(context: &Context, client: &Client, revision: Revision) 
     } else {
         write::update(client, message, mask, &reason).await?
     };
-    write::warn(&warnings);
-    let done = EntryChange {
-        action: "update",
-        dry_run: change.dry_run,
-        entry: EntryView::new(entry)?,
-        warnings,
-    };
-    show(context.format, &done)?;
-    Ok(change.exit())
+    write::told(context, "update", change, entry, warnings)
 }
 
 /// Writes what was given into the draft; gives the mask of it.
@@ -113,12 +96,12 @@ async fn apply(client: &Client, revision: Revision, draft: &mut EntryDraft) -> R
         draft.spiffe_id = lookup::spiffe_id(client, text).await?;
         mask.spiffe_id = true;
     }
-    match (&revision.node, &revision.parent_id) {
-        (Some(node), _) => draft.parent_id = lookup::node(client, node).await?,
-        (None, Some(parent)) => draft.parent_id = lookup::spiffe_id(client, parent).await?,
-        (None, None) => {}
-    }
-    mask.parent_id = revision.node.is_some() || revision.parent_id.is_some();
+    let parent = match (&revision.node, &revision.parent_id) {
+        (Some(node), _) => Some(lookup::node(client, node).await?),
+        (None, Some(parent)) => Some(lookup::spiffe_id(client, parent).await?),
+        (None, None) => None,
+    };
+    mask.parent_id = put(&mut draft.parent_id, parent);
     if !revision.selector.is_empty() {
         draft.selectors = selectors(&revision.selector)?;
         mask.selectors = true;

@@ -11,13 +11,16 @@ use hallmark_registry::{Entry, EntryDraft, EntryId, selector_warnings};
 use hallmark_spiffe::{SpiffeId, TrustDomain};
 use tonic::Code;
 
-use super::selector_message;
+use super::{Context, selector_message};
 use crate::{
+    args::Change,
     client::{Client, with_reason},
     error::CliError,
+    exit::Exit,
     lookup::id_message,
-    output::say,
+    output::{say, show},
     timestamp::now,
+    view::entry::{EntryChange, EntryView},
 };
 
 /// Items in one request: below the server's limit, and below the size of a gRPC message.
@@ -231,6 +234,25 @@ pub(super) fn warn(warnings: &[String]) {
     for warning in warnings {
         say(&format!("warning: {}", crate::table::printable(warning)));
     }
+}
+
+/// Tells what became of one entry, or would become of it, and how the command ends.
+pub(super) fn told(
+    context: &Context,
+    action: &'static str,
+    change: Change,
+    entry: types::Entry,
+    warnings: Vec<String>,
+) -> Result<Exit, CliError> {
+    warn(&warnings);
+    let done = EntryChange {
+        action,
+        dry_run: change.dry_run,
+        entry: EntryView::new(entry)?,
+        warnings,
+    };
+    show(context.format, &done)?;
+    Ok(change.exit())
 }
 
 /// The draft as a message.
