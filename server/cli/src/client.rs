@@ -26,6 +26,8 @@ use crate::error::CliError;
 
 /// How many items are asked for at once: far below the 4 MiB that one gRPC message may have.
 const PAGE: i32 = 500;
+/// The longest report of an import: every machine of the largest file in several lists.
+const IMPORT: usize = 64 * 1024 * 1024;
 
 /// A connection to the admin socket.
 #[derive(Debug, Clone)]
@@ -56,7 +58,8 @@ impl Client {
     }
 
     pub(crate) fn lifecycle(&self) -> LifecycleClient<Channel> {
-        LifecycleClient::new(self.channel.clone())
+        // What an import says of the machines of a file comes as one message.
+        LifecycleClient::new(self.channel.clone()).max_decoding_message_size(IMPORT)
     }
 
     pub(crate) fn agents(&self) -> AgentClient<Channel> {

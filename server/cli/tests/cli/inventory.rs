@@ -159,3 +159,14 @@ fn several_eks_of_a_machine_go_out_as_they_came_in() {
         assert_eq!(again.code, 0, "{name}: {}", again.stdout);
     }
 }
+
+/// The report of an import names each machine, so it is longer than what gRPC takes by itself.
+#[test]
+fn the_largest_file_is_imported() {
+    let (server, folder) = (Server::start(), tempfile::tempdir().unwrap());
+    let lines: String = (0..100_000).map(|machine| format!("{machine:064x}\n")).collect();
+    let largest = file(&folder, "largest.csv", &format!("ek_sha256\n{lines}"));
+    let imported = server.run(&format!("inventory import {largest} --timeout 120s"));
+    assert_eq!(imported.code, 0, "{}", imported.stderr);
+    assert!(imported.stdout.contains("added      100000: "), "{}", imported.stdout);
+}
