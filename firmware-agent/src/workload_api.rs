@@ -11,6 +11,7 @@
 mod answers;
 mod bounds;
 mod caller;
+mod closing;
 mod listener;
 mod listener_error;
 mod refusal;

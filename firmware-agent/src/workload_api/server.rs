@@ -16,8 +16,9 @@ use tokio::task::JoinSet;
 use tonic::service::Routes;
 
 use super::answers::Answers;
-use super::bounds::{Bounds, Counter, Place, Usage, User};
+use super::bounds::{Bounds, Counter, Usage, User};
 use super::caller::{Caller, Exit};
+use super::closing::Closer;
 use super::listener::Listener;
 use super::service::{Shared, answer};
 use super::speaker::Speaker;
@@ -46,6 +47,9 @@ const LAST_READERS: Duration = Duration::from_secs(1);
 const STREAM_WINDOW: u32 = 32 << 10;
 const CONNECTION_WINDOW: u32 = 65_535;
 
+/// Whom a connection counts as whose user the kernel does not tell.
+const NOBODY: u32 = u32::MAX;
+
 /// The Workload API server.
 pub struct WorkloadApi {
     shared: Arc<Shared>,
@@ -53,6 +57,7 @@ pub struct WorkloadApi {
     users: Users,
     connections: Arc<Counter>,
     turns: Arc<Turns>,
+    closer: Arc<Closer>,
     refused: Throttle,
     too_many: Throttle,
     http: http2::Builder<TokioExecutor>,
@@ -83,6 +88,7 @@ impl WorkloadApi {
             users,
             connections: Counter::new(bounds.connections, bounds.connections_per_uid),
             turns: Arc::default(),
+            closer: Arc::default(),
             refused: Throttle::new(),
             too_many: Throttle::new(),
             http,
@@ -165,6 +171,9 @@ impl WorkloadApi {
                 if let Some(left_out) = self.refused.due(Instant::now()) {
                     tracing::info!(%error, left_out, "a connection is refused");
                 }
+                // Who has gone may have left something all the same.
+                let uid = socket.peer_cred().map_or(NOBODY, |credentials| credentials.uid());
+                self.closer.before_drop(&socket, self.users.counts_as(uid), None);
                 return;
             }
         };
@@ -177,41 +186,39 @@ impl WorkloadApi {
                 let (uid, pid) = (peer.uid(), peer.pid());
                 tracing::warn!(uid, user = user.id, pid, left_out, "too many connections");
             }
+            self.closer.before_drop(&socket, user.id, None);
             return;
         };
-        let told = self.told(&socket, &peer);
-        let speaker = told.as_ref().map(|(speaker, _)| Arc::clone(speaker));
+        let receiver = match Receiver::of(&socket) {
+            Ok(receiver) => receiver,
+            Err(error) => {
+                tracing::warn!(%error, "a connection cannot be read");
+                self.closer.before_drop(&socket, user.id, Some(place));
+                return;
+            }
+        };
+        // Who is to tell who speaks on a connection, where anybody may want to know.
+        let is_told = self.attestor.reads_binaries() && receiver.is_told();
+        let speaker = is_told.then(|| Arc::new(Speaker::new(peer.pid())));
+        let takes = (user.id, Some(place));
+        let told = ToldSocket::new(socket, receiver, speaker.clone(), Arc::clone(&self.closer), takes);
         let (attestor, turns) = (Arc::clone(&self.attestor), Arc::clone(&self.turns));
         let caller = Arc::new(Caller::new(peer, user, attestor, turns, speaker));
         match Exit::of(&caller) {
             Ok(exit) => {
-                connections.spawn(self.connection(ToldSocket::new(socket, told), caller, exit, place));
+                connections.spawn(self.connection(told, caller, exit));
             }
             Err(error) => tracing::warn!(%error, "a caller's end cannot be watched"),
         }
     }
 
-    /// Who is to tell who speaks on a connection, where anybody may want to know.
-    fn told(&self, socket: &UnixStream, peer: &Peer) -> Option<(Arc<Speaker>, Receiver)> {
-        let wanted = self.attestor.reads_binaries();
-        let receiver = Receiver::of(socket).filter(|_| wanted)?;
-        Some((Arc::new(Speaker::new(peer.pid())), receiver))
-    }
-
     /// One connection, until either side closes it or the process that opened it ends.
-    fn connection(
-        &self,
-        socket: ToldSocket,
-        caller: Arc<Caller>,
-        exit: Exit,
-        place: Place,
-    ) -> impl Future<Output = ()> + use<> {
+    fn connection(&self, socket: ToldSocket, caller: Arc<Caller>, exit: Exit) -> impl Future<Output = ()> + use<> {
         let shared = Arc::clone(&self.shared);
         let service = service_fn(move |request| answer(Arc::clone(&shared), Arc::clone(&caller), request));
         let socket = AuthorityFilter::new(socket, tokio::time::sleep(GREETING));
         let serving = self.http.serve_connection(TokioIo::new(socket), service);
         async move {
-            let _place = place;
             tokio::select! {
                 served = serving => if let Err(error) = served {
                     tracing::debug!(%error, "connection ended");

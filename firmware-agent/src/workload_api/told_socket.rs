@@ -7,22 +7,27 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use hallmark_unix::{FrameWalk, PingWatch, ping_frame};
-use hallmark_workload::{Receiver, nothing_waits};
+use hallmark_workload::{Received, Receiver, nothing_waits};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::UnixStream;
 
+use super::bounds::Place;
+use super::closing::Closer;
 use super::speaker::Speaker;
 
 /// The socket of one connection. Where a [`Speaker`] wants to know, it notes the writer of every octet, and puts the PING
-/// that is asked for between the server's frames.
+/// that is asked for between the server's frames. It takes no descriptors: a connection on which some are sent ends.
 pub(super) struct ToldSocket {
     socket: UnixStream,
+    receiver: Receiver,
     told: Option<Told>,
+    closer: Arc<Closer>,
+    user: u32,
+    place: Option<Place>,
 }
 
 struct Told {
     speaker: Arc<Speaker>,
-    receiver: Receiver,
     incoming: PingWatch,
     ready: BytesMut,
     outgoing: FrameWalk,
@@ -31,16 +36,60 @@ struct Told {
 }
 
 impl ToldSocket {
-    pub(super) fn new(socket: UnixStream, speaker: Option<(Arc<Speaker>, Receiver)>) -> Self {
-        let told = speaker.map(|(speaker, receiver)| Told {
+    /// Of a connection that takes a place of its user's, until it is closed. Where there is a `speaker`, the kernel tells the
+    /// receiver who writes.
+    pub(super) fn new(
+        socket: UnixStream,
+        receiver: Receiver,
+        speaker: Option<Arc<Speaker>>,
+        closer: Arc<Closer>,
+        (user, place): (u32, Option<Place>),
+    ) -> Self {
+        let told = speaker.map(|speaker| Told {
             speaker,
-            receiver,
             incoming: PingWatch::default(),
             ready: BytesMut::new(),
             outgoing: FrameWalk::default(),
             ping: Bytes::new(),
         });
-        Self { socket, told }
+        Self {
+            socket,
+            receiver,
+            told,
+            closer,
+            user,
+            place,
+        }
+    }
+}
+
+impl Drop for ToldSocket {
+    fn drop(&mut self) {
+        self.closer.before_drop(&self.socket, self.user, self.place.take());
+    }
+}
+
+/// Receives what is there; `None` where nothing is.
+fn received(socket: &UnixStream, receiver: &mut Receiver, room: &mut [u8]) -> io::Result<Option<Received>> {
+    match socket.try_io(Interest::READABLE, || receiver.receive(socket, room)) {
+        Ok(received) => Ok(Some(received)),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn poll_read_untold(
+    socket: &UnixStream,
+    receiver: &mut Receiver,
+    cx: &mut Context<'_>,
+    buf: &mut ReadBuf<'_>,
+) -> Poll<io::Result<()>> {
+    loop {
+        ready!(socket.poll_read_ready(cx))?;
+        if let Some(Received { length, .. }) = received(socket, receiver, buf.initialize_unfilled())? {
+            buf.advance(length);
+            return Poll::Ready(Ok(()));
+        }
     }
 }
 
@@ -48,6 +97,7 @@ impl Told {
     fn poll_read(
         &mut self,
         socket: &mut UnixStream,
+        receiver: &mut Receiver,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
@@ -65,11 +115,8 @@ impl Told {
                 };
             }
             let room = buf.initialize_unfilled();
-            let received = socket.try_io(Interest::READABLE, || self.receiver.receive(socket, room));
-            let received = match received {
-                Ok(received) => received,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-                Err(error) => return Poll::Ready(Err(error)),
+            let Some(received) = received(socket, receiver, room)? else {
+                continue;
             };
             let arrived = room.get(..received.length).unwrap_or_default();
             if arrived.is_empty() {
@@ -123,17 +170,19 @@ impl Told {
 
 impl AsyncRead for ToldSocket {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let Self { socket, told } = &mut *self;
+        let Self {
+            socket, receiver, told, ..
+        } = &mut *self;
         match told {
-            Some(told) => told.poll_read(socket, cx, buf),
-            None => Pin::new(socket).poll_read(cx, buf),
+            Some(told) => told.poll_read(socket, receiver, cx, buf),
+            None => poll_read_untold(socket, receiver, cx, buf),
         }
     }
 }
 
 impl AsyncWrite for ToldSocket {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let Self { socket, told } = &mut *self;
+        let Self { socket, told, .. } = &mut *self;
         match told {
             Some(told) => told.poll_write(socket, cx, buf),
             None => Pin::new(socket).poll_write(cx, buf),
@@ -145,7 +194,7 @@ impl AsyncWrite for ToldSocket {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let Self { socket, told } = &mut *self;
+        let Self { socket, told, .. } = &mut *self;
         match told {
             Some(told) => {
                 let first = bufs.iter().find(|buf| !buf.is_empty()).map_or(&[][..], |buf| buf);
@@ -189,7 +238,7 @@ mod tests {
         let receiver = Receiver::of(&server).unwrap();
         let me = i32::try_from(std::process::id()).unwrap();
         let speaker = Arc::new(Speaker::new(me));
-        let mut told = ToldSocket::new(server, Some((Arc::clone(&speaker), receiver)));
+        let mut told = ToldSocket::new(server, receiver, Some(Arc::clone(&speaker)), Arc::default(), (0, None));
 
         client.write_all(GREETING).await.unwrap();
         let asking = tokio::spawn(async move { speaker.acknowledge().await });

@@ -7,7 +7,9 @@ use nix::cmsg_space;
 use nix::sys::socket::{
     ControlMessageOwned, MsgFlags, UnixAddr, UnixCredentials, getsockopt, recvmsg, setsockopt, sockopt,
 };
-use rustix::io::ioctl_fionread;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{ioctl_fionread, retry_on_intr};
+use rustix::net::sockopt::set_socket_oobinline;
 
 /// Has the kernel tell the writer of whatever arrives on a socket. Set on a listening socket before it listens, it holds
 /// for every octet of every connection: the kernel notes the writer when it writes.
@@ -24,9 +26,12 @@ pub fn tell_senders(socket: &impl AsFd) -> io::Result<()> {
 /// leave a reference to a page, which can be shared with another process. What was received has its octets.
 ///
 /// # Errors
-/// As ioctl(2).
+/// As ioctl(2) and poll(2).
 pub fn nothing_waits(socket: &impl AsFd) -> io::Result<bool> {
-    Ok(ioctl_fionread(socket)? == 0)
+    // Whether urgent octets are counted depends on the kernel.
+    let mut urgent = [PollFd::new(socket, PollFlags::PRI)];
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    Ok(ioctl_fionread(socket)? == 0 && retry_on_intr(|| poll(&mut urgent, Some(&at_once)))? == 0)
 }
 
 /// What arrived at once: it has one writer.
@@ -34,40 +39,72 @@ pub fn nothing_waits(socket: &impl AsFd) -> io::Result<bool> {
 pub struct Received {
     /// How many octets; none when the other side has closed.
     pub length: usize,
-    /// The process id of who wrote them, in this process's namespace. `None` where the kernel does not tell, or the
-    /// writer sent something beside octets.
+    /// The process id of who wrote them, in this process's namespace. `None` where the kernel does not tell.
     pub sender: Option<i32>,
 }
 
-/// Receives octets together with who wrote them.
+/// Receives octets, with who wrote them where the kernel tells.
+///
+/// It takes no descriptors that somebody sends along. It does not even receive what they come with, as the kernel would
+/// close them in the receiving thread, and closing one can take as long as its sender likes (a TCP socket with
+/// `SO_LINGER`, a file of a FUSE file system).
 #[derive(Debug)]
 pub struct Receiver {
-    /// Room for credentials and nothing else: descriptors that somebody sends along find none, and the kernel closes
-    /// them.
+    /// Room for credentials and nothing else.
     control: Vec<u8>,
+    is_told: bool,
 }
 
 impl Receiver {
-    /// For a socket whose senders the kernel tells; `None` for any other.
-    #[must_use]
-    pub fn of(socket: &impl AsFd) -> Option<Self> {
-        let told = getsockopt(socket, sockopt::PassCred).unwrap_or(false);
-        told.then(|| Self {
+    /// For a stream socket. Whether the kernel tells its senders stays as it is then.
+    ///
+    /// # Errors
+    /// As setsockopt(2).
+    pub fn of(socket: &impl AsFd) -> io::Result<Self> {
+        // Else an urgent octet, with what comes along, is thrown away by whoever receives what is behind it.
+        set_socket_oobinline(socket, true)?;
+        Ok(Self {
             control: cmsg_space!(UnixCredentials),
+            is_told: getsockopt(socket, sockopt::PassCred)?,
         })
+    }
+
+    /// Whether the kernel tells who wrote what arrives.
+    #[must_use]
+    pub const fn is_told(&self) -> bool {
+        self.is_told
     }
 
     /// Receives into `buffer` without waiting, from the socket that this is of.
     ///
     /// # Errors
-    /// As recvmsg(2); `WouldBlock` when nothing is there.
+    /// As recvmsg(2); `WouldBlock` when nothing is there; `InvalidData` when descriptors were sent along: they still wait,
+    /// and the socket is to be closed where that may take its time.
     pub fn receive(&mut self, socket: &impl AsFd, buffer: &mut [u8]) -> io::Result<Received> {
+        let seen = self.take(socket, buffer, MsgFlags::MSG_PEEK)?;
+        // No more than what was seen: behind it there may be others by now.
+        let seen = buffer.get_mut(..seen.length).unwrap_or_default();
+        if seen.is_empty() {
+            return Ok(Received {
+                length: 0,
+                sender: None,
+            });
+        }
+        self.take(socket, seen, MsgFlags::empty())
+    }
+
+    fn take(&mut self, socket: &impl AsFd, buffer: &mut [u8], how: MsgFlags) -> io::Result<Received> {
         let mut parts = [IoSliceMut::new(buffer)];
-        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
-        let fd = socket.as_fd().as_raw_fd();
-        let message = recvmsg::<UnixAddr>(fd, &mut parts, Some(&mut self.control), flags)?;
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC | how;
+        let control = self.is_told.then_some(self.control.as_mut_slice());
+        let message = recvmsg::<UnixAddr>(socket.as_fd().as_raw_fd(), &mut parts, control, flags)?;
+        if message.flags.contains(MsgFlags::MSG_CTRUNC) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "descriptors were sent along",
+            ));
+        }
         let mut sender = None;
-        // What found no room makes this fail.
         for part in message.cmsgs().into_iter().flatten() {
             match part {
                 ControlMessageOwned::ScmCredentials(credentials) => sender = Some(credentials.pid()),
@@ -85,7 +122,7 @@ impl Receiver {
 #[cfg(test)]
 mod tests {
     use std::io::{IoSlice, Write as _};
-    use std::os::fd::OwnedFd;
+    use std::os::fd::{AsRawFd, OwnedFd};
     use std::os::unix::net::{UnixListener, UnixStream};
     use std::process::{Command, Stdio};
 
@@ -139,39 +176,67 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_that_was_not_told_to_has_no_receiver() {
-        let (_client, server) = UnixStream::pair().unwrap();
-        assert!(Receiver::of(&server).is_none());
+    fn a_socket_that_was_not_told_to_tells_nobody() {
+        let (mut client, server) = UnixStream::pair().unwrap();
+        assert!(!Receiver::of(&server).unwrap().is_told());
+        client.write_all(b"x").unwrap();
+        assert_eq!(receive_all(&server), [(b"x".to_vec(), None)]);
         tell_senders(&server).unwrap();
-        assert!(Receiver::of(&server).is_some());
+        assert!(Receiver::of(&server).unwrap().is_told());
+    }
+
+    /// Sends `words` with descriptors of a pipe's end.
+    fn send_along(client: &UnixStream, words: &[u8], descriptor: &impl AsRawFd, count: usize, flags: MsgFlags) {
+        let descriptors = vec![descriptor.as_raw_fd(); count];
+        let along = [ControlMessage::ScmRights(&descriptors)];
+        let sent = sendmsg::<UnixAddr>(client.as_raw_fd(), &[IoSlice::new(words)], &along, flags, None);
+        assert_eq!(sent, Ok(words.len()));
     }
 
     #[test]
-    fn descriptors_that_are_sent_along_are_not_taken() {
-        let (client, server) = UnixStream::pair().unwrap();
-        tell_senders(&server).unwrap();
-        for count in [1, 8] {
+    fn what_comes_with_descriptors_is_not_received() {
+        for (told, count, flags) in [
+            (true, 1, MsgFlags::empty()),
+            (true, 8, MsgFlags::empty()),
+            (false, 1, MsgFlags::empty()),
+            (true, 1, MsgFlags::MSG_OOB),
+            (false, 1, MsgFlags::MSG_OOB),
+        ] {
+            let (client, server) = UnixStream::pair().unwrap();
+            if told {
+                tell_senders(&server).unwrap();
+            }
+            let mut receiver = Receiver::of(&server).unwrap();
             let (mut reading, writing) = io::pipe().unwrap();
-            let descriptors = vec![writing.as_raw_fd(); count];
-            let along = [ControlMessage::ScmRights(&descriptors)];
-            sendmsg::<UnixAddr>(
-                client.as_raw_fd(),
-                &[IoSlice::new(b"x")],
-                &along,
-                MsgFlags::empty(),
-                None,
-            )
-            .unwrap();
-            assert_eq!(
-                receive_all(&server),
-                [(b"x".to_vec(), None)],
-                "nor is the writer believed"
-            );
+            (&client).write_all(b"before").unwrap();
+            send_along(&client, b"x", &writing, count, flags);
+            (&client).write_all(b"after").unwrap();
             drop(writing);
-            // It ends when nobody holds the other end.
-            assert_eq!(io::Read::read(&mut reading, &mut [0]).unwrap(), 0);
+            let (mut got, mut buffer) = (Vec::new(), [0; 4]);
+            let refused = loop {
+                match receiver.receive(&server, &mut buffer) {
+                    Ok(received) => got.extend_from_slice(&buffer[..received.length]),
+                    Err(error) => break error,
+                }
+                assert!(got.len() <= 6, "{got:?}");
+            };
+            assert_eq!(refused.kind(), io::ErrorKind::InvalidData, "{refused}");
+            assert!(!nothing_waits(&server).unwrap(), "it still waits");
+            // Nobody has let go of the descriptors.
+            rustix::io::ioctl_fionbio(&reading, true).unwrap();
+            let error = io::Read::read(&mut reading, &mut [0]).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+            drop(server);
+            assert_eq!(io::Read::read(&mut reading, &mut [0]).unwrap(), 0, "now it has ended");
         }
-        (&client).write_all(b"x").unwrap();
-        assert_eq!(receive_all(&server), [(b"x".to_vec(), me())], "the control");
+    }
+
+    #[test]
+    fn an_urgent_octet_is_one_like_others() {
+        let (client, server) = UnixStream::pair().unwrap();
+        rustix::net::send(&client, b"x", rustix::net::SendFlags::OOB).unwrap();
+        assert!(!nothing_waits(&server).unwrap());
+        assert_eq!(receive_all(&server), [(b"x".to_vec(), None)]);
+        assert!(nothing_waits(&server).unwrap());
     }
 }

@@ -8,5 +8,6 @@
 )]
 
 mod binary;
+mod silent;
 mod site;
 mod users;

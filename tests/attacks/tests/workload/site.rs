@@ -11,6 +11,10 @@ use std::process::{Command, Stdio};
 /// The interpreter that every user may run.
 const PYTHON: &str = "/usr/bin/python3";
 
+/// Users that nobody is.
+const SOMEBODY: u32 = 54321;
+pub(crate) const SOMEBODY_ELSE: u32 = 54322;
+
 pub(crate) fn is_root() -> bool {
     fs::read_to_string("/proc/self/status")
         .unwrap()
@@ -32,6 +36,7 @@ impl Site {
         let agent = WorkloadAgent::start_with(both, users, bounds).unwrap();
         fs::set_permissions(agent.folder(), Permissions::from_mode(0o755)).unwrap();
         fs::write(agent.folder().join("caller.py"), include_str!("caller.py")).unwrap();
+        fs::write(agent.folder().join("silent.py"), include_str!("silent.py")).unwrap();
         Self { agent }
     }
 
@@ -47,20 +52,36 @@ impl Site {
 
     /// `caller.py` under this interpreter. As root, it runs as a user that is nobody else.
     pub(crate) fn caller(&self, interpreter: &Path, program: &Path, way: &str, count: usize) -> Command {
-        let mut command = if is_root() && way != "connect" {
-            let mut command = Command::new("setpriv");
-            command.args(["--reuid=54321", "--regid=54321", "--clear-groups"]);
-            command.arg(interpreter);
-            command
+        let mut command = if is_root() && way == "connect" {
+            self.script("caller.py", Command::new(interpreter))
         } else {
-            Command::new(interpreter)
+            self.script_of(SOMEBODY, "caller.py", interpreter)
         };
-        command.arg(self.agent.folder().join("caller.py"));
         command
             .arg(self.agent.socket())
             .arg(program)
             .arg(way)
             .arg(count.to_string());
+        command
+    }
+
+    /// A script under this interpreter. As root, it runs as this user.
+    pub(crate) fn script_of(&self, user: u32, script: &str, interpreter: &Path) -> Command {
+        let mut command = Command::new(interpreter);
+        if is_root() {
+            command = Command::new("setpriv");
+            command.args([
+                format!("--reuid={user}"),
+                format!("--regid={user}"),
+                "--clear-groups".into(),
+            ]);
+            command.arg(interpreter);
+        }
+        self.script(script, command)
+    }
+
+    fn script(&self, script: &str, mut command: Command) -> Command {
+        command.arg(self.agent.folder().join(script));
         command.env("PYTHONHOME", "/usr").env("PYTHONDONTWRITEBYTECODE", "1");
         command.current_dir("/").stdout(Stdio::piped());
         command
