@@ -12,7 +12,7 @@ mod conformance;
 
 use conformance::trust_domain;
 use hallmark_registry::NodeState;
-use hallmark_store::{SqliteOptions, SqliteStore, Store as _};
+use hallmark_store::{Authority, AuthorityState, SqliteOptions, SqliteStore, Store as _};
 
 const VERSION_1: &str = include_str!("../src/sqlite/0001.sql");
 const VERSION_2: &str = include_str!("../src/sqlite/0002.sql");
@@ -20,6 +20,8 @@ const VERSION_3: &str = include_str!("../src/sqlite/0003.sql");
 const VERSION_4: &str = include_str!("../src/sqlite/0004.sql");
 const VERSION_5: &str = include_str!("../src/sqlite/0005.sql");
 const VERSION_6: &str = include_str!("../src/sqlite/0006.sql");
+const VERSION_7: &str = include_str!("../src/sqlite/0007.sql");
+const VERSION_8: &str = include_str!("../src/sqlite/0008.sql");
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ban_of_the_first_version_stays_a_ban() {
@@ -203,4 +205,33 @@ async fn names_that_nodes_of_the_sixth_version_proved_are_kept_and_who_is_out_ha
     let expected = [(0xa1, 1), (0xa2, 3), (0xe1, 1), (0xe2, 2), (0xe3, 3)];
     assert_eq!(found, expected.map(|(byte, ek)| (hex(&name(byte)), [ek; 32])));
     assert!(loaded.machine_eks.is_empty() && loaded.inventory[0].other_eks.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_authority_of_the_eighth_version_is_found_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("server.db");
+    let raw = rusqlite::Connection::open(&file).unwrap();
+    for version in [
+        VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7, VERSION_8,
+    ] {
+        raw.execute_batch(version).unwrap();
+    }
+    raw.execute_batch("PRAGMA application_id = 1213026891; PRAGMA user_version = 8")
+        .unwrap();
+    raw.execute_batch("INSERT INTO authorities VALUES ('key', x'3001', 77, 'active')")
+        .unwrap();
+    drop(raw);
+    let options = SqliteOptions::new(&file, trust_domain());
+    let store = tokio::task::spawn_blocking(move || SqliteStore::open(&options))
+        .await
+        .unwrap()
+        .unwrap();
+    let kept = Authority {
+        label: "key".into(),
+        certificate: vec![0x30, 1],
+        created_at: 77,
+        state: AuthorityState::Active,
+    };
+    assert_eq!(store.load().await.unwrap().authorities, [kept]);
 }
