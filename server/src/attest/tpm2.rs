@@ -1,6 +1,6 @@
 //! Attestation type `tpm2`: claim, challenge, proof, verdict, SVID.
 
-use std::{net::SocketAddr, sync::Arc, time::Instant};
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use hallmark_api::{agent::attest_agent_response, attest};
@@ -12,8 +12,8 @@ use hallmark_spiffe::{SpiffeId, x509::SerialHex};
 use hallmark_store::{Agent, StoreError};
 use hallmark_tpm_wire::Name;
 use hallmark_verify::{
-    BoundEvidence, Challenge, EkCertificateError, Examined, KnownTpm, RefusalClass, Revocation, VerifyError, bind,
-    conclude, ek_sha256, examine, history::SessionId, revoked_certificate,
+    BoundEvidence, Challenge, EkCertificateError, EkKey, Examined, KnownTpm, RefusalClass, VerifyError, bind, conclude,
+    ek_sha256, examine, history::SessionId, revoked_certificate,
 };
 use prost::Message as _;
 use tonic::Status;
@@ -32,7 +32,7 @@ use crate::{
     convert,
     issue::{Intended, IssueError, IssuedSvid, Order, OrderKey},
     kept::Held,
-    lifecycle,
+    lifecycle::{self, Known},
     limits::Network,
     metrics::Stage,
     revocation,
@@ -126,7 +126,6 @@ async fn judge(
         examined,
         challenge,
         held,
-        revocation,
         session,
     } = open(server, payload, csr, subject).await?;
     stages.ended(Stage::Claim);
@@ -151,7 +150,7 @@ async fn judge(
     // The sender is the TPM's machine: now it may send as much as it announced.
     let logs = logs::read(dialogue, &server.attestation.log_room, &node, bound.logs()).await?;
     stages.ended(Stage::Logs);
-    let judged = appraise(server, node, bound, revocation, logs, (held, session)).await?;
+    let judged = appraise(server, node, bound, logs, (held, session)).await?;
     stages.ended(Stage::Appraisal);
     if let Some(refusal) = refusal(&judged.appraisal) {
         return Err(Ended::Refused(refusal, Some(Box::new(judged))));
@@ -167,7 +166,6 @@ struct Opened {
     examined: Examined,
     challenge: Challenge,
     held: Option<Arc<Held>>,
-    revocation: Arc<Revocation>,
     session: SessionId,
 }
 
@@ -176,15 +174,35 @@ struct Opened {
 pub(super) struct Judged {
     pub(super) node: SpiffeId,
     pub(super) appraisal: Appraisal,
-    /// The rules that it was held against.
-    pub(super) policies: Arc<PolicySet>,
-    /// The revocation lists that its EK certificate was held against.
-    pub(super) revocation: Arc<Revocation>,
+    /// What it was judged by.
+    pub(super) basis: Basis,
     /// What was held of the node when the challenge was made.
     pub(super) before: Option<Arc<Held>>,
     pub(super) keeping: Keeping,
     /// The room of its logs: what is kept of them is in memory until the store has it.
     pub(super) _room: Option<Room>,
+}
+
+/// What operators say, as far as a verdict rests on it.
+#[derive(Debug)]
+pub(super) struct Basis {
+    policies: Arc<PolicySet>,
+    /// Roots, revocation lists, templates and inventory.
+    known: Arc<Known>,
+    /// The keys by which an inventory may know the machine.
+    ek_keys: Vec<EkKey>,
+    ek_sha256: [u8; 32],
+    /// The EKs that are listed with its own.
+    other_eks: BTreeSet<String>,
+}
+
+impl Basis {
+    /// Whether all of it is in force now.
+    pub(super) fn still_counts(&self, server: &Server) -> bool {
+        Arc::ptr_eq(&self.policies, &server.attestation.policies.load())
+            && self.known.stands_for(&self.ek_keys, &server.lifecycle.inventory())
+            && self.other_eks == server.lifecycle.listed_with(&self.ek_sha256)
+    }
 }
 
 /// The first half: the claim is examined and a challenge made for it.
@@ -203,7 +221,6 @@ async fn open(server: &Arc<Server>, payload: Bytes, csr: Bytes, subject: &mut Su
     let now = server.clock.now();
     let is_short = claim.ek_chain.len() <= SHORT_CHAIN;
     let work = move || {
-        let revocation = Arc::clone(&trust.revocation);
         let shown = shown(&claim);
         let examined = examine(claim, &trust, Some(&known), now).map_err(|error| {
             let is_revoked = matches!(error, VerifyError::EkCertificate(EkCertificateError::Revoked));
@@ -215,11 +232,11 @@ async fn open(server: &Arc<Server>, payload: Bytes, csr: Bytes, subject: &mut Su
         let secret = (!examined.ak_is_known()).then_some(secret);
         let challenge = examined.challenge_with(nonce, secret, pcrs, now);
         let challenge = challenge.map_err(|error| (Refusal::from(VerifyError::from(error)), None))?;
-        Ok((examined, challenge, revocation))
+        Ok((examined, challenge))
     };
     let opened = server.compute.run_unless(is_short, work).await;
     let opened = opened.map_err(|_| Refusal::bare(NodeClass::Unable))?;
-    let (examined, challenge, revocation) = opened.map_err(|(refusal, revoked)| {
+    let (examined, challenge) = opened.map_err(|(refusal, revoked)| {
         // Nobody has proven to hold this key. But that its vendor took the certificate back is the vendor's word.
         subject.has_revoked(revoked);
         refusal
@@ -229,7 +246,6 @@ async fn open(server: &Arc<Server>, payload: Bytes, csr: Bytes, subject: &mut Su
         node: id,
         examined,
         challenge,
-        revocation,
         session,
     })
 }
@@ -263,28 +279,36 @@ fn shown(claim: &Claim) -> Option<EkCertificateChain> {
     })
 }
 
-/// The logs are held against the quote, and all that is proven by then against the policies.
+/// The logs are held against the quote, and all that is proven by then against the policies. What the EK was let in by is
+/// judged again: a challenge is open for a while.
 async fn appraise(
     server: &Arc<Server>,
     node: SpiffeId,
     bound: BoundEvidence,
-    revocation: Arc<Revocation>,
     logs: Logs,
     (before, session): (Option<Arc<Held>>, SessionId),
 ) -> Result<Judged, Refusal> {
     let (policies, now) = (server.attestation.policies.load_full(), server.clock.now());
-    let inventory = server.lifecycle.inventory();
-    let other_eks = server.lifecycle.listed_with(bound.ek_sha256());
-    let mut beginnings = keep::held_logs(server, &node, before.as_deref(), &bound, &policies).await?;
-    let is_short = logs.bytes() + beginnings.bytes() <= SHORT_LOGS && logs.list_bytes() <= SHORT_LIST;
+    let basis = Basis {
+        known: server.lifecycle.inventory(),
+        other_eks: server.lifecycle.listed_with(bound.ek_sha256()),
+        ek_keys: bound.ek_keys().collect(),
+        ek_sha256: *bound.ek_sha256(),
+        policies,
+    };
+    let mut beginnings = keep::held_logs(server, &node, before.as_deref(), &bound, &basis.policies).await?;
+    let is_short = bound.intermediates() <= SHORT_CHAIN
+        && logs.bytes() + beginnings.bytes() <= SHORT_LOGS
+        && logs.list_bytes() <= SHORT_LIST;
     let work = move || {
         let announced = bound.logs().to_vec();
+        let bound = bound.enrolled_again(&basis.known.trust(), now)?;
         let evidence = conclude(bound, logs.logs, &beginnings.logs)?;
         let listed = Listed {
-            labels: inventory.labels(&evidence),
-            other_eks,
+            labels: basis.known.labels(&evidence),
+            other_eks: basis.other_eks.clone(),
         };
-        let mut appraisal = appraise_following(beginnings.recalled(&node)?, evidence, listed, &policies, now);
+        let mut appraisal = appraise_following(beginnings.recalled(&node)?, evidence, listed, &basis.policies, now);
         let keeping = Keeping::of(
             &node,
             &mut appraisal,
@@ -296,8 +320,7 @@ async fn appraise(
         Ok(Judged {
             node,
             appraisal,
-            policies,
-            revocation,
+            basis,
             before,
             keeping,
             _room: logs.room,

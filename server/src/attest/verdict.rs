@@ -210,20 +210,29 @@ pub(super) async fn record_accepted(
         code: String::new(),
         detail: detail(subject.remote, &facts),
     };
-    let (node, appraisal) = (&judged.node, &judged.appraisal);
+    let Judged {
+        node,
+        appraisal,
+        basis,
+        before,
+        keeping: Keeping { new, held },
+        _room,
+    } = judged;
+    let node = &node;
     let evidence = appraisal.evidence();
-    let Keeping { new, held } = judged.keeping;
     let held = Arc::new(held);
     let decide = |row: Option<&Agent>| {
         // Whatever an operator did meanwhile comes first.
         if let Err(refusal) = lifecycle::admission(server, row, evidence.ek_sha256(), now) {
             return (Decision::Refuse(refusal), Vec::new());
         }
-        // The rules changed, or the node was faster: what was judged is no longer what counts.
-        let same_rules = Arc::ptr_eq(&judged.policies, &server.attestation.policies.load())
-            && Arc::ptr_eq(&judged.revocation, &server.lifecycle.trust().revocation);
-        let overtaken = row.is_some() && is_overtaken(server, node, judged.before.as_ref(), &new, &held);
-        if !same_rules || overtaken {
+        // The rules or the inventory changed, an operator evicted the node, or it was faster itself: what was judged is no
+        // longer what counts.
+        let overtaken = match row {
+            Some(_) => is_overtaken(server, node, before.as_ref(), &new, &held),
+            None => before.is_some(),
+        };
+        if !basis.still_counts(server) || overtaken {
             let stale = Refusal::bare(NodeClass::Evidence(RefusalClass::Stale));
             return (Decision::Refuse(stale), Vec::new());
         }

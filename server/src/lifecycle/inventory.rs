@@ -12,6 +12,8 @@ use hallmark_verify::{EkKey, Inventory, InventoryItem, Trust, VerifiedEvidence};
 /// One state of the inventory; it never changes, it is replaced.
 #[derive(Debug)]
 pub struct Known {
+    /// What the configuration says.
+    configured: Arc<Trust>,
     lines: BTreeMap<EkKey, InventoryLine>,
     /// Of a machine's further EKs: the one under which its line stands.
     under: BTreeMap<EkKey, EkKey>,
@@ -21,7 +23,7 @@ pub struct Known {
 impl Known {
     /// The lines of the store over those of the configured file: where both name an EK, the store's counts.
     #[must_use]
-    pub fn new(configured: &Trust, lines: BTreeMap<EkKey, InventoryLine>) -> Self {
+    pub fn new(configured: &Arc<Trust>, lines: BTreeMap<EkKey, InventoryLine>) -> Self {
         let mut inventory = Inventory::default();
         let stored = lines.values().flat_map(|line| line.eks().map(|ek| (ek, item(line))));
         let file = configured.inventory.iter().map(|(ek, item)| (*ek, item.clone()));
@@ -41,6 +43,7 @@ impl Known {
             line.other_eks.iter().map(move |ek| (*ek, first)).collect::<Vec<_>>()
         };
         Self {
+            configured: Arc::clone(configured),
             under: lines.values().flat_map(under).collect(),
             lines,
             trust: Arc::new(trust),
@@ -63,6 +66,12 @@ impl Known {
     #[must_use]
     pub fn line(&self, ek: &EkKey) -> Option<&InventoryLine> {
         self.lines.get(self.under.get(ek).unwrap_or(ek))
+    }
+
+    /// Whether `later` says the same of a machine with these EKs, and trusts what this one does.
+    #[must_use]
+    pub fn stands_for(&self, eks: &[EkKey], later: &Self) -> bool {
+        Arc::ptr_eq(&self.configured, &later.configured) && eks.iter().all(|ek| self.line(ek) == later.line(ek))
     }
 
     /// The labels of the machine that `evidence` is about, also of a line that has expired.

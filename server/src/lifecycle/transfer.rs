@@ -104,6 +104,8 @@ pub async fn import(server: &Server, import: Import<'_>) -> Result<Imported, Sto
     for machine in &machines {
         links::follow_sibling(server, machine, import.by).await?;
     }
+    // Attestations that were judged by what was listed before have come to their end, or will find that it changed.
+    server.agents.settle().await;
     Ok(imported)
 }
 
@@ -195,6 +197,8 @@ pub async fn remove(
         let ids = ids_of(server, gone.flat_map(InventoryLine::eks));
         server.agents.forget(&*server.store, &ids, forget, changes).await?;
         server.lifecycle.follow(lines);
+        // As after an import.
+        server.agents.settle().await;
     }
     Ok(eks.to_vec())
 }

@@ -4,15 +4,17 @@ use std::collections::BTreeSet;
 use std::time::SystemTime;
 
 use hallmark_evidence::{Binding, LogDigest, Proof};
-use hallmark_tpm_wire::{Attest, ClockInfo, Name};
+use hallmark_tpm_wire::{Attest, ClockInfo, Name, PublicArea};
 
 use crate::VerifyError;
 use crate::challenge::Challenge;
+use crate::enrolment::enrol_again;
 use crate::evidence::VerifiedEvidence;
-use crate::examine::Examined;
+use crate::examine::{Examined, spki};
 use crate::history::Sighting;
+use crate::keys::KeyRole;
 use crate::statement::{StatementError, StatementFault, StatementKind, verify_certify, verify_quote};
-use crate::trust::names_of;
+use crate::trust::{EkKey, Trust, names_of};
 
 /// Statements that hold, bound to this exchange; the logs that they are bound to have yet to come.
 ///
@@ -21,6 +23,7 @@ use crate::trust::names_of;
 pub struct BoundEvidence {
     pub(crate) evidence: VerifiedEvidence,
     pub(crate) logs: Vec<LogDigest>,
+    ek_public: PublicArea,
     ek_names: BTreeSet<Name>,
 }
 
@@ -48,6 +51,29 @@ impl BoundEvidence {
     #[must_use]
     pub fn ek_names(&self) -> &BTreeSet<Name> {
         &self.ek_names
+    }
+
+    /// Every key by which an inventory may know the EK.
+    pub fn ek_keys(&self) -> impl Iterator<Item = EkKey> {
+        let names = self.ek_names.iter().filter_map(EkKey::of_name);
+        std::iter::once(EkKey::Spki(*self.ek_sha256())).chain(names)
+    }
+
+    /// How many certificates came with that of the EK, or are kept with it.
+    #[must_use]
+    pub const fn intermediates(&self) -> usize {
+        self.evidence.ek_chain.len()
+    }
+
+    /// Judges by `trust`, at `now`, whether the EK still belongs here: between claim and proof lies the time that the
+    /// sender took, in which operators may have changed the inventory, and lines and certificates may have expired.
+    ///
+    /// # Errors
+    /// As [`examine`](crate::examine) for an EK that does not belong here.
+    pub fn enrolled_again(mut self, trust: &Trust, now: SystemTime) -> Result<Self, VerifyError> {
+        let ek_spki = spki(&self.ek_public, KeyRole::Ek)?;
+        self.evidence.ek = enrol_again(&self.evidence.ek, &self.ek_public, &ek_spki, trust, now)?;
+        Ok(self)
     }
 
     /// The AK's Name, which was proven to be of a key in the EK's TPM: now, or by what the caller recorded.
@@ -91,6 +117,7 @@ pub fn bind(
     require_same_boot(&certify, &quoted.attest)?;
     Ok(BoundEvidence {
         ek_names: names_of(&examined.ek_public),
+        ek_public: examined.ek_public.clone(),
         evidence: VerifiedEvidence::new(examined, &challenge, quoted, proof.quote, binding),
         logs: proof.logs,
     })

@@ -52,6 +52,8 @@ pub(crate) struct EnrolledEk {
     pub(crate) chain_was_kept: bool,
     pub(crate) inventory: Option<InventoryMatch>,
     pub(crate) certificate_refused: Option<EkCertificateError>,
+    /// Whether the record said that it was enrolled before.
+    enrolled_before: bool,
 }
 
 /// Why an EK does not belong here, apart from faults of its certificate.
@@ -176,7 +178,6 @@ pub(crate) fn enrol(
         let (record, presented) = (hex(&record.ek_sha256), hex(&sha256));
         return Err(EnrolmentError::OtherRecord { record, presented }.into());
     }
-    let name = claim.ek_public.name();
     let judge = Judge {
         ek_spki,
         trust,
@@ -186,9 +187,47 @@ pub(crate) fn enrol(
     let shown = judge.claimed(claim)?;
     let kept = known.and_then(|record| record.certificate.as_ref());
     let kept = judge.kept(kept, shown.as_ref())?;
-    let inventory = trust.inventory.find_ek(sha256, &claim.ek_public, now);
+    let (chosen, refused) = choose(shown, kept);
+    conclude(&judge, &claim.ek_public, chosen, refused)
+}
+
+/// Judges an EK again that was enrolled: time went on since, and operators may trust other things.
+///
+/// # Errors
+/// As for [`enrol`].
+pub(crate) fn enrol_again(
+    ek: &EnrolledEk,
+    key: &PublicArea,
+    ek_spki: &[u8],
+    trust: &Trust,
+    now: SystemTime,
+) -> Result<EnrolledEk, VerifyError> {
+    let judge = Judge {
+        ek_spki,
+        trust,
+        enrolled_before: ek.enrolled_before,
+        now,
+    };
+    let refused = ek.certificate_refused.clone();
+    match judge.kept(ek.chain.as_ref(), None)? {
+        Some(shown) => {
+            let is_kept = ek.chain_was_kept;
+            conclude(&judge, key, Some(Shown { is_kept, ..shown }), refused)
+        }
+        None => conclude(&judge, key, refused.map(Shown::refused), None),
+    }
+}
+
+/// The verdict on an EK, by the certificate that counts for it and by the inventory.
+fn conclude(
+    judge: &Judge<'_>,
+    key: &PublicArea,
+    chosen: Option<Shown>,
+    mut refused: Option<EkCertificateError>,
+) -> Result<EnrolledEk, VerifyError> {
+    let (sha256, name, trust) = (sha256(judge.ek_spki), key.name(), judge.trust);
+    let inventory = trust.inventory.find_ek(sha256, key, judge.now);
     let listed = inventory.as_ref().is_some_and(|line| !line.expired);
-    let (chosen, mut refused) = choose(shown, kept);
     let enrolled = |enrolled_by, certificate: Option<(GenuineCertificate, bool)>, refused| {
         let (certificate, was_kept) = certificate.map_or((None, false), |(it, kept)| (Some(it), kept));
         EnrolledEk {
@@ -201,11 +240,12 @@ pub(crate) fn enrol(
             certificate_refused: refused,
             chain: certificate.as_ref().map(|it| it.chain.clone()),
             certificate: certificate.map(|it| it.facts),
+            enrolled_before: judge.enrolled_before,
         }
     };
     let ek: Result<EnrolledEk, VerifyError> = match chosen {
         None if listed => Ok(enrolled(EnrolledBy::Inventory, None, None)),
-        None => Err(not_enrolled(inventory.as_ref(), &sha256, &claim.ek_public.name()).into()),
+        None => Err(not_enrolled(inventory.as_ref(), &sha256, &key.name()).into()),
         Some(Shown { worth, is_kept, .. }) => match worth {
             Ok(genuine) => match &genuine.lapsed {
                 None => Ok(enrolled(EnrolledBy::Certificate, Some((genuine, is_kept)), refused)),
@@ -224,7 +264,7 @@ pub(crate) fn enrol(
         },
     };
     let ek = ek?;
-    require_template(&ek, &claim.ek_public, &trust.ek_templates)?;
+    require_template(&ek, key, &trust.ek_templates)?;
     Ok(ek)
 }
 

@@ -19,7 +19,7 @@ use crate::trust::InventoryMatch;
 /// a virtual TPM's platform is honest.
 #[derive(Debug)]
 pub struct VerifiedEvidence {
-    ek: EnrolledEk,
+    pub(crate) ek: EnrolledEk,
     ak_name: Name,
     ak_activated: bool,
     svid_spki: Vec<u8>,
@@ -35,7 +35,7 @@ pub struct VerifiedEvidence {
     pub(crate) ima: Option<MeasuredFiles>,
     ak_public: Vec<u8>,
     ek_certificate: Option<Vec<u8>>,
-    ek_chain: Vec<Vec<u8>>,
+    pub(crate) ek_chain: Vec<Vec<u8>>,
     quote: Signed,
 }
 

@@ -104,7 +104,7 @@ pub fn examine(
     })
 }
 
-fn spki(key: &PublicArea, role: KeyRole) -> Result<Vec<u8>, VerifyError> {
+pub(crate) fn spki(key: &PublicArea, role: KeyRole) -> Result<Vec<u8>, VerifyError> {
     key.spki_der().map_err(|_| {
         KeyError {
             role,

@@ -12,12 +12,21 @@ use crate::trust::{ExpiredPolicy, KnownTpm, Trust};
 /// A certificate with the verdict on it.
 pub(super) struct Shown {
     /// Begin of its validity; `None` if it cannot be read.
-    issued: Option<i64>,
+    pub(super) issued: Option<i64>,
     pub(super) is_kept: bool,
     pub(super) worth: Result<GenuineCertificate, EkCertificateError>,
 }
 
 impl Shown {
+    /// One that was not believed.
+    pub(super) const fn refused(error: EkCertificateError) -> Self {
+        Self {
+            issued: None,
+            is_kept: false,
+            worth: Err(error),
+        }
+    }
+
     /// Whether its vendor has anything to say of it: that it is good, or that it is revoked.
     const fn is_vendors(&self) -> bool {
         matches!(self.worth, Ok(_) | Err(EkCertificateError::Revoked))
@@ -83,11 +92,8 @@ impl Judge<'_> {
         let certificate = match EkCertificate::read(nv) {
             Ok(certificate) => certificate,
             Err(error) => {
-                return Ok(Shown {
-                    issued: None,
-                    is_kept,
-                    worth: Err(error),
-                });
+                let shown = Shown::refused(error);
+                return Ok(Shown { is_kept, ..shown });
             }
         };
         if certificate.spki != self.ek_spki {

@@ -10,6 +10,7 @@
     reason = "test code beside the test functions: a failure here is a failed test; a skipped test says so"
 )]
 
+mod again;
 mod attack_ek_certificate;
 mod attack_identity;
 mod attack_key;

@@ -22,6 +22,7 @@ mod lifecycle;
 mod linked;
 mod machines;
 mod malformed;
+mod meanwhile;
 mod measured;
 mod omissions;
 mod policy;

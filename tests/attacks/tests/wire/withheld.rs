@@ -22,7 +22,7 @@ fn id(machine: &SoftwareMachine) -> String {
 }
 
 /// The machine without its EK certificate, as behind a proxy that hides the NV indexes.
-fn bare(machine: &SoftwareMachine) -> hallmark_verify::testing::ClaimParts {
+pub(crate) fn bare(machine: &SoftwareMachine) -> hallmark_verify::testing::ClaimParts {
     hallmark_verify::testing::ClaimParts {
         ek_certificate: None,
         ek_chain: Vec::new(),
@@ -46,7 +46,7 @@ pub(crate) async fn import(site: &mut Site, csv: &str) {
     site.admin.lifecycle.import_inventory(stream).await.unwrap();
 }
 
-async fn evict(site: &mut Site, machine: &SoftwareMachine) {
+pub(crate) async fn evict(site: &mut Site, machine: &SoftwareMachine) {
     let request = ChangeNodeRequest {
         id: id(machine),
         action: "evict".into(),
@@ -62,7 +62,7 @@ pub(crate) async fn selectors(site: &mut Site, machine: &SoftwareMachine) -> BTr
 }
 
 /// A policy for whom it names, which nobody fulfils who sends no boot log.
-async fn demand_a_boot_log(site: &mut Site, serial: u32, of: &str) {
+pub(crate) async fn demand_a_boot_log(site: &mut Site, serial: u32, of: &str) {
     let policy =
         format!("version = 1\nname = \"edge\"\nserial = {serial}\napplies_to = [\"{of}\"]\n[boot]\nrequired = true\n");
     assert_eq!(apply(site, "policy", &policy).await, "applied");

@@ -1,0 +1,125 @@
+//! Between claim and proof lies the time that the machine took: what let its EK in is judged again.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use hallmark_reason::Coded as _;
+use hallmark_verify::testing::{ChallengeParts, VendorCa};
+use hallmark_verify::{
+    BoundEvidence, EkKey, EkTemplates, EnrolledBy, ExpiredPolicy, HeldLogs, Inventory, InventoryItem, KnownTpm, Trust,
+    VerifiedEvidence, bind, conclude, ek_sha256,
+};
+
+use crate::scene::{EXPORTER, Scene, challenge, now};
+
+/// A machine that has proven itself by what the scene trusts.
+fn bound(scene: &Scene, with_certificate: bool) -> BoundEvidence {
+    let mut claim = scene.machine.claim();
+    if !with_certificate {
+        claim.ek_certificate = None;
+        claim.ek_chain.clear();
+    }
+    let examined = scene.examine(&claim).unwrap();
+    let challenge = challenge(&examined);
+    let proof = scene
+        .machine
+        .prove_with(&ChallengeParts::from(&challenge), &EXPORTER, |_| {});
+    bind(examined, challenge, proof.decode().unwrap(), &EXPORTER, now()).unwrap()
+}
+
+/// The code of a refusal as text, or the evidence.
+fn again(scene: &Scene, certified: bool, trust: &Trust, later: SystemTime) -> Result<VerifiedEvidence, String> {
+    let logs = Vec::new();
+    bound(scene, certified)
+        .enrolled_again(trust, later)
+        .and_then(|bound| conclude(bound, logs, &HeldLogs::default()))
+        .map_err(|error| error.code().to_string())
+}
+
+fn listed(scene: &Scene, expires: Option<SystemTime>) -> Inventory {
+    let ek = ek_sha256(&scene.machine.claim().decode().unwrap()).unwrap();
+    let mut inventory = Inventory::default();
+    let item = InventoryItem {
+        expires,
+        ..InventoryItem::default()
+    };
+    inventory.insert(EkKey::Spki(ek), item).unwrap();
+    inventory
+}
+
+fn with_inventory(scene: &Scene, inventory: Inventory) -> Trust {
+    Trust {
+        inventory,
+        ..scene.trust.clone()
+    }
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+#[test]
+fn a_line_that_went_or_expired_lets_nobody_in() {
+    let mut scene = Scene::new();
+    let empty = scene.trust.clone();
+    scene.trust = with_inventory(&scene, listed(&scene, Some(now() + MINUTE)));
+    let code = |trust: &Trust, later| again(&scene, false, trust, later).map(|it| it.enrolled_by());
+    assert_eq!(code(&scene.trust, now()), Ok(EnrolledBy::Inventory), "the control");
+    assert_eq!(code(&scene.trust, now() + MINUTE), Err("HM-VERIFY-0143".into()));
+    assert_eq!(code(&empty, now()), Err("HM-VERIFY-0142".into()));
+    // A certificate still lets it in; the line is known to have expired, for rules that ask.
+    let later = again(&scene, true, &scene.trust, now() + MINUTE).unwrap();
+    assert_eq!(later.enrolled_by(), EnrolledBy::Certificate);
+    assert!(later.inventory().unwrap().expired);
+    assert!(
+        !again(&scene, true, &scene.trust, now())
+            .unwrap()
+            .inventory()
+            .unwrap()
+            .expired
+    );
+    assert!(again(&scene, true, &empty, now()).unwrap().inventory().is_none());
+}
+
+#[test]
+fn a_certificate_that_expired_counts_as_the_configuration_says() {
+    let mut scene = Scene::new();
+    let end = now() + MINUTE;
+    let seconds = end.duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let certificate = scene.vendor.ek_certificate_with(&scene.machine.ek, |draft| {
+        draft.not_after = i64::try_from(seconds).unwrap()
+    });
+    scene.machine.ek_certificate = Some(certificate);
+    let later = end + MINUTE;
+    for (expired, enrolled, code) in [
+        (ExpiredPolicy::Enforce, true, Err("HM-VERIFY-0120".to_owned())),
+        (ExpiredPolicy::AtEnrolment, false, Err("HM-VERIFY-0120".to_owned())),
+        (ExpiredPolicy::AtEnrolment, true, Ok(EnrolledBy::Certificate)),
+        (ExpiredPolicy::Ignore, false, Ok(EnrolledBy::Certificate)),
+    ] {
+        scene.trust.expired = expired;
+        scene.known = Some(KnownTpm {
+            ek_sha256: ek_sha256(&scene.machine.claim().decode().unwrap()).unwrap(),
+            enrolled,
+            ..KnownTpm::default()
+        });
+        let by = |trust: &Trust, at| again(&scene, true, trust, at).map(|it| it.enrolled_by());
+        assert_eq!(by(&scene.trust, now()), Ok(EnrolledBy::Certificate), "the control");
+        assert_eq!(by(&scene.trust, later), code, "{expired:?} {enrolled}");
+        // The operator vouches for the key itself.
+        let listed = with_inventory(&scene, listed(&scene, None));
+        let by = by(&listed, later).unwrap();
+        assert_eq!(by == EnrolledBy::Inventory, code.is_err());
+    }
+}
+
+#[test]
+fn other_roots_and_other_templates_count_at_once() {
+    let scene = Scene::new();
+    let other = hallmark_verify::testing::SoftwareMachine::trust(&VendorCa::new());
+    again(&scene, true, &scene.trust, now()).unwrap();
+    let code = again(&scene, true, &other, now()).unwrap_err();
+    assert_eq!(code, "HM-VERIFY-0122");
+    let none = Trust {
+        ek_templates: EkTemplates::new(Vec::new()),
+        ..scene.trust.clone()
+    };
+    assert_eq!(again(&scene, true, &none, now()).unwrap_err(), "HM-VERIFY-0145");
+}
