@@ -250,7 +250,7 @@ async fn attest(config: Config, output: Output) -> Done {
         filter: Filter::warnings().without("tss_esapi"),
         format: Format::Text,
     })?;
-    let scratch = ScratchFolder::new(&config.data_dir).map_err(boxed)?;
+    let scratch = ScratchFolder::new(&config.data_dir);
     let state = StateFile::open(scratch.path()).map_err(boxed)?;
     let tpm = run::open_tpm(&config).await.map_err(boxed)?;
     let (publisher, _cache) = cache::channel(Snapshot::empty(config.trust_domain.clone()));
@@ -294,14 +294,8 @@ async fn health(config: &Config, output: Output, verbose: bool) -> Done {
 struct ScratchFolder(PathBuf);
 
 impl ScratchFolder {
-    fn new(data_dir: &Path) -> Result<Self, AgentError> {
-        let path = data_dir.join(format!("attest-once-{}", std::process::id()));
-        let failed = |error: std::io::Error| AgentError::State {
-            path: path.display().to_string(),
-            detail: error.to_string(),
-        };
-        std::fs::create_dir_all(&path).map_err(failed)?;
-        Ok(Self(path))
+    fn new(data_dir: &Path) -> Self {
+        Self(data_dir.join(format!("attest-once-{}", std::process::id())))
     }
 
     fn path(&self) -> &Path {

@@ -4,12 +4,12 @@
 use std::{
     fs::{self, File},
     io::{self, Read as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
 
-use hallmark_host::{Foreign, Purpose, foreign, log};
+use hallmark_host::{Foreign, Purpose, log, make_folder};
 use hallmark_spiffe::{Bundle, TrustDomain};
 use hallmark_tpm::{Endorsement, Unique};
 use hallmark_tpm_wire::{HashAlg, PcrValues, PublicArea};
@@ -78,14 +78,7 @@ impl StateFile {
     /// The folder cannot be made or written.
     pub fn open(folder: &Path) -> Result<Self, AgentError> {
         let failed = |error: io::Error| failure(folder, &error);
-        if !folder.is_dir() {
-            fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(folder)
-                .map_err(failed)?;
-        }
-        if let Some(Foreign { place, why }) = foreign(folder, Purpose::Files).map_err(failed)? {
+        if let Some(Foreign { place, why }) = make_folder(folder, 0o700, Purpose::Files).map_err(failed)? {
             return Err(AgentError::StateExposed {
                 path: folder.display().to_string(),
                 detail: format!("{}: {why}", place.display()),

@@ -12,7 +12,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use hallmark_host::{Foreign, Purpose, foreign};
+use hallmark_host::{Foreign, Purpose, make_folder};
 use rustix::fs::{FlockOperation, flock};
 use zeroize::Zeroizing;
 
@@ -47,9 +47,8 @@ impl SvidFolder {
     /// When others could change what is in it, another process writes there, or the filesystem refuses.
     pub(super) fn open(path: &Path) -> Result<Self, ApiError> {
         let path = std::path::absolute(path).map_err(failed("find", path))?;
-        let made = DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(&path);
-        made.map_err(failed("make the folder", &path))?;
-        if let Some(Foreign { place, why }) = foreign(&path, Purpose::Files).map_err(failed("look at", &path))? {
+        let made = make_folder(&path, FOLDER_MODE, Purpose::Files).map_err(failed("make the folder", &path))?;
+        if let Some(Foreign { place, why }) = made {
             let why = format!("{}: {why}", place.display());
             return Err(ApiError::Exposed { folder: path, why });
         }

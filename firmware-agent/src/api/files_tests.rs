@@ -190,6 +190,12 @@ fn a_folder_has_one_writer_and_is_nobody_elses() {
     assert_eq!(SvidFolder::open(&path).unwrap_err().code().as_str(), "HM-WL-0036");
     fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
     assert!(SvidFolder::open(&path).is_ok());
+    let open = place.path().join("open");
+    fs::create_dir(&open).unwrap();
+    fs::set_permissions(&open, Permissions::from_mode(0o777)).unwrap();
+    let error = SvidFolder::open(&open.join("svids")).unwrap_err();
+    assert_eq!(error.code().as_str(), "HM-WL-0036");
+    assert!(!open.join("svids").exists(), "nothing is made where others lead");
     fs::write(place.path().join("file"), "").unwrap();
     let error = SvidFolder::open(&place.path().join("file/svids")).unwrap_err();
     assert_eq!(error.code().as_str(), "HM-WL-0035");

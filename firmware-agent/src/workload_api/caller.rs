@@ -26,18 +26,17 @@ pub(super) type Facts = Arc<BTreeSet<Selector>>;
 /// One for all connections: who fails on purpose does it on many.
 static NOT_ATTESTED: Throttle = Throttle::new();
 
-/// The process behind one connection. It is attested once, on its first call; every further call only
-/// asks the pidfd whether it still lives.
+/// The process behind one connection. It is attested for each call, and for each update of a stream: who gave its user or
+/// groups up has nothing of theirs.
 ///
-/// Its binary is read, and proven to be what speaks, only once an entry asks for a binary that this caller could have.
+/// Its binary is read, and proven to be what speaks, once, when an entry asks for a binary that this caller could have.
 pub(super) struct Caller {
     peer: Arc<Peer>,
     user: User,
     attestor: Arc<UnixAttestor>,
     turns: Arc<Turns>,
     speaker: Option<Arc<Speaker>>,
-    facts: OnceCell<Facts>,
-    proven: OnceCell<(Binary, Facts)>,
+    proven: OnceCell<Binary>,
 }
 
 impl Caller {
@@ -55,7 +54,6 @@ impl Caller {
             attestor,
             turns,
             speaker,
-            facts: OnceCell::new(),
             proven: OnceCell::new(),
         }
     }
@@ -80,15 +78,15 @@ impl Caller {
         snapshot: &Snapshot,
     ) -> Result<Arc<Answer>, Refusal> {
         let facts = self.facts()?;
-        if !self.attestor.reads_binaries() || !answers.ask_for_binary(snapshot, facts) {
-            return answers.find(asked, snapshot, facts);
+        if !self.attestor.reads_binaries() || !answers.ask_for_binary(snapshot, &facts) {
+            return answers.find(asked, snapshot, &facts);
         }
-        match self.with_binary(facts).await {
+        match self.with_binary(&facts).await {
             Ok(facts) => answers.find(asked, snapshot, &facts),
             Err(unproven) => {
                 self.tell(&unproven);
                 // What it has without its binary is its own.
-                answers.find(asked, snapshot, facts).map_err(|refusal| match refusal {
+                answers.find(asked, snapshot, &facts).map_err(|refusal| match refusal {
                     Refusal::NoIdentity => unproven,
                     other => other,
                 })
@@ -96,31 +94,25 @@ impl Caller {
         }
     }
 
-    /// The facts but for the binary.
-    fn facts(&self) -> Result<&Facts, Refusal> {
-        if let Some(facts) = self.facts.get() {
-            self.peer.assure_alive()?;
-            return Ok(facts);
-        }
+    /// The facts as they are now, but for the binary.
+    fn facts(&self) -> Result<Facts, Refusal> {
         let attested = self.attestor.attest(&self.peer).map_err(Refusal::from);
         let facts = attested.inspect_err(|error| self.tell(error))?;
-        tracing::debug!(pid = self.peer.pid(), ?facts, "caller attested");
-        // Another call of the same connection may have been faster, with the same.
-        let _ = self.facts.set(Arc::new(facts));
-        self.facts.get().ok_or(Refusal::Stopping)
+        tracing::trace!(pid = self.peer.pid(), ?facts, "caller attested");
+        Ok(Arc::new(facts))
     }
 
     /// All facts, those of the binary with them.
     async fn with_binary(&self, facts: &Facts) -> Result<Facts, Refusal> {
-        let (binary, all) = self.proven.get_or_try_init(|| self.prove(facts)).await?;
+        let binary = self.proven.get_or_try_init(|| self.prove()).await?;
         binary.still_runs(&self.peer)?;
-        Ok(Arc::clone(all))
+        Ok(Arc::new(facts.union(binary.selectors()).cloned().collect()))
     }
 
     /// Proves that the binary which the process runs is what speaks on the connection: everything was written by the
     /// process itself; it answers, after its binary was read, what it could not know before; and it runs the same binary
     /// still. Who runs a program that knows nothing of the connection, for others to speak on it, has no answer.
-    async fn prove(&self, facts: &Facts) -> Result<(Binary, Facts), Refusal> {
+    async fn prove(&self) -> Result<Binary, Refusal> {
         let speaker = self.speaker.as_ref().ok_or_else(|| PeerError::ForeignSender {
             pid: self.peer.pid(),
             sender: "an unknown one".into(),
@@ -138,9 +130,8 @@ impl Caller {
         speaker.acknowledge().await?;
         binary.still_runs(&self.peer)?;
         speaker.guard()?;
-        let all: BTreeSet<_> = facts.union(binary.selectors()).cloned().collect();
-        tracing::debug!(pid = self.peer.pid(), facts = ?all, "caller attested with its binary");
-        Ok((binary, Arc::new(all)))
+        tracing::debug!(pid = self.peer.pid(), binary = ?binary.selectors(), "caller attested with its binary");
+        Ok(binary)
     }
 
     fn tell(&self, error: &Refusal) {

@@ -4,13 +4,14 @@ use std::{
     fs,
     fs::Metadata,
     io,
-    os::unix::fs::MetadataExt as _,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
     path::{Path, PathBuf},
 };
 
+use crate::acl::{Rights, WRITE};
+
 const ROOT: u32 = 0;
 const STICKY: u32 = 0o1000;
-const WRITABLE_BY_GROUP: u32 = 0o020;
 const WRITABLE_BY_ALL: u32 = 0o002;
 /// More symbolic links than the kernel follows on one way (path_resolution(7)).
 const MAX_LINKS: usize = 40;
@@ -45,12 +46,42 @@ pub fn foreign(folder: &Path, purpose: Purpose) -> io::Result<Option<Foreign>> {
     foreign_link(&std::path::absolute(folder)?, &mut 0)
 }
 
+/// Makes a folder where it is missing, with those above it, and looks for others as [`foreign`] does: before anything is made,
+/// so that nothing is made where others led.
+///
+/// # Errors
+/// The folder cannot be made or looked at.
+pub fn make_folder(folder: &Path, mode: u32, purpose: Purpose) -> io::Result<Option<Foreign>> {
+    let whole = std::path::absolute(folder)?;
+    let is_missing = |place: &&Path| fs::symlink_metadata(place).is_err();
+    let missing: Vec<&Path> = whole.ancestors().take_while(is_missing).collect();
+    if let Some(there) = whole.ancestors().nth(missing.len())
+        && let Some(found) = foreign(there, Purpose::OneEntry)?
+    {
+        return Ok(Some(found));
+    }
+    for place in missing.into_iter().rev() {
+        match fs::DirBuilder::new().mode(mode).create(place) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        // Where the folder above is sticky, somebody else may have been faster.
+        if let Some(found) = foreign(place, Purpose::OneEntry)? {
+            return Ok(Some(found));
+        }
+    }
+    if !fs::metadata(&whole)?.is_dir() {
+        return Err(io::ErrorKind::NotADirectory.into());
+    }
+    foreign(&whole, purpose)
+}
+
 /// Looks for others than this process's user and root who may write to a file, or put another in its place.
 ///
 /// # Errors
 /// The file cannot be looked at.
 pub fn foreign_file(file: &Path) -> io::Result<Option<Foreign>> {
-    let writable = others_write(&fs::metadata(file)?);
+    let writable = others_write(file, &fs::metadata(file)?)?;
     if let Some(why) = writable {
         let place = file.to_owned();
         return Ok(Some(Foreign { place, why }));
@@ -74,23 +105,30 @@ pub(crate) fn other_owner(metadata: &Metadata) -> Option<String> {
     (![ROOT, us].contains(&metadata.uid())).then(|| format!("it belongs to uid {}", metadata.uid()))
 }
 
-/// Who else may write, by owner and mode.
-fn others_write(metadata: &Metadata) -> Option<String> {
+/// Who else may write, by owner, mode and access control list.
+fn others_write(place: &Path, metadata: &Metadata) -> io::Result<Option<String>> {
     let mode = metadata.mode();
     if let Some(why) = other_owner(metadata) {
-        return Some(why);
+        return Ok(Some(why));
     }
     if mode & WRITABLE_BY_ALL != 0 {
-        return Some(format!("everybody may write to it (mode {:04o})", mode & 0o7777));
+        return Ok(Some(format!("everybody may write to it (mode {:04o})", mode & 0o7777)));
     }
-    if mode & WRITABLE_BY_GROUP != 0 && metadata.gid() != ROOT {
-        return Some(format!(
+    let rights = Rights::of(place, metadata)?;
+    if rights.group & WRITE != 0 && metadata.gid() != ROOT {
+        return Ok(Some(format!(
             "the group {} may write to it (mode {:04o})",
             metadata.gid(),
             mode & 0o7777
-        ));
+        )));
     }
-    None
+    Ok((rights.named(WRITE)).map(|who| format!("its access control list lets {who} write to it")))
+}
+
+/// Who else may write to what will be made in a folder.
+fn others_write_later(folder: &Path) -> io::Result<Option<String>> {
+    let rights = Rights::of_new_files(folder)?;
+    Ok((rights.named(WRITE)).map(|who| format!("its default access control list lets {who} write to new files")))
 }
 
 /// A folder without symbolic links in its path, and those above it.
@@ -102,7 +140,11 @@ fn foreign_folder(folder: &Path, purpose: Purpose) -> io::Result<Option<Foreign>
         let why = if kept {
             other_owner(&metadata)
         } else {
-            others_write(&metadata)
+            others_write(place, &metadata)?
+        };
+        let why = match why {
+            None if depth == 0 && purpose == Purpose::Files => others_write_later(place)?,
+            why => why,
         };
         if let Some(why) = why {
             let place = place.to_owned();
@@ -144,6 +186,7 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 
     use super::*;
+    use crate::acl::tests::{let_another, let_another_by_default};
 
     fn set(path: &Path, mode: u32) {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
@@ -174,6 +217,26 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_is_not_ours_if_an_access_control_list_lets_others_write() {
+        let stage = tempfile::tempdir().unwrap();
+        let (above, folder) = (stage.path().join("above"), stage.path().join("above/folder"));
+        fs::create_dir_all(&folder).unwrap();
+        for (above_rights, rights, by_default, files, socket) in [
+            (0o5, 0o5, 0o5, true, true),
+            (0o5, 0o7, 0o5, false, false),
+            (0o7, 0o5, 0o5, false, false),
+            (0o5, 0o5, 0o7, false, true),
+        ] {
+            let_another(&above, above_rights);
+            let_another(&folder, rights);
+            let_another_by_default(&folder, by_default);
+            let told = (above_rights, rights, by_default);
+            assert_eq!(is_ours(&folder, Purpose::Files), files, "{told:?}");
+            assert_eq!(is_ours(&folder, Purpose::OneEntry), socket, "{told:?}");
+        }
+    }
+
+    #[test]
     fn a_folder_of_another_user_or_below_one_is_not_ours() {
         if !rustix::process::geteuid().is_root() {
             return;
@@ -193,6 +256,36 @@ mod tests {
         assert!(is_ours(&folder, Purpose::Files));
         set(&folder, 0o770);
         assert!(!is_ours(&folder, Purpose::Files));
+    }
+
+    #[test]
+    fn nothing_is_made_where_others_led() {
+        let stage = tempfile::tempdir().unwrap();
+        let (open, ours) = (stage.path().join("open"), stage.path().join("ours"));
+        for folder in [&open, &ours] {
+            fs::create_dir(folder).unwrap();
+        }
+        symlink(&ours, open.join("way")).unwrap();
+        set(&open, 0o777);
+        for way in [open.join("way/made/deeper"), open.join("made")] {
+            let found = make_folder(&way, 0o755, Purpose::Files).unwrap().unwrap();
+            assert_eq!(found.place, open);
+        }
+        assert_eq!(fs::read_dir(&ours).unwrap().count(), 0, "nothing was made");
+        set(&open, 0o755);
+        for _ in 0..2 {
+            assert_eq!(
+                make_folder(&open.join("way/made/deeper"), 0o750, Purpose::Files).unwrap(),
+                None
+            );
+        }
+        let made = fs::metadata(ours.join("made/deeper")).unwrap();
+        assert_eq!(made.mode() & 0o7777, 0o750);
+        fs::write(ours.join("file"), "").unwrap();
+        for no_folder in ["file", "file/below"] {
+            let error = make_folder(&ours.join(no_folder), 0o755, Purpose::Files).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::NotADirectory, "{no_folder}");
+        }
     }
 
     #[test]
@@ -240,6 +333,17 @@ mod tests {
         assert!(!good());
         set(stage.path(), 0o700);
         assert!(good());
+        let_another(&file, 0o4);
+        assert!(good(), "another user may read it");
+        let_another(&file, 0o6);
+        assert!(!good(), "and write to it");
+        let_another(&file, 0);
+        let_another(stage.path(), 0o7);
+        assert!(!good(), "and put another in its place");
+        let_another(stage.path(), 0o5);
+        assert!(good());
+        fs::remove_file(&file).unwrap();
+        fs::write(&file, "").unwrap();
         if rustix::process::geteuid().is_root() {
             set(&file, 0o664);
             assert!(good(), "root's own group");

@@ -4,6 +4,7 @@
 //!
 //! It is the one room in `proto/` that does I/O (docs/decisions/0012): programs alone may know it.
 
+mod acl;
 pub mod answer;
 mod folder;
 pub mod health;
@@ -14,7 +15,7 @@ mod reload;
 mod secret;
 pub mod usage;
 
-pub use folder::{Foreign, Purpose, foreign, foreign_file};
+pub use folder::{Foreign, Purpose, foreign, foreign_file, make_folder};
 pub use memory::keep_memory_private;
 pub use notify::{notify, reloading};
 pub use reload::{InForce, ReloadError, read_again, reloaded};

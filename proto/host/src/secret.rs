@@ -10,12 +10,11 @@ use std::{
 use rustix::fs::{Mode, OFlags};
 use zeroize::{Zeroize as _, Zeroizing};
 
+use crate::acl::{ANY, READ, Rights};
 use crate::folder::{Foreign, foreign_way, other_owner};
 
 const ROOT: u32 = 0;
 const FOR_OTHERS: u32 = 0o007;
-const FOR_GROUP: u32 = 0o070;
-const READABLE_BY_GROUP: u32 = 0o040;
 
 /// Why a secret is not taken from a file.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +51,7 @@ pub fn read_secret(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, Secret
         place: place.to_owned(),
         why,
     };
-    if let Some(why) = open_to_others(&metadata) {
+    if let Some(why) = open_to_others(&file, &metadata)? {
         return Err(exposed(path, why));
     }
     if let Some(Foreign { place, why }) = foreign_way(path)? {
@@ -61,20 +60,23 @@ pub fn read_secret(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, Secret
     Ok(read(file, limit)?)
 }
 
-/// Who else may read or write a file, by owner and mode. A list of further users counts: the system shows what it grants
-/// at most in the group's place.
-fn open_to_others(metadata: &Metadata) -> Option<String> {
+/// Who else may read or write a file, by owner, mode and access control list.
+fn open_to_others(file: &File, metadata: &Metadata) -> io::Result<Option<String>> {
     if let Some(why) = other_owner(metadata) {
-        return Some(why);
+        return Ok(Some(why));
     }
     let (mode, group) = (metadata.mode(), metadata.gid());
     let told = mode & 0o7777;
     if mode & FOR_OTHERS != 0 {
-        return Some(format!("everybody may use it (mode {told:04o})"));
+        return Ok(Some(format!("everybody may use it (mode {told:04o})")));
     }
+    let rights = Rights::of_file(file, metadata)?;
     let own_group = [ROOT, rustix::process::getegid().as_raw()].contains(&group);
-    let readable = metadata.uid() == ROOT && own_group && mode & FOR_GROUP == READABLE_BY_GROUP;
-    (mode & FOR_GROUP != 0 && !readable).then(|| format!("the group {group} may use it (mode {told:04o})"))
+    let readable = metadata.uid() == ROOT && own_group && rights.group == READ;
+    if rights.group != 0 && !readable {
+        return Ok(Some(format!("the group {group} may use it (mode {told:04o})")));
+    }
+    Ok((rights.named(ANY)).map(|who| format!("its access control list lets {who} use it")))
 }
 
 fn read(file: File, limit: u64) -> io::Result<Zeroizing<Vec<u8>>> {
@@ -100,6 +102,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::acl::tests::let_another;
 
     fn set(path: &Path, mode: u32) {
         fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
@@ -134,6 +137,10 @@ mod tests {
             assert_eq!(is_exposed(&path), exposed, "{mode:o}");
         }
         set(&path, 0o600);
+        let_another(&path, 0o4);
+        assert!(is_exposed(&path), "a list lets another read it");
+        set(&path, 0o600);
+        assert!(!is_exposed(&path), "the list's mask lets nobody");
         set(stage.path(), 0o777);
         assert!(is_exposed(&path), "others can put theirs in its place");
         set(stage.path(), 0o1777);

@@ -7,14 +7,14 @@ use std::{
     future::Future,
     io,
     os::unix::{
-        fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _},
+        fs::{FileTypeExt as _, PermissionsExt as _},
         net::{UnixListener as BlockingListener, UnixStream as BlockingStream},
     },
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use hallmark_host::{Foreign, Purpose, foreign};
+use hallmark_host::{Foreign, Purpose, make_folder};
 use rustix::{
     fs::{Mode, fchmod},
     net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, socket_with},
@@ -61,16 +61,9 @@ impl AdminSocket {
             path: path.to_owned(),
             cause: error.to_string(),
         };
-        if let Some(folder) = path.parent().filter(|folder| !folder.exists()) {
-            fs::DirBuilder::new()
-                .recursive(true)
-                .mode(FOLDER_MODE)
-                .create(folder)
-                .map_err(fault)?;
-        }
         // Who may write there could put a socket of its own in this one's place, and hear what operators say.
         let folder = path.parent().unwrap_or(path);
-        if let Some(Foreign { place, why }) = foreign(folder, Purpose::OneEntry).map_err(fault)? {
+        if let Some(Foreign { place, why }) = make_folder(folder, FOLDER_MODE, Purpose::OneEntry).map_err(fault)? {
             return Err(StartError::SocketExposed {
                 path: path.to_owned(),
                 exposed: format!("{}: {why}", place.display()),

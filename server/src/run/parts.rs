@@ -1,9 +1,9 @@
 //! The parts of a server, one after the other.
 
-use std::{fs, net::SocketAddr, os::unix::fs::DirBuilderExt as _, path::Path, sync::Arc};
+use std::{io, net::SocketAddr, path::Path, sync::Arc};
 
 use arc_swap::ArcSwap;
-use hallmark_host::{Foreign, Purpose, foreign};
+use hallmark_host::{Foreign, Purpose, foreign, make_folder};
 use hallmark_hsm::{HsmError, KeyStore};
 use hallmark_pkcs11::{Pkcs11Config, Pkcs11KeyStore};
 use hallmark_registry::Registry;
@@ -29,17 +29,16 @@ use crate::{
 
 /// Makes the data folder where it is missing; what is in it is the server's alone.
 pub(super) fn data_folder(path: &Path) -> Result<(), StartError> {
-    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.map_err(|error| StartError::DataFolder {
-        path: path.to_owned(),
-        cause: error.to_string(),
-    })?;
-    data_is_ours(path)
+    unless_foreign(path, make_folder(path, 0o700, Purpose::Files))
 }
 
 /// Refuses a data folder in which others than the server's user and root can put a store of theirs.
 pub(crate) fn data_is_ours(path: &Path) -> Result<(), StartError> {
-    let looked = foreign(path, Purpose::Files).map_err(|error| StartError::DataFolder {
+    unless_foreign(path, foreign(path, Purpose::Files))
+}
+
+fn unless_foreign(path: &Path, looked: io::Result<Option<Foreign>>) -> Result<(), StartError> {
+    let looked = looked.map_err(|error| StartError::DataFolder {
         path: path.to_owned(),
         cause: error.to_string(),
     })?;

@@ -17,6 +17,23 @@ fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
+/// Lets the other user do this to a file by its access control list, with the file's mode as it is shown.
+fn grant(path: &Path, rights: u8) {
+    let (owner, user, group, mask, others) = (0x01, 0x02, 0x04, 0x10, 0x20);
+    let mut list = vec![2, 0, 0, 0];
+    for (tag, rights, id) in [
+        (owner, 6, u32::MAX),
+        (user, rights, OTHER),
+        (group, 0, u32::MAX),
+        (mask, rights, u32::MAX),
+        (others, 0, u32::MAX),
+    ] {
+        list.extend([tag, 0, rights, 0]);
+        list.extend(id.to_le_bytes());
+    }
+    rustix::fs::setxattr(path, "system.posix_acl_access", &list, rustix::fs::XattrFlags::empty()).unwrap();
+}
+
 /// Makes everything below a folder the other user's.
 fn give_away(folder: &Path) {
     let status = Command::new("chown")
@@ -110,6 +127,12 @@ fn attack_74_a_pin_that_others_may_read_or_write() {
         assert_eq!(&told(&mut lab), expected, "{mode:o}");
     }
     set_mode(&pin, 0o600);
+    grant(&pin, 4);
+    assert_eq!(fs::metadata(&pin).unwrap().permissions().mode() & 0o777, 0o640);
+    assert_eq!(told(&mut lab), exposed, "an access control list lets another read it");
+    grant(&pin, 0);
+    assert_eq!(told(&mut lab), good, "and this one does not");
+    set_mode(&pin, 0o600);
     if geteuid().is_root() {
         std::os::unix::fs::chown(&pin, Some(OTHER), None).unwrap();
         assert_eq!(told(&mut lab), exposed, "another user's");
@@ -134,6 +157,15 @@ fn attack_74_a_configuration_and_roots_that_others_may_change() {
         set_mode(&file, 0o666);
         assert_eq!(told(&mut lab), exposed, "{}", file.display());
         set_mode(&file, 0o644);
+        assert_eq!(told(&mut lab), good);
+        grant(&file, 6);
+        assert_eq!(
+            told(&mut lab),
+            exposed,
+            "{}: by its access control list",
+            file.display()
+        );
+        grant(&file, 4);
         assert_eq!(told(&mut lab), good);
     }
 }

@@ -1,6 +1,9 @@
 """Callers of the Workload API, honest and not, each in its own process. Every one makes one FetchX509SVID, byte by byte.
 
 Usage: caller.py SOCKET PROGRAM WAY TIMES     prints how many of them were given an SVID
+       caller.py SOCKET - demoted COUNT UID  calls as root, becomes the user, and calls again on the same connection;
+                                             prints after each call, and after each update of the first, whether it
+                                             was given an SVID, COUNT times in all
        caller.py SOCKET PROGRAM connect COUNT UID...     connects COUNT times as each user, says how many of each are
                                                          open, and holds them until its input ends
 """
@@ -249,10 +252,27 @@ def hold(path, count, uids):
     sys.stdin.read()
 
 
+def demoted(path, count, uid):
+    connection = connect(path)
+    for said in range(count):
+        if said == 0:
+            connection.sendall(call())
+        if said == 1:
+            os.setgroups([])
+            os.setresgid(uid, uid, uid)
+            os.setresuid(uid, uid, uid)
+            # The headers of the call again, as its second stream.
+            second = call()[len(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n") + 18 :]
+            connection.sendall(second.replace(b"\x00\x00\x00\x01", b"\x00\x00\x00\x03"))
+        print(int(stolen(connection, connection.sendall)), flush=True)
+
+
 if __name__ == "__main__":
     path, program, way, count, *rest = sys.argv[1:]
     if way == "connect":
         hold(path, int(count), [int(uid) for uid in rest])
+    elif way == "demoted":
+        demoted(path, int(count), int(rest[0]))
     elif way == "root-of-a-namespace":
         # Whoever is root in a namespace of processes may write in the name of every process there.
         inner = [sys.executable, __file__, path, program, "in-the-name-of-the-opener", count]

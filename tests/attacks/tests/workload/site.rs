@@ -50,9 +50,10 @@ impl Site {
         to
     }
 
-    /// `caller.py` under this interpreter. As root, it runs as a user that is nobody else.
+    /// `caller.py` under this interpreter. As root, it runs as a user that is nobody else, but where it changes its user
+    /// by itself.
     pub(crate) fn caller(&self, interpreter: &Path, program: &Path, way: &str, count: usize) -> Command {
-        let mut command = if is_root() && way == "connect" {
+        let mut command = if is_root() && ["connect", "demoted"].contains(&way) {
             self.script("caller.py", Command::new(interpreter))
         } else {
             self.script_of(SOMEBODY, "caller.py", interpreter)

@@ -1,8 +1,10 @@
-//! Attack 71: one user who is many, by the user ids that `/etc/subuid` gives it.
+//! Attack 71: one user who is many, by the user ids that `/etc/subuid` gives it. Attack 69: a user whom a process was.
 
 use crate::site::{Site, is_root};
 use hallmark_agent::workload_api::Bounds;
+use hallmark_spiffe::Selector;
 use hallmark_workload::Users;
+use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Stdio};
@@ -74,5 +76,36 @@ async fn attack_71_subordinate_users_do_not_keep_another_out() {
         for child in [thieves, bob, alice] {
             end(child);
         }
+    }
+}
+
+/// What a process is given on its connection of root's, before and after it became another user: once for each call.
+fn given_to(site: &Site, becomes: u32, update: impl FnOnce()) -> Vec<String> {
+    let mut command = site.caller(Site::python(), Path::new("-"), "demoted", 3);
+    let mut child = command.arg(becomes.to_string()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut given: Vec<String> = lines.by_ref().take(2).map(Result::unwrap).collect();
+    update();
+    given.extend(lines.map(Result::unwrap));
+    child.wait().unwrap();
+    given
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn attack_69_a_process_gives_its_user_up_and_keeps_the_connection() {
+    if !is_root() {
+        return;
+    }
+    let site = Site::start(Users::of_this_machine(), Bounds::default());
+    let entry = |name: &str| {
+        let mut entry = site.agent.entry(name, 1).unwrap();
+        entry.selectors = BTreeSet::from([Selector::parse("unix:uid:0").unwrap()]);
+        entry
+    };
+    for (becomes, expected) in [(ALICE, ["1", "0", "0"]), (0, ["1", "1", "1"])] {
+        site.agent.publish([entry("before")]).unwrap();
+        let given =
+            tokio::task::block_in_place(|| given_to(&site, becomes, || site.agent.publish([entry("after")]).unwrap()));
+        assert_eq!(given, expected, "becomes {becomes}");
     }
 }
