@@ -18,6 +18,7 @@ mod refusal;
 mod request;
 mod server;
 mod service;
+mod shares;
 mod speaker;
 mod told_socket;
 mod turns;

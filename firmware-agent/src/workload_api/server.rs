@@ -21,6 +21,7 @@ use super::caller::{Caller, Exit};
 use super::closing::Closer;
 use super::listener::Listener;
 use super::service::{Shared, answer};
+use super::shares::Shares;
 use super::speaker::Speaker;
 use super::told_socket::ToldSocket;
 use super::turns::Turns;
@@ -58,6 +59,7 @@ pub struct WorkloadApi {
     connections: Arc<Counter>,
     turns: Arc<Turns>,
     closer: Arc<Closer>,
+    shares: Shares,
     refused: Throttle,
     too_many: Throttle,
     http: http2::Builder<TokioExecutor>,
@@ -89,6 +91,7 @@ impl WorkloadApi {
             connections: Counter::new(bounds.connections, bounds.connections_per_uid),
             turns: Arc::default(),
             closer: Arc::default(),
+            shares: Shares::default(),
             refused: Throttle::new(),
             too_many: Throttle::new(),
             http,
@@ -200,7 +203,7 @@ impl WorkloadApi {
         // Who is to tell who speaks on a connection, where anybody may want to know.
         let is_told = self.attestor.reads_binaries() && receiver.is_told();
         let speaker = is_told.then(|| Arc::new(Speaker::new(peer.pid())));
-        let takes = (user.id, Some(place));
+        let takes = (user.id, self.shares.of(user.id), Some(place));
         let told = ToldSocket::new(socket, receiver, speaker.clone(), Arc::clone(&self.closer), takes);
         let (attestor, turns) = (Arc::clone(&self.attestor), Arc::clone(&self.turns));
         let caller = Arc::new(Caller::new(peer, user, attestor, turns, speaker));

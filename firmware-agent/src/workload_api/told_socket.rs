@@ -4,26 +4,76 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use hallmark_unix::{FrameWalk, PingWatch, ping_frame};
+use hallmark_unix::{FrameTally, FrameWalk, PingWatch, ping_frame};
 use hallmark_workload::{Received, Receiver, nothing_waits};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::UnixStream;
+use tokio::time::{Sleep, sleep};
 
 use super::bounds::Place;
 use super::closing::Closer;
+use super::shares::Share;
 use super::speaker::Speaker;
 
 /// The socket of one connection. Where a [`Speaker`] wants to know, it notes the writer of every octet, and puts the PING
 /// that is asked for between the server's frames. It takes no descriptors: a connection on which some are sent ends.
 pub(super) struct ToldSocket {
     socket: UnixStream,
-    receiver: Receiver,
+    incoming: Incoming,
     told: Option<Told>,
     closer: Arc<Closer>,
     user: u32,
     place: Option<Place>,
+}
+
+/// What arrives, as far as its user's share lets it.
+struct Incoming {
+    receiver: Receiver,
+    frames: FrameTally,
+    share: Arc<Share>,
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+impl Incoming {
+    /// Waits until something can be received.
+    fn poll_ready(&mut self, socket: &UnixStream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(pause) = &mut self.pause {
+            ready!(pause.as_mut().poll(cx));
+            self.pause = None;
+        }
+        if let Some(wait) = self.share.wait(Instant::now()) {
+            let pause = self.pause.insert(Box::pin(sleep(wait)));
+            // It has only begun: this is for the waker.
+            ready!(pause.as_mut().poll(cx));
+        }
+        socket.poll_read_ready(cx)
+    }
+
+    /// Receives what is there; `None` where nothing is.
+    fn receive(&mut self, socket: &UnixStream, room: &mut [u8]) -> io::Result<Option<Received>> {
+        match socket.try_io(Interest::READABLE, || self.receiver.receive(socket, room)) {
+            Ok(received) => {
+                let arrived = room.get(..received.length).unwrap_or_default();
+                self.share.spend(self.frames.pass(arrived));
+                Ok(Some(received))
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn poll_read(&mut self, socket: &UnixStream, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        loop {
+            ready!(self.poll_ready(socket, cx))?;
+            if let Some(Received { length, .. }) = self.receive(socket, buf.initialize_unfilled())? {
+                buf.advance(length);
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
 }
 
 struct Told {
@@ -43,7 +93,7 @@ impl ToldSocket {
         receiver: Receiver,
         speaker: Option<Arc<Speaker>>,
         closer: Arc<Closer>,
-        (user, place): (u32, Option<Place>),
+        (user, share, place): (u32, Arc<Share>, Option<Place>),
     ) -> Self {
         let told = speaker.map(|speaker| Told {
             speaker,
@@ -54,7 +104,12 @@ impl ToldSocket {
         });
         Self {
             socket,
-            receiver,
+            incoming: Incoming {
+                receiver,
+                frames: FrameTally::default(),
+                share,
+                pause: None,
+            },
             told,
             closer,
             user,
@@ -69,35 +124,11 @@ impl Drop for ToldSocket {
     }
 }
 
-/// Receives what is there; `None` where nothing is.
-fn received(socket: &UnixStream, receiver: &mut Receiver, room: &mut [u8]) -> io::Result<Option<Received>> {
-    match socket.try_io(Interest::READABLE, || receiver.receive(socket, room)) {
-        Ok(received) => Ok(Some(received)),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-fn poll_read_untold(
-    socket: &UnixStream,
-    receiver: &mut Receiver,
-    cx: &mut Context<'_>,
-    buf: &mut ReadBuf<'_>,
-) -> Poll<io::Result<()>> {
-    loop {
-        ready!(socket.poll_read_ready(cx))?;
-        if let Some(Received { length, .. }) = received(socket, receiver, buf.initialize_unfilled())? {
-            buf.advance(length);
-            return Poll::Ready(Ok(()));
-        }
-    }
-}
-
 impl Told {
     fn poll_read(
         &mut self,
         socket: &mut UnixStream,
-        receiver: &mut Receiver,
+        incoming: &mut Incoming,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
@@ -107,7 +138,7 @@ impl Told {
             return Poll::Ready(Err(error));
         }
         while self.ready.is_empty() && buf.remaining() > 0 {
-            if socket.poll_read_ready(cx)?.is_pending() {
+            if incoming.poll_ready(socket, cx)?.is_pending() {
                 // Now that all was received, a PING may be due.
                 return match self.poll_ping(socket, cx) {
                     Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
@@ -115,7 +146,7 @@ impl Told {
                 };
             }
             let room = buf.initialize_unfilled();
-            let Some(received) = received(socket, receiver, room)? else {
+            let Some(received) = incoming.receive(socket, room)? else {
                 continue;
             };
             let arrived = room.get(..received.length).unwrap_or_default();
@@ -171,11 +202,11 @@ impl Told {
 impl AsyncRead for ToldSocket {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let Self {
-            socket, receiver, told, ..
+            socket, incoming, told, ..
         } = &mut *self;
         match told {
-            Some(told) => told.poll_read(socket, receiver, cx, buf),
-            None => poll_read_untold(socket, receiver, cx, buf),
+            Some(told) => told.poll_read(socket, incoming, cx, buf),
+            None => incoming.poll_read(socket, cx, buf),
         }
     }
 }
@@ -226,6 +257,7 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
+    use crate::workload_api::shares::Shares;
 
     const GREETING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
@@ -238,7 +270,8 @@ mod tests {
         let receiver = Receiver::of(&server).unwrap();
         let me = i32::try_from(std::process::id()).unwrap();
         let speaker = Arc::new(Speaker::new(me));
-        let mut told = ToldSocket::new(server, receiver, Some(Arc::clone(&speaker)), Arc::default(), (0, None));
+        let takes = (0, Shares::default().of(0), None);
+        let mut told = ToldSocket::new(server, receiver, Some(Arc::clone(&speaker)), Arc::default(), takes);
 
         client.write_all(GREETING).await.unwrap();
         let asking = tokio::spawn(async move { speaker.acknowledge().await });

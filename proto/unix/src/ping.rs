@@ -5,7 +5,7 @@ use bytes::{BufMut as _, BytesMut};
 use crate::frame::{FRAME_HEADER, FrameHeader, PING};
 
 /// What an HTTP/2 client says first (section 3.4), in octets.
-const PREFACE: usize = 24;
+pub(crate) const PREFACE: usize = 24;
 /// The payload of a PING, in octets.
 const PAYLOAD: usize = 8;
 const ACK: u8 = 0x1;

@@ -45,6 +45,11 @@ async fn attack_76_descriptors_whose_close_waits() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn attack_76_frames_that_are_no_calls() {
+    waited("pings").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn attack_76_a_program_whose_file_system_never_answers() {
     // Only as root is there a second user; without its device nobody has FUSE.
     if is_root() && std::path::Path::new("/dev/fuse").exists() {

@@ -1,0 +1,97 @@
+//! What a client's frames are for: calls, or the connection itself.
+
+use crate::frame::{FRAME_HEADER, FrameHeader, HEADERS};
+use crate::ping::PREFACE;
+
+const DATA: u8 = 0x0;
+
+/// How many frames came.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Those that begin a call.
+    pub calls: u32,
+    /// Those that carry nothing of a call: PING, SETTINGS, WINDOW_UPDATE, DATA without octets and the like.
+    pub others: u32,
+}
+
+/// Counts the frames of a client as they come in, by their headers alone (RFC 9113, section 4.1).
+#[derive(Debug, Clone, Copy)]
+pub struct FrameTally {
+    /// What is left of the preface, or of a frame's payload.
+    uninteresting: usize,
+    header: [u8; FRAME_HEADER],
+    collected: usize,
+}
+
+impl Default for FrameTally {
+    fn default() -> Self {
+        Self {
+            uninteresting: PREFACE,
+            header: [0; FRAME_HEADER],
+            collected: 0,
+        }
+    }
+}
+
+impl FrameTally {
+    /// Counts the frames whose headers end in `octets`.
+    pub fn pass(&mut self, mut octets: &[u8]) -> Tally {
+        let mut tally = Tally::default();
+        while !octets.is_empty() {
+            let skipped = self.uninteresting.min(octets.len());
+            self.uninteresting -= skipped;
+            octets = octets.get(skipped..).unwrap_or_default();
+            let missing = FRAME_HEADER - self.collected;
+            let (head, rest) = octets.split_at_checked(missing).unwrap_or((octets, &[]));
+            for (to, from) in self.header.iter_mut().skip(self.collected).zip(head) {
+                *to = *from;
+            }
+            self.collected += head.len();
+            octets = rest;
+            if self.collected < FRAME_HEADER {
+                break;
+            }
+            self.collected = 0;
+            if let Some(header) = FrameHeader::peek(&self.header) {
+                self.uninteresting = header.length;
+                match header.kind {
+                    HEADERS => tally.calls += 1,
+                    DATA if header.length > 0 => {}
+                    _ => tally.others += 1,
+                }
+            }
+        }
+        tally
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::frame::tests::frame;
+
+    proptest! {
+        #[test]
+        fn every_frame_is_counted_wherever_it_is_cut(
+            frames in prop::collection::vec((0..11_u8, prop::collection::vec(any::<u8>(), 0..40)), 0..20),
+            cut in 1_usize..30,
+        ) {
+            let mut sent = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+            for (kind, payload) in &frames {
+                sent.extend_from_slice(&frame(*kind, 4, 1, payload));
+            }
+            let (mut tally, mut walk) = (Tally::default(), FrameTally::default());
+            for piece in sent.chunks(cut) {
+                let counted = walk.pass(piece);
+                tally.calls += counted.calls;
+                tally.others += counted.others;
+            }
+            let calls = frames.iter().filter(|(kind, _)| *kind == HEADERS).count();
+            let data = frames.iter().filter(|(kind, payload)| *kind == DATA && !payload.is_empty()).count();
+            prop_assert_eq!(usize::try_from(tally.calls).unwrap(), calls);
+            prop_assert_eq!(usize::try_from(tally.others).unwrap(), frames.len() - calls - data);
+        }
+    }
+}
