@@ -95,11 +95,12 @@ impl EntryDraft {
         bundle_known: impl Fn(&TrustDomain) -> bool,
     ) -> Result<Entry, EntryError> {
         self.check(trust_domain, bundle_known)?;
-        Ok(self.into_entry(
-            existing.id.clone(),
-            existing.revision.saturating_add(1),
-            existing.created_at,
-        ))
+        let revision = existing.revision.saturating_add(1);
+        let entry = self.into_entry(existing.id.clone(), revision, existing.created_at);
+        Ok(Entry {
+            over_tls: existing.over_tls,
+            ..entry
+        })
     }
 
     fn check(&self, trust_domain: &TrustDomain, bundle_known: impl Fn(&TrustDomain) -> bool) -> Result<(), EntryError> {
@@ -179,6 +180,7 @@ impl EntryDraft {
             created_at,
             disable_x509_svid_prefetch: self.disable_x509_svid_prefetch,
             jwt_svid_include_jti: self.jwt_svid_include_jti,
+            over_tls: false,
         }
     }
 }

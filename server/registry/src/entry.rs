@@ -93,6 +93,8 @@ pub struct Entry {
     pub disable_x509_svid_prefetch: bool,
     /// JWT-SVIDs carry a `jti`.
     pub jwt_svid_include_jti: bool,
+    /// An administrator over TLS wrote it, and nobody at the admin socket has written it whole since: it leads to no role.
+    pub over_tls: bool,
 }
 
 impl Entry {

@@ -28,5 +28,5 @@ pub use lifecycle::{
 pub use links::{LinkError, Links};
 pub use node::{agent_id, authorise_node};
 pub use query::{Filter, Match, Page, PageToken};
-pub use registry::{Registry, Role};
+pub use registry::{Registry, Role, RoleWay};
 pub use warning::{EntryWarning, selector_warnings};

@@ -3,7 +3,7 @@
 mod authorised;
 mod roles;
 
-pub use roles::Role;
+pub use roles::{Role, RoleWay};
 
 use std::{
     collections::{BTreeSet, HashMap},

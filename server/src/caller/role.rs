@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use hallmark_registry::{Registry, Role};
+use hallmark_registry::{Registry, Role, RoleWay};
 use hallmark_spiffe::{
     SpiffeId,
     x509::{SerialHex, VerifiedLeaf},
@@ -145,10 +145,16 @@ pub(crate) fn stands(server: &Server, holder: &RoleHolder, role: Role) -> Result
     }
     let by_entry = (!is_configured(server, &holder.id, role)).then_some(role);
     let now = server.clock.unix();
-    let served = server
-        .registry()
-        .may_serve(&holder.id, by_entry, &holder.agent, &agent.selectors, now);
-    if served { Ok(()) } else { Err(not_given(holder, role)) }
+    let registry = server.registry();
+    match registry.role_way(&holder.id, by_entry, &holder.agent, &agent.selectors, now) {
+        RoleWay::Open => Ok(()),
+        RoleWay::OverTls(entries) => Err(RoleError::WrittenOverTls {
+            id: holder.id.clone(),
+            agent: holder.agent.clone(),
+            entries: entries.into_iter().cloned().collect(),
+        }),
+        RoleWay::None => Err(not_given(holder, role)),
+    }
 }
 
 fn not_given(holder: &RoleHolder, role: Role) -> RoleError {

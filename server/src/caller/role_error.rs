@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hallmark_reason::{Coded, ReasonCode, Report};
-use hallmark_registry::{Action, Role};
+use hallmark_registry::{Action, EntryId, Role};
 use hallmark_spiffe::SpiffeId;
 use tonic::Status;
 
@@ -43,6 +43,16 @@ pub enum RoleError {
         /// The entry's SPIFFE ID.
         id: SpiffeId,
     },
+    /// Entries by which this agent serves the id were written over TLS, and those give nobody a role.
+    #[error("the entries that bring {id} to this machine were written over TLS, and give no role")]
+    WrittenOverTls {
+        /// The SPIFFE ID that has the role.
+        id: SpiffeId,
+        /// The agent.
+        agent: SpiffeId,
+        /// The entries.
+        entries: Vec<EntryId>,
+    },
     /// What operators took from a machine, one administrator over TLS does not give back alone.
     #[error("{action} of {node} needs a second administrator: this request is noted as the first")]
     SecondNeeded {
@@ -53,6 +63,17 @@ pub enum RoleError {
         /// How long the request counts.
         lifetime: Duration,
     },
+}
+
+/// The most entries that a refusal names.
+const SHOWN: usize = 10;
+
+fn shown(entries: &[EntryId]) -> String {
+    let mut named: Vec<_> = entries.iter().take(SHOWN).map(ToString::to_string).collect();
+    if entries.len() > SHOWN {
+        named.push(format!("and {} more", entries.len().saturating_sub(SHOWN)));
+    }
+    named.join(", ")
 }
 
 impl From<RoleError> for Status {
@@ -73,6 +94,7 @@ impl Coded for RoleError {
             Self::NotGiven { .. } => ReasonCode::new("HM-SRV-0343"),
             Self::LeadsToRole { .. } => ReasonCode::new("HM-SRV-0344"),
             Self::SecondNeeded { .. } => ReasonCode::new("HM-SRV-0345"),
+            Self::WrittenOverTls { .. } => ReasonCode::new("HM-SRV-0346"),
         }
     }
 
@@ -82,6 +104,10 @@ impl Coded for RoleError {
             Self::AgentOut { agent, found } => format!("{agent}: {found}"),
             Self::NotGiven { id, agent, role } => format!("no entry gives {id} as {} to {agent}", role.as_str()),
             Self::LeadsToRole { .. } => "asked over TLS, allowed at the admin socket".to_owned(),
+            Self::WrittenOverTls { agent, entries, .. } => format!(
+                "entries written at the admin socket needed on the way to {agent}, over TLS were written: {}",
+                shown(entries)
+            ),
             Self::SecondNeeded { lifetime, .. } => format!(
                 "2 administrators with different ids on different machines needed within {} s, 1 asked",
                 lifetime.as_secs()
@@ -91,7 +117,10 @@ impl Coded for RoleError {
 
     fn likely_cause(&self) -> Option<String> {
         let cause = match self {
-            Self::NotNoted { .. } => "it was minted by hand, or issued before its id had the role",
+            Self::NotNoted { .. } => {
+                "it was minted by hand, issued before its id had the role, or by an entry that was written over TLS"
+            }
+
             Self::AgentOut { .. } => {
                 "an operator put the machine out, it no longer holds what the rules demand, or the SVID is older than its return"
             }
@@ -100,6 +129,9 @@ impl Coded for RoleError {
             }
             Self::LeadsToRole { .. } => {
                 "it has `admin` or `downstream`, its id is an administrator's, or entries with a role hang below it"
+            }
+            Self::WrittenOverTls { .. } => {
+                "an administrator over TLS wrote them before the id had the role, or prepares a way to it"
             }
             Self::SecondNeeded { .. } => "the machine is banned or suspended, and this would let it back in",
         };
@@ -115,6 +147,13 @@ impl Coded for RoleError {
             Self::AgentOut { agent, .. } => format!("hallmark node show {agent}"),
             Self::NotGiven { id, .. } => format!("hallmark entry list --spiffe-id {id}"),
             Self::LeadsToRole { .. } => "hallmark entry create, on the server's machine".into(),
+            Self::WrittenOverTls { entries, .. } => {
+                let first = entries.first().map_or("ENTRY", EntryId::as_str);
+                format!(
+                    "hallmark entry show {first}; delete what should not be, or take it over on the server's machine: \
+                     hallmark entry update {first} --confirm"
+                )
+            }
             Self::SecondNeeded { node, .. } => {
                 format!(
                     "have another administrator ask for the same, or use the server's machine: hallmark node show {node}"

@@ -81,15 +81,17 @@ impl SvidService {
     fn orders(&self, agent: &Agent, params: Vec<NewX509svidParams>) -> Vec<Result<Order, Status>> {
         let (now, ttl) = (self.server.clock.unix(), self.server.lifetimes.x509_svid);
         let registry = self.server.registry();
-        let has_role = |id: &SpiffeId| {
-            let mut roles = Role::ALL.into_iter();
-            roles.any(|role| caller::has_role(&self.server, &registry, id, role, now))
+        // By an entry that was written over TLS nobody gets an id with its role.
+        let has_role = |order: &Order| {
+            let (id, mut roles) = (order.grant.spiffe_id(), Role::ALL.into_iter());
+            registry.entry(&*order.entry).is_some_and(|entry| !entry.over_tls)
+                && roles.any(|role| caller::has_role(&self.server, &registry, id, role, now))
         };
         params
             .into_iter()
             .map(|params| {
                 let order = order(&registry, agent, params, ttl, now)?;
-                let has_role = has_role(order.grant.spiffe_id());
+                let has_role = has_role(&order);
                 Ok(Order { has_role, ..order })
             })
             .collect()

@@ -22,6 +22,7 @@ const VERSION_5: &str = include_str!("../src/sqlite/0005.sql");
 const VERSION_6: &str = include_str!("../src/sqlite/0006.sql");
 const VERSION_7: &str = include_str!("../src/sqlite/0007.sql");
 const VERSION_8: &str = include_str!("../src/sqlite/0008.sql");
+const VERSION_9: &str = include_str!("../src/sqlite/0009.sql");
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ban_of_the_first_version_stays_a_ban() {
@@ -234,4 +235,59 @@ async fn the_authority_of_the_eighth_version_is_found_again() {
         state: AuthorityState::Active,
     };
     assert_eq!(store.load().await.unwrap().authorities, [kept]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn entries_of_the_ninth_version_lead_to_roles_where_operators_alone_wrote_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("server.db");
+    let raw = rusqlite::Connection::open(&file).unwrap();
+    for version in [
+        VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7, VERSION_8, VERSION_9,
+    ] {
+        raw.execute_batch(version).unwrap();
+    }
+    raw.execute_batch("PRAGMA application_id = 1213026891; PRAGMA user_version = 9")
+        .unwrap();
+    let admin = "spiffe://example.org/ops through spiffe://example.org/spire/agent/tpm2/aa";
+    let expected = [
+        ("a", vec![("created", "uid:0")], false),
+        ("b", vec![("created", "uid:0"), ("updated", "local")], false),
+        ("c", vec![("created", admin)], true),
+        ("d", vec![("created", "uid:0"), ("updated", admin)], true),
+        ("e", vec![("created", admin), ("updated", "uid:0")], true),
+        // Nothing is known of it but a change.
+        ("f", vec![("updated", "uid:0")], true),
+        ("g", vec![], true),
+    ];
+    for (name, writes, _) in &expected {
+        raw.execute(
+            "INSERT INTO entries (id, spiffe_id, parent_id, selectors, x509_svid_ttl, jwt_svid_ttl, federates_with, admin, \
+             downstream, dns_names, revision, store_svid, hint, created_at, disable_x509_svid_prefetch, \
+             jwt_svid_include_jti) VALUES (?1, 'spiffe://example.org/' || ?1, 'spiffe://example.org/node', \
+             '[[\"unix\",\"uid:0\"]]', 0, 0, '[]', 0, 0, '[]', 0, 0, '', 1, 0, 0)",
+            [name],
+        )
+        .unwrap();
+        for (act, by) in writes {
+            let reason = r#"\"by\":\"uid:0\" \"act\":\"entry-created\""#;
+            let detail = format!(r#"{{"act":"entry-{act}","by":"{by}","reason":"{reason}"}}"#);
+            raw.execute(
+                "INSERT INTO records (at, kind, subject, outcome, code, detail) VALUES (1, 4, ?1, 7, '', ?2)",
+                [*name, &detail],
+            )
+            .unwrap();
+        }
+    }
+    drop(raw);
+    let options = SqliteOptions::new(&file, trust_domain());
+    let store = tokio::task::spawn_blocking(move || SqliteStore::open(&options))
+        .await
+        .unwrap()
+        .unwrap();
+    let mut entries = store.load().await.unwrap().entries;
+    entries.sort_by(|a, b| a.id.cmp(&b.id));
+    let found: Vec<_> = entries.iter().map(|it| (it.id.as_str(), it.over_tls)).collect();
+    let expected: Vec<_> = expected.iter().map(|(name, _, over_tls)| (*name, *over_tls)).collect();
+    assert_eq!(found, expected);
 }

@@ -137,6 +137,12 @@ fn an_update_changes_what_is_given_and_nothing_else() {
     let idle = server.run("entry update web");
     assert_eq!(idle.code, 2);
     assert!(idle.stderr.starts_with("HM-CLI-0020: "), "{}", idle.stderr);
+    // To take an entry over is a change: it is written whole.
+    let confirmed = server.json("entry update web --confirm");
+    assert_eq!(
+        (&confirmed["entry"]["revision"], &confirmed["entry"]["x509_svid_ttl"]),
+        (&json!(2), &json!(1800))
+    );
     assert_eq!(server.run("entry update nothing --ttl 5m").code, 6);
 }
 

@@ -47,7 +47,18 @@ impl Registry {
         node_selectors: &BTreeSet<Selector>,
         now: i64,
     ) -> bool {
-        if entry.is_expired(now) {
+        self.reaches(entry, agent, node_selectors, |it| !it.is_expired(now))
+    }
+
+    /// The same over entries that `counts`.
+    pub(super) fn reaches(
+        &self,
+        entry: &Entry,
+        agent: &SpiffeId,
+        node_selectors: &BTreeSet<Selector>,
+        counts: impl Fn(&Entry) -> bool,
+    ) -> bool {
+        if !counts(entry) {
             return false;
         }
         let mut ids = vec![&entry.parent_id];
@@ -59,7 +70,7 @@ impl Registry {
             let Some(places) = self.by_spiffe_id.get(id) else {
                 continue;
             };
-            for holder in self.at(places).filter(|holder| !holder.is_expired(now)) {
+            for holder in self.at(places).filter(|holder| counts(holder)) {
                 if self.is_alias_of(holder, node_selectors) {
                     return true;
                 }

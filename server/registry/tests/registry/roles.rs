@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use hallmark_registry::{Entry, EntryId, Registry, Role};
+use hallmark_registry::{Entry, EntryId, Registry, Role, RoleWay};
 
 use crate::samples::{NOW, entry, id, selectors, td};
 
@@ -48,8 +48,9 @@ fn a_role_is_given_by_entries_that_have_not_expired() {
 fn an_agent_serves_a_role_by_the_entry_that_gives_it() {
     let registry = registry();
     let rack = selectors(&["tpm2:model:x", "tpm2:class:discrete"]);
-    let serves =
-        |path: &str, role, agent: &str, node: &BTreeSet<_>| registry.may_serve(&id(path), role, &id(agent), node, NOW);
+    let serves = |path: &str, role, agent: &str, node: &BTreeSet<_>| {
+        registry.role_way(&id(path), role, &id(agent), node, NOW) == RoleWay::Open
+    };
     assert!(
         serves("/ops", Some(Role::Admin), AGENT, &rack),
         "over two parents, by an alias"
@@ -97,4 +98,51 @@ fn what_leads_to_a_role_is_found_up_to_the_aliases() {
     // An entry that loses its role is an entry like any other.
     registry.insert(entry("below", "/below", AGENT, &["unix:uid:2"]));
     assert_eq!(paths(&registry), ["/configured".to_owned()].into());
+}
+
+#[test]
+fn what_was_written_over_tls_leads_to_no_role() {
+    let rack = selectors(&["tpm2:model:x"]);
+    let over_tls = |registry: &mut Registry, names: &[&str]| {
+        for name in names {
+            let entry = Entry::clone(registry.entry(*name).unwrap());
+            registry.insert(Entry {
+                over_tls: true,
+                ..entry
+            });
+        }
+    };
+    let way = |registry: &Registry, role, agent: &str, node: &BTreeSet<_>| match registry.role_way(
+        &id("/ops"),
+        role,
+        &id(agent),
+        node,
+        NOW,
+    ) {
+        RoleWay::Open => "open".to_owned(),
+        RoleWay::OverTls(entries) => entries.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+        RoleWay::None => "none".to_owned(),
+    };
+    let admin = Some(Role::Admin);
+    assert_eq!(way(&registry(), admin, AGENT, &rack), "open", "the control");
+    for name in ["racks", "rack", "ops"] {
+        let mut registry = registry();
+        over_tls(&mut registry, &[name]);
+        assert_eq!(way(&registry, admin, AGENT, &rack), name);
+        assert_eq!(way(&registry, admin, AGENT, &BTreeSet::new()), "none");
+        assert_eq!(
+            way(&registry, None, OTHER, &rack),
+            "open",
+            "another entry, below another agent"
+        );
+    }
+    // A second way beside the first one, and an entry for the id itself.
+    let mut registry = registry();
+    registry.insert(entry("mine", "/racks", "/spire/server", &["tpm2:model:y"]));
+    registry.insert(entry("also", "/ops", OTHER, &["unix:uid:9"]));
+    over_tls(&mut registry, &["mine", "also", "ops-2"]);
+    let mine = selectors(&["tpm2:model:y"]);
+    assert_eq!(way(&registry, admin, AGENT, &mine), "mine");
+    assert_eq!(way(&registry, admin, AGENT, &rack), "open");
+    assert_eq!(way(&registry, None, OTHER, &BTreeSet::new()), "also mine ops-2");
 }

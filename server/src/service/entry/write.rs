@@ -92,6 +92,7 @@ pub(super) async fn create(
 /// What may be written.
 struct Bounds<'a> {
     registry: &'a Registry,
+    over_tls: bool,
     max_ttl: Duration,
     /// The ids of entries that decide who has a role, where the caller may not; `None` where it may.
     closed: Option<HashSet<SpiffeId>>,
@@ -104,6 +105,7 @@ impl<'a> Bounds<'a> {
         let over_tls = by.role_holder().is_some();
         Self {
             registry,
+            over_tls,
             max_ttl: server.lifetimes.x509_svid.max,
             closed: over_tls.then(|| {
                 let configured = server.admin_ids.load();
@@ -141,6 +143,10 @@ fn create_one(bounds: &Bounds<'_>, staged: &mut Staged<'_>, message: &types::Ent
     let entry = id
         .and_then(|id| draft.validate(registry.trust_domain(), bundle_known, id, now))
         .map_err(|error| broken_rule(&error))?;
+    let entry = Entry {
+        over_tls: bounds.over_tls,
+        ..entry
+    };
     bounds.check(&entry, None)?;
     if let Some(similar) = staged.similar(registry, &entry) {
         return Ok(Item::Similar(similar));
@@ -198,6 +204,11 @@ fn update_one(
     let entry = draft
         .revise(&existing, registry.trust_domain(), bundle_known)
         .map_err(|error| broken_rule(&error))?;
+    // Who writes it whole at the admin socket stands behind all of it; who changes single fields does not.
+    let entry = Entry {
+        over_tls: bounds.over_tls || (mask.is_some() && existing.over_tls),
+        ..entry
+    };
     bounds.check(&entry, Some(&existing))?;
     if let Some(similar) = staged.similar(registry, &entry) {
         return Ok(Item::Similar(similar));

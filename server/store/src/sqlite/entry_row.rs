@@ -13,8 +13,8 @@ use crate::StoreError;
 pub(super) fn insert(connection: &Connection, entry: &Entry) -> rusqlite::Result<()> {
     let sql = "INSERT INTO entries (id, spiffe_id, parent_id, selectors, x509_svid_ttl, jwt_svid_ttl, \
         federates_with, admin, downstream, expires_at, dns_names, revision, store_svid, hint, created_at, \
-        disable_x509_svid_prefetch, jwt_svid_include_jti) \
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)";
+        disable_x509_svid_prefetch, jwt_svid_include_jti, over_tls) \
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)";
     write(connection, sql, entry).map(|_| ())
 }
 
@@ -23,7 +23,7 @@ pub(super) fn update(connection: &Connection, entry: &Entry) -> rusqlite::Result
     let sql = "UPDATE entries SET spiffe_id = ?2, parent_id = ?3, selectors = ?4, x509_svid_ttl = ?5, \
         jwt_svid_ttl = ?6, federates_with = ?7, admin = ?8, downstream = ?9, expires_at = ?10, dns_names = ?11, \
         revision = ?12, store_svid = ?13, hint = ?14, created_at = ?15, disable_x509_svid_prefetch = ?16, \
-        jwt_svid_include_jti = ?17 WHERE id = ?1";
+        jwt_svid_include_jti = ?17, over_tls = ?18 WHERE id = ?1";
     write(connection, sql, entry)
 }
 
@@ -32,7 +32,7 @@ fn write(connection: &Connection, sql: &str, entry: &Entry) -> rusqlite::Result<
     let federates_with = json::strings(entry.federates_with.iter().map(TrustDomain::as_str));
     let dns_names = json::strings(entry.dns_names.iter().map(String::as_str));
     let (x509_ttl, jwt_ttl) = (seconds(entry.x509_svid_ttl), seconds(entry.jwt_svid_ttl));
-    let values: [&dyn ToSql; 17] = [
+    let values: [&dyn ToSql; 18] = [
         &entry.id.as_str(),
         &entry.spiffe_id.as_str(),
         &entry.parent_id.as_str(),
@@ -50,6 +50,7 @@ fn write(connection: &Connection, sql: &str, entry: &Entry) -> rusqlite::Result<
         &entry.created_at,
         &entry.disable_x509_svid_prefetch,
         &entry.jwt_svid_include_jti,
+        &entry.over_tls,
     ];
     execute(connection, sql, values.as_slice())
 }
@@ -65,7 +66,7 @@ fn seconds(ttl: Duration) -> i64 {
 /// The columns of an entry, in the order that [`read`] takes them.
 pub(super) const COLUMNS: &str = "id, spiffe_id, parent_id, selectors, x509_svid_ttl, jwt_svid_ttl, federates_with, \
     admin, downstream, expires_at, dns_names, revision, store_svid, hint, created_at, disable_x509_svid_prefetch, \
-    jwt_svid_include_jti";
+    jwt_svid_include_jti, over_tls";
 
 /// The columns that are text on disk and more than text in memory.
 struct Parsed {
@@ -102,6 +103,7 @@ pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Result<Entry, StoreError>>
         created_at: row.get(14)?,
         disable_x509_svid_prefetch: row.get(15)?,
         jwt_svid_include_jti: row.get(16)?,
+        over_tls: row.get(17)?,
     }))
 }
 

@@ -17,6 +17,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("0007.sql"),
     include_str!("0008.sql"),
     include_str!("0009.sql"),
+    include_str!("0010.sql"),
 ];
 
 /// Marks the file as Hallmark's (`PRAGMA application_id`): the letters `HMRK`.

@@ -38,6 +38,7 @@ pub(crate) fn plain_entry(id: &str, created_at: i64) -> Entry {
         created_at,
         disable_x509_svid_prefetch: false,
         jwt_svid_include_jti: false,
+        over_tls: false,
     }
 }
 
@@ -59,6 +60,7 @@ pub(crate) fn full_entry(id: &str, created_at: i64) -> Entry {
         hint: "it's \"quoted\"; DROP TABLE entries".into(),
         disable_x509_svid_prefetch: true,
         jwt_svid_include_jti: true,
+        over_tls: true,
         ..plain_entry(id, created_at)
     }
 }

@@ -26,6 +26,7 @@ mod meanwhile;
 mod measured;
 mod omissions;
 mod policy;
+mod prepared;
 mod proxy;
 mod quote;
 mod revocation;

@@ -21,14 +21,14 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 /// A machine that was let in: its connection and its agent's id.
-struct Node {
-    machine: SoftwareMachine,
-    channel: Channel,
-    id: Spiffeid,
+pub(crate) struct Node {
+    pub(crate) machine: SoftwareMachine,
+    pub(crate) channel: Channel,
+    pub(crate) id: Spiffeid,
 }
 
 impl Node {
-    async fn new(site: &Site) -> Self {
+    pub(crate) async fn new(site: &Site) -> Self {
         let mut machine = SoftwareMachine::new(&site.vendor);
         let (channel, svid) = enrolled(site, &mut machine).await;
         Self {
@@ -39,16 +39,16 @@ impl Node {
     }
 
     /// It attests anew.
-    async fn renew(&mut self, site: &Site) {
+    pub(crate) async fn renew(&mut self, site: &Site) {
         (self.channel, _) = enrolled(site, &mut self.machine).await;
     }
 
-    fn entry(&self, name: &str) -> Entry {
+    pub(crate) fn entry(&self, name: &str) -> Entry {
         entry(name, Some(self.id.clone()))
     }
 
     /// An entry that makes its holder on this machine an administrator.
-    fn admin(&self, name: &str) -> Entry {
+    pub(crate) fn admin(&self, name: &str) -> Entry {
         Entry {
             admin: true,
             ..self.entry(name)
@@ -92,7 +92,7 @@ async fn ban(channel: &Channel, agent: &Spiffeid) -> Result<(), Status> {
     AgentClient::new(channel.clone()).ban_agent(request).await.map(drop)
 }
 
-async fn list(channel: &Channel) -> Result<(), Status> {
+pub(crate) async fn list(channel: &Channel) -> Result<(), Status> {
     AgentClient::new(channel.clone())
         .list_agents(ListAgentsRequest::default())
         .await
@@ -100,7 +100,7 @@ async fn list(channel: &Channel) -> Result<(), Status> {
 }
 
 /// Writes an entry over TLS: the item's code and message, or the refusal of all.
-async fn write(channel: &Channel, entry: Entry, is_new: bool) -> Result<(Code, String), Status> {
+pub(crate) async fn write(channel: &Channel, entry: Entry, is_new: bool) -> Result<(Code, String), Status> {
     let mut client = EntryClient::new(channel.clone());
     let status = if is_new {
         let request = BatchCreateEntryRequest {

@@ -58,6 +58,10 @@ pub(crate) struct Revision {
     /// Whether JWT-SVIDs carry a jti
     #[arg(long, value_name = "BOOL")]
     jti: Option<bool>,
+    /// Take over an entry that an administrator over TLS wrote, as it is with these changes: from now on it counts on the
+    /// way to roles
+    #[arg(long)]
+    confirm: bool,
     /// Why, for the record
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     reason: String,
@@ -66,7 +70,7 @@ pub(crate) struct Revision {
 }
 
 pub(super) async fn run(context: &Context, client: &Client, revision: Revision) -> Result<Exit, CliError> {
-    let (change, reason) = (revision.change, revision.reason.clone());
+    let (change, confirm, reason) = (revision.change, revision.confirm, revision.reason.clone());
     let before = lookup::entry(client, &revision.entry).await?;
     let mut draft = read::draft(&before)?;
     let mask = apply(client, revision, &mut draft).await?;
@@ -84,7 +88,8 @@ pub(super) async fn run(context: &Context, client: &Client, revision: Revision) 
             },
         }
     } else {
-        write::update(client, message, mask, &reason).await?
+        // The server takes an entry for the operator's own once it is written whole.
+        write::update(client, message, (!confirm).then_some(mask), &reason).await?
     };
     write::told(context, "update", change, entry, warnings)
 }
@@ -125,7 +130,7 @@ async fn apply(client: &Client, revision: Revision, draft: &mut EntryDraft) -> R
     let prefetch = put(&mut draft.disable_x509_svid_prefetch, revision.no_prefetch);
     let jti = put(&mut draft.jwt_svid_include_jti, revision.jti);
     mask.additional_attributes = prefetch || jti;
-    if mask == types::EntryMask::default() {
+    if mask == types::EntryMask::default() && !revision.confirm {
         return Err(CliError::NothingToChange);
     }
     Ok(mask)

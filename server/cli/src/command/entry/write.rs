@@ -34,9 +34,14 @@ pub(super) async fn create(client: &Client, entry: types::Entry, reason: &str) -
     one(create_all(client, vec![entry], reason).await?)
 }
 
-/// Replaces what `mask` names of one entry.
-pub(super) async fn update(client: &Client, entry: types::Entry, mask: types::EntryMask, reason: &str) -> Written {
-    one(update_all(client, vec![entry], Some(mask), reason).await?)
+/// Replaces what `mask` names of one entry; without one, all of it.
+pub(super) async fn update(
+    client: &Client,
+    entry: types::Entry,
+    mask: Option<types::EntryMask>,
+    reason: &str,
+) -> Written {
+    one(update_all(client, vec![entry], mask, reason).await?)
 }
 
 fn one(results: Vec<Written>) -> Written {
