@@ -37,13 +37,15 @@ use crate::{
 
 const DEFAULT_CONFIG: &str = "/etc/hallmark/agent.toml";
 
-/// 0 done · 1 unexpected · 2 usage or config · 3 not permitted · 4 cannot reach server or TPM · 5 verified and refused.
+/// 0 done · 1 unexpected · 2 usage or config · 3 not permitted · 4 cannot reach server or TPM · 5 verified and refused ·
+/// 6 conflict.
 mod exit {
     pub(super) const UNEXPECTED: u8 = 1;
     pub(super) const CONFIG: u8 = 2;
     pub(super) const NOT_PERMITTED: u8 = 3;
     pub(super) const UNREACHABLE: u8 = 4;
     pub(super) const REFUSED: u8 = 5;
+    pub(super) const CONFLICT: u8 = 6;
 }
 
 #[derive(Parser)]
@@ -66,7 +68,7 @@ enum Verb {
     Config(ConfigVerb),
     /// Attest and say what came of it. Needs --once; the running agent attests by itself.
     Attest {
-        /// Attest one time, without taking up or changing the agent's state.
+        /// Attest one time, without taking up or changing the agent's state. Not while the agent runs: it has the TPM.
         #[arg(long, required = true)]
         once: bool,
         #[command(flatten)]
@@ -250,6 +252,12 @@ async fn attest(config: Config, output: Output) -> Done {
         filter: Filter::warnings().without("tss_esapi"),
         format: Format::Text,
     })?;
+    let socket = healthcheck::socket(&config);
+    if tokio::net::UnixStream::connect(&socket).await.is_ok() {
+        return Err(boxed(AgentError::Runs {
+            socket: socket.display().to_string(),
+        }));
+    }
     let scratch = ScratchFolder::new(&config.data_dir);
     let state = StateFile::open(scratch.path()).map_err(boxed)?;
     let tpm = run::open_tpm(&config).await.map_err(boxed)?;
@@ -334,6 +342,7 @@ fn code(reason: &str) -> u8 {
         | "HM-AGENT-0030" | "HM-WL-0031" | "HM-WL-0033" => exit::UNREACHABLE,
         "HM-TPM-0002" | "HM-AGENT-0029" | "HM-WL-0032" => exit::NOT_PERMITTED,
         tpm if tpm.starts_with("HM-TPM-") => exit::UNREACHABLE,
+        "HM-AGENT-0031" => exit::CONFLICT,
         "HM-WL-0030" => exit::CONFIG,
         config if config.starts_with("HM-CONF-") => exit::CONFIG,
         _ => exit::UNEXPECTED,

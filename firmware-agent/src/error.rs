@@ -18,6 +18,12 @@ pub enum AgentError {
         /// What the system said.
         detail: String,
     },
+    /// The agent runs.
+    #[error("the agent runs on this TPM")]
+    Runs {
+        /// Its health socket.
+        socket: String,
+    },
     /// The TLS handshake failed: the server's certificate leads to no authority of the bundle, or there is another
     /// endpoint at the address.
     #[error("what answers at {address} is not this trust domain's server")]
@@ -222,6 +228,7 @@ impl Coded for AgentError {
             Self::Silent { .. } => ReasonCode::new("HM-AGENT-0027"),
             Self::HealthListener(_) => ReasonCode::new("HM-AGENT-0028"),
             Self::MayNotAsk { .. } => ReasonCode::new("HM-AGENT-0029"),
+            Self::Runs { .. } => ReasonCode::new("HM-AGENT-0031"),
             Self::System { .. } => ReasonCode::new("HM-AGENT-0016"),
             Self::Log { .. } => ReasonCode::new("HM-AGENT-0017"),
             Self::StateExposed { .. } => ReasonCode::new("HM-AGENT-0018"),
@@ -246,6 +253,7 @@ impl Coded for AgentError {
             | Self::Silent { detail, .. }
             | Self::MayNotAsk { detail, .. }
             | Self::System { detail } => Some(detail.clone()),
+            Self::Runs { socket } => Some(format!("it answers at {socket}")),
             Self::Refused { message, .. }
             | Self::Banned { message, .. }
             | Self::Suspended { message, .. }
@@ -286,6 +294,9 @@ impl Coded for AgentError {
             }
             Self::Silent { .. } => "the agent does not run, or it was stopped while it was asked",
             Self::MayNotAsk { .. } => "only root and the agent's user may ask",
+            Self::Runs { .. } => {
+                "two agents on one TPM take its objects from each other, and pass for two machines with one TPM"
+            }
             Self::HealthListener(_) => "another program listens there, or the address is not this machine's",
             Self::System { .. } => "a resource limit of the service, or a missing permission",
             Self::Tpm(error) => return error.likely_cause(),
@@ -338,6 +349,7 @@ impl Coded for AgentError {
             Self::NotReady { .. } => "journalctl -u hallmark-agent; hallmark-agent doctor",
             Self::Silent { .. } => "systemctl status hallmark-agent",
             Self::MayNotAsk { .. } => "sudo hallmark-agent healthcheck",
+            Self::Runs { .. } => "hallmark-agent healthcheck --verbose tells how it is doing; or stop it first",
             Self::HealthListener(_) => "ss -ltnp; change `listen` of [health]",
             Self::System { .. } => "systemctl show hallmark-agent -p LimitNOFILE -p TasksMax",
             Self::Tpm(error) => return error.next_step(),

@@ -64,7 +64,8 @@ impl Verdict {
         match self {
             Self::OtherVersion => "agent and server are of versions that do not fit",
             Self::UntrustedTpm => {
-                "no EK root and no inventory line of the server vouches for this TPM, or its state went back in time"
+                "no EK root and no inventory line of the server vouches for this TPM, its state went back in time, or another \
+                 agent uses it"
             }
             Self::UnfitKey => {
                 "something between the agent and the TPM changes keys, or the agent is of another version"

@@ -378,6 +378,7 @@ fn every_failure_of_the_operators_program_is_told_alike() {
     register(&socket, entry(&id, "/web")).unwrap();
     std::fs::write(trial.lab.folder().join("policy.toml"), "version = 1\nname = 7\n").unwrap();
     let table = "
+        HM-AGENT-0031 6 health.sock hallmark-agent attest --once --config @/node-1/agent.toml
         HM-CLI-0021 2 --stat hallmark node list --stat active
         HM-CLI-0021 2 soon hallmark status --timeout soon
         HM-CLI-0011 6 0123456789abcdef hallmark node show 0123456789abcdef

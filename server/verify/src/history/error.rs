@@ -134,8 +134,9 @@ impl HistoryError {
                 "treat the node as hostile until this is explained",
             ),
             Self::TwoSessions { .. } => (
-                "a virtual TPM was cloned together with its state, and both copies run",
-                "stop one of the two machines and give it a TPM of its own; then evict the node and enrol it again",
+                "two agents use one TPM; or a virtual TPM was cloned together with its state, and both copies run",
+                "restart hallmark-agent on the machine: if it is refused again later, there is a copy; stop that and give it a TPM \
+                 of its own, then evict the node and enrol it again",
             ),
         }
     }
