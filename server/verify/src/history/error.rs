@@ -32,6 +32,8 @@ pub enum HistoryError {
         last: u64,
         /// In this one, in milliseconds.
         now: u64,
+        /// Whether the machine was booted between the two.
+        rebooted: bool,
         /// Whether the TPM calls the clock safe.
         safe: bool,
     },
@@ -98,9 +100,22 @@ impl HistoryError {
             Self::ResetCountWentBack { last, now } | Self::RestartCountWentBack { last, now } => {
                 expected(format!("{last} or more"), now)
             }
-            Self::ClockWentBack { last, now, safe } => expected(
+            Self::ClockWentBack {
+                last,
+                now,
+                rebooted,
+                safe,
+            } => expected(
                 format!("{last} ms or more"),
-                format!("{now} ms, safe = {}", if *safe { "YES" } else { "NO" }),
+                format!(
+                    "{now} ms {}, safe = {}",
+                    if *rebooted {
+                        "after a reboot"
+                    } else {
+                        "in the same boot"
+                    },
+                    if *safe { "YES" } else { "NO" }
+                ),
             ),
             Self::ClockJumped { passed, ran, most } => expected(
                 format!("at most {most} ms ({passed} ms passed here)"),
@@ -119,15 +134,22 @@ impl HistoryError {
         match self {
             Self::ResetCountWentBack { .. } => (
                 "an older copy of a virtual TPM's state runs, or the TPM was cleared, which sets its counters to zero",
-                "if its owner cleared the TPM, evict the node and let it enrol again; else treat it as hostile",
+                "if its owner cleared the TPM: hallmark node evict NODE, and the machine enrols again; else treat it as hostile",
+            ),
+            Self::ClockWentBack { rebooted: true, .. } => (
+                "the host of a virtual machine crashed or lost power before the virtual TPM saved its clock, or an older copy of \
+                 the TPM's state runs (a snapshot was restored)",
+                "if the host crashed or the snapshot was restored on purpose: hallmark node evict NODE, and the machine enrols \
+                 again; a reboot does not help",
             ),
             Self::RestartCountWentBack { .. } | Self::ClockWentBack { .. } => (
                 "an older copy of a virtual TPM's state runs (a snapshot was restored)",
-                "look for a restored snapshot; boot the machine anew, or evict the node and enrol it again",
+                "if the snapshot was restored on purpose: hallmark node evict NODE, and the machine enrols again; a reboot does \
+                 not help",
             ),
             Self::ClockJumped { .. } => (
                 "somebody set the TPM's clock forward, the server's clock stood still, or this is another TPM",
-                "compare the server's clock: `date -u`; then boot the machine anew and evict the node",
+                "compare the server's clock: `date -u`; once it is right: hallmark node evict NODE, and the machine enrols again",
             ),
             Self::BecameUnsafe { .. } | Self::FirmwareChanged { .. } => (
                 "this is another copy of the TPM's state, or a TPM that breaks its specification",

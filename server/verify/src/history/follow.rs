@@ -66,6 +66,7 @@ pub fn follow(last: &Sighting, now: &Sighting) -> Result<Succession, HistoryErro
         return Err(HistoryError::ClockWentBack {
             last: last.clock,
             now: now.clock,
+            rebooted: continuity == Continuity::Rebooted,
             safe: now.safe,
         });
     }

@@ -179,6 +179,39 @@ fn attack_33_what_goes_back_or_jumps_is_refused() {
     }
 }
 
+/// A virtual TPM that began its clock anew stays behind what it proved until it has run as long again, and each reboot
+/// sends it back: only an operator's word helps, and the advice must say so.
+#[test]
+fn a_clock_that_went_back_is_told_with_what_helps() {
+    let crashed = later(MINUTE, |now| {
+        now.reset_count += 1;
+        now.clock = 15_250;
+    });
+    let error = follow(&last(), &crashed).unwrap_err();
+    assert!(error.likely_cause().unwrap().contains("crashed or lost power"));
+    assert!(
+        error
+            .compared()
+            .unwrap()
+            .contains("15250 ms after a reboot, safe = YES")
+    );
+    let restored = later(MINUTE, |now| now.clock = last().clock - 1);
+    let told_of_snapshot = follow(&last(), &restored).unwrap_err();
+    assert!(!told_of_snapshot.likely_cause().unwrap().contains("crashed"));
+    assert!(told_of_snapshot.compared().unwrap().contains("in the same boot"));
+    for (what, error) in [("crashed", error), ("restored", told_of_snapshot)] {
+        let next = error.next_step().unwrap();
+        assert!(next.contains("hallmark node evict NODE"), "{what}: {next}");
+        assert!(next.contains("a reboot does not help"), "{what}: {next}");
+    }
+    let booted_again = Sighting {
+        reset_count: crashed.reset_count + 1,
+        clock: 5_000,
+        ..crashed
+    };
+    assert!(follow(&last(), &booted_again).is_err(), "a reboot does not help");
+}
+
 #[test]
 fn attack_33_the_restart_count_does_not_shrink_within_a_boot() {
     let slept_twice = Sighting {

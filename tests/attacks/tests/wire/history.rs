@@ -108,12 +108,7 @@ fn attack_33_a_cleared_tpm_comes_back_by_its_operators_word_alone() {
             let told = attest(&site.wire().await, &machine).await.unwrap_err();
             site.refused_as(again, &told, "HM-VERIFY-0801", "HM-SRV-0102").await;
         }
-        let evict = ChangeNodeRequest {
-            id: format!("spiffe://example.org/spire/agent/tpm2/{}", ek(&machine)),
-            action: "evict".into(),
-            ..Default::default()
-        };
-        site.admin.lifecycle.change_node(evict).await.unwrap();
+        evict(site, &machine).await;
         accepted(site, "evicted, and enrolled again", &machine).await;
         accepted(site, "its history goes on from there", &machine).await;
         machine.restart_count = 9;
@@ -123,6 +118,39 @@ fn attack_33_a_cleared_tpm_comes_back_by_its_operators_word_alone() {
         site.refused_as("back behind it", &told, "HM-VERIFY-0802", "HM-SRV-0102")
             .await;
     });
+}
+
+/// The host of a virtual machine lost power, and the TPM's clock began anew. Reboots send it back further; its operator lets it
+/// in again.
+#[test]
+fn attack_33_a_clock_that_began_anew_comes_back_by_its_operators_word_alone() {
+    site(async |site| {
+        let mut machine = machine(site);
+        accepted(site, "at first", &machine).await;
+        for (again, clock) in [("its host crashed", 15_250), ("it was booted again", 5_000)] {
+            machine.reset_count += 1;
+            machine.clock = clock;
+            let told = attest(&site.wire().await, &machine).await.unwrap_err();
+            site.refused_as(again, &told, "HM-VERIFY-0803", "HM-SRV-0102").await;
+        }
+        evict(site, &machine).await;
+        accepted(site, "evicted, and enrolled again", &machine).await;
+        machine.clock += 60_000;
+        accepted(site, "its history goes on from there", &machine).await;
+        machine.clock -= 60_000;
+        let told = attest(&site.wire().await, &machine).await.unwrap_err();
+        site.refused_as("back behind it", &told, "HM-VERIFY-0803", "HM-SRV-0102")
+            .await;
+    });
+}
+
+async fn evict(site: &mut Site, machine: &SoftwareMachine) {
+    let evict = ChangeNodeRequest {
+        id: format!("spiffe://example.org/spire/agent/tpm2/{}", ek(machine)),
+        action: "evict".into(),
+        ..Default::default()
+    };
+    site.admin.lifecycle.change_node(evict).await.unwrap();
 }
 
 /// A boot log of one event, which leaves its register as a TPM that was reset has it after a replay.
