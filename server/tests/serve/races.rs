@@ -2,15 +2,16 @@
 
 use std::{fs, sync::Arc, sync::mpsc, time::Duration};
 
+use hallmark_api::admin::{ImportInventoryRequest, lifecycle_client::LifecycleClient};
 use hallmark_attacks::attest;
 use hallmark_policy::{Policy, PolicySet, signed::FileKind};
 use hallmark_registry::NodeState;
 use hallmark_server::{agents::Decision, run::Running};
 use hallmark_spiffe::SpiffeId;
 use hallmark_store::{Agent, Change, Outcome, PolicyFile, RecordQuery};
-use hallmark_verify::testing::SoftwareMachine;
+use hallmark_verify::{EkKey, testing::SoftwareMachine};
 
-use crate::{attestation::wire, lab::isolated};
+use crate::{attestation::wire, client::local, lab::isolated};
 
 /// Nobody changes the node while this is held.
 struct Turn(mpsc::Sender<()>, tokio::task::JoinHandle<()>);
@@ -109,6 +110,58 @@ fn a_policy_that_lands_between_verdict_and_record_judges_too() {
             }
             let refusal = attest(&wire(&running).await, &machine).await.unwrap_err();
             assert!(refusal.message().contains("HM-SRV-0108"), "by the new rules: {refusal}");
+            lab.stop(running).await;
+        },
+    );
+}
+
+/// A line of the inventory that comes after the verdict and before its record: of this machine, or of another.
+#[test]
+fn a_line_that_lands_between_verdict_and_record_counts() {
+    isolated(
+        "races::a_line_that_lands_between_verdict_and_record_counts",
+        async |lab| {
+            let running = lab.start().await;
+            let machine = Arc::new(SoftwareMachine::new(&lab.vendor));
+            attest(&wire(&running).await, &machine).await.unwrap();
+            let before = node(&running);
+            let (id, own) = (before.id.clone(), before.ek_sha256.unwrap());
+            for (ek, is_own) in [([0x11; 32], false), (own, true)] {
+                let turn = Turn::of(&running, &id).await;
+                let inventory = || running.server.lifecycle.inventory();
+                let idle = Arc::strong_count(&inventory());
+                let attempt = {
+                    let (wire, machine) = (wire(&running).await, Arc::clone(&machine));
+                    tokio::spawn(async move { attest(&wire, &machine).await })
+                };
+                // The inventory is taken for the verdict, and held until it is on record.
+                while Arc::strong_count(&inventory()) == idle {
+                    assert!(!attempt.is_finished());
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                let request = ImportInventoryRequest {
+                    format: "csv".into(),
+                    data: format!("ek_sha256,labels\n{},site=lab\n", hex::encode(ek)).into(),
+                    ..Default::default()
+                };
+                let mut client = LifecycleClient::new(local(&lab.admin_socket()).await);
+                // It is answered once nothing is under way that was judged without it.
+                let import = tokio::spawn(async move { client.import_inventory(tokio_stream::iter([request])).await });
+                while inventory().line(&EkKey::Spki(ek)).is_none() {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                assert!(!import.is_finished() && !attempt.is_finished());
+                turn.give_back().await;
+                import.await.unwrap().unwrap();
+                let answer = attempt.await.unwrap();
+                if is_own {
+                    let refusal = answer.unwrap_err();
+                    assert!(refusal.message().contains("HM-SRV-0104"), "{refusal}");
+                } else {
+                    answer.unwrap();
+                }
+            }
+            attest(&wire(&running).await, &machine).await.unwrap();
             lab.stop(running).await;
         },
     );
