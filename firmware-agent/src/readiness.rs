@@ -3,7 +3,8 @@
 mod fault;
 
 use std::{
-    path::PathBuf,
+    io,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex as BlockingMutex, PoisonError},
     time::{Duration, Instant, SystemTime},
 };
@@ -12,6 +13,7 @@ use hallmark_host::health::{Part, Report, State, Watched};
 use hallmark_tpm::{TpmError, TpmHandle};
 use hallmark_tpm_wire::{HashAlg, PcrSelection};
 use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::UnixStream,
     sync::Mutex,
     task::spawn_blocking,
@@ -39,8 +41,13 @@ const TPM_BUSY: Duration = Duration::from_secs(30);
 const SERVER_SILENT: Duration = Duration::from_secs(60);
 /// How long the loop may take for one turn: attestations with a slow TPM and long logs are the longest.
 const TURN: Duration = Duration::from_secs(600);
-/// How long a connection to the Workload API, or a lock, may take.
+/// How long an answer of the Workload API, or a lock, may take.
 const SOON: Duration = Duration::from_secs(2);
+
+/// A client's preface and empty SETTINGS (RFC 9113, section 3.4).
+const GREETING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+/// The header of the server's SETTINGS.
+const FRAME_HEADER: usize = 9;
 
 /// What is watched of the agent.
 pub struct Readiness {
@@ -181,17 +188,24 @@ impl Readiness {
         }
     }
 
-    /// Whether workloads find the agent at its socket.
+    /// Whether workloads are answered at the agent's socket.
     async fn served(&self) -> Option<Fault> {
         let fault = |detail: String| Fault::NotServed {
             socket: self.socket.clone(),
             detail,
         };
-        match timeout(SOON, UnixStream::connect(&self.socket)).await {
-            Ok(connected) => connected.err().map(|error| fault(error.to_string())),
-            Err(_) => Some(fault("no connection in time".into())),
+        match timeout(SOON, greeted(&self.socket)).await {
+            Ok(greeted) => greeted.err().map(|error| fault(error.to_string())),
+            Err(_) => Some(fault("no answer in time".into())),
         }
     }
+}
+
+/// Has the Workload API say what every HTTP/2 server says first: that is done by the thread that serves.
+async fn greeted(socket: &Path) -> io::Result<()> {
+    let mut stream = UnixStream::connect(socket).await?;
+    stream.write_all(GREETING).await?;
+    stream.read_exact(&mut [0; FRAME_HEADER]).await.map(drop)
 }
 
 /// A good identity serves until it ends, also where the next attestation fails.

@@ -54,3 +54,23 @@ fn what_the_tpm_did_last_is_known_and_counted() {
         "{text}"
     );
 }
+
+/// Whoever listens and does not serve is no Workload API, though the kernel connects to it.
+#[tokio::test]
+async fn a_socket_that_nobody_serves_is_not_well() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket");
+    let listener = tokio::net::UnixListener::bind(&path).unwrap();
+    assert!(UnixStream::connect(&path).await.is_ok(), "the control");
+    assert!(timeout(Duration::from_millis(200), greeted(&path)).await.is_err());
+    let serving = tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.ok();
+            // Held until the other side has gone.
+            stream.read_to_end(&mut Vec::new()).await.ok();
+        }
+    });
+    timeout(Duration::from_secs(5), greeted(&path)).await.unwrap().unwrap();
+    serving.abort();
+}
