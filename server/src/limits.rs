@@ -8,12 +8,14 @@ mod known;
 mod network;
 mod occupancy;
 mod rate;
+mod too_many;
 
 pub use concurrency::{ConcurrencyLimit, Permit};
 pub use known::KnownNetworks;
 pub use network::Network;
 pub use occupancy::{Occupancy, Occupant};
 pub use rate::RateLimit;
+pub use too_many::TooManyCalls;
 
 use std::{net::IpAddr, sync::Arc, time::Instant};
 
@@ -23,6 +25,8 @@ use crate::config::LimitSettings;
 
 /// Attestations open at a time, most of which may wait for their machine; each may hold a message before it has a permit.
 const MAX_STREAMS: usize = 2048;
+/// Calls without an SVID under way at a time, attestations aside.
+const MAX_CALLS: usize = 2048;
 /// Status reports per second.
 const STATUS_REPORTS: u32 = 10;
 
@@ -39,6 +43,8 @@ pub struct Limits {
     pub connections: Arc<Occupancy>,
     /// Attestations that are open.
     pub streams: Arc<Occupancy>,
+    /// Calls without an SVID, attestations aside.
+    pub calls: Arc<Occupancy>,
     /// Attestations that the server works on; one that waits for its machine takes none.
     pub attestations: ArcSwap<ConcurrencyLimit>,
     /// Where machines come from that proved themselves.
@@ -55,6 +61,7 @@ impl Limits {
             signing: RateLimit::new(0),
             connections: Arc::default(),
             streams: Arc::default(),
+            calls: Arc::default(),
             attestations: ArcSwap::from_pointee(ConcurrencyLimit::new(settings.concurrent_attestations)),
             known: KnownNetworks::default(),
         };
@@ -72,6 +79,7 @@ impl Limits {
         self.connections.set(connections, settings.connections_per_ip);
         let streams = MAX_STREAMS.max(settings.concurrent_attestations);
         self.streams.set(streams, settings.connections_per_ip);
+        self.calls.set(MAX_CALLS, settings.connections_per_ip);
         if self.attestations.load().count() != settings.concurrent_attestations {
             let limit = ConcurrencyLimit::new(settings.concurrent_attestations);
             self.attestations.store(Arc::new(limit));

@@ -1,6 +1,7 @@
 //! The two listeners.
 
 mod admin;
+mod frames;
 mod lifetime;
 mod tcp;
 
@@ -13,8 +14,8 @@ use tonic::transport::Server as Grpc;
 
 /// The largest message that is read: gRPC's own default, which no SPIRE client raises.
 pub const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
-/// Requests under way on one connection.
-const MAX_STREAMS: u32 = 128;
+/// Requests under way on one connection; an agent has a few. Each may leave an answer that its caller does not read.
+const MAX_STREAMS: u32 = 32;
 /// What a peer may send on one connection before somebody has read it, in bytes.
 const WINDOW: u32 = 256 * 1024;
 /// How long open connections may finish after the order to stop.

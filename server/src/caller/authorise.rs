@@ -1,7 +1,7 @@
 //! The layer in front of every service.
 
 use std::{
-    future::Future,
+    future::{Future, pending, ready},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -22,6 +22,7 @@ use super::{
 use crate::{
     agents::{ChangeError, Decision},
     connection::TlsInfo,
+    limits::{Occupant, TooManyCalls},
     state::Server,
 };
 
@@ -74,6 +75,11 @@ where
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
         let server = Arc::clone(&self.server);
+        // Before there is a task: what is refused costs next to nothing.
+        let place = match strangers_place(&server, &request) {
+            Ok(place) => place,
+            Err(error) => return Box::pin(ready(Ok(Status::from(error).into_http()))),
+        };
         let task = tokio::spawn(async move {
             let (mut head, body) = request.into_parts();
             match authorise(&server, head.uri.path(), &head.extensions).await {
@@ -81,7 +87,7 @@ where
                     let strangers = strangers_limit(head.uri.path()).filter(|_| caller == Caller::Anyone);
                     head.extensions.insert(caller.clone());
                     let answer = match strangers {
-                        Some(limit) => bounded(&mut inner, Request::from_parts(head, body), limit).await,
+                        Some(limit) => bounded(&mut inner, Request::from_parts(head, body), limit, place).await,
                         None => inner.call(Request::from_parts(head, body)).await,
                     };
                     // A message may come long after its headers, and its answer long after that: nobody who was put
@@ -103,15 +109,46 @@ where
     }
 }
 
+/// The place of a call by whoever shows no SVID, where such calls are counted here.
+fn strangers_place(server: &Server, request: &Request<Body>) -> Result<Option<Occupant>, TooManyCalls> {
+    let is_counted = strangers_limit(request.uri().path()).is_some();
+    let info = request
+        .extensions()
+        .get::<TlsInfo>()
+        .filter(|info| is_counted && info.peer.is_none());
+    info.map(|info| {
+        server
+            .limits
+            .calls
+            .admit(server.limits.origin(info.remote.ip()))
+            .ok_or(TooManyCalls)
+    })
+    .transpose()
+}
+
 /// A call by a stranger, who neither makes the server hold much nor for long.
-async fn bounded<S>(inner: &mut S, request: Request<Body>, limit: usize) -> Result<Response<Body>, S::Error>
+async fn bounded<S>(
+    inner: &mut S,
+    request: Request<Body>,
+    limit: usize,
+    place: Option<Occupant>,
+) -> Result<Response<Body>, S::Error>
 where
     S: tower::Service<Request<Body>, Response = Response<Body>>,
 {
     let request = request.map(|body| Body::new(http_body_util::Limited::new(body, limit)));
-    match tokio::time::timeout(STRANGERS_TIME, inner.call(request)).await {
-        Ok(answer) => answer,
-        Err(_) => Ok(Status::deadline_exceeded("the request did not come to its end").into_http()),
+    let taken_away = async {
+        match &place {
+            Some(place) => place.taken_away().await,
+            None => pending().await,
+        }
+    };
+    tokio::select! {
+        answer = tokio::time::timeout(STRANGERS_TIME, inner.call(request)) => match answer {
+            Ok(answer) => answer,
+            Err(_) => Ok(Status::deadline_exceeded("the request did not come to its end").into_http()),
+        },
+        () = taken_away => Ok(Status::from(TooManyCalls).into_http()),
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     io,
     pin::Pin,
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::{
@@ -14,30 +14,33 @@ use tokio::{
 };
 use tonic::transport::server::Connected;
 
+use super::frames::FrameBudget;
 use crate::connection::Used;
 
 /// A connection that fails once its time is over (the transport asks the peer to finish some time before), when no request
-/// comes on it, or when its place is given to another.
+/// comes on it, when a stranger sends too many frames, or when its place is given to another.
 pub(super) struct Lifetime<S> {
     stream: S,
     end: Pin<Box<Sleep>>,
     first_request: Option<(Pin<Box<Sleep>>, Used)>,
+    frames: Option<FrameBudget>,
     taken_away: Pin<Box<dyn Future<Output = ()> + Send>>,
     is_over: bool,
 }
 
 impl<S> Lifetime<S> {
-    /// `first_request` is how long the first request may take, if there is a bound, and whether it has come.
+    /// `stranger` is how long a stranger's first request may take, and whether it has come.
     pub(super) fn new(
         stream: S,
         life: Duration,
-        first_request: Option<(Duration, Used)>,
+        stranger: Option<(Duration, Used)>,
         taken_away: impl Future<Output = ()> + Send + 'static,
     ) -> Self {
         Self {
             stream,
             end: Box::pin(sleep(life)),
-            first_request: first_request.map(|(within, used)| (Box::pin(sleep(within)), used)),
+            frames: stranger.as_ref().map(|_| FrameBudget::new(Instant::now())),
+            first_request: stranger.map(|(within, used)| (Box::pin(sleep(within)), used)),
             taken_away: Box::pin(taken_away),
             is_over: false,
         }
@@ -71,7 +74,17 @@ impl<S: AsyncRead + Unpin> AsyncRead for Lifetime<S> {
         if self.poll_over(context) {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
-        Pin::new(&mut self.stream).poll_read(context, into)
+        let before = into.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, into);
+        let arrived = into.filled().get(before..).unwrap_or_default();
+        if let Some(frames) = &mut self.frames
+            && !frames.allows(arrived, Instant::now())
+        {
+            self.is_over = true;
+            into.set_filled(before);
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        read
     }
 }
 
@@ -144,6 +157,21 @@ mod tests {
             assert_eq!(start.elapsed(), expected);
             drop(ours);
             talking.await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stranger_that_floods_is_cut_off_and_a_peer_is_not() {
+        for stranger in [None, Some((Duration::from_secs(30), Used::default()))] {
+            let is_stranger = stranger.is_some();
+            let (ours, mut theirs) = tokio::io::duplex(1 << 20);
+            let mut ours = Lifetime::new(ours, Duration::from_secs(240), stranger, pending());
+            let ping = [0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+            theirs.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+            theirs.write_all(&ping.repeat(4000)).await.unwrap();
+            drop(theirs);
+            let read = ours.read_to_end(&mut Vec::new()).await;
+            assert_eq!(read.is_err(), is_stranger, "{read:?}");
         }
     }
 

@@ -129,10 +129,10 @@ async fn shake_hands(tls: Arc<ServerConfig>, stream: TcpStream) -> io::Result<Tl
 
 fn lifetime(connection: TlsConnection) -> Lifetime<TlsConnection> {
     let (used, taken_away) = (connection.used(), connection.occupant().taken_away());
-    let first_request = connection
+    let stranger = connection
         .connect_info()
         .peer
         .is_none()
         .then_some((FIRST_REQUEST, used));
-    Lifetime::new(connection, MAX_AGE + AGE_GRACE, first_request, taken_away)
+    Lifetime::new(connection, MAX_AGE + AGE_GRACE, stranger, taken_away)
 }

@@ -3,6 +3,7 @@
 use crate::scene::{Site, site_with};
 use hallmark_api::agent::AttestAgentRequest;
 use hallmark_api::agent::agent_client::AgentClient;
+use hallmark_api::bundle::{GetBundleRequest, bundle_client::BundleClient};
 use hallmark_attacks::{Wire, anonymous_client, attest, open, tcp_from};
 use hallmark_kit::Lab;
 use hallmark_verify::testing::{SoftwareMachine, VendorCa};
@@ -28,6 +29,7 @@ use tower::ServiceExt as _;
 /// What an honest machine is promised.
 const PROMISED: Duration = Duration::from_secs(2);
 const ATTEST: &str = "/spire.api.server.agent.v1.Agent/AttestAgent";
+const BUNDLE: &str = "/spire.api.server.bundle.v1.Bundle/GetBundle";
 
 /// 127.0.0.2 and following.
 fn strangers(count: u8) -> impl Iterator<Item = IpAddr> {
@@ -108,14 +110,14 @@ async fn silent_stream(wire: Wire) -> Held {
     Box::new((requests, answers, wire))
 }
 
-/// A stream whose first message comes a byte a second.
-async fn slow_stream(wire: Wire) -> Held {
+/// A call whose message comes a byte a second.
+async fn slow_call(wire: Wire, method: &str) -> Held {
     let message = std::iter::once(vec![0, 0, 0, 4, 0]).chain(std::iter::repeat(vec![7]));
     let bytes = tokio_stream::iter(message)
         .throttle(Duration::from_secs(1))
         .map(|bytes| Ok::<_, Infallible>(Frame::data(bytes::Bytes::from(bytes))));
     let body = tonic::body::Body::new(StreamBody::new(bytes));
-    let request = http::Request::post(format!("http://server{ATTEST}"))
+    let request = http::Request::post(format!("http://server{method}"))
         .header("content-type", "application/grpc")
         .header("te", "trailers")
         .body(body)
@@ -144,7 +146,7 @@ fn attack_72_silent_streams_from_twenty_addresses_keep_nobody_out() {
         })
         .await;
         besieged(site, "a byte a second", |source, site| {
-            Box::pin(async move { slow_stream(connect(source, site).await).await })
+            Box::pin(async move { slow_call(connect(source, site).await, ATTEST).await })
         })
         .await;
         // An EK certificate is no secret: anybody can begin as a machine of this maker.
@@ -195,10 +197,11 @@ fn attack_72_half_open_connections_from_twenty_addresses_keep_nobody_out() {
 fn attack_72_attestations_that_are_begun_and_left_keep_nobody_out() {
     limited(&[("attestations_per_second_per_ip", 0)], async |site| {
         let mut begun = Vec::new();
-        for source in strangers(20) {
+        // A connection has 32 calls at a time.
+        for source in strangers(20).flat_map(|source| [source; 3]) {
             let wire = Wire::connect_from(source, &site.address).await.unwrap();
             let machine = SoftwareMachine::new(&site.vendor);
-            for _ in 0..80 {
+            for _ in 0..27 {
                 begun.push(open(&wire, &machine.claim()).await);
             }
         }
@@ -212,6 +215,79 @@ fn attack_72_attestations_that_are_begun_and_left_keep_nobody_out() {
             }
         }
         assert!(ended > 0, "room was made for it");
+    });
+}
+
+/// Whether a stranger's connection lives on after so many PINGs at once, and how many streams it may have.
+async fn pinged(site: &Site, times: usize) -> (bool, u32) {
+    let mut tls = tls(newcomer(), &site.address).await.unwrap();
+    let mut said = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
+    said.extend(b"\0\0\x08\x06\0\0\0\0\0PINGing.".repeat(times));
+    let (mut reading, mut writing) = tokio::io::split(&mut tls);
+    let (mut acknowledged, mut streams) = (0, 0);
+    let hear = async {
+        let mut head = [0; 9];
+        while reading.read_exact(&mut head).await.is_ok() {
+            let mut payload = vec![0; usize::from(head[1]) << 8 | usize::from(head[2])];
+            reading.read_exact(&mut payload).await.unwrap();
+            if (head[3], head[4]) == (4, 0) {
+                // SETTINGS_MAX_CONCURRENT_STREAMS (RFC 9113, section 6.5.2).
+                let setting = payload.chunks(6).find(|setting| setting.starts_with(&[0, 3])).unwrap();
+                streams = u32::from_be_bytes(setting[2..].try_into().unwrap());
+            }
+            acknowledged += usize::from((head[3], head[4]) == (6, 1));
+            if acknowledged == times {
+                return true;
+            }
+        }
+        false
+    };
+    // Whoever is cut off cannot write to the end.
+    let (lives, _) = tokio::join!(hear, writing.write_all(&said));
+    (lives, streams)
+}
+
+#[test]
+fn attack_73_floods_on_open_connections_hold_little() {
+    limited(&[("connections_per_ip", 8)], async |site| {
+        assert_eq!(pinged(site, 900).await, (true, 32), "the control");
+        let flood = timeout(Duration::from_secs(60), pinged(site, 100_000)).await.unwrap();
+        assert!(!flood.0, "a flood of frames ends its connection");
+
+        let bundle = async |source: IpAddr| {
+            let wire = Wire::connect_from(source, &site.address).await.unwrap();
+            let mut client = BundleClient::new(wire.channel());
+            client.get_bundle(GetBundleRequest::default()).await.map(drop)
+        };
+        let source = newcomer();
+        let mut held = Vec::new();
+        for _ in 0..2 {
+            let wire = Wire::connect_from(source, &site.address).await.unwrap();
+            for _ in 0..4 {
+                held.push(slow_call(wire.clone(), BUNDLE).await);
+            }
+        }
+        let start = Instant::now();
+        let refused = loop {
+            match bundle(source).await {
+                Err(status) => break status,
+                // Not all of them have arrived yet.
+                Ok(()) => assert!(start.elapsed() < Duration::from_secs(8), "nobody is refused"),
+            }
+        };
+        assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
+        assert!(refused.message().starts_with("HM-SRV-0114"), "{refused}");
+        bundle(newcomer()).await.unwrap();
+        // Nobody stays for longer than a stranger's call may take.
+        let start = Instant::now();
+        while bundle(source).await.is_err() {
+            assert!(
+                start.elapsed() < Duration::from_secs(60),
+                "the places are not given back"
+            );
+            sleep(Duration::from_millis(200)).await;
+        }
+        drop(held);
     });
 }
 

@@ -1,0 +1,128 @@
+//! How many HTTP/2 frames a stranger may send.
+
+use std::time::{Duration, Instant};
+
+/// The client's first octets, before any frame (RFC 9113, section 3.4).
+const PREFACE: usize = 24;
+/// The head of a frame (RFC 9113, section 4.1).
+const HEAD: usize = 9;
+const DATA: u8 = 0;
+/// A frame of data that carries at least so much is paid for by what it carries: who receives it bounds that.
+const CARRIES: usize = 1024;
+/// Frames that a connection may send at once; an attestation takes about thirty, a call two.
+const BURST: u32 = 1000;
+/// One more in each such time.
+const EACH: Duration = Duration::from_millis(20);
+
+/// Counts the frames of one connection. Calls are frames, and so is whatever makes the server work without a call: PING,
+/// SETTINGS, WINDOW_UPDATE, empty DATA.
+#[derive(Debug)]
+pub(super) struct FrameBudget {
+    /// Octets to pass over before the next head.
+    skip: usize,
+    head: [u8; HEAD],
+    /// How much of the head is here.
+    known: usize,
+    spent: u32,
+    since: Instant,
+}
+
+impl FrameBudget {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            skip: PREFACE,
+            head: [0; HEAD],
+            known: 0,
+            spent: 0,
+            since: now,
+        }
+    }
+
+    /// Counts what arrived; whether it is within the budget.
+    pub(super) fn allows(&mut self, mut arrived: &[u8], now: Instant) -> bool {
+        while !arrived.is_empty() {
+            let passed = self.skip.min(arrived.len());
+            self.skip -= passed;
+            arrived = arrived.get(passed..).unwrap_or_default();
+            if self.skip > 0 {
+                break;
+            }
+            let Some((octet, rest)) = arrived.split_first() else {
+                break;
+            };
+            if let Some(place) = self.head.get_mut(self.known) {
+                *place = *octet;
+            }
+            self.known += 1;
+            arrived = rest;
+            if self.known == HEAD {
+                self.known = 0;
+                let [high, middle, low, kind, ..] = self.head;
+                self.skip = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
+                if kind != DATA || self.skip < CARRIES {
+                    self.spent = self.spent.saturating_add(1);
+                }
+            }
+        }
+        if self.spent > BURST {
+            self.refill(now);
+        }
+        self.spent <= BURST
+    }
+
+    fn refill(&mut self, now: Instant) {
+        let gained = now.saturating_duration_since(self.since).as_millis() / EACH.as_millis();
+        let gained = u32::try_from(gained).unwrap_or(u32::MAX);
+        self.spent = self.spent.saturating_sub(gained);
+        self.since += EACH.saturating_mul(gained);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(kind: u8, length: usize) -> Vec<u8> {
+        let [.., high, middle, low] = length.to_be_bytes();
+        let mut frame = vec![high, middle, low, kind, 0, 0, 0, 0, 1];
+        frame.resize(HEAD + length, 0);
+        frame
+    }
+
+    /// Which frame of so many is the first that is too many, sent in pieces of `piece` octets.
+    fn refused(frames: &[Vec<u8>], piece: usize) -> bool {
+        let now = Instant::now();
+        let mut budget = FrameBudget::new(now);
+        let sent: Vec<u8> = [0; PREFACE].into_iter().chain(frames.concat()).collect();
+        !sent.chunks(piece).all(|piece| budget.allows(piece, now))
+    }
+
+    #[test]
+    fn frames_are_counted_however_they_arrive() {
+        for piece in [1, 8, 9, 16384] {
+            for (kind, length) in [(6, 8), (4, 0), (8, 4), (0, 0), (0, 1023), (1, 40)] {
+                let so_many = |count| vec![frame(kind, length); count];
+                assert!(!refused(&so_many(1000), piece), "{kind} {length} {piece}");
+                assert!(refused(&so_many(1001), piece), "{kind} {length} {piece}");
+            }
+            assert!(
+                !refused(&vec![frame(0, 1024); 1100], piece),
+                "data that carries something"
+            );
+        }
+    }
+
+    #[test]
+    fn time_gives_frames_back() {
+        let start = Instant::now();
+        let mut budget = FrameBudget::new(start);
+        assert!(budget.allows(&[0; PREFACE], start));
+        for number in 0..3000 {
+            let now = start + EACH * number;
+            assert!(budget.allows(&frame(6, 8), now), "{number}");
+        }
+        let late = start + EACH * 3000;
+        assert!(budget.allows(&frame(6, 8).repeat(900), late));
+        assert!(!budget.allows(&frame(6, 8).repeat(1100), late));
+    }
+}
