@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use hallmark_host::answer::Output;
+use hallmark_host::{answer::Output, printable};
 use serde_json::{Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
@@ -48,11 +48,11 @@ fn of_svid(svid: &Svid, now: SystemTime) -> String {
     let left = svid.not_after.duration_since(now).unwrap_or(Duration::ZERO).as_secs() / 60;
     let mut lines = vec![format!("SPIFFE ID    {}", svid.id)];
     if !svid.hint.is_empty() {
-        lines.push(format!("hint         {}", svid.hint));
+        lines.push(format!("hint         {}", printable(&svid.hint)));
     }
     lines.push(format!("serial       {}", svid.serial));
     if !svid.dns_names.is_empty() {
-        lines.push(format!("DNS names    {}", svid.dns_names.join(", ")));
+        lines.push(format!("DNS names    {}", printable(&svid.dns_names.join(", "))));
     }
     lines.push(format!("valid from   {}", time(svid.not_before)));
     lines.push(format!("expires      {} (in {left} min)", time(svid.not_after)));

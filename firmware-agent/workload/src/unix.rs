@@ -144,7 +144,7 @@ impl UnixAttestor {
             match self.digests.sha256(&mut executable, MAX_BINARY) {
                 Ok(digest) => selectors.add(SHA256, &hex::encode(digest)),
                 Err(error) => {
-                    tracing::warn!(pid = peer.pid(), %error, "the caller's binary cannot be hashed");
+                    tracing::debug!(pid = peer.pid(), %error, "the caller's binary cannot be hashed");
                 }
             }
         }
@@ -169,7 +169,7 @@ impl Selectors {
             Ok(selector) => {
                 self.0.insert(selector);
             }
-            Err(error) => tracing::warn!(label, %error, "a fact about the caller fits no selector"),
+            Err(error) => tracing::debug!(label, %error, "a fact about the caller fits no selector"),
         }
     }
 

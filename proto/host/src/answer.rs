@@ -2,6 +2,7 @@
 
 use std::{fmt::Write as _, path::Path};
 
+use crate::printable_lines;
 use hallmark_reason::{Coded, Report};
 use hallmark_settings::{Origin, Setting};
 use serde_json::{Value, json};
@@ -31,7 +32,7 @@ impl Output {
     #[must_use]
     pub fn of(self, text: impl FnOnce() -> String, value: impl FnOnce() -> Value) -> String {
         match self {
-            Self::Table => text(),
+            Self::Table => printable_lines(&text()),
             Self::Json => format!("{:#}", value()),
             Self::Yaml => yaml(&value()),
         }
@@ -41,7 +42,7 @@ impl Output {
     #[must_use]
     pub fn of_many(self, text: impl FnOnce() -> String, value: impl FnOnce() -> Value) -> String {
         match self {
-            Self::Table => text(),
+            Self::Table => printable_lines(&text()),
             Self::Json => value().to_string(),
             Self::Yaml => format!("---\n{}", yaml(&value())),
         }

@@ -23,6 +23,7 @@ use tracing_subscriber::{
     Layer as _, Registry, filter::Targets, fmt, layer::SubscriberExt as _, reload, util::SubscriberInitExt as _,
 };
 
+use crate::printable_lines;
 use lines::Lines;
 use queue::Queue;
 
@@ -129,7 +130,10 @@ pub fn say(text: String) {
     let (told, done) = std::sync::mpsc::channel();
     let write = move || {
         // Nobody is left to tell that nobody can be told.
-        drop(io::Write::write_all(&mut io::stderr(), format!("{text}\n").as_bytes()));
+        drop(io::Write::write_all(
+            &mut io::stderr(),
+            format!("{}\n", printable_lines(&text)).as_bytes(),
+        ));
         let _ = told.send(());
     };
     if std::thread::Builder::new().spawn(write).is_ok() {

@@ -216,7 +216,7 @@ fn list_of(message: &str) -> &'static str {
 
 impl From<tonic::Status> for CliError {
     fn from(status: tonic::Status) -> Self {
-        Self::of_code(status.code(), crate::table::printable_lines(status.message()))
+        Self::of_code(status.code(), hallmark_host::printable_lines(status.message()))
     }
 }
 

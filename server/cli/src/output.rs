@@ -119,7 +119,7 @@ pub(crate) fn write_on(text: &str) -> Result<bool, CliError> {
 /// Says something to the person: stderr, so that it never mixes with data.
 pub(crate) fn say(text: &str) {
     // When stderr is gone there is nobody left to tell.
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    let _ = writeln!(io::stderr().lock(), "{}", hallmark_host::printable_lines(text));
 }
 
 /// Asks for a yes; only a terminal can give one.

@@ -1,5 +1,7 @@
 //! Text for people: columns and facts.
 
+use hallmark_host::printable;
+
 /// Columns under headings, padded with spaces. An empty list has its headings too: whoever reads it sees what was looked for.
 pub(crate) fn columns<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> String {
     Columns::new(headings).next(rows)
@@ -52,24 +54,6 @@ pub(crate) fn facts(facts: &[(&str, String)]) -> String {
         .collect()
 }
 
-/// What others chose (hints, versions, paths) reaches a terminal only with its control characters spelt out.
-pub(crate) fn printable(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() {
-            shown.extend(c.escape_default());
-        } else {
-            shown.push(c);
-        }
-    }
-    shown
-}
-
-/// [`printable`], line by line.
-pub(crate) fn printable_lines(text: &str) -> String {
-    text.lines().map(printable).collect::<Vec<_>>().join("\n")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,10 +69,5 @@ mod tests {
     fn facts_line_up_and_leave_gaps_out() {
         let text = facts(&[("id", "a".into()), ("none", String::new()), ("state", "b".into())]);
         assert_eq!(text, "id     a\nstate  b\n");
-    }
-
-    #[test]
-    fn control_characters_do_not_reach_the_terminal() {
-        assert_eq!(printable("a\u{1b}[31mb\nc"), "a\\u{1b}[31mb\\nc");
     }
 }

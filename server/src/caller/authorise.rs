@@ -5,9 +5,10 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+use hallmark_host::log::Throttle;
 use hallmark_reason::{Coded as _, Report};
 use hallmark_spiffe::{SpiffeId, x509::VerifiedLeaf};
 use hallmark_store::{Agent, NodeSvid};
@@ -26,6 +27,8 @@ use crate::{
     state::Server,
 };
 
+/// One for all callers: who is out may ask again and again.
+static ROLE_REFUSED: Throttle = Throttle::new();
 /// How long a stranger's request may take, from its headers to the answer.
 const STRANGERS_TIME: Duration = Duration::from_secs(10);
 
@@ -194,7 +197,10 @@ async fn authorise(server: &Server, path: &str, extensions: &http::Extensions) -
         Ok(None) => {}
         Err(RoleFailure::Store(error)) => return Err(crate::errors::store_failed(&error)),
         Err(RoleFailure::Refused(error)) => {
-            tracing::info!(code = %error.code(), id = %peer.id, %error, compared = error.compared(), "a role was refused");
+            if let Some(left_out) = ROLE_REFUSED.due(Instant::now()) {
+                let (code, id, compared) = (error.code(), &peer.id, error.compared());
+                tracing::info!(%code, %id, %error, compared, left_out, "a role was refused");
+            }
             let method = denied(None);
             return Err(Status::permission_denied(format!(
                 "{}: {}",

@@ -87,12 +87,14 @@ fn note_use(request: Request<Body>) -> Request<Body> {
 type Ready = mpsc::Sender<io::Result<Lifetime<TlsConnection>>>;
 
 async fn accept(server: Arc<Server>, listener: TcpListener, tls: Arc<ServerConfig>, ready: Ready) {
-    let too_many = Throttle::new();
+    let (too_many, failed) = (Throttle::new(), Throttle::new());
     loop {
         let (stream, remote) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
+                if let Some(left_out) = failed.due(Instant::now()) {
+                    tracing::warn!(%error, left_out, "a connection could not be accepted");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }

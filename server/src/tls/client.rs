@@ -1,7 +1,8 @@
 //! The verification of client certificates by the rules of SPIFFE.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
+use hallmark_host::log::Throttle;
 use hallmark_spiffe::x509::{ChainError, VerifiedLeaf};
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, SignatureScheme,
@@ -18,6 +19,7 @@ use crate::state::Server;
 pub struct ClientVerifier {
     server: Arc<Server>,
     algorithms: WebPkiSupportedAlgorithms,
+    refused: Throttle,
 }
 
 impl ClientVerifier {
@@ -25,6 +27,7 @@ impl ClientVerifier {
         Self {
             server,
             algorithms: provider.signature_verification_algorithms,
+            refused: Throttle::new(),
         }
     }
 }
@@ -58,7 +61,9 @@ impl ClientCertVerifier for ClientVerifier {
         match verify(&self.server, &chain) {
             Ok(_) => Ok(ClientCertVerified::assertion()),
             Err(error) => {
-                tracing::info!(%error, "client certificate refused");
+                if let Some(left_out) = self.refused.due(Instant::now()) {
+                    tracing::info!(%error, left_out, "client certificate refused");
+                }
                 Err(Error::InvalidCertificate(CertificateError::Other(OtherError(
                     Arc::new(error),
                 ))))

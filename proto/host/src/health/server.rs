@@ -1,6 +1,11 @@
 //! The answers over HTTP: bounded, GET alone, one request a connection.
 
-use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    future::Future,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
@@ -12,6 +17,8 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
 };
+
+use crate::log::Throttle;
 
 use super::{Listener, Report, listener::Socket};
 
@@ -50,6 +57,7 @@ pub async fn serve(listener: Listener, watched: Arc<impl Watched>, stop: impl Fu
 }
 
 async fn accept(listener: &Listener, watched: Arc<impl Watched>) {
+    let failed = Throttle::new();
     let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     loop {
         let accepted = match &listener.socket {
@@ -60,7 +68,9 @@ async fn accept(listener: &Listener, watched: Arc<impl Watched>) {
                 .map(|(stream, _)| welcome(stream, &watched, &places)),
         };
         if let Err(error) = accepted {
-            tracing::warn!(%error, "a connection to the health listener could not be accepted");
+            if let Some(left_out) = failed.due(Instant::now()) {
+                tracing::warn!(%error, left_out, "a connection to the health listener could not be accepted");
+            }
             sleep(REST).await;
         }
     }

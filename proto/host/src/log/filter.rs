@@ -13,6 +13,9 @@ const LEVELS: [(&str, LevelFilter); 6] = [
     ("debug", LevelFilter::DEBUG),
     ("trace", LevelFilter::TRACE),
 ];
+/// Parts that speak with whoever connects, and warn of what they hear: a stranger could fill the log. What is wrong with a
+/// connection, this project's own parts tell, at a bounded rate.
+const HEARING_STRANGERS: [&str; 5] = ["h2", "hyper", "hyper_util", "rustls", "tonic"];
 /// More of them nobody writes.
 const MAX_TARGETS: usize = 64;
 
@@ -51,7 +54,15 @@ impl Filter {
     }
 
     pub(super) fn targets(&self) -> Targets {
-        self.targets.clone()
+        let is_brief = matches!(
+            self.targets.default_level(),
+            Some(LevelFilter::INFO | LevelFilter::WARN)
+        );
+        let is_named = |part: &str| self.targets.iter().any(|(named, _)| named == part);
+        let quiet = HEARING_STRANGERS.iter().filter(|part| is_brief && !is_named(part));
+        let mut targets = self.targets.clone();
+        targets.extend(quiet.map(|part| ((*part).to_owned(), LevelFilter::ERROR)));
+        targets
     }
 }
 
@@ -151,6 +162,18 @@ mod tests {
     fn a_part_that_is_named_leaves_the_others_as_they_are() {
         let filter: Filter = "hallmark_sever=debug".parse().unwrap();
         assert!(filter.targets().would_enable("hallmark_server", &Level::INFO));
+    }
+
+    #[test]
+    fn what_strangers_make_libraries_warn_of_is_told_where_it_is_asked_for() {
+        let warns = |text: &str| {
+            let filter: Filter = text.parse().unwrap();
+            filter.targets().would_enable("h2::proto::ping_pong", &Level::WARN)
+        };
+        assert!(!warns("info") && !warns("warn") && !warns("hallmark_server=debug"));
+        assert!(warns("debug") && warns("trace") && warns("info,h2=warn") && warns("info,h2::proto=warn"));
+        let errors = Filter::default().targets();
+        assert!(errors.would_enable("h2", &Level::ERROR) && errors.would_enable("hallmark_server", &Level::INFO));
     }
 
     #[test]

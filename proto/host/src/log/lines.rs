@@ -2,13 +2,14 @@
 
 use std::fmt::{self, Debug};
 
+use crate::printable;
 use tracing::field::{Field, Visit};
 use tracing_subscriber::{
     field::RecordFields,
     fmt::{FormatFields, format::Writer},
 };
 
-/// Formats fields as text. Whatever they hold, an event is never taken for several: control characters are escaped.
+/// Formats fields as text. Whatever they hold, an event is never taken for several.
 pub(super) struct Lines;
 
 impl<'writer> FormatFields<'writer> for Lines {
@@ -71,25 +72,17 @@ impl Seen {
 impl Visit for Seen {
     fn record_str(&mut self, field: &Field, value: &str) {
         let is_prose = matches!(field.name(), "message" | "code" | "compared" | "cause" | "next");
-        let text = if is_prose { escaped(value) } else { format!("{value:?}") };
+        let text = if is_prose {
+            printable(value)
+        } else {
+            format!("{value:?}")
+        };
         self.take(field, text);
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.take(field, escaped(&format!("{value:?}")));
+        self.take(field, printable(&format!("{value:?}")));
     }
-}
-
-fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        if character.is_control() {
-            escaped.extend(character.escape_debug());
-        } else {
-            escaped.push(character);
-        }
-    }
-    escaped
 }
 
 #[cfg(test)]
@@ -148,10 +141,13 @@ mod tests {
 
     #[test]
     fn what_somebody_else_wrote_makes_no_lines_of_its_own() {
-        let forged = "x\n2026 ERROR forged\u{1b}[2J";
+        let forged = "x\n2026 ERROR forged\u{1b}[2J\u{202e}";
         let text = written(|| tracing::info!(%forged, quoted = forged, compared = %forged, "said {forged}"));
         assert_eq!(text.lines().count(), 2, "{text:?}");
-        assert!(!text.contains('\u{1b}') && text.contains("said x\\n2026"), "{text:?}");
+        assert!(
+            !text.contains(['\u{1b}', '\u{202e}']) && text.contains("said x\\n2026"),
+            "{text:?}"
+        );
         assert_eq!(written(|| tracing::info!(a = 1, b = "c")), "a=1 b=\"c\"\n");
     }
 }

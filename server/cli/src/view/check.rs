@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use crate::{output::Show, table::printable};
+use crate::output::Show;
+use hallmark_host::printable;
 
 /// One thing that was looked at.
 #[derive(Debug, Serialize)]

@@ -3,7 +3,8 @@
 use hallmark_policy::Comparison;
 use serde::Serialize;
 
-use crate::{output::Show, table::printable};
+use crate::output::Show;
+use hallmark_host::printable;
 
 /// A comparison in words.
 #[derive(Debug, Serialize)]

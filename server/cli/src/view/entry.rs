@@ -1,6 +1,7 @@
 //! Registration entries.
 
 use hallmark_api::types;
+use hallmark_host::printable;
 use serde::Serialize;
 
 use super::node::{dash, selector_texts};
@@ -8,7 +9,7 @@ use crate::{
     error::CliError,
     lookup::message_id,
     output::{Row, Show},
-    table::{columns, facts, printable},
+    table::{columns, facts},
     timestamp::{rfc3339, told},
 };
 

@@ -1,5 +1,6 @@
 //! Kept evidence, judged.
 
+use hallmark_host::printable;
 use std::path::Path;
 
 use hallmark_evidence::{EvidenceFile, Source};
@@ -11,7 +12,7 @@ use serde::Serialize;
 use crate::{
     advice,
     output::Show,
-    table::{columns, facts, printable},
+    table::{columns, facts},
 };
 
 /// How much the table shows; the other forms show everything.

@@ -1,18 +1,12 @@
 //! Why a machine is trusted or not, in words that an operator acts on.
 
 use hallmark_api::admin::Node;
+use hallmark_host::printable;
 use hallmark_policy::MachineFacts;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{
-    advice,
-    error::CliError,
-    kept::Kept,
-    output::Show,
-    table::{facts, printable},
-    timestamp::rfc3339,
-};
+use crate::{advice, error::CliError, kept::Kept, output::Show, table::facts, timestamp::rfc3339};
 
 /// The verdict, what it rests on, and what to do.
 #[derive(Debug, Serialize)]

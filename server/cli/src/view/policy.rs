@@ -1,12 +1,13 @@
 //! Policies, baselines, and what follows from them.
 
 use hallmark_api::admin::{NodeChange, PolicyFile, PolicyFileChange};
+use hallmark_host::printable;
 use hallmark_policy::{Policy, signed::FileKind};
 use serde::Serialize;
 
 use crate::{
     output::Show,
-    table::{columns, facts, printable},
+    table::{columns, facts},
     timestamp::rfc3339,
 };
 

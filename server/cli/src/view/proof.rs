@@ -219,7 +219,7 @@ impl Show for ProofView {
         }
         text.push_str("\nselectors\n");
         self.selectors.iter().for_each(|selector| {
-            text.push_str(&format!("  {}\n", crate::table::printable(selector)));
+            text.push_str(&format!("  {}\n", hallmark_host::printable(selector)));
         });
         text
     }

@@ -1,15 +1,11 @@
 //! Records.
 
 use hallmark_api::admin::Record;
+use hallmark_host::printable;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{
-    error::CliError,
-    output::Show,
-    table::{columns, printable},
-    timestamp::rfc3339,
-};
+use crate::{error::CliError, output::Show, table::columns, timestamp::rfc3339};
 
 /// A record.
 #[derive(Debug, Serialize)]

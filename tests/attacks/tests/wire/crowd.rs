@@ -1,12 +1,12 @@
 //! Attacks 72 and 73: a few addresses that hold much and say little. An honest machine gets in all the same, at once.
 
-use crate::scene::{Site, site_with};
+use crate::scene::{Site, lay_out, run, site_with};
 use hallmark_api::agent::AttestAgentRequest;
 use hallmark_api::agent::agent_client::AgentClient;
 use hallmark_api::bundle::{GetBundleRequest, bundle_client::BundleClient};
-use hallmark_attacks::{Wire, anonymous_client, attest, open, tcp_from};
+use hallmark_attacks::{SoftwareIdentity, Wire, anonymous_client, attest, open, tcp_from};
 use hallmark_kit::Lab;
-use hallmark_verify::testing::{SoftwareMachine, VendorCa};
+use hallmark_verify::testing::{SoftwareKey, SoftwareMachine, VendorCa};
 use http_body_util::StreamBody;
 use hyper::body::Frame;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -216,6 +216,65 @@ fn attack_72_attestations_that_are_begun_and_left_keep_nobody_out() {
         }
         assert!(ended > 0, "room was made for it");
     });
+}
+
+/// A certificate of an issuer that the server does not know.
+fn unknown_identity() -> Arc<SoftwareIdentity> {
+    let (vendor, key) = (VendorCa::new(), SoftwareKey::svid());
+    let mut draft = VendorCa::ca_draft(&VendorCa::root_name(), &VendorCa::root_name(), &key, None);
+    draft.extensions.clear();
+    SoftwareIdentity::new(vec![draft.sign(&vendor.root_key)], key)
+}
+
+#[test]
+fn attack_73_strangers_do_not_fill_the_log() {
+    const TIMES: u64 = 300;
+    let folder = tempfile::tempdir().unwrap();
+    let vendor = VendorCa::new();
+    let mut lab = lay_out(folder.path(), &vendor);
+    lab.start_server().unwrap();
+    let start = Instant::now();
+    run(&mut lab, vendor, async |site| {
+        let identity = unknown_identity();
+        for _ in 0..TIMES {
+            // Whether it is told before its first message or after, it is refused.
+            drop(Wire::connect_as(&site.address, Arc::clone(&identity) as _).await);
+        }
+        // Acknowledgements of PINGs that the server never sent: the library that reads them warns of each.
+        let mut tls = tls(newcomer(), &site.address).await.unwrap();
+        let mut said = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
+        said.extend(b"\0\0\x08\x06\x01\0\0\0\0PINGing.".repeat(500));
+        said.extend(b"\0\0\x08\x06\0\0\0\0\0PINGing.");
+        tls.write_all(&said).await.unwrap();
+        let mut heard = Vec::new();
+        while !heard.ends_with(b"PINGing.") {
+            assert_ne!(tls.read_buf(&mut heard).await.unwrap(), 0, "all of it was read");
+        }
+        // Those that were left out are told with the next line.
+        sleep(Duration::from_millis(1100)).await;
+        drop(Wire::connect_as(&site.address, identity as _).await);
+        sleep(Duration::from_millis(500)).await;
+    });
+    let (log, seconds) = (lab.server().log(), start.elapsed().as_secs());
+    let told: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains("client certificate refused"))
+        .collect();
+    let left_out: u64 = told
+        .iter()
+        .filter_map(|line| {
+            line.split("left_out=")
+                .nth(1)?
+                .split_whitespace()
+                .next()?
+                .parse::<u64>()
+                .ok()
+        })
+        .sum();
+    let lines = u64::try_from(told.len()).unwrap();
+    assert!(lines <= seconds + 2, "{lines} lines in {seconds} s");
+    assert!(lines + left_out > TIMES / 2, "{lines} lines tell of {left_out} others");
+    assert!(!log.contains("h2::"), "{log}");
 }
 
 /// Whether a stranger's connection lives on after so many PINGs at once, and how many streams it may have.

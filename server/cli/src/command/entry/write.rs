@@ -237,7 +237,7 @@ pub(super) async fn similar(client: &Client, entry: &Entry) -> Result<Option<typ
 /// Tells warnings to the person.
 pub(super) fn warn(warnings: &[String]) {
     for warning in warnings {
-        say(&format!("warning: {}", crate::table::printable(warning)));
+        say(&format!("warning: {}", hallmark_host::printable(warning)));
     }
 }
 
