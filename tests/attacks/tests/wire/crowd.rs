@@ -247,7 +247,7 @@ fn attack_73_strangers_do_not_fill_the_log() {
         said.extend(b"\0\0\x08\x06\0\0\0\0\0PINGing.");
         tls.write_all(&said).await.unwrap();
         let mut heard = Vec::new();
-        while !heard.ends_with(b"PINGing.") {
+        while !heard.windows(8).any(|part| part == b"PINGing.") {
             assert_ne!(tls.read_buf(&mut heard).await.unwrap(), 0, "all of it was read");
         }
         // Those that were left out are told with the next line.
