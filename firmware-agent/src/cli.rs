@@ -319,7 +319,11 @@ impl Drop for ScratchFolder {
 }
 
 pub(crate) fn print(text: &str) -> Done {
-    writeln!(std::io::stdout(), "{text}").map_err(|error| system(&format!("stdout: {error}")))
+    match writeln!(std::io::stdout(), "{text}") {
+        // A reader that went away has no use for the line; that is no failure.
+        Err(cause) if cause.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.map_err(|error| system(&format!("stdout: {error}"))),
+    }
 }
 
 fn runtime() -> Result<Runtime, Box<dyn Coded + Send>> {

@@ -14,6 +14,9 @@ use tonic::Code;
 
 use crate::{advice, exit::Exit};
 
+/// What a file of `entry apply` is in messages.
+pub(crate) const ENTRIES_FILE: &str = "list of entries";
+
 /// A command that failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CliError {
@@ -200,6 +203,16 @@ fn colon(message: &str) -> String {
     }
 }
 
+/// Where the form of a file is said that cannot be used as `what`.
+fn form_of(what: &str) -> &'static str {
+    match what {
+        ENTRIES_FILE => "hallmark entry export shows the form; docs/how-to/manage-entries.md names the fields",
+        "signed file" => "hallmark policy --help and hallmark baseline --help name the forms of signed files",
+        "output" => "name another file for the output",
+        _ => "hallmark evidence import --help and hallmark evidence explain --help name the form of each file",
+    }
+}
+
 /// The command that lists what was looked for.
 fn list_of(message: &str) -> &'static str {
     let names = |words: &[&str]| words.iter().any(|word| message.contains(word));
@@ -346,7 +359,7 @@ impl Coded for CliError {
             Self::Runtime(_) => "ulimit -a",
             Self::Program { .. } => "run it where the program is installed",
             Self::Write { file, .. } => return Some(format!("ls -ld {}; df", file.display())),
-            Self::Unfit { .. } => "hallmark evidence import --help names the form of each file",
+            Self::Unfit { what, .. } => form_of(what),
             Self::Evidence { cause, .. } => return cause.next_step(),
             Self::Signed { cause, .. } => return cause.next_step(),
             Self::Policy(cause) => return cause.next_step(),

@@ -10,17 +10,21 @@ mod records;
 use std::sync::Arc;
 
 use hallmark_api::admin::{
-    self, ApplyPolicyFileRequest, FindIdsRequest, FindIdsResponse, GetEvidenceRequest, GetHsmStatusRequest,
-    GetHsmStatusResponse, GetNodeRequest, GetNodeResponse, GetPolicyFileRequest, GetStatusRequest, GetStatusResponse,
-    ListHsmKeysRequest, ListHsmKeysResponse, ListPolicyFilesRequest, ListPolicyFilesResponse, ListRecordsRequest,
-    ListRecordsResponse, ListServedEntriesRequest, PolicyFile, PolicyFileChange, WithdrawPolicyFileRequest,
-    admin_server::Admin,
+    self, ApplyPolicyFileRequest, CheckEntriesRequest, CheckEntriesResponse, FindIdsRequest, FindIdsResponse,
+    GetEvidenceRequest, GetHsmStatusRequest, GetHsmStatusResponse, GetNodeRequest, GetNodeResponse,
+    GetPolicyFileRequest, GetStatusRequest, GetStatusResponse, ListHsmKeysRequest, ListHsmKeysResponse,
+    ListPolicyFilesRequest, ListPolicyFilesResponse, ListRecordsRequest, ListRecordsResponse, ListServedEntriesRequest,
+    PolicyFile, PolicyFileChange, WithdrawPolicyFileRequest, admin_server::Admin,
 };
 use hallmark_hsm::{KeyInfo, State};
 use hallmark_reason::Coded as _;
-use tonic::{Request, Response, Status, async_trait};
+use tonic::{Request, Response, Status, Streaming, async_trait};
 
-use crate::{service::lifecycle as service_lifecycle, state::Server};
+use crate::{
+    caller,
+    service::{entry as service_entry, lifecycle as service_lifecycle},
+    state::Server,
+};
 
 /// The service.
 #[derive(Debug)]
@@ -145,6 +149,16 @@ impl Admin for AdminService {
         request: Request<ListServedEntriesRequest>,
     ) -> Result<Response<find::Parts>, Status> {
         find::served(&self.server, &request.into_inner().node).map(Response::new)
+    }
+
+    async fn check_entries(
+        &self,
+        request: Request<Streaming<CheckEntriesRequest>>,
+    ) -> Result<Response<CheckEntriesResponse>, Status> {
+        let (caller, act) = (caller::of(&request)?, caller::act(&request)?);
+        service_entry::check(&self.server, &caller, &act, request.into_inner())
+            .await
+            .map(Response::new)
     }
 
     type GetEvidenceStream = evidence::Parts;

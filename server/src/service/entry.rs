@@ -1,10 +1,12 @@
 //! Registration entries.
 
+mod check;
 mod prune;
 mod staged;
 mod sync;
 mod write;
 
+pub(super) use check::check;
 pub use prune::{keep_pruned, prune};
 
 use std::{pin::Pin, sync::Arc};

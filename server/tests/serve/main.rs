@@ -18,6 +18,7 @@ mod lab;
 mod lifecycle;
 mod node_pages;
 mod races;
+mod rehearsal;
 mod roles;
 mod signed;
 mod start;

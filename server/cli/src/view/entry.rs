@@ -239,6 +239,13 @@ impl AppliedEntry {
 
 impl Show for AppliedEntries {
     fn table(&self, _: i64) -> String {
+        self.text(!self.dry_run)
+    }
+}
+
+impl AppliedEntries {
+    /// The changes for people, as done or as what would be done.
+    pub(crate) fn text(&self, done: bool) -> String {
         let mut lines = Vec::new();
         for change in &self.changes {
             let sign = match change.action {
@@ -269,7 +276,7 @@ impl Show for AppliedEntries {
             }
         }
         let count = |action| self.changes.iter().filter(|change| change.action == action).count();
-        let would = if self.dry_run { "would be " } else { "" };
+        let would = if done { "" } else { "would be " };
         lines.push(format!(
             "{would}created: {}, updated: {}, deleted: {}; unchanged: {}",
             count("create"),

@@ -65,6 +65,13 @@ fn a_file_creates_updates_and_with_prune_deletes() {
     let unsure = server.run(&format!("entry apply -f {file} --prune"));
     assert_eq!((unsure.code, unsure.stdout.as_str()), (2, ""), "{}", unsure.stderr);
     assert!(unsure.stderr.contains("- log  "), "the difference is shown first");
+    assert!(
+        unsure
+            .stderr
+            .contains("would be created: 1, updated: 2, deleted: 2; unchanged: 0\n"),
+        "what was not done is not told as done: {}",
+        unsure.stderr
+    );
     assert_eq!(server.json("entry show db")["x509_svid_ttl"], 0);
     // Without prune the rest stays.
     let applied = server.json(&format!("entry apply -f {file} --reason change-4711"));
@@ -78,6 +85,86 @@ fn a_file_creates_updates_and_with_prune_deletes() {
     assert_eq!(server.fake().state().registry.len(), 3);
     let again = server.run(&format!("entry apply -f {file} --prune --dry-run"));
     assert_eq!(again.code, 0, "{}", again.stdout);
+}
+
+#[test]
+fn what_is_listed_can_be_applied_too() {
+    let server = filled();
+    let folder = tempfile::tempdir().unwrap();
+    for (form, above) in [("json", ""), ("yaml", ""), ("yaml", "# entries\n---\n")] {
+        let list = server.run(&format!("entry list -o {form}")).stdout;
+        let file = written(folder.path(), &format!("{above}{list}"));
+        let applied = server.run(&format!("entry apply -f {file} --prune --dry-run"));
+        assert_eq!((applied.code, applied.stderr.as_str()), (0, ""), "{form}");
+        assert_eq!(
+            applied.stdout,
+            "would be created: 0, updated: 0, deleted: 0; unchanged: 4\n"
+        );
+        // What differs is found in this form too.
+        let changed = written(folder.path(), &list.replace("unix:uid:999", "unix:uid:998"));
+        assert_eq!(
+            server.run(&format!("entry apply -f {changed} --dry-run")).code,
+            7,
+            "{form}"
+        );
+    }
+    for text in ["", "entry: 5", "[5]", "- 5", "42"] {
+        let file = written(folder.path(), text);
+        let refused = server.run(&format!("entry apply -f {file} --prune --yes"));
+        assert_eq!(refused.code, 2, "{text}");
+        assert!(
+            refused.stderr.starts_with("HM-CLI-0102: "),
+            "{text}: {}",
+            refused.stderr
+        );
+        let next = "next: hallmark entry export shows the form";
+        assert!(refused.stderr.contains(next), "{text}: {}", refused.stderr);
+        assert_eq!(server.fake().state().registry.len(), 4);
+    }
+}
+
+/// What only the server knows is asked of it before anything is changed, by a dry run and by the change itself.
+#[test]
+fn what_the_server_refuses_of_a_file_keeps_all_of_it_back() {
+    let server = filled();
+    let folder = tempfile::tempdir().unwrap();
+    let (good, foreign) = (
+        "selectors: [unix:uid:7]",
+        "selectors: [unix:uid:8]\n  federates_with: [friend.org]",
+    );
+    let entry = |name: &str, rest: &str| format!("- spiffe_id: /{name}\n  parent_id: /web\n  {rest}\n");
+    let file = written(
+        folder.path(),
+        &format!("entries:\n{}{}", entry("new", good), entry("bad", foreign)),
+    );
+    for how in ["--dry-run", "", "--prune --dry-run", "--prune --yes"] {
+        let refused = server.run(&format!("entry apply -f {file} {how}"));
+        assert_eq!(refused.code, 2, "{how}: {}", refused.stderr);
+        let would = if how.contains("dry") { "would be " } else { "" };
+        assert_eq!(
+            refused.stdout,
+            format!("{would}created: 0, updated: 0, deleted: 0; unchanged: 0\n"),
+            "{how}"
+        );
+        let told = "create spiffe://example.org/bad unix:uid:8: HM-REG-0016: ";
+        assert!(refused.stderr.starts_with(told), "{how}: {}", refused.stderr);
+        assert_eq!(server.fake().state().registry.len(), 4, "{how}");
+    }
+    // The positive control: the same file without what is refused.
+    let file = written(folder.path(), &format!("entries:\n{}", entry("new", good)));
+    assert_eq!(server.run(&format!("entry apply -f {file} --dry-run")).code, 7);
+    assert_eq!(server.run(&format!("entry apply -f {file}")).code, 0);
+    assert_eq!(server.fake().state().registry.len(), 5);
+    let update = "entry update web --federates-with friend.org";
+    for line in [update.to_owned(), format!("{update} --dry-run")] {
+        let refused = server.run(&line);
+        assert_eq!((refused.code, refused.stdout.as_str()), (2, ""), "{line}");
+        assert!(
+            refused.stderr.starts_with("HM-REG-0016: "),
+            "{line}: {}",
+            refused.stderr
+        );
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use hallmark_api::{
+    admin::CheckEntriesRequest,
     entry::{
         BatchCreateEntryRequest, BatchCreateEntryResponse, BatchDeleteEntryResponse, BatchUpdateEntryRequest,
         BatchUpdateEntryResponse, batch_create_entry_response, batch_delete_entry_response,
@@ -229,8 +230,7 @@ pub(super) async fn delete(
     let mut staged = Staged::new(act, server.clock.unix());
     let items: Vec<Result<(), Status>> = {
         let registry = server.registry();
-        let mut one = |id: &String| find(&registry, &staged, id).map(|entry| staged.delete(&entry));
-        ids.iter().map(&mut one).collect()
+        ids.iter().map(|id| delete_one(&registry, &mut staged, id)).collect()
     };
     let committed = staged.commit(server).await;
     let answer = |(id, item): (String, Result<(), Status>)| {
@@ -246,6 +246,43 @@ pub(super) async fn delete(
     Ok(BatchDeleteEntryResponse {
         results: ids.into_iter().zip(items).map(answer).collect(),
     })
+}
+
+fn delete_one(registry: &Registry, staged: &mut Staged<'_>, id: &str) -> Result<(), Status> {
+    find(registry, staged, id).map(|entry| staged.delete(&entry))
+}
+
+/// Stages changes that nobody will commit: the answer to each, and the id of the entry that says the same, where one does.
+pub(super) fn rehearse(
+    server: &Server,
+    by: &Caller,
+    staged: &mut Staged<'_>,
+    part: &CheckEntriesRequest,
+) -> Result<Vec<(types::Status, String)>, Status> {
+    check_size(part.deletes.len() + part.updates.len() + part.creates.len())?;
+    let now = server.clock.unix();
+    let registry = server.registry();
+    let bounds = Bounds::of(server, &registry, by);
+    let told = |item: Item| {
+        let similar_id = match &item {
+            Item::Similar(entry) => entry.id.to_string(),
+            Item::Staged(_) | Item::Refused(_) => String::new(),
+        };
+        (item.answer(&Ok(()), None).0.unwrap_or_default(), similar_id)
+    };
+    let mut outcomes = Vec::new();
+    for id in &part.deletes {
+        let status = delete_one(&registry, staged, id).map_or_else(|status| failed_item(&status), |()| ok_item());
+        outcomes.push((status, String::new()));
+    }
+    let mask = part.update_mask.as_ref();
+    for message in &part.updates {
+        outcomes.push(told(update_one(&bounds, staged, message, mask).into()));
+    }
+    for message in &part.creates {
+        outcomes.push(told(create_one(&bounds, staged, message, now).into()));
+    }
+    Ok(outcomes)
 }
 
 fn find(registry: &Registry, staged: &Staged<'_>, id: &str) -> Result<Arc<Entry>, Status> {

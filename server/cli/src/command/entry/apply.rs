@@ -14,9 +14,10 @@ use super::{Context, declared::Declared, read, write};
 use crate::{
     args::Destruction,
     client::Client,
-    error::CliError,
+    error::{CliError, ENTRIES_FILE},
     exit::Exit,
-    output::{Show as _, say, show},
+    output::{say, show},
+    timestamp::now,
     view::entry::{AppliedEntries, AppliedEntry, FieldChange},
 };
 
@@ -47,6 +48,20 @@ pub(super) async fn run(context: &Context, client: &Client, application: Applica
         warnings,
         changes: plan.changes(),
     };
+    if !told.changes.is_empty() {
+        let refused = write::refused(client, plan.as_asked()).await?;
+        if let Some((_, first)) = refused.first() {
+            let exit = first.exit();
+            for (place, error) in &refused {
+                let name = told.changes.get(*place).map(AppliedEntry::name).unwrap_or_default();
+                say(&format!("{name}: {}", error.report()));
+            }
+            // All that the file asks for is done, or nothing of it.
+            told.changes.clear();
+            show(context.format, &told)?;
+            return Ok(exit);
+        }
+    }
     if told.changes.is_empty() || how.change.dry_run {
         let exit = if told.changes.is_empty() {
             Exit::Done
@@ -57,7 +72,7 @@ pub(super) async fn run(context: &Context, client: &Client, application: Applica
         return Ok(exit);
     }
     if !plan.deletes.is_empty() {
-        say(told.table(0).trim_end());
+        say(told.text(false).trim_end());
         how.is_confirmed(&format!("delete {} of {} entries?", plan.deletes.len(), plan.held))?;
     }
     let failures = carry_out(client, plan, &application.reason).await?;
@@ -84,6 +99,16 @@ struct Plan {
 }
 
 impl Plan {
+    /// What the server is asked about: the same as is carried out, in the order of [`Self::changes`].
+    fn as_asked(&self) -> write::Changes {
+        write::Changes {
+            deletes: self.deletes.iter().map(|entry| entry.id.clone()).collect(),
+            updates: self.updates.iter().map(|(entry, _)| entry.clone()).collect(),
+            mask: None,
+            creates: self.creates.clone(),
+        }
+    }
+
     fn changes(&self) -> Vec<AppliedEntry> {
         let whole = |action| move |entry: &types::Entry| AppliedEntry::new(action, entry, Vec::new());
         let updates = self
@@ -130,12 +155,15 @@ async fn plan(client: &Client, file: &Path, declared: &Declared, prune: bool) ->
     let (mut warnings, mut named, mut wanted) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
     for (place, (id, draft)) in drafts.into_iter().enumerate() {
         let checked_id = EntryId::parse(id.as_deref().unwrap_or("chosen-by-the-server"))?;
-        let entry = around.validated(&draft, checked_id).await?;
+        // The form in which entries compare; all else is asked of the server.
+        let entry = draft
+            .clone()
+            .validate(around.trust_domain(), |_| true, checked_id, now())?;
         let id = id.or_else(|| by_likeness.get(&likeness(&entry)).cloned());
         let is_new_id = id.as_ref().is_none_or(|id| named.insert(id.clone()));
         if !wanted.insert(likeness(&entry)) || !is_new_id {
             return Err(CliError::Unfit {
-                what: "list of entries",
+                what: ENTRIES_FILE,
                 file: file.to_owned(),
                 detail: format!("entry {}, for {}, stands twice", place + 1, entry.spiffe_id),
             });
@@ -202,8 +230,8 @@ fn changes(before: &EntryDraft, after: &EntryDraft) -> Vec<FieldChange> {
         .collect()
 }
 
-/// Deletes, updates and creates; gives what failed, by the change's name. What succeeded stays: applied again, the file does
-/// the rest.
+/// Deletes, updates and creates; gives what failed, by the change's name: what the server took when it was asked and somebody
+/// changed meanwhile. What succeeded stays: applied again, the file does the rest.
 async fn carry_out(client: &Client, plan: Plan, reason: &str) -> Result<Vec<(String, CliError)>, CliError> {
     let mut failures = Vec::new();
     let ids = plan.deletes.iter().map(|entry| entry.id.clone()).collect();

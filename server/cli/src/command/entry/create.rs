@@ -77,10 +77,20 @@ pub(super) async fn run(context: &Context, client: &Client, draft: Draft) -> Res
     let draft = read(client, draft).await?;
     let mut around = write::Surroundings::of(client).await?;
     let warnings = around.warnings(&draft).await?;
+    let message = write::message(&draft, id.unwrap_or_default());
     let entry = if change.dry_run {
-        write::rehearse(&mut around, &draft, id).await?
+        let creates = vec![message.clone()];
+        write::require_taken(
+            client,
+            write::Changes {
+                creates,
+                ..Default::default()
+            },
+        )
+        .await?;
+        message
     } else {
-        write::create(client, write::message(&draft, id.unwrap_or_default()), &reason).await?
+        write::create(client, message, &reason).await?
     };
     write::told(context, "create", change, entry, warnings)
 }

@@ -5,12 +5,12 @@ use std::{fs, path::Path};
 use hallmark_api::types;
 use hallmark_registry::EntryDraft;
 use hallmark_spiffe::TrustDomain;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer, de::IgnoredAny};
 
 use super::{read, selectors};
 use crate::{
     duration::parse_ttl,
-    error::CliError,
+    error::{CliError, ENTRIES_FILE},
     lookup,
     output::Show,
     timestamp::{parse_rfc3339, rfc3339},
@@ -59,6 +59,11 @@ pub(super) struct DeclaredEntry {
     /// RFC 3339; left out for never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     expires_at: Option<String>,
+    /// What `entry list` tells of an entry and nobody can declare: passed over.
+    #[serde(default, skip_serializing, rename = "created_at")]
+    _created_at: IgnoredAny,
+    #[serde(default, skip_serializing, rename = "revision")]
+    _revision: IgnoredAny,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -101,7 +106,7 @@ impl Declared {
         Ok(Self { entries })
     }
 
-    /// Reads a file, YAML or JSON; `-` is standard input.
+    /// Reads a file, YAML or JSON, as `entry export` or `entry list` writes it; `-` is standard input.
     pub(super) fn read(file: &Path) -> Result<Self, CliError> {
         let failed = |cause| CliError::File {
             file: file.to_owned(),
@@ -118,16 +123,29 @@ impl Declared {
         };
         let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
         // JSON is read by its own reader: its errors name line and column, and big files are read faster.
-        if text.trim_start().starts_with('{') {
-            return serde_json::from_str(text).map_err(|cause| unfit(file, cause.to_string()));
+        let list = |entries| Self { entries };
+        match first_sign(text) {
+            Some('{') => serde_json::from_str(text).map_err(|cause| unfit(file, cause.to_string())),
+            Some('[') => serde_json::from_str(text)
+                .map(list)
+                .map_err(|cause| unfit(file, cause.to_string())),
+            Some('-') => serde_saphyr::from_str(text)
+                .map(list)
+                .map_err(|cause| unfit(file, cause.to_string())),
+            _ => serde_saphyr::from_str(text).map_err(|cause| unfit(file, cause.to_string())),
         }
-        serde_saphyr::from_str(text).map_err(|cause| unfit(file, cause.to_string()))
     }
+}
+
+/// The first character that says something: not of a comment, nor of YAML's mark of a document.
+fn first_sign(text: &str) -> Option<char> {
+    let says = |line: &&str| !line.is_empty() && !line.starts_with(['#', '%']) && !line.starts_with("---");
+    text.lines().map(str::trim).find(says)?.chars().next()
 }
 
 fn unfit(file: &Path, detail: String) -> CliError {
     CliError::Unfit {
-        what: "list of entries",
+        what: ENTRIES_FILE,
         file: file.to_owned(),
         detail,
     }
@@ -152,6 +170,8 @@ impl DeclaredEntry {
             disable_x509_svid_prefetch: draft.disable_x509_svid_prefetch,
             jwt_svid_include_jti: draft.jwt_svid_include_jti,
             expires_at: rfc3339(draft.expires_at),
+            _created_at: IgnoredAny,
+            _revision: IgnoredAny,
         })
     }
 

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use hallmark_api::types;
-use hallmark_registry::{EntryDraft, EntryId};
+use hallmark_registry::EntryDraft;
 use hallmark_spiffe::TrustDomain;
 
 use super::{Context, create::parse_expiry, read, selectors, write};
@@ -77,19 +77,22 @@ pub(super) async fn run(context: &Context, client: &Client, revision: Revision) 
     let mut around = write::Surroundings::of(client).await?;
     let warnings = around.warnings(&draft).await?;
     let message = write::message(&draft, before.id.clone());
+    // The server takes an entry for the operator's own once it is written whole.
+    let mask = (!confirm).then_some(mask);
     let entry = if change.dry_run {
-        let entry = around.validated(&draft, EntryId::parse(&before.id)?).await?;
-        match write::similar(client, &entry).await? {
-            Some(existing) if existing.id != before.id => return Err(CliError::Similar { id: existing.id }),
-            _ => types::Entry {
-                created_at: before.created_at,
-                revision_number: before.revision_number.saturating_add(1),
-                ..message
-            },
+        let changes = write::Changes {
+            updates: vec![message.clone()],
+            mask,
+            ..Default::default()
+        };
+        write::require_taken(client, changes).await?;
+        types::Entry {
+            created_at: before.created_at,
+            revision_number: before.revision_number.saturating_add(1),
+            ..message
         }
     } else {
-        // The server takes an entry for the operator's own once it is written whole.
-        write::update(client, message, (!confirm).then_some(mask), &reason).await?
+        write::update(client, message, mask, &reason).await?
     };
     write::told(context, "update", change, entry, warnings)
 }

@@ -1,13 +1,13 @@
-//! Entries on their way to the server: checked here as the server checks them, told what never matches.
+//! Entries on their way to the server: asked of it first where nothing may change, told what never matches.
 
 use std::collections::BTreeMap;
 
 use hallmark_api::{
-    bundle::GetFederatedBundleRequest,
+    admin::{CheckEntriesRequest, CheckEntriesResponse},
     entry::{BatchCreateEntryRequest, BatchDeleteEntryRequest, BatchUpdateEntryRequest},
-    types::{self, entry::AdditionalAttributes, selector_match::MatchBehavior},
+    types::{self, entry::AdditionalAttributes},
 };
-use hallmark_registry::{Entry, EntryDraft, EntryId, selector_warnings};
+use hallmark_registry::{EntryDraft, selector_warnings};
 use hallmark_spiffe::{SpiffeId, TrustDomain};
 use tonic::Code;
 
@@ -19,7 +19,6 @@ use crate::{
     exit::Exit,
     lookup::id_message,
     output::{say, show},
-    timestamp::now,
     view::entry::{EntryChange, EntryView},
 };
 
@@ -28,6 +27,58 @@ const BATCH: usize = 500;
 
 /// What becomes of an item: the entry as it is now, or why not.
 pub(super) type Written = Result<types::Entry, CliError>;
+
+/// Changes of entries, in the order in which they are made: deletes, updates, creates.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    pub(super) deletes: Vec<String>,
+    pub(super) updates: Vec<types::Entry>,
+    /// What changes of the updates; all of them without it.
+    pub(super) mask: Option<types::EntryMask>,
+    pub(super) creates: Vec<types::Entry>,
+}
+
+impl Changes {
+    fn parts(self) -> Vec<CheckEntriesRequest> {
+        let deletes = self.deletes.chunks(BATCH).map(|ids| CheckEntriesRequest {
+            deletes: ids.to_vec(),
+            ..Default::default()
+        });
+        let updates = self.updates.chunks(BATCH).map(|entries| CheckEntriesRequest {
+            updates: entries.to_vec(),
+            update_mask: self.mask,
+            ..Default::default()
+        });
+        let creates = self.creates.chunks(BATCH).map(|entries| CheckEntriesRequest {
+            creates: entries.to_vec(),
+            ..Default::default()
+        });
+        deletes.chain(updates).chain(creates).collect()
+    }
+}
+
+/// Asks the server which of the changes it would refuse, and why; nothing is changed. Gives their places among all.
+pub(super) async fn refused(client: &Client, changes: Changes) -> Result<Vec<(usize, CliError)>, CliError> {
+    let mut admin = client.admin();
+    let answer = admin.check_entries(tokio_stream::iter(changes.parts())).await?;
+    let CheckEntriesResponse { refused } = answer.into_inner();
+    let told = refused.into_iter().map(|one| {
+        let status = one.status.unwrap_or_default();
+        let error = if one.similar_id.is_empty() {
+            CliError::of_item(status.code, &status.message)
+        } else {
+            CliError::Similar { id: one.similar_id }
+        };
+        (usize::try_from(one.place).unwrap_or(usize::MAX), error)
+    });
+    Ok(told.collect())
+}
+
+/// Fails with what the server says where it would refuse one of the changes.
+pub(super) async fn require_taken(client: &Client, changes: Changes) -> Result<(), CliError> {
+    let refused = refused(client, changes).await?;
+    refused.into_iter().next().map_or(Ok(()), |(_, error)| Err(error))
+}
 
 /// Creates one entry.
 pub(super) async fn create(client: &Client, entry: types::Entry, reason: &str) -> Written {
@@ -140,7 +191,6 @@ fn missing(what: &str) -> CliError {
 pub(super) struct Surroundings<'a> {
     client: &'a Client,
     trust_domain: TrustDomain,
-    bundles: BTreeMap<TrustDomain, bool>,
     parents: BTreeMap<SpiffeId, bool>,
 }
 
@@ -150,7 +200,6 @@ impl<'a> Surroundings<'a> {
         Ok(Self {
             client,
             trust_domain: client.trust_domain().await?,
-            bundles: BTreeMap::new(),
             parents: BTreeMap::new(),
         })
     }
@@ -163,22 +212,6 @@ impl<'a> Surroundings<'a> {
     /// The server's trust domain.
     pub(super) const fn trust_domain(&self) -> &TrustDomain {
         &self.trust_domain
-    }
-
-    /// Holds a draft against the server's own rules and what the server holds.
-    pub(super) async fn validated(&mut self, draft: &EntryDraft, id: EntryId) -> Result<Entry, CliError> {
-        for trust_domain in &draft.federates_with {
-            if !self.bundles.contains_key(trust_domain) {
-                let request = GetFederatedBundleRequest {
-                    trust_domain: trust_domain.to_string(),
-                    output_mask: None,
-                };
-                let is_known = self.client.bundles().get_federated_bundle(request).await.is_ok();
-                self.bundles.insert(trust_domain.clone(), is_known);
-            }
-        }
-        let is_known = |name: &TrustDomain| self.bundles.get(name).copied().unwrap_or(false);
-        Ok(draft.clone().validate(&self.trust_domain, is_known, id, now())?)
     }
 
     /// What in the entry matches nothing: selectors that no attestor makes, a parent that nobody is.
@@ -208,30 +241,6 @@ impl<'a> Surroundings<'a> {
         self.parents.insert(id.clone(), is_known);
         Ok(is_known)
     }
-}
-
-/// What creating would do; nothing is sent to be kept.
-pub(super) async fn rehearse(around: &mut Surroundings<'_>, draft: &EntryDraft, id: Option<String>) -> Written {
-    let checked_id = EntryId::parse(id.as_deref().unwrap_or("chosen-by-the-server"))?;
-    let entry = around.validated(draft, checked_id).await?;
-    match similar(around.client, &entry).await? {
-        Some(existing) => Err(CliError::Similar { id: existing.id }),
-        None => Ok(message(draft, id.unwrap_or_default())),
-    }
-}
-
-/// The entry that says the same as `entry`, if there is one.
-pub(super) async fn similar(client: &Client, entry: &Entry) -> Result<Option<types::Entry>, CliError> {
-    let filter = hallmark_api::entry::list_entries_request::Filter {
-        by_spiffe_id: Some(id_message(&entry.spiffe_id)),
-        by_parent_id: Some(id_message(&entry.parent_id)),
-        by_selectors: Some(types::SelectorMatch {
-            selectors: entry.selectors.iter().map(selector_message).collect(),
-            r#match: MatchBehavior::MatchExact.into(),
-        }),
-        ..Default::default()
-    };
-    Ok(client.list_entries(Some(filter)).await?.into_iter().next())
 }
 
 /// Tells warnings to the person.

@@ -1,16 +1,17 @@
 //! `hallmark.admin.v1`.
 
 use hallmark_api::admin::{
-    ApplyPolicyFileRequest, FindIdsRequest, FindIdsResponse, GetEvidenceRequest, GetEvidenceResponse,
-    GetHsmStatusRequest, GetHsmStatusResponse, GetNodeRequest, GetNodeResponse, GetPolicyFileRequest, GetStatusRequest,
-    GetStatusResponse, HsmKey, ListHsmKeysRequest, ListHsmKeysResponse, ListPolicyFilesRequest,
-    ListPolicyFilesResponse, ListRecordsRequest, ListRecordsResponse, ListServedEntriesRequest,
-    ListServedEntriesResponse, Part, PcrValue, PolicyFile, PolicyFileChange, Reason, Record, WithdrawPolicyFileRequest,
-    admin_server::Admin,
+    ApplyPolicyFileRequest, CheckEntriesRequest, CheckEntriesResponse, FindIdsRequest, FindIdsResponse,
+    GetEvidenceRequest, GetEvidenceResponse, GetHsmStatusRequest, GetHsmStatusResponse, GetNodeRequest,
+    GetNodeResponse, GetPolicyFileRequest, GetStatusRequest, GetStatusResponse, HsmKey, ListHsmKeysRequest,
+    ListHsmKeysResponse, ListPolicyFilesRequest, ListPolicyFilesResponse, ListRecordsRequest, ListRecordsResponse,
+    ListServedEntriesRequest, ListServedEntriesResponse, Part, PcrValue, PolicyFile, PolicyFileChange, Reason, Record,
+    WithdrawPolicyFileRequest, admin_server::Admin,
 };
 use hallmark_api::types;
 use hallmark_spiffe::{Selector, SpiffeId};
-use tonic::{Request, Response, Status};
+use tokio_stream::StreamExt as _;
+use tonic::{Request, Response, Status, Streaming};
 
 use super::{FAR, Fake, NODE_A, NOW, entries::entry_message, lifecycle::id_of, unused};
 
@@ -47,6 +48,14 @@ impl Admin for Fake {
             parts: vec![part("store", true), part("hsm", state.hsm_ready)],
             bundle_sequence: 4,
         }))
+    }
+
+    async fn check_entries(
+        &self,
+        request: Request<Streaming<CheckEntriesRequest>>,
+    ) -> Result<Response<CheckEntriesResponse>, Status> {
+        let parts: Result<Vec<_>, _> = request.into_inner().collect().await;
+        Ok(Response::new(self.rehearse(parts?)))
     }
 
     async fn get_hsm_status(&self, _: Request<GetHsmStatusRequest>) -> Result<Response<GetHsmStatusResponse>, Status> {

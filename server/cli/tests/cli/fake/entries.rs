@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use hallmark_api::{
+    admin::{CheckEntriesRequest, CheckEntriesResponse, RefusedEntry},
     entry::{
         BatchCreateEntryRequest, BatchCreateEntryResponse, BatchDeleteEntryRequest, BatchDeleteEntryResponse,
         BatchUpdateEntryRequest, BatchUpdateEntryResponse, CountEntriesRequest, CountEntriesResponse,
@@ -14,7 +15,7 @@ use hallmark_api::{
     types,
 };
 use hallmark_reason::Report;
-use hallmark_registry::{Entry, EntryDraft, EntryId, Filter, Match, PageToken};
+use hallmark_registry::{Entry, EntryDraft, EntryId, Filter, Match, PageToken, Registry};
 use hallmark_spiffe::{Selector, SpiffeId, TrustDomain};
 use tokio_stream::Pending;
 use tonic::{Code, Request, Response, Status, Streaming};
@@ -28,6 +29,10 @@ fn read_id(id: Option<types::Spiffeid>) -> SpiffeId {
 
 fn read_selector(selector: types::Selector) -> Selector {
     Selector::new(&selector.r#type, &selector.value).unwrap()
+}
+
+fn read_trust_domains(names: &[String]) -> Vec<TrustDomain> {
+    names.iter().map(|name| TrustDomain::parse(name).unwrap()).collect()
 }
 
 fn read_filter(filter: list_entries_request::Filter) -> Filter {
@@ -93,72 +98,125 @@ impl Fake {
         }
     }
 
-    /// The fields that these tests change.
-    fn update(&self, message: types::Entry, mask: Option<types::EntryMask>) -> batch_update_entry_response::Result {
-        let registry = &mut self.state().registry;
-        let before = registry.entry(message.id.as_str()).unwrap().clone();
-        let mut draft = EntryDraft::from(&*before);
-        let names = |pick: fn(&types::EntryMask) -> bool| mask.as_ref().is_none_or(pick);
-        if names(|mask| mask.x509_svid_ttl) {
-            draft.x509_svid_ttl = message.x509_svid_ttl;
+    /// The answers to changes that are made to a copy.
+    pub(super) fn rehearse(&self, parts: Vec<CheckEntriesRequest>) -> CheckEntriesResponse {
+        let mut copy = Registry::new(&td());
+        let all = |registry: &Registry| {
+            let page = registry.list(&Filter::default(), 1000, None);
+            page.entries
+                .into_iter()
+                .map(|entry| Entry::clone(entry))
+                .collect::<Vec<_>>()
+        };
+        for entry in all(&self.state().registry) {
+            copy.insert(entry);
         }
-        if names(|mask| mask.hint) {
-            draft.hint = message.hint;
+        let mut answers = Vec::new();
+        for part in parts {
+            for id in part.deletes {
+                copy.remove(&EntryId::parse(&id).unwrap()).unwrap();
+                answers.push((status(Code::Ok, "OK"), None));
+            }
+            for entry in part.updates {
+                let result = update(&mut copy, entry, part.update_mask);
+                answers.push((result.status, result.entry));
+            }
+            for entry in part.creates {
+                let result = create(&mut copy, entry);
+                answers.push((result.status, result.entry));
+            }
         }
-        if names(|mask| mask.admin) {
-            draft.admin = message.admin;
-        }
-        if names(|mask| mask.selectors) {
-            draft.selectors = message.selectors.into_iter().map(read_selector).collect();
-        }
-        let entry = draft.revise(&before, &td(), |_| false).unwrap();
-        let message = entry_message(&entry);
-        registry.insert(entry);
-        batch_update_entry_response::Result {
-            status: status(Code::Ok, "OK"),
-            entry: Some(message),
+        let refused = (0..).zip(answers).filter_map(|(place, (status, entry))| {
+            let is_refused = status.as_ref().unwrap().code != 0;
+            is_refused.then(|| RefusedEntry {
+                place,
+                status,
+                similar_id: entry.map(|entry| entry.id).unwrap_or_default(),
+            })
+        });
+        CheckEntriesResponse {
+            refused: refused.collect(),
         }
     }
+}
 
-    fn create(&self, message: types::Entry) -> batch_create_entry_response::Result {
-        let registry = &mut self.state().registry;
-        let id = if message.id.is_empty() {
-            format!("e-{}", registry.len())
-        } else {
-            message.id
-        };
-        let draft = EntryDraft {
-            x509_svid_ttl: message.x509_svid_ttl,
-            expires_at: message.expires_at,
-            admin: message.admin,
-            dns_names: message.dns_names,
-            hint: message.hint,
-            ..EntryDraft::new(
-                read_id(message.spiffe_id),
-                read_id(message.parent_id),
-                message.selectors.into_iter().map(read_selector).collect(),
-            )
-        };
-        let entry = match draft.validate(&td(), |_| false, EntryId::parse(&id).unwrap(), NOW) {
-            Ok(entry) => entry,
-            Err(error) => {
-                let status = status(Code::InvalidArgument, Report(&error).to_string());
-                return batch_create_entry_response::Result { status, entry: None };
-            }
-        };
-        if let Some(existing) = registry.similar(&entry) {
-            let status = status(Code::AlreadyExists, "similar entry already exists");
-            return batch_create_entry_response::Result {
-                status,
-                entry: Some(entry_message(existing)),
-            };
+/// The fields that these tests change.
+fn update(
+    registry: &mut Registry,
+    message: types::Entry,
+    mask: Option<types::EntryMask>,
+) -> batch_update_entry_response::Result {
+    let before = registry.entry(message.id.as_str()).unwrap().clone();
+    let mut draft = EntryDraft::from(&*before);
+    let names = |pick: fn(&types::EntryMask) -> bool| mask.as_ref().is_none_or(pick);
+    if names(|mask| mask.x509_svid_ttl) {
+        draft.x509_svid_ttl = message.x509_svid_ttl;
+    }
+    if names(|mask| mask.hint) {
+        draft.hint = message.hint;
+    }
+    if names(|mask| mask.admin) {
+        draft.admin = message.admin;
+    }
+    if names(|mask| mask.selectors) {
+        draft.selectors = message.selectors.into_iter().map(read_selector).collect();
+    }
+    if names(|mask| mask.federates_with) {
+        draft.federates_with = read_trust_domains(&message.federates_with);
+    }
+    let entry = match draft.revise(&before, &td(), |_| false) {
+        Ok(entry) => entry,
+        Err(error) => {
+            let status = status(Code::InvalidArgument, Report(&error).to_string());
+            return batch_update_entry_response::Result { status, entry: None };
         }
-        let message = entry_message(&entry);
-        registry.insert(entry);
-        batch_create_entry_response::Result {
-            status: status(Code::Ok, "OK"),
-            entry: Some(message),
+    };
+    let message = entry_message(&entry);
+    registry.insert(entry);
+    batch_update_entry_response::Result {
+        status: status(Code::Ok, "OK"),
+        entry: Some(message),
+    }
+}
+
+fn create(registry: &mut Registry, message: types::Entry) -> batch_create_entry_response::Result {
+    let id = if message.id.is_empty() {
+        format!("e-{}", registry.len())
+    } else {
+        message.id
+    };
+    let draft = EntryDraft {
+        x509_svid_ttl: message.x509_svid_ttl,
+        expires_at: message.expires_at,
+        admin: message.admin,
+        dns_names: message.dns_names,
+        hint: message.hint,
+        federates_with: read_trust_domains(&message.federates_with),
+        ..EntryDraft::new(
+            read_id(message.spiffe_id),
+            read_id(message.parent_id),
+            message.selectors.into_iter().map(read_selector).collect(),
+        )
+    };
+    let entry = match draft.validate(&td(), |_| false, EntryId::parse(&id).unwrap(), NOW) {
+        Ok(entry) => entry,
+        Err(error) => {
+            let status = status(Code::InvalidArgument, Report(&error).to_string());
+            return batch_create_entry_response::Result { status, entry: None };
         }
+    };
+    if let Some(existing) = registry.similar(&entry) {
+        let status = status(Code::AlreadyExists, "similar entry already exists");
+        return batch_create_entry_response::Result {
+            status,
+            entry: Some(entry_message(existing)),
+        };
+    }
+    let message = entry_message(&entry);
+    registry.insert(entry);
+    batch_create_entry_response::Result {
+        status: status(Code::Ok, "OK"),
+        entry: Some(message),
     }
 }
 
@@ -200,7 +258,7 @@ impl EntryService for Fake {
             .into_inner()
             .entries
             .into_iter()
-            .map(|entry| self.create(entry))
+            .map(|entry| create(&mut self.state().registry, entry))
             .collect();
         Ok(Response::new(BatchCreateEntryResponse { results }))
     }
@@ -239,7 +297,7 @@ impl EntryService for Fake {
         let results = request
             .entries
             .into_iter()
-            .map(|entry| self.update(entry, mask))
+            .map(|entry| update(&mut self.state().registry, entry, mask))
             .collect();
         Ok(Response::new(BatchUpdateEntryResponse { results }))
     }
