@@ -137,7 +137,10 @@ async fn first(socket: &Socket, limit: Duration) -> Result<X509Context, ApiError
     loop {
         let asked = timeout_at(end, async { socket.open().await?.next().await }).await;
         let Ok(answer) = asked else {
-            return Err(last.unwrap_or_else(|| socket.silent(limit)));
+            return Err(match last {
+                Some(error) => error,
+                None => socket.silent(limit).await,
+            });
         };
         match answer {
             Err(error) if error.may_pass() && Instant::now() + PAUSE < end => {

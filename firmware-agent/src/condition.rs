@@ -42,6 +42,8 @@ pub(crate) struct Loop {
     pub(crate) synced: Option<Instant>,
     /// Why it did not since.
     pub(crate) not_synced: Option<Failure>,
+    /// Why the last state could not be written down.
+    pub(crate) not_saved: Option<Failure>,
     /// Entries that had no SVID after the last turn.
     pub(crate) unissued: usize,
     /// Attestations by how they ended.
@@ -57,6 +59,7 @@ impl Default for Loop {
             not_attested: None,
             synced: None,
             not_synced: None,
+            not_saved: None,
             unissued: 0,
             attestations: Attestations::default(),
         }
@@ -92,6 +95,11 @@ impl Condition {
         let mut noted = self.lock();
         noted.beat = Some(Instant::now());
         noted.valid_until = valid_until;
+    }
+
+    /// The state was written down, or not.
+    pub(crate) fn saved(&self, saved: Result<(), &AgentError>) {
+        self.lock().not_saved = saved.err().map(|error| Failure::of(error));
     }
 
     pub(crate) fn attested(&self) {

@@ -29,6 +29,7 @@ pub(crate) async fn examine(config: &Config, output: Output) -> Result<(), Box<d
             StateFile::open(&config.data_dir).map(|_| config.data_dir.display().to_string()),
         ),
         ("TPM", tpm(config).await),
+        ("measurement logs", config.logs.found()),
         ("server", server(config).await),
         ("agent", agent(config).await),
     ] {
@@ -54,11 +55,8 @@ pub(crate) async fn examine(config: &Config, output: Output) -> Result<(), Box<d
     }
 }
 
-/// The running agent; one that does not run is none that is ill.
+/// The running agent.
 async fn agent(config: &Config) -> Result<String, AgentError> {
-    if !healthcheck::socket(config).exists() {
-        return Ok("does not run".into());
-    }
     let report = healthcheck::ask(config).await?;
     healthcheck::require_ready(&report)?;
     let parts: Vec<_> = report.parts.iter().map(ToString::to_string).collect();

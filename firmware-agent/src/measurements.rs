@@ -60,6 +60,35 @@ impl LogPaths {
         }
     }
 
+    /// What is there of each log, for people. One that is not there is none that is wrong: the server says what it needs.
+    ///
+    /// # Errors
+    /// A log is there and cannot be opened.
+    pub fn found(&self) -> Result<String, AgentError> {
+        let logs = [("TCG", &self.tcg), ("systemd", &self.systemd), ("IMA", &self.ima)];
+        let mut found = Vec::new();
+        for (name, path) in logs {
+            let Some(path) = path else {
+                found.push(format!("{name} not configured"));
+                continue;
+            };
+            found.push(match File::open(path) {
+                Ok(_) => format!("{name} at {}", path.display()),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    format!("no {name} log at {}", path.display())
+                }
+                Err(error) => {
+                    return Err(AgentError::Log {
+                        log: name,
+                        path: path.display().to_string(),
+                        detail: error.to_string(),
+                    });
+                }
+            });
+        }
+        Ok(found.join(", "))
+    }
+
     /// Reads what the server wants and the statements are bound to: each log from the offset up to which the server
     /// holds it. The others are read by [`after_quote`](Self::after_quote).
     ///
@@ -265,6 +294,23 @@ mod tests {
     fn all(logs: &[Log]) -> Vec<(LogKind, u64, &[u8])> {
         let each = logs.iter().map(|log| (log.kind, log.offset, log.data.as_slice()));
         each.collect()
+    }
+
+    #[test]
+    fn a_log_that_is_not_there_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let there = folder.path().join("tcg");
+        std::fs::write(&there, "x").unwrap();
+        let paths = LogPaths {
+            tcg: Some(there.clone()),
+            ima: Some(folder.path().join("ima")),
+            ..LogPaths::default()
+        };
+        let found = paths.found().unwrap();
+        assert!(found.starts_with(&format!(
+            "TCG at {}, systemd not configured, no IMA log at ",
+            there.display()
+        )));
     }
 
     #[test]

@@ -120,6 +120,7 @@ impl Readiness {
             self.server(&noted),
             self.svids(&noted),
             Part::of("workload-api", served.as_ref()),
+            state(&noted),
         ])
     }
 
@@ -215,6 +216,14 @@ fn identity(noted: &Loop, now: SystemTime) -> Part {
         (true, None) => Part::good("identity"),
         (true, Some(failure)) => Part::with_reason("identity", State::Warning, failure.code, failure.text),
         (false, failure) => failed("identity", failure.unwrap_or_else(|| Failure::of(&Fault::NoIdentity))),
+    }
+}
+
+/// What is not written down is lost with a restart, and does the work until then.
+fn state(noted: &Loop) -> Part {
+    match noted.not_saved.clone() {
+        None => Part::good("state"),
+        Some(failure) => Part::with_reason("state", State::Warning, failure.code, failure.text),
     }
 }
 

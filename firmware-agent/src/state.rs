@@ -19,6 +19,8 @@ use crate::{AgentError, identity::Identity, witness::Known};
 
 const FILE: &str = "state.json";
 const VERSION: u32 = 1;
+/// What a state takes, in bytes.
+const USUAL: usize = 16 << 10;
 /// Far more than a state ever takes.
 const MOST_BYTES: u64 = 16 << 20;
 
@@ -84,9 +86,11 @@ impl StateFile {
                 detail: format!("{}: {why}", place.display()),
             });
         }
+        // A file is made on a full disk, too; what is in it takes room.
         let probe = folder.join(".write-test");
-        fresh(&probe).map_err(failed)?;
-        fs::remove_file(&probe).map_err(failed)?;
+        let written = fresh(&probe).and_then(|mut file| file.write_all(&[0; USUAL]).and_then(|()| file.sync_all()));
+        let removed = fs::remove_file(&probe);
+        written.and(removed).map_err(failed)?;
         Ok(Self {
             folder: folder.to_owned(),
         })

@@ -350,7 +350,8 @@ const fn next(error: &HsmError) -> &'static str {
         HsmError::ModuleNotLoadable { .. } | HsmError::TokenMissing { .. } => "check `[hsm]`",
         HsmError::TokenAmbiguous { .. } => "give one of the tokens another label",
         HsmError::PinWrong { .. } => {
-            "`df` of a SoftHSM token's folder; else put the right PIN into the file that `[hsm] pin` names, then restart the server"
+            "`df` of a SoftHSM token's folder; else put the right PIN into the file that `[hsm] pin` names, then restart the server; \
+             the wrong one is not tried again before"
         }
         HsmError::PinLocked { .. } => {
             "have the token's security officer unlock it (`pkcs11-tool --init-pin --login --login-type so`), then restart the server"

@@ -216,7 +216,9 @@ impl Agent {
     /// An identity that cannot be written down is used all the same; only the next start will be slower.
     fn save(&self, bundle: &Bundle, identity: &Identity) {
         let Some(known) = self.witness.known() else { return };
-        if let Err(error) = self.state.save(bundle, known, self.witness.pcrs(), identity) {
+        let saved = self.state.save(bundle, known, self.witness.pcrs(), identity);
+        self.condition.saved(saved.as_ref().copied());
+        if let Err(error) = saved {
             hallmark_host::log::error(&error);
         }
     }

@@ -56,9 +56,13 @@ fn path_of(address: &str) -> Option<PathBuf> {
 pub(super) struct Socket(PathBuf);
 
 impl Socket {
-    /// Nobody answered for so long.
-    pub(super) fn silent(&self, limit: Duration) -> ApiError {
-        self.unreachable(format!("no answer within {} s", limit.as_secs()))
+    /// Nobody answered for so long: an agent that runs, or none at all.
+    pub(super) async fn silent(&self, limit: Duration) -> ApiError {
+        let message = format!("no answer within {} s", limit.as_secs());
+        match UnixStream::connect(&self.0).await {
+            Ok(_) => ApiError::NotNow { message },
+            Err(_) => self.unreachable(message),
+        }
     }
 
     fn unreachable(&self, detail: String) -> ApiError {
@@ -147,6 +151,8 @@ impl Contexts {
 mod tests {
     use std::path::Path;
 
+    use hallmark_reason::Coded as _;
+
     use super::*;
 
     #[test]
@@ -165,5 +171,16 @@ mod tests {
         ] {
             assert_eq!(path_of(bad), None, "{bad}");
         }
+    }
+
+    #[tokio::test]
+    async fn an_agent_that_has_no_answer_yet_is_told_from_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let socket = Socket(path.clone());
+        let silent = async || socket.silent(Duration::from_secs(3)).await.code().to_string();
+        assert_eq!(silent().await, "HM-WL-0031", "nobody listens");
+        let _listener = tokio::net::UnixListener::bind(&path).unwrap();
+        assert_eq!(silent().await, "HM-WL-0033");
     }
 }

@@ -31,6 +31,21 @@ fn an_identity_serves_until_it_ends_whatever_the_next_attestation_meets() {
 }
 
 #[test]
+fn what_was_not_written_down_is_told_until_it_is() {
+    let condition = Condition::default();
+    assert_eq!(state(&condition.read()), Part::good("state"), "the control");
+    let full = crate::AgentError::State {
+        path: "state.json".into(),
+        detail: "no space left".into(),
+    };
+    condition.saved(Err(&full));
+    let part = state(&condition.read());
+    assert_eq!((part.state, part.code.as_str()), (State::Warning, "HM-AGENT-0013"));
+    condition.saved(Ok(()));
+    assert_eq!(state(&condition.read()), Part::good("state"));
+}
+
+#[test]
 fn what_the_tpm_did_last_is_known_and_counted() {
     use hallmark_tpm::{Observer as _, TpmError};
     let tpm = TpmUse::default();

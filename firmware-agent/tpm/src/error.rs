@@ -232,9 +232,11 @@ fn cause(error: &TpmError) -> &'static str {
 fn next(error: &TpmError) -> &'static str {
     match error {
         TpmError::Absent { tcti, .. } if is_device(tcti) => {
-            "ls -l /dev/tpm*; journalctl -k -g tpm; the agent goes on by itself once the TPM is back"
+            "ls -l /dev/tpm*; journalctl -k -g tpm; an agent that runs goes on by itself once the TPM is back"
         }
-        TpmError::Absent { .. } => "ss -ltnp; check [tpm] tcti; the agent goes on by itself once the TPM is back",
+        TpmError::Absent { .. } => {
+            "ss -ltnp; check [tpm] tcti; an agent that runs goes on by itself once the TPM is back"
+        }
         TpmError::PermissionDenied { .. } => "add the agent's user to the group of /dev/tpmrm0",
         TpmError::BadTcti(_) => "hallmark-agent config check",
         TpmError::LockedOut => {

@@ -115,7 +115,7 @@ fn an_agent_is_ready_only_while_it_can_do_its_work() {
     must_become(
         node,
         DONE,
-        "tpm ok\nidentity ok\nserver ok\nsvids ok\nworkload-api ok\nready\n",
+        "tpm ok\nidentity ok\nserver ok\nsvids ok\nworkload-api ok\nstate ok\nready\n",
     );
     let address = served_at(&node.log());
     assert_eq!(get(&address, "/live").0, 200);
@@ -240,6 +240,8 @@ fn what_docs_alerts_and_dashboard_name_is_exported_and_the_other_way_round() {
     node.start().unwrap();
     wait_for("an SVID is served", || svids(&node.workload_api()).len() == 1);
     let id = node.agent_id().unwrap();
+    // What is found last is exported: somebody looks.
+    must_become(node, DONE, "ready");
     let agent = get(&served_at(&node.log()), "/metrics").1;
     let server = get(&served_at(&trial.lab.server().log()), "/metrics").1;
     let exported: BTreeSet<String> = names(&server).union(&names(&agent)).cloned().collect();
