@@ -4,6 +4,7 @@
 //! within each register are proven. Event types are not, nor is the order of events of different registers, nor event
 //! data that no digest covers. So facts are read from what proven bytes say, not from the type that the log claims.
 
+mod authorities;
 mod error;
 mod facts;
 mod firmware_end;

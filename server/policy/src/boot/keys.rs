@@ -130,10 +130,9 @@ fn signed_by(record: &Record<'_>, allowed: &BTreeSet<String>) -> Reason {
     let expected = format!("only {}", listed(allowed));
     let finding = over(record.facts(&[7]), expected, |boot| {
         let foreign = boot.authorities.iter().find(|it| !allowed.contains(&it.sha256));
-        let authority = |event: &BootEvent| event.kind == "EV_EFI_VARIABLE_AUTHORITY";
-        let at = record
-            .first(|event| authority(event) && foreign.is_some_and(|it| names(event, &it.variable)))
-            .or_else(|| record.first(authority));
+        let at = foreign.and_then(|it| record.event(it.event)).map(EventRef::of);
+        let hidden = boot.hidden_authorities.first().and_then(|it| record.event(*it));
+        let hidden = hidden.map(EventRef::of).or_else(|| record.unexpected(7));
         if let Some((switch, says)) = open_shim(&boot.shim) {
             let about = record.first(|event| event.pcr == 7 && names(event, switch));
             return Finding::new(false, format!("shim was told to {says}"))
@@ -150,11 +149,9 @@ fn signed_by(record: &Record<'_>, allowed: &BTreeSet<String>) -> Reason {
                     format!("{} ({}, in {})", foreign.sha256, foreign.subject, foreign.variable),
                 )
                 .at(at),
-            None if record.unexpected(7).is_some() => {
-                Finding::new(false, "PCR 7 has an event that hides what authorised an image")
-                    .comparing("", "an event that is no authority")
-                    .at(record.unexpected(7))
-            }
+            None if hidden.is_some() => Finding::new(false, "an event hides what authorised an image")
+                .comparing("", "an event that is no authority")
+                .at(hidden),
             None if boot.secure_boot != Some(true) => {
                 Finding::new(false, "Secure Boot is not on, so nothing had to be signed")
                     .comparing("", "no signature was checked")

@@ -33,17 +33,20 @@ pub struct BootFacts {
     pub sbat_level: Option<String>,
     /// The switches of shim (PCR 7). They authorise nothing.
     pub shim: ShimSwitches,
-    /// What authorised the images that were booted, in order (PCR 7).
+    /// What authorised the images that were booted, in order (PCR 7; another register is no place for it, and counts).
     pub authorities: Vec<Authority>,
+    /// Events that may be what authorised an image, and name nobody, outside of the place of authorities. By number.
+    pub hidden_authorities: BTreeSet<u32>,
     /// Images that were booted, in order (PCR 2 and 4).
     pub images: Vec<Image>,
     /// Option ROMs and drivers of cards (PCR 2).
     pub option_roms: u32,
     /// The version of the first firmware code (PCR 0).
     pub scrtm_version: Option<String>,
-    /// The firmware's debugger was enabled (PCR 7, "UEFI Debug Mode").
+    /// The firmware's debugger was enabled (PCR 7, "UEFI Debug Mode"; another register of the firmware that says so counts).
     pub debug: Option<bool>,
-    /// Protection from DMA was off before boot (PCR 7, "DMA Protection Disabled").
+    /// Protection from DMA was off before boot (PCR 7, "DMA Protection Disabled"; another register of the firmware that says
+    /// so counts).
     pub dma_protection_disabled: bool,
     /// Digest of the partition table of the disk that was booted (PCR 5).
     pub gpt: Option<String>,
@@ -120,6 +123,9 @@ pub struct ShimSwitches {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Authority {
+    /// The event's position.
+    #[serde(default)]
+    pub event: u32,
     /// The variable that it stands in: `db`, `MokList`.
     pub variable: String,
     /// SHA-256 of the certificate, DER; or the hash itself.

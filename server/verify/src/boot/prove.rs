@@ -7,7 +7,7 @@ use hallmark_evidence::{
 };
 use hallmark_tpm_wire::{HashAlg, PcrValues};
 
-use super::{BootError, BootEvent, BootFacts, compare, logged, secure_boot, stages};
+use super::{BootError, BootEvent, BootFacts, authorities, compare, logged, secure_boot, stages};
 
 /// A boot whose log replays to the quoted registers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,6 +132,12 @@ fn facts(tcg: &TcgLog<'_>, systemd: Option<&SystemdLog>, values: &PcrValues) -> 
     };
     if let Some(events) = of(7) {
         secure_boot::read(&events, &mut facts);
+    }
+    for (pcr, events) in (0..16).filter(|pcr| *pcr != 7).filter_map(|pcr| Some((pcr, of(pcr)?))) {
+        authorities::read_elsewhere(&events, &mut facts);
+        if pcr < 7 {
+            secure_boot::read_switched_off(&events, &mut facts);
+        }
     }
     stages::read(
         of,

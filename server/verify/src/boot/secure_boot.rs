@@ -2,7 +2,8 @@
 //!
 //! A root user can extend PCR 7 with anything once the firmware is done, and write any type into the log. So an event
 //! counts only if its digests cover its data, what it is is read from that data, configuration counts only before the
-//! first separator, and two events that say different things make the fact unknown.
+//! first separator, and two events that say different things make the fact unknown. What says that a protection is off
+//! counts wherever it stands: nobody gains by claiming it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +16,8 @@ use hallmark_evidence::tcg::{
 };
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use super::facts::{Authority, BootFacts, CertificateRef, ShimSwitches, SignatureDatabase};
+use super::authorities::{self, Found};
+use super::facts::{BootFacts, CertificateRef, SignatureDatabase};
 use crate::fingerprint::{hex, sha256};
 
 /// What separates the firmware's configuration from what it then verified (PFP, section 3.3.4.8).
@@ -39,7 +41,6 @@ pub(super) fn read(events: &[&TcgEvent<'_>], facts: &mut BootFacts) {
     }
     let mut hidden = false;
     let mut variables: BTreeMap<String, BTreeSet<&[u8]>> = BTreeMap::new();
-    let mut actions = BTreeSet::new();
     for event in before {
         // What is covered only in part could be anything.
         if event.authentication() != Authentication::ByDigest {
@@ -48,10 +49,23 @@ pub(super) fn read(events: &[&TcgEvent<'_>], facts: &mut BootFacts) {
                 "event {} in PCR 7 does not show what was measured",
                 event.number
             ));
-        } else if let Some(variable) = configuration(event.data) {
-            variables.entry(variable.name).or_default().insert(variable.data);
-        } else {
-            actions.insert(action(event.data));
+        } else if let Some(variable) = UefiVariable::parse(event.data) {
+            match authorities::find(event, &variable) {
+                Found::Authority(authority) => {
+                    facts.authorities.push(authority);
+                    if variable.guid == EFI_IMAGE_SECURITY_DATABASE {
+                        continue;
+                    }
+                }
+                Found::Hidden => {
+                    facts.hidden_authorities.insert(event.number);
+                    facts.unexpected.insert(event.number);
+                }
+                Found::Other => {}
+            }
+            if is_configuration(&variable) {
+                variables.entry(variable.name).or_default().insert(variable.data);
+            }
         }
     }
     if hidden {
@@ -87,28 +101,48 @@ pub(super) fn read(events: &[&TcgEvent<'_>], facts: &mut BootFacts) {
         .and_then(signature_database)
         .map(|entries| hashes(&entries))
         .unwrap_or_default();
-    facts.debug = Some(actions.contains("UEFI Debug Mode"));
-    facts.dma_protection_disabled = actions.contains("DMA Protection Disabled");
-    read_authorities(after, facts);
+    // What hides behind the separator could be these words.
+    let hides = |event: &&TcgEvent<'_>| event.authenticated().is_none() && event.authenticated_variable().is_none();
+    facts.debug = (!after.iter().any(hides)).then_some(false);
+    read_switched_off(events, facts);
+    authorities::read(after, facts);
 }
 
-fn is_separator(event: &TcgEvent<'_>) -> bool {
+/// Reads the firmware's sentences on what protects nothing: the PFP has them in PCR 7 (section 3.3.4.8), on either side of the
+/// separator. The digest tells them whatever the log has for data, and a claim that no digest covers counts as well.
+pub(super) fn read_switched_off(events: &[&TcgEvent<'_>], facts: &mut BootFacts) {
+    if says(events, "UEFI Debug Mode") {
+        facts.debug = Some(true);
+    }
+    facts.dma_protection_disabled |= says(events, "DMA Protection Disabled");
+}
+
+/// Whether one of the events is this sentence, in either encoding, with its NUL or without.
+fn says(events: &[&TcgEvent<'_>], sentence: &str) -> bool {
+    let narrow = sentence.as_bytes().to_vec();
+    let wide: Vec<u8> = sentence.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let ended = [[narrow.as_slice(), &[0]].concat(), [wide.as_slice(), &[0, 0]].concat()];
+    let forms = [narrow, wide].into_iter().chain(ended);
+    forms.into_iter().any(|form| {
+        let is_of = |event: &TcgEvent<'_>| event.digests.iter().all(|(bank, digest)| bank.digest(&form) == *digest);
+        events
+            .iter()
+            .any(|event| event.data == form || (!event.digests.is_empty() && is_of(event)))
+    })
+}
+
+pub(super) fn is_separator(event: &TcgEvent<'_>) -> bool {
     let of = |value: &[u8; 4]| event.digests.iter().all(|(bank, digest)| bank.digest(value) == *digest);
     !event.digests.is_empty() && SEPARATORS.iter().any(of)
 }
 
 /// A variable of the firmware's own; those of other vendors say nothing here.
-fn configuration(data: &[u8]) -> Option<UefiVariable<'_>> {
-    let variable = UefiVariable::parse(data)?;
+fn is_configuration(variable: &UefiVariable<'_>) -> bool {
     let known = match variable.name.as_str() {
         "db" | "dbx" | "dbt" | "dbr" => EFI_IMAGE_SECURITY_DATABASE,
         _ => EFI_GLOBAL_VARIABLE,
     };
-    (variable.guid == known).then_some(variable)
-}
-
-fn action(data: &[u8]) -> String {
-    String::from_utf8_lossy(data.strip_suffix(&[0]).unwrap_or(data)).into_owned()
+    variable.guid == known
 }
 
 fn database(data: &[u8]) -> Option<SignatureDatabase> {
@@ -138,93 +172,6 @@ fn certificate(der: &[u8]) -> CertificateRef {
     }
 }
 
-fn subject(der: &[u8]) -> String {
+pub(super) fn subject(der: &[u8]) -> String {
     X509Certificate::from_der(der).map_or_else(|_| String::new(), |(_, certificate)| certificate.subject().to_string())
-}
-
-/// Behind the separator stands what allowed each image, once each (PFP, section 3.3.4.8), and what shim measures beside.
-///
-/// Any program may extend the register later: of several SBAT levels none is believed, nor one behind an event that hides
-/// what it measured.
-fn read_authorities(events: &[&TcgEvent<'_>], facts: &mut BootFacts) {
-    let (mut levels, mut hidden) = (BTreeSet::new(), false);
-    for event in events {
-        let Some(variable) = event.authenticated_variable() else {
-            if !is_separator(event) {
-                hidden = true;
-                facts.unexpected.insert(event.number);
-            }
-            continue;
-        };
-        if let Some(switch) = shim_switch(&mut facts.shim, &variable.name) {
-            // Measured twice, it was on once.
-            *switch = Some(*switch == Some(true) || variable.data != [0]);
-        } else if variable.name == "SbatLevel" {
-            let text = String::from_utf8_lossy(variable.data.strip_suffix(&[0]).unwrap_or(variable.data));
-            if !hidden {
-                levels.insert(text.trim_end().replace('\n', ";"));
-            }
-        } else if let Some(authority) = authority(&variable) {
-            facts.authorities.push(authority);
-        } else {
-            facts.unexpected.insert(event.number);
-        }
-    }
-    if levels.len() > 1 {
-        facts.doubts.insert("PCR 7 has several SBAT levels".to_owned());
-    } else {
-        facts.sbat_level = levels.pop_first();
-    }
-}
-
-/// What shim measures of its own state, in the place of an authority.
-fn shim_switch<'f>(shim: &'f mut ShimSwitches, variable: &str) -> Option<&'f mut Option<bool>> {
-    match variable {
-        "MokSBState" => Some(&mut shim.validation_disabled),
-        "MokDBState" => Some(&mut shim.db_ignored),
-        "MokListTrusted" => Some(&mut shim.mok_list_trusted),
-        _ => None,
-    }
-}
-
-/// What vouched for an image: a certificate or the SHA-256 of the image. It stands behind its owner's GUID
-/// (`EFI_SIGNATURE_DATA`); shim measures its own certificate, and older shims every one, without it. What can be read
-/// both ways or neither names nobody.
-fn authority(variable: &UefiVariable<'_>) -> Option<Authority> {
-    const HASH: usize = 32;
-    let owned = variable.data.get(16..).unwrap_or_default();
-    let vouches = |data: &[u8]| data.len() == HASH || is_one_sequence(data);
-    let vouching = match (vouches(variable.data), vouches(owned)) {
-        (true, false) => variable.data,
-        (false, true) => owned,
-        _ => return None,
-    };
-    let (sha256, subject) = match vouching.len() {
-        HASH => (hex(vouching), String::new()),
-        _ => (hex(&sha256(vouching)), subject(vouching)),
-    };
-    Some(Authority {
-        variable: variable.name.clone(),
-        sha256,
-        subject,
-    })
-}
-
-/// Whether this is one whole SEQUENCE in DER and nothing else, as every certificate is.
-fn is_one_sequence(data: &[u8]) -> bool {
-    let Some((0x30, rest)) = data.split_first().map(|(tag, rest)| (*tag, rest)) else {
-        return false;
-    };
-    let Some((first, rest)) = rest.split_first() else {
-        return false;
-    };
-    let length = match *first {
-        short @ 0..=0x7f => Some((usize::from(short), rest)),
-        0x81 => rest.split_first().map(|(one, rest)| (usize::from(*one), rest)),
-        0x82 => rest
-            .split_first_chunk()
-            .map(|(two, rest)| (usize::from(u16::from_be_bytes(*two)), rest)),
-        _ => None,
-    };
-    length.is_some_and(|(length, contents)| length == contents.len())
 }

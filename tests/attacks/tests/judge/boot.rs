@@ -9,14 +9,18 @@ use crate::writer::Writer;
 
 const SECURE: &str = "[boot]\nsecure_boot = true";
 
-fn sb_on() -> Events {
+pub(crate) fn sb_on() -> Events {
     Events::recorded("sb-on")
 }
 
-fn sha256_of_pem(name: &str) -> String {
+pub(crate) fn der(name: &str) -> Vec<u8> {
     let pem = vector(name);
     let (_, pem) = x509_parser::pem::parse_x509_pem(&pem).unwrap();
-    hex::encode(HashAlg::Sha256.digest(&pem.contents))
+    pem.contents
+}
+
+pub(crate) fn sha256_of_pem(name: &str) -> String {
+    hex::encode(HashAlg::Sha256.digest(&der(name)))
 }
 
 #[test]
@@ -176,7 +180,7 @@ fn hashes(hashes: &[[u8; 32]]) -> Vec<u8> {
 }
 
 /// The end of the firmware's configuration.
-fn separator() -> usize {
+pub(crate) fn separator() -> usize {
     sb_on().place(|event| event.pcr == 7 && event.kind == EventKind::SEPARATOR)
 }
 

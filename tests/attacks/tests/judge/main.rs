@@ -9,6 +9,7 @@
     reason = "a test that cannot go on has failed, and one that is skipped says so"
 )]
 
+mod authorities;
 mod boot;
 mod events;
 mod field;
