@@ -57,7 +57,7 @@ fn boot() -> BootRecord {
         dbx_hashes: [digest("e1"), digest("e2")].into(),
         sbat_level: Some("sbat,1,2023012900\nshim,2\ngrub,3\n".into()),
         authorities: vec![Authority {
-            event: 0,
+            event: 7,
             variable: "db".into(),
             sha256: digest("a3"),
             subject: "CN=db".into(),
