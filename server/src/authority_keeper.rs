@@ -1,9 +1,11 @@
 //! The X.509 authority: its key lives in the token, its certificate in the store.
 //!
 //! The first start makes both; later starts find them again and check that they belong together. A start that was
-//! cut short between the two leaves a key that the next start takes up, never a second one.
+//! cut short between the two leaves a key that the next start takes up, never a second one. A key whose making the store
+//! has no record of belongs to another store: with that, nothing is begun unless an operator says so.
 
 mod ageing;
+mod begin;
 mod error;
 mod found;
 mod keep;

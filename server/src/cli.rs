@@ -19,6 +19,7 @@ use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
+    beginning,
     config::{self, Config, ConfigError, Source},
     doctor,
     errors::StartError,
@@ -90,6 +91,16 @@ enum AuthorityCommand {
         #[command(flatten)]
         options: renewal::Options,
     },
+    /// Let the next start begin with an empty store, although the token has keys of this trust domain.
+    ///
+    /// For a store that is lost for good: its nodes, bans, entries and policies are forgotten, and every agent needs the
+    /// new bundle: see docs/how-to/runbook.md.
+    Begin {
+        #[command(flatten)]
+        file: ConfigFile,
+        #[command(flatten)]
+        options: beginning::Options,
+    },
 }
 
 /// A configuration, and the form of the answer.
@@ -142,6 +153,7 @@ fn private() -> Result<(), Failure> {
 fn execute(command: Command) -> Result<ExitCode, Failure> {
     let done = match command {
         Command::Authority(AuthorityCommand::Renew { file, options }) => return renew(&file, &options),
+        Command::Authority(AuthorityCommand::Begin { file, options }) => return begin(&file, &options),
         Command::Run(file) => {
             let source = source(&file)?;
             let config = source.load().map_err(|error| boxed(StartError::from(error)))?;
@@ -207,6 +219,13 @@ fn renew(file: &ConfigFile, options: &renewal::Options) -> Result<ExitCode, Fail
     let renewed = alone()?.block_on(renewal::renew(&config, options)).map_err(boxed)?;
     print(&options.form.output.of(|| renewed.text(), || renewed.value()));
     Ok(ExitCode::from(if options.dry_run { WOULD_CHANGE } else { 0 }))
+}
+
+fn begin(file: &ConfigFile, options: &beginning::Options) -> Result<ExitCode, Failure> {
+    let config = load(file)?;
+    let begun = alone()?.block_on(beginning::begin(&config, options)).map_err(boxed)?;
+    print(&options.form.output.of(|| begun.text(), || begun.value()));
+    Ok(ExitCode::SUCCESS)
 }
 
 type Failure = Box<dyn Coded + Send>;

@@ -7,6 +7,7 @@
 pub mod agents;
 pub mod attest;
 pub mod authority_keeper;
+mod beginning;
 pub mod caller;
 pub mod cli;
 pub mod clock;

@@ -72,6 +72,7 @@ pub(crate) async fn renew(config: &Config, options: &Options) -> Result<Renewed,
     let keys = parts::keys(config).await?;
     let keeper = Keeper {
         store: &*store,
+        store_path: &config.store,
         keys: &*keys,
         trust_domain: &config.trust_domain,
         clock: &Clock::system(),

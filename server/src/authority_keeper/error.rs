@@ -1,5 +1,7 @@
 //! What can be wrong with the authority at a start.
 
+use std::path::PathBuf;
+
 use hallmark_hsm::{HsmError, KeyKind};
 use hallmark_reason::{Coded, ReasonCode};
 use hallmark_spiffe::x509::ChainError;
@@ -69,6 +71,22 @@ pub enum AuthorityError {
         /// How many labels were tried.
         count: usize,
     },
+    /// The token has a key of this trust domain, and the store is new.
+    #[error("the store {} is empty, and the token holds a key of this trust domain's authority", store.display())]
+    OtherStore {
+        /// The key's label.
+        label: String,
+        /// The store's file.
+        store: PathBuf,
+    },
+    /// A new beginning makes no sense where there is an authority.
+    #[error("the store {} has an authority", store.display())]
+    Begun {
+        /// The key's label.
+        label: String,
+        /// The store's file.
+        store: PathBuf,
+    },
     /// There is no authority to renew.
     #[error("there is no authority yet")]
     None,
@@ -107,6 +125,8 @@ impl Coded for AuthorityError {
             Self::TooManyHalves { .. } => ReasonCode::new("HM-SRV-0016"),
             Self::WrongSignature { .. } => ReasonCode::new("HM-SRV-0017"),
             Self::None => ReasonCode::new("HM-SRV-0030"),
+            Self::OtherStore { .. } => ReasonCode::new("HM-SRV-0032"),
+            Self::Begun { .. } => ReasonCode::new("HM-SRV-0033"),
             Self::Hsm(error) => error.code(),
             Self::Store(error) => error.code(),
             Self::Certificate(error) => error.code(),
@@ -120,6 +140,10 @@ impl Coded for AuthorityError {
             Self::ClockBehind { now, not_before } => Some(format!("now {}, begins {}", date(*now), date(*not_before))),
             Self::Expired { now, not_after } => Some(format!("now {}, ended {}", date(*now), date(*not_after))),
             Self::OtherKind { found, configured, .. } => Some(format!("configured {configured}, found {found}")),
+            Self::OtherStore { label, .. } => Some(format!(
+                "token: key {label:?}; store: no authority, and no record of this key"
+            )),
+            Self::Begun { label, .. } => Some(format!("expected no authority, found the one of key {label:?}")),
             Self::WrongSignature { label } => Some(format!("expected a signature of {label:?}, found another value")),
             _ => self.part().and_then(Coded::compared),
         }
@@ -132,6 +156,10 @@ impl Coded for AuthorityError {
             Self::ClockBehind { .. } => "the machine's clock is far off, as after a lost battery",
             Self::Expired { .. } => "it was not renewed in time, or the machine's clock is far off",
             Self::None => "data_dir or store.path names another folder than the server's",
+            Self::OtherStore { .. } => {
+                "data_dir or store.path names another folder than the server's, or its volume is not mounted"
+            }
+            Self::Begun { .. } => "this is the server's own store: nothing was lost",
             Self::OtherKind { .. } => "key_type was changed after a first start that was cut short",
             Self::Random => "the system's random number generator failed",
             Self::TooManyHalves { .. } => "the token fails while it makes keys",
@@ -151,7 +179,12 @@ impl Coded for AuthorityError {
                 "timedatectl; if the clock is right: hallmark-server authority renew (docs/how-to/renew-the-authority.md)"
             }
             Self::None => "hallmark-server config explain; the server's first start makes the authority",
-            Self::OtherKind { .. } => "set key_type back, or destroy that key: nothing was signed with it yet",
+            Self::OtherStore { .. } => {
+                "hallmark-server config explain; mount or restore the store; only if it is lost: hallmark-server authority \
+                 begin (docs/how-to/runbook.md)"
+            }
+            Self::Begun { .. } => "start the server; another certificate: hallmark-server authority renew",
+            Self::OtherKind { .. } => "set key_type back, or destroy that key if nothing of it is needed",
             Self::Random => "look into the kernel log",
             Self::TooManyHalves { .. } => "look into the token's own log; remove the half keys, or use another token",
             Self::WrongSignature { .. } => "look into the token's own log; do not use this token until it is explained",

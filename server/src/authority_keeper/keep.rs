@@ -1,12 +1,14 @@
 //! Making the authority, and finding it again.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use aws_lc_rs::{digest, rand};
 use hallmark_authority::{Serial, X509Authority, prepare_authority};
 use hallmark_hsm::{HsmError, KeyInfo, KeyKind, KeyStore};
 use hallmark_spiffe::{Bundle, TrustDomain};
-use hallmark_store::{Authority, AuthorityState, Change, Loaded, Outcome, Record, RecordKind, Store};
+use hallmark_store::{
+    Authority, AuthorityState, Change, Loaded, Outcome, Record, RecordFilter, RecordKind, RecordQuery, Store,
+};
 use serde_json::{Value, json};
 
 use super::{
@@ -26,6 +28,8 @@ const MAX_KEYS: usize = 16;
 pub struct Keeper<'a> {
     /// Where the certificate is kept.
     pub store: &'a dyn Store,
+    /// The file of the store, for people.
+    pub store_path: &'a Path,
     /// Where the key is kept.
     pub keys: &'a dyn KeyStore,
     /// Whose authority it is.
@@ -108,8 +112,41 @@ impl Keeper<'_> {
         Ok((authority, key))
     }
 
+    /// The labels of this trust domain under which the token has a key, or half of one, that this store knows nothing of:
+    /// it records the intent before a key is made. So another store does, and this one is not the server's.
+    ///
+    /// # Errors
+    /// When token or store fail.
+    pub(super) async fn keys_of_another_store(&self) -> Result<BTreeSet<String>, AuthorityError> {
+        let mut unknown = BTreeSet::new();
+        for number in 1..=MAX_KEYS {
+            let label = key_label(self.trust_domain, number);
+            match self.keys.find(&label).await {
+                Ok(Some(_)) | Err(HsmError::KeyIncomplete { .. }) => {}
+                Ok(None) => continue,
+                Err(error) => return Err(error.into()),
+            }
+            let records = self.store.records(RecordQuery {
+                limit: 1,
+                filter: RecordFilter::Admin,
+                subject: Some(label.clone()),
+                ..RecordQuery::default()
+            });
+            if records.await?.is_empty() {
+                unknown.insert(label);
+            }
+        }
+        Ok(unknown)
+    }
+
     /// The key that an earlier start made and did not come to certify, or a new one.
     async fn key_to_certify(&self, kind: KeyKind) -> Result<KeyInfo, AuthorityError> {
+        if let Some(label) = self.keys_of_another_store().await?.pop_first() {
+            return Err(AuthorityError::OtherStore {
+                label,
+                store: self.store_path.to_owned(),
+            });
+        }
         for number in 1..=MAX_KEYS {
             let label = key_label(self.trust_domain, number);
             match self.keys.find(&label).await {

@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// Makes the data folder where it is missing; what is in it is the server's alone.
-pub(super) fn data_folder(path: &Path) -> Result<(), StartError> {
+pub(crate) fn data_folder(path: &Path) -> Result<(), StartError> {
     unless_foreign(path, make_folder(path, 0o700, Purpose::Files))
 }
 
@@ -106,6 +106,7 @@ pub(super) async fn server(
     }
     let keeper = Keeper {
         store: &*store,
+        store_path: &config.store,
         keys: &*keys,
         trust_domain: &config.trust_domain,
         clock: &clock,

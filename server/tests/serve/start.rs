@@ -37,6 +37,12 @@ fn the_authority_is_made_once_and_found_again() {
     });
 }
 
+/// The store as a first start leaves it that was cut short before it had a certificate.
+fn cut_short(lab: &Lab) {
+    let store = rusqlite::Connection::open(lab.folder.join("data/server.db")).unwrap();
+    assert_eq!(store.execute("DELETE FROM authority_certificates", []).unwrap(), 1);
+}
+
 #[test]
 fn a_key_left_by_a_start_that_was_cut_short_is_taken_up() {
     isolated(
@@ -45,7 +51,7 @@ fn a_key_left_by_a_start_that_was_cut_short_is_taken_up() {
             let first = lab.start().await;
             let keys = first.server.keys.list().await.unwrap();
             lab.stop(first).await;
-            forget_store(&lab);
+            cut_short(&lab);
             lab.set("authority", "key_type", "ec-p384");
             assert_eq!(
                 lab.refused(Clock::system()).await,
@@ -55,6 +61,53 @@ fn a_key_left_by_a_start_that_was_cut_short_is_taken_up() {
             lab.set("authority", "key_type", "ec-p256");
             let second = lab.start().await;
             assert_eq!(second.server.keys.list().await.unwrap(), keys, "no second key was made");
+            lab.stop(second).await;
+        },
+    );
+}
+
+#[test]
+fn an_empty_store_is_not_begun_with_a_token_that_was_used_before() {
+    isolated(
+        "start::an_empty_store_is_not_begun_with_a_token_that_was_used_before",
+        async |mut lab| {
+            let first = lab.start().await;
+            let bundle = first.server.authority.load().bundle.clone();
+            lab.stop(first).await;
+            // As where the volume of the data folder is not mounted; and of no kind of key.
+            let (store, away) = (lab.folder.join("data"), lab.folder.join("away"));
+            fs::rename(&store, &away).unwrap();
+            for kind in ["ec-p384", "ec-p256"] {
+                lab.set("authority", "key_type", kind);
+                for _ in 0..2 {
+                    assert_eq!(lab.refused(Clock::system()).await, "HM-SRV-0032");
+                }
+            }
+            // Nor with half a key: the other half signed, or is in a backup.
+            let whole = lab.folder.join("whole");
+            let half = key_objects(&lab).swap_remove(0);
+            fs::rename(&half, &whole).unwrap();
+            assert_eq!(lab.refused(Clock::system()).await, "HM-SRV-0032");
+            fs::rename(&whole, &half).unwrap();
+            // A key under a later label counts as well.
+            init_token(&lab.folder, "later");
+            lab.set("hsm", "token_label", "later");
+            fs::remove_dir_all(&store).unwrap();
+            let other = lab.start().await;
+            let later = key_label(&TrustDomain::parse(TRUST_DOMAIN).unwrap(), 3);
+            other.server.keys.generate(&later, KeyKind::EcP256).await.unwrap();
+            let first = other.server.authority.load().key.id.clone();
+            other.server.keys.destroy(&first).await.unwrap();
+            lab.stop(other).await;
+            fs::remove_dir_all(&store).unwrap();
+            assert_eq!(lab.refused(Clock::system()).await, "HM-SRV-0032");
+            lab.set("hsm", "token_label", "hallmark");
+
+            // The control: with its own store the server is what it was.
+            fs::remove_dir_all(&store).unwrap();
+            fs::rename(&away, &store).unwrap();
+            let second = lab.start().await;
+            assert_eq!(second.server.authority.load().bundle, bundle);
             lab.stop(second).await;
         },
     );
@@ -83,7 +136,7 @@ fn half_a_key_is_passed_over_unless_it_signs() {
             "HM-HSM-0015",
             "the authority's own key must be whole"
         );
-        forget_store(&lab);
+        cut_short(&lab);
         let second = lab.start().await;
         assert_eq!(second.server.authority.load().label, "hallmark-x509-example.org-2");
         lab.stop(second).await;

@@ -21,8 +21,8 @@ const SOON: Duration = Duration::from_secs(12);
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Held {
     authorities: Vec<Vec<u8>>,
-    keys: Vec<(String, String)>,
-    entries: BTreeSet<String>,
+    pub(crate) keys: Vec<(String, String)>,
+    pub(crate) entries: BTreeSet<String>,
 }
 
 /// A server that was started once, made its authority, took an entry, and was stopped.
@@ -72,6 +72,16 @@ impl Kept {
             keys: token_keys(&socket),
             entries: entry_ids(&socket),
         }
+    }
+
+    /// What operators did, as the running server lists it.
+    pub(crate) fn records(&mut self) -> String {
+        let out = Command::new(binary("hallmark").unwrap())
+            .args(["record", "list", "--kind", "admin"])
+            .env("HALLMARK_ADMIN_SOCKET", self.trial.lab.server().admin_socket())
+            .output()
+            .unwrap();
+        String::from_utf8(out.stdout).unwrap()
     }
 
     /// Its configuration.

@@ -267,6 +267,12 @@ fn a_first_key_of_another_kind_is_told_and_kept() {
     let mut kept = Kept::filled();
     let (data, away) = (kept.data(), kept.path("away"));
     std::fs::rename(&data, &away).unwrap();
+    std::fs::create_dir(&data).unwrap();
+    // A first start that was cut short has the key on record and no certificate.
+    std::fs::copy(away.join("server.db"), data.join("server.db")).unwrap();
+    let store = rusqlite::Connection::open(data.join("server.db")).unwrap();
+    store.execute("DELETE FROM authority_certificates", []).unwrap();
+    drop(store);
     let config = kept.with("authority", "key_type", "ec-p384");
     kept.must_refuse(
         &config,
@@ -274,7 +280,7 @@ fn a_first_key_of_another_kind_is_told_and_kept() {
         &format!(
             "HM-SRV-0014: the key \"hallmark-x509-{DOMAIN}-1\" of the token is of another kind than configured\n  compared: \
              configured ec-p384, found ec-p256\n  cause: key_type was changed after a first start that was cut short\n  \
-             next: set key_type back, or destroy that key: nothing was signed with it yet"
+             next: set key_type back, or destroy that key if nothing of it is needed"
         ),
     );
     std::fs::remove_dir_all(&data).unwrap();
@@ -290,4 +296,58 @@ fn a_first_key_of_another_kind_is_told_and_kept() {
             kept.path("faulty.toml").display()
         ),
     );
+}
+
+/// How `hallmark-server authority begin` ends, and what it says.
+fn begin(kept: &mut Kept) -> (Option<i32>, String) {
+    let server = kept.trial.lab.server();
+    let out = Command::new(hallmark_kit::binary("hallmark-server").unwrap())
+        .args(["authority", "begin", "--reason", "the disk is lost", "--config"])
+        .arg(server.config_file())
+        .env("SOFTHSM2_CONF", server.token().conf())
+        .output()
+        .unwrap();
+    let said = [out.stdout, out.stderr].concat();
+    (out.status.code(), String::from_utf8(said).unwrap())
+}
+
+#[test]
+fn an_empty_store_beside_a_used_token_is_refused_until_a_new_beginning_is_said() {
+    let mut kept = Kept::filled();
+    let key = format!("hallmark-x509-{DOMAIN}-1");
+    let (config, data, away) = (kept.config(), kept.data(), kept.path("away"));
+    // With the server's own store there is nothing to begin.
+    let (exit, said) = begin(&mut kept);
+    assert!(exit == Some(UNEXPECTED) && said.starts_with("HM-SRV-0033: "), "{said}");
+    kept.must_go_on();
+    std::fs::rename(&data, &away).unwrap();
+    let refused = format!(
+        "HM-SRV-0032: the store {} is empty, and the token holds a key of this trust domain's authority\n  compared: token: \
+         key \"{key}\"; store: no authority, and no record of this key\n  cause: data_dir or store.path names another folder \
+         than the server's, or its volume is not mounted\n  next: hallmark-server config explain; mount or restore the \
+         store; only if it is lost: hallmark-server authority begin (docs/how-to/runbook.md)",
+        data.join("server.db").display()
+    );
+    // The second time the store is there, and as empty.
+    kept.must_refuse(&config, UNEXPECTED, &refused);
+    kept.must_refuse(&config, UNEXPECTED, &refused);
+    // What was meant: the store comes back, and nothing is lost.
+    let empty = kept.path("empty");
+    std::fs::rename(&data, &empty).unwrap();
+    std::fs::rename(&away, &data).unwrap();
+    kept.must_go_on();
+    // And what an operator says: the store is lost.
+    std::fs::rename(&data, &away).unwrap();
+    std::fs::rename(&empty, &data).unwrap();
+    let (exit, said) = begin(&mut kept);
+    assert!(exit == Some(0) && said.contains(&key), "{said}");
+    kept.trial.lab.start_server().unwrap();
+    let held = kept.held();
+    assert_eq!((held.keys.len(), held.entries.len()), (1, 0));
+    let records = kept.records();
+    assert!(
+        records.contains("x509-authority-begin") && records.contains("the disk is lost"),
+        "{records}"
+    );
+    kept.trial.lab.server().stop();
 }

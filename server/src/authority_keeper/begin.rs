@@ -1,0 +1,37 @@
+//! A new beginning, with an empty store and a token that was used before.
+
+use std::collections::BTreeSet;
+
+use hallmark_store::{Change, Loaded, Outcome};
+use serde_json::json;
+
+use super::{AuthorityError, Keeper, keep};
+
+impl Keeper<'_> {
+    /// The keys that keep a server from starting with this store.
+    ///
+    /// # Errors
+    /// When the store has an authority, or token or store fail.
+    pub async fn keys_in_the_way(&self, loaded: &Loaded) -> Result<BTreeSet<String>, AuthorityError> {
+        if let Some(authority) = keep::active(loaded) {
+            return Err(AuthorityError::Begun {
+                label: authority.label.clone(),
+                store: self.store_path.to_owned(),
+            });
+        }
+        self.keys_of_another_store().await
+    }
+
+    /// Records that these keys may be used with this store. `by` and `reason` go into the records.
+    ///
+    /// # Errors
+    /// When the store fails; then nothing was allowed.
+    pub async fn allow(&self, labels: &BTreeSet<String>, by: &str, reason: &str) -> Result<(), AuthorityError> {
+        let detail = json!({ "act": "x509-authority-begin", "by": by, "reason": reason });
+        let records = labels
+            .iter()
+            .map(|label| Change::Record(self.record_of(label, Outcome::Done, &detail)));
+        self.store.commit(records.collect()).await?;
+        Ok(())
+    }
+}
