@@ -30,6 +30,8 @@ type Seconds = Gauge<f64, AtomicU64>;
 pub(crate) struct Metrics {
     registry: Registry,
     ready: Gauge,
+    /// Whether the last reload was refused.
+    pub(crate) reload_failed: Gauge,
     parts: Family<PartLabel, Gauge>,
     identity: Seconds,
     sync_age: Seconds,
@@ -49,6 +51,7 @@ impl Metrics {
         registry.register("build", "The agent's version", info);
         let all = Self {
             ready: Gauge::default(),
+            reload_failed: Gauge::default(),
             parts: Family::default(),
             identity: Seconds::default(),
             sync_age: Seconds::default(),
@@ -62,6 +65,11 @@ impl Metrics {
         };
         let mut add = Adding(&mut registry);
         add.metric("ready", "Whether the agent is ready: 1 or 0, as found last", &all.ready);
+        add.metric(
+            "reload_failed",
+            "Whether the configuration was refused when it was read again last: 1 or 0",
+            &all.reload_failed,
+        );
         add.metric(
             "part_ok",
             "Whether a part does its work: 1 or 0, as found last",

@@ -9,7 +9,10 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use hallmark_host::health::{Part, Report, State, Watched};
+use hallmark_host::{
+    LastReload,
+    health::{Part, Report, State, Watched},
+};
 use hallmark_tpm::{TpmError, TpmHandle};
 use hallmark_tpm_wire::{HashAlg, PcrSelection};
 use tokio::{
@@ -52,6 +55,7 @@ const FRAME_HEADER: usize = 9;
 /// What is watched of the agent.
 pub struct Readiness {
     condition: Arc<Condition>,
+    last_reload: Arc<LastReload>,
     tpm: TpmHandle,
     tpm_use: Arc<TpmUse>,
     cache: Cache,
@@ -66,6 +70,8 @@ pub struct Readiness {
 pub(crate) struct Watch {
     /// What its loop notes.
     pub(crate) condition: Arc<Condition>,
+    /// How the last reload went.
+    pub(crate) last_reload: Arc<LastReload>,
     /// The TPM.
     pub(crate) tpm: TpmHandle,
     /// What the TPM's thread does.
@@ -85,6 +91,7 @@ impl Readiness {
         Self {
             metrics: Metrics::new(&watch.tpm_use),
             condition: watch.condition,
+            last_reload: watch.last_reload,
             tpm: watch.tpm,
             tpm_use: watch.tpm_use,
             cache: watch.cache,
@@ -114,14 +121,16 @@ impl Readiness {
         let noted = self.condition.read();
         let (tpm, served) = tokio::join!(self.tpm_failure(), self.served());
         let tpm = tpm.map(|failure| failed("tpm", failure));
-        Report::new(vec![
+        let mut parts = vec![
             tpm.unwrap_or_else(|| Part::good("tpm")),
             identity(&noted, SystemTime::now()),
             self.server(&noted),
             self.svids(&noted),
             Part::of("workload-api", served.as_ref()),
             state(&noted),
-        ])
+        ];
+        parts.extend(self.last_reload.part());
+        Report::new(parts)
     }
 
     /// Why the TPM does not work; it is asked something unless it works at this moment.
@@ -263,6 +272,8 @@ impl Watched for Readiness {
             None => self.ready().await,
         };
         let (noted, snapshot) = (self.condition.read(), self.cache.snapshot());
+        let refused = self.last_reload.part().is_some();
+        self.metrics.reload_failed.set(i64::from(refused));
         self.metrics.text(report, &noted, &snapshot, &self.usage)
     }
 }

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use arc_swap::ArcSwap;
-use hallmark_host::{InForce, log::Log, read_again, reloaded};
+use hallmark_host::{InForce, LastReload, log::Log, read_again, reloaded};
 use tokio::signal::unix::Signal;
 
 use crate::config::{Bootstrap, Config};
@@ -18,6 +18,7 @@ pub struct Reload {
     log: Log,
     in_force: InForce,
     bootstrap: Arc<ArcSwap<Bootstrap>>,
+    last: Arc<LastReload>,
 }
 
 impl Reload {
@@ -29,14 +30,20 @@ impl Reload {
             log,
             in_force: InForce::new(&APPLIED, &config.written),
             bootstrap: Arc::clone(&config.bootstrap),
+            last: Arc::default(),
         }
+    }
+
+    /// How the last one went.
+    pub(crate) fn last(&self) -> Arc<LastReload> {
+        Arc::clone(&self.last)
     }
 
     /// Reads the configuration again at each signal, for ever.
     pub(crate) async fn follow(&mut self, mut hangup: Signal) {
         while hangup.recv().await.is_some() {
             let file = self.file.clone();
-            let status = match read_again(move || Config::load(&file)).await {
+            let status = match read_again(&self.last, move || Config::load(&file)).await {
                 Ok(config) => self.apply(&config),
                 Err(status) => status,
             };

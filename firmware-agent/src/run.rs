@@ -68,6 +68,7 @@ pub async fn run(config: Config, mut reload: Reload) -> Result<(), Box<dyn Coded
     let agent = Agent::new(config, tpm.clone(), state, Arc::clone(&workloads));
     let readiness = Arc::new(Readiness::new(Watch {
         condition: agent.condition(),
+        last_reload: reload.last(),
         tpm: tpm.clone(),
         tpm_use,
         cache: cache.clone(),

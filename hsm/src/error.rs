@@ -341,7 +341,8 @@ const fn next(error: &HsmError) -> &'static str {
     match error {
         HsmError::ModuleMissing { .. } => "install the token's PKCS#11 package, or correct `[hsm] module`",
         HsmError::ModuleNotStarted { lacks: Some(_), .. } => {
-            "make or restore it, or correct the module's configuration; then start the server"
+            "make or restore it, or correct the module's configuration; a server that runs goes on by itself, one that has \
+             ended is started again"
         }
         HsmError::ModuleNotStarted { lacks: None, .. } => {
             "see the module's manual for its configuration and variables, and set them in the server's unit"

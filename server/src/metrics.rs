@@ -91,6 +91,7 @@ pub struct Metrics {
     pub(crate) signing: Histogram,
     ready: Gauge,
     parts: Family<PartLabel, Gauge>,
+    reload_failed: Gauge,
     cut_short: Counter,
     authority: Seconds,
     stage: Gauge,
@@ -115,6 +116,7 @@ impl Default for Metrics {
             signing: times(),
             ready: Gauge::default(),
             parts: Family::default(),
+            reload_failed: Gauge::default(),
             cut_short: Counter::default(),
             authority: Seconds::default(),
             stage: Gauge::default(),
@@ -157,6 +159,8 @@ impl Metrics {
         let failed = "SVIDs that were granted and not issued: store or token failed";
         add(to, "svids_failed", failed, &self.failed_svids);
         let cut_short = "SVIDs issued for less than was granted, since none outlives the authority";
+        let reload = "Whether the configuration was refused when it was read again last: 1 or 0";
+        add(to, "reload_failed", reload, &self.reload_failed);
         add(to, "svids_cut_short", cut_short, &self.cut_short);
         let stage = "How far the authority is: 1 from half of its life, 2 from five sixths, 3 in the last lifetime of an SVID, 4 ended";
         add(to, "authority_stage", stage, &self.stage);
@@ -240,6 +244,8 @@ impl Metrics {
     /// The metrics of `server` now. `report` is what was found when somebody looked last.
     pub(crate) fn text(&self, server: &Server, report: &Report) -> String {
         self.ready.set(i64::from(report.ok));
+        let refused = server.last_reload.part().is_some();
+        self.reload_failed.set(i64::from(refused));
         for part in &report.parts {
             let label = [("part", part.name.clone())];
             self.parts.get_or_create(&label).set(i64::from(part.works()));

@@ -60,7 +60,7 @@ impl Reload {
     /// Reads the configuration again and applies it; the log and the service manager are told what became of it.
     pub(crate) async fn reload(&mut self, server: &Arc<Server>, log: &Log) {
         let source = Arc::clone(&self.source);
-        let status = match read_again(move || source.load()).await {
+        let status = match read_again(&server.last_reload, move || source.load()).await {
             Ok(config) => self.apply(server, log, config).await,
             Err(status) => status,
         };

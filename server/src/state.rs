@@ -9,6 +9,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use hallmark_host::LastReload;
 use hallmark_hsm::KeyStore;
 use hallmark_registry::Registry;
 use hallmark_spiffe::{SpiffeId, TrustDomain};
@@ -64,6 +65,8 @@ pub struct Server {
     pub compute: Compute,
     /// Counts for the status.
     pub counters: Counters,
+    /// How the last reload went.
+    pub last_reload: LastReload,
     /// When it started, in Unix seconds.
     pub started_at: i64,
     pub(crate) registry: RwLock<Registry>,

@@ -20,5 +20,5 @@ pub use folder::{Foreign, Purpose, foreign, foreign_file, make_folder};
 pub use memory::keep_memory_private;
 pub use notify::{notify, reloading};
 pub use printable::{printable, printable_lines};
-pub use reload::{InForce, ReloadError, read_again, reloaded};
+pub use reload::{InForce, LastReload, ReloadError, read_again, reloaded};
 pub use secret::{SecretError, read_secret};

@@ -1,12 +1,18 @@
 //! Reading the configuration again (SIGHUP): what became of it.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+};
 
 use hallmark_reason::{Coded, ReasonCode};
 use tokio::task::spawn_blocking;
 use toml::{Table, Value};
 
-use crate::{log, notify, reloading};
+use crate::{
+    health::{Part, State},
+    log, notify, reloading,
+};
 
 /// What is told where all of a configuration is in force.
 const READ_AGAIN: &str = "the configuration was read again";
@@ -67,6 +73,25 @@ impl Coded for ReloadError {
             Self::Refused { fault } => fault.next_step().map(|step| format!("{step}; then reload again")),
             Self::RestartNeeded { .. } => Some("restart the program when it suits, or set the keys back".to_owned()),
         }
+    }
+}
+
+/// How the last reload went, for those who watch: while it was refused, the program would not start with what is in the
+/// file.
+#[derive(Debug, Default)]
+pub struct LastReload(Mutex<Option<String>>);
+
+impl LastReload {
+    /// The part `configuration` of a program whose last reload was refused; `None` where all is well.
+    #[must_use]
+    pub fn part(&self) -> Option<Part> {
+        let refused = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let code = ReasonCode::new("HM-CONF-0201");
+        refused.map(|text| Part::with_reason("configuration", State::Warning, code, text))
+    }
+
+    fn note(&self, refused: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = refused;
     }
 }
 
@@ -135,25 +160,36 @@ impl Changes {
     }
 }
 
-/// Reads a configuration again, as the service manager asked for; to be followed by [`reloaded`].
+/// Reads a configuration again, as the service manager asked for; to be followed by [`reloaded`]. `last` tells those who
+/// watch whether it could be used.
 ///
 /// # Errors
 /// What is told where it cannot be used; the log knows already.
-pub async fn read_again<C, E>(read: impl FnOnce() -> Result<C, E> + Send + 'static) -> Result<C, String>
+pub async fn read_again<C, E>(
+    last: &LastReload,
+    read: impl FnOnce() -> Result<C, E> + Send + 'static,
+) -> Result<C, String>
 where
     C: Send + 'static,
     E: Coded + Send + Sync + 'static,
 {
     reloading();
     match spawn_blocking(read).await {
-        Ok(Ok(config)) => Ok(config),
+        Ok(Ok(config)) => {
+            last.note(None);
+            Ok(config)
+        }
         Ok(Err(fault)) => {
+            let code = fault.code();
             let error = ReloadError::Refused { fault: Box::new(fault) };
             log::error(&error);
+            // The log alone has the values.
+            last.note(Some(format!("{error}: {code}")));
             Err(error.to_string())
         }
         Err(error) => {
             tracing::error!(%error, "the configuration was not read again");
+            last.note(Some(format!("the configuration was not read again: {error}")));
             Err("the configuration was not read again".to_owned())
         }
     }

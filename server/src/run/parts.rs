@@ -3,7 +3,7 @@
 use std::{io, net::SocketAddr, path::Path, sync::Arc};
 
 use arc_swap::ArcSwap;
-use hallmark_host::{Foreign, Purpose, foreign, make_folder};
+use hallmark_host::{Foreign, LastReload, Purpose, foreign, make_folder};
 use hallmark_hsm::{HsmError, KeyStore};
 use hallmark_pkcs11::{Pkcs11Config, Pkcs11KeyStore};
 use hallmark_registry::Registry;
@@ -139,6 +139,7 @@ pub(super) async fn server(
         compute: Compute::per_processor(),
         counters: counters(&loaded.totals),
         agents: Agents::new(loaded.agents),
+        last_reload: LastReload::default(),
         started_at: clock.unix(),
         probe: Probe::default(),
         metrics,

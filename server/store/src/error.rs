@@ -215,7 +215,10 @@ impl Coded for StoreError {
                 format!("ls -ld {} and give the server's user write access", parent(path))
             }
             Self::Full { path } => {
-                format!("df {}; free room there: the server goes on by itself", parent(path))
+                format!(
+                    "df {}; free room there: a server that runs goes on by itself, one that has ended is started again",
+                    parent(path)
+                )
             }
             Self::Locked { path } => {
                 format!("fuser {}; end the program that holds it", path.display())

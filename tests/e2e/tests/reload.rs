@@ -9,10 +9,13 @@
 
 mod trial;
 
-use hallmark_kit::{EkAuthority, SwtpmOptions};
+use hallmark_kit::{EkAuthority, SwtpmOptions, binary};
 use rustix::process::Signal;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
+use std::process::Command;
 use toml::Value;
 use trial::{DOMAIN, PATIENCE, Trial, agents, entry, must_report, register, svids, wait_for};
 
@@ -195,4 +198,76 @@ fn an_agent_applies_what_it_can_and_names_what_takes_a_restart() {
             .is_err()
     );
     assert!(trial.node().agent_id().unwrap().contains(DOMAIN));
+}
+
+/// What a command says, however it ends.
+fn said(program: &str, words: &[&str], env: (&str, &Path)) -> String {
+    let mut command = Command::new(binary(program).unwrap());
+    let out = command.args(words).env(env.0, env.1).output().unwrap();
+    String::from_utf8([out.stdout, out.stderr].concat()).unwrap()
+}
+
+/// What a program with this log answers at its health listener.
+fn get(log: &str, path: &str) -> String {
+    let lines = log.lines().filter(|line| line.contains("health is served"));
+    let mut addresses = lines.filter_map(|line| line.split("address=").nth(1));
+    let address = addresses.find(|address| !address.starts_with("unix:")).unwrap();
+    let mut stream = TcpStream::connect(address.trim()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// Every place that tells those who watch the program with this log shows the refused configuration, or none does; it is
+/// ready all the same.
+fn must_tell(refused: bool, texts: &[String], log: &str, metric: &str) {
+    let (ready, metrics) = (get(log, "/ready"), get(log, "/metrics"));
+    for text in texts.iter().chain([&ready]) {
+        let told = text.contains("configuration") && text.contains("HM-CONF-0201");
+        assert_eq!(told, refused, "{text}");
+    }
+    assert!(ready.starts_with("HTTP/1.1 200"), "{ready}");
+    let line = format!("{metric} {}", i32::from(refused));
+    assert!(metrics.lines().any(|found| found == line), "no {line} in {metrics}");
+}
+
+#[test]
+fn a_refused_reload_is_told_to_those_who_watch() {
+    let mut trial = Trial::laid_out(1);
+    trial.lab.server().set("health", "listen", "127.0.0.1:0".into());
+    trial.node().set("health", "listen", "127.0.0.1:0".into());
+    trial.lab.start_server().unwrap();
+    trial.node().start().unwrap();
+    let look = |trial: &mut Trial, refused: bool| {
+        let server = trial.lab.server();
+        let (log, socket) = (server.log(), server.admin_socket());
+        let texts = ["status", "doctor"].map(|word| said("hallmark", &[word], ("HALLMARK_ADMIN_SOCKET", &socket)));
+        must_tell(refused, &texts, &log, "hallmark_server_reload_failed");
+        must_tell(refused, &[], &trial.node().log(), "hallmark_agent_reload_failed");
+    };
+    let reload = |trial: &mut Trial, level: &str, word: &str| {
+        let before = (
+            trial.lab.server().log().matches(word).count(),
+            trial.node().log().matches(word).count(),
+        );
+        trial.lab.server().set("log", "level", level.into());
+        trial.lab.server().write_config().unwrap();
+        trial.lab.server().process().unwrap().signal(Signal::HUP);
+        trial.node().set("log", "level", level.into());
+        trial.node().write_config().unwrap();
+        trial.node().process().unwrap().signal(Signal::HUP);
+        wait_for(word, || {
+            trial.lab.server().log().matches(word).count() > before.0
+                && trial.node().log().matches(word).count() > before.1
+        });
+        // Who asks is told what was found within the last second.
+        std::thread::sleep(std::time::Duration::from_millis(1500));
+    };
+    look(&mut trial, false);
+    reload(&mut trial, "verbose", "HM-CONF-0201");
+    look(&mut trial, true);
+    reload(&mut trial, "debug", "the configuration was read again");
+    look(&mut trial, false);
 }

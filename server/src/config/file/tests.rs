@@ -68,6 +68,18 @@ fn the_documented_defaults_are_the_true_ones() {
     assert_ne!(loaded(LEAST), loaded(&other));
 }
 
+/// What is printed as the defaults is a file to begin with: only what is required is to be filled in.
+#[test]
+fn the_documented_configuration_is_valid_where_its_pin_is() {
+    let reference = hallmark_settings::reference(crate::config::REFERENCE);
+    let with_pin = reference.replace("/etc/hallmark/pin", "$DIR/pin");
+    assert_ne!(with_pin, reference);
+    let config = Folder::new().load(&with_pin).unwrap();
+    assert_eq!(config.trust_domain.as_str(), "example.org");
+    // The control: a file that it names and that is missing is refused.
+    assert!(Folder::new().load(reference).is_err());
+}
+
 #[test]
 fn what_each_file_of_trust_gave_is_told() {
     const ROOT: &str = include_str!("../../../verify/tests/vectors/swtpm/root.pem");

@@ -19,16 +19,19 @@ pub(super) fn message(part: Part) -> admin::Part {
     }
 }
 
-/// Looks at every part: the store takes a write, the token signs with the authority's key, the authority is valid.
+/// Looks at every part: the store takes a write, the token signs with the authority's key, the authority is valid; and a
+/// configuration that was refused by a reload is one more part.
 pub(crate) async fn parts(server: &Server) -> Vec<Part> {
     let token = server.keys.status();
     let (store, hsm) = tokio::join!(server.store.check(), hsm_failure(server, &token));
     let hsm = hsm.map(|(code, text)| Part::with_reason("hsm", State::Failed, code, text));
-    vec![
+    let mut parts = vec![
         Part::of("store", store.err().as_ref()),
         hsm.unwrap_or_else(|| Part::good("hsm")),
         authority(server),
-    ]
+    ];
+    parts.extend(server.last_reload.part());
+    parts
 }
 
 /// The authority can be used; and whether it is to be renewed.

@@ -9,7 +9,8 @@ use std::path::Path;
 fn full(store: &Path) -> String {
     format!(
         "HM-STORE-0003: no room left to write the store {}\n  cause: the disk, a quota or the size limit of the store is \
-         exhausted\n  next: df {}; free room there: the server goes on by itself",
+         exhausted\n  next: df {}; free room there: a server that runs goes on by itself, one that \
+         has ended is started again",
         store.display(),
         store.parent().unwrap().display()
     )

@@ -8,8 +8,8 @@ use std::process::Command;
 
 const LABEL: &str = "hallmark-lab";
 const WRONG_PIN: &str = "0000000000000000";
-const RIGHT_PIN: &str = "`df` of a SoftHSM token's folder; else put the right PIN into the file that `[hsm] pin` names, then restart the server; the wrong one is not \
-                         tried again before";
+const RIGHT_PIN: &str = "`df` of a SoftHSM token's folder; else put the right PIN into the file that `[hsm] pin` names, then \
+                         restart the server";
 const CHECK_LABEL: &str = "cause: the label is mistyped, or the token is not plugged in\n  next: set `[hsm] token_label` to one of \
                            these labels, or plug the token in";
 const USED_BEFORE: &str = "next: set [hsm] token_label to the token that was used before, or restore its backup";
@@ -118,7 +118,8 @@ fn a_token_folder_that_is_missing_is_told() {
             &format!(
                 "HM-HSM-0027: the PKCS#11 module {module} does not start\n  compared: C_Initialize returned GeneralError; {what} \
                  {}: No such file or directory (os error 2)\n  cause: it was never made, was moved, or belongs to another \
-                 user\n  next: make or restore it, or correct the module's configuration; then start the server",
+                 user\n  next: make or restore it, or correct the module's configuration; a server that runs goes on by itself, \
+                 one that has ended is started again",
                 there.display()
             ),
         );
