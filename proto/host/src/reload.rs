@@ -17,6 +17,9 @@ use crate::{
 /// What is told where all of a configuration is in force.
 const READ_AGAIN: &str = "the configuration was read again";
 
+/// The code of a configuration that cannot be used.
+const REFUSED: ReasonCode = ReasonCode::new("HM-CONF-0201");
+
 /// The longest value that is repeated.
 const MAX_VALUE: usize = 200;
 
@@ -41,7 +44,7 @@ pub enum ReloadError {
 impl Coded for ReloadError {
     fn code(&self) -> ReasonCode {
         match self {
-            Self::Refused { .. } => ReasonCode::new("HM-CONF-0201"),
+            Self::Refused { .. } => REFUSED,
             Self::RestartNeeded { .. } => ReasonCode::new("HM-CONF-0202"),
         }
     }
@@ -86,8 +89,7 @@ impl LastReload {
     #[must_use]
     pub fn part(&self) -> Option<Part> {
         let refused = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let code = ReasonCode::new("HM-CONF-0201");
-        refused.map(|text| Part::with_reason("configuration", State::Warning, code, text))
+        refused.map(|text| Part::with_reason("configuration", State::Warning, REFUSED, text))
     }
 
     fn note(&self, refused: Option<String>) {
