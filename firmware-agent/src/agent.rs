@@ -162,6 +162,7 @@ impl Agent {
         self.sync_backoff.reset();
         self.attest_backoff.reset();
         self.settle_in().await;
+        self.save_again();
         Ok(SYNC_EVERY)
     }
 

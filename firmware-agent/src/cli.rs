@@ -188,7 +188,11 @@ fn execute(command: Verb) -> Done {
             runtime()?.block_on(health(&config, asked.form.output, verbose))
         }),
         Verb::Doctor(asked) => with_config(&asked.file.config, |config| {
-            runtime()?.block_on(doctor::examine(&config, asked.form.output))
+            let runtime = runtime()?;
+            let done = runtime.block_on(doctor::examine(&config, asked.form.output));
+            // A TPM that hangs keeps its thread for good.
+            runtime.shutdown_background();
+            done
         }),
         Verb::Api(verb) => runtime()?.block_on(verb.run()).map_err(boxed),
     }
@@ -344,6 +348,7 @@ fn code(reason: &str) -> u8 {
         "HM-AGENT-0003" | "HM-AGENT-0004" | "HM-AGENT-0019" => exit::REFUSED,
         "HM-AGENT-0001" | "HM-AGENT-0002" | "HM-AGENT-0006" | "HM-AGENT-0008" | "HM-AGENT-0010" | "HM-AGENT-0027"
         | "HM-AGENT-0030" | "HM-WL-0031" | "HM-WL-0033" => exit::UNREACHABLE,
+        "HM-AGENT-0021" => exit::UNREACHABLE,
         "HM-TPM-0002" | "HM-AGENT-0029" | "HM-WL-0032" => exit::NOT_PERMITTED,
         tpm if tpm.starts_with("HM-TPM-") => exit::UNREACHABLE,
         "HM-AGENT-0031" => exit::CONFLICT,

@@ -97,9 +97,13 @@ impl Condition {
         noted.valid_until = valid_until;
     }
 
-    /// The state was written down, or not.
-    pub(crate) fn saved(&self, saved: Result<(), &AgentError>) {
-        self.lock().not_saved = saved.err().map(|error| Failure::of(error));
+    /// The state was written down, or not. Gives whether that is news.
+    pub(crate) fn saved(&self, saved: Result<(), &AgentError>) -> bool {
+        let not_saved = saved.err().map(|error| Failure::of(error));
+        let mut noted = self.lock();
+        let is_news = noted.not_saved != not_saved;
+        noted.not_saved = not_saved;
+        is_news
     }
 
     pub(crate) fn attested(&self) {

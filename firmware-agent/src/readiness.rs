@@ -24,13 +24,13 @@ use tokio::{
 };
 
 use crate::{
-    cache::Cache,
+    cache::{Cache, Snapshot},
     condition::{Condition, Failure, Loop, TpmUse},
     metrics::Metrics,
     workload_api::Usage,
     workloads::Workloads,
 };
-use fault::Fault;
+pub(crate) use fault::Fault;
 
 /// Who asks within this time after another is told what that one found.
 const FRESH: Duration = Duration::from_secs(1);
@@ -125,7 +125,7 @@ impl Readiness {
             tpm.unwrap_or_else(|| Part::good("tpm")),
             identity(&noted, SystemTime::now()),
             self.server(&noted),
-            self.svids(&noted),
+            svids(&noted, &self.cache.snapshot()),
             Part::of("workload-api", served.as_ref()),
             state(&noted),
         ];
@@ -176,28 +176,6 @@ impl Readiness {
         }
     }
 
-    /// An entry has no SVID for a moment when it is new; what counts is what is left after the loop's turn.
-    fn svids(&self, noted: &Loop) -> Part {
-        let snapshot = self.cache.snapshot();
-        let entries = snapshot.identities.len();
-        let is_fresh = noted.synced.is_some_and(|synced| synced.elapsed() < SERVER_SILENT);
-        let missing = if is_fresh {
-            noted.unissued.min(entries)
-        } else {
-            snapshot
-                .identities
-                .iter()
-                .filter(|identity| identity.x509.is_none())
-                .count()
-        };
-        let fault = Failure::of(&Fault::Unissued { missing, entries });
-        match missing {
-            0 => Part::good("svids"),
-            all if all == entries => failed("svids", fault),
-            _ => Part::with_reason("svids", State::Warning, fault.code, fault.text),
-        }
-    }
-
     /// Whether workloads are answered at the agent's socket.
     async fn served(&self) -> Option<Fault> {
         let fault = |detail: String| Fault::NotServed {
@@ -216,6 +194,29 @@ async fn greeted(socket: &Path) -> io::Result<()> {
     let mut stream = UnixStream::connect(socket).await?;
     stream.write_all(GREETING).await?;
     stream.read_exact(&mut [0; FRAME_HEADER]).await.map(drop)
+}
+
+/// An entry has no SVID for a moment when it is new; what counts is what is left after the loop's turn.
+fn svids(noted: &Loop, snapshot: &Snapshot) -> Part {
+    let entries = snapshot.identities.len();
+    let is_fresh = noted.synced.is_some_and(|synced| synced.elapsed() < SERVER_SILENT);
+    let missing = if is_fresh {
+        noted.unissued.min(entries)
+    } else {
+        snapshot
+            .identities
+            .iter()
+            .filter(|identity| identity.x509.is_none())
+            .count()
+    };
+    let fault = Failure::of(&Fault::Unissued { missing, entries });
+    match missing {
+        // Which entries there are is known from the server alone.
+        0 if noted.synced.is_none() => failed("svids", Failure::of(&Fault::NoAnswer)),
+        0 => Part::good("svids"),
+        all if all == entries => failed("svids", fault),
+        _ => Part::with_reason("svids", State::Warning, fault.code, fault.text),
+    }
 }
 
 /// A good identity serves until it ends, also where the next attestation fails.

@@ -1,8 +1,9 @@
-//! What the program does when its output cannot be written.
+//! What the program says, and what it does when its output cannot be written.
 #![allow(clippy::unwrap_used, reason = "test code beside the test functions")]
 
 use std::{
-    fs::OpenOptions,
+    fs::{self, OpenOptions},
+    os::unix::net::UnixListener,
     process::{Command, Output, Stdio},
 };
 
@@ -30,4 +31,73 @@ fn a_reader_that_has_enough_is_no_failure() {
     let told = String::from_utf8(done.stderr).unwrap();
     assert_eq!(done.status.code(), Some(1), "{told}");
     assert!(told.starts_with("HM-AGENT-0016: "), "{told}");
+}
+
+/// An agent that does not answer in time is not one that does not run.
+#[test]
+fn who_listens_and_is_silent_is_told_from_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("workload.sock");
+    let line = format!("api fetch x509 --timeout 1 --socket {}", socket.display());
+    let told = |code: &str| {
+        let done = run(&line, Stdio::piped());
+        let told = String::from_utf8(done.stderr).unwrap();
+        assert_eq!(done.status.code(), Some(4), "{told}");
+        assert!(told.starts_with(code), "{told}");
+        told
+    };
+    told("HM-WL-0031: ");
+    let _listener = UnixListener::bind(&socket).unwrap();
+    let silent = told("HM-WL-0033: ");
+    assert!(!silent.contains("does not run"), "{silent}");
+}
+
+#[test]
+fn the_doctor_tells_each_part_and_fails_by_the_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    fs::write(path("boot.log"), "").unwrap();
+    let config = format!(
+        r#"version = 1
+        trust_domain = "example.org"
+        data_dir = "{}"
+        [server]
+        address = "127.0.0.1:1"
+        insecure_bootstrap = true
+        [tpm]
+        tcti = "swtpm:host=127.0.0.1,port=1"
+        [measurements]
+        tcg = "{}"
+        systemd = ""
+        ima = "{}"
+        [workload_api]
+        socket = "{}"
+        "#,
+        path("data"),
+        path("boot.log"),
+        path("missing"),
+        path("run/workload.sock"),
+    );
+    fs::write(path("agent.toml"), config).unwrap();
+    let done = run(&format!("doctor --config {}", path("agent.toml")), Stdio::piped());
+    let (told, said) = (
+        String::from_utf8(done.stdout).unwrap(),
+        String::from_utf8(done.stderr).unwrap(),
+    );
+    assert_eq!(done.status.code(), Some(4), "{told}{said}");
+    let logs = format!(
+        "ok    measurement logs: TCG at {}, systemd not configured, no IMA log at {}",
+        path("boot.log"),
+        path("missing")
+    );
+    for begin in [
+        &format!("ok    data folder: {}", path("data")),
+        &logs,
+        "FAIL  TPM: HM-TPM-0001: ",
+        "FAIL  server: HM-AGENT-0001: ",
+        "FAIL  agent: HM-AGENT-0027: ",
+    ] {
+        assert!(told.lines().any(|line| line.starts_with(begin)), "{begin}\n{told}");
+    }
+    assert!(said.starts_with("HM-TPM-0001: "), "the first that failed: {said}");
 }

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use hallmark_host::answer::Finding;
+use hallmark_host::{answer::Finding, out_of_room};
 use hallmark_reason::Coded;
+use hallmark_store::StoreError;
 use rustix::fs::{Access, access};
 
 use crate::{config::Config, errors::StartError, healthcheck, run::parts};
@@ -56,7 +57,11 @@ fn data_folder(path: &Path) -> Look {
         })
     })?;
     parts::data_is_ours(path).map_err(boxed)?;
-    Ok(path.display().to_string())
+    match out_of_room(path) {
+        // Nobody knows of a disk that does not say.
+        Ok(None) | Err(_) => Ok(path.display().to_string()),
+        Ok(Some(_)) => Err(boxed(StoreError::Full { path: path.to_owned() })),
+    }
 }
 
 async fn token(config: &Config) -> Look {

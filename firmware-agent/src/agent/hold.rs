@@ -217,9 +217,19 @@ impl Agent {
     fn save(&self, bundle: &Bundle, identity: &Identity) {
         let Some(known) = self.witness.known() else { return };
         let saved = self.state.save(bundle, known, self.witness.pcrs(), identity);
-        self.condition.saved(saved.as_ref().copied());
-        if let Err(error) = saved {
-            hallmark_host::log::error(&error);
+        let is_news = self.condition.saved(saved.as_ref().copied());
+        match saved {
+            Err(error) if is_news => hallmark_host::log::error(&error),
+            Ok(()) if is_news => tracing::info!("the agent's state is written again"),
+            _ => {}
+        }
+    }
+
+    /// Writes what could not be written before.
+    pub(super) fn save_again(&self) {
+        let is_due = self.condition.read().not_saved.is_some();
+        if let Some((holding, bundle)) = self.holding.as_ref().zip(self.bundle.as_ref()).filter(|_| is_due) {
+            self.save(bundle, &holding.identity);
         }
     }
 }

@@ -7,8 +7,8 @@ use hallmark_reason::{Coded, ReasonCode};
 /// Why a part of the agent does not do its work.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Fault {
-    /// It has not attested yet, and nothing has failed.
-    #[error("the agent has no identity yet")]
+    /// It has not attested yet, or its SVID has ended, and nothing has failed.
+    #[error("the agent has no valid identity")]
     NoIdentity,
     /// The TPM does not answer.
     #[error("the TPM has not answered for {} s", after.as_secs())]
@@ -69,7 +69,8 @@ impl Coded for Fault {
 
     fn likely_cause(&self) -> Option<String> {
         let cause = match self {
-            Self::NoIdentity | Self::NoAnswer => "the agent has just started",
+            Self::NoIdentity => "the agent has just started, or its SVID ended while TPM or server did not answer",
+            Self::NoAnswer => "the agent has just started",
             Self::TpmSilent { .. } => "the TPM or its driver hangs, or it is very slow",
             Self::Unissued { .. } => "the server is away or does not sign, or the SVIDs have expired",
             Self::NotServed { .. } => "the socket was removed, or its folder was replaced",

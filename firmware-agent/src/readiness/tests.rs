@@ -30,6 +30,19 @@ fn an_identity_serves_until_it_ends_whatever_the_next_attestation_meets() {
     assert_eq!((part.state, part.code.as_str()), (State::Failed, "HM-AGENT-0020"));
 }
 
+/// An agent that has just started knows no entries: that is no sign that no workload lacks its SVID.
+#[test]
+fn entries_that_nobody_told_are_not_well() {
+    let none = Snapshot::empty(hallmark_spiffe::TrustDomain::parse("example.org").unwrap());
+    let part = svids(&noted(), &none);
+    assert_eq!((part.state, part.code.as_str()), (State::Failed, "HM-AGENT-0022"));
+    let told = Loop {
+        synced: Some(Instant::now()),
+        ..noted()
+    };
+    assert_eq!(svids(&told, &none), Part::good("svids"), "the control");
+}
+
 #[test]
 fn what_was_not_written_down_is_told_until_it_is() {
     let condition = Condition::default();
@@ -38,10 +51,11 @@ fn what_was_not_written_down_is_told_until_it_is() {
         path: "state.json".into(),
         detail: "no space left".into(),
     };
-    condition.saved(Err(&full));
+    assert!(condition.saved(Err(&full)), "it is news");
+    assert!(!condition.saved(Err(&full)), "it is tried again, and told once");
     let part = state(&condition.read());
     assert_eq!((part.state, part.code.as_str()), (State::Warning, "HM-AGENT-0013"));
-    condition.saved(Ok(()));
+    assert!(condition.saved(Ok(())));
     assert_eq!(state(&condition.read()), Part::good("state"));
 }
 

@@ -13,6 +13,7 @@ mod memory;
 mod notify;
 mod printable;
 mod reload;
+mod room;
 mod secret;
 pub mod usage;
 
@@ -21,4 +22,5 @@ pub use memory::keep_memory_private;
 pub use notify::{notify, reloading};
 pub use printable::{printable, printable_lines};
 pub use reload::{InForce, LastReload, ReloadError, read_again, reloaded};
+pub use room::out_of_room;
 pub use secret::{SecretError, read_secret};
