@@ -299,7 +299,12 @@ fn nobody_makes_the_server_hold_much_or_for_long() {
         let codes = calls.join_all().await;
         let count = |code| codes.iter().filter(|found| **found == code).count();
         assert_eq!((count(Code::Ok), count(Code::DataLoss)), (0, 0));
-        assert_eq!(count(Code::DeadlineExceeded), 100, "those that were only left open");
+        let others: Vec<_> = codes
+            .iter()
+            .filter(|code| !matches!(code, Code::DeadlineExceeded | Code::ResourceExhausted))
+            .collect();
+        let open = count(Code::DeadlineExceeded);
+        assert_eq!(open, 100, "those that were only left open; {others:?}");
         let peak = peak_mib(site.pid);
         assert!(peak < 150, "the server's memory rose to {peak} MiB");
         let wire = site.wire().await;
