@@ -305,9 +305,7 @@ fn cause(error: &HsmError) -> &'static str {
         }
         HsmError::TokenMissing { .. } => "the label is mistyped, or the token is not plugged in",
         HsmError::TokenAmbiguous { .. } => "two tokens were initialised with the same label",
-        HsmError::PinWrong { .. } => {
-            "the PIN was changed on the token, the PIN file is that of another token, or the disk of a SoftHSM token is full"
-        }
+        HsmError::PinWrong { .. } => "the PIN was changed on the token, or the PIN file is that of another token",
         HsmError::PinLocked { .. } => "a wrong PIN was tried too often, by this or another program",
         HsmError::PinUnset { .. } => "the token was initialised without a user PIN",
         HsmError::PinUnfit { .. } => "the PIN file is empty, cut off, or holds something else",
@@ -351,8 +349,7 @@ const fn next(error: &HsmError) -> &'static str {
         HsmError::ModuleNotLoadable { .. } | HsmError::TokenMissing { .. } => "check `[hsm]`",
         HsmError::TokenAmbiguous { .. } => "give one of the tokens another label",
         HsmError::PinWrong { .. } => {
-            "`df` of a SoftHSM token's folder; else put the right PIN into the file that `[hsm] pin` names, then restart the server; \
-             the wrong one is not tried again before"
+            "put the right PIN into the file that `[hsm] pin` names, then restart the server; the wrong one is not tried again before"
         }
         HsmError::PinLocked { .. } => {
             "have the token's security officer unlock it (`pkcs11-tool --init-pin --login --login-type so`), then restart the server"

@@ -8,7 +8,7 @@ use std::process::Command;
 
 const LABEL: &str = "hallmark-lab";
 const WRONG_PIN: &str = "0000000000000000";
-const RIGHT_PIN: &str = "`df` of a SoftHSM token's folder; else put the right PIN into the file that `[hsm] pin` names, then \
+const RIGHT_PIN: &str = "put the right PIN into the file that `[hsm] pin` names, then \
                          restart the server";
 const CHECK_LABEL: &str = "cause: the label is mistyped, or the token is not plugged in\n  next: set `[hsm] token_label` to one of \
                            these labels, or plug the token in";
@@ -183,8 +183,8 @@ fn a_pin_that_is_refused_is_told_and_never_shown() {
             &config,
             UNREACHABLE,
             &format!(
-                "HM-HSM-0004: the token \"{LABEL}\" refuses the PIN\n  cause: the PIN was changed on the token, the PIN \
-                 file is that of another token, or the disk of a SoftHSM token is full\n  next: {RIGHT_PIN}"
+                "HM-HSM-0004: the token \"{LABEL}\" refuses the PIN\n  cause: the PIN was changed on the token, or the PIN \
+                 file is that of another token\n  next: {RIGHT_PIN}"
             ),
         );
     }
