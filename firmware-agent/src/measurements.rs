@@ -73,6 +73,9 @@ impl LogPaths {
                 continue;
             };
             found.push(match File::open(path) {
+                Ok(file) if name == "TCG" && is_empty(&file) => {
+                    format!("an empty {name} log at {}, which is none", path.display())
+                }
                 Ok(_) => format!("{name} at {}", path.display()),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     format!("no {name} log at {}", path.display())
@@ -166,6 +169,9 @@ impl LogPaths {
                 detail: error.to_string(),
             };
             match self.read_log(one, path) {
+                Ok((0, data)) if one.kind == LogKind::Tcg && data.is_empty() => {
+                    tracing::debug!(path = %path.display(), "the firmware left no log: the kernel's is empty");
+                }
                 Ok((offset, data)) => logs.push(Log::new(one.kind, offset, data).map_err(|_| AgentError::Log {
                     log: one.kind.as_str(),
                     path: path.display().to_string(),
@@ -197,6 +203,11 @@ impl LogPaths {
             }
         }
     }
+}
+
+/// Firmware without a log leaves the kernel a file of no bytes, which is of no length where there is one too.
+fn is_empty(mut file: &File) -> bool {
+    matches!(file.read(&mut [0]), Ok(0))
 }
 
 /// The NvPCR anchors in `folder`, where systemd has dropped the ends of their names. Without the right to read it there are
@@ -311,6 +322,16 @@ mod tests {
             "TCG at {}, systemd not configured, no IMA log at ",
             there.display()
         )));
+    }
+
+    #[test]
+    fn an_empty_log_of_the_firmware_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = paths(folder.path());
+        assert_eq!(paths.read(&[wanted(1, 0)]).unwrap().logs.len(), 1);
+        std::fs::write(folder.path().join("tcg"), b"").unwrap();
+        assert!(paths.read(&[wanted(1, 0)]).unwrap().logs.is_empty());
+        assert!(paths.found().unwrap().starts_with("an empty TCG log at "));
     }
 
     #[test]

@@ -50,7 +50,8 @@ pub fn certificates(file: &[u8]) -> Result<Vec<Vec<u8>>, FileError> {
 
 /// Every object of this kind in a file, in order, at least one. The file may be
 ///
-/// - DER: one object or several, one behind the other, behind certificates also the padding of NV memory;
+/// - DER: one object or several, one behind the other, with line ends or other white space behind them, behind certificates
+///   also the padding of NV memory;
 /// - PEM: any number of sections, all of this kind, with any text before, between and behind them, joined in any way;
 /// - what `tpm2_nvread` gives: a certificate in the TCG's wrapper (`TCG_PCCLIENT_STORED_CERT`), with padding.
 ///
@@ -98,7 +99,8 @@ fn in_pem(file: &[u8], kind: SectionKind) -> Result<Vec<Vec<u8>>, FileError> {
 /// SEQUENCEs to the end of the file, or to its padding.
 fn der(file: &[u8], padded: bool) -> Result<Vec<Vec<u8>>, DerFault> {
     let (mut objects, mut rest) = (Vec::new(), file);
-    while objects.is_empty() || !(rest.is_empty() || padded && envelope::is_padding(rest)) {
+    let is_over = |rest: &[u8]| rest.trim_ascii().is_empty() || padded && envelope::is_padding(rest);
+    while objects.is_empty() || !is_over(rest) {
         let offset = file.len() - rest.len();
         let taken = strict::take(rest, SEQUENCE).map_err(|fault| DerFault {
             offset: offset + fault.offset,
@@ -146,6 +148,8 @@ mod tests {
             ([A, B].concat(), vec![A, B]),
             ([&A[..], &B, &[0xff; 7]].concat(), vec![A, B]),
             ([&A[..], &[0; 7]].concat(), vec![A]),
+            ([&A[..], b"\n"].concat(), vec![A]),
+            ([&A[..], &B, b" \r\n"].concat(), vec![A, B]),
             (wrapped, vec![A]),
             (PEM.into(), vec![A]),
             (format!("{PEM}{PEM}").into(), vec![A, A]),
@@ -165,6 +169,7 @@ mod tests {
             (&[0xff; 8], "neither PEM nor DER"),
             (&A[..4], "not DER"),
             (&[&A[..], &[1]].concat(), "not DER: at byte 5"),
+            (&[&A[..], b"\nx"].concat(), "not DER: at byte 5"),
             (&[&A[..], &B[..3]].concat(), "not DER: at byte 5"),
             (&[0x10, 0x01, 0x00, 0x01], "wrapper is cut off"),
             (
@@ -186,6 +191,7 @@ mod tests {
             (lists(list.as_bytes()), lists(&A)),
             (Ok(vec![A.to_vec()]), Ok(vec![A.to_vec()]))
         );
+        assert_eq!(lists(&[&A[..], b"\n"].concat()), Ok(vec![A.to_vec()]));
         assert!(lists(&[&A[..], &[0]].concat()).is_err(), "NV memory holds no lists");
     }
 

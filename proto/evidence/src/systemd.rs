@@ -164,6 +164,23 @@ impl SystemdLog {
         &self.records
     }
 
+    /// The log with these words behind its records, measured into a register of each of these banks.
+    #[must_use]
+    pub fn followed_by(&self, pcr: u8, words: &[&str], banks: &[HashAlg]) -> Self {
+        let mut log = self.clone();
+        for word in words {
+            let digests = banks.iter().map(|bank| (*bank, bank.digest(word.as_bytes())));
+            log.records.push(SystemdRecord {
+                number: u32::try_from(log.records.len()).unwrap_or(u32::MAX),
+                pcr,
+                digests: digests.collect(),
+                text: (*word).to_owned(),
+                kind: "phase".to_owned(),
+            });
+        }
+        log
+    }
+
     /// Extends the registers of `replay`, which holds what the firmware's log left.
     pub fn extend(&self, replay: &mut Replay) {
         for record in &self.records {

@@ -23,3 +23,4 @@ pub use facts::{
 pub use logged::LoggedEvent;
 pub use part::{PcrComparison, compare};
 pub use prove::{MeasuredBoot, measured_boot};
+pub(crate) use user_space::with_unlogged_phases;

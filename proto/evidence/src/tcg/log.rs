@@ -150,7 +150,8 @@ impl<'a> TcgLog<'a> {
     /// section 3.3.4.2) means locality 4.
     fn read_locality(&mut self, event: &TcgEvent<'a>) -> Result<(), TcgLogError> {
         let told = match event.data.split_at_checked(LOCALITY.len()) {
-            Some((LOCALITY, [locality])) if !event.is_measured() && event.pcr == 0 => *locality,
+            // Some firmware writes the data of every event into a slot of one size.
+            Some((LOCALITY, [locality, ..])) if !event.is_measured() && event.pcr == 0 => *locality,
             _ if event.kind == EventKind::EFI_HCRTM_EVENT && event.pcr == 0 => 4,
             _ => return Ok(()),
         };

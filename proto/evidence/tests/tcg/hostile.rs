@@ -214,6 +214,10 @@ fn the_locality_is_told_once_and_before_register_0_is_extended() {
             Some(&HashAlg::Sha256.digest(&start)[..])
         );
     }
+    // Some firmware writes every event's data into a slot of one size.
+    let padded = [&b"StartupLocality\0\x03"[..], &[0; 33]].concat();
+    let padded = Writer::new(SHA256).with_digests(0, EventKind::NO_ACTION, &[(0x000b, vec![0; 32])], &padded);
+    assert_eq!(TcgLog::parse(&padded.bytes).unwrap().startup_locality(), 3);
     let late = Writer::new(SHA256).event(0, EventKind::POST_CODE, b"x").locality(3);
     assert_eq!(code(&late.bytes), "HM-EVID-0107");
     assert_eq!(code(&Writer::new(SHA256).locality(3).locality(4).bytes), "HM-EVID-0107");

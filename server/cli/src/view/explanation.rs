@@ -3,6 +3,7 @@
 use hallmark_api::admin::Node;
 use hallmark_host::printable;
 use hallmark_policy::MachineFacts;
+use hallmark_verify::boot::BootFacts;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -128,7 +129,7 @@ impl ExplanationView {
                     .unwrap_or_else(|| "the log has only its digest".to_owned()),
             ),
             ("image sections", sections),
-            ("phases", boot.phases.join(" ")),
+            ("phases", phases(boot)),
             ("files", files),
         ])
     }
@@ -152,6 +153,15 @@ impl Show for ExplanationView {
             text.push_str(&format!("\nnext: {}\n", self.next()));
         }
         text
+    }
+}
+
+/// The phases, and whether a log has them.
+fn phases(boot: &BootFacts) -> String {
+    let phases = boot.phases.join(" ");
+    match boot.phases_unlogged {
+        true => format!("{phases} (by PCR 11 alone: systemd before 255 keeps no log of them)"),
+        false => phases,
     }
 }
 

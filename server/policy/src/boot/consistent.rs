@@ -54,7 +54,7 @@ fn habit(record: &Record<'_>, event: &BootEvent) -> Option<&'static str> {
              long before the end, and a program could write the same",
         ),
         (1, "EV_EFI_HANDOFF_TABLES" | "EV_EFI_HANDOFF_TABLES2") => Some(
-            "firmware of Lenovo and Supermicro measures hand-off tables there, which the log does not hold, so that \
+            "firmware of Dell, Lenovo and Supermicro measures hand-off tables there, which the log does not hold, so that \
              nothing shows who did it",
         ),
         (1, "EV_EVENT_TAG") if event.text.starts_with("smbios:") => Some(

@@ -8,6 +8,7 @@ use hallmark_verify::boot::{BootEvent, BootFacts, ShimSwitches, SignatureDatabas
 use super::record::{Record, listed, over};
 use crate::policy::{BootRules, MokRule};
 use crate::reason::{EventRef, Finding, Reason};
+use crate::selectors::sha256_hex;
 use crate::set::PolicySet;
 
 pub(super) fn judge(rules: &BootRules, record: &Record<'_>, set: &PolicySet) -> Vec<Reason> {
@@ -181,6 +182,14 @@ fn names(event: &BootEvent, variable: &str) -> bool {
     event.text.split(' ').any(|word| word == variable)
 }
 
+/// What shim measures of its lists where nobody enrolled anything: its stand-in for an empty list, and the byte of
+/// `MokListTrusted`. They hold no key.
+fn is_without_keys(digest: &str) -> bool {
+    // EFI_SIGNATURE_LIST of EFI_CERT_SHA256_GUID with one hash of zeros, whose owner is SHIM_LOCK_GUID.
+    const EMPTY: &str = "8d8a3aae50d5d25838c95c034aadce7b548c9a952eb7925e366eda537c59c3b0";
+    digest == EMPTY || [[0], [1]].iter().any(|byte| digest == sha256_hex(byte))
+}
+
 /// The log's names for what shim measured are only its word, so every digest in the register counts.
 fn mok(record: &Record<'_>, rule: &MokRule) -> Reason {
     let expected = match rule {
@@ -189,9 +198,10 @@ fn mok(record: &Record<'_>, rule: &MokRule) -> Reason {
     };
     let finding = over(record.facts(&[14]), expected, |_| {
         let allowed = |digest: &String| matches!(rule, MokRule::OneOf(digests) if digests.contains(digest));
-        let foreign = record.given(14).find(|event| !allowed(&event.digest));
-        let any = record.given(14).next().is_some();
-        let text = "certificates that the machine's owner enrolled in shim";
+        let mut given = record.given(14);
+        let foreign = given.find(|event| !allowed(&event.digest) && !is_without_keys(&event.digest));
+        let any = record.given(14).any(|event| allowed(&event.digest));
+        let text = "keys in the lists of shim: those that its vendor built in, or that somebody enrolled";
         match (foreign, rule) {
             (Some(event), _) => Finding::new(false, text)
                 .comparing("", &event.digest)

@@ -58,6 +58,8 @@ pub struct BootFacts {
     pub uki_sections: BTreeMap<String, String>,
     /// Phases that the boot went through (PCR 11).
     pub phases: Vec<String>,
+    /// No log has the phases: they are systemd's words that give the quoted PCR 11 behind the firmware's log.
+    pub phases_unlogged: bool,
     /// The kernel's command line (PCR 8, 9 or 12).
     pub command_line: Option<String>,
     /// What loaders measured that no word of the log authenticates: command line, initrd, files (PCR 8 and 9).

@@ -37,7 +37,8 @@ pub(super) fn unexpected<'e, 'a>(
 fn is_of_firmware(pcr: u8, event: &TcgEvent<'_>) -> bool {
     match pcr {
         1 => {
-            event.authenticated_variable().is_some_and(|it| is_boot_variable(&it)) || is_digest_of_one(event, &FEATURES)
+            let variable = event.authenticated_variable();
+            variable.is_some_and(|it| is_boot_variable(&it) || is_mode(&it)) || is_digest_of_one(event, &FEATURES)
         }
         2 => is_memory_encryption(event),
         _ => false,
@@ -54,6 +55,16 @@ fn is_boot_variable(variable: &UefiVariable<'_>) -> bool {
     };
     let is_entry = variable.name.strip_prefix("Boot").is_some_and(is_number);
     variable.guid == EFI_GLOBAL_VARIABLE && (is_entry || variable.name == "BootOrder")
+}
+
+/// The modes of Secure Boot that open nothing, as firmware of Dell measures them into PCR 1 (UEFI 2.10, section 32.3).
+fn is_mode(variable: &UefiVariable<'_>) -> bool {
+    let harmless = match variable.name.as_str() {
+        "DeployedMode" => matches!(variable.data, [0 | 1]),
+        "AuditMode" => variable.data == [0],
+        _ => false,
+    };
+    variable.guid == EFI_GLOBAL_VARIABLE && harmless
 }
 
 fn is_digest_of_one(event: &TcgEvent<'_>, texts: &[&[u8]]) -> bool {

@@ -7,7 +7,7 @@ use hallmark_evidence::{
 };
 use hallmark_tpm_wire::{HashAlg, PcrValues};
 
-use super::{BootError, BootEvent, BootFacts, authorities, compare, logged, secure_boot, stages};
+use super::{BootError, BootEvent, BootFacts, authorities, compare, logged, secure_boot, stages, user_space};
 
 /// A boot whose log replays to the quoted registers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,16 +43,23 @@ pub fn measured_boot(
     values: &PcrValues,
 ) -> Result<Option<MeasuredBoot>, BootError> {
     let systemd = systemd.map(SystemdLog::parse).transpose()?;
-    let Some(tcg) = tcg else {
+    // Firmware without a log leaves the kernel a file of no bytes.
+    let Some(tcg) = tcg.filter(|log| !log.is_empty()) else {
         // An empty user-space log says nothing, so there is nothing that it would build on.
         let speaks = systemd.is_some_and(|log| !log.records().is_empty());
         return if speaks { Err(BootError::SystemdAlone) } else { Ok(None) };
     };
     let tcg = TcgLog::parse(tcg)?;
+    let unlogged = user_space::with_unlogged_phases(&tcg, systemd.as_ref(), values);
+    let phases_unlogged = unlogged.is_some();
+    let systemd = unlogged.or(systemd);
     require_no_ima(&tcg, systemd.as_ref())?;
     require_quoted(&tcg, systemd.as_ref(), values)?;
     Ok(Some(MeasuredBoot {
-        facts: facts(&tcg, systemd.as_ref(), values),
+        facts: BootFacts {
+            phases_unlogged,
+            ..facts(&tcg, systemd.as_ref(), values)
+        },
         events: logged::short(&tcg, systemd.as_ref()),
     }))
 }

@@ -4,8 +4,8 @@
 //! same words: that adds nothing to what the register says, and takes nothing away.
 
 use hallmark_evidence::systemd::{OS_SEPARATOR, OS_SEPARATOR_REGISTERS, SystemdLog, SystemdRecord};
-use hallmark_evidence::tcg::TcgEvent;
-use hallmark_tpm_wire::HashAlg;
+use hallmark_evidence::tcg::{Replay, TcgEvent, TcgLog};
+use hallmark_tpm_wire::{HashAlg, PcrValues};
 
 use super::facts::{BootFacts, Measured};
 use super::stages::Quoted;
@@ -13,6 +13,40 @@ use crate::fingerprint::hex;
 
 /// Behind this word in PCR 9 no NvPCR is set up any more.
 const NVPCR_SEPARATOR: &str = "nvpcr-separator";
+
+/// The phases of a boot in their order, and their register. systemd before 255 measures them, and keeps no log of it.
+const PHASES: [&str; 4] = ["enter-initrd", "leave-initrd", "sysinit", "ready"];
+const OF_PHASES: u8 = 11;
+
+/// systemd's log with the phases behind it that the quoted PCR 11 shows and no log has; `None` where the logs give the
+/// register, or no phases do.
+///
+/// The register itself proves the words: nothing else that is known gives its value. It is as if systemd had kept a log.
+pub(crate) fn with_unlogged_phases(
+    tcg: &TcgLog<'_>,
+    systemd: Option<&SystemdLog>,
+    values: &PcrValues,
+) -> Option<SystemdLog> {
+    let mut records = systemd.into_iter().flat_map(SystemdLog::records);
+    let is_logged = records.any(|record| record.pcr == OF_PHASES);
+    let before = Replay::of(tcg);
+    let gives = |replay: &Replay| {
+        let mut quoted = values.iter().filter(|(_, pcr, _)| *pcr == OF_PHASES);
+        quoted.all(|(bank, pcr, value)| replay.value(bank, pcr) == Some(value))
+    };
+    if is_logged || gives(&before) {
+        return None;
+    }
+    let known = systemd.cloned().unwrap_or_default();
+    (1_u8..1 << PHASES.len()).find_map(|chosen| {
+        let words = PHASES.iter().enumerate().filter(|(at, _)| (chosen >> at) & 1 == 1);
+        let words: Vec<_> = words.map(|(_, word)| *word).collect();
+        let log = known.followed_by(OF_PHASES, &words, tcg.banks());
+        let mut replay = before.clone();
+        log.extend(&mut replay);
+        gives(&replay).then_some(log)
+    })
+}
 
 /// The event of PCR 12 that is the archive of the NvPCR anchors that the agent sent: its digests show that it held them and
 /// nothing else.

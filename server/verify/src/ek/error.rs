@@ -317,7 +317,8 @@ impl EkCertificateError {
                 ReasonCode::new("HM-VERIFY-0121"),
                 expected("a pinned root", format!("issuer \"{issuer}\"{left_out}")),
                 "the TPM vendor's root or intermediate is not among the pinned roots, or this is no real TPM",
-                "get the vendor's CA certificates from the vendor and add them to ek_roots, or enrol the TPM by EK hash",
+                "get the vendor's CA certificates from the vendor and add them to ek_roots; where the TPM holds intermediates \
+                 (Intel's since the 11th generation), set ek_chain = true under [tpm] of the agent; or enrol the TPM by EK hash",
             ),
             Self::ChainSignature => (
                 ReasonCode::new("HM-VERIFY-0122"),

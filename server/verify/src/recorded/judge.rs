@@ -10,7 +10,7 @@ use super::{
     registers::{Logs, from_logs},
     report::{Check, ImaReport, QuoteReport, RecordedReport},
 };
-use crate::boot::{LoggedEvent, MeasuredBoot, PcrComparison, compare, measured_boot};
+use crate::boot::{LoggedEvent, MeasuredBoot, PcrComparison, compare, measured_boot, with_unlogged_phases};
 use crate::enrolment::judge_kept;
 use crate::fingerprint::{hex, sha256};
 use crate::ima::{BootAggregate, ImaListError, MeasuredFiles, measured_files};
@@ -57,7 +57,7 @@ fn examine(file: &EvidenceFile, trust: Option<&Trust>, now: SystemTime) -> (Reco
         AttestKind::Quote(quote) => Some((attest, quote)),
         _ => None,
     });
-    let logs = read_logs(file, &mut checks);
+    let mut logs = read_logs(file, &mut checks);
     let hash = key
         .as_ref()
         .and_then(PublicArea::scheme)
@@ -76,6 +76,9 @@ fn examine(file: &EvidenceFile, trust: Option<&Trust>, now: SystemTime) -> (Reco
             .and_then(|data| ImaList::new(data).lines().find_map(Result::err));
         checks.extend(fault.map(|error| Check::refused("ima", &ImaListError::from(error))));
     }
+    let proven = measured.as_ref().zip(logs.tcg.as_ref());
+    let unlogged = proven.and_then(|(it, tcg)| with_unlogged_phases(tcg, logs.systemd.as_ref(), &it.values));
+    logs.systemd = unlogged.or(logs.systemd);
     checks.push(ek_certificate(file, trust, now));
     let mut report = RecordedReport {
         verdict: "verified",
@@ -169,7 +172,8 @@ fn read_quote(file: &EvidenceFile, key: Option<&PublicArea>, checks: &mut Vec<Ch
 }
 
 fn read_logs<'a>(file: &'a EvidenceFile, checks: &mut Vec<Check>) -> Logs<'a> {
-    let tcg = file.log(LogKind::Tcg).map(TcgLog::parse).transpose();
+    let tcg = file.log(LogKind::Tcg).filter(|log| !log.is_empty());
+    let tcg = tcg.map(TcgLog::parse).transpose();
     let tcg = tcg.unwrap_or_else(|error| {
         checks.push(Check::refused("boot-log", &error));
         None
@@ -255,7 +259,7 @@ fn prove(
     logs: &Logs<'_>,
     checks: &mut Vec<Check>,
 ) -> Measured {
-    let readable = logs.tcg.is_some() || file.log(LogKind::Tcg).is_none();
+    let readable = logs.tcg.is_some() || file.log(LogKind::Tcg).is_none_or(<[u8]>::is_empty);
     let mut boot = None;
     if readable {
         let user_space = file.log(LogKind::Systemd).filter(|_| logs.systemd.is_some());

@@ -1,6 +1,7 @@
 //! Attacks 45 and 46: what was booted with the firmware's blessing, and how far the boot had come.
 
 use hallmark_evidence::tcg::EventKind;
+use hallmark_evidence::tcg::efi::SHIM_LOCK;
 use hallmark_tpm_wire::HashAlg;
 
 use crate::events::Events;
@@ -21,6 +22,15 @@ fn image_of(boot: &str) -> String {
     )
 }
 
+/// What shim has for a list without entries: one hash of zeros, of its own.
+fn empty_list() -> Vec<u8> {
+    let kind = [
+        0x26, 0x16, 0xc4, 0xc1, 0x4c, 0x50, 0x92, 0x40, 0xac, 0xa9, 0x41, 0xf9, 0x36, 0x93, 0x43, 0x28,
+    ];
+    let sizes = [76_u32, 0, 48].map(u32::to_le_bytes).concat();
+    [&kind[..], &sizes, &SHIM_LOCK, &[0; 32]].concat()
+}
+
 #[test]
 fn attack_45_a_key_that_somebody_enrolled_in_shim() {
     let rules = "[boot]\nmok = \"none\"";
@@ -31,7 +41,19 @@ fn attack_45_a_key_that_somebody_enrolled_in_shim() {
         let enrolled = boot.clone().then(14, EventKind::IPL, text.as_bytes());
         assert_eq!(verdict(rules, &enrolled.logs()), "HM-POLICY-0121", "{name}");
     }
+    // What shim measures without any key is none: its stand-in for an empty list, and that the kernel may trust the list.
+    let empty = empty_list();
+    let without = boot
+        .clone()
+        .then(14, EventKind::IPL, &empty)
+        .then(14, EventKind::IPL, &[1]);
+    assert_eq!(verdict(rules, &without.logs()), "trusted");
+    let vendors = without.clone().then(14, EventKind::IPL, b"MokList\0");
+    assert_eq!(verdict(rules, &vendors.logs()), "HM-POLICY-0121");
     let known = hex::encode(HashAlg::Sha256.digest(b"MokList\0"));
+    let and_vendors = format!("[boot]\nmok = [\"{known}\"]");
+    assert_eq!(verdict(&and_vendors, &vendors.logs()), "trusted");
+    assert_eq!(verdict(&and_vendors, &without.logs()), "HM-POLICY-0121");
     let listed = format!("[boot]\nmok = [\"{known}\"]");
     let own = boot.then(14, EventKind::IPL, b"MokList\0");
     assert_eq!(verdict(&listed, &own.logs()), "trusted");

@@ -21,6 +21,7 @@ mod kernel;
 #[path = "../../../../proto/evidence/tests/ima/writer.rs"]
 #[allow(dead_code, reason = "not every form of line is needed here")]
 mod lines;
+mod phases;
 mod policy;
 mod recorded;
 mod scene;
