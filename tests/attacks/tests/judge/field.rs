@@ -152,6 +152,8 @@ fn attack_40_a_program_measures_under_the_firmwares_name() {
         (1, EventKind::EFI_VARIABLE_BOOT, boot_order.clone()),
         (1, EventKind::EFI_VARIABLE_BOOT2, variable("Boot00AF", &[1, 0, 0, 0])),
         (1, EventKind::PLATFORM_CONFIG_FLAGS, b"FeatureTME=1".to_vec()),
+        (1, EventKind::EFI_VARIABLE_DRIVER_CONFIG, variable("DeployedMode", &[1])),
+        (1, EventKind::EFI_VARIABLE_DRIVER_CONFIG, variable("AuditMode", &[0])),
         (2, EventKind(0x8401), vec![1]),
     ];
     for (pcr, kind, data) in &honest {
@@ -170,6 +172,9 @@ fn attack_40_a_program_measures_under_the_firmwares_name() {
             );
         }
     }
+    // A mode in which every image runs is nothing to let pass.
+    let audit = sb_on().then(1, EventKind::EFI_VARIABLE_DRIVER_CONFIG, &variable("AuditMode", &[1]));
+    assert_eq!(verdict(CONSISTENT, &audit.logs()), "HM-POLICY-0127");
     let tables = [&1_u64.to_le_bytes()[..], &[0x44; 16], &[0; 8]].concat();
     for (pcr, kind, text) in [
         (1, EventKind::EFI_VARIABLE_BOOT, boot_order),
