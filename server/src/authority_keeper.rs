@@ -15,6 +15,6 @@ pub(crate) use ageing::{Ageing, age, keep_telling};
 pub use error::AuthorityError;
 pub(crate) use error::date;
 pub use found::ActiveAuthority;
-pub(crate) use keep::check_clock;
 pub use keep::{Keeper, key_label};
+pub(crate) use keep::{check_clock, is_key_label};
 pub use renew::Renewal;

@@ -7,7 +7,13 @@ use hallmark_reason::Coded;
 use hallmark_store::StoreError;
 use rustix::fs::{Access, access};
 
-use crate::{config::Config, errors::StartError, healthcheck, run::parts};
+use crate::{
+    authority_keeper::{AuthorityError, is_key_label},
+    config::Config,
+    errors::StartError,
+    healthcheck,
+    run::parts,
+};
 
 /// A look at one thing: what was found, or what is wrong with it.
 type Look = Result<String, Box<dyn Coded + Send>>;
@@ -67,6 +73,14 @@ fn data_folder(path: &Path) -> Look {
 async fn token(config: &Config) -> Look {
     let keys = parts::keys(config).await.map_err(boxed)?;
     let list = keys.list().await.map_err(boxed)?;
+    // A token that was used before, and no store yet: a start would be refused.
+    let used = list.iter().find(|key| is_key_label(&config.trust_domain, &key.label));
+    if let Some(key) = used.filter(|_| !config.store.exists()) {
+        return Err(boxed(AuthorityError::OtherStore {
+            label: key.label.clone(),
+            store: config.store.clone(),
+        }));
+    }
     let protected = list.iter().filter(|key| key.is_protected()).count();
     Ok(format!(
         "{} opens with its PIN and holds {} keys, {protected} of them never to leave it",

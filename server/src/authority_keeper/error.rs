@@ -72,7 +72,7 @@ pub enum AuthorityError {
         count: usize,
     },
     /// The token has a key of this trust domain, and the store is new.
-    #[error("the store {} is empty, and the token holds a key of this trust domain's authority", store.display())]
+    #[error("the store {} is new, and the token holds a key of this trust domain's authority", store.display())]
     OtherStore {
         /// The key's label.
         label: String,
@@ -160,7 +160,9 @@ impl Coded for AuthorityError {
                 "data_dir or store.path names another folder than the server's, or its volume is not mounted"
             }
             Self::Begun { .. } => "this is the server's own store: nothing was lost",
-            Self::OtherKind { .. } => "key_type was changed after a first start that was cut short",
+            Self::OtherKind { .. } => {
+                "key_type was changed after a first start that was cut short, or the key is an earlier server's"
+            }
             Self::Random => "the system's random number generator failed",
             Self::TooManyHalves { .. } => "the token fails while it makes keys",
             Self::WrongSignature { .. } => "the token, its module or the way to it is faulty, or the key was replaced",

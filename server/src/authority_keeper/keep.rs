@@ -49,6 +49,11 @@ pub fn key_label(trust_domain: &TrustDomain, number: usize) -> String {
     format!("hallmark-x509-sha256.{hash}-{number}")
 }
 
+/// Whether a key with this label is one of the trust domain's authority keys.
+pub(crate) fn is_key_label(trust_domain: &TrustDomain, label: &str) -> bool {
+    (1..=MAX_KEYS).any(|number| key_label(trust_domain, number) == label)
+}
+
 impl Keeper<'_> {
     /// Finds the authority that `loaded` records, or makes the first one with a key of `kind`, for `lifetime`.
     ///

@@ -280,8 +280,8 @@ fn a_first_key_of_another_kind_is_told_and_kept() {
         UNEXPECTED,
         &format!(
             "HM-SRV-0014: the key \"hallmark-x509-{DOMAIN}-1\" of the token is of another kind than configured\n  compared: \
-             configured ec-p384, found ec-p256\n  cause: key_type was changed after a first start that was cut short\n  \
-             next: set key_type back, or destroy that key if nothing of it is needed"
+             configured ec-p384, found ec-p256\n  cause: key_type was changed after a first start that was cut short, or the \
+             key is an earlier server's\n  next: set key_type back, or destroy that key if nothing of it is needed"
         ),
     );
     std::fs::remove_dir_all(&data).unwrap();
@@ -301,9 +301,15 @@ fn a_first_key_of_another_kind_is_told_and_kept() {
 
 /// How `hallmark-server authority begin` ends, and what it says.
 fn begin(kept: &mut Kept) -> (Option<i32>, String) {
+    server(kept, &["authority", "begin", "--reason", "the disk is lost"])
+}
+
+/// How a command of the server's program ends, and what it says.
+fn server(kept: &mut Kept, words: &[&str]) -> (Option<i32>, String) {
     let server = kept.trial.lab.server();
     let out = Command::new(hallmark_kit::binary("hallmark-server").unwrap())
-        .args(["authority", "begin", "--reason", "the disk is lost", "--config"])
+        .args(words)
+        .arg("--config")
         .arg(server.config_file())
         .env("SOFTHSM2_CONF", server.token().conf())
         .output()
@@ -320,15 +326,19 @@ fn an_empty_store_beside_a_used_token_is_refused_until_a_new_beginning_is_said()
     // With the server's own store there is nothing to begin.
     let (exit, said) = begin(&mut kept);
     assert!(exit == Some(UNEXPECTED) && said.starts_with("HM-SRV-0033: "), "{said}");
+    let (_, doctor) = server(&mut kept, &["doctor"]);
+    assert!(doctor.contains("ok    token: "), "{doctor}");
     kept.must_go_on();
     std::fs::rename(&data, &away).unwrap();
     let refused = format!(
-        "HM-SRV-0032: the store {} is empty, and the token holds a key of this trust domain's authority\n  compared: token: \
+        "HM-SRV-0032: the store {} is new, and the token holds a key of this trust domain's authority\n  compared: token: \
          key \"{key}\"; store: no authority, and no record of this key\n  cause: data_dir or store.path names another folder \
          than the server's, or its volume is not mounted\n  next: hallmark-server config explain; mount or restore the \
          store; only if it is lost: hallmark-server authority begin (docs/how-to/runbook.md)",
         data.join("server.db").display()
     );
+    let (_, doctor) = server(&mut kept, &["doctor"]);
+    assert!(doctor.contains("FAIL  token: HM-SRV-0032"), "{doctor}");
     // The second time the store is there, and as empty.
     kept.must_refuse(&config, UNEXPECTED, &refused);
     kept.must_refuse(&config, UNEXPECTED, &refused);
