@@ -8,8 +8,8 @@ use std::process::Command;
 
 const LABEL: &str = "hallmark-lab";
 const WRONG_PIN: &str = "0000000000000000";
-const RIGHT_PIN: &str = "put the right PIN into the file that `[hsm] pin` names, then \
-                         restart the server";
+const RIGHT_PIN: &str = "put the right PIN into the file that `[hsm] pin` names, then restart the server; the wrong one is not \
+                         tried again before";
 const CHECK_LABEL: &str = "cause: the label is mistyped, or the token is not plugged in\n  next: set `[hsm] token_label` to one of \
                            these labels, or plug the token in";
 const USED_BEFORE: &str = "next: set [hsm] token_label to the token that was used before, or restore its backup";
