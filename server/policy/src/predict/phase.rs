@@ -17,19 +17,25 @@ pub enum Phase {
     Sysinit,
     /// The system is up.
     Ready,
+    /// Basic system, behind an initrd without systemd, which measures no phase.
+    PlainSysinit,
+    /// The system is up, behind such an initrd.
+    PlainReady,
 }
 
 impl Phase {
     /// All of them, in their order.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::Stub,
         Self::EnterInitrd,
         Self::LeaveInitrd,
         Self::Sysinit,
         Self::Ready,
+        Self::PlainSysinit,
+        Self::PlainReady,
     ];
 
-    /// Its name, which systemd measures as it is.
+    /// Its name.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -38,12 +44,41 @@ impl Phase {
             Self::LeaveInitrd => "leave-initrd",
             Self::Sysinit => "sysinit",
             Self::Ready => "ready",
+            Self::PlainSysinit => "plain-sysinit",
+            Self::PlainReady => "plain-ready",
         }
     }
 
     /// What has been measured when this phase is reached.
     pub(super) fn words(self) -> impl Iterator<Item = &'static str> {
-        let reached = Self::ALL.into_iter().skip(1).filter(move |phase| *phase <= self);
-        reached.map(Self::name)
+        let words: &[&str] = match self {
+            Self::Stub => &[],
+            Self::EnterInitrd => &["enter-initrd"],
+            Self::LeaveInitrd => &["enter-initrd", "leave-initrd"],
+            Self::Sysinit => &["enter-initrd", "leave-initrd", "sysinit"],
+            Self::Ready => &["enter-initrd", "leave-initrd", "sysinit", "ready"],
+            Self::PlainSysinit => &["sysinit"],
+            Self::PlainReady => &["sysinit", "ready"],
+        };
+        words.iter().copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An initrd without systemd leaves its two phases out, and nothing else (systemd issue 36947).
+    #[test]
+    fn a_plain_initrd_measures_no_phase() {
+        let words = |phase: Phase| phase.words().collect::<Vec<_>>();
+        assert_eq!(
+            words(Phase::Ready),
+            ["enter-initrd", "leave-initrd", "sysinit", "ready"]
+        );
+        assert_eq!(words(Phase::PlainReady), ["sysinit", "ready"]);
+        assert_eq!(words(Phase::Sysinit), ["enter-initrd", "leave-initrd", "sysinit"]);
+        assert_eq!(words(Phase::PlainSysinit), ["sysinit"]);
+        assert!(words(Phase::Stub).is_empty());
     }
 }

@@ -63,6 +63,10 @@ enum PhaseName {
     LeaveInitrd,
     Sysinit,
     Ready,
+    /// Like sysinit, with an initrd that runs no systemd: initramfs-tools
+    PlainSysinit,
+    /// Like ready, with such an initrd
+    PlainReady,
 }
 
 impl From<PhaseName> for Phase {
@@ -73,6 +77,8 @@ impl From<PhaseName> for Phase {
             PhaseName::LeaveInitrd => Self::LeaveInitrd,
             PhaseName::Sysinit => Self::Sysinit,
             PhaseName::Ready => Self::Ready,
+            PhaseName::PlainSysinit => Self::PlainSysinit,
+            PhaseName::PlainReady => Self::PlainReady,
         }
     }
 }
