@@ -8,7 +8,7 @@ use hallmark_store::StoreError;
 use rustix::fs::{Access, access};
 
 use crate::{
-    authority_keeper::{AuthorityError, is_key_label},
+    authority_keeper::{AuthorityError, is_key_label, key_label},
     config::Config,
     errors::StartError,
     healthcheck,
@@ -79,6 +79,12 @@ async fn token(config: &Config) -> Look {
         return Err(boxed(AuthorityError::OtherStore {
             label: key.label.clone(),
             store: config.store.clone(),
+        }));
+    }
+    // The other way round; which of several keys signs is in the store, which a look leaves alone.
+    if used.is_none() && config.store.exists() {
+        return Err(boxed(AuthorityError::KeyMissing {
+            label: key_label(&config.trust_domain, 1),
         }));
     }
     let protected = list.iter().filter(|key| key.is_protected()).count();
