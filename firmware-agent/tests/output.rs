@@ -86,7 +86,7 @@ fn the_doctor_tells_each_part_and_fails_by_the_first() {
     );
     assert_eq!(done.status.code(), Some(4), "{told}{said}");
     let logs = format!(
-        "ok    measurement logs: TCG at {}, systemd not configured, no IMA log at {}",
+        "ok    measurement logs: an empty TCG log at {}, which is none, systemd not configured, no IMA log at {}",
         path("boot.log"),
         path("missing")
     );

@@ -44,6 +44,12 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
     },
+    /// The file was removed or replaced while the store is open.
+    #[error("the store {} is no longer the file that was opened", path.display())]
+    Gone {
+        /// The file.
+        path: PathBuf,
+    },
     /// The file is damaged.
     #[error("the store {} is damaged", path.display())]
     Corrupt {
@@ -168,6 +174,7 @@ impl Coded for StoreError {
             Self::Missing { .. } => ReasonCode::new("HM-STORE-0013"),
             Self::SequenceNotRising { .. } => ReasonCode::new("HM-STORE-0014"),
             Self::Closed => ReasonCode::new("HM-STORE-0015"),
+            Self::Gone { .. } => ReasonCode::new("HM-STORE-0017"),
         }
     }
 
@@ -195,6 +202,7 @@ impl Coded for StoreError {
             Self::Full { .. } => "the disk, a quota or the size limit of the store is exhausted",
             Self::Locked { .. } => "a backup or a sqlite3 shell holds a transaction open on the file",
             Self::InUse { .. } => "the server runs, or a second one was started with the same data_dir",
+            Self::Gone { .. } => "somebody removed it, or put a backup in its place",
             Self::Corrupt { .. } => "a failing disk, or the file was copied while in use",
             Self::Foreign { .. } => "[store] path names a file of another program",
             Self::NewerSchema { .. } => "the server was downgraded",
@@ -232,7 +240,8 @@ impl Coded for StoreError {
                     path.display()
                 )
             }
-            Self::Foreign { .. } => "set [store] path to a file that does not exist yet".into(),
+            Self::Foreign { .. } => "set [store] path to the server's store; if this was it, restore a backup".into(),
+            Self::Gone { .. } => "stop the server; restore a backup; start it (docs/how-to/runbook.md)".into(),
             Self::NewerSchema { .. } => "run the newer version again, or restore the backup made before it".into(),
             Self::OtherTrustDomain { .. } => "set trust_domain back, or choose an empty data_dir".into(),
             Self::Io { path, .. } => format!("look into the kernel log for errors of the disk below {}", parent(path)),

@@ -320,3 +320,25 @@ async fn intents_left_open_are_settled_at_the_next_start() {
     let again = SqliteStore::open(&options(&place.file)).unwrap();
     assert_eq!(again.load().await.unwrap().interrupted, 0);
 }
+
+/// SQLite writes on to a file that has no name any more; what is acknowledged then is gone with the process.
+#[tokio::test]
+async fn a_store_whose_file_is_gone_or_another_acknowledges_nothing() {
+    let place = place();
+    let store = SqliteStore::open(&options(&place.file)).unwrap();
+    store.commit(vec![entry(1)]).await.unwrap();
+    store.check().await.unwrap();
+    let aside = place.file.with_extension("aside");
+    fs::rename(&place.file, &aside).unwrap();
+    for replaced in [false, true] {
+        if replaced {
+            fs::copy(&aside, &place.file).unwrap();
+        }
+        assert_eq!(code(&store.commit(vec![entry(2)]).await.unwrap_err()), "HM-STORE-0017");
+        assert_eq!(code(&store.check().await.unwrap_err()), "HM-STORE-0017");
+    }
+    // The control: back in its place, it is the file that was opened.
+    fs::rename(&aside, &place.file).unwrap();
+    store.commit(vec![entry(2)]).await.unwrap();
+    store.check().await.unwrap();
+}

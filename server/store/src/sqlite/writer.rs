@@ -1,6 +1,7 @@
 //! The one writer. Jobs that wait while it flushes share the next flush.
 
 use std::{
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -68,6 +69,7 @@ impl Writer {
         let writing = Writing {
             path: path.into(),
             connection,
+            file: file_at(path),
             jobs,
             counters: Arc::clone(&counters),
         };
@@ -158,8 +160,15 @@ impl Drop for Writer {
 struct Writing {
     path: PathBuf,
     connection: Connection,
+    /// Device and inode of the file that was opened.
+    file: Option<(u64, u64)>,
     jobs: mpsc::Receiver<Job>,
     counters: Arc<Counters>,
+}
+
+fn file_at(path: &Path) -> Option<(u64, u64)> {
+    let found = std::fs::metadata(path).ok()?;
+    Some((found.dev(), found.ino()))
 }
 
 impl Writing {
@@ -197,6 +206,13 @@ impl Writing {
 
     /// One transaction over as many of `jobs` as it takes; each in its own savepoint, so that one fails alone.
     fn transaction(&self, jobs: &mut dyn Iterator<Item = Job>) {
+        // SQLite goes on writing to a file that has no name any more: what is acknowledged then is lost.
+        if file_at(&self.path) != self.file {
+            let gone = StoreError::Gone {
+                path: self.path.clone(),
+            };
+            return jobs.for_each(|job| self.fail(job, &gone));
+        }
         if let Err(e) = self.connection.execute_batch("BEGIN IMMEDIATE") {
             let error = self.error(&e);
             return jobs.for_each(|job| self.fail(job, &error));

@@ -140,7 +140,7 @@ fn a_file_that_is_no_store_is_told_and_left_alone() {
             UNEXPECTED,
             &format!(
                 "HM-STORE-0007: {} is not a Hallmark store\n  cause: [store] path names a file of another program\n  next: \
-                 set [store] path to a file that does not exist yet",
+                 set [store] path to the server's store; if this was it, restore a backup",
                 path.display()
             ),
         );
