@@ -401,9 +401,14 @@ fn half_open_streams_and_unanswered_challenges_keep_nobody_out() {
             lab.set("limits", "concurrent_attestations", 4);
             let running = lab.start().await;
             let machine = SoftwareMachine::new(&lab.vendor);
-            let connection = wire(&running).await;
-            let silent: Vec<_> = (0..100)
-                .map(|_| connection.clone())
+            // A connection has so many calls under way at once.
+            let mut connections = Vec::new();
+            for _ in 0..4 {
+                connections.push(wire(&running).await);
+            }
+            let silent: Vec<_> = connections
+                .iter()
+                .flat_map(|connection| std::iter::repeat_n(connection.clone(), 25))
                 .map(|connection| async move {
                     let (_keep, requests) = tokio::sync::mpsc::channel::<hallmark_api::agent::AttestAgentRequest>(1);
                     let requests = tokio_stream::wrappers::ReceiverStream::new(requests);
