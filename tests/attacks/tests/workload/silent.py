@@ -39,6 +39,11 @@ def lingering():
     return client, (listener, held)
 
 
+def let_go(client):
+    """Where the agent was faster, this is the last close, which waits: not here."""
+    threading.Thread(target=client.close, daemon=True).start()
+
+
 def send_along(connection, words, flags, client):
     descriptors = array.array("i", [client.fileno()])
     connection.sendmsg([words], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)], flags)
@@ -54,7 +59,7 @@ def linger(path):
         if flags:
             connection.send(PREFACE)
         send_along(connection, words, flags, client)
-        client.close()
+        let_go(client)
         kept.append((connection, held))
     return kept
 
@@ -68,7 +73,7 @@ def linger_and_go(path):
             send_along(connection, b"P", 0, client)
             os._exit(0)
         os.wait()
-    client.close()
+    let_go(client)
     return held
 
 
