@@ -25,22 +25,44 @@ struct Ending {
     _place: Option<Place>,
 }
 
+/// A connection that is closed elsewhere once this is dropped.
+#[derive(Debug)]
+pub(super) struct Held {
+    closer: Arc<Closer>,
+    user: u32,
+    ending: Option<Ending>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(ending) = self.ending.take() {
+            self.closer.take(self.user, ending);
+        }
+    }
+}
+
 impl Closer {
-    /// Is called before the connection of a user is dropped, which then takes no time.
-    pub(super) fn before_drop(self: &Arc<Self>, socket: &UnixStream, user: u32, place: Option<Place>) {
+    /// Is called before the connection of a user is dropped, which then takes no time; what it gives is dropped after it.
+    #[must_use]
+    pub(super) fn hold(self: &Arc<Self>, socket: &UnixStream, user: u32, place: Option<Place>) -> Option<Held> {
         // From now on nothing arrives.
         let ended = shutdown(socket, Shutdown::Read).map_err(Into::into);
         if ended.and_then(|()| nothing_waits(socket)).unwrap_or(false) {
-            return;
+            return None;
         }
         // Without another descriptor, this one is the last: there is no way then but to wait.
-        let Ok(held) = socket.as_fd().try_clone_to_owned() else {
-            return;
-        };
-        let ending = Ending {
-            _socket: held,
-            _place: place,
-        };
+        let held = socket.as_fd().try_clone_to_owned().ok()?;
+        Some(Held {
+            closer: Arc::clone(self),
+            user,
+            ending: Some(Ending {
+                _socket: held,
+                _place: place,
+            }),
+        })
+    }
+
+    fn take(self: &Arc<Self>, user: u32, ending: Ending) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(queue) = waiting.get_mut(&user) {
             queue.push_back(ending);

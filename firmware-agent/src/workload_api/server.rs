@@ -176,7 +176,9 @@ impl WorkloadApi {
                 }
                 // Who has gone may have left something all the same.
                 let uid = socket.peer_cred().map_or(NOBODY, |credentials| credentials.uid());
-                self.closer.before_drop(&socket, self.users.counts_as(uid), None);
+                let held = self.closer.hold(&socket, self.users.counts_as(uid), None);
+                drop(socket);
+                drop(held);
                 return;
             }
         };
@@ -189,14 +191,18 @@ impl WorkloadApi {
                 let (uid, pid) = (peer.uid(), peer.pid());
                 tracing::warn!(uid, user = user.id, pid, left_out, "too many connections");
             }
-            self.closer.before_drop(&socket, user.id, None);
+            let held = self.closer.hold(&socket, user.id, None);
+            drop(socket);
+            drop(held);
             return;
         };
         let receiver = match Receiver::of(&socket) {
             Ok(receiver) => receiver,
             Err(error) => {
                 tracing::warn!(%error, "a connection cannot be read");
-                self.closer.before_drop(&socket, user.id, Some(place));
+                let held = self.closer.hold(&socket, user.id, Some(place));
+                drop(socket);
+                drop(held);
                 return;
             }
         };

@@ -14,7 +14,7 @@ use tokio::net::UnixStream;
 use tokio::time::{Sleep, sleep};
 
 use super::bounds::Place;
-use super::closing::Closer;
+use super::closing::{Closer, Held};
 use super::shares::Share;
 use super::speaker::Speaker;
 
@@ -27,6 +27,8 @@ pub(super) struct ToldSocket {
     closer: Arc<Closer>,
     user: u32,
     place: Option<Place>,
+    /// Dropped behind the socket.
+    held: Option<Held>,
 }
 
 /// What arrives, as far as its user's share lets it.
@@ -114,13 +116,14 @@ impl ToldSocket {
             closer,
             user,
             place,
+            held: None,
         }
     }
 }
 
 impl Drop for ToldSocket {
     fn drop(&mut self) {
-        self.closer.before_drop(&self.socket, self.user, self.place.take());
+        self.held = self.closer.hold(&self.socket, self.user, self.place.take());
     }
 }
 
