@@ -6,21 +6,20 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex as BlockingMutex, PoisonError},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use hallmark_host::{
     LastReload,
-    health::{Part, Report, State, Watched},
+    health::{LastReport, Part, Report, State, Watched},
 };
 use hallmark_tpm::{TpmError, TpmHandle};
 use hallmark_tpm_wire::{HashAlg, PcrSelection};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::UnixStream,
-    sync::Mutex,
     task::spawn_blocking,
-    time::{sleep, timeout},
+    time::timeout,
 };
 
 use crate::{
@@ -32,10 +31,6 @@ use crate::{
 };
 pub(crate) use fault::Fault;
 
-/// Who asks within this time after another is told what that one found.
-const FRESH: Duration = Duration::from_secs(1);
-/// How often the agent looks by itself.
-const EVERY: Duration = Duration::from_secs(30);
 /// How long the TPM may take to answer a question that it has at hand.
 const TPM_ANSWER: Duration = Duration::from_secs(3);
 /// How long one piece of work may keep the TPM busy before it counts as silent.
@@ -63,7 +58,7 @@ pub struct Readiness {
     workloads: Arc<BlockingMutex<Workloads>>,
     usage: Usage,
     metrics: Metrics,
-    last: Mutex<Option<(Instant, Report)>>,
+    last: LastReport,
 }
 
 /// The parts of an agent that are watched.
@@ -98,22 +93,7 @@ impl Readiness {
             socket: watch.socket,
             workloads: watch.workloads,
             usage: watch.usage,
-            last: Mutex::default(),
-        }
-    }
-
-    /// Looks now and then, so that what fails is told although nobody asks, and metrics are not old.
-    pub(crate) async fn keep_looking(&self) {
-        let mut before = String::new();
-        loop {
-            sleep(EVERY).await;
-            let failures = self.ready().await.failures();
-            if failures != before && !failures.is_empty() {
-                tracing::warn!(failures, "the agent is not ready");
-            } else if failures != before {
-                tracing::info!("the agent is ready again");
-            }
-            before = failures;
+            last: LastReport::default(),
         }
     }
 
@@ -257,21 +237,11 @@ impl Watched for Readiness {
     }
 
     async fn ready(&self) -> Report {
-        let mut last = self.last.lock().await;
-        if let Some((_, report)) = last.as_ref().filter(|(at, _)| at.elapsed() < FRESH) {
-            return report.clone();
-        }
-        let report = self.look().await;
-        *last = Some((Instant::now(), report.clone()));
-        report
+        self.last.now(self.look()).await
     }
 
     async fn metrics(&self) -> String {
-        let last = self.last.lock().await.clone();
-        let report = match last.filter(|(at, _)| at.elapsed() < 2 * EVERY) {
-            Some((_, report)) => report,
-            None => self.ready().await,
-        };
+        let report = self.last.lately(self.look()).await;
         let (noted, snapshot) = (self.condition.read(), self.cache.snapshot());
         let refused = self.last_reload.part().is_some();
         self.metrics.reload_failed.set(i64::from(refused));

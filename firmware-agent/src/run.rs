@@ -92,7 +92,7 @@ pub async fn run(config: Config, mut reload: Reload) -> Result<(), Box<dyn Coded
         };
         beside.spawn(health::keep_watchdog(interval, live));
     }
-    beside.spawn(async move { readiness.keep_looking().await });
+    beside.spawn(async move { health::keep_looking("the agent", &*readiness).await });
     beside.spawn(expire(workloads));
     beside.spawn(announce(cache));
 

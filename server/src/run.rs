@@ -221,7 +221,7 @@ impl Running {
                 () = probe::keep_probing(Arc::clone(&server), probe_interval) => {}
                 () = authority_keeper::keep_telling(Arc::clone(&server)) => {}
                 () = clock::keep_watch(server) => {}
-                () = watched.keep_looking() => {}
+                () = health::keep_looking("the server", &*watched) => {}
                 () = telling => {}
                 () = watchdog => {}
                 () = until(stopped) => {}

@@ -1,24 +1,13 @@
 //! What is watched of the server: whether it lives, whether it is ready, its metrics.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
-use hallmark_host::health::{Part, Report, Watched};
+use hallmark_host::health::{LastReport, Part, Report, Watched};
 use hallmark_reason::{Coded, ReasonCode};
-use tokio::{
-    sync::Mutex,
-    task::spawn_blocking,
-    time::{sleep, timeout},
-};
+use tokio::{task::spawn_blocking, time::timeout};
 
 use crate::{service::admin::parts::parts, state::Server};
 
-/// Who asks within this time after another is told what that one found.
-const FRESH: Duration = Duration::from_secs(1);
-/// How often the server looks by itself.
-const EVERY: Duration = Duration::from_secs(30);
 /// How long the store may take to answer, be it with a failure: longer than another program's lock holds it up.
 const STORE: Duration = Duration::from_secs(8);
 /// How long a lock may be held.
@@ -53,31 +42,20 @@ impl Coded for Stuck {
 /// The server, watched.
 pub(crate) struct WatchedServer {
     server: Arc<Server>,
-    last: Mutex<Option<(Instant, Report)>>,
+    last: LastReport,
 }
 
 impl WatchedServer {
     pub(crate) fn new(server: Arc<Server>) -> Self {
         Self {
             server,
-            last: Mutex::default(),
+            last: LastReport::default(),
         }
     }
+}
 
-    /// Looks now and then, so that what fails is told although nobody asks.
-    pub(crate) async fn keep_looking(&self) {
-        let mut before = String::new();
-        loop {
-            sleep(EVERY).await;
-            let failures = self.ready().await.failures();
-            if failures != before && !failures.is_empty() {
-                tracing::warn!(failures, "the server is not ready");
-            } else if failures != before {
-                tracing::info!("the server is ready again");
-            }
-            before = failures;
-        }
-    }
+async fn look(server: &Server) -> Report {
+    Report::new(parts(server).await)
 }
 
 impl Watched for WatchedServer {
@@ -99,21 +77,11 @@ impl Watched for WatchedServer {
     }
 
     async fn ready(&self) -> Report {
-        let mut last = self.last.lock().await;
-        if let Some((_, report)) = last.as_ref().filter(|(at, _)| at.elapsed() < FRESH) {
-            return report.clone();
-        }
-        let report = Report::new(parts(&self.server).await);
-        *last = Some((Instant::now(), report.clone()));
-        report
+        self.last.now(look(&self.server)).await
     }
 
     async fn metrics(&self) -> String {
-        let last = self.last.lock().await.clone();
-        let report = match last.filter(|(at, _)| at.elapsed() < 2 * EVERY) {
-            Some((_, report)) => report,
-            None => self.ready().await,
-        };
+        let report = self.last.lately(look(&self.server)).await;
         self.server.metrics.text(&self.server, &report)
     }
 }

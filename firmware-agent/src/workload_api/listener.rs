@@ -3,11 +3,11 @@
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener as StdListener, UnixStream as StdStream};
 use std::path::{Path, PathBuf};
 
-use hallmark_host::{Foreign, Purpose, foreign};
+use hallmark_host::{Foreign, Purpose, make_folder};
 use hallmark_workload::{UnixAttestor, tell_senders};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
 use tokio::net::UnixListener;
@@ -89,14 +89,9 @@ impl Listener {
             move |source| ListenError::Filesystem { action, path, source }
         };
         if let Some(folder) = path.parent() {
-            fs::DirBuilder::new()
-                .recursive(true)
-                .mode(FOLDER_MODE)
-                .create(folder)
-                .map_err(failed("make the folder of"))?;
             // Who may write there could also have the mode of a file of its choice changed below.
             if let Some(Foreign { place, why }) =
-                foreign(folder, Purpose::OneEntry).map_err(failed("look at the folder of"))?
+                make_folder(folder, FOLDER_MODE, Purpose::OneEntry).map_err(failed("make the folder of"))?
             {
                 return Err(ListenError::Exposed { path, place, why });
             }
@@ -240,6 +235,18 @@ mod tests {
                 Err(error) => assert_eq!((error.code().as_str(), taken), ("HM-WL-0024", false), "{mode:o}"),
             }
             assert!(!path.exists());
+        }
+    }
+
+    #[test]
+    fn no_folder_is_made_where_others_lead() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = folder.path().join("open");
+        fs::create_dir(&open).unwrap();
+        for (mode, made) in [(0o777, false), (0o755, true)] {
+            fs::set_permissions(&open, fs::Permissions::from_mode(mode)).unwrap();
+            let bound = Listener::bind(&open.join("below/workload.sock"));
+            assert_eq!((bound.is_ok(), open.join("below").exists()), (made, made), "{mode:o}");
         }
     }
 

@@ -108,7 +108,7 @@ impl ToldSocket {
             socket,
             incoming: Incoming {
                 receiver,
-                frames: FrameTally::default(),
+                frames: FrameTally::new(1),
                 share,
                 pause: None,
             },

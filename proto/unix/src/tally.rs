@@ -10,7 +10,7 @@ const DATA: u8 = 0x0;
 pub struct Tally {
     /// Those that begin a call.
     pub calls: u32,
-    /// Those that carry nothing of a call: PING, SETTINGS, WINDOW_UPDATE, DATA without octets and the like.
+    /// Those that carry nothing of a call: PING, SETTINGS, WINDOW_UPDATE and the like, and DATA with too little in it.
     pub others: u32,
 }
 
@@ -21,19 +21,22 @@ pub struct FrameTally {
     uninteresting: usize,
     header: [u8; FRAME_HEADER],
     collected: usize,
+    carries: usize,
 }
 
-impl Default for FrameTally {
-    fn default() -> Self {
+impl FrameTally {
+    /// Of a connection that has said nothing yet. DATA that `carries` so many octets or more is paid for by what it carries
+    /// and counts as nothing: flow control bounds that.
+    #[must_use]
+    pub const fn new(carries: usize) -> Self {
         Self {
             uninteresting: PREFACE,
             header: [0; FRAME_HEADER],
             collected: 0,
+            carries,
         }
     }
-}
 
-impl FrameTally {
     /// Counts the frames whose headers end in `octets`.
     pub fn pass(&mut self, mut octets: &[u8]) -> Tally {
         let mut tally = Tally::default();
@@ -56,7 +59,7 @@ impl FrameTally {
                 self.uninteresting = header.length;
                 match header.kind {
                     HEADERS => tally.calls += 1,
-                    DATA if header.length > 0 => {}
+                    DATA if header.length >= self.carries => {}
                     _ => tally.others += 1,
                 }
             }
@@ -77,19 +80,20 @@ mod tests {
         fn every_frame_is_counted_wherever_it_is_cut(
             frames in prop::collection::vec((0..11_u8, prop::collection::vec(any::<u8>(), 0..40)), 0..20),
             cut in 1_usize..30,
+            carries in 1_usize..20,
         ) {
             let mut sent = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
             for (kind, payload) in &frames {
                 sent.extend_from_slice(&frame(*kind, 4, 1, payload));
             }
-            let (mut tally, mut walk) = (Tally::default(), FrameTally::default());
+            let (mut tally, mut walk) = (Tally::default(), FrameTally::new(carries));
             for piece in sent.chunks(cut) {
                 let counted = walk.pass(piece);
                 tally.calls += counted.calls;
                 tally.others += counted.others;
             }
             let calls = frames.iter().filter(|(kind, _)| *kind == HEADERS).count();
-            let data = frames.iter().filter(|(kind, payload)| *kind == DATA && !payload.is_empty()).count();
+            let data = frames.iter().filter(|(kind, payload)| *kind == DATA && payload.len() >= carries).count();
             prop_assert_eq!(usize::try_from(tally.calls).unwrap(), calls);
             prop_assert_eq!(usize::try_from(tally.others).unwrap(), frames.len() - calls - data);
         }

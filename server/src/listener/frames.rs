@@ -2,11 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-/// The client's first octets, before any frame (RFC 9113, section 3.4).
-const PREFACE: usize = 24;
-/// The head of a frame (RFC 9113, section 4.1).
-const HEAD: usize = 9;
-const DATA: u8 = 0;
+use hallmark_unix::FrameTally;
+
 /// A frame of data that carries at least so much is paid for by what it carries: who receives it bounds that.
 const CARRIES: usize = 1024;
 /// Frames that a connection may send at once; an attestation takes about thirty, a call two.
@@ -18,11 +15,7 @@ const EACH: Duration = Duration::from_millis(20);
 /// SETTINGS, WINDOW_UPDATE, empty DATA.
 #[derive(Debug)]
 pub(super) struct FrameBudget {
-    /// Octets to pass over before the next head.
-    skip: usize,
-    head: [u8; HEAD],
-    /// How much of the head is here.
-    known: usize,
+    frames: FrameTally,
     spent: u32,
     since: Instant,
 }
@@ -30,40 +23,16 @@ pub(super) struct FrameBudget {
 impl FrameBudget {
     pub(super) fn new(now: Instant) -> Self {
         Self {
-            skip: PREFACE,
-            head: [0; HEAD],
-            known: 0,
+            frames: FrameTally::new(CARRIES),
             spent: 0,
             since: now,
         }
     }
 
     /// Counts what arrived; whether it is within the budget.
-    pub(super) fn allows(&mut self, mut arrived: &[u8], now: Instant) -> bool {
-        while !arrived.is_empty() {
-            let passed = self.skip.min(arrived.len());
-            self.skip -= passed;
-            arrived = arrived.get(passed..).unwrap_or_default();
-            if self.skip > 0 {
-                break;
-            }
-            let Some((octet, rest)) = arrived.split_first() else {
-                break;
-            };
-            if let Some(place) = self.head.get_mut(self.known) {
-                *place = *octet;
-            }
-            self.known += 1;
-            arrived = rest;
-            if self.known == HEAD {
-                self.known = 0;
-                let [high, middle, low, kind, ..] = self.head;
-                self.skip = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
-                if kind != DATA || self.skip < CARRIES {
-                    self.spent = self.spent.saturating_add(1);
-                }
-            }
-        }
+    pub(super) fn allows(&mut self, arrived: &[u8], now: Instant) -> bool {
+        let counted = self.frames.pass(arrived);
+        self.spent = self.spent.saturating_add(counted.calls).saturating_add(counted.others);
         if self.spent > BURST {
             self.refill(now);
         }
@@ -81,6 +50,11 @@ impl FrameBudget {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The client's first octets, before any frame (RFC 9113, section 3.4).
+    const PREFACE: usize = 24;
+    /// The head of a frame (section 4.1).
+    const HEAD: usize = 9;
 
     fn frame(kind: u8, length: usize) -> Vec<u8> {
         let [.., high, middle, low] = length.to_be_bytes();
