@@ -82,7 +82,7 @@ enum Verb {
         #[arg(long)]
         verbose: bool,
     },
-    /// Examine configuration, data folder, TPM and the way to the server.
+    /// Examine configuration, data folder, TPM, measurement logs, the way to the server and the running agent.
     Doctor(Asked),
     /// Ask the Workload API, as a workload: show identities, write them to files, keep the files up to date.
     #[command(subcommand)]

@@ -114,8 +114,15 @@ mod tests {
         assert_eq!(turns.read(2, || 7).await, Ok(7));
         drop(release);
         assert_eq!(turns.read(1, || 8).await, Ok(8), "its turn has come");
-        assert_eq!(turns.read(3, || 9).await, Ok(9));
-        assert!(turns.users.lock().unwrap().len() <= 1, "nothing is kept of who is gone");
+        // Nothing is kept of who is gone, from the next user on; a thread that has just ended may hold on for a moment.
+        for uid in 3.. {
+            assert!(uid < 1000, "something is kept");
+            assert_eq!(turns.read(uid, || 9).await, Ok(9));
+            if turns.users.lock().unwrap().len() <= 1 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     #[tokio::test]
