@@ -5,7 +5,11 @@ use std::{collections::BTreeSet, path::PathBuf};
 use hallmark_host::answer::Form;
 use serde_json::{Value, json};
 
-use crate::{authority_keeper::Keeper, clock::Clock, config::Config, errors::StartError, run::parts};
+use crate::{
+    config::Config,
+    errors::StartError,
+    run::parts::{self, Opened},
+};
 
 /// What the operator says.
 #[derive(Debug, clap::Args)]
@@ -48,17 +52,9 @@ impl Begun {
 /// [`StartError`] naming the step that failed; then nothing is allowed.
 pub(crate) async fn begin(config: &Config, options: &Options) -> Result<Begun, StartError> {
     parts::data_folder(&config.data_dir)?;
-    let store = parts::store(config).await?;
-    let loaded = store.load().await?;
-    let keys = parts::keys(config).await?;
-    let keeper = Keeper {
-        store: &*store,
-        store_path: &config.store,
-        keys: &*keys,
-        trust_domain: &config.trust_domain,
-        clock: &Clock::system(),
-    };
-    let labels = keeper.keys_in_the_way(&loaded).await?;
+    let opened = Opened::open(config).await?;
+    let keeper = opened.keeper(config);
+    let labels = keeper.keys_in_the_way(&opened.loaded).await?;
     if !labels.is_empty() {
         let by = format!("uid:{}", rustix::process::getuid().as_raw());
         keeper.allow(&labels, &by, &options.reason).await?;

@@ -6,11 +6,10 @@ use hallmark_host::answer::Form;
 use serde_json::{Value, json};
 
 use crate::{
-    authority_keeper::{AuthorityError, Keeper, date},
-    clock::Clock,
+    authority_keeper::{AuthorityError, date},
     config::Config,
     errors::StartError,
-    run::parts,
+    run::parts::{self, Opened},
 };
 
 /// What the operator says.
@@ -67,17 +66,11 @@ pub(crate) async fn renew(config: &Config, options: &Options) -> Result<Renewed,
         return Err(AuthorityError::None.into());
     }
     parts::data_is_ours(&config.data_dir)?;
-    let store = parts::store(config).await?;
-    let loaded = store.load().await?;
-    let keys = parts::keys(config).await?;
-    let keeper = Keeper {
-        store: &*store,
-        store_path: &config.store,
-        keys: &*keys,
-        trust_domain: &config.trust_domain,
-        clock: &Clock::system(),
-    };
-    let renewal = keeper.prepare_renewal(&loaded, config.lifetimes.authority).await?;
+    let opened = Opened::open(config).await?;
+    let keeper = opened.keeper(config);
+    let renewal = keeper
+        .prepare_renewal(&opened.loaded, config.lifetimes.authority)
+        .await?;
     let renewed = Renewed {
         label: renewal.label().to_owned(),
         ended: renewal.ended,

@@ -7,7 +7,7 @@ use hallmark_host::{Foreign, LastReload, Purpose, foreign, make_folder};
 use hallmark_hsm::{HsmError, KeyStore};
 use hallmark_pkcs11::{Pkcs11Config, Pkcs11KeyStore};
 use hallmark_registry::Registry;
-use hallmark_store::{Outcome, RecordKind, SqliteOptions, SqliteStore, Store, StoreError, Total};
+use hallmark_store::{Loaded, Outcome, RecordKind, SqliteOptions, SqliteStore, Store, StoreError, Total};
 use tokio::{sync::Mutex, task::spawn_blocking};
 
 use crate::{
@@ -86,6 +86,39 @@ pub(crate) async fn keys(config: &Config) -> Result<Arc<dyn KeyStore>, StartErro
         .map_err(lost)?
         .map_err(|error: HsmError| StartError::Hsm(error))?;
     Ok(Arc::new(keys))
+}
+
+/// Store and token, opened by a command of the server's program. Nothing else opens the store meanwhile, so no server runs.
+pub(crate) struct Opened {
+    store: Arc<dyn Store>,
+    keys: Arc<dyn KeyStore>,
+    clock: Clock,
+    /// What the store holds.
+    pub(crate) loaded: Loaded,
+}
+
+impl Opened {
+    /// Opens both.
+    pub(crate) async fn open(config: &Config) -> Result<Self, StartError> {
+        let store = store(config).await?;
+        Ok(Self {
+            loaded: store.load().await?,
+            store,
+            keys: keys(config).await?,
+            clock: Clock::system(),
+        })
+    }
+
+    /// Who keeps the authority there.
+    pub(crate) fn keeper<'a>(&'a self, config: &'a Config) -> Keeper<'a> {
+        Keeper {
+            store: &*self.store,
+            store_path: &config.store,
+            keys: &*self.keys,
+            trust_domain: &config.trust_domain,
+            clock: &self.clock,
+        }
+    }
 }
 
 /// Puts the parts together, with everything that the store remembers.

@@ -162,15 +162,23 @@ impl Kept {
         self.trial.lab.server().stop();
     }
 
-    /// The server's own health check: how it ended, and what it said.
-    pub(crate) fn health(&mut self) -> (Option<i32>, String) {
+    /// A command of the server's program: how it ended, and what it said.
+    pub(crate) fn program(&mut self, words: &[&str]) -> (Option<i32>, String) {
+        let server = self.trial.lab.server();
         let out = Command::new(binary("hallmark-server").unwrap())
-            .args(["healthcheck", "--verbose", "--config"])
-            .arg(self.trial.lab.server().config_file())
+            .args(words)
+            .arg("--config")
+            .arg(server.config_file())
+            .env("SOFTHSM2_CONF", server.token().conf())
             .output()
             .unwrap();
         let text = [out.stdout, out.stderr].concat();
         (out.status.code(), String::from_utf8(text).unwrap())
+    }
+
+    /// The server's own health check.
+    pub(crate) fn health(&mut self) -> (Option<i32>, String) {
+        self.program(&["healthcheck", "--verbose"])
     }
 
     /// Waits until the running server's health check ends so.

@@ -56,13 +56,6 @@ fn a_key_that_is_destroyed_under_a_running_server_is_told_by_all_who_look() {
     }
     kept.trial.lab.server().stop();
     // Nor is all well where no server runs.
-    let server = kept.trial.lab.server();
-    let doctor = Command::new(binary("hallmark-server").unwrap())
-        .args(["doctor", "--config"])
-        .arg(server.config_file())
-        .env("SOFTHSM2_CONF", server.token().conf())
-        .output()
-        .unwrap();
-    let said = String::from_utf8(doctor.stdout).unwrap();
+    let (_, said) = kept.program(&["doctor"]);
     assert!(said.contains("FAIL  token: HM-SRV-0010"), "{said}");
 }

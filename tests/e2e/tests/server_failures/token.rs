@@ -301,21 +301,7 @@ fn a_first_key_of_another_kind_is_told_and_kept() {
 
 /// How `hallmark-server authority begin` ends, and what it says.
 fn begin(kept: &mut Kept) -> (Option<i32>, String) {
-    server(kept, &["authority", "begin", "--reason", "the disk is lost"])
-}
-
-/// How a command of the server's program ends, and what it says.
-fn server(kept: &mut Kept, words: &[&str]) -> (Option<i32>, String) {
-    let server = kept.trial.lab.server();
-    let out = Command::new(hallmark_kit::binary("hallmark-server").unwrap())
-        .args(words)
-        .arg("--config")
-        .arg(server.config_file())
-        .env("SOFTHSM2_CONF", server.token().conf())
-        .output()
-        .unwrap();
-    let said = [out.stdout, out.stderr].concat();
-    (out.status.code(), String::from_utf8(said).unwrap())
+    kept.program(&["authority", "begin", "--reason", "the disk is lost"])
 }
 
 #[test]
@@ -326,7 +312,7 @@ fn an_empty_store_beside_a_used_token_is_refused_until_a_new_beginning_is_said()
     // With the server's own store there is nothing to begin.
     let (exit, said) = begin(&mut kept);
     assert!(exit == Some(UNEXPECTED) && said.starts_with("HM-SRV-0033: "), "{said}");
-    let (_, doctor) = server(&mut kept, &["doctor"]);
+    let (_, doctor) = kept.program(&["doctor"]);
     assert!(doctor.contains("ok    token: "), "{doctor}");
     kept.must_go_on();
     std::fs::rename(&data, &away).unwrap();
@@ -337,7 +323,7 @@ fn an_empty_store_beside_a_used_token_is_refused_until_a_new_beginning_is_said()
          store; only if it is lost: hallmark-server authority begin (docs/how-to/runbook.md)",
         data.join("server.db").display()
     );
-    let (_, doctor) = server(&mut kept, &["doctor"]);
+    let (_, doctor) = kept.program(&["doctor"]);
     assert!(doctor.contains("FAIL  token: HM-SRV-0032"), "{doctor}");
     // The second time the store is there, and as empty.
     kept.must_refuse(&config, UNEXPECTED, &refused);
