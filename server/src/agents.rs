@@ -9,8 +9,8 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use hallmark_registry::NodeState;
 use hallmark_spiffe::SpiffeId;
+use hallmark_state::NodeState;
 use hallmark_store::{Agent, Change, Committed, Store, StoreError};
 use tokio::sync::{Mutex, MutexGuard};
 

@@ -15,8 +15,8 @@ pub use role_error::RoleError;
 
 use std::sync::Arc;
 
-use hallmark_registry::NodeState;
 use hallmark_spiffe::SpiffeId;
+use hallmark_state::NodeState;
 use hallmark_store::Agent;
 use tonic::Status;
 

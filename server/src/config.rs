@@ -15,9 +15,9 @@ use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration}
 use hallmark_host::log::{Filter, Format};
 use hallmark_hsm::KeyKind;
 use hallmark_policy::{Rules, signed::OperatorKeys};
-use hallmark_registry::{Approvers, SvidTtl};
 use hallmark_settings::Overrides;
 use hallmark_spiffe::{SpiffeId, TrustDomain};
+use hallmark_state::{Approvers, SvidTtl};
 use hallmark_tpm_wire::PcrSelection;
 use hallmark_verify::Trust;
 use secrecy::SecretString;

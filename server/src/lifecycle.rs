@@ -26,7 +26,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use hallmark_registry::{Approvers, InventoryLine, Links, NodeState};
+use hallmark_state::{Approvers, InventoryLine, Links, NodeState};
 use hallmark_store::{Agent, Loaded};
 use hallmark_verify::{EkKey, Revocation, Trust};
 use tokio::sync::Mutex;

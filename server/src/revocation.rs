@@ -9,7 +9,7 @@ use std::{
 
 use hallmark_evidence::EkCertificateChain;
 use hallmark_reason::Report;
-use hallmark_registry::agent_id;
+use hallmark_state::agent_id;
 use hallmark_store::StoreError;
 use hallmark_verify::{Revocation, is_revoked};
 

@@ -11,8 +11,8 @@ use std::{
 use arc_swap::ArcSwap;
 use hallmark_host::LastReload;
 use hallmark_hsm::KeyStore;
-use hallmark_registry::Registry;
 use hallmark_spiffe::{SpiffeId, TrustDomain};
+use hallmark_state::Registry;
 use hallmark_store::Store;
 use tokio::sync::Mutex;
 

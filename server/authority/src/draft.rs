@@ -2,8 +2,8 @@
 
 use std::time::SystemTime;
 
-use hallmark_registry::Grant;
 use hallmark_spiffe::SpiffeId;
+use hallmark_state::Grant;
 
 use crate::{
     AuthorityError, Serial, SignatureAlgorithm, SubjectKey, X509Authority, der, extensions,

@@ -1,6 +1,6 @@
 //! SVID profiles: prepare, lint, seal.
 //!
-//! [`prepare`] turns a [`Grant`](hallmark_registry::Grant) and a [`SubjectKey`] into a [`Draft`]: the bytes to be
+//! [`prepare`] turns a [`Grant`](hallmark_state::Grant) and a [`SubjectKey`] into a [`Draft`]: the bytes to be
 //! signed, already read back by another decoder than wrote them, checked against the X509-SVID profile and compared
 //! with what was granted. Whoever holds the authority's key signs [`Draft::tbs`], and [`Draft::seal`] puts the
 //! certificate together. Nothing here holds a private key, asks the time or makes random numbers.

@@ -7,8 +7,8 @@ use hallmark_policy::{
     BaselineError, DigestListError, PolicyError, RuleFileError, predict::PredictError, signed::SignedFileError,
 };
 use hallmark_reason::{Coded, ReasonCode, Report};
-use hallmark_registry::EntryError;
 use hallmark_spiffe::{BundleError, IdError, SelectorError};
+use hallmark_state::EntryError;
 use hallmark_verify::TrustError;
 use tonic::Code;
 

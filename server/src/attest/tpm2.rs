@@ -7,8 +7,8 @@ use hallmark_api::{agent::attest_agent_response, attest};
 use hallmark_authority::SubjectKey;
 use hallmark_evidence::{Claim, EkCertificateChain};
 use hallmark_policy::{Appraisal, Listed, PolicySet, appraise_following};
-use hallmark_registry::{agent_id, authorise_node};
 use hallmark_spiffe::{SpiffeId, x509::SerialHex};
+use hallmark_state::{agent_id, authorise_node};
 use hallmark_store::{Agent, StoreError};
 use hallmark_tpm_wire::Name;
 use hallmark_verify::{

@@ -3,8 +3,8 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use hallmark_evidence::EkCertificateChain;
-use hallmark_registry::{Approvals, NodeState};
 use hallmark_spiffe::SpiffeId;
+use hallmark_state::{Approvals, NodeState};
 use hallmark_store::{
     Agent, Change, Committed, EkCertificate, NewEvidence, NodeSvid, Outcome, Record, RecordKind, RecordRange,
     StoreError,

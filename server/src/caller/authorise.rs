@@ -285,7 +285,7 @@ pub(super) fn serial(bytes: &[u8]) -> Option<u128> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hallmark_registry::{Approvals, NodeState};
+    use hallmark_state::{Approvals, NodeState};
 
     fn row(current: Option<u128>, next: Option<u128>, state: NodeState) -> Agent {
         let svid = |serial| NodeSvid { serial, expires_at: 9 };

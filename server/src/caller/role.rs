@@ -6,11 +6,11 @@
 
 use std::fmt;
 
-use hallmark_registry::{Registry, Role, RoleWay};
 use hallmark_spiffe::{
     SpiffeId,
     x509::{SerialHex, VerifiedLeaf},
 };
+use hallmark_state::{Registry, Role, RoleWay};
 use hallmark_store::{Agent, RoleSvid};
 use tokio::sync::MutexGuard;
 use tonic::Status;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use hallmark_reason::{Coded, ReasonCode, Report};
-use hallmark_registry::{Action, EntryId, Role};
 use hallmark_spiffe::SpiffeId;
+use hallmark_state::{Action, EntryId, Role};
 use tonic::Status;
 
 /// Why a role does not let a caller do something.

@@ -11,9 +11,9 @@ use std::{
 use hallmark_host::log;
 use hallmark_hsm::KeyKind;
 use hallmark_policy::Rules;
-use hallmark_registry::{Approvers, SvidTtl};
 use hallmark_settings::{Fault, Overrides};
 use hallmark_spiffe::{SpiffeId, TrustDomain};
+use hallmark_state::{Approvers, SvidTtl};
 use hallmark_tpm_wire::{
     HashAlg, PcrSelection,
     templates::{EkTemplate, ek_template_named},

@@ -1,7 +1,7 @@
 //! Attested nodes.
 
 use hallmark_api::types;
-use hallmark_registry::NodeState;
+use hallmark_state::NodeState;
 use hallmark_store::Agent;
 
 use super::{id_message, selector_messages};

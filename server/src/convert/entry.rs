@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use hallmark_api::{entry, types};
-use hallmark_registry::{Entry, EntryDraft, Filter};
 use hallmark_spiffe::TrustDomain;
+use hallmark_state::{Entry, EntryDraft, Filter};
 use tonic::Status;
 
 use super::{id_message, selector_match, selector_messages, selectors, spiffe_id, trust_domain_match};
@@ -189,7 +189,7 @@ pub fn entry_filter(message: Option<entry::list_entries_request::Filter>) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hallmark_registry::EntryId;
+    use hallmark_state::EntryId;
 
     fn message() -> types::Entry {
         types::Entry {

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use hallmark_api::types;
-use hallmark_registry::{EntryDraft, Match};
 use hallmark_spiffe::{Selector, TrustDomain};
+use hallmark_state::{EntryDraft, Match};
 use tonic::Status;
 
 /// Reads selectors, in the order given.

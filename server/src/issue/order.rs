@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hallmark_authority::SubjectKey;
-use hallmark_registry::Grant;
 use hallmark_spiffe::SpiffeId;
+use hallmark_state::Grant;
 
 /// The key that an SVID is to certify.
 #[derive(Debug, Clone)]

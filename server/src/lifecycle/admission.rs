@@ -1,7 +1,7 @@
 //! Whether a node whose TPM proved itself is let in.
 
 use hallmark_policy::Appraisal;
-use hallmark_registry::{Action, Approvals, NodeState, agent_id, step};
+use hallmark_state::{Action, Approvals, NodeState, agent_id, step};
 use hallmark_store::{Agent, Change};
 
 use super::{Lifecycle, change::record, links};

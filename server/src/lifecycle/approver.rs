@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use hallmark_registry::{ApproverRefusal, LifecycleError};
+use hallmark_state::{ApproverRefusal, LifecycleError};
 use hallmark_unix::subordinate_ranges;
 use nix::unistd::{Uid, User};
 use tokio::task::spawn_blocking;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use hallmark_reason::{Coded, Report};
-use hallmark_registry::{Action, Approval, Approvals, LifecycleError, NodeState, RefusedStep, Role, gives_back, step};
 use hallmark_spiffe::SpiffeId;
+use hallmark_state::{Action, Approval, Approvals, LifecycleError, NodeState, RefusedStep, Role, gives_back, step};
 use hallmark_store::{Agent, Change, Outcome, Record, RecordKind, StoreError};
 
 use super::links;

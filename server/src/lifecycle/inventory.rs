@@ -6,7 +6,7 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-use hallmark_registry::InventoryLine;
+use hallmark_state::InventoryLine;
 use hallmark_verify::{EkKey, Inventory, InventoryItem, Trust, VerifiedEvidence};
 
 /// One state of the inventory; it never changes, it is replaced.

@@ -5,8 +5,8 @@ use std::{
     sync::{Arc, PoisonError, RwLockReadGuard, RwLockWriteGuard},
 };
 
-use hallmark_registry::{Action, InventoryLine, LinkError, Links, NodeState, agent_id};
 use hallmark_spiffe::SpiffeId;
+use hallmark_state::{Action, InventoryLine, LinkError, Links, NodeState, agent_id};
 use hallmark_store::{Agent, Change, StoreError, TpmName};
 use hallmark_tpm_wire::Name;
 use hallmark_verify::{BoundEvidence, EkKey, Trust};

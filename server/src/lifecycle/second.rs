@@ -8,8 +8,8 @@ use std::{
     time::Duration,
 };
 
-use hallmark_registry::Action;
 use hallmark_spiffe::SpiffeId;
+use hallmark_state::Action;
 
 use crate::caller::RoleHolder;
 

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hallmark_registry::{Action, InventoryLine, Links, NodeState, Plan, agent_id, step};
 use hallmark_spiffe::SpiffeId;
+use hallmark_state::{Action, InventoryLine, Links, NodeState, Plan, agent_id, step};
 use hallmark_store::{Agent, Change, Outcome, Record, RecordKind, StoreError};
 use hallmark_verify::EkKey;
 

@@ -8,8 +8,8 @@ use std::{
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use hallmark_policy::{Change as Verdict, Judgement, MachineFacts, PolicySet, Rules, Standing, rejudge};
-use hallmark_registry::NodeState;
 use hallmark_spiffe::SpiffeId;
+use hallmark_state::NodeState;
 use hallmark_store::{Agent, Change, LINES, NodeFacts, Outcome, Record, RecordKind};
 use hallmark_verify::history::Sighting;
 

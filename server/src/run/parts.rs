@@ -6,7 +6,7 @@ use arc_swap::ArcSwap;
 use hallmark_host::{Foreign, LastReload, Purpose, foreign, make_folder};
 use hallmark_hsm::{HsmError, KeyStore};
 use hallmark_pkcs11::{Pkcs11Config, Pkcs11KeyStore};
-use hallmark_registry::Registry;
+use hallmark_state::Registry;
 use hallmark_store::{Loaded, Outcome, RecordKind, SqliteOptions, SqliteStore, Store, StoreError, Total};
 use tokio::{sync::Mutex, task::spawn_blocking};
 
@@ -200,7 +200,7 @@ fn counters(totals: &[Total]) -> Counters {
 
 /// Entries from before the maximum was set, or lowered: they go on, with shorter SVIDs.
 fn warn_of_lifetimes(registry: &Registry, max: std::time::Duration) {
-    let all = registry.list(&hallmark_registry::Filter::default(), 0, None).entries;
+    let all = registry.list(&hallmark_state::Filter::default(), 0, None).entries;
     let above: Vec<_> = all
         .iter()
         .filter_map(|entry| entry.require_ttl_within(max, None).err().map(|error| (entry, error)))

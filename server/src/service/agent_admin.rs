@@ -9,8 +9,8 @@ use hallmark_api::{
     },
     types,
 };
-use hallmark_registry::{Action, LifecycleError, Match, NodeState};
 use hallmark_spiffe::{Selector, SpiffeId};
+use hallmark_state::{Action, LifecycleError, Match, NodeState};
 use hallmark_store::Agent;
 use tonic::{Request, Response, Status};
 
@@ -217,7 +217,7 @@ impl Filter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hallmark_registry::Approvals;
+    use hallmark_state::Approvals;
     use hallmark_store::NodeSvid;
 
     fn agent(name: &str) -> Agent {

@@ -22,8 +22,8 @@ use hallmark_api::{
     },
     types,
 };
-use hallmark_registry::PageToken;
 use hallmark_spiffe::SpiffeId;
+use hallmark_state::PageToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
@@ -78,7 +78,7 @@ impl EntryService {
 }
 
 /// What the agent may serve, oldest first.
-pub(super) fn authorised(server: &Server, agent: &SpiffeId) -> Vec<Arc<hallmark_registry::Entry>> {
+pub(super) fn authorised(server: &Server, agent: &SpiffeId) -> Vec<Arc<hallmark_state::Entry>> {
     // An agent deleted, banned, suspended or distrusted since its request was let through may serve nothing.
     let Some(node) = server.agents.find(agent).filter(|node| node.is_active()) else {
         return Vec::new();

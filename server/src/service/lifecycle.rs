@@ -13,7 +13,7 @@ use hallmark_api::admin::{
     lifecycle_server::Lifecycle,
 };
 use hallmark_reason::Report;
-use hallmark_registry::{InventoryLine, NodeState};
+use hallmark_state::{InventoryLine, NodeState};
 use hallmark_store::StoreError;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 

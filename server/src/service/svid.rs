@@ -10,8 +10,8 @@ use hallmark_api::svid::{
     NewJwtsvidResponse, NewX509svidParams, batch_new_x509svid_response, svid_server::Svid,
 };
 use hallmark_reason::{Coded as _, Report};
-use hallmark_registry::{EntryId, GrantError, Registry, Role, SvidTtl, authorise_entry, mint};
 use hallmark_spiffe::SpiffeId;
+use hallmark_state::{EntryId, GrantError, Registry, Role, SvidTtl, authorise_entry, mint};
 use hallmark_store::Agent;
 use tonic::{Request, Response, Status};
 

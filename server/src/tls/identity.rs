@@ -9,7 +9,7 @@ use aws_lc_rs::{
     signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair},
 };
 use hallmark_authority::SubjectKey;
-use hallmark_registry::server_identity;
+use hallmark_state::server_identity;
 use rustls::{
     crypto::aws_lc_rs::sign::any_ecdsa_type,
     server::{ClientHello, ResolvesServerCert},

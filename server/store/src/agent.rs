@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use hallmark_registry::{Approvals, NodeState};
 use hallmark_spiffe::{Selector, SpiffeId};
+use hallmark_state::{Approvals, NodeState};
 
 /// Serial number and expiry of an SVID that a node holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use hallmark_registry::{Entry, EntryId, InventoryLine};
 use hallmark_spiffe::SpiffeId;
+use hallmark_state::{Entry, EntryId, InventoryLine};
 use hallmark_verify::EkKey;
 
 use crate::{

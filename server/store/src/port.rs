@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use futures_util::future::BoxFuture;
-use hallmark_registry::{Entry, InventoryLine};
 use hallmark_spiffe::SpiffeId;
+use hallmark_state::{Entry, InventoryLine};
 use hallmark_verify::EkKey;
 
 use crate::{

@@ -23,8 +23,8 @@ use std::{
 
 use conformance::{full_entry, intents, trust_domain};
 use hallmark_reason::Coded as _;
-use hallmark_registry::EntryId;
 use hallmark_spiffe::TrustDomain;
+use hallmark_state::EntryId;
 use hallmark_store::{Change, INTERRUPTED, Outcome, RecordQuery, SqliteOptions, SqliteStore, Store, StoreError};
 
 struct Place {

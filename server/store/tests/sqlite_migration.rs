@@ -11,7 +11,7 @@
 mod conformance;
 
 use conformance::trust_domain;
-use hallmark_registry::NodeState;
+use hallmark_state::NodeState;
 use hallmark_store::{Authority, AuthorityState, SqliteOptions, SqliteStore, Store as _};
 
 const VERSION_1: &str = include_str!("../src/sqlite/0001.sql");

@@ -9,12 +9,12 @@ use hallmark_api::{
     health::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient},
 };
 use hallmark_authority::SubjectKey;
-use hallmark_registry::mint;
 use hallmark_server::{
     issue::{Order, OrderKey, issue},
     run::Running,
 };
 use hallmark_spiffe::SpiffeId;
+use hallmark_state::mint;
 use hallmark_verify::testing::SoftwareKey;
 use tonic::Code;
 

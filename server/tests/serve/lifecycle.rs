@@ -13,12 +13,12 @@ use hallmark_api::{
     types::permission_denied_details::Reason,
 };
 use hallmark_attacks::{attest, open};
-use hallmark_registry::Action;
 use hallmark_server::{
     caller::Caller,
     lifecycle::{Ask, ChangeFailed, change},
     run::Running,
 };
+use hallmark_state::Action;
 use hallmark_verify::testing::SoftwareMachine;
 use tonic::{Code, Status};
 

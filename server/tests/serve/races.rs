@@ -5,9 +5,9 @@ use std::{fs, sync::Arc, sync::mpsc, time::Duration};
 use hallmark_api::admin::{ImportInventoryRequest, lifecycle_client::LifecycleClient};
 use hallmark_attacks::attest;
 use hallmark_policy::{Policy, PolicySet, signed::FileKind};
-use hallmark_registry::NodeState;
 use hallmark_server::{agents::Decision, run::Running};
 use hallmark_spiffe::SpiffeId;
+use hallmark_state::NodeState;
 use hallmark_store::{Agent, Change, Outcome, PolicyFile, RecordQuery};
 use hallmark_verify::{EkKey, testing::SoftwareMachine};
 

@@ -315,7 +315,7 @@ fn expired_entries_are_taken_away_and_recorded() {
             assert_eq!(prune(&lab.server).await.unwrap(), 0);
             let paths = |lab: &Lab| -> Vec<String> {
                 let registry = lab.server.registry();
-                let all = registry.list(&hallmark_registry::Filter::default(), 0, None);
+                let all = registry.list(&hallmark_state::Filter::default(), 0, None);
                 all.entries
                     .iter()
                     .map(|entry| entry.spiffe_id.path().to_owned())

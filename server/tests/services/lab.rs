@@ -13,7 +13,6 @@ use hallmark_api::{
     entry::{BatchCreateEntryRequest, batch_create_entry_response, entry_server::Entry as _},
     types,
 };
-use hallmark_registry::{Approvals, NodeState};
 use hallmark_server::{
     agents::Decision,
     caller::Caller,
@@ -24,6 +23,7 @@ use hallmark_server::{
     state::Server,
 };
 use hallmark_spiffe::{Selector, SpiffeId};
+use hallmark_state::{Approvals, NodeState};
 use hallmark_store::{Agent, NodeSvid};
 use tonic::Request;
 

@@ -8,8 +8,8 @@ use hallmark_api::{
     },
     types,
 };
-use hallmark_registry::{Entry, Filter};
 use hallmark_spiffe::TrustDomain;
+use hallmark_state::{Entry, Filter};
 use tonic::{Code, Status};
 
 use crate::lab::{Lab, entry, id_message, isolated, local};

@@ -26,7 +26,7 @@ const HOST: &str = "hallmark-host";
 const PURE: &[&str] = &[
     "hallmark-verify",
     "hallmark-policy",
-    "hallmark-registry",
+    "hallmark-state",
     "hallmark-authority",
 ];
 const SERVER: &[&str] = &[
@@ -36,7 +36,7 @@ const SERVER: &[&str] = &[
     "hallmark-pkcs11",
     "hallmark-verify",
     "hallmark-policy",
-    "hallmark-registry",
+    "hallmark-state",
     "hallmark-authority",
     "hallmark",
 ];

@@ -7,8 +7,8 @@ use std::{
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, ParsedPublicKey};
 use hallmark_authority::{Serial, SubjectKey, prepare};
-use hallmark_registry::mint;
 use hallmark_spiffe::SpiffeId;
+use hallmark_state::mint;
 use rcgen::{CertificateParams, KeyPair};
 
 use crate::software::{SoftwareKey, now, trust_domain};

@@ -3,8 +3,8 @@
 use std::{fs, path::Path, process::Command, time::Duration};
 
 use hallmark_authority::{AuthorityError, Serial, SubjectKey, prepare, prepare_authority};
-use hallmark_registry::{Grant, mint, server_identity};
 use hallmark_spiffe::{SpiffeId, TrustDomain, x509};
+use hallmark_state::{Grant, mint, server_identity};
 
 use crate::software::{NOW, SoftwareKey, now, trust_domain};
 

@@ -13,8 +13,8 @@ use std::{
 };
 
 use hallmark_api::{admin::Node, types};
-use hallmark_registry::{InventoryLine, Registry};
 use hallmark_spiffe::TrustDomain;
+use hallmark_state::{InventoryLine, Registry};
 use hallmark_verify::EkKey;
 use tonic::Status;
 

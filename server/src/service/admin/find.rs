@@ -4,8 +4,8 @@ use std::{collections::BTreeSet, pin::Pin};
 
 use futures_util::Stream;
 use hallmark_api::admin::{FindIdsRequest, FindIdsResponse, ListServedEntriesResponse};
-use hallmark_registry::InventoryLine;
 use hallmark_spiffe::SpiffeId;
+use hallmark_state::InventoryLine;
 use tonic::Status;
 
 use crate::{convert::entry_message, lifecycle, service::entry::authorised, state::Server};

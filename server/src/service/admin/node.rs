@@ -1,8 +1,8 @@
 //! One node, with what was last proved of it.
 
 use hallmark_api::admin::{GetNodeResponse, PcrValue, Reason};
-use hallmark_registry::NodeState;
 use hallmark_spiffe::SpiffeId;
+use hallmark_state::NodeState;
 use hallmark_store::Agent;
 use tonic::Status;
 

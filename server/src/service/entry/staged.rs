@@ -5,8 +5,8 @@ use std::{
     sync::Arc,
 };
 
-use hallmark_registry::{Entry, EntryId, Registry};
 use hallmark_spiffe::{Selector, SpiffeId};
+use hallmark_state::{Entry, EntryId, Registry};
 use hallmark_store::{Change, Outcome, Record, RecordKind};
 use tonic::Status;
 
@@ -173,8 +173,8 @@ fn likeness(entry: &Entry) -> Likeness {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hallmark_registry::EntryDraft;
     use hallmark_spiffe::TrustDomain;
+    use hallmark_state::EntryDraft;
 
     fn entry(id: &str, path: &str) -> Entry {
         let trust_domain = TrustDomain::parse("example.org").unwrap();

@@ -10,7 +10,7 @@ use hallmark_api::{
     entry::{EntryRevision, SyncAuthorizedEntriesRequest, SyncAuthorizedEntriesResponse},
     types,
 };
-use hallmark_registry::Entry;
+use hallmark_state::Entry;
 use tokio::sync::mpsc;
 use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 use tonic::Status;
@@ -171,8 +171,8 @@ async fn send_pages(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hallmark_registry::{EntryDraft, EntryId};
     use hallmark_spiffe::{Selector, SpiffeId, TrustDomain};
+    use hallmark_state::{EntryDraft, EntryId};
 
     fn entries(count: usize) -> Vec<Arc<Entry>> {
         let trust_domain = TrustDomain::parse("example.org").unwrap();

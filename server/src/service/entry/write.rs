@@ -13,8 +13,8 @@ use hallmark_api::{
     types,
 };
 use hallmark_reason::Coded as _;
-use hallmark_registry::{Entry, EntryDraft, EntryError, EntryId, Registry, Role};
 use hallmark_spiffe::{SpiffeId, TrustDomain};
+use hallmark_state::{Entry, EntryDraft, EntryError, EntryId, Registry, Role};
 use tonic::Status;
 use uuid::Uuid;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::{Stream, StreamExt as _};
 use hallmark_api::admin::{ImportInventoryRequest, ImportInventoryResponse};
 use hallmark_reason::Report;
-use hallmark_registry::{Form, InventoryLine, read_inventory};
+use hallmark_state::{Form, InventoryLine, read_inventory};
 use hallmark_verify::EkKey;
 use tonic::Status;
 

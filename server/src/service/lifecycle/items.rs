@@ -6,7 +6,7 @@ use hallmark_api::admin::{
     InventoryItem, ListInventoryRequest, ListInventoryResponse, RemoveInventoryRequest, RemoveInventoryResponse,
 };
 use hallmark_reason::Report;
-use hallmark_registry::InventoryLine;
+use hallmark_state::InventoryLine;
 use hallmark_verify::{EkKey, TpmClass};
 use tonic::Status;
 

@@ -3,8 +3,8 @@
 use hallmark_api::admin::{
     ChangeNodeRequest, ChangeNodeResponse, ListNodesRequest, ListNodesResponse, Node, NodeApproval,
 };
-use hallmark_registry::{Action, InventoryLine, NodeState};
 use hallmark_spiffe::SpiffeId;
+use hallmark_state::{Action, InventoryLine, NodeState};
 use hallmark_store::Agent;
 use hallmark_verify::EkKey;
 use tonic::Status;

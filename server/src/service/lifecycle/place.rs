@@ -3,8 +3,8 @@
 
 use std::{fmt, ops::Bound, sync::Arc};
 
-use hallmark_registry::{InventoryLine, NodeState};
 use hallmark_spiffe::SpiffeId;
+use hallmark_state::{InventoryLine, NodeState};
 use hallmark_store::Agent;
 use hallmark_verify::EkKey;
 use tonic::Status;

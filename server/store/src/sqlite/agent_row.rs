@@ -1,7 +1,7 @@
 //! Rows of `agents`.
 
-use hallmark_registry::NodeState;
 use hallmark_spiffe::SpiffeId;
+use hallmark_state::NodeState;
 use rusqlite::{Connection, Row, params};
 
 use super::json;

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use hallmark_registry::EntryId;
 use hallmark_spiffe::SpiffeId;
+use hallmark_state::EntryId;
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
 
 use super::{

@@ -2,8 +2,8 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use hallmark_registry::{Entry, EntryId};
 use hallmark_spiffe::{SpiffeId, TrustDomain};
+use hallmark_state::{Entry, EntryId};
 use rusqlite::{Connection, Params, Row, ToSql};
 
 use super::json;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use hallmark_registry::InventoryLine;
+use hallmark_state::InventoryLine;
 use hallmark_verify::{EkKey, TpmClass};
 use rusqlite::{Connection, Row, params};
 

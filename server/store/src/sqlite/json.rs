@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hallmark_registry::{Approval, Approvals};
 use hallmark_spiffe::Selector;
+use hallmark_state::{Approval, Approvals};
 
 use crate::StoreError;
 

@@ -1,7 +1,7 @@
 //! Entries, and what a commit promises.
 
 use hallmark_reason::Coded as _;
-use hallmark_registry::{Entry, EntryId};
+use hallmark_state::{Entry, EntryId};
 use hallmark_store::{Change, Outcome, RecordQuery, Store, StoreError};
 
 use super::{full_entry, plain_entry, verdict};

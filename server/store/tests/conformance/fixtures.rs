@@ -2,8 +2,8 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use hallmark_registry::{Approvals, Entry, EntryId, NodeState};
 use hallmark_spiffe::{Selector, SpiffeId, TrustDomain};
+use hallmark_state::{Approvals, Entry, EntryId, NodeState};
 use hallmark_store::{Agent, NodeSvid, Outcome, Record, RecordKind, SvidIntent, SvidIntents};
 
 pub(crate) fn trust_domain() -> TrustDomain {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use hallmark_registry::InventoryLine;
+use hallmark_state::InventoryLine;
 use hallmark_store::{Change, Store, StoreError, TpmName};
 use hallmark_tpm_wire::Name;
 use hallmark_verify::{EkKey, TpmClass};

@@ -1,6 +1,6 @@
 //! Agents, authorities, the bundle's sequence number.
 
-use hallmark_registry::{Approval, Approvals, NodeState};
+use hallmark_state::{Approval, Approvals, NodeState};
 use hallmark_store::{Agent, Authority, AuthorityState, Change, Store, StoreError};
 
 use super::agent;

@@ -7,8 +7,8 @@ use std::{
 
 use clap::Args;
 use hallmark_api::types;
-use hallmark_registry::{Entry, EntryDraft, EntryId};
 use hallmark_spiffe::{Selector, SpiffeId};
+use hallmark_state::{Entry, EntryDraft, EntryId};
 
 use super::{Context, declared::Declared, read, write};
 use crate::{

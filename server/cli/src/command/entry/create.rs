@@ -1,8 +1,8 @@
 //! `hallmark entry create`.
 
 use clap::Args;
-use hallmark_registry::EntryDraft;
 use hallmark_spiffe::TrustDomain;
+use hallmark_state::EntryDraft;
 
 use super::{Context, selectors, write};
 use crate::{

@@ -3,8 +3,8 @@
 use std::{fs, path::Path};
 
 use hallmark_api::types;
-use hallmark_registry::EntryDraft;
 use hallmark_spiffe::TrustDomain;
+use hallmark_state::EntryDraft;
 use serde::{Deserialize, Serialize, Serializer, de::IgnoredAny};
 
 use super::{read, selectors};

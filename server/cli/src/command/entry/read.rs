@@ -1,8 +1,8 @@
 //! Entries as the server sends them, as the registry's own types.
 
 use hallmark_api::types;
-use hallmark_registry::{Entry, EntryDraft, EntryId};
 use hallmark_spiffe::{Selector, TrustDomain};
+use hallmark_state::{Entry, EntryDraft, EntryId};
 
 use crate::{error::CliError, lookup::message_id};
 

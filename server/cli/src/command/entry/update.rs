@@ -2,8 +2,8 @@
 
 use clap::Args;
 use hallmark_api::types;
-use hallmark_registry::EntryDraft;
 use hallmark_spiffe::TrustDomain;
+use hallmark_state::EntryDraft;
 
 use super::{Context, create::parse_expiry, read, selectors, write};
 use crate::{args::Change, client::Client, duration::parse_ttl, error::CliError, exit::Exit, lookup};

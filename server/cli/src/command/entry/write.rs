@@ -7,8 +7,8 @@ use hallmark_api::{
     entry::{BatchCreateEntryRequest, BatchDeleteEntryRequest, BatchUpdateEntryRequest},
     types::{self, entry::AdditionalAttributes},
 };
-use hallmark_registry::{EntryDraft, selector_warnings};
 use hallmark_spiffe::{SpiffeId, TrustDomain};
+use hallmark_state::{EntryDraft, selector_warnings};
 use tonic::Code;
 
 use super::{Context, selector_message};

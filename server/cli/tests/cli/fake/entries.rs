@@ -15,8 +15,8 @@ use hallmark_api::{
     types,
 };
 use hallmark_reason::Report;
-use hallmark_registry::{Entry, EntryDraft, EntryId, Filter, Match, PageToken, Registry};
 use hallmark_spiffe::{Selector, SpiffeId, TrustDomain};
+use hallmark_state::{Entry, EntryDraft, EntryId, Filter, Match, PageToken, Registry};
 use tokio_stream::Pending;
 use tonic::{Code, Request, Response, Status, Streaming};
 

@@ -6,7 +6,7 @@ use hallmark_api::admin::{
     RemoveInventoryRequest, RemoveInventoryResponse, lifecycle_server::Lifecycle,
 };
 use hallmark_reason::Report;
-use hallmark_registry::{Action, Form, NodeState, Plan, RefusedStep, read_inventory, step};
+use hallmark_state::{Action, Form, NodeState, Plan, RefusedStep, read_inventory, step};
 use hallmark_verify::{EkKey, TpmClass};
 use tokio_stream::StreamExt as _;
 use tonic::{Request, Response, Status, Streaming};

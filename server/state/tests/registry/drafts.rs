@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use hallmark_reason::Coded as _;
-use hallmark_registry::{Entry, EntryDraft, EntryError, EntryId};
 use hallmark_spiffe::{Selector, SpiffeId, TrustDomain};
+use hallmark_state::{Entry, EntryDraft, EntryError, EntryId};
 
 use crate::samples::{NOW, draft, eid, id, td};
 

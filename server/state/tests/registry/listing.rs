@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use hallmark_registry::{Entry, Filter, Match, PageToken, Registry};
 use hallmark_spiffe::TrustDomain;
+use hallmark_state::{Entry, Filter, Match, PageToken, Registry};
 
 use crate::samples::{NOW, eid, entry, id, selectors, td};
 

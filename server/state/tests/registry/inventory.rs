@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use hallmark_reason::Coded as _;
-use hallmark_registry::{Form, InventoryError, InventoryLine, Plan, read_inventory};
+use hallmark_state::{Form, InventoryError, InventoryLine, Plan, read_inventory};
 use hallmark_verify::{EkKey, TpmClass};
 use proptest::prelude::*;
 

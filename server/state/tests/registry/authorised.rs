@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use hallmark_registry::{Entry, Registry};
 use hallmark_spiffe::{Selector, SpiffeId};
+use hallmark_state::{Entry, Registry};
 use proptest::prelude::*;
 
 use crate::samples::{NOW, entry, id, selectors, td};
@@ -27,7 +27,7 @@ fn names(registry: &Registry, agent: &SpiffeId, node: &BTreeSet<Selector>, now: 
     let found = registry.authorised(agent, node, now);
     let names: Vec<String> = found.iter().map(|entry| entry.id.to_string()).collect();
     // Upwards and downwards say the same, of every entry.
-    for entry in registry.list(&hallmark_registry::Filter::default(), 0, None).entries {
+    for entry in registry.list(&hallmark_state::Filter::default(), 0, None).entries {
         assert_eq!(
             registry.is_authorised(entry, agent, node, now),
             names.contains(&entry.id.to_string()),

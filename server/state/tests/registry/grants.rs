@@ -2,8 +2,8 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use hallmark_registry::{EntryError, GrantError, Registry, SvidTtl, Why, authorise_entry, mint, server_identity};
 use hallmark_spiffe::{SpiffeId, TrustDomain};
+use hallmark_state::{EntryError, GrantError, Registry, SvidTtl, Why, authorise_entry, mint, server_identity};
 
 use crate::samples::{NOW, eid, entry, id, td};
 
@@ -134,7 +134,7 @@ fn an_entrys_lifetime_is_bounded_when_it_is_written() {
         web.x509_svid_ttl = Duration::from_secs(seconds);
         web
     };
-    let code = |written: &hallmark_registry::Entry, before: Option<&hallmark_registry::Entry>| {
+    let code = |written: &hallmark_state::Entry, before: Option<&hallmark_state::Entry>| {
         let outcome = written.require_ttl_within(HOUR, before);
         outcome.map_or_else(
             |error| hallmark_reason::Coded::code(&error).to_string(),

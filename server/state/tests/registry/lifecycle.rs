@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hallmark_reason::Coded as _;
-use hallmark_registry::{Action, Approval, Approvals, NodeState, step};
+use hallmark_state::{Action, Approval, Approvals, NodeState, step};
 
 /// One row per state, one column per action, in the order of [`Action::ALL`]: where it leads, `-` to nothing known, and
 /// `x` where it is refused.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use hallmark_reason::Coded as _;
-use hallmark_registry::{LinkError, Links};
+use hallmark_state::{LinkError, Links};
 use hallmark_tpm_wire::Name;
 use hallmark_verify::EkKey;
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use hallmark_registry::{Entry, EntryId, Registry, Role, RoleWay};
+use hallmark_state::{Entry, EntryId, Registry, Role, RoleWay};
 
 use crate::samples::{NOW, entry, id, selectors, td};
 

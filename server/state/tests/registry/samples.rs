@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use hallmark_registry::{Entry, EntryDraft, EntryId};
 use hallmark_spiffe::{Selector, SpiffeId, TrustDomain};
+use hallmark_state::{Entry, EntryDraft, EntryId};
 
 pub(crate) const NOW: i64 = 1_795_392_000;
 

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hallmark_policy::{Appraisal, Listed, PolicySet, Rules, appraise};
 use hallmark_reason::Coded as _;
-use hallmark_registry::{GrantError, Why, agent_id, authorise_node};
+use hallmark_state::{GrantError, Why, agent_id, authorise_node};
 use hallmark_tpm_wire::{HashAlg, PcrSelection};
 use hallmark_verify::{
     HeldLogs, bind, conclude, examine,
