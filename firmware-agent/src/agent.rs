@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use crate::{
     AgentError,
     attest::{self, Attested},
+    attester::{Attester, NextKey},
     condition::Condition,
     config::{Bootstrap, Config},
     connect::{self, Target},
@@ -22,7 +23,6 @@ use crate::{
     jitter::Backoff,
     state::StateFile,
     tls::{self, ServerTrust, ServerVerifier},
-    witness::{NextKey, Witness},
     workloads::{Workloads, issue_due},
 };
 use hold::Holding;
@@ -40,7 +40,7 @@ const TPM_AGAIN: Duration = Duration::from_secs(10);
 pub struct Agent {
     config: Config,
     target: Target,
-    witness: Witness,
+    attester: Attester,
     state: StateFile,
     workloads: Arc<Mutex<Workloads>>,
     bundle: Option<Bundle>,
@@ -64,7 +64,7 @@ impl Agent {
                 host: config.server_host.clone(),
                 port: config.server_port,
             },
-            witness: Witness::new(tpm, config.ek_chain, config.logs.clone()),
+            attester: Attester::new(tpm, config.ek_chain, config.logs.clone()),
             config,
             state,
             workloads,
@@ -174,7 +174,7 @@ impl Agent {
         };
         self.tpm_due = Instant::now() + TPM_AGAIN;
         let digest = sha256(b"hallmark: a probe, not a handshake");
-        self.witness.tpm().sign(holding.identity().key, digest).await?;
+        self.attester.tpm().sign(holding.identity().key, digest).await?;
         self.tpm_due = Instant::now() + TPM_EVERY;
         Ok(())
     }
@@ -220,7 +220,7 @@ impl Agent {
     async fn attest(&mut self) -> Result<(), AgentError> {
         let key = match self.next_key.take() {
             Some(key) => key,
-            None => self.witness.next_key().await?,
+            None => self.attester.next_key().await?,
         };
         match self.attest_key(&key).await {
             Ok(attested) => self.adopt(attested),
@@ -237,7 +237,7 @@ impl Agent {
                 if keep {
                     self.next_key = Some(key);
                 } else {
-                    let _ = self.witness.tpm().release(key.id).await;
+                    let _ = self.attester.tpm().release(key.id).await;
                 }
                 Err(error)
             }
@@ -252,7 +252,7 @@ impl Agent {
                 detail: error.to_string(),
             })?;
         let connection = connect::anonymous(&self.target, tls::anonymous(Arc::clone(&verifier))?).await?;
-        let attested = attest::attest(&trust_domain, &mut self.witness, key, &connection).await?;
+        let attested = attest::attest(&trust_domain, &mut self.attester, key, &connection).await?;
         // Where nothing was known of the server, at least it has to be of the trust domain that is pinned now.
         let shown = verifier.shown_chain();
         let shown: Vec<&[u8]> = shown.iter().map(Vec::as_slice).collect();

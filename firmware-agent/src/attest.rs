@@ -21,12 +21,12 @@ use tonic::{Streaming, transport::Channel};
 
 use crate::{
     AgentError,
+    attester::{Attester, Known, NextKey},
     connect::{Anonymous, CALL},
     convert,
     digest::sha256,
     identity::Identity,
     status::{ATTEST, answered, classify},
-    witness::{Known, NextKey, Witness},
 };
 
 use challenge::{Challenge, VERSION};
@@ -51,16 +51,16 @@ pub struct Attested {
 /// TPM failed.
 pub async fn attest(
     trust_domain: &TrustDomain,
-    witness: &mut Witness,
+    attester: &mut Attester,
     key: &NextKey,
     connection: &Anonymous,
 ) -> Result<Attested, AgentError> {
-    let result = exchange(witness, key, connection).await;
+    let result = exchange(attester, key, connection).await;
     // Whatever became of it, an endorsement key that had to be made gives its slot back.
-    if let Err(error) = witness.tpm().settle().await {
+    if let Err(error) = attester.tpm().settle().await {
         tracing::warn!(%error, "the TPM did not let the endorsement key go");
     }
-    let id = witness.known().and_then(|known| agent_id(trust_domain, known).ok());
+    let id = attester.known().and_then(|known| agent_id(trust_domain, known).ok());
     let (known, svid) = result.map_err(|error| match &id {
         Some(id) => error.of_node(id),
         None => error,
@@ -97,13 +97,13 @@ pub(crate) async fn fetch_bundle(trust_domain: &TrustDomain, channel: Channel) -
 }
 
 async fn exchange(
-    witness: &mut Witness,
+    attester: &mut Attester,
     key: &NextKey,
     connection: &Anonymous,
 ) -> Result<(Known, types::X509svid), AgentError> {
-    let known = witness.identify().await?;
+    let known = attester.identify().await?;
     let (requests, outgoing) = mpsc::channel(2);
-    send(&requests, params(&known, key, witness.session())).await?;
+    send(&requests, params(&known, key, attester.session())).await?;
     let mut client = agent::agent_client::AgentClient::new(connection.channel.clone());
     let answer = client
         .attest_agent(ReceiverStream::new(outgoing))
@@ -117,7 +117,7 @@ async fn exchange(
             return Err(AgentError::Protocol("a result without a challenge"));
         }
     };
-    let (proof, logs) = prove(witness, &known, key, &connection.exporter, challenge).await?;
+    let (proof, logs) = prove(attester, &known, key, &connection.exporter, challenge).await?;
     // A server that refuses before it has read everything says why in its answer.
     let _ = send_proof(&requests, &proof, &logs).await;
 
@@ -197,7 +197,7 @@ fn params(known: &Known, key: &NextKey, session: u64) -> attest_agent_request::S
 }
 
 async fn prove(
-    witness: &mut Witness,
+    attester: &mut Attester,
     known: &Known,
     key: &NextKey,
     exporter: &[u8; 32],
@@ -210,7 +210,7 @@ async fn prove(
                 id_object,
                 encrypted_secret,
             };
-            witness.activate(known, credential).await?.to_vec()
+            attester.activate(known, credential).await?.to_vec()
         }
     };
     let to_bind = ToBind {
@@ -219,7 +219,7 @@ async fn prove(
         key,
         selection: &challenge.selection,
     };
-    let stated = state(witness, &to_bind, challenge.logs).await?;
+    let stated = state(attester, &to_bind, challenge.logs).await?;
     let proof = Tpm2Proof {
         version: VERSION,
         activated_secret: activated_secret.into(),
@@ -251,19 +251,19 @@ struct Stated {
 /// boot than the quote's, all is done once more with the logs whole; likewise where something was measured between the
 /// reading of a boot log and the quote.
 async fn state(
-    witness: &mut Witness,
+    attester: &mut Attester,
     to_bind: &ToBind<'_>,
     wanted: Vec<wire::LogOffset>,
 ) -> Result<Stated, AgentError> {
-    let mut reading = witness.read_logs(wanted).await?;
+    let mut reading = attester.read_logs(wanted).await?;
     let mut attempts = 0;
     loop {
         attempts += 1;
         let digests: Vec<_> = reading.logs.iter().map(Log::digest).collect();
         let binding = Binding::compute(to_bind.nonce, to_bind.exporter, &to_bind.key.public.name(), &digests);
-        let certify = witness.tpm().certify(to_bind.key.id, binding).await?;
-        let quoted = witness.quote(to_bind.selection, binding, &reading).await?;
-        let (stood_still, bound) = witness.logs_stood_still(reading).await?;
+        let certify = attester.tpm().certify(to_bind.key.id, binding).await?;
+        let quoted = attester.quote(to_bind.selection, binding, &reading).await?;
+        let (stood_still, bound) = attester.logs_stood_still(reading).await?;
         let is_of_boot = bound.is_of_boot(&quoted.clock);
         if stood_still && is_of_boot || attempts == STATEMENT_ATTEMPTS {
             return Ok(Stated {
@@ -273,6 +273,6 @@ async fn state(
                 logs: [bound.logs, quoted.growing].concat(),
             });
         }
-        reading = witness.read_logs_again(bound, !is_of_boot).await?;
+        reading = attester.read_logs_again(bound, !is_of_boot).await?;
     }
 }

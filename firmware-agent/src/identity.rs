@@ -12,7 +12,7 @@ use hallmark_tpm_wire::PublicArea;
 use rustls::pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use crate::{AgentError, convert, jitter::Jitter, tls::TpmSigner, witness::NextKey};
+use crate::{AgentError, attester::NextKey, convert, jitter::Jitter, tls::TpmSigner};
 
 /// An SVID that was checked against its key, the id that was expected, and the bundle.
 #[derive(Debug, Clone, PartialEq, Eq)]

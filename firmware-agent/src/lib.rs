@@ -1,12 +1,13 @@
 //! The agent: enrols, attests, holds and renews a machine's identity, and serves it to workloads.
 //!
-//! The way of an identity: [`witness`] asks the TPM, [`attest`] shows its answers to the server, [`identity`] checks
+//! The way of an identity: [`attester`] asks the TPM, [`attest`] shows its answers to the server, [`identity`] checks
 //! what comes back, [`agent`] holds and renews it, [`workloads`] gets the workloads' SVIDs with it, [`cache`] hands
 //! them to [`workload_api`]. [`run`] puts the parts together.
 
 pub mod agent;
 mod api;
 pub mod attest;
+pub mod attester;
 pub mod cache;
 pub mod cli;
 pub mod condition;
@@ -31,7 +32,6 @@ pub mod state;
 mod status;
 pub mod tls;
 mod verdict;
-pub mod witness;
 pub mod workload_api;
 pub mod workloads;
 

@@ -15,7 +15,7 @@ use hallmark_tpm::{Endorsement, Unique};
 use hallmark_tpm_wire::{HashAlg, PcrValues, PublicArea};
 use serde::{Deserialize, Serialize};
 
-use crate::{AgentError, identity::Identity, witness::Known};
+use crate::{AgentError, attester::Known, identity::Identity};
 
 const FILE: &str = "state.json";
 const VERSION: u32 = 1;

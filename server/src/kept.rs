@@ -12,16 +12,16 @@ use std::{
 use hallmark_evidence::{LogKind, ima::ImaReplay};
 use hallmark_spiffe::SpiffeId;
 use hallmark_store::{HeldEvidence, LINES, StoreError};
-use hallmark_verify::history::{Sessions, Sighting};
+use hallmark_verify::history::{AgentRuns, QuoteClock};
 use serde::de::DeserializeOwned;
 
 /// What is kept of one node, but for the bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
     /// The last quote, as far as history is concerned.
-    pub sighting: Sighting,
+    pub quote_clock: QuoteClock,
     /// The runs of its agent.
-    pub sessions: Sessions,
+    pub runs: AgentRuns,
     /// Where the replay of the IMA list stands.
     pub ima: Option<ImaReplay>,
     /// How many bytes are held of what is kept of its lines.
@@ -32,18 +32,18 @@ pub struct Held {
 }
 
 impl Held {
-    /// What is kept after a quote, which was the last of `sessions`.
+    /// What is kept after a quote, which was the last of `runs`.
     #[must_use]
     pub const fn new(
-        sighting: Sighting,
-        sessions: Sessions,
+        quote_clock: QuoteClock,
+        runs: AgentRuns,
         ima: Option<ImaReplay>,
         lines: u64,
         lengths: BTreeMap<LogKind, u64>,
     ) -> Self {
         Self {
-            sighting,
-            sessions,
+            quote_clock,
+            runs,
             ima,
             lines,
             lengths,
@@ -53,21 +53,21 @@ impl Held {
 
     /// The last quote, as the next one is held against it.
     #[must_use]
-    pub const fn measure(&self) -> Sighting {
+    pub const fn measure(&self) -> QuoteClock {
         if self.time_is_wrong {
-            self.sighting.without_time()
+            self.quote_clock.without_time()
         } else {
-            self.sighting
+            self.quote_clock
         }
     }
 
     /// The runs of the agent, as the next one is held against them.
     #[must_use]
-    pub fn sessions_to_follow(&self) -> Sessions {
+    pub fn runs_to_follow(&self) -> AgentRuns {
         if self.time_is_wrong {
-            self.sessions.clone().without_time()
+            self.runs.clone().without_time()
         } else {
-            self.sessions.clone()
+            self.runs.clone()
         }
     }
 
@@ -81,7 +81,7 @@ impl Held {
     #[must_use]
     pub fn has_logs_of(&self, other: &Self) -> bool {
         let state = |held: &Self| (held.lines, held.ima.clone(), held.lengths.clone());
-        self.sighting.is_same_run(&other.sighting) && state(self) == state(other)
+        self.quote_clock.is_same_run(&other.quote_clock) && state(self) == state(other)
     }
 
     /// The length of every log that is held.
@@ -97,16 +97,16 @@ impl Held {
             let kind = LogKind::from_number(i32::from(*kind)).map_err(|error| undecodable(&row.node, &error))?;
             Ok((kind, *length))
         });
-        // Before sessions were kept, the quote stood alone.
-        let sessions = parse::<Sighting>(&row.node, &row.sighting).map(Sessions::resume);
-        let sessions = sessions.or_else(|_| parse::<Sessions>(&row.node, &row.sighting))?;
-        let sighting = sessions.last().copied().ok_or_else(|| StoreError::Undecodable {
+        // Before runs were kept, the quote stood alone.
+        let runs = parse::<QuoteClock>(&row.node, &row.sighting).map(AgentRuns::resume);
+        let runs = runs.or_else(|_| parse::<AgentRuns>(&row.node, &row.sighting))?;
+        let quote_clock = runs.last().copied().ok_or_else(|| StoreError::Undecodable {
             what: format!("the evidence of {}", row.node),
             reason: "no quote is named".to_owned(),
         })?;
         Ok(Self {
-            sighting,
-            sessions,
+            quote_clock,
+            runs,
             lines: lines.map_or(0, |(_, length)| *length),
             ima: (!row.ima.is_empty()).then(|| parse(&row.node, &row.ima)).transpose()?,
             lengths: lengths.collect::<Result<_, StoreError>>()?,
@@ -135,7 +135,7 @@ impl Kept {
         let held: BTreeMap<_, Arc<Held>> = held.collect::<Result<_, StoreError>>()?;
         let latest = held
             .values()
-            .map(|held| held.sighting.seen_at)
+            .map(|held| held.quote_clock.seen_at)
             .max()
             .unwrap_or_default();
         Ok(Self {
@@ -153,14 +153,14 @@ impl Kept {
         let mut kept = self.held.write().unwrap_or_else(PoisonError::into_inner);
         let (mut latest, mut doubted) = (0, 0);
         for held in kept.values_mut().filter(|held| !held.time_is_wrong) {
-            if held.sighting.seen_at > now {
+            if held.quote_clock.seen_at > now {
                 doubted += 1;
                 *held = Arc::new(Held {
                     time_is_wrong: true,
                     ..Held::clone(held)
                 });
             } else {
-                latest = latest.max(held.sighting.seen_at);
+                latest = latest.max(held.quote_clock.seen_at);
             }
         }
         self.latest.store(latest, Ordering::SeqCst);
@@ -177,7 +177,7 @@ impl Kept {
     /// Follows the store.
     pub fn put(&self, node: &SpiffeId, held: Arc<Held>) {
         let mut kept = self.held.write().unwrap_or_else(PoisonError::into_inner);
-        self.latest.fetch_max(held.sighting.seen_at, Ordering::SeqCst);
+        self.latest.fetch_max(held.quote_clock.seen_at, Ordering::SeqCst);
         kept.insert(node.clone(), held);
     }
 }

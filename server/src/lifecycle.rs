@@ -28,7 +28,7 @@ use std::{
 use arc_swap::ArcSwap;
 use hallmark_state::{Approvers, InventoryLine, Links, NodeState};
 use hallmark_store::{Agent, Loaded};
-use hallmark_verify::{EkKey, Revocation, Trust};
+use hallmark_verify::{EkId, Revocation, Trust};
 use tokio::sync::Mutex;
 
 use crate::config::Tpm2;
@@ -109,7 +109,7 @@ impl Lifecycle {
         let listed = || {
             self.known
                 .load()
-                .line(&EkKey::Spki(*ek_sha256))
+                .line(&EkId::Spki(*ek_sha256))
                 .is_some_and(|line| line.is_valid_at(now))
         };
         row.map(|row| row.state)
@@ -131,7 +131,7 @@ impl Lifecycle {
         self.configure(configured);
     }
 
-    fn follow(&self, lines: BTreeMap<EkKey, InventoryLine>) {
+    fn follow(&self, lines: BTreeMap<EkId, InventoryLine>) {
         self.known.store(Arc::new(Known::new(&self.configured.load(), lines)));
     }
 }

@@ -11,9 +11,9 @@ use super::{Agent, authorities};
 use crate::{
     AgentError,
     attest::{self, Attested},
+    attester::NextKey,
     identity::Identity,
     server_client::ServerClient,
-    witness::NextKey,
 };
 
 /// The identity in use, and the one before it while that may still be needed.
@@ -42,12 +42,12 @@ impl Agent {
             return Ok(());
         };
         let expected = attest::agent_id(&trust_domain, &remembered.known)?;
-        self.witness.recall(remembered.known, remembered.pcrs);
+        self.attester.recall(remembered.known, remembered.pcrs);
         self.bundle = Some(remembered.bundle.clone());
-        let made = self.witness.tpm().svid_key(remembered.unique).await?;
+        let made = self.attester.tpm().svid_key(remembered.unique).await?;
         if !is_for(&remembered.chain, &made.public) {
             tracing::info!("the SVID key of the last run ended with the boot that it was made in; attesting a new one");
-            return Ok(self.witness.tpm().release(made.id).await?);
+            return Ok(self.attester.tpm().release(made.id).await?);
         }
         let key = NextKey {
             unique: remembered.unique,
@@ -68,7 +68,7 @@ impl Agent {
                 Ok(())
             }
             Err(error) => {
-                let _ = self.witness.tpm().release(key.id).await;
+                let _ = self.attester.tpm().release(key.id).await;
                 Err(error)
             }
         }
@@ -108,7 +108,7 @@ impl Agent {
             tracing::debug!(%error, "the server did not take the agent's status");
         }
         if self.next_key.is_none() {
-            match self.witness.next_key().await {
+            match self.attester.next_key().await {
                 Ok(key) => self.next_key = Some(key),
                 Err(error) => tracing::warn!(%error, "the next key was not made ahead"),
             }
@@ -131,7 +131,7 @@ impl Agent {
                 Some(previous) => self.release(*previous).await,
                 None => {}
             }
-            let _ = self.witness.tpm().release(holding.identity.key).await;
+            let _ = self.attester.tpm().release(holding.identity.key).await;
         }
         Ok(self.attest_backoff.pause())
     }
@@ -140,7 +140,7 @@ impl Agent {
     pub(super) async fn replace_lost_keys(&mut self) {
         tracing::warn!("the TPM was reset and no longer makes the agent's key; attesting a new one");
         if let Some(next) = self.next_key.take() {
-            let _ = self.witness.tpm().release(next.id).await;
+            let _ = self.attester.tpm().release(next.id).await;
         }
         if let Some(holding) = self.holding.take() {
             self.release(holding).await;
@@ -168,8 +168,13 @@ impl Agent {
         if let Some(holding) = self.holding.as_mut() {
             let authorities = authorities(&bundle)?;
             let (target, trust_domain) = (&self.target, &self.config.trust_domain);
-            holding.server =
-                ServerClient::new(target, trust_domain, authorities, &holding.identity, self.witness.tpm())?;
+            holding.server = ServerClient::new(
+                target,
+                trust_domain,
+                authorities,
+                &holding.identity,
+                self.attester.tpm(),
+            )?;
             let chain: Vec<&[u8]> = holding.identity.chain.iter().map(Vec::as_slice).collect();
             if bundle
                 .authorities()
@@ -191,7 +196,7 @@ impl Agent {
             &self.config.trust_domain,
             authorities,
             &identity,
-            self.witness.tpm(),
+            self.attester.tpm(),
         )?;
         let previous = self.holding.take().map(Box::new);
         self.holding = Some(Holding {
@@ -206,7 +211,7 @@ impl Agent {
     async fn release(&self, holding: Holding) {
         let mut next = Some(Box::new(holding));
         while let Some(holding) = next {
-            if let Err(error) = self.witness.tpm().release(holding.identity.key).await {
+            if let Err(error) = self.attester.tpm().release(holding.identity.key).await {
                 tracing::warn!(%error, "the TPM did not let a key go");
             }
             next = holding.previous;
@@ -215,8 +220,8 @@ impl Agent {
 
     /// An identity that cannot be written down is used all the same; only the next start will be slower.
     fn save(&self, bundle: &Bundle, identity: &Identity) {
-        let Some(known) = self.witness.known() else { return };
-        let saved = self.state.save(bundle, known, self.witness.pcrs(), identity);
+        let Some(known) = self.attester.known() else { return };
+        let saved = self.state.save(bundle, known, self.attester.pcrs(), identity);
         let is_news = self.condition.saved(saved.as_ref().copied());
         match saved {
             Err(error) if is_news => hallmark_host::log::error(&error),

@@ -6,9 +6,9 @@ use std::time::SystemTime;
 use hallmark_spiffe::Selector;
 use hallmark_verify::{ProvenLogs, VerifiedEvidence};
 
+use crate::appraisal_result::AppraisalResult;
 use crate::facts::{Listed, MachineFacts};
 use crate::ima::{ImaSummary, MeasuredFile};
-use crate::judgement::Judgement;
 use crate::reason::Reason;
 use crate::set::PolicySet;
 
@@ -17,32 +17,32 @@ use crate::set::PolicySet;
 pub struct Appraisal {
     evidence: VerifiedEvidence,
     facts: MachineFacts,
-    judgement: Judgement,
+    result: AppraisalResult,
 }
 
 impl Appraisal {
     /// Whether every rule held that does not only report.
     #[must_use]
     pub fn is_trusted(&self) -> bool {
-        self.judgement.is_trusted()
+        self.result.is_trusted()
     }
 
     /// The first rule that refuses.
     #[must_use]
     pub fn refusal(&self) -> Option<&Reason> {
-        self.judgement.refusal()
+        self.result.refusal()
     }
 
     /// What each rule found, in the order of the rules.
     #[must_use]
     pub fn reasons(&self) -> &[Reason] {
-        self.judgement.reasons()
+        self.result.reasons()
     }
 
     /// The node's selectors: facts that the evidence proves, baselines that it matches, policies that it fulfils.
     #[must_use]
     pub const fn selectors(&self) -> &BTreeSet<Selector> {
-        self.judgement.selectors()
+        self.result.selectors()
     }
 
     /// What was judged.
@@ -66,8 +66,8 @@ impl Appraisal {
 
     /// What the rules found.
     #[must_use]
-    pub const fn judgement(&self) -> &Judgement {
-        &self.judgement
+    pub const fn result(&self) -> &AppraisalResult {
+        &self.result
     }
 }
 
@@ -98,10 +98,10 @@ pub fn appraise_following(
         ima.settle(set.ima_keys());
         set.look(ima);
     }
-    let judgement = set.judge(&facts, now);
+    let result = set.judge(&facts, now);
     Appraisal {
         evidence,
         facts,
-        judgement,
+        result,
     }
 }

@@ -5,8 +5,8 @@ use std::time::SystemTime;
 
 use hallmark_tpm_wire::PcrValues;
 use hallmark_verify::boot::{BootEvent, BootFacts, MeasuredBoot};
-use hallmark_verify::history::Sighting;
-use hallmark_verify::recorded::Measured;
+use hallmark_verify::history::QuoteClock;
+use hallmark_verify::offline::Measured;
 use hallmark_verify::{EnrolledBy, TpmClass, VerifiedEvidence};
 use serde::{Deserialize, Serialize};
 
@@ -24,7 +24,8 @@ pub struct MachineFacts {
     /// The TPM.
     pub tpm: TpmFacts,
     /// Counters, clock and the time of the quote.
-    pub sighting: Sighting,
+    #[serde(rename = "sighting")]
+    pub quote_clock: QuoteClock,
     /// The quoted registers, as `sha256:7`.
     pub pcrs: BTreeMap<String, String>,
     /// What was booted; none if no boot log was proven.
@@ -141,7 +142,7 @@ impl MachineFacts {
     pub fn following(held: Option<ImaSummary>, evidence: &VerifiedEvidence, now: SystemTime) -> Self {
         Self {
             tpm: TpmFacts::of(evidence),
-            sighting: Sighting::of(evidence, now),
+            quote_clock: QuoteClock::of(evidence, now),
             pcrs: registers(evidence.pcrs()),
             boot: evidence.boot().map(BootRecord::of),
             ima: evidence.ima().and_then(|files| ImaSummary::of(held, files)),
@@ -161,7 +162,7 @@ impl MachineFacts {
                 firmware_version: 0,
                 other_eks: BTreeSet::new(),
             },
-            sighting: Sighting {
+            quote_clock: QuoteClock {
                 reset_count: 0,
                 restart_count: 0,
                 clock: 0,
@@ -181,12 +182,12 @@ impl MachineFacts {
     #[must_use]
     pub fn of_kept(measured: &Measured, known: Option<KnownMachine>) -> Self {
         let mut facts = Self::of_boot(registers(&measured.values), measured.boot.as_ref().map(BootRecord::of));
-        facts.sighting = Sighting::of_quote(&measured.clock, measured.firmware_version, SystemTime::UNIX_EPOCH);
+        facts.quote_clock = QuoteClock::of_quote(&measured.clock, measured.firmware_version, SystemTime::UNIX_EPOCH);
         facts.ima = measured.files.as_ref().and_then(|files| ImaSummary::of(None, files));
         if let Some(known) = known {
             facts.tpm = known.tpm;
             facts.labels = known.labels;
-            facts.sighting.seen_at = known.seen_at;
+            facts.quote_clock.seen_at = known.seen_at;
         }
         facts.tpm.firmware_version = measured.firmware_version;
         facts
@@ -198,7 +199,7 @@ impl MachineFacts {
         KnownMachine {
             tpm: self.tpm.clone(),
             labels: self.labels.clone(),
-            seen_at: self.sighting.seen_at,
+            seen_at: self.quote_clock.seen_at,
         }
     }
 
@@ -215,7 +216,7 @@ impl MachineFacts {
     #[must_use]
     pub fn age(&self, now: SystemTime) -> Option<u64> {
         let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-        (self.sighting.seen_at > 0).then(|| now.saturating_sub(self.sighting.seen_at / 1000))
+        (self.quote_clock.seen_at > 0).then(|| now.saturating_sub(self.quote_clock.seen_at / 1000))
     }
 }
 

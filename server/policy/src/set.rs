@@ -6,10 +6,10 @@ use std::time::SystemTime;
 use hallmark_spiffe::Selector;
 use hallmark_verify::ima::ImaKeys;
 
+use crate::appraisal_result::AppraisalResult;
 use crate::baseline::{Baseline, BaselineState};
 use crate::facts::MachineFacts;
 use crate::ima::{DigestList, ImaSummary};
-use crate::judgement::Judgement;
 use crate::policy::Policy;
 use crate::reason::Reason;
 use crate::rules::Rules;
@@ -189,7 +189,7 @@ impl PolicySet {
 
     /// Holds facts against everything that is in force.
     #[must_use]
-    pub fn judge(&self, facts: &MachineFacts, now: SystemTime) -> Judgement {
+    pub fn judge(&self, facts: &MachineFacts, now: SystemTime) -> AppraisalResult {
         let mut selectors = selectors::of_facts(facts);
         let mut reasons = builtin::judge(&facts.tpm, &self.rules);
         reasons.extend(builtin::revocation(&facts.tpm, &self.revoked));
@@ -207,7 +207,7 @@ impl PolicySet {
             reasons.extend(judged);
         }
         selectors.extend(earned);
-        Judgement { reasons, selectors }
+        AppraisalResult { reasons, selectors }
     }
 
     /// `unknown` are the facts for want of which the policy applies.

@@ -44,7 +44,7 @@ fn firmware_at_least(facts: &MachineFacts, least: u64) -> Reason {
 }
 
 fn clock_safe(facts: &MachineFacts, wanted: bool) -> Reason {
-    let safe = facts.sighting.safe;
+    let safe = facts.quote_clock.safe;
     let text = if safe {
         "the TPM calls its clock safe"
     } else {

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hallmark_policy::{Appraisal, Listed, PolicySet, Rules, appraise};
 use hallmark_verify::testing::{ExtensionDraft, SoftwareMachine, VendorCa, attest, oids};
-use hallmark_verify::{EkKey, EkRoots, InventoryItem, TpmClass, Trust, VerifiedEvidence};
+use hallmark_verify::{EkId, EkRoots, InventoryItem, TpmClass, Trust, VerifiedEvidence};
 
 fn now() -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(1_795_392_000)
@@ -56,7 +56,7 @@ impl Scene {
 
     fn enrol_as(&mut self, item: InventoryItem) {
         let ek = *self.evidence().ek_sha256();
-        self.trust.inventory.insert(EkKey::Spki(ek), item).unwrap();
+        self.trust.inventory.insert(EkId::Spki(ek), item).unwrap();
     }
 }
 

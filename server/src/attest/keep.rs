@@ -6,8 +6,8 @@ use hallmark_evidence::{LogDigest, LogKind, Source, ima::ImaReplay};
 use hallmark_policy::{Appraisal, ImaSummary, MachineFacts, MeasuredFile, PolicySet};
 use hallmark_spiffe::SpiffeId;
 use hallmark_store::{LINES, LogPart, NewEvidence, NodeEvidence, StoreError};
-use hallmark_verify::history::{SessionId, Sessions};
-use hallmark_verify::{BoundEvidence, HeldLogs, ProvenLogs, VerifyError};
+use hallmark_verify::history::{AgentRunId, AgentRuns};
+use hallmark_verify::{HeldLogs, ProvenLogs, VerifiedProof, VerifyError};
 use serde::Serialize;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
@@ -26,18 +26,23 @@ pub(super) async fn held_logs(
     server: &Server,
     node: &SpiffeId,
     held: Option<&Held>,
-    bound: &BoundEvidence,
+    verified_proof: &VerifiedProof,
     policies: &PolicySet,
 ) -> Result<Beginnings, Refusal> {
-    let clock = bound.clock_info();
+    let clock = verified_proof.clock_info();
     let of_boot = |held: &&Held| {
-        (held.sighting.reset_count, held.sighting.restart_count) == (clock.reset_count, clock.restart_count)
+        (held.quote_clock.reset_count, held.quote_clock.restart_count) == (clock.reset_count, clock.restart_count)
     };
     let Some(held) = held.filter(of_boot) else {
         return Ok(Beginnings::default());
     };
     let (store, unable) = (&*server.store, |error| Refusal::of(NodeClass::Unable, &error));
-    let continued = |kind| bound.logs().iter().any(|log| log.kind == kind && log.offset > 0);
+    let continued = |kind| {
+        verified_proof
+            .logs()
+            .iter()
+            .any(|log| log.kind == kind && log.offset > 0)
+    };
     let wanted: Vec<u8> = [LogKind::Tcg, LogKind::Systemd]
         .into_iter()
         .filter(|kind| continued(*kind))
@@ -135,13 +140,13 @@ impl Keeping {
         appraisal: &mut Appraisal,
         announced: &[LogDigest],
         before: Option<&Held>,
-        session: SessionId,
+        run: AgentRunId,
         judged_at: i64,
     ) -> Result<Self, Refusal> {
-        let sighting = appraisal.facts().sighting;
-        let mut sessions = before.map_or_else(Sessions::default, Held::sessions_to_follow);
-        sessions.observe(session, sighting).map_err(VerifyError::from)?;
-        let same_run = before.is_some_and(|before| before.sighting.is_same_run(&sighting));
+        let quote_clock = appraisal.facts().quote_clock;
+        let mut runs = before.map_or_else(AgentRuns::default, Held::runs_to_follow);
+        runs.observe(run, quote_clock).map_err(VerifyError::from)?;
+        let same_run = before.is_some_and(|before| before.quote_clock.is_same_run(&quote_clock));
         let logs = KeptLogs::of(appraisal, announced, before.filter(|_| same_run));
         let source = Source::Attestation {
             node: node.as_str().to_owned(),
@@ -153,14 +158,14 @@ impl Keeping {
         let evidence = NodeEvidence {
             node: node.clone(),
             judged_at,
-            sighting: json(&sessions),
+            sighting: json(&runs),
             file: String::from_utf8_lossy(&file).into_owned(),
             facts: json(appraisal.facts()),
             ima: logs.ima.as_ref().map_or_else(String::new, json),
             earlier: String::new(),
         };
         Ok(Self {
-            held: Held::new(sighting, sessions, logs.ima, logs.lines, logs.lengths),
+            held: Held::new(quote_clock, runs, logs.ima, logs.lines, logs.lengths),
             new: NewEvidence {
                 evidence,
                 drops_logs: !same_run,

@@ -12,8 +12,8 @@ use hallmark_state::{agent_id, authorise_node};
 use hallmark_store::{Agent, StoreError};
 use hallmark_tpm_wire::Name;
 use hallmark_verify::{
-    BoundEvidence, Challenge, EkCertificateError, EkKey, Examined, KnownTpm, RefusalClass, VerifyError, bind, conclude,
-    ek_sha256, examine, history::SessionId, revoked_certificate,
+    Challenge, EkCertificateError, EkId, KnownTpm, RefusalClass, VerifiedClaim, VerifiedProof, VerifyError, ek_sha256,
+    history::AgentRunId, revoked_certificate, verify_claim, verify_logs, verify_proof,
 };
 use prost::Message as _;
 use tonic::Status;
@@ -123,34 +123,33 @@ async fn judge(
     let mut stages = server.metrics.stages();
     let Opened {
         node,
-        examined,
+        verified_claim,
         challenge,
         held,
-        session,
+        run,
     } = open(server, payload, csr, subject).await?;
     stages.ended(Stage::Claim);
-    let certificate = examined.new_certificate().cloned();
+    let certificate = verified_claim.new_certificate().cloned();
     let question = convert::challenge_message(&challenge, held.as_deref());
     let question = question.encode_to_vec().into();
     let answer = dialogue.challenge(question).await.map_err(Ended::by_node)?;
     stages.ended(Stage::Answer);
     let proof = convert::proof(&decode::<attest::Tpm2Proof>(&answer)?)?;
     let now = server.clock.now();
-    let bound = bind(examined, challenge, proof, &exporter, now)?;
+    let verified_proof = verify_proof(verified_claim, challenge, proof, &exporter, now)?;
     // It is this TPM's. Whatever the verdict will be, the machine is judged by it from now on.
     subject.has(certificate);
-    lifecycle::require_one_node(server, &bound).await?;
+    lifecycle::require_one_node(server, &verified_proof).await?;
     if let Some(held) = &held {
-        let mut sessions = held.sessions_to_follow();
-        sessions
-            .observe(session, bound.sighting(now))
+        let mut runs = held.runs_to_follow();
+        runs.observe(run, verified_proof.quote_clock(now))
             .map_err(VerifyError::from)?;
     }
     stages.ended(Stage::Proof);
     // The sender is the TPM's machine: now it may send as much as it announced.
-    let logs = logs::read(dialogue, &server.attestation.log_room, &node, bound.logs()).await?;
+    let logs = logs::read(dialogue, &server.attestation.log_room, &node, verified_proof.logs()).await?;
     stages.ended(Stage::Logs);
-    let judged = appraise(server, node, bound, logs, (held, session)).await?;
+    let judged = appraise(server, node, verified_proof, logs, (held, run)).await?;
     stages.ended(Stage::Appraisal);
     if let Some(refusal) = refusal(&judged.appraisal) {
         return Err(Ended::Refused(refusal, Some(Box::new(judged))));
@@ -163,10 +162,10 @@ async fn judge(
 /// What stands after the first half.
 struct Opened {
     node: SpiffeId,
-    examined: Examined,
+    verified_claim: VerifiedClaim,
     challenge: Challenge,
     held: Option<Arc<Held>>,
-    session: SessionId,
+    run: AgentRunId,
 }
 
 /// Evidence that holds, with the verdict on it.
@@ -190,7 +189,7 @@ pub(super) struct Basis {
     /// Roots, revocation lists, templates and inventory.
     known: Arc<Known>,
     /// The keys by which an inventory may know the machine.
-    ek_keys: Vec<EkKey>,
+    ek_ids: Vec<EkId>,
     ek_sha256: [u8; 32],
     /// The EKs that are listed with its own.
     other_eks: BTreeSet<String>,
@@ -200,7 +199,7 @@ impl Basis {
     /// Whether all of it is in force now.
     pub(super) fn still_counts(&self, server: &Server) -> bool {
         Arc::ptr_eq(&self.policies, &server.attestation.policies.load())
-            && self.known.stands_for(&self.ek_keys, &server.lifecycle.inventory())
+            && self.known.stands_for(&self.ek_ids, &server.lifecycle.inventory())
             && self.other_eks == server.lifecycle.listed_with(&self.ek_sha256)
     }
 }
@@ -208,7 +207,7 @@ impl Basis {
 /// The first half: the claim is examined and a challenge made for it.
 async fn open(server: &Arc<Server>, payload: Bytes, csr: Bytes, subject: &mut Subject) -> Result<Opened, Refusal> {
     let claim = convert::claim(&decode::<attest::Tpm2Claim>(&payload)?, &csr)?;
-    let (ek, session) = (ek_sha256(&claim)?, SessionId(claim.session));
+    let (ek, run) = (ek_sha256(&claim)?, AgentRunId(claim.session));
     let id = agent_id(&server.trust_domain, &ek).map_err(|error| Refusal::of(NodeClass::Unable, &error))?;
     subject.is(&id, ek);
     let row = server.agents.find(&id);
@@ -222,21 +221,21 @@ async fn open(server: &Arc<Server>, payload: Bytes, csr: Bytes, subject: &mut Su
     let is_short = claim.ek_chain.len() <= SHORT_CHAIN;
     let work = move || {
         let shown = shown(&claim);
-        let examined = examine(claim, &trust, Some(&known), now).map_err(|error| {
+        let verified_claim = verify_claim(claim, &trust, Some(&known), now).map_err(|error| {
             let is_revoked = matches!(error, VerifyError::EkCertificate(EkCertificateError::Revoked));
             let shown = shown.filter(|_| is_revoked);
             let revoked = shown.and_then(|shown| revoked_certificate(&shown, Some(&known), &trust, now));
             (Refusal::from(error), revoked)
         })?;
         // An AK that this EK activated before has nothing to show by doing it again.
-        let secret = (!examined.ak_is_known()).then_some(secret);
-        let challenge = examined.challenge_with(nonce, secret, pcrs, now);
+        let secret = (!verified_claim.ak_is_known()).then_some(secret);
+        let challenge = verified_claim.challenge_with(nonce, secret, pcrs, now);
         let challenge = challenge.map_err(|error| (Refusal::from(VerifyError::from(error)), None))?;
-        Ok((examined, challenge))
+        Ok((verified_claim, challenge))
     };
     let opened = server.compute.run_unless(is_short, work).await;
     let opened = opened.map_err(|_| Refusal::bare(NodeClass::Unable))?;
-    let (examined, challenge) = opened.map_err(|(refusal, revoked)| {
+    let (verified_claim, challenge) = opened.map_err(|(refusal, revoked)| {
         // Nobody has proven to hold this key. But that its vendor took the certificate back is the vendor's word.
         subject.has_revoked(revoked);
         refusal
@@ -244,9 +243,9 @@ async fn open(server: &Arc<Server>, payload: Bytes, csr: Bytes, subject: &mut Su
     Ok(Opened {
         held,
         node: id,
-        examined,
+        verified_claim,
         challenge,
-        session,
+        run,
     })
 }
 
@@ -284,26 +283,26 @@ fn shown(claim: &Claim) -> Option<EkCertificateChain> {
 async fn appraise(
     server: &Arc<Server>,
     node: SpiffeId,
-    bound: BoundEvidence,
+    verified_proof: VerifiedProof,
     logs: Logs,
-    (before, session): (Option<Arc<Held>>, SessionId),
+    (before, run): (Option<Arc<Held>>, AgentRunId),
 ) -> Result<Judged, Refusal> {
     let (policies, now) = (server.attestation.policies.load_full(), server.clock.now());
     let basis = Basis {
         known: server.lifecycle.inventory(),
-        other_eks: server.lifecycle.listed_with(bound.ek_sha256()),
-        ek_keys: bound.ek_keys().collect(),
-        ek_sha256: *bound.ek_sha256(),
+        other_eks: server.lifecycle.listed_with(verified_proof.ek_sha256()),
+        ek_ids: verified_proof.ek_ids().collect(),
+        ek_sha256: *verified_proof.ek_sha256(),
         policies,
     };
-    let mut beginnings = keep::held_logs(server, &node, before.as_deref(), &bound, &basis.policies).await?;
-    let is_short = bound.intermediates() <= SHORT_CHAIN
+    let mut beginnings = keep::held_logs(server, &node, before.as_deref(), &verified_proof, &basis.policies).await?;
+    let is_short = verified_proof.intermediates() <= SHORT_CHAIN
         && logs.bytes() + beginnings.bytes() <= SHORT_LOGS
         && logs.list_bytes() <= SHORT_LIST;
     let work = move || {
-        let announced = bound.logs().to_vec();
-        let bound = bound.enrolled_again(&basis.known.trust(), now)?;
-        let evidence = conclude(bound, logs.logs, &beginnings.logs)?;
+        let announced = verified_proof.logs().to_vec();
+        let verified_proof = verified_proof.enrolled_again(&basis.known.trust(), now)?;
+        let evidence = verify_logs(verified_proof, logs.logs, &beginnings.logs)?;
         let listed = Listed {
             labels: basis.known.labels(&evidence),
             other_eks: basis.other_eks.clone(),
@@ -314,7 +313,7 @@ async fn appraise(
             &mut appraisal,
             &announced,
             before.as_deref(),
-            session,
+            run,
             clock::unix_seconds(now),
         )?;
         Ok(Judged {

@@ -171,9 +171,9 @@ fn is_overtaken(server: &Server, node: &SpiffeId, before: Option<&Arc<Held>>, ne
     };
     let goes_on = new.drops_logs || before.is_some_and(|before| before.has_logs_of(&newest));
     // A run of the agent that this attestation does not know of.
-    let current = newest.sessions.current();
-    let same_run = current == held.sessions.current() || before.is_some_and(|it| it.sessions.current() == current);
-    !goes_on || !same_run || follow(&newest.measure(), &held.sighting).is_err()
+    let current = newest.runs.current();
+    let same_run = current == held.runs.current() || before.is_some_and(|it| it.runs.current() == current);
+    !goes_on || !same_run || follow(&newest.measure(), &held.quote_clock).is_err()
 }
 
 /// The most characters of a reason that are kept: some quote what strangers sent, who could fill the disk with it.

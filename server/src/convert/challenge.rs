@@ -33,7 +33,7 @@ fn log_offset(kind: LogKind, held: Option<&Held>) -> attest::LogOffset {
     attest::LogOffset {
         kind: i32::from(kind.number()),
         offset: held.map_or(0, |held| held.length(kind)),
-        reset_count: held.map_or(0, |held| held.sighting.reset_count),
-        restart_count: held.map_or(0, |held| held.sighting.restart_count),
+        reset_count: held.map_or(0, |held| held.quote_clock.reset_count),
+        restart_count: held.map_or(0, |held| held.quote_clock.restart_count),
     }
 }

@@ -7,23 +7,23 @@ use std::{
 };
 
 use hallmark_state::InventoryLine;
-use hallmark_verify::{EkKey, Inventory, InventoryItem, Trust, VerifiedEvidence};
+use hallmark_verify::{EkId, Inventory, InventoryItem, Trust, VerifiedEvidence};
 
 /// One state of the inventory; it never changes, it is replaced.
 #[derive(Debug)]
 pub struct Known {
     /// What the configuration says.
     configured: Arc<Trust>,
-    lines: BTreeMap<EkKey, InventoryLine>,
+    lines: BTreeMap<EkId, InventoryLine>,
     /// Of a machine's further EKs: the one under which its line stands.
-    under: BTreeMap<EkKey, EkKey>,
+    under: BTreeMap<EkId, EkId>,
     trust: Arc<Trust>,
 }
 
 impl Known {
     /// The lines of the store over those of the configured file: where both name an EK, the store's counts.
     #[must_use]
-    pub fn new(configured: &Arc<Trust>, lines: BTreeMap<EkKey, InventoryLine>) -> Self {
+    pub fn new(configured: &Arc<Trust>, lines: BTreeMap<EkId, InventoryLine>) -> Self {
         let mut inventory = Inventory::default();
         let stored = lines.values().flat_map(|line| line.eks().map(|ek| (ek, item(line))));
         let file = configured.inventory.iter().map(|(ek, item)| (*ek, item.clone()));
@@ -58,19 +58,19 @@ impl Known {
 
     /// Every line, by EK.
     #[must_use]
-    pub const fn lines(&self) -> &BTreeMap<EkKey, InventoryLine> {
+    pub const fn lines(&self) -> &BTreeMap<EkId, InventoryLine> {
         &self.lines
     }
 
     /// The line that names exactly this key, alone or with others.
     #[must_use]
-    pub fn line(&self, ek: &EkKey) -> Option<&InventoryLine> {
+    pub fn line(&self, ek: &EkId) -> Option<&InventoryLine> {
         self.lines.get(self.under.get(ek).unwrap_or(ek))
     }
 
     /// Whether `later` says the same of a machine with these EKs, and trusts what this one does.
     #[must_use]
-    pub fn stands_for(&self, eks: &[EkKey], later: &Self) -> bool {
+    pub fn stands_for(&self, eks: &[EkId], later: &Self) -> bool {
         Arc::ptr_eq(&self.configured, &later.configured) && eks.iter().all(|ek| self.line(ek) == later.line(ek))
     }
 

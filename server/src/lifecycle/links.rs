@@ -9,7 +9,7 @@ use hallmark_spiffe::SpiffeId;
 use hallmark_state::{Action, InventoryLine, LinkError, Links, NodeState, agent_id};
 use hallmark_store::{Agent, Change, StoreError, TpmName};
 use hallmark_tpm_wire::Name;
-use hallmark_verify::{BoundEvidence, EkKey, Trust};
+use hallmark_verify::{EkId, Trust, VerifiedProof};
 
 use super::{Ask, ChangeFailed, Lifecycle, change, ek_of};
 use crate::{
@@ -38,7 +38,7 @@ impl Lifecycle {
 }
 
 /// What the store knows of the keys of machines. A node's own row counts where its Name was not kept.
-pub(super) fn stored(names: Vec<TpmName>, machines: Vec<BTreeSet<EkKey>>, rows: &[Agent]) -> Links {
+pub(super) fn stored(names: Vec<TpmName>, machines: Vec<BTreeSet<EkId>>, rows: &[Agent]) -> Links {
     let of_rows = rows
         .iter()
         .filter_map(|row| Some((Name::parse(&row.ak_name).ok()?, row.ek_sha256?)));
@@ -74,7 +74,7 @@ pub async fn link_at_start(server: &Server) -> Result<(), StoreError> {
             if let (Some(ek), Some(other)) = (row.ek_sha256, other)
                 && ek != other
             {
-                machines.push([EkKey::Spki(ek), EkKey::Spki(other)].into());
+                machines.push([EkId::Spki(ek), EkId::Spki(other)].into());
             }
         }
     }
@@ -83,7 +83,7 @@ pub async fn link_at_start(server: &Server) -> Result<(), StoreError> {
 
 /// Puts the EKs of each machine together, for good, and lets nodes follow; says whether any of it is news. The inventory's
 /// writer is to be held.
-async fn link(server: &Server, machines: Vec<BTreeSet<EkKey>>) -> Result<bool, StoreError> {
+async fn link(server: &Server, machines: Vec<BTreeSet<EkId>>) -> Result<bool, StoreError> {
     let news: Vec<_> = {
         let mut links = server.lifecycle.links_mut();
         machines
@@ -107,11 +107,14 @@ async fn link(server: &Server, machines: Vec<BTreeSet<EkKey>>) -> Result<bool, S
 ///
 /// # Errors
 /// The machine is another node; or the store does not take what is new.
-pub async fn require_one_node(server: &Server, bound: &BoundEvidence) -> Result<(), Refusal> {
-    let ek = bound.ek_sha256();
-    let names: Vec<Name> = bound.ek_names().iter().cloned().collect();
+pub async fn require_one_node(server: &Server, verified_proof: &VerifiedProof) -> Result<(), Refusal> {
+    let ek = verified_proof.ek_sha256();
+    let names: Vec<Name> = verified_proof.ek_names().iter().cloned().collect();
     let is_gone = |other: &[u8; 32]| row_of(server, other).is_none();
-    let proven = server.lifecycle.links_mut().prove(ek, &names, bound.ak_name(), is_gone);
+    let proven = server
+        .lifecycle
+        .links_mut()
+        .prove(ek, &names, verified_proof.ak_name(), is_gone);
     let new = proven.map_err(|error| refusal(server, &error))?;
     if !new.is_empty() {
         let put = |(name, _): &(Name, _)| {
@@ -171,15 +174,15 @@ pub(crate) fn siblings(server: &Server, ek: &[u8; 32]) -> Vec<SpiffeId> {
 
 /// The node of a line's machine, if there is one.
 pub(crate) fn node_of_line(server: &Server, line: &InventoryLine) -> Option<Arc<Agent>> {
-    let spki = |ek: EkKey| server.lifecycle.links().ek_of_key(&ek);
+    let spki = |ek: EkId| server.lifecycle.links().ek_of_key(&ek);
     line.eks().filter_map(spki).find_map(|ek| row_of(server, &ek))
 }
 
 /// The id that a line's machine has or will have, as far as that is known: of several EKs the first one's.
 pub(crate) fn id_of_line(server: &Server, line: &InventoryLine) -> Option<SpiffeId> {
     let first = line.eks().find_map(|ek| match ek {
-        EkKey::Spki(ek) => Some(ek),
-        EkKey::Name(_) => None,
+        EkId::Spki(ek) => Some(ek),
+        EkId::Name(_) => None,
     });
     agent_id(&server.trust_domain, &first?).ok()
 }
@@ -192,7 +195,7 @@ pub(super) fn are_one_machine(server: &Server, one: &SpiffeId, other: &SpiffeId)
 }
 
 /// Whether an operator has put out a node with one of these EKs.
-pub(super) fn any_is_out(server: &Server, links: &Links, eks: &BTreeSet<EkKey>) -> bool {
+pub(super) fn any_is_out(server: &Server, links: &Links, eks: &BTreeSet<EkId>) -> bool {
     let mut rows = eks.iter().filter_map(|ek| row_of(server, &links.ek_of_key(ek)?));
     rows.any(|row| out_by(row.state).is_some())
 }
@@ -202,7 +205,7 @@ pub(super) fn any_is_out(server: &Server, links: &Links, eks: &BTreeSet<EkKey>) 
 ///
 /// # Errors
 /// The store's.
-pub(super) async fn follow_sibling(server: &Server, eks: &BTreeSet<EkKey>, by: &Caller) -> Result<(), StoreError> {
+pub(super) async fn follow_sibling(server: &Server, eks: &BTreeSet<EkId>, by: &Caller) -> Result<(), StoreError> {
     let hashes: BTreeSet<[u8; 32]> = {
         let links = server.lifecycle.links();
         let own: BTreeSet<_> = eks.iter().filter_map(|ek| links.ek_of_key(ek)).collect();

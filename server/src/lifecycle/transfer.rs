@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use hallmark_spiffe::SpiffeId;
 use hallmark_state::{Action, InventoryLine, Links, NodeState, Plan, agent_id, step};
 use hallmark_store::{Agent, Change, Outcome, Record, RecordKind, StoreError};
-use hallmark_verify::EkKey;
+use hallmark_verify::EkId;
 
 use super::{Known, change::record, links};
 use crate::{caller::Caller, state::Server};
@@ -33,11 +33,11 @@ pub struct Imported {
     /// The inventory's share.
     pub plan: Plan,
     /// Machines that are retired, and stay so.
-    pub retired: Vec<EkKey>,
+    pub retired: Vec<EkId>,
     /// Machines that were retired, and may come back.
-    pub readmitted: Vec<EkKey>,
+    pub readmitted: Vec<EkId>,
     /// Machines whose lines have expired already: they let nobody in.
-    pub expired: Vec<EkKey>,
+    pub expired: Vec<EkId>,
     /// Whether EKs are one machine's since, or no longer.
     pub relinked: bool,
 }
@@ -49,7 +49,7 @@ pub struct Imported {
 pub async fn import(server: &Server, import: Import<'_>) -> Result<Imported, StoreError> {
     let _turn = server.lifecycle.writer.lock().await;
     let known = server.lifecycle.inventory();
-    let named: Vec<EkKey> = import.lines.iter().flat_map(InventoryLine::eks).collect();
+    let named: Vec<EkId> = import.lines.iter().flat_map(InventoryLine::eks).collect();
     let now = server.clock.unix();
     let expired = import.lines.iter().filter(|line| !line.is_valid_at(now));
     let mut imported = Imported {
@@ -112,14 +112,14 @@ pub async fn import(server: &Server, import: Import<'_>) -> Result<Imported, Sto
 /// The EKs of each machine of which the plan says something new, one after the other: those of its line. A key that was
 /// listed with them before stays with them where one of their nodes is out, so that no import lets it back in; and what the
 /// configured file lists together stays together.
-fn machines(server: &Server, plan: &Plan) -> Vec<BTreeSet<EkKey>> {
+fn machines(server: &Server, plan: &Plan) -> Vec<BTreeSet<EkId>> {
     let links = server.lifecycle.links();
     let mut listed = Links::new([], links.machines());
     let mut news = Vec::new();
     for line in plan.added.iter().chain(&plan.changed) {
-        let mut machine: BTreeSet<EkKey> = line.eks().collect();
+        let mut machine: BTreeSet<EkId> = line.eks().collect();
         let before = machine.iter().filter_map(|ek| listed.machine(ek)).flatten();
-        let before: BTreeSet<EkKey> = before.copied().collect();
+        let before: BTreeSet<EkId> = before.copied().collect();
         if links::any_is_out(server, &links, &before) {
             machine.extend(&before);
         }
@@ -135,8 +135,8 @@ fn machines(server: &Server, plan: &Plan) -> Vec<BTreeSet<EkKey>> {
 }
 
 /// EKs of lines that go or change, and that no line names any more.
-fn dropped(known: &Known, plan: &Plan, lines: &BTreeMap<EkKey, InventoryLine>) -> Vec<EkKey> {
-    let named: BTreeSet<EkKey> = lines.values().flat_map(InventoryLine::eks).collect();
+fn dropped(known: &Known, plan: &Plan, lines: &BTreeMap<EkId, InventoryLine>) -> Vec<EkId> {
+    let named: BTreeSet<EkId> = lines.values().flat_map(InventoryLine::eks).collect();
     let of_lines = plan.removed.iter().chain(plan.changed.iter().map(|line| &line.ek));
     let before = of_lines
         .filter_map(|ek| known.lines().get(ek))
@@ -145,7 +145,7 @@ fn dropped(known: &Known, plan: &Plan, lines: &BTreeMap<EkKey, InventoryLine>) -
 }
 
 /// What the plan changes in the store; `lines` follow it.
-fn staged(plan: &Plan, lines: &mut BTreeMap<EkKey, InventoryLine>) -> Vec<Change> {
+fn staged(plan: &Plan, lines: &mut BTreeMap<EkId, InventoryLine>) -> Vec<Change> {
     let mut changes = Vec::new();
     for line in plan.added.iter().chain(&plan.changed) {
         lines.insert(line.ek, line.clone());
@@ -164,16 +164,16 @@ fn staged(plan: &Plan, lines: &mut BTreeMap<EkKey, InventoryLine>) -> Vec<Change
 /// [`StoreError::Missing`] when one is not there; when the store does not take it. Then nothing was changed.
 pub async fn remove(
     server: &Server,
-    eks: &[EkKey],
+    eks: &[EkId],
     by: &Caller,
     reason: &str,
     dry_run: bool,
-) -> Result<Vec<EkKey>, StoreError> {
+) -> Result<Vec<EkId>, StoreError> {
     let _turn = server.lifecycle.writer.lock().await;
     let known = server.lifecycle.inventory();
     // Any EK of a machine stands for its line; two of them for the same one.
     let named = eks.iter().map(|ek| known.line(ek).map_or(*ek, |line| line.ek));
-    let eks: &[EkKey] = &named.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>();
+    let eks: &[EkId] = &named.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>();
     let mut lines = known.lines().clone();
     let mut changes = Vec::new();
     for ek in eks {
@@ -204,10 +204,10 @@ pub async fn remove(
 }
 
 /// The ids of the nodes with these EKs.
-fn ids_of(server: &Server, eks: impl IntoIterator<Item = EkKey>) -> Vec<SpiffeId> {
-    let id = |ek: EkKey| match ek {
-        EkKey::Spki(ek) => agent_id(&server.trust_domain, &ek).ok(),
-        EkKey::Name(_) => None,
+fn ids_of(server: &Server, eks: impl IntoIterator<Item = EkId>) -> Vec<SpiffeId> {
+    let id = |ek: EkId| match ek {
+        EkId::Spki(ek) => agent_id(&server.trust_domain, &ek).ok(),
+        EkId::Name(_) => None,
     };
     eks.into_iter().filter_map(id).collect()
 }
@@ -234,13 +234,13 @@ fn inventory_record(server: &Server, detail: &serde_json::Value) -> Record {
 }
 
 /// Retired nodes among the machines of which an EK is named: what is done to one node of a machine is done to all.
-fn retired(server: &Server, named: &[EkKey]) -> Vec<(EkKey, SpiffeId)> {
+fn retired(server: &Server, named: &[EkId]) -> Vec<(EkId, SpiffeId)> {
     let links = server.lifecycle.links();
     let (mut seen, mut retired) = (BTreeSet::new(), Vec::new());
-    let as_named = |key: &EkKey| Some((*key, links.ek_of_key(key)?));
+    let as_named = |key: &EkId| Some((*key, links.ek_of_key(key)?));
     let own: Vec<_> = named.iter().filter_map(as_named).collect();
     let others = own.iter().flat_map(|(_, ek)| links.listed_with(ek, &[]));
-    let others = others.map(|ek| (EkKey::Spki(ek), ek));
+    let others = others.map(|ek| (EkId::Spki(ek), ek));
     for (key, ek) in own.iter().copied().chain(others) {
         let Ok(id) = agent_id(&server.trust_domain, &ek) else {
             continue;

@@ -19,7 +19,7 @@ pub struct Applied {
     /// Its serial number.
     pub serial: u64,
     /// The nodes whose verdict or selectors change.
-    pub changes: Vec<hallmark_policy::Change>,
+    pub changes: Vec<hallmark_policy::AppraisalChange>,
 }
 
 /// Puts a policy or baseline in force, and judges every node again; with `dry_run` only tells what would follow. The very
@@ -157,7 +157,7 @@ async fn put(
     set: PolicySet,
     (key, file): ((FileKind, String), PolicyFile),
     act: Step<'_>,
-) -> Result<Vec<hallmark_policy::Change>, PolicyFileError> {
+) -> Result<Vec<hallmark_policy::AppraisalChange>, PolicyFileError> {
     let set = Arc::new(set);
     // Judged before anything is changed: what does not read back is told while it does no harm.
     let changes = sweep::judge_all(server, &set).await?;

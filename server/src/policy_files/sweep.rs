@@ -7,11 +7,13 @@ use std::{
 };
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
-use hallmark_policy::{Change as Verdict, Judgement, MachineFacts, PolicySet, Rules, Standing, rejudge};
+use hallmark_policy::{
+    AppraisalChange as Verdict, AppraisalResult, MachineFacts, PolicySet, Rules, Standing, reappraise,
+};
 use hallmark_spiffe::SpiffeId;
 use hallmark_state::NodeState;
 use hallmark_store::{Agent, Change, LINES, NodeFacts, Outcome, Record, RecordKind};
-use hallmark_verify::history::Sighting;
+use hallmark_verify::history::QuoteClock;
 
 use super::PolicyFileError;
 use crate::{
@@ -69,9 +71,9 @@ pub async fn sweep(server: &Arc<Server>, cause: &str) -> Result<Vec<Verdict>, Po
     let (mut all, mut after) = (Vec::new(), None);
     while let Some(page) = page(server, &set, Looks::Kept, &mut after).await? {
         // Together: changes that are on their way at the same time share a flush.
-        let changes = page
-            .into_iter()
-            .map(|(node, verdict)| async move { change(server, &node.row, node.facts.sighting, verdict, cause).await });
+        let changes = page.into_iter().map(|(node, verdict)| async move {
+            change(server, &node.row, node.facts.quote_clock, verdict, cause).await
+        });
         let changed: Vec<_> = futures_util::stream::iter(changes)
             .buffered(AT_A_TIME)
             .try_collect()
@@ -98,13 +100,13 @@ pub async fn sweep_if_due(server: &Arc<Server>, cause: &str) -> Result<(), Polic
 async fn change(
     server: &Server,
     row: &Agent,
-    sighting: Sighting,
+    quote_clock: QuoteClock,
     verdict: Verdict,
     cause: &str,
 ) -> Result<Verdict, PolicyFileError> {
     let decide = |now: Option<&Agent>| -> Decision<()> {
         // Who proved something since was judged by that, and by these rules.
-        match now.filter(|_| is_newest(server, &row.id, sighting)) {
+        match now.filter(|_| is_newest(server, &row.id, quote_clock)) {
             Some(now) => Decision::Put(Box::new(follow(now, &verdict))),
             None => Decision::Keep,
         }
@@ -119,8 +121,11 @@ async fn change(
     Ok(verdict)
 }
 
-fn is_newest(server: &Server, node: &SpiffeId, sighting: Sighting) -> bool {
-    server.kept.find(node).is_some_and(|newest| newest.sighting == sighting)
+fn is_newest(server: &Server, node: &SpiffeId, quote_clock: QuoteClock) -> bool {
+    server
+        .kept
+        .find(node)
+        .is_some_and(|newest| newest.quote_clock == quote_clock)
 }
 
 /// Judges all nodes again from time to time while a policy limits the age of quotes, so that who falls silent loses trust;
@@ -194,7 +199,7 @@ pub async fn judge(
     server: &Arc<Server>,
     node: &SpiffeId,
     mut facts: MachineFacts,
-) -> Result<Judgement, PolicyFileError> {
+) -> Result<AppraisalResult, PolicyFileError> {
     let set = server.attestation.policies.load_full();
     look(server, &set, node, &mut facts).await?;
     relink(server, node, &mut facts);
@@ -210,16 +215,16 @@ fn relink(server: &Server, node: &SpiffeId, facts: &mut MachineFacts) {
 }
 
 fn follow(row: &Agent, verdict: &Verdict) -> Agent {
-    let refusal = verdict.judgement.refusal();
+    let refusal = verdict.result.refusal();
     Agent {
         distrust: refusal.map_or_else(String::new, |reason| reason.code.to_string()),
-        selectors: verdict.judgement.selectors().clone(),
+        selectors: verdict.result.selectors().clone(),
         ..row.clone()
     }
 }
 
 fn record(server: &Server, verdict: &Verdict, cause: &str) -> Record {
-    let refusal = verdict.judgement.refusal();
+    let refusal = verdict.result.refusal();
     let detail = serde_json::json!({
         "cause": cause,
         "was_trusted": verdict.was_trusted,
@@ -241,7 +246,7 @@ fn record(server: &Server, verdict: &Verdict, cause: &str) -> Record {
 
 fn tell(verdict: &Verdict, cause: &str) {
     let node = &verdict.node;
-    match verdict.judgement.refusal() {
+    match verdict.result.refusal() {
         Some(reason) => {
             tracing::warn!(node, code = %reason.code, cause, "a node is no longer trusted: {}", reason.text);
         }
@@ -291,7 +296,7 @@ async fn page(
                 trusted: node.row.distrust.is_empty(),
                 selectors: &node.row.selectors,
             };
-            let verdict = rejudge(&set, [standing], now).next()?;
+            let verdict = reappraise(&set, [standing], now).next()?;
             Some((node, verdict))
         });
         Ok(changed.collect())
@@ -338,7 +343,7 @@ async fn look(
         let Some(newer) = kept.map(|kept| decoded(node, &kept.facts)).transpose()? else {
             return Ok(false);
         };
-        if newer.sighting == facts.sighting {
+        if newer.quote_clock == facts.quote_clock {
             return Err(failed);
         }
         *facts = newer;
@@ -355,7 +360,7 @@ async fn keep(server: &Server, node: &Node) -> Result<(), PolicyFileError> {
     };
     // What was proven since was looked at when it came.
     let decide = |_: Option<&Agent>| -> Decision<()> {
-        if is_newest(server, &node.row.id, node.facts.sighting) {
+        if is_newest(server, &node.row.id, node.facts.quote_clock) {
             Decision::Beside
         } else {
             Decision::Keep

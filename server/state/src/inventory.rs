@@ -10,15 +10,15 @@ pub use read::{Form, read_inventory};
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hallmark_verify::{EkKey, TpmClass};
+use hallmark_verify::{EkId, TpmClass};
 
 /// One machine of the inventory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InventoryLine {
     /// Its TPM's endorsement key, under which the line stands.
-    pub ek: EkKey,
+    pub ek: EkId,
     /// Further endorsement keys of the same TPM. The machine attests with one of them, and is one node whichever that is.
-    pub other_eks: BTreeSet<EkKey>,
+    pub other_eks: BTreeSet<EkId>,
     /// Its serial number; may be empty.
     pub serial: String,
     /// Who answers for it; may be empty.
@@ -47,7 +47,7 @@ impl InventoryLine {
 
     /// A line that says nothing but that the EK is the operator's.
     #[must_use]
-    pub const fn new(ek: EkKey) -> Self {
+    pub const fn new(ek: EkId) -> Self {
         Self {
             ek,
             other_eks: BTreeSet::new(),
@@ -62,7 +62,7 @@ impl InventoryLine {
     }
 
     /// Every endorsement key of the machine, the line's own first.
-    pub fn eks(&self) -> impl Iterator<Item = EkKey> {
+    pub fn eks(&self) -> impl Iterator<Item = EkId> {
         std::iter::once(self.ek).chain(self.other_eks.iter().copied())
     }
 

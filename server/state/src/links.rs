@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use hallmark_reason::{Coded, ReasonCode};
 use hallmark_tpm_wire::Name;
-use hallmark_verify::EkKey;
+use hallmark_verify::EkId;
 
 /// SHA-256 of an EK's SPKI.
 type EkHash = [u8; 32];
@@ -19,7 +19,7 @@ type EkHash = [u8; 32];
 pub struct Links {
     proven: HashMap<Name, EkHash>,
     of_ek: HashMap<EkHash, Vec<Name>>,
-    listed: BTreeMap<EkKey, Arc<BTreeSet<EkKey>>>,
+    listed: BTreeMap<EkId, Arc<BTreeSet<EkId>>>,
 }
 
 impl Links {
@@ -30,7 +30,7 @@ impl Links {
     #[must_use]
     pub fn new(
         proven: impl IntoIterator<Item = (Name, EkHash)>,
-        machines: impl IntoIterator<Item = BTreeSet<EkKey>>,
+        machines: impl IntoIterator<Item = BTreeSet<EkId>>,
     ) -> Self {
         let mut links = Self::default();
         for (name, ek) in proven {
@@ -51,9 +51,9 @@ impl Links {
     /// The other EKs that operators list with this one, in one line or by way of others' lines. `names` are the Names of the
     /// EK that the caller knows; those that were proven are known already.
     #[must_use]
-    pub fn listed_with(&self, ek: &EkHash, names: &[EkKey]) -> BTreeSet<EkHash> {
+    pub fn listed_with(&self, ek: &EkHash, names: &[EkId]) -> BTreeSet<EkHash> {
         let mut found = BTreeSet::from([*ek]);
-        let mut to_look_up: Vec<EkKey> = names.to_vec();
+        let mut to_look_up: Vec<EkId> = names.to_vec();
         to_look_up.extend(self.keys_of(ek));
         while let Some(key) = to_look_up.pop() {
             for key in self.listed.get(&key).into_iter().flat_map(|machine| machine.iter()) {
@@ -69,29 +69,29 @@ impl Links {
     }
 
     /// What an inventory may know an EK by: its hash, and the Names that it proved.
-    fn keys_of(&self, ek: &EkHash) -> impl Iterator<Item = EkKey> {
-        let names = self.of_ek.get(ek).into_iter().flatten().filter_map(EkKey::of_name);
-        names.chain([EkKey::Spki(*ek)])
+    fn keys_of(&self, ek: &EkHash) -> impl Iterator<Item = EkId> {
+        let names = self.of_ek.get(ek).into_iter().flatten().filter_map(EkId::of_name);
+        names.chain([EkId::Spki(*ek)])
     }
 
     /// The EK of a key, as far as it is known.
     #[must_use]
-    pub fn ek_of_key(&self, key: &EkKey) -> Option<EkHash> {
+    pub fn ek_of_key(&self, key: &EkId) -> Option<EkHash> {
         match key {
-            EkKey::Spki(ek) => Some(*ek),
-            EkKey::Name(_) => self.ek_of(&key.name()?),
+            EkId::Spki(ek) => Some(*ek),
+            EkId::Name(_) => self.ek_of(&key.name()?),
         }
     }
 
     /// Every machine of which operators list several EKs.
     #[must_use]
-    pub fn machines(&self) -> BTreeSet<BTreeSet<EkKey>> {
+    pub fn machines(&self) -> BTreeSet<BTreeSet<EkId>> {
         self.listed.values().map(|machine| BTreeSet::clone(machine)).collect()
     }
 
     /// The machine that operators list this key with, as far as it is listed with others.
     #[must_use]
-    pub fn machine(&self, key: &EkKey) -> Option<&BTreeSet<EkKey>> {
+    pub fn machine(&self, key: &EkId) -> Option<&BTreeSet<EkId>> {
         self.listed.get(key).map(|machine| &**machine)
     }
 
@@ -109,7 +109,7 @@ impl Links {
         is_gone: impl Fn(&EkHash) -> bool,
     ) -> Result<Vec<(Name, Option<EkHash>)>, LinkError> {
         if let Some(other) = self.ek_of(ak).filter(|other| other != ek) {
-            let keys: Vec<EkKey> = names.iter().filter_map(EkKey::of_name).collect();
+            let keys: Vec<EkId> = names.iter().filter_map(EkId::of_name).collect();
             if !self.listed_with(ek, &keys).contains(&other) || !is_gone(&other) {
                 return Err(LinkError::OtherEk { other, shown: *ek });
             }
@@ -142,7 +142,7 @@ impl Links {
     }
 
     /// Operators list these EKs as one machine's. Whatever was listed with one of them before and is not named stands alone.
-    pub fn list(&mut self, machine: BTreeSet<EkKey>) {
+    pub fn list(&mut self, machine: BTreeSet<EkId>) {
         for key in &machine {
             let before = self.listed.get(key).map(Arc::clone);
             for other in before.iter().flat_map(|before| before.iter()) {
@@ -158,7 +158,7 @@ impl Links {
     }
 
     /// The same, where what was listed with one of them before stays. Gives the machine if that is news.
-    pub fn merge(&mut self, mut machine: BTreeSet<EkKey>) -> Option<BTreeSet<EkKey>> {
+    pub fn merge(&mut self, mut machine: BTreeSet<EkId>) -> Option<BTreeSet<EkId>> {
         let before: Vec<_> = machine.iter().filter_map(|key| self.listed.get(key)).cloned().collect();
         machine.extend(before.iter().flat_map(|before| before.iter().copied()));
         let is_news = machine.len() > 1 && before.iter().all(|before| **before != machine);
@@ -210,9 +210,9 @@ impl Coded for LinkError {
     fn compared(&self) -> Option<String> {
         Some(match self {
             Self::OtherEk { other, shown } => {
-                format!("expected EK {}, got {}", EkKey::Spki(*other), EkKey::Spki(*shown))
+                format!("expected EK {}, got {}", EkId::Spki(*other), EkId::Spki(*shown))
             }
-            Self::TooManyNames { ek } => format!("EK {}, at most {} Names", EkKey::Spki(*ek), Links::MAX_NAMES),
+            Self::TooManyNames { ek } => format!("EK {}, at most {} Names", EkId::Spki(*ek), Links::MAX_NAMES),
         })
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use hallmark_spiffe::SpiffeId;
 use hallmark_state::{Entry, EntryId, InventoryLine};
-use hallmark_verify::EkKey;
+use hallmark_verify::EkId;
 
 use crate::{
     Agent, Authority, EkCertificate, NewEvidence, NodeFacts, PolicyFile, Record, SvidIntents, SvidOutcome, TpmName,
@@ -27,7 +27,7 @@ pub enum Change {
     /// Adds a line of the inventory, or replaces the one of the same EK.
     PutInventory(Box<InventoryLine>),
     /// Removes a line of the inventory; refused when there is none.
-    DeleteInventory(EkKey),
+    DeleteInventory(EkId),
     /// Keeps evidence in the place of what the node proved before; refused when a part of a log does not begin where the
     /// log ends.
     PutEvidence(Box<NewEvidence>),
@@ -39,7 +39,7 @@ pub enum Change {
     PutTpmName(Box<TpmName>),
     /// These EKs are one machine's, as operators say. What stood with one of them before and is not named stands alone; one
     /// EK alone is of no machine.
-    PutMachineEks(BTreeSet<EkKey>),
+    PutMachineEks(BTreeSet<EkId>),
     /// Adds a policy or baseline, or replaces the one with its kind and name.
     PutPolicyFile(Box<PolicyFile>),
     /// Adds an authority, or replaces the one with the same certificate.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use futures_util::future::BoxFuture;
 use hallmark_spiffe::SpiffeId;
 use hallmark_state::{Entry, InventoryLine};
-use hallmark_verify::EkKey;
+use hallmark_verify::EkId;
 
 use crate::{
     Agent, Authority, Change, EkCertificate, HeldEvidence, NodeEvidence, NodeFacts, PolicyFile, RecordQuery,
@@ -24,7 +24,7 @@ pub struct Loaded {
     /// Every Name that a TPM proved.
     pub tpm_names: Vec<TpmName>,
     /// The EKs of each machine of which operators list several.
-    pub machine_eks: Vec<BTreeSet<EkKey>>,
+    pub machine_eks: Vec<BTreeSet<EkId>>,
     /// Every authority, oldest first.
     pub authorities: Vec<Authority>,
     /// How far each node's evidence goes, by node.

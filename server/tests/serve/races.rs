@@ -9,7 +9,7 @@ use hallmark_server::{agents::Decision, run::Running};
 use hallmark_spiffe::SpiffeId;
 use hallmark_state::NodeState;
 use hallmark_store::{Agent, Change, Outcome, PolicyFile, RecordQuery};
-use hallmark_verify::{EkKey, testing::SoftwareMachine};
+use hallmark_verify::{EkId, testing::SoftwareMachine};
 
 use crate::{attestation::wire, client::local, lab::isolated};
 
@@ -147,7 +147,7 @@ fn a_line_that_lands_between_verdict_and_record_counts() {
                 let mut client = LifecycleClient::new(local(&lab.admin_socket()).await);
                 // It is answered once nothing is under way that was judged without it.
                 let import = tokio::spawn(async move { client.import_inventory(tokio_stream::iter([request])).await });
-                while inventory().line(&EkKey::Spki(ek)).is_none() {
+                while inventory().line(&EkId::Spki(ek)).is_none() {
                     tokio::time::sleep(Duration::from_millis(1)).await;
                 }
                 assert!(!import.is_finished() && !attempt.is_finished());

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use hallmark_tpm_wire::{HashAlg, PcrSelection, PublicArea, Signature, credential};
 use hallmark_verify::testing::{ChallengeParts, SoftwareEk, SoftwareKey, SoftwareMachine, VendorCa};
-use hallmark_verify::{HeldLogs, Trust, bind, conclude, examine};
+use hallmark_verify::{HeldLogs, Trust, verify_claim, verify_logs, verify_proof};
 use zeroize::Zeroizing;
 
 type Failure = Box<dyn std::error::Error>;
@@ -39,7 +39,7 @@ fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Time in examine, challenge_with and conclude alone; the machine's own work does not count.
+/// Time in verify_claim, challenge_with and conclude alone; the machine's own work does not count.
 fn attestations(machine: &SoftwareMachine, trust: &Trust, rounds: u32) -> Result<Duration, Failure> {
     let now = UNIX_EPOCH + SystemTime::now().duration_since(UNIX_EPOCH)?;
     let parts = machine.claim();
@@ -48,13 +48,13 @@ fn attestations(machine: &SoftwareMachine, trust: &Trust, rounds: u32) -> Result
         let claim = parts.decode()?;
         let selection = PcrSelection::new([(HashAlg::Sha256, &[0, 1, 2, 3, 4, 5, 6, 7][..])])?;
         let begin = Instant::now();
-        let examined = examine(claim, trust, None, now)?;
-        let challenge = examined.challenge_with([1; 32], Some(Zeroizing::new([2; 32])), selection, now)?;
+        let verified_claim = verify_claim(claim, trust, None, now)?;
+        let challenge = verified_claim.challenge_with([1; 32], Some(Zeroizing::new([2; 32])), selection, now)?;
         spent += begin.elapsed();
         let proof = machine.prove(&ChallengeParts::from(&challenge), &EXPORTER).decode()?;
         let begin = Instant::now();
-        let evidence = conclude(
-            bind(examined, challenge, proof, &EXPORTER, now)?,
+        let evidence = verify_logs(
+            verify_proof(verified_claim, challenge, proof, &EXPORTER, now)?,
             Vec::new(),
             &HeldLogs::default(),
         )?;

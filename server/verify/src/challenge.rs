@@ -11,7 +11,7 @@ use hallmark_tpm_wire::{Name, PcrSelection};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use crate::examine::Examined;
+use crate::verify_claim::VerifiedClaim;
 
 /// How long a challenge may be answered.
 pub const CHALLENGE_LIFETIME: Duration = Duration::from_secs(60);
@@ -20,7 +20,7 @@ pub const CHALLENGE_LIFETIME: Duration = Duration::from_secs(60);
 /// quote over them proves nothing about the boot.
 const RESETTABLE: [u8; 2] = [16, 23];
 
-/// One challenge for one examined claim. It cannot be copied, and [`conclude`](crate::conclude) takes it away: so an
+/// One challenge for one verified claim. It cannot be copied, and [`verify_proof`](crate::verify_proof()) takes it away: so an
 /// answer counts once. It holds the secret and shows it to nobody.
 pub struct Challenge {
     pub(crate) nonce: [u8; 32],
@@ -40,11 +40,11 @@ struct Subject {
 }
 
 impl Subject {
-    fn of(examined: &Examined) -> Self {
+    fn of(verified_claim: &VerifiedClaim) -> Self {
         Self {
-            ek: examined.ek.sha256,
-            ak: examined.ak_name.clone(),
-            svid_key: examined.svid_name.clone(),
+            ek: verified_claim.ek.sha256,
+            ak: verified_claim.ak_name.clone(),
+            svid_key: verified_claim.svid_name.clone(),
         }
     }
 }
@@ -59,7 +59,7 @@ impl std::fmt::Debug for Challenge {
     }
 }
 
-impl Examined {
+impl VerifiedClaim {
     /// Makes the challenge: `nonce` and `secret` are fresh random bytes, `selection` is what the quote must cover.
     ///
     /// The credential is made for this EK and the Name of this AK, so only the TPM that holds both can open it. `secret`
@@ -119,11 +119,11 @@ impl Challenge {
     /// Whether the answer comes in time, from the claim that was challenged, and with the right secret.
     pub(crate) fn require_answered(
         &self,
-        examined: &Examined,
+        verified_claim: &VerifiedClaim,
         secret: Option<&[u8]>,
         now: SystemTime,
     ) -> Result<(), ChallengeError> {
-        if self.subject != Subject::of(examined) {
+        if self.subject != Subject::of(verified_claim) {
             return Err(ChallengeError::Crossed);
         }
         match now.duration_since(self.issued) {

@@ -7,10 +7,10 @@ use crate::boot::MeasuredBoot;
 use crate::challenge::Challenge;
 use crate::ek::{CertificateFacts, EkCertificateError, TpmClass};
 use crate::enrolment::{EnrolledBy, EnrolledEk};
-use crate::examine::Examined;
 use crate::ima::MeasuredFiles;
 use crate::statement::Quoted;
 use crate::trust::InventoryMatch;
+use crate::verify_claim::VerifiedClaim;
 
 /// Proven: the SVID key lives in the TPM of this EK, which belongs here; that TPM had these PCR values at the time of
 /// this challenge; and the answer was made for this very connection.
@@ -52,22 +52,22 @@ pub struct ProvenLogs {
 
 impl VerifiedEvidence {
     pub(crate) fn new(
-        examined: Examined,
+        verified_claim: VerifiedClaim,
         challenge: &Challenge,
         quoted: Quoted,
         quote: Signed,
         binding: [u8; 32],
     ) -> Self {
         Self {
-            ak_public: examined.ak_public.marshal(),
-            ek_certificate: examined.ek_certificate,
-            ek_chain: examined.ek_chain,
+            ak_public: verified_claim.ak_public.marshal(),
+            ek_certificate: verified_claim.ek_certificate,
+            ek_chain: verified_claim.ek_chain,
             quote,
-            ek: examined.ek,
-            ak_name: examined.ak_name,
+            ek: verified_claim.ek,
+            ak_name: verified_claim.ak_name,
             ak_activated: challenge.credential().is_some(),
-            svid_spki: examined.svid_spki,
-            svid_name: examined.svid_name,
+            svid_spki: verified_claim.svid_spki,
+            svid_name: verified_claim.svid_name,
             selection: challenge.selection.clone(),
             pcrs: quoted.values,
             clock: quoted.attest.clock_info,

@@ -7,12 +7,12 @@
 //!
 //! Not seen: a copy of a virtual TPM's state that never runs beside its original and is never older than it.
 
+mod agent_runs;
 mod error;
 mod follow;
-mod sessions;
-mod sighting;
+mod quote_clock;
 
+pub use agent_runs::{AgentRunId, AgentRuns};
 pub use error::HistoryError;
 pub use follow::{CLOCK_DRIFT_PERCENT, CLOCK_SAVED_WITHIN, Continuity, STEP_TOLERANCE, Succession, follow};
-pub use sessions::{SessionId, Sessions};
-pub use sighting::Sighting;
+pub use quote_clock::QuoteClock;

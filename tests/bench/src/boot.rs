@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use hallmark_evidence::tcg::{Replay, TcgLog};
 use hallmark_evidence::{AkPublic, EvidenceFile, Log, LogKind, RawSigned, Signed, Source};
 use hallmark_tpm_wire::{Attest, HashAlg, PcrValues, PublicArea, Signature};
-use hallmark_verify::recorded::measured;
+use hallmark_verify::offline::measured;
 use hallmark_verify::testing::SoftwareMachine;
 
 use crate::cpu;

@@ -105,9 +105,9 @@ fn facts(ima: ImaSummary) -> Result<MachineFacts> {
 }
 
 fn judge(set: &PolicySet, facts: &MachineFacts) -> Result<()> {
-    let judgement = set.judge(facts, UNIX_EPOCH + Duration::from_secs(1_795_392_000));
-    ensure!(judgement.is_trusted(), "{:?}", judgement.refusal());
-    let judged = judgement
+    let result = set.judge(facts, UNIX_EPOCH + Duration::from_secs(1_795_392_000));
+    ensure!(result.is_trusted(), "{:?}", result.refusal());
+    let judged = result
         .reasons()
         .iter()
         .any(|reason| reason.rule == "ima.lists" && reason.code.as_str() == "HM-POLICY-0208");

@@ -14,7 +14,7 @@ mod echo;
 mod fetch;
 mod ima;
 mod issue;
-mod rejudge;
+mod reappraise;
 mod row;
 mod size;
 mod tls;
@@ -56,7 +56,7 @@ fn bench(asked: &[String]) -> Result<()> {
         budget::measure(&mut table)?;
     }
     if is_asked("policy") {
-        rejudge::measure(&mut table)?;
+        reappraise::measure(&mut table)?;
     }
     if is_asked("boot") {
         boot::measure(&mut table)?;

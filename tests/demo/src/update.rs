@@ -134,7 +134,7 @@ impl Machine<'_> {
     /// What the machine proved last becomes a baseline.
     fn promote(&mut self, name: &str) -> Result<PolicyFileChange> {
         let facts = self.facts()?;
-        let made_at = i64::try_from(facts.sighting.seen_at / 1000)?;
+        let made_at = i64::try_from(facts.quote_clock.seen_at / 1000)?;
         let baseline = Baseline::capture(name, 1, made_at, self.id, &facts, None)?;
         self.apply("baseline", baseline.to_json())
     }

@@ -5,7 +5,7 @@ use std::{sync::OnceLock, time::SystemTime};
 
 use hallmark_evidence::EkCertificateChain;
 use hallmark_verify::testing::{RevocationDraft, SoftwareMachine, VendorCa};
-use hallmark_verify::{Revocation, Trust, examine, is_revoked};
+use hallmark_verify::{Revocation, Trust, is_revoked, verify_claim};
 use libfuzzer_sys::fuzz_target;
 
 struct Scene {
@@ -22,9 +22,9 @@ fn scene() -> &'static Scene {
         let trust = SoftwareMachine::trust(&vendor);
         let machine = SoftwareMachine::new(&vendor);
         let claim = machine.claim().decode().expect("well-formed");
-        let examined = examine(claim, &trust, None, SystemTime::now()).expect("honest");
+        let verified_claim = verify_claim(claim, &trust, None, SystemTime::now()).expect("honest");
         Scene {
-            chain: examined.new_certificate().expect("genuine").clone(),
+            chain: verified_claim.new_certificate().expect("genuine").clone(),
             trust,
             genuine: RevocationDraft::of_intermediate().sign(&vendor.intermediate_key),
         }

@@ -8,7 +8,7 @@ use hallmark_api::attest::{Tpm2Claim, Tpm2Proof};
 use hallmark_evidence::{Claim, EvidenceError, Proof};
 use hallmark_tpm_wire::templates::ek_template_named;
 use hallmark_tpm_wire::{HashAlg, PcrSelection};
-use hallmark_verify::{Challenge, EkRoots, EkTemplates, Examined, Trust, examine};
+use hallmark_verify::{Challenge, EkRoots, EkTemplates, Trust, VerifiedClaim, verify_claim};
 use prost::Message;
 use zeroize::Zeroizing;
 
@@ -102,12 +102,12 @@ pub fn take_challenge(bytes: &[u8]) -> Result<TakenChallenge, &'static str> {
 /// # Panics
 /// The claim is not one that `trust` accepts.
 #[must_use]
-pub fn challenged(bytes: &[u8], trust: &Trust) -> (Examined, Challenge) {
+pub fn challenged(bytes: &[u8], trust: &Trust) -> (VerifiedClaim, Challenge) {
     let claim = decode_claim(bytes).expect("framed").expect("within the limits");
-    let examined = examine(claim, trust, None, now()).expect("the recorded claim is good");
+    let verified_claim = verify_claim(claim, trust, None, now()).expect("the recorded claim is good");
     let selection = PcrSelection::new([(HashAlg::Sha256, [0, 7].as_slice())]).expect("a selection");
-    let challenge = examined
+    let challenge = verified_claim
         .challenge_with(NONCE, Some(Zeroizing::new(SECRET)), selection, now())
         .expect("a credential can be made");
-    (examined, challenge)
+    (verified_claim, challenge)
 }

@@ -200,7 +200,7 @@ fn earlier(kept: &Kept, id: &str) -> Result<Baseline, CliError> {
     let facts = kept.earlier()?.ok_or_else(|| CliError::Missing {
         message: "nothing is kept of a boot before the last one".to_owned(),
     })?;
-    let made_at = i64::try_from(facts.sighting.seen_at / 1000).unwrap_or_default();
+    let made_at = i64::try_from(facts.quote_clock.seen_at / 1000).unwrap_or_default();
     Ok(Baseline::capture("the-boot-before", 1, made_at, id, &facts, None)?)
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use hallmark_evidence::{EvidenceFile, Source};
 use hallmark_policy::Reason;
 use hallmark_verify::boot::{BootFacts, LoggedEvent};
-use hallmark_verify::recorded::{Check, RecordedReport};
+use hallmark_verify::offline::{Check, OfflineReport};
 use serde::Serialize;
 
 use crate::{
@@ -60,7 +60,7 @@ pub(crate) struct EvidenceView {
     made_at: String,
     judged_by: JudgedBy,
     #[serde(flatten)]
-    report: RecordedReport,
+    report: OfflineReport,
     /// What each rule of the given policies found.
     reasons: Vec<Advised>,
     #[serde(skip)]
@@ -72,7 +72,7 @@ impl EvidenceView {
         path: &Path,
         file: &EvidenceFile,
         judged_by: JudgedBy,
-        mut report: RecordedReport,
+        mut report: OfflineReport,
         reasons: Vec<Reason>,
         detail: Detail,
     ) -> Self {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use hallmark_evidence::LogKind;
-use hallmark_verify::recorded::UnprovenReport;
+use hallmark_verify::offline::UnprovenReport;
 use serde::Serialize;
 
 use super::evidence::{checks, events, facts_of};

@@ -67,7 +67,7 @@ impl Baseline {
             created_at,
             origin: Origin::Captured {
                 node: node.to_owned(),
-                seen_at: facts.sighting.seen_at,
+                seen_at: facts.quote_clock.seen_at,
             },
             registers: values,
             boots: vec![boot],

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use hallmark_policy::{InventoryLine, Judgement, MachineFacts};
+use hallmark_policy::{AppraisalResult, InventoryLine, MachineFacts};
 
 use crate::machine::{boot_of, code, good, judge, spoiled};
 
@@ -11,8 +11,8 @@ fn strict(applies_to: &[&str]) -> String {
     format!("applies_to = {applies_to:?}\n[boot]\nsecure_boot = false")
 }
 
-fn policies(judgement: &Judgement) -> BTreeSet<&str> {
-    judgement.reasons().iter().map(|it| it.policy.as_str()).collect()
+fn policies(result: &AppraisalResult) -> BTreeSet<&str> {
+    result.reasons().iter().map(|it| it.policy.as_str()).collect()
 }
 
 /// A machine that keeps its certificate back, with what the inventory says of it.
@@ -50,12 +50,12 @@ fn attack_64_what_is_not_known_lifts_no_policy() {
         );
         for wanted in [its_own, anothers] {
             for line in [None, Some(InventoryLine::default())] {
-                let judgement = judge(&strict(&[wanted]), &bare(line));
-                let refusal = judgement.refusal().unwrap_or_else(|| panic!("{wanted} was lifted"));
+                let result = judge(&strict(&[wanted]), &bare(line));
+                let refusal = result.refusal().unwrap_or_else(|| panic!("{wanted} was lifted"));
                 assert_eq!(refusal.code.as_str(), "HM-POLICY-0102", "{wanted}");
                 let why = format!("the machine's {fact} is not known");
                 assert!(refusal.text.contains(&why), "{}", refusal.text);
-                let told = judgement.reasons().iter().find(|it| it.rule == "applies_to").unwrap();
+                let told = result.reasons().iter().find(|it| it.rule == "applies_to").unwrap();
                 assert!(told.holds && told.text.contains(&why), "{told:?}");
                 assert_eq!(told.code.as_str(), "HM-POLICY-0011");
             }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use hallmark_evidence::ima::{ImaList, ImaReplay};
-use hallmark_policy::{ImaSummary, Judgement, LineKind, MachineFacts, MeasuredFile, PolicySet, Signed};
+use hallmark_policy::{AppraisalResult, ImaSummary, LineKind, MachineFacts, MeasuredFile, PolicySet, Signed};
 use hallmark_tpm_wire::{HashAlg, PcrValues};
 use hallmark_verify::ima::{ImaKeys, MeasuredFiles, measured_files};
 
@@ -69,7 +69,7 @@ pub(crate) fn rules(lines: &str) -> String {
         .replace("$RSA", &format!("'''{RSA}'''"))
 }
 
-fn judge(lines: &str, machine: &MachineFacts) -> Judgement {
+fn judge(lines: &str, machine: &MachineFacts) -> AppraisalResult {
     let mut set = PolicySet::default();
     set.apply(policy(&rules(lines)));
     set.judge(machine, now())
@@ -77,10 +77,10 @@ fn judge(lines: &str, machine: &MachineFacts) -> Judgement {
 
 /// The code of the first rule that refuses; "holds" where none does, and then the selectors say so.
 fn code(lines: &str, measured: &[Vec<u8>]) -> String {
-    let judgement = judge(lines, &machine(measured));
-    let selectors: BTreeSet<String> = judgement.selectors().iter().map(ToString::to_string).collect();
-    assert_eq!(selectors.contains("ima:policy:p"), judgement.is_trusted());
-    let refusal = judgement.refusal();
+    let result = judge(lines, &machine(measured));
+    let selectors: BTreeSet<String> = result.selectors().iter().map(ToString::to_string).collect();
+    assert_eq!(selectors.contains("ima:policy:p"), result.is_trusted());
+    let refusal = result.refusal();
     refusal.map_or("holds".to_owned(), |reason| reason.code.as_str().to_owned())
 }
 
@@ -142,14 +142,14 @@ fn attack_48_a_list_of_which_nothing_is_proven_holds_no_rule() {
     values.insert(HashAlg::Sha256, 10, vec![0; 32]).unwrap();
     let nothing = facts(measured_files(listed.concat(), None, &values).unwrap());
     let rules = "boot_aggregate = false\nlines_at_most = 5\nallow = [\"$HASH1  /usr/bin/a\"]";
-    let judgement = judge(rules, &nothing);
-    let reason = judgement.refusal().unwrap();
+    let result = judge(rules, &nothing);
+    let reason = result.refusal().unwrap();
     assert_eq!(
         (reason.code.as_str(), reason.rule.as_str()),
         ("HM-POLICY-0220", "ima.required")
     );
     assert!(reason.text.contains("PCR 10 was never extended"), "{}", reason.text);
-    let failed: Vec<_> = judgement.failures().map(|reason| reason.rule.as_str()).collect();
+    let failed: Vec<_> = result.failures().map(|reason| reason.rule.as_str()).collect();
     assert_eq!(
         failed,
         [
@@ -185,8 +185,8 @@ fn attack_48_a_list_of_which_nothing_is_proven_holds_no_rule() {
 #[test]
 fn attack_48_a_violation_refuses_unless_it_is_allowed() {
     let lines = [file("/a", 1), violation("/b"), violation("/c")];
-    let judgement = judge("", &machine(&lines));
-    let reason = judgement.refusal().unwrap();
+    let result = judge("", &machine(&lines));
+    let reason = result.refusal().unwrap();
     assert_eq!(reason.code.as_str(), "HM-POLICY-0204");
     assert_eq!(reason.actual.as_deref(), Some("2, the first at line 2: /b"));
     let first = reason.first_event.as_ref().unwrap();
@@ -200,8 +200,8 @@ fn attack_48_a_line_that_no_register_proves_is_refused() {
     let mut elsewhere = file("/b", 2);
     elsewhere[0] = 11;
     assert_eq!(code(r#"allow = ["$HASH1"]"#, &[file("/a", 1)]), "holds");
-    let judgement = judge(r#"allow = ["$HASH1"]"#, &machine(&[file("/a", 1), elsewhere]));
-    let reason = judgement.refusal().unwrap();
+    let result = judge(r#"allow = ["$HASH1"]"#, &machine(&[file("/a", 1), elsewhere]));
+    let reason = result.refusal().unwrap();
     assert_eq!(reason.code.as_str(), "HM-POLICY-0202");
     assert_eq!(reason.actual.as_deref(), Some("line 2 in PCR 11"));
 }
@@ -216,11 +216,11 @@ fn attack_48_a_changed_or_unknown_file_is_named() {
         ),
         "holds"
     );
-    let judgement = judge(
+    let result = judge(
         allow,
         &machine(&[file("/usr/bin/a", 1), file("/usr/bin/a", 4), file("/x", 9)]),
     );
-    let reason = judgement.refusal().unwrap();
+    let reason = result.refusal().unwrap();
     assert_eq!(
         (reason.code.as_str(), reason.rule.as_str()),
         ("HM-POLICY-0210", "ima.allow")
@@ -500,9 +500,9 @@ fn a_dry_run_reports_and_gives_no_selector() {
     let mut set = PolicySet::default();
     set.apply(policy(&lines));
     for machine in [bad, machine(&[file("/a", 1)])] {
-        let judgement = set.judge(&machine, now());
-        assert!(judgement.is_trusted());
-        assert!(judgement.selectors().iter().all(|selector| selector.kind() != "ima"));
+        let result = set.judge(&machine, now());
+        assert!(result.is_trusted());
+        assert!(result.selectors().iter().all(|selector| selector.kind() != "ima"));
     }
 }
 
@@ -522,7 +522,7 @@ fn a_policy_that_comes_later_is_held_against_what_was_kept() {
     ];
     let before: Vec<_> = policies.iter().map(|policy| judge(policy, &kept)).collect();
     assert_eq!(
-        before.iter().map(Judgement::is_trusted).collect::<Vec<_>>(),
+        before.iter().map(AppraisalResult::is_trusted).collect::<Vec<_>>(),
         [false, false, true]
     );
     // Once a key is known to have made a signature, the signature is gone, and what is found stays as it is.
@@ -546,7 +546,7 @@ fn a_policy_that_comes_later_is_held_against_what_was_kept() {
     for (policy, before) in policies.iter().zip(&before) {
         let after = judge(policy, &facts);
         assert_eq!(after.is_trusted(), before.is_trusted(), "{policy}");
-        let codes = |it: &Judgement| it.reasons().iter().map(|reason| reason.code).collect::<Vec<_>>();
+        let codes = |it: &AppraisalResult| it.reasons().iter().map(|reason| reason.code).collect::<Vec<_>>();
         assert_eq!(codes(&after), codes(before), "{policy}");
     }
     assert_eq!(facts.ima.unwrap().files[0].kind, LineKind::File);

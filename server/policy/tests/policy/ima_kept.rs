@@ -32,8 +32,8 @@ fn what_a_policy_found_in_lines_that_are_away_still_counts_and_nothing_else_does
         (vec![file("/a", 1), file("/x", 9), file("/y", 9)], "HM-POLICY-0209"),
     ] {
         let code = |set: &PolicySet, facts: &MachineFacts| {
-            let judgement = set.judge(facts, now());
-            judgement
+            let result = set.judge(facts, now());
+            result
                 .refusal()
                 .map_or("holds".to_owned(), |it| it.code.as_str().to_owned())
         };
@@ -127,9 +127,9 @@ fn new_lines_alone_are_looked_at_behind_those_that_are_away() {
         assert_eq!(ima.files.len(), 1);
         set.look(&mut ima);
         away.ima = Some(ima);
-        let judgement = set.judge(&away, now());
-        assert_eq!(judgement.is_trusted(), trusted);
-        if let Some(reason) = judgement.refusal() {
+        let result = set.judge(&away, now());
+        assert_eq!(result.is_trusted(), trusted);
+        if let Some(reason) = result.refusal() {
             assert_eq!(reason.first_event.as_ref().unwrap().number, 3, "the first that offends");
         }
         away = stored(&away, false);

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use hallmark_policy::{BootRecord, EkCertificate, Judgement, MachineFacts, Policy, PolicySet, TpmFacts};
+use hallmark_policy::{AppraisalResult, BootRecord, EkCertificate, MachineFacts, Policy, PolicySet, TpmFacts};
 use hallmark_verify::boot::{
     Authority, BootEvent, BootFacts, CertificateRef, EventAuthentication, Image, ImageKind, SignatureDatabase,
 };
-use hallmark_verify::history::Sighting;
+use hallmark_verify::history::QuoteClock;
 
 pub(crate) fn now() -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(1_795_392_000)
@@ -130,7 +130,7 @@ pub(crate) fn good() -> MachineFacts {
             }),
             firmware_version: 0x0007_0055,
         },
-        sighting: Sighting {
+        quote_clock: QuoteClock {
             reset_count: 1,
             restart_count: 0,
             clock: 1000,
@@ -167,11 +167,11 @@ pub(crate) fn set(lines: &str) -> PolicySet {
     set
 }
 
-pub(crate) fn judge(lines: &str, machine: &MachineFacts) -> Judgement {
+pub(crate) fn judge(lines: &str, machine: &MachineFacts) -> AppraisalResult {
     set(lines).judge(machine, now())
 }
 
 /// The code of the first rule that refuses.
-pub(crate) fn code(judgement: &Judgement) -> Option<&'static str> {
-    judgement.refusal().map(|reason| reason.code.as_str())
+pub(crate) fn code(result: &AppraisalResult) -> Option<&'static str> {
+    result.refusal().map(|reason| reason.code.as_str())
 }

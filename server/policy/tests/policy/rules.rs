@@ -366,9 +366,9 @@ fn every_rule_holds_for_the_good_machine_and_names_what_is_wrong_with_another() 
             let reason = about(held.reasons(), case.key);
             assert!(reason.holds && reason.compared.is_none() && reason.first_event.is_none());
         }
-        let judgement = judge(&case.rule, &spoiled(case.spoil));
-        assert_eq!(code(&judgement), Some(case.code), "{}", case.rule);
-        let reason = about(judgement.reasons(), case.key);
+        let result = judge(&case.rule, &spoiled(case.spoil));
+        assert_eq!(code(&result), Some(case.code), "{}", case.rule);
+        let reason = about(result.reasons(), case.key);
         assert!(!reason.holds && reason.policy == "p", "{reason:?}");
         let (expected, actual) = (reason.expected.as_ref().unwrap(), reason.actual.as_ref().unwrap());
         assert!(!expected.is_empty() && !actual.is_empty(), "{reason:?}");
@@ -388,8 +388,8 @@ fn a_rule_over_what_is_not_proven_never_holds() {
             if registers_alone && machine.boot.is_none() {
                 continue;
             }
-            let judgement = judge(&case.rule, &machine);
-            let reason = about(judgement.reasons(), case.key);
+            let result = judge(&case.rule, &machine);
+            let reason = about(result.reasons(), case.key);
             assert!(!reason.holds, "{}", case.rule);
             assert!(
                 reason.text.starts_with("not proven: "),
@@ -397,7 +397,7 @@ fn a_rule_over_what_is_not_proven_never_holds() {
                 case.rule,
                 reason.text
             );
-            assert!(!judgement.is_trusted());
+            assert!(!result.is_trusted());
         }
     }
 }
@@ -483,9 +483,9 @@ fn rules_over_the_tpm_and_its_quote() {
         ("firmware_at_least = \"70050\"", "HM-POLICY-0007", |it| {
             it.tpm.firmware_version = 0x0007_0049
         }),
-        ("clock_safe = true", "HM-POLICY-0008", |it| it.sighting.safe = false),
+        ("clock_safe = true", "HM-POLICY-0008", |it| it.quote_clock.safe = false),
         ("max_quote_age = \"1m\"", "HM-POLICY-0009", |it| {
-            it.sighting.seen_at -= 1000
+            it.quote_clock.seen_at -= 1000
         }),
     ];
     for (rule, code_of, spoil) in cases {

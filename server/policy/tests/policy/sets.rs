@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use hallmark_policy::{Policy, PolicySet, Reason, Rules, Standing, rejudge};
+use hallmark_policy::{Policy, PolicySet, Reason, Rules, Standing, reappraise};
 use hallmark_verify::TpmClass;
 
 use crate::machine::{boot_of, code, good, now, spoiled};
@@ -21,21 +21,16 @@ fn set_of(policies: &[(&str, &str)]) -> PolicySet {
 }
 
 fn texts(set: &PolicySet, machine: &hallmark_policy::MachineFacts) -> BTreeSet<String> {
-    let judgement = set.judge(machine, now());
-    judgement.selectors().iter().map(ToString::to_string).collect()
+    let result = set.judge(machine, now());
+    result.selectors().iter().map(ToString::to_string).collect()
 }
 
 #[test]
 fn without_a_policy_the_built_in_rules_hold_alone() {
-    let judgement = PolicySet::default().judge(&good(), now());
-    assert!(judgement.is_trusted());
-    assert_eq!(judgement.reasons().len(), 6);
-    assert!(
-        judgement
-            .reasons()
-            .iter()
-            .all(|reason| reason.policy == Reason::BUILT_IN)
-    );
+    let result = PolicySet::default().judge(&good(), now());
+    assert!(result.is_trusted());
+    assert_eq!(result.reasons().len(), 6);
+    assert!(result.reasons().iter().all(|reason| reason.policy == Reason::BUILT_IN));
     let simulator = spoiled(|it| it.tpm.class = TpmClass::Simulator.as_str().into());
     assert_eq!(
         code(&PolicySet::default().judge(&simulator, now())),
@@ -150,7 +145,7 @@ fn a_new_policy_is_held_against_what_nodes_proved_last() {
         spoiled(|it| it.boot = None),
     ];
     let judged: Vec<_> = machines.iter().map(|machine| before.judge(machine, now())).collect();
-    assert!(judged.iter().all(hallmark_policy::Judgement::is_trusted));
+    assert!(judged.iter().all(hallmark_policy::AppraisalResult::is_trusted));
     let standings = || {
         machines
             .iter()
@@ -163,9 +158,9 @@ fn a_new_policy_is_held_against_what_nodes_proved_last() {
                 selectors: judged.selectors(),
             })
     };
-    assert_eq!(rejudge(&before, standings(), now()).count(), 0, "nothing changed");
+    assert_eq!(reappraise(&before, standings(), now()).count(), 0, "nothing changed");
     let after = set_of(&[("p", "[boot]\ndebug = false")]);
-    let changes: Vec<_> = rejudge(&after, standings(), now()).collect();
+    let changes: Vec<_> = reappraise(&after, standings(), now()).collect();
     let lost: Vec<_> = changes
         .iter()
         .filter(|change| change.lost_trust())
@@ -194,7 +189,7 @@ fn an_advisory_is_a_rule_too() {
         denied_firmware: [0x0007_0055].into(),
         ..Rules::default()
     });
-    let change = rejudge(&advisory, [standing], now()).next().unwrap();
+    let change = reappraise(&advisory, [standing], now()).next().unwrap();
     assert!(change.lost_trust());
-    assert_eq!(code(&change.judgement), Some("HM-POLICY-0006"));
+    assert_eq!(code(&change.result), Some("HM-POLICY-0006"));
 }

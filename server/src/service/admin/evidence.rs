@@ -8,7 +8,7 @@ use hallmark_evidence::{EvidenceFile, Judged, Limits, LogKind, RuleFile};
 use hallmark_policy::MachineFacts;
 use hallmark_spiffe::SpiffeId;
 use hallmark_store::{NodeEvidence, StoreError};
-use hallmark_verify::recorded::anchors_of;
+use hallmark_verify::offline::anchors_of;
 use tonic::Status;
 
 use super::policy::refused;
@@ -38,13 +38,13 @@ pub(super) async fn get(server: Arc<Server>, id: &str) -> Result<Parts, Status> 
     };
     let facts: MachineFacts = serde_json::from_str(&kept.facts).map_err(|error| undecodable(error.to_string()))?;
     let file = with_grounds(&server, &kept, &facts).map_err(undecodable)?;
-    let judgement = policy_files::judge(&server, &id, facts).await;
-    let judgement = judgement.map_err(|error| refused(&error))?;
+    let result = policy_files::judge(&server, &id, facts).await;
+    let result = result.map_err(|error| refused(&error))?;
     let summary = Part::Summary(EvidenceSummary {
         judged_at: kept.judged_at,
         file,
         facts: kept.facts,
-        judgement: judgement.to_json(),
+        judgement: result.to_json(),
         earlier: kept.earlier,
         distrust,
     });

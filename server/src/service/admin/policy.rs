@@ -80,8 +80,8 @@ fn message(applied: Applied) -> PolicyFileChange {
     }
 }
 
-fn node_change(change: &hallmark_policy::Change) -> NodeChange {
-    let reason = change.judgement.refusal();
+fn node_change(change: &hallmark_policy::AppraisalChange) -> NodeChange {
+    let reason = change.result.refusal();
     let text = |pick: fn(&hallmark_policy::Reason) -> String| reason.map_or_else(String::new, pick);
     NodeChange {
         id: change.node.clone(),

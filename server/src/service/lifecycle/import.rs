@@ -6,7 +6,7 @@ use futures_util::{Stream, StreamExt as _};
 use hallmark_api::admin::{ImportInventoryRequest, ImportInventoryResponse};
 use hallmark_reason::Report;
 use hallmark_state::{Form, InventoryLine, read_inventory};
-use hallmark_verify::EkKey;
+use hallmark_verify::EkId;
 use tonic::Status;
 
 use super::failed;
@@ -64,7 +64,7 @@ pub(super) async fn import(
         policy_files::judge_linked(server).await;
     }
     let eks = |lines: &[InventoryLine]| lines.iter().map(|line| line.ek.to_string()).collect();
-    let keys = |eks: &[EkKey]| eks.iter().map(ToString::to_string).collect();
+    let keys = |eks: &[EkId]| eks.iter().map(ToString::to_string).collect();
     Ok(ImportInventoryResponse {
         added: eks(&imported.plan.added),
         changed: eks(&imported.plan.changed),

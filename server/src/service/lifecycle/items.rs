@@ -7,7 +7,7 @@ use hallmark_api::admin::{
 };
 use hallmark_reason::Report;
 use hallmark_state::InventoryLine;
-use hallmark_verify::{EkKey, TpmClass};
+use hallmark_verify::{EkId, TpmClass};
 use tonic::Status;
 
 use super::{failed, page_size};
@@ -29,7 +29,7 @@ const MAX_REMOVED: usize = 10_000;
 pub(super) fn list(server: &Server, request: &ListInventoryRequest) -> Result<ListInventoryResponse, Status> {
     let after = match request.page_token.as_str() {
         "" => Unbounded,
-        token => Excluded(EkKey::parse(token).map_err(|_| Status::invalid_argument("malformed page token"))?),
+        token => Excluded(EkId::parse(token).map_err(|_| Status::invalid_argument("malformed page token"))?),
     };
     let size = page_size(request.page_size, PAGE);
     let known = server.lifecycle.inventory();
@@ -66,7 +66,7 @@ fn state(server: &Server, line: &InventoryLine) -> String {
     match lifecycle::node_of_line(server, line) {
         Some(row) => row.state.as_str().to_owned(),
         None if !line.is_valid_at(now) => "expired".to_owned(),
-        None if line.eks().all(|ek| matches!(ek, EkKey::Name(_))) => "listed".to_owned(),
+        None if line.eks().all(|ek| matches!(ek, EkId::Name(_))) => "listed".to_owned(),
         None => "pre-registered".to_owned(),
     }
 }
@@ -86,7 +86,7 @@ pub(super) async fn remove(
     let eks = request
         .eks
         .iter()
-        .map(|ek| EkKey::parse(ek))
+        .map(|ek| EkId::parse(ek))
         .collect::<Result<Vec<_>, _>>();
     let eks = eks.map_err(|error| Status::invalid_argument(Report(&error).to_string()))?;
     let removed = lifecycle::remove(server, &eks, by, caller::reason(&request.reason)?, request.dry_run).await;

@@ -6,7 +6,7 @@ use hallmark_api::admin::{
 use hallmark_spiffe::SpiffeId;
 use hallmark_state::{Action, InventoryLine, NodeState};
 use hallmark_store::Agent;
-use hallmark_verify::EkKey;
+use hallmark_verify::EkId;
 use tonic::Status;
 
 use super::{
@@ -71,7 +71,7 @@ pub(super) fn list(server: &Server, request: &ListNodesRequest) -> Result<ListNo
 fn one(server: &Server, known: &Known, id: &str, now: i64) -> Result<ListNodesResponse, Status> {
     let id = SpiffeId::parse(id).map_err(|error| Status::invalid_argument(format!("invalid id: {error}")))?;
     let listed = || {
-        let line = known.line(&EkKey::Spki(lifecycle::ek_of(&id)?))?;
+        let line = known.line(&EkId::Spki(lifecycle::ek_of(&id)?))?;
         let told = || Node {
             id: id.to_string(),
             ..of_line(server, line)
@@ -105,8 +105,8 @@ fn of_row(server: &Server, known: &Known, row: &Agent, now: i64) -> Node {
     let facts = Facts::from_json(&row.facts);
     let line = row
         .ek_sha256
-        .and_then(|ek| known.line(&EkKey::Spki(ek)))
-        .or_else(|| known.line(&EkKey::parse(&facts.ek_name).ok()?));
+        .and_then(|ek| known.line(&EkId::Spki(ek)))
+        .or_else(|| known.line(&EkId::parse(&facts.ek_name).ok()?));
     let lifetime = server.lifecycle.approval_lifetime();
     let in_force = row.ek_sha256.map_or_else(Vec::new, |ek| {
         row.approvals.in_force(&ek, now, lifetime).copied().collect()

@@ -6,7 +6,7 @@ use std::{fmt, ops::Bound, sync::Arc};
 use hallmark_spiffe::SpiffeId;
 use hallmark_state::{InventoryLine, NodeState};
 use hallmark_store::Agent;
-use hallmark_verify::EkKey;
+use hallmark_verify::EkId;
 use tonic::Status;
 
 use crate::{
@@ -17,14 +17,14 @@ use crate::{
 /// What stands before a Name in a token: no id begins so.
 const NAMED: char = '~';
 /// Every EK by its hash stands before those by their Name.
-const LAST_HASH: EkKey = EkKey::Spki([0xff; 32]);
+const LAST_HASH: EkId = EkId::Spki([0xff; 32]);
 
 /// A place in the list; the next page begins behind it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Place {
     Start,
     Id(SpiffeId),
-    Named(EkKey),
+    Named(EkId),
 }
 
 impl Place {
@@ -32,7 +32,7 @@ impl Place {
     pub(super) fn read(token: &str) -> Result<Self, Status> {
         let malformed = || Status::invalid_argument("malformed page token");
         match token.strip_prefix(NAMED) {
-            Some(name) => EkKey::parse(name).map(Self::Named).map_err(|_| malformed()),
+            Some(name) => EkId::parse(name).map(Self::Named).map_err(|_| malformed()),
             None if token.is_empty() => Ok(Self::Start),
             None => SpiffeId::parse(token).map(Self::Id).map_err(|_| malformed()),
         }
@@ -69,8 +69,8 @@ impl Found<'_> {
         match self {
             Self::Seen(row) => Place::Id(row.id.clone()),
             Self::Listed(line) => match &line.ek {
-                EkKey::Spki(_) => lifecycle::id_of_line(server, line).map_or(Place::Named(line.ek), Place::Id),
-                EkKey::Name(_) => Place::Named(line.ek),
+                EkId::Spki(_) => lifecycle::id_of_line(server, line).map_or(Place::Named(line.ek), Place::Id),
+                EkId::Name(_) => Place::Named(line.ek),
             },
         }
     }
@@ -120,7 +120,7 @@ impl<'a> Wanted<'a> {
         if !self.lists_unseen() {
             return Vec::new();
         }
-        let hash_of = |id: &SpiffeId| lifecycle::ek_of(id).map(EkKey::Spki);
+        let hash_of = |id: &SpiffeId| lifecycle::ek_of(id).map(EkId::Spki);
         let from = after.and_then(hash_of).map_or(Bound::Unbounded, Bound::Excluded);
         let to = last
             .and_then(hash_of)
@@ -131,13 +131,13 @@ impl<'a> Wanted<'a> {
             return Vec::new();
         }
         let lines = self.known.lines().range((from, to)).map(|(_, line)| line);
-        let unseen = lines.filter(|line| matches!(line.ek, EkKey::Spki(_)) && self.is_unseen(line));
+        let unseen = lines.filter(|line| matches!(line.ek, EkId::Spki(_)) && self.is_unseen(line));
         unseen.take(limit).map(Found::Listed).collect()
     }
 
     /// Lines with an EK's Name behind `from`, of machines that were never seen.
-    fn named(&self, from: EkKey, limit: usize) -> Vec<Found<'a>> {
-        let is_unseen = |line: &&InventoryLine| matches!(line.ek, EkKey::Name(_)) && self.is_unseen(line);
+    fn named(&self, from: EkId, limit: usize) -> Vec<Found<'a>> {
+        let is_unseen = |line: &&InventoryLine| matches!(line.ek, EkId::Name(_)) && self.is_unseen(line);
         let limit = if self.lists_unseen() { limit } else { 0 };
         let lines = self.known.lines().range((Bound::Excluded(from), Bound::Unbounded));
         lines

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hallmark_verify::EkKey;
+use hallmark_verify::EkId;
 
 use super::InventoryLine;
 
@@ -14,18 +14,18 @@ pub struct Plan {
     /// Lines that say something else than before.
     pub changed: Vec<InventoryLine>,
     /// Lines that stay as they are.
-    pub unchanged: Vec<EkKey>,
+    pub unchanged: Vec<EkId>,
     /// Lines that go: the file replaces the inventory and does not have them, or their EKs stand in another line now.
-    pub removed: Vec<EkKey>,
+    pub removed: Vec<EkId>,
 }
 
 impl Plan {
     /// Holds `new` against what is there; with `replace`, what is not in `new` goes.
     #[must_use]
-    pub fn of(present: &BTreeMap<EkKey, InventoryLine>, new: Vec<InventoryLine>, replace: bool) -> Self {
+    pub fn of(present: &BTreeMap<EkId, InventoryLine>, new: Vec<InventoryLine>, replace: bool) -> Self {
         let mut plan = Self::default();
-        let keys: BTreeSet<EkKey> = new.iter().map(|line| line.ek).collect();
-        let named: BTreeSet<EkKey> = new.iter().flat_map(InventoryLine::eks).collect();
+        let keys: BTreeSet<EkId> = new.iter().map(|line| line.ek).collect();
+        let named: BTreeSet<EkId> = new.iter().flat_map(InventoryLine::eks).collect();
         for line in new {
             match present.get(&line.ek) {
                 None => plan.added.push(line),

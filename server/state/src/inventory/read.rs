@@ -5,7 +5,7 @@ mod json_form;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hallmark_verify::{EkKey, TpmClass};
+use hallmark_verify::{EkId, TpmClass};
 use serde::Deserialize;
 
 use super::{InventoryError, InventoryFault, InventoryLine, OWNER};
@@ -73,7 +73,7 @@ struct Written {
 #[derive(Default)]
 struct Lines {
     lines: Vec<InventoryLine>,
-    seen: BTreeSet<EkKey>,
+    seen: BTreeSet<EkId>,
 }
 
 impl Lines {
@@ -121,10 +121,10 @@ fn check(written: Written) -> Result<InventoryLine, (&'static str, InventoryFaul
 }
 
 /// The first EK, and the others of the same machine.
-fn eks(written: &[String]) -> Result<(EkKey, BTreeSet<EkKey>), InventoryFault> {
+fn eks(written: &[String]) -> Result<(EkId, BTreeSet<EkId>), InventoryFault> {
     let mut parsed = Vec::with_capacity(written.len());
     for text in written {
-        let ek = EkKey::parse(text).map_err(|_| InventoryFault::Ek(format!("{:?}", shortened(text))))?;
+        let ek = EkId::parse(text).map_err(|_| InventoryFault::Ek(format!("{:?}", shortened(text))))?;
         if parsed.contains(&ek) {
             return Err(InventoryFault::Twice(ek.to_string()));
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use hallmark_reason::Coded as _;
 use hallmark_state::{Form, InventoryError, InventoryLine, Plan, read_inventory};
-use hallmark_verify::{EkKey, TpmClass};
+use hallmark_verify::{EkId, TpmClass};
 use proptest::prelude::*;
 
 const HASH: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
@@ -32,7 +32,7 @@ fn full() -> InventoryLine {
         class: Some(TpmClass::Firmware),
         manufacturer: Some("id:494E5443".into()),
         model: Some("ADL".into()),
-        ..InventoryLine::new(EkKey::parse(HASH).unwrap())
+        ..InventoryLine::new(EkId::parse(HASH).unwrap())
     }
 }
 
@@ -73,7 +73,7 @@ fn lines_of_eks_that_stand_in_another_line_now_go() {
             .map(|line| (line.ek, line))
             .collect::<BTreeMap<_, _>>()
     };
-    let key = |text: &str| EkKey::parse(text).unwrap();
+    let key = |text: &str| EkId::parse(text).unwrap();
     let plan = Plan::of(
         &present(&format!("{HASH}\n{two}\n{three}")),
         read(&format!("{HASH};{two}")),
@@ -93,7 +93,7 @@ fn both_forms_say_the_same() {
          {},SN-1,\"team a, ops\",site=berlin;rack=7,2030-01-31T00:00:00Z,firmware,id:494E5443,ADL\n000b{HASH},,,,,,,\n",
         HASH.to_uppercase()
     );
-    let name = InventoryLine::new(EkKey::parse(&format!("000b{HASH}")).unwrap());
+    let name = InventoryLine::new(EkId::parse(&format!("000b{HASH}")).unwrap());
     assert_eq!(csv(&text).unwrap(), [full(), name.clone()]);
     let text = format!(
         r#"[{{"ek_sha256":"{HASH}","serial":"SN-1","owner":"team a, ops","labels":{{"site":"berlin","rack":"7"}},
@@ -203,7 +203,7 @@ fn files_are_bounded() {
 fn a_plan_says_what_changes() {
     let line = |digit: char, owner: &str| InventoryLine {
         owner: owner.into(),
-        ..InventoryLine::new(EkKey::parse(&other(digit)).unwrap())
+        ..InventoryLine::new(EkId::parse(&other(digit)).unwrap())
     };
     let present: BTreeMap<_, _> = [line('2', "a"), line('3', "a"), line('4', "a")]
         .map(|line| (line.ek, line))

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use hallmark_reason::Coded as _;
 use hallmark_state::{LinkError, Links};
 use hallmark_tpm_wire::Name;
-use hallmark_verify::EkKey;
+use hallmark_verify::EkId;
 
 const RSA: [u8; 32] = [1; 32];
 const ECC: [u8; 32] = [2; 32];
@@ -16,8 +16,8 @@ fn name(byte: u8) -> Name {
     Name::parse(&[&[0x00, 0x0b][..], &[byte; 32]].concat()).unwrap()
 }
 
-fn machine(eks: &[[u8; 32]]) -> BTreeSet<EkKey> {
-    eks.iter().map(|ek| EkKey::Spki(*ek)).collect()
+fn machine(eks: &[[u8; 32]]) -> BTreeSet<EkId> {
+    eks.iter().map(|ek| EkId::Spki(*ek)).collect()
 }
 
 fn code<T>(result: Result<Vec<T>, LinkError>) -> String {
@@ -110,11 +110,11 @@ fn listed_eks_are_one_machines_until_another_list_says_otherwise() {
 
 #[test]
 fn a_name_that_is_listed_stands_for_the_ek_that_proved_it() {
-    let listed: BTreeSet<EkKey> = [EkKey::Spki(ECC), EkKey::of_name(&name(0xe1)).unwrap()].into();
+    let listed: BTreeSet<EkId> = [EkId::Spki(ECC), EkId::of_name(&name(0xe1)).unwrap()].into();
     let mut links = Links::new([], [listed]);
     assert!(links.listed_with(&ECC, &[]).is_empty(), "nobody has shown it");
     // Before its first proof the caller knows the Names.
-    let names = [EkKey::of_name(&name(0xe1)).unwrap()];
+    let names = [EkId::of_name(&name(0xe1)).unwrap()];
     assert_eq!(links.listed_with(&RSA, &names), [ECC].into());
     links.prove(&RSA, &[name(0xe1)], &name(0xa1), |_| false).unwrap();
     assert_eq!(links.listed_with(&ECC, &[]), [RSA].into());
@@ -123,8 +123,8 @@ fn a_name_that_is_listed_stands_for_the_ek_that_proved_it() {
 
 #[test]
 fn lines_that_share_an_ek_by_its_hash_and_its_name_are_one_machine() {
-    let own_name = EkKey::of_name(&name(0xe2)).unwrap();
-    let by_name: BTreeSet<EkKey> = [own_name, EkKey::Spki(OTHER)].into();
+    let own_name = EkId::of_name(&name(0xe2)).unwrap();
+    let by_name: BTreeSet<EkId> = [own_name, EkId::Spki(OTHER)].into();
     let mut links = Links::new([], [machine(&[RSA, ECC]), by_name]);
     assert_eq!(links.listed_with(&RSA, &[]), [ECC].into(), "nobody knows yet");
     links.prove(&ECC, &[name(0xe2)], &name(0xa1), |_| false).unwrap();

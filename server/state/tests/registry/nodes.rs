@@ -7,8 +7,9 @@ use hallmark_reason::Coded as _;
 use hallmark_state::{GrantError, Why, agent_id, authorise_node};
 use hallmark_tpm_wire::{HashAlg, PcrSelection};
 use hallmark_verify::{
-    HeldLogs, bind, conclude, examine,
+    HeldLogs,
     testing::{ChallengeParts, SoftwareMachine, VendorCa},
+    verify_claim, verify_logs, verify_proof,
 };
 use zeroize::Zeroizing;
 
@@ -23,12 +24,12 @@ fn appraised(rules: &Rules) -> Appraisal {
     let trust = SoftwareMachine::trust(&vendor);
     let selection = PcrSelection::new([(HashAlg::Sha256, &[0, 7][..])]).unwrap();
     let exporter = [3; 32];
-    let examined = examine(machine.claim().decode().unwrap(), &trust, None, now).unwrap();
+    let verified_claim = verify_claim(machine.claim().decode().unwrap(), &trust, None, now).unwrap();
     let secret = Some(Zeroizing::new([2; 32]));
-    let challenge = examined.challenge_with([1; 32], secret, selection, now).unwrap();
+    let challenge = verified_claim.challenge_with([1; 32], secret, selection, now).unwrap();
     let proof = machine.prove(&ChallengeParts::from(&challenge), &exporter);
-    let evidence = conclude(
-        bind(examined, challenge, proof.decode().unwrap(), &exporter, now).unwrap(),
+    let evidence = verify_logs(
+        verify_proof(verified_claim, challenge, proof.decode().unwrap(), &exporter, now).unwrap(),
         Vec::new(),
         &HeldLogs::default(),
     )

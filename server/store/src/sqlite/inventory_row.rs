@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use hallmark_state::InventoryLine;
-use hallmark_verify::{EkKey, TpmClass};
+use hallmark_verify::{EkId, TpmClass};
 use rusqlite::{Connection, Row, params};
 
 use super::json;
@@ -38,7 +38,7 @@ pub(super) fn put(connection: &Connection, line: &InventoryLine) -> rusqlite::Re
 }
 
 /// Removes a line; gives how many there were.
-pub(super) fn delete(connection: &Connection, ek: &EkKey) -> rusqlite::Result<usize> {
+pub(super) fn delete(connection: &Connection, ek: &EkId) -> rusqlite::Result<usize> {
     connection
         .prepare_cached("DELETE FROM inventory WHERE ek = ?1")?
         .execute(params![ek.to_string()])
@@ -53,7 +53,7 @@ pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Result<InventoryLine, Stor
     let class: Option<String> = row.get(5)?;
     let what = || format!("inventory line {ek}");
     let undecodable = |reason| StoreError::Undecodable { what: what(), reason };
-    let parsed = EkKey::parse(&ek)
+    let parsed = EkId::parse(&ek)
         .map_err(|error| undecodable(error.to_string()))
         .and_then(|ek| Ok((ek, json::parse_map(&labels, what)?)))
         .and_then(|(ek, labels)| {
@@ -61,7 +61,7 @@ pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Result<InventoryLine, Stor
                 .map(|name| TpmClass::from_name(&name).ok_or_else(|| undecodable(format!("class {name}"))))
                 .transpose()?;
             let others = json::parse_strings(&others, what)?;
-            let others = others.iter().map(|ek| EkKey::parse(ek));
+            let others = others.iter().map(|ek| EkId::parse(ek));
             let others = others.collect::<Result<BTreeSet<_>, _>>();
             Ok((
                 ek,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use hallmark_tpm_wire::Name;
-use hallmark_verify::EkKey;
+use hallmark_verify::EkId;
 use rusqlite::{Connection, Row, params};
 
 use super::json;
@@ -36,7 +36,7 @@ pub(super) fn read_name(row: &Row<'_>) -> rusqlite::Result<Result<TpmName, Store
 }
 
 /// Puts these EKs together, and nothing with them that stood there before.
-pub(super) fn put_machine(connection: &Connection, eks: &BTreeSet<EkKey>) -> rusqlite::Result<()> {
+pub(super) fn put_machine(connection: &Connection, eks: &BTreeSet<EkId>) -> rusqlite::Result<()> {
     let mut part = connection
         .prepare_cached("DELETE FROM machine_eks WHERE machine IN (SELECT machine FROM machine_eks WHERE ek = ?1)")?;
     for ek in eks {
@@ -53,16 +53,16 @@ pub(super) fn put_machine(connection: &Connection, eks: &BTreeSet<EkKey>) -> rus
 }
 
 /// The EKs of every machine.
-pub(super) fn machines(path: &Path, connection: &Connection) -> Result<Vec<BTreeSet<EkKey>>, StoreError> {
+pub(super) fn machines(path: &Path, connection: &Connection) -> Result<Vec<BTreeSet<EkId>>, StoreError> {
     let at = |error: rusqlite::Error| StoreError::from_sqlite(path, &error);
     let mut statement = connection.prepare("SELECT machine, ek FROM machine_eks").map_err(at)?;
     let rows = statement
         .query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))
         .map_err(at)?;
-    let mut machines: BTreeMap<String, BTreeSet<EkKey>> = BTreeMap::new();
+    let mut machines: BTreeMap<String, BTreeSet<EkId>> = BTreeMap::new();
     for row in rows {
         let (machine, ek) = row.map_err(at)?;
-        let ek = EkKey::parse(&ek).map_err(|error| StoreError::Undecodable {
+        let ek = EkId::parse(&ek).map_err(|error| StoreError::Undecodable {
             what: format!("EK {ek:?} of a machine"),
             reason: error.to_string(),
         })?;

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use hallmark_state::InventoryLine;
 use hallmark_store::{Change, Store, StoreError, TpmName};
 use hallmark_tpm_wire::Name;
-use hallmark_verify::{EkKey, TpmClass};
+use hallmark_verify::{EkId, TpmClass};
 
 fn line(text: &str) -> InventoryLine {
-    InventoryLine::new(EkKey::parse(text).unwrap())
+    InventoryLine::new(EkId::parse(text).unwrap())
 }
 
 fn put(line: &InventoryLine) -> Change {
@@ -25,7 +25,7 @@ pub(crate) async fn lines_read_back_are_replaced_and_removed(store: &impl Store)
         class: Some(TpmClass::Virtual),
         manufacturer: Some("id:49424D00".into()),
         model: Some("m".into()),
-        other_eks: [EkKey::parse(&"ef".repeat(32)).unwrap()].into(),
+        other_eks: [EkId::parse(&"ef".repeat(32)).unwrap()].into(),
         ..line(&format!("000b{}", "cd".repeat(32)))
     };
     store.commit(vec![put(&full), put(&bare)]).await.unwrap();
@@ -61,7 +61,7 @@ pub(crate) async fn keys_of_machines_read_back_and_stand_where_they_were_put_las
     let eks = |bytes: &[u8]| {
         bytes
             .iter()
-            .map(|byte| EkKey::Spki([*byte; 32]))
+            .map(|byte| EkId::Spki([*byte; 32]))
             .collect::<BTreeSet<_>>()
     };
     let machine = |bytes: &[u8]| Change::PutMachineEks(eks(bytes));

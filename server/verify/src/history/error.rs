@@ -2,7 +2,7 @@
 
 use hallmark_reason::ReasonCode;
 
-use super::SessionId;
+use super::AgentRunId;
 use crate::refusal::{RefusalClass, Row, coded_by_row, expected};
 
 /// Why a quote cannot come from the same TPM at a later time.
@@ -61,13 +61,13 @@ pub enum HistoryError {
         /// In this one.
         now: u64,
     },
-    /// Two sessions with one TPM's state live at once.
+    /// Two runs of an agent with one TPM's state live at once.
     #[error("two machines prove the same TPM at once")]
-    TwoSessions {
-        /// The session that had been ended by a newer one, and spoke again.
-        ended: SessionId,
+    TwoAgentRuns {
+        /// The run that had been ended by a newer one, and spoke again.
+        ended: AgentRunId,
         /// The newer one.
-        current: SessionId,
+        current: AgentRunId,
     },
 }
 
@@ -91,7 +91,7 @@ impl HistoryError {
             Self::ClockJumped { .. } => ReasonCode::new("HM-VERIFY-0804"),
             Self::BecameUnsafe { .. } => ReasonCode::new("HM-VERIFY-0805"),
             Self::FirmwareChanged { .. } => ReasonCode::new("HM-VERIFY-0806"),
-            Self::TwoSessions { .. } => ReasonCode::new("HM-VERIFY-0807"),
+            Self::TwoAgentRuns { .. } => ReasonCode::new("HM-VERIFY-0807"),
         }
     }
 
@@ -123,9 +123,9 @@ impl HistoryError {
             ),
             Self::BecameUnsafe { reset_count } => expected("safe = YES", format!("NO, still in boot {reset_count}")),
             Self::FirmwareChanged { last, now } => expected(format!("{last:016x}"), format!("{now:016x}")),
-            Self::TwoSessions { ended, current } => expected(
-                format!("only session {}", current.0),
-                format!("session {} too", ended.0),
+            Self::TwoAgentRuns { ended, current } => expected(
+                format!("only agent run {}", current.0),
+                format!("agent run {} too", ended.0),
             ),
         }
     }
@@ -155,7 +155,7 @@ impl HistoryError {
                 "this is another copy of the TPM's state, or a TPM that breaks its specification",
                 "treat the node as hostile until this is explained",
             ),
-            Self::TwoSessions { .. } => (
+            Self::TwoAgentRuns { .. } => (
                 "two agents use one TPM; or a virtual TPM was cloned together with its state, and both copies run",
                 "restart hallmark-agent on the machine: if it is refused again later, there is a copy; stop that and give it a TPM \
                  of its own, then evict the node and enrol it again",

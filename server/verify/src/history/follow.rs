@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{HistoryError, Sighting};
+use super::{HistoryError, QuoteClock};
 
 /// How much faster than the server's the TPM's clock may run, in percent: the specification allows an inexact
 /// oscillator and a rate that the owner adjusts.
@@ -55,7 +55,7 @@ pub struct Succession {
 ///
 /// # Errors
 /// [`HistoryError`]: the counters or the clock went back, or the clock or the firmware version jumped.
-pub fn follow(last: &Sighting, now: &Sighting) -> Result<Succession, HistoryError> {
+pub fn follow(last: &QuoteClock, now: &QuoteClock) -> Result<Succession, HistoryError> {
     let continuity = counters(last, now)?;
     within_boot(continuity, last, now)?;
     let repeats = match continuity {
@@ -77,7 +77,7 @@ pub fn follow(last: &Sighting, now: &Sighting) -> Result<Succession, HistoryErro
     })
 }
 
-fn counters(last: &Sighting, now: &Sighting) -> Result<Continuity, HistoryError> {
+fn counters(last: &QuoteClock, now: &QuoteClock) -> Result<Continuity, HistoryError> {
     let (last_reset, now_reset) = (last.reset_count, now.reset_count);
     let (last_restart, now_restart) = (last.restart_count, now.restart_count);
     if now_reset < last_reset {
@@ -103,7 +103,7 @@ fn counters(last: &Sighting, now: &Sighting) -> Result<Continuity, HistoryError>
 }
 
 /// What cannot change while a machine runs.
-fn within_boot(continuity: Continuity, last: &Sighting, now: &Sighting) -> Result<(), HistoryError> {
+fn within_boot(continuity: Continuity, last: &QuoteClock, now: &QuoteClock) -> Result<(), HistoryError> {
     if continuity != Continuity::Rebooted && last.firmware_version != now.firmware_version {
         return Err(HistoryError::FirmwareChanged {
             last: last.firmware_version,
@@ -119,7 +119,7 @@ fn within_boot(continuity: Continuity, last: &Sighting, now: &Sighting) -> Resul
 }
 
 /// Refuses a clock that ran too fast; tells by how much it fell behind.
-fn keep_pace(continuity: Continuity, last: &Sighting, now: &Sighting) -> Result<Duration, HistoryError> {
+fn keep_pace(continuity: Continuity, last: &QuoteClock, now: &QuoteClock) -> Result<Duration, HistoryError> {
     let known = (last.seen_at > 0).then_some(last.seen_at);
     let Some(passed) = known.and_then(|before| now.seen_at.checked_sub(before)) else {
         return Ok(Duration::ZERO);

@@ -6,7 +6,7 @@ use hallmark_tpm_wire::{HashAlg, PcrSelection};
 use zeroize::Zeroizing;
 
 use super::machine::{ChallengeParts, SoftwareMachine};
-use crate::{HeldLogs, KnownTpm, Trust, VerifiedEvidence, VerifyError, bind, conclude, examine};
+use crate::{HeldLogs, KnownTpm, Trust, VerifiedEvidence, VerifyError, verify_claim, verify_logs, verify_proof};
 
 /// Claim, challenge (SHA-256 bank, PCRs 0 to 7), proof and verdict of `machine` against `trust`.
 ///
@@ -21,12 +21,12 @@ pub fn attest(
     let exporter = [0x5a; 32];
     let selection = PcrSelection::new([(HashAlg::Sha256, &[0, 1, 2, 3, 4, 5, 6, 7][..])]).expect("a selection");
     let claim = machine.claim().decode().expect("the claim is well-formed");
-    let examined = examine(claim, trust, known, now)?;
-    let challenge = examined.challenge_with([0x6b; 32], Some(Zeroizing::new([0x7c; 32])), selection, now)?;
+    let verified_claim = verify_claim(claim, trust, known, now)?;
+    let challenge = verified_claim.challenge_with([0x6b; 32], Some(Zeroizing::new([0x7c; 32])), selection, now)?;
     let proof = machine.prove(&ChallengeParts::from(&challenge), &exporter);
     let decoded = proof.decode().expect("the proof is well-formed");
-    conclude(
-        bind(examined, challenge, decoded, &exporter, now)?,
+    verify_logs(
+        verify_proof(verified_claim, challenge, decoded, &exporter, now)?,
         proof.logs,
         &HeldLogs::default(),
     )

@@ -18,14 +18,14 @@ const COLUMNS: [&str; 6] = ["ek_sha256", "owner", "expires", "class", "manufactu
 
 /// How an inventory names an EK: exactly, by one of two digests. One is never taken for the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum EkKey {
+pub enum EkId {
     /// SHA-256 of the EK's canonical SubjectPublicKeyInfo, DER.
     Spki([u8; 32]),
     /// Digest of the EK's TPM Name, nameAlg SHA-256.
     Name([u8; 32]),
 }
 
-impl EkKey {
+impl EkId {
     /// Reads 64 hex digits of either case as an SPKI hash, 68 that begin with `000b` as a Name. Nothing else is taken:
     /// no prefix, separator, blank or path character.
     ///
@@ -69,7 +69,7 @@ pub(crate) fn names_of(ek: &PublicArea) -> BTreeSet<Name> {
     names.filter(|name| name.hash_alg() == HashAlg::Sha256).collect()
 }
 
-impl std::fmt::Display for EkKey {
+impl std::fmt::Display for EkId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (prefix, digest) = match self {
             Self::Spki(digest) => ("", digest),
@@ -118,7 +118,7 @@ pub struct InventoryItem {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InventoryMatch {
     /// By which key the inventory names the EK.
-    pub key: EkKey,
+    pub key: EkId,
     /// What it says.
     pub item: InventoryItem,
     /// Whether the line has expired. Then it lets nobody in, and its labels still say which rules are for the machine.
@@ -134,13 +134,13 @@ impl InventoryItem {
 /// All EKs that are enrolled one by one.
 #[derive(Debug, Clone, Default)]
 pub struct Inventory {
-    items: BTreeMap<EkKey, InventoryItem>,
-    machines: Vec<BTreeSet<EkKey>>,
+    items: BTreeMap<EkId, InventoryItem>,
+    machines: Vec<BTreeSet<EkId>>,
 }
 
 impl Inventory {
     /// Reads a CSV file with the header `ek_sha256,owner,expires`, behind which `class,manufacturer,model` may stand. The
-    /// first column is an SPKI hash or a Name (see [`EkKey::parse`]), or several of one machine with `;` between them; `expires` is empty or RFC 3339; the last three are
+    /// first column is an SPKI hash or a Name (see [`EkId::parse`]), or several of one machine with `;` between them; `expires` is empty or RFC 3339; the last three are
     /// empty where nothing is stated.
     ///
     /// # Errors
@@ -168,7 +168,7 @@ impl Inventory {
                 record.map_err(|error| fault(error.position().map_or(0, csv::Position::line), error.to_string()))?;
             let line = record.position().map_or(0, csv::Position::line);
             let field = |index| record.get(index).unwrap_or_default();
-            let keys = field(0).split(';').map(EkKey::parse).collect::<Result<Vec<_>, _>>();
+            let keys = field(0).split(';').map(EkId::parse).collect::<Result<Vec<_>, _>>();
             let keys = keys.map_err(|error| located(error, line))?;
             let item = InventoryItem {
                 owner: field(1).to_owned(),
@@ -192,7 +192,7 @@ impl Inventory {
     ///
     /// # Errors
     /// [`TrustError::InventoryTwice`] if it is already there.
-    pub fn insert(&mut self, key: EkKey, item: InventoryItem) -> Result<(), TrustError> {
+    pub fn insert(&mut self, key: EkId, item: InventoryItem) -> Result<(), TrustError> {
         if self.items.contains_key(&key) {
             return Err(TrustError::InventoryTwice {
                 line: None,
@@ -205,14 +205,14 @@ impl Inventory {
 
     /// The item of exactly this key.
     #[must_use]
-    pub fn find(&self, key: &EkKey) -> Option<&InventoryItem> {
+    pub fn find(&self, key: &EkId) -> Option<&InventoryItem> {
         self.items.get(key)
     }
 
     /// The line of an EK: by its SPKI, else by one of its Names (see [`names_of`]).
     pub(crate) fn find_ek(&self, spki: [u8; 32], ek: &PublicArea, now: SystemTime) -> Option<InventoryMatch> {
         let names = names_of(ek);
-        let mut keys = std::iter::once(EkKey::Spki(spki)).chain(names.iter().filter_map(EkKey::of_name));
+        let mut keys = std::iter::once(EkId::Spki(spki)).chain(names.iter().filter_map(EkId::of_name));
         keys.find_map(|key| {
             let item = self.items.get(&key)?.clone();
             let expired = !item.is_valid_at(now);
@@ -221,12 +221,12 @@ impl Inventory {
     }
 
     /// The EKs of each machine of which several are listed.
-    pub fn machines(&self) -> impl Iterator<Item = &BTreeSet<EkKey>> {
+    pub fn machines(&self) -> impl Iterator<Item = &BTreeSet<EkId>> {
         self.machines.iter()
     }
 
     /// Every EK with its item, by key.
-    pub fn iter(&self) -> impl Iterator<Item = (&EkKey, &InventoryItem)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&EkId, &InventoryItem)> {
         self.items.iter()
     }
 
@@ -284,15 +284,15 @@ mod tests {
 
     #[test]
     fn attack_12_only_the_exact_key_is_taken() {
-        assert!(EkKey::parse(HASH).is_ok());
-        assert!(EkKey::parse(&format!("000b{HASH}")).is_ok());
+        assert!(EkId::parse(HASH).is_ok());
+        assert!(EkId::parse(&format!("000b{HASH}")).is_ok());
         let upper = HASH.to_ascii_uppercase();
         assert_ne!(upper, HASH);
-        assert_eq!(EkKey::parse(&upper).unwrap(), EkKey::parse(HASH).unwrap());
-        assert_eq!(EkKey::parse(&upper).unwrap().to_string(), HASH);
+        assert_eq!(EkId::parse(&upper).unwrap(), EkId::parse(HASH).unwrap());
+        assert_eq!(EkId::parse(&upper).unwrap().to_string(), HASH);
         assert_eq!(
-            EkKey::parse(&format!("000B{upper}")).unwrap(),
-            EkKey::parse(&format!("000b{HASH}")).unwrap()
+            EkId::parse(&format!("000B{upper}")).unwrap(),
+            EkId::parse(&format!("000b{HASH}")).unwrap()
         );
         for bad in [
             HASH[..62].to_owned(),
@@ -308,15 +308,15 @@ mod tests {
             HASH.replace('a', "а"),
             String::new(),
         ] {
-            let error = EkKey::parse(&bad).expect_err(&bad);
+            let error = EkId::parse(&bad).expect_err(&bad);
             assert_eq!(error.code().as_str(), "HM-VERIFY-0153");
         }
     }
 
     #[test]
     fn attack_12_a_name_is_never_taken_for_an_spki_hash() {
-        let name = EkKey::parse(&format!("000b{HASH}")).unwrap();
-        let spki = EkKey::parse(HASH).unwrap();
+        let name = EkId::parse(&format!("000b{HASH}")).unwrap();
+        let spki = EkId::parse(HASH).unwrap();
         let mut inventory = Inventory::default();
         inventory.insert(name, InventoryItem::default()).unwrap();
         assert!(inventory.find(&name).is_some());
@@ -329,7 +329,7 @@ mod tests {
         let good = format!("ek_sha256,owner,expires\n{HASH},\"team a, ops\",\n000b{HASH},b,2030-01-31T00:00:00Z\n");
         let inventory = Inventory::from_csv(good.as_bytes()).unwrap();
         assert_eq!(inventory.len(), 2);
-        let item = inventory.find(&EkKey::parse(&format!("000b{HASH}")).unwrap()).unwrap();
+        let item = inventory.find(&EkId::parse(&format!("000b{HASH}")).unwrap()).unwrap();
         assert_eq!(item.expires, Some(UNIX_EPOCH + Duration::from_secs(1_896_048_000)));
         for (bad, text) in [
             (format!("{good}{HASH},c,\n"), "line 4"),
@@ -348,7 +348,7 @@ mod tests {
         let header = COLUMNS.join(",");
         let good = format!("{header}\n{HASH},ops,,firmware,id:494E5443,ADL\n000b{HASH},ops,,,,\n");
         let inventory = Inventory::from_csv(good.as_bytes()).unwrap();
-        let item = |text: &str| inventory.find(&EkKey::parse(text).unwrap()).unwrap();
+        let item = |text: &str| inventory.find(&EkId::parse(text).unwrap()).unwrap();
         assert_eq!(item(HASH).class, Some(TpmClass::Firmware));
         assert_eq!(item(HASH).manufacturer.as_deref(), Some("id:494E5443"));
         assert_eq!(item(HASH).model.as_deref(), Some("ADL"));

@@ -7,7 +7,7 @@ use hallmark_reason::Coded as _;
 use hallmark_tpm_wire::{HashAlg, PcrSelection, PcrValues};
 use hallmark_verify::ima::BootAggregate;
 use hallmark_verify::testing::{ChallengeParts, SoftwareMachine, VendorCa};
-use hallmark_verify::{HeldLogs, Trust, VerifiedEvidence, VerifyError, bind, conclude, examine};
+use hallmark_verify::{HeldLogs, Trust, VerifiedEvidence, VerifyError, verify_claim, verify_logs, verify_proof};
 use zeroize::Zeroizing;
 
 use crate::lists::{aggregate, register};
@@ -55,12 +55,12 @@ impl Scene {
         self.machine.logs = vec![Log::new(LogKind::Ima, offset, sent.concat()).unwrap()];
         let exporter = [0x5a; 32];
         let selection = PcrSelection::new([(HashAlg::Sha256, &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10][..])]).unwrap();
-        let examined = examine(self.machine.claim().decode().unwrap(), &self.trust, None, now())?;
+        let verified_claim = verify_claim(self.machine.claim().decode().unwrap(), &self.trust, None, now())?;
         let secret = Some(Zeroizing::new([0x7c; 32]));
-        let challenge = examined.challenge_with([0x6b; 32], secret, selection, now())?;
+        let challenge = verified_claim.challenge_with([0x6b; 32], secret, selection, now())?;
         let proof = self.machine.prove(&ChallengeParts::from(&challenge), &exporter);
-        let bound = bind(examined, challenge, proof.decode().unwrap(), &exporter, now())?;
-        conclude(bound, proof.logs, held)
+        let verified_proof = verify_proof(verified_claim, challenge, proof.decode().unwrap(), &exporter, now())?;
+        verify_logs(verified_proof, proof.logs, held)
     }
 }
 

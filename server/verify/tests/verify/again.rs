@@ -5,25 +5,25 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use hallmark_reason::Coded as _;
 use hallmark_verify::testing::{ChallengeParts, VendorCa};
 use hallmark_verify::{
-    BoundEvidence, EkKey, EkTemplates, EnrolledBy, ExpiredPolicy, HeldLogs, Inventory, InventoryItem, KnownTpm, Trust,
-    VerifiedEvidence, bind, conclude, ek_sha256,
+    EkId, EkTemplates, EnrolledBy, ExpiredPolicy, HeldLogs, Inventory, InventoryItem, KnownTpm, Trust,
+    VerifiedEvidence, VerifiedProof, ek_sha256, verify_logs, verify_proof,
 };
 
 use crate::scene::{EXPORTER, Scene, challenge, now};
 
 /// A machine that has proven itself by what the scene trusts.
-fn bound(scene: &Scene, with_certificate: bool) -> BoundEvidence {
+fn bound(scene: &Scene, with_certificate: bool) -> VerifiedProof {
     let mut claim = scene.machine.claim();
     if !with_certificate {
         claim.ek_certificate = None;
         claim.ek_chain.clear();
     }
-    let examined = scene.examine(&claim).unwrap();
-    let challenge = challenge(&examined);
+    let verified_claim = scene.verify_claim(&claim).unwrap();
+    let challenge = challenge(&verified_claim);
     let proof = scene
         .machine
         .prove_with(&ChallengeParts::from(&challenge), &EXPORTER, |_| {});
-    bind(examined, challenge, proof.decode().unwrap(), &EXPORTER, now()).unwrap()
+    verify_proof(verified_claim, challenge, proof.decode().unwrap(), &EXPORTER, now()).unwrap()
 }
 
 /// The code of a refusal as text, or the evidence.
@@ -31,7 +31,7 @@ fn again(scene: &Scene, certified: bool, trust: &Trust, later: SystemTime) -> Re
     let logs = Vec::new();
     bound(scene, certified)
         .enrolled_again(trust, later)
-        .and_then(|bound| conclude(bound, logs, &HeldLogs::default()))
+        .and_then(|verified_proof| verify_logs(verified_proof, logs, &HeldLogs::default()))
         .map_err(|error| error.code().to_string())
 }
 
@@ -42,7 +42,7 @@ fn listed(scene: &Scene, expires: Option<SystemTime>) -> Inventory {
         expires,
         ..InventoryItem::default()
     };
-    inventory.insert(EkKey::Spki(ek), item).unwrap();
+    inventory.insert(EkId::Spki(ek), item).unwrap();
     inventory
 }
 

@@ -477,7 +477,7 @@ fn attack_10_an_issuers_name_moves_no_terminal() {
             .ek_certificate_with(&scene.machine.ek, |draft| draft.issuer = hostile),
     );
     let claim = claim.decode().unwrap();
-    let error = hallmark_verify::examine(claim, &scene.trust, None, crate::scene::now()).unwrap_err();
+    let error = hallmark_verify::verify_claim(claim, &scene.trust, None, crate::scene::now()).unwrap_err();
     assert_eq!(error.code().as_str(), "HM-VERIFY-0121");
     let compared = error.compared().unwrap();
     assert!(

@@ -3,7 +3,7 @@
 use hallmark_reason::Coded;
 use hallmark_tpm_wire::{ObjectAttributes, templates};
 use hallmark_verify::testing::{ChallengeParts, SoftwareEk, SoftwareKey, SoftwareMachine};
-use hallmark_verify::{EkKey, InventoryItem, bind, ek_sha256};
+use hallmark_verify::{EkId, InventoryItem, ek_sha256, verify_proof};
 
 use crate::scene::{EXPORTER, SECRET, Scene, challenge, finish, now, refused};
 
@@ -18,8 +18,8 @@ fn attack_01_ak_in_another_tpm_with_a_victims_ek_certificate() {
     claim.ek_certificate = victim.ek_certificate;
     claim.ek_public = victim.ek_public;
     for (guess, code) in [(None, "HM-VERIFY-0309"), (Some(vec![0; 32]), "HM-VERIFY-0311")] {
-        let examined = scene.examine(&claim).unwrap();
-        let challenge = challenge(&examined);
+        let verified_claim = scene.verify_claim(&claim).unwrap();
+        let challenge = challenge(&verified_claim);
         let seen = ChallengeParts::from(&challenge);
         assert_eq!(
             thief
@@ -29,7 +29,7 @@ fn attack_01_ak_in_another_tpm_with_a_victims_ek_certificate() {
         );
         thief.ek_certificate = None;
         let answer = thief.prove_with(&seen, &EXPORTER, |draft| draft.activated_secret = guess.clone());
-        assert_eq!(refused(finish(examined, challenge, &answer), "thief"), code);
+        assert_eq!(refused(finish(verified_claim, challenge, &answer), "thief"), code);
     }
 }
 
@@ -52,7 +52,7 @@ fn attack_02_ek_certificate_of_a_with_ek_public_of_b() {
         .trust
         .inventory
         .insert(
-            EkKey::Spki(listed),
+            EkId::Spki(listed),
             InventoryItem {
                 owner: String::new(),
                 expires: None,
@@ -60,7 +60,7 @@ fn attack_02_ek_certificate_of_a_with_ek_public_of_b() {
             },
         )
         .unwrap();
-    assert_eq!(scene.examine(&claim).unwrap_err(), "HM-VERIFY-0141");
+    assert_eq!(scene.verify_claim(&claim).unwrap_err(), "HM-VERIFY-0141");
 }
 
 /// The attacker owns the machine: its TPM activates the credential for the AK that it holds, but not for the software key
@@ -70,8 +70,8 @@ fn attack_04_software_ak_with_perfect_attributes() {
     let mut scene = Scene::new();
     scene.run().unwrap();
     let in_tpm = std::mem::replace(&mut scene.machine.ak, SoftwareKey::ak());
-    let examined = scene.examine(&scene.machine.claim()).unwrap();
-    let challenge = challenge(&examined);
+    let verified_claim = scene.verify_claim(&scene.machine.claim()).unwrap();
+    let challenge = challenge(&verified_claim);
     let seen = ChallengeParts::from(&challenge);
     let opened = scene
         .machine
@@ -82,7 +82,7 @@ fn attack_04_software_ak_with_perfect_attributes() {
         .machine
         .prove_with(&seen, &EXPORTER, |draft| draft.activated_secret = opened);
     assert_eq!(
-        refused(finish(examined, challenge, &answer), "software AK"),
+        refused(finish(verified_claim, challenge, &answer), "software AK"),
         "HM-VERIFY-0309"
     );
 }
@@ -211,8 +211,8 @@ fn attack_67_an_attestation_key_of_another_template() {
 #[test]
 fn attack_08_credential_for_another_name() {
     let mut scene = Scene::new();
-    let examined = scene.examine(&scene.machine.claim()).unwrap();
-    let challenge = challenge(&examined);
+    let verified_claim = scene.verify_claim(&scene.machine.claim()).unwrap();
+    let challenge = challenge(&verified_claim);
     let credential = challenge.credential().unwrap();
     let (named, other) = (scene.machine.ak.public.name(), SoftwareKey::ak().public.name());
     assert_eq!(scene.machine.ek.activate(credential, &named), Some(SECRET.to_vec()));
@@ -224,7 +224,7 @@ fn attack_08_credential_for_another_name() {
         .machine
         .prove_with(&seen, &EXPORTER, |draft| draft.activated_secret = Some(SECRET.to_vec()));
     assert_eq!(
-        refused(finish(examined, challenge, &answer), "other AK"),
+        refused(finish(verified_claim, challenge, &answer), "other AK"),
         "HM-VERIFY-0407"
     );
 }
@@ -249,8 +249,8 @@ fn attack_09_secret_replayed_crossed_or_wrong() {
 
     // Two sessions at once: an answer counts only for the claim that was challenged.
     let other = SoftwareMachine::new(&scene.vendor);
-    let one = scene.examine(&scene.machine.claim()).unwrap();
-    let two = scene.examine(&other.claim()).unwrap();
+    let one = scene.verify_claim(&scene.machine.claim()).unwrap();
+    let two = scene.verify_claim(&other.claim()).unwrap();
     let (challenge_one, challenge_two) = (challenge(&one), challenge(&two));
     let answer = scene.machine.prove(&ChallengeParts::from(&challenge_one), &EXPORTER);
     assert_eq!(
@@ -266,15 +266,15 @@ fn attack_09_secret_replayed_crossed_or_wrong() {
 #[test]
 fn attack_09_the_clock_going_back_does_not_prolong_a_challenge() {
     let scene = Scene::new();
-    let examined = scene.examine(&scene.machine.claim()).unwrap();
-    let challenge = challenge(&examined);
+    let verified_claim = scene.verify_claim(&scene.machine.claim()).unwrap();
+    let challenge = challenge(&verified_claim);
     let proof = scene
         .machine
         .prove(&ChallengeParts::from(&challenge), &EXPORTER)
         .decode()
         .unwrap();
     let earlier = now() - std::time::Duration::from_secs(1);
-    let error = bind(examined, challenge, proof, &EXPORTER, earlier).unwrap_err();
+    let error = verify_proof(verified_claim, challenge, proof, &EXPORTER, earlier).unwrap_err();
     assert_eq!(error.code().as_str(), "HM-VERIFY-0308");
 }
 
@@ -297,22 +297,22 @@ fn attack_12_the_inventory_matches_exactly() {
         ..InventoryItem::default()
     };
     for (what, key, item, code) in [
-        ("the EK's SPKI", EkKey::Spki(ek), good.clone(), None),
-        ("the EK's Name", EkKey::Name(name), good.clone(), None),
+        ("the EK's SPKI", EkId::Spki(ek), good.clone(), None),
+        ("the EK's Name", EkId::Name(name), good.clone(), None),
         (
             "SPKI hash as Name",
-            EkKey::Name(ek),
+            EkId::Name(ek),
             good.clone(),
             Some("HM-VERIFY-0142"),
         ),
         (
             "Name as SPKI hash",
-            EkKey::Spki(name),
+            EkId::Spki(name),
             good.clone(),
             Some("HM-VERIFY-0142"),
         ),
-        ("one bit off", EkKey::Spki(other), good, Some("HM-VERIFY-0142")),
-        ("expired line", EkKey::Spki(ek), expired, Some("HM-VERIFY-0143")),
+        ("one bit off", EkId::Spki(other), good, Some("HM-VERIFY-0142")),
+        ("expired line", EkId::Spki(ek), expired, Some("HM-VERIFY-0143")),
     ] {
         scene.trust.inventory = hallmark_verify::Inventory::default();
         scene.trust.inventory.insert(key, item).unwrap();

@@ -285,18 +285,18 @@ fn attack_18_an_ak_outside_the_endorsement_hierarchy() {
 #[test]
 fn attack_09_one_answer_counts_once() {
     let scene = Scene::new();
-    let examined = scene.examine(&scene.machine.claim()).unwrap();
-    let first = challenge(&examined);
+    let verified_claim = scene.verify_claim(&scene.machine.claim()).unwrap();
+    let first = challenge(&verified_claim);
     let answer = scene.machine.prove(&ChallengeParts::from(&first), &EXPORTER);
-    finish(examined, first, &answer).unwrap();
+    finish(verified_claim, first, &answer).unwrap();
     // A new challenge has a new nonce and a new secret; the old answer holds neither.
-    let examined = scene.examine(&scene.machine.claim()).unwrap();
+    let verified_claim = scene.verify_claim(&scene.machine.claim()).unwrap();
     let secret = zeroize::Zeroizing::new([0x55; 32]);
-    let second = examined
+    let second = verified_claim
         .challenge_with([0x44; 32], Some(secret), crate::scene::selection(), crate::scene::now())
         .unwrap();
     assert_eq!(
-        refused(finish(examined, second, &answer), "second time"),
+        refused(finish(verified_claim, second, &answer), "second time"),
         "HM-VERIFY-0311"
     );
 }

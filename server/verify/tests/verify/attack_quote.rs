@@ -3,7 +3,7 @@
 use hallmark_reason::Coded;
 use hallmark_tpm_wire::{HashAlg, PcrSelection};
 use hallmark_verify::testing::{ChallengeParts, SoftwareKey, SoftwareMachine, quote_body};
-use hallmark_verify::{RefusalClass, bind};
+use hallmark_verify::{RefusalClass, verify_proof};
 use zeroize::Zeroizing;
 
 use crate::scene::{EXPORTER, NONCE, SECRET, Scene, challenge, finish, now, refused, selection};
@@ -18,21 +18,24 @@ fn attack_26_replay_and_nonce_of_another_session() {
     let scene = Scene::new();
     let mut old_quote = None;
     scene.with_proof(|proof| old_quote = Some(proof.quote.clone())).unwrap();
-    let examined = scene.examine(&scene.machine.claim()).unwrap();
-    let fresh = examined
+    let verified_claim = scene.verify_claim(&scene.machine.claim()).unwrap();
+    let fresh = verified_claim
         .challenge_with([0x44; 32], Some(Zeroizing::new(SECRET)), selection(), now())
         .unwrap();
     let mut answer = scene.machine.prove(&ChallengeParts::from(&fresh), &EXPORTER);
     answer.quote = old_quote.unwrap();
-    assert_eq!(refused(finish(examined, fresh, &answer), "old quote"), "HM-VERIFY-0509");
+    assert_eq!(
+        refused(finish(verified_claim, fresh, &answer), "old quote"),
+        "HM-VERIFY-0509"
+    );
 
-    let examined = scene.examine(&scene.machine.claim()).unwrap();
-    let challenge = challenge(&examined);
+    let verified_claim = scene.verify_claim(&scene.machine.claim()).unwrap();
+    let challenge = challenge(&verified_claim);
     let mut seen = ChallengeParts::from(&challenge);
     seen.nonce = [0x66; 32];
     let answer = scene.machine.prove(&seen, &EXPORTER);
     assert_eq!(
-        refused(finish(examined, challenge, &answer), "other nonce"),
+        refused(finish(verified_claim, challenge, &answer), "other nonce"),
         "HM-VERIFY-0409"
     );
 }
@@ -52,10 +55,10 @@ fn attack_27_resettable_pcrs_relabelled() {
         assert_eq!(refused(result, "16 in another's place"), "HM-VERIFY-0510", "PCR {pcr}");
     }
     // Nor does a server ask for them.
-    let examined = scene.examine(&scene.machine.claim()).unwrap();
+    let verified_claim = scene.verify_claim(&scene.machine.claim()).unwrap();
     for pcr in [16_u8, 23] {
         let asked = PcrSelection::new([(HashAlg::Sha256, &[7, pcr][..])]).unwrap();
-        let error = examined
+        let error = verified_claim
             .challenge_with(NONCE, Some(Zeroizing::new(SECRET)), asked, now())
             .unwrap_err();
         assert_eq!(error.code().as_str(), "HM-VERIFY-0303");
@@ -142,9 +145,9 @@ fn attack_29_selection_twice_many_empty_oversize() {
 fn attack_30_sha1_and_unextended_banks() {
     let mut scene = Scene::new();
     scene.run().unwrap();
-    let examined = scene.examine(&scene.machine.claim()).unwrap();
+    let verified_claim = scene.verify_claim(&scene.machine.claim()).unwrap();
     let asked = PcrSelection::new([(HashAlg::Sha1, &[7][..])]).unwrap();
-    let error = examined
+    let error = verified_claim
         .challenge_with(NONCE, Some(Zeroizing::new(SECRET)), asked, now())
         .unwrap_err();
     assert_eq!(error.code().as_str(), "HM-VERIFY-0302");
@@ -306,15 +309,15 @@ fn attack_34_clean_machine_answers_for_a_dirty_one() {
 fn attack_35_a_tls_proxy_makes_attestation_fail_with_a_clear_error() {
     let scene = Scene::new();
     scene.run().unwrap();
-    let examined = scene.examine(&scene.machine.claim()).unwrap();
-    let challenge = challenge(&examined);
+    let verified_claim = scene.verify_claim(&scene.machine.claim()).unwrap();
+    let challenge = challenge(&verified_claim);
     let on_agents_side = [0x77; 32];
     let proof = scene
         .machine
         .prove(&ChallengeParts::from(&challenge), &on_agents_side)
         .decode()
         .unwrap();
-    let error = bind(examined, challenge, proof, &EXPORTER, now()).unwrap_err();
+    let error = verify_proof(verified_claim, challenge, proof, &EXPORTER, now()).unwrap_err();
     assert_eq!(error.code().as_str(), "HM-VERIFY-0409");
     assert_eq!(error.class(), RefusalClass::NotBound);
     assert!(error.class().text().contains("proxy"), "{}", error.class().text());

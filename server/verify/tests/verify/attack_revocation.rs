@@ -261,8 +261,8 @@ fn attack_11_lists_that_are_none_are_told() {
 #[test]
 fn attack_11_what_was_kept_is_looked_at_again() {
     let mut scene = Scene::new();
-    let examined = scene.examine(&scene.machine.claim()).unwrap();
-    let kept = examined.new_certificate().unwrap();
+    let verified_claim = scene.verify_claim(&scene.machine.claim()).unwrap();
+    let kept = verified_claim.new_certificate().unwrap();
     assert!(!is_revoked(kept, &scene.trust, now()));
     scene.trust.revocation = revocation(true, &[]);
     assert!(!is_revoked(kept, &scene.trust, now()), "unknown is not revoked");

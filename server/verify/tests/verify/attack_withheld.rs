@@ -6,7 +6,7 @@ use std::time::Duration;
 use hallmark_evidence::EkCertificateChain;
 use hallmark_verify::testing::{CertificateDraft, RevocationDraft, VendorCa};
 use hallmark_verify::{
-    EkKey, EkRoots, EnrolledBy, ExpiredPolicy, InventoryItem, KnownTpm, Revocation, TpmClass, VerifiedEvidence,
+    EkId, EkRoots, EnrolledBy, ExpiredPolicy, InventoryItem, KnownTpm, Revocation, TpmClass, VerifiedEvidence,
     ek_sha256, revoked_certificate,
 };
 
@@ -17,10 +17,10 @@ const REVOKED: &str = "HM-VERIFY-0128";
 /// A server that has verified the machine's certificate.
 fn kept() -> Scene {
     let mut scene = Scene::new();
-    let examined = scene.examine(&scene.machine.claim()).unwrap();
+    let verified_claim = scene.verify_claim(&scene.machine.claim()).unwrap();
     scene.known = Some(KnownTpm {
-        ek_sha256: *examined.ek_sha256(),
-        certificate: examined.new_certificate().cloned(),
+        ek_sha256: *verified_claim.ek_sha256(),
+        certificate: verified_claim.new_certificate().cloned(),
         ..KnownTpm::default()
     });
     scene
@@ -38,7 +38,7 @@ fn keep(scene: &mut Scene, change: impl FnOnce(&mut CertificateDraft)) {
 fn list_in_inventory(scene: &mut Scene) {
     let ek = ek_sha256(&scene.machine.claim().decode().unwrap()).unwrap();
     let item = InventoryItem::default();
-    scene.trust.inventory.insert(EkKey::Spki(ek), item).unwrap();
+    scene.trust.inventory.insert(EkId::Spki(ek), item).unwrap();
 }
 
 fn revoke(scene: &mut Scene, serials: &[&[u8]]) {
@@ -161,9 +161,9 @@ fn the_newer_of_two_certificates_counts() {
     for (not_before, expected) in [(1_500_000_000, ("012345", false)), (1_700_000_000, ("66", true))] {
         kept_at(&mut scene, not_before);
         assert_eq!(of(scene.run()), Ok((expected.0.to_owned(), expected.1)));
-        let examined = scene.examine(&scene.machine.claim()).unwrap();
+        let verified_claim = scene.verify_claim(&scene.machine.claim()).unwrap();
         assert_eq!(
-            examined.new_certificate().is_some(),
+            verified_claim.new_certificate().is_some(),
             !expected.1,
             "what is kept from now on"
         );

@@ -53,8 +53,8 @@ fn a_changed_byte_of_the_proof_is_never_accepted() {
     scene.run().unwrap();
     for (what, field) in PROOF {
         let length = {
-            let examined = scene.examine(&scene.machine.claim()).unwrap();
-            let seen = ChallengeParts::from(&challenge(&examined));
+            let verified_claim = scene.verify_claim(&scene.machine.claim()).unwrap();
+            let seen = ChallengeParts::from(&challenge(&verified_claim));
             field(&mut scene.machine.prove(&seen, &EXPORTER)).len()
         };
         for at in 0..length {
@@ -83,10 +83,10 @@ fn a_changed_byte_of_the_ek_is_never_accepted() {
 #[test]
 fn a_shortened_field_of_the_proof_is_never_accepted() {
     let scene = Scene::new();
-    let examined = scene.examine(&scene.machine.claim()).unwrap();
-    let first = challenge(&examined);
+    let verified_claim = scene.verify_claim(&scene.machine.claim()).unwrap();
+    let first = challenge(&verified_claim);
     let whole = scene.machine.prove(&ChallengeParts::from(&first), &EXPORTER);
-    finish(examined, first, &whole).unwrap();
+    finish(verified_claim, first, &whole).unwrap();
     for (what, field) in PROOF {
         for length in 0..field(&mut whole.clone()).len() {
             let result = scene.with_proof(|proof| field(proof).truncate(length));

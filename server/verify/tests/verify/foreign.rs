@@ -93,15 +93,15 @@ fn vendor_ek_certificates_are_judged() {
     claim.ek_public = scene.machine.ek.public.marshal();
     claim.ek_certificate = Some(profile);
     claim.ek_chain = vec![der("tpm_ek_intermediate_2.crt"), der("tpm_ek_intermediate_3.crt")];
-    let examined = scene.examine(&claim).unwrap();
-    let challenge = challenge(&examined);
+    let verified_claim = scene.verify_claim(&claim).unwrap();
+    let challenge = challenge(&verified_claim);
     assert!(
         challenge.credential().is_some(),
         "a credential can be made for Google's EK"
     );
 
     claim.ek_chain.pop();
-    assert_eq!(scene.examine(&claim).unwrap_err(), "HM-VERIFY-0121");
+    assert_eq!(scene.verify_claim(&claim).unwrap_err(), "HM-VERIFY-0121");
     claim.ek_certificate = Some(der("pca_tpm_rsa_enc_cert.pem"));
-    assert_eq!(scene.examine(&claim).unwrap_err(), "HM-VERIFY-0110");
+    assert_eq!(scene.verify_claim(&claim).unwrap_err(), "HM-VERIFY-0110");
 }

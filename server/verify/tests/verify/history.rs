@@ -4,14 +4,16 @@
 use std::time::Duration;
 
 use hallmark_reason::Coded as _;
-use hallmark_verify::history::{CLOCK_SAVED_WITHIN, Continuity, STEP_TOLERANCE, SessionId, Sessions, Sighting, follow};
+use hallmark_verify::history::{
+    AgentRunId, AgentRuns, CLOCK_SAVED_WITHIN, Continuity, QuoteClock, STEP_TOLERANCE, follow,
+};
 
 const MINUTE: u64 = 60_000;
 const HOUR: u64 = 60 * MINUTE;
 
 /// An hour into boot 5, never resumed.
-fn last() -> Sighting {
-    Sighting {
+fn last() -> QuoteClock {
+    QuoteClock {
         reset_count: 5,
         restart_count: 0,
         clock: 100 * HOUR,
@@ -22,7 +24,7 @@ fn last() -> Sighting {
 }
 
 /// `last`, later by the same time on both clocks, and changed.
-fn later(by: u64, change: impl FnOnce(&mut Sighting)) -> Sighting {
+fn later(by: u64, change: impl FnOnce(&mut QuoteClock)) -> QuoteClock {
     let mut now = last();
     now.clock += by;
     now.seen_at += by;
@@ -40,7 +42,7 @@ fn tolerance() -> u64 {
 
 #[test]
 fn honest_sequences_are_told_apart() {
-    let rows: [(&str, Sighting, Continuity); 11] = [
+    let rows: [(&str, QuoteClock, Continuity); 11] = [
         ("at once", later(0, |_| ()), Continuity::SameBoot),
         ("thirty seconds on", later(30_000, |_| ()), Continuity::SameBoot),
         ("a year on", later(365 * 24 * HOUR, |_| ()), Continuity::SameBoot),
@@ -103,7 +105,7 @@ fn honest_sequences_are_told_apart() {
 
 #[test]
 fn attack_33_what_goes_back_or_jumps_is_refused() {
-    let rows: [(&str, Sighting, &str); 10] = [
+    let rows: [(&str, QuoteClock, &str); 10] = [
         (
             "resetCount went back",
             later(MINUTE, |now| now.reset_count = 4),
@@ -204,7 +206,7 @@ fn a_clock_that_went_back_is_told_with_what_helps() {
         assert!(next.contains("hallmark node evict NODE"), "{what}: {next}");
         assert!(next.contains("a reboot does not help"), "{what}: {next}");
     }
-    let booted_again = Sighting {
+    let booted_again = QuoteClock {
         reset_count: crashed.reset_count + 1,
         clock: 5_000,
         ..crashed
@@ -214,7 +216,7 @@ fn a_clock_that_went_back_is_told_with_what_helps() {
 
 #[test]
 fn attack_33_the_restart_count_does_not_shrink_within_a_boot() {
-    let slept_twice = Sighting {
+    let slept_twice = QuoteClock {
         restart_count: 2,
         ..last()
     };
@@ -273,13 +275,13 @@ fn a_firmware_update_over_a_reboot_is_told_and_a_lag_too() {
 
 #[test]
 fn a_server_whose_clock_went_back_loses_no_good_node() {
-    let now = Sighting {
+    let now = QuoteClock {
         seen_at: last().seen_at - HOUR,
         clock: last().clock + MINUTE,
         ..last()
     };
     assert_eq!(follow(&last(), &now).unwrap().continuity, Continuity::SameBoot);
-    let back = Sighting {
+    let back = QuoteClock {
         clock: last().clock - 1,
         ..now
     };
@@ -289,7 +291,7 @@ fn a_server_whose_clock_went_back_loses_no_good_node() {
     );
 }
 
-type Change = fn(&mut Sighting);
+type Change = fn(&mut QuoteClock);
 
 #[test]
 fn a_quote_whose_time_is_not_known_is_held_against_counters_and_clock_alone() {
@@ -308,30 +310,30 @@ fn a_quote_whose_time_is_not_known_is_held_against_counters_and_clock_alone() {
         let refused = follow(&doubted, &later(HOUR, change)).unwrap_err();
         assert_eq!(refused.code().as_str(), code);
     }
-    let mut sessions = Sessions::resume(ahead);
-    sessions.observe(A, now).unwrap_err();
-    sessions = sessions.without_time();
-    sessions.observe(A, now).unwrap();
-    assert_eq!(sessions.last(), Some(&now), "the new time is known");
+    let mut runs = AgentRuns::resume(ahead);
+    runs.observe(A, now).unwrap_err();
+    runs = runs.without_time();
+    runs.observe(A, now).unwrap();
+    assert_eq!(runs.last(), Some(&now), "the new time is known");
 }
 
-const A: SessionId = SessionId(1);
-const B: SessionId = SessionId(2);
-const C: SessionId = SessionId(3);
+const A: AgentRunId = AgentRunId(1);
+const B: AgentRunId = AgentRunId(2);
+const C: AgentRunId = AgentRunId(3);
 
 #[test]
 fn attack_15_two_machines_with_one_tpm_are_found_by_their_turns() {
-    let mut sessions = Sessions::default();
+    let mut runs = AgentRuns::default();
     let at = |minutes: u64| later(minutes * MINUTE, |_| ());
-    assert_eq!(sessions.observe(A, at(0)).unwrap().continuity, Continuity::First);
-    sessions.observe(A, at(1)).unwrap();
-    sessions.observe(B, at(2)).unwrap();
-    let before = sessions.clone();
-    let error = sessions.observe(A, at(3)).unwrap_err();
+    assert_eq!(runs.observe(A, at(0)).unwrap().continuity, Continuity::First);
+    runs.observe(A, at(1)).unwrap();
+    runs.observe(B, at(2)).unwrap();
+    let before = runs.clone();
+    let error = runs.observe(A, at(3)).unwrap_err();
     assert_eq!(error.code().as_str(), "HM-VERIFY-0807");
-    assert_eq!(sessions, before, "a refusal changes nothing");
+    assert_eq!(runs, before, "a refusal changes nothing");
     // The control: an agent that was started again, twice, each time in a session of its own.
-    let mut restarted = Sessions::default();
+    let mut restarted = AgentRuns::default();
     for (session, minute) in [(A, 0), (A, 1), (B, 2), (B, 3), (C, 4), (C, 5)] {
         restarted.observe(session, at(minute)).unwrap();
     }
@@ -339,30 +341,25 @@ fn attack_15_two_machines_with_one_tpm_are_found_by_their_turns() {
 
 #[test]
 fn attack_15_a_copy_whose_counters_differ_is_found_at_once() {
-    let mut sessions = Sessions::resume(last());
-    sessions
-        .observe(B, later(2 * MINUTE, |now| now.reset_count = 6))
-        .unwrap();
-    let error = sessions.observe(C, later(3 * MINUTE, |_| ())).unwrap_err();
+    let mut runs = AgentRuns::resume(last());
+    runs.observe(B, later(2 * MINUTE, |now| now.reset_count = 6)).unwrap();
+    let error = runs.observe(C, later(3 * MINUTE, |_| ())).unwrap_err();
     assert_eq!(error.code().as_str(), "HM-VERIFY-0801");
-    sessions
-        .observe(B, later(4 * MINUTE, |now| now.reset_count = 6))
-        .unwrap();
+    runs.observe(B, later(4 * MINUTE, |now| now.reset_count = 6)).unwrap();
 }
 
 #[test]
 fn what_is_remembered_of_sessions_is_bounded_and_survives_the_server() {
-    let mut sessions = Sessions::default();
+    let mut runs = AgentRuns::default();
     for number in 0..100 {
-        sessions
-            .observe(SessionId(number), later(number * MINUTE, |_| ()))
+        runs.observe(AgentRunId(number), later(number * MINUTE, |_| ()))
             .unwrap();
     }
-    let json = serde_json::to_string(&sessions).unwrap();
+    let json = serde_json::to_string(&runs).unwrap();
     assert!(json.len() < 400, "{json}");
-    let mut read: Sessions = serde_json::from_str(&json).unwrap();
-    assert_eq!(read, sessions);
-    let error = read.observe(SessionId(98), later(101 * MINUTE, |_| ())).unwrap_err();
+    let mut read: AgentRuns = serde_json::from_str(&json).unwrap();
+    assert_eq!(read, runs);
+    let error = read.observe(AgentRunId(98), later(101 * MINUTE, |_| ())).unwrap_err();
     assert_eq!(error.code().as_str(), "HM-VERIFY-0807");
-    read.observe(SessionId(99), later(101 * MINUTE, |_| ())).unwrap();
+    read.observe(AgentRunId(99), later(101 * MINUTE, |_| ())).unwrap();
 }

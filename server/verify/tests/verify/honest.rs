@@ -4,7 +4,7 @@ use crate::scene::{EXPORTER, NONCE, SECRET, Scene, challenge, finish, now, selec
 use hallmark_reason::Coded;
 use hallmark_tpm_wire::{HashAlg, PcrSelection};
 use hallmark_verify::testing::{ChallengeParts, SoftwareEk, SoftwareKey, SoftwareMachine};
-use hallmark_verify::{EkKey, EnrolledBy, ExpiredPolicy, InventoryItem, KnownTpm, TpmClass, bind, ek_sha256};
+use hallmark_verify::{EkId, EnrolledBy, ExpiredPolicy, InventoryItem, KnownTpm, TpmClass, ek_sha256, verify_proof};
 use zeroize::Zeroizing;
 
 #[test]
@@ -78,23 +78,28 @@ fn a_known_ak_needs_no_credential_and_an_unknown_one_does() {
     };
 
     scene.known = Some(record.clone());
-    let examined = scene.examine(&scene.machine.claim()).unwrap();
-    assert!(examined.ak_is_known());
-    let challenge = examined.challenge_with(NONCE, None, selection(), now()).unwrap();
+    let verified_claim = scene.verify_claim(&scene.machine.claim()).unwrap();
+    assert!(verified_claim.ak_is_known());
+    let challenge = verified_claim.challenge_with(NONCE, None, selection(), now()).unwrap();
     assert!(challenge.credential().is_none());
     let answer = scene.machine.prove(&ChallengeParts::from(&challenge), &EXPORTER);
-    assert!(!finish(examined, challenge, &answer).unwrap().ak_activated());
+    assert!(!finish(verified_claim, challenge, &answer).unwrap().ak_activated());
 
     // Another AK on the same TPM, and a record of an AK on another TPM.
     scene.machine.ak = SoftwareKey::ak();
-    let examined = scene.examine(&scene.machine.claim()).unwrap();
-    let error = examined.challenge_with(NONCE, None, selection(), now()).unwrap_err();
+    let verified_claim = scene.verify_claim(&scene.machine.claim()).unwrap();
+    let error = verified_claim
+        .challenge_with(NONCE, None, selection(), now())
+        .unwrap_err();
     assert_eq!(error.code().as_str(), "HM-VERIFY-0304");
     scene.known = Some(KnownTpm {
         ek_sha256: [9; 32],
         ..record
     });
-    assert_eq!(scene.examine(&scene.machine.claim()).unwrap_err(), "HM-VERIFY-0144");
+    assert_eq!(
+        scene.verify_claim(&scene.machine.claim()).unwrap_err(),
+        "HM-VERIFY-0144"
+    );
 }
 
 #[test]
@@ -133,12 +138,12 @@ fn the_inventory_enrols_with_and_without_a_certificate() {
         expires: None,
         ..InventoryItem::default()
     };
-    scene.trust.inventory.insert(EkKey::Spki(ek), item.clone()).unwrap();
+    scene.trust.inventory.insert(EkId::Spki(ek), item.clone()).unwrap();
 
     let both = scene.run().unwrap();
     assert_eq!(both.enrolled_by(), EnrolledBy::Certificate);
     let line = both.inventory().unwrap();
-    assert_eq!((&line.item, line.key, line.expired), (&item, EkKey::Spki(ek), false));
+    assert_eq!((&line.item, line.key, line.expired), (&item, EkId::Spki(ek), false));
 
     let certificate = scene.machine.ek_certificate.take();
     let bare = scene.run().unwrap();
@@ -169,21 +174,21 @@ fn other_banks_and_registers_are_quoted_as_asked() {
     for pcr in 0..24 {
         scene.machine.pcrs.insert((0x000c, pcr), HashAlg::Sha384.digest(&[pcr]));
     }
-    let examined = scene.examine(&scene.machine.claim()).unwrap();
+    let verified_claim = scene.verify_claim(&scene.machine.claim()).unwrap();
     let asked = PcrSelection::new([(HashAlg::Sha384, &[4, 17][..]), (HashAlg::Sha256, &[7, 11])]).unwrap();
-    let challenge = examined
+    let challenge = verified_claim
         .challenge_with(NONCE, Some(Zeroizing::new(SECRET)), asked, now())
         .unwrap();
     let answer = scene.machine.prove(&ChallengeParts::from(&challenge), &EXPORTER);
-    let evidence = finish(examined, challenge, &answer).unwrap();
+    let evidence = finish(verified_claim, challenge, &answer).unwrap();
     assert_eq!(evidence.pcrs().len(), 4);
 }
 
 #[test]
 fn a_debug_print_shows_no_secret() {
     let scene = Scene::new();
-    let examined = scene.examine(&scene.machine.claim()).unwrap();
-    let shown = format!("{:?}", challenge(&examined));
+    let verified_claim = scene.verify_claim(&scene.machine.claim()).unwrap();
+    let shown = format!("{:?}", challenge(&verified_claim));
     assert!(!shown.contains("34, 34") && !shown.contains("2222"), "{shown}");
 }
 
@@ -192,14 +197,14 @@ fn a_challenge_is_good_for_sixty_seconds() {
     let scene = Scene::new();
     let at = |seconds| now() + std::time::Duration::from_secs(seconds);
     for (seconds, accepted) in [(0, true), (60, true), (61, false), (3600, false)] {
-        let examined = scene.examine(&scene.machine.claim()).unwrap();
-        let challenge = challenge(&examined);
+        let verified_claim = scene.verify_claim(&scene.machine.claim()).unwrap();
+        let challenge = challenge(&verified_claim);
         let proof = scene
             .machine
             .prove(&ChallengeParts::from(&challenge), &EXPORTER)
             .decode()
             .unwrap();
-        let result = bind(examined, challenge, proof, &EXPORTER, at(seconds));
+        let result = verify_proof(verified_claim, challenge, proof, &EXPORTER, at(seconds));
         assert_eq!(result.is_ok(), accepted, "{seconds} s");
         if let Err(error) = result {
             assert_eq!(error.code().as_str(), "HM-VERIFY-0307");

@@ -5,7 +5,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use hallmark_reason::Coded;
 use hallmark_tpm_wire::{HashAlg, PcrSelection};
 use hallmark_verify::testing::{ChallengeParts, ClaimParts, ProofDraft, ProofParts, SoftwareMachine, VendorCa};
-use hallmark_verify::{Challenge, Examined, HeldLogs, KnownTpm, Trust, VerifiedEvidence, bind, conclude, examine};
+use hallmark_verify::{
+    Challenge, HeldLogs, KnownTpm, Trust, VerifiedClaim, VerifiedEvidence, verify_claim, verify_logs, verify_proof,
+};
 use zeroize::Zeroizing;
 
 pub(crate) const NONCE: [u8; 32] = [0x11; 32];
@@ -65,35 +67,35 @@ impl Scene {
     ) -> Result<VerifiedEvidence, String> {
         let mut parts = self.machine.claim();
         claim(&mut parts);
-        let examined = self.examine(&parts)?;
-        let challenge = challenge(&examined);
+        let verified_claim = self.verify_claim(&parts)?;
+        let challenge = challenge(&verified_claim);
         let mut answer = self
             .machine
             .prove_with(&ChallengeParts::from(&challenge), &EXPORTER, draft);
         proof(&mut answer);
-        finish(examined, challenge, &answer)
+        finish(verified_claim, challenge, &answer)
     }
 
-    pub(crate) fn examine(&self, parts: &ClaimParts) -> Result<Examined, String> {
+    pub(crate) fn verify_claim(&self, parts: &ClaimParts) -> Result<VerifiedClaim, String> {
         let claim = parts.decode().map_err(|error| error.code().to_string())?;
-        examine(claim, &self.trust, self.known.as_ref(), now()).map_err(|error| error.code().to_string())
+        verify_claim(claim, &self.trust, self.known.as_ref(), now()).map_err(|error| error.code().to_string())
     }
 }
 
-pub(crate) fn challenge(examined: &Examined) -> Challenge {
-    examined
+pub(crate) fn challenge(verified_claim: &VerifiedClaim) -> Challenge {
+    verified_claim
         .challenge_with(NONCE, Some(Zeroizing::new(SECRET)), selection(), now())
         .unwrap()
 }
 
 pub(crate) fn finish(
-    examined: Examined,
+    verified_claim: VerifiedClaim,
     challenge: Challenge,
     answer: &ProofParts,
 ) -> Result<VerifiedEvidence, String> {
     let proof = answer.decode().map_err(|error| error.code().to_string())?;
-    bind(examined, challenge, proof, &EXPORTER, now())
-        .and_then(|bound| conclude(bound, answer.logs.clone(), &HeldLogs::default()))
+    verify_proof(verified_claim, challenge, proof, &EXPORTER, now())
+        .and_then(|verified_proof| verify_logs(verified_proof, answer.logs.clone(), &HeldLogs::default()))
         .map_err(|error| error.code().to_string())
 }
 

@@ -22,16 +22,16 @@ fn a_swtpms_ek_certificate_leads_to_its_root_and_is_a_simulators() {
     claim.ek_public = PublicArea::parse_sized(EK).unwrap().marshal();
     // What tpm2_createak makes is another key than the agent's.
     let agents = std::mem::replace(&mut claim.ak_public, PublicArea::parse(AK).unwrap().marshal());
-    assert_eq!(scene.examine(&claim).unwrap_err(), "HM-VERIFY-0216");
+    assert_eq!(scene.verify_claim(&claim).unwrap_err(), "HM-VERIFY-0216");
     claim.ak_public = agents;
-    let examined = scene.examine(&claim).unwrap();
-    assert!(challenge(&examined).credential().is_some());
+    let verified_claim = scene.verify_claim(&claim).unwrap();
+    assert!(challenge(&verified_claim).credential().is_some());
 
     claim.ek_chain.clear();
-    assert_eq!(scene.examine(&claim).unwrap_err(), "HM-VERIFY-0121");
+    assert_eq!(scene.verify_claim(&claim).unwrap_err(), "HM-VERIFY-0121");
     // The intermediate itself pinned: no chain needed.
     scene.trust.roots.add("issuer.pem", ISSUER).unwrap();
-    scene.examine(&claim).unwrap();
+    scene.verify_claim(&claim).unwrap();
 }
 
 /// Pinning a root that the certificate does not lead to does not help.
@@ -44,5 +44,5 @@ fn attack_10_a_swtpm_of_an_unpinned_ca_is_refused() {
         .map(|pem| CertificateDer::from_pem_slice(pem).unwrap().to_vec())
         .to_vec();
     claim.ek_public = PublicArea::parse_sized(EK).unwrap().marshal();
-    assert_eq!(scene.examine(&claim).unwrap_err(), "HM-VERIFY-0121");
+    assert_eq!(scene.verify_claim(&claim).unwrap_err(), "HM-VERIFY-0121");
 }

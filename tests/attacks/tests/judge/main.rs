@@ -21,9 +21,9 @@ mod kernel;
 #[path = "../../../../proto/evidence/tests/ima/writer.rs"]
 #[allow(dead_code, reason = "not every form of line is needed here")]
 mod lines;
+mod offline;
 mod phases;
 mod policy;
-mod recorded;
 mod scene;
 #[path = "../../../../proto/evidence/tests/tcg/writer.rs"]
 #[allow(dead_code, reason = "not every form of log is needed here")]

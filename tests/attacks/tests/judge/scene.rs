@@ -10,7 +10,7 @@ use hallmark_policy::{Appraisal, Listed, Policy, PolicySet, appraise};
 use hallmark_reason::Coded;
 use hallmark_tpm_wire::{HashAlg, PcrSelection};
 use hallmark_verify::testing::{ChallengeParts, SoftwareMachine, VendorCa};
-use hallmark_verify::{HeldLogs, Trust, VerifiedEvidence, VerifyError, bind, conclude, examine};
+use hallmark_verify::{HeldLogs, Trust, VerifiedEvidence, VerifyError, verify_claim, verify_logs, verify_proof};
 use zeroize::Zeroizing;
 
 pub(crate) fn now() -> SystemTime {
@@ -138,13 +138,13 @@ impl Scene {
         self.machine.logs = logs;
         let pcrs: Vec<u8> = (0..16).collect();
         let selection = PcrSelection::new([(HashAlg::Sha256, &pcrs[..])]).unwrap();
-        let examined = examine(self.machine.claim().decode().unwrap(), &self.trust, None, now())?;
+        let verified_claim = verify_claim(self.machine.claim().decode().unwrap(), &self.trust, None, now())?;
         let secret = Some(Zeroizing::new([0x7c; 32]));
-        let challenge = examined.challenge_with([0x6b; 32], secret, selection, now())?;
+        let challenge = verified_claim.challenge_with([0x6b; 32], secret, selection, now())?;
         let exporter = [0x5a; 32];
         let proof = self.machine.prove(&ChallengeParts::from(&challenge), &exporter);
-        let bound = bind(examined, challenge, proof.decode().unwrap(), &exporter, now())?;
-        conclude(bound, proof.logs, held)
+        let verified_proof = verify_proof(verified_claim, challenge, proof.decode().unwrap(), &exporter, now())?;
+        verify_logs(verified_proof, proof.logs, held)
     }
 
     /// `trusted`, or the code of the refusal.

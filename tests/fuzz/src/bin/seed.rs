@@ -5,8 +5,9 @@ use std::{fs, io};
 use hallmark_api::attest::{PcrValue, Signed, Tpm2Claim, Tpm2Proof};
 use hallmark_fuzz::{EXPORTER, challenged, decode_proof, now, trust};
 use hallmark_verify::{
-    HeldLogs, bind, conclude,
+    HeldLogs,
     testing::{ChallengeParts, SignedParts, SoftwareMachine, VendorCa},
+    verify_logs, verify_proof,
 };
 use prost::Message;
 
@@ -26,7 +27,7 @@ fn main() -> io::Result<()> {
     let length = u16::try_from(parts.csr.len()).expect("a CSR is short");
     let claim = [length.to_be_bytes().as_slice(), &parts.csr, &message.encode_to_vec()].concat();
 
-    let (examined, challenge) = challenged(&claim, &trust(vendor.root_der()));
+    let (verified_claim, challenge) = challenged(&claim, &trust(vendor.root_der()));
     let parts = machine.prove(&ChallengeParts::from(&challenge), &EXPORTER);
     let values = parts.pcr_values.into_iter();
     let message = Tpm2Proof {
@@ -45,8 +46,9 @@ fn main() -> io::Result<()> {
     };
     let proof = message.encode_to_vec();
     let decoded = decode_proof(&proof).expect("protobuf").expect("within the limits");
-    let bound = bind(examined, challenge, decoded, &EXPORTER, now()).expect("what is recorded is good");
-    conclude(bound, Vec::new(), &HeldLogs::default()).expect("no log was announced");
+    let verified_proof =
+        verify_proof(verified_claim, challenge, decoded, &EXPORTER, now()).expect("what is recorded is good");
+    verify_logs(verified_proof, Vec::new(), &HeldLogs::default()).expect("no log was announced");
 
     fs::write("seed/root.der", vendor.root_der())?;
     fs::write("corpus/claim/recorded", claim)?;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::ArgGroup;
 use hallmark_evidence::{Limits, LogKind};
-use hallmark_verify::recorded::{RawLogs, explain_unproven};
+use hallmark_verify::offline::{RawLogs, explain_unproven};
 
 use super::judge::Judge;
 use super::read::limited;

@@ -9,7 +9,7 @@ use hallmark_der::SectionKind;
 use hallmark_evidence::anchor::{AnchorFile, Anchors};
 use hallmark_evidence::{AkPublic, EvidenceFile, Limits, Log, LogKind, RawSigned, Signed, Source};
 use hallmark_tpm_wire::{Attest, HashAlg, PublicArea, Signature};
-use hallmark_verify::recorded;
+use hallmark_verify::offline;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::{
@@ -199,7 +199,7 @@ fn ak_public(paths: &[PathBuf], signature: &[u8]) -> Result<AkPublic, CliError> 
     }
     match (key, name) {
         (Some(AkPublic::Spki(spki)), Some((path, name))) => {
-            let area = recorded::named_ak(&spki, &name, signature);
+            let area = offline::named_ak(&spki, &name, signature);
             let area = area.map_err(|error| unfit(WHAT, path, error.to_string()))?;
             Ok(AkPublic::Area(area.marshal()))
         }

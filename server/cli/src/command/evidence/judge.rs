@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use hallmark_evidence::{EvidenceFile, Judged, Source};
 use hallmark_policy::{KnownMachine, MachineFacts, Policy, PolicySet, Reason, RuleFileError, Rules, signed::FileKind};
 use hallmark_spiffe::{SpiffeId, TrustDomain};
-use hallmark_verify::{ExpiredPolicy, Trust, recorded};
+use hallmark_verify::{ExpiredPolicy, Trust, offline};
 
 use super::read;
 use crate::{
@@ -83,15 +83,15 @@ impl Judge {
         }
         grounds.set.apply(policy.clone());
         let now = time_of(judge.at(&file));
-        let (report, measured) = recorded::measured(&file, grounds.trust.as_ref(), now);
+        let (report, measured) = offline::measured(&file, grounds.trust.as_ref(), now);
         let Some(measured) = measured else {
             let wrong = report.checks.iter().find(|check| check.holds == Some(false));
             let detail = wrong.map_or("nothing is proven by it", |check| check.text.as_str());
             return Err(judge.unfit("evidence", detail));
         };
         let facts = MachineFacts::of_kept(&measured, grounds.known.clone());
-        let judgement = grounds.set.judge(&facts, now);
-        let of_policy = judgement.reasons().iter().filter(|reason| reason.policy == policy.name);
+        let result = grounds.set.judge(&facts, now);
+        let of_policy = result.reasons().iter().filter(|reason| reason.policy == policy.name);
         Ok(of_policy.cloned().collect())
     }
 
@@ -134,7 +134,7 @@ impl Judge {
             ),
             rules: whose(!self.policy.is_empty(), kept.is_some_and(|kept| !kept.rules.is_empty())),
         };
-        let (report, measured) = recorded::measured(&file, grounds.trust.as_ref(), now);
+        let (report, measured) = offline::measured(&file, grounds.trust.as_ref(), now);
         let facts = measured.map(|measured| MachineFacts::of_kept(&measured, grounds.known.clone()));
         let reasons = facts.map_or_else(Vec::new, |facts| grounds.judge(&facts, now));
         let view = EvidenceView::new(&self.file, &file, by, report, reasons, detail);
@@ -237,7 +237,7 @@ impl Judge {
         let known: KnownMachine =
             serde_json::from_value(kept.machine.clone()).map_err(|error| self.unfit("machine", error))?;
         let named = known.tpm.certificate.as_ref().map(|certificate| &certificate.sha256);
-        let held = file.ek_certificate.as_deref().and_then(recorded::certificate_sha256);
+        let held = file.ek_certificate.as_deref().and_then(offline::certificate_sha256);
         if named.is_some() && named != held.as_ref() {
             return Err(self.unfit(
                 "machine",
@@ -255,8 +255,8 @@ fn time_of(at: i64) -> SystemTime {
 impl Grounds {
     /// What the rules find. The rules of a configuration have a say only where there is one.
     fn judge(&self, facts: &MachineFacts, now: SystemTime) -> Vec<Reason> {
-        let judgement = self.set.judge(facts, now);
-        let reasons = judgement.reasons().iter();
+        let result = self.set.judge(facts, now);
+        let reasons = result.reasons().iter();
         reasons
             .filter(|reason| self.configured || reason.policy != Reason::BUILT_IN)
             .cloned()

@@ -7,7 +7,7 @@ use hallmark_api::admin::{
 };
 use hallmark_reason::Report;
 use hallmark_state::{Action, Form, NodeState, Plan, RefusedStep, read_inventory, step};
-use hallmark_verify::{EkKey, TpmClass};
+use hallmark_verify::{EkId, TpmClass};
 use tokio_stream::StreamExt as _;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -171,7 +171,7 @@ impl Lifecycle for Fake {
     ) -> Result<Response<RemoveInventoryResponse>, Status> {
         let removed = request.into_inner().eks;
         for ek in &removed {
-            self.state().inventory.remove(&EkKey::parse(ek).unwrap()).unwrap();
+            self.state().inventory.remove(&EkId::parse(ek).unwrap()).unwrap();
         }
         Ok(Response::new(RemoveInventoryResponse { removed }))
     }

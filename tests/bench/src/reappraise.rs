@@ -1,4 +1,4 @@
-//! `policy.rejudge_10000_nodes`: a policy change held against what every node proved last, on one core, from the stored
+//! `policy.reappraise_10000_nodes`: a policy change held against what every node proved last, on one core, from the stored
 //! form of each node's facts. `policy.apply_10000_nodes`: the same by a running server, from the operator's call to its
 //! answer: preview, store, a tenth of the nodes put out with their records. The control of both decodes the same facts and
 //! judges nothing.
@@ -8,7 +8,7 @@ use crate::row::{Row, Table};
 use anyhow::{Context as _, Result, ensure};
 use hallmark_api::admin::ApplyPolicyFileRequest;
 use hallmark_kit::{AdminClient, Lab, LabOptions};
-use hallmark_policy::{Baseline, MachineFacts, Policy, PolicySet, Standing, rejudge};
+use hallmark_policy::{Baseline, MachineFacts, Policy, PolicySet, Standing, reappraise};
 use hallmark_spiffe::{Selector, SpiffeId, TrustDomain};
 use hallmark_state::{Approvals, NodeState};
 use hallmark_store::{Agent, Change, NewEvidence, NodeEvidence, SqliteOptions, SqliteStore, Store as _};
@@ -84,7 +84,7 @@ pub(crate) fn measure(table: &mut Table) -> Result<()> {
             trusted: true,
             selectors,
         };
-        lost += u32::from(rejudge(&after, [standing], now).any(|change| change.lost_trust()));
+        lost += u32::from(reappraise(&after, [standing], now).any(|change| change.lost_trust()));
     }
     let judged = cpu::of_this_thread() - start;
     ensure!(lost == NODES / 10, "{lost} nodes lost trust");
@@ -97,7 +97,7 @@ pub(crate) fn measure(table: &mut Table) -> Result<()> {
     let decoded = cpu::of_this_thread() - start;
     ensure!(events == 40 * stored.len(), "{events} events");
     let millis = |span: Duration| span.as_secs_f64() * 1000.0;
-    table.push(Row::new("policy.rejudge_10000_nodes", millis(judged), "ms").against(millis(decoded)))?;
+    table.push(Row::new("policy.reappraise_10000_nodes", millis(judged), "ms").against(millis(decoded)))?;
     let (elapsed, spent) = apply_to(&stored, &selectors)?;
     table.push(Row::new("policy.apply_10000_nodes", millis(elapsed), "ms").against(millis(decoded)))?;
     table.push(Row::new("policy.apply_10000_nodes.server_cpu_ms", spent / 1000.0, "ms").against(millis(decoded)))

@@ -15,7 +15,7 @@ use crate::trust::{KnownTpm, Trust};
 ///
 /// It does not say that AK and SVID key live in the TPM of that EK: that takes the challenge.
 #[derive(Debug)]
-pub struct Examined {
+pub struct VerifiedClaim {
     pub(crate) ek: EnrolledEk,
     pub(crate) ek_public: PublicArea,
     pub(crate) ak_public: PublicArea,
@@ -31,7 +31,7 @@ pub struct Examined {
     pub(crate) ek_chain: Vec<Vec<u8>>,
 }
 
-impl Examined {
+impl VerifiedClaim {
     /// SHA-256 of the EK's canonical SPKI, DER.
     #[must_use]
     pub const fn ek_sha256(&self) -> &[u8; 32] {
@@ -71,12 +71,12 @@ pub fn ek_sha256(claim: &Claim) -> Result<[u8; 32], VerifyError> {
 /// # Errors
 /// [`VerifyError`] for the first thing that is wrong: the EK's template, certificate or enrolment, the AK, the SVID key,
 /// the CSR.
-pub fn examine(
+pub fn verify_claim(
     claim: Claim,
     trust: &Trust,
     known: Option<&KnownTpm>,
     now: SystemTime,
-) -> Result<Examined, VerifyError> {
+) -> Result<VerifiedClaim, VerifyError> {
     require_ek(&claim.ek_public)?;
     require_agents_ak(&claim.ak_public)?;
     require_svid_key(&claim.svid_public)?;
@@ -90,7 +90,7 @@ pub fn examine(
         Some(chain) if ek.chain_was_kept => (Some(chain.certificate.clone()), chain.intermediates.clone()),
         _ => (claim.ek_certificate, claim.ek_chain),
     };
-    Ok(Examined {
+    Ok(VerifiedClaim {
         new_certificate: ek.chain.clone().filter(|chain| Some(chain) != kept),
         ak_known: known.and_then(|record| record.ak_name.as_ref()) == Some(&ak_name),
         ek,

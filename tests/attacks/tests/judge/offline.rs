@@ -2,7 +2,7 @@
 
 use hallmark_evidence::{AkPublic, EvidenceFile, Log, LogKind, Signed, Source};
 use hallmark_tpm_wire::PcrValues;
-use hallmark_verify::recorded::judge_file;
+use hallmark_verify::offline::judge_file;
 
 use crate::events::{Events, variable};
 use crate::scene::{now, vector};

@@ -8,7 +8,7 @@ use hallmark_tpm_wire::{Attest, AttestKind, ClockInfo, HashAlg, PcrValues, Publi
 use super::{
     ak,
     registers::{Logs, from_logs},
-    report::{Check, ImaReport, QuoteReport, RecordedReport},
+    report::{Check, ImaReport, OfflineReport, QuoteReport},
 };
 use crate::boot::{LoggedEvent, MeasuredBoot, PcrComparison, compare, measured_boot, with_unlogged_phases};
 use crate::enrolment::judge_kept;
@@ -37,19 +37,19 @@ pub struct Measured {
 ///
 /// The same file, anchors and time give the same report.
 #[must_use]
-pub fn judge_file(file: &EvidenceFile, trust: Option<&Trust>, now: SystemTime) -> RecordedReport {
-    examine(file, trust, now).0
+pub fn judge_file(file: &EvidenceFile, trust: Option<&Trust>, now: SystemTime) -> OfflineReport {
+    report_on(file, trust, now).0
 }
 
 /// The same, and what is proven if nothing was refused.
 #[must_use]
-pub fn measured(file: &EvidenceFile, trust: Option<&Trust>, now: SystemTime) -> (RecordedReport, Option<Measured>) {
-    let (report, measured) = examine(file, trust, now);
+pub fn measured(file: &EvidenceFile, trust: Option<&Trust>, now: SystemTime) -> (OfflineReport, Option<Measured>) {
+    let (report, measured) = report_on(file, trust, now);
     let verified = report.is_verified();
     (report, measured.filter(|_| verified))
 }
 
-fn examine(file: &EvidenceFile, trust: Option<&Trust>, now: SystemTime) -> (RecordedReport, Option<Measured>) {
+fn report_on(file: &EvidenceFile, trust: Option<&Trust>, now: SystemTime) -> (OfflineReport, Option<Measured>) {
     let mut checks = Vec::new();
     let key = read_key(file, &mut checks);
     let attest = read_quote(file, key.as_ref(), &mut checks);
@@ -80,7 +80,7 @@ fn examine(file: &EvidenceFile, trust: Option<&Trust>, now: SystemTime) -> (Reco
     let unlogged = proven.and_then(|(it, tcg)| with_unlogged_phases(tcg, logs.systemd.as_ref(), &it.values));
     logs.systemd = unlogged.or(logs.systemd);
     checks.push(ek_certificate(file, trust, now));
-    let mut report = RecordedReport {
+    let mut report = OfflineReport {
         verdict: "verified",
         ak_name: matches!(file.ak, AkPublic::Area(_))
             .then(|| key.as_ref().map(|key| key.name().to_string()))

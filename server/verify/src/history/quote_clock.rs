@@ -11,7 +11,7 @@ use crate::VerifiedEvidence;
 /// TPM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Sighting {
+pub struct QuoteClock {
     /// `resetCount`: reboots of the machine.
     pub reset_count: u32,
     /// `restartCount`: resumes since the last reset.
@@ -26,7 +26,7 @@ pub struct Sighting {
     pub seen_at: u64,
 }
 
-impl Sighting {
+impl QuoteClock {
     /// What `evidence` says, seen at `now`.
     #[must_use]
     pub fn of(evidence: &VerifiedEvidence, now: SystemTime) -> Self {

@@ -33,7 +33,7 @@ pub struct NextKey {
 
 /// A TPM with what is known of it, so that nothing is asked twice.
 #[derive(Debug)]
-pub struct Witness {
+pub struct Attester {
     tpm: TpmHandle,
     read_chain: bool,
     logs: LogPaths,
@@ -64,8 +64,8 @@ fn drawn() -> u64 {
     u64::from_ne_bytes(bytes).max(1)
 }
 
-impl Witness {
-    /// A witness that knows nothing yet. `read_chain`: whether the EK certificate's chain is read from NV. `logs`: where
+impl Attester {
+    /// An attester that knows nothing yet. `read_chain`: whether the EK certificate's chain is read from NV. `logs`: where
     /// the machine's measurement logs are.
     #[must_use]
     pub fn new(tpm: TpmHandle, read_chain: bool, logs: LogPaths) -> Self {

@@ -9,14 +9,14 @@ use crate::reason::Reason;
 
 /// What every rule found, and the selectors that follow. It grants nothing: see [`Appraisal`](crate::Appraisal).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Judgement {
+pub struct AppraisalResult {
     /// In the order of the rules: the configuration's, then the policies' by name.
     pub(crate) reasons: Vec<Reason>,
     #[serde(serialize_with = "selector_texts")]
     pub(crate) selectors: BTreeSet<Selector>,
 }
 
-impl Judgement {
+impl AppraisalResult {
     /// Whether every rule held that does not only report.
     #[must_use]
     pub fn is_trusted(&self) -> bool {

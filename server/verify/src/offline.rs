@@ -14,5 +14,5 @@ mod unproven;
 pub use ak::named_ak;
 pub use anchors::{anchors_of, certificate_sha256};
 pub use judge::{Measured, judge_file, measured};
-pub use report::{Check, ImaReport, QuoteReport, RecordedReport};
+pub use report::{Check, ImaReport, OfflineReport, QuoteReport};
 pub use unproven::{RawLogs, UnprovenReport, explain_unproven};

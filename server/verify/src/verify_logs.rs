@@ -4,16 +4,16 @@ use hallmark_evidence::ima::ImaReplay;
 use hallmark_evidence::{Log, LogKind};
 
 use crate::VerifyError;
-use crate::bind::BoundEvidence;
 use crate::boot::measured_boot;
 use crate::evidence::VerifiedEvidence;
 use crate::ima::{BootAggregate, ImaListError, measured_files};
 use crate::logs::require_announced;
+use crate::verify_proof::VerifiedProof;
 
 /// What the caller holds of the machine's logs from evidence of the same boot, so that only what is new has to come.
 ///
 /// It may be used only where resetCount and restartCount of the quote are those of the evidence that it comes from
-/// (see [`BoundEvidence::clock_info`]).
+/// (see [`VerifiedProof::clock_info`]).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HeldLogs {
     /// The firmware's log so far.
@@ -37,9 +37,13 @@ impl HeldLogs {
 /// # Errors
 /// [`VerifyError`] if they are not the announced ones, do not go on where `held` ends, or do not give the quoted
 /// registers.
-pub fn conclude(bound: BoundEvidence, logs: Vec<Log>, held: &HeldLogs) -> Result<VerifiedEvidence, VerifyError> {
-    require_announced(&bound.logs, &logs)?;
-    let mut evidence = bound.evidence;
+pub fn verify_logs(
+    verified_proof: VerifiedProof,
+    logs: Vec<Log>,
+    held: &HeldLogs,
+) -> Result<VerifiedEvidence, VerifyError> {
+    require_announced(&verified_proof.logs, &logs)?;
+    let mut evidence = verified_proof.evidence;
     let (mut tcg, mut systemd) = (None, None);
     for log in logs {
         match log.kind {

@@ -1,10 +1,10 @@
-//! The witness against a swtpm: quotes whose values are proven by their digest, registers that move meanwhile.
+//! The attester against a swtpm: quotes whose values are proven by their digest, registers that move meanwhile.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "test code beside the test functions")]
 
 use hallmark_agent::{
     AgentError,
+    attester::Attester,
     measurements::{LogPaths, Reading},
-    witness::Witness,
 };
 use hallmark_kit::{EkAuthority, Fault, Swtpm, SwtpmOptions, TctiProxy};
 use hallmark_tpm::{EsysTpm, Tcti, TpmError, TpmHandle};
@@ -15,7 +15,7 @@ const QUOTE: u32 = 0x158;
 
 struct Machine {
     proxy: TctiProxy,
-    witness: Witness,
+    attester: Attester,
     _swtpm: Swtpm,
     _folder: tempfile::TempDir,
 }
@@ -31,10 +31,10 @@ fn machine(booted: bool) -> Machine {
     swtpm.power_on().unwrap();
     let proxy = TctiProxy::start(swtpm.port()).unwrap();
     let tpm = EsysTpm::open(Tcti::parse(&proxy.tcti()).unwrap()).unwrap();
-    let witness = Witness::new(TpmHandle::spawn(tpm).unwrap(), false, LogPaths::default());
+    let attester = Attester::new(TpmHandle::spawn(tpm).unwrap(), false, LogPaths::default());
     Machine {
         proxy,
-        witness,
+        attester,
         _swtpm: swtpm,
         _folder: folder,
     }
@@ -52,13 +52,13 @@ fn count(machine: &Machine, code: u32) -> u64 {
 async fn registers_are_read_once_and_then_proven_by_the_quote() {
     let mut machine = machine(true);
     let first = machine
-        .witness
+        .attester
         .quote(&selection(), [1; 32], &Reading::default())
         .await
         .unwrap()
         .values;
     let second = machine
-        .witness
+        .attester
         .quote(&selection(), [2; 32], &Reading::default())
         .await
         .unwrap()
@@ -71,7 +71,7 @@ async fn registers_are_read_once_and_then_proven_by_the_quote() {
 async fn registers_that_nothing_was_measured_into_need_no_reading() {
     let mut machine = machine(false);
     let values = machine
-        .witness
+        .attester
         .quote(&selection(), [1; 32], &Reading::default())
         .await
         .unwrap()
@@ -93,7 +93,7 @@ async fn a_register_that_moves_between_quote_and_reading_is_quoted_again() {
         Fault::None
     });
     machine
-        .witness
+        .attester
         .quote(&selection(), [1; 32], &Reading::default())
         .await
         .unwrap();
@@ -107,20 +107,20 @@ async fn registers_that_never_stand_still_are_given_up_on() {
         PCR_READ => Fault::FlipResponse(10 + 4 + 10 + 4 + 8 * 34 - 1),
         _ => Fault::None,
     });
-    let given_up = machine.witness.quote(&selection(), [1; 32], &Reading::default()).await;
+    let given_up = machine.attester.quote(&selection(), [1; 32], &Reading::default()).await;
     let moving = AgentError::from(TpmError::PcrsMoving { attempts: 5 });
     assert_eq!(given_up.unwrap_err().to_string(), moving.to_string());
 }
 
 #[tokio::test]
-async fn a_witness_remembers_the_machine_and_notices_another_one() {
+async fn an_attester_remembers_the_machine_and_notices_another_one() {
     let mut first = machine(true);
-    let known = first.witness.identify().await.unwrap();
+    let known = first.attester.identify().await.unwrap();
     let mut second = machine(true);
-    second.witness.recall(known.clone(), None);
-    let other = second.witness.identify().await.unwrap();
+    second.attester.recall(known.clone(), None);
+    let other = second.attester.identify().await.unwrap();
     assert_ne!(other, known);
     first.proxy.reset();
-    assert_eq!(first.witness.identify().await.unwrap(), known);
+    assert_eq!(first.attester.identify().await.unwrap(), known);
     assert_eq!(first.proxy.total(), 0);
 }

@@ -100,7 +100,7 @@ pub struct ImaReport {
 
 /// Everything that was found in kept evidence.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct RecordedReport {
+pub struct OfflineReport {
     /// `verified` or `refused`.
     pub verdict: &'static str,
     /// Every check, in order.
@@ -121,7 +121,7 @@ pub struct RecordedReport {
     pub facts: Option<BootFacts>,
 }
 
-impl RecordedReport {
+impl OfflineReport {
     /// Whether no check failed.
     #[must_use]
     pub fn is_verified(&self) -> bool {

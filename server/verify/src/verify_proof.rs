@@ -10,24 +10,24 @@ use crate::VerifyError;
 use crate::challenge::Challenge;
 use crate::enrolment::enrol_again;
 use crate::evidence::VerifiedEvidence;
-use crate::examine::{Examined, spki};
-use crate::history::Sighting;
+use crate::history::QuoteClock;
 use crate::keys::KeyRole;
 use crate::statement::{StatementError, StatementFault, StatementKind, verify_certify, verify_quote};
-use crate::trust::{EkKey, Trust, names_of};
+use crate::trust::{EkId, Trust, names_of};
+use crate::verify_claim::{VerifiedClaim, spki};
 
 /// Statements that hold, bound to this exchange; the logs that they are bound to have yet to come.
 ///
 /// From here on the sender is known to be the TPM's machine, so it may send as much as it announced.
 #[derive(Debug)]
-pub struct BoundEvidence {
+pub struct VerifiedProof {
     pub(crate) evidence: VerifiedEvidence,
     pub(crate) logs: Vec<LogDigest>,
     ek_public: PublicArea,
     ek_names: BTreeSet<Name>,
 }
 
-impl BoundEvidence {
+impl VerifiedProof {
     /// Clock (ms), resetCount, restartCount and `safe`, from the quote: they tell whether what is held of the machine's
     /// logs is of the same boot.
     #[must_use]
@@ -37,8 +37,8 @@ impl BoundEvidence {
 
     /// Counters, clock and firmware version of the quote, seen at `now`: what must follow the sighting before.
     #[must_use]
-    pub fn sighting(&self, now: SystemTime) -> Sighting {
-        Sighting::of(&self.evidence, now)
+    pub fn quote_clock(&self, now: SystemTime) -> QuoteClock {
+        QuoteClock::of(&self.evidence, now)
     }
 
     /// SHA-256 of the EK's canonical SPKI, DER.
@@ -54,9 +54,9 @@ impl BoundEvidence {
     }
 
     /// Every key by which an inventory may know the EK.
-    pub fn ek_keys(&self) -> impl Iterator<Item = EkKey> {
-        let names = self.ek_names.iter().filter_map(EkKey::of_name);
-        std::iter::once(EkKey::Spki(*self.ek_sha256())).chain(names)
+    pub fn ek_ids(&self) -> impl Iterator<Item = EkId> {
+        let names = self.ek_names.iter().filter_map(EkId::of_name);
+        std::iter::once(EkId::Spki(*self.ek_sha256())).chain(names)
     }
 
     /// How many certificates came with that of the EK, or are kept with it.
@@ -69,7 +69,7 @@ impl BoundEvidence {
     /// sender took, in which operators may have changed the inventory, and lines and certificates may have expired.
     ///
     /// # Errors
-    /// As [`examine`](crate::examine) for an EK that does not belong here.
+    /// As [`verify_claim`](crate::verify_claim()) for an EK that does not belong here.
     pub fn enrolled_again(mut self, trust: &Trust, now: SystemTime) -> Result<Self, VerifyError> {
         let ek_spki = spki(&self.ek_public, KeyRole::Ek)?;
         self.evidence.ek = enrol_again(&self.evidence.ek, &self.ek_public, &ek_spki, trust, now)?;
@@ -96,29 +96,34 @@ impl BoundEvidence {
 ///
 /// # Errors
 /// [`VerifyError`] for the first thing that does not hold: the challenge, the certification of the SVID key, the quote.
-pub fn bind(
-    examined: Examined,
+pub fn verify_proof(
+    verified_claim: VerifiedClaim,
     challenge: Challenge,
     proof: Proof,
     exporter: &[u8; 32],
     now: SystemTime,
-) -> Result<BoundEvidence, VerifyError> {
+) -> Result<VerifiedProof, VerifyError> {
     let secret = proof.activated_secret.as_ref().map(|secret| secret.as_slice());
-    challenge.require_answered(&examined, secret, now)?;
-    let binding = Binding::compute(&challenge.nonce, exporter, &examined.svid_name, &proof.logs);
-    let certify = verify_certify(&proof.certify, &examined.ak_public, &binding, &examined.svid_name)?;
+    challenge.require_answered(&verified_claim, secret, now)?;
+    let binding = Binding::compute(&challenge.nonce, exporter, &verified_claim.svid_name, &proof.logs);
+    let certify = verify_certify(
+        &proof.certify,
+        &verified_claim.ak_public,
+        &binding,
+        &verified_claim.svid_name,
+    )?;
     let quoted = verify_quote(
         &proof.quote,
-        &examined.ak_public,
+        &verified_claim.ak_public,
         &binding,
         &challenge.selection,
         proof.pcr_values,
     )?;
     require_same_boot(&certify, &quoted.attest)?;
-    Ok(BoundEvidence {
-        ek_names: names_of(&examined.ek_public),
-        ek_public: examined.ek_public.clone(),
-        evidence: VerifiedEvidence::new(examined, &challenge, quoted, proof.quote, binding),
+    Ok(VerifiedProof {
+        ek_names: names_of(&verified_claim.ek_public),
+        ek_public: verified_claim.ek_public.clone(),
+        evidence: VerifiedEvidence::new(verified_claim, &challenge, quoted, proof.quote, binding),
         logs: proof.logs,
     })
 }
