@@ -1,11 +1,11 @@
 # Hallmark. Every target installs what it needs on Debian (apt, cargo, and Python packages into target/) and says so.
-.PHONY: help deps build demo test bench lint fuzz prove clean
+.PHONY: help deps build demo test bench lint fuzz prove reason-codes clean
 
 CARGO ?= cargo
 FUZZ_SECONDS ?= 10
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
 
 deps: ## install the system packages
 	@scripts/deps
@@ -34,6 +34,9 @@ fuzz: deps ## smoke-run every fuzz target (FUZZ_SECONDS each)
 
 prove: ## check the attestation protocol's model with ProVerif
 	@scripts/prove
+
+reason-codes: ## write docs/reference/reason-codes.md from the catalogue
+	@WRITE_REASON_CODES=1 $(CARGO) test -q -p hallmark-style --test reasons
 
 clean: ## remove what was built
 	@$(CARGO) clean

@@ -1,9 +1,13 @@
-//! The language of refusals. Every failure that a user or a node can meet has a stable code, kept in
-//! `docs/reference/reason-codes.md`, and is told in four lines that always come in the same order:
-//! code and what failed; both values compared; the likely cause; the next command.
+//! The language of refusals. Every failure that a user or a node can meet has a stable code and is reported in four lines that
+//! always come in the same order: code and what failed; both values compared; the likely cause; the next command.
+//!
+//! `reasons.toml` is the one list of the codes, with the meaning, likely cause and next step of each. It is compiled in;
+//! `docs/reference/reason-codes.md` is generated from it.
 
+mod catalogue;
 mod spelling;
 
+pub use catalogue::{Reason, catalogue, lookup};
 pub use spelling::nearest;
 
 use std::fmt;
@@ -13,7 +17,7 @@ use std::fmt;
 pub struct ReasonCode(&'static str);
 
 impl ReasonCode {
-    /// A code from its text, which must stand in the golden file (a style test checks it).
+    /// A code from its text, which must be in the catalogue (a style test checks it).
     #[must_use]
     pub const fn new(code: &'static str) -> Self {
         Self(code)
@@ -23,6 +27,12 @@ impl ReasonCode {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         self.0
+    }
+
+    /// What the catalogue says of it.
+    #[must_use]
+    pub fn reason(self) -> Option<&'static Reason> {
+        lookup(self.0)
     }
 }
 
@@ -40,24 +50,48 @@ impl fmt::Debug for ReasonCode {
 
 /// An error with a stable code, and what its reader can do about it.
 ///
-/// `Display` of the error is the first line's text: what failed.
+/// `Display` of the error is the first line's text: what failed. Cause and next step come from the catalogue; an implementation
+/// gives a text of its own only where it depends on the error's values.
 pub trait Coded: std::error::Error {
     /// The stable code.
     fn code(&self) -> ReasonCode;
 
+    /// The coded error that this one passes on as its own: its values, cause and next step are this error's too.
+    fn inner(&self) -> Option<&dyn Coded> {
+        None
+    }
+
     /// Both values compared (expected and actual), where there were two.
     fn compared(&self) -> Option<String> {
+        self.inner()?.compared()
+    }
+
+    /// The likely cause, where the error's values tell more than the catalogue.
+    fn precise_cause(&self) -> Option<String> {
         None
     }
 
-    /// The likely cause, in the operator's words.
+    /// The next step, where the error's values tell more than the catalogue.
+    fn precise_step(&self) -> Option<String> {
+        None
+    }
+
+    /// The likely cause. Not to be implemented: see [`precise_cause`](Self::precise_cause).
     fn likely_cause(&self) -> Option<String> {
-        None
+        let catalogued = || match self.inner() {
+            Some(inner) => inner.likely_cause(),
+            None => self.code().reason()?.likely_cause.map(str::to_owned),
+        };
+        self.precise_cause().or_else(catalogued)
     }
 
-    /// The next command or action.
+    /// The next command or action. Not to be implemented: see [`precise_step`](Self::precise_step).
     fn next_step(&self) -> Option<String> {
-        None
+        let catalogued = || match self.inner() {
+            Some(inner) => inner.next_step(),
+            None => self.code().reason()?.next_step.map(str::to_owned),
+        };
+        self.precise_step().or_else(catalogued)
     }
 }
 
@@ -102,9 +136,42 @@ mod tests {
         fn compared(&self) -> Option<String> {
             Some("quoted 3f9a, replayed 81c2".into())
         }
-        fn next_step(&self) -> Option<String> {
+        fn precise_step(&self) -> Option<String> {
             Some("hallmark node diff n-4f2".into())
         }
+    }
+
+    #[derive(Debug)]
+    struct NoColon(bool);
+
+    impl fmt::Display for NoColon {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("the selector has no colon")
+        }
+    }
+
+    impl std::error::Error for NoColon {}
+
+    impl Coded for NoColon {
+        fn code(&self) -> ReasonCode {
+            ReasonCode::new("HM-ID-0020")
+        }
+        fn inner(&self) -> Option<&dyn Coded> {
+            self.0.then_some(&PcrMismatch)
+        }
+    }
+
+    #[test]
+    fn cause_and_next_step_are_the_catalogues_or_those_of_the_inner_error() {
+        assert_eq!(
+            Report(&NoColon(false)).to_string(),
+            "HM-ID-0020: the selector has no colon\n  cause: only a value was given\n  next: write it as type:value"
+        );
+        let passed_on = Report(&NoColon(true)).to_string();
+        assert!(
+            passed_on.ends_with("compared: quoted 3f9a, replayed 81c2\n  next: hallmark node diff n-4f2"),
+            "{passed_on}"
+        );
     }
 
     #[test]

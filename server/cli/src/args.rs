@@ -87,6 +87,15 @@ pub(crate) enum Command {
     /// Configuration files
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Explain a reason code: meaning, likely cause, next step
+    #[command(
+        after_help = "Examples:\n  hallmark reason HM-VERIFY-0409\n  hallmark reason HM-STORE      every code that begins so"
+    )]
+    Reason {
+        /// The code, or the start of several
+        #[arg(value_name = "CODE")]
+        code: String,
+    },
     /// Look for what is wrong, and say what to do about it
     Doctor,
     /// Print a completion script for a shell

@@ -10,6 +10,7 @@ pub(crate) mod hsm;
 pub(crate) mod inventory;
 pub(crate) mod node;
 pub(crate) mod policy;
+mod reason;
 pub(crate) mod record;
 
 use std::{path::PathBuf, time::Duration};
@@ -57,6 +58,7 @@ pub(crate) async fn run(args: Args) -> Result<Exit, CliError> {
         Command::Policy(command) => policy::run(&context, command).await,
         Command::Record(command) => record::run(&context, command).await,
         Command::Config(command) => config::run(&context, command),
+        Command::Reason { code } => reason::run(&context, &code),
         Command::Doctor => doctor::run(&context).await,
         Command::Completion { shell } => completion(shell),
         Command::Version => {

@@ -6,13 +6,13 @@ use hallmark_evidence::EvidenceError;
 use hallmark_policy::{
     BaselineError, DigestListError, PolicyError, RuleFileError, predict::PredictError, signed::SignedFileError,
 };
-use hallmark_reason::{Coded, ReasonCode, Report};
+use hallmark_reason::{Coded, ReasonCode, Report, lookup};
 use hallmark_spiffe::{BundleError, IdError, SelectorError};
 use hallmark_state::EntryError;
 use hallmark_verify::TrustError;
 use tonic::Code;
 
-use crate::{advice, exit::Exit};
+use crate::exit::Exit;
 
 /// What a file of `entry apply` is in messages.
 pub(crate) const ENTRIES_FILE: &str = "list of entries";
@@ -50,6 +50,8 @@ pub(crate) enum CliError {
     },
     #[error("destructive command not confirmed")]
     NotConfirmed,
+    #[error("there is no reason code {code}")]
+    UnknownReason { code: String, near: Option<String> },
     #[error("nothing is given that the entry should change to")]
     NothingToChange,
     #[error("similar entry already exists")]
@@ -108,7 +110,8 @@ impl CliError {
             | Self::Conflict { .. }
             | Self::NoMatch { .. }
             | Self::Ambiguous { .. }
-            | Self::Similar { .. } => Exit::NotFound,
+            | Self::Similar { .. }
+            | Self::UnknownReason { .. } => Exit::NotFound,
             Self::Invalid { .. }
             | Self::NotConfirmed
             | Self::NothingToChange
@@ -137,7 +140,7 @@ impl CliError {
         }
     }
 
-    /// The four lines. A server that says its own code is quoted; what it leaves out the reference knows.
+    /// The four lines. A server that says its own code is quoted; what it leaves out the catalogue knows.
     pub(crate) fn report(&self) -> String {
         let said = match self {
             Self::Invalid { message }
@@ -149,8 +152,8 @@ impl CliError {
             _ => None,
         };
         match said {
-            Some((code, text)) => advice::complete(text, code),
-            None => advice::complete(Report(self).to_string(), self.code().as_str()),
+            Some((code, text)) => complete(text, code),
+            None => Report(self).to_string(),
         }
     }
 
@@ -172,6 +175,26 @@ impl CliError {
             _ => Self::Server { message },
         }
     }
+}
+
+/// A report with the lines that it lacks: cause and next step, as the catalogue has them for its code.
+fn complete(report: String, code: &str) -> String {
+    const CAUSE: &str = "\n  cause: ";
+    const NEXT: &str = "\n  next: ";
+    let Some(reason) = lookup(code) else { return report };
+    let (mut told, next) = match report.split_once(NEXT) {
+        Some((before, next)) => (before.to_owned(), Some(next)),
+        None => (report.clone(), reason.next_step),
+    };
+    if let Some(cause) = reason.likely_cause.filter(|_| !told.contains(CAUSE)) {
+        told.push_str(CAUSE);
+        told.push_str(cause);
+    }
+    if let Some(next) = next {
+        told.push_str(NEXT);
+        told.push_str(next);
+    }
+    told
 }
 
 /// A server's words as a report, with their code: it stands before them, or behind them in brackets.
@@ -251,6 +274,7 @@ impl Coded for CliError {
             Self::NotConfirmed => ReasonCode::new("HM-CLI-0013"),
             Self::Similar { .. } => ReasonCode::new("HM-CLI-0014"),
             Self::NothingToChange => ReasonCode::new("HM-CLI-0020"),
+            Self::UnknownReason { .. } => ReasonCode::new("HM-CLI-0022"),
             Self::Id(cause) => cause.code(),
             Self::Selector(cause) => cause.code(),
             Self::Entry(cause) => cause.code(),
@@ -273,107 +297,45 @@ impl Coded for CliError {
         }
     }
 
+    fn inner(&self) -> Option<&dyn Coded> {
+        Some(match self {
+            Self::Id(cause) => cause,
+            Self::Selector(cause) => cause,
+            Self::Entry(cause) => cause,
+            Self::Bundle(cause) => cause,
+            Self::Evidence { cause, .. } => cause,
+            Self::Signed { cause, .. } => cause,
+            Self::Policy(cause) => cause,
+            Self::Baseline(cause) => cause,
+            Self::Rules(cause) => cause,
+            Self::Predict(cause) => cause,
+            Self::Trust(cause) => cause,
+            Self::DigestList { cause, .. } => cause,
+            _ => return None,
+        })
+    }
+
     fn compared(&self) -> Option<String> {
         match self {
             Self::Ambiguous { found, .. } => Some(format!("among others {}", found.join(", "))),
-            Self::Evidence { cause, .. } => cause.compared(),
-            Self::Signed { cause, .. } => cause.compared(),
-            Self::Policy(cause) => cause.compared(),
-            Self::Baseline(cause) => cause.compared(),
-            Self::Rules(cause) => cause.compared(),
-            Self::Predict(cause) => cause.compared(),
-            Self::Trust(cause) => cause.compared(),
-            Self::DigestList { cause, .. } => cause.compared(),
-            Self::Id(cause) => cause.compared(),
-            Self::Selector(cause) => cause.compared(),
-            Self::Entry(cause) => cause.compared(),
-            Self::Bundle(cause) => cause.compared(),
             Self::Similar { id } => Some(format!("entry {id} has the same SPIFFE ID, parent and selectors")),
-            _ => None,
+            Self::UnknownReason { near, .. } => Some(format!("the nearest is {}", near.as_ref()?)),
+            _ => self.inner()?.compared(),
         }
     }
 
-    fn likely_cause(&self) -> Option<String> {
-        let cause = match self {
-            Self::Connect { .. } => "the server is not running, or it listens on another socket",
-            Self::SocketForbidden { .. } => "only the server's own user and group may use the socket",
-            Self::Unavailable { .. } => "the server is starting, stopping or overloaded, or its HSM is away",
-            Self::Invalid { .. } => "a value that the server does not take",
-            Self::Forbidden { .. } => "the rights of this caller do not reach so far",
-            Self::Missing { .. } => "it was removed, or its name has a typing error",
-            Self::Conflict { .. } => "somebody else made or changed it first",
-            Self::Server { .. } => "a fault of the server",
-            Self::Output(_) => "the reader of the output went away, or the disk is full",
-            Self::Runtime(_) => "this session may open no further file or thread",
-            Self::Unimplemented { .. } => {
-                "it is the socket of an agent or of another program, or the server is of another version"
-            }
-            Self::Answer { .. } => "server and command line are of different versions",
-            Self::NoMatch { .. } => "it was removed, or the id has a typing error",
-            Self::Ambiguous { .. } => "the prefix is too short",
-            Self::NothingToChange => "no option that changes the entry was given",
-            Self::NotConfirmed => "standard input is no terminal, or the answer was not yes",
-            Self::UnknownConfig { .. } => "it has neither [hsm] and [listen] nor [tpm] and [workload_api]",
-            Self::File { .. } => "the path is wrong, or this user may not read it",
-            Self::Program { .. } => "the server or agent is not installed on this machine",
-            Self::Write { .. } => "the folder does not exist, belongs to another user, or the disk is full",
-            Self::Unfit { .. } => "another kind of file, or one that was cut",
-            Self::Evidence { cause, .. } => return cause.likely_cause(),
-            Self::Signed { cause, .. } => return cause.likely_cause(),
-            Self::Policy(cause) => return cause.likely_cause(),
-            Self::Baseline(cause) => return cause.likely_cause(),
-            Self::Rules(cause) => return cause.likely_cause(),
-            Self::Predict(cause) => return cause.likely_cause(),
-            Self::Trust(cause) => return cause.likely_cause(),
-            Self::DigestList { cause, .. } => return cause.likely_cause(),
-            Self::Id(cause) => return cause.likely_cause(),
-            Self::Selector(cause) => return cause.likely_cause(),
-            Self::Entry(cause) => return cause.likely_cause(),
-            Self::Bundle(cause) => return cause.likely_cause(),
-            Self::Similar { .. } => "it was created before",
-        };
-        Some(cause.into())
-    }
-
-    fn next_step(&self) -> Option<String> {
-        let step = match self {
-            Self::Connect { .. } => "systemctl status hallmark-server; or name the socket with --socket",
-            Self::SocketForbidden { .. } => "sudo hallmark …, or join the server's group",
-            Self::Unavailable { .. } | Self::Server { .. } => "hallmark doctor",
-            Self::Invalid { .. } => "correct the value; --help of the command says what each option takes",
-            Self::Missing { message } => list_of(message),
-            Self::Conflict { .. } => "look at what is there now, and try again",
-            Self::Forbidden { .. } => "use the admin socket on the server's machine",
-            Self::NoMatch { what, .. } => return Some(format!("hallmark {what} list")),
-            Self::Ambiguous { what, .. } => return Some(format!("type more of the id: hallmark {what} list")),
-            Self::File { file, .. } => return Some(format!("ls -l {}", file.display())),
-            Self::NotConfirmed => "use --yes; look first with --dry-run",
-            Self::Similar { id } => return Some(format!("hallmark entry show {id}")),
-            Self::NothingToChange => "name what changes: hallmark entry update --help",
-            Self::UnknownConfig { .. } => "say which it is: --kind server, or --kind agent",
-            Self::Unimplemented { .. } => {
-                "name the server's admin socket: --socket, or HALLMARK_ADMIN_SOCKET; then hallmark status"
-            }
-            Self::Answer { .. } => "hallmark status shows the server's version",
-            Self::Output(_) => "df; then run it again",
-            Self::Runtime(_) => "ulimit -a",
-            Self::Program { .. } => "run it where the program is installed",
-            Self::Write { file, .. } => return Some(format!("ls -ld {}; df", file.display())),
-            Self::Unfit { what, .. } => form_of(what),
-            Self::Evidence { cause, .. } => return cause.next_step(),
-            Self::Signed { cause, .. } => return cause.next_step(),
-            Self::Policy(cause) => return cause.next_step(),
-            Self::Baseline(cause) => return cause.next_step(),
-            Self::Rules(cause) => return cause.next_step(),
-            Self::Predict(cause) => return cause.next_step(),
-            Self::Trust(cause) => return cause.next_step(),
-            Self::DigestList { cause, .. } => return cause.next_step(),
-            Self::Id(cause) => return cause.next_step(),
-            Self::Selector(cause) => return cause.next_step(),
-            Self::Entry(cause) => return cause.next_step(),
-            Self::Bundle(cause) => return cause.next_step(),
-        };
-        Some(step.into())
+    fn precise_step(&self) -> Option<String> {
+        Some(match self {
+            Self::Missing { message } => list_of(message).to_owned(),
+            Self::NoMatch { what, .. } => format!("hallmark {what} list"),
+            Self::Ambiguous { what, .. } => format!("type more of the id: hallmark {what} list"),
+            Self::File { file, .. } => format!("ls -l {}", file.display()),
+            Self::Similar { id } => format!("hallmark entry show {id}"),
+            Self::Write { file, .. } => format!("ls -ld {}; df", file.display()),
+            Self::Unfit { what, .. } => form_of(what).to_owned(),
+            Self::UnknownReason { near: Some(near), .. } => format!("hallmark reason {near}"),
+            _ => return None,
+        })
     }
 }
 
@@ -393,7 +355,7 @@ mod tests {
         let error = CliError::from(tonic::Status::invalid_argument("no selectors"));
         assert_eq!(
             error.report(),
-            "HM-CLI-0003: the request is not valid: no selectors\n  cause: a value that the server does not take\n  next: \
+            "HM-CLI-0003: the request is not valid: no selectors\n  cause: a value that the server does not accept\n  next: \
              correct the value; --help of the command says what each option takes"
         );
     }

@@ -3,7 +3,6 @@
 //! It is a client of the server's admin socket; `evidence` and `baseline predict` work on files alone, with no server. Data goes to stdout, talk to stderr; the exit
 //! code tells scripts what happened (`hallmark --help` lists them).
 
-mod advice;
 mod args;
 mod client;
 mod command;

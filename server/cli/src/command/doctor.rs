@@ -4,11 +4,10 @@ use hallmark_api::{
     admin::{GetHsmStatusRequest, GetStatusRequest, ListHsmKeysRequest},
     bundle::GetBundleRequest,
 };
-use hallmark_reason::Coded as _;
+use hallmark_reason::{Coded as _, lookup};
 
 use super::Context;
 use crate::{
-    advice,
     client::Client,
     error::CliError,
     exit::Exit,
@@ -67,7 +66,8 @@ async fn server(client: &Client, checks: &mut Vec<Check>) {
     for part in status.parts() {
         let name = format!("part {}", part.name);
         let found = format!("{} {}", part.code, part.message);
-        let next = advice::of(&part.code).map_or("journalctl -u hallmark-server", |advice| advice.next_step);
+        let next = lookup(&part.code).and_then(|reason| reason.next_step);
+        let next = next.unwrap_or("journalctl -u hallmark-server");
         checks.push(match (part.ok, part.is_warning()) {
             (true, false) => Check::good(&name, "ok"),
             (true, true) if part.code == IN_GOOD_TIME => Check::warning(&name, found, next),

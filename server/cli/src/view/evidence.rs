@@ -10,7 +10,6 @@ use hallmark_verify::offline::{Check, OfflineReport};
 use serde::Serialize;
 
 use crate::{
-    advice,
     output::Show,
     table::{columns, facts},
 };
@@ -31,7 +30,7 @@ pub(crate) struct JudgedBy {
     pub(crate) rules: &'static str,
 }
 
-/// What a rule found and, where it did not hold, what the reference advises.
+/// What a rule found and, where it did not hold, its cause and the next step.
 #[derive(Debug, Serialize)]
 struct Advised {
     #[serde(flatten)]
@@ -44,11 +43,11 @@ struct Advised {
 
 impl From<Reason> for Advised {
     fn from(reason: Reason) -> Self {
-        let advice = (!reason.holds).then(|| advice::of(reason.code.as_str())).flatten();
+        let known = reason.code.reason().filter(|_| !reason.holds);
         Self {
             reason,
-            likely_cause: advice.map(|advice| advice.likely_cause),
-            next_step: advice.map(|advice| advice.next_step),
+            likely_cause: known.and_then(|known| known.likely_cause),
+            next_step: known.and_then(|known| known.next_step),
         }
     }
 }

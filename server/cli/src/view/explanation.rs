@@ -3,11 +3,12 @@
 use hallmark_api::admin::Node;
 use hallmark_host::printable;
 use hallmark_policy::MachineFacts;
+use hallmark_reason::lookup;
 use hallmark_verify::boot::BootFacts;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{advice, error::CliError, kept::Kept, output::Show, table::facts, timestamp::rfc3339};
+use crate::{error::CliError, kept::Kept, output::Show, table::facts, timestamp::rfc3339};
 
 /// The verdict, what it rests on, and what to do.
 #[derive(Debug, Serialize)]
@@ -165,12 +166,16 @@ fn phases(boot: &BootFacts) -> String {
     }
 }
 
-/// With what the reference advises of a rule that does not hold, as `evidence verify` tells it.
+/// With the cause and the next step of a rule that does not hold, as `evidence verify` tells it.
 fn advised(mut reason: Value) -> Value {
-    let advice = reason.get("code").and_then(Value::as_str).and_then(advice::of);
-    if let (Some(advice), Some(told)) = (advice, reason.as_object_mut()) {
-        told.insert("likely_cause".to_owned(), advice.likely_cause.into());
-        told.insert("next_step".to_owned(), advice.next_step.into());
+    let known = reason.get("code").and_then(Value::as_str).and_then(lookup);
+    if let (Some(known), Some(told)) = (known, reason.as_object_mut()) {
+        let texts = [("likely_cause", known.likely_cause), ("next_step", known.next_step)];
+        told.extend(
+            texts
+                .into_iter()
+                .filter_map(|(key, text)| Some((key.to_owned(), text?.into()))),
+        );
     }
     reason
 }

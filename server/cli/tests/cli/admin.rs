@@ -84,6 +84,38 @@ fn the_doctor_finds_what_is_wrong() {
 }
 
 #[test]
+fn reason_codes_are_explained_without_a_server() {
+    let run = |line: &str| crate::run::run(std::path::Path::new("/nonexistent/admin.sock"), line);
+    let one = run("reason hm-policy-0102");
+    assert_eq!(one.code, 0, "{}", one.stderr);
+    assert!(
+        one.stdout.starts_with("HM-POLICY-0102: ")
+            && one
+                .stdout
+                .contains("  cause  it was switched off in the firmware setup\n")
+            && one.stdout.contains("  next   switch it on, reboot\n"),
+        "{}",
+        one.stdout
+    );
+    let json: serde_json::Value = serde_json::from_str(&run("reason HM-POLICY-0102 -o json").stdout).unwrap();
+    assert_eq!(json["next_step"], "switch it on, reboot");
+    let several: serde_json::Value = serde_json::from_str(&run("reason HM-STORE-000 -o json").stdout).unwrap();
+    assert_eq!(several.as_array().unwrap().len(), 9, "{several}");
+    assert!(
+        run("reason HM-STORE")
+            .stdout
+            .starts_with("CODE           MEANING\nHM-STORE-0001  ")
+    );
+    let wrong = run("reason HM-POLCY-0102");
+    assert_eq!((wrong.code, wrong.stdout.as_str()), (6, ""));
+    assert_eq!(
+        wrong.stderr,
+        "HM-CLI-0022: there is no reason code HM-POLCY-0102\n  compared: the nearest is HM-POLICY-0102\n  cause: a typo, or a \
+         code of another version\n  next: hallmark reason HM-POLICY-0102\n"
+    );
+}
+
+#[test]
 fn completions_are_made_for_shells() {
     let server = Server::start();
     for shell in ["bash", "zsh", "fish"] {
