@@ -121,7 +121,7 @@ impl Agent {
     ///
     /// # Errors
     /// The attestation's.
-    pub async fn attest_once(&mut self) -> Result<&crate::identity::Identity, AgentError> {
+    pub async fn attest_once(&mut self) -> Result<&crate::agent_svid::AgentSvid, AgentError> {
         self.attest().await?;
         let holding = self
             .holding

@@ -21,11 +21,11 @@ use tonic::{Streaming, transport::Channel};
 
 use crate::{
     AgentError,
+    agent_svid::AgentSvid,
     attester::{Attester, Known, NextKey},
     connect::{Anonymous, CALL},
     convert,
     digest::sha256,
-    identity::Identity,
     status::{ATTEST, answered, classify},
 };
 
@@ -39,7 +39,7 @@ const STATEMENT_ATTEMPTS: u32 = 3;
 #[derive(Debug)]
 pub struct Attested {
     /// The agent's new identity.
-    pub identity: Identity,
+    pub identity: AgentSvid,
     /// The trust domain's bundle, from the same server.
     pub bundle: Bundle,
 }
@@ -67,7 +67,7 @@ pub async fn attest(
     })?;
     let bundle = fetch_bundle(trust_domain, connection.channel.clone()).await?;
     let expected = agent_id(trust_domain, &known)?;
-    let identity = Identity::accept(key, svid, &expected, &bundle)?;
+    let identity = AgentSvid::accept(key, svid, &expected, &bundle)?;
     Ok(Attested { identity, bundle })
 }
 

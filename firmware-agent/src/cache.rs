@@ -8,7 +8,7 @@ mod secret;
 mod snapshot;
 
 pub use secret::SecretBytes;
-pub use snapshot::{Identity, Snapshot, X509Material};
+pub use snapshot::{Snapshot, WorkloadEntry, X509Material};
 
 use std::sync::Arc;
 

@@ -1,10 +1,11 @@
 //! The agent: enrols, attests, holds and renews a machine's identity, and serves it to workloads.
 //!
-//! The way of an identity: [`attester`] asks the TPM, [`attest`] shows its answers to the server, [`identity`] checks
+//! The way of an identity: [`attester`] asks the TPM, [`attest`] shows its answers to the server, [`agent_svid`] checks
 //! what comes back, [`agent`] holds and renews it, [`workloads`] gets the workloads' SVIDs with it, [`cache`] hands
 //! them to [`workload_api`]. [`run`] puts the parts together.
 
 pub mod agent;
+pub mod agent_svid;
 mod api;
 pub mod attest;
 pub mod attester;
@@ -19,7 +20,6 @@ mod digest;
 mod doctor;
 mod error;
 mod healthcheck;
-pub mod identity;
 mod jitter;
 pub mod measurements;
 mod metrics;

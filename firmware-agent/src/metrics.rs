@@ -131,9 +131,9 @@ impl Metrics {
         self.identity.set(left(noted.valid_until));
         let since = noted.synced.unwrap_or(noted.started).elapsed();
         self.sync_age.set(Duration::as_secs_f64(&since));
-        let held = snapshot.identities.iter().filter_map(|identity| identity.x509.as_ref());
+        let held = snapshot.entries.iter().filter_map(|entry| entry.x509.as_ref());
         let count = held.clone().count();
-        let missing = snapshot.identities.len().saturating_sub(count);
+        let missing = snapshot.entries.len().saturating_sub(count);
         for (state, count) in [("valid", count), ("missing", missing)] {
             let count = i64::try_from(count).unwrap_or(i64::MAX);
             self.svids.get_or_create(&[("state", state)]).set(count);

@@ -178,16 +178,12 @@ async fn greeted(socket: &Path) -> io::Result<()> {
 
 /// An entry has no SVID for a moment when it is new; what counts is what is left after the loop's turn.
 fn svids(noted: &Loop, snapshot: &Snapshot) -> Part {
-    let entries = snapshot.identities.len();
+    let entries = snapshot.entries.len();
     let is_fresh = noted.synced.is_some_and(|synced| synced.elapsed() < SERVER_SILENT);
     let missing = if is_fresh {
         noted.unissued.min(entries)
     } else {
-        snapshot
-            .identities
-            .iter()
-            .filter(|identity| identity.x509.is_none())
-            .count()
+        snapshot.entries.iter().filter(|entry| entry.x509.is_none()).count()
     };
     let fault = Failure::of(&Fault::Unissued { missing, entries });
     match missing {

@@ -18,9 +18,9 @@ use tonic::{Streaming, transport::Channel};
 
 use crate::{
     AgentError,
+    agent_svid::AgentSvid,
     connect::{self, CALL, Target},
     convert,
-    identity::Identity,
     status::{answered, classify},
     tls::{self, ServerTrust, ServerVerifier},
 };
@@ -74,7 +74,7 @@ impl ServerClient {
         target: &Target,
         trust_domain: &TrustDomain,
         authorities: Arc<Authorities>,
-        identity: &Identity,
+        identity: &AgentSvid,
         tpm: &TpmHandle,
     ) -> Result<Self, AgentError> {
         let verifier =

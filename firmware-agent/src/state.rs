@@ -15,7 +15,7 @@ use hallmark_tpm::{Endorsement, Unique};
 use hallmark_tpm_wire::{HashAlg, PcrValues, PublicArea};
 use serde::{Deserialize, Serialize};
 
-use crate::{AgentError, attester::Known, identity::Identity};
+use crate::{AgentError, agent_svid::AgentSvid, attester::Known};
 
 const FILE: &str = "state.json";
 const VERSION: u32 = 1;
@@ -122,7 +122,7 @@ impl StateFile {
         bundle: &Bundle,
         known: &Known,
         pcrs: Option<&PcrValues>,
-        identity: &Identity,
+        identity: &AgentSvid,
     ) -> Result<(), AgentError> {
         let form = encode(bundle, known, pcrs, identity);
         let text = serde_json::to_vec_pretty(&form).map_err(|error| AgentError::State {
@@ -210,7 +210,7 @@ fn write_atomically(folder: &Path, path: &Path, text: &[u8]) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-fn encode(bundle: &Bundle, known: &Known, pcrs: Option<&PcrValues>, identity: &Identity) -> Form {
+fn encode(bundle: &Bundle, known: &Known, pcrs: Option<&PcrValues>, identity: &AgentSvid) -> Form {
     Form {
         version: VERSION,
         trust_domain: bundle.trust_domain.to_string(),

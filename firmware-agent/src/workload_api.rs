@@ -9,11 +9,12 @@
 //! security metadata: it tells what is public.
 
 mod answers;
-mod bounds;
 mod caller;
 mod closing;
+mod concurrency;
 mod listener;
 mod listener_error;
+mod per_user_queue;
 mod refusal;
 mod request;
 mod server;
@@ -21,11 +22,10 @@ mod service;
 mod shares;
 mod speaker;
 mod told_socket;
-mod turns;
 mod updates;
 
-pub use bounds::Bounds;
-pub(crate) use bounds::Usage;
+pub use concurrency::Bounds;
+pub(crate) use concurrency::Usage;
 pub use listener::{Listener, socket_path};
 pub use listener_error::ListenError;
 pub use server::WorkloadApi;

@@ -16,7 +16,7 @@ use hallmark_spiffe::{Bundle, Selector, TrustDomain};
 use x509_parser::prelude::FromDer as _;
 
 use crate::{
-    cache::{Identity, Publisher, Snapshot, X509Material},
+    cache::{Publisher, Snapshot, WorkloadEntry, X509Material},
     convert,
     server_client::{EntryVersion, Listing},
 };
@@ -35,10 +35,10 @@ pub struct Workloads {
 }
 
 /// What became of one request: the entry as it was asked for, and its SVID with the time of its renewal.
-pub(crate) type Issued = (Arc<Identity>, Option<(X509Material, SystemTime)>);
+pub(crate) type Issued = (Arc<WorkloadEntry>, Option<(X509Material, SystemTime)>);
 
 struct Held {
-    identity: Arc<Identity>,
+    identity: Arc<WorkloadEntry>,
     version: EntryVersion,
     due: Due,
 }
@@ -166,7 +166,7 @@ impl Workloads {
 
     /// The entries whose SVID is to be issued at this time of day; `steady` is now, too.
     #[must_use]
-    pub fn due(&self, now: SystemTime, steady: Instant) -> Vec<Arc<Identity>> {
+    pub fn due(&self, now: SystemTime, steady: Instant) -> Vec<Arc<WorkloadEntry>> {
         self.entries
             .values()
             .filter(|held| held.is_due(now, steady))
@@ -187,9 +187,9 @@ impl Workloads {
             }
             match material {
                 Some((x509, renew_at)) => {
-                    held.identity = Arc::new(Identity {
+                    held.identity = Arc::new(WorkloadEntry {
                         x509: Some(x509),
-                        ..Identity::clone(&asked)
+                        ..WorkloadEntry::clone(&asked)
                     });
                     held.due = Due::Renewal(renew_at);
                     changed = true;
@@ -207,9 +207,9 @@ impl Workloads {
         let mut expired = 0_usize;
         for held in self.entries.values_mut() {
             if held.identity.x509.as_ref().is_some_and(|x509| x509.not_after <= now) {
-                held.identity = Arc::new(Identity {
+                held.identity = Arc::new(WorkloadEntry {
                     x509: None,
-                    ..Identity::clone(&held.identity)
+                    ..WorkloadEntry::clone(&held.identity)
                 });
                 held.due = Due::Now;
                 expired = expired.saturating_add(1);
@@ -248,8 +248,9 @@ impl Workloads {
 
     fn publish(&self) {
         let last = self.publisher.snapshot();
-        let mut identities: Vec<Arc<Identity>> = self.entries.values().map(|held| Arc::clone(&held.identity)).collect();
-        identities.sort_by(|a, b| (a.created_at, &a.entry_id).cmp(&(b.created_at, &b.entry_id)));
+        let mut served: Vec<Arc<WorkloadEntry>> =
+            self.entries.values().map(|held| Arc::clone(&held.identity)).collect();
+        served.sort_by(|a, b| (a.created_at, &a.entry_id).cmp(&(b.created_at, &b.entry_id)));
         let bundle: Bytes = self.bundle.x509_authorities.concat().into();
         let bundle_version = last.bundle_version.saturating_add(u64::from(bundle != last.bundle));
         self.publisher.publish(Snapshot {
@@ -258,14 +259,14 @@ impl Workloads {
             trust_domain: last.trust_domain.clone(),
             bundle,
             bundle_version,
-            identities: identities.into(),
+            entries: served.into(),
         });
     }
 }
 
 /// An entry as the agent serves it; `None` for one that it does not: without id or selectors, or to be stored
 /// elsewhere.
-fn decode(entry: types::Entry) -> Option<Identity> {
+fn decode(entry: types::Entry) -> Option<WorkloadEntry> {
     if entry.store_svid || entry.selectors.is_empty() {
         return None;
     }
@@ -274,7 +275,7 @@ fn decode(entry: types::Entry) -> Option<Identity> {
         .iter()
         .map(|selector| Selector::new(&selector.r#type, &selector.value).ok())
         .collect::<Option<BTreeSet<Selector>>>()?;
-    Some(Identity {
+    Some(WorkloadEntry {
         entry_id: Arc::from(entry.id),
         revision: entry.revision_number,
         selectors,

@@ -13,7 +13,7 @@ mod verdict;
 
 pub use facts::{Facts, PcrFact, ReasonFact};
 pub(crate) use keep::recall;
-pub use logs::LogRoom;
+pub use logs::LogBudget;
 pub use refusal::{NodeClass, Refusal};
 pub use stream::{AnswerStream, attest_agent};
 pub(crate) use verdict::Subject;
@@ -27,7 +27,7 @@ use hallmark_tpm_wire::PcrSelection;
 use crate::config::Tpm2;
 
 /// Bytes of short logs that are held for attestations under way, all together.
-const LOG_ROOM: usize = 256 * 1024 * 1024;
+const LOG_BUDGET: usize = 256 * 1024 * 1024;
 
 /// How evidence is judged, and how much of it at a time.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ pub struct Attestation {
     /// What quotes must cover.
     pub pcrs: PcrSelection,
     /// Room for the logs of attestations under way.
-    pub log_room: Arc<LogRoom>,
+    pub log_budget: Arc<LogBudget>,
 }
 
 impl Attestation {
@@ -50,7 +50,7 @@ impl Attestation {
             policies: ArcSwap::from_pointee(policies),
             crls: ArcSwap::from_pointee(tpm2.crls),
             pcrs: tpm2.pcrs,
-            log_room: LogRoom::new(LOG_ROOM),
+            log_budget: LogBudget::new(LOG_BUDGET),
         }
     }
 }

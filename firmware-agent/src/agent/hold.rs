@@ -10,22 +10,22 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 use super::{Agent, authorities};
 use crate::{
     AgentError,
+    agent_svid::AgentSvid,
     attest::{self, Attested},
     attester::NextKey,
-    identity::Identity,
     server_client::ServerClient,
 };
 
 /// The identity in use, and the one before it while that may still be needed.
 pub(super) struct Holding {
-    identity: Identity,
+    identity: AgentSvid,
     server: ServerClient,
     proven: bool,
     previous: Option<Box<Holding>>,
 }
 
 impl Holding {
-    pub(super) const fn identity(&self) -> &Identity {
+    pub(super) const fn identity(&self) -> &AgentSvid {
         &self.identity
     }
 
@@ -56,7 +56,7 @@ impl Agent {
             csr: remembered.csr,
         };
         let now = SystemTime::now();
-        match Identity::from_chain(&key, remembered.chain, &expected, &remembered.bundle, now) {
+        match AgentSvid::from_chain(&key, remembered.chain, &expected, &remembered.bundle, now) {
             Ok(identity) => {
                 tracing::info!(id = %identity.id, serial = identity.serial, "identity of the last run taken up");
                 self.workloads().set_bundle(remembered.bundle.clone(), Vec::new(), now);
@@ -189,7 +189,7 @@ impl Agent {
         Ok(())
     }
 
-    fn hold(&mut self, identity: Identity, bundle: &Bundle) -> Result<(), AgentError> {
+    fn hold(&mut self, identity: AgentSvid, bundle: &Bundle) -> Result<(), AgentError> {
         let authorities = authorities(bundle)?;
         let server = ServerClient::new(
             &self.target,
@@ -219,7 +219,7 @@ impl Agent {
     }
 
     /// An identity that cannot be written down is used all the same; only the next start will be slower.
-    fn save(&self, bundle: &Bundle, identity: &Identity) {
+    fn save(&self, bundle: &Bundle, identity: &AgentSvid) {
         let Some(known) = self.attester.known() else { return };
         let saved = self.state.save(bundle, known, self.attester.pcrs(), identity);
         let is_news = self.condition.saved(saved.as_ref().copied());

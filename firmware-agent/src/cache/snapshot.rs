@@ -24,7 +24,7 @@ pub struct Snapshot {
     /// Counts changes of `bundle` alone.
     pub bundle_version: u64,
     /// The entries this agent is authorised for, in order of (`created_at`, `entry_id`), oldest first.
-    pub identities: Arc<[Arc<Identity>]>,
+    pub entries: Arc<[Arc<WorkloadEntry>]>,
 }
 
 impl Snapshot {
@@ -37,21 +37,21 @@ impl Snapshot {
             trust_domain,
             bundle: Bytes::new(),
             bundle_version: 0,
-            identities: Arc::from([]),
+            entries: Arc::from([]),
         }
     }
 
-    /// The identities whose every selector is among `facts`, oldest first.
-    pub fn matching<'a>(&'a self, facts: &'a BTreeSet<Selector>) -> impl Iterator<Item = &'a Arc<Identity>> {
-        self.identities
+    /// The entries whose every selector is among `facts`, oldest first.
+    pub fn matching<'a>(&'a self, facts: &'a BTreeSet<Selector>) -> impl Iterator<Item = &'a Arc<WorkloadEntry>> {
+        self.entries
             .iter()
-            .filter(move |identity| identity.selectors.is_subset(facts))
+            .filter(move |entry| entry.selectors.is_subset(facts))
     }
 }
 
 /// A registration entry as the agent knows it, with its SVID once there is one.
 #[derive(Clone, Debug)]
-pub struct Identity {
+pub struct WorkloadEntry {
     /// The entry's id.
     pub entry_id: Arc<str>,
     /// Counts the entry's changes at the server.

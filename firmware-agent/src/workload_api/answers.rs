@@ -11,7 +11,7 @@ use hallmark_workload::UnixAttestor;
 use zeroize::Zeroizing;
 
 use super::refusal::Refusal;
-use crate::cache::{Identity, SecretBytes, Snapshot};
+use crate::cache::{SecretBytes, Snapshot, WorkloadEntry};
 
 /// How many different callers are remembered for one snapshot.
 const MAX_REMEMBERED: usize = 1024;
@@ -57,7 +57,7 @@ pub(super) struct Answers(Mutex<Built>);
 #[derive(Debug, Default)]
 struct Built {
     version: u64,
-    /// Which identities, by place in the snapshot, a caller's selectors match.
+    /// Which entries, by place in the snapshot, a caller's selectors match.
     matches: HashMap<Arc<BTreeSet<Selector>>, Arc<[usize]>>,
     /// Whether an entry asks for a binary that a caller with these selectors could have.
     of_binary: HashMap<Arc<BTreeSet<Selector>>, bool>,
@@ -113,8 +113,8 @@ impl Built {
         if let Some(known) = self.of_binary.get(facts) {
             return *known;
         }
-        let asks = snapshot.identities.iter().any(|identity| {
-            let selectors = || identity.selectors.iter();
+        let asks = snapshot.entries.iter().any(|entry| {
+            let selectors = || entry.selectors.iter();
             selectors().any(UnixAttestor::is_of_binary)
                 && selectors().all(|selector| UnixAttestor::is_of_binary(selector) || facts.contains(selector))
         });
@@ -129,8 +129,8 @@ impl Built {
         if let Some(known) = self.matches.get(facts) {
             return Arc::clone(known);
         }
-        let found: Arc<[usize]> = (snapshot.identities.iter().enumerate())
-            .filter(|(_, identity)| identity.selectors.is_subset(facts))
+        let found: Arc<[usize]> = (snapshot.entries.iter().enumerate())
+            .filter(|(_, entry)| entry.selectors.is_subset(facts))
             .map(|(place, _)| place)
             .collect();
         if self.matches.len() >= MAX_REMEMBERED {
@@ -146,8 +146,8 @@ impl Built {
         if let Some(known) = self.svids.get(&matches).filter(|answer| answer.is_fresh(now)) {
             return Ok(Arc::clone(known));
         }
-        let identities = matches.iter().filter_map(|place| snapshot.identities.get(*place));
-        let answer = Arc::new(svid_answer(snapshot, identities, now).ok_or(Refusal::NotIssued)?);
+        let entries = matches.iter().filter_map(|place| snapshot.entries.get(*place));
+        let answer = Arc::new(svid_answer(snapshot, entries, now).ok_or(Refusal::NotIssued)?);
         self.svids.insert(matches, Arc::clone(&answer));
         Ok(answer)
     }
@@ -158,26 +158,26 @@ impl Built {
     }
 }
 
-/// The X509SVIDResponse of these identities, in their order; `None` if none has a valid SVID.
+/// The X509SVIDResponse of these entries, in their order; `None` if none has a valid SVID.
 fn svid_answer<'a>(
     snapshot: &Snapshot,
-    identities: impl Iterator<Item = &'a Arc<Identity>>,
+    entries: impl Iterator<Item = &'a Arc<WorkloadEntry>>,
     now: SystemTime,
 ) -> Option<Answer> {
     let mut hints = BTreeSet::new();
     let mut until = None;
     let mut svids = Vec::new();
-    for identity in identities {
-        let Some(x509) = identity.x509.as_ref().filter(|x509| now < x509.not_after) else {
+    for entry in entries {
+        let Some(x509) = entry.x509.as_ref().filter(|x509| now < x509.not_after) else {
             continue;
         };
         until = until.into_iter().chain([x509.not_after]).min();
         svids.push(X509svid {
-            spiffe_id: identity.spiffe_id.to_string(),
+            spiffe_id: entry.spiffe_id.to_string(),
             x509_svid: x509.chain.clone(),
             x509_svid_key: x509.key.share(),
             bundle: snapshot.bundle.clone(),
-            hint: unique_hint(identity, &mut hints),
+            hint: unique_hint(entry, &mut hints),
         });
     }
     if svids.is_empty() {
@@ -197,14 +197,14 @@ fn svid_answer<'a>(
 
 /// A hint is unique within a message: the oldest entry keeps it, a younger one goes without (Workload
 /// API, section 5.2.1).
-fn unique_hint<'a>(identity: &'a Identity, taken: &mut BTreeSet<&'a str>) -> String {
-    let hint: &str = &identity.hint;
+fn unique_hint<'a>(entry: &'a WorkloadEntry, taken: &mut BTreeSet<&'a str>) -> String {
+    let hint: &str = &entry.hint;
     if hint.is_empty() || taken.insert(hint) {
         return hint.into();
     }
     tracing::warn!(
         hint,
-        entry = &*identity.entry_id,
+        entry = &*entry.entry_id,
         "an older entry of this workload has the same hint"
     );
     String::new()

@@ -13,18 +13,18 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::OnceCell;
 
 use super::answers::{Answer, Answers, Asked};
-use super::bounds::User;
+use super::concurrency::User;
+use super::per_user_queue::{PerUserQueue, Unread};
 use super::refusal::Refusal;
 use super::speaker::Speaker;
-use super::turns::{Turns, Unread};
 use crate::cache::Snapshot;
-use hallmark_host::log::Throttle;
+use hallmark_host::log::LogThrottle;
 
 /// The selectors of a caller.
 pub(super) type Facts = Arc<BTreeSet<Selector>>;
 
 /// One for all connections: who fails on purpose does it on many.
-static NOT_ATTESTED: Throttle = Throttle::new();
+static NOT_ATTESTED: LogThrottle = LogThrottle::new();
 
 /// The process behind one connection. It is attested for each call, and for each update of a stream: who gave its user or
 /// groups up has nothing of theirs.
@@ -34,7 +34,7 @@ pub(super) struct Caller {
     peer: Arc<Peer>,
     user: User,
     attestor: Arc<UnixAttestor>,
-    turns: Arc<Turns>,
+    queue: Arc<PerUserQueue>,
     speaker: Option<Arc<Speaker>>,
     proven: OnceCell<Binary>,
 }
@@ -45,14 +45,14 @@ impl Caller {
         peer: Peer,
         user: User,
         attestor: Arc<UnixAttestor>,
-        turns: Arc<Turns>,
+        queue: Arc<PerUserQueue>,
         speaker: Option<Arc<Speaker>>,
     ) -> Self {
         Self {
             peer: Arc::new(peer),
             user,
             attestor,
-            turns,
+            queue,
             speaker,
             proven: OnceCell::new(),
         }
@@ -119,7 +119,7 @@ impl Caller {
         })?;
         speaker.alone()?;
         let (attestor, peer) = (Arc::clone(&self.attestor), Arc::clone(&self.peer));
-        let read = self.turns.read(self.user.id, move || attestor.binary(&peer)).await;
+        let read = self.queue.read(self.user.id, move || attestor.binary(&peer)).await;
         let binary = read.map_err(|unread| match unread {
             Unread::Stopping => Refusal::Stopping,
             Unread::Late(waited) => Refusal::from(PeerError::Unread {

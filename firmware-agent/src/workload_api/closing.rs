@@ -9,7 +9,7 @@ use hallmark_workload::nothing_waits;
 use rustix::net::{Shutdown, shutdown};
 use tokio::net::UnixStream;
 
-use super::bounds::Place;
+use super::concurrency::Permit;
 
 /// Closes connections. With one that holds what was never received, the kernel closes the descriptors that somebody sent
 /// along, which can take as long as the sender likes: that is done by a thread of its user's.
@@ -18,11 +18,11 @@ pub(super) struct Closer {
     waiting: Mutex<HashMap<u32, VecDeque<Ending>>>,
 }
 
-/// A connection that is being closed. Until it is, it takes its place.
+/// A connection that is being closed. Until it is, it keeps its permit.
 #[derive(Debug)]
 struct Ending {
     _socket: OwnedFd,
-    _place: Option<Place>,
+    _permit: Option<Permit>,
 }
 
 /// A connection that is closed elsewhere once this is dropped.
@@ -44,7 +44,7 @@ impl Drop for Held {
 impl Closer {
     /// Is called before the connection of a user is dropped, which then takes no time; what it gives is dropped after it.
     #[must_use]
-    pub(super) fn hold(self: &Arc<Self>, socket: &UnixStream, user: u32, place: Option<Place>) -> Option<Held> {
+    pub(super) fn hold(self: &Arc<Self>, socket: &UnixStream, user: u32, permit: Option<Permit>) -> Option<Held> {
         // From now on nothing arrives.
         let ended = shutdown(socket, Shutdown::Read).map_err(Into::into);
         if ended.and_then(|()| nothing_waits(socket)).unwrap_or(false) {
@@ -57,7 +57,7 @@ impl Closer {
             user,
             ending: Some(Ending {
                 _socket: held,
-                _place: place,
+                _permit: permit,
             }),
         })
     }

@@ -16,17 +16,17 @@ use tokio::task::JoinSet;
 use tonic::service::Routes;
 
 use super::answers::Answers;
-use super::bounds::{Bounds, Counter, Usage, User};
 use super::caller::{Caller, Exit};
 use super::closing::Closer;
+use super::concurrency::{Bounds, ConcurrencyLimit, Usage, User};
 use super::listener::Listener;
+use super::per_user_queue::PerUserQueue;
 use super::service::{Shared, answer};
 use super::shares::Shares;
 use super::speaker::Speaker;
 use super::told_socket::ToldSocket;
-use super::turns::Turns;
 use crate::cache::Cache;
-use hallmark_host::log::Throttle;
+use hallmark_host::log::LogThrottle;
 
 /// The largest request header list, in octets by HPACK's count.
 const MAX_HEADER_LIST: u32 = 16 << 10;
@@ -56,12 +56,12 @@ pub struct WorkloadApi {
     shared: Arc<Shared>,
     attestor: Arc<UnixAttestor>,
     users: Users,
-    connections: Arc<Counter>,
-    turns: Arc<Turns>,
+    connections: Arc<ConcurrencyLimit>,
+    queue: Arc<PerUserQueue>,
     closer: Arc<Closer>,
     shares: Shares,
-    refused: Throttle,
-    too_many: Throttle,
+    refused: LogThrottle,
+    too_many: LogThrottle,
     http: http2::Builder<TokioExecutor>,
 }
 
@@ -72,7 +72,7 @@ impl WorkloadApi {
         let shared = Shared {
             cache,
             answers: Arc::new(Answers::default()),
-            streams: Counter::new(bounds.streams, bounds.streams_per_uid),
+            streams: ConcurrencyLimit::new(bounds.streams, bounds.streams_per_uid),
             others: reflection(),
         };
         let mut http = http2::Builder::new(TokioExecutor::new());
@@ -88,12 +88,12 @@ impl WorkloadApi {
             shared: Arc::new(shared),
             attestor: Arc::new(attestor),
             users,
-            connections: Counter::new(bounds.connections, bounds.connections_per_uid),
-            turns: Arc::default(),
+            connections: ConcurrencyLimit::new(bounds.connections, bounds.connections_per_uid),
+            queue: Arc::default(),
             closer: Arc::default(),
             shares: Shares::default(),
-            refused: Throttle::new(),
-            too_many: Throttle::new(),
+            refused: LogThrottle::new(),
+            too_many: LogThrottle::new(),
             http,
         }
     }
@@ -186,7 +186,7 @@ impl WorkloadApi {
             id: self.users.counts_as(peer.uid()),
             root: peer.uid() == 0,
         };
-        let Some(place) = self.connections.take(user) else {
+        let Some(permit) = self.connections.take(user) else {
             if let Some(left_out) = self.too_many.due(Instant::now()) {
                 let (uid, pid) = (peer.uid(), peer.pid());
                 tracing::warn!(uid, user = user.id, pid, left_out, "too many connections");
@@ -200,7 +200,7 @@ impl WorkloadApi {
             Ok(receiver) => receiver,
             Err(error) => {
                 tracing::warn!(%error, "a connection cannot be read");
-                let held = self.closer.hold(&socket, user.id, Some(place));
+                let held = self.closer.hold(&socket, user.id, Some(permit));
                 drop(socket);
                 drop(held);
                 return;
@@ -209,10 +209,10 @@ impl WorkloadApi {
         // Who is to tell who speaks on a connection, where anybody may want to know.
         let is_told = self.attestor.reads_binaries() && receiver.is_told();
         let speaker = is_told.then(|| Arc::new(Speaker::new(peer.pid())));
-        let takes = (user.id, self.shares.of(user.id), Some(place));
+        let takes = (user.id, self.shares.of(user.id), Some(permit));
         let told = ToldSocket::new(socket, receiver, speaker.clone(), Arc::clone(&self.closer), takes);
-        let (attestor, turns) = (Arc::clone(&self.attestor), Arc::clone(&self.turns));
-        let caller = Arc::new(Caller::new(peer, user, attestor, turns, speaker));
+        let (attestor, queue) = (Arc::clone(&self.attestor), Arc::clone(&self.queue));
+        let caller = Arc::new(Caller::new(peer, user, attestor, queue, speaker));
         match Exit::of(&caller) {
             Ok(exit) => {
                 connections.spawn(self.connection(told, caller, exit));

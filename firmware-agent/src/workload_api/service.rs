@@ -16,8 +16,8 @@ use tonic::service::Routes;
 use tower::Service as _;
 
 use super::answers::{Answers, Asked};
-use super::bounds::{Counter, Place};
 use super::caller::Caller;
+use super::concurrency::{ConcurrencyLimit, Permit};
 use super::refusal::Refusal;
 use super::request::read_message;
 use super::updates::Updates;
@@ -36,7 +36,7 @@ const ISSUING: Duration = Duration::from_secs(5);
 pub(super) struct Shared {
     pub(super) cache: Cache,
     pub(super) answers: Arc<Answers>,
-    pub(super) streams: Arc<Counter>,
+    pub(super) streams: Arc<ConcurrencyLimit>,
     /// Server reflection, and `Unimplemented` for everything else.
     pub(super) others: Routes,
 }
@@ -73,14 +73,14 @@ pub(super) async fn answer(
 /// Answers what is no call of the Workload API. It is bounded like one: a reflection stream costs as much as another,
 /// and is open to whoever can open the socket.
 async fn other(shared: &Shared, caller: &Caller, request: Request<Incoming>) -> Response<AnswerBody> {
-    let Some(place) = shared.streams.take(caller.user()) else {
+    let Some(permit) = shared.streams.take(caller.user()) else {
         return refused(&Refusal::TooMany);
     };
     let mut others = shared.others.clone();
     let response = others.call(request).await.unwrap_or_else(|never| match never {});
     response.map(|body| AnswerBody::Other {
         body,
-        _place: Some(place),
+        _permit: Some(permit),
     })
 }
 
@@ -104,7 +104,7 @@ fn admit(method: &str, headers: &HeaderMap) -> Result<Asked, Refusal> {
 }
 
 async fn stream(shared: &Shared, caller: Arc<Caller>, asked: Asked, body: Incoming) -> Result<Updates, Refusal> {
-    let place = shared.streams.take(caller.user()).ok_or(Refusal::TooMany)?;
+    let permit = shared.streams.take(caller.user()).ok_or(Refusal::TooMany)?;
     let message = read_message(body, MAX_REQUEST).await?;
     match asked {
         Asked::Svids => X509svidRequest::decode(message).map(drop),
@@ -113,11 +113,11 @@ async fn stream(shared: &Shared, caller: Arc<Caller>, asked: Asked, body: Incomi
     .map_err(|_| Refusal::Malformed {
         why: "it is no message of this call",
     })?;
-    first(shared, asked, caller, place).await
+    first(shared, asked, caller, permit).await
 }
 
 /// Finds the first message. An entry that is authorised but not issued yet gets a moment to become so.
-async fn first(shared: &Shared, asked: Asked, caller: Arc<Caller>, place: Place) -> Result<Updates, Refusal> {
+async fn first(shared: &Shared, asked: Asked, caller: Arc<Caller>, permit: Permit) -> Result<Updates, Refusal> {
     let mut changes = shared.cache.subscribe();
     let mut patience = None;
     loop {
@@ -126,7 +126,7 @@ async fn first(shared: &Shared, asked: Asked, caller: Arc<Caller>, place: Place)
         match caller.answer(&shared.answers, asked, &snapshot).await {
             Ok(first) => {
                 let answers = Arc::clone(&shared.answers);
-                return Ok(Updates::new(asked, caller, answers, first, changes, place));
+                return Ok(Updates::new(asked, caller, answers, first, changes, permit));
             }
             Err(Refusal::NotIssued) => {
                 let until = *patience.get_or_insert_with(|| Instant::now() + ISSUING);
@@ -143,7 +143,7 @@ async fn first(shared: &Shared, asked: Asked, caller: Arc<Caller>, place: Place)
 
 /// A status without any message.
 fn refused(refusal: &Refusal) -> Response<AnswerBody> {
-    let body = |body| AnswerBody::Other { body, _place: None };
+    let body = |body| AnswerBody::Other { body, _permit: None };
     refusal.status().into_http::<tonic::body::Body>().map(body)
 }
 
@@ -151,12 +151,12 @@ fn refused(refusal: &Refusal) -> Response<AnswerBody> {
 pub(super) enum AnswerBody {
     /// One of our streams.
     Updates(Updates),
-    /// Whatever else, with the place that it takes while it lasts.
+    /// Whatever else, with the permit that it takes while it lasts.
     Other {
         /// The body.
         body: tonic::body::Body,
         /// Given back when the answer ends.
-        _place: Option<Place>,
+        _permit: Option<Permit>,
     },
 }
 

@@ -13,8 +13,8 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::UnixStream;
 use tokio::time::{Sleep, sleep};
 
-use super::bounds::Place;
 use super::closing::{Closer, Held};
+use super::concurrency::Permit;
 use super::shares::Share;
 use super::speaker::Speaker;
 
@@ -26,7 +26,7 @@ pub(super) struct ToldSocket {
     told: Option<Told>,
     closer: Arc<Closer>,
     user: u32,
-    place: Option<Place>,
+    permit: Option<Permit>,
     /// Dropped behind the socket.
     held: Option<Held>,
 }
@@ -88,14 +88,14 @@ struct Told {
 }
 
 impl ToldSocket {
-    /// Of a connection that takes a place of its user's, until it is closed. Where there is a `speaker`, the kernel tells the
+    /// Of a connection that takes a permit of its user's, until it is closed. Where there is a `speaker`, the kernel tells the
     /// receiver who writes.
     pub(super) fn new(
         socket: UnixStream,
         receiver: Receiver,
         speaker: Option<Arc<Speaker>>,
         closer: Arc<Closer>,
-        (user, share, place): (u32, Arc<Share>, Option<Place>),
+        (user, share, permit): (u32, Arc<Share>, Option<Permit>),
     ) -> Self {
         let told = speaker.map(|speaker| Told {
             speaker,
@@ -115,7 +115,7 @@ impl ToldSocket {
             told,
             closer,
             user,
-            place,
+            permit,
             held: None,
         }
     }
@@ -123,7 +123,7 @@ impl ToldSocket {
 
 impl Drop for ToldSocket {
     fn drop(&mut self) {
-        self.held = self.closer.hold(&self.socket, self.user, self.place.take());
+        self.held = self.closer.hold(&self.socket, self.user, self.permit.take());
     }
 }
 

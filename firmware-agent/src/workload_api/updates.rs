@@ -12,8 +12,8 @@ use tokio_stream::Stream as _;
 use tokio_stream::wrappers::WatchStream;
 
 use super::answers::{Answer, Answers, Asked};
-use super::bounds::Place;
 use super::caller::Caller;
+use super::concurrency::Permit;
 use super::refusal::Refusal;
 use crate::cache::Snapshot;
 
@@ -25,7 +25,7 @@ pub(super) struct Updates {
     last: Arc<Answer>,
     state: State,
     changes: WatchStream<Arc<Snapshot>>,
-    _place: Place,
+    _permit: Permit,
 }
 
 enum State {
@@ -45,7 +45,7 @@ impl Updates {
         answers: Arc<Answers>,
         first: Arc<Answer>,
         changes: tokio::sync::watch::Receiver<Arc<Snapshot>>,
-        place: Place,
+        permit: Permit,
     ) -> Self {
         Self {
             asked,
@@ -54,7 +54,7 @@ impl Updates {
             last: first,
             state: State::First,
             changes: WatchStream::from_changes(changes),
-            _place: place,
+            _permit: permit,
         }
     }
 

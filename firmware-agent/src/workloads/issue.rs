@@ -12,9 +12,9 @@ use tokio::task::spawn_blocking;
 use super::{Issued, Workloads};
 use crate::{
     AgentError,
-    cache::{Identity, SecretBytes, X509Material},
+    agent_svid::validity,
+    cache::{SecretBytes, WorkloadEntry, X509Material},
     csr::WorkloadKey,
-    identity::validity,
     jitter::Jitter,
     server_client::ServerClient,
 };
@@ -48,7 +48,7 @@ pub async fn issue_due(
 }
 
 async fn issue_batch(
-    batch: Vec<Arc<Identity>>,
+    batch: Vec<Arc<WorkloadEntry>>,
     server: &ServerClient,
     bundle: Bundle,
 ) -> Result<Vec<Issued>, AgentError> {
@@ -98,7 +98,7 @@ async fn blocking<T: Send + 'static>(
 
 /// The SVID is for the entry's id and the key that was made for it, and leads to an authority.
 fn accept(
-    identity: &Identity,
+    identity: &WorkloadEntry,
     key: WorkloadKey,
     result: batch_new_x509svid_response::Result,
     authorities: &Authorities,

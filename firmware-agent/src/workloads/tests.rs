@@ -60,7 +60,7 @@ fn issue_all(workloads: &mut Workloads, now: SystemTime, renew_at: SystemTime, n
 fn served(cache: &Cache) -> Vec<(String, bool)> {
     let snapshot = cache.snapshot();
     snapshot
-        .identities
+        .entries
         .iter()
         .map(|identity| (identity.spiffe_id.to_string(), identity.x509.is_some()))
         .collect()

@@ -10,7 +10,7 @@ mod queue;
 mod throttle;
 
 pub use filter::{Filter, FilterError};
-pub use throttle::Throttle;
+pub use throttle::LogThrottle;
 
 use std::{
     io::{self, IsTerminal as _},

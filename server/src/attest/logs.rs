@@ -36,14 +36,14 @@ const UNIT: usize = 1024;
 /// attestation at a time, and long logs, of which one can take all their room, have theirs apart: so none takes it from
 /// all others.
 #[derive(Debug)]
-pub struct LogRoom {
+pub struct LogBudget {
     short: Arc<Semaphore>,
     long: Arc<Semaphore>,
     nodes: Mutex<BTreeSet<SpiffeId>>,
     freed: Notify,
 }
 
-impl LogRoom {
+impl LogBudget {
     /// Room for `bytes` of short logs, and beside it for the longest logs of one attestation.
     #[must_use]
     pub fn new(bytes: usize) -> Arc<Self> {
@@ -57,7 +57,7 @@ impl LogRoom {
         })
     }
 
-    async fn take(self: &Arc<Self>, node: &SpiffeId, bytes: usize) -> Option<Room> {
+    async fn take(self: &Arc<Self>, node: &SpiffeId, bytes: usize) -> Option<LogPermit> {
         let units = u32::try_from(bytes.div_ceil(UNIT)).ok()?;
         loop {
             let freed = self.freed.notified();
@@ -71,7 +71,7 @@ impl LogRoom {
             of: Arc::clone(self),
         };
         let lane = if bytes <= SHORT { &self.short } else { &self.long };
-        Some(Room {
+        Some(LogPermit {
             _units: Arc::clone(lane).acquire_many_owned(units).await.ok()?,
             _turn: turn,
         })
@@ -84,7 +84,7 @@ impl LogRoom {
 
 /// A node's share of the room; dropped, others may have it.
 #[derive(Debug)]
-pub(super) struct Room {
+pub(super) struct LogPermit {
     _units: OwnedSemaphorePermit,
     _turn: Turn,
 }
@@ -93,7 +93,7 @@ pub(super) struct Room {
 #[derive(Debug)]
 struct Turn {
     node: SpiffeId,
-    of: Arc<LogRoom>,
+    of: Arc<LogBudget>,
 }
 
 impl Drop for Turn {
@@ -108,7 +108,7 @@ impl Drop for Turn {
 pub(super) struct Logs {
     pub(super) logs: Vec<Log>,
     /// Given back once the logs are judged, and kept or dropped.
-    pub(super) room: Option<Room>,
+    pub(super) room: Option<LogPermit>,
 }
 
 impl Logs {
@@ -130,7 +130,7 @@ impl Logs {
 /// The node hangs up, takes too long, or sends more than it announced.
 pub(super) async fn read(
     dialogue: &mut Dialogue,
-    room: &Arc<LogRoom>,
+    room: &Arc<LogBudget>,
     node: &SpiffeId,
     announced: &[LogDigest],
 ) -> Result<Logs, Ended> {
@@ -141,7 +141,7 @@ pub(super) async fn read(
     let total = lengths.iter().fold(0_usize, |sum, length| sum.saturating_add(*length));
     let room = match total {
         0 => None,
-        _ => Some(take_room(room, node, total).await?),
+        _ => Some(take_permit(room, node, total).await?),
     };
     let (started, mut received) = (Instant::now(), 0);
     let mut logs = Vec::with_capacity(announced.len());
@@ -164,7 +164,7 @@ pub(super) async fn read(
     Ok(Logs { logs, room })
 }
 
-async fn take_room(room: &Arc<LogRoom>, node: &SpiffeId, bytes: usize) -> Result<Room, Refusal> {
+async fn take_permit(room: &Arc<LogBudget>, node: &SpiffeId, bytes: usize) -> Result<LogPermit, Refusal> {
     let taken = timeout(WAIT, room.take(node, bytes)).await;
     taken.ok().flatten().ok_or_else(|| Refusal::bare(NodeClass::Unable))
 }
@@ -209,9 +209,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_node_has_room_once_and_takes_none_of_it_from_others() {
-        let room = LogRoom::new(0);
+        let room = LogBudget::new(0);
         let node = |name| SpiffeId::parse(&format!("spiffe://example.org/{name}")).unwrap();
-        let take = async |name, bytes: usize| take_room(&room, &node(name), bytes).await;
+        let take = async |name, bytes: usize| take_permit(&room, &node(name), bytes).await;
         let first = take("a", SHORT - UNIT).await.unwrap();
         assert!(take("a", 1).await.is_err(), "the node has its share");
         let other = take("b", 1).await.unwrap();
@@ -231,9 +231,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_longest_logs_leave_room_for_those_of_every_boot() {
-        let room = LogRoom::new(0);
+        let room = LogBudget::new(0);
         let node = |name| SpiffeId::parse(&format!("spiffe://example.org/{name}")).unwrap();
-        let take = async |name, bytes: usize| take_room(&room, &node(name), bytes).await;
+        let take = async |name, bytes: usize| take_permit(&room, &node(name), bytes).await;
         let most = LogKind::ALL.iter().map(|kind| kind.limit()).sum();
         let longest = take("a", most).await.unwrap();
         assert!(take("b", SHORT + 1).await.is_err(), "one after the other");

@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 use super::{
     Facts, NodeClass, Refusal,
     keep::{self, Keeping},
-    logs::{self, Logs, Room},
+    logs::{self, LogPermit, Logs},
     stream::Dialogue,
     verdict::{self, Subject},
 };
@@ -147,7 +147,7 @@ async fn judge(
     }
     stages.ended(Stage::Proof);
     // The sender is the TPM's machine: now it may send as much as it announced.
-    let logs = logs::read(dialogue, &server.attestation.log_room, &node, verified_proof.logs()).await?;
+    let logs = logs::read(dialogue, &server.attestation.log_budget, &node, verified_proof.logs()).await?;
     stages.ended(Stage::Logs);
     let judged = appraise(server, node, verified_proof, logs, (held, run)).await?;
     stages.ended(Stage::Appraisal);
@@ -179,7 +179,7 @@ pub(super) struct Judged {
     pub(super) before: Option<Arc<Held>>,
     pub(super) keeping: Keeping,
     /// The room of its logs: what is kept of them is in memory until the store has it.
-    pub(super) _room: Option<Room>,
+    pub(super) _room: Option<LogPermit>,
 }
 
 /// What operators say, as far as a verdict rests on it.

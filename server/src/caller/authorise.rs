@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hallmark_host::log::Throttle;
+use hallmark_host::log::LogThrottle;
 use hallmark_reason::{Coded as _, Report};
 use hallmark_spiffe::{SpiffeId, x509::VerifiedLeaf};
 use hallmark_store::{Agent, NodeSvid};
@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// One for all callers: who is out may ask again and again.
-static ROLE_REFUSED: Throttle = Throttle::new();
+static ROLE_REFUSED: LogThrottle = LogThrottle::new();
 /// How long a stranger's request may take, from its headers to the answer.
 const STRANGERS_TIME: Duration = Duration::from_secs(10);
 

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hallmark_host::log::Throttle;
+use hallmark_host::log::LogThrottle;
 use http::Request;
 use rustls::{ServerConfig, server::Acceptor};
 use tokio::{
@@ -87,7 +87,7 @@ fn note_use(request: Request<Body>) -> Request<Body> {
 type Ready = mpsc::Sender<io::Result<Lifetime<TlsConnection>>>;
 
 async fn accept(server: Arc<Server>, listener: TcpListener, tls: Arc<ServerConfig>, ready: Ready) {
-    let (too_many, failed) = (Throttle::new(), Throttle::new());
+    let (too_many, failed) = (LogThrottle::new(), LogThrottle::new());
     loop {
         let (stream, remote) = match listener.accept().await {
             Ok(accepted) => accepted,

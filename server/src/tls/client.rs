@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use hallmark_host::log::Throttle;
+use hallmark_host::log::LogThrottle;
 use hallmark_spiffe::x509::{ChainError, VerifiedLeaf};
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, SignatureScheme,
@@ -19,7 +19,7 @@ use crate::state::Server;
 pub struct ClientVerifier {
     server: Arc<Server>,
     algorithms: WebPkiSupportedAlgorithms,
-    refused: Throttle,
+    refused: LogThrottle,
 }
 
 impl ClientVerifier {
@@ -27,7 +27,7 @@ impl ClientVerifier {
         Self {
             server,
             algorithms: provider.signature_verification_algorithms,
-            refused: Throttle::new(),
+            refused: LogThrottle::new(),
         }
     }
 }

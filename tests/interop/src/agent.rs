@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use bytes::{Bytes, BytesMut};
-use hallmark_agent::cache::{Identity, Publisher, Snapshot, channel};
+use hallmark_agent::cache::{Publisher, Snapshot, WorkloadEntry, channel};
 use hallmark_agent::workload_api::{Bounds, Listener, WorkloadApi};
 use hallmark_spiffe::{Selector, SpiffeId, TrustDomain};
 use hallmark_workload::{UnixAttestor, UnixConfig, Users};
@@ -100,14 +100,14 @@ impl WorkloadAgent {
     ///
     /// # Errors
     /// When the name fits no SPIFFE ID.
-    pub fn entry(&self, name: &str, created_at: i64) -> Result<Identity> {
+    pub fn entry(&self, name: &str, created_at: i64) -> Result<WorkloadEntry> {
         let id = format!("spiffe://{TRUST_DOMAIN}/{name}");
         let uid = rustix::process::geteuid().as_raw();
         let authority = self
             .authorities
             .first()
             .ok_or_else(|| anyhow::anyhow!("no authority"))?;
-        Ok(Identity {
+        Ok(WorkloadEntry {
             entry_id: name.into(),
             revision: 1,
             selectors: BTreeSet::from([Selector::parse(&format!("unix:uid:{uid}"))?]),
@@ -122,7 +122,7 @@ impl WorkloadAgent {
     ///
     /// # Errors
     /// When the name fits no SPIFFE ID, or the program is not there.
-    pub fn entry_for(&self, name: &str, program: &Path) -> Result<Identity> {
+    pub fn entry_for(&self, name: &str, program: &Path) -> Result<WorkloadEntry> {
         let mut entry = self.entry(name, 1)?;
         let program = program.canonicalize()?;
         let selector = format!("unix:path:{}", program.display());
@@ -134,11 +134,11 @@ impl WorkloadAgent {
     ///
     /// # Errors
     /// Never in practice: the trust domain's name is a constant.
-    pub fn publish(&self, entries: impl IntoIterator<Item = Identity>) -> Result<()> {
+    pub fn publish(&self, entries: impl IntoIterator<Item = WorkloadEntry>) -> Result<()> {
         self.publisher.publish(Snapshot {
             ready: true,
             bundle: self.bundle(),
-            identities: entries.into_iter().map(Arc::new).collect(),
+            entries: entries.into_iter().map(Arc::new).collect(),
             ..Snapshot::empty(TrustDomain::parse(TRUST_DOMAIN)?)
         });
         Ok(())

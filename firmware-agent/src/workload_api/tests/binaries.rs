@@ -10,7 +10,7 @@ use tonic::Code;
 
 use super::connections::{frame, raw_call};
 use super::stage::*;
-use crate::cache::Identity;
+use crate::cache::WorkloadEntry;
 use crate::workload_api::Bounds;
 
 const BOTH: UnixConfig = UnixConfig {
@@ -27,14 +27,14 @@ fn our_binary() -> PathBuf {
 }
 
 /// An entry for whoever has our uid and runs this binary.
-fn entry_for(authority: &Authority, name: &str, binary: Selector) -> Identity {
+fn entry_for(authority: &Authority, name: &str, binary: Selector) -> WorkloadEntry {
     let mut entry = authority.entry(name, 1);
     entry.selectors.insert(binary);
     entry
 }
 
-fn stage(identities: impl FnOnce(&Authority) -> Vec<Identity>) -> Stage {
-    Stage::with(identities, BOTH, Users::of_this_machine(), Bounds::default())
+fn stage(entries: impl FnOnce(&Authority) -> Vec<WorkloadEntry>) -> Stage {
+    Stage::with(entries, BOTH, Users::of_this_machine(), Bounds::default())
 }
 
 #[tokio::test(flavor = "multi_thread")]

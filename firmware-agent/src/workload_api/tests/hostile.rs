@@ -15,10 +15,10 @@ use super::connections::{frame, raw_call};
 use super::stage::*;
 use crate::workload_api::Bounds;
 use crate::workload_api::answers::{Answers, Asked};
-use crate::workload_api::bounds::User;
 use crate::workload_api::caller::Caller;
+use crate::workload_api::concurrency::User;
+use crate::workload_api::per_user_queue::PerUserQueue;
 use crate::workload_api::speaker::Speaker;
-use crate::workload_api::turns::Turns;
 
 /// Reflection is open to everybody without the security metadata; a stream of it costs as much as any other.
 #[tokio::test]
@@ -104,7 +104,7 @@ async fn callers_that_hang_up_while_a_binary_is_read_leave_nothing_behind() {
         path: true,
         sha256: false,
     }));
-    let turns = Arc::new(Turns::default());
+    let queue = Arc::new(PerUserQueue::default());
     let user = User {
         id: rustix::process::geteuid().as_raw(),
         root: false,
@@ -117,12 +117,12 @@ async fn callers_that_hang_up_while_a_binary_is_read_leave_nothing_behind() {
         let client = UnixStream::connect(folder.path().join("socket")).unwrap();
         let peer = Peer::of(listener.accept().unwrap().0).unwrap();
         let speaker = Arc::new(Speaker::new(peer.pid()));
-        let (attestor, turns) = (Arc::clone(&attestor), Arc::clone(&turns));
-        (client, Caller::new(peer, user, attestor, turns, Some(speaker)))
+        let (attestor, queue) = (Arc::clone(&attestor), Arc::clone(&queue));
+        (client, Caller::new(peer, user, attestor, queue, Some(speaker)))
     };
     let (release, released) = std::sync::mpsc::channel::<()>();
     let (begun, has_begun) = tokio::sync::oneshot::channel();
-    let busy = Arc::clone(&turns);
+    let busy = Arc::clone(&queue);
     let reading = tokio::spawn(async move {
         let read = move || {
             begun.send(()).unwrap();

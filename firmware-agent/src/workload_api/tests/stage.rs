@@ -17,7 +17,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status, Streaming};
 use zeroize::Zeroizing;
 
-use crate::cache::{Identity, Publisher, SecretBytes, Snapshot, X509Material, channel};
+use crate::cache::{Publisher, SecretBytes, Snapshot, WorkloadEntry, X509Material, channel};
 use crate::workload_api::{Bounds, Listener, WorkloadApi};
 
 pub(super) type Client = SpiffeWorkloadApiClient<Channel>;
@@ -59,9 +59,9 @@ impl Authority {
     }
 
     /// An entry for everybody with our uid, with its SVID.
-    pub(super) fn entry(&self, name: &str, created_at: i64) -> Identity {
+    pub(super) fn entry(&self, name: &str, created_at: i64) -> WorkloadEntry {
         let id = format!("spiffe://example.org/{name}");
-        Identity {
+        WorkloadEntry {
             entry_id: name.into(),
             revision: 1,
             selectors: our_uid(),
@@ -78,11 +78,11 @@ pub(super) fn our_uid() -> BTreeSet<Selector> {
     BTreeSet::from([Selector::parse(&format!("unix:uid:{uid}")).unwrap()])
 }
 
-pub(super) fn snapshot(authority: &Authority, identities: Vec<Identity>) -> Snapshot {
+pub(super) fn snapshot(authority: &Authority, entries: Vec<WorkloadEntry>) -> Snapshot {
     Snapshot {
         ready: true,
         bundle: authority.der.clone(),
-        identities: identities.into_iter().map(Arc::new).collect(),
+        entries: entries.into_iter().map(Arc::new).collect(),
         ..Snapshot::empty(TrustDomain::parse("example.org").unwrap())
     }
 }
@@ -97,18 +97,18 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    pub(super) fn bounded(identities: impl FnOnce(&Authority) -> Vec<Identity>, bounds: Bounds) -> Self {
-        Self::with(identities, UnixConfig::default(), Users::of_this_machine(), bounds)
+    pub(super) fn bounded(entries: impl FnOnce(&Authority) -> Vec<WorkloadEntry>, bounds: Bounds) -> Self {
+        Self::with(entries, UnixConfig::default(), Users::of_this_machine(), bounds)
     }
 
     pub(super) fn with(
-        identities: impl FnOnce(&Authority) -> Vec<Identity>,
+        entries: impl FnOnce(&Authority) -> Vec<WorkloadEntry>,
         config: UnixConfig,
         users: Users,
         bounds: Bounds,
     ) -> Self {
         let authority = Authority::new();
-        let (publisher, cache) = channel(snapshot(&authority, identities(&authority)));
+        let (publisher, cache) = channel(snapshot(&authority, entries(&authority)));
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("workload.sock");
         let attestor = UnixAttestor::new(config);
@@ -127,12 +127,12 @@ impl Stage {
         }
     }
 
-    pub(super) fn start(identities: impl FnOnce(&Authority) -> Vec<Identity>) -> Self {
-        Self::bounded(identities, Bounds::default())
+    pub(super) fn start(entries: impl FnOnce(&Authority) -> Vec<WorkloadEntry>) -> Self {
+        Self::bounded(entries, Bounds::default())
     }
 
-    pub(super) fn publish(&self, identities: Vec<Identity>) {
-        self.publisher.publish(snapshot(&self.authority, identities));
+    pub(super) fn publish(&self, entries: Vec<WorkloadEntry>) {
+        self.publisher.publish(snapshot(&self.authority, entries));
     }
 
     pub(super) fn socket(&self) -> std::path::PathBuf {

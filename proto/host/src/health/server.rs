@@ -18,7 +18,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::log::Throttle;
+use crate::log::LogThrottle;
 
 use super::{Listener, Report, listener::Socket};
 
@@ -57,7 +57,7 @@ pub async fn serve(listener: Listener, watched: Arc<impl Watched>, stop: impl Fu
 }
 
 async fn accept(listener: &Listener, watched: Arc<impl Watched>) {
-    let failed = Throttle::new();
+    let failed = LogThrottle::new();
     let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     loop {
         let accepted = match &listener.socket {

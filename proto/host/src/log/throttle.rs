@@ -9,9 +9,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// Lets one line through each second, and counts the others.
 #[derive(Debug)]
-pub struct Throttle(Mutex<(Option<Instant>, u64)>);
+pub struct LogThrottle(Mutex<(Option<Instant>, u64)>);
 
-impl Throttle {
+impl LogThrottle {
     /// One that has let nothing through yet.
     #[must_use]
     pub const fn new() -> Self {
@@ -31,7 +31,7 @@ impl Throttle {
     }
 }
 
-impl Default for Throttle {
+impl Default for LogThrottle {
     fn default() -> Self {
         Self::new()
     }
@@ -43,7 +43,7 @@ mod tests {
 
     #[test]
     fn a_flood_is_one_line_a_second_with_its_size() {
-        let throttle = Throttle::new();
+        let throttle = LogThrottle::new();
         let start = Instant::now();
         assert_eq!(throttle.due(start), Some(0));
         for _ in 0..1000 {

@@ -19,13 +19,13 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The file system of a binary may be a program of its user's, that never answers. Then the caller is refused after 30
 /// seconds and the others have its place; the thread that waits in the kernel keeps its user's turn.
 #[derive(Debug)]
-pub(super) struct Turns {
+pub(super) struct PerUserQueue {
     users: Mutex<HashMap<u32, Weak<tokio::sync::Mutex<()>>>>,
     reading: Semaphore,
     patience: Duration,
 }
 
-impl Default for Turns {
+impl Default for PerUserQueue {
     fn default() -> Self {
         Self {
             users: Mutex::default(),
@@ -44,7 +44,7 @@ pub(super) enum Unread {
     Stopping,
 }
 
-impl Turns {
+impl PerUserQueue {
     /// Reads something of a user's on a thread that may block, when it is its turn; those of one user come in the order in
     /// which they began to wait. A caller that hangs up while it waits leaves nothing behind.
     pub(super) async fn read<T: Send + 'static>(
@@ -83,24 +83,24 @@ mod tests {
 
     use super::*;
 
-    fn impatient() -> Arc<Turns> {
-        Arc::new(Turns {
+    fn impatient() -> Arc<PerUserQueue> {
+        Arc::new(PerUserQueue {
             patience: Duration::from_secs(2),
-            ..Turns::default()
+            ..PerUserQueue::default()
         })
     }
 
     /// Begins to read what does not answer until the result is dropped or told something.
-    async fn stuck(turns: &Arc<Turns>, uid: u32) -> mpsc::Sender<()> {
+    async fn stuck(queue: &Arc<PerUserQueue>, uid: u32) -> mpsc::Sender<()> {
         let (release, released) = mpsc::channel();
         let (begun, has_begun) = tokio::sync::oneshot::channel();
-        let turns = Arc::clone(turns);
+        let queue = Arc::clone(queue);
         tokio::spawn(async move {
             let read = move || {
                 begun.send(()).unwrap();
                 released.recv().ok();
             };
-            turns.read(uid, read).await
+            queue.read(uid, read).await
         });
         has_begun.await.unwrap();
         release
@@ -108,17 +108,17 @@ mod tests {
 
     #[tokio::test]
     async fn one_user_waits_for_itself_and_nobody_else_does() {
-        let turns = impatient();
-        let release = stuck(&turns, 1).await;
-        assert_eq!(turns.read(1, || ()).await, Err(Unread::Late(2)));
-        assert_eq!(turns.read(2, || 7).await, Ok(7));
+        let queue = impatient();
+        let release = stuck(&queue, 1).await;
+        assert_eq!(queue.read(1, || ()).await, Err(Unread::Late(2)));
+        assert_eq!(queue.read(2, || 7).await, Ok(7));
         drop(release);
-        assert_eq!(turns.read(1, || 8).await, Ok(8), "its turn has come");
+        assert_eq!(queue.read(1, || 8).await, Ok(8), "its turn has come");
         // Nothing is kept of who is gone, from the next user on; a thread that has just ended may hold on for a moment.
         for uid in 3.. {
             assert!(uid < 1000, "something is kept");
-            assert_eq!(turns.read(uid, || 9).await, Ok(9));
-            if turns.users.lock().unwrap().len() <= 1 {
+            assert_eq!(queue.read(uid, || 9).await, Ok(9));
+            if queue.users.lock().unwrap().len() <= 1 {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -127,20 +127,20 @@ mod tests {
 
     #[tokio::test]
     async fn users_whose_files_never_answer_keep_no_other_out() {
-        let turns = impatient();
+        let queue = impatient();
         let mut held = Vec::new();
         for uid in 0..u32::try_from(READING).unwrap() {
-            held.push(stuck(&turns, uid).await);
+            held.push(stuck(&queue, uid).await);
         }
         // As soon as these are refused, there is room.
         tokio::time::sleep(Duration::from_secs(3)).await;
-        assert_eq!(turns.read(1000, || 7).await, Ok(7));
+        assert_eq!(queue.read(1000, || 7).await, Ok(7));
         assert_eq!(
-            turns.read(1, || ()).await,
+            queue.read(1, || ()).await,
             Err(Unread::Late(2)),
             "the control: it still waits"
         );
         drop(held);
-        assert_eq!(turns.read(1, || 8).await, Ok(8));
+        assert_eq!(queue.read(1, || 8).await, Ok(8));
     }
 }

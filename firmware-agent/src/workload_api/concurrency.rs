@@ -70,7 +70,7 @@ pub(super) struct User {
 
 /// Counts what is taken, by user, up to two bounds.
 #[derive(Debug)]
-pub(super) struct Counter {
+pub(super) struct ConcurrencyLimit {
     total: u32,
     per_uid: u32,
     taken: Mutex<Taken>,
@@ -82,7 +82,7 @@ struct Taken {
     by_uid: HashMap<u32, u32>,
 }
 
-impl Counter {
+impl ConcurrencyLimit {
     pub(super) fn new(total: u32, per_uid: u32) -> Arc<Self> {
         Arc::new(Self {
             total,
@@ -91,8 +91,8 @@ impl Counter {
         })
     }
 
-    /// Takes one place, held until the result is dropped. `None` when a bound is reached.
-    pub(super) fn take(self: &Arc<Self>, user: User) -> Option<Place> {
+    /// Takes one permit, held until the result is dropped. `None` when a bound is reached.
+    pub(super) fn take(self: &Arc<Self>, user: User) -> Option<Permit> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let uid = user.id;
         let own = taken.by_uid.get(&uid).copied().unwrap_or(0);
@@ -101,8 +101,8 @@ impl Counter {
         }
         taken.total += 1;
         taken.by_uid.insert(uid, own + 1);
-        Some(Place {
-            counter: Arc::clone(self),
+        Some(Permit {
+            limit: Arc::clone(self),
             uid,
         })
     }
@@ -136,8 +136,8 @@ impl Counter {
 /// What callers take of the Workload API, to be looked at.
 #[derive(Debug, Clone)]
 pub(crate) struct Usage {
-    pub(super) connections: Arc<Counter>,
-    pub(super) streams: Arc<Counter>,
+    pub(super) connections: Arc<ConcurrencyLimit>,
+    pub(super) streams: Arc<ConcurrencyLimit>,
 }
 
 impl Usage {
@@ -152,16 +152,16 @@ impl Usage {
     }
 }
 
-/// A place that is given back when dropped.
+/// A permit that is given back when dropped.
 #[derive(Debug)]
-pub(super) struct Place {
-    counter: Arc<Counter>,
+pub(super) struct Permit {
+    limit: Arc<ConcurrencyLimit>,
     uid: u32,
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
-        self.counter.give_back(self.uid);
+        self.limit.give_back(self.uid);
     }
 }
 
@@ -194,8 +194,8 @@ mod tests {
 
     #[test]
     fn a_reserve_stays_for_users_that_hold_few_and_for_root() {
-        let counter = Counter::new(320, 100);
-        let take = |id| counter.take(user(id));
+        let limit = ConcurrencyLimit::new(320, 100);
+        let take = |id| limit.take(user(id));
         // Users who take all they can get.
         let greedy: Vec<_> = (1..=3)
             .flat_map(|id| std::iter::from_fn(move || Some(id)).take(100))
@@ -207,7 +207,7 @@ mod tests {
         few.extend((100..200).filter_map(take));
         assert_eq!(few.len(), 30, "but for the last of it");
         let subordinate_of_root = User { id: 0, root: false };
-        assert!(counter.take(subordinate_of_root).is_none());
+        assert!(limit.take(subordinate_of_root).is_none());
         assert_eq!((0..100).filter_map(|_| take(0)).collect::<Vec<_>>().len(), 10);
         drop(greedy);
         assert!(take(50).is_some());
@@ -215,16 +215,16 @@ mod tests {
 
     #[test]
     fn both_bounds_hold_and_places_come_back() {
-        let counter = Counter::new(3, 2);
-        let (one, two) = (counter.take(user(1)).unwrap(), counter.take(user(1)).unwrap());
-        assert!(counter.take(user(1)).is_none(), "the bound of one user");
-        let three = counter.take(user(2)).unwrap();
-        assert!(counter.take(user(3)).is_none(), "the bound of all");
+        let limit = ConcurrencyLimit::new(3, 2);
+        let (one, two) = (limit.take(user(1)).unwrap(), limit.take(user(1)).unwrap());
+        assert!(limit.take(user(1)).is_none(), "the bound of one user");
+        let three = limit.take(user(2)).unwrap();
+        assert!(limit.take(user(3)).is_none(), "the bound of all");
         drop(two);
-        assert!(counter.take(user(3)).is_some());
+        assert!(limit.take(user(3)).is_some());
         drop((one, three));
         assert!(
-            counter.taken.lock().unwrap().by_uid.is_empty(),
+            limit.taken.lock().unwrap().by_uid.is_empty(),
             "nothing is kept of who is gone"
         );
     }

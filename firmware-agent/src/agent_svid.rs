@@ -16,7 +16,7 @@ use crate::{AgentError, attester::NextKey, convert, jitter::Jitter, tls::TpmSign
 
 /// An SVID that was checked against its key, the id that was expected, and the bundle.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identity {
+pub struct AgentSvid {
     /// The agent's SPIFFE ID.
     pub id: SpiffeId,
     /// DER, leaf first.
@@ -39,7 +39,7 @@ pub struct Identity {
     pub renew_at: SystemTime,
 }
 
-impl Identity {
+impl AgentSvid {
     /// Checks an issued SVID.
     ///
     /// # Errors
