@@ -237,6 +237,13 @@ impl Coded for AgentError {
         }
     }
 
+    fn inner(&self) -> Option<&dyn Coded> {
+        match self {
+            Self::Tpm(error) => Some(error),
+            _ => None,
+        }
+    }
+
     fn compared(&self) -> Option<String> {
         match self {
             Self::Unreachable { detail, .. }
@@ -260,100 +267,41 @@ impl Coded for AgentError {
             | Self::NotAccepted { message }
             | Self::ServerBusy { message } => Some(format!("the server says: {message}")),
             Self::UnfitSvid { compared, .. } => Some(compared.clone()),
-            Self::Tpm(error) => error.compared(),
             Self::HealthListener(error) => Some(error.cause.clone()),
-            Self::Protocol(_) | Self::NotReady { .. } => None,
+            Self::Protocol(_) | Self::NotReady { .. } | Self::Tpm(_) => self.inner()?.compared(),
         }
     }
 
-    fn likely_cause(&self) -> Option<String> {
-        let cause = match self {
-            Self::Unreachable { .. } => "the server is down, the address is wrong, or a firewall is in the way",
-            Self::Untrusted { .. } => "a proxy that ends TLS, another trust domain's server, or an old trust_bundle",
-            Self::OtherProtocol { .. } => "another program listens there, or the address is another's",
-            Self::Refused { verdict, .. } => verdict.cause(),
-            Self::Banned { message, .. } if is_retired(message) => "an operator retired this machine",
-            Self::Banned { .. } => "an operator banned this machine",
-            Self::Suspended { .. } => "an operator suspended this machine",
-            Self::NotAccepted { .. } => "the agent was evicted, or its SVID has expired",
-            Self::ServerBusy { .. } => "many machines attest at the same time",
-            Self::Protocol(_) => "agent and server are of versions that do not fit",
-            Self::Call { .. } => "the server is starting, stopping or in trouble",
-            Self::UnfitSvid { .. } => "a faulty server, or somebody between agent and server",
-            Self::Clock { .. } => {
-                "this machine's clock or the server's is wrong, or the authority that is known here has ended"
+    fn precise_cause(&self) -> Option<String> {
+        match self {
+            Self::Refused { verdict, .. } => Some(verdict.cause().to_owned()),
+            Self::Banned { message, .. } => {
+                let did = if is_retired(message) { "retired" } else { "banned" };
+                Some(format!("an operator {did} this machine"))
             }
-            Self::Bundle { .. } => "a faulty server, or another trust domain's",
-            Self::StateCorrupt { .. } => "the disk was full or failed, or the file was edited",
-            Self::State { .. } => "the disk is full or read-only, or the folder belongs to another user",
-            Self::StateExposed { .. } => "the folder was made by hand, or lies below one that others may write to",
-            Self::Log { .. } => "the agent may not read it, or it has grown beyond what can be sent",
-            Self::Key { .. } => "a fault in this program",
-            Self::NotReady { .. } => {
-                "the agent is starting, the server refuses it, or the TPM cannot be reached; the parts' codes say more"
-            }
-            Self::Silent { .. } => "the agent does not run, or it was stopped while it was asked",
-            Self::MayNotAsk { .. } => "only root and the agent's user may ask",
-            Self::Runs { .. } => {
-                "two agents on one TPM take its objects from each other, and pass for two machines with one TPM"
-            }
-            Self::HealthListener(_) => "another program listens there, or the address is not this machine's",
-            Self::System { .. } => "a resource limit of the service, or a missing permission",
-            Self::Tpm(error) => return error.likely_cause(),
-        };
-        Some(cause.to_owned())
+            _ => None,
+        }
     }
 
-    fn next_step(&self) -> Option<String> {
-        let step = match self {
-            Self::Unreachable { .. } => "hallmark-agent doctor; the agent tries again by itself",
-            Self::Untrusted { .. } => "compare trust_bundle with `hallmark bundle show` on the server",
-            Self::OtherProtocol { .. } => "check [server] address against [listen] of the server's configuration",
-            Self::Refused { verdict, node, .. } => return Some(verdict.next_step(named(node))),
+    fn precise_step(&self) -> Option<String> {
+        Some(match self {
+            Self::Refused { verdict, node, .. } => verdict.next_step(named(node)),
             Self::Banned { message, .. } if is_retired(message) => {
                 "on the server: hallmark inventory import --readmit, with a file that names this machine; then start the agent"
+                    .to_owned()
             }
             Self::Banned { node, .. } => {
                 let node = named(node);
-                return Some(format!(
-                    "on the server: hallmark node show {node}; hallmark node unban {node} lifts the ban; then start the agent"
-                ));
+                format!("on the server: hallmark node show {node}; hallmark node unban {node} lifts the ban; then start the agent")
             }
             Self::Suspended { node, .. } => {
                 let node = named(node);
-                return Some(format!(
-                    "on the server: hallmark node resume {node}; the agent tries again by itself"
-                ));
+                format!("on the server: hallmark node resume {node}; the agent tries again by itself")
             }
-            Self::NotAccepted { .. } => "nothing: the agent attests again by itself",
-            Self::ServerBusy { .. } => "nothing: the agent tries again by itself",
-            Self::Protocol(_) => "compare hallmark-agent version and hallmark-server version",
-            Self::Call { .. } => "look at the server's log; the agent tries again by itself",
-            Self::UnfitSvid { .. } | Self::Bundle { .. } => {
-                "look at the server's log; do not trust the connection until it is explained"
-            }
-            Self::Clock { .. } => {
-                "timedatectl status, on this machine and on the server; if both are right, a new trust_bundle: hallmark bundle show"
-            }
-            Self::StateCorrupt { .. } => "nothing: the agent attests afresh; keep the file for a report",
-            Self::State { path, .. } => return Some(format!("df {path}; ls -ld {path}")),
-            Self::StateExposed { path, .. } => {
-                return Some(format!("namei -l {path}; give it to the agent's user with mode 0700"));
-            }
-            Self::Log { path, .. } => {
-                return Some(format!(
-                    "ls -l {path}; the paths are in [measurements] of the configuration"
-                ));
-            }
-            Self::Key { .. } => "report it, with the agent's log",
-            Self::NotReady { .. } => "journalctl -u hallmark-agent; hallmark-agent doctor",
-            Self::Silent { .. } => "systemctl status hallmark-agent",
-            Self::MayNotAsk { .. } => "sudo hallmark-agent healthcheck",
-            Self::Runs { .. } => "hallmark-agent healthcheck --verbose tells how it is doing; or stop it first",
-            Self::HealthListener(_) => "ss -ltnp; change `listen` of [health]",
-            Self::System { .. } => "systemctl show hallmark-agent -p LimitNOFILE -p TasksMax",
-            Self::Tpm(error) => return error.next_step(),
-        };
-        Some(step.to_owned())
+            Self::State { path, .. } => format!("df {path}; ls -ld {path}"),
+            Self::StateExposed { path, .. } => format!("namei -l {path}; give it to the agent's user with mode 0700"),
+            Self::Log { path, .. } => format!("ls -l {path}; the paths are in [measurements] of the configuration"),
+            _ => return None,
+        })
     }
 }

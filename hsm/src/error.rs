@@ -272,114 +272,41 @@ impl Coded for HsmError {
         }
     }
 
-    fn likely_cause(&self) -> Option<String> {
-        Some(cause(self).into())
+    fn precise_cause(&self) -> Option<String> {
+        Some(
+            match self {
+                Self::ModuleNotStarted { lacks: Some(_), .. } => {
+                    "it was never made, was moved, or belongs to another user"
+                }
+                Self::ModuleNotStarted { lacks: None, .. } => {
+                    "the module does not find its own configuration, or its device"
+                }
+                Self::TokenMissing { present, .. } if present.is_empty() => {
+                    "no token was initialised yet, none is plugged in, or the server's user may not read its store"
+                }
+                Self::TokenMissing { .. } => "the label is mistyped, or the token is not plugged in",
+                _ => return None,
+            }
+            .to_owned(),
+        )
     }
 
-    fn next_step(&self) -> Option<String> {
+    fn precise_step(&self) -> Option<String> {
         Some(match self {
             Self::ModuleNotLoadable { path, .. } => format!("ldd {path}; pkcs11-tool --module {path} -I"),
+            Self::ModuleNotStarted { lacks: Some(_), .. } => "create or restore it, or correct the module's configuration; a \
+                                                              running server goes on by itself, a stopped one is started again"
+                .into(),
+            Self::ModuleNotStarted { lacks: None, .. } => {
+                "see the module's manual for its configuration and variables, and set them in the server's unit".into()
+            }
             Self::TokenMissing { module, present, .. } if present.is_empty() => {
                 format!(
                     "pkcs11-tool --module {module} -L, as the server's user; then initialise a token with this label"
                 )
             }
-            Self::TokenMissing { .. } => "set `[hsm] token_label` to one of these labels, or plug the token in".into(),
-            other => next(other).into(),
+            Self::TokenMissing { .. } => "set [hsm] token_label to one of these labels, or plug the token in".into(),
+            _ => return None,
         })
-    }
-}
-
-fn cause(error: &HsmError) -> &'static str {
-    match error {
-        HsmError::ModuleMissing { .. } => "the token's software is not installed, or the path is wrong",
-        HsmError::ModuleNotLoadable { .. } => {
-            "the file is no PKCS#11 module for this machine, or a library that it needs is missing"
-        }
-        HsmError::ModuleNotStarted { lacks: Some(_), .. } => "it was never made, was moved, or belongs to another user",
-        HsmError::ModuleNotStarted { lacks: None, .. } => {
-            "the module does not find its own configuration, or its device"
-        }
-        HsmError::TokenMissing { present, .. } if present.is_empty() => {
-            "no token was initialised yet, none is plugged in, or the server's user may not read its store"
-        }
-        HsmError::TokenMissing { .. } => "the label is mistyped, or the token is not plugged in",
-        HsmError::TokenAmbiguous { .. } => "two tokens were initialised with the same label",
-        HsmError::PinWrong { .. } => "the PIN was changed on the token, or the PIN file is that of another token",
-        HsmError::PinLocked { .. } => "a wrong PIN was tried too often, by this or another program",
-        HsmError::PinUnset { .. } => "the token was initialised without a user PIN",
-        HsmError::PinUnfit { .. } => "the PIN file is empty, cut off, or holds something else",
-        HsmError::TokenFull { .. } => "old keys were never removed, or the disk behind the token is full or read-only",
-        HsmError::WriteProtected { .. } => "the token was locked against changes by its administrator",
-        HsmError::SessionLimit { .. } => "the token allows few sessions, or other programs hold some",
-        HsmError::KeyMissing { .. } => "the key was destroyed, or this is another token with the same label",
-        HsmError::KeyAmbiguous { .. } => "a key was imported or copied under a name in use, by another program",
-        HsmError::KeyExists { .. } => "an earlier start made the key, or another program did",
-        HsmError::KeyExposed { .. } => "the key was imported, or made by another program as an extractable key",
-        HsmError::KeyIncomplete { .. } => {
-            "one half was deleted or replaced by another program, or the token's store is damaged"
-        }
-        HsmError::WrongAlgorithm { .. } => "the key was replaced by one of another kind",
-        HsmError::NotSupported { .. } => {
-            "the token or its policy (for example FIPS mode) does not offer this kind of key"
-        }
-        HsmError::DeviceRemoved { .. } => {
-            "the token was unplugged, restarted or initialised anew, or the way to it broke"
-        }
-        HsmError::DeviceError { .. } => "the token, its driver or the way to it is faulty",
-        HsmError::TimedOut { .. } => "the token hangs, or far more is asked of it than it can do",
-        HsmError::Busy { .. } => "more signatures are asked for than the token can make",
-        HsmError::BadSignature { .. } => "the token or its driver is faulty",
-        HsmError::BadLabel { .. } | HsmError::UnknownKind { .. } => "a mistyped name",
-        HsmError::Closed => "the server is shutting down",
-    }
-}
-
-const fn next(error: &HsmError) -> &'static str {
-    match error {
-        HsmError::ModuleMissing { .. } => "install the token's PKCS#11 package, or correct `[hsm] module`",
-        HsmError::ModuleNotStarted { lacks: Some(_), .. } => {
-            "make or restore it, or correct the module's configuration; a server that runs goes on by itself, one that has \
-             ended is started again"
-        }
-        HsmError::ModuleNotStarted { lacks: None, .. } => {
-            "see the module's manual for its configuration and variables, and set them in the server's unit"
-        }
-        // With the module's path: see `next_step`.
-        HsmError::ModuleNotLoadable { .. } | HsmError::TokenMissing { .. } => "check `[hsm]`",
-        HsmError::TokenAmbiguous { .. } => "give one of the tokens another label",
-        HsmError::PinWrong { .. } => {
-            "put the right PIN into the file that `[hsm] pin` names, then restart the server; the wrong one is not tried again before"
-        }
-        HsmError::PinLocked { .. } => {
-            "have the token's security officer unlock it (`pkcs11-tool --init-pin --login --login-type so`), then restart the server"
-        }
-        HsmError::PinUnset { .. } => {
-            "have the token's security officer set one (`pkcs11-tool --init-pin --login --login-type so`), then restart the server"
-        }
-        HsmError::PinUnfit { .. } => "check the file that `[hsm] pin` names, then restart the server",
-        HsmError::TokenFull { .. } => "`hallmark hsm keys`, and destroy what is no longer used",
-        HsmError::WriteProtected { .. } => "have the token's administrator allow the making of keys",
-        HsmError::SessionLimit { .. } => "lower `[hsm] sessions`",
-        HsmError::KeyMissing { .. } => "`hallmark hsm keys`; restore the token from its backup",
-        HsmError::KeyAmbiguous { .. } => {
-            "`pkcs11-tool --module FILE --login -O`, then rename or remove the foreign key"
-        }
-        HsmError::KeyExists { .. } => "`hallmark hsm keys`; use the key that is there, or destroy it",
-        HsmError::KeyExposed { .. } => "do not use the key; destroy it and let the server make a new one",
-        HsmError::KeyIncomplete { .. } => "`pkcs11-tool --module FILE --login -O`; restore the token from its backup",
-        HsmError::WrongAlgorithm { .. } => "`hallmark hsm keys`",
-        HsmError::NotSupported { .. } => {
-            "choose another `[authority] key_type`; `pkcs11-tool --module FILE -M` shows what the token offers"
-        }
-        HsmError::DeviceRemoved { .. } => "bring the token back; it is opened again without a restart",
-        HsmError::DeviceError { .. } => "look into the token's own log; `hallmark hsm status`",
-        HsmError::TimedOut { .. } | HsmError::Busy { .. } => {
-            "try again; `hallmark hsm status` shows how many jobs wait"
-        }
-        HsmError::BadSignature { .. } => "look into the token's own log; do not use this token",
-        HsmError::BadLabel { .. } => "choose a short name of letters, digits and dashes",
-        HsmError::UnknownKind { .. } => "choose one of the known kinds",
-        HsmError::Closed => "try again when the server is back",
     }
 }

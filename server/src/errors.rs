@@ -96,19 +96,6 @@ pub enum StartError {
     },
 }
 
-impl StartError {
-    fn part(&self) -> Option<&dyn Coded> {
-        match self {
-            Self::Config(error) => Some(error),
-            Self::Store(error) => Some(error),
-            Self::Hsm(error) => Some(error),
-            Self::Authority(error) => Some(error),
-            Self::Issue(error) => Some(error),
-            _ => None,
-        }
-    }
-}
-
 impl Coded for StartError {
     fn code(&self) -> ReasonCode {
         match self {
@@ -129,6 +116,17 @@ impl Coded for StartError {
         }
     }
 
+    fn inner(&self) -> Option<&dyn Coded> {
+        match self {
+            Self::Config(error) => Some(error),
+            Self::Store(error) => Some(error),
+            Self::Hsm(error) => Some(error),
+            Self::Authority(error) => Some(error),
+            Self::Issue(error) => Some(error),
+            _ => None,
+        }
+    }
+
     fn compared(&self) -> Option<String> {
         match self {
             Self::Address { cause, .. } | Self::SocketUnusable { cause, .. } | Self::DataFolder { cause, .. } => {
@@ -137,30 +135,11 @@ impl Coded for StartError {
             Self::HealthListener(error) => Some(error.cause.clone()),
             Self::SocketExposed { exposed, .. } | Self::DataExposed { exposed, .. } => Some(exposed.clone()),
             Self::SocketTaken { by, .. } => Some(format!("expected nothing or a dead socket, found {by}")),
-            _ => self.part().and_then(Coded::compared),
+            _ => self.inner()?.compared(),
         }
     }
 
-    fn likely_cause(&self) -> Option<String> {
-        let cause = match self {
-            Self::Address { .. } => "another server runs already, or the address is not this machine's",
-            Self::SocketTaken { .. } => "another server runs already",
-            Self::SocketUnusable { .. } => {
-                "the server's user may not write there, or the path is longer than 107 bytes"
-            }
-            Self::DataFolder { .. } => "the server's user may not write there",
-            Self::SocketExposed { .. } | Self::DataExposed { .. } => {
-                "the folder, or one above it, belongs to another user or lets others write"
-            }
-            Self::HealthListener(_) => "another program listens there, or the address is not this machine's",
-            Self::Identity { .. } => "the authority is about to expire",
-            Self::Runtime { .. } => "the system is out of threads or file descriptors",
-            _ => return self.part().and_then(Coded::likely_cause),
-        };
-        Some(cause.into())
-    }
-
-    fn next_step(&self) -> Option<String> {
+    fn precise_step(&self) -> Option<String> {
         Some(match self {
             Self::Address { address, .. } => format!("ss -ltnp 'sport = :{}'", address.port()),
             Self::SocketTaken { path, .. } => format!("ss -lxp src {}; stop the other server", path.display()),
@@ -177,10 +156,7 @@ impl Coded for StartError {
                     path.display()
                 )
             }
-            Self::HealthListener(_) => "ss -ltnp; change `listen` of [health]".into(),
-            Self::Identity { .. } => "hallmark status".into(),
-            Self::Runtime { .. } => "ulimit -a; then start it again".into(),
-            _ => return self.part().and_then(Coded::next_step),
+            _ => return None,
         })
     }
 }

@@ -57,26 +57,6 @@ impl Coded for HealthError {
             Self::NotReady { .. } => None,
         }
     }
-
-    fn likely_cause(&self) -> Option<String> {
-        let cause = match self {
-            Self::Silent { .. } => "the server does not run, or it listens at another socket",
-            Self::Forbidden { .. } => "only root and the server's user and group may use it",
-            Self::NotReady { .. } => {
-                "the token is away or has lost the key, the disk is full, or the authority has expired"
-            }
-        };
-        Some(cause.into())
-    }
-
-    fn next_step(&self) -> Option<String> {
-        let step = match self {
-            Self::Silent { .. } => "systemctl status hallmark-server",
-            Self::Forbidden { .. } => "sudo hallmark-server healthcheck, or join the server's group",
-            Self::NotReady { .. } => "hallmark doctor; the parts' codes say more",
-        };
-        Some(step.into())
-    }
 }
 
 /// The parts that do not do their work, with their codes.

@@ -25,18 +25,6 @@ impl Coded for Stuck {
     fn code(&self) -> ReasonCode {
         ReasonCode::new("HM-SRV-0024")
     }
-
-    fn compared(&self) -> Option<String> {
-        None
-    }
-
-    fn likely_cause(&self) -> Option<String> {
-        Some("a disk that hangs, a machine without free memory, or a fault in this program".into())
-    }
-
-    fn next_step(&self) -> Option<String> {
-        Some("look into the kernel log; restart the server".into())
-    }
 }
 
 /// The server, watched.

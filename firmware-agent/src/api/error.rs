@@ -127,44 +127,18 @@ impl Coded for ApiError {
         }
     }
 
-    fn likely_cause(&self) -> Option<String> {
-        let cause = match self {
-            Self::Address { .. } => "a TCP address, or a path that is not absolute",
-            Self::Unreachable { .. } => {
-                "the agent does not run, listens elsewhere, or its socket is not visible from here"
-            }
-            Self::Denied { .. } => "no entry below this node has selectors that this process has, all of them",
-            Self::NotNow { .. } => "the agent is starting, or cannot reach its server",
-            Self::Unusable { .. } => "the agent is of another version, or something else listens on the socket",
-            Self::Filesystem { .. } => "the folder is not this user's to write, read-only, or full",
-            Self::Exposed { .. } => "the folder, or one above it, belongs to another user or lets others write",
-            Self::InTheWay { .. } => "a file was put there by hand or by another tool",
-            Self::Locked { .. } => "`hallmark-agent api` runs for this folder already",
-            Self::Hook { .. } => "the command is wrong, or what it reloads does not run",
-            Self::Expired { .. } => {
-                "an operator took the entry or the machine out, or the agent cannot reach its server"
-            }
-        };
-        Some(cause.into())
-    }
-
-    fn next_step(&self) -> Option<String> {
+    fn precise_step(&self) -> Option<String> {
         Some(match self {
-            Self::Address { .. } => "use --socket /run/hallmark-agent/workload.sock".into(),
             Self::Unreachable { socket, .. } => {
                 format!("ls -l {}; systemctl status hallmark-agent", socket.display())
             }
-            Self::Denied { .. } => "on the server: hallmark entry list; hallmark entry match".into(),
-            Self::NotNow { .. } => "journalctl -u hallmark-agent".into(),
-            Self::Unusable { .. } => "hallmark-agent version; ss -xlp shows who listens".into(),
             Self::Filesystem { path, .. } => format!("ls -ld {}; df", path.display()),
             Self::Exposed { folder, .. } => {
                 format!("namei -l {}; give it to this user with mode 0755", folder.display())
             }
             Self::InTheWay { path } => format!("mv {} elsewhere, or choose another folder", path.display()),
-            Self::Locked { .. } => "stop it, or choose another folder".into(),
             Self::Hook { command, .. } => format!("sh -c '{command}'"),
-            Self::Expired { .. } => "journalctl -u hallmark-agent; on the server: hallmark node list".into(),
+            _ => return None,
         })
     }
 }

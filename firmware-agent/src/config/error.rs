@@ -110,48 +110,19 @@ impl Coded for ConfigError {
         }
     }
 
-    fn likely_cause(&self) -> Option<String> {
-        let cause = match self {
-            Self::Unreadable { .. } => "the path is wrong, or the agent's user may not read it",
-            Self::Syntax { .. } => "a misspelt or missing key, or a value in the wrong form",
-            Self::Version { .. } => "the file was written for another version of Hallmark",
-            Self::Changeable { .. } => {
-                "the file or a folder above it was made by hand, or by another user than the agent's"
-            }
-            Self::Value { .. } => "a typing error",
-            Self::Environment { .. } => "a misspelt name, or a value of another kind than the key's",
-            Self::Bootstrap { .. } => "neither says how the server is recognised, or both do",
-            Self::TrustBundle { .. } => {
-                "the file is missing, or holds something else than the certificates of this trust domain's bundle"
-            }
-        };
-        Some(cause.to_owned())
-    }
-
-    fn next_step(&self) -> Option<String> {
-        let step = match self {
-            Self::Unreadable { path, .. } => return Some(format!("ls -l {}", path.display())),
-            Self::Changeable { path, .. } => {
-                return Some(format!(
-                    "namei -l {0}; chown it to the agent's user or to root, chmod go-w {0}; check it as the agent's user",
-                    path.display()
-                ));
-            }
-            Self::Version { .. } => "set `version = 1`, and correct what is then reported",
-            Self::Syntax { .. } | Self::Value { .. } => "correct it; then hallmark-agent config check",
-            Self::Environment { name, .. } => {
-                return Some(format!("unset {name}, or correct it: hallmark-agent config explain"));
-            }
-            Self::Bootstrap { .. } => {
-                "on the server: hallmark bundle show --format pem > bundle.pem; copy it here and name it in trust_bundle"
-            }
-            Self::TrustBundle { path, .. } => {
-                return Some(format!(
-                    "on the server: hallmark bundle show --format pem > bundle.pem; copy it to {}",
-                    path.display()
-                ));
-            }
-        };
-        Some(step.to_owned())
+    fn precise_step(&self) -> Option<String> {
+        Some(match self {
+            Self::Unreadable { path, .. } => format!("ls -l {}", path.display()),
+            Self::Changeable { path, .. } => format!(
+                "namei -l {0}; chown it to the agent's user or to root, chmod go-w {0}; check it as the agent's user",
+                path.display()
+            ),
+            Self::Environment { name, .. } => format!("unset {name}, or correct it: hallmark-agent config explain"),
+            Self::TrustBundle { path, .. } => format!(
+                "on the server: hallmark bundle show --format pem > bundle.pem; copy it to {}",
+                path.display()
+            ),
+            _ => return None,
+        })
     }
 }

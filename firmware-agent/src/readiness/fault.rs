@@ -66,27 +66,4 @@ impl Coded for Fault {
             _ => None,
         }
     }
-
-    fn likely_cause(&self) -> Option<String> {
-        let cause = match self {
-            Self::NoIdentity => "the agent has just started, or its SVID ended while TPM or server did not answer",
-            Self::NoAnswer => "the agent has just started",
-            Self::TpmSilent { .. } => "the TPM or its driver hangs, or it is very slow",
-            Self::Unissued { .. } => "the server is away or does not sign, or the SVIDs have expired",
-            Self::NotServed { .. } => "the socket was removed, or its folder was replaced",
-            Self::LoopStuck { .. } => "the TPM or its driver hangs",
-            Self::ThreadsStuck => "a fault in this program, or a machine without free memory",
-        };
-        Some(cause.into())
-    }
-
-    fn next_step(&self) -> Option<String> {
-        let step = match self {
-            Self::NoIdentity | Self::NoAnswer => "wait a moment; journalctl -u hallmark-agent",
-            Self::TpmSilent { .. } | Self::LoopStuck { .. } => "journalctl -k -g tpm; restart the agent",
-            Self::Unissued { .. } => "journalctl -u hallmark-agent; hallmark status",
-            Self::NotServed { .. } | Self::ThreadsStuck => "restart the agent",
-        };
-        Some(step.into())
-    }
 }

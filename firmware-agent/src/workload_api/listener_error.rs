@@ -69,26 +69,10 @@ impl Coded for ListenError {
         }
     }
 
-    fn likely_cause(&self) -> Option<String> {
-        Some(
-            match self {
-                Self::Taken { .. } => "another agent runs with the same socket path",
-                Self::NotASocket { .. } => "the path in [workload_api] socket names a file or folder",
-                Self::Place { .. } => "a TCP address, a relative path or a very long path was configured",
-                Self::Exposed { .. } => "the folder, or one above it, belongs to another user or lets others write",
-                Self::Filesystem { .. } => "the folder is not writable for the agent, or is read-only",
-            }
-            .into(),
-        )
-    }
-
-    fn next_step(&self) -> Option<String> {
+    fn precise_step(&self) -> Option<String> {
         Some(match self {
-            Self::Taken { path } => format!("ss -xlp src {}", path.display()),
+            Self::Taken { path } => format!("ss -xlp src {}; stop it, or choose another path", path.display()),
             Self::NotASocket { path } => format!("ls -l {} and choose another path", path.display()),
-            Self::Place { .. } => {
-                "set [workload_api] socket to an absolute path such as /run/hallmark-agent/workload.sock".into()
-            }
             Self::Exposed { path, .. } => {
                 format!(
                     "namei -l {}; choose a folder of root's such as /run/hallmark-agent",
@@ -96,6 +80,7 @@ impl Coded for ListenError {
                 )
             }
             Self::Filesystem { path, .. } => format!("ls -ld {}", path.display()),
+            Self::Place { .. } => return None,
         })
     }
 }

@@ -182,87 +182,29 @@ impl Coded for TpmError {
         }
     }
 
-    fn likely_cause(&self) -> Option<String> {
-        Some(cause(self).to_owned())
+    fn precise_cause(&self) -> Option<String> {
+        let Self::Absent { tcti, .. } = self else { return None };
+        let cause = if is_device(tcti) {
+            "the TPM is off in the firmware, the kernel has no driver for it, or it failed while the machine ran"
+        } else {
+            "the software TPM does not run, or it listens at another address"
+        };
+        Some(cause.to_owned())
     }
 
-    fn next_step(&self) -> Option<String> {
-        Some(next(self).to_owned())
+    fn precise_step(&self) -> Option<String> {
+        let Self::Absent { tcti, .. } = self else { return None };
+        let look = if is_device(tcti) {
+            "ls -l /dev/tpm*; journalctl -k -g tpm"
+        } else {
+            "ss -ltnp; check [tpm] tcti"
+        };
+        Some(format!(
+            "{look}; a running agent goes on by itself once the TPM is back"
+        ))
     }
 }
 
 fn is_device(tcti: &str) -> bool {
     tcti.starts_with("device")
-}
-
-fn cause(error: &TpmError) -> &'static str {
-    match error {
-        TpmError::Absent { tcti, .. } if is_device(tcti) => {
-            "the TPM is off in the firmware, the kernel has no driver for it, or it failed while the machine ran"
-        }
-        TpmError::Absent { .. } => "the software TPM does not run, or it listens at another address",
-        TpmError::PermissionDenied { .. } => "the agent's user is not in the group that owns the device (often `tss`)",
-        TpmError::BadTcti(_) => "a typing error in [tpm] tcti",
-        TpmError::LockedOut => "another program failed to authorize too often, or power was cut without a TPM shutdown",
-        TpmError::HierarchyDisabled(_) => "the firmware or an earlier program disabled it for this boot",
-        TpmError::HierarchyAuthSet(_) => "an earlier owner set a password with tpm2_changeauth or its like",
-        TpmError::SlotsExhausted { .. } => {
-            "another program holds the TPM's slots and does not use the resource manager"
-        }
-        TpmError::Busy { .. } => "another program keeps the TPM busy, or its self-test does not end",
-        TpmError::NotOperational { .. } => "the TPM failed its self-test, or the software TPM has no state",
-        TpmError::ConnectionLost { .. } => "the TPM was reset, or the software TPM stopped",
-        TpmError::Malformed { .. } => "a defective TPM, or a program between the agent and the TPM",
-        TpmError::ResponseTampered { .. } => "a device on the bus or a program between the agent and the TPM",
-        TpmError::NoEndorsementKey => "the TPM makes no endorsement key of the templates in [tpm] ek_templates",
-        TpmError::EndorsementMismatch { .. } => {
-            "the endorsement seed was changed after the certificate was issued, or the key has another template"
-        }
-        TpmError::EndorsementCertificate { .. } => "the maker wrote no usable certificate, or NV was overwritten",
-        TpmError::CredentialRefused { .. } => "the server made the credential for another TPM or another key",
-        TpmError::KeyChanged { .. } => "the TPM was reset or cleared, or the machine got another TPM",
-        TpmError::KeyReleased => "a fault in this program",
-        TpmError::PcrNotAllocated { .. } => "the firmware allocated other PCR banks than the server's policy needs",
-        TpmError::PcrsMoving { .. } => "the machine is still booting and measures much",
-        TpmError::Refused { .. } => "the TPM lacks a feature that Hallmark needs, or is in an unusual state",
-        TpmError::Stopped => "the agent is shutting down",
-    }
-}
-
-fn next(error: &TpmError) -> &'static str {
-    match error {
-        TpmError::Absent { tcti, .. } if is_device(tcti) => {
-            "ls -l /dev/tpm*; journalctl -k -g tpm; an agent that runs goes on by itself once the TPM is back"
-        }
-        TpmError::Absent { .. } => {
-            "ss -ltnp; check [tpm] tcti; an agent that runs goes on by itself once the TPM is back"
-        }
-        TpmError::PermissionDenied { .. } => "add the agent's user to the group of /dev/tpmrm0",
-        TpmError::BadTcti(_) => "hallmark-agent config check",
-        TpmError::LockedOut => {
-            "wait for the recovery time shown by tpm2_getcap properties-variable, or tpm2_dictionarylockout --clear-lockout"
-        }
-        TpmError::HierarchyDisabled(_) => "reboot; if it stays, enable it in the firmware's TPM settings",
-        TpmError::HierarchyAuthSet(_) => "remove the password with tpm2_changeauth, or clear the TPM",
-        TpmError::SlotsExhausted { .. } => "use device:/dev/tpmrm0; stop programs that open /dev/tpm0",
-        TpmError::Busy { .. } | TpmError::NotOperational { .. } => {
-            "tpm2_selftest --fulltest; tpm2_gettestresult; power-cycle the machine"
-        }
-        TpmError::ConnectionLost { .. } => "the agent tries again by itself; look at the TPM's log",
-        TpmError::Malformed { .. } | TpmError::ResponseTampered { .. } => "examine the machine before trusting it",
-        TpmError::NoEndorsementKey => "leave [tpm] ek_templates out, or name a template that the TPM supports",
-        TpmError::EndorsementMismatch { .. } | TpmError::EndorsementCertificate { .. } => {
-            "enrol the machine by its EK hash, or replace the TPM"
-        }
-        TpmError::CredentialRefused { .. } | TpmError::KeyChanged { .. } => {
-            "the agent attests afresh by itself; see the server's record of this node"
-        }
-        TpmError::KeyReleased => "report it, with the agent's log",
-        TpmError::PcrNotAllocated { .. } => {
-            "allocate the bank in the firmware's settings, or change the server's `pcrs`"
-        }
-        TpmError::PcrsMoving { .. } => "the agent tries again by itself",
-        TpmError::Refused { .. } => "look the response code up with tpm2_rc_decode; hallmark-agent doctor",
-        TpmError::Stopped => "start the agent again",
-    }
 }

@@ -116,46 +116,4 @@ impl Coded for PeerError {
             _ => None,
         }
     }
-
-    fn likely_cause(&self) -> Option<String> {
-        Some(
-            match self {
-                Self::Gone { .. } => "the workload ended, or handed its connection to another process",
-                Self::OutsideNamespace => "the socket is mounted into a container that the agent cannot see into",
-                Self::CredentialsChanged { .. } => "the workload switched user or ran a setuid program while connected",
-                Self::Facts { .. } => "/proc is mounted with hidepid, or the agent lacks the right to read it",
-                Self::System { .. } => "the kernel is older than Linux 5.3, or a security policy forbids the call",
-                Self::ForeignSender { .. } => {
-                    "the workload forked with its connection open, or somebody borrows its binary's identity"
-                }
-                Self::Unacknowledged { .. } => {
-                    "the workload is stopped or overloaded, or another program was run with its connection open"
-                }
-                Self::Unread { .. } => {
-                    "its file system does not answer, or many binaries of its user are read at the same time"
-                }
-                Self::BinaryChanged { .. } => "a launcher connected and then ran the workload in its place",
-                Self::UserNamespace { .. } => "the workload runs in a rootless container",
-            }
-            .into(),
-        )
-    }
-
-    fn next_step(&self) -> Option<String> {
-        Some(
-            match self {
-                Self::Gone { .. }
-                | Self::CredentialsChanged { .. }
-                | Self::ForeignSender { .. }
-                | Self::Unacknowledged { .. }
-                | Self::BinaryChanged { .. } => "connect again, from the process that needs the identity",
-                Self::Unread { .. } => "run it from a local file system, and connect again",
-                Self::OutsideNamespace => "run the agent in the host's process id namespace",
-                Self::Facts { .. } => "run the agent as root, or give it CAP_SYS_PTRACE and the gid of hidepid",
-                Self::UserNamespace { .. } => "give its entry other selectors than unix:path and unix:sha256",
-                Self::System { .. } => "check the kernel version and the agent's seccomp filter",
-            }
-            .into(),
-        )
-    }
 }

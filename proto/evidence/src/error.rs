@@ -97,36 +97,23 @@ impl Coded for EvidenceError {
         }
     }
 
+    fn inner(&self) -> Option<&dyn Coded> {
+        match self {
+            Self::Structure { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+
     fn compared(&self) -> Option<String> {
         match self {
             Self::TooLarge { limit, actual, .. } => Some(format!("limit {limit}, found {actual}")),
-            Self::Structure { source, .. } => source.compared(),
             Self::UnknownBank { value } => Some(format!("found 0x{value:04x}")),
             Self::UnknownRegister { value } => Some(format!("expected 0 to 31, found {value}")),
             Self::UnknownLog { value } => Some(format!("found {value}")),
             Self::File { detail } => Some(detail.clone()),
             Self::LogDigest { actual } => Some(format!("expected 32 bytes, found {actual}")),
             Self::Version { expected, actual } => Some(format!("expected {expected}, found {actual}")),
-            Self::Missing { .. } | Self::DuplicateLog(_) => None,
-        }
-    }
-
-    fn likely_cause(&self) -> Option<String> {
-        match self {
-            Self::Structure { source, .. } => source.likely_cause(),
-            Self::File { .. } => Some("the file was cut or edited, or another tool wrote it".to_owned()),
-            Self::Version { .. } => Some("agent and server are of versions that do not fit each other".to_owned()),
-            _ => Some("the sender is not a Hallmark agent of a fitting version, or is hostile".to_owned()),
-        }
-    }
-
-    fn next_step(&self) -> Option<String> {
-        match self {
-            Self::Structure { source, .. } => source.next_step(),
-            Self::File { .. } => {
-                Some("fetch the evidence again, or make the file with hallmark evidence import".to_owned())
-            }
-            _ => Some("compare the versions of agent and server".to_owned()),
+            Self::Missing { .. } | Self::DuplicateLog(_) | Self::Structure { .. } => self.inner()?.compared(),
         }
     }
 }

@@ -80,14 +80,6 @@ impl Coded for SystemdLogError {
             Self::TooLong { limit, actual } => format!("limit {limit}, found {actual}"),
         })
     }
-
-    fn likely_cause(&self) -> Option<String> {
-        Some("the log was cut or changed on its way, or it is no tpm2-measure.log".to_owned())
-    }
-
-    fn next_step(&self) -> Option<String> {
-        Some("on the machine: cat /run/log/systemd/tpm2-measure.log".to_owned())
-    }
 }
 
 #[derive(Deserialize)]

@@ -64,17 +64,17 @@ impl Coded for ReloadError {
         })
     }
 
-    fn likely_cause(&self) -> Option<String> {
+    fn precise_cause(&self) -> Option<String> {
         match self {
             Self::Refused { fault } => fault.likely_cause(),
-            Self::RestartNeeded { .. } => Some("these keys are used at the start alone".to_owned()),
+            Self::RestartNeeded { .. } => None,
         }
     }
 
-    fn next_step(&self) -> Option<String> {
+    fn precise_step(&self) -> Option<String> {
         match self {
             Self::Refused { fault } => fault.next_step().map(|step| format!("{step}; then reload again")),
-            Self::RestartNeeded { .. } => Some("restart the program when it suits, or set the keys back".to_owned()),
+            Self::RestartNeeded { .. } => None,
         }
     }
 }

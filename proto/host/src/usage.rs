@@ -82,12 +82,11 @@ impl Coded for WrongUsage {
         Some(self.values.clone())
     }
 
-    fn likely_cause(&self) -> Option<String> {
-        let typing = || "a typing error, or an option of another command".to_owned();
-        Some(self.tip.clone().unwrap_or_else(typing))
+    fn precise_cause(&self) -> Option<String> {
+        self.tip.clone()
     }
 
-    fn next_step(&self) -> Option<String> {
+    fn precise_step(&self) -> Option<String> {
         Some(format!("{} --help", self.command))
     }
 }

@@ -256,7 +256,7 @@ impl Coded for IdError {
         }
     }
 
-    fn likely_cause(&self) -> Option<String> {
+    fn precise_cause(&self) -> Option<String> {
         let cause = match self {
             Self::TrustDomainChar { found: ':' } => {
                 "a port, or a whole SPIFFE ID where only the trust domain's name belongs"
@@ -267,13 +267,8 @@ impl Coded for IdError {
                 "percent-encoding is not part of SPIFFE IDs"
             }
             Self::PathChar { found: '?' | '#' } => "a query or fragment, as of a web address",
-            Self::TrailingSlash => "the id was built by joining parts with slashes",
             _ => return None,
         };
         Some(cause.into())
-    }
-
-    fn next_step(&self) -> Option<String> {
-        Some("write it as spiffe://trust-domain/segment/segment".into())
     }
 }

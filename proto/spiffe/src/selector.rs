@@ -139,18 +139,4 @@ impl Coded for SelectorError {
             Self::KindMissing | Self::KindColon { .. } | Self::ValueMissing { .. } => None,
         }
     }
-
-    fn likely_cause(&self) -> Option<String> {
-        let cause = match self {
-            Self::NoColon { .. } => "only a value was given",
-            Self::KindMissing | Self::ValueMissing { .. } => "an empty variable",
-            Self::KindColon { .. } => "type and value were split at the wrong colon",
-            Self::TooLong { .. } => "a wrong value",
-        };
-        Some(cause.into())
-    }
-
-    fn next_step(&self) -> Option<String> {
-        Some("write selectors as type:value, for example unix:uid:1000".into())
-    }
 }

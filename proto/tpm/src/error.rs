@@ -184,43 +184,4 @@ impl Coded for WireError {
             _ => None,
         }
     }
-
-    fn likely_cause(&self) -> Option<String> {
-        let cause = match self {
-            Self::Truncated { .. } | Self::TrailingBytes { .. } | Self::TooLarge { .. } | Self::Malformed { .. } => {
-                "the sender is not a Hallmark agent of a fitting version, or the bytes were altered on the way"
-            }
-            Self::UnknownAlgorithm { .. } | Self::Weak { .. } => {
-                "the key or the PCR bank was made with a template that Hallmark does not accept"
-            }
-            Self::Roca => "a TPM of Infineon with firmware from before October 2017 made it",
-            Self::NotAKeyPair(_) | Self::NotAnEndorsementKey(_) => {
-                "another object than the expected key was sent, or its template is not one of the TCG's"
-            }
-            Self::WrongMagic(_) => "the structure was made outside the TPM; this is what a forged proof looks like",
-            Self::DuplicateBank(_)
-            | Self::PcrValueLength { .. }
-            | Self::DuplicatePcr { .. }
-            | Self::MissingPcr { .. }
-            | Self::UnselectedPcr { .. } => "the sender's PCR values do not belong to the selection that was asked for",
-            Self::SchemeMismatch { .. } | Self::SignatureValue(_) | Self::SignatureInvalid => {
-                "the structure was signed by another key, or altered after it was signed"
-            }
-            Self::InvalidKey(_) => "the key was not made by a TPM, or was altered on the way",
-            Self::SecretLength { .. } | Self::Crypto(_) => "a fault in this program",
-        };
-        Some(cause.to_owned())
-    }
-
-    fn next_step(&self) -> Option<String> {
-        let step = match self {
-            Self::UnknownAlgorithm { .. } | Self::Weak { .. } => {
-                "use a TPM with SHA-256 and RSA-2048 or a NIST curve; see docs/reference/reason-codes.md"
-            }
-            Self::Roca => "update the TPM's firmware and let it make new keys, or use its ECC endorsement key",
-            Self::SecretLength { .. } | Self::Crypto(_) => "report it, with the server's log",
-            _ => "compare the versions of agent and server; if they fit, examine the node before trusting it",
-        };
-        Some(step.to_owned())
-    }
 }

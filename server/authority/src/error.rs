@@ -192,52 +192,6 @@ impl Coded for AuthorityError {
             _ => None,
         }
     }
-
-    fn likely_cause(&self) -> Option<String> {
-        let cause = match self {
-            Self::CsrTooLarge { .. } | Self::CsrMalformed => "the client sent something else",
-            Self::CsrAlgorithm { .. } => "the client's library signs with another algorithm",
-            Self::CsrSignature => "the request was changed on its way, or its sender lacks the key",
-            Self::KeyKind | Self::KeyInvalid | Self::RsaSize { .. } | Self::RsaExponent => {
-                "the client's configuration asks for another kind of key"
-            }
-            Self::SubjectIsAuthority => "somebody tries to pass as the authority",
-            Self::ForeignTrustDomain { .. } => "the entry or the configuration is of another trust domain",
-            Self::Expired { .. } => "the server was off for long, or its clock is far off",
-            Self::NotYetValid { .. } | Self::Clock => "the machine's clock is far off",
-            Self::NotLonger { .. } => "ca_ttl was lowered, or it was renewed a moment ago",
-            Self::Lifetime { .. } => "a lifetime in the configuration or an entry is out of range",
-            Self::Profile(_) | Self::Deviates { .. } => "a fault in Hallmark",
-            Self::SignatureForm { .. } => "the token or its driver is faulty, or the key was replaced",
-            Self::AuthorityMalformed { .. } | Self::AuthorityProfile(_) | Self::AuthoritySignature => {
-                "the store was changed or damaged"
-            }
-        };
-        Some(cause.into())
-    }
-
-    fn next_step(&self) -> Option<String> {
-        let step = match self {
-            Self::CsrTooLarge { .. } | Self::CsrMalformed | Self::CsrSignature => {
-                "openssl req -inform DER -noout -text -verify -in FILE"
-            }
-            Self::CsrAlgorithm { .. } | Self::KeyKind | Self::KeyInvalid | Self::RsaSize { .. } | Self::RsaExponent => {
-                "have the client make another key"
-            }
-            Self::SubjectIsAuthority => "find out who asked; the records name the caller",
-            Self::ForeignTrustDomain { .. } => "hallmark entry list",
-            Self::Expired { .. } => "timedatectl; if the clock is right, hallmark-server authority renew",
-            Self::NotYetValid { .. } | Self::Clock => "timedatectl; set the clock",
-            Self::NotLonger { .. } => "raise [authority] ca_ttl, or renew later",
-            Self::Lifetime { .. } => "set a lifetime between a second and some years",
-            Self::Profile(_) | Self::Deviates { .. } => "nothing was signed; please report it with this message",
-            Self::SignatureForm { .. } => "hallmark hsm status; hallmark hsm keys",
-            Self::AuthorityMalformed { .. } | Self::AuthorityProfile(_) | Self::AuthoritySignature => {
-                "restore the data directory from its backup"
-            }
-        };
-        Some(step.into())
-    }
 }
 
 /// RFC 3339, or the bare seconds where there is no such date.

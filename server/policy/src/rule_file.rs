@@ -66,7 +66,11 @@ impl PolicySet {
     }
 }
 
-impl RuleFileError {
+impl Coded for RuleFileError {
+    fn code(&self) -> ReasonCode {
+        self.inner().map_or(ReasonCode::new("HM-POLICY-0407"), Coded::code)
+    }
+
     fn inner(&self) -> Option<&dyn Coded> {
         match self {
             Self::NotText => None,
@@ -74,26 +78,6 @@ impl RuleFileError {
             Self::Baseline(error) => Some(error),
             Self::DigestList(error) => Some(error),
         }
-    }
-}
-
-impl Coded for RuleFileError {
-    fn code(&self) -> ReasonCode {
-        self.inner().map_or(ReasonCode::new("HM-POLICY-0407"), Coded::code)
-    }
-
-    fn compared(&self) -> Option<String> {
-        self.inner().and_then(Coded::compared)
-    }
-
-    fn likely_cause(&self) -> Option<String> {
-        let own = || Some("another file than the one that was meant".to_owned());
-        self.inner().map_or_else(own, Coded::likely_cause)
-    }
-
-    fn next_step(&self) -> Option<String> {
-        let own = || Some("hallmark policy check FILE".to_owned());
-        self.inner().map_or_else(own, Coded::next_step)
     }
 }
 

@@ -20,9 +20,6 @@ const AGAIN: Duration = Duration::from_secs(24 * 3600);
 /// How long one line of the log stands for SVIDs that are cut short.
 const CUT_SHORT_AGAIN: Duration = Duration::from_secs(3600);
 
-const CAUSE: &str = "no server renews its authority by itself";
-const RENEW: &str = "hallmark-server authority renew (docs/how-to/renew-the-authority.md)";
-
 /// The authority is to be renewed.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: it ends {}", self.passed(), date(*not_after))]
@@ -65,14 +62,6 @@ impl Coded for Ageing {
     fn compared(&self) -> Option<String> {
         Some(format!("now {}, ends {}", date(self.now), date(self.not_after)))
     }
-
-    fn likely_cause(&self) -> Option<String> {
-        Some(CAUSE.into())
-    }
-
-    fn next_step(&self) -> Option<String> {
-        Some(RENEW.into())
-    }
 }
 
 /// SVIDs were issued for less than was granted.
@@ -94,14 +83,6 @@ impl Coded for CutShort {
             self.count,
             date(self.not_after)
         ))
-    }
-
-    fn likely_cause(&self) -> Option<String> {
-        Some("the authority is about to end, or ca_ttl is shorter than the lifetime of an entry's SVIDs".into())
-    }
-
-    fn next_step(&self) -> Option<String> {
-        Some(RENEW.into())
     }
 }
 

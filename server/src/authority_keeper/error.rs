@@ -101,18 +101,6 @@ pub enum AuthorityError {
     },
 }
 
-impl AuthorityError {
-    fn part(&self) -> Option<&dyn Coded> {
-        match self {
-            Self::Hsm(error) => Some(error),
-            Self::Store(error) => Some(error),
-            Self::Certificate(error) => Some(error),
-            Self::Bundle(error) => Some(error),
-            _ => None,
-        }
-    }
-}
-
 impl Coded for AuthorityError {
     fn code(&self) -> ReasonCode {
         match self {
@@ -134,6 +122,16 @@ impl Coded for AuthorityError {
         }
     }
 
+    fn inner(&self) -> Option<&dyn Coded> {
+        match self {
+            Self::Hsm(error) => Some(error),
+            Self::Store(error) => Some(error),
+            Self::Certificate(error) => Some(error),
+            Self::Bundle(error) => Some(error),
+            _ => None,
+        }
+    }
+
     fn compared(&self) -> Option<String> {
         match self {
             Self::KeyMismatch { certified, found, .. } => Some(format!("certified {certified}, found {found}")),
@@ -145,54 +143,8 @@ impl Coded for AuthorityError {
             )),
             Self::Begun { label, .. } => Some(format!("expected no authority, found the one of key {label:?}")),
             Self::WrongSignature { label } => Some(format!("expected a signature of {label:?}, found another value")),
-            _ => self.part().and_then(Coded::compared),
+            _ => self.inner()?.compared(),
         }
-    }
-
-    fn likely_cause(&self) -> Option<String> {
-        let cause = match self {
-            Self::KeyMissing { .. } => "token_label names another token, or the key was destroyed",
-            Self::KeyMismatch { .. } => "token and data_dir belong to different servers, or one was restored alone",
-            Self::ClockBehind { .. } => "the machine's clock is far off, as after a lost battery",
-            Self::Expired { .. } => "it was not renewed in time, or the machine's clock is far off",
-            Self::None => "data_dir or store.path names another folder than the server's",
-            Self::OtherStore { .. } => {
-                "data_dir or store.path names another folder than the server's, or its volume is not mounted"
-            }
-            Self::Begun { .. } => "this is the server's own store: nothing was lost",
-            Self::OtherKind { .. } => {
-                "key_type was changed after a first start that was cut short, or the key is an earlier server's"
-            }
-            Self::Random => "the system's random number generator failed",
-            Self::TooManyHalves { .. } => "the token fails while it makes keys",
-            Self::WrongSignature { .. } => "the token, its module or the way to it is faulty, or the key was replaced",
-            _ => return self.part().and_then(Coded::likely_cause),
-        };
-        Some(cause.into())
-    }
-
-    fn next_step(&self) -> Option<String> {
-        let step = match self {
-            Self::KeyMissing { .. } | Self::KeyMismatch { .. } => {
-                "set [hsm] token_label to the token that was used before, or restore its backup"
-            }
-            Self::ClockBehind { .. } => "timedatectl; set the clock, then start again",
-            Self::Expired { .. } => {
-                "timedatectl; if the clock is right: hallmark-server authority renew (docs/how-to/renew-the-authority.md)"
-            }
-            Self::None => "hallmark-server config explain; the server's first start makes the authority",
-            Self::OtherStore { .. } => {
-                "hallmark-server config explain; mount or restore the store; only if it is lost: hallmark-server authority \
-                 begin (docs/how-to/runbook.md)"
-            }
-            Self::Begun { .. } => "start the server; another certificate: hallmark-server authority renew",
-            Self::OtherKind { .. } => "set key_type back, or destroy that key if nothing of it is needed",
-            Self::Random => "look into the kernel log",
-            Self::TooManyHalves { .. } => "look into the token's own log; remove the half keys, or use another token",
-            Self::WrongSignature { .. } => "look into the token's own log; do not use this token until it is explained",
-            _ => return self.part().and_then(Coded::next_step),
-        };
-        Some(step.into())
     }
 }
 

@@ -115,43 +115,15 @@ impl Coded for RoleError {
         })
     }
 
-    fn likely_cause(&self) -> Option<String> {
-        let cause = match self {
-            Self::NotNoted { .. } => {
-                "it was minted by hand, issued before its id had the role, or by an entry that was written over TLS"
-            }
-
-            Self::AgentOut { .. } => {
-                "an operator put the machine out, it no longer holds what the rules demand, or the SVID is older than its return"
-            }
-            Self::NotGiven { .. } => {
-                "the entry was moved to another machine or removed, or this machine lost a selector"
-            }
-            Self::LeadsToRole { .. } => {
-                "it has `admin` or `downstream`, its id is an administrator's, or entries with a role hang below it"
-            }
-            Self::WrittenOverTls { .. } => {
-                "an administrator over TLS wrote them before the id had the role, or prepares a way to it"
-            }
-            Self::SecondNeeded { .. } => "the machine is banned or suspended, and this would let it back in",
-        };
-        Some(cause.into())
-    }
-
-    fn next_step(&self) -> Option<String> {
+    fn precise_step(&self) -> Option<String> {
         Some(match self {
-            Self::NotNoted { .. } => {
-                "use an SVID that an agent serves; one from before counts after its renewal, or a restart of the agent"
-                    .into()
-            }
             Self::AgentOut { agent, .. } => format!("hallmark node show {agent}"),
             Self::NotGiven { id, .. } => format!("hallmark entry list --spiffe-id {id}"),
-            Self::LeadsToRole { .. } => "hallmark entry create, on the server's machine".into(),
             Self::WrittenOverTls { entries, .. } => {
                 let first = entries.first().map_or("ENTRY", EntryId::as_str);
                 format!(
-                    "hallmark entry show {first}; delete what should not be, or take it over on the server's machine: \
-                     hallmark entry update {first} --confirm"
+                    "hallmark entry show {first}; delete it if it should not be, or confirm it on the server's machine: hallmark \
+                     entry update {first} --confirm"
                 )
             }
             Self::SecondNeeded { node, .. } => {
@@ -159,6 +131,7 @@ impl Coded for RoleError {
                     "have another administrator ask for the same, or use the server's machine: hallmark node show {node}"
                 )
             }
+            Self::NotNoted { .. } | Self::LeadsToRole { .. } => return None,
         })
     }
 }

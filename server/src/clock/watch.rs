@@ -37,14 +37,6 @@ impl Coded for SetBack {
         let (expected, found) = (unix_seconds(self.expected), unix_seconds(self.found));
         Some(format!("expected {expected}, found {found} (seconds since 1970)"))
     }
-
-    fn likely_cause(&self) -> Option<String> {
-        Some("the clock was ahead and has been corrected, or somebody set it wrong".into())
-    }
-
-    fn next_step(&self) -> Option<String> {
-        Some("timedatectl; if the clock is right now, nothing: SVIDs that were issued ahead of time are renewed".into())
-    }
 }
 
 /// Looks after the clock, for ever.

@@ -177,6 +177,13 @@ impl Coded for ConfigError {
         }
     }
 
+    fn inner(&self) -> Option<&dyn Coded> {
+        match self {
+            Self::Trust { source } => Some(source),
+            _ => None,
+        }
+    }
+
     fn compared(&self) -> Option<String> {
         match self {
             Self::Unreadable { cause, .. }
@@ -186,36 +193,11 @@ impl Coded for ConfigError {
             Self::UnknownKey { key, known, .. } => Some(format!("found {key}, known are {}", known.join(", "))),
             Self::Version { found, .. } => Some(format!("version = {found}, this program reads 1")),
             Self::Contradiction { compared, .. } => Some(compared.clone()),
-            Self::Trust { source } => source.compared(),
-            _ => None,
+            _ => self.inner()?.compared(),
         }
     }
 
-    fn likely_cause(&self) -> Option<String> {
-        let cause = match self {
-            Self::Unreadable { .. } => "the path is wrong, or the server's user may not read it",
-            Self::Invalid { .. } => "a slip of the pen at this line",
-            Self::UnknownKey { .. } => "a misspelt key, or one that belongs to another table",
-            Self::MissingKey { .. } => "the key has no default that would be safe",
-            Self::Environment { .. } => "a misspelt name, or a value of another kind than the key's",
-            Self::Version { .. } => "the file was written for another version of Hallmark",
-            Self::Contradiction { .. } => "one of the two was changed without the other",
-            Self::SecretReference { .. } => "the secret itself was written into the configuration",
-            Self::SecretUnreadable { .. } => "the file is missing or empty, or the server's user may not read it",
-            Self::SecretExposed { .. } => {
-                "the file was made with the usual umask, or by another user than the server's"
-            }
-            Self::Changeable { .. } => {
-                "the file or a folder above it was made by hand, or by another user than the server's"
-            }
-            Self::NoCredentials { .. } => "the server was started without systemd, or the unit has no LoadCredential=",
-            Self::TrustUnreadable { .. } => "the path is wrong, or the server's user may not read it",
-            Self::Trust { source } => return source.likely_cause(),
-        };
-        Some(cause.into())
-    }
-
-    fn next_step(&self) -> Option<String> {
+    fn precise_step(&self) -> Option<String> {
         Some(match self {
             Self::Unreadable { path, .. }
             | Self::SecretUnreadable { path, .. }
@@ -236,11 +218,9 @@ impl Coded for ConfigError {
             Self::Environment { name, .. } => {
                 format!("unset {name}, or correct it: its value is read as in the file, text may go without quotes")
             }
-            Self::Version { .. } => "set `version = 1`, and correct what is then reported".into(),
-            Self::Invalid { .. } | Self::Contradiction { .. } => "correct it; then hallmark-server config check".into(),
             Self::SecretReference { key } => format!("{key} = \"file:/path\" or \"credential:NAME\""),
             Self::NoCredentials { name, .. } => format!("add LoadCredential={name}:/path to the unit, or use file:"),
-            Self::Trust { source } => return source.next_step(),
+            _ => return None,
         })
     }
 }

@@ -27,15 +27,6 @@ pub enum IssueError {
 }
 
 impl IssueError {
-    fn part(&self) -> Option<&dyn Coded> {
-        match self {
-            Self::Authority(error) => Some(error),
-            Self::Store(error) => Some(error),
-            Self::Hsm(error) => Some(error),
-            Self::Random | Self::Interrupted => None,
-        }
-    }
-
     /// What a caller hears: its own mistakes in full, of the server's state only the code.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -61,23 +52,12 @@ impl Coded for IssueError {
         }
     }
 
-    fn compared(&self) -> Option<String> {
-        self.part().and_then(Coded::compared)
-    }
-
-    fn likely_cause(&self) -> Option<String> {
+    fn inner(&self) -> Option<&dyn Coded> {
         match self {
-            Self::Random => Some("the system's random number generator failed".into()),
-            Self::Interrupted => Some("the server was stopping".into()),
-            _ => self.part().and_then(Coded::likely_cause),
-        }
-    }
-
-    fn next_step(&self) -> Option<String> {
-        match self {
-            Self::Random => Some("restart the server; if it repeats, look into the kernel log".into()),
-            Self::Interrupted => Some("try again".into()),
-            _ => self.part().and_then(Coded::next_step),
+            Self::Authority(error) => Some(error),
+            Self::Store(error) => Some(error),
+            Self::Hsm(error) => Some(error),
+            Self::Random | Self::Interrupted => None,
         }
     }
 }

@@ -16,14 +16,6 @@ impl Coded for TooManyCalls {
     fn compared(&self) -> Option<String> {
         Some("of this address [limits] connections_per_ip, or 2048 in all".into())
     }
-
-    fn likely_cause(&self) -> Option<String> {
-        Some("many clients behind one address ask for the bundle, or one asks very often".into())
-    }
-
-    fn next_step(&self) -> Option<String> {
-        Some("try again later; raise connections_per_ip where many machines share an address".into())
-    }
 }
 
 impl From<TooManyCalls> for Status {

@@ -44,17 +44,6 @@ pub enum PolicyFileError {
     Stopping,
 }
 
-impl PolicyFileError {
-    fn inner(&self) -> Option<&dyn Coded> {
-        match self {
-            Self::Signed(error) => Some(error),
-            Self::File(error) => Some(error),
-            Self::Store(error) => Some(error),
-            _ => None,
-        }
-    }
-}
-
 impl Coded for PolicyFileError {
     fn code(&self) -> ReasonCode {
         match self {
@@ -65,6 +54,15 @@ impl Coded for PolicyFileError {
             Self::Signed(error) => error.code(),
             Self::File(error) => error.code(),
             Self::Store(error) => error.code(),
+        }
+    }
+
+    fn inner(&self) -> Option<&dyn Coded> {
+        match self {
+            Self::Signed(error) => Some(error),
+            Self::File(error) => Some(error),
+            Self::Store(error) => Some(error),
+            _ => None,
         }
     }
 
@@ -81,32 +79,7 @@ impl Coded for PolicyFileError {
                     in_force.join(", ")
                 }
             )),
-            _ => self.inner().and_then(Coded::compared),
+            _ => self.inner()?.compared(),
         }
-    }
-
-    fn likely_cause(&self) -> Option<String> {
-        let cause = match self {
-            Self::NotSigned { .. } | Self::Withdrawal { .. } => {
-                "`policy.operator_keys` of the server's configuration names keys"
-            }
-            Self::NotInForce { .. } => "a slip of the pen, or it was withdrawn before",
-            Self::Stopping => "an operator stops the server",
-            _ => return self.inner().and_then(Coded::likely_cause),
-        };
-        Some(cause.to_owned())
-    }
-
-    fn next_step(&self) -> Option<String> {
-        let step = match self {
-            Self::NotSigned { .. } => "sign it: hallmark policy sign FILE --key KEY -o OUT",
-            Self::Withdrawal { .. } => {
-                "sign and apply a newer one that only reports (`dry_run = true` below `[mode]`), or that nothing matches: hallmark baseline retire NAME --key KEY"
-            }
-            Self::NotInForce { .. } => "hallmark policy list",
-            Self::Stopping => "try again when it runs",
-            _ => return self.inner().and_then(Coded::next_step),
-        };
-        Some(step.to_owned())
     }
 }

@@ -171,27 +171,4 @@ impl Coded for EntryError {
             _ => None,
         }
     }
-
-    fn likely_cause(&self) -> Option<String> {
-        let cause = match self {
-            Self::ForeignId { .. } | Self::ForeignParent { .. } => "the entry was written for another server",
-            Self::NoSelectors => "without selectors every process on the node would match",
-            Self::DnsName { .. } => "an underscore, a port, an address or a trailing dot in the name",
-            Self::TtlAboveMax { .. } => "the entry was written for a server that allows more",
-            Self::BundleUnknown { .. } => "federation with that trust domain has not been set up",
-            _ => return None,
-        };
-        Some(cause.into())
-    }
-
-    fn next_step(&self) -> Option<String> {
-        let step = match self {
-            Self::NoSelectors => "add at least one --selector, for example --selector unix:uid:1000",
-            Self::ReservedId { .. } | Self::IdWithoutPath => "choose a path such as /web or /payments/api",
-            Self::TtlAboveMax { .. } => "ask for a shorter lifetime: SVIDs are renewed by themselves at half of it",
-            Self::BundleUnknown { .. } => "hallmark bundle show, then set up the federation",
-            _ => "hallmark entry create --help",
-        };
-        Some(step.into())
-    }
 }

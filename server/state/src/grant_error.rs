@@ -78,6 +78,14 @@ impl Coded for GrantError {
         }
     }
 
+    fn inner(&self) -> Option<&dyn Coded> {
+        match self {
+            Self::Mint(cause) => Some(cause),
+            Self::Id(cause) => Some(cause),
+            _ => None,
+        }
+    }
+
     fn compared(&self) -> Option<String> {
         match self {
             Self::EntryExpired { at, now, .. } => Some(format!("expired at {at}, now {now} (seconds since 1970)")),
@@ -93,35 +101,10 @@ impl Coded for GrantError {
         }
     }
 
-    fn likely_cause(&self) -> Option<String> {
-        let cause = match self {
-            Self::NoSuchEntry { .. } => "the entry was deleted and the agent has not heard of it yet",
-            Self::NotAuthorised { .. } => {
-                "the entry's parent is another agent, or this node lost a selector that an alias needs"
-            }
-            Self::EntryExpired { .. } => "the entry was registered for a limited time",
-            Self::MintedTtlAboveMax { .. } => {
-                "nothing takes a minted SVID back before it expires, so it may not live long"
-            }
-            Self::Mint(cause) => return cause.likely_cause(),
-            Self::Id(cause) => return cause.likely_cause(),
-            Self::NodeRefused { .. } | Self::NoLifetime { .. } => return None,
-        };
-        Some(cause.into())
-    }
-
-    fn next_step(&self) -> Option<String> {
-        let step = match self {
-            Self::NoSuchEntry { .. } | Self::EntryExpired { .. } => "hallmark entry list".into(),
-            Self::NotAuthorised { agent, .. } => format!("hallmark entry match --node {agent}"),
-            Self::MintedTtlAboveMax { .. } => {
-                "ask for less, or give the workload an entry: its agent renews its SVID by itself".into()
-            }
-            Self::NodeRefused { .. } => "hallmark node show NODE".into(),
-            Self::Mint(cause) => return cause.next_step(),
-            Self::Id(cause) => return cause.next_step(),
-            Self::NoLifetime { .. } => return None,
-        };
-        Some(step)
+    fn precise_step(&self) -> Option<String> {
+        match self {
+            Self::NotAuthorised { agent, .. } => Some(format!("hallmark entry match --node {agent}")),
+            _ => None,
+        }
     }
 }

@@ -215,24 +215,4 @@ impl Coded for LinkError {
             Self::TooManyNames { ek } => format!("EK {}, at most {} Names", EkId::Spki(*ek), Links::MAX_NAMES),
         })
     }
-
-    fn likely_cause(&self) -> Option<String> {
-        let cause = match self {
-            Self::OtherEk { .. } => {
-                "a machine that was put out, or evicted, tries its TPM's other key; or its agent's ek_templates were changed"
-            }
-            Self::TooManyNames { .. } => "a program on the machine makes up attestation keys",
-        };
-        Some(cause.into())
-    }
-
-    fn next_step(&self) -> Option<String> {
-        let step = match self {
-            Self::OtherEk { .. } => {
-                "if it is to go over to this key: evict the other node, and import an inventory line with both EKs"
-            }
-            Self::TooManyNames { .. } => "treat the node as hostile until this is explained",
-        };
-        Some(step.into())
-    }
 }

@@ -195,61 +195,25 @@ impl Coded for StoreError {
         }
     }
 
-    fn likely_cause(&self) -> Option<String> {
-        let cause = match self {
-            Self::Open { .. } => "the folder is missing, or the server's user may not write in it",
-            Self::ReadOnly { .. } => "file or folder belong to another user, or the file system is mounted read-only",
-            Self::Full { .. } => "the disk, a quota or the size limit of the store is exhausted",
-            Self::Locked { .. } => "a backup or a sqlite3 shell holds a transaction open on the file",
-            Self::InUse { .. } => "the server runs, or a second one was started with the same data_dir",
-            Self::Gone { .. } => "somebody removed it, or put a backup in its place",
-            Self::Corrupt { .. } => "a failing disk, or the file was copied while in use",
-            Self::Foreign { .. } => "[store] path names a file of another program",
-            Self::NewerSchema { .. } => "the server was downgraded",
-            Self::OtherTrustDomain { .. } => "trust_domain was changed, or data_dir is another server's",
-            Self::Io { .. } => "a failing disk, or the file system went away",
-            Self::Undecodable { .. } => "the database was changed by another program",
-            Self::Exists { .. } | Self::Missing { .. } | Self::SequenceNotRising { .. } => {
-                "two changes met; the other one came first"
-            }
-            Self::Closed => "the server is shutting down",
-        };
-        Some(cause.into())
-    }
-
-    fn next_step(&self) -> Option<String> {
+    fn precise_step(&self) -> Option<String> {
         Some(match self {
             Self::Open { path, .. } | Self::ReadOnly { path } => {
                 format!("ls -ld {} and give the server's user write access", parent(path))
             }
             Self::Full { path } => {
                 format!(
-                    "df {}; free room there: a server that runs goes on by itself, one that has ended is started again",
+                    "df {}; free some space there: a running server goes on by itself, a stopped one is started again",
                     parent(path)
                 )
             }
-            Self::Locked { path } => {
-                format!("fuser {}; end the program that holds it", path.display())
-            }
-            Self::InUse { path } => {
-                format!("fuser {}; stop the server, or one of the two", path.display())
-            }
-            Self::Corrupt { path, .. } => {
-                format!(
-                    "restore a backup; sqlite3 {} '.recover' saves what is readable",
-                    path.display()
-                )
-            }
-            Self::Foreign { .. } => "set [store] path to the server's store; if this was it, restore a backup".into(),
-            Self::Gone { .. } => "stop the server; restore a backup; start it (docs/how-to/runbook.md)".into(),
-            Self::NewerSchema { .. } => "run the newer version again, or restore the backup made before it".into(),
-            Self::OtherTrustDomain { .. } => "set trust_domain back, or choose an empty data_dir".into(),
-            Self::Io { path, .. } => format!("look into the kernel log for errors of the disk below {}", parent(path)),
-            Self::Undecodable { .. } => "restore a backup".into(),
-            Self::Exists { .. } | Self::Missing { .. } | Self::SequenceNotRising { .. } => {
-                "look at the present state, then try again".into()
-            }
-            Self::Closed => "try again when the server is back".into(),
+            Self::Locked { path } => format!("fuser {}; end the program that holds it", path.display()),
+            Self::InUse { path } => format!("fuser {}; stop the server, or one of the two", path.display()),
+            Self::Corrupt { path, .. } => format!(
+                "restore a backup; sqlite3 {} '.recover' saves what is readable",
+                path.display()
+            ),
+            Self::Io { path, .. } => format!("look for errors of the disk below {} in the kernel log", parent(path)),
+            _ => return None,
         })
     }
 }

@@ -52,31 +52,4 @@ impl Coded for LabError {
             Self::Interrupted => ReasonCode::new("HM-LAB-0006"),
         }
     }
-
-    fn likely_cause(&self) -> Option<String> {
-        Some(
-            match self {
-                Self::ProgramMissing(_) => "it is not installed, or the workspace is not built",
-                Self::SocketPathTooLong(_) => "the folder given with --dir lies too deep",
-                Self::FolderNotEmpty(_) => "another lab runs there, or one was left behind",
-                Self::Ended { .. } => "its configuration or its machine lacks something; its log says what",
-                Self::Interrupted => "SIGTERM or Ctrl-C",
-                Self::NotReady { .. } => "the machine is very busy, or the part waits for another",
-            }
-            .into(),
-        )
-    }
-
-    fn next_step(&self) -> Option<String> {
-        Some(
-            match self {
-                Self::ProgramMissing(_) => "make deps build",
-                Self::SocketPathTooLong(_) => "choose a shorter --dir, for example below /tmp",
-                Self::Interrupted => "start it again",
-                Self::FolderNotEmpty(_) => "choose an empty or new --dir",
-                Self::Ended { .. } | Self::NotReady { .. } => "read the part's log in the lab's folder",
-            }
-            .into(),
-        )
-    }
 }

@@ -73,19 +73,4 @@ impl Coded for ImaError {
             Self::Truncated { .. } | Self::Malformed { .. } => None,
         }
     }
-
-    fn likely_cause(&self) -> Option<String> {
-        let cause = match self {
-            Self::Template { .. } => "a kernel with a template that this version does not know, or a changed list",
-            Self::TemplateHash { .. } => {
-                "a line was changed, or the list is of a bank of another algorithm than SHA-1, SHA-256, SHA-384 and SHA-512"
-            }
-            _ => "the list was cut or changed on its way, or it is no runtime_measurements file",
-        };
-        Some(cause.to_owned())
-    }
-
-    fn next_step(&self) -> Option<String> {
-        Some("on the machine: less /sys/kernel/security/ima/ascii_runtime_measurements".to_owned())
-    }
 }

@@ -88,24 +88,4 @@ impl Coded for TcgLogError {
             Self::Empty | Self::SpecId(_) | Self::Locality { .. } => None,
         }
     }
-
-    fn likely_cause(&self) -> Option<String> {
-        let cause = match self {
-            Self::Confidential { .. } => {
-                "it was read from the ACPI table CCEL: its events extend registers of the processor, which no TPM quotes"
-            }
-            _ => "the log was cut or changed on its way, or it is no binary_bios_measurements file",
-        };
-        Some(cause.to_owned())
-    }
-
-    fn next_step(&self) -> Option<String> {
-        let step = match self {
-            Self::Confidential { .. } => {
-                "give the log of the TPM, /sys/kernel/security/tpm0/binary_bios_measurements; the machine has one if it has a TPM"
-            }
-            _ => "on the machine: tpm2_eventlog /sys/kernel/security/tpm0/binary_bios_measurements",
-        };
-        Some(step.to_owned())
-    }
 }

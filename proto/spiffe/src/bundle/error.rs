@@ -68,26 +68,18 @@ impl Coded for BundleError {
         }
     }
 
-    fn compared(&self) -> Option<String> {
+    fn inner(&self) -> Option<&dyn Coded> {
         match self {
-            Self::TooLarge { len } => Some(format!("{len} bytes, at most {} allowed", Bundle::MAX_DOCUMENT_LEN)),
-            Self::TooManyKeys { count } => Some(format!("{count} keys, at most {} allowed", Bundle::MAX_KEYS)),
-            Self::Authority { source, .. } => source.compared(),
+            Self::Authority { source, .. } => Some(source),
             _ => None,
         }
     }
 
-    fn likely_cause(&self) -> Option<String> {
-        let cause = match self {
-            Self::NotJwks { .. } => "the file is a PEM bundle, or an error page instead of a bundle",
-            Self::NotPem { .. } => "the file is a SPIFFE (JWKS) bundle, is empty, or holds a private key",
-            Self::Authority { source, .. } => return source.likely_cause(),
-            _ => "the publisher does not keep to the SPIFFE bundle format",
-        };
-        Some(cause.into())
-    }
-
-    fn next_step(&self) -> Option<String> {
-        Some("hallmark bundle show --format pem|spiffe writes a bundle in either form".into())
+    fn compared(&self) -> Option<String> {
+        match self {
+            Self::TooLarge { len } => Some(format!("{len} bytes, at most {} allowed", Bundle::MAX_DOCUMENT_LEN)),
+            Self::TooManyKeys { count } => Some(format!("{count} keys, at most {} allowed", Bundle::MAX_KEYS)),
+            _ => self.inner()?.compared(),
+        }
     }
 }

@@ -118,6 +118,13 @@ impl Coded for ChainError {
         }
     }
 
+    fn inner(&self) -> Option<&dyn Coded> {
+        match self {
+            Self::Leaf(source) | Self::Intermediate { source, .. } | Self::Authority { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+
     fn compared(&self) -> Option<String> {
         match self {
             Self::TooLong { len } => Some(format!("{len} certificates, at most {MAX_CHAIN} allowed")),
@@ -127,39 +134,7 @@ impl Coded for ChainError {
             Self::NotYetValid { now, not_before } => {
                 Some(format!("now {now}, valid from {not_before} (seconds since 1970)"))
             }
-            Self::Leaf(source) | Self::Intermediate { source, .. } | Self::Authority { source, .. } => {
-                source.compared()
-            }
-            _ => None,
+            _ => self.inner()?.compared(),
         }
-    }
-
-    fn likely_cause(&self) -> Option<String> {
-        let cause = match self {
-            Self::Empty => "the peer showed no certificate",
-            Self::Leaf(source) | Self::Intermediate { source, .. } | Self::Authority { source, .. } => {
-                return source.likely_cause();
-            }
-            Self::NoAuthorities { .. } => "the bundle is empty or has not been fetched yet",
-            Self::UnknownIssuer => {
-                "the bundle is older than the authority, or the peer belongs to another deployment of the same name"
-            }
-            Self::Signature => "the certificate was changed after it was signed, or two authorities share a name",
-            Self::Expired { .. } => "renewal has stopped on the peer, or a clock is wrong",
-            Self::NotYetValid { .. } | Self::Clock => "a clock is wrong",
-            Self::TooLong { .. } | Self::PathLen | Self::Path { .. } => "the issuer does not keep to RFC 5280",
-        };
-        Some(cause.into())
-    }
-
-    fn next_step(&self) -> Option<String> {
-        let step = match self {
-            Self::Expired { .. } | Self::NotYetValid { .. } | Self::Clock => "compare `date -u` on both machines",
-            Self::Leaf(source) | Self::Intermediate { source, .. } | Self::Authority { source, .. } => {
-                return source.next_step();
-            }
-            _ => "hallmark bundle show",
-        };
-        Some(step.into())
     }
 }

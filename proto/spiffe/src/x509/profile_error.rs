@@ -150,21 +150,4 @@ impl Coded for ProfileError {
             _ => None,
         }
     }
-
-    fn likely_cause(&self) -> Option<String> {
-        let cause = match self {
-            Self::Malformed { .. } | Self::Version => {
-                "the file or message holds something other than one X.509 certificate"
-            }
-            Self::NoUri => "the certificate was not issued by a SPIFFE authority",
-            Self::LeafIsCa => "a bundle or CA file was configured where a workload's own certificate belongs",
-            Self::ForeignTrustDomain { .. } => "the peer or the bundle is that of another trust domain",
-            _ => "the certificate's issuer does not keep to the X509-SVID profile",
-        };
-        Some(cause.into())
-    }
-
-    fn next_step(&self) -> Option<String> {
-        Some("openssl x509 -noout -text -in FILE".into())
-    }
 }

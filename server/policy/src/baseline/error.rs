@@ -54,28 +54,4 @@ impl Coded for BaselineError {
             _ => None,
         }
     }
-
-    fn likely_cause(&self) -> Option<String> {
-        let cause = match self {
-            Self::NotProven => "its firmware or kernel gives no event log, or the agent may not read it",
-            Self::NotQuoted { .. } => "`pcrs` in the server's configuration leaves it out",
-            Self::VaryingRegister { .. } => "the register changes while the machine runs, or any program may reset it",
-            Self::OtherRegisters { .. } => "they were captured with other registers",
-            Self::Malformed { .. } => "another file, or one that was edited by hand",
-        };
-        Some(cause.into())
-    }
-
-    fn next_step(&self) -> Option<String> {
-        let step = match self {
-            Self::NotProven => "hallmark node explain NODE",
-            Self::NotQuoted { .. } => "add it to `attestation.tpm2.pcrs`, and wait until the node attested again",
-            Self::VaryingRegister { .. } => "leave it out",
-            Self::OtherRegisters { .. } => "name the same registers when you capture",
-            Self::Malformed { .. } => {
-                "export it again: hallmark baseline export NAME -o FILE; of a CoRIM: ask its maker for digests of registers"
-            }
-        };
-        Some(step.into())
-    }
 }

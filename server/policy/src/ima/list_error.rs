@@ -51,23 +51,4 @@ impl Coded for DigestListError {
             Self::Malformed { .. } | Self::Empty => None,
         }
     }
-
-    fn likely_cause(&self) -> Option<String> {
-        let cause = match self {
-            Self::Malformed { .. } => "another file, or digests of SHA-1 or MD5, which prove nothing",
-            Self::TooLarge { .. } => "another file, or a list of more than one image",
-            Self::Empty => "another file, or the command that made the list found no file",
-        };
-        Some(cause.to_owned())
-    }
-
-    fn next_step(&self) -> Option<String> {
-        let step = match self {
-            Self::Malformed { .. } | Self::Empty => {
-                "make it anew in the image's root: find . -type f -exec sha256sum {} +"
-            }
-            Self::TooLarge { .. } => "make one list for each image, and name them all in the policy",
-        };
-        Some(step.to_owned())
-    }
 }

@@ -98,30 +98,17 @@ impl Coded for PolicyError {
         }
     }
 
-    fn likely_cause(&self) -> Option<String> {
-        let cause = match self {
-            Self::Invalid { .. } => "a slip of the pen at this line",
-            Self::UnknownKey { .. } => "a misspelt key, or one that belongs to another table",
-            Self::MissingKey { .. } => "a policy must say who it is and which change of itself",
-            Self::Version { .. } => "the policy was written for another version of Hallmark",
-            Self::NoRule { .. } => "the tables [boot], [ima] and [tpm] are empty or missing",
-            Self::Unreadable { .. } => "another file was named",
-        };
-        Some(cause.into())
-    }
-
-    fn next_step(&self) -> Option<String> {
+    fn precise_step(&self) -> Option<String> {
         Some(match self {
             Self::UnknownKey { key, known, .. } => match nearest(key, known) {
                 Some(meant) => format!("write `{meant}` instead of `{key}`"),
                 None => format!("remove `{key}`, or move it to its table"),
             },
             Self::MissingKey { key, .. } => format!("add `{key} = …`"),
-            Self::Version { .. } => "set `version = 1`, and correct what is then reported".into(),
-            Self::NoRule { .. } => "add a rule, or leave the policy out".into(),
             Self::Invalid { file, .. } | Self::Unreadable { file, .. } => {
                 format!("correct it; then hallmark policy check {file}")
             }
+            Self::Version { .. } | Self::NoRule { .. } => return None,
         })
     }
 }

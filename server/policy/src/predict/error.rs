@@ -61,25 +61,4 @@ impl Coded for PredictError {
             _ => None,
         }
     }
-
-    fn likely_cause(&self) -> Option<String> {
-        let cause = match self {
-            Self::NoImage { .. } => "another kind of file, one that was cut, or one made for other machines",
-            Self::NoUki { .. } => "a kernel without systemd-stub, or a stub that does not say its version",
-            Self::Variables { .. } => "another kind of file, or one that was cut",
-            Self::SecureBoot { .. } => "no platform key is enrolled, or enforcement is switched off in the firmware",
-            Self::NotAuthorised { .. } => "it is not signed, was changed after that, or its signer is not in db",
-        };
-        Some(cause.into())
-    }
-
-    fn next_step(&self) -> Option<String> {
-        let step = match self {
-            Self::NoImage { .. } | Self::NoUki { .. } => "objdump -h FILE; build it again with ukify",
-            Self::Variables { .. } => "virt-fw-vars -i OVMF_VARS.fd --output-json FILE",
-            Self::SecureBoot { .. } => "leave --secure-boot out, or give the machine's own variables",
-            Self::NotAuthorised { .. } => "sign it with a key of db, and predict again",
-        };
-        Some(step.into())
-    }
 }

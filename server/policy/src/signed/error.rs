@@ -119,49 +119,15 @@ impl Coded for SignedFileError {
         }
     }
 
-    fn likely_cause(&self) -> Option<String> {
-        let cause = match self {
-            Self::TooLarge { .. } | Self::Malformed { .. } => "another file, or a policy that was not signed",
-            Self::Version { .. } => "the file was made by another version of Hallmark",
-            Self::Kind { .. } => "the file of the other kind was named",
-            Self::NoTrustDomain { .. } => {
-                "an older version of hallmark signed it: such a file would count in every trust domain of its key"
-            }
-            Self::OtherTrustDomain { .. } => {
-                "one operator's key serves several trust domains, and the file of another was taken"
-            }
-            Self::UnknownKey { .. } => "the operator's key is not configured on this server, or somebody else signed",
-            Self::Signature { .. } => "the file was changed after it was signed",
-            Self::RolledBack { .. } => "an old file, or a change without a new `serial`",
-            Self::SigningKey => "a key of another type, or one that is encrypted",
-            Self::PublicKey => "a key of another type, or a certificate in its place",
-            Self::CannotSign => "the system gives no randomness",
-        };
-        Some(cause.into())
-    }
-
-    fn next_step(&self) -> Option<String> {
-        let step = match self {
-            Self::TooLarge { .. } | Self::Malformed { .. } | Self::Kind { .. } => "look into the file".into(),
-            Self::Version { .. } | Self::Signature { .. } => "sign the file again".into(),
-            Self::NoTrustDomain { .. } => {
-                "sign it again: hallmark policy sign FILE --key KEY --trust-domain TRUST-DOMAIN -o OUT".into()
-            }
-            Self::OtherTrustDomain { expected, .. } => {
-                format!(
-                    "if it is meant for {expected} too: hallmark policy sign FILE --key KEY --trust-domain {expected} -o OUT"
-                )
-            }
-            Self::UnknownKey { .. } => "add the operator's public key to `policy.operator_keys`".into(),
+    fn precise_step(&self) -> Option<String> {
+        Some(match self {
+            Self::OtherTrustDomain { expected, .. } => format!(
+                "if it is meant for {expected} too: hallmark policy sign FILE --key KEY --trust-domain {expected} -o OUT"
+            ),
             Self::RolledBack { applied, .. } => {
                 format!("set `serial = {}` or higher and sign again", applied.saturating_add(1))
             }
-            Self::SigningKey => {
-                "openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out operator.pem".into()
-            }
-            Self::PublicKey => "openssl pkey -in operator.pem -pubout -out operator.pub".into(),
-            Self::CannotSign => "try again".into(),
-        };
-        Some(step)
+            _ => return None,
+        })
     }
 }

@@ -80,39 +80,15 @@ impl Coded for InventoryError {
         }
     }
 
-    fn likely_cause(&self) -> Option<String> {
-        let cause = match &self.fault {
-            InventoryFault::Syntax(_) => "the file is of another form, was cut, or has a key that is not known",
-            InventoryFault::Header(_) => "a misspelt column, or a file without a header",
-            InventoryFault::Ek(_) => "a shortened hash, or the hash of something else than the EK",
-            InventoryFault::Twice(_) => "two lists were put together",
-            InventoryFault::Label(_) => "labels are written name=value;name=value in CSV, as an object in JSON",
-            InventoryFault::Text(_) => "a field in the wrong column",
-            InventoryFault::Expires(_) => "another form of date",
-            InventoryFault::Class(_) => "a misspelt class",
-            InventoryFault::TooLarge(_) => "another file",
-        };
-        Some(cause.into())
-    }
-
-    fn next_step(&self) -> Option<String> {
+    fn precise_step(&self) -> Option<String> {
         Some(match &self.fault {
-            InventoryFault::Syntax(_) => {
-                "name the form with --format csv or --format json; hallmark inventory export shows it".into()
-            }
-            InventoryFault::Header(_) => "begin with ek_sha256,serial,owner,labels,expires".into(),
-            InventoryFault::Ek(_) => "hallmark-agent doctor prints the EK's hash on the machine".into(),
-            InventoryFault::Twice(_) => "leave one of the two out".into(),
             InventoryFault::Label(_) => format!(
                 "at most {} labels; names of a-z 0-9 . _ - up to {} bytes, not owner; values without ; up to {} bytes",
                 InventoryLine::MAX_LABELS,
                 InventoryLine::MAX_LABEL_NAME,
                 InventoryLine::MAX_TEXT
             ),
-            InventoryFault::Text(_) => format!("at most {} bytes, no control characters", InventoryLine::MAX_TEXT),
-            InventoryFault::Expires(_) => "write it as 2027-06-30T00:00:00Z, or leave it empty".into(),
-            InventoryFault::Class(_) => "write discrete, firmware, virtual or simulator, or leave it empty".into(),
-            InventoryFault::TooLarge(_) => "import it in parts, without --replace".into(),
+            _ => return None,
         })
     }
 }

@@ -107,15 +107,12 @@ impl Coded for LifecycleError {
         }
     }
 
-    fn likely_cause(&self) -> Option<String> {
+    fn precise_cause(&self) -> Option<String> {
         let cause = match self {
             Self::NotAllowed { state, action } if *state == leads_to(*action) => {
                 "it was done before, or another node was meant"
             }
-            Self::NotAllowed { .. } => "somebody else changed the node first, or another node was meant",
-            Self::Unknown { .. } => "it never attested and no inventory line names it, or it was evicted",
-            Self::SameOperator { .. } => "two approvals are asked of two people",
-            Self::TooManyApprovals { .. } => "many operators approved a node that does not come back",
+            Self::NotAllowed { .. } => "someone else changed the node first, or another node was meant",
             Self::ApproverRefused { why, .. } => match why {
                 ApproverRefusal::Subordinate { .. } => "the command was run in a user namespace or a container",
                 ApproverRefusal::Unmapped => "the command was run in another user namespace than the server",
@@ -123,37 +120,34 @@ impl Coded for LifecycleError {
                 ApproverRefusal::NotListed { .. } => "`approvers` in the server's configuration names other people",
                 ApproverRefusal::Unreadable(_) => "/etc/subuid is not readable, or the directory service is away",
             },
-            Self::ApproverUnknown => "the call did not come from a process on the admin socket",
+            _ => return None,
         };
         Some(cause.into())
     }
 
-    fn next_step(&self) -> Option<String> {
-        Some(self.next_step_for("NODE"))
+    fn precise_step(&self) -> Option<String> {
+        self.step_for("NODE")
     }
 }
 
 impl LifecycleError {
-    /// The next step, in which `node` names the node.
-    fn next_step_for(&self, node: &str) -> String {
-        let step = match self {
+    /// The next step where it depends on the refusal's values; `node` names the node in it.
+    fn step_for(&self, node: &str) -> Option<String> {
+        Some(match self {
             Self::NotAllowed { state, action } if *state == leads_to(*action) => {
-                return format!("nothing: the node is {} already", name(*state));
+                format!("nothing: the node is {} already", name(*state))
             }
             Self::NotAllowed { state, .. } => match state {
                 Some(NodeState::PreRegistered | NodeState::Pending) => {
-                    return format!("hallmark node approve {node}, then again");
+                    format!("hallmark node approve {node}, then again")
                 }
-                Some(NodeState::Suspended) => return format!("hallmark node resume {node}, then again"),
-                Some(NodeState::Banned) => return format!("hallmark node unban {node}, then again"),
-                Some(NodeState::Retired) => "hallmark inventory import FILE --readmit takes a retired machine back",
-                Some(NodeState::Active) | None => {
-                    return format!("hallmark node show {node} says what happened to it");
+                Some(NodeState::Suspended) => format!("hallmark node resume {node}, then again"),
+                Some(NodeState::Banned) => format!("hallmark node unban {node}, then again"),
+                Some(NodeState::Retired) => {
+                    "hallmark inventory import FILE --readmit takes a retired machine back".to_owned()
                 }
+                Some(NodeState::Active) | None => format!("hallmark node show {node} says what happened to it"),
             },
-            Self::Unknown { .. } => "hallmark node list",
-            Self::SameOperator { .. } => "ask another operator, with an account of their own, to approve it",
-            Self::TooManyApprovals { .. } => "wait for the node, or evict it",
             Self::ApproverRefused { why, .. } => match why {
                 ApproverRefusal::Subordinate { .. } | ApproverRefusal::Unmapped | ApproverRefusal::NoAccount => {
                     "run hallmark node approve from an account of your own"
@@ -162,10 +156,10 @@ impl LifecycleError {
                     "ask one of them, or add the user to [attestation.tpm2] approvers and restart the server"
                 }
                 ApproverRefusal::Unreadable(_) => "ls -l /etc/subuid; getent passwd; then approve again",
-            },
-            Self::ApproverUnknown => "run hallmark node approve on the server's machine",
-        };
-        step.into()
+            }
+            .to_owned(),
+            _ => return None,
+        })
     }
 }
 
@@ -184,16 +178,12 @@ impl Coded for RefusedStep<'_> {
         self.error.code()
     }
 
-    fn compared(&self) -> Option<String> {
-        self.error.compared()
+    fn inner(&self) -> Option<&dyn Coded> {
+        Some(self.error)
     }
 
-    fn likely_cause(&self) -> Option<String> {
-        self.error.likely_cause()
-    }
-
-    fn next_step(&self) -> Option<String> {
-        Some(self.error.next_step_for(self.node))
+    fn precise_step(&self) -> Option<String> {
+        self.error.step_for(self.node)
     }
 }
 
