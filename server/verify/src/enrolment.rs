@@ -104,32 +104,26 @@ pub enum EnrolmentError {
 
 impl EnrolmentError {
     pub(crate) fn row(&self) -> Row {
-        let (code, class, compared, cause, next) = match self {
-            Self::OtherKey { certified, presented } => (
+        match self {
+            Self::OtherKey { certified, presented } => Row::new(
                 ReasonCode::new("HM-VERIFY-0141"),
                 RefusalClass::UntrustedTpm,
                 expected(certified, presented),
-                "another machine's certificate, or a certificate of the RSA key with the ECC key",
-                "treat the node as hostile until this is explained",
             ),
-            Self::Unknown { ek_sha256, name } => (
+            Self::Unknown { ek_sha256, name } => Row::new(
                 ReasonCode::new("HM-VERIFY-0142"),
                 RefusalClass::UntrustedTpm,
                 expected("a line of the inventory", format!("EK {ek_sha256}, Name {name}")),
-                "a TPM without EK certificate that was not enrolled",
-                "if this machine is yours, add its EK hash to ek_inventory",
             ),
-            Self::InventoryExpired { ek_sha256, owner } => (
+            Self::InventoryExpired { ek_sha256, owner } => Row::new(
                 ReasonCode::new("HM-VERIFY-0143"),
                 RefusalClass::UntrustedTpm,
                 expected(
                     "a line that has not expired",
                     format!("EK {ek_sha256}, owner \"{owner}\""),
                 ),
-                "the date in the line's third column has passed",
-                "ask the owner, then set a new date in ek_inventory",
             ),
-            Self::OtherTemplate { counting, found } => (
+            Self::OtherTemplate { counting, found } => Row::new(
                 ReasonCode::new("HM-VERIFY-0145"),
                 RefusalClass::UntrustedTpm,
                 expected(
@@ -138,24 +132,12 @@ impl EnrolmentError {
                         .unwrap_or("a manufacturer that is known"),
                     found,
                 ),
-                "a TPM without an EK certificate for that template, or a machine that tries another of its EKs",
-                "if the fleet has such TPMs, add the template to ek_templates, for their manufacturer alone; else treat the \
-                 node as hostile",
             ),
-            Self::OtherRecord { record, presented } => (
+            Self::OtherRecord { record, presented } => Row::new(
                 ReasonCode::new("HM-VERIFY-0144"),
                 RefusalClass::ServerSide,
                 expected(presented, record),
-                "a fault in the server",
-                "report it, with the server's log",
             ),
-        };
-        Row {
-            code,
-            class,
-            compared,
-            cause,
-            next,
         }
     }
 }

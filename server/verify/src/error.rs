@@ -87,13 +87,7 @@ impl Coded for VerifyError {
     fn code(&self) -> ReasonCode {
         self.coded().code()
     }
-    fn compared(&self) -> Option<String> {
-        self.coded().compared()
-    }
-    fn likely_cause(&self) -> Option<String> {
-        self.coded().likely_cause()
-    }
-    fn next_step(&self) -> Option<String> {
-        self.coded().next_step()
+    fn inner(&self) -> Option<&dyn Coded> {
+        Some(self.coded())
     }
 }

@@ -43,29 +43,23 @@ pub enum LogsError {
 impl LogsError {
     fn row(&self) -> Row {
         match self {
-            Self::Others { announced, actual } => Row {
-                code: ReasonCode::new("HM-VERIFY-0161"),
-                class: RefusalClass::Malformed,
-                compared: expected(announced, actual),
-                cause: "the sender is not a Hallmark agent of a fitting version, or is hostile",
-                next: "compare the versions of agent and server",
-            },
+            Self::Others { announced, actual } => Row::new(
+                ReasonCode::new("HM-VERIFY-0161"),
+                RefusalClass::Malformed,
+                expected(announced, actual),
+            ),
             Self::Offset {
                 expected: held, actual, ..
-            } => Row {
-                code: ReasonCode::new("HM-VERIFY-0163"),
-                class: RefusalClass::Stale,
-                compared: expected(held, actual),
-                cause: "the machine was started again, or the server forgot what it held",
-                next: "nothing: the agent attests again with the whole log",
-            },
-            Self::Digest { announced, actual, .. } => Row {
-                code: ReasonCode::new("HM-VERIFY-0162"),
-                class: RefusalClass::NotBound,
-                compared: expected(announced, actual),
-                cause: "the log was changed after the TPM signed for it",
-                next: "find out what stands between the agent and this server",
-            },
+            } => Row::new(
+                ReasonCode::new("HM-VERIFY-0163"),
+                RefusalClass::Stale,
+                expected(held, actual),
+            ),
+            Self::Digest { announced, actual, .. } => Row::new(
+                ReasonCode::new("HM-VERIFY-0162"),
+                RefusalClass::NotBound,
+                expected(announced, actual),
+            ),
         }
     }
 }

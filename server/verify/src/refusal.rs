@@ -43,18 +43,23 @@ impl RefusalClass {
     }
 }
 
-/// One refusal's fixed facts; every error enum of this room maps each variant to one.
+/// What a refusal is; every error enum of this room maps each variant to one.
 pub(crate) struct Row {
     pub(crate) code: ReasonCode,
     pub(crate) class: RefusalClass,
     pub(crate) compared: Option<String>,
-    pub(crate) cause: &'static str,
-    pub(crate) next: &'static str,
 }
 
-/// Implements `Coded` and `class()` for an error enum that has `fn row(&self) -> Row`.
+impl Row {
+    pub(crate) const fn new(code: ReasonCode, class: RefusalClass, compared: Option<String>) -> Self {
+        Self { code, class, compared }
+    }
+}
+
+/// Implements `Coded` and `class()` for an error enum that has `fn row(&self) -> Row`; methods of `Coded` that are more precise
+/// than the catalogue follow the type.
 macro_rules! coded_by_row {
-    ($error:ty) => {
+    ($error:ty $(, $precise:item)*) => {
         impl hallmark_reason::Coded for $error {
             fn code(&self) -> hallmark_reason::ReasonCode {
                 self.row().code
@@ -62,12 +67,7 @@ macro_rules! coded_by_row {
             fn compared(&self) -> Option<String> {
                 self.row().compared
             }
-            fn likely_cause(&self) -> Option<String> {
-                Some(self.row().cause.to_owned())
-            }
-            fn next_step(&self) -> Option<String> {
-                Some(self.row().next.to_owned())
-            }
+            $($precise)*
         }
 
         impl $error {

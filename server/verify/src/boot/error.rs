@@ -82,38 +82,19 @@ impl Coded for BootError {
         }
     }
 
-    fn compared(&self) -> Option<String> {
+    fn inner(&self) -> Option<&dyn Coded> {
         match self {
-            Self::Tcg(error) => error.compared(),
-            Self::Systemd(error) => error.compared(),
-            Self::Bank { bank, found } => Some(format!("quoted {bank}, the log has {found}")),
-            Self::Pcr { quoted, replayed, .. } => Some(format!("quoted {quoted}, replayed {replayed}")),
-            Self::SystemdAlone | Self::Ima { .. } => None,
+            Self::Tcg(error) => Some(error),
+            Self::Systemd(error) => Some(error),
+            _ => None,
         }
     }
 
-    fn likely_cause(&self) -> Option<String> {
-        let cause = match self {
-            Self::Tcg(error) => return error.likely_cause(),
-            Self::Systemd(error) => return error.likely_cause(),
-            Self::SystemdAlone => "the machine's firmware log could not be read",
-            Self::Bank { .. } => "the quoted bank is allocated in the TPM but not used by the firmware",
-            Self::Pcr { .. } => {
-                "something measured into the register without writing it into the log, or the log was cut or changed"
-            }
-            Self::Ima { .. } => "a boot loader that uses PCR 10, or a forged log",
-        };
-        Some(cause.to_owned())
-    }
-
-    fn next_step(&self) -> Option<String> {
-        let step = match self {
-            Self::Tcg(error) => return error.next_step(),
-            Self::Systemd(error) => return error.next_step(),
-            Self::SystemdAlone => "check [measurements] of the agent's configuration",
-            Self::Bank { .. } => "tpm2_pcrallocate on the machine, or quote a bank that the firmware extends",
-            Self::Pcr { .. } | Self::Ima { .. } => "hallmark evidence explain; on the machine, tpm2_eventlog",
-        };
-        Some(step.to_owned())
+    fn compared(&self) -> Option<String> {
+        match self {
+            Self::Bank { bank, found } => Some(format!("quoted {bank}, the log has {found}")),
+            Self::Pcr { quoted, replayed, .. } => Some(format!("quoted {quoted}, replayed {replayed}")),
+            Self::Tcg(_) | Self::Systemd(_) | Self::SystemdAlone | Self::Ima { .. } => self.inner()?.compared(),
+        }
     }
 }

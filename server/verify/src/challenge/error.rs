@@ -72,111 +72,49 @@ impl ChallengeError {
     }
 
     fn not_made(&self) -> Row {
-        let config = "correct `pcrs` in the configuration";
         let server = RefusalClass::ServerSide;
-        let (code, class, compared, cause, next) = match self {
-            Self::EmptyBank => (
-                ReasonCode::new("HM-VERIFY-0301"),
-                server,
-                None,
-                "`pcrs` is empty",
-                config,
-            ),
-            Self::WeakBank { bank } => (
+        match self {
+            Self::EmptyBank => Row::new(ReasonCode::new("HM-VERIFY-0301"), server, None),
+            Self::WeakBank { bank } => Row::new(
                 ReasonCode::new("HM-VERIFY-0302"),
                 server,
                 expected("sha256 or better", bank),
-                "an old habit",
-                config,
             ),
-            Self::ResettablePcr { pcr } => (
+            Self::ResettablePcr { pcr } => Row::new(
                 ReasonCode::new("HM-VERIFY-0303"),
                 server,
                 expected("none of 16, 23", pcr),
-                "these registers are for debugging and applications",
-                config,
             ),
-            Self::SecretNeeded { ak_name } => (
+            Self::SecretNeeded { ak_name } => Row::new(
                 ReasonCode::new("HM-VERIFY-0304"),
                 server,
                 expected("a secret", format!("none, for AK {ak_name}")),
-                "a fault in the server",
-                "report it, with the server's log",
             ),
-            _ => (
-                ReasonCode::new("HM-VERIFY-0305"),
-                RefusalClass::UnfitKey,
-                None,
-                "an endorsement key of a type or size that credentials cannot be made for",
-                "use the TPM's RSA-2048, P-256 or P-384 endorsement key",
-            ),
-        };
-        Row {
-            code,
-            class,
-            compared,
-            cause,
-            next,
+            _ => Row::new(ReasonCode::new("HM-VERIFY-0305"), RefusalClass::UnfitKey, None),
         }
     }
 
     fn not_answered(&self) -> Row {
-        let again = "attest again; if it repeats, look for a proxy or a very slow TPM";
         let stale = RefusalClass::Stale;
         let unproven = RefusalClass::UnprovenStatement;
-        let (code, class, compared, cause, next) = match self {
-            Self::Crossed => (
-                ReasonCode::new("HM-VERIFY-0306"),
-                stale,
-                None,
-                "answers of two attestations were exchanged",
-                again,
-            ),
-            Self::Late { age } => (
+        match self {
+            Self::Crossed => Row::new(ReasonCode::new("HM-VERIFY-0306"), stale, None),
+            Self::Late { age } => Row::new(
                 ReasonCode::new("HM-VERIFY-0307"),
                 stale,
                 expected(
                     format!("at most {} s", super::CHALLENGE_LIFETIME.as_secs()),
                     format!("{age} s"),
                 ),
-                "a stalled node, or an answer that was kept back",
-                again,
             ),
-            Self::ClockWentBack { by } => (
+            Self::ClockWentBack { by } => Row::new(
                 ReasonCode::new("HM-VERIFY-0308"),
                 stale,
                 expected("a later time", format!("{by} s before")),
-                "the server's clock was set back",
-                "attest again; keep the server's clock steady",
             ),
-            Self::SecretMissing => (
-                ReasonCode::new("HM-VERIFY-0309"),
-                unproven,
-                None,
-                "the TPM refused to open the credential: its AK is not the one that was named",
-                "read the agent's log for TPM2_ActivateCredential",
-            ),
-            Self::SecretUnasked => (
-                ReasonCode::new("HM-VERIFY-0310"),
-                unproven,
-                None,
-                "the answer to another challenge",
-                again,
-            ),
-            _ => (
-                ReasonCode::new("HM-VERIFY-0311"),
-                unproven,
-                None,
-                "an AK outside the TPM of this EK, or the secret of another attestation",
-                "treat the node as hostile until this is explained",
-            ),
-        };
-        Row {
-            code,
-            class,
-            compared,
-            cause,
-            next,
+            Self::SecretMissing => Row::new(ReasonCode::new("HM-VERIFY-0309"), unproven, None),
+            Self::SecretUnasked => Row::new(ReasonCode::new("HM-VERIFY-0310"), unproven, None),
+            _ => Row::new(ReasonCode::new("HM-VERIFY-0311"), unproven, None),
         }
     }
 }

@@ -171,21 +171,16 @@ pub enum EkCertificateError {
     Path(String),
 }
 
-const NEXT_INVENTORY: &str =
-    "enrol this TPM by its EK hash in the inventory, or ask its vendor for a conforming certificate";
-const NEXT_INSPECT: &str =
-    "read the certificate on the node: tpm2_getekcertificate -X | openssl x509 -inform der -text";
-
 impl EkCertificateError {
     pub(crate) fn row(&self) -> Row {
-        let (code, class, compared, cause, next) = match self {
+        let (class, (code, compared)) = match self {
             Self::TooLarge { .. }
             | Self::WrapperCutOff
             | Self::NotDer(_)
             | Self::TrailingBytes { .. }
             | Self::NotX509(_)
             | Self::Version { .. }
-            | Self::TooManyIntermediates { .. } => self.encoding(),
+            | Self::TooManyIntermediates { .. } => (RefusalClass::Malformed, self.encoding()),
             Self::NotYetValid { .. }
             | Self::Expired { .. }
             | Self::UntrustedIssuer { .. }
@@ -196,186 +191,88 @@ impl EkCertificateError {
             | Self::Revoked
             | Self::RevocationUnknown { .. }
             | Self::RevocationList(_)
-            | Self::Path(_) => self.path(),
-            _ => self.profile(),
+            | Self::Path(_) => (RefusalClass::UntrustedTpm, self.path()),
+            _ => (RefusalClass::UntrustedTpm, self.profile()),
         };
-        Row {
-            code,
-            class,
-            compared,
-            cause,
-            next,
-        }
+        Row::new(code, class, compared)
     }
 
     fn encoding(&self) -> Parts {
-        let (code, compared, cause) = match self {
+        match self {
             Self::TooLarge { limit, actual } => (
                 ReasonCode::new("HM-VERIFY-0101"),
                 expected(format!("at most {limit} bytes"), actual),
-                "the node sent something else in the certificate's place",
             ),
-            Self::WrapperCutOff => (
-                ReasonCode::new("HM-VERIFY-0102"),
-                None,
-                "the NV index was read only in part",
-            ),
+            Self::WrapperCutOff => (ReasonCode::new("HM-VERIFY-0102"), None),
             Self::TrailingBytes { count } => (
                 ReasonCode::new("HM-VERIFY-0104"),
                 expected("nothing but NV padding", format!("{count} other bytes")),
-                "two certificates in one NV index, or tampering",
             ),
-            Self::NotX509(_) => (
-                ReasonCode::new("HM-VERIFY-0105"),
-                None,
-                "a damaged or unusual certificate",
-            ),
-            Self::Version { actual } => (
-                ReasonCode::new("HM-VERIFY-0106"),
-                expected("v3", format!("v{actual}")),
-                "a certificate of another kind",
-            ),
+            Self::NotX509(_) => (ReasonCode::new("HM-VERIFY-0105"), None),
+            Self::Version { actual } => (ReasonCode::new("HM-VERIFY-0106"), expected("v3", format!("v{actual}"))),
             Self::TooManyIntermediates { limit, actual } => (
                 ReasonCode::new("HM-VERIFY-0125"),
                 expected(format!("at most {limit}"), actual),
-                "the node sent more than its NV memory can hold",
             ),
-            _ => (
-                ReasonCode::new("HM-VERIFY-0103"),
-                None,
-                "some vendors' certificates are encoded as BER",
-            ),
-        };
-        (code, RefusalClass::Malformed, compared, cause, NEXT_INSPECT)
+            _ => (ReasonCode::new("HM-VERIFY-0103"), None),
+        }
     }
 
     fn profile(&self) -> Parts {
-        let (code, compared, cause) = match self {
-            Self::IsCa => (
-                ReasonCode::new("HM-VERIFY-0107"),
-                None,
-                "a CA's certificate was sent in the EK certificate's place",
-            ),
-            Self::KeyUsageMissing => (ReasonCode::new("HM-VERIFY-0108"), None, "not an EK certificate"),
-            Self::KeyUsage { required, actual } => (
-                ReasonCode::new("HM-VERIFY-0109"),
-                expected(required, actual),
-                "not an EK certificate",
-            ),
-            Self::ExtendedKeyUsageMissing => (
-                ReasonCode::new("HM-VERIFY-0110"),
-                expected("2.23.133.8.1", "none"),
-                "a vendor that leaves out what the TCG EK credential profile asks for",
-            ),
-            Self::ExtendedKeyUsage { actual } => (
-                ReasonCode::new("HM-VERIFY-0111"),
-                expected("2.23.133.8.1", actual),
-                "a certificate for another purpose",
-            ),
-            Self::TpmAttributeMissing { .. } => (
-                ReasonCode::new("HM-VERIFY-0112"),
-                None,
-                "a vendor that leaves out what the TCG EK credential profile asks for",
-            ),
-            Self::TpmAttributeTwice { .. } => (ReasonCode::new("HM-VERIFY-0113"), None, "an ambiguous certificate"),
-            Self::TpmAttributeText { .. } => (ReasonCode::new("HM-VERIFY-0114"), None, "an unusual certificate"),
-            Self::DuplicateExtension { .. } => (ReasonCode::new("HM-VERIFY-0115"), None, "an ambiguous certificate"),
-            Self::UnknownCriticalExtension { oid } => (
-                ReasonCode::new("HM-VERIFY-0116"),
-                expected("a known extension", oid),
-                "a certificate of another kind",
-            ),
+        match self {
+            Self::IsCa => (ReasonCode::new("HM-VERIFY-0107"), None),
+            Self::KeyUsageMissing => (ReasonCode::new("HM-VERIFY-0108"), None),
+            Self::KeyUsage { required, actual } => (ReasonCode::new("HM-VERIFY-0109"), expected(required, actual)),
+            Self::ExtendedKeyUsageMissing => (ReasonCode::new("HM-VERIFY-0110"), expected("2.23.133.8.1", "none")),
+            Self::ExtendedKeyUsage { actual } => (ReasonCode::new("HM-VERIFY-0111"), expected("2.23.133.8.1", actual)),
+            Self::TpmAttributeMissing { .. } => (ReasonCode::new("HM-VERIFY-0112"), None),
+            Self::TpmAttributeTwice { .. } => (ReasonCode::new("HM-VERIFY-0113"), None),
+            Self::TpmAttributeText { .. } => (ReasonCode::new("HM-VERIFY-0114"), None),
+            Self::DuplicateExtension { .. } => (ReasonCode::new("HM-VERIFY-0115"), None),
+            Self::UnknownCriticalExtension { oid } => {
+                (ReasonCode::new("HM-VERIFY-0116"), expected("a known extension", oid))
+            }
             Self::WeakSignature { algorithm } => (
                 ReasonCode::new("HM-VERIFY-0117"),
                 expected("SHA-256 or better with RSA or ECDSA", algorithm),
-                "an old TPM whose vendor signed with SHA-1",
             ),
-            _ => (
-                ReasonCode::new("HM-VERIFY-0118"),
-                None,
-                "an old TPM, or not an EK certificate",
-            ),
-        };
-        (code, RefusalClass::UntrustedTpm, compared, cause, NEXT_INVENTORY)
+            _ => (ReasonCode::new("HM-VERIFY-0118"), None),
+        }
     }
 
     fn path(&self) -> Parts {
-        let (code, compared, cause, next) = match self {
+        match self {
             Self::NotYetValid { not_before, now } => (
                 ReasonCode::new("HM-VERIFY-0119"),
                 expected(format!("a time after {}", moment(*not_before)), moment(*now)),
-                "the clock by which it is judged is behind",
-                "compare the server's clock: date -u; of a file, give the time: --at TIME",
             ),
             Self::Expired { not_after, now } => (
                 ReasonCode::new("HM-VERIFY-0120"),
                 expected(format!("a time before {}", moment(*not_after)), moment(*now)),
-                "an old TPM that was never enrolled here",
-                "enrol it by EK hash in the inventory, or set expired_ek_certificates = \"ignore\"",
             ),
             Self::UntrustedIssuer { issuer, left_out } => (
                 ReasonCode::new("HM-VERIFY-0121"),
                 expected("a pinned root", format!("issuer \"{issuer}\"{left_out}")),
-                "the TPM vendor's root or intermediate is not among the pinned roots, or this is no real TPM",
-                "get the vendor's CA certificates from the vendor and add them to ek_roots; where the TPM holds intermediates \
-                 (Intel's since the 11th generation), set ek_chain = true under [tpm] of the agent; or enrol the TPM by EK hash",
             ),
-            Self::ChainSignature => (
-                ReasonCode::new("HM-VERIFY-0122"),
-                None,
-                "a forged or damaged certificate, or an issuer's key weaker than RSA-2048",
-                "treat the node as hostile until its certificate is explained",
-            ),
-            Self::ChainAlgorithm => (
-                ReasonCode::new("HM-VERIFY-0123"),
-                None,
-                "an intermediate signed with SHA-1",
-                "pin that intermediate itself in ek_roots once you have checked it, or enrol the TPM by EK hash",
-            ),
-            Self::PathLength => (
-                ReasonCode::new("HM-VERIFY-0124"),
-                None,
-                "a CA below one that may have none",
-                "treat the node as hostile until its chain is explained",
-            ),
-            Self::TooMuchWork => (
-                ReasonCode::new("HM-VERIFY-0126"),
-                None,
-                "intermediates made to cost time",
-                "treat the node as hostile until its chain is explained",
-            ),
-            Self::Revoked => (
-                ReasonCode::new("HM-VERIFY-0128"),
-                None,
-                "the vendor no longer stands for this TPM, or for a whole series of them",
-                "treat the machine as hostile; read the vendor's notice before anything else",
-            ),
+            Self::ChainSignature => (ReasonCode::new("HM-VERIFY-0122"), None),
+            Self::ChainAlgorithm => (ReasonCode::new("HM-VERIFY-0123"), None),
+            Self::PathLength => (ReasonCode::new("HM-VERIFY-0124"), None),
+            Self::TooMuchWork => (ReasonCode::new("HM-VERIFY-0126"), None),
+            Self::Revoked => (ReasonCode::new("HM-VERIFY-0128"), None),
             Self::RevocationUnknown { issuer } => (
                 ReasonCode::new("HM-VERIFY-0129"),
                 expected(
                     "a fresh revocation list of every CA of the chain",
                     format!("issuer \"{issuer}\""),
                 ),
-                "the list could not be fetched, its time has passed, or `attestation.tpm2.crls` does not name it",
-                "fetch the vendor's list, put it where `attestation.tpm2.crls` says",
             ),
-            Self::RevocationList(_) => (
-                ReasonCode::new("HM-VERIFY-0130"),
-                None,
-                "a forged list, or one of a CA that took another's name",
-                "get the list again from the vendor, and compare: openssl crl -in FILE -noout -text",
-            ),
-            _ => (
-                ReasonCode::new("HM-VERIFY-0127"),
-                None,
-                "a certificate of the chain is damaged or made for another purpose",
-                NEXT_INSPECT,
-            ),
-        };
-        (code, RefusalClass::UntrustedTpm, compared, cause, next)
+            Self::RevocationList(_) => (ReasonCode::new("HM-VERIFY-0130"), None),
+            _ => (ReasonCode::new("HM-VERIFY-0127"), None),
+        }
     }
 }
 
-type Parts = (ReasonCode, RefusalClass, Option<String>, &'static str, &'static str);
+/// The code and both values.
+type Parts = (ReasonCode, Option<String>);
 
 coded_by_row!(EkCertificateError);

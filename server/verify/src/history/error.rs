@@ -73,14 +73,7 @@ pub enum HistoryError {
 
 impl HistoryError {
     fn row(&self) -> Row {
-        let (cause, next) = self.advice();
-        Row {
-            code: self.code_of(),
-            class: RefusalClass::UntrustedTpm,
-            compared: self.values(),
-            cause,
-            next,
-        }
+        Row::new(self.code_of(), RefusalClass::UntrustedTpm, self.values())
     }
 
     const fn code_of(&self) -> ReasonCode {
@@ -129,39 +122,32 @@ impl HistoryError {
             ),
         }
     }
-
-    const fn advice(&self) -> (&'static str, &'static str) {
-        match self {
-            Self::ResetCountWentBack { .. } => (
-                "an older copy of a virtual TPM's state runs, or the TPM was cleared, which sets its counters to zero",
-                "if its owner cleared the TPM: hallmark node evict NODE, and the machine enrols again; else treat it as hostile",
-            ),
-            Self::ClockWentBack { rebooted: true, .. } => (
-                "the host of a virtual machine crashed or lost power before the virtual TPM saved its clock, or an older copy of \
-                 the TPM's state runs (a snapshot was restored)",
-                "if the host crashed or the snapshot was restored on purpose: hallmark node evict NODE, and the machine enrols \
-                 again; a reboot does not help",
-            ),
-            Self::RestartCountWentBack { .. } | Self::ClockWentBack { .. } => (
-                "an older copy of a virtual TPM's state runs (a snapshot was restored)",
-                "if the snapshot was restored on purpose: hallmark node evict NODE, and the machine enrols again; a reboot does \
-                 not help",
-            ),
-            Self::ClockJumped { .. } => (
-                "somebody set the TPM's clock forward, the server's clock stood still, or this is another TPM",
-                "compare the server's clock: `date -u`; once it is right: hallmark node evict NODE, and the machine enrols again",
-            ),
-            Self::BecameUnsafe { .. } | Self::FirmwareChanged { .. } => (
-                "this is another copy of the TPM's state, or a TPM that breaks its specification",
-                "treat the node as hostile until this is explained",
-            ),
-            Self::TwoAgentRuns { .. } => (
-                "two agents use one TPM; or a virtual TPM was cloned together with its state, and both copies run",
-                "restart hallmark-agent on the machine: if it is refused again later, there is a copy; stop that and give it a TPM \
-                 of its own, then evict the node and enrol it again",
-            ),
-        }
-    }
 }
 
-coded_by_row!(HistoryError);
+coded_by_row!(
+    HistoryError,
+    fn precise_cause(&self) -> Option<String> {
+        let Self::ClockWentBack { rebooted, .. } = self else {
+            return None;
+        };
+        // Without a reboot in between, no host can have lost what it had not saved.
+        let crash = if *rebooted {
+            "the host of a virtual machine crashed or lost power before the virtual TPM saved its clock, or "
+        } else {
+            ""
+        };
+        Some(format!(
+            "{crash}an older copy of the TPM's state runs (a snapshot was restored)"
+        ))
+    },
+    fn precise_step(&self) -> Option<String> {
+        match self {
+            Self::ClockWentBack { rebooted: false, .. } => Some(
+                "if the snapshot was restored on purpose: hallmark node evict NODE, and the machine enrols again; a reboot does \
+                 not help"
+                    .to_owned(),
+            ),
+            _ => None,
+        }
+    }
+);

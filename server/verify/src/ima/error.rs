@@ -70,9 +70,15 @@ impl Coded for ImaListError {
         }
     }
 
+    fn inner(&self) -> Option<&dyn Coded> {
+        match self {
+            Self::List(error) => Some(error),
+            _ => None,
+        }
+    }
+
     fn compared(&self) -> Option<String> {
         match self {
-            Self::List(error) => error.compared(),
             Self::Pcr {
                 quoted,
                 replayed,
@@ -83,35 +89,7 @@ impl Coded for ImaListError {
             Self::OldKernel { bank } => Some(format!(
                 "expected a digest of {bank} for each line, found SHA-1 with zeros behind it"
             )),
-            Self::NotQuoted | Self::OtherBoot => None,
+            Self::List(_) | Self::NotQuoted | Self::OtherBoot => self.inner()?.compared(),
         }
-    }
-
-    fn likely_cause(&self) -> Option<String> {
-        let cause = match self {
-            Self::List(error) => return error.likely_cause(),
-            Self::NotQuoted => "the server's `pcrs` do not name register 10",
-            Self::Pcr { .. } => "lines were left out or changed, the list is of another boot, or it was read too early",
-            Self::OtherBoot => "the list is of another boot, or a register moved after the kernel had started",
-            Self::OldKernel { .. } => {
-                "before Linux 5.8 the kernel writes the SHA-1 of a line into every bank, which proves no line"
-            }
-            Self::Offset { .. } => "the machine was started again, or the server forgot what it held",
-        };
-        Some(cause.to_owned())
-    }
-
-    fn next_step(&self) -> Option<String> {
-        let step = match self {
-            Self::List(error) => return error.next_step(),
-            Self::NotQuoted => "add 10 to attestation.tpm2.pcrs of the server's configuration",
-            Self::Pcr { .. } => "hallmark evidence explain; on the machine, compare PCR 10 with its list",
-            Self::OldKernel { .. } => {
-                "boot Linux 5.8 or later (uname -r); until then set measurements.ima = \"\" in the agent's configuration"
-            }
-            Self::OtherBoot => "on the machine, compare the first line of its list with PCR 0 to 9",
-            Self::Offset { .. } => "nothing: the agent attests again with the whole list",
-        };
-        Some(step.to_owned())
     }
 }

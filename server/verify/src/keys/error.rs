@@ -102,21 +102,7 @@ impl KeyError {
             | KeyFault::Template { required, actual } => expected(required, actual),
             KeyFault::Cipher { required } => expected(required, "another"),
         };
-        let cause = match self.role {
-            KeyRole::Ek => "another key was sent in the endorsement key's place, or a template that is not the TCG's",
-            KeyRole::Ak => {
-                "an attestation key that could sign forged statements or leave its TPM; an attack, or another agent"
-            }
-            KeyRole::Svid => "a key that could leave its TPM; an attack, or another agent",
-        };
-        let next = "use the agent of this release; if it is, examine the node before trusting it";
-        Row {
-            code: self.code_of(),
-            class: RefusalClass::UnfitKey,
-            compared,
-            cause,
-            next,
-        }
+        Row::new(self.code_of(), RefusalClass::UnfitKey, compared)
     }
 
     fn code_of(&self) -> ReasonCode {
@@ -183,51 +169,25 @@ pub enum CsrError {
 
 impl CsrError {
     pub(crate) fn row(&self) -> Row {
-        let (code, class, compared, cause) = match self {
-            Self::TooLarge { limit, actual } => (
+        match self {
+            Self::TooLarge { limit, actual } => Row::new(
                 ReasonCode::new("HM-VERIFY-0231"),
                 RefusalClass::Malformed,
                 expected(format!("at most {limit} bytes"), actual),
-                "something else in the CSR's place",
             ),
-            Self::NotDer(_) => (
-                ReasonCode::new("HM-VERIFY-0232"),
-                RefusalClass::Malformed,
-                None,
-                "a damaged or missing CSR",
-            ),
-            Self::NotPkcs10(_) => (
-                ReasonCode::new("HM-VERIFY-0233"),
-                RefusalClass::Malformed,
-                None,
-                "something else in the CSR's place",
-            ),
-            Self::OtherKey { svid_key, csr_key } => (
+            Self::NotDer(_) => Row::new(ReasonCode::new("HM-VERIFY-0232"), RefusalClass::Malformed, None),
+            Self::NotPkcs10(_) => Row::new(ReasonCode::new("HM-VERIFY-0233"), RefusalClass::Malformed, None),
+            Self::OtherKey { svid_key, csr_key } => Row::new(
                 ReasonCode::new("HM-VERIFY-0234"),
                 RefusalClass::UnfitKey,
                 expected(svid_key, csr_key),
-                "an attempt to get an SVID for a key outside the TPM",
             ),
-            Self::Algorithm { actual } => (
+            Self::Algorithm { actual } => Row::new(
                 ReasonCode::new("HM-VERIFY-0235"),
                 RefusalClass::UnfitKey,
                 expected("300a06082a8648ce3d040302", actual),
-                "another agent",
             ),
-            Self::Signature => (
-                ReasonCode::new("HM-VERIFY-0236"),
-                RefusalClass::UnfitKey,
-                None,
-                "the sender does not hold the key, or the CSR was altered",
-            ),
-        };
-        let next = "use the agent of this release; if it is, examine the node before trusting it";
-        Row {
-            code,
-            class,
-            compared,
-            cause,
-            next,
+            Self::Signature => Row::new(ReasonCode::new("HM-VERIFY-0236"), RefusalClass::UnfitKey, None),
         }
     }
 }

@@ -162,14 +162,7 @@ impl StatementError {
             StatementFault::NotBound { .. } => RefusalClass::NotBound,
             _ => RefusalClass::UnprovenStatement,
         };
-        let (cause, next) = self.advice();
-        Row {
-            code: self.code_of(),
-            class,
-            compared: self.both_values(),
-            cause,
-            next,
-        }
+        Row::new(self.code_of(), class, self.both_values())
     }
 
     fn both_values(&self) -> Option<String> {
@@ -214,49 +207,6 @@ impl StatementError {
             | StatementFault::SignatureForm(_)
             | StatementFault::SignatureValue(_)
             | StatementFault::Signature => None,
-        }
-    }
-
-    const fn advice(&self) -> (&'static str, &'static str) {
-        let examine = "treat the node as hostile until this is explained";
-        match &self.fault {
-            StatementFault::NotBound { .. } => (
-                "a proxy that ends TLS between agent and server, a relayed or an old answer; of a file, another \
-                 --qualification than the quote was made with",
-                "connect the agent to the server without a TLS-terminating proxy; then attest again",
-            ),
-            StatementFault::Signer { .. } => (
-                "the AK was made in the owner hierarchy or below another key",
-                "use the agent of this release, which makes the AK as endorsement primary",
-            ),
-            StatementFault::OutlivesBoot { .. } => (
-                "the key was made in another hierarchy, or below another key",
-                "use the agent of this release, which makes SVID keys in the null hierarchy",
-            ),
-            StatementFault::Digest { .. } => (
-                "a register was extended while the agent answered, or values were altered",
-                "attest again; if it repeats, examine the node",
-            ),
-            StatementFault::Unreplayed { .. } => (
-                "logs of another boot or machine, logs that were cut or altered, or not every log that was measured into \
-                 the quoted registers",
-                "give every log that was measured (--eventlog, --ima, --systemd-log); the registers' values, taken with the \
-                 quote (--pcrs FILE, of tpm2_quote -o), show the register and the event",
-            ),
-            StatementFault::Unextended { .. } => (
-                "the firmware does not measure into this bank, or the TPM was reset since the boot",
-                "boot the machine; if it stays, switch the SHA-256 bank on in the firmware setup, or measured boot altogether",
-            ),
-            StatementFault::OtherBoot { .. } => ("the machine restarted while it attested", "attest again"),
-            StatementFault::Selection { .. } => (
-                "the TPM has no such bank, or another selection was quoted",
-                "look which banks the TPM has: tpm2_getcap pcrs",
-            ),
-            StatementFault::Malformed(_) | StatementFault::SignatureForm(_) => (
-                "another agent, or damage on the way",
-                "compare the versions of agent and server",
-            ),
-            _ => ("a forged statement", examine),
         }
     }
 

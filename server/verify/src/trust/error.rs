@@ -66,30 +66,13 @@ fn at(line: Option<u64>) -> String {
 
 impl TrustError {
     pub(crate) fn row(&self) -> Row {
-        let (code, compared, cause, next) = match self {
-            Self::RootFile { .. } => (
-                ReasonCode::new("HM-VERIFY-0151"),
-                None,
-                "not a certificate file, or a section of it was damaged when files were joined",
-                "put DER or PEM certificates there: openssl x509 -in FILE -noout -text (of PKCS #7: openssl pkcs7 -print_certs)",
-            ),
-            Self::Root { .. } => (
-                ReasonCode::new("HM-VERIFY-0152"),
-                None,
-                "vendors publish some certificates that are damaged, encoded as BER, or no CA's",
-                "take that certificate out of ek_roots, or get it again from the vendor",
-            ),
-            Self::RevocationList { .. } => (
-                ReasonCode::new("HM-VERIFY-0156"),
-                None,
-                "an answer of another kind from the vendor's server, a download that was cut, or a delta or indirect list",
-                "get it again from the vendor: openssl crl -in FILE -noout -text",
-            ),
+        let (code, compared) = match self {
+            Self::RootFile { .. } => (ReasonCode::new("HM-VERIFY-0151"), None),
+            Self::Root { .. } => (ReasonCode::new("HM-VERIFY-0152"), None),
+            Self::RevocationList { .. } => (ReasonCode::new("HM-VERIFY-0156"), None),
             Self::InventoryKey { .. } => (
                 ReasonCode::new("HM-VERIFY-0153"),
                 expected("64 (SPKI hash) or 68 (Name) hex digits", "something else"),
-                "a fingerprint in another form",
-                "take the value that `hallmark-agent` or the refusal of the node shows",
             ),
             Self::InventoryLine { .. } => (
                 ReasonCode::new("HM-VERIFY-0154"),
@@ -97,23 +80,10 @@ impl TrustError {
                     "ek_sha256,owner,expires or ek_sha256,owner,expires,class,manufacturer,model",
                     "something else",
                 ),
-                "a line edited by hand",
-                "correct the line; `expires` is empty or RFC 3339, as 2030-01-31T00:00:00Z",
             ),
-            Self::InventoryTwice { .. } => (
-                ReasonCode::new("HM-VERIFY-0155"),
-                None,
-                "two exports joined",
-                "keep the line that is right",
-            ),
+            Self::InventoryTwice { .. } => (ReasonCode::new("HM-VERIFY-0155"), None),
         };
-        Row {
-            code,
-            class: RefusalClass::ServerSide,
-            compared,
-            cause,
-            next,
-        }
+        Row::new(code, RefusalClass::ServerSide, compared)
     }
 }
 
