@@ -8,6 +8,7 @@ use hallmark_api::{
     bundle as bundle_api, types,
 };
 use hallmark_evidence::{Binding, Limits, Log};
+use hallmark_node::NodeId;
 use hallmark_spiffe::{Bundle, SpiffeId, TrustDomain};
 use hallmark_tpm::{Credential, Signed};
 use hallmark_tpm_wire::{PcrSelection, PcrValues};
@@ -82,8 +83,9 @@ pub fn agent_id(trust_domain: &TrustDomain, known: &Known) -> Result<SpiffeId, A
         .public
         .spki_der()
         .map_err(|error| key_fault(error.to_string()))?;
-    let path = format!("/spire/agent/{TYPE}/{}", hex::encode(sha256(&spki)));
-    SpiffeId::new(trust_domain, &path).map_err(|error| key_fault(error.to_string()))
+    let node = NodeId::new(trust_domain, &sha256(&spki));
+    node.map(NodeId::into_spiffe_id)
+        .map_err(|error| key_fault(error.to_string()))
 }
 
 /// The trust domain's bundle.

@@ -11,7 +11,6 @@ mod transfer;
 pub(crate) use admission::admitted;
 pub use admission::{admission, barred, let_in};
 pub use approver::ApproverRule;
-pub(crate) use change::ek_of;
 pub use change::{Ask, ChangeFailed, Changed, change};
 pub use inventory::Known;
 pub(crate) use links::{id_of_line, node_of_line, siblings};
@@ -26,9 +25,10 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use hallmark_state::{Approvers, InventoryLine, Links, NodeState};
+use hallmark_node::{EkId, InventoryItem};
+use hallmark_state::{Approvers, Links, NodeState};
 use hallmark_store::{Agent, Loaded};
-use hallmark_verify::{EkId, Revocation, Trust};
+use hallmark_verify::{Revocation, Trust};
 use tokio::sync::Mutex;
 
 use crate::config::Tpm2;
@@ -131,7 +131,7 @@ impl Lifecycle {
         self.configure(configured);
     }
 
-    fn follow(&self, lines: BTreeMap<EkId, InventoryLine>) {
+    fn follow(&self, lines: BTreeMap<EkId, InventoryItem>) {
         self.known.store(Arc::new(Known::new(&self.configured.load(), lines)));
     }
 }

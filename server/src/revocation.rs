@@ -8,8 +8,8 @@ use std::{
 };
 
 use hallmark_evidence::EkCertificateChain;
+use hallmark_node::NodeId;
 use hallmark_reason::Report;
-use hallmark_state::agent_id;
 use hallmark_store::StoreError;
 use hallmark_verify::{Revocation, is_revoked};
 
@@ -153,7 +153,9 @@ async fn revoked(server: &Arc<Server>) -> Result<BTreeSet<String>, PolicyFileErr
 pub(crate) fn follow_certificate(server: &Arc<Server>, subject: &Subject) {
     let Some((ek, is_revoked)) = subject.news() else { return };
     let policies = server.attestation.policies.load();
-    let is_known = agent_id(&server.trust_domain, ek).is_ok_and(|id| server.agents.find(&id).is_some());
+    let is_known = NodeId::new(&server.trust_domain, ek)
+        .map(NodeId::into_spiffe_id)
+        .is_ok_and(|id| server.agents.find(&id).is_some());
     if is_known && policies.revoked.contains(&hex::encode(ek)) != is_revoked {
         let server = Arc::clone(server);
         tokio::spawn(async move {

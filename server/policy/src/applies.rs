@@ -5,9 +5,9 @@
 
 use std::collections::BTreeSet;
 
+use hallmark_node::{Maker, Model, TpmClass};
 use hallmark_reason::ReasonCode;
 use hallmark_spiffe::Selector;
-use hallmark_verify::TpmClass;
 
 use crate::facts::MachineFacts;
 use crate::policy::Policy;
@@ -83,7 +83,7 @@ fn fit(selector: &Selector, facts: &MachineFacts) -> Fit {
             wanted,
             [
                 certificate.map(|it| it.manufacturer.as_str()),
-                line.and_then(|it| it.manufacturer.as_deref()),
+                line.and_then(|it| it.manufacturer.as_ref().map(Maker::as_str)),
             ],
         ),
         ("tpm2", "model") => one_of(
@@ -91,7 +91,7 @@ fn fit(selector: &Selector, facts: &MachineFacts) -> Fit {
             wanted,
             [
                 certificate.map(|it| it.model.as_str()),
-                line.and_then(|it| it.model.as_deref()),
+                line.and_then(|it| it.model.as_ref().map(Model::as_str)),
             ],
         ),
         ("tpm2", "firmware") => one_of("firmware", wanted, [certificate.map(|it| it.version.as_str()), None]),

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use hallmark_node::{Maker, Model, TpmClass};
 use hallmark_reason::ReasonCode;
-use hallmark_verify::TpmClass;
 
 use crate::facts::TpmFacts;
 use crate::reason::{Finding, Reason};
@@ -108,47 +108,42 @@ pub(crate) fn denied_ek(tpm: &TpmFacts, denied: &BTreeSet<String>) -> Reason {
     Reason::of(ReasonCode::new("HM-POLICY-0003"), "tpm.denied_eks", finding)
 }
 
-pub(crate) fn denied_manufacturer(tpm: &TpmFacts, denied: &BTreeSet<String>) -> Reason {
-    let proven = tpm.certificate.as_ref().map(|it| it.manufacturer.as_str());
-    let stated = tpm.inventory.as_ref().and_then(|line| line.manufacturer.as_deref());
+pub(crate) fn denied_manufacturer(tpm: &TpmFacts, denied: &BTreeSet<Maker>) -> Reason {
+    let proven = tpm.certificate.as_ref().map(|it| &it.manufacturer);
+    let stated = tpm.inventory.as_ref().and_then(|line| line.manufacturer.as_ref());
     let finding = named("TPM manufacturer", denied, [proven, stated]);
     Reason::of(ReasonCode::new("HM-POLICY-0004"), "tpm.denied_manufacturers", finding)
 }
 
-pub(crate) fn denied_model(tpm: &TpmFacts, denied: &BTreeSet<String>) -> Reason {
-    let proven = tpm.certificate.as_ref().map(|it| it.model.as_str());
-    let stated = tpm.inventory.as_ref().and_then(|line| line.model.as_deref());
+pub(crate) fn denied_model(tpm: &TpmFacts, denied: &BTreeSet<Model>) -> Reason {
+    let proven = tpm.certificate.as_ref().map(|it| &it.model);
+    let stated = tpm.inventory.as_ref().and_then(|line| line.model.as_ref());
     let finding = named("TPM model", denied, [proven, stated]);
     Reason::of(ReasonCode::new("HM-POLICY-0005"), "tpm.denied_models", finding)
 }
 
 /// Denied by the certificate's name or by the inventory's; and where some are denied and neither says a name, too: a
 /// denied TPM must not get in by leaving its certificate out.
-fn named(what: &str, denied: &BTreeSet<String>, known: [Option<&str>; 2]) -> Finding {
+fn named<T: Ord + AsRef<str>>(what: &str, denied: &BTreeSet<T>, known: [Option<&T>; 2]) -> Finding {
     let mut known = known.into_iter().flatten();
     let Some(first) = known.next() else {
         if denied.is_empty() {
             return denied_or_not(what, "", false);
         }
-        let list: Vec<_> = denied.iter().map(String::as_str).collect();
+        let list: Vec<_> = denied.iter().map(AsRef::as_ref).collect();
         return Finding::new(false, format!("the {what} is not known, and some are denied")).comparing(
             format!("any {what} but {}", list.join(", ")),
             "no verified certificate that names one",
         );
     };
-    let name = std::iter::once(first).chain(known).find(|name| names(denied, name));
-    denied_or_not(what, name.unwrap_or(first), name.is_some())
+    let name = std::iter::once(first).chain(known).find(|name| denied.contains(*name));
+    denied_or_not(what, name.unwrap_or(first).as_ref(), name.is_some())
 }
 
 pub(crate) fn denied_firmware(tpm: &TpmFacts, denied: &BTreeSet<u64>) -> Reason {
     let version = tpm.firmware_version;
     let finding = denied_or_not("TPM firmware", &format!("{version:016x}"), denied.contains(&version));
     Reason::of(ReasonCode::new("HM-POLICY-0006"), "tpm.denied_firmware", finding)
-}
-
-/// Vendors write the hex of their id, and their models, in either case: a denial means both.
-fn names(denied: &BTreeSet<String>, name: &str) -> bool {
-    denied.iter().any(|other| other.eq_ignore_ascii_case(name))
 }
 
 fn denied_or_not(what: &str, value: &str, denied: bool) -> Finding {

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
+use hallmark_node::{Maker, Model, TpmClass};
 use hallmark_tpm_wire::PcrValues;
 use hallmark_verify::boot::{BootEvent, BootFacts, MeasuredBoot};
 use hallmark_verify::history::QuoteClock;
 use hallmark_verify::offline::Measured;
-use hallmark_verify::{EnrolledBy, TpmClass, VerifiedEvidence};
+use hallmark_verify::{EnrolledBy, VerifiedEvidence};
 use serde::{Deserialize, Serialize};
 
 use crate::ima::ImaSummary;
@@ -72,7 +73,7 @@ pub struct TpmFacts {
     /// `certificate` or `inventory`.
     pub enrolled_by: String,
     /// What the inventory says of the TPM, if it lists it, also in a line that has expired.
-    pub inventory: Option<InventoryLine>,
+    pub inventory: Option<InventoryStatement>,
     /// What the EK certificate says, if there is a genuine one; it may have expired.
     pub certificate: Option<EkCertificate>,
     /// The firmware version that the quote reports.
@@ -95,13 +96,13 @@ pub struct Listed {
 /// What the operator's inventory says of a TPM. It may say nothing but that the TPM is known.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct InventoryLine {
+pub struct InventoryStatement {
     /// The class.
     pub class: Option<String>,
-    /// The manufacturer, as EK certificates name it.
-    pub manufacturer: Option<String>,
-    /// The model, as EK certificates name it.
-    pub model: Option<String>,
+    /// The manufacturer.
+    pub manufacturer: Option<Maker>,
+    /// The model.
+    pub model: Option<Model>,
     /// Whether the line has expired. Then it vouches for nothing, and still says which rules are for the machine.
     #[serde(default)]
     pub expired: bool,
@@ -111,10 +112,10 @@ pub struct InventoryLine {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EkCertificate {
-    /// The TPM's manufacturer, such as `id:49465800`.
-    pub manufacturer: String,
+    /// The TPM's manufacturer.
+    pub manufacturer: Maker,
     /// The TPM's model.
-    pub model: String,
+    pub model: Model,
     /// The TPM's version at manufacture.
     pub version: String,
     /// The issuer's name.
@@ -242,7 +243,7 @@ impl TpmFacts {
             ek_sha256: hex(evidence.ek_sha256()),
             class: evidence.class().as_str().to_owned(),
             enrolled_by: evidence.enrolled_by().as_str().to_owned(),
-            inventory: evidence.inventory().map(|line| InventoryLine {
+            inventory: evidence.inventory().map(|line| InventoryStatement {
                 class: line.item.class.map(|class| class.as_str().to_owned()),
                 manufacturer: line.item.manufacturer.clone(),
                 model: line.item.model.clone(),

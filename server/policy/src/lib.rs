@@ -34,7 +34,7 @@ pub use appraisal_result::AppraisalResult;
 pub use baseline::{
     Baseline, BaselineError, BaselineState, Comparison, FactDifference, Origin, Prediction, RegisterDifference,
 };
-pub use facts::{BootRecord, EkCertificate, InventoryLine, KnownMachine, Listed, MachineFacts, TpmFacts};
+pub use facts::{BootRecord, EkCertificate, InventoryStatement, KnownMachine, Listed, MachineFacts, TpmFacts};
 pub use glob::{Glob, GlobError};
 pub use ima::{DigestList, DigestListError, ImaSummary, LineKind, LineRef, Looked, MeasuredFile, Signed};
 pub use policy::{BootRules, ImaRules, MokRule, PcrRule, Policy, PolicyError, TpmRules, Violations};

@@ -10,8 +10,9 @@ pub use error::PolicyError;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use hallmark_node::{Maker, Model, TpmClass};
 use hallmark_spiffe::Selector;
-use hallmark_verify::TpmClass;
+
 use hallmark_verify::ima::ImaKeys;
 
 pub(crate) use value::check_name;
@@ -196,9 +197,9 @@ pub struct TpmRules {
     /// EKs, by the SHA-256 of their SPKI.
     pub denied_eks: Option<BTreeSet<String>>,
     /// Manufacturers, as EK certificates name them.
-    pub denied_manufacturers: Option<BTreeSet<String>>,
+    pub denied_manufacturers: Option<BTreeSet<Maker>>,
     /// Models, as EK certificates name them.
-    pub denied_models: Option<BTreeSet<String>>,
+    pub denied_models: Option<BTreeSet<Model>>,
     /// Firmware versions, as quotes report them.
     pub denied_firmware: Option<BTreeSet<u64>>,
     /// The lowest firmware version, as quotes report them.

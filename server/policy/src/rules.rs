@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use hallmark_verify::TpmClass;
+use hallmark_node::{Maker, Model, TpmClass};
 use serde::{Deserialize, Serialize};
 
 /// The operator's rules. The default suits production: real TPMs of every kind, no simulators, nothing denied.
@@ -16,11 +16,10 @@ pub struct Rules {
     pub require_inventory: bool,
     /// SHA-256 of the SPKI of EKs that may never join, lower-case hex.
     pub denied_eks: BTreeSet<String>,
-    /// TPM manufacturers that may not join, as the EK certificate names them (`id:00001014`), in
-    /// upper or lower case. With any denied, a TPM whose manufacturer neither certificate nor inventory names is refused.
-    pub denied_manufacturers: BTreeSet<String>,
-    /// TPM models that may not join, as the EK certificate names them, in upper or lower case; unknown ones as above.
-    pub denied_models: BTreeSet<String>,
+    /// TPM manufacturers that may not join, as the EK certificate names them. With any denied, a TPM whose manufacturer neither certificate nor inventory names is refused.
+    pub denied_manufacturers: BTreeSet<Maker>,
+    /// TPM models that may not join, as the EK certificate names them; unknown ones as above.
+    pub denied_models: BTreeSet<Model>,
     /// Firmware versions that may not join, as the quote reports them.
     pub denied_firmware: BTreeSet<u64>,
 }
@@ -45,8 +44,8 @@ struct Form {
     allowed_classes: BTreeSet<String>,
     require_inventory: bool,
     denied_eks: BTreeSet<String>,
-    denied_manufacturers: BTreeSet<String>,
-    denied_models: BTreeSet<String>,
+    denied_manufacturers: BTreeSet<Maker>,
+    denied_models: BTreeSet<Model>,
     denied_firmware: BTreeSet<u64>,
 }
 

@@ -4,13 +4,17 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use hallmark_node::{EkId, InventoryItem, TpmClass};
 use hallmark_policy::{Appraisal, Listed, PolicySet, Rules, appraise};
 use hallmark_verify::testing::{ExtensionDraft, SoftwareMachine, VendorCa, attest, oids};
-use hallmark_verify::{EkId, EkRoots, InventoryItem, TpmClass, Trust, VerifiedEvidence};
+use hallmark_verify::{EkRoots, Trust, VerifiedEvidence};
 
 fn now() -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(1_795_392_000)
 }
+
+/// In the place of the EK that the scene's machine turns out to have.
+const ANY: EkId = EkId::Spki([0; 32]);
 
 struct Scene {
     trust: Trust,
@@ -51,12 +55,16 @@ impl Scene {
     }
 
     fn enrol(&mut self) {
-        self.enrol_as(InventoryItem::default());
+        self.enrol_as(InventoryItem::new(ANY));
     }
 
     fn enrol_as(&mut self, item: InventoryItem) {
         let ek = *self.evidence().ek_sha256();
-        self.trust.inventory.insert(EkId::Spki(ek), item).unwrap();
+        let item = InventoryItem {
+            ek: EkId::Spki(ek),
+            ..item
+        };
+        self.trust.inventory.add(item.into());
     }
 }
 
@@ -147,7 +155,7 @@ fn attack_13_leaving_the_certificate_out_escapes_no_rule() {
             scene.machine.ek_certificate.clone_from(&certificate);
             scene
         };
-        let silent = hidden(InventoryItem::default());
+        let silent = hidden(InventoryItem::new(ANY));
         for (rules, code) in [
             (&only(TpmClass::Discrete), "HM-POLICY-0002"),
             (&only(TpmClass::Virtual), "HM-POLICY-0002"),
@@ -163,7 +171,7 @@ fn attack_13_leaving_the_certificate_out_escapes_no_rule() {
             class: Some(class),
             manufacturer: Some(manufacturer.into()),
             model: Some(model.into()),
-            ..InventoryItem::default()
+            ..InventoryItem::new(ANY)
         };
         let stated = hidden(item(TpmClass::Discrete, "id:49465800", "SLB9670"));
         for rules in [&only(TpmClass::Discrete), &maker, &model] {
@@ -185,7 +193,7 @@ fn attack_13_leaving_the_certificate_out_escapes_no_rule() {
         class: Some(TpmClass::Discrete),
         manufacturer: Some("id:49465800".into()),
         model: Some("SLB9670".into()),
-        ..InventoryItem::default()
+        ..InventoryItem::new(ANY)
     });
     assert_eq!(refusal(&both.judge(&only(TpmClass::Discrete))), Some("HM-POLICY-0002"));
     assert_eq!(refusal(&both.judge(&only(TpmClass::Firmware))), Some("HM-POLICY-0002"));

@@ -100,8 +100,8 @@ impl Facts {
             facts.ek_issuer.clone_from(&certificate.issuer);
             facts.ek_serial.clone_from(&certificate.serial);
             facts.ek_not_after = certificate.not_after;
-            facts.manufacturer.clone_from(&certificate.attributes.manufacturer);
-            facts.model.clone_from(&certificate.attributes.model);
+            facts.manufacturer = certificate.attributes.manufacturer.to_string();
+            facts.model = certificate.attributes.model.to_string();
         }
         facts
     }

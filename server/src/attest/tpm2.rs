@@ -6,13 +6,14 @@ use bytes::Bytes;
 use hallmark_api::{agent::attest_agent_response, attest};
 use hallmark_authority::SubjectKey;
 use hallmark_evidence::{Claim, EkCertificateChain};
+use hallmark_node::{EkId, NodeId};
 use hallmark_policy::{Appraisal, Listed, PolicySet, appraise_following};
 use hallmark_spiffe::{SpiffeId, x509::SerialHex};
-use hallmark_state::{agent_id, authorise_node};
+use hallmark_state::authorise_node;
 use hallmark_store::{Agent, StoreError};
 use hallmark_tpm_wire::Name;
 use hallmark_verify::{
-    Challenge, EkCertificateError, EkId, KnownTpm, RefusalClass, VerifiedClaim, VerifiedProof, VerifyError, ek_sha256,
+    Challenge, EkCertificateError, KnownTpm, RefusalClass, VerifiedClaim, VerifiedProof, VerifyError, ek_sha256,
     history::AgentRunId, revoked_certificate, verify_claim, verify_logs, verify_proof,
 };
 use prost::Message as _;
@@ -208,7 +209,9 @@ impl Basis {
 async fn open(server: &Arc<Server>, payload: Bytes, csr: Bytes, subject: &mut Subject) -> Result<Opened, Refusal> {
     let claim = convert::claim(&decode::<attest::Tpm2Claim>(&payload)?, &csr)?;
     let (ek, run) = (ek_sha256(&claim)?, AgentRunId(claim.session));
-    let id = agent_id(&server.trust_domain, &ek).map_err(|error| Refusal::of(NodeClass::Unable, &error))?;
+    let id = NodeId::new(&server.trust_domain, &ek)
+        .map(NodeId::into_spiffe_id)
+        .map_err(|error| Refusal::of(NodeClass::Unable, &error))?;
     subject.is(&id, ek);
     let row = server.agents.find(&id);
     lifecycle::barred(row.as_deref())?;

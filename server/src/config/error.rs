@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use hallmark_node::InventoryError;
 use hallmark_reason::{Coded, ReasonCode, nearest};
 use hallmark_settings::EnvironmentError;
 use hallmark_verify::TrustError;
@@ -130,7 +131,15 @@ pub enum ConfigError {
         /// What the system said.
         cause: String,
     },
-    /// A file of roots, or the inventory, cannot be used.
+    /// The file is no inventory.
+    #[error("attestation.tpm2.ek_inventory: {}: {source}", path.display())]
+    Inventory {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: InventoryError,
+    },
+    /// A file of roots cannot be used.
     #[error("{source}")]
     Trust {
         /// What is wrong.
@@ -173,12 +182,14 @@ impl Coded for ConfigError {
             Self::Environment { .. } => ReasonCode::new("HM-CONF-0011"),
             Self::SecretExposed { .. } => ReasonCode::new("HM-CONF-0012"),
             Self::Changeable { .. } => ReasonCode::new("HM-CONF-0013"),
+            Self::Inventory { source, .. } => source.code(),
             Self::Trust { source } => source.code(),
         }
     }
 
     fn inner(&self) -> Option<&dyn Coded> {
         match self {
+            Self::Inventory { source, .. } => Some(source),
             Self::Trust { source } => Some(source),
             _ => None,
         }

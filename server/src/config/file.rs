@@ -10,6 +10,7 @@ use std::{
 
 use hallmark_host::log;
 use hallmark_hsm::KeyKind;
+use hallmark_node::TpmClass;
 use hallmark_policy::Rules;
 use hallmark_settings::{Fault, Overrides};
 use hallmark_spiffe::{SpiffeId, TrustDomain};
@@ -18,7 +19,7 @@ use hallmark_tpm_wire::{
     HashAlg, PcrSelection,
     templates::{EkTemplate, ek_template_named},
 };
-use hallmark_verify::{EkTemplates, ExpiredPolicy, TpmClass, Trust};
+use hallmark_verify::{EkTemplates, ExpiredPolicy, Trust};
 use serde::Deserialize;
 
 use super::{Config, ConfigError, Hsm, Lifetimes, LimitSettings, Listen, Log, Tpm2, locate, secret, trust, value};
@@ -457,7 +458,7 @@ impl Tpm2Table {
                 .unwrap_or_default(),
             ek_templates: (self.ek_templates_by_manufacturer.into_iter())
                 .fold(EkTemplates::new(self.ek_templates), |all, (maker, templates)| {
-                    all.with(&maker, templates)
+                    all.with(maker.into(), templates)
                 }),
             expired: match self.expired_ek_certificates {
                 Expired::Enforce => ExpiredPolicy::Enforce,
@@ -470,8 +471,8 @@ impl Tpm2Table {
             allowed_classes: self.allowed_classes.into_iter().collect(),
             require_inventory: self.require_inventory,
             denied_eks: self.deny.eks.iter().map(hex::encode).collect(),
-            denied_manufacturers: self.deny.manufacturers,
-            denied_models: self.deny.models,
+            denied_manufacturers: self.deny.manufacturers.into_iter().map(Into::into).collect(),
+            denied_models: self.deny.models.into_iter().map(Into::into).collect(),
             denied_firmware: self.deny.firmware,
         };
         let pcrs = PcrSelection::new([(HashAlg::Sha256, self.pcrs.as_slice())]);

@@ -7,6 +7,7 @@ use std::{
 };
 
 use hallmark_host::{Foreign, foreign_file};
+use hallmark_node::{Form, read_inventory};
 use hallmark_policy::signed::OperatorKeys;
 use hallmark_verify::{EkRoots, Inventory, Revocation};
 
@@ -181,7 +182,11 @@ pub(super) fn inventory(path: &Path) -> Result<Inventory, ConfigError> {
         cause: error.to_string(),
     })?;
     only_ours("attestation.tpm2.ek_inventory", path)?;
-    Ok(Inventory::from_csv(&content)?)
+    let items = read_inventory(&content, Form::Csv).map_err(|source| ConfigError::Inventory {
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok(items.into_iter().collect())
 }
 
 /// Refuses a file that is trusted as it stands where others than the server's user and root can change it. Revocation

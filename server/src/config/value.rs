@@ -5,9 +5,10 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use hallmark_host::log::{Filter, FilterError};
 use hallmark_hsm::KeyKind;
+use hallmark_node::TpmClass;
 use hallmark_spiffe::{SpiffeId, TrustDomain};
 use hallmark_tpm_wire::templates::{EK_TEMPLATES, EkTemplate, ek_template_named};
-use hallmark_verify::TpmClass;
+
 use serde::{Deserialize, Deserializer, de::Error as _};
 
 fn text<'de, D: Deserializer<'de>, T>(from: D, read: impl Fn(&str) -> Result<T, String>) -> Result<T, D::Error> {

@@ -1,7 +1,8 @@
 //! Whether a node whose TPM proved itself is let in.
 
+use hallmark_node::NodeId;
 use hallmark_policy::Appraisal;
-use hallmark_state::{Action, Approvals, NodeState, agent_id, step};
+use hallmark_state::{Action, Approvals, NodeState, step};
 use hallmark_store::{Agent, Change};
 
 use super::{Lifecycle, change::record, links};
@@ -70,7 +71,9 @@ impl Lifecycle {
 pub async fn let_in(server: &Server, appraisal: &Appraisal) -> Result<(), Refusal> {
     let evidence = appraisal.evidence();
     let unable = |error: &dyn hallmark_reason::Coded| Refusal::of(NodeClass::Unable, error);
-    let id = agent_id(&server.trust_domain, evidence.ek_sha256()).map_err(|error| unable(&error))?;
+    let id = NodeId::new(&server.trust_domain, evidence.ek_sha256())
+        .map(NodeId::into_spiffe_id)
+        .map_err(|error| unable(&error))?;
     let now = server.clock.unix();
     let row = server.agents.find(&id);
     let Err(refused) = admission(server, row.as_deref(), evidence.ek_sha256(), now) else {

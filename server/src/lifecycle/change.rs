@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use hallmark_node::NodeId;
 use hallmark_reason::{Coded, Report};
 use hallmark_spiffe::SpiffeId;
 use hallmark_state::{Action, Approval, Approvals, LifecycleError, NodeState, RefusedStep, Role, gives_back, step};
@@ -87,7 +88,7 @@ pub async fn change(server: &Server, ask: Ask<'_>) -> Result<Changed, ChangeFail
     let _turn = server.lifecycle.writer.lock().await;
     let siblings = match ask.action {
         Action::Approve => Vec::new(),
-        _ => ek_of(ask.id).map_or_else(Vec::new, |ek| links::siblings(server, &ek)),
+        _ => NodeId::ek_of(ask.id).map_or_else(Vec::new, |ek| links::siblings(server, &ek)),
     };
     change_all(server, &ask, approver, &siblings).await
 }
@@ -240,7 +241,7 @@ fn decide(
     before: Option<&Agent>,
     now: i64,
 ) -> Result<(Option<Agent>, Changed), ChangeFailed> {
-    let ek = before.and_then(|row| row.ek_sha256).or_else(|| ek_of(ask.id));
+    let ek = before.and_then(|row| row.ek_sha256).or_else(|| NodeId::ek_of(ask.id));
     let from = match (before, ek) {
         (None, Some(ek)) => server.lifecycle.state(None, &ek, now),
         (row, _) => row.map(|row| row.state),
@@ -331,13 +332,6 @@ fn unseen(id: &SpiffeId, ek_sha256: Option<[u8; 32]>) -> Agent {
         facts: String::new(),
         attested_at: 0,
     }
-}
-
-/// The EK's hash out of an agent's id.
-pub(crate) fn ek_of(id: &SpiffeId) -> Option<[u8; 32]> {
-    let mut ek = [0; 32];
-    let hash = id.path().strip_prefix("/spire/agent/tpm2/")?;
-    hex::decode_to_slice(hash, &mut ek).ok().map(|()| ek)
 }
 
 /// The record of a step in a node's life.

@@ -1,20 +1,16 @@
 //! The store's inventory in memory, and what verification sees of it.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::{Duration, UNIX_EPOCH},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
-use hallmark_state::InventoryLine;
-use hallmark_verify::{EkId, Inventory, InventoryItem, Trust, VerifiedEvidence};
+use hallmark_node::{EkId, InventoryItem};
+use hallmark_verify::{Inventory, Trust, VerifiedEvidence};
 
 /// One state of the inventory; it never changes, it is replaced.
 #[derive(Debug)]
 pub struct Known {
     /// What the configuration says.
     configured: Arc<Trust>,
-    lines: BTreeMap<EkId, InventoryLine>,
+    lines: BTreeMap<EkId, InventoryItem>,
     /// Of a machine's further EKs: the one under which its line stands.
     under: BTreeMap<EkId, EkId>,
     trust: Arc<Trust>,
@@ -23,14 +19,13 @@ pub struct Known {
 impl Known {
     /// The lines of the store over those of the configured file: where both name an EK, the store's counts.
     #[must_use]
-    pub fn new(configured: &Arc<Trust>, lines: BTreeMap<EkId, InventoryLine>) -> Self {
+    pub fn new(configured: &Arc<Trust>, lines: BTreeMap<EkId, InventoryItem>) -> Self {
         let mut inventory = Inventory::default();
-        let stored = lines.values().flat_map(|line| line.eks().map(|ek| (ek, item(line))));
-        let file = configured.inventory.iter().map(|(ek, item)| (*ek, item.clone()));
-        for (ek, item) in stored.chain(file) {
-            // Said twice is refused, and the first stays.
-            drop(inventory.insert(ek, item));
-        }
+        lines.values().for_each(|line| inventory.add(Arc::new(line.clone())));
+        configured
+            .inventory
+            .iter()
+            .for_each(|item| inventory.add(Arc::clone(item)));
         let trust = Trust {
             inventory,
             roots: configured.roots.clone(),
@@ -38,7 +33,7 @@ impl Known {
             expired: configured.expired,
             revocation: Arc::clone(&configured.revocation),
         };
-        let under = |line: &InventoryLine| {
+        let under = |line: &InventoryItem| {
             let first = line.ek;
             line.other_eks.iter().map(move |ek| (*ek, first)).collect::<Vec<_>>()
         };
@@ -58,13 +53,13 @@ impl Known {
 
     /// Every line, by EK.
     #[must_use]
-    pub const fn lines(&self) -> &BTreeMap<EkId, InventoryLine> {
+    pub const fn lines(&self) -> &BTreeMap<EkId, InventoryItem> {
         &self.lines
     }
 
     /// The line that names exactly this key, alone or with others.
     #[must_use]
-    pub fn line(&self, ek: &EkId) -> Option<&InventoryLine> {
+    pub fn line(&self, ek: &EkId) -> Option<&InventoryItem> {
         self.lines.get(self.under.get(ek).unwrap_or(ek))
     }
 
@@ -77,19 +72,7 @@ impl Known {
     /// The labels of the machine that `evidence` is about, also of a line that has expired.
     #[must_use]
     pub fn labels(&self, evidence: &VerifiedEvidence) -> BTreeMap<String, String> {
-        let line = evidence.inventory().and_then(|found| self.line(&found.key));
-        line.map_or_else(BTreeMap::new, InventoryLine::selector_labels)
-    }
-}
-
-fn item(line: &InventoryLine) -> InventoryItem {
-    // A time before 1970 is not read from any file; it would have expired.
-    let expires = |at: i64| UNIX_EPOCH + Duration::from_secs(u64::try_from(at).unwrap_or(0));
-    InventoryItem {
-        owner: line.owner.clone(),
-        expires: line.expires.map(expires),
-        class: line.class,
-        manufacturer: line.manufacturer.clone(),
-        model: line.model.clone(),
+        let found = evidence.inventory();
+        found.map_or_else(BTreeMap::new, |found| found.item.selector_labels())
     }
 }

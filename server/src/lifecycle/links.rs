@@ -5,13 +5,14 @@ use std::{
     sync::{Arc, PoisonError, RwLockReadGuard, RwLockWriteGuard},
 };
 
+use hallmark_node::{EkId, InventoryItem, NodeId};
 use hallmark_spiffe::SpiffeId;
-use hallmark_state::{Action, InventoryLine, LinkError, Links, NodeState, agent_id};
+use hallmark_state::{Action, LinkError, Links, NodeState};
 use hallmark_store::{Agent, Change, StoreError, TpmName};
 use hallmark_tpm_wire::Name;
-use hallmark_verify::{EkId, Trust, VerifiedProof};
+use hallmark_verify::{Trust, VerifiedProof};
 
-use super::{Ask, ChangeFailed, Lifecycle, change, ek_of};
+use super::{Ask, ChangeFailed, Lifecycle, change};
 use crate::{
     attest::{NodeClass, Refusal},
     caller::Caller,
@@ -53,7 +54,7 @@ pub(super) fn stored(names: Vec<TpmName>, machines: Vec<BTreeSet<EkId>>, rows: &
 /// The store's.
 pub async fn set_trust(server: &Server, trust: Trust) -> Result<bool, StoreError> {
     let _turn = server.lifecycle.writer.lock().await;
-    let machines: Vec<_> = trust.inventory.machines().cloned().collect();
+    let machines: Vec<_> = trust.inventory.machines().collect();
     server.lifecycle.configure(trust);
     link(server, machines).await
 }
@@ -66,7 +67,7 @@ pub async fn set_trust(server: &Server, trust: Trust) -> Result<bool, StoreError
 pub async fn link_at_start(server: &Server) -> Result<(), StoreError> {
     let _turn = server.lifecycle.writer.lock().await;
     let configured = server.lifecycle.configured.load_full();
-    let mut machines: Vec<_> = configured.inventory.machines().cloned().collect();
+    let mut machines: Vec<_> = configured.inventory.machines().collect();
     {
         let links = server.lifecycle.links();
         for row in server.agents.all() {
@@ -129,7 +130,9 @@ pub async fn require_one_node(server: &Server, verified_proof: &VerifiedProof) -
             Refusal::of(NodeClass::Unable, &error)
         })?;
     }
-    let id = agent_id(&server.trust_domain, ek).map_err(|error| Refusal::of(NodeClass::Unable, &error))?;
+    let id = NodeId::new(&server.trust_domain, ek)
+        .map(NodeId::into_spiffe_id)
+        .map_err(|error| Refusal::of(NodeClass::Unable, &error))?;
     require_no_other(server, ek, server.agents.find(&id).as_deref())
 }
 
@@ -168,28 +171,32 @@ fn stands_in_the_way(own: Option<&Agent>, other: &Agent) -> bool {
 /// The ids of the other nodes that the machine with this EK could be.
 pub(crate) fn siblings(server: &Server, ek: &[u8; 32]) -> Vec<SpiffeId> {
     let others = server.lifecycle.links().listed_with(ek, &[]);
-    let ids = others.iter().map(|other| agent_id(&server.trust_domain, other));
+    let ids = others
+        .iter()
+        .map(|other| NodeId::new(&server.trust_domain, other).map(NodeId::into_spiffe_id));
     ids.filter_map(Result::ok).collect()
 }
 
 /// The node of a line's machine, if there is one.
-pub(crate) fn node_of_line(server: &Server, line: &InventoryLine) -> Option<Arc<Agent>> {
+pub(crate) fn node_of_line(server: &Server, line: &InventoryItem) -> Option<Arc<Agent>> {
     let spki = |ek: EkId| server.lifecycle.links().ek_of_key(&ek);
     line.eks().filter_map(spki).find_map(|ek| row_of(server, &ek))
 }
 
 /// The id that a line's machine has or will have, as far as that is known: of several EKs the first one's.
-pub(crate) fn id_of_line(server: &Server, line: &InventoryLine) -> Option<SpiffeId> {
+pub(crate) fn id_of_line(server: &Server, line: &InventoryItem) -> Option<SpiffeId> {
     let first = line.eks().find_map(|ek| match ek {
         EkId::Spki(ek) => Some(ek),
         EkId::Name(_) => None,
     });
-    agent_id(&server.trust_domain, &first?).ok()
+    NodeId::new(&server.trust_domain, &first?)
+        .map(NodeId::into_spiffe_id)
+        .ok()
 }
 
 /// Whether these two nodes are one machine, as operators say.
 pub(super) fn are_one_machine(server: &Server, one: &SpiffeId, other: &SpiffeId) -> bool {
-    let (one, other) = (ek_of(one), ek_of(other));
+    let (one, other) = (NodeId::ek_of(one), NodeId::ek_of(other));
     one.zip(other)
         .is_some_and(|(one, other)| server.lifecycle.links().listed_with(&one, &[]).contains(&other))
 }
@@ -252,7 +259,7 @@ const fn out_by(state: NodeState) -> Option<Action> {
 }
 
 fn row_of(server: &Server, ek: &[u8; 32]) -> Option<Arc<Agent>> {
-    let id = agent_id(&server.trust_domain, ek).ok()?;
+    let id = NodeId::new(&server.trust_domain, ek).map(NodeId::into_spiffe_id).ok()?;
     server.agents.find(&id)
 }
 
@@ -263,7 +270,7 @@ fn refusal(server: &Server, error: &LinkError) -> Refusal {
     };
     let mut refusal = Refusal::of(class, error);
     if let LinkError::OtherEk { other, shown } = error
-        && let Ok(id) = agent_id(&server.trust_domain, other)
+        && let Ok(id) = NodeId::new(&server.trust_domain, other).map(NodeId::into_spiffe_id)
     {
         let state = row_of(server, other).map_or("evicted", |row| row.state.as_str());
         let shown = hex::encode(shown);

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use hallmark_node::{EkId, InventoryItem, NodeId};
 use hallmark_spiffe::SpiffeId;
-use hallmark_state::{Action, InventoryLine, Links, NodeState, Plan, agent_id, step};
+use hallmark_state::{Action, Links, NodeState, Plan, step};
 use hallmark_store::{Agent, Change, Outcome, Record, RecordKind, StoreError};
-use hallmark_verify::EkId;
 
 use super::{Known, change::record, links};
 use crate::{caller::Caller, state::Server};
@@ -14,7 +14,7 @@ use crate::{caller::Caller, state::Server};
 #[derive(Debug)]
 pub struct Import<'a> {
     /// The machines.
-    pub lines: Vec<InventoryLine>,
+    pub lines: Vec<InventoryItem>,
     /// Whether lines that are not among them go.
     pub replace: bool,
     /// Whether retired machines among them may come back.
@@ -49,7 +49,7 @@ pub struct Imported {
 pub async fn import(server: &Server, import: Import<'_>) -> Result<Imported, StoreError> {
     let _turn = server.lifecycle.writer.lock().await;
     let known = server.lifecycle.inventory();
-    let named: Vec<EkId> = import.lines.iter().flat_map(InventoryLine::eks).collect();
+    let named: Vec<EkId> = import.lines.iter().flat_map(InventoryItem::eks).collect();
     let now = server.clock.unix();
     let expired = import.lines.iter().filter(|line| !line.is_valid_at(now));
     let mut imported = Imported {
@@ -129,23 +129,23 @@ fn machines(server: &Server, plan: &Plan) -> Vec<BTreeSet<EkId>> {
         }
     }
     let configured = server.lifecycle.configured.load();
-    let of_file = configured.inventory.machines().cloned();
+    let of_file = configured.inventory.machines();
     news.extend(of_file.filter_map(|machine| listed.merge(machine)));
     news
 }
 
 /// EKs of lines that go or change, and that no line names any more.
-fn dropped(known: &Known, plan: &Plan, lines: &BTreeMap<EkId, InventoryLine>) -> Vec<EkId> {
-    let named: BTreeSet<EkId> = lines.values().flat_map(InventoryLine::eks).collect();
+fn dropped(known: &Known, plan: &Plan, lines: &BTreeMap<EkId, InventoryItem>) -> Vec<EkId> {
+    let named: BTreeSet<EkId> = lines.values().flat_map(InventoryItem::eks).collect();
     let of_lines = plan.removed.iter().chain(plan.changed.iter().map(|line| &line.ek));
     let before = of_lines
         .filter_map(|ek| known.lines().get(ek))
-        .flat_map(InventoryLine::eks);
+        .flat_map(InventoryItem::eks);
     before.filter(|ek| !named.contains(ek)).collect()
 }
 
 /// What the plan changes in the store; `lines` follow it.
-fn staged(plan: &Plan, lines: &mut BTreeMap<EkId, InventoryLine>) -> Vec<Change> {
+fn staged(plan: &Plan, lines: &mut BTreeMap<EkId, InventoryItem>) -> Vec<Change> {
     let mut changes = Vec::new();
     for line in plan.added.iter().chain(&plan.changed) {
         lines.insert(line.ek, line.clone());
@@ -194,7 +194,7 @@ pub async fn remove(
         let (now, by) = (server.clock.unix(), by.actor());
         let forget = |row: &Agent| unlisted(row, now, &by, reason);
         let gone = eks.iter().filter_map(|ek| known.lines().get(ek));
-        let ids = ids_of(server, gone.flat_map(InventoryLine::eks));
+        let ids = ids_of(server, gone.flat_map(InventoryItem::eks));
         server.agents.forget(&*server.store, &ids, forget, changes).await?;
         server.lifecycle.follow(lines);
         // As after an import.
@@ -206,7 +206,7 @@ pub async fn remove(
 /// The ids of the nodes with these EKs.
 fn ids_of(server: &Server, eks: impl IntoIterator<Item = EkId>) -> Vec<SpiffeId> {
     let id = |ek: EkId| match ek {
-        EkId::Spki(ek) => agent_id(&server.trust_domain, &ek).ok(),
+        EkId::Spki(ek) => NodeId::new(&server.trust_domain, &ek).map(NodeId::into_spiffe_id).ok(),
         EkId::Name(_) => None,
     };
     eks.into_iter().filter_map(id).collect()
@@ -242,7 +242,7 @@ fn retired(server: &Server, named: &[EkId]) -> Vec<(EkId, SpiffeId)> {
     let others = own.iter().flat_map(|(_, ek)| links.listed_with(ek, &[]));
     let others = others.map(|ek| (EkId::Spki(ek), ek));
     for (key, ek) in own.iter().copied().chain(others) {
-        let Ok(id) = agent_id(&server.trust_domain, &ek) else {
+        let Ok(id) = NodeId::new(&server.trust_domain, &ek).map(NodeId::into_spiffe_id) else {
             continue;
         };
         let row = server.agents.find(&id);

@@ -7,6 +7,7 @@ use std::{
 };
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
+use hallmark_node::NodeId;
 use hallmark_policy::{
     AppraisalChange as Verdict, AppraisalResult, MachineFacts, PolicySet, Rules, Standing, reappraise,
 };
@@ -20,7 +21,6 @@ use crate::{
     agents::{ChangeError, Decision},
     attest::recall,
     kept::undecodable,
-    lifecycle::ek_of,
     state::Server,
 };
 
@@ -209,7 +209,7 @@ pub async fn judge(
 
 /// Operators may have listed other EKs as this machine's since it attested.
 fn relink(server: &Server, node: &SpiffeId, facts: &mut MachineFacts) {
-    if let Some(ek) = ek_of(node) {
+    if let Some(ek) = NodeId::ek_of(node) {
         facts.tpm.other_eks = server.lifecycle.listed_with(&ek);
     }
 }

@@ -223,11 +223,7 @@ fn warn_of_gaps(config: &Config, no_inventory: bool) {
     if tpm2.trust.roots.is_empty() && tpm2.trust.inventory.is_empty() && no_inventory {
         tracing::warn!("neither ek_roots nor an inventory names a TPM: no node can attest");
     }
-    if tpm2
-        .rules
-        .allowed_classes
-        .contains(&hallmark_verify::TpmClass::Simulator)
-    {
+    if tpm2.rules.allowed_classes.contains(&hallmark_node::TpmClass::Simulator) {
         tracing::warn!("simulated TPMs are allowed: their keys can be copied; for laboratories only");
     }
     if config.lifetimes.usual() > config.lifetimes.authority / 6 {

@@ -12,8 +12,9 @@ use hallmark_api::admin::{
     ListInventoryResponse, ListNodesRequest, ListNodesResponse, RemoveInventoryRequest, RemoveInventoryResponse,
     lifecycle_server::Lifecycle,
 };
+use hallmark_node::InventoryItem;
 use hallmark_reason::Report;
-use hallmark_state::{InventoryLine, NodeState};
+use hallmark_state::NodeState;
 use hallmark_store::StoreError;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
@@ -77,7 +78,7 @@ impl Lifecycle for LifecycleService {
 /// How many machines the inventory lists that were never seen, those included that were approved meanwhile.
 pub(crate) fn unseen(server: &Server) -> u64 {
     let (known, now) = (server.lifecycle.inventory(), server.clock.unix());
-    let is_unseen = |line: &&InventoryLine| {
+    let is_unseen = |line: &&InventoryItem| {
         let row = crate::lifecycle::node_of_line(server, line);
         row.is_none_or(|row| row.state == NodeState::PreRegistered)
     };

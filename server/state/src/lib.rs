@@ -8,7 +8,7 @@ mod entry;
 mod entry_error;
 mod grant;
 mod grant_error;
-mod inventory;
+mod import_plan;
 mod lifecycle;
 mod links;
 mod node;
@@ -21,12 +21,12 @@ pub use entry::{Entry, EntryId};
 pub use entry_error::EntryError;
 pub use grant::{Grant, SvidTtl, Why, authorise_entry, mint, server_identity};
 pub use grant_error::GrantError;
-pub use inventory::{Form, InventoryError, InventoryFault, InventoryLine, Plan, read_inventory};
+pub use import_plan::Plan;
 pub use lifecycle::{
     Action, Approval, Approvals, ApproverRefusal, Approvers, LifecycleError, NodeState, RefusedStep, gives_back, step,
 };
 pub use links::{LinkError, Links};
-pub use node::{agent_id, authorise_node};
+pub use node::authorise_node;
 pub use query::{Filter, Match, Page, PageToken};
 pub use registry::{Registry, Role, RoleWay};
 pub use warning::{EntryWarning, selector_warnings};

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use hallmark_node::EkId;
 use hallmark_reason::{Coded, ReasonCode};
 use hallmark_tpm_wire::Name;
-use hallmark_verify::EkId;
 
 /// SHA-256 of an EK's SPKI.
 type EkHash = [u8; 32];

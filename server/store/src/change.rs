@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use hallmark_node::{EkId, InventoryItem};
 use hallmark_spiffe::SpiffeId;
-use hallmark_state::{Entry, EntryId, InventoryLine};
-use hallmark_verify::EkId;
+use hallmark_state::{Entry, EntryId};
 
 use crate::{
     Agent, Authority, EkCertificate, NewEvidence, NodeFacts, PolicyFile, Record, SvidIntents, SvidOutcome, TpmName,
@@ -25,7 +25,7 @@ pub enum Change {
     /// Removes an agent; refused when there is none.
     DeleteAgent(SpiffeId),
     /// Adds a line of the inventory, or replaces the one of the same EK.
-    PutInventory(Box<InventoryLine>),
+    PutInventory(Box<InventoryItem>),
     /// Removes a line of the inventory; refused when there is none.
     DeleteInventory(EkId),
     /// Keeps evidence in the place of what the node proved before; refused when a part of a log does not begin where the

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use futures_util::future::BoxFuture;
+use hallmark_node::{EkId, InventoryItem};
 use hallmark_spiffe::SpiffeId;
-use hallmark_state::{Entry, InventoryLine};
-use hallmark_verify::EkId;
+use hallmark_state::Entry;
 
 use crate::{
     Agent, Authority, Change, EkCertificate, HeldEvidence, NodeEvidence, NodeFacts, PolicyFile, RecordQuery,
@@ -20,7 +20,7 @@ pub struct Loaded {
     /// Every agent, by id.
     pub agents: Vec<Agent>,
     /// Every line of the inventory, by EK.
-    pub inventory: Vec<InventoryLine>,
+    pub inventory: Vec<InventoryItem>,
     /// Every Name that a TPM proved.
     pub tpm_names: Vec<TpmName>,
     /// The EKs of each machine of which operators list several.

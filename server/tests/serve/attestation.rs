@@ -12,6 +12,7 @@ use hallmark_api::{
     types::{PermissionDeniedDetails, Spiffeid, X509svid, permission_denied_details::Reason},
 };
 use hallmark_attacks::{Wire, attest, attest_with, claim_message, open, proof_message};
+use hallmark_node::NodeId;
 use hallmark_server::run::Running;
 use hallmark_spiffe::x509::SerialHex;
 use hallmark_state::NodeState;
@@ -235,7 +236,7 @@ fn a_banned_agent_is_out_even_as_an_administrator() {
             let mut machine = SoftwareMachine::new(&lab.vendor);
             let ek = hallmark_verify::ek_sha256(&machine.claim().decode().unwrap()).unwrap();
             let trust_domain = hallmark_spiffe::TrustDomain::parse("example.org").unwrap();
-            let id = hallmark_state::agent_id(&trust_domain, &ek).unwrap();
+            let id = NodeId::new(&trust_domain, &ek).map(NodeId::into_spiffe_id).unwrap();
             lab.settings.insert("admin_ids".into(), vec![id.to_string()].into());
             let running = lab.start().await;
             let svid = attest(&wire(&running).await, &machine).await.unwrap();

@@ -4,12 +4,13 @@ use std::{fs, sync::Arc, sync::mpsc, time::Duration};
 
 use hallmark_api::admin::{ImportInventoryRequest, lifecycle_client::LifecycleClient};
 use hallmark_attacks::attest;
+use hallmark_node::EkId;
 use hallmark_policy::{Policy, PolicySet, signed::FileKind};
 use hallmark_server::{agents::Decision, run::Running};
 use hallmark_spiffe::SpiffeId;
 use hallmark_state::NodeState;
 use hallmark_store::{Agent, Change, Outcome, PolicyFile, RecordQuery};
-use hallmark_verify::{EkId, testing::SoftwareMachine};
+use hallmark_verify::testing::SoftwareMachine;
 
 use crate::{attestation::wire, client::local, lab::isolated};
 

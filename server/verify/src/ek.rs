@@ -10,7 +10,6 @@ mod key;
 mod path;
 
 pub use attributes::TpmAttributes;
-pub use class::TpmClass;
 pub use envelope::MAX_CERTIFICATE_BYTES;
 pub use error::EkCertificateError;
 pub use genuine::CertificateFacts;

@@ -5,11 +5,12 @@ mod shown;
 use std::time::SystemTime;
 
 use hallmark_evidence::{Claim, EkCertificateChain};
+use hallmark_node::{Maker, TpmClass};
 use hallmark_reason::ReasonCode;
 use hallmark_tpm_wire::{Name, PublicArea};
 
 use crate::VerifyError;
-use crate::ek::{CertificateFacts, EkCertificate, EkCertificateError, GenuineCertificate, TpmClass, judge_certificate};
+use crate::ek::{CertificateFacts, EkCertificate, EkCertificateError, GenuineCertificate, judge_certificate};
 use crate::fingerprint::{hex, sha256};
 use crate::refusal::{RefusalClass, Row, coded_by_row, expected};
 use crate::trust::{EkTemplates, InventoryMatch, KnownTpm, Trust};
@@ -252,9 +253,9 @@ fn conclude(
 
 /// The manufacturer is known by the certificate, by the inventory, or not.
 fn require_template(ek: &EnrolledEk, key: &PublicArea, templates: &EkTemplates) -> Result<(), EnrolmentError> {
-    let certified = ek.certificate.as_ref().map(|it| it.attributes.manufacturer.as_str());
-    let stated = ek.inventory.as_ref().and_then(|line| line.item.manufacturer.as_deref());
-    let makers: Vec<&str> = certified.into_iter().chain(stated).collect();
+    let certified = ek.certificate.as_ref().map(|it| &it.attributes.manufacturer);
+    let stated = ek.inventory.as_ref().and_then(|line| line.item.manufacturer.as_ref());
+    let makers: Vec<&Maker> = certified.into_iter().chain(stated).collect();
     let required = templates.require(key, &makers);
     required.map(|_| ()).map_err(|other| EnrolmentError::OtherTemplate {
         counting: other.counting,

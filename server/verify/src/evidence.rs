@@ -1,11 +1,12 @@
 //! What is proven in the end.
 
 use hallmark_evidence::{AkPublic, EvidenceFile, Signed, Source};
+use hallmark_node::TpmClass;
 use hallmark_tpm_wire::{ClockInfo, Name, PcrSelection, PcrValues};
 
 use crate::boot::MeasuredBoot;
 use crate::challenge::Challenge;
-use crate::ek::{CertificateFacts, EkCertificateError, TpmClass};
+use crate::ek::{CertificateFacts, EkCertificateError};
 use crate::enrolment::{EnrolledBy, EnrolledEk};
 use crate::ima::MeasuredFiles;
 use crate::statement::Quoted;

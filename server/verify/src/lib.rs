@@ -34,7 +34,7 @@ mod verify_logs;
 mod verify_proof;
 
 pub use challenge::{CHALLENGE_LIFETIME, Challenge, ChallengeError};
-pub use ek::{CertificateFacts, EkCertificateError, MAX_CERTIFICATE_BYTES, MAX_INTERMEDIATES, TpmAttributes, TpmClass};
+pub use ek::{CertificateFacts, EkCertificateError, MAX_CERTIFICATE_BYTES, MAX_INTERMEDIATES, TpmAttributes};
 pub use enrolment::{EnrolledBy, EnrolmentError, is_revoked, revoked_certificate};
 pub use error::VerifyError;
 pub use evidence::{ProvenLogs, VerifiedEvidence};
@@ -44,8 +44,7 @@ pub use logs::LogsError;
 pub use refusal::RefusalClass;
 pub use statement::{StatementError, StatementFault, StatementKind};
 pub use trust::{
-    EkId, EkRoots, EkTemplates, ExpiredPolicy, Inventory, InventoryItem, InventoryMatch, KnownTpm, Revocation, Trust,
-    TrustError,
+    EkRoots, EkTemplates, ExpiredPolicy, Inventory, InventoryMatch, KnownTpm, Revocation, Trust, TrustError,
 };
 pub use verify_claim::{VerifiedClaim, ek_sha256, verify_claim};
 pub use verify_logs::{HeldLogs, verify_logs};

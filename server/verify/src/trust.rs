@@ -10,7 +10,7 @@ mod roots;
 pub use ek_templates::EkTemplates;
 pub use error::TrustError;
 pub(crate) use inventory::names_of;
-pub use inventory::{EkId, Inventory, InventoryItem, InventoryMatch};
+pub use inventory::{Inventory, InventoryMatch};
 pub use revocation::Revocation;
 pub use roots::EkRoots;
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::SystemTime;
 
 use hallmark_evidence::{Binding, LogDigest, Proof};
+use hallmark_node::EkId;
 use hallmark_tpm_wire::{Attest, ClockInfo, Name, PublicArea};
 
 use crate::VerifyError;
@@ -13,7 +14,7 @@ use crate::evidence::VerifiedEvidence;
 use crate::history::QuoteClock;
 use crate::keys::KeyRole;
 use crate::statement::{StatementError, StatementFault, StatementKind, verify_certify, verify_quote};
-use crate::trust::{EkId, Trust, names_of};
+use crate::trust::{Trust, names_of};
 use crate::verify_claim::{VerifiedClaim, spki};
 
 /// Statements that hold, bound to this exchange; the logs that they are bound to have yet to come.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use hallmark_state::{Form, read_inventory};
+use hallmark_node::{Form, read_inventory};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

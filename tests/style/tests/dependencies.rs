@@ -19,6 +19,7 @@ const LANGUAGES: &[&str] = &[
     "hallmark-spiffe",
     "hallmark-tpm-wire",
     "hallmark-evidence",
+    "hallmark-node",
     "hallmark-unix",
 ];
 /// What both programs ask of their host; it does I/O, so programs alone know it.

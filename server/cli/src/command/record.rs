@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use hallmark_api::admin::{ListRecordsRequest, Record};
+use hallmark_node::{EkId, NodeId};
 
 use super::Context;
 use crate::{
@@ -240,9 +241,13 @@ async fn whole(client: &Client, subject: String) -> Result<String, CliError> {
     }
     match lookup::node(client, &subject).await {
         Ok(id) => Ok(id.to_string()),
-        Err(CliError::NoMatch { .. }) if subject.len() == 64 => {
+        Err(error @ CliError::NoMatch { .. }) => {
+            let Ok(EkId::Spki(ek)) = EkId::parse(&subject) else {
+                return Err(error);
+            };
             let trust_domain = client.trust_domain().await?;
-            Ok(format!("spiffe://{trust_domain}/spire/agent/tpm2/{subject}"))
+            let node = NodeId::new(&trust_domain, &ek).map_err(|_| error)?;
+            Ok(node.to_string())
         }
         Err(error) => Err(error),
     }

@@ -2,6 +2,7 @@
 
 use hallmark_api::admin::Record;
 use hallmark_host::printable;
+use hallmark_node::NodeId;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -86,7 +87,7 @@ impl Show for RecordList {
 
 /// A node by the start of its EK's hash, as other lists show it; anything else as it is.
 fn short(subject: &str) -> &str {
-    let node = subject.rsplit_once("/spire/agent/tpm2/").map(|(_, hash)| hash);
+    let node = NodeId::hash_in(subject);
     node.and_then(|hash| hash.get(..12)).unwrap_or(subject)
 }
 

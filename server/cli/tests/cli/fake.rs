@@ -13,9 +13,10 @@ use std::{
 };
 
 use hallmark_api::{admin::Node, types};
+use hallmark_node::{EkId, InventoryItem};
 use hallmark_spiffe::TrustDomain;
-use hallmark_state::{InventoryLine, Registry};
-use hallmark_verify::EkId;
+use hallmark_state::Registry;
+
 use tonic::Status;
 
 /// 2026-11-23T00:00:00Z.
@@ -41,7 +42,7 @@ pub(crate) struct State {
     pub(crate) reasons: Vec<String>,
     /// What was asked of nodes: action, reason.
     pub(crate) asked: Vec<(String, String)>,
-    pub(crate) inventory: BTreeMap<EkId, InventoryLine>,
+    pub(crate) inventory: BTreeMap<EkId, InventoryItem>,
     pub(crate) authorities: Vec<Vec<u8>>,
     pub(crate) hsm_ready: bool,
     pub(crate) key_extractable: bool,

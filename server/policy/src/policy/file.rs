@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use hallmark_node::{Maker, Model, TpmClass};
 use hallmark_spiffe::Selector;
-use hallmark_verify::TpmClass;
+
 use hallmark_verify::ima::ImaKeys;
 use serde::Deserialize;
 
@@ -180,9 +181,9 @@ struct TpmTable {
     #[serde(deserialize_with = "value::digests")]
     denied_eks: Option<BTreeSet<String>>,
     #[serde(deserialize_with = "value::texts")]
-    denied_manufacturers: Option<BTreeSet<String>>,
+    denied_manufacturers: Option<BTreeSet<Maker>>,
     #[serde(deserialize_with = "value::texts")]
-    denied_models: Option<BTreeSet<String>>,
+    denied_models: Option<BTreeSet<Model>>,
     #[serde(deserialize_with = "value::firmware")]
     denied_firmware: Option<BTreeSet<u64>>,
     #[serde(deserialize_with = "value::firmware_version")]

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use hallmark_node::TpmClass;
 use hallmark_spiffe::Selector;
-use hallmark_verify::TpmClass;
+
 use hallmark_verify::ima::ImaKeys;
 use serde::de::{DeserializeSeed as _, Error as _};
 use serde::{Deserialize, Deserializer};
@@ -61,12 +62,16 @@ pub(super) fn sections<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<St
 }
 
 /// Texts with something in them.
-pub(super) fn texts<'de, D: Deserializer<'de>>(from: D) -> Result<Option<BTreeSet<String>>, D::Error> {
+pub(super) fn texts<'de, D, T>(from: D) -> Result<Option<BTreeSet<T>>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Ord + From<String>,
+{
     each(from, |text| {
         if text.is_empty() {
             Err("an empty text matches nothing".into())
         } else {
-            Ok(text)
+            Ok(text.into())
         }
     })
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use hallmark_policy::{AppraisalResult, InventoryLine, MachineFacts};
+use hallmark_policy::{AppraisalResult, InventoryStatement, MachineFacts};
 
 use crate::machine::{boot_of, code, good, judge, spoiled};
 
@@ -16,7 +16,7 @@ fn policies(result: &AppraisalResult) -> BTreeSet<&str> {
 }
 
 /// A machine that keeps its certificate back, with what the inventory says of it.
-fn bare(line: Option<InventoryLine>) -> MachineFacts {
+fn bare(line: Option<InventoryStatement>) -> MachineFacts {
     spoiled(|it| {
         it.tpm.certificate = None;
         it.tpm.class = "unknown".into();
@@ -49,7 +49,7 @@ fn attack_64_what_is_not_known_lifts_no_policy() {
             "the control: {anothers}"
         );
         for wanted in [its_own, anothers] {
-            for line in [None, Some(InventoryLine::default())] {
+            for line in [None, Some(InventoryStatement::default())] {
                 let result = judge(&strict(&[wanted]), &bare(line));
                 let refusal = result.refusal().unwrap_or_else(|| panic!("{wanted} was lifted"));
                 assert_eq!(refusal.code.as_str(), "HM-POLICY-0102", "{wanted}");
@@ -65,13 +65,13 @@ fn attack_64_what_is_not_known_lifts_no_policy() {
 
 #[test]
 fn what_the_inventory_states_is_known() {
-    let stated = InventoryLine {
+    let stated = InventoryStatement {
         class: Some("discrete".into()),
         manufacturer: Some("ID:49465800".into()),
         model: Some("slb9670".into()),
         expired: false,
     };
-    let expired = InventoryLine {
+    let expired = InventoryStatement {
         expired: true,
         ..stated.clone()
     };
@@ -94,10 +94,10 @@ fn what_the_inventory_states_is_known() {
 #[test]
 fn certificate_and_inventory_both_select() {
     let machine = spoiled(|it| {
-        it.tpm.inventory = Some(InventoryLine {
+        it.tpm.inventory = Some(InventoryStatement {
             class: Some("firmware".into()),
             manufacturer: Some("id:494E5443".into()),
-            ..InventoryLine::default()
+            ..InventoryStatement::default()
         });
     });
     for wanted in [
@@ -142,9 +142,9 @@ fn attack_66_an_expired_line_selects_policies_and_grants_nothing() {
     let of_site = strict(&["inventory:site:lab"]);
     let with_line = |expired| {
         spoiled(|it| {
-            it.tpm.inventory = Some(InventoryLine {
+            it.tpm.inventory = Some(InventoryStatement {
                 expired,
-                ..InventoryLine::default()
+                ..InventoryStatement::default()
             });
         })
     };
@@ -191,7 +191,7 @@ fn attack_64_keeping_a_certificate_back_earns_no_selector() {
 fn a_certificate_that_lets_nobody_in_still_selects() {
     let expired = spoiled(|it| {
         it.tpm.enrolled_by = "inventory".into();
-        it.tpm.inventory = Some(InventoryLine::default());
+        it.tpm.inventory = Some(InventoryStatement::default());
     });
     assert_eq!(
         code(&judge(&strict(&["tpm2:class:discrete"]), &expired)),

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use hallmark_node::TpmClass;
 use hallmark_policy::{Policy, PolicySet, Reason, Rules, Standing, reappraise};
-use hallmark_verify::TpmClass;
 
 use crate::machine::{boot_of, code, good, now, spoiled};
 

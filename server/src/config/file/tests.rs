@@ -117,7 +117,7 @@ fn deny_rules_are_read_or_refused() {
     );
     let rules = Folder::new().load(&deny(&eks)).unwrap().tpm2.rules;
     assert!(rules.denied_eks.contains(&"ab".repeat(32)) && rules.denied_firmware.contains(&0x2019_1023_0016_3636));
-    assert!(rules.denied_manufacturers.contains("id:00001014"));
+    assert!(rules.denied_manufacturers.contains(&"id:00001014".into()));
     for bad in ["eks = [\"ab\"]", "eks = [\"\"]", "firmware = [\"x\"]", "maker = []"] {
         assert!(
             Folder::new()
@@ -138,7 +138,7 @@ fn templates_of_endorsement_keys_are_read_or_refused() {
     assert_eq!(usual, EkTemplates::new(named("rsa-2048-l1")));
     let keys = "ek_templates = [\"ecc-p256-l2\"]\n\
         ek_templates_by_manufacturer = { \"id:53544D20\" = [\"ecc-p384-h3\"] }";
-    let own = EkTemplates::new(named("ecc-p256-l2")).with("id:53544D20", named("ecc-p384-h3"));
+    let own = EkTemplates::new(named("ecc-p256-l2")).with("id:53544D20".into(), named("ecc-p384-h3"));
     assert_eq!(read(keys).unwrap().tpm2.trust.ek_templates, own);
     for bad in [
         "ek_templates = []",

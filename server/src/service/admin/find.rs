@@ -4,8 +4,8 @@ use std::{collections::BTreeSet, pin::Pin};
 
 use futures_util::Stream;
 use hallmark_api::admin::{FindIdsRequest, FindIdsResponse, ListServedEntriesResponse};
+use hallmark_node::InventoryItem;
 use hallmark_spiffe::SpiffeId;
-use hallmark_state::InventoryLine;
 use tonic::Status;
 
 use crate::{convert::entry_message, lifecycle, service::entry::authorised, state::Server};
@@ -36,7 +36,7 @@ pub(super) fn ids(server: &Server, request: &FindIdsRequest) -> Result<FindIdsRe
         "inventory" => {
             let prefix = prefix.to_ascii_lowercase();
             let known = server.lifecycle.inventory();
-            let keys = known.lines().values().flat_map(InventoryLine::eks);
+            let keys = known.lines().values().flat_map(InventoryItem::eks);
             let keys = keys.map(|ek| ek.to_string());
             keys.filter(|ek| ek.starts_with(&prefix)).take(MOST).collect()
         }

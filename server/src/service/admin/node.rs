@@ -1,12 +1,13 @@
 //! One node, with what was last proved of it.
 
 use hallmark_api::admin::{GetNodeResponse, PcrValue, Reason};
+use hallmark_node::NodeId;
 use hallmark_spiffe::SpiffeId;
 use hallmark_state::NodeState;
 use hallmark_store::Agent;
 use tonic::Status;
 
-use crate::{attest::Facts, lifecycle, state::Server};
+use crate::{attest::Facts, state::Server};
 
 /// Everything that is known of the node `id`.
 ///
@@ -23,7 +24,7 @@ pub(super) fn get(server: &Server, id: &str) -> Result<GetNodeResponse, Status> 
 
 /// A node that the inventory alone knows.
 fn listed(server: &Server, id: &SpiffeId, now: i64) -> Option<GetNodeResponse> {
-    let ek = lifecycle::ek_of(id)?;
+    let ek = NodeId::ek_of(id)?;
     let state = server.lifecycle.state(None, &ek, now)?;
     Some(GetNodeResponse {
         id: id.as_str().to_owned(),

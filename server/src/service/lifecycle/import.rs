@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use futures_util::{Stream, StreamExt as _};
 use hallmark_api::admin::{ImportInventoryRequest, ImportInventoryResponse};
+use hallmark_node::{EkId, Form, InventoryItem, read_inventory};
 use hallmark_reason::Report;
-use hallmark_state::{Form, InventoryLine, read_inventory};
-use hallmark_verify::EkId;
+
 use tonic::Status;
 
 use super::failed;
@@ -63,7 +63,7 @@ pub(super) async fn import(
     if imported.relinked {
         policy_files::judge_linked(server).await;
     }
-    let eks = |lines: &[InventoryLine]| lines.iter().map(|line| line.ek.to_string()).collect();
+    let eks = |lines: &[InventoryItem]| lines.iter().map(|line| line.ek.to_string()).collect();
     let keys = |eks: &[EkId]| eks.iter().map(ToString::to_string).collect();
     Ok(ImportInventoryResponse {
         added: eks(&imported.plan.added),

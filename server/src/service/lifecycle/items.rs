@@ -3,11 +3,12 @@
 use std::ops::Bound::{Excluded, Unbounded};
 
 use hallmark_api::admin::{
-    InventoryItem, ListInventoryRequest, ListInventoryResponse, RemoveInventoryRequest, RemoveInventoryResponse,
+    InventoryItem as Message, ListInventoryRequest, ListInventoryResponse, RemoveInventoryRequest,
+    RemoveInventoryResponse,
 };
+use hallmark_node::{EkId, InventoryItem, TpmClass};
 use hallmark_reason::Report;
-use hallmark_state::InventoryLine;
-use hallmark_verify::{EkId, TpmClass};
+
 use tonic::Status;
 
 use super::{failed, page_size};
@@ -34,7 +35,7 @@ pub(super) fn list(server: &Server, request: &ListInventoryRequest) -> Result<Li
     let size = page_size(request.page_size, PAGE);
     let known = server.lifecycle.inventory();
     let mut lines = known.lines().range((after, Unbounded));
-    let page: Vec<&InventoryLine> = lines.by_ref().take(size).map(|(_, line)| line).collect();
+    let page: Vec<&InventoryItem> = lines.by_ref().take(size).map(|(_, line)| line).collect();
     let next_page_token = match (page.last(), lines.next()) {
         (Some(last), Some(_)) => last.ek.to_string(),
         _ => String::new(),
@@ -45,23 +46,23 @@ pub(super) fn list(server: &Server, request: &ListInventoryRequest) -> Result<Li
     })
 }
 
-fn message(server: &Server, line: &InventoryLine) -> InventoryItem {
-    InventoryItem {
+fn message(server: &Server, line: &InventoryItem) -> Message {
+    Message {
         ek: line.ek.to_string(),
         serial: line.serial.clone(),
         owner: line.owner.clone(),
         labels: line.labels.clone().into_iter().collect(),
         expires_at: line.expires.unwrap_or(0),
         class: line.class.map_or("", TpmClass::as_str).to_owned(),
-        manufacturer: line.manufacturer.clone().unwrap_or_default(),
-        model: line.model.clone().unwrap_or_default(),
+        manufacturer: line.manufacturer.clone().map_or_else(String::new, String::from),
+        model: line.model.clone().map_or_else(String::new, String::from),
         state: state(server, line),
         other_eks: line.other_eks.iter().map(ToString::to_string).collect(),
     }
 }
 
 /// Where the machine stands; by a Name that was never proven only that it is listed is known.
-fn state(server: &Server, line: &InventoryLine) -> String {
+fn state(server: &Server, line: &InventoryItem) -> String {
     let now = server.clock.unix();
     match lifecycle::node_of_line(server, line) {
         Some(row) => row.state.as_str().to_owned(),

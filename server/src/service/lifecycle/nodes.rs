@@ -3,10 +3,11 @@
 use hallmark_api::admin::{
     ChangeNodeRequest, ChangeNodeResponse, ListNodesRequest, ListNodesResponse, Node, NodeApproval,
 };
+use hallmark_node::{EkId, InventoryItem, NodeId};
 use hallmark_spiffe::SpiffeId;
-use hallmark_state::{Action, InventoryLine, NodeState};
+use hallmark_state::{Action, NodeState};
 use hallmark_store::Agent;
-use hallmark_verify::EkId;
+
 use tonic::Status;
 
 use super::{
@@ -71,7 +72,7 @@ pub(super) fn list(server: &Server, request: &ListNodesRequest) -> Result<ListNo
 fn one(server: &Server, known: &Known, id: &str, now: i64) -> Result<ListNodesResponse, Status> {
     let id = SpiffeId::parse(id).map_err(|error| Status::invalid_argument(format!("invalid id: {error}")))?;
     let listed = || {
-        let line = known.line(&EkId::Spki(lifecycle::ek_of(&id)?))?;
+        let line = known.line(&EkId::Spki(NodeId::ek_of(&id)?))?;
         let told = || Node {
             id: id.to_string(),
             ..of_line(server, line)
@@ -88,7 +89,7 @@ fn one(server: &Server, known: &Known, id: &str, now: i64) -> Result<ListNodesRe
     })
 }
 
-fn of_line(server: &Server, line: &InventoryLine) -> Node {
+fn of_line(server: &Server, line: &InventoryItem) -> Node {
     Node {
         id: lifecycle::id_of_line(server, line).map_or_else(String::new, |id| id.to_string()),
         state: NodeState::PreRegistered.as_str().to_owned(),

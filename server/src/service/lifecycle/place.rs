@@ -3,10 +3,11 @@
 
 use std::{fmt, ops::Bound, sync::Arc};
 
+use hallmark_node::{EkId, InventoryItem, NodeId};
 use hallmark_spiffe::SpiffeId;
-use hallmark_state::{InventoryLine, NodeState};
+use hallmark_state::NodeState;
 use hallmark_store::Agent;
-use hallmark_verify::EkId;
+
 use tonic::Status;
 
 use crate::{
@@ -61,7 +62,7 @@ pub(super) enum Found<'a> {
     /// One that showed itself.
     Seen(Arc<Agent>),
     /// One that only the inventory knows.
-    Listed(&'a InventoryLine),
+    Listed(&'a InventoryItem),
 }
 
 impl Found<'_> {
@@ -120,7 +121,7 @@ impl<'a> Wanted<'a> {
         if !self.lists_unseen() {
             return Vec::new();
         }
-        let hash_of = |id: &SpiffeId| lifecycle::ek_of(id).map(EkId::Spki);
+        let hash_of = |id: &SpiffeId| NodeId::ek_of(id).map(EkId::Spki);
         let from = after.and_then(hash_of).map_or(Bound::Unbounded, Bound::Excluded);
         let to = last
             .and_then(hash_of)
@@ -137,7 +138,7 @@ impl<'a> Wanted<'a> {
 
     /// Lines with an EK's Name behind `from`, of machines that were never seen.
     fn named(&self, from: EkId, limit: usize) -> Vec<Found<'a>> {
-        let is_unseen = |line: &&InventoryLine| matches!(line.ek, EkId::Name(_)) && self.is_unseen(line);
+        let is_unseen = |line: &&InventoryItem| matches!(line.ek, EkId::Name(_)) && self.is_unseen(line);
         let limit = if self.lists_unseen() { limit } else { 0 };
         let lines = self.known.lines().range((Bound::Excluded(from), Bound::Unbounded));
         lines
@@ -148,7 +149,7 @@ impl<'a> Wanted<'a> {
             .collect()
     }
 
-    fn is_unseen(&self, line: &InventoryLine) -> bool {
+    fn is_unseen(&self, line: &InventoryItem) -> bool {
         line.is_valid_at(self.now) && lifecycle::node_of_line(self.server, line).is_none()
     }
 

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use hallmark_node::EkId;
 use hallmark_reason::Coded as _;
 use hallmark_state::{LinkError, Links};
 use hallmark_tpm_wire::Name;
-use hallmark_verify::EkId;
 
 const RSA: [u8; 32] = [1; 32];
 const ECC: [u8; 32] = [2; 32];

@@ -2,9 +2,10 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use hallmark_node::NodeId;
 use hallmark_policy::{Appraisal, Listed, PolicySet, Rules, appraise};
 use hallmark_reason::Coded as _;
-use hallmark_state::{GrantError, Why, agent_id, authorise_node};
+use hallmark_state::{GrantError, Why, authorise_node};
 use hallmark_tpm_wire::{HashAlg, PcrSelection};
 use hallmark_verify::{
     HeldLogs,
@@ -53,7 +54,9 @@ fn a_trusted_node_gets_the_id_of_its_ek() {
     );
     assert_eq!(
         grant.spiffe_id(),
-        &agent_id(&td(), appraisal.evidence().ek_sha256()).unwrap()
+        NodeId::new(&td(), appraisal.evidence().ek_sha256())
+            .unwrap()
+            .spiffe_id()
     );
     assert_eq!((grant.why(), grant.ttl()), (&Why::NodeAttested, HOUR));
     assert!(grant.dns_names().is_empty());

@@ -2,15 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use hallmark_state::InventoryLine;
-use hallmark_verify::{EkId, TpmClass};
+use hallmark_node::{EkId, InventoryItem, Maker, Model, TpmClass};
 use rusqlite::{Connection, Row, params};
 
 use super::json;
 use crate::StoreError;
 
 /// Adds or replaces a line.
-pub(super) fn put(connection: &Connection, line: &InventoryLine) -> rusqlite::Result<()> {
+pub(super) fn put(connection: &Connection, line: &InventoryItem) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
             "INSERT OR REPLACE INTO inventory (ek, serial, owner, labels, expires_at, class, manufacturer, model, \
@@ -23,8 +22,8 @@ pub(super) fn put(connection: &Connection, line: &InventoryLine) -> rusqlite::Re
             json::map(&line.labels),
             line.expires,
             line.class.map(TpmClass::as_str),
-            line.manufacturer,
-            line.model,
+            line.manufacturer.as_ref().map(Maker::as_str),
+            line.model.as_ref().map(Model::as_str),
             json::strings(
                 line.other_eks
                     .iter()
@@ -48,7 +47,7 @@ pub(super) fn delete(connection: &Connection, ek: &EkId) -> rusqlite::Result<usi
 pub(super) const COLUMNS: &str = "ek, serial, owner, labels, expires_at, class, manufacturer, model, other_eks";
 
 /// A row of `inventory` with [`COLUMNS`].
-pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Result<InventoryLine, StoreError>> {
+pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Result<InventoryItem, StoreError>> {
     let (ek, labels, others): (String, String, String) = (row.get(0)?, row.get(3)?, row.get(8)?);
     let class: Option<String> = row.get(5)?;
     let what = || format!("inventory line {ek}");
@@ -74,7 +73,7 @@ pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Result<InventoryLine, Stor
         Ok(parsed) => parsed,
         Err(error) => return Ok(Err(error)),
     };
-    Ok(Ok(InventoryLine {
+    Ok(Ok(InventoryItem {
         ek,
         other_eks,
         serial: row.get(1)?,
@@ -82,7 +81,7 @@ pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Result<InventoryLine, Stor
         labels,
         expires: row.get(4)?,
         class,
-        manufacturer: row.get(6)?,
-        model: row.get(7)?,
+        manufacturer: row.get::<_, Option<String>>(6)?.map(Maker::from),
+        model: row.get::<_, Option<String>>(7)?.map(Model::from),
     }))
 }

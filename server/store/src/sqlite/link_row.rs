@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use hallmark_node::EkId;
 use hallmark_tpm_wire::Name;
-use hallmark_verify::EkId;
+
 use rusqlite::{Connection, Row, params};
 
 use super::json;

@@ -2,22 +2,21 @@
 
 use std::collections::BTreeSet;
 
-use hallmark_state::InventoryLine;
+use hallmark_node::{EkId, InventoryItem, TpmClass};
 use hallmark_store::{Change, Store, StoreError, TpmName};
 use hallmark_tpm_wire::Name;
-use hallmark_verify::{EkId, TpmClass};
 
-fn line(text: &str) -> InventoryLine {
-    InventoryLine::new(EkId::parse(text).unwrap())
+fn line(text: &str) -> InventoryItem {
+    InventoryItem::new(EkId::parse(text).unwrap())
 }
 
-fn put(line: &InventoryLine) -> Change {
+fn put(line: &InventoryItem) -> Change {
     Change::PutInventory(Box::new(line.clone()))
 }
 
 pub(crate) async fn lines_read_back_are_replaced_and_removed(store: &impl Store) {
     let bare = line(&"ab".repeat(32));
-    let full = InventoryLine {
+    let full = InventoryItem {
         serial: "SN'1".into(),
         owner: "ops".into(),
         labels: [("site".to_owned(), "berlin \"mitte\"".to_owned())].into(),
@@ -33,7 +32,7 @@ pub(crate) async fn lines_read_back_are_replaced_and_removed(store: &impl Store)
     loaded.sort_by_key(|line| line.ek);
     assert_eq!(loaded, [bare.clone(), full.clone()]);
 
-    let renamed = InventoryLine {
+    let renamed = InventoryItem {
         owner: "others".into(),
         ..bare.clone()
     };

@@ -3,6 +3,7 @@
 //! TCG EK Credential Profile 3.1.2 and 3.2: attributes 2.23.133.2.1, .2 and .3 in a directoryName of the subject
 //! alternative name; vendors write them as three RDNs or as one RDN of three.
 
+use hallmark_node::{Maker, Model};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{AttributeTypeAndValue, SubjectAlternativeName};
 
@@ -15,9 +16,9 @@ const MAX_ATTRIBUTE_BYTES: usize = 128;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct TpmAttributes {
     /// Vendor id such as `id:00001014` (four bytes in hex, from the TCG vendor id registry).
-    pub manufacturer: String,
+    pub manufacturer: Maker,
     /// Part number such as `SLB9670`.
-    pub model: String,
+    pub model: Model,
     /// Firmware version at the time of certification, such as `id:20191023`.
     pub version: String,
 }
@@ -35,8 +36,8 @@ const ATTRIBUTES: [(&str, &str); 3] = [
 pub(super) fn read(names: &SubjectAlternativeName<'_>) -> Result<TpmAttributes, EkCertificateError> {
     let [manufacturer, model, version] = ATTRIBUTES.map(|(oid, attribute)| read_one(names, oid, attribute));
     Ok(TpmAttributes {
-        manufacturer: manufacturer?,
-        model: model?,
+        manufacturer: manufacturer?.into(),
+        model: model?.into(),
         version: version?,
     })
 }

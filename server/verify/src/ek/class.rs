@@ -1,55 +1,8 @@
 //! What kind of TPM a certificate is about.
 
+use hallmark_node::TpmClass;
+
 use super::attributes::TpmAttributes;
-
-/// The kind of TPM, from certificate facts alone. It says how the TPM is built, not that it is good.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum TpmClass {
-    /// A chip of its own.
-    Discrete,
-    /// Firmware inside the CPU or chipset (Intel PTT, AMD fTPM, Qualcomm, Microsoft Pluton).
-    Firmware,
-    /// Part of a cloud or hypervisor vendor's platform.
-    Virtual,
-    /// A software TPM for development; whoever runs it can copy its keys.
-    Simulator,
-    /// No verified certificate says anything; the EK was enrolled by the inventory.
-    Unknown,
-}
-
-impl TpmClass {
-    /// Lower-case name, as in configuration and selectors.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Discrete => "discrete",
-            Self::Firmware => "firmware",
-            Self::Virtual => "virtual",
-            Self::Simulator => "simulator",
-            Self::Unknown => "unknown",
-        }
-    }
-
-    /// The class of a name that [`as_str`](Self::as_str) gives; `None` for any other.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        [
-            Self::Discrete,
-            Self::Firmware,
-            Self::Virtual,
-            Self::Simulator,
-            Self::Unknown,
-        ]
-        .into_iter()
-        .find(|class| class.as_str() == name)
-    }
-}
-
-impl std::fmt::Display for TpmClass {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
 
 /// TCG vendor ids of simulators: IBM's and Microsoft's reference code, and swtpm's default (IBM's PCI id).
 const SIMULATORS: [&str; 4] = ["00001014", "49424D00", "49424D20", "58595A5A"];
@@ -64,13 +17,10 @@ const MICROSOFT: &str = "4D534654";
 ///
 /// A simulator is recognised first and by any of its marks, since that is the class with the least trust.
 pub(crate) fn classify(attributes: &TpmAttributes, issuer: &str) -> TpmClass {
-    let vendor = attributes
-        .manufacturer
-        .strip_prefix("id:")
-        .unwrap_or(&attributes.manufacturer)
-        .to_ascii_uppercase();
+    let maker = attributes.manufacturer.as_str();
+    let vendor = maker.strip_prefix("id:").unwrap_or(maker).to_ascii_uppercase();
     let vendor = vendor.as_str();
-    let model = attributes.model.to_ascii_lowercase();
+    let model = attributes.model.as_str().to_ascii_lowercase();
     let issuer = issuer.to_ascii_lowercase();
     if SIMULATORS.contains(&vendor)
         || ["swtpm", "simulator"]
@@ -118,13 +68,5 @@ mod tests {
             };
             assert_eq!(classify(&attributes, issuer), class, "{manufacturer} {model} {issuer}");
         }
-    }
-
-    #[test]
-    fn names_go_round() {
-        for name in ["discrete", "firmware", "virtual", "simulator", "unknown"] {
-            assert_eq!(TpmClass::from_name(name).map(TpmClass::as_str), Some(name));
-        }
-        assert_eq!(TpmClass::from_name("Discrete"), None);
     }
 }

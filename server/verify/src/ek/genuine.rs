@@ -4,10 +4,11 @@
 use std::time::SystemTime;
 
 use hallmark_evidence::EkCertificateChain;
+use hallmark_node::TpmClass;
 
 use super::attributes::TpmAttributes;
 use super::certificate::EkCertificate;
-use super::class::{TpmClass, classify};
+use super::class::classify;
 use super::error::EkCertificateError;
 use super::path::{self, Tolerance};
 use crate::fingerprint::sha256;

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use hallmark_node::Maker;
 use hallmark_tpm_wire::PublicArea;
 use hallmark_tpm_wire::templates::{EkTemplate, ek_template_named, ek_template_of};
 
@@ -12,8 +13,8 @@ use hallmark_tpm_wire::templates::{EkTemplate, ek_template_named, ek_template_of
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EkTemplates {
     usual: Vec<&'static EkTemplate>,
-    /// By manufacturer, in lower case.
-    special: BTreeMap<String, Vec<&'static EkTemplate>>,
+    /// By manufacturer.
+    special: BTreeMap<Maker, Vec<&'static EkTemplate>>,
 }
 
 impl Default for EkTemplates {
@@ -35,8 +36,8 @@ impl EkTemplates {
 
     /// For TPMs of `manufacturer`, as EK certificates name it (`id:49465800`), these templates count instead.
     #[must_use]
-    pub fn with(mut self, manufacturer: &str, templates: Vec<&'static EkTemplate>) -> Self {
-        self.special.insert(manufacturer.to_ascii_lowercase(), templates);
+    pub fn with(mut self, manufacturer: Maker, templates: Vec<&'static EkTemplate>) -> Self {
+        self.special.insert(manufacturer, templates);
         self
     }
 
@@ -46,12 +47,12 @@ impl EkTemplates {
     ///
     /// # Errors
     /// The names of the template that the key has, and of those that count.
-    pub(crate) fn require(&self, key: &PublicArea, makers: &[&str]) -> Result<&'static EkTemplate, OtherTemplate> {
+    pub(crate) fn require(&self, key: &PublicArea, makers: &[&Maker]) -> Result<&'static EkTemplate, OtherTemplate> {
         let found = ek_template_of(key);
         let lists: Vec<&Vec<_>> = if makers.is_empty() {
             std::iter::once(&self.usual).chain(self.special.values()).collect()
         } else {
-            let of = |maker: &&str| self.special.get(&maker.to_ascii_lowercase()).unwrap_or(&self.usual);
+            let of = |maker: &&Maker| self.special.get(*maker).unwrap_or(&self.usual);
             makers.iter().map(of).collect()
         };
         let counts = |template: &&EkTemplate| lists.iter().all(|list| list.contains(template));
@@ -107,7 +108,7 @@ mod tests {
     fn rsa_of_the_low_range_alone_counts_by_itself() {
         let templates = EkTemplates::default();
         for template in &EK_TEMPLATES[..4] {
-            let counts = templates.require(&key(template.name), &["id:49465800"]);
+            let counts = templates.require(&key(template.name), &[&"id:49465800".into()]);
             assert_eq!(counts.is_ok(), template.name == "rsa-2048-l1", "{}", template.name);
         }
         let refused = templates.require(&key("ecc-p256-l2"), &[]).unwrap_err();
@@ -119,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_manufacturer_may_have_another() {
-        let templates = EkTemplates::default().with("id:53544D20", named("ecc-p256-l2"));
+        let templates = EkTemplates::default().with("id:53544D20".into(), named("ecc-p256-l2"));
         let (rsa, ecc) = (key("rsa-2048-l1"), key("ecc-p256-l2"));
         for (key, makers, counts) in [
             (&rsa, &["id:49465800"][..], true),
@@ -133,10 +134,12 @@ mod tests {
             (&rsa, &[], false),
             (&ecc, &[], false),
         ] {
-            assert_eq!(templates.require(key, makers).is_ok(), counts, "{makers:?}");
+            let makers: Vec<Maker> = makers.iter().map(|maker| (*maker).into()).collect();
+            let makers: Vec<&Maker> = makers.iter().collect();
+            assert_eq!(templates.require(key, &makers).is_ok(), counts, "{makers:?}");
         }
         let both = EkTemplates::new([named("rsa-2048-l1"), named("ecc-p256-l2")].concat())
-            .with("id:53544D20", named("ecc-p256-l2"));
+            .with("id:53544D20".into(), named("ecc-p256-l2"));
         assert!(both.require(&ecc, &[]).is_ok() && both.require(&rsa, &[]).is_err());
     }
 }

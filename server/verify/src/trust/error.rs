@@ -2,7 +2,7 @@
 
 use hallmark_reason::ReasonCode;
 
-use crate::refusal::{RefusalClass, Row, coded_by_row, expected};
+use crate::refusal::{RefusalClass, Row, coded_by_row};
 
 /// What is wrong with the operator's own trust material. The server does not start with it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -34,56 +34,16 @@ pub enum TrustError {
         /// What is wrong.
         reason: String,
     },
-    /// A key of the inventory is not an exact SPKI hash or Name.
-    #[error("EK inventory{}: not an EK hash: {reason}", at(*.line))]
-    InventoryKey {
-        /// Line in the file, from 1, if it came from one.
-        line: Option<u64>,
-        /// What is wrong.
-        reason: &'static str,
-    },
-    /// A line of the inventory cannot be read.
-    #[error("EK inventory{}: {reason}", at(Some(*.line)))]
-    InventoryLine {
-        /// Line in the file, from 1.
-        line: u64,
-        /// What is wrong.
-        reason: String,
-    },
-    /// One key stands in the inventory twice.
-    #[error("EK inventory{}: {key} stands there twice", at(*.line))]
-    InventoryTwice {
-        /// Line in the file, from 1, if it came from one.
-        line: Option<u64>,
-        /// The key.
-        key: String,
-    },
-}
-
-fn at(line: Option<u64>) -> String {
-    line.map(|line| format!(", line {line}")).unwrap_or_default()
 }
 
 impl TrustError {
     pub(crate) fn row(&self) -> Row {
-        let (code, compared) = match self {
-            Self::RootFile { .. } => (ReasonCode::new("HM-VERIFY-0151"), None),
-            Self::Root { .. } => (ReasonCode::new("HM-VERIFY-0152"), None),
-            Self::RevocationList { .. } => (ReasonCode::new("HM-VERIFY-0156"), None),
-            Self::InventoryKey { .. } => (
-                ReasonCode::new("HM-VERIFY-0153"),
-                expected("64 (SPKI hash) or 68 (Name) hex digits", "something else"),
-            ),
-            Self::InventoryLine { .. } => (
-                ReasonCode::new("HM-VERIFY-0154"),
-                expected(
-                    "ek_sha256,owner,expires or ek_sha256,owner,expires,class,manufacturer,model",
-                    "something else",
-                ),
-            ),
-            Self::InventoryTwice { .. } => (ReasonCode::new("HM-VERIFY-0155"), None),
+        let code = match self {
+            Self::RootFile { .. } => ReasonCode::new("HM-VERIFY-0151"),
+            Self::Root { .. } => ReasonCode::new("HM-VERIFY-0152"),
+            Self::RevocationList { .. } => ReasonCode::new("HM-VERIFY-0156"),
         };
-        Row::new(code, RefusalClass::ServerSide, compared)
+        Row::new(code, RefusalClass::ServerSide, None)
     }
 }
 

@@ -2,14 +2,15 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use hallmark_node::{EkId, InventoryItem};
 use hallmark_reason::Coded as _;
 use hallmark_verify::testing::{ChallengeParts, VendorCa};
 use hallmark_verify::{
-    EkId, EkTemplates, EnrolledBy, ExpiredPolicy, HeldLogs, Inventory, InventoryItem, KnownTpm, Trust,
-    VerifiedEvidence, VerifiedProof, ek_sha256, verify_logs, verify_proof,
+    EkTemplates, EnrolledBy, ExpiredPolicy, HeldLogs, Inventory, KnownTpm, Trust, VerifiedEvidence, VerifiedProof,
+    ek_sha256, verify_logs, verify_proof,
 };
 
-use crate::scene::{EXPORTER, Scene, challenge, now};
+use crate::scene::{EXPORTER, Scene, challenge, now, unix};
 
 /// A machine that has proven itself by what the scene trusts.
 fn bound(scene: &Scene, with_certificate: bool) -> VerifiedProof {
@@ -37,13 +38,11 @@ fn again(scene: &Scene, certified: bool, trust: &Trust, later: SystemTime) -> Re
 
 fn listed(scene: &Scene, expires: Option<SystemTime>) -> Inventory {
     let ek = ek_sha256(&scene.machine.claim().decode().unwrap()).unwrap();
-    let mut inventory = Inventory::default();
     let item = InventoryItem {
-        expires,
-        ..InventoryItem::default()
+        expires: expires.map(unix),
+        ..InventoryItem::new(EkId::Spki(ek))
     };
-    inventory.insert(EkId::Spki(ek), item).unwrap();
-    inventory
+    [item].into_iter().collect()
 }
 
 fn with_inventory(scene: &Scene, inventory: Inventory) -> Trust {

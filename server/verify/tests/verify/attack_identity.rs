@@ -1,11 +1,12 @@
 //! Attacks 1, 2, 4 to 9, 12: who the machine is.
 
+use hallmark_node::{EkId, InventoryItem};
 use hallmark_reason::Coded;
 use hallmark_tpm_wire::{ObjectAttributes, templates};
 use hallmark_verify::testing::{ChallengeParts, SoftwareEk, SoftwareKey, SoftwareMachine};
-use hallmark_verify::{EkId, InventoryItem, ek_sha256, verify_proof};
+use hallmark_verify::{ek_sha256, verify_proof};
 
-use crate::scene::{EXPORTER, SECRET, Scene, challenge, finish, now, refused};
+use crate::scene::{EXPORTER, SECRET, Scene, challenge, finish, now, refused, unix};
 
 /// The thief has the victim's public parts and an AK of his own; the victim's TPM opens nothing for it.
 #[test]
@@ -48,18 +49,7 @@ fn attack_02_ek_certificate_of_a_with_ek_public_of_b() {
     let mut claim = scene.machine.claim();
     claim.ek_public = other.public.marshal();
     let listed = ek_sha256(&claim.decode().unwrap()).unwrap();
-    scene
-        .trust
-        .inventory
-        .insert(
-            EkId::Spki(listed),
-            InventoryItem {
-                owner: String::new(),
-                expires: None,
-                ..InventoryItem::default()
-            },
-        )
-        .unwrap();
+    scene.trust.inventory.add(InventoryItem::new(EkId::Spki(listed)).into());
     assert_eq!(scene.verify_claim(&claim).unwrap_err(), "HM-VERIFY-0141");
 }
 
@@ -286,36 +276,26 @@ fn attack_12_the_inventory_matches_exactly() {
     let name: [u8; 32] = scene.machine.ek.public.name()[2..].try_into().unwrap();
     let mut other = ek;
     other[31] ^= 1;
-    let expired = InventoryItem {
-        owner: "ops".into(),
-        expires: Some(now()),
-        ..InventoryItem::default()
-    };
-    let good = InventoryItem {
-        owner: "ops".into(),
-        expires: None,
-        ..InventoryItem::default()
-    };
-    for (what, key, item, code) in [
-        ("the EK's SPKI", EkId::Spki(ek), good.clone(), None),
-        ("the EK's Name", EkId::Name(name), good.clone(), None),
+    for (what, ek, expires, code) in [
+        ("the EK's SPKI", EkId::Spki(ek), None, None),
+        ("the EK's Name", EkId::Name(name), None, None),
+        ("SPKI hash as Name", EkId::Name(ek), None, Some("HM-VERIFY-0142")),
+        ("Name as SPKI hash", EkId::Spki(name), None, Some("HM-VERIFY-0142")),
+        ("one bit off", EkId::Spki(other), None, Some("HM-VERIFY-0142")),
+        ("not expired", EkId::Spki(ek), Some(unix(now()) + 1), None),
         (
-            "SPKI hash as Name",
-            EkId::Name(ek),
-            good.clone(),
-            Some("HM-VERIFY-0142"),
+            "expired line",
+            EkId::Spki(ek),
+            Some(unix(now())),
+            Some("HM-VERIFY-0143"),
         ),
-        (
-            "Name as SPKI hash",
-            EkId::Spki(name),
-            good.clone(),
-            Some("HM-VERIFY-0142"),
-        ),
-        ("one bit off", EkId::Spki(other), good, Some("HM-VERIFY-0142")),
-        ("expired line", EkId::Spki(ek), expired, Some("HM-VERIFY-0143")),
     ] {
-        scene.trust.inventory = hallmark_verify::Inventory::default();
-        scene.trust.inventory.insert(key, item).unwrap();
+        let item = InventoryItem {
+            owner: "ops".into(),
+            expires,
+            ..InventoryItem::new(ek)
+        };
+        scene.trust.inventory = [item].into_iter().collect();
         assert_eq!(scene.run().err().as_deref(), code, "{what}");
     }
 }

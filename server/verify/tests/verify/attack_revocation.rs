@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hallmark_node::{EkId, InventoryItem};
 use hallmark_reason::Coded;
 use hallmark_verify::testing::{
     ExtensionDraft, RevocationDraft, SoftwareKey, SoftwareMachine, VendorCa, element, oids,
 };
-use hallmark_verify::{Inventory, Revocation, is_revoked};
+use hallmark_verify::{Revocation, is_revoked};
 
 use crate::scene::{Scene, now};
 
@@ -178,8 +179,7 @@ fn attack_11_a_forged_list_with_a_high_number_does_not_displace_the_vendors() {
 fn attack_11_the_inventory_does_not_make_up_for_a_revocation() {
     let mut scene = Scene::new();
     let ek = *scene.run().unwrap().ek_sha256();
-    let line = format!("ek_sha256,owner,expires\n{},rack 7,\n", hex::encode(ek));
-    scene.trust.inventory = Inventory::from_csv(line.as_bytes()).unwrap();
+    scene.trust.inventory.add(InventoryItem::new(EkId::Spki(ek)).into());
     let revoked = of_intermediate(&scene, |list| list.revoked.push(SERIAL.to_vec()));
     assert_eq!(verdict(&mut scene, false, &[]), None);
     assert_eq!(verdict(&mut scene, false, &[revoked]).as_deref(), Some(REVOKED));

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hallmark_evidence::EkCertificateChain;
+use hallmark_node::{EkId, InventoryItem, TpmClass};
 use hallmark_verify::testing::{CertificateDraft, RevocationDraft, VendorCa};
 use hallmark_verify::{
-    EkId, EkRoots, EnrolledBy, ExpiredPolicy, InventoryItem, KnownTpm, Revocation, TpmClass, VerifiedEvidence,
-    ek_sha256, revoked_certificate,
+    EkRoots, EnrolledBy, ExpiredPolicy, KnownTpm, Revocation, VerifiedEvidence, ek_sha256, revoked_certificate,
 };
 
 use crate::scene::{Scene, now};
@@ -37,8 +37,7 @@ fn keep(scene: &mut Scene, change: impl FnOnce(&mut CertificateDraft)) {
 
 fn list_in_inventory(scene: &mut Scene) {
     let ek = ek_sha256(&scene.machine.claim().decode().unwrap()).unwrap();
-    let item = InventoryItem::default();
-    scene.trust.inventory.insert(EkId::Spki(ek), item).unwrap();
+    scene.trust.inventory.add(InventoryItem::new(EkId::Spki(ek)).into());
 }
 
 fn revoke(scene: &mut Scene, serials: &[&[u8]]) {

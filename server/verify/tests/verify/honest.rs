@@ -1,10 +1,11 @@
 //! Good machines of every kind pass, and what they prove is what comes out.
 
 use crate::scene::{EXPORTER, NONCE, SECRET, Scene, challenge, finish, now, selection};
+use hallmark_node::{EkId, InventoryItem, TpmClass};
 use hallmark_reason::Coded;
 use hallmark_tpm_wire::{HashAlg, PcrSelection};
 use hallmark_verify::testing::{ChallengeParts, SoftwareEk, SoftwareKey, SoftwareMachine};
-use hallmark_verify::{EkId, EnrolledBy, ExpiredPolicy, InventoryItem, KnownTpm, TpmClass, ek_sha256, verify_proof};
+use hallmark_verify::{EnrolledBy, ExpiredPolicy, KnownTpm, ek_sha256, verify_proof};
 use zeroize::Zeroizing;
 
 #[test]
@@ -135,15 +136,14 @@ fn the_inventory_enrols_with_and_without_a_certificate() {
     let ek = ek_sha256(&scene.machine.claim().decode().unwrap()).unwrap();
     let item = InventoryItem {
         owner: "ops".into(),
-        expires: None,
-        ..InventoryItem::default()
+        ..InventoryItem::new(EkId::Spki(ek))
     };
-    scene.trust.inventory.insert(EkId::Spki(ek), item.clone()).unwrap();
+    scene.trust.inventory.add(item.clone().into());
 
     let both = scene.run().unwrap();
     assert_eq!(both.enrolled_by(), EnrolledBy::Certificate);
     let line = both.inventory().unwrap();
-    assert_eq!((&line.item, line.key, line.expired), (&item, EkId::Spki(ek), false));
+    assert_eq!((&*line.item, line.id, line.expired), (&item, EkId::Spki(ek), false));
 
     let certificate = scene.machine.ek_certificate.take();
     let bare = scene.run().unwrap();

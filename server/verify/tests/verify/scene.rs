@@ -19,6 +19,11 @@ pub(crate) fn now() -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(1_795_392_000)
 }
 
+/// The same in Unix seconds.
+pub(crate) fn unix(at: SystemTime) -> i64 {
+    i64::try_from(at.duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap()
+}
+
 pub(crate) fn selection() -> PcrSelection {
     PcrSelection::new([(HashAlg::Sha256, &[0, 1, 2, 3, 4, 5, 6, 7][..])]).unwrap()
 }

@@ -120,7 +120,7 @@ fn attack_12_an_inventory_with_a_bad_line_is_refused_whole() {
             .unwrap();
         let told = String::from_utf8_lossy(&out.stderr);
         assert!(
-            !out.status.success() && told.contains("HM-VERIFY-") && told.contains('3'),
+            !out.status.success() && told.contains("HM-REG-007") && told.contains("line 3"),
             "{line}: {told}"
         );
     }

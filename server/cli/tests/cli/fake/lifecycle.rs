@@ -5,9 +5,10 @@ use hallmark_api::admin::{
     ListInventoryRequest, ListInventoryResponse, ListNodesRequest, ListNodesResponse, Node, NodeApproval,
     RemoveInventoryRequest, RemoveInventoryResponse, lifecycle_server::Lifecycle,
 };
+use hallmark_node::{EkId, Form, TpmClass, read_inventory};
 use hallmark_reason::Report;
-use hallmark_state::{Action, Form, NodeState, Plan, RefusedStep, read_inventory, step};
-use hallmark_verify::{EkId, TpmClass};
+use hallmark_state::{Action, NodeState, Plan, RefusedStep, step};
+
 use tokio_stream::StreamExt as _;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -153,8 +154,8 @@ impl Lifecycle for Fake {
             labels: line.labels.clone().into_iter().collect(),
             expires_at: line.expires.unwrap_or(0),
             class: line.class.map_or("", TpmClass::as_str).into(),
-            manufacturer: line.manufacturer.clone().unwrap_or_default(),
-            model: line.model.clone().unwrap_or_default(),
+            manufacturer: line.manufacturer.clone().map_or_else(String::new, String::from),
+            model: line.model.clone().map_or_else(String::new, String::from),
             state: "pre-registered".into(),
             other_eks: line.other_eks.iter().map(ToString::to_string).collect(),
         });

@@ -7,9 +7,9 @@ use serde::{
     de::{Error as _, MapAccess, SeqAccess, Visitor},
 };
 
-use super::{InventoryError, InventoryFault, InventoryLine, Lines, Written};
+use super::{InventoryError, InventoryFault, InventoryItem, Lines, Written};
 
-pub(super) fn read(file: &[u8]) -> Result<Vec<InventoryLine>, InventoryError> {
+pub(super) fn read(file: &[u8]) -> Result<Vec<InventoryItem>, InventoryError> {
     // The parser's errors know their place; what else is wrong in an element travels beside them.
     let fault = RefCell::new(None);
     let mut json = serde_json::Deserializer::from_slice(file);
@@ -55,8 +55,8 @@ impl<'de> Visitor<'de> for OneOrMore {
         let mut all = Vec::new();
         while let Some(text) = texts.next_element()? {
             all.push(text);
-            if all.len() > InventoryLine::MAX_EKS {
-                return Err(A::Error::custom(format!("more than {} EKs", InventoryLine::MAX_EKS)));
+            if all.len() > InventoryItem::MAX_EKS {
+                return Err(A::Error::custom(format!("more than {} EKs", InventoryItem::MAX_EKS)));
             }
         }
         Ok(all)

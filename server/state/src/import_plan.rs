@@ -2,17 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hallmark_verify::EkId;
-
-use super::InventoryLine;
+use hallmark_node::{EkId, InventoryItem};
 
 /// The difference between the inventory and a file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
     /// Lines that are new.
-    pub added: Vec<InventoryLine>,
+    pub added: Vec<InventoryItem>,
     /// Lines that say something else than before.
-    pub changed: Vec<InventoryLine>,
+    pub changed: Vec<InventoryItem>,
     /// Lines that stay as they are.
     pub unchanged: Vec<EkId>,
     /// Lines that go: the file replaces the inventory and does not have them, or their EKs stand in another line now.
@@ -22,10 +20,10 @@ pub struct Plan {
 impl Plan {
     /// Holds `new` against what is there; with `replace`, what is not in `new` goes.
     #[must_use]
-    pub fn of(present: &BTreeMap<EkId, InventoryLine>, new: Vec<InventoryLine>, replace: bool) -> Self {
+    pub fn of(present: &BTreeMap<EkId, InventoryItem>, new: Vec<InventoryItem>, replace: bool) -> Self {
         let mut plan = Self::default();
         let keys: BTreeSet<EkId> = new.iter().map(|line| line.ek).collect();
-        let named: BTreeSet<EkId> = new.iter().flat_map(InventoryLine::eks).collect();
+        let named: BTreeSet<EkId> = new.iter().flat_map(InventoryItem::eks).collect();
         for line in new {
             match present.get(&line.ek) {
                 None => plan.added.push(line),
@@ -34,7 +32,7 @@ impl Plan {
             }
         }
         let goes =
-            |line: &&InventoryLine| !keys.contains(&line.ek) && (replace || line.eks().any(|ek| named.contains(&ek)));
+            |line: &&InventoryItem| !keys.contains(&line.ek) && (replace || line.eks().any(|ek| named.contains(&ek)));
         plan.removed = present.values().filter(goes).map(|line| line.ek).collect();
         plan
     }

@@ -5,10 +5,10 @@ mod json_form;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hallmark_verify::{EkId, TpmClass};
 use serde::Deserialize;
 
-use super::{InventoryError, InventoryFault, InventoryLine, OWNER};
+use super::{InventoryError, InventoryFault, InventoryItem, OWNER};
+use crate::{EkId, TpmClass};
 
 /// The form of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub enum Form {
 }
 
 /// The largest file, in bytes.
-pub(crate) const MAX_BYTES: usize = 16 * 1024 * 1024;
+const MAX_BYTES: usize = 16 * 1024 * 1024;
 /// The most machines in one file.
 const MAX_LINES: usize = 100_000;
 
@@ -30,7 +30,7 @@ const MAX_LINES: usize = 100_000;
 ///
 /// # Errors
 /// [`InventoryError`] with the first place that is wrong.
-pub fn read_inventory(file: &[u8], form: Form) -> Result<Vec<InventoryLine>, InventoryError> {
+pub fn read_inventory(file: &[u8], form: Form) -> Result<Vec<InventoryItem>, InventoryError> {
     if file.len() > MAX_BYTES {
         return Err(InventoryError {
             fault: InventoryFault::TooLarge(format!("{} bytes, at most {MAX_BYTES} are read", file.len())),
@@ -72,7 +72,7 @@ struct Written {
 /// The lines read so far.
 #[derive(Default)]
 struct Lines {
-    lines: Vec<InventoryLine>,
+    lines: Vec<InventoryItem>,
     seen: BTreeSet<EkId>,
 }
 
@@ -97,10 +97,10 @@ impl Lines {
     }
 }
 
-fn check(written: Written) -> Result<InventoryLine, (&'static str, InventoryFault)> {
+fn check(written: Written) -> Result<InventoryItem, (&'static str, InventoryFault)> {
     let (ek, other_eks) = eks(&written.ek_sha256).map_err(|fault| ("ek_sha256", fault))?;
     let filled = |text: Option<String>| text.filter(|text| !text.is_empty());
-    let line = InventoryLine {
+    let line = InventoryItem {
         ek,
         other_eks,
         serial: text("serial", written.serial)?,
@@ -114,8 +114,8 @@ fn check(written: Written) -> Result<InventoryLine, (&'static str, InventoryFaul
             .map(|name| class(&name))
             .transpose()
             .map_err(|fault| ("class", fault))?,
-        manufacturer: filled(Some(text("manufacturer", written.manufacturer.unwrap_or_default())?)),
-        model: filled(Some(text("model", written.model.unwrap_or_default())?)),
+        manufacturer: filled(Some(text("manufacturer", written.manufacturer.unwrap_or_default())?)).map(Into::into),
+        model: filled(Some(text("model", written.model.unwrap_or_default())?)).map(Into::into),
     };
     Ok(line)
 }
@@ -129,8 +129,8 @@ fn eks(written: &[String]) -> Result<(EkId, BTreeSet<EkId>), InventoryFault> {
             return Err(InventoryFault::Twice(ek.to_string()));
         }
         parsed.push(ek);
-        if parsed.len() > InventoryLine::MAX_EKS {
-            let fault = format!("more than {} EKs of one machine", InventoryLine::MAX_EKS);
+        if parsed.len() > InventoryItem::MAX_EKS {
+            let fault = format!("more than {} EKs of one machine", InventoryItem::MAX_EKS);
             return Err(InventoryFault::Ek(fault));
         }
     }
@@ -140,11 +140,11 @@ fn eks(written: &[String]) -> Result<(EkId, BTreeSet<EkId>), InventoryFault> {
 }
 
 fn text(field: &'static str, text: String) -> Result<String, (&'static str, InventoryFault)> {
-    if text.len() > InventoryLine::MAX_TEXT {
+    if text.len() > InventoryItem::MAX_TEXT {
         let fault = format!(
             "{field}: {} bytes, at most {} allowed",
             text.len(),
-            InventoryLine::MAX_TEXT
+            InventoryItem::MAX_TEXT
         );
         return Err((field, InventoryFault::Text(fault)));
     }
@@ -156,17 +156,17 @@ fn text(field: &'static str, text: String) -> Result<String, (&'static str, Inve
 }
 
 fn labels(labels: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, InventoryFault> {
-    if labels.len() > InventoryLine::MAX_LABELS {
-        let fault = format!("{}, at most {} allowed", labels.len(), InventoryLine::MAX_LABELS);
+    if labels.len() > InventoryItem::MAX_LABELS {
+        let fault = format!("{}, at most {} allowed", labels.len(), InventoryItem::MAX_LABELS);
         return Err(InventoryFault::Label(fault));
     }
     for (name, value) in &labels {
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-');
-        let fault = if name.is_empty() || name.len() > InventoryLine::MAX_LABEL_NAME || !name.chars().all(plain) {
+        let fault = if name.is_empty() || name.len() > InventoryItem::MAX_LABEL_NAME || !name.chars().all(plain) {
             format!("{:?} cannot be a label's name", shortened(name))
         } else if name == OWNER {
             "owner has a column of its own".to_owned()
-        } else if value.is_empty() || value.len() > InventoryLine::MAX_TEXT {
+        } else if value.is_empty() || value.len() > InventoryItem::MAX_TEXT {
             format!("the value of {name} has {} bytes", value.len())
         } else if value.chars().any(|c| c.is_control() || c == ';') {
             format!("the value of {name} has a ; or a control character")

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{InventoryError, InventoryFault, InventoryLine, Lines, Written};
+use super::{InventoryError, InventoryFault, InventoryItem, Lines, Written};
 
 const COLUMNS: [&str; 8] = [
     "ek_sha256",
@@ -15,7 +15,7 @@ const COLUMNS: [&str; 8] = [
     "model",
 ];
 
-pub(super) fn read(file: &[u8]) -> Result<Vec<InventoryLine>, InventoryError> {
+pub(super) fn read(file: &[u8]) -> Result<Vec<InventoryItem>, InventoryError> {
     let mut reader = csv::ReaderBuilder::new().comment(Some(b'#')).from_reader(file);
     let header = reader.headers().map_err(|error| syntax(&error))?.clone();
     check_header(&header)?;

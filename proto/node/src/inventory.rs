@@ -1,21 +1,19 @@
-//! The inventory that is kept in the store: which machines are the operator's, and what they say of them.
+//! The inventory: which machines are the operator's, and what they say of them.
 
 mod error;
-mod plan;
 mod read;
 
 pub use error::{InventoryError, InventoryFault};
-pub use plan::Plan;
 pub use read::{Form, read_inventory};
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hallmark_verify::{EkId, TpmClass};
+use crate::{EkId, Maker, Model, TpmClass};
 
 /// One machine of the inventory.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InventoryLine {
-    /// Its TPM's endorsement key, under which the line stands.
+pub struct InventoryItem {
+    /// Its TPM's endorsement key, under which the item stands.
     pub ek: EkId,
     /// Further endorsement keys of the same TPM. The machine attests with one of them, and is one node whichever that is.
     pub other_eks: BTreeSet<EkId>,
@@ -25,17 +23,17 @@ pub struct InventoryLine {
     pub owner: String,
     /// Labels by name; they become node selectors.
     pub labels: BTreeMap<String, String>,
-    /// From when on the line no longer counts, in Unix seconds; `None` is never.
+    /// From when on the item no longer counts, in Unix seconds; `None` is never.
     pub expires: Option<i64>,
     /// The class of its TPM in the operator's words, for one that shows no certificate; never `Unknown`.
     pub class: Option<TpmClass>,
     /// Its TPM's manufacturer, as an EK certificate would name it.
-    pub manufacturer: Option<String>,
+    pub manufacturer: Option<Maker>,
     /// Its TPM's model, as an EK certificate would name it.
-    pub model: Option<String>,
+    pub model: Option<Model>,
 }
 
-impl InventoryLine {
+impl InventoryItem {
     /// Most bytes of a serial number, an owner, a label's value, a manufacturer or a model.
     pub const MAX_TEXT: usize = 255;
     /// Most bytes of a label's name.
@@ -45,7 +43,7 @@ impl InventoryLine {
     /// Most endorsement keys of a machine.
     pub const MAX_EKS: usize = 16;
 
-    /// A line that says nothing but that the EK is the operator's.
+    /// An item that says nothing but that the EK is the operator's.
     #[must_use]
     pub const fn new(ek: EkId) -> Self {
         Self {
@@ -61,12 +59,12 @@ impl InventoryLine {
         }
     }
 
-    /// Every endorsement key of the machine, the line's own first.
+    /// Every endorsement key of the machine, the item's own first.
     pub fn eks(&self) -> impl Iterator<Item = EkId> {
         std::iter::once(self.ek).chain(self.other_eks.iter().copied())
     }
 
-    /// Whether the line counts at `now`, in Unix seconds.
+    /// Whether the item counts at `now`, in Unix seconds.
     #[must_use]
     pub fn is_valid_at(&self, now: i64) -> bool {
         self.expires.is_none_or(|expires| now < expires)

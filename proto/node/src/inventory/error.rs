@@ -4,7 +4,7 @@ use std::fmt;
 
 use hallmark_reason::{Coded, ReasonCode};
 
-use super::InventoryLine;
+use super::InventoryItem;
 
 /// What is wrong in a file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -84,9 +84,9 @@ impl Coded for InventoryError {
         Some(match &self.fault {
             InventoryFault::Label(_) => format!(
                 "at most {} labels; names of a-z 0-9 . _ - up to {} bytes, not owner; values without ; up to {} bytes",
-                InventoryLine::MAX_LABELS,
-                InventoryLine::MAX_LABEL_NAME,
-                InventoryLine::MAX_TEXT
+                InventoryItem::MAX_LABELS,
+                InventoryItem::MAX_LABEL_NAME,
+                InventoryItem::MAX_TEXT
             ),
             _ => return None,
         })
