@@ -78,12 +78,6 @@ impl Coded for EkIdError {
     fn compared(&self) -> Option<String> {
         Some("expected 64 (SPKI hash) or 68 (Name) hex digits, got something else".to_owned())
     }
-    fn likely_cause(&self) -> Option<String> {
-        Some("a fingerprint in another form".to_owned())
-    }
-    fn next_step(&self) -> Option<String> {
-        Some("take the value that `hallmark-agent` or the refusal of the node shows".to_owned())
-    }
 }
 
 #[cfg(test)]

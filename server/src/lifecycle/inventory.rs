@@ -76,3 +76,41 @@ impl Known {
         found.map_or_else(BTreeMap::new, |found| found.item.selector_labels())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use hallmark_node::{Form, read_inventory};
+    use hallmark_verify::testing::{SoftwareMachine, VendorCa, attest};
+
+    use super::*;
+
+    #[test]
+    fn owner_and_labels_count_from_the_file_and_from_imports_and_the_import_comes_first() {
+        let vendor = VendorCa::new();
+        let (machine, trust) = (SoftwareMachine::new(&vendor), SoftwareMachine::trust(&vendor));
+        let attested = |trust: &Trust| attest(&machine, trust, None, SystemTime::now()).unwrap();
+        let ek = hex::encode(attested(&trust).ek_sha256());
+        let read = |owner: &str, label: &str| {
+            let file = format!("ek_sha256,owner,labels\n{ek},{owner},{label}\n");
+            read_inventory(file.as_bytes(), Form::Csv).unwrap()
+        };
+        let configured = Arc::new(Trust {
+            inventory: read("ops", "site=berlin").into_iter().collect(),
+            ..trust
+        });
+        let labels = |lines: Vec<InventoryItem>| {
+            let known = Known::new(&configured, lines.into_iter().map(|line| (line.ek, line)).collect());
+            known.labels(&attested(&known.trust()))
+        };
+        let expected = |pairs: [(&str, &str); 2]| -> BTreeMap<String, String> {
+            pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
+        };
+        assert_eq!(labels(Vec::new()), expected([("owner", "ops"), ("site", "berlin")]));
+        assert_eq!(
+            labels(read("payments", "rack=7")),
+            expected([("owner", "payments"), ("rack", "7")])
+        );
+    }
+}

@@ -90,3 +90,16 @@ fn a_policy_that_is_too_large_is_not_looked_at() {
             .starts_with("HM-POLICY-0406: big.toml: the policy cannot be read")
     );
 }
+
+/// Databases and evidence files hold facts under these names.
+#[test]
+fn stored_facts_keep_their_names() {
+    let facts = serde_json::to_value(crate::machine::good()).unwrap();
+    let names: Vec<_> = facts.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(names, ["boot", "ima", "labels", "pcrs", "sighting", "tpm"]);
+    let tpm = &facts["tpm"]["certificate"];
+    assert_eq!(
+        (&tpm["manufacturer"], &tpm["model"]),
+        (&"id:49465800".into(), &"SLB9670".into())
+    );
+}

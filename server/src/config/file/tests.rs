@@ -237,6 +237,10 @@ fn every_fault_has_its_code() {
             format!("{LEAST}[attestation.tpm2]\nek_roots = [\"$DIR/pin\"]\n"),
             "HM-VERIFY-0151",
         ),
+        (
+            format!("{LEAST}[attestation.tpm2]\nek_inventory = \"$DIR/pin\"\n"),
+            "HM-REG-0071",
+        ),
     ] {
         let error = Folder::new().refused(&text);
         assert_eq!(error.code().as_str(), code, "{text}\n{error}");
