@@ -1,83 +1,129 @@
-//! The agent's life: recall, attest, sync, renew.
+//! The agent's tasks.
+//!
+//! ```text
+//!                    the agent's SVID                    a connection
+//!   attestation ───────────────────────▶ server channel ─────────────▶ issue ──────────▶ Workload API
+//!        ▲                                 │    ▲  └── entries, bundle ──▶│  SVIDs (cache)     │
+//!        └──── used / not accepted ────────┴────┼──────────────────────────┘                   │
+//!                                               └──── "which entries are there?", "an SVID!" ──┘
+//! ```
+//!
+//! Each task has its own state; the others hold a handle to its queue, or a watch of what it publishes. Only the
+//! attestation task waits for the TPM, and only the server channel and the issue task's calls wait for the server: none of
+//! them keeps another from answering. What goes to a task that may be waiting is never waited for.
 
-mod hold;
+mod active_svid;
+mod attestation;
+mod channel;
+mod demand;
+mod issue;
+mod refresh;
+mod report;
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, SystemTime},
-};
+pub use attestation::Attestation;
+pub use demand::Demand;
+pub(crate) use issue::IssueHandle;
 
-use hallmark_host::log;
-use hallmark_spiffe::{Bundle, x509::Authorities};
-use hallmark_tpm::{TpmError, TpmHandle};
-use tokio::time::Instant;
+use std::sync::Arc;
+
+use hallmark_tpm::TpmHandle;
+use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
     AgentError,
-    attest::{self, Attested},
-    attester::{Attester, NextKey},
-    condition::Condition,
-    config::{Bootstrap, Config},
-    connect::{self, Target},
-    digest::sha256,
-    jitter::Backoff,
+    cache::Publisher,
+    condition::{Condition, Task},
+    config::Config,
     state::StateFile,
-    tls::{self, ServerTrust, ServerVerifier},
-    workloads::{Workloads, issue_due},
+    workloads::Workloads,
 };
-use hold::Holding;
+use attestation::Peers;
+use channel::{Credential, ServerChannel};
+use issue::IssueTask;
+use refresh::refresh;
+use report::{ReportHandle, reports};
 
-const SYNC_EVERY: Duration = Duration::from_secs(5);
-/// However long the server has been away: machines come back within this time after it does.
-const SYNC_SLOWEST: Duration = Duration::from_secs(20);
-const ATTEST_FIRST_PAUSE: Duration = Duration::from_secs(1);
-const ATTEST_SLOWEST: Duration = Duration::from_secs(60);
-/// How often the TPM is made to sign with the agent's key, to see that it still does; and how soon again when it did not.
-const TPM_EVERY: Duration = Duration::from_secs(60);
-const TPM_AGAIN: Duration = Duration::from_secs(10);
-
-/// One machine's agent. It works in steps; between them it sleeps.
+/// The running tasks: attestation, server channel and issue. Dropping them ends them.
 pub struct Agent {
-    config: Config,
-    target: Target,
-    attester: Attester,
-    state: StateFile,
-    workloads: Arc<Mutex<Workloads>>,
-    bundle: Option<Bundle>,
-    holding: Option<Holding>,
-    next_key: Option<NextKey>,
-    must_attest: bool,
-    /// By a clock that nobody sets: else one that was ahead for a while would keep the machine out as long.
-    attest_after: Instant,
-    attest_backoff: Backoff,
-    sync_backoff: Backoff,
-    tpm_due: Instant,
+    attestation: Running<Result<(), AgentError>>,
+    channel: Running<()>,
+    issue: Running<()>,
+    demand: Demand,
     condition: Arc<Condition>,
 }
 
-impl Agent {
-    /// An agent that has done nothing yet.
-    #[must_use]
-    pub fn new(config: Config, tpm: TpmHandle, state: StateFile, workloads: Arc<Mutex<Workloads>>) -> Self {
+/// A task that ends with its owner.
+struct Running<T> {
+    name: &'static str,
+    task: JoinHandle<T>,
+    has_ended: bool,
+}
+
+impl<T: Send + 'static> Running<T> {
+    fn start(name: &'static str, task: impl Future<Output = T> + Send + 'static) -> Self {
         Self {
-            target: Target {
-                host: config.server_host.clone(),
-                port: config.server_port,
-            },
-            attester: Attester::new(tpm, config.ek_chain, config.logs.clone()),
-            config,
-            state,
-            workloads,
-            bundle: None,
-            holding: None,
-            next_key: None,
-            must_attest: false,
-            attest_after: Instant::now(),
-            attest_backoff: Backoff::new(ATTEST_FIRST_PAUSE, ATTEST_SLOWEST),
-            sync_backoff: Backoff::new(SYNC_EVERY, SYNC_SLOWEST),
-            tpm_due: Instant::now() + TPM_EVERY,
-            condition: Arc::default(),
+            name,
+            task: tokio::spawn(task),
+            has_ended: false,
         }
+    }
+
+    /// Its result, once; a task that panicked has none.
+    async fn ended(&mut self) -> Result<T, AgentError> {
+        let ended = (&mut self.task).await;
+        self.has_ended = true;
+        ended.map_err(|error| AgentError::TaskEnded {
+            task: self.name,
+            detail: error.to_string(),
+        })
+    }
+
+    async fn stop(mut self) {
+        self.task.abort();
+        if !self.has_ended {
+            let _ = (&mut self.task).await;
+        }
+    }
+}
+
+impl<T> Drop for Running<T> {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Agent {
+    /// Starts the tasks; what workloads may have is published through `publisher`.
+    #[must_use]
+    pub fn start(config: Config, tpm: TpmHandle, state: StateFile, publisher: Publisher) -> Self {
+        let condition = Arc::<Condition>::default();
+        let (credentials, credential) = watch::channel(None);
+        let (report_handle, reports) = reports();
+        let (channel, issue, demand) = channel_and_issue(
+            Workloads::new(config.trust_domain.clone(), publisher),
+            credential,
+            report_handle,
+            &condition,
+        );
+        let peers = Peers {
+            credentials,
+            issue: demand.issue.clone(),
+            condition: Arc::clone(&condition),
+        };
+        let attestation = Attestation::new(config, tpm, state, peers);
+        Self {
+            attestation: Running::start(Task::Attestation.name(), attestation.run(reports)),
+            channel,
+            issue,
+            demand,
+            condition,
+        }
+    }
+
+    /// What asks the tasks for what is not in memory yet.
+    #[must_use]
+    pub fn demand(&self) -> Demand {
+        self.demand.clone()
     }
 
     /// How it is doing, to be looked at while it works.
@@ -86,230 +132,62 @@ impl Agent {
         Arc::clone(&self.condition)
     }
 
-    /// Works until there is a reason to end.
+    pub(crate) fn issue(&self) -> IssueHandle {
+        self.demand.issue.clone()
+    }
+
+    /// Waits until a task ends, which none does without a reason.
     ///
     /// # Errors
-    /// The machine was banned. Everything else is tried again, for ever.
-    pub async fn run(mut self) -> Result<(), AgentError> {
-        if let Err(error) = self.recall().await {
-            log::warn(&error);
-        }
-        loop {
-            let pause = match self.step().await {
-                Ok(pause) => pause,
-                Err(banned @ AgentError::Banned { .. }) => {
-                    self.workloads().wipe();
-                    self.state.remove()?;
-                    return Err(match &self.holding {
-                        Some(holding) => banned.of_node(&holding.identity().id),
-                        None => banned,
-                    });
-                }
-                Err(error) => {
-                    log::error(&error);
-                    self.condition.not_synced(&error);
-                    self.sync_backoff.pause()
-                }
-            };
-            let identity = self.holding.as_ref().map(Holding::identity);
-            self.condition.beat(identity.map(|identity| identity.not_after));
-            tokio::time::sleep(pause).await;
-        }
-    }
-
-    /// Attests once, afresh, and holds what comes of it.
-    ///
-    /// # Errors
-    /// The attestation's.
-    pub async fn attest_once(&mut self) -> Result<&crate::agent_svid::AgentSvid, AgentError> {
-        self.attest().await?;
-        let holding = self
-            .holding
-            .as_ref()
-            .ok_or(AgentError::Protocol("no identity after an attestation"))?;
-        Ok(holding.identity())
-    }
-
-    /// One turn: an identity if there is none or it is due, then the server's news, then what is due for workloads.
-    /// Returns how long to sleep.
-    async fn step(&mut self) -> Result<Duration, AgentError> {
-        if self.is_attestation_due(SystemTime::now()) {
-            self.attest_or_wait().await?;
-        }
-        let Some(holding) = &self.holding else {
-            let left = self.attest_after.saturating_duration_since(Instant::now());
-            return Ok(if left.is_zero() { ATTEST_FIRST_PAUSE } else { left });
+    /// The machine was banned; or a task ended of itself, which is a fault. Everything else is tried again, for ever.
+    pub async fn ended(&mut self) -> AgentError {
+        let (name, ended) = tokio::select! {
+            ended = self.attestation.ended() => (self.attestation.name, ended.and_then(|ended| ended)),
+            ended = self.channel.ended() => (self.channel.name, ended),
+            ended = self.issue.ended() => (self.issue.name, ended),
         };
-        let server = holding.server().clone();
-        let synced = match self.try_tpm().await {
-            Err(error @ TpmError::KeyChanged { .. }) => Err(error.into()),
-            // Nothing else needs the TPM now.
-            Err(error) => {
-                log::error(&error);
-                self.sync(&server).await
-            }
-            Ok(()) => self.sync(&server).await,
-        };
-        match synced {
-            Ok(()) => {}
-            Err(AgentError::NotAccepted { message }) => return self.not_accepted(message).await,
-            Err(AgentError::Tpm(TpmError::KeyChanged { .. })) => {
-                self.replace_lost_keys().await;
-                return Ok(Duration::ZERO);
-            }
-            Err(error) => return Err(error),
-        }
-        self.sync_backoff.reset();
-        self.attest_backoff.reset();
-        self.settle_in().await;
-        self.save_again();
-        Ok(SYNC_EVERY)
+        ended.err().unwrap_or_else(|| AgentError::TaskEnded {
+            task: name,
+            detail: "it ended of itself".into(),
+        })
     }
 
-    /// A reset of the TPM shows when a key is used, and connections last: so the agent's key is used now and then.
-    async fn try_tpm(&mut self) -> Result<(), TpmError> {
-        let due = self.tpm_due <= Instant::now();
-        let Some(holding) = self.holding.as_ref().filter(|_| due) else {
-            return Ok(());
-        };
-        self.tpm_due = Instant::now() + TPM_AGAIN;
-        let digest = sha256(b"hallmark: a probe, not a handshake");
-        self.attester.tpm().sign(holding.identity().key, digest).await?;
-        self.tpm_due = Instant::now() + TPM_EVERY;
-        Ok(())
-    }
-
-    fn is_attestation_due(&self, now: SystemTime) -> bool {
-        let due = match &self.holding {
-            None => true,
-            Some(holding) => {
-                let identity = holding.identity();
-                self.must_attest || !identity.is_valid(now) || identity.renew_at <= now
-            }
-        };
-        due && self.attest_after <= Instant::now()
-    }
-
-    /// Attests; where that fails and there still is a good identity, it is used on and the attestation tried again
-    /// later.
-    async fn attest_or_wait(&mut self) -> Result<(), AgentError> {
-        match self.attest().await {
-            Ok(()) => {
-                self.must_attest = false;
-                self.condition.attested();
-                Ok(())
-            }
-            Err(banned @ AgentError::Banned { .. }) => Err(banned),
-            Err(error) => {
-                log::error(&error);
-                self.condition.not_attested(&error);
-                if matches!(error, AgentError::Suspended { .. }) {
-                    self.workloads().wipe();
-                }
-                self.attest_after = Instant::now() + self.attest_backoff.pause();
-                let now = SystemTime::now();
-                let ended = |holding: &Holding| !holding.identity().is_valid(now);
-                if self.holding.as_ref().is_some_and(ended) {
-                    self.drop_holding().await;
-                }
-                Ok(())
-            }
-        }
-    }
-
-    async fn attest(&mut self) -> Result<(), AgentError> {
-        let key = match self.next_key.take() {
-            Some(key) => key,
-            None => self.attester.next_key().await?,
-        };
-        match self.attest_key(&key).await {
-            Ok(attested) => self.adopt(attested),
-            Err(error) => {
-                // A key that was refused, or is no longer what it was, is not shown again.
-                let keep = matches!(
-                    error,
-                    AgentError::Unreachable { .. }
-                        | AgentError::Untrusted { .. }
-                        | AgentError::OtherProtocol { .. }
-                        | AgentError::Clock { .. }
-                        | AgentError::ServerBusy { .. }
-                );
-                if keep {
-                    self.next_key = Some(key);
-                } else {
-                    let _ = self.attester.tpm().release(key.id).await;
-                }
-                Err(error)
-            }
-        }
-    }
-
-    async fn attest_key(&mut self, key: &NextKey) -> Result<Attested, AgentError> {
-        let trust_domain = self.config.trust_domain.clone();
-        let verifier = ServerVerifier::new(&trust_domain, self.bootstrap_trust()?)
-            .map(Arc::new)
-            .map_err(|error| AgentError::System {
-                detail: error.to_string(),
-            })?;
-        let connection = connect::anonymous(&self.target, tls::anonymous(Arc::clone(&verifier))?).await?;
-        let attested = attest::attest(&trust_domain, &mut self.attester, key, &connection).await?;
-        // Where nothing was known of the server, at least it has to be of the trust domain that is pinned now.
-        let shown = verifier.shown_chain();
-        let shown: Vec<&[u8]> = shown.iter().map(Vec::as_slice).collect();
-        authorities(&attested.bundle)?
-            .verify(&shown, SystemTime::now())
-            .map_err(|error| AgentError::Bundle {
-                detail: format!("it does not verify the server: {error}"),
-            })?;
-        Ok(attested)
-    }
-
-    /// The bundle of the last connection first, then the configured one: a trust domain whose keys were all replaced
-    /// while the machine was off is joined again with a new file.
-    fn bootstrap_trust(&self) -> Result<ServerTrust, AgentError> {
-        let mut sets = Vec::new();
-        if let Some(bundle) = &self.bundle {
-            sets.push(authorities(bundle)?);
-        }
-        match &**self.config.bootstrap.load() {
-            Bootstrap::Bundle(bundle) => sets.push(authorities(bundle)?),
-            Bootstrap::Insecure if sets.is_empty() => {
-                tracing::warn!("the server is not authenticated at this first connection (insecure_bootstrap)");
-                return Ok(ServerTrust::IdOnly);
-            }
-            Bootstrap::Insecure => {}
-        }
-        Ok(ServerTrust::Authorities(sets))
-    }
-
-    async fn sync(&mut self, server: &crate::server_client::ServerClient) -> Result<(), AgentError> {
-        let now = SystemTime::now();
-        let have = self.workloads().versions();
-        let listing = server.sync(|id| have.get(id).copied()).await?;
-        let (bundle, tainted) = server.bundle().await?;
-        {
-            let mut workloads = self.workloads();
-            workloads.set_bundle(bundle.clone(), tainted, now);
-            workloads.apply(listing);
-        }
-        self.remember_bundle(bundle)?;
-        let issued = issue_due(&self.workloads, server, now).await?;
-        if issued > 0 {
-            tracing::info!(issued, "workload SVIDs issued");
-        }
-        self.workloads().set_ready();
-        let missing = self.workloads().missing();
-        self.condition.synced(missing);
-        Ok(())
-    }
-
-    fn workloads(&self) -> MutexGuard<'_, Workloads> {
-        self.workloads.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Ends the tasks in order: nothing more is issued, then nothing more is asked of the server, then the TPM is let go.
+    pub async fn stop(self) {
+        self.issue.stop().await;
+        self.channel.stop().await;
+        self.attestation.stop().await;
     }
 }
 
-fn authorities(bundle: &Bundle) -> Result<Arc<Authorities>, AgentError> {
-    bundle.authorities().map(Arc::new).map_err(|error| AgentError::Bundle {
-        detail: error.to_string(),
-    })
+/// Starts the two tasks that ask the server, with what the Workload API asks them by.
+fn channel_and_issue(
+    workloads: Workloads,
+    credentials: watch::Receiver<Option<Credential>>,
+    reports: ReportHandle,
+    condition: &Arc<Condition>,
+) -> (Running<()>, Running<()>, Demand) {
+    let (connections, connection) = watch::channel(None);
+    let (refresh_handle, refresh) = refresh();
+    let (issue_handle, issue) = IssueTask::new(workloads, connection, reports.clone(), Arc::clone(condition));
+    let channel = ServerChannel {
+        credentials,
+        connections,
+        refresh,
+        issue: issue_handle.clone(),
+        reports,
+        condition: Arc::clone(condition),
+    };
+    let demand = Demand {
+        refresh: refresh_handle,
+        issue: issue_handle,
+    };
+    (
+        Running::start(Task::Channel.name(), channel.run()),
+        Running::start(Task::Issue.name(), issue.run()),
+        demand,
+    )
 }
+
+#[cfg(test)]
+mod tests;

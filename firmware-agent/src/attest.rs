@@ -39,8 +39,8 @@ const STATEMENT_ATTEMPTS: u32 = 3;
 /// What an attestation brings.
 #[derive(Debug)]
 pub struct Attested {
-    /// The agent's new identity.
-    pub identity: AgentSvid,
+    /// The agent's new SVID.
+    pub svid: AgentSvid,
     /// The trust domain's bundle, from the same server.
     pub bundle: Bundle,
 }
@@ -68,8 +68,8 @@ pub async fn attest(
     })?;
     let bundle = fetch_bundle(trust_domain, connection.channel.clone()).await?;
     let expected = agent_id(trust_domain, &known)?;
-    let identity = AgentSvid::accept(key, svid, &expected, &bundle)?;
-    Ok(Attested { identity, bundle })
+    let svid = AgentSvid::accept(key, svid, &expected, &bundle)?;
+    Ok(Attested { svid, bundle })
 }
 
 /// The id that the server gives to the machine with this endorsement key.

@@ -24,15 +24,13 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::{
     AgentError,
-    agent::Agent,
+    agent::Attestation,
     api::ApiVerb,
-    cache::{self, Snapshot},
     config::{self, Bootstrap, Config, LogConfig},
     doctor, healthcheck,
     reload::Reload,
     run,
     state::StateFile,
-    workloads::Workloads,
 };
 
 const DEFAULT_CONFIG: &str = "/etc/hallmark/agent.toml";
@@ -265,20 +263,12 @@ async fn attest(config: Config, output: Output) -> Done {
     let scratch = ScratchFolder::new(&config.data_dir);
     let state = StateFile::open(scratch.path()).map_err(boxed)?;
     let tpm = run::open_tpm(&config).await.map_err(boxed)?;
-    let (publisher, _cache) = cache::channel(Snapshot::empty(config.trust_domain.clone()));
-    let workloads = Workloads::new(config.trust_domain.clone(), publisher);
-    let mut agent = Agent::new(
-        config,
-        tpm.clone(),
-        state,
-        std::sync::Arc::new(std::sync::Mutex::new(workloads)),
-    );
-    let told = agent.attest_once().await.map(|identity| {
-        let until: time::OffsetDateTime = identity.not_after.into();
+    let told = Attestation::once(config, tpm.clone(), state).await.map(|svid| {
+        let until: time::OffsetDateTime = svid.not_after.into();
         let until = until
             .format(&time::format_description::well_known::Rfc3339)
             .unwrap_or_default();
-        let (id, serial) = (identity.id.to_string(), identity.serial.to_string());
+        let (id, serial) = (svid.id.to_string(), svid.serial.clone());
         output.of(
             || format!("id: {id}\nserial: {serial}\nexpires: {until}"),
             || json!({ "id": id, "serial": serial, "expires": until }),

@@ -1,6 +1,7 @@
 //! How the agent is doing: noted by whoever does the work, read by whoever watches.
 
 use std::{
+    collections::BTreeMap,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant, SystemTime},
 };
@@ -27,42 +28,76 @@ impl Failure {
     }
 }
 
-/// What the agent's loop notes down.
+/// The agent's tasks, as they are watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Task {
+    /// Attests, and holds the agent's SVID.
+    Attestation,
+    /// Asks the server for entries and bundle.
+    Channel,
+    /// Gets the workloads' SVIDs.
+    Issue,
+}
+
+impl Task {
+    /// Its name in messages.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Attestation => "attestation",
+            Self::Channel => "server channel",
+            Self::Issue => "issue",
+        }
+    }
+}
+
+/// What the agent's tasks note down.
 #[derive(Debug, Clone)]
-pub(crate) struct Loop {
+pub(crate) struct Noted {
     /// When the agent started.
     pub(crate) started: Instant,
-    /// When it last came round.
-    pub(crate) beat: Option<Instant>,
-    /// Until when the agent's identity is valid; none where it has none.
+    /// When each task last came round.
+    pub(crate) beats: BTreeMap<Task, Instant>,
+    /// Until when the agent's SVID is valid; none where it has none.
     pub(crate) valid_until: Option<SystemTime>,
     /// Why the last attestation failed.
     pub(crate) not_attested: Option<Failure>,
-    /// When the server last answered everything.
+    /// When the server last told all entries and the bundle.
     pub(crate) synced: Option<Instant>,
     /// Why it did not since.
     pub(crate) not_synced: Option<Failure>,
+    /// Since when the server has answered no request for SVIDs, and why.
+    pub(crate) not_issued: Option<(Instant, Failure)>,
     /// Why the last state could not be written down.
     pub(crate) not_saved: Option<Failure>,
-    /// Entries that had no SVID after the last turn.
+    /// Entries that have no SVID, though one was asked for.
     pub(crate) unissued: usize,
     /// Attestations by how they ended.
     pub(crate) attestations: Attestations,
 }
 
-impl Default for Loop {
+impl Default for Noted {
     fn default() -> Self {
         Self {
             started: Instant::now(),
-            beat: None,
+            beats: BTreeMap::new(),
             valid_until: None,
             not_attested: None,
             synced: None,
             not_synced: None,
+            not_issued: None,
             not_saved: None,
             unissued: 0,
             attestations: Attestations::default(),
         }
+    }
+}
+
+impl Noted {
+    /// The task that has not come round for longest, and for how long.
+    pub(crate) fn slowest(&self) -> (Task, Duration) {
+        let since = |task| (task, self.beats.get(&task).unwrap_or(&self.started).elapsed());
+        let [first, rest @ ..] = [Task::Attestation, Task::Channel, Task::Issue].map(since);
+        rest.into_iter().fold(first, |a, b| if b.1 > a.1 { b } else { a })
     }
 }
 
@@ -79,22 +114,25 @@ pub(crate) struct Attestations {
 
 /// How the agent is doing. Nobody waits long for it.
 #[derive(Debug, Default)]
-pub struct Condition(Mutex<Loop>);
+pub struct Condition(Mutex<Noted>);
 
 impl Condition {
-    fn lock(&self) -> MutexGuard<'_, Loop> {
+    fn lock(&self) -> MutexGuard<'_, Noted> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn read(&self) -> Loop {
+    pub(crate) fn read(&self) -> Noted {
         self.lock().clone()
     }
 
-    /// The loop has come round, with an identity that is valid until then.
-    pub(crate) fn beat(&self, valid_until: Option<SystemTime>) {
-        let mut noted = self.lock();
-        noted.beat = Some(Instant::now());
-        noted.valid_until = valid_until;
+    /// A task has come round.
+    pub(crate) fn beat(&self, task: Task) {
+        self.lock().beats.insert(task, Instant::now());
+    }
+
+    /// Until when the agent's SVID is valid.
+    pub(crate) fn holds(&self, valid_until: Option<SystemTime>) {
+        self.lock().valid_until = valid_until;
     }
 
     /// The state was written down, or not. Gives whether that is news.
@@ -126,11 +164,27 @@ impl Condition {
         }
     }
 
-    pub(crate) fn synced(&self, unissued: usize) {
+    pub(crate) fn synced(&self) {
         let mut noted = self.lock();
         noted.synced = Some(Instant::now());
         noted.not_synced = None;
-        noted.unissued = unissued;
+    }
+
+    /// How many entries have no SVID, though one was asked for.
+    pub(crate) fn unissued(&self, count: usize) {
+        self.lock().unissued = count;
+    }
+
+    /// The server answered a request for SVIDs.
+    pub(crate) fn issued(&self) {
+        self.lock().not_issued = None;
+    }
+
+    pub(crate) fn not_issued(&self, error: &AgentError) {
+        let failure = Failure::of(error);
+        let mut noted = self.lock();
+        let since = noted.not_issued.take().map_or_else(Instant::now, |(since, _)| since);
+        noted.not_issued = Some((since, failure));
     }
 
     pub(crate) fn not_synced(&self, error: &AgentError) {

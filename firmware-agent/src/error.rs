@@ -175,6 +175,14 @@ pub enum AgentError {
     /// The health listener.
     #[error(transparent)]
     HealthListener(#[from] hallmark_host::health::BindError),
+    /// A task of the agent's ended, which none does by itself.
+    #[error("the agent's {task} task has ended")]
+    TaskEnded {
+        /// Which.
+        task: &'static str,
+        /// How.
+        detail: String,
+    },
     /// The operating system gave no thread, signal or socket.
     #[error("the operating system refused what the agent needs")]
     System {
@@ -229,6 +237,7 @@ impl Coded for AgentError {
             Self::HealthListener(_) => ReasonCode::new("HM-AGENT-0028"),
             Self::MayNotAsk { .. } => ReasonCode::new("HM-AGENT-0029"),
             Self::Runs { .. } => ReasonCode::new("HM-AGENT-0031"),
+            Self::TaskEnded { .. } => ReasonCode::new("HM-AGENT-0032"),
             Self::System { .. } => ReasonCode::new("HM-AGENT-0016"),
             Self::Log { .. } => ReasonCode::new("HM-AGENT-0017"),
             Self::StateExposed { .. } => ReasonCode::new("HM-AGENT-0018"),
@@ -259,6 +268,7 @@ impl Coded for AgentError {
             | Self::Key { detail }
             | Self::Silent { detail, .. }
             | Self::MayNotAsk { detail, .. }
+            | Self::TaskEnded { detail, .. }
             | Self::System { detail } => Some(detail.clone()),
             Self::Runs { socket } => Some(format!("it answers at {socket}")),
             Self::Refused { message, .. }

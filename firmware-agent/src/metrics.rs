@@ -17,7 +17,7 @@ use prometheus_client::{
 
 use crate::{
     cache::Snapshot,
-    condition::{Loop, TpmUse},
+    condition::{Noted, TpmUse},
     workload_api::Usage,
 };
 
@@ -117,7 +117,7 @@ impl Metrics {
     }
 
     /// The metrics now. `report` is what was found when somebody looked last.
-    pub(crate) fn text(&self, report: Report, noted: &Loop, snapshot: &Snapshot, usage: &Usage) -> String {
+    pub(crate) fn text(&self, report: Report, noted: &Noted, snapshot: &Snapshot, usage: &Usage) -> String {
         self.ready.set(i64::from(report.ok));
         for part in report.parts {
             let works = i64::from(part.state != State::Failed);
@@ -133,7 +133,7 @@ impl Metrics {
         self.sync_age.set(Duration::as_secs_f64(&since));
         let held = snapshot.entries.iter().filter_map(|entry| entry.x509.as_ref());
         let count = held.clone().count();
-        let missing = snapshot.entries.len().saturating_sub(count);
+        let missing = snapshot.entries.iter().filter(|entry| entry.is_missing()).count();
         for (state, count) in [("valid", count), ("missing", missing)] {
             let count = i64::try_from(count).unwrap_or(i64::MAX);
             self.svids.get_or_create(&[("state", state)]).set(count);

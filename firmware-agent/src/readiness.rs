@@ -5,7 +5,7 @@ mod fault;
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex as BlockingMutex, PoisonError},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -18,16 +18,15 @@ use hallmark_tpm_wire::{HashAlg, PcrSelection};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::UnixStream,
-    task::spawn_blocking,
     time::timeout,
 };
 
 use crate::{
+    agent::IssueHandle,
     cache::{Cache, Snapshot},
-    condition::{Condition, Failure, Loop, TpmUse},
+    condition::{Condition, Failure, Noted, TpmUse},
     metrics::Metrics,
     workload_api::Usage,
-    workloads::Workloads,
 };
 pub(crate) use fault::Fault;
 
@@ -37,9 +36,9 @@ const TPM_ANSWER: Duration = Duration::from_secs(3);
 const TPM_BUSY: Duration = Duration::from_secs(30);
 /// How long the server may be silent before that is told.
 const SERVER_SILENT: Duration = Duration::from_secs(60);
-/// How long the loop may take for one turn: attestations with a slow TPM and long logs are the longest.
+/// How long a task may take for one turn: attestations with a slow TPM and long logs are the longest.
 const TURN: Duration = Duration::from_secs(600);
-/// How long an answer of the Workload API, or a lock, may take.
+/// How long an answer of the Workload API, or of a task that never waits, may take.
 const SOON: Duration = Duration::from_secs(2);
 
 /// A client's preface and empty SETTINGS (RFC 9113, section 3.4).
@@ -55,7 +54,7 @@ pub struct Readiness {
     tpm_use: Arc<TpmUse>,
     cache: Cache,
     socket: PathBuf,
-    workloads: Arc<BlockingMutex<Workloads>>,
+    issue: IssueHandle,
     usage: Usage,
     metrics: Metrics,
     last: LastReport,
@@ -63,7 +62,7 @@ pub struct Readiness {
 
 /// The parts of an agent that are watched.
 pub(crate) struct Watch {
-    /// What its loop notes.
+    /// What its tasks note.
     pub(crate) condition: Arc<Condition>,
     /// How the last reload went.
     pub(crate) last_reload: Arc<LastReload>,
@@ -75,8 +74,8 @@ pub(crate) struct Watch {
     pub(crate) cache: Cache,
     /// Where they are served.
     pub(crate) socket: PathBuf,
-    /// The workloads' SVIDs.
-    pub(crate) workloads: Arc<BlockingMutex<Workloads>>,
+    /// The task that has the workloads' SVIDs.
+    pub(crate) issue: IssueHandle,
     /// What workloads take of the agent.
     pub(crate) usage: Usage,
 }
@@ -91,7 +90,7 @@ impl Readiness {
             tpm_use: watch.tpm_use,
             cache: watch.cache,
             socket: watch.socket,
-            workloads: watch.workloads,
+            issue: watch.issue,
             usage: watch.usage,
             last: LastReport::default(),
         }
@@ -138,7 +137,7 @@ impl Readiness {
     }
 
     /// The server may be away for a while: what was issued goes on.
-    fn server(&self, noted: &Loop) -> Part {
+    fn server(&self, noted: &Noted) -> Part {
         let Some(synced) = noted.synced else {
             let failure = noted.not_synced.clone().or_else(|| noted.not_attested.clone());
             return failed("server", failure.unwrap_or_else(|| Failure::of(&Fault::NoAnswer)));
@@ -152,7 +151,7 @@ impl Readiness {
                 );
                 Part::with_reason("server", State::Warning, failure.code, text)
             }
-            _ => Part::good("server"),
+            _ => unanswered(noted),
         }
     }
 
@@ -176,14 +175,25 @@ async fn greeted(socket: &Path) -> io::Result<()> {
     stream.read_exact(&mut [0; FRAME_HEADER]).await.map(drop)
 }
 
-/// An entry has no SVID for a moment when it is new; what counts is what is left after the loop's turn.
-fn svids(noted: &Loop, snapshot: &Snapshot) -> Part {
-    let entries = snapshot.entries.len();
+/// Entries are told, but no SVIDs given: what was issued goes on.
+fn unanswered(noted: &Noted) -> Part {
+    match &noted.not_issued {
+        Some((since, failure)) if since.elapsed() > SERVER_SILENT => {
+            let text = format!("{}; for {} s", failure.text, since.elapsed().as_secs());
+            Part::with_reason("server", State::Warning, failure.code, text)
+        }
+        _ => Part::good("server"),
+    }
+}
+
+/// An entry has no SVID for a moment when it is new; what counts is what is left after the first try.
+fn svids(noted: &Noted, snapshot: &Snapshot) -> Part {
+    let entries = snapshot.entries.iter().filter(|entry| entry.wanted).count();
     let is_fresh = noted.synced.is_some_and(|synced| synced.elapsed() < SERVER_SILENT);
     let missing = if is_fresh {
         noted.unissued.min(entries)
     } else {
-        snapshot.entries.iter().filter(|entry| entry.x509.is_none()).count()
+        snapshot.entries.iter().filter(|entry| entry.is_missing()).count()
     };
     let fault = Failure::of(&Fault::Unissued { missing, entries });
     match missing {
@@ -196,7 +206,7 @@ fn svids(noted: &Loop, snapshot: &Snapshot) -> Part {
 }
 
 /// A good identity serves until it ends, also where the next attestation fails.
-fn identity(noted: &Loop, now: SystemTime) -> Part {
+fn identity(noted: &Noted, now: SystemTime) -> Part {
     let is_valid = noted.valid_until.is_some_and(|end| now < end);
     match (is_valid, noted.not_attested.clone()) {
         (true, None) => Part::good("identity"),
@@ -206,7 +216,7 @@ fn identity(noted: &Loop, now: SystemTime) -> Part {
 }
 
 /// What is not written down is lost with a restart, and does the work until then.
-fn state(noted: &Loop) -> Part {
+fn state(noted: &Noted) -> Part {
     match noted.not_saved.clone() {
         None => Part::good("state"),
         Some(failure) => Part::with_reason("state", State::Warning, failure.code, failure.text),
@@ -218,16 +228,14 @@ fn failed(name: &str, failure: Failure) -> Part {
 }
 
 impl Watched for Readiness {
-    /// The loop comes round, and who holds the workloads' lock gives it back.
+    /// The tasks come round, and the one that never waits for anybody answers at once.
     async fn live(&self) -> Report {
-        let noted = self.condition.read();
-        let after = noted.beat.unwrap_or(noted.started).elapsed();
-        let stuck = (after > TURN).then_some(Fault::LoopStuck { after });
-        let workloads = Arc::clone(&self.workloads);
-        let locked = spawn_blocking(move || drop(workloads.lock().unwrap_or_else(PoisonError::into_inner)));
-        let threads = timeout(SOON, locked).await.is_err().then_some(Fault::ThreadsStuck);
+        let (task, after) = self.condition.read().slowest();
+        let stuck = (after > TURN).then_some(Fault::TaskStuck { task, after });
+        let answered = timeout(SOON, self.issue.ping());
+        let threads = answered.await.is_err().then_some(Fault::ThreadsStuck);
         Report::new(vec![
-            Part::of("loop", stuck.as_ref()),
+            Part::of("tasks", stuck.as_ref()),
             Part::of("threads", threads.as_ref()),
         ])
     }

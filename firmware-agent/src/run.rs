@@ -1,10 +1,6 @@
 //! `hallmark-agent run`: the parts, put together.
 
-use std::{
-    future::pending,
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, SystemTime},
-};
+use std::{future::pending, sync::Arc, time::Duration};
 
 use hallmark_host::{
     health::{self, Watched as _},
@@ -18,7 +14,7 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
     task::{JoinSet, spawn_blocking},
-    time::{interval, timeout},
+    time::timeout,
 };
 
 use crate::{
@@ -32,11 +28,8 @@ use crate::{
     reload::Reload,
     state::StateFile,
     workload_api::{Bounds, Listener, WorkloadApi},
-    workloads::Workloads,
 };
 
-/// How often expired SVIDs are looked for.
-const EXPIRY_EVERY: Duration = Duration::from_secs(1);
 /// How long the TPM may take to finish its last command when the agent stops.
 const LAST_COMMAND: Duration = Duration::from_secs(20);
 
@@ -54,18 +47,22 @@ pub async fn run(config: Config, mut reload: Reload) -> Result<(), Box<dyn Coded
     let tpm = open_tpm(&config).await.map_err(coded)?.observed_by(tpm_use.clone());
 
     let (publisher, cache) = cache::channel(Snapshot::empty(config.trust_domain.clone()));
-    let workloads = Arc::new(Mutex::new(Workloads::new(config.trust_domain.clone(), publisher)));
+    let (addresses, socket) = (health_addresses(&config), config.socket.clone());
+    let mut agent = Agent::start(config, tpm.clone(), state, publisher);
     let (stop, mut stopping) = watch::channel(false);
     let bounds = Bounds::default().within(open_files());
-    let api = WorkloadApi::new(cache.clone(), attestor, Users::of_this_machine(), bounds);
+    let api = WorkloadApi::new(
+        cache.clone(),
+        agent.demand(),
+        attestor,
+        Users::of_this_machine(),
+        bounds,
+    );
     let usage = api.usage();
     let mut serving = tokio::spawn(api.serve(listener, async move {
         // The sender's end means the same.
         let _ = stopping.changed().await;
     }));
-    let addresses = health_addresses(&config);
-    let socket = config.socket.clone();
-    let agent = Agent::new(config, tpm.clone(), state, Arc::clone(&workloads));
     let readiness = Arc::new(Readiness::new(Watch {
         condition: agent.condition(),
         last_reload: reload.last(),
@@ -73,7 +70,7 @@ pub async fn run(config: Config, mut reload: Reload) -> Result<(), Box<dyn Coded
         tpm_use,
         cache: cache.clone(),
         socket,
-        workloads: Arc::clone(&workloads),
+        issue: agent.issue(),
         usage,
     }));
     let mut beside = JoinSet::new();
@@ -93,15 +90,14 @@ pub async fn run(config: Config, mut reload: Reload) -> Result<(), Box<dyn Coded
         beside.spawn(health::keep_watchdog(interval, live));
     }
     beside.spawn(async move { health::keep_looking("the agent", &*readiness).await });
-    beside.spawn(expire(workloads));
     beside.spawn(announce(cache));
 
     let ended = tokio::select! {
-        ended = agent.run() => ended,
+        ended = agent.ended() => Err(ended),
         () = signals => Ok(()),
         () = reload.follow(hangup) => Ok(()),
         // Without its sockets it is better started anew.
-        _ = &mut serving => Err(AgentError::System { detail: "the Workload API has ended".into() }),
+        _ = &mut serving => Err(AgentError::TaskEnded { task: "Workload API", detail: "it ended of itself".into() }),
     };
 
     notify("STOPPING=1");
@@ -110,6 +106,7 @@ pub async fn run(config: Config, mut reload: Reload) -> Result<(), Box<dyn Coded
     if !serving.is_finished() {
         let _ = serving.await;
     }
+    agent.stop().await;
     if timeout(LAST_COMMAND, tpm.stop()).await.is_err() {
         tracing::warn!("the TPM did not finish in time");
     }
@@ -177,18 +174,6 @@ fn signals() -> Result<impl Future<Output = ()>, Box<dyn Coded + Send>> {
             _ = interrupt.recv() => {}
         }
     })
-}
-
-/// SVIDs stop being served when they expire, whatever the rest of the agent is waiting for.
-async fn expire(workloads: Arc<Mutex<Workloads>>) {
-    let mut ticks = interval(EXPIRY_EVERY);
-    loop {
-        ticks.tick().await;
-        workloads
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .expire(SystemTime::now());
-    }
 }
 
 async fn announce(cache: Cache) {

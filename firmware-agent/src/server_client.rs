@@ -90,6 +90,12 @@ impl ServerClient {
         })
     }
 
+    /// A client over a connection of a test's.
+    #[cfg(test)]
+    pub(crate) fn over(trust_domain: TrustDomain, channel: Channel) -> Self {
+        Self { trust_domain, channel }
+    }
+
     /// Tells the server the agent's version.
     ///
     /// # Errors
@@ -257,6 +263,7 @@ fn mask() -> types::EntryMask {
         store_svid: true,
         hint: true,
         created_at: true,
+        additional_attributes: true,
         ..types::EntryMask::default()
     }
 }

@@ -31,4 +31,4 @@ pub use listener_error::ListenError;
 pub use server::WorkloadApi;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,9 +1,5 @@
 //! The workloads' SVIDs: which entries there are, what has to be issued, what may be served.
 
-mod issue;
-
-pub use issue::issue_due;
-
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -38,9 +34,12 @@ pub struct Workloads {
 pub(crate) type Issued = (Arc<WorkloadEntry>, Option<(X509Material, SystemTime)>);
 
 struct Held {
-    identity: Arc<WorkloadEntry>,
+    entry: Arc<WorkloadEntry>,
     version: EntryVersion,
     due: Due,
+    /// The entry as the server has been asked for its SVID, until it has answered.
+    asked: Option<Arc<WorkloadEntry>>,
+    last: Attempt,
 }
 
 /// When an SVID is to be asked for.
@@ -48,21 +47,40 @@ struct Held {
 enum Due {
     /// At once: the entry is new or changed, or its SVID was withdrawn.
     Now,
+    /// Not before a workload asks for it.
+    OnDemand,
     /// A while after a failure, by a clock that nobody sets.
     Retry(Instant),
     /// At the renewal of its SVID, by the time of day.
     Renewal(SystemTime),
 }
 
+/// How the last request for an SVID ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Attempt {
+    None,
+    /// Without an answer.
+    Failed,
+    /// With an SVID, or the server's refusal of this entry.
+    Answered,
+}
+
 impl Held {
     /// An SVID that is not valid yet is due as well: the clock was ahead when it came.
     fn is_due(&self, now: SystemTime, steady: Instant) -> bool {
-        let x509 = self.identity.x509.as_ref();
-        match self.due {
-            Due::Now => true,
-            Due::Retry(at) => at <= steady,
-            Due::Renewal(at) => at <= now || x509.is_none_or(|x509| now < x509.not_before),
-        }
+        let x509 = self.entry.x509.as_ref();
+        self.asked.is_none()
+            && match self.due {
+                Due::Now => true,
+                Due::OnDemand => false,
+                Due::Retry(at) => at <= steady,
+                Due::Renewal(at) => at <= now || x509.is_none_or(|x509| now < x509.not_before),
+            }
+    }
+
+    /// Whether it lacks an SVID that it should have by now.
+    fn is_missing(&self) -> bool {
+        self.entry.is_missing() && self.last != Attempt::None
     }
 }
 
@@ -105,17 +123,20 @@ impl Workloads {
         for entry in listing.changed {
             let (id, version) = (entry.id.clone(), (entry.revision_number, entry.created_at));
             match decode(entry) {
-                Some(mut identity) => {
-                    let kept = self.entries.get(id.as_str()).map(|held| &held.identity);
-                    identity.x509 = kept
-                        .filter(|kept| kept.spiffe_id == identity.spiffe_id)
-                        .and_then(|kept| kept.x509.clone());
-                    self.passed_over.remove(&id);
+                Some(mut entry) => {
+                    let before = self.entries.get(id.as_str());
+                    entry.wanted |= before.is_some_and(|held| held.entry.wanted);
+                    entry.x509 = before
+                        .filter(|held| held.entry.spiffe_id == entry.spiffe_id)
+                        .and_then(|held| held.entry.x509.clone());
                     let held = Held {
-                        identity: Arc::new(identity),
+                        due: if entry.wanted { Due::Now } else { Due::OnDemand },
+                        entry: Arc::new(entry),
                         version,
-                        due: Due::Now,
+                        asked: None,
+                        last: before.map_or(Attempt::None, |held| held.last),
                     };
+                    self.passed_over.remove(&id);
                     self.entries.insert(Arc::from(id), held);
                 }
                 None => {
@@ -144,13 +165,8 @@ impl Workloads {
             .retain(|authority| !self.tainted.contains(authority));
         if let Ok(authorities) = sound.authorities() {
             for held in self.entries.values_mut() {
-                let chain = held
-                    .identity
-                    .x509
-                    .as_ref()
-                    .map(|x509| split(&x509.chain))
-                    .unwrap_or_default();
-                if authorities.verify(&chain, now).is_err() {
+                let Some(x509) = &held.entry.x509 else { continue };
+                if authorities.verify(&split(&x509.chain), now).is_err() {
                     held.due = Due::Now;
                 }
             }
@@ -164,14 +180,36 @@ impl Workloads {
         &self.bundle
     }
 
-    /// The entries whose SVID is to be issued at this time of day; `steady` is now, too.
+    /// Takes entries whose SVID is to be issued at this time of day, at most so many; `steady` is now, too. They are due
+    /// again once [`install`](Self::install) or [`put_off`](Self::put_off) has said what became of them.
     #[must_use]
-    pub fn due(&self, now: SystemTime, steady: Instant) -> Vec<Arc<WorkloadEntry>> {
-        self.entries
-            .values()
-            .filter(|held| held.is_due(now, steady))
-            .map(|held| Arc::clone(&held.identity))
+    pub fn take_due(&mut self, now: SystemTime, steady: Instant, most: usize) -> Vec<Arc<WorkloadEntry>> {
+        let due = self.entries.values_mut().filter(|held| held.is_due(now, steady));
+        due.take(most)
+            .map(|held| {
+                held.asked = Some(Arc::clone(&held.entry));
+                Arc::clone(&held.entry)
+            })
             .collect()
+    }
+
+    /// Notes that a workload asks for the SVIDs of these entries. Says whether one of them is asked for the first time.
+    pub fn want(&mut self, ids: &[Arc<str>]) -> bool {
+        let mut is_new = false;
+        for id in ids {
+            if let Some(held) = self.entries.get_mut(id).filter(|held| !held.entry.wanted) {
+                held.entry = Arc::new(WorkloadEntry {
+                    wanted: true,
+                    ..WorkloadEntry::clone(&held.entry)
+                });
+                held.due = Due::Now;
+                is_new = true;
+            }
+        }
+        if is_new {
+            self.publish();
+        }
+        is_new
     }
 
     /// Puts issued SVIDs in place; `None` for those that could not be issued, which are tried again a little later.
@@ -179,17 +217,13 @@ impl Workloads {
     pub(crate) fn install(&mut self, issued: Vec<Issued>, steady: Instant) {
         let mut changed = false;
         for (asked, material) in issued {
-            let Some(held) = self.entries.get_mut(&asked.entry_id) else {
-                continue;
-            };
-            if !Arc::ptr_eq(&held.identity, &asked) {
-                continue;
-            }
+            let Some(held) = self.answered(&asked) else { continue };
+            held.last = Attempt::Answered;
             match material {
                 Some((x509, renew_at)) => {
-                    held.identity = Arc::new(WorkloadEntry {
+                    held.entry = Arc::new(WorkloadEntry {
                         x509: Some(x509),
-                        ..WorkloadEntry::clone(&asked)
+                        ..WorkloadEntry::clone(&held.entry)
                     });
                     held.due = Due::Renewal(renew_at);
                     changed = true;
@@ -202,14 +236,30 @@ impl Workloads {
         }
     }
 
+    /// The server did not answer: these entries are tried again at `at`.
+    pub fn put_off(&mut self, asked: &[Arc<WorkloadEntry>], at: Instant) {
+        for asked in asked {
+            if let Some(held) = self.answered(asked) {
+                held.last = Attempt::Failed;
+                held.due = Due::Retry(at);
+            }
+        }
+    }
+
+    /// The entry that was asked for, unless it has changed since.
+    fn answered(&mut self, asked: &Arc<WorkloadEntry>) -> Option<&mut Held> {
+        let held = self.entries.get_mut(&asked.entry_id)?;
+        held.asked.take_if(|ours| Arc::ptr_eq(ours, asked)).map(|_| held)
+    }
+
     /// Withdraws SVIDs that have expired.
     pub fn expire(&mut self, now: SystemTime) {
         let mut expired = 0_usize;
         for held in self.entries.values_mut() {
-            if held.identity.x509.as_ref().is_some_and(|x509| x509.not_after <= now) {
-                held.identity = Arc::new(WorkloadEntry {
+            if held.entry.x509.as_ref().is_some_and(|x509| x509.not_after <= now) {
+                held.entry = Arc::new(WorkloadEntry {
                     x509: None,
-                    ..WorkloadEntry::clone(&held.identity)
+                    ..WorkloadEntry::clone(&held.entry)
                 });
                 held.due = Due::Now;
                 expired = expired.saturating_add(1);
@@ -221,11 +271,17 @@ impl Workloads {
         }
     }
 
-    /// How many entries have no SVID.
+    /// How many entries have no SVID, though one was asked for.
     #[must_use]
     pub fn missing(&self) -> usize {
-        let missing = self.entries.values().filter(|held| held.identity.x509.is_none());
-        missing.count()
+        self.entries.values().filter(|held| held.is_missing()).count()
+    }
+
+    /// Whether the server has answered for each entry that is to have an SVID.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        let answered = |held: &Held| held.last == Attempt::Answered || !held.entry.is_missing();
+        self.entries.values().all(answered)
     }
 
     /// From now on what is not there is known not to exist.
@@ -248,8 +304,7 @@ impl Workloads {
 
     fn publish(&self) {
         let last = self.publisher.snapshot();
-        let mut served: Vec<Arc<WorkloadEntry>> =
-            self.entries.values().map(|held| Arc::clone(&held.identity)).collect();
+        let mut served: Vec<Arc<WorkloadEntry>> = self.entries.values().map(|held| Arc::clone(&held.entry)).collect();
         served.sort_by(|a, b| (a.created_at, &a.entry_id).cmp(&(b.created_at, &b.entry_id)));
         let bundle: Bytes = self.bundle.x509_authorities.concat().into();
         let bundle_version = last.bundle_version.saturating_add(u64::from(bundle != last.bundle));
@@ -282,6 +337,10 @@ fn decode(entry: types::Entry) -> Option<WorkloadEntry> {
         spiffe_id: convert::spiffe_id(entry.spiffe_id)?,
         hint: Arc::from(entry.hint),
         created_at: entry.created_at,
+        wanted: !entry
+            .additional_attributes
+            .unwrap_or_default()
+            .disable_x509_svid_prefetch,
         x509: None,
     })
 }

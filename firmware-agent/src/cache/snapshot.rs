@@ -64,9 +64,20 @@ pub struct WorkloadEntry {
     pub hint: Arc<str>,
     /// Seconds since the Unix epoch; the oldest entry of a hint is served (WLA, hints).
     pub created_at: i64,
+    /// Whether the agent is to hold an SVID for it: an entry that disables prefetching is not wanted before a workload asks
+    /// for it.
+    pub wanted: bool,
     /// The X.509-SVID; `None` until the first one is issued, and again once it has expired while the
     /// server was away.
     pub x509: Option<X509Material>,
+}
+
+impl WorkloadEntry {
+    /// Whether it has no SVID and is to have one.
+    #[must_use]
+    pub const fn is_missing(&self) -> bool {
+        self.wanted && self.x509.is_none()
+    }
 }
 
 /// An X.509-SVID with its key. Cloning shares the buffers.

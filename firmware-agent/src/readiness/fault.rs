@@ -4,6 +4,8 @@ use std::{path::PathBuf, time::Duration};
 
 use hallmark_reason::{Coded, ReasonCode};
 
+use crate::condition::Task;
+
 /// Why a part of the agent does not do its work.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Fault {
@@ -35,9 +37,11 @@ pub(crate) enum Fault {
         /// What the system said.
         detail: String,
     },
-    /// The agent's loop does not come round.
-    #[error("the agent's loop has not come round for {} s", after.as_secs())]
-    LoopStuck {
+    /// One of the agent's tasks does not come round.
+    #[error("the agent's {} task has not come round for {} s", task.name(), after.as_secs())]
+    TaskStuck {
+        /// Which.
+        task: Task,
         /// For how long.
         after: Duration,
     },
@@ -54,7 +58,7 @@ impl Coded for Fault {
             Self::NoAnswer => ReasonCode::new("HM-AGENT-0022"),
             Self::Unissued { .. } => ReasonCode::new("HM-AGENT-0023"),
             Self::NotServed { .. } => ReasonCode::new("HM-AGENT-0024"),
-            Self::LoopStuck { .. } => ReasonCode::new("HM-AGENT-0025"),
+            Self::TaskStuck { .. } => ReasonCode::new("HM-AGENT-0025"),
             Self::ThreadsStuck => ReasonCode::new("HM-AGENT-0026"),
         }
     }

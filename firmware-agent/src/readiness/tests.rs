@@ -2,10 +2,10 @@ use std::time::Instant;
 
 use super::*;
 
-fn noted() -> Loop {
-    Loop {
+fn noted() -> Noted {
+    Noted {
         valid_until: Some(SystemTime::now() + Duration::from_secs(60)),
-        ..Loop::default()
+        ..Noted::default()
     }
 }
 
@@ -20,7 +20,7 @@ fn failure() -> Option<Failure> {
 fn an_identity_serves_until_it_ends_whatever_the_next_attestation_meets() {
     let now = SystemTime::now();
     assert_eq!(identity(&noted(), now), Part::good("identity"), "the control");
-    let suspended = Loop {
+    let suspended = Noted {
         not_attested: failure(),
         ..noted()
     };
@@ -28,7 +28,7 @@ fn an_identity_serves_until_it_ends_whatever_the_next_attestation_meets() {
     assert_eq!((part.state, part.code.as_str()), (State::Warning, "HM-AGENT-0019"));
     let part = identity(&suspended, now + Duration::from_secs(61));
     assert_eq!((part.state, part.code.as_str()), (State::Failed, "HM-AGENT-0019"));
-    let part = identity(&Loop::default(), now);
+    let part = identity(&Noted::default(), now);
     assert_eq!((part.state, part.code.as_str()), (State::Failed, "HM-AGENT-0020"));
 }
 
@@ -38,7 +38,7 @@ fn entries_that_nobody_told_are_not_well() {
     let none = Snapshot::empty(hallmark_spiffe::TrustDomain::parse("example.org").unwrap());
     let part = svids(&noted(), &none);
     assert_eq!((part.state, part.code.as_str()), (State::Failed, "HM-AGENT-0022"));
-    let told = Loop {
+    let told = Noted {
         synced: Some(Instant::now()),
         ..noted()
     };

@@ -11,6 +11,7 @@ use hallmark_workload::UnixAttestor;
 use zeroize::Zeroizing;
 
 use super::refusal::Refusal;
+use crate::agent::Demand;
 use crate::cache::{SecretBytes, Snapshot, WorkloadEntry};
 
 /// How many different callers are remembered for one snapshot.
@@ -51,8 +52,11 @@ pub(super) enum Asked {
 }
 
 /// Every answer built for the newest snapshot.
-#[derive(Debug, Default)]
-pub(super) struct Answers(Mutex<Built>);
+#[derive(Debug)]
+pub(super) struct Answers {
+    built: Mutex<Built>,
+    demand: Demand,
+}
 
 #[derive(Debug, Default)]
 struct Built {
@@ -66,6 +70,19 @@ struct Built {
 }
 
 impl Answers {
+    /// None yet; what is not in the cache is asked of `demand`.
+    pub(super) fn new(demand: Demand) -> Self {
+        Self {
+            built: Mutex::default(),
+            demand,
+        }
+    }
+
+    /// Waits until the server was asked which entries there are now.
+    pub(super) async fn refreshed(&self) {
+        self.demand.entries().await;
+    }
+
     /// Whether an entry could match a caller with these facts once its binary is known.
     pub(super) fn ask_for_binary(&self, snapshot: &Snapshot, facts: &Arc<BTreeSet<Selector>>) -> bool {
         self.of(snapshot).ask_for_binary(snapshot, facts)
@@ -73,7 +90,7 @@ impl Answers {
 
     /// What was built for this snapshot.
     fn of(&self, snapshot: &Snapshot) -> MutexGuard<'_, Built> {
-        let mut built = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
         if built.version != snapshot.version {
             *built = Built {
                 version: snapshot.version,
@@ -83,16 +100,31 @@ impl Answers {
         built
     }
 
-    /// The whole state of what a caller with these selectors may hold.
+    /// The whole state of what a caller with these selectors may hold. SVIDs that nobody has asked for yet are asked for.
     ///
     /// # Errors
     /// When the agent has nothing yet, nothing matches, or nothing that matches is issued.
-    pub(super) fn find(
+    pub(super) async fn find(
         &self,
         asked: Asked,
         snapshot: &Snapshot,
         facts: &Arc<BTreeSet<Selector>>,
     ) -> Result<Arc<Answer>, Refusal> {
+        let (answer, unwanted) = self.look_up(asked, snapshot, facts)?;
+        if !unwanted.is_empty() {
+            self.demand.svids(unwanted).await;
+        }
+        answer
+    }
+
+    /// The answer, and which entries' SVIDs nobody has asked for yet.
+    #[expect(clippy::type_complexity, reason = "the inner result is the answer")]
+    fn look_up(
+        &self,
+        asked: Asked,
+        snapshot: &Snapshot,
+        facts: &Arc<BTreeSet<Selector>>,
+    ) -> Result<(Result<Arc<Answer>, Refusal>, Vec<Arc<str>>), Refusal> {
         if !snapshot.ready || snapshot.bundle.is_empty() {
             return Err(Refusal::NotReady);
         }
@@ -101,10 +133,15 @@ impl Answers {
         if matches.is_empty() {
             return Err(Refusal::NoIdentity);
         }
-        match asked {
-            Asked::Svids => built.svids(snapshot, matches),
-            Asked::Bundles => Ok(built.bundles(snapshot)),
-        }
+        Ok(match asked {
+            Asked::Svids => {
+                let entries = matches.iter().filter_map(|place| snapshot.entries.get(*place));
+                let unwanted = entries.filter(|entry| !entry.wanted);
+                let unwanted = unwanted.map(|entry| Arc::clone(&entry.entry_id)).collect();
+                (built.svids(snapshot, matches), unwanted)
+            }
+            Asked::Bundles => (Ok(built.bundles(snapshot)), Vec::new()),
+        })
     }
 }
 

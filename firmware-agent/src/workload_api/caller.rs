@@ -79,14 +79,15 @@ impl Caller {
     ) -> Result<Arc<Answer>, Refusal> {
         let facts = self.facts()?;
         if !self.attestor.reads_binaries() || !answers.ask_for_binary(snapshot, &facts) {
-            return answers.find(asked, snapshot, &facts);
+            return answers.find(asked, snapshot, &facts).await;
         }
         match self.with_binary(&facts).await {
-            Ok(facts) => answers.find(asked, snapshot, &facts),
+            Ok(facts) => answers.find(asked, snapshot, &facts).await,
             Err(unproven) => {
                 self.tell(&unproven);
                 // What it has without its binary is its own.
-                answers.find(asked, snapshot, &facts).map_err(|refusal| match refusal {
+                let found = answers.find(asked, snapshot, &facts).await;
+                found.map_err(|refusal| match refusal {
                     Refusal::NoIdentity => unproven,
                     other => other,
                 })

@@ -25,6 +25,7 @@ use super::service::{Shared, answer};
 use super::shares::Shares;
 use super::speaker::Speaker;
 use super::told_socket::ToldSocket;
+use crate::agent::Demand;
 use crate::cache::Cache;
 use hallmark_host::log::LogThrottle;
 
@@ -66,12 +67,13 @@ pub struct WorkloadApi {
 }
 
 impl WorkloadApi {
-    /// A server of what is in `cache`, to whom `attestor` says; callers are counted by `users`.
+    /// A server of what is in `cache`, to whom `attestor` says; callers are counted by `users`. What is not in the cache yet
+    /// is asked of `demand`.
     #[must_use]
-    pub fn new(cache: Cache, attestor: UnixAttestor, users: Users, bounds: Bounds) -> Self {
+    pub fn new(cache: Cache, demand: Demand, attestor: UnixAttestor, users: Users, bounds: Bounds) -> Self {
         let shared = Shared {
             cache,
-            answers: Arc::new(Answers::default()),
+            answers: Arc::new(Answers::new(demand)),
             streams: ConcurrencyLimit::new(bounds.streams, bounds.streams_per_uid),
             others: reflection(),
         };

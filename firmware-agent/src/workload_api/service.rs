@@ -29,8 +29,8 @@ const SERVICE: &str = "/SpiffeWorkloadAPI/";
 const SECURITY_HEADER: &str = "workload.spiffe.io";
 /// The requests are empty messages; unknown fields of a later version may be in them.
 const MAX_REQUEST: usize = 16 << 10;
-/// How long a call waits for the first SVID of an entry that is authorised already.
-const ISSUING: Duration = Duration::from_secs(5);
+/// How long a call waits for what is not in memory yet: an entry made a moment ago, the first SVID of an entry.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What all connections share.
 pub(super) struct Shared {
@@ -116,10 +116,12 @@ async fn stream(shared: &Shared, caller: Arc<Caller>, asked: Asked, body: Incomi
     first(shared, asked, caller, permit).await
 }
 
-/// Finds the first message. An entry that is authorised but not issued yet gets a moment to become so.
+/// Finds the first message. Whom no entry matches has the server asked once whether there is a new one; an entry that is
+/// authorised but not issued yet gets a moment to become so.
 async fn first(shared: &Shared, asked: Asked, caller: Arc<Caller>, permit: Permit) -> Result<Updates, Refusal> {
     let mut changes = shared.cache.subscribe();
-    let mut patience = None;
+    let until = Instant::now() + PATIENCE;
+    let mut is_refreshed = false;
     loop {
         // The borrow ends here: it locks the channel.
         let snapshot: Arc<Snapshot> = Arc::clone(&changes.borrow_and_update());
@@ -128,14 +130,16 @@ async fn first(shared: &Shared, asked: Asked, caller: Arc<Caller>, permit: Permi
                 let answers = Arc::clone(&shared.answers);
                 return Ok(Updates::new(asked, caller, answers, first, changes, permit));
             }
-            Err(Refusal::NotIssued) => {
-                let until = *patience.get_or_insert_with(|| Instant::now() + ISSUING);
-                match timeout_at(until, changes.changed()).await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(_)) => return Err(Refusal::Stopping),
-                    Err(_) => return Err(Refusal::NotIssued),
-                }
+            Err(Refusal::NoIdentity) if !is_refreshed => {
+                is_refreshed = true;
+                // A server that does not answer in time has told nothing new.
+                let _ = timeout_at(until, shared.answers.refreshed()).await;
             }
+            Err(Refusal::NotIssued) => match timeout_at(until, changes.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return Err(Refusal::Stopping),
+                Err(_) => return Err(Refusal::NotIssued),
+            },
             Err(refusal) => return Err(refusal),
         }
     }

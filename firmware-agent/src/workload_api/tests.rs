@@ -4,5 +4,5 @@ mod binaries;
 mod calls;
 mod connections;
 mod hostile;
-mod stage;
+pub(crate) mod stage;
 mod streams;

@@ -50,11 +50,17 @@ fn material(not_after: SystemTime) -> X509Material {
 
 fn issue_all(workloads: &mut Workloads, now: SystemTime, renew_at: SystemTime, not_after: SystemTime) {
     let issued = workloads
-        .due(now, Instant::now())
+        .take_due(now, Instant::now(), 500)
         .into_iter()
         .map(|identity| (identity, Some((material(not_after), renew_at))))
         .collect();
     workloads.install(issued, Instant::now());
+}
+
+/// What would be asked for now.
+fn due(workloads: &Workloads, now: SystemTime, steady: Instant) -> Vec<Arc<WorkloadEntry>> {
+    let due = workloads.entries.values().filter(|held| held.is_due(now, steady));
+    due.map(|held| Arc::clone(&held.entry)).collect()
 }
 
 fn served(cache: &Cache) -> Vec<(String, bool)> {
@@ -71,12 +77,12 @@ fn a_new_entry_is_due_at_once_and_an_issued_one_at_its_renewal() {
     let (mut workloads, cache) = empty();
     let now = UNIX_EPOCH + 100 * SECOND;
     workloads.apply(listing(&[entry("a", "/a", 0)]));
-    assert_eq!(workloads.due(now, Instant::now()).len(), 1);
+    assert_eq!(due(&workloads, now, Instant::now()).len(), 1);
     assert_eq!(served(&cache), [("spiffe://example.org/a".to_owned(), false)]);
     issue_all(&mut workloads, now, now + 50 * SECOND, now + 100 * SECOND);
     assert_eq!(served(&cache), [("spiffe://example.org/a".to_owned(), true)]);
-    assert!(workloads.due(now + 49 * SECOND, Instant::now()).is_empty());
-    assert_eq!(workloads.due(now + 50 * SECOND, Instant::now()).len(), 1);
+    assert!(due(&workloads, now + 49 * SECOND, Instant::now()).is_empty());
+    assert_eq!(due(&workloads, now + 50 * SECOND, Instant::now()).len(), 1);
 }
 
 #[test]
@@ -121,7 +127,7 @@ fn a_changed_entry_keeps_its_svid_only_with_its_id() {
     workloads.apply(listing(&[entry("a", "/a", 1)]));
     assert_eq!(served(&cache), [("spiffe://example.org/a".to_owned(), true)]);
     assert_eq!(
-        workloads.due(now, Instant::now()).len(),
+        due(&workloads, now, Instant::now()).len(),
         1,
         "a changed entry may have another lifetime or other names"
     );
@@ -135,7 +141,7 @@ fn an_svid_for_an_entry_that_changed_meanwhile_is_not_served() {
     let (mut workloads, cache) = empty();
     let now = UNIX_EPOCH + 100 * SECOND;
     workloads.apply(listing(&[entry("a", "/a", 0)]));
-    let asked = workloads.due(now, Instant::now());
+    let asked = workloads.take_due(now, Instant::now(), 500);
     workloads.apply(listing(&[entry("a", "/other", 1)]));
     let late = asked
         .into_iter()
@@ -155,7 +161,7 @@ fn what_expires_is_withdrawn_and_due_again() {
     assert_eq!(served(&cache), [("spiffe://example.org/a".to_owned(), true)]);
     workloads.expire(now + 60 * SECOND);
     assert_eq!(served(&cache), [("spiffe://example.org/a".to_owned(), false)]);
-    assert_eq!(workloads.due(now + 60 * SECOND, Instant::now()).len(), 1);
+    assert_eq!(due(&workloads, now + 60 * SECOND, Instant::now()).len(), 1);
 }
 
 #[test]
@@ -164,17 +170,17 @@ fn what_could_not_be_issued_is_tried_again_a_little_later() {
     let now = UNIX_EPOCH + 100 * SECOND;
     workloads.apply(listing(&[entry("a", "/a", 0)]));
     let failed = workloads
-        .due(now, Instant::now())
+        .take_due(now, Instant::now(), 500)
         .into_iter()
         .map(|identity| (identity, None))
         .collect();
     let steady = Instant::now();
     workloads.install(failed, steady);
-    assert!(workloads.due(now, steady).is_empty());
+    assert!(due(&workloads, now, steady).is_empty());
     // However the time of day is set.
-    assert!(workloads.due(now + 7200 * SECOND, steady).is_empty());
-    assert_eq!(workloads.due(now, steady + RETRY).len(), 1);
-    assert_eq!(workloads.due(now - 50 * SECOND, steady + RETRY).len(), 1);
+    assert!(due(&workloads, now + 7200 * SECOND, steady).is_empty());
+    assert_eq!(due(&workloads, now, steady + RETRY).len(), 1);
+    assert_eq!(due(&workloads, now - 50 * SECOND, steady + RETRY).len(), 1);
 }
 
 #[test]
@@ -214,19 +220,92 @@ fn a_clock_that_was_ahead_and_came_back_leaves_nobody_without_an_svid() {
     let now = UNIX_EPOCH + 10_000 * SECOND;
     workloads.apply(listing(&[entry("a", "/a", 0), entry("b", "/b", 0)]));
     issue_all(&mut workloads, now, now + 50 * SECOND, now + 100 * SECOND);
-    assert!(workloads.due(now, Instant::now()).is_empty(), "the control");
+    assert!(due(&workloads, now, Instant::now()).is_empty(), "the control");
     let ahead = now + 7200 * SECOND;
     workloads.expire(ahead);
     assert!(served(&cache).iter().all(|(_, has_svid)| !has_svid));
     // What was withdrawn then is due now, and what came from the future as well.
-    assert_eq!(workloads.due(now, Instant::now()).len(), 2);
-    let early = workloads.due(ahead, Instant::now()).into_iter().map(|identity| {
-        let mut material = material(ahead + 100 * SECOND);
-        material.not_before = ahead;
-        (identity, Some((material, ahead + 50 * SECOND)))
-    });
+    assert_eq!(due(&workloads, now, Instant::now()).len(), 2);
+    let early = workloads
+        .take_due(ahead, Instant::now(), 500)
+        .into_iter()
+        .map(|identity| {
+            let mut material = material(ahead + 100 * SECOND);
+            material.not_before = ahead;
+            (identity, Some((material, ahead + 50 * SECOND)))
+        });
     let early = early.collect();
     workloads.install(early, Instant::now());
-    assert!(workloads.due(ahead, Instant::now()).is_empty(), "the control");
-    assert_eq!(workloads.due(now, Instant::now()).len(), 2);
+    assert!(due(&workloads, ahead, Instant::now()).is_empty(), "the control");
+    assert_eq!(due(&workloads, now, Instant::now()).len(), 2);
+}
+
+fn on_demand(id: &str, path: &str, revision: i64) -> types::Entry {
+    types::Entry {
+        additional_attributes: Some(types::entry::AdditionalAttributes {
+            disable_x509_svid_prefetch: true,
+            ..Default::default()
+        }),
+        ..entry(id, path, revision)
+    }
+}
+
+#[test]
+fn an_entry_that_disables_prefetching_is_asked_for_once_a_workload_does() {
+    let (mut workloads, cache) = empty();
+    let now = UNIX_EPOCH + 100 * SECOND;
+    let ids = [Arc::from("a"), Arc::from("of nobody")];
+    workloads.apply(listing(&[on_demand("a", "/a", 0), entry("b", "/b", 0)]));
+    assert_eq!(due(&workloads, now, Instant::now()).len(), 1, "the other one");
+    issue_all(&mut workloads, now, now + 50 * SECOND, now + 100 * SECOND);
+    assert!(due(&workloads, now, Instant::now()).is_empty());
+    assert!(
+        workloads.is_complete() && workloads.missing() == 0,
+        "nothing is missing"
+    );
+    assert!(workloads.want(&ids));
+    assert!(!workloads.is_complete() && cache.snapshot().entries.iter().all(|entry| entry.wanted));
+    assert_eq!(due(&workloads, now, Instant::now()).len(), 1);
+    let asked = workloads.take_due(now, Instant::now(), 500);
+    assert!(!workloads.want(&ids), "it is asked for already");
+    assert!(due(&workloads, now, Instant::now()).is_empty());
+    let issued = asked.into_iter();
+    let issued = issued.map(|entry| (entry, Some((material(now + 100 * SECOND), now + 50 * SECOND))));
+    workloads.install(issued.collect(), Instant::now());
+    assert!(served(&cache).iter().all(|(_, has_svid)| *has_svid));
+    assert_eq!(
+        due(&workloads, now + 50 * SECOND, Instant::now()).len(),
+        2,
+        "from now on it is renewed"
+    );
+    // A changed entry is the same one.
+    workloads.apply(listing(&[on_demand("a", "/other", 1), entry("b", "/b", 0)]));
+    assert!(workloads.entries.get("a").unwrap().entry.wanted);
+}
+
+#[test]
+fn what_is_asked_for_is_not_asked_again_until_the_call_has_ended() {
+    let (mut workloads, cache) = empty();
+    let (now, steady) = (UNIX_EPOCH + 100 * SECOND, Instant::now());
+    workloads.apply(listing(&[
+        entry("a", "/a", 0),
+        entry("b", "/b", 0),
+        entry("c", "/c", 0),
+    ]));
+    let (first, second) = (workloads.take_due(now, steady, 2), workloads.take_due(now, steady, 2));
+    assert_eq!((first.len(), second.len()), (2, 1));
+    assert!(workloads.take_due(now, steady, 2).is_empty() && workloads.missing() == 0);
+    workloads.put_off(&first, steady + SECOND);
+    assert!(due(&workloads, now, steady).is_empty() && workloads.missing() == 2);
+    assert_eq!(due(&workloads, now, steady + SECOND).len(), 2);
+    // One that expires while its renewal is under way still gets what comes of that.
+    let issued = |asked: Vec<Arc<WorkloadEntry>>, until| {
+        let asked = asked.into_iter();
+        asked.map(|entry| (entry, Some((material(until), until)))).collect()
+    };
+    workloads.install(issued(second, now + SECOND), steady);
+    let renewal = workloads.take_due(now + SECOND, steady, 1);
+    workloads.expire(now + SECOND);
+    workloads.install(issued(renewal, now + 9 * SECOND), steady);
+    assert_eq!(served(&cache).iter().filter(|(_, has_svid)| *has_svid).count(), 1);
 }

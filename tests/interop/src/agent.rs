@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use bytes::{Bytes, BytesMut};
+use hallmark_agent::agent::Demand;
 use hallmark_agent::cache::{Publisher, Snapshot, WorkloadEntry, channel};
 use hallmark_agent::workload_api::{Bounds, Listener, WorkloadApi};
 use hallmark_spiffe::{Selector, SpiffeId, TrustDomain};
@@ -56,7 +57,7 @@ impl WorkloadAgent {
         let folder = tempfile::tempdir()?;
         let attestor = UnixAttestor::new(unix);
         let listener = Listener::bind_for(&folder.path().join("workload.sock"), &attestor)?;
-        let api = WorkloadApi::new(cache, attestor, users, bounds);
+        let api = WorkloadApi::new(cache, Demand::none(), attestor, users, bounds);
         let (stop, stopped) = oneshot::channel::<()>();
         Handle::current().spawn(api.serve(listener, async {
             stopped.await.ok();
@@ -114,6 +115,7 @@ impl WorkloadAgent {
             spiffe_id: SpiffeId::parse(&id)?,
             hint: name.into(),
             created_at,
+            wanted: true,
             x509: Some(authority.issue(&id)?),
         })
     }

@@ -13,6 +13,7 @@ use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 
 use super::connections::{frame, raw_call};
 use super::stage::*;
+use crate::agent::Demand;
 use crate::workload_api::Bounds;
 use crate::workload_api::answers::{Answers, Asked};
 use crate::workload_api::caller::Caller;
@@ -112,7 +113,7 @@ async fn callers_that_hang_up_while_a_binary_is_read_leave_nothing_behind() {
     let authority = Authority::new();
     let mut entry = authority.entry("a", 1);
     entry.selectors.insert("unix:path:/some/binary".parse().unwrap());
-    let (snapshot, answers) = (snapshot(&authority, vec![entry]), Answers::default());
+    let (snapshot, answers) = (snapshot(&authority, vec![entry]), Answers::new(Demand::none()));
     let connect = || {
         let client = UnixStream::connect(folder.path().join("socket")).unwrap();
         let peer = Peer::of(listener.accept().unwrap().0).unwrap();

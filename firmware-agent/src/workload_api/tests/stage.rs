@@ -10,26 +10,29 @@ use hallmark_api::workload::{X509svidRequest, X509svidResponse};
 use hallmark_spiffe::{Selector, SpiffeId, TrustDomain};
 use hallmark_workload::{UnixAttestor, UnixConfig, Users};
 use rcgen::{
-    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose, SanType,
 };
+use time::OffsetDateTime;
 use tonic::metadata::MetadataValue;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status, Streaming};
 use zeroize::Zeroizing;
 
+use crate::agent::Demand;
 use crate::cache::{Publisher, SecretBytes, Snapshot, WorkloadEntry, X509Material, channel};
 use crate::workload_api::{Bounds, Listener, WorkloadApi};
 
-pub(super) type Client = SpiffeWorkloadApiClient<Channel>;
+pub(crate) type Client = SpiffeWorkloadApiClient<Channel>;
 
 /// A self-signed authority of `example.org`.
-pub(super) struct Authority {
-    pub(super) der: Bytes,
+pub(crate) struct Authority {
+    pub(crate) der: Bytes,
     issuer: Issuer<'static, KeyPair>,
 }
 
 impl Authority {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
@@ -42,7 +45,7 @@ impl Authority {
         }
     }
 
-    pub(super) fn issue(&self, id: &str, lifetime: Duration) -> X509Material {
+    pub(crate) fn issue(&self, id: &str, lifetime: Duration) -> X509Material {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -58,8 +61,22 @@ impl Authority {
         }
     }
 
+    /// The certificate that a request asks for, for another id and time.
+    pub(crate) fn sign(&self, csr: &[u8], id: &str, lifetime: Duration) -> Vec<u8> {
+        let mut request = CertificateSigningRequestParams::from_der(&csr.into()).unwrap();
+        let now = OffsetDateTime::now_utc();
+        request.params.is_ca = IsCa::ExplicitNoCa;
+        request.params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        request.params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        request.params.subject_alt_names = vec![SanType::URI(id.try_into().unwrap())];
+        (request.params.not_before, request.params.not_after) = (now, now + lifetime);
+        let signed = request.params.signed_by(&request.public_key, &self.issuer);
+        signed.unwrap().der().to_vec()
+    }
+
     /// An entry for everybody with our uid, with its SVID.
-    pub(super) fn entry(&self, name: &str, created_at: i64) -> WorkloadEntry {
+    pub(crate) fn entry(&self, name: &str, created_at: i64) -> WorkloadEntry {
         let id = format!("spiffe://example.org/{name}");
         WorkloadEntry {
             entry_id: name.into(),
@@ -68,17 +85,18 @@ impl Authority {
             spiffe_id: SpiffeId::parse(&id).unwrap(),
             hint: "".into(),
             created_at,
+            wanted: true,
             x509: Some(self.issue(&id, Duration::from_secs(3600))),
         }
     }
 }
 
-pub(super) fn our_uid() -> BTreeSet<Selector> {
+pub(crate) fn our_uid() -> BTreeSet<Selector> {
     let uid = rustix::process::geteuid().as_raw();
     BTreeSet::from([Selector::parse(&format!("unix:uid:{uid}")).unwrap()])
 }
 
-pub(super) fn snapshot(authority: &Authority, entries: Vec<WorkloadEntry>) -> Snapshot {
+pub(crate) fn snapshot(authority: &Authority, entries: Vec<WorkloadEntry>) -> Snapshot {
     Snapshot {
         ready: true,
         bundle: authority.der.clone(),
@@ -88,20 +106,20 @@ pub(super) fn snapshot(authority: &Authority, entries: Vec<WorkloadEntry>) -> Sn
 }
 
 /// A running server.
-pub(super) struct Stage {
-    pub(super) authority: Authority,
-    pub(super) publisher: Publisher,
-    pub(super) folder: tempfile::TempDir,
+pub(crate) struct Stage {
+    pub(crate) authority: Authority,
+    pub(crate) publisher: Publisher,
+    pub(crate) folder: tempfile::TempDir,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     server: Option<tokio::task::JoinHandle<()>>,
 }
 
 impl Stage {
-    pub(super) fn bounded(entries: impl FnOnce(&Authority) -> Vec<WorkloadEntry>, bounds: Bounds) -> Self {
+    pub(crate) fn bounded(entries: impl FnOnce(&Authority) -> Vec<WorkloadEntry>, bounds: Bounds) -> Self {
         Self::with(entries, UnixConfig::default(), Users::of_this_machine(), bounds)
     }
 
-    pub(super) fn with(
+    pub(crate) fn with(
         entries: impl FnOnce(&Authority) -> Vec<WorkloadEntry>,
         config: UnixConfig,
         users: Users,
@@ -113,7 +131,7 @@ impl Stage {
         let path = folder.path().join("workload.sock");
         let attestor = UnixAttestor::new(config);
         let listener = Listener::bind_for(&path, &attestor).unwrap();
-        let api = WorkloadApi::new(cache, attestor, users, bounds);
+        let api = WorkloadApi::new(cache, Demand::none(), attestor, users, bounds);
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let server = tokio::spawn(api.serve(listener, async {
             stopped.await.ok();
@@ -127,39 +145,39 @@ impl Stage {
         }
     }
 
-    pub(super) fn start(entries: impl FnOnce(&Authority) -> Vec<WorkloadEntry>) -> Self {
+    pub(crate) fn start(entries: impl FnOnce(&Authority) -> Vec<WorkloadEntry>) -> Self {
         Self::bounded(entries, Bounds::default())
     }
 
-    pub(super) fn publish(&self, entries: Vec<WorkloadEntry>) {
+    pub(crate) fn publish(&self, entries: Vec<WorkloadEntry>) {
         self.publisher.publish(snapshot(&self.authority, entries));
     }
 
-    pub(super) fn socket(&self) -> std::path::PathBuf {
+    pub(crate) fn socket(&self) -> std::path::PathBuf {
         self.folder.path().join("workload.sock")
     }
 
-    pub(super) async fn channel(&self) -> Channel {
+    pub(crate) async fn channel(&self) -> Channel {
         let uri = format!("unix://{}", self.socket().display());
         Endpoint::from_shared(uri).unwrap().connect().await.unwrap()
     }
 
-    pub(super) async fn client(&self) -> Client {
+    pub(crate) async fn client(&self) -> Client {
         SpiffeWorkloadApiClient::new(self.channel().await)
     }
 
-    pub(super) async fn stop(&mut self) {
+    pub(crate) async fn stop(&mut self) {
         self.stop.take();
         self.server.take().unwrap().await.unwrap();
     }
 }
 
 /// A request with the security metadata.
-pub(super) fn with_header<T>(message: T) -> Request<T> {
+pub(crate) fn with_header<T>(message: T) -> Request<T> {
     with_values(message, &["true"])
 }
 
-pub(super) fn with_values<T>(message: T, values: &[&str]) -> Request<T> {
+pub(crate) fn with_values<T>(message: T, values: &[&str]) -> Request<T> {
     let mut request = Request::new(message);
     for value in values {
         let value = MetadataValue::try_from(*value).unwrap();
@@ -168,7 +186,7 @@ pub(super) fn with_values<T>(message: T, values: &[&str]) -> Request<T> {
     request
 }
 
-pub(super) async fn svids(client: &mut Client) -> Result<Streaming<X509svidResponse>, Status> {
+pub(crate) async fn svids(client: &mut Client) -> Result<Streaming<X509svidResponse>, Status> {
     Ok(client
         .fetch_x509svid(with_header(X509svidRequest {}))
         .await?
@@ -176,7 +194,7 @@ pub(super) async fn svids(client: &mut Client) -> Result<Streaming<X509svidRespo
 }
 
 /// The next message, which must come at once.
-pub(super) async fn next<T>(stream: &mut Streaming<T>) -> Result<T, Status> {
+pub(crate) async fn next<T>(stream: &mut Streaming<T>) -> Result<T, Status> {
     let message = tokio::time::timeout(Duration::from_secs(1), stream.message()).await;
     message
         .expect("a message or an end within a second")
@@ -184,12 +202,12 @@ pub(super) async fn next<T>(stream: &mut Streaming<T>) -> Result<T, Status> {
 }
 
 /// Asserts that nothing comes for a while.
-pub(super) async fn silence<T: std::fmt::Debug>(stream: &mut Streaming<T>) {
+pub(crate) async fn silence<T: std::fmt::Debug>(stream: &mut Streaming<T>) {
     let message = tokio::time::timeout(Duration::from_millis(150), stream.message()).await;
     assert!(message.is_err(), "nothing changed, but this came: {message:?}");
 }
 
-pub(super) fn ids(response: &X509svidResponse) -> Vec<&str> {
+pub(crate) fn ids(response: &X509svidResponse) -> Vec<&str> {
     let strip = |id| str::strip_prefix(id, "spiffe://example.org/").unwrap();
     response
         .svids

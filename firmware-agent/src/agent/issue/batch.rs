@@ -1,15 +1,11 @@
 //! Getting SVIDs for workloads: fresh keys, one batch, every result checked.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::{Instant, SystemTime},
-};
+use std::{sync::Arc, time::SystemTime};
 
 use hallmark_api::svid::batch_new_x509svid_response;
 use hallmark_spiffe::{Bundle, x509::Authorities};
 use tokio::task::spawn_blocking;
 
-use super::{Issued, Workloads};
 use crate::{
     AgentError,
     agent_svid::validity,
@@ -17,37 +13,14 @@ use crate::{
     csr::WorkloadKey,
     jitter::Jitter,
     server_client::ServerClient,
+    workloads::Issued,
 };
 
-/// The most SVIDs that one call asks for.
-const BATCH: usize = 500;
-
-/// Issues what is due. Returns how many SVIDs were issued.
+/// Asks for the SVIDs of these entries. The answer says of each what became of it.
 ///
 /// # Errors
-/// A call failed; what earlier batches brought is in place.
-pub async fn issue_due(
-    workloads: &Arc<Mutex<Workloads>>,
-    server: &ServerClient,
-    now: SystemTime,
-) -> Result<usize, AgentError> {
-    let (due, bundle) = {
-        let workloads = workloads.lock().unwrap_or_else(PoisonError::into_inner);
-        (workloads.due(now, Instant::now()), workloads.bundle().clone())
-    };
-    let mut issued = 0_usize;
-    for batch in due.chunks(BATCH) {
-        let batch = issue_batch(batch.to_vec(), server, bundle.clone()).await?;
-        issued = issued.saturating_add(batch.iter().filter(|(_, material)| material.is_some()).count());
-        workloads
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .install(batch, Instant::now());
-    }
-    Ok(issued)
-}
-
-async fn issue_batch(
+/// The call's; or no key could be made.
+pub(super) async fn issue_batch(
     batch: Vec<Arc<WorkloadEntry>>,
     server: &ServerClient,
     bundle: Bundle,
@@ -62,25 +35,21 @@ async fn issue_batch(
     let requests = batch
         .iter()
         .zip(&keys)
-        .map(|(identity, key)| (identity.entry_id.to_string(), key.csr.clone()))
+        .map(|(entry, key)| (entry.entry_id.to_string(), key.csr.clone()))
         .collect();
     let results = server.new_svids(requests).await?;
     blocking(move || {
         let authorities = bundle.authorities().map_err(|error| AgentError::Bundle {
             detail: error.to_string(),
         })?;
-        let checked = batch
-            .into_iter()
-            .zip(keys)
-            .zip(results)
-            .map(|((identity, key), result)| {
-                let material = accept(&identity, key, result, &authorities)
+        let checked = batch.into_iter().zip(keys).zip(results).map(|((entry, key), result)| {
+            let material = accept(&entry, key, result, &authorities)
                 .inspect_err(|error| {
-                    tracing::warn!(entry = %identity.entry_id, id = %identity.spiffe_id, error, "no SVID was issued");
+                    tracing::warn!(entry = %entry.entry_id, id = %entry.spiffe_id, error, "no SVID was issued");
                 })
                 .ok();
-                (identity, material)
-            });
+            (entry, material)
+        });
         Ok(checked.collect())
     })
     .await
@@ -98,7 +67,7 @@ async fn blocking<T: Send + 'static>(
 
 /// The SVID is for the entry's id and the key that was made for it, and leads to an authority.
 fn accept(
-    identity: &WorkloadEntry,
+    entry: &WorkloadEntry,
     key: WorkloadKey,
     result: batch_new_x509svid_response::Result,
     authorities: &Authorities,
@@ -118,7 +87,7 @@ fn accept(
     let leaf = authorities
         .verify(&slices, SystemTime::now())
         .map_err(|error| error.to_string())?;
-    if leaf.id != identity.spiffe_id {
+    if leaf.id != entry.spiffe_id {
         return Err(format!("its id is {}", leaf.id));
     }
     if !leaf.spki.ends_with(&key.point) {
