@@ -20,6 +20,7 @@ use std::{
 
 use clap::{Args, Subcommand};
 use hallmark_host::answer::Form;
+use hallmark_settings::parse_duration;
 use tokio::time::{Instant, sleep, timeout_at};
 
 pub(crate) use error::ApiError;
@@ -54,9 +55,9 @@ pub(crate) enum FetchVerb {
 pub(crate) struct FetchArg {
     #[command(flatten)]
     common: CommonArg,
-    /// How long an agent that is starting, or has nothing at hand yet, is waited for, in seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
-    timeout: u64,
+    /// How long an agent that is starting, or has nothing at hand yet, is waited for, for example 30s.
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
+    timeout: Duration,
 }
 
 /// What `api watch` takes.
@@ -115,7 +116,7 @@ async fn fetch(arg: FetchArg) -> Result<(), ApiError> {
         form,
     } = arg.common;
     let folder = write.as_deref().map(SvidFolder::open).transpose()?;
-    let context = first(&socket.find()?, Duration::from_secs(arg.timeout)).await?;
+    let context = first(&socket.find()?, arg.timeout).await?;
     if let Some(folder) = &folder {
         folder.write(&context)?;
     }

@@ -2,6 +2,7 @@
 
 mod error;
 mod file;
+mod value;
 
 pub use error::ConfigError;
 

@@ -38,7 +38,7 @@ fn a_reader_that_has_enough_is_no_failure() {
 fn who_listens_and_is_silent_is_told_from_nobody() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("workload.sock");
-    let line = format!("api fetch x509 --timeout 1 --socket {}", socket.display());
+    let line = format!("api fetch x509 --timeout 1s --socket {}", socket.display());
     let told = |code: &str| {
         let done = run(&line, Stdio::piped());
         let told = String::from_utf8(done.stderr).unwrap();

@@ -5,7 +5,6 @@
 
 mod error;
 mod file;
-mod locate;
 mod secret;
 mod trust;
 mod value;

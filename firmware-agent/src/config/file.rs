@@ -7,23 +7,26 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use hallmark_host::{Foreign, foreign_file, log};
-use hallmark_settings::{Fault, Overrides};
+use hallmark_host::{Foreign, foreign_file, log, read_settings};
+use hallmark_settings::{Form, Overrides, value as settings};
 use hallmark_spiffe::{Bundle, TrustDomain};
 use hallmark_tpm::Tcti;
 use hallmark_tpm_wire::templates::{EK_TEMPLATES, EkTemplate, ek_template_named};
 use hallmark_workload::UnixConfig;
 use serde::Deserialize;
 
+use super::value::{self, ServerAddress};
 use super::{Bootstrap, Config, ConfigError, LogConfig};
-use crate::{measurements::LogPaths, workload_api::socket_path};
+use crate::measurements::LogPaths;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
-    version: i64,
-    trust_domain: String,
-    #[serde(default = "default_data_dir")]
+    #[serde(rename = "version")]
+    _version: i64,
+    #[serde(deserialize_with = "settings::parsed")]
+    trust_domain: TrustDomain,
+    #[serde(default = "default_data_dir", deserialize_with = "settings::path")]
     data_dir: PathBuf,
     server: Server,
     #[serde(default)]
@@ -43,13 +46,16 @@ struct File {
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
 struct Health {
+    #[serde(deserialize_with = "settings::optional_address")]
     listen: Option<SocketAddr>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Server {
-    address: String,
+    #[serde(deserialize_with = "value::server")]
+    address: ServerAddress,
+    #[serde(default, deserialize_with = "settings::optional_path")]
     trust_bundle: Option<PathBuf>,
     #[serde(default)]
     insecure_bootstrap: bool,
@@ -58,16 +64,21 @@ struct Server {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Tpm {
-    tcti: String,
-    ek_templates: Vec<String>,
+    #[serde(deserialize_with = "value::tcti")]
+    tcti: Option<Tcti>,
+    #[serde(deserialize_with = "value::ek_templates")]
+    ek_templates: Vec<&'static EkTemplate>,
     ek_chain: bool,
 }
 
 impl Default for Tpm {
     fn default() -> Self {
         Self {
-            tcti: "device:/dev/tpmrm0".into(),
-            ek_templates: EK_TEMPLATES.map(|template| template.name.to_owned()).into(),
+            tcti: None,
+            ek_templates: EK_TEMPLATES
+                .iter()
+                .filter_map(|template| ek_template_named(template.name))
+                .collect(),
             ek_chain: false,
         }
     }
@@ -76,19 +87,23 @@ impl Default for Tpm {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Measurements {
-    tcg: PathBuf,
-    systemd: PathBuf,
-    ima: PathBuf,
-    credentials: PathBuf,
+    #[serde(deserialize_with = "settings::path_or_none")]
+    tcg: Option<PathBuf>,
+    #[serde(deserialize_with = "settings::path_or_none")]
+    systemd: Option<PathBuf>,
+    #[serde(deserialize_with = "settings::path_or_none")]
+    ima: Option<PathBuf>,
+    #[serde(deserialize_with = "settings::path_or_none")]
+    credentials: Option<PathBuf>,
 }
 
 impl Default for Measurements {
     fn default() -> Self {
         Self {
-            tcg: "/sys/kernel/security/tpm0/binary_bios_measurements".into(),
-            systemd: "/run/log/systemd/tpm2-measure.log".into(),
-            ima: "/sys/kernel/security/ima/binary_runtime_measurements".into(),
-            credentials: "/run/credentials/@encrypted".into(),
+            tcg: Some("/sys/kernel/security/tpm0/binary_bios_measurements".into()),
+            systemd: Some("/run/log/systemd/tpm2-measure.log".into()),
+            ima: Some("/sys/kernel/security/ima/binary_runtime_measurements".into()),
+            credentials: Some("/run/credentials/@encrypted".into()),
         }
     }
 }
@@ -96,7 +111,8 @@ impl Default for Measurements {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct WorkloadApi {
-    socket: String,
+    #[serde(deserialize_with = "value::socket")]
+    socket: PathBuf,
 }
 
 impl Default for WorkloadApi {
@@ -123,14 +139,15 @@ struct Unix {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Log {
-    level: String,
+    #[serde(deserialize_with = "settings::parsed")]
+    level: log::Filter,
     format: Format,
 }
 
 impl Default for Log {
     fn default() -> Self {
         Self {
-            level: "info".into(),
+            level: log::Filter::default(),
             format: Format::Text,
         }
     }
@@ -147,92 +164,50 @@ fn default_data_dir() -> PathBuf {
     PathBuf::from("/var/lib/hallmark-agent")
 }
 
+/// The TPM where none is named.
+const TCTI: &str = "device:/dev/tpmrm0";
+
+const FORM: Form = Form {
+    check: "hallmark-agent config check --config",
+};
+
 pub(super) fn load(path: &Path, overrides: &Overrides) -> Result<Config, ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Unreadable {
+    let text = read_settings(path).map_err(|error| ConfigError::Unreadable {
         path: path.to_owned(),
         detail: error.to_string(),
     })?;
     only_ours("the configuration", path)?;
-    let file: File = overrides.read(&text).map_err(|fault| match fault {
-        Fault::File(error) => syntax(path, &text, &error),
-        Fault::Environment(error) => error.into(),
-    })?;
-    if file.version != 1 {
-        return Err(ConfigError::Version {
-            path: path.to_owned(),
-            found: file.version,
-        });
-    }
-    let trust_domain = TrustDomain::parse(&file.trust_domain).map_err(|error| value("trust_domain", &error))?;
-    let (server_host, server_port) = address(&file.server.address)?;
-    let bootstrap = bootstrap(&trust_domain, &file.server)?;
+    let name = path.display().to_string();
+    let file: File = FORM.read(&name, &text, overrides)?;
+    let bootstrap = bootstrap(&file.trust_domain, &file.server)?;
+    let measurements = file.measurements;
     Ok(Config {
         data_dir: file.data_dir,
-        server_host,
-        server_port,
+        server_host: file.server.address.host,
+        server_port: file.server.address.port,
         bootstrap: Arc::new(ArcSwap::from_pointee(bootstrap)),
-        tcti: Tcti::parse(&file.tpm.tcti).map_err(|error| value("tpm.tcti", &error))?,
-        ek_templates: ek_templates(&file.tpm.ek_templates)?,
+        tcti: match file.tpm.tcti {
+            Some(tcti) => tcti,
+            None => Tcti::parse(TCTI).map_err(|error| FORM.invalid(&name, &text, "tpm.tcti", &error.to_string()))?,
+        },
+        ek_templates: file.tpm.ek_templates,
         ek_chain: file.tpm.ek_chain,
-        logs: log_paths(file.measurements)?,
-        socket: socket_path(&file.workload_api.socket).map_err(|error| value("workload_api.socket", &error))?,
+        logs: LogPaths {
+            tcg: measurements.tcg,
+            systemd: measurements.systemd,
+            ima: measurements.ima,
+            credentials: measurements.credentials,
+        },
+        socket: file.workload_api.socket,
         unix: UnixConfig {
             path: file.workload_attestors.unix.path,
             sha256: file.workload_attestors.unix.sha256,
         },
         health: file.health.listen,
-        log: log_config(file.log)?,
+        log: log_config(file.log),
         written: overrides.table(&text),
-        trust_domain,
+        trust_domain: file.trust_domain,
     })
-}
-
-fn syntax(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
-    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-    ConfigError::Syntax {
-        path: path.to_owned(),
-        line: before.matches('\n').count().saturating_add(1),
-        message: error.message().to_owned(),
-    }
-}
-
-fn value(key: &'static str, error: &impl ToString) -> ConfigError {
-    ConfigError::Value {
-        key,
-        detail: error.to_string(),
-    }
-}
-
-/// `host:port`, `[v6]:port`; the port may be left out.
-fn address(text: &str) -> Result<(String, u16), ConfigError> {
-    let (host, port) = match text.rsplit_once(':') {
-        Some((host, _)) if host.contains(':') && !host.ends_with(']') => (text, None),
-        Some((host, port)) if !text.ends_with(']') => (host, Some(port)),
-        _ => (text, None),
-    };
-    let port = match port {
-        Some(port) => port
-            .parse()
-            .map_err(|_| value("server.address", &"the port is no number from 1 to 65535"))?,
-        None => 8081,
-    };
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    if host.is_empty() || rustls::pki_types::ServerName::try_from(host).is_err() {
-        return Err(value("server.address", &"the host is neither a name nor an IP address"));
-    }
-    Ok((host.to_owned(), port))
-}
-
-fn ek_templates(names: &[String]) -> Result<Vec<&'static EkTemplate>, ConfigError> {
-    let fault = |text: String| value("tpm.ek_templates", &text);
-    if names.is_empty() {
-        return Err(fault("names no template".into()));
-    }
-    let named = |name: &String| {
-        let known = || EK_TEMPLATES.map(|template| template.name).join(", ");
-        ek_template_named(name).ok_or_else(|| fault(format!("unknown template {name:?}: {}", known())))
-    };
-    names.iter().map(named).collect()
 }
 
 fn bootstrap(trust_domain: &TrustDomain, server: &Server) -> Result<Bootstrap, ConfigError> {
@@ -268,30 +243,15 @@ fn only_ours(key: &'static str, path: &Path) -> Result<(), ConfigError> {
     })
 }
 
-fn log_paths(measurements: Measurements) -> Result<LogPaths, ConfigError> {
-    let path = |key, path: PathBuf| match path {
-        empty if empty.as_os_str().is_empty() => Ok(None),
-        relative if relative.is_relative() => Err(value(key, &"not an absolute path")),
-        path => Ok(Some(path)),
-    };
-    Ok(LogPaths {
-        tcg: path("measurements.tcg", measurements.tcg)?,
-        systemd: path("measurements.systemd", measurements.systemd)?,
-        ima: path("measurements.ima", measurements.ima)?,
-        credentials: path("measurements.credentials", measurements.credentials)?,
-    })
-}
-
-fn log_config(log: Log) -> Result<LogConfig, ConfigError> {
-    let filter: log::Filter = log.level.parse().map_err(|error| value("log.level", &error))?;
-    Ok(LogConfig {
+fn log_config(log: Log) -> LogConfig {
+    LogConfig {
         // The TPM library logs every failure, also those that are expected; the driver says what they mean.
-        filter: filter.without("tss_esapi"),
+        filter: log.level.without("tss_esapi"),
         format: match log.format {
             Format::Text => log::Format::Text,
             Format::Json => log::Format::Json,
         },
-    })
+    }
 }
 
 #[cfg(test)]
@@ -360,7 +320,7 @@ mod tests {
         let config = with("HALLMARK_AGENT__SERVER__ADDRESS", "10.0.0.1:7").unwrap();
         assert_eq!(config.server_address(), "10.0.0.1:7");
         let refused = with("HALLMARK_AGENT__SERVER__ADRESS", "10.0.0.1:7").unwrap_err();
-        assert_eq!(refused.code().as_str(), "HM-CONF-0108");
+        assert_eq!(refused.code().as_str(), "HM-CONF-0011");
         assert!(
             refused.to_string().contains("HALLMARK_AGENT__SERVER__ADRESS"),
             "{refused}"
@@ -417,13 +377,20 @@ mod tests {
     #[test]
     fn an_unknown_key_is_refused_with_its_line() {
         let text = GOOD.replace("[server]\n", "[server]\nadress = \"x\"\n");
-        match load_text(&text) {
-            Err(ConfigError::Syntax { line, message, .. }) => {
-                assert_eq!(line, 4);
-                assert!(message.contains("adress"), "{message}");
-            }
-            other => panic!("{other:?}"),
-        }
+        let error = load_text(&text).unwrap_err();
+        assert_eq!(error.code().as_str(), "HM-CONF-0003");
+        assert!(
+            error.to_string().ends_with("agent.toml:4: unknown key `adress`"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_is_refused_with_its_line() {
+        let text = format!("{GOOD}[tpm]\ntcti = \"cmd:x\"\n");
+        let error = load_text(&text).unwrap_err();
+        assert_eq!(error.code().as_str(), "HM-CONF-0002");
+        assert!(error.to_string().contains("agent.toml:7: tpm.tcti: "), "{error}");
     }
 
     #[test]
@@ -460,13 +427,5 @@ mod tests {
                 Err(error) => assert_eq!((error.code().as_str(), good), ("HM-CONF-0107", false), "{mode:o}"),
             }
         }
-    }
-
-    #[test]
-    fn addresses_come_in_four_forms() {
-        assert_eq!(address("h.example").unwrap(), ("h.example".into(), 8081));
-        assert_eq!(address("h.example:1").unwrap(), ("h.example".into(), 1));
-        assert_eq!(address("[::1]:2").unwrap(), ("::1".into(), 2));
-        assert_eq!(address("::1").unwrap(), ("::1".into(), 8081));
     }
 }

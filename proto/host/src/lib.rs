@@ -15,6 +15,7 @@ mod printable;
 mod reload;
 mod room;
 mod secret;
+mod settings;
 pub mod usage;
 
 pub use folder::{Foreign, Purpose, foreign, foreign_file, make_folder};
@@ -24,3 +25,4 @@ pub use printable::{printable, printable_lines};
 pub use reload::{InForce, LastReload, ReloadError, read_again, reloaded};
 pub use room::out_of_room;
 pub use secret::{SecretError, read_secret};
+pub use settings::read_settings;

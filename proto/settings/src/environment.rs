@@ -5,23 +5,18 @@ use std::ffi::OsString;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
-/// A variable that names no key, or whose value the key cannot have.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{name}: {message}")]
-pub struct EnvironmentError {
-    /// The variable, or several.
-    pub name: String,
-    /// What is wrong.
-    pub message: String,
-}
+use hallmark_reason::nearest;
 
-/// What a configuration was refused for.
+use crate::SettingsError;
+use crate::form::{plain, unknown_field};
+
+/// What a file with the environment over it was refused for.
 #[derive(Debug)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// Something in the file.
     File(toml::de::Error),
     /// Something in the environment.
-    Environment(EnvironmentError),
+    Environment(SettingsError),
 }
 
 /// The keys that the environment sets over a file's: with the prefix `HALLMARK_SERVER__`, `HALLMARK_SERVER__LOG__LEVEL` is
@@ -44,11 +39,8 @@ impl Overrides {
     /// Takes what is meant for the configuration out of the environment's variables: those whose names begin with `prefix`.
     ///
     /// # Errors
-    /// For a value that is no text.
-    pub fn of(
-        prefix: &str,
-        variables: impl IntoIterator<Item = (OsString, OsString)>,
-    ) -> Result<Self, EnvironmentError> {
+    /// [`SettingsError::Environment`] for a value that is not UTF-8 text.
+    pub fn of(prefix: &str, variables: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Self, SettingsError> {
         let mut overrides = Vec::new();
         for (name, value) in variables {
             let Some((name, path)) = name.to_str().and_then(|name| Some((name, name.strip_prefix(prefix)?))) else {
@@ -71,7 +63,7 @@ impl Overrides {
     ///
     /// # Errors
     /// What is wrong with the text, or else with the environment.
-    pub fn read<T: DeserializeOwned>(&self, text: &str) -> Result<T, Fault> {
+    pub(crate) fn read<T: DeserializeOwned>(&self, text: &str) -> Result<T, Fault> {
         if self.0.is_empty() {
             return toml::from_str(text).map_err(Fault::File);
         }
@@ -112,7 +104,7 @@ impl Overrides {
     }
 
     /// The file with every key set but that of one variable.
-    fn over(&self, file: &Table, but: Option<&str>) -> Result<Table, EnvironmentError> {
+    fn over(&self, file: &Table, but: Option<&str>) -> Result<Table, SettingsError> {
         let mut merged = file.clone();
         for Override { name, path, value } in self.0.iter().filter(|one| Some(one.name.as_str()) != but) {
             let Some((key, tables)) = path.split_last() else {
@@ -123,7 +115,7 @@ impl Overrides {
                 let slot = at.entry(table.as_str()).or_insert_with(|| Value::Table(Table::new()));
                 at = slot
                     .as_table_mut()
-                    .ok_or_else(|| fault(name, &format!("`{table}` is no table")))?;
+                    .ok_or_else(|| fault(name, &format!("`{table}` is not a table")))?;
             }
             at.insert(key.clone(), value.clone());
         }
@@ -144,10 +136,17 @@ fn read_value(text: &str) -> Value {
     value.unwrap_or_else(|| Value::String(text.to_owned()))
 }
 
-fn fault(name: &str, message: &str) -> EnvironmentError {
-    EnvironmentError {
+fn fault(name: &str, message: &str) -> SettingsError {
+    let message = match unknown_field(message) {
+        Some((key, known)) => {
+            let meant = nearest(&key, &known).map(|meant| format!("; did you mean `{meant}`?"));
+            format!("unknown key `{key}`{}", meant.unwrap_or_default())
+        }
+        None => plain(message.trim_end()),
+    };
+    SettingsError::Environment {
         name: name.to_owned(),
-        message: message.trim_end().to_owned(),
+        message,
     }
 }
 
@@ -210,7 +209,7 @@ mod tests {
         ] {
             let error = read("name = \"a\"\n", &[good, (variable, value)]).unwrap_err();
             assert!(
-                matches!(&error, Fault::Environment(error) if error.name == variable),
+                matches!(&error, Fault::Environment(SettingsError::Environment { name, .. }) if name == variable),
                 "{variable}: {error:?}"
             );
         }

@@ -321,6 +321,22 @@ pub fn ek_template_of(area: &PublicArea) -> Option<&'static EkTemplate> {
     TEMPLATES.iter().find(|ek| ek.template.matches(area))
 }
 
+/// A name that is none of a template's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown template {name:?}; known: {}", EK_TEMPLATES.map(|template| template.name).join(", "))]
+pub struct UnknownTemplate {
+    /// The name.
+    pub name: String,
+}
+
+impl std::str::FromStr for &'static EkTemplate {
+    type Err = UnknownTemplate;
+
+    fn from_str(name: &str) -> Result<Self, UnknownTemplate> {
+        ek_template_named(name).ok_or_else(|| UnknownTemplate { name: name.to_owned() })
+    }
+}
+
 /// The template of this name (see [`EkTemplate::name`]).
 #[must_use]
 pub fn ek_template_named(name: &str) -> Option<&'static EkTemplate> {

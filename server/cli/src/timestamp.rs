@@ -22,7 +22,7 @@ pub(crate) fn rfc3339(seconds: i64) -> Option<String> {
 pub(crate) fn parse_rfc3339(text: &str) -> Result<i64, String> {
     OffsetDateTime::parse(text, &Rfc3339)
         .map(OffsetDateTime::unix_timestamp)
-        .map_err(|_| format!("{text:?} is no time; write for example 2027-01-31T12:00:00Z"))
+        .map_err(|_| format!("invalid time {text:?}; example: 2027-01-31T12:00:00Z"))
 }
 
 /// For tables: the time, and how far it is from `now`.

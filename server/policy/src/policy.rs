@@ -2,8 +2,6 @@
 
 mod error;
 mod file;
-mod list;
-mod locate;
 pub(crate) mod value;
 
 pub use error::PolicyError;

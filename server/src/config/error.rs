@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use hallmark_node::InventoryError;
-use hallmark_reason::{Coded, ReasonCode, nearest};
-use hallmark_settings::EnvironmentError;
+use hallmark_reason::{Coded, ReasonCode};
+use hallmark_settings::SettingsError;
 use hallmark_verify::TrustError;
 
 /// A configuration that the server does not start with.
@@ -19,54 +19,9 @@ pub enum ConfigError {
         /// What the system said.
         cause: String,
     },
-    /// The file is no TOML, or a value is of the wrong kind or outside its range.
-    #[error("{}:{line}: {message}", path.display())]
-    Invalid {
-        /// The file.
-        path: PathBuf,
-        /// The line, from 1.
-        line: usize,
-        /// What is wrong.
-        message: String,
-    },
-    /// A key that does not exist.
-    #[error("{}:{line}: there is no key `{key}` here", path.display())]
-    UnknownKey {
-        /// The file.
-        path: PathBuf,
-        /// The line, from 1.
-        line: usize,
-        /// The key.
-        key: String,
-        /// The keys that exist there.
-        known: Vec<String>,
-    },
-    /// A variable of the environment that sets a key is not acceptable.
-    #[error("{name}: {message}")]
-    Environment {
-        /// The variable.
-        name: String,
-        /// What is wrong.
-        message: String,
-    },
-    /// A key that must be there is not.
-    #[error("{}:{line}: the key `{key}` is missing", path.display())]
-    MissingKey {
-        /// The file.
-        path: PathBuf,
-        /// The line of the table that lacks it, from 1.
-        line: usize,
-        /// The key.
-        key: String,
-    },
-    /// The file is written for another version of this format.
-    #[error("{}: the configuration has another version", path.display())]
-    Version {
-        /// The file.
-        path: PathBuf,
-        /// Its version.
-        found: i64,
-    },
+    /// The file's form, or the environment's.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
     /// Two values contradict each other.
     #[error("{}: {message}", path.display())]
     Contradiction {
@@ -76,12 +31,6 @@ pub enum ConfigError {
         message: String,
         /// Both values.
         compared: String,
-    },
-    /// A secret is written into the file, or its reference has another form.
-    #[error("{} is no reference to a secret", key)]
-    SecretReference {
-        /// The key.
-        key: &'static str,
     },
     /// A secret's file cannot be read, or is empty or not text.
     #[error("the secret for {key} cannot be read from {}", path.display())]
@@ -157,29 +106,15 @@ impl ConfigError {
     }
 }
 
-impl From<EnvironmentError> for ConfigError {
-    fn from(error: EnvironmentError) -> Self {
-        Self::Environment {
-            name: error.name,
-            message: error.message,
-        }
-    }
-}
-
 impl Coded for ConfigError {
     fn code(&self) -> ReasonCode {
         match self {
             Self::Unreadable { .. } => ReasonCode::new("HM-CONF-0001"),
-            Self::Invalid { .. } => ReasonCode::new("HM-CONF-0002"),
-            Self::UnknownKey { .. } => ReasonCode::new("HM-CONF-0003"),
-            Self::MissingKey { .. } => ReasonCode::new("HM-CONF-0004"),
-            Self::Version { .. } => ReasonCode::new("HM-CONF-0005"),
             Self::Contradiction { .. } => ReasonCode::new("HM-CONF-0006"),
-            Self::SecretReference { .. } => ReasonCode::new("HM-CONF-0007"),
             Self::SecretUnreadable { .. } => ReasonCode::new("HM-CONF-0008"),
             Self::NoCredentials { .. } => ReasonCode::new("HM-CONF-0009"),
             Self::TrustUnreadable { .. } => ReasonCode::new("HM-CONF-0010"),
-            Self::Environment { .. } => ReasonCode::new("HM-CONF-0011"),
+            Self::Settings(error) => error.code(),
             Self::SecretExposed { .. } => ReasonCode::new("HM-CONF-0012"),
             Self::Changeable { .. } => ReasonCode::new("HM-CONF-0013"),
             Self::Inventory { source, .. } => source.code(),
@@ -189,6 +124,7 @@ impl Coded for ConfigError {
 
     fn inner(&self) -> Option<&dyn Coded> {
         match self {
+            Self::Settings(error) => Some(error),
             Self::Inventory { source, .. } => Some(source),
             Self::Trust { source } => Some(source),
             _ => None,
@@ -201,8 +137,6 @@ impl Coded for ConfigError {
             | Self::SecretUnreadable { cause, .. }
             | Self::TrustUnreadable { cause, .. } => Some(cause.clone()),
             Self::SecretExposed { exposed, .. } | Self::Changeable { exposed, .. } => Some(exposed.clone()),
-            Self::UnknownKey { key, known, .. } => Some(format!("found {key}, known are {}", known.join(", "))),
-            Self::Version { found, .. } => Some(format!("version = {found}, this program reads 1")),
             Self::Contradiction { compared, .. } => Some(compared.clone()),
             _ => self.inner()?.compared(),
         }
@@ -221,15 +155,6 @@ impl Coded for ConfigError {
                 "namei -l {0}; chown it to the server's user or to root, chmod go-w {0}; check it as the server's user",
                 path.display()
             ),
-            Self::UnknownKey { key, known, .. } => match nearest(key, known) {
-                Some(meant) => format!("write `{meant}` instead of `{key}`"),
-                None => format!("remove `{key}`, or move it to its table"),
-            },
-            Self::MissingKey { key, .. } => format!("add `{key} = …`"),
-            Self::Environment { name, .. } => {
-                format!("unset {name}, or correct it: its value is read as in the file, text may go without quotes")
-            }
-            Self::SecretReference { key } => format!("{key} = \"file:/path\" or \"credential:NAME\""),
             Self::NoCredentials { name, .. } => format!("add LoadCredential={name}:/path to the unit, or use file:"),
             _ => return None,
         })

@@ -12,7 +12,7 @@ use hallmark_host::log;
 use hallmark_hsm::KeyKind;
 use hallmark_node::TpmClass;
 use hallmark_policy::Rules;
-use hallmark_settings::{Fault, Overrides};
+use hallmark_settings::{Form, Overrides, SecretReference, value as settings};
 use hallmark_spiffe::{SpiffeId, TrustDomain};
 use hallmark_state::{Approvers, SvidTtl};
 use hallmark_tpm_wire::{
@@ -22,26 +22,22 @@ use hallmark_tpm_wire::{
 use hallmark_verify::{EkTemplates, ExpiredPolicy, Trust};
 use serde::Deserialize;
 
-use super::{Config, ConfigError, Hsm, Lifetimes, LimitSettings, Listen, Log, Tpm2, locate, secret, trust, value};
+use super::{Config, ConfigError, Hsm, Lifetimes, LimitSettings, Listen, Log, Tpm2, secret, trust, value};
 
-/// No configuration is larger.
-const MAX_FILE_BYTES: u64 = 1024 * 1024;
-
-#[derive(Deserialize)]
-struct VersionOnly {
-    version: i64,
-}
+const FORM: Form = Form {
+    check: "hallmark-server config check --config",
+};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
     #[serde(rename = "version")]
     _version: i64,
-    #[serde(deserialize_with = "value::trust_domain")]
+    #[serde(deserialize_with = "settings::parsed")]
     trust_domain: TrustDomain,
-    #[serde(deserialize_with = "value::path")]
+    #[serde(deserialize_with = "settings::path")]
     data_dir: PathBuf,
-    #[serde(default, deserialize_with = "value::spiffe_ids")]
+    #[serde(default, deserialize_with = "settings::each_parsed")]
     admin_ids: Vec<SpiffeId>,
     #[serde(default)]
     listen: ListenTable,
@@ -65,9 +61,9 @@ struct File {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct ListenTable {
-    #[serde(deserialize_with = "value::address")]
+    #[serde(deserialize_with = "settings::address")]
     address: SocketAddr,
-    #[serde(deserialize_with = "value::path")]
+    #[serde(deserialize_with = "settings::path")]
     admin_socket: PathBuf,
 }
 
@@ -83,21 +79,22 @@ impl Default for ListenTable {
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
 struct HealthTable {
+    #[serde(deserialize_with = "settings::optional_address")]
     listen: Option<SocketAddr>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct HsmTable {
-    #[serde(deserialize_with = "value::path")]
+    #[serde(deserialize_with = "settings::path")]
     module: PathBuf,
-    #[serde(deserialize_with = "value::filled")]
+    #[serde(deserialize_with = "settings::filled")]
     token_label: String,
-    #[serde(deserialize_with = "value::reference")]
-    pin: String,
+    #[serde(deserialize_with = "settings::secret")]
+    pin: SecretReference,
     #[serde(default = "four", deserialize_with = "value::sessions")]
     sessions: usize,
-    #[serde(default = "a_minute", deserialize_with = "value::duration")]
+    #[serde(default = "a_minute", deserialize_with = "settings::duration")]
     probe_interval: Duration,
 }
 
@@ -114,15 +111,15 @@ const fn a_minute() -> Duration {
 struct AuthorityTable {
     #[serde(deserialize_with = "value::key_kind")]
     key_type: KeyKind,
-    #[serde(deserialize_with = "value::duration")]
+    #[serde(deserialize_with = "settings::duration")]
     ca_ttl: Duration,
-    #[serde(deserialize_with = "value::duration")]
+    #[serde(deserialize_with = "settings::duration")]
     x509_svid_ttl: Duration,
-    #[serde(deserialize_with = "value::duration")]
+    #[serde(deserialize_with = "settings::duration")]
     x509_svid_ttl_max: Duration,
-    #[serde(deserialize_with = "value::duration")]
+    #[serde(deserialize_with = "settings::duration")]
     minted_ttl_max: Duration,
-    #[serde(deserialize_with = "value::duration")]
+    #[serde(deserialize_with = "settings::duration")]
     agent_ttl: Duration,
 }
 
@@ -149,21 +146,21 @@ struct AttestationTable {
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
 struct PolicyTable {
-    #[serde(deserialize_with = "value::paths")]
+    #[serde(deserialize_with = "settings::paths")]
     operator_keys: Vec<PathBuf>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Tpm2Table {
-    #[serde(deserialize_with = "value::paths")]
+    #[serde(deserialize_with = "settings::paths")]
     ek_roots: Vec<PathBuf>,
-    #[serde(deserialize_with = "value::optional_path")]
+    #[serde(deserialize_with = "settings::optional_path")]
     ek_inventory: Option<PathBuf>,
-    #[serde(deserialize_with = "value::paths")]
+    #[serde(deserialize_with = "settings::paths")]
     crls: Vec<PathBuf>,
     revocation: Revocation,
-    #[serde(deserialize_with = "value::duration")]
+    #[serde(deserialize_with = "settings::duration")]
     crl_grace: Duration,
     #[serde(deserialize_with = "value::ek_templates")]
     ek_templates: Vec<&'static EkTemplate>,
@@ -178,7 +175,7 @@ struct Tpm2Table {
     approval: Approval,
     #[serde(deserialize_with = "value::users")]
     approvers: BTreeSet<String>,
-    #[serde(deserialize_with = "value::duration")]
+    #[serde(deserialize_with = "settings::duration")]
     approval_lifetime: Duration,
     deny: DenyTable,
 }
@@ -246,9 +243,9 @@ enum Approval {
 struct LimitsTable {
     attestations_per_second_per_ip: u32,
     signing_per_second_per_ip: u32,
-    #[serde(deserialize_with = "value::positive")]
+    #[serde(deserialize_with = "settings::positive")]
     concurrent_attestations: usize,
-    #[serde(deserialize_with = "value::positive")]
+    #[serde(deserialize_with = "settings::positive")]
     connections: usize,
     connections_per_ip: usize,
 }
@@ -268,7 +265,7 @@ impl Default for LimitsTable {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct StoreTable {
-    #[serde(deserialize_with = "value::filled")]
+    #[serde(deserialize_with = "settings::filled")]
     path: String,
 }
 
@@ -283,7 +280,7 @@ impl Default for StoreTable {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct LogTable {
-    #[serde(deserialize_with = "value::log_filter")]
+    #[serde(deserialize_with = "settings::parsed")]
     level: log::Filter,
     format: Format,
 }
@@ -338,30 +335,11 @@ pub(super) fn admin_socket(path: &Path, overrides: &Overrides) -> Result<PathBuf
 }
 
 fn decode(path: &Path, text: &str, overrides: &Overrides) -> Result<File, ConfigError> {
-    let located = |error: toml::de::Error| locate::locate(path, text, &error);
-    // The version first: the rest of a newer file may well look wrong to this program.
-    let version = toml::from_str::<VersionOnly>(text).map_err(located)?.version;
-    if version != 1 {
-        return Err(ConfigError::Version {
-            path: path.to_owned(),
-            found: version,
-        });
-    }
-    overrides.read(text).map_err(|fault| match fault {
-        Fault::File(error) => located(error),
-        Fault::Environment(error) => error.into(),
-    })
+    Ok(FORM.read(&path.display().to_string(), text, overrides)?)
 }
 
 fn read(path: &Path) -> Result<String, ConfigError> {
-    let unreadable = |error: &std::io::Error| ConfigError::unreadable(path, error);
-    let size = std::fs::metadata(path).map_err(|error| unreadable(&error))?.len();
-    if size > MAX_FILE_BYTES {
-        return Err(unreadable(&std::io::Error::other(format!(
-            "it has {size} bytes, at most {MAX_FILE_BYTES} are read"
-        ))));
-    }
-    std::fs::read_to_string(path).map_err(|error| unreadable(&error))
+    hallmark_host::read_settings(path).map_err(|error| ConfigError::unreadable(path, &error))
 }
 
 impl File {

@@ -1,8 +1,9 @@
 //! Secrets by reference.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use hallmark_host::{SecretError, read_secret};
+use hallmark_settings::SecretReference;
 use secrecy::SecretString;
 
 use super::ConfigError;
@@ -10,31 +11,20 @@ use super::ConfigError;
 /// No PIN or password is longer.
 const MAX_SECRET_BYTES: u64 = 4096;
 
-/// Reads the secret that `reference` (`file:/path` or `credential:NAME`) names; `credentials` is where systemd
-/// put its credentials. One line ending at its end does not belong to it.
+/// Reads the secret that `reference` names; `credentials` is where systemd put its credentials. One line ending at its end does not
+/// belong to it.
 ///
 /// # Errors
-/// When the reference has another form, or the file cannot be read, is empty, too large or no text, or is not private.
+/// When the file cannot be read, is empty, too large or not text, or is not private.
 pub(super) fn resolve(
     key: &'static str,
-    reference: &str,
+    reference: &SecretReference,
     credentials: Option<&Path>,
 ) -> Result<SecretString, ConfigError> {
-    let path = if let Some(path) = reference.strip_prefix("file:") {
-        PathBuf::from(path)
-    } else if let Some(name) = reference.strip_prefix("credential:") {
-        let plain = !name.is_empty() && !name.contains('/') && name != "." && name != "..";
-        if !plain {
-            return Err(ConfigError::SecretReference { key });
-        }
-        let folder = credentials.ok_or_else(|| ConfigError::NoCredentials {
-            key,
-            name: name.to_owned(),
-        })?;
-        folder.join(name)
-    } else {
-        return Err(ConfigError::SecretReference { key });
-    };
+    let path = reference.path(credentials).map_err(|name| ConfigError::NoCredentials {
+        key,
+        name: name.to_owned(),
+    })?;
     let unreadable = |cause: &str| ConfigError::SecretUnreadable {
         key,
         path: path.clone(),
@@ -64,6 +54,10 @@ mod tests {
     use secrecy::ExposeSecret as _;
     use std::{fs, io::Write as _, os::unix::fs::OpenOptionsExt as _};
 
+    fn read(reference: &str, credentials: Option<&Path>) -> Result<SecretString, ConfigError> {
+        resolve("hsm.pin", &SecretReference::parse(reference).unwrap(), credentials)
+    }
+
     fn write_private(path: &Path, content: &[u8]) {
         let file = fs::File::options().write(true).create_new(true).mode(0o600).open(path);
         file.unwrap().write_all(content).unwrap();
@@ -74,28 +68,26 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         write_private(&folder.path().join("pin"), b"1234\n");
         let file = format!("file:{}/pin", folder.path().display());
-        assert_eq!(resolve("hsm.pin", &file, None).unwrap().expose_secret(), "1234");
-        let credential = resolve("hsm.pin", "credential:pin", Some(folder.path())).unwrap();
+        assert_eq!(read(&file, None).unwrap().expose_secret(), "1234");
+        let credential = read("credential:pin", Some(folder.path())).unwrap();
         assert_eq!(credential.expose_secret(), "1234");
     }
 
     #[test]
-    fn what_is_no_reference_is_refused_and_never_shown() {
+    fn a_secret_that_cannot_be_used_is_refused_and_never_shown() {
         let folder = tempfile::tempdir().unwrap();
         write_private(&folder.path().join("empty"), b"\n");
         write_private(&folder.path().join("large"), &[b'1'; 4097]);
         std::fs::write(folder.path().join("open"), "1234").unwrap();
         let file = |name: &str| format!("file:{}/{name}", folder.path().display());
         for (reference, code) in [
-            ("1234".to_owned(), "HM-CONF-0007"),
-            ("credential:../pin".to_owned(), "HM-CONF-0007"),
             ("credential:pin".to_owned(), "HM-CONF-0009"),
             (file("absent"), "HM-CONF-0008"),
             (file("empty"), "HM-CONF-0008"),
             (file("large"), "HM-CONF-0008"),
             (file("open"), "HM-CONF-0012"),
         ] {
-            let error = resolve("hsm.pin", &reference, None).unwrap_err();
+            let error = read(&reference, None).unwrap_err();
             assert_eq!(error.code().as_str(), code, "{reference}");
             assert!(!format!("{error:?} {error}").contains("1234"), "{reference}");
         }

@@ -90,7 +90,7 @@ fn a_tpm_that_is_not_there_ends_the_start() {
     node.set("tpm", "tcti", "device:/dev/no-such-tpm".into());
     must_end(node, 4, "HM-TPM-0001", &["/dev/no-such-tpm"]);
     node.set("tpm", "tcti", "cmd:tpm2_send".into());
-    must_end(node, 2, "HM-CONF-0104", &["tcti", "cmd:tpm2_send"]);
+    must_end(node, 2, "HM-CONF-0002", &["tcti", "cmd:tpm2_send"]);
     node.set("tpm", "tcti", good.into());
     node.start().unwrap();
 }
@@ -421,14 +421,14 @@ fn a_configuration_that_is_wrong_is_told_with_its_line() {
         (out.status.code(), String::from_utf8_lossy(&out.stderr).into_owned())
     };
     let faults = [
-        (good.replace("tcti =", "tctl ="), "tctl", "HM-CONF-0102", "tctl"),
+        (good.replace("tcti =", "tctl ="), "tctl", "HM-CONF-0003", "tctl"),
         (
             good.replace("version = 1", "version = \"one\""),
             "version",
-            "HM-CONF-0102",
+            "HM-CONF-0002",
             "string",
         ),
-        (good.replace("[tpm]", "[tpm"), "[tpm", "HM-CONF-0102", ""),
+        (good.replace("[tpm]", "[tpm"), "[tpm", "HM-CONF-0002", ""),
     ];
     for (text, at, code, word) in faults {
         assert_ne!(text, good);
@@ -437,15 +437,15 @@ fn a_configuration_that_is_wrong_is_told_with_its_line() {
         assert_eq!(exit, Some(2), "{said}");
     }
     for (text, code, word) in [
-        (good.replace("version = 1\n", ""), "HM-CONF-0102", "version"),
+        (good.replace("version = 1\n", ""), "HM-CONF-0004", "version"),
         (
             good.replace("version = 1", "version = 2"),
-            "HM-CONF-0103",
+            "HM-CONF-0005",
             "version = 2",
         ),
         (
             good.replace(trial::DOMAIN, "Not.A.Domain"),
-            "HM-CONF-0104",
+            "HM-CONF-0002",
             "trust_domain",
         ),
         (good.replace("bundle.pem", "no.pem"), "HM-CONF-0106", "no.pem"),

@@ -233,12 +233,12 @@ fn every_failure_of_the_agent_is_told_alike() {
     varied(&config, "version.toml", "version = 1", "version = 7");
     let table = "
         HM-CONF-0101 2 missing.toml hallmark-agent run --config @/node-1/missing.toml
-        HM-CONF-0103 2 version.toml hallmark-agent config check --config @/node-1/version.toml
+        HM-CONF-0005 2 version.toml hallmark-agent config check --config @/node-1/version.toml
         HM-TPM-0001 4 /dev/no-such-tpm hallmark-agent attest --once --config @/node-1/absent.toml
         HM-AGENT-0001 4 ADDRESS hallmark-agent attest --once --config @/node-1/agent.toml
         HM-AGENT-0030 4 OTHER hallmark-agent attest --once --config @/node-1/other.toml
         HM-AGENT-0027 4 health.sock hallmark-agent healthcheck --config @/node-1/agent.toml
-        HM-WL-0031 4 /nonexistent/w.sock hallmark-agent api fetch x509 --timeout 0 --socket /nonexistent/w.sock
+        HM-WL-0031 4 /nonexistent/w.sock hallmark-agent api fetch x509 --timeout 1s --socket /nonexistent/w.sock
         HM-CLI-0021 2 --once hallmark-agent attest
         HM-CLI-0021 2 x508 hallmark-agent api fetch x508";
     site.must_fail_all(&table.replace("ADDRESS", &address).replace("OTHER", &other));
@@ -389,7 +389,7 @@ fn every_failure_of_the_operators_program_is_told_alike() {
         HM-REG-0003 2 other.example hallmark entry create --spiffe-id spiffe://other.example/x --node NODE --selector unix:uid:1
         HM-CLI-0011 6 00000000 hallmark entry delete 00000000 --yes
         HM-CLI-0015 2 @/missing.toml hallmark policy check @/missing.toml
-        HM-POLICY-0401 2 name hallmark policy check @/policy.toml
+        HM-CONF-0002 2 name hallmark policy check @/policy.toml
         HM-CLI-0006 6 nobody hallmark policy show nobody
         HM-EVID-0009 2 @/policy.toml hallmark evidence verify @/policy.toml";
     let domain = format!("spiffe://{DOMAIN}");

@@ -187,7 +187,7 @@ fn an_agent_applies_what_it_can_and_names_what_takes_a_restart() {
     let told = reload(&mut trial, "log", "level", "verbose".into());
     assert!(told.starts_with("the configuration was not read again"), "{told}");
     wait_for("HM-CONF-0201", || trial.node().log().contains("HM-CONF-0201"));
-    must_report(&trial.node().log(), "HM-CONF-0201", &["HM-CONF-0104"]);
+    must_report(&trial.node().log(), "HM-CONF-0201", &["HM-CONF-0002"]);
     assert_eq!(trial.node().pid(), pid);
     assert!(
         trial

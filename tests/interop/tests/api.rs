@@ -129,7 +129,7 @@ async fn what_is_not_had_is_told_with_its_code() {
         (nowhere.as_str(), 4, "HM-WL-0031"),
         (&socket, 4, "HM-WL-0033"),
     ] {
-        let (found, said, told) = ran(api(&["fetch", "x509", "--socket", socket, "--timeout", "1"])).await;
+        let (found, said, told) = ran(api(&["fetch", "x509", "--socket", socket, "--timeout", "1s"])).await;
         assert_eq!((found, said.as_str()), (exit, ""), "{told}");
         assert!(told.starts_with(code) && told.lines().count() >= 3, "{told}");
     }
@@ -146,7 +146,7 @@ async fn what_is_not_had_is_told_with_its_code() {
 async fn an_agent_that_is_starting_is_waited_for() {
     let agent = WorkloadAgent::start().unwrap();
     let socket = agent.socket().display().to_string();
-    let fetching = tokio::spawn(ran(api(&["fetch", "x509", "--socket", &socket, "--timeout", "60"])));
+    let fetching = tokio::spawn(ran(api(&["fetch", "x509", "--socket", &socket, "--timeout", "60s"])));
     tokio::time::sleep(Duration::from_millis(1500)).await;
     agent.publish([agent.entry("web", 1).unwrap()]).unwrap();
     let (code, said, told) = fetching.await.unwrap();

@@ -80,9 +80,7 @@ fn parse_since(text: &str) -> Result<i64, String> {
             .saturating_sub(i64::try_from(ago.as_secs()).unwrap_or(i64::MAX))
             .max(1));
     }
-    parse_rfc3339(text).map_err(|_| {
-        format!("{text:?} is neither a time nor a duration; write for example 2027-01-31T12:00:00Z, 30m or 7d")
-    })
+    parse_rfc3339(text).map_err(|_| format!("invalid time {text:?}; examples: 2027-01-31T12:00:00Z, 30m, 7d"))
 }
 
 /// A kind of record.

@@ -239,7 +239,7 @@ fn records_are_paged_filtered_by_time_and_exported() {
     assert_eq!(sequences("record list --since 2026-11-23T00:00:00Z"), [7, 8]);
     assert!(sequences("record list --since 2026-11-23T00:00:01Z").is_empty());
     assert!(sequences("record list --until 2026-11-23T00:00:00Z").is_empty());
-    assert!(sequences("record list --since 0s").is_empty());
+    assert!(sequences("record list --since 1s").is_empty());
     assert_eq!(server.run("record list --since yesterday").code, 2);
     let export = server.run("record export");
     let lines: Vec<serde_json::Value> = export

@@ -3,23 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hallmark_node::{Maker, Model, TpmClass};
+use hallmark_settings::{Form, Overrides};
 use hallmark_spiffe::Selector;
-
 use hallmark_verify::ima::ImaKeys;
 use serde::Deserialize;
 
-use super::{
-    BootRules, ImaRules, MokRule, PcrRule, Policy, PolicyError, TpmRules, Violations,
-    locate::{line_of, locate},
-    value,
-};
+use super::{BootRules, ImaRules, MokRule, PcrRule, Policy, PolicyError, TpmRules, Violations, value};
 use crate::glob::Glob;
 use crate::ima::DigestList;
 
-#[derive(Deserialize)]
-struct VersionOnly {
-    version: i64,
-}
+const FORM: Form = Form {
+    check: "hallmark policy check",
+};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -202,16 +197,7 @@ pub(super) fn read(file: &str, text: &str) -> Result<Policy, PolicyError> {
     if text.len() > Policy::MAX_BYTES {
         return Err(PolicyError::too_large(file, text.len()));
     }
-    let located = |error: toml::de::Error| locate(file, text, &error);
-    // The version first: the rest of a newer file may well look wrong to this program.
-    let version = toml::from_str::<VersionOnly>(text).map_err(located)?.version;
-    if version != 1 {
-        return Err(PolicyError::Version {
-            file: file.to_owned(),
-            found: version,
-        });
-    }
-    let read: File = toml::from_str(text).map_err(located)?;
+    let read: File = FORM.read(file, text, &Overrides::default())?;
     let policy = Policy {
         name: read.name,
         serial: read.serial,
@@ -223,23 +209,14 @@ pub(super) fn read(file: &str, text: &str) -> Result<Policy, PolicyError> {
     };
     let passes_nothing = |boot: &BootRules| boot.consistent_except.is_some() && !boot.consistent;
     if policy.boot.as_ref().is_some_and(passes_nothing) {
-        return Err(PolicyError::Invalid {
-            file: file.to_owned(),
-            line: line_of(text, "consistent_except"),
-            key: "boot.consistent_except".to_owned(),
-            message: "it says what `consistent` lets pass, and that is not demanded: add `consistent = true`"
-                .to_owned(),
-        });
+        let message = "it says what `consistent` lets pass, and that is not demanded: add `consistent = true`";
+        return Err(FORM.invalid(file, text, "boot.consistent_except", message).into());
     }
     if let Some(ima) = &policy.ima {
         let passes = ima.exclude.is_some() || ima.buffers.is_some() || ima.any_path;
         if passes && !ima.judges_lines() {
-            return Err(PolicyError::Invalid {
-                file: file.to_owned(),
-                line: line_of(text, "[ima]"),
-                key: "ima".to_owned(),
-                message: "it says what may pass, and nothing that must hold: add `allow`, `lists` or `keys`".to_owned(),
-            });
+            let message = "it says what may pass, and nothing that must hold: add `allow`, `lists` or `keys`";
+            return Err(FORM.invalid(file, text, "ima", message).into());
         }
     }
     let boot = policy.boot.as_ref().is_some_and(|boot| *boot != BootRules::default());

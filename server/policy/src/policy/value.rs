@@ -3,13 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hallmark_node::TpmClass;
+use hallmark_settings::{List, table, value};
 use hallmark_spiffe::Selector;
-
 use hallmark_verify::ima::ImaKeys;
 use serde::de::{DeserializeSeed as _, Error as _};
 use serde::{Deserialize, Deserializer};
 
-use super::list::{List, each, table};
 use super::{MokRule, PcrRule, Violations};
 use crate::glob::Glob;
 use crate::ima::{DigestList, as_measured, entry};
@@ -29,7 +28,7 @@ pub(crate) fn check_name(name: String) -> Result<String, String> {
         Ok(name)
     } else {
         Err(format!(
-            "{name:?} is no name: up to {MAX_NAME} of a-z, 0-9, '-', '.', '_', beginning with a letter or digit"
+            "invalid name {name:?}: write up to {MAX_NAME} of a-z, 0-9, '-', '.', '_', with a letter or digit first"
         ))
     }
 }
@@ -42,14 +41,14 @@ fn digest(text: &str, lengths: &[usize], what: &str) -> Result<String, String> {
     }
     let digits: Vec<_> = lengths.iter().map(|length| (length * 2).to_string()).collect();
     Err(format!(
-        "{text:?} is no {what}: {} hexadecimal digits",
+        "invalid {what} {text:?}: write {} hexadecimal digits",
         digits.join(" or ")
     ))
 }
 
 /// SHA-256 digests.
 pub(super) fn digests<'de, D: Deserializer<'de>>(from: D) -> Result<Option<BTreeSet<String>>, D::Error> {
-    each(from, |text| digest(&text, &[32], "SHA-256"))
+    each(from, |text| digest(&text, &[32], "SHA-256 digest"))
 }
 
 /// Digests by the name of a section.
@@ -58,7 +57,11 @@ pub(super) fn sections<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<St
         "" => Err("a section has a name, such as linux".to_owned()),
         name => Ok(name.to_owned()),
     };
-    table(from, name, || List::new(|text: String| digest(&text, &[32], "SHA-256")))
+    let digests = || list(|text: String| digest(&text, &[32], "SHA-256 digest"));
+    let sections = table(from, name, digests)?.into_iter();
+    Ok(sections
+        .map(|(name, digests)| (name, digests.into_iter().collect()))
+        .collect())
 }
 
 /// Texts with something in them.
@@ -136,12 +139,12 @@ pub(super) fn violations<'de, D: Deserializer<'de>>(from: D) -> Result<Violation
 pub(super) fn classes<'de, D: Deserializer<'de>>(from: D) -> Result<Option<BTreeSet<TpmClass>>, D::Error> {
     each(from, |text| {
         TpmClass::from_name(&text)
-            .ok_or_else(|| format!("unknown class {text:?}: discrete, firmware, virtual, simulator, unknown"))
+            .ok_or_else(|| format!("unknown class {text:?}; known: discrete, firmware, virtual, simulator, unknown"))
     })
 }
 
 fn version(text: &str) -> Result<u64, String> {
-    let fault = || format!("{text:?} is no firmware version: up to 16 hexadecimal digits");
+    let fault = || format!("invalid firmware version {text:?}: write up to 16 hexadecimal digits");
     if text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         u64::from_str_radix(text, 16).map_err(|_| fault())
     } else {
@@ -165,7 +168,7 @@ const FIXED_FACTS: [&str; 5] = ["ek-hash", "class", "manufacturer", "model", "fi
 /// Selectors by which a policy finds its machines.
 pub(super) fn applies_to<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeSet<Selector>, D::Error> {
     let read = |text: String| {
-        let selector = Selector::parse(&text).map_err(|error| format!("{text:?} is no selector: {error}"))?;
+        let selector = Selector::parse(&text).map_err(|error| format!("invalid selector {text:?}: {error}"))?;
         let fact = selector.value().split(':').next().unwrap_or_default();
         match selector.kind() {
             "tpm2" if FIXED_FACTS.contains(&fact) => can_match(&selector, fact).map(|()| selector),
@@ -184,7 +187,7 @@ fn can_match(selector: &Selector, fact: &str) -> Result<(), String> {
     let value = selector.value().split_once(':').map_or("", |(_, value)| value);
     let fault = match fact {
         "class" if TpmClass::from_name(value).is_none() => "no such class",
-        "ek-hash" if digest(value, &[32], "").as_deref() != Ok(value) => "64 lower-case hexadecimal digits are wanted",
+        "ek-hash" if digest(value, &[32], "").as_deref() != Ok(value) => "write 64 lower-case hexadecimal digits",
         _ if value.is_empty() => "a value is missing",
         _ => return Ok(()),
     };
@@ -193,16 +196,21 @@ fn can_match(selector: &Selector, fact: &str) -> Result<(), String> {
 
 /// `"none"`, or digests of lists of owner's certificates.
 pub(super) fn mok<'de, D: Deserializer<'de>>(from: D) -> Result<Option<MokRule>, D::Error> {
-    let read = |text: String| digest(&text, &[32], "SHA-256");
-    let digests = List::new(read).or_word("none").deserialize(from)?;
-    Ok(Some(digests.map_or(MokRule::None, MokRule::OneOf)))
+    let read = |text: String| digest(&text, &[32], "SHA-256 digest");
+    let digests = list(read).or_word("none").deserialize(from)?;
+    Ok(Some(digests.map_or(MokRule::None, |digests| {
+        MokRule::OneOf(digests.into_iter().collect())
+    })))
 }
 
 /// `"zero"`, or values of a register, by its number.
 pub(super) fn pcrs<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<u8, PcrRule>, D::Error> {
-    let value = |text: String| digest(&text, &[32, 48, 64], "value of a register");
-    let rules = table(from, |number: String| pcr(&number), || List::new(value).or_word("zero"))?;
-    let rule = |(pcr, values): (u8, Option<_>)| (pcr, values.map_or(PcrRule::Zero, PcrRule::OneOf));
+    let value = |text: String| digest(&text, &[32, 48, 64], "PCR value");
+    let rules = table(from, |number: String| pcr(&number), || list(value).or_word("zero"))?;
+    let rule = |(pcr, values): (u8, Option<Vec<_>>)| {
+        let one_of = |values: Vec<_>| PcrRule::OneOf(values.into_iter().collect());
+        (pcr, values.map_or(PcrRule::Zero, one_of))
+    };
     Ok(rules.into_iter().map(rule).collect())
 }
 
@@ -223,41 +231,26 @@ pub(super) fn closed_registers<'de, D: Deserializer<'de>>(from: D) -> Result<Opt
     let registers = BTreeSet::<u8>::deserialize(from)?;
     match registers.iter().find(|pcr| !CLOSED.contains(pcr)) {
         Some(pcr) => Err(D::Error::custom(format!(
-            "PCR {pcr} is none that the firmware closes: write 0, 1, 2, 3 or 6"
+            "PCR {pcr} is not closed by the firmware: write 0, 1, 2, 3 or 6"
         ))),
-        None if registers.is_empty() => Err(D::Error::custom("an empty list lets nothing pass: leave the key out")),
+        None if registers.is_empty() => Err(D::Error::custom("an empty list lets nothing pass: remove the key")),
         None => Ok(Some(registers)),
     }
 }
 
-/// A time span, in seconds: whole numbers with `s`, `m`, `h` or `d`, one after the other (`1h30m`).
+/// A duration, in seconds.
 pub(super) fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
-    let text = String::deserialize(from)?;
-    seconds(&text)
-        .filter(|seconds| (1..=3_155_760_000).contains(seconds))
-        .map(Some)
-        .ok_or_else(|| {
-            D::Error::custom(format!(
-                "{text:?} is no time span: write it as 30s, 90m, 1h30m or 365d, up to a hundred years"
-            ))
-        })
+    value::duration(from).map(|duration| Some(duration.as_secs()))
 }
 
-fn seconds(text: &str) -> Option<u64> {
-    let mut seconds = 0_u64;
-    let mut rest = text;
-    while !rest.is_empty() {
-        let (number, behind) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit())?);
-        let mut behind = behind.chars();
-        let unit = match behind.next()? {
-            's' => 1,
-            'm' => 60,
-            'h' => 3600,
-            'd' => 86_400,
-            _ => return None,
-        };
-        seconds = seconds.checked_add(number.parse::<u64>().ok()?.checked_mul(unit)?)?;
-        rest = behind.as_str();
-    }
-    Some(seconds)
+/// A list of texts, each read by `read`: an empty one would refuse every machine.
+fn list<T, F: Fn(String) -> Result<T, String> + Clone>(read: F) -> List<F, T> {
+    List::new(read).not_empty("an empty list refuses every machine: remove the key")
+}
+
+fn each<'de, D: Deserializer<'de>, T, C: FromIterator<T>>(
+    from: D,
+    read: impl Fn(String) -> Result<T, String> + Clone,
+) -> Result<Option<C>, D::Error> {
+    list(read).each(from).map(Some)
 }

@@ -165,10 +165,7 @@ fn a_pin_written_into_the_file_is_never_repeated() {
         let error = Folder::new().refused(&LEAST.replace("\"file:$DIR/pin\"", written));
         let told = format!("{error:?} {error} {:?} {:?}", error.compared(), error.next_step());
         assert!(!told.contains("83521"), "{told}");
-        assert!(
-            matches!(error.code().as_str(), "HM-CONF-0002" | "HM-CONF-0007"),
-            "{told}"
-        );
+        assert_eq!(error.code().as_str(), "HM-CONF-0002", "{told}");
     }
 }
 
@@ -176,10 +173,7 @@ fn a_pin_written_into_the_file_is_never_repeated() {
 fn an_unknown_key_is_refused_with_line_cause_and_fix() {
     let error = Folder::new().refused(&format!("{LEAST}sesions = 4\n"));
     assert_eq!(error.code().as_str(), "HM-CONF-0003");
-    assert!(
-        error.to_string().ends_with(":8: there is no key `sesions` here"),
-        "{error}"
-    );
+    assert!(error.to_string().ends_with(":8: unknown key `sesions`"), "{error}");
     assert_eq!(error.next_step().unwrap(), "write `sessions` instead of `sesions`");
     assert!(error.likely_cause().is_some());
     for table in [
@@ -227,7 +221,7 @@ fn every_fault_has_its_code() {
             format!("{LEAST}[attestation.tpm2]\napproval_lifetime = \"0s\"\n"),
             "HM-CONF-0002",
         ),
-        (LEAST.replace("file:$DIR/pin", "1234"), "HM-CONF-0007"),
+        (LEAST.replace("file:$DIR/pin", "1234"), "HM-CONF-0002"),
         (LEAST.replace("$DIR/pin", "$DIR/absent"), "HM-CONF-0008"),
         (
             format!("{LEAST}[attestation.tpm2]\nek_roots = [\"/absent\"]\n"),

@@ -12,19 +12,19 @@ fn slips(file: &str) -> [(&'static str, &'static str, String); 8] {
             "sessions = 4",
             "sesions = 4",
             format!(
-                "HM-CONF-0003: {file}:*: there is no key `sesions` here\n  compared: found sesions, known are *\n  cause: a \
+                "HM-CONF-0003: {file}:*: unknown key `sesions`\n  compared: found sesions, known are *\n  cause: a \
                  misspelt key, or one that belongs to another table\n  next: write `sessions` instead of `sesions`"
             ),
         ),
         (
             "sessions = 4",
             "sessions = \"four\"",
-            format!("HM-CONF-0002: {file}:*: *\n  cause: a slip of the pen at this line\n  {CHECK}"),
+            format!("HM-CONF-0002: {file}:*: *\n  cause: typo or wrong value type on this line\n  {CHECK} --config {file}"),
         ),
         (
             "[hsm]",
             "[hsm",
-            format!("HM-CONF-0002: {file}:*: *\n  cause: a slip of the pen at this line\n  {CHECK}"),
+            format!("HM-CONF-0002: {file}:*: *\n  cause: typo or wrong value type on this line\n  {CHECK} --config {file}"),
         ),
         (
             "token_label = ",
@@ -38,8 +38,8 @@ fn slips(file: &str) -> [(&'static str, &'static str, String); 8] {
             "version = 1",
             "version = 2",
             format!(
-                "HM-CONF-0005: {file}: the configuration has another version\n  compared: version = 2, this program reads \
-                 1\n  cause: the file was written for another version of Hallmark\n  next: set `version = 1`, and correct \
+                "HM-CONF-0005: {file}: version 2 of this file is not supported\n  compared: version = 2, this program reads \
+                 1\n  cause: the file was written for another version of Hallmark\n  next: set version = 1, and correct \
                  what is then reported"
             ),
         ),
@@ -54,9 +54,10 @@ fn slips(file: &str) -> [(&'static str, &'static str, String); 8] {
         (
             "pin = \"file:",
             "pin = \"",
-            "HM-CONF-0007: hsm.pin is no reference to a secret\n  cause: the secret itself was written into the \
-             configuration\n  next: hsm.pin = \"file:/path\" or \"credential:NAME\""
-                .into(),
+            format!(
+                "HM-CONF-0002: {file}:*: hsm.pin: not a reference to a secret: write \"file:/path\" or \"credential:NAME\"\n  \
+                 cause: typo or wrong value type on this line\n  {CHECK} --config {file}"
+            ),
         ),
         (
             "pin = \"file:",
@@ -94,7 +95,7 @@ fn a_configuration_that_is_wrong_is_told_and_harms_nothing() {
         &good,
         &[("HALLMARK_SERVER__HSM__SESIONS", "4")],
         CONFIGURATION,
-        "HM-CONF-0011: HALLMARK_SERVER__HSM__SESIONS: *\n  cause: a misspelt name, or a value of another kind than the \
+        "HM-CONF-0011: HALLMARK_SERVER__HSM__SESIONS: unknown key `sesions`; did you mean `sessions`?\n  cause: a misspelt name, or a value of another kind than the \
          key's\n  next: unset HALLMARK_SERVER__HSM__SESIONS, or correct it: its value is read as in the file, text may go \
          without quotes",
     );
@@ -103,7 +104,7 @@ fn a_configuration_that_is_wrong_is_told_and_harms_nothing() {
         &config,
         CONFIGURATION,
         "HM-CONF-0002: *: \"verbose\" is not a log level: off, error, warn, info, debug or trace, or PART=LEVEL as in \
-         \"info,hyper=warn\"\n  cause: a slip of the pen at this line\n  next: correct it; then hallmark-server config check",
+         \"info,hyper=warn\"\n  cause: typo or wrong value type on this line\n  next: correct it; then hallmark-server config check --config *",
     );
     kept.must_refuse_text(
         &good,

@@ -9,8 +9,8 @@ use std::path::Path;
 fn full(store: &Path) -> String {
     format!(
         "HM-STORE-0003: no room left to write the store {}\n  cause: the disk, a quota or the size limit of the store is \
-         exhausted\n  next: df {}; free room there: a server that runs goes on by itself, one that \
-         has ended is started again",
+         exhausted\n  next: df {}; free some space there: a running server goes on by itself, a \
+         stopped one is started again",
         store.display(),
         store.parent().unwrap().display()
     )
@@ -144,7 +144,7 @@ fn a_full_disk_behind_the_token_is_told_and_makes_no_half_authority() {
         &config,
         UNREACHABLE,
         "HM-HSM-0008: the token \"hallmark-lab\" has no room for a further key\n  cause: old keys were never removed, or the \
-         disk behind the token is full or read-only\n  next: `hallmark hsm keys`, and destroy what is no longer used",
+         disk behind the token is full or read-only\n  next: hallmark hsm keys, and destroy what is no longer used",
     );
     disk.free();
     kept.fill();

@@ -93,7 +93,7 @@ fn a_second_server_on_the_same_store_is_told_and_the_first_goes_on() {
         &second,
         UNEXPECTED,
         &format!(
-            "HM-STORE-0005: another hallmark-server uses the store {0}\n  cause: the server runs, or a second one was \
+            "HM-STORE-0005: another hallmark-server uses the store {0}\n  cause: the server is running, or a second one was \
              started with the same data_dir\n  next: fuser {0}; stop the server, or one of the two",
             store.display()
         ),

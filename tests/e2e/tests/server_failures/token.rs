@@ -8,9 +8,9 @@ use std::process::Command;
 
 const LABEL: &str = "hallmark-lab";
 const WRONG_PIN: &str = "0000000000000000";
-const RIGHT_PIN: &str = "put the right PIN into the file that `[hsm] pin` names, then restart the server; the wrong one is not \
+const RIGHT_PIN: &str = "put the right PIN into the file that [hsm] pin names, then restart the server; the wrong one is not \
                          tried again before";
-const CHECK_LABEL: &str = "cause: the label is mistyped, or the token is not plugged in\n  next: set `[hsm] token_label` to one of \
+const CHECK_LABEL: &str = "cause: the label is mistyped, or the token is not plugged in\n  next: set [hsm] token_label to one of \
                            these labels, or plug the token in";
 const USED_BEFORE: &str = "next: set [hsm] token_label to the token that was used before, or restore its backup";
 
@@ -74,7 +74,7 @@ fn a_module_that_cannot_be_loaded_is_told() {
         &format!(
             "HM-HSM-0026: the PKCS#11 module {} does not exist\n  compared: No such file or directory (os error 2)\n  cause: \
              the token's software is not installed, or the path is wrong\n  next: install the token's PKCS#11 package, or \
-             correct `[hsm] module`",
+             correct [hsm] module",
             missing.display()
         ),
     );
@@ -90,7 +90,7 @@ fn a_module_that_cannot_be_loaded_is_told() {
             &config,
             UNREACHABLE,
             &format!(
-                "HM-HSM-0001: the PKCS#11 module {module} cannot be loaded\n  compared: *\n  cause: the file is no PKCS#11 \
+                "HM-HSM-0001: the PKCS#11 module {module} cannot be loaded\n  compared: *\n  cause: the file is not a PKCS#11 \
                  module for this machine, or a library that it needs is missing\n  next: ldd {module}; pkcs11-tool --module \
                  {module} -I"
             ),
@@ -118,8 +118,8 @@ fn a_token_folder_that_is_missing_is_told() {
             &format!(
                 "HM-HSM-0027: the PKCS#11 module {module} does not start\n  compared: C_Initialize returned GeneralError; {what} \
                  {}: No such file or directory (os error 2)\n  cause: it was never made, was moved, or belongs to another \
-                 user\n  next: make or restore it, or correct the module's configuration; a server that runs goes on by itself, \
-                 one that has ended is started again",
+                 user\n  next: create or restore it, or correct the module's configuration; a running server goes on by itself, a \
+                 stopped one is started again",
                 there.display()
             ),
         );
@@ -239,7 +239,7 @@ fn a_key_that_is_gone_or_half_gone_is_told_and_not_made_anew() {
             UNREACHABLE,
             &format!(
                 "HM-HSM-0015: the key \"{key}\" is not whole: *\n  cause: one half was deleted or replaced by another \
-                 program, or the token's store is damaged\n  next: `pkcs11-tool --module FILE --login -O`; restore the \
+                 program, or the token's store is damaged\n  next: pkcs11-tool --module FILE --login -O; restore the \
                  token from its backup"
             ),
         );
@@ -292,8 +292,8 @@ fn a_first_key_of_another_kind_is_told_and_kept() {
         &config,
         CONFIGURATION,
         &format!(
-            "HM-CONF-0002: {}:*: *\n  cause: a slip of the pen at this line\n  next: correct it; then hallmark-server config \
-             check",
+            "HM-CONF-0002: {}:*: *\n  cause: typo or wrong value type on this line\n  next: correct it; then hallmark-server config \
+             check --config *",
             kept.path("faulty.toml").display()
         ),
     );
@@ -319,8 +319,8 @@ fn an_empty_store_beside_a_used_token_is_refused_until_a_new_beginning_is_said()
     let refused = format!(
         "HM-SRV-0032: the store {} is new, and the token holds a key of this trust domain's authority\n  compared: token: \
          key \"{key}\"; store: no authority, and no record of this key\n  cause: data_dir or store.path names another folder \
-         than the server's, or its volume is not mounted\n  next: hallmark-server config explain; mount or restore the \
-         store; only if it is lost: hallmark-server authority begin (docs/how-to/runbook.md)",
+         than the server's, or its volume is not mounted\n  next: hallmark-server config explain; mount the store or restore it \
+         (docs/how-to/runbook.md#back-up-and-restore); only if it is lost: hallmark-server authority begin",
         data.join("server.db").display()
     );
     let (_, doctor) = kept.program(&["doctor"]);

@@ -1,6 +1,6 @@
 //! Lists and tables that are read element by element, so that a fault has the line of its element.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -9,7 +9,7 @@ use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
 
 /// Reads one text. It does so as a visitor: what is wrong is then known to be at the text.
 #[derive(Clone)]
-struct Item<F>(F);
+pub(crate) struct Item<F>(pub(crate) F);
 
 impl<'de, T, F: Fn(String) -> Result<T, String>> DeserializeSeed<'de> for Item<F> {
     type Value = T;
@@ -23,7 +23,7 @@ impl<T, F: Fn(String) -> Result<T, String>> Visitor<'_> for Item<F> {
     type Value = T;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a text")
+        f.write_str("a string")
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
@@ -31,23 +31,41 @@ impl<T, F: Fn(String) -> Result<T, String>> Visitor<'_> for Item<F> {
     }
 }
 
-/// Reads a list of texts with something in it: an empty one would refuse every machine.
-pub(super) struct List<F, T> {
+/// Reads a list of texts, each by one function.
+pub struct List<F, T> {
     read: F,
+    if_empty: Option<&'static str>,
     element: PhantomData<T>,
 }
 
 impl<F: Fn(String) -> Result<T, String> + Clone, T> List<F, T> {
-    pub(super) const fn new(read: F) -> Self {
+    /// A list whose elements `read` reads.
+    pub const fn new(read: F) -> Self {
         Self {
             read,
+            if_empty: None,
             element: PhantomData,
         }
     }
 
+    /// The same, which must not be empty; `message` says why.
+    #[must_use]
+    pub const fn not_empty(mut self, message: &'static str) -> Self {
+        self.if_empty = Some(message);
+        self
+    }
+
     /// Also takes a word in the list's place.
-    pub(super) const fn or_word(self, word: &'static str) -> ListOrWord<F, T> {
+    pub const fn or_word(self, word: &'static str) -> ListOrWord<F, T> {
         ListOrWord { list: self, word }
+    }
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// The first element that `read` refuses, at its line.
+    pub fn each<'de, D: Deserializer<'de>, C: FromIterator<T>>(self, from: D) -> Result<C, D::Error> {
+        Ok(from.deserialize_seq(self)?.into_iter().collect())
     }
 
     fn read<'de, A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<T>, A::Error> {
@@ -55,20 +73,18 @@ impl<F: Fn(String) -> Result<T, String> + Clone, T> List<F, T> {
         while let Some(item) = items.next_element_seed(Item(self.read.clone()))? {
             read.push(item);
         }
-        if read.is_empty() {
-            return Err(A::Error::custom(
-                "an empty list refuses every machine: leave the key out",
-            ));
+        match self.if_empty {
+            Some(message) if read.is_empty() => Err(A::Error::custom(message)),
+            _ => Ok(read),
         }
-        Ok(read)
     }
 }
 
-impl<'de, T: Ord, F: Fn(String) -> Result<T, String> + Clone> DeserializeSeed<'de> for List<F, T> {
-    type Value = BTreeSet<T>;
+impl<'de, T, F: Fn(String) -> Result<T, String> + Clone> DeserializeSeed<'de> for List<F, T> {
+    type Value = Vec<T>;
 
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
-        Ok(from.deserialize_seq(self)?.into_iter().collect())
+        from.deserialize_seq(self)
     }
 }
 
@@ -76,7 +92,7 @@ impl<'de, T, F: Fn(String) -> Result<T, String> + Clone> Visitor<'de> for List<F
     type Value = Vec<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of texts")
+        f.write_str("a list of strings")
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Vec<T>, A::Error> {
@@ -85,45 +101,40 @@ impl<'de, T, F: Fn(String) -> Result<T, String> + Clone> Visitor<'de> for List<F
 }
 
 /// Reads a list, or a word: none.
-pub(super) struct ListOrWord<F, T> {
+pub struct ListOrWord<F, T> {
     list: List<F, T>,
     word: &'static str,
 }
 
-impl<'de, T: Ord, F: Fn(String) -> Result<T, String> + Clone> DeserializeSeed<'de> for ListOrWord<F, T> {
-    type Value = Option<BTreeSet<T>>;
+impl<'de, T, F: Fn(String) -> Result<T, String> + Clone> DeserializeSeed<'de> for ListOrWord<F, T> {
+    type Value = Option<Vec<T>>;
 
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
         from.deserialize_any(self)
     }
 }
 
-impl<'de, T: Ord, F: Fn(String) -> Result<T, String> + Clone> Visitor<'de> for ListOrWord<F, T> {
-    type Value = Option<BTreeSet<T>>;
+impl<'de, T, F: Fn(String) -> Result<T, String> + Clone> Visitor<'de> for ListOrWord<F, T> {
+    type Value = Option<Vec<T>>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} or a list of texts", self.word)
+        write!(f, "{:?} or a list of strings", self.word)
     }
 
     fn visit_str<E: Error>(self, word: &str) -> Result<Self::Value, E> {
         if word == self.word {
             Ok(None)
         } else {
-            Err(E::custom(format!("{word:?}: write {:?} or a list of texts", self.word)))
+            Err(E::custom(format!(
+                "{word:?}: write {:?} or a list of strings",
+                self.word
+            )))
         }
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Self::Value, A::Error> {
-        Ok(Some(self.list.read(items)?.into_iter().collect()))
+        self.list.read(items).map(Some)
     }
-}
-
-/// A list of texts, each read by `read`.
-pub(super) fn each<'de, D: Deserializer<'de>, T, C: FromIterator<T>>(
-    from: D,
-    read: impl Fn(String) -> Result<T, String> + Clone,
-) -> Result<Option<C>, D::Error> {
-    Ok(Some(from.deserialize_seq(List::new(read))?.into_iter().collect()))
 }
 
 struct Table<K, V> {
@@ -157,7 +168,10 @@ where
 }
 
 /// A table whose keys are read by `key` and values by what `value` makes.
-pub(super) fn table<'de, D, N, S>(
+///
+/// # Errors
+/// The first key or value that is refused, at its line; two keys that are the same one.
+pub fn table<'de, D, N, S>(
     from: D,
     key: impl Fn(String) -> Result<N, String> + Clone,
     value: impl Fn() -> S,
