@@ -1,4 +1,9 @@
 //! Compiles the .proto files without a system `protoc`.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a build script reads and writes files; the crate does not"
+)]
+
 use prost::Message as _;
 
 const FILES: &[&str] = &[

@@ -1,6 +1,7 @@
 //! What one attestation costs the verifier, against the cryptography that it cannot avoid.
 //!
 //! `cargo run --release -p hallmark-verify --example cost --features software-machine`
+#![expect(clippy::disallowed_methods, reason = "it measures time, and prints it")]
 
 use std::io::Write as _;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

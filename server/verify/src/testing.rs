@@ -19,6 +19,7 @@
 //! ```
 
 #![expect(
+    clippy::disallowed_methods,
     clippy::expect_used,
     reason = "what is made here is test evidence; where making it fails, the test has failed"
 )]

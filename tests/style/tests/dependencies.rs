@@ -7,8 +7,9 @@
 )]
 
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
-use hallmark_style::root;
+use hallmark_style::{root, rust_sources};
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::process::Command;
 
 const LANGUAGES: &[&str] = &[
@@ -120,6 +121,7 @@ fn pure_rooms_know_languages_and_each_other_and_do_nothing_themselves() {
                     "{name} depends on {dep}"
                 );
             }
+            // What clippy cannot forbid by its path, since it would have to be linked for that.
             for forbidden in ["tokio", "rusqlite", "tonic", "cryptoki", "tss-esapi", "rand", "hyper"] {
                 assert_ne!(dep, forbidden, "{name} depends on {dep}");
             }
@@ -202,6 +204,69 @@ fn programs_link_one_cryptography_and_the_lock_file_stays_small() {
         }
     }
     assert!(metadata.packages.len() <= 350, "{} packages", metadata.packages.len());
+}
+
+/// Clippy reads the nearest file above a package.
+fn clippy_file(package: &Package) -> PathBuf {
+    let folders = package.manifest_path.as_std_path().ancestors().skip(1);
+    let mut files = folders.map(|folder| folder.join("clippy.toml"));
+    let nearest = files.find(|file| file.exists()).unwrap();
+    nearest.canonicalize().unwrap()
+}
+
+#[test]
+fn pure_rooms_have_no_clock_no_file_and_no_randomness() {
+    let metadata = metadata();
+    let purity = root().join("proto").join("clippy.toml").canonicalize().unwrap();
+    for name in LANGUAGES.iter().chain(PURE) {
+        assert_eq!(clippy_file(package(&metadata, name)), purity, "{name}");
+    }
+    let text = std::fs::read_to_string(&purity).unwrap();
+    for path in [
+        "SystemTime::now",
+        "Instant::now",
+        "fs::read",
+        "fs::File",
+        "TcpStream",
+        "rand::fill",
+        "env::var",
+    ] {
+        assert!(text.contains(&format!("{path}\"")), "{path} is allowed");
+    }
+    let general = std::fs::read_to_string(root().join("clippy.toml")).unwrap();
+    assert!(text.contains(&general), "the general settings stand in both files");
+    // The control: others may look at the clock.
+    for name in [HOST, "hallmark-server", "hallmark-store", "hallmark-agent"] {
+        let file = clippy_file(package(&metadata, name));
+        assert_eq!(std::fs::read_to_string(file).unwrap(), general, "{name}");
+    }
+    // Each exception stands where it is needed, with its reason.
+    let sources = rust_sources().unwrap();
+    let excepted = sources.iter().filter(|(path, text)| {
+        let is_of_pure_room = [
+            "proto",
+            "server/verify",
+            "server/policy",
+            "server/state",
+            "server/authority",
+        ]
+        .iter()
+        .any(|room| path.starts_with(room));
+        let is_of_tests = path
+            .iter()
+            .any(|part| part == "tests" || part == "testing.rs" || part == "examples");
+        is_of_pure_room && !is_of_tests && text.contains("clippy::disallowed_")
+    });
+    let excepted: BTreeSet<_> = excepted.map(|(path, _)| path.display().to_string()).collect();
+    let known = [
+        "proto/api/build.rs",
+        "proto/reason/build.rs",
+        "proto/tpm/src/credential.rs",
+        "server/policy/src/glob.rs",
+        "server/policy/src/predict/golden.rs",
+        "server/policy/src/signed/keys.rs",
+    ];
+    assert_eq!(excepted, known.map(str::to_owned).into());
 }
 
 #[test]

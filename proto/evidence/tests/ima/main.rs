@@ -1,5 +1,6 @@
 //! The IMA list's parsers and replay: real lists, and lists that no kernel writes.
 #![allow(
+    clippy::disallowed_methods,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,

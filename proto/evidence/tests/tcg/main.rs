@@ -1,5 +1,7 @@
 //! The firmware log's parser and replay: real boots, other projects' logs, and logs that no firmware writes.
 #![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,

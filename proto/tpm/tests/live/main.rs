@@ -1,5 +1,7 @@
 //! Against a software TPM, driven by tpm2-tools, which share no code with this crate.
 #![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,

@@ -1,5 +1,6 @@
 //! What is refused, each case beside the accepted structure that it differs from in one thing.
 #![allow(
+    clippy::disallowed_methods,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,

@@ -1,6 +1,7 @@
 //! Predictions against what real machines quoted. The image itself is not among the vectors: the hashes of its parts are
 //! taken from the logs, and everything else is computed.
 #![allow(
+    clippy::disallowed_methods,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,

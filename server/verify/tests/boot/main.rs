@@ -1,5 +1,6 @@
 //! Boot logs held against quoted registers: real boots, and the attacks on logs.
 #![allow(
+    clippy::disallowed_methods,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,

@@ -1,5 +1,6 @@
 //! IMA lists held against quotes, and signatures of files.
 #![allow(
+    clippy::disallowed_methods,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,

@@ -2,6 +2,7 @@
 //! otherwise passes, and names the code of its refusal.
 
 #![expect(
+    clippy::disallowed_methods,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
