@@ -181,7 +181,7 @@ impl Workloads {
     }
 
     /// Takes entries whose SVID is to be issued at this time of day, at most so many; `steady` is now, too. They are due
-    /// again once [`install`](Self::install) or [`put_off`](Self::put_off) has said what became of them.
+    /// again once `install` or [`put_off`](Self::put_off) has said what became of them.
     #[must_use]
     pub fn take_due(&mut self, now: SystemTime, steady: Instant, most: usize) -> Vec<Arc<WorkloadEntry>> {
         let due = self.entries.values_mut().filter(|held| held.is_due(now, steady));
