@@ -1,8 +1,10 @@
 # Hallmark. Every target installs what it needs on Debian (apt, cargo, and Python packages into target/) and says so.
-.PHONY: help deps build demo test bench lint fuzz prove reason-codes clean
+.PHONY: help deps build demo test bench lint doc fuzz prove reason-codes clean
 
 CARGO ?= cargo
 FUZZ_SECONDS ?= 10
+# What the demo runs, and nothing else of the workspace.
+DEMO = hallmark-server hallmark-agent hallmark hallmark-demo
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -13,8 +15,12 @@ deps: ## install the system packages
 build: deps ## build every program (debug)
 	@$(CARGO) build --workspace --bins
 
-demo: deps ## the main job, shown on swtpm and SoftHSM
-	@$(CARGO) build --workspace --bins
+demo: ## the main job, shown on swtpm and SoftHSM
+	@echo "demo: 1 of 3: system packages that are missing (swtpm, SoftHSM and their like)"
+	@scripts/deps build demo
+	@echo "demo: 2 of 3: the server, the agent, the command line and the demo (some minutes the first time)"
+	@$(CARGO) build --bins $(addprefix -p ,$(DEMO))
+	@echo "demo: 3 of 3: the demo itself (half a minute)"
 	@tests/demo/run
 
 test: deps ## all tests, against real parts
@@ -28,6 +34,9 @@ bench: deps ## measure; prints a table and writes target/bench/results.json
 
 lint: deps ## formatting, lints, dependency rules
 	@scripts/lint
+
+doc: deps ## the sources' documentation, in target/doc; a warning is an error
+	@RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet
 
 fuzz: deps ## smoke-run every fuzz target (FUZZ_SECONDS each)
 	@tests/fuzz/run $(FUZZ_SECONDS)
