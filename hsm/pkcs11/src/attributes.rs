@@ -1,6 +1,7 @@
 //! What the token says about a key, read back from it.
 
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectHandle};
+use hallmark_der::NamedCurve;
 use hallmark_hsm::{HsmError, KeyId, KeyInfo, KeyKind};
 
 use crate::{connection::Connection, der, failure::Failure};
@@ -139,7 +140,7 @@ pub(crate) fn spki(connection: &Connection, handle: ObjectHandle, kind: KeyKind)
     Ok(match (point, modulus, exponent) {
         (Some(point), _, _) => der::ec_spki(kind, &point),
         (None, Some(modulus), Some(exponent)) if rsa_kind(&modulus) == Some(kind) => {
-            Some(der::rsa_spki(&modulus, &exponent))
+            Some(hallmark_der::rsa_spki(&modulus, &exponent))
         }
         _ => None,
     })
@@ -154,8 +155,8 @@ pub(crate) fn kind(connection: &Connection, handle: ObjectHandle) -> Result<Opti
         _ => return Ok(None),
     };
     Ok(match read(connection, handle, &[wanted])?.as_slice() {
-        [Attribute::EcParams(curve)] if curve == der::P256 => Some(KeyKind::EcP256),
-        [Attribute::EcParams(curve)] if curve == der::P384 => Some(KeyKind::EcP384),
+        [Attribute::EcParams(curve)] if curve == NamedCurve::P256.oid() => Some(KeyKind::EcP256),
+        [Attribute::EcParams(curve)] if curve == NamedCurve::P384.oid() => Some(KeyKind::EcP384),
         [Attribute::Modulus(modulus)] => rsa_kind(modulus),
         _ => None,
     })

@@ -12,12 +12,12 @@ use cryptoki::{
     object::{Attribute, ObjectClass, ObjectHandle},
     types::Ulong,
 };
+use hallmark_der::NamedCurve;
 use hallmark_hsm::{HsmError, KeyId, KeyInfo, KeyKind, SignatureAlg};
 
 use crate::{
     attributes::{self, PrivateFacts},
     connection::{Connection, LoadedKey},
-    der,
     failure::Failure,
     sign,
 };
@@ -81,8 +81,8 @@ fn call_generate(
     on_token: bool,
 ) -> Result<(ObjectHandle, ObjectHandle), Failure> {
     let (mechanism, parameters) = match kind {
-        KeyKind::EcP256 => (Mechanism::EccKeyPairGen, ec_parameters(der::P256)),
-        KeyKind::EcP384 => (Mechanism::EccKeyPairGen, ec_parameters(der::P384)),
+        KeyKind::EcP256 => (Mechanism::EccKeyPairGen, ec_parameters(NamedCurve::P256.oid())),
+        KeyKind::EcP384 => (Mechanism::EccKeyPairGen, ec_parameters(NamedCurve::P384.oid())),
         KeyKind::Rsa2048 => (Mechanism::RsaPkcsKeyPairGen, rsa_parameters(2048)),
         KeyKind::Rsa3072 => (Mechanism::RsaPkcsKeyPairGen, rsa_parameters(3072)),
         KeyKind::Rsa4096 => (Mechanism::RsaPkcsKeyPairGen, rsa_parameters(4096)),

@@ -1,6 +1,7 @@
 //! What surrounds a certificate in a TPM's NV memory: the TCG wrapper and padding.
 
 use crate::strict::{self, DerFault};
+use crate::{Reader, tag};
 
 /// `TCG_PCCLIENT_STORED_CERT` with certificate type "full" (TCG PC Client Specific Implementation 1.2, 7.3.2).
 pub(crate) const STORED_CERT: [u8; 3] = [0x10, 0x01, 0x00];
@@ -38,6 +39,18 @@ pub fn unwrap(nv: &[u8]) -> Result<&[u8], EnvelopeError> {
     let (certificate, behind) = value.split_at_checked(length).unwrap_or((value, &[]));
     require_padding(behind)?;
     Ok(certificate)
+}
+
+/// The SEQUENCE that NV memory begins with, behind a wrapper if there is one; what follows it is not looked at. `None` where there is
+/// none. For a reader that passes on what it finds to somebody who judges it ([`unwrap`]).
+#[must_use]
+pub fn first(nv: &[u8]) -> Option<&[u8]> {
+    let value = match nv.strip_prefix(&STORED_CERT) {
+        Some([_, _, rest @ ..]) => rest.strip_prefix(&FULL_CERT).unwrap_or(rest),
+        _ => nv,
+    };
+    let element = Reader::new(value).take(tag::SEQUENCE).ok()?;
+    Some(element.whole)
 }
 
 /// `rest` is what follows the wrapper's tag: a 16-bit size, then that many bytes, then padding.
@@ -82,6 +95,17 @@ mod tests {
             unwrapped_tag,
         ] {
             assert_eq!(unwrap(&nv).unwrap(), CERTIFICATE, "{nv:02x?}");
+        }
+    }
+
+    #[test]
+    fn what_follows_the_first_value_is_left_to_its_judge() {
+        let nv = [&CERTIFICATE[..], &[0x01, 0x02]].concat();
+        assert_eq!(first(&nv), Some(&CERTIFICATE[..]));
+        let wrapped = [&[0x10, 0x01, 0x00, 0x00, 0x07, 0x10, 0x02], &nv[..]].concat();
+        assert_eq!(first(&wrapped), Some(&CERTIFICATE[..]));
+        for none in [&CERTIFICATE[..4], &[0xff; 8], &[]] {
+            assert_eq!(first(none), None, "{none:02x?}");
         }
     }
 

@@ -2,12 +2,11 @@
 
 use rustls_pki_types::pem::SectionKind;
 
+use crate::Reader;
 use crate::envelope::{self, EnvelopeError, STORED_CERT};
 use crate::pem::{self, PemError};
-use crate::strict::{self, DerFault};
-
-/// The first byte of every certificate, revocation list and public key: SEQUENCE.
-const SEQUENCE: u8 = 0x30;
+use crate::strict::DerFault;
+use crate::tag::SEQUENCE;
 
 /// A file that is none of the forms that are read, or holds something else beside what is wanted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -98,16 +97,10 @@ fn in_pem(file: &[u8], kind: SectionKind) -> Result<Vec<Vec<u8>>, FileError> {
 
 /// SEQUENCEs to the end of the file, or to its padding.
 fn der(file: &[u8], padded: bool) -> Result<Vec<Vec<u8>>, DerFault> {
-    let (mut objects, mut rest) = (Vec::new(), file);
+    let (mut objects, mut reader) = (Vec::new(), Reader::new(file));
     let is_over = |rest: &[u8]| rest.trim_ascii().is_empty() || padded && envelope::is_padding(rest);
-    while objects.is_empty() || !is_over(rest) {
-        let offset = file.len() - rest.len();
-        let taken = strict::take(rest, SEQUENCE).map_err(|fault| DerFault {
-            offset: offset + fault.offset,
-            ..fault
-        })?;
-        objects.push(taken.whole.to_vec());
-        rest = taken.rest;
+    while objects.is_empty() || !is_over(reader.rest()) {
+        objects.push(reader.take(SEQUENCE)?.whole.to_vec());
     }
     Ok(objects)
 }

@@ -18,11 +18,11 @@ pub struct DerFault {
 }
 
 /// One element: its tag, where its contents start, the contents, and what follows.
-struct Element<'a> {
-    tag: u8,
+pub(crate) struct Split<'a> {
+    pub(crate) tag: u8,
     header: usize,
-    contents: &'a [u8],
-    rest: &'a [u8],
+    pub(crate) contents: &'a [u8],
+    pub(crate) rest: &'a [u8],
 }
 
 /// Checks that `value` is exactly one DER element, DER all the way down.
@@ -50,37 +50,6 @@ pub fn element_len(value: &[u8]) -> Result<usize, DerFault> {
     Ok(value.len() - element.rest.len())
 }
 
-/// An element of a known tag, taken off the front of some bytes.
-pub struct Taken<'a> {
-    /// The element with its header.
-    pub whole: &'a [u8],
-    /// Its contents.
-    pub contents: &'a [u8],
-    /// What follows it.
-    pub rest: &'a [u8],
-}
-
-/// Takes one element of exactly this tag off the front of `value`; its inside is not looked at.
-///
-/// # Errors
-/// [`DerFault`] if the header is not DER or the tag is another. Offsets count from the start of `value`.
-pub fn take(value: &[u8], tag: u8) -> Result<Taken<'_>, DerFault> {
-    let element = split(value, 0)?;
-    if element.tag != tag {
-        return Err(DerFault {
-            offset: 0,
-            what: "another type than belongs here",
-        });
-    }
-    let length = value.len() - element.rest.len();
-    let (whole, rest) = value.split_at_checked(length).unwrap_or((value, &[]));
-    Ok(Taken {
-        whole,
-        contents: element.contents,
-        rest,
-    })
-}
-
 fn check_element(value: &[u8], offset: usize, depth: u8) -> Result<&[u8], DerFault> {
     let fault = |what| DerFault { offset, what };
     if depth > MAX_DEPTH {
@@ -104,7 +73,7 @@ fn check_element(value: &[u8], offset: usize, depth: u8) -> Result<&[u8], DerFau
     Ok(element.rest)
 }
 
-fn split(value: &[u8], offset: usize) -> Result<Element<'_>, DerFault> {
+pub(crate) fn split(value: &[u8], offset: usize) -> Result<Split<'_>, DerFault> {
     let fault = |what| DerFault { offset, what };
     let (&tag, after_tag) = value.split_first().ok_or(fault("empty"))?;
     if tag & 0x1f == 0x1f {
@@ -120,7 +89,7 @@ fn split(value: &[u8], offset: usize) -> Result<Element<'_>, DerFault> {
     let (contents, rest) = after_length
         .split_at_checked(length)
         .ok_or(fault("longer than what holds it"))?;
-    Ok(Element {
+    Ok(Split {
         tag,
         header: value.len() - after_length.len(),
         contents,

@@ -90,7 +90,7 @@ impl Signature {
         let public = ParsedPublicKey::new(algorithm, key.uncompressed_point())
             .map_err(|_| WireError::InvalidKey(key.curve.as_str()))?;
         public
-            .verify_sig(message, &spki::ecdsa_signature(r, s))
+            .verify_sig(message, &hallmark_der::ecdsa_signature(r, s))
             .map_err(|_| WireError::SignatureInvalid)
     }
 

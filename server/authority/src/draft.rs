@@ -6,7 +6,7 @@ use hallmark_spiffe::SpiffeId;
 use hallmark_state::Grant;
 
 use crate::{
-    AuthorityError, Serial, SignatureAlgorithm, SubjectKey, X509Authority, der, extensions,
+    AuthorityError, Serial, SignatureAlgorithm, SubjectKey, X509Authority, extensions,
     lint::{self, Expected},
     name, signature,
     validity::{self, Validity},
@@ -120,7 +120,7 @@ pub(crate) fn to_be_signed(fields: &[&[u8]]) -> Vec<u8> {
     let mut parts = Vec::with_capacity(fields.len() + 1);
     parts.push(VERSION);
     parts.extend_from_slice(fields);
-    der::tlv(der::SEQUENCE, &parts)
+    hallmark_der::sequence(&parts)
 }
 
 impl Draft {

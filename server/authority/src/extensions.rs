@@ -1,8 +1,9 @@
 //! Extensions (RFC 5280, section 4.2; X509-SVID, section 4).
 
+use hallmark_der::{self as der, tag};
 use hallmark_spiffe::SpiffeId;
 
-use crate::{KeyType, der};
+use crate::KeyType;
 
 /// DER of BOOLEAN TRUE, for critical extensions.
 const CRITICAL: &[u8] = &[0x01, 0x01, 0xff];
@@ -47,11 +48,11 @@ pub(crate) fn leaf(
         KeyType::EcP256 | KeyType::EcP384 => DIGITAL_SIGNATURE,
         KeyType::Rsa { .. } => DIGITAL_SIGNATURE_KEY_ENCIPHERMENT,
     };
-    let mut names = der::tlv(URI, &[id.as_str().as_bytes()]);
+    let mut names = der::element(URI, &[id.as_str().as_bytes()]);
     for name in dns_names {
-        names.extend(der::tlv(DNS_NAME, &[name.as_bytes()]));
+        names.extend(der::element(DNS_NAME, &[name.as_bytes()]));
     }
-    let names = der::tlv(der::SEQUENCE, &[&names]);
+    let names = der::element(tag::SEQUENCE, &[&names]);
     wrap(&[
         &extension(KEY_USAGE, CRITICAL, usage),
         &extension(EXTENDED_KEY_USAGE, &[], SERVER_AND_CLIENT_AUTH),
@@ -64,7 +65,7 @@ pub(crate) fn leaf(
 
 /// A self-signed authority's extensions. `id` is its trust domain's.
 pub(crate) fn authority(id: &SpiffeId, key_id: &[u8]) -> Vec<u8> {
-    let names = der::tlv(der::SEQUENCE, &[&der::tlv(URI, &[id.as_str().as_bytes()])]);
+    let names = der::element(tag::SEQUENCE, &[&der::element(URI, &[id.as_str().as_bytes()])]);
     wrap(&[
         &extension(KEY_USAGE, CRITICAL, CERT_SIGN_CRL_SIGN),
         &extension(BASIC_CONSTRAINTS, CRITICAL, A_CA),
@@ -76,18 +77,21 @@ pub(crate) fn authority(id: &SpiffeId, key_id: &[u8]) -> Vec<u8> {
 
 /// The Authority Key Identifier that names the issuer's key.
 pub(crate) fn authority_key_id(key_id: &[u8]) -> Vec<u8> {
-    let value = der::tlv(der::SEQUENCE, &[&der::tlv(KEY_IDENTIFIER, &[key_id])]);
+    let value = der::element(tag::SEQUENCE, &[&der::element(KEY_IDENTIFIER, &[key_id])]);
     extension(AUTHORITY_KEY_ID, &[], &value)
 }
 
 fn subject_key_id(key_id: &[u8]) -> Vec<u8> {
-    extension(SUBJECT_KEY_ID, &[], &der::tlv(der::OCTET_STRING, &[key_id]))
+    extension(SUBJECT_KEY_ID, &[], &der::element(tag::OCTET_STRING, &[key_id]))
 }
 
 fn extension(oid: &[u8], critical: &[u8], value: &[u8]) -> Vec<u8> {
-    der::tlv(der::SEQUENCE, &[oid, critical, &der::tlv(der::OCTET_STRING, &[value])])
+    der::element(
+        tag::SEQUENCE,
+        &[oid, critical, &der::element(tag::OCTET_STRING, &[value])],
+    )
 }
 
 fn wrap(extensions: &[&[u8]]) -> Vec<u8> {
-    der::tlv(EXTENSIONS, &[&der::tlv(der::SEQUENCE, extensions)])
+    der::element(EXTENSIONS, &[&der::element(tag::SEQUENCE, extensions)])
 }

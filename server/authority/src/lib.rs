@@ -9,7 +9,6 @@ mod age;
 mod authority;
 mod authority_draft;
 mod csr;
-mod der;
 mod draft;
 mod error;
 mod extensions;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::der;
+use hallmark_der as der;
 
 /// A certificate's serial number: 1 to 2^128 - 1 (RFC 5280, section 4.1.2.2).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -4,10 +4,9 @@ use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, RSA_PKCS1_2048_8192_SHA256, VerificationAlgorithm,
 };
 
-use crate::{
-    AuthorityError, KeyType,
-    der::{self, NotDer, Reader},
-};
+use hallmark_der as der;
+
+use crate::{AuthorityError, KeyType};
 
 /// `ecdsa-with-SHA256` (RFC 5758, section 3.2), an AlgorithmIdentifier without parameters.
 const ECDSA_SHA256: &[u8] = &[0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02];
@@ -67,9 +66,9 @@ impl SignatureAlgorithm {
         let fits = match self {
             Self::EcdsaP256Sha256 => is_ecdsa_signature(signature, 32),
             Self::EcdsaP384Sha384 => is_ecdsa_signature(signature, 48),
-            Self::RsaPkcs1Sha256 { len } => Ok(signature.len() == len),
+            Self::RsaPkcs1Sha256 { len } => signature.len() == len,
         };
-        if fits == Ok(true) {
+        if fits {
             return Ok(());
         }
         Err(AuthorityError::SignatureForm {
@@ -80,19 +79,13 @@ impl SignatureAlgorithm {
 }
 
 /// Whether these are two positive numbers of at most `field_len` bytes (RFC 3279, section 2.2.3).
-fn is_ecdsa_signature(signature: &[u8], field_len: usize) -> Result<bool, NotDer> {
-    let mut reader = Reader::new(signature);
-    let (r, s) = reader.inside(der::SEQUENCE, |pair| Ok((pair.positive()?, pair.positive()?)))?;
-    reader.end()?;
-    Ok(r.len() <= field_len && s.len() <= field_len)
+fn is_ecdsa_signature(signature: &[u8], field_len: usize) -> bool {
+    hallmark_der::ecdsa_numbers(signature).is_ok_and(|(r, s)| r.len() <= field_len && s.len() <= field_len)
 }
 
 /// A certificate of these parts (RFC 5280, section 4.1).
 pub(crate) fn certificate(tbs: &[u8], algorithm: SignatureAlgorithm, signature: &[u8]) -> Vec<u8> {
-    der::tlv(
-        der::SEQUENCE,
-        &[tbs, algorithm.identifier(), &der::bit_string(signature)],
-    )
+    der::sequence(&[tbs, algorithm.identifier(), &der::bit_string(signature)])
 }
 
 #[cfg(test)]
@@ -100,7 +93,7 @@ mod tests {
     use super::*;
 
     fn ecdsa(r: &[u8], s: &[u8]) -> Vec<u8> {
-        der::tlv(der::SEQUENCE, &[&der::unsigned(r), &der::unsigned(s)])
+        hallmark_der::ecdsa_signature(r, s)
     }
 
     #[test]

@@ -7,26 +7,10 @@ use aws_lc_rs::{
     signature::{ParsedPublicKey, VerificationAlgorithm},
 };
 
-use crate::{
-    AuthorityError, SignatureAlgorithm, csr,
-    der::{self, NotDer, Reader},
-};
+use hallmark_der::{NamedCurve, Reader, tag};
 
-/// The start of a SubjectPublicKeyInfo on P-256: `id-ecPublicKey`, `prime256v1`, the head of the BIT STRING and
-/// the mark of an uncompressed point (RFC 5480, section 2).
-const P256: &[u8] = &[
-    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce,
-    0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00, 0x04,
-];
-/// The same on P-384, `secp384r1`.
-const P384: &[u8] = &[
-    0x30, 0x76, 0x30, 0x10, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x05, 0x2b, 0x81, 0x04, 0x00,
-    0x22, 0x03, 0x62, 0x00, 0x04,
-];
-/// `rsaEncryption` with NULL parameters, an AlgorithmIdentifier (RFC 3279, section 2.3.1).
-const RSA: &[u8] = &[
-    0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00,
-];
+use crate::{AuthorityError, SignatureAlgorithm, csr};
+
 const MIN_RSA_BITS: usize = 2048;
 const MAX_RSA_BITS: usize = 4096;
 /// The longest public exponent, in bytes; the least is 65,537.
@@ -81,16 +65,16 @@ impl SubjectKey {
 
     /// Checks the form alone; whether the point lies on its curve shows when the key is used.
     pub(crate) fn shaped(spki: &[u8]) -> Result<Self, AuthorityError> {
-        let point = |prefix: &[u8], len| spki.strip_prefix(prefix).filter(|xy| xy.len() == len);
-        let key_type = if point(P256, 64).is_some() {
-            KeyType::EcP256
-        } else if point(P384, 96).is_some() {
-            KeyType::EcP384
-        } else {
-            let (modulus, exponent) = rsa(spki).map_err(|NotDer| AuthorityError::KeyKind)?;
-            check_rsa(modulus, exponent)?
+        let key_type = match hallmark_der::ec_point(spki) {
+            Some((NamedCurve::P256, _)) => KeyType::EcP256,
+            Some((NamedCurve::P384, _)) => KeyType::EcP384,
+            Some((NamedCurve::P521, _)) => return Err(AuthorityError::KeyKind),
+            None => {
+                let (modulus, exponent) = hallmark_der::rsa_numbers(spki).map_err(|_| AuthorityError::KeyKind)?;
+                check_rsa(modulus, exponent)?
+            }
         };
-        let key_id = key_id(spki).map_err(|NotDer| AuthorityError::KeyKind)?;
+        let key_id = key_id(spki)?;
         Ok(Self {
             spki: spki.to_vec(),
             key_type,
@@ -132,31 +116,16 @@ impl fmt::Debug for SubjectKey {
     }
 }
 
-fn key_id(spki: &[u8]) -> Result<[u8; 20], NotDer> {
-    let bits = Reader::new(spki).inside(der::SEQUENCE, |spki| {
-        spki.take(der::SEQUENCE)?;
+fn key_id(spki: &[u8]) -> Result<[u8; 20], AuthorityError> {
+    let bits = Reader::new(spki).inside(tag::SEQUENCE, |spki| {
+        spki.take(tag::SEQUENCE)?;
         spki.bits()
-    })?;
+    });
+    let bits = bits.map_err(|_| AuthorityError::KeyKind)?;
     digest(&SHA1_FOR_LEGACY_USE_ONLY, bits)
         .as_ref()
         .try_into()
-        .map_err(|_| NotDer)
-}
-
-/// Modulus and exponent of an RSA key.
-fn rsa(spki: &[u8]) -> Result<(&[u8], &[u8]), NotDer> {
-    let mut reader = Reader::new(spki);
-    let bits = reader.inside(der::SEQUENCE, |spki| {
-        if spki.take(der::SEQUENCE)?.whole != RSA {
-            return Err(NotDer);
-        }
-        spki.bits()
-    })?;
-    reader.end()?;
-    let mut key = Reader::new(bits);
-    let parts = key.inside(der::SEQUENCE, |key| Ok((key.positive()?, key.positive()?)))?;
-    key.end()?;
-    Ok(parts)
+        .map_err(|_| AuthorityError::KeyKind)
 }
 
 fn check_rsa(modulus: &[u8], exponent: &[u8]) -> Result<KeyType, AuthorityError> {

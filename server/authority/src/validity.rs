@@ -2,9 +2,10 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use hallmark_der::{self as der, tag};
 use time::OffsetDateTime;
 
-use crate::{AuthorityError, der};
+use crate::AuthorityError;
 
 /// How far notBefore lies in the past, in seconds, for the sake of clocks that are a little behind.
 pub(crate) const BACKDATE: i64 = 10;
@@ -42,8 +43,8 @@ impl Validity {
     }
 
     pub(crate) fn to_der(self) -> Result<Vec<u8>, AuthorityError> {
-        Ok(der::tlv(
-            der::SEQUENCE,
+        Ok(der::element(
+            tag::SEQUENCE,
             &[&time_der(self.not_before)?, &time_der(self.not_after)?],
         ))
     }
@@ -65,11 +66,11 @@ fn time_der(at: i64) -> Result<Vec<u8>, AuthorityError> {
     let (hour, minute, second) = at.to_hms();
     let month = u8::from(month);
     let (tag, year) = match year {
-        1950..=2049 => (der::UTC_TIME, format!("{:02}", year % 100)),
-        _ => (der::GENERALIZED_TIME, format!("{year:04}")),
+        1950..=2049 => (tag::UTC_TIME, format!("{:02}", year % 100)),
+        _ => (tag::GENERALIZED_TIME, format!("{year:04}")),
     };
     let text = format!("{year}{month:02}{day:02}{hour:02}{minute:02}{second:02}Z");
-    Ok(der::tlv(tag, &[text.as_bytes()]))
+    Ok(der::element(tag, &[text.as_bytes()]))
 }
 
 #[cfg(test)]

@@ -97,7 +97,7 @@ impl EsysTpm {
             })
         })?;
         match signature {
-            Signature::EcDsa(ecdsa) => Ok(crate::certificate::ecdsa_sig_value(
+            Signature::EcDsa(ecdsa) => Ok(hallmark_der::ecdsa_signature(
                 ecdsa.signature_r().value(),
                 ecdsa.signature_s().value(),
             )),

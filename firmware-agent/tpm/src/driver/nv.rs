@@ -32,12 +32,12 @@ impl EsysTpm {
         let Some(contents) = self.nv_contents(index)? else {
             return Ok(None);
         };
-        certificate::first_der(certificate::unwrap_stored(&contents))
+        hallmark_der::first(&contents)
             .map(|der| Some(der.to_vec()))
             .ok_or_else(|| {
                 TpmError::EndorsementCertificate {
                     index,
-                    detail: format!("{} bytes, no DER certificate", contents.len()),
+                    detail: format!("{} bytes that are not a DER certificate", contents.len()),
                 }
                 .into()
             })

@@ -8,21 +8,13 @@ use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P256_SHA256_FIXED, EcdsaKeyPair, KeyPair as _,
     UnparsedPublicKey,
 };
-use hallmark_der::SectionKind;
+use hallmark_der::{NamedCurve, SectionKind};
 use rustls_pki_types::PrivatePkcs8KeyDer;
 use rustls_pki_types::pem::PemObject as _;
 use zeroize::Zeroize as _;
 
 use super::SignedFileError;
 use crate::selectors::hex;
-
-/// The DER before the 65 bytes of an uncompressed P-256 point: SEQUENCE { SEQUENCE { id-ecPublicKey, prime256v1 }, BIT
-/// STRING } (RFC 5480).
-const P256_SPKI: [u8; 26] = [
-    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce,
-    0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
-];
-const POINT: usize = 65;
 
 /// SHA-256 of a key's SPKI, DER.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -121,7 +113,7 @@ impl std::fmt::Debug for OperatorKey {
 }
 
 fn spki(point: &[u8]) -> Vec<u8> {
-    [&P256_SPKI, point].concat()
+    hallmark_der::ec_spki(NamedCurve::P256, point)
 }
 
 /// The keys that may sign policies and baselines.
@@ -160,10 +152,9 @@ impl OperatorKeys {
     /// # Errors
     /// [`SignedFileError::PublicKey`] when it is no P-256 key in the one usual form.
     pub fn add_spki(&mut self, spki: &[u8]) -> Result<KeyId, SignedFileError> {
-        let point = spki.strip_prefix(&P256_SPKI).ok_or(SignedFileError::PublicKey)?;
-        if point.len() != POINT || point.first() != Some(&4) {
+        let Some((NamedCurve::P256, point)) = hallmark_der::ec_point(spki) else {
             return Err(SignedFileError::PublicKey);
-        }
+        };
         let id = KeyId::of_spki(spki);
         self.0.insert(id, point.to_vec());
         Ok(id)

@@ -5,6 +5,7 @@
 //! that measures them into another register. So an authority counts wherever it stands: what it is shows in its data, since
 //! the variable `db` is a signature list and what authorised an image is one signature.
 
+use hallmark_der::{Reader, tag};
 use std::collections::BTreeSet;
 
 use hallmark_evidence::tcg::{
@@ -129,19 +130,6 @@ fn authority(event: u32, variable: &UefiVariable<'_>) -> Option<Authority> {
 
 /// Whether this is one whole SEQUENCE in DER and nothing else, as every certificate is.
 fn is_one_sequence(data: &[u8]) -> bool {
-    let Some((0x30, rest)) = data.split_first().map(|(tag, rest)| (*tag, rest)) else {
-        return false;
-    };
-    let Some((first, rest)) = rest.split_first() else {
-        return false;
-    };
-    let length = match *first {
-        short @ 0..=0x7f => Some((usize::from(short), rest)),
-        0x81 => rest.split_first().map(|(one, rest)| (usize::from(*one), rest)),
-        0x82 => rest
-            .split_first_chunk()
-            .map(|(two, rest)| (usize::from(u16::from_be_bytes(*two)), rest)),
-        _ => None,
-    };
-    length.is_some_and(|(length, contents)| length == contents.len())
+    let mut reader = Reader::new(data);
+    reader.take(tag::SEQUENCE).is_ok() && reader.end().is_ok()
 }

@@ -14,11 +14,6 @@ const RSA_ENCRYPTION: &str = "1.2.840.113549.1.1.1";
 const RSAES_OAEP: &str = "1.2.840.113549.1.1.7";
 const EC_PUBLIC_KEY: &str = "1.2.840.10045.2.1";
 
-/// AlgorithmIdentifier of rsaEncryption with NULL parameters (RFC 3279 2.3.1).
-const RSA_ALGORITHM: [u8; 15] = [
-    0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00,
-];
-
 /// Named curves accepted: P-256, P-384, P-521, each with the length of its uncompressed point.
 const CURVES: [(&str, usize); 3] = [("1.2.840.10045.3.1.7", 65), ("1.3.132.0.34", 97), ("1.3.132.0.35", 133)];
 
@@ -62,10 +57,9 @@ fn rsa(spki: &SubjectPublicKeyInfo<'_>) -> Result<CertifiedKey, EkCertificateErr
     if bits < 2048 {
         return Err(EkCertificateError::Key("RSA of less than 2048 bits"));
     }
-    let bit_string = tlv(0x03, &[&[0x00], inner]);
     Ok(CertifiedKey {
         required: RequiredUsage::KeyEncipherment,
-        spki: tlv(0x30, &[&RSA_ALGORITHM, &bit_string]),
+        spki: der::rsa_spki_of(inner),
     })
 }
 
@@ -113,21 +107,4 @@ fn ecc(spki: &SubjectPublicKeyInfo<'_>) -> Result<CertifiedKey, EkCertificateErr
         required: RequiredUsage::KeyAgreement,
         spki: spki.raw.to_vec(),
     })
-}
-
-/// One DER element around the parts.
-fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
-    let length: usize = parts.iter().map(|part| part.len()).sum();
-    let mut element = vec![tag];
-    let digits = length.to_be_bytes();
-    match u8::try_from(length) {
-        Ok(short @ 0..=0x7f) => element.push(short),
-        _ => {
-            let leading = digits.iter().take_while(|digit| **digit == 0).count();
-            element.push(0x80 | u8::try_from(digits.len() - leading).unwrap_or(0));
-            element.extend(digits.iter().skip(leading));
-        }
-    }
-    parts.iter().for_each(|part| element.extend_from_slice(part));
-    element
 }

@@ -6,14 +6,12 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 
 use super::CsrError;
 use crate::fingerprint::{hex, sha256};
-use hallmark_der::{self as der, DerFault};
+use hallmark_der::tag::{INTEGER, SEQUENCE};
+use hallmark_der::{self as der, DerFault, Reader};
 
 /// A CSR with a P-256 key and a few names is under 1 KiB.
 pub const MAX_CSR_BYTES: usize = 16 * 1024;
 
-const INTEGER: u8 = 0x02;
-const BIT_STRING: u8 = 0x03;
-const SEQUENCE: u8 = 0x30;
 const ATTRIBUTES: u8 = 0xa0;
 
 /// AlgorithmIdentifier ecdsa-with-SHA256 without parameters (RFC 5758 3.2), DER.
@@ -59,30 +57,32 @@ struct Request<'a> {
 
 /// Reads a request whose encoding was checked before.
 fn read(csr: &[u8]) -> Result<Request<'_>, DerFault> {
-    let info = der::take(der::take(csr, SEQUENCE)?.contents, SEQUENCE)?;
-    let algorithm = der::take(info.rest, SEQUENCE)?;
-    let signature = der::take(algorithm.rest, BIT_STRING)?;
-    let version = der::take(info.contents, INTEGER)?;
-    let subject = der::take(version.rest, SEQUENCE)?;
-    let spki = der::take(subject.rest, SEQUENCE)?;
-    let attributes = der::take(spki.rest, ATTRIBUTES)?;
-    let fault = |what| DerFault { offset: 0, what };
-    if version.contents != [0] {
-        return Err(fault("another version than 1"));
+    let mut reader = Reader::new(csr);
+    let request = reader.inside(SEQUENCE, |request| {
+        let info = request.take(SEQUENCE)?;
+        Ok(Request {
+            info: info.whole,
+            spki: read_info(info.contents)?,
+            algorithm: request.take(SEQUENCE)?.whole,
+            signature: request.bits()?,
+        })
+    })?;
+    reader.end()?;
+    Ok(request)
+}
+
+/// The key.
+fn read_info(info: &[u8]) -> Result<&[u8], DerFault> {
+    let mut info = Reader::new(info);
+    let fault = info.fault("another version than 1");
+    if info.take(INTEGER)?.contents != [0] {
+        return Err(fault);
     }
-    if !signature.rest.is_empty() || !attributes.rest.is_empty() {
-        return Err(fault("elements that do not belong to it"));
-    }
-    let signature = signature
-        .contents
-        .strip_prefix(&[0])
-        .ok_or(fault("a signature of broken bytes"))?;
-    Ok(Request {
-        info: info.whole,
-        spki: spki.whole,
-        algorithm: algorithm.whole,
-        signature,
-    })
+    info.take(SEQUENCE)?;
+    let spki = info.take(SEQUENCE)?.whole;
+    info.take(ATTRIBUTES)?;
+    info.end()?;
+    Ok(spki)
 }
 
 #[cfg(test)]

@@ -1,23 +1,11 @@
-//! DER by hand, so that it can also be written wrongly.
+//! Parts of certificates by hand, so that they can also be written wrongly.
 
-use super::narrow;
+pub(super) use hallmark_der::{bit_string, sequence, unsigned};
 
 /// One element with these contents, in DER.
 #[must_use]
 pub fn element(tag: u8, contents: &[u8]) -> Vec<u8> {
-    let length = contents.len();
-    let header = match length {
-        0..=0x7f => vec![tag, narrow(length)],
-        0x80..=0xff => vec![tag, 0x81, narrow(length)],
-        0x100..=0xffff => [&[tag, 0x82][..], &narrow::<u16>(length).to_be_bytes()].concat(),
-        _ => [&[tag, 0x84][..], &narrow::<u32>(length).to_be_bytes()].concat(),
-    };
-    [&header, contents].concat()
-}
-
-/// SEQUENCE of the parts.
-pub(super) fn sequence(parts: &[&[u8]]) -> Vec<u8> {
-    element(0x30, &parts.concat())
+    hallmark_der::element(tag, &[contents])
 }
 
 /// OBJECT IDENTIFIER from dotted text.
@@ -43,21 +31,6 @@ fn base_128(number: u32) -> Vec<u8> {
     digits.iter_mut().skip(1).for_each(|digit| *digit |= 0x80);
     digits.reverse();
     digits
-}
-
-/// INTEGER of an unsigned big-endian number.
-pub(super) fn unsigned(number: &[u8]) -> Vec<u8> {
-    let digits: Vec<u8> = number.iter().copied().skip_while(|byte| *byte == 0).collect();
-    match digits.first() {
-        None => element(0x02, &[0]),
-        Some(first) if first & 0x80 != 0 => element(0x02, &[&[0], &digits[..]].concat()),
-        Some(_) => element(0x02, &digits),
-    }
-}
-
-/// BIT STRING of whole bytes.
-pub(super) fn bit_string(bytes: &[u8]) -> Vec<u8> {
-    element(0x03, &[&[0], bytes].concat())
 }
 
 /// A Name of one common name (UTF8String).
