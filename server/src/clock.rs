@@ -1,5 +1,6 @@
 //! What time it is. The pure rooms are told; only this reads the system's clock.
 
+mod pace;
 mod watch;
 
 use std::{
@@ -8,28 +9,31 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+pub use pace::{ClockHand, Pace};
 pub(crate) use watch::keep_watch;
 
 /// A source of the current time.
 #[derive(Clone)]
-pub struct Clock(Arc<dyn Fn() -> SystemTime + Send + Sync>);
+pub struct Clock {
+    now: Arc<dyn Fn() -> SystemTime + Send + Sync>,
+    /// Whoever sets it, where somebody does.
+    moved: Option<Arc<pace::Shared>>,
+}
 
 impl Clock {
     /// The system's clock.
     #[must_use]
     pub fn system() -> Self {
-        Self(Arc::new(SystemTime::now))
-    }
-
-    /// A clock of one's own: for tests that move the time.
-    pub fn from_fn(now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
-        Self(Arc::new(now))
+        Self {
+            now: Arc::new(SystemTime::now),
+            moved: None,
+        }
     }
 
     /// Now.
     #[must_use]
     pub fn now(&self) -> SystemTime {
-        (self.0)()
+        (self.now)()
     }
 
     /// Now, in Unix seconds; before 1970 it is 0.

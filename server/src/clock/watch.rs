@@ -10,7 +10,6 @@ use std::{
 
 use hallmark_host::log;
 use hallmark_reason::{Coded, ReasonCode};
-use tokio::time::sleep;
 
 use crate::{clock::unix_seconds, state::Server};
 
@@ -41,12 +40,13 @@ impl Coded for SetBack {
 
 /// Looks after the clock, for ever.
 pub(crate) async fn keep_watch(server: Arc<Server>) {
+    let mut pace = server.clock.pace(TICK);
     let (mut wall, mut steady) = (server.clock.now(), Instant::now());
     loop {
         // Of what an earlier run noted, only what lies in the future is known to be wrong; so it is with what was noted while
         // the clock was ahead for less than a tick.
         doubt_times(&server);
-        sleep(TICK).await;
+        pace.next().await;
         let expected = wall + steady.elapsed();
         (wall, steady) = (server.clock.now(), Instant::now());
         let back = expected.duration_since(wall).unwrap_or_default();

@@ -114,8 +114,9 @@ impl ResolvesServerCert for ServerIdentity {
 
 /// Renews the identity at half of its life, and when the clock was set back to before it; for ever.
 pub async fn keep_fresh(server: Arc<Server>, identity: Arc<ServerIdentity>) {
+    let mut pace = server.clock.pace(TICK);
     loop {
-        tokio::time::sleep(TICK).await;
+        pace.next().await;
         if !identity.is_due(server.clock.unix()) {
             continue;
         }

@@ -13,7 +13,7 @@ use hallmark_api::{
 };
 use hallmark_attacks::{Wire, attest, attest_with, claim_message, open, proof_message};
 use hallmark_node::NodeId;
-use hallmark_server::run::Running;
+use hallmark_server::{clock::Clock, run::Running};
 use hallmark_spiffe::x509::SerialHex;
 use hallmark_state::NodeState;
 use hallmark_verify::testing::{SoftwareKey, SoftwareMachine, VendorCa};
@@ -22,7 +22,7 @@ use tonic::{Code, Status, transport::Channel};
 
 use crate::{
     client::{Client, local},
-    lab::{Lab, isolated, movable},
+    lab::{Lab, isolated},
 };
 
 /// What an agent acts on.
@@ -331,14 +331,14 @@ fn an_answer_after_the_challenges_life_is_refused() {
     isolated(
         "attestation::an_answer_after_the_challenges_life_is_refused",
         async |lab| {
-            let (clock, shift) = movable();
+            let (clock, hand) = Clock::movable();
             let running = lab.try_start(clock).await.unwrap();
             let machine = SoftwareMachine::new(&lab.vendor);
             let connection = wire(&running).await;
             let answered_after = async |seconds: i64| {
                 let (mut attempt, challenge) = open(&connection, &machine.claim()).await.unwrap();
                 let proof = hallmark_attacks::proof_message(&machine.prove(&challenge, connection.exporter()));
-                shift.fetch_add(seconds, std::sync::atomic::Ordering::SeqCst);
+                hand.advance(seconds).await;
                 attempt.prove(&proof).await
             };
             let late = answered_after(61).await.unwrap_err();
@@ -473,13 +473,13 @@ fn an_svid_that_expires_on_an_open_connection_is_refused_there() {
     isolated(
         "attestation::an_svid_that_expires_on_an_open_connection_is_refused_there",
         async |lab| {
-            let (clock, shift) = movable();
+            let (clock, hand) = Clock::movable();
             let running = lab.try_start(clock).await.unwrap();
             let mut machine = SoftwareMachine::new(&lab.vendor);
             let svid = attest(&wire(&running).await, &machine).await.unwrap();
             let agent = connected(&running, &mut machine, svid).await;
             post(&agent, "1").await.unwrap();
-            shift.store(3601, std::sync::atomic::Ordering::SeqCst);
+            hand.set(3601).await;
             assert_eq!(reason(&post(&agent, "1").await.unwrap_err()), Reason::AgentExpired);
             lab.stop(running).await;
         },

@@ -10,6 +10,7 @@ use hallmark_api::{
 };
 use hallmark_authority::SubjectKey;
 use hallmark_server::{
+    clock::Clock,
     issue::{Order, OrderKey, issue},
     run::Running,
 };
@@ -20,7 +21,7 @@ use tonic::Code;
 
 use crate::{
     client::{Client, local},
-    lab::{isolated, movable},
+    lab::isolated,
 };
 
 pub(crate) fn bundle(running: &Running) -> hallmark_spiffe::Bundle {
@@ -163,8 +164,8 @@ fn the_servers_own_identity_is_replaced_at_half_of_its_life() {
     isolated(
         "connections::the_servers_own_identity_is_replaced_at_half_of_its_life",
         async |lab| {
-            let (clock, shift) = movable();
-            shift.store(-2400, std::sync::atomic::Ordering::SeqCst);
+            let (clock, hand) = Clock::movable();
+            hand.set(-2400).await;
             let running = lab.try_start(clock).await.unwrap();
             let client = Client::anonymous(&bundle(&running));
             let leaf = async || {
@@ -173,10 +174,9 @@ fn the_servers_own_identity_is_replaced_at_half_of_its_life() {
             };
             let kept = client.connect(running.address).await.unwrap();
             let first = leaf().await;
-            tokio::time::sleep(std::time::Duration::from_secs(6)).await;
+            hand.set(-1200).await;
             assert_eq!(leaf().await, first, "not before its time");
-            shift.store(0, std::sync::atomic::Ordering::SeqCst);
-            tokio::time::sleep(std::time::Duration::from_secs(6)).await;
+            hand.set(0).await;
             assert_ne!(leaf().await, first);
             let request = GetBundleRequest { output_mask: None };
             assert!(

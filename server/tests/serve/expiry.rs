@@ -1,20 +1,19 @@
 //! Entries for a limited time, as a node over TLS sees them.
 
-use std::sync::atomic::Ordering;
-
 use hallmark_api::{
     entry::{BatchCreateEntryRequest, GetAuthorizedEntriesRequest, entry_client::EntryClient},
     svid::{BatchNewX509svidRequest, NewX509svidParams, batch_new_x509svid_response, svid_client::SvidClient},
     types::{Entry, Selector, Spiffeid},
 };
 use hallmark_attacks::attest;
+use hallmark_server::clock::Clock;
 use hallmark_verify::testing::{SoftwareKey, SoftwareMachine};
 use tonic::{Code, transport::Channel};
 
 use crate::{
     attestation::{connected, wire},
     client::local,
-    lab::{isolated, movable},
+    lab::isolated,
 };
 
 fn limited(id: &str, parent: &Spiffeid, expires_at: i64) -> Entry {
@@ -63,7 +62,7 @@ fn an_entry_ends_with_its_time_and_so_does_what_came_of_it() {
     isolated(
         "expiry::an_entry_ends_with_its_time_and_so_does_what_came_of_it",
         async |lab| {
-            let (clock, shift) = movable();
+            let (clock, hand) = Clock::movable();
             let running = lab.try_start(clock).await.unwrap();
             let mut machine = SoftwareMachine::new(&lab.vendor);
             let svid = attest(&wire(&running).await, &machine).await.unwrap();
@@ -83,7 +82,7 @@ fn an_entry_ends_with_its_time_and_so_does_what_came_of_it() {
             assert_eq!(authorised(&node).await, ["brief", "lasting"]);
             let issued = issue(&node, "brief").await.svid.unwrap();
             assert_eq!(issued.expires_at, end, "no SVID outlives its entry");
-            shift.store(601, Ordering::SeqCst);
+            hand.set(601).await;
             assert_eq!(authorised(&node).await, ["lasting"]);
             let refused = issue(&node, "brief").await;
             assert!(refused.svid.is_none());

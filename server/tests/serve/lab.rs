@@ -5,11 +5,8 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command,
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
-    time::{Duration, SystemTime},
+    sync::Arc,
+    time::Duration,
 };
 
 use hallmark_server::{clock::Clock, config, errors::StartError, run::Running};
@@ -57,22 +54,6 @@ pub(crate) fn isolated<F: Future<Output = ()>>(name: &str, body: impl FnOnce(Lab
     );
     assert!(out.status.success(), "{}\n{told}", out.status);
     assert!(told.contains("1 passed"), "{name} did not run: {told}");
-}
-
-/// The system's clock, and by how many seconds it is off.
-pub(crate) fn movable() -> (Clock, Arc<AtomicI64>) {
-    let shift = Arc::new(AtomicI64::new(0));
-    let shown = Arc::clone(&shift);
-    let clock = Clock::from_fn(move || {
-        let by = shown.load(Ordering::SeqCst);
-        let span = Duration::from_secs(by.unsigned_abs());
-        if by < 0 {
-            SystemTime::now() - span
-        } else {
-            SystemTime::now() + span
-        }
-    });
-    (clock, shift)
 }
 
 /// Makes a token in the folder's SoftHSM.

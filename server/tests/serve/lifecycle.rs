@@ -1,7 +1,5 @@
 //! A node's life beyond its attestation: approved, suspended, resumed, unbanned, retired; and the inventory.
 
-use std::sync::atomic::Ordering;
-
 use hallmark_api::{
     admin::{
         ChangeNodeRequest, ChangeNodeResponse, FindIdsRequest, GetNodeRequest, GetStatusRequest,
@@ -15,6 +13,7 @@ use hallmark_api::{
 use hallmark_attacks::{attest, open};
 use hallmark_server::{
     caller::Caller,
+    clock::Clock,
     lifecycle::{Ask, ChangeFailed, change},
     run::Running,
 };
@@ -25,7 +24,7 @@ use tonic::{Code, Status};
 use crate::{
     attestation::{connected, post, reason, wire},
     client::local,
-    lab::{Lab, isolated, movable},
+    lab::{Lab, isolated},
 };
 
 fn ek(machine: &SoftwareMachine) -> String {
@@ -321,7 +320,7 @@ fn ids_are_found_by_their_start_and_entries_by_their_node() {
 fn attack_53_one_operator_is_not_two() {
     isolated("lifecycle::attack_53_one_operator_is_not_two", async |mut lab| {
         lab.set_tpm2("approval", "two");
-        let (clock, shift) = movable();
+        let (clock, hand) = Clock::movable();
         let running = lab.try_start(clock).await.unwrap();
         let machine = SoftwareMachine::new(&lab.vendor);
         let refused = async || {
@@ -339,7 +338,7 @@ fn attack_53_one_operator_is_not_two() {
         );
         refused().await;
         // An approval lapses: a day later the first one counts no more.
-        shift.store(25 * 3600, Ordering::SeqCst);
+        hand.set(25 * 3600).await;
         assert_eq!(approve_as(&running, 2, &machine).await, Ok(1));
         refused().await;
         // The positive control: two people.

@@ -1,16 +1,16 @@
 //! Starts: the first, later ones, those that were cut short, and those that must fail.
 
-use std::{fs, sync::atomic::Ordering};
+use std::fs;
 
 use hallmark_hsm::KeyKind;
 use hallmark_server::{authority_keeper::key_label, clock::Clock};
 use hallmark_spiffe::TrustDomain;
 
-use crate::lab::{Lab, TRUST_DOMAIN, init_token, isolated, movable};
+use crate::lab::{Lab, TRUST_DOMAIN, init_token, isolated};
 
-fn shifted(by: i64) -> Clock {
-    let (clock, shift) = movable();
-    shift.store(by, Ordering::SeqCst);
+async fn shifted(by: i64) -> Clock {
+    let (clock, hand) = Clock::movable();
+    hand.set(by).await;
     clock
 }
 
@@ -195,9 +195,9 @@ fn a_clock_outside_the_authoritys_time_is_refused() {
     isolated("start::a_clock_outside_the_authoritys_time_is_refused", async |lab| {
         let first = lab.start().await;
         lab.stop(first).await;
-        assert_eq!(lab.refused(shifted(-3600)).await, "HM-SRV-0012");
-        assert_eq!(lab.refused(shifted(9000 * 3600)).await, "HM-SRV-0013");
-        let later = lab.try_start(shifted(3600)).await.unwrap();
+        assert_eq!(lab.refused(shifted(-3600).await).await, "HM-SRV-0012");
+        assert_eq!(lab.refused(shifted(9000 * 3600).await).await, "HM-SRV-0013");
+        let later = lab.try_start(shifted(3600).await).await.unwrap();
         lab.stop(later).await;
     });
 }
