@@ -133,7 +133,9 @@ mod tests {
             held.push(stuck(&queue, uid).await);
         }
         // As soon as these are refused, there is room.
-        tokio::time::sleep(Duration::from_secs(3)).await;
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(3)).await;
+        tokio::time::resume();
         assert_eq!(queue.read(1000, || 7).await, Ok(7));
         assert_eq!(
             queue.read(1, || ()).await,

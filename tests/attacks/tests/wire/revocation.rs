@@ -71,9 +71,16 @@ fn attack_11_a_revoked_tpm_loses_what_it_has_and_gets_no_more() {
                 .await;
 
             // The old list again, and something that is none: the newer one stays.
-            for offered in [older.as_slice(), b"<html>Service unavailable</html>"] {
+            for (offered, words) in [
+                (older.as_slice(), "an older revocation list was offered"),
+                (
+                    b"<html>Service unavailable</html>",
+                    "the revocation lists were not taken",
+                ),
+            ] {
+                let before = site.said(words);
                 publish(&file, offered);
-                tokio::time::sleep(Duration::from_secs(6)).await;
+                site.says(words, before).await;
                 let told = attest(&wire, &machine).await.unwrap_err();
                 site.refused("after a rollback", &told, "HM-VERIFY-0128").await;
             }
@@ -132,8 +139,9 @@ fn attack_11_a_revoked_tpm_does_not_come_back_without_its_certificate() {
             let told = attest(&wire, &bare).await.unwrap_err();
             site.refused("without its certificate", &told, "HM-VERIFY-0128").await;
             // A list is read anew.
+            let before = site.said("revocation lists read");
             publish(&lists.join("vendor.crl"), &second);
-            tokio::time::sleep(Duration::from_secs(7)).await;
+            site.says("revocation lists read", before).await;
             let told = attest(&wire, &bare).await.unwrap_err();
             site.refused("after the next list", &told, "HM-VERIFY-0128").await;
             attest(&wire, &other).await.unwrap();

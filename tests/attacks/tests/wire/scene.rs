@@ -16,6 +16,7 @@ pub(crate) struct Site {
     pub(crate) admin: AdminClient,
     /// The server's process id.
     pub(crate) pid: u32,
+    log: std::path::PathBuf,
     /// An honest machine, the positive control of every attack.
     good: SoftwareMachine,
     seen: u64,
@@ -66,13 +67,17 @@ pub(crate) fn run(lab: &mut Lab, vendor: VendorCa, body: impl AsyncFnOnce(&mut S
         .build()
         .unwrap();
     let (address, socket) = (lab.server().address(), lab.server().admin_socket());
-    let pid = lab.server().pid().unwrap();
+    let (pid, log) = (
+        lab.server().pid().unwrap(),
+        lab.folder().join("server").join("server.log"),
+    );
     runtime.block_on(async {
         let mut site = Site {
             good: SoftwareMachine::new(&vendor),
             vendor,
             address,
             pid,
+            log,
             admin: AdminClient::connect(&socket).await.unwrap(),
             seen: 0,
         };
@@ -83,6 +88,26 @@ pub(crate) fn run(lab: &mut Lab, vendor: VendorCa, body: impl AsyncFnOnce(&mut S
 impl Site {
     pub(crate) async fn wire(&self) -> Wire {
         Wire::connect(&self.address).await.unwrap()
+    }
+
+    /// How often the server has said these words.
+    pub(crate) fn said(&self, words: &str) -> usize {
+        std::fs::read_to_string(&self.log)
+            .unwrap_or_default()
+            .matches(words)
+            .count()
+    }
+
+    /// Waits until it has said them more often than that.
+    pub(crate) async fn says(&self, words: &str, before: usize) {
+        let start = std::time::Instant::now();
+        while self.said(words) <= before {
+            assert!(
+                start.elapsed() < std::time::Duration::from_secs(60),
+                "never said: {words}"
+            );
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
     }
 
     /// The verdicts recorded since the last look.
