@@ -51,16 +51,6 @@ impl Held {
         }
     }
 
-    /// The last quote, as the next one is held against it.
-    #[must_use]
-    pub const fn measure(&self) -> QuoteClock {
-        if self.time_is_wrong {
-            self.quote_clock.without_time()
-        } else {
-            self.quote_clock
-        }
-    }
-
     /// The runs of the agent, as the next one is held against them.
     #[must_use]
     pub fn runs_to_follow(&self) -> AgentRuns {

@@ -7,8 +7,7 @@ use hallmark_node::{Maker, Model, TpmClass};
 use hallmark_tpm_wire::PcrValues;
 use hallmark_verify::boot::{BootEvent, BootFacts, MeasuredBoot};
 use hallmark_verify::history::QuoteClock;
-use hallmark_verify::offline::Measured;
-use hallmark_verify::{EnrolledBy, VerifiedEvidence};
+use hallmark_verify::{EnrolledBy, ProvenState, VerifiedEvidence};
 use serde::{Deserialize, Serialize};
 
 use crate::ima::ImaSummary;
@@ -143,7 +142,7 @@ impl MachineFacts {
     pub fn following(held: Option<ImaSummary>, evidence: &VerifiedEvidence, now: SystemTime) -> Self {
         Self {
             tpm: TpmFacts::of(evidence),
-            quote_clock: QuoteClock::of(evidence, now),
+            quote_clock: evidence.state().quote_clock(now),
             pcrs: registers(evidence.pcrs()),
             boot: evidence.boot().map(BootRecord::of),
             ima: evidence.ima().and_then(|files| ImaSummary::of(held, files)),
@@ -181,16 +180,16 @@ impl MachineFacts {
     /// What kept evidence proves. Of the TPM itself it proves nothing, nor when the quote was taken: its class, maker and EK
     /// and that time are `known`, or unknown.
     #[must_use]
-    pub fn of_kept(measured: &Measured, known: Option<KnownMachine>) -> Self {
-        let mut facts = Self::of_boot(registers(&measured.values), measured.boot.as_ref().map(BootRecord::of));
-        facts.quote_clock = QuoteClock::of_quote(&measured.clock, measured.firmware_version, SystemTime::UNIX_EPOCH);
-        facts.ima = measured.files.as_ref().and_then(|files| ImaSummary::of(None, files));
+    pub fn of_kept(state: &ProvenState, known: Option<KnownMachine>) -> Self {
+        let mut facts = Self::of_boot(registers(state.pcrs()), state.boot().map(BootRecord::of));
+        facts.quote_clock = state.quote_clock(SystemTime::UNIX_EPOCH);
+        facts.ima = state.ima().and_then(|files| ImaSummary::of(None, files));
         if let Some(known) = known {
             facts.tpm = known.tpm;
             facts.labels = known.labels;
             facts.quote_clock.seen_at = known.seen_at;
         }
-        facts.tpm.firmware_version = measured.firmware_version;
+        facts.tpm.firmware_version = state.firmware_version();
         facts
     }
 

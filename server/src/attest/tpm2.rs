@@ -142,8 +142,9 @@ async fn judge(
     subject.has(certificate);
     lifecycle::require_one_node(server, &verified_proof).await?;
     if let Some(held) = &held {
-        let mut runs = held.runs_to_follow();
-        runs.observe(run, verified_proof.quote_clock(now))
+        let runs = held.runs_to_follow();
+        verified_proof
+            .require_follows(&runs, run, now)
             .map_err(VerifyError::from)?;
     }
     stages.ended(Stage::Proof);

@@ -9,7 +9,7 @@ use hallmark_store::{
     Agent, Change, Committed, EkCertificate, NewEvidence, NodeSvid, Outcome, Record, RecordKind, RecordRange,
     StoreError,
 };
-use hallmark_verify::{RefusalClass, history::follow};
+use hallmark_verify::RefusalClass;
 
 use super::{
     Facts, NodeClass, Refusal,
@@ -173,7 +173,11 @@ fn is_overtaken(server: &Server, node: &SpiffeId, before: Option<&Arc<Held>>, ne
     // A run of the agent that this attestation does not know of.
     let current = newest.runs.current();
     let same_run = current == held.runs.current() || before.is_some_and(|it| it.runs.current() == current);
-    !goes_on || !same_run || follow(&newest.measure(), &held.quote_clock).is_err()
+    let follows = held.runs.current().is_some_and(|run| {
+        let runs = newest.runs_to_follow();
+        runs.require_follows(run, &held.quote_clock).is_ok()
+    });
+    !goes_on || !same_run || !follows
 }
 
 /// The most characters of a reason that are kept: some quote what strangers sent, who could fill the disk with it.

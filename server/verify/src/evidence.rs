@@ -1,17 +1,15 @@
 //! What is proven in the end.
 
-use hallmark_evidence::{AkPublic, EvidenceFile, Signed, Source};
+use hallmark_evidence::{EvidenceFile, Source};
 use hallmark_node::TpmClass;
 use hallmark_tpm_wire::{ClockInfo, Name, PcrSelection, PcrValues};
 
 use crate::boot::MeasuredBoot;
-use crate::challenge::Challenge;
 use crate::ek::{CertificateFacts, EkCertificateError};
-use crate::enrolment::{EnrolledBy, EnrolledEk};
+use crate::enrolment::EnrolledBy;
 use crate::ima::MeasuredFiles;
-use crate::statement::Quoted;
+use crate::proven::{ProvenKey, ProvenState, ProvenTpm};
 use crate::trust::InventoryMatch;
-use crate::verify_claim::VerifiedClaim;
 
 /// Proven: the SVID key lives in the TPM of this EK, which belongs here; that TPM had these PCR values at the time of
 /// this challenge; and the answer was made for this very connection.
@@ -20,24 +18,17 @@ use crate::verify_claim::VerifiedClaim;
 /// a virtual TPM's platform is honest.
 #[derive(Debug)]
 pub struct VerifiedEvidence {
-    pub(crate) ek: EnrolledEk,
-    ak_name: Name,
-    ak_activated: bool,
-    svid_spki: Vec<u8>,
-    svid_name: Name,
-    selection: PcrSelection,
-    pub(crate) pcrs: PcrValues,
-    pub(crate) clock: ClockInfo,
-    firmware_version: u64,
-    nonce: [u8; 32],
-    binding: [u8; 32],
-    pub(crate) boot: Option<MeasuredBoot>,
-    pub(crate) boot_logs: (Vec<u8>, Vec<u8>),
-    pub(crate) ima: Option<MeasuredFiles>,
-    ak_public: Vec<u8>,
-    ek_certificate: Option<Vec<u8>>,
-    pub(crate) ek_chain: Vec<Vec<u8>>,
-    quote: Signed,
+    tpm: ProvenTpm,
+    key: ProvenKey,
+    state: ProvenState,
+    exchange: Exchange,
+}
+
+/// What made the three parts one exchange.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Exchange {
+    pub(crate) nonce: [u8; 32],
+    pub(crate) binding: [u8; 32],
 }
 
 /// Logs as evidence brought and proved them.
@@ -52,173 +43,168 @@ pub struct ProvenLogs {
 }
 
 impl VerifiedEvidence {
-    pub(crate) fn new(
-        verified_claim: VerifiedClaim,
-        challenge: &Challenge,
-        quoted: Quoted,
-        quote: Signed,
-        binding: [u8; 32],
-    ) -> Self {
+    /// Of parts that one exchange proved.
+    pub(crate) const fn new(tpm: ProvenTpm, key: ProvenKey, state: ProvenState, exchange: Exchange) -> Self {
         Self {
-            ak_public: verified_claim.ak_public.marshal(),
-            ek_certificate: verified_claim.ek_certificate,
-            ek_chain: verified_claim.ek_chain,
-            quote,
-            ek: verified_claim.ek,
-            ak_name: verified_claim.ak_name,
-            ak_activated: challenge.credential().is_some(),
-            svid_spki: verified_claim.svid_spki,
-            svid_name: verified_claim.svid_name,
-            selection: challenge.selection.clone(),
-            pcrs: quoted.values,
-            clock: quoted.attest.clock_info,
-            firmware_version: quoted.attest.firmware_version,
-            nonce: challenge.nonce,
-            binding,
-            boot: None,
-            boot_logs: (Vec::new(), Vec::new()),
-            ima: None,
+            tpm,
+            key,
+            state,
+            exchange,
         }
+    }
+
+    /// The first part: the TPM.
+    #[must_use]
+    pub const fn tpm(&self) -> &ProvenTpm {
+        &self.tpm
+    }
+
+    /// The second part: the SVID key.
+    #[must_use]
+    pub const fn key(&self) -> &ProvenKey {
+        &self.key
+    }
+
+    /// The third part: the machine's state.
+    #[must_use]
+    pub const fn state(&self) -> &ProvenState {
+        &self.state
     }
 
     /// SHA-256 of the EK's canonical SPKI, DER: the node's identity.
     #[must_use]
     pub const fn ek_sha256(&self) -> &[u8; 32] {
-        &self.ek.sha256
+        self.tpm.ek_sha256()
     }
 
     /// The EK's Name as the node presents it. Its key is proven; its policy, and who may use it, are the node's word.
     #[must_use]
     pub const fn ek_name(&self) -> &Name {
-        &self.ek.name
+        &self.tpm.ek().name
     }
 
     /// What stands behind the trust in the EK.
     #[must_use]
     pub const fn enrolled_by(&self) -> EnrolledBy {
-        self.ek.enrolled_by
+        self.tpm.ek().enrolled_by
     }
 
     /// The kind of TPM; `Unknown` unless there is a genuine EK certificate.
     #[must_use]
     pub const fn class(&self) -> TpmClass {
-        self.ek.class
+        self.tpm.ek().class
     }
 
     /// What the EK certificate says, which its vendor made and did not revoke; `None` if there is none. If the inventory
     /// vouches for the EK, it has expired, or no fresh revocation list covers it.
     #[must_use]
     pub const fn certificate(&self) -> Option<&CertificateFacts> {
-        self.ek.certificate.as_ref()
+        self.tpm.ek().certificate.as_ref()
     }
 
     /// Whether that certificate is the one that the server keeps, since the claim showed none that counts.
     #[must_use]
     pub const fn certificate_was_kept(&self) -> bool {
-        self.ek.chain_was_kept
+        self.tpm.ek().chain_was_kept
     }
 
     /// Why the EK certificate of the claim lets nobody in, where inventory or record vouched for the EK all the same.
     #[must_use]
     pub const fn certificate_refused(&self) -> Option<&EkCertificateError> {
-        self.ek.certificate_refused.as_ref()
+        self.tpm.ek().certificate_refused.as_ref()
     }
 
     /// The EK's line in the inventory, if there is one, also one that has expired.
     #[must_use]
     pub const fn inventory(&self) -> Option<&InventoryMatch> {
-        self.ek.inventory.as_ref()
+        self.tpm.ek().inventory.as_ref()
     }
 
     /// The AK's Name. Record it for the EK: then the next attestation with this AK needs no credential.
     #[must_use]
     pub const fn ak_name(&self) -> &Name {
-        &self.ak_name
+        self.tpm.ak_name()
     }
 
     /// True if the AK activated a credential just now; false if it is trusted from the server's record.
     #[must_use]
     pub const fn ak_activated(&self) -> bool {
-        self.ak_activated
+        self.tpm.ak_activated()
     }
 
     /// The SVID key's canonical SPKI, DER. Only for this key may an SVID be issued.
     #[must_use]
     pub fn svid_spki(&self) -> &[u8] {
-        &self.svid_spki
+        self.key.spki()
     }
 
     /// The SVID key's Name, which covers its attributes.
     #[must_use]
     pub const fn svid_key_name(&self) -> &Name {
-        &self.svid_name
+        self.key.name()
     }
 
     /// What was quoted.
     #[must_use]
     pub const fn selection(&self) -> &PcrSelection {
-        &self.selection
+        self.state.selection()
     }
 
     /// The values of exactly the quoted registers.
     #[must_use]
     pub const fn pcrs(&self) -> &PcrValues {
-        &self.pcrs
+        self.state.pcrs()
     }
 
     /// Clock (ms), resetCount, restartCount and `safe`, from the quote.
     #[must_use]
     pub const fn clock_info(&self) -> &ClockInfo {
-        &self.clock
+        self.state.clock_info()
     }
 
     /// The TPM's firmware version, from the quote; its form is the vendor's.
     #[must_use]
     pub const fn firmware_version(&self) -> u64 {
-        self.firmware_version
+        self.state.firmware_version()
     }
 
     /// What was booted; `None` if no boot log came.
     #[must_use]
     pub const fn boot(&self) -> Option<&MeasuredBoot> {
-        self.boot.as_ref()
+        self.state.boot()
     }
 
     /// The firmware's and systemd's log, whole; empty where none came.
     #[must_use]
     pub fn boot_logs(&self) -> (&[u8], &[u8]) {
-        (&self.boot_logs.0, &self.boot_logs.1)
+        self.state.boot_logs()
     }
 
     /// What the kernel measured; `None` if no IMA list came.
     #[must_use]
     pub const fn ima(&self) -> Option<&MeasuredFiles> {
-        self.ima.as_ref()
+        self.state.ima()
     }
 
     /// Gives the logs' bytes away, to be kept; what was read from them stays. Long lists need not be in memory twice.
     pub fn take_logs(&mut self) -> ProvenLogs {
-        let (tcg, systemd) = std::mem::take(&mut self.boot_logs);
-        ProvenLogs {
-            tcg,
-            systemd,
-            ima: self.ima.as_mut().map(MeasuredFiles::take_data).unwrap_or_default(),
-        }
+        self.state.take_logs()
     }
 
     /// The evidence as a file that can be judged again without this server. Logs and rules are left to the caller, who may
     /// hold the beginnings of the ones and knows the others.
     #[must_use]
     pub fn to_file(&self, source: Source, made_at: String) -> EvidenceFile {
+        let (ek_certificate, ek_chain) = self.tpm.certificate_to_keep();
         EvidenceFile {
             source,
             made_at,
-            ak: AkPublic::Area(self.ak_public.clone()),
-            ek_certificate: self.ek_certificate.clone(),
-            ek_chain: self.ek_chain.clone(),
-            quote: self.quote.clone(),
-            qualification: self.binding.to_vec(),
-            pcr_values: self.pcrs.clone(),
+            ak: self.tpm.ak_area(),
+            ek_certificate,
+            ek_chain,
+            quote: self.state.quote().clone(),
+            qualification: self.exchange.binding.to_vec(),
+            pcr_values: self.state.pcrs().clone(),
             logs: Vec::new(),
             judged: None,
         }
@@ -227,12 +213,12 @@ impl VerifiedEvidence {
     /// The challenge's nonce.
     #[must_use]
     pub const fn nonce(&self) -> &[u8; 32] {
-        &self.nonce
+        &self.exchange.nonce
     }
 
     /// What certification and quote are bound to.
     #[must_use]
     pub const fn binding(&self) -> &[u8; 32] {
-        &self.binding
+        &self.exchange.binding
     }
 }

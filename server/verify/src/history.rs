@@ -14,5 +14,5 @@ mod quote_clock;
 
 pub use agent_runs::{AgentRunId, AgentRuns};
 pub use error::HistoryError;
-pub use follow::{CLOCK_DRIFT_PERCENT, CLOCK_SAVED_WITHIN, Continuity, STEP_TOLERANCE, Succession, follow};
+pub use follow::{CLOCK_DRIFT_PERCENT, CLOCK_SAVED_WITHIN, Continuity, STEP_TOLERANCE, Succession};
 pub use quote_clock::QuoteClock;

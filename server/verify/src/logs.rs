@@ -88,6 +88,22 @@ pub(crate) fn require_announced(announced: &[LogDigest], logs: &[Log]) -> Result
     Ok(())
 }
 
+/// The whole log: what is held and what came behind it.
+pub(crate) fn continued(log: &Log, held: &[u8]) -> Result<Vec<u8>, LogsError> {
+    let held_length = u64::try_from(held.len()).unwrap_or(u64::MAX);
+    if log.offset == 0 {
+        Ok(log.data.clone())
+    } else if log.offset == held_length {
+        Ok([held, &log.data].concat())
+    } else {
+        Err(LogsError::Offset {
+            log: log.kind.as_str(),
+            expected: held_length,
+            actual: log.offset,
+        })
+    }
+}
+
 fn text(logs: &[LogDigest]) -> String {
     let each = logs
         .iter()

@@ -6,9 +6,10 @@ use hallmark_evidence::{Claim, EkCertificateChain};
 use hallmark_tpm_wire::{Name, PublicArea, PublicKind};
 
 use crate::VerifyError;
-use crate::enrolment::{EnrolledEk, enrol};
+use crate::enrolment::enrol;
 use crate::fingerprint::sha256;
 use crate::keys::{KeyError, KeyFault, KeyRole, require_agents_ak, require_ek, require_svid_key, verify_csr};
+use crate::proven::{ClaimedKey, ClaimedTpm};
 use crate::trust::{KnownTpm, Trust};
 
 /// A claim whose EK belongs here, whose keys are of the right kind, and whose CSR is signed by the key that it is for.
@@ -16,32 +17,23 @@ use crate::trust::{KnownTpm, Trust};
 /// It does not say that AK and SVID key live in the TPM of that EK: that takes the challenge.
 #[derive(Debug)]
 pub struct VerifiedClaim {
-    pub(crate) ek: EnrolledEk,
-    pub(crate) ek_public: PublicArea,
-    pub(crate) ak_public: PublicArea,
-    pub(crate) ak_name: Name,
-    /// True if the caller's record says that this AK was activated for this EK before.
-    pub(crate) ak_known: bool,
-    pub(crate) svid_spki: Vec<u8>,
-    pub(crate) svid_name: Name,
+    pub(crate) tpm: ClaimedTpm,
+    pub(crate) key: ClaimedKey,
     /// The genuine certificate that the claim shows, if the record has another or none.
-    pub(crate) new_certificate: Option<EkCertificateChain>,
-    /// As the node gave them, or as the record has them where these count; to be kept with the evidence.
-    pub(crate) ek_certificate: Option<Vec<u8>>,
-    pub(crate) ek_chain: Vec<Vec<u8>>,
+    new_certificate: Option<EkCertificateChain>,
 }
 
 impl VerifiedClaim {
     /// SHA-256 of the EK's canonical SPKI, DER.
     #[must_use]
     pub const fn ek_sha256(&self) -> &[u8; 32] {
-        &self.ek.sha256
+        &self.tpm.ek.sha256
     }
 
     /// The AK's Name.
     #[must_use]
     pub const fn ak_name(&self) -> &Name {
-        &self.ak_name
+        &self.tpm.ak_name
     }
 
     /// The EK certificate to keep of this EK, once the sender has proven that it holds it: it is genuine, and the record
@@ -54,7 +46,7 @@ impl VerifiedClaim {
     /// Whether this AK was activated for this EK before, so that a challenge needs no credential.
     #[must_use]
     pub const fn ak_is_known(&self) -> bool {
-        self.ak_known
+        self.tpm.ak_known
     }
 }
 
@@ -92,15 +84,19 @@ pub fn verify_claim(
     };
     Ok(VerifiedClaim {
         new_certificate: ek.chain.clone().filter(|chain| Some(chain) != kept),
-        ak_known: known.and_then(|record| record.ak_name.as_ref()) == Some(&ak_name),
-        ek,
-        svid_name: claim.svid_public.name(),
-        svid_spki,
-        ak_name,
-        ek_public: claim.ek_public,
-        ak_public: claim.ak_public,
-        ek_certificate,
-        ek_chain,
+        key: ClaimedKey {
+            name: claim.svid_public.name(),
+            spki: svid_spki,
+        },
+        tpm: ClaimedTpm {
+            ak_known: known.and_then(|record| record.ak_name.as_ref()) == Some(&ak_name),
+            ek,
+            ek_public: claim.ek_public,
+            ak_public: claim.ak_public,
+            ak_name,
+            ek_certificate,
+            ek_chain,
+        },
     })
 }
 

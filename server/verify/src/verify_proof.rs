@@ -5,27 +5,26 @@ use std::time::SystemTime;
 
 use hallmark_evidence::{Binding, LogDigest, Proof};
 use hallmark_node::EkId;
-use hallmark_tpm_wire::{Attest, ClockInfo, Name, PublicArea};
+use hallmark_tpm_wire::{ClockInfo, Name};
 
 use crate::VerifyError;
 use crate::challenge::Challenge;
-use crate::enrolment::enrol_again;
-use crate::evidence::VerifiedEvidence;
-use crate::history::QuoteClock;
-use crate::keys::KeyRole;
-use crate::statement::{StatementError, StatementFault, StatementKind, verify_certify, verify_quote};
-use crate::trust::{Trust, names_of};
-use crate::verify_claim::{VerifiedClaim, spki};
+use crate::evidence::Exchange;
+use crate::history::{AgentRunId, AgentRuns, HistoryError, QuoteClock, Succession};
+use crate::proven::{ProvenKey, ProvenTpm, QuotedState};
+use crate::trust::Trust;
+use crate::verify_claim::VerifiedClaim;
+use crate::verify_state::StateProof;
 
-/// Statements that hold, bound to this exchange; the logs that they are bound to have yet to come.
+/// A TPM, a key and a quote that are proven, of one exchange; the logs that the quote is bound to have yet to come.
 ///
 /// From here on the sender is known to be the TPM's machine, so it may send as much as it announced.
 #[derive(Debug)]
 pub struct VerifiedProof {
-    pub(crate) evidence: VerifiedEvidence,
-    pub(crate) logs: Vec<LogDigest>,
-    ek_public: PublicArea,
-    ek_names: BTreeSet<Name>,
+    pub(crate) tpm: ProvenTpm,
+    pub(crate) key: ProvenKey,
+    pub(crate) quoted: QuotedState,
+    pub(crate) exchange: Exchange,
 }
 
 impl VerifiedProof {
@@ -33,64 +32,79 @@ impl VerifiedProof {
     /// logs is of the same boot.
     #[must_use]
     pub const fn clock_info(&self) -> &ClockInfo {
-        &self.evidence.clock
+        self.quoted.clock_info()
     }
 
-    /// Counters, clock and firmware version of the quote, seen at `now`: what must follow the sighting before.
+    /// Counters, clock and firmware version of the quote, seen at `now`.
     #[must_use]
     pub fn quote_clock(&self, now: SystemTime) -> QuoteClock {
-        QuoteClock::of(&self.evidence, now)
+        self.quoted.quote_clock(now)
+    }
+
+    /// Whether the quote, seen at `now`, can follow what was proven of this TPM before, from this run of the agent. The
+    /// caller who keeps it asks again, by [`AgentRuns::observe`].
+    ///
+    /// # Errors
+    /// As [`AgentRuns::require_follows`].
+    pub fn require_follows(
+        &self,
+        runs: &AgentRuns,
+        run: AgentRunId,
+        now: SystemTime,
+    ) -> Result<Succession, HistoryError> {
+        runs.require_follows(run, &self.quote_clock(now))
     }
 
     /// SHA-256 of the EK's canonical SPKI, DER.
     #[must_use]
     pub const fn ek_sha256(&self) -> &[u8; 32] {
-        self.evidence.ek_sha256()
+        self.tpm.ek_sha256()
     }
 
     /// The Names that an inventory may know the EK by.
     #[must_use]
-    pub fn ek_names(&self) -> &BTreeSet<Name> {
-        &self.ek_names
+    pub fn ek_names(&self) -> BTreeSet<Name> {
+        self.tpm.ek_names()
     }
 
-    /// Every key by which an inventory may know the EK.
+    /// Every id by which an inventory may know the EK.
     pub fn ek_ids(&self) -> impl Iterator<Item = EkId> {
-        let names = self.ek_names.iter().filter_map(EkId::of_name);
-        std::iter::once(EkId::Spki(*self.ek_sha256())).chain(names)
+        self.tpm.ek_ids()
     }
 
     /// How many certificates came with that of the EK, or are kept with it.
     #[must_use]
     pub const fn intermediates(&self) -> usize {
-        self.evidence.ek_chain.len()
+        self.tpm.intermediates()
     }
 
     /// Judges by `trust`, at `now`, whether the EK still belongs here: between claim and proof lies the time that the
-    /// sender took, in which operators may have changed the inventory, and lines and certificates may have expired.
+    /// sender took.
     ///
     /// # Errors
-    /// As [`verify_claim`](crate::verify_claim()) for an EK that does not belong here.
-    pub fn enrolled_again(mut self, trust: &Trust, now: SystemTime) -> Result<Self, VerifyError> {
-        let ek_spki = spki(&self.ek_public, KeyRole::Ek)?;
-        self.evidence.ek = enrol_again(&self.evidence.ek, &self.ek_public, &ek_spki, trust, now)?;
-        Ok(self)
+    /// As [`ProvenTpm::enrolled_again`].
+    pub fn enrolled_again(self, trust: &Trust, now: SystemTime) -> Result<Self, VerifyError> {
+        Ok(Self {
+            tpm: self.tpm.enrolled_again(trust, now)?,
+            ..self
+        })
     }
 
     /// The AK's Name, which was proven to be of a key in the EK's TPM: now, or by what the caller recorded.
     #[must_use]
     pub const fn ak_name(&self) -> &Name {
-        self.evidence.ak_name()
+        self.tpm.ak_name()
     }
 
     /// The logs that must follow, in this order.
     #[must_use]
     pub fn logs(&self) -> &[LogDigest] {
-        &self.logs
+        self.quoted.logs()
     }
 }
 
-/// Judges the answer to a challenge. Claim and challenge are taken away: whatever comes out, they answer no more.
+/// Judges the answer to a challenge: the TPM, the key, the quote, in this order. Claim and challenge are taken away:
+/// whatever comes out, they answer no more.
 ///
 /// `exporter` is the TLS exporter of the connection on which the proof came (see `hallmark_evidence`), so a proof that
 /// was made for another connection cannot pass.
@@ -104,48 +118,26 @@ pub fn verify_proof(
     exporter: &[u8; 32],
     now: SystemTime,
 ) -> Result<VerifiedProof, VerifyError> {
+    challenge.require_open(&verified_claim, now)?;
+    let VerifiedClaim { tpm, key, .. } = verified_claim;
     let secret = proof.activated_secret.as_ref().map(|secret| secret.as_slice());
-    challenge.require_answered(&verified_claim, secret, now)?;
-    let binding = Binding::compute(&challenge.nonce, exporter, &verified_claim.svid_name, &proof.logs);
-    let certify = verify_certify(
-        &proof.certify,
-        &verified_claim.ak_public,
-        &binding,
-        &verified_claim.svid_name,
-    )?;
-    let quoted = verify_quote(
-        &proof.quote,
-        &verified_claim.ak_public,
-        &binding,
-        &challenge.selection,
-        proof.pcr_values,
-    )?;
-    require_same_boot(&certify, &quoted.attest)?;
-    Ok(VerifiedProof {
-        ek_names: names_of(&verified_claim.ek_public),
-        ek_public: verified_claim.ek_public.clone(),
-        evidence: VerifiedEvidence::new(verified_claim, &challenge, quoted, proof.quote, binding),
+    let tpm = ProvenTpm::activated(tpm, &challenge, secret)?;
+    let binding = Binding::compute(challenge.nonce(), exporter, &key.name, &proof.logs);
+    let key = ProvenKey::certified(&tpm, key, &proof.certify, &binding)?;
+    let state = StateProof {
+        quote: proof.quote,
+        pcr_values: proof.pcr_values,
         logs: proof.logs,
-    })
-}
-
-/// Both statements come from one TPM with one life: else the state that was quoted is not the state in which the key
-/// was certified.
-fn require_same_boot(certify: &Attest, quote: &Attest) -> Result<(), StatementError> {
-    let boot = |attest: &Attest| {
-        (
-            attest.clock_info.reset_count,
-            attest.clock_info.restart_count,
-            attest.firmware_version,
-        )
     };
-    if boot(certify) == boot(quote) {
-        return Ok(());
-    }
-    let text = |(reset, restart, firmware): (u32, u32, u64)| format!("{reset}/{restart}/{firmware:016x}");
-    let (certified, quoted) = (text(boot(certify)), text(boot(quote)));
-    Err(StatementError {
-        kind: StatementKind::Quote,
-        fault: StatementFault::OtherBoot { certified, quoted },
+    let quoted = QuotedState::verify(tpm.ak(), state, &binding, challenge.selection())?;
+    key.require_same_boot(&quoted)?;
+    Ok(VerifiedProof {
+        tpm,
+        key,
+        quoted,
+        exchange: Exchange {
+            nonce: *challenge.nonce(),
+            binding,
+        },
     })
 }

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use hallmark_evidence::tcg::{Replay, TcgLog};
 use hallmark_evidence::{AkPublic, EvidenceFile, Log, LogKind, RawSigned, Signed, Source};
 use hallmark_tpm_wire::{Attest, HashAlg, PcrValues, PublicArea, Signature};
-use hallmark_verify::offline::measured;
+use hallmark_verify::offline::proven_state;
 use hallmark_verify::testing::SoftwareMachine;
 
 use crate::cpu;
@@ -27,10 +27,10 @@ pub(crate) fn measure(table: &mut Table) -> Result<()> {
     for _ in 0..RUNS {
         control += bare(&file, log)?;
         let start = cpu::of_this_thread();
-        let (report, proven) = measured(&file, None, UNIX_EPOCH);
+        let (report, proven) = proven_state(&file, None, UNIX_EPOCH);
         judged += cpu::of_this_thread() - start;
         let proven = proven.with_context(|| format!("{:?}", report.checks))?;
-        ensure!(proven.boot.is_some_and(|boot| boot.events().len() == events));
+        ensure!(proven.boot().is_some_and(|boot| boot.events().len() == events));
     }
     let each = |spent: Duration| spent.as_secs_f64() * 1e6 / f64::from(RUNS);
     table.push(Row::new("boot.log_40_us", each(judged), "us").against(each(control)))?;

@@ -1,10 +1,12 @@
 //! Two machines with one TPM's state.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Continuity, HistoryError, QuoteClock, Succession, follow};
+use super::follow::follow;
+use super::{Continuity, HistoryError, QuoteClock, Succession};
 
 /// How many ended runs are remembered. An attacker who starts more than these loses the trail of the oldest, but by
 /// then every one of them has been the newest, and the counters were held against each other every time.
@@ -57,25 +59,34 @@ impl AgentRuns {
         self
     }
 
-    /// Takes in that `run` proved `now`. A refusal changes nothing: what was proven before stays the measure.
+    /// Whether `run` can have proved `now` after all that was proven before. Whoever looks, looks here.
     ///
     /// # Errors
-    /// [`HistoryError::TwoAgentRuns`] when the run had been ended by a newer one; else as [`follow`].
-    pub fn observe(&mut self, run: AgentRunId, now: QuoteClock) -> Result<Succession, HistoryError> {
+    /// [`HistoryError::TwoAgentRuns`] when the run had been ended by a newer one; else the counters or the clock went back, or
+    /// the clock or the firmware version jumped.
+    pub fn require_follows(&self, run: AgentRunId, now: &QuoteClock) -> Result<Succession, HistoryError> {
         if self.ended.contains(&run) {
             return Err(HistoryError::TwoAgentRuns {
                 ended: run,
                 current: self.current.unwrap_or(run),
             });
         }
-        let succession = match &self.last {
-            Some(last) => follow(last, &now)?,
-            None => Succession {
+        match &self.last {
+            Some(last) => follow(last, now),
+            None => Ok(Succession {
                 continuity: Continuity::First,
-                lag: std::time::Duration::ZERO,
+                lag: Duration::ZERO,
                 firmware_changed: false,
-            },
-        };
+            }),
+        }
+    }
+
+    /// Takes in that `run` proved `now`. A refusal changes nothing: what was proven before stays the measure.
+    ///
+    /// # Errors
+    /// As [`require_follows`](Self::require_follows).
+    pub fn observe(&mut self, run: AgentRunId, now: QuoteClock) -> Result<Succession, HistoryError> {
+        let succession = self.require_follows(run, &now)?;
         if let Some(before) = self.current.filter(|current| *current != run) {
             if self.ended.len() == REMEMBERED {
                 self.ended.pop_front();

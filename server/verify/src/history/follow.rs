@@ -55,7 +55,7 @@ pub struct Succession {
 ///
 /// # Errors
 /// [`HistoryError`]: the counters or the clock went back, or the clock or the firmware version jumped.
-pub fn follow(last: &QuoteClock, now: &QuoteClock) -> Result<Succession, HistoryError> {
+pub(super) fn follow(last: &QuoteClock, now: &QuoteClock) -> Result<Succession, HistoryError> {
     let continuity = counters(last, now)?;
     within_boot(continuity, last, now)?;
     let repeats = match continuity {

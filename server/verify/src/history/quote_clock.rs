@@ -5,8 +5,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use hallmark_tpm_wire::ClockInfo;
 use serde::{Deserialize, Serialize};
 
-use crate::VerifiedEvidence;
-
 /// What a verified quote said of resets and clock, and when the server saw it. The server keeps the last one of every
 /// TPM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,15 +25,9 @@ pub struct QuoteClock {
 }
 
 impl QuoteClock {
-    /// What `evidence` says, seen at `now`.
-    #[must_use]
-    pub fn of(evidence: &VerifiedEvidence, now: SystemTime) -> Self {
-        Self::of_quote(evidence.clock_info(), evidence.firmware_version(), now)
-    }
-
     /// What a verified quote says, seen at `now`. A time before 1970 counts as 1970.
     #[must_use]
-    pub fn of_quote(clock: &ClockInfo, firmware_version: u64, now: SystemTime) -> Self {
+    pub(crate) fn of_quote(clock: &ClockInfo, firmware_version: u64, now: SystemTime) -> Self {
         let since_epoch = now.duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
             reset_count: clock.reset_count,

@@ -73,6 +73,20 @@ impl MeasuredFiles {
         self.boot_aggregate
     }
 
+    /// Whether the list is of the quoted boot. Register 10 proves its first line, and the line contradicts the registers of
+    /// the same quote: they moved after the kernel had started, or were others when it did. No rule of a policy could make
+    /// sense of such evidence, so it is refused, whatever the policy. That a register was not quoted, or the line is missing,
+    /// contradicts nothing; whether it may be so is a rule (`ima.boot_aggregate`).
+    ///
+    /// # Errors
+    /// It is of another.
+    pub(crate) fn require_own_boot(&self) -> Result<(), ImaListError> {
+        match self.boot_aggregate {
+            Some(BootAggregate::Differs) => Err(ImaListError::OtherBoot),
+            _ => Ok(()),
+        }
+    }
+
     /// The first violation of this evidence's lines: its number in the whole list, and the file's name for people.
     #[must_use]
     pub fn first_violation(&self) -> Option<(u64, &str)> {

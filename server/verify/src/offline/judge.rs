@@ -2,73 +2,48 @@
 
 use std::time::SystemTime;
 
-use hallmark_evidence::{AkPublic, EvidenceFile, LogKind, ima::ImaList, systemd::SystemdLog, tcg::TcgLog};
-use hallmark_tpm_wire::{Attest, AttestKind, ClockInfo, HashAlg, PcrValues, PublicArea, Quote, Signature, pcr_digest};
+use hallmark_evidence::{AkPublic, EvidenceFile, LogKind, Source, ima::ImaList, systemd::SystemdLog, tcg::TcgLog};
+use hallmark_tpm_wire::{Attest, PcrValues, PublicArea, Quote};
 
 use super::{
-    ak,
-    registers::{Logs, from_logs},
+    ak, quote,
+    registers::Logs,
     report::{Check, ImaReport, OfflineReport, QuoteReport},
 };
-use crate::boot::{LoggedEvent, MeasuredBoot, PcrComparison, compare, measured_boot, with_unlogged_phases};
+use crate::boot::{LoggedEvent, PcrComparison, compare, measured_boot, with_unlogged_phases};
 use crate::enrolment::judge_kept;
 use crate::fingerprint::{hex, sha256};
 use crate::ima::{BootAggregate, ImaListError, MeasuredFiles, measured_files};
-use crate::keys::require_ak;
-use crate::statement::{StatementError, StatementFault, StatementKind};
+use crate::keys::{require_agents_ak, require_ak};
+use crate::proven::{MeasuredLogs, ProvenState, QuotedState};
 use crate::trust::Trust;
-
-/// What a file proves of the machine's state, for those who hold it against rules.
-#[derive(Debug)]
-pub struct Measured {
-    /// The quoted registers.
-    pub values: PcrValues,
-    /// Clock and counters of the quote.
-    pub clock: ClockInfo,
-    /// The TPM's firmware version, of the quote.
-    pub firmware_version: u64,
-    /// The boot, if a log of it came.
-    pub boot: Option<MeasuredBoot>,
-    /// The IMA list, if it came.
-    pub files: Option<MeasuredFiles>,
-}
 
 /// Judges a file. `trust` are the anchors for its EK certificate; `now` is the time at which that is looked at.
 ///
 /// The same file, anchors and time give the same report.
 #[must_use]
 pub fn judge_file(file: &EvidenceFile, trust: Option<&Trust>, now: SystemTime) -> OfflineReport {
-    report_on(file, trust, now).0
+    proven_state(file, trust, now).0
 }
 
-/// The same, and what is proven if nothing was refused.
+/// The same, and the state that is proven if nothing was refused.
 #[must_use]
-pub fn measured(file: &EvidenceFile, trust: Option<&Trust>, now: SystemTime) -> (OfflineReport, Option<Measured>) {
-    let (report, measured) = report_on(file, trust, now);
-    let verified = report.is_verified();
-    (report, measured.filter(|_| verified))
-}
-
-fn report_on(file: &EvidenceFile, trust: Option<&Trust>, now: SystemTime) -> (OfflineReport, Option<Measured>) {
+pub fn proven_state(
+    file: &EvidenceFile,
+    trust: Option<&Trust>,
+    now: SystemTime,
+) -> (OfflineReport, Option<ProvenState>) {
     let mut checks = Vec::new();
     let key = read_key(file, &mut checks);
-    let attest = read_quote(file, key.as_ref(), &mut checks);
-    let quote = attest.as_ref().and_then(|attest| match &attest.kind {
-        AttestKind::Quote(quote) => Some((attest, quote)),
-        _ => None,
-    });
-    let mut logs = read_logs(file, &mut checks);
-    let hash = key
-        .as_ref()
-        .and_then(PublicArea::scheme)
-        .and_then(|scheme| scheme.hash());
-    let values = quote
-        .zip(hash)
-        .and_then(|((_, quote), hash)| read_values(file, quote, hash, &logs, &mut checks));
-    let measured = attest
-        .as_ref()
-        .zip(values)
-        .map(|(attest, values)| prove(file, attest, values, &logs, &mut checks));
+    let mut log_checks = Vec::new();
+    let mut logs = read_logs(file, &mut log_checks);
+    let judged = quote::judge(file, key.as_ref(), &logs);
+    checks.extend(judged.statement);
+    checks.extend(log_checks);
+    checks.extend(judged.registers);
+    let checked = judged.checked;
+    let values = checked.as_ref().and_then(|checked| checked.values.as_ref());
+    let measured = values.map(|values| measure(file, values, &logs, &mut checks));
     if measured.is_none() {
         // Nothing is proven of the list; that it cannot be read may be why.
         let fault = logs
@@ -76,10 +51,11 @@ fn report_on(file: &EvidenceFile, trust: Option<&Trust>, now: SystemTime) -> (Of
             .and_then(|data| ImaList::new(data).lines().find_map(Result::err));
         checks.extend(fault.map(|error| Check::refused("ima", &ImaListError::from(error))));
     }
-    let proven = measured.as_ref().zip(logs.tcg.as_ref());
-    let unlogged = proven.and_then(|(it, tcg)| with_unlogged_phases(tcg, logs.systemd.as_ref(), &it.values));
+    let proven = values.zip(logs.tcg.as_ref());
+    let unlogged = proven.and_then(|(values, tcg)| with_unlogged_phases(tcg, logs.systemd.as_ref(), values));
     logs.systemd = unlogged.or(logs.systemd);
     checks.push(ek_certificate(file, trust, now));
+    let files = measured.as_ref().and_then(|measured| measured.ima.as_ref());
     let mut report = OfflineReport {
         verdict: "verified",
         ak_name: matches!(file.ak, AkPublic::Area(_))
@@ -89,12 +65,15 @@ fn report_on(file: &EvidenceFile, trust: Option<&Trust>, now: SystemTime) -> (Of
             .as_ref()
             .and_then(|key| key.spki_der().ok())
             .map(|spki| hex(&sha256(&spki))),
-        quote: quote.map(|(attest, quote)| quote_report(attest, quote)),
-        pcrs: quote
-            .map(|(_, quote)| comparisons(quote, &logs, measured.as_ref(), &file.pcr_values))
-            .unwrap_or_default(),
+        quote: checked
+            .as_ref()
+            .map(|checked| quote_report(&checked.attest, &checked.quote)),
+        pcrs: checked.as_ref().map_or_else(Vec::new, |checked| {
+            let values = values.unwrap_or(&file.pcr_values);
+            comparisons(&checked.quote, &logs, files, values)
+        }),
         events: events(&logs),
-        ima: ima_report(&logs, measured.as_ref()),
+        ima: ima_report(&logs, files),
         facts: measured
             .as_ref()
             .and_then(|measured| measured.boot.as_ref())
@@ -103,10 +82,15 @@ fn report_on(file: &EvidenceFile, trust: Option<&Trust>, now: SystemTime) -> (Of
     };
     if !report.is_verified() {
         report.verdict = "refused";
+        return (report, None);
     }
-    (report, measured)
+    let quoted = checked.and_then(|checked| QuotedState::of(checked, file.quote.clone()));
+    let state = quoted.zip(measured).map(|(quoted, logs)| quoted.measured(logs));
+    (report, state)
 }
 
+/// Of a key that a Hallmark server attested the same is asked as at the attestation; another verifier's may be made after
+/// another template.
 fn read_key(file: &EvidenceFile, checks: &mut Vec<Check>) -> Option<PublicArea> {
     let key = match ak::key(&file.ak, &file.quote.signature) {
         Ok(key) => key,
@@ -115,7 +99,11 @@ fn read_key(file: &EvidenceFile, checks: &mut Vec<Check>) -> Option<PublicArea> 
             return None;
         }
     };
-    checks.push(match (&file.ak, require_ak(&key)) {
+    let fit = match file.source {
+        Source::Attestation { .. } => require_agents_ak(&key),
+        _ => require_ak(&key),
+    };
+    checks.push(match (&file.ak, fit) {
         (AkPublic::Spki(_), _) => Check::not_shown(
             "ak",
             "the key's properties are not in the file: it may be a key in software",
@@ -127,48 +115,6 @@ fn read_key(file: &EvidenceFile, checks: &mut Vec<Check>) -> Option<PublicArea> 
         (AkPublic::Area(_), Err(error)) => Check::refused("ak", &error),
     });
     Some(key)
-}
-
-fn read_quote(file: &EvidenceFile, key: Option<&PublicArea>, checks: &mut Vec<Check>) -> Option<Attest> {
-    let fault = |fault| StatementError {
-        kind: StatementKind::Quote,
-        fault,
-    };
-    let attest = match Attest::parse(&file.quote.attest) {
-        Ok(attest) => attest,
-        Err(error) => {
-            checks.push(Check::refused("quote", &fault(StatementFault::Malformed(error))));
-            return None;
-        }
-    };
-    if !matches!(attest.kind, AttestKind::Quote(_)) {
-        let found = file
-            .quote
-            .attest
-            .get(4..6)
-            .and_then(|tag| tag.try_into().ok())
-            .map_or(0, u16::from_be_bytes);
-        checks.push(Check::refused("quote", &fault(StatementFault::Type { found })));
-        return None;
-    }
-    if let Some(key) = key {
-        let signed =
-            Signature::parse(&file.quote.signature).and_then(|signature| signature.verify(key, &file.quote.attest));
-        checks.push(match signed {
-            Ok(()) => Check::holds("quote", "made by a TPM and signed by the attestation key"),
-            Err(_) => Check::refused("quote", &fault(StatementFault::Signature)),
-        });
-    }
-    checks.push(if attest.extra_data == file.qualification {
-        Check::holds(
-            "qualification",
-            format!("the quote answers {}", hex(&file.qualification)),
-        )
-    } else {
-        let (expected, actual) = (hex(&file.qualification), hex(&attest.extra_data));
-        Check::refused("qualification", &fault(StatementFault::NotBound { expected, actual }))
-    });
-    Some(attest)
 }
 
 fn read_logs<'a>(file: &'a EvidenceFile, checks: &mut Vec<Check>) -> Logs<'a> {
@@ -190,80 +136,13 @@ fn read_logs<'a>(file: &'a EvidenceFile, checks: &mut Vec<Check>) -> Logs<'a> {
     }
 }
 
-/// The values of the quoted registers, once they give the quoted digest.
-fn read_values(
-    file: &EvidenceFile,
-    quote: &Quote,
-    hash: HashAlg,
-    logs: &Logs<'_>,
-    checks: &mut Vec<Check>,
-) -> Option<PcrValues> {
-    let fault = |fault| StatementError {
-        kind: StatementKind::Quote,
-        fault,
-    };
-    if let Some(weak) = quote.selection.banks().iter().find(|bank| !bank.hash().is_strong()) {
-        let bank = weak.hash().to_string();
-        checks.push(Check::refused("banks", &crate::ChallengeError::WeakBank { bank }));
-        return None;
-    }
-    let supplied = supplied(file, quote);
-    let computed = pcr_digest(&quote.selection, &supplied, hash);
-    if computed.as_ref().is_ok_and(|computed| *computed == quote.pcr_digest) {
-        checks.push(Check::holds("registers", "the kept values give the quoted digest"));
-        return Some(supplied);
-    }
-    let given = !file.pcr_values.is_empty();
-    if let Some(values) = from_logs(logs, &quote.selection, hash, &quote.pcr_digest) {
-        let beside = if given {
-            "; the values that were given beside it are of another time"
-        } else {
-            ""
-        };
-        let by = if file.logs.is_empty() {
-            "as at reset, they"
-        } else {
-            "the logs"
-        };
-        let text = format!("{by} give the quoted digest{beside}");
-        checks.push(Check::holds("registers", text));
-        return Some(values);
-    }
-    let quoted = hex(&quote.pcr_digest);
-    let reason = if given {
-        let supplied = computed.map_or_else(|error| error.to_string(), |computed| hex(&computed));
-        StatementFault::Digest { supplied, quoted }
-    } else {
-        StatementFault::Unreplayed { quoted }
-    };
-    checks.push(Check::refused("registers", &fault(reason)));
-    None
-}
-
-/// The values that were kept of the quoted registers. Those of others may have been kept beside; they are not looked at.
-fn supplied(file: &EvidenceFile, quote: &Quote) -> PcrValues {
-    let mut values = PcrValues::new();
-    let quoted = file.pcr_values.iter();
-    for (bank, pcr, value) in quoted.filter(|(bank, pcr, _)| quote.selection.contains(*bank, *pcr)) {
-        // What does not go in is missing, and the digest is another.
-        let _full = values.insert(bank, pcr, value.to_vec());
-    }
-    values
-}
-
-/// Logs against proven registers. Faults of parsing were told before.
-fn prove(
-    file: &EvidenceFile,
-    attest: &Attest,
-    values: PcrValues,
-    logs: &Logs<'_>,
-    checks: &mut Vec<Check>,
-) -> Measured {
+/// Logs against the quoted registers. Faults of parsing were told before.
+fn measure(file: &EvidenceFile, values: &PcrValues, logs: &Logs<'_>, checks: &mut Vec<Check>) -> MeasuredLogs {
     let readable = logs.tcg.is_some() || file.log(LogKind::Tcg).is_none_or(<[u8]>::is_empty);
-    let mut boot = None;
+    let mut measured = MeasuredLogs::default();
     if readable {
         let user_space = file.log(LogKind::Systemd).filter(|_| logs.systemd.is_some());
-        match measured_boot(file.log(LogKind::Tcg), user_space, &values) {
+        match measured_boot(file.log(LogKind::Tcg), user_space, values) {
             Ok(proven) => {
                 checks.push(match &proven {
                     Some(boot) => Check::holds(
@@ -272,35 +151,28 @@ fn prove(
                     ),
                     None => Check::not_shown("boot-log", "the file has no boot log"),
                 });
-                boot = proven;
+                measured.boot = proven;
             }
             Err(error) => checks.push(Check::refused("boot-log", &error)),
         }
     }
-    let mut files = None;
-    match logs.ima.map(|data| measured_files(data.to_vec(), None, &values)) {
+    match logs.ima.map(|data| measured_files(data.to_vec(), None, values)) {
         Some(Ok(proven)) => {
             let lines = proven.line_count();
-            checks.push(match proven.boot_aggregate() {
-                Some(BootAggregate::Differs) => Check::refused("ima", &ImaListError::OtherBoot),
-                _ if lines == 0 => Check::not_shown(
+            checks.push(match proven.require_own_boot() {
+                Err(error) => Check::refused("ima", &error),
+                Ok(()) if lines == 0 => Check::not_shown(
                     "ima",
                     "PCR 10 was never extended: the quote proves no line of the list, IMA runs without this TPM",
                 ),
-                _ => Check::holds("ima", format!("{lines} lines replay to the quoted PCR 10")),
+                Ok(()) => Check::holds("ima", format!("{lines} lines replay to the quoted PCR 10")),
             });
-            files = Some(proven);
+            measured.ima = Some(proven);
         }
         Some(Err(error)) => checks.push(Check::refused("ima", &error)),
         None => checks.push(Check::not_shown("ima", "the file has no IMA list")),
     }
-    Measured {
-        values,
-        clock: attest.clock_info,
-        firmware_version: attest.firmware_version,
-        boot,
-        files,
-    }
+    measured
 }
 
 fn ek_certificate(file: &EvidenceFile, trust: Option<&Trust>, now: SystemTime) -> Check {
@@ -344,8 +216,12 @@ fn quote_report(attest: &Attest, quote: &Quote) -> QuoteReport {
 
 /// Every quoted register. Kept values are compared even where they do not give the quoted digest: they are all that
 /// there is to explain with.
-fn comparisons(quote: &Quote, logs: &Logs<'_>, measured: Option<&Measured>, kept: &PcrValues) -> Vec<PcrComparison> {
-    let values = measured.map_or(kept, |measured| &measured.values);
+fn comparisons(
+    quote: &Quote,
+    logs: &Logs<'_>,
+    proven: Option<&MeasuredFiles>,
+    values: &PcrValues,
+) -> Vec<PcrComparison> {
     let registers = quote.selection.pcrs();
     registers
         .map(|(bank, pcr)| {
@@ -355,7 +231,6 @@ fn comparisons(quote: &Quote, logs: &Logs<'_>, measured: Option<&Measured>, kept
                     compare(tcg, logs.systemd.as_ref(), bank, pcr, quoted)
                 }
                 _ => {
-                    let proven = measured.and_then(|measured| measured.files.as_ref());
                     let replayed = proven
                         .filter(|files| files.bank() == bank)
                         .map(|files| hex(files.replay().value()));
@@ -384,9 +259,8 @@ pub(super) fn events(logs: &Logs<'_>) -> Vec<LoggedEvent> {
     firmware.chain(user_space).collect()
 }
 
-fn ima_report(logs: &Logs<'_>, measured: Option<&Measured>) -> Option<ImaReport> {
+fn ima_report(logs: &Logs<'_>, proven: Option<&MeasuredFiles>) -> Option<ImaReport> {
     let lines = ImaList::new(logs.ima?).lines().count();
-    let proven = measured.and_then(|measured| measured.files.as_ref());
     let aggregate = proven
         .and_then(MeasuredFiles::boot_aggregate)
         .unwrap_or(BootAggregate::NotQuoted);

@@ -3,7 +3,9 @@
 use hallmark_evidence::Signed;
 use hallmark_tpm_wire::{Attest, AttestKind, Hierarchy, Name, PublicArea};
 
-use super::{StatementError, StatementFault, StatementKind, open};
+use super::{
+    StatementError, StatementFault, StatementKind, other_type, parse, require_bound, require_signed, require_signer,
+};
 
 /// Proves that the object of Name `svid_name` is loaded in the TPM that holds `ak`, and that it ends with this boot: it is
 /// a primary key of the null hierarchy.
@@ -18,32 +20,37 @@ pub(crate) fn verify(
     binding: &[u8; 32],
     svid_name: &Name,
 ) -> Result<Attest, StatementError> {
-    let kind = StatementKind::Certify;
-    let fault = |fault| StatementError { kind, fault };
-    let attest = open(kind, signed, ak, binding)?;
-    let certified = match &attest.kind {
-        AttestKind::Certify(certified) => certified,
-        AttestKind::Quote(_) => {
-            return Err(fault(StatementFault::Type {
-                found: super::quote::ATTEST_QUOTE,
-            }));
-        }
-        AttestKind::Other(found) => return Err(fault(StatementFault::Type { found: *found })),
-        _ => return Err(fault(StatementFault::Type { found: 0 })),
+    let judged = || {
+        let attest = parse(signed)?;
+        require_signed(signed, ak)?;
+        require_signer(&attest, ak)?;
+        require_bound(&attest, binding)?;
+        require_certified(&attest, svid_name)?;
+        Ok(attest)
+    };
+    judged().map_err(|fault| StatementError {
+        kind: StatementKind::Certify,
+        fault,
+    })
+}
+
+fn require_certified(attest: &Attest, svid_name: &Name) -> Result<(), StatementFault> {
+    let AttestKind::Certify(certified) = &attest.kind else {
+        return Err(other_type(&attest.kind));
     };
     if certified.name != *svid_name {
         let (expected, actual) = (svid_name.to_string(), certified.name.to_string());
-        return Err(fault(StatementFault::OtherKey { expected, actual }));
+        return Err(StatementFault::OtherKey { expected, actual });
     }
     // The null hierarchy's seed is another one after each reset of the TPM, so its keys end with the boot.
     let qualified = svid_name.qualified_primary(Hierarchy::Null);
-    if certified.qualified_name != qualified {
-        return Err(fault(StatementFault::OutlivesBoot {
-            expected: qualified.to_string(),
-            actual: certified.qualified_name.to_string(),
-        }));
+    if certified.qualified_name == qualified {
+        return Ok(());
     }
-    Ok(attest)
+    Err(StatementFault::OutlivesBoot {
+        expected: qualified.to_string(),
+        actual: certified.qualified_name.to_string(),
+    })
 }
 
 /// TPM_ST_ATTEST_CERTIFY (TPM 2.0 part 2, table "TPM_ST").

@@ -5,7 +5,11 @@ use hallmark_tpm_wire::{
     Attest, AttestKind, HashAlg, PcrSelection, PcrValues, PublicArea, Quote, WireError, pcr_digest,
 };
 
-use super::{StatementError, StatementFault, StatementKind, certify, open};
+use super::{
+    StatementError, StatementFault, StatementKind, other_type, parse, require_bound, require_signed, require_signer,
+};
+use crate::VerifyError;
+use crate::challenge::require_strong;
 use crate::fingerprint::hex;
 
 /// TPM_ST_ATTEST_QUOTE (TPM 2.0 part 2, table "TPM_ST").
@@ -14,41 +18,128 @@ pub(super) const ATTEST_QUOTE: u16 = 0x8018;
 /// Registers that the firmware measures the platform into on every boot (TCG PC Client Platform Firmware Profile).
 const FIRMWARE_PCRS: std::ops::RangeInclusive<u8> = 0..=7;
 
-/// A quote that holds, with the values that it covers: no other value can come from here.
-#[derive(Debug)]
-pub(crate) struct Quoted {
-    pub(crate) attest: Attest,
-    pub(crate) values: PcrValues,
+/// What a quote is held against.
+pub(crate) struct QuoteRules<'a> {
+    /// The key that must have signed; `None` where none can be read, and then nothing is proven.
+    pub(crate) ak: Option<&'a PublicArea>,
+    /// Whether that key must be a primary key of the endorsement hierarchy.
+    pub(crate) endorsement_primary: bool,
+    /// What the quote must be qualified by.
+    pub(crate) qualification: &'a [u8],
+    /// The registers that were asked for; `None` where that is not known.
+    pub(crate) asked: Option<&'a PcrSelection>,
 }
 
-/// Proves that the TPM that holds `ak` had exactly `values` in exactly the registers of `selection`.
+/// What one check of a quote is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum QuoteCheck {
+    /// Made by a TPM and signed by the key.
+    Signature,
+    /// What it is qualified by.
+    Qualification,
+    /// What it covers.
+    Banks,
+    /// The values that it covers.
+    Registers,
+}
+
+/// A quote all of whose checks were made.
+pub(crate) struct CheckedQuote {
+    pub(crate) attest: Attest,
+    pub(crate) quote: Quote,
+    /// The values that give the quoted digest; none were found otherwise.
+    pub(crate) values: Option<PcrValues>,
+    holds: bool,
+}
+
+impl CheckedQuote {
+    /// The statement, what it covers, and the values that it proves, if every check held.
+    pub(crate) fn proven(self) -> Option<(Attest, PcrSelection, PcrValues)> {
+        let values = self.values.filter(|_| self.holds)?;
+        Some((self.attest, self.quote.selection, values))
+    }
+}
+
+/// Whoever hears what each check found: it gives back the error by which to stop, or goes on.
+type Told<'a> = dyn FnMut(QuoteCheck, Result<(), VerifyError>) -> Result<(), VerifyError> + 'a;
+
+/// Every check of a quote, in order; `values` finds the values of its registers.
 ///
 /// # Errors
-/// [`StatementError`] for the first thing that does not hold.
-pub(crate) fn verify(
+/// That of `told`; or the statement is no quote, so that nothing more can be checked.
+pub(crate) fn check(
     signed: &Signed,
-    ak: &PublicArea,
-    binding: &[u8; 32],
-    selection: &PcrSelection,
-    values: PcrValues,
-) -> Result<Quoted, StatementError> {
-    let kind = StatementKind::Quote;
-    let fault = |fault| StatementError { kind, fault };
-    let attest = open(kind, signed, ak, binding)?;
-    let quote = match &attest.kind {
-        AttestKind::Quote(quote) => quote,
-        AttestKind::Certify(_) => {
-            return Err(fault(StatementFault::Type {
-                found: certify::ATTEST_CERTIFY,
-            }));
-        }
-        AttestKind::Other(found) => return Err(fault(StatementFault::Type { found: *found })),
-        _ => return Err(fault(StatementFault::Type { found: 0 })),
+    rules: &QuoteRules<'_>,
+    values: impl FnOnce(&Quote, HashAlg) -> Result<PcrValues, StatementFault>,
+    told: &mut Told<'_>,
+) -> Result<CheckedQuote, VerifyError> {
+    let attest = parse(signed).map_err(quote_fault)?;
+    let mut holds = true;
+    let mut tell = |check, result: Result<(), VerifyError>| {
+        holds &= result.is_ok();
+        told(check, result)
     };
-    require_selection(quote, selection).map_err(fault)?;
-    require_digest(quote, ak, &values).map_err(fault)?;
-    require_extended(selection, &values).map_err(fault)?;
-    Ok(Quoted { attest, values })
+    if let Some(ak) = rules.ak {
+        let signer = |()| match rules.endorsement_primary {
+            true => require_signer(&attest, ak),
+            false => Ok(()),
+        };
+        let signature = require_signed(signed, ak).and_then(signer);
+        tell(QuoteCheck::Signature, signature.map_err(quote_fault))?;
+    }
+    let bound = require_bound(&attest, rules.qualification);
+    tell(QuoteCheck::Qualification, bound.map_err(quote_fault))?;
+    let AttestKind::Quote(quote) = &attest.kind else {
+        return Err(quote_fault(other_type(&attest.kind)));
+    };
+    let quote = quote.clone();
+    let covers = require_covered(&quote, rules.asked);
+    let found = match (&covers, rules.ak) {
+        (Ok(()), Some(ak)) => {
+            let hash = ak.scheme().and_then(|scheme| scheme.hash());
+            let hash = hash.ok_or(StatementFault::Signature);
+            Some(hash.and_then(|hash| {
+                let values = values(&quote, hash)?;
+                require_digest(&quote, hash, &values)?;
+                Ok(values)
+            }))
+        }
+        _ => None,
+    };
+    tell(QuoteCheck::Banks, covers)?;
+    let values = match found {
+        Some(Ok(values)) => {
+            tell(QuoteCheck::Registers, Ok(()))?;
+            let extended = require_extended(&quote.selection, &values);
+            tell(QuoteCheck::Banks, extended.map_err(quote_fault))?;
+            Some(values)
+        }
+        Some(Err(fault)) => {
+            tell(QuoteCheck::Registers, Err(quote_fault(fault)))?;
+            None
+        }
+        None => None,
+    };
+    let holds = holds && rules.ak.is_some();
+    Ok(CheckedQuote {
+        attest,
+        quote,
+        values,
+        holds,
+    })
+}
+
+fn quote_fault(fault: StatementFault) -> VerifyError {
+    let kind = StatementKind::Quote;
+    StatementError { kind, fault }.into()
+}
+
+/// The registers that were asked for, in banks over which a quote proves something.
+fn require_covered(quote: &Quote, asked: Option<&PcrSelection>) -> Result<(), VerifyError> {
+    if let Some(asked) = asked {
+        require_selection(quote, asked).map_err(quote_fault)?;
+    }
+    Ok(require_strong(&quote.selection)?)
 }
 
 /// Every bank and every register that was asked for, and no other. Only how the TPM orders banks is left to it.
@@ -72,12 +163,9 @@ fn text(selection: &PcrSelection) -> String {
     if text.is_empty() { "nothing".to_owned() } else { text }
 }
 
-/// The digest is made with the hash of the AK's scheme (TPM 2.0 part 3, 18.4.1).
-fn require_digest(quote: &Quote, ak: &PublicArea, values: &PcrValues) -> Result<(), StatementFault> {
-    let hash = ak
-        .scheme()
-        .and_then(|scheme| scheme.hash())
-        .ok_or(StatementFault::Signature)?;
+/// Whether these values, all of them and no other, give the quoted digest, which is made with the `hash` of the AK's scheme
+/// (TPM 2.0 part 3, 18.4.1).
+pub(crate) fn require_digest(quote: &Quote, hash: HashAlg, values: &PcrValues) -> Result<(), StatementFault> {
     let supplied = pcr_digest(&quote.selection, values, hash).map_err(|error| match error {
         WireError::UnselectedPcr { bank, pcr } => StatementFault::Unquoted { bank, pcr },
         WireError::MissingPcr { bank, pcr } => StatementFault::NoValue { bank, pcr },

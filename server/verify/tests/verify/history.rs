@@ -5,13 +5,18 @@ use std::time::Duration;
 
 use hallmark_reason::Coded as _;
 use hallmark_verify::history::{
-    AgentRunId, AgentRuns, CLOCK_SAVED_WITHIN, Continuity, QuoteClock, STEP_TOLERANCE, follow,
+    AgentRunId, AgentRuns, CLOCK_SAVED_WITHIN, Continuity, HistoryError, QuoteClock, STEP_TOLERANCE, Succession,
 };
 
 const MINUTE: u64 = 60_000;
 const HOUR: u64 = 60 * MINUTE;
 
 /// An hour into boot 5, never resumed.
+/// `now` after `last`, of an agent that runs on.
+fn follow(last: &QuoteClock, now: &QuoteClock) -> Result<Succession, HistoryError> {
+    AgentRuns::resume(*last).require_follows(A, now)
+}
+
 fn last() -> QuoteClock {
     QuoteClock {
         reset_count: 5,

@@ -83,13 +83,13 @@ impl Judge {
         }
         grounds.set.apply(policy.clone());
         let now = time_of(judge.at(&file));
-        let (report, measured) = offline::measured(&file, grounds.trust.as_ref(), now);
-        let Some(measured) = measured else {
+        let (report, state) = offline::proven_state(&file, grounds.trust.as_ref(), now);
+        let Some(state) = state else {
             let wrong = report.checks.iter().find(|check| check.holds == Some(false));
             let detail = wrong.map_or("nothing is proven by it", |check| check.text.as_str());
             return Err(judge.unfit("evidence", detail));
         };
-        let facts = MachineFacts::of_kept(&measured, grounds.known.clone());
+        let facts = MachineFacts::of_kept(&state, grounds.known.clone());
         let result = grounds.set.judge(&facts, now);
         let of_policy = result.reasons().iter().filter(|reason| reason.policy == policy.name);
         Ok(of_policy.cloned().collect())
@@ -134,8 +134,8 @@ impl Judge {
             ),
             rules: whose(!self.policy.is_empty(), kept.is_some_and(|kept| !kept.rules.is_empty())),
         };
-        let (report, measured) = offline::measured(&file, grounds.trust.as_ref(), now);
-        let facts = measured.map(|measured| MachineFacts::of_kept(&measured, grounds.known.clone()));
+        let (report, state) = offline::proven_state(&file, grounds.trust.as_ref(), now);
+        let facts = state.map(|state| MachineFacts::of_kept(&state, grounds.known.clone()));
         let reasons = facts.map_or_else(Vec::new, |facts| grounds.judge(&facts, now));
         let view = EvidenceView::new(&self.file, &file, by, report, reasons, detail);
         let exit = if view.is_trusted() { Exit::Done } else { Exit::Refused };
