@@ -93,7 +93,7 @@ enum Verb {
 enum ConfigVerb {
     /// Check a configuration without using it.
     Check(Asked),
-    /// Tell each key with the value that counts, and where it comes from: file and line, variable, or default.
+    /// Show each key with its effective value and where it comes from: file and line, variable, or default.
     Explain(Asked),
     /// Print a configuration with every key and its default.
     Defaults,

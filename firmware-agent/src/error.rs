@@ -26,7 +26,7 @@ pub enum AgentError {
     },
     /// The TLS handshake failed: the server's certificate leads to no authority of the bundle, or there is another
     /// endpoint at the address.
-    #[error("what answers at {address} is not this trust domain's server")]
+    #[error("the endpoint at {address} is not this trust domain's server")]
     Untrusted {
         /// `host:port`.
         address: String,
@@ -34,7 +34,7 @@ pub enum AgentError {
         detail: String,
     },
     /// The TLS handshake failed before any certificate was looked at.
-    #[error("what answers at {address} does not speak TLS as a Hallmark server does")]
+    #[error("the endpoint at {address} does not speak TLS as a Hallmark server does")]
     OtherProtocol {
         /// `host:port`.
         address: String,
@@ -91,7 +91,7 @@ pub enum AgentError {
         detail: String,
     },
     /// The SVID is not the one that was asked for.
-    #[error("the server issued an SVID that does not fit: {what}")]
+    #[error("the server issued an SVID that does not fit the request: {what}")]
     UnfitSvid {
         /// What does not fit.
         what: &'static str,

@@ -177,7 +177,7 @@ fn failure(path: &Path, error: &io::Error) -> AgentError {
 fn read_limited(path: &Path) -> io::Result<String> {
     let damaged = |detail: &str| Err(io::Error::new(io::ErrorKind::InvalidData, detail.to_owned()));
     if !fs::symlink_metadata(path)?.is_file() {
-        return damaged("it is no file");
+        return damaged("it is not a file");
     }
     let file = File::open(path)?;
     let metadata = file.metadata()?;

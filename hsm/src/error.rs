@@ -76,7 +76,7 @@ pub enum HsmError {
         cause: String,
     },
     /// The PIN's length or characters cannot be right for this token.
-    #[error("the PIN cannot be one of the token {label:?}: {cause}")]
+    #[error("the PIN does not have a form that the token {label:?} accepts: {cause}")]
     PinUnfit {
         /// The token's label.
         label: String,
@@ -84,7 +84,7 @@ pub enum HsmError {
         cause: String,
     },
     /// No room for a further key.
-    #[error("the token {label:?} has no room for a further key")]
+    #[error("the token {label:?} has no space for another key")]
     TokenFull {
         /// The token's label.
         label: String,
@@ -96,7 +96,7 @@ pub enum HsmError {
         label: String,
     },
     /// The token allows fewer sessions than asked for.
-    #[error("the token {label:?} opens no further session")]
+    #[error("the token {label:?} opens no more sessions")]
     SessionLimit {
         /// The token's label.
         label: String,
@@ -126,7 +126,7 @@ pub enum HsmError {
         label: String,
     },
     /// The private key could leave the token, or could at some time.
-    #[error("the key {label:?} is not safely kept by its token")]
+    #[error("the key {label:?} can leave its token, or could once")]
     KeyExposed {
         /// The key's label.
         label: String,
@@ -188,7 +188,7 @@ pub enum HsmError {
         waiting: usize,
     },
     /// The token answered with something that is no signature of this algorithm.
-    #[error("the token returned what is no signature")]
+    #[error("the token returned a value that is not a signature")]
     BadSignature {
         /// Its length in bytes.
         len: usize,
@@ -200,7 +200,7 @@ pub enum HsmError {
         found: String,
     },
     /// A name that is none of the kinds of keys.
-    #[error("{found:?} is no kind of key")]
+    #[error("unknown kind of key {found:?}")]
     UnknownKind {
         /// Its beginning.
         found: String,

@@ -73,7 +73,7 @@ enum Command {
 enum ConfigCommand {
     /// Read and check a configuration and every file that it refers to; change nothing.
     Check(Asked),
-    /// Tell each key with the value that counts, and where it comes from: file and line, variable, or default.
+    /// Show each key with its effective value and where it comes from: file and line, variable, or default.
     Explain(Asked),
     /// Print a configuration with every key and its default.
     Defaults,

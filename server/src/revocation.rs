@@ -93,10 +93,7 @@ pub fn follow(server: &Server, lists: &mut Revocation, held: &Revocation) {
         tracing::warn!(issuer, "an older revocation list was offered; the newer one stays");
     }
     for issuer in lists.stale(server.clock.now()) {
-        tracing::warn!(
-            issuer,
-            "a revocation list is past its time; what it revokes stays revoked"
-        );
+        tracing::warn!(issuer, "CRL is past nextUpdate; what it revokes stays revoked");
     }
 }
 

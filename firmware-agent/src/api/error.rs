@@ -9,7 +9,7 @@ use hallmark_reason::{Coded, ReasonCode};
 #[non_exhaustive]
 pub(crate) enum ApiError {
     /// The address is no unix socket.
-    #[error("{given:?} is no address of a Workload API")]
+    #[error("{given:?} is not an address of a Workload API")]
     Address {
         /// What was given.
         given: String,
@@ -37,7 +37,7 @@ pub(crate) enum ApiError {
         message: String,
     },
     /// What came is no identity.
-    #[error("what the agent sent cannot be used: {what}")]
+    #[error("the agent's answer cannot be used: {what}")]
     Unusable {
         /// What is wrong with it.
         what: String,

@@ -38,7 +38,7 @@ pub(crate) enum Fault {
         detail: String,
     },
     /// One of the agent's tasks does not come round.
-    #[error("the agent's {} task has not come round for {} s", task.name(), after.as_secs())]
+    #[error("the agent's {} task has made no progress for {} s", task.name(), after.as_secs())]
     TaskStuck {
         /// Which.
         task: Task,
@@ -46,7 +46,7 @@ pub(crate) enum Fault {
         after: Duration,
     },
     /// A lock or a thread that work waits for is never given.
-    #[error("the agent's threads do not get on")]
+    #[error("the agent's threads make no progress")]
     ThreadsStuck,
 }
 

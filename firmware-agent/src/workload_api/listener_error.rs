@@ -9,19 +9,19 @@ use hallmark_reason::{Coded, ReasonCode};
 #[non_exhaustive]
 pub enum ListenError {
     /// Somebody listens on the path already.
-    #[error("the socket path {} is taken: somebody listens there", path.display())]
+    #[error("the socket path {} is taken: another program listens there", path.display())]
     Taken {
         /// The path.
         path: PathBuf,
     },
     /// Something that is no socket is at the path.
-    #[error("{} is in the way: it is no socket", path.display())]
+    #[error("{} is in the way: it is not a socket", path.display())]
     NotASocket {
         /// The path.
         path: PathBuf,
     },
     /// The path is relative, too long, or no unix socket at all.
-    #[error("{given:?} is no place for the Workload API")]
+    #[error("{given:?} cannot be used for the Workload API")]
     Place {
         /// What the configuration says.
         given: String,

@@ -21,7 +21,7 @@ pub(super) enum Refusal {
     #[error("the agent is starting and has nothing to serve yet")]
     NotReady,
     /// Entries match, but none has a valid SVID now.
-    #[error("an identity is authorised, but no SVID is at hand")]
+    #[error("an identity is authorised, but there is no valid SVID")]
     NotIssued,
     /// A bound is reached.
     #[error("too many open calls")]

@@ -111,7 +111,7 @@ async fn stream(shared: &Shared, caller: Arc<Caller>, asked: Asked, body: Incomi
         Asked::Bundles => X509BundlesRequest::decode(message).map(drop),
     }
     .map_err(|_| Refusal::Malformed {
-        why: "it is no message of this call",
+        why: "it is not a message of this call",
     })?;
     first(shared, asked, caller, permit).await
 }

@@ -67,7 +67,7 @@ pub enum TpmError {
         detail: String,
     },
     /// The authorization of a response does not verify: something sits between agent and TPM.
-    #[error("the TPM's answer to {command} was altered on its way")]
+    #[error("the TPM's answer to {command} was altered on the way")]
     ResponseTampered {
         /// The command.
         command: &'static str,

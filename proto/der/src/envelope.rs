@@ -18,7 +18,7 @@ pub enum EnvelopeError {
     #[error("not DER: {0}")]
     NotDer(DerFault),
     /// Something other than padding follows.
-    #[error("{count} bytes follow that are no padding")]
+    #[error("{count} bytes follow that are not padding")]
     TrailingBytes {
         /// How many.
         count: usize,

@@ -22,7 +22,7 @@ pub enum FileError {
     #[error("not PEM: {0}")]
     Pem(#[from] PemError),
     /// A section of PEM is something else.
-    #[error("section {place} is no {wanted}: it is a {found:?}")]
+    #[error("section {place} is not a {wanted}: it is a {found:?}")]
     Other {
         /// Its place in the file, from 1.
         place: usize,
@@ -167,7 +167,7 @@ mod tests {
             (&[0x10, 0x01, 0x00, 0x01], "wrapper is cut off"),
             (
                 format!("{PEM}{}", PEM.replace("CERTIFICATE", "X509 CRL")).as_bytes(),
-                "section 2 is no certificate: it is a \"X509 CRL\"",
+                "section 2 is not a certificate: it is a \"X509 CRL\"",
             ),
             (
                 format!("{PEM}\n{}", PEM.replace("CERTIFICATE", "PKCS7")).as_bytes(),

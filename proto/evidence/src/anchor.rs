@@ -118,7 +118,7 @@ impl Anchors {
         let files: Files = serde_json::from_value(content).map_err(|error| error.to_string())?;
         let read = |file: FileForm| {
             let contents = STANDARD.decode(&file.data).map_err(|error| error.to_string())?;
-            AnchorFile::new(&file.name, contents).ok_or_else(|| format!("{:?} is no NvPCR anchor", file.name))
+            AnchorFile::new(&file.name, contents).ok_or_else(|| format!("{:?} is not an NvPCR anchor", file.name))
         };
         let files = files.files.into_iter().map(read).collect::<Result<Vec<_>, String>>()?;
         Self::new(files).ok_or_else(|| "an NvPCR anchor twice, or more of them than any machine has".to_owned())

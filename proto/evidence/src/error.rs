@@ -53,13 +53,13 @@ pub enum EvidenceError {
     #[error("the {0} log is given more than once")]
     DuplicateLog(&'static str),
     /// A log's digest is no SHA-256.
-    #[error("a log is announced with something else than its SHA-256")]
+    #[error("a log was announced with a value that is not a SHA-256 digest")]
     LogDigest {
         /// The length found, in bytes.
         actual: usize,
     },
     /// An evidence file is not one.
-    #[error("the file is no evidence file")]
+    #[error("not an evidence file")]
     File {
         /// What is wrong with it.
         detail: String,

@@ -227,7 +227,7 @@ impl EvidenceFile {
 pub(crate) fn binary(field: &'static str, text: &str, limit: usize) -> Result<Vec<u8>, EvidenceError> {
     Limits::check(field, text.len() / 4 * 3, limit.saturating_add(3))?;
     let bytes = STANDARD.decode(text).map_err(|error| EvidenceError::File {
-        detail: format!("{field} is no base64: {error}"),
+        detail: format!("{field} is not base64: {error}"),
     })?;
     Limits::check(field, bytes.len(), limit)?;
     Ok(bytes)
@@ -236,7 +236,7 @@ pub(crate) fn binary(field: &'static str, text: &str, limit: usize) -> Result<Ve
 fn hexadecimal(field: &'static str, text: &str) -> Result<Vec<u8>, EvidenceError> {
     Limits::check(field, text.len(), 2 * Limits::SECRET)?;
     hex::decode(text).map_err(|error| EvidenceError::File {
-        detail: format!("{field} is no hex: {error}"),
+        detail: format!("{field} is not hex: {error}"),
     })
 }
 
@@ -245,7 +245,7 @@ fn pcr_values(forms: &[PcrForm]) -> Result<PcrValues, EvidenceError> {
     let mut values = PcrValues::new();
     for form in forms {
         let bank = HashAlg::from_name(&form.bank).ok_or_else(|| EvidenceError::File {
-            detail: format!("{:?} is no bank", form.bank),
+            detail: format!("unknown bank {:?}", form.bank),
         })?;
         values
             .insert(bank, form.pcr, hexadecimal("PCR value", &form.digest)?)
@@ -259,7 +259,7 @@ fn logs(forms: &[LogForm]) -> Result<Vec<Log>, EvidenceError> {
     let mut logs: Vec<Log> = Vec::new();
     for form in forms {
         let kind = LogKind::from_name(&form.kind).ok_or_else(|| EvidenceError::File {
-            detail: format!("{:?} is no kind of log", form.kind),
+            detail: format!("unknown kind of log {:?}", form.kind),
         })?;
         if logs.iter().any(|log| log.kind == kind) {
             return Err(EvidenceError::DuplicateLog(kind.as_str()));

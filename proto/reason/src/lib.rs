@@ -165,7 +165,8 @@ mod tests {
     fn cause_and_next_step_are_the_catalogues_or_those_of_the_inner_error() {
         assert_eq!(
             Report(&NoColon(false)).to_string(),
-            "HM-ID-0020: the selector has no colon\n  cause: only a value was given\n  next: write it as type:value"
+            "HM-ID-0020: the selector has no colon\n  cause: only a value was given\n  next: write selectors as type:value, for example \
+             unix:uid:1000"
         );
         let passed_on = Report(&NoColon(true)).to_string();
         assert!(

@@ -86,7 +86,7 @@ pub enum AuthorityError {
     #[error("the prepared certificate breaks the X509-SVID profile")]
     Profile(#[source] ProfileError),
     /// The lint: a draft does not say what was granted. A fault of ours.
-    #[error("the prepared certificate does not say what was granted: {field}")]
+    #[error("the prepared certificate does not match what was granted: {field}")]
     Deviates {
         /// What is different.
         field: &'static str,

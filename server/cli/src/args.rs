@@ -55,12 +55,12 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// One look at the server: parts, counts, authority
+    /// Show the state of the server: parts, counts, authority
     Status,
-    /// Machines and where they stand in their life
+    /// Machines and their life cycle
     #[command(subcommand)]
     Node(NodeCommand),
-    /// Which machines are yours: imported, listed, exported
+    /// The inventory of your machines: import, list, export
     #[command(subcommand)]
     Inventory(InventoryCommand),
     /// Registration entries: who may hold which SPIFFE ID
@@ -69,10 +69,10 @@ pub(crate) enum Command {
     /// The trust domain's public keys
     #[command(subcommand)]
     Bundle(BundleCommand),
-    /// The token that signs
+    /// The HSM token that signs
     #[command(subcommand)]
     Hsm(HsmCommand),
-    /// Evidence of machines as files: judged and explained offline
+    /// Evidence files: verify and explain them offline
     #[command(subcommand)]
     Evidence(EvidenceCommand),
     /// Policies: what machines must prove
@@ -81,7 +81,7 @@ pub(crate) enum Command {
     /// Baselines: what good machines' boots measure
     #[command(subcommand)]
     Baseline(BaselineCommand),
-    /// What was decided, and what operators did
+    /// Records of decisions and of operators' actions
     #[command(subcommand)]
     Record(RecordCommand),
     /// Configuration files
@@ -96,7 +96,7 @@ pub(crate) enum Command {
         #[arg(value_name = "CODE")]
         code: String,
     },
-    /// Look for what is wrong, and say what to do about it
+    /// Check the server and say how to fix what is wrong
     Doctor,
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  hallmark completion bash > /etc/bash_completion.d/hallmark")]
@@ -104,7 +104,7 @@ pub(crate) enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
-    /// This program's version
+    /// Print this program's version
     Version,
 }
 
@@ -116,7 +116,7 @@ pub(crate) struct Change {
     pub(crate) dry_run: bool,
 }
 
-/// How a command that takes something away behaves.
+/// How a destructive command behaves.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub(crate) struct Destruction {
     #[command(flatten)]

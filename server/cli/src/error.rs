@@ -34,13 +34,13 @@ pub(crate) enum CliError {
     Missing { message: String },
     #[error("it conflicts with what is there: {message}")]
     Conflict { message: String },
-    #[error("what answers at the socket does not know this call{}", colon(message))]
+    #[error("the endpoint at the socket does not know this call{}", colon(message))]
     Unimplemented { message: String },
     #[error("the server failed: {message}")]
     Server { message: String },
     #[error("the server's answer cannot be read: {what}")]
     Answer { what: String },
-    #[error("nothing has an id that starts with {prefix:?}")]
+    #[error("no id starts with {prefix:?}")]
     NoMatch { prefix: String, what: &'static str },
     #[error("{prefix:?} is the start of more than one id")]
     Ambiguous {
@@ -52,7 +52,7 @@ pub(crate) enum CliError {
     NotConfirmed,
     #[error("there is no reason code {code}")]
     UnknownReason { code: String, near: Option<String> },
-    #[error("nothing is given that the entry should change to")]
+    #[error("no change of the entry is given")]
     NothingToChange,
     #[error("similar entry already exists")]
     Similar { id: String },
@@ -414,7 +414,7 @@ mod tests {
         assert_eq!(socket.exit(), Exit::Usage);
         let socket = socket.report();
         assert!(
-            socket.starts_with("HM-CLI-0008: what answers at the socket does not know this call\n"),
+            socket.starts_with("HM-CLI-0008: the endpoint at the socket does not know this call\n"),
             "{socket}"
         );
         for status in [

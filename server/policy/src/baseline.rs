@@ -202,7 +202,7 @@ impl Baseline {
             let digits = match register::named(name) {
                 Some((_, pcr)) if !capture::can_hold(pcr) => return Err(BaselineError::VaryingRegister { pcr }),
                 Some((bank, _)) => bank.digest_len() * 2,
-                None => return malformed(format!("{name:?} is no register, as sha256:7")),
+                None => return malformed(format!("invalid register {name:?}; example: sha256:7")),
             };
             let good = |value: &String| {
                 value.len() == digits && value.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))

@@ -13,7 +13,7 @@ use crate::signed::FileKind;
 #[non_exhaustive]
 pub enum RuleFileError {
     /// It is no text.
-    #[error("the file is no UTF-8 text")]
+    #[error("the file is not UTF-8 text")]
     NotText,
     /// It is no policy.
     #[error(transparent)]

@@ -68,7 +68,7 @@ impl TryFrom<Form> for Rules {
 
     fn try_from(form: Form) -> Result<Self, String> {
         let classes = form.allowed_classes.iter();
-        let class = |name: &String| TpmClass::from_name(name).ok_or_else(|| format!("{name:?} is no class of TPMs"));
+        let class = |name: &String| TpmClass::from_name(name).ok_or_else(|| format!("unknown TPM class {name:?}"));
         Ok(Self {
             allowed_classes: classes.map(class).collect::<Result<_, _>>()?,
             require_inventory: form.require_inventory,

@@ -196,7 +196,7 @@ impl SignedFile {
         let decode = |field: &str, text: &str| {
             STANDARD
                 .decode(text)
-                .map_err(|_| malformed(&format!("{field} is no base64")))
+                .map_err(|_| malformed(&format!("{field} is not base64")))
         };
         Ok(Self {
             kind: envelope.kind,

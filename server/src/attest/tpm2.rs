@@ -390,8 +390,10 @@ async fn admit(
 }
 
 pub(super) fn decode<M: prost::Message + Default>(bytes: &Bytes) -> Result<M, Refusal> {
+    // Without the path of its module.
+    let message = std::any::type_name::<M>().rsplit("::").next().unwrap_or_default();
     M::decode(bytes.clone()).map_err(|error| Refusal {
-        text: format!("the payload is no protobuf message of its type: {error}"),
+        text: format!("payload is not a valid {message} message: {error}"),
         ..Refusal::bare(NodeClass::Evidence(RefusalClass::Malformed))
     })
 }

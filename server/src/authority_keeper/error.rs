@@ -40,7 +40,7 @@ pub enum AuthorityError {
         found: String,
     },
     /// The clock stands before the authority's certificate.
-    #[error("the clock stands before the authority's certificate begins")]
+    #[error("the clock is before the authority's certificate begins")]
     ClockBehind {
         /// Unix seconds.
         now: i64,

@@ -37,7 +37,7 @@ impl Keeper<'_> {
     /// Prepares another certificate for the authority that `loaded` records, good for `lifetime`. It may have expired.
     ///
     /// # Errors
-    /// When there is no authority yet, the token's key is missing or another one, the clock stands before the present
+    /// When there is no authority yet, the token's key is missing or another one, the clock is before the present
     /// certificate, or the new one would not last longer.
     pub async fn prepare_renewal(&self, loaded: &Loaded, lifetime: Duration) -> Result<Renewal, AuthorityError> {
         let active = keep::active(loaded).ok_or(AuthorityError::None)?;

@@ -149,7 +149,7 @@ where
     tokio::select! {
         answer = tokio::time::timeout(STRANGERS_TIME, inner.call(request)) => match answer {
             Ok(answer) => answer,
-            Err(_) => Ok(Status::deadline_exceeded("the request did not come to its end").into_http()),
+            Err(_) => Ok(Status::deadline_exceeded("the request timed out").into_http()),
         },
         () = taken_away => Ok(Status::from(TooManyCalls).into_http()),
     }

@@ -20,7 +20,7 @@ pub enum RoleError {
         serial: String,
     },
     /// The agent that the SVID was issued through is not served.
-    #[error("the machine of this SVID is out, and its roles with it")]
+    #[error("the machine of this SVID is not admitted, so the SVID has no role")]
     AgentOut {
         /// The agent.
         agent: SpiffeId,
@@ -38,7 +38,7 @@ pub enum RoleError {
         role: Role,
     },
     /// An entry that decides who has a role is written at the admin socket alone.
-    #[error("an entry for {id} decides who has a role, and is written at the admin socket alone")]
+    #[error("an entry for {id} decides who has a role, and can be written only at the admin socket")]
     LeadsToRole {
         /// The entry's SPIFFE ID.
         id: SpiffeId,

@@ -124,7 +124,7 @@ fn remove_stale(path: &Path) -> Result<(), StartError> {
         }
     };
     if !found.file_type().is_socket() {
-        return Err(taken("a file that is no socket"));
+        return Err(taken("a file that is not a socket"));
     }
     match BlockingStream::connect(path) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {

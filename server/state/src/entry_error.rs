@@ -35,7 +35,7 @@ pub enum EntryError {
     #[error("the SPIFFE ID has no path")]
     IdWithoutPath,
     /// The SPIFFE ID is `/spire` or below it.
-    #[error("SPIFFE IDs below /spire are kept for servers and agents")]
+    #[error("SPIFFE IDs below /spire are reserved for servers and agents")]
     ReservedId {
         /// The id given.
         found: SpiffeId,
@@ -84,7 +84,7 @@ pub enum EntryError {
         len: usize,
     },
     /// Not a DNS name.
-    #[error("{name:?} is no DNS name")]
+    #[error("invalid DNS name {name:?}")]
     DnsName {
         /// The name given.
         name: String,

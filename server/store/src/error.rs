@@ -27,7 +27,7 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// No room: the disk, or the size limit of the store, is exhausted.
-    #[error("no room left to write the store {}", path.display())]
+    #[error("no space left to write the store {}", path.display())]
     Full {
         /// The file.
         path: PathBuf,

@@ -69,7 +69,7 @@ fn the_tutorial_leads_to_a_first_identity() {
 
 #[test]
 fn a_machine_is_led_from_delivery_to_scrap() {
-    let said = run("docs/how-to/lead-nodes.md");
+    let said = run("docs/how-to/manage-node-life-cycle.md");
     for word in [
         "pending (0 of 1 approvals)",
         "suspended",

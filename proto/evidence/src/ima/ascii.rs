@@ -52,7 +52,7 @@ pub(super) fn line<'a>(
     let mut parts = text.splitn(4, |byte| *byte == b' ').filter(|part| !part.is_empty());
     let mut part = || parts.next().ok_or(malformed("a field is missing"));
     let pcr = std::str::from_utf8(part()?).ok().and_then(|text| text.parse().ok());
-    let pcr = pcr.ok_or(malformed("the register is no number"))?;
+    let pcr = pcr.ok_or(malformed("the register is not a number"))?;
     let recorded = hex::decode(part()?).ok().filter(|it| it.len() == hash.digest_len());
     let recorded = recorded.ok_or(malformed("the template hash is none of the list's algorithm in hex"))?;
     let template = template(part()?, number, known)?;

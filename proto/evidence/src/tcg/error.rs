@@ -49,7 +49,7 @@ pub enum TcgLogError {
         pcr: u32,
     },
     /// An event's digests are not those of the banks that the log declares.
-    #[error("event {event} of the firmware log has not one digest for each bank")]
+    #[error("event {event} of the firmware log does not have exactly one digest for each bank")]
     Digests {
         /// The event's number.
         event: u32,
@@ -57,7 +57,7 @@ pub enum TcgLogError {
         detail: &'static str,
     },
     /// Events that only the firmware's first code may write come twice or late.
-    #[error("event {event} of the firmware log says again, or too late, from which locality the TPM was started")]
+    #[error("StartupLocality event {event} of the firmware log is duplicated or too late")]
     Locality {
         /// The event's number.
         event: u32,

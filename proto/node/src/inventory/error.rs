@@ -20,7 +20,7 @@ pub enum InventoryFault {
     #[error("not an EK hash: {0}")]
     Ek(String),
     /// An EK stands there twice.
-    #[error("the EK {0} stands there twice")]
+    #[error("the EK {0} is in the file twice")]
     Twice(String),
     /// A label breaks the rules.
     #[error("labels: {0}")]

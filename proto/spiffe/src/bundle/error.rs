@@ -22,13 +22,13 @@ pub enum BundleError {
         count: usize,
     },
     /// Not a JWK Set.
-    #[error("the bundle is no JWK Set: {what}")]
+    #[error("the bundle is not a JWK Set: {what}")]
     NotJwks {
         /// What the decoder met.
         what: String,
     },
     /// Neither PEM nor DER, or no certificate in it.
-    #[error("the bundle is no file of certificates: {what}")]
+    #[error("the bundle is not a file of certificates: {what}")]
     NotPem {
         /// What was met.
         what: String,

@@ -19,7 +19,7 @@ pub enum ChainError {
         len: usize,
     },
     /// The clock stands before 1970.
-    #[error("the clock stands before 1970")]
+    #[error("the clock is before 1970")]
     Clock,
     /// The leaf does not match the profile or is of another trust domain.
     #[error("{0}")]

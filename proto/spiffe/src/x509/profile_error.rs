@@ -40,7 +40,7 @@ pub enum ProfileError {
         count: usize,
     },
     /// The URI is no SPIFFE ID (X509-23).
-    #[error("the certificate's URI is no SPIFFE ID: {0}")]
+    #[error("the certificate's URI is not a SPIFFE ID: {0}")]
     Id(#[source] IdError),
     /// A leaf whose id has no path (X509-05, X509-24).
     #[error("the leaf's SPIFFE ID {id} has no path")]
@@ -49,7 +49,7 @@ pub enum ProfileError {
         id: SpiffeId,
     },
     /// A CA certificate where a leaf belongs (X509-04, X509-12, X509-22).
-    #[error("a CA certificate is shown as a leaf")]
+    #[error("a CA certificate is presented as a leaf")]
     LeafIsCa,
     /// No Key Usage (X509-15).
     #[error("the certificate has no Key Usage")]

@@ -43,7 +43,7 @@ pub enum HpackError {
     #[error("an integer in the header block is too large")]
     Integer,
     /// A string that is not Huffman code.
-    #[error("a string in the header block is no Huffman code")]
+    #[error("a string in the header block is not a Huffman code")]
     Huffman,
     /// A table size update above the announced size, or not at the beginning.
     #[error("the header block changes the table size against the rules")]

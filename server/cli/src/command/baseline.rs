@@ -35,7 +35,7 @@ pub(crate) enum BaselineCommand {
     #[command(after_help = "Example:
   hallmark baseline predict --uki edge.efi --firmware-variables OVMF_VARS.fd --name edge-2026-12 -o edge-2026-12.json")]
     Predict(Predict),
-    /// Make a baseline of what a good node proved last
+    /// Make a baseline from what a good node last proved
     #[command(after_help = "Example:\n  hallmark baseline capture 3f9a --name edge-2026-11 -o edge-2026-11.json")]
     Capture {
         /// The node
@@ -50,7 +50,7 @@ pub(crate) enum BaselineCommand {
         #[arg(long, value_name = "OUT", value_parser = out_path)]
         out: PathBuf,
     },
-    /// Say in what two boots differ
+    /// Show how two boots differ
     #[command(after_help = "Examples:
   hallmark baseline diff edge-2026-11.json edge-2026-12.json
   hallmark baseline diff edge-2026-11 3f9a")]
@@ -60,7 +60,7 @@ pub(crate) enum BaselineCommand {
         /// What is held against it: a node, a baseline's file or name
         other: String,
     },
-    /// Put a baseline in force: every machine is judged again by what it proved last
+    /// Put a baseline in force: every machine is appraised again by what it last proved
     #[command(after_help = "Example:\n  hallmark baseline promote edge-2026-12.json --dry-run")]
     Promote {
         /// The baseline's file, signed or not
@@ -68,7 +68,7 @@ pub(crate) enum BaselineCommand {
         #[command(flatten)]
         how: RuleChange,
     },
-    /// Retire a baseline: it is kept for the record, and no machine matches it any more
+    /// Retire a baseline: it is kept for the record, and no machine matches it any longer
     Retire {
         /// Its name
         name: String,

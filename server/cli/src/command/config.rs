@@ -30,7 +30,7 @@ pub(crate) enum ConfigCommand {
         #[arg(long, value_enum)]
         kind: Option<Kind>,
     },
-    /// Tell each key with the value that counts, and where it comes from: file and line, variable, or default
+    /// Show each key with its effective value and where it comes from: file and line, variable, or default
     Explain {
         /// The file
         file: PathBuf,

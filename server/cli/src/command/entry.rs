@@ -31,12 +31,12 @@ pub(crate) enum EntryCommand {
   hallmark entry create --spiffe-id /nodes/edge --parent-id /spire/server --selector tpm2:class:discrete
   hallmark entry create --spiffe-id /db --parent-id /nodes/edge --selector unix:uid:999 --ttl 30m --dns db.internal")]
     Create(Box<create::Draft>),
-    /// Change an entry: what is given replaces what it has, the rest stays
+    /// Change an entry: given options replace what it has, the rest stays
     #[command(after_help = "Examples:
   hallmark entry update 6f1c --ttl 30m --reason 'shorter, as agreed'
   hallmark entry update 6f1c --selector unix:uid:999 --selector unix:path:/usr/bin/web --dry-run")]
     Update(Box<update::Revision>),
-    /// Make the entries what a file says: show the difference, then create, update and, with --prune, delete
+    /// Apply a file of entries: show the difference, then create, update and, with --prune, delete
     #[command(after_help = "Examples:
   hallmark entry export > entries.yaml
   hallmark entry apply -f entries.yaml --dry-run
@@ -61,7 +61,7 @@ Exits with 7 when a dry run finds something to change, and with 0 when there is 
         /// Its id, or the start of it
         entry: String,
     },
-    /// Delete entries; what they gave is not renewed any more
+    /// Delete entries; their SVIDs are no longer renewed
     #[command(after_help = "Examples:
   hallmark entry delete 6f1c --dry-run
   hallmark entry delete 6f1c 82ab --yes")]
@@ -75,7 +75,7 @@ Exits with 7 when a dry run finds something to change, and with 0 when there is 
         #[command(flatten)]
         how: Destruction,
     },
-    /// Which entries would match a workload, or a node, or a workload on that node
+    /// Show which entries match a workload, a node, or a workload on that node
     #[command(after_help = "Examples:
   hallmark entry match --selector unix:uid:999 --selector unix:gid:999
   hallmark entry match --node 3f9a

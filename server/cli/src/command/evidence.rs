@@ -19,7 +19,7 @@ use judge::Judge;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum EvidenceCommand {
-    /// Make an evidence file of what tpm2-tools, systemd and the kernel write
+    /// Make an evidence file from what tpm2-tools, systemd and the kernel write
     #[command(after_help = "Example:
   tpm2_quote -c ak.ctx -l sha256:0,1,2,3,4,5,6,7,8,9,10,11 -q 00112233445566778899aabbccddeeff -m quote.msg -s quote.sig
   hallmark evidence import --ak-public ak.tpm2b_public --quote quote.msg --signature quote.sig \\
@@ -27,7 +27,7 @@ pub(crate) enum EvidenceCommand {
     --eventlog /sys/kernel/security/tpm0/binary_bios_measurements \\
     --ima /sys/kernel/security/ima/binary_runtime_measurements -o machine.evidence")]
     Import(Import),
-    /// Save what a node proved last as an evidence file, with what it was judged by
+    /// Save what a node last proved as an evidence file, with the rules that it was judged by
     #[command(after_help = "Example:
   hallmark evidence save 3f9a -o machine.evidence
   hallmark evidence verify machine.evidence")]

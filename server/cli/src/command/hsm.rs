@@ -13,9 +13,9 @@ use crate::{
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum HsmCommand {
-    /// Show the token and the sessions to it
+    /// Show the token and its sessions
     Status,
-    /// List the keys of this server in the token, and what protects them
+    /// List this server's keys in the token and how they are protected
     Keys,
 }
 

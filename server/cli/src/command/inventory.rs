@@ -23,7 +23,7 @@ const PART: usize = 1024 * 1024;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum InventoryCommand {
-    /// Take machines from a file into the inventory: all or none
+    /// Import machines from a file: all or none
     #[command(after_help = "Examples:
   hallmark inventory import machines.csv --dry-run
   hallmark inventory import machines.json --reason 'delivery of 2027-02'
@@ -41,7 +41,7 @@ A machine whose TPM has several EKs lists them in ek_sha256: HASH;HASH in CSV, a
         #[arg(long, value_enum)]
         format: Option<FileForm>,
     },
-    /// Take machines out of the inventory
+    /// Remove machines from the inventory
     Remove {
         /// The EK's hash or Name, or the start of it; of a machine with several EKs, any one
         #[arg(required = true, value_name = "EK")]
@@ -131,7 +131,7 @@ impl Import {
             .import_inventory(self.parts(&file, true))
             .await?
             .into_inner();
-        // Only what takes something away is asked about.
+        // Only what is destructive is asked about.
         let go_on = if imported.removed.is_empty() {
             !self.how.change.dry_run
         } else {

@@ -31,7 +31,7 @@ use crate::{
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum NodeCommand {
-    /// List the machines, those included that wait for approval or were never seen
+    /// List machines, also those that wait for approval or were never seen
     #[command(after_help = "Examples:
   hallmark node list
   hallmark node list --selector tpm2:class:discrete
@@ -57,13 +57,13 @@ pub(crate) enum NodeCommand {
         /// The node
         node: String,
     },
-    /// Say why a machine is trusted or not, and what it booted
+    /// Explain why a machine is trusted or not, and what it booted
     #[command(after_help = NODE_HELP)]
     Explain {
         /// The node
         node: String,
     },
-    /// Say in what a machine's boot differs from a baseline, or from its boot before
+    /// Show how a machine's boot differs from a baseline, or from its previous boot
     #[command(after_help = "Examples:
   hallmark node diff 3f9a --baseline edge-2026-11
   hallmark node diff 3f9a --earlier")]
@@ -82,7 +82,7 @@ pub(crate) enum NodeCommand {
         #[arg(long)]
         earlier: bool,
     },
-    /// Approve machines that wait, or that the inventory lists: they get their identity at their next attestation
+    /// Approve machines that wait or that the inventory lists: they get an identity at their next attestation
     #[command(after_help = NODE_HELP)]
     Approve {
         #[command(flatten)]
@@ -114,7 +114,7 @@ pub(crate) enum NodeCommand {
         #[command(flatten)]
         how: Destruction,
     },
-    /// Lift bans: the machines may come back like new ones
+    /// Lift bans: the machines may attest again as new ones
     #[command(after_help = NODE_HELP)]
     Unban {
         #[command(flatten)]
@@ -138,7 +138,7 @@ pub(crate) enum NodeCommand {
         #[command(flatten)]
         how: Destruction,
     },
-    /// Tell what happens to machines as it happens: verdicts, and what operators do; until Ctrl-C
+    /// Print what happens to machines as it happens: verdicts and operators' actions; until Ctrl-C
     #[command(after_help = "Examples:
   hallmark node watch
   hallmark node watch 3f9a -o json")]

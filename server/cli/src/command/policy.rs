@@ -36,14 +36,14 @@ pub(crate) enum PolicyCommand {
         /// The policy, TOML
         file: PathBuf,
     },
-    /// Hold a policy against what machines proved, before it is applied; no server is asked
+    /// Test a policy on what machines proved, before it is applied; no server is asked
     #[command(after_help = "Example:
   hallmark evidence save 3f9a -o web-1.evidence
   hallmark policy test edge.toml web-1.evidence web-2.evidence
 
 Exits with 5 when the policy refuses one of them. `hallmark policy apply --dry-run` asks the server about all its machines.")]
     Test(trial::Trial),
-    /// Put a policy or a list of digests in force: every machine is judged again by what it proved last
+    /// Put a policy or a list of digests in force: every machine is appraised again by what it last proved
     #[command(after_help = "Examples:
   hallmark policy apply edge.toml --dry-run
   hallmark policy apply edge.signed.json")]
@@ -53,7 +53,7 @@ Exits with 5 when the policy refuses one of them. `hallmark policy apply --dry-r
         #[command(flatten)]
         how: RuleChange,
     },
-    /// Make a list of digests of what sha256sum prints, or of a Keylime runtime policy; no server is asked
+    /// Make a list of digests from sha256sum output or a Keylime runtime policy; no server is asked
     #[command(after_help = "Example:
   find . -xdev -type f -exec sha256sum {} + > image.sha256
   hallmark policy digests image.sha256 --name image -o image.json
@@ -81,7 +81,7 @@ Exits with 5 when the policy refuses one of them. `hallmark policy apply --dry-r
         #[arg(long, value_enum, default_value_t = Kind::Policy)]
         kind: Kind,
     },
-    /// Take a policy or a list of digests out of force: every machine is judged again
+    /// Withdraw a policy or a list of digests: every machine is appraised again
     Withdraw {
         /// Its name
         name: String,

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Stands first in every form.
-const NOTE: &str = "no quote came with these logs: whoever wrote them could write anything, and this is no verdict";
+const NOTE: &str = "no quote came with these logs: whoever wrote them could write anything, and this is not a verdict";
 
 #[derive(Debug, Serialize)]
 pub(crate) struct UnprovenView {

@@ -267,11 +267,11 @@ fn an_entry_that_matches_nothing_is_told() {
         ),
         (
             "--spiffe-id /h --parent-id /nobody --selector unix:uid:1",
-            "the parent spiffe://example.org/nobody is no node",
+            "the parent spiffe://example.org/nobody is neither a node",
         ),
         (
             "--spiffe-id /i --parent-id /spire/agent/tpm2/00 --selector unix:uid:1",
-            "is no node and no entry's SPIFFE ID",
+            "is neither a node nor an entry's SPIFFE ID",
         ),
     ] {
         let done = server.run(&format!("entry create {line} --dry-run"));

@@ -416,11 +416,11 @@ fn slips_of_the_pen_are_told_at_the_import() {
             }),
         ),
         (
-            "no TPMS_ATTEST",
+            "not a TPMS_ATTEST",
             Box::new(|arguments| set(arguments, "--quote", boot.join("ak.pem"))),
         ),
         (
-            "no TPMT_SIGNATURE",
+            "not a TPMT_SIGNATURE",
             Box::new(|arguments| set(arguments, "--signature", &cut)),
         ),
         (

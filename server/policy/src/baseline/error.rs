@@ -30,7 +30,7 @@ pub enum BaselineError {
         theirs: String,
     },
     /// A text is no baseline.
-    #[error("this is no baseline: {what}")]
+    #[error("not a baseline: {what}")]
     Malformed {
         /// What is wrong.
         what: String,

@@ -151,7 +151,7 @@ fn signed_by(record: &Record<'_>, allowed: &BTreeSet<String>) -> Reason {
                 )
                 .at(at),
             None if hidden.is_some() => Finding::new(false, "an event hides what authorised an image")
-                .comparing("", "an event that is no authority")
+                .comparing("", "an event that is not an authority")
                 .at(hidden),
             None if boot.secure_boot != Some(true) => {
                 Finding::new(false, "Secure Boot is not on, so nothing had to be signed")

@@ -140,7 +140,7 @@ pub(super) fn digest(text: &str) -> Result<String, String> {
         _ => {
             let shown: String = text.chars().take(140).collect();
             Err(format!(
-                "{shown:?} is no digest: 64, 96 or 128 hexadecimal digits of SHA-256, SHA-384 or SHA-512"
+                "invalid digest {shown:?}: write 64, 96 or 128 hexadecimal digits of SHA-256, SHA-384 or SHA-512"
             ))
         }
     }

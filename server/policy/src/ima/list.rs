@@ -150,7 +150,7 @@ impl DigestList {
         });
         for (digest, path) in written.anywhere.into_iter().map(|digest| (digest, None)).chain(by_path) {
             if super::import::digest(&digest).as_ref() != Ok(&digest) {
-                return Err(malformed(format!("{digest:?} is no digest as this file writes them")));
+                return Err(malformed(format!("invalid digest {digest:?} for this file")));
             }
             list.add(digest, path);
         }

@@ -7,7 +7,7 @@ use hallmark_reason::{Coded, ReasonCode};
 #[non_exhaustive]
 pub enum PredictError {
     /// A file is no UEFI image, or none that is loaded as it reads.
-    #[error("{image} is no usable UEFI image: {fault}")]
+    #[error("{image} is not a usable UEFI image: {fault}")]
     NoImage {
         /// Which.
         image: String,
@@ -15,7 +15,7 @@ pub enum PredictError {
         fault: String,
     },
     /// An image is no unified kernel image.
-    #[error("this is no unified kernel image: {fault}")]
+    #[error("not a unified kernel image: {fault}")]
     NoUki {
         /// What it lacks.
         fault: String,

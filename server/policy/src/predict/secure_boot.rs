@@ -79,7 +79,7 @@ pub(super) fn events(
     let mut events = configuration(variables, on);
     if on {
         let malformed = |name: &str| PredictError::Variables {
-            fault: format!("{name} is no signature database"),
+            fault: format!("{name} is not a signature database"),
         };
         let db = value(&EFI_IMAGE_SECURITY_DATABASE, "db");
         let dbx = value(&EFI_IMAGE_SECURITY_DATABASE, "dbx");

@@ -16,7 +16,7 @@ pub enum SignedFileError {
         actual: usize,
     },
     /// It is not a signed file.
-    #[error("this is no signed file: {what}")]
+    #[error("not a signed file: {what}")]
     Malformed {
         /// What is wrong.
         what: String,
@@ -76,10 +76,10 @@ pub enum SignedFileError {
         offered: u64,
     },
     /// The text is no private key for signing.
-    #[error("this is no P-256 private key in PKCS #8, PEM")]
+    #[error("not a P-256 private key in PKCS #8, PEM")]
     SigningKey,
     /// The text is no public key for verifying.
-    #[error("this is no P-256 public key in PEM")]
+    #[error("not a P-256 public key in PEM")]
     PublicKey,
     /// The cryptographic library cannot sign.
     #[error("the file cannot be signed")]

@@ -50,7 +50,7 @@ pub(super) fn page(
         let (ek, certificate) = row.map_err(at)?;
         let ek_sha256 = json::hash(&ek).ok_or_else(|| StoreError::Undecodable {
             what: "an EK certificate".to_owned(),
-            reason: format!("{ek:?} is no EK hash"),
+            reason: format!("invalid EK hash {ek:?}"),
         })?;
         Ok(EkCertificate { ek_sha256, certificate })
     })

@@ -58,7 +58,7 @@ pub(super) fn parse_approvals(json: &str, what: impl Fn() -> String) -> Result<A
     let approvals = rows.into_iter().map(|(uid, ek, at)| {
         let ek_sha256 = hash(&ek).ok_or_else(|| StoreError::Undecodable {
             what: what(),
-            reason: format!("{ek:?} is no EK hash"),
+            reason: format!("invalid EK hash {ek:?}"),
         })?;
         Ok(Approval { uid, ek_sha256, at })
     });

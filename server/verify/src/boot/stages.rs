@@ -209,7 +209,7 @@ fn read_uki(events: &[&TcgEvent<'_>], facts: &mut BootFacts) {
         let text = proven_text(name).filter(|text| text.starts_with('.'));
         let Some((text, contents)) = text.zip(rest.next().and_then(|event| event.digest(HashAlg::Sha256))) else {
             facts.doubts.insert(format!(
-                "event {} in PCR 11 is no section of a unified kernel image",
+                "event {} in PCR 11 is not a section of a unified kernel image",
                 name.number
             ));
             return;

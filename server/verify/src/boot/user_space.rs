@@ -83,7 +83,7 @@ pub(super) fn read(systemd: Option<&SystemdLog>, quoted: Quoted<'_>, facts: &mut
             }
             (9, Some(text)) if is_nvpcr(text) => facts.nvpcrs.push(text.to_owned()),
             (11, Some(text)) => facts.phases.push(text.to_owned()),
-            (11, None) => doubt(facts, record, "in PCR 11 is no phase"),
+            (11, None) => doubt(facts, record, "in PCR 11 is not a phase"),
             (12..=15, _) if !(quoted.digest)(record.pcr) => {}
             (12, _) => facts.overrides.push(measured),
             (13, _) => facts.system_extensions.push(measured),

@@ -60,7 +60,7 @@ pub enum ImaKeyError {
     #[error("no certificate or public key: {0}")]
     Malformed(String),
     /// A key of another type, or too short a one.
-    #[error("{0} cannot sign files: RSA with 2048 to 8192 bits, P-256 or P-384 is wanted")]
+    #[error("{0} cannot sign files: RSA with 2048 to 8192 bits, P-256 or P-384 is needed")]
     Unfit(String),
     /// Too many keys.
     #[error("more than {MAX_KEYS} keys")]

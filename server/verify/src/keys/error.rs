@@ -50,7 +50,7 @@ pub enum KeyFault {
         actual: String,
     },
     /// The scheme does not fit the key's purpose.
-    #[error("has an unfit scheme")]
+    #[error("has an unsuitable scheme")]
     Scheme {
         /// What is needed.
         required: &'static str,
@@ -58,7 +58,7 @@ pub enum KeyFault {
         actual: String,
     },
     /// A storage cipher is there where it must not be, or the reverse.
-    #[error("has an unfit symmetric cipher")]
+    #[error("has an unsuitable symmetric cipher")]
     Cipher {
         /// What is needed.
         required: &'static str,
@@ -72,7 +72,7 @@ pub enum KeyFault {
         actual: String,
     },
     /// Another algorithm or curve than the profile of SVIDs has; said of SVID keys only.
-    #[error("is of an unfit type")]
+    #[error("has an unsuitable type")]
     Type {
         /// What is needed.
         required: &'static str,

@@ -8,7 +8,7 @@ use std::path::Path;
 
 fn full(store: &Path) -> String {
     format!(
-        "HM-STORE-0003: no room left to write the store {}\n  cause: the disk, a quota or the size limit of the store is \
+        "HM-STORE-0003: no space left to write the store {}\n  cause: the disk, a quota or the size limit of the store is \
          exhausted\n  next: df {}; free some space there: a running server goes on by itself, a \
          stopped one is started again",
         store.display(),
@@ -143,7 +143,7 @@ fn a_full_disk_behind_the_token_is_told_and_makes_no_half_authority() {
     kept.must_refuse(
         &config,
         UNREACHABLE,
-        "HM-HSM-0008: the token \"hallmark-lab\" has no room for a further key\n  cause: old keys were never removed, or the \
+        "HM-HSM-0008: the token \"hallmark-lab\" has no space for another key\n  cause: old keys were never removed, or the \
          disk behind the token is full or read-only\n  next: hallmark hsm keys, and destroy what is no longer used",
     );
     disk.free();

@@ -49,11 +49,11 @@ fn an_admin_socket_that_another_has_is_left_to_it() {
     assert!(!socket.exists());
 
     std::fs::write(&socket, "precious").unwrap();
-    kept.must_refuse(&config, UNEXPECTED, &taken(&socket, "a file that is no socket"));
+    kept.must_refuse(&config, UNEXPECTED, &taken(&socket, "a file that is not a socket"));
     assert_eq!(std::fs::read(&socket).unwrap(), b"precious");
     std::fs::remove_file(&socket).unwrap();
     std::fs::create_dir(&socket).unwrap();
-    kept.must_refuse(&config, UNEXPECTED, &taken(&socket, "a file that is no socket"));
+    kept.must_refuse(&config, UNEXPECTED, &taken(&socket, "a file that is not a socket"));
     std::fs::remove_dir(&socket).unwrap();
     kept.must_go_on();
 }

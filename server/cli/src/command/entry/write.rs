@@ -222,7 +222,7 @@ impl<'a> Surroundings<'a> {
         let mut warnings: Vec<String> = found.iter().map(ToString::to_string).collect();
         if !of_nodes && !self.is_parent(&draft.parent_id).await? {
             warnings.push(format!(
-                "the parent {} is no node and no entry's SPIFFE ID: the entry matches nothing until it is",
+                "the parent {} is neither a node nor an entry's SPIFFE ID: the entry matches nothing until it is",
                 draft.parent_id
             ));
         }

@@ -171,11 +171,11 @@ fn readable(quote_file: &Path, quote: &[u8], signature_file: &Path, signature: &
         return Err(unfit(
             "quote",
             quote_file,
-            format!("it is no TPMS_ATTEST (tpm2_quote -m): {error}"),
+            format!("not a TPMS_ATTEST (tpm2_quote -m): {error}"),
         ));
     }
     if let Err(error) = signed {
-        let detail = format!("it is no TPMT_SIGNATURE (tpm2_quote -s, and not -f plain): {error}");
+        let detail = format!("not a TPMT_SIGNATURE (tpm2_quote -s, and not -f plain): {error}");
         return Err(unfit("signature", signature_file, detail));
     }
     Ok(())
@@ -255,7 +255,7 @@ fn certificates(path: &Path) -> Result<Certificates, CliError> {
     let all = hallmark_der::certificates(&limited(path, MAX_FILE)?);
     let all = all.map_err(|error| unfit(WHAT, path, error.to_string()))?;
     if let Some(error) = all.iter().find_map(|der| X509Certificate::from_der(der).err()) {
-        return Err(unfit(WHAT, path, format!("it is no X.509 certificate: {error}")));
+        return Err(unfit(WHAT, path, format!("not an X.509 certificate: {error}")));
     }
     let mut certificates = all.into_iter();
     let first = certificates.next();

@@ -223,7 +223,7 @@ impl Judge {
                 (_, Some(kind)) => {
                     grounds.set.add_file(kind, "the evidence file", &rule.content)?;
                 }
-                (other, None) => return Err(self.unfit("rules", format!("{other:?} is no kind of rules"))),
+                (other, None) => return Err(self.unfit("rules", format!("unknown kind of rules {other:?}"))),
             }
         }
         Ok(())

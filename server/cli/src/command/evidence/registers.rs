@@ -37,7 +37,7 @@ fn from_text(path: &Path, text: &str) -> Result<PcrValues, CliError> {
             unfit(
                 WHAT,
                 path,
-                format!("line {} is no register: {:?}", number + 1, line.trim()),
+                format!("line {} is not a register: {:?}", number + 1, line.trim()),
             )
         };
         let line = line.trim();
