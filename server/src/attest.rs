@@ -3,16 +3,17 @@
 //! Every verdict, accepted or refused, is on record before the answer goes out. The node learns the class of a
 //! refusal; the record and the log say everything.
 
+mod admission;
+mod evidence_update;
 mod facts;
-mod keep;
 mod logs;
 mod refusal;
 mod stream;
 mod tpm2;
 mod verdict;
 
+pub(crate) use evidence_update::recall;
 pub use facts::{Facts, PcrFact, ReasonFact};
-pub(crate) use keep::recall;
 pub use logs::LogBudget;
 pub use refusal::{NodeClass, Refusal};
 pub use stream::{AnswerStream, attest_agent};
@@ -21,7 +22,6 @@ pub(crate) use verdict::Subject;
 use std::{path::PathBuf, sync::Arc};
 
 use arc_swap::ArcSwap;
-use hallmark_policy::PolicySet;
 use hallmark_tpm_wire::PcrSelection;
 
 use crate::config::Tpm2;
@@ -32,8 +32,6 @@ const LOG_BUDGET: usize = 256 * 1024 * 1024;
 /// How evidence is judged, and how much of it at a time.
 #[derive(Debug)]
 pub struct Attestation {
-    /// What the operator demands beyond that, as it is in force now.
-    pub policies: ArcSwap<PolicySet>,
     /// Files and folders of the revocation lists.
     pub crls: ArcSwap<Vec<PathBuf>>,
     /// What quotes must cover.
@@ -43,11 +41,10 @@ pub struct Attestation {
 }
 
 impl Attestation {
-    /// As configured, with the policies that are in force.
+    /// As configured.
     #[must_use]
-    pub fn new(tpm2: Tpm2, policies: PolicySet) -> Self {
+    pub fn new(tpm2: Tpm2) -> Self {
         Self {
-            policies: ArcSwap::from_pointee(policies),
             crls: ArcSwap::from_pointee(tpm2.crls),
             pcrs: tpm2.pcrs,
             log_budget: LogBudget::new(LOG_BUDGET),

@@ -9,18 +9,18 @@ mod role_error;
 pub use access::{Access, access, strangers_limit};
 pub use authorise::{Authorise, AuthoriseLayer};
 pub use denial::{Denial, DenialReason, denied};
-pub use role::{Hold, RoleHolder, hold, require_standing};
-pub(crate) use role::{has_role, stands};
+pub(crate) use role::has_role;
+pub use role::require_standing;
 pub use role_error::RoleError;
 
 use std::sync::Arc;
 
 use hallmark_spiffe::SpiffeId;
-use hallmark_state::NodeState;
-use hallmark_store::Agent;
+pub use hallmark_state::decide::RoleHolder;
+use hallmark_state::{Node, NodeState};
 use tonic::Status;
 
-use crate::state::Server;
+use crate::server::Server;
 
 /// In which role a request was let through.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -148,8 +148,8 @@ pub fn agent_of<T>(request: &tonic::Request<T>) -> Result<SpiffeId, Status> {
 ///
 /// # Errors
 /// `PermissionDenied`, in the form that agents act on, when it is no longer served.
-pub fn standing(server: &Server, id: &SpiffeId) -> Result<Arc<Agent>, Status> {
-    match server.agents.find(id) {
+pub fn standing(server: &Server, id: &SpiffeId) -> Result<Arc<Node>, Status> {
+    match server.node(id) {
         None => Err(denied("the agent is not attested", Some(DenialReason::NotAttested))),
         Some(agent) => match denial(&agent) {
             None => Ok(agent),
@@ -163,10 +163,10 @@ pub fn standing(server: &Server, id: &SpiffeId) -> Result<Arc<Agent>, Status> {
 
 /// Why a node is not served, as agents understand it; `None` for one that is.
 #[must_use]
-pub fn denial(agent: &Agent) -> Option<DenialReason> {
+pub fn denial(agent: &Node) -> Option<DenialReason> {
     match agent.state {
         // It may prove something better.
-        NodeState::Active => (!agent.distrust.is_empty()).then_some(DenialReason::MustReattest),
+        NodeState::Active => (!agent.untrusted_reason.is_empty()).then_some(DenialReason::MustReattest),
         // Neither comes back by itself: the agent ends, and forgets.
         NodeState::Banned | NodeState::Retired => Some(DenialReason::Banned),
         NodeState::Suspended => Some(DenialReason::NotActive),

@@ -10,7 +10,7 @@ use std::{
 };
 
 use hallmark_spiffe::x509::VerifiedLeaf;
-use hallmark_store::RoleSvid;
+use hallmark_state::RoleSvid;
 use tokio::sync::OnceCell;
 use tonic::transport::server::UdsConnectInfo;
 use zeroize::Zeroizing;

@@ -1,10 +1,11 @@
 //! Judges evidence, issues SVIDs with keys that stay in the HSM, and records every decision.
 //!
-//! The one place that orders the steps: the pure rooms (`verify`, `policy`, `registry`, `authority`) say what is
+//! The one place that orders the steps: the pure rooms (`verify`, `policy`, `authority`, `state`) say what is
 //! right, the adapters (`store`, `hsm`) do what must be done, and this crate calls them in the only order in
 //! which their types fit. [`run`] is the table of contents.
 
-pub mod agents;
+pub mod api;
+pub mod appraise;
 pub mod attest;
 pub mod authority_keeper;
 mod beginning;
@@ -19,18 +20,15 @@ mod doctor;
 pub mod errors;
 mod healthcheck;
 pub mod issue;
-pub mod kept;
-pub mod lifecycle;
+pub mod journal;
 pub mod limits;
 pub mod listener;
 pub mod metrics;
-pub mod policy_files;
+pub mod nodes;
 pub mod probe;
 mod reload;
 mod renewal;
-pub mod revocation;
 pub mod run;
-pub mod service;
-pub mod state;
+pub mod server;
 pub mod tls;
 mod watched;

@@ -18,7 +18,7 @@ use prometheus_client::{
     registry::{Metric, Registry},
 };
 
-use crate::{authority_keeper::age, state::Server};
+use crate::{authority_keeper::age, server::Server};
 
 type Label = [(&'static str, &'static str); 1];
 type PartLabel = [(&'static str, String); 1];
@@ -193,7 +193,7 @@ impl Metrics {
             "Signatures made, jobs failed, tokens opened again",
             &self.hsm,
         );
-        let store = "Lists of changes made durable, the commits that they shared, and failures";
+        let store = "Transactions made durable, the commits that they shared, and failures";
         add(to, "store_events", store, &self.store);
         add(to, "records", "Records of verdicts, SVIDs and changes", &self.records);
         add(
@@ -261,23 +261,26 @@ impl Metrics {
         let left = server.authority.load().x509.not_after() - now;
         self.authority.set(f64::from(i32::try_from(left).unwrap_or(i32::MAX)));
         let signed = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-        let nodes = server.agents.count(server.clock.unix());
+        let (nodes, entries) = {
+            let state = server.state();
+            (state.count_nodes(server.clock.unix()), state.entries().len())
+        };
         for (state, count) in [
             ("all", nodes.admitted),
             ("pending", nodes.pending),
             ("suspended", nodes.suspended),
             ("banned", nodes.banned),
-            ("distrusted", nodes.distrusted),
+            ("distrusted", nodes.untrusted),
         ] {
             self.nodes.get_or_create(&[("state", state)]).set(signed(count));
         }
         let sized = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-        self.entries.set(sized(server.registry().len()));
+        self.entries.set(sized(entries));
         let hsm = server.keys.status();
         self.hsm_queue.set(sized(hsm.queued));
         self.hsm_sessions.set(sized(hsm.sessions));
         let store = server.store.statistics();
-        self.records.set(store.last_record);
+        self.records.set(signed(store.last_event));
         for (family, event, count) in [
             (&self.hsm, "signature", hsm.signatures),
             (&self.hsm, "failure", hsm.failures),

@@ -12,11 +12,10 @@ use hallmark_verify::Revocation;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::{
+    appraise::{PolicyFileError, RuleChange, change_rules, judge_behind, revocation, set_trust},
     config::{Config, Source},
-    lifecycle,
-    policy_files::{self, PolicyFileError},
-    revocation,
-    state::Server,
+    nodes,
+    server::Server,
 };
 
 /// The keys, and the tables (with a dot at their end), that are applied at once. All others take a restart.
@@ -94,18 +93,20 @@ impl Reload {
 async fn trust(server: &Arc<Server>, config: Config) -> Result<(), PolicyFileError> {
     let mut trust = config.tpm2.trust;
     let mut lists = Revocation::clone(&trust.revocation);
-    revocation::follow(server, &mut lists, &server.lifecycle.trust().revocation);
+    revocation::follow(server, &mut lists, &server.state().trust().revocation);
     trust.revocation = Arc::new(lists);
     server.attestation.crls.store(Arc::new(config.tpm2.crls));
-    let relinked = lifecycle::set_trust(server, trust).await;
-    // Attestations that were judged by what was before have come to their end, or will find that it changed.
-    server.agents.settle().await;
-    let revoked = revocation::hold_against_nodes(server).await.map(drop);
-    let ruled = policy_files::set_rules(server, config.tpm2.rules).await;
-    if let Ok(true) = relinked {
-        policy_files::judge_linked(server).await;
-    }
-    revoked
-        .and(ruled)
-        .and(relinked.map(drop).map_err(PolicyFileError::from))
+    set_trust(server, |_| trust.clone()).await?;
+    let ruled = async {
+        change_rules(server, &RuleChange::Configured(config.tpm2.rules)).await?;
+        judge_behind(server, "the configuration").await
+    };
+    let ruled = ruled.await;
+    let relinked = async {
+        nodes::relink(server).await?;
+        judge_behind(server, "the inventory").await
+    };
+    let relinked = relinked.await;
+    let revoked = revocation::hold_against_nodes(server).await;
+    revoked.map(drop).and(ruled.map(drop)).and(relinked.map(drop))
 }

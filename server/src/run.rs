@@ -22,6 +22,7 @@ use tokio::{
 };
 
 use crate::{
+    api::entry::keep_pruned,
     authority_keeper,
     clock::{self, Clock},
     config::{Config, Listen, Source},
@@ -29,8 +30,7 @@ use crate::{
     listener::{self, AdminSocket, STOP_GRACE},
     probe,
     reload::Reload,
-    service::entry::keep_pruned,
-    state::Server,
+    server::Server,
     tls::{self, ServerIdentity},
     watched::WatchedServer,
 };
@@ -123,20 +123,13 @@ impl Running {
         let keys = parts::keys(&config).await?;
         let address = tcp.local_addr().unwrap_or(address);
         let server = parts::server(config, address, store, keys, clock).await?;
-        if !server.attestation.crls.load().is_empty() {
-            let held = crate::revocation::hold_against_nodes(&server).await;
-            held.map_err(|error| StartError::Runtime {
-                what: "the revocation lists",
-                cause: Report(&error).to_string(),
-            })?;
-        }
-        let linked = crate::lifecycle::link_at_start(&server).await;
+        let linked = crate::nodes::relink(&server).await;
         linked.map_err(|error| StartError::Runtime {
             what: "the endorsement keys of machines",
             cause: Report(&error).to_string(),
         })?;
-        // A server that ended while it judged the nodes by new rules left some that these refuse.
-        let judged = crate::policy_files::sweep_if_due(&server, "the start").await;
+        // Nodes that the rules of before judged, and those that a server which ended had not come to.
+        let judged = crate::appraise::judge_behind(&server, "the start").await;
         judged.map_err(|error| StartError::Runtime {
             what: "the nodes' verdicts",
             cause: Report(&error).to_string(),
@@ -175,8 +168,8 @@ impl Running {
         tasks.spawn(async move { local.await.map_err(failed("the admin socket")) });
         let fresh = tls::keep_fresh(Arc::clone(&server), identity);
         let pruned = keep_pruned(Arc::clone(&server));
-        let judged = crate::policy_files::keep_judging(Arc::clone(&server));
-        let revoked = crate::revocation::keep_reading(Arc::clone(&server));
+        let judged = crate::appraise::keep_judging(Arc::clone(&server));
+        let revoked = crate::appraise::revocation::keep_reading(Arc::clone(&server));
         tasks.spawn(async move {
             tokio::select! {
                 () = revoked => {}

@@ -20,7 +20,7 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 
-use crate::state::Server;
+use crate::server::Server;
 
 /// The one provider of cryptography.
 #[must_use]

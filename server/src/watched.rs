@@ -6,7 +6,7 @@ use hallmark_host::health::{LastReport, Part, Report, Watched};
 use hallmark_reason::{Coded, ReasonCode};
 use tokio::{task::spawn_blocking, time::timeout};
 
-use crate::{service::admin::parts::parts, state::Server};
+use crate::{api::admin::parts::parts, server::Server};
 
 /// How long the store may take to answer, be it with a failure: longer than another program's lock holds it up.
 const STORE: Duration = Duration::from_secs(8);
@@ -52,8 +52,7 @@ impl Watched for WatchedServer {
         let stuck = |part, within| Stuck { part, within };
         let server = Arc::clone(&self.server);
         let locks = spawn_blocking(move || {
-            drop(server.registry());
-            let _ = server.agents.count(server.clock.unix());
+            let _ = server.state().count_nodes(server.clock.unix());
         });
         let (store, locks) = tokio::join!(timeout(STORE, self.server.store.check()), timeout(LOCK, locks));
         let store = store.is_err().then(|| stuck("store", STORE));

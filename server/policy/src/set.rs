@@ -210,6 +210,17 @@ impl PolicySet {
         AppraisalResult { reasons, selectors }
     }
 
+    /// From when on, in Unix seconds, [`judge`](Self::judge) finds something else although neither facts nor rules change: a
+    /// quote becomes too old. `None` for never.
+    #[must_use]
+    pub fn stale_at(&self, facts: &MachineFacts, now: SystemTime) -> Option<i64> {
+        let applying = self
+            .policies()
+            .filter(|policy| applies::applies(policy, facts).is_some());
+        let ends = applying.filter_map(|policy| tpm::too_old_at(&policy.tpm, facts, now));
+        ends.min()
+    }
+
     /// `unknown` are the facts for want of which the policy applies.
     fn judge_policy(
         &self,

@@ -54,6 +54,14 @@ fn clock_safe(facts: &MachineFacts, wanted: bool) -> Reason {
     Reason::of(ReasonCode::new("HM-POLICY-0008"), "tpm.clock_safe", finding)
 }
 
+/// When the last quote becomes too old, in Unix seconds; `None` if it is, or never does.
+pub(crate) fn too_old_at(rules: &TpmRules, facts: &MachineFacts, now: SystemTime) -> Option<i64> {
+    let most = rules.max_quote_age?;
+    let seen_at = facts.quote_clock.seen_at / 1000;
+    facts.age(now).filter(|age| *age <= most)?;
+    i64::try_from(seen_at.saturating_add(most).saturating_add(1)).ok()
+}
+
 fn max_quote_age(facts: &MachineFacts, most: u64, now: SystemTime) -> Reason {
     let expected = format!("at most {most} s");
     let finding = match facts.age(now) {

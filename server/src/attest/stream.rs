@@ -13,7 +13,7 @@ use super::{NodeClass, Refusal, tpm2};
 use crate::{
     connection::TlsInfo,
     limits::{Network, Occupant, Permit},
-    state::Server,
+    server::Server,
 };
 
 /// The first message has to be here, whole, within this time: a machine has it at hand when it opens the stream.

@@ -1,16 +1,19 @@
 //! Attestation type `tpm2`: claim, challenge, proof, verdict, SVID.
 
-use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Instant};
+use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use hallmark_api::{agent::attest_agent_response, attest};
 use hallmark_authority::SubjectKey;
 use hallmark_evidence::{Claim, EkCertificateChain};
-use hallmark_node::{EkId, NodeId};
-use hallmark_policy::{Appraisal, Listed, PolicySet, appraise_following};
+use hallmark_node::NodeId;
+use hallmark_policy::{Appraisal, Listed, appraise_following};
 use hallmark_spiffe::{SpiffeId, x509::SerialHex};
-use hallmark_state::authorise_node;
-use hallmark_store::{Agent, StoreError};
+use hallmark_state::{
+    AttestationState, Node, authorise_node,
+    decide::{self, Basis},
+};
+use hallmark_store::StoreError;
 use hallmark_tpm_wire::Name;
 use hallmark_verify::{
     Challenge, EkCertificateError, KnownTpm, RefusalClass, VerifiedClaim, VerifiedProof, VerifyError, ek_sha256,
@@ -21,23 +24,21 @@ use tonic::Status;
 use zeroize::Zeroizing;
 
 use super::{
-    Facts, NodeClass, Refusal,
-    keep::{self, Keeping},
+    Facts, NodeClass, Refusal, admission,
+    evidence_update::{self, EvidenceUpdate},
     logs::{self, LogPermit, Logs},
     stream::Dialogue,
     verdict::{self, Subject},
 };
 use crate::{
+    appraise::revocation,
     clock,
     connection::TlsInfo,
     convert,
     issue::{Intended, IssueError, IssuedSvid, Order, OrderKey},
-    kept::Held,
-    lifecycle::{self, Known},
     limits::Network,
     metrics::Stage,
-    revocation,
-    state::Server,
+    server::Server,
 };
 
 /// The type's name on the wire.
@@ -140,11 +141,10 @@ async fn judge(
     let verified_proof = verify_proof(verified_claim, challenge, proof, &exporter, now)?;
     // It is this TPM's. Whatever the verdict will be, the machine is judged by it from now on.
     subject.has(certificate);
-    lifecycle::require_one_node(server, &verified_proof).await?;
+    admission::prove_names(server, &verified_proof).await?;
     if let Some(held) = &held {
-        let runs = held.runs_to_follow();
         verified_proof
-            .require_follows(&runs, run, now)
+            .require_follows(&held.runs, run, now)
             .map_err(VerifyError::from)?;
     }
     stages.ended(Stage::Proof);
@@ -166,7 +166,7 @@ struct Opened {
     node: SpiffeId,
     verified_claim: VerifiedClaim,
     challenge: Challenge,
-    held: Option<Arc<Held>>,
+    held: Option<Arc<AttestationState>>,
     run: AgentRunId,
 }
 
@@ -178,32 +178,12 @@ pub(super) struct Judged {
     /// What it was judged by.
     pub(super) basis: Basis,
     /// What was held of the node when the challenge was made.
-    pub(super) before: Option<Arc<Held>>,
-    pub(super) keeping: Keeping,
+    pub(super) before: Option<Arc<AttestationState>>,
+    pub(super) update: EvidenceUpdate,
+    /// From when on, in Unix seconds, the verdict no longer counts.
+    pub(super) stale_at: Option<i64>,
     /// The room of its logs: what is kept of them is in memory until the store has it.
     pub(super) _room: Option<LogPermit>,
-}
-
-/// What operators say, as far as a verdict rests on it.
-#[derive(Debug)]
-pub(super) struct Basis {
-    policies: Arc<PolicySet>,
-    /// Roots, revocation lists, templates and inventory.
-    known: Arc<Known>,
-    /// The keys by which an inventory may know the machine.
-    ek_ids: Vec<EkId>,
-    ek_sha256: [u8; 32],
-    /// The EKs that are listed with its own.
-    other_eks: BTreeSet<String>,
-}
-
-impl Basis {
-    /// Whether all of it is in force now.
-    pub(super) fn still_counts(&self, server: &Server) -> bool {
-        Arc::ptr_eq(&self.policies, &server.attestation.policies.load())
-            && self.known.stands_for(&self.ek_ids, &server.lifecycle.inventory())
-            && self.other_eks == server.lifecycle.listed_with(&self.ek_sha256)
-    }
 }
 
 /// The first half: the claim is examined and a challenge made for it.
@@ -214,12 +194,16 @@ async fn open(server: &Arc<Server>, payload: Bytes, csr: Bytes, subject: &mut Su
         .map(NodeId::into_spiffe_id)
         .map_err(|error| Refusal::of(NodeClass::Unable, &error))?;
     subject.is(&id, ek);
-    let row = server.agents.find(&id);
-    lifecycle::barred(row.as_deref())?;
-    // Who was evicted, or was never let in, has no history to follow: an operator's word makes a new beginning.
-    let held = row.as_ref().and_then(|_| server.kept.find(&id));
+    let (row, held) = {
+        let state = server.state();
+        let row = state.node(&id).cloned();
+        // Who was evicted, or was never let in, has no history to follow: an operator's word makes a new beginning.
+        let held = row.as_ref().and_then(|_| state.attestation(&id).cloned());
+        (row, held)
+    };
+    decide::require_not_blocked(row.as_deref()).map_err(|error| admission::refusal(server, error))?;
     let known = known(server, ek, row.as_deref()).await?;
-    let (trust, pcrs) = (server.lifecycle.trust(), server.attestation.pcrs.clone());
+    let (trust, pcrs) = (server.state().trust(), server.attestation.pcrs.clone());
     let (nonce, secret) = (random()?, Zeroizing::new(random()?));
     let now = server.clock.now();
     let is_short = claim.ek_chain.len() <= SHORT_CHAIN;
@@ -254,7 +238,7 @@ async fn open(server: &Arc<Server>, payload: Bytes, csr: Bytes, subject: &mut Su
 }
 
 /// What is known of the TPM before it proves anything.
-async fn known(server: &Server, ek_sha256: [u8; 32], row: Option<&Agent>) -> Result<KnownTpm, Refusal> {
+async fn known(server: &Server, ek_sha256: [u8; 32], row: Option<&Node>) -> Result<KnownTpm, Refusal> {
     let kept = server.store.ek_certificate(&ek_sha256).await;
     let kept = kept.map_err(|error| Refusal::of(NodeClass::Unable, &error))?;
     let certificate = kept.map(|kept| EkCertificateChain::from_json(&kept.certificate));
@@ -289,30 +273,37 @@ async fn appraise(
     node: SpiffeId,
     verified_proof: VerifiedProof,
     logs: Logs,
-    (before, run): (Option<Arc<Held>>, AgentRunId),
+    (before, run): (Option<Arc<AttestationState>>, AgentRunId),
 ) -> Result<Judged, Refusal> {
-    let (policies, now) = (server.attestation.policies.load_full(), server.clock.now());
-    let basis = Basis {
-        known: server.lifecycle.inventory(),
-        other_eks: server.lifecycle.listed_with(verified_proof.ek_sha256()),
-        ek_ids: verified_proof.ek_ids().collect(),
-        ek_sha256: *verified_proof.ek_sha256(),
-        policies,
+    let now = server.clock.now();
+    let (policies, basis) = {
+        let state = server.state();
+        let basis = Basis {
+            rules: state.rules().revision,
+            trust: state.trust_revision(),
+            inventory: Arc::clone(state.inventory()),
+            other_eks: state.listed_with(verified_proof.ek_sha256()),
+            ek_ids: verified_proof.ek_ids().collect(),
+            ek_sha256: *verified_proof.ek_sha256(),
+        };
+        (Arc::clone(&state.rules().set), basis)
     };
-    let mut beginnings = keep::held_logs(server, &node, before.as_deref(), &verified_proof, &basis.policies).await?;
+    let mut beginnings =
+        evidence_update::prior_logs(server, &node, before.as_deref(), &verified_proof, &policies).await?;
     let is_short = verified_proof.intermediates() <= SHORT_CHAIN
         && logs.bytes() + beginnings.bytes() <= SHORT_LOGS
         && logs.list_bytes() <= SHORT_LIST;
     let work = move || {
         let announced = verified_proof.logs().to_vec();
-        let verified_proof = verified_proof.enrolled_again(&basis.known.trust(), now)?;
+        let verified_proof = verified_proof.enrolled_again(&basis.inventory.trust(), now)?;
         let evidence = verify_logs(verified_proof, logs.logs, &beginnings.logs)?;
         let listed = Listed {
-            labels: basis.known.labels(&evidence),
+            labels: basis.inventory.labels(&evidence),
             other_eks: basis.other_eks.clone(),
         };
-        let mut appraisal = appraise_following(beginnings.recalled(&node)?, evidence, listed, &basis.policies, now);
-        let keeping = Keeping::of(
+        let mut appraisal = appraise_following(beginnings.recalled(&node)?, evidence, listed, &policies, now);
+        let stale_at = policies.stale_at(appraisal.facts(), now);
+        let update = EvidenceUpdate::of(
             &node,
             &mut appraisal,
             &announced,
@@ -325,7 +316,8 @@ async fn appraise(
             appraisal,
             basis,
             before,
-            keeping,
+            update,
+            stale_at,
             _room: logs.room,
         })
     };
@@ -351,7 +343,7 @@ async fn admit(
     subject: &Subject,
 ) -> Result<IssuedSvid, Refusal> {
     let appraisal = &judged.appraisal;
-    lifecycle::let_in(server, appraisal).await?;
+    admission::let_in(server, appraisal).await?;
     let unable = |error: &dyn hallmark_reason::Coded| Refusal::of(NodeClass::Unable, error);
     let grant =
         authorise_node(appraisal, &server.trust_domain, server.lifetimes.agent).map_err(|error| unable(&error))?;
@@ -373,7 +365,8 @@ async fn admit(
     };
     let class = facts.class.clone();
     // Verdict, row and intent are durable together: one flush, and nothing is signed for whom the row refuses.
-    let recorded = verdict::record_accepted(server, subject, judged, &intended, svid, &facts).await?;
+    let recorded = verdict::record_accepted(server, subject, &judged, &intended, svid, &facts).await?;
+    drop(judged);
     let signed = intended.sign(server, recorded).await.pop();
     match signed.unwrap_or(Err(IssueError::Interrupted)) {
         Ok(issued) => {

@@ -1,29 +1,23 @@
 //! Verdicts, as they are recorded.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc};
 
 use hallmark_evidence::EkCertificateChain;
 use hallmark_spiffe::SpiffeId;
-use hallmark_state::{Approvals, NodeState};
-use hallmark_store::{
-    Agent, Change, Committed, EkCertificate, NewEvidence, NodeSvid, Outcome, Record, RecordKind, RecordRange,
-    StoreError,
+use hallmark_state::{
+    Change, EkCertificate, Event, EventRange, Node, NodeSvid, Outcome, What,
+    decide::{self, Accepted, AttestRefusal, Evidence, Proven},
 };
 use hallmark_verify::RefusalClass;
 
 use super::{
-    Facts, NodeClass, Refusal,
-    keep::Keeping,
+    Facts, NodeClass, Refusal, admission,
     tpm2::{Judged, TYPE},
 };
-use crate::{
-    agents::{ChangeError, Decision},
-    errors::log_store_failure,
-    issue::Intended,
-    kept::Held,
-    lifecycle,
-    state::Server,
-};
+use crate::{errors::log_store_failure, issue::Intended, journal::Failed, server::Server};
+
+/// Who judges, in the records.
+const BY: &str = "attestation";
 
 /// Whom a verdict is about.
 #[derive(Debug, Clone)]
@@ -32,7 +26,7 @@ pub(crate) struct Subject {
     remote: SocketAddr,
     ek_sha256: [u8; 32],
     /// The EK certificate that is to be kept, whatever the verdict is.
-    certificate: Option<EkCertificate>,
+    certificate: Option<Arc<EkCertificate>>,
     is_revoked: bool,
 }
 
@@ -56,9 +50,11 @@ impl Subject {
 
     /// It has proven to hold the key of this EK certificate, which is new.
     pub(super) fn has(&mut self, certificate: Option<EkCertificateChain>) {
-        self.certificate = certificate.map(|chain| EkCertificate {
-            ek_sha256: self.ek_sha256,
-            certificate: chain.to_json(),
+        self.certificate = certificate.map(|chain| {
+            Arc::new(EkCertificate {
+                ek_sha256: self.ek_sha256,
+                certificate: chain.to_json(),
+            })
         });
     }
 
@@ -71,11 +67,6 @@ impl Subject {
     /// Whether the EK has another certificate now, and whether its vendor has revoked that.
     pub(crate) fn news(&self) -> Option<(&[u8; 32], bool)> {
         self.certificate.as_ref().map(|new| (&new.ek_sha256, self.is_revoked))
-    }
-
-    fn kept(&self) -> Option<Change> {
-        let certificate = self.certificate.clone().map(Box::new);
-        certificate.map(Change::PutEkCertificate)
     }
 }
 
@@ -104,80 +95,58 @@ pub(super) async fn record_refused(server: &Server, subject: &Subject, refusal: 
     if is_verdict {
         server.counters.refused.add(1);
     }
-    let detail = serde_json::json!({
-        "remote": subject.remote.to_string(),
-        "type": TYPE,
-        "text": text,
-        "compared": compared,
-    });
-    let record = Record {
-        at: server.clock.unix(),
-        kind: RecordKind::Verdict,
-        subject: subject.name.clone(),
+    let verdict = Event {
+        subject: subject.name.as_str().into(),
         outcome,
-        code: refusal.code.to_string(),
-        detail: detail.to_string(),
+        code: refusal.code.as_str().into(),
+        what: What::Refused {
+            remote: subject.remote,
+            attestation_type: TYPE.to_owned(),
+            text,
+            compared,
+        },
     };
-    let recorded = match proven {
-        None => {
-            let changes = [Change::Record(record)].into_iter().chain(subject.kept());
-            server.store.commit(changes.collect()).await.map(|_| ())
-        }
-        Some(judged) => distrust(server, subject, refusal, record, *judged).await,
-    };
-    if let Err(error) = recorded {
+    let decided = server.journal.decide(BY, |view| {
+        let decision = match &proven {
+            None => {
+                let changes = subject.certificate.clone().map(Change::PutEkCertificate);
+                view.decide(changes.into_iter().collect(), vec![verdict.clone()])
+            }
+            Some(judged) => {
+                let evidence = judged.evidence(subject);
+                decide::refuse(view, &judged.proven(&evidence, ""), &verdict)
+            }
+        };
+        Ok::<_, Infallible>((decision, ()))
+    });
+    if let Err(Failed::Store(error)) = decided.await {
         log_store_failure(&error);
     }
 }
 
-async fn distrust(
-    server: &Server,
-    subject: &Subject,
-    refusal: &Refusal,
-    record: Record,
-    judged: Judged,
-) -> Result<(), StoreError> {
-    let (node, selectors) = (&judged.node, judged.appraisal.selectors());
-    let Keeping { new, held } = judged.keeping;
-    let (held, beside) = (Arc::new(held), Change::Record(record.clone()));
-    let decide = |row: Option<&Agent>| {
-        if row.is_some() && is_overtaken(server, node, judged.before.as_ref(), &new, &held) {
-            return (Decision::Refuse(()), Vec::new());
+impl Judged {
+    /// What is kept of it.
+    fn evidence(&self, subject: &Subject) -> Evidence {
+        Evidence {
+            new: Arc::clone(&self.update.new),
+            state: Arc::clone(&self.update.held),
+            before: self.before.clone(),
+            certificate: subject.certificate.clone(),
         }
-        let decision = row.map_or(Decision::Beside, |row| {
-            Decision::Put(Box::new(Agent {
-                distrust: refusal.code.to_string(),
-                selectors: selectors.clone(),
-                ..row.clone()
-            }))
-        });
-        let kept = [beside, Change::PutEvidence(Box::new(new))].into_iter();
-        (decision, kept.chain(subject.kept()).collect())
-    };
-    let committed = || server.kept.put(node, Arc::clone(&held));
-    match server.agents.change_with(&*server.store, node, decide, committed).await {
-        Ok(_) => Ok(()),
-        // A newer quote is what the node is judged by; that this one came is on record.
-        Err(ChangeError::Refused(())) => server.store.commit(vec![Change::Record(record)]).await.map(|_| ()),
-        Err(ChangeError::Store(error)) => Err(error),
     }
-}
 
-/// Whether another attestation of the node was kept meanwhile that this one does not follow, or whose logs it does not
-/// go on from.
-fn is_overtaken(server: &Server, node: &SpiffeId, before: Option<&Arc<Held>>, new: &NewEvidence, held: &Held) -> bool {
-    let Some(newest) = server.kept.find(node) else {
-        return before.is_some();
-    };
-    let goes_on = new.drops_logs || before.is_some_and(|before| before.has_logs_of(&newest));
-    // A run of the agent that this attestation does not know of.
-    let current = newest.runs.current();
-    let same_run = current == held.runs.current() || before.is_some_and(|it| it.runs.current() == current);
-    let follows = held.runs.current().is_some_and(|run| {
-        let runs = newest.runs_to_follow();
-        runs.require_follows(run, &held.quote_clock).is_ok()
-    });
-    !goes_on || !same_run || !follows
+    fn proven<'a>(&'a self, evidence: &'a Evidence, facts: &'a str) -> Proven<'a> {
+        Proven {
+            id: &self.node,
+            attestation_type: TYPE,
+            ak_name: self.appraisal.evidence().ak_name().as_bytes(),
+            selectors: self.appraisal.selectors(),
+            facts,
+            basis: &self.basis,
+            stale_at: self.stale_at,
+            evidence,
+        }
+    }
 }
 
 /// The most characters of a reason that are kept: some quote what strangers sent, who could fill the disk with it.
@@ -199,91 +168,53 @@ fn shortened(text: &str) -> String {
 pub(super) async fn record_accepted(
     server: &Server,
     subject: &Subject,
-    judged: Judged,
+    judged: &Judged,
     intended: &Intended,
     svid: NodeSvid,
     facts: &Facts,
-) -> Result<RecordRange, Refusal> {
-    let now = server.clock.unix();
+) -> Result<EventRange, Refusal> {
     let facts = facts.to_json();
-    let record = Record {
-        at: now,
-        kind: RecordKind::Verdict,
-        subject: judged.node.as_str().to_owned(),
+    let verdict = Event {
+        subject: judged.node.as_str().into(),
         outcome: Outcome::Accepted,
-        code: String::new(),
-        detail: detail(subject.remote, &facts),
-    };
-    let Judged {
-        node,
-        appraisal,
-        basis,
-        before,
-        keeping: Keeping { new, held },
-        _room,
-    } = judged;
-    let node = &node;
-    let evidence = appraisal.evidence();
-    let held = Arc::new(held);
-    let decide = |row: Option<&Agent>| {
-        // Whatever an operator did meanwhile comes first.
-        if let Err(refusal) = lifecycle::admission(server, row, evidence.ek_sha256(), now) {
-            return (Decision::Refuse(refusal), Vec::new());
-        }
-        // The rules or the inventory changed, an operator evicted the node, or it was faster itself: what was judged is no
-        // longer what counts.
-        let overtaken = match row {
-            Some(_) => is_overtaken(server, node, before.as_ref(), &new, &held),
-            None => before.is_some(),
-        };
-        if !basis.still_counts(server) || overtaken {
-            let stale = Refusal::bare(NodeClass::Evidence(RefusalClass::Stale));
-            return (Decision::Refuse(stale), Vec::new());
-        }
-        let mut beside = lifecycle::admitted(server, node, row, evidence.ek_sha256());
-        beside.extend([Change::Record(record), Change::PutEvidence(Box::new(new))]);
-        beside.extend(subject.kept());
-        beside.extend(intended.intents(server).map(Change::SvidIntents));
-        let row = Agent {
-            id: node.clone(),
+        code: "".into(),
+        what: What::Accepted {
+            remote: subject.remote,
             attestation_type: TYPE.to_owned(),
-            ek_sha256: Some(*evidence.ek_sha256()),
-            ak_name: evidence.ak_name().as_bytes().to_vec(),
-            current: row.and_then(|row| row.current),
-            next: Some(svid),
-            selectors: appraisal.selectors().clone(),
-            state: NodeState::Active,
-            since: row
-                .filter(|row| row.state == NodeState::Active)
-                .map_or(now, |row| row.since),
-            approvals: Approvals::default(),
-            distrust: String::new(),
-            can_reattest: true,
-            agent_version: row.map_or_else(String::new, |row| row.agent_version.clone()),
-            facts,
-            attested_at: now,
-        };
-        (Decision::Put(Box::new(row)), beside)
+            facts: facts.clone(),
+        },
     };
-    let committed = || server.kept.put(node, Arc::clone(&held));
-    let siblings = lifecycle::siblings(server, evidence.ek_sha256());
-    let changed = server
-        .agents
-        .change_among(&*server.store, node, &siblings, decide, committed);
-    match changed.await {
-        Ok(Committed { intents, .. }) => {
+    // Last, so that their numbers are the last ones.
+    let intents = intended.intents(Some(judged.node.as_str()));
+    let count = u64::try_from(intents.len()).unwrap_or(u64::MAX);
+    let evidence = judged.evidence(subject);
+    let accepted = Accepted {
+        proven: judged.proven(&evidence, &facts),
+        svid,
+        authority: intended.authority(),
+        events: [verdict].into_iter().chain(intents).collect(),
+    };
+    let rules = &server.approval.rules;
+    let decided = server.journal.decide(BY, |view| {
+        decide::accept(view, &accepted, rules, server.clock.unix()).map(|decision| (decision, ()))
+    });
+    match decided.await {
+        Ok(done) => {
             server.counters.accepted.add(1);
             server.metrics.verdict("accepted", None);
-            intents.ok_or_else(|| Refusal::bare(NodeClass::Unable))
+            let last = done.committed.events.map(|events| events.last);
+            let range = last.map(|last| EventRange {
+                first: last.saturating_sub(count.saturating_sub(1)),
+                last,
+            });
+            range
+                .filter(|_| count > 0)
+                .ok_or_else(|| Refusal::bare(NodeClass::Unable))
         }
-        Err(ChangeError::Refused(refusal)) => Err(refusal),
-        Err(ChangeError::Store(error)) => Err(Refusal::of(NodeClass::Unable, &error)),
+        Err(Failed::Refused(AttestRefusal::Overtaken)) => Err(Refusal::bare(NodeClass::Evidence(RefusalClass::Stale))),
+        Err(Failed::Refused(AttestRefusal::Admission(error))) => Err(admission::refusal(server, error)),
+        Err(Failed::Store(error)) => Err(Refusal::of(NodeClass::Unable, &error)),
     }
-}
-
-/// The details of an accepted verdict; `facts` are JSON.
-fn detail(remote: SocketAddr, facts: &str) -> String {
-    format!(r#"{{"facts":{facts},"remote":"{remote}","type":"{TYPE}"}}"#)
 }
 
 /// Whether the node may still have the SVID that was signed meanwhile.
@@ -291,10 +222,9 @@ fn detail(remote: SocketAddr, facts: &str) -> String {
 /// # Errors
 /// When an operator took its place away, or new rules its trust.
 pub(super) fn still_stands(server: &Server, node: &SpiffeId, svid: NodeSvid) -> Result<(), Refusal> {
-    let row = server.agents.find(node);
-    lifecycle::barred(row.as_deref())?;
-    let is_its =
-        |row: &Agent| row.state.is_served() && row.distrust.is_empty() && [row.current, row.next].contains(&Some(svid));
+    let row = server.node(node);
+    decide::require_not_blocked(row.as_deref()).map_err(|error| admission::refusal(server, error))?;
+    let is_its = |row: &Node| row.is_active() && [row.current, row.next].contains(&Some(svid));
     if row.is_some_and(|row| is_its(&row)) {
         return Ok(());
     }
@@ -303,15 +233,10 @@ pub(super) fn still_stands(server: &Server, node: &SpiffeId, svid: NodeSvid) -> 
 
 /// Takes an SVID that was not signed out of the node's row.
 pub(super) async fn take_back(server: &Server, node: &SpiffeId, svid: NodeSvid) {
-    let decide = |row: Option<&Agent>| match row {
-        Some(row) if row.next == Some(svid) => Decision::Put(Box::new(Agent {
-            next: None,
-            ..row.clone()
-        })),
-        _ => Decision::Keep,
-    };
-    let changed = server.agents.change::<()>(&*server.store, node, Vec::new(), decide);
-    if let Err(ChangeError::Store(error)) = changed.await {
+    let decided = server.journal.decide(BY, |view| {
+        Ok::<_, Infallible>((decide::take_back(view, node, svid), ()))
+    });
+    if let Err(Failed::Store(error)) = decided.await {
         log_store_failure(&error);
     }
 }

@@ -11,7 +11,7 @@ use hallmark_reason::{Coded, ReasonCode};
 use tokio::time::sleep;
 
 use super::error::date;
-use crate::state::Server;
+use crate::server::Server;
 
 /// How often the authority is looked at.
 const TICK: Duration = Duration::from_secs(5);

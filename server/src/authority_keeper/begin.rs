@@ -2,17 +2,19 @@
 
 use std::collections::BTreeSet;
 
-use hallmark_store::{Change, Loaded, Outcome};
-use serde_json::json;
+use hallmark_state::{Outcome, Snapshot};
 
-use super::{AuthorityError, Keeper, keep};
+use super::{
+    AuthorityError, Keeper,
+    keep::{self, event},
+};
 
 impl Keeper<'_> {
     /// The keys that keep a server from starting with this store.
     ///
     /// # Errors
     /// When the store has an authority, or token or store fail.
-    pub async fn keys_in_the_way(&self, loaded: &Loaded) -> Result<BTreeSet<String>, AuthorityError> {
+    pub async fn keys_in_the_way(&self, loaded: &Snapshot) -> Result<BTreeSet<String>, AuthorityError> {
         if let Some(authority) = keep::active(loaded) {
             return Err(AuthorityError::Begun {
                 label: authority.label.clone(),
@@ -27,11 +29,10 @@ impl Keeper<'_> {
     /// # Errors
     /// When the store fails; then nothing was allowed.
     pub async fn allow(&self, labels: &BTreeSet<String>, by: &str, reason: &str) -> Result<(), AuthorityError> {
-        let detail = json!({ "act": "x509-authority-begin", "by": by, "reason": reason });
-        let records = labels
+        let events = labels
             .iter()
-            .map(|label| Change::Record(self.record_of(label, Outcome::Done, &detail)));
-        self.store.commit(records.collect()).await?;
+            .map(|label| event(label, Outcome::Done, "begin", Some(reason), Vec::new()));
+        self.commit(by, Vec::new(), events.collect()).await?;
         Ok(())
     }
 }

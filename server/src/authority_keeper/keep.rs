@@ -1,21 +1,21 @@
 //! Making the authority, and finding it again.
 
-use std::{collections::BTreeSet, path::Path, time::Duration};
+use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
 
 use aws_lc_rs::{digest, rand};
 use hallmark_authority::{Serial, X509Authority, prepare_authority};
 use hallmark_hsm::{HsmError, KeyInfo, KeyKind, KeyStore};
 use hallmark_spiffe::{Bundle, TrustDomain};
-use hallmark_store::{
-    Authority, AuthorityState, Change, Loaded, Outcome, Record, RecordFilter, RecordKind, RecordQuery, Store,
+use hallmark_state::{
+    Authority, AuthorityState, Change, Decision, Event, Expect, Key, Outcome, RecordFilter, RecordQuery, Snapshot, What,
 };
-use serde_json::{Value, json};
+use hallmark_store::{Store, StoreError};
 
 use super::{
     AuthorityError,
     found::{ActiveAuthority, REFRESH_HINT, is_of},
 };
-use crate::clock::Clock;
+use crate::{clock::Clock, journal::transaction};
 
 /// Labels with a longer trust domain would not fit every token.
 const MAX_NAME_IN_LABEL: usize = 96;
@@ -62,7 +62,7 @@ impl Keeper<'_> {
     /// store fail.
     pub async fn keep(
         &self,
-        loaded: &Loaded,
+        loaded: &Snapshot,
         kind: KeyKind,
         lifetime: Duration,
     ) -> Result<ActiveAuthority, AuthorityError> {
@@ -107,13 +107,12 @@ impl Keeper<'_> {
             created_at: self.clock.unix(),
             state: AuthorityState::Active,
         };
-        let done = self.record(&authority.label, Outcome::Done, "certify");
+        let done = step(&authority.label, Outcome::Done, "certify");
         let changes = vec![
-            Change::PutAuthority(authority.clone()),
-            Change::BundleSequence(sequence),
-            Change::Record(done),
+            Change::PutAuthority(Arc::new(authority.clone())),
+            Change::PutBundleSequence(sequence),
         ];
-        self.store.commit(changes).await?;
+        self.commit("server", changes, vec![done]).await?;
         Ok((authority, key))
     }
 
@@ -182,8 +181,8 @@ impl Keeper<'_> {
     }
 
     async fn generate(&self, label: &str, kind: KeyKind) -> Result<KeyInfo, AuthorityError> {
-        let intent = self.record(label, Outcome::Pending, "generate");
-        self.store.commit(vec![Change::Record(intent)]).await?;
+        let intent = step(label, Outcome::Pending, "generate");
+        self.commit("server", Vec::new(), vec![intent]).await?;
         let key = self.keys.generate(label, kind).await?;
         tracing::info!(label, %kind, "authority key generated in the token");
         Ok(key)
@@ -192,8 +191,8 @@ impl Keeper<'_> {
     /// The self-signed certificate. The intent is on record before the signature.
     async fn certify(&self, key: &KeyInfo, lifetime: Duration) -> Result<Vec<u8>, AuthorityError> {
         let draft = prepare_authority(self.trust_domain, &key.spki_der, lifetime, serial()?, self.clock.now())?;
-        let intent = self.record(&key.label, Outcome::Pending, "certify");
-        self.store.commit(vec![Change::Record(intent)]).await?;
+        let intent = step(&key.label, Outcome::Pending, "certify");
+        self.commit("server", Vec::new(), vec![intent]).await?;
         let signature = self
             .keys
             .sign(&key.id, key.kind.signature_alg(), draft.tbs().to_vec())
@@ -230,24 +229,51 @@ impl Keeper<'_> {
         Ok(active.without_ended(now)?.unwrap_or(active))
     }
 
-    fn record(&self, label: &str, outcome: Outcome, act: &str) -> Record {
-        self.record_of(label, outcome, &json!({ "act": format!("x509-authority-{act}") }))
+    /// Makes a step durable. Nothing else writes the store meanwhile: no server runs, or nobody is served yet.
+    pub(super) async fn commit(&self, actor: &str, changes: Vec<Change>, events: Vec<Event>) -> Result<(), StoreError> {
+        let decision = Decision {
+            expect: Expect {
+                revision: self.store.statistics().revision,
+                keys: BTreeSet::from([Key::Authorities]),
+            },
+            changes,
+            events,
+        };
+        self.store
+            .commit(transaction(actor, decision, self.clock)?)
+            .await
+            .map(drop)
     }
+}
 
-    pub(super) fn record_of(&self, label: &str, outcome: Outcome, detail: &Value) -> Record {
-        Record {
-            at: self.clock.unix(),
-            kind: RecordKind::Admin,
-            subject: label.to_owned(),
-            outcome,
-            code: String::new(),
-            detail: detail.to_string(),
-        }
+/// A step of an authority, taken by the server itself.
+fn step(label: &str, outcome: Outcome, act: &str) -> Event {
+    event(label, outcome, act, None, Vec::new())
+}
+
+/// A step of an authority; with a `reason` it is an operator's.
+pub(super) fn event(
+    label: &str,
+    outcome: Outcome,
+    act: &str,
+    reason: Option<&str>,
+    facts: Vec<(String, String)>,
+) -> Event {
+    Event {
+        outcome,
+        ..Event::done(
+            label,
+            What::Authority {
+                act: format!("x509-authority-{act}"),
+                reason: reason.map(str::to_owned),
+                facts,
+            },
+        )
     }
 }
 
 /// The authority that signs, as the store has it.
-pub(super) fn active(loaded: &Loaded) -> Option<&Authority> {
+pub(super) fn active(loaded: &Snapshot) -> Option<&Authority> {
     let mut authorities = loaded.authorities.iter();
     authorities.rfind(|authority| authority.state == AuthorityState::Active)
 }

@@ -3,14 +3,18 @@
 //! The old one stays in the bundle until it ends. Whoever knows only the old one believes what is issued now as long as
 //! the old one lasts, so nobody is locked out while the new bundle goes round.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use hallmark_authority::{AuthorityDraft, X509Authority, prepare_renewal};
 use hallmark_hsm::KeyInfo;
-use hallmark_store::{Authority, AuthorityState, Change, Loaded, Outcome};
-use serde_json::json;
+use hallmark_state::{Authority, AuthorityState, Change, Outcome, Snapshot};
 
-use super::{AuthorityError, Keeper, error::date, found::is_of, keep};
+use super::{
+    AuthorityError, Keeper,
+    error::date,
+    found::is_of,
+    keep::{self, event},
+};
 
 /// A certificate that is ready to be signed. Nothing was written yet.
 #[derive(Debug)]
@@ -39,7 +43,7 @@ impl Keeper<'_> {
     /// # Errors
     /// When there is no authority yet, the token's key is missing or another one, the clock is before the present
     /// certificate, or the new one would not last longer.
-    pub async fn prepare_renewal(&self, loaded: &Loaded, lifetime: Duration) -> Result<Renewal, AuthorityError> {
+    pub async fn prepare_renewal(&self, loaded: &Snapshot, lifetime: Duration) -> Result<Renewal, AuthorityError> {
         let active = keep::active(loaded).ok_or(AuthorityError::None)?;
         let key = self.find(active).await?;
         let x509 = X509Authority::from_certificate(&active.certificate, self.trust_domain)?;
@@ -68,19 +72,17 @@ impl Keeper<'_> {
     /// When token or store fail; then the authority is as it was.
     pub async fn carry_out(&self, renewal: Renewal, by: &str, reason: &str) -> Result<(), AuthorityError> {
         let Renewal { active, key, draft, .. } = renewal;
-        let detail = json!({
-            "act": "x509-authority-renew", "by": by, "reason": reason,
-            "from": date(renewal.ended), "to": date(renewal.ends),
-        });
-        let record = |outcome| self.record_of(&active.label, outcome, &detail);
-        self.store
-            .commit(vec![Change::Record(record(Outcome::Pending))])
-            .await?;
+        let facts = vec![
+            ("from".to_owned(), date(renewal.ended)),
+            ("to".to_owned(), date(renewal.ends)),
+        ];
+        let step = |outcome| event(&active.label, outcome, "renew", Some(reason), facts.clone());
+        self.commit(by, Vec::new(), vec![step(Outcome::Pending)]).await?;
         let signature = self
             .keys
             .sign(&key.id, key.kind.signature_alg(), draft.tbs().to_vec())
             .await?;
-        let done = record(Outcome::Done);
+        let done = step(Outcome::Done);
         let next = Authority {
             label: active.label.clone(),
             certificate: draft.seal(&signature)?,
@@ -92,12 +94,11 @@ impl Keeper<'_> {
             ..active
         };
         let changes = vec![
-            Change::PutAuthority(old),
-            Change::PutAuthority(next),
-            Change::BundleSequence(renewal.sequence),
-            Change::Record(done),
+            Change::PutAuthority(Arc::new(old)),
+            Change::PutAuthority(Arc::new(next)),
+            Change::PutBundleSequence(renewal.sequence),
         ];
-        self.store.commit(changes).await?;
+        self.commit(by, changes, vec![done]).await?;
         Ok(())
     }
 }

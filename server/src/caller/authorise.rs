@@ -1,6 +1,7 @@
 //! The layer in front of every service.
 
 use std::{
+    convert::Infallible as Never,
     future::{Future, pending, ready},
     pin::Pin,
     sync::Arc,
@@ -11,7 +12,7 @@ use std::{
 use hallmark_host::log::LogThrottle;
 use hallmark_reason::{Coded as _, Report};
 use hallmark_spiffe::{SpiffeId, x509::VerifiedLeaf};
-use hallmark_store::{Agent, NodeSvid};
+use hallmark_state::{Node, NodeSvid, decide::use_svid};
 use http::{Request, Response};
 use tonic::{Status, body::Body, transport::server::UdsConnectInfo};
 
@@ -21,10 +22,10 @@ use super::{
     strangers_limit,
 };
 use crate::{
-    agents::{ChangeError, Decision},
     connection::TlsInfo,
+    journal::Failed,
     limits::{Occupant, TooManyCalls},
-    state::Server,
+    server::Server,
 };
 
 /// One for all callers: who is out may ask again and again.
@@ -49,8 +50,7 @@ impl<S> tower::Layer<S> for AuthoriseLayer {
 
 /// Lets through only what the table of the API allows, with the [`Caller`] among the request's extensions.
 ///
-/// Each request runs in a task of its own, so that a caller who hangs up cannot stop it between the store and
-/// memory.
+/// Each request runs in a task of its own, so that a caller who hangs up does not stop it half-way.
 #[derive(Debug, Clone)]
 pub struct Authorise<S> {
     server: Arc<Server>,
@@ -221,33 +221,26 @@ fn is_agent(id: &SpiffeId) -> bool {
 /// time thereby gives up the one before.
 async fn agent(server: &Server, peer: &VerifiedLeaf) -> Result<Result<Caller, DenialReason>, Status> {
     let shown = serial(&peer.serial);
-    match standing(server.agents.find(&peer.id).as_deref(), shown) {
-        Standing::Current => return Ok(Ok(Caller::Agent(peer.id.clone()))),
-        Standing::Denied(reason) => return Ok(Err(reason)),
-        Standing::Next => {}
-    }
-    let promote = |row: Option<&Agent>| match (standing(row, shown), row) {
-        (Standing::Next, Some(row)) => {
-            let promoted = Agent {
-                current: row.next,
-                next: None,
-                ..row.clone()
-            };
-            Decision::Put(Box::new(promoted))
+    match (standing(server.node(&peer.id).as_deref(), shown), shown) {
+        (Standing::Current, _) => return Ok(Ok(Caller::Agent(peer.id.clone()))),
+        (Standing::Denied(reason), _) => return Ok(Err(reason)),
+        (Standing::Next, None) => return Ok(Err(DenialReason::NotActive)),
+        (Standing::Next, Some(serial)) => {
+            let used = server
+                .journal
+                .decide("server", |view| Ok::<_, Never>((use_svid(view, &peer.id, serial), ())));
+            match used.await {
+                Ok(_) => {}
+                Err(Failed::Store(error)) => return Err(crate::errors::store_failed(&error)),
+                Err(Failed::Refused(never)) => match never {},
+            }
         }
-        (Standing::Denied(reason), _) => Decision::Refuse(reason),
-        // Another request was faster.
-        (Standing::Current | Standing::Next, _) => Decision::Keep,
-    };
-    match server
-        .agents
-        .change(&*server.store, &peer.id, Vec::new(), promote)
-        .await
-    {
-        Ok(_) => Ok(Ok(Caller::Agent(peer.id.clone()))),
-        Err(ChangeError::Refused(reason)) => Ok(Err(reason)),
-        Err(ChangeError::Store(error)) => Err(crate::errors::store_failed(&error)),
     }
+    // Whatever was decided meanwhile comes first.
+    Ok(match standing(server.node(&peer.id).as_deref(), shown) {
+        Standing::Denied(reason) => Err(reason),
+        Standing::Current | Standing::Next => Ok(Caller::Agent(peer.id.clone())),
+    })
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -257,7 +250,7 @@ enum Standing {
     Denied(DenialReason),
 }
 
-fn standing(row: Option<&Agent>, shown: Option<u128>) -> Standing {
+fn standing(row: Option<&Node>, shown: Option<u128>) -> Standing {
     let Some(row) = row else {
         return Standing::Denied(DenialReason::NotAttested);
     };
@@ -285,11 +278,11 @@ pub(super) fn serial(bytes: &[u8]) -> Option<u128> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hallmark_state::{Approvals, NodeState};
+    use hallmark_state::{Appraised, Approvals, NodeState};
 
-    fn row(current: Option<u128>, next: Option<u128>, state: NodeState) -> Agent {
+    fn row(current: Option<u128>, next: Option<u128>, state: NodeState) -> Node {
         let svid = |serial| NodeSvid { serial, expires_at: 9 };
-        Agent {
+        Node {
             id: SpiffeId::parse("spiffe://example.org/spire/agent/tpm2/00").unwrap(),
             attestation_type: "tpm2".into(),
             ek_sha256: None,
@@ -300,7 +293,8 @@ mod tests {
             state,
             since: 0,
             approvals: Approvals::default(),
-            distrust: String::new(),
+            untrusted_reason: String::new(),
+            appraised: Appraised::default(),
             can_reattest: true,
             agent_version: String::new(),
             facts: String::new(),

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use hallmark_reason::{Coded, ReasonCode, Report};
 use hallmark_spiffe::SpiffeId;
-use hallmark_state::{Action, EntryId, Role};
+use hallmark_state::{
+    Action, EntryId, Role,
+    decide::{RoleGap, RoleHolder},
+};
 use tonic::Status;
 
 /// Why a role does not let a caller do something.
@@ -82,6 +85,19 @@ impl From<RoleError> for Status {
         match error {
             RoleError::SecondNeeded { .. } => Self::failed_precondition(text),
             _ => Self::permission_denied(text),
+        }
+    }
+}
+
+impl RoleError {
+    /// Why the role is not this holder's.
+    #[must_use]
+    pub fn of(gap: RoleGap, holder: &RoleHolder, role: Role) -> Self {
+        let (id, agent) = (holder.id.clone(), holder.agent.clone());
+        match gap {
+            RoleGap::AgentOut(found) => Self::AgentOut { agent, found },
+            RoleGap::WrittenOverTls(entries) => Self::WrittenOverTls { id, agent, entries },
+            RoleGap::NotGiven => Self::NotGiven { id, agent, role },
         }
     }
 }

@@ -11,7 +11,9 @@ use std::{
 use hallmark_host::log;
 use hallmark_reason::{Coded, ReasonCode};
 
-use crate::{clock::unix_seconds, state::Server};
+use hallmark_state::{Done, decide};
+
+use crate::{clock::unix_seconds, errors::log_store_failure, journal::Failed, server::Server};
 
 /// How often the clock is looked at.
 const TICK: Duration = Duration::from_secs(5);
@@ -45,7 +47,7 @@ pub(crate) async fn keep_watch(server: Arc<Server>) {
     loop {
         // Of what an earlier run noted, only what lies in the future is known to be wrong; so it is with what was noted while
         // the clock was ahead for less than a tick.
-        doubt_times(&server);
+        doubt_times(&server).await;
         pace.next().await;
         let expected = wall + steady.elapsed();
         (wall, steady) = (server.clock.now(), Instant::now());
@@ -63,15 +65,21 @@ pub(crate) async fn keep_watch(server: Arc<Server>) {
 
 /// What was seen in the future was seen while the clock was ahead: held against it, a TPM's clock that runs as it should
 /// would seem to run too fast, and keep its machine out.
-fn doubt_times(server: &Server) {
+async fn doubt_times(server: &Server) {
     let now = server.clock.now().duration_since(UNIX_EPOCH).unwrap_or_default() + TOLERANCE;
-    let count = server
-        .kept
-        .doubt_times_after(u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
-    if count > 0 {
-        tracing::warn!(
-            count,
-            "nodes were seen while the clock was ahead; these times count no more"
-        );
+    let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+    let doubted = server.journal.decide("server", |view| {
+        Ok::<_, std::convert::Infallible>(decide::doubt_times(view, now))
+    });
+    match doubted.await {
+        Ok(Done { answer: 0, .. }) => {}
+        Ok(Done { answer: count, .. }) => {
+            tracing::warn!(
+                count,
+                "nodes were seen while the clock was ahead; these times count no more"
+            );
+        }
+        Err(Failed::Store(error)) => log_store_failure(&error),
+        Err(Failed::Refused(never)) => match never {},
     }
 }

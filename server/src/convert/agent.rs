@@ -1,14 +1,14 @@
 //! Attested nodes.
 
 use hallmark_api::types;
+use hallmark_state::Node;
 use hallmark_state::NodeState;
-use hallmark_store::Agent;
 
 use super::{id_message, selector_messages};
 
 /// A node as a message, with the fields that `mask` asks for; without a mask, all.
 #[must_use]
-pub fn agent_message(agent: &Agent, mask: Option<&types::AgentMask>) -> types::Agent {
+pub fn agent_message(agent: &Node, mask: Option<&types::AgentMask>) -> types::Agent {
     let all = types::AgentMask {
         attestation_type: true,
         x509svid_serial_number: true,

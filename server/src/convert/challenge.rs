@@ -4,11 +4,11 @@ use hallmark_api::attest;
 use hallmark_evidence::{LogKind, PAYLOAD_VERSION};
 use hallmark_verify::Challenge;
 
-use crate::kept::Held;
+use hallmark_state::AttestationState;
 
 /// A challenge as a message, which asks for what is new in the machine's logs beyond what is `held`.
 #[must_use]
-pub fn challenge_message(challenge: &Challenge, held: Option<&Held>) -> attest::Tpm2Challenge {
+pub fn challenge_message(challenge: &Challenge, held: Option<&AttestationState>) -> attest::Tpm2Challenge {
     let (credential_blob, encrypted_secret) = challenge.credential().map_or_else(Default::default, |credential| {
         (
             credential.id_object.clone().into(),
@@ -29,7 +29,7 @@ pub fn challenge_message(challenge: &Challenge, held: Option<&Held>) -> attest::
     }
 }
 
-fn log_offset(kind: LogKind, held: Option<&Held>) -> attest::LogOffset {
+fn log_offset(kind: LogKind, held: Option<&AttestationState>) -> attest::LogOffset {
     attest::LogOffset {
         kind: i32::from(kind.number()),
         offset: held.map_or(0, |held| held.length(kind)),

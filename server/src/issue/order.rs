@@ -17,7 +17,7 @@ pub enum OrderKey {
 }
 
 /// One SVID that was granted and is to be issued.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Order {
     /// What was granted, and why.
     pub grant: Grant,

@@ -5,27 +5,59 @@ use std::{sync::Arc, time::SystemTime};
 use aws_lc_rs::rand;
 use hallmark_authority::{Draft, Serial, SubjectKey, X509Authority, prepare};
 use hallmark_reason::Coded as _;
-use hallmark_store::{Change, Committed, NodeSvid, Outcome, RecordRange, SvidIntent, SvidIntents, SvidOutcome};
+use hallmark_spiffe::SpiffeId;
+use hallmark_state::{Change, Committed, Decision, Event, EventRange, Expect, NodeSvid, Outcome, View};
+use hallmark_store::StoreError;
 
 use super::{IssueError, IssuedSvid, Order, OrderKey};
-use crate::{authority_keeper::ActiveAuthority, state::Server};
+use crate::{authority_keeper::ActiveAuthority, server::Server};
 
-type Results = Vec<Result<IssuedSvid, IssueError>>;
+pub(crate) type Results = Vec<Result<IssuedSvid, IssueError>>;
 
-/// Issues an SVID for every order, in order, to `holder` (an agent's SPIFFE ID, `local` or `server`). One order
-/// that fails does not hold up the others; a store or a token that fails does.
-pub async fn issue(server: &Arc<Server>, holder: &str, orders: Vec<Order>) -> Results {
+/// How often SVIDs are prepared at most whose authority changes meanwhile.
+const TRIES: usize = 8;
+
+/// Issues the one SVID of an order that rests on nothing but the authority, to `holder` (`local` or `server`, or an
+/// administrator's SPIFFE ID).
+///
+/// # Errors
+/// [`IssueError`]; then nothing was signed.
+pub async fn issue_one(server: &Arc<Server>, holder: &str, order: &Order) -> Result<IssuedSvid, IssueError> {
+    for _ in 0..TRIES {
+        let expect = {
+            let state = server.state();
+            let view = View::new(&state);
+            let _ = view.authorities();
+            view.into_expect()
+        };
+        if let Some(mut issued) = issue(server, holder, expect, vec![order.clone()]).await {
+            return issued.pop().unwrap_or(Err(IssueError::Interrupted));
+        }
+    }
+    Err(IssueError::Interrupted)
+}
+
+/// Issues an SVID for every order, in order, to `holder`, as long as all that they were granted by still stands: `expect`.
+/// `None` where it does not; then nothing was signed. One order that fails does not hold up the others; a store or a token
+/// that fails does.
+pub async fn issue(server: &Arc<Server>, holder: &str, expect: Expect, orders: Vec<Order>) -> Option<Results> {
     let intended = Intended::prepare(server, holder, orders).await;
-    let Some(intents) = intended.intents(server) else {
-        return intended.unsigned(&IssueError::Interrupted);
+    let events = intended.intents(None);
+    if events.is_empty() {
+        return Some(intended.unsigned(&IssueError::Interrupted));
+    }
+    let decision = Decision {
+        expect,
+        changes: intended.role_svids(server.clock.unix()),
+        events,
     };
-    match server.store.commit(vec![Change::SvidIntents(intents)]).await {
+    match server.journal.commit(holder, decision).await {
         Ok(Committed {
-            intents: Some(recorded),
-            ..
-        }) => intended.sign(server, recorded).await,
-        Ok(_) => intended.unsigned(&IssueError::Interrupted),
-        Err(error) => intended.unsigned(&IssueError::Store(error)),
+            events: Some(intents), ..
+        }) => Some(intended.sign(server, intents).await),
+        Ok(_) => Some(intended.unsigned(&IssueError::Interrupted)),
+        Err(StoreError::Conflict { .. }) => None,
+        Err(error) => Some(intended.unsigned(&IssueError::Store(error))),
     }
 }
 
@@ -68,26 +100,40 @@ impl Intended {
         })
     }
 
-    /// What must be durable before anything is signed; `None` when nothing is to be.
+    /// What must be durable before anything is signed: one event for each SVID; of another `holder` than the actor, if that
+    /// is named.
     #[must_use]
-    pub fn intents(&self, server: &Server) -> Option<SvidIntents> {
-        let intent = |order: &Prepared| SvidIntent {
-            subject: Arc::clone(&order.subject),
-            serial: order.serial.value(),
-            expires_at: order.draft.not_after(),
-            entry: Arc::clone(&order.entry),
-            has_role: order.has_role,
+    pub fn intents(&self, holder: Option<&str>) -> Vec<Event> {
+        let holder: Option<Arc<str>> = holder.map(Into::into);
+        let intent = |order: &Prepared| {
+            let (subject, entry) = (Arc::clone(&order.subject), Arc::clone(&order.entry));
+            Event::svid_intent(
+                subject,
+                order.serial.value(),
+                order.draft.not_after(),
+                entry,
+                holder.clone(),
+            )
         };
-        let svids: Vec<_> = self.orders.iter().flatten().map(intent).collect();
-        (!svids.is_empty()).then(|| SvidIntents {
-            at: server.clock.unix(),
-            holder: Arc::clone(&self.holder),
-            svids,
-        })
+        self.orders.iter().flatten().map(intent).collect()
+    }
+
+    /// Through whom SVIDs are issued whose SPIFFE ID has a role.
+    fn role_svids(&self, issued_at: i64) -> Vec<Change> {
+        let with_role = self.orders.iter().flatten().filter(|order| order.has_role);
+        let note = |order: &Prepared| {
+            Some(Change::PutRoleSvid {
+                serial: order.serial.value(),
+                agent: SpiffeId::parse(&self.holder).ok()?,
+                issued_at,
+                expires_at: order.draft.not_after(),
+            })
+        };
+        with_role.filter_map(note).collect()
     }
 
     /// Has the token sign, now that the intents are durable as `recorded`, and tells what became of them.
-    pub async fn sign(self, server: &Server, recorded: RecordRange) -> Results {
+    pub async fn sign(self, server: &Server, recorded: EventRange) -> Results {
         let holder = Arc::clone(&self.holder);
         let prepared = self.orders.iter().flatten();
         let cut_short = prepared.clone().filter(|order| order.draft.is_cut_short()).count();
@@ -177,7 +223,7 @@ fn seal(prepared: Vec<Result<Prepared, IssueError>>, signatures: Vec<Vec<u8>>, a
 }
 
 /// What became of the intents. It is not waited for: an outcome that is lost is settled at the next start.
-fn record_outcome(server: &Server, holder: &str, intents: RecordRange, results: &Results) {
+fn record_outcome(server: &Server, holder: &str, intents: EventRange, results: &Results) {
     let issued = results.iter().flatten().count();
     server.counters.issued.add(u64::try_from(issued).unwrap_or(0));
     server
@@ -189,18 +235,19 @@ fn record_outcome(server: &Server, holder: &str, intents: RecordRange, results: 
     } else {
         results.iter().find_map(|result| result.as_ref().err())
     };
-    let outcome = SvidOutcome {
-        at: server.clock.unix(),
-        intents,
-        outcome: if failure.is_none() {
-            Outcome::Issued
-        } else {
-            Outcome::Failed
-        },
-        code: failure.map_or_else(String::new, |error| error.code().to_string()),
+    let code = failure.map(hallmark_reason::Coded::code);
+    let outcome = if code.is_none() {
+        Outcome::Issued
+    } else {
+        Outcome::Failed
     };
     if let Some(error) = failure {
         tracing::error!(code = %error.code(), %error, "SVIDs were not issued");
     }
-    server.store.commit_later(vec![Change::SvidOutcome(outcome)]);
+    let decision = Decision {
+        expect: Expect::default(),
+        changes: Vec::new(),
+        events: vec![Event::svid_outcome(intents, outcome, code)],
+    };
+    server.journal.commit_later(holder, decision);
 }

@@ -24,7 +24,7 @@ use tokio_stream::{StreamExt as _, wrappers::UnixListenerStream};
 
 use self::connection::AdminConnection;
 use super::grpc;
-use crate::{caller::AuthoriseLayer, errors::StartError, service, state::Server};
+use crate::{api, caller::AuthoriseLayer, errors::StartError, server::Server};
 
 /// The folder is for the server's user and group.
 const FOLDER_MODE: u32 = 0o750;
@@ -90,7 +90,7 @@ impl AdminSocket {
         let connections = UnixListenerStream::new(listener).map(|accepted| accepted.map(AdminConnection::new));
         let served = grpc()
             .layer(AuthoriseLayer(Arc::clone(&server)))
-            .add_routes(service::local(&server))
+            .add_routes(api::local(&server))
             .serve_with_incoming_shutdown(connections, stop)
             .await;
         drop(file);

@@ -22,9 +22,7 @@ use tonic::{body::Body, transport::server::Connected as _};
 use tower::util::MapRequestLayer;
 
 use super::{grpc, lifetime::Lifetime};
-use crate::{
-    caller::AuthoriseLayer, connection::TlsInfo, errors::StartError, service, state::Server, tls::TlsConnection,
-};
+use crate::{api, caller::AuthoriseLayer, connection::TlsInfo, errors::StartError, server::Server, tls::TlsConnection};
 
 /// The client's first message of the handshake has to be here within this time.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(3);
@@ -67,7 +65,7 @@ pub async fn serve(
         .max_connection_age(MAX_AGE)
         .layer(MapRequestLayer::new(note_use))
         .layer(AuthoriseLayer(Arc::clone(&server)))
-        .add_routes(service::public(&server))
+        .add_routes(api::public(&server))
         .serve_with_incoming_shutdown(ReceiverStream::new(connections), async {
             stop.await;
             // Closes the port at once; who is in the handshake is turned away.

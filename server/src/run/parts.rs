@@ -6,25 +6,26 @@ use arc_swap::ArcSwap;
 use hallmark_host::{Foreign, LastReload, Purpose, foreign, make_folder};
 use hallmark_hsm::{HsmError, KeyStore};
 use hallmark_pkcs11::{Pkcs11Config, Pkcs11KeyStore};
-use hallmark_state::Registry;
-use hallmark_store::{Loaded, Outcome, RecordKind, SqliteOptions, SqliteStore, Store, StoreError, Total};
-use tokio::{sync::Mutex, task::spawn_blocking};
+use hallmark_state::{
+    Change, Configured, Decision, Expect, Filter, Outcome, RecordKind, Registry, Snapshot, State, Total,
+};
+use hallmark_store::{SqliteOptions, SqliteStore, Store, StoreError};
+use tokio::task::spawn_blocking;
 
 use crate::{
-    agents::Agents,
+    appraise::{Appraiser, PolicyFileError, digest, in_force, revocation},
     attest::Attestation,
     authority_keeper::Keeper,
     clock::Clock,
     compute::Compute,
     config::Config,
     errors::StartError,
-    kept::Kept,
-    lifecycle::Lifecycle,
+    journal::Journal,
     limits::Limits,
     metrics::{Metrics, TimedKeys},
-    policy_files::PolicyFiles,
+    nodes::Approval,
     probe::Probe,
-    state::{Counter, Counters, Server},
+    server::{Counter, Counters, Server},
 };
 
 /// Makes the data folder where it is missing; what is in it is the server's alone.
@@ -94,7 +95,7 @@ pub(crate) struct Opened {
     keys: Arc<dyn KeyStore>,
     clock: Clock,
     /// What the store holds.
-    pub(crate) loaded: Loaded,
+    pub(crate) loaded: Snapshot,
 }
 
 impl Opened {
@@ -129,7 +130,7 @@ pub(super) async fn server(
     keys: Arc<dyn KeyStore>,
     clock: Clock,
 ) -> Result<Arc<Server>, StartError> {
-    let mut loaded = store.load().await?;
+    let loaded = store.load().await?;
     if loaded.interrupted > 0 {
         tracing::warn!(
             code = %hallmark_store::INTERRUPTED,
@@ -147,41 +148,79 @@ pub(super) async fn server(
     let authority = keeper
         .keep(&loaded, config.key_kind, config.lifetimes.authority)
         .await?;
-    let mut registry = Registry::new(&config.trust_domain);
-    for entry in std::mem::take(&mut loaded.entries) {
-        registry.insert(entry);
-    }
+    // Making the authority may have written to the store.
+    let loaded = store.load().await?;
     warn_of_gaps(&config, loaded.inventory.is_empty());
-    warn_of_lifetimes(&registry, config.lifetimes.x509_svid.max);
-    let stored = std::mem::take(&mut loaded.policy_files);
-    let mut policy_files = PolicyFiles::new(stored, config.operator_keys)?;
-    let policies = policy_files.in_force(config.tpm2.rules.clone())?;
+    let compute = Compute::per_processor();
+    let journal = journal(&config, &loaded, &store, &clock, &compute).await?;
+    warn_of_lifetimes(journal.state().entries(), config.lifetimes.x509_svid.max);
     let metrics = Metrics::default();
     let keys = Arc::new(TimedKeys::new(keys, metrics.signing.clone()));
     Ok(Arc::new(Server {
         admin_ids: ArcSwap::from_pointee(config.admin_ids),
         lifetimes: config.lifetimes,
         address: address.to_string(),
-        entry_writer: Mutex::new(()),
         authority: ArcSwap::from_pointee(authority),
-        kept: Kept::new(&loaded.held)?,
-        lifecycle: Lifecycle::new(&config.tpm2, &mut loaded),
-        attestation: Attestation::new(config.tpm2, policies),
-        policy_files,
+        approval: Approval::new(&config.tpm2),
+        attestation: Attestation::new(config.tpm2),
+        appraiser: Appraiser::new(config.operator_keys),
         limits: Limits::new(config.limits),
-        compute: Compute::per_processor(),
         counters: counters(&loaded.totals),
-        agents: Agents::new(loaded.agents),
         last_reload: LastReload::default(),
         started_at: clock.unix(),
         probe: Probe::default(),
-        metrics,
-        registry: std::sync::RwLock::new(registry),
         trust_domain: config.trust_domain,
+        metrics,
+        compute,
+        journal,
         store,
         keys,
         clock,
     }))
+}
+
+/// The state, as the store has it, under the configuration's rules and trust. Where these rules are others than those that
+/// the nodes were judged by, that is the first record.
+async fn journal(
+    config: &Config,
+    loaded: &Snapshot,
+    store: &Arc<dyn Store>,
+    clock: &Clock,
+    compute: &Compute,
+) -> Result<Journal, StartError> {
+    let trust = Arc::new(config.tpm2.trust.clone());
+    let mut set = in_force(&loaded.policy_files, config.tpm2.rules.clone())?;
+    let before = revocation::revoked_before(&loaded.nodes);
+    let revoked = revocation::revoked(&**store, before, &trust, clock.now(), compute).await;
+    set.revoked = revoked.map_err(|error| match error {
+        PolicyFileError::Store(error) => StartError::from(error),
+        other => StartError::Runtime {
+            what: "the revocation lists",
+            cause: other.to_string(),
+        },
+    })?;
+    let digest = digest(&loaded.policy_files, &set.rules, &set.revoked);
+    let set = Arc::new(set);
+    let configured = Configured {
+        trust,
+        set: Arc::clone(&set),
+    };
+    let state = State::new(&config.trust_domain, loaded, configured).map_err(StoreError::from)?;
+    let is_news = state.rules().digest != digest;
+    let expect = Expect {
+        revision: state.revision(),
+        ..Expect::default()
+    };
+    let journal = Journal::new(state, Arc::clone(store), clock.clone());
+    if is_news {
+        let decision = Decision {
+            expect,
+            changes: vec![Change::PutRules { set, digest }],
+            events: Vec::new(),
+        };
+        journal.commit("server", decision).await?;
+    }
+    Ok(journal)
 }
 
 fn counters(totals: &[Total]) -> Counters {
@@ -200,7 +239,7 @@ fn counters(totals: &[Total]) -> Counters {
 
 /// Entries from before the maximum was set, or lowered: they go on, with shorter SVIDs.
 fn warn_of_lifetimes(registry: &Registry, max: std::time::Duration) {
-    let all = registry.list(&hallmark_state::Filter::default(), 0, None).entries;
+    let all = registry.list(&Filter::default(), 0, None).entries;
     let above: Vec<_> = all
         .iter()
         .filter_map(|entry| entry.require_ttl_within(max, None).err().map(|error| (entry, error)))

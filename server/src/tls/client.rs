@@ -12,7 +12,7 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, UnixTime};
 
-use crate::state::Server;
+use crate::server::Server;
 
 /// Verifies what clients show against the bundle of the moment, by the server's clock.
 #[derive(Debug)]

@@ -19,8 +19,8 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::{
     errors::StartError,
-    issue::{Order, OrderKey, issue},
-    state::Server,
+    issue::{Order, OrderKey, issue_one},
+    server::Server,
 };
 
 /// How often the age is looked at, and how long to wait after a failure.
@@ -77,10 +77,7 @@ impl ServerIdentity {
             has_role: false,
         };
         let issued_at = server.clock.unix();
-        let svid = issue(server, "server", vec![order])
-            .await
-            .pop()
-            .ok_or_else(|| fault(&"nothing was issued"))??;
+        let svid = issue_one(server, "server", &order).await?;
         let chain = svid
             .chain
             .into_iter()

@@ -23,7 +23,7 @@ use super::client;
 use crate::{
     connection::{TlsInfo, Used},
     limits::{Network, Occupant},
-    state::Server,
+    server::Server,
 };
 
 /// A connection after its handshake; it counts against the limit of connections until it is dropped.
@@ -56,7 +56,7 @@ impl TlsConnection {
         if let Some(leaf) = &peer {
             // It has an SVID: it does not make room for strangers.
             occupant.keep();
-            if server.agents.find(&leaf.id).is_some_and(|row| row.state.is_served()) {
+            if server.node(&leaf.id).is_some_and(|row| row.state.is_served()) {
                 server.limits.known.insert(Network::of(remote.ip()), Instant::now());
             }
         }

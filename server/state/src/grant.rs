@@ -84,7 +84,8 @@ pub struct SvidTtl {
     pub max: Duration,
 }
 
-/// Leave for an agent to have the entry's SPIFFE ID certified. `now` is in Unix seconds; no grant outlives its entry.
+/// Leave for an agent to have the entry's SPIFFE ID certified. `now` is in Unix seconds; no grant outlives its entry. Gives
+/// beside it the entries that lead from the agent to this one, itself among them.
 ///
 /// # Errors
 /// When there is no such entry, it has expired, or it is not among the agent's. All three are told apart for
@@ -96,7 +97,7 @@ pub fn authorise_entry(
     entry_id: &EntryId,
     ttl: SvidTtl,
     now: i64,
-) -> Result<Grant, GrantError> {
+) -> Result<(Grant, Vec<EntryId>), GrantError> {
     let entry = registry
         .entry(entry_id)
         .ok_or_else(|| GrantError::NoSuchEntry { id: entry_id.clone() })?;
@@ -107,12 +108,13 @@ pub fn authorise_entry(
             now,
         });
     }
-    if !registry.is_authorised(entry, agent, node_selectors, now) {
-        return Err(GrantError::NotAuthorised {
-            id: entry_id.clone(),
-            agent: agent.clone(),
-        });
-    }
+    let not_authorised = || GrantError::NotAuthorised {
+        id: entry_id.clone(),
+        agent: agent.clone(),
+    };
+    let way = registry
+        .way_to(entry, agent, node_selectors, now)
+        .ok_or_else(not_authorised)?;
     let asked = if entry.x509_svid_ttl.is_zero() {
         ttl.default
     } else {
@@ -121,7 +123,7 @@ pub fn authorise_entry(
     let left = entry
         .expires_at
         .map(|end| Duration::from_secs(u64::try_from(end - now).unwrap_or(0)));
-    grant(
+    let granted = grant(
         entry.spiffe_id.clone(),
         entry.dns_names.clone(),
         left.map_or(asked, |left| left.min(asked)),
@@ -129,7 +131,8 @@ pub fn authorise_entry(
             id: entry_id.clone(),
             agent: agent.clone(),
         },
-    )
+    )?;
+    Ok((granted, way))
 }
 
 /// Leave for what an administrator asks by hand, for at most `max`. The ids of servers and agents cannot be minted.

@@ -1,5 +1,6 @@
 //! What an import changes.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use hallmark_node::{EkId, InventoryItem};
@@ -20,12 +21,12 @@ pub struct Plan {
 impl Plan {
     /// Holds `new` against what is there; with `replace`, what is not in `new` goes.
     #[must_use]
-    pub fn of(present: &BTreeMap<EkId, InventoryItem>, new: Vec<InventoryItem>, replace: bool) -> Self {
+    pub fn of<L: Borrow<InventoryItem>>(present: &BTreeMap<EkId, L>, new: Vec<InventoryItem>, replace: bool) -> Self {
         let mut plan = Self::default();
         let keys: BTreeSet<EkId> = new.iter().map(|line| line.ek).collect();
         let named: BTreeSet<EkId> = new.iter().flat_map(InventoryItem::eks).collect();
         for line in new {
-            match present.get(&line.ek) {
+            match present.get(&line.ek).map(Borrow::borrow) {
                 None => plan.added.push(line),
                 Some(same) if *same == line => plan.unchanged.push(line.ek),
                 Some(_) => plan.changed.push(line),
@@ -33,7 +34,12 @@ impl Plan {
         }
         let goes =
             |line: &&InventoryItem| !keys.contains(&line.ek) && (replace || line.eks().any(|ek| named.contains(&ek)));
-        plan.removed = present.values().filter(goes).map(|line| line.ek).collect();
+        plan.removed = present
+            .values()
+            .map(Borrow::borrow)
+            .filter(goes)
+            .map(|line| line.ek)
+            .collect();
         plan
     }
 

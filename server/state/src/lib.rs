@@ -3,25 +3,38 @@
 //! Pure: the time is an argument and nothing here waits, reads or writes. The way through this room
 //! ends in a [`Grant`], which alone lets the authority prepare an SVID.
 
+mod attestation_state;
+pub mod decide;
 mod draft;
 mod entry;
 mod entry_error;
 mod grant;
 mod grant_error;
 mod import_plan;
+mod inventory_snapshot;
+pub mod journal;
 mod lifecycle;
 mod links;
 mod node;
 mod query;
 mod registry;
+mod rows;
+mod state;
+mod view;
 mod warning;
 
+pub use attestation_state::{AttestationState, Undecodable};
 pub use draft::EntryDraft;
 pub use entry::{Entry, EntryId};
 pub use entry_error::EntryError;
 pub use grant::{Grant, SvidTtl, Why, authorise_entry, mint, server_identity};
 pub use grant_error::GrantError;
 pub use import_plan::Plan;
+pub use inventory_snapshot::InventorySnapshot;
+pub use journal::{
+    Change, Committed, EntryAct, Event, EventRange, Expect, Key, Outcome, ReadableRecord, Record, RecordFilter,
+    RecordKind, RecordQuery, StoredRecord, Tail, Total, Transaction, What,
+};
 pub use lifecycle::{
     Action, Approval, Approvals, ApproverRefusal, Approvers, LifecycleError, NodeState, RefusedStep, gives_back, step,
 };
@@ -29,4 +42,10 @@ pub use links::{LinkError, Links};
 pub use node::authorise_node;
 pub use query::{Filter, Match, Page, PageToken};
 pub use registry::{Registry, Role, RoleWay};
+pub use rows::{
+    Appraised, Authority, AuthorityState, EkCertificate, FirstRequest, HeldEvidence, LINES, LogPart, NewEvidence, Node,
+    NodeEvidence, NodeFacts, NodeSvid, PolicyFile, RoleSvid, TpmName, WholeLog,
+};
+pub use state::{Configured, NodeCounts, RulesInForce, Snapshot, State};
+pub use view::{Decision, Done, View};
 pub use warning::{EntryWarning, selector_warnings};

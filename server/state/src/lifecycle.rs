@@ -156,6 +156,27 @@ impl Action {
     }
 }
 
+impl Action {
+    /// What the action is called in events.
+    #[must_use]
+    pub const fn act(self) -> &'static str {
+        match self {
+            Self::List => "node-listed",
+            Self::Readmit => "node-readmitted",
+            Self::Unlist => "node-unlisted",
+            Self::Prove => "node-pending",
+            Self::Admit => "node-admitted",
+            Self::Approve => "node-approved",
+            Self::Suspend => "node-suspended",
+            Self::Resume => "node-resumed",
+            Self::Ban => "agent-banned",
+            Self::Unban => "node-unbanned",
+            Self::Retire => "node-retired",
+            Self::Evict => "agent-deleted",
+        }
+    }
+}
+
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())

@@ -34,7 +34,7 @@ impl Links {
     ) -> Self {
         let mut links = Self::default();
         for (name, ek) in proven {
-            links.put(name, ek);
+            links.put_name(name, ek);
         }
         for machine in machines {
             links.merge(machine);
@@ -95,19 +95,18 @@ impl Links {
         self.listed.get(key).map(|machine| &**machine)
     }
 
-    /// The TPM of `ek` has proven `ak`; its EK's Names are `names`. Gives the Names that are new, to be kept, each with the EK
-    /// that it was of before.
+    /// The TPM of `ek` has proven `ak`; its EK's Names are `names`. Gives the Names that are new, to be kept.
     ///
     /// # Errors
     /// The AK, and so the TPM, is known by another EK: also one whose node is gone, unless an operator lists the two as one
     /// machine's and `is_gone` says so of it. Or the EK has shown more AKs than a TPM has.
     pub fn prove(
-        &mut self,
+        &self,
         ek: &EkHash,
         names: &[Name],
         ak: &Name,
         is_gone: impl Fn(&EkHash) -> bool,
-    ) -> Result<Vec<(Name, Option<EkHash>)>, LinkError> {
+    ) -> Result<BTreeSet<Name>, LinkError> {
         if let Some(other) = self.ek_of(ak).filter(|other| other != ek) {
             let keys: Vec<EkId> = names.iter().filter_map(EkId::of_name).collect();
             if !self.listed_with(ek, &keys).contains(&other) || !is_gone(&other) {
@@ -115,30 +114,18 @@ impl Links {
             }
         }
         let is_new = |name: &&Name| self.ek_of(name).as_ref() != Some(ek);
-        let new: BTreeSet<&Name> = names.iter().chain([ak]).filter(is_new).collect();
+        let new: BTreeSet<Name> = names.iter().chain([ak]).filter(is_new).cloned().collect();
         let kept = self.of_ek.get(ek).map_or(0, Vec::len);
         if kept + new.len() > Self::MAX_NAMES {
             return Err(LinkError::TooManyNames { ek: *ek });
         }
-        let put = |name: &Name| (name.clone(), self.put(name.clone(), *ek));
-        Ok(new.into_iter().map(put).collect())
+        Ok(new)
     }
 
-    /// Takes back what [`prove`](Self::prove) gave, where it could not be kept.
-    pub fn forget(&mut self, ek: &EkHash, names: &[(Name, Option<EkHash>)]) {
-        for (name, before) in names {
-            if self.ek_of(name).as_ref() != Some(ek) {
-                continue;
-            }
-            if let Some(before) = before {
-                self.put(name.clone(), *before);
-            } else {
-                self.proven.remove(name);
-                if let Some(kept) = self.of_ek.get_mut(ek) {
-                    kept.retain(|other| other != name);
-                }
-            }
-        }
+    /// Every Name, with the EK that it was proven beside.
+    #[must_use]
+    pub fn names(&self) -> BTreeMap<Name, [u8; 32]> {
+        self.proven.iter().map(|(name, ek)| (name.clone(), *ek)).collect()
     }
 
     /// Operators list these EKs as one machine's. Whatever was listed with one of them before and is not named stands alone.
@@ -168,14 +155,13 @@ impl Links {
         })
     }
 
-    /// Takes it that the Name is this EK's; gives the EK that it was of before.
-    fn put(&mut self, name: Name, ek: EkHash) -> Option<EkHash> {
+    /// The Name was proven beside this EK.
+    pub fn put_name(&mut self, name: Name, ek: EkHash) {
         let before = self.proven.insert(name.clone(), ek);
         if let Some(names) = before.and_then(|before| self.of_ek.get_mut(&before)) {
             names.retain(|other| *other != name);
         }
         self.of_ek.entry(ek).or_default().push(name);
-        before
     }
 }
 

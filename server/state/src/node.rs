@@ -4,9 +4,14 @@ use std::time::Duration;
 
 use hallmark_node::NodeId;
 use hallmark_policy::Appraisal;
-use hallmark_spiffe::TrustDomain;
+use hallmark_spiffe::{SpiffeId, TrustDomain};
 
 use crate::{Grant, GrantError, Why, grant};
+
+/// The id of the node of the machine with this EK; `None` where the trust domain's name leaves no room for it.
+pub(crate) fn node_id(trust_domain: &TrustDomain, ek_sha256: &[u8; 32]) -> Option<SpiffeId> {
+    NodeId::new(trust_domain, ek_sha256).map(NodeId::into_spiffe_id).ok()
+}
 
 /// Leave for a node to hold its agent's SPIFFE ID, given that it was trusted. The id comes from the evidence
 /// alone: nothing that the node says of itself has a part in it.

@@ -82,9 +82,8 @@ impl Registry {
 
     /// Puts an entry in, in place of the one with the same id; returns that one. Whether a similar entry
     /// exists is asked before, with [`Registry::similar`].
-    pub fn insert(&mut self, entry: Entry) -> Option<Arc<Entry>> {
+    pub fn insert(&mut self, entry: Arc<Entry>) -> Option<Arc<Entry>> {
         let replaced = self.remove(&entry.id);
-        let entry = Arc::new(entry);
         let place = place_of(&entry);
         self.order.insert(place.clone());
         self.by_parent

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use hallmark_reason::{Coded, ReasonCode};
 use hallmark_spiffe::TrustDomain;
+use hallmark_state::{Key, Undecodable};
 
 /// The code of an SVID outcome that nobody recorded, because the server stopped between intent and signature.
 pub const INTERRUPTED: ReasonCode = ReasonCode::new("HM-STORE-0016");
@@ -120,6 +121,21 @@ pub enum StoreError {
         /// The one to be written.
         new: u64,
     },
+    /// Something that the decision rested on has changed since.
+    #[error("the state has changed since the decision")]
+    Conflict {
+        /// What has changed.
+        key: Key,
+    },
+    /// A change of a kind that this store does not keep.
+    #[error("the store does not keep changes of this kind: {what}")]
+    Unknown {
+        /// The change.
+        what: String,
+    },
+    /// The system has no random bytes to give.
+    #[error("no random bytes for the id of a transaction")]
+    Random,
     /// The writer has stopped.
     #[error("the store is closed")]
     Closed,
@@ -151,8 +167,17 @@ impl StoreError {
     pub const fn is_refusal(&self) -> bool {
         matches!(
             self,
-            Self::Exists { .. } | Self::Missing { .. } | Self::SequenceNotRising { .. }
+            Self::Exists { .. } | Self::Missing { .. } | Self::SequenceNotRising { .. } | Self::Conflict { .. }
         )
+    }
+}
+
+impl From<Undecodable> for StoreError {
+    fn from(error: Undecodable) -> Self {
+        Self::Undecodable {
+            what: format!("the evidence of {}", error.node),
+            reason: error.reason,
+        }
     }
 }
 
@@ -175,6 +200,9 @@ impl Coded for StoreError {
             Self::SequenceNotRising { .. } => ReasonCode::new("HM-STORE-0014"),
             Self::Closed => ReasonCode::new("HM-STORE-0015"),
             Self::Gone { .. } => ReasonCode::new("HM-STORE-0017"),
+            Self::Conflict { .. } => ReasonCode::new("HM-STORE-0018"),
+            Self::Unknown { .. } => ReasonCode::new("HM-STORE-0019"),
+            Self::Random => ReasonCode::new("HM-STORE-0020"),
         }
     }
 
@@ -186,6 +214,7 @@ impl Coded for StoreError {
             Self::OtherTrustDomain { stored, configured, .. } => {
                 Some(format!("store of {stored}, configured {configured}"))
             }
+            Self::Conflict { key } => Some(format!("changed: {key:?}")),
             Self::SequenceNotRising { stored, new } => Some(format!("stored {stored}, new {new}")),
             Self::Open { reason, .. }
             | Self::Corrupt { reason, .. }

@@ -1,67 +1,40 @@
 //! The port.
 
-use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use hallmark_node::{EkId, InventoryItem};
 use hallmark_spiffe::SpiffeId;
-use hallmark_state::Entry;
-
-use crate::{
-    Agent, Authority, Change, EkCertificate, HeldEvidence, NodeEvidence, NodeFacts, PolicyFile, RecordQuery,
-    RecordRange, RoleSvid, StoreError, StoredRecord, Total, TpmName, WholeLog,
+use hallmark_state::{
+    Committed, EkCertificate, NodeEvidence, NodeFacts, Record, RecordQuery, RoleSvid, Snapshot, StoredRecord,
+    Transaction, WholeLog,
 };
 
-/// Everything a server needs to start.
-#[derive(Debug, Clone, Default)]
-pub struct Loaded {
-    /// Every entry, in the order of creation (then by id).
-    pub entries: Vec<Entry>,
-    /// Every agent, by id.
-    pub agents: Vec<Agent>,
-    /// Every line of the inventory, by EK.
-    pub inventory: Vec<InventoryItem>,
-    /// Every Name that a TPM proved.
-    pub tpm_names: Vec<TpmName>,
-    /// The EKs of each machine of which operators list several.
-    pub machine_eks: Vec<BTreeSet<EkId>>,
-    /// Every authority, oldest first.
-    pub authorities: Vec<Authority>,
-    /// How far each node's evidence goes, by node.
-    pub held: Vec<HeldEvidence>,
-    /// Every policy and baseline that was ever applied, by kind and name.
-    pub policy_files: Vec<PolicyFile>,
-    /// The bundle's sequence number; 0 before the first authority.
-    pub bundle_sequence: u64,
-    /// Counts of records.
-    pub totals: Vec<Total>,
-    /// How many SVID intents were found without an outcome when the store was opened. They have been settled
-    /// as [`Outcome::Interrupted`](crate::Outcome::Interrupted) with the code [`INTERRUPTED`](crate::INTERRUPTED).
-    pub interrupted: u64,
-}
+use crate::StoreError;
 
-/// What a commit wrote.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Committed {
-    /// The records that it appended; `None` when there were none.
-    pub records: Option<RecordRange>,
-    /// Those among them that are intents: what allows their SVIDs to be signed.
-    pub intents: Option<RecordRange>,
-}
-
-/// Counters since the store was opened, and how far the records go.
+/// Counters since the store was opened, and how far the journal goes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Statistics {
-    /// Lists of changes that became durable.
+    /// Transactions that became durable.
     pub jobs: u64,
-    /// Transactions that they shared: flushes to disk.
+    /// Groups of them: flushes to disk.
     pub commits: u64,
-    /// Lists of changes that failed.
+    /// Transactions that failed.
     pub failures: u64,
-    /// Lists given to [`Store::commit_later`] that failed.
+    /// Transactions given to [`Store::commit_later`] that failed.
     pub later_failures: u64,
-    /// The sequence number of the last record; 0 without one. Records are never deleted.
-    pub last_record: i64,
+    /// Transactions that wait for their turn.
+    pub queued: u64,
+    /// The number of the last record of the journal; 0 without one.
+    pub revision: u64,
+    /// The number of the last event; 0 without one. Events are never deleted.
+    pub last_event: u64,
+}
+
+/// Who learns of every record: what a server answers from.
+pub trait Follower: Send + Sync {
+    /// These records are durable; they follow the last ones without a gap. Called before the commits that made them answer,
+    /// by one thread at a time. It must not wait for the store.
+    fn follow(&self, records: &[Record]);
 }
 
 /// Where the server keeps what must outlive it.
@@ -72,22 +45,26 @@ pub trait Store: Send + Sync {
     ///
     /// # Errors
     /// When the store cannot be read, or holds a row that does not decode.
-    fn load(&self) -> BoxFuture<'_, Result<Loaded, StoreError>>;
+    fn load(&self) -> BoxFuture<'_, Result<Snapshot, StoreError>>;
 
-    /// Makes `changes` durable, all or none, in order, and answers after the flush.
+    /// Has `follower` learn of every record from now on. There is one follower; a second one is not called.
+    fn follow(&self, follower: Arc<dyn Follower>);
+
+    /// Makes a transaction the next record of the journal, all of it or nothing, and answers after the flush, when the
+    /// follower has learned of it.
     ///
     /// # Errors
-    /// When a change is refused (see [`Change`]), or the medium fails: full, read-only, locked, corrupt. Then
-    /// none of the changes was made, and a later commit may well succeed.
-    fn commit(&self, changes: Vec<Change>) -> BoxFuture<'_, Result<Committed, StoreError>>;
+    /// [`StoreError::Conflict`] when something that the decision rested on has changed since; or the medium fails: full,
+    /// read-only, locked, corrupt. Then nothing was changed, and a later commit may well succeed.
+    fn commit(&self, transaction: Transaction) -> BoxFuture<'_, Result<Committed, StoreError>>;
 
-    /// Queues `changes` behind the commits already waiting, and does not wait. They become durable with one of the
-    /// next commits, or within a fraction of a second. A failure is logged and counted.
+    /// Queues a transaction behind the commits already waiting, and does not wait. It becomes durable with one of the next
+    /// commits, or within a fraction of a second. A failure is logged and counted.
     ///
     /// Meant for the outcome of recorded intents, whose loss would be noticed and told at the next start.
-    fn commit_later(&self, changes: Vec<Change>);
+    fn commit_later(&self, transaction: Transaction);
 
-    /// Reads records.
+    /// Reads events.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -118,6 +95,12 @@ pub trait Store: Send + Sync {
     /// When the store cannot be read.
     fn facts(&self, after: Option<&SpiffeId>, limit: u32) -> BoxFuture<'_, Result<Vec<NodeFacts>, StoreError>>;
 
+    /// The facts of these nodes, of those that have any.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn facts_of(&self, nodes: Vec<SpiffeId>) -> BoxFuture<'_, Result<Vec<NodeFacts>, StoreError>>;
+
     /// The certificate of an EK that was verified last.
     ///
     /// # Errors
@@ -140,6 +123,6 @@ pub trait Store: Send + Sync {
     /// As [`commit`](Self::commit).
     fn check(&self) -> BoxFuture<'_, Result<(), StoreError>>;
 
-    /// Counters since the store was opened, and how far the records go.
+    /// Counters since the store was opened, and how far the journal goes.
     fn statistics(&self) -> Statistics;
 }

@@ -14,14 +14,24 @@ mod conformance;
 
 use hallmark_store::{SqliteOptions, SqliteStore};
 
-async fn fresh() -> (SqliteStore, tempfile::TempDir) {
-    let dir = tempfile::tempdir().unwrap();
-    let options = SqliteOptions::new(dir.path().join("server.db"), conformance::trust_domain());
-    let store = tokio::task::spawn_blocking(move || SqliteStore::open(&options))
-        .await
-        .unwrap()
-        .unwrap();
-    (store, dir)
+/// One file.
+struct File {
+    folder: tempfile::TempDir,
+}
+
+impl conformance::Place for File {
+    type Store = SqliteStore;
+
+    fn open(&self) -> SqliteStore {
+        let file = self.folder.path().join("server.db");
+        SqliteStore::open(&SqliteOptions::new(file, conformance::trust_domain())).unwrap()
+    }
+}
+
+fn fresh() -> File {
+    File {
+        folder: tempfile::tempdir().unwrap(),
+    }
 }
 
 conformance!(fresh);

@@ -21,8 +21,9 @@ use std::{
     time::Instant,
 };
 
-use conformance::{intents, plain_entry, trust_domain, verdict};
-use hallmark_store::{Change, Outcome, RecordQuery, SqliteOptions, SqliteStore, Store, SvidOutcome};
+use conformance::{accepted, all_events, changed, create, happened, intents, outcome, plain_entry, trust_domain};
+use hallmark_state::Outcome;
+use hallmark_store::{SqliteOptions, SqliteStore, Store};
 
 fn open(file: impl Into<PathBuf>) -> SqliteStore {
     SqliteStore::open(&SqliteOptions::new(file, trust_domain())).unwrap()
@@ -38,10 +39,7 @@ async fn concurrent_callers_share_flushes() {
         tokio::spawn(async move {
             for n in 0..20 {
                 let id = format!("e-{caller}-{n}");
-                store
-                    .commit(vec![Change::CreateEntry(Box::new(plain_entry(&id, 1)))])
-                    .await
-                    .unwrap();
+                store.commit(changed(vec![create(plain_entry(&id, 1))])).await.unwrap();
             }
         })
     });
@@ -54,13 +52,8 @@ async fn concurrent_callers_share_flushes() {
     assert!(commits * 2 < jobs, "{jobs} jobs took {commits} flushes");
     // The control: a caller alone shares with nobody.
     for n in 0..5 {
-        store
-            .commit(vec![Change::CreateEntry(Box::new(plain_entry(
-                &format!("alone-{n}"),
-                1,
-            )))])
-            .await
-            .unwrap();
+        let id = format!("alone-{n}");
+        store.commit(changed(vec![create(plain_entry(&id, 1))])).await.unwrap();
     }
     assert_eq!(store.statistics().commits - after.commits, 5);
     assert_eq!(store.load().await.unwrap().entries.len(), 645);
@@ -72,21 +65,14 @@ async fn outcomes_travel_with_other_commits() {
     let store = open(dir.path().join("server.db"));
     let mut open_intents = Vec::new();
     for _ in 0..20 {
-        let committed = store.commit(vec![Change::SvidIntents(intents(10))]);
-        open_intents.push(committed.await.unwrap().records.unwrap());
+        let committed = store.commit(happened(intents(10)));
+        open_intents.push(committed.await.unwrap().events.unwrap());
     }
     let before = store.statistics();
     for intents in open_intents {
-        let (outcome, code) = (Outcome::Issued, String::new());
-        let outcome = SvidOutcome {
-            at: 1,
-            intents,
-            outcome,
-            code,
-        };
-        store.commit_later(vec![Change::SvidOutcome(outcome)]);
+        store.commit_later(happened(vec![outcome(intents, Outcome::Issued)]));
     }
-    store.commit(Vec::new()).await.unwrap();
+    store.commit(changed(Vec::new())).await.unwrap();
     let after = store.statistics();
     assert_eq!(after.jobs - before.jobs, 21);
     // One, unless the machine stalls in between.
@@ -107,28 +93,23 @@ fn what_was_acknowledged_survives_kill_9() {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        // Each line is the sequence number of an acknowledged record.
+        // Each line is the number of an acknowledged event.
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut acknowledged: Vec<i64> = Vec::new();
+        let mut acknowledged: Vec<u64> = Vec::new();
         while acknowledged.len() < 300 {
-            acknowledged.extend(lines.next().unwrap().unwrap().parse::<i64>());
+            acknowledged.extend(lines.next().unwrap().unwrap().parse::<u64>());
         }
         child.kill().unwrap();
         child.wait().unwrap();
         // What it said before it died counts too.
-        acknowledged.extend(lines.map_while(Result::ok).filter_map(|line| line.parse::<i64>().ok()));
+        acknowledged.extend(lines.map_while(Result::ok).filter_map(|line| line.parse::<u64>().ok()));
         let store = open(&file);
         let runtime = tokio::runtime::Runtime::new().unwrap();
-        let query = RecordQuery {
-            limit: u32::MAX,
-            ..Default::default()
-        };
-        let stored: std::collections::BTreeSet<i64> = runtime
-            .block_on(store.records(query))
-            .unwrap()
-            .iter()
-            .map(|r| r.sequence)
-            .collect();
+        let stored = runtime.block_on(all_events(&store));
+        let numbers: Vec<u64> = stored.iter().map(|it| it.sequence).collect();
+        let expected: Vec<u64> = (1..=store.statistics().last_event).collect();
+        assert_eq!(numbers, expected, "round {round}: no gap");
+        let stored: std::collections::BTreeSet<u64> = numbers.into_iter().collect();
         let lost: Vec<_> = acknowledged
             .iter()
             .filter(|sequence| !stored.contains(sequence))
@@ -148,8 +129,8 @@ async fn child_commits_for_ever() {
         let store = Arc::clone(&store);
         callers.spawn(async move {
             loop {
-                let change = Change::Record(verdict(&format!("caller {caller}"), Outcome::Accepted));
-                let done = store.commit(vec![change]).await.unwrap().records.unwrap();
+                let event = accepted(&format!("caller {caller}"));
+                let done = store.commit(happened(vec![event])).await.unwrap().events.unwrap();
                 // One write per line, so that lines of several threads do not mix.
                 let line = format!("{}\n", done.last);
                 std::io::stdout().lock().write_all(line.as_bytes()).unwrap();
@@ -176,19 +157,8 @@ async fn cost_of_recording_svids() {
         let store = Arc::clone(&store);
         tokio::spawn(async move {
             for _ in 0..200 {
-                let intents = store
-                    .commit(vec![Change::SvidIntents(intents(10))])
-                    .await
-                    .unwrap()
-                    .records
-                    .unwrap();
-                let outcome = SvidOutcome {
-                    at: 1,
-                    intents,
-                    outcome: Outcome::Issued,
-                    code: String::new(),
-                };
-                store.commit_later(vec![Change::SvidOutcome(outcome)]);
+                let intents = store.commit(happened(intents(10))).await.unwrap().events.unwrap();
+                store.commit_later(happened(vec![outcome(intents, Outcome::Issued)]));
             }
         })
     });

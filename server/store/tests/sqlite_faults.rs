@@ -21,11 +21,12 @@ use std::{
     time::Duration,
 };
 
-use conformance::{full_entry, intents, trust_domain};
+use conformance::{accepted, all_events, changed, create, full_entry, happened, transaction, trust_domain};
+use futures_util::future::join_all;
 use hallmark_reason::Coded as _;
 use hallmark_spiffe::TrustDomain;
-use hallmark_state::EntryId;
-use hallmark_store::{Change, INTERRUPTED, Outcome, RecordQuery, SqliteOptions, SqliteStore, Store, StoreError};
+use hallmark_state::{Change, Event, Transaction};
+use hallmark_store::{SqliteOptions, SqliteStore, Store, StoreError};
 
 struct Place {
     _dir: tempfile::TempDir,
@@ -55,10 +56,26 @@ fn code(error: &StoreError) -> &'static str {
     error.code().as_str()
 }
 
-fn entry(n: usize) -> Change {
+fn large_entry(n: usize) -> hallmark_state::Entry {
     let mut entry = full_entry(&format!("e{n}"), 1);
     entry.hint = "x".repeat(1000);
-    Change::CreateEntry(Box::new(entry))
+    entry
+}
+
+/// An entry, and what is said of it.
+fn entry(n: usize) -> Transaction {
+    transaction(vec![create(large_entry(n))], vec![accepted(&n.to_string())])
+}
+
+/// Events that take as much room.
+fn events(n: usize) -> Transaction {
+    happened(vec![Event::done(
+        "x".repeat(1000),
+        hallmark_state::What::InventoryRemoved {
+            removed: vec![n.to_string()],
+            reason: String::new(),
+        },
+    )])
 }
 
 #[test]
@@ -83,7 +100,7 @@ async fn an_orderly_end_leaves_everything_in_one_file() {
     let log = place.file.with_extension("db-wal");
     for n in 0..20 {
         let store = SqliteStore::open(&options(&place.file)).unwrap();
-        store.commit(vec![entry(n)]).await.unwrap();
+        store.commit(entry(n)).await.unwrap();
         assert_eq!(store.load().await.unwrap().entries.len(), n + 1);
         assert!(log.exists());
         drop(store);
@@ -163,7 +180,8 @@ fn a_damaged_file_is_told_as_such() {
     let place = place();
     let store = SqliteStore::open(&options(&place.file)).unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(store.commit((0..50).map(entry).collect())).unwrap();
+    let entries = (0..50).map(|n| create(large_entry(n))).collect();
+    runtime.block_on(store.commit(changed(entries))).unwrap();
     drop(store);
     let mut bytes = fs::read(&place.file).unwrap();
     // Everything but the first page, which holds the schema.
@@ -185,42 +203,80 @@ async fn another_program_that_holds_the_lock_is_told_and_waited_out() {
     let store = SqliteStore::open(&options(&place.file)).unwrap();
     let other = rusqlite::Connection::open(&place.file).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let error = store.commit(vec![entry(1)]).await.unwrap_err();
+    let error = store.commit(entry(1)).await.unwrap_err();
     assert_eq!(code(&error), "HM-STORE-0004");
     other.execute_batch("ROLLBACK").unwrap();
-    store.commit(vec![entry(1)]).await.unwrap();
+    store.commit(entry(1)).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_store_says_so_and_recovers() {
-    let place = place();
-    let store = SqliteStore::open(&options(&place.file).size_limit(256 * 1024)).unwrap();
-    fill_and_recover(&store, async |stored| {
-        let ids = (0..stored).map(|n| EntryId::parse(&format!("e{n}")).unwrap());
-        store.commit(ids.map(Change::DeleteEntry).collect()).await.unwrap();
-    })
-    .await;
+    // What the entry's row has no room for, and what the journal's row has none for when the entry's is written.
+    for (asked, size) in [
+        (entry as fn(usize) -> Transaction, 480),
+        (events, 480),
+        (entry, 501),
+        (entry, 522),
+    ] {
+        let place = place();
+        let store = SqliteStore::open(&options(&place.file).size_limit(size * 1024)).unwrap();
+        store
+            .commit(changed((0..40).map(|n| create(large_entry(n + 2_000_000))).collect()))
+            .await
+            .unwrap();
+        fill_and_recover(&store, asked, async || {
+            let old = (0..40).map(|n| Change::DeleteEntry(large_entry(n + 2_000_000).into()));
+            store.commit(changed(old.collect())).await.unwrap();
+        })
+        .await;
+    }
 }
 
-/// Writes until there is no room, makes room, and writes again.
-async fn fill_and_recover(store: &SqliteStore, make_room: impl AsyncFn(usize)) {
-    let mut stored = 0;
-    let error = loop {
-        match store.commit(vec![entry(stored)]).await {
-            Ok(_) => stored += 1,
-            Err(error) => break error,
+/// Writes until there is no room, alone and with others at once; makes room, and writes again. What was acknowledged is there,
+/// nothing else is, and no number is missing.
+async fn fill_and_recover(store: &SqliteStore, asked: impl Fn(usize) -> Transaction, make_room: impl AsyncFn()) {
+    let start = store.load().await.unwrap();
+    let (mut acknowledged, mut next, mut errors) = (Vec::new(), 0_usize, Vec::new());
+    while errors.len() < 20 {
+        let at_once = if next.is_multiple_of(2) { 1 } else { 6 };
+        let commits = join_all((next..next + at_once).map(|n| store.commit(asked(n))));
+        for (n, result) in (next..).zip(commits.await) {
+            match result {
+                Ok(committed) => acknowledged.push((n, committed)),
+                Err(error) => errors.push(error),
+            }
         }
-        assert!(stored < 100_000, "the store never became full");
-    };
-    assert_eq!(code(&error), "HM-STORE-0003", "{error:?}");
-    assert!(stored > 10, "full after {stored}");
-    assert_eq!(
-        store.load().await.unwrap().entries.len(),
-        stored,
-        "what was acknowledged is there"
-    );
-    make_room(stored).await;
-    store.commit(vec![entry(1_000_000)]).await.unwrap();
+        next += at_once;
+        assert!(next < 100_000, "the store never became full");
+    }
+    assert!(errors.iter().all(|error| code(error) == "HM-STORE-0003"), "{errors:?}");
+    assert!(acknowledged.len() > 10, "full after {}", acknowledged.len());
+    is_there(store, &start, &asked, &acknowledged).await;
+    make_room().await;
+    let between = store.statistics().revision - start.revision - u64::try_from(acknowledged.len()).unwrap();
+    let committed = store.commit(asked(1_000_000)).await.unwrap();
+    let last = acknowledged.last().unwrap().1;
+    assert_eq!(committed.revision, last.revision + between + 1);
+    assert_eq!(committed.events.unwrap().first, last.events.unwrap().last + 1);
+}
+
+/// What was acknowledged, and nothing else.
+async fn is_there(
+    store: &SqliteStore,
+    start: &hallmark_state::Snapshot,
+    asked: impl Fn(usize) -> Transaction,
+    acknowledged: &[(usize, hallmark_state::Committed)],
+) {
+    let loaded = store.load().await.unwrap();
+    let revisions: Vec<u64> = acknowledged.iter().map(|(_, committed)| committed.revision).collect();
+    assert_eq!(revisions, (start.revision + 1..=loaded.revision).collect::<Vec<_>>());
+    let changes = acknowledged.iter().map(|(n, _)| asked(*n).changes.len()).sum::<usize>();
+    assert_eq!(loaded.entries.len(), start.entries.len() + changes);
+    let expected = acknowledged.iter().flat_map(|(n, committed)| {
+        let first = committed.events.unwrap().first;
+        asked(*n).readable(first).collect::<Vec<_>>()
+    });
+    assert_eq!(all_events(store).await, expected.collect::<Vec<_>>());
 }
 
 /// Runs one of the `child_` tests below in a process of its own.
@@ -267,7 +323,7 @@ async fn child_fills_the_disk() {
     let ballast = file.with_file_name("ballast");
     fs::write(&ballast, vec![0; 256 * 1024]).unwrap();
     let store = SqliteStore::open(&options(&file)).unwrap();
-    fill_and_recover(&store, async |_| fs::remove_file(&ballast).unwrap()).await;
+    fill_and_recover(&store, entry, async || fs::remove_file(&ballast).unwrap()).await;
     store.check().await.unwrap();
 }
 
@@ -294,39 +350,12 @@ fn child_opens_read_only() {
     assert_eq!(code(&refused(&child_file())), "HM-STORE-0002");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn intents_left_open_are_settled_at_the_next_start() {
-    let place = place();
-    let store = SqliteStore::open(&options(&place.file)).unwrap();
-    let open = store
-        .commit(vec![Change::SvidIntents(intents(3))])
-        .await
-        .unwrap()
-        .records
-        .unwrap();
-    drop(store);
-    let store = SqliteStore::open(&options(&place.file)).unwrap();
-    assert_eq!(store.load().await.unwrap().interrupted, 3);
-    let query = RecordQuery {
-        after: open.last,
-        limit: 10,
-        ..Default::default()
-    };
-    let records = store.records(query).await.unwrap();
-    assert_eq!(records.len(), 1);
-    assert_eq!(records[0].record.outcome, Outcome::Interrupted);
-    assert_eq!(records[0].record.code, INTERRUPTED.as_str());
-    drop(store);
-    let again = SqliteStore::open(&options(&place.file)).unwrap();
-    assert_eq!(again.load().await.unwrap().interrupted, 0);
-}
-
 /// SQLite writes on to a file that has no name any more; what is acknowledged then is gone with the process.
 #[tokio::test]
 async fn a_store_whose_file_is_gone_or_another_acknowledges_nothing() {
     let place = place();
     let store = SqliteStore::open(&options(&place.file)).unwrap();
-    store.commit(vec![entry(1)]).await.unwrap();
+    store.commit(entry(1)).await.unwrap();
     store.check().await.unwrap();
     let aside = place.file.with_extension("aside");
     fs::rename(&place.file, &aside).unwrap();
@@ -334,11 +363,11 @@ async fn a_store_whose_file_is_gone_or_another_acknowledges_nothing() {
         if replaced {
             fs::copy(&aside, &place.file).unwrap();
         }
-        assert_eq!(code(&store.commit(vec![entry(2)]).await.unwrap_err()), "HM-STORE-0017");
+        assert_eq!(code(&store.commit(entry(2)).await.unwrap_err()), "HM-STORE-0017");
         assert_eq!(code(&store.check().await.unwrap_err()), "HM-STORE-0017");
     }
     // The control: back in its place, it is the file that was opened.
     fs::rename(&aside, &place.file).unwrap();
-    store.commit(vec![entry(2)]).await.unwrap();
+    store.commit(entry(2)).await.unwrap();
     store.check().await.unwrap();
 }

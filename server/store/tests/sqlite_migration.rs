@@ -11,8 +11,8 @@
 mod conformance;
 
 use conformance::trust_domain;
-use hallmark_state::NodeState;
-use hallmark_store::{Authority, AuthorityState, SqliteOptions, SqliteStore, Store as _};
+use hallmark_state::{Authority, AuthorityState, NodeState};
+use hallmark_store::{SqliteOptions, SqliteStore, Store as _};
 
 const VERSION_1: &str = include_str!("../src/sqlite/0001.sql");
 const VERSION_2: &str = include_str!("../src/sqlite/0002.sql");
@@ -47,10 +47,10 @@ async fn a_ban_of_the_first_version_stays_a_ban() {
         .await
         .unwrap()
         .unwrap();
-    let agents = store.load().await.unwrap().agents;
-    let found: Vec<_> = agents
+    let nodes = store.load().await.unwrap().nodes;
+    let found: Vec<_> = nodes
         .iter()
-        .map(|agent| (agent.state, agent.since, agent.approvals.all().len()))
+        .map(|node| (node.state, node.since, node.approvals.all().len()))
         .collect();
     assert_eq!(found, [(NodeState::Active, 77, 0), (NodeState::Banned, 77, 0)]);
 }

@@ -168,7 +168,7 @@ fn a_renewed_node_gives_up_its_old_svid_when_it_shows_the_new_one() {
             let old_key = first;
             let new = connected(&running, &mut machine, second).await;
             post(&new, "3").await.unwrap();
-            let row = running.server.agents.all().remove(0);
+            let row = running.server.state().nodes().next().unwrap().clone();
             assert!(row.next.is_none() && row.current.is_some());
             drop(old_key);
             lab.stop(running).await;
@@ -278,7 +278,7 @@ fn a_ban_while_the_attestation_is_under_way_holds() {
             operator.ban_agent(BanAgentRequest { id: svid.id }).await.unwrap();
             let proof = hallmark_attacks::proof_message(&machine.prove(&challenge, connection.exporter()));
             assert_eq!(reason(&attempt.prove(&proof).await.unwrap_err()), Reason::AgentBanned);
-            assert_eq!(running.server.agents.all()[0].state, NodeState::Banned);
+            assert_eq!(running.server.state().nodes().next().unwrap().state, NodeState::Banned);
             lab.stop(running).await;
         },
     );

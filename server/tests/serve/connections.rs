@@ -11,7 +11,7 @@ use hallmark_api::{
 use hallmark_authority::SubjectKey;
 use hallmark_server::{
     clock::Clock,
-    issue::{Order, OrderKey, issue},
+    issue::{Order, OrderKey, issue_one},
     run::Running,
 };
 use hallmark_spiffe::SpiffeId;
@@ -46,7 +46,7 @@ pub(crate) async fn minted(running: &Running, path: &str) -> (Vec<Vec<u8>>, Arc<
         entry: "".into(),
         has_role: false,
     };
-    let svid = issue(server, "local", vec![order]).await.pop().unwrap().unwrap();
+    let svid = issue_one(server, "local", &order).await.unwrap();
     (svid.chain.into_iter().map(|der| der.to_vec()).collect(), Arc::new(key))
 }
 

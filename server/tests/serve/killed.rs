@@ -165,19 +165,19 @@ fn a_server_killed_under_load_forgets_nothing_that_it_said() {
             let server = &running.server;
             for (path, _) in &told {
                 let id = hallmark_spiffe::SpiffeId::new(&server.trust_domain, path).unwrap();
-                let row = server.agents.find(&id).expect("who was told to be an agent is one");
+                let row = server.node(&id).expect("who was told to be an agent is one");
                 assert!(row.next.is_some() && !row.ak_name.is_empty());
             }
-            let query = hallmark_store::RecordQuery {
+            let query = hallmark_state::RecordQuery {
                 limit: 1_000_000,
-                filter: hallmark_store::RecordFilter::Svids,
+                filter: hallmark_state::RecordFilter::Svids,
                 ..Default::default()
             };
             let records = server.store.records(query).await.unwrap();
             let (mut open, mut settled) = (0_i64, 0_i64);
             for stored in records {
                 match stored.record.outcome {
-                    hallmark_store::Outcome::Pending => open += 1,
+                    hallmark_state::Outcome::Pending => open += 1,
                     _ => {
                         let detail: serde_json::Value = serde_json::from_str(&stored.record.detail).unwrap();
                         settled += detail["last"].as_i64().unwrap() - detail["first"].as_i64().unwrap() + 1;

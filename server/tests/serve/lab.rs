@@ -10,6 +10,7 @@ use std::{
 };
 
 use hallmark_server::{clock::Clock, config, errors::StartError, run::Running};
+use hallmark_state::Change;
 use hallmark_store::StoreError;
 use hallmark_verify::testing::VendorCa;
 
@@ -170,5 +171,41 @@ impl Lab {
 
     pub(crate) fn admin_socket(&self) -> PathBuf {
         self.folder.join("admin").join("admin.sock")
+    }
+}
+
+/// Makes changes durable that no decision asked for: a state that tests need.
+pub(crate) async fn commit(running: &Running, changes: Vec<Change>) {
+    let put = running.server.journal.decide("test", |view| {
+        Ok::<_, std::convert::Infallible>((view.decide(changes.clone(), Vec::new()), ()))
+    });
+    put.await.unwrap();
+}
+
+/// Nothing becomes durable while this is held: what is decided meanwhile waits in the order in which it was decided.
+pub(crate) struct Gate(rusqlite::Connection);
+
+impl Gate {
+    pub(crate) fn close(lab: &Lab) -> Self {
+        let path = lab.folder.join("data/server.db");
+        let connection = rusqlite::Connection::open(path).unwrap();
+        connection.busy_timeout(Duration::from_secs(10)).unwrap();
+        connection.execute_batch("BEGIN IMMEDIATE").unwrap();
+        Self(connection)
+    }
+
+    /// Waits until so many decisions are on their way.
+    pub(crate) async fn waits(running: &Running, decisions: u64) {
+        for _ in 0..2000 {
+            if running.server.store.statistics().queued >= decisions {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        panic!("only {:?} wait", running.server.store.statistics());
+    }
+
+    pub(crate) fn open(self) {
+        self.0.execute_batch("ROLLBACK").unwrap();
     }
 }

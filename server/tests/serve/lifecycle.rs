@@ -14,7 +14,7 @@ use hallmark_attacks::{attest, open};
 use hallmark_server::{
     caller::Caller,
     clock::Clock,
-    lifecycle::{Ask, ChangeFailed, change},
+    nodes::{Ask, ChangeFailed, change},
     run::Running,
 };
 use hallmark_state::Action;

@@ -1,49 +1,29 @@
 //! What changes between the verdict on a node and the hand-over of its SVID.
 
-use std::{fs, sync::Arc, sync::mpsc, time::Duration};
+use std::{fs, sync::Arc, time::Duration};
 
-use hallmark_api::admin::{ImportInventoryRequest, lifecycle_client::LifecycleClient};
+use hallmark_api::{
+    admin::{ImportInventoryRequest, lifecycle_client::LifecycleClient},
+    types::X509svid as Svid,
+};
 use hallmark_attacks::attest;
-use hallmark_node::EkId;
-use hallmark_policy::{Policy, PolicySet, signed::FileKind};
-use hallmark_server::{agents::Decision, run::Running};
-use hallmark_spiffe::SpiffeId;
-use hallmark_state::NodeState;
-use hallmark_store::{Agent, Change, Outcome, PolicyFile, RecordQuery};
+use hallmark_policy::signed::FileKind;
+use hallmark_server::{
+    appraise,
+    caller::{Act, Caller},
+    nodes::{Ask, change},
+    run::Running,
+};
+use hallmark_state::{Action, Change, Node, NodeState, Outcome, PolicyFile, RecordQuery};
 use hallmark_verify::testing::SoftwareMachine;
+use tokio::task::JoinHandle;
+use tonic::Status;
 
-use crate::{attestation::wire, client::local, lab::isolated};
-
-/// Nobody changes the node while this is held.
-struct Turn(mpsc::Sender<()>, tokio::task::JoinHandle<()>);
-
-impl Turn {
-    async fn of(running: &Running, node: &SpiffeId) -> Self {
-        let (release, released) = mpsc::channel::<()>();
-        let (taken, is_taken) = tokio::sync::oneshot::channel();
-        let (server, node, runtime) = (
-            Arc::clone(&running.server),
-            node.clone(),
-            tokio::runtime::Handle::current(),
-        );
-        let task = tokio::task::spawn_blocking(move || {
-            let wait = |_: Option<&Agent>| -> Decision<()> {
-                taken.send(()).unwrap();
-                assert!(released.recv().is_err(), "given back by dropping the sender");
-                Decision::Keep
-            };
-            let change = server.agents.change(&*server.store, &node, Vec::new(), wait);
-            runtime.block_on(change).unwrap();
-        });
-        is_taken.await.unwrap();
-        Self(release, task)
-    }
-
-    async fn give_back(self) {
-        drop(self.0);
-        self.1.await.unwrap();
-    }
-}
+use crate::{
+    attestation::wire,
+    client::local,
+    lab::{Gate, commit, isolated},
+};
 
 /// The verdicts on record and the SVIDs that were issued.
 async fn told(running: &Running) -> (Vec<(Outcome, String)>, u64) {
@@ -52,13 +32,21 @@ async fn told(running: &Running) -> (Vec<(Outcome, String)>, u64) {
         ..RecordQuery::default()
     };
     let records = running.server.store.records(query).await.unwrap().into_iter();
-    let verdicts = records.filter(|it| it.record.kind == hallmark_store::RecordKind::Verdict);
+    let verdicts = records.filter(|it| it.record.kind == hallmark_state::RecordKind::Verdict);
     let verdicts = verdicts.map(|it| (it.record.outcome, it.record.code)).collect();
     (verdicts, running.server.counters.issued.value())
 }
 
-fn node(running: &Running) -> Arc<Agent> {
-    running.server.agents.all().pop().unwrap()
+fn node(running: &Running) -> Arc<Node> {
+    running.server.state().nodes().last().unwrap().clone()
+}
+
+fn attempt(running: &Running, machine: &Arc<SoftwareMachine>) -> JoinHandle<Result<Svid, Status>> {
+    let (address, machine) = (running.address.to_string(), Arc::clone(machine));
+    tokio::spawn(async move {
+        let wire = hallmark_attacks::Wire::connect(&address).await.unwrap();
+        attest(&wire, &machine).await
+    })
 }
 
 #[test]
@@ -69,46 +57,41 @@ fn a_policy_that_lands_between_verdict_and_record_judges_too() {
             let running = lab.start().await;
             let machine = Arc::new(SoftwareMachine::new(&lab.vendor));
             attest(&wire(&running).await, &machine).await.unwrap();
-            let (id, before) = (node(&running).id.clone(), told(&running).await);
+            let before = told(&running).await;
 
-            for (what, policy, code) in [
-                ("the control", None, ""),
-                (
-                    "a policy",
-                    Some("version = 1\nname = \"p\"\nserial = 1\n[boot]\nsecure_boot = true\n"),
-                    "HM-SRV-0104",
-                ),
-            ] {
-                let turn = Turn::of(&running, &id).await;
-                let policies = &running.server.attestation.policies;
-                let idle = Arc::strong_count(&policies.load_full());
-                let attempt = {
-                    let (wire, machine) = (wire(&running).await, Arc::clone(&machine));
-                    tokio::spawn(async move { attest(&wire, &machine).await })
+            let gate = Gate::close(&lab);
+            let control = attempt(&running, &machine);
+            Gate::waits(&running, 1).await;
+            gate.open();
+            control.await.unwrap().unwrap();
+            let (verdicts, issued) = told(&running).await;
+            assert_eq!(
+                (verdicts.len(), issued),
+                (before.0.len() + 1, before.1 + 1),
+                "the control"
+            );
+
+            // The policy becomes durable first. The verdict was made without it, and waits behind it.
+            let gate = Gate::close(&lab);
+            let server = Arc::clone(&running.server);
+            let applied = tokio::spawn(async move {
+                let policy = b"version = 1\nname = \"p\"\nserial = 1\n[boot]\nsecure_boot = true\n".to_vec();
+                let act = Act {
+                    by: "uid:0".into(),
+                    reason: String::new(),
                 };
-                // The rules are taken for the verdict, and held until it is on record.
-                while Arc::strong_count(&policies.load_full()) == idle {
-                    assert!(!attempt.is_finished(), "{what}");
-                    tokio::time::sleep(Duration::from_millis(1)).await;
-                }
-                if let Some(text) = policy {
-                    let mut set = PolicySet::clone(&policies.load());
-                    set.apply(Policy::from_toml("p", text).unwrap());
-                    policies.store(Arc::new(set));
-                }
-                turn.give_back().await;
-                let answer = attempt.await.unwrap();
-                let (verdicts, issued) = told(&running).await;
-                if code.is_empty() {
-                    answer.unwrap();
-                    assert_eq!((verdicts.len(), issued), (before.0.len() + 1, before.1 + 1), "{what}");
-                    continue;
-                }
-                let refusal = answer.unwrap_err();
-                assert!(refusal.message().contains(code), "{what}: {refusal}");
-                assert_eq!(verdicts.last().unwrap().0, Outcome::Refused, "{what}");
-                assert_eq!(issued, before.1 + 1, "{what}: nothing was signed");
-            }
+                appraise::apply(&server, FileKind::Policy, policy, false, &act).await
+            });
+            Gate::waits(&running, 1).await;
+            let overtaken = attempt(&running, &machine);
+            Gate::waits(&running, 2).await;
+            gate.open();
+            assert_eq!(applied.await.unwrap().unwrap().changes.len(), 1);
+            let refusal = overtaken.await.unwrap().unwrap_err();
+            assert!(refusal.message().contains("HM-SRV-0104"), "{refusal}");
+            let (verdicts, issued) = told(&running).await;
+            assert_eq!(verdicts.last().unwrap().0, Outcome::Refused);
+            assert_eq!(issued, before.1 + 1, "nothing was signed");
             let refusal = attest(&wire(&running).await, &machine).await.unwrap_err();
             assert!(refusal.message().contains("HM-SRV-0108"), "by the new rules: {refusal}");
             lab.stop(running).await;
@@ -125,34 +108,20 @@ fn a_line_that_lands_between_verdict_and_record_counts() {
             let running = lab.start().await;
             let machine = Arc::new(SoftwareMachine::new(&lab.vendor));
             attest(&wire(&running).await, &machine).await.unwrap();
-            let before = node(&running);
-            let (id, own) = (before.id.clone(), before.ek_sha256.unwrap());
+            let own = node(&running).ek_sha256.unwrap();
             for (ek, is_own) in [([0x11; 32], false), (own, true)] {
-                let turn = Turn::of(&running, &id).await;
-                let inventory = || running.server.lifecycle.inventory();
-                let idle = Arc::strong_count(&inventory());
-                let attempt = {
-                    let (wire, machine) = (wire(&running).await, Arc::clone(&machine));
-                    tokio::spawn(async move { attest(&wire, &machine).await })
-                };
-                // The inventory is taken for the verdict, and held until it is on record.
-                while Arc::strong_count(&inventory()) == idle {
-                    assert!(!attempt.is_finished());
-                    tokio::time::sleep(Duration::from_millis(1)).await;
-                }
                 let request = ImportInventoryRequest {
                     format: "csv".into(),
                     data: format!("ek_sha256,labels\n{},site=lab\n", hex::encode(ek)).into(),
                     ..Default::default()
                 };
                 let mut client = LifecycleClient::new(local(&lab.admin_socket()).await);
-                // It is answered once nothing is under way that was judged without it.
+                let gate = Gate::close(&lab);
                 let import = tokio::spawn(async move { client.import_inventory(tokio_stream::iter([request])).await });
-                while inventory().line(&EkId::Spki(ek)).is_none() {
-                    tokio::time::sleep(Duration::from_millis(1)).await;
-                }
-                assert!(!import.is_finished() && !attempt.is_finished());
-                turn.give_back().await;
+                Gate::waits(&running, 1).await;
+                let attempt = attempt(&running, &machine);
+                Gate::waits(&running, 2).await;
+                gate.open();
                 import.await.unwrap().unwrap();
                 let answer = attempt.await.unwrap();
                 if is_own {
@@ -177,29 +146,24 @@ fn a_ban_that_lands_between_verdict_and_record_counts() {
             let machine = Arc::new(SoftwareMachine::new(&lab.vendor));
             attest(&wire(&running).await, &machine).await.unwrap();
             let (id, (_, issued)) = (node(&running).id.clone(), told(&running).await);
-            let ban = |row: Option<&Agent>| -> Decision<()> {
-                Decision::Put(Box::new(Agent {
-                    state: NodeState::Banned,
-                    ..row.unwrap().clone()
-                }))
-            };
-            // First the ban, then the attestation's record: both wait for the turn, in this order.
-            let turn = Turn::of(&running, &id).await;
-            let (server, banned) = (Arc::clone(&running.server), id.clone());
-            let banning =
-                tokio::spawn(async move { server.agents.change(&*server.store, &banned, Vec::new(), ban).await });
-            tokio::task::yield_now().await;
-            let idle = Arc::strong_count(&running.server.attestation.policies.load_full());
-            let attempt = {
-                let (wire, machine) = (wire(&running).await, Arc::clone(&machine));
-                tokio::spawn(async move { attest(&wire, &machine).await })
-            };
-            while Arc::strong_count(&running.server.attestation.policies.load_full()) == idle {
-                assert!(!attempt.is_finished());
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-            turn.give_back().await;
-            assert!(banning.await.unwrap().is_ok());
+            let gate = Gate::close(&lab);
+            let server = Arc::clone(&running.server);
+            let banning = tokio::spawn(async move {
+                let by = Caller::Local(Some(0));
+                let ask = Ask {
+                    id: &id,
+                    action: Action::Ban,
+                    by: &by,
+                    reason: "",
+                    dry_run: false,
+                };
+                change(&server, ask).await.is_ok()
+            });
+            Gate::waits(&running, 1).await;
+            let attempt = attempt(&running, &machine);
+            Gate::waits(&running, 2).await;
+            gate.open();
+            assert!(banning.await.unwrap());
             let refusal = attempt.await.unwrap().unwrap_err();
             assert!(refusal.message().contains("HM-SRV-0109"), "{refusal}");
             assert_eq!(told(&running).await.1, issued, "nothing was signed");
@@ -272,7 +236,7 @@ fn two_first_attestations_at_once_are_one_node() {
             let_in += u64::from(attempt.await.unwrap().is_ok());
         }
         assert!(let_in >= 1);
-        assert_eq!(running.server.agents.all().len(), 1);
+        assert_eq!(running.server.state().nodes().count(), 1);
         // The server's own identity, and one for each that was accepted: what is refused is not signed. Who was overtaken
         // after that is told so, for its SVID is not the node's any more.
         let (verdicts, issued) = told(&running).await;
@@ -323,7 +287,6 @@ fn a_node_that_lost_its_trust_while_the_token_signed_gets_nothing() {
             let running = lab.start().await;
             let machine = Arc::new(SoftwareMachine::new(&lab.vendor));
             attest(&wire(&running).await, &machine).await.unwrap();
-            let id = node(&running).id.clone();
             for loses_trust in [false, true] {
                 let before = node(&running).next;
                 // The token has much to do before it comes to the node's SVID.
@@ -336,19 +299,12 @@ fn a_node_that_lost_its_trust_while_the_token_signed_gets_nothing() {
                     assert!(!attempt.is_finished());
                     tokio::time::sleep(Duration::from_millis(1)).await;
                 }
-                let change = |row: Option<&Agent>| -> Decision<()> {
-                    let distrust = if loses_trust { "HM-POLICY-0101" } else { "" }.to_owned();
-                    Decision::Put(Box::new(Agent {
-                        distrust,
-                        ..row.unwrap().clone()
-                    }))
+                let untrusted_reason = if loses_trust { "HM-POLICY-0101" } else { "" }.to_owned();
+                let row = Node {
+                    untrusted_reason,
+                    ..Node::clone(&node(&running))
                 };
-                let server = &running.server;
-                server
-                    .agents
-                    .change(&*server.store, &id, Vec::new(), change)
-                    .await
-                    .unwrap();
+                commit(&running, vec![Change::PutNode(Arc::new(row))]).await;
                 assert!(!attempt.is_finished(), "the token was not busy for long enough");
                 let answer = attempt.await.unwrap();
                 match (loses_trust, answer) {
@@ -379,7 +335,7 @@ fn rules_that_were_stored_and_not_yet_applied_count_from_the_start() {
                 .unwrap();
             lab.stop(running).await;
             let running = lab.start().await;
-            assert_eq!(node(&running).distrust, "", "the control");
+            assert_eq!(node(&running).untrusted_reason, "", "the control");
             let verdicts = told(&running).await.0.len();
             let policy = PolicyFile {
                 kind: FileKind::Policy.as_str().to_owned(),
@@ -390,11 +346,10 @@ fn rules_that_were_stored_and_not_yet_applied_count_from_the_start() {
                 applied_at: 1,
                 in_force: true,
             };
-            let stored = Change::PutPolicyFile(Box::new(policy));
-            running.server.store.commit(vec![stored]).await.unwrap();
+            commit(&running, vec![Change::PutPolicyFile(Arc::new(policy))]).await;
             lab.stop(running).await;
             let running = lab.start().await;
-            assert_eq!(node(&running).distrust, "HM-POLICY-0101");
+            assert_eq!(node(&running).untrusted_reason, "HM-POLICY-0101");
             let recorded = told(&running).await.0;
             assert_eq!(recorded.len(), verdicts + 1);
             assert_eq!(recorded.last().unwrap().1, "HM-POLICY-0101");

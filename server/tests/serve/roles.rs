@@ -10,10 +10,10 @@ use hallmark_api::{
 };
 use hallmark_attacks::attest;
 use hallmark_server::run::Running;
-use hallmark_store::{RecordFilter, RecordQuery};
+use hallmark_state::{RecordFilter, RecordQuery};
 use hallmark_verify::testing::{SoftwareKey, SoftwareMachine};
 use http::uri::PathAndQuery;
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, task::JoinHandle};
 use tonic::{Code, Status, client::Grpc, transport::Channel};
 use tonic_prost::ProstCodec;
 
@@ -21,7 +21,7 @@ use crate::{
     attestation::{connected, wire},
     client::{Client, local},
     connections::{bundle, minted},
-    lab::{Lab, isolated},
+    lab::{Gate, Lab, isolated},
     races::much_to_sign,
 };
 
@@ -79,11 +79,18 @@ impl Node {
     }
 
     async fn ban(&self, lab: &Lab) {
+        self.banning(lab).await.unwrap();
+    }
+
+    fn banning(&self, lab: &Lab) -> JoinHandle<()> {
         let request = BanAgentRequest {
             id: Some(self.id.clone()),
         };
-        let mut client = AgentClient::new(local(&lab.admin_socket()).await);
-        client.ban_agent(request).await.unwrap();
+        let socket = lab.admin_socket();
+        tokio::spawn(async move {
+            let mut client = AgentClient::new(local(&socket).await);
+            client.ban_agent(request).await.unwrap();
+        })
     }
 }
 
@@ -179,22 +186,21 @@ fn entries_that_wait_when_the_machine_is_banned_are_not_written() {
                     entries: vec![node.entry(&format!("{name}-loot"), false)],
                     output_mask: None,
                 };
-                let turn = running.server.entry_writer.lock().await;
-                let idle = Arc::strong_count(&running.server);
+                // What is decided first becomes durable first.
+                let gate = Gate::close(&lab);
+                let banning = is_banned.then(|| node.banning(&lab));
+                Gate::waits(&running, u64::from(is_banned)).await;
                 let attempt = tokio::spawn(async move { EntryClient::new(operator).batch_create_entry(request).await });
-                // Let through, and in line behind the turn.
-                while Arc::strong_count(&running.server) == idle {
-                    tokio::time::sleep(Duration::from_millis(1)).await;
+                Gate::waits(&running, 1 + u64::from(is_banned)).await;
+                gate.open();
+                if let Some(banning) = banning {
+                    banning.await.unwrap();
                 }
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                if is_banned {
-                    node.ban(&lab).await;
-                }
-                drop(turn);
                 let answer = attempt.await.unwrap();
                 let is_there = running
                     .server
-                    .registry()
+                    .state()
+                    .entries()
                     .entry(format!("{name}-loot").as_str())
                     .is_some();
                 assert_eq!(is_there, !is_banned);
@@ -229,7 +235,7 @@ fn a_ban_is_before_or_after_what_the_administrator_does() {
                 let attempt = tokio::spawn(async move { EntryClient::new(operator).batch_create_entry(request).await });
                 tokio::time::sleep(Duration::from_micros(round * 150)).await;
                 node.ban(&lab).await;
-                let is_there = || running.server.registry().entry(loot.as_str()).is_some();
+                let is_there = || running.server.state().entries().entry(loot.as_str()).is_some();
                 let at_the_ban = is_there();
                 drop(attempt.await.unwrap());
                 assert_eq!(is_there(), at_the_ban, "round {round}");

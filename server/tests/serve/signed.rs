@@ -1,10 +1,12 @@
 //! Signed rules of an older version, which named no trust domain: they stay in force, and are signed again.
 
+use std::sync::Arc;
+
 use hallmark_policy::signed::{FileKind, OperatorKey, SignedFile};
 use hallmark_reason::Coded as _;
-use hallmark_server::{caller::Act, policy_files, run::Running};
+use hallmark_server::{appraise, caller::Act, run::Running};
 use hallmark_spiffe::TrustDomain;
-use hallmark_store::{Change, PolicyFile};
+use hallmark_state::{Change, PolicyFile};
 use hallmark_verify::testing::SoftwareMachine;
 use rcgen::KeyPair;
 
@@ -18,7 +20,7 @@ async fn apply(running: &Running, content: &str) -> String {
         by: "uid:0".into(),
         reason: String::new(),
     };
-    match policy_files::apply(&running.server, FileKind::Policy, content, false, &act).await {
+    match appraise::apply(&running.server, FileKind::Policy, content, false, &act).await {
         Ok(_) => "applied".to_owned(),
         Err(error) => error.code().to_string(),
     }
@@ -56,8 +58,7 @@ fn what_was_signed_before_stays_in_force_and_is_signed_again() {
                 applied_at: 1,
                 in_force: true,
             };
-            let stored = Change::PutPolicyFile(Box::new(stored));
-            running.server.store.commit(vec![stored]).await.unwrap();
+            crate::lab::commit(&running, vec![Change::PutPolicyFile(Arc::new(stored))]).await;
             lab.stop(running).await;
             let running = lab.start().await;
             let machine = SoftwareMachine::new(&lab.vendor);
@@ -67,12 +68,8 @@ fn what_was_signed_before_stays_in_force_and_is_signed_again() {
             assert!(told.message().contains("HM-SRV-0108"), "it is in force: {told}");
 
             let signed = async |running: &Running| {
-                let file = running
-                    .server
-                    .policy_files
-                    .find(FileKind::Policy, "edge")
-                    .await
-                    .unwrap();
+                let place = (FileKind::Policy, "edge".to_owned());
+                let file = running.server.state().policy_files()[&place].clone();
                 (file.serial, file.in_force, SignedFile::names_trust_domain(&file.signed))
             };
             assert_eq!(apply(&running, &before).await, "HM-POLICY-0431");

@@ -4,7 +4,7 @@ use hallmark_api::{
     agent::{BanAgentRequest, CountAgentsRequest, DeleteAgentRequest, GetAgentRequest, ListAgentsRequest},
     types,
 };
-use hallmark_server::service::agent_admin;
+use hallmark_server::api::agent_admin;
 use hallmark_spiffe::SpiffeId;
 use tonic::Code;
 

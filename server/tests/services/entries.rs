@@ -7,7 +7,7 @@ use hallmark_api::{
     },
     types,
 };
-use hallmark_server::service::entry::prune;
+use hallmark_server::api::entry::prune;
 use tonic::Code;
 
 use crate::lab::{Lab, entry, id_message, isolated, local};
@@ -314,8 +314,8 @@ fn expired_entries_are_taken_away_and_recorded() {
             assert_eq!(prune(&lab.server).await.unwrap(), 700);
             assert_eq!(prune(&lab.server).await.unwrap(), 0);
             let paths = |lab: &Lab| -> Vec<String> {
-                let registry = lab.server.registry();
-                let all = registry.list(&hallmark_state::Filter::default(), 0, None);
+                let state = lab.server.state();
+                let all = state.entries().list(&hallmark_state::Filter::default(), 0, None);
                 all.entries
                     .iter()
                     .map(|entry| entry.spiffe_id.path().to_owned())
@@ -324,9 +324,9 @@ fn expired_entries_are_taken_away_and_recorded() {
             let mut left = paths(&lab);
             left.sort();
             assert_eq!(left, ["/later", "/never"]);
-            let query = hallmark_store::RecordQuery {
+            let query = hallmark_state::RecordQuery {
                 limit: 10,
-                filter: hallmark_store::RecordFilter::Admin,
+                filter: hallmark_state::RecordFilter::Admin,
                 subject: Some(created[0].entry.as_ref().unwrap().id.clone()),
                 ..Default::default()
             };

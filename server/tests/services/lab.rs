@@ -14,17 +14,15 @@ use hallmark_api::{
     types,
 };
 use hallmark_server::{
-    agents::Decision,
+    api::{bundle::BundleService, entry::EntryService, svid::SvidService},
     caller::Caller,
     clock::Clock,
     config,
     run::Running,
-    service::{bundle::BundleService, entry::EntryService, svid::SvidService},
-    state::Server,
+    server::Server,
 };
 use hallmark_spiffe::{Selector, SpiffeId};
-use hallmark_state::{Approvals, NodeState};
-use hallmark_store::{Agent, NodeSvid};
+use hallmark_state::{Appraised, Approvals, Change, Node, NodeState, NodeSvid};
 use tonic::Request;
 
 const INSIDE: &str = "HALLMARK_SERVER_TEST_FOLDER";
@@ -166,10 +164,18 @@ impl Lab {
             .results
     }
 
+    /// Makes changes durable that no decision asked for: a state that tests need.
+    pub(crate) async fn commit(&self, changes: Vec<Change>) {
+        let put = self.server.journal.decide("test", |view| {
+            Ok::<_, std::convert::Infallible>((view.decide(changes.clone(), Vec::new()), ()))
+        });
+        put.await.unwrap();
+    }
+
     /// Puts an attested node in place, without its attestation.
     pub(crate) async fn attested(&self, name: &str, selectors: &[&str]) -> SpiffeId {
         let id = agent_id(name);
-        let agent = Agent {
+        let agent = Node {
             id: id.clone(),
             attestation_type: "tpm2".into(),
             ek_sha256: Some([1; 32]),
@@ -186,18 +192,18 @@ impl Lab {
             state: NodeState::Active,
             since: 1,
             approvals: Approvals::default(),
-            distrust: String::new(),
+            untrusted_reason: String::new(),
+            appraised: Appraised {
+                rules: self.server.state().rules().revision,
+                stale_at: None,
+            },
             can_reattest: true,
             agent_version: "0.1.0".into(),
             facts: "{}".into(),
             attested_at: 1,
         };
-        let decide = |_: Option<&Agent>| Decision::<()>::Put(Box::new(agent));
-        self.server
-            .agents
-            .change(&*self.server.store, &id, Vec::new(), decide)
-            .await
-            .unwrap();
+        let agent = Arc::new(agent);
+        self.commit(vec![Change::PutNode(agent)]).await;
         id
     }
 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use std::sync::Arc;
+
 use hallmark_api::{
     entry::{
         CountEntriesRequest, ListEntriesRequest, ListEntriesResponse, entry_server::Entry as _, list_entries_request,
@@ -9,7 +11,7 @@ use hallmark_api::{
     types,
 };
 use hallmark_spiffe::TrustDomain;
-use hallmark_state::{Entry, Filter};
+use hallmark_state::{Change, Entry, Filter};
 use tonic::{Code, Status};
 
 use crate::lab::{Lab, entry, id_message, isolated, local};
@@ -102,8 +104,8 @@ fn entries_are_found_by_whom_they_federate_with() {
                 ..Default::default()
             };
             let found: Vec<_> = {
-                let registry = lab.server.registry();
-                let entries = registry.list(&filter, 2, None).entries;
+                let state = lab.server.state();
+                let entries = state.entries().list(&filter, 2, None).entries;
                 entries.into_iter().map(|entry| Entry::clone(entry)).collect()
             };
             for (mut entry, names) in found.into_iter().zip([vec!["a.test"], vec!["a.test", "b.test"]]) {
@@ -111,7 +113,11 @@ fn entries_are_found_by_whom_they_federate_with() {
                     .into_iter()
                     .map(|name| TrustDomain::parse(name).unwrap())
                     .collect();
-                lab.server.registry_mut().insert(entry);
+                let change = Change::PutEntry {
+                    entry: Arc::new(entry.clone()),
+                    replaces: Some(Arc::new(entry)),
+                };
+                lab.commit(vec![change]).await;
             }
             let cases: [(&[&str], MatchBehavior, usize); 9] = [
                 (&["a.test"], MatchExact, 1),

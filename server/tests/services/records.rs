@@ -1,7 +1,7 @@
 //! What is recorded beside what is done.
 
 use hallmark_api::types;
-use hallmark_store::{Outcome, RecordFilter, RecordKind, RecordQuery, StoredRecord};
+use hallmark_state::{Outcome, RecordFilter, RecordKind, RecordQuery, StoredRecord};
 use tonic::Code;
 
 use crate::{
@@ -94,7 +94,7 @@ fn what_cannot_be_recorded_is_neither_signed_nor_changed() {
                 .await;
             assert_eq!(code(created[0].status.as_ref()), Code::Internal);
             assert!(
-                lab.server.registry().entry("late").is_none(),
+                lab.server.state().entries().entry("late").is_none(),
                 "what is not durable is not visible"
             );
             other.execute_batch("ROLLBACK").unwrap();

@@ -232,7 +232,7 @@ fn a_ban_that_meets_a_request_on_its_way_wins() {
                         let request = hallmark_api::agent::BanAgentRequest {
                             id: Some(crate::lab::id_message(agent.path())),
                         };
-                        let ban = hallmark_server::service::agent_admin::ban(&lab.server, local(request));
+                        let ban = hallmark_server::api::agent_admin::ban(&lab.server, local(request));
                         ban.await.unwrap();
                     }
                     go.store(true, Ordering::SeqCst);

@@ -10,10 +10,14 @@ use hallmark_api::admin::ApplyPolicyFileRequest;
 use hallmark_kit::{AdminClient, Lab, LabOptions};
 use hallmark_policy::{Baseline, MachineFacts, Policy, PolicySet, Standing, reappraise};
 use hallmark_spiffe::{Selector, SpiffeId, TrustDomain};
-use hallmark_state::{Approvals, NodeState};
-use hallmark_store::{Agent, Change, NewEvidence, NodeEvidence, SqliteOptions, SqliteStore, Store as _};
+use hallmark_state::{
+    Appraised, Approvals, AttestationState, Change, Expect, HeldEvidence, NewEvidence, Node, NodeEvidence, NodeState,
+    Transaction,
+};
+use hallmark_store::{SqliteOptions, SqliteStore, Store as _};
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 const NODES: u32 = 10_000;
@@ -147,7 +151,7 @@ async fn settle(
     for (number, (facts, selectors)) in stored.iter().zip(selectors).enumerate() {
         let id = SpiffeId::parse(&format!("spiffe://{trust_domain}/spire/agent/tpm2/{number:064x}"))?;
         let parsed: serde_json::Value = serde_json::from_str(facts)?;
-        let agent = Agent {
+        let node = Node {
             id: id.clone(),
             attestation_type: "tpm2".into(),
             ek_sha256: None,
@@ -158,16 +162,25 @@ async fn settle(
             state: NodeState::Active,
             since: 1,
             approvals: Approvals::default(),
-            distrust: String::new(),
+            untrusted_reason: String::new(),
+            appraised: Appraised::default(),
             can_reattest: true,
             agent_version: String::new(),
             facts: String::new(),
             attested_at: 1,
         };
+        let runs = parsed.get("sighting").context("no sighting")?.to_string();
+        let state = AttestationState::read(&HeldEvidence {
+            node: id.clone(),
+            runs: runs.clone(),
+            ima: String::new(),
+            lengths: Vec::new(),
+            revision: 0,
+        })?;
         let evidence = NodeEvidence {
             node: id,
             judged_at: 1,
-            sighting: parsed.get("sighting").context("no sighting")?.to_string(),
+            runs,
             file: "{}".into(),
             facts: facts.clone(),
             ima: String::new(),
@@ -178,8 +191,23 @@ async fn settle(
             drops_logs: true,
             logs: Vec::new(),
         };
-        let changes = vec![Change::PutAgent(Box::new(agent)), Change::PutEvidence(Box::new(new))];
-        store.commit(changes).await?;
+        let changes = vec![
+            Change::PutNode(Arc::new(node)),
+            Change::PutEvidence {
+                evidence: Arc::new(new),
+                state: Arc::new(state),
+            },
+        ];
+        let mut transaction = Transaction {
+            id: [0; 16],
+            at: 1,
+            actor: "bench".into(),
+            expect: Expect::default(),
+            changes,
+            events: Vec::new(),
+        };
+        transaction.id = u128::try_from(number)?.to_be_bytes();
+        store.commit(transaction).await?;
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::{
 use hallmark_spiffe::{Selector, SpiffeId};
 
 use super::Registry;
-use crate::Entry;
+use crate::{Entry, EntryId};
 
 impl Registry {
     /// Every entry that hangs, step by step over its parents, below the agent's id or below one of the
@@ -50,7 +50,19 @@ impl Registry {
         self.reaches(entry, agent, node_selectors, |it| !it.is_expired(now))
     }
 
-    /// The same over entries that `counts`.
+    /// The entries that lead from the agent to this one, itself first; `None` where it is not the agent's.
+    #[must_use]
+    pub fn way_to(
+        &self,
+        entry: &Entry,
+        agent: &SpiffeId,
+        node_selectors: &BTreeSet<Selector>,
+        now: i64,
+    ) -> Option<Vec<EntryId>> {
+        self.way(entry, agent, node_selectors, |it| !it.is_expired(now))
+    }
+
+    /// Whether there is a way over entries that `counts`.
     pub(super) fn reaches(
         &self,
         entry: &Entry,
@@ -58,28 +70,40 @@ impl Registry {
         node_selectors: &BTreeSet<Selector>,
         counts: impl Fn(&Entry) -> bool,
     ) -> bool {
+        self.way(entry, agent, node_selectors, counts).is_some()
+    }
+
+    fn way(
+        &self,
+        entry: &Entry,
+        agent: &SpiffeId,
+        node_selectors: &BTreeSet<Selector>,
+        counts: impl Fn(&Entry) -> bool,
+    ) -> Option<Vec<EntryId>> {
         if !counts(entry) {
-            return false;
+            return None;
         }
-        let mut ids = vec![&entry.parent_id];
-        let mut seen: HashSet<&SpiffeId> = ids.iter().copied().collect();
-        while let Some(id) = ids.pop() {
+        // Each step up: the parent's id, the entry whose parent it is, and the step before.
+        let mut steps: Vec<(&SpiffeId, &EntryId, Option<usize>)> = vec![(&entry.parent_id, &entry.id, None)];
+        let mut seen: HashSet<&SpiffeId> = HashSet::from([&entry.parent_id]);
+        let mut at = 0;
+        while let Some((id, _, _)) = steps.get(at).copied() {
             if id == agent {
-                return true;
+                return Some(way_back(&steps, at, None));
             }
-            let Some(places) = self.by_spiffe_id.get(id) else {
-                continue;
-            };
-            for holder in self.at(places).filter(|holder| counts(holder)) {
+            let places = self.by_spiffe_id.get(id);
+            let holders = places.into_iter().flat_map(|places| self.at(places));
+            for holder in holders.filter(|holder| counts(holder)) {
                 if self.is_alias_of(holder, node_selectors) {
-                    return true;
+                    return Some(way_back(&steps, at, Some(&holder.id)));
                 }
                 if seen.insert(&holder.parent_id) {
-                    ids.push(&holder.parent_id);
+                    steps.push((&holder.parent_id, &holder.id, Some(at)));
                 }
             }
+            at += 1;
         }
-        false
+        None
     }
 
     fn aliases_of<'a>(
@@ -97,4 +121,15 @@ impl Registry {
     fn is_alias_of(&self, entry: &Entry, node_selectors: &BTreeSet<Selector>) -> bool {
         entry.parent_id == self.server && entry.selectors.is_subset(node_selectors)
     }
+}
+
+/// The entries of the steps that lead to the step `at`, and of `last`.
+fn way_back(steps: &[(&SpiffeId, &EntryId, Option<usize>)], at: usize, last: Option<&EntryId>) -> Vec<EntryId> {
+    let mut way: Vec<EntryId> = last.into_iter().cloned().collect();
+    let mut next = Some(at);
+    while let Some((_, entry, before)) = next.and_then(|at| steps.get(at)) {
+        way.push(EntryId::clone(entry));
+        next = *before;
+    }
+    way
 }

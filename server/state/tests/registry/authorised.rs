@@ -14,7 +14,7 @@ const SERVER: &str = "/spire/server";
 fn registry(entries: Vec<Entry>) -> Registry {
     let mut registry = Registry::new(&td());
     for entry in entries {
-        assert!(registry.insert(entry).is_none());
+        assert!(registry.insert(std::sync::Arc::new(entry)).is_none());
     }
     registry
 }
@@ -120,7 +120,7 @@ fn removed_and_changed_entries_are_forgotten_by_every_index() {
     let node = ["tpm2:class:discrete", "tpm2:model:m"];
     assert_eq!(found(&registry, &node), ["v", "w"]);
     let moved = entry("v", "/v", "/spire/agent/tpm2/bb", &["unix:uid:1"]);
-    assert!(registry.insert(moved).is_some());
+    assert!(registry.insert(std::sync::Arc::new(moved)).is_some());
     assert_eq!(found(&registry, &node), ["w"]);
     let alias = registry.entry("a").unwrap().id.clone();
     assert!(registry.remove(&alias).is_some());

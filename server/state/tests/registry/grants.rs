@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use hallmark_spiffe::{SpiffeId, TrustDomain};
-use hallmark_state::{EntryError, GrantError, Registry, SvidTtl, Why, authorise_entry, mint, server_identity};
+use hallmark_state::{EntryError, Grant, GrantError, Registry, SvidTtl, Why, authorise_entry, mint, server_identity};
 
 use crate::samples::{NOW, eid, entry, id, td};
 
@@ -34,15 +34,21 @@ fn registry() -> Registry {
         gone,
         entry("other", "/other", "/spire/agent/tpm2/bb", &["unix:uid:1"]),
     ] {
-        registry.insert(entry);
+        registry.insert(std::sync::Arc::new(entry));
     }
     registry
+}
+
+/// What the agent is granted by an entry.
+fn ask(registry: &Registry, entry: &str) -> Result<Grant, GrantError> {
+    let granted = authorise_entry(registry, &id(AGENT), &BTreeSet::new(), &eid(entry), TTL, NOW);
+    granted.map(|(grant, _)| grant)
 }
 
 #[test]
 fn an_agent_gets_what_its_entries_say() {
     let registry = registry();
-    let ask = |name: &str| authorise_entry(&registry, &id(AGENT), &BTreeSet::new(), &eid(name), TTL, NOW);
+    let ask = |name: &str| ask(&registry, name);
     let web = ask("web").unwrap();
     assert_eq!((web.spiffe_id(), web.ttl()), (&id("/web"), HOUR));
     assert_eq!(web.dns_names(), ["web.example.org"]);
@@ -62,7 +68,7 @@ fn an_agent_gets_what_its_entries_say() {
 #[test]
 fn and_nothing_else() {
     let registry = registry();
-    let ask = |name: &str| authorise_entry(&registry, &id(AGENT), &BTreeSet::new(), &eid(name), TTL, NOW);
+    let ask = |name: &str| ask(&registry, name);
     assert_eq!(ask("none"), Err(GrantError::NoSuchEntry { id: eid("none") }));
     assert_eq!(
         ask("gone"),

@@ -1,9 +1,17 @@
 //! What an import of the inventory changes.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use hallmark_node::{EkId, Form, InventoryItem, read_inventory};
-use hallmark_state::Plan;
+use hallmark_state::{InventorySnapshot, Plan};
+use hallmark_verify::{
+    Trust,
+    testing::{SoftwareMachine, VendorCa, attest},
+};
 
 const HASH: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 
@@ -52,4 +60,36 @@ fn a_plan_says_what_changes() {
     assert_eq!(plan.removed, [line('4', "a").ek]);
     assert!(!plan.is_empty());
     assert!(Plan::of(&present, present.values().cloned().collect(), true).is_empty());
+}
+
+#[test]
+fn owner_and_labels_count_from_the_file_and_from_imports_and_the_import_comes_first() {
+    let vendor = VendorCa::new();
+    let (machine, trust) = (SoftwareMachine::new(&vendor), SoftwareMachine::trust(&vendor));
+    let attested =
+        |trust: &Trust| attest(&machine, trust, None, UNIX_EPOCH + Duration::from_secs(1_790_000_000)).unwrap();
+    let ek = EkId::Spki(*attested(&trust).ek_sha256()).to_string();
+    let read = |owner: &str, label: &str| {
+        let file = format!("ek_sha256,owner,labels\n{ek},{owner},{label}\n");
+        read_inventory(file.as_bytes(), Form::Csv).unwrap()
+    };
+    let configured = Arc::new(Trust {
+        inventory: read("ops", "site=berlin").into_iter().collect(),
+        ..trust
+    });
+    let labels = |lines: Vec<InventoryItem>| {
+        let known = InventorySnapshot::new(
+            &configured,
+            lines.into_iter().map(|line| (line.ek, Arc::new(line))).collect(),
+        );
+        known.labels(&attested(&known.trust()))
+    };
+    let expected = |pairs: [(&str, &str); 2]| -> BTreeMap<String, String> {
+        pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
+    };
+    assert_eq!(labels(Vec::new()), expected([("owner", "ops"), ("site", "berlin")]));
+    assert_eq!(
+        labels(read("payments", "rack=7")),
+        expected([("owner", "payments"), ("rack", "7")])
+    );
 }

@@ -17,7 +17,7 @@ fn registry() -> Registry {
     let mut down = entry("down", "/web", "/m", &["unix:uid:2"]);
     down.downstream = true;
     for entry in [web, old, down] {
-        registry.insert(entry);
+        registry.insert(std::sync::Arc::new(entry));
     }
     registry
 }
@@ -108,7 +108,7 @@ fn pages_join_to_the_whole_even_when_entries_go() {
     for n in 0..25 {
         let mut entry = entry(&format!("e{n:02}"), "/web", "/n", &[&format!("unix:uid:{n}")]);
         entry.created_at = NOW + n / 5;
-        registry.insert(entry);
+        registry.insert(std::sync::Arc::new(entry));
     }
     let filter = Filter {
         spiffe_id: Some(id("/web")),
@@ -163,7 +163,7 @@ fn expired_entries_can_be_found_for_pruning() {
     let mut registry = registry();
     let mut short = entry("short", "/s", "/n", &["unix:uid:9"]);
     short.expires_at = Some(NOW + 10);
-    registry.insert(short);
+    registry.insert(std::sync::Arc::new(short));
     assert!(registry.expired(NOW + 9).is_empty());
     assert_eq!(registry.expired(NOW + 10).len(), 1);
 }

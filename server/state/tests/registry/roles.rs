@@ -27,7 +27,7 @@ fn registry() -> Registry {
         },
         entry("web", "/web", "/racks", &["unix:uid:4"]),
     ] {
-        registry.insert(entry);
+        registry.insert(std::sync::Arc::new(entry));
     }
     registry
 }
@@ -96,7 +96,7 @@ fn what_leads_to_a_role_is_found_up_to_the_aliases() {
         ["/below", "/configured", AGENT].map(str::to_owned).into()
     );
     // An entry that loses its role is an entry like any other.
-    registry.insert(entry("below", "/below", AGENT, &["unix:uid:2"]));
+    registry.insert(std::sync::Arc::new(entry("below", "/below", AGENT, &["unix:uid:2"])));
     assert_eq!(paths(&registry), ["/configured".to_owned()].into());
 }
 
@@ -106,10 +106,10 @@ fn what_was_written_over_tls_leads_to_no_role() {
     let over_tls = |registry: &mut Registry, names: &[&str]| {
         for name in names {
             let entry = Entry::clone(registry.entry(*name).unwrap());
-            registry.insert(Entry {
+            registry.insert(std::sync::Arc::new(Entry {
                 over_tls: true,
                 ..entry
-            });
+            }));
         }
     };
     let way = |registry: &Registry, role, agent: &str, node: &BTreeSet<_>| match registry.role_way(
@@ -138,8 +138,13 @@ fn what_was_written_over_tls_leads_to_no_role() {
     }
     // A second way beside the first one, and an entry for the id itself.
     let mut registry = registry();
-    registry.insert(entry("mine", "/racks", "/spire/server", &["tpm2:model:y"]));
-    registry.insert(entry("also", "/ops", OTHER, &["unix:uid:9"]));
+    registry.insert(std::sync::Arc::new(entry(
+        "mine",
+        "/racks",
+        "/spire/server",
+        &["tpm2:model:y"],
+    )));
+    registry.insert(std::sync::Arc::new(entry("also", "/ops", OTHER, &["unix:uid:9"])));
     over_tls(&mut registry, &["mine", "also", "ops-2"]);
     let mine = selectors(&["tpm2:model:y"]);
     assert_eq!(way(&registry, admin, AGENT, &mine), "mine");

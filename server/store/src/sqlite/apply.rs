@@ -2,28 +2,36 @@
 
 use std::path::Path;
 
-use hallmark_spiffe::SpiffeId;
-use hallmark_state::EntryId;
+use hallmark_state::{Authority, Change, PolicyFile, Transaction};
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
 
 use super::{
-    agent_row, ek_certificate_row, entry_row, evidence_row, inventory_row, link_row, record_row, role_svid_row,
-    writer::Work,
+    ek_certificate_row, entry_row, evidence_row, inventory_row, journal_row, json, link_row, node_row, role_svid_row,
 };
-use crate::{Authority, Change, Committed, PolicyFile, RecordRange, StoreError};
+use crate::StoreError;
 
-/// Does a job's work inside a savepoint: all of it, or nothing.
-pub(super) fn in_savepoint(path: &Path, connection: &Connection, work: &Work) -> Result<Committed, StoreError> {
+/// Makes a transaction's changes inside a savepoint: all of them, or none. `revision` is the record's number.
+pub(super) fn in_savepoint(
+    path: &Path,
+    connection: &Connection,
+    transaction: &Transaction,
+    revision: u64,
+) -> Result<(), StoreError> {
+    // Most are of SVIDs: their rows are the journal's alone.
+    if transaction.changes.is_empty() {
+        return Ok(());
+    }
     let run = |sql: &str| -> Result<(), StoreError> {
         connection
             .prepare_cached(sql)
             .and_then(|mut statement| statement.execute([]))
-            .map(|_| ())
+            .map(drop)
             .map_err(|e| StoreError::from_sqlite(path, &e))
     };
     run("SAVEPOINT job")?;
-    match apply(path, connection, work) {
-        Ok(committed) => run("RELEASE job").map(|()| committed),
+    let mut changes = transaction.changes.iter();
+    match changes.try_for_each(|change| apply(path, connection, change, revision)) {
+        Ok(()) => run("RELEASE job"),
         Err(error) => {
             if !connection.is_autocommit() {
                 run("ROLLBACK TO job")?;
@@ -34,108 +42,82 @@ pub(super) fn in_savepoint(path: &Path, connection: &Connection, work: &Work) ->
     }
 }
 
-fn apply(path: &Path, connection: &Connection, work: &Work) -> Result<Committed, StoreError> {
-    let mut committed = Committed::default();
-    match work {
-        Work::Changes(changes) => {
-            for change in changes {
-                if let Some(new) = apply_one(path, connection, change)? {
-                    let first = committed.records.map_or(new.first, |r| r.first);
-                    committed.records = Some(RecordRange { first, last: new.last });
-                    if matches!(change, Change::SvidIntents(_)) {
-                        committed.intents = Some(new);
-                    }
-                }
-            }
-        }
-        Work::Check => check(connection).map_err(|e| StoreError::from_sqlite(path, &e))?,
-    }
-    Ok(committed)
-}
-
-/// One change; gives the records that it appended.
-fn apply_one(path: &Path, connection: &Connection, change: &Change) -> Result<Option<RecordRange>, StoreError> {
+fn apply(path: &Path, connection: &Connection, change: &Change, revision: u64) -> Result<(), StoreError> {
     let at = |e: rusqlite::Error| StoreError::from_sqlite(path, &e);
-    let one = |sequence| {
-        Some(RecordRange {
-            first: sequence,
-            last: sequence,
-        })
-    };
     match change {
-        Change::CreateEntry(entry) => match entry_row::insert(connection, entry) {
-            Err(e) if e.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => Err(StoreError::Exists {
-                what: format!("entry {}", entry.id),
-            }),
-            done => done.map(|()| None).map_err(at),
-        },
-        Change::UpdateEntry(entry) => {
+        Change::PutEntry { entry, replaces } => {
+            if replaces.is_none() {
+                let added = entry_row::insert(connection, entry);
+                return added.map_err(|e| taken(e, || format!("entry {}", entry.id)).unwrap_or_else(at));
+            }
             let changed = entry_row::update(connection, entry).map_err(at)?;
-            found(changed, || format!("entry {}", entry.id)).map(|()| None)
+            found(changed, || format!("entry {}", entry.id))
         }
-        Change::DeleteEntry(id) => delete_entry(connection, id, at).map(|()| None),
-        Change::PutAgent(agent) => agent_row::put(connection, agent).map(|()| None).map_err(at),
-        Change::DeleteAgent(id) => delete_agent(connection, id, at).map(|()| None),
-        Change::PutInventory(line) => inventory_row::put(connection, line).map(|()| None).map_err(at),
-        Change::DeleteInventory(ek) => {
-            let removed = inventory_row::delete(connection, ek).map_err(at)?;
-            found(removed, || format!("inventory line {ek}")).map(|()| None)
+        Change::DeleteEntry(entry) => {
+            let gone = entry_row::delete(connection, &entry.id).map_err(at)?;
+            found(gone, || format!("entry {}", entry.id))
         }
-        Change::PutEvidence(new) => evidence_row::put(path, connection, new).map(|()| None),
+        Change::PutNode(node) => node_row::put(connection, node).map_err(at),
+        Change::DeleteNode(id) => {
+            let gone = node_row::delete(connection, id).map_err(at)?;
+            found(gone, || format!("node {id}"))
+        }
+        Change::PutAppraised { node, appraised } => {
+            let changed = node_row::put_appraised(connection, node, *appraised).map_err(at)?;
+            found(changed, || format!("node {node}"))
+        }
+        Change::PutInventoryLine(line) => inventory_row::put(connection, line).map_err(at),
+        Change::DeleteInventoryLine(line) => {
+            let gone = inventory_row::delete(connection, &line.ek).map_err(at)?;
+            found(gone, || format!("inventory line {}", line.ek))
+        }
+        Change::PutEvidence { evidence, .. } => evidence_row::put(path, connection, evidence, revision),
+        Change::PutQuoteTime { node, state } => {
+            let changed = evidence_row::put_runs(connection, node, &state.runs_json()).map_err(at)?;
+            found(changed, || format!("evidence of {node}"))
+        }
         Change::PutFacts(new) => {
             let changed = evidence_row::put_facts(connection, new).map_err(at)?;
-            found(changed, || format!("evidence of {}", new.node)).map(|()| None)
+            found(changed, || format!("evidence of {}", new.node))
         }
-        Change::PutTpmName(new) => link_row::put_name(connection, new).map(|()| None).map_err(at),
-        Change::PutMachineEks(eks) => link_row::put_machine(connection, eks).map(|()| None).map_err(at),
-        Change::PutEkCertificate(new) => ek_certificate_row::put(connection, new).map(|()| None).map_err(at),
-        Change::PutPolicyFile(file) => put_policy_file(connection, file).map(|()| None).map_err(at),
-        Change::PutAuthority(authority) => put_authority(connection, authority).map(|()| None).map_err(at),
-        Change::BundleSequence(new) => set_sequence(connection, *new, at).map(|()| None),
-        Change::Record(record) => record_row::append(connection, record).map(one).map_err(at),
-        Change::SvidIntents(intents) => {
-            role_svid_row::note(connection, intents).map_err(at)?;
-            record_row::append_intents(connection, intents).map_err(at)
+        Change::PutTpmName(new) => link_row::put_name(connection, new).map_err(at),
+        Change::PutMachineEks(eks) => link_row::put_machine(connection, eks).map_err(at),
+        Change::PutEkCertificate(new) => ek_certificate_row::put(connection, new).map_err(at),
+        Change::PutPolicyFile(file) => put_policy_file(connection, file).map_err(at),
+        Change::PutRules { digest, .. } => put_rules(connection, revision, digest).map_err(at),
+        Change::PutAuthority(authority) => put_authority(connection, authority).map_err(at),
+        Change::PutBundleSequence(new) => set_sequence(connection, *new, at),
+        Change::PutRequests { node, action, requests } => {
+            put_requests(connection, node.as_str(), action.as_str(), requests).map_err(at)
         }
-        Change::SvidOutcome(outcome) => match record_row::append_outcome(connection, outcome) {
-            Err(rusqlite::Error::StatementChangedRows(_)) => Err(StoreError::Missing {
-                what: format!("an open intent {} to {}", outcome.intents.first, outcome.intents.last),
-            }),
-            done => done.map(one).map_err(at),
-        },
+        Change::PutRoleSvid {
+            serial,
+            agent,
+            issued_at,
+            expires_at,
+        } => role_svid_row::put(connection, *serial, agent, *issued_at, *expires_at)
+            .map_err(|e| taken(e, || format!("the SVID with serial number {serial:032x}")).unwrap_or_else(at)),
+        // Of the configuration the store keeps nothing.
+        Change::PutTrust(_) => Ok(()),
+        other => Err(StoreError::Unknown {
+            what: format!("{other:?}").chars().take(40).collect(),
+        }),
+    }
+}
+
+/// The refusal, where a row with this key is there already; otherwise the error itself.
+fn taken(error: rusqlite::Error, what: impl Fn() -> String) -> Result<StoreError, rusqlite::Error> {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::ConstraintViolation) => Ok(StoreError::Exists { what: what() }),
+        _ => Err(error),
     }
 }
 
 fn found(changed: usize, what: impl Fn() -> String) -> Result<(), StoreError> {
     if changed == 0 {
-        Err(StoreError::Missing { what: what() })
-    } else {
-        Ok(())
+        return Err(StoreError::Missing { what: what() });
     }
-}
-
-fn delete_entry(
-    connection: &Connection,
-    id: &EntryId,
-    at: impl Fn(rusqlite::Error) -> StoreError,
-) -> Result<(), StoreError> {
-    let changed = connection
-        .prepare_cached("DELETE FROM entries WHERE id = ?1")
-        .and_then(|mut statement| statement.execute(params![id.as_str()]))
-        .map_err(at)?;
-    found(changed, || format!("entry {id}"))
-}
-
-fn delete_agent(
-    connection: &Connection,
-    id: &SpiffeId,
-    at: impl Fn(rusqlite::Error) -> StoreError,
-) -> Result<(), StoreError> {
-    let changed = connection
-        .prepare_cached("DELETE FROM agents WHERE id = ?1")
-        .and_then(|mut statement| statement.execute(params![id.as_str()]))
-        .map_err(at)?;
-    found(changed, || format!("agent {id}"))
+    Ok(())
 }
 
 fn put_authority(connection: &Connection, authority: &Authority) -> rusqlite::Result<()> {
@@ -149,7 +131,7 @@ fn put_authority(connection: &Connection, authority: &Authority) -> rusqlite::Re
             authority.created_at,
             authority.state.as_str()
         ])
-        .map(|_| ())
+        .map(drop)
 }
 
 fn put_policy_file(connection: &Connection, file: &PolicyFile) -> rusqlite::Result<()> {
@@ -167,7 +149,44 @@ fn put_policy_file(connection: &Connection, file: &PolicyFile) -> rusqlite::Resu
             file.applied_at,
             file.in_force,
         ])
-        .map(|_| ())
+        .map(drop)
+}
+
+fn put_requests(
+    connection: &Connection,
+    node: &str,
+    action: &str,
+    requests: &[hallmark_state::FirstRequest],
+) -> rusqlite::Result<()> {
+    if requests.is_empty() {
+        return connection
+            .prepare_cached("DELETE FROM admin_requests WHERE node = ?1 AND action = ?2")?
+            .execute(params![node, action])
+            .map(drop);
+    }
+    connection
+        .prepare_cached("INSERT OR REPLACE INTO admin_requests (node, action, requests) VALUES (?1, ?2, ?3)")?
+        .execute(params![node, action, journal_row::requests_json(requests)])
+        .map(drop)
+}
+
+/// Which rules are in force: `<revision> <SHA-256, hex>`.
+fn put_rules(connection: &Connection, revision: u64, digest: &[u8; 32]) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("INSERT OR REPLACE INTO meta (key, value) VALUES ('rules', ?1)")?
+        .execute([format!("{revision} {}", json::hex(digest))])
+        .map(drop)
+}
+
+/// The revision and the digest of the rules in force; zero when there are none yet.
+pub(super) fn rules(connection: &Connection) -> rusqlite::Result<(u64, [u8; 32])> {
+    let sql = "SELECT value FROM meta WHERE key = 'rules'";
+    let text: Option<String> = connection.query_row(sql, [], |row| row.get(0)).optional()?;
+    let read = |text: String| {
+        let (revision, digest) = text.split_once(' ')?;
+        Some((revision.parse().ok()?, json::hash(digest)?))
+    };
+    Ok(text.and_then(read).unwrap_or_default())
 }
 
 fn set_sequence(
@@ -184,7 +203,7 @@ fn set_sequence(
             "INSERT OR REPLACE INTO meta (key, value) VALUES ('bundle_sequence', ?1)",
             params![new.to_string()],
         )
-        .map(|_| ())
+        .map(drop)
         .map_err(at)
 }
 
@@ -199,12 +218,12 @@ pub(super) fn bundle_sequence(connection: &Connection) -> rusqlite::Result<u64> 
 }
 
 /// Writes a page, so that a full disk or a file system gone read-only shows.
-fn check(connection: &Connection) -> rusqlite::Result<()> {
+pub(super) fn check(connection: &Connection) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
             "INSERT INTO meta (key, value) VALUES ('checks', '1') \
              ON CONFLICT DO UPDATE SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT)",
         )?
         .execute([])
-        .map(|_| ())
+        .map(drop)
 }

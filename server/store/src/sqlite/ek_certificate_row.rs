@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
+use hallmark_state::EkCertificate;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::json;
-use crate::{EkCertificate, StoreError};
+use crate::StoreError;
 
 /// Adds or replaces the certificate of an EK.
 pub(super) fn put(connection: &Connection, new: &EkCertificate) -> rusqlite::Result<()> {

@@ -27,6 +27,13 @@ pub(super) fn update(connection: &Connection, entry: &Entry) -> rusqlite::Result
     write(connection, sql, entry)
 }
 
+/// Removes an entry; gives how many there were.
+pub(super) fn delete(connection: &Connection, id: &EntryId) -> rusqlite::Result<usize> {
+    connection
+        .prepare_cached("DELETE FROM entries WHERE id = ?1")?
+        .execute([id.as_str()])
+}
+
 fn write(connection: &Connection, sql: &str, entry: &Entry) -> rusqlite::Result<usize> {
     let selectors = json::selectors(&entry.selectors);
     let federates_with = json::strings(entry.federates_with.iter().map(TrustDomain::as_str));

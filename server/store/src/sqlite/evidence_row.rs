@@ -3,35 +3,37 @@
 use std::path::Path;
 
 use hallmark_spiffe::SpiffeId;
+use hallmark_state::{HeldEvidence, LogPart, NewEvidence, NodeEvidence, NodeFacts, WholeLog};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::json;
-use crate::{HeldEvidence, LogPart, NewEvidence, NodeEvidence, NodeFacts, StoreError, WholeLog};
+use crate::StoreError;
 
 /// The most bytes of a log in one row: SQLite copies what it is given.
 const PIECE: usize = 4 * 1024 * 1024;
 
 /// Keeps evidence in the place of what the node proved before.
-pub(super) fn put(path: &Path, connection: &Connection, new: &NewEvidence) -> Result<(), StoreError> {
+pub(super) fn put(path: &Path, connection: &Connection, new: &NewEvidence, revision: u64) -> Result<(), StoreError> {
     let at = |e: rusqlite::Error| StoreError::from_sqlite(path, &e);
     let evidence = &new.evidence;
     let node = evidence.node.as_str();
     connection
         .prepare_cached(
-            "INSERT INTO evidence (node, judged_at, sighting, file, facts, ima, earlier) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, '') \
-             ON CONFLICT (node) DO UPDATE SET judged_at = ?2, sighting = ?3, file = ?4, facts = ?5, ima = ?6, \
+            "INSERT INTO evidence (node, judged_at, sighting, file, facts, ima, earlier, revision) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, '', ?8) \
+             ON CONFLICT (node) DO UPDATE SET judged_at = ?2, sighting = ?3, file = ?4, facts = ?5, ima = ?6, revision = ?8, \
              earlier = CASE WHEN ?7 THEN evidence.facts ELSE evidence.earlier END",
         )
         .and_then(|mut statement| {
             statement.execute(params![
                 node,
                 evidence.judged_at,
-                evidence.sighting,
+                evidence.runs,
                 evidence.file,
                 evidence.facts,
                 evidence.ima,
                 new.drops_logs,
+                revision,
             ])
         })
         .map_err(at)?;
@@ -85,6 +87,12 @@ pub(super) fn put_facts(connection: &Connection, new: &NodeFacts) -> rusqlite::R
     statement.execute(params![new.node.as_str(), new.facts])
 }
 
+/// Puts other quotes in the place of those that are kept of a node; gives how many nodes that were.
+pub(super) fn put_runs(connection: &Connection, node: &SpiffeId, runs: &str) -> rusqlite::Result<usize> {
+    let mut statement = connection.prepare_cached("UPDATE evidence SET sighting = ?2 WHERE node = ?1")?;
+    statement.execute(params![node.as_str(), runs])
+}
+
 /// How far each node's evidence goes.
 pub(super) fn held(path: &Path, connection: &Connection) -> Result<Vec<HeldEvidence>, StoreError> {
     let at = |e: rusqlite::Error| StoreError::from_sqlite(path, &e);
@@ -92,7 +100,7 @@ pub(super) fn held(path: &Path, connection: &Connection) -> Result<Vec<HeldEvide
         .prepare("SELECT kind, max(position + length(data)) FROM evidence_logs WHERE node = ?1 GROUP BY kind")
         .map_err(at)?;
     let mut nodes = connection
-        .prepare("SELECT node, sighting, ima FROM evidence ORDER BY node")
+        .prepare("SELECT node, sighting, ima, revision FROM evidence ORDER BY node")
         .map_err(at)?;
     let mut rows = nodes.query([]).map_err(at)?;
     let mut all = Vec::new();
@@ -104,9 +112,10 @@ pub(super) fn held(path: &Path, connection: &Connection) -> Result<Vec<HeldEvide
             .map_err(at)?;
         all.push(HeldEvidence {
             node: id(&node)?,
-            sighting: row.get(1).map_err(at)?,
+            runs: row.get(1).map_err(at)?,
             ima: row.get(2).map_err(at)?,
             lengths,
+            revision: row.get(3).map_err(at)?,
         });
     }
     Ok(all)
@@ -119,7 +128,7 @@ pub(super) fn find(path: &Path, connection: &Connection, node: &SpiffeId) -> Res
         Ok(NodeEvidence {
             node: node.clone(),
             judged_at: row.get(0)?,
-            sighting: row.get(1)?,
+            runs: row.get(1)?,
             file: row.get(2)?,
             facts: row.get(3)?,
             ima: row.get(4)?,
@@ -165,19 +174,41 @@ pub(super) fn facts(
 ) -> Result<Vec<NodeFacts>, StoreError> {
     let at = |e: rusqlite::Error| StoreError::from_sqlite(path, &e);
     let mut statement = connection
-        .prepare_cached("SELECT node, facts FROM evidence WHERE node > ?1 ORDER BY node LIMIT ?2")
+        .prepare_cached("SELECT node, facts, revision FROM evidence WHERE node > ?1 ORDER BY node LIMIT ?2")
         .map_err(at)?;
     let rows = statement
-        .query_map(params![after, limit], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))
+        .query_map(params![after, limit], |row| {
+            Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?))
+        })
         .map_err(at)?;
     rows.map(|row| {
-        let (node, facts) = row.map_err(at)?;
+        let (node, facts, revision) = row.map_err(at)?;
         Ok(NodeFacts {
             node: id(&node)?,
             facts,
+            revision,
         })
     })
     .collect()
+}
+
+/// The facts of these nodes, of those that have any.
+pub(super) fn facts_of(path: &Path, connection: &Connection, nodes: &[SpiffeId]) -> Result<Vec<NodeFacts>, StoreError> {
+    let at = |e: rusqlite::Error| StoreError::from_sqlite(path, &e);
+    let mut statement = connection
+        .prepare_cached("SELECT facts, revision FROM evidence WHERE node = ?1")
+        .map_err(at)?;
+    let mut all = Vec::with_capacity(nodes.len());
+    for node in nodes {
+        let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        let found = statement.query_row([node.as_str()], read).optional().map_err(at)?;
+        all.extend(found.map(|(facts, revision)| NodeFacts {
+            node: node.clone(),
+            facts,
+            revision,
+        }));
+    }
+    Ok(all)
 }
 
 fn id(node: &str) -> Result<SpiffeId, StoreError> {

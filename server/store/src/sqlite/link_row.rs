@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use hallmark_node::EkId;
+use hallmark_state::TpmName;
 use hallmark_tpm_wire::Name;
-
 use rusqlite::{Connection, Row, params};
 
 use super::json;
-use crate::{StoreError, TpmName};
+use crate::StoreError;
 
 /// Adds a Name, or gives it another EK.
 pub(super) fn put_name(connection: &Connection, new: &TpmName) -> rusqlite::Result<()> {

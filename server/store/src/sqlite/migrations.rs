@@ -4,6 +4,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, TransactionBehavior};
 
+use super::older_records;
 use crate::StoreError;
 
 /// Migration `n` takes the schema from version `n` to `n + 1`. One that was released is never changed.
@@ -18,7 +19,11 @@ const MIGRATIONS: &[&str] = &[
     include_str!("0008.sql"),
     include_str!("0009.sql"),
     include_str!("0010.sql"),
+    include_str!("0011.sql"),
 ];
+
+/// The version from which on there is a journal.
+const JOURNAL: u32 = 11;
 
 /// Marks the file as Hallmark's (`PRAGMA application_id`): the letters `HMRK`.
 const APPLICATION_ID: u32 = 0x484d_524b;
@@ -65,6 +70,9 @@ pub(super) fn migrate(path: &Path, connection: &mut Connection) -> Result<(), St
     if found < known {
         for migration in MIGRATIONS.iter().skip(usize::try_from(found).unwrap_or(usize::MAX)) {
             transaction.execute_batch(migration).map_err(at)?;
+        }
+        if found < JOURNAL {
+            older_records::import(path, &transaction)?;
         }
         transaction
             .pragma_update(None, "application_id", APPLICATION_ID)

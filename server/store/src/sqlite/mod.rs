@@ -1,36 +1,42 @@
 //! The SQLite adapter: one file, one writer thread, a few readers.
 
-mod agent_row;
 mod apply;
 mod ek_certificate_row;
 mod entry_row;
 mod evidence_row;
 mod exclusive;
+mod interrupted;
 mod inventory_row;
+mod journal_row;
 mod json;
 mod link_row;
 mod load;
 mod migrations;
+mod node_row;
+mod older_records;
 mod open;
 mod options;
 mod readers;
-mod record_row;
+mod record_query;
 mod role_svid_row;
 mod writer;
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use futures_util::future::BoxFuture;
+use hallmark_spiffe::SpiffeId;
+use hallmark_state::{
+    Committed, EkCertificate, NodeEvidence, NodeFacts, RecordQuery, RoleSvid, Snapshot, StoredRecord, Total,
+    Transaction, WholeLog,
+};
 
 pub use options::SqliteOptions;
 
-use self::{exclusive::Exclusive, readers::Readers, writer::Writer};
-use hallmark_spiffe::SpiffeId;
-
-use crate::{
-    Change, Committed, EkCertificate, Loaded, NodeEvidence, NodeFacts, RecordQuery, RoleSvid, Statistics, Store,
-    StoreError, StoredRecord, WholeLog,
-};
+use self::{exclusive::Exclusive, journal_row::Head, readers::Readers, writer::Writer};
+use crate::{Follower, Statistics, Store, StoreError};
 
 /// A store in one SQLite file, for the exclusive use of one server.
 ///
@@ -41,6 +47,7 @@ pub struct SqliteStore {
     writer: Writer,
     path: PathBuf,
     interrupted: u64,
+    totals: Vec<Total>,
     _exclusive: Exclusive,
 }
 
@@ -56,10 +63,12 @@ impl SqliteStore {
         migrations::migrate(options.path(), &mut connection)?;
         let at = |e: rusqlite::Error| StoreError::from_sqlite(options.path(), &e);
         open::pin_trust_domain(options, &mut connection)?;
-        let interrupted = record_row::settle_interrupted(&mut connection).map_err(at)?;
+        let mut head = Head::read(&connection).map_err(at)?;
+        let interrupted = interrupted::settle(options.path(), &mut connection, &mut head)?;
         Ok(Self {
             readers: Readers::start(options)?,
-            writer: Writer::start(options.path(), connection)?,
+            totals: head.totals(),
+            writer: Writer::start(options.path(), connection, head)?,
             path: options.path().to_path_buf(),
             interrupted,
             _exclusive: exclusive,
@@ -74,33 +83,38 @@ impl SqliteStore {
 }
 
 impl Store for SqliteStore {
-    fn load(&self) -> BoxFuture<'_, Result<Loaded, StoreError>> {
+    fn load(&self) -> BoxFuture<'_, Result<Snapshot, StoreError>> {
         Box::pin(async move {
             let path = self.path.clone();
             let loaded = self
                 .readers
                 .read(move |connection| load::load(&path, connection))
                 .await?;
-            Ok(Loaded {
+            Ok(Snapshot {
                 interrupted: self.interrupted,
+                totals: self.totals.clone(),
                 ..loaded
             })
         })
     }
 
-    fn commit(&self, changes: Vec<Change>) -> BoxFuture<'_, Result<Committed, StoreError>> {
-        Box::pin(self.writer.commit(changes))
+    fn follow(&self, follower: Arc<dyn Follower>) {
+        self.writer.follow(follower);
     }
 
-    fn commit_later(&self, changes: Vec<Change>) {
-        self.writer.commit_later(changes);
+    fn commit(&self, transaction: Transaction) -> BoxFuture<'_, Result<Committed, StoreError>> {
+        Box::pin(self.writer.commit(transaction))
+    }
+
+    fn commit_later(&self, transaction: Transaction) {
+        self.writer.commit_later(transaction);
     }
 
     fn records(&self, query: RecordQuery) -> BoxFuture<'_, Result<Vec<StoredRecord>, StoreError>> {
         let path = self.path.clone();
         Box::pin(
             self.readers
-                .read(move |connection| load::records(&path, connection, &query)),
+                .read(move |connection| record_query::records(&path, connection, &query)),
         )
     }
 
@@ -134,6 +148,14 @@ impl Store for SqliteStore {
         Box::pin(
             self.readers
                 .read(move |connection| evidence_row::facts(&path, connection, &after, limit)),
+        )
+    }
+
+    fn facts_of(&self, nodes: Vec<SpiffeId>) -> BoxFuture<'_, Result<Vec<NodeFacts>, StoreError>> {
+        let path = self.path.clone();
+        Box::pin(
+            self.readers
+                .read(move |connection| evidence_row::facts_of(&path, connection, &nodes)),
         )
     }
 

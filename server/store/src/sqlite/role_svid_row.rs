@@ -3,30 +3,30 @@
 use std::path::Path;
 
 use hallmark_spiffe::SpiffeId;
+use hallmark_state::RoleSvid;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::json;
-use crate::{RoleSvid, StoreError, SvidIntents};
+use crate::StoreError;
 
 /// How long a row stays beyond its SVID's end, in seconds: a clock that went ahead and came back forgets nothing.
 const GRACE: i64 = 24 * 3600;
 
-/// Notes those SVIDs whose id has a role, and forgets those that have expired.
-pub(super) fn note(connection: &Connection, intents: &SvidIntents) -> rusqlite::Result<()> {
-    let mut with_role = intents.svids.iter().filter(|svid| svid.has_role).peekable();
-    if with_role.peek().is_none() {
-        return Ok(());
-    }
+/// Notes an SVID whose id has a role, and forgets those that have expired.
+pub(super) fn put(
+    connection: &Connection,
+    serial: u128,
+    agent: &SpiffeId,
+    issued_at: i64,
+    expires_at: i64,
+) -> rusqlite::Result<()> {
     connection
         .prepare_cached("DELETE FROM role_svids WHERE expires_at < ?1")?
-        .execute(params![intents.at.saturating_sub(GRACE)])?;
-    let mut insert = connection
-        .prepare_cached("INSERT INTO role_svids (serial, agent, issued_at, expires_at) VALUES (?1, ?2, ?3, ?4)")?;
-    for svid in with_role {
-        let serial = svid.serial.to_be_bytes();
-        insert.execute(params![serial, &*intents.holder, intents.at, svid.expires_at])?;
-    }
-    Ok(())
+        .execute(params![issued_at.saturating_sub(GRACE)])?;
+    connection
+        .prepare_cached("INSERT INTO role_svids (serial, agent, issued_at, expires_at) VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![serial.to_be_bytes(), agent.as_str(), issued_at, expires_at])
+        .map(drop)
 }
 
 /// The row of a serial number.

@@ -4,8 +4,8 @@ use std::{
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::{
-        Arc,
-        atomic::{AtomicI64, AtomicU64, Ordering},
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
         mpsc::{self, RecvTimeoutError},
     },
     thread::{self, JoinHandle},
@@ -13,11 +13,12 @@ use std::{
 };
 
 use hallmark_reason::Coded as _;
+use hallmark_state::{Committed, Record, Tail, Transaction};
 use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use super::apply;
-use crate::{Change, Committed, Statistics, StoreError};
+use super::{apply, journal_row::Head};
+use crate::{Follower, Statistics, StoreError};
 
 /// Jobs that may wait; further callers of `commit` wait for room.
 const QUEUE: usize = 1024;
@@ -27,9 +28,9 @@ const GROUP: usize = 256;
 const LATER: Duration = Duration::from_millis(20);
 
 /// What a job asks of the writer.
-pub(super) enum Work {
-    /// Make these durable.
-    Changes(Vec<Change>),
+enum Work {
+    /// Make this durable.
+    Commit(Box<Transaction>),
     /// Show that writing works.
     Check,
 }
@@ -37,9 +38,13 @@ pub(super) enum Work {
 struct Job {
     work: Work,
     /// `None` for `commit_later`.
-    answer: Option<oneshot::Sender<Result<Committed, StoreError>>>,
+    answer: Option<Answer>,
     _room: Option<OwnedSemaphorePermit>,
 }
+
+type Answer = oneshot::Sender<Result<Committed, StoreError>>;
+/// A job that is done once its group is durable.
+type Finished = (Option<Answer>, Committed, Option<OwnedSemaphorePermit>);
 
 #[derive(Default)]
 struct Counters {
@@ -47,7 +52,16 @@ struct Counters {
     commits: AtomicU64,
     failures: AtomicU64,
     later_failures: AtomicU64,
-    last_record: AtomicI64,
+    revision: AtomicU64,
+    last_event: AtomicU64,
+}
+
+impl Counters {
+    fn at(&self, head: &Head) {
+        self.revision.store(head.revision, Ordering::Relaxed);
+        self.last_event
+            .store(head.next_event.saturating_sub(1), Ordering::Relaxed);
+    }
 }
 
 /// The handle to the writer thread. Dropping it waits until the queue is durable.
@@ -55,23 +69,25 @@ pub(super) struct Writer {
     queue: Option<mpsc::Sender<Job>>,
     room: Arc<Semaphore>,
     counters: Arc<Counters>,
+    follower: Arc<OnceLock<Arc<dyn Follower>>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Writer {
-    pub(super) fn start(path: &Path, connection: Connection) -> Result<Self, StoreError> {
+    pub(super) fn start(path: &Path, connection: Connection, head: Head) -> Result<Self, StoreError> {
         let (queue, jobs) = mpsc::channel();
-        let last = connection.query_row("SELECT coalesce(max(sequence), 0) FROM records", [], |row| row.get(0));
-        let counters = Arc::new(Counters {
-            last_record: AtomicI64::new(last.map_err(|e| StoreError::from_sqlite(path, &e))?),
-            ..Counters::default()
-        });
+        let counters = Arc::new(Counters::default());
+        counters.at(&head);
+        let follower = Arc::new(OnceLock::new());
         let writing = Writing {
             path: path.into(),
             connection,
             file: file_at(path),
             jobs,
             counters: Arc::clone(&counters),
+            tail: Tail::new(head.revision),
+            head,
+            follower: Arc::clone(&follower),
         };
         let thread = thread::Builder::new()
             .name("store-writer".into())
@@ -85,12 +101,18 @@ impl Writer {
             queue: Some(queue),
             room,
             counters,
+            follower,
             thread: Some(thread),
         })
     }
 
-    pub(super) async fn commit(&self, changes: Vec<Change>) -> Result<Committed, StoreError> {
-        self.submit(Work::Changes(changes)).await
+    /// There is one follower; a second one is not called.
+    pub(super) fn follow(&self, follower: Arc<dyn Follower>) {
+        let _ = self.follower.set(follower);
+    }
+
+    pub(super) async fn commit(&self, transaction: Transaction) -> Result<Committed, StoreError> {
+        self.submit(Work::Commit(Box::new(transaction))).await
     }
 
     pub(super) async fn check(&self) -> Result<(), StoreError> {
@@ -113,10 +135,10 @@ impl Writer {
 
     /// Takes no room: a caller's outcome stands before that caller's next job in the queue, so there are never
     /// more outcomes waiting than callers.
-    pub(super) fn commit_later(&self, changes: Vec<Change>) {
+    pub(super) fn commit_later(&self, transaction: Transaction) {
         if self
             .send(Job {
-                work: Work::Changes(changes),
+                work: Work::Commit(Box::new(transaction)),
                 answer: None,
                 _room: None,
             })
@@ -141,7 +163,9 @@ impl Writer {
             commits: read(&self.counters.commits),
             failures: read(&self.counters.failures),
             later_failures: read(&self.counters.later_failures),
-            last_record: self.counters.last_record.load(Ordering::Relaxed),
+            queued: u64::try_from(QUEUE.saturating_sub(self.room.available_permits())).unwrap_or(u64::MAX),
+            revision: read(&self.counters.revision),
+            last_event: read(&self.counters.last_event),
         }
     }
 }
@@ -164,6 +188,11 @@ struct Writing {
     file: Option<(u64, u64)>,
     jobs: mpsc::Receiver<Job>,
     counters: Arc<Counters>,
+    /// Where the journal stands.
+    head: Head,
+    /// What decisions are held against.
+    tail: Tail,
+    follower: Arc<OnceLock<Arc<dyn Follower>>>,
 }
 
 fn file_at(path: &Path) -> Option<(u64, u64)> {
@@ -172,7 +201,7 @@ fn file_at(path: &Path) -> Option<(u64, u64)> {
 }
 
 impl Writing {
-    fn run(self) {
+    fn run(mut self) {
         while let Some(group) = self.gather() {
             let mut group = group.into_iter().peekable();
             while group.peek().is_some() {
@@ -204,41 +233,80 @@ impl Writing {
         }
     }
 
-    /// One transaction over as many of `jobs` as it takes; each in its own savepoint, so that one fails alone.
-    fn transaction(&self, jobs: &mut dyn Iterator<Item = Job>) {
+    /// One transaction over as many of `jobs` as it takes; each stands for itself, so that one fails alone.
+    fn transaction(&mut self, jobs: &mut dyn Iterator<Item = Job>) {
         // SQLite goes on writing to a file that has no name any more: what is acknowledged then is lost.
         if file_at(&self.path) != self.file {
             let gone = StoreError::Gone {
                 path: self.path.clone(),
             };
-            return jobs.for_each(|job| self.fail(job, &gone));
+            return jobs.for_each(|job| self.fail(job.answer, &gone));
         }
         if let Err(e) = self.connection.execute_batch("BEGIN IMMEDIATE") {
             let error = self.error(&e);
-            return jobs.for_each(|job| self.fail(job, &error));
+            return jobs.for_each(|job| self.fail(job.answer, &error));
         }
-        let mut done: Vec<(Job, Committed)> = Vec::new();
-        for job in jobs {
-            match apply::in_savepoint(&self.path, &self.connection, &job.work) {
-                Ok(committed) => done.push((job, committed)),
+        let before = self.head.clone();
+        let (mut records, mut done) = (Vec::new(), Vec::new());
+        for Job { work, answer, _room } in jobs {
+            match self.write(work) {
+                Ok(record) => {
+                    let committed = record
+                        .as_ref()
+                        .map_or_else(Committed::default, |record: &Record| Committed {
+                            revision: record.revision,
+                            events: record.events(),
+                        });
+                    records.extend(record);
+                    done.push((answer, committed, _room));
+                }
                 Err(error) => {
-                    self.fail(job, &error);
+                    self.fail(answer, &error);
                     // On some errors (disk full, I/O) SQLite rolls the whole transaction back: what went before
                     // in it is gone too. The jobs still to come get a new transaction.
                     if self.connection.is_autocommit() {
-                        return done.into_iter().for_each(|(job, _)| self.fail(job, &error));
+                        self.go_back(before);
+                        return done.into_iter().for_each(|(answer, ..)| self.fail(answer, &error));
                     }
                 }
             }
         }
-        match self.connection.execute_batch("COMMIT") {
-            Ok(()) => self.succeed(done),
+        let written = self.head.write(&self.connection, &records);
+        match written.and_then(|()| self.connection.execute_batch("COMMIT")) {
+            Ok(()) => self.succeed(&records, done),
             Err(e) => {
                 let error = self.error(&e);
                 self.roll_back();
-                done.into_iter().for_each(|(job, _)| self.fail(job, &error));
+                self.go_back(before);
+                done.into_iter().for_each(|(answer, ..)| self.fail(answer, &error));
             }
         }
+    }
+
+    /// One job; gives the record that it becomes once the group is durable.
+    fn write(&mut self, work: Work) -> Result<Option<Record>, StoreError> {
+        let transaction = match work {
+            Work::Check => {
+                return apply::check(&self.connection)
+                    .map(|()| None)
+                    .map_err(|e| self.error(&e));
+            }
+            Work::Commit(transaction) => *transaction,
+        };
+        if let Some(key) = self.tail.conflict(&transaction.expect) {
+            return Err(StoreError::Conflict { key: key.clone() });
+        }
+        let revision = self.head.revision.saturating_add(1);
+        apply::in_savepoint(&self.path, &self.connection, &transaction, revision)?;
+        let record = self.head.push(transaction)?;
+        self.tail.push(record.revision, &record.transaction);
+        Ok(Some(record))
+    }
+
+    /// What was pushed since is not durable, and nothing is known of what it would have touched.
+    fn go_back(&mut self, head: Head) {
+        self.tail = Tail::new(head.revision);
+        self.head = head;
     }
 
     fn roll_back(&self) {
@@ -253,23 +321,26 @@ impl Writing {
         StoreError::from_sqlite(&self.path, error)
     }
 
-    fn succeed(&self, done: Vec<(Job, Committed)>) {
+    fn succeed(&self, records: &[Record], done: Vec<Finished>) {
         let jobs = u64::try_from(done.len()).unwrap_or(u64::MAX);
         self.counters.commits.fetch_add(1, Ordering::Relaxed);
         self.counters.jobs.fetch_add(jobs, Ordering::Relaxed);
-        for (job, committed) in done {
-            if let Some(records) = committed.records {
-                self.counters.last_record.fetch_max(records.last, Ordering::Relaxed);
-            }
-            if let Some(answer) = job.answer {
+        self.counters.at(&self.head);
+        if let Some(follower) = self.follower.get().filter(|_| !records.is_empty()) {
+            follower.follow(records);
+        }
+        for (answer, committed, _) in done {
+            if let Some(answer) = answer {
                 let _ = answer.send(Ok(committed));
             }
         }
     }
 
-    fn fail(&self, job: Job, error: &StoreError) {
-        if let Some(answer) = job.answer {
-            self.counters.failures.fetch_add(1, Ordering::Relaxed);
+    fn fail(&self, answer: Option<Answer>, error: &StoreError) {
+        if let Some(answer) = answer {
+            if !matches!(error, StoreError::Conflict { .. }) {
+                self.counters.failures.fetch_add(1, Ordering::Relaxed);
+            }
             let _ = answer.send(Err(error.clone()));
         } else {
             self.counters.later_failures.fetch_add(1, Ordering::Relaxed);

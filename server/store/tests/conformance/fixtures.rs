@@ -1,10 +1,25 @@
 //! Things to store.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use hallmark_spiffe::{Selector, SpiffeId, TrustDomain};
-use hallmark_state::{Approvals, Entry, EntryId, NodeState};
-use hallmark_store::{Agent, NodeSvid, Outcome, Record, RecordKind, SvidIntent, SvidIntents};
+use hallmark_state::{
+    Appraised, Approvals, Change, Configured, Entry, EntryId, Event, EventRange, Expect, Node, NodeState, NodeSvid,
+    Outcome, Record, RecordQuery, State, StoredRecord, Transaction, What,
+};
+use hallmark_store::{Follower, Store};
+
+/// When transactions are decided.
+pub(crate) const AT: i64 = 1_800_000_000;
+/// Who decides them.
+pub(crate) const ACTOR: &str = "spiffe://example.org/spire/agent/tpm2/00ff";
 
 pub(crate) fn trust_domain() -> TrustDomain {
     TrustDomain::parse("example.org").unwrap()
@@ -16,6 +31,28 @@ pub(crate) fn spiffe_id(path: &str) -> SpiffeId {
 
 pub(crate) fn selectors(texts: &[&str]) -> BTreeSet<Selector> {
     texts.iter().map(|text| Selector::parse(text).unwrap()).collect()
+}
+
+/// A transaction that rests on nothing.
+pub(crate) fn transaction(changes: Vec<Change>, events: Vec<Event>) -> Transaction {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = u128::from(NEXT.fetch_add(1, Ordering::Relaxed));
+    Transaction {
+        id: number.to_be_bytes(),
+        at: AT,
+        actor: ACTOR.into(),
+        expect: Expect::default(),
+        changes,
+        events,
+    }
+}
+
+pub(crate) fn changed(changes: Vec<Change>) -> Transaction {
+    transaction(changes, Vec::new())
+}
+
+pub(crate) fn happened(events: Vec<Event>) -> Transaction {
+    transaction(Vec::new(), events)
 }
 
 /// An entry with nothing but what every entry has.
@@ -65,8 +102,15 @@ pub(crate) fn full_entry(id: &str, created_at: i64) -> Entry {
     }
 }
 
-pub(crate) fn agent(path: &str) -> Agent {
-    Agent {
+pub(crate) fn create(entry: Entry) -> Change {
+    Change::PutEntry {
+        entry: Arc::new(entry),
+        replaces: None,
+    }
+}
+
+pub(crate) fn node(path: &str) -> Node {
+    Node {
         id: spiffe_id(path),
         attestation_type: "tpm2".into(),
         ek_sha256: Some([7; 32]),
@@ -83,41 +127,106 @@ pub(crate) fn agent(path: &str) -> Agent {
         state: NodeState::Active,
         since: 1,
         approvals: Approvals::default(),
-        distrust: String::new(),
+        untrusted_reason: String::new(),
+        appraised: Appraised {
+            rules: 3,
+            stale_at: Some(1_800_086_400),
+        },
         can_reattest: true,
         agent_version: "0.1.0".into(),
         facts: r#"{"ek":"x"}"#.into(),
-        attested_at: 1_800_000_000,
+        attested_at: AT,
     }
 }
 
-pub(crate) fn verdict(subject: &str, outcome: Outcome) -> Record {
-    Record {
-        at: 1_800_000_000,
-        kind: RecordKind::Verdict,
+/// A verdict: accepted, or refused.
+pub(crate) fn verdict(subject: &str, outcome: Outcome) -> Event {
+    let (remote, attestation_type) = ("127.0.0.1:1".parse().unwrap(), "tpm2".to_owned());
+    let (code, what) = if outcome == Outcome::Refused {
+        let (text, compared) = ("no".to_owned(), Some("1, 2".to_owned()));
+        let what = What::Refused {
+            remote,
+            attestation_type,
+            text,
+            compared,
+        };
+        ("HM-VERIFY-0001", what)
+    } else {
+        let facts = r#"{"why":"because"}"#.to_owned();
+        let what = What::Accepted {
+            remote,
+            attestation_type,
+            facts,
+        };
+        ("", what)
+    };
+    Event {
         subject: subject.into(),
         outcome,
-        code: if outcome == Outcome::Refused {
-            "HM-VERIFY-0001".into()
-        } else {
-            String::new()
-        },
-        detail: r#"{"why":"because"}"#.into(),
+        code: code.into(),
+        what,
     }
 }
 
-pub(crate) fn intents(count: u8) -> SvidIntents {
-    SvidIntents {
-        at: 1_800_000_000,
-        holder: "spiffe://example.org/spire/agent/tpm2/00ff".into(),
-        svids: (0..count)
-            .map(|n| SvidIntent {
-                subject: format!("spiffe://example.org/w/{n}").into(),
-                serial: u128::from(n) + 0xabc,
-                expires_at: 1_800_003_600,
-                entry: format!("entry-{n}").into(),
-                has_role: false,
-            })
-            .collect(),
+pub(crate) fn accepted(subject: &str) -> Event {
+    verdict(subject, Outcome::Accepted)
+}
+
+pub(crate) fn intents(count: u8) -> Vec<Event> {
+    let intent = |n: u8| {
+        let id = format!("spiffe://example.org/w/{n}");
+        let entry = format!("entry-{n}");
+        Event::svid_intent(id.into(), u128::from(n) + 0xabc, 1_800_003_600, entry.into(), None)
+    };
+    (0..count).map(intent).collect()
+}
+
+pub(crate) fn outcome(intents: EventRange, outcome: Outcome) -> Event {
+    let code = (outcome == Outcome::Failed).then_some(hallmark_store::INTERRUPTED);
+    Event::svid_outcome(intents, outcome, code)
+}
+
+/// Every event, oldest first.
+pub(crate) async fn all_events(store: &impl Store) -> Vec<StoredRecord> {
+    let query = RecordQuery {
+        limit: u32::MAX,
+        ..Default::default()
+    };
+    store.records(query).await.unwrap()
+}
+
+/// The state as the store has it.
+pub(crate) async fn state_of(store: &impl Store) -> State {
+    let configured = Configured {
+        trust: Arc::default(),
+        set: Arc::default(),
+    };
+    State::new(&trust_domain(), &store.load().await.unwrap(), configured).unwrap()
+}
+
+/// Keeps every record that it learns of.
+#[derive(Default)]
+pub(crate) struct Learned(Mutex<Vec<Record>>);
+
+impl Learned {
+    pub(crate) fn of(store: &impl Store) -> Arc<Self> {
+        let learned = Arc::new(Self::default());
+        store.follow(Arc::<Self>::clone(&learned));
+        learned
+    }
+
+    pub(crate) fn all(&self) -> Vec<Record> {
+        self.0.lock().unwrap().clone()
+    }
+
+    /// The number of the last record; 0 without one.
+    pub(crate) fn revision(&self) -> u64 {
+        self.0.lock().unwrap().last().map_or(0, |record| record.revision)
+    }
+}
+
+impl Follower for Learned {
+    fn follow(&self, records: &[Record]) {
+        self.0.lock().unwrap().extend_from_slice(records);
     }
 }

@@ -1,17 +1,24 @@
 //! The inventory.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use hallmark_node::{EkId, InventoryItem, TpmClass};
-use hallmark_store::{Change, Store, StoreError, TpmName};
+use hallmark_state::{Change, TpmName};
+use hallmark_store::{Store, StoreError};
 use hallmark_tpm_wire::Name;
+
+use super::changed;
 
 fn line(text: &str) -> InventoryItem {
     InventoryItem::new(EkId::parse(text).unwrap())
 }
 
+fn remove(line: &InventoryItem) -> Change {
+    Change::DeleteInventoryLine(Arc::new(line.clone()))
+}
+
 fn put(line: &InventoryItem) -> Change {
-    Change::PutInventory(Box::new(line.clone()))
+    Change::PutInventoryLine(Arc::new(line.clone()))
 }
 
 pub(crate) async fn lines_read_back_are_replaced_and_removed(store: &impl Store) {
@@ -27,7 +34,7 @@ pub(crate) async fn lines_read_back_are_replaced_and_removed(store: &impl Store)
         other_eks: [EkId::parse(&"ef".repeat(32)).unwrap()].into(),
         ..line(&format!("000b{}", "cd".repeat(32)))
     };
-    store.commit(vec![put(&full), put(&bare)]).await.unwrap();
+    store.commit(changed(vec![put(&full), put(&bare)])).await.unwrap();
     let mut loaded = store.load().await.unwrap().inventory;
     loaded.sort_by_key(|line| line.ek);
     assert_eq!(loaded, [bare.clone(), full.clone()]);
@@ -36,14 +43,11 @@ pub(crate) async fn lines_read_back_are_replaced_and_removed(store: &impl Store)
         owner: "others".into(),
         ..bare.clone()
     };
-    store
-        .commit(vec![put(&renamed), Change::DeleteInventory(full.ek)])
-        .await
-        .unwrap();
+    store.commit(changed(vec![put(&renamed), remove(&full)])).await.unwrap();
     assert_eq!(store.load().await.unwrap().inventory, std::slice::from_ref(&renamed));
 
     let missing = store
-        .commit(vec![Change::DeleteInventory(bare.ek), Change::DeleteInventory(full.ek)])
+        .commit(changed(vec![remove(&bare), remove(&full)]))
         .await
         .unwrap_err();
     assert!(matches!(missing, StoreError::Missing { .. }), "{missing}");
@@ -56,7 +60,7 @@ pub(crate) async fn keys_of_machines_read_back_and_stand_where_they_were_put_las
         name: name(byte),
         ek_sha256: [ek; 32],
     };
-    let put = |new: TpmName| Change::PutTpmName(Box::new(new));
+    let put = |new: TpmName| Change::PutTpmName(new);
     let eks = |bytes: &[u8]| {
         bytes
             .iter()
@@ -65,8 +69,11 @@ pub(crate) async fn keys_of_machines_read_back_and_stand_where_they_were_put_las
     };
     let machine = |bytes: &[u8]| Change::PutMachineEks(eks(bytes));
     let changes = vec![put(of(1, 1)), put(of(2, 1)), machine(&[1, 2]), machine(&[5, 6])];
-    store.commit(changes).await.unwrap();
-    store.commit(vec![put(of(2, 9)), machine(&[2, 3, 4])]).await.unwrap();
+    store.commit(changed(changes)).await.unwrap();
+    store
+        .commit(changed(vec![put(of(2, 9)), machine(&[2, 3, 4])]))
+        .await
+        .unwrap();
     let loaded = store.load().await.unwrap();
     let mut names = loaded.tpm_names;
     names.sort_by_key(|it| it.name.clone());
@@ -75,6 +82,9 @@ pub(crate) async fn keys_of_machines_read_back_and_stand_where_they_were_put_las
     machines.sort();
     assert_eq!(machines, [eks(&[2, 3, 4]), eks(&[5, 6])], "1 stands alone");
     // One alone is of no machine.
-    store.commit(vec![machine(&[6]), machine(&[3, 4])]).await.unwrap();
+    store
+        .commit(changed(vec![machine(&[6]), machine(&[3, 4])]))
+        .await
+        .unwrap();
     assert_eq!(store.load().await.unwrap().machine_eks, [eks(&[3, 4])]);
 }

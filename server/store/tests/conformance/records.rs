@@ -1,73 +1,41 @@
-//! Records.
+//! Events, as operators read them.
 
 use std::time::Duration;
 
-use hallmark_store::{
-    Change, Outcome, RecordFilter, RecordKind, RecordQuery, RecordRange, Store, StoreError, StoredRecord, SvidOutcome,
-    Total,
-};
+use hallmark_state::{Change, Event, Outcome, RecordFilter, RecordKind, RecordQuery, StoredRecord, Transaction, What};
+use hallmark_store::{Store, StoreError};
 
-use super::{intents, verdict};
+use super::{AT, accepted, all_events, changed, happened, intents, outcome, spiffe_id, transaction, verdict};
 
-fn accepted(subject: &str) -> Change {
-    Change::Record(verdict(subject, Outcome::Accepted))
-}
-
-fn outcome(intents: RecordRange, outcome: Outcome) -> Change {
-    let code = if outcome == Outcome::Failed {
-        "HM-HSM-0001".into()
-    } else {
-        String::new()
-    };
-    Change::SvidOutcome(SvidOutcome {
-        at: 1_800_000_001,
-        intents,
-        outcome,
-        code,
-    })
-}
-
-async fn all(store: &impl Store) -> Vec<StoredRecord> {
-    store
-        .records(RecordQuery {
-            limit: 1000,
-            ..Default::default()
-        })
-        .await
-        .unwrap()
-}
-
-pub(crate) async fn records_have_rising_sequence_numbers(store: &impl Store) {
-    let first = store.commit(vec![accepted("a")]).await.unwrap().records.unwrap();
+pub(crate) async fn events_are_numbered_in_order(store: &impl Store) {
+    let first = store.commit(happened(vec![accepted("a")])).await.unwrap();
     let next = store
-        .commit(vec![accepted("b"), accepted("c")])
+        .commit(happened(vec![accepted("b"), accepted("c")]))
         .await
-        .unwrap()
-        .records
         .unwrap();
-    assert!(first.first > 0 && first.first == first.last);
-    assert_eq!((next.first, next.last), (first.last + 1, first.last + 2));
-    assert_eq!(store.commit(Vec::new()).await.unwrap().records, None);
-    let stored = all(store).await;
-    assert_eq!(
-        stored[1],
-        StoredRecord {
-            sequence: next.first,
-            record: verdict("b", Outcome::Accepted)
-        }
-    );
-    assert_eq!(stored.len(), 3);
+    let range = |committed: &hallmark_state::Committed| committed.events.map(|events| (events.first, events.last));
+    assert_eq!((first.revision, range(&first)), (1, Some((1, 1))));
+    assert_eq!((next.revision, range(&next)), (2, Some((2, 3))));
+    // A record without events takes no number of an event; what says nothing is no record.
+    let none = store.commit(changed(vec![Change::PutBundleSequence(1)])).await.unwrap();
+    assert_eq!((none.revision, range(&none)), (3, None));
+    let nothing = store.commit(changed(Vec::new())).await.unwrap();
+    assert_eq!((nothing.revision, range(&nothing)), (0, None));
+    let last = store.commit(happened(vec![accepted("d")])).await.unwrap();
+    assert_eq!((last.revision, range(&last)), (4, Some((4, 4))));
+    let stored = all_events(store).await;
+    let expected = StoredRecord {
+        sequence: 2,
+        record: accepted("b").readable(AT, super::ACTOR),
+    };
+    assert_eq!(stored[1], expected);
+    assert_eq!(stored.iter().map(|it| it.sequence).collect::<Vec<_>>(), [1, 2, 3, 4]);
 }
 
-pub(crate) async fn intents_are_one_record_each(store: &impl Store) {
-    let range = store
-        .commit(vec![Change::SvidIntents(intents(3))])
-        .await
-        .unwrap()
-        .records
-        .unwrap();
+pub(crate) async fn intents_are_one_event_each(store: &impl Store) {
+    let range = store.commit(happened(intents(3))).await.unwrap().events.unwrap();
     assert_eq!(range.last - range.first, 2);
-    let stored = all(store).await;
+    let stored = all_events(store).await;
     assert_eq!(stored.len(), 3);
     let second = &stored[1].record;
     assert_eq!(
@@ -83,35 +51,25 @@ pub(crate) async fn intents_are_one_record_each(store: &impl Store) {
         "holder": "spiffe://example.org/spire/agent/tpm2/00ff",
     });
     assert_eq!(detail, expected);
-    // No intents, no record.
-    assert_eq!(
-        store
-            .commit(vec![Change::SvidIntents(intents(0))])
-            .await
-            .unwrap()
-            .records,
-        None
-    );
 }
 
 pub(crate) async fn svids_with_a_role_are_found_by_their_serial_number(store: &impl Store) {
     const DAY: i64 = 24 * 3600;
     let with_role = |serials: &[u128], at: i64, expires_at: i64| {
-        let mut all = intents(3);
-        all.at = at;
-        for (svid, serial) in all.svids.iter_mut().zip(serials) {
-            (svid.serial, svid.expires_at, svid.has_role) = (*serial, expires_at, true);
-        }
-        vec![Change::SvidIntents(all)]
+        let agent = spiffe_id("/spire/agent/tpm2/00ff");
+        let put = |serial: &u128| Change::PutRoleSvid {
+            serial: *serial,
+            agent: agent.clone(),
+            issued_at: at,
+            expires_at,
+        };
+        transaction(serials.iter().map(put).collect(), intents(3))
     };
     let found = async |serial: u128| {
-        store
-            .role_svid(serial)
-            .await
-            .unwrap()
-            .map(|it| (it.agent.to_string(), it.issued_at))
+        let found = store.role_svid(serial).await.unwrap();
+        found.map(|it| (it.agent.to_string(), it.issued_at))
     };
-    let agent = intents(1).holder.to_string();
+    let agent = super::ACTOR.to_owned();
     store.commit(with_role(&[1, u128::MAX], 1000, 1060)).await.unwrap();
     assert_eq!(found(1).await, Some((agent.clone(), 1000)));
     assert_eq!(found(u128::MAX).await, Some((agent.clone(), 1000)));
@@ -124,83 +82,28 @@ pub(crate) async fn svids_with_a_role_are_found_by_their_serial_number(store: &i
     assert_eq!(found(1).await, None);
     assert_eq!(found(2).await, Some((agent.clone(), 1060 + DAY)));
     // What is refused is not noted: a serial number comes once, and what stands beside it comes with it or not.
-    store.commit(with_role(&[4, 3], 1062 + DAY, 9 * DAY)).await.unwrap_err();
+    let (before, twice) = (all_events(store).await.len(), with_role(&[4, 3], 1062 + DAY, 9 * DAY));
+    let refused = store.commit(twice).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Exists { .. }), "{refused}");
     assert_eq!(found(4).await, None);
     assert_eq!(found(3).await, Some((agent, 1061 + DAY)));
+    assert_eq!(all_events(store).await.len(), before);
 }
 
-pub(crate) async fn an_outcome_settles_its_intents_once(store: &impl Store) {
-    let range = store
-        .commit(vec![Change::SvidIntents(intents(3))])
-        .await
-        .unwrap()
-        .records
-        .unwrap();
-    let part = RecordRange {
-        first: range.first,
-        last: range.last - 1,
-    };
-    let refused = store.commit(vec![outcome(part, Outcome::Issued)]).await.unwrap_err();
-    assert!(matches!(refused, StoreError::Missing { .. }), "{refused}");
-    store.commit(vec![outcome(range, Outcome::Failed)]).await.unwrap();
-    store.commit(vec![outcome(range, Outcome::Issued)]).await.unwrap_err();
-    let stored = all(store).await;
-    assert_eq!(stored.len(), 4);
-    let last = &stored[3].record;
-    assert_eq!((last.outcome, last.code.as_str()), (Outcome::Failed, "HM-HSM-0001"));
-    assert_eq!(
-        last.detail,
-        format!(r#"{{"first":{},"last":{}}}"#, range.first, range.last)
-    );
-}
-
-pub(crate) async fn totals_count_svids_and_verdicts(store: &impl Store) {
-    for _ in 0..2 {
-        let range = store
-            .commit(vec![Change::SvidIntents(intents(5))])
-            .await
-            .unwrap()
-            .records
-            .unwrap();
-        store
-            .commit(vec![outcome(range, Outcome::Issued), accepted("a")])
-            .await
-            .unwrap();
-    }
-    store
-        .commit(vec![Change::Record(verdict("b", Outcome::Refused))])
-        .await
-        .unwrap();
-    let mut totals = store.load().await.unwrap().totals;
-    totals.sort_by_key(|total| (total.kind, total.outcome));
-    let total = |kind, outcome, count| Total { kind, outcome, count };
-    let expected = [
-        total(RecordKind::Verdict, Outcome::Accepted, 2),
-        total(RecordKind::Verdict, Outcome::Refused, 1),
-        total(RecordKind::SvidOutcome, Outcome::Issued, 10),
-    ];
-    assert_eq!(totals, expected);
-}
-
-pub(crate) async fn records_are_filtered_and_paged(store: &impl Store) {
-    let range = store
-        .commit(vec![Change::SvidIntents(intents(2))])
-        .await
-        .unwrap()
-        .records
-        .unwrap();
-    let changes = vec![
+pub(crate) async fn events_are_filtered_and_paged(store: &impl Store) {
+    let range = store.commit(happened(intents(2))).await.unwrap().events.unwrap();
+    let events = vec![
         outcome(range, Outcome::Issued),
         accepted("n1"),
         accepted("n2"),
         accepted("n1"),
     ];
-    store.commit(changes).await.unwrap();
+    store.commit(happened(events)).await.unwrap();
     let query = RecordQuery {
         limit: 100,
         ..Default::default()
     };
-    let sequences = async |query: RecordQuery| -> Vec<i64> {
+    let sequences = async |query: RecordQuery| -> Vec<u64> {
         store
             .records(query)
             .await
@@ -249,18 +152,25 @@ pub(crate) async fn records_are_filtered_and_paged(store: &impl Store) {
     assert_eq!(sequences(workload).await, [1]);
 }
 
-pub(crate) async fn records_are_found_by_time_also_where_the_clock_was_set_back(store: &impl Store) {
+pub(crate) async fn events_are_found_by_time_also_where_the_clock_was_set_back(store: &impl Store) {
     let base = 1_800_000_000;
     // A record a minute for some hours; in the middle the clock goes back by two hours, and on from there.
     let times = (0..300).chain(180..480).map(|minute| base + minute * 60);
-    let at = |at| {
-        let Change::Record(record) = accepted("n") else {
-            unreachable!("accepted is a record")
-        };
-        Change::Record(hallmark_store::Record { at, ..record })
+    let at = |at| Transaction {
+        at,
+        ..happened(vec![accepted("n")])
     };
     let all: Vec<i64> = times.collect();
-    store.commit(all.iter().copied().map(at).collect()).await.unwrap();
+    for some in all.chunks(7) {
+        let commits = some
+            .iter()
+            .copied()
+            .map(at)
+            .map(|transaction| store.commit(transaction));
+        for committed in futures_util::future::join_all(commits).await {
+            committed.unwrap();
+        }
+    }
     for (since, until) in [
         (0, 0),
         (200, 0),
@@ -294,15 +204,15 @@ pub(crate) async fn records_are_found_by_time_also_where_the_clock_was_set_back(
 }
 
 pub(crate) async fn what_is_committed_later_arrives(store: &impl Store) {
-    store.commit_later(vec![accepted("a")]);
-    store.commit_later(vec![accepted("b")]);
-    let mut stored = all(store).await;
+    store.commit_later(happened(vec![accepted("a")]));
+    store.commit_later(happened(vec![accepted("b")]));
+    let mut stored = all_events(store).await;
     for _ in 0..200 {
         if stored.len() == 2 {
             break;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
-        stored = all(store).await;
+        stored = all_events(store).await;
     }
     assert_eq!(
         stored.iter().map(|r| r.record.subject.as_str()).collect::<Vec<_>>(),
@@ -311,8 +221,104 @@ pub(crate) async fn what_is_committed_later_arrives(store: &impl Store) {
     assert_eq!(store.statistics().later_failures, 0);
 }
 
-pub(crate) async fn a_check_succeeds_and_leaves_no_record(store: &impl Store) {
+pub(crate) async fn a_check_succeeds_and_leaves_no_event(store: &impl Store) {
     store.check().await.unwrap();
     store.check().await.unwrap();
-    assert!(all(store).await.is_empty());
+    assert!(all_events(store).await.is_empty());
+}
+
+/// An event of every kind that can be asked for.
+fn some_event(n: u64) -> Event {
+    let subject = ["a", "b", "spiffe://example.org/w/1"][usize::try_from(n / 4 % 3).unwrap()];
+    match n % 4 {
+        0 => accepted(subject),
+        1 => verdict(subject, Outcome::Refused),
+        2 => Event::svid_intent(subject.into(), u128::from(n), 1_800_003_600, "e".into(), None),
+        _ => Event::done(
+            subject,
+            What::InventoryRemoved {
+                removed: vec![n.to_string()],
+                reason: "why".into(),
+            },
+        ),
+    }
+}
+
+pub(crate) async fn a_query_gives_what_a_look_at_every_event_gives(store: &impl Store) {
+    // Groups of transactions, of none to five events each, a second apart.
+    let mut number = 0;
+    for group in 0..12_u64 {
+        let transactions = (0..5_u64).map(|n| {
+            let events = (0..(group + n) % 6).map(|n| some_event(group * 7 + n * 5)).collect();
+            number += 1;
+            Transaction {
+                at: AT + number,
+                ..transaction(vec![Change::PutBundleSequence(number.unsigned_abs())], events)
+            }
+        });
+        let commits: Vec<_> = transactions.map(|transaction| store.commit(transaction)).collect();
+        for committed in futures_util::future::join_all(commits).await {
+            committed.unwrap();
+        }
+    }
+    let all = all_events(store).await;
+    assert!(all.len() > 100, "{}", all.len());
+    let filters = [
+        RecordFilter::All,
+        RecordFilter::Verdicts,
+        RecordFilter::Svids,
+        RecordFilter::Admin,
+    ];
+    let subjects = [None, Some("a"), Some("spiffe://example.org/w/1"), Some("nobody")];
+    for filter in filters {
+        for subject in subjects {
+            for newest_first in [false, true] {
+                for (since, until) in [(0, 0), (AT + 20, 0), (0, AT + 40), (AT + 20, AT + 40)] {
+                    for (after, limit) in [(0, 1000), (0, 3), (60, 7), (1, 1000), (1000, 5)] {
+                        let query = RecordQuery {
+                            after,
+                            limit,
+                            filter,
+                            subject: subject.map(str::to_owned),
+                            newest_first,
+                            since,
+                            until,
+                        };
+                        let expected = looked_up(&all, &query);
+                        assert_eq!(store.records(query.clone()).await.unwrap(), expected, "{query:?}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What `query` asks for, by a look at every event.
+fn looked_up(all: &[StoredRecord], query: &RecordQuery) -> Vec<StoredRecord> {
+    let is_asked = |it: &&StoredRecord| {
+        let kind = it.record.kind;
+        let place = match (query.newest_first, query.after) {
+            (false, after) => it.sequence > after,
+            (true, 0) => true,
+            (true, before) => it.sequence < before,
+        };
+        let is_kind = match query.filter {
+            RecordFilter::Verdicts => kind == RecordKind::Verdict,
+            RecordFilter::Admin => kind == RecordKind::Admin,
+            RecordFilter::Svids => kind == RecordKind::SvidIntent || kind == RecordKind::SvidOutcome,
+            _ => true,
+        };
+        let is_subject = query
+            .subject
+            .as_ref()
+            .is_none_or(|subject| it.record.subject == *subject);
+        let time = it.record.at;
+        place && is_kind && is_subject && time >= query.since && (query.until == 0 || time < query.until)
+    };
+    let mut found: Vec<StoredRecord> = all.iter().filter(is_asked).cloned().collect();
+    if query.newest_first {
+        found.reverse();
+    }
+    found.truncate(usize::try_from(query.limit).unwrap());
+    found
 }

@@ -109,7 +109,7 @@ impl Fake {
                 .collect::<Vec<_>>()
         };
         for entry in all(&self.state().registry) {
-            copy.insert(entry);
+            copy.insert(std::sync::Arc::new(entry));
         }
         let mut answers = Vec::new();
         for part in parts {
@@ -172,7 +172,7 @@ fn update(
         }
     };
     let message = entry_message(&entry);
-    registry.insert(entry);
+    registry.insert(std::sync::Arc::new(entry));
     batch_update_entry_response::Result {
         status: status(Code::Ok, "OK"),
         entry: Some(message),
@@ -213,7 +213,7 @@ fn create(registry: &mut Registry, message: types::Entry) -> batch_create_entry_
         };
     }
     let message = entry_message(&entry);
-    registry.insert(entry);
+    registry.insert(std::sync::Arc::new(entry));
     batch_create_entry_response::Result {
         status: status(Code::Ok, "OK"),
         entry: Some(message),

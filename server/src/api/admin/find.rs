@@ -1,0 +1,89 @@
+//! Finding things among many: so that nobody has to fetch all to find one.
+
+use std::{collections::BTreeSet, pin::Pin, sync::Arc};
+
+use futures_util::Stream;
+use hallmark_api::admin::{FindIdsRequest, FindIdsResponse, ListServedEntriesResponse};
+use hallmark_spiffe::SpiffeId;
+use tonic::Status;
+
+use crate::{api::entry::authorised, convert::entry_message, nodes::id_of_line, server::Server};
+
+/// Enough to tell some of several.
+const MOST: usize = 6;
+/// Entries in one message: even large ones stay below gRPC's message size.
+const PART: usize = 250;
+
+/// A stream of the entries that a node serves.
+pub(super) type Parts = Pin<Box<dyn Stream<Item = Result<ListServedEntriesResponse, Status>> + Send>>;
+
+/// Whole ids from the start of one.
+///
+/// # Errors
+/// `InvalidArgument` for an unknown kind.
+pub(super) fn ids(server: &Server, request: &FindIdsRequest) -> Result<FindIdsResponse, Status> {
+    let prefix = request.prefix.as_str();
+    let ids = match request.kind.as_str() {
+        "entry" => {
+            let state = server.state();
+            state
+                .entries()
+                .ids_from(prefix, MOST)
+                .iter()
+                .map(ToString::to_string)
+                .collect()
+        }
+        "inventory" => {
+            let prefix = prefix.to_ascii_lowercase();
+            let known = Arc::clone(server.state().inventory());
+            let keys = known.lines().values().flat_map(|line| line.eks());
+            let keys = keys.map(|ek| ek.to_string());
+            keys.filter(|ek| ek.starts_with(&prefix)).take(MOST).collect()
+        }
+        "node" => nodes(server, prefix),
+        other => {
+            return Err(Status::invalid_argument(format!(
+                "unknown kind {other:?}: node, entry, inventory"
+            )));
+        }
+    };
+    Ok(FindIdsResponse { ids })
+}
+
+/// Nodes, those included that only the inventory knows: by the start of the last part of their id.
+fn nodes(server: &Server, prefix: &str) -> Vec<String> {
+    let is_it = |id: &SpiffeId| {
+        let last = id.path().rsplit('/').next().unwrap_or_default();
+        last.starts_with(prefix)
+    };
+    let (state, now) = (server.state(), server.clock.unix());
+    let listed = state.inventory().lines().values().filter(|line| line.is_valid_at(now));
+    let listed = listed.filter_map(|line| id_of_line(&state, line));
+    let mut found: BTreeSet<String> = BTreeSet::new();
+    for id in state.nodes().map(|node| node.id.clone()).chain(listed) {
+        if is_it(&id) {
+            found.insert(id.to_string());
+        }
+    }
+    found.into_iter().take(MOST).collect()
+}
+
+/// The entries that a node serves now, by the code that its agent is answered with.
+///
+/// # Errors
+/// `InvalidArgument` for what is no id, `NotFound` for a node that has no identity.
+pub(super) fn served(server: &Server, node: &str) -> Result<Parts, Status> {
+    let id = SpiffeId::parse(node).map_err(|error| Status::invalid_argument(format!("invalid id: {error}")))?;
+    if !server.node(&id).is_some_and(|row| row.was_admitted()) {
+        return Err(Status::not_found("agent not found"));
+    }
+    let entries = authorised(server, &id);
+    let parts: Vec<Result<ListServedEntriesResponse, Status>> = entries
+        .chunks(PART)
+        .map(|part| {
+            let entries = part.iter().map(|entry| entry_message(entry, None)).collect();
+            Ok(ListServedEntriesResponse { entries })
+        })
+        .collect();
+    Ok(Box::pin(futures_util::stream::iter(parts)))
+}

@@ -1,0 +1,173 @@
+//! The trust domain's bundle. There is no federation yet, and so there are no other bundles.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hallmark_api::{
+    bundle::{
+        AppendBundleRequest, BatchCreateFederatedBundleRequest, BatchCreateFederatedBundleResponse,
+        BatchDeleteFederatedBundleRequest, BatchDeleteFederatedBundleResponse, BatchSetFederatedBundleRequest,
+        BatchSetFederatedBundleResponse, BatchUpdateFederatedBundleRequest, BatchUpdateFederatedBundleResponse,
+        CountBundlesRequest, CountBundlesResponse, GetBundleRequest, GetFederatedBundleRequest,
+        ListFederatedBundlesRequest, ListFederatedBundlesResponse, PublishJwtAuthorityRequest,
+        PublishJwtAuthorityResponse, bundle_server::Bundle,
+    },
+    types,
+};
+use hallmark_spiffe::TrustDomain;
+use tonic::{Request, Response, Status};
+
+use crate::server::Server;
+
+/// `spire.api.server.bundle.v1.Bundle`.
+#[derive(Debug, Clone)]
+pub struct BundleService {
+    server: Arc<Server>,
+}
+
+impl BundleService {
+    /// The service of `server`.
+    #[must_use]
+    pub const fn new(server: Arc<Server>) -> Self {
+        Self { server }
+    }
+}
+
+/// A bundle as a message, with the fields that `mask` asks for; without a mask, all.
+fn bundle_message(bundle: &hallmark_spiffe::Bundle, mask: Option<&types::BundleMask>) -> types::Bundle {
+    let wanted = |field: fn(&types::BundleMask) -> bool| mask.is_none_or(field);
+    let authority = |der: &Vec<u8>| types::X509Certificate {
+        asn1: Bytes::copy_from_slice(der),
+        tainted: false,
+    };
+    let mut message = types::Bundle {
+        trust_domain: bundle.trust_domain.as_str().to_owned(),
+        ..Default::default()
+    };
+    if wanted(|mask| mask.x509_authorities) {
+        message.x509_authorities = bundle.x509_authorities.iter().map(authority).collect();
+    }
+    if wanted(|mask| mask.refresh_hint) {
+        message.refresh_hint = i64::try_from(bundle.refresh_hint.as_secs()).unwrap_or(i64::MAX);
+    }
+    if wanted(|mask| mask.sequence_number) {
+        message.sequence_number = bundle.sequence;
+    }
+    message
+}
+
+fn no_federation<T>() -> Result<Response<T>, Status> {
+    Err(Status::unimplemented("bundles of other trust domains are not kept yet"))
+}
+
+#[tonic::async_trait]
+impl Bundle for BundleService {
+    async fn get_bundle(&self, request: Request<GetBundleRequest>) -> Result<Response<types::Bundle>, Status> {
+        let authority = self.server.authority.load();
+        Ok(Response::new(bundle_message(
+            &authority.bundle,
+            request.get_ref().output_mask.as_ref(),
+        )))
+    }
+
+    async fn count_bundles(&self, _: Request<CountBundlesRequest>) -> Result<Response<CountBundlesResponse>, Status> {
+        Ok(Response::new(CountBundlesResponse { count: 1 }))
+    }
+
+    async fn list_federated_bundles(
+        &self,
+        _: Request<ListFederatedBundlesRequest>,
+    ) -> Result<Response<ListFederatedBundlesResponse>, Status> {
+        Ok(Response::new(ListFederatedBundlesResponse::default()))
+    }
+
+    async fn get_federated_bundle(
+        &self,
+        request: Request<GetFederatedBundleRequest>,
+    ) -> Result<Response<types::Bundle>, Status> {
+        let name = &request.get_ref().trust_domain;
+        let trust_domain = TrustDomain::parse(name.strip_prefix("spiffe://").unwrap_or(name))
+            .map_err(|error| Status::invalid_argument(format!("trust domain argument is not valid: {error}")))?;
+        if trust_domain == self.server.trust_domain {
+            return Err(Status::invalid_argument(
+                "getting a federated bundle for the server's own trust domain is not allowed",
+            ));
+        }
+        Err(Status::not_found("bundle not found"))
+    }
+
+    async fn append_bundle(&self, _: Request<AppendBundleRequest>) -> Result<Response<types::Bundle>, Status> {
+        Err(Status::unimplemented("authorities from outside are not added yet"))
+    }
+
+    async fn publish_jwt_authority(
+        &self,
+        _: Request<PublishJwtAuthorityRequest>,
+    ) -> Result<Response<PublishJwtAuthorityResponse>, Status> {
+        Err(Status::unimplemented("JWT authorities are not kept yet"))
+    }
+
+    async fn batch_create_federated_bundle(
+        &self,
+        _: Request<BatchCreateFederatedBundleRequest>,
+    ) -> Result<Response<BatchCreateFederatedBundleResponse>, Status> {
+        no_federation()
+    }
+
+    async fn batch_update_federated_bundle(
+        &self,
+        _: Request<BatchUpdateFederatedBundleRequest>,
+    ) -> Result<Response<BatchUpdateFederatedBundleResponse>, Status> {
+        no_federation()
+    }
+
+    async fn batch_set_federated_bundle(
+        &self,
+        _: Request<BatchSetFederatedBundleRequest>,
+    ) -> Result<Response<BatchSetFederatedBundleResponse>, Status> {
+        no_federation()
+    }
+
+    async fn batch_delete_federated_bundle(
+        &self,
+        _: Request<BatchDeleteFederatedBundleRequest>,
+    ) -> Result<Response<BatchDeleteFederatedBundleResponse>, Status> {
+        no_federation()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn bundle() -> hallmark_spiffe::Bundle {
+        hallmark_spiffe::Bundle {
+            trust_domain: TrustDomain::parse("example.org").unwrap(),
+            x509_authorities: vec![vec![1], vec![2]],
+            sequence: 7,
+            refresh_hint: Duration::from_secs(60),
+        }
+    }
+
+    #[test]
+    fn a_bundle_comes_whole_or_masked() {
+        let whole = bundle_message(&bundle(), None);
+        assert_eq!(
+            (whole.trust_domain.as_str(), whole.x509_authorities.len()),
+            ("example.org", 2)
+        );
+        assert_eq!((whole.sequence_number, whole.refresh_hint), (7, 60));
+        let mask = types::BundleMask {
+            sequence_number: true,
+            ..Default::default()
+        };
+        let masked = bundle_message(&bundle(), Some(&mask));
+        let expected = types::Bundle {
+            trust_domain: "example.org".into(),
+            sequence_number: 7,
+            ..Default::default()
+        };
+        assert_eq!(masked, expected);
+    }
+}

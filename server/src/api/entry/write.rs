@@ -1,0 +1,286 @@
+//! Creating, updating and deleting entries. Items of a batch stand for themselves; those that are right become
+//! durable together.
+
+use std::sync::Arc;
+
+use hallmark_api::{
+    admin::CheckEntriesRequest,
+    entry::{
+        BatchCreateEntryRequest, BatchCreateEntryResponse, BatchDeleteEntryResponse, BatchUpdateEntryRequest,
+        BatchUpdateEntryResponse, batch_create_entry_response, batch_delete_entry_response,
+        batch_update_entry_response,
+    },
+    types,
+};
+use hallmark_reason::Coded as _;
+use hallmark_spiffe::SpiffeId;
+use hallmark_state::{
+    EntryDraft, EntryError, EntryId, Role, View,
+    decide::{EntryItem, EntryOperation, EntryRefusal, EntryWriter, RoleGap, StagedEntries, write_entries},
+};
+use tonic::Status;
+use uuid::Uuid;
+
+use crate::{
+    caller::{Act, Caller, RoleError},
+    convert::{MAX_BATCH, apply_mask, entry_draft, entry_message, failed_item, ok_item},
+    errors::store_failed,
+    journal::Failed,
+    server::Server,
+};
+
+/// `BatchCreateEntry`.
+pub(super) async fn create(
+    server: &Server,
+    by: &Caller,
+    act: &Act,
+    request: &BatchCreateEntryRequest,
+) -> Result<BatchCreateEntryResponse, Status> {
+    let items = request.entries.iter().map(creation).collect();
+    let items = write(server, by, act, items).await?;
+    let answer = |item| {
+        let (status, entry) = answer(item, request.output_mask.as_ref());
+        batch_create_entry_response::Result { status, entry }
+    };
+    Ok(BatchCreateEntryResponse {
+        results: items.into_iter().map(answer).collect(),
+    })
+}
+
+/// `BatchUpdateEntry`.
+pub(super) async fn update(
+    server: &Server,
+    by: &Caller,
+    act: &Act,
+    request: &BatchUpdateEntryRequest,
+) -> Result<BatchUpdateEntryResponse, Status> {
+    let revisions = revisions(&request.entries, request.input_mask.as_ref());
+    let items = revisions.iter().map(|revision| revision.operation()).collect();
+    let items = write(server, by, act, items).await?;
+    let answer = |item| {
+        let (status, entry) = answer(item, request.output_mask.as_ref());
+        batch_update_entry_response::Result { status, entry }
+    };
+    Ok(BatchUpdateEntryResponse {
+        results: items.into_iter().map(answer).collect(),
+    })
+}
+
+/// `BatchDeleteEntry`.
+pub(super) async fn delete(
+    server: &Server,
+    by: &Caller,
+    act: &Act,
+    ids: Vec<String>,
+) -> Result<BatchDeleteEntryResponse, Status> {
+    let items = ids.iter().map(|id| Ok(EntryOperation::Delete(known_id(id)?))).collect();
+    let items = write(server, by, act, items).await?;
+    let answer = |(id, item)| {
+        let (status, _) = answer(item, None);
+        batch_delete_entry_response::Result { status, id }
+    };
+    Ok(BatchDeleteEntryResponse {
+        results: ids.into_iter().zip(items).map(answer).collect(),
+    })
+}
+
+/// An operation, or why the item cannot be one.
+type Operation<'a> = Result<EntryOperation<'a>, Status>;
+/// What became of an item.
+type Item = Result<EntryItem, Status>;
+
+/// Writes the entries; an item that is no operation stays what it is.
+async fn write(server: &Server, by: &Caller, act: &Act, items: Vec<Operation<'_>>) -> Result<Vec<Item>, Status> {
+    check_size(items.len())?;
+    let (operations, mut places) = sorted(items);
+    let configured = server.admin_ids.load_full();
+    let writer = writer(server, by, &configured, &act.reason);
+    let decided = server.journal.decide(&act.by, |view| {
+        write_entries(view, &operations, &writer, server.clock.unix())
+    });
+    match decided.await {
+        Ok(done) => fill(&mut places, done.answer.into_iter().map(Ok)),
+        Err(Failed::Refused(gap)) => return Err(no_longer(gap, by)),
+        Err(Failed::Store(error)) => {
+            // What is right by itself hears that it was not kept; what is wrong stays wrong.
+            let failed = Status::internal(store_failed(&error).message());
+            let state = server.state();
+            let items = StagedEntries::default().write(&View::new(&state), &operations, &writer, server.clock.unix());
+            let items = items.map_err(|gap| no_longer(gap, by))?.into_iter();
+            fill(
+                &mut places,
+                items.map(|item| match item {
+                    EntryItem::Done(_) => Err(failed.clone()),
+                    other => Ok(other),
+                }),
+            );
+        }
+    }
+    Ok(places.into_iter().map(place).collect())
+}
+
+/// The operations, and the place of each item: `None` for one that is an operation.
+fn sorted(items: Vec<Operation<'_>>) -> (Vec<EntryOperation<'_>>, Vec<Option<Item>>) {
+    let mut operations = Vec::with_capacity(items.len());
+    let places = items.into_iter().map(|item| match item {
+        Ok(operation) => {
+            operations.push(operation);
+            None
+        }
+        Err(status) => Some(Err(status)),
+    });
+    let places = places.collect();
+    (operations, places)
+}
+
+fn fill(places: &mut [Option<Item>], items: impl Iterator<Item = Item>) {
+    let open = places.iter_mut().filter(|place| place.is_none());
+    open.zip(items).for_each(|(place, item)| *place = Some(item));
+}
+
+fn place(item: Option<Item>) -> Item {
+    item.unwrap_or_else(|| Err(Status::internal("an item was lost")))
+}
+
+fn writer<'a>(
+    server: &Server,
+    by: &'a Caller,
+    configured: &'a std::collections::BTreeSet<SpiffeId>,
+    reason: &'a str,
+) -> EntryWriter<'a> {
+    EntryWriter {
+        over_tls: by.role_holder(),
+        configured,
+        max_ttl: server.lifetimes.x509_svid.max,
+        reason,
+    }
+}
+
+fn no_longer(gap: RoleGap, by: &Caller) -> Status {
+    match by.role_holder() {
+        Some(holder) => RoleError::of(gap, holder, Role::Admin).into(),
+        None => Status::permission_denied("authorization denied"),
+    }
+}
+
+fn creation(message: &types::Entry) -> Operation<'_> {
+    let draft = entry_draft(message).map_err(|status| unreadable(status.message()))?;
+    let id = match message.id.as_str() {
+        "" => EntryId::parse(&Uuid::new_v4().to_string()),
+        chosen => EntryId::parse(chosen),
+    };
+    Ok(EntryOperation::Create(draft, id.map_err(|error| broken_rule(&error))?))
+}
+
+/// From what an entry is to what a message says.
+type Revise<'a> = Box<dyn Fn(&mut EntryDraft) -> Result<(), String> + Send + Sync + 'a>;
+
+/// One update.
+struct Revision<'a> {
+    id: &'a str,
+    revise: Revise<'a>,
+    is_whole: bool,
+}
+
+impl Revision<'_> {
+    fn operation(&self) -> Operation<'_> {
+        Ok(EntryOperation::Update {
+            id: known_id(self.id)?,
+            revise: &*self.revise,
+            is_whole: self.is_whole,
+        })
+    }
+}
+
+fn revisions<'a>(messages: &'a [types::Entry], mask: Option<&'a types::EntryMask>) -> Vec<Revision<'a>> {
+    let revision = |message: &'a types::Entry| Revision {
+        id: &message.id,
+        revise: Box::new(move |draft| apply_mask(draft, message, mask).map_err(|status| status.message().to_owned())),
+        is_whole: mask.is_none(),
+    };
+    messages.iter().map(revision).collect()
+}
+
+/// Stages changes that nobody will commit: the answer to each, and the id of the entry that says the same, where one does.
+pub(super) fn rehearse(
+    server: &Server,
+    by: &Caller,
+    staged: &mut StagedEntries,
+    part: &CheckEntriesRequest,
+) -> Result<Vec<(types::Status, String)>, Status> {
+    check_size(part.deletes.len() + part.updates.len() + part.creates.len())?;
+    let revisions = revisions(&part.updates, part.update_mask.as_ref());
+    let deletes = part.deletes.iter().map(|id| Ok(EntryOperation::Delete(known_id(id)?)));
+    let updates = revisions.iter().map(Revision::operation);
+    let items = deletes.chain(updates).chain(part.creates.iter().map(creation));
+    let (operations, mut places) = sorted(items.collect());
+    let configured = server.admin_ids.load_full();
+    let written = {
+        let state = server.state();
+        let writer = writer(server, by, &configured, "");
+        staged.write(&View::new(&state), &operations, &writer, server.clock.unix())
+    };
+    let written = written.map_err(|gap| no_longer(gap, by))?;
+    fill(&mut places, written.into_iter().map(Ok));
+    let told = |item: Item| {
+        let similar_id = match &item {
+            Ok(EntryItem::Similar(entry)) => entry.id.to_string(),
+            _ => String::new(),
+        };
+        (answer(item, None).0.unwrap_or_default(), similar_id)
+    };
+    Ok(places.into_iter().map(place).map(told).collect())
+}
+
+/// An item's answer.
+fn answer(item: Item, mask: Option<&types::EntryMask>) -> (Option<types::Status>, Option<types::Entry>) {
+    let entry = |entry: &Arc<_>| Some(entry_message(entry, mask));
+    match item {
+        Ok(EntryItem::Done(it)) => (Some(ok_item()), entry(&it)),
+        Ok(EntryItem::Similar(it)) => {
+            let status = Status::already_exists("similar entry already exists");
+            (Some(failed_item(&status)), entry(&it))
+        }
+        Ok(EntryItem::Refused(refusal)) => (Some(failed_item(&refused(refusal))), None),
+        Err(status) => (Some(failed_item(&status)), None),
+    }
+}
+
+fn refused(refusal: EntryRefusal) -> Status {
+    match refusal {
+        EntryRefusal::NotFound => Status::not_found("entry not found"),
+        EntryRefusal::IdTaken(id) => Status::already_exists(format!("entry ID {id} is taken by another entry")),
+        EntryRefusal::Unreadable(reason) => unreadable(&reason),
+        EntryRefusal::Rule(error) => broken_rule(&error),
+        EntryRefusal::LeadsToRole(id) => RoleError::LeadsToRole { id }.into(),
+    }
+}
+
+fn known_id(id: &str) -> Result<EntryId, Status> {
+    if id.is_empty() {
+        return Err(Status::invalid_argument("missing entry ID"));
+    }
+    // An id that cannot be one is not there either.
+    EntryId::parse(id).map_err(|_| Status::not_found("entry not found"))
+}
+
+fn check_size(count: usize) -> Result<(), Status> {
+    if count > MAX_BATCH {
+        return Err(Status::invalid_argument(format!(
+            "{count} items in one batch, at most {MAX_BATCH} allowed"
+        )));
+    }
+    Ok(())
+}
+
+fn unreadable(reason: &str) -> Status {
+    Status::invalid_argument(format!("failed to convert entry: {reason}"))
+}
+
+fn broken_rule(error: &EntryError) -> Status {
+    let compared = error
+        .compared()
+        .map(|compared| format!(": {compared}"))
+        .unwrap_or_default();
+    Status::invalid_argument(format!("failed to convert entry: {error}{compared} ({})", error.code()))
+}

@@ -1,0 +1,181 @@
+//! Nodes, wherever they stand.
+
+use hallmark_api::admin::{
+    ChangeNodeRequest, ChangeNodeResponse, ListNodesRequest, ListNodesResponse, Node, NodeApproval,
+};
+use hallmark_node::{EkId, InventoryItem, NodeId};
+use hallmark_spiffe::SpiffeId;
+use hallmark_state::{Action, Node as Row, NodeState, State};
+use tonic::Status;
+
+use super::{
+    page_size,
+    place::{Found, Place, Wanted},
+};
+use crate::{
+    api::agent_admin,
+    attest::Facts,
+    caller::{self, Caller},
+    convert::id_message,
+    nodes::{self, Ask},
+    server::Server,
+};
+
+/// Most nodes on a page: an answer stays below gRPC's message size.
+const PAGE: usize = 2000;
+
+/// A page of the nodes of one state, or of all.
+///
+/// # Errors
+/// `InvalidArgument` for an unknown state or a token that is none.
+pub(super) fn list(server: &Server, request: &ListNodesRequest) -> Result<ListNodesResponse, Status> {
+    let state = match request.state.as_str() {
+        "" => None,
+        name => Some(
+            NodeState::from_name(name).ok_or_else(|| Status::invalid_argument(format!("unknown state {name:?}")))?,
+        ),
+    };
+    let state_now = server.state();
+    let now = server.clock.unix();
+    if !request.id.is_empty() {
+        return one(server, &state_now, &request.id, now);
+    }
+    let after = Place::read(&request.page_token)?;
+    let wanted = Wanted {
+        of: &state_now,
+        state,
+        now,
+    };
+    let size = page_size(request.page_size, PAGE);
+    // One more than fits: whether another page follows.
+    let mut found = wanted.from(&after, size.saturating_add(1));
+    let more = found.len() > size;
+    found.truncate(size);
+    let next_page_token = match found.last() {
+        Some(last) if more => last.place(&state_now).to_string(),
+        _ => String::new(),
+    };
+    let node = |found: Found<'_>| match found {
+        Found::Seen(row) => of_row(server, &state_now, row, now),
+        Found::Listed(line) => of_line(server, &state_now, line),
+    };
+    Ok(ListNodesResponse {
+        nodes: found.into_iter().map(node).collect(),
+        next_page_token,
+    })
+}
+
+/// The node of this id, if there is one.
+fn one(server: &Server, state: &State, id: &str, now: i64) -> Result<ListNodesResponse, Status> {
+    let id = SpiffeId::parse(id).map_err(|error| Status::invalid_argument(format!("invalid id: {error}")))?;
+    let listed = || {
+        let line = state.inventory().line(&EkId::Spki(NodeId::ek_of(&id)?))?;
+        let told = || Node {
+            id: id.to_string(),
+            ..of_line(server, state, line)
+        };
+        line.is_valid_at(now).then(told)
+    };
+    let node = match state.node(&id) {
+        Some(row) => Some(of_row(server, state, row, now)),
+        None => listed(),
+    };
+    Ok(ListNodesResponse {
+        nodes: node.into_iter().collect(),
+        next_page_token: String::new(),
+    })
+}
+
+fn of_line(server: &Server, state: &State, line: &InventoryItem) -> Node {
+    Node {
+        id: nodes::id_of_line(state, line).map_or_else(String::new, |id| id.to_string()),
+        state: NodeState::PreRegistered.as_str().to_owned(),
+        ek: line.ek.to_string(),
+        owner: line.owner.clone(),
+        serial: line.serial.clone(),
+        approvals_needed: needed(server, Some(NodeState::PreRegistered)),
+        other_eks: line.other_eks.iter().map(ToString::to_string).collect(),
+        ..Node::default()
+    }
+}
+
+fn of_row(server: &Server, state: &State, row: &Row, now: i64) -> Node {
+    let (facts, known) = (Facts::from_json(&row.facts), state.inventory());
+    let line = row
+        .ek_sha256
+        .and_then(|ek| known.line(&EkId::Spki(ek)))
+        .or_else(|| known.line(&EkId::parse(&facts.ek_name).ok()?));
+    let lifetime = server.approval.rules.lifetime;
+    let in_force = row.ek_sha256.map_or_else(Vec::new, |ek| {
+        row.approvals.in_force(&ek, now, lifetime).copied().collect()
+    });
+    let lapses_after = i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX);
+    let approvals = in_force.into_iter().map(|approval| NodeApproval {
+        uid: approval.uid,
+        at: approval.at,
+        lapses_at: approval.at.saturating_add(lapses_after),
+    });
+    Node {
+        id: row.id.to_string(),
+        state: row.state.as_str().to_owned(),
+        since: row.since,
+        ek: row.ek_sha256.map_or_else(String::new, hex::encode),
+        manufacturer: facts.manufacturer,
+        model: facts.model,
+        class: facts.class,
+        enrolled_by: facts.enrolled_by,
+        owner: line.map_or_else(String::new, |line| line.owner.clone()),
+        serial: line.map_or_else(String::new, |line| line.serial.clone()),
+        approvals: approvals.collect(),
+        approvals_needed: needed(server, Some(row.state)),
+        svid_expires_at: row.expires_at(),
+        distrust: row.untrusted_reason.clone(),
+        other_eks: row
+            .ek_sha256
+            .map_or_else(Vec::new, |ek| state.listed_with(&ek).into_iter().collect()),
+    }
+}
+
+/// How many approvals a node in this state needs before it becomes active.
+fn needed(server: &Server, state: Option<NodeState>) -> u32 {
+    match state {
+        Some(NodeState::PreRegistered | NodeState::Pending) => {
+            u32::try_from(server.approval.rules.approvers.count()).unwrap_or(0)
+        }
+        _ => 0,
+    }
+}
+
+/// One step in the life of a node.
+///
+/// # Errors
+/// `InvalidArgument` for what cannot be read, `NotFound` for an unknown node, `FailedPrecondition` when its state does
+/// not allow it.
+pub(super) async fn change(
+    server: &Server,
+    by: &Caller,
+    request: ChangeNodeRequest,
+) -> Result<ChangeNodeResponse, Status> {
+    let action = Action::from_name(&request.action)
+        .filter(|action| action.is_of_operators())
+        .ok_or_else(|| Status::invalid_argument(format!("unknown action {:?}", request.action)))?;
+    let id = SpiffeId::parse(&request.id).map_err(|error| Status::invalid_argument(format!("invalid id: {error}")))?;
+    let id = agent_admin::agent_id(server, Some(&id_message(&id)))?;
+    let ask = Ask {
+        id: &id,
+        action,
+        by,
+        reason: caller::reason(&request.reason)?,
+        dry_run: request.dry_run,
+    };
+    let changed = nodes::change(server, ask).await;
+    let changed = changed.map_err(|failed| failed.status(&id))?;
+    let name = |state: Option<NodeState>| state.map_or("", NodeState::as_str).to_owned();
+    Ok(ChangeNodeResponse {
+        id: id.to_string(),
+        from: name(changed.from),
+        to: name(changed.to),
+        approvals: u32::try_from(changed.approvals).unwrap_or(u32::MAX),
+        approvals_needed: needed(server, changed.to),
+    })
+}

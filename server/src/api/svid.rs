@@ -1,0 +1,313 @@
+//! Issuing SVIDs to workloads, through their agents, and by hand.
+
+mod csr;
+
+use std::{sync::Arc, time::Duration};
+
+use hallmark_api::svid::{
+    BatchNewX509svidRequest, BatchNewX509svidResponse, MintJwtsvidRequest, MintJwtsvidResponse, MintX509svidRequest,
+    MintX509svidResponse, NewDownstreamX509caRequest, NewDownstreamX509caResponse, NewJwtsvidRequest,
+    NewJwtsvidResponse, NewX509svidParams, batch_new_x509svid_response, svid_server::Svid,
+};
+use hallmark_reason::{Coded as _, Report};
+use hallmark_spiffe::SpiffeId;
+use hallmark_state::{EntryId, Expect, GrantError, Role, View, decide::authorise, mint};
+use tonic::{Request, Response, Status};
+
+use crate::{
+    appraise::{PolicyFileError, judge_one},
+    caller::{self, Caller},
+    connection::remote_ip,
+    convert::{failed_item, ok_item, svid_message},
+    issue::{IssueError, IssuedSvid, Order, OrderKey, issue, issue_one},
+    server::Server,
+};
+
+/// The most SVIDs in one batch.
+const MAX_BATCH: usize = 500;
+/// A CSR is a key, a signature and a few names; larger ones are not read.
+const MAX_CSR: usize = 16 * 1024;
+
+/// `spire.api.server.svid.v1.SVID`.
+#[derive(Debug, Clone)]
+pub struct SvidService {
+    server: Arc<Server>,
+}
+
+impl SvidService {
+    /// The service of `server`.
+    #[must_use]
+    pub const fn new(server: Arc<Server>) -> Self {
+        Self { server }
+    }
+
+    async fn mint(&self, caller: &Caller, request: MintX509svidRequest) -> Result<MintX509svidResponse, Status> {
+        // Its message may have come long after its headers.
+        caller::require_standing(&self.server, caller)?;
+        check_csr(&request.csr)?;
+        let names = csr::names(&request.csr)?;
+        let lifetimes = &self.server.lifetimes;
+        let ttl = match u64::try_from(request.ttl) {
+            Ok(0) => lifetimes.x509_svid.default.min(lifetimes.minted_max),
+            Ok(seconds) => Duration::from_secs(seconds),
+            Err(_) => return Err(Status::invalid_argument("the TTL is negative")),
+        };
+        let (id, dns_names) = (names.spiffe_id, names.dns_names);
+        let grant = mint(&self.server.trust_domain, id, dns_names, ttl, lifetimes.minted_max)
+            .map_err(|error| Status::invalid_argument(Report(&error).to_string()))?;
+        let order = Order {
+            grant,
+            key: OrderKey::Csr(request.csr),
+            entry: "".into(),
+            // Nothing that is minted has a role, whatever its id: no machine stands behind it.
+            has_role: false,
+        };
+        let issued = issue_one(&self.server, caller.label(), &order).await;
+        let svid = issued.map_err(|error| error.status())?;
+        Ok(MintX509svidResponse {
+            svid: Some(svid_message(svid)),
+        })
+    }
+
+    /// What each item is granted, all from one state, with what that rests on. `None` for an agent that gets nothing now.
+    fn orders(&self, agent: &SpiffeId, params: &[NewX509svidParams]) -> Option<Orders> {
+        let (now, ttl) = (self.server.clock.unix(), self.server.lifetimes.x509_svid);
+        let state = self.server.state();
+        let view = View::new(&state);
+        let ids: Vec<Result<EntryId, Status>> = params.iter().map(entry_id).collect();
+        let known: Vec<EntryId> = ids.iter().flatten().cloned().collect();
+        let mut grants = authorise(&view, agent, &known, ttl, now)?.grants.into_iter();
+        // By an entry that was written over TLS nobody gets an id with its role.
+        let registry = state.entries();
+        let has_role = |order: &Order| {
+            let (id, mut roles) = (order.grant.spiffe_id(), Role::ALL.into_iter());
+            registry.entry(&*order.entry).is_some_and(|entry| !entry.over_tls)
+                && roles.any(|role| caller::has_role(&self.server, registry, id, role, now))
+        };
+        let mut orders = Vec::with_capacity(params.len());
+        let mut order = |(params, id): (&NewX509svidParams, Result<EntryId, Status>)| {
+            id?;
+            let grant = grants.next().ok_or_else(not_granted)?;
+            let order = Order {
+                grant: grant.map_err(|error| refused(agent, &error))?,
+                key: OrderKey::Csr(params.csr.clone()),
+                entry: params.entry_id.as_str().into(),
+                has_role: false,
+            };
+            let has_role = has_role(&order);
+            orders.push(Order { has_role, ..order });
+            Ok(())
+        };
+        let granted = params.iter().zip(ids).map(&mut order).collect();
+        Some(Orders {
+            granted,
+            orders,
+            expect: view.into_expect(),
+        })
+    }
+
+    /// Issues what the items are granted. What has changed between the grant and the record of the intents is looked at
+    /// again: nothing is signed by what no longer counts.
+    async fn issue(
+        &self,
+        id: &SpiffeId,
+        params: &[NewX509svidParams],
+    ) -> Result<Vec<batch_new_x509svid_response::Result>, Status> {
+        for _ in 0..TRIES {
+            // The wait for a limit, or for the token, may have been long enough for a ban.
+            caller::standing(&self.server, id)?;
+            judge_one(&self.server, id)
+                .await
+                .map_err(|error| refused_by_rules(&error))?;
+            let Some(Orders {
+                granted,
+                orders,
+                expect,
+            }) = self.orders(id, params)
+            else {
+                caller::standing(&self.server, id)?;
+                continue;
+            };
+            let issued = if orders.is_empty() {
+                Some(Vec::new())
+            } else {
+                issue(&self.server, id.as_str(), expect, orders).await
+            };
+            if let Some(issued) = issued {
+                return Ok(results(granted, issued));
+            }
+        }
+        Err(Status::unavailable("the state changes too often to sign; try again"))
+    }
+}
+
+/// How often what is granted is looked at again at most.
+const TRIES: usize = 16;
+
+/// What the items of a batch are granted.
+struct Orders {
+    granted: Vec<Result<(), Status>>,
+    orders: Vec<Order>,
+    expect: Expect,
+}
+
+fn entry_id(params: &NewX509svidParams) -> Result<EntryId, Status> {
+    if params.entry_id.is_empty() {
+        return Err(Status::invalid_argument("missing entry ID"));
+    }
+    check_csr(&params.csr)?;
+    EntryId::parse(&params.entry_id).map_err(|_| not_granted())
+}
+
+/// An item that keeps no more in memory than its own CSR: while it waits, the rest of the message can go.
+fn detached(params: NewX509svidParams) -> NewX509svidParams {
+    let csr = params.csr.get(..=MAX_CSR).unwrap_or(&params.csr);
+    NewX509svidParams {
+        csr: bytes::Bytes::copy_from_slice(csr),
+        ..params
+    }
+}
+
+fn check_csr(csr: &[u8]) -> Result<(), Status> {
+    match csr.len() {
+        0 => Err(Status::invalid_argument("missing CSR")),
+        1..=MAX_CSR => Ok(()),
+        len => Err(Status::invalid_argument(format!(
+            "the CSR has {len} bytes, at most {MAX_CSR} allowed"
+        ))),
+    }
+}
+
+/// Agents are not told whether an entry is absent or another node's.
+fn not_granted() -> Status {
+    Status::not_found("entry not found or not authorized")
+}
+
+fn refused(agent: &SpiffeId, error: &GrantError) -> Status {
+    tracing::info!(code = %error.code(), %agent, %error, "an SVID was not granted");
+    not_granted()
+}
+
+/// A node that the rules in force could not be held against.
+fn refused_by_rules(error: &PolicyFileError) -> Status {
+    tracing::error!(code = %error.code(), %error, "a node could not be judged by the rules in force");
+    Status::unavailable(format!("the server cannot judge this node now ({})", error.code()))
+}
+
+/// Answers the items in their order: those that were granted with what was issued, the others with their refusal.
+fn results(
+    granted: Vec<Result<(), Status>>,
+    issued: Vec<Result<IssuedSvid, IssueError>>,
+) -> Vec<batch_new_x509svid_response::Result> {
+    let mut issued = issued.into_iter();
+    let answer = |granted: Result<(), Status>| {
+        let svid = granted.and_then(|()| {
+            let result = issued.next().unwrap_or(Err(IssueError::Interrupted));
+            result.map_err(|error| error.status())
+        });
+        match svid {
+            Ok(svid) => batch_new_x509svid_response::Result {
+                status: Some(ok_item()),
+                svid: Some(svid_message(svid)),
+            },
+            Err(status) => batch_new_x509svid_response::Result {
+                status: Some(failed_item(&status)),
+                svid: None,
+            },
+        }
+    };
+    granted.into_iter().map(answer).collect()
+}
+
+#[tonic::async_trait]
+impl Svid for SvidService {
+    async fn mint_x509svid(
+        &self,
+        request: Request<MintX509svidRequest>,
+    ) -> Result<Response<MintX509svidResponse>, Status> {
+        let caller = caller::of(&request)?;
+        self.mint(&caller, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn batch_new_x509svid(
+        &self,
+        request: Request<BatchNewX509svidRequest>,
+    ) -> Result<Response<BatchNewX509svidResponse>, Status> {
+        let id = caller::agent_of(&request)?;
+        let address = remote_ip(request.extensions());
+        let params = request.into_inner().params;
+        if params.is_empty() {
+            return Err(Status::invalid_argument("missing parameters"));
+        }
+        let asked = params.len();
+        if asked > MAX_BATCH {
+            return Err(Status::resource_exhausted(format!(
+                "{asked} SVIDs in one batch, at most {MAX_BATCH} allowed"
+            )));
+        }
+        let params: Vec<_> = params.into_iter().map(detached).collect();
+        self.server.limits.signing.take(address, asked).await?;
+        let results = self.issue(&id, &params).await?;
+        // What a ban finds on its way is not handed out.
+        caller::standing(&self.server, &id)?;
+        Ok(Response::new(BatchNewX509svidResponse { results }))
+    }
+
+    async fn mint_jwtsvid(&self, _: Request<MintJwtsvidRequest>) -> Result<Response<MintJwtsvidResponse>, Status> {
+        Err(Status::unimplemented("JWT-SVIDs are not issued yet"))
+    }
+
+    async fn new_jwtsvid(&self, _: Request<NewJwtsvidRequest>) -> Result<Response<NewJwtsvidResponse>, Status> {
+        Err(Status::unimplemented("JWT-SVIDs are not issued yet"))
+    }
+
+    async fn new_downstream_x509ca(
+        &self,
+        _: Request<NewDownstreamX509caRequest>,
+    ) -> Result<Response<NewDownstreamX509caResponse>, Status> {
+        Err(Status::unimplemented("downstream authorities are not issued yet"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hallmark_spiffe::SpiffeId;
+
+    fn issued(path: &str) -> IssuedSvid {
+        IssuedSvid {
+            id: SpiffeId::parse(&format!("spiffe://example.org{path}")).unwrap(),
+            chain: vec![b"leaf".as_slice().into()],
+            serial: 1,
+            expires_at: 2,
+        }
+    }
+
+    #[test]
+    fn answers_keep_the_order_of_the_questions() {
+        let granted = vec![Ok(()), Err(not_granted()), Ok(()), Ok(())];
+        let issued = vec![Ok(issued("/a")), Err(IssueError::Random), Ok(issued("/c"))];
+        let answers = results(granted, issued);
+        let codes: Vec<_> = answers
+            .iter()
+            .map(|answer| answer.status.as_ref().unwrap().code)
+            .collect();
+        assert_eq!(codes, [0, 5, 14, 0]);
+        let path = |at: usize| {
+            answers[at]
+                .svid
+                .as_ref()
+                .map(|svid| svid.id.as_ref().unwrap().path.as_str())
+        };
+        assert_eq!(
+            [path(0), path(1), path(2), path(3)],
+            [Some("/a"), None, None, Some("/c")]
+        );
+    }
+
+    #[test]
+    fn a_csr_has_a_size() {
+        assert!(check_csr(&[0; MAX_CSR]).is_ok());
+        assert!(check_csr(&[]).is_err() && check_csr(&[0; MAX_CSR + 1]).is_err());
+    }
+}

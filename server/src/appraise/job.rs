@@ -1,0 +1,135 @@
+//! The job: nodes that are behind the rules are judged again, a page at a time.
+
+use std::{collections::BTreeSet, convert::Infallible, sync::Arc, time::Duration};
+
+use hallmark_policy::AppraisalChange;
+use hallmark_spiffe::SpiffeId;
+use hallmark_state::decide::{Reappraisal, reappraise_page};
+
+use super::{
+    PolicyFileError,
+    judge::{PAGE, judge_page},
+};
+use crate::{journal::Failed, server::Server};
+
+/// How often the job looks whether a verdict has gone stale, and makes up for what failed.
+const EVERY: Duration = Duration::from_secs(60);
+/// What is told of nodes that nobody in particular had judged.
+const BEHIND: &str = "nodes that were not judged when the rules changed";
+/// And of those whose verdict had an end.
+const STALE: &str = "the age of quotes";
+
+/// Judges every node that is behind the rules in force, or whose verdict has gone stale. `cause` is what it is put on record
+/// with. Gives the nodes whose verdict or selectors changed.
+///
+/// # Errors
+/// The store's; or what is kept of a node does not read back. The nodes before have had theirs; the others stay behind, and
+/// get nothing signed.
+pub async fn judge_behind(server: &Arc<Server>, cause: &str) -> Result<Vec<AppraisalChange>, PolicyFileError> {
+    let _turn = server.appraiser.turn.lock().await;
+    let (mut all, mut failed, mut unreadable) = (Vec::new(), None, BTreeSet::new());
+    loop {
+        let page = {
+            let state = server.state();
+            let behind = state.nodes_behind(server.clock.unix(), PAGE.saturating_add(unreadable.len()));
+            let page = behind.into_iter().filter(|id| !unreadable.contains(id)).take(PAGE);
+            page.collect::<Vec<SpiffeId>>()
+        };
+        if page.is_empty() {
+            return failed.map_or(Ok(all), Err);
+        }
+        match judge_and_record(server, page.clone(), cause).await {
+            Ok(changed) => all.extend(changed),
+            Err(error @ (PolicyFileError::Stopping | PolicyFileError::Store(_))) if page.len() == 1 => {
+                unreadable.extend(page);
+                failed = Some(error);
+            }
+            Err(PolicyFileError::Stopping) => return Err(PolicyFileError::Stopping),
+            // One of them does not read back: the others are judged all the same.
+            Err(_) => {
+                for node in page {
+                    match judge_and_record(server, vec![node.clone()], cause).await {
+                        Ok(changed) => all.extend(changed),
+                        Err(error) => {
+                            unreadable.insert(node);
+                            failed = Some(error);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Judges one node, if it is behind: it is about to get something signed.
+///
+/// # Errors
+/// As for [`judge_behind`].
+pub async fn judge_one(server: &Arc<Server>, node: &SpiffeId) -> Result<(), PolicyFileError> {
+    let is_behind = {
+        let (state, now) = (server.state(), server.clock.unix());
+        let rules = state.rules().revision;
+        state.node(node).is_some_and(|node| !node.is_appraised_by(rules, now))
+    };
+    if is_behind {
+        judge_and_record(server, vec![node.clone()], BEHIND).await?;
+    }
+    Ok(())
+}
+
+async fn judge_and_record(
+    server: &Arc<Server>,
+    page: Vec<SpiffeId>,
+    cause: &str,
+) -> Result<Vec<AppraisalChange>, PolicyFileError> {
+    let (rules, set) = {
+        let state = server.state();
+        (state.rules().revision, Arc::clone(&state.rules().set))
+    };
+    let judged: Vec<Reappraisal> = judge_page(server, &set, page).await?;
+    let decided = server.journal.decide("server", |view| {
+        Ok::<_, Infallible>(reappraise_page(view, &judged, rules, cause))
+    });
+    match decided.await {
+        Ok(done) => {
+            done.answer.iter().for_each(|change| tell(change, cause));
+            Ok(done.answer)
+        }
+        Err(Failed::Store(error)) => Err(error.into()),
+        Err(Failed::Refused(never)) => match never {},
+    }
+}
+
+fn tell(change: &AppraisalChange, cause: &str) {
+    let node = &change.node;
+    match change.result.refusal() {
+        Some(reason) => {
+            tracing::warn!(node, code = %reason.code, cause, "a node is no longer trusted: {}", reason.text);
+        }
+        None if !change.was_trusted => tracing::info!(node, cause, "a node is trusted again"),
+        None => tracing::debug!(node, cause, "a node's selectors changed"),
+    }
+}
+
+/// Judges nodes again for ever: when the rules have changed, when a verdict has gone stale, and what failed before.
+pub async fn keep_judging(server: Arc<Server>) {
+    loop {
+        let wait = {
+            let state = server.state();
+            let left = state.next_stale().map(|at| at.saturating_sub(server.clock.unix()));
+            left.and_then(|left| u64::try_from(left).ok())
+                .map_or(EVERY, Duration::from_secs)
+        };
+        let wait = wait.clamp(Duration::from_millis(500), EVERY);
+        // Whichever comes first: both only say that it is worth a look.
+        let _ = tokio::time::timeout(wait, server.appraiser.due.notified()).await;
+        let cause = if server.state().count_behind() > 0 {
+            BEHIND
+        } else {
+            STALE
+        };
+        if let Err(error) = judge_behind(&server, cause).await {
+            tracing::error!(%error, "the nodes could not be judged again");
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! What rules find in what nodes proved last.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use hallmark_node::NodeId;
+use hallmark_policy::{AppraisalChange, AppraisalResult, MachineFacts, PolicySet, Standing, reappraise};
+use hallmark_spiffe::SpiffeId;
+use hallmark_state::{LINES, Node, NodeFacts, NodeState, decide::Reappraisal};
+use hallmark_store::StoreError;
+
+use super::PolicyFileError;
+use crate::{attest::recall, server::Server};
+
+/// Nodes that are in memory at a time.
+pub(super) const PAGE: usize = 256;
+/// How often a node's lines are looked for that attests each time meanwhile.
+const TRIES: usize = 8;
+
+/// What the rules in force find in what a node proved last.
+///
+/// # Errors
+/// The store's; or what is kept of the node does not read back.
+pub async fn judge(
+    server: &Arc<Server>,
+    node: &SpiffeId,
+    facts: MachineFacts,
+) -> Result<AppraisalResult, PolicyFileError> {
+    let set = Arc::clone(&server.state().rules().set);
+    let mut proven = Proven {
+        node: node.clone(),
+        revision: 0,
+        facts,
+    };
+    look(server, &set, &mut proven).await?;
+    proven.relink(server);
+    let now = server.clock.now();
+    compute(server, move || Ok(set.judge(&proven.facts, now))).await
+}
+
+/// What `set` finds in what these nodes proved last: each of them, in order.
+///
+/// # Errors
+/// The store's; or what is kept of a node does not read back: then the others before it are judged, and it is named.
+pub(super) async fn judge_page(
+    server: &Arc<Server>,
+    set: &Arc<PolicySet>,
+    ids: Vec<SpiffeId>,
+) -> Result<Vec<Reappraisal>, PolicyFileError> {
+    let kept = server.store.facts_of(ids.clone()).await?;
+    let found: BTreeSet<SpiffeId> = kept.iter().map(|facts| facts.node.clone()).collect();
+    let mut judged: Vec<Reappraisal> = ids
+        .into_iter()
+        .filter(|id| !found.contains(id))
+        .map(|node| Reappraisal {
+            evidence: server.state().attestation(&node).map(|state| state.revision),
+            node,
+            result: None,
+            stale_at: None,
+            facts: None,
+        })
+        .collect();
+    let mut nodes = compute(server, move || kept.iter().map(decoded).collect::<Result<Vec<_>, _>>()).await?;
+    let mut looked = BTreeSet::new();
+    for node in &mut nodes {
+        if look(server, set, node).await? {
+            looked.insert(node.node.clone());
+        }
+        node.relink(server);
+    }
+    let (set, now) = (Arc::clone(set), server.clock.now());
+    let results = compute(server, move || {
+        let judge = |proven: Proven| {
+            let facts = looked.contains(&proven.node).then(|| proven.to_facts()).transpose()?;
+            Ok(Reappraisal {
+                evidence: Some(proven.revision),
+                result: Some(set.judge(&proven.facts, now)),
+                stale_at: set.stale_at(&proven.facts, now),
+                facts: facts.map(Arc::new),
+                node: proven.node,
+            })
+        };
+        nodes
+            .into_iter()
+            .map(judge)
+            .collect::<Result<Vec<_>, PolicyFileError>>()
+    });
+    judged.extend(results.await?);
+    Ok(judged)
+}
+
+/// The nodes whose verdict or selectors change under `set`. Nothing is written.
+///
+/// # Errors
+/// The store's; or what is kept of a node does not read back.
+pub(super) async fn would_change(
+    server: &Arc<Server>,
+    set: &Arc<PolicySet>,
+) -> Result<Vec<AppraisalChange>, PolicyFileError> {
+    let (mut all, mut after) = (Vec::new(), None);
+    loop {
+        let page: Vec<Arc<Node>> = {
+            let state = server.state();
+            let nodes = state.nodes_after(after.as_ref());
+            let is_out = |node: &&Arc<Node>| matches!(node.state, NodeState::Banned | NodeState::Retired);
+            nodes.filter(|node| !is_out(node)).take(PAGE).cloned().collect()
+        };
+        let Some(last) = page.last() else { return Ok(all) };
+        after = Some(last.id.clone());
+        let ids = page.iter().map(|node| node.id.clone()).collect();
+        let kept = server.store.facts_of(ids).await?;
+        let mut nodes = compute(server, move || kept.iter().map(decoded).collect::<Result<Vec<_>, _>>()).await?;
+        for node in &mut nodes {
+            look(server, set, node).await?;
+            node.relink(server);
+        }
+        let (set, now) = (Arc::clone(set), server.clock.now());
+        let changed = compute(server, move || {
+            let standing = |proven: &Proven| {
+                let node = page.iter().find(|node| node.id == proven.node)?;
+                let standing = Standing {
+                    node: node.id.as_str(),
+                    facts: &proven.facts,
+                    trusted: node.untrusted_reason.is_empty(),
+                    selectors: &node.selectors,
+                };
+                reappraise(&set, [standing], now).next()
+            };
+            Ok(nodes.iter().filter_map(standing).collect::<Vec<_>>())
+        });
+        all.extend(changed.await?);
+    }
+}
+
+/// What a node proved last.
+struct Proven {
+    node: SpiffeId,
+    /// The number of the record that brought it.
+    revision: u64,
+    facts: MachineFacts,
+}
+
+impl Proven {
+    /// Operators may have listed other EKs as this machine's since it attested.
+    fn relink(&mut self, server: &Server) {
+        if let Some(ek) = NodeId::ek_of(&self.node) {
+            self.facts.tpm.other_eks = server.state().listed_with(&ek);
+        }
+    }
+
+    fn to_facts(&self) -> Result<NodeFacts, PolicyFileError> {
+        let facts = serde_json::to_string(&self.facts).map_err(|error| undecodable(&self.node, &error))?;
+        Ok(NodeFacts {
+            node: self.node.clone(),
+            facts,
+            revision: self.revision,
+        })
+    }
+}
+
+fn decoded(kept: &NodeFacts) -> Result<Proven, PolicyFileError> {
+    let facts = serde_json::from_str(&kept.facts).map_err(|error| undecodable(&kept.node, &error))?;
+    Ok(Proven {
+        node: kept.node.clone(),
+        revision: kept.revision,
+        facts,
+    })
+}
+
+/// Has policies that are new to a node look at the lines of its IMA list. No more than one node's are in memory. Gives
+/// whether there was something to look at.
+///
+/// The node may attest meanwhile: then `proven` is the newer. One that is faster each time is not waited for; of its lines
+/// nothing is proven.
+async fn look(server: &Arc<Server>, set: &Arc<PolicySet>, proven: &mut Proven) -> Result<bool, PolicyFileError> {
+    for _ in 0..TRIES {
+        let Some(mut files) = proven.facts.ima.clone().filter(|files| set.needs_lines(files)) else {
+            return Ok(false);
+        };
+        let (looking, id) = (Arc::clone(set), proven.node.clone());
+        let lines = server.store.logs(&id, &[LINES]).await?.pop();
+        let looked = compute(server, move || {
+            recall(&id, &mut files, &lines.map(|(_, lines)| lines).unwrap_or_default())?;
+            looking.look(&mut files);
+            files.files = Vec::new();
+            Ok(files)
+        });
+        let failed = match looked.await {
+            Ok(files) => {
+                proven.facts.ima = Some(files);
+                return Ok(true);
+            }
+            Err(failed) => failed,
+        };
+        // Lines of another attestation than the facts; or what is kept does not read back.
+        let newer = server.store.facts_of(vec![proven.node.clone()]).await?.pop();
+        let Some(newer) = newer.as_ref().map(decoded).transpose()? else {
+            return Ok(false);
+        };
+        if newer.revision == proven.revision {
+            return Err(failed);
+        }
+        *proven = newer;
+    }
+    Ok(false)
+}
+
+fn undecodable(node: &SpiffeId, error: &dyn std::error::Error) -> StoreError {
+    StoreError::Undecodable {
+        what: format!("the evidence of {node}"),
+        reason: error.to_string(),
+    }
+}
+
+async fn compute<T: Send + 'static>(
+    server: &Arc<Server>,
+    work: impl FnOnce() -> Result<T, PolicyFileError> + Send + 'static,
+) -> Result<T, PolicyFileError> {
+    let done = server.compute.run(work).await;
+    done.map_err(|_| PolicyFileError::Stopping)?
+}

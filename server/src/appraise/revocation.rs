@@ -1,0 +1,189 @@
+//! The vendors' revocation lists: read again when their files change, and then held against every node that is known.
+
+use std::{
+    collections::BTreeSet,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use hallmark_evidence::EkCertificateChain;
+use hallmark_reason::Report;
+use hallmark_state::Node;
+use hallmark_store::{Store, StoreError};
+use hallmark_verify::{Revocation, Trust, is_revoked};
+
+use super::{PolicyFileError, RuleChange, change_rules, judge_behind, set_trust};
+use crate::{
+    attest::Subject,
+    compute::Compute,
+    config::{ConfigError, crl_files, revocation},
+    server::Server,
+};
+
+/// How often the files are looked at.
+const EVERY: Duration = Duration::from_secs(5);
+/// Certificates that are looked at between two pauses.
+const PAGE: u32 = 256;
+
+/// The code of nodes that lost trust by a list.
+const REVOKED: &str = "HM-POLICY-0010";
+
+/// What tells that a file was replaced: its name, length and time.
+type Stamp = (PathBuf, u64, Option<SystemTime>);
+
+/// Reads the lists again whenever their files change. What is revoked then loses trust at once; the last good lists stay
+/// while new ones cannot be used.
+pub async fn keep_reading(server: Arc<Server>) {
+    let mut tick = tokio::time::interval(EVERY);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let (mut seen, mut told) = (Vec::new(), String::new());
+    loop {
+        tick.tick().await;
+        let paths = server.attestation.crls.load_full();
+        let now = stamps(&paths);
+        if now == seen {
+            continue;
+        }
+        match read(&server, paths.to_vec()).await {
+            Ok(()) => {
+                seen = now;
+                told.clear();
+            }
+            Err(error) => {
+                // Each fault once, not every five seconds.
+                if told != error {
+                    tracing::error!("the revocation lists were not taken, the ones before stay: {error}");
+                }
+                told = error;
+            }
+        }
+    }
+}
+
+fn stamps(paths: &[PathBuf]) -> Vec<Stamp> {
+    let files = crl_files(paths).unwrap_or_default();
+    let stamp = |path: PathBuf| {
+        let data = std::fs::metadata(&path);
+        let (len, time) = data.map_or((0, None), |data| (data.len(), data.modified().ok()));
+        (path, len, time)
+    };
+    files.into_iter().map(stamp).collect()
+}
+
+async fn read(server: &Arc<Server>, paths: Vec<PathBuf>) -> Result<(), String> {
+    let held = Arc::clone(&server.state().trust().revocation);
+    let (required, grace) = (held.required, held.grace);
+    let reading = tokio::task::spawn_blocking(move || revocation(&paths, required, grace));
+    let read: Result<(Revocation, _), ConfigError> = reading.await.map_err(|error| error.to_string())?;
+    let (mut lists, _) = read.map_err(|error| Report(&error).to_string())?;
+    follow(server, &mut lists, &held);
+    let count = lists.len();
+    let lists = Arc::new(lists);
+    let put = set_trust(server, |trust| Trust {
+        revocation: Arc::clone(&lists),
+        ..trust.clone()
+    });
+    put.await.map_err(|error| Report(&error).to_string())?;
+    let applied = hold_against_nodes(server).await;
+    let revoked = applied.map_err(|error| Report(&error).to_string())?;
+    tracing::info!(lists = count, revoked, "revocation lists read");
+    Ok(())
+}
+
+/// Lets lists that were read follow those at hand: of one vendor the newer one counts.
+pub fn follow(server: &Server, lists: &mut Revocation, held: &Revocation) {
+    for issuer in lists.keep_newer(held) {
+        tracing::warn!(issuer, "an older revocation list was offered; the newer one stays");
+    }
+    for issuer in lists.stale(server.clock.now()) {
+        tracing::warn!(issuer, "CRL is past nextUpdate; what it revokes stays revoked");
+    }
+}
+
+/// Holds the lists at hand against every node that is known; gives how many they revoke.
+///
+/// # Errors
+/// The store's; or what is kept of a node does not read back.
+pub async fn hold_against_nodes(server: &Arc<Server>) -> Result<usize, PolicyFileError> {
+    let (trust, untrusted) = {
+        let state = server.state();
+        (state.trust(), revoked_before(state.nodes().map(|node| &**node)))
+    };
+    let now = server.clock.now();
+    let revoked = revoked(&*server.store, untrusted, &trust, now, &server.compute).await?;
+    let count = revoked.len();
+    change_rules(server, &RuleChange::Revoked(revoked)).await?;
+    judge_behind(server, "the revocation lists").await?;
+    Ok(count)
+}
+
+/// The EKs of nodes that lost their trust by a list.
+pub fn revoked_before<'a>(nodes: impl IntoIterator<Item = &'a Node>) -> Vec<[u8; 32]> {
+    let revoked = nodes.into_iter().filter(|node| node.untrusted_reason == REVOKED);
+    revoked.filter_map(|node| node.ek_sha256).collect()
+}
+
+/// The EKs whose kept certificates the lists of `trust` revoke, in hex. Those of `before`, whose nodes lost their trust by a
+/// list before certificates were kept, do not come back by having shown none since.
+///
+/// # Errors
+/// The store's; or a certificate does not read back.
+pub async fn revoked(
+    store: &dyn Store,
+    before: Vec<[u8; 32]>,
+    trust: &Arc<Trust>,
+    now: SystemTime,
+    compute: &Compute,
+) -> Result<BTreeSet<String>, PolicyFileError> {
+    let mut found = BTreeSet::new();
+    for ek in before {
+        if store.ek_certificate(&ek).await?.is_none() {
+            found.insert(hex::encode(ek));
+        }
+    }
+    if trust.revocation.is_empty() {
+        return Ok(found);
+    }
+    let mut after: Option<[u8; 32]> = None;
+    loop {
+        let page = store.ek_certificates(after.as_ref(), PAGE).await?;
+        let Some(last) = page.last() else { return Ok(found) };
+        after = Some(last.ek_sha256);
+        let trust = Arc::clone(trust);
+        let work = move || {
+            let mut revoked = BTreeSet::new();
+            for kept in page {
+                let ek = hex::encode(kept.ek_sha256);
+                let chain =
+                    EkCertificateChain::from_json(&kept.certificate).map_err(|error| StoreError::Undecodable {
+                        what: format!("the EK certificate of {ek}"),
+                        reason: error.to_string(),
+                    })?;
+                if is_revoked(&chain, &trust, now) {
+                    revoked.insert(ek);
+                }
+            }
+            Ok::<_, PolicyFileError>(revoked)
+        };
+        let page = compute.run(work).await;
+        found.extend(page.map_err(|_| PolicyFileError::Stopping)??);
+    }
+}
+
+/// Holds the lists against every node again if an EK has another certificate, and that changes whether it is revoked.
+pub(crate) fn follow_certificate(server: &Arc<Server>, subject: &Subject) {
+    let Some((ek, is_revoked)) = subject.news() else { return };
+    let is_news = {
+        let state = server.state();
+        state.node_of_ek(ek).is_some() && state.rules().set.revoked.contains(&hex::encode(ek)) != is_revoked
+    };
+    if is_news {
+        let server = Arc::clone(server);
+        tokio::spawn(async move {
+            if let Err(error) = hold_against_nodes(&server).await {
+                tracing::error!(%error, "the nodes could not be held against the revocation lists");
+            }
+        });
+    }
+}

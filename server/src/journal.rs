@@ -1,0 +1,153 @@
+//! The state in memory, and the one way in which it changes: decide, commit under what the decision rested on, and where
+//! that has changed meanwhile, decide again.
+
+use std::{
+    fmt,
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+};
+
+use hallmark_reason::Coded as _;
+use hallmark_state::{Committed, Decision, Done, Record, State, Transaction, View};
+use hallmark_store::{Follower, Store, StoreError};
+
+use crate::clock::Clock;
+
+/// How often a decision is made at most. Each time another one was faster that touched the same; with no lock anywhere one of
+/// them always gets on.
+const TRIES: usize = 64;
+
+/// The journal of this server: its state, and the store that it follows.
+pub struct Journal {
+    state: Arc<Followed>,
+    store: Arc<dyn Store>,
+    clock: Clock,
+}
+
+/// The state follows the store, record by record.
+struct Followed(RwLock<State>);
+
+impl Follower for Followed {
+    fn follow(&self, records: &[Record]) {
+        let mut state = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        for record in records {
+            state.apply(record);
+        }
+    }
+}
+
+/// Why nothing was changed.
+#[derive(Debug)]
+pub enum Failed<E> {
+    /// The decision was to refuse.
+    Refused(E),
+    /// The store did not take it.
+    Store(StoreError),
+}
+
+impl<E> From<StoreError> for Failed<E> {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl Journal {
+    /// A journal that begins with `state`, which was made of what `store` has; nothing may have been written since.
+    #[must_use]
+    pub fn new(state: State, store: Arc<dyn Store>, clock: Clock) -> Self {
+        let state = Arc::new(Followed(RwLock::new(state)));
+        store.follow(Arc::<Followed>::clone(&state));
+        Self { state, store, clock }
+    }
+
+    /// The state, to read. Never held across an `await`, nor for long: the store's writer waits for it.
+    pub fn state(&self) -> RwLockReadGuard<'_, State> {
+        self.state.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where everything is kept.
+    #[must_use]
+    pub fn store(&self) -> &dyn Store {
+        &*self.store
+    }
+
+    /// Decides and makes durable what was decided by `actor`; decides again as long as others are faster. Answers when the
+    /// state has followed.
+    ///
+    /// # Errors
+    /// [`Failed`]: the decision was to refuse, or the store does not take it. Then nothing was changed.
+    pub async fn decide<T, E>(
+        &self,
+        actor: &str,
+        mut decide: impl FnMut(View<'_>) -> Result<(Decision, T), E>,
+    ) -> Result<Done<T>, Failed<E>> {
+        self.decide_as(|view| decide(view).map(|(decision, answer)| (actor.to_owned(), decision, answer)))
+            .await
+    }
+
+    /// As [`decide`](Self::decide), where the decision tells who made it.
+    ///
+    /// # Errors
+    /// As [`decide`](Self::decide).
+    pub async fn decide_as<T, E>(
+        &self,
+        mut decide: impl FnMut(View<'_>) -> Result<(String, Decision, T), E>,
+    ) -> Result<Done<T>, Failed<E>> {
+        let mut tries = 0;
+        loop {
+            let decided = {
+                let state = self.state();
+                decide(View::new(&state))
+            };
+            let (actor, decision, answer) = decided.map_err(Failed::Refused)?;
+            match self.commit(&actor, decision).await {
+                Ok(committed) => return Ok(Done { committed, answer }),
+                Err(StoreError::Conflict { key }) if tries < TRIES => {
+                    tries += 1;
+                    tracing::debug!(?key, tries, "another decision was faster");
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Makes a decision durable, unless what it rested on has changed since. Where there is nothing to do, nothing is written.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`], or the store's.
+    pub async fn commit(&self, actor: &str, decision: Decision) -> Result<Committed, StoreError> {
+        if decision.is_empty() {
+            return Ok(Committed::default());
+        }
+        self.store.commit(self.transaction(actor, decision)?).await
+    }
+
+    /// Queues what nobody waits for, and what rests on nothing.
+    pub fn commit_later(&self, actor: &str, decision: Decision) {
+        match self.transaction(actor, decision) {
+            Ok(transaction) => self.store.commit_later(transaction),
+            Err(error) => tracing::error!(code = %error.code(), %error, "a change was not queued"),
+        }
+    }
+
+    fn transaction(&self, actor: &str, decision: Decision) -> Result<Transaction, StoreError> {
+        transaction(actor, decision, &self.clock)
+    }
+}
+
+/// The transaction of a decision that was made now.
+///
+/// # Errors
+/// When the system has no random bytes to give.
+pub(crate) fn transaction(actor: &str, decision: Decision, clock: &Clock) -> Result<Transaction, StoreError> {
+    let mut id = [0; 16];
+    aws_lc_rs::rand::fill(&mut id).map_err(|_| StoreError::Random)?;
+    Ok(decision.into_transaction(id, actor, clock.unix()))
+}
+
+impl fmt::Debug for Journal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Journal")
+            .field("revision", &self.state().revision())
+            .finish_non_exhaustive()
+    }
+}

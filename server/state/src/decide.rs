@@ -1,0 +1,27 @@
+//! Every decision that changes something: a pure function of a [`View`](crate::View) of the state, of what was asked and of the time, to a
+//! [`Decision`](crate::Decision) or a refusal. It can be made again, as often as the state has moved on.
+
+mod admission;
+mod entries;
+mod evidence;
+mod inventory;
+mod issue;
+mod machines;
+mod node;
+mod policy_file;
+mod reappraise;
+mod roles;
+
+pub use admission::{Admission, ApprovalRules, admit, require_no_other, require_not_blocked, wait_for_approval};
+pub use entries::{EntryItem, EntryOperation, EntryRefusal, EntryWriter, StagedEntries, delete_expired, write_entries};
+pub use evidence::{
+    Accepted, AttestRefusal, Basis, Evidence, Proven, accept, doubt_times, prove_names, refuse, report_version,
+    take_back, use_svid,
+};
+pub use inventory::{Import, Imported, import, remove};
+pub use issue::{Authorised, authorise};
+pub use machines::{follow_siblings, link_machines};
+pub use node::{Asker, Changed, NodeAsk, NodeOutcome, StepRefusal, change_node};
+pub use policy_file::{PolicyFileChange, policy_files, put_policy_file};
+pub use reappraise::{Reappraisal, reappraise_page};
+pub use roles::{RoleGap, RoleHolder, role_stands};

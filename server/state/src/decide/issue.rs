@@ -1,0 +1,33 @@
+//! Leave to sign SVIDs for an agent's workloads.
+
+use hallmark_spiffe::SpiffeId;
+
+use crate::{EntryId, Grant, GrantError, Key, SvidTtl, View, authorise_entry};
+
+/// What is granted for each entry, all of it from one view. The view's expectations are those of the intents: no SVID is
+/// signed unless the node, the entries that lead to it, the rules and the authority are as they were when it was granted.
+#[derive(Debug)]
+pub struct Authorised {
+    /// For each entry, in order.
+    pub grants: Vec<Result<Grant, GrantError>>,
+}
+
+/// Leave for the agent to have the SPIFFE IDs of entries certified. `None` for an agent that gets nothing now: it is out, no
+/// longer trusted, or not yet judged by the rules in force.
+#[must_use]
+pub fn authorise(view: &View<'_>, agent: &SpiffeId, entries: &[EntryId], ttl: SvidTtl, now: i64) -> Option<Authorised> {
+    let rules = view.rules().revision;
+    let node = view
+        .node(agent)
+        .filter(|node| node.is_active() && node.is_appraised_by(rules, now))?;
+    view.rests_on(Key::Authorities);
+    let registry = view.unprotected().entries();
+    let grant = |id: &EntryId| {
+        let (grant, way) = authorise_entry(registry, &node.id, &node.selectors, id, ttl, now)?;
+        way.into_iter().for_each(|entry| view.rests_on(Key::Entry(entry)));
+        Ok(grant)
+    };
+    Some(Authorised {
+        grants: entries.iter().map(grant).collect(),
+    })
+}

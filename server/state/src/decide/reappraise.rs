@@ -1,0 +1,93 @@
+//! Nodes, judged again by what they proved last.
+
+use std::sync::Arc;
+
+use hallmark_policy::{AppraisalChange, AppraisalResult};
+use hallmark_spiffe::SpiffeId;
+
+use crate::{Appraised, Change, Decision, Event, Node, NodeFacts, Outcome, View, What};
+
+/// What the rules find in what a node proved last.
+#[derive(Debug, Clone)]
+pub struct Reappraisal {
+    /// The node.
+    pub node: SpiffeId,
+    /// The number of the record that brought the evidence; `None` for a node that has none.
+    pub evidence: Option<u64>,
+    /// What was found; `None` where there is no evidence to judge.
+    pub result: Option<AppraisalResult>,
+    /// From when on, in Unix seconds, that no longer counts.
+    pub stale_at: Option<i64>,
+    /// Facts to be kept in the place of those that are: rules that are new to them had looked at the lines of an IMA list.
+    pub facts: Option<Arc<NodeFacts>>,
+}
+
+/// What became of nodes that were judged by the rules of revision `rules`: of each that proved nothing since. What it judged
+/// by other rules than those in force counts for nothing.
+pub fn reappraise_page(
+    view: View<'_>,
+    page: &[Reappraisal],
+    rules: u64,
+    cause: &str,
+) -> (Decision, Vec<AppraisalChange>) {
+    if view.rules().revision != rules {
+        return (view.decide(Vec::new(), Vec::new()), Vec::new());
+    }
+    let (mut changes, mut events, mut moved) = (Vec::new(), Vec::new(), Vec::new());
+    for judged in page {
+        let Some(node) = view.node(&judged.node) else { continue };
+        // Who proved something since was judged by that.
+        let newest = view.attestation(&judged.node).map(|state| state.revision);
+        if newest != judged.evidence {
+            continue;
+        }
+        changes.extend(judged.facts.clone().map(Change::PutFacts));
+        let appraised = Appraised {
+            rules,
+            stale_at: judged.stale_at,
+        };
+        let (was_trusted, selectors) = (node.untrusted_reason.is_empty(), &node.selectors);
+        let is_news = |result: &&AppraisalResult| result.is_trusted() != was_trusted || result.selectors() != selectors;
+        let Some(result) = judged.result.as_ref().filter(is_news) else {
+            changes.push(Change::PutAppraised {
+                node: judged.node.clone(),
+                appraised,
+            });
+            continue;
+        };
+        events.push(event(&judged.node, result, was_trusted, cause));
+        changes.push(Change::PutNode(Arc::new(Node {
+            untrusted_reason: result
+                .refusal()
+                .map_or_else(String::new, |reason| reason.code.to_string()),
+            selectors: result.selectors().clone(),
+            appraised,
+            ..Node::clone(node)
+        })));
+        moved.push(AppraisalChange {
+            node: judged.node.to_string(),
+            was_trusted,
+            result: result.clone(),
+        });
+    }
+    (view.decide(changes, events), moved)
+}
+
+fn event(node: &SpiffeId, result: &AppraisalResult, was_trusted: bool, cause: &str) -> Event {
+    let refusal = result.refusal();
+    Event {
+        subject: node.as_str().into(),
+        outcome: if refusal.is_some() {
+            Outcome::Refused
+        } else {
+            Outcome::Accepted
+        },
+        code: refusal.map_or_else(|| "".into(), |reason| reason.code.as_str().into()),
+        what: What::Reappraised {
+            cause: cause.to_owned(),
+            was_trusted,
+            // Strings and truth values always have a JSON form.
+            reason: refusal.and_then(|reason| serde_json::to_string(reason).ok()),
+        },
+    }
+}

@@ -1,0 +1,175 @@
+//! Events as operators read them: what the typed event says, as a JSON object.
+
+use std::time::Duration;
+
+use hallmark_spiffe::x509::SerialHex;
+use serde_json::{Map, Value, json};
+
+use super::{Event, ReadableRecord, Transaction, What};
+use crate::{Entry, NodeState};
+
+impl Event {
+    /// The event as operators read it, of a transaction that was decided at `at` (Unix seconds) by `actor`.
+    #[must_use]
+    pub fn readable(&self, at: i64, actor: &str) -> ReadableRecord {
+        let at = match &self.what {
+            What::Older { at, .. } => *at,
+            _ => at,
+        };
+        ReadableRecord {
+            at,
+            kind: self.kind(),
+            subject: self.subject.to_string(),
+            outcome: self.outcome,
+            code: self.code.to_string(),
+            detail: self.detail(actor),
+        }
+    }
+
+    fn detail(&self, actor: &str) -> String {
+        match &self.what {
+            What::Accepted {
+                remote,
+                attestation_type,
+                facts,
+            } => format!(r#"{{"facts":{facts},"remote":"{remote}","type":"{attestation_type}"}}"#),
+            What::SvidIntent {
+                serial,
+                expires_at,
+                entry,
+                holder,
+            } => {
+                let serial = SerialHex(&serial.to_be_bytes()).to_string();
+                let [entry, holder] = [json!(&**entry), json!(holder.as_deref().unwrap_or(actor))];
+                format!(r#"{{"serial":"{serial}","expires_at":{expires_at},"entry":{entry},"holder":{holder}}}"#)
+            }
+            What::SvidOutcome { first, last } => format!(r#"{{"first":{first},"last":{last}}}"#),
+            What::Older { detail, .. } => detail.clone(),
+            what => value(what, actor).to_string(),
+        }
+    }
+}
+
+fn value(what: &What, actor: &str) -> Value {
+    match what {
+        What::Refused {
+            remote,
+            attestation_type,
+            text,
+            compared,
+        } => json!({
+            "remote": remote.to_string(), "type": attestation_type, "text": text, "compared": compared,
+        }),
+        What::Reappraised {
+            cause,
+            was_trusted,
+            reason,
+        } => {
+            let reason = reason
+                .as_deref()
+                .and_then(|reason| serde_json::from_str::<Value>(reason).ok());
+            json!({ "cause": cause, "was_trusted": was_trusted, "reason": reason })
+        }
+        What::NodeStep { act, from, to, reason } => {
+            let name = |state: Option<NodeState>| state.map_or("unknown", NodeState::as_str);
+            json!({ "act": act, "by": actor, "from": name(*from), "to": name(*to), "reason": reason })
+        }
+        What::Entry {
+            act,
+            entry,
+            before,
+            reason,
+        } => {
+            let mut detail = entry_fields(entry);
+            detail.insert("act".to_owned(), act.as_str().into());
+            detail.insert("by".to_owned(), actor.into());
+            detail.insert("reason".to_owned(), reason.as_str().into());
+            // What an update replaced stays to be read.
+            if let Some(before) = before {
+                let mut before = entry_fields(before);
+                before.retain(|field, value| detail.get(field) != Some(value));
+                detail.insert("before".to_owned(), before.into());
+            }
+            Value::Object(detail)
+        }
+        What::InventoryImported {
+            added,
+            changed,
+            unchanged,
+            removed,
+            reason,
+        } => json!({
+            "act": "inventory-imported", "by": actor, "reason": reason,
+            "added": added, "changed": changed, "unchanged": unchanged, "removed": removed,
+        }),
+        What::InventoryRemoved { removed, reason } => {
+            json!({ "act": "inventory-removed", "by": actor, "reason": reason, "removed": removed })
+        }
+        What::PolicyFile {
+            act,
+            kind,
+            serial,
+            signed,
+            reason,
+        } => json!({
+            "act": act, "by": actor, "reason": reason, "kind": kind, "serial": serial, "signed": signed,
+        }),
+        What::Authority { act, reason, facts } => {
+            let mut detail = Map::from_iter([("act".to_owned(), json!(act))]);
+            if let Some(reason) = reason {
+                detail.insert("by".to_owned(), actor.into());
+                detail.insert("reason".to_owned(), reason.as_str().into());
+            }
+            detail.extend(facts.iter().map(|(name, fact)| (name.clone(), json!(fact))));
+            Value::Object(detail)
+        }
+        What::Accepted { .. } | What::SvidIntent { .. } | What::SvidOutcome { .. } | What::Older { .. } => Value::Null,
+    }
+}
+
+/// What an entry gives, to whom. Fields that say nothing are left out.
+fn entry_fields(entry: &Entry) -> Map<String, Value> {
+    let list = |items: Vec<String>| Value::from(items);
+    let seconds = |time: Duration| Value::from(time.as_secs());
+    let selectors = entry.selectors.iter().map(ToString::to_string).collect();
+    let federates_with = entry.federates_with.iter().map(ToString::to_string).collect();
+    let fields = [
+        ("spiffe_id", entry.spiffe_id.as_str().into()),
+        ("parent_id", entry.parent_id.as_str().into()),
+        ("selectors", list(selectors)),
+        ("revision", entry.revision.into()),
+        ("x509_svid_ttl", seconds(entry.x509_svid_ttl)),
+        ("jwt_svid_ttl", seconds(entry.jwt_svid_ttl)),
+        ("federates_with", list(federates_with)),
+        ("dns_names", list(entry.dns_names.clone())),
+        ("admin", entry.admin.into()),
+        ("downstream", entry.downstream.into()),
+        ("store_svid", entry.store_svid.into()),
+        ("expires_at", entry.expires_at.into()),
+        ("hint", entry.hint.as_str().into()),
+    ];
+    let says = |value: &Value| match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        Value::Number(number) => number.as_u64() != Some(0),
+        _ => true,
+    };
+    fields
+        .into_iter()
+        .filter(|(name, value)| *name == "revision" || says(value))
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
+}
+
+impl Transaction {
+    /// Its events as operators read them, numbered from `first` on.
+    pub fn readable(&self, first: u64) -> impl Iterator<Item = super::StoredRecord> + '_ {
+        (first..)
+            .zip(&self.events)
+            .map(|(sequence, event)| super::StoredRecord {
+                sequence,
+                record: event.readable(self.at, &self.actor),
+            })
+    }
+}

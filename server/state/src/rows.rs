@@ -1,0 +1,17 @@
+//! The rows of the state: what is known of each thing, as plain data.
+
+mod authority;
+mod ek_certificate;
+mod evidence;
+mod first_request;
+mod node;
+mod policy_file;
+mod tpm_name;
+
+pub use authority::{Authority, AuthorityState};
+pub use ek_certificate::EkCertificate;
+pub use evidence::{HeldEvidence, LINES, LogPart, NewEvidence, NodeEvidence, NodeFacts, WholeLog};
+pub use first_request::FirstRequest;
+pub use node::{Appraised, Node, NodeSvid, RoleSvid};
+pub use policy_file::PolicyFile;
+pub use tpm_name::TpmName;

@@ -1,0 +1,156 @@
+//! The one way in which the state changes.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use hallmark_node::{EkId, InventoryItem};
+use hallmark_policy::signed::FileKind;
+use hallmark_spiffe::SpiffeId;
+use hallmark_verify::Trust;
+
+use super::{RulesInForce, State};
+use crate::{Appraised, Change, InventorySnapshot, Node, NodeState, PolicyFile, Record};
+
+impl State {
+    /// Takes in the record that follows the last one: whoever made it.
+    pub fn apply(&mut self, record: &Record) {
+        let mut inventory = InventoryChanges::default();
+        for change in &record.transaction.changes {
+            self.apply_one(record.revision, change, &mut inventory);
+        }
+        if let Some(changed) = inventory.over(&self.inventory) {
+            self.inventory = Arc::new(changed);
+        }
+        self.revision = record.revision;
+    }
+
+    fn apply_one(&mut self, revision: u64, change: &Change, inventory: &mut InventoryChanges) {
+        match change {
+            Change::PutEntry { entry, .. } => drop(self.entries.insert(Arc::clone(entry))),
+            Change::DeleteEntry(entry) => drop(self.entries.remove(&entry.id)),
+            Change::PutNode(node) => self.put_node(Arc::clone(node)),
+            Change::DeleteNode(id) => self.remove_node(id),
+            Change::PutAppraised { node, appraised } => self.put_appraised(node, *appraised),
+            Change::PutInventoryLine(line) => inventory.put(line),
+            Change::DeleteInventoryLine(line) => inventory.remove(&line.ek),
+            Change::PutEvidence { evidence, state } => {
+                let state = state.as_ref().clone().at_revision(revision);
+                self.latest_quote = self.latest_quote.max(state.quote_clock.seen_at);
+                self.attestations
+                    .insert(evidence.evidence.node.clone(), Arc::new(state));
+            }
+            Change::PutQuoteTime { node, state } => {
+                self.attestations.insert(node.clone(), Arc::clone(state));
+                let seen = self.attestations.values().map(|state| state.quote_clock.seen_at);
+                self.latest_quote = seen.max().unwrap_or_default();
+            }
+            Change::PutTpmName(name) => self.links.put_name(name.name.clone(), name.ek_sha256),
+            Change::PutMachineEks(eks) => self.links.list(eks.clone()),
+            Change::PutPolicyFile(file) => self.put_policy_file(file),
+            Change::PutRules { set, digest } => {
+                self.rules = RulesInForce {
+                    revision,
+                    set: Arc::clone(set),
+                    digest: *digest,
+                };
+            }
+            Change::PutTrust(trust) => {
+                inventory.configured = Some(Arc::clone(trust));
+                self.trust_revision = revision;
+            }
+            Change::PutAuthority(authority) => {
+                let is_same = |it: &&mut Arc<crate::Authority>| it.certificate == authority.certificate;
+                match self.authorities.iter_mut().find(is_same) {
+                    Some(there) => *there = Arc::clone(authority),
+                    None => self.authorities.push(Arc::clone(authority)),
+                }
+                self.authorities.sort_by(|a, b| {
+                    let place = |it: &crate::Authority| (it.created_at, it.label.clone(), it.certificate.clone());
+                    place(a).cmp(&place(b))
+                });
+            }
+            Change::PutBundleSequence(sequence) => self.bundle_sequence = *sequence,
+            Change::PutRequests { node, action, requests } => {
+                let place = (node.clone(), *action);
+                if requests.is_empty() {
+                    self.requests.remove(&place);
+                } else {
+                    self.requests.insert(place, requests.clone());
+                }
+            }
+            // Bodies and look-ups that stay in the store.
+            Change::PutFacts(_) | Change::PutEkCertificate(_) | Change::PutRoleSvid { .. } => {}
+        }
+    }
+
+    pub(super) fn put_node(&mut self, node: Arc<Node>) {
+        self.remove_node(&node.id);
+        if has_something_to_lose(&node) {
+            self.by_rules.insert((node.appraised.rules, node.id.clone()));
+            if let Some(stale) = node.appraised.stale_at {
+                self.by_staleness.insert((stale, node.id.clone()));
+            }
+        }
+        self.nodes.insert(node.id.clone(), node);
+    }
+
+    fn put_appraised(&mut self, node: &SpiffeId, appraised: Appraised) {
+        if let Some(node) = self.nodes.get(node) {
+            self.put_node(Arc::new(Node {
+                appraised,
+                ..Node::clone(node)
+            }));
+        }
+    }
+
+    fn remove_node(&mut self, id: &SpiffeId) {
+        let Some(node) = self.nodes.remove(id) else { return };
+        self.by_rules.remove(&(node.appraised.rules, node.id.clone()));
+        if let Some(stale) = node.appraised.stale_at {
+            self.by_staleness.remove(&(stale, node.id.clone()));
+        }
+    }
+
+    pub(super) fn put_policy_file(&mut self, file: &Arc<PolicyFile>) {
+        // What is of no known kind was refused before it came here.
+        if let Some(kind) = FileKind::from_name(&file.kind) {
+            self.policy_files.insert((kind, file.name.clone()), Arc::clone(file));
+        }
+    }
+}
+
+/// Who is out for good, or until an operator acts, is judged when it comes back.
+const fn has_something_to_lose(node: &Node) -> bool {
+    !matches!(node.state, NodeState::Banned | NodeState::Retired)
+}
+
+/// What one record changes in the inventory: it is built anew once.
+#[derive(Default)]
+struct InventoryChanges {
+    configured: Option<Arc<Trust>>,
+    lines: BTreeMap<EkId, Option<Arc<InventoryItem>>>,
+}
+
+impl InventoryChanges {
+    fn put(&mut self, line: &Arc<InventoryItem>) {
+        self.lines.insert(line.ek, Some(Arc::clone(line)));
+    }
+
+    fn remove(&mut self, ek: &EkId) {
+        self.lines.insert(*ek, None);
+    }
+
+    fn over(self, before: &InventorySnapshot) -> Option<InventorySnapshot> {
+        if self.lines.is_empty() && self.configured.is_none() {
+            return None;
+        }
+        let mut lines = before.lines().clone();
+        for (ek, line) in self.lines {
+            match line {
+                Some(line) => lines.insert(ek, line),
+                None => lines.remove(&ek),
+            };
+        }
+        let configured = self.configured.as_ref().unwrap_or_else(|| before.configured());
+        Some(InventorySnapshot::new(configured, lines))
+    }
+}

@@ -1,0 +1,318 @@
+//! Rows of `journal` and `event_subjects`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aws_lc_rs::digest::{Context, SHA256};
+use hallmark_state::{
+    Event, Outcome, Record, RecordKind, Total, Transaction, What,
+    journal::encoding::{self, EncodingError},
+};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+
+use super::json;
+use crate::StoreError;
+
+/// How far the mark of settled intents may stay behind, in events: it is what the next start reads.
+const SETTLED_STEP: u64 = 4096;
+
+/// Where the journal stands: what the next row goes on from.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Head {
+    /// The number of the last record.
+    pub(super) revision: u64,
+    /// The number of the next event.
+    pub(super) next_event: u64,
+    chain: Vec<u8>,
+    totals: BTreeMap<(i64, i64), u64>,
+    /// Intents without an outcome.
+    open: BTreeSet<u64>,
+    /// All intents before this event have their outcome.
+    settled: u64,
+}
+
+impl Head {
+    /// As the store has it.
+    pub(super) fn read(connection: &Connection) -> Result<Self, rusqlite::Error> {
+        let sql = "SELECT revision, first_event, events, totals, chain FROM journal ORDER BY revision DESC LIMIT 1";
+        let read = |row: &Row<'_>| {
+            let (first, events): (u64, u64) = (row.get(1)?, row.get(2)?);
+            Ok(Self {
+                revision: row.get(0)?,
+                next_event: first.saturating_add(events),
+                totals: parse_totals(&row.get::<_, String>(3)?),
+                chain: row.get(4)?,
+                ..Self::default()
+            })
+        };
+        let last = connection.query_row(sql, [], read).optional()?;
+        let mut head = last.unwrap_or_else(|| Self {
+            next_event: 1,
+            chain: vec![0; 32],
+            ..Self::default()
+        });
+        head.settled = settled(connection)?;
+        let mut rows =
+            connection.prepare("SELECT first_event, payload FROM journal WHERE revision >= ?1 ORDER BY revision")?;
+        let mut rows = rows.query(params![row_of_event(connection, head.settled)?])?;
+        while let Some(row) = rows.next()? {
+            let mut number: u64 = row.get(0)?;
+            for transaction in decode(row.get_ref(1)?.as_blob()?)? {
+                head.note(number, &transaction);
+                number = number.saturating_add(count(&transaction));
+            }
+        }
+        Ok(head)
+    }
+
+    /// Takes in a transaction whose first event has this number.
+    fn note(&mut self, first: u64, transaction: &Transaction) {
+        for (number, event) in (first..).zip(&transaction.events) {
+            match event.what {
+                What::SvidIntent { .. } => drop(self.open.insert(number)),
+                What::SvidOutcome { first, last } => self.open.retain(|intent| !(first..=last).contains(intent)),
+                _ => {}
+            }
+        }
+    }
+
+    /// Whether all of these are intents without an outcome.
+    pub(super) fn are_open(&self, first: u64, last: u64) -> bool {
+        let count = last.checked_sub(first).and_then(|count| count.checked_add(1));
+        let open = u64::try_from(self.open.range(first..=last.max(first)).count());
+        count.is_some() && count == open.ok()
+    }
+
+    /// Older records may begin later than with 1; from then on none is missing.
+    ///
+    /// # Errors
+    /// `gap` where one is.
+    pub(super) fn skip_to(&mut self, event: u64, gap: &StoreError) -> Result<(), StoreError> {
+        if self.revision == 0 {
+            self.next_event = event;
+        }
+        if self.next_event == event {
+            Ok(())
+        } else {
+            Err(gap.clone())
+        }
+    }
+
+    /// The record that the transaction becomes.
+    ///
+    /// # Errors
+    /// When it tells the outcome of intents that are not open: told twice, or never recorded.
+    pub(super) fn push(&mut self, transaction: Transaction) -> Result<Record, StoreError> {
+        for event in &transaction.events {
+            if let What::SvidOutcome { first, last } = event.what
+                && !self.are_open(first, last)
+            {
+                return Err(StoreError::Missing {
+                    what: format!("an open intent {first} to {last}"),
+                });
+            }
+        }
+        let first_event = self.next_event;
+        self.note(first_event, &transaction);
+        self.revision = self.revision.saturating_add(1);
+        self.next_event = first_event.saturating_add(count(&transaction));
+        for event in &transaction.events {
+            let total = self.totals.entry((event.kind().number(), event.outcome.number()));
+            let total = total.or_default();
+            *total = total.saturating_add(event.count());
+        }
+        Ok(Record {
+            revision: self.revision,
+            first_event,
+            transaction: std::sync::Arc::new(transaction),
+        })
+    }
+
+    /// Writes the row of a group of records, the last ones that were pushed.
+    pub(super) fn write(&mut self, connection: &Connection, records: &[Record]) -> rusqlite::Result<()> {
+        let (Some(first), Some(last)) = (records.first(), records.last()) else {
+            return Ok(());
+        };
+        let payload = encoding::encode(records.iter().map(|record| &*record.transaction));
+        let mut chain = Context::new(&SHA256);
+        chain.update(&self.chain);
+        chain.update(&last.revision.to_be_bytes());
+        chain.update(&payload);
+        self.chain = chain.finish().as_ref().to_vec();
+        let events = || records.iter().flat_map(|record| &record.transaction.events);
+        let kinds = events().fold(0_i64, |kinds, event| kinds | 1 << event.kind().number());
+        connection
+            .prepare_cached(
+                "INSERT INTO journal (revision, first_event, events, at, kinds, totals, chain, payload) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            )?
+            .execute(params![
+                last.revision,
+                first.first_event,
+                self.next_event.saturating_sub(first.first_event),
+                last.transaction
+                    .events
+                    .last()
+                    .map_or(last.transaction.at, |event| time(event, last.transaction.at)),
+                kinds,
+                totals_json(&self.totals),
+                self.chain,
+                payload,
+            ])?;
+        for record in records {
+            for (number, event) in (record.first_event..).zip(&record.transaction.events) {
+                if is_indexed(event) {
+                    connection
+                        .prepare_cached("INSERT INTO event_subjects (subject, sequence, revision) VALUES (?1, ?2, ?3)")?
+                        .execute(params![&*event.subject, number, last.revision])?;
+                }
+            }
+        }
+        self.move_mark(connection)
+    }
+
+    /// Moves the mark of settled intents on, where it has fallen behind.
+    fn move_mark(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        let settled = self.open.first().copied().unwrap_or(self.next_event);
+        if settled.saturating_sub(self.settled) < SETTLED_STEP {
+            return Ok(());
+        }
+        self.settled = settled;
+        connection
+            .prepare_cached("INSERT OR REPLACE INTO meta (key, value) VALUES ('settled_event', ?1)")?
+            .execute(params![settled.to_string()])
+            .map(drop)
+    }
+
+    /// Intents without an outcome: the first and the last of those that follow each other.
+    pub(super) fn open(&self) -> Vec<(u64, u64)> {
+        let mut ranges: Vec<(u64, u64)> = Vec::new();
+        for number in &self.open {
+            match ranges.last_mut() {
+                Some((_, last)) if last.checked_add(1) == Some(*number) => *last = *number,
+                _ => ranges.push((*number, *number)),
+            }
+        }
+        ranges
+    }
+
+    /// Counts of events.
+    pub(super) fn totals(&self) -> Vec<Total> {
+        let total = |((kind, outcome), count): (&(i64, i64), &u64)| {
+            Some(Total {
+                kind: RecordKind::from_number(*kind)?,
+                outcome: Outcome::from_number(*outcome)?,
+                count: *count,
+            })
+        };
+        self.totals.iter().filter_map(total).collect()
+    }
+}
+
+fn count(transaction: &Transaction) -> u64 {
+    u64::try_from(transaction.events.len()).unwrap_or(u64::MAX)
+}
+
+/// When an event happened, of a transaction that was decided at `at`.
+pub(super) const fn time(event: &Event, at: i64) -> i64 {
+    match &event.what {
+        What::Older { at, .. } => *at,
+        _ => at,
+    }
+}
+
+fn is_indexed(event: &Event) -> bool {
+    matches!(event.kind(), RecordKind::Verdict | RecordKind::Admin)
+}
+
+fn settled(connection: &Connection) -> rusqlite::Result<u64> {
+    let sql = "SELECT value FROM meta WHERE key = 'settled_event'";
+    let text: Option<String> = connection.query_row(sql, [], |row| row.get(0)).optional()?;
+    Ok(text.and_then(|text| text.parse().ok()).unwrap_or_default())
+}
+
+fn totals_json(totals: &BTreeMap<(i64, i64), u64>) -> String {
+    let rows: Vec<_> = totals
+        .iter()
+        .map(|((kind, outcome), count)| (kind, outcome, count))
+        .collect();
+    // Numbers always have a JSON form.
+    serde_json::to_string(&rows).unwrap_or_default()
+}
+
+fn parse_totals(json: &str) -> BTreeMap<(i64, i64), u64> {
+    let rows: Vec<(i64, i64, u64)> = serde_json::from_str(json).unwrap_or_default();
+    rows.into_iter()
+        .map(|(kind, outcome, count)| ((kind, outcome), count))
+        .collect()
+}
+
+/// The transactions of a row.
+pub(super) fn decode(payload: &[u8]) -> rusqlite::Result<Vec<Transaction>> {
+    let failed = |error: EncodingError| {
+        rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Blob, Box::new(error))
+    };
+    encoding::decode(payload).map_err(failed)
+}
+
+/// The first row of the journal whose last event is `event` or a later one: its revision.
+pub(super) fn row_of_event(connection: &Connection, event: u64) -> rusqlite::Result<u64> {
+    first_row(connection, "first_event + events > ?2", event)
+}
+
+/// The first row of the journal that is of `time` or later: its revision.
+pub(super) fn row_of_time(connection: &Connection, time: i64) -> rusqlite::Result<u64> {
+    first_row(connection, "at >= ?2", u64::try_from(time).unwrap_or(0))
+}
+
+/// The first row for which `holds`, found by halving: it holds for all rows after one for which it does. Where it holds for
+/// none, a revision beyond the last.
+fn first_row(connection: &Connection, holds: &str, value: u64) -> rusqlite::Result<u64> {
+    let last: Option<u64> = connection
+        .prepare_cached("SELECT max(revision) FROM journal")?
+        .query_row([], |row| row.get(0))?;
+    let sql = format!("SELECT {holds} FROM journal WHERE revision >= ?1 ORDER BY revision LIMIT 1");
+    let mut at = connection.prepare_cached(&sql)?;
+    let (mut low, mut high) = (0, last.unwrap_or(0).saturating_add(1));
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let holds: Option<bool> = at.query_row(params![middle, value], |row| row.get(0)).optional()?;
+        match holds {
+            Some(false) => low = middle + 1,
+            _ => high = middle,
+        }
+    }
+    // Not every number is a row's: a group has one row, under the number of its last record.
+    let row: Option<u64> = connection
+        .prepare_cached("SELECT min(revision) FROM journal WHERE revision >= ?1")?
+        .query_row([low], |row| row.get(0))?;
+    Ok(row.unwrap_or(low))
+}
+
+/// Requests of administrators as `[["administrator","agent",issued at,asked at],…]`.
+pub(super) fn requests_json(requests: &[hallmark_state::FirstRequest]) -> String {
+    let rows: Vec<_> = requests
+        .iter()
+        .map(|it| (it.id.as_str(), it.agent.as_str(), it.issued_at, it.at))
+        .collect();
+    // Texts and numbers always have a JSON form.
+    serde_json::to_string(&rows).unwrap_or_default()
+}
+
+/// Reads requests of administrators back.
+pub(super) fn parse_requests(
+    text: &str,
+    what: impl Fn() -> String,
+) -> Result<Vec<hallmark_state::FirstRequest>, StoreError> {
+    let rows: Vec<(String, String, i64, i64)> =
+        serde_json::from_str(text).map_err(|error| json::undecodable(&what, &error))?;
+    let id = |text: &str| hallmark_spiffe::SpiffeId::parse(text).map_err(|error| json::undecodable(&what, &error));
+    let request = |(administrator, agent, issued_at, at): (String, String, i64, i64)| {
+        Ok(hallmark_state::FirstRequest {
+            id: id(&administrator)?,
+            agent: id(&agent)?,
+            issued_at,
+            at,
+        })
+    };
+    rows.into_iter().map(request).collect()
+}

@@ -1,0 +1,331 @@
+//! The state is a fold: what a server has in memory is what a start makes of the store.
+
+use std::sync::{Arc, Mutex};
+
+use hallmark_evidence::{LogKind, ima::ImaReplay};
+use hallmark_node::{EkId, InventoryItem};
+use hallmark_spiffe::SpiffeId;
+use hallmark_state::{
+    Action, Appraised, Approvals, AttestationState, Authority, AuthorityState, Change, EkCertificate, Entry,
+    FirstRequest, LINES, LogPart, NewEvidence, Node, NodeEvidence, NodeFacts, NodeState, PolicyFile, Record, State,
+    TpmName, Transaction,
+};
+use hallmark_store::{Follower, Store};
+use hallmark_tpm_wire::{HashAlg, Name};
+use hallmark_verify::history::AgentRunId;
+use proptest::{collection::vec, prelude::*};
+
+use super::{Place, accepted, changed, full_entry, node, plain_entry, quote_clock, selectors, spiffe_id, state_of};
+
+/// A state that follows.
+struct Followed(Mutex<State>);
+
+impl Follower for Followed {
+    fn follow(&self, records: &[Record]) {
+        let mut state = self.0.lock().unwrap();
+        records.iter().for_each(|record| state.apply(record));
+    }
+}
+
+/// Which change, and what it is about.
+type Step = (u8, u8, u8, u8);
+/// Kinds of step.
+const KINDS: u8 = 22;
+
+fn name(byte: u8) -> Name {
+    Name::parse(&[&[0x00, 0x0b][..], &[byte; 32]].concat()).unwrap()
+}
+
+fn node_id(a: u8) -> SpiffeId {
+    spiffe_id(&format!("/spire/agent/tpm2/{}", a % 3))
+}
+
+fn ek(a: u8) -> EkId {
+    if a.is_multiple_of(4) {
+        EkId::of_name(&name(a)).unwrap()
+    } else {
+        EkId::Spki([a % 8; 32])
+    }
+}
+
+/// What a step changes; `None` where the state has nothing to change.
+fn change(state: &State, (kind, a, b, c): Step) -> Option<Change> {
+    let known = || state.node(&node_id(a)).cloned();
+    let appraised = Appraised {
+        rules: u64::from(b % 4),
+        stale_at: (c % 3 > 0).then_some(i64::from(c)),
+    };
+    Some(match kind % KINDS {
+        0 => put_entry(state, a, b, c),
+        1 => Change::DeleteEntry(Arc::clone(state.entries().entry(format!("e{}", a % 4).as_str())?)),
+        2 => Change::PutNode(Arc::new(a_node(a, b, c, appraised))),
+        3 => Change::DeleteNode(known()?.id.clone()),
+        4 => Change::PutAppraised {
+            node: known()?.id.clone(),
+            appraised,
+        },
+        5 => Change::PutInventoryLine(Arc::new(InventoryItem {
+            other_eks: [ek(b), ek(c)].into_iter().filter(|other| *other != ek(a)).collect(),
+            serial: format!("SN {b}"),
+            expires: Some(i64::from(c)),
+            ..InventoryItem::new(ek(a))
+        })),
+        6 => Change::DeleteInventoryLine(Arc::clone(state.inventory().lines().get(&ek(a))?)),
+        7 => put_evidence(state, a, b, c),
+        8 => Change::PutQuoteTime {
+            node: node_id(a),
+            state: Arc::new(state.attestation(&node_id(a))?.without_time()),
+        },
+        9 => Change::PutFacts(Arc::new(NodeFacts {
+            node: state.attestation(&node_id(a)).map(|_| node_id(a))?,
+            facts: format!("{{\"new\":{b}}}"),
+            revision: 0,
+        })),
+        10 => Change::PutEkCertificate(Arc::new(EkCertificate {
+            ek_sha256: [a; 32],
+            certificate: b.to_string(),
+        })),
+        11 => Change::PutTpmName(TpmName {
+            name: name(a % 6),
+            ek_sha256: [b % 4; 32],
+        }),
+        12 => Change::PutMachineEks([ek(a), ek(b), ek(c)].into()),
+        13 => Change::PutPolicyFile(Arc::new(PolicyFile {
+            kind: ["policy", "baseline"][usize::from(a % 2)].to_owned(),
+            name: format!("p{}", b % 3),
+            serial: u64::from(c),
+            payload: vec![a, b, c],
+            signed: String::new(),
+            applied_at: 5,
+            in_force: c.is_multiple_of(2),
+        })),
+        14 => Change::PutRules {
+            set: Arc::clone(&state.rules().set),
+            digest: [c; 32],
+        },
+        15 => Change::PutTrust(Arc::default()),
+        16 => Change::PutAuthority(Arc::new(Authority {
+            label: format!("key{}", b % 3),
+            certificate: vec![0x30, a % 5],
+            created_at: i64::from(c % 3),
+            state: [AuthorityState::Prepared, AuthorityState::Active, AuthorityState::Old][usize::from(b % 3)],
+        })),
+        17 => Change::PutBundleSequence(state.bundle_sequence() + u64::from(a % 3)),
+        18 => Change::PutRequests {
+            node: node_id(a),
+            action: [Action::Unban, Action::Resume][usize::from(b % 2)],
+            requests: (0..c % 3).map(|n| request(n, b)).collect(),
+        },
+        19 => Change::PutRoleSvid {
+            serial: u128::from(a % 16),
+            agent: node_id(b),
+            issued_at: 5,
+            expires_at: 6 + i64::from(c),
+        },
+        // What is not there, and what is there already.
+        20 => Change::DeleteEntry(Arc::new(plain_entry("absent", 1))),
+        _ => Change::PutEntry {
+            entry: Arc::clone(state.entries().entry(format!("e{}", a % 4).as_str())?),
+            replaces: None,
+        },
+    })
+}
+
+fn put_entry(state: &State, a: u8, b: u8, c: u8) -> Change {
+    let id = format!("e{}", a % 4);
+    let replaces = state.entries().entry(id.as_str()).cloned();
+    let whole = if b.is_multiple_of(2) {
+        full_entry(&id, 1)
+    } else {
+        plain_entry(&id, 1)
+    };
+    let entry = Entry {
+        created_at: replaces.as_ref().map_or(i64::from(b), |before| before.created_at),
+        spiffe_id: spiffe_id(&format!("/w/{}", c % 3)),
+        parent_id: if c.is_multiple_of(2) {
+            spiffe_id("/spire/server")
+        } else {
+            node_id(c)
+        },
+        ..whole
+    };
+    Change::PutEntry {
+        entry: Arc::new(entry),
+        replaces,
+    }
+}
+
+fn a_node(a: u8, b: u8, c: u8, appraised: Appraised) -> Node {
+    Node {
+        ek_sha256: (!c.is_multiple_of(5)).then_some([a; 32]),
+        // Names that were never proven as such, too.
+        ak_name: if b.is_multiple_of(3) {
+            Vec::new()
+        } else {
+            name(0x40 + b % 4).as_bytes().to_vec()
+        },
+        next: None,
+        selectors: selectors(&[&format!("tpm2:x:{c}")]),
+        state: NodeState::ALL[usize::from(b) % NodeState::ALL.len()],
+        approvals: Approvals::default(),
+        untrusted_reason: if c.is_multiple_of(2) {
+            String::new()
+        } else {
+            "HM-POLICY-0102".into()
+        },
+        appraised,
+        ..node(&format!("/spire/agent/tpm2/{}", a % 3))
+    }
+}
+
+fn request(n: u8, b: u8) -> FirstRequest {
+    FirstRequest {
+        id: spiffe_id(&format!("/ops/{n}")),
+        agent: node_id(b),
+        issued_at: i64::from(n),
+        at: i64::from(b),
+    }
+}
+
+/// Evidence that goes on from what is kept, or begins anew.
+fn put_evidence(state: &State, a: u8, b: u8, c: u8) -> Change {
+    let node = node_id(a);
+    let before = state.attestation(&node).filter(|_| !b.is_multiple_of(3));
+    let mut runs = before.map(|before| before.runs.clone()).unwrap_or_default();
+    let clock = before.map_or(100, |before| before.quote_clock.clock + 1);
+    let quote = quote_clock(
+        clock,
+        before.map_or(1, |before| before.quote_clock.seen_at + u64::from(c)),
+    );
+    let _ = runs.observe(AgentRunId(u64::from(b % 2)), quote);
+    let quote_clock = runs.last().copied().unwrap_or(quote);
+    let mut lengths = before.map(|before| before.lengths().clone()).unwrap_or_default();
+    let mut logs = Vec::new();
+    let data = vec![c; usize::from(c % 4)];
+    let kind = LogKind::ALL[usize::from(c) % LogKind::ALL.len()];
+    let (held, added) = (lengths.get(&kind).copied().unwrap_or_default(), u64::from(c % 4));
+    if added > 0 {
+        lengths.insert(kind, held + added);
+        logs.push(LogPart {
+            kind: kind.number(),
+            offset: held,
+            data: data.clone(),
+        });
+    }
+    let lines = before.map_or(0, |before| before.lines);
+    logs.push(LogPart {
+        kind: LINES,
+        offset: lines,
+        data,
+    });
+    let ima = (!c.is_multiple_of(5)).then(|| ImaReplay::at_boot(HashAlg::Sha256));
+    let state = AttestationState::new(quote_clock, runs, ima, lines + added, lengths);
+    let evidence = NodeEvidence {
+        node,
+        judged_at: i64::from(a),
+        runs: state.runs_json(),
+        file: "{}".into(),
+        facts: "{}".into(),
+        ima: state
+            .ima
+            .as_ref()
+            .map_or_else(String::new, |ima| serde_json::to_string(ima).unwrap()),
+        earlier: String::new(),
+    };
+    let new = NewEvidence {
+        evidence,
+        drops_logs: before.is_none(),
+        logs,
+    };
+    Change::PutEvidence {
+        evidence: Arc::new(new),
+        state: Arc::new(state),
+    }
+}
+
+/// The changes of one transaction. Of evidence it has one change: each goes on from what the state has.
+fn changes(state: &State, steps: &[Step]) -> Vec<Change> {
+    let mut of_evidence = 0;
+    let steps = steps.iter().filter(|step| {
+        of_evidence += usize::from((7..=9).contains(&(step.0 % KINDS)));
+        of_evidence <= 1
+    });
+    steps.filter_map(|step| change(state, *step)).collect()
+}
+
+async fn follow_and_compare(place: &impl Place, rounds: &[Vec<Vec<Step>>]) {
+    for round in rounds {
+        let store = place.open();
+        let followed = Arc::new(Followed(Mutex::new(state_of(&store).await)));
+        store.follow(Arc::<Followed>::clone(&followed));
+        for steps in round {
+            let changes = changes(&followed.0.lock().unwrap(), steps);
+            let transaction = Transaction {
+                events: vec![accepted("a")],
+                ..changed(changes)
+            };
+            let before = followed.0.lock().unwrap().revision();
+            match store.commit(transaction).await {
+                Ok(committed) => assert_eq!(committed.revision, before + 1),
+                Err(error) => assert!(error.is_refusal(), "{error:?}"),
+            }
+        }
+        let same = |other: &State| {
+            let followed = followed.0.lock().unwrap();
+            assert_eq!(followed.differences(other), Vec::<&str>::new());
+        };
+        same(&state_of(&store).await);
+        drop(store);
+        same(&state_of(&place.open()).await);
+    }
+}
+
+/// Steps of every kind, in transactions, between restarts.
+fn rounds() -> impl Strategy<Value = Vec<Vec<Vec<Step>>>> {
+    let step = (0..KINDS, any::<u8>(), any::<u8>(), any::<u8>());
+    vec(vec(vec(step, 1..4), 1..25), 1..3)
+}
+
+pub(crate) fn a_state_that_followed_is_the_one_that_a_start_makes<P: Place>(fresh: impl Fn() -> P) {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let config = ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(40)
+    };
+    let mut runner = proptest::test_runner::TestRunner::new(config);
+    let done = runner.run(&rounds(), |rounds| {
+        runtime.block_on(follow_and_compare(&fresh(), &rounds));
+        Ok(())
+    });
+    done.unwrap();
+}
+
+/// The control: a state that missed one record differs, whichever it is.
+pub(crate) async fn a_state_that_missed_a_record_differs(place: &impl Place) {
+    let store = place.open();
+    for (kind, part) in [
+        (0, "entries"),
+        (2, "nodes"),
+        (5, "inventory"),
+        (7, "attestations"),
+        (11, "names of TPMs"),
+        (12, "machines"),
+        (13, "policy files"),
+        (14, "rules"),
+        (16, "authorities"),
+        (17, "bundle"),
+        (18, "requests"),
+    ] {
+        let before = state_of(&store).await;
+        let change = change(&before, (kind, 1, 2, 5)).unwrap();
+        store.commit(changed(vec![change])).await.unwrap();
+        let differences = before.differences(&state_of(&store).await);
+        assert!(
+            differences.contains(&part) && differences.contains(&"revision"),
+            "{part}: {differences:?}"
+        );
+    }
+}

@@ -1,0 +1,169 @@
+//! The rows of the journal are chained, and looked at when the store is opened.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests"
+)]
+
+#[allow(dead_code, unused_imports, reason = "shared with the conformance suite")]
+mod conformance;
+
+use std::{collections::BTreeSet, path::Path};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use conformance::{accepted, all_events, happened, intents, outcome, trust_domain};
+use hallmark_reason::Coded as _;
+use hallmark_state::{Outcome, journal::encoding};
+use hallmark_store::{SqliteOptions, SqliteStore, Store, StoreError};
+use rusqlite::Connection;
+
+fn open(file: &Path) -> Result<SqliteStore, StoreError> {
+    SqliteStore::open(&SqliteOptions::new(file, trust_domain()))
+}
+
+/// A row: revision, number of the first event, events, chain hash, payload.
+type Row = (u64, u64, u64, Vec<u8>, Vec<u8>);
+
+fn rows(file: &Path) -> Vec<Row> {
+    let raw = Connection::open(file).unwrap();
+    let mut rows = raw
+        .prepare("SELECT revision, first_event, events, chain, payload FROM journal ORDER BY revision")
+        .unwrap();
+    let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?));
+    rows.query_map([], read).unwrap().map(Result::unwrap).collect()
+}
+
+/// Some rows, of one and of several transactions.
+async fn filled(file: &Path) {
+    let store = open(file).unwrap();
+    for n in 0..6_u8 {
+        let together = (0..=n).map(|n| store.commit(happened(vec![accepted(&n.to_string()); usize::from(n) + 1])));
+        for committed in futures_util::future::join_all(together).await {
+            committed.unwrap();
+        }
+    }
+    let range = store.commit(happened(intents(2))).await.unwrap().events.unwrap();
+    store
+        .commit(happened(vec![outcome(range, Outcome::Issued)]))
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_row_has_a_chain_hash_over_all_before_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("server.db");
+    filled(&file).await;
+    let rows = rows(&file);
+    let (mut chain, mut revision, mut event) = (vec![0; 32], 0, 1);
+    for (at, first_event, events, hash, payload) in &rows {
+        let transactions = encoding::decode(payload).unwrap();
+        chain = digest(&SHA256, &[&chain[..], &at.to_be_bytes(), payload].concat())
+            .as_ref()
+            .to_vec();
+        assert_eq!((hash, *first_event), (&chain, event));
+        revision += u64::try_from(transactions.len()).unwrap();
+        event += events;
+        assert_eq!(*at, revision);
+    }
+    let different: BTreeSet<&Vec<u8>> = rows.iter().map(|row| &row.3).collect();
+    assert_eq!(different.len(), rows.len());
+    assert!(
+        rows.len() >= 8 && revision > 20,
+        "{} rows, {revision} records",
+        rows.len()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_that_was_changed_does_not_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("server.db");
+    filled(&file).await;
+    let before = std::fs::read(&file).unwrap();
+    let third = rows(&file)[2].0;
+    // A subject of the same length, so that the row still decodes.
+    let other_subject =
+        "UPDATE journal SET payload = CAST(replace(CAST(payload AS TEXT), '127.0.0.1', '127.0.0.2') AS BLOB)";
+    for (change, reason) in [
+        (
+            format!("{other_subject} WHERE revision = {third}"),
+            "its chain hash is another one",
+        ),
+        (
+            format!("UPDATE journal SET chain = zeroblob(32) WHERE revision = {third}"),
+            "its chain hash is another one",
+        ),
+        (
+            format!("UPDATE journal SET payload = x'ff' WHERE revision = {third}"),
+            "invalid journal bytes",
+        ),
+        (
+            format!("UPDATE journal SET first_event = first_event + 1 WHERE revision = {third}"),
+            "rows before it are missing",
+        ),
+        (
+            format!("UPDATE journal SET events = events + 1 WHERE revision = {third}"),
+            "as many events as it says",
+        ),
+        (
+            format!("DELETE FROM journal WHERE revision = {third}"),
+            "rows before it are missing",
+        ),
+        (
+            "DELETE FROM journal WHERE revision = (SELECT min(revision) FROM journal)".into(),
+            "rows before it are missing",
+        ),
+    ] {
+        std::fs::write(&file, &before).unwrap();
+        Connection::open(&file).unwrap().execute_batch(&change).unwrap();
+        let Err(error) = open(&file) else {
+            panic!("opened after {change}");
+        };
+        assert_eq!(error.code().as_str(), "HM-STORE-0006", "{change}: {error:?}");
+        assert!(error.compared().unwrap().contains(reason), "{change}: {error:?}");
+    }
+    // The control.
+    std::fs::write(&file, &before).unwrap();
+    let store = open(&file).unwrap();
+    let events = all_events(&store).await.len();
+    let committed = store.commit(happened(vec![accepted("next")])).await.unwrap();
+    assert_eq!(committed.events.unwrap().first, u64::try_from(events).unwrap() + 1);
+}
+
+/// What is settled long ago is not read at the start; what is open is found however old it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_intent_that_was_open_for_long_is_interrupted() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("server.db");
+    let store = open(&file).unwrap();
+    let mark = |file: &Path| -> Option<String> {
+        let raw = Connection::open(file).unwrap();
+        let sql = "SELECT max(value) FROM meta WHERE key = 'settled_event'";
+        raw.query_row(sql, [], |row| row.get(0)).unwrap()
+    };
+    let many = || happened(vec![accepted("a"); 5000]);
+    let open_intent = store.commit(happened(intents(1))).await.unwrap().events.unwrap();
+    store.commit(many()).await.unwrap();
+    store.commit(many()).await.unwrap();
+    assert_eq!(mark(&file), None, "the first event is open");
+    drop(store);
+    let store = open(&file).unwrap();
+    assert_eq!(store.load().await.unwrap().interrupted, 1);
+    let last = all_events(&store).await.pop().unwrap();
+    assert_eq!(
+        last.record.detail,
+        format!(r#"{{"first":{0},"last":{0}}}"#, open_intent.first)
+    );
+    // From here on nothing is open: the mark follows.
+    store.commit(many()).await.unwrap();
+    let moved: u64 = mark(&file).unwrap().parse().unwrap();
+    assert_eq!(moved, last.sequence + 5001);
+    let range = store.commit(happened(intents(2))).await.unwrap().events.unwrap();
+    drop(store);
+    let store = open(&file).unwrap();
+    assert_eq!(store.load().await.unwrap().interrupted, 2);
+    assert_eq!(all_events(&store).await.last().unwrap().sequence, range.last + 1);
+}
