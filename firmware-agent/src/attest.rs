@@ -58,7 +58,7 @@ pub async fn attest(
 ) -> Result<Attested, AgentError> {
     let result = exchange(attester, key, connection).await;
     // Whatever became of it, an endorsement key that had to be made gives its slot back.
-    if let Err(error) = attester.tpm().settle().await {
+    if let Err(error) = attester.tpm().release_endorsement().await {
         tracing::warn!(%error, "the TPM did not let the endorsement key go");
     }
     let id = attester.known().and_then(|known| agent_id(trust_domain, known).ok());

@@ -122,6 +122,8 @@ impl Attestation {
             }
         });
         self.peers.credentials.send_replace(credential);
+        let valid_until = self.active.as_ref().map(|active| active.svid.not_after);
+        self.peers.condition.holds(valid_until);
     }
 
     /// After the first call with the newest SVID went through: the one before is no longer needed, and the next key can be

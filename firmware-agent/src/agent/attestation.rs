@@ -116,8 +116,6 @@ impl Attestation {
         loop {
             let mut done = self.step().await;
             self.peers.condition.beat(Task::Attestation);
-            let valid_until = self.active.as_ref().map(|active| active.svid().not_after);
-            self.peers.condition.holds(valid_until);
             if done.is_ok() {
                 let tick = Instant::now() + TICK;
                 done = tokio::select! {

@@ -18,7 +18,7 @@ use crate::{
     server_client::ServerClient,
     workload_api::{
         Bounds, Listener, WorkloadApi,
-        tests::stage::{Client, ids, next, our_uid, svids, with_header},
+        tests::lab::{Client, ids, next, our_uid, svids, with_header},
     },
 };
 use server::{ISSUE, SYNC, Server};

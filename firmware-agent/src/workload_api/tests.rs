@@ -4,5 +4,5 @@ mod binaries;
 mod calls;
 mod connections;
 mod hostile;
-pub(crate) mod stage;
+pub(crate) mod lab;
 mod streams;

@@ -171,12 +171,12 @@ impl TpmHandle {
         self.call("release", move |tpm| tpm.release(key)).await
     }
 
-    /// See [`Tpm::settle`].
+    /// See [`Tpm::release_endorsement`].
     ///
     /// # Errors
-    /// As [`Tpm::settle`]; or the thread has stopped.
-    pub async fn settle(&self) -> Result<(), TpmError> {
-        self.call("settle", |tpm| tpm.settle()).await
+    /// As [`Tpm::release_endorsement`]; or the thread has stopped.
+    pub async fn release_endorsement(&self) -> Result<(), TpmError> {
+        self.call("release_endorsement", |tpm| tpm.release_endorsement()).await
     }
 
     /// See [`Tpm::properties`].

@@ -132,7 +132,7 @@ impl Tpm for EsysTpm {
         }
     }
 
-    fn settle(&mut self) -> Result<(), TpmError> {
+    fn release_endorsement(&mut self) -> Result<(), TpmError> {
         self.drop_made_endorsement().map(|_| ()).map_err(Fault::into_error)
     }
 

@@ -79,7 +79,7 @@ pub trait Tpm: Send {
     ///
     /// # Errors
     /// The TPM did not let the key go.
-    fn settle(&mut self) -> Result<(), TpmError>;
+    fn release_endorsement(&mut self) -> Result<(), TpmError>;
 
     /// A self-check for `doctor`: maker, model and firmware as the TPM tells them.
     ///

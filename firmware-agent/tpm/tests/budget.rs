@@ -38,7 +38,7 @@ fn first_attestation(tpm: &mut EsysTpm) -> SvidKey {
     tpm.certify(key.id, &BINDING).unwrap();
     tpm.quote(&selection(), &BINDING).unwrap();
     tpm.read_pcrs(&selection()).unwrap();
-    tpm.settle().unwrap();
+    tpm.release_endorsement().unwrap();
     key
 }
 

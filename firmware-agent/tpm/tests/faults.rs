@@ -35,7 +35,7 @@ fn activate(tpm: &mut EsysTpm) -> Result<(), TpmError> {
     };
     let secret = tpm.activate(&endorsement.public, &credential)?;
     assert_eq!(secret.as_slice(), [3; 32]);
-    tpm.settle()
+    tpm.release_endorsement()
 }
 
 #[test]

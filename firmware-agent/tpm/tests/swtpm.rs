@@ -39,7 +39,7 @@ fn the_endorsement_key_of_a_chosen_template() {
             tpm.activate(&endorsement.public, &credential).unwrap().as_slice(),
             [9; 32]
         );
-        tpm.settle().unwrap();
+        tpm.release_endorsement().unwrap();
     }
     // Without a certificate for it, the key that the TPM can make.
     let chosen = templates::ek_template_named("ecc-p256-l2").unwrap();

@@ -47,12 +47,12 @@ pub(crate) fn copied(from: &std::path::Path, to: &std::path::Path) {
 }
 
 /// A socket in a folder that every user may enter, and a copy of this binary beside it.
-struct Stage {
+struct Lab {
     folder: tempfile::TempDir,
     listener: UnixListener,
 }
 
-impl Stage {
+impl Lab {
     fn set() -> Self {
         let folder = tempfile::Builder::new().permissions(mode(0o755)).tempdir().unwrap();
         copied(&std::env::current_exe().unwrap(), &folder.path().join("peer"));
@@ -67,7 +67,7 @@ impl Stage {
         self.peer_that(options, hand_over.then_some(HAND_OVER))
     }
 
-    /// As [`Stage::peer`], with what it does once it is told.
+    /// As [`Lab::peer`], with what it does once it is told.
     fn peer_that(&self, options: &[&str], then: Option<&str>) -> (Running, UnixStream) {
         let mut command = Command::new(if options.is_empty() { "env" } else { "setpriv" });
         command.args(options).arg(self.folder.path().join("peer"));
@@ -113,8 +113,8 @@ fn root() -> bool {
 
 #[test]
 fn a_living_peer_is_known_by_its_kernel_facts() {
-    let stage = Stage::set();
-    let (mut child, stream) = stage.peer(&[], false);
+    let lab = Lab::set();
+    let (mut child, stream) = lab.peer(&[], false);
     let peer = Peer::of(&stream).unwrap();
     assert_eq!(peer.pid(), child.pid());
     assert_eq!(peer.uid(), rustix::process::geteuid().as_raw());
@@ -134,7 +134,7 @@ fn a_living_peer_is_known_by_its_kernel_facts() {
     assert!(!attestor.attest(&peer).unwrap().iter().any(UnixAttestor::is_of_binary));
     selectors.extend(texts(read.selectors()));
     assert!(read.still_runs(&peer).is_ok());
-    let binary = stage.folder.path().join("peer");
+    let binary = lab.folder.path().join("peer");
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &std::fs::read(&binary).unwrap());
     for expected in [
         format!("unix:uid:{}", peer.uid()),
@@ -157,8 +157,8 @@ fn a_living_peer_is_known_by_its_kernel_facts() {
 
 #[test]
 fn a_program_that_is_run_after_connecting_lends_its_name_to_nobody() {
-    let stage = Stage::set();
-    let (child, stream) = stage.peer_that(&[], Some(EXECUTE));
+    let lab = Lab::set();
+    let (child, stream) = lab.peer_that(&[], Some(EXECUTE));
     let peer = Peer::of(&stream).unwrap();
     let attestor = UnixAttestor::new(UnixConfig {
         path: true,
@@ -186,17 +186,17 @@ fn a_process_in_a_user_namespace_of_its_own_has_no_binary() {
     if !root() {
         return;
     }
-    let stage = Stage::set();
+    let lab = Lab::set();
     let attestor = UnixAttestor::new(UnixConfig {
         path: true,
         sha256: true,
     });
-    let (_child, stream) = stage.peer(&["--reuid=54321", "--regid=54321", "--clear-groups"], false);
+    let (_child, stream) = lab.peer(&["--reuid=54321", "--regid=54321", "--clear-groups"], false);
     assert_eq!(
         attestor.binary(&Peer::of(&stream).unwrap()).unwrap().selectors().len(),
         2
     );
-    let (_child, stream) = stage.peer(
+    let (_child, stream) = lab.peer(
         &["--reuid=54321", "--regid=54321", "--clear-groups", "unshare", "--user"],
         false,
     );
@@ -210,8 +210,8 @@ fn user_group_and_supplementary_groups_are_those_of_the_process() {
     if !root() {
         return;
     }
-    let stage = Stage::set();
-    let (_child, stream) = stage.peer(&["--reuid=1", "--regid=2", "--groups=3,54321"], false);
+    let lab = Lab::set();
+    let (_child, stream) = lab.peer(&["--reuid=1", "--regid=2", "--groups=3,54321"], false);
     let selectors = UnixAttestor::new(UnixConfig::default())
         .attest(&Peer::of(&stream).unwrap())
         .unwrap();
@@ -227,7 +227,7 @@ fn user_group_and_supplementary_groups_are_those_of_the_process() {
             "unix:user:daemon",
         ]
     );
-    let (_child, stream) = stage.peer(&["--reuid=54321", "--regid=54321", "--clear-groups"], false);
+    let (_child, stream) = lab.peer(&["--reuid=54321", "--regid=54321", "--clear-groups"], false);
     let selectors = UnixAttestor::new(UnixConfig::default())
         .attest(&Peer::of(&stream).unwrap())
         .unwrap();
@@ -243,8 +243,8 @@ fn credentials_that_changed_since_connecting_are_refused() {
     if !root() {
         return;
     }
-    let stage = Stage::set();
-    let (_child, stream) = stage.peer(&["--reuid=1", "--regid=1", "--clear-groups"], false);
+    let lab = Lab::set();
+    let (_child, stream) = lab.peer(&["--reuid=1", "--regid=1", "--clear-groups"], false);
     let mut peer = Peer::of(&stream).unwrap();
     let attestor = UnixAttestor::new(UnixConfig::default());
     assert!(attestor.attest(&peer).is_ok());
@@ -269,9 +269,9 @@ fn take_number(pid: i32) -> Option<Running> {
 
 #[test]
 fn a_recycled_process_id_does_not_inherit() {
-    let stage = Stage::set();
+    let lab = Lab::set();
     // The peer's end lives on in its grandchild, so the connection itself shows nothing.
-    let (mut child, stream) = stage.peer(&[], true);
+    let (mut child, stream) = lab.peer(&[], true);
     let peer = Peer::of(&stream).unwrap();
     let attestor = UnixAttestor::new(UnixConfig::default());
     assert!(attestor.attest(&peer).is_ok());
@@ -309,8 +309,8 @@ impl Processes for Changing {
 
 #[test]
 fn without_the_kernels_pidfd_a_change_between_the_looks_is_refused() {
-    let stage = Stage::set();
-    let (mut child, stream) = stage.peer(&[], false);
+    let lab = Lab::set();
+    let (mut child, stream) = lab.peer(&[], false);
     let credentials = Credentials::of(stream.as_fd()).unwrap();
     let uid = credentials.uid;
     let open = |start_changes, uid| {

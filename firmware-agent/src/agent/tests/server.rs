@@ -28,7 +28,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use prost::Message;
 use tokio::{net::TcpListener, sync::watch, task::AbortHandle};
 
-use crate::workload_api::tests::stage::Authority;
+use crate::workload_api::tests::lab::Authority;
 
 pub(super) const SYNC: &str = "SyncAuthorizedEntries";
 pub(super) const ISSUE: &str = "BatchNewX509SVID";

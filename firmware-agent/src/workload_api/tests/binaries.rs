@@ -9,7 +9,7 @@ use hallmark_workload::{UnixConfig, Users};
 use tonic::Code;
 
 use super::connections::{frame, raw_call};
-use super::stage::*;
+use super::lab::*;
 use crate::cache::WorkloadEntry;
 use crate::workload_api::Bounds;
 
@@ -33,15 +33,15 @@ fn entry_for(authority: &Authority, name: &str, binary: Selector) -> WorkloadEnt
     entry
 }
 
-fn stage(entries: impl FnOnce(&Authority) -> Vec<WorkloadEntry>) -> Stage {
-    Stage::with(entries, BOTH, Users::of_this_machine(), Bounds::default())
+fn lab(entries: impl FnOnce(&Authority) -> Vec<WorkloadEntry>) -> Lab {
+    Lab::with(entries, BOTH, Users::of_this_machine(), Bounds::default())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_caller_that_speaks_for_itself_has_its_binary() {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &std::fs::read(our_binary()).unwrap());
     let digest = Selector::parse(&format!("unix:sha256:{}", hex::encode(digest))).unwrap();
-    let stage = stage(|authority| {
+    let lab = lab(|authority| {
         let mut both = entry_for(authority, "both", path_of(&our_binary()));
         both.selectors.insert(digest);
         vec![
@@ -50,7 +50,7 @@ async fn a_caller_that_speaks_for_itself_has_its_binary() {
             authority.entry("uid", 2),
         ]
     });
-    let mut client = stage.client().await;
+    let mut client = lab.client().await;
     for _ in 0..3 {
         let mut stream = svids(&mut client).await.unwrap();
         assert_eq!(ids(&next(&mut stream).await.unwrap()), ["both", "uid"]);
@@ -68,35 +68,31 @@ async fn a_caller_that_speaks_for_itself_has_its_binary() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_entry_that_comes_later_is_proven_then() {
-    let stage = stage(|authority| vec![authority.entry("uid", 1)]);
-    let mut client = stage.client().await;
+    let lab = lab(|authority| vec![authority.entry("uid", 1)]);
+    let mut client = lab.client().await;
     let mut stream = svids(&mut client).await.unwrap();
     assert_eq!(ids(&next(&mut stream).await.unwrap()), ["uid"]);
-    let mut ours = entry_for(&stage.authority, "path", path_of(&our_binary()));
+    let mut ours = entry_for(&lab.authority, "path", path_of(&our_binary()));
     ours.created_at = 2;
-    stage.publish(vec![stage.authority.entry("uid", 1), ours.clone()]);
+    lab.publish(vec![lab.authority.entry("uid", 1), ours.clone()]);
     assert_eq!(ids(&next(&mut stream).await.unwrap()), ["uid", "path"]);
     // It is told anew what it may hold when only that is left, and when nothing is.
-    stage.publish(vec![ours]);
+    lab.publish(vec![ours]);
     assert_eq!(ids(&next(&mut stream).await.unwrap()), ["path"]);
-    stage.publish(vec![entry_for(
-        &stage.authority,
-        "other",
-        path_of("/bin/sleep".as_ref()),
-    )]);
+    lab.publish(vec![entry_for(&lab.authority, "other", path_of("/bin/sleep".as_ref()))]);
     assert_eq!(next(&mut stream).await.unwrap_err().code(), Code::PermissionDenied);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_option_nobody_has_a_binary() {
-    let stage = Stage::start(|authority| vec![entry_for(authority, "path", path_of(&our_binary()))]);
-    let status = svids(&mut stage.client().await).await.unwrap_err();
+    let lab = Lab::start(|authority| vec![entry_for(authority, "path", path_of(&our_binary()))]);
+    let status = svids(&mut lab.client().await).await.unwrap_err();
     assert_eq!(status.code(), Code::PermissionDenied);
 }
 
 /// A client that leaves PINGs unanswered. `before` and `after` are what it sends, with a wait between them.
-async fn silent_call(stage: &Stage, reads: usize) -> Vec<(u8, u8, Vec<u8>)> {
-    let socket = stage.socket();
+async fn silent_call(lab: &Lab, reads: usize) -> Vec<(u8, u8, Vec<u8>)> {
+    let socket = lab.socket();
     tokio::task::spawn_blocking(move || {
         use std::io::{Read as _, Write as _};
         let mut stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
@@ -128,21 +124,21 @@ fn kinds(frames: &[(u8, u8, Vec<u8>)]) -> Vec<u8> {
 #[tokio::test(flavor = "multi_thread")]
 async fn only_callers_whom_a_binary_could_help_are_asked() {
     let elsewhere: BTreeSet<Selector> = [path_of(&our_binary()), "unix:uid:54321".parse().unwrap()].into();
-    let stage = stage(|authority| {
+    let lab = lab(|authority| {
         let mut other = authority.entry("other", 1);
         other.selectors = elsewhere;
         vec![other, authority.entry("uid", 2)]
     });
     // Settings, their acknowledgement, headers and data come at once, and no PING before them.
     let start = Instant::now();
-    let frames = silent_call(&stage, 4).await;
+    let frames = silent_call(&lab, 4).await;
     assert_eq!(kinds(&frames), [1, 0], "{frames:?}");
     assert!(start.elapsed() < Duration::from_secs(5));
 
     // The control: where one could help, a PING comes before the answer, which is what the caller has without.
-    let ours = entry_for(&stage.authority, "path", path_of(&our_binary()));
-    stage.publish(vec![ours, stage.authority.entry("uid", 2)]);
-    let frames = silent_call(&stage, 5).await;
+    let ours = entry_for(&lab.authority, "path", path_of(&our_binary()));
+    lab.publish(vec![ours, lab.authority.entry("uid", 2)]);
+    let frames = silent_call(&lab, 5).await;
     assert_eq!(kinds(&frames), [6, 1, 0], "{frames:?}");
     let payload = &frames.last().unwrap().2;
     let has = |text: &[u8]| payload.windows(text.len()).any(|window| window == text);

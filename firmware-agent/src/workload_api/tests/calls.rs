@@ -8,7 +8,7 @@ use tonic::Code;
 use tonic::transport::Channel;
 use tonic_reflection::pb::{v1, v1alpha};
 
-use super::stage::*;
+use super::lab::*;
 
 /// The status of all seven calls with these header values, and their names.
 async fn all_calls(client: &mut Client, values: &[&str]) -> Vec<(&'static str, Result<(), tonic::Status>)> {
@@ -31,8 +31,8 @@ async fn all_calls(client: &mut Client, values: &[&str]) -> Vec<(&'static str, R
 #[tokio::test]
 async fn every_call_needs_the_security_header_before_all_else() {
     // Even before the agent is ready, and before calls are said to be unimplemented.
-    let stage = Stage::start(|_| vec![]);
-    let mut client = stage.client().await;
+    let lab = Lab::start(|_| vec![]);
+    let mut client = lab.client().await;
     let wrong: [&[&str]; 6] = [&[], &["True"], &["false"], &[""], &["true", "true"], &["true", "false"]];
     for values in wrong {
         for (method, result) in all_calls(&mut client, values).await {
@@ -41,7 +41,7 @@ async fn every_call_needs_the_security_header_before_all_else() {
             assert_eq!(status.metadata().get("hallmark-reason").unwrap(), "HM-WL-0010");
         }
     }
-    stage.publish(vec![stage.authority.entry("a", 1)]);
+    lab.publish(vec![lab.authority.entry("a", 1)]);
     for (method, result) in all_calls(&mut client, &["true"]).await {
         let code = result.map_or_else(|status| status.code(), |()| Code::Ok);
         let expected = if method.contains("x509") {
@@ -55,14 +55,14 @@ async fn every_call_needs_the_security_header_before_all_else() {
 
 #[tokio::test]
 async fn unknown_methods_and_services_are_unimplemented() {
-    let stage = Stage::start(|authority| vec![authority.entry("a", 1)]);
+    let lab = Lab::start(|authority| vec![authority.entry("a", 1)]);
     for path in [
         "/SpiffeWorkloadAPI/FetchNothing",
         "/Other/FetchX509SVID",
         "/x",
         "/SpiffeWorkloadAPI/",
     ] {
-        let mut grpc = tonic::client::Grpc::new(stage.channel().await);
+        let mut grpc = tonic::client::Grpc::new(lab.channel().await);
         grpc.ready().await.unwrap();
         let codec = tonic_prost::ProstCodec::<X509svidRequest, X509svidRequest>::default();
         let path = http::uri::PathAndQuery::from_static(path);
@@ -76,17 +76,17 @@ async fn unknown_methods_and_services_are_unimplemented() {
 
 #[tokio::test]
 async fn an_agent_that_is_starting_is_unavailable_and_a_stranger_has_no_identity() {
-    let stage = Stage::start(|_| vec![]);
-    let mut starting = snapshot(&stage.authority, vec![stage.authority.entry("a", 1)]);
+    let lab = Lab::start(|_| vec![]);
+    let mut starting = snapshot(&lab.authority, vec![lab.authority.entry("a", 1)]);
     starting.ready = false;
-    stage.publisher.publish(starting);
-    let mut client = stage.client().await;
+    lab.publisher.publish(starting);
+    let mut client = lab.client().await;
     for (method, result) in all_calls(&mut client, &["true"]).await.into_iter().take(2) {
         assert_eq!(result.unwrap_err().code(), Code::Unavailable, "{method}");
     }
-    let mut other = stage.authority.entry("other", 1);
+    let mut other = lab.authority.entry("other", 1);
     other.selectors = ["unix:uid:54321".parse().unwrap()].into();
-    stage.publish(vec![other]);
+    lab.publish(vec![other]);
     for (method, result) in all_calls(&mut client, &["true"]).await.into_iter().take(2) {
         let status = result.unwrap_err();
         assert_eq!(
@@ -103,14 +103,14 @@ async fn an_agent_that_is_starting_is_unavailable_and_a_stranger_has_no_identity
 
 #[tokio::test]
 async fn all_selectors_of_an_entry_must_be_facts() {
-    let stage = Stage::start(|_| vec![]);
-    let mut both = stage.authority.entry("both", 1);
+    let lab = Lab::start(|_| vec![]);
+    let mut both = lab.authority.entry("both", 1);
     let gid = rustix::process::getegid().as_raw();
     both.selectors.insert(format!("unix:gid:{gid}").parse().unwrap());
-    let mut one = stage.authority.entry("one", 2);
+    let mut one = lab.authority.entry("one", 2);
     one.selectors.insert("unix:gid:54321".parse().unwrap());
-    stage.publish(vec![both, one]);
-    let mut stream = svids(&mut stage.client().await).await.unwrap();
+    lab.publish(vec![both, one]);
+    let mut stream = svids(&mut lab.client().await).await.unwrap();
     assert_eq!(ids(&next(&mut stream).await.unwrap()), ["both"]);
 }
 
@@ -154,8 +154,8 @@ async fn reflected(channel: Channel) -> (Vec<String>, Vec<String>) {
 
 #[tokio::test]
 async fn reflection_lists_the_workload_api_in_both_versions_without_the_header() {
-    let stage = Stage::start(|_| vec![]);
-    let (new, old) = reflected(stage.channel().await).await;
+    let lab = Lab::start(|_| vec![]);
+    let (new, old) = reflected(lab.channel().await).await;
     for services in [new, old] {
         assert!(services.contains(&"SpiffeWorkloadAPI".into()), "{services:?}");
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tonic::Code;
 
-use super::stage::*;
+use super::lab::*;
 use crate::workload_api::Bounds;
 
 const SOCKET: &str = "HALLMARK_TEST_WORKLOAD_SOCKET";
@@ -52,7 +52,7 @@ fn within_a_second(what: &str, condition: impl Fn() -> bool) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_end_of_the_process_that_connected_ends_the_connection() {
-    let stage = Stage::start(|_| vec![]);
+    let lab = Lab::start(|_| vec![]);
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args([
             "--exact",
@@ -60,22 +60,22 @@ async fn the_end_of_the_process_that_connected_ends_the_connection() {
             "--ignored",
             "--nocapture",
         ])
-        .env(SOCKET, stage.socket())
+        .env(SOCKET, lab.socket())
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
-    within_a_second("the child connects", || connected(&stage.socket()) == 1);
+    within_a_second("the child connects", || connected(&lab.socket()) == 1);
     std::thread::sleep(Duration::from_millis(200));
     assert_eq!(
-        connected(&stage.socket()),
+        connected(&lab.socket()),
         1,
         "the connection is kept while the process lives"
     );
     child.stdin.take().unwrap().write_all(&[1]).unwrap();
     child.wait().unwrap();
     within_a_second("the agent closes what another process holds", || {
-        connected(&stage.socket()) == 0
+        connected(&lab.socket()) == 0
     });
 }
 
@@ -86,8 +86,8 @@ async fn connections_and_calls_are_bounded_and_come_back() {
         streams_per_uid: 3,
         ..Bounds::default()
     };
-    let stage = Stage::bounded(|authority| vec![authority.entry("a", 1)], bounds);
-    let (mut one, two) = (stage.client().await, stage.client().await);
+    let lab = Lab::bounded(|authority| vec![authority.entry("a", 1)], bounds);
+    let (mut one, two) = (lab.client().await, lab.client().await);
     let mut open = Vec::new();
     for _ in 0..3 {
         open.push(svids(&mut one).await.unwrap());
@@ -96,7 +96,7 @@ async fn connections_and_calls_are_bounded_and_come_back() {
     assert_eq!(status.code(), Code::Unavailable);
     assert_eq!(status.metadata().get("hallmark-reason").unwrap(), "HM-WL-0014");
 
-    let mut third = UnixStream::connect(stage.socket()).unwrap();
+    let mut third = UnixStream::connect(lab.socket()).unwrap();
     third.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     let closed = tokio::task::spawn_blocking(move || third.read(&mut [0; 64]))
         .await
@@ -150,8 +150,8 @@ pub(super) fn raw_call(authority: &str, body: &[u8]) -> Vec<u8> {
 }
 
 /// Sends octets and reads frames until one of the call's has come that ends it or carries data.
-async fn exchange(stage: &Stage, sent: Vec<u8>) -> Vec<(u8, u8, Vec<u8>)> {
-    let socket = stage.socket();
+async fn exchange(lab: &Lab, sent: Vec<u8>) -> Vec<(u8, u8, Vec<u8>)> {
+    let socket = lab.socket();
     tokio::task::spawn_blocking(move || {
         let mut stream = UnixStream::connect(socket).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
@@ -178,9 +178,9 @@ async fn exchange(stage: &Stage, sent: Vec<u8>) -> Vec<(u8, u8, Vec<u8>)> {
 
 #[tokio::test]
 async fn a_socket_path_as_authority_is_served_like_localhost() {
-    let stage = Stage::start(|authority| vec![authority.entry("a", 1)]);
+    let lab = Lab::start(|authority| vec![authority.entry("a", 1)]);
     for authority in ["localhost", "tmp%2Fhallmark%2Fagent.sock", ""] {
-        let frames = exchange(&stage, raw_call(authority, &[0; 5])).await;
+        let frames = exchange(&lab, raw_call(authority, &[0; 5])).await;
         let (kind, _, payload) = frames.last().unwrap();
         assert_eq!(*kind, 0, "data for {authority:?}: {frames:?}");
         let id = b"spiffe://example.org/a";
@@ -190,8 +190,8 @@ async fn a_socket_path_as_authority_is_served_like_localhost() {
 
 #[tokio::test]
 async fn the_server_announces_the_limits_that_the_filter_relies_on() {
-    let stage = Stage::start(|authority| vec![authority.entry("a", 1)]);
-    let frames = exchange(&stage, raw_call("localhost", &[0; 5])).await;
+    let lab = Lab::start(|authority| vec![authority.entry("a", 1)]);
+    let frames = exchange(&lab, raw_call("localhost", &[0; 5])).await;
     let settings: BTreeMap<u16, u32> = (frames.iter())
         .filter(|(kind, flags, _)| (*kind, *flags) == (4, 0))
         .flat_map(|(_, _, payload)| payload.chunks(6))
@@ -209,7 +209,7 @@ async fn the_server_announces_the_limits_that_the_filter_relies_on() {
 
 #[tokio::test]
 async fn malformed_requests_are_refused_and_the_server_goes_on() {
-    let stage = Stage::start(|authority| vec![authority.entry("a", 1)]);
+    let lab = Lab::start(|authority| vec![authority.entry("a", 1)]);
     for authority in ["localhost", "tmp%2Fagent.sock"] {
         let bodies: [&[u8]; 5] = [
             &[],
@@ -219,7 +219,7 @@ async fn malformed_requests_are_refused_and_the_server_goes_on() {
             &[0, 0, 0, 0, 1, 0xff],
         ];
         for body in bodies {
-            let frames = exchange(&stage, raw_call(authority, body)).await;
+            let frames = exchange(&lab, raw_call(authority, body)).await;
             let (kind, flags, _) = frames.last().unwrap();
             assert_eq!(
                 (*kind, flags & 1),
@@ -229,11 +229,11 @@ async fn malformed_requests_are_refused_and_the_server_goes_on() {
         }
     }
     for noise in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0; 100], &[0xff; 100]] {
-        exchange(&stage, noise.to_vec()).await;
+        exchange(&lab, noise.to_vec()).await;
     }
     let mut flood = raw_call("tmp%2Fagent.sock", &[0; 5]);
     flood.extend(frame(1, 0, 3, &[0x82]));
     flood.extend(frame(9, 0, 3, &[0x82]).repeat(1000));
-    exchange(&stage, flood).await;
-    assert!(svids(&mut stage.client().await).await.is_ok());
+    exchange(&lab, flood).await;
+    assert!(svids(&mut lab.client().await).await.is_ok());
 }

@@ -12,7 +12,7 @@ use tonic_reflection::pb::v1::ServerReflectionRequest;
 use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 
 use super::connections::{frame, raw_call};
-use super::stage::*;
+use super::lab::*;
 use crate::agent::Demand;
 use crate::workload_api::Bounds;
 use crate::workload_api::answers::{Answers, Asked};
@@ -28,8 +28,8 @@ async fn reflection_streams_are_bounded_like_calls() {
         streams_per_uid: 3,
         ..Bounds::default()
     };
-    let stage = Stage::bounded(|authority| vec![authority.entry("a", 1)], bounds);
-    let mut client = ServerReflectionClient::new(stage.channel().await);
+    let lab = Lab::bounded(|authority| vec![authority.entry("a", 1)], bounds);
+    let mut client = ServerReflectionClient::new(lab.channel().await);
     let mut open = Vec::new();
     for _ in 0..3 {
         let (asks, requests) = tokio::sync::mpsc::channel::<ServerReflectionRequest>(1);
@@ -41,13 +41,13 @@ async fn reflection_streams_are_bounded_like_calls() {
     assert_eq!(status.code(), Code::Unavailable);
     assert_eq!(status.metadata().get("hallmark-reason").unwrap(), "HM-WL-0014");
     assert!(
-        svids(&mut stage.client().await).await.is_err(),
+        svids(&mut lab.client().await).await.is_err(),
         "the bound is one for both"
     );
 
     open.clear();
     let start = std::time::Instant::now();
-    while svids(&mut stage.client().await).await.is_err() {
+    while svids(&mut lab.client().await).await.is_err() {
         assert!(start.elapsed() < Duration::from_secs(60), "permits come back");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -57,8 +57,8 @@ async fn reflection_streams_are_bounded_like_calls() {
 /// connection costs in memory.
 #[tokio::test]
 async fn a_connection_cannot_fill_the_agents_memory_with_requests() {
-    let stage = Stage::start(|authority| vec![authority.entry("a", 1)]);
-    let socket = stage.socket();
+    let lab = Lab::start(|authority| vec![authority.entry("a", 1)]);
+    let socket = lab.socket();
     let granted = tokio::task::spawn_blocking(move || {
         let mut stream = UnixStream::connect(socket).unwrap();
         stream.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
@@ -95,7 +95,7 @@ async fn a_connection_cannot_fill_the_agents_memory_with_requests() {
     // What was read may be sent anew, and no more.
     assert!(granted.0 <= 65_535 + 16_005, "{granted:?}");
     assert!((16_389..=32_768).contains(&granted.1), "{granted:?}");
-    assert!(svids(&mut stage.client().await).await.is_ok(), "the control is served");
+    assert!(svids(&mut lab.client().await).await.is_ok(), "the control is served");
 }
 
 /// A user that has a binary read, or makes the agent read one again by touching it, and hangs up: the queue is its own,

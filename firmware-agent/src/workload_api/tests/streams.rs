@@ -6,12 +6,12 @@ use hallmark_api::workload::X509BundlesRequest;
 use hallmark_spiffe::{TrustDomain, x509};
 use tonic::Code;
 
-use super::stage::*;
+use super::lab::*;
 
 #[tokio::test]
 async fn the_first_message_is_whole_and_verifies() {
-    let stage = Stage::start(|authority| vec![authority.entry("a", 1), authority.entry("b", 2)]);
-    let mut stream = svids(&mut stage.client().await).await.unwrap();
+    let lab = Lab::start(|authority| vec![authority.entry("a", 1), authority.entry("b", 2)]);
+    let mut stream = svids(&mut lab.client().await).await.unwrap();
     let message = next(&mut stream).await.unwrap();
     assert_eq!(ids(&message), ["a", "b"]);
     let domain = TrustDomain::parse("example.org").unwrap();
@@ -27,7 +27,7 @@ async fn the_first_message_is_whole_and_verifies() {
         assert_eq!(svid.hint, "");
     }
     assert!(message.crl.is_empty() && message.federated_bundles.is_empty());
-    let mut again = svids(&mut stage.client().await).await.unwrap();
+    let mut again = svids(&mut lab.client().await).await.unwrap();
     assert_eq!(
         next(&mut again).await.unwrap(),
         message,
@@ -37,41 +37,41 @@ async fn the_first_message_is_whole_and_verifies() {
 
 #[tokio::test]
 async fn only_a_change_is_sent_and_always_the_whole_state() {
-    let stage = Stage::start(|_| vec![]);
-    let authority = &stage.authority;
+    let lab = Lab::start(|_| vec![]);
+    let authority = &lab.authority;
     let mut entries = vec![
         authority.entry("c", 1),
         authority.entry("a", 2),
         authority.entry("b", 3),
     ];
-    stage.publish(entries.clone());
-    let mut stream = svids(&mut stage.client().await).await.unwrap();
+    lab.publish(entries.clone());
+    let mut stream = svids(&mut lab.client().await).await.unwrap();
     let first = next(&mut stream).await.unwrap();
     assert_eq!(ids(&first), ["c", "a", "b"], "by age, not by name");
 
-    stage.publish(entries.clone());
+    lab.publish(entries.clone());
     let mut other = authority.entry("other", 4);
     other.selectors = ["unix:uid:54321".parse().unwrap()].into();
     entries.push(other);
-    stage.publish(entries.clone());
+    lab.publish(entries.clone());
     silence(&mut stream).await;
 
     entries[1] = authority.entry("a", 2);
-    stage.publish(entries.clone());
+    lab.publish(entries.clone());
     let second = next(&mut stream).await.unwrap();
     assert_eq!(ids(&second), ["c", "a", "b"]);
     assert_eq!((&second.svids[0], &second.svids[2]), (&first.svids[0], &first.svids[2]));
     assert_ne!(second.svids[1], first.svids[1]);
 
     entries.remove(0);
-    stage.publish(entries);
+    lab.publish(entries);
     assert_eq!(ids(&next(&mut stream).await.unwrap()), ["a", "b"]);
 }
 
 #[tokio::test]
 async fn losing_the_last_identity_ends_both_streams_with_permission_denied() {
-    let stage = Stage::start(|authority| vec![authority.entry("a", 1)]);
-    let mut client = stage.client().await;
+    let lab = Lab::start(|authority| vec![authority.entry("a", 1)]);
+    let mut client = lab.client().await;
     let mut identities = svids(&mut client).await.unwrap();
     next(&mut identities).await.unwrap();
     let mut bundles = client
@@ -80,7 +80,7 @@ async fn losing_the_last_identity_ends_both_streams_with_permission_denied() {
         .unwrap()
         .into_inner();
     next(&mut bundles).await.unwrap();
-    stage.publish(vec![]);
+    lab.publish(vec![]);
     for status in [
         next(&mut identities).await.map(drop).unwrap_err(),
         next(&mut bundles).await.map(drop).unwrap_err(),
@@ -94,8 +94,8 @@ async fn losing_the_last_identity_ends_both_streams_with_permission_denied() {
 
 #[tokio::test]
 async fn bundles_are_the_own_trust_domains_and_follow_its_changes() {
-    let stage = Stage::start(|authority| vec![authority.entry("a", 1)]);
-    let mut client = stage.client().await;
+    let lab = Lab::start(|authority| vec![authority.entry("a", 1)]);
+    let mut client = lab.client().await;
     let mut stream = client
         .fetch_x509_bundles(with_header(X509BundlesRequest {}))
         .await
@@ -103,14 +103,14 @@ async fn bundles_are_the_own_trust_domains_and_follow_its_changes() {
         .into_inner();
     let first = next(&mut stream).await.unwrap();
     assert_eq!(first.bundles.len(), 1);
-    assert_eq!(first.bundles["spiffe://example.org"], stage.authority.der);
+    assert_eq!(first.bundles["spiffe://example.org"], lab.authority.der);
 
-    stage.publish(vec![stage.authority.entry("a", 1)]);
+    lab.publish(vec![lab.authority.entry("a", 1)]);
     silence(&mut stream).await;
 
-    let mut two = snapshot(&stage.authority, vec![stage.authority.entry("a", 1)]);
-    two.bundle = [&stage.authority.der[..], &Authority::new().der[..]].concat().into();
-    stage.publisher.publish(two.clone());
+    let mut two = snapshot(&lab.authority, vec![lab.authority.entry("a", 1)]);
+    two.bundle = [&lab.authority.der[..], &Authority::new().der[..]].concat().into();
+    lab.publisher.publish(two.clone());
     assert_eq!(
         next(&mut stream).await.unwrap().bundles["spiffe://example.org"],
         two.bundle
@@ -125,7 +125,7 @@ async fn bundles_are_the_own_trust_domains_and_follow_its_changes() {
 
 #[tokio::test]
 async fn the_oldest_entry_keeps_a_hint() {
-    let stage = Stage::start(|authority| {
+    let lab = Lab::start(|authority| {
         let mut entries = vec![
             authority.entry("a", 1),
             authority.entry("b", 2),
@@ -136,7 +136,7 @@ async fn the_oldest_entry_keeps_a_hint() {
         entries[2].hint = "db".into();
         entries
     });
-    let mut stream = svids(&mut stage.client().await).await.unwrap();
+    let mut stream = svids(&mut lab.client().await).await.unwrap();
     let message = next(&mut stream).await.unwrap();
     assert_eq!(
         message.svids.iter().map(|svid| &*svid.hint).collect::<Vec<_>>(),
@@ -146,28 +146,28 @@ async fn the_oldest_entry_keeps_a_hint() {
 
 #[tokio::test]
 async fn a_call_waits_for_the_first_svid_of_its_entry() {
-    let stage = Stage::start(|authority| {
+    let lab = Lab::start(|authority| {
         let mut waiting = authority.entry("a", 1);
         waiting.x509 = None;
         vec![waiting]
     });
-    let mut client = stage.client().await;
+    let mut client = lab.client().await;
     let call = tokio::spawn(async move { svids(&mut client).await });
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert!(!call.is_finished());
-    stage.publish(vec![stage.authority.entry("a", 1)]);
+    lab.publish(vec![lab.authority.entry("a", 1)]);
     let mut stream = call.await.unwrap().unwrap();
     assert_eq!(ids(&next(&mut stream).await.unwrap()), ["a"]);
 }
 
 #[tokio::test]
 async fn an_expired_svid_is_not_served() {
-    let stage = Stage::start(|authority| vec![authority.entry("a", 1), authority.entry("b", 2)]);
-    let mut entries = vec![stage.authority.entry("a", 1), stage.authority.entry("b", 2)];
+    let lab = Lab::start(|authority| vec![authority.entry("a", 1), authority.entry("b", 2)]);
+    let mut entries = vec![lab.authority.entry("a", 1), lab.authority.entry("b", 2)];
     let short = Duration::from_millis(300);
-    entries[0].x509 = Some(stage.authority.issue("spiffe://example.org/a", short));
-    stage.publish(entries);
-    let mut client = stage.client().await;
+    entries[0].x509 = Some(lab.authority.issue("spiffe://example.org/a", short));
+    lab.publish(entries);
+    let mut client = lab.client().await;
     assert_eq!(
         ids(&next(&mut svids(&mut client).await.unwrap()).await.unwrap()),
         ["a", "b"]
@@ -178,10 +178,10 @@ async fn an_expired_svid_is_not_served() {
 
 #[tokio::test]
 async fn a_stopping_agent_ends_its_streams() {
-    let mut stage = Stage::start(|authority| vec![authority.entry("a", 1)]);
-    let mut stream = svids(&mut stage.client().await).await.unwrap();
+    let mut lab = Lab::start(|authority| vec![authority.entry("a", 1)]);
+    let mut stream = svids(&mut lab.client().await).await.unwrap();
     next(&mut stream).await.unwrap();
-    stage.stop().await;
+    lab.stop().await;
     assert!(next(&mut stream).await.is_err());
-    assert!(!stage.socket().exists());
+    assert!(!lab.socket().exists());
 }

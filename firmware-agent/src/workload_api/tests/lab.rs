@@ -106,7 +106,7 @@ pub(crate) fn snapshot(authority: &Authority, entries: Vec<WorkloadEntry>) -> Sn
 }
 
 /// A running server.
-pub(crate) struct Stage {
+pub(crate) struct Lab {
     pub(crate) authority: Authority,
     pub(crate) publisher: Publisher,
     pub(crate) folder: tempfile::TempDir,
@@ -114,7 +114,7 @@ pub(crate) struct Stage {
     server: Option<tokio::task::JoinHandle<()>>,
 }
 
-impl Stage {
+impl Lab {
     pub(crate) fn bounded(entries: impl FnOnce(&Authority) -> Vec<WorkloadEntry>, bounds: Bounds) -> Self {
         Self::with(entries, UnixConfig::default(), Users::of_this_machine(), bounds)
     }
