@@ -8,7 +8,7 @@ use hallmark_store::StoreError;
 use rustix::fs::{Access, access};
 
 use crate::{
-    authority_keeper::{AuthorityError, is_key_label, key_label},
+    authority::{AuthorityError, is_key_label, key_label},
     config::Config,
     errors::StartError,
     healthcheck,

@@ -8,7 +8,7 @@ use hallmark_reason::{Coded, ReasonCode};
 use hallmark_store::StoreError;
 use tonic::Status;
 
-use crate::{authority_keeper::AuthorityError, config::ConfigError, issue::IssueError};
+use crate::{authority::AuthorityError, config::ConfigError, issue::IssueError};
 
 /// Why the server does not start.
 #[derive(Debug, thiserror::Error)]

@@ -7,7 +7,7 @@
 pub mod api;
 pub mod appraise;
 pub mod attest;
-pub mod authority_keeper;
+pub mod authority;
 mod beginning;
 pub mod caller;
 pub mod cli;

@@ -18,7 +18,7 @@ use prometheus_client::{
     registry::{Metric, Registry},
 };
 
-use crate::{authority_keeper::age, server::Server};
+use crate::{authority::age, server::Server};
 
 type Label = [(&'static str, &'static str); 1];
 type PartLabel = [(&'static str, String); 1];

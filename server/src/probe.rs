@@ -15,7 +15,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{authority_keeper::AuthorityError, server::Server};
+use crate::{authority::AuthorityError, server::Server};
 
 /// What is signed begins so, followed by random bytes. It is no DER, so it can never pass as a certificate to be signed.
 const MESSAGE: &[u8] = b"hallmark: a probe, not a certificate\n";

@@ -6,7 +6,7 @@ use hallmark_host::answer::Form;
 use serde_json::{Value, json};
 
 use crate::{
-    authority_keeper::{AuthorityError, date},
+    authority::{AuthorityError, date},
     config::Config,
     errors::StartError,
     run::parts::{self, Opened},

@@ -23,7 +23,7 @@ use tokio::{
 
 use crate::{
     api::entry::keep_pruned,
-    authority_keeper,
+    authority,
     clock::{self, Clock},
     config::{Config, Listen, Source},
     errors::StartError,
@@ -212,7 +212,7 @@ impl Running {
         self.tasks.spawn(async move {
             tokio::select! {
                 () = probe::keep_probing(Arc::clone(&server), probe_interval) => {}
-                () = authority_keeper::keep_telling(Arc::clone(&server)) => {}
+                () = authority::keep_telling(Arc::clone(&server)) => {}
                 () = clock::keep_watch(server) => {}
                 () = health::keep_looking("the server", &*watched) => {}
                 () = telling => {}

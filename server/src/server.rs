@@ -16,7 +16,7 @@ use hallmark_state::{Node, State};
 use hallmark_store::Store;
 
 use crate::{
-    appraise::Appraiser, attest::Attestation, authority_keeper::ActiveAuthority, clock::Clock, compute::Compute,
+    appraise::Appraiser, attest::Attestation, authority::ActiveAuthority, clock::Clock, compute::Compute,
     config::Lifetimes, journal::Journal, limits::Limits, metrics::Metrics, nodes::Approval, probe::Probe,
 };
 

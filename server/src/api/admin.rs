@@ -63,9 +63,15 @@ impl Admin for AdminService {
         let server = &self.server;
         let parts = parts::parts(server).await;
         let now = server.clock.unix();
-        let (nodes, unseen, entries) = {
+        let journal = server.store.statistics();
+        let (nodes, unseen, entries, behind) = {
             let state = server.state();
-            (state.count_nodes(now), state.count_unseen(now), state.entries().len())
+            (
+                state.count_nodes(now),
+                state.count_unseen(now),
+                state.entries().len(),
+                state.count_behind(),
+            )
         };
         let authority = server.authority.load();
         Ok(Response::new(GetStatusResponse {
@@ -82,6 +88,9 @@ impl Admin for AdminService {
             agents_expired: nodes.expired,
             agents_retired: nodes.retired,
             agents_pre_registered: unseen,
+            agents_behind: u64::try_from(behind).unwrap_or(u64::MAX),
+            journal_revision: journal.revision,
+            journal_events: journal.last_event,
             entries: u64::try_from(entries).unwrap_or(u64::MAX),
             verdicts_accepted: server.counters.accepted.value(),
             verdicts_refused: server.counters.refused.value(),

@@ -45,7 +45,7 @@ pub(super) async fn prove_names(server: &Server, proof: &VerifiedProof) -> Resul
 ///
 /// # Errors
 /// For a node that waits, or that an operator has put out.
-pub(super) async fn let_in(server: &Server, appraisal: &Appraisal) -> Result<(), Refusal> {
+pub(super) async fn admit_or_wait(server: &Server, appraisal: &Appraisal) -> Result<(), Refusal> {
     let evidence = appraisal.evidence();
     let ek = evidence.ek_sha256();
     let unable = |error: &dyn Coded| Refusal::of(NodeClass::Unable, error);

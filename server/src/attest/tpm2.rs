@@ -343,7 +343,7 @@ async fn admit(
     subject: &Subject,
 ) -> Result<IssuedSvid, Refusal> {
     let appraisal = &judged.appraisal;
-    admission::let_in(server, appraisal).await?;
+    admission::admit_or_wait(server, appraisal).await?;
     let unable = |error: &dyn hallmark_reason::Coded| Refusal::of(NodeClass::Unable, error);
     let grant =
         authorise_node(appraisal, &server.trust_domain, server.lifetimes.agent).map_err(|error| unable(&error))?;

@@ -10,7 +10,7 @@ use hallmark_state::{Change, Committed, Decision, Event, EventRange, Expect, Nod
 use hallmark_store::StoreError;
 
 use super::{IssueError, IssuedSvid, Order, OrderKey};
-use crate::{authority_keeper::ActiveAuthority, server::Server};
+use crate::{authority::ActiveAuthority, server::Server};
 
 pub(crate) type Results = Vec<Result<IssuedSvid, IssueError>>;
 

@@ -15,7 +15,7 @@ use tokio::task::spawn_blocking;
 use crate::{
     appraise::{Appraiser, PolicyFileError, digest, in_force, revocation},
     attest::Attestation,
-    authority_keeper::Keeper,
+    authority::Keeper,
     clock::Clock,
     compute::Compute,
     config::Config,

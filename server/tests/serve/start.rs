@@ -3,7 +3,7 @@
 use std::fs;
 
 use hallmark_hsm::KeyKind;
-use hallmark_server::{authority_keeper::key_label, clock::Clock};
+use hallmark_server::{authority::key_label, clock::Clock};
 use hallmark_spiffe::TrustDomain;
 
 use crate::lab::{Lab, TRUST_DOMAIN, init_token, isolated};

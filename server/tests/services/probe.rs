@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use hallmark_api::admin::{GetHsmStatusRequest, GetStatusRequest, admin_server::Admin as _};
 use hallmark_hsm::KeyKind;
-use hallmark_server::{api::admin::AdminService, authority_keeper::ActiveAuthority};
+use hallmark_server::{api::admin::AdminService, authority::ActiveAuthority};
 
 use crate::lab::{Lab, isolated, local};
 

@@ -27,11 +27,15 @@ pub(crate) struct StatusView {
     nodes_expired: u64,
     nodes_retired: u64,
     nodes_pre_registered: u64,
+    /// Not yet judged by the rules in force.
+    nodes_behind: u64,
     entries: u64,
     verdicts_accepted: u64,
     verdicts_refused: u64,
     svids_issued: u64,
     bundle_sequence: u64,
+    journal_revision: u64,
+    journal_events: u64,
     authority: Authority,
     parts: Vec<Part>,
     #[serde(skip)]
@@ -97,6 +101,7 @@ impl StatusView {
             (self.nodes_suspended, "suspended"),
             (self.nodes_banned, "banned"),
             (self.nodes_retired, "retired"),
+            (self.nodes_behind, "not yet judged by the rules in force"),
         ]);
         let others = if others.is_empty() {
             String::new()
@@ -136,11 +141,14 @@ impl From<GetStatusResponse> for StatusView {
             nodes_expired: status.agents_expired,
             nodes_retired: status.agents_retired,
             nodes_pre_registered: status.agents_pre_registered,
+            nodes_behind: status.agents_behind,
             entries: status.entries,
             verdicts_accepted: status.verdicts_accepted,
             verdicts_refused: status.verdicts_refused,
             svids_issued: status.svids_issued,
             bundle_sequence: status.bundle_sequence,
+            journal_revision: status.journal_revision,
+            journal_events: status.journal_events,
             authority: Authority {
                 subject_key_id: status.authority_subject_key_id,
                 expires_at: rfc3339(status.authority_expires_at),
@@ -175,6 +183,10 @@ impl Show for StatusView {
             ("authority", self.authority.subject_key_id.clone()),
             ("expires", timestamp::told(self.times.1, now)),
             ("bundle", format!("sequence {}", self.bundle_sequence)),
+            (
+                "journal",
+                format!("revision {}, {} events", self.journal_revision, self.journal_events),
+            ),
         ]);
         let rows: Vec<[String; 3]> = self
             .parts

@@ -5,7 +5,7 @@ use hallmark_host::health::{Part, State};
 use hallmark_reason::{Coded as _, ReasonCode};
 
 use crate::{
-    authority_keeper::{Ageing, check_clock},
+    authority::{Ageing, check_clock},
     server::Server,
 };
 

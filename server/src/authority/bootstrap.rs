@@ -13,7 +13,7 @@ use hallmark_store::{Store, StoreError};
 
 use super::{
     AuthorityError,
-    found::{ActiveAuthority, REFRESH_HINT, is_of},
+    active::{ActiveAuthority, REFRESH_HINT, is_of},
 };
 use crate::{clock::Clock, journal::transaction};
 
@@ -66,7 +66,7 @@ impl Keeper<'_> {
         kind: KeyKind,
         lifetime: Duration,
     ) -> Result<ActiveAuthority, AuthorityError> {
-        if let Some(authority) = active(loaded) {
+        if let Some(authority) = active_of(loaded) {
             let key = self.find(authority).await?;
             let certificates = loaded
                 .authorities
@@ -273,7 +273,7 @@ pub(super) fn event(
 }
 
 /// The authority that signs, as the store has it.
-pub(super) fn active(loaded: &Snapshot) -> Option<&Authority> {
+pub(super) fn active_of(loaded: &Snapshot) -> Option<&Authority> {
     let mut authorities = loaded.authorities.iter();
     authorities.rfind(|authority| authority.state == AuthorityState::Active)
 }

@@ -6,7 +6,7 @@ use hallmark_state::{Outcome, Snapshot};
 
 use super::{
     AuthorityError, Keeper,
-    keep::{self, event},
+    bootstrap::{self, event},
 };
 
 impl Keeper<'_> {
@@ -15,7 +15,7 @@ impl Keeper<'_> {
     /// # Errors
     /// When the store has an authority, or token or store fail.
     pub async fn keys_in_the_way(&self, loaded: &Snapshot) -> Result<BTreeSet<String>, AuthorityError> {
-        if let Some(authority) = keep::active(loaded) {
+        if let Some(authority) = bootstrap::active_of(loaded) {
             return Err(AuthorityError::Begun {
                 label: authority.label.clone(),
                 store: self.store_path.to_owned(),

@@ -11,9 +11,9 @@ use hallmark_state::{Authority, AuthorityState, Change, Outcome, Snapshot};
 
 use super::{
     AuthorityError, Keeper,
+    active::is_of,
+    bootstrap::{self, event},
     error::date,
-    found::is_of,
-    keep::{self, event},
 };
 
 /// A certificate that is ready to be signed. Nothing was written yet.
@@ -44,7 +44,7 @@ impl Keeper<'_> {
     /// When there is no authority yet, the token's key is missing or another one, the clock is before the present
     /// certificate, or the new one would not last longer.
     pub async fn prepare_renewal(&self, loaded: &Snapshot, lifetime: Duration) -> Result<Renewal, AuthorityError> {
-        let active = keep::active(loaded).ok_or(AuthorityError::None)?;
+        let active = bootstrap::active_of(loaded).ok_or(AuthorityError::None)?;
         let key = self.find(active).await?;
         let x509 = X509Authority::from_certificate(&active.certificate, self.trust_domain)?;
         is_of(&x509, &key, &active.label)?;
@@ -55,7 +55,7 @@ impl Keeper<'_> {
                 not_before: x509.not_before(),
             });
         }
-        let draft = prepare_renewal(&x509, lifetime, keep::serial()?, self.clock.now())?;
+        let draft = prepare_renewal(&x509, lifetime, bootstrap::serial()?, self.clock.now())?;
         Ok(Renewal {
             active: active.clone(),
             sequence: loaded.bundle_sequence.saturating_add(1),

@@ -4,17 +4,17 @@
 //! cut short between the two leaves a key that the next start takes up, never a second one. A key whose making the store
 //! has no record of belongs to another store: with that, nothing is begun unless an operator says so.
 
+mod active;
 mod ageing;
 mod begin;
+mod bootstrap;
 mod error;
-mod found;
-mod keep;
 mod renew;
 
+pub use active::ActiveAuthority;
 pub(crate) use ageing::{Ageing, age, keep_telling};
+pub use bootstrap::{Keeper, key_label};
+pub(crate) use bootstrap::{check_clock, is_key_label};
 pub use error::AuthorityError;
 pub(crate) use error::date;
-pub use found::ActiveAuthority;
-pub use keep::{Keeper, key_label};
-pub(crate) use keep::{check_clock, is_key_label};
 pub use renew::Renewal;
