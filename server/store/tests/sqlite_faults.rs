@@ -21,7 +21,7 @@ use std::{
     time::Duration,
 };
 
-use conformance::{accepted, all_events, changed, create, full_entry, happened, transaction, trust_domain};
+use conformance::{Learned, accepted, all_events, changed, create, full_entry, happened, transaction, trust_domain};
 use futures_util::future::join_all;
 use hallmark_reason::Coded as _;
 use hallmark_spiffe::TrustDomain;
@@ -235,7 +235,7 @@ async fn a_full_store_says_so_and_recovers() {
 /// Writes until there is no room, alone and with others at once; makes room, and writes again. What was acknowledged is there,
 /// nothing else is, and no number is missing.
 async fn fill_and_recover(store: &SqliteStore, asked: impl Fn(usize) -> Transaction, make_room: impl AsyncFn()) {
-    let start = store.load().await.unwrap();
+    let (start, learned) = (store.load().await.unwrap(), Learned::of(store));
     let (mut acknowledged, mut next, mut errors) = (Vec::new(), 0_usize, Vec::new());
     while errors.len() < 20 {
         let at_once = if next.is_multiple_of(2) { 1 } else { 6 };
@@ -252,6 +252,9 @@ async fn fill_and_recover(store: &SqliteStore, asked: impl Fn(usize) -> Transact
     assert!(errors.iter().all(|error| code(error) == "HM-STORE-0003"), "{errors:?}");
     assert!(acknowledged.len() > 10, "full after {}", acknowledged.len());
     is_there(store, &start, &asked, &acknowledged).await;
+    let followed: Vec<u64> = learned.all().iter().map(|record| record.revision).collect();
+    let revisions: Vec<u64> = acknowledged.iter().map(|(_, committed)| committed.revision).collect();
+    assert_eq!(followed, revisions);
     make_room().await;
     let between = store.statistics().revision - start.revision - u64::try_from(acknowledged.len()).unwrap();
     let committed = store.commit(asked(1_000_000)).await.unwrap();

@@ -116,6 +116,10 @@ async fn a_journal_that_was_changed_does_not_open() {
             "DELETE FROM journal WHERE revision = (SELECT min(revision) FROM journal)".into(),
             "rows before it are missing",
         ),
+        (
+            "UPDATE journal SET totals = '[' WHERE revision = (SELECT max(revision) FROM journal)".into(),
+            "EOF",
+        ),
     ] {
         std::fs::write(&file, &before).unwrap();
         Connection::open(&file).unwrap().execute_batch(&change).unwrap();
@@ -131,6 +135,32 @@ async fn a_journal_that_was_changed_does_not_open() {
     let events = all_events(&store).await.len();
     let committed = store.commit(happened(vec![accepted("next")])).await.unwrap();
     assert_eq!(committed.events.unwrap().first, u64::try_from(events).unwrap() + 1);
+}
+
+/// Numbers that are no numbers are told, not taken for 0.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_does_not_read_back_is_told() {
+    for (key, value) in [("bundle_sequence", "x"), ("rules", "5"), ("rules", "5 00")] {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("server.db");
+        filled(&file).await;
+        let put = |value: &str| {
+            let raw = Connection::open(&file).unwrap();
+            raw.execute("INSERT OR REPLACE INTO meta VALUES (?1, ?2)", [key, value])
+                .unwrap();
+        };
+        put(value);
+        let store = open(&file).unwrap();
+        let error = store.load().await.unwrap_err();
+        assert_eq!(error.code().as_str(), "HM-STORE-0011", "{error:?}");
+        // The control.
+        put(&if key == "rules" {
+            format!("5 {}", "ab".repeat(32))
+        } else {
+            "7".to_owned()
+        });
+        store.load().await.unwrap();
+    }
 }
 
 /// What is settled long ago is not read at the start; what is open is found however old it is.

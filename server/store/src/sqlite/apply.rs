@@ -86,7 +86,7 @@ fn apply(path: &Path, connection: &Connection, change: &Change, revision: u64) -
         Change::PutPolicyFile(file) => put_policy_file(connection, file).map_err(at),
         Change::PutRules { digest, .. } => put_rules(connection, revision, digest).map_err(at),
         Change::PutAuthority(authority) => put_authority(connection, authority).map_err(at),
-        Change::PutBundleSequence(new) => set_sequence(connection, *new, at),
+        Change::PutBundleSequence(new) => set_sequence(path, connection, *new),
         Change::PutRequests { node, action, requests } => {
             put_requests(connection, node.as_str(), action.as_str(), requests).map_err(at)
         }
@@ -179,22 +179,35 @@ fn put_rules(connection: &Connection, revision: u64, digest: &[u8; 32]) -> rusql
 }
 
 /// The revision and the digest of the rules in force; zero when there are none yet.
-pub(super) fn rules(connection: &Connection) -> rusqlite::Result<(u64, [u8; 32])> {
-    let sql = "SELECT value FROM meta WHERE key = 'rules'";
-    let text: Option<String> = connection.query_row(sql, [], |row| row.get(0)).optional()?;
-    let read = |text: String| {
+pub(super) fn rules(path: &Path, connection: &Connection) -> Result<(u64, [u8; 32]), StoreError> {
+    let read = |text: &str| {
         let (revision, digest) = text.split_once(' ')?;
         Some((revision.parse().ok()?, json::hash(digest)?))
     };
-    Ok(text.and_then(read).unwrap_or_default())
+    Ok(meta(path, connection, "rules", read)?.unwrap_or_default())
 }
 
-fn set_sequence(
+/// A value of `meta`, if it is there.
+pub(super) fn meta<T>(
+    path: &Path,
     connection: &Connection,
-    new: u64,
-    at: impl Fn(rusqlite::Error) -> StoreError,
-) -> Result<(), StoreError> {
-    let stored = bundle_sequence(connection).map_err(&at)?;
+    key: &str,
+    read: impl FnOnce(&str) -> Option<T>,
+) -> Result<Option<T>, StoreError> {
+    let text: Option<String> = connection
+        .query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0))
+        .optional()
+        .map_err(|e| StoreError::from_sqlite(path, &e))?;
+    let undecodable = |text: &str| StoreError::Undecodable {
+        what: format!("value of {key}"),
+        reason: format!("it is {text:?}"),
+    };
+    let read = |text: String| read(&text).ok_or_else(|| undecodable(&text));
+    text.map(read).transpose()
+}
+
+fn set_sequence(path: &Path, connection: &Connection, new: u64) -> Result<(), StoreError> {
+    let stored = bundle_sequence(path, connection)?;
     if new <= stored {
         return Err(StoreError::SequenceNotRising { stored, new });
     }
@@ -204,17 +217,12 @@ fn set_sequence(
             params![new.to_string()],
         )
         .map(drop)
-        .map_err(at)
+        .map_err(|e| StoreError::from_sqlite(path, &e))
 }
 
 /// The stored sequence number of the bundle; 0 when there is none yet.
-pub(super) fn bundle_sequence(connection: &Connection) -> rusqlite::Result<u64> {
-    let text: Option<String> = connection
-        .query_row("SELECT value FROM meta WHERE key = 'bundle_sequence'", [], |row| {
-            row.get(0)
-        })
-        .optional()?;
-    Ok(text.and_then(|text| text.parse().ok()).unwrap_or_default())
+pub(super) fn bundle_sequence(path: &Path, connection: &Connection) -> Result<u64, StoreError> {
+    Ok(meta(path, connection, "bundle_sequence", |text| text.parse().ok())?.unwrap_or_default())
 }
 
 /// Writes a page, so that a full disk or a file system gone read-only shows.

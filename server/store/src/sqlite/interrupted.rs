@@ -36,7 +36,7 @@ pub(super) fn settle(path: &Path, connection: &mut Connection, head: &mut Head) 
         },
         changes: Vec::new(),
         events: open.iter().map(outcome).collect(),
-    })?;
+    });
     let transaction = connection
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(at)?;

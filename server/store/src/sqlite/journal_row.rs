@@ -1,15 +1,18 @@
 //! Rows of `journal` and `event_subjects`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use aws_lc_rs::digest::{Context, SHA256};
 use hallmark_state::{
     Event, Outcome, Record, RecordKind, Total, Transaction, What,
     journal::encoding::{self, EncodingError},
 };
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::json;
+use super::{apply, json};
 use crate::StoreError;
 
 /// How far the mark of settled intents may stay behind, in events: it is what the next start reads.
@@ -31,35 +34,66 @@ pub(super) struct Head {
 }
 
 impl Head {
-    /// As the store has it.
-    pub(super) fn read(connection: &Connection) -> Result<Self, rusqlite::Error> {
+    /// As the store has it, but for the intents that are open.
+    fn read(path: &Path, connection: &Connection) -> Result<Self, StoreError> {
         let sql = "SELECT revision, first_event, events, totals, chain FROM journal ORDER BY revision DESC LIMIT 1";
-        let read = |row: &Row<'_>| {
+        let read = |row: &rusqlite::Row<'_>| {
             let (first, events): (u64, u64) = (row.get(1)?, row.get(2)?);
-            Ok(Self {
+            let head = Self {
                 revision: row.get(0)?,
                 next_event: first.saturating_add(events),
-                totals: parse_totals(&row.get::<_, String>(3)?),
                 chain: row.get(4)?,
                 ..Self::default()
-            })
+            };
+            Ok((head, row.get::<_, String>(3)?))
         };
-        let last = connection.query_row(sql, [], read).optional()?;
-        let mut head = last.unwrap_or_else(|| Self {
-            next_event: 1,
-            chain: vec![0; 32],
-            ..Self::default()
-        });
-        head.settled = settled(connection)?;
-        let mut rows =
-            connection.prepare("SELECT first_event, payload FROM journal WHERE revision >= ?1 ORDER BY revision")?;
-        let mut rows = rows.query(params![row_of_event(connection, head.settled)?])?;
-        while let Some(row) = rows.next()? {
-            let mut number: u64 = row.get(0)?;
-            for transaction in decode(row.get_ref(1)?.as_blob()?)? {
-                head.note(number, &transaction);
-                number = number.saturating_add(count(&transaction));
+        let last = connection.query_row(sql, [], read).optional();
+        let mut head = match last.map_err(|e| StoreError::from_sqlite(path, &e))? {
+            Some((head, totals)) => Self {
+                totals: parse_totals(&totals).map_err(|e| corrupt(path, head.revision, &e.to_string()))?,
+                ..head
+            },
+            None => Self {
+                next_event: 1,
+                chain: vec![0; 32],
+                ..Self::default()
+            },
+        };
+        head.settled = apply::meta(path, connection, "settled_event", |text| text.parse().ok())?.unwrap_or_default();
+        Ok(head)
+    }
+
+    /// As the store has it, with the intents that are open; checks the rows that those are read from, each against the one
+    /// before.
+    ///
+    /// # Errors
+    /// When the journal cannot be read, or a row is not what was written: it was changed, or one is missing.
+    pub(super) fn open_at(path: &Path, connection: &Connection) -> Result<Self, StoreError> {
+        let at = |e: rusqlite::Error| StoreError::from_sqlite(path, &e);
+        let mut head = Self::read(path, connection)?;
+        let first = row_of_event(connection, head.settled).map_err(at)?;
+        let mut before = Row::before(connection, first).map_err(at)?;
+        let mut rows = connection
+            .prepare(&format!(
+                "SELECT {COLUMNS} FROM journal WHERE revision >= ?1 ORDER BY revision"
+            ))
+            .map_err(at)?;
+        let mut rows = rows.query(params![first]).map_err(at)?;
+        while let Some(row) = rows.next().map_err(at)? {
+            let now = Row::read(row).map_err(at)?;
+            let payload = row.get_ref("payload").map_err(at)?;
+            let payload = payload
+                .as_blob()
+                .map_err(|e| corrupt(path, now.revision, &e.to_string()))?;
+            let transactions = encoding::decode(payload).map_err(|e| corrupt(path, now.revision, &e.to_string()))?;
+            now.follows(&before, &transactions, payload)
+                .map_err(|reason| corrupt(path, now.revision, reason))?;
+            let mut number = now.first_event;
+            for transaction in &transactions {
+                head.note(number, transaction);
+                number = number.saturating_add(count(transaction));
             }
+            before = Some(now);
         }
         Ok(head)
     }
@@ -97,34 +131,45 @@ impl Head {
         }
     }
 
-    /// The record that the transaction becomes.
+    /// Refuses what tells the outcome of intents that are not open: told twice, or never recorded.
     ///
     /// # Errors
-    /// When it tells the outcome of intents that are not open: told twice, or never recorded.
-    pub(super) fn push(&mut self, transaction: Transaction) -> Result<Record, StoreError> {
+    /// [`StoreError::Missing`].
+    pub(super) fn require_open(&self, transaction: &Transaction) -> Result<(), StoreError> {
+        let mut told: Vec<(u64, u64)> = Vec::new();
         for event in &transaction.events {
-            if let What::SvidOutcome { first, last } = event.what
-                && !self.are_open(first, last)
-            {
+            let What::SvidOutcome { first, last } = event.what else {
+                continue;
+            };
+            let is_told = told.iter().any(|(from, to)| *from <= last && first <= *to);
+            if is_told || !self.are_open(first, last) {
                 return Err(StoreError::Missing {
                     what: format!("an open intent {first} to {last}"),
                 });
             }
+            told.push((first, last));
         }
+        Ok(())
+    }
+
+    /// The record that the transaction becomes.
+    pub(super) fn push(&mut self, transaction: Transaction) -> Record {
         let first_event = self.next_event;
         self.note(first_event, &transaction);
         self.revision = self.revision.saturating_add(1);
         self.next_event = first_event.saturating_add(count(&transaction));
-        for event in &transaction.events {
+        // Of an SVID its outcome counts.
+        let counted = |event: &&Event| event.kind() != RecordKind::SvidIntent;
+        for event in transaction.events.iter().filter(counted) {
             let total = self.totals.entry((event.kind().number(), event.outcome.number()));
             let total = total.or_default();
             *total = total.saturating_add(event.count());
         }
-        Ok(Record {
+        Record {
             revision: self.revision,
             first_event,
             transaction: std::sync::Arc::new(transaction),
-        })
+        }
     }
 
     /// Writes the row of a group of records, the last ones that were pushed.
@@ -133,11 +178,7 @@ impl Head {
             return Ok(());
         };
         let payload = encoding::encode(records.iter().map(|record| &*record.transaction));
-        let mut chain = Context::new(&SHA256);
-        chain.update(&self.chain);
-        chain.update(&last.revision.to_be_bytes());
-        chain.update(&payload);
-        self.chain = chain.finish().as_ref().to_vec();
+        self.chain = chain_after(&self.chain, last.revision, &payload);
         let events = || records.iter().flat_map(|record| &record.transaction.events);
         let kinds = events().fold(0_i64, |kinds, event| kinds | 1 << event.kind().number());
         connection
@@ -208,6 +249,67 @@ impl Head {
     }
 }
 
+const COLUMNS: &str = "revision, first_event, events, chain, payload";
+
+/// A row, but for its payload.
+struct Row {
+    revision: u64,
+    first_event: u64,
+    events: u64,
+    chain: Vec<u8>,
+}
+
+impl Row {
+    /// The last row before the one with this revision.
+    fn before(connection: &Connection, revision: u64) -> rusqlite::Result<Option<Self>> {
+        let sql = format!("SELECT {COLUMNS} FROM journal WHERE revision < ?1 ORDER BY revision DESC LIMIT 1");
+        connection.query_row(&sql, params![revision], Self::read).optional()
+    }
+
+    fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            revision: row.get(0)?,
+            first_event: row.get(1)?,
+            events: row.get(2)?,
+            chain: row.get(3)?,
+        })
+    }
+
+    /// Whether the row is what was written behind `before`, with these transactions.
+    fn follows(&self, before: &Option<Self>, transactions: &[Transaction], payload: &[u8]) -> Result<(), &'static str> {
+        let transactions_before = self
+            .revision
+            .checked_sub(u64::try_from(transactions.len()).unwrap_or(u64::MAX));
+        let (revision, event, chain) = before.as_ref().map_or((0, None, &[0; 32][..]), |before| {
+            (
+                before.revision,
+                Some(before.first_event.saturating_add(before.events)),
+                &*before.chain,
+            )
+        });
+        // Records from before the journal may begin later than with event 1.
+        if transactions_before != Some(revision) || event.is_some_and(|event| event != self.first_event) {
+            return Err("rows before it are missing");
+        }
+        if transactions.iter().map(count).sum::<u64>() != self.events {
+            return Err("it does not have as many events as it says");
+        }
+        if self.chain != chain_after(chain, self.revision, payload) {
+            return Err("its chain hash is another one");
+        }
+        Ok(())
+    }
+}
+
+/// The chain hash of a row.
+fn chain_after(chain: &[u8], revision: u64, payload: &[u8]) -> Vec<u8> {
+    let mut next = Context::new(&SHA256);
+    next.update(chain);
+    next.update(&revision.to_be_bytes());
+    next.update(payload);
+    next.finish().as_ref().to_vec()
+}
+
 fn count(transaction: &Transaction) -> u64 {
     u64::try_from(transaction.events.len()).unwrap_or(u64::MAX)
 }
@@ -224,12 +326,6 @@ fn is_indexed(event: &Event) -> bool {
     matches!(event.kind(), RecordKind::Verdict | RecordKind::Admin)
 }
 
-fn settled(connection: &Connection) -> rusqlite::Result<u64> {
-    let sql = "SELECT value FROM meta WHERE key = 'settled_event'";
-    let text: Option<String> = connection.query_row(sql, [], |row| row.get(0)).optional()?;
-    Ok(text.and_then(|text| text.parse().ok()).unwrap_or_default())
-}
-
 fn totals_json(totals: &BTreeMap<(i64, i64), u64>) -> String {
     let rows: Vec<_> = totals
         .iter()
@@ -239,11 +335,17 @@ fn totals_json(totals: &BTreeMap<(i64, i64), u64>) -> String {
     serde_json::to_string(&rows).unwrap_or_default()
 }
 
-fn parse_totals(json: &str) -> BTreeMap<(i64, i64), u64> {
-    let rows: Vec<(i64, i64, u64)> = serde_json::from_str(json).unwrap_or_default();
-    rows.into_iter()
-        .map(|(kind, outcome, count)| ((kind, outcome), count))
-        .collect()
+fn parse_totals(json: &str) -> serde_json::Result<BTreeMap<(i64, i64), u64>> {
+    let rows: Vec<(i64, i64, u64)> = serde_json::from_str(json)?;
+    let rows = rows.into_iter();
+    Ok(rows.map(|(kind, outcome, count)| ((kind, outcome), count)).collect())
+}
+
+fn corrupt(path: &Path, revision: u64, reason: &str) -> StoreError {
+    StoreError::Corrupt {
+        path: path.into(),
+        reason: format!("row {revision} of the journal: {reason}"),
+    }
 }
 
 /// The transactions of a row.

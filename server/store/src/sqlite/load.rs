@@ -17,7 +17,7 @@ pub(super) fn load(path: &Path, connection: &Connection) -> Result<Snapshot, Sto
     let at = |e: rusqlite::Error| StoreError::from_sqlite(path, &e);
     let snapshot = connection.unchecked_transaction().map_err(at)?;
     let select = |columns: &str, rest: &str| format!("SELECT {columns} FROM {rest}");
-    let (rules_revision, rules_digest) = apply::rules(&snapshot).map_err(at)?;
+    let (rules_revision, rules_digest) = apply::rules(path, &snapshot)?;
     let revision = snapshot
         .query_row("SELECT coalesce(max(revision), 0) FROM journal", [], |row| row.get(0))
         .map_err(at)?;
@@ -62,7 +62,7 @@ pub(super) fn load(path: &Path, connection: &Connection) -> Result<Snapshot, Sto
             "SELECT kind, name, serial, payload, signed, applied_at, in_force FROM policy_files ORDER BY kind, name",
             policy_file,
         )?,
-        bundle_sequence: apply::bundle_sequence(&snapshot).map_err(at)?,
+        bundle_sequence: apply::bundle_sequence(path, &snapshot)?,
         requests: requests(path, &snapshot)?,
         rules_revision,
         rules_digest,

@@ -61,9 +61,8 @@ impl SqliteStore {
         let exclusive = Exclusive::acquire(options.path())?;
         let mut connection = open::writable(options)?;
         migrations::migrate(options.path(), &mut connection)?;
-        let at = |e: rusqlite::Error| StoreError::from_sqlite(options.path(), &e);
         open::pin_trust_domain(options, &mut connection)?;
-        let mut head = Head::read(&connection).map_err(at)?;
+        let mut head = Head::open_at(options.path(), &connection)?;
         let interrupted = interrupted::settle(options.path(), &mut connection, &mut head)?;
         Ok(Self {
             readers: Readers::start(options)?,

@@ -44,7 +44,7 @@ struct Older {
 /// Moves them, within the migration's transaction.
 pub(super) fn import(path: &Path, connection: &Connection) -> Result<(), StoreError> {
     let at = |e: rusqlite::Error| StoreError::from_sqlite(path, &e);
-    let mut head = Head::read(connection).map_err(at)?;
+    let mut head = Head::open_at(path, connection)?;
     {
         let mut statement = connection
             .prepare("SELECT sequence, at, kind, subject, outcome, code, detail FROM records ORDER BY sequence")
@@ -57,8 +57,8 @@ pub(super) fn import(path: &Path, connection: &Connection) -> Result<(), StoreEr
                 record.sequence,
                 &record.undecodable("records before it are missing, or it is there twice"),
             )?;
-            let is_open = |first, last| head.are_open(first, last);
-            group.push(head.push(transaction(record, is_open))?);
+            let are_open = |first, last| head.are_open(first, last);
+            group.push(head.push(transaction(record, are_open)));
             if group.len() == GROUP {
                 head.write(connection, &group).map_err(at)?;
                 group.clear();
@@ -126,6 +126,14 @@ fn transaction(record: Older, are_open: impl Fn(u64, u64) -> bool) -> Transactio
         at: record.at,
         detail: record.detail.clone(),
     };
+    let event = |what| Event {
+        subject: record.subject.as_str().into(),
+        outcome: record.outcome,
+        code: record.code.as_str().into(),
+        what,
+    };
+    // Whatever would read otherwise than before stays as it is.
+    let what = what.filter(|what| event(what.clone()).readable(record.at, &actor).detail == record.detail);
     let mut id = [0; 16];
     if let Some(number) = id.last_chunk_mut() {
         *number = record.sequence.to_be_bytes();
@@ -133,14 +141,9 @@ fn transaction(record: Older, are_open: impl Fn(u64, u64) -> bool) -> Transactio
     Transaction {
         id,
         at: record.at,
-        actor: actor.into(),
+        actor: actor.as_str().into(),
         expect: Expect::default(),
         changes: Vec::new(),
-        events: vec![Event {
-            subject: record.subject.as_str().into(),
-            outcome: record.outcome,
-            code: record.code.as_str().into(),
-            what: what.unwrap_or_else(older),
-        }],
+        events: vec![event(what.unwrap_or_else(older))],
     }
 }

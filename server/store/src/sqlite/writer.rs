@@ -247,7 +247,7 @@ impl Writing {
             return jobs.for_each(|job| self.fail(job.answer, &error));
         }
         let before = self.head.clone();
-        let (mut records, mut done) = (Vec::new(), Vec::new());
+        let (mut records, mut done, mut refused) = (Vec::new(), Vec::new(), Vec::new());
         for Job { work, answer, _room } in jobs {
             match self.write(work) {
                 Ok(record) => {
@@ -260,13 +260,18 @@ impl Writing {
                     records.extend(record);
                     done.push((answer, committed, _room));
                 }
+                // What it met may be in this group: who is refused is to find it in the state.
+                Err(error) if error.is_refusal() => refused.push((answer, error)),
                 Err(error) => {
                     self.fail(answer, &error);
                     // On some errors (disk full, I/O) SQLite rolls the whole transaction back: what went before
                     // in it is gone too. The jobs still to come get a new transaction.
                     if self.connection.is_autocommit() {
                         self.go_back(before);
-                        return done.into_iter().for_each(|(answer, ..)| self.fail(answer, &error));
+                        done.into_iter().for_each(|(answer, ..)| self.fail(answer, &error));
+                        return refused
+                            .into_iter()
+                            .for_each(|(answer, error)| self.fail(answer, &error));
                     }
                 }
             }
@@ -281,6 +286,9 @@ impl Writing {
                 done.into_iter().for_each(|(answer, ..)| self.fail(answer, &error));
             }
         }
+        refused
+            .into_iter()
+            .for_each(|(answer, error)| self.fail(answer, &error));
     }
 
     /// One job; gives the record that it becomes once the group is durable.
@@ -296,9 +304,13 @@ impl Writing {
         if let Some(key) = self.tail.conflict(&transaction.expect) {
             return Err(StoreError::Conflict { key: key.clone() });
         }
+        if transaction.changes.is_empty() && transaction.events.is_empty() {
+            return Ok(None);
+        }
+        self.head.require_open(&transaction)?;
         let revision = self.head.revision.saturating_add(1);
         apply::in_savepoint(&self.path, &self.connection, &transaction, revision)?;
-        let record = self.head.push(transaction)?;
+        let record = self.head.push(transaction);
         self.tail.push(record.revision, &record.transaction);
         Ok(Some(record))
     }
