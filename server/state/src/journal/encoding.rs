@@ -100,7 +100,6 @@ struct EventMessage {
 }
 
 #[derive(Clone, PartialEq, prost::Oneof)]
-#[expect(clippy::large_enum_variant, reason = "an entry is the rarest and lives for a moment")]
 enum Kind {
     #[prost(message, tag = "4")]
     Accepted(VerdictMessage),
@@ -187,10 +186,11 @@ struct NodeStepMessage {
 struct EntryEventMessage {
     #[prost(string, tag = "1")]
     act: String,
-    #[prost(message, optional, tag = "2")]
-    entry: Option<EntryMessage>,
-    #[prost(message, optional, tag = "3")]
-    before: Option<EntryMessage>,
+    // Boxed, as it is large: many small messages are not to take the room of as many entries.
+    #[prost(message, optional, boxed, tag = "2")]
+    entry: Option<Box<EntryMessage>>,
+    #[prost(message, optional, boxed, tag = "3")]
+    before: Option<Box<EntryMessage>>,
     #[prost(string, tag = "4")]
     reason: String,
 }
@@ -369,8 +369,8 @@ fn kind(what: &What) -> Kind {
             reason,
         } => Kind::Entry(EntryEventMessage {
             act: act.as_str().to_owned(),
-            entry: Some(entry_message(&entry)),
-            before: before.as_deref().map(entry_message),
+            entry: Some(Box::new(entry_message(&entry))),
+            before: before.as_deref().map(entry_message).map(Box::new),
             reason,
         }),
         What::InventoryImported {
@@ -499,8 +499,8 @@ fn what(kind: Kind) -> Result<What, EncodingError> {
                 .into_iter()
                 .find(|act| act.as_str() == it.act)
                 .ok_or_else(|| wrong("act"))?,
-            entry: Arc::new(entry(it.entry.ok_or_else(|| wrong("entry"))?)?),
-            before: it.before.map(entry).transpose()?.map(Arc::new),
+            entry: Arc::new(entry(*it.entry.ok_or_else(|| wrong("entry"))?)?),
+            before: it.before.map(|before| entry(*before)).transpose()?.map(Arc::new),
             reason: it.reason,
         },
         Kind::InventoryImported(it) => What::InventoryImported {
