@@ -1,0 +1,14 @@
+//! The journal: its encoding, what decisions rest on, and which changes of others make them be made again.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may stop where something is not as it built it"
+)]
+
+mod conflicts;
+mod encoding;
+mod samples;
+mod tail;
+mod view;
