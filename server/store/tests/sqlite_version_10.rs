@@ -160,31 +160,9 @@ fn number(number: impl TryInto<i64, Error: std::fmt::Debug>) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[expect(clippy::too_many_lines, reason = "one table after the other")]
-async fn entries_nodes_inventory_rules_and_authorities_are_as_before() {
+async fn entries_nodes_and_inventory_are_as_before() {
     let Copied { _folder, file } = copied();
-    let [
-        entries,
-        nodes,
-        inventory,
-        files,
-        names,
-        machines,
-        authorities,
-        totals,
-        bundle,
-    ] = [
-        ENTRIES,
-        NODES,
-        INVENTORY,
-        POLICY_FILES,
-        NAMES,
-        MACHINES,
-        AUTHORITIES,
-        TOTALS,
-        BUNDLE,
-    ]
-    .map(|sql| dump(&file, sql));
+    let [entries, nodes, inventory] = [ENTRIES, NODES, INVENTORY].map(|sql| dump(&file, sql));
     let store = open(&file);
     let loaded = store.load().await.unwrap();
     assert_eq!(loaded.entries.iter().map(entry_row).collect::<Rows>(), entries);
@@ -192,18 +170,26 @@ async fn entries_nodes_inventory_rules_and_authorities_are_as_before() {
     // Nobody knows by which rules they were judged: they are judged again.
     assert!(loaded.nodes.iter().all(|node| node.appraised == Appraised::default()));
     assert_eq!(loaded.inventory.iter().map(line_row).collect::<Rows>(), inventory);
-    let file_row = |it: &hallmark_state::PolicyFile| {
-        vec![
-            text(&it.kind),
-            text(&it.name),
-            number(it.serial),
-            it.payload.clone().into(),
-            text(&it.signed),
-            it.applied_at.into(),
-            flag(it.in_force),
-        ]
-    };
-    assert_eq!(loaded.policy_files.iter().map(file_row).collect::<Rows>(), files);
+    // All of it makes a state.
+    let state = state_of(&store).await;
+    assert_eq!(
+        (state.nodes().count(), state.entries().len()),
+        (nodes.len(), entries.len())
+    );
+    let banned = loaded
+        .nodes
+        .iter()
+        .find(|node| node.state == NodeState::Banned)
+        .unwrap();
+    assert!(state.attestation(&banned.id).is_some() && state.active_authority().is_some());
+    assert_eq!(state.listed_with(&[0xa1; 32]), [hex(&[0xa2; 32])].into());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_of_machines_are_as_before() {
+    let Copied { _folder, file } = copied();
+    let [names, machines] = [NAMES, MACHINES].map(|sql| dump(&file, sql));
+    let loaded = open(&file).load().await.unwrap();
     let name_row = |it: &hallmark_state::TpmName| vec![text(&it.name), text(hex(&it.ek_sha256))];
     let found: BTreeSet<String> = loaded
         .tpm_names
@@ -223,6 +209,25 @@ async fn entries_nodes_inventory_rules_and_authorities_are_as_before() {
         .iter()
         .map(|eks| eks.iter().map(ToString::to_string).collect::<BTreeSet<_>>());
     assert_eq!(found.collect::<Vec<_>>(), expected.into_values().collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_authorities_and_totals_are_as_before() {
+    let Copied { _folder, file } = copied();
+    let [files, authorities, totals, bundle] = [POLICY_FILES, AUTHORITIES, TOTALS, BUNDLE].map(|sql| dump(&file, sql));
+    let loaded = open(&file).load().await.unwrap();
+    let file_row = |it: &hallmark_state::PolicyFile| {
+        vec![
+            text(&it.kind),
+            text(&it.name),
+            number(it.serial),
+            it.payload.clone().into(),
+            text(&it.signed),
+            it.applied_at.into(),
+            flag(it.in_force),
+        ]
+    };
+    assert_eq!(loaded.policy_files.iter().map(file_row).collect::<Rows>(), files);
     let authority_row = |it: &hallmark_state::Authority| {
         let state = text(it.state.as_str());
         vec![
@@ -247,19 +252,6 @@ async fn entries_nodes_inventory_rules_and_authorities_are_as_before() {
         |it: &hallmark_state::Total| vec![it.kind.number().into(), it.outcome.number().into(), number(it.count)];
     assert_eq!(found.map(total_row).collect::<Rows>(), totals);
     assert_eq!(loaded.interrupted, 2);
-    // All of it makes a state.
-    let state = state_of(&store).await;
-    assert_eq!(
-        (state.nodes().count(), state.entries().len()),
-        (nodes.len(), entries.len())
-    );
-    let banned = loaded
-        .nodes
-        .iter()
-        .find(|node| node.state == NodeState::Banned)
-        .unwrap();
-    assert!(state.attestation(&banned.id).is_some() && state.active_authority().is_some());
-    assert_eq!(state.listed_with(&[0xa1; 32]), [hex(&[0xa2; 32])].into());
 }
 
 #[tokio::test(flavor = "multi_thread")]
