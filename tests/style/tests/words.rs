@@ -84,7 +84,9 @@ fn messages_say_is_not_a() {
         let is_test = path.starts_with("tests/") || path.contains("/tests");
         let is_message = |line: &str| line.contains("#[error(\"") || line.contains("format!(\"");
         for (number, line) in visible(&path, &text) {
-            let told = path == "proto/reason/reasons.toml" || path.ends_with(".rs") && !is_test && is_message(&line);
+            let told = path == "proto/reason/reasons.toml"
+                || path.ends_with(".md")
+                || path.ends_with(".rs") && !is_test && is_message(&line);
             if told && is_no(&line) {
                 found.push(format!("{path}:{number}: {}", line.trim()));
             }
