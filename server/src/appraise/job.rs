@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, convert::Infallible, sync::Arc, time::Duration}
 
 use hallmark_policy::AppraisalChange;
 use hallmark_spiffe::SpiffeId;
-use hallmark_state::decide::{Reappraisal, reappraise_page};
+use hallmark_state::decide::reappraise_page;
 
 use super::{
     PolicyFileError,
@@ -86,7 +86,11 @@ async fn judge_and_record(
         let state = server.state();
         (state.rules().revision, Arc::clone(&state.rules().set))
     };
-    let judged: Vec<Reappraisal> = judge_page(server, &set, page).await?;
+    // Reading, decoding and judging of one half goes on while the other half waits for the store.
+    let mut first = page;
+    let second = first.split_off(first.len().div_ceil(2));
+    let (mut judged, rest) = tokio::try_join!(judge_page(server, &set, first), judge_page(server, &set, second))?;
+    judged.extend(rest);
     let decided = server.journal.decide("server", |view| {
         Ok::<_, Infallible>(reappraise_page(view, &judged, rules, cause))
     });

@@ -12,7 +12,7 @@ use super::PolicyFileError;
 use crate::{attest::recall, server::Server};
 
 /// Nodes that are in memory at a time.
-pub(super) const PAGE: usize = 256;
+pub(super) const PAGE: usize = 512;
 /// How often a node's lines are looked for that attests each time meanwhile.
 const TRIES: usize = 8;
 
@@ -46,6 +46,9 @@ pub(super) async fn judge_page(
     set: &Arc<PolicySet>,
     ids: Vec<SpiffeId>,
 ) -> Result<Vec<Reappraisal>, PolicyFileError> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
     let kept = server.store.facts_of(ids.clone()).await?;
     let found: BTreeSet<SpiffeId> = kept.iter().map(|facts| facts.node.clone()).collect();
     let mut judged: Vec<Reappraisal> = ids
