@@ -15,7 +15,7 @@ pub use judge::judge;
 pub use rules::{RuleChange, change_rules, digest, in_force, set_trust};
 
 use hallmark_policy::signed::OperatorKeys;
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::Mutex;
 
 /// Judges nodes again when the rules have changed, or when time has passed.
 #[derive(Debug)]
@@ -24,8 +24,6 @@ pub struct Appraiser {
     keys: OperatorKeys,
     /// A courtesy: two who judge at once would judge the same nodes.
     turn: Mutex<()>,
-    /// Wakes the job.
-    due: Notify,
 }
 
 impl Appraiser {
@@ -35,7 +33,6 @@ impl Appraiser {
         Self {
             keys,
             turn: Mutex::new(()),
-            due: Notify::new(),
         }
     }
 }

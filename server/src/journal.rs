@@ -3,7 +3,7 @@
 
 use std::{
     fmt,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+    sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard},
 };
 
 use hallmark_reason::Coded as _;
@@ -24,12 +24,47 @@ pub struct Journal {
 }
 
 /// The state follows the store, record by record.
-struct Followed(RwLock<State>);
+struct Followed {
+    state: RwLock<State>,
+    /// The record that was expected and the one that came, once the numbers had a hole or went back: from then on the state is
+    /// not the store's, and nothing is decided by it.
+    lost: OnceLock<(u64, u64)>,
+}
+
+impl Followed {
+    const fn new(state: State) -> Self {
+        Self {
+            state: RwLock::new(state),
+            lost: OnceLock::new(),
+        }
+    }
+
+    fn state(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn require_followed(&self) -> Result<(), StoreError> {
+        self.lost.get().map_or(Ok(()), |(expected, found)| {
+            Err(StoreError::Hole {
+                expected: *expected,
+                found: *found,
+            })
+        })
+    }
+}
 
 impl Follower for Followed {
     fn follow(&self, records: &[Record]) {
-        let mut state = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         for record in records {
+            let expected = state.revision().saturating_add(1);
+            if record.revision != expected {
+                let _ = self.lost.set((expected, record.revision));
+            }
+            if let Err(error) = self.require_followed() {
+                tracing::error!(code = %error.code(), %error, "the server's state no longer follows the store");
+                return;
+            }
             state.apply(record);
         }
     }
@@ -54,14 +89,14 @@ impl Journal {
     /// A journal that begins with `state`, which was made of what `store` has; nothing may have been written since.
     #[must_use]
     pub fn new(state: State, store: Arc<dyn Store>, clock: Clock) -> Self {
-        let state = Arc::new(Followed(RwLock::new(state)));
+        let state = Arc::new(Followed::new(state));
         store.follow(Arc::<Followed>::clone(&state));
         Self { state, store, clock }
     }
 
     /// The state, to read. Never held across an `await`, nor for long: the store's writer waits for it.
     pub fn state(&self) -> RwLockReadGuard<'_, State> {
-        self.state.0.read().unwrap_or_else(PoisonError::into_inner)
+        self.state.state()
     }
 
     /// Where everything is kept.
@@ -113,11 +148,12 @@ impl Journal {
     /// Makes a decision durable, unless what it rested on has changed since. Where there is nothing to do, nothing is written.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`], or the store's.
+    /// [`StoreError::Conflict`], [`StoreError::Hole`], or the store's.
     pub async fn commit(&self, actor: &str, decision: Decision) -> Result<Committed, StoreError> {
         if decision.is_empty() {
             return Ok(Committed::default());
         }
+        self.state.require_followed()?;
         self.store.commit(self.transaction(actor, decision)?).await
     }
 
@@ -149,5 +185,54 @@ impl fmt::Debug for Journal {
         f.debug_struct("Journal")
             .field("revision", &self.state().revision())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hallmark_policy::PolicySet;
+    use hallmark_spiffe::TrustDomain;
+    use hallmark_state::{Change, Configured, Expect, Snapshot};
+    use hallmark_verify::Trust;
+
+    use super::*;
+
+    fn record(revision: u64) -> Record {
+        let decision = Decision {
+            expect: Expect::default(),
+            changes: vec![Change::PutBundleSequence(revision)],
+            events: Vec::new(),
+        };
+        Record {
+            revision,
+            first_event: 1,
+            transaction: Arc::new(decision.into_transaction([0; 16], "test", 0)),
+        }
+    }
+
+    #[test]
+    fn a_state_that_missed_a_record_decides_nothing_any_more() {
+        let followed = || {
+            let configured = Configured {
+                trust: Arc::new(Trust::default()),
+                set: Arc::new(PolicySet::default()),
+            };
+            let trust_domain = TrustDomain::parse("example.org").unwrap();
+            Followed::new(State::new(&trust_domain, &Snapshot::default(), configured).unwrap())
+        };
+        let control = followed();
+        control.follow(&[record(1), record(2)]);
+        control.follow(&[record(3)]);
+        assert_eq!((control.state().revision(), control.require_followed()), (3, Ok(())));
+        for (wrong, expected) in [(2, 1), (0, 1)] {
+            let followed = followed();
+            followed.follow(&[record(wrong)]);
+            followed.follow(&[record(1)]);
+            let hole = StoreError::Hole { expected, found: wrong };
+            assert_eq!(
+                (followed.state().revision(), followed.require_followed()),
+                (0, Err(hole))
+            );
+        }
     }
 }

@@ -119,14 +119,15 @@ fn tell(change: &AppraisalChange, cause: &str) {
 pub async fn keep_judging(server: Arc<Server>) {
     loop {
         let wait = {
-            let state = server.state();
-            let left = state.next_stale().map(|at| at.saturating_sub(server.clock.unix()));
+            let left = server
+                .state()
+                .next_stale()
+                .map(|at| at.saturating_sub(server.clock.unix()));
             left.and_then(|left| u64::try_from(left).ok())
                 .map_or(EVERY, Duration::from_secs)
         };
         let wait = wait.clamp(Duration::from_millis(500), EVERY);
-        // Whichever comes first: both only say that it is worth a look.
-        let _ = tokio::time::timeout(wait, server.appraiser.due.notified()).await;
+        tokio::time::sleep(wait).await;
         let cause = if server.state().count_behind() > 0 {
             BEHIND
         } else {

@@ -56,6 +56,7 @@ pub(super) async fn judge_page(
         .filter(|id| !found.contains(id))
         .map(|node| Reappraisal {
             evidence: server.state().attestation(&node).map(|state| state.revision),
+            other_eks: listed_with(server, &node),
             node,
             result: None,
             stale_at: None,
@@ -76,6 +77,7 @@ pub(super) async fn judge_page(
             let facts = looked.contains(&proven.node).then(|| proven.to_facts()).transpose()?;
             Ok(Reappraisal {
                 evidence: Some(proven.revision),
+                other_eks: proven.facts.tpm.other_eks.clone(),
                 result: Some(set.judge(&proven.facts, now)),
                 stale_at: set.stale_at(&proven.facts, now),
                 facts: facts.map(Arc::new),
@@ -145,9 +147,7 @@ struct Proven {
 impl Proven {
     /// Operators may have listed other EKs as this machine's since it attested.
     fn relink(&mut self, server: &Server) {
-        if let Some(ek) = NodeId::ek_of(&self.node) {
-            self.facts.tpm.other_eks = server.state().listed_with(&ek);
-        }
+        self.facts.tpm.other_eks = listed_with(server, &self.node);
     }
 
     fn to_facts(&self) -> Result<NodeFacts, PolicyFileError> {
@@ -158,6 +158,10 @@ impl Proven {
             revision: self.revision,
         })
     }
+}
+
+fn listed_with(server: &Server, node: &SpiffeId) -> BTreeSet<String> {
+    NodeId::ek_of(node).map_or_else(BTreeSet::new, |ek| server.state().listed_with(&ek))
 }
 
 fn decoded(kept: &NodeFacts) -> Result<Proven, PolicyFileError> {

@@ -133,6 +133,14 @@ pub enum StoreError {
         /// The change.
         what: String,
     },
+    /// The journal's numbers have a hole, or went back, behind this server's state.
+    #[error("the server's state no longer follows the journal")]
+    Hole {
+        /// The record that was to come.
+        expected: u64,
+        /// The one that came.
+        found: u64,
+    },
     /// The system has no random bytes to give.
     #[error("no random bytes for the id of a transaction")]
     Random,
@@ -203,6 +211,7 @@ impl Coded for StoreError {
             Self::Conflict { .. } => ReasonCode::new("HM-STORE-0018"),
             Self::Unknown { .. } => ReasonCode::new("HM-STORE-0019"),
             Self::Random => ReasonCode::new("HM-STORE-0020"),
+            Self::Hole { .. } => ReasonCode::new("HM-STORE-0021"),
         }
     }
 
@@ -214,6 +223,7 @@ impl Coded for StoreError {
             Self::OtherTrustDomain { stored, configured, .. } => {
                 Some(format!("store of {stored}, configured {configured}"))
             }
+            Self::Hole { expected, found } => Some(format!("expected record {expected}, got {found}")),
             Self::Conflict { key } => Some(format!("changed: {key:?}")),
             Self::SequenceNotRising { stored, new } => Some(format!("stored {stored}, new {new}")),
             Self::Open { reason, .. }

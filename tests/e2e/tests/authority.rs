@@ -14,7 +14,7 @@ use hallmark_spiffe::{TrustDomain, x509::verify_chain};
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::Command;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use trial::{DOMAIN, PATIENCE, Trial, bundle, entry, register, report, svids, wait_for};
 
 const DONE: i32 = 0;
@@ -58,9 +58,18 @@ fn renew(server: &Server, clock: &MovedClock, words: &[&str]) -> (Option<i32>, S
 
 /// The body of a GET at the server's health listener, and whether it was 200.
 fn get(server: &Server, path: &str) -> (bool, String) {
-    let log = server.log();
-    let line = log.lines().rfind(|line| line.contains("health is served")).unwrap();
-    let mut stream = TcpStream::connect(line.split("address=").nth(1).unwrap().trim()).unwrap();
+    // The server is ready a moment before it says where its health is served.
+    let deadline = Instant::now() + PATIENCE;
+    let address = loop {
+        let log = server.log();
+        let line = log.lines().rfind(|line| line.contains("health is served"));
+        if let Some(address) = line.and_then(|line| line.split("address=").nth(1)) {
+            break address.trim().to_owned();
+        }
+        assert!(Instant::now() < deadline, "no health listener in\n{log}");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
     let mut answer = String::new();

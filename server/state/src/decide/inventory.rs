@@ -118,7 +118,9 @@ pub fn remove(view: View<'_>, eks: &[EkId], reason: &str, dry_run: bool) -> Resu
 fn staged(plan: &Plan, known: &InventorySnapshot, reason: &str) -> (Vec<Change>, Vec<Event>) {
     let put = plan.added.iter().chain(&plan.changed);
     let put = put.map(|line| Change::PutInventoryLine(Arc::new(line.clone())));
-    let gone = plan.removed.iter().filter_map(|ek| known.lines().get(ek));
+    // Of a line that changes, too: an EK that it no longer names is touched by that.
+    let gone = plan.removed.iter().chain(plan.changed.iter().map(|line| &line.ek));
+    let gone = gone.filter_map(|ek| known.lines().get(ek));
     let gone = gone.map(|line| Change::DeleteInventoryLine(Arc::clone(line)));
     // What is removed first leaves its EKs to the lines that name them now.
     let changes: Vec<Change> = gone.chain(put).collect();

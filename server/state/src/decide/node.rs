@@ -300,14 +300,13 @@ fn request(
 
 /// What was asked of a node that changes counts no more.
 fn forget_requests(view: &View<'_>, node: &SpiffeId) -> Vec<Change> {
+    // Also where there are none: one that comes meanwhile is of before the step.
+    view.rests_on(Key::Requests(node.clone()));
     let requested = view.unprotected().requested(node);
-    let forget = |action| {
-        view.rests_on(Key::Requests(node.clone()));
-        Change::PutRequests {
-            node: node.clone(),
-            action,
-            requests: Vec::new(),
-        }
+    let forget = |action| Change::PutRequests {
+        node: node.clone(),
+        action,
+        requests: Vec::new(),
     };
     requested.map(forget).collect()
 }

@@ -1,7 +1,8 @@
 //! Nodes, judged again by what they proved last.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
+use hallmark_node::NodeId;
 use hallmark_policy::{AppraisalChange, AppraisalResult};
 use hallmark_spiffe::SpiffeId;
 
@@ -14,6 +15,8 @@ pub struct Reappraisal {
     pub node: SpiffeId,
     /// The number of the record that brought the evidence; `None` for a node that has none.
     pub evidence: Option<u64>,
+    /// The other EKs that operators listed as its machine's then, in hex.
+    pub other_eks: BTreeSet<String>,
     /// What was found; `None` where there is no evidence to judge.
     pub result: Option<AppraisalResult>,
     /// From when on, in Unix seconds, that no longer counts.
@@ -22,8 +25,8 @@ pub struct Reappraisal {
     pub facts: Option<Arc<NodeFacts>>,
 }
 
-/// What became of nodes that were judged by the rules of revision `rules`: of each that proved nothing since. What it judged
-/// by other rules than those in force counts for nothing.
+/// What became of nodes that were judged by the rules of revision `rules`: of each that proved nothing since, and is the same
+/// machine's. What was judged by other rules than those in force counts for nothing.
 pub fn reappraise_page(
     view: View<'_>,
     page: &[Reappraisal],
@@ -38,7 +41,10 @@ pub fn reappraise_page(
         let Some(node) = view.node(&judged.node) else { continue };
         // Who proved something since was judged by that.
         let newest = view.attestation(&judged.node).map(|state| state.revision);
-        if newest != judged.evidence {
+        // What is denied to one EK of a machine is denied to all.
+        let _ = view.machines();
+        let listed = NodeId::ek_of(&judged.node).map(|ek| view.unprotected().listed_with(&ek));
+        if newest != judged.evidence || listed.unwrap_or_default() != judged.other_eks {
             continue;
         }
         changes.extend(judged.facts.clone().map(Change::PutFacts));

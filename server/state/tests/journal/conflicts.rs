@@ -48,7 +48,7 @@ fn delete(name: &str) -> Change {
 }
 
 /// What others may have changed meanwhile.
-fn changes_of_others() -> Vec<(&'static str, Change)> {
+pub(crate) fn changes_of_others() -> Vec<(&'static str, Change)> {
     let mut all = changes_of_nodes();
     all.extend(changes_of_entries());
     all.extend(changes_of_rules_and_inventory());
@@ -408,7 +408,7 @@ fn an_expired_entry_is_deleted_unless_it_was_given_more_time() {
     is_made_again_after(deleted, &[&["expired updated"]]);
 }
 
-fn changed(view: View<'_>, ek: [u8; 32], action: Action, over_tls: Option<&RoleHolder>) -> Decision {
+pub(crate) fn changed(view: View<'_>, ek: [u8; 32], action: Action, over_tls: Option<&RoleHolder>) -> Decision {
     let configured: BTreeSet<SpiffeId> = [id("/unrelated")].into();
     let by = Asker {
         actor: "uid:0",
@@ -431,7 +431,7 @@ fn changed(view: View<'_>, ek: [u8; 32], action: Action, over_tls: Option<&RoleH
 #[test]
 fn a_step_of_a_node_rests_on_it_and_on_the_nodes_of_its_machine() {
     let ban = |view: View<'_>| changed(view, A, Action::Ban, None);
-    is_made_again_after(ban, &[&OF_A, &["a2 attested", "machines"]]);
+    is_made_again_after(ban, &[&OF_A, &["a2 attested", "machines", "requests about a"]]);
     // By an administrator over TLS: on the role, too.
     let holder = RoleHolder {
         id: id("/unrelated"),
@@ -440,7 +440,8 @@ fn a_step_of_a_node_rests_on_it_and_on_the_nodes_of_its_machine() {
     };
     let of_b = ["b banned", "b attested"];
     let ban = |view: View<'_>| changed(view, A, Action::Ban, Some(&holder));
-    is_made_again_after(ban, &[&OF_A, &["a2 attested", "machines"], &OF_ENTRIES, &of_b]);
+    let others = ["a2 attested", "machines", "requests about a"];
+    is_made_again_after(ban, &[&OF_A, &others, &OF_ENTRIES, &of_b]);
 }
 
 #[test]
@@ -523,6 +524,7 @@ fn a_policy_rests_on_every_policy_and_on_the_rules() {
 fn a_reappraisal_rests_on_the_rules_and_on_the_nodes_that_it_judged() {
     let judged = |view: View<'_>| {
         let page = [Reappraisal {
+            other_eks: view.unprotected().listed_with(&A),
             node: node_id(A),
             evidence: Some(1),
             result: None,
@@ -533,7 +535,7 @@ fn a_reappraisal_rests_on_the_rules_and_on_the_nodes_that_it_judged() {
         assert_eq!(decision.changes.len(), 1);
         decision
     };
-    is_made_again_after(judged, &[&OF_A, &["rules", "trust"]]);
+    is_made_again_after(judged, &[&OF_A, &["rules", "trust", "machines"]]);
 }
 
 #[test]

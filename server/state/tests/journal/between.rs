@@ -1,0 +1,86 @@
+//! What comes between a look and the record of the decision that it led to.
+
+use std::sync::Arc;
+
+use hallmark_node::EkId;
+use hallmark_state::{
+    Action, Appraised, Change, State, Tail, View,
+    decide::{Reappraisal, reappraise_page},
+};
+
+use crate::{
+    conflicts::{changed, changes_of_others},
+    samples::{A, NEW, NOW, node_id, state, transaction},
+};
+
+#[test]
+fn a_reappraisal_from_before_a_link_does_not_count() {
+    let mut state = state();
+    let apply = |state: &mut State, changes| {
+        let revision = state.revision() + 1;
+        state.apply(&hallmark_state::Record {
+            revision,
+            first_event: 1,
+            transaction: Arc::new(transaction(changes, Vec::new())),
+        });
+    };
+    apply(
+        &mut state,
+        vec![Change::PutRules {
+            set: Arc::default(),
+            digest: [9; 32],
+        }],
+    );
+    let rules = state.rules().revision;
+    // Judged by these rules, before an import lists another EK with it.
+    let before = state.listed_with(&A);
+    let evidence = state.attestation(&node_id(A)).map(|it| it.revision);
+    let page = [Reappraisal {
+        node: node_id(A),
+        evidence,
+        other_eks: before,
+        result: None,
+        stale_at: None,
+        facts: None,
+    }];
+    apply(
+        &mut state,
+        vec![
+            Change::PutMachineEks([EkId::Spki(A), EkId::Spki(NEW)].into()),
+            Change::PutAppraised {
+                node: node_id(A),
+                appraised: Appraised::default(),
+            },
+        ],
+    );
+    assert!(
+        !state.node(&node_id(A)).unwrap().is_appraised_by(rules, NOW),
+        "behind after the import"
+    );
+    let (decision, _) = reappraise_page(View::new(&state), &page, rules, "x");
+    apply(&mut state, decision.changes);
+    assert!(
+        !state.node(&node_id(A)).unwrap().is_appraised_by(rules, NOW),
+        "still behind: it was judged without the link"
+    );
+    // The control: judged with it.
+    let [mut judged] = page;
+    judged.other_eks = state.listed_with(&A);
+    let (decision, _) = reappraise_page(View::new(&state), &[judged], rules, "x");
+    apply(&mut state, decision.changes);
+    assert!(state.node(&node_id(A)).unwrap().is_appraised_by(rules, NOW));
+}
+
+#[test]
+fn a_request_that_comes_beside_a_ban_makes_it_be_made_again() {
+    let state = state();
+    let decision = changed(View::new(&state), A, Action::Ban, None);
+    let mut tail = Tail::new(state.revision());
+    let of = changes_of_others()
+        .into_iter()
+        .find(|(n, _)| *n == "requests about a")
+        .unwrap()
+        .1;
+    tail.push(state.revision() + 1, &transaction(vec![of], Vec::new()));
+    assert!(tail.conflict(&decision.expect).is_some());
+}
