@@ -1,8 +1,9 @@
 # Hallmark. Every target installs what it needs on Debian (apt, cargo, and Python packages into target/) and says so.
-.PHONY: help deps build demo test bench lint doc fuzz prove reason-codes clean
+.PHONY: help deps build demo test simulate bench lint doc fuzz prove reason-codes clean
 
 CARGO ?= cargo
 FUZZ_SECONDS ?= 10
+SEEDS ?= 20000
 # What the demo runs, and nothing else of the workspace.
 DEMO = hallmark-server hallmark-agent hallmark hallmark-demo
 
@@ -27,6 +28,9 @@ test: deps ## all tests, against real parts
 	@tests/interop/setup
 	@$(CARGO) build --workspace --bins
 	@$(CARGO) test --workspace --no-fail-fast
+
+simulate: ## run SEEDS simulated schedules of servers, agents and operators; FIRST=… begins elsewhere
+	@$(CARGO) run --quiet --profile simulation -p hallmark-simulation -- --seeds $(SEEDS) --first $(or $(FIRST),0)
 
 bench: deps ## measure; prints a table and writes target/bench/results.json
 	@$(CARGO) build --release --bins -p hallmark-server -p hallmark-agent -p hallmark

@@ -1,0 +1,145 @@
+//! Entries, the inventory and the authority.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use hallmark_node::EkId;
+use hallmark_state::{
+    Authority, AuthorityState, Change, EntryDraft, EntryId, Event, View, What,
+    decide::{EntryOperation, EntryWriter, Import, delete_expired, import, remove, write_entries},
+};
+
+use super::{Context, Next, Work};
+
+const BY: &str = "operator";
+
+/// What is asked for of one entry.
+#[derive(Clone)]
+pub(crate) enum EntryAsk {
+    Create(EntryDraft, EntryId),
+    /// Another lifetime, in seconds.
+    Update(EntryId, i32),
+    Delete(EntryId),
+}
+
+/// How an entry is changed.
+type Revise = Box<dyn Fn(&mut EntryDraft) -> Result<(), String> + Send + Sync>;
+
+/// A batch of them.
+pub(crate) struct Entries(pub(crate) Vec<EntryAsk>);
+
+impl Work for Entries {
+    fn next(&mut self, context: &mut Context<'_>) -> Next {
+        let revise = |ask: &EntryAsk| -> Revise {
+            let lifetime = match ask {
+                EntryAsk::Update(_, lifetime) => *lifetime,
+                _ => 0,
+            };
+            Box::new(move |draft| {
+                draft.x509_svid_ttl = lifetime;
+                Ok(())
+            })
+        };
+        let revisions: Vec<Revise> = self.0.iter().map(revise).collect();
+        let pairs = self.0.iter().zip(&revisions);
+        let operations: Vec<EntryOperation<'_>> = pairs
+            .map(|(ask, revise)| match ask.clone() {
+                EntryAsk::Create(draft, id) => EntryOperation::Create(draft, id),
+                EntryAsk::Update(id, _) => EntryOperation::Update {
+                    id,
+                    revise: &**revise,
+                    is_whole: false,
+                },
+                EntryAsk::Delete(id) => EntryOperation::Delete(id),
+            })
+            .collect();
+        let configured = BTreeSet::new();
+        let by = EntryWriter {
+            over_tls: None,
+            configured: &configured,
+            max_ttl: Duration::from_secs(86_400),
+            reason: "",
+        };
+        match write_entries(View::new(context.state()), &operations, &by, context.server_now()) {
+            Ok((decision, _)) => Next::commit(BY, decision),
+            Err(_) => Next::End,
+        }
+    }
+}
+
+/// Entries that have expired go, a page at a time.
+pub(crate) struct Expire;
+
+impl Work for Expire {
+    fn next(&mut self, context: &mut Context<'_>) -> Next {
+        let (decision, _) = delete_expired(View::new(context.state()), 2, context.server_now());
+        Next::commit("server", decision)
+    }
+}
+
+/// What is asked for of the inventory.
+pub(crate) enum InventoryAsk {
+    /// The lines of these machines, each with its owner; whether all others go, and retired ones may come back.
+    Import(Vec<(usize, usize)>, bool, bool),
+    Remove(EkId),
+}
+
+/// A change of the inventory.
+pub(crate) struct Inventory(pub(crate) InventoryAsk);
+
+impl Work for Inventory {
+    fn next(&mut self, context: &mut Context<'_>) -> Next {
+        let view = View::new(context.state());
+        match &self.0 {
+            InventoryAsk::Import(lines, replace, readmit) => {
+                let lines = lines
+                    .iter()
+                    .map(|(machine, owner)| context.machines[*machine].line(*owner));
+                let lines: Vec<_> = lines.collect();
+                let ask = Import {
+                    lines: &lines,
+                    replace: *replace,
+                    readmit: *readmit,
+                    dry_run: false,
+                    reason: "",
+                };
+                let (decision, _) = import(view, &ask, context.server_now());
+                Next::commit(BY, decision)
+            }
+            InventoryAsk::Remove(ek) => match remove(view, &[*ek], "", false) {
+                Ok((decision, _)) => Next::commit(BY, decision),
+                Err(_) => Next::End,
+            },
+        }
+    }
+}
+
+/// A new authority signs from now on.
+pub(crate) struct Rotate(pub(crate) u64);
+
+impl Work for Rotate {
+    fn next(&mut self, context: &mut Context<'_>) -> Next {
+        let view = View::new(context.state());
+        let state = view.authorities();
+        let old = state.active_authority().map(|it| {
+            Change::PutAuthority(Arc::new(Authority {
+                state: AuthorityState::Old,
+                ..Authority::clone(it)
+            }))
+        });
+        let label = format!("key-{}", self.0);
+        let new = Change::PutAuthority(Arc::new(Authority {
+            certificate: label.clone().into_bytes(),
+            label: label.clone(),
+            created_at: context.server_now(),
+            state: AuthorityState::Active,
+        }));
+        let what = What::Authority {
+            act: "x509-authority-activate".to_owned(),
+            reason: None,
+            facts: Vec::new(),
+        };
+        let sequence = Change::PutBundleSequence(state.bundle_sequence() + 1);
+        let changes = old.into_iter().chain([new, sequence]).collect();
+        Next::commit("server", view.decide(changes, vec![Event::done(label, what)]))
+    }
+}

@@ -1,0 +1,66 @@
+//! Nodes that are behind the rules are judged again, by what they proved last.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use hallmark_policy::MachineFacts;
+use hallmark_spiffe::SpiffeId;
+use hallmark_state::{
+    View,
+    decide::{Reappraisal, reappraise_page},
+};
+
+use super::{Context, Next, Work};
+
+/// How many nodes a page has.
+const PAGE: usize = 3;
+
+/// A page of the job.
+#[derive(Default)]
+pub(crate) struct Reappraise {
+    judged: Option<(u64, Vec<Reappraisal>)>,
+}
+
+impl Work for Reappraise {
+    fn next(&mut self, context: &mut Context<'_>) -> Next {
+        let Some((rules, judged)) = &self.judged else {
+            let nodes = context.state().nodes_behind(context.server_now(), PAGE);
+            if nodes.is_empty() {
+                return Next::End;
+            }
+            self.judged = Some((context.state().rules().revision, judge(context, nodes)));
+            return Next::Later;
+        };
+        let (decision, _) = reappraise_page(View::new(context.state()), judged, *rules, "job");
+        Next::commit("server", decision)
+    }
+}
+
+/// What the rules in force find in what these nodes proved last.
+pub(super) fn judge(context: &Context<'_>, nodes: Vec<SpiffeId>) -> Vec<Reappraisal> {
+    let (state, at) = (context.state(), time(context.server_now()));
+    let set = &state.rules().set;
+    let judge = |node: SpiffeId| {
+        let Some((revision, facts)) = context.store.facts(&node) else {
+            return Reappraisal {
+                evidence: state.attestation(&node).map(|held| held.revision),
+                node,
+                result: None,
+                stale_at: None,
+                facts: None,
+            };
+        };
+        let facts: MachineFacts = serde_json::from_str(facts).unwrap();
+        Reappraisal {
+            node,
+            evidence: Some(*revision),
+            result: Some(set.judge(&facts, at)),
+            stale_at: set.stale_at(&facts, at),
+            facts: None,
+        }
+    };
+    nodes.into_iter().map(judge).collect()
+}
+
+pub(super) fn time(seconds: i64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap())
+}

@@ -1,0 +1,86 @@
+//! The harness can fail: each fault that is built in is found within a few seeds, as the law that it breaks.
+
+use hallmark_simulation::{Broken, Law, Setup, run, run_steps, schedule, shortest};
+
+/// Within how many seeds each is found.
+const SEEDS: u64 = 300;
+
+/// The law that each fault breaks.
+fn law(broken: Broken) -> Law {
+    match broken {
+        Broken::IgnoresExpectations
+        | Broken::SignsBeforeCommit
+        | Broken::ForgetsNode
+        | Broken::ForgetsEntries
+        | Broken::ForgetsRules
+        | Broken::ForgetsAuthority => Law::NothingUnrecordedIsSigned,
+        Broken::NumbersBeforeCommit => Law::NumbersWithoutGap,
+        Broken::AnswersBeforeFlush => Law::AcknowledgedIsThere,
+        Broken::KeepsRefused => Law::RefusedIsNotThere,
+        Broken::LosesRecord | Broken::TornSnapshot => Law::StateIsAFold,
+        Broken::ReordersEvents => Law::EventsArePrefix,
+        Broken::RepeatsSerials => Law::SerialOnce,
+        Broken::NeverAsks | Broken::NeverCatchesUp => Law::NobodyWaitsForEver,
+        Broken::RepeatsAfterLostAnswer => Law::DecidedOnce,
+    }
+}
+
+fn is_found_with(servers: usize) {
+    for broken in Broken::ALL {
+        let setup = Setup {
+            servers,
+            steps: 400,
+            broken: Some(broken),
+        };
+        let mut seeds = 0..SEEDS;
+        let found = seeds.find_map(|seed| Some((seed, run_steps(setup, seed, &schedule(seed, setup.steps)).err()?)));
+        let Some((seed, violation)) = found else {
+            panic!("{broken:?} is not found within {SEEDS} seeds");
+        };
+        assert_eq!(violation.law, law(broken), "{broken:?}, seed {seed}: {violation}");
+    }
+}
+
+#[test]
+fn each_fault_is_found_with_one_server() {
+    is_found_with(1);
+}
+
+#[test]
+fn each_fault_is_found_with_several_servers() {
+    is_found_with(3);
+}
+
+#[test]
+fn a_seed_that_fails_tells_its_shortest_schedule_and_how_to_run_it_again() {
+    let setup = Setup {
+        servers: 3,
+        steps: 400,
+        broken: Some(Broken::ForgetsNode),
+    };
+    let failure = (0..SEEDS).find_map(|seed| run(setup, seed).err()).unwrap();
+    assert!(failure.steps.len() < 60, "{failure}");
+    // It fails, and with any one step less it does not.
+    let again = run_steps(setup, failure.seed, &failure.steps).unwrap_err();
+    assert_eq!(again, failure.violation);
+    for gone in 0..failure.steps.len() {
+        let mut steps = failure.steps.clone();
+        steps.remove(gone);
+        let law = run_steps(setup, failure.seed, &steps).err().map(|found| found.law);
+        assert_ne!(law, Some(failure.violation.law), "step {gone} could go");
+    }
+    let text = failure.to_string();
+    let only: Vec<String> = failure.steps.iter().map(|step| step.at.to_string()).collect();
+    assert!(text.contains(&format!(
+        "--seed {} --servers 3 --steps 400 --only {}",
+        failure.seed,
+        only.join(",")
+    )));
+    // The control: the same seed without the fault.
+    let whole = Setup { broken: None, ..setup };
+    run(whole, failure.seed).unwrap();
+    assert_eq!(
+        shortest(setup, failure.seed, failure.steps.clone(), again).steps,
+        failure.steps
+    );
+}

@@ -1,0 +1,61 @@
+//! Thousands of seeds, with one server and with several: every law holds.
+
+use hallmark_simulation::{Coverage, Setup, run};
+
+/// Seeds of each kind, so that a debug build needs about half a minute on one core.
+const SEEDS: u64 = 1000;
+
+fn setup(servers: usize) -> Setup {
+    Setup {
+        servers,
+        steps: 400,
+        broken: None,
+    }
+}
+
+fn every_law_holds(servers: usize) {
+    let mut all = Coverage::default();
+    for seed in 0..SEEDS {
+        match run(setup(servers), seed) {
+            Ok(coverage) => all = sum(all, coverage),
+            Err(failure) => panic!("{failure}"),
+        }
+    }
+    // A harness in which nothing happens finds nothing.
+    let seeds = usize::try_from(SEEDS).unwrap();
+    assert!(all.records > 20 * seeds && all.signed > 2 * seeds, "{all:?}");
+    assert!(all.conflicts > seeds && all.asked > seeds, "{all:?}");
+    assert!(
+        all.crashes > seeds && all.store_crashes > seeds && all.token_failures > seeds / 10,
+        "{all:?}"
+    );
+}
+
+fn sum(a: Coverage, b: Coverage) -> Coverage {
+    Coverage {
+        records: a.records + b.records,
+        signed: a.signed + b.signed,
+        conflicts: a.conflicts + b.conflicts,
+        asked: a.asked + b.asked,
+        crashes: a.crashes + b.crashes,
+        store_crashes: a.store_crashes + b.store_crashes,
+        token_failures: a.token_failures + b.token_failures,
+    }
+}
+
+#[test]
+fn every_law_holds_with_one_server() {
+    every_law_holds(1);
+}
+
+#[test]
+fn every_law_holds_with_several_servers() {
+    every_law_holds(3);
+}
+
+#[test]
+fn a_seed_is_one_schedule() {
+    let [one, other] = [run(setup(3), 5).unwrap(), run(setup(3), 5).unwrap()];
+    assert_eq!(one, other);
+    assert_ne!(one, run(setup(3), 6).unwrap());
+}
