@@ -67,8 +67,6 @@ pub(crate) struct Draft {
     pub(crate) serial: u128,
     pub(crate) expires_at: i64,
     pub(crate) subject: SpiffeId,
-    /// The agent through which, or of which, it is.
-    pub(crate) agent: SpiffeId,
     /// The entry that grants it, as the server saw it; `None` for a node's own.
     pub(crate) entry: Option<Arc<Entry>>,
     /// The label of the authority.

@@ -51,6 +51,8 @@ pub(crate) struct World {
     machines: Vec<Machine>,
     tasks: Vec<Task>,
     next_task: u64,
+    /// How often it came to rest.
+    settled: u64,
     checker: Checker,
     saved: Option<Saved>,
     approval: ApprovalRules,
@@ -74,6 +76,7 @@ impl World {
             machines: (0..MACHINES).map(Machine::new).collect(),
             tasks: Vec::new(),
             next_task: 0,
+            settled: 0,
             checker: Checker::new(setup.servers),
             saved: None,
             approval: ApprovalRules {
@@ -382,7 +385,9 @@ impl World {
 
     /// Nothing new comes and nothing fails any more: everybody is answered, and every server knows all.
     pub(crate) fn settle(&mut self) -> Result<(), Violation> {
-        let random = &mut Random::new(1);
+        // Each time other numbers: ids and serial numbers come from them.
+        self.settled += 1;
+        let random = &mut Random::new(self.settled);
         for _ in 0..self.servers.len() {
             self.restart(random)?;
         }

@@ -3,7 +3,7 @@
 use hallmark_simulation::{Coverage, Setup, run};
 
 /// Seeds of each kind, so that a debug build needs about half a minute on one core.
-const SEEDS: u64 = 1000;
+const SEEDS: u64 = 2000;
 
 fn setup(servers: usize) -> Setup {
     Setup {

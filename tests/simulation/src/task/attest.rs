@@ -143,7 +143,6 @@ impl Attest {
                     serial: judged.svid.serial,
                     expires_at: judged.svid.expires_at,
                     subject: machine.id.clone(),
-                    agent: machine.id.clone(),
                     entry: None,
                     authority: judged.authority.clone(),
                 }],

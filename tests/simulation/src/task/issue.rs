@@ -76,7 +76,6 @@ impl Work for Issue {
             serial: context.server.serial(context.random),
             expires_at: now + i64::try_from(ttl.as_secs()).unwrap(),
             subject,
-            agent: agent.clone(),
             entry,
             authority: authority.clone(),
         };
