@@ -3,7 +3,7 @@
 
 CARGO ?= cargo
 FUZZ_SECONDS ?= 10
-SEEDS ?= 20000
+SEEDS ?= 10000
 # What the demo runs, and nothing else of the workspace.
 DEMO = hallmark-server hallmark-agent hallmark hallmark-demo
 
@@ -30,7 +30,7 @@ test: deps ## all tests, against real parts
 	@$(CARGO) test --workspace --no-fail-fast
 
 simulate: ## run SEEDS simulated schedules of servers, agents and operators; FIRST=… begins elsewhere
-	@$(CARGO) run --quiet --profile simulation -p hallmark-simulation -- --seeds $(SEEDS) --first $(or $(FIRST),0)
+	@$(CARGO) run --quiet -p hallmark-simulation -- --seeds $(SEEDS) --first $(or $(FIRST),0)
 
 bench: deps ## measure; prints a table and writes target/bench/results.json
 	@$(CARGO) build --release --bins -p hallmark-server -p hallmark-agent -p hallmark

@@ -4,7 +4,7 @@ mod choose;
 
 use std::time::Duration;
 
-use hallmark_state::{Approvers, Decision, Event, Expect, Outcome, decide::ApprovalRules};
+use hallmark_state::{Action, Approvers, Decision, Event, Expect, Outcome, decide::ApprovalRules};
 
 use crate::{
     Broken, Kind, Law, Setup, Step, Violation,
@@ -13,7 +13,7 @@ use crate::{
     random::Random,
     server::{Saved, Server},
     store::{Answer, Id, Store},
-    task::{Context, Next, Phase, TRIES, Task, Then},
+    task::{Attest, Context, Next, NodeAct, Phase, TRIES, Task, Then, Work},
 };
 
 /// When a run begins, in Unix seconds.
@@ -85,9 +85,22 @@ impl World {
             },
             coverage: Coverage::default(),
         };
+        let mut first: Vec<Box<dyn Work>> = Vec::new();
         for kind in [Kind::Rotate, Kind::Inventory, Kind::Entries, Kind::Entries] {
-            let mut random = Random::new(seed ^ world.next_task);
-            world.begin(kind, 0, &mut random);
+            let random = &mut Random::new(seed ^ first.len() as u64);
+            first.extend(world.choose(kind, 0, random));
+        }
+        // Half of the machines are in when it begins.
+        for machine in 0..MACHINES / 2 {
+            first.push(Box::new(NodeAct::Operate {
+                machine,
+                action: Action::Approve,
+                operator: 1,
+            }));
+            first.push(Box::new(Attest::of(machine)));
+        }
+        for work in first {
+            world.push(work, 0);
             world.settle()?;
         }
         Ok(world)
@@ -159,9 +172,12 @@ impl World {
     }
 
     fn begin(&mut self, kind: Kind, server: usize, random: &mut Random) {
-        let Some(work) = self.choose(kind, server, random) else {
-            return;
-        };
+        if let Some(work) = self.choose(kind, server, random) {
+            self.push(work, server);
+        }
+    }
+
+    fn push(&mut self, work: Box<dyn Work>, server: usize) {
         let run = self.servers[server].run;
         self.tasks.push(Task {
             number: self.next_task,

@@ -23,10 +23,10 @@ fn every_law_holds(servers: usize) {
     }
     // A harness in which nothing happens finds nothing.
     let seeds = usize::try_from(SEEDS).unwrap();
-    assert!(all.records > 20 * seeds && all.signed > 2 * seeds, "{all:?}");
+    assert!(all.records > 20 * seeds && all.signed > 3 * seeds, "{all:?}");
     assert!(all.conflicts > seeds && all.asked > seeds, "{all:?}");
     assert!(
-        all.crashes > seeds && all.store_crashes > seeds && all.token_failures > seeds / 10,
+        all.crashes > seeds / 2 && all.store_crashes > seeds / 2 && all.token_failures > seeds / 10,
         "{all:?}"
     );
 }

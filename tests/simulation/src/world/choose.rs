@@ -110,13 +110,12 @@ impl World {
     }
 
     fn inventory_ask(&self, machine: usize, random: &mut Random) -> InventoryAsk {
-        if self.next_task > 4 && random.one_in(4) {
+        let is_first = self.next_task == 0;
+        if !is_first && random.one_in(4) {
             return InventoryAsk::Remove(self.machines[machine].ek_id());
         }
         // The first import names every machine.
-        let is_named = |_: &usize| self.next_task < 4 || random.one_in(2);
-        let named: Vec<usize> = (0..MACHINES).filter(is_named).collect();
-        let mut random = random.clone();
+        let named: Vec<usize> = (0..MACHINES).filter(|_| is_first || random.one_in(2)).collect();
         let lines = named.into_iter().map(|machine| (machine, random.below(2))).collect();
         InventoryAsk::Import(lines, random.one_in(4), random.one_in(2))
     }
