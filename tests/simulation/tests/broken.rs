@@ -1,4 +1,10 @@
 //! The harness can fail: each fault that is built in is found within a few seeds, as the law that it breaks.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on has failed"
+)]
 
 use hallmark_simulation::{Broken, Law, Setup, run, run_steps, schedule, shortest};
 
