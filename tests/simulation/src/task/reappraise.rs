@@ -1,7 +1,11 @@
 //! Nodes that are behind the rules are judged again, by what they proved last.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
+use hallmark_node::NodeId;
 use hallmark_policy::MachineFacts;
 use hallmark_spiffe::SpiffeId;
 use hallmark_state::{
@@ -40,19 +44,23 @@ pub(super) fn judge(context: &Context<'_>, nodes: Vec<SpiffeId>) -> Vec<Reapprai
     let (state, at) = (context.state(), time(context.server_now()));
     let set = &state.rules().set;
     let judge = |node: SpiffeId| {
+        let other_eks = NodeId::ek_of(&node).map_or_else(BTreeSet::new, |ek| state.listed_with(&ek));
         let Some((revision, facts)) = context.store.facts(&node) else {
             return Reappraisal {
                 evidence: state.attestation(&node).map(|held| held.revision),
                 node,
+                other_eks,
                 result: None,
                 stale_at: None,
                 facts: None,
             };
         };
-        let facts: MachineFacts = serde_json::from_str(facts).unwrap();
+        let mut facts: MachineFacts = serde_json::from_str(facts).unwrap();
+        facts.tpm.other_eks.clone_from(&other_eks);
         Reappraisal {
             node,
             evidence: Some(*revision),
+            other_eks,
             result: Some(set.judge(&facts, at)),
             stale_at: set.stale_at(&facts, at),
             facts: None,
