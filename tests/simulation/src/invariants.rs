@@ -246,6 +246,16 @@ impl Checker {
         if !node.untrusted_reason.is_empty() {
             return Some(format!("{} is not trusted: {}", node.id, node.untrusted_reason));
         }
+        // What is denied to one key of a machine is denied to all.
+        let others = node.ek_sha256.map_or_else(Vec::new, |ek| self.truth.siblings(&ek));
+        let is_out = |state| matches!(state, NodeState::Banned | NodeState::Suspended | NodeState::Retired);
+        let mut others = others.iter().filter_map(|other| self.truth.node(other));
+        if let Some(other) = others.find(|other| is_out(other.state)) {
+            return Some(format!(
+                "{} is the machine of {}, which is {}",
+                node.id, other.id, other.state
+            ));
+        }
         let is_stale = node.appraised.stale_at.is_some_and(|stale| stale <= at);
         (node.appraised.rules != rules || is_stale).then(|| {
             format!(

@@ -63,9 +63,11 @@ impl Machine {
         Name::parse(&[&[0x00, 0x0b][..], &self.ek].concat()).unwrap()
     }
 
-    pub(crate) fn line(&self, owner: usize) -> InventoryItem {
+    /// Its line in the inventory, of these owner and further keys.
+    pub(crate) fn line(&self, owner: usize, other_eks: BTreeSet<EkId>) -> InventoryItem {
         InventoryItem {
             owner: format!("team-{owner}"),
+            other_eks,
             ..InventoryItem::new(self.ek_id())
         }
     }
@@ -81,7 +83,7 @@ impl Machine {
                 inventory: line.map(|_| InventoryStatement::default()),
                 certificate: None,
                 firmware_version: self.firmware,
-                other_eks: BTreeSet::new(),
+                other_eks: state.listed_with(&self.ek),
             },
             quote_clock: self.quote(now),
             pcrs: BTreeMap::new(),

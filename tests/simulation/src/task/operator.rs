@@ -78,8 +78,9 @@ impl Work for Expire {
 
 /// What is asked for of the inventory.
 pub(crate) enum InventoryAsk {
-    /// The lines of these machines, each with its owner; whether all others go, and retired ones may come back.
-    Import(Vec<(usize, usize)>, bool, bool),
+    /// The lines of these machines, each with its owner, and of some the other machine that it is as well; whether all others
+    /// go, and retired ones may come back.
+    Import(Vec<(usize, usize, Option<usize>)>, bool, bool),
     Remove(EkId),
 }
 
@@ -91,9 +92,12 @@ impl Work for Inventory {
         let view = View::new(context.state());
         match &self.0 {
             InventoryAsk::Import(lines, replace, readmit) => {
-                let lines = lines
-                    .iter()
-                    .map(|(machine, owner)| context.machines[*machine].line(*owner));
+                let line = |(machine, owner, other): &(usize, usize, Option<usize>)| {
+                    let other = other.filter(|other| other != machine);
+                    let other = other.map(|other| context.machines[other].ek_id());
+                    context.machines[*machine].line(*owner, other.into_iter().collect())
+                };
+                let lines = lines.iter().map(line);
                 let lines: Vec<_> = lines.collect();
                 let ask = Import {
                     lines: &lines,

@@ -116,7 +116,12 @@ impl World {
         }
         // The first import names every machine.
         let named: Vec<usize> = (0..MACHINES).filter(|_| is_first || random.one_in(2)).collect();
-        let lines = named.into_iter().map(|machine| (machine, random.below(2))).collect();
+        let line = |machine| {
+            // Sometimes two of the TPMs turn out to be one machine's.
+            let other = (!is_first && random.one_in(8)).then(|| random.below(MACHINES));
+            (machine, random.below(2), other)
+        };
+        let lines = named.into_iter().map(line).collect();
         InventoryAsk::Import(lines, random.one_in(4), random.one_in(2))
     }
 }
