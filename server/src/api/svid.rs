@@ -2,7 +2,7 @@
 
 mod csr;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use hallmark_api::svid::{
     BatchNewX509svidRequest, BatchNewX509svidResponse, MintJwtsvidRequest, MintJwtsvidResponse, MintX509svidRequest,
@@ -107,13 +107,34 @@ impl SvidService {
     }
 
     /// Issues what the items are granted. What has changed between the grant and the record of the intents is looked at
-    /// again: nothing is signed by what no longer counts.
-    async fn issue(
+    /// again: nothing is signed by what no longer counts. Items that others change again and again hold up no others: a batch
+    /// that does not come through is split.
+    async fn issue(&self, id: &SpiffeId, params: &[NewX509svidParams]) -> Result<Vec<ItemResult>, Status> {
+        let mut open = VecDeque::from([params]);
+        let mut all = Vec::with_capacity(params.len());
+        while let Some(batch) = open.pop_front() {
+            let tries = if batch.len() > 1 { BATCH_TRIES } else { TRIES };
+            match self.try_to_issue(id, batch, tries).await? {
+                Some(results) => all.extend(results),
+                None if batch.len() > 1 => {
+                    let (first, second) = batch.split_at(batch.len() / 2);
+                    open.push_front(second);
+                    open.push_front(first);
+                }
+                None => all.push(changes_too_often()),
+            }
+        }
+        Ok(all)
+    }
+
+    /// `None` where something that it rests on changed each time.
+    async fn try_to_issue(
         &self,
         id: &SpiffeId,
         params: &[NewX509svidParams],
-    ) -> Result<Vec<batch_new_x509svid_response::Result>, Status> {
-        for _ in 0..TRIES {
+        tries: u32,
+    ) -> Result<Option<Vec<ItemResult>>, Status> {
+        for turn in 0..tries {
             // The wait for a limit, or for the token, may have been long enough for a ban.
             caller::standing(&self.server, id)?;
             judge_one(&self.server, id)
@@ -134,15 +155,31 @@ impl SvidService {
                 issue(&self.server, id.as_str(), expect, orders).await
             };
             if let Some(issued) = issued {
-                return Ok(results(granted, issued));
+                return Ok(Some(results(granted, issued)));
             }
+            // Whoever changes it all the time is not in step with this.
+            tokio::time::sleep(PAUSE * turn.min(10)).await;
         }
-        Err(Status::unavailable("the state changes too often to sign; try again"))
+        Ok(None)
     }
 }
 
-/// How often what is granted is looked at again at most.
-const TRIES: usize = 16;
+type ItemResult = batch_new_x509svid_response::Result;
+
+/// How often what is granted together is looked at again at most, before it is split.
+const BATCH_TRIES: u32 = 3;
+/// And what is granted alone.
+const TRIES: u32 = 32;
+/// The step of the pauses between.
+const PAUSE: Duration = Duration::from_millis(1);
+
+fn changes_too_often() -> ItemResult {
+    let status = Status::unavailable("what this SVID rests on changes too often to sign it; try again");
+    ItemResult {
+        status: Some(failed_item(&status)),
+        svid: None,
+    }
+}
 
 /// What the items of a batch are granted.
 struct Orders {

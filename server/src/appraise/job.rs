@@ -19,7 +19,7 @@ const BEHIND: &str = "nodes that were not judged when the rules changed";
 /// And of those whose verdict had an end.
 const STALE: &str = "the age of quotes";
 
-/// Judges every node that is behind the rules in force, or whose verdict has gone stale. `cause` is what it is put on record
+/// Judges every node that is behind the rules in force now, or whose verdict has gone stale. `cause` is what it is put on record
 /// with. Gives the nodes whose verdict or selectors changed.
 ///
 /// # Errors
@@ -28,10 +28,15 @@ const STALE: &str = "the age of quotes";
 pub async fn judge_behind(server: &Arc<Server>, cause: &str) -> Result<Vec<AppraisalChange>, PolicyFileError> {
     let _turn = server.appraiser.turn.lock().await;
     let (mut all, mut failed, mut unreadable) = (Vec::new(), None, BTreeSet::new());
+    // Who changes the rules meanwhile sees to what follows from that.
+    let target = server.state().rules().revision;
     loop {
         let page = {
-            let state = server.state();
-            let behind = state.nodes_behind(server.clock.unix(), PAGE.saturating_add(unreadable.len()));
+            let (state, now) = (server.state(), server.clock.unix());
+            if !state.any_judged_before(target) && state.next_stale().is_none_or(|stale| now < stale) {
+                return failed.map_or(Ok(all), Err);
+            }
+            let behind = state.nodes_behind(now, PAGE.saturating_add(unreadable.len()));
             let page = behind.into_iter().filter(|id| !unreadable.contains(id)).take(PAGE);
             page.collect::<Vec<SpiffeId>>()
         };

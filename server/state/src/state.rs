@@ -197,6 +197,12 @@ impl State {
         ids.into_iter().cloned().collect()
     }
 
+    /// Whether a node was last judged by rules from before this revision.
+    #[must_use]
+    pub fn any_judged_before(&self, rules: u64) -> bool {
+        self.by_rules.first().is_some_and(|(judged, _)| *judged < rules)
+    }
+
     /// How many nodes were not judged by the rules in force.
     #[must_use]
     pub fn count_behind(&self) -> usize {

@@ -150,8 +150,10 @@ async fn a_value_that_does_not_read_back_is_told() {
                 .unwrap();
         };
         put(value);
-        let store = open(&file).unwrap();
-        let error = store.load().await.unwrap_err();
+        let error = match open(&file) {
+            Ok(store) => store.load().await.unwrap_err(),
+            Err(error) => error,
+        };
         assert_eq!(error.code().as_str(), "HM-STORE-0011", "{error:?}");
         // The control.
         put(&if key == "rules" {
@@ -159,7 +161,7 @@ async fn a_value_that_does_not_read_back_is_told() {
         } else {
             "7".to_owned()
         });
-        store.load().await.unwrap();
+        open(&file).unwrap().load().await.unwrap();
     }
 }
 
@@ -196,4 +198,27 @@ async fn an_intent_that_was_open_for_long_is_interrupted() {
     let store = open(&file).unwrap();
     assert_eq!(store.load().await.unwrap().interrupted, 2);
     assert_eq!(all_events(&store).await.last().unwrap().sequence, range.last + 1);
+}
+
+/// What only a later record could have written: the journal is another one's, or was cut.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_ahead_of_its_journal_does_not_open() {
+    let changes = [
+        "INSERT OR REPLACE INTO meta (key, value) VALUES ('settled_event', '99999')",
+        "INSERT OR REPLACE INTO meta (key, value) VALUES ('rules', '99999 ' || hex(zeroblob(32)))",
+        "INSERT INTO evidence (node, judged_at, sighting, file, facts, ima, earlier, revision) \
+         VALUES ('spiffe://example.org/a', 1, '{}', '{}', '{}', '', '', 99999)",
+    ];
+    for change in changes {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("server.db");
+        filled(&file).await;
+        drop(open(&file).unwrap());
+        Connection::open(&file).unwrap().execute_batch(change).unwrap();
+        let Err(refused) = open(&file) else {
+            panic!("opened after: {change}")
+        };
+        assert_eq!(refused.code().as_str(), "HM-STORE-0006", "{change}");
+        assert!(refused.compared().unwrap().contains("beyond the end"), "{change}");
+    }
 }

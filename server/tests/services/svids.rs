@@ -10,6 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use hallmark_api::{
+    entry::{BatchUpdateEntryRequest, entry_server::Entry as _},
     svid::{
         BatchNewX509svidRequest, BatchNewX509svidResponse, MintX509svidRequest, NewJwtsvidRequest, NewX509svidParams,
         svid_server::Svid as _,
@@ -21,7 +22,7 @@ use rcgen::{CertificateParams, KeyPair, SanType};
 use tonic::{Code, Status};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use crate::lab::{Lab, entry, from_agent, isolated, local};
+use crate::lab::{Lab, entry, from_agent, id_message, isolated, local};
 
 /// A CSR of a fresh key, with these URI and DNS names.
 pub(crate) fn csr(uris: &[&str], dns_names: &[&str]) -> Bytes {
@@ -313,4 +314,60 @@ fn what_is_not_there_yet_says_so() {
             Code::Unimplemented
         );
     });
+}
+
+/// An entry that is updated all the time holds up no other SVID of the same batch.
+#[test]
+fn an_entry_that_never_rests_holds_up_no_other() {
+    isolated(
+        "svids::an_entry_that_never_rests_holds_up_no_other",
+        |folder| async move {
+            let lab = Arc::new(Lab::start(&folder).await);
+            let agent = lab.attested("aa", &[]).await;
+            let named = |name: &str| types::Entry {
+                id: name.into(),
+                ..entry(&format!("/{name}"), agent.path(), 1)
+            };
+            lab.create(vec![named("restless"), named("quiet"), named("other")])
+                .await;
+            let done = Arc::new(AtomicBool::new(false));
+            let writers: Vec<_> = (0..4)
+                .map(|writer| {
+                    let (lab, done) = (Arc::clone(&lab), Arc::clone(&done));
+                    tokio::spawn(async move {
+                        let mut updates = 0_u64;
+                        while !done.load(Ordering::SeqCst) {
+                            let request = BatchUpdateEntryRequest {
+                                entries: vec![types::Entry {
+                                    id: "restless".into(),
+                                    hint: format!("{writer}-{updates}"),
+                                    spiffe_id: Some(id_message("/restless")),
+                                    ..Default::default()
+                                }],
+                                input_mask: Some(types::EntryMask {
+                                    hint: true,
+                                    ..Default::default()
+                                }),
+                                output_mask: None,
+                            };
+                            lab.entries.batch_update_entry(local(request)).await.unwrap();
+                            updates += 1;
+                        }
+                        updates
+                    })
+                })
+                .collect();
+            for _ in 0..5 {
+                let items = ["quiet", "restless", "other"].map(|name| (name, csr(&[], &[])));
+                let answer = batch(&lab, &agent, &items).await.unwrap();
+                let code = |at: usize| answer.results[at].status.as_ref().unwrap().code;
+                assert_eq!((code(0), code(2)), (0, 0), "{:?}", answer.results[0].status);
+            }
+            done.store(true, Ordering::SeqCst);
+            for writer in writers {
+                assert!(writer.await.unwrap() > 0);
+            }
+            Arc::into_inner(lab).unwrap().stop().await;
+        },
+    );
 }

@@ -60,7 +60,33 @@ impl Head {
             },
         };
         head.settled = apply::meta(path, connection, "settled_event", |text| text.parse().ok())?.unwrap_or_default();
+        head.require_all_before_its_end(path, connection)?;
         Ok(head)
+    }
+
+    /// Nothing in the store can be of a record or event that the journal does not have yet.
+    fn require_all_before_its_end(&self, path: &Path, connection: &Connection) -> Result<(), StoreError> {
+        let at = |e: rusqlite::Error| StoreError::from_sqlite(path, &e);
+        let beyond = |what: &str| {
+            Err(corrupt(
+                path,
+                self.revision,
+                &format!("{what} is beyond the end of the journal"),
+            ))
+        };
+        if self.settled > self.next_event {
+            return beyond("the mark of settled intents");
+        }
+        if apply::rules(path, connection)?.0 > self.revision {
+            return beyond("the revision of the rules");
+        }
+        let sql = "SELECT max((SELECT coalesce(max(appraised_rules), 0) FROM agents), \
+                   (SELECT coalesce(max(revision), 0) FROM evidence))";
+        let newest: u64 = connection.query_row(sql, [], |row| row.get(0)).map_err(at)?;
+        if newest > self.revision {
+            return beyond("the verdict or the evidence of a node");
+        }
+        Ok(())
     }
 
     /// As the store has it, with the intents that are open; checks the rows that those are read from, each against the one

@@ -79,5 +79,14 @@ pub(super) fn migrate(path: &Path, connection: &mut Connection) -> Result<(), St
             .map_err(at)?;
         transaction.pragma_update(None, "user_version", known).map_err(at)?;
     }
-    transaction.commit().map_err(at)
+    transaction.commit().map_err(at)?;
+    if 0 < found && found < known {
+        tracing::warn!(
+            store = %path.display(),
+            from = found,
+            to = known,
+            "the store was brought to a newer schema: an older program does not open it any more"
+        );
+    }
+    Ok(())
 }
