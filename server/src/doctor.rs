@@ -4,8 +4,9 @@ use std::path::Path;
 
 use hallmark_host::{answer::Finding, out_of_room};
 use hallmark_reason::Coded;
-use hallmark_store::StoreError;
+use hallmark_store::{SqliteOptions, SqliteStore, StoreError};
 use rustix::fs::{Access, access};
+use tokio::task::spawn_blocking;
 
 use crate::{
     authority::{AuthorityError, is_key_label, key_label},
@@ -18,7 +19,7 @@ use crate::{
 /// A look at one thing: what was found, or what is wrong with it.
 type Look = Result<String, Box<dyn Coded + Send>>;
 
-/// Looks at the data folder, the token and the running server; tells each line to `tell` as it is found.
+/// Looks at the data folder, the whole journal, the token and the running server; tells each line to `tell` as it is found.
 ///
 /// # Errors
 /// The first thing that is not right; all of them have been told.
@@ -27,6 +28,7 @@ pub(crate) async fn examine(config: &Config, mut tell: impl FnMut(Finding)) -> R
     let mut first = Ok(());
     for (what, found) in [
         ("data folder", data_folder(&config.data_dir)),
+        ("journal", journal(config).await),
         ("token", token(config).await),
         ("server", server(config).await),
     ] {
@@ -68,6 +70,24 @@ fn data_folder(path: &Path) -> Look {
         Ok(None) | Err(_) => Ok(path.display().to_string()),
         Ok(Some(_)) => Err(boxed(StoreError::Full { path: path.to_owned() })),
     }
+}
+
+async fn journal(config: &Config) -> Look {
+    if !config.store.exists() {
+        return Ok("begins with the first start".into());
+    }
+    let options = SqliteOptions::new(&config.store, config.trust_domain.clone());
+    let looked = spawn_blocking(move || SqliteStore::verify(&options)).await;
+    let verified = looked.map_err(|_| boxed(StoreError::Closed))?;
+    Ok(match verified.map_err(boxed)? {
+        None => "the store has an older schema, which the next start brings up to date".into(),
+        Some(journal) => format!(
+            "{} rows follow each other, up to record {} with the chain hash {}",
+            journal.rows,
+            journal.revision,
+            hex::encode(journal.chain)
+        ),
+    })
 }
 
 async fn token(config: &Config) -> Look {

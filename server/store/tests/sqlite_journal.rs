@@ -222,3 +222,60 @@ async fn a_store_that_is_ahead_of_its_journal_does_not_open() {
         assert!(refused.compared().unwrap().contains("beyond the end"), "{change}");
     }
 }
+
+/// A start reads the journal from the mark of settled intents on; a look at the whole of it finds what was changed before.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_whole_journal_is_verified_on_request() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("server.db");
+    let options = SqliteOptions::new(&file, trust_domain());
+    filled(&file).await;
+    let all = rows(&file);
+    let (last, third) = (all.last().unwrap(), all[2].0);
+    let expected = |verified: hallmark_store::VerifiedJournal| {
+        assert_eq!(verified.rows, u64::try_from(all.len()).unwrap());
+        assert_eq!((verified.revision, &verified.chain[..]), (last.0, &last.3[..]));
+    };
+    expected(SqliteStore::verify(&options).unwrap().unwrap());
+    let settled = last.1 + last.2;
+    let raw = Connection::open(&file).unwrap();
+    raw.execute(
+        "INSERT OR REPLACE INTO meta (key, value) VALUES ('settled_event', ?1)",
+        [settled.to_string()],
+    )
+    .unwrap();
+    // While a server has it open, too.
+    let store = open(&file).unwrap();
+    expected(SqliteStore::verify(&options).unwrap().unwrap());
+    drop(store);
+    let before = raw.query_row("SELECT count(*) FROM journal", [], |row| row.get::<_, u64>(0));
+    assert_eq!(before.unwrap(), u64::try_from(all.len()).unwrap());
+    for change in [
+        format!("UPDATE journal SET chain = zeroblob(32) WHERE revision = {third}"),
+        format!("DELETE FROM journal WHERE revision = {third}"),
+        format!("DELETE FROM journal WHERE revision <= {third}"),
+    ] {
+        let copy = folder.path().join("copy.db");
+        raw.execute("VACUUM INTO ?1", [copy.to_str().unwrap()]).unwrap();
+        let copied = Connection::open(&copy).unwrap();
+        copied.execute_batch(&change).unwrap();
+        drop(copied);
+        // The control: a start does not see it.
+        drop(open(&copy).unwrap_or_else(|error| panic!("{change}: {error:?}")));
+        let found = SqliteStore::verify(&SqliteOptions::new(&copy, trust_domain())).unwrap_err();
+        assert_eq!(found.code().as_str(), "HM-STORE-0006", "{change}");
+        std::fs::remove_file(&copy).unwrap();
+    }
+}
+
+/// A store from before the journal is told, and stays as it is.
+#[test]
+fn an_older_store_is_not_verified_and_not_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("server.db");
+    let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/version-10.db");
+    std::fs::copy(fixture, &file).unwrap();
+    let options = SqliteOptions::new(&file, trust_domain());
+    assert_eq!(SqliteStore::verify(&options).unwrap(), None);
+    assert_eq!(std::fs::read(&file).unwrap(), std::fs::read(fixture).unwrap());
+}

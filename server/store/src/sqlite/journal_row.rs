@@ -98,29 +98,14 @@ impl Head {
         let at = |e: rusqlite::Error| StoreError::from_sqlite(path, &e);
         let mut head = Self::read(path, connection)?;
         let first = row_of_event(connection, head.settled).map_err(at)?;
-        let mut before = Row::before(connection, first).map_err(at)?;
-        let mut rows = connection
-            .prepare(&format!(
-                "SELECT {COLUMNS} FROM journal WHERE revision >= ?1 ORDER BY revision"
-            ))
-            .map_err(at)?;
-        let mut rows = rows.query(params![first]).map_err(at)?;
-        while let Some(row) = rows.next().map_err(at)? {
-            let now = Row::read(row).map_err(at)?;
-            let payload = row.get_ref("payload").map_err(at)?;
-            let payload = payload
-                .as_blob()
-                .map_err(|e| corrupt(path, now.revision, &e.to_string()))?;
-            let transactions = encoding::decode(payload).map_err(|e| corrupt(path, now.revision, &e.to_string()))?;
-            now.follows(&before, &transactions, payload)
-                .map_err(|reason| corrupt(path, now.revision, reason))?;
-            let mut number = now.first_event;
-            for transaction in &transactions {
+        let before = Row::before(connection, first).map_err(at)?;
+        walk(path, connection, first, before, |row, transactions| {
+            let mut number = row.first_event;
+            for transaction in transactions {
                 head.note(number, transaction);
                 number = number.saturating_add(count(transaction));
             }
-            before = Some(now);
-        }
+        })?;
         Ok(head)
     }
 
@@ -325,6 +310,67 @@ impl Row {
         }
         Ok(())
     }
+}
+
+/// Goes through the rows from the one with the revision `first` on, and checks each against the one before.
+fn walk(
+    path: &Path,
+    connection: &Connection,
+    first: u64,
+    mut before: Option<Row>,
+    mut each: impl FnMut(&Row, &[Transaction]),
+) -> Result<Option<Row>, StoreError> {
+    let at = |e: rusqlite::Error| StoreError::from_sqlite(path, &e);
+    let mut rows = connection
+        .prepare(&format!(
+            "SELECT {COLUMNS} FROM journal WHERE revision >= ?1 ORDER BY revision"
+        ))
+        .map_err(at)?;
+    let mut rows = rows.query(params![first]).map_err(at)?;
+    while let Some(row) = rows.next().map_err(at)? {
+        let now = Row::read(row).map_err(at)?;
+        let payload = row.get_ref("payload").map_err(at)?;
+        let payload = payload
+            .as_blob()
+            .map_err(|e| corrupt(path, now.revision, &e.to_string()))?;
+        let transactions = encoding::decode(payload).map_err(|e| corrupt(path, now.revision, &e.to_string()))?;
+        now.follows(&before, &transactions, payload)
+            .map_err(|reason| corrupt(path, now.revision, reason))?;
+        each(&now, &transactions);
+        before = Some(now);
+    }
+    Ok(before)
+}
+
+/// Checks every row of the journal against the one before, from the first on.
+///
+/// # Errors
+/// When the journal cannot be read, or a row is not what was written.
+pub(super) fn verify(path: &Path, connection: &Connection) -> Result<VerifiedJournal, StoreError> {
+    Head::read(path, connection)?;
+    let mut rows = 0;
+    let last = walk(path, connection, 0, None, |_, _| rows += 1)?;
+    let mut verified = VerifiedJournal {
+        rows,
+        ..VerifiedJournal::default()
+    };
+    if let Some(last) = last {
+        let chain = last.chain.try_into();
+        verified.revision = last.revision;
+        verified.chain = chain.map_err(|_| corrupt(path, last.revision, "its chain hash has not 32 bytes"))?;
+    }
+    Ok(verified)
+}
+
+/// A journal whose rows follow each other.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct VerifiedJournal {
+    /// The rows.
+    pub rows: u64,
+    /// The number of the last record; 0 without one.
+    pub revision: u64,
+    /// The chain hash of the last row: SHA-256 over all before it; zeros without one.
+    pub chain: [u8; 32],
 }
 
 /// The chain hash of a row.

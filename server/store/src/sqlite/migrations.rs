@@ -29,7 +29,7 @@ const JOURNAL: u32 = 11;
 const APPLICATION_ID: u32 = 0x484d_524b;
 
 /// The newest schema version that this program knows.
-fn newest() -> u32 {
+pub(super) fn newest() -> u32 {
     u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX)
 }
 

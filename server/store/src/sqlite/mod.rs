@@ -33,6 +33,7 @@ use hallmark_state::{
     Transaction, WholeLog,
 };
 
+pub use journal_row::VerifiedJournal;
 pub use options::SqliteOptions;
 
 use self::{exclusive::Exclusive, journal_row::Head, readers::Readers, writer::Writer};
@@ -72,6 +73,23 @@ impl SqliteStore {
             interrupted,
             _exclusive: exclusive,
         })
+    }
+
+    /// Checks the whole journal of a store, whether a server has it open or not, and changes nothing. `None` where the store
+    /// has an older schema, which the next start brings up to date. Blocks; the time grows with the journal.
+    ///
+    /// # Errors
+    /// When the store cannot be read or is not this program's, or the journal is not what was written
+    /// ([`StoreError::Corrupt`], with the row).
+    pub fn verify(options: &SqliteOptions) -> Result<Option<VerifiedJournal>, StoreError> {
+        let connection = open::readable(options)?;
+        if migrations::recognise(options.path(), &connection)? < migrations::newest() {
+            return Ok(None);
+        }
+        // One view of the file, however long it takes.
+        let at = |e: rusqlite::Error| StoreError::from_sqlite(options.path(), &e);
+        let view = connection.unchecked_transaction().map_err(at)?;
+        journal_row::verify(options.path(), &view).map(Some)
     }
 
     /// The database file.
