@@ -119,8 +119,9 @@ impl Running {
             Some(address) => Some(health::Listener::bind(health::Address::Tcp(address)).await?),
             None => None,
         };
-        let store = parts::store(&config).await?;
+        // The token first: a store is not brought to a newer schema by a start that cannot serve.
         let keys = parts::keys(&config).await?;
+        let store = parts::store(&config).await?;
         let address = tcp.local_addr().unwrap_or(address);
         let server = parts::server(config, address, store, keys, clock).await?;
         let linked = crate::nodes::relink(&server).await;

@@ -101,11 +101,12 @@ pub(crate) struct Opened {
 impl Opened {
     /// Opens both.
     pub(crate) async fn open(config: &Config) -> Result<Self, StartError> {
+        let keys = keys(config).await?;
         let store = store(config).await?;
         Ok(Self {
             loaded: store.load().await?,
             store,
-            keys: keys(config).await?,
+            keys,
             clock: Clock::system(),
         })
     }

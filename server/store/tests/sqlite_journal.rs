@@ -278,4 +278,14 @@ fn an_older_store_is_not_verified_and_not_changed() {
     let options = SqliteOptions::new(&file, trust_domain());
     assert_eq!(SqliteStore::verify(&options).unwrap(), None);
     assert_eq!(std::fs::read(&file).unwrap(), std::fs::read(fixture).unwrap());
+    // Nor by a start that was meant for another one; sqlite_version_10.rs is the control.
+    let other = SqliteOptions::new(&file, hallmark_spiffe::TrustDomain::parse("other.example").unwrap());
+    let Err(refused) = SqliteStore::open(&other) else {
+        panic!("another trust domain's store opened")
+    };
+    assert_eq!(refused.code().as_str(), "HM-STORE-0009");
+    let version = Connection::open(&file)
+        .unwrap()
+        .pragma_query_value(None, "user_version", |row| row.get::<_, u32>(0));
+    assert_eq!(version.unwrap(), 10);
 }

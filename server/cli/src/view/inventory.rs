@@ -227,7 +227,11 @@ impl Show for ImportView {
                 ),
             ));
         }
-        let head = if self.dry_run { "would change\n" } else { "" };
+        let head = match (self.dry_run, self.changes_something()) {
+            (true, true) => "would change\n",
+            (true, false) => "would change nothing\n",
+            (false, _) => "",
+        };
         format!("{head}{}", facts(&lines))
     }
 }

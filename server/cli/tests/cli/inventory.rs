@@ -45,6 +45,7 @@ fn an_import_tells_what_it_changes() {
     // The same again changes nothing, and says so.
     let again = server.run(&format!("inventory import {first} --dry-run"));
     assert_eq!(again.code, 0, "{}", again.stdout);
+    assert!(again.stdout.starts_with("would change nothing\n"), "{}", again.stdout);
     let list = server.run("inventory list").stdout;
     assert!(
         list.contains("3f9a00000000  pre-registered  SN1     ops    rack=7;site=berlin  2030-01-31T00:00:00Z"),

@@ -61,6 +61,10 @@ impl SqliteStore {
     pub fn open(options: &SqliteOptions) -> Result<Self, StoreError> {
         let exclusive = Exclusive::acquire(options.path())?;
         let mut connection = open::writable(options)?;
+        if migrations::recognise(options.path(), &connection)? > 0 {
+            // Another trust domain's store stays as it is.
+            open::pin_trust_domain(options, &mut connection)?;
+        }
         migrations::migrate(options.path(), &mut connection)?;
         open::pin_trust_domain(options, &mut connection)?;
         let mut head = Head::open_at(options.path(), &connection)?;

@@ -3,6 +3,7 @@
 use crate::kept::{CONFIGURATION, Kept, UNEXPECTED, UNREACHABLE};
 use crate::trial::DOMAIN;
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -347,4 +348,29 @@ fn an_empty_store_beside_a_used_token_is_refused_until_a_new_beginning_is_said()
         "{records}"
     );
     kept.trial.lab.server().stop();
+}
+
+#[test]
+fn a_pin_that_is_refused_leaves_the_store_of_the_version_before_as_it_is() {
+    let mut kept = Kept::filled();
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../server/store/tests/fixtures/version-10.db");
+    let data = kept.path("older");
+    std::fs::create_dir(&data).unwrap();
+    std::fs::set_permissions(&data, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let store = data.join("server.db");
+    std::fs::copy(&fixture, &store).unwrap();
+    std::fs::set_permissions(&store, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let wrong = kept.file("wrong-pin", WRONG_PIN);
+    let mut config = kept.with("hsm", "pin", format!("file:{}", wrong.display()));
+    config.insert("data_dir".into(), data.display().to_string().into());
+    kept.must_refuse(
+        &config,
+        UNREACHABLE,
+        &format!(
+            "HM-HSM-0004: the token \"{LABEL}\" refuses the PIN\n  cause: the PIN was changed on the token, or the PIN file \
+             is that of another token\n  next: {RIGHT_PIN}"
+        ),
+    );
+    assert_eq!(std::fs::read(&store).unwrap(), std::fs::read(&fixture).unwrap());
+    kept.must_go_on();
 }
