@@ -6,11 +6,12 @@ use hallmark_api::attest::LogOffset;
 use hallmark_evidence::Log;
 use hallmark_tpm::{Credential, Endorsement, KeyId, Signed, TpmError, TpmHandle, Unique};
 use hallmark_tpm_wire::{Attest, AttestKind, ClockInfo, HashAlg, PcrSelection, PcrValues, PublicArea, pcr_digest};
-use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
 
 use crate::{
-    AgentError, csr,
+    AgentError,
+    blocking::blocking,
+    csr,
     measurements::{LogPaths, Reading},
     registers::proven_by,
 };
@@ -265,16 +266,6 @@ pub struct Quoted {
     pub values: PcrValues,
     /// The logs that no statement is bound to.
     pub growing: Vec<Log>,
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, AgentError> + Send + 'static,
-) -> Result<T, AgentError> {
-    spawn_blocking(work).await.unwrap_or_else(|error| {
-        Err(AgentError::System {
-            detail: error.to_string(),
-        })
-    })
 }
 
 fn quoted(quote: &Signed) -> Result<(ClockInfo, Vec<u8>), TpmError> {

@@ -9,6 +9,7 @@ pub mod agent_svid;
 mod api;
 pub mod attest;
 pub mod attester;
+mod blocking;
 pub mod cache;
 pub mod cli;
 pub mod condition;

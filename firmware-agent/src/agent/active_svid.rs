@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::{
-    attestation::{Attestation, authorities, blocking},
+    attestation::{Attestation, authorities},
     channel::Credential,
 };
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
     agent_svid::AgentSvid,
     attest::{self, Attested},
     attester::NextKey,
+    blocking::blocking,
     server_client::ServerClient,
 };
 

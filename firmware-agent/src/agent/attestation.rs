@@ -10,7 +10,6 @@ use hallmark_spiffe::{Bundle, x509::Authorities};
 use hallmark_tpm::{TpmError, TpmHandle};
 use tokio::{
     sync::{mpsc, watch},
-    task::spawn_blocking,
     time::{Instant, sleep_until},
 };
 
@@ -20,6 +19,7 @@ use crate::{
     agent_svid::AgentSvid,
     attest::{self, Attested},
     attester::{Attester, NextKey},
+    blocking::blocking,
     condition::{Condition, Task},
     config::{Bootstrap, Config},
     connect::{self, Target},
@@ -318,16 +318,5 @@ impl Attestation {
 pub(super) fn authorities(bundle: &Bundle) -> Result<Arc<Authorities>, AgentError> {
     bundle.authorities().map(Arc::new).map_err(|error| AgentError::Bundle {
         detail: error.to_string(),
-    })
-}
-
-/// Disks may take their time.
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, AgentError> + Send + 'static,
-) -> Result<T, AgentError> {
-    spawn_blocking(work).await.unwrap_or_else(|error| {
-        Err(AgentError::System {
-            detail: error.to_string(),
-        })
     })
 }

@@ -1,7 +1,7 @@
 //! DER: the one strict reader and the one writer, and the files that hold DER.
 //!
 //! [`Reader`] reads elements of foreign bytes, [`element`] and its like write them; keys and signatures have functions of their own
-//! ([`ec_spki`], [`ecdsa_numbers`]). [`check`] says whether bytes are one well-formed DER value. [`objects`] reads every certificate, revocation list or public
+//! ([`ec_spki`], [`ecdsa_numbers`]), as have certification requests ([`CertificationRequest`]). [`check`] says whether bytes are one well-formed DER value. [`objects`] reads every certificate, revocation list or public
 //! key of a file, in whatever form operators and TPM vendors hand them over, and never leaves one out without a word.
 //! Everything is pure; whether an object means what it should is its reader's to say.
 #![cfg_attr(
@@ -20,6 +20,7 @@ mod file;
 mod keys;
 mod pem;
 mod read;
+mod request;
 mod strict;
 mod write;
 
@@ -30,6 +31,7 @@ pub use keys::{
 };
 pub use pem::{PemError, sections};
 pub use read::{Element, Reader};
+pub use request::CertificationRequest;
 pub use rustls_pki_types::pem::SectionKind;
 pub use strict::{DerFault, check, element_len};
 pub use write::{bit_string, element, sequence, tag, unsigned};

@@ -5,66 +5,25 @@ use aws_lc_rs::signature::{
     RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512, VerificationAlgorithm,
 };
 
-use hallmark_der::{DerFault, Reader, tag};
+use hallmark_der::{CertificationRequest, Reader, tag};
 
 use crate::{AuthorityError, KeyType, SubjectKey};
 
 /// The longest request that is read, in bytes. One for RSA-4096 with a full set of extensions has about 2,000.
 pub const MAX_CSR_LEN: usize = 16 * 1024;
 
-/// The `[0]` around a request's attributes.
-const ATTRIBUTES: u8 = 0xa0;
-
-struct Request<'a> {
-    /// CertificationRequestInfo, whole: what is signed.
-    info: &'a [u8],
-    spki: &'a [u8],
-    algorithm: &'a [u8],
-    signature: &'a [u8],
-}
-
 pub(crate) fn verified_key(der: &[u8]) -> Result<SubjectKey, AuthorityError> {
     if der.len() > MAX_CSR_LEN {
         return Err(AuthorityError::CsrTooLarge { len: der.len() });
     }
-    let request = read(der).map_err(|_| AuthorityError::CsrMalformed)?;
+    let request = CertificationRequest::read(der).map_err(|_| AuthorityError::CsrMalformed)?;
     let key = SubjectKey::shaped(request.spki)?;
-    let algorithm = algorithm(key.key_type(), request.algorithm)
+    let algorithm = algorithm(key.key_type(), request.algorithm.contents)
         .ok_or_else(|| AuthorityError::CsrAlgorithm { key: key.key_type() })?;
     key.parsed(algorithm)?
         .verify_sig(request.info, request.signature)
         .map_err(|_| AuthorityError::CsrSignature)?;
     Ok(key)
-}
-
-fn read(der: &[u8]) -> Result<Request<'_>, DerFault> {
-    let mut reader = Reader::new(der);
-    let request = reader.inside(tag::SEQUENCE, |request| {
-        let info = request.take(tag::SEQUENCE)?;
-        let spki = read_info(info.contents)?;
-        Ok(Request {
-            info: info.whole,
-            spki,
-            algorithm: request.take(tag::SEQUENCE)?.contents,
-            signature: request.bits()?,
-        })
-    })?;
-    reader.end()?;
-    Ok(request)
-}
-
-/// The key; subject and attributes are skipped, since no decision hangs on them.
-fn read_info(info: &[u8]) -> Result<&[u8], DerFault> {
-    let mut info = Reader::new(info);
-    let fault = info.fault("another version than 1");
-    if info.take(tag::INTEGER)?.contents != [0] {
-        return Err(fault);
-    }
-    info.take(tag::SEQUENCE)?;
-    let spki = info.take(tag::SEQUENCE)?.whole;
-    info.take(ATTRIBUTES)?;
-    info.end()?;
-    Ok(spki)
 }
 
 /// Reads an AlgorithmIdentifier's contents; the key and the algorithm have to fit.

@@ -4,11 +4,11 @@ use std::{sync::Arc, time::SystemTime};
 
 use hallmark_api::svid::batch_new_x509svid_response;
 use hallmark_spiffe::{Bundle, x509::Authorities};
-use tokio::task::spawn_blocking;
 
 use crate::{
     AgentError,
     agent_svid::validity,
+    blocking::blocking,
     cache::{SecretBytes, WorkloadEntry, X509Material},
     csr::WorkloadKey,
     jitter::Jitter,
@@ -53,16 +53,6 @@ pub(super) async fn issue_batch(
         Ok(checked.collect())
     })
     .await
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, AgentError> + Send + 'static,
-) -> Result<T, AgentError> {
-    spawn_blocking(work).await.unwrap_or_else(|error| {
-        Err(AgentError::System {
-            detail: error.to_string(),
-        })
-    })
 }
 
 /// The SVID is for the entry's id and the key that was made for it, and leads to an authority.

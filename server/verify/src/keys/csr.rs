@@ -6,13 +6,10 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 
 use super::CsrError;
 use crate::fingerprint::{hex, sha256};
-use hallmark_der::tag::{INTEGER, SEQUENCE};
-use hallmark_der::{self as der, DerFault, Reader};
+use hallmark_der::{self as der, CertificationRequest};
 
 /// A CSR with a P-256 key and a few names is under 1 KiB.
 pub const MAX_CSR_BYTES: usize = 16 * 1024;
-
-const ATTRIBUTES: u8 = 0xa0;
 
 /// AlgorithmIdentifier ecdsa-with-SHA256 without parameters (RFC 5758 3.2), DER.
 const ECDSA_WITH_SHA256: [u8; 12] = [0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02];
@@ -30,59 +27,21 @@ pub(crate) fn verify(csr: &[u8], svid_spki: &[u8], svid_point: &[u8]) -> Result<
         });
     }
     der::check(csr).map_err(CsrError::NotDer)?;
-    let request = read(csr).map_err(|fault| CsrError::NotPkcs10(fault.what.to_owned()))?;
+    let request = CertificationRequest::read(csr).map_err(|fault| CsrError::NotPkcs10(fault.what.to_owned()))?;
     if request.spki != svid_spki {
         return Err(CsrError::OtherKey {
             svid_key: hex(&sha256(svid_spki)),
             csr_key: hex(&sha256(request.spki)),
         });
     }
-    if request.algorithm != ECDSA_WITH_SHA256 {
+    if request.algorithm.whole != ECDSA_WITH_SHA256 {
         return Err(CsrError::Algorithm {
-            actual: hex(request.algorithm),
+            actual: hex(request.algorithm.whole),
         });
     }
     UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, svid_point)
         .verify(request.info, request.signature)
         .map_err(|_| CsrError::Signature)
-}
-
-/// The parts that matter, each with its header, but the signature without.
-struct Request<'a> {
-    info: &'a [u8],
-    spki: &'a [u8],
-    algorithm: &'a [u8],
-    signature: &'a [u8],
-}
-
-/// Reads a request whose encoding was checked before.
-fn read(csr: &[u8]) -> Result<Request<'_>, DerFault> {
-    let mut reader = Reader::new(csr);
-    let request = reader.inside(SEQUENCE, |request| {
-        let info = request.take(SEQUENCE)?;
-        Ok(Request {
-            info: info.whole,
-            spki: read_info(info.contents)?,
-            algorithm: request.take(SEQUENCE)?.whole,
-            signature: request.bits()?,
-        })
-    })?;
-    reader.end()?;
-    Ok(request)
-}
-
-/// The key.
-fn read_info(info: &[u8]) -> Result<&[u8], DerFault> {
-    let mut info = Reader::new(info);
-    let fault = info.fault("another version than 1");
-    if info.take(INTEGER)?.contents != [0] {
-        return Err(fault);
-    }
-    info.take(SEQUENCE)?;
-    let spki = info.take(SEQUENCE)?.whole;
-    info.take(ATTRIBUTES)?;
-    info.end()?;
-    Ok(spki)
 }
 
 #[cfg(test)]
@@ -106,7 +65,6 @@ mod tests {
         #[test]
         fn no_bytes_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..300)) {
             let _ = verify(&bytes, &[], &[]);
-            let _ = read(&bytes);
         }
     }
 }
