@@ -6,7 +6,9 @@
     reason = "a test that cannot go on has failed"
 )]
 
-use hallmark_style::{rust_sources, tracked_files};
+use std::{collections::BTreeSet, fs};
+
+use hallmark_style::{root, rust_sources, tracked_files};
 
 const MOST_LINES: usize = 600;
 
@@ -48,4 +50,23 @@ fn nothing_is_left_to_be_done_and_no_lint_is_lifted_without_a_reason() {
             }
         }
     }
+}
+
+/// CONTRIBUTING.md says of each fuzz target what must hold, and of no other.
+#[test]
+fn the_table_of_fuzz_targets_is_complete() {
+    let targets: BTreeSet<String> = fs::read_dir(root().join("tests/fuzz/fuzz_targets"))
+        .unwrap()
+        .map(|file| file.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
+        .collect();
+    assert!(targets.len() > 20, "{targets:?}");
+    let text = fs::read_to_string(root().join("CONTRIBUTING.md")).unwrap();
+    let (_, table) = text.split_once("| target | what is fuzzed |").unwrap();
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let first_cells = rows.filter_map(|row| row.split('|').nth(1));
+    let named: BTreeSet<String> = first_cells
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(named, targets);
 }
