@@ -25,7 +25,10 @@ use hallmark_api::{
 use hallmark_policy::signed::SignedFile;
 use tonic::service::Routes;
 
-use crate::{listener::MAX_MESSAGE_BYTES, server::Server};
+use crate::server::Server;
+
+/// The largest message that is read: gRPC's own default, which no SPIRE client raises.
+const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
 
 /// The largest message to services that have methods for anyone: a claim or a proof fits several times over, and
 /// nobody makes the server hold much more than it will read.

@@ -5,6 +5,7 @@ mod change;
 mod error;
 mod job;
 mod judge;
+mod kept;
 pub mod revocation;
 mod rules;
 
@@ -12,6 +13,7 @@ pub use change::{Applied, apply, withdraw};
 pub use error::PolicyFileError;
 pub use job::{judge_behind, judge_one, keep_judging};
 pub use judge::judge;
+pub(crate) use kept::{recall, undecodable};
 pub use rules::{RuleChange, change_rules, digest, in_force, set_trust};
 
 use hallmark_policy::signed::OperatorKeys;

@@ -4,6 +4,7 @@
 //! refusal; the record and the log say everything.
 
 mod admission;
+mod clock_watch;
 mod evidence_update;
 mod facts;
 mod logs;
@@ -12,12 +13,11 @@ mod stream;
 mod tpm2;
 mod verdict;
 
-pub(crate) use evidence_update::recall;
+pub(crate) use clock_watch::keep_clock_watched;
 pub use facts::{Facts, PcrFact, ReasonFact};
 pub use logs::LogBudget;
 pub use refusal::{NodeClass, Refusal};
 pub use stream::{AnswerStream, attest_agent};
-pub(crate) use verdict::Subject;
 
 use std::{path::PathBuf, sync::Arc};
 

@@ -2,13 +2,11 @@
 
 mod access;
 mod authorise;
-mod denial;
 mod role;
 mod role_error;
 
 pub use access::{Access, access, strangers_limit};
 pub use authorise::{Authorise, AuthoriseLayer};
-pub use denial::{Denial, DenialReason, denied};
 pub(crate) use role::has_role;
 pub use role::require_standing;
 pub use role_error::RoleError;
@@ -20,7 +18,11 @@ pub use hallmark_state::decide::RoleHolder;
 use hallmark_state::{Node, NodeState};
 use tonic::Status;
 
-use crate::server::Server;
+use crate::{
+    convert::{DenialReason, denied},
+    journal::Act,
+    server::Server,
+};
 
 /// In which role a request was let through.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,15 +72,6 @@ impl Caller {
             _ => self.label().to_owned(),
         }
     }
-}
-
-/// Who changes something, and why: as it is recorded.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Act {
-    /// The caller, as exactly as it is known.
-    pub by: String,
-    /// Why, in the caller's words; empty where nothing was said.
-    pub reason: String,
 }
 
 /// The longest reason that a caller may give, in bytes.

@@ -1,7 +1,6 @@
 //! What time it is. The pure rooms are told; only this reads the system's clock.
 
 mod pace;
-mod watch;
 
 use std::{
     fmt,
@@ -10,7 +9,6 @@ use std::{
 };
 
 pub use pace::{ClockHand, Pace};
-pub(crate) use watch::keep_watch;
 
 /// A source of the current time.
 #[derive(Clone)]

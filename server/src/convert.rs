@@ -2,18 +2,18 @@
 
 mod agent;
 mod challenge;
+mod denial;
 mod entry;
 mod id;
 mod selector;
-mod svid;
 mod tpm2;
 
 pub use agent::{agent_message, expires_before};
 pub use challenge::challenge_message;
+pub use denial::{Denial, DenialReason, denied};
 pub use entry::{apply_mask, entry_draft, entry_filter, entry_message};
 pub use id::{id_message, spiffe_id};
 pub use selector::{selector_match, selector_messages, selectors, trust_domain_match};
-pub use svid::svid_message;
 pub use tpm2::{claim, proof};
 
 use hallmark_api::types;

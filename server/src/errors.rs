@@ -1,4 +1,4 @@
-//! What keeps the server from starting, and how failures of its parts are told to callers.
+//! What keeps the server from starting.
 
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -6,7 +6,6 @@ use hallmark_host::health::BindError;
 use hallmark_hsm::HsmError;
 use hallmark_reason::{Coded, ReasonCode};
 use hallmark_store::StoreError;
-use tonic::Status;
 
 use crate::{authority::AuthorityError, config::ConfigError, issue::IssueError};
 
@@ -159,16 +158,4 @@ impl Coded for StartError {
             _ => return None,
         })
     }
-}
-
-/// What a caller hears when the store does not take a change. The rest is in the log.
-#[must_use]
-pub fn store_failed(error: &StoreError) -> Status {
-    log_store_failure(error);
-    Status::unavailable(format!("the server cannot record this now ({})", error.code()))
-}
-
-/// The operator's part of a failure of the store.
-pub(crate) fn log_store_failure(error: &StoreError) {
-    tracing::error!(code = %error.code(), %error, compared = error.compared(), "the store failed");
 }

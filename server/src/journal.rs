@@ -1,13 +1,21 @@
 //! The state in memory, and the one way in which it changes: decide, commit under what the decision rested on, and where
 //! that has changed meanwhile, decide again.
 
+mod act;
+mod failure;
+
+pub use act::Act;
+pub(crate) use failure::log_store_failure;
+pub use failure::store_failed;
+
 use std::{
     fmt,
     sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard},
 };
 
 use hallmark_reason::Coded as _;
-use hallmark_state::{Committed, Decision, Done, Record, State, Transaction, View};
+use hallmark_spiffe::{SpiffeId, TrustDomain};
+use hallmark_state::{Committed, Decision, Done, Node, Record, State, Transaction, View};
 use hallmark_store::{Follower, Store, StoreError};
 
 use crate::clock::Clock;
@@ -21,6 +29,7 @@ pub struct Journal {
     state: Arc<Followed>,
     store: Arc<dyn Store>,
     clock: Clock,
+    trust_domain: TrustDomain,
 }
 
 /// The state follows the store, record by record.
@@ -89,14 +98,38 @@ impl Journal {
     /// A journal that begins with `state`, which was made of what `store` has; nothing may have been written since.
     #[must_use]
     pub fn new(state: State, store: Arc<dyn Store>, clock: Clock) -> Self {
+        let trust_domain = state.trust_domain().clone();
         let state = Arc::new(Followed::new(state));
         store.follow(Arc::<Followed>::clone(&state));
-        Self { state, store, clock }
+        Self {
+            state,
+            store,
+            clock,
+            trust_domain,
+        }
     }
 
     /// The state, to read. Never held across an `await`, nor for long: the store's writer waits for it.
     pub fn state(&self) -> RwLockReadGuard<'_, State> {
         self.state.state()
+    }
+
+    /// A node's row.
+    #[must_use]
+    pub fn node(&self, id: &SpiffeId) -> Option<Arc<Node>> {
+        self.state().node(id).cloned()
+    }
+
+    /// Whose state it is.
+    #[must_use]
+    pub const fn trust_domain(&self) -> &TrustDomain {
+        &self.trust_domain
+    }
+
+    /// The clock that decisions are made by.
+    #[must_use]
+    pub const fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// Where everything is kept.
@@ -191,7 +224,6 @@ impl fmt::Debug for Journal {
 #[cfg(test)]
 mod tests {
     use hallmark_policy::PolicySet;
-    use hallmark_spiffe::TrustDomain;
     use hallmark_state::{Change, Configured, Expect, Snapshot};
     use hallmark_verify::Trust;
 

@@ -18,6 +18,7 @@ pub mod connection;
 pub mod convert;
 mod doctor;
 pub mod errors;
+mod health;
 mod healthcheck;
 pub mod issue;
 pub mod journal;

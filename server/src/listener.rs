@@ -12,8 +12,6 @@ use std::time::Duration;
 
 use tonic::transport::Server as Grpc;
 
-/// The largest message that is read: gRPC's own default, which no SPIRE client raises.
-pub const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
 /// Requests under way on one connection; an agent has a few. Each may leave an answer that its caller does not read.
 const MAX_STREAMS: u32 = 32;
 /// What a peer may send on one connection before somebody has read it, in bytes.

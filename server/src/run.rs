@@ -23,8 +23,8 @@ use tokio::{
 
 use crate::{
     api::entry::keep_pruned,
-    authority,
-    clock::{self, Clock},
+    attest, authority,
+    clock::Clock,
     config::{Config, Listen, Source},
     errors::StartError,
     listener::{self, AdminSocket, STOP_GRACE},
@@ -214,7 +214,7 @@ impl Running {
             tokio::select! {
                 () = probe::keep_probing(Arc::clone(&server), probe_interval) => {}
                 () = authority::keep_telling(Arc::clone(&server)) => {}
-                () = clock::keep_watch(server) => {}
+                () = attest::keep_clock_watched(Arc::clone(&server.journal)) => {}
                 () = health::keep_looking("the server", &*watched) => {}
                 () = telling => {}
                 () = watchdog => {}

@@ -31,7 +31,7 @@ pub struct Server {
     /// Where it listens, for people.
     pub address: String,
     /// What it answers from, and how that changes.
-    pub journal: Journal,
+    pub journal: Arc<Journal>,
     /// Where everything is kept.
     pub store: Arc<dyn Store>,
     /// The token.

@@ -6,7 +6,7 @@ use hallmark_host::health::{LastReport, Part, Report, Watched};
 use hallmark_reason::{Coded, ReasonCode};
 use tokio::{task::spawn_blocking, time::timeout};
 
-use crate::{api::admin::parts::parts, server::Server};
+use crate::{health::parts, server::Server};
 
 /// How long the store may take to answer, be it with a failure: longer than another program's lock holds it up.
 const STORE: Duration = Duration::from_secs(8);

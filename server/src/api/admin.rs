@@ -3,7 +3,6 @@
 mod evidence;
 mod find;
 mod node;
-pub(crate) mod parts;
 mod policy;
 mod records;
 
@@ -16,11 +15,12 @@ use hallmark_api::admin::{
     ListPolicyFilesRequest, ListPolicyFilesResponse, ListRecordsRequest, ListRecordsResponse, ListServedEntriesRequest,
     PolicyFile, PolicyFileChange, WithdrawPolicyFileRequest, admin_server::Admin,
 };
+use hallmark_host::health::Part;
 use hallmark_hsm::{KeyInfo, State};
 use hallmark_reason::Coded as _;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
-use crate::{api::entry, caller, server::Server};
+use crate::{api::entry, caller, health, server::Server};
 
 /// The service.
 #[derive(Debug)]
@@ -57,11 +57,21 @@ impl AdminService {
     }
 }
 
+/// A part as the API tells it.
+fn message(part: Part) -> admin::Part {
+    admin::Part {
+        ok: part.works(),
+        name: part.name,
+        code: part.code,
+        message: part.message,
+    }
+}
+
 #[async_trait]
 impl Admin for AdminService {
     async fn get_status(&self, _request: Request<GetStatusRequest>) -> Result<Response<GetStatusResponse>, Status> {
         let server = &self.server;
-        let parts = parts::parts(server).await;
+        let parts = health::parts(server).await;
         let now = server.clock.unix();
         let journal = server.store.statistics();
         let (nodes, unseen, entries, behind) = {
@@ -97,7 +107,7 @@ impl Admin for AdminService {
             svids_issued: server.counters.issued.value(),
             authority_subject_key_id: hex::encode(authority.x509.subject_key_id()),
             authority_expires_at: authority.x509.not_after(),
-            parts: parts.into_iter().map(parts::message).collect(),
+            parts: parts.into_iter().map(message).collect(),
             bundle_sequence: authority.bundle.sequence,
         }))
     }
@@ -107,7 +117,7 @@ impl Admin for AdminService {
         _request: Request<GetHsmStatusRequest>,
     ) -> Result<Response<GetHsmStatusResponse>, Status> {
         let status = self.server.keys.status();
-        let failure = parts::hsm_failure(&self.server, &status).await;
+        let failure = health::hsm_failure(&self.server, &status).await;
         let open = status.state == State::Ready;
         let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         Ok(Response::new(GetHsmStatusResponse {

@@ -16,10 +16,9 @@ use tonic::{Request, Response, Status, Streaming, async_trait};
 use super::agent_admin;
 use crate::{
     attest::{self, AnswerStream},
-    caller::{self, DenialReason, denied},
-    connection,
-    errors::store_failed,
-    journal::Failed,
+    caller, connection,
+    convert::{DenialReason, denied},
+    journal::{Failed, store_failed},
     server::Server,
 };
 

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, async_trait};
 
-use crate::{api::admin::parts::parts, server::Server};
+use crate::{health::parts, server::Server};
 
 /// How often a watched server is looked at.
 const WATCH_INTERVAL: Duration = Duration::from_secs(5);

@@ -16,7 +16,7 @@ use hallmark_reason::Report;
 use hallmark_store::StoreError;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
-use crate::{caller, errors::store_failed, server::Server};
+use crate::{caller, journal::store_failed, server::Server};
 
 /// The service.
 #[derive(Debug)]

@@ -18,7 +18,7 @@ use crate::{
     appraise::{PolicyFileError, judge_one},
     caller::{self, Caller},
     connection::remote_ip,
-    convert::{failed_item, ok_item, svid_message},
+    convert::{failed_item, ok_item},
     issue::{IssueError, IssuedSvid, Order, OrderKey, issue, issue_one},
     server::Server,
 };
@@ -65,7 +65,7 @@ impl SvidService {
         let issued = issue_one(&self.server, caller.label(), &order).await;
         let svid = issued.map_err(|error| error.status())?;
         Ok(MintX509svidResponse {
-            svid: Some(svid_message(svid)),
+            svid: Some(svid.into_message()),
         })
     }
 
@@ -245,7 +245,7 @@ fn results(
         match svid {
             Ok(svid) => batch_new_x509svid_response::Result {
                 status: Some(ok_item()),
-                svid: Some(svid_message(svid)),
+                svid: Some(svid.into_message()),
             },
             Err(status) => batch_new_x509svid_response::Result {
                 status: Some(failed_item(&status)),

@@ -13,7 +13,7 @@ use hallmark_state::{
 use hallmark_store::StoreError;
 
 use super::{PolicyFileError, job::judge_behind, judge::would_change, rules::digest};
-use crate::{caller::Act, server::Server};
+use crate::{journal::Act, server::Server};
 
 /// What was applied, or would be.
 #[derive(Debug)]

@@ -6,10 +6,9 @@ use hallmark_node::NodeId;
 use hallmark_policy::{AppraisalChange, AppraisalResult, MachineFacts, PolicySet, Standing, reappraise};
 use hallmark_spiffe::SpiffeId;
 use hallmark_state::{LINES, Node, NodeFacts, NodeState, decide::Reappraisal};
-use hallmark_store::StoreError;
 
-use super::PolicyFileError;
-use crate::{attest::recall, server::Server};
+use super::{PolicyFileError, recall, undecodable};
+use crate::server::Server;
 
 /// Nodes that are in memory at a time.
 pub(super) const PAGE: usize = 512;
@@ -209,13 +208,6 @@ async fn look(server: &Arc<Server>, set: &Arc<PolicySet>, proven: &mut Proven) -
         *proven = newer;
     }
     Ok(false)
-}
-
-fn undecodable(node: &SpiffeId, error: &dyn std::error::Error) -> StoreError {
-    StoreError::Undecodable {
-        what: format!("the evidence of {node}"),
-        reason: error.to_string(),
-    }
 }
 
 async fn compute<T: Send + 'static>(

@@ -15,7 +15,6 @@ use hallmark_verify::{Revocation, Trust, is_revoked};
 
 use super::{PolicyFileError, RuleChange, change_rules, judge_behind, set_trust};
 use crate::{
-    attest::Subject,
     compute::Compute,
     config::{ConfigError, crl_files, revocation},
     server::Server,
@@ -172,8 +171,7 @@ pub async fn revoked(
 }
 
 /// Holds the lists against every node again if an EK has another certificate, and that changes whether it is revoked.
-pub(crate) fn follow_certificate(server: &Arc<Server>, subject: &Subject) {
-    let Some((ek, is_revoked)) = subject.news() else { return };
+pub(crate) fn follow_certificate(server: &Arc<Server>, ek: &[u8; 32], is_revoked: bool) {
     let is_news = {
         let state = server.state();
         state.node_of_ek(ek).is_some() && state.rules().set.revoked.contains(&hex::encode(ek)) != is_revoked

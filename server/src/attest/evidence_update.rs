@@ -6,14 +6,16 @@ use hallmark_evidence::{LogDigest, LogKind, Source, ima::ImaReplay};
 use hallmark_policy::{Appraisal, ImaSummary, MachineFacts, MeasuredFile, PolicySet};
 use hallmark_spiffe::SpiffeId;
 use hallmark_state::{AttestationState, LINES, LogPart, NewEvidence, NodeEvidence};
-use hallmark_store::StoreError;
 use hallmark_verify::history::{AgentRunId, AgentRuns};
 use hallmark_verify::{HeldLogs, ProvenLogs, VerifiedProof, VerifyError};
 use serde::Serialize;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{NodeClass, Refusal, tpm2::SHORT_LOGS};
-use crate::server::Server;
+use crate::{
+    appraise::{recall, undecodable},
+    server::Server,
+};
 
 /// What is held of the machine's logs, as far as the announced ones go on from it, and as `policies` need it. Of another
 /// boot nothing is held.
@@ -76,21 +78,6 @@ pub(super) async fn prior_logs(
         }
     }
     Ok(PriorLogs { logs, files, lines })
-}
-
-/// Puts the stored `lines` of a list in their place.
-///
-/// # Errors
-/// They are not those of the list.
-pub(crate) fn recall(node: &SpiffeId, files: &mut ImaSummary, lines: &[u8]) -> Result<(), StoreError> {
-    let lines = MeasuredFile::from_lines(lines).map_err(|error| undecodable(node, &error))?;
-    if files.recall(lines) {
-        return Ok(());
-    }
-    Err(StoreError::Undecodable {
-        what: format!("the evidence of {node}"),
-        reason: "lines of its IMA list are missing".to_owned(),
-    })
 }
 
 /// What is held of a machine's logs, of the same boot.
@@ -248,14 +235,6 @@ fn parts(mut proven: ProvenLogs, announced: &[LogDigest]) -> Vec<LogPart> {
 fn end(part: &LogPart) -> u64 {
     part.offset
         .saturating_add(u64::try_from(part.data.len()).unwrap_or(u64::MAX))
-}
-
-/// The error for kept evidence that does not read back.
-fn undecodable(node: &SpiffeId, error: &dyn std::error::Error) -> StoreError {
-    StoreError::Undecodable {
-        what: format!("the evidence of {node}"),
-        reason: error.to_string(),
-    }
 }
 
 fn json<T: Serialize>(value: &T) -> String {

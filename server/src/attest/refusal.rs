@@ -4,7 +4,7 @@ use hallmark_reason::{Coded, ReasonCode};
 use hallmark_verify::RefusalClass;
 use tonic::{Code, Status};
 
-use crate::caller::{DenialReason, denied};
+use crate::convert::{DenialReason, denied};
 
 /// What a refused node may learn. The codes say no more than the sentence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -71,7 +71,9 @@ pub(super) async fn attest(
                 server.limits.known.remove(Network::of(connection.remote.ip()));
             }
             verdict::record_refused(server, &subject, &refusal, proven).await;
-            revocation::follow_certificate(server, &subject);
+            if let Some((ek, is_revoked)) = subject.news() {
+                revocation::follow_certificate(server, ek, is_revoked);
+            }
             return Err(refusal.status());
         }
     };
@@ -80,7 +82,7 @@ pub(super) async fn attest(
         .known
         .insert(Network::of(connection.remote.ip()), Instant::now());
     let result = attest_agent_response::Result {
-        svid: Some(convert::svid_message(svid)),
+        svid: Some(svid.into_message()),
         reattestable: true,
     };
     dialogue.finish(result).await

@@ -14,14 +14,18 @@ use super::{
     Facts, NodeClass, Refusal, admission,
     tpm2::{Judged, TYPE},
 };
-use crate::{errors::log_store_failure, issue::Intended, journal::Failed, server::Server};
+use crate::{
+    issue::Intended,
+    journal::{Failed, log_store_failure},
+    server::Server,
+};
 
 /// Who judges, in the records.
 const BY: &str = "attestation";
 
 /// Whom a verdict is about.
 #[derive(Debug, Clone)]
-pub(crate) struct Subject {
+pub(super) struct Subject {
     name: String,
     remote: SocketAddr,
     ek_sha256: [u8; 32],
@@ -65,7 +69,7 @@ impl Subject {
     }
 
     /// Whether the EK has another certificate now, and whether its vendor has revoked that.
-    pub(crate) fn news(&self) -> Option<(&[u8; 32], bool)> {
+    pub(super) fn news(&self) -> Option<(&[u8; 32], bool)> {
         self.certificate.as_ref().map(|new| (&new.ek_sha256, self.is_revoked))
     }
 }

@@ -17,13 +17,14 @@ use http::{Request, Response};
 use tonic::{Status, body::Body, transport::server::UdsConnectInfo};
 
 use super::{
-    Caller, Denial, DenialReason, access, denial, require_standing,
+    Caller, access, denial, require_standing,
     role::{self, RoleFailure},
     strangers_limit,
 };
 use crate::{
     connection::TlsInfo,
-    journal::Failed,
+    convert::{Denial, DenialReason},
+    journal::{Failed, store_failed},
     limits::{Occupant, TooManyCalls},
     server::Server,
 };
@@ -195,7 +196,7 @@ async fn authorise(server: &Server, path: &str, extensions: &http::Extensions) -
     match role::holder(server, access, info, peer, active.is_some()).await {
         Ok(Some(caller)) => return Ok(caller),
         Ok(None) => {}
-        Err(RoleFailure::Store(error)) => return Err(crate::errors::store_failed(&error)),
+        Err(RoleFailure::Store(error)) => return Err(store_failed(&error)),
         Err(RoleFailure::Refused(error)) => {
             if let Some(left_out) = ROLE_REFUSED.due(Instant::now()) {
                 let (code, id, compared) = (error.code(), &peer.id, error.compared());
@@ -231,7 +232,7 @@ async fn agent(server: &Server, peer: &VerifiedLeaf) -> Result<Result<Caller, De
                 .decide("server", |view| Ok::<_, Never>((use_svid(view, &peer.id, serial), ())));
             match used.await {
                 Ok(_) => {}
-                Err(Failed::Store(error)) => return Err(crate::errors::store_failed(&error)),
+                Err(Failed::Store(error)) => return Err(store_failed(&error)),
                 Err(Failed::Refused(never)) => match never {},
             }
         }

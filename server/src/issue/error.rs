@@ -5,6 +5,8 @@ use hallmark_reason::{Coded, ReasonCode};
 use hallmark_store::StoreError;
 use tonic::Status;
 
+use crate::journal::store_failed;
+
 /// Why an SVID was not issued.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
@@ -33,7 +35,7 @@ impl IssueError {
         match self {
             Self::Authority(error) if error.is_callers_fault() => Status::invalid_argument(error.to_string()),
             Self::Authority(_) => Status::internal(format!("the server cannot issue this ({})", self.code())),
-            Self::Store(error) => crate::errors::store_failed(error),
+            Self::Store(error) => store_failed(error),
             Self::Hsm(_) | Self::Random | Self::Interrupted => {
                 Status::unavailable(format!("the server cannot sign now ({})", self.code()))
             }

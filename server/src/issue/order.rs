@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use hallmark_api::types;
 use hallmark_authority::SubjectKey;
 use hallmark_spiffe::SpiffeId;
 use hallmark_state::Grant;
+
+use crate::convert::id_message;
 
 /// The key that an SVID is to certify.
 #[derive(Debug, Clone)]
@@ -40,4 +43,17 @@ pub struct IssuedSvid {
     pub serial: u128,
     /// Its `notAfter`, in Unix seconds.
     pub expires_at: i64,
+}
+
+impl IssuedSvid {
+    /// As a message.
+    #[must_use]
+    pub fn into_message(self) -> types::X509svid {
+        types::X509svid {
+            cert_chain: self.chain,
+            id: Some(id_message(&self.id)),
+            expires_at: self.expires_at,
+            hint: String::new(),
+        }
+    }
 }

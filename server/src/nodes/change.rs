@@ -10,7 +10,7 @@ use hallmark_store::StoreError;
 
 use crate::{
     caller::{Caller, RoleError},
-    journal::Failed,
+    journal::{Failed, store_failed},
     server::Server,
 };
 
@@ -56,7 +56,7 @@ impl ChangeFailed {
                 tonic::Status::failed_precondition(Report(&RefusedStep { error, node }).to_string())
             }
             Self::Role(error) => error.clone().into(),
-            Self::Store(error) => crate::errors::store_failed(error),
+            Self::Store(error) => store_failed(error),
         }
     }
 }

@@ -153,7 +153,7 @@ pub(super) async fn server(
     let loaded = store.load().await?;
     warn_of_gaps(&config, loaded.inventory.is_empty());
     let compute = Compute::per_processor();
-    let journal = journal(&config, &loaded, &store, &clock, &compute).await?;
+    let journal = Arc::new(journal(&config, &loaded, &store, &clock, &compute).await?);
     warn_of_lifetimes(journal.state().entries(), config.lifetimes.x509_svid.max);
     let metrics = Metrics::default();
     let keys = Arc::new(TimedKeys::new(keys, metrics.signing.clone()));

@@ -10,7 +10,8 @@ use hallmark_attacks::attest;
 use hallmark_policy::signed::FileKind;
 use hallmark_server::{
     appraise,
-    caller::{Act, Caller},
+    caller::Caller,
+    journal::Act,
     nodes::{Ask, change},
     run::Running,
 };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hallmark_policy::signed::{FileKind, OperatorKey, SignedFile};
 use hallmark_reason::Coded as _;
-use hallmark_server::{appraise, caller::Act, run::Running};
+use hallmark_server::{appraise, journal::Act, run::Running};
 use hallmark_spiffe::TrustDomain;
 use hallmark_state::{Change, PolicyFile};
 use hallmark_verify::testing::SoftwareMachine;

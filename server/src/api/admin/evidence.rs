@@ -13,7 +13,7 @@ use hallmark_verify::offline::anchors_of;
 use tonic::Status;
 
 use super::policy::refused;
-use crate::{appraise, errors::store_failed, server::Server};
+use crate::{appraise, journal::store_failed, server::Server};
 
 /// The answer, part by part: an IMA list is larger than any one message.
 pub(super) type Parts = Pin<Box<dyn Stream<Item = Result<GetEvidenceResponse, Status>> + Send>>;

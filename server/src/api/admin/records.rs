@@ -4,7 +4,7 @@ use hallmark_api::admin::{ListRecordsRequest, ListRecordsResponse, Record};
 use hallmark_state::{RecordFilter, RecordQuery, StoredRecord};
 use tonic::Status;
 
-use crate::{errors::store_failed, server::Server};
+use crate::{journal::store_failed, server::Server};
 
 /// Unless asked otherwise.
 const DEFAULT_LIMIT: u32 = 100;

@@ -6,7 +6,10 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use hallmark_state::{Done, decide::delete_expired};
 use hallmark_store::StoreError;
 
-use crate::{errors::log_store_failure, journal::Failed, server::Server};
+use crate::{
+    journal::{Failed, log_store_failure},
+    server::Server,
+};
 
 /// How often expired entries are looked for.
 const INTERVAL: Duration = Duration::from_secs(300);

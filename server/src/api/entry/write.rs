@@ -22,10 +22,9 @@ use tonic::Status;
 use uuid::Uuid;
 
 use crate::{
-    caller::{Act, Caller, RoleError},
+    caller::{Caller, RoleError},
     convert::{MAX_BATCH, apply_mask, entry_draft, entry_message, failed_item, ok_item},
-    errors::store_failed,
-    journal::Failed,
+    journal::{Act, Failed, store_failed},
     server::Server,
 };
 

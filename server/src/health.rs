@@ -1,6 +1,5 @@
 //! The server's parts, and how each is doing.
 
-use hallmark_api::admin;
 use hallmark_host::health::{Part, State};
 use hallmark_reason::{Coded as _, ReasonCode};
 
@@ -8,16 +7,6 @@ use crate::{
     authority::{Ageing, check_clock},
     server::Server,
 };
-
-/// A part as the API tells it.
-pub(super) fn message(part: Part) -> admin::Part {
-    admin::Part {
-        ok: part.works(),
-        name: part.name,
-        code: part.code,
-        message: part.message,
-    }
-}
 
 /// Looks at every part: the store takes a write, the token signs with the authority's key, the authority is valid; and a
 /// configuration that was refused by a reload is one more part.
@@ -44,7 +33,7 @@ fn authority(server: &Server) -> Part {
 }
 
 /// Why the token of this status does not sign; `None` when it does.
-pub(super) async fn hsm_failure(server: &Server, status: &hallmark_hsm::Status) -> Option<(ReasonCode, String)> {
+pub(crate) async fn hsm_failure(server: &Server, status: &hallmark_hsm::Status) -> Option<(ReasonCode, String)> {
     match token_failure(status) {
         None => server.probe.failure(server).await,
         failure => failure,

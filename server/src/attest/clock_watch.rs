@@ -13,7 +13,10 @@ use hallmark_reason::{Coded, ReasonCode};
 
 use hallmark_state::{Done, decide};
 
-use crate::{clock::unix_seconds, errors::log_store_failure, journal::Failed, server::Server};
+use crate::{
+    clock::unix_seconds,
+    journal::{Failed, Journal, log_store_failure},
+};
 
 /// How often the clock is looked at.
 const TICK: Duration = Duration::from_secs(5);
@@ -41,16 +44,17 @@ impl Coded for SetBack {
 }
 
 /// Looks after the clock, for ever.
-pub(crate) async fn keep_watch(server: Arc<Server>) {
-    let mut pace = server.clock.pace(TICK);
-    let (mut wall, mut steady) = (server.clock.now(), Instant::now());
+pub(crate) async fn keep_clock_watched(journal: Arc<Journal>) {
+    let clock = journal.clock();
+    let mut pace = clock.pace(TICK);
+    let (mut wall, mut steady) = (clock.now(), Instant::now());
     loop {
         // Of what an earlier run noted, only what lies in the future is known to be wrong; so it is with what was noted while
         // the clock was ahead for less than a tick.
-        doubt_times(&server).await;
+        doubt_times(&journal).await;
         pace.next().await;
         let expected = wall + steady.elapsed();
-        (wall, steady) = (server.clock.now(), Instant::now());
+        (wall, steady) = (clock.now(), Instant::now());
         let back = expected.duration_since(wall).unwrap_or_default();
         if back > TOLERANCE {
             let set_back = SetBack {
@@ -65,10 +69,10 @@ pub(crate) async fn keep_watch(server: Arc<Server>) {
 
 /// What was seen in the future was seen while the clock was ahead: held against it, a TPM's clock that runs as it should
 /// would seem to run too fast, and keep its machine out.
-async fn doubt_times(server: &Server) {
-    let now = server.clock.now().duration_since(UNIX_EPOCH).unwrap_or_default() + TOLERANCE;
+async fn doubt_times(journal: &Journal) {
+    let now = journal.clock().now().duration_since(UNIX_EPOCH).unwrap_or_default() + TOLERANCE;
     let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-    let doubted = server.journal.decide("server", |view| {
+    let doubted = journal.decide("server", |view| {
         Ok::<_, std::convert::Infallible>(decide::doubt_times(view, now))
     });
     match doubted.await {
