@@ -29,6 +29,7 @@ mod registers;
 pub mod reload;
 pub mod run;
 pub mod server_client;
+pub mod socket_path;
 pub mod state;
 mod status;
 pub mod tls;

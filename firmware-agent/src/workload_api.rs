@@ -26,7 +26,7 @@ mod updates;
 
 pub use concurrency::Bounds;
 pub(crate) use concurrency::Usage;
-pub use listener::{Listener, socket_path};
+pub use listener::Listener;
 pub use listener_error::ListenError;
 pub use server::WorkloadApi;
 

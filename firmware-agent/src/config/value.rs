@@ -7,7 +7,7 @@ use hallmark_tpm::Tcti;
 use hallmark_tpm_wire::templates::{EkTemplate, UnknownTemplate};
 use serde::Deserializer;
 
-use crate::workload_api::socket_path;
+use crate::socket_path::socket_path;
 
 /// Where the server is.
 #[derive(Debug, PartialEq, Eq)]

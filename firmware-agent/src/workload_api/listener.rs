@@ -13,14 +13,13 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, 
 use tokio::net::UnixListener;
 
 use super::ListenError;
+use crate::socket_path::socket_path;
 
 /// Who may connect is everybody: who gets what is decided by attestation (Workload Endpoint, section 5).
 const SOCKET_MODE: u32 = 0o777;
 const FOLDER_MODE: u32 = 0o755;
 /// Connections that may wait to be accepted; no more than net.core.somaxconn.
 const BACKLOG: i32 = 4096;
-/// The longest path that fits a `sockaddr_un`, without its terminating zero (unix(7)).
-const MAX_PATH: usize = 107;
 
 /// A bound Workload API socket. Dropping it removes the socket file, if it still is this one.
 #[derive(Debug)]
@@ -28,37 +27,6 @@ pub struct Listener {
     socket: StdListener,
     path: PathBuf,
     file: (u64, u64),
-}
-
-/// The socket path that a configured value names: an absolute path, or `unix:///absolute/path` as in
-/// `SPIFFE_ENDPOINT_SOCKET`.
-///
-/// # Errors
-/// When the value is a TCP address (a TCP port cannot tell its callers apart), a relative path, or too
-/// long for a socket.
-pub fn socket_path(value: &str) -> Result<PathBuf, ListenError> {
-    let place = |why| ListenError::Place {
-        given: value.into(),
-        why,
-    };
-    let path = match value.split_once("://") {
-        None => value,
-        Some(("unix", path)) => path,
-        Some(("tcp", _)) => {
-            return Err(place("TCP cannot tell callers apart: only unix sockets are served"));
-        }
-        Some(_) => return Err(place("only unix sockets are served")),
-    };
-    if !path.starts_with('/') {
-        return Err(place("the path must be absolute"));
-    }
-    if path.len() > MAX_PATH {
-        return Err(place("a socket path has at most 107 bytes"));
-    }
-    if path.contains(['\0', '?', '#']) {
-        return Err(place("a zero byte, '?' and '#' cannot stand in a socket's address"));
-    }
-    Ok(path.into())
 }
 
 impl Listener {
@@ -170,26 +138,6 @@ mod tests {
     use hallmark_reason::Coded as _;
 
     use super::*;
-
-    #[test]
-    fn only_unix_sockets_have_a_path() {
-        for good in ["/run/a.sock", "unix:///run/a.sock"] {
-            assert_eq!(socket_path(good).unwrap(), Path::new("/run/a.sock"));
-        }
-        let long = format!("/{}", "a".repeat(107));
-        for bad in [
-            "tcp://127.0.0.1:80",
-            "http://x",
-            "unix://host/p",
-            "run/a.sock",
-            "",
-            "/a?b",
-            "/a#b",
-            &long,
-        ] {
-            assert_eq!(socket_path(bad).unwrap_err().code().as_str(), "HM-WL-0022", "{bad:?}");
-        }
-    }
 
     #[test]
     fn the_socket_is_open_to_all_and_goes_when_dropped() {

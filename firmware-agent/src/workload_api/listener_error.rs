@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use hallmark_reason::{Coded, ReasonCode};
 
+use crate::socket_path::SocketPathError;
+
 /// Why the Workload API cannot listen on its socket.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -21,13 +23,8 @@ pub enum ListenError {
         path: PathBuf,
     },
     /// The path is relative, too long, or no unix socket at all.
-    #[error("{given:?} cannot be used for the Workload API")]
-    Place {
-        /// What the configuration says.
-        given: String,
-        /// What is wrong with it.
-        why: &'static str,
-    },
+    #[error(transparent)]
+    Path(#[from] SocketPathError),
     /// Others could put a socket of their own in the place of the agent's.
     #[error("others can replace {}", path.display())]
     Exposed {
@@ -55,15 +52,22 @@ impl Coded for ListenError {
         match self {
             Self::Taken { .. } => ReasonCode::new("HM-WL-0020"),
             Self::NotASocket { .. } => ReasonCode::new("HM-WL-0021"),
-            Self::Place { .. } => ReasonCode::new("HM-WL-0022"),
+            Self::Path(error) => error.code(),
             Self::Filesystem { .. } => ReasonCode::new("HM-WL-0023"),
             Self::Exposed { .. } => ReasonCode::new("HM-WL-0024"),
         }
     }
 
+    fn inner(&self) -> Option<&dyn Coded> {
+        match self {
+            Self::Path(error) => Some(error),
+            _ => None,
+        }
+    }
+
     fn compared(&self) -> Option<String> {
         match self {
-            Self::Place { given, why } => Some(format!("given {given:?}, but {why}")),
+            Self::Path(error) => error.compared(),
             Self::Exposed { place, why, .. } => Some(format!("{}: {why}", place.display())),
             _ => None,
         }
@@ -80,7 +84,7 @@ impl Coded for ListenError {
                 )
             }
             Self::Filesystem { path, .. } => format!("ls -ld {}", path.display()),
-            Self::Place { .. } => return None,
+            Self::Path(_) => return None,
         })
     }
 }
