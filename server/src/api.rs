@@ -12,8 +12,6 @@ pub mod health;
 pub mod lifecycle;
 pub mod svid;
 
-use std::sync::Arc;
-
 use hallmark_api::{
     admin::{admin_server::AdminServer, lifecycle_server::LifecycleServer},
     agent::agent_server::AgentServer,
@@ -25,8 +23,6 @@ use hallmark_api::{
 use hallmark_policy::signed::SignedFile;
 use tonic::service::Routes;
 
-use crate::server::Server;
-
 /// The largest message that is read: gRPC's own default, which no SPIRE client raises.
 const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
 
@@ -37,31 +33,52 @@ const MAX_ANYONES_MESSAGE_BYTES: usize = 256 * 1024;
 /// The largest message of the admin service: a list of digests. Only who may administer the server can send one.
 const MAX_ADMIN_MESSAGE_BYTES: usize = SignedFile::MAX_BYTES + 64 * 1024;
 
-/// What is served over TLS.
-#[must_use]
-pub fn public(server: &Arc<Server>) -> Routes {
-    routes(server, MAX_ANYONES_MESSAGE_BYTES)
+/// Every service.
+#[derive(Debug, Clone)]
+pub struct Services {
+    /// `spire.api.server.agent.v1.Agent`.
+    pub agents: agent::AgentService,
+    /// `spire.api.server.bundle.v1.Bundle`.
+    pub bundles: bundle::BundleService,
+    /// `spire.api.server.entry.v1.Entry`.
+    pub entries: entry::EntryService,
+    /// `spire.api.server.svid.v1.SVID`.
+    pub svids: svid::SvidService,
+    /// `hallmark.admin.v1.Admin`.
+    pub admin: admin::AdminService,
+    /// `hallmark.admin.v1.Lifecycle`.
+    pub lifecycle: lifecycle::LifecycleService,
+    /// `grpc.health.v1.Health`.
+    pub health: health::HealthService,
 }
 
-/// What is served on the admin socket: the same, and what is for this machine alone.
-#[must_use]
-pub fn local(server: &Arc<Server>) -> Routes {
-    let health = HealthServer::new(health::HealthService::new(Arc::clone(server)));
-    let admin = AdminServer::new(admin::AdminService::new(Arc::clone(server)));
-    let nodes = LifecycleServer::new(lifecycle::LifecycleService::new(Arc::clone(server)));
-    routes(server, MAX_MESSAGE_BYTES)
-        .add_service(nodes.max_decoding_message_size(MAX_MESSAGE_BYTES))
-        .add_service(health.max_decoding_message_size(MAX_MESSAGE_BYTES))
-        .add_service(admin.max_decoding_message_size(MAX_ADMIN_MESSAGE_BYTES))
-}
+impl Services {
+    /// What is served over TLS.
+    #[must_use]
+    pub fn public(&self) -> Routes {
+        self.routes(MAX_ANYONES_MESSAGE_BYTES)
+    }
 
-fn routes(server: &Arc<Server>, anyones: usize) -> Routes {
-    let agents = AgentServer::new(agent::AgentService::new(Arc::clone(server)));
-    let bundles = BundleServer::new(bundle::BundleService::new(Arc::clone(server)));
-    let entries = EntryServer::new(entry::EntryService::new(Arc::clone(server)));
-    let svids = SvidServer::new(svid::SvidService::new(Arc::clone(server)));
-    Routes::new(agents.max_decoding_message_size(anyones))
-        .add_service(bundles.max_decoding_message_size(anyones))
-        .add_service(entries.max_decoding_message_size(MAX_MESSAGE_BYTES))
-        .add_service(svids.max_decoding_message_size(MAX_MESSAGE_BYTES))
+    /// What is served on the admin socket: the same, and what is for this machine alone.
+    #[must_use]
+    pub fn local(&self) -> Routes {
+        let health = HealthServer::new(self.health.clone());
+        let admin = AdminServer::new(self.admin.clone());
+        let lifecycle = LifecycleServer::new(self.lifecycle.clone());
+        self.routes(MAX_MESSAGE_BYTES)
+            .add_service(lifecycle.max_decoding_message_size(MAX_MESSAGE_BYTES))
+            .add_service(health.max_decoding_message_size(MAX_MESSAGE_BYTES))
+            .add_service(admin.max_decoding_message_size(MAX_ADMIN_MESSAGE_BYTES))
+    }
+
+    fn routes(&self, anyones: usize) -> Routes {
+        let agents = AgentServer::new(self.agents.clone());
+        let bundles = BundleServer::new(self.bundles.clone());
+        let entries = EntryServer::new(self.entries.clone());
+        let svids = SvidServer::new(self.svids.clone());
+        Routes::new(agents.max_decoding_message_size(anyones))
+            .add_service(bundles.max_decoding_message_size(anyones))
+            .add_service(entries.max_decoding_message_size(MAX_MESSAGE_BYTES))
+            .add_service(svids.max_decoding_message_size(MAX_MESSAGE_BYTES))
+    }
 }

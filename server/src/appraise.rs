@@ -9,31 +9,42 @@ mod kept;
 pub mod revocation;
 mod rules;
 
-pub use change::{Applied, apply, withdraw};
+pub use change::Applied;
 pub use error::PolicyFileError;
-pub use job::{judge_behind, judge_one, keep_judging};
-pub use judge::judge;
+pub use job::keep_judging;
 pub(crate) use kept::{recall, undecodable};
-pub use rules::{RuleChange, change_rules, digest, in_force, set_trust};
+pub use rules::{RuleChange, digest, in_force};
 
+use std::{path::PathBuf, sync::Arc};
+
+use arc_swap::ArcSwap;
 use hallmark_policy::signed::OperatorKeys;
 use tokio::sync::Mutex;
+
+use crate::{compute::Compute, journal::Journal};
 
 /// Judges nodes again when the rules have changed, or when time has passed.
 #[derive(Debug)]
 pub struct Appraiser {
+    journal: Arc<Journal>,
+    compute: Compute,
     /// Who may sign policies and baselines. With any operator's key only signed files are taken.
     keys: OperatorKeys,
+    /// Files and folders of the revocation lists.
+    crls: ArcSwap<Vec<PathBuf>>,
     /// A courtesy: two who judge at once would judge the same nodes.
     turn: Mutex<()>,
 }
 
 impl Appraiser {
-    /// With the operators' keys.
+    /// With the operators' keys, and the files and folders of the revocation lists.
     #[must_use]
-    pub fn new(keys: OperatorKeys) -> Self {
+    pub fn new(journal: Arc<Journal>, compute: Compute, keys: OperatorKeys, crls: Vec<PathBuf>) -> Self {
         Self {
+            journal,
+            compute,
             keys,
+            crls: ArcSwap::from_pointee(crls),
             turn: Mutex::new(()),
         }
     }

@@ -19,34 +19,61 @@ pub use logs::LogBudget;
 pub use refusal::{NodeClass, Refusal};
 pub use stream::{AnswerStream, attest_agent};
 
-use std::{path::PathBuf, sync::Arc};
+use std::{sync::Arc, time::Duration};
 
-use arc_swap::ArcSwap;
+use hallmark_state::decide::ApprovalRules;
 use hallmark_tpm_wire::PcrSelection;
 
-use crate::config::Tpm2;
+use crate::{appraise::Appraiser, compute::Compute, issue::Issuer, journal::Journal, limits::Limits, metrics::Metrics};
 
 /// Bytes of short logs that are held for attestations under way, all together.
 const LOG_BUDGET: usize = 256 * 1024 * 1024;
 
-/// How evidence is judged, and how much of it at a time.
+/// Attests nodes.
 #[derive(Debug)]
-pub struct Attestation {
-    /// Files and folders of the revocation lists.
-    pub crls: ArcSwap<Vec<PathBuf>>,
-    /// What quotes must cover.
-    pub pcrs: PcrSelection,
+pub struct Attestor {
+    journal: Arc<Journal>,
+    appraiser: Arc<Appraiser>,
+    issuer: Issuer,
+    limits: Arc<Limits>,
+    compute: Compute,
+    metrics: Arc<Metrics>,
+    settings: Settings,
     /// Room for the logs of attestations under way.
-    pub log_budget: Arc<LogBudget>,
+    log_budget: Arc<LogBudget>,
 }
 
-impl Attestation {
-    /// As configured.
+/// What is asked of nodes, and what they get.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// What quotes must cover.
+    pub pcrs: PcrSelection,
+    /// How many approve a new node, and for how long that counts.
+    pub approval: ApprovalRules,
+    /// How long an agent's SVID lives.
+    pub lifetime: Duration,
+}
+
+impl Attestor {
+    /// Judges by the rules of `journal`, and lets `issuer` issue the SVIDs of nodes that are let in.
     #[must_use]
-    pub fn new(tpm2: Tpm2) -> Self {
+    pub fn new(
+        journal: Arc<Journal>,
+        appraiser: Arc<Appraiser>,
+        issuer: Issuer,
+        limits: Arc<Limits>,
+        compute: Compute,
+        metrics: Arc<Metrics>,
+        settings: Settings,
+    ) -> Self {
         Self {
-            crls: ArcSwap::from_pointee(tpm2.crls),
-            pcrs: tpm2.pcrs,
+            journal,
+            appraiser,
+            issuer,
+            limits,
+            compute,
+            metrics,
+            settings,
             log_budget: LogBudget::new(LOG_BUDGET),
         }
     }

@@ -12,9 +12,9 @@ mod error;
 mod renew;
 
 pub use active::ActiveAuthority;
-pub(crate) use ageing::{Ageing, age, keep_telling};
+pub(crate) use ageing::{AuthorityAge, keep_telling};
+pub(crate) use bootstrap::is_key_label;
 pub use bootstrap::{Keeper, key_label};
-pub(crate) use bootstrap::{check_clock, is_key_label};
 pub use error::AuthorityError;
 pub(crate) use error::date;
 pub use renew::Renewal;

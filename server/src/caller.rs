@@ -7,8 +7,7 @@ mod role_error;
 
 pub use access::{Access, access, strangers_limit};
 pub use authorise::{Authorise, AuthoriseLayer};
-pub(crate) use role::has_role;
-pub use role::require_standing;
+pub use role::{AdminIds, Roles};
 pub use role_error::RoleError;
 
 use std::sync::Arc;
@@ -20,8 +19,7 @@ use tonic::Status;
 
 use crate::{
     convert::{DenialReason, denied},
-    journal::Act,
-    server::Server,
+    journal::{Act, Journal},
 };
 
 /// In which role a request was let through.
@@ -141,8 +139,8 @@ pub fn agent_of<T>(request: &tonic::Request<T>) -> Result<SpiffeId, Status> {
 ///
 /// # Errors
 /// `PermissionDenied`, in the form that agents act on, when it is no longer served.
-pub fn standing(server: &Server, id: &SpiffeId) -> Result<Arc<Node>, Status> {
-    match server.node(id) {
+pub fn standing(journal: &Journal, id: &SpiffeId) -> Result<Arc<Node>, Status> {
+    match journal.node(id) {
         None => Err(denied("the agent is not attested", Some(DenialReason::NotAttested))),
         Some(agent) => match denial(&agent) {
             None => Ok(agent),

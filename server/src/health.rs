@@ -1,42 +1,92 @@
 //! The server's parts, and how each is doing.
 
-use hallmark_host::health::{Part, State};
+use std::sync::Arc;
+
+use hallmark_host::{
+    LastReload,
+    health::{Part, Report, State},
+};
+use hallmark_hsm::KeyStore;
 use hallmark_reason::{Coded as _, ReasonCode};
 
-use crate::{
-    authority::{Ageing, check_clock},
-    server::Server,
-};
+use crate::{authority::AuthorityAge, journal::Journal, metrics::Reading, probe::Probe};
 
-/// Looks at every part: the store takes a write, the token signs with the authority's key, the authority is valid; and a
-/// configuration that was refused by a reload is one more part.
-pub(crate) async fn parts(server: &Server) -> Vec<Part> {
-    let token = server.keys.status();
-    let (store, hsm) = tokio::join!(server.store.check(), hsm_failure(server, &token));
-    let hsm = hsm.map(|(code, text)| Part::with_reason("hsm", State::Failed, code, text));
-    let mut parts = vec![
-        Part::of("store", store.err().as_ref()),
-        hsm.unwrap_or_else(|| Part::good("hsm")),
-        authority(server),
-    ];
-    parts.extend(server.last_reload.part());
-    parts
+/// Looks at the server's parts.
+#[derive(Debug)]
+pub struct Health {
+    journal: Arc<Journal>,
+    keys: Arc<dyn KeyStore>,
+    probe: Arc<Probe>,
+    age: AuthorityAge,
+    last_reload: Arc<LastReload>,
 }
 
-/// The authority can be used; and whether it is to be renewed.
-fn authority(server: &Server) -> Part {
-    let checked = check_clock(&server.authority.load().x509, server.clock.unix());
-    match (checked, Ageing::of(server)) {
-        (Ok(()), Some(ageing)) => Part::with_reason("authority", State::Warning, ageing.code(), ageing.to_string()),
-        (checked, _) => Part::of("authority", checked.err().as_ref()),
+impl Health {
+    /// The health of these parts.
+    pub(crate) fn new(
+        journal: Arc<Journal>,
+        keys: Arc<dyn KeyStore>,
+        probe: Arc<Probe>,
+        age: AuthorityAge,
+        last_reload: Arc<LastReload>,
+    ) -> Self {
+        Self {
+            journal,
+            keys,
+            probe,
+            age,
+            last_reload,
+        }
     }
-}
 
-/// Why the token of this status does not sign; `None` when it does.
-pub(crate) async fn hsm_failure(server: &Server, status: &hallmark_hsm::Status) -> Option<(ReasonCode, String)> {
-    match token_failure(status) {
-        None => server.probe.failure(server).await,
-        failure => failure,
+    /// Looks at every part: the store takes a write, the token signs with the authority's key, the authority is valid; and a
+    /// configuration that was refused by a reload is one more part.
+    pub(crate) async fn parts(&self) -> Vec<Part> {
+        let token = self.keys.status();
+        let (store, hsm) = tokio::join!(self.journal.store().check(), self.hsm_failure(&token));
+        let hsm = hsm.map(|(code, text)| Part::with_reason("hsm", State::Failed, code, text));
+        let mut parts = vec![
+            Part::of("store", store.err().as_ref()),
+            hsm.unwrap_or_else(|| Part::good("hsm")),
+            self.authority(),
+        ];
+        parts.extend(self.last_reload.part());
+        parts
+    }
+
+    /// The authority can be used; and whether it is to be renewed.
+    fn authority(&self) -> Part {
+        match (self.age.check(), self.age.ageing()) {
+            (Ok(()), Some(ageing)) => Part::with_reason("authority", State::Warning, ageing.code(), ageing.to_string()),
+            (checked, _) => Part::of("authority", checked.err().as_ref()),
+        }
+    }
+
+    /// What the metrics tell of the parts, with the `report` of whoever looked last.
+    pub(crate) fn reading<'a>(&self, report: &'a Report) -> Reading<'a> {
+        let (age, authority_left) = self.age.age();
+        let (nodes, entries) = {
+            let state = self.journal.state();
+            (state.count_nodes(self.journal.clock().unix()), state.entries().len())
+        };
+        Reading {
+            report,
+            reload_refused: self.last_reload.part().is_some(),
+            age,
+            authority_left,
+            nodes,
+            entries,
+            hsm: self.keys.status(),
+            store: self.journal.store().statistics(),
+        }
+    }
+
+    /// Why the token of this status does not sign; `None` when it does.
+    pub(crate) async fn hsm_failure(&self, status: &hallmark_hsm::Status) -> Option<(ReasonCode, String)> {
+        match token_failure(status) {
+            None => self.probe.failure().await,
+            failure => failure,
+        }
     }
 }
 

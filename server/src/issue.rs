@@ -9,4 +9,4 @@ mod pipeline;
 
 pub use error::IssueError;
 pub use order::{IssuedSvid, Order, OrderKey};
-pub use pipeline::{Intended, issue, issue_one};
+pub use pipeline::{Intended, Issuer, Results};

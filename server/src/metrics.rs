@@ -1,7 +1,9 @@
 //! The server's metrics, as OpenMetrics text. Every label has few values, and none is a SPIFFE ID.
 
+mod counters;
 mod keys;
 
+pub use counters::{Counters, SharedCount};
 pub(crate) use keys::TimedKeys;
 
 use std::{
@@ -12,13 +14,13 @@ use std::{
 use hallmark_authority::Age;
 use hallmark_host::{health::Report, log::lost_lines};
 use hallmark_reason::ReasonCode;
+use hallmark_state::NodeCounts;
+use hallmark_store::Statistics;
 use prometheus_client::{
     encoding::text::encode,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
     registry::{Metric, Registry},
 };
-
-use crate::{authority::age, server::Server};
 
 type Label = [(&'static str, &'static str); 1];
 type PartLabel = [(&'static str, String); 1];
@@ -83,6 +85,8 @@ impl Stages<'_> {
 /// What is exported.
 #[derive(Debug)]
 pub struct Metrics {
+    /// Counts since the store was made.
+    pub counters: Counters,
     registry: Registry,
     verdicts: Family<ReasonLabel, Counter>,
     stages: Times<Label>,
@@ -105,9 +109,32 @@ pub struct Metrics {
     lost_lines: Counter,
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
+/// What is read from the parts when somebody asks for the metrics.
+pub(crate) struct Reading<'a> {
+    /// What was found when somebody looked last.
+    pub(crate) report: &'a Report,
+    /// Whether the last reload was refused.
+    pub(crate) reload_refused: bool,
+    /// How old the authority is.
+    pub(crate) age: Age,
+    /// How many seconds the authority has left.
+    pub(crate) authority_left: i64,
+    /// The nodes.
+    pub(crate) nodes: NodeCounts,
+    /// How many entries there are.
+    pub(crate) entries: usize,
+    /// The token.
+    pub(crate) hsm: hallmark_hsm::Status,
+    /// The store.
+    pub(crate) store: Statistics,
+}
+
+impl Metrics {
+    /// Nothing counted yet but `counters`.
+    #[must_use]
+    pub fn new(counters: Counters) -> Self {
         let mut all = Self {
+            counters,
             registry: Registry::with_prefix("hallmark_server"),
             verdicts: Family::default(),
             stages: Family::new_with_constructor(times),
@@ -132,9 +159,7 @@ impl Default for Metrics {
         all.register();
         all
     }
-}
 
-impl Metrics {
     fn register(&mut self) {
         let to = &mut self.registry;
         let info = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
@@ -241,30 +266,25 @@ impl Metrics {
         self.cut_short.get()
     }
 
-    /// The metrics of `server` now. `report` is what was found when somebody looked last.
-    pub(crate) fn text(&self, server: &Server, report: &Report) -> String {
-        self.ready.set(i64::from(report.ok));
-        let refused = server.last_reload.part().is_some();
-        self.reload_failed.set(i64::from(refused));
-        for part in &report.parts {
+    /// The metrics, with what is read now.
+    pub(crate) fn text(&self, now: &Reading<'_>) -> String {
+        self.ready.set(i64::from(now.report.ok));
+        self.reload_failed.set(i64::from(now.reload_refused));
+        for part in &now.report.parts {
             let label = [("part", part.name.clone())];
             self.parts.get_or_create(&label).set(i64::from(part.works()));
         }
-        let (age, now) = age(server);
-        self.stage.set(match age {
+        self.stage.set(match now.age {
             Age::Young => 0,
             Age::Half => 1,
             Age::FiveSixths => 2,
             Age::LastLifetime => 3,
             Age::Ended => 4,
         });
-        let left = server.authority.load().x509.not_after() - now;
-        self.authority.set(f64::from(i32::try_from(left).unwrap_or(i32::MAX)));
+        let left = i32::try_from(now.authority_left).unwrap_or(i32::MAX);
+        self.authority.set(f64::from(left));
         let signed = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-        let (nodes, entries) = {
-            let state = server.state();
-            (state.count_nodes(server.clock.unix()), state.entries().len())
-        };
+        let nodes = &now.nodes;
         for (state, count) in [
             ("all", nodes.admitted),
             ("pending", nodes.pending),
@@ -275,11 +295,11 @@ impl Metrics {
             self.nodes.get_or_create(&[("state", state)]).set(signed(count));
         }
         let sized = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-        self.entries.set(sized(entries));
-        let hsm = server.keys.status();
+        self.entries.set(sized(now.entries));
+        let hsm = &now.hsm;
         self.hsm_queue.set(sized(hsm.queued));
         self.hsm_sessions.set(sized(hsm.sessions));
-        let store = server.store.statistics();
+        let store = &now.store;
         self.records.set(signed(store.last_event));
         for (family, event, count) in [
             (&self.hsm, "signature", hsm.signatures),

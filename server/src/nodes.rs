@@ -5,15 +5,17 @@ mod change;
 mod inventory;
 
 pub use approver::ApproverRule;
-pub use change::{Ask, ChangeFailed, change};
+pub use change::{Ask, ChangeFailed};
 pub(crate) use inventory::relink;
 pub use inventory::{Removal, import, remove};
 
+use std::sync::Arc;
+
 use hallmark_node::{EkId, InventoryItem, NodeId};
-use hallmark_spiffe::SpiffeId;
+use hallmark_spiffe::{SpiffeId, TrustDomain};
 use hallmark_state::{State, decide::ApprovalRules};
 
-use crate::config::Tpm2;
+use crate::{caller::AdminIds, config::Tpm2, journal::Journal};
 
 /// Who approves new nodes.
 #[derive(Debug)]
@@ -35,6 +37,38 @@ impl Approval {
             },
             approver: ApproverRule::new(tpm2.approver_list.clone()),
         }
+    }
+}
+
+/// Changes nodes as operators ask.
+#[derive(Debug, Clone)]
+pub struct Nodes {
+    journal: Arc<Journal>,
+    admin_ids: AdminIds,
+    approval: Arc<Approval>,
+}
+
+impl Nodes {
+    /// The nodes of `journal`.
+    #[must_use]
+    pub fn new(journal: Arc<Journal>, admin_ids: AdminIds, approval: Approval) -> Self {
+        Self {
+            journal,
+            admin_ids,
+            approval: Arc::new(approval),
+        }
+    }
+
+    /// Of which trust domain they are.
+    #[must_use]
+    pub fn trust_domain(&self) -> &TrustDomain {
+        self.journal.trust_domain()
+    }
+
+    /// How many approve a new node, and for how long that counts.
+    #[must_use]
+    pub fn approval_rules(&self) -> &ApprovalRules {
+        &self.approval.rules
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hallmark_host::{
-    InForce,
+    InForce, LastReload,
     log::{self, Log},
     read_again, reloaded,
 };
@@ -12,10 +12,12 @@ use hallmark_verify::Revocation;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::{
-    appraise::{PolicyFileError, RuleChange, change_rules, judge_behind, revocation, set_trust},
+    appraise::{Appraiser, PolicyFileError, RuleChange},
+    caller::AdminIds,
     config::{Config, Source},
+    journal::Journal,
+    limits::Limits,
     nodes,
-    server::Server,
 };
 
 /// The keys, and the tables (with a dot at their end), that are applied at once. All others take a restart.
@@ -35,6 +37,16 @@ const APPLIED: [&str; 14] = [
     "limits.",
     "log.level",
 ];
+
+/// What a reload changes.
+#[derive(Debug, Clone)]
+pub(crate) struct Reloadable {
+    pub(crate) journal: Arc<Journal>,
+    pub(crate) appraiser: Arc<Appraiser>,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) admin_ids: AdminIds,
+    pub(crate) last_reload: Arc<LastReload>,
+}
 
 /// What is in force, for what is read later to be held against.
 #[derive(Debug)]
@@ -57,16 +69,16 @@ impl Reload {
     }
 
     /// Reads the configuration again and applies it; the log and the service manager are told what became of it.
-    pub(crate) async fn reload(&mut self, server: &Arc<Server>, log: &Log) {
+    pub(crate) async fn reload(&mut self, parts: &Reloadable, log: &Log) {
         let source = Arc::clone(&self.source);
-        let status = match read_again(&server.last_reload, move || source.load()).await {
-            Ok(config) => self.apply(server, log, config).await,
+        let status = match read_again(&parts.last_reload, move || source.load()).await {
+            Ok(config) => self.apply(parts, log, config).await,
             Err(status) => status,
         };
         reloaded(&status);
     }
 
-    async fn apply(&mut self, server: &Arc<Server>, log: &Log, config: Config) -> String {
+    async fn apply(&mut self, parts: &Reloadable, log: &Log, config: Config) -> String {
         let mut changes = self.in_force.changes(&config.written);
         let other = |content: &str| (format!("another {content}"), format!("this {content}"));
         if self.pin.expose_secret() != config.hsm.pin.expose_secret() {
@@ -79,9 +91,9 @@ impl Reload {
         }
 
         log.set_filter(&config.log.filter);
-        server.limits.set(config.limits);
-        server.admin_ids.store(Arc::new(config.admin_ids.clone()));
-        if let Err(error) = trust(server, config).await {
+        parts.limits.set(config.limits);
+        parts.admin_ids.set(config.admin_ids.clone());
+        if let Err(error) = trust(&parts.journal, &parts.appraiser, config).await {
             // What was not done for a node now is made up for.
             log::error(&error);
         }
@@ -90,23 +102,24 @@ impl Reload {
 }
 
 /// Whom the server trusts, and what it demands: held against every node that is known.
-async fn trust(server: &Arc<Server>, config: Config) -> Result<(), PolicyFileError> {
+async fn trust(journal: &Journal, appraiser: &Appraiser, config: Config) -> Result<(), PolicyFileError> {
     let mut trust = config.tpm2.trust;
     let mut lists = Revocation::clone(&trust.revocation);
-    revocation::follow(server, &mut lists, &server.state().trust().revocation);
+    appraiser.follow(&mut lists, &journal.state().trust().revocation);
     trust.revocation = Arc::new(lists);
-    server.attestation.crls.store(Arc::new(config.tpm2.crls));
-    set_trust(server, |_| trust.clone()).await?;
+    appraiser.set_crls(config.tpm2.crls);
+    appraiser.set_trust(|_| trust.clone()).await?;
     let ruled = async {
-        change_rules(server, &RuleChange::Configured(config.tpm2.rules)).await?;
-        judge_behind(server, "the configuration").await
+        let rules = RuleChange::Configured(config.tpm2.rules);
+        appraiser.change_rules(&rules).await?;
+        appraiser.judge_behind("the configuration").await
     };
     let ruled = ruled.await;
     let relinked = async {
-        nodes::relink(server).await?;
-        judge_behind(server, "the inventory").await
+        nodes::relink(journal).await?;
+        appraiser.judge_behind("the inventory").await
     };
     let relinked = relinked.await;
-    let revoked = revocation::hold_against_nodes(server).await;
+    let revoked = appraiser.hold_against_nodes().await;
     revoked.map(drop).and(ruled.map(drop)).and(relinked.map(drop))
 }

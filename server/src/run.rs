@@ -1,6 +1,9 @@
 //! The start, step by step, and the orderly end.
 
 pub(crate) mod parts;
+mod wiring;
+
+pub use wiring::Server;
 
 use std::{
     future::pending,
@@ -30,7 +33,6 @@ use crate::{
     listener::{self, AdminSocket, STOP_GRACE},
     probe,
     reload::Reload,
-    server::Server,
     tls::{self, ServerIdentity},
     watched::WatchedServer,
 };
@@ -56,17 +58,17 @@ pub fn run(source: Source, config: Config) -> Result<(), StartError> {
             cause: error.to_string(),
         })?;
     let mut reload = Reload::new(source, &config);
-    let mut server = Weak::new();
+    let mut journal = Weak::new();
     let outcome = runtime.block_on(async {
         let stop = until_signal()?;
         let mut hangup = handler(SignalKind::hangup())?;
         let mut running = Running::start(config, Clock::system()).await?;
-        server = Arc::downgrade(&running.server);
+        journal = Arc::downgrade(&running.server.journal);
         notify("READY=1");
-        let served = Arc::clone(&running.server);
+        let reloadable = running.server.reloadable.clone();
         let reloads = async {
             while hangup.recv().await.is_some() {
-                reload.reload(&served, &log).await;
+                reload.reload(&reloadable, &log).await;
             }
             std::future::pending().await
         };
@@ -76,14 +78,14 @@ pub fn run(source: Source, config: Config) -> Result<(), StartError> {
             // Without one of its listeners it is better started anew.
             error = running.failure() => return Err(error),
         }
-        drop(served);
+        drop(reloadable);
         notify("STOPPING=1");
         running.stop().await
     });
     // Work that callers left behind ends here, and with the server go the token's sessions and the store's queue. The
     // process must not end before: a PKCS#11 module that is torn down while a thread is inside it may crash.
     runtime.shutdown_timeout(LAST_WORK);
-    if server.strong_count() == 0 {
+    if journal.strong_count() == 0 {
         tracing::info!("stopped");
     } else {
         tracing::warn!("stopped while some work was under way");
@@ -95,8 +97,8 @@ pub fn run(source: Source, config: Config) -> Result<(), StartError> {
 /// A server that serves.
 #[derive(Debug)]
 pub struct Running {
-    /// What its requests share.
-    pub server: Arc<Server>,
+    /// Its parts.
+    pub server: Server,
     /// The address of the TLS listener.
     pub address: std::net::SocketAddr,
     stop: watch::Sender<bool>,
@@ -111,6 +113,7 @@ impl Running {
     pub async fn start(config: Config, clock: Clock) -> Result<Self, StartError> {
         let Listen { address, admin_socket } = config.listen.clone();
         let (probe_interval, health) = (config.hsm.probe_interval, config.health);
+        let svid_lifetime = config.lifetimes.x509_svid.default;
         parts::data_folder(&config.data_dir)?;
         // Early, so that a second server stops before it touches anything; nobody is served yet.
         let tcp = listener::bind(address).await?;
@@ -124,23 +127,30 @@ impl Running {
         let store = parts::store(&config).await?;
         let address = tcp.local_addr().unwrap_or(address);
         let server = parts::server(config, address, store, keys, clock).await?;
-        let linked = crate::nodes::relink(&server).await;
+        let linked = crate::nodes::relink(&server.journal).await;
         linked.map_err(|error| StartError::Runtime {
             what: "the endorsement keys of machines",
             cause: Report(&error).to_string(),
         })?;
         // Nodes that the rules of before judged, and those that a server which ended had not come to.
-        let judged = crate::appraise::judge_behind(&server, "the start").await;
+        let judged = server.appraiser.judge_behind("the start").await;
         judged.map_err(|error| StartError::Runtime {
             what: "the nodes' verdicts",
             cause: Report(&error).to_string(),
         })?;
-        probe::sign(&server).await?;
-        let identity = ServerIdentity::issue(&server).await?;
-        let tls = tls::server_config(&server, Arc::clone(&identity)).map_err(|error| StartError::Runtime {
-            what: "TLS",
-            cause: error.to_string(),
-        })?;
+        server.probe.sign().await?;
+        let identity = ServerIdentity::issue(
+            server.issuer.clone(),
+            server.journal.trust_domain().clone(),
+            server.journal.clock().clone(),
+            svid_lifetime,
+        )
+        .await?;
+        let tls =
+            tls::server_config(server.clients.clone(), Arc::clone(&identity)).map_err(|error| StartError::Runtime {
+                what: "TLS",
+                cause: error.to_string(),
+            })?;
         let mut running = Self::serve(server, identity, tls, tcp, socket, address);
         running.watch(probe_interval, health);
         tracing::info!(%address, admin_socket = %admin_socket.display(), "serving");
@@ -148,7 +158,7 @@ impl Running {
     }
 
     fn serve(
-        server: Arc<Server>,
+        server: Server,
         identity: Arc<ServerIdentity>,
         tls: rustls::ServerConfig,
         tcp: TcpListener,
@@ -163,14 +173,25 @@ impl Running {
                 cause: error.to_string(),
             }
         };
-        let public = listener::serve(Arc::clone(&server), tcp, tls, until(stopped.clone()));
+        let public = listener::serve(
+            tcp,
+            tls,
+            server.clients.clone(),
+            server.services.public(),
+            server.authorise.clone(),
+            until(stopped.clone()),
+        );
         tasks.spawn(async move { public.await.map_err(failed("the TLS listener")) });
-        let local = socket.serve(Arc::clone(&server), until(stopped.clone()));
+        let local = socket.serve(
+            server.services.local(),
+            server.authorise.clone(),
+            until(stopped.clone()),
+        );
         tasks.spawn(async move { local.await.map_err(failed("the admin socket")) });
-        let fresh = tls::keep_fresh(Arc::clone(&server), identity);
-        let pruned = keep_pruned(Arc::clone(&server));
-        let judged = crate::appraise::keep_judging(Arc::clone(&server));
-        let revoked = crate::appraise::revocation::keep_reading(Arc::clone(&server));
+        let fresh = tls::keep_fresh(identity);
+        let pruned = keep_pruned(Arc::clone(&server.journal));
+        let judged = crate::appraise::keep_judging(Arc::clone(&server.appraiser));
+        let revoked = crate::appraise::revocation::keep_reading(Arc::clone(&server.appraiser));
         tasks.spawn(async move {
             tokio::select! {
                 () = revoked => {}
@@ -191,8 +212,11 @@ impl Running {
 
     /// Looks after what shows only when it is tried, and tells whoever watches.
     fn watch(&mut self, probe_interval: Duration, listener: Option<health::Listener>) {
-        let (server, stopped) = (Arc::clone(&self.server), self.stop.subscribe());
-        let watched = Arc::new(WatchedServer::new(Arc::clone(&server)));
+        let (server, stopped) = (&self.server, self.stop.subscribe());
+        let (journal, metrics) = (Arc::clone(&server.journal), Arc::clone(&server.metrics));
+        let (probe, age) = (Arc::clone(&server.probe), server.age.clone());
+        let watched = WatchedServer::new(Arc::clone(&journal), Arc::clone(&server.health), Arc::clone(&metrics));
+        let watched = Arc::new(watched);
         let told = Arc::clone(&watched);
         let telling = async move {
             match listener {
@@ -212,9 +236,9 @@ impl Running {
         };
         self.tasks.spawn(async move {
             tokio::select! {
-                () = probe::keep_probing(Arc::clone(&server), probe_interval) => {}
-                () = authority::keep_telling(Arc::clone(&server)) => {}
-                () = attest::keep_clock_watched(Arc::clone(&server.journal)) => {}
+                () = probe::keep_probing(probe, probe_interval) => {}
+                () = authority::keep_telling(age, metrics) => {}
+                () = attest::keep_clock_watched(journal) => {}
                 () = health::keep_looking("the server", &*watched) => {}
                 () = telling => {}
                 () = watchdog => {}

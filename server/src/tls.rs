@@ -7,7 +7,7 @@ mod client;
 mod identity;
 mod stream;
 
-pub use client::ClientVerifier;
+pub use client::{ClientVerifier, Clients};
 pub use identity::{ServerIdentity, keep_fresh};
 pub use stream::TlsConnection;
 
@@ -20,8 +20,6 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 
-use crate::server::Server;
-
 /// The one provider of cryptography.
 #[must_use]
 pub fn provider() -> Arc<CryptoProvider> {
@@ -32,9 +30,9 @@ pub fn provider() -> Arc<CryptoProvider> {
 ///
 /// # Errors
 /// When the provider lacks what TLS 1.2 and 1.3 need.
-pub fn server_config(server: &Arc<Server>, identity: Arc<ServerIdentity>) -> Result<ServerConfig, rustls::Error> {
+pub fn server_config(clients: Clients, identity: Arc<ServerIdentity>) -> Result<ServerConfig, rustls::Error> {
     let provider = provider();
-    let verifier = ClientVerifier::new(Arc::clone(server), &provider);
+    let verifier = ClientVerifier::new(clients, &provider);
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13, &TLS12])?
         .with_client_cert_verifier(Arc::new(verifier))

@@ -6,7 +6,7 @@ use hallmark_host::health::{LastReport, Part, Report, Watched};
 use hallmark_reason::{Coded, ReasonCode};
 use tokio::{task::spawn_blocking, time::timeout};
 
-use crate::{health::parts, server::Server};
+use crate::{health::Health, journal::Journal, metrics::Metrics};
 
 /// How long the store may take to answer, be it with a failure: longer than another program's lock holds it up.
 const STORE: Duration = Duration::from_secs(8);
@@ -29,32 +29,36 @@ impl Coded for Stuck {
 
 /// The server, watched.
 pub(crate) struct WatchedServer {
-    server: Arc<Server>,
+    journal: Arc<Journal>,
+    health: Arc<Health>,
+    metrics: Arc<Metrics>,
     last: LastReport,
 }
 
 impl WatchedServer {
-    pub(crate) fn new(server: Arc<Server>) -> Self {
+    pub(crate) fn new(journal: Arc<Journal>, health: Arc<Health>, metrics: Arc<Metrics>) -> Self {
         Self {
-            server,
+            journal,
+            health,
+            metrics,
             last: LastReport::default(),
         }
     }
 }
 
-async fn look(server: &Server) -> Report {
-    Report::new(parts(server).await)
+async fn look(health: &Health) -> Report {
+    Report::new(health.parts().await)
 }
 
 impl Watched for WatchedServer {
     /// The store answers, if only with a failure, and the locks that requests take are given back.
     async fn live(&self) -> Report {
         let stuck = |part, within| Stuck { part, within };
-        let server = Arc::clone(&self.server);
+        let journal = Arc::clone(&self.journal);
         let locks = spawn_blocking(move || {
-            let _ = server.state().count_nodes(server.clock.unix());
+            let _ = journal.state().count_nodes(journal.clock().unix());
         });
-        let (store, locks) = tokio::join!(timeout(STORE, self.server.store.check()), timeout(LOCK, locks));
+        let (store, locks) = tokio::join!(timeout(STORE, self.journal.store().check()), timeout(LOCK, locks));
         let store = store.is_err().then(|| stuck("store", STORE));
         let locks = locks.is_err().then(|| stuck("threads", LOCK));
         Report::new(vec![
@@ -64,11 +68,11 @@ impl Watched for WatchedServer {
     }
 
     async fn ready(&self) -> Report {
-        self.last.now(look(&self.server)).await
+        self.last.now(look(&self.health)).await
     }
 
     async fn metrics(&self) -> String {
-        let report = self.last.lately(look(&self.server)).await;
-        self.server.metrics.text(&self.server, &report)
+        let report = self.last.lately(look(&self.health)).await;
+        self.metrics.text(&self.health.reading(&report))
     }
 }

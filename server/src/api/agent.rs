@@ -15,27 +15,36 @@ use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use super::agent_admin;
 use crate::{
-    attest::{self, AnswerStream},
+    attest::{self, AnswerStream, Attestor},
     caller, connection,
     convert::{DenialReason, denied},
-    journal::{Failed, store_failed},
-    server::Server,
+    journal::{Failed, Journal, store_failed},
+    limits::Limits,
+    nodes::Nodes,
 };
 
 /// The longest version that an agent may report, in bytes.
 const MAX_VERSION_LEN: usize = 255;
 
 /// The service.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct AgentService {
-    server: Arc<Server>,
+    journal: Arc<Journal>,
+    nodes: Nodes,
+    attestor: Arc<Attestor>,
+    limits: Arc<Limits>,
 }
 
 impl AgentService {
-    /// The service of `server`.
+    /// The service.
     #[must_use]
-    pub fn new(server: Arc<Server>) -> Self {
-        Self { server }
+    pub const fn new(journal: Arc<Journal>, nodes: Nodes, attestor: Arc<Attestor>, limits: Arc<Limits>) -> Self {
+        Self {
+            journal,
+            nodes,
+            attestor,
+            limits,
+        }
     }
 }
 
@@ -47,30 +56,30 @@ impl Agent for AgentService {
         &self,
         request: Request<CountAgentsRequest>,
     ) -> Result<Response<CountAgentsResponse>, Status> {
-        agent_admin::count(&self.server, request)
+        agent_admin::count(&self.journal, request)
     }
 
     async fn list_agents(&self, request: Request<ListAgentsRequest>) -> Result<Response<ListAgentsResponse>, Status> {
-        agent_admin::list(&self.server, request)
+        agent_admin::list(&self.journal, request)
     }
 
     async fn get_agent(&self, request: Request<GetAgentRequest>) -> Result<Response<types::Agent>, Status> {
-        agent_admin::get(&self.server, request)
+        agent_admin::get(&self.journal, request)
     }
 
     async fn delete_agent(&self, request: Request<DeleteAgentRequest>) -> Result<Response<()>, Status> {
-        agent_admin::delete(&self.server, request).await
+        agent_admin::delete(&self.nodes, request).await
     }
 
     async fn ban_agent(&self, request: Request<BanAgentRequest>) -> Result<Response<()>, Status> {
-        agent_admin::ban(&self.server, request).await
+        agent_admin::ban(&self.nodes, request).await
     }
 
     async fn attest_agent(
         &self,
         request: Request<Streaming<AttestAgentRequest>>,
     ) -> Result<Response<AnswerStream>, Status> {
-        attest::attest_agent(Arc::clone(&self.server), request).await
+        attest::attest_agent(Arc::clone(&self.attestor), request).await
     }
 
     /// Every attestation type that is served renews by attesting again.
@@ -102,9 +111,9 @@ impl Agent for AgentService {
                 "agent_version has characters that are not printable ASCII",
             ));
         }
-        self.server.limits.post_status.take(address, 1).await?;
+        self.limits.post_status.take(address, 1).await?;
         let not_attested = || denied("agent is not attested", Some(DenialReason::NotAttested));
-        let reported = self.server.journal.decide(id.as_str(), |view| {
+        let reported = self.journal.decide(id.as_str(), |view| {
             let decision = report_version(view, &id, &version).ok_or_else(not_attested)?;
             Ok((decision, ()))
         });

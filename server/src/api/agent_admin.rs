@@ -9,15 +9,15 @@ use hallmark_api::{
     },
     types,
 };
-use hallmark_spiffe::{Selector, SpiffeId};
+use hallmark_spiffe::{Selector, SpiffeId, TrustDomain};
 use hallmark_state::{Action, LifecycleError, Match, Node, NodeState};
 use tonic::{Request, Response, Status};
 
 use crate::{
     caller::{self, Caller},
     convert::{agent_message, expires_before, selector_match, spiffe_id},
-    nodes::{self, Ask, ChangeFailed},
-    server::Server,
+    journal::Journal,
+    nodes::{Ask, ChangeFailed, Nodes},
 };
 
 /// Agents looked at in one go while a page is filled.
@@ -27,7 +27,7 @@ const STRIDE: usize = 1024;
 ///
 /// # Errors
 /// `InvalidArgument` when a filter cannot be read.
-pub fn count(server: &Server, request: Request<CountAgentsRequest>) -> Result<Response<CountAgentsResponse>, Status> {
+pub fn count(journal: &Journal, request: Request<CountAgentsRequest>) -> Result<Response<CountAgentsResponse>, Status> {
     // The two filters are one type by another name.
     let filter = request.into_inner().filter.map(|filter| list_agents_request::Filter {
         by_attestation_type: filter.by_attestation_type,
@@ -37,7 +37,7 @@ pub fn count(server: &Server, request: Request<CountAgentsRequest>) -> Result<Re
         by_expires_before: filter.by_expires_before,
     });
     let filter = Filter::read(filter)?;
-    let count = server.state().nodes().filter(|agent| filter.matches(agent)).count();
+    let count = journal.state().nodes().filter(|agent| filter.matches(agent)).count();
     Ok(Response::new(CountAgentsResponse {
         count: i32::try_from(count).unwrap_or(i32::MAX),
     }))
@@ -47,7 +47,7 @@ pub fn count(server: &Server, request: Request<CountAgentsRequest>) -> Result<Re
 ///
 /// # Errors
 /// `InvalidArgument` when a filter, the page's size or its token cannot be read.
-pub fn list(server: &Server, request: Request<ListAgentsRequest>) -> Result<Response<ListAgentsResponse>, Status> {
+pub fn list(journal: &Journal, request: Request<ListAgentsRequest>) -> Result<Response<ListAgentsResponse>, Status> {
     let request = request.into_inner();
     let filter = Filter::read(request.filter)?;
     let size = usize::try_from(request.page_size).map_err(|_| Status::invalid_argument("negative page size"))?;
@@ -57,7 +57,7 @@ pub fn list(server: &Server, request: Request<ListAgentsRequest>) -> Result<Resp
     };
     let limit = if size == 0 { usize::MAX } else { size };
     let (page, more) = collect(
-        |after| server.state().nodes_after(after).take(STRIDE).cloned().collect(),
+        |after| journal.state().nodes_after(after).take(STRIDE).cloned().collect(),
         &filter,
         from,
         limit,
@@ -99,10 +99,10 @@ fn collect(
 ///
 /// # Errors
 /// `NotFound`, or `InvalidArgument` for an id that is no agent's.
-pub fn get(server: &Server, request: Request<GetAgentRequest>) -> Result<Response<types::Agent>, Status> {
+pub fn get(journal: &Journal, request: Request<GetAgentRequest>) -> Result<Response<types::Agent>, Status> {
     let request = request.into_inner();
-    let id = agent_id(server, request.id.as_ref())?;
-    let agent = server
+    let id = agent_id(journal.trust_domain(), request.id.as_ref())?;
+    let agent = journal
         .node(&id)
         .filter(|agent| agent.was_admitted())
         .ok_or_else(not_found)?;
@@ -113,24 +113,24 @@ pub fn get(server: &Server, request: Request<GetAgentRequest>) -> Result<Respons
 ///
 /// # Errors
 /// As [`get`]; `FailedPrecondition` for a retired one; `Unavailable` when the store fails.
-pub async fn delete(server: &Server, request: Request<DeleteAgentRequest>) -> Result<Response<()>, Status> {
+pub async fn delete(nodes: &Nodes, request: Request<DeleteAgentRequest>) -> Result<Response<()>, Status> {
     let (by, reason) = (caller::of(&request)?, caller::act(&request)?.reason);
-    let id = agent_id(server, request.get_ref().id.as_ref())?;
-    change(server, &id, Action::Evict, &by, &reason).await
+    let id = agent_id(nodes.trust_domain(), request.get_ref().id.as_ref())?;
+    change(nodes, &id, Action::Evict, &by, &reason).await
 }
 
 /// `BanAgent`: the agent is refused from now on, and cannot attest again until it is unbanned or deleted.
 ///
 /// # Errors
 /// As [`delete`].
-pub async fn ban(server: &Server, request: Request<BanAgentRequest>) -> Result<Response<()>, Status> {
+pub async fn ban(nodes: &Nodes, request: Request<BanAgentRequest>) -> Result<Response<()>, Status> {
     let (by, reason) = (caller::of(&request)?, caller::act(&request)?.reason);
-    let id = agent_id(server, request.get_ref().id.as_ref())?;
-    change(server, &id, Action::Ban, &by, &reason).await
+    let id = agent_id(nodes.trust_domain(), request.get_ref().id.as_ref())?;
+    change(nodes, &id, Action::Ban, &by, &reason).await
 }
 
 async fn change(
-    server: &Server,
+    nodes: &Nodes,
     id: &SpiffeId,
     action: Action,
     by: &Caller,
@@ -143,7 +143,7 @@ async fn change(
         reason,
         dry_run: false,
     };
-    match nodes::change(server, ask).await {
+    match nodes.change(ask).await {
         Ok(_) => Ok(Response::new(())),
         Err(ChangeFailed::Refused(LifecycleError::Unknown { .. })) => Err(not_found()),
         Err(failed) => Err(failed.status(id)),
@@ -155,16 +155,14 @@ fn not_found() -> Status {
 }
 
 /// Reads an id that an agent of this trust domain can have.
-pub(super) fn agent_id(server: &Server, message: Option<&types::Spiffeid>) -> Result<SpiffeId, Status> {
+pub(super) fn agent_id(own: &TrustDomain, message: Option<&types::Spiffeid>) -> Result<SpiffeId, Status> {
     let id = spiffe_id(message, "agent ID")?;
-    if !id.is_member_of(&server.trust_domain) {
-        let own = &server.trust_domain;
+    if !id.is_member_of(own) {
         return Err(Status::invalid_argument(format!(
             "invalid agent ID: {id} is not a member of trust domain {own}"
         )));
     }
     if !id.path().starts_with("/spire/agent/") {
-        let own = &server.trust_domain;
         return Err(Status::invalid_argument(format!(
             "invalid agent ID: {id} is not an agent in trust domain {own}"
         )));

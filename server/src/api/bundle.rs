@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use hallmark_api::{
     bundle::{
@@ -17,19 +18,19 @@ use hallmark_api::{
 use hallmark_spiffe::TrustDomain;
 use tonic::{Request, Response, Status};
 
-use crate::server::Server;
+use crate::authority::ActiveAuthority;
 
 /// `spire.api.server.bundle.v1.Bundle`.
 #[derive(Debug, Clone)]
 pub struct BundleService {
-    server: Arc<Server>,
+    authority: Arc<ArcSwap<ActiveAuthority>>,
 }
 
 impl BundleService {
-    /// The service of `server`.
+    /// The service of the bundle that goes with `authority`.
     #[must_use]
-    pub const fn new(server: Arc<Server>) -> Self {
-        Self { server }
+    pub const fn new(authority: Arc<ArcSwap<ActiveAuthority>>) -> Self {
+        Self { authority }
     }
 }
 
@@ -63,7 +64,7 @@ fn no_federation<T>() -> Result<Response<T>, Status> {
 #[tonic::async_trait]
 impl Bundle for BundleService {
     async fn get_bundle(&self, request: Request<GetBundleRequest>) -> Result<Response<types::Bundle>, Status> {
-        let authority = self.server.authority.load();
+        let authority = self.authority.load();
         Ok(Response::new(bundle_message(
             &authority.bundle,
             request.get_ref().output_mask.as_ref(),
@@ -88,7 +89,7 @@ impl Bundle for BundleService {
         let name = &request.get_ref().trust_domain;
         let trust_domain = TrustDomain::parse(name.strip_prefix("spiffe://").unwrap_or(name))
             .map_err(|error| Status::invalid_argument(format!("trust domain argument is not valid: {error}")))?;
-        if trust_domain == self.server.trust_domain {
+        if trust_domain == self.authority.load().bundle.trust_domain {
             return Err(Status::invalid_argument(
                 "getting a federated bundle for the server's own trust domain is not allowed",
             ));

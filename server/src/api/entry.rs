@@ -5,8 +5,8 @@ mod prune;
 mod sync;
 mod write;
 
-pub(super) use check::check;
 pub use prune::{keep_pruned, prune};
+pub use write::EntryChanges;
 
 use std::{pin::Pin, sync::Arc};
 
@@ -28,27 +28,28 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::{
     caller,
     convert::{entry_filter, entry_message},
-    server::Server,
+    journal::Journal,
 };
 
 /// `spire.api.server.entry.v1.Entry`.
 #[derive(Debug, Clone)]
 pub struct EntryService {
-    server: Arc<Server>,
+    journal: Arc<Journal>,
+    changes: EntryChanges,
 }
 
 impl EntryService {
-    /// The service of `server`.
+    /// The service of the entries of `journal`, which change by `changes`.
     #[must_use]
-    pub const fn new(server: Arc<Server>) -> Self {
-        Self { server }
+    pub const fn new(journal: Arc<Journal>, changes: EntryChanges) -> Self {
+        Self { journal, changes }
     }
 
     fn find(&self, request: &GetEntryRequest) -> Result<types::Entry, Status> {
         if request.id.is_empty() {
             return Err(Status::invalid_argument("missing ID"));
         }
-        let state = self.server.state();
+        let state = self.journal.state();
         let entry = state
             .entries()
             .entry(request.id.as_str())
@@ -65,7 +66,7 @@ impl EntryService {
         };
         // Copied out of the state first: converting a long list must not hold up writers.
         let (entries, next) = {
-            let state = self.server.state();
+            let state = self.journal.state();
             let page = state.entries().list(&filter, size, from.as_ref());
             (page.entries.into_iter().cloned().collect::<Vec<_>>(), page.next)
         };
@@ -78,8 +79,8 @@ impl EntryService {
 }
 
 /// What the agent may serve, oldest first.
-pub(super) fn authorised(server: &Server, agent: &SpiffeId) -> Vec<Arc<hallmark_state::Entry>> {
-    let (state, now) = (server.state(), server.clock.unix());
+pub(super) fn authorised(journal: &Journal, agent: &SpiffeId) -> Vec<Arc<hallmark_state::Entry>> {
+    let (state, now) = (journal.state(), journal.clock().unix());
     // An agent deleted, banned, suspended or no longer trusted since its request was let through may serve nothing.
     let Some(node) = state.node(agent).filter(|node| node.is_active()) else {
         return Vec::new();
@@ -107,7 +108,7 @@ impl Entry for EntryService {
             by_hint: filter.by_hint,
             by_downstream: filter.by_downstream,
         });
-        let count = self.server.state().entries().count(&entry_filter(filter)?);
+        let count = self.journal.state().entries().count(&entry_filter(filter)?);
         Ok(Response::new(CountEntriesResponse {
             count: i32::try_from(count).unwrap_or(i32::MAX),
         }))
@@ -129,7 +130,8 @@ impl Entry for EntryService {
         request: Request<BatchCreateEntryRequest>,
     ) -> Result<Response<BatchCreateEntryResponse>, Status> {
         let (caller, act) = (caller::of(&request)?, caller::act(&request)?);
-        write::create(&self.server, &caller, &act, request.get_ref())
+        self.changes
+            .create(&caller, &act, request.get_ref())
             .await
             .map(Response::new)
     }
@@ -139,7 +141,8 @@ impl Entry for EntryService {
         request: Request<BatchUpdateEntryRequest>,
     ) -> Result<Response<BatchUpdateEntryResponse>, Status> {
         let (caller, act) = (caller::of(&request)?, caller::act(&request)?);
-        write::update(&self.server, &caller, &act, request.get_ref())
+        self.changes
+            .update(&caller, &act, request.get_ref())
             .await
             .map(Response::new)
     }
@@ -149,7 +152,8 @@ impl Entry for EntryService {
         request: Request<BatchDeleteEntryRequest>,
     ) -> Result<Response<BatchDeleteEntryResponse>, Status> {
         let (caller, act) = (caller::of(&request)?, caller::act(&request)?);
-        write::delete(&self.server, &caller, &act, request.into_inner().ids)
+        self.changes
+            .delete(&caller, &act, request.into_inner().ids)
             .await
             .map(Response::new)
     }
@@ -158,7 +162,7 @@ impl Entry for EntryService {
         &self,
         request: Request<GetAuthorizedEntriesRequest>,
     ) -> Result<Response<GetAuthorizedEntriesResponse>, Status> {
-        let entries = authorised(&self.server, &caller::agent_of(&request)?);
+        let entries = authorised(&self.journal, &caller::agent_of(&request)?);
         let mask = request.get_ref().output_mask.as_ref();
         let entries = entries.iter().map(|entry| entry_message(entry, mask)).collect();
         Ok(Response::new(GetAuthorizedEntriesResponse { entries }))
@@ -169,9 +173,9 @@ impl Entry for EntryService {
         request: Request<Streaming<SyncAuthorizedEntriesRequest>>,
     ) -> Result<Response<SyncStream>, Status> {
         let agent = caller::agent_of(&request)?;
-        let (server, asking) = (Arc::clone(&self.server), (Arc::clone(&self.server), agent.clone()));
+        let (journal, asking) = (Arc::clone(&self.journal), (Arc::clone(&self.journal), agent.clone()));
         Ok(Response::new(sync::serve(
-            move || authorised(&server, &agent),
+            move || authorised(&journal, &agent),
             move || caller::standing(&asking.0, &asking.1).map(drop),
             request.into_inner(),
         )))

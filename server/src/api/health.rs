@@ -5,34 +5,34 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 use futures_util::Stream;
 use hallmark_api::health::{
     HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse,
-    health_check_response::ServingStatus, health_server::Health,
+    health_check_response::ServingStatus, health_server,
 };
 use hallmark_host::health::Part;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, async_trait};
 
-use crate::{health::parts, server::Server};
+use crate::health::Health;
 
 /// How often a watched server is looked at.
 const WATCH_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The service.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct HealthService {
-    server: Arc<Server>,
+    health: Arc<Health>,
 }
 
 impl HealthService {
-    /// The health of `server`.
+    /// The service of this health.
     #[must_use]
-    pub fn new(server: Arc<Server>) -> Self {
-        Self { server }
+    pub const fn new(health: Arc<Health>) -> Self {
+        Self { health }
     }
 }
 
-async fn check(server: &Server) -> HealthCheckResponse {
-    let healthy = parts(server).await.iter().all(Part::works);
+async fn check(health: &Health) -> HealthCheckResponse {
+    let healthy = health.parts().await.iter().all(Part::works);
     let status = if healthy {
         ServingStatus::Serving
     } else {
@@ -50,27 +50,27 @@ fn require_whole(request: &HealthCheckRequest) -> Result<(), Status> {
 }
 
 #[async_trait]
-impl Health for HealthService {
+impl health_server::Health for HealthService {
     type WatchStream = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
 
     async fn check(&self, request: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
         require_whole(request.get_ref())?;
-        Ok(Response::new(check(&self.server).await))
+        Ok(Response::new(check(&self.health).await))
     }
 
     async fn list(&self, _request: Request<HealthListRequest>) -> Result<Response<HealthListResponse>, Status> {
-        let statuses = [(String::new(), check(&self.server).await)].into();
+        let statuses = [(String::new(), check(&self.health).await)].into();
         Ok(Response::new(HealthListResponse { statuses }))
     }
 
     async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
         require_whole(request.get_ref())?;
         let (sender, changes) = mpsc::channel(1);
-        let server = Arc::clone(&self.server);
+        let health = Arc::clone(&self.health);
         tokio::spawn(async move {
             let mut told = None;
             while !sender.is_closed() {
-                let now = check(&server).await;
+                let now = check(&health).await;
                 if told != Some(now.status) {
                     told = Some(now.status);
                     if sender.send(Ok(now)).await.is_err() {

@@ -16,31 +16,45 @@ use hallmark_reason::Report;
 use hallmark_store::StoreError;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
-use crate::{caller, journal::store_failed, server::Server};
+use crate::{
+    appraise::Appraiser,
+    caller,
+    compute::Compute,
+    journal::{Journal, store_failed},
+    nodes::Nodes,
+};
 
 /// The service.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct LifecycleService {
-    server: Arc<Server>,
+    journal: Arc<Journal>,
+    nodes: Nodes,
+    appraiser: Arc<Appraiser>,
+    compute: Compute,
 }
 
 impl LifecycleService {
-    /// The service of `server`.
+    /// The service.
     #[must_use]
-    pub const fn new(server: Arc<Server>) -> Self {
-        Self { server }
+    pub const fn new(journal: Arc<Journal>, nodes: Nodes, appraiser: Arc<Appraiser>, compute: Compute) -> Self {
+        Self {
+            journal,
+            nodes,
+            appraiser,
+            compute,
+        }
     }
 }
 
 #[async_trait]
 impl Lifecycle for LifecycleService {
     async fn list_nodes(&self, request: Request<ListNodesRequest>) -> Result<Response<ListNodesResponse>, Status> {
-        nodes::list(&self.server, &request.into_inner()).map(Response::new)
+        nodes::list(&self.journal, self.nodes.approval_rules(), &request.into_inner()).map(Response::new)
     }
 
     async fn change_node(&self, request: Request<ChangeNodeRequest>) -> Result<Response<ChangeNodeResponse>, Status> {
         let by = caller::of(&request)?;
-        nodes::change(&self.server, &by, request.into_inner())
+        nodes::change(&self.nodes, &by, request.into_inner())
             .await
             .map(Response::new)
     }
@@ -50,16 +64,14 @@ impl Lifecycle for LifecycleService {
         request: Request<Streaming<ImportInventoryRequest>>,
     ) -> Result<Response<ImportInventoryResponse>, Status> {
         let by = caller::of(&request)?;
-        import::import(&self.server, &by, request.into_inner())
-            .await
-            .map(Response::new)
+        self.import(&by, request.into_inner()).await.map(Response::new)
     }
 
     async fn list_inventory(
         &self,
         request: Request<ListInventoryRequest>,
     ) -> Result<Response<ListInventoryResponse>, Status> {
-        items::list(&self.server, &request.into_inner()).map(Response::new)
+        items::list(&self.journal, &request.into_inner()).map(Response::new)
     }
 
     async fn remove_inventory(
@@ -67,7 +79,7 @@ impl Lifecycle for LifecycleService {
         request: Request<RemoveInventoryRequest>,
     ) -> Result<Response<RemoveInventoryResponse>, Status> {
         let by = caller::of(&request)?;
-        items::remove(&self.server, &by, request.into_inner())
+        items::remove(&self.journal, &by, request.into_inner())
             .await
             .map(Response::new)
     }

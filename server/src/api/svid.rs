@@ -15,12 +15,14 @@ use hallmark_state::{EntryId, Expect, GrantError, Role, View, decide::authorise,
 use tonic::{Request, Response, Status};
 
 use crate::{
-    appraise::{PolicyFileError, judge_one},
-    caller::{self, Caller},
+    appraise::{Appraiser, PolicyFileError},
+    caller::{self, Caller, Roles},
+    config::Lifetimes,
     connection::remote_ip,
     convert::{failed_item, ok_item},
-    issue::{IssueError, IssuedSvid, Order, OrderKey, issue, issue_one},
-    server::Server,
+    issue::{IssueError, IssuedSvid, Issuer, Order, OrderKey},
+    journal::Journal,
+    limits::Limits,
 };
 
 /// The most SVIDs in one batch.
@@ -31,29 +33,48 @@ const MAX_CSR: usize = 16 * 1024;
 /// `spire.api.server.svid.v1.SVID`.
 #[derive(Debug, Clone)]
 pub struct SvidService {
-    server: Arc<Server>,
+    journal: Arc<Journal>,
+    issuer: Issuer,
+    appraiser: Arc<Appraiser>,
+    roles: Roles,
+    limits: Arc<Limits>,
+    lifetimes: Lifetimes,
 }
 
 impl SvidService {
-    /// The service of `server`.
+    /// The service.
     #[must_use]
-    pub const fn new(server: Arc<Server>) -> Self {
-        Self { server }
+    pub const fn new(
+        journal: Arc<Journal>,
+        issuer: Issuer,
+        appraiser: Arc<Appraiser>,
+        roles: Roles,
+        limits: Arc<Limits>,
+        lifetimes: Lifetimes,
+    ) -> Self {
+        Self {
+            journal,
+            issuer,
+            appraiser,
+            roles,
+            limits,
+            lifetimes,
+        }
     }
 
     async fn mint(&self, caller: &Caller, request: MintX509svidRequest) -> Result<MintX509svidResponse, Status> {
         // Its message may have come long after its headers.
-        caller::require_standing(&self.server, caller)?;
+        self.roles.require_standing(caller)?;
         check_csr(&request.csr)?;
         let names = csr::names(&request.csr)?;
-        let lifetimes = &self.server.lifetimes;
+        let lifetimes = &self.lifetimes;
         let ttl = match u64::try_from(request.ttl) {
             Ok(0) => lifetimes.x509_svid.default.min(lifetimes.minted_max),
             Ok(seconds) => Duration::from_secs(seconds),
             Err(_) => return Err(Status::invalid_argument("the TTL is negative")),
         };
         let (id, dns_names) = (names.spiffe_id, names.dns_names);
-        let grant = mint(&self.server.trust_domain, id, dns_names, ttl, lifetimes.minted_max)
+        let grant = mint(self.journal.trust_domain(), id, dns_names, ttl, lifetimes.minted_max)
             .map_err(|error| Status::invalid_argument(Report(&error).to_string()))?;
         let order = Order {
             grant,
@@ -62,7 +83,7 @@ impl SvidService {
             // Nothing that is minted has a role, whatever its id: no machine stands behind it.
             has_role: false,
         };
-        let issued = issue_one(&self.server, caller.label(), &order).await;
+        let issued = self.issuer.issue_one(caller.label(), &order).await;
         let svid = issued.map_err(|error| error.status())?;
         Ok(MintX509svidResponse {
             svid: Some(svid.into_message()),
@@ -71,8 +92,8 @@ impl SvidService {
 
     /// What each item is granted, all from one state, with what that rests on. `None` for an agent that gets nothing now.
     fn orders(&self, agent: &SpiffeId, params: &[NewX509svidParams]) -> Option<Orders> {
-        let (now, ttl) = (self.server.clock.unix(), self.server.lifetimes.x509_svid);
-        let state = self.server.state();
+        let (now, ttl) = (self.journal.clock().unix(), self.lifetimes.x509_svid);
+        let state = self.journal.state();
         let view = View::new(&state);
         let ids: Vec<Result<EntryId, Status>> = params.iter().map(entry_id).collect();
         let known: Vec<EntryId> = ids.iter().flatten().cloned().collect();
@@ -82,7 +103,7 @@ impl SvidService {
         let has_role = |order: &Order| {
             let (id, mut roles) = (order.grant.spiffe_id(), Role::ALL.into_iter());
             registry.entry(&*order.entry).is_some_and(|entry| !entry.over_tls)
-                && roles.any(|role| caller::has_role(&self.server, registry, id, role, now))
+                && roles.any(|role| self.roles.has_role(registry, id, role, now))
         };
         let mut orders = Vec::with_capacity(params.len());
         let mut order = |(params, id): (&NewX509svidParams, Result<EntryId, Status>)| {
@@ -136,8 +157,9 @@ impl SvidService {
     ) -> Result<Option<Vec<ItemResult>>, Status> {
         for turn in 0..tries {
             // The wait for a limit, or for the token, may have been long enough for a ban.
-            caller::standing(&self.server, id)?;
-            judge_one(&self.server, id)
+            caller::standing(&self.journal, id)?;
+            self.appraiser
+                .judge_one(id)
                 .await
                 .map_err(|error| refused_by_rules(&error))?;
             let Some(Orders {
@@ -146,13 +168,13 @@ impl SvidService {
                 expect,
             }) = self.orders(id, params)
             else {
-                caller::standing(&self.server, id)?;
+                caller::standing(&self.journal, id)?;
                 continue;
             };
             let issued = if orders.is_empty() {
                 Some(Vec::new())
             } else {
-                issue(&self.server, id.as_str(), expect, orders).await
+                self.issuer.issue(id.as_str(), expect, orders).await
             };
             if let Some(issued) = issued {
                 return Ok(Some(results(granted, issued)));
@@ -283,10 +305,10 @@ impl Svid for SvidService {
             )));
         }
         let params: Vec<_> = params.into_iter().map(detached).collect();
-        self.server.limits.signing.take(address, asked).await?;
+        self.limits.signing.take(address, asked).await?;
         let results = self.issue(&id, &params).await?;
         // What a ban finds on its way is not handed out.
-        caller::standing(&self.server, &id)?;
+        caller::standing(&self.journal, &id)?;
         Ok(Response::new(BatchNewX509svidResponse { results }))
     }
 

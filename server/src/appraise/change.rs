@@ -12,8 +12,8 @@ use hallmark_state::{
 };
 use hallmark_store::StoreError;
 
-use super::{PolicyFileError, job::judge_behind, judge::would_change, rules::digest};
-use crate::{journal::Act, server::Server};
+use super::{Appraiser, PolicyFileError, rules::digest};
+use crate::journal::{Act, Journal};
 
 /// What was applied, or would be.
 #[derive(Debug)]
@@ -26,101 +26,158 @@ pub struct Applied {
     pub changes: Vec<hallmark_policy::AppraisalChange>,
 }
 
-/// Puts a policy or baseline in force; from then on no node gets anything signed that it does not allow. Every node is judged
-/// again then. With `dry_run` it is only told what would follow. The very file that is in force changes nothing.
-/// `content` is the file as the operator has it, signed or not; `by` is who asks, and why.
-///
-/// # Errors
-/// [`PolicyFileError`]; then nothing was changed, unless the store failed while the nodes were judged: that is made up for.
-pub async fn apply(
-    server: &Arc<Server>,
-    kind: FileKind,
-    content: Vec<u8>,
-    dry_run: bool,
-    by: &Act,
-) -> Result<Applied, PolicyFileError> {
-    let (payload, signed) = opened(server, kind, content)?;
-    loop {
-        let basis = Basis::of(server);
-        let mut set = PolicySet::clone(&basis.rules.set);
-        let (name, serial) = set.add_file(kind, "the policy", &payload)?;
-        let there = basis.find(kind, &name);
-        let is_there = |it: &PolicyFile| it.in_force && it.serial == serial && it.payload == payload;
-        match there.filter(|it| is_there(it)) {
-            Some(it) if it.signed == signed => {
-                let changes = Vec::new();
+impl Appraiser {
+    /// Puts a policy or baseline in force; from then on no node gets anything signed that it does not allow. Every node is judged
+    /// again then. With `dry_run` it is only told what would follow. The very file that is in force changes nothing.
+    /// `content` is the file as the operator has it, signed or not; `by` is who asks, and why.
+    ///
+    /// # Errors
+    /// [`PolicyFileError`]; then nothing was changed, unless the store failed while the nodes were judged: that is made up for.
+    pub async fn apply(
+        &self,
+        kind: FileKind,
+        content: Vec<u8>,
+        dry_run: bool,
+        by: &Act,
+    ) -> Result<Applied, PolicyFileError> {
+        let (payload, signed) = self.opened(kind, content)?;
+        loop {
+            let basis = Basis::of(&self.journal);
+            let mut set = PolicySet::clone(&basis.rules.set);
+            let (name, serial) = set.add_file(kind, "the policy", &payload)?;
+            let there = basis.find(kind, &name);
+            let is_there = |it: &PolicyFile| it.in_force && it.serial == serial && it.payload == payload;
+            match there.filter(|it| is_there(it)) {
+                Some(it) if it.signed == signed => {
+                    let changes = Vec::new();
+                    return Ok(Applied { name, serial, changes });
+                }
+                // The same file with another signature takes its place: one from before that named no trust domain.
+                Some(_) => {}
+                None => require_newer(kind, &name, there.map(|file| file.serial), serial)?,
+            }
+            let file = PolicyFile {
+                kind: kind.as_str().to_owned(),
+                name: name.clone(),
+                serial,
+                payload: payload.clone(),
+                signed: signed.clone(),
+                applied_at: self.journal.clock().unix(),
+                in_force: true,
+            };
+            let act = Step {
+                name: "apply",
+                dry_run,
+                by,
+            };
+            if let Some(changes) = self.put(basis, kind, file, set, &act).await? {
                 return Ok(Applied { name, serial, changes });
             }
-            // The same file with another signature takes its place: one from before that named no trust domain.
-            Some(_) => {}
-            None => require_newer(kind, &name, there.map(|file| file.serial), serial)?,
-        }
-        let file = PolicyFile {
-            kind: kind.as_str().to_owned(),
-            name: name.clone(),
-            serial,
-            payload: payload.clone(),
-            signed: signed.clone(),
-            applied_at: server.clock.unix(),
-            in_force: true,
-        };
-        let act = Step {
-            name: "apply",
-            dry_run,
-            by,
-        };
-        if let Some(changes) = put(server, basis, kind, file, set, &act).await? {
-            return Ok(Applied { name, serial, changes });
         }
     }
-}
 
-/// Takes a policy or baseline out of force, and judges every node again; with `dry_run` only tells what would follow.
-///
-/// # Errors
-/// As for [`apply`].
-pub async fn withdraw(
-    server: &Arc<Server>,
-    kind: FileKind,
-    name: &str,
-    dry_run: bool,
-    by: &Act,
-) -> Result<Applied, PolicyFileError> {
-    let keys = &server.appraiser.keys;
-    if !keys.is_empty() {
-        return Err(PolicyFileError::Withdrawal {
-            keys: keys.ids().map(|id| id.to_string()).collect(),
-        });
-    }
-    loop {
-        let basis = Basis::of(server);
-        let Some(file) = basis.find(kind, name).filter(|file| file.in_force) else {
-            return Err(PolicyFileError::NotInForce {
-                kind: kind.to_string(),
-                name: name.to_owned(),
-                in_force: basis.in_force(kind),
-            });
-        };
-        let mut set = PolicySet::clone(&basis.rules.set);
-        set.remove_file(kind, name);
-        let file = PolicyFile {
-            in_force: false,
-            applied_at: server.clock.unix(),
-            ..PolicyFile::clone(file)
-        };
-        let serial = file.serial;
-        let act = Step {
-            name: "withdraw",
-            dry_run,
-            by,
-        };
-        if let Some(changes) = put(server, basis, kind, file, set, &act).await? {
-            return Ok(Applied {
-                name: name.to_owned(),
-                serial,
-                changes,
+    /// Takes a policy or baseline out of force, and judges every node again; with `dry_run` only tells what would follow.
+    ///
+    /// # Errors
+    /// As for [`apply`](Self::apply).
+    pub async fn withdraw(
+        &self,
+        kind: FileKind,
+        name: &str,
+        dry_run: bool,
+        by: &Act,
+    ) -> Result<Applied, PolicyFileError> {
+        let keys = &self.keys;
+        if !keys.is_empty() {
+            return Err(PolicyFileError::Withdrawal {
+                keys: keys.ids().map(|id| id.to_string()).collect(),
             });
         }
+        loop {
+            let basis = Basis::of(&self.journal);
+            let Some(file) = basis.find(kind, name).filter(|file| file.in_force) else {
+                return Err(PolicyFileError::NotInForce {
+                    kind: kind.to_string(),
+                    name: name.to_owned(),
+                    in_force: basis.in_force(kind),
+                });
+            };
+            let mut set = PolicySet::clone(&basis.rules.set);
+            set.remove_file(kind, name);
+            let file = PolicyFile {
+                in_force: false,
+                applied_at: self.journal.clock().unix(),
+                ..PolicyFile::clone(file)
+            };
+            let serial = file.serial;
+            let act = Step {
+                name: "withdraw",
+                dry_run,
+                by,
+            };
+            if let Some(changes) = self.put(basis, kind, file, set, &act).await? {
+                return Ok(Applied {
+                    name: name.to_owned(),
+                    serial,
+                    changes,
+                });
+            }
+        }
+    }
+
+    /// The payload, and the signed file that it came in.
+    fn opened(&self, kind: FileKind, content: Vec<u8>) -> Result<(Vec<u8>, String), PolicyFileError> {
+        let keys = &self.keys;
+        let text = String::from_utf8(content).map_err(|_| RuleFileError::NotText)?;
+        if SignedFile::is_one(&text) {
+            let opened = SignedFile::parse(&text)?.open(kind, Some(self.journal.trust_domain()), keys)?;
+            return Ok((opened.payload, text));
+        }
+        if keys.is_empty() {
+            return Ok((text.into_bytes(), String::new()));
+        }
+        Err(PolicyFileError::NotSigned {
+            keys: keys.ids().map(|id| id.to_string()).collect(),
+        })
+    }
+
+    /// Makes the change durable, and judges the nodes by it. `None` where another change came in between: it is to be made again.
+    async fn put(
+        &self,
+        basis: Basis,
+        kind: FileKind,
+        file: PolicyFile,
+        set: PolicySet,
+        act: &Step<'_>,
+    ) -> Result<Option<Vec<hallmark_policy::AppraisalChange>>, PolicyFileError> {
+        let set = Arc::new(set);
+        if act.dry_run {
+            return self.would_change(&set).await.map(Some);
+        }
+        let is_other = |it: &&Arc<PolicyFile>| (&it.kind, &it.name) != (&file.kind, &file.name);
+        let mut files: Vec<&PolicyFile> = basis.files.iter().filter(is_other).map(|it| &**it).collect();
+        files.push(&file);
+        let digest = digest(files, &set.rules, &set.revoked);
+        let cause = format!("{} {} serial {}: {}", file.kind, file.name, file.serial, act.name);
+        let change = PolicyFileChange {
+            kind,
+            file: Arc::new(file),
+            act: act.name,
+            set,
+            digest,
+            reason: &act.by.reason,
+        };
+        match self
+            .journal
+            .commit(&act.by.by, put_policy_file(basis.expect, &change))
+            .await
+        {
+            Ok(_) => {}
+            Err(StoreError::Conflict { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        }
+        tracing::info!(cause, by = act.by.by, "the rules changed; every node is judged again");
+        self.judge_behind(&cause).await.map(Some)
     }
 }
 
@@ -132,8 +189,8 @@ struct Basis {
 }
 
 impl Basis {
-    fn of(server: &Server) -> Self {
-        let state = server.state();
+    fn of(journal: &Journal) -> Self {
+        let state = journal.state();
         Self {
             expect: policy_files(View::new(&state)),
             rules: state.rules().clone(),
@@ -153,64 +210,9 @@ impl Basis {
     }
 }
 
-/// The payload, and the signed file that it came in.
-fn opened(server: &Server, kind: FileKind, content: Vec<u8>) -> Result<(Vec<u8>, String), PolicyFileError> {
-    let keys = &server.appraiser.keys;
-    let text = String::from_utf8(content).map_err(|_| RuleFileError::NotText)?;
-    if SignedFile::is_one(&text) {
-        let opened = SignedFile::parse(&text)?.open(kind, Some(&server.trust_domain), keys)?;
-        return Ok((opened.payload, text));
-    }
-    if keys.is_empty() {
-        return Ok((text.into_bytes(), String::new()));
-    }
-    Err(PolicyFileError::NotSigned {
-        keys: keys.ids().map(|id| id.to_string()).collect(),
-    })
-}
-
 /// What an operator does with a file.
 struct Step<'a> {
     name: &'a str,
     dry_run: bool,
     by: &'a Act,
-}
-
-/// Makes the change durable, and judges the nodes by it. `None` where another change came in between: it is to be made again.
-async fn put(
-    server: &Arc<Server>,
-    basis: Basis,
-    kind: FileKind,
-    file: PolicyFile,
-    set: PolicySet,
-    act: &Step<'_>,
-) -> Result<Option<Vec<hallmark_policy::AppraisalChange>>, PolicyFileError> {
-    let set = Arc::new(set);
-    if act.dry_run {
-        return would_change(server, &set).await.map(Some);
-    }
-    let is_other = |it: &&Arc<PolicyFile>| (&it.kind, &it.name) != (&file.kind, &file.name);
-    let mut files: Vec<&PolicyFile> = basis.files.iter().filter(is_other).map(|it| &**it).collect();
-    files.push(&file);
-    let digest = digest(files, &set.rules, &set.revoked);
-    let cause = format!("{} {} serial {}: {}", file.kind, file.name, file.serial, act.name);
-    let change = PolicyFileChange {
-        kind,
-        file: Arc::new(file),
-        act: act.name,
-        set,
-        digest,
-        reason: &act.by.reason,
-    };
-    match server
-        .journal
-        .commit(&act.by.by, put_policy_file(basis.expect, &change))
-        .await
-    {
-        Ok(_) => {}
-        Err(StoreError::Conflict { .. }) => return Ok(None),
-        Err(error) => return Err(error.into()),
-    }
-    tracing::info!(cause, by = act.by.by, "the rules changed; every node is judged again");
-    judge_behind(server, &cause).await.map(Some)
 }

@@ -7,131 +7,130 @@ use hallmark_policy::{AppraisalChange, AppraisalResult, MachineFacts, PolicySet,
 use hallmark_spiffe::SpiffeId;
 use hallmark_state::{LINES, Node, NodeFacts, NodeState, decide::Reappraisal};
 
-use super::{PolicyFileError, recall, undecodable};
-use crate::server::Server;
+use super::{Appraiser, PolicyFileError, recall, undecodable};
+use crate::journal::Journal;
 
 /// Nodes that are in memory at a time.
 pub(super) const PAGE: usize = 512;
 /// How often a node's lines are looked for that attests each time meanwhile.
 const TRIES: usize = 8;
 
-/// What the rules in force find in what a node proved last.
-///
-/// # Errors
-/// The store's; or what is kept of the node does not read back.
-pub async fn judge(
-    server: &Arc<Server>,
-    node: &SpiffeId,
-    facts: MachineFacts,
-) -> Result<AppraisalResult, PolicyFileError> {
-    let set = Arc::clone(&server.state().rules().set);
-    let mut proven = Proven {
-        node: node.clone(),
-        revision: 0,
-        facts,
-    };
-    look(server, &set, &mut proven).await?;
-    proven.relink(server);
-    let now = server.clock.now();
-    compute(server, move || Ok(set.judge(&proven.facts, now))).await
-}
-
-/// What `set` finds in what these nodes proved last: each of them, in order.
-///
-/// # Errors
-/// The store's; or what is kept of a node does not read back: then the others before it are judged, and it is named.
-pub(super) async fn judge_page(
-    server: &Arc<Server>,
-    set: &Arc<PolicySet>,
-    ids: Vec<SpiffeId>,
-) -> Result<Vec<Reappraisal>, PolicyFileError> {
-    if ids.is_empty() {
-        return Ok(Vec::new());
-    }
-    let kept = server.store.facts_of(ids.clone()).await?;
-    let found: BTreeSet<SpiffeId> = kept.iter().map(|facts| facts.node.clone()).collect();
-    let mut judged: Vec<Reappraisal> = ids
-        .into_iter()
-        .filter(|id| !found.contains(id))
-        .map(|node| Reappraisal {
-            evidence: server.state().attestation(&node).map(|state| state.revision),
-            other_eks: listed_with(server, &node),
-            node,
-            result: None,
-            stale_at: None,
-            facts: None,
-        })
-        .collect();
-    let mut nodes = compute(server, move || kept.iter().map(decoded).collect::<Result<Vec<_>, _>>()).await?;
-    let mut looked = BTreeSet::new();
-    for node in &mut nodes {
-        if look(server, set, node).await? {
-            looked.insert(node.node.clone());
-        }
-        node.relink(server);
-    }
-    let (set, now) = (Arc::clone(set), server.clock.now());
-    let results = compute(server, move || {
-        let judge = |proven: Proven| {
-            let facts = looked.contains(&proven.node).then(|| proven.to_facts()).transpose()?;
-            Ok(Reappraisal {
-                evidence: Some(proven.revision),
-                other_eks: proven.facts.tpm.other_eks.clone(),
-                result: Some(set.judge(&proven.facts, now)),
-                stale_at: set.stale_at(&proven.facts, now),
-                facts: facts.map(Arc::new),
-                node: proven.node,
-            })
+impl Appraiser {
+    /// What the rules in force find in what a node proved last.
+    ///
+    /// # Errors
+    /// The store's; or what is kept of the node does not read back.
+    pub async fn judge(&self, node: &SpiffeId, facts: MachineFacts) -> Result<AppraisalResult, PolicyFileError> {
+        let set = Arc::clone(&self.journal.state().rules().set);
+        let mut proven = Proven {
+            node: node.clone(),
+            revision: 0,
+            facts,
         };
-        nodes
+        self.look(&set, &mut proven).await?;
+        proven.relink(&self.journal);
+        let now = self.journal.clock().now();
+        self.compute(move || Ok(set.judge(&proven.facts, now))).await
+    }
+
+    /// What `set` finds in what these nodes proved last: each of them, in order.
+    ///
+    /// # Errors
+    /// The store's; or what is kept of a node does not read back: then the others before it are judged, and it is named.
+    pub(super) async fn judge_page(
+        &self,
+        set: &Arc<PolicySet>,
+        ids: Vec<SpiffeId>,
+    ) -> Result<Vec<Reappraisal>, PolicyFileError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let kept = self.journal.store().facts_of(ids.clone()).await?;
+        let found: BTreeSet<SpiffeId> = kept.iter().map(|facts| facts.node.clone()).collect();
+        let mut judged: Vec<Reappraisal> = ids
             .into_iter()
-            .map(judge)
-            .collect::<Result<Vec<_>, PolicyFileError>>()
-    });
-    judged.extend(results.await?);
-    Ok(judged)
-}
-
-/// The nodes whose verdict or selectors change under `set`. Nothing is written.
-///
-/// # Errors
-/// The store's; or what is kept of a node does not read back.
-pub(super) async fn would_change(
-    server: &Arc<Server>,
-    set: &Arc<PolicySet>,
-) -> Result<Vec<AppraisalChange>, PolicyFileError> {
-    let (mut all, mut after) = (Vec::new(), None);
-    loop {
-        let page: Vec<Arc<Node>> = {
-            let state = server.state();
-            let nodes = state.nodes_after(after.as_ref());
-            let is_out = |node: &&Arc<Node>| matches!(node.state, NodeState::Banned | NodeState::Retired);
-            nodes.filter(|node| !is_out(node)).take(PAGE).cloned().collect()
-        };
-        let Some(last) = page.last() else { return Ok(all) };
-        after = Some(last.id.clone());
-        let ids = page.iter().map(|node| node.id.clone()).collect();
-        let kept = server.store.facts_of(ids).await?;
-        let mut nodes = compute(server, move || kept.iter().map(decoded).collect::<Result<Vec<_>, _>>()).await?;
+            .filter(|id| !found.contains(id))
+            .map(|node| Reappraisal {
+                evidence: self.journal.state().attestation(&node).map(|state| state.revision),
+                other_eks: listed_with(&self.journal, &node),
+                node,
+                result: None,
+                stale_at: None,
+                facts: None,
+            })
+            .collect();
+        let mut nodes = self
+            .compute(move || kept.iter().map(decoded).collect::<Result<Vec<_>, _>>())
+            .await?;
+        let mut looked = BTreeSet::new();
         for node in &mut nodes {
-            look(server, set, node).await?;
-            node.relink(server);
+            if self.look(set, node).await? {
+                looked.insert(node.node.clone());
+            }
+            node.relink(&self.journal);
         }
-        let (set, now) = (Arc::clone(set), server.clock.now());
-        let changed = compute(server, move || {
-            let standing = |proven: &Proven| {
-                let node = page.iter().find(|node| node.id == proven.node)?;
-                let standing = Standing {
-                    node: node.id.as_str(),
-                    facts: &proven.facts,
-                    trusted: node.untrusted_reason.is_empty(),
-                    selectors: &node.selectors,
-                };
-                reappraise(&set, [standing], now).next()
+        let (set, now) = (Arc::clone(set), self.journal.clock().now());
+        let results = self.compute(move || {
+            let judge = |proven: Proven| {
+                let facts = looked.contains(&proven.node).then(|| proven.to_facts()).transpose()?;
+                Ok(Reappraisal {
+                    evidence: Some(proven.revision),
+                    other_eks: proven.facts.tpm.other_eks.clone(),
+                    result: Some(set.judge(&proven.facts, now)),
+                    stale_at: set.stale_at(&proven.facts, now),
+                    facts: facts.map(Arc::new),
+                    node: proven.node,
+                })
             };
-            Ok(nodes.iter().filter_map(standing).collect::<Vec<_>>())
+            nodes
+                .into_iter()
+                .map(judge)
+                .collect::<Result<Vec<_>, PolicyFileError>>()
         });
-        all.extend(changed.await?);
+        judged.extend(results.await?);
+        Ok(judged)
+    }
+
+    /// The nodes whose verdict or selectors change under `set`. Nothing is written.
+    ///
+    /// # Errors
+    /// The store's; or what is kept of a node does not read back.
+    pub(super) async fn would_change(&self, set: &Arc<PolicySet>) -> Result<Vec<AppraisalChange>, PolicyFileError> {
+        let (mut all, mut after) = (Vec::new(), None);
+        loop {
+            let page: Vec<Arc<Node>> = {
+                let state = self.journal.state();
+                let nodes = state.nodes_after(after.as_ref());
+                let is_out = |node: &&Arc<Node>| matches!(node.state, NodeState::Banned | NodeState::Retired);
+                nodes.filter(|node| !is_out(node)).take(PAGE).cloned().collect()
+            };
+            let Some(last) = page.last() else { return Ok(all) };
+            after = Some(last.id.clone());
+            let ids = page.iter().map(|node| node.id.clone()).collect();
+            let kept = self.journal.store().facts_of(ids).await?;
+            let mut nodes = self
+                .compute(move || kept.iter().map(decoded).collect::<Result<Vec<_>, _>>())
+                .await?;
+            for node in &mut nodes {
+                self.look(set, node).await?;
+                node.relink(&self.journal);
+            }
+            let (set, now) = (Arc::clone(set), self.journal.clock().now());
+            let changed = self.compute(move || {
+                let standing = |proven: &Proven| {
+                    let node = page.iter().find(|node| node.id == proven.node)?;
+                    let standing = Standing {
+                        node: node.id.as_str(),
+                        facts: &proven.facts,
+                        trusted: node.untrusted_reason.is_empty(),
+                        selectors: &node.selectors,
+                    };
+                    reappraise(&set, [standing], now).next()
+                };
+                Ok(nodes.iter().filter_map(standing).collect::<Vec<_>>())
+            });
+            all.extend(changed.await?);
+        }
     }
 }
 
@@ -145,8 +144,8 @@ struct Proven {
 
 impl Proven {
     /// Operators may have listed other EKs as this machine's since it attested.
-    fn relink(&mut self, server: &Server) {
-        self.facts.tpm.other_eks = listed_with(server, &self.node);
+    fn relink(&mut self, journal: &Journal) {
+        self.facts.tpm.other_eks = listed_with(journal, &self.node);
     }
 
     fn to_facts(&self) -> Result<NodeFacts, PolicyFileError> {
@@ -159,8 +158,8 @@ impl Proven {
     }
 }
 
-fn listed_with(server: &Server, node: &SpiffeId) -> BTreeSet<String> {
-    NodeId::ek_of(node).map_or_else(BTreeSet::new, |ek| server.state().listed_with(&ek))
+fn listed_with(journal: &Journal, node: &SpiffeId) -> BTreeSet<String> {
+    NodeId::ek_of(node).map_or_else(BTreeSet::new, |ek| journal.state().listed_with(&ek))
 }
 
 fn decoded(kept: &NodeFacts) -> Result<Proven, PolicyFileError> {
@@ -172,48 +171,50 @@ fn decoded(kept: &NodeFacts) -> Result<Proven, PolicyFileError> {
     })
 }
 
-/// Has policies that are new to a node look at the lines of its IMA list. No more than one node's are in memory. Gives
-/// whether there was something to look at.
-///
-/// The node may attest meanwhile: then `proven` is the newer. One that is faster each time is not waited for; of its lines
-/// nothing is proven.
-async fn look(server: &Arc<Server>, set: &Arc<PolicySet>, proven: &mut Proven) -> Result<bool, PolicyFileError> {
-    for _ in 0..TRIES {
-        let Some(mut files) = proven.facts.ima.clone().filter(|files| set.needs_lines(files)) else {
-            return Ok(false);
-        };
-        let (looking, id) = (Arc::clone(set), proven.node.clone());
-        let lines = server.store.logs(&id, &[LINES]).await?.pop();
-        let looked = compute(server, move || {
-            recall(&id, &mut files, &lines.map(|(_, lines)| lines).unwrap_or_default())?;
-            looking.look(&mut files);
-            files.files = Vec::new();
-            Ok(files)
-        });
-        let failed = match looked.await {
-            Ok(files) => {
-                proven.facts.ima = Some(files);
-                return Ok(true);
+impl Appraiser {
+    /// Has policies that are new to a node look at the lines of its IMA list. No more than one node's are in memory. Gives
+    /// whether there was something to look at.
+    ///
+    /// The node may attest meanwhile: then `proven` is the newer. One that is faster each time is not waited for; of its lines
+    /// nothing is proven.
+    async fn look(&self, set: &Arc<PolicySet>, proven: &mut Proven) -> Result<bool, PolicyFileError> {
+        for _ in 0..TRIES {
+            let Some(mut files) = proven.facts.ima.clone().filter(|files| set.needs_lines(files)) else {
+                return Ok(false);
+            };
+            let (looking, id) = (Arc::clone(set), proven.node.clone());
+            let lines = self.journal.store().logs(&id, &[LINES]).await?.pop();
+            let looked = self.compute(move || {
+                recall(&id, &mut files, &lines.map(|(_, lines)| lines).unwrap_or_default())?;
+                looking.look(&mut files);
+                files.files = Vec::new();
+                Ok(files)
+            });
+            let failed = match looked.await {
+                Ok(files) => {
+                    proven.facts.ima = Some(files);
+                    return Ok(true);
+                }
+                Err(failed) => failed,
+            };
+            // Lines of another attestation than the facts; or what is kept does not read back.
+            let newer = self.journal.store().facts_of(vec![proven.node.clone()]).await?.pop();
+            let Some(newer) = newer.as_ref().map(decoded).transpose()? else {
+                return Ok(false);
+            };
+            if newer.revision == proven.revision {
+                return Err(failed);
             }
-            Err(failed) => failed,
-        };
-        // Lines of another attestation than the facts; or what is kept does not read back.
-        let newer = server.store.facts_of(vec![proven.node.clone()]).await?.pop();
-        let Some(newer) = newer.as_ref().map(decoded).transpose()? else {
-            return Ok(false);
-        };
-        if newer.revision == proven.revision {
-            return Err(failed);
+            *proven = newer;
         }
-        *proven = newer;
+        Ok(false)
     }
-    Ok(false)
-}
 
-async fn compute<T: Send + 'static>(
-    server: &Arc<Server>,
-    work: impl FnOnce() -> Result<T, PolicyFileError> + Send + 'static,
-) -> Result<T, PolicyFileError> {
-    let done = server.compute.run(work).await;
-    done.map_err(|_| PolicyFileError::Stopping)?
+    async fn compute<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, PolicyFileError> + Send + 'static,
+    ) -> Result<T, PolicyFileError> {
+        let done = self.compute.run(work).await;
+        done.map_err(|_| PolicyFileError::Stopping)?
+    }
 }

@@ -13,11 +13,10 @@ use hallmark_state::Node;
 use hallmark_store::{Store, StoreError};
 use hallmark_verify::{Revocation, Trust, is_revoked};
 
-use super::{PolicyFileError, RuleChange, change_rules, judge_behind, set_trust};
+use super::{Appraiser, PolicyFileError, RuleChange};
 use crate::{
     compute::Compute,
     config::{ConfigError, crl_files, revocation},
-    server::Server,
 };
 
 /// How often the files are looked at.
@@ -33,18 +32,18 @@ type Stamp = (PathBuf, u64, Option<SystemTime>);
 
 /// Reads the lists again whenever their files change. What is revoked then loses trust at once; the last good lists stay
 /// while new ones cannot be used.
-pub async fn keep_reading(server: Arc<Server>) {
+pub async fn keep_reading(appraiser: Arc<Appraiser>) {
     let mut tick = tokio::time::interval(EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let (mut seen, mut told) = (Vec::new(), String::new());
     loop {
         tick.tick().await;
-        let paths = server.attestation.crls.load_full();
+        let paths = appraiser.crls.load_full();
         let now = stamps(&paths);
         if now == seen {
             continue;
         }
-        match read(&server, paths.to_vec()).await {
+        match appraiser.read(paths.to_vec()).await {
             Ok(()) => {
                 seen = now;
                 told.clear();
@@ -70,51 +69,53 @@ fn stamps(paths: &[PathBuf]) -> Vec<Stamp> {
     files.into_iter().map(stamp).collect()
 }
 
-async fn read(server: &Arc<Server>, paths: Vec<PathBuf>) -> Result<(), String> {
-    let held = Arc::clone(&server.state().trust().revocation);
-    let (required, grace) = (held.required, held.grace);
-    let reading = tokio::task::spawn_blocking(move || revocation(&paths, required, grace));
-    let read: Result<(Revocation, _), ConfigError> = reading.await.map_err(|error| error.to_string())?;
-    let (mut lists, _) = read.map_err(|error| Report(&error).to_string())?;
-    follow(server, &mut lists, &held);
-    let count = lists.len();
-    let lists = Arc::new(lists);
-    let put = set_trust(server, |trust| Trust {
-        revocation: Arc::clone(&lists),
-        ..trust.clone()
-    });
-    put.await.map_err(|error| Report(&error).to_string())?;
-    let applied = hold_against_nodes(server).await;
-    let revoked = applied.map_err(|error| Report(&error).to_string())?;
-    tracing::info!(lists = count, revoked, "revocation lists read");
-    Ok(())
-}
-
-/// Lets lists that were read follow those at hand: of one vendor the newer one counts.
-pub fn follow(server: &Server, lists: &mut Revocation, held: &Revocation) {
-    for issuer in lists.keep_newer(held) {
-        tracing::warn!(issuer, "an older revocation list was offered; the newer one stays");
+impl Appraiser {
+    async fn read(&self, paths: Vec<PathBuf>) -> Result<(), String> {
+        let held = Arc::clone(&self.journal.state().trust().revocation);
+        let (required, grace) = (held.required, held.grace);
+        let reading = tokio::task::spawn_blocking(move || revocation(&paths, required, grace));
+        let read: Result<(Revocation, _), ConfigError> = reading.await.map_err(|error| error.to_string())?;
+        let (mut lists, _) = read.map_err(|error| Report(&error).to_string())?;
+        self.follow(&mut lists, &held);
+        let count = lists.len();
+        let lists = Arc::new(lists);
+        let put = self.set_trust(|trust| Trust {
+            revocation: Arc::clone(&lists),
+            ..trust.clone()
+        });
+        put.await.map_err(|error| Report(&error).to_string())?;
+        let applied = self.hold_against_nodes().await;
+        let revoked = applied.map_err(|error| Report(&error).to_string())?;
+        tracing::info!(lists = count, revoked, "revocation lists read");
+        Ok(())
     }
-    for issuer in lists.stale(server.clock.now()) {
-        tracing::warn!(issuer, "CRL is past nextUpdate; what it revokes stays revoked");
-    }
-}
 
-/// Holds the lists at hand against every node that is known; gives how many they revoke.
-///
-/// # Errors
-/// The store's; or what is kept of a node does not read back.
-pub async fn hold_against_nodes(server: &Arc<Server>) -> Result<usize, PolicyFileError> {
-    let (trust, untrusted) = {
-        let state = server.state();
-        (state.trust(), revoked_before(state.nodes().map(|node| &**node)))
-    };
-    let now = server.clock.now();
-    let revoked = revoked(&*server.store, untrusted, &trust, now, &server.compute).await?;
-    let count = revoked.len();
-    change_rules(server, &RuleChange::Revoked(revoked)).await?;
-    judge_behind(server, "the revocation lists").await?;
-    Ok(count)
+    /// Lets lists that were read follow those at hand: of one vendor the newer one counts.
+    pub fn follow(&self, lists: &mut Revocation, held: &Revocation) {
+        for issuer in lists.keep_newer(held) {
+            tracing::warn!(issuer, "an older revocation list was offered; the newer one stays");
+        }
+        for issuer in lists.stale(self.journal.clock().now()) {
+            tracing::warn!(issuer, "CRL is past nextUpdate; what it revokes stays revoked");
+        }
+    }
+
+    /// Holds the lists at hand against every node that is known; gives how many they revoke.
+    ///
+    /// # Errors
+    /// The store's; or what is kept of a node does not read back.
+    pub async fn hold_against_nodes(&self) -> Result<usize, PolicyFileError> {
+        let (trust, untrusted) = {
+            let state = self.journal.state();
+            (state.trust(), revoked_before(state.nodes().map(|node| &**node)))
+        };
+        let now = self.journal.clock().now();
+        let revoked = revoked(self.journal.store(), untrusted, &trust, now, &self.compute).await?;
+        let count = revoked.len();
+        self.change_rules(&RuleChange::Revoked(revoked)).await?;
+        self.judge_behind("the revocation lists").await?;
+        Ok(count)
+    }
 }
 
 /// The EKs of nodes that lost their trust by a list.
@@ -170,18 +171,25 @@ pub async fn revoked(
     }
 }
 
-/// Holds the lists against every node again if an EK has another certificate, and that changes whether it is revoked.
-pub(crate) fn follow_certificate(server: &Arc<Server>, ek: &[u8; 32], is_revoked: bool) {
-    let is_news = {
-        let state = server.state();
-        state.node_of_ek(ek).is_some() && state.rules().set.revoked.contains(&hex::encode(ek)) != is_revoked
-    };
-    if is_news {
-        let server = Arc::clone(server);
-        tokio::spawn(async move {
-            if let Err(error) = hold_against_nodes(&server).await {
-                tracing::error!(%error, "the nodes could not be held against the revocation lists");
-            }
-        });
+impl Appraiser {
+    /// Reads the lists from these files and folders from now on.
+    pub(crate) fn set_crls(&self, paths: Vec<PathBuf>) {
+        self.crls.store(Arc::new(paths));
+    }
+
+    /// Holds the lists against every node again if an EK has another certificate, and that changes whether it is revoked.
+    pub(crate) fn follow_certificate(self: &Arc<Self>, ek: &[u8; 32], is_revoked: bool) {
+        let is_news = {
+            let state = self.journal.state();
+            state.node_of_ek(ek).is_some() && state.rules().set.revoked.contains(&hex::encode(ek)) != is_revoked
+        };
+        if is_news {
+            let appraiser = Arc::clone(self);
+            tokio::spawn(async move {
+                if let Err(error) = appraiser.hold_against_nodes().await {
+                    tracing::error!(%error, "the nodes could not be held against the revocation lists");
+                }
+            });
+        }
     }
 }

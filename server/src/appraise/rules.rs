@@ -12,7 +12,8 @@ use hallmark_state::{Change, Decision, PolicyFile, View};
 use hallmark_store::StoreError;
 use hallmark_verify::Trust;
 
-use crate::server::Server;
+use super::Appraiser;
+use crate::journal::Failed;
 
 /// Everything that is in force of the stored `files`, under the configuration's `rules`. What was signed before files named a
 /// trust domain stays in force, as nothing else says that its rules are no longer wanted; that it is to be signed again is
@@ -90,47 +91,49 @@ pub enum RuleChange {
     Revoked(BTreeSet<String>),
 }
 
-/// Puts other rules in force, where they are others. Nodes are behind then, until they have been judged again.
-///
-/// # Errors
-/// The store's.
-pub async fn change_rules(server: &Server, change: &RuleChange) -> Result<(), StoreError> {
-    let decided = server.journal.decide("server", |view| {
-        let state = view.policy_files();
-        let mut set = PolicySet::clone(&view.rules().set);
-        match change {
-            RuleChange::Configured(rules) => set.rules = rules.clone(),
-            RuleChange::Revoked(revoked) => set.revoked.clone_from(revoked),
+impl Appraiser {
+    /// Puts other rules in force, where they are others. Nodes are behind then, until they have been judged again.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn change_rules(&self, change: &RuleChange) -> Result<(), StoreError> {
+        let decided = self.journal.decide("server", |view| {
+            let state = view.policy_files();
+            let mut set = PolicySet::clone(&view.rules().set);
+            match change {
+                RuleChange::Configured(rules) => set.rules = rules.clone(),
+                RuleChange::Revoked(revoked) => set.revoked.clone_from(revoked),
+            }
+            let files = state.policy_files().values().map(|file| &**file);
+            let digest = digest(files, &set.rules, &set.revoked);
+            let is_news = digest != view.rules().digest;
+            let set = Arc::new(set);
+            let changes = is_news.then_some(Change::PutRules { set, digest });
+            Ok::<_, std::convert::Infallible>((view.decide(changes.into_iter().collect(), Vec::new()), ()))
+        });
+        match decided.await {
+            Ok(_) => Ok(()),
+            Err(Failed::Store(error)) => Err(error),
+            Err(Failed::Refused(never)) => match never {},
         }
-        let files = state.policy_files().values().map(|file| &**file);
-        let digest = digest(files, &set.rules, &set.revoked);
-        let is_news = digest != view.rules().digest;
-        let set = Arc::new(set);
-        let changes = is_news.then_some(Change::PutRules { set, digest });
-        Ok::<_, std::convert::Infallible>((view.decide(changes.into_iter().collect(), Vec::new()), ()))
-    });
-    match decided.await {
-        Ok(_) => Ok(()),
-        Err(crate::journal::Failed::Store(error)) => Err(error),
-        Err(crate::journal::Failed::Refused(never)) => match never {},
     }
-}
 
-/// Puts other trust anchors, another configured inventory or other revocation lists in force. Attestations under way that
-/// were judged by those before find that they are stale.
-///
-/// # Errors
-/// The store's.
-pub async fn set_trust(server: &Server, trust: impl Fn(&Trust) -> Trust) -> Result<(), StoreError> {
-    let decided = server.journal.decide("server", |view: View<'_>| {
-        let _ = view.rules();
-        let trust = trust(view.unprotected().inventory().configured());
-        let decision: Decision = view.decide(vec![Change::PutTrust(Arc::new(trust))], Vec::new());
-        Ok::<_, std::convert::Infallible>((decision, ()))
-    });
-    match decided.await {
-        Ok(_) => Ok(()),
-        Err(crate::journal::Failed::Store(error)) => Err(error),
-        Err(crate::journal::Failed::Refused(never)) => match never {},
+    /// Puts other trust anchors, another configured inventory or other revocation lists in force. Attestations under way that
+    /// were judged by those before find that they are stale.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn set_trust(&self, trust: impl Fn(&Trust) -> Trust) -> Result<(), StoreError> {
+        let decided = self.journal.decide("server", |view: View<'_>| {
+            let _ = view.rules();
+            let trust = trust(view.unprotected().inventory().configured());
+            let decision: Decision = view.decide(vec![Change::PutTrust(Arc::new(trust))], Vec::new());
+            Ok::<_, std::convert::Infallible>((decision, ()))
+        });
+        match decided.await {
+            Ok(_) => Ok(()),
+            Err(Failed::Store(error)) => Err(error),
+            Err(Failed::Refused(never)) => match never {},
+        }
     }
 }

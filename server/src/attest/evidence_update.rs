@@ -14,7 +14,8 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use super::{NodeClass, Refusal, tpm2::SHORT_LOGS};
 use crate::{
     appraise::{recall, undecodable},
-    server::Server,
+    compute::Compute,
+    journal::Journal,
 };
 
 /// What is held of the machine's logs, as far as the announced ones go on from it, and as `policies` need it. Of another
@@ -23,7 +24,8 @@ use crate::{
 /// # Errors
 /// The store's.
 pub(super) async fn prior_logs(
-    server: &Server,
+    journal: &Journal,
+    compute: &Compute,
     node: &SpiffeId,
     held: Option<&AttestationState>,
     verified_proof: &VerifiedProof,
@@ -36,7 +38,7 @@ pub(super) async fn prior_logs(
     let Some(held) = held.filter(of_boot) else {
         return Ok(PriorLogs::default());
     };
-    let (store, unable) = (&*server.store, |error| Refusal::of(NodeClass::Unable, &error));
+    let (store, unable) = (journal.store(), |error| Refusal::of(NodeClass::Unable, &error));
     let continued = |kind| {
         verified_proof
             .logs()
@@ -69,7 +71,7 @@ pub(super) async fn prior_logs(
     if let Some(NodeEvidence { facts, .. }) = kept {
         let is_short = facts.len() <= SHORT_LOGS;
         let read = move || serde_json::from_str::<MachineFacts>(&facts);
-        let read = server.compute.run_unless(is_short, read).await;
+        let read = compute.run_unless(is_short, read).await;
         let facts = read.map_err(|_| Refusal::bare(NodeClass::Unable))?;
         files = facts.map_err(|error| unable(undecodable(node, &error)))?.ima;
         if files.as_ref().is_some_and(|files| policies.needs_lines(files)) {

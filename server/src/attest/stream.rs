@@ -9,11 +9,10 @@ use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{NodeClass, Refusal, tpm2};
+use super::{Attestor, NodeClass, Refusal, tpm2};
 use crate::{
     connection::TlsInfo,
-    limits::{Network, Occupant, Permit},
-    server::Server,
+    limits::{Limits, Network, Occupant, Permit},
 };
 
 /// The first message has to be here, whole, within this time: a machine has it at hand when it opens the stream.
@@ -32,7 +31,7 @@ pub type AnswerStream = Pin<Box<dyn Stream<Item = Result<AttestAgentResponse, St
 /// # Errors
 /// `ResourceExhausted` when the address attests too often.
 pub async fn attest_agent(
-    server: Arc<Server>,
+    attestor: Arc<Attestor>,
     request: Request<Streaming<AttestAgentRequest>>,
 ) -> Result<Response<AnswerStream>, Status> {
     let connection = request.extensions().get::<TlsInfo>().cloned();
@@ -40,22 +39,22 @@ pub async fn attest_agent(
         return Err(Refusal::bare(NodeClass::NotBindable).status());
     };
     let address = connection.remote.ip();
-    let origin = server.limits.origin(address);
-    let Some(place) = server.limits.streams.admit(origin) else {
+    let origin = attestor.limits.origin(address);
+    let Some(place) = attestor.limits.streams.admit(origin) else {
         return Err(too_many());
     };
-    server.limits.attest.take(Some(address), 1).await?;
+    attestor.limits.attest.take(Some(address), 1).await?;
     let (sender, answers) = mpsc::channel(1);
     let mut dialogue = Dialogue {
         messages: request.into_inner(),
         answers: sender,
-        server: Arc::clone(&server),
+        limits: Arc::clone(&attestor.limits),
         origin,
         place,
         permit: None,
     };
     tokio::spawn(async move {
-        if let Err(status) = attest(&server, &connection, &mut dialogue).await {
+        if let Err(status) = attest(&attestor, &connection, &mut dialogue).await {
             dialogue.refuse(status).await;
         }
     });
@@ -66,7 +65,7 @@ fn too_many() -> Status {
     Status::resource_exhausted("too many attestations are open; try again later")
 }
 
-async fn attest(server: &Arc<Server>, connection: &TlsInfo, dialogue: &mut Dialogue) -> Result<(), Status> {
+async fn attest(attestor: &Attestor, connection: &TlsInfo, dialogue: &mut Dialogue) -> Result<(), Status> {
     let first = match dialogue.next(FIRST_STEP).await? {
         attest_agent_request::Step::Params(params) => params,
         attest_agent_request::Step::ChallengeResponse(_) => {
@@ -81,7 +80,7 @@ async fn attest(server: &Arc<Server>, connection: &TlsInfo, dialogue: &mut Dialo
         .ok_or_else(|| Status::invalid_argument("malformed param: missing X509-SVID parameters"))?
         .csr;
     match data.r#type.as_str() {
-        tpm2::TYPE => tpm2::attest(server, connection, dialogue, data.payload, csr).await,
+        tpm2::TYPE => tpm2::attest(attestor, connection, dialogue, data.payload, csr).await,
         _ => Err(Refusal::bare(NodeClass::UnknownType).status()),
     }
 }
@@ -92,7 +91,7 @@ async fn attest(server: &Arc<Server>, connection: &TlsInfo, dialogue: &mut Dialo
 pub(super) struct Dialogue {
     messages: Streaming<AttestAgentRequest>,
     answers: mpsc::Sender<Result<AttestAgentResponse, Status>>,
-    server: Arc<Server>,
+    limits: Arc<Limits>,
     origin: (Network, bool),
     place: Occupant,
     permit: Option<Permit>,
@@ -114,7 +113,7 @@ impl Dialogue {
             Ok(Err(status)) => Err(status),
             Err(_) => Err(Refusal::bare(NodeClass::Silent).status()),
         }?;
-        let attestations = self.server.limits.attestations.load_full();
+        let attestations = self.limits.attestations.load_full();
         self.permit = Some(attestations.take(self.origin).await?);
         Ok(step)
     }

@@ -24,21 +24,20 @@ use tonic::Status;
 use zeroize::Zeroizing;
 
 use super::{
-    Facts, NodeClass, Refusal, admission,
+    Attestor, Facts, NodeClass, Refusal, admission,
     evidence_update::{self, EvidenceUpdate},
     logs::{self, LogPermit, Logs},
     stream::Dialogue,
     verdict::{self, Subject},
 };
 use crate::{
-    appraise::revocation,
     clock,
     connection::TlsInfo,
     convert,
-    issue::{Intended, IssueError, IssuedSvid, Order, OrderKey},
+    issue::{IssueError, IssuedSvid, Order, OrderKey},
+    journal::Journal,
     limits::Network,
     metrics::Stage,
-    server::Server,
 };
 
 /// The type's name on the wire.
@@ -56,28 +55,28 @@ const SHORT_LIST: usize = 8 * 1024;
 /// # Errors
 /// The node's share of the refusal.
 pub(super) async fn attest(
-    server: &Arc<Server>,
+    attestor: &Attestor,
     connection: &TlsInfo,
     dialogue: &mut Dialogue,
     payload: Bytes,
     csr: Bytes,
 ) -> Result<(), Status> {
     let mut subject = Subject::unknown(connection.remote);
-    let svid = match judge(server, connection, dialogue, payload, csr, &mut subject).await {
+    let svid = match judge(attestor, connection, dialogue, payload, csr, &mut subject).await {
         Ok(svid) => svid,
         Err(Ended::HungUp(status)) => return Err(status),
         Err(Ended::Refused(refusal, proven)) => {
             if refusal.class.is_of_the_machine() {
-                server.limits.known.remove(Network::of(connection.remote.ip()));
+                attestor.limits.known.remove(Network::of(connection.remote.ip()));
             }
-            verdict::record_refused(server, &subject, &refusal, proven).await;
+            verdict::record_refused(attestor, &subject, &refusal, proven).await;
             if let Some((ek, is_revoked)) = subject.news() {
-                revocation::follow_certificate(server, ek, is_revoked);
+                attestor.appraiser.follow_certificate(ek, is_revoked);
             }
             return Err(refusal.status());
         }
     };
-    server
+    attestor
         .limits
         .known
         .insert(Network::of(connection.remote.ip()), Instant::now());
@@ -113,7 +112,7 @@ impl<E: Into<Refusal>> From<E> for Ended {
 }
 
 async fn judge(
-    server: &Arc<Server>,
+    attestor: &Attestor,
     connection: &TlsInfo,
     dialogue: &mut Dialogue,
     payload: Bytes,
@@ -124,14 +123,14 @@ async fn judge(
         .exporter
         .clone()
         .ok_or_else(|| Refusal::bare(NodeClass::NotBindable))?;
-    let mut stages = server.metrics.stages();
+    let mut stages = attestor.metrics.stages();
     let Opened {
         node,
         verified_claim,
         challenge,
         held,
         run,
-    } = open(server, payload, csr, subject).await?;
+    } = open(attestor, payload, csr, subject).await?;
     stages.ended(Stage::Claim);
     let certificate = verified_claim.new_certificate().cloned();
     let question = convert::challenge_message(&challenge, held.as_deref());
@@ -139,11 +138,11 @@ async fn judge(
     let answer = dialogue.challenge(question).await.map_err(Ended::by_node)?;
     stages.ended(Stage::Answer);
     let proof = convert::proof(&decode::<attest::Tpm2Proof>(&answer)?)?;
-    let now = server.clock.now();
+    let now = attestor.journal.clock().now();
     let verified_proof = verify_proof(verified_claim, challenge, proof, &exporter, now)?;
     // It is this TPM's. Whatever the verdict will be, the machine is judged by it from now on.
     subject.has(certificate);
-    admission::prove_names(server, &verified_proof).await?;
+    admission::prove_names(&attestor.journal, &verified_proof).await?;
     if let Some(held) = &held {
         verified_proof
             .require_follows(&held.runs, run, now)
@@ -151,14 +150,14 @@ async fn judge(
     }
     stages.ended(Stage::Proof);
     // The sender is the TPM's machine: now it may send as much as it announced.
-    let logs = logs::read(dialogue, &server.attestation.log_budget, &node, verified_proof.logs()).await?;
+    let logs = logs::read(dialogue, &attestor.log_budget, &node, verified_proof.logs()).await?;
     stages.ended(Stage::Logs);
-    let judged = appraise(server, node, verified_proof, logs, (held, run)).await?;
+    let judged = appraise(attestor, node, verified_proof, logs, (held, run)).await?;
     stages.ended(Stage::Appraisal);
     if let Some(refusal) = refusal(&judged.appraisal) {
         return Err(Ended::Refused(refusal, Some(Box::new(judged))));
     }
-    let svid = admit(server, connection.remote, judged, subject).await?;
+    let svid = admit(attestor, connection.remote, judged, subject).await?;
     stages.ended(Stage::Issue);
     Ok(svid)
 }
@@ -189,25 +188,26 @@ pub(super) struct Judged {
 }
 
 /// The first half: the claim is examined and a challenge made for it.
-async fn open(server: &Arc<Server>, payload: Bytes, csr: Bytes, subject: &mut Subject) -> Result<Opened, Refusal> {
+async fn open(attestor: &Attestor, payload: Bytes, csr: Bytes, subject: &mut Subject) -> Result<Opened, Refusal> {
     let claim = convert::claim(&decode::<attest::Tpm2Claim>(&payload)?, &csr)?;
     let (ek, run) = (ek_sha256(&claim)?, AgentRunId(claim.session));
-    let id = NodeId::new(&server.trust_domain, &ek)
+    let id = NodeId::new(attestor.journal.trust_domain(), &ek)
         .map(NodeId::into_spiffe_id)
         .map_err(|error| Refusal::of(NodeClass::Unable, &error))?;
     subject.is(&id, ek);
     let (row, held) = {
-        let state = server.state();
+        let state = attestor.journal.state();
         let row = state.node(&id).cloned();
         // Who was evicted, or was never let in, has no history to follow: an operator's word makes a new beginning.
         let held = row.as_ref().and_then(|_| state.attestation(&id).cloned());
         (row, held)
     };
-    decide::require_not_blocked(row.as_deref()).map_err(|error| admission::refusal(server, error))?;
-    let known = known(server, ek, row.as_deref()).await?;
-    let (trust, pcrs) = (server.state().trust(), server.attestation.pcrs.clone());
+    decide::require_not_blocked(row.as_deref())
+        .map_err(|error| admission::refusal(attestor.journal.trust_domain(), error))?;
+    let known = known(&attestor.journal, ek, row.as_deref()).await?;
+    let (trust, pcrs) = (attestor.journal.state().trust(), attestor.settings.pcrs.clone());
     let (nonce, secret) = (random()?, Zeroizing::new(random()?));
-    let now = server.clock.now();
+    let now = attestor.journal.clock().now();
     let is_short = claim.ek_chain.len() <= SHORT_CHAIN;
     let work = move || {
         let shown = shown(&claim);
@@ -223,7 +223,7 @@ async fn open(server: &Arc<Server>, payload: Bytes, csr: Bytes, subject: &mut Su
         let challenge = challenge.map_err(|error| (Refusal::from(VerifyError::from(error)), None))?;
         Ok((verified_claim, challenge))
     };
-    let opened = server.compute.run_unless(is_short, work).await;
+    let opened = attestor.compute.run_unless(is_short, work).await;
     let opened = opened.map_err(|_| Refusal::bare(NodeClass::Unable))?;
     let (verified_claim, challenge) = opened.map_err(|(refusal, revoked)| {
         // Nobody has proven to hold this key. But that its vendor took the certificate back is the vendor's word.
@@ -240,8 +240,8 @@ async fn open(server: &Arc<Server>, payload: Bytes, csr: Bytes, subject: &mut Su
 }
 
 /// What is known of the TPM before it proves anything.
-async fn known(server: &Server, ek_sha256: [u8; 32], row: Option<&Node>) -> Result<KnownTpm, Refusal> {
-    let kept = server.store.ek_certificate(&ek_sha256).await;
+async fn known(journal: &Journal, ek_sha256: [u8; 32], row: Option<&Node>) -> Result<KnownTpm, Refusal> {
+    let kept = journal.store().ek_certificate(&ek_sha256).await;
     let kept = kept.map_err(|error| Refusal::of(NodeClass::Unable, &error))?;
     let certificate = kept.map(|kept| EkCertificateChain::from_json(&kept.certificate));
     let certificate = certificate.transpose().map_err(|error| {
@@ -271,15 +271,15 @@ fn shown(claim: &Claim) -> Option<EkCertificateChain> {
 /// The logs are held against the quote, and all that is proven by then against the policies. What the EK was let in by is
 /// judged again: a challenge is open for a while.
 async fn appraise(
-    server: &Arc<Server>,
+    attestor: &Attestor,
     node: SpiffeId,
     verified_proof: VerifiedProof,
     logs: Logs,
     (before, run): (Option<Arc<AttestationState>>, AgentRunId),
 ) -> Result<Judged, Refusal> {
-    let now = server.clock.now();
+    let now = attestor.journal.clock().now();
     let (policies, basis) = {
-        let state = server.state();
+        let state = attestor.journal.state();
         let basis = Basis {
             rules: state.rules().revision,
             trust: state.trust_revision(),
@@ -290,8 +290,15 @@ async fn appraise(
         };
         (Arc::clone(&state.rules().set), basis)
     };
-    let mut beginnings =
-        evidence_update::prior_logs(server, &node, before.as_deref(), &verified_proof, &policies).await?;
+    let mut beginnings = evidence_update::prior_logs(
+        &attestor.journal,
+        &attestor.compute,
+        &node,
+        before.as_deref(),
+        &verified_proof,
+        &policies,
+    )
+    .await?;
     let is_short = verified_proof.intermediates() <= SHORT_CHAIN
         && logs.bytes() + beginnings.bytes() <= SHORT_LOGS
         && logs.list_bytes() <= SHORT_LIST;
@@ -323,7 +330,7 @@ async fn appraise(
             _room: logs.room,
         })
     };
-    let judged = server.compute.run_unless(is_short, work).await;
+    let judged = attestor.compute.run_unless(is_short, work).await;
     judged.map_err(|_| Refusal::bare(NodeClass::Unable))?
 }
 
@@ -339,16 +346,16 @@ fn refusal(appraisal: &Appraisal) -> Option<Refusal> {
 
 /// The second half: a trusted node gets its SVID, and its row.
 async fn admit(
-    server: &Arc<Server>,
+    attestor: &Attestor,
     remote: SocketAddr,
     judged: Judged,
     subject: &Subject,
 ) -> Result<IssuedSvid, Refusal> {
     let appraisal = &judged.appraisal;
-    admission::admit_or_wait(server, appraisal).await?;
+    admission::admit_or_wait(&attestor.journal, &attestor.settings.approval, appraisal).await?;
     let unable = |error: &dyn hallmark_reason::Coded| Refusal::of(NodeClass::Unable, error);
-    let grant =
-        authorise_node(appraisal, &server.trust_domain, server.lifetimes.agent).map_err(|error| unable(&error))?;
+    let grant = authorise_node(appraisal, attestor.journal.trust_domain(), attestor.settings.lifetime)
+        .map_err(|error| unable(&error))?;
     let key = SubjectKey::from_spki(appraisal.evidence().svid_spki()).map_err(|error| unable(&error))?;
     let id = grant.spiffe_id().clone();
     let order = Order {
@@ -357,7 +364,7 @@ async fn admit(
         entry: "".into(),
         has_role: false,
     };
-    let intended = Intended::prepare(server, id.as_str(), vec![order]).await;
+    let intended = attestor.issuer.prepare(id.as_str(), vec![order]).await;
     let svid = intended.only().map_err(|error| unable(&error))?;
     let facts = Facts {
         svid_serial: SerialHex(&svid.serial.to_be_bytes()).to_string(),
@@ -367,18 +374,18 @@ async fn admit(
     };
     let class = facts.class.clone();
     // Verdict, row and intent are durable together: one flush, and nothing is signed for whom the row refuses.
-    let recorded = verdict::record_accepted(server, subject, &judged, &intended, svid, &facts).await?;
+    let recorded = verdict::record_accepted(attestor, subject, &judged, &intended, svid, &facts).await?;
     drop(judged);
-    let signed = intended.sign(server, recorded).await.pop();
+    let signed = attestor.issuer.sign(intended, recorded).await.pop();
     match signed.unwrap_or(Err(IssueError::Interrupted)) {
         Ok(issued) => {
-            verdict::still_stands(server, &id, svid)?;
+            verdict::still_stands(&attestor.journal, &id, svid)?;
             let number = svid.serial.to_be_bytes();
             tracing::info!(%id, %remote, serial = %SerialHex(&number), expires_at = svid.expires_at, %class, "node attested");
             Ok(issued)
         }
         Err(error) => {
-            verdict::take_back(server, &id, svid).await;
+            verdict::take_back(&attestor.journal, &id, svid).await;
             Err(unable(&error))
         }
     }

@@ -11,13 +11,12 @@ use hallmark_state::{
 use hallmark_verify::RefusalClass;
 
 use super::{
-    Facts, NodeClass, Refusal, admission,
+    Attestor, Facts, NodeClass, Refusal, admission,
     tpm2::{Judged, TYPE},
 };
 use crate::{
     issue::Intended,
-    journal::{Failed, log_store_failure},
-    server::Server,
+    journal::{Failed, Journal, log_store_failure},
 };
 
 /// Who judges, in the records.
@@ -78,7 +77,12 @@ impl Subject {
 ///
 /// What was `proven` all the same is kept, and takes the trust from what the node was given before: it is no longer the
 /// machine that got it.
-pub(super) async fn record_refused(server: &Server, subject: &Subject, refusal: &Refusal, proven: Option<Box<Judged>>) {
+pub(super) async fn record_refused(
+    attestor: &Attestor,
+    subject: &Subject,
+    refusal: &Refusal,
+    proven: Option<Box<Judged>>,
+) {
     let (text, compared) = (shortened(&refusal.text), refusal.compared.as_deref().map(shortened));
     tracing::warn!(
         code = %refusal.code,
@@ -95,9 +99,9 @@ pub(super) async fn record_refused(server: &Server, subject: &Subject, refusal: 
     };
     let is_verdict = outcome == Outcome::Refused;
     let told = if is_verdict { "refused" } else { "failed" };
-    server.metrics.verdict(told, Some(refusal.class.code()));
+    attestor.metrics.verdict(told, Some(refusal.class.code()));
     if is_verdict {
-        server.counters.refused.add(1);
+        attestor.metrics.counters.refused.add(1);
     }
     let verdict = Event {
         subject: subject.name.as_str().into(),
@@ -110,7 +114,7 @@ pub(super) async fn record_refused(server: &Server, subject: &Subject, refusal: 
             compared,
         },
     };
-    let decided = server.journal.decide(BY, |view| {
+    let decided = attestor.journal.decide(BY, |view| {
         let decision = match &proven {
             None => {
                 let changes = subject.certificate.clone().map(Change::PutEkCertificate);
@@ -170,7 +174,7 @@ fn shortened(text: &str) -> String {
 /// When an operator took the node's place away or the rules changed meanwhile, another attestation was faster, or the
 /// store does not take it.
 pub(super) async fn record_accepted(
-    server: &Server,
+    attestor: &Attestor,
     subject: &Subject,
     judged: &Judged,
     intended: &Intended,
@@ -198,14 +202,14 @@ pub(super) async fn record_accepted(
         authority: intended.authority(),
         events: [verdict].into_iter().chain(intents).collect(),
     };
-    let rules = &server.approval.rules;
-    let decided = server.journal.decide(BY, |view| {
-        decide::accept(view, &accepted, rules, server.clock.unix()).map(|decision| (decision, ()))
+    let rules = &attestor.settings.approval;
+    let decided = attestor.journal.decide(BY, |view| {
+        decide::accept(view, &accepted, rules, attestor.journal.clock().unix()).map(|decision| (decision, ()))
     });
     match decided.await {
         Ok(done) => {
-            server.counters.accepted.add(1);
-            server.metrics.verdict("accepted", None);
+            attestor.metrics.counters.accepted.add(1);
+            attestor.metrics.verdict("accepted", None);
             let last = done.committed.events.map(|events| events.last);
             let range = last.map(|last| EventRange {
                 first: last.saturating_sub(count.saturating_sub(1)),
@@ -216,7 +220,9 @@ pub(super) async fn record_accepted(
                 .ok_or_else(|| Refusal::bare(NodeClass::Unable))
         }
         Err(Failed::Refused(AttestRefusal::Overtaken)) => Err(Refusal::bare(NodeClass::Evidence(RefusalClass::Stale))),
-        Err(Failed::Refused(AttestRefusal::Admission(error))) => Err(admission::refusal(server, error)),
+        Err(Failed::Refused(AttestRefusal::Admission(error))) => {
+            Err(admission::refusal(attestor.journal.trust_domain(), error))
+        }
         Err(Failed::Store(error)) => Err(Refusal::of(NodeClass::Unable, &error)),
     }
 }
@@ -225,9 +231,9 @@ pub(super) async fn record_accepted(
 ///
 /// # Errors
 /// When an operator took its place away, or new rules its trust.
-pub(super) fn still_stands(server: &Server, node: &SpiffeId, svid: NodeSvid) -> Result<(), Refusal> {
-    let row = server.node(node);
-    decide::require_not_blocked(row.as_deref()).map_err(|error| admission::refusal(server, error))?;
+pub(super) fn still_stands(journal: &Journal, node: &SpiffeId, svid: NodeSvid) -> Result<(), Refusal> {
+    let row = journal.node(node);
+    decide::require_not_blocked(row.as_deref()).map_err(|error| admission::refusal(journal.trust_domain(), error))?;
     let is_its = |row: &Node| row.is_active() && [row.current, row.next].contains(&Some(svid));
     if row.is_some_and(|row| is_its(&row)) {
         return Ok(());
@@ -236,8 +242,8 @@ pub(super) fn still_stands(server: &Server, node: &SpiffeId, svid: NodeSvid) -> 
 }
 
 /// Takes an SVID that was not signed out of the node's row.
-pub(super) async fn take_back(server: &Server, node: &SpiffeId, svid: NodeSvid) {
-    let decided = server.journal.decide(BY, |view| {
+pub(super) async fn take_back(journal: &Journal, node: &SpiffeId, svid: NodeSvid) {
+    let decided = journal.decide(BY, |view| {
         Ok::<_, Infallible>((decide::take_back(view, node, svid), ()))
     });
     if let Err(Failed::Store(error)) = decided.await {

@@ -5,13 +5,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
 use hallmark_authority::Age;
 use hallmark_host::log;
 use hallmark_reason::{Coded, ReasonCode};
 use tokio::time::sleep;
 
-use super::error::date;
-use crate::server::Server;
+use super::{ActiveAuthority, AuthorityError, bootstrap::check_clock, error::date};
+use crate::{clock::Clock, metrics::Metrics};
 
 /// How often the authority is looked at.
 const TICK: Duration = Duration::from_secs(5);
@@ -30,17 +31,6 @@ pub(crate) struct Ageing {
 }
 
 impl Ageing {
-    /// What is to be told of the authority of `server`; `None` while it is young, and once it has ended, which is a failure
-    /// of its own.
-    pub(crate) fn of(server: &Server) -> Option<Self> {
-        let (age, now) = age(server);
-        (age > Age::Young && age < Age::Ended).then(|| Self {
-            age,
-            now,
-            not_after: server.authority.load().x509.not_after(),
-        })
-    }
-
     const fn passed(&self) -> &'static str {
         match self.age {
             Age::Young | Age::Half => "half of the authority's life has passed",
@@ -86,10 +76,50 @@ impl Coded for CutShort {
     }
 }
 
-/// The age of the authority of `server`, and the time, Unix seconds.
-pub(crate) fn age(server: &Server) -> (Age, i64) {
-    let now = server.clock.unix();
-    (server.authority.load().x509.age(server.lifetimes.usual(), now), now)
+/// Tells how old the authority in force is.
+#[derive(Debug, Clone)]
+pub(crate) struct AuthorityAge {
+    authority: Arc<ArcSwap<ActiveAuthority>>,
+    clock: Clock,
+    /// The longest that an SVID lives for which no entry says otherwise.
+    usual: Duration,
+}
+
+impl AuthorityAge {
+    /// Of this authority, by this clock, where SVIDs usually live for `usual` at most.
+    pub(crate) const fn new(authority: Arc<ArcSwap<ActiveAuthority>>, clock: Clock, usual: Duration) -> Self {
+        Self {
+            authority,
+            clock,
+            usual,
+        }
+    }
+
+    /// Its age, and how many seconds it has left.
+    pub(crate) fn age(&self) -> (Age, i64) {
+        let (authority, now) = (self.authority.load(), self.clock.unix());
+        let left = authority.x509.not_after().saturating_sub(now);
+        (authority.x509.age(self.usual, now), left)
+    }
+
+    /// What is to be told of it; `None` while it is young, and once it has ended, which is a failure of its own.
+    pub(crate) fn ageing(&self) -> Option<Ageing> {
+        let (age, left) = self.age();
+        let not_after = self.authority.load().x509.not_after();
+        (age > Age::Young && age < Age::Ended).then(|| Ageing {
+            age,
+            now: not_after.saturating_sub(left),
+            not_after,
+        })
+    }
+
+    /// Whether it can be used now.
+    ///
+    /// # Errors
+    /// When its certificate has not begun or has ended.
+    pub(crate) fn check(&self) -> Result<(), AuthorityError> {
+        check_clock(&self.authority.load().x509, self.clock.unix())
+    }
 }
 
 /// What the log was told.
@@ -100,46 +130,45 @@ struct Told {
 }
 
 impl Told {
-    fn look(&mut self, server: &Server) {
+    fn look(&mut self, of: &AuthorityAge, cut_short: u64) {
         let now = Instant::now();
-        let (age, _) = age(server);
+        let (age, _) = of.age();
         let is_new = |(told, at): &(Age, Instant)| *told != age || now.duration_since(*at) >= AGAIN;
         if self.age.as_ref().is_none_or(is_new) {
-            match Ageing::of(server) {
+            match of.ageing() {
                 Some(ageing) if age >= Age::LastLifetime => log::error(&ageing),
                 Some(ageing) => log::warn(&ageing),
                 None => {}
             }
             self.age = Some((age, now));
         }
-        let all = server.metrics.cut_short();
         let (before, due) = match self.cut_short {
             Some((before, at)) => (before, now.duration_since(at) >= CUT_SHORT_AGAIN),
             None => (0, true),
         };
-        if all > before && due {
+        if cut_short > before && due {
             log::warn(&CutShort {
-                count: all.saturating_sub(before),
-                not_after: server.authority.load().x509.not_after(),
+                count: cut_short.saturating_sub(before),
+                not_after: of.authority.load().x509.not_after(),
             });
-            self.cut_short = Some((all, now));
+            self.cut_short = Some((cut_short, now));
         }
     }
 }
 
 /// Looks after the authority, for ever: tells its age, and takes certificates that have ended out of the bundle.
-pub(crate) async fn keep_telling(server: Arc<Server>) {
+pub(crate) async fn keep_telling(of: AuthorityAge, metrics: Arc<Metrics>) {
     let mut told = Told::default();
     loop {
-        match server.authority.load().without_ended(server.clock.unix()) {
+        match of.authority.load().without_ended(of.clock.unix()) {
             Ok(Some(rest)) => {
                 tracing::info!(sequence = rest.bundle.sequence, "a certificate of the bundle has ended");
-                server.authority.store(Arc::new(rest));
+                of.authority.store(Arc::new(rest));
             }
             Ok(None) => {}
             Err(error) => log::error(&error),
         }
-        told.look(&server);
+        told.look(&of, metrics.cut_short());
         sleep(TICK).await;
     }
 }

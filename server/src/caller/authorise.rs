@@ -16,17 +16,12 @@ use hallmark_state::{Node, NodeSvid, decide::use_svid};
 use http::{Request, Response};
 use tonic::{Status, body::Body, transport::server::UdsConnectInfo};
 
-use super::{
-    Caller, access, denial, require_standing,
-    role::{self, RoleFailure},
-    strangers_limit,
-};
+use super::{Caller, Roles, access, denial, role::RoleFailure, strangers_limit};
 use crate::{
     connection::TlsInfo,
     convert::{Denial, DenialReason},
-    journal::{Failed, store_failed},
-    limits::{Occupant, TooManyCalls},
-    server::Server,
+    journal::{Failed, Journal, store_failed},
+    limits::{Limits, Occupant, TooManyCalls},
 };
 
 /// One for all callers: who is out may ask again and again.
@@ -36,14 +31,25 @@ const STRANGERS_TIME: Duration = Duration::from_secs(10);
 
 /// Puts [`Authorise`] in front of a service.
 #[derive(Debug, Clone)]
-pub struct AuthoriseLayer(pub Arc<Server>);
+pub struct AuthoriseLayer {
+    roles: Roles,
+    limits: Arc<Limits>,
+}
+
+impl AuthoriseLayer {
+    /// Lets callers through by their `roles`, and those without an SVID within the `limits`.
+    #[must_use]
+    pub const fn new(roles: Roles, limits: Arc<Limits>) -> Self {
+        Self { roles, limits }
+    }
+}
 
 impl<S> tower::Layer<S> for AuthoriseLayer {
     type Service = Authorise<S>;
 
     fn layer(&self, inner: S) -> Authorise<S> {
         Authorise {
-            server: Arc::clone(&self.0),
+            gate: self.clone(),
             inner,
         }
     }
@@ -54,7 +60,7 @@ impl<S> tower::Layer<S> for AuthoriseLayer {
 /// Each request runs in a task of its own, so that a caller who hangs up does not stop it half-way.
 #[derive(Debug, Clone)]
 pub struct Authorise<S> {
-    server: Arc<Server>,
+    gate: AuthoriseLayer,
     inner: S,
 }
 
@@ -78,15 +84,15 @@ where
         // The clone is the one that may not be ready; the ready one goes into the task.
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
-        let server = Arc::clone(&self.server);
         // Before there is a task: what is refused costs next to nothing.
-        let place = match strangers_place(&server, &request) {
+        let place = match strangers_place(&self.gate.limits, &request) {
             Ok(place) => place,
             Err(error) => return Box::pin(ready(Ok(Status::from(error).into_http()))),
         };
+        let roles = self.gate.roles.clone();
         let task = tokio::spawn(async move {
             let (mut head, body) = request.into_parts();
-            match authorise(&server, head.uri.path(), &head.extensions).await {
+            match roles.authorise(head.uri.path(), &head.extensions).await {
                 Ok(caller) => {
                     let strangers = strangers_limit(head.uri.path()).filter(|_| caller == Caller::Anyone);
                     head.extensions.insert(caller.clone());
@@ -96,7 +102,7 @@ where
                     };
                     // A message may come long after its headers, and its answer long after that: nobody who was put
                     // out meanwhile hears it.
-                    match require_standing(&server, &caller) {
+                    match roles.require_standing(&caller) {
                         Ok(()) => answer,
                         Err(status) => Ok(status.into_http()),
                     }
@@ -114,20 +120,14 @@ where
 }
 
 /// The place of a call by whoever shows no SVID, where such calls are counted here.
-fn strangers_place(server: &Server, request: &Request<Body>) -> Result<Option<Occupant>, TooManyCalls> {
+fn strangers_place(limits: &Limits, request: &Request<Body>) -> Result<Option<Occupant>, TooManyCalls> {
     let is_counted = strangers_limit(request.uri().path()).is_some();
     let info = request
         .extensions()
         .get::<TlsInfo>()
         .filter(|info| is_counted && info.peer.is_none());
-    info.map(|info| {
-        server
-            .limits
-            .calls
-            .admit(server.limits.origin(info.remote.ip()))
-            .ok_or(TooManyCalls)
-    })
-    .transpose()
+    info.map(|info| limits.calls.admit(limits.origin(info.remote.ip())).ok_or(TooManyCalls))
+        .transpose()
 }
 
 /// A call by a stranger, who neither makes the server hold much nor for long.
@@ -156,61 +156,63 @@ where
     }
 }
 
-async fn authorise(server: &Server, path: &str, extensions: &http::Extensions) -> Result<Caller, Status> {
-    let local = extensions.get::<UdsConnectInfo>();
-    let Some(access) = access(path).filter(|access| local.is_some() || !access.is_local_only()) else {
-        return Err(Status::unimplemented(format!("unknown method {path}")));
-    };
-    let denied = |reason| {
-        Status::from(Denial {
-            method: path.to_owned(),
-            reason,
-        })
-    };
-    if access.anyone {
-        return Ok(Caller::Anyone);
-    }
-    if let Some(info) = local {
-        let uid = info.peer_cred.map(|peer| peer.uid());
-        return if access.local {
-            Ok(Caller::Local(uid))
-        } else {
-            Err(denied(None))
+impl Roles {
+    async fn authorise(&self, path: &str, extensions: &http::Extensions) -> Result<Caller, Status> {
+        let local = extensions.get::<UdsConnectInfo>();
+        let Some(access) = access(path).filter(|access| local.is_some() || !access.is_local_only()) else {
+            return Err(Status::unimplemented(format!("unknown method {path}")));
         };
-    }
-    let info = extensions.get::<TlsInfo>();
-    let Some((info, peer)) = info.and_then(|info| Some((info, info.peer.as_deref()?))) else {
-        return Err(denied(None));
-    };
-    let now = server.clock.unix();
-    if now > peer.not_after {
-        return Err(denied(is_agent(&peer.id).then_some(DenialReason::Expired)));
-    }
-    // An agent that is out is out for everything, also where the configuration makes it an administrator.
-    let active = if is_agent(&peer.id) {
-        let standing = agent(server, peer).await?;
-        Some(standing.map_err(|reason| denied(Some(reason)))?)
-    } else {
-        None
-    };
-    match role::holder(server, access, info, peer, active.is_some()).await {
-        Ok(Some(caller)) => return Ok(caller),
-        Ok(None) => {}
-        Err(RoleFailure::Store(error)) => return Err(store_failed(&error)),
-        Err(RoleFailure::Refused(error)) => {
-            if let Some(left_out) = ROLE_REFUSED.due(Instant::now()) {
-                let (code, id, compared) = (error.code(), &peer.id, error.compared());
-                tracing::info!(%code, %id, %error, compared, left_out, "a role was refused");
-            }
-            let method = denied(None);
-            return Err(Status::permission_denied(format!(
-                "{}: {}",
-                method.message(),
-                Report(&error)
-            )));
+        let denied = |reason| {
+            Status::from(Denial {
+                method: path.to_owned(),
+                reason,
+            })
+        };
+        if access.anyone {
+            return Ok(Caller::Anyone);
         }
+        if let Some(info) = local {
+            let uid = info.peer_cred.map(|peer| peer.uid());
+            return if access.local {
+                Ok(Caller::Local(uid))
+            } else {
+                Err(denied(None))
+            };
+        }
+        let info = extensions.get::<TlsInfo>();
+        let Some((info, peer)) = info.and_then(|info| Some((info, info.peer.as_deref()?))) else {
+            return Err(denied(None));
+        };
+        let now = self.journal.clock().unix();
+        if now > peer.not_after {
+            return Err(denied(is_agent(&peer.id).then_some(DenialReason::Expired)));
+        }
+        // An agent that is out is out for everything, also where the configuration makes it an administrator.
+        let active = if is_agent(&peer.id) {
+            let standing = agent(&self.journal, peer).await?;
+            Some(standing.map_err(|reason| denied(Some(reason)))?)
+        } else {
+            None
+        };
+        match self.holder(access, info, peer, active.is_some()).await {
+            Ok(Some(caller)) => return Ok(caller),
+            Ok(None) => {}
+            Err(RoleFailure::Store(error)) => return Err(store_failed(&error)),
+            Err(RoleFailure::Refused(error)) => {
+                if let Some(left_out) = ROLE_REFUSED.due(Instant::now()) {
+                    let (code, id, compared) = (error.code(), &peer.id, error.compared());
+                    tracing::info!(%code, %id, %error, compared, left_out, "a role was refused");
+                }
+                let method = denied(None);
+                return Err(Status::permission_denied(format!(
+                    "{}: {}",
+                    method.message(),
+                    Report(&error)
+                )));
+            }
+        }
+        active.filter(|_| access.agent).ok_or_else(|| denied(None))
     }
-    active.filter(|_| access.agent).ok_or_else(|| denied(None))
 }
 
 /// Ids below this are given by attestation alone; no entry can have one.
@@ -220,16 +222,14 @@ fn is_agent(id: &SpiffeId) -> bool {
 
 /// Whether the agent is active and shows the SVID that it is to use. One that shows its newest for the first
 /// time thereby gives up the one before.
-async fn agent(server: &Server, peer: &VerifiedLeaf) -> Result<Result<Caller, DenialReason>, Status> {
+async fn agent(journal: &Journal, peer: &VerifiedLeaf) -> Result<Result<Caller, DenialReason>, Status> {
     let shown = serial(&peer.serial);
-    match (standing(server.node(&peer.id).as_deref(), shown), shown) {
+    match (standing(journal.node(&peer.id).as_deref(), shown), shown) {
         (Standing::Current, _) => return Ok(Ok(Caller::Agent(peer.id.clone()))),
         (Standing::Denied(reason), _) => return Ok(Err(reason)),
         (Standing::Next, None) => return Ok(Err(DenialReason::NotActive)),
         (Standing::Next, Some(serial)) => {
-            let used = server
-                .journal
-                .decide("server", |view| Ok::<_, Never>((use_svid(view, &peer.id, serial), ())));
+            let used = journal.decide("server", |view| Ok::<_, Never>((use_svid(view, &peer.id, serial), ())));
             match used.await {
                 Ok(_) => {}
                 Err(Failed::Store(error)) => return Err(store_failed(&error)),
@@ -238,7 +238,7 @@ async fn agent(server: &Server, peer: &VerifiedLeaf) -> Result<Result<Caller, De
         }
     }
     // Whatever was decided meanwhile comes first.
-    Ok(match standing(server.node(&peer.id).as_deref(), shown) {
+    Ok(match standing(journal.node(&peer.id).as_deref(), shown) {
         Standing::Denied(reason) => Err(reason),
         Standing::Current | Standing::Next => Ok(Caller::Agent(peer.id.clone())),
     })

@@ -2,62 +2,173 @@
 
 use std::{sync::Arc, time::SystemTime};
 
+use arc_swap::ArcSwap;
 use aws_lc_rs::rand;
 use hallmark_authority::{Draft, Serial, SubjectKey, X509Authority, prepare};
+use hallmark_hsm::KeyStore;
 use hallmark_reason::Coded as _;
 use hallmark_spiffe::SpiffeId;
 use hallmark_state::{Change, Committed, Decision, Event, EventRange, Expect, NodeSvid, Outcome, View};
 use hallmark_store::StoreError;
 
 use super::{IssueError, IssuedSvid, Order, OrderKey};
-use crate::{authority::ActiveAuthority, server::Server};
+use crate::{authority::ActiveAuthority, compute::Compute, journal::Journal, metrics::Metrics};
 
-pub(crate) type Results = Vec<Result<IssuedSvid, IssueError>>;
+/// What became of each order.
+pub type Results = Vec<Result<IssuedSvid, IssueError>>;
 
 /// How often SVIDs are prepared at most whose authority changes meanwhile.
 const TRIES: usize = 8;
 
-/// Issues the one SVID of an order that rests on nothing but the authority, to `holder` (`local` or `server`, or an
-/// administrator's SPIFFE ID).
-///
-/// # Errors
-/// [`IssueError`]; then nothing was signed.
-pub async fn issue_one(server: &Arc<Server>, holder: &str, order: &Order) -> Result<IssuedSvid, IssueError> {
-    for _ in 0..TRIES {
-        let expect = {
-            let state = server.state();
-            let view = View::new(&state);
-            let _ = view.authorities();
-            view.into_expect()
-        };
-        if let Some(mut issued) = issue(server, holder, expect, vec![order.clone()]).await {
-            return issued.pop().unwrap_or(Err(IssueError::Interrupted));
-        }
-    }
-    Err(IssueError::Interrupted)
+/// Issues SVIDs.
+#[derive(Debug, Clone)]
+pub struct Issuer {
+    journal: Arc<Journal>,
+    keys: Arc<dyn KeyStore>,
+    authority: Arc<ArcSwap<ActiveAuthority>>,
+    compute: Compute,
+    metrics: Arc<Metrics>,
 }
 
-/// Issues an SVID for every order, in order, to `holder`, as long as all that they were granted by still stands: `expect`.
-/// `None` where it does not; then nothing was signed. One order that fails does not hold up the others; a store or a token
-/// that fails does.
-pub async fn issue(server: &Arc<Server>, holder: &str, expect: Expect, orders: Vec<Order>) -> Option<Results> {
-    let intended = Intended::prepare(server, holder, orders).await;
-    let events = intended.intents(None);
-    if events.is_empty() {
-        return Some(intended.unsigned(&IssueError::Interrupted));
+impl Issuer {
+    /// An issuer that signs with the key in `keys` of the `authority` in force, and records in `journal`.
+    #[must_use]
+    pub const fn new(
+        journal: Arc<Journal>,
+        keys: Arc<dyn KeyStore>,
+        authority: Arc<ArcSwap<ActiveAuthority>>,
+        compute: Compute,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            journal,
+            keys,
+            authority,
+            compute,
+            metrics,
+        }
     }
-    let decision = Decision {
-        expect,
-        changes: intended.role_svids(server.clock.unix()),
-        events,
-    };
-    match server.journal.commit(holder, decision).await {
-        Ok(Committed {
-            events: Some(intents), ..
-        }) => Some(intended.sign(server, intents).await),
-        Ok(_) => Some(intended.unsigned(&IssueError::Interrupted)),
-        Err(StoreError::Conflict { .. }) => None,
-        Err(error) => Some(intended.unsigned(&IssueError::Store(error))),
+
+    /// Issues the one SVID of an order that rests on nothing but the authority, to `holder` (`local` or `server`, or an
+    /// administrator's SPIFFE ID).
+    ///
+    /// # Errors
+    /// [`IssueError`]; then nothing was signed.
+    pub async fn issue_one(&self, holder: &str, order: &Order) -> Result<IssuedSvid, IssueError> {
+        for _ in 0..TRIES {
+            let expect = {
+                let state = self.journal.state();
+                let view = View::new(&state);
+                let _ = view.authorities();
+                view.into_expect()
+            };
+            if let Some(mut issued) = self.issue(holder, expect, vec![order.clone()]).await {
+                return issued.pop().unwrap_or(Err(IssueError::Interrupted));
+            }
+        }
+        Err(IssueError::Interrupted)
+    }
+
+    /// Issues an SVID for every order, in order, to `holder`, as long as all that they were granted by still stands: `expect`.
+    /// `None` where it does not; then nothing was signed. One order that fails does not hold up the others; a store or a token
+    /// that fails does.
+    pub async fn issue(&self, holder: &str, expect: Expect, orders: Vec<Order>) -> Option<Results> {
+        let intended = self.prepare(holder, orders).await;
+        let events = intended.intents(None);
+        if events.is_empty() {
+            return Some(intended.unsigned(&IssueError::Interrupted));
+        }
+        let decision = Decision {
+            expect,
+            changes: intended.role_svids(self.journal.clock().unix()),
+            events,
+        };
+        match self.journal.commit(holder, decision).await {
+            Ok(Committed {
+                events: Some(intents), ..
+            }) => Some(self.sign(intended, intents).await),
+            Ok(_) => Some(intended.unsigned(&IssueError::Interrupted)),
+            Err(StoreError::Conflict { .. }) => None,
+            Err(error) => Some(intended.unsigned(&IssueError::Store(error))),
+        }
+    }
+
+    /// Checks keys and makes certificates, for `holder`, as in [`issue`](Self::issue).
+    pub async fn prepare(&self, holder: &str, orders: Vec<Order>) -> Intended {
+        let count = orders.len();
+        let authority = self.authority.load_full();
+        let prepared = self.prepare_all(orders, &authority, self.journal.clock().now()).await;
+        Intended {
+            holder: holder.into(),
+            authority,
+            orders: prepared.unwrap_or_else(|_| (0..count).map(|_| Err(IssueError::Interrupted)).collect()),
+        }
+    }
+
+    /// Checks the keys and makes the certificates. A batch would hold up the async worker and goes to another thread.
+    async fn prepare_all(
+        &self,
+        orders: Vec<Order>,
+        authority: &Arc<ActiveAuthority>,
+        now: SystemTime,
+    ) -> Result<Vec<Result<Prepared, IssueError>>, tonic::Status> {
+        let is_batch = orders.len() > 1;
+        let authority = Arc::clone(authority);
+        let make = move |order| Prepared::make(order, &authority.x509, now);
+        let work = move || orders.into_iter().map(make).collect();
+        if is_batch {
+            self.compute.run(work).await
+        } else {
+            Ok(work())
+        }
+    }
+
+    /// Has the token sign, now that the intents are durable as `recorded`, and tells what became of them.
+    pub async fn sign(&self, intended: Intended, recorded: EventRange) -> Results {
+        let holder = Arc::clone(&intended.holder);
+        let prepared = intended.orders.iter().flatten();
+        let cut_short = prepared.clone().filter(|order| order.draft.is_cut_short()).count();
+        let drafts = prepared.map(|order| order.draft.tbs().to_vec()).collect();
+        let key = &intended.authority.key;
+        let signed = self.keys.sign_batch(&key.id, key.kind.signature_alg(), drafts).await;
+        let results = match signed {
+            Ok(signatures) => {
+                self.metrics.add_cut_short(cut_short);
+                seal(intended.orders, signatures, &intended.authority)
+            }
+            Err(error) => intended.unsigned(&IssueError::Hsm(error)),
+        };
+        self.record_outcome(&holder, recorded, &results);
+        results
+    }
+
+    /// What became of the intents. It is not waited for: an outcome that is lost is settled at the next start.
+    fn record_outcome(&self, holder: &str, intents: EventRange, results: &Results) {
+        let issued = results.iter().flatten().count();
+        self.metrics.counters.issued.add(u64::try_from(issued).unwrap_or(0));
+        self.metrics
+            .issued(holder, issued, results.len().saturating_sub(issued));
+        // Orders that were refused before have no intent; among the others it is all or none.
+        let failure = if issued > 0 {
+            None
+        } else {
+            results.iter().find_map(|result| result.as_ref().err())
+        };
+        let code = failure.map(hallmark_reason::Coded::code);
+        let outcome = if code.is_none() {
+            Outcome::Issued
+        } else {
+            Outcome::Failed
+        };
+        if let Some(error) = failure {
+            tracing::error!(code = %error.code(), %error, "SVIDs were not issued");
+        }
+        let decision = Decision {
+            expect: Expect::default(),
+            changes: Vec::new(),
+            events: vec![Event::svid_outcome(intents, outcome, code)],
+        };
+        self.journal.commit_later(holder, decision);
     }
 }
 
@@ -69,18 +180,6 @@ pub struct Intended {
 }
 
 impl Intended {
-    /// Checks keys and makes certificates, for `holder`, as in [`issue`].
-    pub async fn prepare(server: &Server, holder: &str, orders: Vec<Order>) -> Self {
-        let count = orders.len();
-        let authority = server.authority.load_full();
-        let prepared = prepare_all(server, orders, &authority, server.clock.now()).await;
-        Self {
-            holder: holder.into(),
-            authority,
-            orders: prepared.unwrap_or_else(|_| (0..count).map(|_| Err(IssueError::Interrupted)).collect()),
-        }
-    }
-
     /// Label of the token key that is to sign.
     #[must_use]
     pub fn authority(&self) -> &str {
@@ -132,47 +231,10 @@ impl Intended {
         with_role.filter_map(note).collect()
     }
 
-    /// Has the token sign, now that the intents are durable as `recorded`, and tells what became of them.
-    pub async fn sign(self, server: &Server, recorded: EventRange) -> Results {
-        let holder = Arc::clone(&self.holder);
-        let prepared = self.orders.iter().flatten();
-        let cut_short = prepared.clone().filter(|order| order.draft.is_cut_short()).count();
-        let drafts = prepared.map(|order| order.draft.tbs().to_vec()).collect();
-        let key = &self.authority.key;
-        let signed = server.keys.sign_batch(&key.id, key.kind.signature_alg(), drafts).await;
-        let results = match signed {
-            Ok(signatures) => {
-                server.metrics.add_cut_short(cut_short);
-                seal(self.orders, signatures, &self.authority)
-            }
-            Err(error) => self.unsigned(&IssueError::Hsm(error)),
-        };
-        record_outcome(server, &holder, recorded, &results);
-        results
-    }
-
     /// Refusals stay what they are; what was ready fails with `error`.
     fn unsigned(self, error: &IssueError) -> Results {
         let orders = self.orders.into_iter();
         orders.map(|order| order.and_then(|_| Err(error.clone()))).collect()
-    }
-}
-
-/// Checks the keys and makes the certificates. A batch would hold up the async worker and goes to another thread.
-async fn prepare_all(
-    server: &Server,
-    orders: Vec<Order>,
-    authority: &Arc<ActiveAuthority>,
-    now: SystemTime,
-) -> Result<Vec<Result<Prepared, IssueError>>, tonic::Status> {
-    let is_batch = orders.len() > 1;
-    let authority = Arc::clone(authority);
-    let make = move |order| Prepared::make(order, &authority.x509, now);
-    let work = move || orders.into_iter().map(make).collect();
-    if is_batch {
-        server.compute.run(work).await
-    } else {
-        Ok(work())
     }
 }
 
@@ -220,34 +282,4 @@ fn seal(prepared: Vec<Result<Prepared, IssueError>>, signatures: Vec<Vec<u8>>, a
         })
     };
     prepared.into_iter().map(|order| order.and_then(&mut one)).collect()
-}
-
-/// What became of the intents. It is not waited for: an outcome that is lost is settled at the next start.
-fn record_outcome(server: &Server, holder: &str, intents: EventRange, results: &Results) {
-    let issued = results.iter().flatten().count();
-    server.counters.issued.add(u64::try_from(issued).unwrap_or(0));
-    server
-        .metrics
-        .issued(holder, issued, results.len().saturating_sub(issued));
-    // Orders that were refused before have no intent; among the others it is all or none.
-    let failure = if issued > 0 {
-        None
-    } else {
-        results.iter().find_map(|result| result.as_ref().err())
-    };
-    let code = failure.map(hallmark_reason::Coded::code);
-    let outcome = if code.is_none() {
-        Outcome::Issued
-    } else {
-        Outcome::Failed
-    };
-    if let Some(error) = failure {
-        tracing::error!(code = %error.code(), %error, "SVIDs were not issued");
-    }
-    let decision = Decision {
-        expect: Expect::default(),
-        changes: Vec::new(),
-        events: vec![Event::svid_outcome(intents, outcome, code)],
-    };
-    server.journal.commit_later(holder, decision);
 }

@@ -11,7 +11,6 @@ use std::{
         net::{UnixListener as BlockingListener, UnixStream as BlockingStream},
     },
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use hallmark_host::{Foreign, Purpose, make_folder};
@@ -21,10 +20,11 @@ use rustix::{
 };
 use tokio::net::UnixListener;
 use tokio_stream::{StreamExt as _, wrappers::UnixListenerStream};
+use tonic::service::Routes;
 
 use self::connection::AdminConnection;
 use super::grpc;
-use crate::{api, caller::AuthoriseLayer, errors::StartError, server::Server};
+use crate::{caller::AuthoriseLayer, errors::StartError};
 
 /// The folder is for the server's user and group.
 const FOLDER_MODE: u32 = 0o750;
@@ -83,14 +83,15 @@ impl AdminSocket {
     /// When the listener fails as a whole.
     pub async fn serve(
         self,
-        server: Arc<Server>,
+        routes: Routes,
+        authorise: AuthoriseLayer,
         stop: impl Future<Output = ()>,
     ) -> Result<(), tonic::transport::Error> {
         let Self { listener, file } = self;
         let connections = UnixListenerStream::new(listener).map(|accepted| accepted.map(AdminConnection::new));
         let served = grpc()
-            .layer(AuthoriseLayer(Arc::clone(&server)))
-            .add_routes(api::local(&server))
+            .layer(authorise)
+            .add_routes(routes)
             .serve_with_incoming_shutdown(connections, stop)
             .await;
         drop(file);

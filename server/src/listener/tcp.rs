@@ -18,11 +18,16 @@ use tokio::{
 };
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{body::Body, transport::server::Connected as _};
+use tonic::{body::Body, service::Routes, transport::server::Connected as _};
 use tower::util::MapRequestLayer;
 
 use super::{grpc, lifetime::Lifetime};
-use crate::{api, caller::AuthoriseLayer, connection::TlsInfo, errors::StartError, server::Server, tls::TlsConnection};
+use crate::{
+    caller::AuthoriseLayer,
+    connection::TlsInfo,
+    errors::StartError,
+    tls::{Clients, TlsConnection},
+};
 
 /// The client's first message of the handshake has to be here within this time.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(3);
@@ -53,19 +58,21 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
 /// # Errors
 /// When the listener fails as a whole.
 pub async fn serve(
-    server: Arc<Server>,
     listener: TcpListener,
-    tls: rustls::ServerConfig,
+    tls: ServerConfig,
+    clients: Clients,
+    routes: Routes,
+    authorise: AuthoriseLayer,
     stop: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error> {
     let (ready, connections) = mpsc::channel(64);
-    let accepting = tokio::spawn(accept(Arc::clone(&server), listener, Arc::new(tls), ready));
+    let accepting = tokio::spawn(accept(clients, listener, Arc::new(tls), ready));
     grpc()
         // Told a grace too, the transport would wait for both and then cut without a word; `Lifetime` cuts instead.
         .max_connection_age(MAX_AGE)
         .layer(MapRequestLayer::new(note_use))
-        .layer(AuthoriseLayer(Arc::clone(&server)))
-        .add_routes(api::public(&server))
+        .layer(authorise)
+        .add_routes(routes)
         .serve_with_incoming_shutdown(ReceiverStream::new(connections), async {
             stop.await;
             // Closes the port at once; who is in the handshake is turned away.
@@ -84,7 +91,7 @@ fn note_use(request: Request<Body>) -> Request<Body> {
 
 type Ready = mpsc::Sender<io::Result<Lifetime<TlsConnection>>>;
 
-async fn accept(server: Arc<Server>, listener: TcpListener, tls: Arc<ServerConfig>, ready: Ready) {
+async fn accept(clients: Clients, listener: TcpListener, tls: Arc<ServerConfig>, ready: Ready) {
     let (too_many, failed) = (LogThrottle::new(), LogThrottle::new());
     loop {
         let (stream, remote) = match listener.accept().await {
@@ -97,21 +104,20 @@ async fn accept(server: Arc<Server>, listener: TcpListener, tls: Arc<ServerConfi
                 continue;
             }
         };
-        let origin = server.limits.origin(remote.ip());
-        let Some(occupant) = server.limits.connections.admit(origin) else {
+        let Some(occupant) = clients.admit(remote.ip()) else {
             if let Some(left_out) = too_many.due(Instant::now()) {
                 tracing::warn!(%remote, left_out, "too many connections: one was turned away ([limits] connections)");
             }
             continue;
         };
-        let (server, tls, ready) = (Arc::clone(&server), Arc::clone(&tls), ready.clone());
+        let (clients, tls, ready) = (clients.clone(), Arc::clone(&tls), ready.clone());
         tokio::spawn(async move {
             let taken_away = occupant.taken_away();
             let shaken = tokio::select! {
                 shaken = shake_hands(tls, stream) => shaken,
                 () = taken_away => Err(io::ErrorKind::ConnectionReset.into()),
             };
-            let connection = shaken.and_then(|stream| TlsConnection::new(&server, stream, remote, occupant));
+            let connection = shaken.and_then(|stream| TlsConnection::new(&clients, stream, remote, occupant));
             match connection {
                 // It fails only when the server is stopping.
                 Ok(connection) => drop(ready.send(Ok(lifetime(connection))).await),

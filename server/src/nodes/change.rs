@@ -8,10 +8,10 @@ use hallmark_state::{
 };
 use hallmark_store::StoreError;
 
+use super::Nodes;
 use crate::{
     caller::{Caller, RoleError},
     journal::{Failed, store_failed},
-    server::Server,
 };
 
 /// What an operator asks for.
@@ -61,58 +61,60 @@ impl ChangeFailed {
     }
 }
 
-/// Changes a node as an operator asks, with the record of it: both or neither. Other nodes that operators list as the same
-/// machine go the same way in the same step, as far as their states allow.
-///
-/// # Errors
-/// [`ChangeFailed`]; then nothing was changed, but that the first of two administrators asked is on record.
-pub async fn change(server: &Server, ask: Ask<'_>) -> Result<Changed, ChangeFailed> {
-    let approver = match ask.action {
-        Action::Approve => Some(server.approval.approver.approver(ask.by).await),
-        _ => None,
-    };
-    let approver = approver.transpose().map_err(ChangeFailed::Refused)?;
-    let (actor, configured) = (ask.by.actor(), server.admin_ids.load_full());
-    let by = Asker {
-        actor: &actor,
-        over_tls: ask.by.role_holder(),
-        configured: &configured,
-    };
-    let of_node = NodeAsk {
-        id: ask.id,
-        action: ask.action,
-        approver,
-        reason: ask.reason,
-        dry_run: ask.dry_run,
-    };
-    let rules = &server.approval.rules;
-    let decided = server.journal.decide_as(|view| {
-        let (decision, outcome) = change_node(view, &of_node, &by, rules, server.clock.unix())?;
-        let actor = match &outcome {
-            NodeOutcome::Done(_, by) => by.clone(),
-            NodeOutcome::SecondNeeded => actor.clone(),
+impl Nodes {
+    /// Changes a node as an operator asks, with the record of it: both or neither. Other nodes that operators list as the same
+    /// machine go the same way in the same step, as far as their states allow.
+    ///
+    /// # Errors
+    /// [`ChangeFailed`]; then nothing was changed, but that the first of two administrators asked is on record.
+    pub async fn change(&self, ask: Ask<'_>) -> Result<Changed, ChangeFailed> {
+        let approver = match ask.action {
+            Action::Approve => Some(self.approval.approver.approver(ask.by).await),
+            _ => None,
         };
-        Ok((actor, decision, outcome))
-    });
-    match decided.await.map(|done| done.answer) {
-        Ok(NodeOutcome::Done(changed, by)) => {
-            if !ask.dry_run {
-                tracing::info!(agent = %ask.id, by, action = %ask.action, "a node is changed by an administrator");
-            }
-            Ok(changed)
-        }
-        Ok(NodeOutcome::SecondNeeded) => Err(ChangeFailed::Role(RoleError::SecondNeeded {
+        let approver = approver.transpose().map_err(ChangeFailed::Refused)?;
+        let (actor, configured) = (ask.by.actor(), self.admin_ids.load());
+        let by = Asker {
+            actor: &actor,
+            over_tls: ask.by.role_holder(),
+            configured: &configured,
+        };
+        let of_node = NodeAsk {
+            id: ask.id,
             action: ask.action,
-            node: ask.id.clone(),
-            lifetime: rules.lifetime,
-        })),
-        Err(Failed::Refused(StepRefusal::Lifecycle(error))) => Err(ChangeFailed::Refused(error)),
-        Err(Failed::Refused(StepRefusal::Role(gap))) => {
-            let holder = ask.by.role_holder();
-            Err(holder.map_or(ChangeFailed::Store(StoreError::Closed), |holder| {
-                ChangeFailed::Role(RoleError::of(gap, holder, Role::Admin))
-            }))
+            approver,
+            reason: ask.reason,
+            dry_run: ask.dry_run,
+        };
+        let rules = &self.approval.rules;
+        let decided = self.journal.decide_as(|view| {
+            let (decision, outcome) = change_node(view, &of_node, &by, rules, self.journal.clock().unix())?;
+            let actor = match &outcome {
+                NodeOutcome::Done(_, by) => by.clone(),
+                NodeOutcome::SecondNeeded => actor.clone(),
+            };
+            Ok((actor, decision, outcome))
+        });
+        match decided.await.map(|done| done.answer) {
+            Ok(NodeOutcome::Done(changed, by)) => {
+                if !ask.dry_run {
+                    tracing::info!(agent = %ask.id, by, action = %ask.action, "a node is changed by an administrator");
+                }
+                Ok(changed)
+            }
+            Ok(NodeOutcome::SecondNeeded) => Err(ChangeFailed::Role(RoleError::SecondNeeded {
+                action: ask.action,
+                node: ask.id.clone(),
+                lifetime: rules.lifetime,
+            })),
+            Err(Failed::Refused(StepRefusal::Lifecycle(error))) => Err(ChangeFailed::Refused(error)),
+            Err(Failed::Refused(StepRefusal::Role(gap))) => {
+                let holder = ask.by.role_holder();
+                Err(holder.map_or(ChangeFailed::Store(StoreError::Closed), |holder| {
+                    ChangeFailed::Role(RoleError::of(gap, holder, Role::Admin))
+                }))
+            }
+            Err(Failed::Store(error)) => Err(ChangeFailed::Store(error)),
         }
-        Err(Failed::Store(error)) => Err(ChangeFailed::Store(error)),
     }
 }

@@ -1,6 +1,6 @@
 //! The inventory: what operators import and remove.
 
-use std::{convert::Infallible, sync::Arc};
+use std::convert::Infallible;
 
 use hallmark_node::EkId;
 use hallmark_state::{
@@ -9,15 +9,15 @@ use hallmark_state::{
 };
 use hallmark_store::StoreError;
 
-use crate::{journal::Failed, server::Server};
+use crate::journal::{Failed, Journal};
 
 /// Takes machines into the inventory, and with `readmit` lets those that were retired come back: all or nothing.
 ///
 /// # Errors
 /// When the store does not take it; then nothing was changed.
-pub async fn import(server: &Arc<Server>, import: Import<'_>, by: &str) -> Result<Imported, StoreError> {
-    let decided = server.journal.decide(by, |view| {
-        Ok::<_, Infallible>(decide::import(view, &import, server.clock.unix()))
+pub async fn import(journal: &Journal, import: Import<'_>, by: &str) -> Result<Imported, StoreError> {
+    let decided = journal.decide(by, |view| {
+        Ok::<_, Infallible>(decide::import(view, &import, journal.clock().unix()))
     });
     answer(decided.await)
 }
@@ -37,11 +37,9 @@ pub struct Removal<'a> {
 ///
 /// # Errors
 /// [`StoreError::Missing`] when one is not there; when the store does not take it. Then nothing was changed.
-pub async fn remove(server: &Server, removal: Removal<'_>, by: &str) -> Result<Vec<EkId>, StoreError> {
+pub async fn remove(journal: &Journal, removal: Removal<'_>, by: &str) -> Result<Vec<EkId>, StoreError> {
     let Removal { eks, reason, dry_run } = removal;
-    let decided = server
-        .journal
-        .decide(by, |view| decide::remove(view, eks, reason, dry_run));
+    let decided = journal.decide(by, |view| decide::remove(view, eks, reason, dry_run));
     match decided.await {
         Ok(Done { answer, .. }) => Ok(answer),
         Err(Failed::Refused(ek)) => Err(StoreError::Missing {
@@ -56,9 +54,9 @@ pub async fn remove(server: &Server, removal: Removal<'_>, by: &str) -> Result<V
 ///
 /// # Errors
 /// The store's.
-pub(crate) async fn relink(server: &Server) -> Result<(), StoreError> {
-    let decided = server.journal.decide("server", |view| {
-        Ok::<_, Infallible>(decide::link_machines(view, server.clock.unix()))
+pub(crate) async fn relink(journal: &Journal) -> Result<(), StoreError> {
+    let decided = journal.decide("server", |view| {
+        Ok::<_, Infallible>(decide::link_machines(view, journal.clock().unix()))
     });
     answer(decided.await).map(drop)
 }

@@ -3,7 +3,7 @@
 use std::{io, net::SocketAddr, path::Path, sync::Arc};
 
 use arc_swap::ArcSwap;
-use hallmark_host::{Foreign, LastReload, Purpose, foreign, make_folder};
+use hallmark_host::{Foreign, Purpose, foreign, make_folder};
 use hallmark_hsm::{HsmError, KeyStore};
 use hallmark_pkcs11::{Pkcs11Config, Pkcs11KeyStore};
 use hallmark_state::{
@@ -12,20 +12,16 @@ use hallmark_state::{
 use hallmark_store::{SqliteOptions, SqliteStore, Store, StoreError};
 use tokio::task::spawn_blocking;
 
+use super::wiring::{Foundations, Server, wire};
 use crate::{
-    appraise::{Appraiser, PolicyFileError, digest, in_force, revocation},
-    attest::Attestation,
+    appraise::{PolicyFileError, digest, in_force, revocation},
     authority::Keeper,
     clock::Clock,
     compute::Compute,
     config::Config,
     errors::StartError,
     journal::Journal,
-    limits::Limits,
-    metrics::{Metrics, TimedKeys},
-    nodes::Approval,
-    probe::Probe,
-    server::{Counter, Counters, Server},
+    metrics::{Counters, Metrics, SharedCount, TimedKeys},
 };
 
 /// Makes the data folder where it is missing; what is in it is the server's alone.
@@ -130,7 +126,7 @@ pub(super) async fn server(
     store: Arc<dyn Store>,
     keys: Arc<dyn KeyStore>,
     clock: Clock,
-) -> Result<Arc<Server>, StartError> {
+) -> Result<Server, StartError> {
     let loaded = store.load().await?;
     if loaded.interrupted > 0 {
         tracing::warn!(
@@ -155,29 +151,16 @@ pub(super) async fn server(
     let compute = Compute::per_processor();
     let journal = Arc::new(journal(&config, &loaded, &store, &clock, &compute).await?);
     warn_of_lifetimes(journal.state().entries(), config.lifetimes.x509_svid.max);
-    let metrics = Metrics::default();
+    let metrics = Arc::new(Metrics::new(counters(&loaded.totals)));
     let keys = Arc::new(TimedKeys::new(keys, metrics.signing.clone()));
-    Ok(Arc::new(Server {
-        admin_ids: ArcSwap::from_pointee(config.admin_ids),
-        lifetimes: config.lifetimes,
-        address: address.to_string(),
-        authority: ArcSwap::from_pointee(authority),
-        approval: Approval::new(&config.tpm2),
-        attestation: Attestation::new(config.tpm2),
-        appraiser: Appraiser::new(config.operator_keys),
-        limits: Limits::new(config.limits),
-        counters: counters(&loaded.totals),
-        last_reload: LastReload::default(),
-        started_at: clock.unix(),
-        probe: Probe::default(),
-        trust_domain: config.trust_domain,
-        metrics,
-        compute,
+    let foundations = Foundations {
         journal,
-        store,
         keys,
-        clock,
-    }))
+        authority: Arc::new(ArcSwap::from_pointee(authority)),
+        compute,
+        metrics,
+    };
+    Ok(wire(config, address.to_string(), foundations))
 }
 
 /// The state, as the store has it, under the configuration's rules and trust. Where these rules are others than those that
@@ -229,7 +212,7 @@ fn counters(totals: &[Total]) -> Counters {
         let matching = totals
             .iter()
             .filter(|total| total.kind == kind && total.outcome == outcome);
-        Counter::starting_at(matching.map(|total| total.count).sum())
+        SharedCount::starting_at(matching.map(|total| total.count).sum())
     };
     Counters {
         accepted: count(RecordKind::Verdict, Outcome::Accepted),

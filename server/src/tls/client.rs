@@ -1,7 +1,8 @@
 //! The verification of client certificates by the rules of SPIFFE.
 
-use std::{sync::Arc, time::Instant};
+use std::{net::IpAddr, sync::Arc, time::Instant};
 
+use arc_swap::ArcSwap;
 use hallmark_host::log::LogThrottle;
 use hallmark_spiffe::x509::{ChainError, VerifiedLeaf};
 use rustls::{
@@ -12,33 +13,71 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, UnixTime};
 
-use crate::server::Server;
+use crate::{
+    authority::ActiveAuthority,
+    journal::Journal,
+    limits::{Limits, Network, Occupant},
+};
+
+/// Who connects over TLS: how many there may be, and whether what they show is good.
+#[derive(Debug, Clone)]
+pub struct Clients {
+    journal: Arc<Journal>,
+    authority: Arc<ArcSwap<ActiveAuthority>>,
+    limits: Arc<Limits>,
+}
+
+impl Clients {
+    /// Clients within `limits`, with SVIDs of `authority`, of which some are nodes of `journal`.
+    #[must_use]
+    pub const fn new(journal: Arc<Journal>, authority: Arc<ArcSwap<ActiveAuthority>>, limits: Arc<Limits>) -> Self {
+        Self {
+            journal,
+            authority,
+            limits,
+        }
+    }
+
+    /// The place of a connection from `address`; `None` where there is none left for it.
+    #[must_use]
+    pub fn admit(&self, address: IpAddr) -> Option<Occupant> {
+        self.limits.connections.admit(self.limits.origin(address))
+    }
+
+    /// Verifies a client's chain against the bundle of the moment.
+    ///
+    /// # Errors
+    /// When the chain breaks a rule of the X509-SVID profile or leads to no authority of the bundle.
+    pub(super) fn verify(&self, chain: &[CertificateDer<'_>]) -> Result<VerifiedLeaf, ChainError> {
+        let chain: Vec<&[u8]> = chain.iter().map(AsRef::as_ref).collect();
+        let now = self.journal.clock().now();
+        self.authority.load().authorities.verify(&chain, now)
+    }
+
+    /// Notes the network of a node that is served: it has proven itself.
+    pub(super) fn note_node(&self, leaf: &VerifiedLeaf, address: IpAddr) {
+        if self.journal.node(&leaf.id).is_some_and(|row| row.state.is_served()) {
+            self.limits.known.insert(Network::of(address), Instant::now());
+        }
+    }
+}
 
 /// Verifies what clients show against the bundle of the moment, by the server's clock.
 #[derive(Debug)]
 pub struct ClientVerifier {
-    server: Arc<Server>,
+    clients: Clients,
     algorithms: WebPkiSupportedAlgorithms,
     refused: LogThrottle,
 }
 
 impl ClientVerifier {
-    pub(super) fn new(server: Arc<Server>, provider: &CryptoProvider) -> Self {
+    pub(super) fn new(clients: Clients, provider: &CryptoProvider) -> Self {
         Self {
-            server,
+            clients,
             algorithms: provider.signature_verification_algorithms,
             refused: LogThrottle::new(),
         }
     }
-}
-
-/// Verifies a client's chain against the bundle of the moment.
-///
-/// # Errors
-/// When the chain breaks a rule of the X509-SVID profile or leads to no authority of the bundle.
-pub(super) fn verify(server: &Server, chain: &[CertificateDer<'_>]) -> Result<VerifiedLeaf, ChainError> {
-    let chain: Vec<&[u8]> = chain.iter().map(AsRef::as_ref).collect();
-    server.authority.load().authorities.verify(&chain, server.clock.now())
 }
 
 impl ClientCertVerifier for ClientVerifier {
@@ -58,7 +97,7 @@ impl ClientCertVerifier for ClientVerifier {
         _now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         let chain: Vec<_> = std::iter::once(leaf).chain(intermediates).cloned().collect();
-        match verify(&self.server, &chain) {
+        match self.clients.verify(&chain) {
             Ok(_) => Ok(ClientCertVerified::assertion()),
             Err(error) => {
                 if let Some(left_out) = self.refused.due(Instant::now()) {

@@ -9,6 +9,7 @@ use aws_lc_rs::{
     signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair},
 };
 use hallmark_authority::SubjectKey;
+use hallmark_spiffe::TrustDomain;
 use hallmark_state::server_identity;
 use rustls::{
     crypto::aws_lc_rs::sign::any_ecdsa_type,
@@ -18,17 +19,21 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::{
+    clock::Clock,
     errors::StartError,
-    issue::{Order, OrderKey, issue_one},
-    server::Server,
+    issue::{Issuer, Order, OrderKey},
 };
 
 /// How often the age is looked at, and how long to wait after a failure.
 const TICK: Duration = Duration::from_secs(5);
 
 /// What the server shows in handshakes. Replacing it leaves open connections alone.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct ServerIdentity {
+    issuer: Issuer,
+    trust_domain: TrustDomain,
+    clock: Clock,
+    lifetime: Duration,
     current: ArcSwapOption<Current>,
 }
 
@@ -47,18 +52,29 @@ impl Current {
 }
 
 impl ServerIdentity {
-    /// Issues the first one.
+    /// Has `issuer` issue the first one, for `lifetime`, as the others later.
     ///
     /// # Errors
     /// When it cannot be issued.
-    pub async fn issue(server: &Arc<Server>) -> Result<Arc<Self>, StartError> {
-        let identity = Arc::new(Self::default());
-        identity.renew(server).await?;
+    pub async fn issue(
+        issuer: Issuer,
+        trust_domain: TrustDomain,
+        clock: Clock,
+        lifetime: Duration,
+    ) -> Result<Arc<Self>, StartError> {
+        let identity = Arc::new(Self {
+            issuer,
+            trust_domain,
+            clock,
+            lifetime,
+            current: ArcSwapOption::empty(),
+        });
+        identity.renew().await?;
         Ok(identity)
     }
 
     /// Replaces key and certificate.
-    async fn renew(&self, server: &Arc<Server>) -> Result<(), StartError> {
+    async fn renew(&self) -> Result<(), StartError> {
         let fault = |cause: &dyn std::fmt::Display| StartError::Identity {
             cause: cause.to_string(),
         };
@@ -70,14 +86,13 @@ impl ServerIdentity {
             .public_key()
             .ok_or_else(|| fault(&"the key has no public half"))?;
         let order = Order {
-            grant: server_identity(&server.trust_domain, server.lifetimes.x509_svid.default)
-                .map_err(|error| fault(&error))?,
+            grant: server_identity(&self.trust_domain, self.lifetime).map_err(|error| fault(&error))?,
             key: OrderKey::Proven(SubjectKey::from_spki(spki.as_ref()).map_err(|error| fault(&error))?),
             entry: "".into(),
             has_role: false,
         };
-        let issued_at = server.clock.unix();
-        let svid = issue_one(server, "server", &order).await?;
+        let issued_at = self.clock.unix();
+        let svid = self.issuer.issue_one("server", &order).await?;
         let chain = svid
             .chain
             .into_iter()
@@ -110,14 +125,14 @@ impl ResolvesServerCert for ServerIdentity {
 }
 
 /// Renews the identity at half of its life, and when the clock was set back to before it; for ever.
-pub async fn keep_fresh(server: Arc<Server>, identity: Arc<ServerIdentity>) {
-    let mut pace = server.clock.pace(TICK);
+pub async fn keep_fresh(identity: Arc<ServerIdentity>) {
+    let mut pace = identity.clock.pace(TICK);
     loop {
         pace.next().await;
-        if !identity.is_due(server.clock.unix()) {
+        if !identity.is_due(identity.clock.unix()) {
             continue;
         }
-        if let Err(error) = identity.renew(&server).await {
+        if let Err(error) = identity.renew().await {
             tracing::error!(code = %hallmark_reason::Coded::code(&error), %error, "the server's own identity was not renewed");
         }
     }

@@ -6,7 +6,6 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Instant,
 };
 
 use hallmark_evidence::{EXPORTER_LABEL, EXPORTER_LEN};
@@ -19,11 +18,10 @@ use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 use zeroize::Zeroizing;
 
-use super::client;
+use super::Clients;
 use crate::{
     connection::{TlsInfo, Used},
-    limits::{Network, Occupant},
-    server::Server,
+    limits::Occupant,
 };
 
 /// A connection after its handshake; it counts against the limit of connections until it is dropped.
@@ -40,7 +38,7 @@ impl TlsConnection {
     /// # Errors
     /// When the client's certificate no longer verifies, or the exporter fails.
     pub fn new(
-        server: &Server,
+        clients: &Clients,
         stream: TlsStream<TcpStream>,
         remote: SocketAddr,
         occupant: Occupant,
@@ -50,15 +48,13 @@ impl TlsConnection {
         let peer = session
             .peer_certificates()
             .filter(|chain| !chain.is_empty())
-            .map(|chain| client::verify(server, chain).map(Arc::new))
+            .map(|chain| clients.verify(chain).map(Arc::new))
             .transpose()
             .map_err(io::Error::other)?;
         if let Some(leaf) = &peer {
             // It has an SVID: it does not make room for strangers.
             occupant.keep();
-            if server.node(&leaf.id).is_some_and(|row| row.state.is_served()) {
-                server.limits.known.insert(Network::of(remote.ip()), Instant::now());
-            }
+            clients.note_node(leaf, remote.ip());
         }
         let exporter = exporter(session).map_err(io::Error::other)?.map(Arc::new);
         Ok(Self {

@@ -168,7 +168,7 @@ fn a_renewed_node_gives_up_its_old_svid_when_it_shows_the_new_one() {
             let old_key = first;
             let new = connected(&running, &mut machine, second).await;
             post(&new, "3").await.unwrap();
-            let row = running.server.state().nodes().next().unwrap().clone();
+            let row = running.server.journal.state().nodes().next().unwrap().clone();
             assert!(row.next.is_none() && row.current.is_some());
             drop(old_key);
             lab.stop(running).await;
@@ -278,7 +278,10 @@ fn a_ban_while_the_attestation_is_under_way_holds() {
             operator.ban_agent(BanAgentRequest { id: svid.id }).await.unwrap();
             let proof = hallmark_attacks::proof_message(&machine.prove(&challenge, connection.exporter()));
             assert_eq!(reason(&attempt.prove(&proof).await.unwrap_err()), Reason::AgentBanned);
-            assert_eq!(running.server.state().nodes().next().unwrap().state, NodeState::Banned);
+            assert_eq!(
+                running.server.journal.state().nodes().next().unwrap().state,
+                NodeState::Banned
+            );
             lab.stop(running).await;
         },
     );
@@ -319,7 +322,7 @@ fn a_refused_node_hears_the_class_and_the_record_says_why() {
                 "{codes:?}"
             );
             assert_eq!(&codes[2..], ["HM-SRV-0110", ""]);
-            assert_eq!(running.server.counters.refused.value(), 3);
+            assert_eq!(running.server.metrics.counters.refused.value(), 3);
             lab.stop(running).await;
         },
     );

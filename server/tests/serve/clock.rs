@@ -49,7 +49,16 @@ fn a_machine_that_was_seen_while_the_servers_clock_was_ahead_is_not_kept_out() {
             let mut machine = SoftwareMachine::new(&lab.vendor);
             hand.set(AHEAD).await;
             let node = accepted(&running, &machine).await;
-            let seen = || running.server.state().attestation(&node).unwrap().quote_clock.seen_at;
+            let seen = || {
+                running
+                    .server
+                    .journal
+                    .state()
+                    .attestation(&node)
+                    .unwrap()
+                    .quote_clock
+                    .seen_at
+            };
             assert!(seen() > 0);
             hand.set(0).await;
             assert_eq!(seen(), 0, "the time is doubted");

@@ -11,7 +11,7 @@ use hallmark_api::{
 use hallmark_authority::SubjectKey;
 use hallmark_server::{
     clock::Clock,
-    issue::{Order, OrderKey, issue_one},
+    issue::{Order, OrderKey},
     run::Running,
 };
 use hallmark_spiffe::SpiffeId;
@@ -32,10 +32,10 @@ pub(crate) fn bundle(running: &Running) -> hallmark_spiffe::Bundle {
 pub(crate) async fn minted(running: &Running, path: &str) -> (Vec<Vec<u8>>, Arc<SoftwareKey>) {
     let key = SoftwareKey::svid();
     let server = &running.server;
-    let id = SpiffeId::new(&server.trust_domain, path).unwrap();
+    let id = SpiffeId::new(server.journal.trust_domain(), path).unwrap();
     let order = Order {
         grant: mint(
-            &server.trust_domain,
+            server.journal.trust_domain(),
             id,
             Vec::new(),
             std::time::Duration::from_secs(600),
@@ -46,7 +46,7 @@ pub(crate) async fn minted(running: &Running, path: &str) -> (Vec<Vec<u8>>, Arc<
         entry: "".into(),
         has_role: false,
     };
-    let svid = issue_one(server, "local", &order).await.unwrap();
+    let svid = server.issuer.issue_one("local", &order).await.unwrap();
     (svid.chain.into_iter().map(|der| der.to_vec()).collect(), Arc::new(key))
 }
 

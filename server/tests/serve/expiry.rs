@@ -68,7 +68,7 @@ fn an_entry_ends_with_its_time_and_so_does_what_came_of_it() {
             let svid = attest(&wire(&running).await, &machine).await.unwrap();
             let parent = svid.id.clone().unwrap();
             let node = connected(&running, &mut machine, svid).await;
-            let end = running.server.clock.unix() + 600;
+            let end = running.server.journal.clock().unix() + 600;
             let entries = vec![limited("brief", &parent, end), limited("lasting", &parent, end + 3600)];
             let request = BatchCreateEntryRequest {
                 entries,

@@ -164,8 +164,8 @@ fn a_server_killed_under_load_forgets_nothing_that_it_said() {
             let running = lab.start().await;
             let server = &running.server;
             for (path, _) in &told {
-                let id = hallmark_spiffe::SpiffeId::new(&server.trust_domain, path).unwrap();
-                let row = server.node(&id).expect("who was told to be an agent is one");
+                let id = hallmark_spiffe::SpiffeId::new(server.journal.trust_domain(), path).unwrap();
+                let row = server.journal.node(&id).expect("who was told to be an agent is one");
                 assert!(row.next.is_some() && !row.ak_name.is_empty());
             }
             let query = hallmark_state::RecordQuery {
@@ -173,7 +173,7 @@ fn a_server_killed_under_load_forgets_nothing_that_it_said() {
                 filter: hallmark_state::RecordFilter::Svids,
                 ..Default::default()
             };
-            let records = server.store.records(query).await.unwrap();
+            let records = server.journal.store().records(query).await.unwrap();
             let (mut open, mut settled) = (0_i64, 0_i64);
             for stored in records {
                 match stored.record.outcome {

@@ -158,7 +158,7 @@ impl Lab {
 
     /// Stops a server and waits until its files are free.
     pub(crate) async fn stop(&self, running: Running) {
-        let server = Arc::downgrade(&running.server);
+        let server = Arc::downgrade(&running.server.journal);
         running.stop().await.unwrap();
         for _ in 0..1000 {
             if server.strong_count() == 0 {
@@ -197,12 +197,12 @@ impl Gate {
     /// Waits until so many decisions are on their way.
     pub(crate) async fn waits(running: &Running, decisions: u64) {
         for _ in 0..2000 {
-            if running.server.store.statistics().queued >= decisions {
+            if running.server.journal.store().statistics().queued >= decisions {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        panic!("only {:?} wait", running.server.store.statistics());
+        panic!("only {:?} wait", running.server.journal.store().statistics());
     }
 
     pub(crate) fn open(self) {

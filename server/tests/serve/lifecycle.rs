@@ -14,7 +14,7 @@ use hallmark_attacks::{attest, open};
 use hallmark_server::{
     caller::Caller,
     clock::Clock,
-    nodes::{Ask, ChangeFailed, change},
+    nodes::{Ask, ChangeFailed},
     run::Running,
 };
 use hallmark_state::Action;
@@ -58,7 +58,7 @@ async fn approve_as(running: &Running, uid: u32, machine: &SoftwareMachine) -> R
         reason: "",
         dry_run: false,
     };
-    match change(&running.server, ask).await {
+    match running.server.nodes.change(ask).await {
         Ok(changed) => Ok(changed.approvals),
         Err(ChangeFailed::Refused(error)) => Err(hallmark_reason::Coded::code(&error).to_string()),
         Err(failed) => panic!("{failed:?}"),

@@ -8,13 +8,7 @@ use hallmark_api::{
 };
 use hallmark_attacks::attest;
 use hallmark_policy::signed::FileKind;
-use hallmark_server::{
-    appraise,
-    caller::Caller,
-    journal::Act,
-    nodes::{Ask, change},
-    run::Running,
-};
+use hallmark_server::{caller::Caller, journal::Act, nodes::Ask, run::Running};
 use hallmark_state::{Action, Change, Node, NodeState, Outcome, PolicyFile, RecordQuery};
 use hallmark_verify::testing::SoftwareMachine;
 use tokio::task::JoinHandle;
@@ -32,14 +26,14 @@ async fn told(running: &Running) -> (Vec<(Outcome, String)>, u64) {
         limit: 1000,
         ..RecordQuery::default()
     };
-    let records = running.server.store.records(query).await.unwrap().into_iter();
+    let records = running.server.journal.store().records(query).await.unwrap().into_iter();
     let verdicts = records.filter(|it| it.record.kind == hallmark_state::RecordKind::Verdict);
     let verdicts = verdicts.map(|it| (it.record.outcome, it.record.code)).collect();
-    (verdicts, running.server.counters.issued.value())
+    (verdicts, running.server.metrics.counters.issued.value())
 }
 
 fn node(running: &Running) -> Arc<Node> {
-    running.server.state().nodes().last().unwrap().clone()
+    running.server.journal.state().nodes().last().unwrap().clone()
 }
 
 fn attempt(running: &Running, machine: &Arc<SoftwareMachine>) -> JoinHandle<Result<Svid, Status>> {
@@ -74,14 +68,14 @@ fn a_policy_that_lands_between_verdict_and_record_judges_too() {
 
             // The policy becomes durable first. The verdict was made without it, and waits behind it.
             let gate = Gate::close(&lab);
-            let server = Arc::clone(&running.server);
+            let appraiser = Arc::clone(&running.server.appraiser);
             let applied = tokio::spawn(async move {
                 let policy = b"version = 1\nname = \"p\"\nserial = 1\n[boot]\nsecure_boot = true\n".to_vec();
                 let act = Act {
                     by: "uid:0".into(),
                     reason: String::new(),
                 };
-                appraise::apply(&server, FileKind::Policy, policy, false, &act).await
+                appraiser.apply(FileKind::Policy, policy, false, &act).await
             });
             Gate::waits(&running, 1).await;
             let overtaken = attempt(&running, &machine);
@@ -148,7 +142,7 @@ fn a_ban_that_lands_between_verdict_and_record_counts() {
             attest(&wire(&running).await, &machine).await.unwrap();
             let (id, (_, issued)) = (node(&running).id.clone(), told(&running).await);
             let gate = Gate::close(&lab);
-            let server = Arc::clone(&running.server);
+            let nodes = running.server.nodes.clone();
             let banning = tokio::spawn(async move {
                 let by = Caller::Local(Some(0));
                 let ask = Ask {
@@ -158,7 +152,7 @@ fn a_ban_that_lands_between_verdict_and_record_counts() {
                     reason: "",
                     dry_run: false,
                 };
-                change(&server, ask).await.is_ok()
+                nodes.change(ask).await.is_ok()
             });
             Gate::waits(&running, 1).await;
             let attempt = attempt(&running, &machine);
@@ -237,7 +231,7 @@ fn two_first_attestations_at_once_are_one_node() {
             let_in += u64::from(attempt.await.unwrap().is_ok());
         }
         assert!(let_in >= 1);
-        assert_eq!(running.server.state().nodes().count(), 1);
+        assert_eq!(running.server.journal.state().nodes().count(), 1);
         // The server's own identity, and one for each that was accepted: what is refused is not signed. Who was overtaken
         // after that is told so, for its SVID is not the node's any more.
         let (verdicts, issued) = told(&running).await;
@@ -360,10 +354,9 @@ fn rules_that_were_stored_and_not_yet_applied_count_from_the_start() {
 }
 
 pub(crate) fn much_to_sign(running: &Running) -> impl Future<Output = ()> + use<> {
-    let server = Arc::clone(&running.server);
+    let (keys, authority) = (Arc::clone(&running.server.keys), running.server.authority.load_full());
     async move {
-        let authority = server.authority.load_full();
         let (id, alg) = (&authority.key.id, authority.key.kind.signature_alg());
-        server.keys.sign_batch(id, alg, vec![vec![7; 300]; 1000]).await.unwrap();
+        keys.sign_batch(id, alg, vec![vec![7; 300]; 1000]).await.unwrap();
     }
 }

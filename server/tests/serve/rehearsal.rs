@@ -104,8 +104,11 @@ fn a_rehearsal_says_what_the_change_says() {
         // In parts, as a long file comes.
         let parts = vec![part(&updates, &[]), part(&[], &creates[..5]), part(&[], &creates[5..])];
         let rehearsed = refused(&channel, parts).await;
-        assert_eq!(running.server.state().entries().len(), 2, "nothing is created");
-        assert_eq!(running.server.state().entries().entry("db").unwrap().revision, 0);
+        assert_eq!(running.server.journal.state().entries().len(), 2, "nothing is created");
+        assert_eq!(
+            running.server.journal.state().entries().entry("db").unwrap().revision,
+            0
+        );
 
         let mut done = updated(&channel, updates, Some(ttl)).await;
         done.extend(created(&channel, creates).await);
@@ -150,7 +153,7 @@ fn later_changes_of_a_rehearsal_see_the_earlier_ones() {
             };
             assert_eq!(missing.code, i32::from(Code::NotFound));
             assert!(
-                running.server.state().entries().entry("web").is_some(),
+                running.server.journal.state().entries().entry("web").is_some(),
                 "nothing is deleted"
             );
 

@@ -199,6 +199,7 @@ fn entries_that_wait_when_the_machine_is_banned_are_not_written() {
                 let answer = attempt.await.unwrap();
                 let is_there = running
                     .server
+                    .journal
                     .state()
                     .entries()
                     .entry(format!("{name}-loot").as_str())
@@ -235,7 +236,7 @@ fn a_ban_is_before_or_after_what_the_administrator_does() {
                 let attempt = tokio::spawn(async move { EntryClient::new(operator).batch_create_entry(request).await });
                 tokio::time::sleep(Duration::from_micros(round * 150)).await;
                 node.ban(&lab).await;
-                let is_there = || running.server.state().entries().entry(loot.as_str()).is_some();
+                let is_there = || running.server.journal.state().entries().entry(loot.as_str()).is_some();
                 let at_the_ban = is_there();
                 drop(attempt.await.unwrap());
                 assert_eq!(is_there(), at_the_ban, "round {round}");
@@ -294,7 +295,7 @@ async fn is_intended(running: &Running, id: &str) -> bool {
         newest_first: true,
         ..RecordQuery::default()
     };
-    let records = running.server.store.records(query).await.unwrap();
+    let records = running.server.journal.store().records(query).await.unwrap();
     records.iter().any(|it| it.record.subject == id)
 }
 
@@ -309,7 +310,7 @@ fn a_message_that_comes_after_the_ban_is_not_answered() {
             create(&lab, vec![node.entry("operator", true)]).await;
             let operator = node.workload(&running, "operator").await;
             for is_banned in [false, true] {
-                let idle = Arc::strong_count(&running.server);
+                let idle = Arc::strong_count(&running.server.journal);
                 let (send, held) = oneshot::channel();
                 let body = futures_util::stream::once(async {
                     match held.await {
@@ -325,7 +326,7 @@ fn a_message_that_comes_after_the_ban_is_not_answered() {
                     let request = tonic::Request::new(body);
                     client.client_streaming(request, path, codec).await
                 });
-                while Arc::strong_count(&running.server) == idle {
+                while Arc::strong_count(&running.server.journal) == idle {
                     tokio::time::sleep(Duration::from_millis(1)).await;
                 }
                 tokio::time::sleep(Duration::from_millis(100)).await;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hallmark_policy::signed::{FileKind, OperatorKey, SignedFile};
 use hallmark_reason::Coded as _;
-use hallmark_server::{appraise, journal::Act, run::Running};
+use hallmark_server::{journal::Act, run::Running};
 use hallmark_spiffe::TrustDomain;
 use hallmark_state::{Change, PolicyFile};
 use hallmark_verify::testing::SoftwareMachine;
@@ -20,7 +20,12 @@ async fn apply(running: &Running, content: &str) -> String {
         by: "uid:0".into(),
         reason: String::new(),
     };
-    match appraise::apply(&running.server, FileKind::Policy, content, false, &act).await {
+    match running
+        .server
+        .appraiser
+        .apply(FileKind::Policy, content, false, &act)
+        .await
+    {
         Ok(_) => "applied".to_owned(),
         Err(error) => error.code().to_string(),
     }
@@ -69,7 +74,7 @@ fn what_was_signed_before_stays_in_force_and_is_signed_again() {
 
             let signed = async |running: &Running| {
                 let place = (FileKind::Policy, "edge".to_owned());
-                let file = running.server.state().policy_files()[&place].clone();
+                let file = running.server.journal.state().policy_files()[&place].clone();
                 (file.serial, file.in_force, SignedFile::names_trust_domain(&file.signed))
             };
             assert_eq!(apply(&running, &before).await, "HM-POLICY-0431");

@@ -21,13 +21,13 @@ fn agents_are_counted_listed_and_looked_at() {
         for name in ["aa", "bb", "cc"] {
             lab.attested(name, &["tpm2:class:simulator"]).await;
         }
-        let count = agent_admin::count(&lab.server, local(CountAgentsRequest::default())).unwrap();
+        let count = agent_admin::count(&lab.server.journal, local(CountAgentsRequest::default())).unwrap();
         assert_eq!(count.into_inner().count, 3);
         let request = ListAgentsRequest {
             page_size: 2,
             ..Default::default()
         };
-        let page = agent_admin::list(&lab.server, local(request.clone()))
+        let page = agent_admin::list(&lab.server.journal, local(request.clone()))
             .unwrap()
             .into_inner();
         assert_eq!(page.agents.len(), 2);
@@ -35,7 +35,9 @@ fn agents_are_counted_listed_and_looked_at() {
             page_token: page.next_page_token,
             ..request
         };
-        let rest = agent_admin::list(&lab.server, local(request)).unwrap().into_inner();
+        let rest = agent_admin::list(&lab.server.journal, local(request))
+            .unwrap()
+            .into_inner();
         assert_eq!((rest.agents.len(), rest.next_page_token.as_str()), (1, ""));
         let agent = &page.agents[0];
         assert_eq!(agent.x509svid_serial_number, "2748", "decimal");
@@ -60,7 +62,9 @@ fn an_agent_is_found_by_its_id_alone() {
             id: id.clone(),
             output_mask: Some(mask),
         };
-        let masked = agent_admin::get(&lab.server, local(request)).unwrap().into_inner();
+        let masked = agent_admin::get(&lab.server.journal, local(request))
+            .unwrap()
+            .into_inner();
         assert_eq!(
             masked,
             types::Agent {
@@ -83,7 +87,9 @@ fn an_agent_is_found_by_its_id_alone() {
                 output_mask: None,
             };
             assert_eq!(
-                agent_admin::get(&lab.server, local(request)).unwrap_err().code(),
+                agent_admin::get(&lab.server.journal, local(request))
+                    .unwrap_err()
+                    .code(),
                 code,
                 "{id:?}"
             );
@@ -96,14 +102,14 @@ fn a_ban_lasts_until_the_agent_is_deleted() {
     isolated("agents::a_ban_lasts_until_the_agent_is_deleted", |folder| async move {
         let lab = Lab::start(&folder).await;
         let id = lab.attested("aa", &["tpm2:class:simulator"]).await;
-        agent_admin::ban(&lab.server, local(BanAgentRequest { id: message(&id) }))
+        agent_admin::ban(&lab.server.nodes, local(BanAgentRequest { id: message(&id) }))
             .await
             .unwrap();
         lab.stop().await;
         let lab = Lab::start(&folder).await;
         let get = || {
             agent_admin::get(
-                &lab.server,
+                &lab.server.journal,
                 local(GetAgentRequest {
                     id: message(&id),
                     output_mask: None,
@@ -120,18 +126,21 @@ fn a_ban_lasts_until_the_agent_is_deleted() {
             banned.x509svid_expires_at, 4_000_000_000,
             "tidying up by expiry must not lift the ban"
         );
-        agent_admin::delete(&lab.server, local(DeleteAgentRequest { id: message(&id) }))
+        agent_admin::delete(&lab.server.nodes, local(DeleteAgentRequest { id: message(&id) }))
             .await
             .unwrap();
         assert_eq!(get().unwrap_err().code(), Code::NotFound);
         let request = || local(DeleteAgentRequest { id: message(&id) });
         assert_eq!(
-            agent_admin::delete(&lab.server, request()).await.unwrap_err().code(),
+            agent_admin::delete(&lab.server.nodes, request())
+                .await
+                .unwrap_err()
+                .code(),
             Code::NotFound
         );
         let request = local(BanAgentRequest { id: message(&id) });
         assert_eq!(
-            agent_admin::ban(&lab.server, request).await.unwrap_err().code(),
+            agent_admin::ban(&lab.server.nodes, request).await.unwrap_err().code(),
             Code::NotFound
         );
     });

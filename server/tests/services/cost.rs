@@ -63,7 +63,7 @@ fn cost_of_batches() {
             started,
             before,
         );
-        let statistics = lab.server.store.statistics();
+        let statistics = lab.server.journal.store().statistics();
         println!("measured: {} jobs in {} flushes", statistics.jobs, statistics.commits);
         control(&lab, &csrs).await;
     });

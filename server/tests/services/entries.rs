@@ -311,10 +311,10 @@ fn expired_entries_are_taken_away_and_recorded() {
             let created = lab.create(old.clone()).await;
             lab.create(vec![expiring("/later", 4_000_000_000), expiring("/never", 0)])
                 .await;
-            assert_eq!(prune(&lab.server).await.unwrap(), 700);
-            assert_eq!(prune(&lab.server).await.unwrap(), 0);
+            assert_eq!(prune(&lab.server.journal).await.unwrap(), 700);
+            assert_eq!(prune(&lab.server.journal).await.unwrap(), 0);
             let paths = |lab: &Lab| -> Vec<String> {
-                let state = lab.server.state();
+                let state = lab.server.journal.state();
                 let all = state.entries().list(&hallmark_state::Filter::default(), 0, None);
                 all.entries
                     .iter()
@@ -330,7 +330,7 @@ fn expired_entries_are_taken_away_and_recorded() {
                 subject: Some(created[0].entry.as_ref().unwrap().id.clone()),
                 ..Default::default()
             };
-            let records = lab.server.store.records(query).await.unwrap();
+            let records = lab.server.journal.store().records(query).await.unwrap();
             let last = &records.last().unwrap().record.detail;
             assert!(last.contains("entry-deleted") && last.contains("expiry"), "{last}");
             // Their place is free again, and what went is gone for good.

@@ -18,8 +18,7 @@ use hallmark_server::{
     caller::Caller,
     clock::Clock,
     config,
-    run::Running,
-    server::Server,
+    run::{Running, Server},
 };
 use hallmark_spiffe::{Selector, SpiffeId};
 use hallmark_state::{Appraised, Approvals, Change, Node, NodeState, NodeSvid};
@@ -109,7 +108,7 @@ pin = "file:{folder}/pin"
 /// A running server and its services.
 pub(crate) struct Lab {
     running: Running,
-    pub(crate) server: Arc<Server>,
+    pub(crate) server: Server,
     pub(crate) entries: EntryService,
     pub(crate) svids: SvidService,
     pub(crate) bundle: BundleService,
@@ -119,11 +118,11 @@ impl Lab {
     pub(crate) async fn start(folder: &Path) -> Self {
         let config = config::load(&folder.join("server.toml"), None).unwrap();
         let running = Running::start(config, Clock::system()).await.unwrap();
-        let server = Arc::clone(&running.server);
+        let server = running.server.clone();
         Self {
-            entries: EntryService::new(Arc::clone(&server)),
-            svids: SvidService::new(Arc::clone(&server)),
-            bundle: BundleService::new(Arc::clone(&server)),
+            entries: server.services.entries.clone(),
+            svids: server.services.svids.clone(),
+            bundle: server.services.bundles.clone(),
             server,
             running,
         }
@@ -138,16 +137,17 @@ impl Lab {
             svids,
             bundle,
         } = self;
-        drop((entries, svids, bundle));
+        let journal = Arc::downgrade(&server.journal);
+        drop((server, entries, svids, bundle));
         running.stop().await.unwrap();
-        // Connections and timers let go of the server a moment later.
+        // Connections and timers let go of the journal a moment later.
         for _ in 0..500 {
-            if Arc::strong_count(&server) == 1 {
+            if journal.strong_count() == 0 {
                 break;
             }
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
-        assert_eq!(Arc::strong_count(&server), 1, "something still holds the server");
+        assert_eq!(journal.strong_count(), 0, "something still holds the journal");
     }
 
     /// Creates entries over the API.
@@ -194,7 +194,7 @@ impl Lab {
             approvals: Approvals::default(),
             untrusted_reason: String::new(),
             appraised: Appraised {
-                rules: self.server.state().rules().revision,
+                rules: self.server.journal.state().rules().revision,
                 stale_at: None,
             },
             can_reattest: true,

@@ -104,7 +104,7 @@ fn entries_are_found_by_whom_they_federate_with() {
                 ..Default::default()
             };
             let found: Vec<_> = {
-                let state = lab.server.state();
+                let state = lab.server.journal.state();
                 let entries = state.entries().list(&filter, 2, None).entries;
                 entries.into_iter().map(|entry| Entry::clone(entry)).collect()
             };

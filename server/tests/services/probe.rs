@@ -30,7 +30,7 @@ fn a_token_that_returns_another_keys_signature_is_told() {
         "probe::a_token_that_returns_another_keys_signature_is_told",
         |folder| async move {
             let lab = Lab::start(&folder).await;
-            let admin = AdminService::new(Arc::clone(&lab.server));
+            let admin = lab.server.services.admin.clone();
             let good = lab.server.authority.load_full();
             assert_eq!(codes(&admin).await, (String::new(), String::new()), "the control");
             let other = lab

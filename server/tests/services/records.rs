@@ -12,7 +12,7 @@ use crate::{
 async fn records(lab: &Lab, filter: RecordFilter) -> Vec<StoredRecord> {
     let mut query = RecordQuery::default();
     (query.limit, query.filter) = (1000, filter);
-    lab.server.store.records(query).await.unwrap()
+    lab.server.journal.store().records(query).await.unwrap()
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn what_cannot_be_recorded_is_neither_signed_nor_changed() {
                 .await;
             assert_eq!(code(created[0].status.as_ref()), Code::Internal);
             assert!(
-                lab.server.state().entries().entry("late").is_none(),
+                lab.server.journal.state().entries().entry("late").is_none(),
                 "what is not durable is not visible"
             );
             other.execute_batch("ROLLBACK").unwrap();

@@ -68,7 +68,7 @@ fn verified(lab: &Lab, svid: &types::X509svid) -> SpiffeId {
     let chain: Vec<&[u8]> = svid.cert_chain.iter().map(AsRef::as_ref).collect();
     let authority = lab.server.authority.load();
     let roots: Vec<&[u8]> = authority.bundle.x509_authorities.iter().map(AsRef::as_ref).collect();
-    x509::verify_chain(&chain, &roots, &lab.server.trust_domain, SystemTime::now()).unwrap()
+    x509::verify_chain(&chain, &roots, lab.server.journal.trust_domain(), SystemTime::now()).unwrap()
 }
 
 fn codes(response: &BatchNewX509svidResponse) -> Vec<Code> {
@@ -139,7 +139,7 @@ fn a_batch_is_answered_item_by_item_in_order() {
                     .general_names
                     .len();
                 assert_eq!(names, if path == "/db" { 3 } else { 1 });
-                let lifetime = svid.expires_at - lab.server.clock.unix();
+                let lifetime = svid.expires_at - lab.server.journal.clock().unix();
                 let expected = if path == "/db" { 600 } else { 3600 };
                 assert!((expected - 5..=expected).contains(&lifetime), "{lifetime}");
             }
@@ -233,7 +233,7 @@ fn a_ban_that_meets_a_request_on_its_way_wins() {
                         let request = hallmark_api::agent::BanAgentRequest {
                             id: Some(crate::lab::id_message(agent.path())),
                         };
-                        let ban = hallmark_server::api::agent_admin::ban(&lab.server, local(request));
+                        let ban = hallmark_server::api::agent_admin::ban(&lab.server.nodes, local(request));
                         ban.await.unwrap();
                     }
                     go.store(true, Ordering::SeqCst);
@@ -269,12 +269,12 @@ fn minting_takes_its_names_from_the_csr() {
         let (_, leaf) = X509Certificate::from_der(&svid.cert_chain[0]).unwrap();
         let names = &leaf.subject_alternative_name().unwrap().unwrap().value.general_names;
         assert!(names.contains(&x509_parser::extensions::GeneralName::DNSName("hook.example.org")));
-        assert!(svid.expires_at - lab.server.clock.unix() <= 120);
+        assert!(svid.expires_at - lab.server.journal.clock().unix() <= 120);
         let default = mint(csr(&["spiffe://example.org/hook"], &[]), 0).await.unwrap();
-        assert!(default.expires_at - lab.server.clock.unix() > 3590);
+        assert!(default.expires_at - lab.server.journal.clock().unix() > 3590);
         // The longest that may be minted, and one second more.
         let day = mint(csr(&["spiffe://example.org/hook"], &[]), 86_400).await.unwrap();
-        assert!(day.expires_at - lab.server.clock.unix() > 86_390);
+        assert!(day.expires_at - lab.server.journal.clock().unix() > 86_390);
         let refused = mint(csr(&["spiffe://example.org/hook"], &[]), 86_401)
             .await
             .unwrap_err();

@@ -13,7 +13,10 @@ use hallmark_verify::offline::anchors_of;
 use tonic::Status;
 
 use super::policy::refused;
-use crate::{appraise, journal::store_failed, server::Server};
+use crate::{
+    appraise::Appraiser,
+    journal::{Journal, store_failed},
+};
 
 /// The answer, part by part: an IMA list is larger than any one message.
 pub(super) type Parts = Pin<Box<dyn Stream<Item = Result<GetEvidenceResponse, Status>> + Send>>;
@@ -22,11 +25,15 @@ pub(super) type Parts = Pin<Box<dyn Stream<Item = Result<GetEvidenceResponse, St
 ///
 /// # Errors
 /// `InvalidArgument` for what is no id, `NotFound` for a node that never proved anything.
-pub(super) async fn get(server: Arc<Server>, id: &str) -> Result<Parts, Status> {
+pub(super) async fn get(journal: Arc<Journal>, appraiser: &Appraiser, id: &str) -> Result<Parts, Status> {
     let id = SpiffeId::parse(id).map_err(|error| Status::invalid_argument(format!("invalid id: {error}")))?;
-    let kept = server.store.evidence(&id).await.map_err(|error| store_failed(&error))?;
+    let kept = journal
+        .store()
+        .evidence(&id)
+        .await
+        .map_err(|error| store_failed(&error))?;
     let kept = kept.ok_or_else(|| Status::not_found("no evidence of this node is kept"))?;
-    let distrust = server
+    let distrust = journal
         .node(&id)
         .map_or_else(String::new, |node| node.untrusted_reason.clone());
     let undecodable = |reason| {
@@ -37,8 +44,8 @@ pub(super) async fn get(server: Arc<Server>, id: &str) -> Result<Parts, Status> 
         store_failed(&undecodable)
     };
     let facts: MachineFacts = serde_json::from_str(&kept.facts).map_err(|error| undecodable(error.to_string()))?;
-    let file = with_grounds(&server, &kept, &facts).map_err(undecodable)?;
-    let result = appraise::judge(&server, &id, facts).await;
+    let file = with_grounds(&journal, &kept, &facts).map_err(undecodable)?;
+    let result = appraiser.judge(&id, facts).await;
     let result = result.map_err(|error| refused(&error))?;
     let summary = Part::Summary(EvidenceSummary {
         judged_at: kept.judged_at,
@@ -49,9 +56,9 @@ pub(super) async fn get(server: Arc<Server>, id: &str) -> Result<Parts, Status> 
         distrust,
     });
     let logs = stream::iter(LogKind::ALL).then(move |kind| {
-        let (server, id) = (Arc::clone(&server), id.clone());
+        let (journal, id) = (Arc::clone(&journal), id.clone());
         async move {
-            match server.store.logs(&id, &[kind.number()]).await {
+            match journal.store().logs(&id, &[kind.number()]).await {
                 Ok(logs) => stream::iter(
                     logs.into_iter()
                         .flat_map(|(kind, log)| parts(kind, &log))
@@ -66,10 +73,10 @@ pub(super) async fn get(server: Arc<Server>, id: &str) -> Result<Parts, Status> 
 }
 
 /// The evidence as a file, with what it was judged by: all but the policies, which are files of their own.
-fn with_grounds(server: &Server, kept: &NodeEvidence, facts: &MachineFacts) -> Result<String, String> {
+fn with_grounds(journal: &Journal, kept: &NodeEvidence, facts: &MachineFacts) -> Result<String, String> {
     let mut file = EvidenceFile::parse(kept.file.as_bytes()).map_err(|error| error.to_string())?;
     let (rules, trust) = {
-        let state = server.state();
+        let state = journal.state();
         (state.rules().set.rules.clone(), state.trust())
     };
     file.judged = Some(Judged {

@@ -7,7 +7,7 @@ use hallmark_api::admin::{FindIdsRequest, FindIdsResponse, ListServedEntriesResp
 use hallmark_spiffe::SpiffeId;
 use tonic::Status;
 
-use crate::{api::entry::authorised, convert::entry_message, nodes::id_of_line, server::Server};
+use crate::{api::entry::authorised, convert::entry_message, journal::Journal, nodes::id_of_line};
 
 /// Enough to tell some of several.
 const MOST: usize = 6;
@@ -21,11 +21,11 @@ pub(super) type Parts = Pin<Box<dyn Stream<Item = Result<ListServedEntriesRespon
 ///
 /// # Errors
 /// `InvalidArgument` for an unknown kind.
-pub(super) fn ids(server: &Server, request: &FindIdsRequest) -> Result<FindIdsResponse, Status> {
+pub(super) fn ids(journal: &Journal, request: &FindIdsRequest) -> Result<FindIdsResponse, Status> {
     let prefix = request.prefix.as_str();
     let ids = match request.kind.as_str() {
         "entry" => {
-            let state = server.state();
+            let state = journal.state();
             state
                 .entries()
                 .ids_from(prefix, MOST)
@@ -35,12 +35,12 @@ pub(super) fn ids(server: &Server, request: &FindIdsRequest) -> Result<FindIdsRe
         }
         "inventory" => {
             let prefix = prefix.to_ascii_lowercase();
-            let known = Arc::clone(server.state().inventory());
+            let known = Arc::clone(journal.state().inventory());
             let keys = known.lines().values().flat_map(|line| line.eks());
             let keys = keys.map(|ek| ek.to_string());
             keys.filter(|ek| ek.starts_with(&prefix)).take(MOST).collect()
         }
-        "node" => nodes(server, prefix),
+        "node" => nodes(journal, prefix),
         other => {
             return Err(Status::invalid_argument(format!(
                 "unknown kind {other:?}: node, entry, inventory"
@@ -51,12 +51,12 @@ pub(super) fn ids(server: &Server, request: &FindIdsRequest) -> Result<FindIdsRe
 }
 
 /// Nodes, those included that only the inventory knows: by the start of the last part of their id.
-fn nodes(server: &Server, prefix: &str) -> Vec<String> {
+fn nodes(journal: &Journal, prefix: &str) -> Vec<String> {
     let is_it = |id: &SpiffeId| {
         let last = id.path().rsplit('/').next().unwrap_or_default();
         last.starts_with(prefix)
     };
-    let (state, now) = (server.state(), server.clock.unix());
+    let (state, now) = (journal.state(), journal.clock().unix());
     let listed = state.inventory().lines().values().filter(|line| line.is_valid_at(now));
     let listed = listed.filter_map(|line| id_of_line(&state, line));
     let mut found: BTreeSet<String> = BTreeSet::new();
@@ -72,12 +72,12 @@ fn nodes(server: &Server, prefix: &str) -> Vec<String> {
 ///
 /// # Errors
 /// `InvalidArgument` for what is no id, `NotFound` for a node that has no identity.
-pub(super) fn served(server: &Server, node: &str) -> Result<Parts, Status> {
+pub(super) fn served(journal: &Journal, node: &str) -> Result<Parts, Status> {
     let id = SpiffeId::parse(node).map_err(|error| Status::invalid_argument(format!("invalid id: {error}")))?;
-    if !server.node(&id).is_some_and(|row| row.was_admitted()) {
+    if !journal.node(&id).is_some_and(|row| row.was_admitted()) {
         return Err(Status::not_found("agent not found"));
     }
-    let entries = authorised(server, &id);
+    let entries = authorised(journal, &id);
     let parts: Vec<Result<ListServedEntriesResponse, Status>> = entries
         .chunks(PART)
         .map(|part| {

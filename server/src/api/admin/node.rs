@@ -6,25 +6,25 @@ use hallmark_spiffe::SpiffeId;
 use hallmark_state::{Node, NodeState};
 use tonic::Status;
 
-use crate::{attest::Facts, server::Server};
+use crate::{attest::Facts, journal::Journal};
 
 /// Everything that is known of the node `id`.
 ///
 /// # Errors
 /// `InvalidArgument` for what is no id, `NotFound` for an unknown one.
-pub(super) fn get(server: &Server, id: &str) -> Result<GetNodeResponse, Status> {
+pub(super) fn get(journal: &Journal, id: &str) -> Result<GetNodeResponse, Status> {
     let id = SpiffeId::parse(id).map_err(|error| Status::invalid_argument(format!("invalid id: {error}")))?;
-    let now = server.clock.unix();
-    match server.node(&id) {
+    let now = journal.clock().unix();
+    match journal.node(&id) {
         Some(agent) => Ok(message(&agent, now)),
-        None => listed(server, &id, now).ok_or_else(|| Status::not_found("agent not found")),
+        None => listed(journal, &id, now).ok_or_else(|| Status::not_found("agent not found")),
     }
 }
 
 /// A node that the inventory alone knows.
-fn listed(server: &Server, id: &SpiffeId, now: i64) -> Option<GetNodeResponse> {
+fn listed(journal: &Journal, id: &SpiffeId, now: i64) -> Option<GetNodeResponse> {
     let ek = NodeId::ek_of(id)?;
-    let state = server.state().standing(None, &ek, now)?;
+    let state = journal.state().standing(None, &ek, now)?;
     Some(GetNodeResponse {
         id: id.as_str().to_owned(),
         state: state.as_str().to_owned(),

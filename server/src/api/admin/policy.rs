@@ -1,7 +1,5 @@
 //! Policies and baselines.
 
-use std::sync::Arc;
-
 use hallmark_api::admin::{
     ApplyPolicyFileRequest, GetPolicyFileRequest, ListPolicyFilesResponse, NodeChange, PolicyFile, PolicyFileChange,
     WithdrawPolicyFileRequest,
@@ -11,35 +9,37 @@ use hallmark_reason::Report;
 use tonic::{Request, Status};
 
 use crate::{
-    appraise::{self, Applied, PolicyFileError},
+    appraise::{Applied, Appraiser, PolicyFileError},
     caller,
-    server::Server,
+    journal::Journal,
 };
 
 pub(super) async fn apply(
-    server: &Arc<Server>,
+    appraiser: &Appraiser,
     request: Request<ApplyPolicyFileRequest>,
 ) -> Result<PolicyFileChange, Status> {
     let act = caller::act(&request)?;
     let request = request.into_inner();
     let kind = kind(&request.kind)?;
-    let applied = appraise::apply(server, kind, request.content.to_vec(), request.dry_run, &act).await;
+    let applied = appraiser
+        .apply(kind, request.content.to_vec(), request.dry_run, &act)
+        .await;
     applied.map(message).map_err(|error| refused(&error))
 }
 
 pub(super) async fn withdraw(
-    server: &Arc<Server>,
+    appraiser: &Appraiser,
     request: Request<WithdrawPolicyFileRequest>,
 ) -> Result<PolicyFileChange, Status> {
     let act = caller::act(&request)?;
     let request = request.into_inner();
     let kind = kind(&request.kind)?;
-    let withdrawn = appraise::withdraw(server, kind, &request.name, request.dry_run, &act).await;
+    let withdrawn = appraiser.withdraw(kind, &request.name, request.dry_run, &act).await;
     withdrawn.map(message).map_err(|error| refused(&error))
 }
 
-pub(super) fn list(server: &Server) -> ListPolicyFilesResponse {
-    let files: Vec<_> = server.state().policy_files().values().cloned().collect();
+pub(super) fn list(journal: &Journal) -> ListPolicyFilesResponse {
+    let files: Vec<_> = journal.state().policy_files().values().cloned().collect();
     let files = files.iter().map(|file| PolicyFile {
         payload: Vec::new().into(),
         ..whole(file)
@@ -47,10 +47,10 @@ pub(super) fn list(server: &Server) -> ListPolicyFilesResponse {
     ListPolicyFilesResponse { files: files.collect() }
 }
 
-pub(super) fn get(server: &Server, request: GetPolicyFileRequest) -> Result<PolicyFile, Status> {
+pub(super) fn get(journal: &Journal, request: GetPolicyFileRequest) -> Result<PolicyFile, Status> {
     let kind = kind(&request.kind)?;
     let place = (kind, request.name.clone());
-    let file = server.state().policy_files().get(&place).cloned();
+    let file = journal.state().policy_files().get(&place).cloned();
     file.map(|file| whole(&file))
         .ok_or_else(|| Status::not_found(format!("no {kind} named {} was ever applied", request.name)))
 }

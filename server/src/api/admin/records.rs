@@ -4,7 +4,7 @@ use hallmark_api::admin::{ListRecordsRequest, ListRecordsResponse, Record};
 use hallmark_state::{RecordFilter, RecordQuery, StoredRecord};
 use tonic::Status;
 
-use crate::{journal::store_failed, server::Server};
+use crate::journal::{Journal, store_failed};
 
 /// Unless asked otherwise.
 const DEFAULT_LIMIT: u32 = 100;
@@ -15,7 +15,7 @@ const MAX_LIMIT: u32 = 1000;
 ///
 /// # Errors
 /// `InvalidArgument` for an unknown kind, `Unavailable` when the store does not answer.
-pub(super) async fn list(server: &Server, request: ListRecordsRequest) -> Result<ListRecordsResponse, Status> {
+pub(super) async fn list(journal: &Journal, request: ListRecordsRequest) -> Result<ListRecordsResponse, Status> {
     let filter = match request.kind.as_str() {
         "" => RecordFilter::All,
         "verdict" => RecordFilter::Verdicts,
@@ -40,8 +40,8 @@ pub(super) async fn list(server: &Server, request: ListRecordsRequest) -> Result
         since: request.since.max(0),
         until: request.until.max(0),
     };
-    let records = server
-        .store
+    let records = journal
+        .store()
         .records(query)
         .await
         .map_err(|error| store_failed(&error))?;

@@ -5,47 +5,49 @@ use hallmark_api::admin::{CheckEntriesRequest, CheckEntriesResponse, RefusedEntr
 use hallmark_state::decide::StagedEntries;
 use tonic::Status;
 
-use super::write;
-use crate::{caller::Caller, server::Server};
+use super::EntryChanges;
+use crate::caller::Caller;
 
 /// The most changes that are looked at together: above the largest file of entries.
 const MAX_CHANGES: usize = 500_000;
 /// The most refusals that are told.
 const MAX_REFUSED: usize = 500;
 
-/// What would be refused of the changes, made in this order.
-///
-/// # Errors
-/// `InvalidArgument` for too many changes; what breaks the stream.
-pub(in crate::api) async fn check(
-    server: &Server,
-    by: &Caller,
-    mut parts: impl Stream<Item = Result<CheckEntriesRequest, Status>> + Unpin,
-) -> Result<CheckEntriesResponse, Status> {
-    let mut staged = StagedEntries::default();
-    let (mut refused, mut count) = (Vec::new(), 0_usize);
-    while let Some(part) = parts.next().await {
-        let outcomes = write::rehearse(server, by, &mut staged, &part?)?;
-        let places = count..;
-        count = count.saturating_add(outcomes.len());
-        if count > MAX_CHANGES {
-            return Err(Status::invalid_argument(format!(
-                "more than {MAX_CHANGES} changes of entries at once; split the file"
-            )));
-        }
-        for (place, (status, similar_id)) in places.zip(outcomes) {
-            if status.code != 0 {
-                refused.push(RefusedEntry {
-                    place: u64::try_from(place).unwrap_or(u64::MAX),
-                    status: Some(status),
-                    similar_id,
-                });
+impl EntryChanges {
+    /// What would be refused of the changes, made in this order.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for too many changes; what breaks the stream.
+    pub(in crate::api) async fn check(
+        &self,
+        by: &Caller,
+        mut parts: impl Stream<Item = Result<CheckEntriesRequest, Status>> + Unpin,
+    ) -> Result<CheckEntriesResponse, Status> {
+        let mut staged = StagedEntries::default();
+        let (mut refused, mut count) = (Vec::new(), 0_usize);
+        while let Some(part) = parts.next().await {
+            let outcomes = self.rehearse(by, &mut staged, &part?)?;
+            let places = count..;
+            count = count.saturating_add(outcomes.len());
+            if count > MAX_CHANGES {
+                return Err(Status::invalid_argument(format!(
+                    "more than {MAX_CHANGES} changes of entries at once; split the file"
+                )));
+            }
+            for (place, (status, similar_id)) in places.zip(outcomes) {
+                if status.code != 0 {
+                    refused.push(RefusedEntry {
+                        place: u64::try_from(place).unwrap_or(u64::MAX),
+                        status: Some(status),
+                        similar_id,
+                    });
+                }
+            }
+            if refused.len() >= MAX_REFUSED {
+                refused.truncate(MAX_REFUSED);
+                break;
             }
         }
-        if refused.len() >= MAX_REFUSED {
-            refused.truncate(MAX_REFUSED);
-            break;
-        }
+        Ok(CheckEntriesResponse { refused })
     }
-    Ok(CheckEntriesResponse { refused })
 }

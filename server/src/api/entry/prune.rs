@@ -6,10 +6,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use hallmark_state::{Done, decide::delete_expired};
 use hallmark_store::StoreError;
 
-use crate::{
-    journal::{Failed, log_store_failure},
-    server::Server,
-};
+use crate::journal::{Failed, Journal, log_store_failure};
 
 /// How often expired entries are looked for.
 const INTERVAL: Duration = Duration::from_secs(300);
@@ -22,11 +19,11 @@ const BY: &str = "expiry";
 ///
 /// # Errors
 /// When the store does not take it; what is left is tried again at the next time.
-pub async fn prune(server: &Server) -> Result<usize, StoreError> {
+pub async fn prune(journal: &Journal) -> Result<usize, StoreError> {
     let mut pruned = 0;
     loop {
-        let decided = server.journal.decide(BY, |view| {
-            Ok::<_, Infallible>(delete_expired(view, BATCH, server.clock.unix()))
+        let decided = journal.decide(BY, |view| {
+            Ok::<_, Infallible>(delete_expired(view, BATCH, journal.clock().unix()))
         });
         match decided.await {
             Ok(Done { answer: 0, .. }) => return Ok(pruned),
@@ -38,10 +35,10 @@ pub async fn prune(server: &Server) -> Result<usize, StoreError> {
 }
 
 /// Prunes now and then, for ever.
-pub async fn keep_pruned(server: Arc<Server>) {
+pub async fn keep_pruned(journal: Arc<Journal>) {
     loop {
         tokio::time::sleep(INTERVAL).await;
-        match prune(&server).await {
+        match prune(&journal).await {
             Ok(0) => {}
             Ok(count) => tracing::info!(count, "expired entries were deleted"),
             Err(error) => log_store_failure(&error),

@@ -1,7 +1,7 @@
 //! Creating, updating and deleting entries. Items of a batch stand for themselves; those that are right become
 //! durable together.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use hallmark_api::{
     admin::CheckEntriesRequest,
@@ -22,100 +22,170 @@ use tonic::Status;
 use uuid::Uuid;
 
 use crate::{
-    caller::{Caller, RoleError},
+    caller::{AdminIds, Caller, RoleError},
     convert::{MAX_BATCH, apply_mask, entry_draft, entry_message, failed_item, ok_item},
-    journal::{Act, Failed, store_failed},
-    server::Server,
+    journal::{Act, Failed, Journal, store_failed},
 };
-
-/// `BatchCreateEntry`.
-pub(super) async fn create(
-    server: &Server,
-    by: &Caller,
-    act: &Act,
-    request: &BatchCreateEntryRequest,
-) -> Result<BatchCreateEntryResponse, Status> {
-    let items = request.entries.iter().map(creation).collect();
-    let items = write(server, by, act, items).await?;
-    let answer = |item| {
-        let (status, entry) = answer(item, request.output_mask.as_ref());
-        batch_create_entry_response::Result { status, entry }
-    };
-    Ok(BatchCreateEntryResponse {
-        results: items.into_iter().map(answer).collect(),
-    })
-}
-
-/// `BatchUpdateEntry`.
-pub(super) async fn update(
-    server: &Server,
-    by: &Caller,
-    act: &Act,
-    request: &BatchUpdateEntryRequest,
-) -> Result<BatchUpdateEntryResponse, Status> {
-    let revisions = revisions(&request.entries, request.input_mask.as_ref());
-    let items = revisions.iter().map(|revision| revision.operation()).collect();
-    let items = write(server, by, act, items).await?;
-    let answer = |item| {
-        let (status, entry) = answer(item, request.output_mask.as_ref());
-        batch_update_entry_response::Result { status, entry }
-    };
-    Ok(BatchUpdateEntryResponse {
-        results: items.into_iter().map(answer).collect(),
-    })
-}
-
-/// `BatchDeleteEntry`.
-pub(super) async fn delete(
-    server: &Server,
-    by: &Caller,
-    act: &Act,
-    ids: Vec<String>,
-) -> Result<BatchDeleteEntryResponse, Status> {
-    let items = ids.iter().map(|id| Ok(EntryOperation::Delete(known_id(id)?))).collect();
-    let items = write(server, by, act, items).await?;
-    let answer = |(id, item)| {
-        let (status, _) = answer(item, None);
-        batch_delete_entry_response::Result { status, id }
-    };
-    Ok(BatchDeleteEntryResponse {
-        results: ids.into_iter().zip(items).map(answer).collect(),
-    })
-}
 
 /// An operation, or why the item cannot be one.
 type Operation<'a> = Result<EntryOperation<'a>, Status>;
 /// What became of an item.
 type Item = Result<EntryItem, Status>;
 
-/// Writes the entries; an item that is no operation stays what it is.
-async fn write(server: &Server, by: &Caller, act: &Act, items: Vec<Operation<'_>>) -> Result<Vec<Item>, Status> {
-    check_size(items.len())?;
-    let (operations, mut places) = sorted(items);
-    let configured = server.admin_ids.load_full();
-    let writer = writer(server, by, &configured, &act.reason);
-    let decided = server.journal.decide(&act.by, |view| {
-        write_entries(view, &operations, &writer, server.clock.unix())
-    });
-    match decided.await {
-        Ok(done) => fill(&mut places, done.answer.into_iter().map(Ok)),
-        Err(Failed::Refused(gap)) => return Err(no_longer(gap, by)),
-        Err(Failed::Store(error)) => {
-            // What is right by itself hears that it was not kept; what is wrong stays wrong.
-            let failed = Status::internal(store_failed(&error).message());
-            let state = server.state();
-            let items = StagedEntries::default().write(&View::new(&state), &operations, &writer, server.clock.unix());
-            let items = items.map_err(|gap| no_longer(gap, by))?.into_iter();
-            fill(
-                &mut places,
-                items.map(|item| match item {
-                    EntryItem::Done(_) => Err(failed.clone()),
-                    other => Ok(other),
-                }),
-            );
+/// Changes entries as operators ask.
+#[derive(Debug, Clone)]
+pub struct EntryChanges {
+    journal: Arc<Journal>,
+    admin_ids: AdminIds,
+    /// The longest that an entry may let its SVIDs live.
+    max_ttl: Duration,
+}
+
+impl EntryChanges {
+    /// Changes of the entries of `journal`, whose SVIDs live for `max_ttl` at most.
+    #[must_use]
+    pub const fn new(journal: Arc<Journal>, admin_ids: AdminIds, max_ttl: Duration) -> Self {
+        Self {
+            journal,
+            admin_ids,
+            max_ttl,
         }
     }
-    Ok(places.into_iter().map(place).collect())
+
+    /// `BatchCreateEntry`.
+    pub(super) async fn create(
+        &self,
+        by: &Caller,
+        act: &Act,
+        request: &BatchCreateEntryRequest,
+    ) -> Result<BatchCreateEntryResponse, Status> {
+        let items = request.entries.iter().map(creation).collect();
+        let items = self.write(by, act, items).await?;
+        let answer = |item| {
+            let (status, entry) = answer(item, request.output_mask.as_ref());
+            batch_create_entry_response::Result { status, entry }
+        };
+        Ok(BatchCreateEntryResponse {
+            results: items.into_iter().map(answer).collect(),
+        })
+    }
+
+    /// `BatchUpdateEntry`.
+    pub(super) async fn update(
+        &self,
+        by: &Caller,
+        act: &Act,
+        request: &BatchUpdateEntryRequest,
+    ) -> Result<BatchUpdateEntryResponse, Status> {
+        let revisions = revisions(&request.entries, request.input_mask.as_ref());
+        let items = revisions.iter().map(|revision| revision.operation()).collect();
+        let items = self.write(by, act, items).await?;
+        let answer = |item| {
+            let (status, entry) = answer(item, request.output_mask.as_ref());
+            batch_update_entry_response::Result { status, entry }
+        };
+        Ok(BatchUpdateEntryResponse {
+            results: items.into_iter().map(answer).collect(),
+        })
+    }
+
+    /// `BatchDeleteEntry`.
+    pub(super) async fn delete(
+        &self,
+        by: &Caller,
+        act: &Act,
+        ids: Vec<String>,
+    ) -> Result<BatchDeleteEntryResponse, Status> {
+        let items = ids.iter().map(|id| Ok(EntryOperation::Delete(known_id(id)?))).collect();
+        let items = self.write(by, act, items).await?;
+        let answer = |(id, item)| {
+            let (status, _) = answer(item, None);
+            batch_delete_entry_response::Result { status, id }
+        };
+        Ok(BatchDeleteEntryResponse {
+            results: ids.into_iter().zip(items).map(answer).collect(),
+        })
+    }
+
+    /// Writes the entries; an item that is no operation stays what it is.
+    async fn write(&self, by: &Caller, act: &Act, items: Vec<Operation<'_>>) -> Result<Vec<Item>, Status> {
+        check_size(items.len())?;
+        let (operations, mut places) = sorted(items);
+        let configured = self.admin_ids.load();
+        let writer = self.writer(by, &configured, &act.reason);
+        let decided = self.journal.decide(&act.by, |view| {
+            write_entries(view, &operations, &writer, self.journal.clock().unix())
+        });
+        match decided.await {
+            Ok(done) => fill(&mut places, done.answer.into_iter().map(Ok)),
+            Err(Failed::Refused(gap)) => return Err(no_longer(gap, by)),
+            Err(Failed::Store(error)) => {
+                // What is right by itself hears that it was not kept; what is wrong stays wrong.
+                let failed = Status::internal(store_failed(&error).message());
+                let state = self.journal.state();
+                let items = StagedEntries::default().write(
+                    &View::new(&state),
+                    &operations,
+                    &writer,
+                    self.journal.clock().unix(),
+                );
+                let items = items.map_err(|gap| no_longer(gap, by))?.into_iter();
+                fill(
+                    &mut places,
+                    items.map(|item| match item {
+                        EntryItem::Done(_) => Err(failed.clone()),
+                        other => Ok(other),
+                    }),
+                );
+            }
+        }
+        Ok(places.into_iter().map(place).collect())
+    }
+
+    fn writer<'a>(
+        &self,
+        by: &'a Caller,
+        configured: &'a std::collections::BTreeSet<SpiffeId>,
+        reason: &'a str,
+    ) -> EntryWriter<'a> {
+        EntryWriter {
+            over_tls: by.role_holder(),
+            configured,
+            max_ttl: self.max_ttl,
+            reason,
+        }
+    }
+
+    /// Stages changes that nobody will commit: the answer to each, and the id of the entry that says the same, where one does.
+    pub(super) fn rehearse(
+        &self,
+        by: &Caller,
+        staged: &mut StagedEntries,
+        part: &CheckEntriesRequest,
+    ) -> Result<Vec<(types::Status, String)>, Status> {
+        check_size(part.deletes.len() + part.updates.len() + part.creates.len())?;
+        let revisions = revisions(&part.updates, part.update_mask.as_ref());
+        let deletes = part.deletes.iter().map(|id| Ok(EntryOperation::Delete(known_id(id)?)));
+        let updates = revisions.iter().map(Revision::operation);
+        let items = deletes.chain(updates).chain(part.creates.iter().map(creation));
+        let (operations, mut places) = sorted(items.collect());
+        let configured = self.admin_ids.load();
+        let written = {
+            let state = self.journal.state();
+            let writer = self.writer(by, &configured, "");
+            staged.write(&View::new(&state), &operations, &writer, self.journal.clock().unix())
+        };
+        let written = written.map_err(|gap| no_longer(gap, by))?;
+        fill(&mut places, written.into_iter().map(Ok));
+        let told = |item: Item| {
+            let similar_id = match &item {
+                Ok(EntryItem::Similar(entry)) => entry.id.to_string(),
+                _ => String::new(),
+            };
+            (answer(item, None).0.unwrap_or_default(), similar_id)
+        };
+        Ok(places.into_iter().map(place).map(told).collect())
+    }
 }
 
 /// The operations, and the place of each item: `None` for one that is an operation.
@@ -139,20 +209,6 @@ fn fill(places: &mut [Option<Item>], items: impl Iterator<Item = Item>) {
 
 fn place(item: Option<Item>) -> Item {
     item.unwrap_or_else(|| Err(Status::internal("an item was lost")))
-}
-
-fn writer<'a>(
-    server: &Server,
-    by: &'a Caller,
-    configured: &'a std::collections::BTreeSet<SpiffeId>,
-    reason: &'a str,
-) -> EntryWriter<'a> {
-    EntryWriter {
-        over_tls: by.role_holder(),
-        configured,
-        max_ttl: server.lifetimes.x509_svid.max,
-        reason,
-    }
 }
 
 fn no_longer(gap: RoleGap, by: &Caller) -> Status {
@@ -198,37 +254,6 @@ fn revisions<'a>(messages: &'a [types::Entry], mask: Option<&'a types::EntryMask
         is_whole: mask.is_none(),
     };
     messages.iter().map(revision).collect()
-}
-
-/// Stages changes that nobody will commit: the answer to each, and the id of the entry that says the same, where one does.
-pub(super) fn rehearse(
-    server: &Server,
-    by: &Caller,
-    staged: &mut StagedEntries,
-    part: &CheckEntriesRequest,
-) -> Result<Vec<(types::Status, String)>, Status> {
-    check_size(part.deletes.len() + part.updates.len() + part.creates.len())?;
-    let revisions = revisions(&part.updates, part.update_mask.as_ref());
-    let deletes = part.deletes.iter().map(|id| Ok(EntryOperation::Delete(known_id(id)?)));
-    let updates = revisions.iter().map(Revision::operation);
-    let items = deletes.chain(updates).chain(part.creates.iter().map(creation));
-    let (operations, mut places) = sorted(items.collect());
-    let configured = server.admin_ids.load_full();
-    let written = {
-        let state = server.state();
-        let writer = writer(server, by, &configured, "");
-        staged.write(&View::new(&state), &operations, &writer, server.clock.unix())
-    };
-    let written = written.map_err(|gap| no_longer(gap, by))?;
-    fill(&mut places, written.into_iter().map(Ok));
-    let told = |item: Item| {
-        let similar_id = match &item {
-            Ok(EntryItem::Similar(entry)) => entry.id.to_string(),
-            _ => String::new(),
-        };
-        (answer(item, None).0.unwrap_or_default(), similar_id)
-    };
-    Ok(places.into_iter().map(place).map(told).collect())
 }
 
 /// An item's answer.

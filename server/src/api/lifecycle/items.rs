@@ -14,8 +14,8 @@ use tonic::Status;
 use super::{failed, page_size};
 use crate::{
     caller::{self, Caller},
+    journal::Journal,
     nodes::{self, Removal},
-    server::Server,
 };
 
 /// Most lines on a page: with the longest of labels an answer stays below gRPC's message size.
@@ -27,13 +27,13 @@ const MAX_REMOVED: usize = 10_000;
 ///
 /// # Errors
 /// `InvalidArgument` for a token that is none.
-pub(super) fn list(server: &Server, request: &ListInventoryRequest) -> Result<ListInventoryResponse, Status> {
+pub(super) fn list(journal: &Journal, request: &ListInventoryRequest) -> Result<ListInventoryResponse, Status> {
     let after = match request.page_token.as_str() {
         "" => Unbounded,
         token => Excluded(EkId::parse(token).map_err(|_| Status::invalid_argument("malformed page token"))?),
     };
     let size = page_size(request.page_size, PAGE);
-    let state = server.state();
+    let state = journal.state();
     let known = state.inventory();
     let mut lines = known.lines().range((after, Unbounded));
     let page: Vec<&InventoryItem> = lines.by_ref().take(size).map(|(_, line)| &**line).collect();
@@ -44,7 +44,7 @@ pub(super) fn list(server: &Server, request: &ListInventoryRequest) -> Result<Li
     Ok(ListInventoryResponse {
         items: page
             .into_iter()
-            .map(|line| message(&state, line, server.clock.unix()))
+            .map(|line| message(&state, line, journal.clock().unix()))
             .collect(),
         next_page_token,
     })
@@ -80,7 +80,7 @@ fn standing(state: &State, line: &InventoryItem, now: i64) -> String {
 /// # Errors
 /// `InvalidArgument` for what is no EK, `NotFound` when one is not there.
 pub(super) async fn remove(
-    server: &Server,
+    journal: &Journal,
     by: &Caller,
     request: RemoveInventoryRequest,
 ) -> Result<RemoveInventoryResponse, Status> {
@@ -98,7 +98,7 @@ pub(super) async fn remove(
         reason: caller::reason(&request.reason)?,
         dry_run: request.dry_run,
     };
-    let removed = nodes::remove(server, removal, &by.actor()).await;
+    let removed = nodes::remove(journal, removal, &by.actor()).await;
     Ok(RemoveInventoryResponse {
         removed: removed
             .map_err(|error| failed(&error))?

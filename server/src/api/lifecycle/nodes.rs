@@ -5,7 +5,7 @@ use hallmark_api::admin::{
 };
 use hallmark_node::{EkId, InventoryItem, NodeId};
 use hallmark_spiffe::SpiffeId;
-use hallmark_state::{Action, Node as Row, NodeState, State};
+use hallmark_state::{Action, Node as Row, NodeState, State, decide::ApprovalRules};
 use tonic::Status;
 
 use super::{
@@ -17,8 +17,8 @@ use crate::{
     attest::Facts,
     caller::{self, Caller},
     convert::id_message,
-    nodes::{self, Ask},
-    server::Server,
+    journal::Journal,
+    nodes::{self, Ask, Nodes},
 };
 
 /// Most nodes on a page: an answer stays below gRPC's message size.
@@ -28,17 +28,21 @@ const PAGE: usize = 2000;
 ///
 /// # Errors
 /// `InvalidArgument` for an unknown state or a token that is none.
-pub(super) fn list(server: &Server, request: &ListNodesRequest) -> Result<ListNodesResponse, Status> {
+pub(super) fn list(
+    journal: &Journal,
+    rules: &ApprovalRules,
+    request: &ListNodesRequest,
+) -> Result<ListNodesResponse, Status> {
     let state = match request.state.as_str() {
         "" => None,
         name => Some(
             NodeState::from_name(name).ok_or_else(|| Status::invalid_argument(format!("unknown state {name:?}")))?,
         ),
     };
-    let state_now = server.state();
-    let now = server.clock.unix();
+    let state_now = journal.state();
+    let now = journal.clock().unix();
     if !request.id.is_empty() {
-        return one(server, &state_now, &request.id, now);
+        return one(rules, &state_now, &request.id, now);
     }
     let after = Place::read(&request.page_token)?;
     let wanted = Wanted {
@@ -56,8 +60,8 @@ pub(super) fn list(server: &Server, request: &ListNodesRequest) -> Result<ListNo
         _ => String::new(),
     };
     let node = |found: Found<'_>| match found {
-        Found::Seen(row) => of_row(server, &state_now, row, now),
-        Found::Listed(line) => of_line(server, &state_now, line),
+        Found::Seen(row) => of_row(rules, &state_now, row, now),
+        Found::Listed(line) => of_line(rules, &state_now, line),
     };
     Ok(ListNodesResponse {
         nodes: found.into_iter().map(node).collect(),
@@ -66,18 +70,18 @@ pub(super) fn list(server: &Server, request: &ListNodesRequest) -> Result<ListNo
 }
 
 /// The node of this id, if there is one.
-fn one(server: &Server, state: &State, id: &str, now: i64) -> Result<ListNodesResponse, Status> {
+fn one(rules: &ApprovalRules, state: &State, id: &str, now: i64) -> Result<ListNodesResponse, Status> {
     let id = SpiffeId::parse(id).map_err(|error| Status::invalid_argument(format!("invalid id: {error}")))?;
     let listed = || {
         let line = state.inventory().line(&EkId::Spki(NodeId::ek_of(&id)?))?;
         let told = || Node {
             id: id.to_string(),
-            ..of_line(server, state, line)
+            ..of_line(rules, state, line)
         };
         line.is_valid_at(now).then(told)
     };
     let node = match state.node(&id) {
-        Some(row) => Some(of_row(server, state, row, now)),
+        Some(row) => Some(of_row(rules, state, row, now)),
         None => listed(),
     };
     Ok(ListNodesResponse {
@@ -86,26 +90,26 @@ fn one(server: &Server, state: &State, id: &str, now: i64) -> Result<ListNodesRe
     })
 }
 
-fn of_line(server: &Server, state: &State, line: &InventoryItem) -> Node {
+fn of_line(rules: &ApprovalRules, state: &State, line: &InventoryItem) -> Node {
     Node {
         id: nodes::id_of_line(state, line).map_or_else(String::new, |id| id.to_string()),
         state: NodeState::PreRegistered.as_str().to_owned(),
         ek: line.ek.to_string(),
         owner: line.owner.clone(),
         serial: line.serial.clone(),
-        approvals_needed: needed(server, Some(NodeState::PreRegistered)),
+        approvals_needed: needed(rules, Some(NodeState::PreRegistered)),
         other_eks: line.other_eks.iter().map(ToString::to_string).collect(),
         ..Node::default()
     }
 }
 
-fn of_row(server: &Server, state: &State, row: &Row, now: i64) -> Node {
+fn of_row(rules: &ApprovalRules, state: &State, row: &Row, now: i64) -> Node {
     let (facts, known) = (Facts::from_json(&row.facts), state.inventory());
     let line = row
         .ek_sha256
         .and_then(|ek| known.line(&EkId::Spki(ek)))
         .or_else(|| known.line(&EkId::parse(&facts.ek_name).ok()?));
-    let lifetime = server.approval.rules.lifetime;
+    let lifetime = rules.lifetime;
     let in_force = row.ek_sha256.map_or_else(Vec::new, |ek| {
         row.approvals.in_force(&ek, now, lifetime).copied().collect()
     });
@@ -127,7 +131,7 @@ fn of_row(server: &Server, state: &State, row: &Row, now: i64) -> Node {
         owner: line.map_or_else(String::new, |line| line.owner.clone()),
         serial: line.map_or_else(String::new, |line| line.serial.clone()),
         approvals: approvals.collect(),
-        approvals_needed: needed(server, Some(row.state)),
+        approvals_needed: needed(rules, Some(row.state)),
         svid_expires_at: row.expires_at(),
         distrust: row.untrusted_reason.clone(),
         other_eks: row
@@ -137,11 +141,9 @@ fn of_row(server: &Server, state: &State, row: &Row, now: i64) -> Node {
 }
 
 /// How many approvals a node in this state needs before it becomes active.
-fn needed(server: &Server, state: Option<NodeState>) -> u32 {
+fn needed(rules: &ApprovalRules, state: Option<NodeState>) -> u32 {
     match state {
-        Some(NodeState::PreRegistered | NodeState::Pending) => {
-            u32::try_from(server.approval.rules.approvers.count()).unwrap_or(0)
-        }
+        Some(NodeState::PreRegistered | NodeState::Pending) => u32::try_from(rules.approvers.count()).unwrap_or(0),
         _ => 0,
     }
 }
@@ -152,7 +154,7 @@ fn needed(server: &Server, state: Option<NodeState>) -> u32 {
 /// `InvalidArgument` for what cannot be read, `NotFound` for an unknown node, `FailedPrecondition` when its state does
 /// not allow it.
 pub(super) async fn change(
-    server: &Server,
+    nodes: &Nodes,
     by: &Caller,
     request: ChangeNodeRequest,
 ) -> Result<ChangeNodeResponse, Status> {
@@ -160,7 +162,7 @@ pub(super) async fn change(
         .filter(|action| action.is_of_operators())
         .ok_or_else(|| Status::invalid_argument(format!("unknown action {:?}", request.action)))?;
     let id = SpiffeId::parse(&request.id).map_err(|error| Status::invalid_argument(format!("invalid id: {error}")))?;
-    let id = agent_admin::agent_id(server, Some(&id_message(&id)))?;
+    let id = agent_admin::agent_id(nodes.trust_domain(), Some(&id_message(&id)))?;
     let ask = Ask {
         id: &id,
         action,
@@ -168,7 +170,7 @@ pub(super) async fn change(
         reason: caller::reason(&request.reason)?,
         dry_run: request.dry_run,
     };
-    let changed = nodes::change(server, ask).await;
+    let changed = nodes.change(ask).await;
     let changed = changed.map_err(|failed| failed.status(&id))?;
     let name = |state: Option<NodeState>| state.map_or("", NodeState::as_str).to_owned();
     Ok(ChangeNodeResponse {
@@ -176,6 +178,6 @@ pub(super) async fn change(
         from: name(changed.from),
         to: name(changed.to),
         approvals: u32::try_from(changed.approvals).unwrap_or(u32::MAX),
-        approvals_needed: needed(server, changed.to),
+        approvals_needed: needed(nodes.approval_rules(), changed.to),
     })
 }

@@ -1,0 +1,238 @@
+//! Which part gets which others: the only place where all of them meet.
+
+use std::{sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use hallmark_host::LastReload;
+use hallmark_hsm::KeyStore;
+
+use crate::{
+    api::{
+        Services,
+        admin::{About, AdminService, ServerStatus},
+        agent::AgentService,
+        bundle::BundleService,
+        entry::{EntryChanges, EntryService},
+        health::HealthService,
+        lifecycle::LifecycleService,
+        svid::SvidService,
+    },
+    appraise::Appraiser,
+    attest::{Attestor, Settings},
+    authority::{ActiveAuthority, AuthorityAge},
+    caller::{AdminIds, AuthoriseLayer, Roles},
+    compute::Compute,
+    config::{Config, Lifetimes},
+    health::Health,
+    issue::Issuer,
+    journal::Journal,
+    limits::Limits,
+    metrics::Metrics,
+    nodes::{Approval, Nodes},
+    probe::Probe,
+    reload::Reloadable,
+    tls::Clients,
+};
+
+/// The server's parts. [`run`](super) takes from it what each task needs; nothing else is handed the whole.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// What it answers from, and how that changes.
+    pub journal: Arc<Journal>,
+    /// The token.
+    pub keys: Arc<dyn KeyStore>,
+    /// The authority that signs, and the bundle.
+    pub authority: Arc<ArcSwap<ActiveAuthority>>,
+    /// Room for computations.
+    pub compute: Compute,
+    /// What is counted and timed.
+    pub metrics: Arc<Metrics>,
+    /// Issues SVIDs.
+    pub issuer: Issuer,
+    /// Judges nodes again.
+    pub appraiser: Arc<Appraiser>,
+    /// Changes nodes.
+    pub nodes: Nodes,
+    /// What is served.
+    pub services: Services,
+    /// Who is let through to it.
+    pub(super) authorise: AuthoriseLayer,
+    /// Who connects over TLS.
+    pub(super) clients: Clients,
+    /// What a reload changes.
+    pub(super) reloadable: Reloadable,
+    /// Whether the authority's key signs.
+    pub(super) probe: Arc<Probe>,
+    /// How old the authority is.
+    pub(super) age: AuthorityAge,
+    /// How the parts are doing.
+    pub(super) health: Arc<Health>,
+}
+
+/// What everything else rests on.
+pub(super) struct Foundations {
+    pub(super) journal: Arc<Journal>,
+    pub(super) keys: Arc<dyn KeyStore>,
+    pub(super) authority: Arc<ArcSwap<ActiveAuthority>>,
+    pub(super) compute: Compute,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+/// What judges, decides and issues.
+struct Rooms {
+    issuer: Issuer,
+    appraiser: Arc<Appraiser>,
+    attestor: Arc<Attestor>,
+    roles: Roles,
+    nodes: Nodes,
+    changes: EntryChanges,
+    limits: Arc<Limits>,
+    admin_ids: AdminIds,
+}
+
+impl Rooms {
+    fn new(config: Config, on: &Foundations) -> Self {
+        let Foundations {
+            journal,
+            keys,
+            authority,
+            compute,
+            metrics,
+        } = on;
+        let limits = Arc::new(Limits::new(config.limits));
+        let admin_ids = AdminIds::new(config.admin_ids);
+        let issuer = Issuer::new(
+            journal.clone(),
+            keys.clone(),
+            authority.clone(),
+            compute.clone(),
+            metrics.clone(),
+        );
+        let approval = Approval::new(&config.tpm2);
+        let settings = Settings {
+            pcrs: config.tpm2.pcrs,
+            approval: approval.rules,
+            lifetime: config.lifetimes.agent,
+        };
+        let appraiser = Appraiser::new(journal.clone(), compute.clone(), config.operator_keys, config.tpm2.crls);
+        let appraiser = Arc::new(appraiser);
+        Self {
+            attestor: Arc::new(Attestor::new(
+                journal.clone(),
+                appraiser.clone(),
+                issuer.clone(),
+                limits.clone(),
+                compute.clone(),
+                metrics.clone(),
+                settings,
+            )),
+            roles: Roles::new(journal.clone(), admin_ids.clone()),
+            nodes: Nodes::new(journal.clone(), admin_ids.clone(), approval),
+            changes: EntryChanges::new(journal.clone(), admin_ids.clone(), config.lifetimes.x509_svid.max),
+            issuer,
+            appraiser,
+            limits,
+            admin_ids,
+        }
+    }
+}
+
+/// What watches the others.
+struct Watchers {
+    probe: Arc<Probe>,
+    age: AuthorityAge,
+    health: Arc<Health>,
+    last_reload: Arc<LastReload>,
+}
+
+impl Watchers {
+    fn new(usual_lifetime: Duration, on: &Foundations) -> Self {
+        let last_reload = Arc::new(LastReload::default());
+        let probe = Arc::new(Probe::new(on.authority.clone(), on.keys.clone()));
+        let age = AuthorityAge::new(on.authority.clone(), on.journal.clock().clone(), usual_lifetime);
+        let health = Health::new(
+            on.journal.clone(),
+            on.keys.clone(),
+            probe.clone(),
+            age.clone(),
+            last_reload.clone(),
+        );
+        Self {
+            probe,
+            age,
+            health: Arc::new(health),
+            last_reload,
+        }
+    }
+}
+
+fn services(lifetimes: Lifetimes, address: String, on: &Foundations, rooms: &Rooms, health: &Arc<Health>) -> Services {
+    let journal = &on.journal;
+    let about = About {
+        address,
+        started_at: journal.clock().unix(),
+    };
+    let status = Arc::new(ServerStatus::new(
+        journal.clone(),
+        on.keys.clone(),
+        on.authority.clone(),
+        health.clone(),
+        on.metrics.clone(),
+        about,
+    ));
+    let (nodes, appraiser, limits) = (&rooms.nodes, &rooms.appraiser, &rooms.limits);
+    Services {
+        agents: AgentService::new(journal.clone(), nodes.clone(), rooms.attestor.clone(), limits.clone()),
+        bundles: BundleService::new(on.authority.clone()),
+        entries: EntryService::new(journal.clone(), rooms.changes.clone()),
+        svids: SvidService::new(
+            journal.clone(),
+            rooms.issuer.clone(),
+            appraiser.clone(),
+            rooms.roles.clone(),
+            limits.clone(),
+            lifetimes,
+        ),
+        admin: AdminService::new(status, journal.clone(), appraiser.clone(), rooms.changes.clone()),
+        lifecycle: LifecycleService::new(journal.clone(), nodes.clone(), appraiser.clone(), on.compute.clone()),
+        health: HealthService::new(health.clone()),
+    }
+}
+
+/// Puts the parts together; `address` is where the server listens.
+pub(super) fn wire(config: Config, address: String, on: Foundations) -> Server {
+    let lifetimes = config.lifetimes;
+    let watchers = Watchers::new(lifetimes.usual(), &on);
+    let rooms = Rooms::new(config, &on);
+    let services = services(lifetimes, address, &on, &rooms, &watchers.health);
+    let Foundations {
+        journal,
+        keys,
+        authority,
+        compute,
+        metrics,
+    } = on;
+    Server {
+        authorise: AuthoriseLayer::new(rooms.roles, rooms.limits.clone()),
+        clients: Clients::new(journal.clone(), authority.clone(), rooms.limits.clone()),
+        reloadable: Reloadable {
+            journal: journal.clone(),
+            appraiser: rooms.appraiser.clone(),
+            limits: rooms.limits,
+            admin_ids: rooms.admin_ids,
+            last_reload: watchers.last_reload,
+        },
+        journal,
+        keys,
+        authority,
+        compute,
+        metrics,
+        issuer: rooms.issuer,
+        appraiser: rooms.appraiser,
+        nodes: rooms.nodes,
+        services,
+        probe: watchers.probe,
+        age: watchers.age,
+        health: watchers.health,
+    }
+}
