@@ -3,7 +3,6 @@
 use std::{
     env,
     ffi::OsStr,
-    io::Write as _,
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Command, ExitCode},
@@ -31,6 +30,7 @@ use crate::{
     reload::Reload,
     run,
     state::StateFile,
+    stdout::print,
 };
 
 const DEFAULT_CONFIG: &str = "/etc/hallmark/agent.toml";
@@ -309,14 +309,6 @@ impl Drop for ScratchFolder {
     fn drop(&mut self) {
         // What stays behind is small and says nothing secret.
         let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-pub(crate) fn print(text: &str) -> Done {
-    match writeln!(std::io::stdout(), "{text}") {
-        // A reader that went away has no use for the line; that is no failure.
-        Err(cause) if cause.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.map_err(|error| system(&format!("stdout: {error}"))),
     }
 }
 

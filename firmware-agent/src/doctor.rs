@@ -11,7 +11,7 @@ use hallmark_tpm_wire::templates::ek_template_of;
 use tokio::time::timeout;
 
 use crate::{
-    AgentError, cli,
+    AgentError,
     config::{Bootstrap, Config},
     connect::{self, Target},
     digest::sha256,
@@ -19,6 +19,7 @@ use crate::{
     readiness::Fault,
     run,
     state::StateFile,
+    stdout::print,
     tls::{self, ServerTrust, ServerVerifier},
 };
 
@@ -75,7 +76,7 @@ impl Said {
             self.first.get_or_insert(error);
         }
         if self.output.is_for_people() {
-            return cli::print(&finding.line());
+            return print(&finding.line());
         }
         self.findings.push(finding.into_value());
         Ok(())
@@ -83,7 +84,7 @@ impl Said {
 
     fn end(self) -> Result<(), Failed> {
         if !self.output.is_for_people() {
-            cli::print(&self.output.of(String::new, || self.findings.into()))?;
+            print(&self.output.of(String::new, || self.findings.into()))?;
         }
         self.first.map_or(Ok(()), Err)
     }

@@ -32,6 +32,7 @@ pub mod server_client;
 pub mod socket_path;
 pub mod state;
 mod status;
+mod stdout;
 pub mod tls;
 mod verdict;
 pub mod workload_api;
