@@ -23,7 +23,11 @@ fn graph(folder: &str, sources: &[(impl AsRef<Path>, String)]) -> Graph {
         let path = path.as_ref().strip_prefix(folder).ok()?;
         let mut parts = path.iter().filter_map(|part| part.to_str()?.split('.').next());
         let first = parts.next()?.to_owned();
-        (!parts.any(|part| part == "tests" || part.ends_with("_tests"))).then_some((first, text))
+        let below: Vec<&str> = parts.collect();
+        let is_test = below.iter().any(|part| *part == "tests" || part.ends_with("_tests"));
+        // So many times `super::` is the root of the crate, as `crate::` is.
+        let to_root = "super::".repeat(below.len() + 1);
+        (!is_test).then(|| (first, text.replace(&to_root, "crate::")))
     });
     let mut graph = Graph::new();
     for (module, text) in inside {
@@ -31,7 +35,7 @@ fn graph(folder: &str, sources: &[(impl AsRef<Path>, String)]) -> Graph {
             continue;
         }
         let named = graph.entry(module.clone()).or_default();
-        named.extend(named_modules(text).into_iter().filter(|name| *name != module));
+        named.extend(named_modules(&text).into_iter().filter(|name| *name != module));
     }
     graph
 }
@@ -146,7 +150,7 @@ fn a_circle_is_found_however_it_is_written() {
     let straight = vec![
         source("a/src/lib.rs", "mod top; mod middle; mod low;"),
         source("a/src/top.rs", "use crate::{middle::{self, low}, low::Thing};"),
-        source("a/src/middle/part.rs", "fn f() { crate::low::g() }"),
+        source("a/src/middle/part.rs", "use super::top; fn f() { crate::low::g() }"),
         source("a/src/low.rs", "// As crate::top says.\nuse super::x; use crate::Root;"),
         source("b/src/low.rs", "use crate::top;"),
         source("a/src/low/tests.rs", "use crate::top;"),
@@ -162,6 +166,7 @@ fn a_circle_is_found_however_it_is_written() {
         "use crate::top::X;",
         "use crate::{\n    middle::Y,\n};",
         "fn f() { crate::middle::g() }",
+        "use super::super::top::X;",
     ] {
         let mut circular = straight.clone();
         circular.push(source("a/src/low/deep.rs", back));
