@@ -1,12 +1,26 @@
 //! Connections to the server: TCP, TLS, and a gRPC channel over it.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    num::NonZeroU64,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use hallmark_evidence::{EXPORTER_LABEL, EXPORTER_LEN};
 use hallmark_tpm::TpmError;
 use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, pki_types::ServerName};
-use tokio::{net::TcpStream, runtime::Handle, task::spawn_blocking, time::timeout};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    runtime::Handle,
+    task::spawn_blocking,
+    time::timeout,
+};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
@@ -80,25 +94,64 @@ pub async fn anonymous(target: &Target, config: ClientConfig) -> Result<Anonymou
     Ok(Anonymous { channel, exporter })
 }
 
+/// Numbers connections, so that no two of this process have the same.
+static NUMBERS: AtomicU64 = AtomicU64::new(1);
+
+/// One connection of this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConnectionNumber(NonZeroU64);
+
+/// The newest connection of a channel.
+#[derive(Debug, Clone, Default)]
+pub struct NewestConnection(Arc<AtomicU64>);
+
+impl NewestConnection {
+    /// Its number; `None` before the first one.
+    pub(crate) fn number(&self) -> Option<ConnectionNumber> {
+        NonZeroU64::new(self.0.load(Ordering::SeqCst)).map(ConnectionNumber)
+    }
+
+    fn made(&self) {
+        self.0.store(NUMBERS.fetch_add(1, Ordering::SeqCst), Ordering::SeqCst);
+    }
+}
+
 /// A channel that connects with the agent's certificate when it is first used, and again when the connection ends.
 /// Handshakes run on a blocking thread, since the TPM signs in them.
 #[must_use]
-pub fn mutual(target: &Target, config: ClientConfig) -> Channel {
+pub fn mutual(target: &Target, config: ClientConfig) -> (Channel, NewestConnection) {
     let target = target.clone();
     let config = Arc::new(config);
-    let connector = service_fn(move |_| {
+    counted(move || {
         let (target, config) = (target.clone(), Arc::clone(&config));
         async move {
             let runtime = Handle::current();
-            let connected = spawn_blocking(move || runtime.block_on(handshake(&target, config))).await;
-            match connected {
-                Ok(Ok(stream)) => Ok(TokioIo::new(stream)),
-                Ok(Err(error)) => Err(io::Error::other(error)),
+            match spawn_blocking(move || runtime.block_on(handshake(&target, config))).await {
+                Ok(connected) => connected.map_err(io::Error::other),
                 Err(error) => Err(io::Error::other(error)),
             }
         }
+    })
+}
+
+/// A channel over connections that `open` makes, one after the other, when they are needed.
+pub(crate) fn counted<S, F>(open: impl Fn() -> F + Send + Sync + 'static) -> (Channel, NewestConnection)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    F: Future<Output = io::Result<S>> + Send + 'static,
+{
+    let newest = NewestConnection::default();
+    let made = newest.clone();
+    let connector = service_fn(move |_| {
+        let (opening, made) = (open(), made.clone());
+        async move {
+            let stream = opening.await?;
+            // Before the first call goes over it.
+            made.made();
+            Ok::<_, io::Error>(TokioIo::new(stream))
+        }
     });
-    endpoint().connect_with_connector_lazy(connector)
+    (endpoint().connect_with_connector_lazy(connector), newest)
 }
 
 /// The URI is only a form: the connector knows where to go, and TLS is its work.

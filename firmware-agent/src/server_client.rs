@@ -1,5 +1,9 @@
 //! The agent's calls over mutual TLS.
 
+mod listing;
+
+pub use listing::{EntryVersion, Listing, Versions};
+
 use std::{collections::BTreeSet, sync::Arc};
 
 use hallmark_api::{
@@ -19,7 +23,7 @@ use tonic::{Streaming, transport::Channel};
 use crate::{
     AgentError,
     agent_svid::AgentSvid,
-    connect::{self, CALL, Target},
+    connect::{self, CALL, NewestConnection, Target},
     convert,
     status::{answered, classify},
     tls::{self, ServerTrust, ServerVerifier},
@@ -27,43 +31,14 @@ use crate::{
 
 const SYNC: &str = "SyncAuthorizedEntries";
 
-/// The most entries that an agent takes: a hundred times what a machine with many workloads has.
-const MOST_ENTRIES: usize = 100_000;
-/// The most that their messages may take, in bytes.
-const MOST_BYTES: usize = 128 << 20;
-
 /// One kept connection to the server with one identity; it is made again when it ends (the server ends it every three
 /// minutes).
 #[derive(Debug, Clone)]
 pub struct ServerClient {
     trust_domain: TrustDomain,
     channel: Channel,
+    newest: NewestConnection,
 }
-
-/// What the server says an agent is authorised for.
-#[derive(Debug, Default)]
-pub struct Listing {
-    /// Every entry's id.
-    pub ids: BTreeSet<String>,
-    /// The entries whose version the agent did not have.
-    pub changed: Vec<types::Entry>,
-    /// What the messages took that this came in.
-    pub(crate) bytes: usize,
-}
-
-impl Listing {
-    /// A server that never comes to an end, or is not the one it should be, does not fill the agent's memory.
-    fn check(&self) -> Result<(), AgentError> {
-        let most = self.ids.len().max(self.changed.len());
-        if most > MOST_ENTRIES || self.bytes > MOST_BYTES {
-            return Err(AgentError::Protocol("more entries than an agent takes"));
-        }
-        Ok(())
-    }
-}
-
-/// What tells two versions of an entry apart: revision number and creation time.
-pub type EntryVersion = (i64, i64);
 
 impl ServerClient {
     /// A client that speaks as `identity`. Nothing is sent yet.
@@ -84,16 +59,16 @@ impl ServerClient {
                 }
             })?;
         let config = tls::mutual(Arc::new(verifier), identity.signer(tpm))?;
-        Ok(Self {
-            trust_domain: trust_domain.clone(),
-            channel: connect::mutual(target, config),
-        })
+        Ok(Self::over(trust_domain.clone(), connect::mutual(target, config)))
     }
 
-    /// A client over a connection of a test's.
-    #[cfg(test)]
-    pub(crate) fn over(trust_domain: TrustDomain, channel: Channel) -> Self {
-        Self { trust_domain, channel }
+    /// A client over a channel, whose connections are counted by the second part.
+    pub(crate) fn over(trust_domain: TrustDomain, (channel, newest): (Channel, NewestConnection)) -> Self {
+        Self {
+            trust_domain,
+            channel,
+            newest,
+        }
     }
 
     /// Tells the server the agent's version.
@@ -119,12 +94,12 @@ impl ServerClient {
         convert::bundle(&self.trust_domain, answer)
     }
 
-    /// The entries that this agent is authorised for. Only those whose version `have` does not give are transferred,
-    /// where there are so many that the server sends revisions first.
+    /// The entries that this agent is authorised for. Where there are so many that the server sends versions first, only
+    /// those whose version is not in `have`, as this connection told it, are transferred.
     ///
     /// # Errors
     /// The call's.
-    pub async fn sync(&self, have: impl Fn(&str) -> Option<EntryVersion> + Send) -> Result<Listing, AgentError> {
+    pub async fn sync(&self, have: &Versions) -> Result<Listing, AgentError> {
         let slow = |_| AgentError::Call {
             call: SYNC,
             detail: "no answer in time".into(),
@@ -132,7 +107,8 @@ impl ServerClient {
         timeout(CALL, self.sync_within(have)).await.map_err(slow)?
     }
 
-    async fn sync_within(&self, have: impl Fn(&str) -> Option<EntryVersion> + Send) -> Result<Listing, AgentError> {
+    async fn sync_within(&self, have: &Versions) -> Result<Listing, AgentError> {
+        let before = self.newest.number();
         let (requests, outgoing) = mpsc::channel(1);
         let first = SyncAuthorizedEntriesRequest {
             output_mask: Some(mask()),
@@ -145,36 +121,20 @@ impl ServerClient {
             .await
             .map_err(|status| classify(SYNC, &status))?;
         let mut answers = answer.into_inner();
-        let is_new = |id: &str, version| have(id) != Some(version);
 
         let page = next(&mut answers).await?;
-        let mut listing = Listing::default();
+        // A stream stays on its connection. Where another one was made meanwhile, nobody knows which of the two that is.
+        let mut listing = Listing {
+            connection: before.filter(|_| before == self.newest.number()),
+            ..Listing::default()
+        };
         if page.entry_revisions.is_empty() {
             take_entries(page, &mut answers, &mut listing).await?;
-            listing.ids = listing.changed.iter().map(|entry| entry.id.clone()).collect();
-            listing
-                .changed
-                .retain(|entry| is_new(&entry.id, (entry.revision_number, entry.created_at)));
+            listing.ids = listing.told.iter().map(|entry| entry.id.clone()).collect();
             return Ok(listing);
         }
         let chunk = page.entry_revisions.len();
-        let mut wanted = BTreeSet::new();
-        let mut page = page;
-        loop {
-            for revision in page.entry_revisions {
-                if is_new(&revision.id, (revision.revision_number, revision.created_at)) {
-                    wanted.insert(revision.id.clone());
-                }
-                listing.bytes = listing.bytes.saturating_add(revision.encoded_len());
-                listing.ids.insert(revision.id);
-            }
-            listing.check()?;
-            if !page.more {
-                break;
-            }
-            page = next(&mut answers).await?;
-        }
-        let wanted: Vec<String> = wanted.into_iter().collect();
+        let wanted = take_revisions(page, &mut answers, &mut listing, have).await?;
         for ids in wanted.chunks(chunk) {
             ask(
                 &requests,
@@ -237,6 +197,31 @@ async fn next(
         .ok_or(AgentError::Protocol("the stream ended early"))
 }
 
+/// Collects the revisions of `page` and of the pages that it announces; gives the ids of those that `have` does not have.
+async fn take_revisions(
+    mut page: SyncAuthorizedEntriesResponse,
+    answers: &mut Streaming<SyncAuthorizedEntriesResponse>,
+    listing: &mut Listing,
+    have: &Versions,
+) -> Result<Vec<String>, AgentError> {
+    let mut wanted = BTreeSet::new();
+    loop {
+        for revision in page.entry_revisions {
+            let version = (revision.revision_number, revision.created_at);
+            if !have.has(listing.connection, &revision.id, version) {
+                wanted.insert(revision.id.clone());
+            }
+            listing.bytes = listing.bytes.saturating_add(revision.encoded_len());
+            listing.ids.insert(revision.id);
+        }
+        listing.check()?;
+        if !page.more {
+            return Ok(wanted.into_iter().collect());
+        }
+        page = next(answers).await?;
+    }
+}
+
 /// Collects the entries of `page` and of the pages that it announces.
 async fn take_entries(
     mut page: SyncAuthorizedEntriesResponse,
@@ -245,7 +230,7 @@ async fn take_entries(
 ) -> Result<(), AgentError> {
     loop {
         listing.bytes = listing.bytes.saturating_add(page.encoded_len());
-        listing.changed.append(&mut page.entries);
+        listing.told.append(&mut page.entries);
         listing.check()?;
         if !page.more {
             return Ok(());
@@ -254,11 +239,14 @@ async fn take_entries(
     }
 }
 
-/// The fields that the agent uses.
+/// The fields that the agent uses, and those that go into SVIDs: a change of them makes new ones due.
 fn mask() -> types::EntryMask {
     types::EntryMask {
         spiffe_id: true,
         selectors: true,
+        x509_svid_ttl: true,
+        expires_at: true,
+        dns_names: true,
         revision_number: true,
         store_svid: true,
         hint: true,

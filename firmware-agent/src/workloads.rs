@@ -9,12 +9,15 @@ use std::{
 use bytes::Bytes;
 use hallmark_api::types;
 use hallmark_spiffe::{Bundle, Selector, TrustDomain};
+use prost::Message as _;
 use x509_parser::prelude::FromDer as _;
 
 use crate::{
     cache::{Publisher, Snapshot, WorkloadEntry, X509Material},
+    connect::ConnectionNumber,
     convert,
-    server_client::{EntryVersion, Listing},
+    digest::sha256,
+    server_client::{EntryVersion, Listing, Versions},
 };
 
 /// How long an entry waits after its SVID could not be issued.
@@ -27,7 +30,26 @@ pub struct Workloads {
     tainted: Vec<Vec<u8>>,
     entries: BTreeMap<Arc<str>, Held>,
     /// Entries that the agent does not serve, so that they are not asked for again.
-    passed_over: BTreeMap<String, EntryVersion>,
+    passed_over: BTreeMap<String, Told>,
+    /// The connection that told all of these last.
+    connection: Option<ConnectionNumber>,
+}
+
+/// What the server told of an entry last.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Told {
+    version: EntryVersion,
+    /// SHA-256 of its message. A version names no content: a server whose store was restored gives it again to another.
+    content: [u8; 32],
+}
+
+impl Told {
+    fn of(entry: &types::Entry) -> Self {
+        Self {
+            version: (entry.revision_number, entry.created_at),
+            content: sha256(&entry.encode_to_vec()),
+        }
+    }
 }
 
 /// What became of one request: the entry as it was asked for, and its SVID with the time of its renewal.
@@ -35,7 +57,7 @@ pub(crate) type Issued = (Arc<WorkloadEntry>, Option<(X509Material, SystemTime)>
 
 struct Held {
     entry: Arc<WorkloadEntry>,
-    version: EntryVersion,
+    told: Told,
     due: Due,
     /// The entry as the server has been asked for its SVID, until it has answered.
     asked: Option<Arc<WorkloadEntry>>,
@@ -94,61 +116,67 @@ impl Workloads {
             tainted: Vec::new(),
             entries: BTreeMap::new(),
             passed_over: BTreeMap::new(),
+            connection: None,
         }
     }
 
-    /// The version of an entry that is held.
+    /// Every version that is held, and the connection that told it.
     #[must_use]
-    pub fn version(&self, id: &str) -> Option<EntryVersion> {
-        self.entries
-            .get(id)
-            .map(|held| held.version)
-            .or_else(|| self.passed_over.get(id).copied())
+    pub fn versions(&self) -> Versions {
+        let held = self.entries.iter().map(|(id, held)| (id.to_string(), held.told));
+        let passed_over = self.passed_over.iter().map(|(id, told)| (id.clone(), *told));
+        Versions {
+            connection: self.connection,
+            of: held.chain(passed_over).map(|(id, told)| (id, told.version)).collect(),
+        }
     }
 
-    /// Every version that is held.
-    #[must_use]
-    pub fn versions(&self) -> BTreeMap<String, EntryVersion> {
-        let held = self.entries.iter().map(|(id, held)| (id.to_string(), held.version));
-        held.chain(self.passed_over.clone()).collect()
-    }
-
-    /// Takes over what the server listed: entries that are gone are dropped with their SVIDs, changed ones keep
+    /// Takes over what the server listed: entries that are gone are dropped with their SVIDs, those with other content keep
     /// theirs only where the id is the same, and get a new one.
     pub fn apply(&mut self, listing: Listing) {
         let before = self.entries.len();
         self.entries.retain(|id, _| listing.ids.contains(&**id));
         self.passed_over.retain(|id, _| listing.ids.contains(id));
+        self.connection = listing.connection;
         let mut changed = self.entries.len() != before;
-        for entry in listing.changed {
-            let (id, version) = (entry.id.clone(), (entry.revision_number, entry.created_at));
-            match decode(entry) {
-                Some(mut entry) => {
-                    let before = self.entries.get(id.as_str());
-                    entry.wanted |= before.is_some_and(|held| held.entry.wanted);
-                    entry.x509 = before
-                        .filter(|held| held.entry.spiffe_id == entry.spiffe_id)
-                        .and_then(|held| held.entry.x509.clone());
-                    let held = Held {
-                        due: if entry.wanted { Due::Now } else { Due::OnDemand },
-                        entry: Arc::new(entry),
-                        version,
-                        asked: None,
-                        last: before.map_or(Attempt::None, |held| held.last),
-                    };
-                    self.passed_over.remove(&id);
-                    self.entries.insert(Arc::from(id), held);
-                }
-                None => {
-                    self.entries.remove(id.as_str());
-                    self.passed_over.insert(id, version);
-                }
+        for entry in listing.told {
+            let told = Told::of(&entry);
+            if self.known(&entry.id) != Some(told) {
+                self.take_over(entry, told);
+                changed = true;
             }
-            changed = true;
         }
         if changed {
             self.publish();
         }
+    }
+
+    fn known(&self, id: &str) -> Option<Told> {
+        let held = self.entries.get(id).map(|held| held.told);
+        held.or_else(|| self.passed_over.get(id).copied())
+    }
+
+    fn take_over(&mut self, entry: types::Entry, told: Told) {
+        let id = entry.id.clone();
+        let Some(mut entry) = decode(entry) else {
+            self.entries.remove(id.as_str());
+            self.passed_over.insert(id, told);
+            return;
+        };
+        let before = self.entries.get(id.as_str());
+        entry.wanted |= before.is_some_and(|held| held.entry.wanted);
+        entry.x509 = before
+            .filter(|held| held.entry.spiffe_id == entry.spiffe_id)
+            .and_then(|held| held.entry.x509.clone());
+        let held = Held {
+            due: if entry.wanted { Due::Now } else { Due::OnDemand },
+            entry: Arc::new(entry),
+            told,
+            asked: None,
+            last: before.map_or(Attempt::None, |held| held.last),
+        };
+        self.passed_over.remove(&id);
+        self.entries.insert(Arc::from(id), held);
     }
 
     /// Takes over a bundle. SVIDs that no longer lead to an authority, or lead to a tainted one, are due at once.
@@ -299,6 +327,7 @@ impl Workloads {
     pub fn wipe(&mut self) {
         self.entries.clear();
         self.passed_over.clear();
+        self.connection = None;
         self.publish();
     }
 

@@ -154,9 +154,9 @@ impl ServerChannel {
     }
 
     async fn sync(&self, open: &mut Open) -> Result<(), AgentError> {
-        let have = self.issue.versions().await;
-        let listing = open.client.sync(|id| have.get(id).copied()).await?;
+        // First, so that a connection is there already when the entries are asked for.
         let (bundle, tainted) = open.client.bundle().await?;
+        let listing = open.client.sync(&self.issue.versions().await).await?;
         self.issue.apply(listing, bundle.clone(), tainted).await;
         self.condition.synced();
         if open.credential.bundle.x509_authorities != bundle.x509_authorities {

@@ -4,7 +4,6 @@
 mod batch;
 
 use std::{
-    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -23,7 +22,7 @@ use crate::{
     cache::WorkloadEntry,
     condition::{Condition, Task},
     jitter::Backoff,
-    server_client::{EntryVersion, Listing},
+    server_client::{Listing, Versions},
     workloads::{Issued, Workloads},
 };
 use batch::issue_batch;
@@ -43,7 +42,7 @@ const QUEUE: usize = 64;
 /// What is asked of the task.
 #[derive(Debug)]
 enum Message {
-    Versions(oneshot::Sender<BTreeMap<String, EntryVersion>>),
+    Versions(oneshot::Sender<Versions>),
     Apply(Box<(Listing, Bundle, Vec<Vec<u8>>)>, oneshot::Sender<()>),
     Bundle(Bundle),
     Want(Vec<Arc<str>>),
@@ -62,7 +61,7 @@ impl IssueHandle {
     }
 
     /// The version of each entry that is held.
-    pub(super) async fn versions(&self) -> BTreeMap<String, EntryVersion> {
+    pub(super) async fn versions(&self) -> Versions {
         self.ask(Message::Versions).await.unwrap_or_default()
     }
 

@@ -8,20 +8,20 @@ use std::{sync::Arc, time::Duration};
 use hallmark_api::{types, workload::X509BundlesRequest};
 use hallmark_spiffe::{Bundle, TrustDomain};
 use hallmark_workload::{UnixAttestor, UnixConfig, Users};
-use tokio::{sync::mpsc, task::JoinSet, time::timeout};
+use tokio::{net::TcpStream, sync::mpsc, task::JoinSet, time::timeout};
 use tonic::{Code, Status, transport::Endpoint};
 
 use super::{report::Report, *};
 use crate::{
     cache::{self, Snapshot},
-    connect::CALL,
+    connect,
     server_client::ServerClient,
     workload_api::{
         Bounds, Listener, WorkloadApi,
         tests::lab::{Client, ids, next, our_uid, svids, with_header},
     },
 };
-use server::{ISSUE, SYNC, Server};
+use server::{CONTENT, ISSUE, SYNC, Server};
 
 /// Longer than any one thing takes, also on a busy machine.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -32,7 +32,7 @@ struct Lab {
     reports: mpsc::Receiver<Report>,
     socket: String,
     _folder: tempfile::TempDir,
-    _credentials: watch::Sender<Option<Credential>>,
+    credentials: watch::Sender<Option<Credential>>,
     _tasks: (Running<()>, Running<()>, Running<()>),
 }
 
@@ -50,8 +50,8 @@ impl Lab {
                 ..Bundle::empty(trust_domain.clone())
             },
             connect: Arc::new(move |_| {
-                let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
-                Ok(ServerClient::over(of.clone(), endpoint.timeout(CALL).connect_lazy()))
+                let channel = connect::counted(move || TcpStream::connect(address));
+                Ok(ServerClient::over(of.clone(), channel))
             }),
         };
         let (credentials, credential) = watch::channel(Some(credential));
@@ -78,9 +78,23 @@ impl Lab {
             reports,
             socket: format!("unix://{}", path.display()),
             _folder: folder,
-            _credentials: credentials,
+            credentials,
             _tasks: (channel, issue, serving),
         }
+    }
+
+    /// Waits until a workload is served just these, with or without what is asked for on its behalf.
+    async fn serves(&self, expected: &[&str]) {
+        let served = async {
+            loop {
+                let heard = self.crowd(1).await.join_all().await.pop().unwrap();
+                if heard.unwrap_or_default() == expected {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        timeout(LIMIT, served).await.unwrap();
     }
 
     async fn client(&self) -> Client {
@@ -307,6 +321,55 @@ async fn a_connection_that_ends_is_made_again_without_the_others_noticing() {
     while let Ok(report) = lab.reports.try_recv() {
         assert!(matches!(report, Report::Used(..)), "{report:?}");
     }
+}
+
+/// As a server does whose store was restored, and whose operators then did their changes again, others than before.
+fn restored(name: &str) -> types::Entry {
+    let mut entry = entry(name);
+    entry
+        .selectors
+        .iter_mut()
+        .for_each(|selector| selector.value = "uid:4000000000".into());
+    entry
+}
+
+#[tokio::test]
+async fn the_same_version_with_other_content_is_taken_where_content_is_told() {
+    let lab = Lab::start(vec![entry("a"), entry("b")]).await;
+    assert_eq!(lab.at_once().await, ["a", "b"]);
+    lab.server.set_entries(vec![restored("a"), entry("b")]);
+    lab.serves(&["b"]).await;
+    lab.server.set_entries(vec![entry("a"), restored("b")]);
+    lab.serves(&["a"]).await;
+}
+
+#[tokio::test]
+async fn versions_that_another_connection_told_say_nothing() {
+    let lab = Lab::start(Vec::new()).await;
+    lab.server
+        .tells_versions
+        .store(true, std::sync::atomic::Ordering::SeqCst);
+    lab.server.set_entries(vec![entry("a"), entry("b")]);
+    lab.serves(&["a", "b"]).await;
+    // On one connection content is told once.
+    let (asked, syncs) = (lab.server.count(CONTENT), lab.server.count(SYNC));
+    lab.server.counts(SYNC, syncs + 3).await;
+    assert_eq!(
+        (lab.server.count(CONTENT), lab.server.connections()),
+        (asked, 1),
+        "the control"
+    );
+    lab.server.set_entries(vec![restored("a"), entry("b")]);
+    lab.server.cut();
+    lab.serves(&["b"]).await;
+    // Another attestation brings another connection, while the one before may live on.
+    lab.server.set_entries(vec![entry("a"), restored("b")]);
+    lab.credentials.send_modify(|credential| {
+        if let Some(credential) = credential {
+            credential.serial = "2".into();
+        }
+    });
+    lab.serves(&["a"]).await;
 }
 
 #[tokio::test]

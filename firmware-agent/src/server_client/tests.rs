@@ -17,7 +17,6 @@ use hyper::{
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::time::Instant;
-use tonic::transport::Endpoint;
 
 use super::*;
 
@@ -56,8 +55,8 @@ fn framed(message: &impl prost::Message) -> Bytes {
 }
 
 /// A client of a server that answers each call with what `say` makes.
-async fn client(say: impl Fn() -> Said + Clone + Send + 'static) -> ServerClient {
-    let connector = tower::service_fn(move |_| {
+fn client(say: impl Fn() -> Said + Clone + Send + Sync + 'static) -> ServerClient {
+    let channel = connect::counted(move || {
         let say = say.clone();
         let (ours, theirs) = tokio::io::duplex(64 << 10);
         let service = service_fn(move |_| {
@@ -71,15 +70,9 @@ async fn client(say: impl Fn() -> Said + Clone + Send + 'static) -> ServerClient
                 .timer(TokioTimer::new())
                 .serve_connection(TokioIo::new(theirs), service),
         );
-        async move { Ok::<_, std::io::Error>(TokioIo::new(ours)) }
+        async move { Ok(ours) }
     });
-    ServerClient {
-        trust_domain: TrustDomain::parse("example.org").unwrap(),
-        channel: Endpoint::from_static("http://server")
-            .connect_with_connector(connector)
-            .await
-            .unwrap(),
-    }
+    ServerClient::over(TrustDomain::parse("example.org").unwrap(), channel)
 }
 
 fn once(message: Bytes, ends: bool) -> impl Fn() -> Said + Clone {
@@ -97,8 +90,7 @@ async fn a_server_that_says_headers_and_nothing_else_does_not_hold_the_agent() {
     let silent = client(|| Said {
         messages: Box::new(|| None),
         ends: false,
-    })
-    .await;
+    });
     let timely = |result: Result<(), AgentError>, begun: Instant| {
         assert!(matches!(result, Err(AgentError::Call { .. })), "{result:?}");
         assert!(begun.elapsed() < CALL + Duration::from_secs(1));
@@ -110,9 +102,9 @@ async fn a_server_that_says_headers_and_nothing_else_does_not_hold_the_agent() {
     let begun = Instant::now();
     timely(silent.new_svids(Vec::new()).await.map(drop), begun);
     let begun = Instant::now();
-    timely(silent.sync(|_| None).await.map(drop), begun);
+    timely(silent.sync(&Versions::default()).await.map(drop), begun);
 
-    let control = client(once(Bytes::from_static(&[0; 5]), true)).await;
+    let control = client(once(Bytes::from_static(&[0; 5]), true));
     control.post_status().await.unwrap();
     assert!(control.new_svids(Vec::new()).await.unwrap().is_empty());
     assert!(matches!(control.bundle().await, Err(AgentError::Bundle { .. })));
@@ -158,11 +150,18 @@ async fn a_listing_without_end_is_refused() {
                 }
             }
         };
-        let refused = client(endless(usize::MAX)).await.sync(|_| None).await;
+        let refused = client(endless(usize::MAX)).sync(&Versions::default()).await;
         assert!(matches!(refused, Err(AgentError::Protocol(_))), "{refused:?}");
-        // The control is long, but comes to an end; nothing of it is new.
-        let listing = client(endless(20)).await.sync(|_| Some((0, 0))).await.unwrap();
-        assert_eq!(listing.ids.len(), 20_000);
+        // The control is long, but comes to an end; where versions are told, all of them are known on this connection.
+        let client = client(endless(20));
+        let _ = client.sync(&Versions::default()).await;
+        let have = Versions {
+            connection: client.newest.number(),
+            of: (0..30_000).map(|number| (number.to_string(), (0, 0))).collect(),
+        };
+        let listing = client.sync(&have).await.unwrap();
+        assert_eq!((listing.ids.len(), listing.told.is_empty()), (20_000, !entries));
+        assert!(listing.connection.is_some() && listing.connection == have.connection);
     }
 }
 
@@ -190,7 +189,7 @@ async fn a_listing_of_huge_entries_is_refused() {
             }
         }
     };
-    let refused = client(huge(usize::MAX)).await.sync(|_| None).await;
+    let refused = client(huge(usize::MAX)).sync(&Versions::default()).await;
     assert!(matches!(refused, Err(AgentError::Protocol(_))), "{refused:?}");
-    assert!(client(huge(10)).await.sync(|_| None).await.is_ok());
+    assert!(client(huge(10)).sync(&Versions::default()).await.is_ok());
 }

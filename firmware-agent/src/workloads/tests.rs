@@ -34,7 +34,7 @@ fn entry(id: &str, path: &str, revision: i64) -> types::Entry {
 fn listing(entries: &[types::Entry]) -> Listing {
     Listing {
         ids: entries.iter().map(|entry| entry.id.clone()).collect(),
-        changed: entries.to_vec(),
+        told: entries.to_vec(),
         ..Listing::default()
     }
 }
@@ -93,7 +93,7 @@ fn an_entry_that_is_gone_takes_its_svid_along_at_once() {
     issue_all(&mut workloads, now, now + 50 * SECOND, now + 100 * SECOND);
     workloads.apply(Listing {
         ids: ["b".to_owned()].into(),
-        changed: Vec::new(),
+        told: Vec::new(),
         ..Listing::default()
     });
     assert_eq!(served(&cache), [("spiffe://example.org/b".to_owned(), true)]);
@@ -107,7 +107,7 @@ fn nothing_is_published_when_nothing_changed() {
     let before = cache.snapshot().version;
     let unchanged = Listing {
         ids: ["a".to_owned()].into(),
-        changed: Vec::new(),
+        told: Vec::new(),
         ..Listing::default()
     };
     workloads.apply(unchanged);
@@ -133,7 +133,44 @@ fn a_changed_entry_keeps_its_svid_only_with_its_id() {
     );
     workloads.apply(listing(&[entry("a", "/other", 2)]));
     assert_eq!(served(&cache), [("spiffe://example.org/other".to_owned(), false)]);
-    assert_eq!(workloads.version("a"), Some((2, 1)));
+    assert_eq!(workloads.versions().of.get("a"), Some(&(2, 1)));
+}
+
+/// A server whose store was restored gives a version again, to other content.
+#[test]
+fn an_entry_is_known_by_its_content_and_not_by_its_version() {
+    let (mut workloads, cache) = empty();
+    let now = UNIX_EPOCH + 100 * SECOND;
+    let other = |change: fn(&mut types::Entry)| {
+        let mut entry = entry("a", "/a", 1);
+        change(&mut entry);
+        entry
+    };
+    workloads.apply(listing(&[entry("a", "/a", 1)]));
+    issue_all(&mut workloads, now, now + 50 * SECOND, now + 100 * SECOND);
+    let before = cache.snapshot().version;
+    workloads.apply(listing(&[entry("a", "/a", 1)]));
+    assert_eq!(cache.snapshot().version, before, "the control: the same content");
+    assert!(due(&workloads, now, Instant::now()).is_empty());
+    workloads.apply(listing(&[other(|entry| {
+        entry
+            .selectors
+            .iter_mut()
+            .for_each(|selector| selector.value = "uid:1".into());
+    })]));
+    let snapshot = cache.snapshot();
+    let selectors = &snapshot.entries.first().unwrap().selectors;
+    assert_eq!(selectors, &[Selector::parse("unix:uid:1").unwrap()].into());
+    issue_all(&mut workloads, now, now + 50 * SECOND, now + 100 * SECOND);
+    // What the workload never sees of an entry is in its SVID.
+    workloads.apply(listing(&[other(|entry| entry.dns_names = vec!["a.example".into()])]));
+    assert_eq!(due(&workloads, now, Instant::now()).len(), 1);
+    // One that is not served is no exception.
+    let stored: fn(&mut types::Entry) = |entry| entry.store_svid = true;
+    workloads.apply(listing(&[other(stored)]));
+    assert!(served(&cache).is_empty());
+    workloads.apply(listing(&[entry("a", "/a", 1)]));
+    assert_eq!(served(&cache).len(), 1);
 }
 
 #[test]
@@ -196,7 +233,7 @@ fn entries_for_others_are_not_served_and_not_asked_for_again() {
     };
     workloads.apply(listing(&[stored, bare, entry("c", "/c", 5)]));
     assert_eq!(served(&cache), [("spiffe://example.org/c".to_owned(), false)]);
-    let versions = workloads.versions();
+    let versions = workloads.versions().of;
     assert_eq!(versions.get("a"), Some(&(3, 1)));
     assert_eq!(versions.get("b"), Some(&(4, 1)));
 }
@@ -211,7 +248,7 @@ fn a_ban_leaves_nothing_and_readiness_stays() {
     workloads.wipe();
     assert!(served(&cache).is_empty());
     assert!(cache.snapshot().ready);
-    assert_eq!(workloads.version("a"), None);
+    assert!(workloads.versions().of.is_empty());
 }
 
 #[test]

@@ -6,15 +6,18 @@ use std::{
     future::poll_fn,
     net::SocketAddr,
     pin::Pin,
-    sync::{Arc, Mutex},
-    task::{Context, Poll},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use hallmark_api::{
     agent::PostStatusResponse,
-    entry::SyncAuthorizedEntriesResponse,
+    entry::{EntryRevision, SyncAuthorizedEntriesRequest, SyncAuthorizedEntriesResponse},
     svid::{BatchNewX509svidRequest, BatchNewX509svidResponse, batch_new_x509svid_response},
     types,
 };
@@ -26,11 +29,17 @@ use hyper::{
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use prost::Message;
-use tokio::{net::TcpListener, sync::watch, task::AbortHandle};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+    task::AbortHandle,
+};
 
 use crate::workload_api::tests::lab::Authority;
 
 pub(super) const SYNC: &str = "SyncAuthorizedEntries";
+/// A request for the content of entries, within [`SYNC`].
+pub(super) const CONTENT: &str = "content";
 pub(super) const ISSUE: &str = "BatchNewX509SVID";
 
 /// What the server is, and what was asked of it.
@@ -38,6 +47,8 @@ pub(super) struct Server {
     pub(super) address: SocketAddr,
     pub(super) authority: Authority,
     entries: Mutex<Vec<types::Entry>>,
+    /// Whether it tells versions first, and content when it is asked for that.
+    pub(super) tells_versions: AtomicBool,
     life: Mutex<Duration>,
     held: watch::Sender<BTreeSet<&'static str>>,
     calls: watch::Sender<BTreeMap<String, usize>>,
@@ -51,6 +62,7 @@ impl Server {
             address: listener.local_addr().unwrap(),
             authority: Authority::new(),
             entries: Mutex::default(),
+            tells_versions: AtomicBool::new(false),
             life: Mutex::new(Duration::from_secs(3600)),
             held: watch::Sender::default(),
             calls: watch::Sender::default(),
@@ -119,16 +131,24 @@ impl Server {
         self.connections.lock().unwrap().len()
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Response<Said> {
-        let (head, body) = request.into_parts();
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Said> {
+        let (head, mut body) = request.into_parts();
         let call = head.uri.path().rsplit('/').next().unwrap().to_owned();
-        // The requests of a stream have no end; they say nothing that counts here.
-        let message = if call == SYNC { Bytes::new() } else { read(body).await };
-        self.calls
-            .send_modify(|calls| *calls.entry(call.clone()).or_default() += 1);
+        // A stream of requests goes on while it is answered.
+        let message = if call == SYNC {
+            Bytes::new()
+        } else {
+            read(&mut body).await.unwrap()
+        };
+        self.note(&call);
         let mut held = self.held.subscribe();
         held.wait_for(|held| !held.contains(&*call)).await.unwrap();
+        let (say, said) = mpsc::unbounded_channel();
         let answer = match &*call {
+            SYNC if self.tells_versions.load(Ordering::SeqCst) => {
+                tokio::spawn(self.tell_versions(body, say));
+                return response(said);
+            }
             SYNC => framed(&SyncAuthorizedEntriesResponse {
                 entries: self.entries.lock().unwrap().clone(),
                 ..Default::default()
@@ -145,10 +165,40 @@ impl Server {
             "PostStatus" => framed(&PostStatusResponse {}),
             other => panic!("{other} is not asked for"),
         };
-        let mut response = Response::new(Said(Some(answer), true));
-        let grpc = HeaderValue::from_static("application/grpc");
-        response.headers_mut().insert(header::CONTENT_TYPE, grpc);
-        response
+        say.send(answer).unwrap();
+        response(said)
+    }
+
+    fn note(&self, call: &str) {
+        self.calls
+            .send_modify(|calls| *calls.entry(call.to_owned()).or_default() += 1);
+    }
+
+    /// The versions of all entries, and then the content of those that are asked for.
+    async fn tell_versions(self: Arc<Self>, mut requests: Incoming, say: mpsc::UnboundedSender<Bytes>) {
+        read(&mut requests).await;
+        let entries = self.entries.lock().unwrap().clone();
+        let revision = |entry: &types::Entry| EntryRevision {
+            id: entry.id.clone(),
+            revision_number: entry.revision_number,
+            created_at: entry.created_at,
+        };
+        let _ = say.send(framed(&SyncAuthorizedEntriesResponse {
+            entry_revisions: entries.iter().map(revision).collect(),
+            ..Default::default()
+        }));
+        while let Some(message) = read(&mut requests).await {
+            let ids = SyncAuthorizedEntriesRequest::decode(message).unwrap().ids;
+            self.note(CONTENT);
+            let _ = say.send(framed(&SyncAuthorizedEntriesResponse {
+                entries: entries
+                    .iter()
+                    .filter(|entry| ids.contains(&entry.id))
+                    .cloned()
+                    .collect(),
+                ..Default::default()
+            }));
+        }
     }
 
     fn issue(&self, request: &BatchNewX509svidRequest) -> BatchNewX509svidResponse {
@@ -172,15 +222,14 @@ impl Server {
     }
 }
 
-/// The one message of a call.
-async fn read(mut body: Incoming) -> Bytes {
-    let mut arrived = BytesMut::new();
-    while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
-        if let Ok(data) = frame.unwrap().into_data() {
-            arrived.extend_from_slice(&data);
+/// The next message of a call; `None` behind the last. What these tests send is one frame.
+async fn read(body: &mut Incoming) -> Option<Bytes> {
+    while let Some(frame) = poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await {
+        if let Ok(data) = frame.ok()?.into_data() {
+            return Some(data.slice(5..));
         }
     }
-    arrived.split_off(5).freeze()
+    None
 }
 
 fn framed(message: &impl Message) -> Bytes {
@@ -191,15 +240,22 @@ fn framed(message: &impl Message) -> Bytes {
     out.freeze()
 }
 
-/// One message and a good end.
-struct Said(Option<Bytes>, bool);
+fn response(said: mpsc::UnboundedReceiver<Bytes>) -> Response<Said> {
+    let mut response = Response::new(Said(said, true));
+    let grpc = HeaderValue::from_static("application/grpc");
+    response.headers_mut().insert(header::CONTENT_TYPE, grpc);
+    response
+}
+
+/// Messages and a good end.
+struct Said(mpsc::UnboundedReceiver<Bytes>, bool);
 
 impl Body for Said {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        if let Some(message) = self.0.take() {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if let Some(message) = ready!(self.0.poll_recv(cx)) {
             return Poll::Ready(Some(Ok(Frame::data(message))));
         }
         let is_end = std::mem::take(&mut self.1);
