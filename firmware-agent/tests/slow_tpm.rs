@@ -147,7 +147,7 @@ async fn a_handshake_with_the_server_holds_up_no_async_worker() {
     let release = machine.hold(SIGN);
     let call = tokio::spawn(async move {
         let request = PostStatusRequest::default();
-        AgentClient::new(channel).post_status(request).await.map(drop)
+        AgentClient::new(channel.0).post_status(request).await.map(drop)
     });
     let refused = machine.must_go_on(SIGN, release, call).await;
     assert!(refused.is_err(), "the server knows no such machine");
