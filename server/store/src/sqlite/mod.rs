@@ -16,6 +16,7 @@ mod node_row;
 mod older_records;
 mod open;
 mod options;
+mod queue;
 mod readers;
 mod record_query;
 mod role_svid_row;

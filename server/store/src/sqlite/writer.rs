@@ -6,10 +6,9 @@ use std::{
     sync::{
         Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
-        mpsc::{self, RecvTimeoutError},
     },
     thread::{self, JoinHandle},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use hallmark_reason::Coded as _;
@@ -17,7 +16,11 @@ use hallmark_state::{Committed, Record, Tail, Transaction};
 use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use super::{apply, journal_row::Head};
+use super::{
+    apply,
+    journal_row::Head,
+    queue::{Queue, Queued},
+};
 use crate::{Follower, Statistics, StoreError};
 
 /// Jobs that may wait; further callers of `commit` wait for room.
@@ -40,6 +43,12 @@ struct Job {
     /// `None` for `commit_later`.
     answer: Option<Answer>,
     _room: Option<OwnedSemaphorePermit>,
+}
+
+impl Queued for Job {
+    fn is_awaited(&self) -> bool {
+        self.answer.is_some()
+    }
 }
 
 type Answer = oneshot::Sender<Result<Committed, StoreError>>;
@@ -66,7 +75,7 @@ impl Counters {
 
 /// The handle to the writer thread. Dropping it waits until the queue is durable.
 pub(super) struct Writer {
-    queue: Option<mpsc::Sender<Job>>,
+    queue: Arc<Queue<Job>>,
     room: Arc<Semaphore>,
     counters: Arc<Counters>,
     follower: Arc<OnceLock<Arc<dyn Follower>>>,
@@ -75,7 +84,7 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn start(path: &Path, connection: Connection, head: Head) -> Result<Self, StoreError> {
-        let (queue, jobs) = mpsc::channel();
+        let queue = Arc::new(Queue::new());
         let counters = Arc::new(Counters::default());
         counters.at(&head);
         let follower = Arc::new(OnceLock::new());
@@ -83,7 +92,7 @@ impl Writer {
             path: path.into(),
             connection,
             file: file_at(path),
-            jobs,
+            jobs: Arc::clone(&queue),
             counters: Arc::clone(&counters),
             tail: Tail::new(head.revision),
             head,
@@ -98,7 +107,7 @@ impl Writer {
             })?;
         let room = Arc::new(Semaphore::new(QUEUE));
         Ok(Self {
-            queue: Some(queue),
+            queue,
             room,
             counters,
             follower,
@@ -125,35 +134,29 @@ impl Writer {
             .await
             .map_err(|_| StoreError::Closed)?;
         let (answer, answered) = oneshot::channel();
-        self.send(Job {
+        let wake = self.queue.push(Job {
             work,
             answer: Some(answer),
             _room: Some(room),
-        })?;
+        });
+        let wake = wake.ok_or(StoreError::Closed)?;
+        // Tasks that are ready at the same time put in their jobs first, and share a flush.
+        tokio::task::yield_now().await;
+        drop(wake);
         answered.await.map_err(|_| StoreError::Closed)?
     }
 
     /// Takes no room: a caller's outcome stands before that caller's next job in the queue, so there are never
     /// more outcomes waiting than callers.
     pub(super) fn commit_later(&self, transaction: Transaction) {
-        if self
-            .send(Job {
-                work: Work::Commit(Box::new(transaction)),
-                answer: None,
-                _room: None,
-            })
-            .is_err()
-        {
+        let queued = self.queue.push(Job {
+            work: Work::Commit(Box::new(transaction)),
+            answer: None,
+            _room: None,
+        });
+        if queued.is_none() {
             self.counters.later_failures.fetch_add(1, Ordering::Relaxed);
         }
-    }
-
-    fn send(&self, job: Job) -> Result<(), StoreError> {
-        self.queue
-            .as_ref()
-            .ok_or(StoreError::Closed)?
-            .send(job)
-            .map_err(|_| StoreError::Closed)
     }
 
     pub(super) fn statistics(&self) -> Statistics {
@@ -172,7 +175,7 @@ impl Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        self.queue = None;
+        self.queue.close();
         if let Some(thread) = self.thread.take() {
             // A writer that panicked has nothing left to flush.
             let _ = thread.join();
@@ -186,13 +189,20 @@ struct Writing {
     connection: Connection,
     /// Device and inode of the file that was opened.
     file: Option<(u64, u64)>,
-    jobs: mpsc::Receiver<Job>,
+    jobs: Arc<Queue<Job>>,
     counters: Arc<Counters>,
     /// Where the journal stands.
     head: Head,
     /// What decisions are held against.
     tail: Tail,
     follower: Arc<OnceLock<Arc<dyn Follower>>>,
+}
+
+impl Drop for Writing {
+    /// However the thread ends, nobody waits for it in vain.
+    fn drop(&mut self) {
+        self.jobs.abandon();
+    }
 }
 
 fn file_at(path: &Path) -> Option<(u64, u64)> {
@@ -202,33 +212,10 @@ fn file_at(path: &Path) -> Option<(u64, u64)> {
 
 impl Writing {
     fn run(mut self) {
-        while let Some(group) = self.gather() {
+        while let Some(group) = self.jobs.take(GROUP, LATER) {
             let mut group = group.into_iter().peekable();
             while group.peek().is_some() {
                 self.transaction(&mut group);
-            }
-        }
-    }
-
-    /// Waits for a job and takes all that wait behind it. Jobs that nobody waits for are held back a little, to
-    /// travel with one that somebody does. `None` when the store was dropped and the queue is empty.
-    fn gather(&self) -> Option<Vec<Job>> {
-        let mut group = vec![self.jobs.recv().ok()?];
-        let deadline = Instant::now() + LATER;
-        loop {
-            let left = GROUP.saturating_sub(group.len());
-            group.extend(self.jobs.try_iter().take(left));
-            if group.len() >= GROUP || group.iter().any(|job| job.answer.is_some()) {
-                return Some(group);
-            }
-            match self
-                .jobs
-                .recv_timeout(deadline.saturating_duration_since(Instant::now()))
-            {
-                Ok(job) => group.push(job),
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                    return Some(group);
-                }
             }
         }
     }
@@ -242,7 +229,7 @@ impl Writing {
             };
             return jobs.for_each(|job| self.fail(job.answer, &gone));
         }
-        if let Err(e) = self.connection.execute_batch("BEGIN IMMEDIATE") {
+        if let Err(e) = self.execute("BEGIN IMMEDIATE") {
             let error = self.error(&e);
             return jobs.for_each(|job| self.fail(job.answer, &error));
         }
@@ -277,7 +264,7 @@ impl Writing {
             }
         }
         let written = self.head.write(&self.connection, &records);
-        match written.and_then(|()| self.connection.execute_batch("COMMIT")) {
+        match written.and_then(|()| self.execute("COMMIT")) {
             Ok(()) => self.succeed(&records, done),
             Err(e) => {
                 let error = self.error(&e);
@@ -323,10 +310,15 @@ impl Writing {
 
     fn roll_back(&self) {
         if !self.connection.is_autocommit()
-            && let Err(e) = self.connection.execute_batch("ROLLBACK")
+            && let Err(e) = self.execute("ROLLBACK")
         {
             tracing::error!(error = %e, "the store cannot roll back");
         }
+    }
+
+    /// Runs a statement that is parsed once, not at each flush.
+    fn execute(&self, sql: &str) -> rusqlite::Result<()> {
+        self.connection.prepare_cached(sql)?.execute([]).map(drop)
     }
 
     fn error(&self, error: &rusqlite::Error) -> StoreError {
