@@ -69,6 +69,16 @@ pub(crate) struct Queued {
     pub(crate) arrived: Instant,
 }
 
+/// Wakes sessions when it is dropped.
+#[must_use]
+pub(crate) struct Wake<'a>(&'a Queue);
+
+impl Drop for Wake<'_> {
+    fn drop(&mut self) {
+        self.0.wake();
+    }
+}
+
 /// The queue. A full one refuses at once, so that no caller ever waits to put a job in.
 pub(crate) struct Queue {
     inner: Mutex<Inner>,
@@ -79,6 +89,8 @@ pub(crate) struct Queue {
 struct Inner {
     jobs: VecDeque<Queued>,
     open: bool,
+    /// Sessions that wait for a job and were not woken yet.
+    waiting: usize,
 }
 
 impl Queue {
@@ -87,13 +99,15 @@ impl Queue {
             inner: Mutex::new(Inner {
                 jobs: VecDeque::new(),
                 open: true,
+                waiting: 0,
             }),
             filled: Condvar::new(),
             capacity: capacity.max(1),
         }
     }
 
-    pub(crate) fn push(&self, job: Box<dyn Job>) -> Result<(), HsmError> {
+    /// Puts a job in. Sessions are woken when the answer is dropped.
+    pub(crate) fn push(&self, job: Box<dyn Job>) -> Result<Wake<'_>, HsmError> {
         let mut inner = self.lock();
         if !inner.open {
             return Err(HsmError::Closed);
@@ -106,9 +120,19 @@ impl Queue {
             job,
             arrived: Instant::now(),
         });
+        Ok(Wake(self))
+    }
+
+    /// Wakes as many of the sessions that wait as there are jobs.
+    fn wake(&self) {
+        let mut inner = self.lock();
+        let woken = inner.waiting.min(inner.jobs.len());
+        inner.waiting -= woken;
         drop(inner);
-        self.filled.notify_one();
-        Ok(())
+        // Each is a call into the kernel, also where nobody waits.
+        for _ in 0..woken {
+            self.filled.notify_one();
+        }
     }
 
     /// The next job; waits for one. `None` once the queue is closed.
@@ -121,6 +145,8 @@ impl Queue {
             if let Some(next) = inner.jobs.pop_front() {
                 return Some(next);
             }
+            // Whoever wakes it counts it off. One that wakes by itself is counted twice, and is woken in vain at worst.
+            inner.waiting += 1;
             inner = self.filled.wait(inner).unwrap_or_else(PoisonError::into_inner);
         }
     }

@@ -91,11 +91,15 @@ impl Pkcs11KeyStore {
         W: FnMut(&mut Connection) -> Result<T, Failure> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        self.pool.queue.push(Box::new(Typed {
+        let wake = self.pool.queue.push(Box::new(Typed {
             work,
             reply: Some(reply),
             repeatable,
         }))?;
+        // Tasks that became ready together, as they do after a flush of the store, put in their jobs first. Sessions that are
+        // woken for the first job take the processor from those who bring the others.
+        tokio::task::yield_now().await;
+        drop(wake);
         match tokio::time::timeout(time_limit, answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(HsmError::Closed),
