@@ -90,7 +90,7 @@ where
             Err(error) => return Box::pin(ready(Ok(Status::from(error).into_http()))),
         };
         let roles = self.gate.roles.clone();
-        let task = tokio::spawn(async move {
+        let work = async move {
             let (mut head, body) = request.into_parts();
             match roles.authorise(head.uri.path(), &head.extensions).await {
                 Ok(caller) => {
@@ -109,9 +109,10 @@ where
                 }
                 Err(status) => Ok(status.into_http()),
             }
-        });
+        };
         Box::pin(async move {
-            task.await.unwrap_or_else(|error| {
+            // Begun here, by the task that waits for it: the same worker goes on with it, and no other is woken.
+            tokio::spawn(work).await.unwrap_or_else(|error| {
                 tracing::error!(%error, "a request was lost");
                 Ok(Status::internal("internal error").into_http())
             })
