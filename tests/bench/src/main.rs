@@ -1,7 +1,7 @@
 //! Benchmarks: each row with a control in the same run. Prints a table and writes `target/bench/results.json`.
 //!
 //! `hallmark-bench [GROUP ...]` measures the groups named (`tpm_commands`, `x509_issue`, `attest`, `fetch_x509`,
-//! `agent_rss_100_svids`, `binary_size`, `policy`, `boot`, `ima`), or all of them. The project's programs are taken from `HALLMARK_BIN_DIR`, else
+//! `agent_rss_100_svids`, `binary_size`, `policy`, `fleet`, `boot`, `ima`), or all of them. The project's programs are taken from `HALLMARK_BIN_DIR`, else
 //! from beside this one; a debug build measures nothing worth knowing.
 
 mod attest;
@@ -12,6 +12,7 @@ mod crypto;
 mod domain;
 mod echo;
 mod fetch;
+mod fleet;
 mod ima;
 mod issue;
 mod reappraise;
@@ -46,7 +47,7 @@ fn main() -> Result<()> {
 }
 
 /// The groups that need none.
-const OTHERS: [&str; 5] = ["binary_size", "tpm_commands", "policy", "boot", "ima"];
+const OTHERS: [&str; 6] = ["binary_size", "tpm_commands", "policy", "fleet", "boot", "ima"];
 
 fn bench(asked: &[String]) -> Result<()> {
     let is_known = |name: &str| OTHERS.contains(&name) || GROUPS.iter().any(|(group, _)| *group == name);
@@ -64,6 +65,9 @@ fn bench(asked: &[String]) -> Result<()> {
     }
     if is_asked("policy") {
         reappraise::measure(&mut table)?;
+    }
+    if is_asked("fleet") {
+        fleet::measure(&mut table)?;
     }
     if is_asked("boot") {
         boot::measure(&mut table)?;

@@ -20,10 +20,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-const NODES: u32 = 10_000;
+pub(crate) const NODES: u32 = 10_000;
+pub(crate) const TRUST_DOMAIN: &str = "fleet.test";
 
 /// A machine's facts as they are stored: a boot of 40 events.
-fn stored(node: u32) -> Result<String> {
+pub(crate) fn stored(node: u32) -> Result<String> {
     let digest = |salt: u32| format!("{:08x}", node.wrapping_mul(2_654_435_761) ^ salt).repeat(8);
     let shared = |salt: u32| format!("{salt:08x}").repeat(8);
     let events: Vec<_> = (0..40_u32)
@@ -110,18 +111,9 @@ pub(crate) fn measure(table: &mut Table) -> Result<()> {
 /// A server that knows these nodes gets a policy that a tenth of them does not meet. Gives how long its answer took, and the
 /// processor time that it spent, in microseconds.
 fn apply_to(stored: &[String], selectors: &[BTreeSet<Selector>]) -> Result<(Duration, f64)> {
-    const TRUST_DOMAIN: &str = "fleet.test";
     let folder = tempfile::tempdir()?;
-    let mut lab = Lab::lay_out(LabOptions {
-        folder: folder.path().join("lab"),
-        trust_domain: TRUST_DOMAIN.into(),
-        nodes: 0,
-    })?;
-    lab.build_node()?;
-    let path = folder.path().join("fleet.db");
+    let mut lab = lab_with(folder.path(), stored, selectors)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(settle(&path, &TrustDomain::parse(TRUST_DOMAIN)?, stored, selectors))?;
-    lab.server().set("store", "path", path.display().to_string().into());
     lab.start_server()?;
     let (socket, pid) = (lab.server().admin_socket(), lab.server().pid().context("no server")?);
     runtime.block_on(async {
@@ -138,6 +130,21 @@ fn apply_to(stored: &[String], selectors: &[BTreeSet<Selector>]) -> Result<(Dura
         ensure!(lost == stored.len() / 10, "{lost} nodes lost trust");
         Ok((elapsed, cpu::of_process(pid)? - before))
     })
+}
+
+/// A lab whose server is to know these nodes. It does not run yet.
+pub(crate) fn lab_with(folder: &Path, stored: &[String], selectors: &[BTreeSet<Selector>]) -> Result<Lab> {
+    let mut lab = Lab::lay_out(LabOptions {
+        folder: folder.join("lab"),
+        trust_domain: TRUST_DOMAIN.into(),
+        nodes: 0,
+    })?;
+    lab.build_node()?;
+    let path = folder.join("fleet.db");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(settle(&path, &TrustDomain::parse(TRUST_DOMAIN)?, stored, selectors))?;
+    lab.server().set("store", "path", path.display().to_string().into());
+    Ok(lab)
 }
 
 /// Puts nodes that attested long ago into a new store.
