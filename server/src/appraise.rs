@@ -11,7 +11,7 @@ mod rules;
 
 pub use change::Applied;
 pub use error::PolicyFileError;
-pub use job::keep_judging;
+pub use job::{Judged, keep_judging};
 pub(crate) use kept::{recall, undecodable};
 pub use rules::{RuleChange, digest, in_force};
 

@@ -8,6 +8,7 @@ use hallmark_host::{
 };
 use hallmark_hsm::KeyStore;
 use hallmark_reason::{Coded as _, ReasonCode};
+use hallmark_spiffe::SpiffeId;
 
 use crate::{authority::AuthorityAge, journal::Journal, metrics::Reading, probe::Probe};
 
@@ -50,8 +51,26 @@ impl Health {
             hsm.unwrap_or_else(|| Part::good("hsm")),
             self.authority(),
         ];
+        parts.extend(self.evidence());
         parts.extend(self.last_reload.part());
         parts
+    }
+
+    /// That nodes cannot be judged, where there are any; the first is named.
+    fn evidence(&self) -> Option<Part> {
+        let nodes = self.unjudged();
+        let (first, count) = (nodes.first()?, nodes.len());
+        let text = format!(
+            "what is stored of {count} {} does not read back; no SVID until they attest again; the first: {first}",
+            if count == 1 { "node" } else { "nodes" },
+        );
+        let code = ReasonCode::new("HM-SRV-0035");
+        Some(Part::with_reason("evidence", State::Warning, code, text))
+    }
+
+    fn unjudged(&self) -> Vec<SpiffeId> {
+        let state = self.journal.state();
+        self.journal.unreadable().unjudged(&state, self.journal.clock().unix())
     }
 
     /// The authority can be used; and whether it is to be renewed.
@@ -75,6 +94,7 @@ impl Health {
             age,
             authority_left,
             nodes,
+            unjudged: self.unjudged().len(),
             entries,
             hsm: self.keys.status(),
             store: self.journal.store().statistics(),

@@ -3,10 +3,13 @@
 
 mod act;
 mod failure;
+mod unreadable;
 
 pub use act::Act;
 pub(crate) use failure::log_store_failure;
 pub use failure::store_failed;
+pub use unreadable::Unreadable;
+pub(crate) use unreadable::UnreadableNodes;
 
 use std::{
     fmt,
@@ -30,6 +33,7 @@ pub struct Journal {
     store: Arc<dyn Store>,
     clock: Clock,
     trust_domain: TrustDomain,
+    unreadable: UnreadableNodes,
 }
 
 /// The state follows the store, record by record.
@@ -106,6 +110,7 @@ impl Journal {
             store,
             clock,
             trust_domain,
+            unreadable: UnreadableNodes::default(),
         }
     }
 
@@ -118,6 +123,11 @@ impl Journal {
     #[must_use]
     pub fn node(&self, id: &SpiffeId) -> Option<Arc<Node>> {
         self.state().node(id).cloned()
+    }
+
+    /// Nodes of which what the store keeps does not read back.
+    pub(crate) const fn unreadable(&self) -> &UnreadableNodes {
+        &self.unreadable
     }
 
     /// Whose state it is.
@@ -250,7 +260,7 @@ mod tests {
                 set: Arc::new(PolicySet::default()),
             };
             let trust_domain = TrustDomain::parse("example.org").unwrap();
-            Followed::new(State::new(&trust_domain, &Snapshot::default(), configured).unwrap())
+            Followed::new(State::new(&trust_domain, &Snapshot::default(), configured))
         };
         let control = followed();
         control.follow(&[record(1), record(2)]);

@@ -121,6 +121,8 @@ pub(crate) struct Reading<'a> {
     pub(crate) authority_left: i64,
     /// The nodes.
     pub(crate) nodes: NodeCounts,
+    /// How many nodes cannot be judged, since what is kept of them does not read back.
+    pub(crate) unjudged: usize,
     /// How many entries there are.
     pub(crate) entries: usize,
     /// The token.
@@ -291,6 +293,7 @@ impl Metrics {
             ("suspended", nodes.suspended),
             ("banned", nodes.banned),
             ("distrusted", nodes.untrusted),
+            ("unjudged", u64::try_from(now.unjudged).unwrap_or(u64::MAX)),
         ] {
             self.nodes.get_or_create(&[("state", state)]).set(signed(count));
         }

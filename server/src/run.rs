@@ -132,7 +132,8 @@ impl Running {
             what: "the endorsement keys of machines",
             cause: Report(&error).to_string(),
         })?;
-        // Nodes that the rules of before judged, and those that a server which ended had not come to.
+        // Nodes that the rules of before judged, and those that a server which ended had not come to. One of which what is
+        // kept does not read back is told, and keeps nobody from being served.
         let judged = server.appraiser.judge_behind("the start").await;
         judged.map_err(|error| StartError::Runtime {
             what: "the nodes' verdicts",

@@ -19,7 +19,7 @@ use crate::{
     caller::{self, Caller, Roles},
     config::Lifetimes,
     connection::remote_ip,
-    convert::{failed_item, ok_item},
+    convert::{DenialReason, denied, failed_item, ok_item},
     issue::{IssueError, IssuedSvid, Issuer, Order, OrderKey},
     journal::Journal,
     limits::Limits,
@@ -247,10 +247,14 @@ fn refused(agent: &SpiffeId, error: &GrantError) -> Status {
     not_granted()
 }
 
-/// A node that the rules in force could not be held against.
+/// A node that the rules in force could not be held against. What does not read back comes anew with an attestation.
 fn refused_by_rules(error: &PolicyFileError) -> Status {
+    let text = format!("the server cannot judge this node now ({})", error.code());
+    if let PolicyFileError::Unreadable(_) = error {
+        return denied(&text, Some(DenialReason::MustReattest));
+    }
     tracing::error!(code = %error.code(), %error, "a node could not be judged by the rules in force");
-    Status::unavailable(format!("the server cannot judge this node now ({})", error.code()))
+    Status::unavailable(text)
 }
 
 /// Answers the items in their order: those that were granted with what was issued, the others with their refusal.

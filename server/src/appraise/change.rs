@@ -12,7 +12,7 @@ use hallmark_state::{
 };
 use hallmark_store::StoreError;
 
-use super::{Appraiser, PolicyFileError, rules::digest};
+use super::{Appraiser, Judged, PolicyFileError, rules::digest};
 use crate::journal::{Act, Journal};
 
 /// What was applied, or would be.
@@ -24,6 +24,19 @@ pub struct Applied {
     pub serial: u64,
     /// The nodes whose verdict or selectors change.
     pub changes: Vec<hallmark_policy::AppraisalChange>,
+    /// How many nodes cannot be judged, since what is kept of them does not read back: they get nothing signed.
+    pub unreadable: usize,
+}
+
+impl Applied {
+    fn of(name: String, serial: u64, judged: Judged) -> Self {
+        Self {
+            name,
+            serial,
+            changes: judged.changes,
+            unreadable: judged.unreadable,
+        }
+    }
 }
 
 impl Appraiser {
@@ -49,8 +62,7 @@ impl Appraiser {
             let is_there = |it: &PolicyFile| it.in_force && it.serial == serial && it.payload == payload;
             match there.filter(|it| is_there(it)) {
                 Some(it) if it.signed == signed => {
-                    let changes = Vec::new();
-                    return Ok(Applied { name, serial, changes });
+                    return Ok(Applied::of(name, serial, Judged::default()));
                 }
                 // The same file with another signature takes its place: one from before that named no trust domain.
                 Some(_) => {}
@@ -70,8 +82,8 @@ impl Appraiser {
                 dry_run,
                 by,
             };
-            if let Some(changes) = self.put(basis, kind, file, set, &act).await? {
-                return Ok(Applied { name, serial, changes });
+            if let Some(judged) = self.put(basis, kind, file, set, &act).await? {
+                return Ok(Applied::of(name, serial, judged));
             }
         }
     }
@@ -115,12 +127,8 @@ impl Appraiser {
                 dry_run,
                 by,
             };
-            if let Some(changes) = self.put(basis, kind, file, set, &act).await? {
-                return Ok(Applied {
-                    name: name.to_owned(),
-                    serial,
-                    changes,
-                });
+            if let Some(judged) = self.put(basis, kind, file, set, &act).await? {
+                return Ok(Applied::of(name.to_owned(), serial, judged));
             }
         }
     }
@@ -149,7 +157,7 @@ impl Appraiser {
         file: PolicyFile,
         set: PolicySet,
         act: &Step<'_>,
-    ) -> Result<Option<Vec<hallmark_policy::AppraisalChange>>, PolicyFileError> {
+    ) -> Result<Option<Judged>, PolicyFileError> {
         let set = Arc::new(set);
         if act.dry_run {
             return self.would_change(&set).await.map(Some);

@@ -4,6 +4,8 @@ use hallmark_policy::{RuleFileError, signed::SignedFileError};
 use hallmark_reason::{Coded, ReasonCode};
 use hallmark_store::StoreError;
 
+use crate::journal::Unreadable;
+
 /// Why a policy or baseline was not applied or withdrawn. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -39,6 +41,9 @@ pub enum PolicyFileError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// What is kept of one node does not read back.
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
     /// The server is stopping.
     #[error("the server is stopping")]
     Stopping,
@@ -50,6 +55,7 @@ impl Coded for PolicyFileError {
             Self::NotSigned { .. } => ReasonCode::new("HM-SRV-0321"),
             Self::Withdrawal { .. } => ReasonCode::new("HM-SRV-0322"),
             Self::NotInForce { .. } => ReasonCode::new("HM-SRV-0323"),
+            Self::Unreadable(error) => error.code(),
             Self::Stopping => ReasonCode::new("HM-SRV-0324"),
             Self::Signed(error) => error.code(),
             Self::File(error) => error.code(),
@@ -62,6 +68,7 @@ impl Coded for PolicyFileError {
             Self::Signed(error) => Some(error),
             Self::File(error) => Some(error),
             Self::Store(error) => Some(error),
+            Self::Unreadable(error) => Some(error),
             _ => None,
         }
     }

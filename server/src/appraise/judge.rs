@@ -3,17 +3,27 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use hallmark_node::NodeId;
-use hallmark_policy::{AppraisalChange, AppraisalResult, MachineFacts, PolicySet, Standing, reappraise};
+use hallmark_policy::{AppraisalResult, MachineFacts, PolicySet, Standing, reappraise};
 use hallmark_spiffe::SpiffeId;
 use hallmark_state::{LINES, Node, NodeFacts, NodeState, decide::Reappraisal};
+use hallmark_store::StoreError;
 
-use super::{Appraiser, PolicyFileError, recall, undecodable};
+use super::{Appraiser, Judged, PolicyFileError, recall, undecodable};
 use crate::journal::Journal;
 
 /// Nodes that are in memory at a time.
 pub(super) const PAGE: usize = 512;
 /// How often a node's lines are looked for that attests each time meanwhile.
 const TRIES: usize = 8;
+
+/// What was found of nodes.
+#[derive(Default)]
+pub(super) struct JudgedPage {
+    /// Of each that could be judged.
+    pub(super) judged: Vec<Reappraisal>,
+    /// Those whose evidence does not read back, and why.
+    pub(super) unreadable: Vec<(SpiffeId, StoreError)>,
+}
 
 impl Appraiser {
     /// What the rules in force find in what a node proved last.
@@ -33,43 +43,27 @@ impl Appraiser {
         self.compute(move || Ok(set.judge(&proven.facts, now))).await
     }
 
-    /// What `set` finds in what these nodes proved last: each of them, in order.
+    /// What `set` finds in what these nodes proved last.
     ///
     /// # Errors
-    /// The store's; or what is kept of a node does not read back: then the others before it are judged, and it is named.
+    /// The store's. Evidence of one node that does not read back keeps none of the others from being judged.
     pub(super) async fn judge_page(
         &self,
         set: &Arc<PolicySet>,
         ids: Vec<SpiffeId>,
-    ) -> Result<Vec<Reappraisal>, PolicyFileError> {
-        if ids.is_empty() {
-            return Ok(Vec::new());
-        }
-        let kept = self.journal.store().facts_of(ids.clone()).await?;
-        let found: BTreeSet<SpiffeId> = kept.iter().map(|facts| facts.node.clone()).collect();
-        let mut judged: Vec<Reappraisal> = ids
-            .into_iter()
-            .filter(|id| !found.contains(id))
-            .map(|node| Reappraisal {
-                evidence: self.journal.state().attestation(&node).map(|state| state.revision),
-                other_eks: listed_with(&self.journal, &node),
-                node,
-                result: None,
-                stale_at: None,
-                facts: None,
-            })
-            .collect();
-        let mut nodes = self
-            .compute(move || kept.iter().map(decoded).collect::<Result<Vec<_>, _>>())
-            .await?;
-        let mut looked = BTreeSet::new();
-        for node in &mut nodes {
-            if self.look(set, node).await? {
-                looked.insert(node.node.clone());
-            }
-            node.relink(&self.journal);
-        }
+    ) -> Result<JudgedPage, PolicyFileError> {
+        let page = self.read_page(set, ids).await?;
+        let without = page.without.into_iter().map(|node| Reappraisal {
+            evidence: None,
+            other_eks: listed_with(&self.journal, &node),
+            node,
+            result: None,
+            stale_at: None,
+            facts: None,
+        });
+        let mut judged: Vec<Reappraisal> = without.collect();
         let (set, now) = (Arc::clone(set), self.journal.clock().now());
+        let (nodes, looked) = (page.proven, page.looked);
         let results = self.compute(move || {
             let judge = |proven: Proven| {
                 let facts = looked.contains(&proven.node).then(|| proven.to_facts()).transpose()?;
@@ -88,15 +82,71 @@ impl Appraiser {
                 .collect::<Result<Vec<_>, PolicyFileError>>()
         });
         judged.extend(results.await?);
-        Ok(judged)
+        Ok(JudgedPage {
+            judged,
+            unreadable: page.unreadable,
+        })
     }
 
-    /// The nodes whose verdict or selectors change under `set`. Nothing is written.
+    /// Reads what these nodes proved last, as `set` needs it.
+    async fn read_page(&self, set: &Arc<PolicySet>, mut ids: Vec<SpiffeId>) -> Result<ReadPage, PolicyFileError> {
+        let mut page = ReadPage::default();
+        let mut proved = BTreeSet::new();
+        {
+            let state = self.journal.state();
+            ids.retain(|id| {
+                let damage = state.unreadable(id);
+                page.unreadable
+                    .extend(damage.map(|damage| (id.clone(), damage.clone().into())));
+                damage.is_none()
+            });
+            proved.extend(ids.iter().filter(|id| state.attestation(id).is_some()).cloned());
+        }
+        if ids.is_empty() {
+            return Ok(page);
+        }
+        let kept = self.journal.store().facts_of(ids.clone()).await?;
+        let found: BTreeSet<SpiffeId> = kept.iter().map(|facts| facts.node.clone()).collect();
+        for id in ids.into_iter().filter(|id| !found.contains(id)) {
+            if proved.contains(&id) {
+                page.unreadable.push((id.clone(), missing(&id)));
+            } else {
+                page.without.push(id);
+            }
+        }
+        let nodes = self.compute(move || {
+            let decode = |kept: &NodeFacts| decoded(kept).map_err(|error| (kept.node.clone(), error));
+            Ok(kept.iter().map(decode).collect::<Vec<_>>())
+        });
+        for node in nodes.await? {
+            let mut node = match node {
+                Ok(node) => node,
+                Err(damaged) => {
+                    page.unreadable.push(damaged);
+                    continue;
+                }
+            };
+            match self.look(set, &mut node).await {
+                Ok(true) => drop(page.looked.insert(node.node.clone())),
+                Ok(false) => {}
+                Err(PolicyFileError::Store(error @ StoreError::Undecodable { .. })) => {
+                    page.unreadable.push((node.node, error));
+                    continue;
+                }
+                Err(error) => return Err(error),
+            }
+            node.relink(&self.journal);
+            page.proven.push(node);
+        }
+        Ok(page)
+    }
+
+    /// The nodes whose verdict or selectors change under `set`, and how many cannot be judged. Nothing is written.
     ///
     /// # Errors
-    /// The store's; or what is kept of a node does not read back.
-    pub(super) async fn would_change(&self, set: &Arc<PolicySet>) -> Result<Vec<AppraisalChange>, PolicyFileError> {
-        let (mut all, mut after) = (Vec::new(), None);
+    /// The store's.
+    pub(super) async fn would_change(&self, set: &Arc<PolicySet>) -> Result<Judged, PolicyFileError> {
+        let (mut all, mut after) = (Judged::default(), None);
         loop {
             let page: Vec<Arc<Node>> = {
                 let state = self.journal.state();
@@ -107,14 +157,12 @@ impl Appraiser {
             let Some(last) = page.last() else { return Ok(all) };
             after = Some(last.id.clone());
             let ids = page.iter().map(|node| node.id.clone()).collect();
-            let kept = self.journal.store().facts_of(ids).await?;
-            let mut nodes = self
-                .compute(move || kept.iter().map(decoded).collect::<Result<Vec<_>, _>>())
-                .await?;
-            for node in &mut nodes {
-                self.look(set, node).await?;
-                node.relink(&self.journal);
-            }
+            let ReadPage {
+                proven: nodes,
+                unreadable,
+                ..
+            } = self.read_page(set, ids).await?;
+            all.unreadable = all.unreadable.saturating_add(unreadable.len());
             let (set, now) = (Arc::clone(set), self.journal.clock().now());
             let changed = self.compute(move || {
                 let standing = |proven: &Proven| {
@@ -129,9 +177,21 @@ impl Appraiser {
                 };
                 Ok(nodes.iter().filter_map(standing).collect::<Vec<_>>())
             });
-            all.extend(changed.await?);
+            all.changes.extend(changed.await?);
         }
     }
+}
+
+/// What nodes proved last.
+#[derive(Default)]
+struct ReadPage {
+    proven: Vec<Proven>,
+    /// Those of whose IMA list the lines were looked at.
+    looked: BTreeSet<SpiffeId>,
+    /// Those that never proved anything.
+    without: Vec<SpiffeId>,
+    /// Those whose evidence does not read back, and why.
+    unreadable: Vec<(SpiffeId, StoreError)>,
 }
 
 /// What a node proved last.
@@ -162,7 +222,14 @@ fn listed_with(journal: &Journal, node: &SpiffeId) -> BTreeSet<String> {
     NodeId::ek_of(node).map_or_else(BTreeSet::new, |ek| journal.state().listed_with(&ek))
 }
 
-fn decoded(kept: &NodeFacts) -> Result<Proven, PolicyFileError> {
+fn missing(node: &SpiffeId) -> StoreError {
+    StoreError::Undecodable {
+        what: format!("the evidence of {node}"),
+        reason: "it is not there any more".to_owned(),
+    }
+}
+
+fn decoded(kept: &NodeFacts) -> Result<Proven, StoreError> {
     let facts = serde_json::from_str(&kept.facts).map_err(|error| undecodable(&kept.node, &error))?;
     Ok(Proven {
         node: kept.node.clone(),

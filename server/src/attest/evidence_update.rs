@@ -6,6 +6,7 @@ use hallmark_evidence::{LogDigest, LogKind, Source, ima::ImaReplay};
 use hallmark_policy::{Appraisal, ImaSummary, MachineFacts, MeasuredFile, PolicySet};
 use hallmark_spiffe::SpiffeId;
 use hallmark_state::{AttestationState, LINES, LogPart, NewEvidence, NodeEvidence};
+use hallmark_store::StoreError;
 use hallmark_verify::history::{AgentRunId, AgentRuns};
 use hallmark_verify::{HeldLogs, ProvenLogs, VerifiedProof, VerifyError};
 use serde::Serialize;
@@ -38,7 +39,7 @@ pub(super) async fn prior_logs(
     let Some(held) = held.filter(of_boot) else {
         return Ok(PriorLogs::default());
     };
-    let (store, unable) = (journal.store(), |error| Refusal::of(NodeClass::Unable, &error));
+    let (store, unable) = (journal.store(), |error| unreadable(journal, node, &error));
     let continued = |kind| {
         verified_proof
             .logs()
@@ -82,6 +83,15 @@ pub(super) async fn prior_logs(
     Ok(PriorLogs { logs, files, lines })
 }
 
+/// The refusal where the store does not give what is kept of the node. Where that does not read back, the next challenge asks
+/// for the logs from their beginning.
+pub(super) fn unreadable(journal: &Journal, node: &SpiffeId, error: &StoreError) -> Refusal {
+    if let StoreError::Undecodable { .. } = error {
+        journal.unreadable().note(node, error);
+    }
+    Refusal::of(NodeClass::Unable, error)
+}
+
 /// What is held of a machine's logs, of the same boot.
 #[derive(Debug, Default)]
 pub(super) struct PriorLogs {
@@ -103,10 +113,10 @@ impl PriorLogs {
     ///
     /// # Errors
     /// The store holds others.
-    pub(super) fn recalled(&mut self, node: &SpiffeId) -> Result<Option<ImaSummary>, Refusal> {
+    pub(super) fn recalled(&mut self, node: &SpiffeId) -> Result<Option<ImaSummary>, StoreError> {
         let mut files = self.files.take();
         if let Some(files) = files.as_mut().filter(|_| !self.lines.is_empty()) {
-            recall(node, files, &self.lines).map_err(|error| Refusal::of(NodeClass::Unable, &error))?;
+            recall(node, files, &self.lines)?;
         }
         Ok(files)
     }
@@ -165,6 +175,21 @@ impl EvidenceUpdate {
                 logs: logs.parts,
             }),
         })
+    }
+
+    /// The same, where no log was gone on from although some are kept: those that did not come anew go.
+    pub(super) fn without_other_logs(mut self) -> Self {
+        let new = Arc::make_mut(&mut self.new);
+        for kind in LogKind::ALL.map(LogKind::number).into_iter().chain([LINES]) {
+            if new.logs.iter().all(|part| part.kind != kind) {
+                new.logs.push(LogPart {
+                    kind,
+                    offset: 0,
+                    data: Vec::new(),
+                });
+            }
+        }
+        self
     }
 }
 

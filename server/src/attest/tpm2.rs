@@ -129,11 +129,12 @@ async fn judge(
         verified_claim,
         challenge,
         held,
+        logs_from,
         run,
     } = open(attestor, payload, csr, subject).await?;
     stages.ended(Stage::Claim);
     let certificate = verified_claim.new_certificate().cloned();
-    let question = convert::challenge_message(&challenge, held.as_deref());
+    let question = convert::challenge_message(&challenge, logs_from.as_deref());
     let question = question.encode_to_vec().into();
     let answer = dialogue.challenge(question).await.map_err(Ended::by_node)?;
     stages.ended(Stage::Answer);
@@ -152,7 +153,8 @@ async fn judge(
     // The sender is the TPM's machine: now it may send as much as it announced.
     let logs = logs::read(dialogue, &attestor.log_budget, &node, verified_proof.logs()).await?;
     stages.ended(Stage::Logs);
-    let judged = appraise(attestor, node, verified_proof, logs, (held, run)).await?;
+    let prior = Prior { held, logs_from, run };
+    let judged = appraise(attestor, node, verified_proof, logs, prior).await?;
     stages.ended(Stage::Appraisal);
     if let Some(refusal) = refusal(&judged.appraisal) {
         return Err(Ended::Refused(refusal, Some(Box::new(judged))));
@@ -168,7 +170,25 @@ struct Opened {
     verified_claim: VerifiedClaim,
     challenge: Challenge,
     held: Option<Arc<AttestationState>>,
+    logs_from: Option<Arc<AttestationState>>,
     run: AgentRunId,
+}
+
+/// What an attestation follows.
+struct Prior {
+    /// What was held of the node when the challenge was made.
+    held: Option<Arc<AttestationState>>,
+    /// The same, as far as the logs go on from it.
+    logs_from: Option<Arc<AttestationState>>,
+    /// The agent's run.
+    run: AgentRunId,
+}
+
+impl Prior {
+    /// Whether something is held that the logs do not go on from.
+    fn is_anew(&self) -> bool {
+        self.held != self.logs_from
+    }
 }
 
 /// Evidence that holds, with the verdict on it.
@@ -204,6 +224,11 @@ async fn open(attestor: &Attestor, payload: Bytes, csr: Bytes, subject: &mut Sub
     };
     decide::require_not_blocked(row.as_deref())
         .map_err(|error| admission::refusal(attestor.journal.trust_domain(), error))?;
+    // What does not read back is not gone on from.
+    let logs_from = match &held {
+        Some(held) if attestor.journal.unreadable().contains(&id) => Some(Arc::new(held.without_logs())),
+        held => held.clone(),
+    };
     let known = known(&attestor.journal, ek, row.as_deref()).await?;
     let (trust, pcrs) = (attestor.journal.state().trust(), attestor.settings.pcrs.clone());
     let (nonce, secret) = (random()?, Zeroizing::new(random()?));
@@ -232,6 +257,7 @@ async fn open(attestor: &Attestor, payload: Bytes, csr: Bytes, subject: &mut Sub
     })?;
     Ok(Opened {
         held,
+        logs_from,
         node: id,
         verified_claim,
         challenge,
@@ -275,7 +301,7 @@ async fn appraise(
     node: SpiffeId,
     verified_proof: VerifiedProof,
     logs: Logs,
-    (before, run): (Option<Arc<AttestationState>>, AgentRunId),
+    prior: Prior,
 ) -> Result<Judged, Refusal> {
     let now = attestor.journal.clock().now();
     let (policies, basis) = {
@@ -294,7 +320,7 @@ async fn appraise(
         &attestor.journal,
         &attestor.compute,
         &node,
-        before.as_deref(),
+        prior.logs_from.as_deref(),
         &verified_proof,
         &policies,
     )
@@ -302,6 +328,7 @@ async fn appraise(
     let is_short = verified_proof.intermediates() <= SHORT_CHAIN
         && logs.bytes() + beginnings.bytes() <= SHORT_LOGS
         && logs.list_bytes() <= SHORT_LIST;
+    let journal = Arc::clone(&attestor.journal);
     let work = move || {
         let announced = verified_proof.logs().to_vec();
         let verified_proof = verified_proof.enrolled_again(&basis.inventory.trust(), now)?;
@@ -310,21 +337,29 @@ async fn appraise(
             labels: basis.inventory.labels(&evidence),
             other_eks: basis.other_eks.clone(),
         };
-        let mut appraisal = appraise_following(beginnings.recalled(&node)?, evidence, listed, &policies, now);
+        let files = beginnings
+            .recalled(&node)
+            .map_err(|error| evidence_update::unreadable(&journal, &node, &error))?;
+        let mut appraisal = appraise_following(files, evidence, listed, &policies, now);
         let stale_at = policies.stale_at(appraisal.facts(), now);
         let update = EvidenceUpdate::of(
             &node,
             &mut appraisal,
             &announced,
-            before.as_deref(),
-            run,
+            prior.logs_from.as_deref(),
+            prior.run,
             clock::unix_seconds(now),
         )?;
+        let update = if prior.is_anew() {
+            update.without_other_logs()
+        } else {
+            update
+        };
         Ok(Judged {
             node,
             appraisal,
             basis,
-            before,
+            before: prior.held,
             update,
             stale_at,
             _room: logs.room,

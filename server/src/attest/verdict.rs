@@ -127,8 +127,13 @@ pub(super) async fn record_refused(
         };
         Ok::<_, Infallible>((decision, ()))
     });
-    if let Err(Failed::Store(error)) = decided.await {
-        log_store_failure(&error);
+    match decided.await {
+        Ok(_) => {
+            let unreadable = attestor.journal.unreadable();
+            proven.iter().for_each(|judged| unreadable.forget(&judged.node));
+        }
+        Err(Failed::Store(error)) => log_store_failure(&error),
+        Err(Failed::Refused(never)) => match never {},
     }
 }
 
@@ -210,6 +215,7 @@ pub(super) async fn record_accepted(
         Ok(done) => {
             attestor.metrics.counters.accepted.add(1);
             attestor.metrics.verdict("accepted", None);
+            attestor.journal.unreadable().forget(&judged.node);
             let last = done.committed.events.map(|events| events.last);
             let range = last.map(|last| EventRange {
                 first: last.saturating_sub(count.saturating_sub(1)),

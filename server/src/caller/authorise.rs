@@ -102,7 +102,7 @@ where
                     };
                     // A message may come long after its headers, and its answer long after that: nobody who was put
                     // out meanwhile hears it.
-                    match roles.require_standing(&caller) {
+                    match roles.require_standing_judged(&caller).await {
                         Ok(()) => answer,
                         Err(status) => Ok(status.into_http()),
                     }

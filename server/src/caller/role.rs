@@ -7,6 +7,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use arc_swap::ArcSwap;
+use hallmark_reason::Coded as _;
 use hallmark_spiffe::{
     SpiffeId,
     x509::{SerialHex, VerifiedLeaf},
@@ -18,7 +19,7 @@ use hallmark_state::{
 use tonic::Status;
 
 use super::{Access, Caller, RoleError};
-use crate::{connection::TlsInfo, journal::Journal};
+use crate::{appraise::Appraiser, connection::TlsInfo, journal::Journal};
 
 /// SPIFFE IDs that administer the server over TLS, by configuration; a reload replaces them.
 #[derive(Debug, Clone)]
@@ -48,13 +49,18 @@ impl AdminIds {
 pub struct Roles {
     pub(super) journal: Arc<Journal>,
     admin_ids: AdminIds,
+    appraiser: Arc<Appraiser>,
 }
 
 impl Roles {
-    /// By the entries of `journal` and the configuration's `admin_ids`.
+    /// By the entries of `journal` and the configuration's `admin_ids`, on machines that `appraiser` has judged.
     #[must_use]
-    pub const fn new(journal: Arc<Journal>, admin_ids: AdminIds) -> Self {
-        Self { journal, admin_ids }
+    pub const fn new(journal: Arc<Journal>, admin_ids: AdminIds, appraiser: Arc<Appraiser>) -> Self {
+        Self {
+            journal,
+            admin_ids,
+            appraiser,
+        }
     }
 
     /// Whether the configuration or an entry of `registry` gives this id the role; nothing is said of its holder.
@@ -118,6 +124,7 @@ impl Roles {
             agent,
             issued_at,
         };
+        self.judge(&holder).await;
         // Last: what was waited for above may have been long enough for a ban.
         self.stands(&holder, role).map_err(RoleFailure::Refused)?;
         Ok(Some(match role {
@@ -140,6 +147,26 @@ impl Roles {
             self.journal.clock().unix(),
         );
         stands.map_err(|gap| RoleError::of(gap, holder, role))
+    }
+
+    /// Has a holder's machine judged, if the rules in force have not judged it yet: whoever they let in keeps its role meanwhile.
+    /// Where that fails, the role does not stand.
+    async fn judge(&self, holder: &RoleHolder) {
+        if let Err(error) = self.appraiser.judge_one(&holder.agent).await {
+            tracing::warn!(code = %error.code(), agent = %holder.agent, %error, "a holder's machine could not be judged");
+        }
+    }
+
+    /// As [`require_standing`](Self::require_standing), where rules that came into force meanwhile are held against the
+    /// caller's machine first.
+    ///
+    /// # Errors
+    /// As [`require_standing`](Self::require_standing).
+    pub(super) async fn require_standing_judged(&self, caller: &Caller) -> Result<(), Status> {
+        if let Caller::Admin(holder) | Caller::Downstream(holder) = caller {
+            self.judge(holder).await;
+        }
+        self.require_standing(caller)
     }
 
     /// Whether the caller still is what its request was let through as: asked again by what takes its time.

@@ -189,7 +189,7 @@ async fn journal(
         trust,
         set: Arc::clone(&set),
     };
-    let state = State::new(&config.trust_domain, loaded, configured).map_err(StoreError::from)?;
+    let state = State::new(&config.trust_domain, loaded, configured);
     let is_news = state.rules().digest != digest;
     let expect = Expect {
         revision: state.revision(),

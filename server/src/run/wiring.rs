@@ -126,7 +126,7 @@ impl Rooms {
                 metrics.clone(),
                 settings,
             )),
-            roles: Roles::new(journal.clone(), admin_ids.clone()),
+            roles: Roles::new(journal.clone(), admin_ids.clone(), appraiser.clone()),
             nodes: Nodes::new(journal.clone(), admin_ids.clone(), approval),
             changes: EntryChanges::new(journal.clone(), admin_ids.clone(), config.lifetimes.x509_svid.max),
             issuer,

@@ -56,6 +56,17 @@ impl AttestationState {
         }
     }
 
+    /// The same history, of which no log is held: the next challenge asks for the logs from their beginning.
+    #[must_use]
+    pub fn without_logs(&self) -> Self {
+        Self {
+            ima: None,
+            lines: 0,
+            lengths: BTreeMap::new(),
+            ..self.clone()
+        }
+    }
+
     /// The same, made by the record with this number.
     #[must_use]
     pub fn at_revision(self, revision: u64) -> Self {

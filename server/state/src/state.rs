@@ -20,7 +20,7 @@ use hallmark_verify::Trust;
 
 use crate::{
     Action, AttestationState, Authority, AuthorityState, FirstRequest, InventorySnapshot, Links, Node, NodeState,
-    PolicyFile, Registry, node::node_id,
+    PolicyFile, Registry, Undecodable, node::node_id,
 };
 
 /// The rules in force.
@@ -46,6 +46,8 @@ pub struct State {
     /// The same, by the time at which their verdict goes stale.
     by_staleness: BTreeSet<(i64, SpiffeId)>,
     attestations: BTreeMap<SpiffeId, Arc<AttestationState>>,
+    /// Nodes of which what the store keeps does not read back, until they prove something again.
+    unreadable: BTreeMap<SpiffeId, Undecodable>,
     /// When the last of all quotes was seen, in milliseconds since the Unix epoch.
     latest_quote: u64,
     inventory: Arc<InventorySnapshot>,
@@ -105,6 +107,12 @@ impl State {
     #[must_use]
     pub fn attestation(&self, node: &SpiffeId) -> Option<&Arc<AttestationState>> {
         self.attestations.get(node)
+    }
+
+    /// Why what the store keeps of a node's evidence does not read back; `None` where it does, or the node proved something since.
+    #[must_use]
+    pub fn unreadable(&self, node: &SpiffeId) -> Option<&Undecodable> {
+        self.unreadable.get(node)
     }
 
     /// The nodes whose last quote was seen after `time`, in milliseconds since the Unix epoch. Where none was, it costs

@@ -22,3 +22,4 @@ mod rehearsal;
 mod roles;
 mod signed;
 mod start;
+mod unreadable;

@@ -94,21 +94,21 @@ impl Node {
     }
 }
 
-fn chain(svid: &X509svid) -> Vec<Vec<u8>> {
+pub(crate) fn chain(svid: &X509svid) -> Vec<Vec<u8>> {
     svid.cert_chain.iter().map(|der| der.to_vec()).collect()
 }
 
-async fn connect(running: &Running, chain: Vec<Vec<u8>>, key: impl Into<Arc<SoftwareKey>>) -> Channel {
+pub(crate) async fn connect(running: &Running, chain: Vec<Vec<u8>>, key: impl Into<Arc<SoftwareKey>>) -> Channel {
     let client = Client::anonymous(&bundle(running)).with(chain, key);
     client.connect(running.address).await.unwrap()
 }
 
-async fn list(channel: &Channel) -> Result<(), Status> {
+pub(crate) async fn list(channel: &Channel) -> Result<(), Status> {
     let request = ListAgentsRequest::default();
     AgentClient::new(channel.clone()).list_agents(request).await.map(drop)
 }
 
-async fn create(lab: &Lab, entries: Vec<Entry>) {
+pub(crate) async fn create(lab: &Lab, entries: Vec<Entry>) {
     let request = BatchCreateEntryRequest {
         entries,
         output_mask: None,

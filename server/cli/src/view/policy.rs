@@ -59,6 +59,8 @@ pub(crate) struct ChangeView {
     #[serde(skip)]
     done: &'static str,
     changes: Vec<NodeView>,
+    /// How many machines cannot be judged, since what is stored of them does not read back.
+    unreadable: u64,
 }
 
 /// A node whose verdict or selectors change.
@@ -100,6 +102,7 @@ impl ChangeView {
             dry_run,
             done,
             changes: changed.changes.into_iter().map(NodeView::from).collect(),
+            unreadable: changed.unreadable,
         }
     }
 }
@@ -111,6 +114,12 @@ impl Show for ChangeView {
             "{} {} serial {}: {would}{}\n",
             self.kind, self.name, self.serial, self.done
         );
+        if self.unreadable > 0 {
+            text.push_str(&format!(
+                "cannot be judged, and get nothing signed until they attest again (HM-SRV-0034): {}\n",
+                self.unreadable
+            ));
+        }
         if self.changes.is_empty() {
             text.push_str("no machine changes\n");
             return text;

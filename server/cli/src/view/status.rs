@@ -29,6 +29,8 @@ pub(crate) struct StatusView {
     nodes_pre_registered: u64,
     /// Not yet judged by the rules in force.
     nodes_behind: u64,
+    /// Of those, the ones that cannot be judged.
+    nodes_unjudged: u64,
     entries: u64,
     verdicts_accepted: u64,
     verdicts_refused: u64,
@@ -102,6 +104,7 @@ impl StatusView {
             (self.nodes_banned, "banned"),
             (self.nodes_retired, "retired"),
             (self.nodes_behind, "not yet judged by the rules in force"),
+            (self.nodes_unjudged, "of them with evidence that does not read back"),
         ]);
         let others = if others.is_empty() {
             String::new()
@@ -142,6 +145,7 @@ impl From<GetStatusResponse> for StatusView {
             nodes_retired: status.agents_retired,
             nodes_pre_registered: status.agents_pre_registered,
             nodes_behind: status.agents_behind,
+            nodes_unjudged: status.agents_unjudged,
             entries: status.entries,
             verdicts_accepted: status.verdicts_accepted,
             verdicts_refused: status.verdicts_refused,

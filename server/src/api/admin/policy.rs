@@ -79,6 +79,7 @@ fn message(applied: Applied) -> PolicyFileChange {
         name: applied.name,
         serial: applied.serial,
         changes: applied.changes.iter().map(node_change).collect(),
+        unreadable: u64::try_from(applied.unreadable).unwrap_or(u64::MAX),
     }
 }
 
@@ -106,7 +107,9 @@ fn node_change(change: &hallmark_policy::AppraisalChange) -> NodeChange {
 pub(super) fn refused(error: &PolicyFileError) -> Status {
     let text = Report(error).to_string();
     match error {
-        PolicyFileError::Store(_) | PolicyFileError::Stopping => Status::unavailable(text),
+        PolicyFileError::Store(_) | PolicyFileError::Unreadable(_) | PolicyFileError::Stopping => {
+            Status::unavailable(text)
+        }
         PolicyFileError::NotInForce { .. } => Status::not_found(text),
         _ => Status::invalid_argument(text),
     }

@@ -56,13 +56,14 @@ impl ServerStatus {
         let parts = self.health.parts().await;
         let now = self.journal.clock().unix();
         let journal = self.journal.store().statistics();
-        let (nodes, unseen, entries, behind) = {
+        let (nodes, unseen, entries, behind, unjudged) = {
             let state = self.journal.state();
             (
                 state.count_nodes(now),
                 state.count_unseen(now),
                 state.entries().len(),
                 state.count_behind(),
+                self.journal.unreadable().unjudged(&state, now).len(),
             )
         };
         let authority = self.authority.load();
@@ -82,6 +83,7 @@ impl ServerStatus {
             agents_retired: nodes.retired,
             agents_pre_registered: unseen,
             agents_behind: u64::try_from(behind).unwrap_or(u64::MAX),
+            agents_unjudged: u64::try_from(unjudged).unwrap_or(u64::MAX),
             journal_revision: journal.revision,
             journal_events: journal.last_event,
             entries: u64::try_from(entries).unwrap_or(u64::MAX),

@@ -1,7 +1,8 @@
 //! Who holds a role over TLS, and whether the role still is this holder's.
 //!
 //! A role is held by an SVID that was issued through an agent. It ends with that agent: whoever is banned, suspended, retired,
-//! evicted or no longer trusted takes the roles of its workloads along, at once.
+//! evicted or no longer trusted takes the roles of its workloads along, at once. Whoever the rules in force have not judged yet
+//! has no role until they have.
 
 use std::{collections::BTreeSet, fmt};
 
@@ -59,6 +60,13 @@ pub fn role_stands(
     };
     if !agent.is_active() {
         return Err(RoleGap::AgentOut(why(agent)));
+    }
+    let rules = view.rules().revision;
+    if !agent.is_appraised_by(rules, now) {
+        return Err(RoleGap::AgentOut(format!(
+            "the rules in force (revision {rules}) have not judged it yet; it was judged by revision {}",
+            agent.appraised.rules
+        )));
     }
     if holder.id == holder.agent {
         return if is_configured { Ok(()) } else { Err(RoleGap::NotGiven) };

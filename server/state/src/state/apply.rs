@@ -35,6 +35,7 @@ impl State {
             Change::PutEvidence { evidence, state } => {
                 let state = state.as_ref().clone().at_revision(revision);
                 self.latest_quote = self.latest_quote.max(state.quote_clock.seen_at);
+                self.unreadable.remove(&evidence.evidence.node);
                 self.attestations
                     .insert(evidence.evidence.node.clone(), Arc::new(state));
             }
@@ -93,7 +94,7 @@ impl State {
         self.nodes.insert(node.id.clone(), node);
     }
 
-    fn put_appraised(&mut self, node: &SpiffeId, appraised: Appraised) {
+    pub(super) fn put_appraised(&mut self, node: &SpiffeId, appraised: Appraised) {
         if let Some(node) = self.nodes.get(node) {
             self.put_node(Arc::new(Node {
                 appraised,

@@ -9,8 +9,8 @@ use hallmark_verify::Trust;
 
 use super::{RulesInForce, State};
 use crate::{
-    Action, AttestationState, Authority, Entry, FirstRequest, HeldEvidence, InventorySnapshot, Links, Node, PolicyFile,
-    Registry, Total, TpmName, Undecodable,
+    Action, Appraised, AttestationState, Authority, Entry, FirstRequest, HeldEvidence, InventorySnapshot, Links, Node,
+    PolicyFile, Registry, Total, TpmName,
 };
 use hallmark_spiffe::SpiffeId;
 
@@ -59,11 +59,10 @@ pub struct Configured {
 }
 
 impl State {
-    /// The state of a trust domain, as the store has it.
-    ///
-    /// # Errors
-    /// When what is kept of a node's evidence does not read back.
-    pub fn new(trust_domain: &TrustDomain, snapshot: &Snapshot, configured: Configured) -> Result<Self, Undecodable> {
+    /// The state of a trust domain, as the store has it. A node whose evidence does not read back has not been judged by any
+    /// rules in force: it gets nothing signed until it proves something again.
+    #[must_use]
+    pub fn new(trust_domain: &TrustDomain, snapshot: &Snapshot, configured: Configured) -> Self {
         let mut entries = Registry::new(trust_domain);
         for entry in &snapshot.entries {
             entries.insert(Arc::new(entry.clone()));
@@ -76,6 +75,7 @@ impl State {
             by_rules: BTreeSet::new(),
             by_staleness: BTreeSet::new(),
             attestations: std::collections::BTreeMap::new(),
+            unreadable: std::collections::BTreeMap::new(),
             latest_quote: 0,
             inventory: Arc::new(InventorySnapshot::new(&configured.trust, lines.collect())),
             trust_revision: snapshot.revision,
@@ -94,9 +94,16 @@ impl State {
             state.put_node(Arc::new(node.clone()));
         }
         for row in &snapshot.held {
-            let held = AttestationState::read(row)?;
-            state.latest_quote = state.latest_quote.max(held.quote_clock.seen_at);
-            state.attestations.insert(row.node.clone(), Arc::new(held));
+            match AttestationState::read(row) {
+                Ok(held) => {
+                    state.latest_quote = state.latest_quote.max(held.quote_clock.seen_at);
+                    state.attestations.insert(row.node.clone(), Arc::new(held));
+                }
+                Err(error) => {
+                    state.put_appraised(&row.node, Appraised::default());
+                    state.unreadable.insert(row.node.clone(), error);
+                }
+            }
         }
         for file in &snapshot.policy_files {
             state.put_policy_file(&Arc::new(file.clone()));
@@ -104,7 +111,7 @@ impl State {
         for (node, action, requests) in &snapshot.requests {
             state.requests.insert((node.clone(), *action), requests.clone());
         }
-        Ok(state)
+        state
     }
 
     /// What of this state differs from another one's: names of its parts. A server's memory and a state made anew of its
@@ -125,7 +132,10 @@ impl State {
                 "judged nodes",
                 self.by_rules == other.by_rules && self.by_staleness == other.by_staleness,
             ),
-            ("attestations", self.attestations == other.attestations),
+            (
+                "attestations",
+                self.attestations == other.attestations && self.unreadable == other.unreadable,
+            ),
             ("inventory", lines(self) == lines(other)),
             ("names of TPMs", names(self) == names(other)),
             ("machines", self.links.machines() == other.links.machines()),

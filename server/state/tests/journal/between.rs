@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use hallmark_node::EkId;
 use hallmark_state::{
-    Action, Appraised, Change, State, Tail, View,
-    decide::{Reappraisal, reappraise_page},
+    Action, Appraised, Change, Role, State, Tail, View,
+    decide::{Reappraisal, RoleGap, RoleHolder, reappraise_page, role_stands},
 };
 
 use crate::{
     conflicts::{changed, changes_of_others},
-    samples::{A, NEW, NOW, node_id, state, transaction},
+    samples::{A, NEW, NOW, id, node_id, state, transaction},
 };
 
 #[test]
@@ -69,6 +69,52 @@ fn a_reappraisal_from_before_a_link_does_not_count() {
     let (decision, _) = reappraise_page(View::new(&state), &[judged], rules, "x");
     apply(&mut state, decision.changes);
     assert!(state.node(&node_id(A)).unwrap().is_appraised_by(rules, NOW));
+}
+
+#[test]
+fn a_role_ends_with_new_rules_until_they_have_judged_its_machine() {
+    let mut state = state();
+    let apply = |state: &mut State, change| {
+        let revision = state.revision() + 1;
+        state.apply(&hallmark_state::Record {
+            revision,
+            first_event: 1,
+            transaction: Arc::new(transaction(vec![change], Vec::new())),
+        });
+    };
+    let appraised = |rules, stale_at| Change::PutAppraised {
+        node: node_id(A),
+        appraised: Appraised { rules, stale_at },
+    };
+    let configured = [id("/web"), node_id(A)].into();
+    // A workload's role, and an agent's own.
+    for id in [id("/web"), node_id(A)] {
+        let holder = RoleHolder {
+            id,
+            agent: node_id(A),
+            issued_at: NOW,
+        };
+        let stands = |state: &State| role_stands(&View::new(state), &holder, Role::Admin, &configured, NOW);
+        let before = state.rules().revision;
+        apply(&mut state, appraised(before, None));
+        assert_eq!(stands(&state), Ok(()), "the control");
+        apply(
+            &mut state,
+            Change::PutRules {
+                set: Arc::default(),
+                digest: [9; 32],
+            },
+        );
+        assert!(matches!(stands(&state), Err(RoleGap::AgentOut(_))), "not judged yet");
+        let rules = state.rules().revision;
+        apply(&mut state, appraised(rules, Some(NOW)));
+        assert!(
+            matches!(stands(&state), Err(RoleGap::AgentOut(_))),
+            "the verdict is stale"
+        );
+        apply(&mut state, appraised(rules, Some(NOW + 1)));
+        assert_eq!(stands(&state), Ok(()), "judged");
+    }
 }
 
 #[test]

@@ -388,13 +388,13 @@ fn an_entry_rests_on_itself_and_on_those_that_could_say_the_same() {
     is_made_again_after(|view| updated(view, None), &[&of_web, &["like web created"]]);
     let deleted = |view: View<'_>| written(view, EntryOperation::Delete(eid("web")), None);
     is_made_again_after(deleted, &[&of_web]);
-    // An administrator over TLS is one as long as its agent is served and entries lead to its id.
+    // An administrator over TLS is one as long as its agent is served by the rules in force, and entries lead to its id.
     let holder = RoleHolder {
         id: id("/unrelated"),
         agent: node_id(B),
         issued_at: NOW,
     };
-    let of_b = ["b banned", "b attested"];
+    let of_b = ["b banned", "b attested", "rules", "trust"];
     is_made_again_after(|view| updated(view, Some(&holder)), &[&OF_ENTRIES, &of_b]);
 }
 
@@ -438,7 +438,7 @@ fn a_step_of_a_node_rests_on_it_and_on_the_nodes_of_its_machine() {
         agent: node_id(B),
         issued_at: NOW,
     };
-    let of_b = ["b banned", "b attested"];
+    let of_b = ["b banned", "b attested", "rules", "trust"];
     let ban = |view: View<'_>| changed(view, A, Action::Ban, Some(&holder));
     let others = ["a2 attested", "machines", "requests about a"];
     is_made_again_after(ban, &[&OF_A, &others, &OF_ENTRIES, &of_b]);

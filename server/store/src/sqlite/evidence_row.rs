@@ -22,7 +22,7 @@ pub(super) fn put(path: &Path, connection: &Connection, new: &NewEvidence, revis
             "INSERT INTO evidence (node, judged_at, sighting, file, facts, ima, earlier, revision) \
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, '', ?8) \
              ON CONFLICT (node) DO UPDATE SET judged_at = ?2, sighting = ?3, file = ?4, facts = ?5, ima = ?6, revision = ?8, \
-             earlier = CASE WHEN ?7 THEN evidence.facts ELSE evidence.earlier END",
+             earlier = CASE WHEN NOT ?7 THEN evidence.earlier WHEN json_valid(evidence.facts) THEN evidence.facts ELSE '' END",
         )
         .and_then(|mut statement| {
             statement.execute(params![
@@ -107,13 +107,16 @@ pub(super) fn held(path: &Path, connection: &Connection) -> Result<Vec<HeldEvide
     while let Some(row) = rows.next().map_err(at)? {
         let node: String = row.get(0).map_err(at)?;
         let lengths = lengths
-            .query_map([&node], |row| Ok((row.get(0)?, row.get(1)?)))
+            // A kind that is no small number is read as one that no log has: the node's evidence is damaged then.
+            .query_map([&node], |row| {
+                Ok((u8::try_from(row.get::<_, i64>(0)?).unwrap_or(u8::MAX), row.get(1)?))
+            })
             .and_then(Iterator::collect)
             .map_err(at)?;
         all.push(HeldEvidence {
             node: id(&node)?,
-            runs: row.get(1).map_err(at)?,
-            ima: row.get(2).map_err(at)?,
+            runs: json_text(row, 1).map_err(at)?,
+            ima: json_text(row, 2).map_err(at)?,
             lengths,
             revision: row.get(3).map_err(at)?,
         });
@@ -128,11 +131,11 @@ pub(super) fn find(path: &Path, connection: &Connection, node: &SpiffeId) -> Res
         Ok(NodeEvidence {
             node: node.clone(),
             judged_at: row.get(0)?,
-            runs: row.get(1)?,
-            file: row.get(2)?,
-            facts: row.get(3)?,
-            ima: row.get(4)?,
-            earlier: row.get(5)?,
+            runs: json_text(row, 1)?,
+            file: json_text(row, 2)?,
+            facts: json_text(row, 3)?,
+            ima: json_text(row, 4)?,
+            earlier: json_text(row, 5)?,
         })
     };
     connection
@@ -178,7 +181,7 @@ pub(super) fn facts(
         .map_err(at)?;
     let rows = statement
         .query_map(params![after, limit], |row| {
-            Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?))
+            Ok((row.get::<_, String>(0)?, json_text(row, 1)?, row.get(2)?))
         })
         .map_err(at)?;
     rows.map(|row| {
@@ -200,7 +203,7 @@ pub(super) fn facts_of(path: &Path, connection: &Connection, nodes: &[SpiffeId])
         .map_err(at)?;
     let mut all = Vec::with_capacity(nodes.len());
     for node in nodes {
-        let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        let read = |row: &Row<'_>| Ok((json_text(row, 0)?, row.get(1)?));
         let found = statement.query_row([node.as_str()], read).optional().map_err(at)?;
         all.extend(found.map(|(facts, revision)| NodeFacts {
             node: node.clone(),
@@ -209,6 +212,14 @@ pub(super) fn facts_of(path: &Path, connection: &Connection, nodes: &[SpiffeId])
         }));
     }
     Ok(all)
+}
+
+/// A JSON text; of one that is no text, words that no reader takes for JSON. So a damaged row is told as its node's, and keeps
+/// nobody from reading the others.
+fn json_text(row: &Row<'_>, column: usize) -> rusqlite::Result<String> {
+    let value = row.get_ref(column)?;
+    let text = value.as_bytes().ok().and_then(|bytes| std::str::from_utf8(bytes).ok());
+    Ok(text.unwrap_or("not a text in UTF-8").to_owned())
 }
 
 fn id(node: &str) -> Result<SpiffeId, StoreError> {

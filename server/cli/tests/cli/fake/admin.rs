@@ -40,6 +40,7 @@ impl Admin for Fake {
             agents_retired: 2,
             agents_pre_registered: 7,
             agents_behind: 0,
+            agents_unjudged: 0,
             journal_revision: 41,
             journal_events: 57,
             entries: 0,

@@ -1,0 +1,219 @@
+//! Stored evidence of one node that does not read back: the others are served, and it attests again.
+
+use std::sync::Arc;
+
+use hallmark_api::{
+    admin::{GetStatusRequest, GetStatusResponse, admin_client::AdminClient},
+    svid::{BatchNewX509svidRequest, NewX509svidParams, svid_client::SvidClient},
+    types::{Entry, Selector, Spiffeid, permission_denied_details::Reason},
+};
+use hallmark_attacks::attest;
+use hallmark_policy::signed::FileKind;
+use hallmark_server::{appraise::Applied, journal::Act, run::Running};
+use hallmark_spiffe::SpiffeId;
+use hallmark_verify::testing::{SoftwareKey, SoftwareMachine};
+use tonic::Status;
+
+use crate::{
+    attestation::{reason, wire},
+    client::local,
+    lab::{Lab, isolated},
+    roles::{chain, connect, create, list},
+};
+
+/// An SVID with its key.
+type Identity = (Vec<Vec<u8>>, Arc<SoftwareKey>);
+
+/// A machine that attested, and a workload on it that is an administrator.
+struct Machine {
+    machine: SoftwareMachine,
+    id: SpiffeId,
+    name: &'static str,
+    node: Identity,
+    admin: Identity,
+}
+
+impl Machine {
+    async fn new(lab: &Lab, running: &Running, name: &'static str) -> Self {
+        let mut machine = SoftwareMachine::new(&lab.vendor);
+        let (parent, node) = attested(running, &mut machine).await;
+        let entry = Entry {
+            id: name.into(),
+            spiffe_id: Some(Spiffeid {
+                trust_domain: "example.org".into(),
+                path: format!("/{name}"),
+            }),
+            parent_id: Some(parent.clone()),
+            selectors: vec![Selector {
+                r#type: "unix".into(),
+                value: "uid:1".into(),
+            }],
+            admin: true,
+            ..Entry::default()
+        };
+        create(lab, vec![entry]).await;
+        let mut new = Self {
+            id: SpiffeId::parse(&format!("spiffe://{}{}", parent.trust_domain, parent.path)).unwrap(),
+            admin: node.clone(),
+            machine,
+            name,
+            node,
+        };
+        new.admin = new.issue(running).await.unwrap();
+        new
+    }
+
+    /// An SVID of its workload.
+    async fn issue(&self, running: &Running) -> Result<Identity, Status> {
+        let key = SoftwareKey::svid();
+        let params = vec![NewX509svidParams {
+            entry_id: self.name.into(),
+            csr: key.csr_for(&key.spki()).into(),
+        }];
+        let (chain_of_node, key_of_node) = self.node.clone();
+        let node = connect(running, chain_of_node, key_of_node).await;
+        let answer = SvidClient::new(node)
+            .batch_new_x509svid(BatchNewX509svidRequest { params })
+            .await?;
+        let svid = answer.into_inner().results.remove(0).svid.unwrap();
+        Ok((chain(&svid), key.into()))
+    }
+
+    /// Asks something as the administrator on it.
+    async fn ask(&self, running: &Running) -> Result<(), Status> {
+        let (chain, key) = self.admin.clone();
+        list(&connect(running, chain, key).await).await
+    }
+
+    async fn attest_again(&mut self, running: &Running) {
+        self.node = attested(running, &mut self.machine).await.1;
+    }
+}
+
+/// Its SPIFFE ID, and its SVID; the machine goes on with a fresh key.
+async fn attested(running: &Running, machine: &mut SoftwareMachine) -> (Spiffeid, Identity) {
+    let svid = attest(&wire(running).await, machine).await.unwrap();
+    let key = std::mem::replace(&mut machine.svid, SoftwareKey::svid());
+    (svid.id.clone().unwrap(), (chain(&svid), key.into()))
+}
+
+async fn status(lab: &Lab) -> GetStatusResponse {
+    let mut client = AdminClient::new(local(&lab.admin_socket()).await);
+    client.get_status(GetStatusRequest {}).await.unwrap().into_inner()
+}
+
+/// Changes the store as another program would.
+fn damage(lab: &Lab, sql: &str, node: &SpiffeId) {
+    let store = rusqlite::Connection::open(lab.folder.join("data/server.db")).unwrap();
+    assert_eq!(store.execute(sql, [node.as_str()]).unwrap(), 1);
+}
+
+async fn apply(running: &Running, serial: u64, dry_run: bool) -> Applied {
+    // It only reports: both machines stay trusted.
+    let content =
+        format!("version = 1\nname = \"p\"\nserial = {serial}\n[mode]\ndry_run = true\n[boot]\nsecure_boot = true\n");
+    let act = Act {
+        by: "uid:0".into(),
+        reason: String::new(),
+    };
+    running
+        .server
+        .appraiser
+        .apply(FileKind::Policy, content.into_bytes(), dry_run, &act)
+        .await
+        .unwrap()
+}
+
+/// The store stays, the rules become others, and what is kept of one of two nodes is damaged by `sql`.
+async fn one_is_damaged(mut lab: Lab, sql: &str) {
+    let running = lab.start().await;
+    let good = Machine::new(&lab, &running, "good").await;
+    let mut bad = Machine::new(&lab, &running, "bad").await;
+    for machine in [&good, &bad] {
+        machine.ask(&running).await.unwrap();
+    }
+    assert_eq!(status(&lab).await.agents_unjudged, 0);
+    lab.stop(running).await;
+    damage(&lab, sql, &bad.id);
+    lab.set_tpm2(
+        "deny",
+        toml::Table::from_iter([("models".into(), vec!["of nobody"].into())]),
+    );
+
+    let running = lab.start().await;
+    let told = status(&lab).await;
+    assert_eq!((told.agents_behind, told.agents_unjudged), (1, 1));
+    let part = told.parts.iter().find(|part| part.name == "evidence").unwrap();
+    assert!(part.ok && part.code == "HM-SRV-0035", "{part:?}");
+    assert!(part.message.contains(bad.id.as_str()), "{part:?}");
+
+    // The good one is served, and its administrator heard.
+    good.issue(&running).await.unwrap();
+    good.ask(&running).await.unwrap();
+    for _ in 0..2 {
+        let refused = bad.issue(&running).await.unwrap_err();
+        assert_eq!(reason(&refused), Reason::AgentMustReattest);
+        assert!(refused.message().contains("HM-SRV-0034"), "{refused}");
+        let refused = bad.ask(&running).await.unwrap_err();
+        assert!(refused.message().contains("HM-SRV-0342"), "{refused}");
+    }
+
+    // A policy is applied for the others, and says how many it could not be held against.
+    for dry_run in [true, false] {
+        let applied = apply(&running, 1, dry_run).await;
+        assert_eq!(applied.unreadable, 1, "{applied:?}");
+    }
+    let rules = running.server.journal.state().rules().revision;
+    let judged_by = |id: &SpiffeId| running.server.journal.state().node(id).unwrap().appraised.rules;
+    assert_eq!(judged_by(&good.id), rules);
+    assert!(judged_by(&bad.id) < rules);
+
+    bad.attest_again(&running).await;
+    bad.issue(&running).await.unwrap();
+    bad.ask(&running).await.unwrap();
+    let told = status(&lab).await;
+    assert_eq!((told.agents_behind, told.agents_unjudged), (0, 0));
+    assert!(told.parts.iter().all(|part| part.name != "evidence"));
+    // It is judged again by what it proved now.
+    assert_eq!(apply(&running, 2, false).await.unreadable, 0);
+    lab.stop(running).await;
+    let running = lab.start().await;
+    assert_eq!(status(&lab).await.agents_behind, 0, "across a restart");
+    lab.stop(running).await;
+}
+
+#[test]
+fn facts_that_do_not_read_back_keep_no_server_from_starting() {
+    isolated(
+        "unreadable::facts_that_do_not_read_back_keep_no_server_from_starting",
+        async |lab| one_is_damaged(lab, "UPDATE evidence SET facts = '{' WHERE node = ?1").await,
+    );
+}
+
+#[test]
+fn a_history_that_does_not_read_back_keeps_no_server_from_starting() {
+    isolated(
+        "unreadable::a_history_that_does_not_read_back_keeps_no_server_from_starting",
+        async |lab| {
+            one_is_damaged(
+                lab,
+                "UPDATE evidence SET sighting = CAST(x'ff' AS TEXT) WHERE node = ?1",
+            )
+            .await;
+        },
+    );
+}
+
+#[test]
+fn evidence_that_is_gone_is_judged_as_nothing() {
+    isolated("unreadable::evidence_that_is_gone_is_judged_as_nothing", async |lab| {
+        let running = lab.start().await;
+        let gone = Machine::new(&lab, &running, "gone").await;
+        assert_eq!(apply(&running, 1, false).await.unreadable, 0, "the control");
+        damage(&lab, "DELETE FROM evidence WHERE node = ?1", &gone.id);
+        assert_eq!(apply(&running, 2, false).await.unreadable, 1);
+        let refused = gone.issue(&running).await.unwrap_err();
+        assert!(refused.message().contains("HM-SRV-0034"), "{refused}");
+        lab.stop(running).await;
+    });
+}
