@@ -1,15 +1,12 @@
 //! All entries, indexed by what is asked of them.
 
 mod authorised;
+mod places;
 mod roles;
 
 pub use roles::{Role, RoleWay};
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    hash::Hash,
-    sync::Arc,
-};
+use std::{collections::HashMap, hash::Hash, sync::Arc};
 
 use hallmark_spiffe::{Selector, SpiffeId, TrustDomain};
 
@@ -17,6 +14,7 @@ use crate::{
     Entry, EntryId,
     query::{Filter, Page, PageToken, Place},
 };
+use places::{Places, file, forget};
 
 /// The entries of one trust domain. It holds no lock and no clock: whoever shares it brings both.
 #[derive(Debug)]
@@ -24,15 +22,15 @@ pub struct Registry {
     /// The id that the parents of node aliases have: `spiffe://<td>/spire/server`.
     server: SpiffeId,
     entries: HashMap<EntryId, Arc<Entry>>,
-    order: BTreeSet<Place>,
-    by_parent: HashMap<SpiffeId, BTreeSet<Place>>,
-    by_spiffe_id: HashMap<SpiffeId, BTreeSet<Place>>,
+    order: Places,
+    by_parent: HashMap<SpiffeId, Places>,
+    by_spiffe_id: HashMap<SpiffeId, Places>,
     /// Key: the id to be held, and the parent.
-    by_pair: HashMap<(SpiffeId, SpiffeId), BTreeSet<Place>>,
+    by_pair: HashMap<(SpiffeId, SpiffeId), Places>,
     /// Node aliases, each filed under one of its selectors, so that a node finds its own among many.
-    aliases: HashMap<Selector, BTreeSet<Place>>,
+    aliases: HashMap<Selector, Places>,
     /// Entries that give a role.
-    roles: BTreeSet<Place>,
+    roles: Places,
 }
 
 impl Registry {
@@ -44,12 +42,12 @@ impl Registry {
         Self {
             server,
             entries: HashMap::new(),
-            order: BTreeSet::new(),
+            order: Places::none(),
             by_parent: HashMap::new(),
             by_spiffe_id: HashMap::new(),
             by_pair: HashMap::new(),
             aliases: HashMap::new(),
-            roles: BTreeSet::new(),
+            roles: Places::none(),
         }
     }
 
@@ -86,20 +84,14 @@ impl Registry {
         let replaced = self.remove(&entry.id);
         let place = place_of(&entry);
         self.order.insert(place.clone());
-        self.by_parent
-            .entry(entry.parent_id.clone())
-            .or_default()
-            .insert(place.clone());
-        self.by_spiffe_id
-            .entry(entry.spiffe_id.clone())
-            .or_default()
-            .insert(place.clone());
-        self.by_pair.entry(pair_of(&entry)).or_default().insert(place.clone());
+        file(&mut self.by_parent, entry.parent_id.clone(), &place);
+        file(&mut self.by_spiffe_id, entry.spiffe_id.clone(), &place);
+        file(&mut self.by_pair, pair_of(&entry), &place);
         if Role::ALL.iter().any(|role| entry.gives(*role)) {
             self.roles.insert(place.clone());
         }
         if let Some(rarest) = self.rarest_selector(&entry) {
-            self.aliases.entry(rarest).or_default().insert(place);
+            file(&mut self.aliases, rarest, &place);
         }
         self.entries.insert(entry.id.clone(), entry);
         replaced
@@ -140,11 +132,7 @@ impl Registry {
         let Some(places) = self.candidates(filter) else {
             return page;
         };
-        let start = match from {
-            Some(PageToken(place)) => (std::ops::Bound::Excluded(place), std::ops::Bound::Unbounded),
-            None => (std::ops::Bound::Unbounded, std::ops::Bound::Unbounded),
-        };
-        for (_, id) in places.range::<Place, _>(start) {
+        for (_, id) in places.after(from.map(|PageToken(place)| place)) {
             let Some(entry) = self.entries.get(id).filter(|entry| filter.matches(entry)) else {
                 continue;
             };
@@ -185,7 +173,7 @@ impl Registry {
     }
 
     /// The smallest index that holds everything the filter can match.
-    fn candidates(&self, filter: &Filter) -> Option<&BTreeSet<Place>> {
+    fn candidates(&self, filter: &Filter) -> Option<&Places> {
         match (&filter.spiffe_id, &filter.parent_id) {
             (Some(id), Some(parent)) => self.by_pair.get(&(id.clone(), parent.clone())),
             (Some(id), None) => self.by_spiffe_id.get(id),
@@ -194,7 +182,7 @@ impl Registry {
         }
     }
 
-    fn at<'a>(&'a self, places: &'a BTreeSet<Place>) -> impl Iterator<Item = &'a Arc<Entry>> {
+    fn at<'a>(&'a self, places: &'a Places) -> impl Iterator<Item = &'a Arc<Entry>> {
         places.iter().filter_map(|(_, id)| self.entries.get(id))
     }
 
@@ -202,7 +190,7 @@ impl Registry {
         if entry.parent_id != self.server {
             return None;
         }
-        let filed = |selector: &&Selector| self.aliases.get(*selector).map_or(0, BTreeSet::len);
+        let filed = |selector: &&Selector| self.aliases.get(*selector).map_or(0, Places::len);
         entry.selectors.iter().min_by_key(filed).cloned()
     }
 }
@@ -213,13 +201,4 @@ fn place_of(entry: &Entry) -> Place {
 
 fn pair_of(entry: &Entry) -> (SpiffeId, SpiffeId) {
     (entry.spiffe_id.clone(), entry.parent_id.clone())
-}
-
-fn forget<K: Hash + Eq>(index: &mut HashMap<K, BTreeSet<Place>>, key: &K, place: &Place) {
-    if let Some(places) = index.get_mut(key) {
-        places.remove(place);
-        if places.is_empty() {
-            index.remove(key);
-        }
-    }
 }
