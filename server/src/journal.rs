@@ -260,7 +260,7 @@ mod tests {
                 set: Arc::new(PolicySet::default()),
             };
             let trust_domain = TrustDomain::parse("example.org").unwrap();
-            Followed::new(State::new(&trust_domain, &Snapshot::default(), configured))
+            Followed::new(State::new(&trust_domain, Snapshot::default(), configured))
         };
         let control = followed();
         control.follow(&[record(1), record(2)]);

@@ -146,12 +146,16 @@ pub(super) async fn server(
         .keep(&loaded, config.key_kind, config.lifetimes.authority)
         .await?;
     // Making the authority may have written to the store.
-    let loaded = store.load().await?;
+    let loaded = if store.statistics().revision == loaded.revision {
+        loaded
+    } else {
+        store.load().await?
+    };
     warn_of_gaps(&config, loaded.inventory.is_empty());
     let compute = Compute::per_processor();
-    let journal = Arc::new(journal(&config, &loaded, &store, &clock, &compute).await?);
-    warn_of_lifetimes(journal.state().entries(), config.lifetimes.x509_svid.max);
     let metrics = Arc::new(Metrics::new(counters(&loaded.totals)));
+    let journal = Arc::new(journal(&config, loaded, &store, &clock, &compute).await?);
+    warn_of_lifetimes(journal.state().entries(), config.lifetimes.x509_svid.max);
     let keys = Arc::new(TimedKeys::new(keys, metrics.signing.clone()));
     let foundations = Foundations {
         journal,
@@ -167,7 +171,7 @@ pub(super) async fn server(
 /// the nodes were judged by, that is the first record.
 async fn journal(
     config: &Config,
-    loaded: &Snapshot,
+    loaded: Snapshot,
     store: &Arc<dyn Store>,
     clock: &Clock,
     compute: &Compute,

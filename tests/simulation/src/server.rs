@@ -37,7 +37,7 @@ impl Saved {
             trust: Arc::default(),
             set: Arc::clone(&self.set),
         };
-        State::new(&trust_domain(), &self.rows, configured)
+        State::new(&trust_domain(), self.rows.clone(), configured)
     }
 }
 
@@ -47,7 +47,7 @@ pub(crate) fn first_state() -> State {
         trust: Arc::default(),
         set: Arc::default(),
     };
-    State::new(&trust_domain(), &Snapshot::default(), configured)
+    State::new(&trust_domain(), Snapshot::default(), configured)
 }
 
 fn rows(state: &State) -> Snapshot {

@@ -62,12 +62,13 @@ impl State {
     /// The state of a trust domain, as the store has it. A node whose evidence does not read back has not been judged by any
     /// rules in force: it gets nothing signed until it proves something again.
     #[must_use]
-    pub fn new(trust_domain: &TrustDomain, snapshot: &Snapshot, configured: Configured) -> Self {
+    pub fn new(trust_domain: &TrustDomain, snapshot: Snapshot, configured: Configured) -> Self {
+        let links = links(&snapshot);
         let mut entries = Registry::new(trust_domain);
-        for entry in &snapshot.entries {
-            entries.insert(Arc::new(entry.clone()));
+        for entry in snapshot.entries {
+            entries.insert(Arc::new(entry));
         }
-        let lines = snapshot.inventory.iter().map(|line| (line.ek, Arc::new(line.clone())));
+        let lines = snapshot.inventory.into_iter().map(|line| (line.ek, Arc::new(line)));
         let mut state = Self {
             revision: snapshot.revision,
             entries,
@@ -79,37 +80,37 @@ impl State {
             latest_quote: 0,
             inventory: Arc::new(InventorySnapshot::new(&configured.trust, lines.collect())),
             trust_revision: snapshot.revision,
-            links: links(snapshot),
+            links,
             policy_files: std::collections::BTreeMap::new(),
             rules: RulesInForce {
                 revision: snapshot.rules_revision,
                 set: configured.set,
                 digest: snapshot.rules_digest,
             },
-            authorities: snapshot.authorities.iter().cloned().map(Arc::new).collect(),
+            authorities: snapshot.authorities.into_iter().map(Arc::new).collect(),
             bundle_sequence: snapshot.bundle_sequence,
             requests: std::collections::BTreeMap::new(),
         };
-        for node in &snapshot.nodes {
-            state.put_node(Arc::new(node.clone()));
+        for node in snapshot.nodes {
+            state.put_node(Arc::new(node));
         }
-        for row in &snapshot.held {
-            match AttestationState::read(row) {
+        for row in snapshot.held {
+            match AttestationState::read(&row) {
                 Ok(held) => {
                     state.latest_quote = state.latest_quote.max(held.quote_clock.seen_at);
-                    state.attestations.insert(row.node.clone(), Arc::new(held));
+                    state.attestations.insert(row.node, Arc::new(held));
                 }
                 Err(error) => {
                     state.put_appraised(&row.node, Appraised::default());
-                    state.unreadable.insert(row.node.clone(), error);
+                    state.unreadable.insert(row.node, error);
                 }
             }
         }
-        for file in &snapshot.policy_files {
-            state.put_policy_file(&Arc::new(file.clone()));
+        for file in snapshot.policy_files {
+            state.put_policy_file(&Arc::new(file));
         }
-        for (node, action, requests) in &snapshot.requests {
-            state.requests.insert((node.clone(), *action), requests.clone());
+        for (node, action, requests) in snapshot.requests {
+            state.requests.insert((node, action), requests);
         }
         state
     }

@@ -158,7 +158,7 @@ pub(crate) fn state() -> State {
         trust: Arc::default(),
         set: Arc::default(),
     };
-    let mut state = State::new(&td(), &Snapshot::default(), configured);
+    let mut state = State::new(&td(), Snapshot::default(), configured);
     let a = node_id(A);
     let expired = Entry {
         expires_at: Some(NOW - 1),

@@ -201,7 +201,7 @@ pub(crate) async fn state_of(store: &impl Store) -> State {
         trust: Arc::default(),
         set: Arc::default(),
     };
-    State::new(&trust_domain(), &store.load().await.unwrap(), configured)
+    State::new(&trust_domain(), store.load().await.unwrap(), configured)
 }
 
 /// Keeps every record that it learns of.
