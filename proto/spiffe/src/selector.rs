@@ -1,14 +1,15 @@
 //! Selectors: verified facts about a node or a workload.
 
-use std::{fmt, str::FromStr};
+use std::{cmp::Ordering, fmt, str::FromStr};
 
 use hallmark_reason::{Coded, ReasonCode};
 
-/// One verified fact, as `type:value`: `unix:uid:0` has the type `unix` and the value `uid:0`.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// One verified fact, as `type:value`: `unix:uid:0` has the type `unix` and the value `uid:0`. In the order of types, then of
+/// values.
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Selector {
-    kind: Box<str>,
-    value: Box<str>,
+    /// `type:value`, in one piece: servers hold hundreds of thousands. The type has no colon.
+    text: Box<str>,
 }
 
 impl Selector {
@@ -37,8 +38,7 @@ impl Selector {
             }
         }
         Ok(Self {
-            kind: kind.into(),
-            value: value.into(),
+            text: format!("{kind}:{value}").into(),
         })
     }
 
@@ -56,25 +56,41 @@ impl Selector {
     /// The part before the first colon: who found the fact (`unix`, `tpm2`).
     #[must_use]
     pub fn kind(&self) -> &str {
-        &self.kind
+        self.parts().0
     }
 
     /// The fact itself.
     #[must_use]
     pub fn value(&self) -> &str {
-        &self.value
+        self.parts().1
+    }
+
+    fn parts(&self) -> (&str, &str) {
+        self.text.split_once(':').unwrap_or_default()
+    }
+}
+
+impl Ord for Selector {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.parts().cmp(&other.parts())
+    }
+}
+
+impl PartialOrd for Selector {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
 impl fmt::Display for Selector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.kind, self.value)
+        f.write_str(&self.text)
     }
 }
 
 impl fmt::Debug for Selector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.kind, self.value)
+        f.write_str(&self.text)
     }
 }
 

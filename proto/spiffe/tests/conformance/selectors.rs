@@ -41,3 +41,13 @@ proptest! {
         prop_assert_eq!(Selector::parse(&selector.to_string()).unwrap(), selector);
     }
 }
+
+#[test]
+fn selectors_are_in_the_order_of_types_then_of_values() {
+    // By their whole text the second would come first: a hyphen is before a colon.
+    let sorted = ["a:b", "a:z", "a-b:a", "b:a"].map(|text| Selector::parse(text).unwrap());
+    let mut mixed: Vec<_> = sorted.iter().rev().cloned().collect();
+    mixed.sort();
+    assert_eq!(mixed, sorted);
+    assert_eq!((sorted[2].kind(), sorted[2].value()), ("a-b", "a"));
+}

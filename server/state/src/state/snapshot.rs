@@ -1,6 +1,9 @@
 //! The state as the store has it: rows.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+};
 
 use hallmark_node::{EkId, InventoryItem};
 use hallmark_policy::PolicySet;
@@ -65,7 +68,13 @@ impl State {
     pub fn new(trust_domain: &TrustDomain, snapshot: Snapshot, configured: Configured) -> Self {
         let links = links(&snapshot);
         let mut entries = Registry::new(trust_domain);
-        for entry in snapshot.entries {
+        let mut parents: HashSet<SpiffeId> = HashSet::new();
+        for mut entry in snapshot.entries {
+            // Each was read with a parent of its own; many have the same.
+            match parents.get(&entry.parent_id) {
+                Some(same) => entry.parent_id = same.clone(),
+                None => drop(parents.insert(entry.parent_id.clone())),
+            }
             entries.insert(Arc::new(entry));
         }
         let lines = snapshot.inventory.into_iter().map(|line| (line.ek, Arc::new(line)));
