@@ -208,7 +208,11 @@ impl Journal {
         }
     }
 
-    fn transaction(&self, actor: &str, decision: Decision) -> Result<Transaction, StoreError> {
+    fn transaction(&self, actor: &str, mut decision: Decision) -> Result<Transaction, StoreError> {
+        // What rests on nothing is made now: the store looks for its id among later records alone.
+        if decision.expect.keys.is_empty() {
+            decision.expect.revision = self.state().revision();
+        }
         transaction(actor, decision, &self.clock)
     }
 }

@@ -8,6 +8,7 @@ mod change;
 mod detail;
 pub mod encoding;
 mod event;
+mod ids;
 mod key;
 mod record;
 mod tail;
@@ -15,6 +16,7 @@ mod transaction;
 
 pub use change::Change;
 pub use event::{EntryAct, Event, EventRange, What};
+pub use ids::RecentIds;
 pub use key::Key;
 pub use record::{Outcome, ReadableRecord, RecordFilter, RecordKind, RecordQuery, StoredRecord, Total};
 pub use tail::Tail;

@@ -32,8 +32,8 @@ pub use grant_error::GrantError;
 pub use import_plan::Plan;
 pub use inventory_snapshot::InventorySnapshot;
 pub use journal::{
-    Change, Committed, EntryAct, Event, EventRange, Expect, Key, Outcome, ReadableRecord, Record, RecordFilter,
-    RecordKind, RecordQuery, StoredRecord, Tail, Total, Transaction, What,
+    Change, Committed, EntryAct, Event, EventRange, Expect, Key, Outcome, ReadableRecord, RecentIds, Record,
+    RecordFilter, RecordKind, RecordQuery, StoredRecord, Tail, Total, Transaction, What,
 };
 pub use lifecycle::{
     Action, Approval, Approvals, ApproverRefusal, Approvers, LifecycleError, NodeState, RefusedStep, gives_back, step,

@@ -127,6 +127,14 @@ pub enum StoreError {
         /// What has changed.
         key: Key,
     },
+    /// The transaction is in the journal already.
+    #[error("the transaction is in the journal already")]
+    AlreadyCommitted {
+        /// Its id.
+        id: [u8; 16],
+        /// The record that it became.
+        revision: u64,
+    },
     /// A change of a kind that this store does not keep.
     #[error("the store does not keep changes of this kind: {what}")]
     Unknown {
@@ -175,7 +183,11 @@ impl StoreError {
     pub const fn is_refusal(&self) -> bool {
         matches!(
             self,
-            Self::Exists { .. } | Self::Missing { .. } | Self::SequenceNotRising { .. } | Self::Conflict { .. }
+            Self::Exists { .. }
+                | Self::Missing { .. }
+                | Self::SequenceNotRising { .. }
+                | Self::Conflict { .. }
+                | Self::AlreadyCommitted { .. }
         )
     }
 }
@@ -212,6 +224,7 @@ impl Coded for StoreError {
             Self::Unknown { .. } => ReasonCode::new("HM-STORE-0019"),
             Self::Random => ReasonCode::new("HM-STORE-0020"),
             Self::Hole { .. } => ReasonCode::new("HM-STORE-0021"),
+            Self::AlreadyCommitted { .. } => ReasonCode::new("HM-STORE-0022"),
         }
     }
 
@@ -225,6 +238,10 @@ impl Coded for StoreError {
             }
             Self::Hole { expected, found } => Some(format!("expected record {expected}, got {found}")),
             Self::Conflict { key } => Some(format!("changed: {key:?}")),
+            Self::AlreadyCommitted { id, revision } => Some(format!(
+                "transaction {:032x}, record {revision}",
+                u128::from_be_bytes(*id)
+            )),
             Self::SequenceNotRising { stored, new } => Some(format!("stored {stored}, new {new}")),
             Self::Open { reason, .. }
             | Self::Corrupt { reason, .. }

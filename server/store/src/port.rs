@@ -53,9 +53,20 @@ pub trait Store: Send + Sync {
     /// Makes a transaction the next record of the journal, all of it or nothing, and answers after the flush, when the
     /// follower has learned of it.
     ///
+    /// **Once.** The id of a transaction tells it from every other; one that is in the journal is not committed again,
+    /// also after a restart. Its [`expect.revision`](hallmark_state::Expect::revision) has to be a record that was there when
+    /// the transaction was made, also where it rests on no keys: the store looks for the id among later records.
+    ///
+    /// **After a lost answer** (the connection to a database broke, the server stopped) the caller does not know whether the
+    /// transaction is in. It commits the same transaction, with the same id, again: [`StoreError::AlreadyCommitted`] says that
+    /// it is, and as which record; any other answer is that of a transaction which was not in before. It never makes a new
+    /// transaction of the decision instead. SQLite answers in the process: an answer is lost only with the server itself,
+    /// or where the caller stopped waiting; then the commit goes on.
+    ///
     /// # Errors
-    /// [`StoreError::Conflict`] when something that the decision rested on has changed since; or the medium fails: full,
-    /// read-only, locked, corrupt. Then nothing was changed, and a later commit may well succeed.
+    /// [`StoreError::AlreadyCommitted`]; [`StoreError::Conflict`] when something that the decision rested on has changed
+    /// since; or the medium fails: full, read-only, locked, corrupt. Then nothing was changed, and a later commit may well
+    /// succeed.
     fn commit(&self, transaction: Transaction) -> BoxFuture<'_, Result<Committed, StoreError>>;
 
     /// Queues a transaction behind the commits already waiting, and does not wait. It becomes durable with one of the next

@@ -10,6 +10,7 @@
 mod between;
 mod conflicts;
 mod encoding;
+mod ids;
 mod samples;
 mod tail;
 mod view;

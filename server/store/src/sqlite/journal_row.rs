@@ -428,6 +428,30 @@ pub(super) fn decode(payload: &[u8]) -> rusqlite::Result<Vec<Transaction>> {
     encoding::decode(payload).map_err(failed)
 }
 
+/// The record after `after` that the transaction with this id became, if it is in the journal.
+pub(super) fn revision_of(
+    path: &Path,
+    connection: &Connection,
+    id: &[u8; 16],
+    after: u64,
+) -> Result<Option<u64>, StoreError> {
+    let at = |e: rusqlite::Error| StoreError::from_sqlite(path, &e);
+    let mut rows = connection
+        .prepare_cached("SELECT revision, payload FROM journal WHERE revision > ?1 ORDER BY revision")
+        .map_err(at)?;
+    let mut rows = rows.query(params![after]).map_err(at)?;
+    while let Some(row) = rows.next().map_err(at)? {
+        let last: u64 = row.get(0).map_err(at)?;
+        let payload = row.get_ref(1).and_then(|payload| Ok(payload.as_blob()?)).map_err(at)?;
+        let transactions = encoding::decode(payload).map_err(|e| corrupt(path, last, &e.to_string()))?;
+        let place = (0..).zip(transactions.iter().rev()).find(|(_, it)| it.id == *id);
+        if let Some((behind, _)) = place {
+            return Ok(Some(last.saturating_sub(behind)));
+        }
+    }
+    Ok(None)
+}
+
 /// The first row of the journal whose last event is `event` or a later one: its revision.
 pub(super) fn row_of_event(connection: &Connection, event: u64) -> rusqlite::Result<u64> {
     first_row(connection, "first_event + events > ?2", event)

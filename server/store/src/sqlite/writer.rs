@@ -12,13 +12,13 @@ use std::{
 };
 
 use hallmark_reason::Coded as _;
-use hallmark_state::{Committed, Record, Tail, Transaction};
+use hallmark_state::{Committed, RecentIds, Record, Tail, Transaction};
 use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::{
     apply,
-    journal_row::Head,
+    journal_row::{self, Head},
     queue::{Queue, Queued},
 };
 use crate::{Follower, Statistics, StoreError};
@@ -95,6 +95,7 @@ impl Writer {
             jobs: Arc::clone(&queue),
             counters: Arc::clone(&counters),
             tail: Tail::new(head.revision),
+            ids: RecentIds::new(head.revision),
             head,
             follower: Arc::clone(&follower),
         };
@@ -195,6 +196,8 @@ struct Writing {
     head: Head,
     /// What decisions are held against.
     tail: Tail,
+    /// The transactions that are in already.
+    ids: RecentIds,
     follower: Arc<OnceLock<Arc<dyn Follower>>>,
 }
 
@@ -255,10 +258,7 @@ impl Writing {
                     // in it is gone too. The jobs still to come get a new transaction.
                     if self.connection.is_autocommit() {
                         self.go_back(before);
-                        done.into_iter().for_each(|(answer, ..)| self.fail(answer, &error));
-                        return refused
-                            .into_iter()
-                            .for_each(|(answer, error)| self.fail(answer, &error));
+                        return self.fail_all(done, refused, &error);
                     }
                 }
             }
@@ -270,12 +270,22 @@ impl Writing {
                 let error = self.error(&e);
                 self.roll_back();
                 self.go_back(before);
-                done.into_iter().for_each(|(answer, ..)| self.fail(answer, &error));
+                return self.fail_all(done, refused, &error);
             }
         }
         refused
             .into_iter()
             .for_each(|(answer, error)| self.fail(answer, &error));
+    }
+
+    /// The group did not become durable: neither did the record that a repeated transaction was told of.
+    fn fail_all(&self, done: Vec<Finished>, refused: Vec<(Option<Answer>, StoreError)>, error: &StoreError) {
+        done.into_iter().for_each(|(answer, ..)| self.fail(answer, error));
+        for (answer, refusal) in refused {
+            let is_undone =
+                matches!(refusal, StoreError::AlreadyCommitted { revision, .. } if revision > self.head.revision);
+            self.fail(answer, if is_undone { error } else { &refusal });
+        }
     }
 
     /// One job; gives the record that it becomes once the group is durable.
@@ -288,6 +298,7 @@ impl Writing {
             }
             Work::Commit(transaction) => *transaction,
         };
+        self.require_new(&transaction)?;
         if let Some(key) = self.tail.conflict(&transaction.expect) {
             return Err(StoreError::Conflict { key: key.clone() });
         }
@@ -299,12 +310,24 @@ impl Writing {
         apply::in_savepoint(&self.path, &self.connection, &transaction, revision)?;
         let record = self.head.push(transaction);
         self.tail.push(record.revision, &record.transaction);
+        self.ids.push(record.revision, record.transaction.id);
         Ok(Some(record))
+    }
+
+    /// Refuses a transaction that is a record already.
+    fn require_new(&self, transaction: &Transaction) -> Result<(), StoreError> {
+        let (id, rests_on) = (transaction.id, transaction.expect.revision);
+        let mut found = self.ids.revision_of(&id);
+        if found.is_none() && rests_on < self.ids.floor() {
+            found = journal_row::revision_of(&self.path, &self.connection, &id, rests_on)?;
+        }
+        found.map_or(Ok(()), |revision| Err(StoreError::AlreadyCommitted { id, revision }))
     }
 
     /// What was pushed since is not durable, and nothing is known of what it would have touched.
     fn go_back(&mut self, head: Head) {
         self.tail = Tail::new(head.revision);
+        self.ids.forget_after(head.revision);
         self.head = head;
     }
 

@@ -288,6 +288,53 @@ pub(crate) async fn what_rests_on_more_than_is_remembered_is_decided_again(place
     store.commit(asked(now, other)).await.unwrap();
 }
 
+pub(crate) async fn a_transaction_is_committed_once(place: &impl Place) {
+    let mut all: Vec<(Transaction, u64)> = Vec::new();
+    let again = |(transaction, revision): &(Transaction, u64)| {
+        let (id, revision) = (transaction.id, *revision);
+        (transaction.clone(), StoreError::AlreadyCommitted { id, revision })
+    };
+    for round in 0..3 {
+        let store = place.open();
+        let learned = Learned::of(&store);
+        // What was committed before the restart: told, whatever it rests on by now.
+        for (transaction, told) in all.iter().map(again) {
+            assert_eq!(store.commit(transaction).await, Err(told));
+        }
+        assert!(learned.all().is_empty(), "nothing became durable a second time");
+        for n in 0..3 {
+            let id = spiffe_id(&format!("/spire/agent/tpm2/{round}-{n}"));
+            let revision = store.statistics().revision;
+            let put = transaction(vec![put_node(&id, 1)], vec![accepted("a")]);
+            let put = resting_on(revision, &[Key::Node(id)], put);
+            // The same twice in one group: one of them is in.
+            let mut answers = join_all([store.commit(put.clone()), store.commit(put.clone())]).await;
+            answers.sort_by_key(Result::is_err);
+            let committed = answers[0].clone().unwrap();
+            all.push((put, committed.revision));
+            let (transaction, told) = again(all.last().unwrap());
+            assert_eq!(answers[1], Err(told.clone()));
+            assert_eq!(store.commit(transaction).await, Err(told));
+        }
+        // The control: what was refused, or is another one's, is not in the journal, and may come again.
+        let refused = resting_on(
+            0,
+            &[Key::Node(spiffe_id("/spire/agent/tpm2/0-0"))],
+            happened(vec![accepted("a")]),
+        );
+        assert!(matches!(
+            store.commit(refused.clone()).await,
+            Err(StoreError::Conflict { .. })
+        ));
+        let now = store.statistics().revision;
+        let late = resting_on(now, &[], refused);
+        let committed = store.commit(late.clone()).await.unwrap();
+        all.push((late, committed.revision));
+        assert_eq!(learned.all().len(), 4);
+    }
+    assert_eq!(place.open().load().await.unwrap().revision, 12);
+}
+
 pub(crate) async fn a_follower_learns_of_every_record_once_before_its_commit_answers(place: &impl Place) {
     let store = Arc::new(place.open());
     let learned = Learned::of(&*store);

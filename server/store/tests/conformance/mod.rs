@@ -85,6 +85,7 @@ macro_rules! conformance {
             places:
             numbers_have_no_gap_over_failures_groups_and_restarts,
             what_rests_on_more_than_is_remembered_is_decided_again,
+            a_transaction_is_committed_once,
             a_follower_learns_of_every_record_once_before_its_commit_answers,
             an_outcome_settles_open_intents_once,
             intents_of_a_stopped_server_are_interrupted_at_the_next_start,
