@@ -13,7 +13,7 @@ pub use change::Applied;
 pub use error::PolicyFileError;
 pub use job::{Judged, keep_judging};
 pub(crate) use kept::{recall, undecodable};
-pub use rules::{RuleChange, digest, in_force};
+pub use rules::{RuleChange, in_force, manifest};
 
 use std::{path::PathBuf, sync::Arc};
 

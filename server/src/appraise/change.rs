@@ -12,7 +12,7 @@ use hallmark_state::{
 };
 use hallmark_store::StoreError;
 
-use super::{Appraiser, Judged, PolicyFileError, rules::digest};
+use super::{Appraiser, Judged, PolicyFileError, rules::manifest};
 use crate::journal::{Act, Journal};
 
 /// What was applied, or would be.
@@ -165,14 +165,14 @@ impl Appraiser {
         let is_other = |it: &&Arc<PolicyFile>| (&it.kind, &it.name) != (&file.kind, &file.name);
         let mut files: Vec<&PolicyFile> = basis.files.iter().filter(is_other).map(|it| &**it).collect();
         files.push(&file);
-        let digest = digest(files, &set.rules, &set.revoked);
+        let manifest = manifest(files, &set.rules, &set.revoked);
         let cause = format!("{} {} serial {}: {}", file.kind, file.name, file.serial, act.name);
         let change = PolicyFileChange {
             kind,
             file: Arc::new(file),
             act: act.name,
             set,
-            digest,
+            manifest,
             reason: &act.by.reason,
         };
         match self

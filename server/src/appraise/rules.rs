@@ -2,13 +2,12 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use aws_lc_rs::digest::{Context, SHA256};
 use hallmark_policy::{
     PolicySet, Rules,
     signed::{FileKind, SignedFile, SignedFileError},
 };
 use hallmark_reason::Coded as _;
-use hallmark_state::{Change, Decision, PolicyFile, View};
+use hallmark_state::{Change, Decision, Manifest, PolicyFile, View, journal::sha256};
 use hallmark_store::StoreError;
 use hallmark_verify::Trust;
 
@@ -51,35 +50,28 @@ fn undecodable(file: &PolicyFile, reason: &str) -> StoreError {
     }
 }
 
-/// What tells rules from others, over restarts and versions of the program: nodes that were judged by rules with another
-/// digest are judged again.
+/// What rules are made of: nodes that were judged by rules of which a part differs are judged again. The version of the program
+/// is a part.
 #[must_use]
-pub fn digest<'a>(
+pub fn manifest<'a>(
     files: impl IntoIterator<Item = &'a PolicyFile>,
     rules: &Rules,
     revoked: &BTreeSet<String>,
-) -> [u8; 32] {
-    let mut context = Context::new(&SHA256);
-    let mut put = |text: &[u8]| {
-        context.update(&u64::try_from(text.len()).unwrap_or(u64::MAX).to_be_bytes());
-        context.update(text);
-    };
-    put(env!("CARGO_PKG_VERSION").as_bytes());
+) -> Manifest {
+    let files = files.into_iter().filter(|file| file.in_force).map(|file| {
+        let content = [&file.serial.to_be_bytes()[..], &sha256(&file.payload)].concat();
+        (format!("{} {}", file.kind, file.name), sha256(&content))
+    });
     // Rules always have a JSON form.
-    put(&serde_json::to_vec(rules).unwrap_or_default());
-    let mut files: Vec<&PolicyFile> = files.into_iter().filter(|file| file.in_force).collect();
-    files.sort_by(|one, other| (&one.kind, &one.name).cmp(&(&other.kind, &other.name)));
-    for file in files {
-        put(file.kind.as_bytes());
-        put(file.name.as_bytes());
-        put(&file.serial.to_be_bytes());
-        put(&file.payload);
-    }
-    put(b"revoked");
-    revoked.iter().for_each(|ek| put(ek.as_bytes()));
-    let mut digest = [0; 32];
-    digest.copy_from_slice(context.finish().as_ref());
-    digest
+    let rules = serde_json::to_vec(rules).unwrap_or_default();
+    let revoked = revoked.iter().map(String::as_str).collect::<Vec<_>>().join("\n");
+    let own = [
+        ("program", env!("CARGO_PKG_VERSION").as_bytes()),
+        ("configuration", &rules),
+        ("revoked EKs", revoked.as_bytes()),
+    ];
+    let own = own.map(|(name, content)| (name.to_owned(), sha256(content)));
+    Manifest::new(files.chain(own))
 }
 
 /// What changes of the rules, beside policies and baselines.
@@ -105,10 +97,9 @@ impl Appraiser {
                 RuleChange::Revoked(revoked) => set.revoked.clone_from(revoked),
             }
             let files = state.policy_files().values().map(|file| &**file);
-            let digest = digest(files, &set.rules, &set.revoked);
-            let is_news = digest != view.rules().digest;
-            let set = Arc::new(set);
-            let changes = is_news.then_some(Change::PutRules { set, digest });
+            let manifest = manifest(files, &set.rules, &set.revoked);
+            let is_news = manifest.digest() != view.rules().digest;
+            let changes = is_news.then(|| Change::put_rules(Arc::new(set), manifest));
             Ok::<_, std::convert::Infallible>((view.decide(changes.into_iter().collect(), Vec::new()), ()))
         });
         match decided.await {
@@ -127,7 +118,7 @@ impl Appraiser {
         let decided = self.journal.decide("server", |view: View<'_>| {
             let _ = view.rules();
             let trust = trust(view.unprotected().inventory().configured());
-            let decision: Decision = view.decide(vec![Change::PutTrust(Arc::new(trust))], Vec::new());
+            let decision: Decision = view.decide(vec![Change::put_trust(Arc::new(trust))], Vec::new());
             Ok::<_, std::convert::Infallible>((decision, ()))
         });
         match decided.await {

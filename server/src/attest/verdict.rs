@@ -117,7 +117,7 @@ pub(super) async fn record_refused(
     let decided = attestor.journal.decide(BY, |view| {
         let decision = match &proven {
             None => {
-                let changes = subject.certificate.clone().map(Change::PutEkCertificate);
+                let changes = subject.certificate.clone().map(Change::put_ek_certificate);
                 view.decide(changes.into_iter().collect(), vec![verdict.clone()])
             }
             Some(judged) => {

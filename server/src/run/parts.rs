@@ -14,7 +14,7 @@ use tokio::task::spawn_blocking;
 
 use super::wiring::{Foundations, Server, wire};
 use crate::{
-    appraise::{PolicyFileError, digest, in_force, revocation},
+    appraise::{PolicyFileError, in_force, manifest, revocation},
     authority::Keeper,
     clock::Clock,
     compute::Compute,
@@ -187,14 +187,14 @@ async fn journal(
             cause: other.to_string(),
         },
     })?;
-    let digest = digest(&loaded.policy_files, &set.rules, &set.revoked);
+    let manifest = manifest(&loaded.policy_files, &set.rules, &set.revoked);
     let set = Arc::new(set);
     let configured = Configured {
         trust,
         set: Arc::clone(&set),
     };
     let state = State::new(&config.trust_domain, loaded, configured);
-    let is_news = state.rules().digest != digest;
+    let is_news = state.rules().digest != manifest.digest();
     let expect = Expect {
         revision: state.revision(),
         ..Expect::default()
@@ -203,7 +203,7 @@ async fn journal(
     if is_news {
         let decision = Decision {
             expect,
-            changes: vec![Change::PutRules { set, digest }],
+            changes: vec![Change::put_rules(set, manifest)],
             events: Vec::new(),
         };
         journal.commit("server", decision).await?;

@@ -24,6 +24,9 @@ pub struct AttestationState {
     lengths: BTreeMap<LogKind, u64>,
     /// The number of the record that brought it; 0 for what is older than the journal.
     pub revision: u64,
+    /// The SHA-256 of the evidence that was judged (docs/reference/journal.md says how it is computed); `None` for what is
+    /// older than that digest.
+    pub evidence_sha256: Option<[u8; 32]>,
 }
 
 impl AttestationState {
@@ -43,6 +46,16 @@ impl AttestationState {
             lines,
             lengths,
             revision: 0,
+            evidence_sha256: None,
+        }
+    }
+
+    /// The same, of the evidence with this SHA-256.
+    #[must_use]
+    pub fn of_evidence(self, sha256: [u8; 32]) -> Self {
+        Self {
+            evidence_sha256: Some(sha256),
+            ..self
         }
     }
 
@@ -78,6 +91,13 @@ impl AttestationState {
     pub fn runs_json(&self) -> String {
         // Numbers and lists always have a JSON form.
         serde_json::to_string(&self.runs).unwrap_or_default()
+    }
+
+    /// Where the replay of the IMA list stands, as the store keeps it; empty without one.
+    #[must_use]
+    pub fn ima_json(&self) -> String {
+        let json = |ima| serde_json::to_string(ima).unwrap_or_default();
+        self.ima.as_ref().map_or_else(String::new, json)
     }
 
     /// How many bytes of a log are held.
@@ -124,6 +144,7 @@ impl AttestationState {
             ima: (!row.ima.is_empty()).then(|| parse(&row.node, &row.ima)).transpose()?,
             lengths: lengths.collect::<Result<_, Undecodable>>()?,
             revision: row.revision,
+            evidence_sha256: row.evidence_sha256,
         })
     }
 }

@@ -32,7 +32,7 @@ pub use grant_error::GrantError;
 pub use import_plan::Plan;
 pub use inventory_snapshot::InventorySnapshot;
 pub use journal::{
-    Change, Committed, EntryAct, Event, EventRange, Expect, Key, Outcome, ReadableRecord, RecentIds, Record,
+    Change, Committed, EntryAct, Event, EventRange, Expect, Key, Manifest, Outcome, ReadableRecord, RecentIds, Record,
     RecordFilter, RecordKind, RecordQuery, StoredRecord, Tail, Total, Transaction, What,
 };
 pub use lifecycle::{

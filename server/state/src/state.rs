@@ -34,6 +34,13 @@ pub struct RulesInForce {
     pub digest: [u8; 32],
 }
 
+/// What is in force and is not this server's: another one put it there, of its own configuration.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Unknown {
+    rules: bool,
+    trust: bool,
+}
+
 /// What every server of a trust domain knows, up to one record of the journal. Plain data with its indexes: it changes by
 /// [`apply`](Self::apply) alone.
 #[derive(Debug)]
@@ -56,6 +63,7 @@ pub struct State {
     links: Links,
     policy_files: BTreeMap<(FileKind, String), Arc<PolicyFile>>,
     rules: RulesInForce,
+    unknown: Unknown,
     authorities: Vec<Arc<Authority>>,
     bundle_sequence: u64,
     requests: BTreeMap<(SpiffeId, Action), Vec<FirstRequest>>,
@@ -189,6 +197,17 @@ impl State {
     #[must_use]
     pub const fn rules(&self) -> &RulesInForce {
         &self.rules
+    }
+
+    /// What is in force that this server does not have: rules or trust that the journal names and that another server put in
+    /// force. Until it has them it can judge nothing.
+    #[must_use]
+    pub const fn unknown(&self) -> Option<&'static str> {
+        match self.unknown {
+            Unknown { rules: true, .. } => Some("rules"),
+            Unknown { trust: true, .. } => Some("trust"),
+            _ => None,
+        }
     }
 
     /// Nodes that were not judged by the rules in force, or whose verdict has gone stale by `now` (Unix seconds): at most

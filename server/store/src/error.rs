@@ -135,6 +135,14 @@ pub enum StoreError {
         /// The record that it became.
         revision: u64,
     },
+    /// Records that are asked for are not whole in the journal: a version of the program before wrote them, or they were cut.
+    #[error("the journal does not have the changes of all records that are asked for")]
+    Cut {
+        /// The records after this one were asked for.
+        after: u64,
+        /// Those after this one are whole.
+        begins: u64,
+    },
     /// A change of a kind that this store does not keep.
     #[error("the store does not keep changes of this kind: {what}")]
     Unknown {
@@ -224,6 +232,7 @@ impl Coded for StoreError {
             Self::Unknown { .. } => ReasonCode::new("HM-STORE-0019"),
             Self::Random => ReasonCode::new("HM-STORE-0020"),
             Self::Hole { .. } => ReasonCode::new("HM-STORE-0021"),
+            Self::Cut { .. } => ReasonCode::new("HM-STORE-0023"),
             Self::AlreadyCommitted { .. } => ReasonCode::new("HM-STORE-0022"),
         }
     }
@@ -238,6 +247,7 @@ impl Coded for StoreError {
             }
             Self::Hole { expected, found } => Some(format!("expected record {expected}, got {found}")),
             Self::Conflict { key } => Some(format!("changed: {key:?}")),
+            Self::Cut { after, begins } => Some(format!("asked for after {after}, whole after {begins}")),
             Self::AlreadyCommitted { id, revision } => Some(format!(
                 "transaction {:032x}, record {revision}",
                 u128::from_be_bytes(*id)

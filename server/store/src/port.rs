@@ -75,6 +75,17 @@ pub trait Store: Send + Sync {
     /// Meant for the outcome of recorded intents, whose loss would be noticed and told at the next start.
     fn commit_later(&self, transaction: Transaction);
 
+    /// Reads whole records: those after `revision`, in order, at most `limit`. A state that was made of a snapshot
+    /// ([`load`](Self::load)) and takes in the records after it is the same as one that followed all along. Of what each
+    /// server makes of its own configuration (rules, trust) a record has what it is made of, and not the thing itself
+    /// ([`State::unknown`](hallmark_state::State::unknown)); of evidence, facts and EK certificates their SHA-256; and nothing
+    /// of what the decision rested on.
+    ///
+    /// # Errors
+    /// [`StoreError::Cut`] where records after `revision` are not whole: then the follower takes a snapshot. Or the store
+    /// cannot be read.
+    fn records_after(&self, revision: u64, limit: u32) -> BoxFuture<'_, Result<Vec<Record>, StoreError>>;
+
     /// Reads events.
     ///
     /// # Errors

@@ -183,6 +183,7 @@ async fn settle(
             ima: String::new(),
             lengths: Vec::new(),
             revision: 0,
+            evidence_sha256: None,
         })?;
         let evidence = NodeEvidence {
             node: id,
@@ -200,10 +201,7 @@ async fn settle(
         };
         let changes = vec![
             Change::PutNode(Arc::new(node)),
-            Change::PutEvidence {
-                evidence: Arc::new(new),
-                state: Arc::new(state),
-            },
+            Change::put_evidence(Arc::new(new), Arc::new(state)),
         ];
         let mut transaction = Transaction {
             id: [0; 16],

@@ -92,6 +92,7 @@ fn held_row(node: &hallmark_spiffe::SpiffeId, held: &AttestationState) -> HeldEv
         ima: String::new(),
         lengths: Vec::new(),
         revision: held.revision,
+        evidence_sha256: held.evidence_sha256,
     }
 }
 

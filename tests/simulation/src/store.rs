@@ -180,11 +180,13 @@ impl Store {
         for record in &self.records[self.durable..] {
             for change in &record.transaction.changes {
                 match change {
-                    Change::PutEvidence { evidence, .. } => {
-                        let (node, facts) = (&evidence.evidence.node, &evidence.evidence.facts);
-                        self.facts.insert(node.clone(), (record.revision, facts.clone()));
+                    Change::PutEvidence {
+                        node, body: Some(body), ..
+                    } => {
+                        let facts = body.evidence.facts.clone();
+                        self.facts.insert(node.clone(), (record.revision, facts));
                     }
-                    Change::PutFacts(facts) => {
+                    Change::PutFacts { body: Some(facts), .. } => {
                         let revision = self.facts.get(&facts.node).map_or(0, |(revision, _)| *revision);
                         self.facts.insert(facts.node.clone(), (revision, facts.facts.clone()));
                     }

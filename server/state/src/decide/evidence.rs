@@ -58,11 +58,8 @@ pub struct Evidence {
 
 impl Evidence {
     fn changes(&self) -> impl Iterator<Item = Change> {
-        let evidence = Change::PutEvidence {
-            evidence: Arc::clone(&self.new),
-            state: Arc::clone(&self.state),
-        };
-        let certificate = self.certificate.clone().map(Change::PutEkCertificate);
+        let evidence = Change::put_evidence(Arc::clone(&self.new), Arc::clone(&self.state));
+        let certificate = self.certificate.clone().map(Change::put_ek_certificate);
         [evidence].into_iter().chain(certificate)
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hallmark_policy::{PolicySet, signed::FileKind};
 
-use crate::{Change, Decision, Event, Expect, PolicyFile, View, What};
+use crate::{Change, Decision, Event, Expect, Manifest, PolicyFile, View, What};
 
 /// A policy or baseline that is to be in force, or no longer.
 #[derive(Debug, Clone)]
@@ -17,8 +17,8 @@ pub struct PolicyFileChange<'a> {
     pub act: &'a str,
     /// All that machines are held against then.
     pub set: Arc<PolicySet>,
-    /// What tells that from others.
-    pub digest: [u8; 32],
+    /// What that is made of.
+    pub manifest: Manifest,
     /// Why, in the operator's words.
     pub reason: &'a str,
 }
@@ -41,10 +41,7 @@ pub fn put_policy_file(expect: Expect, change: &PolicyFileChange<'_>) -> Decisio
         reason: change.reason.to_owned(),
     };
     let event = Event::done(format!("{}:{}", file.kind, file.name), what);
-    let rules = Change::PutRules {
-        set: Arc::clone(&change.set),
-        digest: change.digest,
-    };
+    let rules = Change::put_rules(Arc::clone(&change.set), change.manifest.clone());
     Decision {
         expect,
         changes: vec![Change::PutPolicyFile(Arc::clone(file)), rules],

@@ -47,7 +47,7 @@ pub fn reappraise_page(
         if newest != judged.evidence || listed.unwrap_or_default() != judged.other_eks {
             continue;
         }
-        changes.extend(judged.facts.clone().map(Change::PutFacts));
+        changes.extend(judged.facts.clone().map(Change::put_facts));
         let appraised = Appraised {
             rules,
             stale_at: judged.stale_at,

@@ -7,7 +7,7 @@ use hallmark_policy::PolicySet;
 use hallmark_spiffe::SpiffeId;
 use hallmark_verify::Trust;
 
-use super::Key;
+use super::{Key, Manifest, sha256};
 use crate::{
     Action, AttestationState, Authority, EkCertificate, Entry, FirstRequest, NewEvidence, Node, NodeFacts, PolicyFile,
     TpmName,
@@ -43,10 +43,12 @@ pub enum Change {
     DeleteInventoryLine(Arc<InventoryItem>),
     /// Keeps evidence in the place of what the node proved before.
     PutEvidence {
-        /// What was proven.
-        evidence: Arc<NewEvidence>,
+        /// The node.
+        node: SpiffeId,
         /// How far it goes.
         state: Arc<AttestationState>,
+        /// What was proven; `None` in a change that was read from the journal, beside which it stands.
+        body: Option<Arc<NewEvidence>>,
     },
     /// The server's clock was ahead when this node's last quote was seen: the quote stays, its time goes.
     PutQuoteTime {
@@ -56,9 +58,23 @@ pub enum Change {
         state: Arc<AttestationState>,
     },
     /// Puts other facts in the place of those that are kept of a node.
-    PutFacts(Arc<NodeFacts>),
+    PutFacts {
+        /// The node.
+        node: SpiffeId,
+        /// The SHA-256 of the facts.
+        sha256: [u8; 32],
+        /// The facts; `None` in a change that was read from the journal, beside which they stand.
+        body: Option<Arc<NodeFacts>>,
+    },
     /// Keeps the certificate of an EK, in the place of the one before.
-    PutEkCertificate(Arc<EkCertificate>),
+    PutEkCertificate {
+        /// SHA-256 of the EK's SPKI.
+        ek_sha256: [u8; 32],
+        /// The SHA-256 of the certificate's text.
+        sha256: [u8; 32],
+        /// The certificate; `None` in a change that was read from the journal, beside which it stands.
+        body: Option<Arc<EkCertificate>>,
+    },
     /// Keeps a Name, in the place of the same one with another EK.
     PutTpmName(TpmName),
     /// These EKs are one machine's, as operators say. What stood with one of them before and is not named stands alone; one
@@ -68,15 +84,26 @@ pub enum Change {
     PutPolicyFile(Arc<PolicyFile>),
     /// Puts rules in force: their revision is the number of the record.
     PutRules {
-        /// All that machines are held against.
-        set: Arc<PolicySet>,
-        /// What tells them from others, over restarts: SHA-256.
-        digest: [u8; 32],
+        /// All that machines are held against; `None` in a change that was read from the journal: each server makes its own of
+        /// its configuration and the policy files, and holds it against the manifest.
+        set: Option<Arc<PolicySet>>,
+        /// What they are made of, which tells them from others, over restarts and servers.
+        manifest: Manifest,
     },
     /// Puts the configuration's trust anchors, inventory and revocation lists in force.
-    PutTrust(Arc<Trust>),
+    PutTrust {
+        /// All of them; `None` in a change that was read from the journal, as for rules.
+        trust: Option<Arc<Trust>>,
+        /// What it is made of.
+        manifest: Manifest,
+    },
     /// Adds an authority, or replaces the one with the same certificate.
     PutAuthority(Arc<Authority>),
+    /// Takes a certificate of an authority out of the bundle.
+    DeleteAuthority {
+        /// The certificate, DER.
+        certificate: Vec<u8>,
+    },
     /// Sets the bundle's sequence number, which only rises.
     PutBundleSequence(u64),
     /// What administrators asked for of a node and a second one has to ask for as well; empty for none.
@@ -102,6 +129,54 @@ pub enum Change {
 }
 
 impl Change {
+    /// Keeps evidence in the place of what the node proved before.
+    #[must_use]
+    pub fn put_evidence(new: Arc<NewEvidence>, state: Arc<AttestationState>) -> Self {
+        Self::PutEvidence {
+            node: new.evidence.node.clone(),
+            state,
+            body: Some(new),
+        }
+    }
+
+    /// Puts other facts in the place of those that are kept of a node.
+    #[must_use]
+    pub fn put_facts(new: Arc<NodeFacts>) -> Self {
+        Self::PutFacts {
+            node: new.node.clone(),
+            sha256: sha256(new.facts.as_bytes()),
+            body: Some(new),
+        }
+    }
+
+    /// Keeps the certificate of an EK, in the place of the one before.
+    #[must_use]
+    pub fn put_ek_certificate(new: Arc<EkCertificate>) -> Self {
+        Self::PutEkCertificate {
+            ek_sha256: new.ek_sha256,
+            sha256: sha256(new.certificate.as_bytes()),
+            body: Some(new),
+        }
+    }
+
+    /// Puts trust anchors, the configured inventory and revocation lists in force.
+    #[must_use]
+    pub fn put_trust(trust: Arc<Trust>) -> Self {
+        Self::PutTrust {
+            manifest: Manifest::of_trust(&trust),
+            trust: Some(trust),
+        }
+    }
+
+    /// Puts rules in force.
+    #[must_use]
+    pub const fn put_rules(set: Arc<PolicySet>, manifest: Manifest) -> Self {
+        Self::PutRules {
+            set: Some(set),
+            manifest,
+        }
+    }
+
     /// Tells `touch` every key that the change touches.
     pub fn keys(&self, mut touch: impl FnMut(Key)) {
         match self {
@@ -118,11 +193,11 @@ impl Change {
                 touch(Key::Entries);
             }
             Self::PutNode(node) => touch(Key::Node(node.id.clone())),
-            Self::PutEvidence { evidence, .. } => touch(Key::Node(evidence.evidence.node.clone())),
-            Self::PutFacts(facts) => touch(Key::Node(facts.node.clone())),
-            Self::DeleteNode(node) | Self::PutAppraised { node, .. } | Self::PutQuoteTime { node, .. } => {
-                touch(Key::Node(node.clone()));
-            }
+            Self::DeleteNode(node)
+            | Self::PutAppraised { node, .. }
+            | Self::PutEvidence { node, .. }
+            | Self::PutFacts { node, .. }
+            | Self::PutQuoteTime { node, .. } => touch(Key::Node(node.clone())),
             Self::PutInventoryLine(line) | Self::DeleteInventoryLine(line) => {
                 line.eks().for_each(|ek| touch(Key::InventoryLine(ek)));
                 touch(Key::Inventory);
@@ -133,11 +208,13 @@ impl Change {
             }
             Self::PutMachineEks(_) => touch(Key::Machines),
             Self::PutPolicyFile(_) => touch(Key::PolicyFiles),
-            Self::PutRules { .. } | Self::PutTrust(_) => touch(Key::Rules),
-            Self::PutAuthority(_) | Self::PutBundleSequence(_) => touch(Key::Authorities),
+            Self::PutRules { .. } | Self::PutTrust { .. } => touch(Key::Rules),
+            Self::PutAuthority(_) | Self::DeleteAuthority { .. } | Self::PutBundleSequence(_) => {
+                touch(Key::Authorities);
+            }
             Self::PutRequests { node, .. } => touch(Key::Requests(node.clone())),
             // Nothing is decided by what stands there of another serial number or EK.
-            Self::PutEkCertificate(_) | Self::PutRoleSvid { .. } => {}
+            Self::PutEkCertificate { .. } | Self::PutRoleSvid { .. } => {}
         }
     }
 }

@@ -57,6 +57,8 @@ pub struct HeldEvidence {
     pub lengths: Vec<(u8, u64)>,
     /// The number of the record that brought it; 0 for what is older than the journal.
     pub revision: u64,
+    /// The SHA-256 of the evidence; `None` for what is older than that digest.
+    pub evidence_sha256: Option<[u8; 32]>,
 }
 
 /// A node's facts, to be judged again.

@@ -32,12 +32,11 @@ impl State {
             Change::PutAppraised { node, appraised } => self.put_appraised(node, *appraised),
             Change::PutInventoryLine(line) => inventory.put(line),
             Change::DeleteInventoryLine(line) => inventory.remove(&line.ek),
-            Change::PutEvidence { evidence, state } => {
+            Change::PutEvidence { node, state, .. } => {
                 let state = state.as_ref().clone().at_revision(revision);
                 self.latest_quote = self.latest_quote.max(state.quote_clock.seen_at);
-                self.unreadable.remove(&evidence.evidence.node);
-                self.attestations
-                    .insert(evidence.evidence.node.clone(), Arc::new(state));
+                self.unreadable.remove(node);
+                self.attestations.insert(node.clone(), Arc::new(state));
             }
             Change::PutQuoteTime { node, state } => {
                 self.attestations.insert(node.clone(), Arc::clone(state));
@@ -47,15 +46,20 @@ impl State {
             Change::PutTpmName(name) => self.links.put_name(name.name.clone(), name.ek_sha256),
             Change::PutMachineEks(eks) => self.links.list(eks.clone()),
             Change::PutPolicyFile(file) => self.put_policy_file(file),
-            Change::PutRules { set, digest } => {
+            Change::PutRules { set, manifest } => {
+                let digest = manifest.digest();
+                self.unknown.rules = set.is_none() && (self.unknown.rules || self.rules.digest != digest);
                 self.rules = RulesInForce {
                     revision,
-                    set: Arc::clone(set),
-                    digest: *digest,
+                    set: set.as_ref().map_or_else(|| Arc::clone(&self.rules.set), Arc::clone),
+                    digest,
                 };
             }
-            Change::PutTrust(trust) => {
-                inventory.configured = Some(Arc::clone(trust));
+            Change::PutTrust { trust, .. } => {
+                self.unknown.trust = trust.is_none();
+                if let Some(trust) = trust {
+                    inventory.configured = Some(Arc::clone(trust));
+                }
                 self.trust_revision = revision;
             }
             Change::PutAuthority(authority) => {
@@ -69,6 +73,7 @@ impl State {
                     place(a).cmp(&place(b))
                 });
             }
+            Change::DeleteAuthority { certificate } => self.authorities.retain(|it| it.certificate != *certificate),
             Change::PutBundleSequence(sequence) => self.bundle_sequence = *sequence,
             Change::PutRequests { node, action, requests } => {
                 let place = (node.clone(), *action);
@@ -79,7 +84,7 @@ impl State {
                 }
             }
             // Bodies and look-ups that stay in the store.
-            Change::PutFacts(_) | Change::PutEkCertificate(_) | Change::PutRoleSvid { .. } => {}
+            Change::PutFacts { .. } | Change::PutEkCertificate { .. } | Change::PutRoleSvid { .. } => {}
         }
     }
 

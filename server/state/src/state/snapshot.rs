@@ -96,6 +96,7 @@ impl State {
                 set: configured.set,
                 digest: snapshot.rules_digest,
             },
+            unknown: super::Unknown::default(),
             authorities: snapshot.authorities.into_iter().map(Arc::new).collect(),
             bundle_sequence: snapshot.bundle_sequence,
             requests: std::collections::BTreeMap::new(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hallmark_node::EkId;
 use hallmark_state::{
-    Action, Appraised, Change, Role, State, Tail, View,
+    Action, Appraised, Change, Manifest, Role, State, Tail, View,
     decide::{Reappraisal, RoleGap, RoleHolder, reappraise_page, role_stands},
 };
 
@@ -26,10 +26,10 @@ fn a_reappraisal_from_before_a_link_does_not_count() {
     };
     apply(
         &mut state,
-        vec![Change::PutRules {
-            set: Arc::default(),
-            digest: [9; 32],
-        }],
+        vec![Change::put_rules(
+            Arc::default(),
+            Manifest::new([("rules".to_owned(), [9; 32])]),
+        )],
     );
     let rules = state.rules().revision;
     // Judged by these rules, before an import lists another EK with it.

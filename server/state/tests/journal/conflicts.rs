@@ -6,8 +6,8 @@ use hallmark_node::{EkId, InventoryItem};
 use hallmark_policy::signed::FileKind;
 use hallmark_spiffe::SpiffeId;
 use hallmark_state::{
-    Action, Appraised, Approvers, Change, Decision, EkCertificate, Entry, Event, FirstRequest, Node, NodeFacts,
-    NodeState, NodeSvid, Outcome, PolicyFile, State, SvidTtl, Tail, View, What,
+    Action, Appraised, Approvers, Change, Decision, EkCertificate, Entry, Event, FirstRequest, Manifest, Node,
+    NodeFacts, NodeState, NodeSvid, Outcome, PolicyFile, State, SvidTtl, Tail, View, What,
     decide::{
         Accepted, ApprovalRules, Asker, Basis, EntryOperation, EntryWriter, Evidence, Import, NodeAsk,
         PolicyFileChange, Proven, Reappraisal, RoleHolder, accept, authorise, change_node, delete_expired, import,
@@ -92,7 +92,7 @@ fn changes_of_nodes() -> Vec<(&'static str, Change)> {
         ("a judged", judged),
         ("a attested", put_evidence(A, 150)),
         ("a's quote without time", without_time),
-        ("a's facts", Change::PutFacts(Arc::new(facts))),
+        ("a's facts", Change::put_facts(Arc::new(facts))),
         ("a2 attested", put_node(A2, NodeState::Active)),
         ("b banned", put_node(B, NodeState::Banned)),
         ("b attested", put_evidence(B, 150)),
@@ -120,7 +120,7 @@ fn changes_of_entries() -> Vec<(&'static str, Change)> {
     ]
 }
 
-fn policy_file(name: &str) -> Arc<PolicyFile> {
+pub(crate) fn policy_file(name: &str) -> Arc<PolicyFile> {
     Arc::new(PolicyFile {
         kind: "policy".into(),
         name: name.to_owned(),
@@ -137,15 +137,18 @@ fn changes_of_rules_and_inventory() -> Vec<(&'static str, Change)> {
         ek_sha256: A,
         certificate: String::new(),
     };
-    let rules = Change::PutRules {
-        set: Arc::default(),
-        digest: [9; 32],
-    };
+    let rules = Change::put_rules(Arc::default(), Manifest::new([("rules".to_owned(), [9; 32])]));
     vec![
         ("rules", rules),
-        ("trust", Change::PutTrust(Arc::default())),
+        ("trust", Change::put_trust(Arc::default())),
         ("policy file", Change::PutPolicyFile(policy_file("p"))),
         ("authority", Change::PutAuthority(Arc::new(authority("key2")))),
+        (
+            "authority's end",
+            Change::DeleteAuthority {
+                certificate: authority("key2").certificate,
+            },
+        ),
         ("bundle", Change::PutBundleSequence(2)),
         ("a's line", Change::PutInventoryLine(Arc::new(line(A)))),
         ("b's line", Change::PutInventoryLine(Arc::new(line(B)))),
@@ -156,7 +159,7 @@ fn changes_of_rules_and_inventory() -> Vec<(&'static str, Change)> {
         ),
         ("name of a", put_name(0x51, A)),
         ("name of b", put_name(0x52, B)),
-        ("EK certificate", Change::PutEkCertificate(Arc::new(certificate))),
+        ("EK certificate", Change::put_ek_certificate(Arc::new(certificate))),
     ]
 }
 
@@ -228,7 +231,7 @@ fn issued(view: View<'_>, entries: &[&str]) -> Decision {
 /// The sentence that users buy: nothing is signed for a node whose ban is durable.
 #[test]
 fn an_svid_rests_on_the_node_the_entries_that_lead_to_it_the_rules_and_the_authority() {
-    let always = ["rules", "trust", "authority", "bundle"];
+    let always = ["rules", "trust", "authority", "authority's end", "bundle"];
     let of_web = ["web updated", "web deleted"];
     is_made_again_after(|view| issued(view, &["web"]), &[&OF_A, &of_web, &always]);
     // Below another entry: that one counts as well.
@@ -334,6 +337,7 @@ fn an_acceptance_rests_on_the_node_its_machine_its_line_the_rules_and_the_author
         "rules",
         "trust",
         "authority",
+        "authority's end",
         "bundle",
     ];
     is_made_again_after(accepted, &[&OF_A, &others]);
@@ -512,7 +516,7 @@ fn a_policy_rests_on_every_policy_and_on_the_rules() {
             file: policy_file("edge"),
             act: "apply",
             set: Arc::default(),
-            digest: [1; 32],
+            manifest: Manifest::default(),
             reason: "",
         };
         put_policy_file(policy_files(view), &change)

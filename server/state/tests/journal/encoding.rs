@@ -1,15 +1,26 @@
 //! The encoding of events: the same bytes for the same events, and no other bytes.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 
 use hallmark_spiffe::{Selector, TrustDomain};
 use hallmark_state::{
-    Entry, EntryAct, Event, NodeState, Outcome, RecordKind, Transaction, What,
-    journal::encoding::{decode, encode, event_bytes},
+    Change, Entry, EntryAct, Event, NodeState, Outcome, PolicyFile, RecordKind, Transaction, What,
+    journal::{
+        encoding::{self, EncodingError, decode_events, encode, event_bytes},
+        sha256,
+    },
 };
 use proptest::{collection::vec, option, prelude::*, sample::select};
 
-use crate::samples::{A, entry, node_id, transaction};
+use crate::{
+    conflicts::{changes_of_others, policy_file},
+    samples::{A, entry, node_id, transaction},
+};
+
+/// Transactions beside which no body stands.
+fn decode(bytes: &[u8]) -> Result<Vec<Transaction>, EncodingError> {
+    encoding::decode(bytes, &mut |_| None)
+}
 
 fn texts() -> impl Strategy<Value = String> {
     vec(any::<char>(), 0..12).prop_map(String::from_iter)
@@ -184,6 +195,7 @@ proptest! {
         let bytes = encode(&group);
         let read = decode(&bytes).unwrap();
         prop_assert_eq!(kept(&read), kept(&group));
+        prop_assert_eq!(kept(&decode_events(&bytes).unwrap()), kept(&group));
         prop_assert_eq!(encode(&read), bytes);
     }
 
@@ -263,7 +275,7 @@ fn the_same_in_other_words_is_refused() {
             "fields in another order",
             group(&[7; 16], &[&rest[2..5], &rest[..2], &rest[5..]].concat()),
         ),
-        ("unknown field", group(&[7; 16], &[&rest[..], &[0x28, 1]].concat())),
+        ("unknown field", group(&[7; 16], &[&rest[..], &[0x30, 1]].concat())),
         ("unknown field of the group", [&canonical[..], &[0x10, 1]].concat()),
         (
             "no such outcome",
@@ -342,4 +354,60 @@ fn many_empty_messages_are_refused() {
     }
     length.push(u8::try_from(left).unwrap());
     assert!(decode(&[&[0x0a][..], &length, &events].concat()).is_err());
+}
+
+/// Changes of every kind read back as the same bytes, and no two of them have the same.
+#[test]
+fn changes_read_back_and_have_bytes_of_their_own() {
+    let mut all = Vec::new();
+    for (name, change) in changes_of_others() {
+        let body = match &change {
+            Change::PutPolicyFile(file) => vec![file.payload.clone(), file.signed.as_bytes().to_vec()],
+            _ => Vec::new(),
+        };
+        let mut find = |sha256_: &[u8; 32]| body.iter().find(|body| sha256(body) == *sha256_).cloned();
+        let mut keys = BTreeSet::new();
+        change.keys(|key| {
+            keys.insert(key);
+        });
+        let bytes = encode(&[transaction(vec![change], Vec::new())]);
+        let read = encoding::decode(&bytes, &mut find).unwrap();
+        assert_eq!(read[0].changes.len(), 1, "{name}");
+        assert_eq!(encode(&read), bytes, "{name}");
+        // It touches what the one that was made touched.
+        let mut read_keys = BTreeSet::new();
+        read[0].changes[0].keys(|key| {
+            read_keys.insert(key);
+        });
+        assert_eq!(read_keys, keys, "{name}");
+        assert!(decode_events(&bytes).unwrap()[0].changes.is_empty());
+        // Cut short, or with a byte more, it is refused.
+        assert!(
+            encoding::decode(&bytes[..bytes.len() - 1], &mut find).is_err(),
+            "{name}"
+        );
+        let longer = [&bytes[..], &[0]].concat();
+        assert!(encoding::decode(&longer, &mut find).is_err(), "{name}");
+        all.push((name, bytes));
+    }
+    for (n, (name, bytes)) in all.iter().enumerate() {
+        let same = all[..n].iter().find(|(_, other)| other == bytes);
+        assert!(same.is_none(), "{name} and {:?}", same.map(|(name, _)| name));
+    }
+}
+
+/// The texts of policies stand beside: without them, or with others, a record is not whole.
+#[test]
+fn a_body_that_is_missing_or_another_one_is_refused() {
+    let file = Change::PutPolicyFile(Arc::new(PolicyFile {
+        payload: b"one".to_vec(),
+        ..PolicyFile::clone(&policy_file("p"))
+    }));
+    let bytes = encode(&[transaction(vec![file], Vec::new())]);
+    let with = |body: Option<&[u8]>| encoding::decode(&bytes, &mut |_| body.map(<[u8]>::to_vec));
+    assert!(with(Some(b"one")).is_ok());
+    assert!(with(Some(b"two")).is_err());
+    assert!(with(None).is_err());
+    // Readers of events do not need it.
+    assert!(decode_events(&bytes).is_ok());
 }

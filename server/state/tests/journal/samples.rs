@@ -115,10 +115,7 @@ pub(crate) fn new_evidence(ek: [u8; 32], clock: u64) -> NewEvidence {
 }
 
 pub(crate) fn put_evidence(ek: [u8; 32], clock: u64) -> Change {
-    Change::PutEvidence {
-        evidence: Arc::new(new_evidence(ek, clock)),
-        state: Arc::new(attestation(clock)),
-    }
+    Change::put_evidence(Arc::new(new_evidence(ek, clock)), Arc::new(attestation(clock)))
 }
 
 pub(crate) fn line(ek: [u8; 32]) -> InventoryItem {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use hallmark_state::{Authority, Change, PolicyFile, Transaction};
+use hallmark_state::{Authority, Change, PolicyFile, Transaction, journal::sha256};
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
 
 use super::{
@@ -71,21 +71,33 @@ fn apply(path: &Path, connection: &Connection, change: &Change, revision: u64) -
             let gone = inventory_row::delete(connection, &line.ek).map_err(at)?;
             found(gone, || format!("inventory line {}", line.ek))
         }
-        Change::PutEvidence { evidence, .. } => evidence_row::put(path, connection, evidence, revision),
+        Change::PutEvidence { node, state, body } => {
+            let new = body.as_ref().ok_or_else(|| bodiless("evidence of", node))?;
+            evidence_row::put(path, connection, new, state.evidence_sha256.as_ref(), revision)
+        }
         Change::PutQuoteTime { node, state } => {
             let changed = evidence_row::put_runs(connection, node, &state.runs_json()).map_err(at)?;
             found(changed, || format!("evidence of {node}"))
         }
-        Change::PutFacts(new) => {
+        Change::PutFacts { node, body, .. } => {
+            let new = body.as_ref().ok_or_else(|| bodiless("facts of", node))?;
             let changed = evidence_row::put_facts(connection, new).map_err(at)?;
             found(changed, || format!("evidence of {}", new.node))
         }
         Change::PutTpmName(new) => link_row::put_name(connection, new).map_err(at),
         Change::PutMachineEks(eks) => link_row::put_machine(connection, eks).map_err(at),
-        Change::PutEkCertificate(new) => ek_certificate_row::put(connection, new).map_err(at),
+        Change::PutEkCertificate { ek_sha256, body, .. } => {
+            let new = body.as_ref();
+            let new = new.ok_or_else(|| bodiless("certificate of EK", &json::hex(ek_sha256)))?;
+            ek_certificate_row::put(connection, new).map_err(at)
+        }
         Change::PutPolicyFile(file) => put_policy_file(connection, file).map_err(at),
-        Change::PutRules { digest, .. } => put_rules(connection, revision, digest).map_err(at),
+        Change::PutRules { manifest, .. } => put_rules(connection, revision, &manifest.digest()).map_err(at),
         Change::PutAuthority(authority) => put_authority(connection, authority).map_err(at),
+        Change::DeleteAuthority { certificate } => {
+            let gone = delete_authority(connection, certificate).map_err(at)?;
+            found(gone, || "certificate of an authority".to_owned())
+        }
         Change::PutBundleSequence(new) => set_sequence(path, connection, *new),
         Change::PutRequests { node, action, requests } => {
             put_requests(connection, node.as_str(), action.as_str(), requests).map_err(at)
@@ -97,11 +109,18 @@ fn apply(path: &Path, connection: &Connection, change: &Change, revision: u64) -
             expires_at,
         } => role_svid_row::put(connection, *serial, agent, *issued_at, *expires_at)
             .map_err(|e| taken(e, || format!("the SVID with serial number {serial:032x}")).unwrap_or_else(at)),
-        // Of the configuration the store keeps nothing.
-        Change::PutTrust(_) => Ok(()),
+        // Of the configuration the journal's row has what it is made of, and the tables nothing.
+        Change::PutTrust { .. } => Ok(()),
         other => Err(StoreError::Unknown {
             what: format!("{other:?}").chars().take(40).collect(),
         }),
+    }
+}
+
+/// A change as the journal has it: it is not made a second time.
+fn bodiless(what: &str, of: &dyn std::fmt::Display) -> StoreError {
+    StoreError::Unknown {
+        what: format!("{what} {of} without its body"),
     }
 }
 
@@ -134,7 +153,19 @@ fn put_authority(connection: &Connection, authority: &Authority) -> rusqlite::Re
         .map(drop)
 }
 
+fn delete_authority(connection: &Connection, certificate: &[u8]) -> rusqlite::Result<usize> {
+    connection
+        .prepare_cached("DELETE FROM authority_certificates WHERE certificate = ?1")?
+        .execute([certificate])
+}
+
 fn put_policy_file(connection: &Connection, file: &PolicyFile) -> rusqlite::Result<()> {
+    let signed = Some(file.signed.as_bytes()).filter(|signed| !signed.is_empty());
+    for body in [&*file.payload].into_iter().chain(signed) {
+        connection
+            .prepare_cached("INSERT OR IGNORE INTO bodies (sha256, body) VALUES (?1, ?2)")?
+            .execute(params![sha256(body), body])?;
+    }
     connection
         .prepare_cached(
             "INSERT OR REPLACE INTO policy_files (kind, name, serial, payload, signed, applied_at, in_force) \

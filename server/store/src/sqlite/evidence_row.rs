@@ -13,15 +13,22 @@ use crate::StoreError;
 const PIECE: usize = 4 * 1024 * 1024;
 
 /// Keeps evidence in the place of what the node proved before.
-pub(super) fn put(path: &Path, connection: &Connection, new: &NewEvidence, revision: u64) -> Result<(), StoreError> {
+pub(super) fn put(
+    path: &Path,
+    connection: &Connection,
+    new: &NewEvidence,
+    sha256: Option<&[u8; 32]>,
+    revision: u64,
+) -> Result<(), StoreError> {
     let at = |e: rusqlite::Error| StoreError::from_sqlite(path, &e);
     let evidence = &new.evidence;
     let node = evidence.node.as_str();
     connection
         .prepare_cached(
-            "INSERT INTO evidence (node, judged_at, sighting, file, facts, ima, earlier, revision) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, '', ?8) \
+            "INSERT INTO evidence (node, judged_at, sighting, file, facts, ima, earlier, revision, sha256) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, '', ?8, ?9) \
              ON CONFLICT (node) DO UPDATE SET judged_at = ?2, sighting = ?3, file = ?4, facts = ?5, ima = ?6, revision = ?8, \
+             sha256 = ?9, \
              earlier = CASE WHEN NOT ?7 THEN evidence.earlier WHEN json_valid(evidence.facts) THEN evidence.facts ELSE '' END",
         )
         .and_then(|mut statement| {
@@ -34,6 +41,7 @@ pub(super) fn put(path: &Path, connection: &Connection, new: &NewEvidence, revis
                 evidence.ima,
                 new.drops_logs,
                 revision,
+                sha256,
             ])
         })
         .map_err(at)?;
@@ -100,7 +108,7 @@ pub(super) fn held(path: &Path, connection: &Connection) -> Result<Vec<HeldEvide
         .prepare("SELECT kind, max(position + length(data)) FROM evidence_logs WHERE node = ?1 GROUP BY kind")
         .map_err(at)?;
     let mut nodes = connection
-        .prepare("SELECT node, sighting, ima, revision FROM evidence ORDER BY node")
+        .prepare("SELECT node, sighting, ima, revision, sha256 FROM evidence ORDER BY node")
         .map_err(at)?;
     let mut rows = nodes.query([]).map_err(at)?;
     let mut all = Vec::new();
@@ -119,6 +127,7 @@ pub(super) fn held(path: &Path, connection: &Connection) -> Result<Vec<HeldEvide
             ima: json_text(row, 2).map_err(at)?,
             lengths,
             revision: row.get(3).map_err(at)?,
+            evidence_sha256: row.get(4).map_err(at)?,
         });
     }
     Ok(all)

@@ -12,7 +12,7 @@ use hallmark_state::{
 };
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::{apply, json};
+use super::{apply, json, record_page};
 use crate::StoreError;
 
 /// How far the mark of settled intents may stay behind, in events: it is what the next start reads.
@@ -99,7 +99,7 @@ impl Head {
         let mut head = Self::read(path, connection)?;
         let first = row_of_event(connection, head.settled).map_err(at)?;
         let before = Row::before(connection, first).map_err(at)?;
-        walk(path, connection, first, before, |row, transactions| {
+        walk(path, connection, Read::Events, first, before, |row, transactions| {
             let mut number = row.first_event;
             for transaction in transactions {
                 head.note(number, transaction);
@@ -312,10 +312,20 @@ impl Row {
     }
 }
 
+/// What is read of a row.
+#[derive(Clone, Copy)]
+enum Read {
+    /// All of it, with the bodies that are a part of the state.
+    Whole,
+    /// Its events.
+    Events,
+}
+
 /// Goes through the rows from the one with the revision `first` on, and checks each against the one before.
 fn walk(
     path: &Path,
     connection: &Connection,
+    read: Read,
     first: u64,
     mut before: Option<Row>,
     mut each: impl FnMut(&Row, &[Transaction]),
@@ -333,7 +343,12 @@ fn walk(
         let payload = payload
             .as_blob()
             .map_err(|e| corrupt(path, now.revision, &e.to_string()))?;
-        let transactions = encoding::decode(payload).map_err(|e| corrupt(path, now.revision, &e.to_string()))?;
+        let transactions = match read {
+            Read::Whole => record_page::whole(path, connection, now.revision, payload)?,
+            Read::Events => {
+                encoding::decode_events(payload).map_err(|e| corrupt(path, now.revision, &e.to_string()))?
+            }
+        };
         now.follows(&before, &transactions, payload)
             .map_err(|reason| corrupt(path, now.revision, reason))?;
         each(&now, &transactions);
@@ -349,7 +364,7 @@ fn walk(
 pub(super) fn verify(path: &Path, connection: &Connection) -> Result<VerifiedJournal, StoreError> {
     Head::read(path, connection)?;
     let mut rows = 0;
-    let last = walk(path, connection, 0, None, |_, _| rows += 1)?;
+    let last = walk(path, connection, Read::Whole, 0, None, |_, _| rows += 1)?;
     let mut verified = VerifiedJournal {
         rows,
         ..VerifiedJournal::default()
@@ -413,7 +428,7 @@ fn parse_totals(json: &str) -> serde_json::Result<BTreeMap<(i64, i64), u64>> {
     Ok(rows.map(|(kind, outcome, count)| ((kind, outcome), count)).collect())
 }
 
-fn corrupt(path: &Path, revision: u64, reason: &str) -> StoreError {
+pub(super) fn corrupt(path: &Path, revision: u64, reason: &str) -> StoreError {
     StoreError::Corrupt {
         path: path.into(),
         reason: format!("row {revision} of the journal: {reason}"),
@@ -425,7 +440,7 @@ pub(super) fn decode(payload: &[u8]) -> rusqlite::Result<Vec<Transaction>> {
     let failed = |error: EncodingError| {
         rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Blob, Box::new(error))
     };
-    encoding::decode(payload).map_err(failed)
+    encoding::decode_events(payload).map_err(failed)
 }
 
 /// The record after `after` that the transaction with this id became, if it is in the journal.
@@ -443,7 +458,7 @@ pub(super) fn revision_of(
     while let Some(row) = rows.next().map_err(at)? {
         let last: u64 = row.get(0).map_err(at)?;
         let payload = row.get_ref(1).and_then(|payload| Ok(payload.as_blob()?)).map_err(at)?;
-        let transactions = encoding::decode(payload).map_err(|e| corrupt(path, last, &e.to_string()))?;
+        let transactions = encoding::decode_events(payload).map_err(|e| corrupt(path, last, &e.to_string()))?;
         let place = (0..).zip(transactions.iter().rev()).find(|(_, it)| it.id == *id);
         if let Some((behind, _)) = place {
             return Ok(Some(last.saturating_sub(behind)));

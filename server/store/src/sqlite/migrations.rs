@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, TransactionBehavior};
 
-use super::older_records;
+use super::{older_records, record_page};
 use crate::StoreError;
 
 /// Migration `n` takes the schema from version `n` to `n + 1`. One that was released is never changed.
@@ -20,10 +20,13 @@ const MIGRATIONS: &[&str] = &[
     include_str!("0009.sql"),
     include_str!("0010.sql"),
     include_str!("0011.sql"),
+    include_str!("0012.sql"),
 ];
 
 /// The version from which on there is a journal.
 const JOURNAL: u32 = 11;
+/// The version from which on its rows have changes.
+const CHANGES: u32 = 12;
 
 /// Marks the file as Hallmark's (`PRAGMA application_id`): the letters `HMRK`.
 const APPLICATION_ID: u32 = 0x484d_524b;
@@ -73,6 +76,9 @@ pub(super) fn migrate(path: &Path, connection: &mut Connection) -> Result<(), St
         }
         if found < JOURNAL {
             older_records::import(path, &transaction)?;
+        }
+        if found < CHANGES {
+            record_page::begin_after_last(&transaction).map_err(at)?;
         }
         transaction
             .pragma_update(None, "application_id", APPLICATION_ID)

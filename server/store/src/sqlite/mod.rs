@@ -18,6 +18,7 @@ mod open;
 mod options;
 mod queue;
 mod readers;
+mod record_page;
 mod record_query;
 mod role_svid_row;
 mod writer;
@@ -30,7 +31,7 @@ use std::{
 use futures_util::future::BoxFuture;
 use hallmark_spiffe::SpiffeId;
 use hallmark_state::{
-    Committed, EkCertificate, NodeEvidence, NodeFacts, RecordQuery, RoleSvid, Snapshot, StoredRecord, Total,
+    Committed, EkCertificate, NodeEvidence, NodeFacts, Record, RecordQuery, RoleSvid, Snapshot, StoredRecord, Total,
     Transaction, WholeLog,
 };
 
@@ -137,6 +138,14 @@ impl Store for SqliteStore {
         Box::pin(
             self.readers
                 .read(move |connection| record_query::records(&path, connection, &query)),
+        )
+    }
+
+    fn records_after(&self, revision: u64, limit: u32) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
+        let path = self.path.clone();
+        Box::pin(
+            self.readers
+                .read(move |connection| record_page::after(&path, connection, revision, limit)),
         )
     }
 

@@ -39,16 +39,16 @@ fn evidence(facts: &str, drops_logs: bool, logs: &[(u8, u64, &str)]) -> Change {
         drops_logs,
         logs: logs.iter().map(part).collect(),
     };
-    Change::PutEvidence {
-        evidence: Arc::new(evidence),
-        state: Arc::new(AttestationState::new(
+    Change::put_evidence(
+        Arc::new(evidence),
+        Arc::new(AttestationState::new(
             clock,
             AgentRuns::resume(clock),
             None,
             0,
             BTreeMap::new(),
         )),
-    }
+    )
 }
 
 async fn put(store: &impl Store, new: Change) -> Result<u64, StoreError> {
@@ -120,7 +120,7 @@ pub(crate) async fn facts_are_replaced_and_stay_the_ones_of_their_evidence(store
         facts: facts.to_owned(),
         revision,
     };
-    let new = |text| Change::PutFacts(Arc::new(facts(text, 0)));
+    let new = |text| Change::put_facts(Arc::new(facts(text, 0)));
     let missing = put(store, new("none")).await.unwrap_err();
     assert!(matches!(missing, StoreError::Missing { .. }), "{missing}");
     let revision = put(store, evidence("1", true, &[])).await.unwrap();
@@ -139,7 +139,7 @@ pub(crate) async fn an_ek_has_the_certificate_that_was_kept_last(store: &impl St
         ek_sha256: [ek; 32],
         certificate: certificate.into(),
     };
-    let put = |new: &EkCertificate| Change::PutEkCertificate(Arc::new(new.clone()));
+    let put = |new: &EkCertificate| Change::put_ek_certificate(Arc::new(new.clone()));
     let (first, second, renewed) = (of(0x0a, "1"), of(0xf1, "2"), of(0x0a, "3"));
     store.commit(changed(vec![put(&second), put(&first)])).await.unwrap();
     assert_eq!(store.ek_certificate(&[0x0a; 32]).await.unwrap(), Some(first));

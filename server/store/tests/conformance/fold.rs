@@ -7,30 +7,51 @@ use hallmark_node::{EkId, InventoryItem};
 use hallmark_spiffe::SpiffeId;
 use hallmark_state::{
     Action, Appraised, Approvals, AttestationState, Authority, AuthorityState, Change, EkCertificate, Entry,
-    FirstRequest, LINES, LogPart, NewEvidence, Node, NodeEvidence, NodeFacts, NodeState, PolicyFile, Record, State,
-    TpmName, Transaction,
+    FirstRequest, LINES, LogPart, Manifest, NewEvidence, Node, NodeEvidence, NodeFacts, NodeState, PolicyFile, Record,
+    State, TpmName, Transaction, journal::encoding::encode,
 };
 use hallmark_store::{Follower, Store};
 use hallmark_tpm_wire::{HashAlg, Name};
 use hallmark_verify::history::AgentRunId;
 use proptest::{collection::vec, prelude::*};
 
-use super::{Place, accepted, changed, full_entry, node, plain_entry, quote_clock, selectors, spiffe_id, state_of};
+use super::{
+    Place, accepted, changed, full_entry, node, plain_entry, quote_clock, selectors, spiffe_id, state_of, transaction,
+};
 
-/// A state that follows.
-struct Followed(Mutex<State>);
+/// A state that follows, and what it learned.
+struct Followed(Mutex<(State, Vec<Record>)>);
 
 impl Follower for Followed {
     fn follow(&self, records: &[Record]) {
-        let mut state = self.0.lock().unwrap();
-        records.iter().for_each(|record| state.apply(record));
+        let mut followed = self.0.lock().unwrap();
+        records.iter().for_each(|record| followed.0.apply(record));
+        followed.1.extend_from_slice(records);
     }
+}
+
+/// Every record after `revision`, read in pages.
+async fn records_after(store: &impl Store, mut revision: u64) -> Vec<Record> {
+    let mut all = Vec::new();
+    loop {
+        let page = store.records_after(revision, 3).await.unwrap();
+        assert!(page.len() <= 3);
+        let Some(last) = page.last() else { return all };
+        revision = last.revision;
+        all.extend(page);
+    }
+}
+
+/// What a record says, but for what it rested on.
+fn said(record: &Record) -> (u64, u64, Vec<u8>) {
+    let bytes = encode([&*record.transaction]);
+    (record.revision, record.first_event, bytes)
 }
 
 /// Which change, and what it is about.
 type Step = (u8, u8, u8, u8);
 /// Kinds of step.
-const KINDS: u8 = 22;
+const KINDS: u8 = 23;
 
 fn name(byte: u8) -> Name {
     Name::parse(&[&[0x00, 0x0b][..], &[byte; 32]].concat()).unwrap()
@@ -76,12 +97,12 @@ fn change(state: &State, (kind, a, b, c): Step) -> Option<Change> {
             node: node_id(a),
             state: Arc::new(state.attestation(&node_id(a))?.without_time()),
         },
-        9 => Change::PutFacts(Arc::new(NodeFacts {
+        9 => Change::put_facts(Arc::new(NodeFacts {
             node: state.attestation(&node_id(a)).map(|_| node_id(a))?,
             facts: format!("{{\"new\":{b}}}"),
             revision: 0,
         })),
-        10 => Change::PutEkCertificate(Arc::new(EkCertificate {
+        10 => Change::put_ek_certificate(Arc::new(EkCertificate {
             ek_sha256: [a; 32],
             certificate: b.to_string(),
         })),
@@ -90,20 +111,12 @@ fn change(state: &State, (kind, a, b, c): Step) -> Option<Change> {
             ek_sha256: [b % 4; 32],
         }),
         12 => Change::PutMachineEks([ek(a), ek(b), ek(c)].into()),
-        13 => Change::PutPolicyFile(Arc::new(PolicyFile {
-            kind: ["policy", "baseline"][usize::from(a % 2)].to_owned(),
-            name: format!("p{}", b % 3),
-            serial: u64::from(c),
-            payload: vec![a, b, c],
-            signed: String::new(),
-            applied_at: 5,
-            in_force: c.is_multiple_of(2),
-        })),
-        14 => Change::PutRules {
-            set: Arc::clone(&state.rules().set),
-            digest: [c; 32],
-        },
-        15 => Change::PutTrust(Arc::default()),
+        13 => put_policy_file(a, b, c),
+        14 => Change::put_rules(
+            Arc::clone(&state.rules().set),
+            Manifest::new([("rules".to_owned(), [c; 32])]),
+        ),
+        15 => Change::put_trust(Arc::default()),
         16 => Change::PutAuthority(Arc::new(Authority {
             label: format!("key{}", b % 3),
             certificate: vec![0x30, a % 5],
@@ -122,13 +135,28 @@ fn change(state: &State, (kind, a, b, c): Step) -> Option<Change> {
             issued_at: 5,
             expires_at: 6 + i64::from(c),
         },
+        20 => Change::DeleteAuthority {
+            certificate: state.authorities().first()?.certificate.clone(),
+        },
         // What is not there, and what is there already.
-        20 => Change::DeleteEntry(Arc::new(plain_entry("absent", 1))),
+        21 => Change::DeleteEntry(Arc::new(plain_entry("absent", 1))),
         _ => Change::PutEntry {
             entry: Arc::clone(state.entries().entry(format!("e{}", a % 4).as_str())?),
             replaces: None,
         },
     })
+}
+
+fn put_policy_file(a: u8, b: u8, c: u8) -> Change {
+    Change::PutPolicyFile(Arc::new(PolicyFile {
+        kind: ["policy", "baseline"][usize::from(a % 2)].to_owned(),
+        name: format!("p{}", b % 3),
+        serial: u64::from(c),
+        payload: vec![a, b, c],
+        signed: String::new(),
+        applied_at: 5,
+        in_force: c.is_multiple_of(2),
+    }))
 }
 
 fn put_entry(state: &State, a: u8, b: u8, c: u8) -> Change {
@@ -219,7 +247,7 @@ fn put_evidence(state: &State, a: u8, b: u8, c: u8) -> Change {
         data,
     });
     let ima = (!c.is_multiple_of(5)).then(|| ImaReplay::at_boot(HashAlg::Sha256));
-    let state = AttestationState::new(quote_clock, runs, ima, lines + added, lengths);
+    let state = AttestationState::new(quote_clock, runs, ima, lines + added, lengths).of_evidence([c; 32]);
     let evidence = NodeEvidence {
         node,
         judged_at: i64::from(a),
@@ -237,10 +265,7 @@ fn put_evidence(state: &State, a: u8, b: u8, c: u8) -> Change {
         drops_logs: before.is_none(),
         logs,
     };
-    Change::PutEvidence {
-        evidence: Arc::new(new),
-        state: Arc::new(state),
-    }
+    Change::put_evidence(Arc::new(new), Arc::new(state))
 }
 
 /// The changes of one transaction. Of evidence it has one change: each goes on from what the state has.
@@ -256,15 +281,17 @@ fn changes(state: &State, steps: &[Step]) -> Vec<Change> {
 async fn follow_and_compare(place: &impl Place, rounds: &[Vec<Vec<Step>>]) {
     for round in rounds {
         let store = place.open();
-        let followed = Arc::new(Followed(Mutex::new(state_of(&store).await)));
+        let mut second = state_of(&store).await;
+        let begin = second.revision();
+        let followed = Arc::new(Followed(Mutex::new((state_of(&store).await, Vec::new()))));
         store.follow(Arc::<Followed>::clone(&followed));
         for steps in round {
-            let changes = changes(&followed.0.lock().unwrap(), steps);
+            let changes = changes(&followed.0.lock().unwrap().0, steps);
             let transaction = Transaction {
                 events: vec![accepted("a")],
                 ..changed(changes)
             };
-            let before = followed.0.lock().unwrap().revision();
+            let before = followed.0.lock().unwrap().0.revision();
             match store.commit(transaction).await {
                 Ok(committed) => assert_eq!(committed.revision, before + 1),
                 Err(error) => assert!(error.is_refusal(), "{error:?}"),
@@ -272,11 +299,20 @@ async fn follow_and_compare(place: &impl Place, rounds: &[Vec<Vec<Step>>]) {
         }
         let same = |other: &State| {
             let followed = followed.0.lock().unwrap();
-            assert_eq!(followed.differences(other), Vec::<&str>::new());
+            assert_eq!(followed.0.differences(other), Vec::<&str>::new());
         };
         same(&state_of(&store).await);
+        // A second state of the snapshot that was there before, and of the records since.
+        let records = records_after(&store, begin).await;
+        let learned: Vec<_> = followed.0.lock().unwrap().1.iter().map(said).collect();
+        assert_eq!(records.iter().map(said).collect::<Vec<_>>(), learned);
+        records.iter().for_each(|record| second.apply(record));
+        same(&second);
         drop(store);
-        same(&state_of(&place.open()).await);
+        let store = place.open();
+        same(&state_of(&store).await);
+        let again = records_after(&store, begin).await;
+        assert_eq!(again.iter().map(said).collect::<Vec<_>>(), learned);
     }
 }
 
@@ -328,4 +364,63 @@ pub(crate) async fn a_state_that_missed_a_record_differs(place: &impl Place) {
             "{part}: {differences:?}"
         );
     }
+}
+
+/// Of rules and trust that another server made of its configuration a record has what they are made of: a state that reads
+/// them knows that it does not have them.
+pub(crate) async fn rules_and_trust_of_others_are_known_as_such(store: &impl Store) {
+    let control = state_of(store).await;
+    assert_eq!(control.unknown(), None);
+    let rules = Change::put_rules(Arc::default(), Manifest::new([("configuration".to_owned(), [1; 32])]));
+    let trust = Change::put_trust(Arc::default());
+    for (change, unknown) in [(rules, "rules"), (trust, "trust")] {
+        let (mut own, mut other) = (state_of(store).await, state_of(store).await);
+        let before = own.revision();
+        let made = transaction(vec![change], Vec::new());
+        let revision = store.commit(made.clone()).await.unwrap().revision;
+        own.apply(&Record {
+            revision,
+            first_event: 1,
+            transaction: Arc::new(made),
+        });
+        let read = store.records_after(before, 10).await.unwrap();
+        read.iter().for_each(|record| other.apply(record));
+        assert_eq!((own.unknown(), other.unknown()), (None, Some(unknown)));
+        assert_eq!(own.rules().digest, other.rules().digest);
+    }
+    // Rules of the same parts are the same, whoever made them.
+    let same = Change::put_rules(Arc::default(), Manifest::new([("configuration".to_owned(), [1; 32])]));
+    let mut other = state_of(store).await;
+    store.commit(changed(vec![same])).await.unwrap();
+    for record in store.records_after(other.revision(), 10).await.unwrap() {
+        other.apply(&record);
+    }
+    assert_eq!(other.unknown(), None);
+}
+
+/// A page has at most as many records as were asked for, and ends with the journal.
+pub(crate) async fn records_are_read_in_pages(place: &impl Place) {
+    let store = place.open();
+    for n in 0..7_u8 {
+        let id = format!("e{n}");
+        let together = (0..=n).map(|k| {
+            let create = super::create(plain_entry(&format!("{id}-{k}"), 1));
+            store.commit(transaction(vec![create], vec![accepted("a")]))
+        });
+        for committed in futures_util::future::join_all(together).await {
+            committed.unwrap();
+        }
+    }
+    let last = store.statistics().revision;
+    for limit in [1, 5, 100] {
+        for after in 0..=last {
+            let page = store.records_after(after, limit).await.unwrap();
+            let revisions: Vec<u64> = page.iter().map(|record| record.revision).collect();
+            let expected: Vec<u64> = (after + 1..=last.min(after + u64::from(limit))).collect();
+            assert_eq!(revisions, expected);
+            assert!(page.iter().all(|record| record.first_event == record.revision));
+        }
+    }
+    assert!(store.records_after(last + 5, 1).await.unwrap().is_empty());
+    assert!(store.records_after(0, 0).await.unwrap().is_empty());
 }

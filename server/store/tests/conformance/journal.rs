@@ -7,7 +7,7 @@ use hallmark_node::{EkId, InventoryItem};
 use hallmark_reason::Coded as _;
 use hallmark_spiffe::SpiffeId;
 use hallmark_state::{
-    Change, Committed, EntryId, Event, EventRange, Expect, Key, Outcome, RecordKind, Total, Transaction,
+    Change, Committed, EntryId, Event, EventRange, Expect, Key, Manifest, Outcome, RecordKind, Total, Transaction,
 };
 use hallmark_store::{INTERRUPTED, Store, StoreError};
 use hallmark_tpm_wire::Name;
@@ -102,10 +102,7 @@ fn touched() -> Vec<(Change, Vec<Key>)> {
         name: name(1),
         ek_sha256: [1; 32],
     };
-    let rules = Change::PutRules {
-        set: Arc::default(),
-        digest: [1; 32],
-    };
+    let rules = Change::put_rules(Arc::default(), Manifest::new([("rules".to_owned(), [1; 32])]));
     let first_request = hallmark_state::FirstRequest {
         id: spiffe_id("/ops"),
         agent: node.id.clone(),
@@ -163,7 +160,7 @@ pub(crate) async fn a_conflict_is_told_where_a_later_record_touched_what_is_expe
         for (k, key) in all.iter().enumerate() {
             let id = format!("by-{n}-{k}");
             let asked = |revision, id: &str| {
-                let new = transaction(vec![Change::PutEkCertificate(certificate(id))], vec![accepted(id)]);
+                let new = transaction(vec![Change::put_ek_certificate(certificate(id))], vec![accepted(id)]);
                 resting_on(revision, std::slice::from_ref(key), new)
             };
             let events = store.statistics().last_event;

@@ -81,11 +81,13 @@ macro_rules! conformance {
             what_is_committed_later_arrives,
             a_check_succeeds_and_leaves_no_event,
             a_conflict_is_told_where_a_later_record_touched_what_is_expected,
-            of_decisions_on_the_same_that_come_at_once_one_is_made;
+            of_decisions_on_the_same_that_come_at_once_one_is_made,
+            rules_and_trust_of_others_are_known_as_such;
             places:
             numbers_have_no_gap_over_failures_groups_and_restarts,
             what_rests_on_more_than_is_remembered_is_decided_again,
             a_transaction_is_committed_once,
+            records_are_read_in_pages,
             a_follower_learns_of_every_record_once_before_its_commit_answers,
             an_outcome_settles_open_intents_once,
             intents_of_a_stopped_server_are_interrupted_at_the_next_start,

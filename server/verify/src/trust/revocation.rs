@@ -150,6 +150,12 @@ impl Revocation {
         self.lists.is_empty()
     }
 
+    /// The SHA-256 of each list that can count, with its issuer.
+    pub fn digests(&self) -> impl Iterator<Item = (&str, &[u8; 32])> {
+        let lists = self.lists.iter().chain(&self.behind);
+        lists.map(|list| (list.issuer.as_str(), &list.sha256))
+    }
+
     /// The issuers of the lists that are not fresh at `now`.
     #[must_use]
     pub fn stale(&self, now: SystemTime) -> Vec<&str> {

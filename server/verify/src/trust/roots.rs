@@ -85,7 +85,7 @@ impl EkRoots {
     }
 
     /// The pinned certificates, DER, each with its subject's name.
-    pub(crate) fn certificates(&self) -> impl Iterator<Item = (&str, &[u8])> {
+    pub fn certificates(&self) -> impl Iterator<Item = (&str, &[u8])> {
         let roots = self.constraints.iter();
         roots.map(|root| (root.subject.as_str(), root.der.as_ref()))
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hallmark_policy::signed::FileKind;
 use hallmark_state::{
-    Expect, PolicyFile, View,
+    Expect, Manifest, PolicyFile, View,
     decide::{PolicyFileChange, policy_files, put_policy_file},
 };
 
@@ -47,7 +47,7 @@ impl Work for Rules {
             }),
             act: "apply",
             set: Arc::new(rules(self.number)),
-            digest: [number; 32],
+            manifest: Manifest::new([("p".to_owned(), [number; 32])]),
             reason: "",
         };
         Next::commit("operator", put_policy_file(expect, &change))
