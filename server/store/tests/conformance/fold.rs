@@ -73,7 +73,8 @@ fn ek(a: u8) -> EkId {
 fn change(state: &State, (kind, a, b, c): Step) -> Option<Change> {
     let known = || state.node(&node_id(a)).cloned();
     let appraised = Appraised {
-        rules: u64::from(b % 4),
+        // Nothing is judged by rules of a record that is not there yet.
+        rules: u64::from(b % 4).min(state.revision()),
         stale_at: (c % 3 > 0).then_some(i64::from(c)),
     };
     Some(match kind % KINDS {
