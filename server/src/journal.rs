@@ -42,6 +42,8 @@ struct Followed {
     /// The record that was expected and the one that came, once the numbers had a hole or went back: from then on the state is
     /// not the store's, and nothing is decided by it.
     lost: OnceLock<(u64, u64)>,
+    /// Rules or trust that another server put in force and that this one does not have.
+    unknown: OnceLock<&'static str>,
 }
 
 impl Followed {
@@ -49,6 +51,7 @@ impl Followed {
         Self {
             state: RwLock::new(state),
             lost: OnceLock::new(),
+            unknown: OnceLock::new(),
         }
     }
 
@@ -57,6 +60,9 @@ impl Followed {
     }
 
     fn require_followed(&self) -> Result<(), StoreError> {
+        if let Some(what) = self.unknown.get().copied() {
+            return Err(StoreError::OtherServers { what });
+        }
         self.lost.get().map_or(Ok(()), |(expected, found)| {
             Err(StoreError::Hole {
                 expected: *expected,
@@ -79,6 +85,9 @@ impl Follower for Followed {
                 return;
             }
             state.apply(record);
+            if let Some(what) = state.unknown() {
+                let _ = self.unknown.set(what);
+            }
         }
     }
 }
@@ -238,7 +247,7 @@ impl fmt::Debug for Journal {
 #[cfg(test)]
 mod tests {
     use hallmark_policy::PolicySet;
-    use hallmark_state::{Change, Configured, Expect, Snapshot};
+    use hallmark_state::{Change, Configured, Expect, Manifest, Snapshot};
     use hallmark_verify::Trust;
 
     use super::*;
@@ -280,5 +289,37 @@ mod tests {
                 (0, Err(hole))
             );
         }
+    }
+
+    #[test]
+    fn a_server_without_the_rules_in_force_decides_nothing_any_more() {
+        let rules = |set, part| Record {
+            transaction: Arc::new(
+                Decision {
+                    expect: Expect::default(),
+                    changes: vec![Change::PutRules {
+                        set,
+                        manifest: Manifest::new([("configuration".to_owned(), [part; 32])]),
+                    }],
+                    events: Vec::new(),
+                }
+                .into_transaction([0; 16], "test", 0),
+            ),
+            ..record(1)
+        };
+        let configured = Configured {
+            trust: Arc::new(Trust::default()),
+            set: Arc::new(PolicySet::default()),
+        };
+        let trust_domain = TrustDomain::parse("example.org").unwrap();
+        let followed = Followed::new(State::new(&trust_domain, &Snapshot::default(), configured).unwrap());
+        // The control: its own, and the same ones as another server's.
+        followed.follow(&[rules(Some(Arc::new(PolicySet::default())), 1)]);
+        let after = |revision, record: Record| Record { revision, ..record };
+        followed.follow(&[after(2, rules(None, 1))]);
+        assert_eq!(followed.require_followed(), Ok(()));
+        followed.follow(&[after(3, rules(None, 2))]);
+        let other = StoreError::OtherServers { what: "rules" };
+        assert_eq!(followed.require_followed(), Err(other));
     }
 }

@@ -157,6 +157,12 @@ pub enum StoreError {
         /// The one that came.
         found: u64,
     },
+    /// Another server put rules or trust in force that this one does not have.
+    #[error("the {what} in force are not this server's")]
+    OtherServers {
+        /// Rules or trust.
+        what: &'static str,
+    },
     /// The system has no random bytes to give.
     #[error("no random bytes for the id of a transaction")]
     Random,
@@ -232,6 +238,7 @@ impl Coded for StoreError {
             Self::Unknown { .. } => ReasonCode::new("HM-STORE-0019"),
             Self::Random => ReasonCode::new("HM-STORE-0020"),
             Self::Hole { .. } => ReasonCode::new("HM-STORE-0021"),
+            Self::OtherServers { .. } => ReasonCode::new("HM-STORE-0024"),
             Self::Cut { .. } => ReasonCode::new("HM-STORE-0023"),
             Self::AlreadyCommitted { .. } => ReasonCode::new("HM-STORE-0022"),
         }

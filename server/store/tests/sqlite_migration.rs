@@ -12,7 +12,7 @@ mod conformance;
 
 use conformance::trust_domain;
 use hallmark_state::{Authority, AuthorityState, NodeState};
-use hallmark_store::{SqliteOptions, SqliteStore, Store as _};
+use hallmark_store::{SqliteOptions, SqliteStore, Store as _, StoreError};
 
 const VERSION_1: &str = include_str!("../src/sqlite/0001.sql");
 const VERSION_2: &str = include_str!("../src/sqlite/0002.sql");
@@ -290,4 +290,49 @@ async fn entries_of_the_ninth_version_lead_to_roles_where_operators_alone_wrote_
     let found: Vec<_> = entries.iter().map(|it| (it.id.as_str(), it.over_tls)).collect();
     let expected: Vec<_> = expected.iter().map(|(name, _, over_tls)| (*name, *over_tls)).collect();
     assert_eq!(found, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_of_the_eleventh_version_have_no_changes_and_are_told_as_such() {
+    use conformance::{accepted, create, happened, plain_entry, transaction};
+    let folder = tempfile::tempdir().unwrap();
+    let options = SqliteOptions::new(options_file(&folder), trust_domain());
+    let store = SqliteStore::open(&options).unwrap();
+    for _ in 0..3 {
+        store.commit(happened(vec![accepted("a")])).await.unwrap();
+    }
+    // The control: of a store that began with this version every record is whole.
+    assert_eq!(store.records_after(0, 10).await.unwrap().len(), 3);
+    drop(store);
+    let raw = rusqlite::Connection::open(options_file(&folder)).unwrap();
+    raw.execute_batch(
+        "DROP TABLE bodies; ALTER TABLE evidence DROP COLUMN sha256; DELETE FROM meta WHERE key = 'whole_after'; \
+         PRAGMA user_version = 11",
+    )
+    .unwrap();
+    drop(raw);
+    for _ in 0..2 {
+        let store = SqliteStore::open(&options).unwrap();
+        for after in 0..3 {
+            let cut = StoreError::Cut { after, begins: 3 };
+            assert_eq!(store.records_after(after, 10).await.unwrap_err(), cut);
+        }
+        let last = store.statistics().revision;
+        let entry = create(plain_entry(&format!("e{last}"), 1));
+        store
+            .commit(transaction(vec![entry], vec![accepted("a")]))
+            .await
+            .unwrap();
+        let new = store.records_after(last, 10).await.unwrap();
+        assert_eq!((new.len(), new[0].transaction.changes.len()), (1, 1));
+        // From the last record of before on, none is missing.
+        assert_eq!(
+            store.records_after(3, 10).await.unwrap().len(),
+            usize::try_from(last - 2).unwrap()
+        );
+    }
+}
+
+fn options_file(folder: &tempfile::TempDir) -> std::path::PathBuf {
+    folder.path().join("server.db")
 }

@@ -2,8 +2,9 @@
 
 use std::{
     collections::BTreeSet,
+    hash::{BuildHasher as _, RandomState},
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -36,9 +37,12 @@ pub(crate) fn selectors(texts: &[&str]) -> BTreeSet<Selector> {
 /// A transaction that rests on nothing.
 pub(crate) fn transaction(changes: Vec<Change>, events: Vec<Event>) -> Transaction {
     static NEXT: AtomicU64 = AtomicU64::new(0);
-    let number = u128::from(NEXT.fetch_add(1, Ordering::Relaxed));
+    // Ids are unique also among the processes that use one store.
+    static PROCESS: OnceLock<u64> = OnceLock::new();
+    let process = *PROCESS.get_or_init(|| RandomState::new().hash_one(()));
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
     Transaction {
-        id: number.to_be_bytes(),
+        id: ((u128::from(process) << 64) | u128::from(number)).to_be_bytes(),
         at: AT,
         actor: ACTOR.into(),
         expect: Expect::default(),
