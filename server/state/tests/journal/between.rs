@@ -100,10 +100,7 @@ fn a_role_ends_with_new_rules_until_they_have_judged_its_machine() {
         assert_eq!(stands(&state), Ok(()), "the control");
         apply(
             &mut state,
-            Change::PutRules {
-                set: Arc::default(),
-                digest: [9; 32],
-            },
+            Change::put_rules(Arc::default(), Manifest::new([("rules".to_owned(), [9; 32])])),
         );
         assert!(matches!(stands(&state), Err(RoleGap::AgentOut(_))), "not judged yet");
         let rules = state.rules().revision;
