@@ -312,7 +312,7 @@ mod tests {
             set: Arc::new(PolicySet::default()),
         };
         let trust_domain = TrustDomain::parse("example.org").unwrap();
-        let followed = Followed::new(State::new(&trust_domain, &Snapshot::default(), configured));
+        let followed = Followed::new(State::new(&trust_domain, Snapshot::default(), configured));
         // The control: its own, and the same ones as another server's.
         followed.follow(&[rules(Some(Arc::new(PolicySet::default())), 1)]);
         let after = |revision, record: Record| Record { revision, ..record };
