@@ -34,10 +34,17 @@ fn a_token_taken_away_and_brought_back_serves_again_without_a_restart() {
                 fs::create_dir(&token).unwrap();
                 // SoftHSM answers from memory until it looks at the folder.
                 let _ = store.find("b").await;
-                let asked = Instant::now();
-                let lost = store.sign(&key.id, ALG, vec![1]).await;
-                assert!(matches!(lost, Err(HsmError::TokenMissing { .. })), "{lost:?}");
-                assert!(asked.elapsed() < Duration::from_secs(2), "bounded");
+                // Whoever's patience ends before the first look for the token has ended is told of the loss itself.
+                loop {
+                    let asked = Instant::now();
+                    let lost = store.sign(&key.id, ALG, vec![1]).await;
+                    assert!(asked.elapsed() < Duration::from_secs(20), "bounded");
+                    match lost {
+                        Err(HsmError::TokenMissing { .. }) => break,
+                        Err(HsmError::DeviceRemoved { .. }) => {}
+                        other => panic!("{other:?}"),
+                    }
+                }
                 assert!(
                     matches!(store.status().state, State::Reopening { .. }),
                     "{:?}",
@@ -171,6 +178,7 @@ fn a_pin_changed_under_way_stops_the_pool_after_one_attempt() {
                 lab.another_program_logs_in("changed-pin");
                 for _ in 0..5 {
                     assert_eq!(store.sign(&key.id, ALG, vec![1]).await, Err(wrong.clone()));
+                    // Real time: the pool would have tried again by itself.
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
                 assert!(!lab.token_flags().contains("user PIN count low"), "and not again");
@@ -188,7 +196,8 @@ fn a_token_that_hangs_does_not_hold_its_callers() {
     isolated(name, |lab| {
         let lab = lab.with_token();
         let mut config = crate::lab::config(PIN, 1);
-        config.time_limit = Duration::from_millis(300);
+        let limit = Duration::from_secs(1);
+        config.time_limit = limit;
         let store = Pkcs11KeyStore::open(config).unwrap();
         block_on(async {
             let key = store.generate("a", KeyKind::EcP256).await.unwrap();
@@ -207,13 +216,10 @@ fn a_token_that_hangs_does_not_hold_its_callers() {
             assert_eq!(locked, "locked\n");
             let asked = Instant::now();
             let (found, signed) = tokio::join!(store.find("a"), store.sign(&key.id, ALG, vec![1]));
-            let late = |what| HsmError::TimedOut {
-                what,
-                after: Duration::from_millis(300),
-            };
+            let late = |what| HsmError::TimedOut { what, after: limit };
             assert_eq!(found, Err(late("finding a key")));
             assert_eq!(signed, Err(late("signing")), "the only session hangs");
-            assert!(asked.elapsed() < Duration::from_secs(1), "side by side");
+            assert!(asked.elapsed() < 2 * limit, "side by side");
             assert_eq!(store.status().failures, 2);
             drop(holder.stdin.take());
             holder.wait().unwrap();
