@@ -79,14 +79,7 @@ impl Attest {
     /// It does not begin with `TPM_GENERATED_VALUE` (then it was not made inside a TPM), is malformed or too long, or
     /// bytes follow it.
     pub fn parse(bytes: &[u8]) -> Result<Self, WireError> {
-        if bytes.len() > Self::MAX_LEN {
-            return Err(WireError::TooLarge {
-                field: STRUCTURE,
-                limit: Self::MAX_LEN,
-                actual: bytes.len(),
-            });
-        }
-        let mut reader = Reader::new(bytes, STRUCTURE);
+        let mut reader = Reader::bounded(bytes, STRUCTURE, Self::MAX_LEN)?;
         let magic = reader.u32()?;
         if magic != MAGIC {
             return Err(WireError::WrongMagic(magic));

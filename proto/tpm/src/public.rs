@@ -112,14 +112,7 @@ impl PublicArea {
     /// The structure is malformed or too long, bytes follow it, or an algorithm, curve or size is unknown or too weak:
     /// the sender's key was made with a template that Hallmark does not accept.
     pub fn parse(bytes: &[u8]) -> Result<Self, WireError> {
-        if bytes.len() > Self::MAX_LEN {
-            return Err(WireError::TooLarge {
-                field: STRUCTURE,
-                limit: Self::MAX_LEN,
-                actual: bytes.len(),
-            });
-        }
-        let mut reader = Reader::new(bytes, STRUCTURE);
+        let mut reader = Reader::bounded(bytes, STRUCTURE, Self::MAX_LEN)?;
         let object_type = reader.u16()?;
         let name_alg = HashAlg::strong("nameAlg", reader.u16()?)?;
         let attributes = ObjectAttributes::from_bits(reader.u32()?)?;

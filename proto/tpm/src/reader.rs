@@ -13,6 +13,16 @@ impl<'a> Reader<'a> {
         Self { rest: bytes, structure }
     }
 
+    /// Of a structure that is at most `limit` bytes long.
+    pub(crate) fn bounded(bytes: &'a [u8], structure: &'static str, limit: usize) -> Result<Self, WireError> {
+        let actual = bytes.len();
+        if actual > limit {
+            let field = structure;
+            return Err(WireError::TooLarge { field, limit, actual });
+        }
+        Ok(Self::new(bytes, structure))
+    }
+
     pub(crate) fn take(&mut self, count: usize) -> Result<&'a [u8], WireError> {
         let (head, rest) = self.rest.split_at_checked(count).ok_or(WireError::Truncated {
             structure: self.structure,
