@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant, SystemTime},
 };
 
@@ -59,6 +59,8 @@ struct Held {
     entry: Arc<WorkloadEntry>,
     told: Told,
     due: Due,
+    /// Whether its SVID is issued before a workload asks for it.
+    is_prefetched: bool,
     /// The entry as the server has been asked for its SVID, until it has answered.
     asked: Option<Arc<WorkloadEntry>>,
     last: Attempt,
@@ -163,12 +165,17 @@ impl Workloads {
             self.passed_over.insert(id, told);
             return;
         };
+        let is_prefetched = entry.wanted;
         let before = self.entries.get(id.as_str());
         entry.wanted |= before.is_some_and(|held| held.entry.wanted);
         entry.x509 = before
             .filter(|held| held.entry.spiffe_id == entry.spiffe_id)
             .and_then(|held| held.entry.x509.clone());
+        if let Some(before) = before {
+            entry.is_used = Arc::clone(&before.entry.is_used);
+        }
         let held = Held {
+            is_prefetched,
             due: if entry.wanted { Due::Now } else { Due::OnDemand },
             entry: Arc::new(entry),
             told,
@@ -212,6 +219,7 @@ impl Workloads {
     /// again once `install` or [`put_off`](Self::put_off) has said what became of them.
     #[must_use]
     pub fn take_due(&mut self, now: SystemTime, steady: Instant, most: usize) -> Vec<Arc<WorkloadEntry>> {
+        self.give_up(now);
         let due = self.entries.values_mut().filter(|held| held.is_due(now, steady));
         due.take(most)
             .map(|held| {
@@ -221,7 +229,27 @@ impl Workloads {
             .collect()
     }
 
-    /// Notes that a workload asks for the SVIDs of these entries. Says whether one of them is asked for the first time.
+    /// SVIDs that are to be renewed, are not prefetched, and that nobody has asked for since they were issued: they end with their
+    /// lifetime, unless somebody asks before.
+    fn give_up(&mut self, now: SystemTime) {
+        let mut given_up = false;
+        for held in self.entries.values_mut() {
+            let is_renewal = matches!(held.due, Due::Renewal(at) if at <= now);
+            if is_renewal && held.asked.is_none() && !held.is_prefetched && !held.entry.is_used.load(Relaxed) {
+                held.entry = Arc::new(WorkloadEntry {
+                    wanted: false,
+                    ..WorkloadEntry::clone(&held.entry)
+                });
+                held.due = Due::OnDemand;
+                given_up = true;
+            }
+        }
+        if given_up {
+            self.publish();
+        }
+    }
+
+    /// Notes that a workload asks for the SVIDs of these entries. Says whether one of them was not wanted before.
     pub fn want(&mut self, ids: &[Arc<str>]) -> bool {
         let mut is_new = false;
         for id in ids {
@@ -249,6 +277,7 @@ impl Workloads {
             held.last = Attempt::Answered;
             match material {
                 Some((x509, renew_at)) => {
+                    held.entry.is_used.store(false, Relaxed);
                     held.entry = Arc::new(WorkloadEntry {
                         x509: Some(x509),
                         ..WorkloadEntry::clone(&held.entry)
@@ -289,7 +318,7 @@ impl Workloads {
                     x509: None,
                     ..WorkloadEntry::clone(&held.entry)
                 });
-                held.due = Due::Now;
+                held.due = if held.entry.wanted { Due::Now } else { Due::OnDemand };
                 expired = expired.saturating_add(1);
             }
         }
@@ -370,6 +399,7 @@ fn decode(entry: types::Entry) -> Option<WorkloadEntry> {
             .additional_attributes
             .unwrap_or_default()
             .disable_x509_svid_prefetch,
+        is_used: Arc::default(),
         x509: None,
     })
 }

@@ -1,7 +1,7 @@
 //! One consistent view of everything that workloads of this machine may hold.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicBool};
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -67,6 +67,8 @@ pub struct WorkloadEntry {
     /// Whether the agent is to hold an SVID for it: an entry that disables prefetching is not wanted before a workload asks
     /// for it.
     pub wanted: bool,
+    /// Whether a workload has asked for its SVID since that was issued.
+    pub is_used: Arc<AtomicBool>,
     /// The X.509-SVID; `None` until the first one is issued, and again once it has expired while the
     /// server was away.
     pub x509: Option<X509Material>,

@@ -1,7 +1,7 @@
 //! The messages that are served, built once for everybody who matches the same entries.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed};
 use std::time::SystemTime;
 
 use bytes::{BufMut as _, Bytes};
@@ -135,8 +135,12 @@ impl Answers {
         }
         Ok(match asked {
             Asked::Svids => {
-                let entries = matches.iter().filter_map(|place| snapshot.entries.get(*place));
-                let unwanted = entries.filter(|entry| !entry.wanted);
+                let entries: Vec<_> = matches
+                    .iter()
+                    .filter_map(|place| snapshot.entries.get(*place))
+                    .collect();
+                entries.iter().for_each(|entry| entry.is_used.store(true, Relaxed));
+                let unwanted = entries.into_iter().filter(|entry| !entry.wanted);
                 let unwanted = unwanted.map(|entry| Arc::clone(&entry.entry_id)).collect();
                 (built.svids(snapshot, matches), unwanted)
             }

@@ -346,3 +346,85 @@ fn what_is_asked_for_is_not_asked_again_until_the_call_has_ended() {
     workloads.install(issued(renewal, now + 9 * SECOND), steady);
     assert_eq!(served(&cache).iter().filter(|(_, has_svid)| *has_svid).count(), 1);
 }
+
+/// As a workload that is served: what it may hold is used, and what is not wanted yet is asked for.
+fn ask(workloads: &mut Workloads, cache: &Cache) {
+    let snapshot = cache.snapshot();
+    snapshot
+        .entries
+        .iter()
+        .for_each(|entry| entry.is_used.store(true, Relaxed));
+    let unwanted = snapshot.entries.iter().filter(|entry| !entry.wanted);
+    let unwanted: Vec<_> = unwanted.map(|entry| Arc::clone(&entry.entry_id)).collect();
+    workloads.want(&unwanted);
+}
+
+#[test]
+fn an_svid_that_is_not_prefetched_ends_once_nobody_asks_for_a_lifetime() {
+    let (mut workloads, cache) = empty();
+    let begin = UNIX_EPOCH + 100 * SECOND;
+    let on_demand = types::Entry {
+        additional_attributes: Some(types::entry::AdditionalAttributes {
+            disable_x509_svid_prefetch: true,
+            ..Default::default()
+        }),
+        ..entry("a", "/a", 0)
+    };
+    // The control is prefetched, and nobody asks for it either.
+    workloads.apply(listing(&[on_demand.clone(), entry("b", "/b", 0)]));
+    let mut now = begin;
+    let renew = |workloads: &mut Workloads, now: SystemTime| {
+        workloads.expire(now);
+        let asked = workloads.take_due(now, Instant::now(), 500);
+        let ids: Vec<String> = asked.iter().map(|entry| entry.entry_id.to_string()).collect();
+        let issued = asked.into_iter().map(|entry| {
+            let material = material(now + 100 * SECOND);
+            (entry, Some((material, now + 50 * SECOND)))
+        });
+        workloads.install(issued.collect(), Instant::now());
+        ids
+    };
+    assert_eq!(renew(&mut workloads, now), ["b"], "nobody has asked");
+    ask(&mut workloads, &cache);
+    assert_eq!(renew(&mut workloads, now), ["a"]);
+    // It is renewed as long as somebody asks between two renewals.
+    for _ in 0..3 {
+        ask(&mut workloads, &cache);
+        now += 50 * SECOND;
+        assert_eq!(renew(&mut workloads, now), ["a", "b"]);
+    }
+    // Nobody asks: it is served to its end, and is not missing after it.
+    now += 50 * SECOND;
+    assert_eq!(renew(&mut workloads, now), ["b"]);
+    assert!(served(&cache).iter().all(|(_, is_there)| *is_there));
+    now += 50 * SECOND;
+    assert_eq!(renew(&mut workloads, now), ["b"]);
+    assert_eq!(
+        served(&cache),
+        [
+            ("spiffe://example.org/a".to_owned(), false),
+            ("spiffe://example.org/b".to_owned(), true)
+        ]
+    );
+    assert_eq!((workloads.missing(), workloads.is_complete()), (0, true));
+    // Somebody asks again; and who asks in the second half of its life has it renewed at once.
+    ask(&mut workloads, &cache);
+    assert_eq!(renew(&mut workloads, now), ["a"]);
+    now += 50 * SECOND;
+    assert_eq!(renew(&mut workloads, now), ["b"]);
+    ask(&mut workloads, &cache);
+    assert_eq!(renew(&mut workloads, now), ["a"]);
+    // Nor does a change of the entry keep it for ever.
+    let changed = types::Entry {
+        revision_number: 1,
+        ..on_demand
+    };
+    workloads.apply(Listing {
+        ids: ["a".to_owned(), "b".to_owned()].into(),
+        told: vec![changed],
+        ..Listing::default()
+    });
+    assert_eq!(renew(&mut workloads, now), ["a"]);
+    now += 50 * SECOND;
+    assert_eq!(renew(&mut workloads, now), ["b"]);
+}

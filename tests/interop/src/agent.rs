@@ -109,6 +109,7 @@ impl WorkloadAgent {
             .first()
             .ok_or_else(|| anyhow::anyhow!("no authority"))?;
         Ok(WorkloadEntry {
+            is_used: Arc::default(),
             entry_id: name.into(),
             revision: 1,
             selectors: BTreeSet::from([Selector::parse(&format!("unix:uid:{uid}"))?]),

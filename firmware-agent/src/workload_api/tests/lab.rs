@@ -79,6 +79,7 @@ impl Authority {
     pub(crate) fn entry(&self, name: &str, created_at: i64) -> WorkloadEntry {
         let id = format!("spiffe://example.org/{name}");
         WorkloadEntry {
+            is_used: Arc::default(),
             entry_id: name.into(),
             revision: 1,
             selectors: our_uid(),
