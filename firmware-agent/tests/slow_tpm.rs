@@ -72,6 +72,7 @@ impl Machine {
             sleep(Duration::from_millis(5)).await;
         }
         for _ in 0..20 {
+            // Real time: the only worker has to come back to this task each time.
             sleep(Duration::from_millis(5)).await;
         }
         assert!(!work.is_finished(), "the control: the TPM holds it");

@@ -11,19 +11,19 @@ use tonic::Status;
 /// A bounded number of blocking threads for computation. Who comes when all are busy waits in line.
 #[derive(Debug, Clone)]
 pub struct Compute {
-    seats: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
 }
 
 impl Compute {
-    /// Room for `seats` computations at a time.
+    /// Permits for so many computations at a time.
     #[must_use]
-    pub fn new(seats: usize) -> Self {
+    pub fn new(permits: usize) -> Self {
         Self {
-            seats: Arc::new(Semaphore::new(seats.max(1))),
+            permits: Arc::new(Semaphore::new(permits.max(1))),
         }
     }
 
-    /// One seat per processor: more would only take turns.
+    /// One permit per processor: more would only take turns.
     #[must_use]
     pub fn per_processor() -> Self {
         Self::new(std::thread::available_parallelism().map_or(2, std::num::NonZero::get))
@@ -41,17 +41,17 @@ impl Compute {
         if is_short { Ok(work()) } else { self.run(work).await }
     }
 
-    /// Runs `work` on a blocking thread once a seat is free. Dropping the future before `work` began takes it
+    /// Runs `work` on a blocking thread once a permit is free. Dropping the future before `work` began takes it
     /// out of the line.
     ///
     /// # Errors
     /// `Internal` when the work panicked or the server is stopping.
     pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Status> {
         let stopped = |_| Status::internal("the server is stopping");
-        let seat = Arc::clone(&self.seats).acquire_owned().await.map_err(stopped)?;
+        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(stopped)?;
         let work = move || {
             let result = work();
-            drop(seat);
+            drop(permit);
             result
         };
         tokio::task::spawn_blocking(work).await.map_err(|error| {
@@ -67,7 +67,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn no_more_computations_run_at_once_than_there_are_seats() {
+    async fn no_more_computations_run_at_once_than_there_are_permits() {
         let compute = Compute::new(2);
         let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let mut tasks = Vec::new();
@@ -76,6 +76,7 @@ mod tests {
             tasks.push(tokio::spawn(async move {
                 let work = move || {
                     most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    // Real time: work that takes as long, so that others begin meanwhile.
                     std::thread::sleep(std::time::Duration::from_millis(5));
                     running.fetch_sub(1, Ordering::SeqCst);
                 };
@@ -89,7 +90,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_in_the_work_frees_its_seat() {
+    async fn a_panic_in_the_work_frees_its_permit() {
         let compute = Compute::new(1);
         assert!(compute.run(|| panic!("on purpose")).await.is_err());
         assert_eq!(compute.run(|| 7).await.unwrap(), 7);

@@ -142,6 +142,7 @@ fn no_reader_of_one_folder_finds_a_key_that_does_not_fit() {
         });
         for state in &states {
             folder.write(state).unwrap();
+            // Real time: the reader gets a moment with each state.
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
         writing.store(false, std::sync::atomic::Ordering::SeqCst);

@@ -37,6 +37,7 @@ fn as_a_peer() {
         Command::new("cat").stdin(OwnedFd::from(stream)).spawn().unwrap();
         std::process::exit(0);
     }
+    // Real time: this process lives until the test ends it.
     std::thread::sleep(std::time::Duration::from_secs(60));
 }
 

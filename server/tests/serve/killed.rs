@@ -114,6 +114,7 @@ fn a_start_that_is_killed_at_any_moment_leaves_one_authority() {
                     forget_keys(&token);
                 }
                 let process = Process::start(&lab);
+                // Real time: the moment at which it is killed is what is tried.
                 tokio::time::sleep(Duration::from_millis(5 + round)).await;
                 process.kill();
                 // SoftHSM writes this file anew at every login, in place: killed in the midst of it, the token is gone.
@@ -156,6 +157,7 @@ fn a_server_killed_under_load_forgets_nothing_that_it_said() {
                         serials
                     });
                 }
+                // Real time: the moment at which it is killed is what is tried.
                 tokio::time::sleep(Duration::from_millis(150 + round * 70)).await;
                 process.kill();
                 told.extend(nodes.join_all().await.into_iter().flatten());
@@ -219,6 +221,7 @@ fn a_server_that_is_told_to_end_under_load_ends_cleanly() {
                         while minting.mint_x509svid(request.clone()).await.is_ok() {}
                     });
                 }
+                // Real time: the moment at which it is stopped is what is tried.
                 tokio::time::sleep(Duration::from_millis(200 + round * 13)).await;
                 // Callers who hang up leave work behind that no connection waits for.
                 if round % 3 != 0 {

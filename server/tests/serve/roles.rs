@@ -234,6 +234,7 @@ fn a_ban_is_before_or_after_what_the_administrator_does() {
                     output_mask: None,
                 };
                 let attempt = tokio::spawn(async move { EntryClient::new(operator).batch_create_entry(request).await });
+                // Real time: the moment of the ban within the request is what is tried.
                 tokio::time::sleep(Duration::from_micros(round * 150)).await;
                 node.ban(&lab).await;
                 let is_there = || running.server.journal.state().entries().entry(loot.as_str()).is_some();
@@ -329,6 +330,7 @@ fn a_message_that_comes_after_the_ban_is_not_answered() {
                 while Arc::strong_count(&running.server.journal) == idle {
                     tokio::time::sleep(Duration::from_millis(1)).await;
                 }
+                // Real time: nothing tells that the server waits for the rest of the request.
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 if is_banned {
                     node.ban(&lab).await;

@@ -149,7 +149,7 @@ fn the_age_of_the_authority_is_told_at_each_threshold_and_not_before() {
     };
     must_show(server, &quiet);
     clock.set(LIFE / 2 - HOUR).unwrap();
-    // Long enough for another look.
+    // Real time: long enough for another look, which says nothing.
     std::thread::sleep(Duration::from_secs(7));
     must_show(server, &quiet);
     let half = Seen {
@@ -198,6 +198,7 @@ fn the_age_of_the_authority_is_told_at_each_threshold_and_not_before() {
         metric(server, "hallmark_server_svids_cut_short_total") > 2.5
     });
     wait_for("and told", || told(server, 0, "HM-SRV-0029") > 0);
+    // Real time: a second line would have come by now.
     std::thread::sleep(Duration::from_secs(12));
     assert_eq!(told(server, 0, "HM-SRV-0029"), 1, "once, not for each");
 }

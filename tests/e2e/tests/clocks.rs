@@ -53,7 +53,7 @@ fn an_agent_whose_clock_was_ahead_serves_again_without_a_restart() {
     });
     let said = said_since(node, before);
     assert!(!said.contains("HM-AGENT-0002"), "{said}");
-    // Long enough that what is noted by the wrong clock would be far away.
+    // Real time: long enough that what is noted by the wrong clock would be far away.
     std::thread::sleep(Duration::from_secs(5));
     clock.set(0).unwrap();
     let back = Instant::now();

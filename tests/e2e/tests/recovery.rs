@@ -193,7 +193,7 @@ fn renewing_agents_and_their_workloads_live_through_kills_of_either_side() {
         if round % 2 == 1 {
             trial.node().process().unwrap().kill();
         }
-        // The passing of the lifetime itself is what is tried here.
+        // Real time: the passing of the lifetime itself is what is tried here.
         std::thread::sleep(Duration::from_millis(pause));
         let before: Vec<_> = places.iter().map(|place| svids(place)).collect();
         trial.lab.server().start().unwrap();

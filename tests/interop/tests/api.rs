@@ -47,6 +47,13 @@ fn wait_for(what: &str, condition: impl Fn() -> bool) {
     }
 }
 
+/// How many connections of the socket the kernel knows: a connected server end carries its path, and state 03.
+fn connected(socket: &Path) -> usize {
+    let table = fs::read_to_string("/proc/net/unix").unwrap();
+    let is_ours = |line: &&str| line.ends_with(&*socket.to_string_lossy()) && line.contains(" 03 ");
+    table.lines().filter(is_ours).count()
+}
+
 fn lines(file: &Path) -> Vec<String> {
     let text = fs::read_to_string(file).unwrap_or_default();
     text.lines().map(str::to_owned).collect()
@@ -147,7 +154,7 @@ async fn an_agent_that_is_starting_is_waited_for() {
     let agent = WorkloadAgent::start().unwrap();
     let socket = agent.socket().display().to_string();
     let fetching = tokio::spawn(ran(api(&["fetch", "x509", "--socket", &socket, "--timeout", "60s"])));
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    wait_for("the program has connected", || connected(&agent.socket()) > 0);
     agent.publish([agent.entry("web", 1).unwrap()]).unwrap();
     let (code, said, told) = fetching.await.unwrap();
     assert_eq!(code, 0, "{said}{told}");
@@ -289,7 +296,8 @@ async fn a_hook_that_fails_is_told_and_tried_again() {
         told.contains("exit status: 1; tried again in 1 s") && told.contains("tried again in 2 s"),
         "{told}"
     );
-    std::thread::sleep(Duration::from_secs(2));
+    // Real time: a fourth try would have come by now.
+    std::thread::sleep(Duration::from_secs(5));
     assert_eq!(lines(&tries).len(), 3, "it is done");
     assert_eq!(watch.stop(), Some(0));
 }

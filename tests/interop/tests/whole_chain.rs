@@ -24,12 +24,13 @@ fn id(text: &str) -> Spiffeid {
     }
 }
 
-/// Registers an entry for our uid below the agent, with its name as hint; answers with its id.
+/// Registers an entry for our uid below the agent, with its name as id and hint; answers with its id.
 async fn register(admin: &mut AdminClient, agent: &str, name: &str) -> String {
     let uid = std::fs::metadata("/proc/self")
         .map(|me| std::os::unix::fs::MetadataExt::uid(&me))
         .unwrap();
     let entry = Entry {
+        id: name.into(),
         spiffe_id: Some(id(&format!("spiffe://example.org/{name}"))),
         parent_id: Some(id(agent)),
         selectors: vec![Selector {
@@ -96,9 +97,8 @@ fn what_a_tpm_earned_reaches_every_client_and_is_taken_back() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let entries = runtime.block_on(async {
         let mut admin = AdminClient::connect(&admin_socket).await.unwrap();
+        // Entries are ordered by the second in which they were created, and within it by their ids.
         let first = register(&mut admin, &agent, "myservice").await;
-        // Entries are ordered by the second they were created in.
-        tokio::time::sleep(Duration::from_millis(1100)).await;
         [first, register(&mut admin, &agent, "myservice2").await]
     });
 

@@ -136,6 +136,7 @@ fn restarts(lab: &mut Lab, machine: &Machine) -> Result<Vec<Flow>> {
     );
 
     lab.node(machine.index)?.stop();
+    // Real time: the SVID has to expire by the clocks of agent, server and TPM alike.
     std::thread::sleep(LIFETIME + Duration::from_secs(2));
     machine.trace.clear();
     lab.node(machine.index)?.start()?;

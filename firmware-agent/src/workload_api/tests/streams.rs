@@ -153,6 +153,7 @@ async fn a_call_waits_for_the_first_svid_of_its_entry() {
     });
     let mut client = lab.client().await;
     let call = tokio::spawn(async move { svids(&mut client).await });
+    // Real time: an answer would have come by now; nothing tells that a call waits.
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert!(!call.is_finished());
     lab.publish(vec![lab.authority.entry("a", 1)]);
@@ -172,6 +173,7 @@ async fn an_expired_svid_is_not_served() {
         ids(&next(&mut svids(&mut client).await.unwrap()).await.unwrap()),
         ["a", "b"]
     );
+    // Real time: the agent goes by the system's clock.
     tokio::time::sleep(short).await;
     assert_eq!(ids(&next(&mut svids(&mut client).await.unwrap()).await.unwrap()), ["b"]);
 }

@@ -92,11 +92,11 @@ async fn besieged<'a>(site: &'a Site, what: &str, hold: impl Fn(IpAddr, &'a Site
     for address in strangers(20) {
         held.push(hold(address, site).await);
     }
-    // Longer than any of the server's deadlines for them but the one for a challenge.
     for _ in 0..12 {
         let taken = timeout(limit * 4, get_in(site, newcomer())).await;
         let is_in_time = taken.as_ref().is_ok_and(|taken| *taken < limit);
         assert!(is_in_time, "{what}: {taken:?} > {limit:?}");
+        // Real time: longer, in all, than any of the server's deadlines for them but the one for a challenge.
         sleep(Duration::from_millis(300)).await;
     }
     drop(held);
@@ -250,9 +250,10 @@ fn attack_73_strangers_do_not_fill_the_log() {
         while !heard.windows(8).any(|part| part == b"PINGing.") {
             assert_ne!(tls.read_buf(&mut heard).await.unwrap(), 0, "all of it was read");
         }
-        // Those that were left out are told with the next line.
+        // Real time: those that were left out are told with the next line, a second later.
         sleep(Duration::from_millis(1100)).await;
         drop(Wire::connect_as(&site.address, identity as _).await);
+        // Real time: the line is written after the connection has ended.
         sleep(Duration::from_millis(500)).await;
     });
     let (log, seconds) = (lab.server().log(), start.elapsed().as_secs());

@@ -64,6 +64,7 @@ async fn issued(site: &mut Site) -> usize {
 
 /// The same once the outcomes have landed that travel with the next flush.
 async fn settled(site: &mut Site) -> usize {
+    // Real time: one more would be on record by now.
     tokio::time::sleep(std::time::Duration::from_millis(300)).await;
     issued(site).await
 }
