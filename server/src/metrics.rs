@@ -292,7 +292,7 @@ impl Metrics {
             ("pending", nodes.pending),
             ("suspended", nodes.suspended),
             ("banned", nodes.banned),
-            ("distrusted", nodes.untrusted),
+            ("untrusted", nodes.untrusted),
             ("unjudged", u64::try_from(now.unjudged).unwrap_or(u64::MAX)),
         ] {
             self.nodes.get_or_create(&[("state", state)]).set(signed(count));

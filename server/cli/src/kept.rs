@@ -53,8 +53,8 @@ impl Kept {
     }
 
     /// What the rules found.
-    pub(crate) fn judgement(&self) -> Result<serde_json::Value, CliError> {
-        json(&self.summary.judgement)
+    pub(crate) fn appraisal(&self) -> Result<serde_json::Value, CliError> {
+        json(&self.summary.appraisal)
     }
 
     /// The evidence as a file that is judged without a server.

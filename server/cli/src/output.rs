@@ -135,7 +135,7 @@ pub(crate) fn confirm(question: &str) -> bool {
 const BAD: &[&str] = &["refused", "banned", "expired", "suspended", "retired", "FAILED"];
 const GOOD: &[&str] = &["trusted", "active", "ok"];
 
-/// Colours the words that carry a judgement; the words themselves say everything.
+/// Colours the words that carry a verdict; the words themselves say everything.
 fn paint(text: &str) -> String {
     let wanted = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     if wanted { coloured(text) } else { text.to_owned() }

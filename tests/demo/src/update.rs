@@ -61,7 +61,7 @@ pub(crate) fn boots(show: &Show, lab: &mut Lab, runtime: &Runtime, admin: &mut A
     node.boot(&RecordedBoot::vector("cmdline"))?;
     node.launch()?;
     let refused = machine.wait_refused()?;
-    show.refused("machine B", &format!("no longer trusted: {}", refused.distrust));
+    show.refused("machine B", &format!("no longer trusted: {}", refused.untrusted_reason));
     operator::types(show, &socket, &format!("node explain {short}"))?;
     show.timed("machine B boots release-1 again, and has its identity again", || {
         let node = lab.node(MACHINE)?;
@@ -123,7 +123,7 @@ impl Machine<'_> {
         let start = Instant::now();
         loop {
             let evidence = self.evidence()?;
-            if !evidence.distrust.is_empty() {
+            if !evidence.untrusted_reason.is_empty() {
                 return Ok(evidence);
             }
             ensure!(start.elapsed() < PATIENCE, "a changed boot was accepted");

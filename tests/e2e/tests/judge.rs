@@ -96,7 +96,7 @@ fn a_recorded_boot_is_proven_kept_and_becomes_selectors() {
     let facts: serde_json::Value = serde_json::from_str(&kept.facts).unwrap();
     assert_eq!(facts["boot"]["facts"]["secure_boot"], false, "{facts}");
     assert_eq!(facts["pcrs"].as_object().unwrap().len(), 16);
-    assert_eq!(kept.distrust, "");
+    assert_eq!(kept.untrusted_reason, "");
     assert!(
         selectors(&socket).contains(&"boot:secure-boot:off".to_owned()),
         "{:?}",
@@ -185,11 +185,11 @@ fn a_policy_takes_trust_from_what_was_proven_before_and_gives_it_back() {
     );
     assert!(change.first_event.contains("PCR 7"), "{change:?}");
     let (kept, _) = evidence(&socket, &id);
-    assert_eq!(kept.distrust, "", "a preview changes nothing");
+    assert_eq!(kept.untrusted_reason, "", "a preview changes nothing");
 
     let applied = apply(&socket, &demand, false).unwrap();
     assert_eq!(applied.changes, preview.changes);
-    assert_eq!(evidence(&socket, &id).0.distrust, "HM-POLICY-0102");
+    assert_eq!(evidence(&socket, &id).0.untrusted_reason, "HM-POLICY-0102");
     let last = verdicts(&socket, &id).pop().unwrap();
     assert_eq!(
         (last.outcome.as_str(), last.code.as_str()),
@@ -211,7 +211,7 @@ fn a_policy_takes_trust_from_what_was_proven_before_and_gives_it_back() {
 
     let back = withdraw(&socket, "strict");
     assert!(back.changes.len() == 1 && back.changes[0].is_trusted, "{back:?}");
-    assert_eq!(evidence(&socket, &id).0.distrust, "");
+    assert_eq!(evidence(&socket, &id).0.untrusted_reason, "");
     wait_for("the workload has the late SVID too", || {
         svids(&api).iter().any(|(id, _)| id.ends_with("/late"))
     });

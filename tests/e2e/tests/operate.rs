@@ -90,7 +90,7 @@ fn an_update_is_rolled_out_refused_explained_and_promoted() {
             .says(DONE, &["node", "show", node])
             .contains("trusted    no: HM-POLICY-")
     );
-    assert_eq!(operator.json(DONE, &["status"])["nodes_distrusted"], 1);
+    assert_eq!(operator.json(DONE, &["status"])["nodes_untrusted"], 1);
     judge_offline(&operator, node, &why);
     promote_the_second_release(&operator, node);
     trial.node().wait_ready(trial::PATIENCE).unwrap();
@@ -101,7 +101,7 @@ fn an_update_is_rolled_out_refused_explained_and_promoted() {
     assert!(said.contains("next: hallmark node resume"), "{said}");
     let status = operator.json(DONE, &["status"]);
     assert_eq!(
-        (&status["nodes_distrusted"], &status["nodes_suspended"]),
+        (&status["nodes_untrusted"], &status["nodes_suspended"]),
         (&0.into(), &1.into())
     );
 }

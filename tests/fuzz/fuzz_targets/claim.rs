@@ -1,4 +1,4 @@
-//! `Tpm2Claim` with its CSR, from the bytes of the message to the judgement of certificate, keys and CSR.
+//! `Tpm2Claim` with its CSR, from the bytes of the message to the appraisal of certificate, keys and CSR.
 #![no_main]
 
 use std::sync::LazyLock;

@@ -118,7 +118,7 @@ impl Rewriter {
     ///
     /// # Errors
     /// When a connection that needs rewriting breaks HTTP/2 or a limit; it must be closed. As long as
-    /// nothing needs rewriting, the judgement is left to the server.
+    /// nothing needs rewriting, the appraisal is left to the server.
     pub fn advance(&mut self, out: &mut BytesMut) -> Result<(), RewriteError> {
         if !self.greeted && !self.greet(out) {
             return Ok(());

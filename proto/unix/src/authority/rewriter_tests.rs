@@ -227,7 +227,7 @@ fn a_flood_of_continuations_is_refused() {
 }
 
 #[test]
-fn before_the_decision_the_judgement_is_the_servers() {
+fn before_the_decision_the_server_decides() {
     let mut broken = Client::new();
     broken.frame(HEADERS, END_HEADERS, 1, &[0x80]);
     broken.request(BAD, 3);

@@ -35,8 +35,8 @@ pub(crate) struct ExplanationView {
 
 impl ExplanationView {
     pub(crate) fn new(node: Node, kept: &Kept) -> Result<Self, CliError> {
-        let judgement = kept.judgement()?;
-        let reasons = judgement.get("reasons").and_then(Value::as_array);
+        let appraisal = kept.appraisal()?;
+        let reasons = appraisal.get("reasons").and_then(Value::as_array);
         let (held, failed): (Vec<_>, Vec<_>) = reasons
             .into_iter()
             .flatten()
@@ -49,7 +49,7 @@ impl ExplanationView {
             .iter()
             .find(|reason| !only_reports(reason))
             .and_then(|reason| reason.get("code")?.as_str());
-        let code = refusing.unwrap_or(&kept.summary.distrust).to_owned();
+        let code = refusing.unwrap_or(&kept.summary.untrusted_reason).to_owned();
         Ok(Self {
             id: node.id,
             trusted: code.is_empty() && node.state == "active",

@@ -24,7 +24,7 @@ pub(crate) struct NodeView {
     /// not renew.
     state: String,
     /// The reason code for which it may not have anything; empty where it is trusted or never attested.
-    distrust: String,
+    untrusted_reason: String,
     attestation_type: String,
     svid_serial: String,
     svid_expires_at: Option<String>,
@@ -96,7 +96,7 @@ impl NodeView {
         Self {
             id: node.id,
             state: node.state,
-            distrust: node.distrust,
+            untrusted_reason: node.untrusted_reason,
             attestation_type: "tpm2".into(),
             svid_serial: String::new(),
             svid_expires_at: None,
@@ -157,7 +157,7 @@ impl Show for NodeList {
 
 /// Whether the rules trust what it proved; of one that was never let in there is nothing to say.
 fn told_trust(node: &NodeView) -> String {
-    match node.distrust.as_str() {
+    match node.untrusted_reason.as_str() {
         "" if node.svid_serial.is_empty() => dash(""),
         "" => "yes".into(),
         code => format!("no: {code}"),

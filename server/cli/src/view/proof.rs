@@ -39,7 +39,7 @@ struct LifecycleView {
     approvals: Vec<ApprovalView>,
     approvals_needed: u32,
     /// The code for which the rules in force do not trust what the node proved last; empty while they do.
-    distrust: String,
+    untrusted_reason: String,
 }
 
 impl From<Node> for LifecycleView {
@@ -51,7 +51,7 @@ impl From<Node> for LifecycleView {
             serial: node.serial,
             approvals: node.approvals.into_iter().map(Into::into).collect(),
             approvals_needed: node.approvals_needed,
-            distrust: node.distrust,
+            untrusted_reason: node.untrusted_reason,
         }
     }
 }
@@ -228,7 +228,7 @@ impl Show for ProofView {
 impl LifecycleView {
     /// Said where the rules in force refuse what a node proved: the verdict below is of its last good attestation.
     fn trusted(&self) -> String {
-        match self.distrust.as_str() {
+        match self.untrusted_reason.as_str() {
             "" => String::new(),
             code => format!("no: {code} (hallmark node explain says why)"),
         }

@@ -21,7 +21,7 @@ pub(crate) struct StatusView {
     nodes_pending: u64,
     nodes_suspended: u64,
     /// In service by their state, and given no SVIDs.
-    nodes_distrusted: u64,
+    nodes_untrusted: u64,
     nodes_active: u64,
     /// In service, and their SVID has run out.
     nodes_expired: u64,
@@ -89,7 +89,7 @@ impl StatusView {
     /// How many of each state, and what stands out of the active ones.
     fn nodes(&self) -> String {
         let of_active = told(&[
-            (self.nodes_distrusted, "not trusted"),
+            (self.nodes_untrusted, "not trusted"),
             (self.nodes_expired, "with an expired SVID"),
         ]);
         let of_active = if of_active.is_empty() {
@@ -139,7 +139,7 @@ impl From<GetStatusResponse> for StatusView {
             nodes_banned: status.agents_banned,
             nodes_pending: status.agents_pending,
             nodes_suspended: status.agents_suspended,
-            nodes_distrusted: status.agents_distrusted,
+            nodes_untrusted: status.agents_untrusted,
             nodes_active: status.agents_active,
             nodes_expired: status.agents_expired,
             nodes_retired: status.agents_retired,

@@ -33,7 +33,7 @@ pub(super) async fn get(journal: Arc<Journal>, appraiser: &Appraiser, id: &str) 
         .await
         .map_err(|error| store_failed(&error))?;
     let kept = kept.ok_or_else(|| Status::not_found("no evidence of this node is kept"))?;
-    let distrust = journal
+    let untrusted_reason = journal
         .node(&id)
         .map_or_else(String::new, |node| node.untrusted_reason.clone());
     let undecodable = |reason| {
@@ -51,9 +51,9 @@ pub(super) async fn get(journal: Arc<Journal>, appraiser: &Appraiser, id: &str) 
         judged_at: kept.judged_at,
         file,
         facts: kept.facts,
-        judgement: result.to_json(),
+        appraisal: result.to_json(),
         earlier: kept.earlier,
-        distrust,
+        untrusted_reason,
     });
     let logs = stream::iter(LogKind::ALL).then(move |kind| {
         let (journal, id) = (Arc::clone(&journal), id.clone());

@@ -77,7 +77,7 @@ impl ServerStatus {
             agents_banned: nodes.banned,
             agents_pending: nodes.pending,
             agents_suspended: nodes.suspended,
-            agents_distrusted: nodes.untrusted,
+            agents_untrusted: nodes.untrusted,
             agents_active: nodes.active,
             agents_expired: nodes.expired,
             agents_retired: nodes.retired,

@@ -133,7 +133,7 @@ fn of_row(rules: &ApprovalRules, state: &State, row: &Row, now: i64) -> Node {
         approvals: approvals.collect(),
         approvals_needed: needed(rules, Some(row.state)),
         svid_expires_at: row.expires_at(),
-        distrust: row.untrusted_reason.clone(),
+        untrusted_reason: row.untrusted_reason.clone(),
         other_eks: row
             .ek_sha256
             .map_or_else(Vec::new, |ek| state.listed_with(&ek).into_iter().collect()),

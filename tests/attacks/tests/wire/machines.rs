@@ -77,7 +77,7 @@ impl Site {
         self.admin.lifecycle.remove_inventory(request).await.unwrap();
     }
 
-    /// State and distrust of a node; empty where there is none.
+    /// State and untrusted_reason of a node; empty where there is none.
     pub(crate) async fn stands(&mut self, machine: &SoftwareMachine) -> (String, String) {
         let request = ListNodesRequest {
             id: format!("spiffe://example.org/spire/agent/tpm2/{}", ek(machine)),
@@ -92,7 +92,7 @@ impl Site {
             .into_inner()
             .nodes;
         let node = nodes.into_iter().next();
-        node.map_or_else(Default::default, |node| (node.state, node.distrust))
+        node.map_or_else(Default::default, |node| (node.state, node.untrusted_reason))
     }
 }
 

@@ -206,13 +206,13 @@ fn what_a_policy_finds_in_old_lines_is_kept() {
         assert_eq!(preview.changes.len(), 1);
         let before = kept(site, &machine).await;
         assert!(!has_looked(&before), "{}", before.facts);
-        assert!(!before.judgement.contains("\"files\""), "{}", before.judgement);
+        assert!(!before.appraisal.contains("\"files\""), "{}", before.appraisal);
 
         assert_eq!(apply(site, "policy", &allowing(1, &[1, 3])).await, "applied");
         let after = kept(site, &machine).await;
         assert!(has_looked(&after), "{}", after.facts);
-        assert!(after.judgement.contains("HM-POLICY-0209"), "{}", after.judgement);
-        assert_eq!(after.distrust, "HM-POLICY-0209");
+        assert!(after.appraisal.contains("HM-POLICY-0209"), "{}", after.appraisal);
+        assert_eq!(after.untrusted_reason, "HM-POLICY-0209");
     });
 }
 
@@ -259,7 +259,7 @@ fn a_machine_that_attests_all_the_time_vetoes_no_policy() {
         let (accepted, restless) = attesting.await.unwrap();
         assert!(accepted > 3, "{accepted}");
         for machine in machines.iter().chain([&restless]) {
-            assert_eq!(kept(site, machine).await.distrust, "");
+            assert_eq!(kept(site, machine).await.untrusted_reason, "");
         }
     });
 }

@@ -34,7 +34,7 @@ impl Admin for Fake {
             agents_banned: 1,
             agents_pending: 2,
             agents_suspended: 0,
-            agents_distrusted: 1,
+            agents_untrusted: 1,
             agents_active: 4,
             agents_expired: 1,
             agents_retired: 2,
