@@ -90,6 +90,14 @@ pub enum AgentError {
         /// The status, with the server's words.
         detail: String,
     },
+    /// A message is larger than its reader takes.
+    #[error("a message of {call} is larger than its reader takes")]
+    TooLarge {
+        /// The call.
+        call: &'static str,
+        /// Its size, and the limit.
+        detail: String,
+    },
     /// The SVID is not the one that was asked for.
     #[error("the server issued an SVID that does not fit the request: {what}")]
     UnfitSvid {
@@ -226,6 +234,7 @@ impl Coded for AgentError {
             Self::ServerBusy { .. } => ReasonCode::new("HM-AGENT-0006"),
             Self::Protocol(_) => ReasonCode::new("HM-AGENT-0007"),
             Self::Call { .. } => ReasonCode::new("HM-AGENT-0008"),
+            Self::TooLarge { .. } => ReasonCode::new("HM-AGENT-0033"),
             Self::UnfitSvid { .. } => ReasonCode::new("HM-AGENT-0009"),
             Self::Clock { .. } => ReasonCode::new("HM-AGENT-0010"),
             Self::Bundle { .. } => ReasonCode::new("HM-AGENT-0011"),
@@ -259,6 +268,7 @@ impl Coded for AgentError {
             | Self::Untrusted { detail, .. }
             | Self::OtherProtocol { detail, .. }
             | Self::Call { detail, .. }
+            | Self::TooLarge { detail, .. }
             | Self::Clock { detail }
             | Self::Bundle { detail }
             | Self::StateCorrupt { detail, .. }

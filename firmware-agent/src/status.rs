@@ -47,6 +47,10 @@ pub(crate) fn classify(call: &'static str, status: &Status) -> AgentError {
             }
         }
         (Code::PermissionDenied, _) => AgentError::NotAccepted { message },
+        (Code::OutOfRange, _) if let Some(detail) = hallmark_api::too_large(&message) => AgentError::TooLarge {
+            call,
+            detail: detail.to_owned(),
+        },
         (Code::ResourceExhausted, _) => AgentError::ServerBusy { message },
         _ => transport(status).unwrap_or_else(|| AgentError::Call {
             call,
@@ -136,5 +140,15 @@ mod tests {
             AgentError::ServerBusy { .. }
         ));
         assert!(matches!(classify("x", &Status::internal("")), AgentError::Call { .. }));
+        let words = "Error, decoded message length too large: found 4206090 bytes, the limit is: 4194304 bytes";
+        let too_large = AgentError::TooLarge {
+            call: "x",
+            detail: "found 4206090 bytes, the limit is: 4194304 bytes".into(),
+        };
+        assert_eq!(classify("x", &Status::out_of_range(words)), too_large);
+        assert!(matches!(
+            classify("x", &Status::out_of_range("")),
+            AgentError::Call { .. }
+        ));
     }
 }

@@ -20,6 +20,10 @@ use crate::{
     server_client::{EntryVersion, Listing, Versions},
 };
 
+/// What an SVID takes beside its DNS names: its own certificate, and those between it and the authority.
+const SVID_BYTES: usize = 4 << 10;
+/// The most that the SVIDs of one call take: their answer is one message, of 4 MiB at most.
+const CALL_BYTES: usize = 3 << 20;
 /// How long an entry waits after its SVID could not be issued.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -39,6 +43,8 @@ pub struct Workloads {
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Told {
     version: EntryVersion,
+    /// What its SVID takes at most in a message.
+    svid_bytes: usize,
     /// SHA-256 of its message. A version names no content: a server whose store was restored gives it again to another.
     content: [u8; 32],
 }
@@ -47,6 +53,12 @@ impl Told {
     fn of(entry: &types::Entry) -> Self {
         Self {
             version: (entry.revision_number, entry.created_at),
+            svid_bytes: entry
+                .dns_names
+                .iter()
+                .map(|name| name.len().saturating_add(4))
+                .sum::<usize>()
+                + SVID_BYTES,
             content: sha256(&entry.encode_to_vec()),
         }
     }
@@ -215,13 +227,20 @@ impl Workloads {
         &self.bundle
     }
 
-    /// Takes entries whose SVID is to be issued at this time of day, at most so many; `steady` is now, too. They are due
-    /// again once `install` or [`put_off`](Self::put_off) has said what became of them.
+    /// Takes entries whose SVID is to be issued at this time of day, at most so many, and no more than fit an answer; `steady`
+    /// is now, too. They are due again once `install` or [`put_off`](Self::put_off) has said what became of them.
     #[must_use]
     pub fn take_due(&mut self, now: SystemTime, steady: Instant, most: usize) -> Vec<Arc<WorkloadEntry>> {
         self.give_up(now);
         let due = self.entries.values_mut().filter(|held| held.is_due(now, steady));
+        let mut bytes = 0_usize;
+        let fits = |held: &&mut Held| {
+            let is_first = bytes == 0;
+            bytes = bytes.saturating_add(held.told.svid_bytes);
+            is_first || bytes <= CALL_BYTES
+        };
         due.take(most)
+            .take_while(fits)
             .map(|held| {
                 held.asked = Some(Arc::clone(&held.entry));
                 Arc::clone(&held.entry)

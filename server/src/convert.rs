@@ -5,6 +5,7 @@ mod challenge;
 mod denial;
 mod entry;
 mod id;
+mod page;
 mod selector;
 mod tpm2;
 
@@ -13,6 +14,7 @@ pub use challenge::challenge_message;
 pub use denial::{Denial, DenialReason, denied};
 pub use entry::{apply_mask, entry_draft, entry_filter, entry_message};
 pub use id::{id_message, spiffe_id};
+pub use page::{PAGE_BYTES, next_page};
 pub use selector::{selector_match, selector_messages, selectors, trust_domain_match};
 pub use tpm2::{claim, proof};
 

@@ -428,3 +428,32 @@ fn an_svid_that_is_not_prefetched_ends_once_nobody_asks_for_a_lifetime() {
     now += 50 * SECOND;
     assert_eq!(renew(&mut workloads, now), ["b"]);
 }
+
+#[test]
+fn one_call_asks_for_no_more_than_fits_its_answer() {
+    let (mut workloads, _cache) = empty();
+    let now = UNIX_EPOCH + 100 * SECOND;
+    let large = |n: usize| types::Entry {
+        dns_names: (0..250)
+            .map(|name| format!("{name}.{}.example", "n".repeat(230)))
+            .collect(),
+        ..entry(&format!("e{n:03}"), "/a", 0)
+    };
+    workloads.apply(listing(&(0..100).map(large).collect::<Vec<_>>()));
+    let mut calls = Vec::new();
+    loop {
+        match workloads.take_due(now, Instant::now(), 500).len() {
+            0 => break,
+            asked => calls.push(asked),
+        }
+    }
+    assert!(
+        calls.len() > 1 && calls.iter().all(|asked| asked * 61_000 < 4 << 20),
+        "{calls:?}"
+    );
+    assert_eq!(calls.iter().sum::<usize>(), 100);
+    let (mut workloads, _cache) = empty();
+    let small = |n: usize| entry(&format!("e{n:03}"), "/a", 0);
+    workloads.apply(listing(&(0..501).map(small).collect::<Vec<_>>()));
+    assert_eq!(workloads.take_due(now, Instant::now(), 500).len(), 500, "the control");
+}

@@ -83,5 +83,12 @@ pub use hallmark::admin::v1 as admin;
 /// may be in any language.
 pub const REASON: &str = "hallmark-reason-bin";
 
+/// What gRPC's libraries say of a message that is larger than its reader takes: its size, and the limit. `None` where a status'
+/// words are others.
+#[must_use]
+pub fn too_large(words: &str) -> Option<&str> {
+    words.split_once("message length too large: ").map(|(_, sizes)| sizes)
+}
+
 /// The Workload API's file descriptor set, for server reflection (SPIFFE Workload Endpoint, section 7).
 pub const WORKLOAD_DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/workload.bin"));

@@ -24,7 +24,7 @@ use tonic::{
 
 use crate::error::CliError;
 
-/// How many items are asked for at once: far below the 4 MiB that one gRPC message may have.
+/// How many items are asked for at once; the server sends fewer where they are large.
 const PAGE: i32 = 500;
 /// The longest report of an import: every machine of the largest file in several lists.
 const IMPORT: usize = 64 * 1024 * 1024;

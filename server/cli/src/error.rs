@@ -38,6 +38,8 @@ pub(crate) enum CliError {
     Unimplemented { message: String },
     #[error("the server failed: {message}")]
     Server { message: String },
+    #[error("a message between this program and the server is larger than its reader takes")]
+    TooLarge { sizes: String },
     #[error("the server's answer cannot be read: {what}")]
     Answer { what: String },
     #[error("no id starts with {prefix:?}")]
@@ -131,6 +133,7 @@ impl CliError {
             | Self::DigestList { .. }
             | Self::UnknownConfig { .. } => Exit::Usage,
             Self::Server { .. }
+            | Self::TooLarge { .. }
             | Self::Answer { .. }
             | Self::Bundle(_)
             | Self::Program { .. }
@@ -252,6 +255,10 @@ fn list_of(message: &str) -> &'static str {
 
 impl From<tonic::Status> for CliError {
     fn from(status: tonic::Status) -> Self {
+        if let (Code::OutOfRange, Some(sizes)) = (status.code(), hallmark_api::too_large(status.message())) {
+            let sizes = hallmark_host::printable(sizes);
+            return Self::TooLarge { sizes };
+        }
         Self::of_code(status.code(), hallmark_host::printable_lines(status.message()))
     }
 }
@@ -269,6 +276,7 @@ impl Coded for CliError {
             Self::Unimplemented { .. } => ReasonCode::new("HM-CLI-0008"),
             Self::Server { .. } => ReasonCode::new("HM-CLI-0009"),
             Self::Answer { .. } => ReasonCode::new("HM-CLI-0010"),
+            Self::TooLarge { .. } => ReasonCode::new("HM-CLI-0025"),
             Self::NoMatch { .. } => ReasonCode::new("HM-CLI-0011"),
             Self::Ambiguous { .. } => ReasonCode::new("HM-CLI-0012"),
             Self::NotConfirmed => ReasonCode::new("HM-CLI-0013"),
@@ -317,6 +325,7 @@ impl Coded for CliError {
 
     fn compared(&self) -> Option<String> {
         match self {
+            Self::TooLarge { sizes } => Some(sizes.clone()),
             Self::Ambiguous { found, .. } => Some(format!("among others {}", found.join(", "))),
             Self::Similar { id } => Some(format!("entry {id} has the same SPIFFE ID, parent and selectors")),
             Self::UnknownReason { near, .. } => Some(format!("the nearest is {}", near.as_ref()?)),
@@ -426,6 +435,20 @@ mod tests {
         ] {
             lines(status);
         }
+    }
+
+    #[test]
+    fn a_message_above_a_limit_is_told_as_what_it_is() {
+        let words = "Error, decoded message length too large: found 4206090 bytes, the limit is: 4194304 bytes";
+        let report = CliError::from(tonic::Status::out_of_range(words)).report();
+        assert!(
+            report.starts_with("HM-CLI-0025: ")
+                && report.contains("found 4206090 bytes, the limit is: 4194304 bytes")
+                && !report.contains("Error,"),
+            "{report}"
+        );
+        let other = CliError::from(tonic::Status::out_of_range("x")).report();
+        assert!(other.starts_with("HM-CLI-0003: "), "the control: {other}");
     }
 
     #[test]

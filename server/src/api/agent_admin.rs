@@ -15,7 +15,7 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     caller::{self, Caller},
-    convert::{agent_message, expires_before, selector_match, spiffe_id},
+    convert::{agent_message, expires_before, next_page, selector_match, spiffe_id},
     journal::Journal,
     nodes::{Ask, ChangeFailed, Nodes},
 };
@@ -63,12 +63,15 @@ pub fn list(journal: &Journal, request: Request<ListAgentsRequest>) -> Result<Re
         limit,
     );
     let mask = request.output_mask.as_ref();
+    let mut messages = page.iter().map(|agent| agent_message(agent, mask)).peekable();
+    let agents = next_page(&mut messages, limit);
+    let more = more || messages.peek().is_some();
+    let last = agents.len().checked_sub(1).and_then(|last| page.get(last));
     Ok(Response::new(ListAgentsResponse {
-        agents: page.iter().map(|agent| agent_message(agent, mask)).collect(),
-        next_page_token: page
-            .last()
+        next_page_token: last
             .filter(|_| more)
             .map_or_else(String::new, |agent| agent.id.to_string()),
+        agents,
     }))
 }
 

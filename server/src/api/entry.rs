@@ -27,7 +27,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
     caller,
-    convert::{entry_filter, entry_message},
+    convert::{entry_filter, entry_message, next_page},
     journal::Journal,
 };
 
@@ -71,8 +71,17 @@ impl EntryService {
             (page.entries.into_iter().cloned().collect::<Vec<_>>(), page.next)
         };
         let mask = request.output_mask.as_ref();
+        let mut messages = entries.iter().map(|entry| entry_message(entry, mask)).peekable();
+        let page = next_page(&mut messages, usize::MAX);
+        let is_cut = messages.peek().is_some();
+        let last = page.len().checked_sub(1).and_then(|last| entries.get(last));
+        let next = if is_cut {
+            last.map(|last| PageToken::after(last))
+        } else {
+            next
+        };
         Ok(ListEntriesResponse {
-            entries: entries.iter().map(|entry| entry_message(entry, mask)).collect(),
+            entries: page,
             next_page_token: next.map_or_else(String::new, |token| token.encode()),
         })
     }

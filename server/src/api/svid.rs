@@ -27,6 +27,10 @@ use crate::{
 
 /// The most SVIDs in one batch.
 const MAX_BATCH: usize = 500;
+/// The most that the SVIDs of one answer take: agents read messages of 4 MiB.
+const ANSWER_BYTES: usize = 3 << 20;
+/// What an SVID takes beside its DNS names: its own certificate, and those between it and the authority.
+const SVID_BYTES: usize = 4 << 10;
 /// A CSR is a key, a signature and a few names; larger ones are not read.
 const MAX_CSR: usize = 16 * 1024;
 
@@ -127,6 +131,19 @@ impl SvidService {
         })
     }
 
+    /// How many of the first items fit one answer, and at least one.
+    fn fitting(&self, params: &[NewX509svidParams]) -> usize {
+        let state = self.journal.state();
+        let mut bytes = 0_usize;
+        let fits = |params: &&NewX509svidParams| {
+            let entry = state.entries().entry(params.entry_id.as_str());
+            let names = entry.map_or(0, |entry| entry.dns_names.iter().map(|name| name.len() + 4).sum());
+            bytes = bytes.saturating_add(SVID_BYTES).saturating_add(names);
+            bytes <= ANSWER_BYTES
+        };
+        params.iter().take_while(fits).count().max(1)
+    }
+
     /// Issues what the items are granted. What has changed between the grant and the record of the intents is looked at
     /// again: nothing is signed by what no longer counts. Items that others change again and again hold up no others: a batch
     /// that does not come through is split.
@@ -197,6 +214,14 @@ const PAUSE: Duration = Duration::from_millis(1);
 
 fn changes_too_often() -> ItemResult {
     let status = Status::unavailable("what this SVID rests on changes too often to sign it; try again");
+    ItemResult {
+        status: Some(failed_item(&status)),
+        svid: None,
+    }
+}
+
+fn answer_is_full() -> ItemResult {
+    let status = Status::resource_exhausted("the SVIDs of this batch do not fit one answer; ask again for this one");
     ItemResult {
         status: Some(failed_item(&status)),
         svid: None,
@@ -310,7 +335,9 @@ impl Svid for SvidService {
         }
         let params: Vec<_> = params.into_iter().map(detached).collect();
         self.limits.signing.take(address, asked).await?;
-        let results = self.issue(&id, &params).await?;
+        let (first, rest) = params.split_at(self.fitting(&params).min(params.len()));
+        let mut results = self.issue(&id, first).await?;
+        results.extend(rest.iter().map(|_| answer_is_full()));
         // What a ban finds on its way is not handed out.
         caller::standing(&self.journal, &id)?;
         Ok(Response::new(BatchNewX509svidResponse { results }))

@@ -46,6 +46,9 @@ impl EntryDraft {
     pub const MAX_SELECTORS: usize = 256;
     /// The most DNS names of one entry.
     pub const MAX_DNS_NAMES: usize = 256;
+    /// The most that one entry may take in a message, in bytes: agents and tools read messages of 4 MiB, and none of them can
+    /// be helped with an entry that does not fit one.
+    pub const MAX_BYTES: usize = 256 * 1024;
 
     /// A draft with the three things that every entry has, and nothing more.
     #[must_use]
@@ -104,6 +107,10 @@ impl EntryDraft {
     }
 
     fn check(&self, trust_domain: &TrustDomain, bundle_known: impl Fn(&TrustDomain) -> bool) -> Result<(), EntryError> {
+        let bytes = self.most_bytes();
+        if bytes > Self::MAX_BYTES {
+            return Err(EntryError::TooLarge { bytes });
+        }
         check_spiffe_id(&self.spiffe_id, trust_domain)?;
         if !self.parent_id.is_member_of(trust_domain) {
             return Err(EntryError::ForeignParent {
@@ -135,6 +142,22 @@ impl EntryDraft {
             }
         }
         Ok(())
+    }
+
+    /// What its message takes at most: its texts, each with what stands before it, and its numbers.
+    fn most_bytes(&self) -> usize {
+        const BEFORE_A_TEXT: usize = 16;
+        const NUMBERS: usize = 256;
+        let ids = [&self.spiffe_id, &self.parent_id].map(|id| id.as_str().len());
+        let selectors = self.selectors.iter();
+        let selectors = selectors.map(|selector| selector.kind().len() + selector.value().len());
+        let names = self.dns_names.iter().map(String::len);
+        let foreign = self.federates_with.iter().map(|name| name.as_str().len());
+        let texts = ids.into_iter().chain(selectors).chain(names).chain(foreign);
+        let texts = texts.fold(0_usize, |sum, text| {
+            sum.saturating_add(text.saturating_add(BEFORE_A_TEXT))
+        });
+        texts.saturating_add(self.hint.len()).saturating_add(NUMBERS)
     }
 
     fn check_selectors(&self) -> Result<(), EntryError> {
@@ -236,7 +259,8 @@ pub(crate) fn check_dns_names(names: &[String]) -> Result<(), EntryError> {
     for name in names {
         let labels = name.strip_prefix("*.").unwrap_or(name);
         if name.len() > 253 || !labels.split('.').all(is_label) {
-            return Err(EntryError::DnsName { name: name.clone() });
+            let name = name.chars().take(254).collect();
+            return Err(EntryError::DnsName { name });
         }
         if !seen.insert(name.to_ascii_lowercase()) {
             return Err(EntryError::DnsNameTwice { name: name.clone() });

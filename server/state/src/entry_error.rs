@@ -57,6 +57,12 @@ pub enum EntryError {
         /// How many.
         count: usize,
     },
+    /// More bytes than always fit a message.
+    #[error("the entry is too large")]
+    TooLarge {
+        /// What it takes at most in a message.
+        bytes: usize,
+    },
     /// A lifetime below zero.
     #[error("a lifetime is negative")]
     NegativeTtl {
@@ -145,6 +151,7 @@ impl Coded for EntryError {
             Self::StoredWithTwoKinds { .. } => ReasonCode::new("HM-REG-0017"),
             Self::StoredWithoutPrefetch => ReasonCode::new("HM-REG-0018"),
             Self::TtlAboveMax { .. } => ReasonCode::new("HM-REG-0019"),
+            Self::TooLarge { .. } => ReasonCode::new("HM-REG-0090"),
         }
     }
 
@@ -156,6 +163,7 @@ impl Coded for EntryError {
             Self::ForeignId { trust_domain, found } | Self::ForeignParent { trust_domain, found } => {
                 Some(format!("expected trust domain {trust_domain}, found {found}"))
             }
+            Self::TooLarge { bytes } => Some(most(*bytes, EntryDraft::MAX_BYTES, "bytes")),
             Self::ReservedId { found } => Some(format!("found {found}")),
             Self::TooManySelectors { count } => Some(most(*count, EntryDraft::MAX_SELECTORS, "selectors")),
             Self::NegativeTtl { seconds } => Some(format!("{seconds} seconds, 0 or more allowed")),

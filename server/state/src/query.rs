@@ -81,6 +81,12 @@ pub(crate) type Place = (i64, EntryId);
 pub struct PageToken(pub(crate) Place);
 
 impl PageToken {
+    /// The page behind this entry.
+    #[must_use]
+    pub fn after(entry: &Entry) -> Self {
+        Self((entry.created_at, entry.id.clone()))
+    }
+
     /// The token's text, as the caller gets it.
     #[must_use]
     pub fn encode(&self) -> String {

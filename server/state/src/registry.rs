@@ -137,7 +137,7 @@ impl Registry {
                 continue;
             };
             if size != 0 && page.entries.len() == size {
-                page.next = page.entries.last().map(|last| PageToken(place_of(last)));
+                page.next = page.entries.last().map(|last| PageToken::after(last));
                 break;
             }
             page.entries.push(entry);

@@ -94,7 +94,7 @@ pub enum StoreError {
         reason: String,
     },
     /// A row does not read back as what was written.
-    #[error("a stored {what} does not read back")]
+    #[error("what is stored as {what} does not read back")]
     Undecodable {
         /// What kind of row, and which.
         what: String,

@@ -13,7 +13,10 @@ mod conformance;
 use std::{collections::BTreeSet, path::Path};
 
 use aws_lc_rs::digest::{SHA256, digest};
-use conformance::{accepted, all_events, happened, intents, outcome, trust_domain};
+use conformance::{
+    AROUND_JUMPS, accepted, all_events, commit_at, found_by_time, happened, intents, outcome, times_with_jumps,
+    trust_domain,
+};
 use hallmark_reason::Coded as _;
 use hallmark_state::{Outcome, journal::encoding};
 use hallmark_store::{SqliteOptions, SqliteStore, Store, StoreError};
@@ -288,4 +291,26 @@ fn an_older_store_is_not_verified_and_not_changed() {
         .unwrap()
         .pragma_query_value(None, "user_version", |row| row.get::<_, u32>(0));
     assert_eq!(version.unwrap(), 10);
+}
+
+/// A store of a version before this one has no list of the places where the clock went back: they are found again.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_clock_went_back_is_found_again_at_a_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("server.db");
+    let all = times_with_jumps();
+    let (before, after) = all.split_at(150);
+    let store = open(&file).unwrap();
+    commit_at(&store, before).await;
+    drop(store);
+    let raw = Connection::open(&file).unwrap();
+    let forget = "DELETE FROM meta WHERE key = 'journal_time_runs'";
+    assert_eq!(raw.execute(forget, []).unwrap(), 1, "the control: it was stored");
+    drop(raw);
+    let store = open(&file).unwrap();
+    found_by_time(&store, before, &AROUND_JUMPS).await;
+    commit_at(&store, after).await;
+    found_by_time(&store, &all, &AROUND_JUMPS).await;
+    drop(store);
+    found_by_time(&open(&file).unwrap(), &all, &AROUND_JUMPS).await;
 }

@@ -10,7 +10,7 @@ use hallmark_api::{
 use hallmark_server::api::entry::prune;
 use tonic::Code;
 
-use crate::lab::{Lab, entry, id_message, isolated, local};
+use crate::lab::{Lab, entry, id_message, isolated, large, local};
 
 fn code(status: Option<&types::Status>) -> Code {
     Code::from_i32(status.unwrap().code)
@@ -340,6 +340,77 @@ fn expired_entries_are_taken_away_and_recorded() {
             let lab = Lab::start(&folder).await;
             assert_eq!(paths(&lab).len(), 3);
             lab.stop().await;
+        },
+    );
+}
+
+/// One that alone is more than a message takes could reach no agent.
+#[test]
+fn an_entry_has_a_size() {
+    isolated("entries::an_entry_has_a_size", |folder| async move {
+        let lab = Lab::start(&folder).await;
+        let long = |count: usize| {
+            let selectors = (0..count).map(|n| types::Selector {
+                r#type: "unix".into(),
+                value: format!("path:/{n}/{}", "p".repeat(8000)),
+            });
+            types::Entry {
+                selectors: selectors.collect(),
+                ..entry("/web", "/node", 1)
+            }
+        };
+        let created = lab.create(vec![long(33), long(30)]).await;
+        let words = &created[0].status.as_ref().unwrap().message;
+        assert_eq!(code(created[0].status.as_ref()), Code::InvalidArgument);
+        assert!(
+            words.contains("bytes, at most 262144 allowed") && words.ends_with("(HM-REG-0090)"),
+            "{words}"
+        );
+        assert_eq!(code(created[1].status.as_ref()), Code::Ok, "the control");
+    });
+}
+
+/// A change of few bytes can have an answer of many.
+#[test]
+fn a_batch_whose_answer_nobody_could_read_changes_nothing() {
+    isolated(
+        "entries::a_batch_whose_answer_nobody_could_read_changes_nothing",
+        |folder| async move {
+            let lab = Lab::start(&folder).await;
+            let entries = large(100, "/node");
+            for some in entries.chunks(50) {
+                lab.create(some.to_vec()).await;
+            }
+            let change = |entry: &types::Entry| types::Entry {
+                id: entry.id.clone(),
+                hint: "new".into(),
+                ..Default::default()
+            };
+            let hint = types::EntryMask {
+                hint: true,
+                ..Default::default()
+            };
+            let update = async |count: usize, output_mask: Option<types::EntryMask>| {
+                let request = BatchUpdateEntryRequest {
+                    entries: entries.iter().take(count).map(change).collect(),
+                    input_mask: Some(hint),
+                    output_mask,
+                };
+                lab.entries.batch_update_entry(local(request)).await
+            };
+            let changed = || {
+                let state = lab.server.journal.state();
+                let is_new = |entry: &&types::Entry| state.entries().entry(&*entry.id).unwrap().hint == "new";
+                entries.iter().filter(is_new).count()
+            };
+            let refused = update(100, None).await.unwrap_err();
+            assert_eq!(refused.code(), Code::InvalidArgument);
+            assert!(refused.message().starts_with("HM-REG-0091: "), "{refused}");
+            assert_eq!(changed(), 0);
+            update(40, None).await.unwrap();
+            assert_eq!(changed(), 40, "the control");
+            update(100, Some(hint)).await.unwrap();
+            assert_eq!(changed(), 100);
         },
     );
 }

@@ -247,3 +247,15 @@ pub(crate) fn entry(path: &str, parent: &str, uid: u32) -> types::Entry {
         ..Default::default()
     }
 }
+
+/// Entries of about 60 kB each.
+pub(crate) fn large(count: u32, parent: &str) -> Vec<types::Entry> {
+    let large = |uid: u32| types::Entry {
+        id: format!("large-{uid}"),
+        dns_names: (0..250)
+            .map(|n| format!("{n}.{0}.{0}.{0}.{0}.example", "n".repeat(56)))
+            .collect(),
+        ..entry(&format!("/large/{uid}"), parent, uid)
+    };
+    (0..count).map(large).collect()
+}

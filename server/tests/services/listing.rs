@@ -14,7 +14,9 @@ use hallmark_spiffe::TrustDomain;
 use hallmark_state::{Change, Entry, Filter};
 use tonic::{Code, Status};
 
-use crate::lab::{Lab, entry, id_message, isolated, local};
+use prost::Message as _;
+
+use crate::lab::{Lab, entry, id_message, isolated, large, local};
 
 /// Five entries below `/node`, and one that differs in everything.
 async fn filled(folder: &std::path::Path) -> Lab {
@@ -194,4 +196,39 @@ fn pages_show_every_entry_once() {
             assert_eq!(list(&lab, bad).await.unwrap_err().code(), Code::InvalidArgument);
         }
     });
+}
+
+#[test]
+fn large_entries_come_in_pages_that_a_client_reads() {
+    isolated(
+        "listing::large_entries_come_in_pages_that_a_client_reads",
+        |folder| async move {
+            let lab = Lab::start(&folder).await;
+            for some in large(100, "/node").chunks(50) {
+                lab.create(some.to_vec()).await;
+            }
+            for page_size in [0, 500] {
+                let (mut ids, mut page_token, mut pages) = (BTreeSet::new(), String::new(), 0);
+                loop {
+                    let request = ListEntriesRequest {
+                        page_size,
+                        page_token,
+                        ..Default::default()
+                    };
+                    let page = list(&lab, request).await.unwrap();
+                    assert!(page.encoded_len() < 4 << 20);
+                    pages += 1;
+                    for entry in page.entries {
+                        assert!(ids.insert(entry.id), "an entry came twice");
+                    }
+                    page_token = page.next_page_token;
+                    if page_token.is_empty() {
+                        break;
+                    }
+                }
+                assert_eq!(ids.len(), 100);
+                assert!(pages > 4, "the control: {pages}");
+            }
+        },
+    );
 }

@@ -1,11 +1,15 @@
 //! What is recorded beside what is done.
 
-use hallmark_api::types;
+use hallmark_api::{
+    admin::{ListRecordsRequest, ListRecordsResponse, admin_server::Admin as _},
+    types,
+};
 use hallmark_state::{Outcome, RecordFilter, RecordKind, RecordQuery, StoredRecord};
-use tonic::Code;
+use prost::Message as _;
+use tonic::{Code, Status};
 
 use crate::{
-    lab::{Lab, entry, isolated},
+    lab::{Lab, entry, isolated, large, local},
     svids::{batch, csr},
 };
 
@@ -129,6 +133,88 @@ fn administrators_acts_are_recorded_with_their_name() {
                 (&"entry-created".into(), &"uid:0".into())
             );
             assert_eq!(detail["selectors"], serde_json::json!(["unix:uid:1"]));
+        },
+    );
+}
+
+async fn listed(lab: &Lab, request: ListRecordsRequest) -> Result<ListRecordsResponse, Status> {
+    let answer = lab.server.services.admin.list_records(local(request)).await;
+    answer.map(tonic::Response::into_inner)
+}
+
+/// A collector that goes on behind a record that a restored store does not have must not hear nothing.
+#[test]
+fn a_place_beyond_the_last_record_is_refused() {
+    isolated(
+        "records::a_place_beyond_the_last_record_is_refused",
+        |folder| async move {
+            let lab = Lab::start(&folder).await;
+            lab.create(vec![entry("/web", "/node", 1)]).await;
+            let last = records(&lab, RecordFilter::All).await.last().unwrap().sequence;
+            let asked = |after, newest_first, kind: &str| ListRecordsRequest {
+                after,
+                newest_first,
+                kind: kind.into(),
+                ..Default::default()
+            };
+            for kind in ["", "verdict"] {
+                let end = listed(&lab, asked(last, false, kind)).await.unwrap();
+                assert!(end.records.is_empty(), "the control: nothing is new");
+                assert!(listed(&lab, asked(last + 1, true, kind)).await.is_ok());
+                for beyond in [
+                    asked(last + 1, false, kind),
+                    asked(last + 2, true, kind),
+                    asked(u64::MAX, false, kind),
+                ] {
+                    let named = beyond.after;
+                    let refused = listed(&lab, beyond).await.unwrap_err();
+                    assert_eq!(refused.code(), Code::InvalidArgument);
+                    let words = refused.message();
+                    assert!(
+                        words.starts_with("HM-REG-0092: ")
+                            && words.contains(&format!("the last record is {last}, named was {named}")),
+                        "{words}"
+                    );
+                }
+            }
+        },
+    );
+}
+
+#[test]
+fn large_records_come_in_answers_that_a_client_reads() {
+    isolated(
+        "records::large_records_come_in_answers_that_a_client_reads",
+        |folder| async move {
+            let lab = Lab::start(&folder).await;
+            for some in large(100, "/node").chunks(50) {
+                lab.create(some.to_vec()).await;
+            }
+            let all = records(&lab, RecordFilter::All).await;
+            for newest_first in [false, true] {
+                let mut request = ListRecordsRequest {
+                    limit: 1000,
+                    newest_first,
+                    ..Default::default()
+                };
+                let (mut found, mut answers) = (Vec::new(), 0);
+                loop {
+                    let answer = listed(&lab, request.clone()).await.unwrap();
+                    assert!(answer.encoded_len() < 4 << 20);
+                    answers += 1;
+                    found.extend(answer.records.iter().map(|record| record.sequence));
+                    request.after = *found.last().unwrap();
+                    if !answer.more {
+                        break;
+                    }
+                }
+                let mut expected: Vec<u64> = all.iter().map(|record| record.sequence).collect();
+                if newest_first {
+                    expected.reverse();
+                }
+                assert!(answers > 4, "the control: {answers}");
+                assert_eq!(found, expected);
+            }
         },
     );
 }

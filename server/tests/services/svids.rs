@@ -18,11 +18,12 @@ use hallmark_api::{
     types,
 };
 use hallmark_spiffe::{SpiffeId, x509};
+use prost::Message as _;
 use rcgen::{CertificateParams, KeyPair, SanType};
 use tonic::{Code, Status};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use crate::lab::{Lab, entry, from_agent, id_message, isolated, local};
+use crate::lab::{Lab, entry, from_agent, id_message, isolated, large, local};
 
 /// A CSR of a fresh key, with these URI and DNS names.
 pub(crate) fn csr(uris: &[&str], dns_names: &[&str]) -> Bytes {
@@ -368,6 +369,37 @@ fn an_entry_that_never_rests_holds_up_no_other() {
                 assert!(writer.await.unwrap() > 0);
             }
             Arc::into_inner(lab).unwrap().stop().await;
+        },
+    );
+}
+
+/// What does not fit one answer is asked for again, and all of it is issued in the end.
+#[test]
+fn large_svids_come_in_answers_that_an_agent_reads() {
+    isolated(
+        "svids::large_svids_come_in_answers_that_an_agent_reads",
+        |folder| async move {
+            let lab = Lab::start(&folder).await;
+            let a = lab.attested("aa", &["tpm2:model:x"]).await;
+            let entries = large(80, a.path());
+            for some in entries.chunks(40) {
+                lab.create(some.to_vec()).await;
+            }
+            let csr = csr(&[], &[]);
+            let mut open: Vec<&str> = entries.iter().map(|entry| entry.id.as_str()).collect();
+            let mut calls = 0;
+            while !open.is_empty() {
+                let items: Vec<_> = open.iter().map(|id| (*id, csr.clone())).collect();
+                let response = batch(&lab, &a, &items).await.unwrap();
+                assert!(response.encoded_len() < 4 << 20, "{}", response.encoded_len());
+                let codes = codes(&response);
+                let issued = codes.iter().filter(|code| **code == Code::Ok).count();
+                assert!(issued > 0 && codes[..issued].iter().all(|code| *code == Code::Ok));
+                assert!(codes[issued..].iter().all(|code| *code == Code::ResourceExhausted));
+                open.drain(..issued);
+                calls += 1;
+            }
+            assert!(calls > 1, "the control");
         },
     );
 }

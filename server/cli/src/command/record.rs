@@ -46,7 +46,7 @@ pub(crate) enum RecordCommand {
     #[command(after_help = "Examples:
   hallmark record export > records.jsonl
   hallmark record export --since 2026-11-01T00:00:00Z --until 2026-12-01T00:00:00Z > november.jsonl
-  hallmark record export --after 4711    what came after record 4711")]
+  hallmark record export --after 4711    what came after record 4711; refused where the journal ends before it")]
     Export {
         #[command(flatten)]
         which: Which,
@@ -148,22 +148,28 @@ async fn newest(client: &Client, mut request: ListRecordsRequest, limit: u32) ->
     loop {
         let missing = limit.saturating_sub(u32::try_from(found.len()).unwrap_or(u32::MAX));
         request.limit = missing.min(PAGE);
-        let page = client.admin().list_records(request.clone()).await?.into_inner().records;
-        let is_last = page.len() < usize::try_from(request.limit).unwrap_or(usize::MAX);
+        let (page, is_last) = page(client, &request).await?;
         request.after = page.last().map_or(0, |record| record.sequence);
         found.extend(page);
         // Before the very first there is nothing; 0 would mean the newest again.
-        if is_last || missing <= PAGE || request.after <= 1 {
+        let is_enough = found.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
+        if is_last || is_enough || request.after <= 1 {
             return Ok(found);
         }
     }
 }
 
+/// A page of records, and whether it is the last one.
+async fn page(client: &Client, request: &ListRecordsRequest) -> Result<(Vec<Record>, bool), CliError> {
+    let page = client.admin().list_records(request.clone()).await?.into_inner();
+    let is_full = page.records.len() >= usize::try_from(request.limit).unwrap_or(usize::MAX);
+    Ok((page.records, !is_full && !page.more))
+}
+
 async fn export(client: &Client, mut request: ListRecordsRequest) -> Result<(), CliError> {
     request.limit = PAGE;
     loop {
-        let page = client.admin().list_records(request.clone()).await?.into_inner().records;
-        let is_last = page.len() < usize::try_from(PAGE).unwrap_or(usize::MAX);
+        let (page, is_last) = page(client, &request).await?;
         if let Some(last) = page.last() {
             request.after = last.sequence;
         }
@@ -201,8 +207,7 @@ pub(crate) async fn watch(context: &Context, client: &Client, node: Option<Strin
                 ..request.clone()
             };
             loop {
-                let page = client.admin().list_records(request.clone()).await?.into_inner().records;
-                let is_last = page.len() < usize::try_from(PAGE).unwrap_or(usize::MAX);
+                let (page, is_last) = page(client, &request).await?;
                 request.after = page.last().map_or(request.after, |record| record.sequence);
                 new.extend(page);
                 if is_last {

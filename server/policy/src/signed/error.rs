@@ -125,7 +125,10 @@ impl Coded for SignedFileError {
                 "if it is meant for {expected} too: hallmark policy sign FILE --key KEY --trust-domain {expected} -o OUT"
             ),
             Self::RolledBack { applied, .. } => {
-                format!("set `serial = {}` or higher and sign again", applied.saturating_add(1))
+                format!(
+                    "set `serial = {}` or higher; sign the file again if it is a signed one",
+                    applied.saturating_add(1)
+                )
             }
             _ => return None,
         })

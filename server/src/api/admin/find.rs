@@ -4,14 +4,20 @@ use std::{collections::BTreeSet, pin::Pin, sync::Arc};
 
 use futures_util::Stream;
 use hallmark_api::admin::{FindIdsRequest, FindIdsResponse, ListServedEntriesResponse};
+use hallmark_node::EkId;
 use hallmark_spiffe::SpiffeId;
 use tonic::Status;
 
-use crate::{api::entry::authorised, convert::entry_message, journal::Journal, nodes::id_of_line};
+use crate::{
+    api::entry::authorised,
+    convert::{entry_message, next_page},
+    journal::Journal,
+    nodes::id_of_line,
+};
 
 /// Enough to tell some of several.
 const MOST: usize = 6;
-/// Entries in one message: even large ones stay below gRPC's message size.
+/// Entries in one message; fewer where they are large.
 const PART: usize = 250;
 
 /// A stream of the entries that a node serves.
@@ -24,22 +30,8 @@ pub(super) type Parts = Pin<Box<dyn Stream<Item = Result<ListServedEntriesRespon
 pub(super) fn ids(journal: &Journal, request: &FindIdsRequest) -> Result<FindIdsResponse, Status> {
     let prefix = request.prefix.as_str();
     let ids = match request.kind.as_str() {
-        "entry" => {
-            let state = journal.state();
-            state
-                .entries()
-                .ids_from(prefix, MOST)
-                .iter()
-                .map(ToString::to_string)
-                .collect()
-        }
-        "inventory" => {
-            let prefix = prefix.to_ascii_lowercase();
-            let known = Arc::clone(journal.state().inventory());
-            let keys = known.lines().values().flat_map(|line| line.eks());
-            let keys = keys.map(|ek| ek.to_string());
-            keys.filter(|ek| ek.starts_with(&prefix)).take(MOST).collect()
-        }
+        "entry" => entries(journal, prefix),
+        "inventory" => lines(journal, &prefix.to_ascii_lowercase()),
         "node" => nodes(journal, prefix),
         other => {
             return Err(Status::invalid_argument(format!(
@@ -48,6 +40,29 @@ pub(super) fn ids(journal: &Journal, request: &FindIdsRequest) -> Result<FindIds
         }
     };
     Ok(FindIdsResponse { ids })
+}
+
+/// Entries. One that is named whole is found at once: commands name many.
+fn entries(journal: &Journal, prefix: &str) -> Vec<String> {
+    let state = journal.state();
+    if let Some(entry) = state.entries().entry(prefix) {
+        return vec![entry.id.to_string()];
+    }
+    let ids = state.entries().ids_from(prefix, MOST);
+    ids.into_iter().map(ToString::to_string).collect()
+}
+
+/// EKs of the inventory's lines, likewise.
+fn lines(journal: &Journal, prefix: &str) -> Vec<String> {
+    let known = Arc::clone(journal.state().inventory());
+    if let Ok(ek) = EkId::parse(prefix)
+        && known.line(&ek).is_some()
+    {
+        return vec![ek.to_string()];
+    }
+    let keys = known.lines().values().flat_map(|line| line.eks());
+    let keys = keys.map(|ek| ek.to_string());
+    keys.filter(|ek| ek.starts_with(prefix)).take(MOST).collect()
 }
 
 /// Nodes, those included that only the inventory knows: by the start of the last part of their id.
@@ -78,12 +93,11 @@ pub(super) fn served(journal: &Journal, node: &str) -> Result<Parts, Status> {
         return Err(Status::not_found("agent not found"));
     }
     let entries = authorised(journal, &id);
-    let parts: Vec<Result<ListServedEntriesResponse, Status>> = entries
-        .chunks(PART)
-        .map(|part| {
-            let entries = part.iter().map(|entry| entry_message(entry, None)).collect();
-            Ok(ListServedEntriesResponse { entries })
-        })
-        .collect();
+    let mut entries = entries.into_iter().map(|entry| entry_message(&entry, None)).peekable();
+    let parts = std::iter::from_fn(move || {
+        entries.peek()?;
+        let entries = next_page(&mut entries, PART);
+        Some(Ok(ListServedEntriesResponse { entries }))
+    });
     Ok(Box::pin(futures_util::stream::iter(parts)))
 }

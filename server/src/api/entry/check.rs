@@ -3,14 +3,15 @@
 use futures_util::{Stream, StreamExt as _};
 use hallmark_api::admin::{CheckEntriesRequest, CheckEntriesResponse, RefusedEntry};
 use hallmark_state::decide::StagedEntries;
+use prost::Message as _;
 use tonic::Status;
 
 use super::EntryChanges;
-use crate::caller::Caller;
+use crate::{caller::Caller, convert::PAGE_BYTES};
 
 /// The most changes that are looked at together: above the largest file of entries.
 const MAX_CHANGES: usize = 500_000;
-/// The most refusals that are told.
+/// The most refusals that are told; fewer where their words are many.
 const MAX_REFUSED: usize = 500;
 
 impl EntryChanges {
@@ -24,7 +25,7 @@ impl EntryChanges {
         mut parts: impl Stream<Item = Result<CheckEntriesRequest, Status>> + Unpin,
     ) -> Result<CheckEntriesResponse, Status> {
         let mut staged = StagedEntries::default();
-        let (mut refused, mut count) = (Vec::new(), 0_usize);
+        let (mut refused, mut count, mut bytes) = (Vec::new(), 0_usize, 0_usize);
         while let Some(part) = parts.next().await {
             let outcomes = self.rehearse(by, &mut staged, &part?)?;
             let places = count..;
@@ -35,17 +36,19 @@ impl EntryChanges {
                 )));
             }
             for (place, (status, similar_id)) in places.zip(outcomes) {
-                if status.code != 0 {
-                    refused.push(RefusedEntry {
-                        place: u64::try_from(place).unwrap_or(u64::MAX),
-                        status: Some(status),
-                        similar_id,
-                    });
+                if status.code == 0 {
+                    continue;
                 }
-            }
-            if refused.len() >= MAX_REFUSED {
-                refused.truncate(MAX_REFUSED);
-                break;
+                let one = RefusedEntry {
+                    place: u64::try_from(place).unwrap_or(u64::MAX),
+                    status: Some(status),
+                    similar_id,
+                };
+                bytes = bytes.saturating_add(one.encoded_len());
+                if !refused.is_empty() && (refused.len() >= MAX_REFUSED || bytes > PAGE_BYTES) {
+                    return Ok(CheckEntriesResponse { refused });
+                }
+                refused.push(one);
             }
         }
         Ok(CheckEntriesResponse { refused })

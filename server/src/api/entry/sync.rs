@@ -1,7 +1,7 @@
 //! `SyncAuthorizedEntries`: an agent learns what it may serve, and fetches in full only what changed.
 //!
-//! First the server sends everything, if that fits a page; else the revisions of everything, in pages. Then the
-//! agent asks for entries by id, as often as it likes, and ends the stream.
+//! First the server sends everything, if that fits one message; else the revisions of everything, in pages. Then the
+//! agent asks for entries by id, as often as it likes, and ends the stream. What fits is a matter of count and of bytes.
 
 use std::{collections::HashMap, pin::Pin, sync::Arc, time::Duration};
 
@@ -11,13 +11,14 @@ use hallmark_api::{
     types,
 };
 use hallmark_state::Entry;
+use prost::Message;
 use tokio::sync::mpsc;
 use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 use tonic::Status;
 
-use crate::convert::entry_message;
+use crate::convert::{entry_message, next_page};
 
-/// Entries, or revisions, in one message.
+/// Entries, or revisions, in one message; fewer where they are large.
 const PAGE: usize = 500;
 /// The most ids in one request; agents send as many as a page has.
 const MAX_IDS: usize = 10_000;
@@ -61,8 +62,12 @@ where
     check_first(&first)?;
     let mask = first.output_mask;
     let mut entries = authorised();
-    if entries.len() <= PAGE {
-        send_entries(answers, &entries, mask.as_ref()).await;
+    if let Some(entries) = in_one_message(&entries, mask.as_ref()) {
+        let whole = SyncAuthorizedEntriesResponse {
+            entries,
+            ..Default::default()
+        };
+        let _ = answers.send(Ok(whole)).await;
         return Ok(());
     }
     entries.sort_unstable_by(|a, b| a.id.cmp(&b.id));
@@ -124,47 +129,56 @@ fn check_next(request: &SyncAuthorizedEntriesRequest, mask: Option<&types::Entry
     Ok(())
 }
 
+/// All entries, where they fit one message.
+fn in_one_message(entries: &[Arc<Entry>], mask: Option<&types::EntryMask>) -> Option<Vec<types::Entry>> {
+    let mut messages = entries.iter().map(|entry| entry_message(entry, mask)).peekable();
+    let page = next_page(&mut messages, PAGE);
+    messages.peek().is_none().then_some(page)
+}
+
 /// Sends entries in pages, at least one; whether the agent still listens.
 async fn send_entries(answers: &mpsc::Sender<Answer>, entries: &[Arc<Entry>], mask: Option<&types::EntryMask>) -> bool {
-    let page = |entries: &[Arc<Entry>]| SyncAuthorizedEntriesResponse {
-        entries: entries.iter().map(|entry| entry_message(entry, mask)).collect(),
+    let message = |entry: &Entry| entry_message(entry, mask);
+    let answer = |entries| SyncAuthorizedEntriesResponse {
+        entries,
         ..Default::default()
     };
-    send_pages(answers, entries, page).await
+    send_pages(answers, entries, message, answer).await
 }
 
 async fn send_revisions(answers: &mpsc::Sender<Answer>, entries: &[Arc<Entry>]) -> bool {
-    let revision = |entry: &Arc<Entry>| EntryRevision {
+    let revision = |entry: &Entry| EntryRevision {
         id: entry.id.as_str().to_owned(),
         revision_number: entry.revision,
         created_at: entry.created_at,
     };
-    let page = |entries: &[Arc<Entry>]| SyncAuthorizedEntriesResponse {
-        entry_revisions: entries.iter().map(revision).collect(),
+    let answer = |entry_revisions| SyncAuthorizedEntriesResponse {
+        entry_revisions,
         ..Default::default()
     };
-    send_pages(answers, entries, page).await
+    send_pages(answers, entries, revision, answer).await
 }
 
-async fn send_pages(
+async fn send_pages<T: Message>(
     answers: &mpsc::Sender<Answer>,
     entries: &[Arc<Entry>],
-    page: impl Fn(&[Arc<Entry>]) -> SyncAuthorizedEntriesResponse,
+    message: impl Fn(&Entry) -> T,
+    answer: impl Fn(Vec<T>) -> SyncAuthorizedEntriesResponse,
 ) -> bool {
     let mut rest = entries;
     loop {
-        let (now, later) = rest.split_at(rest.len().min(PAGE));
+        let page = next_page(&mut rest.iter().map(|entry| message(entry)).peekable(), PAGE);
+        rest = rest.get(page.len()..).unwrap_or_default();
         let answer = SyncAuthorizedEntriesResponse {
-            more: !later.is_empty(),
-            ..page(now)
+            more: !rest.is_empty(),
+            ..answer(page)
         };
         if answers.send(Ok(answer)).await.is_err() {
             return false;
         }
-        if later.is_empty() {
+        if rest.is_empty() {
             return true;
         }
-        rest = later;
     }
 }
 
@@ -246,6 +260,39 @@ mod tests {
         assert!(revisions.is_sorted_by_key(|revision| &revision.id));
         assert_eq!((revisions[0].id.as_str(), revisions[0].created_at), ("e00000", 7));
         assert_eq!(answers[3].entries[0].id, "e00007");
+    }
+
+    /// As a stock agent reads: whatever the entries are, no message is above its limit.
+    #[tokio::test]
+    async fn large_entries_come_in_messages_that_an_agent_reads() {
+        let large = |count: usize| {
+            let entries = entries(count).into_iter().map(|entry| {
+                let names = (0..256).map(|n| format!("{n}.{}.example", "n".repeat(60)));
+                let dns_names = names.map(|name| name.repeat(3)).collect();
+                Arc::new(Entry {
+                    dns_names,
+                    ..Entry::clone(&entry)
+                })
+            });
+            entries.collect::<Vec<_>>()
+        };
+        const READ: usize = 4 << 20;
+        let all: Vec<String> = (0..100).map(|n| format!("e{n:05}")).collect();
+        let all: Vec<&str> = all.iter().map(String::as_str).collect();
+        let requests = [SyncAuthorizedEntriesRequest::default(), ids(&all)];
+        let requests = tokio_stream::iter(requests.map(Ok));
+        let answers: Vec<Answer> = serve(move || large(100), || Ok(()), requests).collect().await;
+        let answers: Vec<_> = answers.into_iter().map(Result::unwrap).collect();
+        assert!(answers.iter().all(|answer| answer.encoded_len() < READ));
+        assert_eq!((answers[0].entry_revisions.len(), answers[0].more), (100, false));
+        let told: Vec<_> = answers.iter().flat_map(|answer| &answer.entries).collect();
+        assert_eq!(told.len(), 100);
+        assert!(
+            told.iter().map(|entry| entry.encoded_len()).sum::<usize>() > READ,
+            "the control"
+        );
+        let pages = answers.iter().skip(1).map(|answer| answer.more).collect::<Vec<_>>();
+        assert!(pages.len() > 4 && pages.iter().rev().skip(1).all(|more| *more) && pages.last() == Some(&false));
     }
 
     #[tokio::test]

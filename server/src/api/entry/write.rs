@@ -12,12 +12,13 @@ use hallmark_api::{
     },
     types,
 };
-use hallmark_reason::Coded as _;
+use hallmark_reason::{Coded, ReasonCode, Report};
 use hallmark_spiffe::SpiffeId;
 use hallmark_state::{
     EntryDraft, EntryError, EntryId, Role, View,
     decide::{EntryItem, EntryOperation, EntryRefusal, EntryWriter, RoleGap, StagedEntries, write_entries},
 };
+use prost::Message as _;
 use tonic::Status;
 use uuid::Uuid;
 
@@ -26,6 +27,29 @@ use crate::{
     convert::{MAX_BATCH, apply_mask, entry_draft, entry_message, failed_item, ok_item},
     journal::{Act, Failed, Journal, store_failed},
 };
+
+/// The most that the entries of one answer take, encoded: tools read messages of 4 MiB.
+const ANSWER_BYTES: usize = 3 << 20;
+
+/// Nobody could read the answer to a batch.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer to this batch of entries would be too large; nothing was changed")]
+struct AnswerTooLarge {
+    bytes: usize,
+}
+
+impl Coded for AnswerTooLarge {
+    fn code(&self) -> ReasonCode {
+        ReasonCode::new("HM-REG-0091")
+    }
+
+    fn compared(&self) -> Option<String> {
+        Some(format!(
+            "{} bytes of entries, at most {ANSWER_BYTES} allowed",
+            self.bytes
+        ))
+    }
+}
 
 /// An operation, or why the item cannot be one.
 type Operation<'a> = Result<EntryOperation<'a>, Status>;
@@ -60,9 +84,10 @@ impl EntryChanges {
         request: &BatchCreateEntryRequest,
     ) -> Result<BatchCreateEntryResponse, Status> {
         let items = request.entries.iter().map(creation).collect();
-        let items = self.write(by, act, items).await?;
+        let mask = request.output_mask.as_ref();
+        let items = self.write(by, act, items, Some(mask)).await?;
         let answer = |item| {
-            let (status, entry) = answer(item, request.output_mask.as_ref());
+            let (status, entry) = answer(item, mask);
             batch_create_entry_response::Result { status, entry }
         };
         Ok(BatchCreateEntryResponse {
@@ -79,9 +104,10 @@ impl EntryChanges {
     ) -> Result<BatchUpdateEntryResponse, Status> {
         let revisions = revisions(&request.entries, request.input_mask.as_ref());
         let items = revisions.iter().map(|revision| revision.operation()).collect();
-        let items = self.write(by, act, items).await?;
+        let mask = request.output_mask.as_ref();
+        let items = self.write(by, act, items, Some(mask)).await?;
         let answer = |item| {
-            let (status, entry) = answer(item, request.output_mask.as_ref());
+            let (status, entry) = answer(item, mask);
             batch_update_entry_response::Result { status, entry }
         };
         Ok(BatchUpdateEntryResponse {
@@ -97,7 +123,7 @@ impl EntryChanges {
         ids: Vec<String>,
     ) -> Result<BatchDeleteEntryResponse, Status> {
         let items = ids.iter().map(|id| Ok(EntryOperation::Delete(known_id(id)?))).collect();
-        let items = self.write(by, act, items).await?;
+        let items = self.write(by, act, items, None).await?;
         let answer = |(id, item)| {
             let (status, _) = answer(item, None);
             batch_delete_entry_response::Result { status, id }
@@ -107,18 +133,28 @@ impl EntryChanges {
         })
     }
 
-    /// Writes the entries; an item that is no operation stays what it is.
-    async fn write(&self, by: &Caller, act: &Act, items: Vec<Operation<'_>>) -> Result<Vec<Item>, Status> {
+    /// Writes the entries; an item that is no operation stays what it is. `answered` says which of their fields the answer has;
+    /// `None` where it has no entries.
+    async fn write(
+        &self,
+        by: &Caller,
+        act: &Act,
+        items: Vec<Operation<'_>>,
+        answered: Option<Option<&types::EntryMask>>,
+    ) -> Result<Vec<Item>, Status> {
         check_size(items.len())?;
         let (operations, mut places) = sorted(items);
         let configured = self.admin_ids.load();
         let writer = self.writer(by, &configured, &act.reason);
         let decided = self.journal.decide(&act.by, |view| {
-            write_entries(view, &operations, &writer, self.journal.clock().unix())
+            let written = write_entries(view, &operations, &writer, self.journal.clock().unix());
+            let (decision, items) = written.map_err(|gap| no_longer(gap, by))?;
+            require_answerable(&items, answered)?;
+            Ok((decision, items))
         });
         match decided.await {
             Ok(done) => fill(&mut places, done.answer.into_iter().map(Ok)),
-            Err(Failed::Refused(gap)) => return Err(no_longer(gap, by)),
+            Err(Failed::Refused(refusal)) => return Err(refusal),
             Err(Failed::Store(error)) => {
                 // What is right by itself hears that it was not kept; what is wrong stays wrong.
                 let failed = Status::internal(store_failed(&error).message());
@@ -295,6 +331,20 @@ fn check_size(count: usize) -> Result<(), Status> {
         )));
     }
     Ok(())
+}
+
+/// Before anything is changed: whoever asks could not read what became of it.
+fn require_answerable(items: &[EntryItem], answered: Option<Option<&types::EntryMask>>) -> Result<(), Status> {
+    let Some(mask) = answered else { return Ok(()) };
+    let bytes = items.iter().map(|item| match item {
+        EntryItem::Done(entry) | EntryItem::Similar(entry) => entry_message(entry, mask).encoded_len(),
+        EntryItem::Refused(_) => 0,
+    });
+    let bytes: usize = bytes.sum();
+    if bytes <= ANSWER_BYTES {
+        return Ok(());
+    }
+    Err(Status::invalid_argument(Report(&AnswerTooLarge { bytes }).to_string()))
 }
 
 fn unreadable(reason: &str) -> Status {

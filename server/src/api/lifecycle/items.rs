@@ -14,11 +14,12 @@ use tonic::Status;
 use super::{failed, page_size};
 use crate::{
     caller::{self, Caller},
+    convert::next_page,
     journal::Journal,
     nodes::{self, Removal},
 };
 
-/// Most lines on a page: with the longest of labels an answer stays below gRPC's message size.
+/// Most lines on a page; fewer where they are large.
 const PAGE: usize = 250;
 /// Most lines in one removal.
 const MAX_REMOVED: usize = 10_000;
@@ -35,19 +36,16 @@ pub(super) fn list(journal: &Journal, request: &ListInventoryRequest) -> Result<
     let size = page_size(request.page_size, PAGE);
     let state = journal.state();
     let known = state.inventory();
-    let mut lines = known.lines().range((after, Unbounded));
-    let page: Vec<&InventoryItem> = lines.by_ref().take(size).map(|(_, line)| &**line).collect();
-    let next_page_token = match (page.last(), lines.next()) {
-        (Some(last), Some(_)) => last.ek.to_string(),
+    let lines = known.lines().range((after, Unbounded));
+    let mut lines = lines
+        .map(|(_, line)| message(&state, line, journal.clock().unix()))
+        .peekable();
+    let items = next_page(&mut lines, size);
+    let next_page_token = match (items.last(), lines.peek()) {
+        (Some(last), Some(_)) => last.ek.clone(),
         _ => String::new(),
     };
-    Ok(ListInventoryResponse {
-        items: page
-            .into_iter()
-            .map(|line| message(&state, line, journal.clock().unix()))
-            .collect(),
-        next_page_token,
-    })
+    Ok(ListInventoryResponse { items, next_page_token })
 }
 
 fn message(state: &State, line: &InventoryItem, now: i64) -> InventoryMessage {

@@ -16,12 +16,12 @@ use crate::{
     api::agent_admin,
     attest::Facts,
     caller::{self, Caller},
-    convert::id_message,
+    convert::{id_message, next_page},
     journal::Journal,
     nodes::{self, Ask, Nodes},
 };
 
-/// Most nodes on a page: an answer stays below gRPC's message size.
+/// Most nodes on a page; fewer where they are large.
 const PAGE: usize = 2000;
 
 /// A page of the nodes of one state, or of all.
@@ -55,18 +55,17 @@ pub(super) fn list(
     let mut found = wanted.from(&after, size.saturating_add(1));
     let more = found.len() > size;
     found.truncate(size);
-    let next_page_token = match found.last() {
-        Some(last) if more => last.place(&state_now).to_string(),
-        _ => String::new(),
-    };
-    let node = |found: Found<'_>| match found {
+    let node = |found: &Found<'_>| match found {
         Found::Seen(row) => of_row(rules, &state_now, row, now),
         Found::Listed(line) => of_line(rules, &state_now, line),
     };
-    Ok(ListNodesResponse {
-        nodes: found.into_iter().map(node).collect(),
-        next_page_token,
-    })
+    let nodes = next_page(&mut found.iter().map(node).peekable(), size);
+    let last = nodes.len().checked_sub(1).and_then(|last| found.get(last));
+    let next_page_token = match last {
+        Some(last) if more || nodes.len() < found.len() => last.place(&state_now).to_string(),
+        _ => String::new(),
+    };
+    Ok(ListNodesResponse { nodes, next_page_token })
 }
 
 /// The node of this id, if there is one.

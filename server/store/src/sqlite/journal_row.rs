@@ -12,7 +12,7 @@ use hallmark_state::{
 };
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::{apply, json, record_page};
+use super::{apply, json, record_page, time_runs::TimeRuns};
 use crate::StoreError;
 
 /// How far the mark of settled intents may stay behind, in events: it is what the next start reads.
@@ -31,6 +31,7 @@ pub(super) struct Head {
     open: BTreeSet<u64>,
     /// All intents before this event have their outcome.
     settled: u64,
+    runs: TimeRuns,
 }
 
 impl Head {
@@ -60,6 +61,7 @@ impl Head {
             },
         };
         head.settled = apply::meta(path, connection, "settled_event", |text| text.parse().ok())?.unwrap_or_default();
+        head.runs = TimeRuns::read(connection).map_err(|e| StoreError::from_sqlite(path, &e))?;
         head.require_all_before_its_end(path, connection)?;
         Ok(head)
     }
@@ -191,6 +193,8 @@ impl Head {
         let payload = encoding::encode(records.iter().map(|record| &*record.transaction));
         self.chain = chain_after(&self.chain, last.revision, &payload);
         let events = || records.iter().flat_map(|record| &record.transaction.events);
+        let at = last.transaction.events.last();
+        let at = at.map_or(last.transaction.at, |event| time(event, last.transaction.at));
         let kinds = events().fold(0_i64, |kinds, event| kinds | 1 << event.kind().number());
         connection
             .prepare_cached(
@@ -201,10 +205,7 @@ impl Head {
                 last.revision,
                 first.first_event,
                 self.next_event.saturating_sub(first.first_event),
-                last.transaction
-                    .events
-                    .last()
-                    .map_or(last.transaction.at, |event| time(event, last.transaction.at)),
+                at,
                 kinds,
                 totals_json(&self.totals),
                 self.chain,
@@ -219,6 +220,11 @@ impl Head {
                 }
             }
         }
+        let times = records.iter().flat_map(|record| {
+            let decided = record.transaction.at;
+            record.transaction.events.iter().map(move |event| time(event, decided))
+        });
+        self.runs.note(connection, last.revision, times.chain([at]))?;
         self.move_mark(connection)
     }
 
@@ -472,11 +478,6 @@ pub(super) fn row_of_event(connection: &Connection, event: u64) -> rusqlite::Res
     first_row(connection, "first_event + events > ?2", event)
 }
 
-/// The first row of the journal that is of `time` or later: its revision.
-pub(super) fn row_of_time(connection: &Connection, time: i64) -> rusqlite::Result<u64> {
-    first_row(connection, "at >= ?2", u64::try_from(time).unwrap_or(0))
-}
-
 /// The first row for which `holds`, found by halving: it holds for all rows after one for which it does. Where it holds for
 /// none, a revision beyond the last.
 fn first_row(connection: &Connection, holds: &str, value: u64) -> rusqlite::Result<u64> {
@@ -486,6 +487,7 @@ fn first_row(connection: &Connection, holds: &str, value: u64) -> rusqlite::Resu
     let sql = format!("SELECT {holds} FROM journal WHERE revision >= ?1 ORDER BY revision LIMIT 1");
     let mut at = connection.prepare_cached(&sql)?;
     let (mut low, mut high) = (0, last.unwrap_or(0).saturating_add(1));
+    let value = i64::try_from(value).unwrap_or(i64::MAX);
     while low < high {
         let middle = low + (high - low) / 2;
         let holds: Option<bool> = at.query_row(params![middle, value], |row| row.get(0)).optional()?;

@@ -21,6 +21,7 @@ mod readers;
 mod record_page;
 mod record_query;
 mod role_svid_row;
+mod time_runs;
 mod writer;
 
 use std::{

@@ -5,11 +5,11 @@ use std::path::Path;
 use hallmark_state::{RecordFilter, RecordKind, RecordQuery, StoredRecord};
 use rusqlite::{Connection, params};
 
-use super::journal_row::{decode, row_of_event, row_of_time};
+use super::{
+    journal_row::{decode, row_of_event},
+    time_runs::TimeRuns,
+};
 use crate::StoreError;
-
-/// How far the server's clock may have been set back between two events, in seconds, for a query by time to find both.
-const CLOCK_SET_BACK: i64 = 86_400;
 
 /// The events that `query` asks for.
 pub(super) fn records(
@@ -32,7 +32,6 @@ fn read(connection: &Connection, query: &RecordQuery) -> rusqlite::Result<Vec<St
     if limit == 0 {
         return Ok(found);
     }
-    let (first, last) = rows(connection, query)?;
     let order = if query.newest_first { "DESC" } else { "ASC" };
     let sql = if let (true, Some(_)) = (has_index(query.filter), &query.subject) {
         format!(
@@ -54,44 +53,53 @@ fn read(connection: &Connection, query: &RecordQuery) -> rusqlite::Result<Vec<St
     };
     let mut statement = connection.prepare_cached(&sql)?;
     let subject = query.subject.as_deref().unwrap_or_default();
-    let mut rows = statement.query(params![first, last, subject])?;
-    while let Some(row) = rows.next()? {
-        let mut events = Vec::new();
-        let mut number: u64 = row.get(0)?;
-        for transaction in decode(row.get_ref(1)?.as_blob()?)? {
-            events.extend(transaction.readable(number).filter(|event| is_wanted(query, event)));
-            number = number.saturating_add(u64::try_from(transaction.events.len()).unwrap_or(u64::MAX));
-        }
-        if query.newest_first {
-            events.reverse();
-        }
-        found.extend(events);
-        if found.len() >= limit {
-            found.truncate(limit);
-            break;
+    for (first, last) in ranges(connection, query)? {
+        let mut rows = statement.query(params![first, last, subject])?;
+        while let Some(row) = rows.next()? {
+            let mut events = Vec::new();
+            let mut number: u64 = row.get(0)?;
+            for transaction in decode(row.get_ref(1)?.as_blob()?)? {
+                events.extend(transaction.readable(number).filter(|event| is_wanted(query, event)));
+                number = number.saturating_add(u64::try_from(transaction.events.len()).unwrap_or(u64::MAX));
+            }
+            if query.newest_first {
+                events.reverse();
+            }
+            found.extend(events);
+            if found.len() >= limit {
+                found.truncate(limit);
+                return Ok(found);
+            }
         }
     }
     Ok(found)
 }
 
-/// The rows between which the events stand: found by halving, so that a query over the last hour does not read the journal of
-/// years.
-fn rows(connection: &Connection, query: &RecordQuery) -> rusqlite::Result<(u64, i64)> {
-    let mut first = match query.newest_first {
+/// The rows between which the events stand, in the order of the query: found by halving, so that a query over the last hour
+/// does not read the journal of years. There are several ranges where the clock was set back.
+fn ranges(connection: &Connection, query: &RecordQuery) -> rusqlite::Result<Vec<(i64, i64)>> {
+    let first = match query.newest_first {
         true => 0,
         false => row_of_event(connection, query.after.saturating_add(1))?,
     };
-    let mut last = match (query.newest_first, query.after) {
+    let last = match (query.newest_first, query.after) {
         (true, 1..) => row_of_event(connection, query.after)?,
         _ => u64::MAX,
     };
-    if query.since > 0 {
-        first = first.max(row_of_time(connection, query.since.saturating_sub(CLOCK_SET_BACK))?);
+    let by_time = match (query.since, query.until) {
+        (..=0, ..=0) => vec![(0, u64::MAX)],
+        (since, until) => TimeRuns::read(connection)?.rows(connection, since, until)?,
+    };
+    let number = |row: u64| i64::try_from(row).unwrap_or(i64::MAX);
+    let both = by_time.into_iter().map(|(from, to)| (from.max(first), to.min(last)));
+    let mut ranges: Vec<_> = both
+        .filter(|(from, to)| from <= to)
+        .map(|(from, to)| (number(from), number(to)))
+        .collect();
+    if query.newest_first {
+        ranges.reverse();
     }
-    if query.until > 0 {
-        last = last.min(row_of_time(connection, query.until.saturating_add(CLOCK_SET_BACK))?);
-    }
-    Ok((first, i64::try_from(last).unwrap_or(i64::MAX)))
+    Ok(ranges)
 }
 
 /// Whether events of these kinds are found by their subject.

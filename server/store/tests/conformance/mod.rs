@@ -77,6 +77,7 @@ macro_rules! conformance {
             svids_with_a_role_are_found_by_their_serial_number,
             events_are_filtered_and_paged,
             events_are_found_by_time_also_where_the_clock_was_set_back,
+            events_are_found_by_time_also_where_the_clock_jumped_by_days,
             a_query_gives_what_a_look_at_every_event_gives,
             what_is_committed_later_arrives,
             a_check_succeeds_and_leaves_no_event,

@@ -153,25 +153,10 @@ pub(crate) async fn events_are_filtered_and_paged(store: &impl Store) {
 }
 
 pub(crate) async fn events_are_found_by_time_also_where_the_clock_was_set_back(store: &impl Store) {
-    let base = 1_800_000_000;
     // A record a minute for some hours; in the middle the clock goes back by two hours, and on from there.
-    let times = (0..300).chain(180..480).map(|minute| base + minute * 60);
-    let at = |at| Transaction {
-        at,
-        ..happened(vec![accepted("n")])
-    };
-    let all: Vec<i64> = times.collect();
-    for some in all.chunks(7) {
-        let commits = some
-            .iter()
-            .copied()
-            .map(at)
-            .map(|transaction| store.commit(transaction));
-        for committed in futures_util::future::join_all(commits).await {
-            committed.unwrap();
-        }
-    }
-    for (since, until) in [
+    let all: Vec<i64> = (0..300).chain(180..480).map(minute).collect();
+    commit_at(store, &all).await;
+    let ranges = [
         (0, 0),
         (200, 0),
         (0, 200),
@@ -180,9 +165,72 @@ pub(crate) async fn events_are_found_by_time_also_where_the_clock_was_set_back(s
         (479, 0),
         (480, 0),
         (299, 310),
-    ] {
-        let minute = |minute: i64| if minute == 0 { 0 } else { base + minute * 60 };
-        let (since, until) = (minute(since), minute(until));
+    ];
+    found_by_time(store, &all, &ranges).await;
+}
+
+pub(crate) async fn events_are_found_by_time_also_where_the_clock_jumped_by_days(store: &impl Store) {
+    let all = times_with_jumps();
+    commit_at(store, &all).await;
+    found_by_time(store, &all, &AROUND_JUMPS).await;
+}
+
+/// 400 days, in minutes.
+const FAR: i64 = 400 * 24 * 60;
+
+/// Ranges of time within, between and around the jumps, in minutes.
+pub(crate) const AROUND_JUMPS: [(i64, i64); 12] = [
+    (0, 0),
+    (70, 0),
+    (0, 70),
+    (200, 0),
+    (0, 1),
+    (100, 230),
+    (FAR - 10, 0),
+    (FAR - 10, FAR + 70),
+    (300, FAR),
+    (FAR + 99, 0),
+    (-FAR, -FAR + 20),
+    (-FAR + 5, 65),
+];
+
+/// The clock is ahead by 400 days for a while, twice, and then behind by as much: within groups, and between them.
+pub(crate) fn times_with_jumps() -> Vec<i64> {
+    let parts = [
+        0..61,
+        FAR + 61..FAR + 101,
+        101..150,
+        FAR + 150..FAR + 151,
+        151..200,
+        -FAR..-FAR + 33,
+        233..280,
+    ];
+    parts.into_iter().flatten().map(minute).collect()
+}
+
+const fn minute(minute: i64) -> i64 {
+    1_800_000_000 + minute * 60
+}
+
+/// Commits an event for each time, some of them at once.
+pub(crate) async fn commit_at(store: &impl Store, times: &[i64]) {
+    let at = |at: &i64| Transaction {
+        at: *at,
+        ..happened(vec![accepted("n")])
+    };
+    for some in times.chunks(7) {
+        let commits = some.iter().map(at).map(|transaction| store.commit(transaction));
+        for committed in futures_util::future::join_all(commits).await {
+            committed.unwrap();
+        }
+    }
+}
+
+/// Queries by time give what a look at every event gives; 0 is no bound.
+pub(crate) async fn found_by_time(store: &impl Store, all: &[i64], ranges: &[(i64, i64)]) {
+    for (since, until) in ranges {
+        let bound = |at: i64| if at == 0 { 0 } else { minute(at) };
+        let (since, until) = (bound(*since), bound(*until));
         for newest_first in [false, true] {
             let query = RecordQuery {
                 limit: 1000,

@@ -179,7 +179,7 @@ fn a_damaged_store_is_told_and_its_backup_serves() {
     kept.must_refuse(
         &config,
         UNEXPECTED,
-        "HM-STORE-0011: a stored * does not read back\n  compared: *\n  cause: the database was changed by another program\n  \
+        "HM-STORE-0011: what is stored as * does not read back\n  compared: *\n  cause: the database was changed by another program\n  \
          next: restore a backup",
     );
     backup.restore();

@@ -9,6 +9,7 @@ use hallmark_api::{
 };
 use hallmark_spiffe::{SpiffeId, TrustDomain};
 use hallmark_state::{EntryDraft, selector_warnings};
+use prost::Message as _;
 use tonic::Code;
 
 use super::{Context, selector_message};
@@ -22,8 +23,26 @@ use crate::{
     view::entry::{EntryChange, EntryView},
 };
 
-/// Items in one request: below the server's limit, and below the size of a gRPC message.
+/// Items in one request: below the server's limit.
 const BATCH: usize = 500;
+/// The most that they take, encoded: the answer has them again, and a gRPC message has 4 MiB at most.
+const BATCH_BYTES: usize = 1 << 20;
+
+/// Parts of `entries` that each fit one request; one that is larger is a part of its own.
+fn batches(entries: &[types::Entry]) -> impl Iterator<Item = &[types::Entry]> {
+    let mut rest = entries;
+    std::iter::from_fn(move || {
+        let mut bytes = 0_usize;
+        let fits = |entry: &&types::Entry| {
+            bytes = bytes.saturating_add(entry.encoded_len());
+            bytes <= BATCH_BYTES
+        };
+        let count = rest.iter().take(BATCH).take_while(fits).count().max(1);
+        let (batch, behind) = rest.split_at_checked(count)?;
+        rest = behind;
+        Some(batch)
+    })
+}
 
 /// What becomes of an item: the entry as it is now, or why not.
 pub(super) type Written = Result<types::Entry, CliError>;
@@ -44,12 +63,12 @@ impl Changes {
             deletes: ids.to_vec(),
             ..Default::default()
         });
-        let updates = self.updates.chunks(BATCH).map(|entries| CheckEntriesRequest {
+        let updates = batches(&self.updates).map(|entries| CheckEntriesRequest {
             updates: entries.to_vec(),
             update_mask: self.mask,
             ..Default::default()
         });
-        let creates = self.creates.chunks(BATCH).map(|entries| CheckEntriesRequest {
+        let creates = batches(&self.creates).map(|entries| CheckEntriesRequest {
             creates: entries.to_vec(),
             ..Default::default()
         });
@@ -106,7 +125,7 @@ pub(super) async fn create_all(
     reason: &str,
 ) -> Result<Vec<Written>, CliError> {
     let mut written = Vec::new();
-    for batch in entries.chunks(BATCH) {
+    for batch in batches(&entries) {
         let request = BatchCreateEntryRequest {
             entries: batch.to_vec(),
             output_mask: None,
@@ -129,7 +148,7 @@ pub(super) async fn update_all(
     reason: &str,
 ) -> Result<Vec<Written>, CliError> {
     let mut written = Vec::new();
-    for batch in entries.chunks(BATCH) {
+    for batch in batches(&entries) {
         let request = BatchUpdateEntryRequest {
             entries: batch.to_vec(),
             input_mask: mask,
@@ -292,5 +311,26 @@ pub(super) fn message(draft: &EntryDraft, id: String) -> types::Entry {
         hint: draft.hint.clone(),
         additional_attributes: any.then_some(attributes),
         ..Default::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_end_by_count_and_by_bytes() {
+        let of = |sizes: &[usize]| -> Vec<usize> {
+            let entry = |size: &usize| types::Entry {
+                hint: "h".repeat(*size),
+                ..Default::default()
+            };
+            let entries: Vec<_> = sizes.iter().map(entry).collect();
+            batches(&entries).map(<[_]>::len).collect()
+        };
+        assert_eq!(of(&[]), [0; 0]);
+        assert_eq!(of(&[1; BATCH + 1]), [BATCH, 1]);
+        assert_eq!(of(&[BATCH_BYTES / 2, BATCH_BYTES / 3, BATCH_BYTES / 2]), [2, 1]);
+        assert_eq!(of(&[2 * BATCH_BYTES, 1, 2 * BATCH_BYTES]), [1, 1, 1]);
     }
 }

@@ -175,7 +175,7 @@ impl Admin for Fake {
         records.retain(|record| asked.kind.is_empty() || record.kind == asked.kind);
         records.retain(|record| asked.subject.is_empty() || record.subject == asked.subject);
         records.truncate(usize::try_from(asked.limit).unwrap());
-        Ok(Response::new(ListRecordsResponse { records }))
+        Ok(Response::new(ListRecordsResponse { records, more: false }))
     }
 
     async fn find_ids(&self, request: Request<FindIdsRequest>) -> Result<Response<FindIdsResponse>, Status> {
