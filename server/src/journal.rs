@@ -18,7 +18,7 @@ use std::{
 
 use hallmark_reason::Coded as _;
 use hallmark_spiffe::{SpiffeId, TrustDomain};
-use hallmark_state::{Committed, Decision, Done, Node, Record, State, Transaction, View};
+use hallmark_state::{Committed, Decision, Done, Gap, Node, Record, State, Transaction, View};
 use hallmark_store::{Follower, Store, StoreError};
 
 use crate::clock::Clock;
@@ -41,7 +41,7 @@ struct Followed {
     state: RwLock<State>,
     /// The record that was expected and the one that came, once the numbers had a hole or went back: from then on the state is
     /// not the store's, and nothing is decided by it.
-    lost: OnceLock<(u64, u64)>,
+    lost: OnceLock<Gap>,
     /// Rules or trust that another server put in force and that this one does not have.
     unknown: OnceLock<&'static str>,
 }
@@ -63,12 +63,10 @@ impl Followed {
         if let Some(what) = self.unknown.get().copied() {
             return Err(StoreError::OtherServers { what });
         }
-        self.lost.get().map_or(Ok(()), |(expected, found)| {
-            Err(StoreError::Hole {
-                expected: *expected,
-                found: *found,
-            })
-        })
+        match self.lost.get().copied() {
+            None => Ok(()),
+            Some(Gap { expected, found }) => Err(StoreError::Hole { expected, found }),
+        }
     }
 }
 
@@ -76,15 +74,15 @@ impl Follower for Followed {
     fn follow(&self, records: &[Record]) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         for record in records {
-            let expected = state.revision().saturating_add(1);
-            if record.revision != expected {
-                let _ = self.lost.set((expected, record.revision));
+            if self.require_followed().is_ok()
+                && let Err(gap) = state.follow(record)
+            {
+                let _ = self.lost.set(gap);
             }
             if let Err(error) = self.require_followed() {
                 tracing::error!(code = %error.code(), %error, "the server's state no longer follows the store");
                 return;
             }
-            state.apply(record);
             if let Some(what) = state.unknown() {
                 let _ = self.unknown.set(what);
             }

@@ -7,6 +7,7 @@ use hallmark_policy::{AppraisalResult, MachineFacts, PolicySet, Standing, reappr
 use hallmark_spiffe::SpiffeId;
 use hallmark_state::{LINES, Node, NodeFacts, NodeState, decide::Reappraisal};
 use hallmark_store::StoreError;
+use hallmark_verify::history::QuoteClock;
 
 use super::{Appraiser, Judged, PolicyFileError, recall, undecodable};
 use crate::journal::Journal;
@@ -35,10 +36,11 @@ impl Appraiser {
         let mut proven = Proven {
             node: node.clone(),
             revision: 0,
+            seen_at: 0,
             facts,
         };
         self.look(&set, &mut proven).await?;
-        proven.relink(&self.journal);
+        proven.update(&self.journal);
         let now = self.journal.clock().now();
         self.compute(move || Ok(set.judge(&proven.facts, now))).await
     }
@@ -55,6 +57,7 @@ impl Appraiser {
         let page = self.read_page(set, ids).await?;
         let without = page.without.into_iter().map(|node| Reappraisal {
             evidence: None,
+            seen_at: 0,
             other_eks: listed_with(&self.journal, &node),
             node,
             result: None,
@@ -69,6 +72,7 @@ impl Appraiser {
                 let facts = looked.contains(&proven.node).then(|| proven.to_facts()).transpose()?;
                 Ok(Reappraisal {
                     evidence: Some(proven.revision),
+                    seen_at: proven.seen_at,
                     other_eks: proven.facts.tpm.other_eks.clone(),
                     result: Some(set.judge(&proven.facts, now)),
                     stale_at: set.stale_at(&proven.facts, now),
@@ -135,7 +139,7 @@ impl Appraiser {
                 }
                 Err(error) => return Err(error),
             }
-            node.relink(&self.journal);
+            node.update(&self.journal);
             page.proven.push(node);
         }
         Ok(page)
@@ -199,13 +203,22 @@ struct Proven {
     node: SpiffeId,
     /// The number of the record that brought it.
     revision: u64,
+    /// When its quote was seen, as far as that counts.
+    seen_at: u64,
     facts: MachineFacts,
 }
 
 impl Proven {
-    /// Operators may have listed other EKs as this machine's since it attested.
-    fn relink(&mut self, journal: &Journal) {
+    /// Operators may have listed other EKs as this machine's since it attested, and the time of its quote may have come into
+    /// doubt.
+    fn update(&mut self, journal: &Journal) {
         self.facts.tpm.other_eks = listed_with(journal, &self.node);
+        let held = journal.state().attestation(&self.node).map(|held| held.quote_clock);
+        self.seen_at = held.map_or(0, |held| held.seen_at);
+        let is_of_facts = |held: &QuoteClock| held.without_time() == self.facts.quote_clock.without_time();
+        if let Some(held) = held.filter(is_of_facts) {
+            self.facts.quote_clock = held;
+        }
     }
 
     fn to_facts(&self) -> Result<NodeFacts, PolicyFileError> {
@@ -234,6 +247,7 @@ fn decoded(kept: &NodeFacts) -> Result<Proven, StoreError> {
     Ok(Proven {
         node: kept.node.clone(),
         revision: kept.revision,
+        seen_at: 0,
         facts,
     })
 }

@@ -7,7 +7,7 @@ use hallmark_policy::{
     signed::{FileKind, SignedFile, SignedFileError},
 };
 use hallmark_reason::Coded as _;
-use hallmark_state::{Change, Decision, Manifest, PolicyFile, View, journal::sha256};
+use hallmark_state::{Change, Manifest, PolicyFile, decide::put_trust, journal::sha256};
 use hallmark_store::StoreError;
 use hallmark_verify::Trust;
 
@@ -115,11 +115,8 @@ impl Appraiser {
     /// # Errors
     /// The store's.
     pub async fn set_trust(&self, trust: impl Fn(&Trust) -> Trust) -> Result<(), StoreError> {
-        let decided = self.journal.decide("server", |view: View<'_>| {
-            let _ = view.rules();
-            let trust = trust(view.unprotected().inventory().configured());
-            let decision: Decision = view.decide(vec![Change::put_trust(Arc::new(trust))], Vec::new());
-            Ok::<_, std::convert::Infallible>((decision, ()))
+        let decided = self.journal.decide("server", |view| {
+            Ok::<_, std::convert::Infallible>((put_trust(view, &trust), ()))
         });
         match decided.await {
             Ok(_) => Ok(()),

@@ -411,7 +411,7 @@ async fn admit(
     // Verdict, row and intent are durable together: one flush, and nothing is signed for whom the row refuses.
     let recorded = verdict::record_accepted(attestor, subject, &judged, &intended, svid, &facts).await?;
     drop(judged);
-    let signed = attestor.issuer.sign(intended, recorded).await.pop();
+    let signed = attestor.issuer.sign(intended, &recorded).await.pop();
     match signed.unwrap_or(Err(IssueError::Interrupted)) {
         Ok(issued) => {
             verdict::still_stands(&attestor.journal, &id, svid)?;

@@ -5,7 +5,7 @@ use std::{convert::Infallible, net::SocketAddr, sync::Arc};
 use hallmark_evidence::EkCertificateChain;
 use hallmark_spiffe::SpiffeId;
 use hallmark_state::{
-    Change, EkCertificate, Event, EventRange, Node, NodeSvid, Outcome, What,
+    Change, Committed, EkCertificate, Event, Node, NodeSvid, Outcome, What,
     decide::{self, Accepted, AttestRefusal, Evidence, Proven},
 };
 use hallmark_verify::RefusalClass;
@@ -185,7 +185,7 @@ pub(super) async fn record_accepted(
     intended: &Intended,
     svid: NodeSvid,
     facts: &Facts,
-) -> Result<EventRange, Refusal> {
+) -> Result<Committed, Refusal> {
     let facts = facts.to_json();
     let verdict = Event {
         subject: judged.node.as_str().into(),
@@ -199,7 +199,6 @@ pub(super) async fn record_accepted(
     };
     // Last, so that their numbers are the last ones.
     let intents = intended.intents(Some(judged.node.as_str()));
-    let count = u64::try_from(intents.len()).unwrap_or(u64::MAX);
     let evidence = judged.evidence(subject);
     let accepted = Accepted {
         proven: judged.proven(&evidence, &facts),
@@ -216,14 +215,7 @@ pub(super) async fn record_accepted(
             attestor.metrics.counters.accepted.add(1);
             attestor.metrics.verdict("accepted", None);
             attestor.journal.unreadable().forget(&judged.node);
-            let last = done.committed.events.map(|events| events.last);
-            let range = last.map(|last| EventRange {
-                first: last.saturating_sub(count.saturating_sub(1)),
-                last,
-            });
-            range
-                .filter(|_| count > 0)
-                .ok_or_else(|| Refusal::bare(NodeClass::Unable))
+            Ok(done.committed)
         }
         Err(Failed::Refused(AttestRefusal::Overtaken)) => Err(Refusal::bare(NodeClass::Evidence(RefusalClass::Stale))),
         Err(Failed::Refused(AttestRefusal::Admission(error))) => {

@@ -6,9 +6,9 @@ use arc_swap::ArcSwap;
 use aws_lc_rs::rand;
 use hallmark_authority::{Draft, Serial, SubjectKey, X509Authority, prepare};
 use hallmark_hsm::KeyStore;
-use hallmark_reason::Coded as _;
+use hallmark_reason::{Coded as _, ReasonCode};
 use hallmark_spiffe::SpiffeId;
-use hallmark_state::{Change, Committed, Decision, Event, EventRange, Expect, NodeSvid, Outcome, View};
+use hallmark_state::{Change, Committed, Decision, Event, Expect, Intents, NodeSvid, View};
 use hallmark_store::StoreError;
 
 use super::{IssueError, IssuedSvid, Order, OrderKey};
@@ -84,10 +84,7 @@ impl Issuer {
             events,
         };
         match self.journal.commit(holder, decision).await {
-            Ok(Committed {
-                events: Some(intents), ..
-            }) => Some(self.sign(intended, intents).await),
-            Ok(_) => Some(intended.unsigned(&IssueError::Interrupted)),
+            Ok(committed) => Some(self.sign(intended, &committed).await),
             Err(StoreError::Conflict { .. }) => None,
             Err(error) => Some(intended.unsigned(&IssueError::Store(error))),
         }
@@ -98,10 +95,15 @@ impl Issuer {
         let count = orders.len();
         let authority = self.authority.load_full();
         let prepared = self.prepare_all(orders, &authority, self.journal.clock().now()).await;
+        let prepared = prepared.unwrap_or_else(|_| (0..count).map(|_| Err(IssueError::Interrupted)).collect());
+        let refused = prepared.iter().map(|order| order.as_ref().err().cloned()).collect();
+        let ready: Vec<Prepared> = prepared.into_iter().flatten().collect();
         Intended {
             holder: holder.into(),
             authority,
-            orders: prepared.unwrap_or_else(|_| (0..count).map(|_| Err(IssueError::Interrupted)).collect()),
+            refused,
+            svids: ready.iter().map(|order| (order.svid(), order.has_role)).collect(),
+            intents: Intents::new(ready),
         }
     }
 
@@ -123,27 +125,42 @@ impl Issuer {
         }
     }
 
-    /// Has the token sign, now that the intents are durable as `recorded`, and tells what became of them.
-    pub async fn sign(&self, intended: Intended, recorded: EventRange) -> Results {
-        let holder = Arc::clone(&intended.holder);
-        let prepared = intended.orders.iter().flatten();
-        let cut_short = prepared.clone().filter(|order| order.draft.is_cut_short()).count();
-        let drafts = prepared.map(|order| order.draft.tbs().to_vec()).collect();
-        let key = &intended.authority.key;
-        let signed = self.keys.sign_batch(&key.id, key.kind.signature_alg(), drafts).await;
-        let results = match signed {
-            Ok(signatures) => {
-                self.metrics.add_cut_short(cut_short);
-                seal(intended.orders, signatures, &intended.authority)
-            }
-            Err(error) => intended.unsigned(&IssueError::Hsm(error)),
+    /// Has the token sign, now that the intents are durable: the last events of what was `committed`; and tells what became of
+    /// them.
+    pub async fn sign(&self, intended: Intended, committed: &Committed) -> Results {
+        let Intended {
+            holder,
+            authority,
+            refused,
+            intents,
+            ..
+        } = intended;
+        let Some(recorded) = intents.recorded(committed) else {
+            return unsigned(refused, &IssueError::Interrupted);
         };
-        self.record_outcome(&holder, recorded, &results);
+        let drafts = recorded.drafts();
+        let cut_short = drafts.iter().filter(|order| order.draft.is_cut_short()).count();
+        let drafts = drafts.iter().map(|order| order.draft.tbs().to_vec()).collect();
+        let key = &authority.key;
+        let signed = self.keys.sign_batch(&key.id, key.kind.signature_alg(), drafts).await;
+        let (results, outcome) = recorded.settle(|drafts| {
+            let results = match signed {
+                Ok(signatures) => {
+                    self.metrics.add_cut_short(cut_short);
+                    seal(refused, drafts, signatures, &authority)
+                }
+                Err(error) => unsigned(refused, &IssueError::Hsm(error)),
+            };
+            let failure = self.tell(&holder, &results);
+            (results, failure)
+        });
+        // It is not waited for: an outcome that is lost is settled at the next start.
+        self.journal.commit_later(&holder, outcome);
         results
     }
 
-    /// What became of the intents. It is not waited for: an outcome that is lost is settled at the next start.
-    fn record_outcome(&self, holder: &str, intents: EventRange, results: &Results) {
+    /// Counts and logs what became of the intents; gives the code with which all of them failed.
+    fn tell(&self, holder: &str, results: &Results) -> Option<ReasonCode> {
         let issued = results.iter().flatten().count();
         self.metrics.counters.issued.add(u64::try_from(issued).unwrap_or(0));
         self.metrics
@@ -154,21 +171,9 @@ impl Issuer {
         } else {
             results.iter().find_map(|result| result.as_ref().err())
         };
-        let code = failure.map(hallmark_reason::Coded::code);
-        let outcome = if code.is_none() {
-            Outcome::Issued
-        } else {
-            Outcome::Failed
-        };
-        if let Some(error) = failure {
-            tracing::error!(code = %error.code(), %error, "SVIDs were not issued");
-        }
-        let decision = Decision {
-            expect: Expect::default(),
-            changes: Vec::new(),
-            events: vec![Event::svid_outcome(intents, outcome, code)],
-        };
-        self.journal.commit_later(holder, decision);
+        let error = failure?;
+        tracing::error!(code = %error.code(), %error, "SVIDs were not issued");
+        Some(error.code())
     }
 }
 
@@ -176,7 +181,11 @@ impl Issuer {
 pub struct Intended {
     holder: Arc<str>,
     authority: Arc<ActiveAuthority>,
-    orders: Vec<Result<Prepared, IssueError>>,
+    /// Of each order, why it has no certificate; those without a reason have theirs among the intents, in order.
+    refused: Vec<Option<IssueError>>,
+    intents: Intents<Prepared>,
+    /// Each certificate, and whether its id has a role.
+    svids: Vec<(NodeSvid, bool)>,
 }
 
 impl Intended {
@@ -191,12 +200,11 @@ impl Intended {
     /// # Errors
     /// Why it was not made.
     pub fn only(&self) -> Result<NodeSvid, IssueError> {
-        let order = self.orders.first().ok_or(IssueError::Interrupted)?;
-        let order = order.as_ref().map_err(IssueError::clone)?;
-        Ok(NodeSvid {
-            serial: order.serial.value(),
-            expires_at: order.draft.not_after(),
-        })
+        if let Some(Some(error)) = self.refused.first() {
+            return Err(error.clone());
+        }
+        let svid = self.svids.first().map(|(svid, _)| *svid);
+        svid.ok_or(IssueError::Interrupted)
     }
 
     /// What must be durable before anything is signed: one event for each SVID; of another `holder` than the actor, if that
@@ -214,27 +222,25 @@ impl Intended {
                 holder.clone(),
             )
         };
-        self.orders.iter().flatten().map(intent).collect()
+        self.intents.events(intent)
     }
 
     /// Through whom SVIDs are issued whose SPIFFE ID has a role.
     fn role_svids(&self, issued_at: i64) -> Vec<Change> {
-        let with_role = self.orders.iter().flatten().filter(|order| order.has_role);
-        let note = |order: &Prepared| {
+        let with_role = self.svids.iter().filter(|(_, has_role)| *has_role);
+        let note = |(svid, _): &(NodeSvid, bool)| {
             Some(Change::PutRoleSvid {
-                serial: order.serial.value(),
+                serial: svid.serial,
                 agent: SpiffeId::parse(&self.holder).ok()?,
                 issued_at,
-                expires_at: order.draft.not_after(),
+                expires_at: svid.expires_at,
             })
         };
         with_role.filter_map(note).collect()
     }
 
-    /// Refusals stay what they are; what was ready fails with `error`.
     fn unsigned(self, error: &IssueError) -> Results {
-        let orders = self.orders.into_iter();
-        orders.map(|order| order.and_then(|_| Err(error.clone()))).collect()
+        unsigned(self.refused, error)
     }
 }
 
@@ -248,6 +254,13 @@ struct Prepared {
 }
 
 impl Prepared {
+    fn svid(&self) -> NodeSvid {
+        NodeSvid {
+            serial: self.serial.value(),
+            expires_at: self.draft.not_after(),
+        }
+    }
+
     fn make(order: Order, authority: &X509Authority, now: SystemTime) -> Result<Self, IssueError> {
         let key = match order.key {
             OrderKey::Csr(csr) => SubjectKey::from_csr(&csr)?,
@@ -267,10 +280,23 @@ impl Prepared {
     }
 }
 
-fn seal(prepared: Vec<Result<Prepared, IssueError>>, signatures: Vec<Vec<u8>>, authority: &ActiveAuthority) -> Results {
-    let mut signatures = signatures.into_iter();
-    let mut one = |order: Prepared| {
-        let signature = signatures.next().ok_or(IssueError::Interrupted)?;
+/// Refusals stay what they are; what was ready fails with `error`.
+fn unsigned(refused: Vec<Option<IssueError>>, error: &IssueError) -> Results {
+    let refused = refused.into_iter();
+    refused
+        .map(|refused| Err(refused.unwrap_or_else(|| error.clone())))
+        .collect()
+}
+
+fn seal(
+    refused: Vec<Option<IssueError>>,
+    drafts: Vec<Prepared>,
+    signatures: Vec<Vec<u8>>,
+    authority: &ActiveAuthority,
+) -> Results {
+    let mut signed = drafts.into_iter().zip(signatures);
+    let mut one = || {
+        let (order, signature) = signed.next().ok_or(IssueError::Interrupted)?;
         let svid = order.draft.seal(&signature)?;
         let mut chain = vec![svid.certificate().to_vec().into()];
         chain.extend(authority.upstream_chain.iter().cloned());
@@ -281,5 +307,6 @@ fn seal(prepared: Vec<Result<Prepared, IssueError>>, signatures: Vec<Vec<u8>>, a
             expires_at: svid.not_after(),
         })
     };
-    prepared.into_iter().map(|order| order.and_then(&mut one)).collect()
+    let refused = refused.into_iter();
+    refused.map(|refused| refused.map_or_else(&mut one, Err)).collect()
 }

@@ -11,6 +11,7 @@ mod node;
 mod policy_file;
 mod reappraise;
 mod roles;
+mod trust;
 
 pub use admission::{Admission, ApprovalRules, admit, require_no_other, require_not_blocked, wait_for_approval};
 pub use entries::{EntryItem, EntryOperation, EntryRefusal, EntryWriter, StagedEntries, delete_expired, write_entries};
@@ -25,3 +26,4 @@ pub use node::{Asker, Changed, NodeAsk, NodeOutcome, StepRefusal, change_node};
 pub use policy_file::{PolicyFileChange, policy_files, put_policy_file};
 pub use reappraise::{Reappraisal, reappraise_page};
 pub use roles::{RoleGap, RoleHolder, role_stands};
+pub use trust::put_trust;

@@ -11,6 +11,7 @@ mod entry_error;
 mod grant;
 mod grant_error;
 mod import_plan;
+mod intents;
 mod inventory_snapshot;
 pub mod journal;
 mod lifecycle;
@@ -30,6 +31,7 @@ pub use entry_error::EntryError;
 pub use grant::{Grant, SvidTtl, Why, authorise_entry, mint, server_identity};
 pub use grant_error::GrantError;
 pub use import_plan::Plan;
+pub use intents::{Intents, Recorded};
 pub use inventory_snapshot::InventorySnapshot;
 pub use journal::{
     Change, Committed, EntryAct, Event, EventRange, Expect, Key, Manifest, Outcome, ReadableRecord, RecentIds, Record,
@@ -46,6 +48,6 @@ pub use rows::{
     Appraised, Authority, AuthorityState, EkCertificate, FirstRequest, HeldEvidence, LINES, LogPart, NewEvidence, Node,
     NodeEvidence, NodeFacts, NodeSvid, PolicyFile, RoleSvid, TpmName, WholeLog,
 };
-pub use state::{Configured, NodeCounts, RulesInForce, Snapshot, State};
+pub use state::{Configured, Gap, NodeCounts, RulesInForce, Snapshot, State};
 pub use view::{Decision, Done, View};
 pub use warning::{EntryWarning, selector_warnings};

@@ -4,6 +4,7 @@ mod apply;
 mod count;
 mod snapshot;
 
+pub use apply::Gap;
 pub use count::NodeCounts;
 pub use snapshot::{Configured, Snapshot};
 

@@ -35,11 +35,29 @@ pub enum Broken {
     ForgetsRules,
     /// Intents do not rest on the authority.
     ForgetsAuthority,
+    /// Verdicts do not rest on the trust anchors and rules that they were made by.
+    ForgetsTrust,
+    /// Intents are granted whatever the age of the verdict is.
+    IgnoresStaleness,
+    /// A verdict on a quote that was seen while the clock was ahead counts on.
+    KeepsDoubtfulVerdicts,
+    /// A quote that was seen while the clock was ahead keeps its time.
+    NeverDoubts,
+    /// What the configuration lists as one machine's is not looked at.
+    NeverLinks,
+    /// What administrators over TLS do does not rest on their role.
+    ForgetsRole,
+    /// One administrator over TLS gives back what was taken from a machine.
+    OneGivesBack,
+    /// The store takes what was decided on records that a fail-over has lost.
+    IgnoresFailOver,
+    /// The store looks only at how many records a server knows, not at which.
+    ComparesNumbersOnly,
 }
 
 impl Broken {
     /// Every one.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 25] = [
         Self::IgnoresExpectations,
         Self::NumbersBeforeCommit,
         Self::AnswersBeforeFlush,
@@ -56,5 +74,23 @@ impl Broken {
         Self::ForgetsEntries,
         Self::ForgetsRules,
         Self::ForgetsAuthority,
+        Self::ForgetsTrust,
+        Self::IgnoresStaleness,
+        Self::KeepsDoubtfulVerdicts,
+        Self::NeverDoubts,
+        Self::NeverLinks,
+        Self::ForgetsRole,
+        Self::OneGivesBack,
+        Self::IgnoresFailOver,
+        Self::ComparesNumbersOnly,
     ];
+
+    /// With how few servers it can be seen: who is alone never sees the others' records under numbers that it knows.
+    #[must_use]
+    pub const fn least_servers(self) -> usize {
+        match self {
+            Self::ComparesNumbersOnly => 2,
+            _ => 1,
+        }
+    }
 }

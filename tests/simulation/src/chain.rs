@@ -1,28 +1,23 @@
-//! A server's events, as one number: two that are the same so far have the same one.
+//! The records that a server knows, with their events, as one number: two that know the same have the same one.
 
 use std::hash::{DefaultHasher, Hasher as _};
 
 use hallmark_state::{Record, journal::encoding::event_bytes};
 
-/// The events up to some record.
+/// The records up to some revision.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Chain {
-    hash: u64,
-    events: u64,
-}
+pub(crate) struct Chain(u64);
 
 impl Chain {
-    /// With the events of the next record.
+    /// With the next record.
     pub(crate) fn with(self, record: &Record) -> Self {
-        record.transaction.events.iter().fold(self, |chain, event| {
-            // Its keys are fixed: the same bytes give the same number.
-            let mut hasher = DefaultHasher::new();
-            hasher.write_u64(chain.hash);
+        // Its keys are fixed: the same bytes give the same number.
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u64(self.0);
+        hasher.write(&record.transaction.id);
+        for event in &record.transaction.events {
             hasher.write(&event_bytes(event));
-            Self {
-                hash: hasher.finish(),
-                events: chain.events + 1,
-            }
-        })
+        }
+        Self(hasher.finish())
     }
 }

@@ -1,5 +1,8 @@
 //! What must hold after each step.
 
+mod rest;
+mod roles;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
@@ -7,12 +10,14 @@ use std::{
 };
 
 use hallmark_spiffe::SpiffeId;
-use hallmark_state::{Entry, NodeState, Record, State, What};
+use hallmark_state::{Change, Entry, Event, NodeState, Record, State, What};
+use hallmark_verify::Trust;
 
 use crate::{
+    Coverage,
     chain::Chain,
     server::{Server, first_state},
-    store::{Id, Store},
+    store::{Id, Known, Store},
 };
 
 /// What was broken.
@@ -36,6 +41,18 @@ pub enum Law {
     EventsArePrefix,
     /// Nobody waits for ever.
     NobodyWaitsForEver,
+    /// What administrators over TLS do rests on a role that is theirs.
+    RolesStand,
+    /// What operators took from a machine, two administrators over TLS give back, or nobody.
+    TwoGiveBack,
+    /// Nothing is decided on records that a fail-over has lost.
+    DecidedOnThisJournal,
+    /// A clock that was ahead keeps no machine out, and no verdict in force, once it is right.
+    ClocksHeal,
+    /// What the configuration lists as one machine goes one way.
+    ListedIsOneMachine,
+    /// A real store answers as the simulated one does, and holds what it was given, also after a kill.
+    RealStoreAgrees,
 }
 
 /// A law that does not hold.
@@ -71,6 +88,8 @@ pub(crate) struct Draft {
     pub(crate) entry: Option<Arc<Entry>>,
     /// The label of the authority.
     pub(crate) authority: String,
+    /// What a node's verdict trusted; `None` for a workload's.
+    pub(crate) trust: Option<Arc<Trust>>,
 }
 
 /// An intent, as the journal has it, with what was true when it became durable.
@@ -79,6 +98,7 @@ struct Intent {
     subject: Arc<str>,
     entry: Option<Arc<Entry>>,
     authority: Option<String>,
+    trust: Arc<Trust>,
     /// Why nothing may be signed for it.
     fault: Option<String>,
 }
@@ -92,14 +112,19 @@ pub(crate) struct Checker {
     chains: Vec<Chain>,
     next_event: u64,
     intents: BTreeMap<u128, Intent>,
+    /// Those that a fail-over lost, and that were not signed before.
+    lost: BTreeMap<u128, Intent>,
     signed: BTreeSet<u128>,
     refused: BTreeSet<Id>,
     acknowledged: BTreeMap<u64, Id>,
     /// What each transaction is to do: a task and its stage.
     purposes: BTreeMap<Id, (u64, u32)>,
+    /// What was known to the server that decided.
+    decided_on: BTreeMap<Id, Known>,
     done: BTreeSet<(u64, u32)>,
     /// What each server's state must be.
     folds: Vec<State>,
+    counts: Coverage,
 }
 
 impl Checker {
@@ -109,10 +134,13 @@ impl Checker {
             chains: vec![Chain::default()],
             next_event: 1,
             intents: BTreeMap::new(),
+            lost: BTreeMap::new(),
             signed: BTreeSet::new(),
             refused: BTreeSet::new(),
             acknowledged: BTreeMap::new(),
             purposes: BTreeMap::new(),
+            decided_on: BTreeMap::new(),
+            counts: Coverage::default(),
             done: BTreeSet::new(),
             folds: (0..servers).map(|_| first_state()).collect(),
         }
@@ -130,8 +158,48 @@ impl Checker {
         self.signed.len()
     }
 
-    pub(crate) fn sent(&mut self, id: Id, purpose: (u64, u32)) {
+    /// What it counted, over what others did.
+    pub(crate) const fn counted(&self, others: Coverage) -> Coverage {
+        Coverage {
+            over_tls: self.counts.over_tls,
+            by_two: self.counts.by_two,
+            with_an_end: self.counts.with_an_end,
+            doubted: self.counts.doubted,
+            ..others
+        }
+    }
+
+    pub(crate) fn sent(&mut self, id: Id, purpose: (u64, u32), known: Known) {
         self.purposes.insert(id, purpose);
+        self.decided_on.insert(id, known);
+    }
+
+    /// Another store took over, that has only these records. Intents that it lost may be signed by who does not know yet.
+    pub(crate) fn fail_over(&mut self, store: &Store) {
+        let records = store.durable();
+        self.truth = first_state();
+        records.iter().for_each(|record| self.truth.apply(record));
+        self.chains.truncate(records.len() + 1);
+        let last = records.last();
+        self.next_event = last.map_or(1, |last| last.first_event + last.transaction.events.len() as u64);
+        self.acknowledged.retain(|revision, id| store.has(*revision, id));
+        let events = records.iter().flat_map(|record| &record.transaction.events);
+        let serials: BTreeSet<u128> = events.filter_map(serial_of_intent).collect();
+        let (kept, lost) = std::mem::take(&mut self.intents)
+            .into_iter()
+            .partition(|(serial, _)| serials.contains(serial) || self.signed.contains(serial));
+        self.intents = kept;
+        let mut lost: BTreeMap<u128, Intent> = lost;
+        self.lost.append(&mut lost);
+        let purposes = records
+            .iter()
+            .filter_map(|record| self.purposes.get(&record.transaction.id));
+        self.done = purposes.copied().collect();
+        for fold in &mut self.folds {
+            if fold.revision() > self.truth.revision() {
+                *fold = first_state();
+            }
+        }
     }
 
     /// The transaction was refused: it conflicted, failed, or comes after it was asked for.
@@ -168,6 +236,7 @@ impl Checker {
         let known = self.chains.len() - 1;
         for record in &store.durable()[known..] {
             self.check(record)?;
+            roles::check(&self.truth, record, &mut self.counts)?;
             let node = node_of_attestation(record);
             let before = node
                 .as_ref()
@@ -198,6 +267,14 @@ impl Checker {
         if self.refused.contains(id) {
             return broken(Law::RefusedIsNotThere, format!("record {next} was refused"));
         }
+        if let Some(known) = self.decided_on.get(id)
+            && self.chains.get(known.revision as usize) != Some(&known.chain)
+        {
+            let found = format!("record {next} was decided on another record {}", known.revision);
+            return broken(Law::DecidedOnThisJournal, found);
+        }
+        let is_doubt = |change: &&Change| matches!(change, Change::PutQuoteTime { .. });
+        self.counts.doubted += record.transaction.changes.iter().filter(is_doubt).count();
         match self.purposes.get(id) {
             Some(purpose) if !self.done.insert(*purpose) => {
                 broken(Law::DecidedOnce, format!("record {next} was decided before"))
@@ -207,7 +284,7 @@ impl Checker {
     }
 
     /// The intents of a record, held against the state before it.
-    fn intents_of(&self, record: &Record, node: Option<NodeState>) -> Result<BTreeMap<u128, Intent>, Violation> {
+    fn intents_of(&mut self, record: &Record, node: Option<NodeState>) -> Result<BTreeMap<u128, Intent>, Violation> {
         let mut intents = BTreeMap::new();
         for event in &record.transaction.events {
             let What::SvidIntent { serial, entry, .. } = &event.what else {
@@ -225,6 +302,7 @@ impl Checker {
                 subject: Arc::clone(&event.subject),
                 entry: granted,
                 authority: self.truth.active_authority().map(|it| it.label.clone()),
+                trust: Arc::clone(self.truth.inventory().configured()),
                 fault,
             };
             if self.intents.contains_key(serial) || intents.insert(*serial, intent).is_some() {
@@ -265,7 +343,7 @@ impl Checker {
         })
     }
 
-    fn fault_of_grant(&self, agent: &str, entry: Option<&Entry>, at: i64) -> Option<String> {
+    fn fault_of_grant(&mut self, agent: &str, entry: Option<&Entry>, at: i64) -> Option<String> {
         let agent = SpiffeId::parse(agent).ok()?;
         if let Some(fault) = self.fault_of_node(&agent, at) {
             return Some(fault);
@@ -274,6 +352,7 @@ impl Checker {
             return Some("its entry is gone".to_owned());
         };
         let node = self.truth.node(&agent)?;
+        self.counts.with_an_end += usize::from(node.appraised.stale_at.is_some());
         let is_authorised = self.truth.entries().is_authorised(entry, &agent, &node.selectors, at);
         (!is_authorised).then(|| format!("entry {} does not lead to {agent}", entry.id))
     }
@@ -281,7 +360,8 @@ impl Checker {
     /// The token signed this.
     pub(crate) fn sign(&mut self, draft: &Draft) -> Result<(), Violation> {
         let law = Law::NothingUnrecordedIsSigned;
-        let Some(intent) = self.intents.get(&draft.serial) else {
+        let intent = self.intents.get(&draft.serial).or_else(|| self.lost.get(&draft.serial));
+        let Some(intent) = intent else {
             return broken(
                 law,
                 format!("{} was signed before its intent was on record", draft.subject),
@@ -305,6 +385,14 @@ impl Checker {
                 ),
             );
         }
+        if draft
+            .trust
+            .as_ref()
+            .is_some_and(|trust| !Arc::ptr_eq(trust, &intent.trust))
+        {
+            let found = format!("{} was signed by a verdict on what is no longer trusted", draft.subject);
+            return broken(law, found);
+        }
         if !self.signed.insert(draft.serial) {
             return broken(
                 Law::SerialOnce,
@@ -316,7 +404,9 @@ impl Checker {
 
     /// The server's memory is what its records say.
     pub(crate) fn server(&mut self, server: &Server, store: &Store) -> Result<(), Violation> {
-        let Some(state) = &server.state else { return Ok(()) };
+        let Some(state) = server.state.as_ref().filter(|_| !server.is_astray) else {
+            return Ok(());
+        };
         let revision = state.revision();
         let fold = &mut self.folds[server.number];
         if fold.revision() > revision {
@@ -335,6 +425,13 @@ impl Checker {
             return broken(Law::EventsArePrefix, found);
         }
         Ok(())
+    }
+}
+
+fn serial_of_intent(event: &Event) -> Option<u128> {
+    match event.what {
+        What::SvidIntent { serial, .. } => Some(serial),
+        _ => None,
     }
 }
 

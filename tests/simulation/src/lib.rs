@@ -13,11 +13,13 @@
     reason = "a test: what cannot go on has failed"
 )]
 
+mod admin;
 mod broken;
 mod chain;
 mod invariants;
 mod machine;
 mod random;
+mod real;
 mod run;
 mod schedule;
 mod server;
@@ -27,6 +29,7 @@ mod world;
 
 pub use broken::Broken;
 pub use invariants::{Law, Violation};
-pub use run::{Failure, Setup, run, run_steps, shortest};
+pub use real::Found;
+pub use run::{Failure, Setup, check_killed, run, run_on_sqlite, run_steps, shortest};
 pub use schedule::{Kind, Step, schedule};
 pub use world::Coverage;

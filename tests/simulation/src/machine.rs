@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hallmark_node::{EkId, InventoryItem, NodeId};
-use hallmark_policy::{InventoryStatement, MachineFacts, PolicySet, Rules, TpmFacts};
+use hallmark_policy::{InventoryStatement, MachineFacts, PolicySet, Rules, TpmFacts, signed::FileKind};
 use hallmark_spiffe::{SpiffeId, TrustDomain};
 use hallmark_state::{AttestationState, NodeSvid, State};
 use hallmark_tpm_wire::Name;
@@ -72,8 +72,8 @@ impl Machine {
         }
     }
 
-    /// What a quote of now proves, to a server whose state this is.
-    pub(crate) fn facts(&self, state: &State, now: i64) -> MachineFacts {
+    /// What a quote of now proves, to a server whose state this is, and whose clock shows `seen`.
+    pub(crate) fn facts(&self, state: &State, now: i64, seen: i64) -> MachineFacts {
         let line = state.inventory().line(&self.ek_id());
         MachineFacts {
             tpm: TpmFacts {
@@ -85,7 +85,7 @@ impl Machine {
                 firmware_version: self.firmware,
                 other_eks: state.listed_with(&self.ek),
             },
-            quote_clock: self.quote(now),
+            quote_clock: self.quote(now, seen),
             pcrs: BTreeMap::new(),
             boot: None,
             ima: None,
@@ -93,7 +93,7 @@ impl Machine {
         }
     }
 
-    fn quote(&self, now: i64) -> QuoteClock {
+    fn quote(&self, now: i64, seen: i64) -> QuoteClock {
         let milliseconds = |seconds: i64| u64::try_from(seconds).unwrap() * 1000;
         QuoteClock {
             reset_count: self.resets,
@@ -101,14 +101,14 @@ impl Machine {
             clock: milliseconds(now - FIRST_BOOT),
             safe: true,
             firmware_version: self.firmware,
-            seen_at: milliseconds(now),
+            seen_at: milliseconds(seen),
         }
     }
 
     /// How far its evidence goes after that quote; `None` where it cannot follow what is held.
-    pub(crate) fn after(&self, held: Option<&AttestationState>, now: i64) -> Option<AttestationState> {
+    pub(crate) fn after(&self, held: Option<&AttestationState>, now: i64, seen: i64) -> Option<AttestationState> {
         let mut runs = held.map_or_else(AgentRuns::default, |held| held.runs.clone());
-        let quote = self.quote(now);
+        let quote = self.quote(now, seen);
         runs.observe(AgentRunId(self.run), quote).ok()?;
         Some(AttestationState::new(quote, runs, None, 0, BTreeMap::new()))
     }
@@ -117,11 +117,20 @@ impl Machine {
 /// When the clocks of the TPMs began, in Unix seconds.
 const FIRST_BOOT: i64 = 1_700_000_000;
 
-/// Rules of this number: some refuse a firmware version, some a machine, some whoever is not in the inventory.
+/// How old a quote may be, in seconds, by the rules that say so.
+pub(crate) const MAX_AGE: i64 = 900;
+
+/// Rules of this number: some refuse a firmware version, some a machine, some whoever is not in the inventory, some old quotes.
 pub(crate) fn rules(number: usize) -> PolicySet {
     let mut rules = Rules::default();
-    match number % 5 {
+    match number % 7 {
         0 | 1 => {}
+        5 | 6 => {
+            let mut set = PolicySet::from(rules);
+            let policy = format!("version = 1\nname = \"p\"\nserial = 1\n[tpm]\nmax_quote_age = \"{MAX_AGE}s\"\n");
+            set.add_file(FileKind::Policy, "p", policy.as_bytes()).unwrap();
+            return set;
+        }
         2 => rules.denied_firmware = [FIRMWARE[number % FIRMWARE.len()]].into(),
         3 => rules.denied_eks = [hex(&[1; 32])].into(),
         _ => rules.require_inventory = true,

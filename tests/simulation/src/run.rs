@@ -1,8 +1,13 @@
 //! Runs of schedules, and the shortest one that still fails.
 
-use std::fmt;
+use std::{fmt, io::Write, path::Path};
 
-use crate::{Broken, Coverage, Step, Violation, schedule, world::World};
+use crate::{
+    Broken, Coverage, Kind, Step, Violation,
+    real::{self, Found, Real},
+    schedule,
+    world::World,
+};
 
 /// What is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,10 +66,40 @@ pub fn run(setup: Setup, seed: u64) -> Result<Coverage, Box<Failure>> {
 /// # Errors
 /// What does not hold.
 pub fn run_steps(setup: Setup, seed: u64, steps: &[Step]) -> Result<Coverage, Violation> {
-    let mut world = World::new(setup, seed)?;
+    let world = World::new(setup, seed, None)?;
+    Ok(to_the_end(world, steps)?.coverage())
+}
+
+fn to_the_end(mut world: World, steps: &[Step]) -> Result<World, Violation> {
     steps.iter().try_for_each(|step| world.step(step))?;
-    world.settle()?;
-    Ok(world.coverage())
+    world.end()?;
+    Ok(world)
+}
+
+/// The schedule of a seed as a real store can have it, which has no fail-over, and stops with its process.
+fn on_one_store(setup: Setup, seed: u64) -> Vec<Step> {
+    let mut steps = schedule(seed, setup.steps);
+    steps.retain(|step| !matches!(step.kind, Kind::FailOver | Kind::StoreCrash));
+    steps
+}
+
+/// Runs the schedule of a seed with SQLite in this folder beside the simulated store, and tells `told`, a line each, what was
+/// acknowledged and what is about to be signed.
+///
+/// # Errors
+/// What does not hold.
+pub fn run_on_sqlite(setup: Setup, seed: u64, folder: &Path, told: Box<dyn Write>) -> Result<Coverage, Violation> {
+    let world = World::new(setup, seed, Some(Real::create(folder, told)))?;
+    Ok(to_the_end(world, &on_one_store(setup, seed))?.coverage())
+}
+
+/// Holds the store that [`run_on_sqlite`] wrote in another process, which was killed, against what it must have written.
+///
+/// # Errors
+/// What does not hold.
+pub fn check_killed(setup: Setup, seed: u64, folder: &Path) -> Result<Found, Violation> {
+    let world = to_the_end(World::new(setup, seed, None)?, &on_one_store(setup, seed))?;
+    real::hold(folder, world.records())
 }
 
 /// Cuts steps as long as the same law is broken: ever smaller parts, until no single step can go.

@@ -50,12 +50,20 @@ pub enum Kind {
     Snapshot,
     /// The store stops and starts.
     StoreCrash,
+    /// Another store takes over, that does not have the last records.
+    FailOver,
+    /// The configuration lists other machines, each with its keys, and what it lists is linked.
+    Trust,
+    /// A server's clock is set ahead, or right.
+    Clock,
+    /// A server looks whether quotes were seen while a clock was ahead.
+    Doubt,
     /// Time goes by.
     Wait,
 }
 
 /// How often each happens, in relation to the others.
-const WEIGHTS: [(Kind, usize); 23] = [
+const WEIGHTS: [(Kind, usize); 27] = [
     (Kind::Attest, 6),
     (Kind::Reboot, 1),
     (Kind::Issue, 16),
@@ -78,6 +86,10 @@ const WEIGHTS: [(Kind, usize); 23] = [
     (Kind::Restart, 3),
     (Kind::Snapshot, 1),
     (Kind::StoreCrash, 1),
+    (Kind::FailOver, 1),
+    (Kind::Trust, 1),
+    (Kind::Clock, 2),
+    (Kind::Doubt, 2),
     (Kind::Wait, 5),
 ];
 

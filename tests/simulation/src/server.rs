@@ -1,19 +1,27 @@
 //! A server: its own state, which follows the journal, and how it starts from a snapshot.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use hallmark_policy::PolicySet;
 use hallmark_state::{
     Action, AttestationState, Configured, Filter, HeldEvidence, Record, Snapshot, State, TpmName, Transaction,
 };
+use hallmark_verify::Trust;
 
-use crate::{Broken, chain::Chain, machine::trust_domain, random::Random, store::Store};
+use crate::{
+    Broken,
+    chain::Chain,
+    machine::{MACHINES, Machine, trust_domain},
+    random::Random,
+    store::{Known, Store},
+};
 
 /// Rows of some revision, with what is made of them, and the events up to it.
 #[derive(Debug, Clone)]
 pub(crate) struct Saved {
     rows: Snapshot,
     set: Arc<PolicySet>,
+    trust: Arc<Trust>,
     chain: Chain,
 }
 
@@ -27,24 +35,41 @@ impl Saved {
         Self {
             rows,
             set: Arc::clone(&state.rules().set),
+            trust: Arc::clone(state.inventory().configured()),
             chain,
+        }
+    }
+
+    /// These rows, with the configuration and the rules of a state.
+    pub(crate) fn with(rows: Snapshot, state: &State) -> Self {
+        Self {
+            rows,
+            ..Self::of(state, Chain::default(), None)
         }
     }
 
     /// The state that a start makes of the rows.
     pub(crate) fn state(&self) -> State {
         let configured = Configured {
-            trust: Arc::default(),
+            trust: Arc::clone(&self.trust),
             set: Arc::clone(&self.set),
         };
         State::new(&trust_domain(), self.rows.clone(), configured)
     }
+
+    /// The last record that it is of.
+    pub(crate) const fn revision(&self) -> u64 {
+        self.rows.revision
+    }
 }
+
+/// What every server is configured to trust at first.
+static FIRST_TRUST: LazyLock<Arc<Trust>> = LazyLock::new(Arc::default);
 
 /// A state of which nothing was decided yet.
 pub(crate) fn first_state() -> State {
     let configured = Configured {
-        trust: Arc::default(),
+        trust: Arc::clone(&FIRST_TRUST),
         set: Arc::default(),
     };
     State::new(&trust_domain(), Snapshot::default(), configured)
@@ -52,8 +77,10 @@ pub(crate) fn first_state() -> State {
 
 fn rows(state: &State) -> Snapshot {
     let entries = state.entries().list(&Filter::default(), 0, None).entries;
-    let requests = state.nodes().flat_map(|node| {
-        let of = |action| (node.id.clone(), action, state.requests(&node.id, action).to_vec());
+    // Also of nodes that were evicted since.
+    let ids = || (0..MACHINES).map(|number| Machine::new(number).id);
+    let requests = ids().flat_map(|id| {
+        let of = |action| (id.clone(), action, state.requests(&id, action).to_vec());
         Action::ALL.map(of)
     });
     Snapshot {
@@ -74,7 +101,9 @@ fn rows(state: &State) -> Snapshot {
             .collect(),
         machine_eks: state.links().machines().into_iter().collect(),
         authorities: state.authorities().iter().map(|it| (**it).clone()).collect(),
-        held: state.quotes_after(0).map(|(node, held)| held_row(node, held)).collect(),
+        held: ids()
+            .filter_map(|node| Some(held_row(&node, state.attestation(&node)?)))
+            .collect(),
         policy_files: state.policy_files().values().map(|file| (**file).clone()).collect(),
         requests: requests.filter(|(_, _, requests)| !requests.is_empty()).collect(),
         bundle_sequence: state.bundle_sequence(),
@@ -107,6 +136,8 @@ pub(crate) struct Server {
     pub(crate) run: u32,
     /// By how many seconds its clock is ahead.
     pub(crate) ahead: i64,
+    /// Whether a fail-over lost records that it knows.
+    pub(crate) is_astray: bool,
     /// Serial numbers given in this run.
     pub(crate) serials: u128,
     broken: Option<Broken>,
@@ -120,6 +151,7 @@ impl Server {
             chain: Chain::default(),
             run: 0,
             ahead: i64::try_from(number).unwrap(),
+            is_astray: false,
             serials: 0,
             broken,
         }
@@ -128,6 +160,19 @@ impl Server {
     /// The number of the last record that it knows of.
     pub(crate) fn revision(&self) -> u64 {
         self.state.as_ref().map_or(0, State::revision)
+    }
+
+    /// What it knows.
+    pub(crate) fn known(&self) -> Known {
+        Known {
+            revision: self.revision(),
+            chain: self.chain,
+        }
+    }
+
+    /// Its clock goes as far ahead as this, or is right again.
+    pub(crate) fn set_clock(&mut self, ahead: i64) {
+        self.ahead = i64::try_from(self.number).unwrap() + ahead;
     }
 
     /// Learns of the records up to `revision`, as far as they are durable.
@@ -142,7 +187,7 @@ impl Server {
                 Some(Broken::ReordersEvents) if random.one_in(4) => reordered(record),
                 _ => record.clone(),
             };
-            state.apply(&seen);
+            state.follow(&seen).unwrap();
             self.chain = self.chain.with(&seen);
         }
     }
@@ -154,6 +199,7 @@ impl Server {
     pub(crate) fn start(&mut self, from: &Saved) {
         self.state = Some(from.state());
         self.chain = from.chain;
+        self.is_astray = false;
         self.run += 1;
         self.serials = 0;
     }

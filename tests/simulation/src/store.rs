@@ -8,15 +8,22 @@ use std::{
 use hallmark_spiffe::SpiffeId;
 use hallmark_state::{Change, Committed, Record, Tail, Transaction};
 
-use crate::Broken;
+use crate::{Broken, chain::Chain, real::Taken};
 
 /// What tells a transaction from every other.
 pub(crate) type Id = [u8; 16];
 
+/// The last record that a server knew when it sent something, and which records led to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Known {
+    pub(crate) revision: u64,
+    pub(crate) chain: Chain,
+}
+
 /// What a server sends.
 #[derive(Debug, Clone)]
 enum Request {
-    Commit(Transaction),
+    Commit(Transaction, Known),
     /// What became of a transaction; if nothing did, nothing ever will.
     Ask(Id),
 }
@@ -31,6 +38,8 @@ pub(crate) enum Answer {
     },
     Failed,
     Never,
+    /// What the server knows is not of this journal.
+    Astray,
 }
 
 /// Bodies beside the journal: what each node proved last, by the record that brought it.
@@ -41,6 +50,8 @@ pub(crate) type Facts = BTreeMap<SpiffeId, (u64, String)>;
 pub(crate) struct Store {
     broken: Option<Broken>,
     records: Vec<Record>,
+    /// The records up to each revision.
+    chains: Vec<Chain>,
     durable: usize,
     tail: Tail,
     queue: Vec<(Id, Request)>,
@@ -49,6 +60,8 @@ pub(crate) struct Store {
     answers: BTreeMap<Id, Answer>,
     tombstones: BTreeSet<Id>,
     facts: Facts,
+    /// What was taken since the last flush, for a real store beside this one.
+    taken: Option<Vec<Taken>>,
     /// As a store would number that gives numbers before it commits.
     sent: BTreeMap<Id, u64>,
 }
@@ -58,6 +71,7 @@ impl Store {
         Self {
             broken,
             records: Vec::new(),
+            chains: vec![Chain::default()],
             durable: 0,
             tail: Tail::new(0),
             queue: Vec::new(),
@@ -65,8 +79,19 @@ impl Store {
             answers: BTreeMap::new(),
             tombstones: BTreeSet::new(),
             facts: Facts::new(),
+            taken: None,
             sent: BTreeMap::new(),
         }
+    }
+
+    /// From now on it is kept what was taken, until it is asked for.
+    pub(crate) fn keep_taken(&mut self) {
+        self.taken = Some(Vec::new());
+    }
+
+    /// What was taken since this was asked for.
+    pub(crate) fn taken(&mut self) -> Vec<Taken> {
+        self.taken.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Every record that is durable.
@@ -79,10 +104,20 @@ impl Store {
         self.facts.get(node)
     }
 
-    pub(crate) fn send(&mut self, transaction: Transaction) {
+    /// Whether what a server knows is of this journal: a fail-over may have lost it.
+    pub(crate) fn leads_here(&self, known: Known) -> bool {
+        let chain = self.chains.get(usize::try_from(known.revision).unwrap());
+        match self.broken {
+            Some(Broken::IgnoresFailOver) => true,
+            Some(Broken::ComparesNumbersOnly) => chain.is_some(),
+            _ => chain == Some(&known.chain),
+        }
+    }
+
+    pub(crate) fn send(&mut self, transaction: Transaction, known: Known) {
         let number = self.sent.len() as u64 + 1;
         self.sent.insert(transaction.id, number);
-        self.queue.push((transaction.id, Request::Commit(transaction)));
+        self.queue.push((transaction.id, Request::Commit(transaction, known)));
     }
 
     pub(crate) fn ask(&mut self, id: Id) {
@@ -125,7 +160,11 @@ impl Store {
         }
         let (id, request) = self.queue.remove(place);
         let transaction = match request {
-            Request::Commit(transaction) => transaction,
+            Request::Commit(_, known) if !self.leads_here(known) => {
+                self.group.push((id, Answer::Astray));
+                return Some(id);
+            }
+            Request::Commit(transaction, _) => transaction,
             Request::Ask(id) => {
                 let there = self.records.iter().find(|record| record.transaction.id == id);
                 let answer = there.map_or(Answer::Never, |record| Answer::Committed(committed(record)));
@@ -142,6 +181,9 @@ impl Store {
         }
         if self.tail.conflict(&transaction.expect).is_some() && !ignores {
             let head = self.records.len() as u64;
+            if let Some(taken) = &mut self.taken {
+                taken.push((transaction.clone(), None));
+            }
             self.group.push((id, Answer::Conflict { head }));
             if self.broken == Some(Broken::KeepsRefused) {
                 self.push(transaction);
@@ -171,29 +213,19 @@ impl Store {
             transaction: Arc::new(transaction),
         };
         let committed = committed(&record);
+        if let Some(taken) = &mut self.taken {
+            taken.push((Transaction::clone(&record.transaction), Some(committed)));
+        }
+        let last = self.chains.last().copied().unwrap_or_default();
+        self.chains.push(last.with(&record));
         self.records.push(record);
         committed
     }
 
     /// Makes durable what was taken, and answers. Gives how much is durable now.
     pub(crate) fn flush(&mut self) {
-        for record in &self.records[self.durable..] {
-            for change in &record.transaction.changes {
-                match change {
-                    Change::PutEvidence {
-                        node, body: Some(body), ..
-                    } => {
-                        let facts = body.evidence.facts.clone();
-                        self.facts.insert(node.clone(), (record.revision, facts));
-                    }
-                    Change::PutFacts { body: Some(facts), .. } => {
-                        let revision = self.facts.get(&facts.node).map_or(0, |(revision, _)| *revision);
-                        self.facts.insert(facts.node.clone(), (revision, facts.facts.clone()));
-                    }
-                    _ => {}
-                }
-            }
-        }
+        let records = &self.records[self.durable..];
+        records.iter().for_each(|record| keep_bodies(&mut self.facts, record));
         self.durable = self.records.len();
         self.answers.extend(self.group.drain(..));
     }
@@ -213,9 +245,23 @@ impl Store {
     /// Stops and starts: what was not flushed is gone, and so is whatever was on its way.
     pub(crate) fn crash(&mut self) {
         self.records.truncate(self.durable);
+        self.chains.truncate(self.durable + 1);
         self.group.clear();
+        if let Some(taken) = &mut self.taken {
+            taken.clear();
+        }
         self.queue.clear();
         self.tail = Tail::new(self.records.last().map_or(0, |record| record.revision));
+    }
+
+    /// Another one takes over that does not have the last `lost` records; every connection ends.
+    pub(crate) fn fail_over(&mut self, lost: usize) {
+        self.durable = self.durable.saturating_sub(lost);
+        self.crash();
+        self.answers.clear();
+        self.facts.clear();
+        let records = self.records.iter();
+        records.for_each(|record| keep_bodies(&mut self.facts, record));
     }
 
     /// Whether the transaction is the record with this number.
@@ -223,6 +269,23 @@ impl Store {
         let place = usize::try_from(revision).unwrap().checked_sub(1);
         let record = place.and_then(|place| self.records.get(place));
         record.is_some_and(|record| record.transaction.id == *id)
+    }
+}
+
+fn keep_bodies(facts: &mut Facts, record: &Record) {
+    for change in &record.transaction.changes {
+        match change {
+            Change::PutEvidence {
+                node, body: Some(body), ..
+            } => {
+                facts.insert(node.clone(), (record.revision, body.evidence.facts.clone()));
+            }
+            Change::PutFacts { body: Some(new), .. } => {
+                let revision = facts.get(&new.node).map_or(0, |(revision, _)| *revision);
+                facts.insert(new.node.clone(), (revision, new.facts.clone()));
+            }
+            _ => {}
+        }
     }
 }
 

@@ -9,12 +9,12 @@ mod rules;
 
 pub(crate) use attest::Attest;
 pub(crate) use issue::Issue;
-pub(crate) use node::NodeAct;
-pub(crate) use operator::{Entries, EntryAsk, Expire, Inventory, InventoryAsk, Rotate};
+pub(crate) use node::{By, NodeAct};
+pub(crate) use operator::{Doubt, Entries, EntryAsk, Expire, Inventory, InventoryAsk, Rotate, Trust};
 pub(crate) use reappraise::Reappraise;
 pub(crate) use rules::Rules;
 
-use hallmark_state::{Decision, State, decide::ApprovalRules};
+use hallmark_state::{Decision, Expect, Intents, Key, Recorded, State, decide::ApprovalRules};
 
 use crate::{
     Broken,
@@ -49,6 +49,19 @@ impl Context<'_> {
     /// What the server takes the time to be.
     pub(crate) const fn server_now(&self) -> i64 {
         self.now + self.server.ahead
+    }
+}
+
+/// Takes keys out of what something rests on, as a broken server would.
+pub(crate) trait Without {
+    /// Without those keys.
+    fn without(self, is_forgotten: impl Fn(&Key) -> bool) -> Self;
+}
+
+impl Without for Expect {
+    fn without(mut self, is_forgotten: impl Fn(&Key) -> bool) -> Self {
+        self.keys.retain(|key| !is_forgotten(key));
+        self
     }
 }
 
@@ -88,6 +101,11 @@ pub(crate) trait Work {
     /// The next decision, from the state as the server knows it.
     fn next(&mut self, context: &mut Context<'_>) -> Next;
 
+    /// Whether it is over after a minute, however far it came.
+    fn has_a_minute(&self) -> bool {
+        false
+    }
+
     /// What was decided is durable, and there was nothing to sign.
     fn committed(&mut self) -> Then {
         Then::End
@@ -105,11 +123,11 @@ pub(crate) enum Phase {
     /// It is to decide.
     Ready,
     /// It waits for the store.
-    Waiting(Id, Vec<Draft>),
+    Waiting(Id, Intents<Draft>),
     /// Its answer did not come: it waits to hear what became of its transaction.
-    Asking(Id, Vec<Draft>),
+    Asking(Id, Intents<Draft>),
     /// The token is to sign.
-    Signing(Vec<Draft>, hallmark_state::EventRange),
+    Signing(Recorded<Draft>),
 }
 
 impl Phase {
@@ -117,7 +135,7 @@ impl Phase {
     pub(crate) const fn waits_for(&self) -> Option<Id> {
         match self {
             Self::Waiting(id, _) | Self::Asking(id, _) => Some(*id),
-            Self::Ready | Self::Signing(..) => None,
+            Self::Ready | Self::Signing(_) => None,
         }
     }
 }

@@ -1,25 +1,30 @@
 //! Everything together, a step at a time.
 
 mod choose;
+mod failures;
 
 use std::time::Duration;
 
-use hallmark_state::{Action, Approvers, Decision, Event, Expect, Outcome, decide::ApprovalRules};
+use hallmark_reason::Coded as _;
+use hallmark_state::{Action, Approvers, Intents, LinkError, Recorded, decide::ApprovalRules};
 
 use crate::{
     Broken, Kind, Law, Setup, Step, Violation,
     invariants::{Checker, Draft, broken},
     machine::{MACHINES, Machine},
     random::Random,
+    real::Real,
     server::{Saved, Server},
     store::{Answer, Id, Store},
-    task::{Attest, Context, Next, NodeAct, Phase, TRIES, Task, Then, Work},
+    task::{Attest, By, Context, Doubt, Next, NodeAct, Phase, TRIES, Task, Then, Trust, Work},
 };
 
 /// When a run begins, in Unix seconds.
 const BEGIN: i64 = 1_800_000_000;
 /// How many rounds it may take until nobody waits any more, once nothing new comes and nothing fails.
 const ROUNDS: usize = 400;
+/// How far a server's clock goes ahead, in seconds.
+const AHEAD: i64 = 1800;
 /// The most tasks that are on their way at a time.
 const MOST_TASKS: usize = 12;
 
@@ -40,6 +45,18 @@ pub struct Coverage {
     pub store_crashes: usize,
     /// Signatures that the token did not make.
     pub token_failures: usize,
+    /// What administrators over TLS did.
+    pub over_tls: usize,
+    /// What two of them gave back together.
+    pub by_two: usize,
+    /// Intents by verdicts that have an end.
+    pub with_an_end: usize,
+    /// Fail-overs that lost records.
+    pub fail_overs: usize,
+    /// Servers that stopped because a fail-over lost what they knew.
+    pub astray: usize,
+    /// Quotes that were seen while a server's clock was ahead, and whose time was taken from them.
+    pub doubted: usize,
 }
 
 /// The world of one schedule.
@@ -55,12 +72,16 @@ pub(crate) struct World {
     settled: u64,
     checker: Checker,
     saved: Option<Saved>,
+    /// How many records no fail-over loses: those from before the last minutes.
+    replicated: usize,
+    /// A real store beside the simulated one.
+    real: Option<Real>,
     approval: ApprovalRules,
     coverage: Coverage,
 }
 
 impl World {
-    pub(crate) fn new(setup: Setup, seed: u64) -> Result<Self, Violation> {
+    pub(crate) fn new(setup: Setup, seed: u64, real: Option<Real>) -> Result<Self, Violation> {
         let approvers = if seed.is_multiple_of(3) {
             Approvers::One
         } else {
@@ -79,12 +100,17 @@ impl World {
             settled: 0,
             checker: Checker::new(setup.servers),
             saved: None,
+            replicated: 0,
+            real,
             approval: ApprovalRules {
                 approvers,
                 lifetime: Duration::from_secs(3600),
             },
             coverage: Coverage::default(),
         };
+        if world.real.is_some() {
+            world.store.keep_taken();
+        }
         let mut first: Vec<Box<dyn Work>> = Vec::new();
         for kind in [Kind::Rotate, Kind::Inventory, Kind::Entries, Kind::Entries] {
             let random = &mut Random::new(seed ^ first.len() as u64);
@@ -95,10 +121,11 @@ impl World {
             first.push(Box::new(NodeAct::Operate {
                 machine,
                 action: Action::Approve,
-                operator: 1,
+                by: By::User(1),
             }));
             first.push(Box::new(Attest::of(machine)));
         }
+        first.push(Box::new(world.admin_entries()));
         for work in first {
             world.push(work, 0);
             world.settle()?;
@@ -110,8 +137,13 @@ impl World {
         Coverage {
             records: self.store.durable().len(),
             signed: self.checker.signed(),
-            ..self.coverage
+            ..self.checker.counted(self.coverage)
         }
+    }
+
+    /// The records so far.
+    pub(crate) fn records(&self) -> &[hallmark_state::Record] {
+        self.store.durable()
     }
 
     /// Makes one step, and holds the laws against what it did.
@@ -150,7 +182,7 @@ impl World {
             Kind::Follow => {
                 let server = random.below(self.servers.len());
                 let until = self.servers[server].revision() + 1 + random.below(4) as u64;
-                self.catch_up(server, until, random)?;
+                let _ = self.catch_up(server, until, random)?;
             }
             Kind::Crash => self.crash(random),
             Kind::Restart => self.restart(random)?,
@@ -160,7 +192,13 @@ impl World {
                 self.store.crash();
                 self.checker.all_is_there(&self.store)?;
             }
-            Kind::Wait => self.now += [1, 5, 60, 600, 3600][random.below(5)],
+            Kind::FailOver => self.fail_over(1 + random.below(6)),
+            Kind::Clock => {
+                let server = random.below(self.servers.len());
+                let ahead = if random.one_in(2) { AHEAD } else { 0 };
+                self.servers[server].set_clock(ahead);
+            }
+            Kind::Wait => self.wait([1, 5, 60, 600, 3600][random.below(5)], random)?,
             kind => {
                 let server = random.below(self.servers.len());
                 if self.servers[server].state.is_some() && self.tasks.len() < MOST_TASKS {
@@ -196,66 +234,24 @@ impl World {
     }
 
     fn flush(&mut self) -> Result<(), Violation> {
+        let taken = self.store.taken();
+        if let Some(real) = &mut self.real {
+            real.commit(taken)?;
+        }
         self.store.flush();
         self.checker.follow(&self.store)
     }
 
-    fn catch_up(&mut self, server: usize, revision: u64, random: &mut Random) -> Result<(), Violation> {
-        let server = &mut self.servers[server];
-        server.follow(&self.store, revision, random);
-        self.checker.server(server, &self.store)
-    }
-
-    fn snapshot(&self) -> Saved {
-        Saved::of(self.checker.truth(), self.checker.chain(), self.setup.broken)
-    }
-
-    fn crash(&mut self, random: &mut Random) {
-        let number = random.below(self.servers.len());
-        let run = self.servers[number].run;
-        self.coverage.crashes += 1;
-        self.servers[number].stop();
-        let (gone, left) = self
-            .tasks
-            .drain(..)
-            .partition(|task| task.server == number && task.run == run);
-        self.tasks = left;
-        let gone: Vec<Task> = gone;
-        let sent: Vec<Id> = gone.iter().filter_map(|task| task.phase.waits_for()).collect();
-        self.store.drop_requests(|id| sent.contains(id) && random.one_in(2));
-    }
-
-    fn restart(&mut self, random: &mut Random) -> Result<(), Violation> {
-        let down: Vec<usize> = self
-            .servers
-            .iter()
-            .filter(|it| it.state.is_none())
-            .map(|it| it.number)
-            .collect();
-        let Some(number) = random.pick(&down).copied() else {
-            return Ok(());
-        };
-        let old = self.saved.clone().filter(|_| random.one_in(3));
-        let saved = old.unwrap_or_else(|| self.snapshot());
-        self.servers[number].start(&saved);
-        self.checker.server(&self.servers[number], &self.store)
-    }
-
-    fn time_out(&mut self, place: usize) {
-        let Some(task) = self.tasks.get_mut(place) else { return };
-        let Phase::Waiting(id, drafts) = &task.phase else {
-            return;
-        };
-        let (id, drafts) = (*id, drafts.clone());
-        match self.setup.broken {
-            Some(Broken::NeverAsks) => {}
-            Some(Broken::RepeatsAfterLostAnswer) => task.phase = Phase::Ready,
-            _ => {
-                self.coverage.asked += 1;
-                self.store.ask(id);
-                task.phase = Phase::Asking(id, drafts);
-            }
+    /// Gives whether the server still follows this journal; it stops where that is another one than it knows.
+    fn catch_up(&mut self, number: usize, revision: u64, random: &mut Random) -> Result<bool, Violation> {
+        let server = &mut self.servers[number];
+        if server.state.is_some() && !self.store.leads_here(server.known()) {
+            self.leave(number, random);
+            return Ok(false);
         }
+        server.follow(&self.store, revision, random);
+        self.checker.server(server, &self.store)?;
+        Ok(true)
     }
 
     /// A task goes on. When it is `calm`, nothing fails and nothing is slow.
@@ -267,25 +263,25 @@ impl World {
         let phase = std::mem::replace(&mut task.phase, Phase::Ready);
         let then = match phase {
             Phase::Ready => self.decide(&mut task, random)?,
-            Phase::Waiting(id, drafts) => match self.store.answer(&id) {
-                Some(answer) => self.answered(&mut task, id, answer, drafts, random)?,
+            Phase::Waiting(id, intents) => match self.store.answer(&id) {
+                Some(answer) => self.answered(&mut task, id, answer, intents, random)?,
                 None => {
-                    task.phase = Phase::Waiting(id, drafts);
+                    task.phase = Phase::Waiting(id, intents);
                     Then::GoOn
                 }
             },
-            Phase::Asking(id, drafts) => match self.store.answer(&id) {
-                Some(answer) => self.answered(&mut task, id, answer, drafts, random)?,
+            Phase::Asking(id, intents) => match self.store.answer(&id) {
+                Some(answer) => self.answered(&mut task, id, answer, intents, random)?,
                 None => {
                     // What was asked may be lost as well.
                     if calm || random.one_in(8) {
                         self.store.ask(id);
                     }
-                    task.phase = Phase::Asking(id, drafts);
+                    task.phase = Phase::Asking(id, intents);
                     Then::GoOn
                 }
             },
-            Phase::Signing(drafts, intents) => self.sign(&mut task, drafts, intents, random, calm)?,
+            Phase::Signing(recorded) => self.sign(&mut task, recorded, random, calm)?,
         };
         if task.tries > TRIES {
             return broken(
@@ -324,12 +320,13 @@ impl World {
         }
         task.tries += 1;
         let id = random.wide().to_be_bytes();
-        self.checker.sent(id, (task.number, task.stage));
-        self.store.send(decision.into_transaction(id, actor, at));
+        let known = self.servers[task.server].known();
+        self.checker.sent(id, (task.number, task.stage), known);
+        self.store.send(decision.into_transaction(id, actor, at), known);
         if self.setup.broken == Some(Broken::SignsBeforeCommit) {
             drafts.iter().try_for_each(|draft| self.checker.sign(draft))?;
         }
-        task.phase = Phase::Waiting(id, drafts);
+        task.phase = Phase::Waiting(id, Intents::new(drafts));
         Ok(Then::GoOn)
     }
 
@@ -338,7 +335,7 @@ impl World {
         task: &mut Task,
         id: Id,
         answer: Answer,
-        drafts: Vec<Draft>,
+        intents: Intents<Draft>,
         random: &mut Random,
     ) -> Result<Then, Violation> {
         match answer {
@@ -346,24 +343,24 @@ impl World {
             Answer::Never => Ok(Then::GoOn),
             Answer::Conflict { head } => {
                 self.coverage.conflicts += 1;
-                if self.setup.broken != Some(Broken::NeverCatchesUp) {
-                    self.catch_up(task.server, head, random)?;
-                }
-                Ok(Then::GoOn)
+                let catches_up = self.setup.broken != Some(Broken::NeverCatchesUp);
+                let goes_on = !catches_up || self.catch_up(task.server, head, random)?;
+                Ok(if goes_on { Then::GoOn } else { Then::End })
+            }
+            Answer::Astray => {
+                self.leave(task.server, random);
+                Ok(Then::End)
             }
             Answer::Committed(committed) => {
                 self.checker.acknowledge(committed.revision, id);
-                self.catch_up(task.server, committed.revision, random)?;
+                if !self.catch_up(task.server, committed.revision, random)? {
+                    return Ok(Then::End);
+                }
                 (task.stage, task.tries) = (task.stage + 1, 0);
-                let Some(events) = committed.events.filter(|_| !drafts.is_empty()) else {
+                let Some(recorded) = intents.recorded(&committed) else {
                     return Ok(task.work.committed());
                 };
-                let count = drafts.len() as u64;
-                let intents = hallmark_state::EventRange {
-                    first: events.last + 1 - count,
-                    ..events
-                };
-                task.phase = Phase::Signing(drafts, intents);
+                task.phase = Phase::Signing(recorded);
                 Ok(Then::GoOn)
             }
         }
@@ -373,30 +370,46 @@ impl World {
     fn sign(
         &mut self,
         task: &mut Task,
-        drafts: Vec<Draft>,
-        intents: hallmark_state::EventRange,
+        recorded: Recorded<Draft>,
         random: &mut Random,
         calm: bool,
     ) -> Result<Then, Violation> {
         if !calm && random.one_in(3) {
-            task.phase = Phase::Signing(drafts, intents);
+            task.phase = Phase::Signing(recorded);
             return Ok(Then::GoOn);
         }
         let is_signed = calm || !random.one_in(10);
         if is_signed {
-            drafts.iter().try_for_each(|draft| self.checker.sign(draft))?;
+            for draft in recorded.drafts() {
+                if let Some(real) = &mut self.real {
+                    real.signs(draft.serial);
+                }
+                self.checker.sign(draft)?;
+            }
         } else {
             self.coverage.token_failures += 1;
         }
-        let outcome = if is_signed { Outcome::Issued } else { Outcome::Failed };
-        let decision = Decision {
-            expect: Expect::default(),
-            changes: Vec::new(),
-            events: vec![Event::svid_outcome(intents, outcome, None)],
-        };
+        // Any code will do.
+        let code = LinkError::TooManyNames { ek: [0; 32] }.code();
+        let ((), decision) = recorded.settle(|_| ((), (!is_signed).then_some(code)));
         let id = random.wide().to_be_bytes();
-        self.store.send(decision.into_transaction(id, "server", self.now));
+        let known = self.servers[task.server].known();
+        self.store
+            .send(decision.into_transaction(id, "server", self.now), known);
         Ok(task.work.signed(is_signed))
+    }
+
+    /// It comes to rest with every clock right, and the servers have seen to what that asks for.
+    pub(crate) fn end(&mut self) -> Result<(), Violation> {
+        self.settle()?;
+        for number in 0..self.servers.len() {
+            self.servers[number].set_clock(0);
+            self.push(Box::new(Doubt), number);
+            self.push(Box::new(Trust { listed: None }), number);
+        }
+        self.settle()?;
+        self.real_holds()?;
+        self.checker.at_rest(&self.machines, self.now)
     }
 
     /// Nothing new comes and nothing fails any more: everybody is answered, and every server knows all.
@@ -434,7 +447,10 @@ impl World {
     fn all_know_all(&mut self, random: &mut Random) -> Result<(), Violation> {
         let head = self.store.durable().len() as u64;
         for server in 0..self.servers.len() {
-            self.catch_up(server, head, random)?;
+            // What a fail-over lost is seen now at the latest, and an operator starts the server anew.
+            if !self.catch_up(server, head, random)? {
+                self.start(server, &self.snapshot())?;
+            }
         }
         self.checker.all_is_there(&self.store)
     }

@@ -9,7 +9,13 @@
 use hallmark_simulation::{Broken, Law, Setup, run, run_steps, schedule, shortest};
 
 /// Within how many seeds each is found.
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 1500;
+
+/// Whether this is a law that the fault breaks.
+fn breaks(broken: Broken, found: Law) -> bool {
+    // What is acknowledged too early is signed too early as well.
+    found == law(broken) || (broken == Broken::AnswersBeforeFlush && found == Law::NothingUnrecordedIsSigned)
+}
 
 /// The law that each fault breaks.
 fn law(broken: Broken) -> Law {
@@ -19,7 +25,9 @@ fn law(broken: Broken) -> Law {
         | Broken::ForgetsNode
         | Broken::ForgetsEntries
         | Broken::ForgetsRules
-        | Broken::ForgetsAuthority => Law::NothingUnrecordedIsSigned,
+        | Broken::ForgetsAuthority
+        | Broken::ForgetsTrust
+        | Broken::IgnoresStaleness => Law::NothingUnrecordedIsSigned,
         Broken::NumbersBeforeCommit => Law::NumbersWithoutGap,
         Broken::AnswersBeforeFlush => Law::AcknowledgedIsThere,
         Broken::KeepsRefused => Law::RefusedIsNotThere,
@@ -28,11 +36,17 @@ fn law(broken: Broken) -> Law {
         Broken::RepeatsSerials => Law::SerialOnce,
         Broken::NeverAsks | Broken::NeverCatchesUp => Law::NobodyWaitsForEver,
         Broken::RepeatsAfterLostAnswer => Law::DecidedOnce,
+        Broken::NeverDoubts | Broken::KeepsDoubtfulVerdicts => Law::ClocksHeal,
+        Broken::NeverLinks => Law::ListedIsOneMachine,
+        Broken::ForgetsRole => Law::RolesStand,
+        Broken::OneGivesBack => Law::TwoGiveBack,
+        Broken::IgnoresFailOver | Broken::ComparesNumbersOnly => Law::DecidedOnThisJournal,
     }
 }
 
-fn is_found_with(servers: usize) {
-    for broken in Broken::ALL {
+fn are_found_with(servers: usize) {
+    let mut wrong = Vec::new();
+    for broken in Broken::ALL.into_iter().filter(|it| it.least_servers() <= servers) {
         let setup = Setup {
             servers,
             steps: 400,
@@ -40,21 +54,25 @@ fn is_found_with(servers: usize) {
         };
         let mut seeds = 0..SEEDS;
         let found = seeds.find_map(|seed| Some((seed, run_steps(setup, seed, &schedule(seed, setup.steps)).err()?)));
-        let Some((seed, violation)) = found else {
-            panic!("{broken:?} is not found within {SEEDS} seeds");
-        };
-        assert_eq!(violation.law, law(broken), "{broken:?}, seed {seed}: {violation}");
+        match found {
+            None => wrong.push(format!("{broken:?} is not found within {SEEDS} seeds")),
+            Some((seed, violation)) if !breaks(broken, violation.law) => {
+                wrong.push(format!("{broken:?}, seed {seed}: {violation}"));
+            }
+            Some(_) => {}
+        }
     }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 #[test]
 fn each_fault_is_found_with_one_server() {
-    is_found_with(1);
+    are_found_with(1);
 }
 
 #[test]
 fn each_fault_is_found_with_several_servers() {
-    is_found_with(3);
+    are_found_with(3);
 }
 
 #[test]

@@ -35,6 +35,9 @@ fn every_law_holds(servers: usize) {
         all.crashes > seeds / 2 && all.store_crashes > seeds / 2 && all.token_failures > seeds / 10,
         "{all:?}"
     );
+    assert!(all.over_tls > seeds / 2 && all.by_two > 1, "{all:?}");
+    assert!(all.with_an_end > seeds / 20 && all.doubted > seeds / 20, "{all:?}");
+    assert!(all.fail_overs > seeds / 2 && all.astray > seeds / 10, "{all:?}");
 }
 
 fn sum(a: Coverage, b: Coverage) -> Coverage {
@@ -46,6 +49,12 @@ fn sum(a: Coverage, b: Coverage) -> Coverage {
         crashes: a.crashes + b.crashes,
         store_crashes: a.store_crashes + b.store_crashes,
         token_failures: a.token_failures + b.token_failures,
+        over_tls: a.over_tls + b.over_tls,
+        by_two: a.by_two + b.by_two,
+        with_an_end: a.with_an_end + b.with_an_end,
+        fail_overs: a.fail_overs + b.fail_overs,
+        astray: a.astray + b.astray,
+        doubted: a.doubted + b.doubted,
     }
 }
 

@@ -128,8 +128,8 @@ pub struct Accepted<'a> {
 pub enum AttestRefusal {
     /// The node is not let in.
     Admission(Admission),
-    /// The rules or the inventory changed, an operator evicted the node, or another attestation of it was faster: what was
-    /// judged is no longer what counts.
+    /// The rules or the inventory changed, an operator evicted the node, another attestation of it was faster, or its quote has
+    /// become too old: what was judged is no longer what counts.
     Overtaken,
 }
 
@@ -156,7 +156,8 @@ pub fn accept(
     };
     let authority = view.authorities().active_authority();
     let signs = authority.is_some_and(|authority| authority.label == accepted.authority);
-    if is_overtaken || !signs || !basis.still_counts(&view) {
+    let is_stale = accepted.proven.stale_at.is_some_and(|stale| stale <= now);
+    if is_overtaken || is_stale || !signs || !basis.still_counts(&view) {
         return Err(AttestRefusal::Overtaken);
     }
     let from = view.standing(before, ek, now);
@@ -278,7 +279,7 @@ pub fn report_version(view: View<'_>, id: &SpiffeId, version: &str) -> Option<De
 }
 
 /// The server's clock was ahead when quotes were seen after `time`, in milliseconds since the Unix epoch: their times say
-/// nothing any more. Gives how many those are.
+/// nothing any more, and verdicts that have an end are made again without them. Gives how many quotes those are.
 pub fn doubt_times(view: View<'_>, time: u64) -> (Decision, usize) {
     let (state, mut changes) = (view.unprotected(), Vec::new());
     for (node, quotes) in state.quotes_after(time) {
@@ -289,5 +290,11 @@ pub fn doubt_times(view: View<'_>, time: u64) -> (Decision, usize) {
         });
     }
     let count = changes.len();
+    let doubted = state.quotes_after(time).filter_map(|(node, _)| view.node(node));
+    let have_end: Vec<_> = doubted.filter(|node| node.appraised.stale_at.is_some()).collect();
+    changes.extend(have_end.into_iter().map(|node| Change::PutAppraised {
+        node: node.id.clone(),
+        appraised: Appraised::default(),
+    }));
     (view.decide(changes, Vec::new()), count)
 }

@@ -15,6 +15,8 @@ pub struct Reappraisal {
     pub node: SpiffeId,
     /// The number of the record that brought the evidence; `None` for a node that has none.
     pub evidence: Option<u64>,
+    /// When its quote was seen, as far as that counted then, in milliseconds since the Unix epoch; 0 where it did not.
+    pub seen_at: u64,
     /// The other EKs that operators listed as its machine's then, in hex.
     pub other_eks: BTreeSet<String>,
     /// What was found; `None` where there is no evidence to judge.
@@ -39,12 +41,15 @@ pub fn reappraise_page(
     let (mut changes, mut events, mut moved) = (Vec::new(), Vec::new(), Vec::new());
     for judged in page {
         let Some(node) = view.node(&judged.node) else { continue };
-        // Who proved something since was judged by that.
-        let newest = view.attestation(&judged.node).map(|state| state.revision);
+        // Who proved something since was judged by that; and a time that came into doubt says nothing any more.
+        let newest = view.attestation(&judged.node);
+        let newest = newest.map(|state| (state.revision, state.quote_clock.seen_at));
         // What is denied to one EK of a machine is denied to all.
         let _ = view.machines();
         let listed = NodeId::ek_of(&judged.node).map(|ek| view.unprotected().listed_with(&ek));
-        if newest != judged.evidence || listed.unwrap_or_default() != judged.other_eks {
+        if newest != judged.evidence.map(|revision| (revision, judged.seen_at))
+            || listed.unwrap_or_default() != judged.other_eks
+        {
             continue;
         }
         changes.extend(judged.facts.clone().map(Change::put_facts));

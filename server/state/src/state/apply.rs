@@ -10,7 +10,31 @@ use hallmark_verify::Trust;
 use super::{RulesInForce, State};
 use crate::{Appraised, Change, InventorySnapshot, Node, NodeState, PolicyFile, Record};
 
+/// A record of the journal is not the one that comes next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gap {
+    /// The number that comes next.
+    pub expected: u64,
+    /// The number of the record that came.
+    pub found: u64,
+}
+
 impl State {
+    /// Takes in the next record of the journal that it follows.
+    ///
+    /// # Errors
+    /// [`Gap`] where it is another one: a record is missing, or the journal is no longer the one that was followed. Then
+    /// nothing was taken in.
+    pub fn follow(&mut self, record: &Record) -> Result<(), Gap> {
+        let expected = self.revision.saturating_add(1);
+        if record.revision != expected {
+            let found = record.revision;
+            return Err(Gap { expected, found });
+        }
+        self.apply(record);
+        Ok(())
+    }
+
     /// Takes in the record that follows the last one: whoever made it.
     pub fn apply(&mut self, record: &Record) {
         let mut inventory = InventoryChanges::default();

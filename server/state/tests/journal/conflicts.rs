@@ -531,6 +531,10 @@ fn a_reappraisal_rests_on_the_rules_and_on_the_nodes_that_it_judged() {
             other_eks: view.unprotected().listed_with(&A),
             node: node_id(A),
             evidence: Some(1),
+            seen_at: view
+                .unprotected()
+                .attestation(&node_id(A))
+                .map_or(0, |it| it.quote_clock.seen_at),
             result: None,
             stale_at: None,
             facts: None,

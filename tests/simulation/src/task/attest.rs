@@ -4,15 +4,18 @@ use std::sync::Arc;
 
 use hallmark_policy::AppraisalResult;
 use hallmark_state::{
-    AttestationState, Event, NewEvidence, NodeEvidence, NodeSvid, Outcome, View, What,
+    AttestationState, Decision, Event, Expect, Key, NewEvidence, NodeEvidence, NodeSvid, Outcome, View, What,
     decide::{
         Accepted, Admission, AttestRefusal, Basis, Evidence, Proven, accept, prove_names, refuse, take_back,
         wait_for_approval,
     },
 };
 
-use super::{Context, Next, Then, Work};
+use hallmark_verify::Trust;
+
+use super::{Context, Next, Then, Without as _, Work};
 use crate::{
+    Broken,
     invariants::Draft,
     machine::{Machine, hex},
 };
@@ -45,6 +48,7 @@ struct Judged {
     evidence: Evidence,
     svid: NodeSvid,
     authority: String,
+    trust: Arc<Trust>,
 }
 
 impl Attest {
@@ -62,8 +66,8 @@ impl Attest {
         let serial = context.server.serial(context.random);
         let (state, now, server_now) = (context.state(), context.now, context.server_now());
         let machine = &context.machines[self.machine];
-        let facts = machine.facts(state, now);
-        let held = Arc::new(machine.after(self.before.as_deref(), now)?);
+        let facts = machine.facts(state, now, server_now);
+        let held = Arc::new(machine.after(self.before.as_deref(), now, server_now)?);
         let basis = Basis {
             rules: state.rules().revision,
             trust: state.trust_revision(),
@@ -101,6 +105,7 @@ impl Attest {
                 expires_at: server_now + LIFETIME,
             },
             authority: state.active_authority()?.label.clone(),
+            trust: Arc::clone(state.inventory().configured()),
         })
     }
 
@@ -138,13 +143,17 @@ impl Attest {
         match accept(View::new(context.state()), &accepted, context.approval, now) {
             Ok(decision) => Next::Commit {
                 actor: BY.to_owned(),
-                decision,
+                decision: Decision {
+                    expect: forgetful(decision.expect, context.broken),
+                    ..decision
+                },
                 drafts: vec![Draft {
                     serial: judged.svid.serial,
                     expires_at: judged.svid.expires_at,
                     subject: machine.id.clone(),
                     entry: None,
                     authority: judged.authority.clone(),
+                    trust: Some(Arc::clone(&judged.trust)),
                 }],
             },
             Err(AttestRefusal::Admission(Admission::Pending { .. })) => {
@@ -166,6 +175,14 @@ impl Attest {
             context.machines[self.machine].svid = Some(judged.svid);
         }
     }
+}
+
+/// What a broken server lets its verdicts rest on.
+fn forgetful(expect: Expect, broken: Option<Broken>) -> Expect {
+    expect.without(|key| match broken {
+        Some(Broken::ForgetsTrust) => matches!(key, Key::Rules),
+        _ => false,
+    })
 }
 
 fn verdict(machine: &Machine, code: Option<&'static str>) -> Event {
@@ -231,6 +248,10 @@ impl Work for Attest {
                 Next::commit(BY, take_back(View::new(context.state()), id, judged.svid))
             }
         }
+    }
+
+    fn has_a_minute(&self) -> bool {
+        true
     }
 
     fn committed(&mut self) -> Then {

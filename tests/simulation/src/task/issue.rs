@@ -7,7 +7,7 @@ use hallmark_state::{
     decide::{authorise, reappraise_page},
 };
 
-use super::{Context, Next, Then, Work, reappraise::judge};
+use super::{Context, Next, Then, Without as _, Work, reappraise::judge};
 use crate::{Broken, invariants::Draft};
 
 /// How often what is granted is looked at again at most, as in the server.
@@ -46,7 +46,14 @@ impl Work for Issue {
             return Next::End;
         };
         let rules = state.rules().revision;
-        if !node.is_appraised_by(rules, now) {
+        // A broken server takes every verdict to be of just before its end.
+        let end = node.appraised.stale_at.map_or(now, |stale| now.min(stale - 1));
+        let looked_at = if context.broken == Some(Broken::IgnoresStaleness) {
+            end
+        } else {
+            now
+        };
+        if !node.is_appraised_by(rules, looked_at) {
             let judged = judge(context, vec![agent]);
             let (decision, _) = reappraise_page(View::new(context.state()), &judged, rules, "asked");
             return if decision.is_empty() {
@@ -56,7 +63,7 @@ impl Work for Issue {
             };
         }
         let view = View::new(state);
-        let Some(authorised) = authorise(&view, &agent, &self.entries, TTL, now) else {
+        let Some(authorised) = authorise(&view, &agent, &self.entries, TTL, looked_at) else {
             return Next::Later;
         };
         let Some(authority) = state.active_authority().map(|it| it.label.clone()) else {
@@ -78,6 +85,7 @@ impl Work for Issue {
             subject,
             entry,
             authority: authority.clone(),
+            trust: None,
         };
         let drafts: Vec<Draft> = granted.into_iter().map(draft).collect();
         if drafts.is_empty() {
@@ -112,15 +120,11 @@ impl Work for Issue {
 
 /// What a broken server lets its intents rest on.
 fn forgetful(expect: Expect, broken: Option<Broken>) -> Expect {
-    let is_forgotten = |key: &Key| match broken {
+    expect.without(|key| match broken {
         Some(Broken::ForgetsNode) => matches!(key, Key::Node(_)),
         Some(Broken::ForgetsEntries) => matches!(key, Key::Entry(_)),
         Some(Broken::ForgetsRules) => matches!(key, Key::Rules),
         Some(Broken::ForgetsAuthority) => matches!(key, Key::Authorities),
         _ => false,
-    };
-    Expect {
-        keys: expect.keys.into_iter().filter(|key| !is_forgotten(key)).collect(),
-        ..expect
-    }
+    })
 }

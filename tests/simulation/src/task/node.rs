@@ -1,26 +1,43 @@
 //! What happens to one node's row: operators' acts, and what its agent tells.
 
-use std::collections::BTreeSet;
-
 use hallmark_state::{
-    Action, View,
-    decide::{Asker, NodeAsk, change_node, report_version, use_svid},
+    Action, Decision, Key, Role, View,
+    decide::{Asker, NodeAsk, NodeOutcome, RoleHolder, change_node, report_version, role_stands, use_svid},
 };
 
-use super::{Context, Next, Work};
+use super::{Context, Next, Work, operator::forgetful};
+use crate::{Broken, admin};
+
+/// Who asks.
+pub(crate) enum By {
+    /// A user at the admin socket.
+    User(u32),
+    /// An administrator over TLS.
+    Tls(RoleHolder),
+}
 
 /// What is to happen to the node of a machine.
 pub(crate) enum NodeAct {
     /// An operator asks for it.
-    Operate {
-        machine: usize,
-        action: Action,
-        operator: u32,
-    },
+    Operate { machine: usize, action: Action, by: By },
     /// Its agent shows the SVID that it got last.
     Use { machine: usize },
     /// Its agent tells its version.
     Version { machine: usize, version: usize },
+}
+
+/// Whether a broken server takes one administrator for two.
+fn gives_back_alone(context: &Context<'_>, holder: &RoleHolder) -> bool {
+    let view = View::new(context.state());
+    let stands = role_stands(&view, holder, Role::Admin, &admin::configured(), context.server_now());
+    context.broken == Some(Broken::OneGivesBack) && stands.is_ok()
+}
+
+/// Also one who is taken for two has the role.
+fn resting_on_role(mut decision: Decision, over_tls: Option<&RoleHolder>) -> Decision {
+    let keys = over_tls.map(|holder| [Key::Node(holder.agent.clone()), Key::Entries]);
+    decision.expect.keys.extend(keys.into_iter().flatten());
+    decision
 }
 
 impl Work for NodeAct {
@@ -30,23 +47,35 @@ impl Work for NodeAct {
             Self::Operate {
                 machine,
                 action,
-                operator,
+                ref by,
             } => {
-                let configured = BTreeSet::new();
+                let (actor, over_tls, approver) = match by {
+                    By::User(user) => ("operator".to_owned(), None, Some(*user)),
+                    By::Tls(holder) => (holder.to_string(), Some(holder), None),
+                };
+                let is_alone = over_tls.is_some_and(|holder| gives_back_alone(context, holder));
+                let finish = |decision| {
+                    forgetful(
+                        resting_on_role(decision, over_tls.filter(|_| is_alone)),
+                        context,
+                        over_tls,
+                    )
+                };
                 let ask = NodeAsk {
                     id: &context.machines[machine].id,
                     action,
-                    approver: Some(operator),
+                    approver,
                     reason: "",
                     dry_run: false,
                 };
                 let by = Asker {
-                    actor: "operator",
-                    over_tls: None,
-                    configured: &configured,
+                    actor: &actor,
+                    over_tls: over_tls.filter(|_| !is_alone),
+                    configured: &admin::configured(),
                 };
                 match change_node(view, &ask, &by, context.approval, context.server_now()) {
-                    Ok((decision, _)) => Next::commit("operator", decision),
+                    Ok((decision, NodeOutcome::Done(_, by))) => Next::commit(by, finish(decision)),
+                    Ok((decision, NodeOutcome::SecondNeeded)) => Next::commit(actor.clone(), finish(decision)),
                     Err(_) => Next::End,
                 }
             }

@@ -2,13 +2,17 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use hallmark_node::EkId;
+use hallmark_node::{EkId, InventoryItem};
 use hallmark_state::{
-    Authority, AuthorityState, Change, EntryDraft, EntryId, Event, View, What,
-    decide::{EntryOperation, EntryWriter, Import, delete_expired, import, remove, write_entries},
+    Authority, AuthorityState, Change, Decision, EntryDraft, EntryId, Event, Key, View, What,
+    decide::{
+        EntryOperation, EntryWriter, Import, RoleHolder, delete_expired, doubt_times, import, link_machines, put_trust,
+        remove, write_entries,
+    },
 };
 
-use super::{Context, Next, Work};
+use super::{Context, Next, Then, Without as _, Work};
+use crate::{Broken, admin};
 
 const BY: &str = "operator";
 
@@ -25,7 +29,7 @@ pub(crate) enum EntryAsk {
 type Revise = Box<dyn Fn(&mut EntryDraft) -> Result<(), String> + Send + Sync>;
 
 /// A batch of them.
-pub(crate) struct Entries(pub(crate) Vec<EntryAsk>);
+pub(crate) struct Entries(pub(crate) Vec<EntryAsk>, pub(crate) Option<RoleHolder>);
 
 impl Work for Entries {
     fn next(&mut self, context: &mut Context<'_>) -> Next {
@@ -52,17 +56,32 @@ impl Work for Entries {
                 EntryAsk::Delete(id) => EntryOperation::Delete(id),
             })
             .collect();
-        let configured = BTreeSet::new();
+        let over_tls = self.1.as_ref();
         let by = EntryWriter {
-            over_tls: None,
-            configured: &configured,
+            over_tls,
+            configured: &admin::configured(),
             max_ttl: Duration::from_secs(86_400),
             reason: "",
         };
         match write_entries(View::new(context.state()), &operations, &by, context.server_now()) {
-            Ok((decision, _)) => Next::commit(BY, decision),
+            Ok((decision, _)) => {
+                let actor = over_tls.map_or_else(|| BY.to_owned(), RoleHolder::to_string);
+                Next::commit(actor, forgetful(decision, context, over_tls))
+            }
             Err(_) => Next::End,
         }
+    }
+}
+
+/// What a broken server lets the acts of administrators over TLS rest on.
+pub(super) fn forgetful(decision: Decision, context: &Context<'_>, over_tls: Option<&RoleHolder>) -> Decision {
+    let Some(holder) = over_tls.filter(|_| context.broken == Some(Broken::ForgetsRole)) else {
+        return decision;
+    };
+    let agent = Key::Node(holder.agent.clone());
+    Decision {
+        expect: decision.expect.without(|key| *key == agent || *key == Key::Entries),
+        ..decision
     }
 }
 
@@ -114,6 +133,71 @@ impl Work for Inventory {
                 Err(_) => Next::End,
             },
         }
+    }
+}
+
+/// What the configuration says is in force, and what it lists is linked.
+pub(crate) struct Trust {
+    /// The machines that it lists as one, as far as it is read anew.
+    pub(crate) listed: Option<Vec<BTreeSet<usize>>>,
+}
+
+impl Work for Trust {
+    fn next(&mut self, context: &mut Context<'_>) -> Next {
+        let view = View::new(context.state());
+        let Some(listed) = &self.listed else {
+            if context.broken == Some(Broken::NeverLinks) {
+                return Next::End;
+            }
+            let (decision, _) = link_machines(view, context.server_now());
+            return Next::commit("server", decision);
+        };
+        let decision = put_trust(view, |before| {
+            let mut trust = hallmark_verify::Trust::clone(before);
+            trust.inventory = hallmark_verify::Inventory::default();
+            for machines in listed {
+                let mut eks = machines.iter().map(|machine| context.machines[*machine].ek_id());
+                let Some(first) = eks.next() else { continue };
+                trust.inventory.add(Arc::new(InventoryItem {
+                    other_eks: eks.collect(),
+                    ..InventoryItem::new(first)
+                }));
+            }
+            trust
+        });
+        Next::commit("server", decision)
+    }
+
+    fn committed(&mut self) -> Then {
+        // Once it is in force, what it lists is linked.
+        if self.listed.take().is_some() {
+            Then::GoOn
+        } else {
+            Then::End
+        }
+    }
+}
+
+/// A server looks whether quotes were seen while a clock was ahead.
+pub(crate) struct Doubt;
+
+/// What a server takes two clocks to differ by at most, in milliseconds.
+const TOLERANCE: u64 = 10_000;
+
+impl Work for Doubt {
+    fn next(&mut self, context: &mut Context<'_>) -> Next {
+        let now = u64::try_from(context.server_now()).unwrap() * 1000 + TOLERANCE;
+        let (mut decision, _) = doubt_times(View::new(context.state()), now);
+        match context.broken {
+            Some(Broken::NeverDoubts) => return Next::End,
+            Some(Broken::KeepsDoubtfulVerdicts) => {
+                decision
+                    .changes
+                    .retain(|change| !matches!(change, Change::PutAppraised { .. }));
+            }
+            _ => {}
+        }
+        Next::commit("server", decision)
     }
 }
 

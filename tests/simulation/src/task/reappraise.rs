@@ -45,8 +45,10 @@ pub(super) fn judge(context: &Context<'_>, nodes: Vec<SpiffeId>) -> Vec<Reapprai
     let set = &state.rules().set;
     let judge = |node: SpiffeId| {
         let other_eks = NodeId::ek_of(&node).map_or_else(BTreeSet::new, |ek| state.listed_with(&ek));
+        let seen_at = state.attestation(&node).map_or(0, |held| held.quote_clock.seen_at);
         let Some((revision, facts)) = context.store.facts(&node) else {
             return Reappraisal {
+                seen_at,
                 evidence: state.attestation(&node).map(|held| held.revision),
                 node,
                 other_eks,
@@ -57,7 +59,13 @@ pub(super) fn judge(context: &Context<'_>, nodes: Vec<SpiffeId>) -> Vec<Reapprai
         };
         let mut facts: MachineFacts = serde_json::from_str(facts).unwrap();
         facts.tpm.other_eks.clone_from(&other_eks);
+        if let Some(held) = state.attestation(&node)
+            && held.quote_clock.without_time() == facts.quote_clock.without_time()
+        {
+            facts.quote_clock = held.quote_clock;
+        }
         Reappraisal {
+            seen_at,
             node,
             evidence: Some(*revision),
             other_eks,
