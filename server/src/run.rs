@@ -238,7 +238,7 @@ impl Running {
         self.tasks.spawn(async move {
             tokio::select! {
                 () = probe::keep_probing(probe, probe_interval) => {}
-                () = authority::keep_telling(age, metrics) => {}
+                () = authority::keep_telling(age, metrics, Arc::clone(&journal)) => {}
                 () = attest::keep_clock_watched(journal) => {}
                 () = health::keep_looking("the server", &*watched) => {}
                 () = telling => {}

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use hallmark_evidence::{LogDigest, LogKind, Source, ima::ImaReplay};
 use hallmark_policy::{Appraisal, ImaSummary, MachineFacts, MeasuredFile, PolicySet};
 use hallmark_spiffe::SpiffeId;
-use hallmark_state::{AttestationState, LINES, LogPart, NewEvidence, NodeEvidence};
+use hallmark_state::{AttestationState, LINES, LogPart, NewEvidence, NodeEvidence, journal::sha256};
 use hallmark_store::StoreError;
 use hallmark_verify::history::{AgentRunId, AgentRuns};
 use hallmark_verify::{HeldLogs, ProvenLogs, VerifiedProof, VerifyError};
@@ -152,6 +152,7 @@ impl EvidenceUpdate {
         };
         let file = appraisal.evidence().to_file(source, rfc3339(judged_at)).to_json();
         let file = file.map_err(|error| Refusal::of(NodeClass::Unable, &error))?;
+        let sha256 = sha256(&file);
         let evidence = NodeEvidence {
             node: node.clone(),
             judged_at,
@@ -162,13 +163,9 @@ impl EvidenceUpdate {
             earlier: String::new(),
         };
         Ok(Self {
-            held: Arc::new(AttestationState::new(
-                quote_clock,
-                runs,
-                logs.ima,
-                logs.lines,
-                logs.lengths,
-            )),
+            held: Arc::new(
+                AttestationState::new(quote_clock, runs, logs.ima, logs.lines, logs.lengths).of_evidence(sha256),
+            ),
             new: Arc::new(NewEvidence {
                 evidence,
                 drops_logs: !same_run,

@@ -6,12 +6,13 @@ use aws_lc_rs::digest;
 use bytes::Bytes;
 use hallmark_authority::X509Authority;
 use hallmark_hsm::KeyInfo;
-use hallmark_spiffe::{Bundle, x509::Authorities};
+use hallmark_spiffe::{Bundle, TrustDomain, x509::Authorities};
+use hallmark_state::{State, decide::EndedCertificate};
 
-use super::AuthorityError;
+use super::{AuthorityError, error::date};
 
 /// How often clients look for a newer bundle.
-pub(super) const REFRESH_HINT: Duration = Duration::from_secs(300);
+const REFRESH_HINT: Duration = Duration::from_secs(300);
 
 /// The authority that signs now, and the bundle. Both change together.
 #[derive(Debug, Clone)]
@@ -31,31 +32,55 @@ pub struct ActiveAuthority {
 }
 
 impl ActiveAuthority {
-    /// The same without the certificates of the bundle that have ended at `now`, Unix seconds; `None` when there are none.
-    /// Each that goes raises the sequence number, so that the same bundle has the same number after a restart.
+    /// The certificates of the bundle that have ended at `now`, Unix seconds, but for the one that signs.
     ///
     /// # Errors
     /// When a certificate of the bundle does not read.
-    pub(crate) fn without_ended(&self, now: i64) -> Result<Option<Self>, AuthorityError> {
-        let mut bundle = self.bundle.clone();
-        bundle.x509_authorities.clear();
+    pub(super) fn ended(&self, now: i64) -> Result<Vec<EndedCertificate>, AuthorityError> {
+        let mut ended = Vec::new();
         for der in &self.bundle.x509_authorities {
-            let authority = X509Authority::from_certificate(der, &bundle.trust_domain)?;
-            if now < authority.not_after() || der == self.x509.certificate() {
-                bundle.x509_authorities.push(der.clone());
-            } else {
-                bundle.sequence = bundle.sequence.saturating_add(1);
+            let not_after = X509Authority::from_certificate(der, &self.bundle.trust_domain)?.not_after();
+            if now >= not_after && der != self.x509.certificate() {
+                ended.push(EndedCertificate {
+                    certificate: der.clone(),
+                    ended: date(not_after),
+                });
             }
         }
-        if bundle.sequence == self.bundle.sequence {
+        Ok(ended)
+    }
+
+    /// The same with the bundle as the state has it; `None` where it is the one that is served. Each change of the bundle
+    /// raises its sequence number.
+    ///
+    /// # Errors
+    /// When a certificate of the bundle does not read.
+    pub(super) fn following(&self, state: &State) -> Result<Option<Self>, AuthorityError> {
+        if state.bundle_sequence() == self.bundle.sequence {
             return Ok(None);
         }
+        let certificates = state.authorities().iter().map(|it| it.certificate.clone());
+        let bundle = bundle_of(state.trust_domain(), certificates, state.bundle_sequence());
         let authorities = bundle.authorities()?;
         Ok(Some(Self {
             bundle,
             authorities,
             ..self.clone()
         }))
+    }
+}
+
+/// The bundle of these authorities.
+pub(super) fn bundle_of(
+    trust_domain: &TrustDomain,
+    certificates: impl Iterator<Item = Vec<u8>>,
+    sequence: u64,
+) -> Bundle {
+    Bundle {
+        trust_domain: trust_domain.clone(),
+        x509_authorities: certificates.collect(),
+        sequence,
+        refresh_hint: REFRESH_HINT,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The authority's age, told in good time: nothing is issued once it has ended, and all SVIDs end with it.
 
 use std::{
+    convert::Infallible,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -9,10 +10,15 @@ use arc_swap::ArcSwap;
 use hallmark_authority::Age;
 use hallmark_host::log;
 use hallmark_reason::{Coded, ReasonCode};
+use hallmark_state::decide;
 use tokio::time::sleep;
 
 use super::{ActiveAuthority, AuthorityError, bootstrap::check_clock, error::date};
-use crate::{clock::Clock, metrics::Metrics};
+use crate::{
+    clock::Clock,
+    journal::{Failed, Journal},
+    metrics::Metrics,
+};
 
 /// How often the authority is looked at.
 const TICK: Duration = Duration::from_secs(5);
@@ -156,17 +162,33 @@ impl Told {
     }
 }
 
+/// Takes certificates that have ended out of the bundle, on record, and serves the bundle that the state has.
+async fn remove_ended(of: &AuthorityAge, journal: &Journal) -> Result<(), AuthorityError> {
+    let ended = of.authority.load().ended(of.clock.unix())?;
+    if !ended.is_empty() {
+        let decided = journal.decide("server", |view| {
+            Ok::<_, Infallible>((decide::remove_ended(view, &ended), ()))
+        });
+        match decided.await {
+            Ok(_) => {}
+            Err(Failed::Store(error)) => return Err(error.into()),
+            Err(Failed::Refused(never)) => match never {},
+        }
+    }
+    let following = of.authority.load().following(&journal.state())?;
+    if let Some(following) = following {
+        tracing::info!(sequence = following.bundle.sequence, "the bundle has changed");
+        of.authority.store(Arc::new(following));
+    }
+    Ok(())
+}
+
 /// Looks after the authority, for ever: tells its age, and takes certificates that have ended out of the bundle.
-pub(crate) async fn keep_telling(of: AuthorityAge, metrics: Arc<Metrics>) {
+pub(crate) async fn keep_telling(of: AuthorityAge, metrics: Arc<Metrics>, journal: Arc<Journal>) {
     let mut told = Told::default();
     loop {
-        match of.authority.load().without_ended(of.clock.unix()) {
-            Ok(Some(rest)) => {
-                tracing::info!(sequence = rest.bundle.sequence, "a certificate of the bundle has ended");
-                of.authority.store(Arc::new(rest));
-            }
-            Ok(None) => {}
-            Err(error) => log::error(&error),
+        if let Err(error) = remove_ended(&of, &journal).await {
+            log::error(&error);
         }
         told.look(&of, metrics.cut_short());
         sleep(TICK).await;

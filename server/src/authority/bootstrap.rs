@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
 use aws_lc_rs::{digest, rand};
 use hallmark_authority::{Serial, X509Authority, prepare_authority};
 use hallmark_hsm::{HsmError, KeyInfo, KeyKind, KeyStore};
-use hallmark_spiffe::{Bundle, TrustDomain};
+use hallmark_spiffe::TrustDomain;
 use hallmark_state::{
     Authority, AuthorityState, Change, Decision, Event, Expect, Key, Outcome, RecordFilter, RecordQuery, Snapshot, What,
 };
@@ -13,7 +13,7 @@ use hallmark_store::{Store, StoreError};
 
 use super::{
     AuthorityError,
-    active::{ActiveAuthority, REFRESH_HINT, is_of},
+    active::{ActiveAuthority, bundle_of, is_of},
 };
 use crate::{clock::Clock, journal::transaction};
 
@@ -209,24 +209,17 @@ impl Keeper<'_> {
     ) -> Result<ActiveAuthority, AuthorityError> {
         let x509 = X509Authority::from_certificate(&authority.certificate, self.trust_domain)?;
         is_of(&x509, &key, &authority.label)?;
-        let now = self.clock.unix();
-        check_clock(&x509, now)?;
-        let bundle = Bundle {
-            trust_domain: self.trust_domain.clone(),
-            x509_authorities: certificates,
-            sequence,
-            refresh_hint: REFRESH_HINT,
-        };
+        check_clock(&x509, self.clock.unix())?;
+        let bundle = bundle_of(self.trust_domain, certificates.into_iter(), sequence);
         let authorities = bundle.authorities()?;
-        let active = ActiveAuthority {
+        Ok(ActiveAuthority {
             label: authority.label.clone(),
             key,
             x509,
             upstream_chain: Vec::new(),
             bundle,
             authorities,
-        };
-        Ok(active.without_ended(now)?.unwrap_or(active))
+        })
     }
 
     /// Makes a step durable. Nothing else writes the store meanwhile: no server runs, or nobody is served yet.

@@ -2,6 +2,7 @@
 //! [`Decision`](crate::Decision) or a refusal. It can be made again, as often as the state has moved on.
 
 mod admission;
+mod authority;
 mod entries;
 mod evidence;
 mod inventory;
@@ -14,6 +15,7 @@ mod roles;
 mod trust;
 
 pub use admission::{Admission, ApprovalRules, admit, require_no_other, require_not_blocked, wait_for_approval};
+pub use authority::{EndedCertificate, remove_ended};
 pub use entries::{EntryItem, EntryOperation, EntryRefusal, EntryWriter, StagedEntries, delete_expired, write_entries};
 pub use evidence::{
     Accepted, AttestRefusal, Basis, Evidence, Proven, accept, doubt_times, prove_names, refuse, report_version,

@@ -7,6 +7,7 @@
     reason = "a test may stop where something is not as it built it"
 )]
 
+mod authority;
 mod between;
 mod conflicts;
 mod encoding;
