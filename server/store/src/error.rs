@@ -51,6 +51,28 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
     },
+    /// The write-ahead log was removed or replaced while the store is open.
+    #[error("the write-ahead log of the store {} is no longer the file that was opened", path.display())]
+    LogGone {
+        /// The store's file; its log has the same name and `-wal`.
+        path: PathBuf,
+    },
+    /// Another program wrote to the file while the store is open.
+    #[error("another program wrote to the store {}", path.display())]
+    OtherWriter {
+        /// The file.
+        path: PathBuf,
+        /// How that shows.
+        how: String,
+    },
+    /// The file has several names: hard links.
+    #[error("the store {} has several names", path.display())]
+    Linked {
+        /// The file.
+        path: PathBuf,
+        /// How many.
+        names: u64,
+    },
     /// The file is damaged.
     #[error("the store {} is damaged", path.display())]
     Corrupt {
@@ -182,6 +204,10 @@ impl StoreError {
             return Self::Full { path };
         }
         match error.sqlite_error_code() {
+            // Rows of the journal are added by their number, which only the writer gives.
+            Some(C::ConstraintViolation) if reason.contains("journal.revision") => {
+                Self::OtherWriter { path, how: reason }
+            }
             Some(C::ReadOnly | C::PermissionDenied) => Self::ReadOnly { path },
             Some(C::DiskFull) => Self::Full { path },
             Some(C::DatabaseBusy | C::DatabaseLocked) => Self::Locked { path },
@@ -234,6 +260,9 @@ impl Coded for StoreError {
             Self::SequenceNotRising { .. } => ReasonCode::new("HM-STORE-0014"),
             Self::Closed => ReasonCode::new("HM-STORE-0015"),
             Self::Gone { .. } => ReasonCode::new("HM-STORE-0017"),
+            Self::Linked { .. } => ReasonCode::new("HM-STORE-0028"),
+            Self::LogGone { .. } => ReasonCode::new("HM-STORE-0031"),
+            Self::OtherWriter { .. } => ReasonCode::new("HM-STORE-0032"),
             Self::Conflict { .. } => ReasonCode::new("HM-STORE-0018"),
             Self::Unknown { .. } => ReasonCode::new("HM-STORE-0019"),
             Self::Random => ReasonCode::new("HM-STORE-0020"),
@@ -260,6 +289,8 @@ impl Coded for StoreError {
                 u128::from_be_bytes(*id)
             )),
             Self::SequenceNotRising { stored, new } => Some(format!("stored {stored}, new {new}")),
+            Self::Linked { names, .. } => Some(format!("{names} names, one is allowed")),
+            Self::OtherWriter { how, .. } => Some(how.clone()),
             Self::Open { reason, .. }
             | Self::Corrupt { reason, .. }
             | Self::Io { reason, .. }
@@ -281,6 +312,14 @@ impl Coded for StoreError {
             }
             Self::Locked { path } => format!("fuser {}; end the program that holds it", path.display()),
             Self::InUse { path } => format!("fuser {}; stop the server, or one of the two", path.display()),
+            Self::Linked { path, .. } => format!(
+                "find / -xdev -samefile {0}; remove the other names, or copy {0} and use the copy",
+                path.display()
+            ),
+            Self::OtherWriter { path, .. } => format!(
+                "fuser {}; end the other program, stop the server, and restore a backup (docs/how-to/runbook.md)",
+                path.display()
+            ),
             Self::Corrupt { path, .. } => format!(
                 "restore a backup; sqlite3 {} '.recover' saves what is readable",
                 path.display()

@@ -5,12 +5,14 @@ mod ek_certificate_row;
 mod entry_row;
 mod evidence_row;
 mod exclusive;
+mod files;
 mod interrupted;
 mod inventory_row;
 mod journal_row;
 mod json;
 mod link_row;
 mod load;
+mod log;
 mod migrations;
 mod node_row;
 mod older_records;
@@ -62,6 +64,7 @@ impl SqliteStore {
     /// When the file cannot be opened, written or read; belongs to another trust domain, another program or a newer
     /// version; or another server has it open.
     pub fn open(options: &SqliteOptions) -> Result<Self, StoreError> {
+        let options = &options.resolved()?;
         let exclusive = Exclusive::acquire(options.path())?;
         let mut connection = open::writable(options)?;
         if migrations::recognise(options.path(), &connection)? > 0 {

@@ -2,20 +2,14 @@
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, config::DbConfig, params};
 
-use super::{
-    SqliteOptions,
-    exclusive::{open_error, open_private},
-    migrations,
-};
+use super::{SqliteOptions, migrations};
 use crate::StoreError;
 
 /// Statements kept prepared per connection; there are fewer in this crate.
 const STATEMENTS: usize = 64;
 
-/// The writer's connection; creates the file.
+/// The writer's connection.
 pub(super) fn writable(options: &SqliteOptions) -> Result<Connection, StoreError> {
-    // SQLite would create the file with the process's umask; its write-ahead log takes over the mode.
-    open_private(options.path()).map_err(|e| open_error(options.path(), &e))?;
     let at = |e: rusqlite::Error| StoreError::from_sqlite(options.path(), &e);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(options.path(), flags).map_err(at)?;

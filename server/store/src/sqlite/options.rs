@@ -7,6 +7,9 @@ use std::{
 
 use hallmark_spiffe::TrustDomain;
 
+use super::exclusive::resolve;
+use crate::StoreError;
+
 /// Where the store lies, whose it is, and its limits.
 #[derive(Debug, Clone)]
 pub struct SqliteOptions {
@@ -40,6 +43,14 @@ impl SqliteOptions {
     pub const fn size_limit(mut self, bytes: u64) -> Self {
         self.size_limit = Some(bytes);
         self
+    }
+
+    /// The same, for the file itself, whatever links lead to it; the file is made where it is missing.
+    pub(super) fn resolved(&self) -> Result<Self, StoreError> {
+        Ok(Self {
+            path: resolve(&self.path)?,
+            ..self.clone()
+        })
     }
 
     pub(super) fn path(&self) -> &Path {

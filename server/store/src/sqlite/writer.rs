@@ -1,7 +1,6 @@
 //! The one writer. Jobs that wait while it flushes share the next flush.
 
 use std::{
-    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::{
         Arc, OnceLock,
@@ -18,7 +17,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::{
     apply,
+    files::Files,
     journal_row::{self, Head},
+    log::Log,
     queue::{Queue, Queued},
 };
 use crate::{Follower, Statistics, StoreError};
@@ -83,7 +84,10 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn start(path: &Path, connection: Connection, head: Head) -> Result<Self, StoreError> {
+    pub(super) fn start(path: &Path, mut connection: Connection, head: Head) -> Result<Self, StoreError> {
+        let at = |e: rusqlite::Error| StoreError::from_sqlite(path, &e);
+        let version = data_version(&connection).map_err(at)?;
+        let log = Log::watch(&mut connection).map_err(at)?;
         let queue = Arc::new(Queue::new());
         let counters = Arc::new(Counters::default());
         counters.at(&head);
@@ -91,7 +95,10 @@ impl Writer {
         let writing = Writing {
             path: path.into(),
             connection,
-            file: file_at(path),
+            files: Files::new(path),
+            log,
+            version,
+            lost: None,
             jobs: Arc::clone(&queue),
             counters: Arc::clone(&counters),
             tail: Tail::new(head.revision),
@@ -188,8 +195,12 @@ impl Drop for Writer {
 struct Writing {
     path: PathBuf,
     connection: Connection,
-    /// Device and inode of the file that was opened.
-    file: Option<(u64, u64)>,
+    files: Files,
+    log: Log,
+    /// SQLite's count of commits by others.
+    version: i64,
+    /// Why nothing is written any more.
+    lost: Option<StoreError>,
     jobs: Arc<Queue<Job>>,
     counters: Arc<Counters>,
     /// Where the journal stands.
@@ -208,9 +219,11 @@ impl Drop for Writing {
     }
 }
 
-fn file_at(path: &Path) -> Option<(u64, u64)> {
-    let found = std::fs::metadata(path).ok()?;
-    Some((found.dev(), found.ino()))
+/// A number that is another one once another connection has committed.
+fn data_version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection
+        .prepare_cached("PRAGMA data_version")?
+        .query_row([], |row| row.get(0))
 }
 
 impl Writing {
@@ -225,15 +238,8 @@ impl Writing {
 
     /// One transaction over as many of `jobs` as it takes; each stands for itself, so that one fails alone.
     fn transaction(&mut self, jobs: &mut dyn Iterator<Item = Job>) {
-        // SQLite goes on writing to a file that has no name any more: what is acknowledged then is lost.
-        if file_at(&self.path) != self.file {
-            let gone = StoreError::Gone {
-                path: self.path.clone(),
-            };
-            return jobs.for_each(|job| self.fail(job.answer, &gone));
-        }
-        if let Err(e) = self.execute("BEGIN IMMEDIATE") {
-            let error = self.error(&e);
+        if let Err(error) = self.begin() {
+            self.roll_back();
             return jobs.for_each(|job| self.fail(job.answer, &error));
         }
         let before = self.head.clone();
@@ -265,9 +271,13 @@ impl Writing {
         }
         let written = self.head.write(&self.connection, &records);
         match written.and_then(|()| self.execute("COMMIT")) {
-            Ok(()) => self.succeed(&records, done),
+            Ok(()) => {
+                self.succeed(&records, done);
+                self.fold_if_due();
+            }
             Err(e) => {
                 let error = self.error(&e);
+                self.note(&error);
                 self.roll_back();
                 self.go_back(before);
                 return self.fail_all(done, refused, &error);
@@ -286,6 +296,47 @@ impl Writing {
                 matches!(refusal, StoreError::AlreadyCommitted { revision, .. } if revision > self.head.revision);
             self.fail(answer, if is_undone { error } else { &refusal });
         }
+    }
+
+    /// Begins a transaction, if the files are still the server's alone.
+    fn begin(&mut self) -> Result<(), StoreError> {
+        self.lost.clone().map_or(Ok(()), Err)?;
+        let begun = self.files.require_ours().and_then(|()| {
+            self.execute("BEGIN IMMEDIATE").map_err(|e| self.error(&e))?;
+            let found = data_version(&self.connection).map_err(|e| self.error(&e))?;
+            if found == self.version {
+                return Ok(());
+            }
+            Err(StoreError::OtherWriter {
+                path: self.path.clone(),
+                how: format!("version of the data {found}, the server's own {}", self.version),
+            })
+        });
+        begun.inspect_err(|error| self.note(error))
+    }
+
+    /// Where another one has written, nothing is written any more: not at the end either.
+    fn note(&mut self, error: &StoreError) {
+        if let StoreError::OtherWriter { .. } = error {
+            self.lost.get_or_insert_with(|| error.clone());
+            if let Err(e) = self.log.leave(&self.connection) {
+                tracing::error!(error = %e, "the write-ahead log would be folded into the file at the end");
+            }
+        }
+    }
+
+    /// Folds the log into the file once it has grown enough.
+    fn fold_if_due(&mut self) {
+        if !self.log.is_due() {
+            return;
+        }
+        if let Err(error) = self.files.require_ours() {
+            return self.note(&error);
+        }
+        if let Err(e) = Log::fold(&self.connection) {
+            tracing::warn!(error = %e, "the write-ahead log was not folded into the store's file");
+        }
+        self.files.renew();
     }
 
     /// One job; gives the record that it becomes once the group is durable.

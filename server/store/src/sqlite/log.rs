@@ -1,0 +1,59 @@
+//! The write-ahead log, and when it is folded into the file.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use rusqlite::{Connection, config::DbConfig};
+
+/// The log is folded into the file when it has grown by so many pages: SQLite's own number.
+const PAGES: u64 = 1000;
+
+/// How far the log has grown.
+pub(super) struct Log {
+    /// Told by SQLite after each commit.
+    pages: Arc<AtomicU64>,
+    /// How long it was when it was last folded.
+    folded: u64,
+}
+
+impl Log {
+    /// From now on the log is folded by [`fold`](Self::fold) alone, and so it is known when the file changes.
+    pub(super) fn watch(connection: &mut Connection) -> rusqlite::Result<Self> {
+        let pages = Arc::new(AtomicU64::new(0));
+        let told = Arc::clone(&pages);
+        connection.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, pages| {
+            told.store(u64::try_from(pages).unwrap_or(0), Ordering::Relaxed);
+            Ok(())
+        }))?;
+        Ok(Self { pages, folded: 0 })
+    }
+
+    /// Whether it has grown enough. Then it counts as folded: what a reader held back is tried again when it has grown
+    /// as much once more.
+    pub(super) fn is_due(&mut self) -> bool {
+        let pages = self.pages.load(Ordering::Relaxed);
+        // It begins anew once all of it was folded.
+        if pages < self.folded {
+            self.folded = 0;
+        }
+        let is_due = pages.saturating_sub(self.folded) >= PAGES;
+        if is_due {
+            self.folded = pages;
+        }
+        is_due
+    }
+
+    /// Folds what no reader holds back into the file.
+    pub(super) fn fold(connection: &Connection) -> rusqlite::Result<()> {
+        connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+    }
+
+    /// Leaves the log as it is when the connection is closed.
+    pub(super) fn leave(&self, connection: &Connection) -> rusqlite::Result<()> {
+        connection
+            .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+            .map(drop)
+    }
+}
