@@ -24,7 +24,7 @@ use crate::{
     doctor,
     errors::StartError,
     healthcheck::{self, HealthError},
-    renewal, run,
+    renewal, rollback, run,
 };
 
 /// Exit codes of the product: 0 done, 1 unexpected, 2 usage or configuration, 3 not permitted, 4 cannot reach server, TPM
@@ -53,6 +53,9 @@ enum Command {
     /// Work with the X.509 authority, while the server is stopped.
     #[command(subcommand)]
     Authority(AuthorityCommand),
+    /// Work with the store, while the server is stopped.
+    #[command(subcommand)]
+    Store(StoreCommand),
     /// Ask the running server whether it serves.
     Healthcheck {
         #[command(flatten)]
@@ -100,6 +103,20 @@ enum AuthorityCommand {
         file: ConfigFile,
         #[command(flatten)]
         options: beginning::Options,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum StoreCommand {
+    /// Let the next start go on with a store whose journal does not have all that was recorded.
+    ///
+    /// For a backup that was restored, or a write-ahead log that is lost for good: bans and changes since are forgotten and
+    /// have to be made again: see docs/how-to/runbook.md.
+    AcceptRollback {
+        #[command(flatten)]
+        file: ConfigFile,
+        #[command(flatten)]
+        options: rollback::Options,
     },
 }
 
@@ -154,6 +171,7 @@ fn execute(command: Command) -> Result<ExitCode, Failure> {
     let done = match command {
         Command::Authority(AuthorityCommand::Renew { file, options }) => return renew(&file, &options),
         Command::Authority(AuthorityCommand::Begin { file, options }) => return begin(&file, &options),
+        Command::Store(StoreCommand::AcceptRollback { file, options }) => return accept_rollback(&file, &options),
         Command::Run(file) => {
             let source = source(&file)?;
             let config = source.load().map_err(|error| boxed(StartError::from(error)))?;
@@ -225,6 +243,13 @@ fn begin(file: &ConfigFile, options: &beginning::Options) -> Result<ExitCode, Fa
     let config = load(file)?;
     let begun = alone()?.block_on(beginning::begin(&config, options)).map_err(boxed)?;
     print(&options.form.output.of(|| begun.text(), || begun.value()));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn accept_rollback(file: &ConfigFile, options: &rollback::Options) -> Result<ExitCode, Failure> {
+    let config = load(file)?;
+    let accepted = alone()?.block_on(rollback::accept(&config, options)).map_err(boxed)?;
+    print(&options.form.output.of(|| accepted.text(), || accepted.value()));
     Ok(ExitCode::SUCCESS)
 }
 

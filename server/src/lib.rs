@@ -29,6 +29,7 @@ pub mod nodes;
 pub mod probe;
 mod reload;
 mod renewal;
+mod rollback;
 pub mod run;
 pub mod tls;
 mod watched;

@@ -65,6 +65,34 @@ pub enum StoreError {
         /// How that shows.
         how: String,
     },
+    /// The journal does not have the record that the mark beside the store says.
+    #[error("the journal of the store {} does not have all that was recorded", path.display())]
+    RolledBack {
+        /// The file.
+        path: PathBuf,
+        /// The last record, by the mark.
+        marked: String,
+        /// What the journal has.
+        found: String,
+    },
+    /// The mark beside the store is missing or not readable.
+    #[error("the mark {} is missing or not readable", path.display())]
+    MarkMissing {
+        /// The file of the mark.
+        path: PathBuf,
+        /// Where the journal ends.
+        ends: String,
+    },
+    /// The write-ahead log beside the store belongs to another file.
+    #[error("the write-ahead log beside the store {} is not of this file", path.display())]
+    StaleLog {
+        /// The file.
+        path: PathBuf,
+        /// The file that is there.
+        found: String,
+        /// What the log belongs to.
+        known: String,
+    },
     /// The file has several names: hard links.
     #[error("the store {} has several names", path.display())]
     Linked {
@@ -261,6 +289,9 @@ impl Coded for StoreError {
             Self::Closed => ReasonCode::new("HM-STORE-0015"),
             Self::Gone { .. } => ReasonCode::new("HM-STORE-0017"),
             Self::Linked { .. } => ReasonCode::new("HM-STORE-0028"),
+            Self::RolledBack { .. } => ReasonCode::new("HM-STORE-0029"),
+            Self::MarkMissing { .. } => ReasonCode::new("HM-STORE-0030"),
+            Self::StaleLog { .. } => ReasonCode::new("HM-STORE-0034"),
             Self::LogGone { .. } => ReasonCode::new("HM-STORE-0031"),
             Self::OtherWriter { .. } => ReasonCode::new("HM-STORE-0032"),
             Self::Conflict { .. } => ReasonCode::new("HM-STORE-0018"),
@@ -289,6 +320,9 @@ impl Coded for StoreError {
                 u128::from_be_bytes(*id)
             )),
             Self::SequenceNotRising { stored, new } => Some(format!("stored {stored}, new {new}")),
+            Self::RolledBack { marked, found, .. } => Some(format!("the mark says {marked}; the journal has {found}")),
+            Self::MarkMissing { ends, .. } => Some(format!("no mark; the journal ends with {ends}")),
+            Self::StaleLog { found, known, .. } => Some(format!("the file is {found}; {known}")),
             Self::Linked { names, .. } => Some(format!("{names} names, one is allowed")),
             Self::OtherWriter { how, .. } => Some(how.clone()),
             Self::Open { reason, .. }

@@ -92,6 +92,11 @@ impl Files {
     pub(super) fn renew(&mut self) {
         self.stamp = Stamp::at(&self.path);
     }
+
+    /// The file, as it was written last.
+    pub(super) const fn stamp(&self) -> Option<Stamp> {
+        self.stamp
+    }
 }
 
 /// A stamp in words.

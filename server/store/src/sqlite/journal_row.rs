@@ -253,6 +253,15 @@ impl Head {
         ranges
     }
 
+    /// The chain hash of the last row; zeros without one.
+    pub(super) fn chain(&self) -> Result<[u8; 32], StoreError> {
+        let chain = self.chain.as_slice().try_into();
+        chain.map_err(|_| StoreError::Undecodable {
+            what: format!("row {} of the journal", self.revision),
+            reason: format!("a chain hash of {} bytes", self.chain.len()),
+        })
+    }
+
     /// Counts of events.
     pub(super) fn totals(&self) -> Vec<Total> {
         let total = |((kind, outcome), count): (&(i64, i64), &u64)| {

@@ -50,10 +50,10 @@ impl Log {
         connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
     }
 
-    /// Leaves the log as it is when the connection is closed.
-    pub(super) fn leave(&self, connection: &Connection) -> rusqlite::Result<()> {
+    /// Whether the log is left as it is when the connection is closed, or folded into the file.
+    pub(super) fn leave(connection: &Connection, leave: bool) -> rusqlite::Result<()> {
         connection
-            .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+            .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, leave)
             .map(drop)
     }
 }

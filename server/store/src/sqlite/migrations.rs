@@ -24,7 +24,7 @@ const MIGRATIONS: &[&str] = &[
 ];
 
 /// The version from which on there is a journal.
-const JOURNAL: u32 = 11;
+pub(super) const JOURNAL: u32 = 11;
 /// The version from which on its rows have changes.
 const CHANGES: u32 = 12;
 

@@ -13,6 +13,7 @@ mod json;
 mod link_row;
 mod load;
 mod log;
+mod mark;
 mod migrations;
 mod node_row;
 mod older_records;
@@ -23,6 +24,7 @@ mod readers;
 mod record_page;
 mod record_query;
 mod role_svid_row;
+mod rollback;
 mod time_runs;
 mod writer;
 
@@ -37,11 +39,20 @@ use hallmark_state::{
     Committed, EkCertificate, NodeEvidence, NodeFacts, Record, RecordQuery, RoleSvid, Snapshot, StoredRecord, Total,
     Transaction, WholeLog,
 };
+use rusqlite::Connection;
 
 pub use journal_row::VerifiedJournal;
 pub use options::SqliteOptions;
 
-use self::{exclusive::Exclusive, journal_row::Head, readers::Readers, writer::Writer};
+use self::{
+    exclusive::Exclusive,
+    journal_row::Head,
+    log::Log,
+    mark::{Mark, MarkFile},
+    readers::Readers,
+    rollback::Acceptance,
+    writer::Writer,
+};
 use crate::{Follower, Statistics, Store, StoreError};
 
 /// A store in one SQLite file, for the exclusive use of one server.
@@ -53,6 +64,7 @@ pub struct SqliteStore {
     writer: Writer,
     path: PathBuf,
     interrupted: u64,
+    rollback: Option<StoreError>,
     totals: Vec<Total>,
     _exclusive: Exclusive,
 }
@@ -66,23 +78,46 @@ impl SqliteStore {
     pub fn open(options: &SqliteOptions) -> Result<Self, StoreError> {
         let options = &options.resolved()?;
         let exclusive = Exclusive::acquire(options.path())?;
+        let mut mark = MarkFile::read(options.path())?;
+        let foreign_log = accepted(options, mark.require_own_log())?;
         let mut connection = open::writable(options)?;
-        if migrations::recognise(options.path(), &connection)? > 0 {
+        let schema = migrations::recognise(options.path(), &connection)?;
+        if schema > 0 {
             // Another trust domain's store stays as it is.
             open::pin_trust_domain(options, &mut connection)?;
         }
+        let rolled_back = accepted(options, mark.require_in(&connection, schema))?;
+        // From here on the log may be folded into the file.
+        Log::leave(&connection, false).map_err(|e| StoreError::from_sqlite(options.path(), &e))?;
+        if let Some(last) = mark.last().cloned().filter(|last| last.stamp.is_some()) {
+            mark.write(Mark { stamp: None, ..last }, true)?;
+        }
+        open::configure(options, &connection)?;
         migrations::migrate(options.path(), &mut connection)?;
         open::pin_trust_domain(options, &mut connection)?;
         let mut head = Head::open_at(options.path(), &connection)?;
         let interrupted = interrupted::settle(options.path(), &mut connection, &mut head)?;
+        let refusal = rolled_back.or(foreign_log);
+        if let (Some(acceptance), Some(refusal)) = (options.acceptance(), &refusal) {
+            acceptance.record(options.path(), &mut connection, &mut head, refusal)?;
+        }
+        mark_first(options.path(), &connection, &head, &mut mark)?;
         Ok(Self {
             readers: Readers::start(options)?,
             totals: head.totals(),
-            writer: Writer::start(options.path(), connection, head)?,
+            writer: Writer::start(options.path(), connection, head, mark)?,
             path: options.path().to_path_buf(),
             interrupted,
+            rollback: refusal,
             _exclusive: exclusive,
         })
+    }
+
+    /// What an operator accepted when the store was opened
+    /// ([`SqliteOptions::accept_rollback`]); `None` where there was nothing to accept.
+    #[must_use]
+    pub const fn rollback(&self) -> Option<&StoreError> {
+        self.rollback.as_ref()
     }
 
     /// Checks the whole journal of a store, whether a server has it open or not, and changes nothing. `None` where the store
@@ -92,6 +127,11 @@ impl SqliteStore {
     /// When the store cannot be read or is not this program's, or the journal is not what was written
     /// ([`StoreError::Corrupt`], with the row).
     pub fn verify(options: &SqliteOptions) -> Result<Option<VerifiedJournal>, StoreError> {
+        // The mark is beside the file itself, whatever links lead to it.
+        let file = options.path().canonicalize();
+        let file = file.map_err(|e| exclusive::open_error(options.path(), &e))?;
+        let mark = MarkFile::read(&file)?;
+        open::require_content(&file)?;
         let connection = open::readable(options)?;
         if migrations::recognise(options.path(), &connection)? < migrations::newest() {
             return Ok(None);
@@ -99,6 +139,7 @@ impl SqliteStore {
         // One view of the file, however long it takes.
         let at = |e: rusqlite::Error| StoreError::from_sqlite(options.path(), &e);
         let view = connection.unchecked_transaction().map_err(at)?;
+        mark.require_in(&view, migrations::newest())?;
         journal_row::verify(options.path(), &view).map(Some)
     }
 
@@ -107,6 +148,35 @@ impl SqliteStore {
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// What was found and is accepted; anything else that was refused stays refused.
+fn accepted(options: &SqliteOptions, found: Result<(), StoreError>) -> Result<Option<StoreError>, StoreError> {
+    match found {
+        Err(error) if options.acceptance().is_some() && Acceptance::is_of(&error) => Ok(Some(error)),
+        other => other.map(|()| None),
+    }
+}
+
+/// Writes the mark as the store is now, flushed. A store without an incarnation gets one, after its mark: should the program end
+/// between the two, the mark is one that the journal has.
+fn mark_first(path: &Path, connection: &Connection, head: &Head, mark: &mut MarkFile) -> Result<(), StoreError> {
+    let stored = mark::stored_incarnation(path, connection)?;
+    let incarnation = stored.map_or_else(mark::incarnation, Ok)?;
+    if let Err(e) = Log::fold(connection) {
+        tracing::warn!(error = %e, "the write-ahead log was not folded into the store's file");
+    }
+    let now = Mark {
+        incarnation,
+        revision: head.revision,
+        chain: head.chain()?,
+        stamp: None,
+    };
+    mark.write(now, true)?;
+    if stored.is_none() {
+        mark::put_incarnation(path, connection, incarnation)?;
+    }
+    Ok(())
 }
 
 impl Store for SqliteStore {

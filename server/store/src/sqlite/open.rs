@@ -1,8 +1,10 @@
 //! Opening connections.
 
+use std::path::Path;
+
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, config::DbConfig, params};
 
-use super::{SqliteOptions, migrations};
+use super::{SqliteOptions, files::log_of, log::Log};
 use crate::StoreError;
 
 /// Statements kept prepared per connection; there are fewer in this crate.
@@ -19,18 +21,22 @@ pub(super) fn writable(options: &SqliteOptions) -> Result<Connection, StoreError
         });
     }
     connection.busy_timeout(options.wait()).map_err(at)?;
-    // Before the journal's mode is set: that is written into the file, which may be another program's.
-    migrations::recognise(options.path(), &connection)?;
-    configure(options, &connection).map_err(at)?;
+    // A store that is refused stays as it is, log and file.
+    Log::leave(&connection, true).map_err(at)?;
     Ok(connection)
 }
 
-fn configure(options: &SqliteOptions, connection: &Connection) -> rusqlite::Result<()> {
+/// Sets what is written into the file: once it is known to be this program's.
+pub(super) fn configure(options: &SqliteOptions, connection: &Connection) -> Result<(), StoreError> {
+    set(options, connection).map_err(|e| StoreError::from_sqlite(options.path(), &e))
+}
+
+fn set(options: &SqliteOptions, connection: &Connection) -> rusqlite::Result<()> {
     keep_plans(connection)?;
     // FULL: a commit returns when its pages are flushed; with NORMAL a power cut could lose acknowledged commits.
     connection.execute_batch(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY; \
-         PRAGMA trusted_schema = OFF;",
+         PRAGMA trusted_schema = OFF; PRAGMA wal_autocheckpoint = 0;",
     )?;
     if let Some(limit) = options.limit() {
         let page: i64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
@@ -39,6 +45,20 @@ fn configure(options: &SqliteOptions, connection: &Connection) -> rusqlite::Resu
         connection.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))?;
     }
     Ok(())
+}
+
+/// Refuses an empty file beside a write-ahead log that is not: SQLite would remove the log, which has all that there is.
+pub(super) fn require_content(path: &Path) -> Result<(), StoreError> {
+    let size = |path: &Path| std::fs::metadata(path).map_or(0, |found| found.len());
+    let log = size(&log_of(path));
+    if size(path) > 0 || log == 0 {
+        return Ok(());
+    }
+    Err(StoreError::StaleLog {
+        path: path.into(),
+        found: "an empty file".into(),
+        known: format!("a log of {log} bytes"),
+    })
 }
 
 /// A reader's connection.

@@ -7,7 +7,7 @@ use std::{
 
 use hallmark_spiffe::TrustDomain;
 
-use super::exclusive::resolve;
+use super::{exclusive::resolve, rollback::Acceptance};
 use crate::StoreError;
 
 /// Where the store lies, whose it is, and its limits.
@@ -17,6 +17,7 @@ pub struct SqliteOptions {
     trust_domain: TrustDomain,
     busy_timeout: Duration,
     size_limit: Option<u64>,
+    acceptance: Option<Acceptance>,
 }
 
 impl SqliteOptions {
@@ -28,6 +29,7 @@ impl SqliteOptions {
             trust_domain,
             busy_timeout: Duration::from_secs(5),
             size_limit: None,
+            acceptance: None,
         }
     }
 
@@ -43,6 +45,21 @@ impl SqliteOptions {
     pub const fn size_limit(mut self, bytes: u64) -> Self {
         self.size_limit = Some(bytes);
         self
+    }
+
+    /// Opens a store also where its journal does not have all that the mark beside it says, and puts that on record: `by`
+    /// accepts it for this reason.
+    #[must_use]
+    pub fn accept_rollback(mut self, by: impl Into<String>, reason: impl Into<String>) -> Self {
+        self.acceptance = Some(Acceptance {
+            by: by.into(),
+            reason: reason.into(),
+        });
+        self
+    }
+
+    pub(super) const fn acceptance(&self) -> Option<&Acceptance> {
+        self.acceptance.as_ref()
     }
 
     /// The same, for the file itself, whatever links lead to it; the file is made where it is missing.

@@ -17,9 +17,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::{
     apply,
-    files::Files,
+    files::{Files, Stamp},
     journal_row::{self, Head},
     log::Log,
+    mark::{Mark, MarkFile},
     queue::{Queue, Queued},
 };
 use crate::{Follower, Statistics, StoreError};
@@ -84,10 +85,20 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn start(path: &Path, mut connection: Connection, head: Head) -> Result<Self, StoreError> {
+    pub(super) fn start(
+        path: &Path,
+        mut connection: Connection,
+        head: Head,
+        mut mark: MarkFile,
+    ) -> Result<Self, StoreError> {
         let at = |e: rusqlite::Error| StoreError::from_sqlite(path, &e);
         let version = data_version(&connection).map_err(at)?;
         let log = Log::watch(&mut connection).map_err(at)?;
+        let files = Files::new(path);
+        if let Some(last) = mark.last().cloned() {
+            let stamp = files.stamp();
+            mark.write(Mark { stamp, ..last }, false)?;
+        }
         let queue = Arc::new(Queue::new());
         let counters = Arc::new(Counters::default());
         counters.at(&head);
@@ -95,8 +106,9 @@ impl Writer {
         let writing = Writing {
             path: path.into(),
             connection,
-            files: Files::new(path),
+            files,
             log,
+            mark,
             version,
             lost: None,
             jobs: Arc::clone(&queue),
@@ -197,6 +209,7 @@ struct Writing {
     connection: Connection,
     files: Files,
     log: Log,
+    mark: MarkFile,
     /// SQLite's count of commits by others.
     version: i64,
     /// Why nothing is written any more.
@@ -272,6 +285,9 @@ impl Writing {
         let written = self.head.write(&self.connection, &records);
         match written.and_then(|()| self.execute("COMMIT")) {
             Ok(()) => {
+                if !records.is_empty() {
+                    self.mark(self.files.stamp(), false);
+                }
                 self.succeed(&records, done);
                 self.fold_if_due();
             }
@@ -319,7 +335,7 @@ impl Writing {
     fn note(&mut self, error: &StoreError) {
         if let StoreError::OtherWriter { .. } = error {
             self.lost.get_or_insert_with(|| error.clone());
-            if let Err(e) = self.log.leave(&self.connection) {
+            if let Err(e) = Log::leave(&self.connection, true) {
                 tracing::error!(error = %e, "the write-ahead log would be folded into the file at the end");
             }
         }
@@ -333,10 +349,35 @@ impl Writing {
         if let Err(error) = self.files.require_ours() {
             return self.note(&error);
         }
+        // Flushed: a file that changes under a mark that says otherwise would be refused after a power cut.
+        if !self.mark(None, true) {
+            return;
+        }
         if let Err(e) = Log::fold(&self.connection) {
             tracing::warn!(error = %e, "the write-ahead log was not folded into the store's file");
         }
         self.files.renew();
+        self.mark(self.files.stamp(), false);
+    }
+
+    /// Marks how far the journal goes; whether that worked.
+    fn mark(&mut self, stamp: Option<Stamp>, durable: bool) -> bool {
+        let Some(last) = self.mark.last() else { return false };
+        let incarnation = last.incarnation;
+        let marked = self.head.chain().and_then(|chain| {
+            let revision = self.head.revision;
+            let mark = Mark {
+                incarnation,
+                revision,
+                chain,
+                stamp,
+            };
+            self.mark.write(mark, durable)
+        });
+        if let Err(error) = &marked {
+            tracing::error!(code = %error.code(), %error, compared = error.compared(), "the mark beside the store was not written");
+        }
+        marked.is_ok()
     }
 
     /// One job; gives the record that it becomes once the group is durable.

@@ -271,7 +271,9 @@ fn a_first_key_of_another_kind_is_told_and_kept() {
     std::fs::rename(&data, &away).unwrap();
     std::fs::create_dir(&data).unwrap();
     // A first start that was cut short has the key on record and no certificate.
-    std::fs::copy(away.join("server.db"), data.join("server.db")).unwrap();
+    for name in ["server.db", "server.db.mark"] {
+        std::fs::copy(away.join(name), data.join(name)).unwrap();
+    }
     let store = rusqlite::Connection::open(data.join("server.db")).unwrap();
     store.execute("DELETE FROM authority_certificates", []).unwrap();
     drop(store);

@@ -1,0 +1,91 @@
+//! A journal that went back, and an operator who accepts it.
+
+use std::{path::Path, time::SystemTime};
+
+use hallmark_reason::Coded as _;
+use hallmark_state::{Event, Expect, Transaction, What};
+use rusqlite::{Connection, TransactionBehavior};
+
+use super::{
+    journal_row::{self, Head},
+    mark,
+};
+use crate::StoreError;
+
+/// Who accepts that the journal does not have all that it had.
+#[derive(Debug, Clone)]
+pub(super) struct Acceptance {
+    pub(super) by: String,
+    pub(super) reason: String,
+}
+
+impl Acceptance {
+    /// Whether this refusal can be accepted.
+    pub(super) const fn is_of(error: &StoreError) -> bool {
+        matches!(
+            error,
+            StoreError::RolledBack { .. } | StoreError::MarkMissing { .. } | StoreError::StaleLog { .. }
+        )
+    }
+
+    /// Puts on record that `refusal` was accepted; from then on the store is another incarnation.
+    pub(super) fn record(
+        &self,
+        path: &Path,
+        connection: &mut Connection,
+        head: &mut Head,
+        refusal: &StoreError,
+    ) -> Result<(), StoreError> {
+        let at = |e: rusqlite::Error| StoreError::from_sqlite(path, &e);
+        // What a foreign log was written over is no store any more.
+        if let StoreError::StaleLog { .. } = refusal {
+            require_whole(path, connection)?;
+        }
+        let incarnation = mark::incarnation()?;
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let now = now.ok().and_then(|since| i64::try_from(since.as_secs()).ok());
+        let facts = [
+            ("code", refusal.code().as_str().to_owned()),
+            ("found", refusal.compared().unwrap_or_default()),
+            ("incarnation", format!("{incarnation:032x}")),
+        ];
+        let event = Event::done(
+            "store",
+            What::Authority {
+                act: "store-rollback-accepted".into(),
+                reason: Some(self.reason.clone()),
+                facts: facts.map(|(name, value)| (name.to_owned(), value)).into(),
+            },
+        );
+        let record = head.push(Transaction {
+            id: mark::incarnation()?.to_be_bytes(),
+            at: now.unwrap_or_default(),
+            actor: self.by.as_str().into(),
+            expect: Expect {
+                revision: head.revision,
+                ..Expect::default()
+            },
+            changes: Vec::new(),
+            events: vec![event],
+        });
+        let transaction = connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(at)?;
+        head.write(&transaction, &[record]).map_err(at)?;
+        mark::put_incarnation(path, &transaction, incarnation)?;
+        transaction.commit().map_err(at)
+    }
+}
+
+fn require_whole(path: &Path, connection: &Connection) -> Result<(), StoreError> {
+    let checked: String = connection
+        .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
+        .map_err(|e| StoreError::from_sqlite(path, &e))?;
+    if checked != "ok" {
+        return Err(StoreError::Corrupt {
+            path: path.into(),
+            reason: checked,
+        });
+    }
+    journal_row::verify(path, connection).map(drop)
+}
