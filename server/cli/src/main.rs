@@ -12,6 +12,7 @@ mod exit;
 mod kept;
 mod lookup;
 mod output;
+mod progress;
 mod table;
 mod timestamp;
 mod view;

@@ -122,6 +122,17 @@ pub(crate) fn say(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{}", hallmark_host::printable_lines(text));
 }
 
+/// Whether what is said appears on a terminal.
+pub(crate) fn is_watched() -> bool {
+    io::stderr().is_terminal()
+}
+
+/// Says something in place of what was said so before; nothing clears it. Only for a terminal.
+pub(crate) fn say_in_place(text: &str) {
+    let mut stderr = io::stderr().lock();
+    let _ = write!(stderr, "\r\u{1b}[K{}", hallmark_host::printable(text)).and_then(|()| stderr.flush());
+}
+
 /// Asks for a yes; only a terminal can give one.
 pub(crate) fn confirm(question: &str) -> bool {
     if !io::stdin().is_terminal() {

@@ -1,6 +1,6 @@
 //! Applying and withdrawing.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use hallmark_policy::{
     PolicySet, RuleFileError,
@@ -26,16 +26,43 @@ pub struct Applied {
     pub changes: Vec<hallmark_policy::AppraisalChange>,
     /// How many nodes cannot be judged, since what is kept of them does not read back: they get nothing signed.
     pub unreadable: usize,
+    /// What policies name and is not in force.
+    pub missing: Vec<Missing>,
 }
 
 impl Applied {
-    fn of(name: String, serial: u64, judged: Judged) -> Self {
+    fn of(name: String, serial: u64, judged: Judged, missing: Vec<Missing>) -> Self {
         Self {
             name,
             serial,
             changes: judged.changes,
             unreadable: judged.unreadable,
+            missing,
         }
+    }
+}
+
+/// A policy names a baseline or list of digests that is not in force, or is retired: it may refuse every machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    /// The policy's name.
+    pub policy: String,
+    /// The kind of what it names.
+    pub kind: FileKind,
+    /// The name that it names.
+    pub name: String,
+}
+
+impl Missing {
+    fn of(set: &PolicySet) -> Vec<Self> {
+        let missing = |kind, names: BTreeSet<(String, String)>| {
+            let missing = names.into_iter();
+            missing.map(move |(policy, name)| Self { policy, kind, name })
+        };
+        let baselines = missing(FileKind::Baseline, set.dangling_baselines());
+        baselines
+            .chain(missing(FileKind::DigestList, set.dangling_digest_lists()))
+            .collect()
     }
 }
 
@@ -58,11 +85,12 @@ impl Appraiser {
             let basis = Basis::of(&self.journal);
             let mut set = PolicySet::clone(&basis.rules.set);
             let (name, serial) = set.add_file(kind, "the policy", &payload)?;
+            let missing = Missing::of(&set);
             let there = basis.find(kind, &name);
             let is_there = |it: &PolicyFile| it.in_force && it.serial == serial && it.payload == payload;
             match there.filter(|it| is_there(it)) {
                 Some(it) if it.signed == signed => {
-                    return Ok(Applied::of(name, serial, Judged::default()));
+                    return Ok(Applied::of(name, serial, Judged::default(), missing));
                 }
                 // The same file with another signature takes its place: one from before that named no trust domain.
                 Some(_) => {}
@@ -83,7 +111,7 @@ impl Appraiser {
                 by,
             };
             if let Some(judged) = self.put(basis, kind, file, set, &act).await? {
-                return Ok(Applied::of(name, serial, judged));
+                return Ok(Applied::of(name, serial, judged, missing));
             }
         }
     }
@@ -116,6 +144,7 @@ impl Appraiser {
             };
             let mut set = PolicySet::clone(&basis.rules.set);
             set.remove_file(kind, name);
+            let missing = Missing::of(&set);
             let file = PolicyFile {
                 in_force: false,
                 applied_at: self.journal.clock().unix(),
@@ -128,7 +157,7 @@ impl Appraiser {
                 by,
             };
             if let Some(judged) = self.put(basis, kind, file, set, &act).await? {
-                return Ok(Applied::of(name.to_owned(), serial, judged));
+                return Ok(Applied::of(name.to_owned(), serial, judged, missing));
             }
         }
     }

@@ -16,6 +16,7 @@ mod expiry;
 mod killed;
 mod lab;
 mod lifecycle;
+mod missing;
 mod node_pages;
 mod races;
 mod rehearsal;

@@ -26,6 +26,7 @@ use crate::{
     error::CliError,
     exit::Exit,
     output::{Format, confirm, say, show, write},
+    progress::with_progress,
     view::policy::{ChangeView, FileContentView, FilesView, PolicyView},
 };
 
@@ -198,7 +199,8 @@ pub(super) async fn apply(
     let RuleChange { how, reason } = how;
     let dry_run = how.change.dry_run;
     if dry_run || !how.yes {
-        let preview = client.admin().apply_policy_file(ask(true)).await?.into_inner();
+        let preview = async { client.admin().apply_policy_file(ask(true)).await };
+        let preview = with_progress(context.format, &client, preview).await?.into_inner();
         if dry_run {
             return told(context, kind, preview, done, dry_run);
         }
@@ -213,7 +215,8 @@ pub(super) async fn apply(
         }
     }
     let request = with_reason(ask(false), &reason);
-    let changed = client.admin().apply_policy_file(request).await?.into_inner();
+    let changed = async { client.admin().apply_policy_file(request).await };
+    let changed = with_progress(context.format, &client, changed).await?.into_inner();
     told(context, kind, changed, done, dry_run)
 }
 
@@ -230,7 +233,8 @@ pub(super) async fn withdraw(context: &Context, kind: FileKind, name: &str, how:
         return Err(CliError::NotConfirmed);
     }
     let request = with_reason(ask(how.change.dry_run), &reason);
-    let changed = client.admin().withdraw_policy_file(request).await?;
+    let changed = async { client.admin().withdraw_policy_file(request).await };
+    let changed = with_progress(context.format, &client, changed).await?;
     told(context, kind, changed.into_inner(), "withdrawn", how.change.dry_run)
 }
 

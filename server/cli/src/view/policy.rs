@@ -1,8 +1,9 @@
 //! Policies, baselines, and what follows from them.
 
-use hallmark_api::admin::{NodeChange, PolicyFile, PolicyFileChange};
+use hallmark_api::admin::{MissingFile, NodeChange, PolicyFile, PolicyFileChange};
 use hallmark_host::printable;
 use hallmark_policy::{Policy, signed::FileKind};
+use hallmark_reason::ReasonCode;
 use serde::Serialize;
 
 use crate::{
@@ -61,6 +62,26 @@ pub(crate) struct ChangeView {
     changes: Vec<NodeView>,
     /// How many machines cannot be judged, since what is stored of them does not read back.
     unreadable: u64,
+    /// What policies in force name and is not in force.
+    missing: Vec<MissingView>,
+}
+
+/// A baseline or list of digests that a policy names and that is not in force.
+#[derive(Debug, Serialize)]
+struct MissingView {
+    policy: String,
+    kind: String,
+    name: String,
+}
+
+impl From<MissingFile> for MissingView {
+    fn from(missing: MissingFile) -> Self {
+        Self {
+            policy: missing.policy,
+            kind: missing.kind,
+            name: missing.name,
+        }
+    }
 }
 
 /// A node whose verdict or selectors change.
@@ -103,6 +124,7 @@ impl ChangeView {
             done,
             changes: changed.changes.into_iter().map(NodeView::from).collect(),
             unreadable: changed.unreadable,
+            missing: changed.missing.into_iter().map(MissingView::from).collect(),
         }
     }
 }
@@ -118,6 +140,13 @@ impl Show for ChangeView {
             text.push_str(&format!(
                 "cannot be judged, and get nothing signed until they attest again (HM-SRV-0034): {}\n",
                 self.unreadable
+            ));
+        }
+        for MissingView { policy, kind, name } in &self.missing {
+            text.push_str(&format!(
+                "warning {}: policy {policy} names the {kind} {name}, which was never applied, was withdrawn or is retired: it may refuse \
+                 every machine\n",
+                ReasonCode::new("HM-CLI-0023")
             ));
         }
         if self.changes.is_empty() {

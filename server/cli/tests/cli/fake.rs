@@ -10,6 +10,7 @@ mod lifecycle;
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
 };
 
 use hallmark_api::{admin::Node, types};
@@ -46,6 +47,11 @@ pub(crate) struct State {
     pub(crate) authorities: Vec<Vec<u8>>,
     pub(crate) hsm_ready: bool,
     pub(crate) key_extractable: bool,
+    /// How often the server's status was asked.
+    pub(crate) looks: u64,
+    /// After how many looks a policy is applied; or after this time.
+    pub(crate) answers_after: u64,
+    pub(crate) patience: Duration,
 }
 
 impl Fake {
@@ -65,6 +71,9 @@ impl Fake {
             authorities: vec![bundles::authority()],
             hsm_ready: true,
             key_extractable: false,
+            looks: 0,
+            answers_after: 0,
+            patience: Duration::from_secs(60),
         })))
     }
 

@@ -17,6 +17,7 @@ mod evidence;
 mod fake;
 mod inventory;
 mod nodes;
+mod policies;
 mod predict;
 mod refusals;
 mod reports;

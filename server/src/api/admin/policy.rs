@@ -1,15 +1,15 @@
 //! Policies and baselines.
 
 use hallmark_api::admin::{
-    ApplyPolicyFileRequest, GetPolicyFileRequest, ListPolicyFilesResponse, NodeChange, PolicyFile, PolicyFileChange,
-    WithdrawPolicyFileRequest,
+    ApplyPolicyFileRequest, GetPolicyFileRequest, ListPolicyFilesResponse, MissingFile, NodeChange, PolicyFile,
+    PolicyFileChange, WithdrawPolicyFileRequest,
 };
 use hallmark_policy::{Baseline, BaselineState, signed::FileKind};
 use hallmark_reason::Report;
 use tonic::{Request, Status};
 
 use crate::{
-    appraise::{Applied, Appraiser, PolicyFileError},
+    appraise::{Applied, Appraiser, Missing, PolicyFileError},
     caller,
     journal::Journal,
 };
@@ -80,6 +80,15 @@ fn message(applied: Applied) -> PolicyFileChange {
         serial: applied.serial,
         changes: applied.changes.iter().map(node_change).collect(),
         unreadable: u64::try_from(applied.unreadable).unwrap_or(u64::MAX),
+        missing: applied.missing.into_iter().map(missing_file).collect(),
+    }
+}
+
+fn missing_file(missing: Missing) -> MissingFile {
+    MissingFile {
+        policy: missing.policy,
+        kind: missing.kind.as_str().to_owned(),
+        name: missing.name,
     }
 }
 

@@ -1,12 +1,14 @@
 //! `hallmark.admin.v1`.
 
+use std::time::{Duration, Instant};
+
 use hallmark_api::admin::{
     ApplyPolicyFileRequest, CheckEntriesRequest, CheckEntriesResponse, FindIdsRequest, FindIdsResponse,
     GetEvidenceRequest, GetEvidenceResponse, GetHsmStatusRequest, GetHsmStatusResponse, GetNodeRequest,
     GetNodeResponse, GetPolicyFileRequest, GetStatusRequest, GetStatusResponse, HsmKey, ListHsmKeysRequest,
     ListHsmKeysResponse, ListPolicyFilesRequest, ListPolicyFilesResponse, ListRecordsRequest, ListRecordsResponse,
-    ListServedEntriesRequest, ListServedEntriesResponse, Part, PcrValue, PolicyFile, PolicyFileChange, Reason, Record,
-    WithdrawPolicyFileRequest, admin_server::Admin,
+    ListServedEntriesRequest, ListServedEntriesResponse, MissingFile, Part, PcrValue, PolicyFile, PolicyFileChange,
+    Reason, Record, WithdrawPolicyFileRequest, admin_server::Admin,
 };
 use hallmark_api::types;
 use hallmark_spiffe::{Selector, SpiffeId};
@@ -18,7 +20,8 @@ use super::{FAR, Fake, NODE_A, NOW, entries::entry_message, lifecycle::id_of, un
 #[tonic::async_trait]
 impl Admin for Fake {
     async fn get_status(&self, _: Request<GetStatusRequest>) -> Result<Response<GetStatusResponse>, Status> {
-        let state = self.state();
+        let mut state = self.state();
+        state.looks += 1;
         let part = |name: &str, ok| Part {
             name: name.into(),
             ok,
@@ -39,7 +42,8 @@ impl Admin for Fake {
             agents_expired: 1,
             agents_retired: 2,
             agents_pre_registered: 7,
-            agents_behind: 0,
+            // While a policy is applied, each look finds fewer.
+            agents_behind: state.answers_after.min(1) * 41_u64.saturating_sub(state.looks),
             agents_unjudged: 0,
             journal_revision: 41,
             journal_events: 57,
@@ -230,7 +234,25 @@ impl Admin for Fake {
         &self,
         _: Request<ApplyPolicyFileRequest>,
     ) -> Result<Response<PolicyFileChange>, Status> {
-        unused()
+        let start = Instant::now();
+        let is_done = || {
+            let state = self.state();
+            state.looks >= state.answers_after || start.elapsed() >= state.patience
+        };
+        while !is_done() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(Response::new(PolicyFileChange {
+            name: "p".into(),
+            serial: 1,
+            changes: Vec::new(),
+            unreadable: 0,
+            missing: vec![MissingFile {
+                policy: "p".into(),
+                kind: "baseline".into(),
+                name: "never".into(),
+            }],
+        }))
     }
 
     async fn withdraw_policy_file(
