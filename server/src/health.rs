@@ -1,6 +1,6 @@
 //! The server's parts, and how each is doing.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use hallmark_host::{
     LastReload,
@@ -68,9 +68,11 @@ impl Health {
         Some(Part::with_reason("evidence", State::Warning, code, text))
     }
 
-    fn unjudged(&self) -> Vec<SpiffeId> {
+    fn unjudged(&self) -> BTreeSet<SpiffeId> {
         let state = self.journal.state();
-        self.journal.unreadable().unjudged(&state, self.journal.clock().unix())
+        let nodes = self.journal.unreadable().unjudged(&state, self.journal.clock().unix());
+        let uncertified = self.journal.unreadable_certificates().untrusted(&state);
+        nodes.into_iter().chain(uncertified).collect()
     }
 
     /// The authority can be used; and whether it is to be renewed.

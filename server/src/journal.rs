@@ -4,12 +4,15 @@
 mod act;
 mod failure;
 mod unreadable;
+mod unreadable_certificate;
 
 pub use act::Act;
 pub(crate) use failure::log_store_failure;
 pub use failure::store_failed;
 pub use unreadable::Unreadable;
 pub(crate) use unreadable::UnreadableNodes;
+pub use unreadable_certificate::UnreadableCertificate;
+pub(crate) use unreadable_certificate::UnreadableCertificates;
 
 use std::{
     fmt,
@@ -34,6 +37,7 @@ pub struct Journal {
     clock: Clock,
     trust_domain: TrustDomain,
     unreadable: UnreadableNodes,
+    unreadable_certificates: UnreadableCertificates,
 }
 
 /// The state follows the store, record by record.
@@ -118,6 +122,7 @@ impl Journal {
             clock,
             trust_domain,
             unreadable: UnreadableNodes::default(),
+            unreadable_certificates: UnreadableCertificates::default(),
         }
     }
 
@@ -135,6 +140,11 @@ impl Journal {
     /// Nodes of which what the store keeps does not read back.
     pub(crate) const fn unreadable(&self) -> &UnreadableNodes {
         &self.unreadable
+    }
+
+    /// EKs whose kept certificate does not read back.
+    pub(crate) const fn unreadable_certificates(&self) -> &UnreadableCertificates {
+        &self.unreadable_certificates
     }
 
     /// Whose state it is.

@@ -121,7 +121,7 @@ pub(crate) struct Reading<'a> {
     pub(crate) authority_left: i64,
     /// The nodes.
     pub(crate) nodes: NodeCounts,
-    /// How many nodes cannot be judged, since what is kept of them does not read back.
+    /// How many nodes get nothing signed since what is kept of them does not read back.
     pub(crate) unjudged: usize,
     /// How many entries there are.
     pub(crate) entries: usize,

@@ -7,16 +7,16 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use hallmark_evidence::EkCertificateChain;
 use hallmark_reason::Report;
 use hallmark_state::Node;
-use hallmark_store::{Store, StoreError};
+use hallmark_store::Store;
 use hallmark_verify::{Revocation, Trust, is_revoked};
 
 use super::{Appraiser, PolicyFileError, RuleChange};
 use crate::{
     compute::Compute,
     config::{ConfigError, crl_files, revocation},
+    journal::UnreadableCertificate,
 };
 
 /// How often the files are looked at.
@@ -103,16 +103,17 @@ impl Appraiser {
     /// Holds the lists at hand against every node that is known; gives how many they revoke.
     ///
     /// # Errors
-    /// The store's; or what is kept of a node does not read back.
+    /// The store's.
     pub async fn hold_against_nodes(&self) -> Result<usize, PolicyFileError> {
         let (trust, untrusted) = {
             let state = self.journal.state();
             (state.trust(), revoked_before(state.nodes().map(|node| &**node)))
         };
         let now = self.journal.clock().now();
-        let revoked = revoked(self.journal.store(), untrusted, &trust, now, &self.compute).await?;
-        let count = revoked.len();
-        self.change_rules(&RuleChange::Revoked(revoked)).await?;
+        let held = revoked(self.journal.store(), untrusted, &trust, now, &self.compute).await?;
+        let count = held.refused.len();
+        self.journal.unreadable_certificates().replace(&held.unreadable);
+        self.change_rules(&RuleChange::Revoked(held.refused)).await?;
         self.judge_behind("the revocation lists").await?;
         Ok(count)
     }
@@ -124,22 +125,32 @@ pub fn revoked_before<'a>(nodes: impl IntoIterator<Item = &'a Node>) -> Vec<[u8;
     revoked.filter_map(|node| node.ek_sha256).collect()
 }
 
-/// The EKs whose kept certificates the lists of `trust` revoke, in hex. Those of `before`, whose nodes lost their trust by a
-/// list before certificates were kept, do not come back by having shown none since.
+/// What the revocation lists say of the certificates that are kept.
+#[derive(Debug, Default)]
+pub struct HeldAgainst {
+    /// The EKs that are refused, in hex: the lists revoke their certificates, or nobody can say that they do not.
+    pub refused: BTreeSet<String>,
+    /// The certificates that do not read back. Where there are lists, their EKs are among the refused.
+    pub unreadable: Vec<UnreadableCertificate>,
+}
+
+/// The EKs whose kept certificates the lists of `trust` revoke. Those of `before`, whose nodes lost their trust by a
+/// list before certificates were kept, do not come back by having shown none since. A certificate that does not read back
+/// costs its node alone the trust.
 ///
 /// # Errors
-/// The store's; or a certificate does not read back.
+/// The store's.
 pub async fn revoked(
     store: &dyn Store,
     before: Vec<[u8; 32]>,
     trust: &Arc<Trust>,
     now: SystemTime,
     compute: &Compute,
-) -> Result<BTreeSet<String>, PolicyFileError> {
-    let mut found = BTreeSet::new();
+) -> Result<HeldAgainst, PolicyFileError> {
+    let mut found = HeldAgainst::default();
     for ek in before {
         if store.ek_certificate(&ek).await?.is_none() {
-            found.insert(hex::encode(ek));
+            found.refused.insert(hex::encode(ek));
         }
     }
     if trust.revocation.is_empty() {
@@ -152,22 +163,24 @@ pub async fn revoked(
         after = Some(last.ek_sha256);
         let trust = Arc::clone(trust);
         let work = move || {
-            let mut revoked = BTreeSet::new();
+            let mut held = HeldAgainst::default();
             for kept in page {
-                let ek = hex::encode(kept.ek_sha256);
-                let chain =
-                    EkCertificateChain::from_json(&kept.certificate).map_err(|error| StoreError::Undecodable {
-                        what: format!("the EK certificate of {ek}"),
-                        reason: error.to_string(),
-                    })?;
-                if is_revoked(&chain, &trust, now) {
-                    revoked.insert(ek);
+                let is_refused = match UnreadableCertificate::read(&kept) {
+                    Ok(chain) => is_revoked(&chain, &trust, now),
+                    Err(error) => {
+                        held.unreadable.push(error);
+                        true
+                    }
+                };
+                if is_refused {
+                    held.refused.insert(hex::encode(kept.ek_sha256));
                 }
             }
-            Ok::<_, PolicyFileError>(revoked)
+            held
         };
-        let page = compute.run(work).await;
-        found.extend(page.map_err(|_| PolicyFileError::Stopping)??);
+        let held = compute.run(work).await.map_err(|_| PolicyFileError::Stopping)?;
+        found.refused.extend(held.refused);
+        found.unreadable.extend(held.unreadable);
     }
 }
 

@@ -13,7 +13,6 @@ use hallmark_state::{
     AttestationState, Node, authorise_node,
     decide::{self, Basis},
 };
-use hallmark_store::StoreError;
 use hallmark_tpm_wire::Name;
 use hallmark_verify::{
     Challenge, EkCertificateError, KnownTpm, RefusalClass, VerifiedClaim, VerifiedProof, VerifyError, ek_sha256,
@@ -35,7 +34,7 @@ use crate::{
     connection::TlsInfo,
     convert,
     issue::{IssueError, IssuedSvid, Order, OrderKey},
-    journal::Journal,
+    journal::{Journal, UnreadableCertificate},
     limits::Network,
     metrics::Stage,
 };
@@ -131,6 +130,7 @@ async fn judge(
         held,
         logs_from,
         run,
+        is_damaged,
     } = open(attestor, payload, csr, subject).await?;
     stages.ended(Stage::Claim);
     let certificate = verified_claim.new_certificate().cloned();
@@ -143,6 +143,9 @@ async fn judge(
     let verified_proof = verify_proof(verified_claim, challenge, proof, &exporter, now)?;
     // It is this TPM's. Whatever the verdict will be, the machine is judged by it from now on.
     subject.has(certificate);
+    if is_damaged {
+        verdict::replace_certificate(attestor, subject).await?;
+    }
     admission::prove_names(&attestor.journal, &verified_proof).await?;
     if let Some(held) = &held {
         verified_proof
@@ -172,6 +175,8 @@ struct Opened {
     held: Option<Arc<AttestationState>>,
     logs_from: Option<Arc<AttestationState>>,
     run: AgentRunId,
+    /// Whether the kept EK certificate does not read back; the claim shows one that holds.
+    is_damaged: bool,
 }
 
 /// What an attestation follows.
@@ -229,7 +234,8 @@ async fn open(attestor: &Attestor, payload: Bytes, csr: Bytes, subject: &mut Sub
         Some(held) if attestor.journal.unreadable().contains(&id) => Some(Arc::new(held.without_logs())),
         held => held.clone(),
     };
-    let known = known(&attestor.journal, ek, row.as_deref()).await?;
+    let (known, damage) = known(&attestor.journal, ek, row.as_deref()).await?;
+    let is_damaged = damage.is_some();
     let (trust, pcrs) = (attestor.journal.state().trust(), attestor.settings.pcrs.clone());
     let (nonce, secret) = (random()?, Zeroizing::new(random()?));
     let now = attestor.journal.clock().now();
@@ -242,6 +248,10 @@ async fn open(attestor: &Attestor, payload: Bytes, csr: Bytes, subject: &mut Sub
             let revoked = shown.and_then(|shown| revoked_certificate(&shown, Some(&known), &trust, now));
             (Refusal::from(error), revoked)
         })?;
+        // Who keeps the certificate back now would be judged by less than what was verified.
+        if let Some(damage) = damage.filter(|_| verified_claim.new_certificate().is_none()) {
+            return Err((Refusal::of(NodeClass::Unable, &damage), None));
+        }
         // An AK that this EK activated before has nothing to show by doing it again.
         let secret = (!verified_claim.ak_is_known()).then_some(secret);
         let challenge = verified_claim.challenge_with(nonce, secret, pcrs, now);
@@ -262,29 +272,34 @@ async fn open(attestor: &Attestor, payload: Bytes, csr: Bytes, subject: &mut Sub
         verified_claim,
         challenge,
         run,
+        is_damaged,
     })
 }
 
-/// What is known of the TPM before it proves anything.
-async fn known(journal: &Journal, ek_sha256: [u8; 32], row: Option<&Node>) -> Result<KnownTpm, Refusal> {
+/// What is known of the TPM before it proves anything; and that its certificate does not read back, where that is so.
+async fn known(
+    journal: &Journal,
+    ek_sha256: [u8; 32],
+    row: Option<&Node>,
+) -> Result<(KnownTpm, Option<UnreadableCertificate>), Refusal> {
     let kept = journal.store().ek_certificate(&ek_sha256).await;
     let kept = kept.map_err(|error| Refusal::of(NodeClass::Unable, &error))?;
-    let certificate = kept.map(|kept| EkCertificateChain::from_json(&kept.certificate));
-    let certificate = certificate.transpose().map_err(|error| {
-        let undecodable = StoreError::Undecodable {
-            what: format!("the EK certificate of {}", hex::encode(ek_sha256)),
-            reason: error.to_string(),
-        };
-        Refusal::of(NodeClass::Unable, &undecodable)
-    })?;
+    let (certificate, damage) = match kept.map(|kept| UnreadableCertificate::read(&kept)).transpose() {
+        Ok(certificate) => (certificate, None),
+        Err(damage) => {
+            journal.unreadable_certificates().note(&damage);
+            (None, Some(damage))
+        }
+    };
     // One that still waits is not enrolled: it gets no leave that enrolled ones have.
     let enrolled = row.filter(|row| row.state.is_served());
-    Ok(KnownTpm {
+    let known = KnownTpm {
         ek_sha256,
         ak_name: enrolled.and_then(|row| Name::parse(&row.ak_name).ok()),
         enrolled: enrolled.is_some(),
         certificate,
-    })
+    };
+    Ok((known, damage))
 }
 
 fn shown(claim: &Claim) -> Option<EkCertificateChain> {

@@ -131,10 +131,33 @@ pub(super) async fn record_refused(
         Ok(_) => {
             let unreadable = attestor.journal.unreadable();
             proven.iter().for_each(|judged| unreadable.forget(&judged.node));
+            if let Some((ek, _)) = subject.news() {
+                attestor.journal.unreadable_certificates().forget(ek);
+            }
         }
         Err(Failed::Store(error)) => log_store_failure(&error),
         Err(Failed::Refused(never)) => match never {},
     }
+}
+
+/// The certificate that the subject has proven to hold takes the place of one that does not read back, before the rules judge the
+/// machine: by them the old one was not verified.
+///
+/// # Errors
+/// The store's; then the old one stays.
+pub(super) async fn replace_certificate(attestor: &Attestor, subject: &Subject) -> Result<(), Refusal> {
+    let new = subject.certificate.clone().map(Change::put_ek_certificate);
+    let changes: Vec<Change> = new.into_iter().collect();
+    let decided = attestor.journal.decide(BY, |view| {
+        Ok::<_, Infallible>((view.decide(changes.clone(), Vec::new()), ()))
+    });
+    match decided.await {
+        Ok(_) => attestor.journal.unreadable_certificates().forget(&subject.ek_sha256),
+        Err(Failed::Store(error)) => return Err(Refusal::of(NodeClass::Unable, &error)),
+        Err(Failed::Refused(never)) => match never {},
+    }
+    let held = attestor.appraiser.hold_against_nodes().await;
+    held.map(drop).map_err(|error| Refusal::of(NodeClass::Unable, &error))
 }
 
 impl Judged {

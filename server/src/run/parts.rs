@@ -179,14 +179,15 @@ async fn journal(
     let trust = Arc::new(config.tpm2.trust.clone());
     let mut set = in_force(&loaded.policy_files, config.tpm2.rules.clone())?;
     let before = revocation::revoked_before(&loaded.nodes);
-    let revoked = revocation::revoked(&**store, before, &trust, clock.now(), compute).await;
-    set.revoked = revoked.map_err(|error| match error {
+    let held = revocation::revoked(&**store, before, &trust, clock.now(), compute).await;
+    let held = held.map_err(|error| match error {
         PolicyFileError::Store(error) => StartError::from(error),
         other => StartError::Runtime {
             what: "the revocation lists",
             cause: other.to_string(),
         },
     })?;
+    set.revoked = held.refused;
     let manifest = manifest(&loaded.policy_files, &set.rules, &set.revoked);
     let set = Arc::new(set);
     let configured = Configured {
@@ -200,6 +201,7 @@ async fn journal(
         ..Expect::default()
     };
     let journal = Journal::new(state, Arc::clone(store), clock.clone());
+    journal.unreadable_certificates().replace(&held.unreadable);
     if is_news {
         let decision = Decision {
             expect,

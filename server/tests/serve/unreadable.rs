@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hallmark_api::{
-    admin::{GetStatusRequest, GetStatusResponse, admin_client::AdminClient},
+    admin::{GetStatusRequest, GetStatusResponse, Part, admin_client::AdminClient},
     svid::{BatchNewX509svidRequest, NewX509svidParams, svid_client::SvidClient},
     types::{Entry, Selector, Spiffeid, permission_denied_details::Reason},
 };
@@ -11,8 +11,8 @@ use hallmark_attacks::attest;
 use hallmark_policy::signed::FileKind;
 use hallmark_server::{appraise::Applied, journal::Act, run::Running};
 use hallmark_spiffe::SpiffeId;
-use hallmark_verify::testing::{SoftwareKey, SoftwareMachine};
-use tonic::Status;
+use hallmark_verify::testing::{RevocationDraft, SoftwareKey, SoftwareMachine};
+use tonic::{Code, Status};
 
 use crate::{
     attestation::{reason, wire},
@@ -92,7 +92,15 @@ impl Machine {
 
 /// Its SPIFFE ID, and its SVID; the machine goes on with a fresh key.
 async fn attested(running: &Running, machine: &mut SoftwareMachine) -> (Spiffeid, Identity) {
-    let svid = attest(&wire(running).await, machine).await.unwrap();
+    // Lists that are read meanwhile make a challenge stale; agents try again too.
+    let mut answer = attest(&wire(running).await, machine).await;
+    for _ in 0..20 {
+        if !answer.as_ref().is_err_and(|status| status.code() == Code::Aborted) {
+            break;
+        }
+        answer = attest(&wire(running).await, machine).await;
+    }
+    let svid = answer.unwrap();
     let key = std::mem::replace(&mut machine.svid, SoftwareKey::svid());
     (svid.id.clone().unwrap(), (chain(&svid), key.into()))
 }
@@ -103,9 +111,9 @@ async fn status(lab: &Lab) -> GetStatusResponse {
 }
 
 /// Changes the store as another program would.
-fn damage(lab: &Lab, sql: &str, node: &SpiffeId) {
+fn damage(lab: &Lab, sql: &str, whose: &str) {
     let store = rusqlite::Connection::open(lab.folder.join("data/server.db")).unwrap();
-    assert_eq!(store.execute(sql, [node.as_str()]).unwrap(), 1);
+    assert_eq!(store.execute(sql, [whose]).unwrap(), 1);
 }
 
 async fn apply(running: &Running, serial: u64, dry_run: bool) -> Applied {
@@ -134,7 +142,7 @@ async fn one_is_damaged(mut lab: Lab, sql: &str) {
     }
     assert_eq!(status(&lab).await.agents_unjudged, 0);
     lab.stop(running).await;
-    damage(&lab, sql, &bad.id);
+    damage(&lab, sql, bad.id.as_str());
     lab.set_tpm2(
         "deny",
         toml::Table::from_iter([("models".into(), vec!["of nobody"].into())]),
@@ -210,10 +218,95 @@ fn evidence_that_is_gone_is_judged_as_nothing() {
         let running = lab.start().await;
         let gone = Machine::new(&lab, &running, "gone").await;
         assert_eq!(apply(&running, 1, false).await.unreadable, 0, "the control");
-        damage(&lab, "DELETE FROM evidence WHERE node = ?1", &gone.id);
+        damage(&lab, "DELETE FROM evidence WHERE node = ?1", gone.id.as_str());
         assert_eq!(apply(&running, 2, false).await.unreadable, 1);
         let refused = gone.issue(&running).await.unwrap_err();
         assert!(refused.message().contains("HM-SRV-0034"), "{refused}");
         lab.stop(running).await;
     });
+}
+
+/// The part of the status that names nodes of which what is stored does not read back.
+async fn evidence_part(lab: &Lab) -> Option<Part> {
+    status(lab).await.parts.into_iter().find(|part| part.name == "evidence")
+}
+
+/// The EK certificate of one of two machines is damaged by `sql`.
+async fn a_certificate_is_damaged(mut lab: Lab, sql: &str) {
+    let running = lab.start().await;
+    let good = Machine::new(&lab, &running, "good").await;
+    let mut bad = Machine::new(&lab, &running, "bad").await;
+    lab.stop(running).await;
+    let ek = bad.id.path().rsplit('/').next().unwrap().to_owned();
+    damage(&lab, sql, &ek);
+
+    let running = lab.start().await;
+    bad.issue(&running)
+        .await
+        .expect("without lists nothing rests on the certificate");
+    assert_eq!(evidence_part(&lab).await, None);
+    lab.stop(running).await;
+
+    let list = lab.folder.join("vendor.crl");
+    let draft = RevocationDraft::of_intermediate();
+    std::fs::write(&list, draft.sign(&lab.vendor.intermediate_key)).unwrap();
+    lab.set_tpm2("crls", vec![list.display().to_string()]);
+    // It vouches for the key: that the certificate was verified must not be forgotten for it.
+    let inventory = lab.folder.join("inventory");
+    std::fs::write(&inventory, format!("ek_sha256\n{ek}\n")).unwrap();
+    lab.set_tpm2("ek_inventory", inventory.display().to_string());
+    let running = lab.start().await;
+    let part = evidence_part(&lab).await.unwrap();
+    assert!(part.ok && part.code == "HM-SRV-0035", "{part:?}");
+    assert!(part.message.contains(bad.id.as_str()), "{part:?}");
+    good.issue(&running).await.unwrap();
+    good.ask(&running).await.unwrap();
+    assert_eq!(
+        reason(&bad.issue(&running).await.unwrap_err()),
+        Reason::AgentMustReattest
+    );
+    bad.ask(&running).await.unwrap_err();
+
+    let certificate = bad.machine.ek_certificate.take();
+    let refused = attest(&wire(&running).await, &bad.machine).await.unwrap_err();
+    assert!(
+        refused.to_string().contains("HM-SRV-0113"),
+        "without its certificate: {refused}"
+    );
+    bad.machine.ek_certificate = certificate;
+    bad.attest_again(&running).await;
+    bad.issue(&running).await.unwrap();
+    bad.ask(&running).await.unwrap();
+    assert_eq!(evidence_part(&lab).await, None);
+    lab.stop(running).await;
+    let running = lab.start().await;
+    bad.issue(&running).await.expect("across a restart");
+    // With the inventory alone it comes by what is kept again.
+    bad.machine.ek_certificate = None;
+    bad.attest_again(&running).await;
+    lab.stop(running).await;
+}
+
+#[test]
+fn an_ek_certificate_that_does_not_read_back_costs_its_node_alone() {
+    isolated(
+        "unreadable::an_ek_certificate_that_does_not_read_back_costs_its_node_alone",
+        async |lab| {
+            a_certificate_is_damaged(lab, "UPDATE ek_certificates SET certificate = '{' WHERE ek = ?1").await;
+        },
+    );
+}
+
+#[test]
+fn an_ek_certificate_that_is_no_text_costs_its_node_alone() {
+    isolated(
+        "unreadable::an_ek_certificate_that_is_no_text_costs_its_node_alone",
+        async |lab| {
+            a_certificate_is_damaged(
+                lab,
+                "UPDATE ek_certificates SET certificate = CAST(x'ff' AS TEXT) WHERE ek = ?1",
+            )
+            .await;
+        },
+    );
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use hallmark_state::EkCertificate;
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params, types::ValueRef};
 
 use super::json;
 use crate::StoreError;
@@ -21,7 +21,9 @@ pub(super) fn find(path: &Path, connection: &Connection, ek: &[u8; 32]) -> Resul
     connection
         .prepare_cached("SELECT certificate FROM ek_certificates WHERE ek = ?1")
         .and_then(|mut statement| {
-            let found = statement.query_row([json::hex(ek)], |row| row.get(0)).optional()?;
+            let found = statement
+                .query_row([json::hex(ek)], |row| certificate(row, 0))
+                .optional()?;
             Ok(found.map(|certificate| EkCertificate {
                 ek_sha256: *ek,
                 certificate,
@@ -44,7 +46,7 @@ pub(super) fn page(
     let after = after.map_or_else(String::new, json::hex);
     let rows = statement
         .query_map(params![after, limit], |row| {
-            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
+            Ok((row.get::<_, String>(0)?, certificate(row, 1)?))
         })
         .map_err(at)?;
     rows.map(|row| {
@@ -56,4 +58,13 @@ pub(super) fn page(
         Ok(EkCertificate { ek_sha256, certificate })
     })
     .collect()
+}
+
+/// A certificate's JSON, also where the column holds something else: that is no JSON then, of which the caller tells. So one row
+/// that is damaged keeps no other from being read.
+fn certificate(row: &Row<'_>, column: usize) -> rusqlite::Result<String> {
+    Ok(match row.get_ref(column)? {
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        ValueRef::Null | ValueRef::Integer(_) | ValueRef::Real(_) => String::new(),
+    })
 }
