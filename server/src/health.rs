@@ -10,7 +10,7 @@ use hallmark_hsm::KeyStore;
 use hallmark_reason::{Coded as _, ReasonCode};
 use hallmark_spiffe::SpiffeId;
 
-use crate::{authority::AuthorityAge, journal::Journal, metrics::Reading, probe::Probe};
+use crate::{authority::AuthorityAge, journal::Journal, listener::BoundFile, metrics::Reading, probe::Probe};
 
 /// Looks at the server's parts.
 #[derive(Debug)]
@@ -20,6 +20,7 @@ pub struct Health {
     probe: Arc<Probe>,
     age: AuthorityAge,
     last_reload: Arc<LastReload>,
+    admin_socket: BoundFile,
 }
 
 impl Health {
@@ -30,6 +31,7 @@ impl Health {
         probe: Arc<Probe>,
         age: AuthorityAge,
         last_reload: Arc<LastReload>,
+        admin_socket: BoundFile,
     ) -> Self {
         Self {
             journal,
@@ -37,6 +39,7 @@ impl Health {
             probe,
             age,
             last_reload,
+            admin_socket,
         }
     }
 
@@ -52,8 +55,20 @@ impl Health {
             self.authority(),
         ];
         parts.extend(self.evidence());
+        parts.extend(self.admin_socket());
         parts.extend(self.last_reload.part());
         parts
+    }
+
+    /// That the admin socket is gone: agents and administrators over TLS are served all the same.
+    fn admin_socket(&self) -> Option<Part> {
+        let gone = self.admin_socket.failure()?;
+        Some(Part::with_reason(
+            "admin-socket",
+            State::Warning,
+            gone.code(),
+            gone.to_string(),
+        ))
     }
 
     /// That nodes cannot be judged, where there are any; the first is named.

@@ -6,6 +6,7 @@ mod lifetime;
 mod tcp;
 
 pub use admin::AdminSocket;
+pub(crate) use admin::BoundFile;
 pub use tcp::{bind, serve};
 
 use std::time::Duration;

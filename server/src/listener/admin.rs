@@ -1,5 +1,6 @@
 //! The admin socket: whoever the file's permissions let in administers the server.
 
+mod bound;
 mod connection;
 
 use std::{
@@ -22,6 +23,7 @@ use tokio::net::UnixListener;
 use tokio_stream::{StreamExt as _, wrappers::UnixListenerStream};
 use tonic::service::Routes;
 
+pub(crate) use self::bound::BoundFile;
 use self::connection::AdminConnection;
 use super::grpc;
 use crate::{caller::AuthoriseLayer, errors::StartError};

@@ -27,6 +27,7 @@ use crate::{
     issue::Issuer,
     journal::Journal,
     limits::Limits,
+    listener::BoundFile,
     metrics::Metrics,
     nodes::{Approval, Nodes},
     probe::Probe,
@@ -146,7 +147,7 @@ struct Watchers {
 }
 
 impl Watchers {
-    fn new(usual_lifetime: Duration, on: &Foundations) -> Self {
+    fn new(usual_lifetime: Duration, admin_socket: BoundFile, on: &Foundations) -> Self {
         let last_reload = Arc::new(LastReload::default());
         let probe = Arc::new(Probe::new(on.authority.clone(), on.keys.clone()));
         let age = AuthorityAge::new(on.authority.clone(), on.journal.clock().clone(), usual_lifetime);
@@ -156,6 +157,7 @@ impl Watchers {
             probe.clone(),
             age.clone(),
             last_reload.clone(),
+            admin_socket,
         );
         Self {
             probe,
@@ -202,7 +204,7 @@ fn services(lifetimes: Lifetimes, address: String, on: &Foundations, rooms: &Roo
 /// Puts the parts together; `address` is where the server listens.
 pub(super) fn wire(config: Config, address: String, on: Foundations) -> Server {
     let lifetimes = config.lifetimes;
-    let watchers = Watchers::new(lifetimes.usual(), &on);
+    let watchers = Watchers::new(lifetimes.usual(), BoundFile::at(&config.listen.admin_socket), &on);
     let rooms = Rooms::new(config, &on);
     let services = services(lifetimes, address, &on, &rooms, &watchers.health);
     let Foundations {

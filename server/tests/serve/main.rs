@@ -8,6 +8,7 @@
     reason = "tests"
 )]
 
+mod admin_socket;
 mod attestation;
 mod client;
 mod clock;
