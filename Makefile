@@ -1,5 +1,5 @@
 # Hallmark. Every target installs what it needs on Debian (apt, cargo, and Python packages into target/) and says so.
-.PHONY: help deps build demo test simulate bench lint doc fuzz prove reason-codes clean
+.PHONY: help deps build demo test packages test-packages simulate bench lint doc fuzz prove reason-codes clean
 
 CARGO ?= cargo
 FUZZ_SECONDS ?= 10
@@ -28,6 +28,14 @@ test: deps ## all tests, against real parts
 	@tests/interop/setup
 	@$(CARGO) build --workspace --bins
 	@$(CARGO) test --workspace --no-fail-fast
+
+packages: deps ## Debian packages of the three programs, in target/packages
+	@scripts/deps packages
+	@scripts/packages
+
+test-packages: deps ## the packages' life in a machine of their own (systemd-nspawn; needs root)
+	@scripts/deps packages
+	@tests/packages/run
 
 simulate: ## run SEEDS simulated schedules of servers, agents and operators; FIRST=… begins elsewhere
 	@$(CARGO) run --quiet -p hallmark-simulation -- --seeds $(SEEDS) --first $(or $(FIRST),0)

@@ -15,6 +15,7 @@ use hallmark_host::{
     keep_memory_private,
     log::{self, Filter, Format, Log},
     usage::{self, Stop},
+    write_manual,
 };
 use hallmark_reason::{Coded, Report};
 use hallmark_settings::Overrides;
@@ -85,6 +86,12 @@ enum Verb {
     /// Ask the Workload API, as a workload: show identities, write them to files, keep the files up to date.
     #[command(subcommand)]
     Api(ApiVerb),
+    /// Write the manual's pages, as packages carry them, into a folder.
+    #[command(hide = true)]
+    Manual {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// Print the version.
     Version(Form),
 }
@@ -171,6 +178,7 @@ fn execute(command: Verb) -> Done {
                     .of(|| format!("hallmark-agent {version}"), || json!({ "version": version })),
             )
         }
+        Verb::Manual { folder } => write_manual::<Cli>("8", &folder).map_err(|error| system(&error)),
         Verb::Config(ConfigVerb::Check(asked)) => check(&asked.file.config, asked.form.output),
         Verb::Config(ConfigVerb::Explain(asked)) => explain(&asked.file.config, asked.form.output),
         Verb::Config(ConfigVerb::Defaults) => print(hallmark_settings::reference(config::REFERENCE).trim_end()),

@@ -42,7 +42,7 @@ pub async fn run(config: Config, mut reload: Reload) -> Result<(), Box<dyn Coded
     let hangup = handler(SignalKind::hangup())?;
     let state = StateFile::open(&config.data_dir).map_err(coded)?;
     let attestor = UnixAttestor::new(config.unix);
-    let listener = Listener::bind_for(&config.socket, &attestor).map_err(coded)?;
+    let listener = Listener::take_or_bind(&config.socket, &attestor).map_err(coded)?;
     let tpm_use = Arc::new(TpmUse::default());
     let tpm = open_tpm(&config).await.map_err(coded)?.observed_by(tpm_use.clone());
 

@@ -11,6 +11,7 @@ use hallmark_host::{
     answer::{self, Form, Output},
     keep_memory_private, log,
     usage::{self, Stop},
+    write_manual,
 };
 use hallmark_reason::{Coded, Report};
 use hallmark_settings::Overrides;
@@ -68,6 +69,12 @@ enum Command {
     },
     /// Examine configuration, data folder, token and running server; change nothing.
     Doctor(Asked),
+    /// Write the manual's pages, as packages carry them, into a folder.
+    #[command(hide = true)]
+    Manual {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// Print the version.
     Version(Form),
 }
@@ -219,6 +226,12 @@ fn execute(command: Command) -> Result<ExitCode, Failure> {
                 print(&output.of(String::new, || findings.into()));
             }
             examined
+        }),
+        Command::Manual { folder } => write_manual::<Arguments>("8", &folder).map_err(|error| {
+            boxed(StartError::Runtime {
+                what: "writing the manual",
+                cause: error.to_string(),
+            })
         }),
         Command::Version(form) => {
             let version = env!("CARGO_PKG_VERSION");

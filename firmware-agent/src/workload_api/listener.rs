@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 
 use hallmark_host::{Foreign, Purpose, make_folder};
 use hallmark_workload::{UnixAttestor, tell_senders};
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
+use listenfd::ListenFd;
+use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
 use tokio::net::UnixListener;
 
 use super::ListenError;
@@ -26,7 +28,8 @@ const BACKLOG: i32 = 4096;
 pub struct Listener {
     socket: StdListener,
     path: PathBuf,
-    file: (u64, u64),
+    /// The file that the agent made, which goes with it. What the service manager made stays.
+    file: Option<(u64, u64)>,
 }
 
 impl Listener {
@@ -47,6 +50,50 @@ impl Listener {
         Self::bind_with(path, |socket| match attestor.reads_binaries() {
             true => tell_senders(socket),
             false => Ok(()),
+        })
+    }
+
+    /// Takes the socket that the service manager listens on for the agent (sd_listen_fds(3)), where there is one; workloads
+    /// that ask while the agent restarts wait in its queue. Binds it as [`Listener::bind_for`] where there is none.
+    ///
+    /// # Errors
+    /// What was handed over is not a socket that listens at `path`, or, where the attestor reads binaries, the kernel does not
+    /// tell the writers of what waits there; or as [`Listener::bind`].
+    pub fn take_or_bind(path: &Path, attestor: &UnixAttestor) -> Result<Self, ListenError> {
+        let mut handed = ListenFd::from_env();
+        match handed.len() {
+            0 => Self::bind_for(path, attestor),
+            1 => {
+                let socket = handed
+                    .take_unix_listener(0)
+                    .map_err(|error| ListenError::handed(path, error))?;
+                let socket = socket.ok_or_else(|| ListenError::handed(path, "it is gone"))?;
+                Self::of_handed(socket, path, attestor.reads_binaries())
+            }
+            more => Err(ListenError::handed(path, format!("there are {more} of them"))),
+        }
+    }
+
+    fn of_handed(socket: StdListener, path: &Path, tells_senders: bool) -> Result<Self, ListenError> {
+        let path = socket_path(&path.to_string_lossy())?;
+        let failed = |error: io::Error| ListenError::handed(&path, error);
+        let address = socket.local_addr().map_err(failed)?;
+        if address.as_pathname() != Some(&path) {
+            return Err(ListenError::handed(&path, format!("it is at {address:?}")));
+        }
+        if !sockopt::socket_acceptconn(&socket).map_err(|error| failed(error.into()))? {
+            return Err(ListenError::handed(&path, "it does not listen"));
+        }
+        // Set now, it would not hold for connections that wait already.
+        if tells_senders && !sockopt::socket_passcred(&socket).map_err(|error| failed(error.into()))? {
+            return Err(ListenError::handed(&path, "its unit lacks PassCredentials=yes"));
+        }
+        fcntl_setfd(&socket, FdFlags::CLOEXEC).map_err(|error| failed(error.into()))?;
+        socket.set_nonblocking(true).map_err(failed)?;
+        Ok(Self {
+            socket,
+            path,
+            file: None,
         })
     }
 
@@ -71,7 +118,7 @@ impl Listener {
         })?;
         fs::set_permissions(&path, fs::Permissions::from_mode(SOCKET_MODE)).map_err(failed("set the mode of"))?;
         let metadata = fs::symlink_metadata(&path).map_err(failed("look at"))?;
-        let file = (metadata.dev(), metadata.ino());
+        let file = Some((metadata.dev(), metadata.ino()));
         Ok(Self { socket, path, file })
     }
 
@@ -89,7 +136,8 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        let ours = fs::symlink_metadata(&self.path).is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == self.file);
+        let ours =
+            fs::symlink_metadata(&self.path).is_ok_and(|metadata| Some((metadata.dev(), metadata.ino())) == self.file);
         if ours && let Err(error) = fs::remove_file(&self.path) {
             tracing::warn!(socket = %self.path.display(), %error, "the socket cannot be removed");
         }
@@ -196,6 +244,31 @@ mod tests {
             let bound = Listener::bind(&open.join("below/workload.sock"));
             assert_eq!((bound.is_ok(), open.join("below").exists()), (made, made), "{mode:o}");
         }
+    }
+
+    #[test]
+    fn a_socket_of_the_service_managers_is_taken_and_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("workload.sock");
+        let handed = |passes: bool| {
+            let _ = fs::remove_file(&path);
+            let prepare = |socket: &OwnedFd| if passes { tell_senders(socket) } else { Ok(()) };
+            StdListener::from(OwnedFd::from(listening(&path, prepare).unwrap()))
+        };
+        let code = |taken: Result<Listener, ListenError>| taken.unwrap_err().code().as_str().to_owned();
+        let taken = Listener::of_handed(handed(true), &path, true).unwrap();
+        assert_eq!(taken.path(), path);
+        assert!(StdStream::connect(&path).is_ok());
+        drop(taken);
+        assert!(path.exists(), "the service manager's file stays");
+
+        // Where nobody asks for a binary, the writer is not asked for either.
+        assert!(Listener::of_handed(handed(false), &path, false).is_ok());
+        assert_eq!(code(Listener::of_handed(handed(false), &path, true)), "HM-WL-0025");
+        assert_eq!(
+            code(Listener::of_handed(handed(true), Path::new("/elsewhere"), true)),
+            "HM-WL-0025"
+        );
     }
 
     #[test]

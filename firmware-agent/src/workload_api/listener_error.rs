@@ -1,6 +1,6 @@
 //! Why the Workload API cannot listen.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use hallmark_reason::{Coded, ReasonCode};
 
@@ -35,6 +35,14 @@ pub enum ListenError {
         /// Who they are.
         why: String,
     },
+    /// What the service manager handed over is not the socket that is meant.
+    #[error("the service manager's socket for {} cannot be used", path.display())]
+    Handed {
+        /// The path of the configuration.
+        path: PathBuf,
+        /// What is wrong with the socket.
+        why: String,
+    },
     /// The filesystem refuses.
     #[error("cannot {action} {}: {source}", path.display())]
     Filesystem {
@@ -47,6 +55,15 @@ pub enum ListenError {
     },
 }
 
+impl ListenError {
+    pub(super) fn handed(path: &Path, why: impl ToString) -> Self {
+        Self::Handed {
+            path: path.into(),
+            why: why.to_string(),
+        }
+    }
+}
+
 impl Coded for ListenError {
     fn code(&self) -> ReasonCode {
         match self {
@@ -55,6 +72,7 @@ impl Coded for ListenError {
             Self::Path(error) => error.code(),
             Self::Filesystem { .. } => ReasonCode::new("HM-WL-0023"),
             Self::Exposed { .. } => ReasonCode::new("HM-WL-0024"),
+            Self::Handed { .. } => ReasonCode::new("HM-WL-0025"),
         }
     }
 
@@ -68,6 +86,7 @@ impl Coded for ListenError {
     fn compared(&self) -> Option<String> {
         match self {
             Self::Path(error) => error.compared(),
+            Self::Handed { path, why } => Some(format!("wanted: a socket that listens at {}; {why}", path.display())),
             Self::Exposed { place, why, .. } => Some(format!("{}: {why}", place.display())),
             _ => None,
         }
@@ -84,7 +103,7 @@ impl Coded for ListenError {
                 )
             }
             Self::Filesystem { path, .. } => format!("ls -ld {}", path.display()),
-            Self::Path(_) => return None,
+            Self::Path(_) | Self::Handed { .. } => return None,
         })
     }
 }

@@ -9,6 +9,7 @@ pub mod answer;
 mod folder;
 pub mod health;
 pub mod log;
+mod manual;
 mod memory;
 mod notify;
 mod printable;
@@ -19,6 +20,7 @@ mod settings;
 pub mod usage;
 
 pub use folder::{Foreign, Purpose, foreign, foreign_file, make_folder};
+pub use manual::write_manual;
 pub use memory::keep_memory_private;
 pub use notify::{notify, reloading};
 pub use printable::{printable, printable_lines};

@@ -17,6 +17,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::CommandFactory as _;
 use hallmark_api::admin::GetStatusRequest;
+use hallmark_host::write_manual;
 
 use crate::{
     args::{Args, Change, Command, Destruction},
@@ -61,6 +62,10 @@ pub(crate) async fn run(args: Args) -> Result<Exit, CliError> {
         Command::Reason { code } => reason::run(&context, &code),
         Command::Doctor => doctor::run(&context).await,
         Command::Completion { shell } => completion(shell),
+        Command::Manual { folder } => {
+            write_manual::<Args>("1", &folder).map_err(|cause| CliError::Write { file: folder, cause })?;
+            Ok(Exit::Done)
+        }
         Command::Version => {
             show(
                 context.format,
