@@ -247,6 +247,10 @@ impl Writing {
                 self.transaction(&mut group);
             }
         }
+        // Closing the connection folds the log into the file, and may be cut short.
+        if self.lost.is_none() {
+            self.mark(None, true);
+        }
     }
 
     /// One transaction over as many of `jobs` as it takes; each stands for itself, so that one fails alone.
