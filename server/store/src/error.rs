@@ -320,7 +320,7 @@ impl Coded for StoreError {
                 u128::from_be_bytes(*id)
             )),
             Self::SequenceNotRising { stored, new } => Some(format!("stored {stored}, new {new}")),
-            Self::RolledBack { marked, found, .. } => Some(format!("the mark says {marked}; the journal has {found}")),
+            Self::RolledBack { marked, found, .. } => Some(format!("the mark says {marked}; the journal {found}")),
             Self::MarkMissing { ends, .. } => Some(format!("no mark; the journal ends with {ends}")),
             Self::StaleLog { found, known, .. } => Some(format!("the file is {found}; {known}")),
             Self::Linked { names, .. } => Some(format!("{names} names, one is allowed")),

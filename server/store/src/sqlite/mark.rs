@@ -207,8 +207,8 @@ impl MarkFile {
             path: self.store.clone(),
             marked: mark.told(),
             found: match there {
-                Some((revision, chain)) => format!("{}, and ends with {ends}", told_of(revision, &chain)),
-                None => format!("and ends with {ends}"),
+                Some((revision, chain)) => format!("has {}, and ends with {ends}", told_of(revision, &chain)),
+                None => format!("ends with {ends}"),
             },
         })
     }
