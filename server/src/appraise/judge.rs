@@ -104,7 +104,10 @@ impl Appraiser {
                     .extend(damage.map(|damage| (id.clone(), damage.clone().into())));
                 damage.is_none()
             });
-            proved.extend(ids.iter().filter(|id| state.attestation(id).is_some()).cloned());
+            // Who is served has proven something: where nothing is kept of it, it has been lost.
+            let has_proven =
+                |id: &&SpiffeId| state.attestation(id).is_some() || state.node(id).is_some_and(|node| node.is_active());
+            proved.extend(ids.iter().filter(has_proven).cloned());
         }
         if ids.is_empty() {
             return Ok(page);

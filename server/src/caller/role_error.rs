@@ -56,6 +56,14 @@ pub enum RoleError {
         /// The entries.
         entries: Vec<EntryId>,
     },
+    /// Rules came into force, and the agent is not judged by them yet: asked again, the answer is another one.
+    #[error("the machine of this SVID has not been judged by the rules that just came into force")]
+    NotJudged {
+        /// The agent that the SVID was issued through.
+        agent: SpiffeId,
+        /// What was found of it.
+        found: String,
+    },
     /// What operators took from a machine, one administrator over TLS does not give back alone.
     #[error("{action} of {node} needs a second administrator: this request is noted as the first")]
     SecondNeeded {
@@ -84,6 +92,7 @@ impl From<RoleError> for Status {
         let text = Report(&error).to_string();
         match error {
             RoleError::SecondNeeded { .. } => Self::failed_precondition(text),
+            RoleError::NotJudged { .. } => Self::unavailable(text),
             _ => Self::permission_denied(text),
         }
     }
@@ -96,6 +105,7 @@ impl RoleError {
         let (id, agent) = (holder.id.clone(), holder.agent.clone());
         match gap {
             RoleGap::AgentOut(found) => Self::AgentOut { agent, found },
+            RoleGap::NotJudged(found) => Self::NotJudged { agent, found },
             RoleGap::WrittenOverTls(entries) => Self::WrittenOverTls { id, agent, entries },
             RoleGap::NotGiven => Self::NotGiven { id, agent, role },
         }
@@ -111,13 +121,14 @@ impl Coded for RoleError {
             Self::LeadsToRole { .. } => ReasonCode::new("HM-SRV-0344"),
             Self::SecondNeeded { .. } => ReasonCode::new("HM-SRV-0345"),
             Self::WrittenOverTls { .. } => ReasonCode::new("HM-SRV-0346"),
+            Self::NotJudged { .. } => ReasonCode::new("HM-SRV-0347"),
         }
     }
 
     fn compared(&self) -> Option<String> {
         Some(match self {
             Self::NotNoted { serial, .. } => format!("serial {serial}, none of that number is noted with a role"),
-            Self::AgentOut { agent, found } => format!("{agent}: {found}"),
+            Self::AgentOut { agent, found } | Self::NotJudged { agent, found } => format!("{agent}: {found}"),
             Self::NotGiven { id, agent, role } => format!("no entry gives {id} as {} to {agent}", role.as_str()),
             Self::LeadsToRole { .. } => "asked over TLS, allowed at the admin socket".to_owned(),
             Self::WrittenOverTls { agent, entries, .. } => format!(
@@ -133,7 +144,7 @@ impl Coded for RoleError {
 
     fn precise_step(&self) -> Option<String> {
         Some(match self {
-            Self::AgentOut { agent, .. } => format!("hallmark node show {agent}"),
+            Self::AgentOut { agent, .. } | Self::NotJudged { agent, .. } => format!("hallmark node show {agent}"),
             Self::NotGiven { id, .. } => format!("hallmark entry list --spiffe-id {id}"),
             Self::WrittenOverTls { entries, .. } => {
                 let first = entries.first().map_or("ENTRY", EntryId::as_str);

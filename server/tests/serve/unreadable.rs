@@ -163,7 +163,7 @@ async fn one_is_damaged(mut lab: Lab, sql: &str) {
         assert_eq!(reason(&refused), Reason::AgentMustReattest);
         assert!(refused.message().contains("HM-SRV-0034"), "{refused}");
         let refused = bad.ask(&running).await.unwrap_err();
-        assert!(refused.message().contains("HM-SRV-0342"), "{refused}");
+        assert!(refused.message().contains("HM-SRV-0347"), "{refused}");
     }
 
     // A policy is applied for the others, and says how many it could not be held against.
@@ -218,7 +218,10 @@ fn evidence_that_is_gone_is_judged_as_nothing() {
         let running = lab.start().await;
         let gone = Machine::new(&lab, &running, "gone").await;
         assert_eq!(apply(&running, 1, false).await.unreadable, 0, "the control");
+        lab.stop(running).await;
         damage(&lab, "DELETE FROM evidence WHERE node = ?1", gone.id.as_str());
+        // A server that never saw the evidence knows that there was some.
+        let running = lab.start().await;
         assert_eq!(apply(&running, 2, false).await.unreadable, 1);
         let refused = gone.issue(&running).await.unwrap_err();
         assert!(refused.message().contains("HM-SRV-0034"), "{refused}");

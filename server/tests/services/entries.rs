@@ -63,10 +63,11 @@ fn entries_are_created_item_by_item() {
             created,
             types::Entry {
                 created_at: created.created_at,
+                revision_number: created.revision_number,
                 ..chosen
             }
         );
-        assert!(created.created_at > 1_700_000_000 && created.revision_number == 0);
+        assert!(created.created_at > 1_700_000_000 && created.revision_number > 0);
         let similar = &results[3];
         assert_eq!(similar.status.as_ref().unwrap().message, "similar entry already exists");
         assert_eq!(similar.entry.as_ref(), Some(&created));
@@ -411,6 +412,46 @@ fn a_batch_whose_answer_nobody_could_read_changes_nothing() {
             assert_eq!(changed(), 40, "the control");
             update(100, Some(hint)).await.unwrap();
             assert_eq!(changed(), 100);
+        },
+    );
+}
+
+#[test]
+fn an_id_that_is_used_again_has_another_version() {
+    isolated(
+        "entries::an_id_that_is_used_again_has_another_version",
+        |folder| async move {
+            let lab = Lab::start(&folder).await;
+            let chosen = |uid: u32| types::Entry {
+                id: "again".into(),
+                ..entry("/again", "/node", uid)
+            };
+            let mut seen = Vec::new();
+            // However fast: the second of creation is the same, and every update counts.
+            for uid in 1..4 {
+                let made = lab.create(vec![chosen(uid)]).await.remove(0).entry.unwrap();
+                seen.push(made.revision_number);
+                let change = BatchUpdateEntryRequest {
+                    entries: vec![types::Entry {
+                        hint: "changed".into(),
+                        ..chosen(uid)
+                    }],
+                    input_mask: None,
+                    output_mask: None,
+                };
+                let changed = lab
+                    .entries
+                    .batch_update_entry(local(change))
+                    .await
+                    .unwrap()
+                    .into_inner();
+                seen.push(changed.results[0].entry.as_ref().unwrap().revision_number);
+                let gone = BatchDeleteEntryRequest {
+                    ids: vec!["again".into()],
+                };
+                lab.entries.batch_delete_entry(local(gone)).await.unwrap();
+            }
+            assert!(seen.windows(2).all(|pair| pair[0] < pair[1]), "{seen:?}");
         },
     );
 }

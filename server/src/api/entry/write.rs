@@ -256,11 +256,13 @@ fn no_longer(gap: RoleGap, by: &Caller) -> Status {
 
 fn creation(message: &types::Entry) -> Operation<'_> {
     let draft = entry_draft(message).map_err(|status| unreadable(status.message()))?;
+    let is_chosen = !message.id.is_empty();
     let id = match message.id.as_str() {
         "" => EntryId::parse(&Uuid::new_v4().to_string()),
         chosen => EntryId::parse(chosen),
     };
-    Ok(EntryOperation::Create(draft, id.map_err(|error| broken_rule(&error))?))
+    let id = id.map_err(|error| broken_rule(&error))?;
+    Ok(EntryOperation::Create { draft, id, is_chosen })
 }
 
 /// From what an entry is to what a message says.

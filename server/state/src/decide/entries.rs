@@ -15,7 +15,14 @@ use crate::{Change, Decision, Entry, EntryAct, EntryDraft, EntryError, EntryId, 
 #[derive(Clone)]
 pub enum EntryOperation<'a> {
     /// Create an entry with this id.
-    Create(EntryDraft, EntryId),
+    Create {
+        /// What it is to say.
+        draft: EntryDraft,
+        /// Its id.
+        id: EntryId,
+        /// Whether the caller chose the id: then an entry before it may have had the same.
+        is_chosen: bool,
+    },
     /// Change the entry with this id.
     Update {
         /// Which.
@@ -152,17 +159,23 @@ struct Batch<'b, 's> {
 impl Batch<'_, '_> {
     fn item(&mut self, operation: &EntryOperation<'_>) -> EntryItem {
         let done = match operation {
-            EntryOperation::Create(draft, id) => self.create(draft, id),
+            EntryOperation::Create { draft, id, is_chosen } => self.create(draft, id, *is_chosen),
             EntryOperation::Update { id, revise, is_whole } => self.update(id, *revise, *is_whole),
             EntryOperation::Delete(id) => self.delete(id),
         };
         done.unwrap_or_else(EntryItem::Refused)
     }
 
-    fn create(&mut self, draft: &EntryDraft, id: &EntryId) -> Result<EntryItem, EntryRefusal> {
-        let trust_domain = self.view.unprotected().trust_domain();
-        let entry = draft.clone().validate(trust_domain, bundle_known, id.clone(), self.now);
+    fn create(&mut self, draft: &EntryDraft, id: &EntryId, is_chosen: bool) -> Result<EntryItem, EntryRefusal> {
+        let state = self.view.unprotected();
+        let entry = draft
+            .clone()
+            .validate(state.trust_domain(), bundle_known, id.clone(), self.now);
+        // Agents know what they have by id, revision and second of creation. Of an entry that had this id before, no revision
+        // was above the number of its last record.
+        let revision = if is_chosen { state.revision() } else { 0 };
         let entry = Entry {
+            revision: i64::try_from(revision).unwrap_or(i64::MAX),
             over_tls: self.by.over_tls.is_some(),
             ..entry.map_err(EntryRefusal::Rule)?
         };

@@ -36,6 +36,8 @@ impl fmt::Display for RoleHolder {
 pub enum RoleGap {
     /// Its agent is out, or no longer trusted: what was found of it.
     AgentOut(String),
+    /// The rules in force have not judged its agent yet, which is served otherwise: what was found of it.
+    NotJudged(String),
     /// These entries lead to it, and administrators over TLS wrote them.
     WrittenOverTls(Vec<EntryId>),
     /// Nothing gives it.
@@ -63,7 +65,7 @@ pub fn role_stands(
     }
     let rules = view.rules().revision;
     if !agent.is_appraised_by(rules, now) {
-        return Err(RoleGap::AgentOut(format!(
+        return Err(RoleGap::NotJudged(format!(
             "the rules in force (revision {rules}) have not judged it yet; it was judged by revision {}",
             agent.appraised.rules
         )));

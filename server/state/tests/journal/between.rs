@@ -104,11 +104,11 @@ fn a_role_ends_with_new_rules_until_they_have_judged_its_machine() {
             &mut state,
             Change::put_rules(Arc::default(), Manifest::new([("rules".to_owned(), [9; 32])])),
         );
-        assert!(matches!(stands(&state), Err(RoleGap::AgentOut(_))), "not judged yet");
+        assert!(matches!(stands(&state), Err(RoleGap::NotJudged(_))), "not judged yet");
         let rules = state.rules().revision;
         apply(&mut state, appraised(rules, Some(NOW)));
         assert!(
-            matches!(stands(&state), Err(RoleGap::AgentOut(_))),
+            matches!(stands(&state), Err(RoleGap::NotJudged(_))),
             "the verdict is stale"
         );
         apply(&mut state, appraised(rules, Some(NOW + 1)));

@@ -372,7 +372,11 @@ fn written(view: View<'_>, operation: EntryOperation<'_>, over_tls: Option<&Role
 #[test]
 fn an_entry_rests_on_itself_and_on_those_that_could_say_the_same() {
     let create = |view: View<'_>| {
-        let operation = EntryOperation::Create(draft("/fresh", node_id(A)), eid("fresh"));
+        let operation = EntryOperation::Create {
+            draft: draft("/fresh", node_id(A)),
+            id: eid("fresh"),
+            is_chosen: false,
+        };
         written(view, operation, None)
     };
     is_made_again_after(create, &[&["fresh created", "like fresh created"]]);

@@ -47,7 +47,11 @@ impl Work for Entries {
         let pairs = self.0.iter().zip(&revisions);
         let operations: Vec<EntryOperation<'_>> = pairs
             .map(|(ask, revise)| match ask.clone() {
-                EntryAsk::Create(draft, id) => EntryOperation::Create(draft, id),
+                EntryAsk::Create(draft, id) => EntryOperation::Create {
+                    draft,
+                    id,
+                    is_chosen: true,
+                },
                 EntryAsk::Update(id, _) => EntryOperation::Update {
                     id,
                     revise: &**revise,
