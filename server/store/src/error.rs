@@ -57,6 +57,14 @@ pub enum StoreError {
         /// The store's file; its log has the same name and `-wal`.
         path: PathBuf,
     },
+    /// The disk failed while a group of changes was flushed: they may be on it or not.
+    #[error("it is not known whether this change was kept: the disk failed while the store {} was flushed", path.display())]
+    Unflushed {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite says.
+        reason: String,
+    },
     /// Another program wrote to the file while the store is open.
     #[error("another program wrote to the store {}", path.display())]
     OtherWriter {
@@ -294,6 +302,7 @@ impl Coded for StoreError {
             Self::StaleLog { .. } => ReasonCode::new("HM-STORE-0034"),
             Self::LogGone { .. } => ReasonCode::new("HM-STORE-0031"),
             Self::OtherWriter { .. } => ReasonCode::new("HM-STORE-0032"),
+            Self::Unflushed { .. } => ReasonCode::new("HM-STORE-0033"),
             Self::Conflict { .. } => ReasonCode::new("HM-STORE-0018"),
             Self::Unknown { .. } => ReasonCode::new("HM-STORE-0019"),
             Self::Random => ReasonCode::new("HM-STORE-0020"),
@@ -328,6 +337,7 @@ impl Coded for StoreError {
             Self::Open { reason, .. }
             | Self::Corrupt { reason, .. }
             | Self::Io { reason, .. }
+            | Self::Unflushed { reason, .. }
             | Self::Undecodable { reason, .. } => Some(reason.clone()),
             _ => None,
         }

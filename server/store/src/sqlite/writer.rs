@@ -286,8 +286,8 @@ impl Writing {
                 }
             }
         }
-        let written = self.head.write(&self.connection, &records);
-        match written.and_then(|()| self.execute("COMMIT")) {
+        let written = self.head.write(&self.connection, &records).map_err(|e| self.error(&e));
+        match written.and_then(|()| self.flush()) {
             Ok(()) => {
                 if !records.is_empty() {
                     self.mark(self.files.stamp(), false);
@@ -295,8 +295,7 @@ impl Writing {
                 self.succeed(&records, done);
                 self.fold_if_due();
             }
-            Err(e) => {
-                let error = self.error(&e);
+            Err(error) => {
                 self.note(&error);
                 self.roll_back();
                 self.go_back(before);
@@ -306,6 +305,14 @@ impl Writing {
         refused
             .into_iter()
             .for_each(|(answer, error)| self.fail(answer, &error));
+    }
+
+    /// Makes the group durable. Where the disk fails in this, the group may be in the log all the same, and a start would find it.
+    fn flush(&self) -> Result<(), StoreError> {
+        self.execute("COMMIT").map_err(|e| match self.error(&e) {
+            StoreError::Io { path, reason } => StoreError::Unflushed { path, reason },
+            other => other,
+        })
     }
 
     /// The group did not become durable: neither did the record that a repeated transaction was told of.
@@ -335,9 +342,9 @@ impl Writing {
         begun.inspect_err(|error| self.note(error))
     }
 
-    /// Where another one has written, nothing is written any more: not at the end either.
+    /// Where another one has written, or it is not known what is written, nothing is written any more: not at the end either.
     fn note(&mut self, error: &StoreError) {
-        if let StoreError::OtherWriter { .. } = error {
+        if let StoreError::OtherWriter { .. } | StoreError::Unflushed { .. } = error {
             self.lost.get_or_insert_with(|| error.clone());
             if let Err(e) = Log::leave(&self.connection, true) {
                 tracing::error!(error = %e, "the write-ahead log would be folded into the file at the end");
