@@ -63,6 +63,8 @@ pub(crate) struct Noted {
     pub(crate) not_attested: Option<Failure>,
     /// When the server last told all entries and the bundle.
     pub(crate) synced: Option<Instant>,
+    /// How many of them the agent does not take, and why.
+    pub(crate) not_taken: Option<(usize, Failure)>,
     /// Why it did not since.
     pub(crate) not_synced: Option<Failure>,
     /// Since when the server has answered no request for SVIDs, and why.
@@ -83,6 +85,7 @@ impl Default for Noted {
             valid_until: None,
             not_attested: None,
             synced: None,
+            not_taken: None,
             not_synced: None,
             not_issued: None,
             not_saved: None,
@@ -164,10 +167,15 @@ impl Condition {
         }
     }
 
-    pub(crate) fn synced(&self) {
+    /// The server told all entries; so many are more than the agent takes. Gives whether that is news.
+    pub(crate) fn synced(&self, not_taken: Option<(usize, &AgentError)>) -> bool {
+        let not_taken = not_taken.map(|(count, error)| (count, Failure::of(error)));
         let mut noted = self.lock();
         noted.synced = Some(Instant::now());
         noted.not_synced = None;
+        let is_news = noted.not_taken != not_taken;
+        noted.not_taken = not_taken;
+        is_news
     }
 
     /// How many entries have no SVID, though one was asked for.

@@ -98,6 +98,16 @@ pub enum AgentError {
         /// Its size, and the limit.
         detail: String,
     },
+    /// The server names more entries than an agent takes.
+    #[error("{beyond} of the {named} entries of this node are more than an agent takes, and are not served")]
+    EntriesBeyond {
+        /// How many are not taken.
+        beyond: usize,
+        /// How many the server named.
+        named: usize,
+        /// What an agent takes.
+        most: String,
+    },
     /// The SVID is not the one that was asked for.
     #[error("the server issued an SVID that does not fit the request: {what}")]
     UnfitSvid {
@@ -235,6 +245,7 @@ impl Coded for AgentError {
             Self::Protocol(_) => ReasonCode::new("HM-AGENT-0007"),
             Self::Call { .. } => ReasonCode::new("HM-AGENT-0008"),
             Self::TooLarge { .. } => ReasonCode::new("HM-AGENT-0033"),
+            Self::EntriesBeyond { .. } => ReasonCode::new("HM-AGENT-0034"),
             Self::UnfitSvid { .. } => ReasonCode::new("HM-AGENT-0009"),
             Self::Clock { .. } => ReasonCode::new("HM-AGENT-0010"),
             Self::Bundle { .. } => ReasonCode::new("HM-AGENT-0011"),
@@ -280,6 +291,7 @@ impl Coded for AgentError {
             | Self::MayNotAsk { detail, .. }
             | Self::TaskEnded { detail, .. }
             | Self::System { detail } => Some(detail.clone()),
+            Self::EntriesBeyond { named, most, .. } => Some(format!("{named} entries, at most {most}")),
             Self::Runs { socket } => Some(format!("it answers at {socket}")),
             Self::Refused { message, .. }
             | Self::Banned { message, .. }

@@ -35,11 +35,13 @@ pub(crate) struct Metrics {
     parts: Family<PartLabel, Gauge>,
     identity: Seconds,
     sync_age: Seconds,
+    not_taken: Gauge,
     svids: Family<Label, Gauge>,
     svid: Seconds,
     attestations: Family<Label, Counter>,
     connections: Gauge,
     streams: Gauge,
+    cut_answers: Counter,
     lost_lines: Counter,
 }
 
@@ -55,11 +57,13 @@ impl Metrics {
             parts: Family::default(),
             identity: Seconds::default(),
             sync_age: Seconds::default(),
+            not_taken: Gauge::default(),
             svids: Family::default(),
             svid: Seconds::default(),
             attestations: Family::default(),
             connections: Gauge::default(),
             streams: Gauge::default(),
+            cut_answers: Counter::default(),
             lost_lines: Counter::default(),
             registry: Registry::default(),
         };
@@ -86,6 +90,11 @@ impl Metrics {
             &all.sync_age,
         );
         add.metric(
+            "entries_not_taken",
+            "Entries of this node that are more than the agent takes, and are not served",
+            &all.not_taken,
+        );
+        add.metric(
             "workload_svids",
             "Workload entries, by whether they have an SVID",
             &all.svids,
@@ -102,6 +111,11 @@ impl Metrics {
             &all.connections,
         );
         add.metric("workload_api_streams", "Open calls of the Workload API", &all.streams);
+        add.metric(
+            "workload_api_cut_answers",
+            "Answers that left SVIDs out, since all of them do not fit a message",
+            &all.cut_answers,
+        );
         add.metric(
             "tpm_work_seconds",
             "How long the TPM took, by what was asked of it",
@@ -131,6 +145,8 @@ impl Metrics {
         self.identity.set(left(noted.valid_until));
         let since = noted.synced.unwrap_or(noted.started).elapsed();
         self.sync_age.set(Duration::as_secs_f64(&since));
+        let not_taken = noted.not_taken.as_ref().map_or(0, |(count, _)| *count);
+        self.not_taken.set(i64::try_from(not_taken).unwrap_or(i64::MAX));
         let held = snapshot.entries.iter().filter_map(|entry| entry.x509.as_ref());
         let count = held.clone().count();
         let missing = snapshot.entries.iter().filter(|entry| entry.is_missing()).count();
@@ -150,6 +166,8 @@ impl Metrics {
         }
         self.connections.set(usage.connections().into());
         self.streams.set(usage.streams().into());
+        let cut = usage.cuts.count.get();
+        self.cut_answers.inner().store(cut, Ordering::Relaxed);
         self.lost_lines.inner().store(lost_lines(), Ordering::Relaxed);
         let mut text = String::new();
         // Writing to a string fails nowhere.

@@ -13,6 +13,7 @@ use hallmark_host::{
     LastReload,
     health::{LastReport, Part, Report, State, Watched},
 };
+use hallmark_reason::Coded as _;
 use hallmark_tpm::{TpmError, TpmHandle};
 use hallmark_tpm_wire::{HashAlg, PcrSelection};
 use tokio::{
@@ -26,7 +27,7 @@ use crate::{
     cache::{Cache, Snapshot},
     condition::{Condition, Failure, Noted, TpmUse},
     metrics::Metrics,
-    workload_api::Usage,
+    workload_api::{CutAnswer, Usage},
 };
 pub(crate) use fault::Fault;
 
@@ -105,7 +106,7 @@ impl Readiness {
             identity(&noted, SystemTime::now()),
             self.server(&noted),
             svids(&noted, &self.cache.snapshot()),
-            Part::of("workload-api", served.as_ref()),
+            workload_api(served.as_ref(), self.usage.cuts.lately()),
             state(&noted),
         ];
         parts.extend(self.last_reload.part());
@@ -199,9 +200,20 @@ fn svids(noted: &Noted, snapshot: &Snapshot) -> Part {
     match missing {
         // Which entries there are is known from the server alone.
         0 if noted.synced.is_none() => failed("svids", Failure::of(&Fault::NoAnswer)),
-        0 => Part::good("svids"),
+        0 => match &noted.not_taken {
+            None => Part::good("svids"),
+            Some((_, failure)) => Part::with_reason("svids", State::Warning, failure.code, failure.text.clone()),
+        },
         all if all == entries => failed("svids", fault),
         _ => Part::with_reason("svids", State::Warning, fault.code, fault.text),
+    }
+}
+
+/// A workload that lacks some of its SVIDs has its default one all the same.
+fn workload_api(served: Option<&Fault>, cut: Option<CutAnswer>) -> Part {
+    match cut {
+        Some(cut) if served.is_none() => Part::with_reason("workload-api", State::Warning, cut.code(), cut.to_string()),
+        _ => Part::of("workload-api", served),
     }
 }
 

@@ -2,9 +2,9 @@
 
 mod listing;
 
-pub use listing::{EntryVersion, Listing, Versions};
+pub use listing::{EntryVersion, KnownEntry, Listing, Versions};
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use hallmark_api::{
     agent::{PostStatusRequest, agent_client::AgentClient},
@@ -15,7 +15,6 @@ use hallmark_api::{
 };
 use hallmark_spiffe::{Bundle, TrustDomain, x509::Authorities};
 use hallmark_tpm::TpmHandle;
-use prost::Message as _;
 use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Streaming, transport::Channel};
@@ -28,6 +27,7 @@ use crate::{
     status::{answered, classify},
     tls::{self, ServerTrust, ServerVerifier},
 };
+use listing::Wanted;
 
 const SYNC: &str = "SyncAuthorizedEntries";
 
@@ -124,18 +124,15 @@ impl ServerClient {
 
         let page = next(&mut answers).await?;
         // A stream stays on its connection. Where another one was made meanwhile, nobody knows which of the two that is.
-        let mut listing = Listing {
-            connection: before.filter(|_| before == self.newest.number()),
-            ..Listing::default()
-        };
+        let mut listing = Listing::over(before.filter(|_| before == self.newest.number()));
         if page.entry_revisions.is_empty() {
-            take_entries(page, &mut answers, &mut listing).await?;
-            listing.ids = listing.told.iter().map(|entry| entry.id.clone()).collect();
+            take_entries(page, &mut answers, &mut listing, true).await?;
             return Ok(listing);
         }
         let chunk = page.entry_revisions.len();
         let wanted = take_revisions(page, &mut answers, &mut listing, have).await?;
-        for ids in wanted.chunks(chunk) {
+        let mut wanted = wanted.chunks(chunk);
+        for ids in wanted.by_ref() {
             ask(
                 &requests,
                 SyncAuthorizedEntriesRequest {
@@ -145,8 +142,13 @@ impl ServerClient {
             )
             .await?;
             let page = next(&mut answers).await?;
-            take_entries(page, &mut answers, &mut listing).await?;
+            if !take_entries(page, &mut answers, &mut listing, false).await? {
+                break;
+            }
         }
+        // What would find no room either is not asked for.
+        let left = wanted.map(<[String]>::len).sum();
+        listing.beyond = listing.beyond.saturating_add(left);
         Ok(listing)
     }
 
@@ -197,43 +199,34 @@ async fn next(
         .ok_or(AgentError::Protocol("the stream ended early"))
 }
 
-/// Collects the revisions of `page` and of the pages that it announces; gives the ids of those that `have` does not have.
+/// Collects the revisions of `page` and of the pages that it announces; gives the ids of those to ask for.
 async fn take_revisions(
     mut page: SyncAuthorizedEntriesResponse,
     answers: &mut Streaming<SyncAuthorizedEntriesResponse>,
     listing: &mut Listing,
     have: &Versions,
 ) -> Result<Vec<String>, AgentError> {
-    let mut wanted = BTreeSet::new();
+    let mut wanted = Wanted::default();
     loop {
-        for revision in page.entry_revisions {
-            let version = (revision.revision_number, revision.created_at);
-            if !have.has(listing.connection, &revision.id, version) {
-                wanted.insert(revision.id.clone());
-            }
-            listing.bytes = listing.bytes.saturating_add(revision.encoded_len());
-            listing.ids.insert(revision.id);
-        }
-        listing.check()?;
+        listing.name(page.entry_revisions, have, &mut wanted)?;
         if !page.more {
-            return Ok(wanted.into_iter().collect());
+            return Ok(listing.room(wanted));
         }
         page = next(answers).await?;
     }
 }
 
-/// Collects the entries of `page` and of the pages that it announces.
+/// Collects the entries of `page` and of the pages that it announces; says whether there was room for all of them.
 async fn take_entries(
     mut page: SyncAuthorizedEntriesResponse,
     answers: &mut Streaming<SyncAuthorizedEntriesResponse>,
     listing: &mut Listing,
-) -> Result<(), AgentError> {
+    names: bool,
+) -> Result<bool, AgentError> {
     loop {
-        listing.bytes = listing.bytes.saturating_add(page.encoded_len());
-        listing.told.append(&mut page.entries);
-        listing.check()?;
+        let all = listing.take(page.entries, names)?;
         if !page.more {
-            return Ok(());
+            return Ok(all);
         }
         page = next(answers).await?;
     }

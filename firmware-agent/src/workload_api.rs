@@ -12,6 +12,7 @@ mod answers;
 mod caller;
 mod closing;
 mod concurrency;
+mod cut;
 mod listener;
 mod listener_error;
 mod per_user_queue;
@@ -26,6 +27,7 @@ mod updates;
 
 pub use concurrency::Bounds;
 pub(crate) use concurrency::Usage;
+pub(crate) use cut::CutAnswer;
 pub use listener::Listener;
 pub use listener_error::ListenError;
 pub use server::WorkloadApi;

@@ -17,7 +17,7 @@ use crate::{
     connect::ConnectionNumber,
     convert,
     digest::sha256,
-    server_client::{EntryVersion, Listing, Versions},
+    server_client::{EntryVersion, KnownEntry, Listing, Versions},
 };
 
 /// What an SVID takes beside its DNS names: its own certificate, and those between it and the authority.
@@ -43,6 +43,8 @@ pub struct Workloads {
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Told {
     version: EntryVersion,
+    /// What its message took.
+    bytes: usize,
     /// What its SVID takes at most in a message.
     svid_bytes: usize,
     /// SHA-256 of its message. A version names no content: a server whose store was restored gives it again to another.
@@ -51,15 +53,26 @@ struct Told {
 
 impl Told {
     fn of(entry: &types::Entry) -> Self {
+        let message = entry.encode_to_vec();
         Self {
             version: (entry.revision_number, entry.created_at),
+            bytes: message.len(),
             svid_bytes: entry
                 .dns_names
                 .iter()
                 .map(|name| name.len().saturating_add(4))
                 .sum::<usize>()
                 + SVID_BYTES,
-            content: sha256(&entry.encode_to_vec()),
+            content: sha256(&message),
+        }
+    }
+}
+
+impl Told {
+    const fn known(&self) -> KnownEntry {
+        KnownEntry {
+            version: self.version,
+            bytes: self.bytes,
         }
     }
 }
@@ -141,7 +154,7 @@ impl Workloads {
         let passed_over = self.passed_over.iter().map(|(id, told)| (id.clone(), *told));
         Versions {
             connection: self.connection,
-            of: held.chain(passed_over).map(|(id, told)| (id, told.version)).collect(),
+            of: held.chain(passed_over).map(|(id, told)| (id, told.known())).collect(),
         }
     }
 

@@ -61,7 +61,7 @@ impl Attestation {
         match AgentSvid::from_chain(&key, remembered.chain, &expected, &remembered.bundle, now) {
             Ok(svid) => {
                 tracing::info!(id = %svid.id, serial = svid.serial, "identity of the last run taken up");
-                self.peers.issue.set_bundle(remembered.bundle).await;
+                self.peers.issue.set_bundle(remembered.bundle, Vec::new()).await;
                 self.activate(svid);
                 Ok(())
             }
@@ -95,7 +95,7 @@ impl Attestation {
             previous,
         });
         self.save().await;
-        self.peers.issue.set_bundle(bundle).await;
+        self.peers.issue.set_bundle(bundle, Vec::new()).await;
         self.publish();
     }
 

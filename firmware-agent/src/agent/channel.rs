@@ -154,17 +154,20 @@ impl ServerChannel {
     }
 
     async fn sync(&self, open: &mut Open) -> Result<(), AgentError> {
-        // First, so that a connection is there already when the entries are asked for.
+        // First, so that a connection is there already when the entries are asked for; and it counts whatever they are.
         let (bundle, tainted) = open.client.bundle().await?;
-        let listing = open.client.sync(&self.issue.versions().await).await?;
-        self.issue.apply(listing, bundle.clone(), tainted).await;
-        self.condition.synced();
-        if open.credential.bundle.x509_authorities != bundle.x509_authorities {
-            tracing::info!(sequence = bundle.sequence, "the trust bundle has changed");
-            open.client = (open.credential.connect)(&bundle)?;
-            self.publish(Some(open));
+        self.issue.set_bundle(bundle.clone(), tainted).await;
+        let listing = open.client.sync(&self.issue.versions().await).await;
+        self.take_bundle(open, &bundle)?;
+        let listing = listing?;
+        let not_taken = listing.not_taken();
+        let count = listing.beyond;
+        self.issue.apply(listing).await;
+        if self.condition.synced(not_taken.as_ref().map(|error| (count, error)))
+            && let Some(error) = not_taken
+        {
+            log::warn(&error);
         }
-        open.credential.bundle = bundle.clone();
         self.reports.used(&open.credential.serial, bundle);
         if !open.told {
             open.told = true;
@@ -172,6 +175,16 @@ impl ServerChannel {
                 tracing::debug!(%error, "the server did not take the agent's status");
             }
         }
+        Ok(())
+    }
+
+    fn take_bundle(&self, open: &mut Open, bundle: &Bundle) -> Result<(), AgentError> {
+        if open.credential.bundle.x509_authorities != bundle.x509_authorities {
+            tracing::info!(sequence = bundle.sequence, "the trust bundle has changed");
+            open.client = (open.credential.connect)(bundle)?;
+            self.publish(Some(open));
+        }
+        open.credential.bundle = bundle.clone();
         Ok(())
     }
 }

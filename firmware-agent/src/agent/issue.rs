@@ -43,8 +43,8 @@ const QUEUE: usize = 64;
 #[derive(Debug)]
 enum Message {
     Versions(oneshot::Sender<Versions>),
-    Apply(Box<(Listing, Bundle, Vec<Vec<u8>>)>, oneshot::Sender<()>),
-    Bundle(Bundle),
+    Apply(Box<Listing>, oneshot::Sender<()>),
+    Bundle(Bundle, Vec<Vec<u8>>),
     Want(Vec<Arc<str>>),
     Wipe(oneshot::Sender<()>),
     Ping(oneshot::Sender<()>),
@@ -65,15 +65,15 @@ impl IssueHandle {
         self.ask(Message::Versions).await.unwrap_or_default()
     }
 
-    /// Takes over what the server told; returns when it is served.
-    pub(super) async fn apply(&self, listing: Listing, bundle: Bundle, tainted: Vec<Vec<u8>>) {
-        let told = Box::new((listing, bundle, tainted));
+    /// Takes over which entries there are; returns when they are served.
+    pub(super) async fn apply(&self, listing: Listing) {
+        let told = Box::new(listing);
         self.ask(|done| Message::Apply(told, done)).await;
     }
 
-    /// Takes over a bundle alone.
-    pub(super) async fn set_bundle(&self, bundle: Bundle) {
-        let _ = self.0.send(Message::Bundle(bundle)).await;
+    /// Takes over a bundle, and which of its authorities are tainted.
+    pub(super) async fn set_bundle(&self, bundle: Bundle, tainted: Vec<Vec<u8>>) {
+        let _ = self.0.send(Message::Bundle(bundle, tainted)).await;
     }
 
     /// Has the SVIDs of these entries issued.
@@ -177,16 +177,14 @@ impl IssueTask {
                 let _ = reply.send(self.workloads.versions());
                 false
             }
-            Message::Apply(told, done) => {
-                let (listing, bundle, tainted) = *told;
-                self.workloads.set_bundle(bundle, tainted, SystemTime::now());
-                self.workloads.apply(listing);
+            Message::Apply(listing, done) => {
+                self.workloads.apply(*listing);
                 self.is_told = true;
                 let _ = done.send(());
                 true
             }
-            Message::Bundle(bundle) => {
-                self.workloads.set_bundle(bundle, Vec::new(), SystemTime::now());
+            Message::Bundle(bundle, tainted) => {
+                self.workloads.set_bundle(bundle, tainted, SystemTime::now());
                 true
             }
             Message::Want(entries) => self.workloads.want(&entries),

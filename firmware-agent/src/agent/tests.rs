@@ -372,6 +372,34 @@ async fn versions_that_another_connection_told_say_nothing() {
     lab.serves(&["a"]).await;
 }
 
+/// Whatever is wrong with the entries, an authority that comes or goes counts.
+#[tokio::test]
+async fn a_bundle_is_taken_over_though_the_entries_cannot_be() {
+    use std::sync::atomic::Ordering::SeqCst;
+
+    let lab = Lab::start(vec![entry("a")]).await;
+    let mut client = lab.client().await;
+    let mut bundles = client
+        .fetch_x509_bundles(with_header(X509BundlesRequest {}))
+        .await
+        .unwrap()
+        .into_inner();
+    let mut bundle = async || {
+        let message = timeout(LIMIT, bundles.message()).await.unwrap().unwrap().unwrap();
+        message.bundles["spiffe://example.org"].len()
+    };
+    let one = bundle().await;
+    lab.server.tells_nothing.store(true, SeqCst);
+    lab.server.set_entries(vec![entry("a"), entry("b")]);
+    let further = crate::workload_api::tests::lab::Authority::new();
+    let both = one + further.der.len();
+    lab.server.further.lock().unwrap().push(further);
+    assert_eq!(bundle().await, both);
+    assert_eq!(lab.at_once().await, ["a"]);
+    lab.server.tells_nothing.store(false, SeqCst);
+    lab.serves(&["a", "b"]).await;
+}
+
 #[tokio::test]
 async fn a_task_that_ends_ends_the_agent_with_its_name() {
     let agent = |attestation: Running<Result<(), AgentError>>| Agent {

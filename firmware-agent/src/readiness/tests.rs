@@ -45,6 +45,25 @@ fn entries_that_nobody_told_are_not_well() {
     assert_eq!(svids(&told, &none), Part::good("svids"), "the control");
 }
 
+/// What the agent does not take is told beside what it serves, until the server names no more than it takes.
+#[test]
+fn entries_that_are_not_taken_are_told() {
+    let none = Snapshot::empty(hallmark_spiffe::TrustDomain::parse("example.org").unwrap());
+    let condition = Condition::default();
+    let too_many = crate::AgentError::EntriesBeyond {
+        beyond: 3,
+        named: 10,
+        most: "7 are taken".into(),
+    };
+    assert!(condition.synced(Some((3, &too_many))), "it is news");
+    assert!(!condition.synced(Some((3, &too_many))), "it is told once");
+    let part = svids(&condition.read(), &none);
+    assert_eq!((part.state, part.code.as_str()), (State::Warning, "HM-AGENT-0034"));
+    assert!(part.message.starts_with("3 of the 10 entries of this node"), "{part}");
+    assert!(condition.synced(None));
+    assert_eq!(svids(&condition.read(), &none), Part::good("svids"), "the control");
+}
+
 #[test]
 fn what_was_not_written_down_is_told_until_it_is() {
     let condition = Condition::default();

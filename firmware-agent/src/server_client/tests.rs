@@ -9,6 +9,7 @@ use std::{
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use hallmark_api::entry::EntryRevision;
+use hallmark_reason::Coded as _;
 use http::{HeaderMap, HeaderValue, Response, header};
 use hyper::{
     body::{Body, Frame},
@@ -135,34 +136,74 @@ fn page(entries: bool, from: usize, more: bool) -> SyncAuthorizedEntriesResponse
     page
 }
 
+/// A server that sends so many pages of a thousand.
+fn pages(entries: bool, last: usize) -> impl Fn() -> Said + Clone {
+    move || {
+        let mut sent = 0;
+        Said {
+            messages: Box::new(move || {
+                sent += 1;
+                (sent <= last).then(|| framed(&page(entries, sent * 1000, sent < last)))
+            }),
+            ends: true,
+        }
+    }
+}
+
+fn known(of: std::ops::Range<usize>, client: &ServerClient) -> Versions {
+    let known = KnownEntry {
+        version: (0, 0),
+        bytes: 10,
+    };
+    Versions {
+        connection: client.newest.number(),
+        of: of.map(|number| (number.to_string(), known)).collect(),
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_listing_without_end_is_refused() {
     for entries in [true, false] {
-        let endless = move |last: usize| {
-            move || {
-                let mut sent = 0;
-                Said {
-                    messages: Box::new(move || {
-                        sent += 1;
-                        (sent <= last).then(|| framed(&page(entries, sent * 1000, sent < last)))
-                    }),
-                    ends: true,
-                }
-            }
-        };
-        let refused = client(endless(usize::MAX)).sync(&Versions::default()).await;
+        let refused = client(pages(entries, usize::MAX)).sync(&Versions::default()).await;
         assert!(matches!(refused, Err(AgentError::Protocol(_))), "{refused:?}");
         // The control is long, but comes to an end; where versions are told, all of them are known on this connection.
-        let client = client(endless(20));
+        let client = client(pages(entries, 20));
         let _ = client.sync(&Versions::default()).await;
-        let have = Versions {
-            connection: client.newest.number(),
-            of: (0..30_000).map(|number| (number.to_string(), (0, 0))).collect(),
-        };
+        let have = known(0..30_000, &client);
         let listing = client.sync(&have).await.unwrap();
         assert_eq!((listing.ids.len(), listing.told.is_empty()), (20_000, !entries));
+        assert_eq!((listing.named, listing.beyond), (20_000, 0));
         assert!(listing.connection.is_some() && listing.connection == have.connection);
     }
+}
+
+/// What there is room for is taken, and the rest is told.
+#[tokio::test(start_paused = true)]
+async fn of_too_many_entries_as_many_as_there_is_room_for_are_taken() {
+    let listing = client(pages(true, 103)).sync(&Versions::default()).await.unwrap();
+    assert_eq!((listing.ids.len(), listing.told.len()), (100_000, 100_000));
+    assert_eq!((listing.named, listing.beyond), (103_000, 3000));
+    let told = listing.not_taken().unwrap();
+    assert_eq!(told.code().as_str(), "HM-AGENT-0034");
+    assert_eq!(
+        told.compared().unwrap(),
+        "103000 entries, at most 100000 of 128 MiB are taken"
+    );
+    let listing = client(pages(true, 3)).sync(&Versions::default()).await.unwrap();
+    assert!(listing.not_taken().is_none(), "the control");
+
+    // Where versions come first: what the agent has stays, wherever it stands in the list, and what is gone goes.
+    let client = client(pages(false, 103));
+    let _ = client.sync(&Versions::default()).await;
+    let have = known(4_000..104_000, &client);
+    let listing = client.sync(&have).await.unwrap();
+    assert_eq!((listing.named, listing.beyond), (103_000, 3000));
+    assert!(listing.ids.iter().all(|id| have.of.contains_key(id)));
+    assert!(
+        listing.ids.contains("103999") && !listing.ids.contains("104000"),
+        "{}",
+        listing.ids.len()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -174,6 +215,7 @@ async fn a_listing_of_huge_entries_is_refused() {
                 messages: Box::new(move || {
                     sent += 1;
                     let entry = types::Entry {
+                        id: sent.to_string(),
                         hint: "h".repeat(3 << 20),
                         ..types::Entry::default()
                     };
@@ -191,5 +233,8 @@ async fn a_listing_of_huge_entries_is_refused() {
     };
     let refused = client(huge(usize::MAX)).sync(&Versions::default()).await;
     assert!(matches!(refused, Err(AgentError::Protocol(_))), "{refused:?}");
-    assert!(client(huge(10)).sync(&Versions::default()).await.is_ok());
+    let listing = client(huge(10)).sync(&Versions::default()).await.unwrap();
+    assert_eq!((listing.told.len(), listing.beyond), (10, 0), "the control");
+    let listing = client(huge(50)).sync(&Versions::default()).await.unwrap();
+    assert_eq!((listing.told.len(), listing.beyond), (42, 8));
 }

@@ -8,12 +8,16 @@ use bytes::{BufMut as _, Bytes};
 use hallmark_api::workload::{X509BundlesResponse, X509svid, X509svidResponse};
 use hallmark_spiffe::Selector;
 use hallmark_workload::UnixAttestor;
+use prost::Message as _;
 use zeroize::Zeroizing;
 
+use super::cut::{CutAnswer, CutAnswers, MOST_BYTES};
 use super::refusal::Refusal;
 use crate::agent::Demand;
 use crate::cache::{SecretBytes, Snapshot, WorkloadEntry};
 
+/// What stands before an SVID in its message at most: tag and length.
+const BEFORE_AN_SVID: usize = 6;
 /// How many different callers are remembered for one snapshot.
 const MAX_REMEMBERED: usize = 1024;
 
@@ -23,6 +27,8 @@ pub(super) struct Answer {
     framed: SecretBytes,
     /// The earliest notAfter in it.
     until: Option<SystemTime>,
+    /// Where SVIDs are left out.
+    cut: Option<CutAnswer>,
 }
 
 impl Answer {
@@ -56,6 +62,7 @@ pub(super) enum Asked {
 pub(super) struct Answers {
     built: Mutex<Built>,
     demand: Demand,
+    cuts: Arc<CutAnswers>,
 }
 
 #[derive(Debug, Default)]
@@ -75,7 +82,13 @@ impl Answers {
         Self {
             built: Mutex::default(),
             demand,
+            cuts: Arc::default(),
         }
+    }
+
+    /// What is noted of answers that leave SVIDs out.
+    pub(super) fn cuts(&self) -> Arc<CutAnswers> {
+        Arc::clone(&self.cuts)
     }
 
     /// Waits until the server was asked which entries there are now.
@@ -142,7 +155,7 @@ impl Answers {
                 entries.iter().for_each(|entry| entry.is_used.store(true, Relaxed));
                 let unwanted = entries.into_iter().filter(|entry| !entry.wanted);
                 let unwanted = unwanted.map(|entry| Arc::clone(&entry.entry_id)).collect();
-                (built.svids(snapshot, matches), unwanted)
+                (built.svids(snapshot, matches, &self.cuts), unwanted)
             }
             Asked::Bundles => (Ok(built.bundles(snapshot)), Vec::new()),
         })
@@ -182,13 +195,16 @@ impl Built {
         found
     }
 
-    fn svids(&mut self, snapshot: &Snapshot, matches: Arc<[usize]>) -> Result<Arc<Answer>, Refusal> {
+    fn svids(&mut self, snapshot: &Snapshot, matches: Arc<[usize]>, cuts: &CutAnswers) -> Result<Arc<Answer>, Refusal> {
         let now = SystemTime::now();
         if let Some(known) = self.svids.get(&matches).filter(|answer| answer.is_fresh(now)) {
             return Ok(Arc::clone(known));
         }
         let entries = matches.iter().filter_map(|place| snapshot.entries.get(*place));
         let answer = Arc::new(svid_answer(snapshot, entries, now).ok_or(Refusal::NotIssued)?);
+        if let Some(cut) = answer.cut {
+            cuts.note(cut);
+        }
         self.svids.insert(matches, Arc::clone(&answer));
         Ok(answer)
     }
@@ -199,31 +215,45 @@ impl Built {
     }
 }
 
-/// The X509SVIDResponse of these entries, in their order; `None` if none has a valid SVID.
+/// The X509SVIDResponse of these entries, in their order, as far as they fit a message; `None` if none has a valid SVID.
 fn svid_answer<'a>(
     snapshot: &Snapshot,
     entries: impl Iterator<Item = &'a Arc<WorkloadEntry>>,
     now: SystemTime,
 ) -> Option<Answer> {
+    let valid = entries.filter_map(|entry| {
+        let x509 = entry.x509.as_ref().filter(|x509| now < x509.not_after)?;
+        Some((entry, x509))
+    });
     let mut hints = BTreeSet::new();
     let mut until = None;
     let mut svids = Vec::new();
-    for entry in entries {
-        let Some(x509) = entry.x509.as_ref().filter(|x509| now < x509.not_after) else {
+    let (mut bytes, mut left_out) = (0_usize, 0_usize);
+    for (entry, x509) in valid {
+        if left_out > 0 {
+            left_out = left_out.saturating_add(1);
             continue;
-        };
-        until = until.into_iter().chain([x509.not_after]).min();
-        svids.push(X509svid {
+        }
+        let svid = X509svid {
             spiffe_id: entry.spiffe_id.to_string(),
             x509_svid: x509.chain.clone(),
             x509_svid_key: x509.key.share(),
             bundle: snapshot.bundle.clone(),
             hint: unique_hint(entry, &mut hints),
-        });
+        };
+        bytes = bytes.saturating_add(svid.encoded_len() + BEFORE_AN_SVID);
+        // The first one is the workload's default identity, whatever comes after it.
+        if bytes > MOST_BYTES && !svids.is_empty() {
+            left_out = 1;
+            continue;
+        }
+        until = until.into_iter().chain([x509.not_after]).min();
+        svids.push(svid);
     }
     if svids.is_empty() {
         return None;
     }
+    let all = svids.len().saturating_add(left_out);
     // Federated trust domains have no place in the snapshot yet; theirs is `federated_bundles`.
     let response = X509svidResponse {
         svids,
@@ -233,6 +263,7 @@ fn svid_answer<'a>(
     Some(Answer {
         framed: framed(&response),
         until,
+        cut: (left_out > 0).then_some(CutAnswer { all, left_out }),
     })
 }
 
@@ -260,6 +291,7 @@ fn bundle_answer(snapshot: &Snapshot) -> Answer {
     Answer {
         framed: framed(&response),
         until: None,
+        cut: None,
     }
 }
 

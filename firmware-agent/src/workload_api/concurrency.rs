@@ -4,6 +4,7 @@
 //! hold few, and the last quarter of that for root alone: whoever takes what there is, with as many users as it can be,
 //! leaves the others something.
 
+use super::cut::CutAnswers;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -138,6 +139,8 @@ impl ConcurrencyLimit {
 pub(crate) struct Usage {
     pub(super) connections: Arc<ConcurrencyLimit>,
     pub(super) streams: Arc<ConcurrencyLimit>,
+    /// Answers that left SVIDs out.
+    pub(crate) cuts: Arc<CutAnswers>,
 }
 
 impl Usage {

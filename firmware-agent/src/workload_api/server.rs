@@ -105,6 +105,7 @@ impl WorkloadApi {
         Usage {
             connections: Arc::clone(&self.connections),
             streams: Arc::clone(&self.shared.streams),
+            cuts: self.shared.answers.cuts(),
         }
     }
 

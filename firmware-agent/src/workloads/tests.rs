@@ -133,7 +133,10 @@ fn a_changed_entry_keeps_its_svid_only_with_its_id() {
     );
     workloads.apply(listing(&[entry("a", "/other", 2)]));
     assert_eq!(served(&cache), [("spiffe://example.org/other".to_owned(), false)]);
-    assert_eq!(workloads.versions().of.get("a"), Some(&(2, 1)));
+    assert_eq!(
+        workloads.versions().of.get("a").map(|known| known.version),
+        Some((2, 1))
+    );
 }
 
 /// A server whose store was restored gives a version again, to other content.
@@ -234,8 +237,8 @@ fn entries_for_others_are_not_served_and_not_asked_for_again() {
     workloads.apply(listing(&[stored, bare, entry("c", "/c", 5)]));
     assert_eq!(served(&cache), [("spiffe://example.org/c".to_owned(), false)]);
     let versions = workloads.versions().of;
-    assert_eq!(versions.get("a"), Some(&(3, 1)));
-    assert_eq!(versions.get("b"), Some(&(4, 1)));
+    assert_eq!(versions.get("a").map(|known| known.version), Some((3, 1)));
+    assert_eq!(versions.get("b").map(|known| known.version), Some((4, 1)));
 }
 
 #[test]

@@ -4,11 +4,13 @@
 mod admission;
 mod authority;
 mod entries;
+mod entry_overlay;
 mod evidence;
 mod inventory;
 mod issue;
 mod machines;
 mod node;
+mod node_load;
 mod policy_file;
 mod reappraise;
 mod roles;

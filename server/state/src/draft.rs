@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use hallmark_spiffe::{Selector, SpiffeId, TrustDomain};
 
-use crate::{Entry, EntryError, EntryId};
+use crate::{Entry, EntryError, EntryId, entry_load::most_bytes};
 
 /// An entry as a caller wrote it: ids and selectors have been read, nothing else has been checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,20 +144,9 @@ impl EntryDraft {
         Ok(())
     }
 
-    /// What its message takes at most: its texts, each with what stands before it, and its numbers.
     fn most_bytes(&self) -> usize {
-        const BEFORE_A_TEXT: usize = 16;
-        const NUMBERS: usize = 256;
-        let ids = [&self.spiffe_id, &self.parent_id].map(|id| id.as_str().len());
-        let selectors = self.selectors.iter();
-        let selectors = selectors.map(|selector| selector.kind().len() + selector.value().len());
-        let names = self.dns_names.iter().map(String::len);
-        let foreign = self.federates_with.iter().map(|name| name.as_str().len());
-        let texts = ids.into_iter().chain(selectors).chain(names).chain(foreign);
-        let texts = texts.fold(0_usize, |sum, text| {
-            sum.saturating_add(text.saturating_add(BEFORE_A_TEXT))
-        });
-        texts.saturating_add(self.hint.len()).saturating_add(NUMBERS)
+        let ids = [&self.spiffe_id, &self.parent_id];
+        most_bytes(ids, &self.selectors, &self.dns_names, &self.federates_with, &self.hint)
     }
 
     fn check_selectors(&self) -> Result<(), EntryError> {

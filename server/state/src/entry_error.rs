@@ -5,7 +5,7 @@ use std::time::Duration;
 use hallmark_reason::{Coded, ReasonCode};
 use hallmark_spiffe::{SpiffeId, TrustDomain};
 
-use crate::{EntryDraft, EntryId};
+use crate::{EntryDraft, EntryId, EntryLoad};
 
 /// A rule for entries that is broken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -62,6 +62,14 @@ pub enum EntryError {
     TooLarge {
         /// What it takes at most in a message.
         bytes: usize,
+    },
+    /// A node would be authorised for more than an agent takes.
+    #[error("the entries of one node would be too many or too large")]
+    NodeFull {
+        /// Which node, or the SPIFFE ID of the alias that a node may come to have.
+        node: SpiffeId,
+        /// What it would be authorised for, counted up to the first entry that no longer fits.
+        load: EntryLoad,
     },
     /// A lifetime below zero.
     #[error("a lifetime is negative")]
@@ -152,6 +160,7 @@ impl Coded for EntryError {
             Self::StoredWithoutPrefetch => ReasonCode::new("HM-REG-0018"),
             Self::TtlAboveMax { .. } => ReasonCode::new("HM-REG-0019"),
             Self::TooLarge { .. } => ReasonCode::new("HM-REG-0090"),
+            Self::NodeFull { .. } => ReasonCode::new("HM-REG-0093"),
         }
     }
 
@@ -164,6 +173,13 @@ impl Coded for EntryError {
                 Some(format!("expected trust domain {trust_domain}, found {found}"))
             }
             Self::TooLarge { bytes } => Some(most(*bytes, EntryDraft::MAX_BYTES, "bytes")),
+            Self::NodeFull { node, load } => Some(format!(
+                "{node} would have {} entries of {} bytes or more, at most {} entries and {} bytes allowed",
+                load.entries,
+                load.bytes,
+                EntryLoad::MOST.entries,
+                EntryLoad::MOST.bytes
+            )),
             Self::ReservedId { found } => Some(format!("found {found}")),
             Self::TooManySelectors { count } => Some(most(*count, EntryDraft::MAX_SELECTORS, "selectors")),
             Self::NegativeTtl { seconds } => Some(format!("{seconds} seconds, 0 or more allowed")),

@@ -11,7 +11,7 @@ use std::{collections::HashMap, hash::Hash, sync::Arc};
 use hallmark_spiffe::{Selector, SpiffeId, TrustDomain};
 
 use crate::{
-    Entry, EntryId,
+    Entry, EntryId, EntryLoad,
     query::{Filter, Page, PageToken, Place},
 };
 use places::{Places, file, forget};
@@ -31,6 +31,8 @@ pub struct Registry {
     aliases: HashMap<Selector, Places>,
     /// Entries that give a role.
     roles: Places,
+    /// What all entries together take.
+    load: EntryLoad,
 }
 
 impl Registry {
@@ -48,6 +50,7 @@ impl Registry {
             by_pair: HashMap::new(),
             aliases: HashMap::new(),
             roles: Places::none(),
+            load: EntryLoad::default(),
         }
     }
 
@@ -67,6 +70,33 @@ impl Registry {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// What all entries together take.
+    pub(crate) const fn load(&self) -> EntryLoad {
+        self.load
+    }
+
+    /// The id that the parents of node aliases have.
+    pub(crate) const fn server(&self) -> &SpiffeId {
+        &self.server
+    }
+
+    /// Whether an entry is a node alias: whoever has its selectors is authorised for what hangs below its SPIFFE ID.
+    pub(crate) fn is_alias(&self, entry: &Entry) -> bool {
+        entry.parent_id == self.server
+    }
+
+    /// The entries directly below a parent.
+    pub(crate) fn children(&self, parent: &SpiffeId) -> impl Iterator<Item = &Arc<Entry>> {
+        let places = self.by_parent.get(parent);
+        places.into_iter().flat_map(|places| self.at(places))
+    }
+
+    /// The entries that give a SPIFFE ID.
+    pub(crate) fn of_id(&self, id: &SpiffeId) -> impl Iterator<Item = &Arc<Entry>> {
+        let places = self.by_spiffe_id.get(id);
+        places.into_iter().flat_map(|places| self.at(places))
     }
 
     /// The entry with this id, given as an [`EntryId`] or as text.
@@ -93,6 +123,7 @@ impl Registry {
         if let Some(rarest) = self.rarest_selector(&entry) {
             file(&mut self.aliases, rarest, &place);
         }
+        self.load = self.load.plus(EntryLoad::of(&entry));
         self.entries.insert(entry.id.clone(), entry);
         replaced
     }
@@ -101,12 +132,13 @@ impl Registry {
     pub fn remove(&mut self, id: &EntryId) -> Option<Arc<Entry>> {
         let entry = self.entries.remove(id)?;
         let place = place_of(&entry);
+        self.load = self.load.minus(EntryLoad::of(&entry));
         self.order.remove(&place);
         self.roles.remove(&place);
         forget(&mut self.by_parent, &entry.parent_id, &place);
         forget(&mut self.by_spiffe_id, &entry.spiffe_id, &place);
         forget(&mut self.by_pair, &pair_of(&entry), &place);
-        if entry.parent_id == self.server {
+        if self.is_alias(&entry) {
             for selector in &entry.selectors {
                 forget(&mut self.aliases, selector, &place);
             }
@@ -187,7 +219,7 @@ impl Registry {
     }
 
     fn rarest_selector(&self, entry: &Entry) -> Option<Selector> {
-        if entry.parent_id != self.server {
+        if !self.is_alias(entry) {
             return None;
         }
         let filed = |selector: &&Selector| self.aliases.get(*selector).map_or(0, Places::len);

@@ -47,6 +47,10 @@ pub(super) struct Server {
     pub(super) address: SocketAddr,
     pub(super) authority: Authority,
     entries: Mutex<Vec<types::Entry>>,
+    /// Further authorities of its bundle.
+    pub(super) further: Mutex<Vec<Authority>>,
+    /// Whether it tells no entries, and ends what is asked of it at once.
+    pub(super) tells_nothing: AtomicBool,
     /// Whether it tells versions first, and content when it is asked for that.
     pub(super) tells_versions: AtomicBool,
     life: Mutex<Duration>,
@@ -62,6 +66,8 @@ impl Server {
             address: listener.local_addr().unwrap(),
             authority: Authority::new(),
             entries: Mutex::default(),
+            further: Mutex::default(),
+            tells_nothing: AtomicBool::new(false),
             tells_versions: AtomicBool::new(false),
             life: Mutex::new(Duration::from_secs(3600)),
             held: watch::Sender::default(),
@@ -145,6 +151,7 @@ impl Server {
         held.wait_for(|held| !held.contains(&*call)).await.unwrap();
         let (say, said) = mpsc::unbounded_channel();
         let answer = match &*call {
+            SYNC if self.tells_nothing.load(Ordering::SeqCst) => return response(said),
             SYNC if self.tells_versions.load(Ordering::SeqCst) => {
                 tokio::spawn(self.tell_versions(body, say));
                 return response(said);
@@ -156,10 +163,7 @@ impl Server {
             ISSUE => framed(&self.issue(&BatchNewX509svidRequest::decode(message).unwrap())),
             "GetBundle" => framed(&types::Bundle {
                 trust_domain: "example.org".into(),
-                x509_authorities: vec![types::X509Certificate {
-                    asn1: self.authority.der.clone(),
-                    ..Default::default()
-                }],
+                x509_authorities: self.authorities(),
                 ..Default::default()
             }),
             "PostStatus" => framed(&PostStatusResponse {}),
@@ -167,6 +171,19 @@ impl Server {
         };
         say.send(answer).unwrap();
         response(said)
+    }
+
+    fn authorities(&self) -> Vec<types::X509Certificate> {
+        let further = self.further.lock().unwrap();
+        let certificate = |authority: &Authority| types::X509Certificate {
+            asn1: authority.der.clone(),
+            ..Default::default()
+        };
+        [&self.authority]
+            .into_iter()
+            .chain(&*further)
+            .map(certificate)
+            .collect()
     }
 
     fn note(&self, call: &str) {

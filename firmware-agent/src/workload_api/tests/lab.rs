@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 
 use crate::agent::Demand;
 use crate::cache::{Publisher, SecretBytes, Snapshot, WorkloadEntry, X509Material, channel};
-use crate::workload_api::{Bounds, Listener, WorkloadApi};
+use crate::workload_api::{Bounds, Listener, Usage, WorkloadApi};
 
 pub(crate) type Client = SpiffeWorkloadApiClient<Channel>;
 
@@ -111,6 +111,7 @@ pub(crate) struct Lab {
     pub(crate) authority: Authority,
     pub(crate) publisher: Publisher,
     pub(crate) folder: tempfile::TempDir,
+    pub(crate) usage: Usage,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     server: Option<tokio::task::JoinHandle<()>>,
 }
@@ -133,6 +134,7 @@ impl Lab {
         let attestor = UnixAttestor::new(config);
         let listener = Listener::bind_for(&path, &attestor).unwrap();
         let api = WorkloadApi::new(cache, Demand::none(), attestor, users, bounds);
+        let usage = api.usage();
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let server = tokio::spawn(api.serve(listener, async {
             stopped.await.ok();
@@ -141,6 +143,7 @@ impl Lab {
             authority,
             publisher,
             folder,
+            usage,
             stop: Some(stop),
             server: Some(server),
         }

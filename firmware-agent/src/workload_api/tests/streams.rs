@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use hallmark_api::workload::X509BundlesRequest;
+use hallmark_reason::Coded as _;
 use hallmark_spiffe::{TrustDomain, x509};
 use tonic::Code;
 
@@ -66,6 +67,36 @@ async fn only_a_change_is_sent_and_always_the_whole_state() {
     entries.remove(0);
     lab.publish(entries);
     assert_eq!(ids(&next(&mut stream).await.unwrap()), ["a", "b"]);
+}
+
+/// A client with gRPC's usual limit reads every answer: the oldest entries' SVIDs, as many as fit.
+#[tokio::test]
+async fn what_does_not_fit_a_message_is_left_out_youngest_first() {
+    let lab = Lab::start(|_| Vec::new());
+    let whole = lab.authority.entry("x", 1);
+    let large = |n: u32| {
+        let mut entry = whole.clone();
+        entry.spiffe_id = format!("spiffe://example.org/{n}").parse().unwrap();
+        entry.created_at = n.into();
+        entry.x509.as_mut().unwrap().chain = vec![0; 49_000].into();
+        entry
+    };
+    lab.publish((0..80).map(large).collect());
+    let mut client = lab.client().await;
+    let mut stream = svids(&mut client).await.unwrap();
+    assert_eq!(next(&mut stream).await.unwrap().svids.len(), 80);
+    assert!(lab.usage.cuts.lately().is_none(), "the control");
+
+    lab.publish((0..100).map(large).collect());
+    let message = next(&mut stream).await.unwrap();
+    let (given, size) = (message.svids.len(), prost::Message::encoded_len(&message));
+    let expected: Vec<String> = (0..given).map(|n| n.to_string()).collect();
+    assert_eq!(ids(&message), expected);
+    assert!(size <= 4 << 20 && size + 50_000 > 4 << 20, "{size}");
+    let cut = lab.usage.cuts.lately().unwrap();
+    let words = format!("a workload was given the {given} oldest of its 100 SVIDs: all of them do not fit a message");
+    assert_eq!((cut.to_string(), cut.code().as_str()), (words, "HM-AGENT-0035"));
+    assert_eq!(lab.usage.cuts.count.get(), 1);
 }
 
 #[tokio::test]

@@ -2,6 +2,9 @@
 //!
 //! First the server sends everything, if that fits one message; else the revisions of everything, in pages. Then the
 //! agent asks for entries by id, as often as it likes, and ends the stream. What fits is a matter of count and of bytes.
+//!
+//! All of it is as it was when the stream's first request came: what changes or goes away meanwhile the next stream tells, and
+//! no SVID is signed for it until then. How much it can be is decided where entries are written ([`hallmark_state::EntryLoad`]).
 
 use std::{collections::HashMap, pin::Pin, sync::Arc, time::Duration};
 
@@ -27,7 +30,7 @@ const IDLE: Duration = Duration::from_secs(60);
 
 type Answer = Result<SyncAuthorizedEntriesResponse, Status>;
 
-/// Serves one stream. `authorised` is asked once the first request is valid; `standing`, whether the agent is still
+/// Serves one stream. `authorised` is asked once, when the first request is valid; `standing`, whether the agent is still
 /// one, before each later request is answered.
 pub(super) fn serve<S>(
     authorised: impl FnOnce() -> Vec<Arc<Entry>> + Send + 'static,
@@ -37,7 +40,7 @@ pub(super) fn serve<S>(
 where
     S: Stream<Item = Result<SyncAuthorizedEntriesRequest, Status>> + Send + Unpin + 'static,
 {
-    // One message ahead of the agent; what is not sent is not built.
+    // One message is built ahead of the agent.
     let (answers, stream) = mpsc::channel(1);
     tokio::spawn(async move {
         if let Err(status) = run(authorised, standing, requests, &answers).await {
@@ -78,7 +81,7 @@ where
     while let Some(request) = next(&mut requests).await? {
         check_next(&request, mask.as_ref())?;
         standing()?;
-        // Entries that went away since, or were never the agent's, are passed over.
+        // Ids that are not among those that were told are passed over.
         let wanted: Vec<Arc<Entry>> = request
             .ids
             .iter()

@@ -8,7 +8,7 @@ use std::{
 
 use hallmark_spiffe::{Selector, SpiffeId, TrustDomain};
 
-use super::{RoleGap, RoleHolder, role_stands};
+use super::{RoleGap, RoleHolder, entry_overlay::EntryOverlay, node_load::NodeLoads, role_stands};
 use crate::{Change, Decision, Entry, EntryAct, EntryDraft, EntryError, EntryId, Event, Key, Role, View, What};
 
 /// One item of a batch.
@@ -111,8 +111,8 @@ type Likeness = (SpiffeId, SpiffeId, BTreeSet<Selector>);
 /// Changes of entries over the state as it is: checked, not yet durable.
 #[derive(Debug, Default)]
 pub struct StagedEntries {
-    /// What becomes of an entry: `None` is deletion.
-    after: HashMap<EntryId, Option<Arc<Entry>>>,
+    overlay: EntryOverlay,
+    loads: NodeLoads,
     likeness: HashMap<Likeness, EntryId>,
     changes: Vec<Change>,
     events: Vec<Event>,
@@ -186,7 +186,7 @@ impl Batch<'_, '_> {
         if self.entry(&entry.id).is_some() {
             return Err(EntryRefusal::IdTaken(entry.id));
         }
-        Ok(self.put(entry, None))
+        self.put(entry, None)
     }
 
     fn update(
@@ -209,7 +209,7 @@ impl Batch<'_, '_> {
         if let Some(similar) = self.similar(&entry) {
             return Ok(EntryItem::Similar(similar));
         }
-        Ok(self.put(entry, Some(existing)))
+        self.put(entry, Some(existing))
     }
 
     fn delete(&mut self, id: &EntryId) -> Result<EntryItem, EntryRefusal> {
@@ -219,7 +219,7 @@ impl Batch<'_, '_> {
         self.staged
             .events
             .push(event(EntryAct::Deleted, &existing, None, self.by.reason));
-        self.staged.after.insert(existing.id.clone(), None);
+        self.staged.overlay.delete(&existing.id);
         Ok(EntryItem::Done(existing))
     }
 
@@ -238,7 +238,7 @@ impl Batch<'_, '_> {
 
     /// The entry as it will be.
     fn entry(&self, id: &EntryId) -> Option<Arc<Entry>> {
-        match self.staged.after.get(id) {
+        match self.staged.overlay.get(id) {
             Some(after) => after.clone(),
             None => self.view.entry(id).cloned(),
         }
@@ -247,18 +247,25 @@ impl Batch<'_, '_> {
     /// The other entry that will say the same as `entry`.
     fn similar(&self, entry: &Entry) -> Option<Arc<Entry>> {
         let staged = self.staged.likeness.get(&likeness(entry)).filter(|id| **id != entry.id);
-        if let Some(Some(staged)) = staged.and_then(|id| self.staged.after.get(id)) {
+        if let Some(Some(staged)) = staged.and_then(|id| self.staged.overlay.get(id)) {
             return Some(Arc::clone(staged));
         }
         // What is staged for an entry counts, not what the state still has.
         let there = self.view.similar(entry);
         there
-            .filter(|other| !self.staged.after.contains_key(&other.id))
+            .filter(|other| self.staged.overlay.get(&other.id).is_none())
             .cloned()
     }
 
-    fn put(&mut self, entry: Entry, before: Option<Arc<Entry>>) -> EntryItem {
+    fn put(&mut self, entry: Entry, before: Option<Arc<Entry>>) -> Result<EntryItem, EntryRefusal> {
         let entry = Arc::new(entry);
+        let StagedEntries { overlay, loads, .. } = &mut *self.staged;
+        let was = overlay.put(&entry);
+        let room = loads.require_room(self.view.unprotected(), overlay, &entry, before.as_deref());
+        if let Err(error) = room {
+            overlay.restore(&entry.id, was);
+            return Err(EntryRefusal::Rule(error));
+        }
         if let Some(before) = &before {
             self.staged.likeness.remove(&likeness(before));
         }
@@ -275,8 +282,7 @@ impl Batch<'_, '_> {
             replaces: before,
         });
         self.staged.likeness.insert(likeness(&entry), entry.id.clone());
-        self.staged.after.insert(entry.id.clone(), Some(Arc::clone(&entry)));
-        EntryItem::Done(entry)
+        Ok(EntryItem::Done(entry))
     }
 }
 

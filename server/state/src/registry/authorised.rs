@@ -23,10 +23,7 @@ impl Registry {
         let mut seen: HashSet<&SpiffeId> = parents.iter().copied().collect();
         let mut found: Vec<&Arc<Entry>> = Vec::new();
         while let Some(parent) = parents.pop() {
-            let Some(places) = self.by_parent.get(parent) else {
-                continue;
-            };
-            for entry in self.at(places).filter(|entry| !entry.is_expired(now)) {
+            for entry in self.children(parent).filter(|entry| !entry.is_expired(now)) {
                 found.push(entry);
                 if seen.insert(&entry.spiffe_id) {
                     parents.push(&entry.spiffe_id);
@@ -91,9 +88,7 @@ impl Registry {
             if id == agent {
                 return Some(way_back(&steps, at, None));
             }
-            let places = self.by_spiffe_id.get(id);
-            let holders = places.into_iter().flat_map(|places| self.at(places));
-            for holder in holders.filter(|holder| counts(holder)) {
+            for holder in self.of_id(id).filter(|holder| counts(holder)) {
                 if self.is_alias_of(holder, node_selectors) {
                     return Some(way_back(&steps, at, Some(&holder.id)));
                 }
@@ -111,15 +106,24 @@ impl Registry {
         node_selectors: &'a BTreeSet<Selector>,
         now: i64,
     ) -> impl Iterator<Item = &'a Arc<Entry>> {
+        self.all_aliases_of(node_selectors)
+            .filter(move |alias| !alias.is_expired(now))
+    }
+
+    /// The aliases of a node with these selectors, those with them that have expired.
+    pub(crate) fn all_aliases_of<'a>(
+        &'a self,
+        node_selectors: &'a BTreeSet<Selector>,
+    ) -> impl Iterator<Item = &'a Arc<Entry>> {
         node_selectors
             .iter()
             .filter_map(|selector| self.aliases.get(selector))
             .flat_map(|places| self.at(places))
-            .filter(move |alias| !alias.is_expired(now) && self.is_alias_of(alias, node_selectors))
+            .filter(|alias| self.is_alias_of(alias, node_selectors))
     }
 
     fn is_alias_of(&self, entry: &Entry, node_selectors: &BTreeSet<Selector>) -> bool {
-        entry.parent_id == self.server && entry.selectors.is_subset(node_selectors)
+        self.is_alias(entry) && entry.selectors.is_subset(node_selectors)
     }
 }
 

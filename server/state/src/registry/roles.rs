@@ -105,9 +105,4 @@ impl Registry {
         }
         found
     }
-
-    fn of_id(&self, id: &SpiffeId) -> impl Iterator<Item = &Arc<Entry>> {
-        let places = self.by_spiffe_id.get(id);
-        places.into_iter().flat_map(|places| self.at(places))
-    }
 }

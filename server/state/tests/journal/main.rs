@@ -12,6 +12,7 @@ mod between;
 mod conflicts;
 mod encoding;
 mod ids;
+mod node_load;
 mod samples;
 mod tail;
 mod view;

@@ -1,0 +1,173 @@
+//! How much one node is authorised for: an agent has to take all of it, so there is a bound.
+
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    sync::Arc,
+};
+
+use hallmark_node::NodeId;
+use hallmark_spiffe::{Selector, SpiffeId};
+
+use super::entry_overlay::EntryOverlay;
+use crate::{Entry, EntryError, EntryLoad, Node, State};
+
+/// How often, for one entry, what several ids of a node share is counted once. Beyond that it counts for each.
+const UNIONS: usize = 16;
+
+/// What is known of nodes' loads while entries are staged.
+#[derive(Debug, Default)]
+pub(super) struct NodeLoads {
+    /// All that was staged.
+    staged: EntryLoad,
+    /// By parent: the most that a node is authorised for which an entry below this parent concerns, and what was staged then.
+    known: HashMap<SpiffeId, (EntryLoad, EntryLoad)>,
+}
+
+impl NodeLoads {
+    /// Requires that no node is authorised for more than it may be with `entry`, which is staged in `overlay`, and in whose
+    /// place `before` was. What makes nothing larger is let through.
+    ///
+    /// # Errors
+    /// [`EntryError::NodeFull`].
+    pub(super) fn require_room(
+        &mut self,
+        state: &State,
+        overlay: &EntryOverlay,
+        entry: &Arc<Entry>,
+        before: Option<&Entry>,
+    ) -> Result<(), EntryError> {
+        let own = EntryLoad::of(entry);
+        let staged = self.staged.plus(own);
+        let is_smaller = before.is_some_and(|before| {
+            let same_place = before.parent_id == entry.parent_id && before.spiffe_id == entry.spiffe_id;
+            let same_nodes = before.selectors == entry.selectors || !state.entries().is_alias(entry);
+            same_place && same_nodes && own.minus(EntryLoad::of(before)) == EntryLoad::default()
+        });
+        if !is_smaller && !state.entries().load().plus(staged).fits() {
+            self.require_room_below(state, overlay, entry, staged)?;
+        }
+        self.staged = staged;
+        Ok(())
+    }
+
+    fn require_room_below(
+        &mut self,
+        state: &State,
+        overlay: &EntryOverlay,
+        entry: &Arc<Entry>,
+        staged: EntryLoad,
+    ) -> Result<(), EntryError> {
+        let registry = state.entries();
+        // Where nothing hangs below the entry, it adds itself alone.
+        let is_leaf = !registry.is_alias(entry) && overlay.children(registry, &entry.spiffe_id).next().is_none();
+        if is_leaf
+            && let Some((load, then)) = self.known.get(&entry.parent_id)
+            && load.plus(staged.minus(*then)).fits()
+        {
+            return Ok(());
+        }
+        let mut look = Look {
+            state,
+            overlay,
+            below: HashMap::new(),
+            unions: 0,
+        };
+        let load = look.heaviest(entry)?;
+        if !is_leaf {
+            self.known.clear();
+        }
+        self.known.insert(entry.parent_id.clone(), (load, staged));
+        Ok(())
+    }
+}
+
+/// A look at the entries as they will be.
+struct Look<'a> {
+    state: &'a State,
+    overlay: &'a EntryOverlay,
+    /// What hangs below an id.
+    below: HashMap<&'a SpiffeId, EntryLoad>,
+    unions: usize,
+}
+
+impl<'a> Look<'a> {
+    /// The most that a node is authorised for which `entry` concerns: those whose ids are above it, and those that have the
+    /// selectors of an alias above it.
+    fn heaviest(&mut self, entry: &'a Arc<Entry>) -> Result<EntryLoad, EntryError> {
+        let (registry, overlay) = (self.state.entries(), self.overlay);
+        let above = overlay.above(registry, &entry.parent_id);
+        let holders = above.iter().copied().flat_map(|id| overlay.holders(registry, id));
+        let aliases: Vec<&Arc<Entry>> = holders.chain([entry]).filter(|it| registry.is_alias(it)).collect();
+        let mut heaviest = EntryLoad::default();
+        for id in above.iter().copied().filter(|id| NodeId::ek_of(id).is_some()) {
+            heaviest = heaviest.max(match self.state.node(id) {
+                Some(node) => self.of_node(&node.id, &node.selectors)?,
+                None => self.of_roots(id, &HashSet::from([id]))?,
+            });
+        }
+        // A node with these selectors may come, where there is none yet.
+        for alias in &aliases {
+            heaviest = heaviest.max(self.of_roots(&alias.spiffe_id, &HashSet::from([&alias.spiffe_id]))?);
+        }
+        if aliases.is_empty() {
+            return Ok(heaviest);
+        }
+        let has = |node: &&Arc<Node>| aliases.iter().any(|alias| alias.selectors.is_subset(&node.selectors));
+        for node in self.state.nodes().filter(has) {
+            heaviest = heaviest.max(self.of_node(&node.id, &node.selectors)?);
+        }
+        Ok(heaviest)
+    }
+
+    fn of_node(&mut self, id: &'a SpiffeId, selectors: &'a BTreeSet<Selector>) -> Result<EntryLoad, EntryError> {
+        let registry = self.state.entries();
+        let aliases = self.overlay.aliases_of(registry, selectors);
+        let roots = aliases.map(|alias| &alias.spiffe_id).chain([id]).collect();
+        self.of_roots(id, &roots)
+    }
+
+    fn of_roots(&mut self, node: &SpiffeId, roots: &HashSet<&'a SpiffeId>) -> Result<EntryLoad, EntryError> {
+        let mut load = EntryLoad::default();
+        for root in roots {
+            let below = match self.below.get(root) {
+                Some(below) => *below,
+                None => {
+                    let below = self.below(std::iter::once(*root));
+                    self.below.insert(root, below);
+                    below
+                }
+            };
+            load = load.plus(below);
+        }
+        if !load.fits() && roots.len() > 1 && self.unions < UNIONS {
+            self.unions += 1;
+            load = self.below(roots.iter().copied());
+        }
+        if load.fits() {
+            return Ok(load);
+        }
+        Err(EntryError::NodeFull {
+            node: node.clone(),
+            load,
+        })
+    }
+
+    /// What hangs below these ids, counted up to the first that no longer fits.
+    fn below(&self, roots: impl Iterator<Item = &'a SpiffeId>) -> EntryLoad {
+        let mut open: Vec<&SpiffeId> = roots.collect();
+        let mut seen: HashSet<&SpiffeId> = open.iter().copied().collect();
+        let mut load = EntryLoad::default();
+        while let Some(parent) = open.pop() {
+            for entry in self.overlay.children(self.state.entries(), parent) {
+                load = load.plus(EntryLoad::of(entry));
+                if !load.fits() {
+                    return load;
+                }
+                if seen.insert(&entry.spiffe_id) {
+                    open.push(&entry.spiffe_id);
+                }
+            }
+        }
+        load
+    }
+}
