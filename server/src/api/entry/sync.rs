@@ -4,7 +4,7 @@
 //! agent asks for entries by id, as often as it likes, and ends the stream. What fits is a matter of count and of bytes.
 //!
 //! All of it is as it was when the stream's first request came: what changes or goes away meanwhile the next stream tells, and
-//! no SVID is signed for it until then. How much it can be is decided where entries are written ([`hallmark_state::EntryLoad`]).
+//! for an entry that is gone nothing is signed. How much it can be is decided where entries are written ([`hallmark_state::EntryLoad`]).
 
 use std::{collections::HashMap, pin::Pin, sync::Arc, time::Duration};
 
