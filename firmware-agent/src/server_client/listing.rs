@@ -141,7 +141,7 @@ impl Listing {
         })
     }
 
-    /// Counts what came: a server that never comes to an end, or is not the one it should be, does not hold the agent.
+    /// Counts what came: a server that goes on for ever, or is not the one it should be, does not hold the agent.
     ///
     /// # Errors
     /// More than any server tells.
@@ -150,7 +150,7 @@ impl Listing {
         self.came = self.came.saturating_add(bytes);
         if self.named > LONGEST || self.came > LARGEST {
             return Err(AgentError::Protocol(
-                "a listing of entries that does not come to its end",
+                "a listing of entries without an end",
             ));
         }
         Ok(())
