@@ -6,7 +6,6 @@
 mod admission;
 mod clock_watch;
 mod evidence_update;
-mod facts;
 mod logs;
 mod refusal;
 mod stream;
@@ -14,7 +13,6 @@ mod tpm2;
 mod verdict;
 
 pub(crate) use clock_watch::keep_clock_watched;
-pub use facts::{Facts, PcrFact, ReasonFact};
 pub use logs::LogBudget;
 pub use refusal::{NodeClass, Refusal};
 pub use stream::{AnswerStream, attest_agent};

@@ -7,13 +7,13 @@ use hallmark_policy::Appraisal;
 use hallmark_reason::Coded;
 use hallmark_spiffe::TrustDomain;
 use hallmark_state::{
-    LinkError, NodeState, View,
+    AttestedFacts, LinkError, NodeState, View,
     decide::{self, Admission, ApprovalRules, admit, require_no_other, wait_for_approval},
 };
 use hallmark_tpm_wire::Name;
 use hallmark_verify::VerifiedProof;
 
-use super::{Facts, NodeClass, Refusal};
+use super::{NodeClass, Refusal};
 use crate::journal::{Failed, Journal};
 
 /// Who lets nodes in, in the records.
@@ -69,7 +69,7 @@ pub(super) async fn admit_or_wait(
     if !waits {
         return Err(refused);
     }
-    let facts = Facts::of(appraisal).to_json();
+    let facts = AttestedFacts::of(appraisal).to_json();
     let ak_name = evidence.ak_name().as_bytes();
     let decided = journal.decide(BY, |view| {
         Ok::<_, Infallible>(wait_for_approval(view, &id, ek, ak_name, &facts, now))

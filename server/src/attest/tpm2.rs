@@ -10,7 +10,7 @@ use hallmark_node::NodeId;
 use hallmark_policy::{Appraisal, Listed, appraise_following};
 use hallmark_spiffe::{SpiffeId, x509::SerialHex};
 use hallmark_state::{
-    AttestationState, Node, authorise_node,
+    AttestationState, AttestedFacts, Node, authorise_node,
     decide::{self, Basis},
 };
 use hallmark_tpm_wire::Name;
@@ -23,7 +23,7 @@ use tonic::Status;
 use zeroize::Zeroizing;
 
 use super::{
-    Attestor, Facts, NodeClass, Refusal, admission,
+    Attestor, NodeClass, Refusal, admission,
     evidence_update::{self, EvidenceUpdate},
     logs::{self, LogPermit, Logs},
     stream::Dialogue,
@@ -416,15 +416,15 @@ async fn admit(
     };
     let intended = attestor.issuer.prepare(id.as_str(), vec![order]).await;
     let svid = intended.only().map_err(|error| unable(&error))?;
-    let facts = Facts {
+    let facts = AttestedFacts {
         svid_serial: SerialHex(&svid.serial.to_be_bytes()).to_string(),
         svid_not_after: svid.expires_at,
         authority_key_label: intended.authority().to_owned(),
-        ..Facts::of(appraisal)
+        ..AttestedFacts::of(appraisal)
     };
     let class = facts.class.clone();
     // Verdict, row and intent are durable together: one flush, and nothing is signed for whom the row refuses.
-    let recorded = verdict::record_accepted(attestor, subject, &judged, &intended, svid, &facts).await?;
+    let recorded = verdict::record_accepted(attestor, subject, &judged, &intended, svid, facts).await?;
     drop(judged);
     let signed = attestor.issuer.sign(intended, &recorded).await.pop();
     match signed.unwrap_or(Err(IssueError::Interrupted)) {

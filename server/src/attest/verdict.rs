@@ -5,13 +5,13 @@ use std::{convert::Infallible, net::SocketAddr, sync::Arc};
 use hallmark_evidence::EkCertificateChain;
 use hallmark_spiffe::SpiffeId;
 use hallmark_state::{
-    Change, Committed, EkCertificate, Event, Node, NodeSvid, Outcome, What,
+    AttestedFacts, Change, Committed, EkCertificate, Event, Node, NodeSvid, Outcome, What,
     decide::{self, Accepted, AttestRefusal, Evidence, Proven},
 };
 use hallmark_verify::RefusalClass;
 
 use super::{
-    Attestor, Facts, NodeClass, Refusal, admission,
+    Attestor, NodeClass, Refusal, admission,
     tpm2::{Judged, TYPE},
 };
 use crate::{
@@ -112,6 +112,7 @@ pub(super) async fn record_refused(
             attestation_type: TYPE.to_owned(),
             text,
             compared,
+            evidence_sha256: proven.as_ref().and_then(|judged| judged.update.held.evidence_sha256),
         },
     };
     let decided = attestor.journal.decide(BY, |view| {
@@ -207,9 +208,9 @@ pub(super) async fn record_accepted(
     judged: &Judged,
     intended: &Intended,
     svid: NodeSvid,
-    facts: &Facts,
+    facts: AttestedFacts,
 ) -> Result<Committed, Refusal> {
-    let facts = facts.to_json();
+    let facts_json = facts.to_json();
     let verdict = Event {
         subject: judged.node.as_str().into(),
         outcome: Outcome::Accepted,
@@ -217,14 +218,15 @@ pub(super) async fn record_accepted(
         what: What::Accepted {
             remote: subject.remote,
             attestation_type: TYPE.to_owned(),
-            facts: facts.clone(),
+            facts: facts.into(),
+            evidence_sha256: judged.update.held.evidence_sha256,
         },
     };
     // Last, so that their numbers are the last ones.
     let intents = intended.intents(Some(judged.node.as_str()));
     let evidence = judged.evidence(subject);
     let accepted = Accepted {
-        proven: judged.proven(&evidence, &facts),
+        proven: judged.proven(&evidence, &facts_json),
         svid,
         authority: intended.authority(),
         events: [verdict].into_iter().chain(intents).collect(),

@@ -14,6 +14,7 @@ mod manifest;
 mod record;
 mod tail;
 mod transaction;
+mod verdict;
 
 pub use change::Change;
 pub use event::{EntryAct, Event, EventRange, What};
@@ -23,3 +24,4 @@ pub use manifest::{Manifest, sha256};
 pub use record::{Outcome, ReadableRecord, RecordFilter, RecordKind, RecordQuery, StoredRecord, Total};
 pub use tail::Tail;
 pub use transaction::{Committed, Expect, Record, Transaction};
+pub use verdict::{AttestedFacts, EventPart, LoggedEvent, PcrFact, ReasonFact, RefusingRule};

@@ -36,8 +36,9 @@ pub use import_plan::Plan;
 pub use intents::{Intents, Recorded};
 pub use inventory_snapshot::InventorySnapshot;
 pub use journal::{
-    Change, Committed, EntryAct, Event, EventRange, Expect, Key, Manifest, Outcome, ReadableRecord, RecentIds, Record,
-    RecordFilter, RecordKind, RecordQuery, StoredRecord, Tail, Total, Transaction, What,
+    AttestedFacts, Change, Committed, EntryAct, Event, EventPart, EventRange, Expect, Key, LoggedEvent, Manifest,
+    Outcome, PcrFact, ReadableRecord, ReasonFact, RecentIds, Record, RecordFilter, RecordKind, RecordQuery,
+    RefusingRule, StoredRecord, Tail, Total, Transaction, What,
 };
 pub use lifecycle::{
     Action, Approval, Approvals, ApproverRefusal, Approvers, LifecycleError, NodeState, RefusedStep, gives_back, step,

@@ -159,7 +159,7 @@ impl State {
     /// The other EKs that operators list with this one, in hex: what is denied to one is denied to all.
     #[must_use]
     pub fn listed_with(&self, ek: &[u8; 32]) -> BTreeSet<String> {
-        self.links.listed_with(ek, &[]).iter().map(|ek| hex(ek)).collect()
+        self.links.listed_with(ek, &[]).iter().map(hex::encode).collect()
     }
 
     /// The ids of the other nodes that the machine with this EK could be.
@@ -283,14 +283,4 @@ impl State {
         let of = |action| self.requests.contains_key(&(node.clone(), action));
         Action::ALL.into_iter().filter(move |action| of(*action))
     }
-}
-
-/// Lower-case hex.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a string does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

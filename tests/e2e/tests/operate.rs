@@ -62,9 +62,36 @@ impl Operator {
         std::fs::write(self.folder.path().join(name), text).unwrap();
     }
 
+    /// `jq 'del(.logs, .judged)' FILE | sha256sum`.
+    fn evidence_sha256(&self, name: &str) -> String {
+        let file = self.read(name);
+        let logs = file.find(",\n  \"logs\": ").unwrap();
+        let evidence = format!("{}\n}}\n", &file[..logs]);
+        let mut without: Value = serde_json::from_str(&file).unwrap();
+        for part in ["logs", "judged"] {
+            without.as_object_mut().unwrap().remove(part).unwrap();
+        }
+        assert_eq!(serde_json::from_str::<Value>(&evidence).unwrap(), without);
+        self.write("evidence.json", &evidence);
+        let sum = Command::new("sha256sum")
+            .arg("evidence.json")
+            .current_dir(self.folder.path())
+            .output()
+            .unwrap();
+        String::from_utf8(sum.stdout).unwrap()[..64].to_owned()
+    }
+
     fn read(&self, name: &str) -> String {
         std::fs::read_to_string(self.folder.path().join(name)).unwrap()
     }
+}
+
+/// The verdicts on a node, from the oldest on.
+fn verdicts(operator: &Operator, node: &str) -> Vec<Value> {
+    let list = operator.json(DONE, &["record", "list", node, "--kind", "verdict"]);
+    let mut verdicts = list.as_array().unwrap().clone();
+    verdicts.sort_by_key(|it| it["sequence"].as_u64());
+    verdicts
 }
 
 fn policy(serial: u32, baselines: &str) -> String {
@@ -147,7 +174,12 @@ fn demand_the_first_release(operator: &Operator, node: &str) {
         (&policy(1, "\"release-1\"").into(), &"in force".into())
     );
     assert!(operator.says(DONE, &["node", "explain", node]).contains("trusted"));
-    operator.says(DONE, &["evidence", "save", node, "-o", "good.evidence"]);
+    wait_for("the record of the attestation names its evidence", || {
+        operator.says(DONE, &["evidence", "save", node, "-o", "good.evidence"]);
+        let newest = verdicts(operator, node).pop().unwrap();
+        assert_eq!(newest["outcome"], "accepted");
+        newest["detail"]["evidence_sha256"] == operator.evidence_sha256("good.evidence")
+    });
     let good = operator.json(DONE, &["evidence", "verify", "good.evidence"]);
     assert_eq!(good["judged_by"]["rules"], "file", "{good}");
     assert_eq!(good["judged_by"]["anchors"], "file");
@@ -177,6 +209,16 @@ fn a_rule_that_comes_later_is_explained(operator: &Operator, node: &str) {
     let (_, told) = operator.run(USAGE, &["policy", "apply", "strict.toml"]);
     assert!(told.contains("HM-CLI-0013"), "what takes trust is asked about: {told}");
     operator.says(DONE, &["policy", "apply", "strict.toml", "--yes"]);
+    let of_policy = |it: &Value| it["detail"]["cause"].as_str().is_some_and(|it| it.contains("strict"));
+    let again = verdicts(operator, node).into_iter().find(of_policy).unwrap();
+    assert_eq!(
+        (&again["detail"]["evidence_sha256"], &again["detail"]["reason"]["rule"]),
+        (
+            &operator.evidence_sha256("good.evidence").into(),
+            &"boot.secure_boot".into()
+        ),
+        "{again}"
+    );
     let why = operator.json(DONE, &["node", "explain", node]);
     let rule = &why["failed"][0];
     assert_eq!(rule["next_step"], "switch it on, reboot", "{why}");
@@ -233,7 +275,13 @@ fn ask_why(operator: &Operator, node: &str) -> Value {
 
 /// What was refused is refused offline too, for the same reason, and by other rules if they are given.
 fn judge_offline(operator: &Operator, node: &str, why: &Value) {
-    operator.says(DONE, &["evidence", "save", node, "-o", "refused.evidence"]);
+    // A machine that is refused attests again and again: the newest may have come since the file was saved.
+    wait_for("the record of the refusal names its evidence", || {
+        operator.says(DONE, &["evidence", "save", node, "-o", "refused.evidence"]);
+        let newest = verdicts(operator, node).pop().unwrap();
+        assert_eq!(newest["outcome"], "refused");
+        newest["detail"]["evidence_sha256"] == operator.evidence_sha256("refused.evidence")
+    });
     let offline = operator.json(REFUSED, &["evidence", "verify", "refused.evidence"]);
     let failed = offline["reasons"]
         .as_array()

@@ -3,10 +3,10 @@
 use hallmark_api::admin::{GetNodeResponse, PcrValue, Reason};
 use hallmark_node::NodeId;
 use hallmark_spiffe::SpiffeId;
-use hallmark_state::{Node, NodeState};
+use hallmark_state::{AttestedFacts, Node, NodeState, PcrFact, ReasonFact};
 use tonic::Status;
 
-use crate::{attest::Facts, journal::Journal};
+use crate::journal::Journal;
 
 /// Everything that is known of the node `id`.
 ///
@@ -34,21 +34,21 @@ fn listed(journal: &Journal, id: &SpiffeId, now: i64) -> Option<GetNodeResponse>
 }
 
 fn message(agent: &Node, now: i64) -> GetNodeResponse {
-    let facts = Facts::from_json(&agent.facts);
-    let pcr = |fact: crate::attest::PcrFact| PcrValue {
+    let facts = AttestedFacts::from_json(&agent.facts);
+    let pcr = |fact: PcrFact| PcrValue {
         bank: fact.bank,
-        pcr: u32::from(fact.pcr),
-        digest: fact.digest,
+        pcr: fact.pcr,
+        digest: hex::encode(fact.digest),
     };
-    let reason = |fact: crate::attest::ReasonFact| Reason {
+    let reason = |fact: ReasonFact| Reason {
         code: fact.code,
         message: fact.text,
     };
     GetNodeResponse {
         id: agent.id.as_str().to_owned(),
         state: state(agent, now).to_owned(),
-        ek_sha256: facts.ek_sha256,
-        ek_name: facts.ek_name,
+        ek_sha256: hex::encode(facts.ek_sha256),
+        ek_name: hex::encode(facts.ek_name),
         ek_issuer: facts.ek_issuer,
         ek_serial: facts.ek_serial,
         ek_not_after: facts.ek_not_after,
@@ -57,10 +57,10 @@ fn message(agent: &Node, now: i64) -> GetNodeResponse {
         model: facts.model,
         firmware_version: facts.firmware_version,
         class: facts.class,
-        ak_name: facts.ak_name,
-        svid_key_sha256: facts.svid_key_sha256,
-        nonce: facts.nonce,
-        binding: facts.binding,
+        ak_name: hex::encode(facts.ak_name),
+        svid_key_sha256: hex::encode(facts.svid_key_sha256),
+        nonce: hex::encode(facts.nonce),
+        binding: hex::encode(facts.binding),
         pcrs: facts.pcrs.into_iter().map(pcr).collect(),
         clock: facts.clock,
         reset_count: facts.reset_count,

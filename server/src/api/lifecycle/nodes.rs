@@ -5,7 +5,7 @@ use hallmark_api::admin::{
 };
 use hallmark_node::{EkId, InventoryItem, NodeId};
 use hallmark_spiffe::SpiffeId;
-use hallmark_state::{Action, Node as Row, NodeState, State, decide::ApprovalRules};
+use hallmark_state::{Action, AttestedFacts, Node as Row, NodeState, State, decide::ApprovalRules};
 use tonic::Status;
 
 use super::{
@@ -14,7 +14,6 @@ use super::{
 };
 use crate::{
     api::agent_admin,
-    attest::Facts,
     caller::{self, Caller},
     convert::{id_message, next_page},
     journal::Journal,
@@ -103,11 +102,11 @@ fn of_line(rules: &ApprovalRules, state: &State, line: &InventoryItem) -> Node {
 }
 
 fn of_row(rules: &ApprovalRules, state: &State, row: &Row, now: i64) -> Node {
-    let (facts, known) = (Facts::from_json(&row.facts), state.inventory());
+    let (facts, known) = (AttestedFacts::from_json(&row.facts), state.inventory());
     let line = row
         .ek_sha256
         .and_then(|ek| known.line(&EkId::Spki(ek)))
-        .or_else(|| known.line(&EkId::parse(&facts.ek_name).ok()?));
+        .or_else(|| known.line(&EkId::parse(&hex::encode(&facts.ek_name)).ok()?));
     let lifetime = rules.lifetime;
     let in_force = row.ek_sha256.map_or_else(Vec::new, |ek| {
         row.approvals.in_force(&ek, now, lifetime).copied().collect()

@@ -1,6 +1,6 @@
 //! Certificates of the authority that have ended leave the bundle.
 
-use crate::{Change, Decision, Event, View, What, journal::sha256, state::hex};
+use crate::{Change, Decision, Event, View, What, journal::sha256};
 
 /// A certificate of the bundle that has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub fn remove_ended(view: View<'_>, ended: &[EndedCertificate]) -> Decision {
             act: "x509-authority-end".to_owned(),
             reason: None,
             facts: vec![
-                ("certificate_sha256".to_owned(), hex(&sha256(certificate))),
+                ("certificate_sha256".to_owned(), hex::encode(sha256(certificate))),
                 ("ended".to_owned(), ended.clone()),
             ],
         };

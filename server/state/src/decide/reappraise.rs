@@ -6,7 +6,7 @@ use hallmark_node::NodeId;
 use hallmark_policy::{AppraisalChange, AppraisalResult};
 use hallmark_spiffe::SpiffeId;
 
-use crate::{Appraised, Change, Decision, Event, Node, NodeFacts, Outcome, View, What};
+use crate::{Appraised, Change, Decision, Event, Node, NodeFacts, Outcome, RefusingRule, View, What};
 
 /// What the rules find in what a node proved last.
 #[derive(Debug, Clone)]
@@ -42,8 +42,8 @@ pub fn reappraise_page(
     for judged in page {
         let Some(node) = view.node(&judged.node) else { continue };
         // Who proved something since was judged by that; and a time that came into doubt says nothing any more.
-        let newest = view.attestation(&judged.node);
-        let newest = newest.map(|state| (state.revision, state.quote_clock.seen_at));
+        let attestation = view.attestation(&judged.node);
+        let newest = attestation.map(|state| (state.revision, state.quote_clock.seen_at));
         // What is denied to one EK of a machine is denied to all.
         let _ = view.machines();
         let listed = NodeId::ek_of(&judged.node).map(|ek| view.unprotected().listed_with(&ek));
@@ -66,7 +66,8 @@ pub fn reappraise_page(
             });
             continue;
         };
-        events.push(event(&judged.node, result, was_trusted, cause));
+        let evidence_sha256 = attestation.and_then(|state| state.evidence_sha256);
+        events.push(event(&judged.node, result, was_trusted, cause, evidence_sha256));
         changes.push(Change::PutNode(Arc::new(Node {
             untrusted_reason: result
                 .refusal()
@@ -84,7 +85,13 @@ pub fn reappraise_page(
     (view.decide(changes, events), moved)
 }
 
-fn event(node: &SpiffeId, result: &AppraisalResult, was_trusted: bool, cause: &str) -> Event {
+fn event(
+    node: &SpiffeId,
+    result: &AppraisalResult,
+    was_trusted: bool,
+    cause: &str,
+    evidence_sha256: Option<[u8; 32]>,
+) -> Event {
     let refusal = result.refusal();
     Event {
         subject: node.as_str().into(),
@@ -97,8 +104,8 @@ fn event(node: &SpiffeId, result: &AppraisalResult, was_trusted: bool, cause: &s
         what: What::Reappraised {
             cause: cause.to_owned(),
             was_trusted,
-            // Strings and truth values always have a JSON form.
-            reason: refusal.and_then(|reason| serde_json::to_string(reason).ok()),
+            reason: refusal.map(|reason| RefusingRule::from(reason).into()),
+            evidence_sha256,
         },
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use hallmark_spiffe::x509::SerialHex;
 use serde_json::{Map, Value, json};
 
-use super::{Event, ReadableRecord, Transaction, What};
+use super::{Event, EventPart, ReadableRecord, Transaction, What};
 use crate::{Entry, NodeState};
 
 impl Event {
@@ -32,7 +32,13 @@ impl Event {
                 remote,
                 attestation_type,
                 facts,
-            } => format!(r#"{{"facts":{facts},"remote":"{remote}","type":"{attestation_type}"}}"#),
+                evidence_sha256,
+            } => {
+                let (facts, kind) = (facts.to_json(), json!(attestation_type));
+                let evidence = evidence_sha256.map(|it| format!(r#""evidence_sha256":"{}","#, hex::encode(it)));
+                let evidence = evidence.unwrap_or_default();
+                format!(r#"{{{evidence}"facts":{facts},"remote":"{remote}","type":{kind}}}"#)
+            }
             What::SvidIntent {
                 serial,
                 expires_at,
@@ -50,26 +56,38 @@ impl Event {
     }
 }
 
-fn value(what: &What, actor: &str) -> Value {
+fn verdict(what: &What) -> Value {
     match what {
         What::Refused {
             remote,
             attestation_type,
             text,
             compared,
-        } => json!({
-            "remote": remote.to_string(), "type": attestation_type, "text": text, "compared": compared,
-        }),
+            evidence_sha256,
+        } => with_evidence(
+            json!({ "remote": remote.to_string(), "type": attestation_type, "text": text, "compared": compared }),
+            evidence_sha256.as_ref(),
+        ),
         What::Reappraised {
             cause,
             was_trusted,
             reason,
+            evidence_sha256,
         } => {
-            let reason = reason
-                .as_deref()
-                .and_then(|reason| serde_json::from_str::<Value>(reason).ok());
-            json!({ "cause": cause, "was_trusted": was_trusted, "reason": reason })
+            let reason = reason.as_ref().map(EventPart::to_json);
+            let reason = reason.and_then(|reason| serde_json::from_str::<Value>(&reason).ok());
+            with_evidence(
+                json!({ "cause": cause, "was_trusted": was_trusted, "reason": reason }),
+                evidence_sha256.as_ref(),
+            )
         }
+        _ => Value::Null,
+    }
+}
+
+fn value(what: &What, actor: &str) -> Value {
+    match what {
+        What::Refused { .. } | What::Reappraised { .. } => verdict(what),
         What::NodeStep { act, from, to, reason } => {
             let name = |state: Option<NodeState>| state.map_or("unknown", NodeState::as_str);
             json!({ "act": act, "by": actor, "from": name(*from), "to": name(*to), "reason": reason })
@@ -123,8 +141,25 @@ fn value(what: &What, actor: &str) -> Value {
             detail.extend(facts.iter().map(|(name, fact)| (name.clone(), json!(fact))));
             Value::Object(detail)
         }
+        What::RollbackAccepted {
+            code,
+            found,
+            incarnation,
+            reason,
+        } => json!({
+            "act": "store-rollback-accepted", "by": actor, "reason": reason,
+            "code": code, "found": found, "incarnation": format!("{incarnation:032x}"),
+        }),
         What::Accepted { .. } | What::SvidIntent { .. } | What::SvidOutcome { .. } | What::Older { .. } => Value::Null,
     }
+}
+
+/// The same, with the SHA-256 of the evidence that a verdict rests on, where it is known.
+fn with_evidence(mut detail: Value, sha256: Option<&[u8; 32]>) -> Value {
+    if let (Value::Object(detail), Some(sha256)) = (&mut detail, sha256) {
+        detail.insert("evidence_sha256".to_owned(), hex::encode(sha256).into());
+    }
+    detail
 }
 
 /// What an entry gives, to whom. Fields that say nothing are left out.

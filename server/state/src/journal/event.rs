@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc};
 use hallmark_reason::ReasonCode;
 use hallmark_spiffe::SpiffeId;
 
-use super::{Outcome, RecordKind};
+use super::{AttestedFacts, EventPart, Outcome, RecordKind, RefusingRule};
 use crate::{Entry, NodeState};
 
 /// What happened, about whom, how it came out, and why. Its canonical bytes are made by
@@ -32,8 +32,10 @@ pub enum What {
         remote: SocketAddr,
         /// How it attested.
         attestation_type: String,
-        /// What it proved, for people: JSON of the server's `Facts`.
-        facts: String,
+        /// What it proved, for people.
+        facts: EventPart<AttestedFacts>,
+        /// The SHA-256 of the evidence that was judged; `None` in records from before that digest.
+        evidence_sha256: Option<[u8; 32]>,
     },
     /// An attestation was refused, or failed.
     Refused {
@@ -45,6 +47,9 @@ pub enum What {
         text: String,
         /// Both values compared.
         compared: Option<String>,
+        /// The SHA-256 of the evidence that the rules refuse; `None` where it did not come to that, and in records from before
+        /// that digest.
+        evidence_sha256: Option<[u8; 32]>,
     },
     /// A node was judged again, and its verdict or its selectors changed.
     Reappraised {
@@ -52,8 +57,10 @@ pub enum What {
         cause: String,
         /// Whether it was trusted before.
         was_trusted: bool,
-        /// The rule that refuses it, as JSON of the policy's `Reason`; `None` for one that is trusted.
-        reason: Option<String>,
+        /// The rule that refuses it; `None` for one that is trusted.
+        reason: Option<EventPart<RefusingRule>>,
+        /// The SHA-256 of the evidence that was judged; `None` where that was kept before there was such a digest.
+        evidence_sha256: Option<[u8; 32]>,
     },
     /// An SVID is about to be signed.
     SvidIntent {
@@ -136,6 +143,17 @@ pub enum What {
         reason: Option<String>,
         /// Further facts, by name.
         facts: Vec<(String, String)>,
+    },
+    /// An operator accepted a store whose journal does not have all that was recorded.
+    RollbackAccepted {
+        /// The reason code of what was found.
+        code: String,
+        /// What was found.
+        found: String,
+        /// What tells the store from then on from what it was.
+        incarnation: u128,
+        /// Why, in the operator's words.
+        reason: String,
     },
     /// A record from before the journal.
     Older {

@@ -308,6 +308,7 @@ fn verdict(outcome: Outcome) -> Event {
             attestation_type: "tpm2".into(),
             text: String::new(),
             compared: None,
+            evidence_sha256: None,
         },
     }
 }

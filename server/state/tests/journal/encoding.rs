@@ -4,7 +4,8 @@ use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 
 use hallmark_spiffe::{Selector, TrustDomain};
 use hallmark_state::{
-    Change, Entry, EntryAct, Event, NodeState, Outcome, PolicyFile, RecordKind, Transaction, What,
+    AttestedFacts, Change, Entry, EntryAct, Event, EventPart, LoggedEvent, NodeState, Outcome, PcrFact, PolicyFile,
+    ReasonFact, RecordKind, RefusingRule, Transaction, What,
     journal::{
         encoding::{self, EncodingError, decode_events, encode, event_bytes},
         sha256,
@@ -64,27 +65,104 @@ fn remotes() -> impl Strategy<Value = SocketAddr> {
     any::<(std::net::IpAddr, u16)>().prop_map(SocketAddr::from)
 }
 
-fn verdicts() -> BoxedStrategy<What> {
-    let accepted = (remotes(), texts(), texts()).prop_map(|(remote, attestation_type, facts)| What::Accepted {
-        remote,
-        attestation_type,
-        facts,
+fn bytes() -> impl Strategy<Value = Vec<u8>> {
+    vec(any::<u8>(), 0..8)
+}
+
+fn facts() -> impl Strategy<Value = AttestedFacts> {
+    let all = (any::<[u8; 32]>(), vec(texts(), 10), vec(bytes(), 5), any::<[i64; 2]>());
+    let clock = any::<(bool, u64, u32, u32)>();
+    let pcrs = vec((texts(), any::<u32>(), bytes()), 0..3);
+    let reasons = vec((texts(), texts()), 0..3);
+    let facts = (all, clock, pcrs, reasons);
+    facts.prop_map(|((ek, texts, bytes, times), clock, pcrs, reasons)| AttestedFacts {
+        ek_sha256: ek.to_vec(),
+        ek_name: bytes[0].clone(),
+        ek_issuer: texts[0].clone(),
+        ek_serial: texts[1].clone(),
+        ek_not_after: times[0],
+        enrolled_by: texts[2].clone(),
+        manufacturer: texts[3].clone(),
+        model: texts[4].clone(),
+        firmware_version: texts[5].clone(),
+        class: texts[6].clone(),
+        ak_name: bytes[1].clone(),
+        ak_activated: clock.0,
+        svid_key_sha256: bytes[2].clone(),
+        nonce: bytes[3].clone(),
+        binding: bytes[4].clone(),
+        pcrs: pcrs
+            .into_iter()
+            .map(|(bank, pcr, digest)| PcrFact { bank, pcr, digest })
+            .collect(),
+        clock: clock.1,
+        reset_count: clock.2,
+        restart_count: clock.3,
+        verdict: texts[7].clone(),
+        reasons: reasons
+            .into_iter()
+            .map(|(code, text)| ReasonFact { code, text })
+            .collect(),
+        svid_serial: texts[8].clone(),
+        svid_not_after: times[1],
+        authority_key_label: texts[9].clone(),
+    })
+}
+
+fn rules() -> impl Strategy<Value = RefusingRule> {
+    let event = (any::<[u32; 2]>(), texts(), texts());
+    let event = event.prop_map(|([number, pcr], kind, text)| LoggedEvent {
+        number,
+        pcr,
+        kind,
+        text,
     });
-    let refused =
-        (remotes(), texts(), texts(), option::of(texts())).prop_map(|(remote, attestation_type, text, compared)| {
-            What::Refused {
+    let values = vec(option::of(texts()), 3);
+    let rule = (vec(texts(), 4), any::<[bool; 2]>(), values, option::of(event));
+    rule.prop_map(|(texts, [holds, dry_run], values, first_event)| RefusingRule {
+        code: texts[0].clone(),
+        holds,
+        dry_run,
+        policy: texts[1].clone(),
+        rule: texts[2].clone(),
+        text: texts[3].clone(),
+        expected: values[0].clone(),
+        actual: values[1].clone(),
+        compared: values[2].clone(),
+        first_event,
+    })
+}
+
+fn verdicts() -> BoxedStrategy<What> {
+    let digests = || option::of(any::<[u8; 32]>());
+    let facts = prop_oneof![facts().prop_map(EventPart::from), texts().prop_map(EventPart::Json)];
+    let accepted =
+        (remotes(), texts(), facts, digests()).prop_map(|(remote, attestation_type, facts, evidence_sha256)| {
+            What::Accepted {
                 remote,
                 attestation_type,
-                text,
-                compared,
+                facts,
+                evidence_sha256,
             }
         });
-    let again =
-        (texts(), any::<bool>(), option::of(texts())).prop_map(|(cause, was_trusted, reason)| What::Reappraised {
+    let refused = (remotes(), texts(), texts(), option::of(texts()), digests()).prop_map(
+        |(remote, attestation_type, text, compared, evidence_sha256)| What::Refused {
+            remote,
+            attestation_type,
+            text,
+            compared,
+            evidence_sha256,
+        },
+    );
+    let rule = prop_oneof![rules().prop_map(EventPart::from), texts().prop_map(EventPart::Json)];
+    let again = (texts(), any::<bool>(), option::of(rule), digests()).prop_map(
+        |(cause, was_trusted, reason, evidence_sha256)| What::Reappraised {
             cause,
             was_trusted,
             reason,
-        });
+            evidence_sha256,
+        },
+    );
     prop_oneof![accepted, refused, again].boxed()
 }
 
@@ -146,8 +224,16 @@ fn acts() -> BoxedStrategy<What> {
         RecordKind::SvidOutcome,
         RecordKind::Admin,
     ]);
+    let rollback = (texts(), texts(), any::<u128>(), texts()).prop_map(|(code, found, incarnation, reason)| {
+        What::RollbackAccepted {
+            code,
+            found,
+            incarnation,
+            reason,
+        }
+    });
     let older = (kinds, any::<i64>(), texts()).prop_map(|(kind, at, detail)| What::Older { kind, at, detail });
-    prop_oneof![step, entry, imported, removed, file, authority, older].boxed()
+    prop_oneof![step, entry, imported, removed, file, authority, rollback, older].boxed()
 }
 
 fn events() -> impl Strategy<Value = Event> {
@@ -319,7 +405,8 @@ fn what_is_spelt_otherwise_is_refused() {
     let accepted = What::Accepted {
         remote: "[::1]:80".parse().unwrap(),
         attestation_type: "tpm2".into(),
-        facts: "{}".into(),
+        facts: AttestedFacts::default().into(),
+        evidence_sha256: None,
     };
     for (what, from, to) in [
         (&step, "active", "Active"),

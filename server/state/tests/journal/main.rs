@@ -15,4 +15,5 @@ mod ids;
 mod node_load;
 mod samples;
 mod tail;
+mod verdicts;
 mod view;

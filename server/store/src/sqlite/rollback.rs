@@ -44,17 +44,13 @@ impl Acceptance {
         let incarnation = mark::incarnation()?;
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let now = now.ok().and_then(|since| i64::try_from(since.as_secs()).ok());
-        let facts = [
-            ("code", refusal.code().as_str().to_owned()),
-            ("found", refusal.compared().unwrap_or_default()),
-            ("incarnation", format!("{incarnation:032x}")),
-        ];
         let event = Event::done(
             "store",
-            What::Authority {
-                act: "store-rollback-accepted".into(),
-                reason: Some(self.reason.clone()),
-                facts: facts.map(|(name, value)| (name.to_owned(), value)).into(),
+            What::RollbackAccepted {
+                code: refusal.code().as_str().to_owned(),
+                found: refusal.compared().unwrap_or_default(),
+                incarnation,
+                reason: self.reason.clone(),
             },
         );
         let record = head.push(Transaction {

@@ -12,8 +12,8 @@ use std::{
 
 use hallmark_spiffe::{Selector, SpiffeId, TrustDomain};
 use hallmark_state::{
-    Appraised, Approvals, Change, Configured, Entry, EntryId, Event, EventRange, Expect, Node, NodeState, NodeSvid,
-    Outcome, Record, RecordQuery, State, StoredRecord, Transaction, What,
+    Appraised, Approvals, AttestedFacts, Change, Configured, Entry, EntryId, Event, EventRange, Expect, Node,
+    NodeState, NodeSvid, Outcome, Record, RecordQuery, State, StoredRecord, Transaction, What,
 };
 use hallmark_store::{Follower, Store};
 
@@ -153,14 +153,20 @@ pub(crate) fn verdict(subject: &str, outcome: Outcome) -> Event {
             attestation_type,
             text,
             compared,
+            evidence_sha256: Some([0xe1; 32]),
         };
         ("HM-VERIFY-0001", what)
     } else {
-        let facts = r#"{"why":"because"}"#.to_owned();
+        let facts = AttestedFacts {
+            ek_sha256: vec![0xa1; 32],
+            verdict: "trusted".to_owned(),
+            ..AttestedFacts::default()
+        };
         let what = What::Accepted {
             remote,
             attestation_type,
-            facts,
+            facts: facts.into(),
+            evidence_sha256: Some([0xe1; 32]),
         };
         ("", what)
     };

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use hallmark_policy::AppraisalResult;
 use hallmark_state::{
-    AttestationState, Decision, Event, Expect, Key, NewEvidence, NodeEvidence, NodeSvid, Outcome, View, What,
+    AttestationState, AttestedFacts, Decision, Event, Expect, Key, NewEvidence, NodeEvidence, NodeSvid, Outcome, View,
+    What,
     decide::{
         Accepted, Admission, AttestRefusal, Basis, Evidence, Proven, accept, prove_names, refuse, take_back,
         wait_for_approval,
@@ -193,7 +194,8 @@ fn verdict(machine: &Machine, code: Option<&'static str>) -> Event {
             What::Accepted {
                 remote,
                 attestation_type,
-                facts: "{}".to_owned(),
+                facts: AttestedFacts::default().into(),
+                evidence_sha256: None,
             },
         ),
         Some(code) => (
@@ -203,6 +205,7 @@ fn verdict(machine: &Machine, code: Option<&'static str>) -> Event {
                 attestation_type,
                 text: format!("{code} of {}", hex(&machine.ek)),
                 compared: None,
+                evidence_sha256: None,
             },
         ),
     };

@@ -1,13 +1,13 @@
 //! Messages of events.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use super::{
     EncodingError,
-    rows::{EntryMessage, entry, entry_message},
+    rows::{EntryMessage, entry, entry_message, hash, serial},
     wrong,
 };
-use crate::{EntryAct, Event, NodeState, Outcome, RecordKind, What};
+use crate::{AttestedFacts, EntryAct, Event, EventPart, NodeState, Outcome, RecordKind, RefusingRule, What};
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct EventMessage {
@@ -17,16 +17,16 @@ pub(super) struct EventMessage {
     outcome: i64,
     #[prost(string, tag = "3")]
     code: String,
-    #[prost(oneof = "Kind", tags = "4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15")]
+    #[prost(oneof = "Kind", tags = "4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16")]
     kind: Option<Kind>,
 }
 
 #[derive(Clone, PartialEq, prost::Oneof)]
 enum Kind {
     #[prost(message, tag = "4")]
-    Accepted(VerdictMessage),
+    Accepted(AcceptedMessage),
     #[prost(message, tag = "5")]
-    Refused(VerdictMessage),
+    Refused(RefusedMessage),
     #[prost(message, tag = "6")]
     Reappraised(ReappraisedMessage),
     #[prost(message, tag = "7")]
@@ -47,19 +47,37 @@ enum Kind {
     Authority(AuthorityMessage),
     #[prost(message, tag = "15")]
     Older(OlderMessage),
+    #[prost(message, tag = "16")]
+    RollbackAccepted(RollbackAcceptedMessage),
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct VerdictMessage {
+struct AcceptedMessage {
     #[prost(string, tag = "1")]
     remote: String,
     #[prost(string, tag = "2")]
     attestation_type: String,
-    /// The facts, or the text of the refusal.
+    /// In records from before `facts`.
+    #[prost(string, tag = "3")]
+    facts_json: String,
+    #[prost(message, optional, boxed, tag = "4")]
+    facts: Option<Box<AttestedFacts>>,
+    #[prost(bytes = "vec", optional, tag = "5")]
+    evidence_sha256: Option<Vec<u8>>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct RefusedMessage {
+    #[prost(string, tag = "1")]
+    remote: String,
+    #[prost(string, tag = "2")]
+    attestation_type: String,
     #[prost(string, tag = "3")]
     text: String,
     #[prost(string, optional, tag = "4")]
     compared: Option<String>,
+    #[prost(bytes = "vec", optional, tag = "5")]
+    evidence_sha256: Option<Vec<u8>>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -68,8 +86,13 @@ struct ReappraisedMessage {
     cause: String,
     #[prost(bool, tag = "2")]
     was_trusted: bool,
+    /// In records from before `rule`.
     #[prost(string, optional, tag = "3")]
-    reason: Option<String>,
+    rule_json: Option<String>,
+    #[prost(message, optional, boxed, tag = "4")]
+    rule: Option<Box<RefusingRule>>,
+    #[prost(bytes = "vec", optional, tag = "5")]
+    evidence_sha256: Option<Vec<u8>>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -172,6 +195,18 @@ struct FactMessage {
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
+struct RollbackAcceptedMessage {
+    #[prost(string, tag = "1")]
+    code: String,
+    #[prost(string, tag = "2")]
+    found: String,
+    #[prost(bytes = "vec", tag = "3")]
+    incarnation: Vec<u8>,
+    #[prost(string, tag = "4")]
+    reason: String,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
 struct OlderMessage {
     #[prost(int64, tag = "1")]
     kind: i64,
@@ -197,32 +232,45 @@ fn kind(what: &What) -> Kind {
             remote,
             attestation_type,
             facts,
-        } => Kind::Accepted(VerdictMessage {
-            remote: remote.to_string(),
-            attestation_type,
-            text: facts,
-            compared: None,
-        }),
+            evidence_sha256,
+        } => {
+            let (facts, facts_json) = typed_or_json(facts);
+            Kind::Accepted(AcceptedMessage {
+                remote: remote.to_string(),
+                attestation_type,
+                facts_json: facts_json.unwrap_or_default(),
+                facts,
+                evidence_sha256: evidence_sha256.map(Vec::from),
+            })
+        }
         What::Refused {
             remote,
             attestation_type,
             text,
             compared,
-        } => Kind::Refused(VerdictMessage {
+            evidence_sha256,
+        } => Kind::Refused(RefusedMessage {
             remote: remote.to_string(),
             attestation_type,
             text,
             compared,
+            evidence_sha256: evidence_sha256.map(Vec::from),
         }),
         What::Reappraised {
             cause,
             was_trusted,
             reason,
-        } => Kind::Reappraised(ReappraisedMessage {
-            cause,
-            was_trusted,
-            reason,
-        }),
+            evidence_sha256,
+        } => {
+            let (rule, rule_json) = reason.map_or((None, None), typed_or_json);
+            Kind::Reappraised(ReappraisedMessage {
+                cause,
+                was_trusted,
+                rule_json,
+                rule,
+                evidence_sha256: evidence_sha256.map(Vec::from),
+            })
+        }
         What::SvidIntent {
             serial,
             expires_at,
@@ -292,11 +340,29 @@ fn kind(what: &What) -> Kind {
                 facts: facts.collect(),
             })
         }
+        What::RollbackAccepted {
+            code,
+            found,
+            incarnation,
+            reason,
+        } => Kind::RollbackAccepted(RollbackAcceptedMessage {
+            code,
+            found,
+            incarnation: incarnation.to_be_bytes().to_vec(),
+            reason,
+        }),
         What::Older { kind, at, detail } => Kind::Older(OlderMessage {
             kind: kind.number(),
             at,
             detail,
         }),
+    }
+}
+
+fn typed_or_json<T: Clone>(part: EventPart<T>) -> (Option<Box<T>>, Option<String>) {
+    match part {
+        EventPart::Typed(part) => (Some(Box::new(Arc::unwrap_or_clone(part))), None),
+        EventPart::Json(json) => (None, Some(json)),
     }
 }
 
@@ -311,26 +377,12 @@ pub(super) fn event(message: EventMessage) -> Result<Event, EncodingError> {
 }
 
 fn what(kind: Kind) -> Result<What, EncodingError> {
-    let remote = |text: &str| text.parse().map_err(|_| wrong("address"));
     Ok(match kind {
-        Kind::Accepted(it) => What::Accepted {
-            remote: remote(&it.remote)?,
-            attestation_type: it.attestation_type,
-            facts: it.text,
-        },
-        Kind::Refused(it) => What::Refused {
-            remote: remote(&it.remote)?,
-            attestation_type: it.attestation_type,
-            text: it.text,
-            compared: it.compared,
-        },
-        Kind::Reappraised(it) => What::Reappraised {
-            cause: it.cause,
-            was_trusted: it.was_trusted,
-            reason: it.reason,
-        },
+        Kind::Accepted(it) => accepted(it)?,
+        Kind::Refused(it) => refused(it)?,
+        Kind::Reappraised(it) => reappraised(it)?,
         Kind::SvidIntent(it) => What::SvidIntent {
-            serial: u128::from_be_bytes(it.serial.try_into().map_err(|_| wrong("serial number"))?),
+            serial: serial(it.serial)?,
             expires_at: it.expires_at,
             entry: it.entry.into(),
             holder: it.holder.map(Into::into),
@@ -385,10 +437,52 @@ fn what(kind: Kind) -> Result<What, EncodingError> {
             reason: it.reason,
             facts: it.facts.into_iter().map(|fact| (fact.name, fact.value)).collect(),
         },
+        Kind::RollbackAccepted(it) => What::RollbackAccepted {
+            code: it.code,
+            found: it.found,
+            incarnation: serial(it.incarnation).map_err(|_| wrong("incarnation"))?,
+            reason: it.reason,
+        },
         Kind::Older(it) => What::Older {
             kind: RecordKind::from_number(it.kind).ok_or_else(|| wrong("kind of record"))?,
             at: it.at,
             detail: it.detail,
         },
     })
+}
+
+fn accepted(it: AcceptedMessage) -> Result<What, EncodingError> {
+    Ok(What::Accepted {
+        remote: remote(&it.remote)?,
+        attestation_type: it.attestation_type,
+        facts: typed(it.facts).unwrap_or(EventPart::Json(it.facts_json)),
+        evidence_sha256: it.evidence_sha256.as_deref().map(hash).transpose()?,
+    })
+}
+
+fn refused(it: RefusedMessage) -> Result<What, EncodingError> {
+    Ok(What::Refused {
+        remote: remote(&it.remote)?,
+        attestation_type: it.attestation_type,
+        text: it.text,
+        compared: it.compared,
+        evidence_sha256: it.evidence_sha256.as_deref().map(hash).transpose()?,
+    })
+}
+
+fn reappraised(it: ReappraisedMessage) -> Result<What, EncodingError> {
+    Ok(What::Reappraised {
+        cause: it.cause,
+        was_trusted: it.was_trusted,
+        reason: typed(it.rule).or_else(|| it.rule_json.map(EventPart::Json)),
+        evidence_sha256: it.evidence_sha256.as_deref().map(hash).transpose()?,
+    })
+}
+
+fn remote(text: &str) -> Result<SocketAddr, EncodingError> {
+    text.parse().map_err(|_| wrong("address"))
+}
+
+fn typed<T>(part: Option<Box<T>>) -> Option<EventPart<T>> {
+    part.map(|part| EventPart::from(*part))
 }
