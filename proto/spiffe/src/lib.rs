@@ -7,10 +7,12 @@
 mod bundle;
 mod id;
 mod selector;
+mod selector_set;
 mod trust_domain;
 pub mod x509;
 
 pub use bundle::{Bundle, BundleError};
 pub use id::{IdError, SpiffeId};
 pub use selector::{Selector, SelectorError};
+pub use selector_set::SelectorSet;
 pub use trust_domain::TrustDomain;

@@ -2,7 +2,7 @@
 
 use std::{borrow::Borrow, collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
-use hallmark_spiffe::{Selector, SpiffeId, TrustDomain};
+use hallmark_spiffe::{SelectorSet, SpiffeId, TrustDomain};
 
 use crate::{EntryError, Role};
 
@@ -66,7 +66,7 @@ pub struct Entry {
     /// Below whom: an agent's id, a node alias, or another entry's SPIFFE ID.
     pub parent_id: SpiffeId,
     /// All of these must be among the facts found of the caller.
-    pub selectors: BTreeSet<Selector>,
+    pub selectors: SelectorSet,
     /// Lifetime of X509-SVIDs; zero means the server's default.
     pub x509_svid_ttl: Duration,
     /// Lifetime of JWT-SVIDs; zero means the server's default.

@@ -20,14 +20,14 @@ pub enum Match {
 }
 
 impl Match {
-    /// Compares `held` (the entry's) with `asked`.
-    #[must_use]
-    pub fn compare<T: Ord>(self, held: &BTreeSet<T>, asked: &BTreeSet<T>) -> bool {
+    /// Compares `held` (the entry's, in its order, each once) with `asked`.
+    pub fn compare<'a, T: Ord + 'a>(self, held: impl IntoIterator<Item = &'a T>, asked: &BTreeSet<T>) -> bool {
+        let mut held = held.into_iter();
         match self {
-            Self::Exact => held == asked,
-            Self::Subset => held.is_subset(asked),
-            Self::Superset => held.is_superset(asked),
-            Self::Any => !held.is_disjoint(asked),
+            Self::Exact => held.eq(asked),
+            Self::Subset => held.all(|one| asked.contains(one)),
+            Self::Superset => held.filter(|one| asked.contains(*one)).count() == asked.len(),
+            Self::Any => held.any(|one| asked.contains(one)),
         }
     }
 }

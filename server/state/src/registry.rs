@@ -25,8 +25,6 @@ pub struct Registry {
     order: Places,
     by_parent: HashMap<SpiffeId, Places>,
     by_spiffe_id: HashMap<SpiffeId, Places>,
-    /// Key: the id to be held, and the parent.
-    by_pair: HashMap<(SpiffeId, SpiffeId), Places>,
     /// Node aliases, each filed under one of its selectors, so that a node finds its own among many.
     aliases: HashMap<Selector, Places>,
     /// Entries that give a role.
@@ -47,7 +45,6 @@ impl Registry {
             order: Places::none(),
             by_parent: HashMap::new(),
             by_spiffe_id: HashMap::new(),
-            by_pair: HashMap::new(),
             aliases: HashMap::new(),
             roles: Places::none(),
             load: EntryLoad::default(),
@@ -116,7 +113,6 @@ impl Registry {
         self.order.insert(place.clone());
         file(&mut self.by_parent, entry.parent_id.clone(), &place);
         file(&mut self.by_spiffe_id, entry.spiffe_id.clone(), &place);
-        file(&mut self.by_pair, pair_of(&entry), &place);
         if Role::ALL.iter().any(|role| entry.gives(*role)) {
             self.roles.insert(place.clone());
         }
@@ -137,7 +133,6 @@ impl Registry {
         self.roles.remove(&place);
         forget(&mut self.by_parent, &entry.parent_id, &place);
         forget(&mut self.by_spiffe_id, &entry.spiffe_id, &place);
-        forget(&mut self.by_pair, &pair_of(&entry), &place);
         if self.is_alias(&entry) {
             for selector in &entry.selectors {
                 forget(&mut self.aliases, selector, &place);
@@ -149,7 +144,7 @@ impl Registry {
     /// The entry, other than `entry` itself, that says the same: see [`Entry::is_similar`].
     #[must_use]
     pub fn similar(&self, entry: &Entry) -> Option<&Arc<Entry>> {
-        let places = self.by_pair.get(&pair_of(entry))?;
+        let places = self.fewest(&entry.spiffe_id, &entry.parent_id)?;
         self.at(places)
             .find(|other| other.id != entry.id && other.is_similar(entry))
     }
@@ -207,11 +202,17 @@ impl Registry {
     /// The smallest index that holds everything the filter can match.
     fn candidates(&self, filter: &Filter) -> Option<&Places> {
         match (&filter.spiffe_id, &filter.parent_id) {
-            (Some(id), Some(parent)) => self.by_pair.get(&(id.clone(), parent.clone())),
+            (Some(id), Some(parent)) => self.fewest(id, parent),
             (Some(id), None) => self.by_spiffe_id.get(id),
             (None, Some(parent)) => self.by_parent.get(parent),
             (None, None) => Some(&self.order),
         }
+    }
+
+    /// The places with this SPIFFE ID or those below this parent, whichever are fewer; `None` where one of them has none.
+    fn fewest(&self, id: &SpiffeId, parent: &SpiffeId) -> Option<&Places> {
+        let (held, below) = (self.by_spiffe_id.get(id)?, self.by_parent.get(parent)?);
+        Some(if held.len() < below.len() { held } else { below })
     }
 
     fn at<'a>(&'a self, places: &'a Places) -> impl Iterator<Item = &'a Arc<Entry>> {
@@ -229,8 +230,4 @@ impl Registry {
 
 fn place_of(entry: &Entry) -> Place {
     (entry.created_at, entry.id.clone())
-}
-
-fn pair_of(entry: &Entry) -> (SpiffeId, SpiffeId) {
-    (entry.spiffe_id.clone(), entry.parent_id.clone())
 }

@@ -87,8 +87,13 @@ fn json(value: &impl serde::Serialize) -> Value {
     text(serde_json::to_string(value).unwrap())
 }
 
-fn selectors(selectors: &BTreeSet<Selector>) -> Value {
-    json(&selectors.iter().map(|it| (it.kind(), it.value())).collect::<Vec<_>>())
+fn selectors<'a>(selectors: impl IntoIterator<Item = &'a Selector>) -> Value {
+    json(
+        &selectors
+            .into_iter()
+            .map(|it| (it.kind(), it.value()))
+            .collect::<Vec<_>>(),
+    )
 }
 
 fn entry_row(it: &Entry) -> Vec<Value> {

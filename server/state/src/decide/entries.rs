@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use hallmark_spiffe::{Selector, SpiffeId, TrustDomain};
+use hallmark_spiffe::{SelectorSet, SpiffeId, TrustDomain};
 
 use super::{RoleGap, RoleHolder, entry_overlay::EntryOverlay, node_load::NodeLoads, role_stands};
 use crate::{Change, Decision, Entry, EntryAct, EntryDraft, EntryError, EntryId, Event, Key, Role, View, What};
@@ -106,7 +106,7 @@ pub fn delete_expired(view: View<'_>, limit: usize, now: i64) -> (Decision, usiz
 }
 
 /// What two entries that say the same share.
-type Likeness = (SpiffeId, SpiffeId, BTreeSet<Selector>);
+type Likeness = (SpiffeId, SpiffeId, SelectorSet);
 
 /// Changes of entries over the state as it is: checked, not yet durable.
 #[derive(Debug, Default)]

@@ -36,6 +36,6 @@ pub(crate) fn entry(name: &str, path: &str, parent: &str, all: &[&str]) -> Entry
     let mut entry = draft().validate(&td(), |_| true, eid(name), NOW).unwrap();
     entry.spiffe_id = id(path);
     entry.parent_id = id(parent);
-    entry.selectors = selectors(all);
+    entry.selectors = selectors(all).into_iter().collect();
     entry
 }

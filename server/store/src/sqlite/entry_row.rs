@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use hallmark_spiffe::{SpiffeId, TrustDomain};
+use hallmark_spiffe::{SelectorSet, SpiffeId, TrustDomain};
 use hallmark_state::{Entry, EntryId};
 use rusqlite::{Connection, Params, Row, ToSql};
 
@@ -80,7 +80,7 @@ struct Parsed {
     id: EntryId,
     spiffe_id: SpiffeId,
     parent_id: SpiffeId,
-    selectors: BTreeSet<hallmark_spiffe::Selector>,
+    selectors: SelectorSet,
     federates_with: BTreeSet<TrustDomain>,
     dns_names: Vec<String>,
 }

@@ -1,6 +1,6 @@
 //! Sets inside a row, as JSON.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use hallmark_spiffe::Selector;
 use hallmark_state::{Approval, Approvals};
@@ -8,8 +8,8 @@ use hallmark_state::{Approval, Approvals};
 use crate::StoreError;
 
 /// Selectors as `[["type","value"],…]`.
-pub(super) fn selectors(selectors: &BTreeSet<Selector>) -> String {
-    let pairs: Vec<(&str, &str)> = selectors.iter().map(|s| (s.kind(), s.value())).collect();
+pub(super) fn selectors<'a>(selectors: impl IntoIterator<Item = &'a Selector>) -> String {
+    let pairs: Vec<(&str, &str)> = selectors.into_iter().map(|s| (s.kind(), s.value())).collect();
     text(&pairs)
 }
 
@@ -39,7 +39,10 @@ fn text(value: &impl serde::Serialize) -> String {
 }
 
 /// Reads selectors back.
-pub(super) fn parse_selectors(json: &str, what: impl Fn() -> String) -> Result<BTreeSet<Selector>, StoreError> {
+pub(super) fn parse_selectors<S: FromIterator<Selector>>(
+    json: &str,
+    what: impl Fn() -> String,
+) -> Result<S, StoreError> {
     let pairs: Vec<(String, String)> = parse(json, &what)?;
     pairs
         .iter()

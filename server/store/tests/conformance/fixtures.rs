@@ -30,7 +30,7 @@ pub(crate) fn spiffe_id(path: &str) -> SpiffeId {
     SpiffeId::new(&trust_domain(), path).unwrap()
 }
 
-pub(crate) fn selectors(texts: &[&str]) -> BTreeSet<Selector> {
+pub(crate) fn selectors<S: FromIterator<Selector>>(texts: &[&str]) -> S {
     texts.iter().map(|text| Selector::parse(text).unwrap()).collect()
 }
 

@@ -7,7 +7,7 @@ use std::{
 
 use clap::Args;
 use hallmark_api::types;
-use hallmark_spiffe::{Selector, SpiffeId};
+use hallmark_spiffe::{SelectorSet, SpiffeId};
 use hallmark_state::{Entry, EntryDraft, EntryId};
 
 use super::{Context, declared::Declared, read, write};
@@ -122,7 +122,7 @@ impl Plan {
 }
 
 /// What makes two entries the same where a file gives no id.
-type Likeness = (SpiffeId, SpiffeId, BTreeSet<Selector>);
+type Likeness = (SpiffeId, SpiffeId, SelectorSet);
 
 fn likeness(entry: &Entry) -> Likeness {
     (
