@@ -98,9 +98,9 @@ pub fn act<T>(request: &tonic::Request<T>) -> Result<Act, Status> {
 /// A reason as it may be recorded.
 ///
 /// # Errors
-/// `InvalidArgument` when it is too long, or moves the cursor of whoever reads it.
+/// `InvalidArgument` when it is too long, or reads as another text than it is.
 pub fn reason(text: &str) -> Result<&str, Status> {
-    if text.len() > MAX_REASON || text.chars().any(char::is_control) {
+    if text.len() > MAX_REASON || hallmark_reason::misleading(text).is_some() {
         return Err(unrecordable());
     }
     Ok(text)
@@ -108,7 +108,7 @@ pub fn reason(text: &str) -> Result<&str, Status> {
 
 fn unrecordable() -> Status {
     Status::invalid_argument(format!(
-        "the reason is no UTF-8, has more than {MAX_REASON} bytes, or control characters"
+        "the reason is no UTF-8, has more than {MAX_REASON} bytes, or control or format characters"
     ))
 }
 
@@ -162,5 +162,19 @@ pub fn denial(agent: &Node) -> Option<DenialReason> {
         NodeState::Banned | NodeState::Retired => Some(DenialReason::Banned),
         NodeState::Suspended => Some(DenialReason::NotActive),
         NodeState::PreRegistered | NodeState::Pending => Some(DenialReason::NotAttested),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_reads_as_what_it_is() {
+        for refused in ["stolen\u{202e}nelots", "a\nb", "ad\u{200b}min", &"r".repeat(MAX_REASON + 1)] {
+            let status = reason(refused).unwrap_err();
+            assert_eq!(status.code(), tonic::Code::InvalidArgument, "{refused:?}");
+        }
+        assert_eq!(reason("gestohlen, f\u{fc}r Ticket 7").unwrap(), "gestohlen, f\u{fc}r Ticket 7");
     }
 }

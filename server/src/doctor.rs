@@ -82,7 +82,7 @@ async fn journal(config: &Config) -> Look {
     Ok(match verified.map_err(boxed)? {
         None => "the store has an older schema, which the next start brings up to date".into(),
         Some(journal) => format!(
-            "{} rows follow each other, up to record {} with the chain hash {}",
+            "{} rows follow each other, up to revision {} with the chain hash {}",
             journal.rows,
             journal.revision,
             hex::encode(journal.chain)

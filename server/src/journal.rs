@@ -8,7 +8,7 @@ mod unreadable_certificate;
 
 pub use act::Act;
 pub(crate) use failure::log_store_failure;
-pub use failure::store_failed;
+pub use failure::{read_failed, store_failed};
 pub use unreadable::Unreadable;
 pub(crate) use unreadable::UnreadableNodes;
 pub use unreadable_certificate::UnreadableCertificate;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use hallmark_host::answer::Form;
-use hallmark_reason::Coded as _;
+use hallmark_reason::{Coded as _, misleading};
 use hallmark_store::{SqliteOptions, SqliteStore, StoreError};
 use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
@@ -14,10 +14,18 @@ use crate::{config::Config, errors::StartError, run::parts};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// Why, for the record.
-    #[arg(long)]
+    #[arg(long, value_parser = visible)]
     reason: String,
     #[command(flatten)]
     pub(crate) form: Form,
+}
+
+/// A reason that reads as what it is.
+fn visible(text: &str) -> Result<String, String> {
+    match misleading(text) {
+        None => Ok(text.to_owned()),
+        Some(found) => Err(format!("the reason has the control or format character {found:?}")),
+    }
 }
 
 /// What was accepted.

@@ -122,6 +122,7 @@ fn every_fault_of_a_csv_has_its_code_and_place() {
         (format!("{good}{},,,,,\n", HASH.to_uppercase()), "HM-REG-0073", 3, 1),
         (with(&format!("{},,,,", "s".repeat(256))), "HM-REG-0075", 3, 2),
         (with(",a\u{1b}b,,,"), "HM-REG-0075", 3, 3),
+        (with(",a\u{202e}b,,,"), "HM-REG-0075", 3, 3),
         (with(",,site,,"), "HM-REG-0074", 3, 4),
         (with(",,Site=x,,"), "HM-REG-0074", 3, 4),
         (with(",,site=,,"), "HM-REG-0074", 3, 4),

@@ -5,9 +5,11 @@
 //! `docs/reference/reason-codes.md` is generated from it.
 
 mod catalogue;
+mod plain_text;
 mod spelling;
 
 pub use catalogue::{Reason, catalogue, lookup};
+pub use plain_text::misleading;
 pub use spelling::nearest;
 
 use std::fmt;

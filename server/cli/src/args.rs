@@ -45,7 +45,8 @@ pub(crate) struct Args {
     #[arg(short, long, global = true, help_heading = "Global options", value_name = "FORM", value_enum, default_value_t = Format::Table)]
     pub(crate) output: Format,
 
-    /// Longest wait for each answer, for example 10s
+    /// Longest wait for each answer, for example 10s; `policy apply` and `withdraw` wait longer while the server says how far
+    /// it is
     #[arg(long, global = true, help_heading = "Global options", value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
     pub(crate) timeout: Duration,
 

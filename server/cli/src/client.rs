@@ -33,6 +33,9 @@ const IMPORT: usize = 64 * 1024 * 1024;
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
     channel: Channel,
+    /// Another connection, on which no answer is late: whoever uses it watches the server meanwhile.
+    patient: Channel,
+    timeout: Duration,
 }
 
 impl Client {
@@ -43,13 +46,28 @@ impl Client {
             async move { Ok::<_, io::Error>(TokioIo::new(UnixStream::connect(path).await?)) }
         });
         // The name only fills the :authority header; the connector decides where to go.
-        let channel = Endpoint::from_static("http://localhost")
+        let endpoint = Endpoint::from_static("http://localhost").connect_timeout(timeout);
+        let patient = endpoint.connect_with_connector_lazy(connector.clone());
+        let channel = endpoint
             .timeout(timeout)
-            .connect_timeout(timeout)
             .connect_with_connector(connector)
             .await
             .map_err(|cause| unreachable(socket.to_owned(), &cause))?;
-        Ok(Self { channel })
+        Ok(Self {
+            channel,
+            patient,
+            timeout,
+        })
+    }
+
+    /// How long an answer may take.
+    pub(crate) const fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// For calls whose answer may take as long as the server says that it is at work.
+    pub(crate) fn patient_admin(&self) -> AdminClient<Channel> {
+        AdminClient::new(self.patient.clone()).max_decoding_message_size(SignedFile::MAX_BYTES)
     }
 
     pub(crate) fn admin(&self) -> AdminClient<Channel> {

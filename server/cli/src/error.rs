@@ -12,7 +12,7 @@ use hallmark_state::EntryError;
 use hallmark_verify::TrustError;
 use tonic::Code;
 
-use crate::exit::Exit;
+use crate::{exit::Exit, timestamp::rfc3339};
 
 /// What a file of `entry apply` is in messages.
 pub(crate) const ENTRIES_FILE: &str = "list of entries";
@@ -38,6 +38,8 @@ pub(crate) enum CliError {
     Unimplemented { message: String },
     #[error("the server failed: {message}")]
     Server { message: String },
+    #[error("the server's answer did not arrive: whether the change was made is not known")]
+    OutcomeUnknown { cause: String, look: &'static str },
     #[error("a message between this program and the server is larger than its reader takes")]
     TooLarge { sizes: String },
     #[error("the server's answer cannot be read: {what}")]
@@ -54,6 +56,8 @@ pub(crate) enum CliError {
     NotConfirmed,
     #[error("there is no reason code {code}")]
     UnknownReason { code: String, near: Option<String> },
+    #[error("no record can be in this span of time: it ends before it begins")]
+    Reversed { since: i64, until: i64 },
     #[error("no change of the entry is given")]
     NothingToChange,
     #[error("similar entry already exists")]
@@ -117,6 +121,7 @@ impl CliError {
             Self::Invalid { .. }
             | Self::NotConfirmed
             | Self::NothingToChange
+            | Self::Reversed { .. }
             | Self::Unimplemented { .. }
             | Self::Id(_)
             | Self::Selector(_)
@@ -133,6 +138,7 @@ impl CliError {
             | Self::DigestList { .. }
             | Self::UnknownConfig { .. } => Exit::Usage,
             Self::Server { .. }
+            | Self::OutcomeUnknown { .. }
             | Self::TooLarge { .. }
             | Self::Answer { .. }
             | Self::Bundle(_)
@@ -158,6 +164,18 @@ impl CliError {
             Some((code, text)) => complete(text, code),
             None => Report(self).to_string(),
         }
+    }
+
+    /// Of a change that was asked for: where the connection broke, or the wait ended, the server may have made it. `look` shows
+    /// whether it did.
+    pub(crate) fn of_change(status: tonic::Status, look: &'static str) -> Self {
+        let is_lost = matches!(status.code(), Code::Cancelled | Code::DeadlineExceeded | Code::Unknown)
+            || std::error::Error::source(&status).is_some();
+        if is_lost && coded(status.message()).is_none() {
+            let cause = hallmark_host::printable(status.message());
+            return Self::OutcomeUnknown { cause, look };
+        }
+        Self::from(status)
     }
 
     /// The outcome of one item of a batch.
@@ -276,7 +294,9 @@ impl Coded for CliError {
             Self::Unimplemented { .. } => ReasonCode::new("HM-CLI-0008"),
             Self::Server { .. } => ReasonCode::new("HM-CLI-0009"),
             Self::Answer { .. } => ReasonCode::new("HM-CLI-0010"),
+            Self::OutcomeUnknown { .. } => ReasonCode::new("HM-CLI-0024"),
             Self::TooLarge { .. } => ReasonCode::new("HM-CLI-0025"),
+            Self::Reversed { .. } => ReasonCode::new("HM-CLI-0026"),
             Self::NoMatch { .. } => ReasonCode::new("HM-CLI-0011"),
             Self::Ambiguous { .. } => ReasonCode::new("HM-CLI-0012"),
             Self::NotConfirmed => ReasonCode::new("HM-CLI-0013"),
@@ -326,6 +346,12 @@ impl Coded for CliError {
     fn compared(&self) -> Option<String> {
         match self {
             Self::TooLarge { sizes } => Some(sizes.clone()),
+            Self::OutcomeUnknown { cause, .. } => Some(cause.clone()),
+            Self::Reversed { since, until } => Some(format!(
+                "since {}, until {}",
+                rfc3339(*since).unwrap_or_default(),
+                rfc3339(*until).unwrap_or_default()
+            )),
             Self::Ambiguous { found, .. } => Some(format!("among others {}", found.join(", "))),
             Self::Similar { id } => Some(format!("entry {id} has the same SPIFFE ID, parent and selectors")),
             Self::UnknownReason { near, .. } => Some(format!("the nearest is {}", near.as_ref()?)),
@@ -336,6 +362,7 @@ impl Coded for CliError {
     fn precise_step(&self) -> Option<String> {
         Some(match self {
             Self::Missing { message } => list_of(message).to_owned(),
+            Self::OutcomeUnknown { look, .. } => format!("{look} shows whether it was; then do it again where it was not"),
             Self::NoMatch { what, .. } => format!("hallmark {what} list"),
             Self::Ambiguous { what, .. } => format!("type more of the id: hallmark {what} list"),
             Self::File { file, .. } => format!("ls -l {}", file.display()),
@@ -367,6 +394,33 @@ mod tests {
             "HM-CLI-0003: the request is not valid: no selectors\n  cause: a value that the server does not accept\n  next: \
              correct the value; --help of the command says what each option takes"
         );
+    }
+
+    #[test]
+    fn a_change_whose_answer_was_lost_may_have_been_made() {
+        let change = |status| CliError::of_change(status, "hallmark entry list");
+        let late = change(tonic::Status::cancelled("Timeout expired"));
+        assert_eq!(
+            (late.report(), late.exit()),
+            (
+                "HM-CLI-0024: the server's answer did not arrive: whether the change was made is not known\n  compared: Timeout \
+                 expired\n  cause: the connection broke after the request was sent, as when the server was stopped, or the \
+                 answer took longer than `--timeout`\n  next: hallmark entry list shows whether it was; then do it again \
+                 where it was not"
+                    .replace('`', ""),
+                Exit::Unexpected
+            )
+        );
+        let broken = tonic::Status::from_error(Box::new(io::Error::from(io::ErrorKind::BrokenPipe)));
+        assert_eq!(change(broken).code().as_str(), "HM-CLI-0024");
+        // The control: what the server says itself is known.
+        for said in [
+            tonic::Status::unavailable("the server cannot record this now (HM-STORE-0003)"),
+            tonic::Status::permission_denied("x"),
+            tonic::Status::internal("x"),
+        ] {
+            assert_ne!(change(said).code().as_str(), "HM-CLI-0024");
+        }
     }
 
     #[test]

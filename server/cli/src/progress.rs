@@ -1,9 +1,10 @@
 //! What an operator sees while the server judges machines by new rules: how many are judged.
 
-use std::{convert::Infallible, future::Future, time::Duration};
+use std::{future::Future, time::Duration};
 
 use hallmark_api::admin::{GetStatusRequest, GetStatusResponse};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tonic::Status;
 
 use crate::{
     client::Client,
@@ -15,41 +16,65 @@ const EVERY: Duration = Duration::from_secs(1);
 /// How often a line is written where no terminal shows it in place.
 const LINE: Duration = Duration::from_secs(5);
 
-/// Waits for the server's `answer`, and shows meanwhile how many machines are judged. Programs, which ask for JSON or YAML, see
-/// nothing of it.
-pub(crate) async fn with_progress<T>(format: Format, client: &Client, answer: impl Future<Output = T>) -> T {
-    if format != Format::Table {
-        return answer.await;
-    }
-    let in_place = is_watched();
+/// Waits for the server's `answer`, as long as the server says how far it is, and shows how many machines are judged.
+/// Programs, which ask for JSON or YAML, see nothing of it. The wait ends when the server has said nothing for as long as the
+/// client waits for any answer.
+pub(crate) async fn with_progress<T>(
+    format: Format,
+    client: &Client,
+    answer: impl Future<Output = Result<T, Status>>,
+) -> Result<T, Status> {
+    let shown = match format {
+        Format::Table if is_watched() => Shown::InPlace,
+        Format::Table => Shown::Lines,
+        Format::Json | Format::Yaml => Shown::Not,
+    };
     let answer = tokio::select! {
         biased;
         answer = answer => answer,
-        never = tell(client, in_place) => match never {},
+        late = watch(client, shown) => Err(late),
     };
-    if in_place {
+    if shown == Shown::InPlace {
         say_in_place("");
     }
     answer
 }
 
-async fn tell(client: &Client, in_place: bool) -> Infallible {
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    /// A line that is written over.
+    InPlace,
+    /// A line now and then.
+    Lines,
+    /// To programs.
+    Not,
+}
+
+/// Asks the server how far it is, until it no longer says so.
+async fn watch(client: &Client, shown: Shown) -> Status {
     let begin = Instant::now();
     let mut tick = interval_at(begin.checked_add(EVERY).unwrap_or(begin), EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut progress, mut told) = (Progress::default(), begin);
+    let (mut progress, mut told, mut heard) = (Progress::default(), begin, begin);
     loop {
         tick.tick().await;
         // What is wrong with the server the answer itself will say.
         let Ok(status) = client.admin().get_status(GetStatusRequest {}).await else {
+            if heard.elapsed() >= client.timeout() {
+                return Status::deadline_exceeded(format!("no word from the server for {} s", heard.elapsed().as_secs()));
+            }
             continue;
         };
+        heard = Instant::now();
         let text = progress.text(status.get_ref(), begin.elapsed());
-        if in_place {
-            say_in_place(&text);
-        } else if told.elapsed() >= LINE {
-            say(&text);
-            told = Instant::now();
+        match shown {
+            Shown::InPlace => say_in_place(&text),
+            Shown::Lines if told.elapsed() >= LINE => {
+                say(&text);
+                told = Instant::now();
+            }
+            Shown::Lines | Shown::Not => {}
         }
     }
 }

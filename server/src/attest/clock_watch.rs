@@ -11,7 +11,7 @@ use std::{
 use hallmark_host::log;
 use hallmark_reason::{Coded, ReasonCode};
 
-use hallmark_state::{Done, decide};
+use hallmark_state::{Done, RecordQuery, decide};
 
 use crate::{
     clock::unix_seconds,
@@ -43,9 +43,35 @@ impl Coded for SetBack {
     }
 }
 
+/// The clock went back since the journal's last record was written, so while the server was down.
+fn set_back_since(last: i64, found: SystemTime) -> Option<SetBack> {
+    let expected = UNIX_EPOCH + Duration::from_secs(u64::try_from(last).ok()?);
+    let by = expected.duration_since(found).ok()?;
+    (by > TOLERANCE).then_some(SetBack { by, expected, found })
+}
+
+/// When the journal's last record was written, in Unix seconds.
+async fn last_record(journal: &Journal) -> Option<i64> {
+    let newest = RecordQuery {
+        limit: 1,
+        newest_first: true,
+        ..RecordQuery::default()
+    };
+    match journal.store().records(newest).await {
+        Ok(records) => records.first().map(|stored| stored.record.at),
+        Err(error) => {
+            log_store_failure(&error);
+            None
+        }
+    }
+}
+
 /// Looks after the clock, for ever.
 pub(crate) async fn keep_clock_watched(journal: Arc<Journal>) {
     let clock = journal.clock();
+    if let Some(set_back) = last_record(&journal).await.and_then(|last| set_back_since(last, clock.now())) {
+        log::warn(&set_back);
+    }
     let mut pace = clock.pace(TICK);
     let (mut wall, mut steady) = (clock.now(), Instant::now());
     loop {
@@ -85,5 +111,20 @@ async fn doubt_times(journal: &Journal) {
         }
         Err(Failed::Store(error)) => log_store_failure(&error),
         Err(Failed::Refused(never)) => match never {},
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_went_back_since_the_last_record_is_told() {
+        let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+        let told = set_back_since(2_000_000, at(1_000_000)).unwrap();
+        assert_eq!((told.by.as_secs(), told.code().as_str()), (1_000_000, "HM-SRV-0023"));
+        for (last, found) in [(1_000_000, 2_000_000), (1_000_000, 1_000_000), (1_000_010, 1_000_000), (-1, 1)] {
+            assert!(set_back_since(last, at(found)).is_none(), "{last} {found}");
+        }
     }
 }

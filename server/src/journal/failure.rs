@@ -11,6 +11,13 @@ pub fn store_failed(error: &StoreError) -> Status {
     Status::unavailable(format!("the server cannot record this now ({})", error.code()))
 }
 
+/// What a caller hears when what is kept cannot be read. The rest is in the log.
+#[must_use]
+pub fn read_failed(error: &StoreError) -> Status {
+    log_store_failure(error);
+    Status::unavailable(format!("the server cannot read what it keeps ({})", error.code()))
+}
+
 /// The operator's part of a failure of the store.
 pub(crate) fn log_store_failure(error: &StoreError) {
     tracing::error!(code = %error.code(), %error, compared = error.compared(), "the store failed");

@@ -29,9 +29,14 @@ impl Unreadable {
     }
 }
 
+impl Unreadable {
+    /// The code of each of them.
+    pub(crate) const CODE: ReasonCode = ReasonCode::new("HM-SRV-0034");
+}
+
 impl Coded for Unreadable {
     fn code(&self) -> ReasonCode {
-        ReasonCode::new("HM-SRV-0034")
+        Self::CODE
     }
 
     fn compared(&self) -> Option<String> {

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use hallmark_reason::misleading;
 use hallmark_spiffe::{Selector, SpiffeId, TrustDomain};
 
 use crate::{Entry, EntryError, EntryId, entry_load::most_bytes};
@@ -129,6 +130,9 @@ impl EntryDraft {
         }
         if self.hint.len() > Self::MAX_HINT_LEN {
             return Err(EntryError::HintTooLong { len: self.hint.len() });
+        }
+        if let Some(found) = misleading(&self.hint) {
+            return Err(EntryError::HintCharacter { found });
         }
         check_dns_names(&self.dns_names)?;
         for foreign in &self.federates_with {

@@ -97,6 +97,12 @@ pub enum EntryError {
         /// Its length in bytes.
         len: usize,
     },
+    /// A hint that reads as another one.
+    #[error("the hint has a control or format character")]
+    HintCharacter {
+        /// The first such character.
+        found: char,
+    },
     /// Not a DNS name.
     #[error("invalid DNS name {name:?}")]
     DnsName {
@@ -161,6 +167,7 @@ impl Coded for EntryError {
             Self::TtlAboveMax { .. } => ReasonCode::new("HM-REG-0019"),
             Self::TooLarge { .. } => ReasonCode::new("HM-REG-0090"),
             Self::NodeFull { .. } => ReasonCode::new("HM-REG-0093"),
+            Self::HintCharacter { .. } => ReasonCode::new("HM-REG-0094"),
         }
     }
 
@@ -189,6 +196,9 @@ impl Coded for EntryError {
                 max.as_secs()
             )),
             Self::NegativeExpiry { at } => Some(format!("{at} seconds since 1970, 0 or more allowed")),
+            Self::HintCharacter { found } => Some(format!(
+                "found {found:?}, characters that control a terminal or turn, join or hide letters are not allowed"
+            )),
             Self::HintTooLong { len } => Some(most(*len, EntryDraft::MAX_HINT_LEN, "bytes")),
             Self::TooManyDnsNames { count } => Some(most(*count, EntryDraft::MAX_DNS_NAMES, "names")),
             Self::StoredWithTwoKinds { first, other } => Some(format!("found {first} and {other}")),

@@ -421,8 +421,16 @@ fn what_was_held_before_a_suspension_is_not_good_after_it() {
             let svid = attest(&wire(&running).await, &machine).await.unwrap();
             let agent = connected(&running, &mut machine, svid).await;
             post(&agent, "1").await.unwrap();
+            // Whoever has no SVID has none that expired.
+            const FAR: i64 = 4_102_444_800;
+            let counted = |now| {
+                let counts = running.server.journal.state().count_nodes(now);
+                (counts.active, counts.expired)
+            };
+            assert_eq!(counted(FAR), (1, 1), "the control");
             ask(&lab, &machine, "suspend").await.unwrap();
             ask(&lab, &machine, "resume").await.unwrap();
+            assert_eq!(counted(FAR), (1, 0));
             assert_eq!(reason(&post(&agent, "1").await.unwrap_err()), Reason::AgentNotActive);
             lab.stop(running).await;
         },

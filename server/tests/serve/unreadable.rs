@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use hallmark_api::{
-    admin::{GetStatusRequest, GetStatusResponse, Part, admin_client::AdminClient},
+    admin::{
+        GetEvidenceRequest, GetStatusRequest, GetStatusResponse, ListNodesRequest, Part, admin_client::AdminClient,
+        lifecycle_client::LifecycleClient,
+    },
     svid::{BatchNewX509svidRequest, NewX509svidParams, svid_client::SvidClient},
     types::{Entry, Selector, Spiffeid, permission_denied_details::Reason},
 };
@@ -154,6 +157,32 @@ async fn one_is_damaged(mut lab: Lab, sql: &str) {
     let part = told.parts.iter().find(|part| part.name == "evidence").unwrap();
     assert!(part.ok && part.code == "HM-SRV-0035", "{part:?}");
     assert!(part.message.contains(bad.id.as_str()), "{part:?}");
+
+    // Who looks at the nodes, or at what the bad one proved, is told the same.
+    let shown = async |id: &SpiffeId| {
+        let request = ListNodesRequest {
+            id: id.to_string(),
+            ..ListNodesRequest::default()
+        };
+        let mut lifecycle = LifecycleClient::new(local(&lab.admin_socket()).await);
+        let mut nodes = lifecycle.list_nodes(request).await.unwrap().into_inner().nodes;
+        nodes.remove(0).untrusted_reason
+    };
+    assert_eq!((shown(&bad.id).await.as_str(), shown(&good.id).await.as_str()), ("HM-SRV-0034", ""));
+    let evidence = async |id: &SpiffeId| {
+        let mut admin = AdminClient::new(local(&lab.admin_socket()).await);
+        let request = GetEvidenceRequest { id: id.to_string() };
+        admin.get_evidence(request).await.map(drop)
+    };
+    evidence(&good.id).await.unwrap();
+    match evidence(&bad.id).await {
+        Err(unread) => assert!(
+            unread.code() == Code::DataLoss && unread.message().starts_with("HM-SRV-0034: "),
+            "{unread}"
+        ),
+        // What is shown of the evidence is whole.
+        Ok(()) => assert!(!sql.contains("facts"), "{sql}"),
+    }
 
     // The good one is served, and its administrator heard.
     good.issue(&running).await.unwrap();

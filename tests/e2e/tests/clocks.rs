@@ -97,6 +97,27 @@ fn agents_live_through_a_server_whose_clock_was_ahead() {
     });
 }
 
+/// Nobody saw the clock being put right: the journal's last record tells.
+#[test]
+fn a_clock_that_is_put_right_while_the_server_is_down_is_told() {
+    let (mut trial, clock, _) = clocked();
+    trial.lab.start_server().unwrap();
+    trial.lab.server().stop();
+    trial.lab.server().launch_with(&clock.env()).unwrap();
+    trial.lab.server().wait_serving(PATIENCE).unwrap();
+    clock.set(AHEAD).unwrap();
+    register_own(&mut trial);
+    trial.lab.server().stop();
+    assert!(report(&trial.lab.server().log(), "HM-SRV-0023").is_none(), "the control");
+
+    clock.set(0).unwrap();
+    trial.lab.server().launch_with(&clock.env()).unwrap();
+    trial.lab.server().wait_serving(PATIENCE).unwrap();
+    wait_for("the server tells", || {
+        report(&trial.lab.server().log(), "HM-SRV-0023").is_some()
+    });
+}
+
 /// The TPM goes through a reset while the agent runs on, as in a machine that hibernates: its firmware starts it and
 /// measures.
 fn reset(node: &Node) {

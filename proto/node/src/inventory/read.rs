@@ -5,6 +5,7 @@ mod json_form;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use hallmark_reason::misleading;
 use serde::Deserialize;
 
 use super::{InventoryError, InventoryFault, InventoryItem, OWNER};
@@ -148,8 +149,8 @@ fn text(field: &'static str, text: String) -> Result<String, (&'static str, Inve
         );
         return Err((field, InventoryFault::Text(fault)));
     }
-    if text.chars().any(char::is_control) {
-        let fault = format!("{field}: a control character in {:?}", shortened(&text));
+    if misleading(&text).is_some() {
+        let fault = format!("{field}: a control or format character in {:?}", shortened(&text));
         return Err((field, InventoryFault::Text(fault)));
     }
     Ok(text)
@@ -168,8 +169,8 @@ fn labels(labels: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, 
             "owner has a column of its own".to_owned()
         } else if value.is_empty() || value.len() > InventoryItem::MAX_TEXT {
             format!("the value of {name} has {} bytes", value.len())
-        } else if value.chars().any(|c| c.is_control() || c == ';') {
-            format!("the value of {name} has a ; or a control character")
+        } else if value.contains(';') || misleading(value).is_some() {
+            format!("the value of {name} has a ; or a control or format character")
         } else {
             continue;
         };

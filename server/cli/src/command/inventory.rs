@@ -123,6 +123,9 @@ pub(crate) async fn run(context: &Context, command: InventoryCommand) -> Result<
     }
 }
 
+/// What shows whether a change was made.
+const LOOK: &str = "hallmark inventory list";
+
 impl Import {
     async fn run(self, context: &Context, client: &Client) -> Result<Exit, CliError> {
         let file = limited(&self.file, MAX_FILE)?;
@@ -142,7 +145,8 @@ impl Import {
             imported = client
                 .lifecycle()
                 .import_inventory(self.parts(&file, false))
-                .await?
+                .await
+                .map_err(|status| CliError::of_change(status, LOOK))?
                 .into_inner();
         }
         let view = ImportView::new(imported, self.how.change.dry_run);
@@ -191,7 +195,8 @@ async fn remove(
             dry_run: false,
             reason,
         };
-        client.lifecycle().remove_inventory(request).await?;
+        let removed = client.lifecycle().remove_inventory(request).await;
+        removed.map_err(|status| CliError::of_change(status, LOOK))?;
     }
     let view = RemovalView {
         removed: eks,

@@ -325,7 +325,7 @@ async fn change(
             match client.lifecycle().change_node(ask(id, false)).await {
                 Ok(done) => changed.push(done.into_inner()),
                 Err(status) => {
-                    let error = CliError::from(status);
+                    let error = CliError::of_change(status, "hallmark node list");
                     say(&format!("{id}: {}", error.report()));
                     failed = Some(error.exit());
                 }

@@ -199,7 +199,7 @@ pub(super) async fn apply(
     let RuleChange { how, reason } = how;
     let dry_run = how.change.dry_run;
     if dry_run || !how.yes {
-        let preview = async { client.admin().apply_policy_file(ask(true)).await };
+        let preview = async { client.patient_admin().apply_policy_file(ask(true)).await };
         let preview = with_progress(context.format, &client, preview).await?.into_inner();
         if dry_run {
             return told(context, kind, preview, done, dry_run);
@@ -215,9 +215,10 @@ pub(super) async fn apply(
         }
     }
     let request = with_reason(ask(false), &reason);
-    let changed = async { client.admin().apply_policy_file(request).await };
-    let changed = with_progress(context.format, &client, changed).await?.into_inner();
-    told(context, kind, changed, done, dry_run)
+    let changed = async { client.patient_admin().apply_policy_file(request).await };
+    let changed = with_progress(context.format, &client, changed).await;
+    let changed = changed.map_err(|status| CliError::of_change(status, list_of(kind)))?;
+    told(context, kind, changed.into_inner(), done, dry_run)
 }
 
 /// Takes a file out of force, or shows what would follow.
@@ -233,9 +234,21 @@ pub(super) async fn withdraw(context: &Context, kind: FileKind, name: &str, how:
         return Err(CliError::NotConfirmed);
     }
     let request = with_reason(ask(how.change.dry_run), &reason);
-    let changed = async { client.admin().withdraw_policy_file(request).await };
-    let changed = with_progress(context.format, &client, changed).await?;
+    let changed = async { client.patient_admin().withdraw_policy_file(request).await };
+    let changed = with_progress(context.format, &client, changed).await;
+    let changed = changed.map_err(|status| match how.change.dry_run {
+        true => CliError::from(status),
+        false => CliError::of_change(status, list_of(kind)),
+    })?;
     told(context, kind, changed.into_inner(), "withdrawn", how.change.dry_run)
+}
+
+/// The command that shows what is in force.
+const fn list_of(kind: FileKind) -> &'static str {
+    match kind {
+        FileKind::Baseline => "hallmark baseline list",
+        FileKind::Policy | FileKind::DigestList => "hallmark policy list",
+    }
 }
 
 fn told(

@@ -80,7 +80,12 @@ fn parse_since(text: &str) -> Result<i64, String> {
             .saturating_sub(i64::try_from(ago.as_secs()).unwrap_or(i64::MAX))
             .max(1));
     }
-    parse_rfc3339(text).map_err(|_| format!("invalid time {text:?}; examples: 2027-01-31T12:00:00Z, 30m, 7d"))
+    parse_rfc3339(text).map_err(|_| {
+        format!(
+            "invalid time {text:?}; a time is a date with a time of day and its zone, as in 2027-01-31T00:00:00Z or \
+             2027-01-31T12:00:00+01:00, or how long it is ago, as in 30m or 7d"
+        )
+    })
 }
 
 /// A kind of record.
@@ -107,6 +112,11 @@ impl Kind {
 impl Which {
     /// The request for a page of these records.
     async fn request(self, client: &Client) -> Result<ListRecordsRequest, CliError> {
+        if let (Some(since), Some(until)) = (self.since, self.until)
+            && since >= until
+        {
+            return Err(CliError::Reversed { since, until });
+        }
         let subject = match self.subject {
             Some(subject) => whole(client, subject).await?,
             None => String::new(),

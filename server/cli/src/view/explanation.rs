@@ -10,6 +10,9 @@ use serde_json::Value;
 
 use crate::{error::CliError, kept::Kept, output::Show, table::facts, timestamp::rfc3339};
 
+/// The code of a policy that names a baseline that is not there.
+const NO_BASELINE: &str = "HM-POLICY-0128";
+
 /// The verdict, what it rests on, and what to do.
 #[derive(Debug, Serialize)]
 pub(crate) struct ExplanationView {
@@ -88,6 +91,9 @@ impl ExplanationView {
             "suspended" => format!("hallmark node resume {id}"),
             "banned" => format!("hallmark node unban {id}"),
             "retired" => "nothing: a retired machine does not come back".to_owned(),
+            _ if self.code == NO_BASELINE => {
+                "hallmark baseline list; apply the baseline that the policy names, or correct the policy".to_owned()
+            }
             _ => {
                 let other = if self.has_earlier {
                     "--earlier"

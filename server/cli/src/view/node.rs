@@ -72,7 +72,9 @@ impl ApprovalView {
 impl NodeView {
     /// A node that was let in at least once.
     pub(crate) fn new(agent: types::Agent, node: &Node, now: i64) -> Result<Self, CliError> {
-        let did_not_renew = node.state == "active" && agent.x509svid_expires_at <= now;
+        // One whose SVID was taken away, as by a suspension, has none that could expire.
+        let has_svid = agent.x509svid_expires_at > 0;
+        let did_not_renew = node.state == "active" && has_svid && agent.x509svid_expires_at <= now;
         Ok(Self {
             id: message_id(agent.id)?.to_string(),
             state: if did_not_renew {

@@ -1,12 +1,14 @@
 //! Policies, applied to a server that takes its time.
 
-use crate::run::{Done, Server};
+use crate::run::{Done, Server, program};
+
+const POLICY: &str = "version = 1\nname = \"p\"\nserial = 1\n";
 
 /// Applies a policy.
 fn apply(server: &Server, options: &str) -> Done {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("p.toml");
-    std::fs::write(&file, "version = 1\nname = \"p\"\nserial = 1\n").unwrap();
+    std::fs::write(&file, POLICY).unwrap();
     server.run(&format!("policy apply {} --yes {options}", file.display()))
 }
 
@@ -36,12 +38,51 @@ fn programs_see_nothing_of_it() {
         server.fake().state().patience = std::time::Duration::from_secs(3);
         let done = apply(&server, &format!("-o {form}"));
         assert_eq!((done.code, done.stderr.as_str()), (0, ""));
-        assert_eq!(server.fake().state().looks, 0);
         if form == "json" {
             let value: serde_json::Value = serde_json::from_str(&done.stdout).unwrap();
             assert_eq!(value["missing"][0]["name"], "never");
         }
     }
+}
+
+/// The server says how far it is, which is worth waiting for.
+#[test]
+fn a_long_change_is_waited_for_as_long_as_the_server_says_how_far_it_is() {
+    for form in ["table", "json"] {
+        let server = Server::start();
+        server.fake().state().answers_after = 4;
+        let done = apply(&server, &format!("-o {form} --timeout 2s"));
+        assert_eq!(done.code, 0, "{}", done.stderr);
+        assert!(server.fake().state().looks >= 4);
+    }
+}
+
+#[test]
+fn a_server_that_is_killed_meanwhile_may_have_made_the_change() {
+    let server = Server::start();
+    server.fake().state().answers_after = 1000;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("p.toml");
+    std::fs::write(&file, POLICY).unwrap();
+    let child = program(&server.socket())
+        .args(["policy", "apply", &file.display().to_string(), "--yes"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It was asked, since the program looks how far it is.
+    while server.fake().state().looks == 0 {
+        // Real time: the program looks once a second.
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    drop(server);
+    let done: Done = child.wait_with_output().unwrap().into();
+    assert_eq!(done.code, 1, "{}", done.stderr);
+    assert!(
+        done.stderr.contains("HM-CLI-0024: ") && done.stderr.contains("next: hallmark policy list shows whether it was"),
+        "{}",
+        done.stderr
+    );
 }
 
 #[test]

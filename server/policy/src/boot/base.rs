@@ -86,8 +86,7 @@ fn baselines(facts: &MachineFacts, names: &BTreeSet<String>, set: &PolicySet) ->
     let finding = match matched {
         Some(baseline) => Finding::new(true, format!("the boot matches the baseline {}", baseline.name))
             .comparing(expected, &baseline.name),
-        None if usable.is_empty() => Finding::new(false, "none of the policy's baselines is in use")
-            .comparing(expected, "no such baseline, or it is retired"),
+        None if usable.is_empty() => return baseline_missing("boot.baselines", names),
         None => {
             let compared = usable.iter().map(|baseline| baseline.compare(facts));
             let nearest = compared.min_by_key(|comparison| comparison.registers.len());
@@ -95,6 +94,13 @@ fn baselines(facts: &MachineFacts, names: &BTreeSet<String>, set: &PolicySet) ->
         }
     };
     Reason::of(ReasonCode::new("HM-POLICY-0126"), "boot.baselines", finding)
+}
+
+/// The policy names baselines of which none is there to be held against: that is no matter of the machine's.
+pub(super) fn baseline_missing(rule: &str, names: &BTreeSet<String>) -> Reason {
+    let finding = Finding::new(false, "no baseline that the policy names is there")
+        .comparing(listed(names), "none of these: never applied, withdrawn or retired");
+    Reason::of(ReasonCode::new("HM-POLICY-0128"), rule, finding)
 }
 
 fn parting(expected: String, nearest: Option<Comparison>) -> Finding {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use hallmark_reason::ReasonCode;
 use hallmark_verify::boot::{BootEvent, BootFacts, ShimSwitches, SignatureDatabase};
 
+use super::base::baseline_missing;
 use super::record::{Record, listed, over};
 use crate::policy::{BootRules, MokRule};
 use crate::reason::{EventRef, Finding, Reason};
@@ -80,7 +81,7 @@ fn dbx_at_least(record: &Record<'_>, wanted: &BTreeSet<String>) -> Reason {
 fn dbx_of_baseline(record: &Record<'_>, name: &str, set: &PolicySet) -> Reason {
     let expected = format!("the revoked hashes of the baseline {name}");
     let finding = match set.baseline(name).map(|baseline| baseline.boots.as_slice()) {
-        None => Finding::new(false, format!("there is no baseline {name}")).comparing(expected, "no such baseline"),
+        None => return baseline_missing("boot.dbx_of_baseline", &[name.to_owned()].into()),
         Some([]) => Finding::new(false, format!("the baseline {name} knows no dbx"))
             .comparing(expected, "no boot in the baseline"),
         Some(boots) => {

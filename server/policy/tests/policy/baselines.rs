@@ -149,7 +149,7 @@ fn a_staged_rollout_lets_the_old_and_the_new_in() {
     let mut set = set("[boot]\nbaselines = [\"old\", \"new\"]");
     assert_eq!(
         code(&set.judge(&good(), now())),
-        Some("HM-POLICY-0126"),
+        Some("HM-POLICY-0128"),
         "no baseline is there yet"
     );
     assert_eq!(set.dangling_baselines().len(), 2);
@@ -162,7 +162,7 @@ fn a_staged_rollout_lets_the_old_and_the_new_in() {
     assert!(!set.judge(&good(), now()).is_trusted() && set.judge(&updated(), now()).is_trusted());
     assert!(old.retired(2).compare(&good()).to_string().contains("retired"));
     set.remove_baseline("new");
-    assert_eq!(code(&set.judge(&updated(), now())), Some("HM-POLICY-0126"));
+    assert_eq!(code(&set.judge(&updated(), now())), Some("HM-POLICY-0128"));
     // One baseline with both states.
     let merged = old.merged(&new, 2).unwrap();
     assert!(merged.is_matched_by(&good()) && merged.is_matched_by(&updated()) && !merged.is_matched_by(&other));
@@ -176,7 +176,7 @@ fn attack_44_dbx_must_revoke_what_the_baselines_does() {
     let mut set = set("[boot]\ndbx_of_baseline = \"edge\"");
     assert_eq!(
         code(&set.judge(&good(), now())),
-        Some("HM-POLICY-0114"),
+        Some("HM-POLICY-0128"),
         "there is no such baseline"
     );
     set.add_baseline(captured("edge", &good()));

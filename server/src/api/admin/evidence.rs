@@ -6,6 +6,7 @@ use futures_util::{Stream, StreamExt as _, stream};
 use hallmark_api::admin::{EvidenceSummary, GetEvidenceResponse, LogPart, get_evidence_response::Part};
 use hallmark_evidence::{EvidenceFile, Judged, Limits, LogKind, RuleFile};
 use hallmark_policy::MachineFacts;
+use hallmark_reason::Report;
 use hallmark_spiffe::SpiffeId;
 use hallmark_state::NodeEvidence;
 use hallmark_store::StoreError;
@@ -15,7 +16,7 @@ use tonic::Status;
 use super::policy::refused;
 use crate::{
     appraise::Appraiser,
-    journal::{Journal, store_failed},
+    journal::{Journal, Unreadable, read_failed},
 };
 
 /// The answer, part by part: an IMA list is larger than any one message.
@@ -31,17 +32,14 @@ pub(super) async fn get(journal: Arc<Journal>, appraiser: &Appraiser, id: &str) 
         .store()
         .evidence(&id)
         .await
-        .map_err(|error| store_failed(&error))?;
+        .map_err(|error| unread(&id, &error))?;
     let kept = kept.ok_or_else(|| Status::not_found("no evidence of this node is kept"))?;
     let untrusted_reason = journal
         .node(&id)
         .map_or_else(String::new, |node| node.untrusted_reason.clone());
     let undecodable = |reason| {
-        let undecodable = StoreError::Undecodable {
-            what: format!("the evidence of {id}"),
-            reason,
-        };
-        store_failed(&undecodable)
+        let what = format!("the evidence of {id}");
+        unread(&id, &StoreError::Undecodable { what, reason })
     };
     let facts: MachineFacts = serde_json::from_str(&kept.facts).map_err(|error| undecodable(error.to_string()))?;
     let file = with_grounds(&journal, &kept, &facts).map_err(undecodable)?;
@@ -64,12 +62,20 @@ pub(super) async fn get(journal: Arc<Journal>, appraiser: &Appraiser, id: &str) 
                         .flat_map(|(kind, log)| parts(kind, &log))
                         .collect::<Vec<_>>(),
                 ),
-                Err(error) => stream::iter(vec![Err(store_failed(&error))]),
+                Err(error) => stream::iter(vec![Err(unread(&id, &error))]),
             }
         }
     });
     let summary = GetEvidenceResponse { part: Some(summary) };
     Ok(Box::pin(stream::iter([Ok(summary)]).chain(logs.flatten())))
+}
+
+/// What is kept of the node `id` does not read back, or nothing can be read now.
+fn unread(id: &SpiffeId, error: &StoreError) -> Status {
+    match error {
+        StoreError::Undecodable { .. } => Status::data_loss(Report(&Unreadable::of(id, error)).to_string()),
+        other => read_failed(other),
+    }
 }
 
 /// The evidence as a file, with what it was judged by: all but the policies, which are files of their own.

@@ -80,7 +80,7 @@ fn message(agent: &Node, now: i64) -> GetNodeResponse {
 fn state(agent: &Node, now: i64) -> &'static str {
     match agent.state {
         // One that did not renew.
-        NodeState::Active if agent.expires_at() <= now => "expired",
+        NodeState::Active if agent.has_expired(now) => "expired",
         state => state.as_str(),
     }
 }

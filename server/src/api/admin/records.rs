@@ -8,7 +8,7 @@ use tonic::Status;
 
 use crate::{
     convert::PAGE_BYTES,
-    journal::{Journal, store_failed},
+    journal::{Journal, read_failed},
 };
 
 /// Unless asked otherwise.
@@ -120,7 +120,7 @@ async fn require_known(journal: &Journal, place: u64, newest_first: bool) -> Res
 
 async fn read(journal: &Journal, query: RecordQuery) -> Result<Vec<StoredRecord>, Status> {
     let records = journal.store().records(query).await;
-    records.map_err(|error| store_failed(&error))
+    records.map_err(|error| read_failed(&error))
 }
 
 fn message(stored: StoredRecord) -> Record {

@@ -1,5 +1,7 @@
 //! Nodes, wherever they stand.
 
+use std::collections::BTreeSet;
+
 use hallmark_api::admin::{
     ChangeNodeRequest, ChangeNodeResponse, ListNodesRequest, ListNodesResponse, Node, NodeApproval,
 };
@@ -16,7 +18,7 @@ use crate::{
     api::agent_admin,
     caller::{self, Caller},
     convert::{id_message, next_page},
-    journal::Journal,
+    journal::{Journal, Unreadable},
     nodes::{self, Ask, Nodes},
 };
 
@@ -40,8 +42,11 @@ pub(super) fn list(
     };
     let state_now = journal.state();
     let now = journal.clock().unix();
+    let unjudged = journal.unreadable().unjudged(&state_now, now).into_iter().collect();
     if !request.id.is_empty() {
-        return one(rules, &state_now, &request.id, now);
+        let mut answer = one(rules, &state_now, &request.id, now)?;
+        answer.nodes.iter_mut().for_each(|node| tell_unjudged(node, &unjudged));
+        return Ok(answer);
     }
     let after = Place::read(&request.page_token)?;
     let wanted = Wanted {
@@ -58,13 +63,21 @@ pub(super) fn list(
         Found::Seen(row) => of_row(rules, &state_now, row, now),
         Found::Listed(line) => of_line(rules, &state_now, line),
     };
-    let nodes = next_page(&mut found.iter().map(node).peekable(), size);
+    let mut nodes = next_page(&mut found.iter().map(node).peekable(), size);
+    nodes.iter_mut().for_each(|node| tell_unjudged(node, &unjudged));
     let last = nodes.len().checked_sub(1).and_then(|last| found.get(last));
     let next_page_token = match last {
         Some(last) if more || nodes.len() < found.len() => last.place(&state_now).to_string(),
         _ => String::new(),
     };
     Ok(ListNodesResponse { nodes, next_page_token })
+}
+
+/// A node that cannot be judged gets nothing, whatever it was judged to be before.
+fn tell_unjudged(node: &mut Node, unjudged: &BTreeSet<SpiffeId>) {
+    if node.untrusted_reason.is_empty() && unjudged.iter().any(|id| id.as_str() == node.id) {
+        node.untrusted_reason = Unreadable::CODE.to_string();
+    }
 }
 
 /// The node of this id, if there is one.

@@ -84,6 +84,13 @@ impl Node {
         self.next.or(self.current).map_or(0, |svid| svid.expires_at)
     }
 
+    /// Whether the newest SVID that it holds has expired at `now` (Unix seconds): it did not renew. One that holds none, as
+    /// after it was suspended, has none that could.
+    #[must_use]
+    pub fn has_expired(&self, now: i64) -> bool {
+        self.next.or(self.current).is_some_and(|svid| svid.expires_at <= now)
+    }
+
     /// Whether the verdict on it is by the rules of this revision, and still counts at `now` (Unix seconds).
     #[must_use]
     pub fn is_appraised_by(&self, rules: u64, now: i64) -> bool {

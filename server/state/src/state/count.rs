@@ -38,7 +38,7 @@ impl State {
                 NodeState::Banned => counts.banned += u64::from(node.was_admitted()),
                 NodeState::Active => {
                     counts.active += 1;
-                    counts.expired += u64::from(node.expires_at() <= now);
+                    counts.expired += u64::from(node.has_expired(now));
                 }
                 NodeState::Retired => counts.retired += 1,
                 NodeState::PreRegistered => {}

@@ -109,6 +109,13 @@ fn wla_24_hints_of_at_most_1024_bytes() {
 }
 
 #[test]
+fn a_hint_reads_as_what_it_is() {
+    let result = check(|draft| draft.hint = "admin\u{202e}bed".into());
+    assert_eq!(result, Err(EntryError::HintCharacter { found: '\u{202e}' }));
+    assert!(check(|draft| draft.hint = "Gr\u{f6}\u{df}e".into()).is_ok(), "the control");
+}
+
+#[test]
 fn dns_names_are_made_of_labels() {
     let with = |name: &str| check(|draft| draft.dns_names = vec![name.into()]);
     let label = "a".repeat(63);

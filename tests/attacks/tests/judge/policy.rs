@@ -14,7 +14,7 @@ const OTHER: &str = "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM
 fn attack_47_enrolled_clean_and_booted_dirty() {
     let mut scene = Scene::under("[boot]\nbaselines = [\"edge\"]");
     let clean = Logs::recorded("base");
-    assert_eq!(scene.honest(&clean), "HM-POLICY-0126", "no baseline is there yet");
+    assert_eq!(scene.honest(&clean), "HM-POLICY-0128", "no baseline is there yet");
     let appraisal = scene.show(&clean, &clean).unwrap();
     let baseline = Baseline::capture("edge", 1, 1_795_392_000, "n", appraisal.facts(), None).unwrap();
     scene.policies.add_baseline(baseline);

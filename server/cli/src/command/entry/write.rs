@@ -28,6 +28,9 @@ const BATCH: usize = 500;
 /// The most that they take, encoded: the answer has them again, and a gRPC message has 4 MiB at most.
 const BATCH_BYTES: usize = 1 << 20;
 
+/// What shows whether a change was made.
+const LOOK: &str = "hallmark entry list";
+
 /// Parts of `entries` that each fit one request; one that is larger is a part of its own.
 fn batches(entries: &[types::Entry]) -> impl Iterator<Item = &[types::Entry]> {
     let mut rest = entries;
@@ -133,7 +136,8 @@ pub(super) async fn create_all(
         let answer = client
             .entries()
             .batch_create_entry(with_reason(request, reason))
-            .await?;
+            .await
+            .map_err(|status| CliError::of_change(status, LOOK))?;
         let results = answer.into_inner().results.into_iter();
         written.extend(results.map(|result| outcome(result.status, result.entry)));
     }
@@ -157,7 +161,8 @@ pub(super) async fn update_all(
         let answer = client
             .entries()
             .batch_update_entry(with_reason(request, reason))
-            .await?;
+            .await
+            .map_err(|status| CliError::of_change(status, LOOK))?;
         let results = answer.into_inner().results.into_iter();
         written.extend(results.map(|result| outcome(result.status, result.entry)));
     }
@@ -176,7 +181,8 @@ pub(super) async fn delete_all(
         let answer = client
             .entries()
             .batch_delete_entry(with_reason(request, reason))
-            .await?;
+            .await
+            .map_err(|status| CliError::of_change(status, LOOK))?;
         for result in answer.into_inner().results {
             let status = result.status.unwrap_or_default();
             let done = if status.code == 0 {
