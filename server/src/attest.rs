@@ -12,7 +12,7 @@ mod stream;
 mod tpm2;
 mod verdict;
 
-pub(crate) use clock_watch::keep_clock_watched;
+pub(crate) use clock_watch::{keep_clock_watched, tell_clock_that_went_back};
 pub use logs::LogBudget;
 pub use refusal::{NodeClass, Refusal};
 pub use stream::{AnswerStream, attest_agent};

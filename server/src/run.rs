@@ -125,6 +125,7 @@ impl Running {
         // The token first: a store is not brought to a newer schema by a start that cannot serve.
         let keys = parts::keys(&config).await?;
         let store = parts::store(&config).await?;
+        attest::tell_clock_that_went_back(&*store, &clock).await;
         let address = tcp.local_addr().unwrap_or(address);
         let server = parts::server(config, address, store, keys, clock).await?;
         let linked = crate::nodes::relink(&server.journal).await;

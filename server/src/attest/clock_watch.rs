@@ -12,9 +12,10 @@ use hallmark_host::log;
 use hallmark_reason::{Coded, ReasonCode};
 
 use hallmark_state::{Done, RecordQuery, decide};
+use hallmark_store::Store;
 
 use crate::{
-    clock::unix_seconds,
+    clock::{Clock, unix_seconds},
     journal::{Failed, Journal, log_store_failure},
 };
 
@@ -50,28 +51,28 @@ fn set_back_since(last: i64, found: SystemTime) -> Option<SetBack> {
     (by > TOLERANCE).then_some(SetBack { by, expected, found })
 }
 
-/// When the journal's last record was written, in Unix seconds.
-async fn last_record(journal: &Journal) -> Option<i64> {
+/// Tells where the journal's last records were written later than it is now. To be asked before a start writes its own.
+pub(crate) async fn tell_clock_that_went_back(store: &dyn Store, clock: &Clock) {
+    // What the opening of the store wrote may be among them.
     let newest = RecordQuery {
-        limit: 1,
+        limit: 16,
         newest_first: true,
         ..RecordQuery::default()
     };
-    match journal.store().records(newest).await {
-        Ok(records) => records.first().map(|stored| stored.record.at),
-        Err(error) => {
-            log_store_failure(&error);
-            None
+    match store.records(newest).await {
+        Ok(records) => {
+            let last = records.iter().map(|stored| stored.record.at).max();
+            if let Some(set_back) = last.and_then(|last| set_back_since(last, clock.now())) {
+                log::warn(&set_back);
+            }
         }
+        Err(error) => log_store_failure(&error),
     }
 }
 
 /// Looks after the clock, for ever.
 pub(crate) async fn keep_clock_watched(journal: Arc<Journal>) {
     let clock = journal.clock();
-    if let Some(set_back) = last_record(&journal).await.and_then(|last| set_back_since(last, clock.now())) {
-        log::warn(&set_back);
-    }
     let mut pace = clock.pace(TICK);
     let (mut wall, mut steady) = (clock.now(), Instant::now());
     loop {
