@@ -171,10 +171,18 @@ mod tests {
 
     #[test]
     fn a_reason_reads_as_what_it_is() {
-        for refused in ["stolen\u{202e}nelots", "a\nb", "ad\u{200b}min", &"r".repeat(MAX_REASON + 1)] {
+        for refused in [
+            "stolen\u{202e}nelots",
+            "a\nb",
+            "ad\u{200b}min",
+            &"r".repeat(MAX_REASON + 1),
+        ] {
             let status = reason(refused).unwrap_err();
             assert_eq!(status.code(), tonic::Code::InvalidArgument, "{refused:?}");
         }
-        assert_eq!(reason("gestohlen, f\u{fc}r Ticket 7").unwrap(), "gestohlen, f\u{fc}r Ticket 7");
+        assert_eq!(
+            reason("gestohlen, f\u{fc}r Ticket 7").unwrap(),
+            "gestohlen, f\u{fc}r Ticket 7"
+        );
     }
 }

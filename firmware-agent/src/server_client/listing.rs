@@ -149,9 +149,7 @@ impl Listing {
         self.named = self.named.saturating_add(named);
         self.came = self.came.saturating_add(bytes);
         if self.named > LONGEST || self.came > LARGEST {
-            return Err(AgentError::Protocol(
-                "a listing of entries without an end",
-            ));
+            return Err(AgentError::Protocol("a listing of entries without an end"));
         }
         Ok(())
     }

@@ -53,7 +53,14 @@ mod tests {
             assert_eq!(misleading(text), Some(found), "{text:?}");
         }
         // Letters of all languages, marks that combine with them, and signs are text.
-        for text in ["", "Gr\u{f6}\u{df}e", "e\u{301}te\u{301}", "\u{e19}\u{e49}\u{e33}", "\u{5e9}\u{5dc}\u{5d5}\u{5dd}", "\u{2713} ok"] {
+        for text in [
+            "",
+            "Gr\u{f6}\u{df}e",
+            "e\u{301}te\u{301}",
+            "\u{e19}\u{e49}\u{e33}",
+            "\u{5e9}\u{5dc}\u{5d5}\u{5dd}",
+            "\u{2713} ok",
+        ] {
             assert_eq!(misleading(text), None, "{text:?}");
         }
     }

@@ -362,7 +362,9 @@ impl Coded for CliError {
     fn precise_step(&self) -> Option<String> {
         Some(match self {
             Self::Missing { message } => list_of(message).to_owned(),
-            Self::OutcomeUnknown { look, .. } => format!("{look} shows whether it was; then do it again where it was not"),
+            Self::OutcomeUnknown { look, .. } => {
+                format!("{look} shows whether it was; then do it again where it was not")
+            }
             Self::NoMatch { what, .. } => format!("hallmark {what} list"),
             Self::Ambiguous { what, .. } => format!("type more of the id: hallmark {what} list"),
             Self::File { file, .. } => format!("ls -l {}", file.display()),

@@ -62,7 +62,10 @@ async fn watch(client: &Client, shown: Shown) -> Status {
         // What is wrong with the server the answer itself will say.
         let Ok(status) = client.admin().get_status(GetStatusRequest {}).await else {
             if heard.elapsed() >= client.timeout() {
-                return Status::deadline_exceeded(format!("no word from the server for {} s", heard.elapsed().as_secs()));
+                return Status::deadline_exceeded(format!(
+                    "no word from the server for {} s",
+                    heard.elapsed().as_secs()
+                ));
             }
             continue;
         };

@@ -124,7 +124,12 @@ mod tests {
         let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
         let told = set_back_since(2_000_000, at(1_000_000)).unwrap();
         assert_eq!((told.by.as_secs(), told.code().as_str()), (1_000_000, "HM-SRV-0023"));
-        for (last, found) in [(1_000_000, 2_000_000), (1_000_000, 1_000_000), (1_000_010, 1_000_000), (-1, 1)] {
+        for (last, found) in [
+            (1_000_000, 2_000_000),
+            (1_000_000, 1_000_000),
+            (1_000_010, 1_000_000),
+            (-1, 1),
+        ] {
             assert!(set_back_since(last, at(found)).is_none(), "{last} {found}");
         }
     }

@@ -168,7 +168,10 @@ async fn one_is_damaged(mut lab: Lab, sql: &str) {
         let mut nodes = lifecycle.list_nodes(request).await.unwrap().into_inner().nodes;
         nodes.remove(0).untrusted_reason
     };
-    assert_eq!((shown(&bad.id).await.as_str(), shown(&good.id).await.as_str()), ("HM-SRV-0034", ""));
+    assert_eq!(
+        (shown(&bad.id).await.as_str(), shown(&good.id).await.as_str()),
+        ("HM-SRV-0034", "")
+    );
     let evidence = async |id: &SpiffeId| {
         let mut admin = AdminClient::new(local(&lab.admin_socket()).await);
         let request = GetEvidenceRequest { id: id.to_string() };

@@ -108,7 +108,10 @@ fn a_clock_that_is_put_right_while_the_server_is_down_is_told() {
     clock.set(AHEAD).unwrap();
     register_own(&mut trial);
     trial.lab.server().stop();
-    assert!(report(&trial.lab.server().log(), "HM-SRV-0023").is_none(), "the control");
+    assert!(
+        report(&trial.lab.server().log(), "HM-SRV-0023").is_none(),
+        "the control"
+    );
 
     clock.set(0).unwrap();
     trial.lab.server().launch_with(&clock.env()).unwrap();

@@ -224,16 +224,25 @@ fn records_are_listed_in_words() {
     assert_eq!(server.run("record list 7777").code, 6);
     assert_eq!(server.run("record list --limit 0").code, 2);
     for verb in ["list", "export"] {
-        let reversed = server.run(&format!("record {verb} --since 2026-11-02T00:00:00Z --until 2026-11-01T00:00:00Z"));
+        let reversed = server.run(&format!(
+            "record {verb} --since 2026-11-02T00:00:00Z --until 2026-11-01T00:00:00Z"
+        ));
         assert_eq!((reversed.code, reversed.stdout.as_str()), (2, ""));
         let words = "HM-CLI-0026: no record can be in this span of time: it ends before it begins\n  compared: since \
                      2026-11-02T00:00:00Z, until 2026-11-01T00:00:00Z\n";
         assert!(reversed.stderr.starts_with(words), "{}", reversed.stderr);
-        assert_eq!(server.run(&format!("record {verb} --since 3h --until 2h")).code, 0, "the control");
+        assert_eq!(
+            server.run(&format!("record {verb} --since 3h --until 2h")).code,
+            0,
+            "the control"
+        );
     }
     let date = server.run("record list --since 2026-11-02");
     assert!(
-        date.code == 2 && date.stderr.contains("a date with a time of day and its zone, as in 2027-01-31T00:00:00Z"),
+        date.code == 2
+            && date
+                .stderr
+                .contains("a date with a time of day and its zone, as in 2027-01-31T00:00:00Z"),
         "{}",
         date.stderr
     );

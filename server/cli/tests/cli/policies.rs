@@ -79,7 +79,8 @@ fn a_server_that_is_killed_meanwhile_may_have_made_the_change() {
     let done: Done = child.wait_with_output().unwrap().into();
     assert_eq!(done.code, 1, "{}", done.stderr);
     assert!(
-        done.stderr.contains("HM-CLI-0024: ") && done.stderr.contains("next: hallmark policy list shows whether it was"),
+        done.stderr.contains("HM-CLI-0024: ")
+            && done.stderr.contains("next: hallmark policy list shows whether it was"),
         "{}",
         done.stderr
     );

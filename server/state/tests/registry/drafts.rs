@@ -112,7 +112,10 @@ fn wla_24_hints_of_at_most_1024_bytes() {
 fn a_hint_reads_as_what_it_is() {
     let result = check(|draft| draft.hint = "admin\u{202e}bed".into());
     assert_eq!(result, Err(EntryError::HintCharacter { found: '\u{202e}' }));
-    assert!(check(|draft| draft.hint = "Gr\u{f6}\u{df}e".into()).is_ok(), "the control");
+    assert!(
+        check(|draft| draft.hint = "Gr\u{f6}\u{df}e".into()).is_ok(),
+        "the control"
+    );
 }
 
 #[test]
