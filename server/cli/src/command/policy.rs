@@ -247,7 +247,7 @@ pub(super) async fn withdraw(context: &Context, kind: FileKind, name: &str, how:
 const fn list_of(kind: FileKind) -> &'static str {
     match kind {
         FileKind::Baseline => "hallmark baseline list",
-        FileKind::Policy | FileKind::DigestList => "hallmark policy list",
+        _ => "hallmark policy list",
     }
 }
 
