@@ -12,7 +12,7 @@ use std::{
 use clap::{Parser, Subcommand};
 use hallmark_host::{
     answer::{self, Form, Output},
-    keep_memory_private,
+    heed_hangup_of, keep_memory_private,
     log::{self, Filter, Format, Log},
     usage::{self, Stop},
     write_manual,
@@ -20,7 +20,10 @@ use hallmark_host::{
 use hallmark_reason::{Coded, Report};
 use hallmark_settings::Overrides;
 use serde_json::json;
-use tokio::runtime::{Builder, Runtime};
+use tokio::{
+    runtime::{Builder, Runtime},
+    signal::unix::Signal,
+};
 
 use crate::{
     AgentError,
@@ -144,6 +147,7 @@ pub fn silence_tss() {
 /// Parses the arguments and does what they say.
 #[must_use]
 pub fn main() -> ExitCode {
+    let hangup = heed_hangup_of(env::args_os());
     let cli = match usage::read::<Cli>(env::args_os()) {
         Ok(cli) => cli,
         Err(Stop::Answered) => return ExitCode::SUCCESS,
@@ -153,7 +157,7 @@ pub fn main() -> ExitCode {
             return ExitCode::from(exit::CONFIG);
         }
     };
-    let done = private().and_then(|()| execute(cli.command));
+    let done = private().and_then(|()| execute(cli.command, hangup));
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -168,7 +172,7 @@ fn private() -> Done {
     keep_memory_private().map_err(|error| system(&error))
 }
 
-fn execute(command: Verb) -> Done {
+fn execute(command: Verb, hangup: Option<Signal>) -> Done {
     match command {
         Verb::Version(form) => {
             let version = env!("CARGO_PKG_VERSION");
@@ -185,7 +189,7 @@ fn execute(command: Verb) -> Done {
         Verb::Run(arg) => with_config(&arg.config, |config| {
             let log = start_log(&config.log)?;
             let reload = Reload::new(arg.config.clone(), &config, log);
-            runtime()?.block_on(run::run(config, reload))
+            runtime()?.block_on(run::run(config, reload, hangup))
         }),
         Verb::Attest { asked, .. } => with_config(&asked.file.config, |config| {
             runtime()?.block_on(attest(config, asked.form.output))

@@ -33,13 +33,14 @@ use crate::{
 /// How long the TPM may take to finish its last command when the agent stops.
 const LAST_COMMAND: Duration = Duration::from_secs(20);
 
-/// Runs the agent until a signal asks it to stop; SIGHUP reads the configuration again.
+/// Runs the agent until a signal asks it to stop; SIGHUP reads the configuration again, also one that came
+/// before, for which `hangup` stands.
 ///
 /// # Errors
 /// The agent cannot start (data folder, socket, TPM), or the machine was banned.
-pub async fn run(config: Config, mut reload: Reload) -> Result<(), Box<dyn Coded + Send>> {
+pub async fn run(config: Config, mut reload: Reload, hangup: Option<Signal>) -> Result<(), Box<dyn Coded + Send>> {
     let signals = signals()?;
-    let hangup = handler(SignalKind::hangup())?;
+    let hangup = hangup.map_or_else(|| handler(SignalKind::hangup()), Ok)?;
     let state = StateFile::open(&config.data_dir).map_err(coded)?;
     let attestor = UnixAttestor::new(config.unix);
     let listener = Listener::take_or_bind(&config.socket, &attestor).map_err(coded)?;

@@ -9,6 +9,7 @@ mod ageing;
 mod begin;
 mod bootstrap;
 mod error;
+mod older;
 mod renew;
 
 pub use active::ActiveAuthority;
@@ -17,4 +18,5 @@ pub(crate) use bootstrap::is_key_label;
 pub use bootstrap::{Keeper, key_label};
 pub use error::AuthorityError;
 pub(crate) use error::date;
+pub(crate) use older::require_usable;
 pub use renew::Renewal;

@@ -9,7 +9,7 @@ use std::{
 use clap::{Parser, Subcommand};
 use hallmark_host::{
     answer::{self, Form, Output},
-    keep_memory_private, log,
+    heed_hangup_of, keep_memory_private, log,
     usage::{self, Stop},
     write_manual,
 };
@@ -17,10 +17,13 @@ use hallmark_reason::{Coded, Report};
 use hallmark_settings::Overrides;
 use serde_json::json;
 
-use tokio::runtime::{Builder, Runtime};
+use tokio::{
+    runtime::{Builder, Runtime},
+    signal::unix::Signal,
+};
 
 use crate::{
-    beginning,
+    backup, beginning,
     config::{self, Config, ConfigError, Source},
     doctor,
     errors::StartError,
@@ -67,8 +70,18 @@ enum Command {
         #[command(flatten)]
         form: Form,
     },
-    /// Examine configuration, data folder, token and running server; change nothing.
+    /// Examine configuration, data folder, store, token and running server; change nothing.
     Doctor(Asked),
+    /// Copy the store into a new file, also while the server runs, and check the copy.
+    ///
+    /// One read of the whole, however much is written meanwhile. The file is what a restore needs of the store:
+    /// see docs/how-to/runbook.md.
+    Backup {
+        #[command(flatten)]
+        file: ConfigFile,
+        #[command(flatten)]
+        options: backup::Options,
+    },
     /// Write the manual's pages, as packages carry them, into a folder.
     #[command(hide = true)]
     Manual {
@@ -146,6 +159,7 @@ struct ConfigFile {
 /// Does what the command line says.
 #[must_use]
 pub fn main() -> ExitCode {
+    let hangup = heed_hangup_of(std::env::args_os());
     let command = match usage::read::<Arguments>(std::env::args_os()) {
         Ok(arguments) => arguments.command,
         Err(Stop::Answered) => return ExitCode::SUCCESS,
@@ -155,7 +169,7 @@ pub fn main() -> ExitCode {
             return ExitCode::from(USAGE_OR_CONFIG);
         }
     };
-    match private().and_then(|()| execute(command)) {
+    match private().and_then(|()| execute(command, hangup)) {
         Ok(code) => code,
         Err(error) => {
             log::say(Report(&*error).to_string());
@@ -174,15 +188,16 @@ fn private() -> Result<(), Failure> {
     })
 }
 
-fn execute(command: Command) -> Result<ExitCode, Failure> {
+fn execute(command: Command, hangup: Option<Signal>) -> Result<ExitCode, Failure> {
     let done = match command {
         Command::Authority(AuthorityCommand::Renew { file, options }) => return renew(&file, &options),
         Command::Authority(AuthorityCommand::Begin { file, options }) => return begin(&file, &options),
         Command::Store(StoreCommand::AcceptRollback { file, options }) => return accept_rollback(&file, &options),
+        Command::Backup { file, options } => return save(&file, &options),
         Command::Run(file) => {
             let source = source(&file)?;
             let config = source.load().map_err(|error| boxed(StartError::from(error)))?;
-            run::run(source, config).map_err(boxed)
+            run::run(source, config, hangup).map_err(boxed)
         }
         Command::Config(ConfigCommand::Check(asked)) => load(&asked.file).map(|config| {
             let (file, trust_domain) = (asked.file.config.display().to_string(), config.trust_domain.to_string());
@@ -264,6 +279,13 @@ fn accept_rollback(file: &ConfigFile, options: &rollback::Options) -> Result<Exi
     let accepted = alone()?.block_on(rollback::accept(&config, options)).map_err(boxed)?;
     print(&options.form.output.of(|| accepted.text(), || accepted.value()));
     Ok(ExitCode::SUCCESS)
+}
+
+fn save(file: &ConfigFile, options: &backup::Options) -> Result<ExitCode, Failure> {
+    let config = load(file)?;
+    let saved = alone()?.block_on(backup::backup(&config, options)).map_err(boxed)?;
+    print(&options.form.output.of(|| saved.text(), || saved.value()));
+    saved.require_good().map(|()| ExitCode::SUCCESS)
 }
 
 type Failure = Box<dyn Coded + Send>;

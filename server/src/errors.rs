@@ -60,6 +60,14 @@ pub enum StartError {
         /// Where, and who.
         exposed: String,
     },
+    /// The store lies on another machine's disk.
+    #[error("the folder {} of the store is on a network file system", path.display())]
+    Network {
+        /// The folder.
+        path: PathBuf,
+        /// Which file system.
+        kind: &'static str,
+    },
     /// Others can put a store of theirs in the place of the server's.
     #[error("others can change what the server keeps in {}", path.display())]
     DataExposed {
@@ -112,6 +120,7 @@ impl Coded for StartError {
             Self::Runtime { .. } => ReasonCode::new("HM-SRV-0006"),
             Self::SocketExposed { .. } => ReasonCode::new("HM-SRV-0019"),
             Self::DataExposed { .. } => ReasonCode::new("HM-SRV-0018"),
+            Self::Network { .. } => ReasonCode::new("HM-SRV-0039"),
         }
     }
 
@@ -133,6 +142,7 @@ impl Coded for StartError {
             }
             Self::HealthListener(error) => Some(error.cause.clone()),
             Self::SocketExposed { exposed, .. } | Self::DataExposed { exposed, .. } => Some(exposed.clone()),
+            Self::Network { kind, .. } => Some(format!("expected a disk of this machine, found {kind}")),
             Self::SocketTaken { by, .. } => Some(format!("expected nothing or a dead socket, found {by}")),
             _ => self.inner()?.compared(),
         }
@@ -149,6 +159,12 @@ impl Coded for StartError {
                 "namei -l {}; choose a folder of root's such as /run/hallmark-server",
                 path.display()
             ),
+            Self::Network { path, .. } => {
+                format!(
+                    "findmnt --target {}; set data_dir or store.path to a local disk",
+                    path.display()
+                )
+            }
             Self::DataExposed { path, .. } => {
                 format!(
                     "namei -l {}; give it to the server's user with mode 0700",

@@ -1,16 +1,24 @@
 //! The server's parts, and how each is doing.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
 use hallmark_host::{
     LastReload,
     health::{Part, Report, State},
+    out_of_room,
 };
 use hallmark_hsm::KeyStore;
 use hallmark_reason::{Coded as _, ReasonCode};
 use hallmark_spiffe::SpiffeId;
+use hallmark_store::StoreError;
 
-use crate::{authority::AuthorityAge, journal::Journal, listener::BoundFile, metrics::Reading, probe::Probe};
+use crate::{
+    authority::AuthorityAge,
+    journal::{EntriesLeftOut, Journal},
+    listener::BoundFile,
+    metrics::Reading,
+    probe::Probe,
+};
 
 /// Looks at the server's parts.
 #[derive(Debug)]
@@ -21,6 +29,7 @@ pub struct Health {
     age: AuthorityAge,
     last_reload: Arc<LastReload>,
     admin_socket: BoundFile,
+    store: PathBuf,
 }
 
 impl Health {
@@ -32,6 +41,7 @@ impl Health {
         age: AuthorityAge,
         last_reload: Arc<LastReload>,
         admin_socket: BoundFile,
+        store: PathBuf,
     ) -> Self {
         Self {
             journal,
@@ -40,6 +50,7 @@ impl Health {
             age,
             last_reload,
             admin_socket,
+            store,
         }
     }
 
@@ -48,16 +59,29 @@ impl Health {
     pub(crate) async fn parts(&self) -> Vec<Part> {
         let token = self.keys.status();
         let (store, hsm) = tokio::join!(self.journal.store().check(), self.hsm_failure(&token));
+        let store = store.and_then(|()| self.require_room());
         let hsm = hsm.map(|(code, text)| Part::with_reason("hsm", State::Failed, code, text));
         let mut parts = vec![
             Part::of("store", store.err().as_ref()),
             hsm.unwrap_or_else(|| Part::good("hsm")),
             self.authority(),
         ];
+        parts.extend(self.entries());
         parts.extend(self.evidence());
         parts.extend(self.admin_socket());
         parts.extend(self.last_reload.part());
         parts
+    }
+
+    /// Room for what changes take; a check takes next to none. Told before the first change fails.
+    fn require_room(&self) -> Result<(), StoreError> {
+        match out_of_room(self.store.parent().unwrap_or(&self.store)) {
+            Ok(Some(_)) => Err(StoreError::Full {
+                path: self.store.clone(),
+            }),
+            // Nobody knows of a disk that does not say.
+            Ok(None) | Err(_) => Ok(()),
+        }
     }
 
     /// That the admin socket is gone: agents and administrators over TLS are served all the same.
@@ -68,6 +92,19 @@ impl Health {
             State::Warning,
             gone.code(),
             gone.to_string(),
+        ))
+    }
+
+    /// That entries are not served, where there are any; the first is named.
+    fn entries(&self) -> Option<Part> {
+        let state = self.journal.state();
+        let left_out = state.left_out();
+        let error = EntriesLeftOut::of(left_out)?;
+        Some(Part::with_reason(
+            "entries",
+            State::Warning,
+            error.code(),
+            error.to_string(),
         ))
     }
 

@@ -8,6 +8,7 @@ pub mod api;
 pub mod appraise;
 pub mod attest;
 pub mod authority;
+mod backup;
 mod beginning;
 pub mod caller;
 pub mod cli;

@@ -105,6 +105,7 @@ pub struct Metrics {
     hsm_sessions: Gauge,
     hsm: Family<Label, Counter>,
     store: Family<Label, Counter>,
+    store_bytes: Family<Label, Gauge>,
     records: Gauge,
     lost_lines: Counter,
 }
@@ -155,6 +156,7 @@ impl Metrics {
             hsm_sessions: Gauge::default(),
             hsm: Family::default(),
             store: Family::default(),
+            store_bytes: Family::default(),
             records: Gauge::default(),
             lost_lines: Counter::default(),
         };
@@ -222,6 +224,8 @@ impl Metrics {
         );
         let store = "Transactions made durable, the commits that they shared, and failures";
         add(to, "store_events", store, &self.store);
+        let bytes = "How large the store's file and its write-ahead log are";
+        add(to, "store_bytes", bytes, &self.store_bytes);
         add(to, "records", "Records of verdicts, SVIDs and changes", &self.records);
         add(
             to,
@@ -304,6 +308,9 @@ impl Metrics {
         self.hsm_sessions.set(sized(hsm.sessions));
         let store = &now.store;
         self.records.set(signed(store.last_event));
+        for (file, bytes) in [("store", store.file_bytes), ("log", store.log_bytes)] {
+            self.store_bytes.get_or_create(&[("file", file)]).set(signed(bytes));
+        }
         for (family, event, count) in [
             (&self.hsm, "signature", hsm.signatures),
             (&self.hsm, "failure", hsm.failures),

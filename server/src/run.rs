@@ -40,11 +40,12 @@ use crate::{
 /// How long work that no connection waits for may take at the end.
 const LAST_WORK: Duration = Duration::from_secs(5);
 
-/// Runs the server until SIGTERM or SIGINT; SIGHUP reads the configuration again.
+/// Runs the server until SIGTERM or SIGINT; SIGHUP reads the configuration again, also one that came before, for which `hangup`
+/// stands.
 ///
 /// # Errors
 /// [`StartError`] when it cannot start or a listener fails.
-pub fn run(source: Source, config: Config) -> Result<(), StartError> {
+pub fn run(source: Source, config: Config, hangup: Option<Signal>) -> Result<(), StartError> {
     let log = Log::start(&config.log.filter, config.log.format).map_err(|error| StartError::Runtime {
         what: "the log",
         cause: error.to_string(),
@@ -61,7 +62,7 @@ pub fn run(source: Source, config: Config) -> Result<(), StartError> {
     let mut journal = Weak::new();
     let outcome = runtime.block_on(async {
         let stop = until_signal()?;
-        let mut hangup = handler(SignalKind::hangup())?;
+        let mut hangup = hangup.map_or_else(|| handler(SignalKind::hangup()), Ok)?;
         let mut running = Running::start(config, Clock::system()).await?;
         journal = Arc::downgrade(&running.server.journal);
         notify("READY=1");
@@ -115,6 +116,7 @@ impl Running {
         let (probe_interval, health) = (config.hsm.probe_interval, config.health);
         let svid_lifetime = config.lifetimes.x509_svid.default;
         parts::data_folder(&config.data_dir)?;
+        parts::store_is_local(&config.store)?;
         // Early, so that a second server stops before it touches anything; nobody is served yet.
         let tcp = listener::bind(address).await?;
         let socket = AdminSocket::bind(&admin_socket)?;
@@ -124,6 +126,7 @@ impl Running {
         };
         // The token first: a store is not brought to a newer schema by a start that cannot serve.
         let keys = parts::keys(&config).await?;
+        parts::require_older_usable(&config, &*keys, clock.unix()).await?;
         let store = parts::store(&config).await?;
         attest::tell_clock_that_went_back(&*store, &clock).await;
         let address = tcp.local_addr().unwrap_or(address);

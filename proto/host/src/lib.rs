@@ -7,6 +7,7 @@
 mod acl;
 pub mod answer;
 mod folder;
+mod hangup;
 pub mod health;
 pub mod log;
 mod manual;
@@ -20,6 +21,7 @@ mod settings;
 pub mod usage;
 
 pub use folder::{Foreign, Purpose, foreign, foreign_file, make_folder};
+pub use hangup::{heed_hangup, heed_hangup_of};
 pub use manual::write_manual;
 pub use memory::keep_memory_private;
 pub use notify::{notify, reloading};

@@ -21,7 +21,7 @@ use crate::{clock::Clock, journal::transaction};
 const MAX_NAME_IN_LABEL: usize = 96;
 
 /// Labels tried before giving up on a token that only ever makes half keys.
-const MAX_KEYS: usize = 16;
+pub(super) const MAX_KEYS: usize = 16;
 
 /// What keeping the authority takes.
 #[derive(Clone, Copy)]

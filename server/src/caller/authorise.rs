@@ -20,7 +20,7 @@ use super::{Caller, Roles, access, denial, role::RoleFailure, strangers_limit};
 use crate::{
     connection::TlsInfo,
     convert::{Denial, DenialReason},
-    journal::{Failed, Journal, store_failed},
+    journal::{Failed, Journal, read_failed, store_failed},
     limits::{Limits, Occupant, TooManyCalls},
 };
 
@@ -198,7 +198,7 @@ impl Roles {
         match self.holder(access, info, peer, active.is_some()).await {
             Ok(Some(caller)) => return Ok(caller),
             Ok(None) => {}
-            Err(RoleFailure::Store(error)) => return Err(store_failed(&error)),
+            Err(RoleFailure::Store(error)) => return Err(read_failed(&error)),
             Err(RoleFailure::Refused(error)) => {
                 if let Some(left_out) = ROLE_REFUSED.due(Instant::now()) {
                     let (code, id, compared) = (error.code(), &peer.id, error.compared());

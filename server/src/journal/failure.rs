@@ -1,6 +1,6 @@
 //! How a failure of the store is told: to the operator in full, to callers by its code.
 
-use hallmark_reason::Coded as _;
+use hallmark_reason::{Coded as _, Report};
 use hallmark_store::StoreError;
 use tonic::Status;
 
@@ -16,6 +16,18 @@ pub fn store_failed(error: &StoreError) -> Status {
 pub fn read_failed(error: &StoreError) -> Status {
     log_store_failure(error);
     Status::unavailable(format!("the server cannot read what it keeps ({})", error.code()))
+}
+
+/// What an operator hears who asked for what is stored: of what does not read back, which it is and how to go on.
+#[must_use]
+pub fn operators_read_failed(error: &StoreError) -> Status {
+    match error {
+        StoreError::Undecodable { .. } | StoreError::JournalRow { .. } => {
+            log_store_failure(error);
+            Status::data_loss(Report(error).to_string())
+        }
+        other => read_failed(other),
+    }
 }
 
 /// The operator's part of a failure of the store.

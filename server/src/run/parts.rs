@@ -10,17 +10,18 @@ use hallmark_state::{
     Change, Configured, Decision, Expect, Filter, Outcome, RecordKind, Registry, Snapshot, State, Total,
 };
 use hallmark_store::{SqliteOptions, SqliteStore, Store, StoreError};
+use rustix::fs::{FsWord, statfs};
 use tokio::task::spawn_blocking;
 
 use super::wiring::{Foundations, Server, wire};
 use crate::{
     appraise::{PolicyFileError, in_force, manifest, revocation},
-    authority::Keeper,
+    authority::{self, Keeper},
     clock::Clock,
     compute::Compute,
     config::Config,
     errors::StartError,
-    journal::Journal,
+    journal::{EntriesLeftOut, Journal},
     metrics::{Counters, Metrics, SharedCount, TimedKeys},
 };
 
@@ -32,6 +33,30 @@ pub(crate) fn data_folder(path: &Path) -> Result<(), StartError> {
 /// Refuses a data folder in which others than the server's user and root can put a store of theirs.
 pub(crate) fn data_is_ours(path: &Path) -> Result<(), StartError> {
     unless_foreign(path, foreign(path, Purpose::Files))
+}
+
+/// Refuses a store on another machine's disk: its write-ahead log takes memory that all who open it share, and locks and flushes that
+/// are kept.
+pub(crate) fn store_is_local(store: &Path) -> Result<(), StartError> {
+    let folder = store.parent().unwrap_or(store);
+    // One that is not there is told when it is made.
+    let kind = statfs(folder).ok().and_then(|found| network(found.f_type));
+    kind.map_or(Ok(()), |kind| {
+        Err(StartError::Network {
+            path: folder.to_owned(),
+            kind,
+        })
+    })
+}
+
+/// The network file systems' magic numbers (statfs(2)).
+const fn network(kind: FsWord) -> Option<&'static str> {
+    match kind {
+        0x6969 => Some("NFS"),
+        0x517b | 0xfe53_4d42 | 0xff53_4d42 => Some("SMB"),
+        0x0102_1997 => Some("9p"),
+        _ => None,
+    }
 }
 
 fn unless_foreign(path: &Path, looked: io::Result<Option<Foreign>>) -> Result<(), StartError> {
@@ -68,6 +93,16 @@ pub(crate) async fn store(config: &Config) -> Result<Arc<dyn Store>, StartError>
     let opened = spawn_blocking(move || SqliteStore::open(&options)).await;
     let store = opened.map_err(|_| StoreError::Closed)??;
     Ok(Arc::new(store))
+}
+
+/// Refuses a store of an older schema whose authority is not the token's, before it is brought to the present one.
+pub(super) async fn require_older_usable(config: &Config, keys: &dyn KeyStore, now: i64) -> Result<(), StartError> {
+    let options = SqliteOptions::new(&config.store, config.trust_domain.clone());
+    let older = spawn_blocking(move || SqliteStore::older(&options)).await;
+    if let Some(older) = older.map_err(|_| StoreError::Closed)?? {
+        authority::require_usable(&older, keys, &config.trust_domain, &config.store, config.key_kind, now).await?;
+    }
+    Ok(())
 }
 
 /// Opens the token, off the async workers.
@@ -132,7 +167,7 @@ pub(super) async fn server(
         tracing::warn!(
             code = %hallmark_store::INTERRUPTED,
             count = loaded.interrupted,
-            "the server had stopped between an SVID's intent and its outcome"
+            "SVIDs have an intent on record and no outcome: the server stopped, or its store failed, between the two"
         );
     }
     let keeper = Keeper {
@@ -155,6 +190,7 @@ pub(super) async fn server(
     let compute = Compute::per_processor();
     let metrics = Arc::new(Metrics::new(counters(&loaded.totals)));
     let journal = Arc::new(journal(&config, loaded, &store, &clock, &compute).await?);
+    warn_of_entries(&journal);
     warn_of_lifetimes(journal.state().entries(), config.lifetimes.x509_svid.max);
     let keys = Arc::new(TimedKeys::new(keys, metrics.signing.clone()));
     let foundations = Foundations {
@@ -227,6 +263,18 @@ fn counters(totals: &[Total]) -> Counters {
     }
 }
 
+/// Entries that grant nothing, by what is stored of them.
+fn warn_of_entries(journal: &Journal) {
+    for (id, reason) in journal.state().left_out() {
+        let one = EntriesLeftOut {
+            count: 1,
+            first: id.clone(),
+            reason: reason.clone(),
+        };
+        tracing::error!(code = %hallmark_reason::Coded::code(&one), id, reason, "{one}");
+    }
+}
+
 /// Entries from before the maximum was set, or lowered: they go on, with shorter SVIDs.
 fn warn_of_lifetimes(registry: &Registry, max: std::time::Duration) {
     let all = registry.list(&Filter::default(), 0, None).entries;
@@ -257,5 +305,23 @@ fn warn_of_gaps(config: &Config, no_inventory: bool) {
     }
     if config.lifetimes.usual() > config.lifetimes.authority / 6 {
         tracing::warn!("SVID lifetimes are longer than a sixth of ca_ttl: towards its end they are cut short");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_on_another_machines_disk_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        store_is_local(&folder.path().join("server.db")).expect("the control: a folder of this machine");
+        // As linux/magic.h has them: NFS, SMB, CIFS, SMB2, 9p; and ext4, xfs, tmpfs, overlayfs.
+        for kind in [0x6969, 0x517b, 0xff53_4d42, 0xfe53_4d42, 0x0102_1997] {
+            assert!(network(kind).is_some(), "{kind:x}");
+        }
+        for kind in [0xef53, 0x5846_5342, 0x0102_1994, 0x794c_7630] {
+            assert_eq!(network(kind), None, "{kind:x}");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Which part gets which others: the only place where all of them meet.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use hallmark_host::LastReload;
@@ -147,7 +147,7 @@ struct Watchers {
 }
 
 impl Watchers {
-    fn new(usual_lifetime: Duration, admin_socket: BoundFile, on: &Foundations) -> Self {
+    fn new(usual_lifetime: Duration, admin_socket: BoundFile, store: PathBuf, on: &Foundations) -> Self {
         let last_reload = Arc::new(LastReload::default());
         let probe = Arc::new(Probe::new(on.authority.clone(), on.keys.clone()));
         let age = AuthorityAge::new(on.authority.clone(), on.journal.clock().clone(), usual_lifetime);
@@ -158,6 +158,7 @@ impl Watchers {
             age.clone(),
             last_reload.clone(),
             admin_socket,
+            store,
         );
         Self {
             probe,
@@ -204,7 +205,12 @@ fn services(lifetimes: Lifetimes, address: String, on: &Foundations, rooms: &Roo
 /// Puts the parts together; `address` is where the server listens.
 pub(super) fn wire(config: Config, address: String, on: Foundations) -> Server {
     let lifetimes = config.lifetimes;
-    let watchers = Watchers::new(lifetimes.usual(), BoundFile::at(&config.listen.admin_socket), &on);
+    let watchers = Watchers::new(
+        lifetimes.usual(),
+        BoundFile::at(&config.listen.admin_socket),
+        config.store.clone(),
+        &on,
+    );
     let rooms = Rooms::new(config, &on);
     let services = services(lifetimes, address, &on, &rooms, &watchers.health);
     let Foundations {

@@ -107,7 +107,12 @@ impl EntryDraft {
         })
     }
 
-    fn check(&self, trust_domain: &TrustDomain, bundle_known: impl Fn(&TrustDomain) -> bool) -> Result<(), EntryError> {
+    /// Checks every rule.
+    pub(crate) fn check(
+        &self,
+        trust_domain: &TrustDomain,
+        bundle_known: impl Fn(&TrustDomain) -> bool,
+    ) -> Result<(), EntryError> {
         let bytes = self.most_bytes();
         if bytes > Self::MAX_BYTES {
             return Err(EntryError::TooLarge { bytes });

@@ -4,7 +4,7 @@ use std::{borrow::Borrow, collections::BTreeSet, fmt, sync::Arc, time::Duration}
 
 use hallmark_spiffe::{SelectorSet, SpiffeId, TrustDomain};
 
-use crate::{EntryError, Role};
+use crate::{EntryDraft, EntryError, Role};
 
 /// The id of an entry: 1 to 255 bytes of `[A-Za-z0-9._-]`. Cloning is cheap.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -127,6 +127,15 @@ impl Entry {
             asked: self.x509_svid_ttl,
             max,
         })
+    }
+
+    /// Requires what every request for an entry has to keep: an id and a parent of the trust domain, none of those that are
+    /// kept for servers and agents, selectors, and lengths within the limits.
+    ///
+    /// # Errors
+    /// The first rule broken.
+    pub fn require_allowed(&self, trust_domain: &TrustDomain) -> Result<(), EntryError> {
+        EntryDraft::from(self).check(trust_domain, |_| true)
     }
 
     /// Whether two entries say the same: same id to hold, same parent, exactly the same selectors. There is

@@ -48,8 +48,8 @@ pub use node::authorise_node;
 pub use query::{Filter, Match, Page, PageToken};
 pub use registry::{Registry, Role, RoleWay};
 pub use rows::{
-    Appraised, Authority, AuthorityState, EkCertificate, FirstRequest, HeldEvidence, LINES, LogPart, NewEvidence, Node,
-    NodeEvidence, NodeFacts, NodeSvid, PolicyFile, RoleSvid, TpmName, WholeLog,
+    Appraised, Authority, AuthorityState, EkCertificate, FirstRequest, HeldEvidence, LINES, LeftOutEntry, LogPart,
+    NewEvidence, Node, NodeEvidence, NodeFacts, NodeSvid, PolicyFile, RoleSvid, TpmName, WholeLog,
 };
 pub use state::{Configured, Gap, NodeCounts, RulesInForce, Snapshot, State};
 pub use view::{Decision, Done, View};

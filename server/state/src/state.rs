@@ -48,6 +48,8 @@ struct Unknown {
 pub struct State {
     revision: u64,
     entries: Registry,
+    /// Entries that are in the store and grant nothing: why.
+    left_out: BTreeMap<String, String>,
     nodes: BTreeMap<SpiffeId, Arc<Node>>,
     /// Nodes that have something to lose, by the rules that they were judged by.
     by_rules: BTreeSet<(u64, SpiffeId)>,
@@ -87,6 +89,13 @@ impl State {
     #[must_use]
     pub const fn entries(&self) -> &Registry {
         &self.entries
+    }
+
+    /// The entries that are in the store and grant nothing, by id, and why: what is stored does not read back, or breaks a
+    /// rule. One that is written anew is no more among them.
+    #[must_use]
+    pub const fn left_out(&self) -> &BTreeMap<String, String> {
+        &self.left_out
     }
 
     /// One node.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use hallmark_reason::{Coded, ReasonCode};
 use hallmark_spiffe::TrustDomain;
-use hallmark_state::{Key, Undecodable};
+use hallmark_state::{Key, StoredRecord, Undecodable};
 
 /// The code of an SVID outcome that nobody recorded, because the server stopped between intent and signature.
 pub const INTERRUPTED: ReasonCode = ReasonCode::new("HM-STORE-0016");
@@ -30,6 +30,12 @@ pub enum StoreError {
     /// No room: the disk, or the size limit of the store, is exhausted.
     #[error("no space left to write the store {}", path.display())]
     Full {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file of a backup is there already.
+    #[error("the file {} is there already", path.display())]
+    BackupExists {
         /// The file.
         path: PathBuf,
     },
@@ -159,6 +165,30 @@ pub enum StoreError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A row of the journal does not read back, while its events are read.
+    #[error("row {row} of the journal does not read back: its events cannot be told")]
+    JournalRow {
+        /// The row: the number of its last record.
+        row: u64,
+        /// The first event of the row, as the row says.
+        first: u64,
+        /// The last one.
+        last: u64,
+        /// What is wrong with it.
+        reason: String,
+        /// The events that were asked for and come before it, in the order in which they were asked for.
+        before: Vec<StoredRecord>,
+    },
+    /// A row is not what the journal says.
+    #[error("{what} is not what the journal says")]
+    Apart {
+        /// The row, or a part of it, and its table.
+        what: String,
+        /// The record that says otherwise; 0 where none says anything of it.
+        revision: u64,
+        /// Both values.
+        how: String,
+    },
     /// What should be added is there already.
     #[error("{what} is already in the store")]
     Exists {
@@ -239,6 +269,10 @@ impl StoreError {
         if error.sqlite_error().map(|e| e.extended_code) == Some(rusqlite::ffi::SQLITE_IOERR_SHMSIZE) {
             return Self::Full { path };
         }
+        if let Some(reason) = damage(error) {
+            let what = format!("a row of {}", path.display());
+            return Self::Undecodable { what, reason };
+        }
         match error.sqlite_error_code() {
             // Rows of the journal are added by their number, which only the writer gives.
             Some(C::ConstraintViolation) if reason.contains("journal.revision") => {
@@ -271,7 +305,7 @@ impl StoreError {
 impl From<Undecodable> for StoreError {
     fn from(error: Undecodable) -> Self {
         Self::Undecodable {
-            what: format!("the evidence of {}", error.node),
+            what: format!("row {} of the table evidence", error.node),
             reason: error.reason,
         }
     }
@@ -291,6 +325,9 @@ impl Coded for StoreError {
             Self::OtherTrustDomain { .. } => ReasonCode::new("HM-STORE-0009"),
             Self::Io { .. } => ReasonCode::new("HM-STORE-0010"),
             Self::Undecodable { .. } => ReasonCode::new("HM-STORE-0011"),
+            Self::JournalRow { .. } => ReasonCode::new("HM-STORE-0035"),
+            Self::Apart { .. } => ReasonCode::new("HM-STORE-0036"),
+            Self::BackupExists { .. } => ReasonCode::new("HM-STORE-0037"),
             Self::Exists { .. } => ReasonCode::new("HM-STORE-0012"),
             Self::Missing { .. } => ReasonCode::new("HM-STORE-0013"),
             Self::SequenceNotRising { .. } => ReasonCode::new("HM-STORE-0014"),
@@ -333,12 +370,14 @@ impl Coded for StoreError {
             Self::MarkMissing { ends, .. } => Some(format!("no mark; the journal ends with {ends}")),
             Self::StaleLog { found, known, .. } => Some(format!("the file is {found}; {known}")),
             Self::Linked { names, .. } => Some(format!("{names} names, one is allowed")),
-            Self::OtherWriter { how, .. } => Some(how.clone()),
+            Self::OtherWriter { how, .. } | Self::Apart { how, revision: 0, .. } => Some(how.clone()),
+            Self::Apart { how, revision, .. } => Some(format!("record {revision}: {how}")),
             Self::Open { reason, .. }
             | Self::Corrupt { reason, .. }
             | Self::Io { reason, .. }
             | Self::Unflushed { reason, .. }
-            | Self::Undecodable { reason, .. } => Some(reason.clone()),
+            | Self::Undecodable { reason, .. }
+            | Self::JournalRow { reason, .. } => Some(reason.clone()),
             _ => None,
         }
     }
@@ -354,6 +393,7 @@ impl Coded for StoreError {
                     parent(path)
                 )
             }
+            Self::BackupExists { path } => format!("name another file, or move {} away", path.display()),
             Self::Locked { path } => format!("fuser {}; end the program that holds it", path.display()),
             Self::InUse { path } => format!("fuser {}; stop the server, or one of the two", path.display()),
             Self::Linked { path, .. } => format!(
@@ -364,9 +404,9 @@ impl Coded for StoreError {
                 "fuser {}; end the other program, stop the server, and restore a backup (docs/how-to/runbook.md)",
                 path.display()
             ),
-            Self::Corrupt { path, .. } => format!(
-                "restore a backup; sqlite3 {} '.recover' saves what is readable",
-                path.display()
+            Self::JournalRow { first, last, .. } => format!(
+                "hallmark record export --after {last} gives what comes behind it, hallmark record list --before {first} what \
+                 comes before it; restore a backup that reads (docs/how-to/runbook.md)"
             ),
             Self::Io { path, .. } => format!("look for errors of the disk below {} in the kernel log", parent(path)),
             _ => return None,
@@ -374,6 +414,24 @@ impl Coded for StoreError {
     }
 }
 
+/// The folder of a file; of a folder, itself.
 fn parent(path: &Path) -> String {
-    path.parent().unwrap_or(path).display().to_string()
+    let folder = if path.is_dir() {
+        path
+    } else {
+        path.parent().unwrap_or(path)
+    };
+    folder.display().to_string()
+}
+
+/// What is wrong with a value that was read and is not of the form that was written; `None` where it was not read at all.
+pub(crate) fn damage(error: &rusqlite::Error) -> Option<String> {
+    use rusqlite::Error as E;
+    match error {
+        E::FromSqlConversionFailure(_, _, cause) => Some(cause.to_string()),
+        E::IntegralValueOutOfRange(_, value) => Some(format!("the number {value} is out of range")),
+        E::Utf8Error(_, cause) => Some(cause.to_string()),
+        E::InvalidColumnType(_, _, found) => Some(format!("it is of the type {found}")),
+        _ => None,
+    }
 }

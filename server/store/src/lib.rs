@@ -11,4 +11,4 @@ mod sqlite;
 
 pub use error::{INTERRUPTED, StoreError};
 pub use port::{Follower, Statistics, Store};
-pub use sqlite::{SqliteOptions, SqliteStore, VerifiedJournal};
+pub use sqlite::{OlderStore, SqliteOptions, SqliteStore, VerifiedJournal};

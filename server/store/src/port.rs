@@ -28,6 +28,10 @@ pub struct Statistics {
     pub revision: u64,
     /// The number of the last event; 0 without one. Events are never deleted.
     pub last_event: u64,
+    /// The bytes of the store's file.
+    pub file_bytes: u64,
+    /// The bytes of its write-ahead log.
+    pub log_bytes: u64,
 }
 
 /// Who learns of every record: what a server answers from.
@@ -70,7 +74,8 @@ pub trait Store: Send + Sync {
     fn commit(&self, transaction: Transaction) -> BoxFuture<'_, Result<Committed, StoreError>>;
 
     /// Queues a transaction behind the commits already waiting, and does not wait. It becomes durable with one of the next
-    /// commits, or within a fraction of a second. A failure is logged and counted.
+    /// commits, or within a fraction of a second. Where the store cannot be written it is kept,
+    /// and tried again with the next one; what is not kept is logged and counted.
     ///
     /// Meant for the outcome of recorded intents, whose loss would be noticed and told at the next start.
     fn commit_later(&self, transaction: Transaction);

@@ -26,6 +26,14 @@ impl conformance::Place for File {
         let file = self.folder.path().join("server.db");
         SqliteStore::open(&SqliteOptions::new(file, conformance::trust_domain())).unwrap()
     }
+
+    fn examine(&self) {
+        let file = self.folder.path().join("server.db");
+        let verified = SqliteStore::verify(&SqliteOptions::new(file, conformance::trust_domain()));
+        let verified = verified.unwrap().expect("a store of this version");
+        assert_eq!(verified.differences, Vec::new());
+        assert_eq!((verified.unchecked, verified.more_differences), (0, 0));
+    }
 }
 
 fn fresh() -> File {

@@ -209,6 +209,44 @@ async fn another_program_that_holds_the_lock_is_told_and_waited_out() {
     store.commit(entry(1)).await.unwrap();
 }
 
+/// An outcome that nobody waits for is not lost with the group that it was to travel with.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outcome_that_is_not_taken_travels_with_the_next_group() {
+    let place = place();
+    let store = SqliteStore::open(&options(&place.file)).unwrap();
+    let intents = async || {
+        let intents = happened(conformance::intents(2));
+        store.commit(intents).await.unwrap().events.unwrap()
+    };
+    let (control, lost, last) = (intents().await, intents().await, intents().await);
+    let outcome = |range| happened(vec![conformance::outcome(range, hallmark_state::Outcome::Issued)]);
+    store.commit_later(outcome(control));
+    store.check().await.unwrap();
+    assert_eq!(all_events(&store).await.len(), 7, "the control: it came with the check");
+    let other = rusqlite::Connection::open(&place.file).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    store.commit_later(outcome(lost));
+    assert_eq!(code(&store.commit(entry(1)).await.unwrap_err()), "HM-STORE-0004");
+    other.execute_batch("ROLLBACK").unwrap();
+    store.check().await.unwrap();
+    assert_eq!(all_events(&store).await.len(), 8);
+    // What is refused for what it says is not tried for ever: it is told behind the answers of its group.
+    store.commit_later(outcome(lost));
+    for _ in 0..2 {
+        store.check().await.unwrap();
+    }
+    assert_eq!(store.statistics().later_failures, 1);
+    // The last ones are tried once more when the store is closed.
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    store.commit_later(outcome(last));
+    assert_eq!(code(&store.check().await.unwrap_err()), "HM-STORE-0004");
+    other.execute_batch("ROLLBACK").unwrap();
+    drop((store, other));
+    let store = SqliteStore::open(&options(&place.file)).unwrap();
+    assert_eq!(store.load().await.unwrap().interrupted, 0);
+    assert_eq!(all_events(&store).await.len(), 9);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_store_says_so_and_recovers() {
     // What the entry's row has no room for, and what the journal's row has none for when the entry's is written.
@@ -317,6 +355,75 @@ fn a_full_disk_is_told_and_recovered_from() {
         .status()
         .unwrap();
     assert!(status.success());
+}
+
+#[test]
+fn a_log_does_not_fill_a_disk_on_which_the_store_has_room() {
+    let place = place();
+    let mount = place.file.parent().unwrap();
+    if !Command::new("unshare")
+        .args(["-rm", "true"])
+        .status()
+        .is_ok_and(|status| status.success())
+    {
+        eprintln!("skipped: no mount namespace here");
+        return;
+    }
+    let child = child("child_writes_more_than_the_disk_holds", &place.file);
+    let status = Command::new("unshare")
+        .args(["-rm", "sh", "-c", r#"mount -t tmpfs -o size=2m none "$0" && exec "$@""#])
+        .arg(mount)
+        .arg(child.get_program())
+        .args(child.get_args())
+        .env("STORE_FILE", &place.file)
+        .status()
+        .unwrap();
+    assert!(status.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "run by a_log_does_not_fill_a_disk_on_which_the_store_has_room"]
+async fn child_writes_more_than_the_disk_holds() {
+    let store = SqliteStore::open(&options(&child_file())).unwrap();
+    // Each takes three pages of the log at least: several times the disk.
+    for n in 1..=600 {
+        store.commit(changed(vec![Change::PutBundleSequence(n)])).await.unwrap();
+    }
+    let sizes = store.statistics();
+    assert!(sizes.file_bytes + sizes.log_bytes < 2 * 1024 * 1024, "{sizes:?}");
+    assert_eq!(store.load().await.unwrap().bundle_sequence, 600);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_a_reader_held_back_is_cut_when_the_reader_is_gone() {
+    const LIMIT: u64 = 8 * 1024 * 1024;
+    let place = place();
+    let store = SqliteStore::open(&options(&place.file)).unwrap();
+    let large = |n: usize| {
+        let entry = hallmark_state::Entry {
+            hint: "x".repeat(500_000),
+            ..full_entry(&format!("e{}", n % 4), 1)
+        };
+        let replaces = (n >= 4).then(|| entry.clone().into());
+        changed(vec![Change::PutEntry {
+            entry: entry.into(),
+            replaces,
+        }])
+    };
+    store.commit(large(0)).await.unwrap();
+    let reader = rusqlite::Connection::open(&place.file).unwrap();
+    reader.execute_batch("BEGIN; SELECT * FROM meta").unwrap();
+    for n in 1..30 {
+        store.commit(large(n)).await.unwrap();
+    }
+    let grown = store.statistics();
+    assert!(grown.log_bytes > LIMIT && grown.file_bytes > 0, "{grown:?}");
+    drop(reader);
+    for n in 30..50 {
+        store.commit(large(n)).await.unwrap();
+    }
+    let cut = store.statistics().log_bytes;
+    assert!(cut <= LIMIT, "{cut}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,11 +9,16 @@
 
 mod trial;
 
-use hallmark_kit::{AdminClient, Fault, TctiProxy};
+use hallmark_kit::{AdminClient, Fault, TctiProxy, binary};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::sync::mpsc;
+use std::process::Command;
+use std::sync::{
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+    mpsc,
+};
 use std::time::Duration;
 use trial::{
     DOMAIN, PATIENCE, Trial, agents, ask, ban, bundle, create, entry, entry_ids, evict, must_report, register, svids,
@@ -117,6 +122,102 @@ fn every_acknowledged_entry_outlives_the_server() {
         // At most the one that was under way is there besides.
         assert!(found.len() <= acknowledged.len() + usize::try_from(round).unwrap() + 1);
     }
+}
+
+/// A command of the server's program: how it ended, and what it said.
+fn program(trial: &mut Trial, words: &[&str]) -> (Option<i32>, String) {
+    let server = trial.lab.server();
+    let out = Command::new(binary("hallmark-server").unwrap())
+        .args(words)
+        .arg("--config")
+        .arg(server.config_file())
+        .env("SOFTHSM2_CONF", server.token().conf())
+        .output()
+        .unwrap();
+    let text = [out.stdout, out.stderr].concat();
+    (out.status.code(), String::from_utf8(text).unwrap())
+}
+
+/// The restore of docs/how-to/runbook.md, from a backup that was made while the server was busy.
+#[test]
+fn a_backup_under_load_is_restored_by_the_runbook() {
+    let mut trial = Trial::laid_out(1);
+    trial.lab.start_server().unwrap();
+    let (socket, data) = (
+        trial.lab.server().admin_socket(),
+        trial.lab.server().folder().join("data"),
+    );
+    trial.node().start().unwrap();
+    wait_for("the node has attested", || !agents(&socket).is_empty());
+    let path = agents(&socket)[0].id.clone().unwrap().path;
+    let node = format!("spiffe://{DOMAIN}{path}");
+    let banned = |socket: &Path| agents(socket).iter().any(|agent| agent.banned);
+    trial.node().stop();
+    assert!(!banned(&socket));
+    ban(&socket, &node);
+    let before = register(&socket, entry(&node, "/before")).unwrap();
+    // Entries are made all the time.
+    let (busy, made) = (AtomicBool::new(true), AtomicUsize::new(0));
+    let copy = trial.folder.path().join("backup.db");
+    let name = copy.display().to_string();
+    std::thread::scope(|threads| {
+        threads.spawn(|| {
+            ask(async {
+                let mut admin = AdminClient::connect(&socket).await.unwrap();
+                while busy.load(Ordering::Relaxed) {
+                    let number = made.fetch_add(1, Ordering::Relaxed);
+                    create(&mut admin, entry(&node, &format!("/busy/{number}")))
+                        .await
+                        .unwrap();
+                }
+            });
+        });
+        wait_for("the server is busy", || made.load(Ordering::Relaxed) > 20);
+        let (exit, said) = program(&mut trial, &["backup", &name]);
+        busy.store(false, Ordering::Relaxed);
+        assert_eq!(exit, Some(0), "{said}");
+        assert!(
+            said.contains("up to revision ") && said.contains("with the chain hash "),
+            "{said}"
+        );
+    });
+    assert_eq!(std::fs::metadata(&copy).unwrap().permissions().mode() & 0o777, 0o600);
+    let (exit, said) = program(&mut trial, &["backup", &name]);
+    assert!(exit == Some(1) && said.starts_with("HM-STORE-0037: "), "{said}");
+    let after = register(&socket, entry(&node, "/after")).unwrap();
+    trial.lab.server().stop();
+    for name in ["server.db", "server.db-wal", "server.db-shm"] {
+        let _ = std::fs::remove_file(data.join(name));
+    }
+    std::fs::copy(&copy, data.join("server.db")).unwrap();
+    let (exit, said) = program(&mut trial, &["doctor"]);
+    assert!(
+        exit == Some(1) && said.contains("FAIL  journal: HM-STORE-0029"),
+        "{said}"
+    );
+    // It has not all that was recorded.
+    let server = trial.lab.server();
+    server.launch().unwrap();
+    assert!(!server.process().unwrap().wait_exit(PATIENCE).unwrap().success());
+    must_report(&server.log(), "HM-STORE-0029", &["accept-rollback"]);
+    let (exit, said) = program(&mut trial, &["store", "accept-rollback", "--reason", "the disk died"]);
+    assert!(exit == Some(0) && said.starts_with("accepted, and on record"), "{said}");
+    trial.lab.start_server().unwrap();
+    let entries = entry_ids(&socket);
+    assert!(entries.contains(&before) && !entries.contains(&after));
+    assert!(banned(&socket), "a ban of before the backup stands");
+    let records = Command::new(binary("hallmark").unwrap())
+        .args(["record", "list", "--kind", "admin"])
+        .env("HALLMARK_ADMIN_SOCKET", &socket)
+        .output()
+        .unwrap();
+    let records = String::from_utf8(records.stdout).unwrap();
+    assert!(
+        records.contains("store-rollback-accepted") && records.contains("the disk died"),
+        "{records}"
+    );
+    let (exit, said) = program(&mut trial, &["doctor"]);
+    assert!(exit == Some(0) && said.contains("ok    tables: "), "{said}");
 }
 
 #[test]

@@ -9,7 +9,7 @@
 
 mod trial;
 
-use hallmark_kit::{EkAuthority, SwtpmOptions, binary};
+use hallmark_kit::{EkAuthority, Process, SwtpmOptions, binary};
 use rustix::process::Signal;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -54,6 +54,49 @@ impl Manager {
 }
 
 const DONE: &str = "the configuration was read again";
+
+/// Both programs heed SIGHUP before they read their configuration, which takes them as long as somebody makes it take.
+#[test]
+fn a_hangup_while_a_program_starts_does_not_end_it() {
+    let mut trial = Trial::laid_out(1);
+    trial.lab.server().write_config().unwrap();
+    trial.node().write_config().unwrap();
+    let conf = trial.lab.server().token().conf().display().to_string();
+    let server = trial.lab.server().config_file();
+    let agent = trial.node().config_file();
+    for (program, config) in [("hallmark-server", server), ("hallmark-agent", agent)] {
+        let folder = trial.folder.path().join(program);
+        std::fs::create_dir(&folder).unwrap();
+        let (pipe, log) = (folder.join("pipe.toml"), folder.join("log"));
+        assert!(
+            Command::new("mkfifo")
+                .args(["-m", "600"])
+                .arg(&pipe)
+                .status()
+                .unwrap()
+                .success()
+        );
+        let words = ["run".to_owned(), "--config".to_owned(), pipe.display().to_string()];
+        let variables = [("SOFTHSM2_CONF".to_owned(), conf.clone())];
+        let mut process = Process::start(program, &binary(program).unwrap(), &words, &variables, &log).unwrap();
+        let status = format!("/proc/{}/status", process.pid());
+        wait_for("SIGHUP is heeded", || {
+            let status = std::fs::read_to_string(&status).unwrap_or_default();
+            let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+            caught.is_some_and(|mask| u64::from_str_radix(mask.trim(), 16).unwrap() & 1 == 1)
+        });
+        process.signal(Signal::HUP);
+        // The reload that it asked for reads the configuration once more.
+        let text = std::fs::read_to_string(&config).unwrap();
+        std::fs::write(&pipe, &text).unwrap();
+        let whole = folder.join("whole.toml");
+        std::fs::write(&whole, &text).unwrap();
+        std::fs::set_permissions(&whole, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        std::fs::rename(&whole, &pipe).unwrap();
+        wait_for("it reloads once it serves", || process.log().contains(DONE));
+        process.kill();
+    }
+}
 
 #[test]
 fn a_server_applies_what_it_can_and_names_what_takes_a_restart() {

@@ -140,9 +140,13 @@ pub(crate) async fn run(context: &Context, command: RecordCommand) -> Result<Exi
                 after: before.unwrap_or(0),
                 ..which.request(&client).await?
             };
-            let mut records = newest(&client, request, limit).await?;
+            let (mut records, read) = newest(&client, request, limit).await;
             records.reverse();
-            show(context.format, &RecordList::new(records))?;
+            // What came before a failure is worth more than nothing.
+            if read.is_ok() || !records.is_empty() {
+                show(context.format, &RecordList::new(records))?;
+            }
+            read?;
         }
         RecordCommand::Export { which, after } => {
             let request = which.request(&client).await?;
@@ -152,19 +156,23 @@ pub(crate) async fn run(context: &Context, command: RecordCommand) -> Result<Exi
     Ok(Exit::Done)
 }
 
-/// The newest records that the request asks for, the newest first: as many pages as `limit` takes.
-async fn newest(client: &Client, mut request: ListRecordsRequest, limit: u32) -> Result<Vec<Record>, CliError> {
+/// The newest records that the request asks for, the newest first: as many pages as `limit` takes; and whether one of them
+/// could not be read.
+async fn newest(client: &Client, mut request: ListRecordsRequest, limit: u32) -> (Vec<Record>, Result<(), CliError>) {
     let mut found: Vec<Record> = Vec::new();
     loop {
         let missing = limit.saturating_sub(u32::try_from(found.len()).unwrap_or(u32::MAX));
         request.limit = missing.min(PAGE);
-        let (page, is_last) = page(client, &request).await?;
+        let (page, is_last) = match page(client, &request).await {
+            Ok(page) => page,
+            Err(error) => return (found, Err(error)),
+        };
         request.after = page.last().map_or(0, |record| record.sequence);
         found.extend(page);
         // Before the very first there is nothing; 0 would mean the newest again.
         let is_enough = found.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
         if is_last || is_enough || request.after <= 1 {
-            return Ok(found);
+            return (found, Ok(()));
         }
     }
 }
@@ -205,7 +213,8 @@ pub(crate) async fn watch(context: &Context, client: &Client, node: Option<Strin
         limit: 1,
         ..ListRecordsRequest::default()
     };
-    let newest = newest(client, request.clone(), 1).await?;
+    let (newest, read) = newest(client, request.clone(), 1).await;
+    read?;
     (request.newest_first, request.limit) = (false, PAGE);
     let mut seen = newest.first().map_or(0, |record| record.sequence);
     loop {

@@ -38,6 +38,8 @@ pub(crate) struct StatusView {
     bundle_sequence: u64,
     journal_revision: u64,
     journal_events: u64,
+    store_bytes: u64,
+    store_log_bytes: u64,
     authority: Authority,
     parts: Vec<Part>,
     #[serde(skip)]
@@ -153,6 +155,8 @@ impl From<GetStatusResponse> for StatusView {
             bundle_sequence: status.bundle_sequence,
             journal_revision: status.journal_revision,
             journal_events: status.journal_events,
+            store_bytes: status.store_bytes,
+            store_log_bytes: status.store_log_bytes,
             authority: Authority {
                 subject_key_id: status.authority_subject_key_id,
                 expires_at: rfc3339(status.authority_expires_at),
@@ -190,6 +194,10 @@ impl Show for StatusView {
             (
                 "journal",
                 format!("revision {}, {} events", self.journal_revision, self.journal_events),
+            ),
+            (
+                "store",
+                format!("{} bytes, {} bytes of log", self.store_bytes, self.store_log_bytes),
             ),
         ]);
         let rows: Vec<[String; 3]> = self

@@ -86,6 +86,8 @@ impl ServerStatus {
             agents_unjudged: u64::try_from(unjudged).unwrap_or(u64::MAX),
             journal_revision: journal.revision,
             journal_events: journal.last_event,
+            store_bytes: journal.file_bytes,
+            store_log_bytes: journal.log_bytes,
             entries: u64::try_from(entries).unwrap_or(u64::MAX),
             verdicts_accepted: counters.accepted.value(),
             verdicts_refused: counters.refused.value(),

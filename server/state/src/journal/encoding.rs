@@ -90,6 +90,12 @@ pub fn event_bytes(event: &Event) -> Vec<u8> {
     event_message(event).encode_to_vec()
 }
 
+/// The canonical bytes of one change.
+#[must_use]
+pub fn change_bytes(change: &Change) -> Vec<u8> {
+    change_message(change).encode_to_vec()
+}
+
 /// The canonical bytes of a line of the inventory, behind their length.
 pub(super) fn line_bytes(line: &hallmark_node::InventoryItem) -> Vec<u8> {
     rows::line_message(line).encode_length_delimited_to_vec()

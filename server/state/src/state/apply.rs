@@ -49,7 +49,10 @@ impl State {
 
     fn apply_one(&mut self, revision: u64, change: &Change, inventory: &mut InventoryChanges) {
         match change {
-            Change::PutEntry { entry, .. } => drop(self.entries.insert(Arc::clone(entry))),
+            Change::PutEntry { entry, .. } => {
+                self.left_out.remove(entry.id.as_str());
+                self.entries.insert(Arc::clone(entry));
+            }
             Change::DeleteEntry(entry) => drop(self.entries.remove(&entry.id)),
             Change::PutNode(node) => self.put_node(Arc::clone(node)),
             Change::DeleteNode(id) => self.remove_node(id),

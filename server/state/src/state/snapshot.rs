@@ -12,8 +12,8 @@ use hallmark_verify::Trust;
 
 use super::{RulesInForce, State};
 use crate::{
-    Action, Appraised, AttestationState, Authority, Entry, FirstRequest, HeldEvidence, InventorySnapshot, Links, Node,
-    PolicyFile, Registry, Total, TpmName,
+    Action, Appraised, AttestationState, Authority, Entry, FirstRequest, HeldEvidence, InventorySnapshot, LeftOutEntry,
+    Links, Node, PolicyFile, Registry, Total, TpmName,
 };
 use hallmark_spiffe::SpiffeId;
 
@@ -24,6 +24,8 @@ pub struct Snapshot {
     pub revision: u64,
     /// Every entry, in the order of creation (then by id).
     pub entries: Vec<Entry>,
+    /// Entries that are in the store and grant nothing.
+    pub left_out: Vec<LeftOutEntry>,
     /// Every node, by id.
     pub nodes: Vec<Node>,
     /// Every line of the inventory, by EK.
@@ -77,10 +79,12 @@ impl State {
             }
             entries.insert(Arc::new(entry));
         }
+        let left_out = snapshot.left_out.into_iter().map(|it| (it.id, it.reason));
         let lines = snapshot.inventory.into_iter().map(|line| (line.ek, Arc::new(line)));
         let mut state = Self {
             revision: snapshot.revision,
             entries,
+            left_out: left_out.collect(),
             nodes: std::collections::BTreeMap::new(),
             by_rules: BTreeSet::new(),
             by_staleness: BTreeSet::new(),
@@ -137,7 +141,10 @@ impl State {
         let names = |state: &Self| state.links.names();
         let parts = [
             ("revision", self.revision == other.revision),
-            ("entries", entries(self) == entries(other)),
+            (
+                "entries",
+                entries(self) == entries(other) && self.left_out == other.left_out,
+            ),
             ("nodes", self.nodes == other.nodes),
             (
                 "judged nodes",

@@ -2,11 +2,13 @@
 
 use std::path::Path;
 
-use hallmark_state::{Authority, Change, PolicyFile, Transaction, journal::sha256};
+use hallmark_spiffe::TrustDomain;
+use hallmark_state::{Authority, Change, EntryId, PolicyFile, Transaction, journal::sha256};
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
 
 use super::{
     ek_certificate_row, entry_row, evidence_row, inventory_row, journal_row, json, link_row, node_row, role_svid_row,
+    unread,
 };
 use crate::StoreError;
 
@@ -47,8 +49,14 @@ fn apply(path: &Path, connection: &Connection, change: &Change, revision: u64) -
     match change {
         Change::PutEntry { entry, replaces } => {
             if replaces.is_none() {
-                let added = entry_row::insert(connection, entry);
-                return added.map_err(|e| taken(e, || format!("entry {}", entry.id)).unwrap_or_else(at));
+                let Err(error) = entry_row::insert(connection, entry) else {
+                    return Ok(());
+                };
+                let taken = taken(error, || format!("entry {}", entry.id)).map_err(at)?;
+                // One that nobody is served by is not known to the decision.
+                if !is_left_out(path, connection, &entry.id)? {
+                    return Err(taken);
+                }
             }
             let changed = entry_row::update(connection, entry).map_err(at)?;
             found(changed, || format!("entry {}", entry.id))
@@ -115,6 +123,13 @@ fn apply(path: &Path, connection: &Connection, change: &Change, revision: u64) -
             what: format!("{other:?}").chars().take(40).collect(),
         }),
     }
+}
+
+fn is_left_out(path: &Path, connection: &Connection, id: &EntryId) -> Result<bool, StoreError> {
+    let trust_domain = meta(path, connection, "trust_domain", |text| TrustDomain::parse(text).ok())?;
+    trust_domain.map_or(Ok(false), |trust_domain| {
+        entry_row::is_left_out(path, connection, &trust_domain, id)
+    })
 }
 
 /// A change as the journal has it: it is not made a second time.
@@ -228,9 +243,9 @@ pub(super) fn meta<T>(
     let text: Option<String> = connection
         .query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0))
         .optional()
-        .map_err(|e| StoreError::from_sqlite(path, &e))?;
+        .map_err(|e| unread::of_key(path, "meta", key, &e))?;
     let undecodable = |text: &str| StoreError::Undecodable {
-        what: format!("value of {key}"),
+        what: unread::row_of("meta", key),
         reason: format!("it is {text:?}"),
     };
     let read = |text: String| read(&text).ok_or_else(|| undecodable(&text));

@@ -5,7 +5,7 @@ use std::path::Path;
 use hallmark_state::EkCertificate;
 use rusqlite::{Connection, OptionalExtension as _, Row, params, types::ValueRef};
 
-use super::json;
+use super::{json, unread};
 use crate::StoreError;
 
 /// Adds or replaces the certificate of an EK.
@@ -29,7 +29,7 @@ pub(super) fn find(path: &Path, connection: &Connection, ek: &[u8; 32]) -> Resul
                 certificate,
             }))
         })
-        .map_err(|error| StoreError::from_sqlite(path, &error))
+        .map_err(|error| unread::of_key(path, "ek_certificates", json::hex(ek), &error))
 }
 
 /// The certificates of at most `limit` EKs whose hash is above `after`, by hash.
@@ -44,20 +44,18 @@ pub(super) fn page(
         .prepare_cached("SELECT ek, certificate FROM ek_certificates WHERE ek > ?1 ORDER BY ek LIMIT ?2")
         .map_err(at)?;
     let after = after.map_or_else(String::new, json::hex);
-    let rows = statement
-        .query_map(params![after, limit], |row| {
-            Ok((row.get::<_, String>(0)?, certificate(row, 1)?))
-        })
-        .map_err(at)?;
-    rows.map(|row| {
-        let (ek, certificate) = row.map_err(at)?;
+    let mut rows = statement.query(params![after, limit]).map_err(at)?;
+    let mut all = Vec::new();
+    while let Some(row) = rows.next().map_err(at)? {
+        let read = row.get::<_, String>(0).and_then(|ek| Ok((ek, certificate(row, 1)?)));
+        let (ek, certificate) = read.map_err(|error| unread::of_row(path, ("ek_certificates", 1), row, &error))?;
         let ek_sha256 = json::hash(&ek).ok_or_else(|| StoreError::Undecodable {
-            what: "an EK certificate".to_owned(),
-            reason: format!("invalid EK hash {ek:?}"),
+            what: unread::row_of("ek_certificates", &ek),
+            reason: "the EK is no hash".to_owned(),
         })?;
-        Ok(EkCertificate { ek_sha256, certificate })
-    })
-    .collect()
+        all.push(EkCertificate { ek_sha256, certificate });
+    }
+    Ok(all)
 }
 
 /// A certificate's JSON, also where the column holds something else: that is no JSON then, of which the caller tells. So one row

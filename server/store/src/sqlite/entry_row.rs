@@ -1,12 +1,13 @@
 //! Rows of `entries`.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, path::Path, time::Duration};
 
+use hallmark_reason::Coded as _;
 use hallmark_spiffe::{SelectorSet, SpiffeId, TrustDomain};
 use hallmark_state::{Entry, EntryId};
 use rusqlite::{Connection, Params, Row, ToSql};
 
-use super::json;
+use super::{json, unread};
 use crate::StoreError;
 
 /// Adds an entry; a constraint violation when its id is taken.
@@ -85,20 +86,61 @@ struct Parsed {
     dns_names: Vec<String>,
 }
 
+/// The entry of a row, held against the rules that a request has to keep; or why nobody is served by it.
+///
+/// # Errors
+/// When the store cannot be read.
+pub(super) fn allowed(
+    read: Result<Entry, StoreError>,
+    trust_domain: &TrustDomain,
+) -> Result<Result<Entry, String>, StoreError> {
+    match read {
+        Ok(entry) => Ok(match entry.require_allowed(trust_domain) {
+            Ok(()) => Ok(entry),
+            Err(error) => Err(format!("{}: {error}", error.code())),
+        }),
+        Err(StoreError::Undecodable { reason, .. }) => Ok(Err(reason)),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether there is a row with this id by which nobody is served: another entry may take its place.
+pub(super) fn is_left_out(
+    path: &Path,
+    connection: &Connection,
+    trust_domain: &TrustDomain,
+    id: &EntryId,
+) -> Result<bool, StoreError> {
+    let at = |e: rusqlite::Error| StoreError::from_sqlite(path, &e);
+    let sql = format!("SELECT {COLUMNS} FROM entries WHERE id = ?1");
+    let mut statement = connection.prepare_cached(&sql).map_err(at)?;
+    let mut rows = statement.query([id.as_str()]).map_err(at)?;
+    let Some(row) = rows.next().map_err(at)? else {
+        return Ok(false);
+    };
+    let entry = read(row).unwrap_or_else(|error| Err(unread::of_row(path, ("entries", 1), row, &error)));
+    Ok(allowed(entry, trust_domain)?.is_err())
+}
+
 /// A row of `entries` with [`COLUMNS`].
 pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Result<Entry, StoreError>> {
     let parsed = match parse(row)? {
         Ok(parsed) => parsed,
         Err(e) => return Ok(Err(e)),
     };
-    let ttl = |seconds: i64| Duration::from_secs(u64::try_from(seconds).unwrap_or_default());
+    // As a message has it, and not negative: another number is another entry's.
+    let ttl = |column| -> rusqlite::Result<Duration> {
+        let seconds: i32 = row.get(column)?;
+        let out_of_range = |_| rusqlite::Error::IntegralValueOutOfRange(column, seconds.into());
+        u64::try_from(seconds).map(Duration::from_secs).map_err(out_of_range)
+    };
     Ok(Ok(Entry {
         id: parsed.id,
         spiffe_id: parsed.spiffe_id,
         parent_id: parsed.parent_id,
         selectors: parsed.selectors,
-        x509_svid_ttl: ttl(row.get(4)?),
-        jwt_svid_ttl: ttl(row.get(5)?),
+        x509_svid_ttl: ttl(4)?,
+        jwt_svid_ttl: ttl(5)?,
         federates_with: parsed.federates_with,
         admin: row.get(7)?,
         downstream: row.get(8)?,
@@ -118,7 +160,7 @@ fn parse(row: &Row<'_>) -> rusqlite::Result<Result<Parsed, StoreError>> {
     let id: String = row.get(0)?;
     let [spiffe_id, parent_id]: [String; 2] = [row.get(1)?, row.get(2)?];
     let [selectors, federates_with, dns_names]: [String; 3] = [row.get(3)?, row.get(6)?, row.get(10)?];
-    let what = || format!("entry {id}");
+    let what = || unread::row_of("entries", &id);
     let bad = |e: &dyn std::error::Error| json::undecodable(&what, e);
     let build = || -> Result<Parsed, StoreError> {
         Ok(Parsed {

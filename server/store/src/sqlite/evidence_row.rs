@@ -6,7 +6,7 @@ use hallmark_spiffe::SpiffeId;
 use hallmark_state::{HeldEvidence, LogPart, NewEvidence, NodeEvidence, NodeFacts, WholeLog};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::json;
+use super::{json, unread};
 use crate::StoreError;
 
 /// The most bytes of a log in one row: SQLite copies what it is given.
@@ -113,21 +113,22 @@ pub(super) fn held(path: &Path, connection: &Connection) -> Result<Vec<HeldEvide
     let mut rows = nodes.query([]).map_err(at)?;
     let mut all = Vec::new();
     while let Some(row) = rows.next().map_err(at)? {
-        let node: String = row.get(0).map_err(at)?;
+        let damaged = |e: rusqlite::Error| unread::of_row(path, ("evidence", 1), row, &e);
+        let node: String = row.get(0).map_err(damaged)?;
         let lengths = lengths
             // A kind that is no small number is read as one that no log has: the node's evidence is damaged then.
             .query_map([&node], |row| {
                 Ok((u8::try_from(row.get::<_, i64>(0)?).unwrap_or(u8::MAX), row.get(1)?))
             })
             .and_then(Iterator::collect)
-            .map_err(at)?;
+            .map_err(|e| unread::of_key(path, "evidence_logs", &node, &e))?;
         all.push(HeldEvidence {
             node: id(&node)?,
-            runs: json_text(row, 1).map_err(at)?,
-            ima: json_text(row, 2).map_err(at)?,
+            runs: json_text(row, 1).map_err(damaged)?,
+            ima: json_text(row, 2).map_err(damaged)?,
             lengths,
-            revision: row.get(3).map_err(at)?,
-            evidence_sha256: row.get(4).map_err(at)?,
+            revision: row.get(3).map_err(damaged)?,
+            evidence_sha256: row.get(4).map_err(damaged)?,
         });
     }
     Ok(all)
@@ -135,7 +136,7 @@ pub(super) fn held(path: &Path, connection: &Connection) -> Result<Vec<HeldEvide
 
 /// What a node proved last.
 pub(super) fn find(path: &Path, connection: &Connection, node: &SpiffeId) -> Result<Option<NodeEvidence>, StoreError> {
-    let at = |e: rusqlite::Error| StoreError::from_sqlite(path, &e);
+    let at = |e: rusqlite::Error| unread::of_key(path, "evidence", node, &e);
     let read = |row: &Row<'_>| {
         Ok(NodeEvidence {
             node: node.clone(),
@@ -188,20 +189,16 @@ pub(super) fn facts(
     let mut statement = connection
         .prepare_cached("SELECT node, facts, revision FROM evidence WHERE node > ?1 ORDER BY node LIMIT ?2")
         .map_err(at)?;
-    let rows = statement
-        .query_map(params![after, limit], |row| {
-            Ok((row.get::<_, String>(0)?, json_text(row, 1)?, row.get(2)?))
-        })
-        .map_err(at)?;
-    rows.map(|row| {
-        let (node, facts, revision) = row.map_err(at)?;
-        Ok(NodeFacts {
-            node: id(&node)?,
-            facts,
-            revision,
-        })
-    })
-    .collect()
+    let mut rows = statement.query(params![after, limit]).map_err(at)?;
+    let mut all = Vec::new();
+    while let Some(row) = rows.next().map_err(at)? {
+        let read = row.get::<_, String>(0);
+        let read = read.and_then(|node| Ok((node, json_text(row, 1)?, row.get(2)?)));
+        let (node, facts, revision) = read.map_err(|e| unread::of_row(path, ("evidence", 1), row, &e))?;
+        let node = id(&node)?;
+        all.push(NodeFacts { node, facts, revision });
+    }
+    Ok(all)
 }
 
 /// The facts of these nodes, of those that have any.
@@ -213,7 +210,8 @@ pub(super) fn facts_of(path: &Path, connection: &Connection, nodes: &[SpiffeId])
     let mut all = Vec::with_capacity(nodes.len());
     for node in nodes {
         let read = |row: &Row<'_>| Ok((json_text(row, 0)?, row.get(1)?));
-        let found = statement.query_row([node.as_str()], read).optional().map_err(at)?;
+        let found = statement.query_row([node.as_str()], read).optional();
+        let found = found.map_err(|e| unread::of_key(path, "evidence", node, &e))?;
         all.extend(found.map(|(facts, revision)| NodeFacts {
             node: node.clone(),
             facts,
@@ -232,5 +230,5 @@ fn json_text(row: &Row<'_>, column: usize) -> rusqlite::Result<String> {
 }
 
 fn id(node: &str) -> Result<SpiffeId, StoreError> {
-    SpiffeId::parse(node).map_err(|error| json::undecodable(&|| format!("evidence of {node}"), &error))
+    SpiffeId::parse(node).map_err(|error| json::undecodable(&|| unread::row_of("evidence", node), &error))
 }

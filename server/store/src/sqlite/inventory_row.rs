@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use hallmark_node::{EkId, InventoryItem, Maker, Model, TpmClass};
 use rusqlite::{Connection, Row, params};
 
-use super::json;
+use super::{json, unread};
 use crate::StoreError;
 
 /// Adds or replaces a line.
@@ -50,7 +50,7 @@ pub(super) const COLUMNS: &str = "ek, serial, owner, labels, expires_at, class, 
 pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Result<InventoryItem, StoreError>> {
     let (ek, labels, others): (String, String, String) = (row.get(0)?, row.get(3)?, row.get(8)?);
     let class: Option<String> = row.get(5)?;
-    let what = || format!("inventory line {ek}");
+    let what = || unread::row_of("inventory", &ek);
     let undecodable = |reason| StoreError::Undecodable { what: what(), reason };
     let parsed = EkId::parse(&ek)
         .map_err(|error| undecodable(error.to_string()))

@@ -6,13 +6,10 @@ use std::{
 };
 
 use aws_lc_rs::digest::{Context, SHA256};
-use hallmark_state::{
-    Event, Outcome, Record, RecordKind, Total, Transaction, What,
-    journal::encoding::{self, EncodingError},
-};
+use hallmark_state::{Event, Outcome, Record, RecordKind, Total, Transaction, What, journal::encoding};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::{apply, json, record_page, time_runs::TimeRuns};
+use super::{apply, json, record_page, time_runs::TimeRuns, unread};
 use crate::StoreError;
 
 /// How far the mark of settled intents may stay behind, in events: it is what the next start reads.
@@ -36,7 +33,7 @@ pub(super) struct Head {
 
 impl Head {
     /// As the store has it, but for the intents that are open.
-    fn read(path: &Path, connection: &Connection) -> Result<Self, StoreError> {
+    pub(super) fn read(path: &Path, connection: &Connection) -> Result<Self, StoreError> {
         let sql = "SELECT revision, first_event, events, totals, chain FROM journal ORDER BY revision DESC LIMIT 1";
         let read = |row: &rusqlite::Row<'_>| {
             let (first, events): (u64, u64) = (row.get(1)?, row.get(2)?);
@@ -49,7 +46,7 @@ impl Head {
             Ok((head, row.get::<_, String>(3)?))
         };
         let last = connection.query_row(sql, [], read).optional();
-        let mut head = match last.map_err(|e| StoreError::from_sqlite(path, &e))? {
+        let mut head = match last.map_err(|e| unread::of_journal(path, &e))? {
             Some((head, totals)) => Self {
                 totals: parse_totals(&totals).map_err(|e| corrupt(path, head.revision, &e.to_string()))?,
                 ..head
@@ -61,7 +58,7 @@ impl Head {
             },
         };
         head.settled = apply::meta(path, connection, "settled_event", |text| text.parse().ok())?.unwrap_or_default();
-        head.runs = TimeRuns::read(connection).map_err(|e| StoreError::from_sqlite(path, &e))?;
+        head.runs = TimeRuns::read(connection).map_err(|e| unread::of_journal(path, &e))?;
         head.require_all_before_its_end(path, connection)?;
         Ok(head)
     }
@@ -84,7 +81,8 @@ impl Head {
         }
         let sql = "SELECT max((SELECT coalesce(max(appraised_rules), 0) FROM agents), \
                    (SELECT coalesce(max(revision), 0) FROM evidence))";
-        let newest: u64 = connection.query_row(sql, [], |row| row.get(0)).map_err(at)?;
+        let newest: i64 = connection.query_row(sql, [], |row| row.get(0)).map_err(at)?;
+        let newest = u64::try_from(newest).unwrap_or_default();
         if newest > self.revision {
             return beyond("the verdict or the evidence of a node");
         }
@@ -97,16 +95,17 @@ impl Head {
     /// # Errors
     /// When the journal cannot be read, or a row is not what was written: it was changed, or one is missing.
     pub(super) fn open_at(path: &Path, connection: &Connection) -> Result<Self, StoreError> {
-        let at = |e: rusqlite::Error| StoreError::from_sqlite(path, &e);
+        let at = |e: rusqlite::Error| unread::of_journal(path, &e);
         let mut head = Self::read(path, connection)?;
         let first = row_of_event(connection, head.settled).map_err(at)?;
         let before = Row::before(connection, first).map_err(at)?;
         walk(path, connection, Read::Events, first, before, |row, transactions| {
             let mut number = row.first_event;
-            for transaction in transactions {
+            for transaction in &transactions {
                 head.note(number, transaction);
                 number = number.saturating_add(count(transaction));
             }
+            Ok(())
         })?;
         Ok(head)
     }
@@ -192,10 +191,7 @@ impl Head {
         };
         let payload = encoding::encode(records.iter().map(|record| &*record.transaction));
         self.chain = chain_after(&self.chain, last.revision, &payload);
-        let events = || records.iter().flat_map(|record| &record.transaction.events);
-        let at = last.transaction.events.last();
-        let at = at.map_or(last.transaction.at, |event| time(event, last.transaction.at));
-        let kinds = events().fold(0_i64, |kinds, event| kinds | 1 << event.kind().number());
+        let Columns { at, kinds, totals } = self.columns(records);
         connection
             .prepare_cached(
                 "INSERT INTO journal (revision, first_event, events, at, kinds, totals, chain, payload) \
@@ -207,7 +203,7 @@ impl Head {
                 self.next_event.saturating_sub(first.first_event),
                 at,
                 kinds,
-                totals_json(&self.totals),
+                totals,
                 self.chain,
                 payload,
             ])?;
@@ -226,6 +222,31 @@ impl Head {
         });
         self.runs.note(connection, last.revision, times.chain([at]))?;
         self.move_mark(connection)
+    }
+
+    /// What is computed of a group of records, the last ones that were pushed.
+    pub(super) fn columns(&self, records: &[Record]) -> Columns {
+        let events = records.iter().flat_map(|record| &record.transaction.events);
+        let kinds = events.fold(0, |kinds, event| kinds | 1 << event.kind().number());
+        let at = records.last().map_or(0, |last| {
+            let event = last.transaction.events.last();
+            event.map_or(last.transaction.at, |event| time(event, last.transaction.at))
+        });
+        Columns {
+            at,
+            kinds,
+            totals: totals_json(&self.totals),
+        }
+    }
+
+    /// As it was before the first row of a journal, which has so many transactions.
+    pub(super) fn before(row: &Row, transactions: usize) -> Self {
+        let transactions = u64::try_from(transactions).unwrap_or(u64::MAX);
+        Self {
+            revision: row.revision.saturating_sub(transactions),
+            next_event: row.first_event,
+            ..Self::default()
+        }
     }
 
     /// Moves the mark of settled intents on, where it has fallen behind.
@@ -275,14 +296,21 @@ impl Head {
     }
 }
 
+/// What is computed of the records of a row, so that it is found.
+pub(super) struct Columns {
+    pub(super) at: i64,
+    pub(super) kinds: i64,
+    pub(super) totals: String,
+}
+
 const COLUMNS: &str = "revision, first_event, events, chain, payload";
 
 /// A row, but for its payload.
-struct Row {
-    revision: u64,
-    first_event: u64,
+pub(super) struct Row {
+    pub(super) revision: u64,
+    pub(super) first_event: u64,
     events: u64,
-    chain: Vec<u8>,
+    pub(super) chain: Vec<u8>,
 }
 
 impl Row {
@@ -329,7 +357,7 @@ impl Row {
 
 /// What is read of a row.
 #[derive(Clone, Copy)]
-enum Read {
+pub(super) enum Read {
     /// All of it, with the bodies that are a part of the state.
     Whole,
     /// Its events.
@@ -337,13 +365,13 @@ enum Read {
 }
 
 /// Goes through the rows from the one with the revision `first` on, and checks each against the one before.
-fn walk(
+pub(super) fn walk(
     path: &Path,
     connection: &Connection,
     read: Read,
     first: u64,
     mut before: Option<Row>,
-    mut each: impl FnMut(&Row, &[Transaction]),
+    mut each: impl FnMut(&Row, Vec<Transaction>) -> Result<(), StoreError>,
 ) -> Result<Option<Row>, StoreError> {
     let at = |e: rusqlite::Error| StoreError::from_sqlite(path, &e);
     let mut rows = connection
@@ -353,8 +381,9 @@ fn walk(
         .map_err(at)?;
     let mut rows = rows.query(params![first]).map_err(at)?;
     while let Some(row) = rows.next().map_err(at)? {
-        let now = Row::read(row).map_err(at)?;
-        let payload = row.get_ref("payload").map_err(at)?;
+        let damaged = |e: rusqlite::Error| unread::of_row(path, ("journal", 1), row, &e);
+        let now = Row::read(row).map_err(damaged)?;
+        let payload = row.get_ref("payload").map_err(damaged)?;
         let payload = payload
             .as_blob()
             .map_err(|e| corrupt(path, now.revision, &e.to_string()))?;
@@ -366,41 +395,10 @@ fn walk(
         };
         now.follows(&before, &transactions, payload)
             .map_err(|reason| corrupt(path, now.revision, reason))?;
-        each(&now, &transactions);
+        each(&now, transactions)?;
         before = Some(now);
     }
     Ok(before)
-}
-
-/// Checks every row of the journal against the one before, from the first on.
-///
-/// # Errors
-/// When the journal cannot be read, or a row is not what was written.
-pub(super) fn verify(path: &Path, connection: &Connection) -> Result<VerifiedJournal, StoreError> {
-    Head::read(path, connection)?;
-    let mut rows = 0;
-    let last = walk(path, connection, Read::Whole, 0, None, |_, _| rows += 1)?;
-    let mut verified = VerifiedJournal {
-        rows,
-        ..VerifiedJournal::default()
-    };
-    if let Some(last) = last {
-        let chain = last.chain.try_into();
-        verified.revision = last.revision;
-        verified.chain = chain.map_err(|_| corrupt(path, last.revision, "its chain hash has not 32 bytes"))?;
-    }
-    Ok(verified)
-}
-
-/// A journal whose rows follow each other.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct VerifiedJournal {
-    /// The rows.
-    pub rows: u64,
-    /// The number of the last record; 0 without one.
-    pub revision: u64,
-    /// The chain hash of the last row: SHA-256 over all before it; zeros without one.
-    pub chain: [u8; 32],
 }
 
 /// The chain hash of a row.
@@ -424,7 +422,7 @@ pub(super) const fn time(event: &Event, at: i64) -> i64 {
     }
 }
 
-fn is_indexed(event: &Event) -> bool {
+pub(super) fn is_indexed(event: &Event) -> bool {
     matches!(event.kind(), RecordKind::Verdict | RecordKind::Admin)
 }
 
@@ -450,14 +448,6 @@ pub(super) fn corrupt(path: &Path, revision: u64, reason: &str) -> StoreError {
     }
 }
 
-/// The transactions of a row.
-pub(super) fn decode(payload: &[u8]) -> rusqlite::Result<Vec<Transaction>> {
-    let failed = |error: EncodingError| {
-        rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Blob, Box::new(error))
-    };
-    encoding::decode_events(payload).map_err(failed)
-}
-
 /// The record after `after` that the transaction with this id became, if it is in the journal.
 pub(super) fn revision_of(
     path: &Path,
@@ -471,8 +461,10 @@ pub(super) fn revision_of(
         .map_err(at)?;
     let mut rows = rows.query(params![after]).map_err(at)?;
     while let Some(row) = rows.next().map_err(at)? {
-        let last: u64 = row.get(0).map_err(at)?;
-        let payload = row.get_ref(1).and_then(|payload| Ok(payload.as_blob()?)).map_err(at)?;
+        let damaged = |e: rusqlite::Error| unread::of_row(path, ("journal", 1), row, &e);
+        let last: u64 = row.get(0).map_err(damaged)?;
+        let payload = row.get_ref(1).and_then(|payload| Ok(payload.as_blob()?));
+        let payload = payload.map_err(damaged)?;
         let transactions = encoding::decode_events(payload).map_err(|e| corrupt(path, last, &e.to_string()))?;
         let place = (0..).zip(transactions.iter().rev()).find(|(_, it)| it.id == *id);
         if let Some((behind, _)) = place {
@@ -480,6 +472,26 @@ pub(super) fn revision_of(
         }
     }
     Ok(None)
+}
+
+/// Whether the row `revision` has an event with this number that is found by this subject.
+pub(super) fn is_about(
+    path: &Path,
+    connection: &Connection,
+    revision: u64,
+    event: u64,
+    subject: &str,
+) -> Result<bool, StoreError> {
+    let sql = "SELECT first_event, payload FROM journal WHERE revision = ?1";
+    let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, u64>(0)?, row.get::<_, Vec<u8>>(1)?));
+    let found = connection.query_row(sql, [revision], read).optional();
+    let Some((first, payload)) = found.map_err(|e| unread::of_key(path, "journal", revision, &e))? else {
+        return Ok(false);
+    };
+    let transactions = encoding::decode_events(&payload).map_err(|e| corrupt(path, revision, &e.to_string()))?;
+    let events = transactions.iter().flat_map(|transaction| &transaction.events);
+    let mut numbered = (first..).zip(events);
+    Ok(numbered.any(|(number, it)| number == event && is_indexed(it) && &*it.subject == subject))
 }
 
 /// The first row of the journal whose last event is `event` or a later one: its revision.

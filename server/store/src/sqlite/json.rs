@@ -70,7 +70,12 @@ pub(super) fn parse_approvals(json: &str, what: impl Fn() -> String) -> Result<A
 
 /// A hash in lower-case hex.
 pub(super) fn hex(hash: &[u8; 32]) -> String {
-    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex_of(hash)
+}
+
+/// Bytes in lower-case hex.
+pub(super) fn hex_of(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Reads a hash back.

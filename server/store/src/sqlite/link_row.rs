@@ -8,7 +8,7 @@ use hallmark_state::TpmName;
 use hallmark_tpm_wire::Name;
 use rusqlite::{Connection, Row, params};
 
-use super::json;
+use super::{json, unread};
 use crate::StoreError;
 
 /// Adds a Name, or gives it another EK.
@@ -31,7 +31,7 @@ pub(super) fn read_name(row: &Row<'_>) -> rusqlite::Result<Result<TpmName, Store
     Ok(read
         .map(|(name, ek_sha256)| TpmName { name, ek_sha256 })
         .ok_or_else(|| StoreError::Undecodable {
-            what: "a TPM's Name".to_owned(),
+            what: unread::row_of("tpm_names", &name),
             reason: format!("{name:?} of EK {ek:?}"),
         }))
 }
@@ -56,15 +56,14 @@ pub(super) fn put_machine(connection: &Connection, eks: &BTreeSet<EkId>) -> rusq
 /// The EKs of every machine.
 pub(super) fn machines(path: &Path, connection: &Connection) -> Result<Vec<BTreeSet<EkId>>, StoreError> {
     let at = |error: rusqlite::Error| StoreError::from_sqlite(path, &error);
-    let mut statement = connection.prepare("SELECT machine, ek FROM machine_eks").map_err(at)?;
-    let rows = statement
-        .query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))
-        .map_err(at)?;
+    let mut statement = connection.prepare("SELECT ek, machine FROM machine_eks").map_err(at)?;
+    let mut rows = statement.query([]).map_err(at)?;
     let mut machines: BTreeMap<String, BTreeSet<EkId>> = BTreeMap::new();
-    for row in rows {
-        let (machine, ek) = row.map_err(at)?;
+    while let Some(row) = rows.next().map_err(at)? {
+        let read = row.get::<_, String>(0).and_then(|ek| Ok((ek, row.get(1)?)));
+        let (ek, machine) = read.map_err(|error| unread::of_row(path, ("machine_eks", 1), row, &error))?;
         let ek = EkId::parse(&ek).map_err(|error| StoreError::Undecodable {
-            what: format!("EK {ek:?} of a machine"),
+            what: unread::row_of("machine_eks", &ek),
             reason: error.to_string(),
         })?;
         machines.entry(machine).or_default().insert(ek);

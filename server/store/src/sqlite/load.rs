@@ -2,68 +2,38 @@
 
 use std::path::Path;
 
-use hallmark_spiffe::SpiffeId;
-use hallmark_state::{Action, Authority, AuthorityState, FirstRequest, PolicyFile, Snapshot};
+use hallmark_spiffe::{SpiffeId, TrustDomain};
+use hallmark_state::{Action, Authority, AuthorityState, Entry, FirstRequest, LeftOutEntry, PolicyFile, Snapshot};
 use rusqlite::{Connection, Row};
 
-use super::{apply, entry_row, evidence_row, inventory_row, journal_row, json, link_row, node_row};
+use super::{apply, entry_row, evidence_row, inventory_row, journal_row, json, link_row, node_row, unread};
 use crate::StoreError;
 
 /// A row that is read in two steps: its columns, then their meaning.
-type Read<T> = fn(&Row<'_>) -> rusqlite::Result<Result<T, StoreError>>;
+pub(super) type Read<T> = fn(&Row<'_>) -> rusqlite::Result<Result<T, StoreError>>;
 
 /// Everything that a server needs to start, from one snapshot.
-pub(super) fn load(path: &Path, connection: &Connection) -> Result<Snapshot, StoreError> {
+pub(super) fn load(path: &Path, trust_domain: &TrustDomain, connection: &Connection) -> Result<Snapshot, StoreError> {
     let at = |e: rusqlite::Error| StoreError::from_sqlite(path, &e);
     let snapshot = connection.unchecked_transaction().map_err(at)?;
-    let select = |columns: &str, rest: &str| format!("SELECT {columns} FROM {rest}");
     let (rules_revision, rules_digest) = apply::rules(path, &snapshot)?;
     let revision = snapshot
         .query_row("SELECT coalesce(max(revision), 0) FROM journal", [], |row| row.get(0))
-        .map_err(at)?;
+        .map_err(|e| unread::of_journal(path, &e))?;
+    let (entries, left_out) = entries(path, trust_domain, &snapshot)?;
     Ok(Snapshot {
         revision,
-        entries: all(
-            path,
-            &snapshot,
-            &select(entry_row::COLUMNS, "entries ORDER BY created_at, id"),
-            entry_row::read,
-        )?,
-        nodes: all(
-            path,
-            &snapshot,
-            &select(node_row::COLUMNS, "agents ORDER BY id"),
-            node_row::read,
-        )?,
-        inventory: all(
-            path,
-            &snapshot,
-            &select(inventory_row::COLUMNS, "inventory ORDER BY ek"),
-            inventory_row::read,
-        )?,
-        tpm_names: all(
-            path,
-            &snapshot,
-            &select(link_row::NAME_COLUMNS, "tpm_names"),
-            link_row::read_name,
-        )?,
+        entries,
+        left_out,
+        nodes: all(path, &snapshot, NODES, node_row::read)?,
+        inventory: all(path, &snapshot, INVENTORY, inventory_row::read)?,
+        tpm_names: all(path, &snapshot, TPM_NAMES, link_row::read_name)?,
         machine_eks: link_row::machines(path, &snapshot)?,
-        authorities: all(
-            path,
-            &snapshot,
-            "SELECT label, certificate, created_at, state FROM authority_certificates \
-             ORDER BY created_at, label, certificate",
-            authority,
-        )?,
+        authorities: all(path, &snapshot, AUTHORITIES, authority)?,
         held: evidence_row::held(path, &snapshot)?,
-        policy_files: all(
-            path,
-            &snapshot,
-            "SELECT kind, name, serial, payload, signed, applied_at, in_force FROM policy_files ORDER BY kind, name",
-            policy_file,
-        )?,
+        policy_files: all(path, &snapshot, POLICY_FILES, policy_file)?,
         bundle_sequence: apply::bundle_sequence(path, &snapshot)?,
-        requests: requests(path, &snapshot)?,
+        requests: all(path, &snapshot, REQUESTS, request)?,
         rules_revision,
         rules_digest,
         totals: Vec::new(),
@@ -71,20 +41,86 @@ pub(super) fn load(path: &Path, connection: &Connection) -> Result<Snapshot, Sto
     })
 }
 
-fn all<T>(path: &Path, connection: &Connection, sql: &str, read: Read<T>) -> Result<Vec<T>, StoreError> {
+/// A table, how many of its columns that are read first are its key, those columns, and in which order its rows are read.
+pub(super) type Rows = (&'static str, usize, &'static str, &'static str);
+
+pub(super) const ENTRIES: Rows = ("entries", 1, entry_row::COLUMNS, "created_at, id");
+pub(super) const NODES: Rows = ("agents", 1, node_row::COLUMNS, "id");
+pub(super) const INVENTORY: Rows = ("inventory", 1, inventory_row::COLUMNS, "ek");
+pub(super) const TPM_NAMES: Rows = ("tpm_names", 1, link_row::NAME_COLUMNS, "name");
+pub(super) const AUTHORITIES: Rows = (
+    "authority_certificates",
+    1,
+    "label, certificate, created_at, state",
+    "created_at, label, certificate",
+);
+pub(super) const POLICY_FILES: Rows = (
+    "policy_files",
+    2,
+    "kind, name, serial, payload, signed, applied_at, in_force",
+    "kind, name",
+);
+pub(super) const REQUESTS: Rows = ("admin_requests", 2, "node, action, requests", "node, action");
+
+/// Reads every row of a table.
+pub(super) fn each<T>(
+    path: &Path,
+    connection: &Connection,
+    (table, keys, columns, order): Rows,
+    read: Read<T>,
+    mut take: impl FnMut(&Row<'_>, Result<T, StoreError>) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
     let at = |e: rusqlite::Error| StoreError::from_sqlite(path, &e);
-    let mut statement = connection.prepare(sql).map_err(at)?;
-    let rows = statement.query_map([], read).map_err(at)?;
-    rows.map(|row| row.map_err(at)?).collect()
+    let sql = format!("SELECT {columns} FROM {table} ORDER BY {order}");
+    let mut statement = connection.prepare(&sql).map_err(at)?;
+    let mut rows = statement.query([]).map_err(at)?;
+    while let Some(row) = rows.next().map_err(at)? {
+        let value = match read(row) {
+            Ok(value) => value,
+            Err(error) => Err(unread::of_row(path, (table, keys), row, &error)),
+        };
+        take(row, value)?;
+    }
+    Ok(())
 }
 
-fn authority(row: &Row<'_>) -> rusqlite::Result<Result<Authority, StoreError>> {
+pub(super) fn all<T>(path: &Path, connection: &Connection, rows: Rows, read: Read<T>) -> Result<Vec<T>, StoreError> {
+    let mut all = Vec::new();
+    each(path, connection, rows, read, |_, value| {
+        all.push(value?);
+        Ok(())
+    })?;
+    Ok(all)
+}
+
+/// The entries, and those that are left out: a row that does not read back, or that no request could have made, costs its
+/// entry alone.
+fn entries(
+    path: &Path,
+    trust_domain: &TrustDomain,
+    connection: &Connection,
+) -> Result<(Vec<Entry>, Vec<LeftOutEntry>), StoreError> {
+    let (mut entries, mut left_out) = (Vec::new(), Vec::new());
+    each(path, connection, ENTRIES, entry_row::read, |row, entry| {
+        match entry_row::allowed(entry, trust_domain)? {
+            Ok(entry) => entries.push(entry),
+            Err(reason) => left_out.push(LeftOutEntry {
+                id: unread::key(row, 1),
+                reason,
+            }),
+        }
+        Ok(())
+    })?;
+    Ok((entries, left_out))
+}
+
+pub(super) fn authority(row: &Row<'_>) -> rusqlite::Result<Result<Authority, StoreError>> {
     let label: String = row.get(0)?;
     let state: String = row.get(3)?;
     let Some(state) = AuthorityState::from_name(&state) else {
         let reason = format!("state {state}");
         return Ok(Err(StoreError::Undecodable {
-            what: format!("authority {label}"),
+            what: unread::row_of("authority_certificates", &label),
             reason,
         }));
     };
@@ -96,7 +132,7 @@ fn authority(row: &Row<'_>) -> rusqlite::Result<Result<Authority, StoreError>> {
     }))
 }
 
-fn policy_file(row: &Row<'_>) -> rusqlite::Result<Result<PolicyFile, StoreError>> {
+pub(super) fn policy_file(row: &Row<'_>) -> rusqlite::Result<Result<PolicyFile, StoreError>> {
     Ok(Ok(PolicyFile {
         kind: row.get(0)?,
         name: row.get(1)?,
@@ -108,28 +144,19 @@ fn policy_file(row: &Row<'_>) -> rusqlite::Result<Result<PolicyFile, StoreError>
     }))
 }
 
-fn requests(path: &Path, connection: &Connection) -> Result<Vec<(SpiffeId, Action, Vec<FirstRequest>)>, StoreError> {
-    let at = |e: rusqlite::Error| StoreError::from_sqlite(path, &e);
-    let mut statement = connection
-        .prepare("SELECT node, action, requests FROM admin_requests ORDER BY node, action")
-        .map_err(at)?;
-    let rows = statement
-        .query_map([], |row| {
-            Ok((
-                row.get::<_, String>(0)?,
-                row.get::<_, String>(1)?,
-                row.get::<_, String>(2)?,
-            ))
-        })
-        .map_err(at)?;
-    let read = |(node, action, requests): (String, String, String)| {
-        let what = || format!("request about {node}");
+/// What administrators asked for of a node.
+pub(super) type Requests = (SpiffeId, Action, Vec<FirstRequest>);
+
+pub(super) fn request(row: &Row<'_>) -> rusqlite::Result<Result<Requests, StoreError>> {
+    let (node, action, requests): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+    let what = || unread::row_of("admin_requests", format!("{node} {action}"));
+    let read = || {
         let id = SpiffeId::parse(&node).map_err(|error| json::undecodable(&what, &error))?;
-        let action = Action::from_name(&action).ok_or_else(|| StoreError::Undecodable {
+        let kind = Action::from_name(&action).ok_or_else(|| StoreError::Undecodable {
             what: what(),
             reason: format!("action {action}"),
         })?;
-        Ok((id, action, journal_row::parse_requests(&requests, what)?))
+        Ok((id, kind, journal_row::parse_requests(&requests, what)?))
     };
-    rows.map(|row| read(row.map_err(at)?)).collect()
+    Ok(read())
 }

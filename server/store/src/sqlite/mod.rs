@@ -1,11 +1,13 @@
 //! The SQLite adapter: one file, one writer thread, a few readers.
 
 mod apply;
+mod backup;
 mod ek_certificate_row;
 mod entry_row;
 mod evidence_row;
 mod exclusive;
 mod files;
+mod fold;
 mod interrupted;
 mod inventory_row;
 mod journal_row;
@@ -13,9 +15,11 @@ mod json;
 mod link_row;
 mod load;
 mod log;
+mod look;
 mod mark;
 mod migrations;
 mod node_row;
+mod older;
 mod older_records;
 mod open;
 mod options;
@@ -25,7 +29,10 @@ mod record_page;
 mod record_query;
 mod role_svid_row;
 mod rollback;
+mod tables;
 mod time_runs;
+mod unread;
+mod verify;
 mod writer;
 
 use std::{
@@ -34,20 +41,22 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
-use hallmark_spiffe::SpiffeId;
+use hallmark_spiffe::{SpiffeId, TrustDomain};
 use hallmark_state::{
     Committed, EkCertificate, NodeEvidence, NodeFacts, Record, RecordQuery, RoleSvid, Snapshot, StoredRecord, Total,
     Transaction, WholeLog,
 };
 use rusqlite::Connection;
 
-pub use journal_row::VerifiedJournal;
+pub use older::OlderStore;
 pub use options::SqliteOptions;
+pub use verify::VerifiedJournal;
 
 use self::{
     exclusive::Exclusive,
     journal_row::Head,
     log::Log,
+    look::Look,
     mark::{Mark, MarkFile},
     readers::Readers,
     rollback::Acceptance,
@@ -63,6 +72,7 @@ pub struct SqliteStore {
     readers: Readers,
     writer: Writer,
     path: PathBuf,
+    trust_domain: TrustDomain,
     interrupted: u64,
     rollback: Option<StoreError>,
     totals: Vec<Total>,
@@ -99,7 +109,13 @@ impl SqliteStore {
         let interrupted = interrupted::settle(options.path(), &mut connection, &mut head)?;
         let refusal = rolled_back.or(foreign_log);
         if let (Some(acceptance), Some(refusal)) = (options.acceptance(), &refusal) {
-            acceptance.record(options.path(), &mut connection, &mut head, refusal)?;
+            acceptance.record(
+                options.path(),
+                options.trust_domain(),
+                &mut connection,
+                &mut head,
+                refusal,
+            )?;
         }
         mark_first(options.path(), &connection, &head, &mut mark)?;
         Ok(Self {
@@ -107,6 +123,7 @@ impl SqliteStore {
             totals: head.totals(),
             writer: Writer::start(options.path(), connection, head, mark)?,
             path: options.path().to_path_buf(),
+            trust_domain: options.trust_domain().clone(),
             interrupted,
             rollback: refusal,
             _exclusive: exclusive,
@@ -120,27 +137,45 @@ impl SqliteStore {
         self.rollback.as_ref()
     }
 
-    /// Checks the whole journal of a store, whether a server has it open or not, and changes nothing. `None` where the store
+    /// Checks the whole journal of a store, and that the tables of the state are what it says, whether a server has the store
+    /// open or not. Changes nothing. `None` where the store
     /// has an older schema, which the next start brings up to date. Blocks; the time grows with the journal.
     ///
     /// # Errors
     /// When the store cannot be read or is not this program's, or the journal is not what was written
     /// ([`StoreError::Corrupt`], with the row).
     pub fn verify(options: &SqliteOptions) -> Result<Option<VerifiedJournal>, StoreError> {
+        let look = Look::open(options)?;
+        let connection = look.connection()?;
         // The mark is beside the file itself, whatever links lead to it.
-        let file = options.path().canonicalize();
-        let file = file.map_err(|e| exclusive::open_error(options.path(), &e))?;
-        let mark = MarkFile::read(&file)?;
-        open::require_content(&file)?;
-        let connection = open::readable(options)?;
-        if migrations::recognise(options.path(), &connection)? < migrations::newest() {
+        let mark = MarkFile::read(look.path())?;
+        if migrations::recognise(options.path(), connection)? < migrations::newest() {
             return Ok(None);
         }
         // One view of the file, however long it takes.
         let at = |e: rusqlite::Error| StoreError::from_sqlite(options.path(), &e);
         let view = connection.unchecked_transaction().map_err(at)?;
         mark.require_in(&view, migrations::newest())?;
-        journal_row::verify(options.path(), &view).map(Some)
+        verify::verify(options.path(), &view, options.trust_domain()).map(Some)
+    }
+
+    /// What a store of an older schema says of the authority; `None` where there is none, or where it is of the present schema.
+    /// Changes nothing: a start that the authority refuses can leave the store as it is. Blocks.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn older(options: &SqliteOptions) -> Result<Option<OlderStore>, StoreError> {
+        older::read(options)
+    }
+
+    /// Copies a store, whether a server has it open or not, into the new file `to`: in one read, however much is written
+    /// meanwhile. The copy is one file that only its owner can read, it is flushed, and it was looked at as by
+    /// [`verify`](Self::verify): what that found is the answer. Blocks; the time grows with the store.
+    ///
+    /// # Errors
+    /// When `to` is there already or cannot be written; as [`verify`](Self::verify). Then there is no copy.
+    pub fn backup(options: &SqliteOptions, to: &Path) -> Result<Option<VerifiedJournal>, StoreError> {
+        backup::backup(options, to)
     }
 
     /// The database file.
@@ -182,10 +217,10 @@ fn mark_first(path: &Path, connection: &Connection, head: &Head, mark: &mut Mark
 impl Store for SqliteStore {
     fn load(&self) -> BoxFuture<'_, Result<Snapshot, StoreError>> {
         Box::pin(async move {
-            let path = self.path.clone();
+            let (path, trust_domain) = (self.path.clone(), self.trust_domain.clone());
             let loaded = self
                 .readers
-                .read(move |connection| load::load(&path, connection))
+                .read(move |connection| load::load(&path, &trust_domain, connection))
                 .await?;
             Ok(Snapshot {
                 interrupted: self.interrupted,
@@ -289,6 +324,11 @@ impl Store for SqliteStore {
     }
 
     fn statistics(&self) -> Statistics {
-        self.writer.statistics()
+        let bytes = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
+        Statistics {
+            file_bytes: bytes(&self.path),
+            log_bytes: bytes(&files::log_of(&self.path)),
+            ..self.writer.statistics()
+        }
     }
 }

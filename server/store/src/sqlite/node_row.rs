@@ -4,7 +4,7 @@ use hallmark_spiffe::SpiffeId;
 use hallmark_state::{Appraised, Node, NodeState, NodeSvid};
 use rusqlite::{Connection, Row, params};
 
-use super::json;
+use super::{json, unread};
 use crate::StoreError;
 
 /// Adds or replaces an node.
@@ -65,7 +65,7 @@ pub(super) const COLUMNS: &str = "id, attestation_type, ek_sha256, ak_name, seri
 pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Result<Node, StoreError>> {
     let id: String = row.get(0)?;
     let (selectors, state, approvals): (String, String, String) = (row.get(8)?, row.get(9)?, row.get(15)?);
-    let what = || format!("agent {id}");
+    let what = || unread::row_of("agents", &id);
     let parsed = SpiffeId::parse(&id)
         .map_err(|e| json::undecodable(&what, &e))
         .and_then(|id| {

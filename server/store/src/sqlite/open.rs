@@ -9,6 +9,8 @@ use crate::StoreError;
 
 /// Statements kept prepared per connection; there are fewer in this crate.
 const STATEMENTS: usize = 64;
+/// How large the write-ahead log stays once all of it was folded into the file, in bytes: twice what it takes to be due.
+const LOG_LIMIT: u32 = 8 * 1024 * 1024;
 
 /// The writer's connection.
 pub(super) fn writable(options: &SqliteOptions) -> Result<Connection, StoreError> {
@@ -38,6 +40,8 @@ fn set(options: &SqliteOptions, connection: &Connection) -> rusqlite::Result<()>
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY; \
          PRAGMA trusted_schema = OFF; PRAGMA wal_autocheckpoint = 0;",
     )?;
+    // What a reader held back does not stay on the disk for as long as the server runs.
+    connection.query_row(&format!("PRAGMA journal_size_limit = {LOG_LIMIT}"), [], |_| Ok(()))?;
     if let Some(limit) = options.limit() {
         let page: i64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
         let pages = limit / u64::try_from(page).unwrap_or(4096).max(1);
@@ -80,6 +84,20 @@ fn keep_plans(connection: &Connection) -> rusqlite::Result<()> {
 
 /// Writes the trust domain into a new store; compares it in one that has it.
 pub(super) fn pin_trust_domain(options: &SqliteOptions, connection: &mut Connection) -> Result<(), StoreError> {
+    if require_trust_domain(options, connection)? {
+        return Ok(());
+    }
+    connection
+        .execute(
+            "INSERT INTO meta (key, value) VALUES ('trust_domain', ?1)",
+            params![options.trust_domain().as_str()],
+        )
+        .map(drop)
+        .map_err(|e| StoreError::from_sqlite(options.path(), &e))
+}
+
+/// Refuses the store of another trust domain; whether it is one's yet.
+pub(super) fn require_trust_domain(options: &SqliteOptions, connection: &Connection) -> Result<bool, StoreError> {
     let at = |e: rusqlite::Error| StoreError::from_sqlite(options.path(), &e);
     let stored: Option<String> = connection
         .query_row("SELECT value FROM meta WHERE key = 'trust_domain'", [], |row| {
@@ -88,18 +106,12 @@ pub(super) fn pin_trust_domain(options: &SqliteOptions, connection: &mut Connect
         .optional()
         .map_err(at)?;
     match stored {
-        Some(stored) if stored == options.trust_domain().as_str() => Ok(()),
+        Some(stored) if stored == options.trust_domain().as_str() => Ok(true),
         Some(stored) => Err(StoreError::OtherTrustDomain {
             path: options.path().into(),
             stored,
             configured: options.trust_domain().clone(),
         }),
-        None => connection
-            .execute(
-                "INSERT INTO meta (key, value) VALUES ('trust_domain', ?1)",
-                params![options.trust_domain().as_str()],
-            )
-            .map(|_| ())
-            .map_err(at),
+        None => Ok(false),
     }
 }

@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use hallmark_state::{Record, Transaction, journal::encoding};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::{apply, journal_row::corrupt};
+use super::{apply, journal_row::corrupt, unread};
 use crate::StoreError;
 
 /// The records after `revision`, in order: at most `limit`.
@@ -37,8 +37,10 @@ pub(super) fn after(
     while records.len() < limit
         && let Some(row) = rows.next().map_err(at)?
     {
-        let (last, first_event) = (row.get(0).map_err(at)?, row.get(1).map_err(at)?);
-        let payload = row.get_ref(2).and_then(|payload| Ok(payload.as_blob()?)).map_err(at)?;
+        let damaged = |e: rusqlite::Error| unread::of_row(path, ("journal", 1), row, &e);
+        let (last, first_event) = (row.get(0).map_err(damaged)?, row.get(1).map_err(damaged)?);
+        let payload = row.get_ref(2).and_then(|payload| Ok(payload.as_blob()?));
+        let payload = payload.map_err(damaged)?;
         let transactions = whole(path, &view, last, payload)?;
         let of_row = of_row(last, first_event, transactions);
         records.extend(of_row.filter(|record| record.revision > revision));
@@ -67,7 +69,7 @@ pub(super) fn whole(
     };
     let decoded = encoding::decode(payload, &mut body);
     if let Some(error) = failed {
-        return Err(StoreError::from_sqlite(path, &error));
+        return Err(unread::of_key(path, "bodies", "of the journal", &error));
     }
     decoded.map_err(|error| corrupt(path, revision, &error.to_string()))
 }
@@ -94,7 +96,7 @@ fn of_row(last: u64, first_event: u64, transactions: Vec<Transaction>) -> impl I
 }
 
 /// The last record whose changes are not in the journal.
-fn whole_after(path: &Path, connection: &Connection) -> Result<u64, StoreError> {
+pub(super) fn whole_after(path: &Path, connection: &Connection) -> Result<u64, StoreError> {
     Ok(apply::meta(path, connection, "whole_after", |text| text.parse().ok())?.unwrap_or_default())
 }
 

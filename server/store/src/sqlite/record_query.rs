@@ -2,66 +2,50 @@
 
 use std::path::Path;
 
-use hallmark_state::{RecordFilter, RecordKind, RecordQuery, StoredRecord};
-use rusqlite::{Connection, params};
+use hallmark_state::{RecordFilter, RecordKind, RecordQuery, StoredRecord, journal::encoding};
+use rusqlite::{Connection, Row, params};
 
-use super::{
-    journal_row::{decode, row_of_event},
-    time_runs::TimeRuns,
-};
+use super::{journal_row::row_of_event, time_runs::TimeRuns, unread};
 use crate::StoreError;
 
 /// The events that `query` asks for.
+///
+/// # Errors
+/// When the store cannot be read; where a row of the journal does not read back, with the events that come before it.
 pub(super) fn records(
     path: &Path,
     connection: &Connection,
     query: &RecordQuery,
 ) -> Result<Vec<StoredRecord>, StoreError> {
-    read(connection, query).map_err(|error| match &error {
-        rusqlite::Error::FromSqlConversionFailure(_, _, reason) => StoreError::Undecodable {
-            what: "record of the journal".to_owned(),
-            reason: reason.to_string(),
-        },
-        _ => StoreError::from_sqlite(path, &error),
-    })
-}
-
-fn read(connection: &Connection, query: &RecordQuery) -> rusqlite::Result<Vec<StoredRecord>> {
+    let at = |e: rusqlite::Error| unread::of_journal(path, &e);
     let limit = usize::try_from(query.limit).unwrap_or(usize::MAX);
     let mut found = Vec::new();
     if limit == 0 {
         return Ok(found);
     }
-    let order = if query.newest_first { "DESC" } else { "ASC" };
-    let sql = if let (true, Some(_)) = (has_index(query.filter), &query.subject) {
-        format!(
-            "SELECT first_event, payload FROM journal WHERE revision IN \
-             (SELECT revision FROM event_subjects WHERE subject = ?3) AND revision BETWEEN ?1 AND ?2 ORDER BY revision {order}"
-        )
-    } else {
-        // Spelt so that a query for verdicts or acts can use the partial index.
-        let kinds = match query.filter {
-            RecordFilter::Verdicts => " AND kinds & 18 <> 0 AND kinds & 2 <> 0",
-            RecordFilter::Admin => " AND kinds & 18 <> 0 AND kinds & 16 <> 0",
-            RecordFilter::Svids => " AND kinds & 12 <> 0",
-            _ => "",
-        };
-        format!(
-            "SELECT first_event, payload FROM journal WHERE revision BETWEEN ?1 AND ?2 AND ?3 = ?3{kinds} \
-             ORDER BY revision {order}"
-        )
-    };
-    let mut statement = connection.prepare_cached(&sql)?;
+    let mut statement = connection.prepare_cached(&sql(query)).map_err(at)?;
     let subject = query.subject.as_deref().unwrap_or_default();
-    for (first, last) in ranges(connection, query)? {
-        let mut rows = statement.query(params![first, last, subject])?;
-        while let Some(row) = rows.next()? {
-            let mut events = Vec::new();
-            let mut number: u64 = row.get(0)?;
-            for transaction in decode(row.get_ref(1)?.as_blob()?)? {
-                events.extend(transaction.readable(number).filter(|event| is_wanted(query, event)));
-                number = number.saturating_add(u64::try_from(transaction.events.len()).unwrap_or(u64::MAX));
-            }
+    for (first, last) in ranges(connection, query).map_err(at)? {
+        let mut rows = statement.query(params![first, last, subject]).map_err(at)?;
+        while let Some(row) = rows.next().map_err(at)? {
+            let mut events = match events(path, row, query) {
+                Err(StoreError::JournalRow {
+                    row,
+                    first,
+                    last,
+                    reason,
+                    ..
+                }) => {
+                    return Err(StoreError::JournalRow {
+                        row,
+                        first,
+                        last,
+                        reason,
+                        before: found,
+                    });
+                }
+                other => other?,
+            };
             if query.newest_first {
                 events.reverse();
             }
@@ -75,6 +59,53 @@ fn read(connection: &Connection, query: &RecordQuery) -> rusqlite::Result<Vec<St
     Ok(found)
 }
 
+fn sql(query: &RecordQuery) -> String {
+    let order = if query.newest_first { "DESC" } else { "ASC" };
+    if let (true, Some(_)) = (has_index(query.filter), &query.subject) {
+        return format!(
+            "SELECT {COLUMNS} FROM journal WHERE revision IN \
+             (SELECT revision FROM event_subjects WHERE subject = ?3) AND revision BETWEEN ?1 AND ?2 ORDER BY revision {order}"
+        );
+    }
+    // Spelt so that a query for verdicts or acts can use the partial index.
+    let kinds = match query.filter {
+        RecordFilter::Verdicts => " AND kinds & 18 <> 0 AND kinds & 2 <> 0",
+        RecordFilter::Admin => " AND kinds & 18 <> 0 AND kinds & 16 <> 0",
+        RecordFilter::Svids => " AND kinds & 12 <> 0",
+        _ => "",
+    };
+    format!(
+        "SELECT {COLUMNS} FROM journal WHERE revision BETWEEN ?1 AND ?2 AND ?3 = ?3{kinds} \
+         ORDER BY revision {order}"
+    )
+}
+
+const COLUMNS: &str = "revision, first_event, events, payload";
+
+/// The events of a row that are asked for.
+fn events(path: &Path, row: &Row<'_>, query: &RecordQuery) -> Result<Vec<StoredRecord>, StoreError> {
+    let damaged = |e: rusqlite::Error| unread::of_row(path, ("journal", 1), row, &e);
+    let read = row.get::<_, u64>(0);
+    let read = read.and_then(|revision| Ok((revision, row.get::<_, u64>(1)?, row.get::<_, u64>(2)?)));
+    let (revision, first, count) = read.map_err(damaged)?;
+    let payload = row.get_ref(3).map_err(damaged)?;
+    let payload = payload.as_blob().map_err(|error| error.to_string());
+    let transactions = payload.and_then(|it| encoding::decode_events(it).map_err(|error| error.to_string()));
+    let transactions = transactions.map_err(|reason| StoreError::JournalRow {
+        row: revision,
+        first,
+        last: first.saturating_add(count).saturating_sub(1),
+        reason,
+        before: Vec::new(),
+    })?;
+    let (mut events, mut number) = (Vec::new(), first);
+    for transaction in transactions {
+        events.extend(transaction.readable(number).filter(|event| is_wanted(query, event)));
+        number = number.saturating_add(u64::try_from(transaction.events.len()).unwrap_or(u64::MAX));
+    }
+    Ok(events)
+}
+
 /// The rows between which the events stand, in the order of the query: found by halving, so that a query over the last hour
 /// does not read the journal of years. There are several ranges where the clock was set back.
 fn ranges(connection: &Connection, query: &RecordQuery) -> rusqlite::Result<Vec<(i64, i64)>> {
@@ -83,7 +114,7 @@ fn ranges(connection: &Connection, query: &RecordQuery) -> rusqlite::Result<Vec<
         false => row_of_event(connection, query.after.saturating_add(1))?,
     };
     let last = match (query.newest_first, query.after) {
-        (true, 1..) => row_of_event(connection, query.after)?,
+        (true, 1..) => row_of_event(connection, query.after.saturating_sub(1))?,
         _ => u64::MAX,
     };
     let by_time = match (query.since, query.until) {

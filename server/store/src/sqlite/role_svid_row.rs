@@ -6,11 +6,16 @@ use hallmark_spiffe::SpiffeId;
 use hallmark_state::RoleSvid;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::json;
+use super::{json, unread};
 use crate::StoreError;
 
 /// How long a row stays beyond its SVID's end, in seconds: a clock that went ahead and came back forgets nothing.
 const GRACE: i64 = 24 * 3600;
+
+/// Which rows stay when an SVID is noted that is issued then: those of SVIDs that end at this time or later.
+pub(super) const fn kept_from(issued_at: i64) -> i64 {
+    issued_at.saturating_sub(GRACE)
+}
 
 /// Notes an SVID whose id has a role, and forgets those that have expired.
 pub(super) fn put(
@@ -22,7 +27,7 @@ pub(super) fn put(
 ) -> rusqlite::Result<()> {
     connection
         .prepare_cached("DELETE FROM role_svids WHERE expires_at < ?1")?
-        .execute(params![issued_at.saturating_sub(GRACE)])?;
+        .execute(params![kept_from(issued_at)])?;
     connection
         .prepare_cached("INSERT INTO role_svids (serial, agent, issued_at, expires_at) VALUES (?1, ?2, ?3, ?4)")?
         .execute(params![serial.to_be_bytes(), agent.as_str(), issued_at, expires_at])
@@ -37,10 +42,12 @@ pub(super) fn find(path: &Path, connection: &Connection, serial: u128) -> Result
             let row = |row: &rusqlite::Row<'_>| Ok((row.get::<_, String>(0)?, row.get(1)?));
             statement.query_row(params![serial.to_be_bytes()], row).optional()
         })
-        .map_err(|error| StoreError::from_sqlite(path, &error))?;
+        .map_err(|error| unread::of_key(path, "role_svids", format_args!("{serial:032x}"), &error))?;
     let read = |(agent, issued_at): (String, i64)| {
         let agent = SpiffeId::parse(&agent);
-        let agent = agent.map_err(|error| json::undecodable(&|| format!("role SVID {serial:032x}"), &error))?;
+        let agent = agent.map_err(|error| {
+            json::undecodable(&|| unread::row_of("role_svids", format_args!("{serial:032x}")), &error)
+        })?;
         Ok(RoleSvid { agent, issued_at })
     };
     found.map(read).transpose()

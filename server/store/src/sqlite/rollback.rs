@@ -3,13 +3,11 @@
 use std::{path::Path, time::SystemTime};
 
 use hallmark_reason::Coded as _;
+use hallmark_spiffe::TrustDomain;
 use hallmark_state::{Event, Expect, Transaction, What};
 use rusqlite::{Connection, TransactionBehavior};
 
-use super::{
-    journal_row::{self, Head},
-    mark,
-};
+use super::{journal_row::Head, mark, verify};
 use crate::StoreError;
 
 /// Who accepts that the journal does not have all that it had.
@@ -32,6 +30,7 @@ impl Acceptance {
     pub(super) fn record(
         &self,
         path: &Path,
+        trust_domain: &TrustDomain,
         connection: &mut Connection,
         head: &mut Head,
         refusal: &StoreError,
@@ -39,7 +38,7 @@ impl Acceptance {
         let at = |e: rusqlite::Error| StoreError::from_sqlite(path, &e);
         // What a foreign log was written over is no store any more.
         if let StoreError::StaleLog { .. } = refusal {
-            require_whole(path, connection)?;
+            require_whole(path, trust_domain, connection)?;
         }
         let incarnation = mark::incarnation()?;
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
@@ -73,7 +72,7 @@ impl Acceptance {
     }
 }
 
-fn require_whole(path: &Path, connection: &Connection) -> Result<(), StoreError> {
+fn require_whole(path: &Path, trust_domain: &TrustDomain, connection: &Connection) -> Result<(), StoreError> {
     let checked: String = connection
         .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
         .map_err(|e| StoreError::from_sqlite(path, &e))?;
@@ -83,5 +82,6 @@ fn require_whole(path: &Path, connection: &Connection) -> Result<(), StoreError>
             reason: checked,
         });
     }
-    journal_row::verify(path, connection).map(drop)
+    let verified = verify::verify(path, connection, trust_domain)?;
+    verified.differences.into_iter().next().map_or(Ok(()), Err)
 }

@@ -31,6 +31,8 @@ const QUEUE: usize = 1024;
 const GROUP: usize = 256;
 /// How long queued outcomes wait for a commit to travel with, before they get a flush of their own.
 const LATER: Duration = Duration::from_millis(20);
+/// Outcomes that are kept at most while the store does not take them. There are few: it takes no intents either.
+const KEPT: usize = 4096;
 
 /// What a job asks of the writer.
 enum Work {
@@ -47,6 +49,26 @@ struct Job {
     _room: Option<OwnedSemaphorePermit>,
 }
 
+impl Job {
+    /// One that nobody waits for.
+    fn later(transaction: Box<Transaction>) -> Self {
+        Self {
+            work: Work::Commit(transaction),
+            answer: None,
+            _room: None,
+        }
+    }
+
+    /// Whom it is answered.
+    fn caller(answer: Option<Answer>, work: &Work) -> Caller {
+        match (answer, work) {
+            (Some(answer), _) => Caller::Waits(answer),
+            (None, Work::Commit(transaction)) => Caller::Later(Some(transaction.clone())),
+            (None, Work::Check) => Caller::Later(None),
+        }
+    }
+}
+
 impl Queued for Job {
     fn is_awaited(&self) -> bool {
         self.answer.is_some()
@@ -54,8 +76,14 @@ impl Queued for Job {
 }
 
 type Answer = oneshot::Sender<Result<Committed, StoreError>>;
+/// Whom a job is answered; of what nobody waits for, the transaction itself, to be tried again.
+enum Caller {
+    Waits(Answer),
+    Later(Option<Box<Transaction>>),
+}
+
 /// A job that is done once its group is durable.
-type Finished = (Option<Answer>, Committed, Option<OwnedSemaphorePermit>);
+type Finished = (Caller, Committed, Option<OwnedSemaphorePermit>);
 
 #[derive(Default)]
 struct Counters {
@@ -111,6 +139,7 @@ impl Writer {
             mark,
             version,
             lost: None,
+            kept: Vec::new(),
             jobs: Arc::clone(&queue),
             counters: Arc::clone(&counters),
             tail: Tail::new(head.revision),
@@ -169,11 +198,7 @@ impl Writer {
     /// Takes no room: a caller's outcome stands before that caller's next job in the queue, so there are never
     /// more outcomes waiting than callers.
     pub(super) fn commit_later(&self, transaction: Transaction) {
-        let queued = self.queue.push(Job {
-            work: Work::Commit(Box::new(transaction)),
-            answer: None,
-            _room: None,
-        });
+        let queued = self.queue.push(Job::later(Box::new(transaction)));
         if queued.is_none() {
             self.counters.later_failures.fetch_add(1, Ordering::Relaxed);
         }
@@ -189,6 +214,7 @@ impl Writer {
             queued: u64::try_from(QUEUE.saturating_sub(self.room.available_permits())).unwrap_or(u64::MAX),
             revision: read(&self.counters.revision),
             last_event: read(&self.counters.last_event),
+            ..Statistics::default()
         }
     }
 }
@@ -214,6 +240,8 @@ struct Writing {
     version: i64,
     /// Why nothing is written any more.
     lost: Option<StoreError>,
+    /// What nobody waits for and the store did not take: it travels with the next group.
+    kept: Vec<Transaction>,
     jobs: Arc<Queue<Job>>,
     counters: Arc<Counters>,
     /// Where the journal stands.
@@ -242,10 +270,10 @@ fn data_version(connection: &Connection) -> rusqlite::Result<i64> {
 impl Writing {
     fn run(mut self) {
         while let Some(group) = self.jobs.take(GROUP, LATER) {
-            let mut group = group.into_iter().peekable();
-            while group.peek().is_some() {
-                self.transaction(&mut group);
-            }
+            self.transactions(group);
+        }
+        if !self.kept.is_empty() {
+            self.transactions(Vec::new());
         }
         // Closing the connection folds the log into the file, and may be cut short.
         if self.lost.is_none() {
@@ -253,15 +281,28 @@ impl Writing {
         }
     }
 
+    fn transactions(&mut self, group: Vec<Job>) {
+        let kept = std::mem::take(&mut self.kept).into_iter();
+        let kept = kept.map(|transaction| Job::later(Box::new(transaction)));
+        let mut group = kept.chain(group).peekable();
+        while group.peek().is_some() {
+            self.transaction(&mut group);
+        }
+    }
+
     /// One transaction over as many of `jobs` as it takes; each stands for itself, so that one fails alone.
     fn transaction(&mut self, jobs: &mut dyn Iterator<Item = Job>) {
         if let Err(error) = self.begin() {
             self.roll_back();
-            return jobs.for_each(|job| self.fail(job.answer, &error));
+            return jobs.for_each(|job| {
+                let caller = Job::caller(job.answer, &job.work);
+                self.fail(caller, &error);
+            });
         }
         let before = self.head.clone();
         let (mut records, mut done, mut refused) = (Vec::new(), Vec::new(), Vec::new());
         for Job { work, answer, _room } in jobs {
+            let caller = Job::caller(answer, &work);
             match self.write(work) {
                 Ok(record) => {
                     let committed = record
@@ -271,16 +312,17 @@ impl Writing {
                             events: record.events(),
                         });
                     records.extend(record);
-                    done.push((answer, committed, _room));
+                    done.push((caller, committed, _room));
                 }
                 // What it met may be in this group: who is refused is to find it in the state.
-                Err(error) if error.is_refusal() => refused.push((answer, error)),
+                Err(error) if error.is_refusal() => refused.push((caller, error)),
                 Err(error) => {
-                    self.fail(answer, &error);
+                    self.fail(caller, &error);
                     // On some errors (disk full, I/O) SQLite rolls the whole transaction back: what went before
                     // in it is gone too. The jobs still to come get a new transaction.
                     if self.connection.is_autocommit() {
                         self.go_back(before);
+                        self.make_room(&error);
                         return self.fail_all(done, refused, &error);
                     }
                 }
@@ -299,12 +341,13 @@ impl Writing {
                 self.note(&error);
                 self.roll_back();
                 self.go_back(before);
+                self.make_room(&error);
                 return self.fail_all(done, refused, &error);
             }
         }
         refused
             .into_iter()
-            .for_each(|(answer, error)| self.fail(answer, &error));
+            .for_each(|(caller, error)| self.fail(caller, &error));
     }
 
     /// Makes the group durable. Where the disk fails in this, the group may be in the log all the same, and a start would find it.
@@ -316,12 +359,12 @@ impl Writing {
     }
 
     /// The group did not become durable: neither did the record that a repeated transaction was told of.
-    fn fail_all(&self, done: Vec<Finished>, refused: Vec<(Option<Answer>, StoreError)>, error: &StoreError) {
-        done.into_iter().for_each(|(answer, ..)| self.fail(answer, error));
-        for (answer, refusal) in refused {
+    fn fail_all(&mut self, done: Vec<Finished>, refused: Vec<(Caller, StoreError)>, error: &StoreError) {
+        done.into_iter().for_each(|(caller, ..)| self.fail(caller, error));
+        for (caller, refusal) in refused {
             let is_undone =
                 matches!(refusal, StoreError::AlreadyCommitted { revision, .. } if revision > self.head.revision);
-            self.fail(answer, if is_undone { error } else { &refusal });
+            self.fail(caller, if is_undone { error } else { &refusal });
         }
     }
 
@@ -354,9 +397,19 @@ impl Writing {
 
     /// Folds the log into the file once it has grown enough.
     fn fold_if_due(&mut self) {
-        if !self.log.is_due() {
-            return;
+        if self.log.is_due(&self.path) {
+            self.fold();
         }
+    }
+
+    /// Where the disk is full, the log gives its room to what comes next, once it was folded into the file.
+    fn make_room(&mut self, error: &StoreError) {
+        if let StoreError::Full { .. } = error {
+            self.fold();
+        }
+    }
+
+    fn fold(&mut self) {
         if let Err(error) = self.files.require_ours() {
             return self.note(&error);
         }
@@ -459,22 +512,34 @@ impl Writing {
         if let Some(follower) = self.follower.get().filter(|_| !records.is_empty()) {
             follower.follow(records);
         }
-        for (answer, committed, _) in done {
-            if let Some(answer) = answer {
+        for (caller, committed, _) in done {
+            if let Caller::Waits(answer) = caller {
                 let _ = answer.send(Ok(committed));
             }
         }
     }
 
-    fn fail(&self, answer: Option<Answer>, error: &StoreError) {
-        if let Some(answer) = answer {
-            if !matches!(error, StoreError::Conflict { .. }) {
-                self.counters.failures.fetch_add(1, Ordering::Relaxed);
+    fn fail(&mut self, caller: Caller, error: &StoreError) {
+        match caller {
+            Caller::Waits(answer) => {
+                if !matches!(error, StoreError::Conflict { .. }) {
+                    self.counters.failures.fetch_add(1, Ordering::Relaxed);
+                }
+                let _ = answer.send(Err(error.clone()));
             }
-            let _ = answer.send(Err(error.clone()));
-        } else {
-            self.counters.later_failures.fetch_add(1, Ordering::Relaxed);
-            tracing::error!(code = %error.code(), %error, "a queued change was not stored");
+            Caller::Later(Some(transaction)) if self.may_keep(error) => {
+                tracing::warn!(code = %error.code(), %error, "a queued change was not stored yet; it is kept for the next group");
+                self.kept.push(*transaction);
+            }
+            Caller::Later(_) => {
+                self.counters.later_failures.fetch_add(1, Ordering::Relaxed);
+                tracing::error!(code = %error.code(), %error, "a queued change was not stored");
+            }
         }
+    }
+
+    /// Whether a change may be taken later that was not taken for this error.
+    const fn may_keep(&self, error: &StoreError) -> bool {
+        !error.is_refusal() && self.lost.is_none() && self.kept.len() < KEPT
     }
 }

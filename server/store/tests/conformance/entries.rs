@@ -24,7 +24,11 @@ pub(crate) async fn a_new_store_is_empty(store: &impl Store) {
 }
 
 pub(crate) async fn entries_read_back_as_they_were_written(store: &impl Store) {
-    let written = vec![plain_entry("a", 1), full_entry("b", 2)];
+    let stored = Entry {
+        store_svid: true,
+        ..plain_entry("c", 3)
+    };
+    let written = vec![plain_entry("a", 1), full_entry("b", 2), stored];
     store
         .commit(changed(written.iter().cloned().map(create).collect()))
         .await

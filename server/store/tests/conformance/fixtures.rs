@@ -83,7 +83,8 @@ pub(crate) fn plain_entry(id: &str, created_at: i64) -> Entry {
     }
 }
 
-/// An entry in which every field differs from that of a plain one, with text that needs quoting.
+/// An entry in which every field differs from that of a plain one, with text that needs quoting; but it is not stored by the
+/// agent, which goes with other fields.
 pub(crate) fn full_entry(id: &str, created_at: i64) -> Entry {
     Entry {
         spiffe_id: spiffe_id("/payments/api"),
@@ -97,7 +98,6 @@ pub(crate) fn full_entry(id: &str, created_at: i64) -> Entry {
         expires_at: Some(4_000_000_000),
         dns_names: vec!["z.example.org".into(), "a.example.org".into()],
         revision: 3,
-        store_svid: true,
         hint: "it's \"quoted\"; DROP TABLE entries".into(),
         disable_x509_svid_prefetch: true,
         jwt_svid_include_jti: true,

@@ -8,7 +8,8 @@ use hallmark_spiffe::SpiffeId;
 use hallmark_state::{
     Action, Appraised, Approvals, AttestationState, Authority, AuthorityState, Change, EkCertificate, Entry,
     FirstRequest, LINES, LogPart, Manifest, NewEvidence, Node, NodeEvidence, NodeFacts, NodeState, PolicyFile, Record,
-    State, TpmName, Transaction, journal::encoding::encode,
+    State, TpmName, Transaction,
+    journal::{encoding::encode, sha256},
 };
 use hallmark_store::{Follower, Store};
 use hallmark_tpm_wire::{HashAlg, Name};
@@ -148,6 +149,20 @@ fn change(state: &State, (kind, a, b, c): Step) -> Option<Change> {
     })
 }
 
+/// Makes one change of each kind that leaves a row behind.
+pub(crate) async fn a_change_of_each_kind_is_taken(store: &impl Store) {
+    for kind in [2, 0, 5, 7, 10, 11, 12, 13, 14, 16, 17, 18, 19, 4] {
+        let state = state_of(store).await;
+        let change = change(&state, (kind, 1, 2, 5)).unwrap();
+        let events = vec![accepted(&format!("step {kind}"))];
+        let transaction = Transaction {
+            events,
+            ..changed(vec![change])
+        };
+        store.commit(transaction).await.unwrap();
+    }
+}
+
 fn put_policy_file(a: u8, b: u8, c: u8) -> Change {
     Change::PutPolicyFile(Arc::new(PolicyFile {
         kind: ["policy", "baseline"][usize::from(a % 2)].to_owned(),
@@ -248,7 +263,7 @@ fn put_evidence(state: &State, a: u8, b: u8, c: u8) -> Change {
         data,
     });
     let ima = (!c.is_multiple_of(5)).then(|| ImaReplay::at_boot(HashAlg::Sha256));
-    let state = AttestationState::new(quote_clock, runs, ima, lines + added, lengths).of_evidence([c; 32]);
+    let state = AttestationState::new(quote_clock, runs, ima, lines + added, lengths).of_evidence(sha256(b"{}"));
     let evidence = NodeEvidence {
         node,
         judged_at: i64::from(a),
@@ -310,6 +325,7 @@ async fn follow_and_compare(place: &impl Place, rounds: &[Vec<Vec<Step>>]) {
         records.iter().for_each(|record| second.apply(record));
         same(&second);
         drop(store);
+        place.examine();
         let store = place.open();
         same(&state_of(&store).await);
         let again = records_after(&store, begin).await;

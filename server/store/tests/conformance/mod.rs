@@ -26,6 +26,9 @@ pub(crate) trait Place {
 
     /// Opens the store; it is empty the first time.
     fn open(&self) -> Self::Store;
+
+    /// Looks whether all that the store keeps says the same, while nobody has it open.
+    fn examine(&self) {}
 }
 
 /// One test per case, each in a place of its own.
@@ -80,6 +83,7 @@ macro_rules! conformance {
             events_are_found_by_time_also_where_the_clock_jumped_by_days,
             a_query_gives_what_a_look_at_every_event_gives,
             what_is_committed_later_arrives,
+            a_change_of_each_kind_is_taken,
             a_check_succeeds_and_leaves_no_event,
             a_conflict_is_told_where_a_later_record_touched_what_is_expected,
             of_decisions_on_the_same_that_come_at_once_one_is_made,

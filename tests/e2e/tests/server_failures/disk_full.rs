@@ -122,6 +122,24 @@ fn a_disk_that_fills_under_a_running_server_is_told_and_it_goes_on_once_there_is
 }
 
 #[test]
+fn a_disk_with_hardly_any_room_is_told_before_a_change_fails() {
+    let Some((mut kept, disk)) = on_small_disk() else {
+        return;
+    };
+    kept.fill();
+    kept.trial.lab.start_server().unwrap();
+    assert!(!kept.must_become(0).contains("HM-STORE-"), "the control");
+    // Room for many small changes, and for no large one.
+    disk.fill_but(200);
+    let said = kept.must_become(UNEXPECTED);
+    assert!(said.contains("HM-STORE-0003"), "{said}");
+    let agent = format!("spiffe://{DOMAIN}/spire/agent/tpm2/none");
+    register(&kept.trial.lab.server().admin_socket(), entry(&agent, "/small")).unwrap();
+    disk.free();
+    kept.must_become(0);
+}
+
+#[test]
 fn a_full_disk_behind_the_token_is_told_and_makes_no_half_authority() {
     let mut kept = Kept::new();
     let (tokens, log) = (kept.trial.lab.server().token().tokens(), kept.path("disk.log"));

@@ -1,8 +1,10 @@
 //! Stores and data folders that cannot be used.
 
 use crate::kept::{Kept, UNEXPECTED};
-use crate::trial::DOMAIN;
+use crate::trial::{DOMAIN, entry, register};
+use hallmark_kit::binary;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 const WRITABLE: &str = "and give the server's user write access";
 
@@ -168,22 +170,132 @@ fn a_damaged_store_is_told_and_its_backup_serves() {
         &config,
         UNEXPECTED,
         &format!(
-            "HM-STORE-0006: the store {0} is damaged\n  compared: *\n  cause: a failing disk, or the file was copied while in \
-             use\n  next: restore a backup; sqlite3 {0} '.recover' saves what is readable",
+            "HM-STORE-0006: the store {} is damaged\n  compared: *\n  cause: a failing disk, or the file was copied while in \
+             use\n  next: stop the server and restore a backup (docs/how-to/runbook.md#back-up-and-restore)",
             store.display()
         ),
     );
     backup.restore();
     kept.must_go_on();
-    change(&store, "UPDATE entries SET selectors = 'none'");
+    change(&store, "UPDATE authority_certificates SET state = 'none'");
     kept.must_refuse(
         &config,
         UNEXPECTED,
-        "HM-STORE-0011: what is stored as * does not read back\n  compared: *\n  cause: the database was changed by another program\n  \
-         next: restore a backup",
+        "HM-STORE-0011: what is stored as row * of the table authority_certificates does not read back\n  compared: state none\n  \
+         cause: the database was changed by another program, or the disk is failing\n  next: stop the server and restore a backup \
+         (docs/how-to/runbook.md#back-up-and-restore); hallmark-server doctor tells what else differs",
     );
     backup.restore();
     kept.must_go_on();
+}
+
+#[test]
+fn an_entry_that_was_damaged_or_forged_costs_itself_alone_and_is_told_by_all_who_look() {
+    let mut kept = Kept::filled();
+    let store = kept.data().join("server.db");
+    let backup = Backup::of(&mut kept);
+    for forged in [
+        "UPDATE entries SET selectors = 'none'".to_owned(),
+        format!("UPDATE entries SET spiffe_id = 'spiffe://{DOMAIN}/spire/server'"),
+    ] {
+        change(&store, &forged);
+        let (exit, said) = kept.program(&["doctor"]);
+        assert_eq!(exit, Some(UNEXPECTED), "{said}");
+        assert!(
+            said.contains("FAIL  tables: HM-STORE-00") && said.contains("FAIL  entries: HM-SRV-0038"),
+            "{said}"
+        );
+        kept.trial.lab.start_server().unwrap();
+        let (exit, said) = kept.health();
+        assert!(
+            exit == Some(0) && said.contains("HM-SRV-0038"),
+            "the others are served: {said}"
+        );
+        assert!(kept.trial.lab.server().log().contains("HM-SRV-0038"));
+        assert!(kept.held().entries.is_empty(), "it is not served");
+        kept.trial.lab.server().stop();
+        backup.restore();
+        kept.must_go_on();
+        let (_, said) = kept.program(&["doctor"]);
+        assert!(
+            said.contains("ok    tables: ") && !said.contains("HM-SRV-0038"),
+            "{said}"
+        );
+    }
+}
+
+/// A command of the operator's program: how it ended, what it gave, and what it said.
+fn hallmark(kept: &mut Kept, words: &[&str]) -> (Option<i32>, Vec<u64>, String) {
+    let out = Command::new(binary("hallmark").unwrap())
+        .args(words)
+        .env("HALLMARK_ADMIN_SOCKET", kept.trial.lab.server().admin_socket())
+        .output()
+        .unwrap();
+    let given = String::from_utf8(out.stdout).unwrap();
+    // A list is one value, an export one a line.
+    let records: Vec<serde_json::Value> = match serde_json::from_str(&given) {
+        Ok(serde_json::Value::Array(records)) => records,
+        _ => given.lines().map(|line| serde_json::from_str(line).unwrap()).collect(),
+    };
+    let numbers = records.iter().map(|record| record["sequence"].as_u64().unwrap());
+    (
+        out.status.code(),
+        numbers.collect(),
+        String::from_utf8(out.stderr).unwrap(),
+    )
+}
+
+#[test]
+fn a_row_of_the_journal_that_does_not_read_back_hides_its_own_events_alone() {
+    let mut kept = Kept::filled();
+    let store = kept.data().join("server.db");
+    kept.trial.lab.start_server().unwrap();
+    let agent = format!("spiffe://{DOMAIN}/spire/agent/tpm2/none");
+    for number in 0..6 {
+        let path = format!("/number/{number}");
+        register(&kept.trial.lab.server().admin_socket(), entry(&agent, &path)).unwrap();
+    }
+    let (exit, all, said) = hallmark(&mut kept, &["record", "export"]);
+    assert!(exit == Some(0) && said.is_empty(), "the control: {said}");
+    let last = *all.last().unwrap();
+    assert_eq!(all, (1..=last).collect::<Vec<_>>());
+    kept.trial.lab.server().stop();
+    // Behind the mark up to which a start reads; each of the entries has a row and an event.
+    change(
+        &store,
+        "INSERT OR REPLACE INTO meta SELECT 'settled_event', max(first_event + events) FROM journal; \
+         UPDATE journal SET payload = x'ffff' WHERE revision = (SELECT max(revision) - 3 FROM journal)",
+    );
+    let bad = last - 3;
+    kept.trial.lab.start_server().unwrap();
+    for words in [
+        ["record", "export", "--kind", "admin"].as_slice(),
+        &["record", "export"],
+    ] {
+        let (exit, before, said) = hallmark(&mut kept, words);
+        assert_eq!(exit, Some(UNEXPECTED), "{said}");
+        assert!(
+            said.starts_with("HM-STORE-0035: row ") && said.contains(&format!("--after {bad}")),
+            "{said}"
+        );
+        assert!(
+            before.last() == Some(&(bad - 1)) && !said.contains("cannot record"),
+            "{before:?}"
+        );
+    }
+    let from = bad.to_string();
+    let (exit, after, said) = hallmark(&mut kept, &["record", "export", "--after", &from]);
+    assert!(exit == Some(0) && said.is_empty(), "{said}");
+    assert_eq!(after, (bad + 1..=last).collect::<Vec<_>>());
+    let (exit, newest, said) = hallmark(&mut kept, &["record", "list", "-o", "json"]);
+    assert!(
+        exit == Some(UNEXPECTED) && said.contains(&format!("--before {bad}")),
+        "{said}"
+    );
+    assert_eq!(newest, after);
+    kept.trial.lab.server().stop();
+    let (_, said) = kept.program(&["doctor"]);
+    assert!(said.contains("FAIL  journal: HM-STORE-0006"), "{said}");
 }
 
 #[test]

@@ -302,6 +302,58 @@ fn a_first_key_of_another_kind_is_told_and_kept() {
     );
 }
 
+/// The way back to the older program is the store as it was.
+#[test]
+fn a_start_that_its_authority_refuses_leaves_a_store_of_an_older_version_as_it_is() {
+    let mut kept = Kept::new();
+    let data = kept.data();
+    std::fs::create_dir_all(&data).unwrap();
+    std::fs::set_permissions(&data, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let store = data.join("server.db");
+    let older = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../server/store/tests/fixtures/version-10.db"
+    );
+    std::fs::copy(older, &store).unwrap();
+    std::fs::set_permissions(&store, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let config = kept.with("", "trust_domain", "example.org");
+    let missing = format!(
+        "HM-SRV-0010: the token has no key \"hallmark-x509-example.org-1\", which signs for the authority\n  cause: token_label \
+         names another token, or the key was destroyed\n  {USED_BEFORE}"
+    );
+    kept.must_refuse(&config, UNEXPECTED, &missing);
+    assert!(
+        std::fs::read(&store).unwrap() == std::fs::read(older).unwrap(),
+        "not one byte"
+    );
+    // Without its authority it is a store that the token's key does not belong to, or that waits for its first one.
+    let raw = rusqlite::Connection::open(&store).unwrap();
+    raw.execute("DELETE FROM authority_certificates", []).unwrap();
+    let version =
+        |raw: &rusqlite::Connection| -> i64 { raw.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap() };
+    drop(raw);
+    let config_file = kept.file("older.toml", config.to_string());
+    let log = kept.path("older.log");
+    let token = kept.trial.lab.server().token().conf().display().to_string();
+    // The control: with nothing in the way it goes on, and brings the store to the present version.
+    let words = [
+        "run".to_owned(),
+        "--config".to_owned(),
+        config_file.display().to_string(),
+    ];
+    let mut server = hallmark_kit::Process::start(
+        "hallmark-server",
+        &hallmark_kit::binary("hallmark-server").unwrap(),
+        &words,
+        &[("SOFTHSM2_CONF".to_owned(), token)],
+        &log,
+    )
+    .unwrap();
+    crate::trial::wait_for("the server serves", || server.log().contains("serving"));
+    server.stop();
+    assert!(version(&rusqlite::Connection::open(&store).unwrap()) > 10);
+}
+
 /// How `hallmark-server authority begin` ends, and what it says.
 fn begin(kept: &mut Kept) -> (Option<i32>, String) {
     kept.program(&["authority", "begin", "--reason", "the disk is lost"])

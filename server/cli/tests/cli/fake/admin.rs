@@ -47,6 +47,8 @@ impl Admin for Fake {
             agents_unjudged: 0,
             journal_revision: 41,
             journal_events: 57,
+            store_bytes: 151_552,
+            store_log_bytes: 4_152,
             entries: 0,
             verdicts_accepted: 5,
             verdicts_refused: 2,
