@@ -176,6 +176,25 @@ async fn many_differences_are_counted() {
     assert_eq!((verified.differences.len(), verified.more_differences), (100, 30));
 }
 
+/// A store that the programs themselves have filled, with attestations, policies and bans.
+#[test]
+fn what_the_programs_have_written_is_what_their_journal_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("server.db");
+    fs::copy(
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/version-12.db"),
+        &file,
+    )
+    .unwrap();
+    drop(SqliteStore::open(&options(&file).accept_rollback("uid:7", "a copy")).unwrap());
+    let verified = verify(&file);
+    assert_eq!(verified.differences, Vec::new());
+    assert!(verified.left_out.is_empty() && verified.checked > 10, "{verified:?}");
+    let ban = "UPDATE agents SET state = 'active', since = since + 1";
+    assert!(Connection::open(&file).unwrap().execute(ban, []).unwrap() > 0);
+    assert!(!verify(&file).differences.is_empty());
+}
+
 /// What an older version left, the journal says nothing of: that is said, and what came since is checked.
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_from_before_the_journal_had_changes_are_told_as_unchecked() {
