@@ -86,6 +86,7 @@ fn rows(state: &State) -> Snapshot {
     Snapshot {
         revision: state.revision(),
         entries: entries.into_iter().map(|entry| (**entry).clone()).collect(),
+        left_out: Vec::new(),
         nodes: state.nodes().map(|node| (**node).clone()).collect(),
         inventory: state
             .inventory()
