@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, Read as _, Seek as _, SeekFrom},
+    io::{self, Read as _},
     path::{Path, PathBuf},
 };
 
@@ -246,18 +246,15 @@ impl Reading {
 
 /// The bytes of `path` from `offset` on; from the beginning where the log is shorter than that, which is then another
 /// boot's.
+///
+/// The kernel's files are read through from their beginning: they have no length, and Linux (6.1 was seen) gives the last
+/// event of the firmware's log once more to whoever seeks to its end.
 fn read_from(path: &PathBuf, offset: u64, limit: usize) -> io::Result<(u64, Vec<u8>)> {
     let mut file = File::open(path)?;
-    // The kernel's files have no length, so the last byte that the server holds is read once more to see that there
-    // are as many.
-    let offset = match offset.checked_sub(1) {
-        None => 0,
-        Some(last) => {
-            file.seek(SeekFrom::Start(last))?;
-            if file.read(&mut [0])? == 1 { offset } else { 0 }
-        }
-    };
-    file.seek(SeekFrom::Start(offset))?;
+    let passed = io::copy(&mut file.by_ref().take(offset), &mut io::sink())?;
+    if passed < offset {
+        return read_from(path, 0, limit);
+    }
     let mut data = Vec::new();
     // One byte more than is allowed, so that a log that is too large is noticed.
     let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
@@ -381,6 +378,28 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let reading = paths(folder.path()).read(&[wanted(1, 9)]).unwrap();
         assert_eq!(parts(&reading), [(LogKind::Tcg, 0, &b"firmware"[..])]);
+    }
+
+    /// A pipe cannot be sought in; the kernel's log of the firmware can, and then tells its last event twice.
+    #[test]
+    fn a_log_is_read_without_seeking() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        assert!(
+            std::process::Command::new("mkfifo")
+                .arg(&pipe)
+                .status()
+                .unwrap()
+                .success()
+        );
+        for (offset, rest) in [(0, &b"firmware"[..]), (4, b"ware"), (8, b"")] {
+            let writer = std::thread::spawn({
+                let pipe = pipe.clone();
+                move || std::fs::write(pipe, b"firmware")
+            });
+            assert_eq!(read_from(&pipe, offset, 100).unwrap(), (offset, rest.to_vec()));
+            writer.join().unwrap().unwrap();
+        }
     }
 
     #[test]
