@@ -1,8 +1,8 @@
 //! What a machine that boots an image will measure, computed when the image is built.
 //!
 //! Predicted are the registers that hang on images and keys alone, in the SHA-256 bank: PCR 4 (images), 7 (Secure Boot),
-//! 9 (command line and initrd, as Linux measures them) and 11 (the image's sections, as systemd-stub measures them, and
-//! the phases of the boot). What cannot be known of a register leaves it out, with the reason: a baseline that guesses
+//! 9 (command line and initrd, as Linux measures them), 11 (the image's sections, as systemd-stub measures them, and
+//! the phases of the boot) and, behind systemd-boot, 12 (what it hands over to the image). What cannot be known of a register leaves it out, with the reason: a baseline that guesses
 //! would lock machines out.
 //!
 //! Assumed is firmware that boots the first image by a boot entry, with no attempt before it but those that are said, and
@@ -30,7 +30,7 @@ use std::collections::BTreeSet;
 
 use self::forecast::Parts;
 use self::pe::PeImage;
-use self::uki::Uki;
+use self::uki::{Uki, version_of};
 use self::variables::Variables;
 
 /// From what a boot is predicted.
@@ -65,6 +65,10 @@ pub fn predict(inputs: &Inputs<'_>) -> Result<Forecast, PredictError> {
     let secure_boot = secure_boot::state(inputs.secure_boot, variables.as_ref())?;
     let mut images: Vec<_> = earlier.iter().map(|(name, image)| (*name, image)).collect();
     images.push(("the unified kernel image", &image));
+    let mut loader = None;
+    for (_, image) in &earlier {
+        loader = version_of(image, "systemd-boot ")?.or(loader);
+    }
     let keys = secure_boot::events(variables.as_ref(), secure_boot, &images)?;
     let phases = match inputs.phases.is_empty() {
         true => [Phase::Ready].into(),
@@ -73,6 +77,7 @@ pub fn predict(inputs: &Inputs<'_>) -> Result<Forecast, PredictError> {
     let parts = Parts {
         earlier: earlier.iter().map(|(name, it)| (*name, it.authenticode)).collect(),
         shim: earlier.iter().any(|(_, image)| image.is_shim),
+        loader,
         uki,
         secure_boot,
         failed_entries: inputs.failed_entries,

@@ -12,6 +12,9 @@ use super::{Inputs, Phase};
 use crate::baseline::{Baseline, BaselineError, Prediction};
 use crate::facts::BootRecord;
 
+/// The systemd-boot of which it is known what it hands over to an image: that of Debian 12, as a machine measured it.
+const KNOWN_LOADER: u32 = 252;
+
 /// What is predicted of a boot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Forecast {
@@ -56,6 +59,8 @@ pub(super) struct Parts<'a> {
     pub(super) earlier: Vec<(&'a str, Digest)>,
     /// One of them is shim.
     pub(super) shim: bool,
+    /// The version of the systemd-boot among them.
+    pub(super) loader: Option<u32>,
     pub(super) uki: Uki,
     pub(super) secure_boot: Option<bool>,
     /// How many boot entries are tried before, in vain.
@@ -75,19 +80,22 @@ impl Parts<'_> {
             inputs: prediction(inputs),
             boots: Vec::new(),
         };
-        let (keys, loaded) = (self.keys.clone(), self.loaded());
+        let (keys, loaded, options) = (self.keys.clone(), self.loaded(), self.options());
         for kernel in self.kernel_is_measured() {
             for phase in &self.phases {
                 let sections = self.sections(*phase);
                 forecast
                     .boots
-                    .push(self.record(kernel, *phase, [&keys, &sections, &loaded]));
+                    .push(self.record(kernel, *phase, [&keys, &sections, &loaded], options.as_ref()));
                 forecast.take(4, Ok(self.images(kernel)));
                 forecast.take(11, sections);
             }
         }
         forecast.take(7, keys);
         forecast.take(9, loaded);
+        if let Some(options) = options {
+            forecast.take(12, options);
+        }
         forecast.left_out.sort_by_key(|left_out| left_out.pcr);
         forecast
     }
@@ -144,20 +152,37 @@ impl Parts<'_> {
     fn loaded(&self) -> Result<Vec<Event>, String> {
         let line = self.uki.command_line.as_ref()?;
         let initrd = self.uki.initrd.as_ref()?;
-        let utf16: Vec<u8> = line.encode_utf16().chain([0]).flat_map(u16::to_le_bytes).collect();
+        let text = format!("the kernel's command line {line:?}");
         Ok(vec![
-            Event::of(
-                9,
-                "EV_EVENT_TAG",
-                sha256(&utf16),
-                format!("the kernel's command line {line:?}"),
-            ),
+            Event::of(9, "EV_EVENT_TAG", line_digest(line), text),
             Event::of(9, "EV_EVENT_TAG", *initrd, "the initrd"),
         ])
     }
 
+    /// PCR 12, where systemd-boot starts the image: it hands over the image's own command line as options, and measures it.
+    /// Started by the firmware, the image gets no options but those of the boot entry; that there are none is assumed.
+    fn options(&self) -> Option<Result<Vec<Event>, String>> {
+        let version = self.loader?;
+        if version != KNOWN_LOADER {
+            return Some(Err(format!(
+                "what systemd-boot {version} hands over to the image is not known; known is {KNOWN_LOADER}"
+            )));
+        }
+        let event = |line: String| {
+            let text = format!("the image's command line, handed over by systemd-boot: {line:?}");
+            vec![Event::of(12, "EV_IPL", line_digest(&line), text)]
+        };
+        Some(self.uki.command_line.clone().map(event))
+    }
+
     /// The boot as a machine's log would tell it, as far as it is known.
-    fn record(&self, kernel: bool, phase: Phase, others: [&Result<Vec<Event>, String>; 3]) -> BootRecord {
+    fn record(
+        &self,
+        kernel: bool,
+        phase: Phase,
+        others: [&Result<Vec<Event>, String>; 3],
+        options: Option<&Result<Vec<Event>, String>>,
+    ) -> BootRecord {
         let images = self.images(kernel);
         let facts = BootFacts {
             secure_boot: self.secure_boot,
@@ -172,7 +197,7 @@ impl Parts<'_> {
             command_line: self.loaded().and(self.uki.command_line.clone()).ok(),
             ..BootFacts::default()
         };
-        let others = others.into_iter().flatten().flatten();
+        let others = others.into_iter().chain(options).flatten().flatten();
         let events = others.chain(&images);
         BootRecord {
             facts,
@@ -182,6 +207,12 @@ impl Parts<'_> {
                 .collect(),
         }
     }
+}
+
+/// The digest of a command line, as kernels, stubs and boot loaders measure it: UTF-16 with a terminating zero.
+fn line_digest(line: &str) -> Digest {
+    let utf16: Vec<u8> = line.encode_utf16().chain([0]).flat_map(u16::to_le_bytes).collect();
+    sha256(&utf16)
 }
 
 impl Forecast {

@@ -88,6 +88,7 @@ fn with_parts<T>(boot: &str, then: impl FnOnce(&Parts<'_>) -> T) -> T {
     then(&Parts {
         earlier: Vec::new(),
         shim: false,
+        loader: None,
         uki,
         secure_boot: Some(secure_boot),
         failed_entries: 0,
@@ -144,6 +145,7 @@ fn phases_follow_one_another_and_each_is_a_value() {
         let parts = Parts {
             earlier: Vec::new(),
             shim: false,
+            loader: None,
             uki: Uki {
                 measured: parts.uki.measured.clone(),
                 command_line: Err("unknown".to_owned()),

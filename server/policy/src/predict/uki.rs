@@ -66,7 +66,7 @@ impl Uki {
             fault: fault.to_owned(),
         };
         let linux = section(".linux")?.ok_or_else(|| missing("it has no section .linux"))?;
-        let stub = section(".sdmagic")?.and_then(|magic| stub_version(magic.data));
+        let stub = version_of(image, "systemd-stub ")?;
         let stub = stub.ok_or_else(|| missing("it has no section .sdmagic that names systemd-stub"))?;
         if !KNOWN_STUBS.contains(&stub) {
             let (oldest, newest) = (KNOWN_STUBS.start(), KNOWN_STUBS.end());
@@ -114,12 +114,16 @@ fn chosen(image: &PeImage<'_>, stub: u32) -> Option<&'static str> {
     names.find(|name| image.has(name))
 }
 
-/// The version in `#### LoaderInfo: systemd-stub 252.39-1 ####`.
-fn stub_version(magic: &[u8]) -> Option<u32> {
-    let text = std::str::from_utf8(magic).ok()?;
-    let version = text.split_once("systemd-stub ")?.1;
-    let digits = version.split(|c: char| !c.is_ascii_digit()).next()?;
-    digits.parse().ok()
+/// The version of systemd's `program` that an image is, from `#### LoaderInfo: systemd-stub 252.39-1 ####`.
+///
+/// # Errors
+/// [`PredictError::NoImage`] when it says so several times.
+pub(super) fn version_of(image: &PeImage<'_>, program: &str) -> Result<Option<u32>, PredictError> {
+    let magic = image.section(".sdmagic")?;
+    let text = magic.and_then(|magic| std::str::from_utf8(magic.data).ok());
+    let version = text.and_then(|text| text.split_once(program));
+    let digits = version.and_then(|(_, version)| version.split(|c: char| !c.is_ascii_digit()).next());
+    Ok(digits.and_then(|digits| digits.parse().ok()))
 }
 
 /// The release in the header of an x86 kernel (Documentation/arch/x86/boot.rst, `kernel_version`).

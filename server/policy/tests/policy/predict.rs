@@ -185,6 +185,41 @@ fn what_is_not_known_is_left_out_and_said() {
     assert_eq!(left_out(&behind_shim.unwrap())[0].0, 7);
 }
 
+/// The command line and the register are those of an edge image that a machine booted behind Debian's systemd-boot.
+#[test]
+fn behind_systemd_boot_the_images_own_command_line_is_measured_once_more() {
+    let line = b"console=tty0 console=ttyS0 panic=-1 loglevel=4 systemd.show_status=error \
+        hallmark.root=c99b585d881bc560a776bdee4753abe7f776354c64f91ca5174bd1de174b928a hallmark.hashes=60215296\0";
+    let behind = |loader: &[u8], line: &[u8]| {
+        let loader = image(&[(".sdmagic", loader)]);
+        predict(&Inputs {
+            uki: &uki(&[(".cmdline", line)]),
+            earlier_images: vec![("the boot loader".to_owned(), &loader)],
+            ..Inputs::default()
+        })
+        .unwrap()
+    };
+    let forecast = behind(b"#### LoaderInfo: systemd-boot 252.39-1~deb12u2 ####\0", line);
+    let twelve: Vec<_> = forecast.registers["sha256:12"].iter().collect();
+    assert_eq!(
+        twelve,
+        ["c8468e109e1207e76b6450d39bf52aec884971453795edb89ead3ef6b2924850"]
+    );
+    // Neither of a loader that may do otherwise, nor of a line that it may read otherwise, nor without a loader.
+    let newer = behind(b"#### LoaderInfo: systemd-boot 257.9-1 ####\0", line);
+    assert!(!newer.registers.contains_key("sha256:12"));
+    assert!(
+        left_out(&newer)
+            .iter()
+            .any(|(pcr, why)| *pcr == 12 && why.contains("systemd-boot 257"))
+    );
+    let blank = behind(b"#### LoaderInfo: systemd-boot 252.39-1 ####\0", b"quiet \0");
+    assert!(left_out(&blank).iter().any(|(pcr, _)| *pcr == 12));
+    let alone = with(&uki(&[(".cmdline", line)]), None).unwrap();
+    assert!(!alone.registers.contains_key("sha256:12"));
+    assert!(left_out(&alone).iter().all(|(pcr, _)| *pcr != 12));
+}
+
 /// An image with a profile to choose: its sections stand behind a `.profile`, with the names of the image's own.
 #[test]
 fn an_image_of_several_profiles_leaves_out_what_they_choose() {
