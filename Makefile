@@ -1,5 +1,5 @@
 # Hallmark. Every target installs what it needs on Debian (apt, cargo, and Python packages into target/) and says so.
-.PHONY: help deps build demo test packages test-packages simulate bench lint doc fuzz prove reason-codes clean
+.PHONY: help deps build demo test packages test-packages images test-images simulate bench lint doc fuzz prove reason-codes clean
 
 CARGO ?= cargo
 FUZZ_SECONDS ?= 10
@@ -36,6 +36,16 @@ packages: deps ## Debian packages of the three programs, in target/packages
 test-packages: deps ## the packages' life in a machine of their own (systemd-nspawn; needs root)
 	@scripts/deps packages
 	@tests/packages/run
+
+images: ## an edge image of SITE=folder (and KEYS=folder VERSION=… OUT=folder), in target/images/edge; needs root
+	@scripts/deps images
+	@[ -n "$(KEYS)" ] || images/keys target/images/keys
+	@images/build edge $(if $(SITE),--site $(SITE)) $(if $(KEYS),--keys $(KEYS)) $(if $(VERSION),--version $(VERSION)) $(if $(OUT),--out $(OUT))
+
+test-images: deps ## images on machines: QEMU with firmware, Secure Boot and TPM (needs root; about an hour)
+	@scripts/deps packages images test-images
+	@$(CARGO) build --workspace --bins
+	@tests/images/run
 
 simulate: ## run SEEDS simulated schedules of servers, agents and operators; FIRST=… begins elsewhere
 	@$(CARGO) run --quiet -p hallmark-simulation -- --seeds $(SEEDS) --first $(or $(FIRST),0)

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use hallmark_reason::{catalogue, lookup};
-use hallmark_style::{root, rust_sources};
+use hallmark_style::{root, rust_sources, tracked_files};
 
 const CATALOGUE: &str = "proto/reason/reasons.toml";
 const REFERENCE: &str = "docs/reference/reason-codes.md";
@@ -129,7 +129,23 @@ fn constructed() -> BTreeMap<String, Vec<String>> {
         }
     }
     codes.retain(|code, _| area(code) != "HM-TEST");
+    for (code, path) in said_by_images() {
+        codes.entry(code).or_default().push(path);
+    }
     codes
+}
+
+/// Codes in the scripts of machine images, each once for a file.
+fn said_by_images() -> BTreeSet<(String, String)> {
+    let files = tracked_files().unwrap().into_iter();
+    let scripts = files.filter(|path| path.starts_with("images") && !path.ends_with("packages.lock"));
+    let read = scripts.map(|path| (std::fs::read_to_string(root().join(&path)).unwrap(), path));
+    read.flat_map(|(text, path)| {
+        let codes = text.split("HM-IMAGE-").skip(1).filter_map(|rest| rest.get(..4));
+        let codes = codes.map(|number| (format!("HM-IMAGE-{number}"), path.display().to_string()));
+        codes.collect::<Vec<_>>()
+    })
+    .collect()
 }
 
 #[test]

@@ -1,0 +1,39 @@
+"""Signatures by the key whose certificate is in the firmware's `db`: a PEM file, or a key in a PKCS#11 token."""
+
+import pathlib
+
+from . import ImageError, run
+
+# `db.key` is a PEM file, or one line `pkcs11:…` that names a key in a token.
+KEY, CERTIFICATE = "db.key", "db.crt"
+
+
+def check(keys: pathlib.Path):
+    """Whether the folder of keys has what signing needs."""
+    for name in (KEY, CERTIFICATE):
+        if not (keys / name).exists():
+            raise ImageError(f"the Secure Boot key {keys / name} is missing", f"images/keys {keys} makes a set for a lab")
+
+
+def image(source: pathlib.Path, keys: pathlib.Path, signed: pathlib.Path):
+    """Signs a PE file for Secure Boot.
+
+    An RSA signature with PKCS#1 padding is the same each time; the time of signing that sbsign adds is that of the image's files.
+    """
+    key = _token(keys)
+    engine = ["--engine", "pkcs11", "--key", key] if key else ["--key", keys / KEY]
+    run("faketime", "-f", "2026-01-01 00:00:00", "sbsign", *engine, "--cert", keys / CERTIFICATE, "--output", signed, source,
+        env={"PATH": "/usr/bin:/bin", "TZ": "UTC", "FAKETIME_DONT_FAKE_MONOTONIC": "1"})
+    run("sbverify", "--cert", keys / CERTIFICATE, signed)
+
+
+def file(source: pathlib.Path, keys: pathlib.Path, signature: pathlib.Path):
+    """Writes a signature of a file beside it (SHA-256, as `openssl dgst -verify` takes it)."""
+    key = _token(keys)
+    engine = ["-engine", "pkcs11", "-keyform", "engine", "-sign", key] if key else ["-sign", keys / KEY]
+    run("openssl", "dgst", "-sha256", *engine, "-out", signature, source)
+
+
+def _token(keys: pathlib.Path) -> str | None:
+    named = (keys / KEY).read_text().strip()
+    return named if named.startswith("pkcs11:") else None

@@ -1,0 +1,120 @@
+"""A machine for tests: QEMU with UEFI firmware and a TPM simulator. It is slow (no hardware virtualisation) and real: firmware, Secure Boot,
+boot loader, kernel and TPM do what they do on a board."""
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import threading
+import time
+
+FIRMWARE = "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd"
+# Where firmware or boot loader wait for a key: nothing more comes.
+STUCK = re.compile(r"Access Denied|Security Violation|No bootable option|Press any key|BdsDxe: failed to load.*Access Denied")
+
+
+class Machine:
+    """One boot of one machine; the TPM's state and the firmware's variables stay in `folder` from boot to boot."""
+
+    def __init__(self, folder: pathlib.Path, disk: pathlib.Path | str, variables: pathlib.Path, tpm_maker: pathlib.Path, *, keep_disk=False, script="", updates=None):
+        """`script` runs as root in the machine (images of tests have a unit for that); `updates` are
+        files that it finds as /dev/disk/by-id/virtio-NAME."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.disk, self.keep_disk, self.more = folder, disk, keep_disk, []
+        if script:
+            (folder / "script").write_text(script)
+            self.more += ["-fw_cfg", f"name=opt/hallmark/trial,file={folder / 'script'}"]
+        for number, (name, file) in enumerate((updates or {}).items()):
+            self.more += ["-drive", f"if=none,id=update{number},format=raw,readonly=on,file={file}"]
+            self.more += ["-device", f"virtio-blk-pci,drive=update{number},serial={name}"]
+        self.variables = folder / "vars.fd"
+        if not self.variables.exists():
+            shutil.copyfile(variables, self.variables)
+        self.tpm = folder / "tpm"
+        if not self.tpm.exists():
+            manufacture(self.tpm, tpm_maker)
+        self.lines: list[str] = []
+        self.news = threading.Condition()
+        self.ended = False
+
+    def __enter__(self):
+        socket = self.folder / "tpm.sock"
+        socket.unlink(missing_ok=True)
+        self.simulator = subprocess.Popen(
+            ["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={self.tpm}", "--ctrl", f"type=unixio,path={socket}", "--terminate"], stderr=subprocess.DEVNULL
+        )
+        while not socket.exists():
+            time.sleep(0.02)
+        command = [
+            "qemu-system-x86_64", "-machine", "q35,smm=on", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "1024",
+            "-nodefaults", "-display", "none", "-serial", "stdio", "-monitor", "none", "-no-reboot",
+            "-global", "driver=cfi.pflash01,property=secure,value=on",
+            "-drive", f"if=pflash,format=raw,unit=0,readonly=on,file={FIRMWARE}",
+            "-drive", f"if=pflash,format=raw,unit=1,file={self.variables}",
+            "-chardev", f"socket,id=tpm,path={socket}", "-tpmdev", "emulator,id=tpm0,chardev=tpm", "-device", "tpm-crb,tpmdev=tpm0",
+            "-netdev", "user,id=net0", "-device", "virtio-net-pci,netdev=net0,romfile=", "-device", "virtio-rng-pci",
+            "-drive", f"if=none,id=disk0,format=raw,file={self.disk},cache=writeback" + ("" if self.keep_disk else ",snapshot=on"),
+            "-device", "virtio-blk-pci,drive=disk0,bootindex=1", *self.more,
+        ]
+        self.began = time.monotonic()
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+        return self
+
+    def _read(self):
+        with open(self.folder / "console.log", "ab") as log:
+            for line in self.process.stdout:
+                text = re.sub(r"\x1b\[[0-9;=?]*[A-Za-z]", "", line.decode(errors="replace")).strip()
+                log.write(f"[{time.monotonic() - self.began:7.2f}] {text}\n".encode())
+                log.flush()
+                with self.news:
+                    self.lines.append(text)
+                    self.news.notify_all()
+        with self.news:
+            self.ended = True
+            self.news.notify_all()
+
+    def wait_for(self, pattern: str, limit: float = 300) -> re.Match:
+        """The first line with the pattern; the machine's end, or a firmware that waits for a key, ends the wait as well."""
+        wanted, until, seen = re.compile(pattern), time.monotonic() + limit, 0
+        with self.news:
+            while True:
+                for line in self.lines[seen:]:
+                    if found := wanted.search(line):
+                        return found
+                    if STUCK.search(line):
+                        raise AssertionError(f"the firmware stopped at {line!r} while {pattern!r} was awaited")
+                seen = len(self.lines)
+                left = until - time.monotonic()
+                if self.ended or left <= 0:
+                    raise AssertionError(f"{'the machine ended' if self.ended else f'{limit} s passed'} before {pattern!r}; last lines:\n  " + "\n  ".join(self.lines[-15:]))
+                self.news.wait(min(left, 1))
+
+    def wait_for_end(self, limit: float = 300):
+        """The machine turns itself off, or starts anew, which ends QEMU as well."""
+        try:
+            self.process.wait(limit)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"the machine still runs after {limit} s; last lines:\n  " + "\n  ".join(self.lines[-15:])) from None
+        self.reader.join(10)
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+        self.reader.join(5)
+        try:
+            self.simulator.wait(3)
+        except subprocess.TimeoutExpired:
+            self.simulator.terminate()
+            self.simulator.wait()
+
+
+def manufacture(tpm: pathlib.Path, maker: pathlib.Path):
+    """A TPM with an EK certificate of the CA in `maker`."""
+    tpm.mkdir(parents=True, exist_ok=True)
+    subprocess.run(
+        ["swtpm_setup", "--tpm2", "--tpmstate", tpm, "--create-ek-cert", "--create-platform-cert", "--lock-nvram", "--overwrite", "--config", maker / "setup.conf"],
+        check=True, stdout=subprocess.DEVNULL, env=os.environ,
+    )
