@@ -31,12 +31,17 @@ def renew(recipe: Recipe) -> str:
         status = pathlib.Path(empty) / "status"
         status.touch()
         options = ["-o", f"Dir::State::Status={status}", "-o", "APT::Install-Recommends=false", "-o", "Debug::NoLocking=1"]
-        listed = run("apt-get", "-y", "--print-uris", *options, "install", *_essential(), *recipe.packages).decode()
+        if recipe.kernel:
+            listed = run("apt-get", "-y", "--print-uris", *options, "install", *_essential(), *recipe.packages).decode()
+        else:
+            # A container's packages are named one by one: what a package wants of a machine is not followed.
+            listed = run("apt-get", "download", "--print-uris", *recipe.packages).decode()
         # Of the kernel the image takes the files alone; its package's scripts and dependencies are for machines that update in place.
-        kernel = re.search(r"^Depends:.*?(linux-image-\S+)", run("apt-cache", "show", "--no-all-versions", recipe.kernel).decode(), re.M)
-        if not kernel:
-            raise ImageError(f"{recipe.kernel} depends on no kernel", f"put `kernel` in {recipe.folder}/recipe.toml right")
-        listed += run("apt-get", "download", "--print-uris", kernel[1]).decode()
+        if recipe.kernel:
+            kernel = re.search(r"^Depends:.*?(linux-image-\S+)", run("apt-cache", "show", "--no-all-versions", recipe.kernel).decode(), re.M)
+            if not kernel:
+                raise ImageError(f"{recipe.kernel} depends on no kernel", f"put `kernel` in {recipe.folder}/recipe.toml right")
+            listed += run("apt-get", "download", "--print-uris", kernel[1]).decode()
     wanted = [(found[1], urllib.parse.unquote(found[2])) for line in listed.splitlines() if (found := FETCHED.match(line))]
     if not wanted:
         raise ImageError("apt names no package", "apt-get update")
@@ -55,7 +60,7 @@ def renew(recipe: Recipe) -> str:
 def fetch(recipe: Recipe) -> list[pathlib.Path]:
     """The packages that the lock file names, each with the hash that it names."""
     if not path(recipe).exists():
-        raise ImageError(f"{path(recipe)} is missing", f"images/build lock {recipe.name}")
+        raise ImageError(f"{path(recipe)} is missing", f"{_command(recipe)} lock {recipe.name}")
     KEPT.mkdir(parents=True, exist_ok=True)
     files, missing = [], []
     for name, version, digest, file, _ in _lines(path(recipe)).values():
@@ -78,7 +83,7 @@ def _download(recipe: Recipe, missing: list[tuple[str, str, str, pathlib.Path]])
             gone = [name for name in wanted if f"'{name.split('=')[1]}'" in str(error)] or wanted
             raise ImageError(
                 f"the lock file is stale: the archive does not give {' '.join(gone)}",
-                f"apt-get update; then images/build lock {recipe.name}, or put the old packages into {KEPT}",
+                f"apt-get update; then {_command(recipe)} lock {recipe.name}, or put the old packages into {KEPT}",
             ) from None
         fetched = {(fields[0], urllib.parse.unquote(fields[1])): file for file in pathlib.Path(folder).glob("*.deb") if (fields := file.name.split("_"))}
         for name, version, digest, kept in missing:
@@ -86,9 +91,13 @@ def _download(recipe: Recipe, missing: list[tuple[str, str, str, pathlib.Path]])
             if (found := sha256(file)) != digest:
                 raise ImageError(
                     f"{name} {version} is not what the lock file names: SHA-256 {found} instead of {digest}",
-                    f"if the archive is right, images/build lock {recipe.name}",
+                    f"if the archive is right, {_command(recipe)} lock {recipe.name}",
                 )
             file.rename(kept)
+
+
+def _command(recipe) -> str:
+    return "images/build" if recipe.kernel else "images/container"
 
 
 def _lines(file: pathlib.Path) -> dict[str, tuple[str, ...]]:

@@ -1,0 +1,59 @@
+"""What packages and images consist of, as CycloneDX 1.6: Debian packages, and the crates that each program lists of itself (cargo-auditable)."""
+
+import json
+import pathlib
+import tempfile
+import venv
+
+from . import FOLDER, REPOSITORY, ImageError, run, stable_uuid
+from .container import CREATED
+
+TOOLS = REPOSITORY / "target" / "images" / "tools"
+REQUIREMENTS = FOLDER / "requirements.txt"
+
+
+def scanner() -> pathlib.Path:
+    """Syft, in an environment of its own; installed where it is not there, of the version and with the hash that requirements.txt names."""
+    stamp = TOOLS / "requirements.txt"
+    if not stamp.exists() or stamp.read_text() != REQUIREMENTS.read_text():
+        venv.create(TOOLS, with_pip=True, clear=True)
+        run(TOOLS / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes", "-r", REQUIREMENTS)
+        stamp.write_text(REQUIREMENTS.read_text())
+    return TOOLS / "bin" / "syft"
+
+
+def of_package(package: pathlib.Path, out: pathlib.Path) -> pathlib.Path:
+    """The list of a Debian package's own content."""
+    name, version, _ = package.name.split("_")
+    with tempfile.TemporaryDirectory() as folder:
+        run("dpkg-deb", "--extract", package, folder)
+        return _write(_scan(f"dir:{folder}", name, version), name, version, out, folder)
+
+
+def of_container(layout: pathlib.Path, version: str, out: pathlib.Path) -> pathlib.Path:
+    """The list of a container image."""
+    return _write(_scan(f"oci-dir:{layout}", layout.name, version), f"{layout.name}.oci", version, out, str(layout))
+
+
+def of_image(tree: pathlib.Path, name: str, version: str, out: pathlib.Path) -> pathlib.Path:
+    """The list of a machine image's root, from its tree."""
+    return _write(_scan(f"dir:{tree}", name, version), name, version, out, str(tree))
+
+
+def _scan(source: str, name: str, version: str) -> dict:
+    found = run(scanner(), "scan", source, "--quiet", "--output", "cyclonedx-json@1.6", "--source-name", name, "--source-version", version)
+    return json.loads(found)
+
+
+def _write(found: dict, name: str, version: str, out: pathlib.Path, place: str) -> pathlib.Path:
+    """Without what differs from build to build: times, random numbers, places on this machine."""
+    crates = sum(component.get("purl", "").startswith("pkg:cargo/") for component in found.get("components", []))
+    if not crates:
+        raise ImageError(f"the programs in {name} do not list their crates", "pack what `make packages` builds (cargo auditable); a debug build has no list")
+    found["serialNumber"] = f"urn:uuid:{stable_uuid('sbom', name, version)}"
+    found["metadata"]["timestamp"] = CREATED
+    text = json.dumps(found, indent=1, sort_keys=True).replace(place, "")
+    out.mkdir(parents=True, exist_ok=True)
+    file = out / f"{name}_{version}.cdx.json"
+    file.write_text(text + "\n")
+    return file
