@@ -1,5 +1,5 @@
 # Hallmark. Every target installs what it needs on Debian (apt, cargo, and Python packages into target/) and says so.
-.PHONY: help deps build demo test packages test-packages images test-images simulate bench lint doc fuzz prove reason-codes clean
+.PHONY: help deps build demo test packages test-packages containers sbom test-containers images test-images simulate bench lint doc fuzz prove reason-codes clean
 
 CARGO ?= cargo
 FUZZ_SECONDS ?= 10
@@ -36,6 +36,20 @@ packages: deps ## Debian packages of the three programs, in target/packages
 test-packages: deps ## the packages' life in a machine of their own (systemd-nspawn; needs root)
 	@scripts/deps packages
 	@tests/packages/run
+
+containers: ## container images of server and agent, in target/images/containers (after `make packages`)
+	@scripts/deps images
+	@images/container server
+	@images/container agent
+
+sbom: ## what packages and container images consist of, in target/sbom (after `make packages`, `make containers`)
+	@scripts/deps images
+	@images/sbom
+
+test-containers: deps ## container images and Kubernetes manifests (runc; needs root)
+	@scripts/deps packages images test-containers
+	@$(CARGO) build --workspace --bins
+	@tests/containers/run
 
 images: ## an edge image of SITE=folder (and KEYS=folder VERSION=… OUT=folder), in target/images/edge; needs root
 	@scripts/deps images
