@@ -1,5 +1,6 @@
 """Signatures by the key whose certificate is in the firmware's `db`: a PEM file, or a key in a PKCS#11 token."""
 
+import os
 import pathlib
 
 from . import ImageError, run
@@ -23,7 +24,7 @@ def image(source: pathlib.Path, keys: pathlib.Path, signed: pathlib.Path):
     key = _token(keys)
     engine = ["--engine", "pkcs11", "--key", key] if key else ["--key", keys / KEY]
     run("faketime", "-f", "2026-01-01 00:00:00", "sbsign", *engine, "--cert", keys / CERTIFICATE, "--output", signed, source,
-        env={"PATH": "/usr/bin:/bin", "TZ": "UTC", "FAKETIME_DONT_FAKE_MONOTONIC": "1"})
+        env=os.environ | {"TZ": "UTC", "FAKETIME_DONT_FAKE_MONOTONIC": "1"})
     run("sbverify", "--cert", keys / CERTIFICATE, signed)
 
 

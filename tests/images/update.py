@@ -1,6 +1,7 @@
 """Images that take the place of others."""
 
 import changes
+import refusals
 
 # What the machine does when it has its identity: says what it runs, takes the update where there is one, and starts anew or ends.
 TAKE = """
@@ -17,7 +18,7 @@ systemctl poweroff
 REFUSED = """
 file=/dev/disk/by-id/virtio-update
 head -c 20000000 $file >/var/tmp/short
-hallmark-image update /var/tmp/short
+hallmark-image update /var/tmp/short --allow-older
 head -c 512 /dev/zero >/var/tmp/none
 hallmark-image update /var/tmp/none
 mkdir /var/tmp/u && tar -C /var/tmp/u -xf $file
@@ -88,4 +89,10 @@ def refuses(fleet):
         machine.wait_for_end()
 
 
-CASES = [goes_through, rolls_back, refuses]
+def retired(fleet):
+    """the first image, once its baseline is retired: it boots, and the server refuses it"""
+    fleet.hallmark("baseline", "retire", "edge-1.0.0", "--yes", "--reason", "all machines have the next one")
+    refusals.by_server(fleet, "retired", "HM-POLICY-0126", "differs from edge-1.1.0", fleet.at("1.0.0") / "disk.img")
+
+
+CASES = [goes_through, rolls_back, refuses, retired]
