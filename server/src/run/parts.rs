@@ -99,7 +99,8 @@ pub(crate) async fn store(config: &Config) -> Result<Arc<dyn Store>, StartError>
 pub(super) async fn require_older_usable(config: &Config, keys: &dyn KeyStore, now: i64) -> Result<(), StartError> {
     let options = SqliteOptions::new(&config.store, config.trust_domain.clone());
     let older = spawn_blocking(move || SqliteStore::older(&options)).await;
-    if let Some(older) = older.map_err(|_| StoreError::Closed)?? {
+    // One that cannot be read is told by its opening, which meets the same and knows more of it.
+    if let Ok(Some(older)) = older.map_err(|_| StoreError::Closed)? {
         authority::require_usable(&older, keys, &config.trust_domain, &config.store, config.key_kind, now).await?;
     }
     Ok(())

@@ -59,7 +59,9 @@ const DONE: &str = "the configuration was read again";
 #[test]
 fn a_hangup_while_a_program_starts_does_not_end_it() {
     let mut trial = Trial::laid_out(1);
-    trial.lab.server().write_config().unwrap();
+    // The agent's bundle is there once the server has run.
+    trial.lab.start_server().unwrap();
+    trial.lab.server().stop();
     trial.node().write_config().unwrap();
     let conf = trial.lab.server().token().conf().display().to_string();
     let server = trial.lab.server().config_file();
