@@ -390,7 +390,7 @@ impl Coded for StoreError {
             Self::Full { path } => {
                 format!(
                     "df {}; free some space there: a running server goes on by itself, a stopped one is started again",
-                    parent(path)
+                    disk(path)
                 )
             }
             Self::BackupExists { path } => format!("name another file, or move {} away", path.display()),
@@ -414,14 +414,16 @@ impl Coded for StoreError {
     }
 }
 
-/// The folder of a file; of a folder, itself.
 fn parent(path: &Path) -> String {
-    let folder = if path.is_dir() {
-        path
-    } else {
-        path.parent().unwrap_or(path)
-    };
-    folder.display().to_string()
+    path.parent().unwrap_or(path).display().to_string()
+}
+
+/// Where there is no room: the folder of a file; of a folder, itself, which may be another disk than its parent.
+fn disk(path: &Path) -> String {
+    if path.is_dir() {
+        return path.display().to_string();
+    }
+    parent(path)
 }
 
 /// What is wrong with a value that was read and is not of the form that was written; `None` where it was not read at all.
