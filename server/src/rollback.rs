@@ -22,6 +22,9 @@ pub(crate) struct Options {
 
 /// A reason that reads as what it is.
 fn visible(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() {
+        return Err("a reason has to say something".to_owned());
+    }
     match misleading(text) {
         None => Ok(text.to_owned()),
         Some(found) => Err(format!("the reason has the control or format character {found:?}")),

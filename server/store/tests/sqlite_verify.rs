@@ -340,3 +340,64 @@ async fn a_look_leaves_no_file_behind_and_changes_none() {
         assert!(files(folder) == before, "{}", folder.display());
     }
 }
+
+/// What somebody put into the schema, took out of an index, or wrote about the journal's begin, hides nothing.
+#[tokio::test]
+async fn a_schema_an_index_and_a_begin_that_are_others_are_found() {
+    let mut template = Template::new().await;
+    let change = |file: &Path, sql: &str| Connection::open(file).unwrap().execute_batch(sql).unwrap();
+    for (sql, named) in [
+        (
+            "CREATE TRIGGER t AFTER UPDATE ON agents BEGIN SELECT 1; END",
+            "the trigger t of agents is not the store's",
+        ),
+        ("CREATE VIEW v AS SELECT 1", "the view v of v is not the store's"),
+        ("CREATE TABLE more (a)", "the table more of more is not the store's"),
+        (
+            "DROP INDEX journal_of_decisions",
+            "the index journal_of_decisions of journal is missing",
+        ),
+        (
+            "UPDATE meta SET value = '999999' WHERE key = 'whole_after'",
+            "beyond the end of the journal",
+        ),
+    ] {
+        let file = template.copy();
+        change(&file, sql);
+        let found = SqliteStore::verify(&options(&file)).unwrap_err();
+        assert!(
+            found.to_string().contains(named) || format!("{:?}", found.compared()).contains(named),
+            "{sql}: {found:?}"
+        );
+        assert_eq!(found.code().as_str(), "HM-STORE-0006", "{sql}");
+        let opened = SqliteStore::open(&options(&file)).err().expect("refused");
+        assert_eq!(opened.code().as_str(), "HM-STORE-0006", "{sql}");
+    }
+    // The begin of the journal's changes, put behind some of them.
+    let file = template.copy();
+    change(
+        &file,
+        "UPDATE meta SET value = (SELECT max(revision) FROM journal) WHERE key = 'whole_after'",
+    );
+    assert!(
+        verify(&file)
+            .differences
+            .iter()
+            .any(|it| format!("{it:?}").contains("whole_after"))
+    );
+    // An index without its rows.
+    let file = template.copy();
+    change(
+        &file,
+        "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET sql = replace(sql, 'WHERE', 'WHERE 0 AND') WHERE name = 'journal_of_decisions'; \
+         PRAGMA writable_schema = RESET; REINDEX journal_of_decisions; PRAGMA writable_schema = ON; \
+         UPDATE sqlite_schema SET sql = replace(sql, 'WHERE 0 AND', 'WHERE') WHERE name = 'journal_of_decisions';",
+    );
+    let found = verify(&file).differences;
+    assert!(
+        found.iter().any(|it| format!("{it:?}").contains("missing from index")),
+        "{found:?}"
+    );
+    // The control.
+    assert_eq!(verify(&template.copy()).differences, []);
+}

@@ -1,13 +1,14 @@
 //! A copy of a store that a server may have open.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File, OpenOptions, TryLockError},
     io::ErrorKind,
     os::unix::fs::OpenOptionsExt as _,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use rusqlite::Connection;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::{
     SqliteOptions,
@@ -18,7 +19,8 @@ use super::{
 };
 use crate::StoreError;
 
-/// Copies the store into the new file `to`, in one read, and looks at the copy.
+/// Copies the store into the new file `to`, in one read, and looks at the copy. Until it is whole the copy has another name:
+/// what a backup leaves that was cut off is never under the name that was asked for, and the next one takes its place.
 pub(super) fn backup(options: &SqliteOptions, to: &Path) -> Result<Option<VerifiedJournal>, StoreError> {
     let look = Look::open(options)?;
     let connection = look.connection()?;
@@ -28,32 +30,109 @@ pub(super) fn backup(options: &SqliteOptions, to: &Path) -> Result<Option<Verifi
         });
     }
     open::require_trust_domain(options, connection)?;
-    // Kept for the copy, which comes in its place when it is whole.
-    create(to)?;
-    let part = beside(to, ".part");
-    let made = create(&part).and_then(|()| {
-        let made = copy(options, connection, &part).and_then(|verified| {
-            put(&part, to).map_err(|e| open_error(to, &e))?;
-            Ok(verified)
-        });
-        if made.is_err() {
-            remove(&part);
-        }
-        made
-    });
-    if made.is_err() {
-        remove(to);
-    }
-    made
+    let to = place(look.path(), to)?;
+    let part = Part::create(&to)?;
+    let verified = copy(options, connection, &part.path)?;
+    part.put(&to)?;
+    Ok(verified)
 }
 
-/// A new file that only its owner can read.
-fn create(path: &Path) -> Result<(), StoreError> {
-    let created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    created.map(drop).map_err(|error| match error.kind() {
-        ErrorKind::AlreadyExists => StoreError::BackupExists { path: path.into() },
-        _ => open_error(path, &error),
-    })
+/// The new file, by its whole path: SQLite would take some names for addresses.
+///
+/// # Errors
+/// When it is there already, its folder is not, or its name is one of the store's own files.
+fn place(store: &Path, to: &Path) -> Result<PathBuf, StoreError> {
+    let failed = |e: std::io::Error| open_error(to, &e);
+    let no_name = || StoreError::Open {
+        path: to.into(),
+        reason: "it has no file name".into(),
+    };
+    let (folder, name) = (to.parent().ok_or_else(no_name)?, to.file_name().ok_or_else(no_name)?);
+    let folder = if folder.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        folder
+    };
+    let place = folder.canonicalize().map_err(failed)?.join(name);
+    let store_is_its_begin = || {
+        let own = store.file_name().unwrap_or_default().as_encoded_bytes();
+        place.parent() == store.parent() && name.as_encoded_bytes().starts_with(own)
+    };
+    match fs::symlink_metadata(&place) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(failed(error)),
+        Ok(_) => Err(StoreError::BackupExists { path: to.into() }),
+        Err(_) if store_is_its_begin() => Err(StoreError::Open {
+            path: to.into(),
+            reason: format!(
+                "SQLite keeps files of the store {} under names like this",
+                store.display()
+            ),
+        }),
+        Err(_) => Ok(place),
+    }
+}
+
+/// A copy that is being made. It is locked, so that two backups do not write into one; and goes, unless it was put.
+struct Part {
+    path: PathBuf,
+    file: File,
+}
+
+impl Part {
+    /// A new file that only its owner can read, in the place of what a backup left that was cut off.
+    fn create(to: &Path) -> Result<Self, StoreError> {
+        let path = beside(to, ".part");
+        let failed = |e: std::io::Error| open_error(&path, &e);
+        let found = fs::symlink_metadata(&path);
+        if found.is_ok_and(|found| !found.is_file()) {
+            return Err(StoreError::BackupExists { path });
+        }
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let file = file.open(&path).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(StoreError::InUse { path }),
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
+        // What was cut off is not the copy's begin.
+        file.set_len(0).map_err(failed)?;
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        file.set_permissions(private).map_err(failed)?;
+        let part = Self { path, file };
+        part.remove_journal();
+        Ok(part)
+    }
+
+    /// Flushes the copy and gives it its name, unless there is a file of that name by now.
+    fn put(self, to: &Path) -> Result<(), StoreError> {
+        let put = || {
+            self.file.sync_all()?;
+            // Nothing that came there meanwhile is replaced.
+            renameat_with(CWD, &self.path, CWD, to, RenameFlags::NOREPLACE)?;
+            File::open(to.parent().unwrap_or(Path::new("/")))?.sync_all()
+        };
+        put().map_err(|error| match error.kind() {
+            ErrorKind::AlreadyExists => StoreError::BackupExists { path: to.into() },
+            _ => open_error(to, &error),
+        })
+    }
+
+    fn remove_journal(&self) {
+        let journal = beside(&self.path, "-journal");
+        if journal.exists() {
+            remove(&journal);
+        }
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        self.remove_journal();
+        if self.path.exists() {
+            remove(&self.path);
+        }
+    }
 }
 
 fn copy(options: &SqliteOptions, store: &Connection, part: &Path) -> Result<Option<VerifiedJournal>, StoreError> {
@@ -75,14 +154,6 @@ fn copy(options: &SqliteOptions, store: &Connection, part: &Path) -> Result<Opti
         return Ok(None);
     }
     verify::verify(part, &copy, options.trust_domain()).map(Some)
-}
-
-/// Flushes the copy, gives it its name and flushes that.
-fn put(part: &Path, to: &Path) -> std::io::Result<()> {
-    File::open(part)?.sync_all()?;
-    fs::rename(part, to)?;
-    let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty());
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 fn remove(path: &Path) {

@@ -122,13 +122,26 @@ pub(super) fn held(path: &Path, connection: &Connection) -> Result<Vec<HeldEvide
             })
             .and_then(Iterator::collect)
             .map_err(|e| unread::of_key(path, "evidence_logs", &node, &e))?;
+        let Ok(node) = id(&node) else {
+            // Whose it was, is missing it, and is not judged: that is told of the node.
+            tracing::warn!(table = "evidence", row = node, "a row is nobody's, and is left out");
+            continue;
+        };
+        // A row whose numbers do not read back is damaged for its node, and for nobody else.
+        let numbers = row.get(3).and_then(|revision| Ok((revision, row.get(4)?)));
+        let (revision, evidence_sha256) = numbers.as_ref().copied().unwrap_or_default();
+        let runs = numbers
+            .is_ok()
+            .then(|| json_text(row, 1))
+            .transpose()
+            .map_err(damaged)?;
         all.push(HeldEvidence {
-            node: id(&node)?,
-            runs: json_text(row, 1).map_err(damaged)?,
+            node,
+            runs: runs.unwrap_or_else(|| "its revision or its digest does not read back".to_owned()),
             ima: json_text(row, 2).map_err(damaged)?,
             lengths,
-            revision: row.get(3).map_err(damaged)?,
-            evidence_sha256: row.get(4).map_err(damaged)?,
+            revision,
+            evidence_sha256,
         });
     }
     Ok(all)

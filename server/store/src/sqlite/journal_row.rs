@@ -79,6 +79,9 @@ impl Head {
         if apply::rules(path, connection)?.0 > self.revision {
             return beyond("the revision of the rules");
         }
+        if record_page::whole_after(path, connection)? > self.revision {
+            return beyond("the record from which on changes stand in the journal");
+        }
         let sql = "SELECT max((SELECT coalesce(max(appraised_rules), 0) FROM agents), \
                    (SELECT coalesce(max(revision), 0) FROM evidence))";
         let newest: i64 = connection.query_row(sql, [], |row| row.get(0)).map_err(at)?;

@@ -1,6 +1,6 @@
 //! Numbered migrations. The schema's version is SQLite's `user_version`.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use rusqlite::{Connection, TransactionBehavior};
 
@@ -62,6 +62,55 @@ pub(super) fn recognise(path: &Path, connection: &Connection) -> Result<u32, Sto
     Ok(found)
 }
 
+/// The migrations from the version `found` on.
+fn bring_up(path: &Path, connection: &Connection, found: u32) -> Result<(), StoreError> {
+    let at = |e: rusqlite::Error| StoreError::from_sqlite(path, &e);
+    for migration in MIGRATIONS.iter().skip(usize::try_from(found).unwrap_or(usize::MAX)) {
+        connection.execute_batch(migration).map_err(at)?;
+    }
+    if found < JOURNAL {
+        older_records::import(path, connection)?;
+    }
+    if found < CHANGES {
+        record_page::begin_after_last(connection).map_err(at)?;
+    }
+    Ok(())
+}
+
+/// Refuses a store with a table, an index, a view or a trigger that no migration made, or without one that they made: a trigger
+/// would change what is written.
+///
+/// # Errors
+/// [`StoreError::Corrupt`], naming the first one.
+pub(super) fn require_schema(path: &Path, connection: &Connection) -> Result<(), StoreError> {
+    let at = |e: rusqlite::Error| StoreError::from_sqlite(path, &e);
+    let model = Connection::open_in_memory().map_err(at)?;
+    bring_up(path, &model, 0)?;
+    let (expected, found) = (parts(&model).map_err(at)?, parts(connection).map_err(at)?);
+    let surplus = found
+        .difference(&expected)
+        .map(|part| format!("{part} is not the store's"));
+    let missing = expected.difference(&found).map(|part| format!("{part} is missing"));
+    let first = surplus.chain(missing).next();
+    first.map_or(Ok(()), |reason| {
+        Err(StoreError::Corrupt {
+            path: path.into(),
+            reason,
+        })
+    })
+}
+
+/// What the schema consists of: `<type> <name> of <table>`. What SQLite makes for itself is left out.
+fn parts(connection: &Connection) -> rusqlite::Result<BTreeSet<String>> {
+    let mut statement = connection
+        .prepare("SELECT type, name, tbl_name FROM sqlite_schema WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\'")?;
+    let rows = statement.query_map([], |row| {
+        let [kind, name, table]: [String; 3] = [row.get(0)?, row.get(1)?, row.get(2)?];
+        Ok(format!("the {kind} {name} of {table}"))
+    })?;
+    rows.collect()
+}
+
 /// Brings the schema up to date; refuses files that are not ours or newer than this program.
 pub(super) fn migrate(path: &Path, connection: &mut Connection) -> Result<(), StoreError> {
     let at = |e: rusqlite::Error| StoreError::from_sqlite(path, &e);
@@ -71,20 +120,13 @@ pub(super) fn migrate(path: &Path, connection: &mut Connection) -> Result<(), St
         .map_err(at)?;
     let (found, known) = (recognise(path, &transaction)?, newest());
     if found < known {
-        for migration in MIGRATIONS.iter().skip(usize::try_from(found).unwrap_or(usize::MAX)) {
-            transaction.execute_batch(migration).map_err(at)?;
-        }
-        if found < JOURNAL {
-            older_records::import(path, &transaction)?;
-        }
-        if found < CHANGES {
-            record_page::begin_after_last(&transaction).map_err(at)?;
-        }
+        bring_up(path, &transaction, found)?;
         transaction
             .pragma_update(None, "application_id", APPLICATION_ID)
             .map_err(at)?;
         transaction.pragma_update(None, "user_version", known).map_err(at)?;
     }
+    require_schema(path, &transaction)?;
     transaction.commit().map_err(at)?;
     if 0 < found && found < known {
         tracing::warn!(

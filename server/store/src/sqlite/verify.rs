@@ -9,6 +9,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::{
     fold::Fold,
     journal_row::{self, Head, Read, Row, corrupt, is_indexed, row_of_event, walk},
+    migrations,
     record_page::whole_after,
     tables, unread,
 };
@@ -65,6 +66,7 @@ pub(super) fn verify(
     connection: &Connection,
     trust_domain: &TrustDomain,
 ) -> Result<VerifiedJournal, StoreError> {
+    migrations::require_schema(path, connection)?;
     Head::read(path, connection)?;
     let mut verified = VerifiedJournal {
         whole_after: whole_after(path, connection)?,
@@ -75,6 +77,14 @@ pub(super) fn verify(
         verified.rows += 1;
         let head = head.get_or_insert_with(|| Head::before(row, transactions.len()));
         let records: Vec<_> = transactions.into_iter().map(|it| head.push(it)).collect();
+        let mut of_before = records.iter().filter(|record| record.revision <= verified.whole_after);
+        if of_before.any(|record| !record.transaction.changes.is_empty()) {
+            let how = format!(
+                "expected a value below {}, whose record has changes, found {}",
+                row.revision, verified.whole_after
+            );
+            verified.apart(unread::row_of("meta", "whole_after"), row.revision, how);
+        }
         columns(path, connection, head, &records, row, &mut verified)?;
         indexed = indexed.saturating_add(index(path, connection, row, &records, &mut verified)?);
         let mut whole = records.iter().filter(|record| record.revision > verified.whole_after);
@@ -89,8 +99,26 @@ pub(super) fn verify(
         let chain = last.chain.try_into();
         verified.chain = chain.map_err(|_| corrupt(path, last.revision, "its chain hash has not 32 bytes"))?;
     }
+    pages(path, connection, &mut verified)?;
     tables::compare(path, connection, trust_domain, fold, &mut verified)?;
     Ok(verified)
+}
+
+/// What SQLite's own check finds: indexes that leave rows out, pages that are not what they should be.
+fn pages(path: &Path, connection: &Connection, verified: &mut VerifiedJournal) -> Result<(), StoreError> {
+    let at = |e: rusqlite::Error| StoreError::from_sqlite(path, &e);
+    let mut check = connection.prepare("PRAGMA integrity_check").map_err(at)?;
+    let mut rows = check.query([]).map_err(at)?;
+    while let Some(row) = rows.next().map_err(at)? {
+        let reason: String = row.get(0).map_err(at)?;
+        if reason != "ok" {
+            verified.differs(StoreError::Corrupt {
+                path: path.into(),
+                reason,
+            });
+        }
+    }
+    Ok(())
 }
 
 /// What the columns of a row of the journal are to be.
