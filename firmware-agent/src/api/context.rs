@@ -17,8 +17,8 @@ use zeroize::Zeroizing;
 
 use super::ApiError;
 
-/// The most SVIDs of one process that are taken.
-const MAX_SVIDS: usize = 100;
+/// The most SVIDs of one process that are taken: more than a message of 4 MiB has room for.
+const MAX_SVIDS: usize = 8192;
 
 /// All X.509 identities of a process; there is at least one, and the first is the default.
 #[derive(Debug)]

@@ -53,7 +53,7 @@ fn set_back_since(last: i64, found: SystemTime) -> Option<SetBack> {
 
 /// Tells where the journal's last records were written later than it is now. To be asked before a start writes its own.
 pub(crate) async fn tell_clock_that_went_back(store: &dyn Store, clock: &Clock) {
-    // What the opening of the store wrote may be among them.
+    // What the opening of the store wrote may be among them. What came before the last run was told then.
     let newest = RecordQuery {
         limit: 16,
         newest_first: true,
@@ -61,7 +61,10 @@ pub(crate) async fn tell_clock_that_went_back(store: &dyn Store, clock: &Clock) 
     };
     match store.records(newest).await {
         Ok(records) => {
-            let last = records.iter().map(|stored| stored.record.at).max();
+            let now = unix_seconds(clock.now());
+            let opened = |at: i64| now.abs_diff(at) <= TOLERANCE.as_secs();
+            let mut before = records.iter().map(|stored| stored.record.at).filter(|at| !opened(*at));
+            let last = before.next();
             if let Some(set_back) = last.and_then(|last| set_back_since(last, clock.now())) {
                 log::warn(&set_back);
             }

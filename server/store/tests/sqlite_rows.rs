@@ -50,8 +50,6 @@ const DAMAGE: &[(&str, &str)] = &[
         "of the table agents",
     ),
     ("UPDATE agents SET state = 'nowhere'", "of the table agents"),
-    ("UPDATE evidence SET revision = -5", "of the table evidence"),
-    ("UPDATE evidence SET sha256 = x'00'", "of the table evidence"),
     (
         "UPDATE inventory SET serial = CAST(x'ff' AS TEXT)",
         "of the table inventory",
@@ -104,6 +102,36 @@ async fn a_row_that_does_not_read_back_is_named_with_its_table() {
         assert!(error.to_string().contains(named), "{sql}: {error}");
         assert!(error.compared().is_some_and(|reason| !reason.is_empty()), "{sql}");
         assert!(error.next_step().unwrap().contains("restore a backup"));
+    }
+}
+
+/// A row of evidence that is damaged costs its node alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn evidence_whose_numbers_or_node_do_not_read_back_costs_its_node_alone() {
+    for (sql, left) in [
+        ("UPDATE evidence SET revision = -5", 1),
+        ("UPDATE evidence SET sha256 = x'00'", 1),
+        ("UPDATE evidence SET node = 'nobody'", 0),
+    ] {
+        let place = place();
+        let store = open(&place.file).unwrap();
+        a_change_of_each_kind_is_taken(&store).await;
+        let held = store.load().await.unwrap().held;
+        assert!(
+            hallmark_state::AttestationState::read(held.first().unwrap()).is_ok(),
+            "the control"
+        );
+        drop(store);
+        change(&place.file, sql);
+        let held = open(&place.file).unwrap().load().await.unwrap().held;
+        let read = held
+            .iter()
+            .filter(|row| hallmark_state::AttestationState::read(row).is_ok());
+        assert_eq!((held.len(), read.count()), (left, 0), "{sql}");
+        let verified = SqliteStore::verify(&SqliteOptions::new(&place.file, trust_domain()))
+            .unwrap()
+            .unwrap();
+        assert!(!verified.differences.is_empty(), "{sql}");
     }
 }
 

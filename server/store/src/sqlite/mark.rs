@@ -20,7 +20,6 @@ use super::{
     exclusive::{beside, open_error, open_private},
     files::{Stamp, log_of, told},
     json, migrations,
-    open::require_content,
 };
 use crate::StoreError;
 
@@ -154,7 +153,6 @@ impl MarkFile {
     /// # Errors
     /// [`StoreError::StaleLog`].
     pub(super) fn require_own_log(&self) -> Result<(), StoreError> {
-        require_content(&self.store)?;
         let log = std::fs::metadata(log_of(&self.store)).map_or(0, |found| found.len());
         let found = Stamp::at(&self.store);
         let known = self.last.as_ref().and_then(|mark| mark.stamp);

@@ -86,7 +86,10 @@ impl SqliteStore {
     /// When the file cannot be opened, written or read; belongs to another trust domain, another program or a newer
     /// version; or another server has it open.
     pub fn open(options: &SqliteOptions) -> Result<Self, StoreError> {
+        // Before a file is made where there is none: a log without its file has all that there is.
+        open::require_content(options.path())?;
         let options = &options.resolved()?;
+        open::require_content(options.path())?;
         let exclusive = Exclusive::acquire(options.path())?;
         let mut mark = MarkFile::read(options.path())?;
         let foreign_log = accepted(options, mark.require_own_log())?;
@@ -149,14 +152,29 @@ impl SqliteStore {
         let connection = look.connection()?;
         // The mark is beside the file itself, whatever links lead to it.
         let mark = MarkFile::read(look.path())?;
-        if migrations::recognise(options.path(), connection)? < migrations::newest() {
+        let schema = migrations::recognise(options.path(), connection)?;
+        if schema == 0 {
+            let reason = "it has no table".to_owned();
+            return Err(StoreError::Corrupt {
+                path: options.path().into(),
+                reason,
+            });
+        }
+        let is_pinned = open::require_trust_domain(options, connection)?;
+        mark.require_own_log()?;
+        if schema < migrations::newest() {
             return Ok(None);
         }
         // One view of the file, however long it takes.
         let at = |e: rusqlite::Error| StoreError::from_sqlite(options.path(), &e);
         let view = connection.unchecked_transaction().map_err(at)?;
         mark.require_in(&view, migrations::newest())?;
-        verify::verify(options.path(), &view, options.trust_domain()).map(Some)
+        let mut verified = verify::verify(options.path(), &view, options.trust_domain())?;
+        if !is_pinned {
+            let how = format!("expected {}, found no row", options.trust_domain());
+            verified.apart(unread::row_of("meta", "trust_domain"), 0, how);
+        }
+        Ok(Some(verified))
     }
 
     /// What a store of an older schema says of the authority; `None` where there is none, or where it is of the present schema.

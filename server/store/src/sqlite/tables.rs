@@ -37,8 +37,10 @@ pub(super) fn compare(
     comparing.entries(trust_domain)?;
     comparing.nodes()?;
     comparing.evidence()?;
-    comparing.machines()?;
-    comparing.certificates()?;
+    let machines = comparing.machines();
+    comparing.told("machine_eks", machines)?;
+    let certificates = comparing.certificates();
+    comparing.told("ek_certificates", certificates)?;
     comparing.settings()?;
     comparing.role_svids()?;
     comparing.meta()?;
@@ -162,6 +164,18 @@ impl Comparing<'_> {
             let key = format!("{node} {}", action.as_str());
             (key, content::requests(&node, action, &requests))
         })
+    }
+
+    /// A row that does not read back is told, and keeps nobody from looking at the other tables; of its own, nothing more is said.
+    fn told(&mut self, table: &str, compared: Result<(), StoreError>) -> Result<(), StoreError> {
+        match compared {
+            Err(error @ StoreError::Undecodable { .. }) => {
+                self.fold.rows.retain(|place, _| place.table != table);
+                self.verified.differs(error);
+                Ok(())
+            }
+            other => other,
+        }
     }
 
     fn role_svids(&mut self) -> Result<(), StoreError> {
