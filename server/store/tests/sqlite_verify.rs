@@ -331,7 +331,16 @@ async fn a_look_leaves_no_file_behind_and_changes_none() {
     // As after a crash: a log with content, and no shared memory.
     let crashed = tempfile::tempdir().unwrap();
     for name in ["server.db", "server.db-wal", "server.db.mark", "server.db.lock"] {
-        fs::copy(folder.path().join(name), crashed.path().join(name)).unwrap();
+        let (from, to) = (folder.path().join(name), crashed.path().join(name));
+        fs::copy(&from, &to).unwrap();
+        // The mark knows the file by its time too.
+        let times = fs::FileTimes::new().set_modified(fs::metadata(&from).unwrap().modified().unwrap());
+        fs::File::options()
+            .write(true)
+            .open(&to)
+            .unwrap()
+            .set_times(times)
+            .unwrap();
     }
     drop(store);
     for folder in [folder.path(), crashed.path()] {

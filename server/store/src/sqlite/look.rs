@@ -43,6 +43,12 @@ impl Look {
         &self.path
     }
 
+    /// Whether no server has the store open.
+    pub(super) fn is_alone(&self) -> bool {
+        let lock = File::open(beside(&self.path, ".lock"));
+        lock.as_ref().is_ok_and(|lock| lock.try_lock().is_ok())
+    }
+
     /// The connection.
     ///
     /// # Errors
