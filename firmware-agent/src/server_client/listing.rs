@@ -94,10 +94,12 @@ impl Listing {
                 self.ids.insert(revision.id);
             } else if have.of.contains_key(&revision.id) {
                 wanted.changed.insert(revision.id);
-            } else if wanted.new.len() < MOST_ENTRIES {
-                wanted.new.insert(revision.id);
             } else {
-                self.beyond = self.beyond.saturating_add(1);
+                wanted.new.insert((revision.created_at, revision.id));
+                // The youngest go: who writes entries cannot push out those that were there before.
+                if wanted.new.len() > MOST_ENTRIES && wanted.new.pop_last().is_some() {
+                    self.beyond = self.beyond.saturating_add(1);
+                }
             }
         }
         Ok(())
@@ -108,7 +110,8 @@ impl Listing {
         let all = wanted.changed.len().saturating_add(wanted.new.len());
         let room = MOST_ENTRIES.saturating_sub(self.ids.len()).min(all);
         self.beyond = self.beyond.saturating_add(all.saturating_sub(room));
-        wanted.changed.into_iter().chain(wanted.new).take(room).collect()
+        let new = wanted.new.into_iter().map(|(_, id)| id);
+        wanted.changed.into_iter().chain(new).take(room).collect()
     }
 
     /// Takes the entries of a page, in order, up to the first for which there is no room; says whether there was room for all.
@@ -160,6 +163,6 @@ impl Listing {
 pub(super) struct Wanted {
     /// Those that it has in another version.
     changed: BTreeSet<String>,
-    /// Those that it does not have.
-    new: BTreeSet<String>,
+    /// Those that it does not have, by their time of creation: the oldest first.
+    new: BTreeSet<(i64, String)>,
 }

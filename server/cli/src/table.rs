@@ -2,6 +2,9 @@
 
 use hallmark_host::printable;
 
+/// The widest that a column gets, in characters: a longer cell stands out of it, and moves no other line.
+const WIDEST: usize = 400;
+
 /// Columns under headings, padded with spaces. An empty list has its headings too: whoever reads it sees what was looked for.
 pub(crate) fn columns<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> String {
     Columns::new(headings).next(rows)
@@ -29,7 +32,7 @@ impl<const N: usize> Columns<N> {
             .collect();
         for row in &rows {
             for (width, cell) in self.widths.iter_mut().zip(row) {
-                *width = (*width).max(cell.chars().count());
+                *width = (*width).max(cell.chars().count().min(WIDEST));
             }
         }
         let headings = self.headings.take();
@@ -48,7 +51,12 @@ impl<const N: usize> Columns<N> {
 
 /// A label and a value a line; facts without a value are left out.
 pub(crate) fn facts(facts: &[(&str, String)]) -> String {
-    let width = facts.iter().map(|(label, _)| label.chars().count()).max().unwrap_or(0);
+    let width = facts
+        .iter()
+        .map(|(label, _)| label.chars().count())
+        .max()
+        .unwrap_or(0)
+        .min(WIDEST);
     let told = facts.iter().filter(|(_, value)| !value.is_empty());
     told.map(|(label, value)| format!("{label:<width$}  {}\n", printable(value)))
         .collect()
@@ -63,6 +71,16 @@ mod tests {
         let text = columns(["A", "LONG"], &[["x".into(), "1".into()], ["yyy".into(), "2".into()]]);
         assert_eq!(text, "A    LONG\nx    1\nyyy  2\n");
         assert_eq!(columns(["A", "LONG"], &[]), "A  LONG\n");
+    }
+
+    #[test]
+    fn a_cell_of_any_length_has_its_place() {
+        let text = columns(
+            ["A", "B"],
+            &[["x".repeat(70_000), "1".into()], ["y".into(), "2".into()]],
+        );
+        assert!(text.lines().nth(1).unwrap().ends_with("x  1"));
+        assert_eq!(text.lines().nth(2).unwrap().len(), WIDEST + 3);
     }
 
     #[test]

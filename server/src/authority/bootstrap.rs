@@ -75,6 +75,14 @@ impl Keeper<'_> {
                 .collect();
             return self.activate(authority, key, certificates, loaded.bundle_sequence);
         }
+        // What was in the bundle once was the authority's: a row is gone, and another certificate would not bring it back.
+        if loaded.bundle_sequence > 0 {
+            let sequence = loaded.bundle_sequence;
+            return Err(AuthorityError::Store(StoreError::Corrupt {
+                path: self.store_path.to_owned(),
+                reason: format!("it has no authority, and a bundle with the sequence number {sequence}"),
+            }));
+        }
         let sequence = loaded.bundle_sequence.saturating_add(1);
         let (authority, key) = self.make(kind, lifetime, sequence).await?;
         self.activate(&authority, key, vec![authority.certificate.clone()], sequence)

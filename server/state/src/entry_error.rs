@@ -70,6 +70,8 @@ pub enum EntryError {
         node: SpiffeId,
         /// What it would be authorised for, counted up to the first entry that no longer fits.
         load: EntryLoad,
+        /// What it may be authorised for, by who writes the entry.
+        most: EntryLoad,
     },
     /// A lifetime below zero.
     #[error("a lifetime is negative")]
@@ -180,12 +182,9 @@ impl Coded for EntryError {
                 Some(format!("expected trust domain {trust_domain}, found {found}"))
             }
             Self::TooLarge { bytes } => Some(most(*bytes, EntryDraft::MAX_BYTES, "bytes")),
-            Self::NodeFull { node, load } => Some(format!(
+            Self::NodeFull { node, load, most } => Some(format!(
                 "{node} would have {} entries of {} bytes or more, at most {} entries and {} bytes allowed",
-                load.entries,
-                load.bytes,
-                EntryLoad::MOST.entries,
-                EntryLoad::MOST.bytes
+                load.entries, load.bytes, most.entries, most.bytes
             )),
             Self::ReservedId { found } => Some(format!("found {found}")),
             Self::TooManySelectors { count } => Some(most(*count, EntryDraft::MAX_SELECTORS, "selectors")),

@@ -21,6 +21,22 @@ impl EntryLoad {
         bytes: 32 << 20,
     };
 
+    /// The most with entries that an operator at the admin socket writes: what administrators over TLS fill is not in its way.
+    pub const MOST_AT_SOCKET: Self = Self {
+        entries: 2 * Self::MOST.entries,
+        bytes: 2 * Self::MOST.bytes,
+    };
+
+    /// The most that a node may be authorised for with `entry`, by who wrote it.
+    #[must_use]
+    pub const fn most_with(entry: &Entry) -> Self {
+        if entry.over_tls {
+            Self::MOST
+        } else {
+            Self::MOST_AT_SOCKET
+        }
+    }
+
     /// That of one entry.
     #[must_use]
     pub fn of(entry: &Entry) -> Self {
@@ -62,10 +78,10 @@ impl EntryLoad {
         }
     }
 
-    /// Whether one node may be authorised for as much.
+    /// Whether it is no more than `most`.
     #[must_use]
-    pub const fn fits(self) -> bool {
-        self.entries <= Self::MOST.entries && self.bytes <= Self::MOST.bytes
+    pub const fn fits(self, most: Self) -> bool {
+        self.entries <= most.entries && self.bytes <= most.bytes
     }
 }
 

@@ -1,5 +1,11 @@
 //! Backups that are cut off, repeated, or given names that mean something else.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests"
+)]
 
 #[allow(dead_code, unused_imports, reason = "shared with the conformance suite")]
 mod conformance;

@@ -184,10 +184,10 @@ fn the_server_tells_how_it_is() {
     assert_eq!(verbose, "store ok\nhsm ok\nauthority ok\nready\n");
     let doctor = program.ends(DONE, &["doctor"]);
     assert!(
-        doctor.lines().count() == 5 && doctor.lines().all(|line| line.starts_with("ok ")),
+        doctor.lines().count() == 7 && doctor.lines().all(|line| line.starts_with("ok ")),
         "{doctor}"
     );
-    assert!(doctor.contains("rows follow each other, up to record"), "{doctor}");
+    assert!(doctor.contains("rows follow each other, up to revision"), "{doctor}");
 
     lab.server().stop();
     program.ends(UNREACHABLE, &["healthcheck"]);

@@ -220,6 +220,7 @@ impl Batch<'_, '_> {
             .events
             .push(event(EntryAct::Deleted, &existing, None, self.by.reason));
         self.staged.overlay.delete(&existing.id);
+        self.staged.loads.changed();
         Ok(EntryItem::Done(existing))
     }
 
@@ -267,6 +268,7 @@ impl Batch<'_, '_> {
             return Err(EntryRefusal::Rule(error));
         }
         if let Some(before) = &before {
+            self.staged.loads.changed();
             self.staged.likeness.remove(&likeness(before));
         }
         let act = if before.is_some() {

@@ -21,9 +21,17 @@ pub(super) struct NodeLoads {
     staged: EntryLoad,
     /// By parent: the most that a node is authorised for which an entry below this parent concerns, and what was staged then.
     known: HashMap<SpiffeId, (EntryLoad, EntryLoad)>,
+    /// By parent: why an entry below it was refused, and what the smallest one took that was. To count all again for each
+    /// entry that is refused would hold others up.
+    full: HashMap<SpiffeId, (EntryError, usize)>,
 }
 
 impl NodeLoads {
+    /// Something was deleted, or became another thing: what was full may have room.
+    pub(super) fn changed(&mut self) {
+        self.full.clear();
+    }
+
     /// Requires that no node is authorised for more than it may be with `entry`, which is staged in `overlay`, and in whose
     /// place `before` was. What makes nothing larger is let through.
     ///
@@ -43,7 +51,7 @@ impl NodeLoads {
             let same_nodes = before.selectors == entry.selectors || !state.entries().is_alias(entry);
             same_place && same_nodes && own.minus(EntryLoad::of(before)) == EntryLoad::default()
         });
-        if !is_smaller && !state.entries().load().plus(staged).fits() {
+        if !is_smaller && !state.entries().load().plus(staged).fits(EntryLoad::most_with(entry)) {
             self.require_room_below(state, overlay, entry, staged)?;
         }
         self.staged = staged;
@@ -60,19 +68,33 @@ impl NodeLoads {
         let registry = state.entries();
         // Where nothing hangs below the entry, it adds itself alone.
         let is_leaf = !registry.is_alias(entry) && overlay.children(registry, &entry.spiffe_id).next().is_none();
+        let bytes = EntryLoad::of(entry).bytes;
+        if is_leaf
+            && let Some((error, smallest)) = self.full.get(&entry.parent_id)
+            && let EntryError::NodeFull { load, most, .. } = error
+            && *most == EntryLoad::most_with(entry)
+            && (load.entries > most.entries || bytes >= *smallest)
+        {
+            return Err(error.clone());
+        }
         if is_leaf
             && let Some((load, then)) = self.known.get(&entry.parent_id)
-            && load.plus(staged.minus(*then)).fits()
+            && load.plus(staged.minus(*then)).fits(EntryLoad::most_with(entry))
         {
             return Ok(());
         }
         let mut look = Look {
             state,
             overlay,
+            most: EntryLoad::most_with(entry),
             below: HashMap::new(),
             unions: 0,
         };
-        let load = look.heaviest(entry)?;
+        let load = look.heaviest(entry).inspect_err(|error| {
+            if is_leaf {
+                self.full.insert(entry.parent_id.clone(), (error.clone(), bytes));
+            }
+        })?;
         if !is_leaf {
             self.known.clear();
         }
@@ -85,6 +107,8 @@ impl NodeLoads {
 struct Look<'a> {
     state: &'a State,
     overlay: &'a EntryOverlay,
+    /// What fits.
+    most: EntryLoad,
     /// What hangs below an id.
     below: HashMap<&'a SpiffeId, EntryLoad>,
     unions: usize,
@@ -105,12 +129,21 @@ impl<'a> Look<'a> {
                 None => self.of_roots(id, &HashSet::from([id]))?,
             });
         }
-        // A node with these selectors may come, where there is none yet.
-        for alias in &aliases {
-            heaviest = heaviest.max(self.of_roots(&alias.spiffe_id, &HashSet::from([&alias.spiffe_id]))?);
-        }
         if aliases.is_empty() {
             return Ok(heaviest);
+        }
+        // A node with the selectors of an alias may come, where there is none yet. It has those of all aliases with fewer.
+        let all: Vec<&'a Arc<Entry>> = overlay.children(registry, registry.server()).collect();
+        for alias in &aliases {
+            let less: BTreeSet<Selector> = alias.selectors.iter().cloned().collect();
+            for more in &all {
+                let selectors: BTreeSet<Selector> = more.selectors.iter().cloned().collect();
+                if less.is_subset(&selectors) {
+                    let roots = all.iter().filter(|it| it.selectors.is_subset(&selectors));
+                    let roots = roots.map(|it| &it.spiffe_id).collect();
+                    heaviest = heaviest.max(self.of_roots(&more.spiffe_id, &roots)?);
+                }
+            }
         }
         let has = |node: &&Arc<Node>| aliases.iter().any(|alias| alias.selectors.is_subset(&node.selectors));
         for node in self.state.nodes().filter(has) {
@@ -139,16 +172,17 @@ impl<'a> Look<'a> {
             };
             load = load.plus(below);
         }
-        if !load.fits() && roots.len() > 1 && self.unions < UNIONS {
+        if !load.fits(self.most) && roots.len() > 1 && self.unions < UNIONS {
             self.unions += 1;
             load = self.below(roots.iter().copied());
         }
-        if load.fits() {
+        if load.fits(self.most) {
             return Ok(load);
         }
         Err(EntryError::NodeFull {
             node: node.clone(),
             load,
+            most: self.most,
         })
     }
 
@@ -160,7 +194,7 @@ impl<'a> Look<'a> {
         while let Some(parent) = open.pop() {
             for entry in self.overlay.children(self.state.entries(), parent) {
                 load = load.plus(EntryLoad::of(entry));
-                if !load.fits() {
+                if !load.fits(self.most) {
                     return load;
                 }
                 if seen.insert(&entry.spiffe_id) {

@@ -76,7 +76,7 @@ fn refused(written: &[Option<String>]) -> Vec<bool> {
 
 #[test]
 fn a_node_has_so_many_entries_and_no_more() {
-    let (a, most) = (node_id(A), EntryLoad::MOST.entries);
+    let (a, most) = (node_id(A), EntryLoad::MOST_AT_SOCKET.entries);
     let mut state = with(state(), many("some", most - HAS - 1, &a));
     let below = |name: &str, parent: SpiffeId| create(name, draft(&format!("/{name}"), parent));
     let told = written(
@@ -95,7 +95,7 @@ fn a_node_has_so_many_entries_and_no_more() {
         words.starts_with(&format!("{a} would have {} entries of ", most + 1))
             && words.ends_with(&format!(
                 "at most {most} entries and {} bytes allowed",
-                EntryLoad::MOST.bytes
+                EntryLoad::MOST_AT_SOCKET.bytes
             )),
         "{words}"
     );
@@ -134,16 +134,16 @@ fn a_node_has_so_many_bytes_and_no_more() {
             EntryDraft::new(id(&format!("/large/{n}")), a.clone(), selectors),
         )
     };
-    let operations: Vec<_> = (0..150).map(large).collect();
+    let operations: Vec<_> = (0..300).map(large).collect();
     let told = refused(&written(&state(), &operations));
     let taken = told.iter().filter(|refused| !**refused).count();
-    assert!((130..140).contains(&taken), "{taken}");
+    assert!((260..280).contains(&taken), "{taken}");
     assert!(told.is_sorted(), "the first ones are taken");
 }
 
 #[test]
 fn what_a_node_has_by_its_selectors_counts() {
-    let most = EntryLoad::MOST.entries;
+    let most = EntryLoad::MOST_AT_SOCKET.entries;
     let halves = [many("rack", most / 2, &id("/rack")), many("own", most / 2, &node_id(A))].concat();
     let state = with(state(), halves);
     let simulators = "tpm2:class:simulator";
@@ -193,7 +193,7 @@ fn what_a_node_has_by_its_selectors_counts() {
 #[test]
 fn what_is_brought_together_in_one_batch_counts() {
     let parts: Vec<Change> = (0..4)
-        .flat_map(|n| many(&format!("part{n}"), 10_000, &id(&format!("/part{n}"))))
+        .flat_map(|n| many(&format!("part{n}"), 20_000, &id(&format!("/part{n}"))))
         .collect();
     let state = with(state(), parts);
     let attach = |n: usize, parent: SpiffeId| create(&format!("attach-{n}"), draft(&format!("/part{n}"), parent));
@@ -218,4 +218,49 @@ fn what_is_brought_together_in_one_batch_counts() {
         &[attach(0, node_id(A)), attach(1, node_id(B)), attach(2, node_id(NEW))],
     );
     assert_eq!(refused(&told), [false, false, false], "the control");
+}
+
+/// A node that has the selectors of one alias has those of every alias with the same ones or fewer.
+#[test]
+fn aliases_that_come_together_count_together() {
+    let half = EntryLoad::MOST_AT_SOCKET.entries / 2 + 1;
+    let alias_of = |name: &str, of: &[&str]| Entry {
+        parent_id: id("/spire/server"),
+        selectors: of.iter().map(|one| selector(one)).collect(),
+        ..entry(&format!("alias-{name}"), &format!("/{name}"), id("/x"))
+    };
+    let (team, rack) = ("inventory:owner:newteam", "inventory:label:rack");
+    let parts = |one: Entry, other: Entry| {
+        let [one_id, other_id] = [one.spiffe_id.clone(), other.spiffe_id.clone()];
+        let below = [many("one", half, &one_id), many("other", half, &other_id)].concat();
+        with(
+            state(),
+            below.into_iter().chain([put_entry(one), put_entry(other)]).collect(),
+        )
+    };
+    let below = |parent: &str| create("below", draft("/below", id(parent)));
+    // The same selectors, and more of them, whichever is asked for; the control has others.
+    for (first, second, is_refused) in [
+        (alias_of("one", &[team]), alias_of("other", &[team]), true),
+        (alias_of("one", &[team]), alias_of("other", &[team, rack]), true),
+        (alias_of("one", &[team, rack]), alias_of("other", &[rack]), true),
+        (alias_of("one", &[team]), alias_of("other", &[rack]), false),
+    ] {
+        let state = parts(first, second);
+        for parent in ["/one", "/other"] {
+            assert_eq!(refused(&written(&state, &[below(parent)])), [is_refused], "{parent}");
+        }
+    }
+}
+
+#[test]
+fn administrators_over_tls_have_half_of_the_room() {
+    let own = entry("own", "/own", node_id(A));
+    let of_another = Entry {
+        over_tls: true,
+        ..own.clone()
+    };
+    assert_eq!(EntryLoad::most_with(&own), EntryLoad::MOST_AT_SOCKET);
+    assert_eq!(EntryLoad::most_with(&of_another), EntryLoad::MOST);
+    assert!(EntryLoad::MOST.fits(EntryLoad::MOST_AT_SOCKET) && !EntryLoad::MOST_AT_SOCKET.fits(EntryLoad::MOST));
 }

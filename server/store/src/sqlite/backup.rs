@@ -14,6 +14,7 @@ use super::{
     SqliteOptions,
     exclusive::{beside, open_error},
     look::Look,
+    mark::MarkFile,
     migrations, open, verify,
     verify::VerifiedJournal,
 };
@@ -24,12 +25,15 @@ use crate::StoreError;
 pub(super) fn backup(options: &SqliteOptions, to: &Path) -> Result<Option<VerifiedJournal>, StoreError> {
     let look = Look::open(options)?;
     let connection = look.connection()?;
-    if migrations::recognise(options.path(), connection)? == 0 {
+    let schema = migrations::recognise(options.path(), connection)?;
+    if schema == 0 {
         return Err(StoreError::Foreign {
             path: options.path().into(),
         });
     }
     open::require_trust_domain(options, connection)?;
+    // What went back is no store to keep: it would take the place of backups that have more.
+    MarkFile::read(look.path())?.require_in(connection, schema)?;
     let to = place(look.path(), to)?;
     let part = Part::create(&to)?;
     let verified = copy(options, connection, &part.path)?;
