@@ -46,7 +46,7 @@ impl Coded for EntriesLeftOut {
 
     fn precise_step(&self) -> Option<String> {
         Some(format!(
-            "hallmark entry create --id {0} writes it anew; then hallmark entry delete {0}, if it is not wanted",
+            "hallmark entry create --id {0} --spiffe-id ID --parent-id ID --selector SELECTOR writes it anew; then hallmark entry delete {0}, if it is not wanted",
             self.first
         ))
     }

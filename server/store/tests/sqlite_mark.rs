@@ -266,6 +266,15 @@ async fn an_empty_file_beside_a_log_is_refused_and_the_log_stays() {
     let error = SqliteStore::verify(&place.options()).unwrap_err();
     assert_eq!(error.code().as_str(), "HM-STORE-0034");
     assert_eq!(fs::metadata(place.beside("-wal")).unwrap().len(), log);
+    // Nobody can accept that, nor is a file made where there is none: the log has all that there is.
+    let accepting = || SqliteStore::open(&place.options().accept_rollback("uid:7", "it is gone")).err();
+    assert_eq!(accepting().expect("refused").code().as_str(), "HM-STORE-0034");
+    fs::remove_file(&place.file).unwrap();
+    place.must_refuse("HM-STORE-0034");
+    let error = accepting().expect("refused");
+    assert!(error.compared().unwrap().contains("missing"), "{error:?}");
+    assert!(!place.file.exists());
+    assert_eq!(fs::metadata(place.beside("-wal")).unwrap().len(), log);
     // The control: with its file back nothing is lost; that it was written meanwhile is accepted.
     fs::write(&place.file, file).unwrap();
     place.must_refuse("HM-STORE-0034");

@@ -41,6 +41,13 @@ fn the_authority_is_made_once_and_found_again() {
 fn cut_short(lab: &Lab) {
     let store = rusqlite::Connection::open(lab.folder.join("data/server.db")).unwrap();
     assert_eq!(store.execute("DELETE FROM authority_certificates", []).unwrap(), 1);
+    // With a bundle it would have had one, and be damaged.
+    assert_eq!(
+        store
+            .execute("DELETE FROM meta WHERE key = 'bundle_sequence'", [])
+            .unwrap(),
+        1
+    );
 }
 
 #[test]

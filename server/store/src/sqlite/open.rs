@@ -60,7 +60,7 @@ pub(super) fn require_content(path: &Path) -> Result<(), StoreError> {
     }
     Err(StoreError::StaleLog {
         path: path.into(),
-        found: "an empty file".into(),
+        found: if path.exists() { "an empty file" } else { "missing" }.into(),
         known: format!("a log of {log} bytes"),
     })
 }

@@ -170,8 +170,8 @@ fn a_damaged_store_is_told_and_its_backup_serves() {
         &config,
         UNEXPECTED,
         &format!(
-            "HM-STORE-0006: the store {} is damaged\n  compared: *\n  cause: a failing disk, or the file was copied while in \
-             use\n  next: stop the server and restore a backup (docs/how-to/runbook.md#back-up-and-restore)",
+            "HM-STORE-0006: the store {} is damaged\n  compared: *\n  cause: a failing disk, the file was copied while in use, or \
+             another program changed it: a trigger, an index, a row that is gone\n  next: stop the server and restore a backup (docs/how-to/runbook.md#back-up-and-restore)",
             store.display()
         ),
     );
@@ -187,6 +187,32 @@ fn a_damaged_store_is_told_and_its_backup_serves() {
     );
     backup.restore();
     kept.must_go_on();
+}
+
+/// Whatever would change what is written, and an authority that is gone: neither is served, and no other one is made.
+#[test]
+fn a_store_with_a_trigger_or_without_its_authority_is_told_and_not_served() {
+    let mut kept = Kept::filled();
+    let (config, store) = (kept.config(), kept.data().join("server.db"));
+    let backup = Backup::of(&mut kept);
+    let unban = "CREATE TRIGGER t AFTER INSERT ON agents WHEN new.state = 'banned' BEGIN UPDATE agents SET state = 'active'; END";
+    for (forged, compared) in [
+        (unban, "the trigger t of agents is not the store's"),
+        (
+            "DELETE FROM authority_certificates",
+            "it has no authority, and a bundle with the sequence number 1",
+        ),
+    ] {
+        change(&store, forged);
+        let refusal = format!(
+            "HM-STORE-0006: the store * is damaged\n  compared: {compared}\n  cause: *\n  next: stop the server and *"
+        );
+        kept.must_refuse(&config, UNEXPECTED, &refusal);
+        let (exit, said) = kept.program(&["doctor"]);
+        assert!(exit == Some(UNEXPECTED) && said.contains("FAIL"), "{said}");
+        backup.restore();
+        kept.must_go_on();
+    }
 }
 
 #[test]

@@ -275,7 +275,9 @@ fn a_first_key_of_another_kind_is_told_and_kept() {
         std::fs::copy(away.join(name), data.join(name)).unwrap();
     }
     let store = rusqlite::Connection::open(data.join("server.db")).unwrap();
-    store.execute("DELETE FROM authority_certificates", []).unwrap();
+    store
+        .execute_batch("DELETE FROM authority_certificates; DELETE FROM meta WHERE key = 'bundle_sequence'")
+        .unwrap();
     drop(store);
     let config = kept.with("authority", "key_type", "ec-p384");
     kept.must_refuse(
@@ -328,7 +330,8 @@ fn a_start_that_its_authority_refuses_leaves_a_store_of_an_older_version_as_it_i
     );
     // Without its authority it is a store that the token's key does not belong to, or that waits for its first one.
     let raw = rusqlite::Connection::open(&store).unwrap();
-    raw.execute("DELETE FROM authority_certificates", []).unwrap();
+    raw.execute_batch("DELETE FROM authority_certificates; DELETE FROM meta WHERE key = 'bundle_sequence'")
+        .unwrap();
     let version =
         |raw: &rusqlite::Connection| -> i64 { raw.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap() };
     drop(raw);
