@@ -27,33 +27,29 @@ def of_package(package: pathlib.Path, out: pathlib.Path) -> pathlib.Path:
     name, version, _ = package.name.split("_")
     with tempfile.TemporaryDirectory() as folder:
         run("dpkg-deb", "--extract", package, folder)
-        return _write(_scan(f"dir:{folder}", name, version), name, version, out, folder)
+        return _write(_scan("dir:.", name, version, folder), name, version, out)
 
 
 def of_container(layout: pathlib.Path, version: str, out: pathlib.Path) -> pathlib.Path:
     """The list of a container image."""
-    return _write(_scan(f"oci-dir:{layout}", layout.name, version), f"{layout.name}.oci", version, out, str(layout))
+    return _write(_scan(f"oci-dir:{layout.name}", layout.name, version, layout.parent), f"{layout.name}.oci", version, out)
 
 
-def of_image(tree: pathlib.Path, name: str, version: str, out: pathlib.Path) -> pathlib.Path:
-    """The list of a machine image's root, from its tree."""
-    return _write(_scan(f"dir:{tree}", name, version), name, version, out, str(tree))
-
-
-def _scan(source: str, name: str, version: str) -> dict:
-    found = run(scanner(), "scan", source, "--quiet", "--output", "cyclonedx-json@1.6", "--source-name", name, "--source-version", version)
+def _scan(source: str, name: str, version: str, folder) -> dict:
+    # From within: what is found is referred to by its path.
+    words = ["scan", source, "--quiet", "--output", "cyclonedx-json@1.6", "--source-name", name, "--source-version", version]
+    found = run(scanner(), *words, cwd=folder)
     return json.loads(found)
 
 
-def _write(found: dict, name: str, version: str, out: pathlib.Path, place: str) -> pathlib.Path:
-    """Without what differs from build to build: times, random numbers, places on this machine."""
+def _write(found: dict, name: str, version: str, out: pathlib.Path) -> pathlib.Path:
+    """Without what differs from build to build: times and random numbers."""
     crates = sum(component.get("purl", "").startswith("pkg:cargo/") for component in found.get("components", []))
     if not crates:
         raise ImageError(f"the programs in {name} do not list their crates", "pack what `make packages` builds (cargo auditable); a debug build has no list")
     found["serialNumber"] = f"urn:uuid:{stable_uuid('sbom', name, version)}"
     found["metadata"]["timestamp"] = CREATED
-    text = json.dumps(found, indent=1, sort_keys=True).replace(place, "")
     out.mkdir(parents=True, exist_ok=True)
     file = out / f"{name}_{version}.cdx.json"
-    file.write_text(text + "\n")
+    file.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
     return file
