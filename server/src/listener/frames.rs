@@ -86,6 +86,22 @@ mod tests {
         }
     }
 
+    /// A million lines of an IMA list come in a thousand messages and more, each with an end that is a small frame.
+    #[test]
+    fn logs_are_let_in_however_fast_they_come() {
+        let part: Vec<Vec<u8>> = [vec![frame(0, 16384); 8], vec![frame(0, 37)]].concat();
+        assert!(!refused(&vec![part.concat(); 2500], 16384));
+        // The controls: small frames that nothing pays for, and what carries nothing.
+        assert!(refused(&vec![frame(0, 37); 1001], 16384));
+        let idle: Vec<Vec<u8>> = [vec![frame(0, 16384); 8], vec![frame(0, 0)]].concat();
+        assert!(refused(&vec![idle.concat(); 1001], 16384));
+        let bursts: Vec<Vec<u8>> = [vec![frame(0, 16384)], vec![frame(0, 1); 60]].concat();
+        assert!(
+            refused(&vec![bursts.concat(); 30], 16384),
+            "1,350 that are not paid for"
+        );
+    }
+
     #[test]
     fn time_gives_frames_back() {
         let start = Instant::now();
