@@ -14,9 +14,8 @@ import pathlib
 import re
 import tarfile
 import tempfile
-import tomllib
 
-from . import FOLDER, ImageError, run, sha256
+from . import FOLDER, ImageError, recipe, run
 from .root import EPOCH
 
 # Nobody's id on any Debian machine: the programs are not root, also outside of their container.
@@ -56,20 +55,7 @@ class Container:
 
 def read(name: str) -> Container:
     """The container of this name."""
-    folder = FOLDER / "containers" / name
-    path = folder / "container.toml"
-    try:
-        table = tomllib.loads(path.read_text())
-    except FileNotFoundError:
-        known = sorted(found.parent.name for found in FOLDER.glob("containers/*/container.toml"))
-        raise ImageError(f"there is no container {name}", f"containers: {', '.join(known)}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ImageError(f"{path}: {error}", "put the line right") from None
-    wanted = {field.name for field in dataclasses.fields(Container)} - {"name", "folder", "kernel"}
-    if table.keys() != wanted:
-        missing, unknown = sorted(wanted - table.keys()), sorted(table.keys() - wanted)
-        raise ImageError(f"{path}: missing keys {missing}, unknown keys {unknown}", "compare it with images/containers/server/container.toml")
-    return Container(name=name, folder=folder, **table)
+    return recipe.load(Container, name, FOLDER / "containers", "container.toml")
 
 
 def build(container: Container, packages: list[pathlib.Path], own: list[pathlib.Path], version: str, out: pathlib.Path):

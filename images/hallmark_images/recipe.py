@@ -37,17 +37,22 @@ class Recipe:
 
 def read(name: str) -> Recipe:
     """The recipe of this name."""
-    folder = FOLDER / name
-    path = folder / "recipe.toml"
+    return load(Recipe, name, FOLDER, "recipe.toml")
+
+
+def load(kind, name: str, place: pathlib.Path, file: str):
+    """What `kind`, a dataclass, has no default for, as the file of the folder `name` below `place` says it."""
+    folder = place / name
+    path = folder / file
+    known = sorted(found.parent.name for found in place.glob(f"*/{file}"))
     try:
         table = tomllib.loads(path.read_text())
     except FileNotFoundError:
-        known = sorted(found.parent.name for found in FOLDER.glob("*/recipe.toml"))
-        raise ImageError(f"there is no recipe {name}", f"recipes: {', '.join(known)}") from None
+        raise ImageError(f"there is no {path}", f"known: {', '.join(known)}") from None
     except tomllib.TOMLDecodeError as error:
         raise ImageError(f"{path}: {error}", "put the line right") from None
-    wanted = {field.name for field in dataclasses.fields(Recipe)} - {"name", "folder"}
+    wanted = {field.name for field in dataclasses.fields(kind) if field.default is dataclasses.MISSING} - {"name", "folder"}
     if table.keys() != wanted:
         missing, unknown = sorted(wanted - table.keys()), sorted(table.keys() - wanted)
-        raise ImageError(f"{path}: missing keys {missing}, unknown keys {unknown}", "compare it with images/edge/recipe.toml")
-    return Recipe(name=name, folder=folder, **table)
+        raise ImageError(f"{path}: missing keys {missing}, unknown keys {unknown}", f"compare it with another: {', '.join(known)}")
+    return kind(name=name, folder=folder, **table)

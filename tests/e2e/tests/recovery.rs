@@ -124,20 +124,6 @@ fn every_acknowledged_entry_outlives_the_server() {
     }
 }
 
-/// A command of the server's program: how it ended, and what it said.
-fn program(trial: &mut Trial, words: &[&str]) -> (Option<i32>, String) {
-    let server = trial.lab.server();
-    let out = Command::new(binary("hallmark-server").unwrap())
-        .args(words)
-        .arg("--config")
-        .arg(server.config_file())
-        .env("SOFTHSM2_CONF", server.token().conf())
-        .output()
-        .unwrap();
-    let text = [out.stdout, out.stderr].concat();
-    (out.status.code(), String::from_utf8(text).unwrap())
-}
-
 /// The restore of docs/how-to/runbook.md, from a backup that was made while the server was busy.
 #[test]
 fn a_backup_under_load_is_restored_by_the_runbook() {
@@ -173,7 +159,7 @@ fn a_backup_under_load_is_restored_by_the_runbook() {
             });
         });
         wait_for("the server is busy", || made.load(Ordering::Relaxed) > 20);
-        let (exit, said) = program(&mut trial, &["backup", &name]);
+        let (exit, said) = trial.program(&["backup", &name]);
         busy.store(false, Ordering::Relaxed);
         assert_eq!(exit, Some(0), "{said}");
         assert!(
@@ -182,7 +168,7 @@ fn a_backup_under_load_is_restored_by_the_runbook() {
         );
     });
     assert_eq!(std::fs::metadata(&copy).unwrap().permissions().mode() & 0o777, 0o600);
-    let (exit, said) = program(&mut trial, &["backup", &name]);
+    let (exit, said) = trial.program(&["backup", &name]);
     assert!(exit == Some(1) && said.starts_with("HM-STORE-0037: "), "{said}");
     let after = register(&socket, entry(&node, "/after")).unwrap();
     trial.lab.server().stop();
@@ -190,7 +176,7 @@ fn a_backup_under_load_is_restored_by_the_runbook() {
         let _ = std::fs::remove_file(data.join(name));
     }
     std::fs::copy(&copy, data.join("server.db")).unwrap();
-    let (exit, said) = program(&mut trial, &["doctor"]);
+    let (exit, said) = trial.program(&["doctor"]);
     assert!(
         exit == Some(1) && said.contains("FAIL  journal: HM-STORE-0029"),
         "{said}"
@@ -200,7 +186,7 @@ fn a_backup_under_load_is_restored_by_the_runbook() {
     server.launch().unwrap();
     assert!(!server.process().unwrap().wait_exit(PATIENCE).unwrap().success());
     must_report(&server.log(), "HM-STORE-0029", &["accept-rollback"]);
-    let (exit, said) = program(&mut trial, &["store", "accept-rollback", "--reason", "the disk died"]);
+    let (exit, said) = trial.program(&["store", "accept-rollback", "--reason", "the disk died"]);
     assert!(exit == Some(0) && said.starts_with("accepted, and on record"), "{said}");
     trial.lab.start_server().unwrap();
     let entries = entry_ids(&socket);
@@ -216,7 +202,7 @@ fn a_backup_under_load_is_restored_by_the_runbook() {
         records.contains("store-rollback-accepted") && records.contains("the disk died"),
         "{records}"
     );
-    let (exit, said) = program(&mut trial, &["doctor"]);
+    let (exit, said) = trial.program(&["doctor"]);
     assert!(exit == Some(0) && said.contains("ok    tables: "), "{said}");
 }
 

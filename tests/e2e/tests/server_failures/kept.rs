@@ -164,16 +164,7 @@ impl Kept {
 
     /// A command of the server's program: how it ended, and what it said.
     pub(crate) fn program(&mut self, words: &[&str]) -> (Option<i32>, String) {
-        let server = self.trial.lab.server();
-        let out = Command::new(binary("hallmark-server").unwrap())
-            .args(words)
-            .arg("--config")
-            .arg(server.config_file())
-            .env("SOFTHSM2_CONF", server.token().conf())
-            .output()
-            .unwrap();
-        let text = [out.stdout, out.stderr].concat();
-        (out.status.code(), String::from_utf8(text).unwrap())
+        self.trial.program(words)
     }
 
     /// The server's own health check.

@@ -5,7 +5,7 @@ use hallmark_api::agent::{BanAgentRequest, DeleteAgentRequest, ListAgentsRequest
 use hallmark_api::entry::{BatchCreateEntryRequest, ListEntriesRequest};
 use hallmark_api::types::{Agent, Entry, Selector, Spiffeid};
 use hallmark_api::workload::X509svidRequest;
-use hallmark_kit::{AdminClient, Lab, LabOptions, Node, RecordedBoot, Token, WorkloadRequest};
+use hallmark_kit::{AdminClient, Lab, LabOptions, Node, RecordedBoot, Token, WorkloadRequest, binary};
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::path::Path;
@@ -23,6 +23,20 @@ pub(crate) struct Trial {
 }
 
 impl Trial {
+    /// A command of the server's program: how it ended, and what it said.
+    pub(crate) fn program(&mut self, words: &[&str]) -> (Option<i32>, String) {
+        let server = self.lab.server();
+        let out = Command::new(binary("hallmark-server").unwrap())
+            .args(words)
+            .arg("--config")
+            .arg(server.config_file())
+            .env("SOFTHSM2_CONF", server.token().conf())
+            .output()
+            .unwrap();
+        let text = [out.stdout, out.stderr].concat();
+        (out.status.code(), String::from_utf8(text).unwrap())
+    }
+
     /// Laid out, with so many machines; nothing runs yet.
     pub(crate) fn laid_out(nodes: usize) -> Self {
         let folder = tempfile::Builder::new().prefix("hm").tempdir().unwrap();
