@@ -16,6 +16,7 @@ const FILES: &[&str] = &[
     "google/rpc/status.proto",
     "workload/workload.proto",
     "hallmark/attest/v1/tpm2.proto",
+    "hallmark/provision/v1/provision.proto",
     "hallmark/admin/v1/admin.proto",
     "hallmark/admin/v1/lifecycle.proto",
 ];

@@ -67,6 +67,8 @@ package!(/// The SPIFFE Workload API; its .proto has no package.
     workload, "_");
 package!(/// `hallmark.attest.v1`: the payloads of attestation type `tpm2`.
     attest, "hallmark.attest.v1");
+package!(/// `hallmark.provision.v1`: what a machine that is installed asks and tells.
+    provision, "hallmark.provision.v1");
 
 pub mod hallmark {
     //! The package tree `hallmark`, as the generated code expects it where it names SPIRE's types.
