@@ -31,6 +31,7 @@ use crate::{
     api::ApiVerb,
     config::{self, Bootstrap, Config, LogConfig},
     doctor, healthcheck,
+    provision::{self, Places},
     reload::Reload,
     run,
     state::StateFile,
@@ -86,6 +87,21 @@ enum Verb {
     },
     /// Examine configuration, data folder, TPM, measurement logs, the way to the server and the running agent.
     Doctor(Asked),
+    /// Install this machine: write the image that the server assigns to its disk, and make the firmware start it. Ends when
+    /// that is done; the machine is then to be restarted. Not while the agent runs: it has the TPM.
+    Provision {
+        #[command(flatten)]
+        file: ConfigArg,
+        /// The folder with the certificates whose keys may sign images: *.pem.
+        #[arg(long, value_name = "FOLDER", default_value = "/etc/hallmark/image-signers")]
+        signers: PathBuf,
+        /// The authorities that https:// image servers are trusted by, PEM.
+        #[arg(long, value_name = "FILE", default_value = "/etc/ssl/certs/ca-certificates.crt")]
+        authorities: PathBuf,
+        /// The firmware's variables.
+        #[arg(long, value_name = "FOLDER", default_value = "/sys/firmware/efi/efivars")]
+        firmware_variables: PathBuf,
+    },
     /// Ask the Workload API, as a workload: show identities, write them to files, keep the files up to date.
     #[command(subcommand)]
     Api(ApiVerb),
@@ -194,6 +210,21 @@ fn execute(command: Verb, hangup: Option<Signal>) -> Done {
         Verb::Attest { asked, .. } => with_config(&asked.file.config, |config| {
             runtime()?.block_on(attest(config, asked.form.output))
         }),
+        Verb::Provision {
+            file,
+            signers,
+            authorities,
+            firmware_variables,
+        } => with_config(&file.config, |config| {
+            let _log = start_log(&config.log)?;
+            let places = Places {
+                signers,
+                authorities,
+                disks: "/sys/block".into(),
+                variables: firmware_variables,
+            };
+            runtime()?.block_on(provision::run(config, places))
+        }),
         Verb::Healthcheck { asked, verbose } => with_config(&asked.file.config, |config| {
             runtime()?.block_on(health(&config, asked.form.output, verbose))
         }),
@@ -275,7 +306,8 @@ async fn attest(config: Config, output: Output) -> Done {
     let scratch = ScratchFolder::new(&config.data_dir);
     let state = StateFile::open(scratch.path()).map_err(boxed)?;
     let tpm = run::open_tpm(&config).await.map_err(boxed)?;
-    let told = Attestation::once(config, tpm.clone(), state).await.map(|svid| {
+    let mut attestation = Attestation::alone(config, tpm.clone(), state);
+    let told = attestation.once().await.map(|svid| {
         let until: time::OffsetDateTime = svid.not_after.into();
         let until = until
             .format(&time::format_description::well_known::Rfc3339)

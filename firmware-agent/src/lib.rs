@@ -24,6 +24,7 @@ mod healthcheck;
 mod jitter;
 pub mod measurements;
 mod metrics;
+mod provision;
 pub mod readiness;
 mod registers;
 pub mod reload;

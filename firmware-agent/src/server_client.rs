@@ -10,6 +10,7 @@ use hallmark_api::{
     agent::{PostStatusRequest, agent_client::AgentClient},
     bundle::{GetBundleRequest, bundle_client::BundleClient},
     entry::{SyncAuthorizedEntriesRequest, SyncAuthorizedEntriesResponse, entry_client::EntryClient},
+    provision::provisioning_client::ProvisioningClient,
     svid::{BatchNewX509svidRequest, NewX509svidParams, batch_new_x509svid_response, svid_client::SvidClient},
     types,
 };
@@ -92,6 +93,12 @@ impl ServerClient {
         let mut client = BundleClient::new(self.channel.clone());
         let answer = answered("GetBundle", client.get_bundle(GetBundleRequest { output_mask: None })).await?;
         convert::bundle(&self.trust_domain, answer)
+    }
+
+    /// What a machine that is installed asks and tells.
+    #[must_use]
+    pub fn provisioning(&self) -> ProvisioningClient<Channel> {
+        ProvisioningClient::new(self.channel.clone())
     }
 
     /// The entries that this agent is authorised for. Where there are so many that the server sends versions first, only

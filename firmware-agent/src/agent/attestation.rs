@@ -6,7 +6,7 @@ use std::{
 };
 
 use hallmark_host::log;
-use hallmark_spiffe::{Bundle, x509::Authorities};
+use hallmark_spiffe::{Bundle, SpiffeId, x509::Authorities};
 use hallmark_tpm::{TpmError, TpmHandle};
 use tokio::{
     sync::{mpsc, watch},
@@ -25,6 +25,7 @@ use crate::{
     connect::{self, Target},
     digest::sha256,
     jitter::Backoff,
+    server_client::ServerClient,
     state::StateFile,
     tls::{self, ServerTrust, ServerVerifier},
 };
@@ -87,22 +88,47 @@ impl Attestation {
         }
     }
 
-    /// Attests once, afresh, beside no other task.
-    ///
-    /// # Errors
-    /// The attestation's.
-    pub async fn once(config: Config, tpm: TpmHandle, state: StateFile) -> Result<AgentSvid, AgentError> {
+    /// An attestation beside no other task, for whoever asks for it.
+    #[must_use]
+    pub fn alone(config: Config, tpm: TpmHandle, state: StateFile) -> Self {
         let peers = Peers {
             credentials: watch::Sender::new(None),
             issue: IssueHandle::none(),
             condition: Arc::default(),
         };
-        let mut alone = Self::new(config, tpm, state, peers);
-        alone.attest().await?;
-        let active = alone.active.as_ref();
-        active
-            .map(|active| active.svid().clone())
-            .ok_or(AgentError::Protocol("no identity after an attestation"))
+        Self::new(config, tpm, state, peers)
+    }
+
+    /// Attests, afresh; gives the agent's new SVID.
+    ///
+    /// # Errors
+    /// The attestation's.
+    pub async fn once(&mut self) -> Result<&AgentSvid, AgentError> {
+        self.attest().await?;
+        let active = self.active.as_ref().map(ActiveSvid::svid);
+        active.ok_or(AgentError::Protocol("no identity after an attestation"))
+    }
+
+    /// Attests, and gives a client that speaks with the new SVID; the one before it is let go.
+    ///
+    /// # Errors
+    /// The attestation's; or TLS cannot be set up.
+    pub(crate) async fn client(&mut self) -> Result<ServerClient, AgentError> {
+        self.once().await?;
+        self.on_first_use().await;
+        let credential = self.peers.credentials.borrow().clone();
+        let credential = credential.ok_or(AgentError::Protocol("no identity after an attestation"))?;
+        (credential.connect)(&credential.bundle)
+    }
+
+    /// The id of the SVID in use.
+    pub(crate) fn id(&self) -> Option<&SpiffeId> {
+        self.active.as_ref().map(|active| &active.svid().id)
+    }
+
+    /// Whether the SVID in use is to be replaced, or there is none.
+    pub(crate) fn is_due(&self) -> bool {
+        self.is_attestation_due(SystemTime::now())
     }
 
     /// Works until there is a reason to end.

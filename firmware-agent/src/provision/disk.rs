@@ -1,0 +1,191 @@
+//! The disk that is written: which one, and what is on it.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{Seek as _, SeekFrom},
+    os::unix::fs::{FileExt as _, FileTypeExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use hallmark_node::DiskChunk;
+use rustix::fs::{Advice, OFlags, fadvise};
+use tokio::task::spawn_blocking;
+
+use super::error::ProvisionError;
+use crate::{AgentError, digest::sha256};
+
+/// How much at each end of a disk says whether it is blank: partition tables, volumes and file systems of all common kinds
+/// leave something within it.
+pub(super) const END: u64 = 1 << 20;
+/// Blocks that are no disk of the machine's own, by how the kernel names them.
+const NOT_DISKS: [&str; 9] = ["loop", "ram", "zram", "dm-", "md", "sr", "fd", "nbd", "mtdblock"];
+
+/// The machine's disks, as the kernel lists them in /sys/block.
+pub(super) struct Disks(PathBuf);
+
+impl Disks {
+    pub(super) const fn new(list: PathBuf) -> Self {
+        Self(list)
+    }
+
+    /// The disk of this path; without one, the machine's only disk that is not removable.
+    ///
+    /// # Errors
+    /// There is none, or more than one.
+    pub(super) fn choose(&self, path: &str) -> Result<PathBuf, ProvisionError> {
+        if !path.is_empty() {
+            return Ok(path.into());
+        }
+        let unclear = |detail: String| ProvisionError::NoSuchDisk { detail };
+        let list = std::fs::read_dir(&self.0).map_err(|error| unclear(format!("{}: {error}", self.0.display())))?;
+        let mut fixed = Vec::new();
+        for entry in list {
+            let entry = entry.map_err(|error| unclear(error.to_string()))?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if !NOT_DISKS.iter().any(|not| name.starts_with(not)) && is_fixed(&entry.path()) {
+                fixed.push(name);
+            }
+        }
+        fixed.sort();
+        match fixed.as_slice() {
+            [one] => Ok(Path::new("/dev").join(one)),
+            [] => Err(unclear("the machine has no disk that is not removable".into())),
+            several => Err(unclear(format!("the machine has {}", several.join(", ")))),
+        }
+    }
+}
+
+/// Whether a disk has a size and stays in the machine.
+fn is_fixed(disk: &Path) -> bool {
+    let says = |name: &str| std::fs::read_to_string(disk.join(name)).unwrap_or_default();
+    says("removable").trim() == "0" && says("size").trim().parse().is_ok_and(|sectors: u64| sectors > 0)
+}
+
+/// An open disk. Everything that waits for it does so on a thread of its own.
+#[derive(Debug, Clone)]
+pub(super) struct Disk(Arc<OpenDisk>);
+
+#[derive(Debug)]
+struct OpenDisk {
+    name: String,
+    file: File,
+    octets: u64,
+}
+
+impl Disk {
+    /// Opens a disk that nothing else uses, and that has room for `needed` octets.
+    ///
+    /// # Errors
+    /// It cannot be opened, is in use, or too small.
+    pub(super) async fn open(path: PathBuf, needed: u64) -> Result<Self, ProvisionError> {
+        let opened = on_own_thread(move || OpenDisk::open(&path)).await?;
+        if opened.octets < needed {
+            return Err(ProvisionError::DiskTooSmall {
+                disk: opened.name,
+                needed,
+                found: opened.octets,
+            });
+        }
+        Ok(Self(Arc::new(opened)))
+    }
+
+    /// Its path.
+    pub(super) fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// What is at a place, as far as the disk reaches.
+    pub(super) async fn read(&self, offset: u64, octets: u64) -> Result<Vec<u8>, ProvisionError> {
+        let disk = Arc::clone(&self.0);
+        on_own_thread(move || disk.read(offset, octets)).await
+    }
+
+    /// Whether a chunk is where it belongs.
+    pub(super) async fn holds(&self, chunk: DiskChunk) -> Result<bool, ProvisionError> {
+        let disk = Arc::clone(&self.0);
+        on_own_thread(move || Ok(sha256(&disk.read(chunk.offset, chunk.octets)?) == chunk.sha256)).await
+    }
+
+    /// Writes to a place; it is on the disk when this returns.
+    pub(super) async fn write(&self, offset: u64, data: Bytes) -> Result<(), ProvisionError> {
+        let disk = Arc::clone(&self.0);
+        on_own_thread(move || disk.write(offset, &data)).await
+    }
+
+    /// Makes sure that what is read next comes from the disk.
+    pub(super) async fn forget_cached(&self) -> Result<(), ProvisionError> {
+        let disk = Arc::clone(&self.0);
+        let forget = move || {
+            fadvise(&disk.file, 0, None, Advice::DontNeed).map_err(|error| disk.fault("read", error.to_string()))
+        };
+        on_own_thread(forget).await
+    }
+
+    /// Where the last [`END`] begins.
+    pub(super) fn tail(&self) -> u64 {
+        self.0.octets.saturating_sub(END)
+    }
+
+    /// Writes zeros over both ends: what was on the disk does not start, and is not found, any more.
+    pub(super) async fn clear_ends(&self) -> Result<(), ProvisionError> {
+        for offset in [0, self.tail()] {
+            let length = END.min(self.0.octets - offset);
+            self.write(offset, vec![0; usize::try_from(length).unwrap_or_default()].into()).await?;
+        }
+        Ok(())
+    }
+}
+
+impl OpenDisk {
+    fn open(path: &Path) -> Result<Self, ProvisionError> {
+        let name = path.display().to_string();
+        let fault = |detail: String| ProvisionError::Disk {
+            disk: name.clone(),
+            what: "opened",
+            detail,
+        };
+        let is_device = std::fs::metadata(path)
+            .map_err(|error| fault(error.to_string()))?
+            .file_type()
+            .is_block_device();
+        // Of a device: only where nothing of it is mounted or used otherwise.
+        let flags = if is_device { OFlags::EXCL } else { OFlags::empty() };
+        let flags = i32::try_from(flags.bits()).map_err(|error| fault(error.to_string()))?;
+        let opened = OpenOptions::new().read(true).write(true).custom_flags(flags).open(path);
+        let mut file = opened.map_err(|error| fault(error.to_string()))?;
+        let octets = file.seek(SeekFrom::End(0)).map_err(|error| fault(error.to_string()))?;
+        Ok(Self { name, file, octets })
+    }
+
+    fn fault(&self, what: &'static str, detail: String) -> ProvisionError {
+        ProvisionError::Disk {
+            disk: self.name.clone(),
+            what,
+            detail,
+        }
+    }
+
+    fn read(&self, offset: u64, octets: u64) -> Result<Vec<u8>, ProvisionError> {
+        let length = octets.min(self.octets.saturating_sub(offset));
+        let mut data = vec![0; usize::try_from(length).unwrap_or_default()];
+        let read = self.file.read_exact_at(&mut data, offset);
+        read.map_err(|error| self.fault("read", format!("{length} octets at {offset}: {error}")))?;
+        Ok(data)
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> Result<(), ProvisionError> {
+        let written = self.file.write_all_at(data, offset).and_then(|()| self.file.sync_data());
+        written.map_err(|error| self.fault("written", format!("{} octets at {offset}: {error}", data.len())))
+    }
+}
+
+async fn on_own_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ProvisionError> + Send + 'static,
+) -> Result<T, ProvisionError> {
+    spawn_blocking(work).await.unwrap_or_else(|error| {
+        let detail = error.to_string();
+        Err(AgentError::System { detail }.into())
+    })
+}
