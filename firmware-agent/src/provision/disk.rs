@@ -132,7 +132,8 @@ impl Disk {
     pub(super) async fn clear_ends(&self) -> Result<(), ProvisionError> {
         for offset in [0, self.tail()] {
             let length = END.min(self.0.octets - offset);
-            self.write(offset, vec![0; usize::try_from(length).unwrap_or_default()].into()).await?;
+            self.write(offset, vec![0; usize::try_from(length).unwrap_or_default()].into())
+                .await?;
         }
         Ok(())
     }
@@ -176,7 +177,10 @@ impl OpenDisk {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> Result<(), ProvisionError> {
-        let written = self.file.write_all_at(data, offset).and_then(|()| self.file.sync_data());
+        let written = self
+            .file
+            .write_all_at(data, offset)
+            .and_then(|()| self.file.sync_data());
         written.map_err(|error| self.fault("written", format!("{} octets at {offset}: {error}", data.len())))
     }
 }

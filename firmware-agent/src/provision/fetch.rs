@@ -103,7 +103,10 @@ impl Fetcher {
             }
             attempt += 1;
             let pause = backoff.pause();
-            tell(format_args!("{path}: {detail}; asked for again in {} s", pause.as_secs()));
+            tell(format_args!(
+                "{path}: {detail}; asked for again in {} s",
+                pause.as_secs()
+            ));
             sleep(pause).await;
         }
     }
@@ -146,7 +149,10 @@ impl Fetcher {
         };
         let request = Request::get(path_of(path))
             .header(header::HOST, url.server())
-            .header(header::USER_AGENT, concat!("hallmark-agent/", env!("CARGO_PKG_VERSION")))
+            .header(
+                header::USER_AGENT,
+                concat!("hallmark-agent/", env!("CARGO_PKG_VERSION")),
+            )
             .body(Empty::new())
             .map_err(|error| again(&error))?;
         self.within(connection.ready()).await?;

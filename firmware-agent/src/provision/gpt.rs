@@ -49,8 +49,13 @@ fn efi_system(table: &[u8]) -> Option<Partition> {
         return None;
     }
     let listed = table.get(entries.checked_mul(SECTOR)?..)?.chunks_exact(length);
-    let (number, entry) = (1..=count).zip(listed).find(|(_, entry)| entry.starts_with(&EFI_SYSTEM))?;
-    let (first, last) = (u64::from_le_bytes(field(entry, 32)?), u64::from_le_bytes(field(entry, 40)?));
+    let (number, entry) = (1..=count)
+        .zip(listed)
+        .find(|(_, entry)| entry.starts_with(&EFI_SYSTEM))?;
+    let (first, last) = (
+        u64::from_le_bytes(field(entry, 32)?),
+        u64::from_le_bytes(field(entry, 40)?),
+    );
     Some(Partition {
         number,
         first,

@@ -29,7 +29,9 @@ impl ImageUrl {
         if text.len() > MAX_LENGTH {
             return Err(unfit("longer than 2048 octets"));
         }
-        let uri: Uri = text.parse().map_err(|error: http::uri::InvalidUri| unfit(&error.to_string()))?;
+        let uri: Uri = text
+            .parse()
+            .map_err(|error: http::uri::InvalidUri| unfit(&error.to_string()))?;
         let is_tls = match uri.scheme() {
             Some(scheme) if *scheme == Scheme::HTTP => false,
             Some(scheme) if *scheme == Scheme::HTTPS => true,
@@ -40,7 +42,9 @@ impl ImageUrl {
             return Err(unfit("a user in it is not used"));
         }
         if uri.query().is_some() {
-            return Err(unfit("a query in it is not used: signature and chunks have addresses of their own"));
+            return Err(unfit(
+                "a query in it is not used: signature and chunks have addresses of their own",
+            ));
         }
         if uri.path().ends_with('/') {
             return Err(unfit("it names a folder, and not the manifest in it"));
@@ -101,7 +105,10 @@ mod tests {
         assert_eq!((url.host(), url.port(), url.is_tls()), ("images.example", 8080, false));
         assert_eq!(url.signature(), "http://images.example:8080/edge/1.0.0/manifest.sig");
         let chunk = url.chunk(&[0xab; 32]);
-        assert_eq!(chunk, format!("http://images.example:8080/edge/1.0.0/{}", "ab".repeat(32)));
+        assert_eq!(
+            chunk,
+            format!("http://images.example:8080/edge/1.0.0/{}", "ab".repeat(32))
+        );
         let six = ImageUrl::parse("https://[::1]/manifest").unwrap();
         assert_eq!((six.host(), six.port(), six.is_tls()), ("::1", 443, true));
     }

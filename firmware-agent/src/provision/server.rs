@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use hallmark_api::provision::{
-    Assignment, GetAssignmentRequest, ReportStepRequest, Step,
-    provisioning_client::ProvisioningClient,
+    Assignment, GetAssignmentRequest, ReportStepRequest, Step, provisioning_client::ProvisioningClient,
 };
 use hallmark_host::printable;
 use hallmark_reason::{Coded, Report};
@@ -224,7 +223,9 @@ impl<S: Session> Server<S> {
         if sent.await.is_ok() {
             self.backoff.reset();
             let node = self.session.node();
-            tell(format_args!("this machine waits for another attempt; on the server: hallmark provision retry {node}"));
+            tell(format_args!(
+                "this machine waits for another attempt; on the server: hallmark provision retry {node}"
+            ));
         }
     }
 
@@ -233,7 +234,12 @@ impl<S: Session> Server<S> {
         let mut client = self.session.client().await?;
         match within(CALLED, client.report_step(message)).await? {
             Ok(_) => Ok(()),
-            Err(status) if matches!(status.code(), Code::FailedPrecondition | Code::NotFound | Code::InvalidArgument) => {
+            Err(status)
+                if matches!(
+                    status.code(),
+                    Code::FailedPrecondition | Code::NotFound | Code::InvalidArgument
+                ) =>
+            {
                 let message = status.message().to_owned();
                 Err(ProvisionError::Superseded { message })
             }
@@ -245,7 +251,9 @@ impl<S: Session> Server<S> {
         let error = classify(call, status);
         if matches!(
             error,
-            AgentError::NotAccepted { .. } | AgentError::Untrusted { .. } | AgentError::Tpm(TpmError::KeyChanged { .. })
+            AgentError::NotAccepted { .. }
+                | AgentError::Untrusted { .. }
+                | AgentError::Tpm(TpmError::KeyChanged { .. })
         ) {
             self.session.forget();
         }

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA256_ASN1, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey, VerificationAlgorithm,
+    ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA256_ASN1, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey,
+    VerificationAlgorithm,
 };
 use hallmark_host::foreign_file;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
@@ -68,7 +69,11 @@ impl Signers {
 
 fn keys_of(path: &Path) -> Result<Vec<UnparsedPublicKey<Vec<u8>>>, String> {
     if let Some(foreign) = foreign_file(path).map_err(|error| error.to_string())? {
-        return Err(format!("others can change {}: {}", foreign.place.display(), foreign.why));
+        return Err(format!(
+            "others can change {}: {}",
+            foreign.place.display(),
+            foreign.why
+        ));
     }
     let length = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
     if length > MAX_FILE {

@@ -130,6 +130,12 @@ pub enum TpmError {
         /// The response code.
         rc: u32,
     },
+    /// A chip that speaks TPM 1.2.
+    #[error("the machine's TPM is of version 1.2, and Hallmark needs 2.0")]
+    OldVersion {
+        /// The configured TCTI.
+        tcti: String,
+    },
     /// The TPM's thread has ended.
     #[error("the agent's TPM thread has stopped")]
     Stopped,
@@ -160,6 +166,7 @@ impl Coded for TpmError {
             Self::PcrsMoving { .. } => ReasonCode::new("HM-TPM-0020"),
             Self::Refused { .. } => ReasonCode::new("HM-TPM-0021"),
             Self::Stopped => ReasonCode::new("HM-TPM-0022"),
+            Self::OldVersion { .. } => ReasonCode::new("HM-TPM-0023"),
         }
     }
 
@@ -177,6 +184,7 @@ impl Coded for TpmError {
                 Some(format!("certified Name {certified}, found {found}"))
             }
             Self::KeyChanged { expected, found } => Some(format!("expected Name {expected}, found {found}")),
+            Self::OldVersion { tcti } => Some(format!("the kernel found TPM 1.2, and there is no {tcti}")),
             Self::PcrsMoving { attempts } => Some(format!("{attempts} attempts")),
             _ => None,
         }

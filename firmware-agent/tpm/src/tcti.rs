@@ -1,6 +1,6 @@
 //! Where the TPM is.
 
-use std::{fmt, io, net::TcpStream, str::FromStr};
+use std::{fmt, io, net::TcpStream, path::Path, str::FromStr};
 
 use tss_esapi::{
     Context,
@@ -57,6 +57,11 @@ impl Tcti {
                 Err(denied) if denied.kind() == io::ErrorKind::PermissionDenied => {
                     return TpmError::PermissionDenied { path: path.to_owned() };
                 }
+                Err(_) if speaks_1_2(Path::new(VERSION)) => {
+                    return TpmError::OldVersion {
+                        tcti: self.text.clone(),
+                    };
+                }
                 Err(other) => {
                     return TpmError::Absent {
                         tcti: self.text.clone(),
@@ -99,6 +104,13 @@ impl Tcti {
     }
 }
 
+/// Where the kernel says which TPM it found: of 1.2 there is no resource manager, and so no device of one.
+const VERSION: &str = "/sys/class/tpm/tpm0/tpm_version_major";
+
+fn speaks_1_2(version: &Path) -> bool {
+    std::fs::read_to_string(version).is_ok_and(|major| major.trim() == "1")
+}
+
 impl fmt::Display for Tcti {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
@@ -123,6 +135,17 @@ mod tests {
         assert!(!Tcti::parse("device").unwrap().is_exclusive());
         for wrong in ["", "tabrmd", "swtpm:port=x", "cmd:rm -rf /", "/dev/tpm0"] {
             assert_eq!(Tcti::parse(wrong), Err(TpmError::BadTcti(wrong.to_owned())), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_chip_of_version_1_2_is_told_by_the_kernel() {
+        let folder = tempfile::tempdir().unwrap();
+        let version = folder.path().join("tpm_version_major");
+        assert!(!speaks_1_2(&version));
+        for (major, is_old) in [("1\n", true), ("2\n", false), ("", false)] {
+            std::fs::write(&version, major).unwrap();
+            assert_eq!(speaks_1_2(&version), is_old, "{major:?}");
         }
     }
 

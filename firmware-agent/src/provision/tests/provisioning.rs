@@ -1,0 +1,151 @@
+//! hallmark-server's side, as the generated trait has it: assignments and reports, without attestation.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use hallmark_api::provision::{
+    Assignment, GetAssignmentRequest, GetAssignmentResponse, ReportStepRequest, ReportStepResponse, Step,
+    provisioning_client::ProvisioningClient,
+    provisioning_server::{Provisioning, ProvisioningServer},
+};
+use tokio::{net::TcpListener, sync::watch};
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{
+    Request, Response, Status,
+    transport::{Channel, Endpoint, Server},
+};
+
+use super::super::server::Session;
+use crate::AgentError;
+
+#[derive(Default)]
+struct Inside {
+    assignment: Assignment,
+    is_over: bool,
+    reports: Vec<ReportStepRequest>,
+    refusal: Option<Status>,
+    retried_at: Option<Step>,
+}
+
+/// The service, to be told what it does and asked what it was told.
+#[derive(Clone)]
+pub(super) struct Service {
+    inside: Arc<Mutex<Inside>>,
+    failures: watch::Sender<usize>,
+}
+
+impl Service {
+    pub(super) async fn start(assignment: Assignment) -> (Self, SocketAddr) {
+        let inside = Inside {
+            assignment,
+            ..Inside::default()
+        };
+        let service = Self {
+            inside: Arc::new(Mutex::new(inside)),
+            failures: watch::Sender::new(0),
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = Server::builder().add_service(ProvisioningServer::new(service.clone()));
+        tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+        (service, address)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inside> {
+        self.inside.lock().unwrap()
+    }
+
+    pub(super) fn change(&self, change: impl FnOnce(&mut Assignment)) {
+        change(&mut self.lock().assignment);
+    }
+
+    /// As `hallmark provision retry`.
+    pub(super) fn retry(&self) {
+        let mut inside = self.lock();
+        inside.is_over = false;
+        inside.assignment.attempt += 1;
+    }
+
+    /// Another attempt takes the place of this one when this step is reported.
+    pub(super) fn retry_at_step(&self, step: Step) {
+        self.lock().retried_at = Some(step);
+    }
+
+    pub(super) fn refuse_once(&self, status: Status) {
+        self.lock().refusal = Some(status);
+    }
+
+    pub(super) fn steps(&self) -> Vec<Step> {
+        self.lock().reports.iter().map(ReportStepRequest::step).collect()
+    }
+
+    pub(super) fn last(&self) -> ReportStepRequest {
+        self.lock().reports.last().unwrap().clone()
+    }
+
+    /// The next report that an attempt failed.
+    pub(super) fn failures(&self) -> watch::Receiver<usize> {
+        self.failures.subscribe()
+    }
+}
+
+#[tonic::async_trait]
+impl Provisioning for Service {
+    async fn get_assignment(
+        &self,
+        _: Request<GetAssignmentRequest>,
+    ) -> Result<Response<GetAssignmentResponse>, Status> {
+        let mut inside = self.lock();
+        if let Some(status) = inside.refusal.take() {
+            return Err(status);
+        }
+        let assignment = (!inside.is_over).then(|| inside.assignment.clone());
+        Ok(Response::new(GetAssignmentResponse { assignment }))
+    }
+
+    async fn report_step(&self, request: Request<ReportStepRequest>) -> Result<Response<ReportStepResponse>, Status> {
+        let report = request.into_inner();
+        let mut inside = self.lock();
+        if inside.retried_at == Some(report.step()) {
+            inside.retried_at = None;
+            inside.assignment.attempt += 1;
+        }
+        if report.attempt != inside.assignment.attempt {
+            return Err(Status::failed_precondition("another attempt"));
+        }
+        let failed = report.step() == Step::Failed;
+        inside.is_over |= failed;
+        inside.reports.push(report);
+        if failed {
+            self.failures.send_modify(|count| *count += 1);
+        }
+        Ok(Response::new(ReportStepResponse {}))
+    }
+}
+
+/// A machine that the service knows without an attestation.
+pub(super) struct Known(Channel);
+
+impl Known {
+    pub(super) fn of(address: SocketAddr) -> Self {
+        Self(
+            Endpoint::from_shared(format!("http://{address}"))
+                .unwrap()
+                .connect_lazy(),
+        )
+    }
+}
+
+impl Session for Known {
+    async fn client(&mut self) -> Result<ProvisioningClient<Channel>, AgentError> {
+        Ok(ProvisioningClient::new(self.0.clone()))
+    }
+
+    fn forget(&mut self) {}
+
+    fn node(&self) -> String {
+        "node".into()
+    }
+}

@@ -1,0 +1,183 @@
+"""Machines that are started over the network and installed: PXE, attestation, assignment, chunks over HTTP, the boot entry, the installed image."""
+
+import http.server
+import json
+import pathlib
+import re
+import shutil
+import subprocess
+import threading
+
+from fleet import HOST, ROOT
+
+VERSION = "1.0.0"
+NODE = re.compile(r"provision assign (\S+) ")
+
+
+class ImageServer:
+    """The chunks over HTTP on loopback. It counts what it gives, and holds back or changes what it is told to."""
+
+    def __init__(self, folder: pathlib.Path):
+        self.folder, self.given, self.tampered, self.held = folder, [], set(), None
+        outer = self
+
+        class Handler(http.server.SimpleHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self):
+                name = self.path.lstrip("/")
+                if len(outer.given) == outer.held:
+                    # Half-way: whoever waits for this waits until the power goes.
+                    outer.reached.set()
+                    threading.Event().wait()
+                try:
+                    content = (outer.folder / name).read_bytes() if name.isalnum() or name in ("manifest", "manifest.sig") else None
+                except FileNotFoundError:
+                    content = None
+                if content is None:
+                    self.send_error(404)
+                    return
+                if name in outer.tampered:
+                    content = bytes([content[0] ^ 1]) + content[1:]
+                outer.given.append(name)
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.reached = threading.Event()
+        self.url = f"http://{HOST}:{self.server.server_address[1]}/manifest"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.server.shutdown()
+        self.server.server_close()
+
+    def hold_behind(self, count: int):
+        """Answers so many requests more, and then none."""
+        self.held = len(self.given) + count
+
+    def chunks(self) -> list[str]:
+        """The chunks that it gave."""
+        return [name for name in self.given if len(name) == 64]
+
+
+def prepare(fleet) -> pathlib.Path:
+    """Builds the netboot image and the chunks of the edge image, and puts rules in force that both satisfy. Gives the folder of the chunks."""
+    out, chunks, site = fleet.folder / "netboot", fleet.folder / "chunks", fleet.folder / "site-netboot"
+    if out.exists():
+        return chunks
+    site.mkdir()
+    for name in ("agent.toml", "bundle.pem"):
+        shutil.copyfile(fleet.folder / f"site-{VERSION}" / name, site / name)
+    folders = ["--site", site, "--keys", fleet.keys, "--packages", fleet.folder / "packages", "--out", out]
+    subprocess.run([ROOT / "images/build", "provision", "--version", VERSION, *folders], check=True, stdout=subprocess.DEVNULL)
+    disk = fleet.at(VERSION) / "disk.img"
+    subprocess.run([ROOT / "images/build", "manifest", disk, "--keys", fleet.keys, "--out", chunks], check=True, stdout=subprocess.DEVNULL)
+    fleet.hallmark("baseline", "promote", out / "baseline.json", "--yes", "--reason", "machines are installed by it")
+    fleet.require(f"edge-{VERSION}", f"provision-{VERSION}")
+    return chunks
+
+
+def blank(fleet, name: str) -> pathlib.Path:
+    """A blank disk that is a little larger than the image."""
+    disk = fleet.folder / f"{name}.img"
+    with open(disk, "wb") as file:
+        file.truncate((fleet.at(VERSION) / "disk.img").stat().st_size + (5 << 20))
+    return disk
+
+
+def started(fleet, name: str, disk: pathlib.Path, **more):
+    """The machine, started: from its disk where its firmware starts that, else over the network."""
+    return fleet.machine(name, disk, keep_disk=True, netboot=fleet.folder / "netboot" / "image.efi", **more)
+
+
+def assign(fleet, node: str, server: ImageServer, *more: str):
+    """Assigns the edge image to a machine."""
+    image = ["--manifest", server.folder / "manifest", "--url", server.url, "--baseline", f"edge-{VERSION}"]
+    fleet.hallmark("provision", "assign", node, *image, *more, "--reason", "a new gateway")
+
+
+def stage(fleet, node: str) -> dict:
+    """What the server says of the machine's installation."""
+    (found,) = [line for line in json.loads(fleet.hallmark("provision", "list", "-o", "json")) if node.endswith(line["node"]) or line["node"] == node]
+    return found
+
+
+def comes_back_installed(fleet, name: str, disk: pathlib.Path, node: str):
+    """The machine, started anew, runs the edge image of its disk, attests by its baseline, and the server takes that for the end."""
+    with started(fleet, name, disk) as machine:
+        machine.wait_for("root in root-a")
+        machine.wait_for("attested id=spiffe://fleet.example/spire/agent/tpm2/")
+        verdict = fleet.verdict()
+        assert verdict.trusted and f"HM-POLICY-0126 the boot matches the baseline edge-{VERSION}" in verdict.reasons, verdict
+        found = stage(fleet, node)
+        assert found["stage"] == "done", found
+
+
+def installs(fleet):
+    """a blank disk is installed over the network, and the machine comes back attested from it"""
+    with ImageServer(prepare(fleet)) as server:
+        disk = blank(fleet, "installs")
+        with started(fleet, "installs", disk) as machine:
+            node = machine.wait_for(NODE.pattern, 600)[1]
+            verdict = fleet.verdict()
+            assert verdict.trusted and f"HM-POLICY-0126 the boot matches the baseline provision-{VERSION}" in verdict.reasons, verdict
+            assign(fleet, node, server)
+            machine.wait_for("installed; the machine starts from its disk now", 600)
+            machine.wait_for_end()
+        assert stage(fleet, node)["stage"] == "restarting", stage(fleet, node)
+        assert len(set(server.chunks())) == len(server.chunks()), "each chunk was fetched once"
+        comes_back_installed(fleet, "installs", disk, node)
+    disk.unlink()
+
+
+def refuses_and_goes_on(fleet):
+    """a disk that is not blank, and a tampered chunk, are refused; after a power cut half-way the installation goes on where it was"""
+    with ImageServer(prepare(fleet)) as server:
+        disk = blank(fleet, "refuses")
+        with open(disk, "r+b") as file:
+            file.seek(1080)
+            file.write(b"\x53\xef")  # ext4
+        with started(fleet, "refuses", disk) as machine:
+            node = machine.wait_for(NODE.pattern, 600)[1]
+            assign(fleet, node, server)
+            machine.wait_for("HM-AGENT-0045")
+            machine.wait_for("this machine waits for another attempt")
+            found = stage(fleet, node)
+            assert (found["stage"], found["code"]) == ("failed", "HM-AGENT-0045"), found
+
+            manifest = (server.folder / "manifest").read_text().splitlines()[6:]
+            wanted = list(dict.fromkeys(manifest[1:]))
+            server.tampered = {wanted[3]}
+            assign(fleet, node, server, "--overwrite")
+            machine.wait_for("HM-AGENT-0042", 600)
+            machine.wait_for("this machine waits for another attempt")
+            found = stage(fleet, node)
+            assert (found["stage"], found["code"]) == ("failed", "HM-AGENT-0042"), found
+
+            server.tampered = set()
+            before = set(server.chunks()) - {wanted[3]}
+            server.hold_behind(2 + 5)
+            fleet.hallmark("provision", "retry", node, "--reason", "the file is whole again")
+            assert server.reached.wait(600), "the machine asked for the next chunk"
+        server.held = None
+        half = set(server.chunks())
+        with started(fleet, "refuses", disk) as machine:
+            machine.wait_for("installed; the machine starts from its disk now", 900)
+            machine.wait_for_end()
+        again = [name for name in before | half if server.chunks().count(name) > 1 and name != wanted[3]]
+        assert not again, f"{again} were fetched again"
+        comes_back_installed(fleet, "refuses", disk, node)
+    disk.unlink()
+
+
+CASES = [installs, refuses_and_goes_on]
