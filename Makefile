@@ -51,10 +51,10 @@ test-containers: deps ## container images and Kubernetes manifests (runc; needs 
 	@$(CARGO) build --workspace --bins
 	@tests/containers/run
 
-images: ## an edge image of SITE=folder (and KEYS=folder VERSION=… OUT=folder), in target/images/edge; needs root
+images: ## an image of SITE=folder (and RECIPE=edge|provision KEYS=folder VERSION=… OUT=folder), in target/images/RECIPE; needs root
 	@scripts/deps images
 	@[ -n "$(KEYS)" ] || images/keys target/images/keys
-	@images/build edge $(if $(SITE),--site $(SITE)) $(if $(KEYS),--keys $(KEYS)) $(if $(VERSION),--version $(VERSION)) $(if $(OUT),--out $(OUT))
+	@images/build $(or $(RECIPE),edge) $(if $(SITE),--site $(SITE)) $(if $(KEYS),--keys $(KEYS)) $(if $(VERSION),--version $(VERSION)) $(if $(OUT),--out $(OUT))
 
 test-images: deps ## images on machines: QEMU with firmware, Secure Boot and TPM (needs root; about an hour)
 	@scripts/deps packages images test-images
