@@ -1,9 +1,12 @@
-"""The baseline: what machines that boot the image will measure, computed by `hallmark baseline predict`."""
+"""The baseline: what machines that boot the image will measure, computed by `hallmark baseline predict` and signed by the image's key."""
 
+import base64
+import hashlib
+import json
 import pathlib
 import tempfile
 
-from . import run
+from . import run, sign
 
 
 def predict(out: pathlib.Path, package: pathlib.Path, variables: pathlib.Path, name: str, version: str, loader: str | None):
@@ -17,3 +20,16 @@ def predict(out: pathlib.Path, package: pathlib.Path, variables: pathlib.Path, n
             *(["--earlier-image", loader] if loader else []), "--firmware-variables", variables, "--phase", "stub", "--name", f"{name}-{version}", "--at", "2026-01-01T00:00:00Z", "-o", "baseline.json",
             cwd=out,
         )
+
+
+def seal(out: pathlib.Path, work: pathlib.Path, keys: pathlib.Path, trust_domain: str):
+    """Writes `baseline.signed.json`: the baseline as a signed file of Hallmark (server/policy/src/signed.rs), for one trust domain."""
+    payload = (out / "baseline.json").read_bytes()
+    message, signature = work / "baseline.message", work / "baseline.signature"
+    message.write_bytes(b"\0".join([b"hallmark signed file v2", trust_domain.encode(), b"baseline", payload]))
+    sign.file(message, keys, signature)
+    sealed = {
+        "hallmark_signed_file": 2, "kind": "baseline", "trust_domain": trust_domain, "payload": base64.b64encode(payload).decode(),
+        "key_id": hashlib.sha256(sign.public_key(keys)).hexdigest(), "signature": base64.b64encode(signature.read_bytes()).decode(),
+    }
+    (out / "baseline.signed.json").write_text(json.dumps(sealed, indent=2) + "\n")

@@ -35,6 +35,12 @@ def file(source: pathlib.Path, keys: pathlib.Path, signature: pathlib.Path):
     run("openssl", "dgst", "-sha256", *engine, "-out", signature, source)
 
 
+def public_key(keys: pathlib.Path) -> bytes:
+    """The public key of the certificate: SPKI, DER."""
+    pem = run("openssl", "x509", "-in", keys / CERTIFICATE, "-noout", "-pubkey")
+    return run("openssl", "pkey", "-pubin", "-outform", "DER", input=pem)
+
+
 def _token(keys: pathlib.Path) -> str | None:
     named = (keys / KEY).read_text().strip()
     return named if named.startswith("pkcs11:") else None

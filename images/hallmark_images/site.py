@@ -4,6 +4,7 @@ import dataclasses
 import os
 import pathlib
 import shutil
+import tomllib
 
 from . import ImageError, run
 from .overlay import lay_over
@@ -27,6 +28,10 @@ class Site:
         unknown = sorted(path.name for path in self.folder.iterdir() if path.name not in (*FILES, "root"))
         if unknown:
             raise ImageError(f"{self.folder} has {' '.join(unknown)}, which have no place in the image", f"put files of the image below {self.folder}/root")
+
+    def trust_domain(self) -> str:
+        """The trust domain of the agent; the agent has checked its configuration by then."""
+        return tomllib.loads((self.folder / FILES[0]).read_text())["trust_domain"]
 
     def lay_over(self, tree: pathlib.Path):
         """Puts the site's files into the tree, and lets the agent in it check its configuration."""

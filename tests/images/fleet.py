@@ -84,7 +84,8 @@ class Fleet:
         """Puts rules in force: Secure Boot, and what these images measure, is what a machine has to prove."""
         self.rules += 1
         for version in versions:
-            self.hallmark("baseline", "promote", self.at(version) / "baseline.json", "--yes", "--reason", "an image of this fleet")
+            baseline, signer = self.at(version) / "baseline.signed.json", self.keys / "db.crt"
+            self.hallmark("baseline", "import", baseline, "--signer", signer, "--yes", "--reason", "an image of this fleet")
         policy = self.folder / "policy.toml"
         baselines = ", ".join(f'"edge-{version}"' for version in versions)
         policy.write_text(

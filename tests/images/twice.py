@@ -21,7 +21,7 @@ def is_the_same(fleet):
     )
     first, second = (json.loads((folder / "image.json").read_text())["files"] for folder in (fleet.at("1.0.0"), copy / "out"))
     different = [file for file in first if first[file] != second[file]]
-    assert not different and len(first) == 6, f"different: {different}"
+    assert not different and len(first) == 7, f"different: {different}"
 
 
 CASES = [is_the_same]

@@ -1,12 +1,13 @@
 //! Policies and baselines as files that an operator signed.
 //!
 //! A signed file is a JSON object: what it is, the trust domain that it is for, the exact bytes of the policy (TOML) or
-//! baseline (JSON) in base64, the id of the key and the signature (ECDSA, P-256, SHA-256, DER). The signature covers a label,
+//! baseline (JSON) in base64, the id of the key and the signature (SHA-256; ECDSA with P-256 in DER). The signature covers a label,
 //! the trust domain, the kind and the bytes, so a file of one kind cannot pass as another, nor one of another trust domain
 //! as this one's, nor any other signature of that key as one over a file.
 //!
 //! The key is an operator's (PKCS #8, PEM), or lives in an HSM: then [`SignedFile::message`] is what to sign and
-//! [`SignedFile::assemble`] makes the file.
+//! [`SignedFile::assemble`] makes the file. The baseline of a machine image is signed by the image's own key, RSA as Secure Boot
+//! has it, which its certificate names ([`OperatorKeys::add_certificate`]).
 
 mod error;
 mod keys;

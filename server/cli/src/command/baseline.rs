@@ -1,12 +1,13 @@
 //! `hallmark baseline`: what good machines' boots measure.
 
+mod import;
 mod predict;
 
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use hallmark_policy::{
-    Baseline, PolicySet,
+    Baseline,
     signed::{FileKind, OperatorKeys, SignedFile},
 };
 use hallmark_spiffe::TrustDomain;
@@ -23,10 +24,11 @@ use crate::{
     exit::Exit,
     kept::Kept,
     lookup,
-    output::{confirm, say, show},
+    output::{confirm, show},
     timestamp,
     view::difference::DifferenceView,
 };
+use import::Import;
 use predict::Predict;
 
 #[derive(Debug, Subcommand)]
@@ -94,32 +96,15 @@ pub(crate) enum BaselineCommand {
         #[arg(long, value_name = "OUT", value_parser = out_path)]
         out: PathBuf,
     },
-    /// Take the baseline out of a signed file or a CoRIM, once its signature was checked; no server is asked
+    /// Check the signature of a baseline and put it in force (--signer), or write it to a file (-o)
+    ///
+    /// The baseline of a machine image is signed by the key of the image: with --signer it is put in force at once. With -o no
+    /// server is asked.
     #[command(after_help = "Examples:
+  hallmark baseline import baseline.signed.json --signer db.crt
   hallmark baseline import release-2.signed.json --operator-key operator.pub -o release-2.json
   hallmark baseline import firmware.corim --operator-key maker.pub --name firmware-7 -o firmware-7.json")]
-    Import {
-        /// The signed file, or a CoRIM (CBOR)
-        file: PathBuf,
-        /// Public keys of those who may sign, PEM
-        #[arg(long, value_name = "FILE", required_unless_present = "unsigned")]
-        operator_key: Vec<PathBuf>,
-        /// The trust domain that a signed file must be for; else it is told which one it names
-        #[arg(long, value_name = "NAME", value_parser = TrustDomain::parse)]
-        trust_domain: Option<TrustDomain>,
-        /// Take a CoRIM that nobody signed
-        #[arg(long, conflicts_with = "operator_key", requires = "name")]
-        unsigned: bool,
-        /// The baseline's name, for a CoRIM
-        #[arg(long)]
-        name: Option<String>,
-        /// The baseline's serial number, for a CoRIM
-        #[arg(long, default_value_t = 1)]
-        serial: u64,
-        /// The baseline file to write; `-o OUT` says the same here
-        #[arg(long, value_name = "OUT", value_parser = out_path)]
-        out: PathBuf,
-    },
+    Import(Import),
 }
 
 pub(crate) async fn run(context: &Context, command: BaselineCommand) -> Result<Exit, CliError> {
@@ -164,31 +149,7 @@ pub(crate) async fn run(context: &Context, command: BaselineCommand) -> Result<E
                 None => save(&out, &String::from_utf8_lossy(&file.payload)),
             }
         }
-        BaselineCommand::Import {
-            file,
-            operator_key,
-            trust_domain,
-            unsigned,
-            name,
-            serial,
-            out,
-        } => {
-            let keys = (!unsigned).then(|| operators(&operator_key)).transpose()?;
-            let bytes = limited(&file, SignedFile::MAX_BYTES)?;
-            if Baseline::is_corim(&bytes) {
-                return import_corim(&file, &bytes, keys.as_ref(), name.as_deref(), serial, &out);
-            }
-            let keys = keys.ok_or_else(|| unfit(&file, &"only a CoRIM is taken unsigned"))?;
-            import(&file, bytes, &keys, trust_domain.as_ref(), &out)
-        }
-    }
-}
-
-fn unfit(path: &Path, error: &dyn std::fmt::Display) -> CliError {
-    CliError::Unfit {
-        what: "signed file",
-        file: path.to_owned(),
-        detail: error.to_string(),
+        BaselineCommand::Import(import) => import.run(context).await,
     }
 }
 
@@ -202,42 +163,6 @@ pub(super) fn operators(keys: &[PathBuf]) -> Result<OperatorKeys, CliError> {
         })?;
     }
     Ok(operators)
-}
-
-fn import_corim(
-    file: &Path,
-    bytes: &[u8],
-    keys: Option<&OperatorKeys>,
-    name: Option<&str>,
-    serial: u64,
-    out: &Path,
-) -> Result<Exit, CliError> {
-    let name = name.ok_or_else(|| unfit(file, &"a CoRIM does not say what its baseline is called: add --name"))?;
-    let (baseline, left_out) = Baseline::from_corim(bytes, name, serial, timestamp::now(), keys)?;
-    for what in left_out {
-        say(&format!("{}: not taken: {what}", file.display()));
-    }
-    save(out, &(baseline.to_json() + "\n"))
-}
-
-fn import(
-    file: &Path,
-    bytes: Vec<u8>,
-    keys: &OperatorKeys,
-    trust_domain: Option<&TrustDomain>,
-    out: &Path,
-) -> Result<Exit, CliError> {
-    let signed = String::from_utf8(bytes).map_err(|error| unfit(file, &error))?;
-    let opened = SignedFile::parse(&signed).and_then(|signed| signed.open(FileKind::Baseline, trust_domain, keys));
-    let opened = opened.map_err(|cause| CliError::Signed {
-        file: file.to_owned(),
-        cause,
-    })?;
-    PolicySet::default().add_file(FileKind::Baseline, &file.display().to_string(), &opened.payload)?;
-    if trust_domain.is_none() {
-        say(&format!("{}: signed for {}", file.display(), opened.trust_domain));
-    }
-    save(out, &String::from_utf8_lossy(&opened.payload))
 }
 
 /// A retired baseline is a later state of itself.

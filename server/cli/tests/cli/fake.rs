@@ -52,6 +52,8 @@ pub(crate) struct State {
     /// After how many looks a policy is applied; or after this time.
     pub(crate) answers_after: u64,
     pub(crate) patience: Duration,
+    /// What was put in force: kind and file.
+    pub(crate) applied: Vec<(String, Vec<u8>)>,
 }
 
 impl Fake {
@@ -74,6 +76,7 @@ impl Fake {
             looks: 0,
             answers_after: 0,
             patience: Duration::from_secs(60),
+            applied: Vec::new(),
         })))
     }
 

@@ -15,6 +15,7 @@ mod declared;
 mod entries;
 mod evidence;
 mod fake;
+mod image_baselines;
 mod inventory;
 mod nodes;
 mod policies;

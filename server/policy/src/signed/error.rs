@@ -50,7 +50,7 @@ pub enum SignedFileError {
         actual: FileKind,
     },
     /// It names a key that may not sign here.
-    #[error("the signed file's key is not one of the configured operators'")]
+    #[error("the signed file's key is not one that may sign here")]
     UnknownKey {
         /// The key that it names.
         key: KeyId,
@@ -81,6 +81,20 @@ pub enum SignedFileError {
     /// The text is no public key for verifying.
     #[error("not a P-256 public key in PEM")]
     PublicKey,
+    /// The file is not the one certificate of a signer of images.
+    #[error("not the certificate of a signer of images: {what}")]
+    SignerCertificate {
+        /// What is wrong.
+        what: String,
+    },
+    /// The certificate of a signer of images is not valid now.
+    #[error("the certificate of the signer of images is not valid now")]
+    SignerNotValid {
+        /// When its validity begins.
+        not_before: String,
+        /// When it ends.
+        not_after: String,
+    },
     /// The cryptographic library cannot sign.
     #[error("the file cannot be signed")]
     CannotSign,
@@ -101,6 +115,8 @@ impl Coded for SignedFileError {
             Self::CannotSign => ReasonCode::new("HM-POLICY-0430"),
             Self::NoTrustDomain { .. } => ReasonCode::new("HM-POLICY-0431"),
             Self::OtherTrustDomain { .. } => ReasonCode::new("HM-POLICY-0432"),
+            Self::SignerCertificate { .. } => ReasonCode::new("HM-POLICY-0433"),
+            Self::SignerNotValid { .. } => ReasonCode::new("HM-POLICY-0434"),
         }
     }
 
@@ -110,8 +126,9 @@ impl Coded for SignedFileError {
             Self::Version { found } => Some(format!("version {found}, this program reads 2")),
             Self::NoTrustDomain { .. } => Some("version 1 of signed files, 2 names a trust domain".to_owned()),
             Self::OtherTrustDomain { expected, actual } => Some(format!("signed for {actual}, this is {expected}")),
-            Self::UnknownKey { key, known } if known.is_empty() => Some(format!("key {key}, none is configured")),
-            Self::UnknownKey { key, known } => Some(format!("key {key}, configured are {}", known.join(", "))),
+            Self::UnknownKey { key, known } if known.is_empty() => Some(format!("key {key}, none may sign")),
+            Self::UnknownKey { key, known } => Some(format!("key {key}, these may sign: {}", known.join(", "))),
+            Self::SignerNotValid { not_before, not_after } => Some(format!("valid from {not_before} to {not_after}")),
             Self::RolledBack { applied, offered, .. } => {
                 Some(format!("in force is serial {applied}, this one is {offered}"))
             }

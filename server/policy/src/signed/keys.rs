@@ -6,11 +6,13 @@ use aws_lc_rs::digest;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P256_SHA256_FIXED, EcdsaKeyPair, KeyPair as _,
-    UnparsedPublicKey,
+    RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey,
 };
 use hallmark_der::{NamedCurve, SectionKind};
 use rustls_pki_types::PrivatePkcs8KeyDer;
 use rustls_pki_types::pem::PemObject as _;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+use x509_parser::public_key::PublicKey as SubjectKey;
 use zeroize::Zeroize as _;
 
 use super::SignedFileError;
@@ -116,9 +118,29 @@ fn spki(point: &[u8]) -> Vec<u8> {
     hallmark_der::ec_spki(NamedCurve::P256, point)
 }
 
+/// A public key, in the form in which signatures are verified with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum PublicKey {
+    /// A point of P-256.
+    P256(Vec<u8>),
+    /// `RSAPublicKey`, DER.
+    Rsa(Vec<u8>),
+}
+
+impl PublicKey {
+    /// Whether it made a signature as files carry it: over SHA-256, of ECDSA in DER, of RSA with PKCS #1 padding.
+    fn has_signed(&self, message: &[u8], signature: &[u8]) -> bool {
+        match self {
+            Self::P256(point) => UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, point).verify(message, signature),
+            Self::Rsa(key) => UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, key).verify(message, signature),
+        }
+        .is_ok()
+    }
+}
+
 /// The keys that may sign policies and baselines.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct OperatorKeys(BTreeMap<KeyId, Vec<u8>>);
+pub struct OperatorKeys(BTreeMap<KeyId, PublicKey>);
 
 impl OperatorKeys {
     /// Whether there is none: then nothing signed can be applied.
@@ -156,26 +178,67 @@ impl OperatorKeys {
             return Err(SignedFileError::PublicKey);
         };
         let id = KeyId::of_spki(spki);
-        self.0.insert(id, point.to_vec());
+        self.0.insert(id, PublicKey::P256(point.to_vec()));
+        Ok(id)
+    }
+
+    /// Adds the key of the certificate of a signer of machine images, PEM or DER: RSA of 2048 to 8192 bits, or P-256. `now` is in
+    /// Unix seconds.
+    ///
+    /// # Errors
+    /// [`SignedFileError::SignerCertificate`] when the file is not one such certificate, [`SignedFileError::SignerNotValid`] when
+    /// `now` is outside of its validity.
+    pub fn add_certificate(&mut self, file: &[u8], now: i64) -> Result<KeyId, SignedFileError> {
+        let unusable = |what: String| SignedFileError::SignerCertificate { what };
+        let certificates = hallmark_der::certificates(file).map_err(|fault| unusable(fault.to_string()))?;
+        let [der] = certificates.as_slice() else {
+            return Err(unusable(format!("{} certificates in it", certificates.len())));
+        };
+        let certificate = X509Certificate::from_der(der).ok().filter(|(rest, _)| rest.is_empty());
+        let (_, certificate) = certificate.ok_or_else(|| unusable("the certificate cannot be read".to_owned()))?;
+        let validity = certificate.validity();
+        if now < validity.not_before.timestamp() || now > validity.not_after.timestamp() {
+            return Err(SignedFileError::SignerNotValid {
+                not_before: validity.not_before.to_string(),
+                not_after: validity.not_after.to_string(),
+            });
+        }
+        let subject_key = certificate.public_key();
+        let key = match subject_key.parsed() {
+            Ok(SubjectKey::RSA(rsa)) if (2048..=8192).contains(&rsa.key_size()) => {
+                PublicKey::Rsa(subject_key.subject_public_key.data.to_vec())
+            }
+            Ok(SubjectKey::RSA(rsa)) => return Err(unusable(format!("an RSA key of {} bits", rsa.key_size()))),
+            _ => {
+                return self
+                    .add_spki(subject_key.raw)
+                    .map_err(|_| unusable("a key of another type".to_owned()));
+            }
+        };
+        let id = KeyId::of_spki(subject_key.raw);
+        self.0.insert(id, key);
         Ok(id)
     }
 
     /// The key that made a signature in fixed form (r, then s), if it is one of these.
     pub(crate) fn who_signed(&self, message: &[u8], signature: &[u8]) -> Option<KeyId> {
-        let signed = |point: &Vec<u8>| {
-            let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point);
-            key.verify(message, signature).is_ok()
+        let signed = |key: &PublicKey| match key {
+            PublicKey::P256(point) => UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point)
+                .verify(message, signature)
+                .is_ok(),
+            PublicKey::Rsa(_) => false,
         };
-        self.0.iter().find(|(_, point)| signed(point)).map(|(id, _)| *id)
+        self.0.iter().find(|(_, key)| signed(key)).map(|(id, _)| *id)
     }
 
     pub(super) fn verify(&self, key: KeyId, message: &[u8], signature: &[u8]) -> Result<(), SignedFileError> {
-        let point = self.0.get(&key).ok_or_else(|| SignedFileError::UnknownKey {
+        let public = self.0.get(&key).ok_or_else(|| SignedFileError::UnknownKey {
             key,
             known: self.ids().map(|id| id.to_string()).collect(),
         })?;
-        UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, point)
-            .verify(message, signature)
-            .map_err(|_| SignedFileError::Signature { key })
+        if public.has_signed(message, signature) {
+            return Ok(());
+        }
+        Err(SignedFileError::Signature { key })
     }
 }

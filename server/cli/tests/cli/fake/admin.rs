@@ -234,8 +234,12 @@ impl Admin for Fake {
 
     async fn apply_policy_file(
         &self,
-        _: Request<ApplyPolicyFileRequest>,
+        request: Request<ApplyPolicyFileRequest>,
     ) -> Result<Response<PolicyFileChange>, Status> {
+        let asked = request.into_inner();
+        if !asked.dry_run {
+            self.state().applied.push((asked.kind, asked.content.to_vec()));
+        }
         let start = Instant::now();
         let is_done = || {
             let state = self.state();
