@@ -19,6 +19,7 @@ const FILES: &[&str] = &[
     "hallmark/provision/v1/provision.proto",
     "hallmark/admin/v1/admin.proto",
     "hallmark/admin/v1/lifecycle.proto",
+    "hallmark/admin/v1/provision.proto",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -10,14 +10,17 @@ pub mod bundle;
 pub mod entry;
 pub mod health;
 pub mod lifecycle;
+pub mod provision;
+pub mod provisioning;
 pub mod svid;
 
 use hallmark_api::{
-    admin::{admin_server::AdminServer, lifecycle_server::LifecycleServer},
+    admin::{admin_server::AdminServer, lifecycle_server::LifecycleServer, provision_server::ProvisionServer},
     agent::agent_server::AgentServer,
     bundle::bundle_server::BundleServer,
     entry::entry_server::EntryServer,
     health::health_server::HealthServer,
+    provision::provisioning_server::ProvisioningServer,
     svid::svid_server::SvidServer,
 };
 use hallmark_policy::signed::SignedFile;
@@ -29,6 +32,9 @@ const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
 /// The largest message to services that have methods for anyone: a claim or a proof fits several times over, and
 /// nobody makes the server hold much more than it will read.
 const MAX_ANYONES_MESSAGE_BYTES: usize = 256 * 1024;
+
+/// The largest message about an installation: a few names and texts.
+const MAX_PROVISION_MESSAGE_BYTES: usize = 64 * 1024;
 
 /// The largest message of the admin service: a list of digests. Only who may administer the server can send one.
 const MAX_ADMIN_MESSAGE_BYTES: usize = SignedFile::MAX_BYTES + 64 * 1024;
@@ -48,6 +54,10 @@ pub struct Services {
     pub admin: admin::AdminService,
     /// `hallmark.admin.v1.Lifecycle`.
     pub lifecycle: lifecycle::LifecycleService,
+    /// `hallmark.admin.v1.Provision`.
+    pub provision: provision::ProvisionService,
+    /// `hallmark.provision.v1.Provisioning`.
+    pub provisioning: provisioning::ProvisioningService,
     /// `grpc.health.v1.Health`.
     pub health: health::HealthService,
 }
@@ -65,8 +75,10 @@ impl Services {
         let health = HealthServer::new(self.health.clone());
         let admin = AdminServer::new(self.admin.clone());
         let lifecycle = LifecycleServer::new(self.lifecycle.clone());
+        let provision = ProvisionServer::new(self.provision.clone());
         self.routes(MAX_MESSAGE_BYTES)
             .add_service(lifecycle.max_decoding_message_size(MAX_MESSAGE_BYTES))
+            .add_service(provision.max_decoding_message_size(MAX_PROVISION_MESSAGE_BYTES))
             .add_service(health.max_decoding_message_size(MAX_MESSAGE_BYTES))
             .add_service(admin.max_decoding_message_size(MAX_ADMIN_MESSAGE_BYTES))
     }
@@ -76,9 +88,11 @@ impl Services {
         let bundles = BundleServer::new(self.bundles.clone());
         let entries = EntryServer::new(self.entries.clone());
         let svids = SvidServer::new(self.svids.clone());
+        let provisioning = ProvisioningServer::new(self.provisioning.clone());
         Routes::new(agents.max_decoding_message_size(anyones))
             .add_service(bundles.max_decoding_message_size(anyones))
             .add_service(entries.max_decoding_message_size(MAX_MESSAGE_BYTES))
             .add_service(svids.max_decoding_message_size(MAX_MESSAGE_BYTES))
+            .add_service(provisioning.max_decoding_message_size(MAX_PROVISION_MESSAGE_BYTES))
     }
 }

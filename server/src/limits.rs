@@ -29,6 +29,8 @@ const MAX_STREAMS: usize = 2048;
 const MAX_CALLS: usize = 2048;
 /// Status reports per second.
 const STATUS_REPORTS: u32 = 10;
+/// Questions and reports of machines that are installed, per second: a rack's machines share an address.
+const PROVISIONING: u32 = 20;
 
 /// Every limit of the server.
 #[derive(Debug)]
@@ -37,6 +39,8 @@ pub struct Limits {
     pub attest: RateLimit,
     /// Status reports.
     pub post_status: RateLimit,
+    /// What machines that are installed ask and report.
+    pub provisioning: RateLimit,
     /// SVIDs asked for; each item of a batch counts.
     pub signing: RateLimit,
     /// Connections over TCP, those in their handshake included.
@@ -58,6 +62,7 @@ impl Limits {
         let limits = Self {
             attest: RateLimit::new(0),
             post_status: RateLimit::new(STATUS_REPORTS),
+            provisioning: RateLimit::new(PROVISIONING),
             signing: RateLimit::new(0),
             connections: Arc::default(),
             streams: Arc::default(),

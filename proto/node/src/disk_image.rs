@@ -99,6 +99,13 @@ impl DiskImageManifest {
         })
     }
 
+    /// Whether a text may be the name or the version of an image.
+    #[must_use]
+    pub fn is_name(text: &str) -> bool {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "._+~:-".contains(c);
+        (1..=Self::MAX_NAME).contains(&text.len()) && text.chars().all(is_plain)
+    }
+
     /// The image's name.
     #[must_use]
     pub fn image(&self) -> &str {
@@ -166,9 +173,7 @@ impl<'a> Lines<'a> {
 
     fn name(&mut self, key: &str) -> Result<String, DiskImageError> {
         let value = self.value(key)?;
-        let is_plain = |c: char| c.is_ascii_alphanumeric() || "._+~:-".contains(c);
-        let fits = (1..=DiskImageManifest::MAX_NAME).contains(&value.len());
-        if !fits || !value.chars().all(is_plain) {
+        if !DiskImageManifest::is_name(value) {
             let most = DiskImageManifest::MAX_NAME;
             return Err(self.fault(format!(
                 "{key} is not 1 to {most} characters of A-Z a-z 0-9 . _ + ~ : -"

@@ -53,7 +53,11 @@ pub fn access(path: &str) -> Option<Access> {
         "spire.api.server.entry.v1.Entry" => entry(method),
         "spire.api.server.svid.v1.SVID" => svid(method),
         "spire.api.server.bundle.v1.Bundle" => bundle(method),
-        "grpc.health.v1.Health" | "hallmark.admin.v1.Admin" | "hallmark.admin.v1.Lifecycle" => Some(LOCAL),
+        "hallmark.provision.v1.Provisioning" => provisioning(method),
+        "grpc.health.v1.Health"
+        | "hallmark.admin.v1.Admin"
+        | "hallmark.admin.v1.Lifecycle"
+        | "hallmark.admin.v1.Provision" => Some(LOCAL),
         _ => None,
     }
 }
@@ -84,6 +88,10 @@ fn entry(method: &str) -> Option<Access> {
         }
         _ => return None,
     })
+}
+
+fn provisioning(method: &str) -> Option<Access> {
+    matches!(method, "GetAssignment" | "ReportStep").then_some(AGENT)
 }
 
 fn svid(method: &str) -> Option<Access> {

@@ -15,6 +15,8 @@ use crate::{
         entry::{EntryChanges, EntryService},
         health::HealthService,
         lifecycle::LifecycleService,
+        provision::ProvisionService,
+        provisioning::ProvisioningService,
         svid::SvidService,
     },
     appraise::Appraiser,
@@ -198,6 +200,8 @@ fn services(lifetimes: Lifetimes, address: String, on: &Foundations, rooms: &Roo
         ),
         admin: AdminService::new(status, journal.clone(), appraiser.clone(), rooms.changes.clone()),
         lifecycle: LifecycleService::new(journal.clone(), nodes.clone(), appraiser.clone(), on.compute.clone()),
+        provision: ProvisionService::new(journal.clone()),
+        provisioning: ProvisioningService::new(journal.clone(), limits.clone()),
         health: HealthService::new(health.clone()),
     }
 }

@@ -18,6 +18,7 @@ pub mod journal;
 mod lifecycle;
 mod links;
 mod node;
+mod provision_error;
 mod query;
 mod registry;
 mod rows;
@@ -36,20 +37,22 @@ pub use import_plan::Plan;
 pub use intents::{Intents, Recorded};
 pub use inventory_snapshot::InventorySnapshot;
 pub use journal::{
-    AttestedFacts, Change, Committed, EntryAct, Event, EventPart, EventRange, Expect, Key, LoggedEvent, Manifest,
-    Outcome, PcrFact, ReadableRecord, ReasonFact, RecentIds, Record, RecordFilter, RecordKind, RecordQuery,
-    RefusingRule, StoredRecord, Tail, Total, Transaction, What,
+    AttestedFacts, Change, Committed, EntryAct, Event, EventPart, EventRange, Expect, InstallAct, InstallStep, Key,
+    LoggedEvent, Manifest, Outcome, PcrFact, ReadableRecord, ReasonFact, RecentIds, Record, RecordFilter, RecordKind,
+    RecordQuery, RefusingRule, StoredRecord, Tail, Total, Transaction, What,
 };
 pub use lifecycle::{
     Action, Approval, Approvals, ApproverRefusal, Approvers, LifecycleError, NodeState, RefusedStep, gives_back, step,
 };
 pub use links::{LinkError, Links};
 pub use node::authorise_node;
+pub use provision_error::ProvisionError;
 pub use query::{Filter, Match, Page, PageToken};
 pub use registry::{Registry, Role, RoleWay};
 pub use rows::{
-    Appraised, Authority, AuthorityState, EkCertificate, FirstRequest, HeldEvidence, LINES, LeftOutEntry, LogPart,
-    NewEvidence, Node, NodeEvidence, NodeFacts, NodeSvid, PolicyFile, RoleSvid, TpmName, WholeLog,
+    Appraised, Authority, AuthorityState, EkCertificate, FirstRequest, HeldEvidence, ImageAssignment, ImageOrder,
+    InstallStage, LINES, LeftOutEntry, LogPart, NewEvidence, Node, NodeEvidence, NodeFacts, NodeSvid, PolicyFile,
+    RoleSvid, TpmName, WholeLog,
 };
 pub use state::{Configured, Gap, NodeCounts, RulesInForce, Snapshot, State};
 pub use view::{Decision, Done, View};

@@ -74,6 +74,19 @@ impl Links {
         names.chain([EkId::Spki(*ek)])
     }
 
+    /// Every key that is known of a key's machine, itself included.
+    #[must_use]
+    pub fn keys_of_machine(&self, key: &EkId) -> BTreeSet<EkId> {
+        let (mut found, mut to_look_up) = (BTreeSet::new(), vec![*key]);
+        while let Some(key) = to_look_up.pop() {
+            if found.insert(key) {
+                to_look_up.extend(self.ek_of_key(&key).iter().flat_map(|ek| self.keys_of(ek)));
+                to_look_up.extend(self.machine(&key).into_iter().flatten());
+            }
+        }
+        found
+    }
+
     /// The EK of a key, as far as it is known.
     #[must_use]
     pub fn ek_of_key(&self, key: &EkId) -> Option<EkHash> {

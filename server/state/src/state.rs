@@ -20,8 +20,8 @@ use hallmark_spiffe::{SpiffeId, TrustDomain};
 use hallmark_verify::Trust;
 
 use crate::{
-    Action, AttestationState, Authority, AuthorityState, FirstRequest, InventorySnapshot, Links, Node, NodeState,
-    PolicyFile, Registry, Undecodable, node::node_id,
+    Action, AttestationState, Authority, AuthorityState, FirstRequest, ImageAssignment, InventorySnapshot, Links, Node,
+    NodeState, PolicyFile, Registry, Undecodable, node::node_id,
 };
 
 /// The rules in force.
@@ -70,6 +70,7 @@ pub struct State {
     authorities: Vec<Arc<Authority>>,
     bundle_sequence: u64,
     requests: BTreeMap<(SpiffeId, Action), Vec<FirstRequest>>,
+    image_assignments: BTreeMap<EkId, Arc<ImageAssignment>>,
 }
 
 impl State {
@@ -285,6 +286,26 @@ impl State {
     #[must_use]
     pub fn requests(&self, node: &SpiffeId, action: Action) -> &[FirstRequest] {
         self.requests.get(&(node.clone(), action)).map_or(&[], Vec::as_slice)
+    }
+
+    /// Every image that is assigned to a machine, by the endorsement key that the operator named.
+    #[must_use]
+    pub const fn image_assignments(&self) -> &BTreeMap<EkId, Arc<ImageAssignment>> {
+        &self.image_assignments
+    }
+
+    /// The image that is assigned to the machine of this key, by whichever of its keys. Of several, which there are where keys
+    /// were found to be one machine's later, the last counts.
+    #[must_use]
+    pub fn image_assignment_of(&self, key: &EkId) -> Option<&Arc<ImageAssignment>> {
+        self.image_assignments_of(key).max_by_key(|it| it.attempt)
+    }
+
+    /// All of them. Where nothing is assigned to anybody, it costs nothing.
+    pub(crate) fn image_assignments_of(&self, key: &EkId) -> impl Iterator<Item = &Arc<ImageAssignment>> {
+        let keys = (!self.image_assignments.is_empty()).then(|| self.links.keys_of_machine(key));
+        let keys = keys.into_iter().flatten();
+        keys.filter_map(|key| self.image_assignments.get(&key))
     }
 
     /// The actions of which requests wait, of a node.

@@ -72,6 +72,14 @@ const DAMAGE: &[(&str, &str)] = &[
         "of the table admin_requests",
     ),
     (
+        "UPDATE image_assignments SET stage = 'nowhere'",
+        "of the table image_assignments",
+    ),
+    (
+        "UPDATE image_assignments SET manifest_sha256 = x'00'",
+        "of the table image_assignments",
+    ),
+    (
         "UPDATE meta SET value = 'x' WHERE key = 'rules'",
         "row rules of the table meta",
     ),

@@ -95,6 +95,14 @@ const CHANGES: &[(&str, &str)] = &[
     ),
     ("DELETE FROM admin_requests", "of the table admin_requests"),
     (
+        "UPDATE image_assignments SET manifest_sha256 = zeroblob(32)",
+        "of the table image_assignments",
+    ),
+    (
+        "UPDATE image_assignments SET stage = 'done'",
+        "of the table image_assignments",
+    ),
+    (
         "UPDATE role_svids SET issued_at = issued_at + 1",
         "of the table role_svids",
     ),

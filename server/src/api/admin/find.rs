@@ -33,9 +33,10 @@ pub(super) fn ids(journal: &Journal, request: &FindIdsRequest) -> Result<FindIds
         "entry" => entries(journal, prefix),
         "inventory" => lines(journal, &prefix.to_ascii_lowercase()),
         "node" => nodes(journal, prefix),
+        "machine" => machines(journal, &prefix.to_ascii_lowercase()),
         other => {
             return Err(Status::invalid_argument(format!(
-                "unknown kind {other:?}: node, entry, inventory"
+                "unknown kind {other:?}: node, entry, inventory, machine"
             )));
         }
     };
@@ -80,6 +81,17 @@ fn nodes(journal: &Journal, prefix: &str) -> Vec<String> {
             found.insert(id.to_string());
         }
     }
+    found.into_iter().take(MOST).collect()
+}
+
+/// EKs of all machines: of nodes, of the inventory's lines, and of those to which an image is assigned.
+fn machines(journal: &Journal, prefix: &str) -> Vec<String> {
+    let state = journal.state();
+    let of_nodes = state.nodes().filter_map(|node| node.ek_sha256).map(EkId::Spki);
+    let of_lines = state.inventory().lines().values().flat_map(|line| line.eks());
+    let of_images = state.image_assignments().keys().copied();
+    let keys = of_nodes.chain(of_lines).chain(of_images).map(|ek| ek.to_string());
+    let found: BTreeSet<String> = keys.filter(|ek| ek.starts_with(prefix)).collect();
     found.into_iter().take(MOST).collect()
 }
 

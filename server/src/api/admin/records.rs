@@ -47,9 +47,10 @@ pub(super) async fn list(journal: &Journal, request: ListRecordsRequest) -> Resu
         "verdict" => RecordFilter::Verdicts,
         "svid" => RecordFilter::Svids,
         "admin" => RecordFilter::Admin,
+        "provision" => RecordFilter::Provision,
         kind => {
             return Err(Status::invalid_argument(format!(
-                "unknown kind of record {kind:?}: verdict, svid, admin"
+                "unknown kind of record {kind:?}: verdict, svid, admin, provision"
             )));
         }
     };

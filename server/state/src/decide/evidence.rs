@@ -7,7 +7,7 @@ use hallmark_node::EkId;
 use hallmark_spiffe::{Selector, SpiffeId};
 use hallmark_tpm_wire::Name;
 
-use super::{Admission, ApprovalRules, admit};
+use super::{Admission, ApprovalRules, admit, provision::installed};
 use crate::{
     Action, Appraised, Approvals, AttestationState, Change, Decision, EkCertificate, Event, InventorySnapshot,
     LinkError, NewEvidence, Node, NodeState, NodeSvid, TpmName, View, step,
@@ -187,8 +187,10 @@ pub fn accept(
         facts: accepted.proven.facts.to_owned(),
         attested_at: now,
     };
+    let (installed, done) = installed(&view, ek, accepted.proven.selectors, now).unzip();
+    events.extend(done);
     let changes = [Change::PutNode(Arc::new(node))].into_iter().chain(evidence.changes());
-    let changes = changes.collect();
+    let changes = changes.chain(installed).collect();
     Ok(view.decide(changes, events))
 }
 

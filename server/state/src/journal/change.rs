@@ -9,8 +9,8 @@ use hallmark_verify::Trust;
 
 use super::{Key, Manifest, sha256};
 use crate::{
-    Action, AttestationState, Authority, EkCertificate, Entry, FirstRequest, NewEvidence, Node, NodeFacts, PolicyFile,
-    TpmName,
+    Action, AttestationState, Authority, EkCertificate, Entry, FirstRequest, ImageAssignment, NewEvidence, Node,
+    NodeFacts, PolicyFile, TpmName,
 };
 
 /// One change of the state. The changes of one transaction are durable together or not at all.
@@ -126,6 +126,10 @@ pub enum Change {
         /// Its `notAfter`, in Unix seconds.
         expires_at: i64,
     },
+    /// Assigns an image to a machine, or notes how far it is.
+    PutImageAssignment(Arc<ImageAssignment>),
+    /// Takes back the image that is assigned to this endorsement key's machine.
+    DeleteImageAssignment(EkId),
 }
 
 impl Change {
@@ -213,6 +217,8 @@ impl Change {
                 touch(Key::Authorities);
             }
             Self::PutRequests { node, .. } => touch(Key::Requests(node.clone())),
+            Self::PutImageAssignment(it) => touch(Key::ImageAssignment(it.ek)),
+            Self::DeleteImageAssignment(ek) => touch(Key::ImageAssignment(*ek)),
             // Nothing is decided by what stands there of another serial number or EK.
             Self::PutEkCertificate { .. } | Self::PutRoleSvid { .. } => {}
         }

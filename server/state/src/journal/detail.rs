@@ -150,6 +150,10 @@ fn value(what: &What, actor: &str) -> Value {
             "act": "store-rollback-accepted", "by": actor, "reason": reason,
             "code": code, "found": found, "incarnation": format!("{incarnation:032x}"),
         }),
+        What::InstallStep(step) => json!({
+            "act": step.act.as_str(), "by": actor, "reason": step.reason, "attempt": step.attempt, "image": step.image,
+            "version": step.version, "manifest_sha256": hex::encode(step.manifest_sha256), "baseline": step.baseline,
+        }),
         What::Accepted { .. } | What::SvidIntent { .. } | What::SvidOutcome { .. } | What::Older { .. } => Value::Null,
     }
 }

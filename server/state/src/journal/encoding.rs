@@ -3,6 +3,7 @@
 //!
 //! docs/reference/journal.md lists the fields.
 
+mod assignment;
 mod changes;
 mod events;
 mod rows;

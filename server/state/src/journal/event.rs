@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc};
 use hallmark_reason::ReasonCode;
 use hallmark_spiffe::SpiffeId;
 
-use super::{AttestedFacts, EventPart, Outcome, RecordKind, RefusingRule};
+use super::{AttestedFacts, EventPart, InstallStep, Outcome, RecordKind, RefusingRule};
 use crate::{Entry, NodeState};
 
 /// What happened, about whom, how it came out, and why. Its canonical bytes are made by
@@ -155,6 +155,8 @@ pub enum What {
         /// Why, in the operator's words.
         reason: String,
     },
+    /// A step of a machine's installation over the network.
+    InstallStep(InstallStep),
     /// A record from before the journal.
     Older {
         /// What it is about.
@@ -253,6 +255,7 @@ impl Event {
             What::Accepted { .. } | What::Refused { .. } | What::Reappraised { .. } => RecordKind::Verdict,
             What::SvidIntent { .. } => RecordKind::SvidIntent,
             What::SvidOutcome { .. } => RecordKind::SvidOutcome,
+            What::InstallStep(_) => RecordKind::Provision,
             What::Older { kind, .. } => *kind,
             _ => RecordKind::Admin,
         }

@@ -37,4 +37,6 @@ pub enum Key {
     PolicyFiles,
     /// The trust domain's authorities, and its bundle.
     Authorities,
+    /// The image that is assigned under this EK, present or absent.
+    ImageAssignment(EkId),
 }

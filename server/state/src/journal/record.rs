@@ -12,10 +12,18 @@ pub enum RecordKind {
     SvidOutcome,
     /// An operator changed something.
     Admin,
+    /// A step of a machine's installation over the network.
+    Provision,
 }
 
 impl RecordKind {
-    const ALL: [Self; 4] = [Self::Verdict, Self::SvidIntent, Self::SvidOutcome, Self::Admin];
+    const ALL: [Self; 5] = [
+        Self::Verdict,
+        Self::SvidIntent,
+        Self::SvidOutcome,
+        Self::Admin,
+        Self::Provision,
+    ];
 
     /// The kind's name in the API.
     #[must_use]
@@ -25,6 +33,7 @@ impl RecordKind {
             Self::SvidIntent => "svid-intent",
             Self::SvidOutcome => "svid-outcome",
             Self::Admin => "admin",
+            Self::Provision => "provision",
         }
     }
 
@@ -36,6 +45,7 @@ impl RecordKind {
             Self::SvidIntent => 2,
             Self::SvidOutcome => 3,
             Self::Admin => 4,
+            Self::Provision => 5,
         }
     }
 
@@ -153,6 +163,8 @@ pub enum RecordFilter {
     Svids,
     /// Operators' acts.
     Admin,
+    /// Steps of installations.
+    Provision,
 }
 
 /// Which records to read.

@@ -110,6 +110,8 @@ impl State {
                     self.requests.insert(place, requests.clone());
                 }
             }
+            Change::PutImageAssignment(it) => drop(self.image_assignments.insert(it.ek, Arc::clone(it))),
+            Change::DeleteImageAssignment(ek) => drop(self.image_assignments.remove(ek)),
             // Bodies and look-ups that stay in the store.
             Change::PutFacts { .. } | Change::PutEkCertificate { .. } | Change::PutRoleSvid { .. } => {}
         }

@@ -12,8 +12,8 @@ use hallmark_verify::Trust;
 
 use super::{RulesInForce, State};
 use crate::{
-    Action, Appraised, AttestationState, Authority, Entry, FirstRequest, HeldEvidence, InventorySnapshot, LeftOutEntry,
-    Links, Node, PolicyFile, Registry, Total, TpmName,
+    Action, Appraised, AttestationState, Authority, Entry, FirstRequest, HeldEvidence, ImageAssignment,
+    InventorySnapshot, LeftOutEntry, Links, Node, PolicyFile, Registry, Total, TpmName,
 };
 use hallmark_spiffe::SpiffeId;
 
@@ -42,6 +42,8 @@ pub struct Snapshot {
     pub policy_files: Vec<PolicyFile>,
     /// What administrators asked for and a second one has to ask for as well.
     pub requests: Vec<(SpiffeId, Action, Vec<FirstRequest>)>,
+    /// Every image that is assigned to a machine.
+    pub image_assignments: Vec<ImageAssignment>,
     /// The bundle's sequence number; 0 before the first authority.
     pub bundle_sequence: u64,
     /// The number of the record that put the rules in force; 0 before the first.
@@ -104,6 +106,7 @@ impl State {
             authorities: snapshot.authorities.into_iter().map(Arc::new).collect(),
             bundle_sequence: snapshot.bundle_sequence,
             requests: std::collections::BTreeMap::new(),
+            image_assignments: std::collections::BTreeMap::new(),
         };
         for node in snapshot.nodes {
             state.put_node(Arc::new(node));
@@ -125,6 +128,9 @@ impl State {
         }
         for (node, action, requests) in snapshot.requests {
             state.requests.insert((node, action), requests);
+        }
+        for it in snapshot.image_assignments {
+            state.image_assignments.insert(it.ek, Arc::new(it));
         }
         state
     }
@@ -165,6 +171,7 @@ impl State {
             ("authorities", self.authorities == other.authorities),
             ("bundle", self.bundle_sequence == other.bundle_sequence),
             ("requests", self.requests == other.requests),
+            ("image assignments", self.image_assignments == other.image_assignments),
         ];
         let differing = parts.into_iter().filter(|(_, is_same)| !is_same);
         differing.map(|(name, _)| name).collect()

@@ -52,6 +52,7 @@ pub(crate) fn changes_of_others() -> Vec<(&'static str, Change)> {
     let mut all = changes_of_nodes();
     all.extend(changes_of_entries());
     all.extend(changes_of_rules_and_inventory());
+    all.extend(crate::provision::changes_of_images());
     all
 }
 

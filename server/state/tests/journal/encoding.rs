@@ -4,8 +4,8 @@ use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 
 use hallmark_spiffe::{Selector, TrustDomain};
 use hallmark_state::{
-    AttestedFacts, Change, Entry, EntryAct, Event, EventPart, LoggedEvent, NodeState, Outcome, PcrFact, PolicyFile,
-    ReasonFact, RecordKind, RefusingRule, Transaction, What,
+    AttestedFacts, Change, Entry, EntryAct, Event, EventPart, InstallAct, InstallStep, LoggedEvent, NodeState, Outcome,
+    PcrFact, PolicyFile, ReasonFact, RecordKind, RefusingRule, Transaction, What,
     journal::{
         encoding::{self, EncodingError, decode_events, encode, event_bytes},
         sha256,
@@ -223,6 +223,7 @@ fn acts() -> BoxedStrategy<What> {
         RecordKind::SvidIntent,
         RecordKind::SvidOutcome,
         RecordKind::Admin,
+        RecordKind::Provision,
     ]);
     let rollback = (texts(), texts(), any::<u128>(), texts()).prop_map(|(code, found, incarnation, reason)| {
         What::RollbackAccepted {
@@ -233,7 +234,23 @@ fn acts() -> BoxedStrategy<What> {
         }
     });
     let older = (kinds, any::<i64>(), texts()).prop_map(|(kind, at, detail)| What::Older { kind, at, detail });
-    prop_oneof![step, entry, imported, removed, file, authority, rollback, older].boxed()
+    let act = select(&InstallAct::ALL[..]);
+    let install =
+        (act, any::<u64>(), vec(texts(), 4), any::<[u8; 32]>()).prop_map(|(act, attempt, texts, manifest_sha256)| {
+            What::InstallStep(InstallStep {
+                act,
+                attempt,
+                image: texts[0].clone(),
+                version: texts[1].clone(),
+                manifest_sha256,
+                baseline: texts[2].clone(),
+                reason: texts[3].clone(),
+            })
+        });
+    prop_oneof![
+        step, entry, imported, removed, file, authority, rollback, install, older
+    ]
+    .boxed()
 }
 
 fn events() -> impl Strategy<Value = Event> {

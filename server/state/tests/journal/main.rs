@@ -13,6 +13,7 @@ mod conflicts;
 mod encoding;
 mod ids;
 mod node_load;
+mod provision;
 mod samples;
 mod tail;
 mod verdicts;

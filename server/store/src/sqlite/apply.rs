@@ -7,8 +7,8 @@ use hallmark_state::{Authority, Change, EntryId, PolicyFile, Transaction, journa
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
 
 use super::{
-    ek_certificate_row, entry_row, evidence_row, inventory_row, journal_row, json, link_row, node_row, role_svid_row,
-    unread,
+    assignment_row, ek_certificate_row, entry_row, evidence_row, inventory_row, journal_row, json, link_row, node_row,
+    role_svid_row, unread,
 };
 use crate::StoreError;
 
@@ -117,6 +117,10 @@ fn apply(path: &Path, connection: &Connection, change: &Change, revision: u64) -
             expires_at,
         } => role_svid_row::put(connection, *serial, agent, *issued_at, *expires_at)
             .map_err(|e| taken(e, || format!("the SVID with serial number {serial:032x}")).unwrap_or_else(at)),
+        Change::PutImageAssignment(it) => assignment_row::put(connection, it).map_err(at),
+        Change::DeleteImageAssignment(ek) => found(assignment_row::delete(connection, ek).map_err(at)?, || {
+            format!("image assignment of {ek}")
+        }),
         // Of the configuration the journal's row has what it is made of, and the tables nothing.
         Change::PutTrust { .. } => Ok(()),
         other => Err(StoreError::Unknown {

@@ -7,7 +7,7 @@ use std::{
 
 use hallmark_node::EkId;
 use hallmark_state::{
-    Appraised, AttestationState, Authority, Change, Entry, FirstRequest, Node, PolicyFile, Record,
+    Appraised, AttestationState, Authority, Change, Entry, FirstRequest, ImageAssignment, Node, PolicyFile, Record,
     journal::{encoding, sha256},
 };
 
@@ -50,8 +50,8 @@ pub(super) struct Said {
 /// What is in a row, as a digest: the same for what the journal and what the table has.
 pub(super) mod content {
     use super::{
-        Appraised, Arc, AttestationState, Authority, BTreeSet, Change, EkId, Entry, FirstRequest, Node, PolicyFile,
-        encoding, sha256,
+        Appraised, Arc, AttestationState, Authority, BTreeSet, Change, EkId, Entry, FirstRequest, ImageAssignment,
+        Node, PolicyFile, encoding, sha256,
     };
 
     fn of(change: &Change) -> [u8; 32] {
@@ -115,6 +115,10 @@ pub(super) mod content {
             action,
             requests: requests.to_vec(),
         })
+    }
+
+    pub(in super::super) fn image_assignment(it: Arc<ImageAssignment>) -> [u8; 32] {
+        of(&Change::PutImageAssignment(it))
     }
 
     pub(in super::super) fn role_svid(
@@ -256,6 +260,11 @@ impl Fold {
                 let said = content::role_svid(*serial, agent, *issued_at, *expires_at);
                 self.put(revision, Place::new("role_svids", key), said);
             }
+            Change::PutImageAssignment(it) => {
+                let said = content::image_assignment(Arc::clone(it));
+                self.put(revision, Place::new("image_assignments", it.ek), said);
+            }
+            Change::DeleteImageAssignment(ek) => self.remove(revision, Place::new("image_assignments", ek)),
             // Of the configuration the journal's row has what it is made of, and the tables nothing.
             Change::PutTrust { .. } => {}
             other => {

@@ -426,7 +426,10 @@ pub(super) const fn time(event: &Event, at: i64) -> i64 {
 }
 
 pub(super) fn is_indexed(event: &Event) -> bool {
-    matches!(event.kind(), RecordKind::Verdict | RecordKind::Admin)
+    matches!(
+        event.kind(),
+        RecordKind::Verdict | RecordKind::Admin | RecordKind::Provision
+    )
 }
 
 fn totals_json(totals: &BTreeMap<(i64, i64), u64>) -> String {

@@ -6,7 +6,9 @@ use hallmark_spiffe::{SpiffeId, TrustDomain};
 use hallmark_state::{Action, Authority, AuthorityState, Entry, FirstRequest, LeftOutEntry, PolicyFile, Snapshot};
 use rusqlite::{Connection, Row};
 
-use super::{apply, entry_row, evidence_row, inventory_row, journal_row, json, link_row, node_row, unread};
+use super::{
+    apply, assignment_row, entry_row, evidence_row, inventory_row, journal_row, json, link_row, node_row, unread,
+};
 use crate::StoreError;
 
 /// A row that is read in two steps: its columns, then their meaning.
@@ -34,6 +36,7 @@ pub(super) fn load(path: &Path, trust_domain: &TrustDomain, connection: &Connect
         policy_files: all(path, &snapshot, POLICY_FILES, policy_file)?,
         bundle_sequence: apply::bundle_sequence(path, &snapshot)?,
         requests: all(path, &snapshot, REQUESTS, request)?,
+        image_assignments: all(path, &snapshot, IMAGE_ASSIGNMENTS, assignment_row::read)?,
         rules_revision,
         rules_digest,
         totals: Vec::new(),
@@ -60,6 +63,7 @@ pub(super) const POLICY_FILES: Rows = (
     "kind, name, serial, payload, signed, applied_at, in_force",
     "kind, name",
 );
+pub(super) const IMAGE_ASSIGNMENTS: Rows = ("image_assignments", 1, assignment_row::COLUMNS, "ek");
 pub(super) const REQUESTS: Rows = ("admin_requests", 2, "node, action, requests", "node, action");
 
 /// Reads every row of a table.

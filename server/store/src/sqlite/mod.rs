@@ -1,6 +1,7 @@
 //! The SQLite adapter: one file, one writer thread, a few readers.
 
 mod apply;
+mod assignment_row;
 mod backup;
 mod ek_certificate_row;
 mod entry_row;

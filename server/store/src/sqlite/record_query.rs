@@ -67,10 +67,11 @@ fn sql(query: &RecordQuery) -> String {
              (SELECT revision FROM event_subjects WHERE subject = ?3) AND revision BETWEEN ?1 AND ?2 ORDER BY revision {order}"
         );
     }
-    // Spelt so that a query for verdicts or acts can use the partial index.
+    // Spelt so that a query for verdicts, acts or installations can use its partial index.
     let kinds = match query.filter {
         RecordFilter::Verdicts => " AND kinds & 18 <> 0 AND kinds & 2 <> 0",
         RecordFilter::Admin => " AND kinds & 18 <> 0 AND kinds & 16 <> 0",
+        RecordFilter::Provision => " AND kinds & 32 <> 0",
         RecordFilter::Svids => " AND kinds & 12 <> 0",
         _ => "",
     };
@@ -135,7 +136,10 @@ fn ranges(connection: &Connection, query: &RecordQuery) -> rusqlite::Result<Vec<
 
 /// Whether events of these kinds are found by their subject.
 const fn has_index(filter: RecordFilter) -> bool {
-    matches!(filter, RecordFilter::Verdicts | RecordFilter::Admin)
+    matches!(
+        filter,
+        RecordFilter::Verdicts | RecordFilter::Admin | RecordFilter::Provision
+    )
 }
 
 fn is_wanted(query: &RecordQuery, event: &StoredRecord) -> bool {
@@ -143,6 +147,7 @@ fn is_wanted(query: &RecordQuery, event: &StoredRecord) -> bool {
     let kind = match query.filter {
         RecordFilter::Verdicts => record.kind == RecordKind::Verdict,
         RecordFilter::Admin => record.kind == RecordKind::Admin,
+        RecordFilter::Provision => record.kind == RecordKind::Provision,
         RecordFilter::Svids => matches!(record.kind, RecordKind::SvidIntent | RecordKind::SvidOutcome),
         _ => true,
     };

@@ -7,7 +7,7 @@ use hallmark_state::{AttestationState, journal::sha256};
 use rusqlite::{Connection, OptionalExtension as _, Row};
 
 use super::{
-    ek_certificate_row, entry_row, evidence_row,
+    assignment_row, ek_certificate_row, entry_row, evidence_row,
     fold::{Fold, Place, Said, content},
     inventory_row, json, link_row, load, node_row, unread,
     verify::VerifiedJournal,
@@ -159,6 +159,9 @@ impl Comparing<'_> {
                 format!("{} {}", file.kind, file.name),
                 content::policy_file(Arc::new(file)),
             )
+        })?;
+        self.rows(load::IMAGE_ASSIGNMENTS, assignment_row::read, |it| {
+            (it.ek.to_string(), content::image_assignment(Arc::new(it)))
         })?;
         self.rows(load::REQUESTS, load::request, |(node, action, requests)| {
             let key = format!("{node} {}", action.as_str());

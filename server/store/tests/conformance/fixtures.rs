@@ -10,10 +10,12 @@ use std::{
     time::Duration,
 };
 
+use hallmark_node::EkId;
 use hallmark_spiffe::{Selector, SpiffeId, TrustDomain};
 use hallmark_state::{
-    Appraised, Approvals, AttestedFacts, Change, Configured, Entry, EntryId, Event, EventRange, Expect, Node,
-    NodeState, NodeSvid, Outcome, Record, RecordQuery, State, StoredRecord, Transaction, What,
+    Appraised, Approvals, AttestedFacts, Change, Configured, Entry, EntryId, Event, EventRange, Expect,
+    ImageAssignment, ImageOrder, InstallStage, Node, NodeState, NodeSvid, Outcome, Record, RecordQuery, State,
+    StoredRecord, Transaction, What,
 };
 use hallmark_store::{Follower, Store};
 
@@ -238,5 +240,27 @@ impl Learned {
 impl Follower for Learned {
     fn follow(&self, records: &[Record]) {
         self.0.lock().unwrap().extend_from_slice(records);
+    }
+}
+
+/// An image that is assigned under this key.
+pub(crate) fn image_assignment(ek: EkId, attempt: u64) -> ImageAssignment {
+    ImageAssignment {
+        ek,
+        attempt,
+        order: ImageOrder {
+            image: "hallmark-edge".into(),
+            version: format!("2026.{attempt}"),
+            chunks: 300,
+            manifest_url: "http://images.example/edge/manifest".into(),
+            manifest_sha256: [7; 32],
+            disk: String::new(),
+            overwrite: attempt.is_multiple_of(2),
+            baseline: "edge".into(),
+        },
+        stage: InstallStage::Assigned,
+        returns: 0,
+        assigned_at: AT,
+        since: AT,
     }
 }

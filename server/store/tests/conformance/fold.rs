@@ -7,8 +7,8 @@ use hallmark_node::{EkId, InventoryItem};
 use hallmark_spiffe::SpiffeId;
 use hallmark_state::{
     Action, Appraised, Approvals, AttestationState, Authority, AuthorityState, Change, EkCertificate, Entry,
-    FirstRequest, LINES, LogPart, Manifest, NewEvidence, Node, NodeEvidence, NodeFacts, NodeState, PolicyFile, Record,
-    State, TpmName, Transaction,
+    FirstRequest, ImageAssignment, InstallStage, LINES, LogPart, Manifest, NewEvidence, Node, NodeEvidence, NodeFacts,
+    NodeState, PolicyFile, Record, State, TpmName, Transaction,
     journal::{encoding::encode, sha256},
 };
 use hallmark_store::{Follower, Store};
@@ -17,7 +17,8 @@ use hallmark_verify::history::AgentRunId;
 use proptest::{collection::vec, prelude::*};
 
 use super::{
-    Place, accepted, changed, full_entry, node, plain_entry, quote_clock, selectors, spiffe_id, state_of, transaction,
+    Place, accepted, changed, full_entry, image_assignment, node, plain_entry, quote_clock, selectors, spiffe_id,
+    state_of, transaction,
 };
 
 /// A state that follows, and what it learned.
@@ -52,7 +53,7 @@ fn said(record: &Record) -> (u64, u64, Vec<u8>) {
 /// Which change, and what it is about.
 type Step = (u8, u8, u8, u8);
 /// Kinds of step.
-const KINDS: u8 = 23;
+const KINDS: u8 = 25;
 
 fn name(byte: u8) -> Name {
     Name::parse(&[&[0x00, 0x0b][..], &[byte; 32]].concat()).unwrap()
@@ -140,8 +141,14 @@ fn change(state: &State, (kind, a, b, c): Step) -> Option<Change> {
         20 => Change::DeleteAuthority {
             certificate: state.authorities().first()?.certificate.clone(),
         },
+        21 => Change::PutImageAssignment(Arc::new(ImageAssignment {
+            stage: stage(b),
+            returns: u32::from(b),
+            ..image_assignment(ek(a), u64::from(c))
+        })),
+        22 => Change::DeleteImageAssignment(*state.image_assignments().keys().next()?),
         // What is not there, and what is there already.
-        21 => Change::DeleteEntry(Arc::new(plain_entry("absent", 1))),
+        23 => Change::DeleteEntry(Arc::new(plain_entry("absent", 1))),
         _ => Change::PutEntry {
             entry: Arc::clone(state.entries().entry(format!("e{}", a % 4).as_str())?),
             replaces: None,
@@ -151,7 +158,7 @@ fn change(state: &State, (kind, a, b, c): Step) -> Option<Change> {
 
 /// Makes one change of each kind that leaves a row behind.
 pub(crate) async fn a_change_of_each_kind_is_taken(store: &impl Store) {
-    for kind in [2, 0, 5, 7, 10, 11, 12, 13, 14, 16, 17, 18, 19, 4] {
+    for kind in [2, 0, 5, 7, 10, 11, 12, 13, 14, 16, 17, 18, 19, 4, 21] {
         let state = state_of(store).await;
         let change = change(&state, (kind, 1, 2, 5)).unwrap();
         let events = vec![accepted(&format!("step {kind}"))];
@@ -219,6 +226,20 @@ fn a_node(a: u8, b: u8, c: u8, appraised: Appraised) -> Node {
         },
         appraised,
         ..node(&format!("/spire/agent/tpm2/{}", a % 3))
+    }
+}
+
+fn stage(b: u8) -> InstallStage {
+    match b % 6 {
+        0 => InstallStage::Assigned,
+        1 => InstallStage::Writing { done: u32::from(b) },
+        2 => InstallStage::Written,
+        3 => InstallStage::Restarting,
+        4 => InstallStage::Done,
+        _ => InstallStage::Failed {
+            code: "HM-IMAGE-0022".into(),
+            reason: format!("disk {b}"),
+        },
     }
 }
 
@@ -371,6 +392,7 @@ pub(crate) async fn a_state_that_missed_a_record_differs(place: &impl Place) {
         (16, "authorities"),
         (17, "bundle"),
         (18, "requests"),
+        (21, "image assignments"),
     ] {
         let before = state_of(&store).await;
         let change = change(&before, (kind, 1, 2, 5)).unwrap();

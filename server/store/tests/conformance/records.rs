@@ -2,10 +2,15 @@
 
 use std::time::Duration;
 
-use hallmark_state::{Change, Event, Outcome, RecordFilter, RecordKind, RecordQuery, StoredRecord, Transaction, What};
+use hallmark_node::EkId;
+use hallmark_state::{
+    Change, Event, InstallAct, Outcome, RecordFilter, RecordKind, RecordQuery, StoredRecord, Transaction, What,
+};
 use hallmark_store::{Store, StoreError};
 
-use super::{AT, accepted, all_events, changed, happened, intents, outcome, spiffe_id, transaction, verdict};
+use super::{
+    AT, accepted, all_events, changed, happened, image_assignment, intents, outcome, spiffe_id, transaction, verdict,
+};
 
 pub(crate) async fn events_are_numbered_in_order(store: &impl Store) {
     let first = store.commit(happened(vec![accepted("a")])).await.unwrap();
@@ -277,10 +282,16 @@ pub(crate) async fn a_check_succeeds_and_leaves_no_event(store: &impl Store) {
 
 /// An event of every kind that can be asked for.
 fn some_event(n: u64) -> Event {
-    let subject = ["a", "b", "spiffe://example.org/w/1"][usize::try_from(n / 4 % 3).unwrap()];
-    match n % 4 {
+    let subject = ["a", "b", "spiffe://example.org/w/1"][usize::try_from(n / 5 % 3).unwrap()];
+    match n % 5 {
         0 => accepted(subject),
         1 => verdict(subject, Outcome::Refused),
+        3 => Event::install_step(
+            subject,
+            InstallAct::Written,
+            &image_assignment(EkId::Spki([1; 32]), n),
+            "",
+        ),
         2 => Event::svid_intent(subject.into(), u128::from(n), 1_800_003_600, "e".into(), None),
         _ => Event::done(
             subject,
@@ -316,6 +327,7 @@ pub(crate) async fn a_query_gives_what_a_look_at_every_event_gives(store: &impl 
         RecordFilter::Verdicts,
         RecordFilter::Svids,
         RecordFilter::Admin,
+        RecordFilter::Provision,
     ];
     let subjects = [None, Some("a"), Some("spiffe://example.org/w/1"), Some("nobody")];
     for filter in filters {
@@ -353,6 +365,7 @@ fn looked_up(all: &[StoredRecord], query: &RecordQuery) -> Vec<StoredRecord> {
         let is_kind = match query.filter {
             RecordFilter::Verdicts => kind == RecordKind::Verdict,
             RecordFilter::Admin => kind == RecordKind::Admin,
+            RecordFilter::Provision => kind == RecordKind::Provision,
             RecordFilter::Svids => kind == RecordKind::SvidIntent || kind == RecordKind::SvidOutcome,
             _ => true,
         };

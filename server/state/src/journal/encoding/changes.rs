@@ -6,8 +6,9 @@ use hallmark_tpm_wire::Name;
 
 use super::{
     EncodingError,
+    assignment::{AssignmentMessage, assignment, assignment_message},
     rows::{
-        AttestationMessage, EntryMessage, LineMessage, NodeMessage, attestation, attestation_message, eks, entry,
+        AttestationMessage, EntryMessage, LineMessage, NodeMessage, attestation, attestation_message, ek, eks, entry,
         entry_message, hash, line, line_message, node, node_message, serial, spiffe_id,
     },
     wrong,
@@ -20,7 +21,7 @@ use crate::{
 pub(super) struct ChangeMessage {
     #[prost(
         oneof = "Kind",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23"
     )]
     kind: Option<Kind>,
 }
@@ -70,6 +71,10 @@ enum Kind {
     PutRoleSvid(Box<RoleSvidMessage>),
     #[prost(bytes = "vec", tag = "21")]
     DeleteAuthority(Vec<u8>),
+    #[prost(message, boxed, tag = "22")]
+    PutImageAssignment(Box<AssignmentMessage>),
+    #[prost(string, tag = "23")]
+    DeleteImageAssignment(String),
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -286,6 +291,8 @@ fn kind(change: &Change) -> Kind {
             issued_at: *issued_at,
             expires_at: *expires_at,
         })),
+        Change::PutImageAssignment(it) => Kind::PutImageAssignment(Box::new(assignment_message(it))),
+        Change::DeleteImageAssignment(ek) => Kind::DeleteImageAssignment(ek.to_string()),
     }
 }
 
@@ -390,6 +397,8 @@ pub(super) fn change(
             issued_at: it.issued_at,
             expires_at: it.expires_at,
         },
+        Kind::PutImageAssignment(it) => Change::PutImageAssignment(Arc::new(assignment(*it)?)),
+        Kind::DeleteImageAssignment(key) => Change::DeleteImageAssignment(ek(&key)?),
     })
 }
 

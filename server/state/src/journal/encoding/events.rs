@@ -4,6 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use super::{
     EncodingError,
+    assignment::{InstallStepMessage, install_step, install_step_message},
     rows::{EntryMessage, entry, entry_message, hash, serial},
     wrong,
 };
@@ -17,7 +18,7 @@ pub(super) struct EventMessage {
     outcome: i64,
     #[prost(string, tag = "3")]
     code: String,
-    #[prost(oneof = "Kind", tags = "4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16")]
+    #[prost(oneof = "Kind", tags = "4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17")]
     kind: Option<Kind>,
 }
 
@@ -49,6 +50,8 @@ enum Kind {
     Older(OlderMessage),
     #[prost(message, tag = "16")]
     RollbackAccepted(RollbackAcceptedMessage),
+    #[prost(message, tag = "17")]
+    InstallStep(InstallStepMessage),
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -351,6 +354,7 @@ fn kind(what: &What) -> Kind {
             incarnation: incarnation.to_be_bytes().to_vec(),
             reason,
         }),
+        What::InstallStep(step) => Kind::InstallStep(install_step_message(step)),
         What::Older { kind, at, detail } => Kind::Older(OlderMessage {
             kind: kind.number(),
             at,
@@ -443,6 +447,7 @@ fn what(kind: Kind) -> Result<What, EncodingError> {
             incarnation: serial(it.incarnation).map_err(|_| wrong("incarnation"))?,
             reason: it.reason,
         },
+        Kind::InstallStep(it) => What::InstallStep(install_step(it)?),
         Kind::Older(it) => What::Older {
             kind: RecordKind::from_number(it.kind).ok_or_else(|| wrong("kind of record"))?,
             at: it.at,

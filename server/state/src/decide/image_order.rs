@@ -1,0 +1,156 @@
+//! Whether an image can be assigned as an operator asks.
+
+use hallmark_node::DiskImageManifest;
+
+use crate::{ImageOrder, ProvisionError};
+
+/// The longest address of a manifest, in bytes.
+const MAX_URL: usize = 1024;
+/// The longest path of a disk, in bytes.
+const MAX_DISK: usize = 255;
+/// The longest name of a baseline, in bytes.
+const MAX_BASELINE: usize = 255;
+
+/// Refuses values that no machine could use, or that would read as something else.
+///
+/// # Errors
+/// [`ProvisionError::Order`] with the first one.
+pub(super) fn check(order: &ImageOrder) -> Result<(), ProvisionError> {
+    let name = || {
+        let most = DiskImageManifest::MAX_NAME;
+        format!("1 to {most} characters of A-Z a-z 0-9 . _ + ~ : -")
+    };
+    let require = |is_good: bool, what, expected: &dyn Fn() -> String| {
+        let refused = || ProvisionError::Order {
+            what,
+            expected: expected(),
+        };
+        is_good.then_some(()).ok_or_else(refused)
+    };
+    require(DiskImageManifest::is_name(&order.image), "image", &name)?;
+    require(DiskImageManifest::is_name(&order.version), "version", &name)?;
+    let chunks = 1..=DiskImageManifest::MAX_CHUNKS;
+    require(chunks.contains(&u64::from(order.chunks)), "chunks", &|| {
+        format!("1 to {}", DiskImageManifest::MAX_CHUNKS)
+    })?;
+    require(is_url(&order.manifest_url), "url", &|| {
+        format!("http:// or https://, a host and a path, without user, query or fragment, at most {MAX_URL} bytes")
+    })?;
+    require(order.disk.is_empty() || is_disk(&order.disk), "disk", &|| {
+        format!("a path below /dev/, at most {MAX_DISK} bytes of A-Z a-z 0-9 . _ : + - /")
+    })?;
+    let is_baseline = (1..=MAX_BASELINE).contains(&order.baseline.len());
+    require(is_baseline, "baseline", &|| "the name of a baseline".to_owned())
+}
+
+/// The signature is at the same place with `.sig` behind: so nothing may follow the path.
+fn is_url(url: &str) -> bool {
+    let Some(rest) = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://")) else {
+        return false;
+    };
+    let Some((host, path)) = rest.split_once('/') else {
+        return false;
+    };
+    let is_plain = |c: u8| c.is_ascii_graphic() && !b"\"<>\\^`{|}?#@".contains(&c);
+    url.len() <= MAX_URL && !host.is_empty() && !path.is_empty() && url.bytes().all(is_plain)
+}
+
+fn is_disk(disk: &str) -> bool {
+    let Some(path) = disk.strip_prefix("/dev/") else {
+        return false;
+    };
+    let is_plain = |c: u8| c.is_ascii_alphanumeric() || b"._:+-/".contains(&c);
+    let is_segment = |segment: &str| !segment.is_empty() && segment != "." && segment != "..";
+    disk.len() <= MAX_DISK && path.bytes().all(is_plain) && path.split('/').all(is_segment)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn order() -> ImageOrder {
+        ImageOrder {
+            image: "hallmark-edge".into(),
+            version: "2026.11.1".into(),
+            chunks: 3,
+            manifest_url: "http://images.example:8080/edge/manifest".into(),
+            manifest_sha256: [1; 32],
+            disk: "/dev/disk/by-path/pci-0000:00:03.0".into(),
+            overwrite: false,
+            baseline: "edge-2026-11".into(),
+        }
+    }
+
+    #[test]
+    fn what_no_machine_could_use_is_refused_by_its_name() {
+        assert_eq!(check(&order()), Ok(()));
+        let whole_disk = ImageOrder {
+            disk: String::new(),
+            ..order()
+        };
+        assert_eq!(check(&whole_disk), Ok(()));
+        let url = |text: &str| ImageOrder {
+            manifest_url: text.to_owned(),
+            ..order()
+        };
+        let disk = |text: &str| ImageOrder {
+            disk: text.to_owned(),
+            ..order()
+        };
+        let refused = [
+            (
+                "image",
+                ImageOrder {
+                    image: "a b".into(),
+                    ..order()
+                },
+            ),
+            (
+                "version",
+                ImageOrder {
+                    version: String::new(),
+                    ..order()
+                },
+            ),
+            ("chunks", ImageOrder { chunks: 0, ..order() }),
+            (
+                "chunks",
+                ImageOrder {
+                    chunks: 65_537,
+                    ..order()
+                },
+            ),
+            ("url", url("ftp://images.example/manifest")),
+            ("url", url("http://images.example")),
+            ("url", url("http:///manifest")),
+            ("url", url("http://images.example/")),
+            ("url", url("http://user@images.example/manifest")),
+            ("url", url("http://images.example/manifest?x=1")),
+            ("url", url("http://images.example/manifest#x")),
+            ("url", url("http://images.example/mani fest")),
+            ("url", url("http://images.example/mani\nfest")),
+            ("url", url("http://images.exämple/manifest")),
+            ("url", url(&format!("http://images.example/{}", "m".repeat(1024)))),
+            ("disk", disk("sda")),
+            ("disk", disk("/dev/")),
+            ("disk", disk("/dev/../etc/passwd")),
+            ("disk", disk("/dev//sda")),
+            ("disk", disk("/dev/sda\u{1b}[2J")),
+            ("disk", disk(&format!("/dev/{}", "s".repeat(255)))),
+            (
+                "baseline",
+                ImageOrder {
+                    baseline: String::new(),
+                    ..order()
+                },
+            ),
+        ];
+        for (expected, order) in refused {
+            let error = check(&order).expect_err(expected);
+            let ProvisionError::Order { what, .. } = &error else {
+                panic!("{error}")
+            };
+            assert_eq!(*what, expected, "{order:?}");
+        }
+    }
+}
