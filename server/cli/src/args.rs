@@ -8,7 +8,7 @@ use crate::{
     command::{
         baseline::BaselineCommand, bundle::BundleCommand, config::ConfigCommand, entry::EntryCommand,
         evidence::EvidenceCommand, hsm::HsmCommand, inventory::InventoryCommand, node::NodeCommand,
-        policy::PolicyCommand, record::RecordCommand,
+        policy::PolicyCommand, provision::ProvisionCommand, record::RecordCommand,
     },
     duration::parse_duration,
     output::Format,
@@ -64,6 +64,9 @@ pub(crate) enum Command {
     /// The inventory of your machines: import, list, export
     #[command(subcommand)]
     Inventory(InventoryCommand),
+    /// Machines that are installed over the network: which image, and how far it is
+    #[command(subcommand)]
+    Provision(ProvisionCommand),
     /// Registration entries: who may hold which SPIFFE ID
     #[command(subcommand)]
     Entry(EntryCommand),

@@ -4,8 +4,9 @@ use std::{error::Error as _, io, path::Path, path::PathBuf, time::Duration};
 
 use hallmark_api::{
     admin::{
-        FindIdsRequest, InventoryItem, ListInventoryRequest, ListNodesRequest, ListServedEntriesRequest, Node,
-        admin_client::AdminClient, lifecycle_client::LifecycleClient,
+        FindIdsRequest, ImageAssignment, InventoryItem, ListImageAssignmentsRequest, ListInventoryRequest,
+        ListNodesRequest, ListServedEntriesRequest, Node, admin_client::AdminClient, lifecycle_client::LifecycleClient,
+        provision_client::ProvisionClient,
     },
     agent::{ListAgentsRequest, agent_client::AgentClient, list_agents_request},
     bundle::{GetBundleRequest, bundle_client::BundleClient},
@@ -78,6 +79,10 @@ impl Client {
     pub(crate) fn lifecycle(&self) -> LifecycleClient<Channel> {
         // What an import says of the machines of a file comes as one message.
         LifecycleClient::new(self.channel.clone()).max_decoding_message_size(IMPORT)
+    }
+
+    pub(crate) fn provision(&self) -> ProvisionClient<Channel> {
+        ProvisionClient::new(self.channel.clone())
     }
 
     pub(crate) fn agents(&self) -> AgentClient<Channel> {
@@ -171,7 +176,26 @@ impl Client {
         }
     }
 
-    /// Whole ids of a kind (`node`, `entry`, `inventory`) that start with `prefix`: some, where there are many.
+    /// What is assigned to one machine, or to all (empty), page by page.
+    pub(crate) async fn list_image_assignments(&self, machine: &str) -> Result<Vec<ImageAssignment>, CliError> {
+        let mut found = Vec::new();
+        let mut page_token = String::new();
+        loop {
+            let request = ListImageAssignmentsRequest {
+                page_token,
+                machine: machine.to_owned(),
+                ..ListImageAssignmentsRequest::default()
+            };
+            let page = self.provision().list_image_assignments(request).await?.into_inner();
+            found.extend(page.assignments);
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Whole ids of a kind (`node`, `entry`, `inventory`, `machine`) that start with `prefix`: some, where there are many.
     pub(crate) async fn find_ids(&self, kind: &str, prefix: &str) -> Result<Vec<String>, CliError> {
         let request = FindIdsRequest {
             kind: kind.to_owned(),

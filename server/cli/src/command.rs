@@ -10,6 +10,7 @@ pub(crate) mod hsm;
 pub(crate) mod inventory;
 pub(crate) mod node;
 pub(crate) mod policy;
+pub(crate) mod provision;
 mod reason;
 pub(crate) mod record;
 
@@ -51,6 +52,7 @@ pub(crate) async fn run(args: Args) -> Result<Exit, CliError> {
         Command::Status => status(&context).await,
         Command::Node(command) => node::run(&context, command).await,
         Command::Inventory(command) => inventory::run(&context, command).await,
+        Command::Provision(command) => provision::run(&context, command).await,
         Command::Entry(command) => entry::run(&context, command).await,
         Command::Bundle(command) => bundle::run(&context, command).await,
         Command::Hsm(command) => hsm::run(&context, command).await,

@@ -3,12 +3,13 @@
 use std::{io, path::PathBuf};
 
 use hallmark_evidence::EvidenceError;
+use hallmark_node::DiskImageError;
 use hallmark_policy::{
     BaselineError, DigestListError, PolicyError, RuleFileError, predict::PredictError, signed::SignedFileError,
 };
 use hallmark_reason::{Coded, ReasonCode, Report, lookup};
 use hallmark_spiffe::{BundleError, IdError, SelectorError};
-use hallmark_state::EntryError;
+use hallmark_state::{EntryError, ProvisionError};
 use hallmark_verify::TrustError;
 use tonic::Code;
 
@@ -94,6 +95,10 @@ pub(crate) enum CliError {
     Predict(#[from] PredictError),
     #[error("{0}")]
     Trust(#[from] TrustError),
+    #[error("{0}")]
+    Provision(#[from] ProvisionError),
+    #[error("{file}: {cause}", file = file.display())]
+    DiskImage { file: PathBuf, cause: DiskImageError },
     #[error("{file}: {cause}", file = file.display())]
     DigestList { file: PathBuf, cause: DigestListError },
     #[error("the file {file} is neither a server's nor an agent's configuration", file = file.display())]
@@ -117,6 +122,7 @@ impl CliError {
             | Self::NoMatch { .. }
             | Self::Ambiguous { .. }
             | Self::Similar { .. }
+            | Self::Provision(_)
             | Self::UnknownReason { .. } => Exit::NotFound,
             Self::Invalid { .. }
             | Self::NotConfirmed
@@ -136,6 +142,7 @@ impl CliError {
             | Self::Predict(_)
             | Self::Trust(_)
             | Self::DigestList { .. }
+            | Self::DiskImage { .. }
             | Self::UnknownConfig { .. } => Exit::Usage,
             Self::Server { .. }
             | Self::OutcomeUnknown { .. }
@@ -322,6 +329,8 @@ impl Coded for CliError {
             Self::Predict(cause) => cause.code(),
             Self::Trust(cause) => cause.code(),
             Self::DigestList { cause, .. } => cause.code(),
+            Self::Provision(cause) => cause.code(),
+            Self::DiskImage { cause, .. } => cause.code(),
         }
     }
 
@@ -339,6 +348,8 @@ impl Coded for CliError {
             Self::Predict(cause) => cause,
             Self::Trust(cause) => cause,
             Self::DigestList { cause, .. } => cause,
+            Self::Provision(cause) => cause,
+            Self::DiskImage { cause, .. } => cause,
             _ => return None,
         })
     }

@@ -1,6 +1,7 @@
 //! From what people type to whole ids.
 
 use hallmark_api::types;
+use hallmark_node::EkId;
 use hallmark_spiffe::{SpiffeId, TrustDomain};
 
 use crate::{client::Client, error::CliError};
@@ -40,6 +41,20 @@ pub(crate) async fn node(client: &Client, text: &str) -> Result<SpiffeId, CliErr
     let last = |id: &String| id.rsplit('/').next().unwrap_or_default().to_owned();
     let found = unique(text, "node", ids.iter().map(|id| (last(id), id)))?;
     Ok(SpiffeId::parse(found)?)
+}
+
+/// Finds a machine by the id of its node, by its EK, or by the start of that. A whole EK may be of a machine that the server has
+/// not seen.
+pub(crate) async fn machine(client: &Client, text: &str) -> Result<String, CliError> {
+    if text.contains('/') {
+        return Ok(spiffe_id(client, text).await?.to_string());
+    }
+    if let Ok(ek) = EkId::parse(text) {
+        return Ok(ek.to_string());
+    }
+    let text = text.to_ascii_lowercase();
+    let found = client.find_ids("machine", &text).await?;
+    unique(&text, "node", found.into_iter().map(|ek| (ek.clone(), ek)))
 }
 
 /// Finds a line of the inventory by its EK or the start of it.

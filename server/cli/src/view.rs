@@ -13,6 +13,7 @@ pub(crate) mod inventory;
 pub(crate) mod node;
 pub(crate) mod policy;
 pub(crate) mod proof;
+pub(crate) mod provision;
 pub(crate) mod reason;
 pub(crate) mod record;
 pub(crate) mod status;

@@ -107,6 +107,7 @@ fn rows(state: &State) -> Snapshot {
             .collect(),
         policy_files: state.policy_files().values().map(|file| (**file).clone()).collect(),
         requests: requests.filter(|(_, _, requests)| !requests.is_empty()).collect(),
+        image_assignments: state.image_assignments().values().map(|it| (**it).clone()).collect(),
         bundle_sequence: state.bundle_sequence(),
         rules_revision: state.rules().revision,
         rules_digest: state.rules().digest,

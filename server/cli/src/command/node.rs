@@ -138,7 +138,7 @@ pub(crate) enum NodeCommand {
         #[command(flatten)]
         how: Destruction,
     },
-    /// Print what happens to machines as it happens: verdicts and operators' actions; until Ctrl-C
+    /// Print what happens to machines as it happens: verdicts, operators' actions and installations; until Ctrl-C
     #[command(after_help = "Examples:
   hallmark node watch
   hallmark node watch 3f9a -o json")]

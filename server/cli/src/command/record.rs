@@ -25,7 +25,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum RecordCommand {
-    /// List the newest records, the newest last: verdicts, what operators did and why, issued SVIDs
+    /// List the newest records, the newest last: verdicts, what operators did and why, installations, issued SVIDs
     #[command(after_help = "Examples:
   hallmark record list
   hallmark record list 3f9a --kind verdict
@@ -97,6 +97,8 @@ pub(crate) enum Kind {
     Admin,
     /// SVIDs, before and after they were signed
     Svid,
+    /// Steps of machines that are installed over the network
+    Provision,
 }
 
 impl Kind {
@@ -105,6 +107,7 @@ impl Kind {
             Self::Verdict => "verdict",
             Self::Admin => "admin",
             Self::Svid => "svid",
+            Self::Provision => "provision",
         }
     }
 }
@@ -219,7 +222,7 @@ pub(crate) async fn watch(context: &Context, client: &Client, node: Option<Strin
     let mut seen = newest.first().map_or(0, |record| record.sequence);
     loop {
         let mut new: Vec<Record> = Vec::new();
-        for kind in [Kind::Verdict, Kind::Admin] {
+        for kind in [Kind::Verdict, Kind::Admin, Kind::Provision] {
             let mut request = ListRecordsRequest {
                 kind: kind.name().to_owned(),
                 after: seen,

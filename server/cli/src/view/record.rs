@@ -100,6 +100,7 @@ fn said(detail: &Value) -> String {
     if let (Some(from), Some(to)) = (text("from"), text("to")) {
         parts.push(format!("{from} -> {to}"));
     }
+    parts.extend(text("image").map(|image| format!("{image} {}", text("version").unwrap_or_default())));
     parts.extend(text("spiffe_id").map(str::to_owned));
     if let Some(selectors) = detail.get("selectors").and_then(Value::as_array) {
         let selectors: Vec<&str> = selectors.iter().filter_map(Value::as_str).collect();
