@@ -2,6 +2,7 @@
 
 mod error;
 mod file;
+mod secret;
 mod value;
 
 pub use error::ConfigError;
@@ -16,7 +17,7 @@ use arc_swap::ArcSwap;
 use hallmark_host::log::{Filter, Format};
 use hallmark_settings::Overrides;
 use hallmark_spiffe::{Bundle, TrustDomain};
-use hallmark_tpm::Tcti;
+use hallmark_tpm::{Authorization, Tcti};
 use hallmark_tpm_wire::templates::EkTemplate;
 use hallmark_workload::UnixConfig;
 
@@ -45,6 +46,8 @@ pub struct Config {
     pub tcti: Tcti,
     /// The templates of endorsement keys that may be taken, in this order.
     pub ek_templates: Vec<&'static EkTemplate>,
+    /// The authorization value of the TPM's endorsement hierarchy; `None` where nobody has set one.
+    pub endorsement_auth: Option<Authorization>,
     /// Whether the EK certificate's chain is read from the TPM.
     pub ek_chain: bool,
     /// The measurement logs.
@@ -88,7 +91,12 @@ impl Config {
     /// # Errors
     /// The file cannot be read, is not TOML, it or the environment has a key that does not exist, or a value that cannot be.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        file::load(path, &Overrides::of(ENVIRONMENT, std::env::vars_os())?)
+        let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+        file::load(
+            path,
+            &Overrides::of(ENVIRONMENT, std::env::vars_os())?,
+            credentials.as_deref(),
+        )
     }
 
     /// `host:port` of the server.

@@ -133,7 +133,10 @@ pub(crate) async fn open_tpm(config: &Config) -> Result<TpmHandle, AgentError> {
     let tpm = spawn_blocking(move || EsysTpm::open(tcti))
         .await
         .map_err(|error| system(error.to_string()))??;
-    TpmHandle::spawn(tpm.with_ek_templates(templates)).map_err(|error| system(error.to_string()))
+    let tpm = tpm
+        .with_ek_templates(templates)
+        .with_endorsement_auth(config.endorsement_auth.clone());
+    TpmHandle::spawn(tpm).map_err(|error| system(error.to_string()))
 }
 
 /// Takes as many open files as the system allows, and says how many those are.

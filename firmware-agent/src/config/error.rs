@@ -36,6 +36,24 @@ pub enum ConfigError {
         /// Whether both are there.
         both: bool,
     },
+    /// A secret that a key refers to cannot be used.
+    #[error("the secret that {key} refers to cannot be used: {}", path.display())]
+    Secret {
+        /// The key.
+        key: &'static str,
+        /// The secret's file.
+        path: PathBuf,
+        /// Why not.
+        cause: String,
+    },
+    /// A key refers to a credential of systemd, and there are none.
+    #[error("{key} refers to the credential {name}, and the agent has no credentials")]
+    NoCredentials {
+        /// The key.
+        key: &'static str,
+        /// The credential's name.
+        name: String,
+    },
     /// The bundle file cannot be used.
     #[error("the trust bundle {} cannot be used", path.display())]
     TrustBundle {
@@ -54,6 +72,8 @@ impl Coded for ConfigError {
             Self::Bootstrap { .. } => ReasonCode::new("HM-CONF-0105"),
             Self::TrustBundle { .. } => ReasonCode::new("HM-CONF-0106"),
             Self::Changeable { .. } => ReasonCode::new("HM-CONF-0107"),
+            Self::Secret { .. } => ReasonCode::new("HM-CONF-0108"),
+            Self::NoCredentials { .. } => ReasonCode::new("HM-CONF-0109"),
         }
     }
 
@@ -68,6 +88,8 @@ impl Coded for ConfigError {
         match self {
             Self::Unreadable { detail, .. } | Self::TrustBundle { detail, .. } => Some(detail.clone()),
             Self::Changeable { exposed, .. } => Some(exposed.clone()),
+            Self::Secret { cause, .. } => Some(cause.clone()),
+            Self::NoCredentials { .. } => None,
             Self::Bootstrap { both } => Some(format!("expected one, found {}", if *both { "both" } else { "none" })),
             Self::Settings(error) => error.compared(),
         }
@@ -80,6 +102,11 @@ impl Coded for ConfigError {
                 "namei -l {0}; chown it to the agent's user or to root, chmod go-w {0}; check it as the agent's user",
                 path.display()
             ),
+            Self::Secret { path, .. } => format!(
+                "namei -l {0}; it holds the value alone, belongs to the agent's user or root, and has mode 0600",
+                path.display()
+            ),
+            Self::NoCredentials { name, .. } => format!("add LoadCredential={name}:/path to the unit, or use file:"),
             Self::TrustBundle { path, .. } => format!(
                 "on the server: hallmark bundle show --format pem > bundle.pem; copy it to {}",
                 path.display()

@@ -8,7 +8,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use hallmark_host::{Foreign, foreign_file, log, read_settings};
-use hallmark_settings::{Form, Overrides, value as settings};
+use hallmark_settings::{Form, Overrides, SecretReference, value as settings};
 use hallmark_spiffe::{Bundle, TrustDomain};
 use hallmark_tpm::Tcti;
 use hallmark_tpm_wire::templates::{EK_TEMPLATES, EkTemplate, ek_template_named};
@@ -16,7 +16,7 @@ use hallmark_workload::UnixConfig;
 use serde::Deserialize;
 
 use super::value::{self, ServerAddress};
-use super::{Bootstrap, Config, ConfigError, LogConfig};
+use super::{Bootstrap, Config, ConfigError, LogConfig, secret};
 use crate::measurements::LogPaths;
 
 #[derive(Deserialize)]
@@ -69,6 +69,8 @@ struct Tpm {
     #[serde(deserialize_with = "value::ek_templates")]
     ek_templates: Vec<&'static EkTemplate>,
     ek_chain: bool,
+    #[serde(deserialize_with = "settings::optional_secret")]
+    endorsement_auth: Option<SecretReference>,
 }
 
 impl Default for Tpm {
@@ -80,6 +82,7 @@ impl Default for Tpm {
                 .filter_map(|template| ek_template_named(template.name))
                 .collect(),
             ek_chain: false,
+            endorsement_auth: None,
         }
     }
 }
@@ -171,7 +174,7 @@ const FORM: Form = Form {
     check: "hallmark-agent config check --config",
 };
 
-pub(super) fn load(path: &Path, overrides: &Overrides) -> Result<Config, ConfigError> {
+pub(super) fn load(path: &Path, overrides: &Overrides, credentials: Option<&Path>) -> Result<Config, ConfigError> {
     let text = read_settings(path).map_err(|error| ConfigError::Unreadable {
         path: path.to_owned(),
         detail: error.to_string(),
@@ -191,6 +194,9 @@ pub(super) fn load(path: &Path, overrides: &Overrides) -> Result<Config, ConfigE
             None => Tcti::parse(TCTI).map_err(|error| FORM.invalid(&name, &text, "tpm.tcti", &error.to_string()))?,
         },
         ek_templates: file.tpm.ek_templates,
+        endorsement_auth: (file.tpm.endorsement_auth.as_ref())
+            .map(|reference| secret::authorization("tpm.endorsement_auth", reference, credentials))
+            .transpose()?,
         ek_chain: file.tpm.ek_chain,
         logs: LogPaths {
             tcg: measurements.tcg,
@@ -264,7 +270,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("agent.toml");
         std::fs::write(&path, text).unwrap();
-        load(&path, &Overrides::default())
+        load(&path, &Overrides::default(), None)
     }
 
     const GOOD: &str = "version = 1\ntrust_domain = \"example.org\"\n[server]\naddress = \"127.0.0.1:9000\"\ninsecure_bootstrap = true\n";
@@ -315,7 +321,11 @@ mod tests {
                 (name.into(), value.into()),
                 ("HALLMARK_AGENT_CONFIG".into(), "/x".into()),
             ];
-            load(&path, &Overrides::of(super::super::ENVIRONMENT, variables).unwrap())
+            load(
+                &path,
+                &Overrides::of(super::super::ENVIRONMENT, variables).unwrap(),
+                None,
+            )
         };
         let config = with("HALLMARK_AGENT__SERVER__ADDRESS", "10.0.0.1:7").unwrap();
         assert_eq!(config.server_address(), "10.0.0.1:7");
@@ -422,7 +432,7 @@ mod tests {
         std::fs::write(&path, GOOD).unwrap();
         for (mode, good) in [(0o644, true), (0o666, false)] {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
-            match load(&path, &Overrides::default()) {
+            match load(&path, &Overrides::default(), None) {
                 Ok(_) => assert!(good, "{mode:o}"),
                 Err(error) => assert_eq!((error.code().as_str(), good), ("HM-CONF-0107", false), "{mode:o}"),
             }

@@ -3,6 +3,7 @@
 mod attest;
 mod credential;
 mod endorsement;
+mod endorsement_auth;
 mod fault;
 mod keys;
 mod nv;
@@ -20,7 +21,7 @@ use hallmark_tpm_wire::{
 use zeroize::Zeroizing;
 
 use crate::{
-    Tcti, TpmError,
+    Authorization, Tcti, TpmError,
     port::{Credential, Endorsement, KeyId, Properties, Signed, SvidKey, Tpm, Unique},
 };
 use endorsement::LoadedEndorsement;
@@ -35,6 +36,8 @@ pub struct EsysTpm {
     tcti: Tcti,
     /// Which endorsement keys are looked for, in this order.
     templates: Vec<&'static EkTemplate>,
+    /// The endorsement hierarchy's value; `None` where it is empty.
+    endorsement_auth: Option<Authorization>,
     context: Option<tss_esapi::Context>,
     attestation_key: Option<AttestationKey>,
     svid_keys: BTreeMap<KeyId, SvidSlot>,
@@ -54,6 +57,7 @@ impl EsysTpm {
         let mut tpm = Self {
             tcti,
             templates: TEMPLATES.iter().collect(),
+            endorsement_auth: None,
             context: None,
             attestation_key: None,
             svid_keys: BTreeMap::new(),
@@ -73,6 +77,13 @@ impl EsysTpm {
         self
     }
 
+    /// Has this value authorize what the endorsement hierarchy is needed for; `None` where nobody has set one.
+    #[must_use]
+    pub fn with_endorsement_auth(mut self, value: Option<Authorization>) -> Self {
+        self.endorsement_auth = value;
+        self
+    }
+
     /// Does `work`, and does it once more where the reason of its failure has been removed: a lost connection was made
     /// anew, full slots were emptied. The second time every key is made again as needed.
     fn attempt<T>(&mut self, work: impl Fn(&mut Self) -> Result<T, Fault>) -> Result<T, TpmError> {
@@ -80,10 +91,19 @@ impl EsysTpm {
             Ok(value) => Ok(value),
             Err(fault) => {
                 if !self.remedy(&fault) {
-                    return Err(fault.into_error());
+                    return Err(self.told(fault));
                 }
-                work(self).map_err(Fault::into_error)
+                work(self).map_err(|fault| self.told(fault))
             }
+        }
+    }
+
+    fn told(&self, fault: Fault) -> TpmError {
+        match fault.into_error() {
+            TpmError::HierarchyAuthSet(hierarchy) if self.endorsement_auth.is_some() => {
+                TpmError::HierarchyAuthWrong(hierarchy)
+            }
+            error => error,
         }
     }
 }

@@ -32,6 +32,9 @@ pub enum TpmError {
     /// `TPM_RC_BAD_AUTH` or `TPM_RC_AUTH_FAIL` for a hierarchy; never tried again.
     #[error("the TPM's {0} hierarchy has an authorization value set")]
     HierarchyAuthSet(&'static str),
+    /// The same, where the agent was given a value.
+    #[error("the authorization value that the agent was given is not that of the TPM's {0} hierarchy")]
+    HierarchyAuthWrong(&'static str),
     /// No room for another object or session, even after waiting.
     #[error("the TPM has no room for another object or session")]
     SlotsExhausted {
@@ -167,6 +170,7 @@ impl Coded for TpmError {
             Self::Refused { .. } => ReasonCode::new("HM-TPM-0021"),
             Self::Stopped => ReasonCode::new("HM-TPM-0022"),
             Self::OldVersion { .. } => ReasonCode::new("HM-TPM-0023"),
+            Self::HierarchyAuthWrong(_) => ReasonCode::new("HM-TPM-0024"),
         }
     }
 

@@ -6,6 +6,7 @@
 //! The driver proves nothing. It reports what the TPM says, after checking that it is well-formed; the server judges.
 
 mod actor;
+mod authorization;
 mod certificate;
 mod driver;
 mod error;
@@ -14,6 +15,7 @@ mod response;
 mod tcti;
 
 pub use actor::{Observer, TpmHandle};
+pub use authorization::{Authorization, MAX_AUTHORIZATION};
 pub use driver::EsysTpm;
 pub use error::TpmError;
 pub use port::{Credential, Endorsement, KeyId, Properties, Signed, SvidKey, Tpm, Unique};

@@ -9,10 +9,13 @@
 
 mod machine;
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
 
 use hallmark_kit::{Fault, SwtpmOptions};
-use hallmark_tpm::{Credential, EsysTpm, KeyId, Tpm, TpmError, Unique};
+use hallmark_tpm::{Authorization, Credential, EsysTpm, KeyId, Tpm, TpmError, Unique};
 use hallmark_tpm_wire::{HashAlg, PcrSelection, credential};
 use machine::Machine;
 
@@ -84,6 +87,52 @@ fn a_wrong_authorization_is_tried_once_only() {
     drop(tpm);
     machine.tool("tpm2_changeauth", &["-c", "endorsement", "-p", "secret"]);
     machine.open().attestation_key().unwrap();
+}
+
+#[test]
+fn a_password_of_the_endorsement_hierarchy_is_used_and_never_crosses_the_bus() {
+    let machine = Machine::new();
+    let known = {
+        let mut tpm = machine.open();
+        (tpm.endorsement().unwrap().public, tpm.attestation_key().unwrap())
+    };
+    for hierarchy in ["owner", "endorsement", "lockout"] {
+        machine.tool("tpm2_changeauth", &["-c", hierarchy, "a long password"]);
+    }
+    let opened = |value: &[u8]| machine.open().with_endorsement_auth(Authorization::new(value));
+    assert_eq!(
+        opened(b"another password").attestation_key(),
+        Err(TpmError::HierarchyAuthWrong("endorsement"))
+    );
+    let mut tpm = opened(b"a long password");
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let bus = Arc::clone(&seen);
+    machine.proxy.set_rule(move |_, command| {
+        bus.lock().unwrap().push(command.to_vec());
+        Fault::None
+    });
+    assert_eq!(
+        (tpm.endorsement().unwrap().public, tpm.attestation_key().unwrap()),
+        known
+    );
+    activate(&mut tpm).unwrap();
+    machine.proxy.clear_rule();
+    let seen = std::mem::take(&mut *seen.lock().unwrap());
+    let shows = |what: &[u8]| {
+        seen.iter()
+            .any(|command| command.windows(what.len()).any(|bytes| bytes == what))
+    };
+    assert!(shows(&CREATE_PRIMARY.to_be_bytes()), "the control: commands are seen");
+    assert!(!shows(b"a long password"));
+    drop(tpm);
+    // The control: nobody leaves sessions behind, however often it is tried with the wrong one.
+    for _ in 0..70 {
+        assert_eq!(
+            opened(b"another password").attestation_key(),
+            Err(TpmError::HierarchyAuthWrong("endorsement"))
+        );
+    }
+    activate(&mut opened(b"a long password")).unwrap();
 }
 
 #[test]

@@ -193,13 +193,9 @@ mod tests {
         ttl: Duration,
         #[serde(deserialize_with = "value::paths")]
         paths: Vec<PathBuf>,
-        #[serde(deserialize_with = "optional_secret")]
+        #[serde(deserialize_with = "value::optional_secret")]
         pin: Option<SecretReference>,
         switch: bool,
-    }
-
-    fn optional_secret<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<SecretReference>, D::Error> {
-        value::secret(from).map(Some)
     }
 
     fn told(text: &str) -> String {

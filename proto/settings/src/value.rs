@@ -145,3 +145,11 @@ pub fn secret<'de, D: Deserializer<'de>>(from: D) -> Result<SecretReference, D::
     };
     reference.map_err(D::Error::custom)
 }
+
+/// A reference to a secret, where there is one.
+///
+/// # Errors
+/// As [`secret`].
+pub fn optional_secret<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SecretReference>, D::Error> {
+    secret(from).map(Some)
+}

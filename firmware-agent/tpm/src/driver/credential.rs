@@ -68,21 +68,19 @@ impl EsysTpm {
         Ok(session)
     }
 
-    /// PolicyA of the EK credential profile: knowledge of the endorsement hierarchy's (empty) authorization value. The
+    /// PolicyA of the EK credential profile: knowledge of the endorsement hierarchy's authorization value. The
     /// high range's keys have PolicyB, an OR of PolicyA and an NV-held policy.
     fn satisfy_policy(&mut self, session: AuthSession, endorsement: &PublicArea) -> Result<(), Fault> {
         let policy = policy(session)?;
-        self.run(POLICY_SECRET, |context| {
-            context.execute_with_session(Some(AuthSession::Password), |context| {
-                context.policy_secret(
-                    policy,
-                    AuthHandle::Endorsement,
-                    Nonce::default(),
-                    Digest::default(),
-                    Nonce::default(),
-                    None,
-                )
-            })
+        self.run_authorized(POLICY_SECRET, |context| {
+            context.policy_secret(
+                policy,
+                AuthHandle::Endorsement,
+                Nonce::default(),
+                Digest::default(),
+                Nonce::default(),
+                None,
+            )
         })?;
         if endorsement.attributes() == templates::EK_LOW_ATTRIBUTES {
             return Ok(());

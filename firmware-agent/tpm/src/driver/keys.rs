@@ -105,7 +105,7 @@ impl EsysTpm {
         }
     }
 
-    /// Makes a primary key from a marshalled `TPMT_PUBLIC`, with an empty authorization value.
+    /// Makes a primary key from a marshalled `TPMT_PUBLIC`; the key itself has an empty authorization value.
     pub(super) fn create_primary(
         &mut self,
         op: Op,
@@ -113,9 +113,15 @@ impl EsysTpm {
         template: &[u8],
     ) -> Result<(KeyHandle, PublicArea), Fault> {
         let template = Public::unmarshall(template).map_err(|error| Fault::malformed(op, error))?;
-        let made = self.run(op, |context| {
-            create_with_empty_auth(context, hierarchy, template.clone())
-        })?;
+        let create =
+            |context: &mut Context| context.create_primary(hierarchy, template.clone(), None, None, None, None);
+        let made = if hierarchy == Hierarchy::Endorsement {
+            self.run_authorized(op, create)?
+        } else {
+            self.run(op, |context| {
+                context.execute_with_session(Some(AuthSession::Password), create)
+            })?
+        };
         let decoded = made
             .out_public
             .marshall()
@@ -143,16 +149,6 @@ impl EsysTpm {
         let (expected, found) = (before.name().to_string(), now.name().to_string());
         Err(TpmError::KeyChanged { expected, found }.into())
     }
-}
-
-fn create_with_empty_auth(
-    context: &mut Context,
-    hierarchy: Hierarchy,
-    template: Public,
-) -> tss_esapi::Result<tss_esapi::structures::CreatePrimaryKeyResult> {
-    context.execute_with_session(Some(AuthSession::Password), |context| {
-        context.create_primary(hierarchy, template, None, None, None, None)
-    })
 }
 
 /// The null ticket: an unrestricted key may sign a digest that the TPM did not compute (part 3, section 20.2).
