@@ -1,5 +1,5 @@
 # Hallmark. Every target installs what it needs on Debian (apt, cargo, and Python packages into target/) and says so.
-.PHONY: help deps build demo test packages test-packages containers sbom test-containers images test-images simulate bench lint doc fuzz prove reason-codes clean
+.PHONY: help deps build demo demo-boot test packages test-packages containers sbom test-containers images test-images simulate bench lint doc fuzz prove reason-codes clean
 
 CARGO ?= cargo
 FUZZ_SECONDS ?= 10
@@ -23,6 +23,11 @@ demo: ## the main job, shown on swtpm and SoftHSM
 	@$(CARGO) build --bins $(addprefix -p ,$(DEMO))
 	@echo "demo: 3 of 3: the demo itself (half a minute)"
 	@tests/demo/run
+
+demo-boot: deps ## a machine under QEMU boots an image, attests, and changed images are refused (needs root; ten minutes)
+	@scripts/deps packages images test-images
+	@$(CARGO) build --workspace --bins
+	@tests/demo/boot
 
 test: deps ## all tests, against real parts
 	@tests/interop/setup
@@ -56,10 +61,10 @@ images: ## an image of SITE=folder (and RECIPE=edge|provision KEYS=folder VERSIO
 	@[ -n "$(KEYS)" ] || images/keys target/images/keys
 	@images/build $(or $(RECIPE),edge) $(if $(SITE),--site $(SITE)) $(if $(KEYS),--keys $(KEYS)) $(if $(VERSION),--version $(VERSION)) $(if $(OUT),--out $(OUT))
 
-test-images: deps ## images on machines: QEMU with firmware, Secure Boot and TPM (needs root; about an hour)
+test-images: deps ## images on machines: QEMU with firmware, Secure Boot and TPM (needs root; about an hour); SCENARIOS=… runs some
 	@scripts/deps packages images test-images
 	@$(CARGO) build --workspace --bins
-	@tests/images/run
+	@tests/images/run $(SCENARIOS)
 
 simulate: ## run SEEDS simulated schedules of servers, agents and operators; FIRST=… begins elsewhere
 	@$(CARGO) run --quiet -p hallmark-simulation -- --seeds $(SEEDS) --first $(or $(FIRST),0)

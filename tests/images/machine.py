@@ -35,6 +35,7 @@ class Machine:
         if not self.tpm.exists():
             manufacture(self.tpm, tpm_maker)
         self.lines: list[str] = []
+        self.times: list[float] = []
         self.news = threading.Condition()
         self.ended = False
 
@@ -67,10 +68,12 @@ class Machine:
         with open(self.folder / "console.log", "ab") as log:
             for line in self.process.stdout:
                 text = re.sub(r"\x1b\[[0-9;=?]*[A-Za-z]", "", line.decode(errors="replace")).strip()
-                log.write(f"[{time.monotonic() - self.began:7.2f}] {text}\n".encode())
+                spent = time.monotonic() - self.began
+                log.write(f"[{spent:7.2f}] {text}\n".encode())
                 log.flush()
                 with self.news:
                     self.lines.append(text)
+                    self.times.append(spent)
                     self.news.notify_all()
         with self.news:
             self.ended = True
@@ -91,6 +94,12 @@ class Machine:
                 if self.ended or left <= 0:
                     raise AssertionError(f"{'the machine ended' if self.ended else f'{limit} s passed'} before {pattern!r}; last lines:\n  " + "\n  ".join(self.lines[-15:]))
                 self.news.wait(min(left, 1))
+
+    def seen_at(self, pattern: str, limit: float = 300) -> float:
+        """When, in seconds from power-on, the first line with the pattern came; waits for it."""
+        self.wait_for(pattern, limit)
+        with self.news:
+            return next(spent for line, spent in zip(self.lines, self.times) if re.search(pattern, line))
 
     def wait_for_end(self, limit: float = 300):
         """The machine turns itself off, or starts anew, which ends QEMU as well."""
