@@ -82,15 +82,23 @@ class Fleet:
 
     def allow(self, *versions: str):
         """Puts rules in force: Secure Boot, and what these images measure, is what a machine has to prove."""
-        self.rules += 1
         for version in versions:
-            baseline, signer = self.at(version) / "baseline.signed.json", self.keys / "db.crt"
-            self.hallmark("baseline", "import", baseline, "--signer", signer, "--yes", "--reason", "an image of this fleet")
+            self.import_baseline(self.at(version))
+        self.require(*[f"edge-{version}" for version in versions])
+
+    def import_baseline(self, image: pathlib.Path):
+        """Puts the baseline of an image in force."""
+        baseline, signer = image / "baseline.signed.json", self.keys / "db.crt"
+        self.hallmark("baseline", "import", baseline, "--signer", signer, "--yes", "--reason", "an image of this fleet")
+
+    def require(self, *baselines: str):
+        """Puts rules in force: Secure Boot, and one of these baselines."""
+        self.rules += 1
         policy = self.folder / "policy.toml"
-        baselines = ", ".join(f'"edge-{version}"' for version in versions)
+        named = ", ".join(f'"{baseline}"' for baseline in baselines)
         policy.write_text(
             f'version = 1\nname = "edge"\nserial = {self.rules}\n\n[boot]\nsecure_boot = true\nsetup_mode = false\n'
-            f'baselines = [{baselines}]\n\n[boot.pcrs]\n13 = "zero"\n'
+            f'baselines = [{named}]\n\n[boot.pcrs]\n13 = "zero"\n'
         )
         self.hallmark("policy", "apply", policy, "--yes", "--reason", "these images may boot")
 

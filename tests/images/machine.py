@@ -17,9 +17,10 @@ STUCK = re.compile(r"Access Denied|Security Violation|No bootable option|Press a
 class Machine:
     """One boot of one machine; the TPM's state and the firmware's variables stay in `folder` from boot to boot."""
 
-    def __init__(self, folder: pathlib.Path, disk: pathlib.Path | str, variables: pathlib.Path, tpm_maker: pathlib.Path, *, keep_disk=False, script="", updates=None):
+    def __init__(self, folder: pathlib.Path, disk: pathlib.Path | str, variables: pathlib.Path, tpm_maker: pathlib.Path, *, keep_disk=False, script="", updates=None, netboot=None):
         """`script` runs as root in the machine (images of tests have a unit for that); `updates` are
-        files that it finds as /dev/disk/by-id/virtio-NAME."""
+        files that it finds as /dev/disk/by-id/virtio-NAME; `netboot` is what its network offers by PXE: it starts what its firmware's own boot entries
+        say, and not always its disk."""
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.disk, self.keep_disk, self.more = folder, disk, keep_disk, []
         if script:
@@ -28,6 +29,7 @@ class Machine:
         for number, (name, file) in enumerate((updates or {}).items()):
             self.more += ["-drive", f"if=none,id=update{number},format=raw,readonly=on,file={file}"]
             self.more += ["-device", f"virtio-blk-pci,drive=update{number},serial={name}"]
+        self.first, self.offered = ("", f",tftp={netboot.parent},bootfile={netboot.name}") if netboot else (",bootindex=1", "")
         self.variables = folder / "vars.fd"
         if not self.variables.exists():
             shutil.copyfile(variables, self.variables)
@@ -54,9 +56,9 @@ class Machine:
             "-drive", f"if=pflash,format=raw,unit=0,readonly=on,file={FIRMWARE}",
             "-drive", f"if=pflash,format=raw,unit=1,file={self.variables}",
             "-chardev", f"socket,id=tpm,path={socket}", "-tpmdev", "emulator,id=tpm0,chardev=tpm", "-device", "tpm-crb,tpmdev=tpm0",
-            "-netdev", "user,id=net0", "-device", "virtio-net-pci,netdev=net0,romfile=", "-device", "virtio-rng-pci",
+            "-netdev", f"user,id=net0{self.offered}", "-device", "virtio-net-pci,netdev=net0,romfile=", "-device", "virtio-rng-pci",
             "-drive", f"if=none,id=disk0,format=raw,file={self.disk},cache=writeback" + ("" if self.keep_disk else ",snapshot=on"),
-            "-device", "virtio-blk-pci,drive=disk0,bootindex=1", *self.more,
+            "-device", f"virtio-blk-pci,drive=disk0{self.first}", *self.more,
         ]
         self.began = time.monotonic()
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
