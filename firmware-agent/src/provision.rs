@@ -21,7 +21,10 @@ mod image_url;
 mod server;
 mod signers;
 
-use std::path::PathBuf;
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use hallmark_api::provision::{Assignment, Step};
 use hallmark_node::DiskImageManifest;
@@ -38,6 +41,9 @@ use fetch::{Fetcher, Patience};
 use image_url::ImageUrl;
 use server::{AttestedNode, Progress, Server, Session};
 use signers::Signers;
+
+/// How often the console says how far it is.
+const TELL_EVERY: Duration = Duration::from_secs(2);
 
 /// Where the machine has what provisioning needs.
 #[derive(Debug, Clone)]
@@ -130,8 +136,12 @@ impl<S: Session> Attempt<'_, S> {
         };
         copy.prepare(self.assignment.overwrite).await?;
         self.server.report(progress(Step::Writing, 0)).await?;
+        let mut told = Instant::now();
         while let Some(done) = copy.next().await? {
-            tell(format_args!("{done} of {of} chunks are on the disk"));
+            if told.elapsed() >= TELL_EVERY {
+                told = Instant::now();
+                tell(format_args!("{done} of {of} chunks are on the disk"));
+            }
             self.server.report_soon(progress(Step::Writing, done)).await?;
         }
         self.server.report(progress(Step::Written, of)).await?;

@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -18,11 +19,14 @@ class ImageServer:
     """The chunks over HTTP on loopback. It counts what it gives, and holds back or changes what it is told to."""
 
     def __init__(self, folder: pathlib.Path):
-        self.folder, self.given, self.tampered, self.held = folder, [], set(), None
+        self.folder, self.netboot, self.given, self.tampered, self.held = folder, folder.parent / "netboot" / "image.efi", [], set(), None
         outer = self
 
         class Handler(http.server.SimpleHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+
+            def do_HEAD(self):
+                self.content(self.path.lstrip("/"))
 
             def do_GET(self):
                 name = self.path.lstrip("/")
@@ -30,20 +34,22 @@ class ImageServer:
                     # Half-way: whoever waits for this waits until the power goes.
                     outer.reached.set()
                     threading.Event().wait()
-                try:
-                    content = (outer.folder / name).read_bytes() if name.isalnum() or name in ("manifest", "manifest.sig") else None
-                except FileNotFoundError:
-                    content = None
-                if content is None:
+                if (content := self.content(name)) is not None:
+                    outer.given.append(name)
+                    self.wfile.write(content)
+
+            def content(self, name: str) -> bytes | None:
+                file = outer.netboot if name == "image.efi" else outer.folder / name
+                if file.parent not in (outer.folder, outer.netboot.parent) or not file.is_file():
                     self.send_error(404)
-                    return
+                    return None
+                content = file.read_bytes()
                 if name in outer.tampered:
                     content = bytes([content[0] ^ 1]) + content[1:]
-                outer.given.append(name)
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
-                self.wfile.write(content)
+                return content
 
             def log_message(self, *_):
                 pass
@@ -51,7 +57,8 @@ class ImageServer:
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
         self.reached = threading.Event()
-        self.url = f"http://{HOST}:{self.server.server_address[1]}/manifest"
+        self.at = f"http://{HOST}:{self.server.server_address[1]}"
+        self.url = f"{self.at}/manifest"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def __enter__(self):
@@ -100,16 +107,24 @@ def started(fleet, name: str, disk: pathlib.Path, **more):
     return fleet.machine(name, disk, keep_disk=True, netboot=fleet.folder / "netboot" / "image.efi", **more)
 
 
+def by_http(fleet, server: ImageServer) -> pathlib.Path:
+    """The fleet's firmware variables, with an address that is started once by UEFI HTTP boot."""
+    variables = fleet.folder / "http.fd"
+    tools = pathlib.Path(os.environ.get("HALLMARK_IMAGE_TOOLS", ROOT / "target/images/venv"))
+    command = [tools / "bin/virt-fw-vars", "-i", fleet.keys / "vars.fd", "-o", variables, "--set-boot-uri", f"{server.at}/image.efi"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return variables
+
+
 def assign(fleet, node: str, server: ImageServer, *more: str):
     """Assigns the edge image to a machine."""
     image = ["--manifest", server.folder / "manifest", "--url", server.url, "--baseline", f"edge-{VERSION}"]
-    fleet.hallmark("provision", "assign", node, *image, *more, "--reason", "a new gateway")
+    fleet.hallmark("provision", "assign", node, *image, *more, "--yes", "--reason", "a new gateway")
 
 
 def stage(fleet, node: str) -> dict:
     """What the server says of the machine's installation."""
-    (found,) = [line for line in json.loads(fleet.hallmark("provision", "list", "-o", "json")) if node.endswith(line["node"]) or line["node"] == node]
-    return found
+    return json.loads(fleet.hallmark("provision", "show", node, "-o", "json"))
 
 
 def comes_back_installed(fleet, name: str, disk: pathlib.Path, node: str):
@@ -147,8 +162,9 @@ def refuses_and_goes_on(fleet):
         with open(disk, "r+b") as file:
             file.seek(1080)
             file.write(b"\x53\xef")  # ext4
-        with started(fleet, "refuses", disk) as machine:
+        with started(fleet, "refuses", disk, variables=by_http(fleet, server)) as machine:
             node = machine.wait_for(NODE.pattern, 600)[1]
+            assert "image.efi" in server.given, "the firmware fetched the image over HTTP"
             assign(fleet, node, server)
             machine.wait_for("HM-AGENT-0045")
             machine.wait_for("this machine waits for another attempt")

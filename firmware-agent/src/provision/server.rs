@@ -25,6 +25,8 @@ use crate::{
 
 /// How often the server is asked for an assignment while there is none.
 const ASK_EVERY: Duration = Duration::from_secs(10);
+/// How soon it is asked again after an attempt.
+const AFTER_ATTEMPT: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// How soon the console says the same again.
 const SAY_AGAIN: Duration = Duration::from_secs(300);
@@ -32,8 +34,8 @@ const SAY_AGAIN: Duration = Duration::from_secs(300);
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 /// How long a report that says why an attempt failed is tried.
 const FAILED_LIMIT: Duration = Duration::from_secs(120);
-/// Most characters of a reason that is reported.
-const MAX_REASON: usize = 500;
+/// Most octets of a reason that is reported.
+const MAX_REASON: usize = 1000;
 
 /// Whoever speaks to the server as this machine.
 pub(super) trait Session {
@@ -153,7 +155,7 @@ impl<S: Session> Server<S> {
 
     /// Waits for as long as the server is to be left alone after an attempt that failed.
     pub(super) async fn pause(&mut self) {
-        sleep(Jitter::around(Duration::from_secs(2))).await;
+        sleep(Jitter::around(AFTER_ATTEMPT)).await;
     }
 
     async fn assignment(&mut self) -> Result<Option<Assignment>, AgentError> {
@@ -211,7 +213,7 @@ impl<S: Session> Server<S> {
             attempt,
             step: Step::Failed.into(),
             code: error.code().as_str().into(),
-            reason: printable(&reason).chars().take(MAX_REASON).collect(),
+            reason: cut(printable(&reason)),
             ..ReportStepRequest::default()
         };
         let sent = timeout(FAILED_LIMIT, async {
@@ -267,6 +269,12 @@ impl<S: Session> Server<S> {
             self.told = Some((words, Instant::now()));
         }
     }
+}
+
+/// A reason as long as the server takes it.
+fn cut(mut reason: String) -> String {
+    reason.truncate(reason.floor_char_boundary(MAX_REASON));
+    reason
 }
 
 type Answer<T> = Result<Response<T>, Status>;

@@ -4,8 +4,6 @@ mod images;
 mod lab;
 mod provisioning;
 
-use std::time::Duration;
-
 use hallmark_api::provision::Step;
 use hallmark_reason::Coded as _;
 
