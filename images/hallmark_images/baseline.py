@@ -17,7 +17,8 @@ def predict(out: pathlib.Path, package: pathlib.Path, variables: pathlib.Path, n
         # Within the folder, since the baseline says which files it was computed from.
         run(
             pathlib.Path(folder) / "usr/bin/hallmark", "baseline", "predict", "--uki", "image.efi",
-            *(["--earlier-image", loader] if loader else []), "--firmware-variables", variables, "--phase", "stub", "--name", f"{name}-{version}", "--at", "2026-01-01T00:00:00Z", "-o", "baseline.json",
+            # Machines come to the network after what they have tried before: blank disks, cards without an answer.
+            *(["--earlier-image", loader] if loader else ["--failed-entries", "8"]), "--firmware-variables", variables, "--phase", "stub", "--name", f"{name}-{version}", "--at", "2026-01-01T00:00:00Z", "-o", "baseline.json",
             cwd=out,
         )
 

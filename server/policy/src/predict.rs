@@ -44,7 +44,7 @@ pub struct Inputs<'a> {
     pub firmware_variables: Option<&'a [u8]>,
     /// Whether Secure Boot is on; what the variables say, if `None`.
     pub secure_boot: Option<bool>,
-    /// Boot entries that the firmware tries in vain before.
+    /// Boot entries that the firmware tries in vain before, at most.
     pub failed_entries: u8,
     /// The phases of the boot in which a machine may be quoted; [`Phase::Ready`], if empty.
     pub phases: BTreeSet<Phase>,

@@ -63,7 +63,7 @@ pub(super) struct Parts<'a> {
     pub(super) loader: Option<u32>,
     pub(super) uki: Uki,
     pub(super) secure_boot: Option<bool>,
-    /// How many boot entries are tried before, in vain.
+    /// How many boot entries are tried before, in vain, at most.
     pub(super) failed_entries: u8,
     /// PCR 7's events, or why they are not known.
     pub(super) keys: Result<Vec<Event>, String>,
@@ -81,15 +81,16 @@ impl Parts<'_> {
             boots: Vec::new(),
         };
         let (keys, loaded, options) = (self.keys.clone(), self.loaded(), self.options());
-        for kernel in self.kernel_is_measured() {
+        for images in self.images() {
             for phase in &self.phases {
                 let sections = self.sections(*phase);
+                let others = [&keys, &sections, &loaded];
                 forecast
                     .boots
-                    .push(self.record(kernel, *phase, [&keys, &sections, &loaded], options.as_ref()));
-                forecast.take(4, Ok(self.images(kernel)));
+                    .push(self.record(&images, *phase, others, options.as_ref()));
                 forecast.take(11, sections);
             }
+            forecast.take(4, Ok(images));
         }
         forecast.take(7, keys);
         forecast.take(9, loaded);
@@ -115,15 +116,22 @@ impl Parts<'_> {
         }
     }
 
-    /// PCR 4.
-    fn images(&self, kernel: bool) -> Vec<Event> {
+    /// PCR 4, in each way in which it may come about.
+    fn images(&self) -> Vec<Vec<Event>> {
+        let kernels = self.kernel_is_measured().into_iter();
+        let ways = kernels.flat_map(|kernel| (0..=self.failed_entries).map(move |failed| (kernel, failed)));
+        ways.map(|(kernel, failed)| self.images_after(failed, kernel)).collect()
+    }
+
+    /// PCR 4 after so many boot entries that were tried in vain.
+    fn images_after(&self, failed: u8, kernel: bool) -> Vec<Event> {
         let action = |action: &str| Event::over(4, "EV_EFI_ACTION", action.as_bytes(), action);
         let (calling, returning) = (
             "Calling EFI Application from Boot Option",
             "Returning from EFI Application from Boot Option",
         );
         let mut events = vec![action(calling), Event::separator(4)];
-        for _ in 0..self.failed_entries {
+        for _ in 0..failed {
             events.extend([action(returning), action(calling)]);
         }
         let image = |digest, text: &str| Event::of(4, IMAGE, digest, text);
@@ -178,12 +186,11 @@ impl Parts<'_> {
     /// The boot as a machine's log would tell it, as far as it is known.
     fn record(
         &self,
-        kernel: bool,
+        images: &[Event],
         phase: Phase,
         others: [&Result<Vec<Event>, String>; 3],
         options: Option<&Result<Vec<Event>, String>>,
     ) -> BootRecord {
-        let images = self.images(kernel);
         let facts = BootFacts {
             secure_boot: self.secure_boot,
             uki_sections: self
@@ -198,7 +205,7 @@ impl Parts<'_> {
             ..BootFacts::default()
         };
         let others = others.into_iter().chain(options).flatten().flatten();
-        let events = others.chain(&images);
+        let events = others.chain(images);
         BootRecord {
             facts,
             events: events

@@ -29,7 +29,7 @@ pub(crate) struct Predict {
     /// Whether Secure Boot is on; what the firmware variables say when left out
     #[arg(long, value_name = "STATE", value_enum)]
     secure_boot: Option<State>,
-    /// How many boot entries the firmware tries in vain before: an empty drive, a network without an answer
+    /// How many boot entries the firmware tries in vain before, at most: an empty drive, a network without an answer
     #[arg(long, value_name = "COUNT", default_value_t = 0, value_parser = clap::value_parser!(u8).range(..=16))]
     failed_entries: u8,
     /// How far machines have booted when they are quoted; may be given several times
