@@ -89,7 +89,7 @@ def prepare(fleet) -> pathlib.Path:
     subprocess.run([ROOT / "images/build", "provision", "--version", VERSION, *folders], check=True, stdout=subprocess.DEVNULL)
     disk = fleet.at(VERSION) / "disk.img"
     subprocess.run([ROOT / "images/build", "manifest", disk, "--keys", fleet.keys, "--out", chunks], check=True, stdout=subprocess.DEVNULL)
-    fleet.hallmark("baseline", "import", out / "baseline.signed.json", "--signer", fleet.keys / "db.crt", "--yes", "--reason", "machines are installed by it")
+    fleet.import_baseline(out)
     fleet.require(f"edge-{VERSION}", f"provision-{VERSION}")
     return chunks
 

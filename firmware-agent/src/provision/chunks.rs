@@ -121,6 +121,7 @@ impl Copy {
                     Ok(Some(number))
                 }
                 None => {
+                    tell("all chunks but the first, which starts the disk, are written; they are read back");
                     self.read_back(1..).await?;
                     self.stage = Stage::First;
                     Ok(Some(of.saturating_sub(1)))
