@@ -60,13 +60,18 @@ fn measure_long_list(domain: &mut Domain, table: &mut Table) -> Result<()> {
     table.push(Row::new("attest_ima_1m.server_cpu_ms", spent_ms, "ms").against(hashing_ms))?;
     table.push(Row::new("attest_ima_1m.server_mib", cpu::peak_mib(server)? - idle, "MiB").against(mib))?;
 
-    let before = cpu::of_process(server)?;
-    let mut hashing_us = 0.0;
-    for number in 0..TIMES {
+    let (mut before, mut hashing_us) = (0.0, 0.0);
+    for number in 0..=TIMES {
         let from = LINES + number * MORE_LINES;
         let list = List::new(from..from + MORE_LINES, held.1)?;
-        hashing_us += list.hashing.as_secs_f64() * 1e6 / f64::from(TIMES);
+        if number > 0 {
+            hashing_us += list.hashing.as_secs_f64() * 1e6 / f64::from(TIMES);
+        }
         held = measured(domain, &mut machine, list, held.0)?;
+        if number == 0 {
+            // The store folds the log of the long list into its file behind the first of these.
+            before = cpu::of_process(server)?;
+        }
     }
     let spent_us = (cpu::of_process(server)? - before) / f64::from(TIMES);
     let control_us = bare_everywhere(&domain.vendor)? + Crypto::measure(domain)?.sign_cpu_us + hashing_us;
