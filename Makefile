@@ -41,13 +41,14 @@ packages: deps ## Debian packages of the three programs, in target/packages
 test-packages: deps ## the packages' life in a machine of their own (systemd-nspawn; needs root)
 	@scripts/deps packages
 	@tests/packages/run
+	@tests/packages/twice
 
 containers: ## container images of server and agent, in target/images/containers (after `make packages`)
 	@scripts/deps images
 	@images/container server
 	@images/container agent
 
-sbom: ## what packages and container images consist of, in target/sbom (after `make packages`, `make containers`)
+sbom: ## what packages, container images and machine images consist of, in target/sbom (of those that were built)
 	@scripts/deps images
 	@images/sbom
 
@@ -56,7 +57,7 @@ test-containers: deps ## container images and Kubernetes manifests (runc; needs 
 	@$(CARGO) build --workspace --bins
 	@tests/containers/run
 
-images: ## an image of SITE=folder (and RECIPE=edge|provision KEYS=folder VERSION=… OUT=folder), in target/images/RECIPE; needs root
+images: ## an image of SITE=folder (and RECIPE=edge|provision|appliance KEYS=folder VERSION=… OUT=folder), in target/images/RECIPE; needs root
 	@scripts/deps images
 	@[ -n "$(KEYS)" ] || images/keys target/images/keys
 	@images/build $(or $(RECIPE),edge) $(if $(SITE),--site $(SITE)) $(if $(KEYS),--keys $(KEYS)) $(if $(VERSION),--version $(VERSION)) $(if $(OUT),--out $(OUT))

@@ -18,6 +18,11 @@ class Recipe:
     hallmark: list[str]
     # The kernel's package: one that depends on that of the newest version.
     kernel: str
+    # Folders beside the recipe's that are laid over the root, before its own `overlay`.
+    overlays: list[str]
+    # Files of the site, which go to /etc/hallmark, and the command in the root that looks at them.
+    site: list[str]
+    site_check: list[str]
     # Paths, with wildcards, that the root does without.
     remove: list[str]
     # Units of systemd: enabled as UNIT = "TARGET", and masked.

@@ -16,8 +16,12 @@ from .site import Site
 EPOCH = 1767225600
 # Debian's part of a root takes a minute to install, and is the same until the lock file changes.
 BASES = REPOSITORY / "target" / "images" / "bases"
+# In the root: its packages, in the form of dpkg's status.
+PACKAGES = "usr/lib/hallmark-image/packages"
 INSTALL = [
     "mmdebstrap", "--mode=root", "--variant=custom", "--quiet", '--aptopt=APT::Install-Recommends "false"',
+    # Scripts of packages call awk, which mawk's own script would give that name too late for some.
+    '--setup-hook=mkdir -p "$1/usr/bin" && ln -s mawk "$1/usr/bin/awk"',
     *[f"--dpkgopt=path-exclude=/usr/share/{part}/*" for part in ("doc", "man", "locale", "info", "bash-completion", "zsh")],
 ]
 
@@ -27,8 +31,11 @@ def build(recipe: Recipe, packages: list[pathlib.Path], own: list[pathlib.Path],
     _install(packages, tree)
     for package in own:
         _unpack(package, tree)
+    _list(packages, own, tree)
     _remove(recipe, tree)
     _empty(tree)
+    for overlay in recipe.overlays:
+        lay_over(recipe.folder.parent / overlay, tree)
     lay_over(recipe.folder / "overlay", tree)
     (tree / "etc/hostname").write_text(f"{recipe.name}\n")
     site.lay_over(tree)
@@ -77,11 +84,17 @@ def _unpack(package, tree):
         run("tar", "-C", tree, "--keep-directory-symlink", "-xf", tar.name)
 
 
+def _list(packages, own, tree):
+    """What is in the image, for whoever looks for vulnerable packages: dpkg's list, and what was unpacked without it."""
+    listed = (tree / "var/lib/dpkg/status").read_text().rstrip("\n")
+    for package in [package for package in packages if package.name.startswith("linux-image-")] + own:
+        listed += f"\n\n{run('dpkg-deb', '--field', package).decode().strip()}\nStatus: install ok installed"
+    kept = tree / PACKAGES
+    kept.parent.mkdir(parents=True)
+    kept.write_text(listed + "\n")
+
+
 def _remove(recipe, tree):
-    kept = tree / "usr/lib/hallmark-image"
-    kept.mkdir(parents=True)
-    # What is in the image, for whoever looks for vulnerable packages.
-    shutil.copy(tree / "var/lib/dpkg/status", kept / "packages")
     for pattern in recipe.remove:
         for path in sorted(tree.glob(pattern)):
             _delete(path)

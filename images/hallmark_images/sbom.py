@@ -7,6 +7,7 @@ import venv
 
 from . import FOLDER, REPOSITORY, ImageError, run, stable_uuid
 from .container import CREATED
+from .root import PACKAGES
 
 TOOLS = REPOSITORY / "target" / "images" / "tools"
 REQUIREMENTS = FOLDER / "requirements.txt"
@@ -33,6 +34,20 @@ def of_package(package: pathlib.Path, out: pathlib.Path) -> pathlib.Path:
 def of_container(layout: pathlib.Path, version: str, out: pathlib.Path) -> pathlib.Path:
     """The list of a container image."""
     return _write(_scan(f"oci-dir:{layout.name}", layout.name, version, layout.parent), f"{layout.name}.oci", version, out)
+
+
+def of_image(image: pathlib.Path, out: pathlib.Path) -> pathlib.Path:
+    """The list of a machine image: its root's packages, the kernel's among them, and the crates of Hallmark's programs."""
+    facts = json.loads((image / "image.json").read_text())
+    with tempfile.TemporaryDirectory() as folder:
+        tree = pathlib.Path(folder) / "root"
+        run("fsck.erofs", f"--extract={tree}", image / "root.img")
+        # Where it is looked for.
+        status = tree / "var/lib/dpkg/status"
+        status.parent.mkdir(parents=True, exist_ok=True)
+        (tree / PACKAGES).rename(status)
+        name = f"hallmark-{facts['name']}"
+        return _write(_scan("dir:.", name, facts["version"], tree), f"{name}.image", facts["version"], out)
 
 
 def _scan(source: str, name: str, version: str, folder) -> dict:

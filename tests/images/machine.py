@@ -17,10 +17,13 @@ STUCK = re.compile(r"Access Denied|Security Violation|No bootable option|Press a
 class Machine:
     """One boot of one machine; the TPM's state and the firmware's variables stay in `folder` from boot to boot."""
 
-    def __init__(self, folder: pathlib.Path, disk: pathlib.Path | str, variables: pathlib.Path, tpm_maker: pathlib.Path, *, keep_disk=False, script="", updates=None, netboot=None):
+    def __init__(
+        self, folder: pathlib.Path, disk: pathlib.Path | str, variables: pathlib.Path, tpm_maker: pathlib.Path, *, keep_disk=False, script="", updates=None,
+        netboot=None, ports=None,
+    ):
         """`script` runs as root in the machine (images of tests have a unit for that); `updates` are
         files that it finds as /dev/disk/by-id/virtio-NAME; `netboot` is what its network offers by PXE: it starts what its firmware's own boot entries
-        say, and not always its disk."""
+        say, and not always its disk; `ports` are those of this host's loopback that lead to ports of the machine."""
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.disk, self.keep_disk, self.more = folder, disk, keep_disk, []
         if script:
@@ -30,6 +33,7 @@ class Machine:
             self.more += ["-drive", f"if=none,id=update{number},format=raw,readonly=on,file={file}"]
             self.more += ["-device", f"virtio-blk-pci,drive=update{number},serial={name}"]
         self.first, self.offered = ("", f",tftp={netboot.parent},bootfile={netboot.name}") if netboot else (",bootindex=1", "")
+        self.offered += "".join(f",hostfwd=tcp:127.0.0.1:{here}-:{there}" for here, there in (ports or {}).items())
         self.variables = folder / "vars.fd"
         if not self.variables.exists():
             shutil.copyfile(variables, self.variables)
@@ -38,6 +42,8 @@ class Machine:
             manufacture(self.tpm, tpm_maker)
         self.lines: list[str] = []
         self.times: list[float] = []
+        # Of the lines, how many have been waited for.
+        self.passed = 0
         self.news = threading.Condition()
         self.ended = False
 
@@ -61,7 +67,7 @@ class Machine:
             "-device", f"virtio-blk-pci,drive=disk0{self.first}", *self.more,
         ]
         self.began = time.monotonic()
-        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
         return self
@@ -81,13 +87,15 @@ class Machine:
             self.ended = True
             self.news.notify_all()
 
-    def wait_for(self, pattern: str, limit: float = 300) -> re.Match:
-        """The first line with the pattern; the machine's end, or a firmware that waits for a key, ends the wait as well."""
-        wanted, until, seen = re.compile(pattern), time.monotonic() + limit, 0
+    def wait_for(self, pattern: str, limit: float = 300, again=False) -> re.Match:
+        """The first line with the pattern, or with `again` the first behind the one that was waited for so before; the machine's end, or a
+        firmware that waits for a key, ends the wait as well."""
+        wanted, until, seen = re.compile(pattern), time.monotonic() + limit, self.passed if again else 0
         with self.news:
             while True:
-                for line in self.lines[seen:]:
+                for number, line in enumerate(self.lines[seen:], seen + 1):
                     if found := wanted.search(line):
+                        self.passed = number if again else self.passed
                         return found
                     if STUCK.search(line):
                         raise AssertionError(f"the firmware stopped at {line!r} while {pattern!r} was awaited")
@@ -102,6 +110,11 @@ class Machine:
         self.wait_for(pattern, limit)
         with self.news:
             return next(spent for line, spent in zip(self.lines, self.times) if re.search(pattern, line))
+
+    def type(self, text: str):
+        """Types a line at the console."""
+        self.process.stdin.write(text.encode() + b"\n")
+        self.process.stdin.flush()
 
     def wait_for_end(self, limit: float = 300):
         """The machine turns itself off, or starts anew, which ends QEMU as well."""
