@@ -14,7 +14,7 @@ use hallmark_store::StoreError;
 
 use crate::{
     authority::AuthorityAge,
-    journal::{EntriesLeftOut, Journal},
+    journal::{DamagedNodes, EntriesLeftOut, Journal},
     listener::BoundFile,
     metrics::Reading,
     probe::Probe,
@@ -66,7 +66,9 @@ impl Health {
             hsm.unwrap_or_else(|| Part::good("hsm")),
             self.authority(),
         ];
+        parts.extend(self.mark());
         parts.extend(self.entries());
+        parts.extend(self.nodes());
         parts.extend(self.evidence());
         parts.extend(self.admin_socket());
         parts.extend(self.last_reload.part());
@@ -82,6 +84,13 @@ impl Health {
             // Nobody knows of a disk that does not say.
             Ok(None) | Err(_) => Ok(()),
         }
+    }
+
+    /// That the mark beside the store was removed or replaced since the start: told until the next one.
+    fn mark(&self) -> Option<Part> {
+        let path = self.store.clone();
+        let gone = (self.journal.store().statistics().marks_gone > 0).then_some(StoreError::MarkGone { path })?;
+        Some(Part::with_reason("mark", State::Warning, gone.code(), gone.to_string()))
     }
 
     /// That the admin socket is gone: agents and administrators over TLS are served all the same.
@@ -102,6 +111,17 @@ impl Health {
         let error = EntriesLeftOut::of(left_out)?;
         Some(Part::with_reason(
             "entries",
+            State::Warning,
+            error.code(),
+            error.to_string(),
+        ))
+    }
+
+    /// That nodes count as banned since their rows do not read back, where there are any; the first is named.
+    fn nodes(&self) -> Option<Part> {
+        let error = DamagedNodes::of(self.journal.state().damaged_nodes())?;
+        Some(Part::with_reason(
+            "nodes",
             State::Warning,
             error.code(),
             error.to_string(),

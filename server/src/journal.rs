@@ -10,7 +10,7 @@ mod unreadable_certificate;
 pub use act::Act;
 pub(crate) use failure::log_store_failure;
 pub use failure::{operators_read_failed, read_failed, store_failed};
-pub use left_out::EntriesLeftOut;
+pub use left_out::{DamagedNodes, EntriesLeftOut};
 pub use unreadable::Unreadable;
 pub(crate) use unreadable::UnreadableNodes;
 pub use unreadable_certificate::UnreadableCertificate;

@@ -246,12 +246,11 @@ fn missing(node: &SpiffeId) -> StoreError {
 }
 
 fn decoded(kept: &NodeFacts) -> Result<Proven, StoreError> {
-    let facts = serde_json::from_str(&kept.facts).map_err(|error| undecodable(&kept.node, &error))?;
     Ok(Proven {
         node: kept.node.clone(),
         revision: kept.revision,
         seen_at: 0,
-        facts,
+        facts: kept.read()?,
     })
 }
 

@@ -21,7 +21,7 @@ use crate::{
     compute::Compute,
     config::Config,
     errors::StartError,
-    journal::{EntriesLeftOut, Journal},
+    journal::{DamagedNodes, EntriesLeftOut, Journal},
     metrics::{Counters, Metrics, SharedCount, TimedKeys},
 };
 
@@ -192,6 +192,7 @@ pub(super) async fn server(
     let metrics = Arc::new(Metrics::new(counters(&loaded.totals)));
     let journal = Arc::new(journal(&config, loaded, &store, &clock, &compute).await?);
     warn_of_entries(&journal);
+    warn_of_nodes(&journal);
     warn_of_lifetimes(journal.state().entries(), config.lifetimes.x509_svid.max);
     let keys = Arc::new(TimedKeys::new(keys, metrics.signing.clone()));
     let foundations = Foundations {
@@ -273,6 +274,18 @@ fn warn_of_entries(journal: &Journal) {
             reason: reason.clone(),
         };
         tracing::error!(code = %hallmark_reason::Coded::code(&one), id, reason, "{one}");
+    }
+}
+
+/// Nodes that count as banned, since nobody knows from their rows whether they were.
+fn warn_of_nodes(journal: &Journal) {
+    for (id, reason) in journal.state().damaged_nodes() {
+        let one = DamagedNodes {
+            count: 1,
+            first: id.clone(),
+            reason: reason.clone(),
+        };
+        tracing::error!(code = %hallmark_reason::Coded::code(&one), node = %id, reason, "{one}");
     }
 }
 

@@ -50,9 +50,9 @@ pub use provision_error::ProvisionError;
 pub use query::{Filter, Match, Page, PageToken};
 pub use registry::{Registry, Role, RoleWay};
 pub use rows::{
-    Appraised, Authority, AuthorityState, EkCertificate, FirstRequest, HeldEvidence, ImageAssignment, ImageOrder,
-    InstallStage, LINES, LeftOutEntry, LogPart, NewEvidence, Node, NodeEvidence, NodeFacts, NodeSvid, PolicyFile,
-    RoleSvid, TpmName, WholeLog,
+    Appraised, Authority, AuthorityState, DamagedNode, EkCertificate, FirstRequest, HeldEvidence, ImageAssignment,
+    ImageOrder, InstallStage, LINES, LeftOutEntry, LogPart, NewEvidence, Node, NodeEvidence, NodeFacts, NodeSvid,
+    PolicyFile, RoleSvid, TpmName, WholeLog,
 };
 pub use state::{Configured, Gap, NodeCounts, RulesInForce, Snapshot, State};
 pub use view::{Decision, Done, View};

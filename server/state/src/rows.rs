@@ -15,7 +15,7 @@ pub use ek_certificate::EkCertificate;
 pub use evidence::{HeldEvidence, LINES, LogPart, NewEvidence, NodeEvidence, NodeFacts, WholeLog};
 pub use first_request::FirstRequest;
 pub use image_assignment::{ImageAssignment, ImageOrder, InstallStage};
-pub use left_out::LeftOutEntry;
+pub use left_out::{DamagedNode, LeftOutEntry};
 pub use node::{Appraised, Node, NodeSvid, RoleSvid};
 pub use policy_file::PolicyFile;
 pub use tpm_name::TpmName;

@@ -51,6 +51,8 @@ pub struct State {
     /// Entries that are in the store and grant nothing: why.
     left_out: BTreeMap<String, String>,
     nodes: BTreeMap<SpiffeId, Arc<Node>>,
+    /// Nodes whose rows in the store do not read back, and which count as banned: why.
+    damaged_nodes: BTreeMap<SpiffeId, String>,
     /// Nodes that have something to lose, by the rules that they were judged by.
     by_rules: BTreeSet<(u64, SpiffeId)>,
     /// The same, by the time at which their verdict goes stale.
@@ -97,6 +99,13 @@ impl State {
     #[must_use]
     pub const fn left_out(&self) -> &BTreeMap<String, String> {
         &self.left_out
+    }
+
+    /// Nodes whose rows in the store do not read back, and why: each counts as banned. One of which an operator says where it
+    /// stands is no more among them.
+    #[must_use]
+    pub const fn damaged_nodes(&self) -> &BTreeMap<SpiffeId, String> {
+        &self.damaged_nodes
     }
 
     /// One node.

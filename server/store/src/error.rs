@@ -9,6 +9,9 @@ use hallmark_state::{Key, StoredRecord, Undecodable};
 /// The code of an SVID outcome that nobody recorded, because the server stopped between intent and signature.
 pub const INTERRUPTED: ReasonCode = ReasonCode::new("HM-STORE-0016");
 
+/// The code of a node whose row does not read back: it counts as banned.
+pub const NODE_ROW_DAMAGED: ReasonCode = ReasonCode::new("HM-STORE-0039");
+
 /// A failure of the store. Cloneable, as one failed flush fails every caller that shared it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -96,6 +99,12 @@ pub enum StoreError {
         path: PathBuf,
         /// Where the journal ends.
         ends: String,
+    },
+    /// The mark beside the store was removed or replaced while the store is open.
+    #[error("the mark beside the store {} was removed or replaced while the server ran; the server wrote it anew", path.display())]
+    MarkGone {
+        /// The store's file; its mark has the same name and `.mark`.
+        path: PathBuf,
     },
     /// The write-ahead log beside the store belongs to another file.
     #[error("the write-ahead log beside the store {} is not of this file", path.display())]
@@ -336,6 +345,7 @@ impl Coded for StoreError {
             Self::Linked { .. } => ReasonCode::new("HM-STORE-0028"),
             Self::RolledBack { .. } => ReasonCode::new("HM-STORE-0029"),
             Self::MarkMissing { .. } => ReasonCode::new("HM-STORE-0030"),
+            Self::MarkGone { .. } => ReasonCode::new("HM-STORE-0038"),
             Self::StaleLog { .. } => ReasonCode::new("HM-STORE-0034"),
             Self::LogGone { .. } => ReasonCode::new("HM-STORE-0031"),
             Self::OtherWriter { .. } => ReasonCode::new("HM-STORE-0032"),

@@ -9,6 +9,6 @@ mod error;
 mod port;
 mod sqlite;
 
-pub use error::{INTERRUPTED, StoreError};
+pub use error::{INTERRUPTED, NODE_ROW_DAMAGED, StoreError};
 pub use port::{Follower, Statistics, Store};
 pub use sqlite::{OlderStore, SqliteOptions, SqliteStore, VerifiedJournal};

@@ -28,6 +28,8 @@ pub struct Statistics {
     pub revision: u64,
     /// The number of the last event; 0 without one. Events are never deleted.
     pub last_event: u64,
+    /// How often a check found that the mark beside the store had been removed or replaced.
+    pub marks_gone: u64,
     /// The bytes of the store's file.
     pub file_bytes: u64,
     /// The bytes of its write-ahead log.
@@ -144,7 +146,8 @@ pub trait Store: Send + Sync {
         limit: u32,
     ) -> BoxFuture<'_, Result<Vec<EkCertificate>, StoreError>>;
 
-    /// Shows that the store can be written: takes the write lock and writes a page.
+    /// Shows that the store can be written: takes the write lock and writes a page. A mark beside the store that is gone is
+    /// written anew, and counted in [`Statistics`].
     ///
     /// # Errors
     /// As [`commit`](Self::commit).

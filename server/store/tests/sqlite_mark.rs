@@ -296,3 +296,36 @@ async fn a_look_finds_a_roll_back_too() {
     let error = SqliteStore::verify(&place.options()).unwrap_err();
     assert_eq!(error.code().as_str(), "HM-STORE-0029");
 }
+
+/// Who takes the mark away from under a running server leaves it no less protected, and is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mark_that_is_removed_or_replaced_meanwhile_is_told_and_written_anew() {
+    let mark = |place: &Place| place.beside(".mark");
+    let older = |place: &Place| {
+        fs::copy(mark(place), place.beside(".older")).unwrap();
+    };
+    type Act = fn(&Path, &Path);
+    let acts: [Act; 2] = [
+        |mark, _| fs::remove_file(mark).unwrap(),
+        |mark, older| fs::rename(older, mark).unwrap(),
+    ];
+    for act in acts {
+        let place = place();
+        place.write(&["a"]).await;
+        older(&place);
+        let store = place.open().unwrap();
+        commit(&store, "b").await;
+        store.check().await.unwrap();
+        assert_eq!(store.statistics().marks_gone, 0, "the control");
+        act(&mark(&place), &place.beside(".older"));
+        for _ in 0..2 {
+            store.check().await.unwrap();
+            assert_eq!(store.statistics().marks_gone, 1);
+        }
+        let mode = fs::metadata(mark(&place)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        commit(&store, "c").await;
+        drop(store);
+        assert_eq!(place.names().await, ["a", "b", "c"]);
+    }
+}

@@ -72,6 +72,12 @@ const CHANGES: &[(&str, &str)] = &[
     ("UPDATE inventory SET serial = 'other'", "of the table inventory"),
     ("UPDATE evidence SET revision = 1", "of the table evidence"),
     ("UPDATE evidence SET file = '{ }'", "the file of row"),
+    (
+        "UPDATE evidence SET facts = replace(facts, 'virtual', 'discrete')",
+        "the facts of row",
+    ),
+    ("UPDATE evidence SET facts = facts || ' '", "the facts of row"),
+    ("UPDATE evidence SET earlier = facts", "the earlier of row"),
     ("DELETE FROM evidence_logs", "of the table evidence"),
     (
         "UPDATE ek_certificates SET certificate = 'other'",

@@ -47,6 +47,10 @@ pub enum Change {
         node: SpiffeId,
         /// How far it goes.
         state: Arc<AttestationState>,
+        /// The SHA-256 of the facts that were proven; `None` in a change that is older than that digest.
+        facts_sha256: Option<[u8; 32]>,
+        /// As in [`NewEvidence`].
+        drops_logs: bool,
         /// What was proven; `None` in a change that was read from the journal, beside which it stands.
         body: Option<Arc<NewEvidence>>,
     },
@@ -139,6 +143,8 @@ impl Change {
         Self::PutEvidence {
             node: new.evidence.node.clone(),
             state,
+            facts_sha256: Some(sha256(new.evidence.facts.as_bytes())),
+            drops_logs: new.drops_logs,
             body: Some(new),
         }
     }

@@ -11,7 +11,7 @@ mod rows;
 use prost::Message as _;
 
 use self::{
-    changes::{ChangeMessage, change, change_message},
+    changes::{ChangeMessage, Decoded, change, change_message},
     events::{EventMessage, event, event_message},
 };
 use super::{Change, Event, Expect, Transaction};
@@ -21,11 +21,8 @@ use super::{Change, Event, Expect, Transaction};
 #[must_use]
 pub fn encode<'a>(transactions: impl IntoIterator<Item = &'a Transaction>) -> Vec<u8> {
     let transactions = transactions.into_iter().map(|it| TransactionMessage {
-        id: it.id.to_vec(),
-        at: it.at,
-        actor: it.actor.to_string(),
-        events: it.events.iter().map(event_message).collect(),
         changes: it.changes.iter().map(change_message).collect(),
+        ..transaction_message(it)
     });
     let group = GroupMessage {
         transactions: transactions.collect(),
@@ -42,30 +39,71 @@ pub fn decode(
     bytes: &[u8],
     body: &mut dyn FnMut(&[u8; 32]) -> Option<Vec<u8>>,
 ) -> Result<Vec<Transaction>, EncodingError> {
-    let group = GroupMessage::decode(bytes).map_err(|error| EncodingError(error.to_string()))?;
-    let mut transactions = Vec::with_capacity(group.transactions.len());
-    for it in group.transactions {
-        let changes = it.changes.into_iter().map(|it| change(it, body));
-        let changes = changes.collect::<Result<_, _>>()?;
-        transactions.push(transaction(&it.id, it.at, it.actor, it.events, changes)?);
+    let (transactions, missing) = decode_readable(bytes, body)?;
+    match missing.first() {
+        Some(missing) => Err(wrong(&format!("body: {missing}"))),
+        None => Ok(transactions),
     }
-    if encode(&transactions) != bytes {
-        return Err(wrong("encoding"));
-    }
+}
+
+/// The transactions of a group, without what changed and what it rested on: for readers of events. The bytes are held to the
+/// same form as by [`decode`]; no body is needed.
+///
+/// # Errors
+/// [`EncodingError`] for bytes that [`encode`] does not make.
+pub fn decode_events(bytes: &[u8]) -> Result<Vec<Transaction>, EncodingError> {
+    let (mut transactions, _) = decode_readable(bytes, &mut |_| None)?;
+    transactions.iter_mut().for_each(|it| it.changes.clear());
     Ok(transactions)
 }
 
-/// The transactions of a group, without what changed and what it rested on: for readers of events, in a fraction of the time.
-/// Whether the bytes are canonical is not looked at: the chain hash of their row tells that they are those that were written.
+/// As [`decode`]; changes whose body is missing or another one are left out, and told.
 ///
 /// # Errors
-/// [`EncodingError`] for bytes that are no transactions'.
-pub fn decode_events(bytes: &[u8]) -> Result<Vec<Transaction>, EncodingError> {
-    let group = GroupOfEventsMessage::decode(bytes).map_err(|error| EncodingError(error.to_string()))?;
-    let transactions = group.transactions.into_iter();
-    transactions
-        .map(|it| transaction(&it.id, it.at, it.actor, it.events, Vec::new()))
-        .collect()
+/// [`EncodingError`] for bytes that [`encode`] does not make.
+pub fn decode_readable(
+    bytes: &[u8],
+    body: &mut dyn FnMut(&[u8; 32]) -> Option<Vec<u8>>,
+) -> Result<(Vec<Transaction>, Vec<MissingBody>), EncodingError> {
+    let group = GroupMessage::decode(bytes).map_err(|error| EncodingError(error.to_string()))?;
+    let (mut transactions, mut missing) = (Vec::with_capacity(group.transactions.len()), Vec::new());
+    let mut canonical = GroupMessage::default();
+    for it in group.transactions {
+        let (mut changes, mut messages) = (Vec::new(), Vec::with_capacity(it.changes.len()));
+        for message in it.changes {
+            match change(message, body)? {
+                Decoded::Whole(change) => {
+                    messages.push(change_message(&change));
+                    changes.push(change);
+                }
+                Decoded::Bodiless(message, what) => {
+                    messages.push(message);
+                    missing.push(what);
+                }
+            }
+        }
+        let transaction = transaction(&it.id, it.at, it.actor, it.events, changes)?;
+        canonical.transactions.push(TransactionMessage {
+            changes: messages,
+            ..transaction_message(&transaction)
+        });
+        transactions.push(transaction);
+    }
+    if canonical.encode_to_vec() != bytes {
+        return Err(wrong("encoding"));
+    }
+    Ok((transactions, missing))
+}
+
+/// A transaction, but for its changes.
+fn transaction_message(it: &Transaction) -> TransactionMessage {
+    TransactionMessage {
+        id: it.id.to_vec(),
+        at: it.at,
+        actor: it.actor.to_string(),
+        events: it.events.iter().map(event_message).collect(),
+        changes: Vec::new(),
+    }
 }
 
 fn transaction(
@@ -107,6 +145,25 @@ pub(super) fn line_bytes(line: &hallmark_node::InventoryItem) -> Vec<u8> {
 #[error("invalid journal bytes: {0}")]
 pub struct EncodingError(String);
 
+/// What stands beside the journal, and is not there or another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MissingBody {
+    /// The kind of the policy file that a change puts.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// The SHA-256 of the body.
+    pub sha256: [u8; 32],
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+impl std::fmt::Display for MissingBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "of the {} {}: {}", self.kind, self.name, self.reason)
+    }
+}
+
 fn wrong(what: &str) -> EncodingError {
     EncodingError(format!("wrong {what}"))
 }
@@ -129,23 +186,4 @@ struct TransactionMessage {
     events: Vec<EventMessage>,
     #[prost(message, repeated, tag = "5")]
     changes: Vec<ChangeMessage>,
-}
-
-/// A group, of which changes are passed over.
-#[derive(Clone, PartialEq, prost::Message)]
-struct GroupOfEventsMessage {
-    #[prost(message, repeated, tag = "1")]
-    transactions: Vec<EventsMessage>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct EventsMessage {
-    #[prost(bytes = "vec", tag = "1")]
-    id: Vec<u8>,
-    #[prost(int64, tag = "2")]
-    at: i64,
-    #[prost(string, tag = "3")]
-    actor: String,
-    #[prost(message, repeated, tag = "4")]
-    events: Vec<EventMessage>,
 }

@@ -1,6 +1,9 @@
 //! What a node proved last, as it is kept: to go on from, to judge again, and to be looked at years later.
 
+use hallmark_policy::MachineFacts;
 use hallmark_spiffe::SpiffeId;
+
+use crate::Undecodable;
 
 /// What a node proved last, without its logs. Every text is JSON whose form belongs to the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +73,19 @@ pub struct NodeFacts {
     pub facts: String,
     /// The number of the record that brought the evidence; 0 for what is older than the journal.
     pub revision: u64,
+}
+
+impl NodeFacts {
+    /// Reads them: for rules that come later, and for whoever checks a store.
+    ///
+    /// # Errors
+    /// They do not read back.
+    pub fn read(&self) -> Result<MachineFacts, Undecodable> {
+        serde_json::from_str(&self.facts).map_err(|error| Undecodable {
+            node: self.node.clone(),
+            reason: format!("facts: {error}"),
+        })
+    }
 }
 
 /// What stands for a log's kind where it is no log of the machine's: what is kept of each line of its IMA list.

@@ -72,6 +72,32 @@ pub struct Node {
 }
 
 impl Node {
+    /// What counts where the row of the node with this EK does not read back: it is out, and holds nothing. It stays retired
+    /// where that can still be read; else it counts as banned, since it may have been.
+    #[must_use]
+    pub fn of_damaged_row(id: SpiffeId, ek_sha256: [u8; 32], state: Option<NodeState>, code: &str) -> Self {
+        Self {
+            id,
+            attestation_type: "tpm2".to_owned(),
+            ek_sha256: Some(ek_sha256),
+            ak_name: Vec::new(),
+            current: None,
+            next: None,
+            selectors: BTreeSet::new(),
+            state: state
+                .filter(|state| *state == NodeState::Retired)
+                .unwrap_or(NodeState::Banned),
+            since: 0,
+            approvals: Approvals::default(),
+            untrusted_reason: code.to_owned(),
+            appraised: Appraised::default(),
+            can_reattest: true,
+            agent_version: String::new(),
+            facts: String::new(),
+            attested_at: 0,
+        }
+    }
+
     /// Whether the node may have anything: operators let it, and what it proved last is enough.
     #[must_use]
     pub fn is_active(&self) -> bool {

@@ -54,8 +54,14 @@ impl State {
                 self.entries.insert(Arc::clone(entry));
             }
             Change::DeleteEntry(entry) => drop(self.entries.remove(&entry.id)),
-            Change::PutNode(node) => self.put_node(Arc::clone(node)),
-            Change::DeleteNode(id) => self.remove_node(id),
+            Change::PutNode(node) => {
+                self.damaged_nodes.remove(&node.id);
+                self.put_node(Arc::clone(node));
+            }
+            Change::DeleteNode(id) => {
+                self.damaged_nodes.remove(id);
+                self.remove_node(id);
+            }
             Change::PutAppraised { node, appraised } => self.put_appraised(node, *appraised),
             Change::PutInventoryLine(line) => inventory.put(line),
             Change::DeleteInventoryLine(line) => inventory.remove(&line.ek),

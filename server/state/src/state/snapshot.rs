@@ -12,7 +12,7 @@ use hallmark_verify::Trust;
 
 use super::{RulesInForce, State};
 use crate::{
-    Action, Appraised, AttestationState, Authority, Entry, FirstRequest, HeldEvidence, ImageAssignment,
+    Action, Appraised, AttestationState, Authority, DamagedNode, Entry, FirstRequest, HeldEvidence, ImageAssignment,
     InventorySnapshot, LeftOutEntry, Links, Node, PolicyFile, Registry, Total, TpmName,
 };
 use hallmark_spiffe::SpiffeId;
@@ -28,6 +28,8 @@ pub struct Snapshot {
     pub left_out: Vec<LeftOutEntry>,
     /// Every node, by id.
     pub nodes: Vec<Node>,
+    /// Those of them whose rows do not read back.
+    pub damaged_nodes: Vec<DamagedNode>,
     /// Every line of the inventory, by EK.
     pub inventory: Vec<InventoryItem>,
     /// Every Name that a TPM proved.
@@ -82,12 +84,14 @@ impl State {
             entries.insert(Arc::new(entry));
         }
         let left_out = snapshot.left_out.into_iter().map(|it| (it.id, it.reason));
+        let damaged = snapshot.damaged_nodes.into_iter().map(|it| (it.id, it.reason));
         let lines = snapshot.inventory.into_iter().map(|line| (line.ek, Arc::new(line)));
         let mut state = Self {
             revision: snapshot.revision,
             entries,
             left_out: left_out.collect(),
             nodes: std::collections::BTreeMap::new(),
+            damaged_nodes: damaged.collect(),
             by_rules: BTreeSet::new(),
             by_staleness: BTreeSet::new(),
             attestations: std::collections::BTreeMap::new(),
@@ -151,7 +155,10 @@ impl State {
                 "entries",
                 entries(self) == entries(other) && self.left_out == other.left_out,
             ),
-            ("nodes", self.nodes == other.nodes),
+            (
+                "nodes",
+                self.nodes == other.nodes && self.damaged_nodes == other.damaged_nodes,
+            ),
             (
                 "judged nodes",
                 self.by_rules == other.by_rules && self.by_staleness == other.by_staleness,

@@ -79,7 +79,7 @@ fn apply(path: &Path, connection: &Connection, change: &Change, revision: u64) -
             let gone = inventory_row::delete(connection, &line.ek).map_err(at)?;
             found(gone, || format!("inventory line {}", line.ek))
         }
-        Change::PutEvidence { node, state, body } => {
+        Change::PutEvidence { node, state, body, .. } => {
             let new = body.as_ref().ok_or_else(|| bodiless("evidence of", node))?;
             evidence_row::put(path, connection, new, state.evidence_sha256.as_ref(), revision)
         }

@@ -31,9 +31,9 @@ impl Stamp {
 }
 
 /// Device and inode.
-type Identity = (u64, u64);
+pub(super) type Identity = (u64, u64);
 
-fn identity(found: &Metadata) -> Identity {
+pub(super) fn identity(found: &Metadata) -> Identity {
     (found.dev(), found.ino())
 }
 

@@ -6,6 +6,7 @@ use std::{
 };
 
 use hallmark_node::EkId;
+use hallmark_spiffe::SpiffeId;
 use hallmark_state::{
     Appraised, AttestationState, Authority, Change, Entry, FirstRequest, ImageAssignment, Node, PolicyFile, Record,
     journal::{encoding, sha256},
@@ -51,7 +52,7 @@ pub(super) struct Said {
 pub(super) mod content {
     use super::{
         Appraised, Arc, AttestationState, Authority, BTreeSet, Change, EkId, Entry, FirstRequest, ImageAssignment,
-        Node, PolicyFile, encoding, sha256,
+        Node, PolicyFile, SpiffeId, encoding, sha256,
     };
 
     fn of(change: &Change) -> [u8; 32] {
@@ -71,7 +72,7 @@ pub(super) mod content {
         })))
     }
 
-    pub(in super::super) fn verdict(node: &hallmark_spiffe::SpiffeId, appraised: Appraised) -> [u8; 32] {
+    pub(in super::super) fn verdict(node: &SpiffeId, appraised: Appraised) -> [u8; 32] {
         let node = node.clone();
         of(&Change::PutAppraised { node, appraised })
     }
@@ -80,11 +81,13 @@ pub(super) mod content {
         of(&Change::PutInventoryLine(line))
     }
 
-    pub(in super::super) fn evidence(node: &hallmark_spiffe::SpiffeId, state: Arc<AttestationState>) -> [u8; 32] {
+    pub(in super::super) fn evidence(node: &SpiffeId, state: Arc<AttestationState>) -> [u8; 32] {
         let node = node.clone();
         of(&Change::PutEvidence {
             node,
             state,
+            facts_sha256: None,
+            drops_logs: false,
             body: None,
         })
     }
@@ -106,7 +109,7 @@ pub(super) mod content {
     }
 
     pub(in super::super) fn requests(
-        node: &hallmark_spiffe::SpiffeId,
+        node: &SpiffeId,
         action: hallmark_state::Action,
         requests: &[FirstRequest],
     ) -> [u8; 32] {
@@ -121,12 +124,7 @@ pub(super) mod content {
         of(&Change::PutImageAssignment(it))
     }
 
-    pub(in super::super) fn role_svid(
-        serial: u128,
-        agent: &hallmark_spiffe::SpiffeId,
-        issued_at: i64,
-        expires_at: i64,
-    ) -> [u8; 32] {
+    pub(in super::super) fn role_svid(serial: u128, agent: &SpiffeId, issued_at: i64, expires_at: i64) -> [u8; 32] {
         of(&Change::PutRoleSvid {
             serial,
             agent: agent.clone(),
@@ -140,11 +138,21 @@ pub(super) mod content {
 #[derive(Default)]
 pub(super) struct Fold {
     pub(super) rows: BTreeMap<Place, Said>,
+    /// Whether the journal has the changes of all records.
+    is_whole: bool,
     machines: BTreeMap<EkId, BTreeSet<EkId>>,
     role_svids: BTreeSet<(i64, String)>,
 }
 
 impl Fold {
+    /// Of a journal that has the changes of all records, or not.
+    pub(super) fn of(is_whole: bool) -> Self {
+        Self {
+            is_whole,
+            ..Self::default()
+        }
+    }
+
     /// Takes in the record that comes next.
     ///
     /// # Errors
@@ -187,15 +195,20 @@ impl Fold {
                 );
             }
             Change::DeleteInventoryLine(line) => self.remove(revision, Place::new("inventory", line.ek)),
-            Change::PutEvidence { node, state, .. } => {
+            Change::PutEvidence {
+                node,
+                state,
+                facts_sha256,
+                drops_logs,
+                ..
+            } => {
                 let state = Arc::new(state.as_ref().clone().at_revision(revision));
                 let file = Place::part("evidence", node, "file");
                 match state.evidence_sha256 {
                     Some(sha256) => self.put(revision, file, sha256),
                     None => drop(self.rows.remove(&file)),
                 }
-                // What the journal has of them is in the evidence.
-                self.rows.remove(&Place::part("evidence", node, "facts"));
+                self.take_facts(revision, node, *facts_sha256, *drops_logs);
                 self.put(revision, Place::new("evidence", node), content::evidence(node, state));
             }
             Change::PutQuoteTime { node, state } => {
@@ -274,6 +287,28 @@ impl Fold {
             }
         }
         Ok(())
+    }
+
+    /// Facts that came with evidence. With the logs of another boot, those of that boot become the earlier ones.
+    fn take_facts(&mut self, revision: u64, node: &SpiffeId, facts_sha256: Option<[u8; 32]>, drops_logs: bool) {
+        let part = |part| Place::part("evidence", node, part);
+        let before = self.rows.get(&part("facts")).and_then(|said| said.content);
+        let is_first = self.is_whole && !self.rows.contains_key(&Place::new("evidence", node));
+        if drops_logs || is_first {
+            match before.or_else(|| is_first.then(|| sha256(b""))) {
+                Some(content) => self.put(revision, part("earlier"), content),
+                None => drop(self.rows.remove(&part("earlier"))),
+            }
+        }
+        match facts_sha256 {
+            Some(sha256) => self.put(revision, part("facts"), sha256),
+            None => drop(self.rows.remove(&part("facts"))),
+        }
+    }
+
+    /// A row that is not compared, since nobody knows what is to be in it.
+    pub(super) fn forget(&mut self, table: &'static str, key: &str) {
+        self.rows.retain(|place, _| place.table != table || place.key != key);
     }
 
     /// What stood with one of these before and is not named stands alone.

@@ -6,7 +6,10 @@ use std::{
 };
 
 use aws_lc_rs::digest::{Context, SHA256};
-use hallmark_state::{Event, Outcome, Record, RecordKind, Total, Transaction, What, journal::encoding};
+use hallmark_state::{
+    Event, Outcome, Record, RecordKind, Total, Transaction, What,
+    journal::encoding::{self, MissingBody},
+};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::{apply, json, record_page, time_runs::TimeRuns, unread};
@@ -102,7 +105,7 @@ impl Head {
         let mut head = Self::read(path, connection)?;
         let first = row_of_event(connection, head.settled).map_err(at)?;
         let before = Row::before(connection, first).map_err(at)?;
-        walk(path, connection, Read::Events, first, before, |row, transactions| {
+        walk(path, connection, Read::Events, first, before, |row, transactions, _| {
             let mut number = row.first_event;
             for transaction in &transactions {
                 head.note(number, transaction);
@@ -306,13 +309,13 @@ pub(super) struct Columns {
     pub(super) totals: String,
 }
 
-const COLUMNS: &str = "revision, first_event, events, chain, payload";
+pub(super) const COLUMNS: &str = "revision, first_event, events, chain, payload";
 
 /// A row, but for its payload.
 pub(super) struct Row {
     pub(super) revision: u64,
     pub(super) first_event: u64,
-    events: u64,
+    pub(super) events: u64,
     pub(super) chain: Vec<u8>,
 }
 
@@ -320,10 +323,11 @@ impl Row {
     /// The last row before the one with this revision.
     fn before(connection: &Connection, revision: u64) -> rusqlite::Result<Option<Self>> {
         let sql = format!("SELECT {COLUMNS} FROM journal WHERE revision < ?1 ORDER BY revision DESC LIMIT 1");
-        connection.query_row(&sql, params![revision], Self::read).optional()
+        let mut statement = connection.prepare_cached(&sql)?;
+        statement.query_row(params![revision], Self::read).optional()
     }
 
-    fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
+    pub(super) fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
         Ok(Self {
             revision: row.get(0)?,
             first_event: row.get(1)?,
@@ -361,7 +365,7 @@ impl Row {
 /// What is read of a row.
 #[derive(Clone, Copy)]
 pub(super) enum Read {
-    /// All of it, with the bodies that are a part of the state.
+    /// All of it, with the bodies that are a part of the state; those that are missing are told.
     Whole,
     /// Its events.
     Events,
@@ -374,7 +378,7 @@ pub(super) fn walk(
     read: Read,
     first: u64,
     mut before: Option<Row>,
-    mut each: impl FnMut(&Row, Vec<Transaction>) -> Result<(), StoreError>,
+    mut each: impl FnMut(&Row, Vec<Transaction>, Vec<MissingBody>) -> Result<(), StoreError>,
 ) -> Result<Option<Row>, StoreError> {
     let at = |e: rusqlite::Error| StoreError::from_sqlite(path, &e);
     let mut rows = connection
@@ -390,18 +394,39 @@ pub(super) fn walk(
         let payload = payload
             .as_blob()
             .map_err(|e| corrupt(path, now.revision, &e.to_string()))?;
-        let transactions = match read {
-            Read::Whole => record_page::whole(path, connection, now.revision, payload)?,
+        let (transactions, missing) = match read {
+            Read::Whole => record_page::readable(path, connection, now.revision, payload)?,
             Read::Events => {
-                encoding::decode_events(payload).map_err(|e| corrupt(path, now.revision, &e.to_string()))?
+                let events = encoding::decode_events(payload);
+                (
+                    events.map_err(|e| corrupt(path, now.revision, &e.to_string()))?,
+                    Vec::new(),
+                )
             }
         };
         now.follows(&before, &transactions, payload)
             .map_err(|reason| corrupt(path, now.revision, reason))?;
-        each(&now, transactions)?;
+        each(&now, transactions, missing)?;
         before = Some(now);
     }
     Ok(before)
+}
+
+/// The events of one row, held to all that [`walk`] holds it to.
+///
+/// # Errors
+/// What is wrong with the row; or the store cannot be read.
+pub(super) fn events_of(
+    connection: &Connection,
+    now: &Row,
+    payload: &[u8],
+) -> rusqlite::Result<Result<Vec<Transaction>, String>> {
+    let before = Row::before(connection, now.revision)?;
+    let transactions = encoding::decode_events(payload).map_err(|error| error.to_string());
+    Ok(transactions.and_then(|transactions| {
+        now.follows(&before, &transactions, payload)?;
+        Ok(transactions)
+    }))
 }
 
 /// The chain hash of a row.

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use hallmark_spiffe::{SpiffeId, TrustDomain};
-use hallmark_state::{Action, Authority, AuthorityState, Entry, FirstRequest, LeftOutEntry, PolicyFile, Snapshot};
+use hallmark_state::{
+    Action, Authority, AuthorityState, DamagedNode, Entry, FirstRequest, LeftOutEntry, Node, PolicyFile, Snapshot,
+};
 use rusqlite::{Connection, Row};
 
 use super::{
@@ -23,11 +25,13 @@ pub(super) fn load(path: &Path, trust_domain: &TrustDomain, connection: &Connect
         .query_row("SELECT coalesce(max(revision), 0) FROM journal", [], |row| row.get(0))
         .map_err(|e| unread::of_journal(path, &e))?;
     let (entries, left_out) = entries(path, trust_domain, &snapshot)?;
+    let (nodes, damaged_nodes) = nodes(path, trust_domain, &snapshot)?;
     Ok(Snapshot {
         revision,
         entries,
         left_out,
-        nodes: all(path, &snapshot, NODES, node_row::read)?,
+        nodes,
+        damaged_nodes,
         inventory: all(path, &snapshot, INVENTORY, inventory_row::read)?,
         tpm_names: all(path, &snapshot, TPM_NAMES, link_row::read_name)?,
         machine_eks: link_row::machines(path, &snapshot)?,
@@ -116,6 +120,38 @@ fn entries(
         Ok(())
     })?;
     Ok((entries, left_out))
+}
+
+/// The nodes, and which of them have a row that does not read back: it costs its node alone. Where even the node is not known
+/// from it, nobody could say whose ban is lost: that is an error.
+fn nodes(
+    path: &Path,
+    trust_domain: &TrustDomain,
+    connection: &Connection,
+) -> Result<(Vec<Node>, Vec<DamagedNode>), StoreError> {
+    let (mut nodes, mut damaged) = (Vec::new(), Vec::new());
+    each(path, connection, NODES, node_row::read, |row, node| {
+        let error = match node {
+            Ok(node) => {
+                nodes.push(node);
+                return Ok(());
+            }
+            Err(error) => error,
+        };
+        let StoreError::Undecodable { reason, .. } = &error else {
+            return Err(error);
+        };
+        let Some(node) = node_row::of_damaged(row, trust_domain) else {
+            return Err(error);
+        };
+        damaged.push(DamagedNode {
+            id: node.id.clone(),
+            reason: reason.clone(),
+        });
+        nodes.push(node);
+        Ok(())
+    })?;
+    Ok((nodes, damaged))
 }
 
 pub(super) fn authority(row: &Row<'_>) -> rusqlite::Result<Result<Authority, StoreError>> {

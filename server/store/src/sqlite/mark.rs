@@ -6,7 +6,7 @@
 //! ahead of it. It has two slots, written in turn, each with a checksum: one that was torn leaves the other.
 
 use std::{
-    fs::File,
+    fs::{File, metadata},
     io::{ErrorKind, Read as _},
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
@@ -18,7 +18,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::{
     apply,
     exclusive::{beside, open_error, open_private},
-    files::{Stamp, log_of, told},
+    files::{Stamp, identity, log_of, told},
     json, migrations,
 };
 use crate::StoreError;
@@ -209,6 +209,18 @@ impl MarkFile {
                 None => format!("ends with {ends}"),
             },
         })
+    }
+
+    /// Whether the file is no longer the one that is written: somebody else removed or replaced it.
+    pub(super) fn is_gone(&self) -> bool {
+        let own = self.file.as_ref().and_then(|file| file.metadata().ok());
+        own.is_some_and(|own| metadata(&self.path).ok().as_ref().map(identity) != Some(identity(&own)))
+    }
+
+    /// Makes the file anew, with the mark that was written last; flushed. It is in the journal.
+    pub(super) fn write_anew(&mut self) -> Result<(), StoreError> {
+        self.file = None;
+        self.last.clone().map_or(Ok(()), |last| self.write(last, true))
     }
 
     /// Writes the mark; with `durable` it is flushed, and a failure is the caller's. Else a failure is logged: the mark

@@ -1,11 +1,12 @@
 //! Rows of `agents`.
 
-use hallmark_spiffe::SpiffeId;
+use hallmark_node::NodeId;
+use hallmark_spiffe::{SpiffeId, TrustDomain};
 use hallmark_state::{Appraised, Node, NodeState, NodeSvid};
 use rusqlite::{Connection, Row, params};
 
 use super::{json, unread};
-use crate::StoreError;
+use crate::{NODE_ROW_DAMAGED, StoreError};
 
 /// Adds or replaces an node.
 pub(super) fn put(connection: &Connection, node: &Node) -> rusqlite::Result<()> {
@@ -101,6 +102,18 @@ pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Result<Node, StoreError>> 
             stale_at: row.get(18)?,
         },
     }))
+}
+
+/// What counts in the place of a row that does not read back; `None` where not even the node is known from it.
+pub(super) fn of_damaged(row: &Row<'_>, trust_domain: &TrustDomain) -> Option<Node> {
+    let id = SpiffeId::parse(&row.get::<_, String>(0).ok()?).ok()?;
+    let ek = NodeId::ek_of(&id)?;
+    if *NodeId::new(trust_domain, &ek).ok()?.spiffe_id() != id {
+        return None;
+    }
+    let state = row.get::<_, String>(9).ok();
+    let state = state.and_then(|state| NodeState::from_name(&state));
+    Some(Node::of_damaged_row(id, ek, state, NODE_ROW_DAMAGED.as_str()))
 }
 
 fn svid(serial: Option<[u8; 16]>, expires_at: Option<i64>) -> Option<NodeSvid> {

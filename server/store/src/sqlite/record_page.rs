@@ -2,7 +2,10 @@
 
 use std::{path::Path, sync::Arc};
 
-use hallmark_state::{Record, Transaction, journal::encoding};
+use hallmark_state::{
+    Record, Transaction,
+    journal::encoding::{self, MissingBody},
+};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::{apply, journal_row::corrupt, unread};
@@ -53,12 +56,24 @@ pub(super) fn after(
 ///
 /// # Errors
 /// When they are not what was written, or a body is missing.
-pub(super) fn whole(
+fn whole(path: &Path, connection: &Connection, revision: u64, payload: &[u8]) -> Result<Vec<Transaction>, StoreError> {
+    let (transactions, missing) = readable(path, connection, revision, payload)?;
+    match missing.first() {
+        Some(missing) => Err(corrupt(path, revision, &format!("the body {missing}"))),
+        None => Ok(transactions),
+    }
+}
+
+/// The transactions of the row `revision`, with those of their changes whose bodies are there.
+///
+/// # Errors
+/// When they are not what was written.
+pub(super) fn readable(
     path: &Path,
     connection: &Connection,
     revision: u64,
     payload: &[u8],
-) -> Result<Vec<Transaction>, StoreError> {
+) -> Result<(Vec<Transaction>, Vec<MissingBody>), StoreError> {
     let mut failed = None;
     let mut body = |sha256: &[u8; 32]| match body(connection, sha256) {
         Ok(body) => body,
@@ -67,7 +82,7 @@ pub(super) fn whole(
             None
         }
     };
-    let decoded = encoding::decode(payload, &mut body);
+    let decoded = encoding::decode_readable(payload, &mut body);
     if let Some(error) = failed {
         return Err(unread::of_key(path, "bodies", "of the journal", &error));
     }

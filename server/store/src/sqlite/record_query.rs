@@ -2,10 +2,14 @@
 
 use std::path::Path;
 
-use hallmark_state::{RecordFilter, RecordKind, RecordQuery, StoredRecord, journal::encoding};
+use hallmark_state::{RecordFilter, RecordKind, RecordQuery, StoredRecord};
 use rusqlite::{Connection, Row, params};
 
-use super::{journal_row::row_of_event, time_runs::TimeRuns, unread};
+use super::{
+    journal_row::{self, COLUMNS, row_of_event},
+    time_runs::TimeRuns,
+    unread,
+};
 use crate::StoreError;
 
 /// The events that `query` asks for.
@@ -28,7 +32,7 @@ pub(super) fn records(
     for (first, last) in ranges(connection, query).map_err(at)? {
         let mut rows = statement.query(params![first, last, subject]).map_err(at)?;
         while let Some(row) = rows.next().map_err(at)? {
-            let mut events = match events(path, row, query) {
+            let mut events = match events(path, connection, row, query) {
                 Err(StoreError::JournalRow {
                     row,
                     first,
@@ -81,25 +85,28 @@ fn sql(query: &RecordQuery) -> String {
     )
 }
 
-const COLUMNS: &str = "revision, first_event, events, payload";
-
 /// The events of a row that are asked for.
-fn events(path: &Path, row: &Row<'_>, query: &RecordQuery) -> Result<Vec<StoredRecord>, StoreError> {
+fn events(
+    path: &Path,
+    connection: &Connection,
+    row: &Row<'_>,
+    query: &RecordQuery,
+) -> Result<Vec<StoredRecord>, StoreError> {
     let damaged = |e: rusqlite::Error| unread::of_row(path, ("journal", 1), row, &e);
-    let read = row.get::<_, u64>(0);
-    let read = read.and_then(|revision| Ok((revision, row.get::<_, u64>(1)?, row.get::<_, u64>(2)?)));
-    let (revision, first, count) = read.map_err(damaged)?;
-    let payload = row.get_ref(3).map_err(damaged)?;
-    let payload = payload.as_blob().map_err(|error| error.to_string());
-    let transactions = payload.and_then(|it| encoding::decode_events(it).map_err(|error| error.to_string()));
+    let now = journal_row::Row::read(row).map_err(damaged)?;
+    let payload = row.get_ref("payload").map_err(damaged)?;
+    let transactions = match payload.as_blob() {
+        Ok(payload) => journal_row::events_of(connection, &now, payload).map_err(|e| unread::of_journal(path, &e))?,
+        Err(error) => Err(error.to_string()),
+    };
     let transactions = transactions.map_err(|reason| StoreError::JournalRow {
-        row: revision,
-        first,
-        last: first.saturating_add(count).saturating_sub(1),
+        row: now.revision,
+        first: now.first_event,
+        last: now.first_event.saturating_add(now.events).saturating_sub(1),
         reason,
         before: Vec::new(),
     })?;
-    let (mut events, mut number) = (Vec::new(), first);
+    let (mut events, mut number) = (Vec::new(), now.first_event);
     for transaction in transactions {
         events.extend(transaction.readable(number).filter(|event| is_wanted(query, event)));
         number = number.saturating_add(u64::try_from(transaction.events.len()).unwrap_or(u64::MAX));

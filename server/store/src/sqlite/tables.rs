@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use hallmark_spiffe::{SpiffeId, TrustDomain};
-use hallmark_state::{AttestationState, journal::sha256};
+use hallmark_state::{AttestationState, NodeFacts, journal::sha256};
 use rusqlite::{Connection, OptionalExtension as _, Row};
 
 use super::{
@@ -43,7 +43,8 @@ pub(super) fn compare(
     comparing.told("ek_certificates", certificates)?;
     comparing.settings()?;
     comparing.role_svids()?;
-    comparing.meta()?;
+    let meta = comparing.meta();
+    comparing.told("meta", meta)?;
     comparing.missing();
     Ok(())
 }
@@ -103,12 +104,7 @@ impl Comparing<'_> {
         // What does not read back was told by then.
         let held = match evidence_row::held(self.path, self.connection) {
             Ok(held) => held,
-            Err(error @ StoreError::Undecodable { .. }) => {
-                self.fold.rows.retain(|place, _| place.table != "evidence");
-                self.verified.differs(error);
-                return Ok(());
-            }
-            Err(error) => return Err(error),
+            Err(error) => return self.told("evidence", Err(error)),
         };
         for row in held {
             let node = &row.node;
@@ -119,12 +115,33 @@ impl Comparing<'_> {
                     self.verified.differs(error.into());
                 }
             }
-            if let Some(kept) = evidence_row::find(self.path, self.connection, node)? {
+            let kept = evidence_row::find(self.path, self.connection, node);
+            if let Some(kept) = self.verified.told(kept)?.flatten() {
                 self.part(Place::part("evidence", node, "file"), sha256(kept.file.as_bytes()));
-                self.part(Place::part("evidence", node, "facts"), sha256(kept.facts.as_bytes()));
+                self.facts(node, "facts", kept.facts);
+                // Facts that do not read back are nobody's earlier ones.
+                match kept.earlier.is_empty() {
+                    true => drop(self.fold.rows.remove(&Place::part("evidence", node, "earlier"))),
+                    false => self.facts(node, "earlier", kept.earlier),
+                }
             }
         }
         Ok(())
+    }
+
+    /// Facts, which the rules read.
+    fn facts(&mut self, node: &SpiffeId, part: &'static str, facts: String) {
+        let place = Place::part("evidence", node, part);
+        let content = sha256(facts.as_bytes());
+        let (node, revision) = (node.clone(), 0);
+        match (NodeFacts { node, facts, revision }).read() {
+            Ok(_) => self.part(place, content),
+            Err(error) => {
+                self.fold.rows.remove(&place);
+                let (what, reason) = (told(&place), error.reason);
+                self.verified.differs(StoreError::Undecodable { what, reason });
+            }
+        }
     }
 
     fn machines(&mut self) -> Result<(), StoreError> {
@@ -171,14 +188,10 @@ impl Comparing<'_> {
 
     /// A row that does not read back is told, and keeps nobody from looking at the other tables; of its own, nothing more is said.
     fn told(&mut self, table: &str, compared: Result<(), StoreError>) -> Result<(), StoreError> {
-        match compared {
-            Err(error @ StoreError::Undecodable { .. }) => {
-                self.fold.rows.retain(|place, _| place.table != table);
-                self.verified.differs(error);
-                Ok(())
-            }
-            other => other,
+        if self.verified.told(compared)?.is_none() {
+            self.fold.rows.retain(|place, _| place.table != table);
         }
+        Ok(())
     }
 
     fn role_svids(&mut self) -> Result<(), StoreError> {

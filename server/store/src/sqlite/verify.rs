@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::{
     fold::Fold,
     journal_row::{self, Head, Read, Row, corrupt, is_indexed, row_of_event, walk},
-    migrations,
+    json, migrations,
     record_page::whole_after,
     tables, unread,
 };
@@ -51,6 +51,19 @@ impl VerifiedJournal {
         }
     }
 
+    /// Notes what does not read back, which keeps nobody from looking at the rest; `None` then.
+    pub(super) fn told<T>(&mut self, found: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+        match found {
+            Err(error @ StoreError::Undecodable { .. }) => {
+                if !self.differences.contains(&error) {
+                    self.differs(error);
+                }
+                Ok(None)
+            }
+            other => other.map(Some),
+        }
+    }
+
     pub(super) fn apart(&mut self, what: String, revision: u64, how: String) {
         self.differs(StoreError::Apart { what, revision, how });
     }
@@ -67,32 +80,44 @@ pub(super) fn verify(
     trust_domain: &TrustDomain,
 ) -> Result<VerifiedJournal, StoreError> {
     migrations::require_schema(path, connection)?;
-    Head::read(path, connection)?;
-    let mut verified = VerifiedJournal {
-        whole_after: whole_after(path, connection)?,
-        ..VerifiedJournal::default()
-    };
-    let (mut fold, mut head, mut indexed) = (Fold::default(), None, 0_u64);
-    let last = walk(path, connection, Read::Whole, 0, None, |row, transactions| {
+    let mut verified = VerifiedJournal::default();
+    verified.told(Head::read(path, connection))?;
+    // Where it does not read back, nobody knows from where on changes stand in the journal.
+    verified.whole_after = verified.told(whole_after(path, connection))?.unwrap_or(u64::MAX);
+    let mut fold = Fold::of(verified.whole_after == 0);
+    let (mut head, mut indexed) = (None, 0_u64);
+    let last = walk(path, connection, Read::Whole, 0, None, |row, transactions, missing| {
         verified.rows += 1;
         let head = head.get_or_insert_with(|| Head::before(row, transactions.len()));
         let records: Vec<_> = transactions.into_iter().map(|it| head.push(it)).collect();
         let mut of_before = records.iter().filter(|record| record.revision <= verified.whole_after);
-        if of_before.any(|record| !record.transaction.changes.is_empty()) {
+        if verified.whole_after < u64::MAX && of_before.any(|record| !record.transaction.changes.is_empty()) {
             let how = format!(
                 "expected a value below {}, whose record has changes, found {}",
                 row.revision, verified.whole_after
             );
             verified.apart(unread::row_of("meta", "whole_after"), row.revision, how);
         }
-        columns(path, connection, head, &records, row, &mut verified)?;
-        indexed = indexed.saturating_add(index(path, connection, row, &records, &mut verified)?);
+        let compared = columns(path, connection, head, &records, row, &mut verified);
+        verified.told(compared)?;
+        let found = index(path, connection, row, &records, &mut verified);
+        indexed = indexed.saturating_add(verified.told(found)?.unwrap_or_default());
         let mut whole = records.iter().filter(|record| record.revision > verified.whole_after);
-        whole.try_for_each(|record| fold.take(record))
+        whole.try_for_each(|record| fold.take(record))?;
+        for body in missing {
+            fold.forget("policy_files", &format!("{} {}", body.kind, body.name));
+            verified.differs(StoreError::Undecodable {
+                what: unread::row_of("bodies", json::hex(&body.sha256)),
+                reason: format!("record {}: the body {body}", row.revision),
+            });
+        }
+        Ok(())
     })?;
-    surplus(path, connection, indexed, &mut verified)?;
+    let found = surplus(path, connection, indexed, &mut verified);
+    verified.told(found)?;
     if let Some(head) = &head {
-        settled(path, connection, head, &mut verified)?;
+        let found = settled(path, connection, head, &mut verified);
+        verified.told(found)?;
     }
     if let Some(last) = last {
         verified.revision = last.revision;

@@ -93,6 +93,7 @@ struct Counters {
     later_failures: AtomicU64,
     revision: AtomicU64,
     last_event: AtomicU64,
+    marks_gone: AtomicU64,
 }
 
 impl Counters {
@@ -214,6 +215,7 @@ impl Writer {
             queued: u64::try_from(QUEUE.saturating_sub(self.room.available_permits())).unwrap_or(u64::MAX),
             revision: read(&self.counters.revision),
             last_event: read(&self.counters.last_event),
+            marks_gone: read(&self.counters.marks_gone),
             ..Statistics::default()
         }
     }
@@ -444,13 +446,28 @@ impl Writing {
         marked.is_ok()
     }
 
+    /// A mark that somebody else removed or replaced is written anew, and that is told: a start would refuse the store without it.
+    fn require_mark(&mut self) {
+        if !self.mark.is_gone() {
+            return;
+        }
+        let error = StoreError::MarkGone {
+            path: self.path.clone(),
+        };
+        tracing::error!(code = %error.code(), "{error}");
+        self.counters.marks_gone.fetch_add(1, Ordering::Relaxed);
+        if let Err(error) = self.mark.write_anew() {
+            tracing::error!(code = %error.code(), %error, compared = error.compared(), "the mark beside the store was not written");
+        }
+    }
+
     /// One job; gives the record that it becomes once the group is durable.
     fn write(&mut self, work: Work) -> Result<Option<Record>, StoreError> {
         let transaction = match work {
             Work::Check => {
-                return apply::check(&self.connection)
-                    .map(|()| None)
-                    .map_err(|e| self.error(&e));
+                apply::check(&self.connection).map_err(|e| self.error(&e))?;
+                self.require_mark();
+                return Ok(None);
             }
             Work::Commit(transaction) => *transaction,
         };

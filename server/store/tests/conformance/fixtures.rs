@@ -264,3 +264,20 @@ pub(crate) fn image_assignment(ek: EkId, attempt: u64) -> ImageAssignment {
         since: AT,
     }
 }
+
+/// Facts that read back, others for each firmware.
+pub(crate) fn machine_facts(firmware: u64) -> String {
+    let quote = hallmark_verify::history::QuoteClock {
+        reset_count: 1,
+        restart_count: 2,
+        clock: 3,
+        safe: true,
+        firmware_version: firmware,
+        seen_at: 4,
+    };
+    let tpm = serde_json::json!({
+        "ek_sha256": "00", "class": "virtual", "enrolled_by": "inventory", "inventory": null, "certificate": null,
+        "firmware_version": firmware,
+    });
+    serde_json::json!({ "tpm": tpm, "sighting": quote, "pcrs": {}, "boot": null }).to_string()
+}

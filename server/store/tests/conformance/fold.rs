@@ -17,8 +17,8 @@ use hallmark_verify::history::AgentRunId;
 use proptest::{collection::vec, prelude::*};
 
 use super::{
-    Place, accepted, changed, full_entry, image_assignment, node, plain_entry, quote_clock, selectors, spiffe_id,
-    state_of, transaction,
+    Place, accepted, changed, full_entry, image_assignment, machine_facts, node, plain_entry, quote_clock, selectors,
+    spiffe_id, state_of, transaction,
 };
 
 /// A state that follows, and what it learned.
@@ -102,7 +102,7 @@ fn change(state: &State, (kind, a, b, c): Step) -> Option<Change> {
         },
         9 => Change::put_facts(Arc::new(NodeFacts {
             node: state.attestation(&node_id(a)).map(|_| node_id(a))?,
-            facts: format!("{{\"new\":{b}}}"),
+            facts: machine_facts(b.into()),
             revision: 0,
         })),
         10 => Change::put_ek_certificate(Arc::new(EkCertificate {
@@ -290,7 +290,7 @@ fn put_evidence(state: &State, a: u8, b: u8, c: u8) -> Change {
         judged_at: i64::from(a),
         runs: state.runs_json(),
         file: "{}".into(),
-        facts: "{}".into(),
+        facts: machine_facts(a.into()),
         ima: state
             .ima
             .as_ref()

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use hallmark_spiffe::SpiffeId;
 use hallmark_tpm_wire::Name;
 
 use super::{
-    EncodingError,
+    EncodingError, MissingBody,
     assignment::{AssignmentMessage, assignment, assignment_message},
     rows::{
         AttestationMessage, EntryMessage, LineMessage, NodeMessage, attestation, attestation_message, ek, eks, entry,
@@ -14,7 +15,8 @@ use super::{
     wrong,
 };
 use crate::{
-    Action, Appraised, Authority, AuthorityState, Change, FirstRequest, Manifest, PolicyFile, TpmName, journal::sha256,
+    Action, Appraised, AttestationState, Authority, AuthorityState, Change, FirstRequest, Manifest, PolicyFile,
+    TpmName, journal::sha256,
 };
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -44,7 +46,7 @@ enum Kind {
     #[prost(message, boxed, tag = "7")]
     DeleteInventoryLine(Box<LineMessage>),
     #[prost(message, boxed, tag = "8")]
-    PutEvidence(Box<NodeAttestationMessage>),
+    PutEvidence(Box<EvidenceMessage>),
     #[prost(message, boxed, tag = "9")]
     PutQuoteTime(Box<NodeAttestationMessage>),
     #[prost(message, tag = "10")]
@@ -93,6 +95,18 @@ struct AppraisedMessage {
     rules: u64,
     #[prost(int64, optional, tag = "3")]
     stale_at: Option<i64>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct EvidenceMessage {
+    #[prost(string, tag = "1")]
+    node: String,
+    #[prost(message, optional, tag = "2")]
+    state: Option<AttestationMessage>,
+    #[prost(bytes = "vec", optional, tag = "3")]
+    facts_sha256: Option<Vec<u8>>,
+    #[prost(bool, tag = "4")]
+    drops_logs: bool,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -233,10 +247,13 @@ fn kind(change: &Change) -> Kind {
         }),
         Change::PutInventoryLine(line) => Kind::PutInventoryLine(Box::new(line_message(line))),
         Change::DeleteInventoryLine(line) => Kind::DeleteInventoryLine(Box::new(line_message(line))),
-        Change::PutEvidence { node, state, .. } => Kind::PutEvidence(Box::new(NodeAttestationMessage {
-            node: node.to_string(),
-            state: Some(attestation_message(state)),
-        })),
+        Change::PutEvidence {
+            node,
+            state,
+            facts_sha256,
+            drops_logs,
+            ..
+        } => evidence_kind(node, state, *facts_sha256, *drops_logs),
         Change::PutQuoteTime { node, state } => Kind::PutQuoteTime(Box::new(NodeAttestationMessage {
             node: node.to_string(),
             state: Some(attestation_message(state)),
@@ -296,6 +313,15 @@ fn kind(change: &Change) -> Kind {
     }
 }
 
+fn evidence_kind(node: &SpiffeId, state: &AttestationState, facts_sha256: Option<[u8; 32]>, drops_logs: bool) -> Kind {
+    Kind::PutEvidence(Box::new(EvidenceMessage {
+        node: node.to_string(),
+        state: Some(attestation_message(state)),
+        facts_sha256: facts_sha256.map(|sha256| sha256.to_vec()),
+        drops_logs,
+    }))
+}
+
 fn manifest_message(manifest: &Manifest) -> ManifestMessage {
     let part = |(name, sha256): (&str, &[u8; 32])| PartMessage {
         name: name.to_owned(),
@@ -315,12 +341,36 @@ fn request_message(request: &FirstRequest) -> RequestMessage {
     }
 }
 
-/// The change of a message. `body` gives what stands beside the journal under a SHA-256.
+/// The change of a message.
+pub(super) enum Decoded {
+    Whole(Change),
+    /// What stands beside the journal is not there, or another one.
+    Bodiless(ChangeMessage, MissingBody),
+}
+
+/// Decodes a message. `body` gives what stands beside the journal under a SHA-256.
 pub(super) fn change(
     message: ChangeMessage,
     body: &mut dyn FnMut(&[u8; 32]) -> Option<Vec<u8>>,
-) -> Result<Change, EncodingError> {
-    Ok(match message.kind.ok_or_else(|| wrong("kind of change"))? {
+) -> Result<Decoded, EncodingError> {
+    let kind = match message.kind.ok_or_else(|| wrong("kind of change"))? {
+        Kind::PutPolicyFile(it) => {
+            return Ok(match policy_file(&it, body)? {
+                Ok(file) => Decoded::Whole(Change::PutPolicyFile(Arc::new(file))),
+                Err(missing) => {
+                    let kind = Some(Kind::PutPolicyFile(it));
+                    Decoded::Bodiless(ChangeMessage { kind }, missing)
+                }
+            });
+        }
+        other => other,
+    };
+    without_body(kind).map(Decoded::Whole)
+}
+
+/// A change that is whole without what stands beside the journal.
+fn without_body(kind: Kind) -> Result<Change, EncodingError> {
+    Ok(match kind {
         Kind::PutEntry(it) => Change::PutEntry {
             entry: Arc::new(entry(*it.entry.ok_or_else(|| wrong("entry"))?)?),
             replaces: it.replaces.map(|it| entry(*it)).transpose()?.map(Arc::new),
@@ -343,6 +393,8 @@ pub(super) fn change(
             Change::PutEvidence {
                 state: Arc::new(attestation(&node, state)?),
                 node,
+                facts_sha256: it.facts_sha256.as_deref().map(hash).transpose()?,
+                drops_logs: it.drops_logs,
                 body: None,
             }
         }
@@ -369,7 +421,7 @@ pub(super) fn change(
             ek_sha256: hash(&it.ek_sha256)?,
         }),
         Kind::PutMachineEks(it) => Change::PutMachineEks(eks(&it.eks)?),
-        Kind::PutPolicyFile(it) => Change::PutPolicyFile(Arc::new(policy_file(*it, body)?)),
+        Kind::PutPolicyFile(_) => return Err(wrong("kind of change")),
         Kind::PutRules(it) => Change::PutRules {
             set: None,
             manifest: manifest(it)?,
@@ -417,19 +469,38 @@ fn request(it: RequestMessage) -> Result<FirstRequest, EncodingError> {
 }
 
 fn policy_file(
-    it: PolicyFileMessage,
+    it: &PolicyFileMessage,
     body: &mut dyn FnMut(&[u8; 32]) -> Option<Vec<u8>>,
-) -> Result<PolicyFile, EncodingError> {
-    let mut text = |sha256: &[u8]| body(&hash(sha256)?).ok_or_else(|| wrong("body: it is not there"));
-    let payload = text(&it.payload_sha256)?;
-    let signed = it.signed_sha256.as_deref().map(text).transpose()?;
-    Ok(PolicyFile {
-        kind: it.kind,
-        name: it.name,
-        serial: it.serial,
-        payload,
-        signed: String::from_utf8(signed.unwrap_or_default()).map_err(|_| wrong("body: it is no text"))?,
-        applied_at: it.applied_at,
-        in_force: it.in_force,
-    })
+) -> Result<Result<PolicyFile, MissingBody>, EncodingError> {
+    let payload = hash(&it.payload_sha256)?;
+    let signed = it.signed_sha256.as_deref().map(hash).transpose()?;
+    if signed == Some(sha256(b"")) {
+        return Err(wrong("signed text"));
+    }
+    let missing = |sha256: [u8; 32], reason: &str| MissingBody {
+        kind: it.kind.clone(),
+        name: it.name.clone(),
+        sha256,
+        reason: reason.to_owned(),
+    };
+    let mut text = |wanted: [u8; 32]| match body(&wanted) {
+        Some(found) if sha256(&found) == wanted => Ok(found),
+        Some(_) => Err(missing(wanted, "it is another one")),
+        None => Err(missing(wanted, "it is not there")),
+    };
+    let file = |text: &mut dyn FnMut([u8; 32]) -> Result<Vec<u8>, MissingBody>| {
+        let payload = text(payload)?;
+        let signed = signed.map(|wanted| Ok((wanted, text(wanted)?))).transpose()?;
+        let signed = signed.map(|(wanted, text)| String::from_utf8(text).map_err(|_| missing(wanted, "it is no text")));
+        Ok(PolicyFile {
+            kind: it.kind.clone(),
+            name: it.name.clone(),
+            serial: it.serial,
+            payload,
+            signed: signed.transpose()?.unwrap_or_default(),
+            applied_at: it.applied_at,
+            in_force: it.in_force,
+        })
+    };
+    Ok(file(&mut text))
 }
