@@ -41,6 +41,18 @@ pub(crate) enum CliError {
     Server { message: String },
     #[error("the server's answer did not arrive: whether the change was made is not known")]
     OutcomeUnknown { cause: String, look: &'static str },
+    #[error("the connection to the server broke before it answered")]
+    Broken { cause: String },
+    #[error("the changes were cut off: {answered} of {all} were answered")]
+    CutOff {
+        answered: usize,
+        all: usize,
+        /// Those of which nobody knows whether they were made.
+        unknown: String,
+        exit: Exit,
+        cause: String,
+        look: String,
+    },
     #[error("a message between this program and the server is larger than its reader takes")]
     TooLarge { sizes: String },
     #[error("the server's answer cannot be read: {what}")]
@@ -115,7 +127,7 @@ impl CliError {
     /// What the shell is told.
     pub(crate) const fn exit(&self) -> Exit {
         match self {
-            Self::Connect { .. } | Self::Unavailable { .. } => Exit::Unreachable,
+            Self::Connect { .. } | Self::Unavailable { .. } | Self::Broken { .. } => Exit::Unreachable,
             Self::SocketForbidden { .. } | Self::Forbidden { .. } => Exit::NotPermitted,
             Self::Missing { .. }
             | Self::Conflict { .. }
@@ -144,6 +156,7 @@ impl CliError {
             | Self::DigestList { .. }
             | Self::DiskImage { .. }
             | Self::UnknownConfig { .. } => Exit::Usage,
+            Self::CutOff { exit, .. } => *exit,
             Self::Server { .. }
             | Self::OutcomeUnknown { .. }
             | Self::TooLarge { .. }
@@ -176,8 +189,7 @@ impl CliError {
     /// Of a change that was asked for: where the connection broke, or the wait ended, the server may have made it. `look` shows
     /// whether it did.
     pub(crate) fn of_change(status: tonic::Status, look: &'static str) -> Self {
-        let is_lost = matches!(status.code(), Code::Cancelled | Code::DeadlineExceeded | Code::Unknown)
-            || std::error::Error::source(&status).is_some();
+        let is_lost = matches!(status.code(), Code::Cancelled | Code::DeadlineExceeded) || is_broken(&status);
         if is_lost && coded(status.message()).is_none() {
             let cause = hallmark_host::printable(status.message());
             return Self::OutcomeUnknown { cause, look };
@@ -278,11 +290,21 @@ fn list_of(message: &str) -> &'static str {
     }
 }
 
+/// Whether no server said this: the connection ended before an answer.
+fn is_broken(status: &tonic::Status) -> bool {
+    status.code() == Code::Unknown || std::error::Error::source(status).is_some()
+}
+
 impl From<tonic::Status> for CliError {
     fn from(status: tonic::Status) -> Self {
         if let (Code::OutOfRange, Some(sizes)) = (status.code(), hallmark_api::too_large(status.message())) {
             let sizes = hallmark_host::printable(sizes);
             return Self::TooLarge { sizes };
+        }
+        let is_late = matches!(status.code(), Code::Cancelled | Code::DeadlineExceeded);
+        if !is_late && is_broken(&status) && coded(status.message()).is_none() {
+            let cause = hallmark_host::printable(status.message());
+            return Self::Broken { cause };
         }
         Self::of_code(status.code(), hallmark_host::printable_lines(status.message()))
     }
@@ -302,6 +324,8 @@ impl Coded for CliError {
             Self::Server { .. } => ReasonCode::new("HM-CLI-0009"),
             Self::Answer { .. } => ReasonCode::new("HM-CLI-0010"),
             Self::OutcomeUnknown { .. } => ReasonCode::new("HM-CLI-0024"),
+            Self::CutOff { .. } => ReasonCode::new("HM-CLI-0030"),
+            Self::Broken { .. } => ReasonCode::new("HM-CLI-0031"),
             Self::TooLarge { .. } => ReasonCode::new("HM-CLI-0025"),
             Self::Reversed { .. } => ReasonCode::new("HM-CLI-0026"),
             Self::NoMatch { .. } => ReasonCode::new("HM-CLI-0011"),
@@ -357,7 +381,10 @@ impl Coded for CliError {
     fn compared(&self) -> Option<String> {
         match self {
             Self::TooLarge { sizes } => Some(sizes.clone()),
-            Self::OutcomeUnknown { cause, .. } => Some(cause.clone()),
+            Self::OutcomeUnknown { cause, .. } | Self::Broken { cause } => Some(cause.clone()),
+            Self::CutOff { unknown, cause, .. } => {
+                Some(format!("not known whether they were made: {unknown}; {cause}"))
+            }
             Self::Reversed { since, until } => Some(format!(
                 "since {}, until {}",
                 rfc3339(*since).unwrap_or_default(),
@@ -376,6 +403,7 @@ impl Coded for CliError {
             Self::OutcomeUnknown { look, .. } => {
                 format!("{look} shows whether it was; then do it again where it was not")
             }
+            Self::CutOff { look, .. } => look.clone(),
             Self::NoMatch { what, .. } => format!("hallmark {what} list"),
             Self::Ambiguous { what, .. } => format!("type more of the id: hallmark {what} list"),
             Self::File { file, .. } => format!("ls -l {}", file.display()),
@@ -425,7 +453,17 @@ mod tests {
             )
         );
         let broken = tonic::Status::from_error(Box::new(io::Error::from(io::ErrorKind::BrokenPipe)));
-        assert_eq!(change(broken).code().as_str(), "HM-CLI-0024");
+        assert_eq!(change(broken.clone()).code().as_str(), "HM-CLI-0024");
+        // A question changes nothing: that the connection broke is no fault of the server's.
+        let asked = CliError::from(broken);
+        assert_eq!(
+            (asked.code().as_str(), asked.exit()),
+            ("HM-CLI-0031", Exit::Unreachable)
+        );
+        let late = CliError::from(tonic::Status::cancelled("Timeout expired"));
+        assert_eq!(late.code().as_str(), "HM-CLI-0005");
+        let failed = CliError::from(tonic::Status::internal("x"));
+        assert_eq!(failed.code().as_str(), "HM-CLI-0009", "the control");
         // The control: what the server says itself is known.
         for said in [
             tonic::Status::unavailable("the server cannot record this now (HM-STORE-0003)"),

@@ -41,6 +41,13 @@ impl Kept {
         Ok(Self { summary, logs })
     }
 
+    /// What a server would send of a node without logs.
+    #[cfg(test)]
+    pub(crate) const fn of_summary(summary: EvidenceSummary) -> Self {
+        let logs = Vec::new();
+        Self { summary, logs }
+    }
+
     /// What was proven.
     pub(crate) fn facts(&self) -> Result<MachineFacts, CliError> {
         json(&self.summary.facts)

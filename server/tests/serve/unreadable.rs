@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use hallmark_api::{
     admin::{
-        GetEvidenceRequest, GetStatusRequest, GetStatusResponse, ListNodesRequest, Part, admin_client::AdminClient,
-        lifecycle_client::LifecycleClient,
+        ChangeNodeRequest, GetEvidenceRequest, GetStatusRequest, GetStatusResponse, ListNodesRequest, Node, Part,
+        admin_client::AdminClient, lifecycle_client::LifecycleClient,
     },
     svid::{BatchNewX509svidRequest, NewX509svidParams, svid_client::SvidClient},
     types::{Entry, Selector, Spiffeid, permission_denied_details::Reason},
@@ -113,6 +113,16 @@ async fn status(lab: &Lab) -> GetStatusResponse {
     client.get_status(GetStatusRequest {}).await.unwrap().into_inner()
 }
 
+/// The node of this id, as operators see it.
+async fn nodes_of(lab: &Lab, id: &SpiffeId) -> Vec<Node> {
+    let request = ListNodesRequest {
+        id: id.to_string(),
+        ..ListNodesRequest::default()
+    };
+    let mut lifecycle = LifecycleClient::new(local(&lab.admin_socket()).await);
+    lifecycle.list_nodes(request).await.unwrap().into_inner().nodes
+}
+
 /// Changes the store as another program would.
 fn damage(lab: &Lab, sql: &str, whose: &str) {
     let store = rusqlite::Connection::open(lab.folder.join("data/server.db")).unwrap();
@@ -159,15 +169,7 @@ async fn one_is_damaged(mut lab: Lab, sql: &str) {
     assert!(part.message.contains(bad.id.as_str()), "{part:?}");
 
     // Who looks at the nodes, or at what the bad one proved, is told the same.
-    let shown = async |id: &SpiffeId| {
-        let request = ListNodesRequest {
-            id: id.to_string(),
-            ..ListNodesRequest::default()
-        };
-        let mut lifecycle = LifecycleClient::new(local(&lab.admin_socket()).await);
-        let mut nodes = lifecycle.list_nodes(request).await.unwrap().into_inner().nodes;
-        nodes.remove(0).untrusted_reason
-    };
+    let shown = async |id: &SpiffeId| nodes_of(&lab, id).await.remove(0).untrusted_reason;
     assert_eq!(
         (shown(&bad.id).await.as_str(), shown(&good.id).await.as_str()),
         ("HM-SRV-0034", "")
@@ -342,6 +344,78 @@ fn an_ek_certificate_that_is_no_text_costs_its_node_alone() {
                 "UPDATE ek_certificates SET certificate = CAST(x'ff' AS TEXT) WHERE ek = ?1",
             )
             .await;
+        },
+    );
+}
+
+/// Nobody knows whether an operator had put it out: it is out until an operator says otherwise, and it alone.
+#[test]
+fn a_node_whose_row_does_not_read_back_is_out_until_an_operator_says_otherwise() {
+    isolated(
+        "unreadable::a_node_whose_row_does_not_read_back_is_out_until_an_operator_says_otherwise",
+        async |lab| {
+            let running = lab.start().await;
+            let good = Machine::new(&lab, &running, "good").await;
+            let mut bad = Machine::new(&lab, &running, "bad").await;
+            let part = async || status(&lab).await.parts.into_iter().find(|part| part.name == "nodes");
+            assert_eq!(part().await, None, "the control");
+            lab.stop(running).await;
+            damage(
+                &lab,
+                "UPDATE agents SET agent_version = CAST(x'ff' AS TEXT) WHERE id = ?1",
+                bad.id.as_str(),
+            );
+
+            let running = lab.start().await;
+            let told = part().await.unwrap();
+            assert!(told.ok && told.code == "HM-STORE-0039", "{told:?}");
+            assert!(told.message.contains(bad.id.as_str()), "{told:?}");
+            let shown = nodes_of(&lab, &bad.id).await.remove(0);
+            assert_eq!((&*shown.state, &*shown.untrusted_reason), ("banned", "HM-STORE-0039"));
+            good.issue(&running).await.unwrap();
+            good.ask(&running).await.unwrap();
+            bad.issue(&running).await.unwrap_err();
+            bad.ask(&running).await.unwrap_err();
+            let refused = attest(&wire(&running).await, &bad.machine).await.unwrap_err();
+            assert_eq!(refused.code(), Code::PermissionDenied, "{refused}");
+
+            let mut lifecycle = LifecycleClient::new(local(&lab.admin_socket()).await);
+            let unban = ChangeNodeRequest {
+                id: bad.id.to_string(),
+                action: "unban".into(),
+                ..ChangeNodeRequest::default()
+            };
+            lifecycle.change_node(unban).await.unwrap();
+            assert_eq!(part().await, None);
+            bad.attest_again(&running).await;
+            bad.issue(&running).await.unwrap();
+            lab.stop(running).await;
+            let running = lab.start().await;
+            bad.issue(&running).await.expect("across a restart");
+            lab.stop(running).await;
+        },
+    );
+}
+
+#[test]
+fn a_mark_that_is_removed_under_the_server_is_told_while_it_runs() {
+    isolated(
+        "unreadable::a_mark_that_is_removed_under_the_server_is_told_while_it_runs",
+        async |lab| {
+            let running = lab.start().await;
+            let part = async || status(&lab).await.parts.into_iter().find(|part| part.name == "mark");
+            assert_eq!(part().await, None, "the control");
+            std::fs::remove_file(lab.folder.join("data/server.db.mark")).unwrap();
+            // The first look finds it; it is told until the next start.
+            for _ in 0..2 {
+                status(&lab).await;
+                let told = part().await.unwrap();
+                assert!(told.ok && told.code == "HM-STORE-0038", "{told:?}");
+            }
+            lab.stop(running).await;
+            let running = lab.start().await;
+            assert_eq!(part().await, None);
+            lab.stop(running).await;
         },
     );
 }

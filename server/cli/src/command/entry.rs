@@ -168,12 +168,19 @@ async fn delete(
         found.push(lookup::entry(client, text).await?);
     }
     let ids: Vec<String> = found.iter().map(|entry| entry.id.clone()).collect();
-    let mut failure = None;
+    let (mut failure, mut cut) = (None, None);
     if how.is_confirmed(&format!("delete {}?", ids.join(", ")))? {
-        for (id, done) in write::delete_all(client, ids, reason).await? {
+        let answers = write::delete_all(client, ids.clone(), reason).await;
+        cut = answers.cut.map(|cut| {
+            let names: Vec<String> = ids.iter().map(|id| format!("delete {id}")).collect();
+            let look = "hallmark entry list shows what is left; delete it again";
+            cut.told(&names, answers.results.len(), look.to_owned())
+        });
+        found.truncate(answers.results.len());
+        for (id, done) in ids.iter().zip(answers.results) {
             if let Err(error) = done {
                 say(&format!("{id}: {}", error.report()));
-                found.retain(|entry| entry.id != id);
+                found.retain(|entry| entry.id != *id);
                 failure = Some(error.exit());
             }
         }
@@ -187,6 +194,7 @@ async fn delete(
         })
     });
     show(context.format, &EntryChanges(changes.collect::<Result<_, CliError>>()?))?;
+    cut.map_or(Ok(()), Err)?;
     Ok(failure.unwrap_or_else(|| how.change.exit()))
 }
 

@@ -30,6 +30,7 @@ pub(crate) enum RecordCommand {
   hallmark record list
   hallmark record list 3f9a --kind verdict
   hallmark record list policy:edge
+  hallmark record list 8f14e45f --kind admin    who wrote this entry, and what it said before
   hallmark record list --kind admin --since 7d --limit 200 -o json
   hallmark record list --before 4711    the page before the one that began with record 4711")]
     List {
@@ -59,8 +60,8 @@ pub(crate) enum RecordCommand {
 /// Which records.
 #[derive(Debug, Args)]
 pub(crate) struct Which {
-    /// Only about this: a node, also one that was never let in (its id, or its EK's hash in full); `policy:NAME`,
-    /// `address:IP`
+    /// Only about this: a node, also one that was never let in (its id, or its EK's hash in full); an entry, also one that was
+    /// deleted (its id, then in full); `policy:NAME`, `address:IP`
     subject: Option<String>,
     /// Only of this kind
     #[arg(long, value_enum)]
@@ -121,7 +122,7 @@ impl Which {
             return Err(CliError::Reversed { since, until });
         }
         let subject = match self.subject {
-            Some(subject) => whole(client, subject).await?,
+            Some(subject) => subject_of(client, subject).await?,
             None => String::new(),
         };
         Ok(ListRecordsRequest {
@@ -207,7 +208,7 @@ async fn export(client: &Client, mut request: ListRecordsRequest) -> Result<(), 
 /// Tells what happens to nodes, or to one, until the program is ended.
 pub(crate) async fn watch(context: &Context, client: &Client, node: Option<String>) -> Result<Exit, CliError> {
     let subject = match node {
-        Some(node) => whole(client, node).await?,
+        Some(node) => node_of(client, node).await?,
         None => String::new(),
     };
     let mut request = ListRecordsRequest {
@@ -259,8 +260,33 @@ pub(crate) async fn watch(context: &Context, client: &Client, node: Option<Strin
     }
 }
 
-/// A subject as records name it. A machine that was refused from the first has records, and is no node that others know.
-async fn whole(client: &Client, subject: String) -> Result<String, CliError> {
+/// A subject as records name it: a node, else an entry. Of an entry that is deleted the records stay, under its whole id.
+async fn subject_of(client: &Client, subject: String) -> Result<String, CliError> {
+    let of_node = node_of(client, subject.clone()).await;
+    let Err(CliError::NoMatch { .. }) = of_node else {
+        return of_node;
+    };
+    match lookup::entry(client, &subject).await {
+        Ok(entry) => return Ok(entry.id),
+        Err(CliError::NoMatch { .. }) => {}
+        Err(error) => return Err(error),
+    }
+    let request = ListRecordsRequest {
+        subject: subject.clone(),
+        limit: 1,
+        ..ListRecordsRequest::default()
+    };
+    match page(client, &request).await?.0.is_empty() {
+        true => Err(CliError::NoMatch {
+            prefix: subject,
+            what: "record",
+        }),
+        false => Ok(subject),
+    }
+}
+
+/// A node as records name it. A machine that was refused from the first has records, and is no node that others know.
+async fn node_of(client: &Client, subject: String) -> Result<String, CliError> {
     if subject.contains(':') {
         return Ok(subject);
     }

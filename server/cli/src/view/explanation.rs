@@ -13,6 +13,9 @@ use crate::{error::CliError, kept::Kept, output::Show, table::facts, timestamp::
 /// The code of a policy that names a baseline that is not there.
 const NO_BASELINE: &str = "HM-POLICY-0128";
 
+/// The codes of a node that the rules cannot judge, since what is stored of it does not read back.
+const UNJUDGED: [&str; 2] = ["HM-SRV-0034", "HM-STORE-0039"];
+
 /// The verdict, what it rests on, and what to do.
 #[derive(Debug, Serialize)]
 pub(crate) struct ExplanationView {
@@ -21,7 +24,7 @@ pub(crate) struct ExplanationView {
     trusted: bool,
     /// Where it stands: `active`, `pending`, `suspended`, `banned`, `retired`.
     state: String,
-    /// The reason code for which the rules do not trust it; empty while they do.
+    /// The reason code for which it is not trusted, by the rules or since they cannot judge it; empty while it is.
     code: String,
     /// When it proved what the rules are held against.
     judged_at: Option<String>,
@@ -52,7 +55,14 @@ impl ExplanationView {
             .iter()
             .find(|reason| !only_reports(reason))
             .and_then(|reason| reason.get("code")?.as_str());
-        let code = refusing.unwrap_or(&kept.summary.untrusted_reason).to_owned();
+        // Whatever the rules find in what still reads back, it gets nothing.
+        let unjudged = UNJUDGED.contains(&&*node.untrusted_reason);
+        let code = match (unjudged, refusing) {
+            (false, Some(refusing)) => refusing,
+            (false, None) if !kept.summary.untrusted_reason.is_empty() => &kept.summary.untrusted_reason,
+            _ => &node.untrusted_reason,
+        };
+        let code = code.to_owned();
         Ok(Self {
             id: node.id,
             trusted: code.is_empty() && node.state == "active",
@@ -69,7 +79,9 @@ impl ExplanationView {
 
     fn verdict(&self) -> String {
         let refused = self.failed.iter().any(|reason| !only_reports(reason));
+        let unjudged = UNJUDGED.contains(&&*self.code);
         let rules = match (self.code.is_empty(), refused) {
+            _ if unjudged => format!("not trusted {}: what is stored of it does not read back", self.code),
             (true, _) => "trusted".to_owned(),
             (false, true) => format!("refused {}", self.code),
             (false, false) => format!(
@@ -86,6 +98,10 @@ impl ExplanationView {
 
     fn next(&self) -> String {
         let id = &self.id;
+        let unjudged = UNJUDGED.iter().find(|code| **code == self.code);
+        if let Some(next) = unjudged.and_then(|code| lookup(code)?.next_step) {
+            return next.replace('`', "").replace("NODE", id);
+        }
         match self.state.as_str() {
             "pending" => format!("hallmark node approve {id}"),
             "suspended" => format!("hallmark node resume {id}"),
@@ -226,4 +242,60 @@ fn failed(reason: &Value) -> String {
         ("  next", text("next_step").to_owned()),
     ]);
     format!("{head}\n{rest}")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+mod tests {
+    use hallmark_api::admin::EvidenceSummary;
+    use serde_json::json;
+
+    use super::*;
+
+    fn explained(untrusted_reason: &str, state: &str) -> ExplanationView {
+        let quote = json!({
+            "reset_count": 1, "restart_count": 2, "clock": 3, "safe": true, "firmware_version": 4, "seen_at": 5,
+        });
+        let tpm = json!({
+            "ek_sha256": "00", "class": "virtual", "enrolled_by": "inventory", "inventory": null, "certificate": null,
+            "firmware_version": 4,
+        });
+        let kept = Kept::of_summary(EvidenceSummary {
+            judged_at: 1,
+            facts: json!({ "tpm": tpm, "sighting": quote, "pcrs": {}, "boot": null }).to_string(),
+            appraisal: json!({ "reasons": [] }).to_string(),
+            ..EvidenceSummary::default()
+        });
+        let node = Node {
+            id: "spiffe://example.org/spire/agent/tpm2/00".into(),
+            state: state.into(),
+            untrusted_reason: untrusted_reason.into(),
+            ..Node::default()
+        };
+        ExplanationView::new(node, &kept).unwrap()
+    }
+
+    #[test]
+    fn a_node_that_cannot_be_judged_is_not_trusted() {
+        let control = explained("", "active");
+        assert!(control.trusted && control.verdict() == "trusted", "{control:?}");
+        for (code, state, next) in [
+            ("HM-SRV-0034", "active", "none needed: the agent attests again"),
+            (
+                "HM-STORE-0039",
+                "banned",
+                "hallmark record list spiffe://example.org/spire/agent/tpm2/00 --kind admin",
+            ),
+        ] {
+            let told = explained(code, state);
+            assert!(!told.trusted && told.code == code, "{told:?}");
+            assert!(
+                told.verdict()
+                    .contains(&format!("not trusted {code}: what is stored of it does not read back")),
+                "{}",
+                told.verdict()
+            );
+            assert!(told.table(0).contains(&format!("next: {next}")), "{}", told.table(0));
+        }
+    }
 }

@@ -96,6 +96,13 @@ fn said(detail: &Value) -> String {
     let text = |name: &str| detail.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
     let reason = detail.get("reason");
     let mut parts: Vec<String> = Vec::new();
+    parts.extend(attested(detail));
+    if let (Some(first), Some(last)) = (number(detail, "first"), number(detail, "last")) {
+        parts.push(match first == last {
+            true => format!("of record {first}"),
+            false => format!("of records {first} to {last}"),
+        });
+    }
     parts.extend(text("act").map(str::to_owned));
     if let (Some(from), Some(to)) = (text("from"), text("to")) {
         parts.push(format!("{from} -> {to}"));
@@ -119,4 +126,46 @@ fn said(detail: &Value) -> String {
     );
     parts.extend(text("serial").map(|serial| format!("serial {serial}")));
     parts.join(", ")
+}
+
+fn number(detail: &Value, name: &str) -> Option<u64> {
+    detail.get(name).and_then(Value::as_u64)
+}
+
+/// What an attestation that was accepted says: how and from where, with which TPM.
+fn attested(detail: &Value) -> Option<String> {
+    let facts = detail.get("facts")?;
+    let text = |from: &Value, name: &str| from.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let tpm = ["manufacturer", "model"].map(|name| text(facts, name)).join(" ");
+    let tpm = match tpm.trim() {
+        "" => String::new(),
+        tpm => format!(", TPM {tpm}"),
+    };
+    let (kind, remote) = (text(detail, "type"), text(detail, "remote"));
+    Some(format!("attested by {kind} from {remote}{tpm}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_kind_of_record_says_something() {
+        let accepted = json!({
+            "type": "tpm2", "remote": "192.0.2.7:4711",
+            "facts": { "manufacturer": "id:494E5443", "model": "INTEL", "verdict": "trusted" },
+        });
+        assert_eq!(
+            said(&accepted),
+            "attested by tpm2 from 192.0.2.7:4711, TPM id:494E5443 INTEL"
+        );
+        let by_inventory = json!({ "type": "tpm2", "remote": "192.0.2.7:4711", "facts": {} });
+        assert_eq!(said(&by_inventory), "attested by tpm2 from 192.0.2.7:4711");
+        assert_eq!(said(&json!({ "first": 7, "last": 7 })), "of record 7");
+        assert_eq!(said(&json!({ "first": 7, "last": 9 })), "of records 7 to 9");
+        let refused = json!({ "type": "tpm2", "remote": "192.0.2.7:1", "text": "it is refused", "compared": "" });
+        assert_eq!(said(&refused), "it is refused", "the control");
+    }
 }

@@ -221,7 +221,25 @@ fn records_are_listed_in_words() {
     ] {
         assert_eq!(server.json(line).as_array().unwrap().len(), count, "{line}");
     }
-    assert_eq!(server.run("record list 7777").code, 6);
+    let unknown = server.run("record list 7777");
+    assert_eq!(unknown.code, 6);
+    assert!(
+        unknown.stderr.ends_with("next: hallmark record list\n"),
+        "{}",
+        unknown.stderr
+    );
+    // Entries: by the start of the id, and by the whole id of one that was deleted.
+    let server = crate::entries::filled();
+    for entry in ["web", "we", "deleted"] {
+        let told = server.run(&format!("record list {entry}"));
+        assert!(
+            told.code == 0 && told.stdout.contains("entry-created, by uid:0"),
+            "{entry}: {}{}",
+            told.stdout,
+            told.stderr
+        );
+    }
+    assert_eq!(server.run("record list delete").code, 6);
     assert_eq!(server.run("record list --limit 0").code, 2);
     for verb in ["list", "export"] {
         let reversed = server.run(&format!(

@@ -298,3 +298,61 @@ fn an_empty_list_has_its_headings() {
         assert!(done.stdout.starts_with(head), "{line}: {}", done.stdout);
     }
 }
+
+/// Of changes that are cut off it is told which were answered, of which nobody knows, and how to go on.
+#[test]
+fn changes_that_are_cut_off_tell_how_far_they_came() {
+    let server = Server::start();
+    let folder = tempfile::tempdir().unwrap();
+    let entries: Vec<_> = (0..1200)
+        .map(|n| {
+            json!({
+                "id": format!("e-{n:04}"), "spiffe_id": format!("/w/{n}"), "parent_id": format!("/spire/agent/tpm2/{NODE_A}"),
+                "selectors": [format!("unix:uid:{n}")],
+            })
+        })
+        .collect();
+    let file = written(folder.path(), &json!({ "entries": entries }).to_string());
+    server.fake().state().batches = 1;
+    let cut = server.run(&format!("entry apply -f {file}"));
+    let words = "HM-CLI-0030: the changes were cut off: 500 of 1200 were answered\n  compared: not known whether they were made: \
+                 create e-0500 to create e-0999 (500 changes); HM-CLI-0024: ";
+    assert!(
+        cut.code == 1 && cut.stderr.contains(words),
+        "{} {}",
+        cut.code,
+        cut.stderr
+    );
+    assert!(
+        cut.stderr.contains(&format!(
+            "next: hallmark entry apply -f {file} --dry-run shows what is left"
+        )),
+        "{}",
+        cut.stderr
+    );
+    assert!(
+        cut.stdout
+            .ends_with("created: 500, updated: 0, deleted: 0; unchanged: 0\n"),
+        "{}",
+        cut.stdout
+    );
+    server.fake().state().batches = usize::MAX;
+    let rest = server.run(&format!("entry apply -f {file}"));
+    assert!(
+        rest.code == 0
+            && rest
+                .stdout
+                .ends_with("created: 700, updated: 0, deleted: 0; unchanged: 500\n"),
+        "{}",
+        rest.stderr
+    );
+    // Likewise where entries are deleted by their ids.
+    server.fake().state().batches = 0;
+    let cut = server.run("entry delete e-0000 --yes");
+    assert!(
+        cut.stderr.contains("0 of 1 were answered") && cut.stderr.contains("delete e-0000; HM-CLI-0024"),
+        "{}",
+        cut.stderr
+    );
+    assert_eq!(server.fake().state().registry.len(), 1200);
+}

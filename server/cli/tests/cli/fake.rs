@@ -54,6 +54,8 @@ pub(crate) struct State {
     pub(crate) patience: Duration,
     /// What was put in force: kind and file.
     pub(crate) applied: Vec<(String, Vec<u8>)>,
+    /// So many batches of entries are answered; at the next one the connection breaks.
+    pub(crate) batches: usize,
 }
 
 impl Fake {
@@ -77,6 +79,7 @@ impl Fake {
             answers_after: 0,
             patience: Duration::from_secs(60),
             applied: Vec::new(),
+            batches: usize::MAX,
         })))
     }
 

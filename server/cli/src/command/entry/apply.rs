@@ -10,7 +10,12 @@ use hallmark_api::types;
 use hallmark_spiffe::{SelectorSet, SpiffeId};
 use hallmark_state::{Entry, EntryDraft, EntryId};
 
-use super::{Context, declared::Declared, read, write};
+use super::{
+    Context,
+    declared::Declared,
+    read,
+    write::{self, Answers, Cut},
+};
 use crate::{
     args::Destruction,
     client::Client,
@@ -75,15 +80,29 @@ pub(super) async fn run(context: &Context, client: &Client, application: Applica
         say(told.text(false).trim_end());
         how.is_confirmed(&format!("delete {} of {} entries?", plan.deletes.len(), plan.held))?;
     }
-    let failures = carry_out(client, plan, &application.reason).await?;
-    let exit = failures.first().map_or(Exit::Done, |(_, error)| error.exit());
-    for (name, error) in &failures {
-        say(&format!("{name}: {}", error.report()));
-    }
-    told.changes
-        .retain(|change| !failures.iter().any(|(name, _)| *name == change.name()));
+    let names: Vec<String> = told.changes.iter().map(AppliedEntry::name).collect();
+    let (answers, cut) = carry_out(client, plan, &application.reason).await;
+    let answered = answers.len();
+    let mut exit = Exit::Done;
+    let mut answers = names.iter().zip(answers);
+    // What was not answered is not told as done.
+    told.changes.truncate(answered);
+    told.changes.retain(|_| match answers.next() {
+        Some((name, Err(error))) => {
+            say(&format!("{name}: {}", error.report()));
+            exit = error.exit();
+            false
+        }
+        _ => true,
+    });
     show(context.format, &told)?;
-    Ok(exit)
+    let again = || {
+        format!(
+            "hallmark entry apply -f {} --dry-run shows what is left; apply it again",
+            application.file.display()
+        )
+    };
+    cut.map_or(Ok(exit), |cut| Err(cut.told(&names, answered, again())))
 }
 
 /// What there is to do.
@@ -230,27 +249,24 @@ fn changes(before: &EntryDraft, after: &EntryDraft) -> Vec<FieldChange> {
         .collect()
 }
 
-/// Deletes, updates and creates; gives what failed, by the change's name: what the server took when it was asked and somebody
-/// changed meanwhile. What succeeded stays: applied again, the file does the rest.
-async fn carry_out(client: &Client, plan: Plan, reason: &str) -> Result<Vec<(String, CliError)>, CliError> {
-    let mut failures = Vec::new();
+/// What became of changes, in the order of [`Plan::changes`]; and what ended them before the last.
+type CarriedOut = (Vec<Result<(), CliError>>, Option<Cut>);
+
+/// Deletes, updates and creates. Each stands for itself: what the server took when it was asked, it may refuse since somebody
+/// changed something meanwhile. What succeeded stays: applied again, the file does the rest.
+async fn carry_out(client: &Client, plan: Plan, reason: &str) -> CarriedOut {
     let ids = plan.deletes.iter().map(|entry| entry.id.clone()).collect();
-    for (id, done) in write::delete_all(client, ids, reason).await? {
-        failures.extend(done.err().map(|error| (format!("delete {id}"), error)));
+    let Answers { results: mut all, cut } = write::delete_all(client, ids, reason).await;
+    if cut.is_some() {
+        return (all, cut);
     }
-    let updates: Vec<types::Entry> = plan.updates.into_iter().map(|(entry, _)| entry).collect();
-    let names = updates.clone();
-    for (entry, done) in names
-        .iter()
-        .zip(write::update_all(client, updates, None, reason).await?)
-    {
-        let name = AppliedEntry::new("update", entry, Vec::new()).name();
-        failures.extend(done.err().map(|error| (name, error)));
+    let updates = plan.updates.into_iter().map(|(entry, _)| entry).collect();
+    let Answers { results, cut } = write::update_all(client, updates, None, reason).await;
+    all.extend(results.into_iter().map(|done| done.map(drop)));
+    if cut.is_some() {
+        return (all, cut);
     }
-    let names = plan.creates.clone();
-    for (entry, done) in names.iter().zip(write::create_all(client, plan.creates, reason).await?) {
-        let name = AppliedEntry::new("create", entry, Vec::new()).name();
-        failures.extend(done.err().map(|error| (name, error)));
-    }
-    Ok(failures)
+    let Answers { results, cut } = write::create_all(client, plan.creates, reason).await;
+    all.extend(results.into_iter().map(|done| done.map(drop)));
+    (all, cut)
 }

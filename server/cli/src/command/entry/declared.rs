@@ -5,7 +5,10 @@ use std::{fs, path::Path};
 use hallmark_api::types;
 use hallmark_spiffe::TrustDomain;
 use hallmark_state::EntryDraft;
-use serde::{Deserialize, Serialize, Serializer, de::IgnoredAny};
+use serde::{
+    Deserialize, Serialize, Serializer,
+    de::{DeserializeOwned, IgnoredAny},
+};
 
 use super::{read, selectors};
 use crate::{
@@ -113,15 +116,26 @@ impl Declared {
             cause,
         };
         let text = if file == Path::new("-") {
-            std::io::read_to_string(std::io::Read::take(std::io::stdin().lock(), MAX_BYTES)).map_err(failed)?
+            // One byte more than is taken: what was cut would read as a file that has fewer entries.
+            let input = std::io::Read::take(std::io::stdin().lock(), MAX_BYTES + 1);
+            let text = std::io::read_to_string(input).map_err(failed)?;
+            if u64::try_from(text.len()).unwrap_or(u64::MAX) > MAX_BYTES {
+                return Err(too_large(file, format_args!("more than {MAX_BYTES} bytes")));
+            }
+            text
         } else {
             let length = fs::metadata(file).map_err(failed)?.len();
             if length > MAX_BYTES {
-                return Err(unfit(file, format!("{length} bytes, at most {MAX_BYTES} are read")));
+                return Err(too_large(file, format_args!("{length} bytes")));
             }
             fs::read_to_string(file).map_err(failed)?
         };
-        let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+        Self::parse(file, &text)
+    }
+
+    /// The same, of a text.
+    fn parse(file: &Path, text: &str) -> Result<Self, CliError> {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         // JSON is read by its own reader: its errors name line and column, and big files are read faster.
         let list = |entries| Self { entries };
         match first_sign(text) {
@@ -129,12 +143,29 @@ impl Declared {
             Some('[') => serde_json::from_str(text)
                 .map(list)
                 .map_err(|cause| unfit(file, cause.to_string())),
-            Some('-') => serde_saphyr::from_str(text)
-                .map(list)
-                .map_err(|cause| unfit(file, cause.to_string())),
-            _ => serde_saphyr::from_str(text).map_err(|cause| unfit(file, cause.to_string())),
+            Some('-') => yaml(file, text).map(list),
+            _ => yaml(file, text),
         }
     }
+}
+
+/// Reads YAML. What a file may have is bounded by its size alone; what aliases make of it stays bounded as by default.
+fn yaml<T: DeserializeOwned>(file: &Path, text: &str) -> Result<T, CliError> {
+    let options = serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_nodes: text.len(),
+            max_events: text.len().saturating_mul(2).saturating_add(16),
+            max_total_scalar_bytes: text.len(),
+        },
+    };
+    serde_saphyr::from_str_with_options(text, options).map_err(|cause| unfit(file, cause.to_string()))
+}
+
+fn too_large(file: &Path, size: std::fmt::Arguments<'_>) -> CliError {
+    unfit(
+        file,
+        format!("{size}, at most {MAX_BYTES} are read; make several files of it, and apply each without --prune"),
+    )
 }
 
 /// The first character that says something: not of a comment, nor of YAML's mark of a document.
@@ -208,5 +239,56 @@ impl Show for Declared {
     /// A file is no table: YAML, which `entry apply` reads as it does JSON.
     fn table(&self, _: i64) -> String {
         serde_saphyr::to_string(self).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+mod tests {
+    use super::*;
+
+    /// The form of `entry export`, with what is seldom given too.
+    fn export(count: usize) -> String {
+        let entry = |n: usize| {
+            format!(
+                "- id: entry-{n}\n  spiffe_id: spiffe://example.org/w/{n}\n  parent_id: spiffe://example.org/spire/server\n  \
+                 selectors:\n  - unix:uid:{n}\n  - unix:gid:{n}\n  - unix:path:/usr/bin/w{n}\n  x509_svid_ttl: 600\n  \
+                 dns_names:\n  - w{n}.example.org\n  hint: h{n}\n"
+            )
+        };
+        let entries: String = (0..count).map(entry).collect();
+        format!("entries:\n{entries}")
+    }
+
+    #[test]
+    fn a_file_of_as_many_entries_as_there_can_be_is_read() {
+        let text = export(30_000);
+        let read = Declared::parse(Path::new("f"), &text).unwrap();
+        assert_eq!(read.entries.len(), 30_000);
+        let list = text.strip_prefix("entries:\n").unwrap();
+        assert_eq!(Declared::parse(Path::new("f"), list).unwrap().entries.len(), 30_000);
+    }
+
+    /// What a small file makes of aliases is refused as ever.
+    #[test]
+    fn a_file_that_grows_while_it_is_read_is_refused() {
+        let mut text = "a: &a [x, x, x, x, x, x, x, x, x]\n".to_owned();
+        for (name, of) in [
+            ("b", "a"),
+            ("c", "b"),
+            ("d", "c"),
+            ("e", "d"),
+            ("f", "e"),
+            ("g", "f"),
+            ("h", "g"),
+        ] {
+            let all = vec![format!("*{of}"); 9].join(", ");
+            text.push_str(&format!("{name}: &{name} [{all}]\n"));
+        }
+        text.push_str("entries: *h\n");
+        let Err(CliError::Unfit { detail, .. }) = Declared::parse(Path::new("f"), &text) else {
+            panic!("it is read");
+        };
+        assert!(!detail.is_empty());
     }
 }

@@ -10,7 +10,7 @@ use hallmark_api::{
 use hallmark_spiffe::{SpiffeId, TrustDomain};
 use hallmark_state::{EntryDraft, selector_warnings};
 use prost::Message as _;
-use tonic::Code;
+use tonic::{Code, Status};
 
 use super::{Context, selector_message};
 use crate::{
@@ -104,7 +104,7 @@ pub(super) async fn require_taken(client: &Client, changes: Changes) -> Result<(
 
 /// Creates one entry.
 pub(super) async fn create(client: &Client, entry: types::Entry, reason: &str) -> Written {
-    one(create_all(client, vec![entry], reason).await?)
+    one(create_all(client, vec![entry], reason).await)
 }
 
 /// Replaces what `mask` names of one entry; without one, all of it.
@@ -114,34 +114,88 @@ pub(super) async fn update(
     mask: Option<types::EntryMask>,
     reason: &str,
 ) -> Written {
-    one(update_all(client, vec![entry], mask, reason).await?)
+    one(update_all(client, vec![entry], mask, reason).await)
 }
 
-fn one(results: Vec<Written>) -> Written {
-    results.into_iter().next().ok_or_else(|| missing("a result"))?
+fn one(answers: Answers<Written>) -> Written {
+    match answers.cut {
+        Some(cut) => Err(cut.error),
+        None => answers.results.into_iter().next().ok_or_else(|| missing("a result"))?,
+    }
+}
+
+/// What became of items that were sent in parts: those that were answered, in their order, and what ended them before the last.
+#[derive(Debug)]
+pub(super) struct Answers<T> {
+    pub(super) results: Vec<T>,
+    pub(super) cut: Option<Cut>,
+}
+
+impl<T> Answers<T> {
+    const fn new() -> Self {
+        Self {
+            results: Vec::new(),
+            cut: None,
+        }
+    }
+
+    fn cut(mut self, status: Status, asked: usize) -> Self {
+        let error = CliError::of_change(status, LOOK);
+        self.cut = Some(Cut { error, asked });
+        self
+    }
+}
+
+/// A part that got no answer.
+#[derive(Debug)]
+pub(super) struct Cut {
+    error: CliError,
+    /// How many items it has.
+    asked: usize,
+}
+
+impl Cut {
+    /// The error of the whole command, whose changes have these names: the first `answered` were. `look` is the next step.
+    pub(super) fn told(self, names: &[String], answered: usize, look: String) -> CliError {
+        let unknown = match (&self.error, names.get(answered..answered.saturating_add(self.asked))) {
+            (CliError::OutcomeUnknown { .. }, Some([one])) => one.clone(),
+            (CliError::OutcomeUnknown { .. }, Some([first, .., last])) => {
+                format!("{first} to {last} ({} changes)", self.asked)
+            }
+            // What the server itself says is known: nothing of the part was made.
+            _ => "none".to_owned(),
+        };
+        CliError::CutOff {
+            answered,
+            all: names.len(),
+            unknown: hallmark_host::printable(&unknown),
+            exit: self.error.exit(),
+            cause: format!("{}: {}", hallmark_reason::Coded::code(&self.error), self.error),
+            look,
+        }
+    }
 }
 
 /// Creates entries; each stands for itself.
-pub(super) async fn create_all(
-    client: &Client,
-    entries: Vec<types::Entry>,
-    reason: &str,
-) -> Result<Vec<Written>, CliError> {
-    let mut written = Vec::new();
+pub(super) async fn create_all(client: &Client, entries: Vec<types::Entry>, reason: &str) -> Answers<Written> {
+    let mut written = Answers::new();
     for batch in batches(&entries) {
         let request = BatchCreateEntryRequest {
             entries: batch.to_vec(),
             output_mask: None,
         };
-        let answer = client
-            .entries()
-            .batch_create_entry(with_reason(request, reason))
-            .await
-            .map_err(|status| CliError::of_change(status, LOOK))?;
-        let results = answer.into_inner().results.into_iter();
-        written.extend(results.map(|result| outcome(result.status, result.entry)));
+        let answer = client.entries().batch_create_entry(with_reason(request, reason)).await;
+        match answer {
+            Ok(answer) => {
+                let results = answer.into_inner().results.into_iter();
+                written
+                    .results
+                    .extend(results.map(|result| outcome(result.status, result.entry)));
+            }
+            Err(status) => return written.cut(status, batch.len()),
+        }
     }
-    Ok(written)
+    written
 }
 
 /// Updates entries, named by their ids; each stands for itself. Without a mask they are replaced whole.
@@ -150,50 +204,49 @@ pub(super) async fn update_all(
     entries: Vec<types::Entry>,
     mask: Option<types::EntryMask>,
     reason: &str,
-) -> Result<Vec<Written>, CliError> {
-    let mut written = Vec::new();
+) -> Answers<Written> {
+    let mut written = Answers::new();
     for batch in batches(&entries) {
         let request = BatchUpdateEntryRequest {
             entries: batch.to_vec(),
             input_mask: mask,
             output_mask: None,
         };
-        let answer = client
-            .entries()
-            .batch_update_entry(with_reason(request, reason))
-            .await
-            .map_err(|status| CliError::of_change(status, LOOK))?;
-        let results = answer.into_inner().results.into_iter();
-        written.extend(results.map(|result| outcome(result.status, result.entry)));
-    }
-    Ok(written)
-}
-
-/// Deletes entries; each stands for itself. Gives the ids with what became of them.
-pub(super) async fn delete_all(
-    client: &Client,
-    ids: Vec<String>,
-    reason: &str,
-) -> Result<Vec<(String, Result<(), CliError>)>, CliError> {
-    let mut written = Vec::new();
-    for batch in ids.chunks(BATCH) {
-        let request = BatchDeleteEntryRequest { ids: batch.to_vec() };
-        let answer = client
-            .entries()
-            .batch_delete_entry(with_reason(request, reason))
-            .await
-            .map_err(|status| CliError::of_change(status, LOOK))?;
-        for result in answer.into_inner().results {
-            let status = result.status.unwrap_or_default();
-            let done = if status.code == 0 {
-                Ok(())
-            } else {
-                Err(CliError::of_item(status.code, &status.message))
-            };
-            written.push((result.id, done));
+        let answer = client.entries().batch_update_entry(with_reason(request, reason)).await;
+        match answer {
+            Ok(answer) => {
+                let results = answer.into_inner().results.into_iter();
+                written
+                    .results
+                    .extend(results.map(|result| outcome(result.status, result.entry)));
+            }
+            Err(status) => return written.cut(status, batch.len()),
         }
     }
-    Ok(written)
+    written
+}
+
+/// Deletes entries; each stands for itself.
+pub(super) async fn delete_all(client: &Client, ids: Vec<String>, reason: &str) -> Answers<Result<(), CliError>> {
+    let mut written = Answers::new();
+    for batch in ids.chunks(BATCH) {
+        let request = BatchDeleteEntryRequest { ids: batch.to_vec() };
+        let answer = client.entries().batch_delete_entry(with_reason(request, reason)).await;
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(status) => return written.cut(status, batch.len()),
+        };
+        written
+            .results
+            .extend(answer.into_inner().results.into_iter().map(|result| {
+                let status = result.status.unwrap_or_default();
+                match status.code {
+                    0 => Ok(()),
+                    _ => Err(CliError::of_item(status.code, &status.message)),
+                }
+            }));
+    }
+    written
 }
 
 fn outcome(status: Option<types::Status>, entry: Option<types::Entry>) -> Written {

@@ -168,6 +168,16 @@ impl Admin for Fake {
             record(8, "admin", "done", "", suspended),
             record(7, "verdict", "refused", "HM-POLICY-0003", refused),
         ];
+        // Of an entry that is there, and of one that is not there any more.
+        if ["web", "deleted"].contains(&&*asked.subject) {
+            records.insert(
+                0,
+                Record {
+                    subject: asked.subject.clone(),
+                    ..record(9, "admin", "done", "", r#"{"act":"entry-created","by":"uid:0"}"#)
+                },
+            );
+        }
         let in_page = |record: &Record| match (asked.newest_first, asked.after) {
             (true, 0) => true,
             (true, before) => record.sequence < before,

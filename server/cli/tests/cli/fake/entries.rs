@@ -220,6 +220,16 @@ fn create(registry: &mut Registry, message: types::Entry) -> batch_create_entry_
     }
 }
 
+impl Fake {
+    fn take_batch(&self) -> Result<(), Status> {
+        let batches = &mut self.state().batches;
+        *batches = batches
+            .checked_sub(1)
+            .ok_or_else(|| Status::unknown("the connection broke"))?;
+        Ok(())
+    }
+}
+
 #[tonic::async_trait]
 impl EntryService for Fake {
     type SyncAuthorizedEntriesStream = Pending<Result<SyncAuthorizedEntriesResponse, Status>>;
@@ -254,6 +264,7 @@ impl EntryService for Fake {
         request: Request<BatchCreateEntryRequest>,
     ) -> Result<Response<BatchCreateEntryResponse>, Status> {
         self.note_reason(&request);
+        self.take_batch()?;
         let results = request
             .into_inner()
             .entries
@@ -268,6 +279,7 @@ impl EntryService for Fake {
         request: Request<BatchDeleteEntryRequest>,
     ) -> Result<Response<BatchDeleteEntryResponse>, Status> {
         self.note_reason(&request);
+        self.take_batch()?;
         let registry = &mut self.state().registry;
         let results = request.into_inner().ids.into_iter().map(|id| {
             let gone = registry.remove(&EntryId::parse(&id).unwrap()).is_some();
@@ -292,6 +304,7 @@ impl EntryService for Fake {
         request: Request<BatchUpdateEntryRequest>,
     ) -> Result<Response<BatchUpdateEntryResponse>, Status> {
         self.note_reason(&request);
+        self.take_batch()?;
         let request = request.into_inner();
         let mask = request.input_mask;
         let results = request
