@@ -22,9 +22,10 @@ pub fn printable_lines(text: &str) -> String {
 }
 
 /// Unicode's categories Cc, Cf, Co, Cn, Zl, Zp and, but for the space itself, Zs are what `escape_debug` spells out, beside
-/// quotes and marks that combine with the letter before.
+/// quotes and marks that combine with the letter before. What nobody sees is among the others too, as fillers and blanks are.
 fn is_shown(character: char) -> bool {
-    matches!(character, '"' | '\'' | '\\') || character.escape_debug().len() == 1
+    let is_plain = matches!(character, '"' | '\'' | '\\') || character.escape_debug().len() == 1;
+    is_plain && !hallmark_reason::is_misleading(character)
 }
 
 #[cfg(test)]
@@ -40,6 +41,7 @@ mod tests {
             ("ro\u{200b}ot\u{feff}\u{ad}", r"ro\u{200b}ot\u{feff}\u{ad}"),
             ("a\u{2028}b\u{a0}c\u{9b}", r"a\u{2028}b\u{a0}c\u{9b}"),
             ("\u{e0041}", r"\u{e0041}"),
+            ("ad\u{3164}min\u{2800}\u{115f}", r"ad\u{3164}min\u{2800}\u{115f}"),
         ] {
             assert_eq!(printable(text), shown);
             assert_eq!(printable(shown), shown, "the control");

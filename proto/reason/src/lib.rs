@@ -9,7 +9,7 @@ mod plain_text;
 mod spelling;
 
 pub use catalogue::{Reason, catalogue, lookup};
-pub use plain_text::misleading;
+pub use plain_text::{is_misleading, misleading};
 pub use spelling::nearest;
 
 use std::fmt;

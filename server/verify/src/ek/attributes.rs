@@ -68,7 +68,7 @@ fn read_one(
 fn text(value: &AttributeTypeAndValue<'_>) -> Option<String> {
     // as_str covers UTF8String, PrintableString and IA5String, the types that the profile and RFC 5280 allow here.
     let text = value.as_str().ok()?;
-    let printable = |c: char| c == ' ' || (!c.is_control() && !c.is_whitespace());
+    let printable = |c: char| c == ' ' || (!hallmark_reason::is_misleading(c) && !c.is_whitespace());
     let sane = !text.is_empty() && text.len() <= MAX_ATTRIBUTE_BYTES && text.chars().all(printable);
     sane.then(|| text.to_owned())
 }

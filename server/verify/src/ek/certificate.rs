@@ -79,7 +79,11 @@ const MAX_SHOWN: usize = 256;
 /// A name for people and records. It comes from strangers, so nothing in it may move a terminal or begin a line.
 fn shown(name: &X509Name<'_>) -> String {
     let plain = |c: char| {
-        if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }
+        if hallmark_reason::is_misleading(c) {
+            char::REPLACEMENT_CHARACTER
+        } else {
+            c
+        }
     };
     name.to_string().chars().map(plain).take(MAX_SHOWN).collect()
 }
