@@ -9,10 +9,12 @@ use hallmark_node::NodeId;
 use hallmark_spiffe::{Selector, SpiffeId};
 
 use super::entry_overlay::EntryOverlay;
-use crate::{Entry, EntryError, EntryLoad, Node, State};
+use crate::{Entry, EntryError, EntryLoad, Node, Registry, State};
 
 /// How often, for one entry, what several ids of a node share is counted once. Beyond that it counts for each.
 const UNIONS: usize = 16;
+/// How often, in one batch, a node's load is counted as it was before an update: of a node that has too much already.
+const COMPARISONS: usize = 64;
 
 /// What is known of nodes' loads while entries are staged.
 #[derive(Debug, Default)]
@@ -24,6 +26,8 @@ pub(super) struct NodeLoads {
     /// By parent: why an entry below it was refused, and what the smallest one took that was. To count all again for each
     /// entry that is refused would hold others up.
     full: HashMap<SpiffeId, (EntryError, usize)>,
+    /// How often a node's load was counted as it was before an update.
+    comparisons: usize,
 }
 
 impl NodeLoads {
@@ -33,7 +37,8 @@ impl NodeLoads {
     }
 
     /// Requires that no node is authorised for more than it may be with `entry`, which is staged in `overlay`, and in whose
-    /// place `before` was. What makes nothing larger is let through.
+    /// place `before` was. An update that makes no node's load larger than it was is let through, also where that is more than
+    /// fits by now.
     ///
     /// # Errors
     /// [`EntryError::NodeFull`].
@@ -52,7 +57,7 @@ impl NodeLoads {
             same_place && same_nodes && own.minus(EntryLoad::of(before)) == EntryLoad::default()
         });
         if !is_smaller && !state.entries().load().plus(staged).fits(EntryLoad::most_with(entry)) {
-            self.require_room_below(state, overlay, entry, staged)?;
+            self.require_room_below(state, overlay, (entry, before), staged)?;
         }
         self.staged = staged;
         Ok(())
@@ -62,14 +67,16 @@ impl NodeLoads {
         &mut self,
         state: &State,
         overlay: &EntryOverlay,
-        entry: &Arc<Entry>,
+        (entry, before): (&Arc<Entry>, Option<&Entry>),
         staged: EntryLoad,
     ) -> Result<(), EntryError> {
         let registry = state.entries();
         // Where nothing hangs below the entry, it adds itself alone.
         let is_leaf = !registry.is_alias(entry) && overlay.children(registry, &entry.spiffe_id).next().is_none();
         let bytes = EntryLoad::of(entry).bytes;
+        // An update may well make smaller what a new entry makes too large.
         if is_leaf
+            && before.is_none()
             && let Some((error, smallest)) = self.full.get(&entry.parent_id)
             && let EntryError::NodeFull { load, most, .. } = error
             && *most == EntryLoad::most_with(entry)
@@ -89,9 +96,11 @@ impl NodeLoads {
             most: EntryLoad::most_with(entry),
             below: HashMap::new(),
             unions: 0,
+            updated: before.map(|before| (&**entry, before)),
+            comparisons: &mut self.comparisons,
         };
         let load = look.heaviest(entry).inspect_err(|error| {
-            if is_leaf {
+            if is_leaf && before.is_none() {
                 self.full.insert(entry.parent_id.clone(), (error.clone(), bytes));
             }
         })?;
@@ -112,6 +121,9 @@ struct Look<'a> {
     /// What hangs below an id.
     below: HashMap<&'a SpiffeId, EntryLoad>,
     unions: usize,
+    /// An entry that is updated, as it is staged and as it was.
+    updated: Option<(&'a Entry, &'a Entry)>,
+    comparisons: &'a mut usize,
 }
 
 impl<'a> Look<'a> {
@@ -156,7 +168,35 @@ impl<'a> Look<'a> {
         let registry = self.state.entries();
         let aliases = self.overlay.aliases_of(registry, selectors);
         let roots = aliases.map(|alias| &alias.spiffe_id).chain([id]).collect();
-        self.of_roots(id, &roots)
+        self.of_roots(id, &roots).or_else(|error| {
+            let no_larger = self.not_larger(id, selectors, &roots);
+            no_larger.ok_or(error)
+        })
+    }
+
+    /// The load of a node of which the update makes nothing larger that is too large.
+    fn not_larger(
+        &mut self,
+        id: &'a SpiffeId,
+        selectors: &'a BTreeSet<Selector>,
+        roots: &HashSet<&'a SpiffeId>,
+    ) -> Option<EntryLoad> {
+        let (entry, before) = self.updated?;
+        if *self.comparisons >= COMPARISONS {
+            return None;
+        }
+        *self.comparisons += 1;
+        let (registry, overlay) = (self.state.entries(), self.overlay);
+        let whole = |roots: &HashSet<&'a SpiffeId>, instead| {
+            let after = |_: EntryLoad| true;
+            below(overlay, registry, roots.iter().copied(), instead, after)
+        };
+        let others = overlay.aliases_of(registry, selectors).filter(|it| it.id != entry.id);
+        let was_alias = registry.is_alias(before) && before.selectors.is_subset(selectors);
+        let own = was_alias.then_some(&before.spiffe_id);
+        let roots_before = others.map(|it| &it.spiffe_id).chain(own).chain([id]).collect();
+        let (now, then) = (whole(roots, None), whole(&roots_before, Some((entry, before))));
+        now.fits(then.max(self.most)).then_some(now)
     }
 
     fn of_roots(&mut self, node: &SpiffeId, roots: &HashSet<&'a SpiffeId>) -> Result<EntryLoad, EntryError> {
@@ -188,20 +228,36 @@ impl<'a> Look<'a> {
 
     /// What hangs below these ids, counted up to the first that no longer fits.
     fn below(&self, roots: impl Iterator<Item = &'a SpiffeId>) -> EntryLoad {
-        let mut open: Vec<&SpiffeId> = roots.collect();
-        let mut seen: HashSet<&SpiffeId> = open.iter().copied().collect();
-        let mut load = EntryLoad::default();
-        while let Some(parent) = open.pop() {
-            for entry in self.overlay.children(self.state.entries(), parent) {
-                load = load.plus(EntryLoad::of(entry));
-                if !load.fits(self.most) {
-                    return load;
-                }
-                if seen.insert(&entry.spiffe_id) {
-                    open.push(&entry.spiffe_id);
-                }
+        below(self.overlay, self.state.entries(), roots, None, |load| {
+            load.fits(self.most)
+        })
+    }
+}
+
+/// What hangs below these ids, counted while `goes_on`; with an entry as it was before `instead` of as it is staged.
+fn below<'a>(
+    overlay: &'a EntryOverlay,
+    registry: &'a Registry,
+    roots: impl Iterator<Item = &'a SpiffeId>,
+    instead: Option<(&'a Entry, &'a Entry)>,
+    goes_on: impl Fn(EntryLoad) -> bool,
+) -> EntryLoad {
+    let mut open: Vec<&SpiffeId> = roots.collect();
+    let mut seen: HashSet<&SpiffeId> = open.iter().copied().collect();
+    let mut load = EntryLoad::default();
+    while let Some(parent) = open.pop() {
+        let staged = overlay.children(registry, parent).map(|entry| &**entry);
+        let staged = staged.filter(|entry| instead.is_none_or(|(now, _)| now.id != entry.id));
+        let before = instead.map(|(_, before)| before);
+        for entry in staged.chain(before.filter(|before| before.parent_id == *parent)) {
+            load = load.plus(EntryLoad::of(entry));
+            if !goes_on(load) {
+                return load;
+            }
+            if seen.insert(&entry.spiffe_id) {
+                open.push(&entry.spiffe_id);
             }
         }
-        load
     }
+    load
 }

@@ -264,3 +264,82 @@ fn administrators_over_tls_have_half_of_the_room() {
     assert_eq!(EntryLoad::most_with(&of_another), EntryLoad::MOST);
     assert!(EntryLoad::MOST.fits(EntryLoad::MOST_AT_SOCKET) && !EntryLoad::MOST_AT_SOCKET.fits(EntryLoad::MOST));
 }
+
+/// Of a node that has too much, an update is taken that makes none of what is too much larger.
+#[test]
+fn an_update_that_makes_nothing_larger_that_is_too_large_is_taken() {
+    let (a, most) = (node_id(A), EntryLoad::MOST_AT_SOCKET);
+    type Revise<'a> = &'a (dyn Fn(&mut EntryDraft) -> Result<(), String> + Send + Sync);
+    let update = |id: &str, revise: Revise<'_>, state: &State| {
+        let operation = EntryOperation::Update {
+            id: eid(id),
+            revise,
+            is_whole: false,
+        };
+        written(state, &[operation]).remove(0).is_some()
+    };
+    let hint = |length: usize| {
+        move |draft: &mut EntryDraft| {
+            draft.hint = "h".repeat(length);
+            Ok(())
+        }
+    };
+    // Too many, of few bytes.
+    let state_of = |changes| with(state(), changes);
+    let many_entries = state_of(many("some", most.entries, &a));
+    assert!(
+        refused(&written(&many_entries, &[create("more", draft_below("/more", &a))]))[0],
+        "the control"
+    );
+    assert!(
+        !update("web", &hint(400), &many_entries),
+        "larger in what is not too much"
+    );
+    // Too many bytes, in few entries.
+    let large = |n: usize| {
+        let one = entry("x", "/x", a.clone());
+        let long = |m: usize| selector(&format!("unix:path:/{m}/{}", "p".repeat(8000)));
+        put_entry(Entry {
+            id: eid(&format!("large-{n}")),
+            spiffe_id: id(&format!("/large/{n}")),
+            selectors: (0..30).map(long).collect(),
+            ..one
+        })
+    };
+    let many_bytes = state_of((0..300).map(large).collect());
+    assert!(update("web", &hint(400), &many_bytes), "larger in what is too much");
+    let smaller = |draft: &mut EntryDraft| {
+        draft.selectors.pop();
+        draft.hint = "h".repeat(400);
+        Ok(())
+    };
+    assert!(!update("large-7", &smaller, &many_bytes), "smaller in all");
+    // Larger by itself, and no more above what hung below it.
+    let mut below = vec![put_entry(entry("group", "/group", a.clone()))];
+    below.extend((0..300).map(|n| match large(n) {
+        Change::PutEntry { entry, .. } => put_entry(Entry {
+            parent_id: id("/group"),
+            ..Entry::clone(&entry)
+        }),
+        other => other,
+    }));
+    let grouped = state_of(below);
+    let away = |draft: &mut EntryDraft| {
+        draft.spiffe_id = id("/another-group");
+        draft.hint = "h".repeat(400);
+        Ok(())
+    };
+    assert!(!update("group", &away, &grouped), "smaller in total");
+    assert!(update("group", &hint(400), &grouped), "the control");
+    // And what comes to a node that has too much is refused as ever.
+    let group_of_b = with(grouped, vec![put_entry(entry("b", "/b-group", node_id(B)))]);
+    let below_a = |draft: &mut EntryDraft| {
+        draft.parent_id = node_id(A);
+        Ok(())
+    };
+    assert!(update("b", &below_a, &group_of_b), "moved to it");
+}
+
+fn draft_below(path: &str, parent: &SpiffeId) -> EntryDraft {
+    EntryDraft::new(id(path), parent.clone(), vec![selector("unix:uid:77")])
+}
