@@ -1,6 +1,6 @@
 //! The rules of the server's configuration, which hold for every machine.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hallmark_node::{Maker, Model, TpmClass};
 use hallmark_reason::ReasonCode;
@@ -27,6 +27,14 @@ pub(crate) fn revocation(tpm: &TpmFacts, revoked: &BTreeSet<String>) -> Option<R
         let finding = Finding::new(false, "the EK certificate, or its issuer's, was revoked by its vendor");
         Reason::of(ReasonCode::new("HM-POLICY-0010"), "tpm.revocation", finding)
     })
+}
+
+/// What a list would be held against is damaged.
+pub(crate) fn unreadable_certificate(tpm: &TpmFacts, unreadable: &BTreeMap<String, String>) -> Option<Reason> {
+    let damage = unreadable.get(&tpm.ek_sha256)?;
+    let text = "the stored EK certificate does not read back, so nobody can say that its vendor did not revoke it";
+    let finding = Finding::new(false, text).comparing("a certificate with its issuers", damage);
+    Some(Reason::of(ReasonCode::new("HM-POLICY-0012"), "tpm.revocation", finding))
 }
 
 fn enrolment(tpm: &TpmFacts, required: bool) -> Reason {

@@ -26,6 +26,8 @@ pub struct PolicySet {
     pub rules: Rules,
     /// EKs whose vendors revoked their certificates: SHA-256 of the SPKI, lower-case hex.
     pub revoked: BTreeSet<String>,
+    /// EKs whose stored certificates do not read back, so that nobody can say that they are not revoked, and what is damaged.
+    pub unreadable: BTreeMap<String, String>,
     policies: BTreeMap<String, Policy>,
     baselines: BTreeMap<String, Baseline>,
     lists: BTreeMap<String, DigestList>,
@@ -193,6 +195,7 @@ impl PolicySet {
         let mut selectors = selectors::of_facts(facts);
         let mut reasons = builtin::judge(&facts.tpm, &self.rules);
         reasons.extend(builtin::revocation(&facts.tpm, &self.revoked));
+        reasons.extend(builtin::unreadable_certificate(&facts.tpm, &self.unreadable));
         let mut earned = self.found_in_boot(facts);
         for policy in self.policies() {
             let Some(unknown) = applies::applies(policy, facts) else {

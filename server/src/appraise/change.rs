@@ -194,7 +194,7 @@ impl Appraiser {
         let is_other = |it: &&Arc<PolicyFile>| (&it.kind, &it.name) != (&file.kind, &file.name);
         let mut files: Vec<&PolicyFile> = basis.files.iter().filter(is_other).map(|it| &**it).collect();
         files.push(&file);
-        let manifest = manifest(files, &set.rules, &set.revoked);
+        let manifest = manifest(files, &set);
         let cause = format!("{} {} serial {}: {}", file.kind, file.name, file.serial, act.name);
         let change = PolicyFileChange {
             kind,

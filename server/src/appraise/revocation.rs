@@ -1,7 +1,7 @@
 //! The vendors' revocation lists: read again when their files change, and then held against every node that is known.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -24,8 +24,8 @@ const EVERY: Duration = Duration::from_secs(5);
 /// Certificates that are looked at between two pauses.
 const PAGE: u32 = 256;
 
-/// The code of nodes that lost trust by a list.
-const REVOKED: &str = "HM-POLICY-0010";
+/// The codes of nodes that lost trust by a list, or since none can be held against their certificates.
+const REVOKED: [&str; 2] = ["HM-POLICY-0010", "HM-POLICY-0012"];
 
 /// What tells that a file was replaced: its name, length and time.
 type Stamp = (PathBuf, u64, Option<SystemTime>);
@@ -111,9 +111,13 @@ impl Appraiser {
         };
         let now = self.journal.clock().now();
         let held = revoked(self.journal.store(), untrusted, &trust, now, &self.compute).await?;
-        let count = held.refused.len();
+        let (count, unreadable) = (held.revoked.len(), held.unreadable_eks());
         self.journal.unreadable_certificates().replace(&held.unreadable);
-        self.change_rules(&RuleChange::Revoked(held.refused)).await?;
+        let change = RuleChange::Revoked {
+            revoked: held.revoked,
+            unreadable,
+        };
+        self.change_rules(&change).await?;
         self.judge_behind("the revocation lists").await?;
         Ok(count)
     }
@@ -121,17 +125,28 @@ impl Appraiser {
 
 /// The EKs of nodes that lost their trust by a list.
 pub fn revoked_before<'a>(nodes: impl IntoIterator<Item = &'a Node>) -> Vec<[u8; 32]> {
-    let revoked = nodes.into_iter().filter(|node| node.untrusted_reason == REVOKED);
+    let revoked = nodes
+        .into_iter()
+        .filter(|node| REVOKED.contains(&&*node.untrusted_reason));
     revoked.filter_map(|node| node.ek_sha256).collect()
 }
 
 /// What the revocation lists say of the certificates that are kept.
 #[derive(Debug, Default)]
 pub struct HeldAgainst {
-    /// The EKs that are refused, in hex: the lists revoke their certificates, or nobody can say that they do not.
-    pub refused: BTreeSet<String>,
-    /// The certificates that do not read back. Where there are lists, their EKs are among the refused.
+    /// The EKs whose certificates the lists revoke, in hex.
+    pub revoked: BTreeSet<String>,
+    /// The certificates that do not read back, where there are lists: nobody can say that their EKs are not revoked.
     pub unreadable: Vec<UnreadableCertificate>,
+}
+
+impl HeldAgainst {
+    /// The EKs whose certificates do not read back, and what is damaged.
+    #[must_use]
+    pub fn unreadable_eks(&self) -> BTreeMap<String, String> {
+        let unreadable = self.unreadable.iter();
+        unreadable.map(|it| (it.ek.clone(), it.damage.clone())).collect()
+    }
 }
 
 /// The EKs whose kept certificates the lists of `trust` revoke. Those of `before`, whose nodes lost their trust by a
@@ -150,7 +165,7 @@ pub async fn revoked(
     let mut found = HeldAgainst::default();
     for ek in before {
         if store.ek_certificate(&ek).await?.is_none() {
-            found.refused.insert(hex::encode(ek));
+            found.revoked.insert(hex::encode(ek));
         }
     }
     if trust.revocation.is_empty() {
@@ -165,21 +180,18 @@ pub async fn revoked(
         let work = move || {
             let mut held = HeldAgainst::default();
             for kept in page {
-                let is_refused = match UnreadableCertificate::read(&kept) {
-                    Ok(chain) => is_revoked(&chain, &trust, now),
-                    Err(error) => {
-                        held.unreadable.push(error);
-                        true
+                match UnreadableCertificate::read(&kept) {
+                    Ok(chain) if is_revoked(&chain, &trust, now) => {
+                        held.revoked.insert(hex::encode(kept.ek_sha256));
                     }
-                };
-                if is_refused {
-                    held.refused.insert(hex::encode(kept.ek_sha256));
+                    Ok(_) => {}
+                    Err(error) => held.unreadable.push(error),
                 }
             }
             held
         };
         let held = compute.run(work).await.map_err(|_| PolicyFileError::Stopping)?;
-        found.refused.extend(held.refused);
+        found.revoked.extend(held.revoked);
         found.unreadable.extend(held.unreadable);
     }
 }
@@ -194,7 +206,9 @@ impl Appraiser {
     pub(crate) fn follow_certificate(self: &Arc<Self>, ek: &[u8; 32], is_revoked: bool) {
         let is_news = {
             let state = self.journal.state();
-            state.node_of_ek(ek).is_some() && state.rules().set.revoked.contains(&hex::encode(ek)) != is_revoked
+            let (set, ek_hex) = (&state.rules().set, hex::encode(ek));
+            let was_refused = set.revoked.contains(&ek_hex) || set.unreadable.contains_key(&ek_hex);
+            state.node_of_ek(ek).is_some() && was_refused != is_revoked
         };
         if is_news {
             let appraiser = Arc::clone(self);

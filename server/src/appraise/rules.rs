@@ -1,6 +1,9 @@
 //! The rules in force: the configuration's, the policies and baselines that were applied, and who is revoked.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use hallmark_policy::{
     PolicySet, Rules,
@@ -53,25 +56,25 @@ fn undecodable(file: &PolicyFile, reason: &str) -> StoreError {
 /// What rules are made of: nodes that were judged by rules of which a part differs are judged again. The version of the program
 /// is a part.
 #[must_use]
-pub fn manifest<'a>(
-    files: impl IntoIterator<Item = &'a PolicyFile>,
-    rules: &Rules,
-    revoked: &BTreeSet<String>,
-) -> Manifest {
+pub fn manifest<'a>(files: impl IntoIterator<Item = &'a PolicyFile>, set: &PolicySet) -> Manifest {
     let files = files.into_iter().filter(|file| file.in_force).map(|file| {
         let content = [&file.serial.to_be_bytes()[..], &sha256(&file.payload)].concat();
         (format!("{} {}", file.kind, file.name), sha256(&content))
     });
     // Rules always have a JSON form.
-    let rules = serde_json::to_vec(rules).unwrap_or_default();
-    let revoked = revoked.iter().map(String::as_str).collect::<Vec<_>>().join("\n");
+    let rules = serde_json::to_vec(&set.rules).unwrap_or_default();
+    let revoked = set.revoked.iter().map(String::as_str).collect::<Vec<_>>().join("\n");
     let own = [
         ("program", env!("CARGO_PKG_VERSION").as_bytes()),
         ("configuration", &rules),
         ("revoked EKs", revoked.as_bytes()),
     ];
     let own = own.map(|(name, content)| (name.to_owned(), sha256(content)));
-    Manifest::new(files.chain(own))
+    let unreadable = set.unreadable.iter().map(|(ek, damage)| {
+        let name = format!("EK certificate that does not read back: {ek}");
+        (name, sha256(damage.as_bytes()))
+    });
+    Manifest::new(files.chain(own).chain(unreadable))
 }
 
 /// What changes of the rules, beside policies and baselines.
@@ -79,8 +82,13 @@ pub fn manifest<'a>(
 pub enum RuleChange {
     /// The configuration's rules are these.
     Configured(Rules),
-    /// The EKs of these machines are revoked (SHA-256 of the SPKI, hex), and no others.
-    Revoked(BTreeSet<String>),
+    /// These EKs are revoked, and no others.
+    Revoked {
+        /// The EKs: SHA-256 of the SPKI, hex.
+        revoked: BTreeSet<String>,
+        /// Those of which nobody can say that they are not, since their stored certificates do not read back; and what is damaged.
+        unreadable: BTreeMap<String, String>,
+    },
 }
 
 impl Appraiser {
@@ -94,10 +102,13 @@ impl Appraiser {
             let mut set = PolicySet::clone(&view.rules().set);
             match change {
                 RuleChange::Configured(rules) => set.rules = rules.clone(),
-                RuleChange::Revoked(revoked) => set.revoked.clone_from(revoked),
+                RuleChange::Revoked { revoked, unreadable } => {
+                    set.revoked.clone_from(revoked);
+                    set.unreadable.clone_from(unreadable);
+                }
             }
             let files = state.policy_files().values().map(|file| &**file);
-            let manifest = manifest(files, &set.rules, &set.revoked);
+            let manifest = manifest(files, &set);
             let is_news = manifest.digest() != view.rules().digest;
             let changes = is_news.then(|| Change::put_rules(Arc::new(set), manifest));
             Ok::<_, std::convert::Infallible>((view.decide(changes.into_iter().collect(), Vec::new()), ()))

@@ -76,9 +76,9 @@ impl UnreadableCertificates {
 
     /// The nodes that get nothing signed for it: revocation lists are in force, and nothing says that theirs is not on one.
     pub(crate) fn untrusted(&self, state: &State) -> Vec<SpiffeId> {
-        let refused = &state.rules().set.revoked;
+        let refused = &state.rules().set.unreadable;
         let all = self.all();
-        let eks = all.keys().filter(|ek| refused.contains(*ek));
+        let eks = all.keys().filter(|ek| refused.contains_key(*ek));
         let eks = eks.filter_map(|ek| <[u8; 32]>::try_from(hex::decode(ek).ok()?).ok());
         eks.filter_map(|ek| Some(state.node_of_ek(&ek)?.id.clone())).collect()
     }

@@ -225,8 +225,9 @@ async fn journal(
             cause: other.to_string(),
         },
     })?;
-    set.revoked = held.refused;
-    let manifest = manifest(&loaded.policy_files, &set.rules, &set.revoked);
+    set.unreadable = held.unreadable_eks();
+    set.revoked = held.revoked;
+    let manifest = manifest(&loaded.policy_files, &set);
     let set = Arc::new(set);
     let configured = Configured {
         trust,

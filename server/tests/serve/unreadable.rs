@@ -296,6 +296,18 @@ async fn a_certificate_is_damaged(mut lab: Lab, sql: &str) {
     let part = evidence_part(&lab).await.unwrap();
     assert!(part.ok && part.code == "HM-SRV-0035", "{part:?}");
     assert!(part.message.contains(bad.id.as_str()), "{part:?}");
+    // It is told as what it is: nobody says that its vendor revoked it.
+    let shown = nodes_of(&lab, &bad.id).await.remove(0);
+    assert_eq!(shown.untrusted_reason, "HM-POLICY-0012");
+    let evidence = GetEvidenceRequest { id: bad.id.to_string() };
+    let mut admin = AdminClient::new(local(&lab.admin_socket()).await);
+    let mut parts = admin.get_evidence(evidence).await.unwrap().into_inner();
+    let first = parts.message().await.unwrap().unwrap();
+    let appraisal = format!("{first:?}");
+    assert!(
+        appraisal.contains("HM-POLICY-0012") && appraisal.contains("a certificate with its issuers"),
+        "{appraisal}"
+    );
     good.issue(&running).await.unwrap();
     good.ask(&running).await.unwrap();
     assert_eq!(
