@@ -1,12 +1,14 @@
 //! The two listeners.
 
 mod admin;
+mod flood;
 mod frames;
 mod lifetime;
 mod tcp;
 
 pub use admin::AdminSocket;
 pub(crate) use admin::BoundFile;
+pub use flood::Floods;
 pub use tcp::{bind, serve};
 
 use std::time::Duration;

@@ -97,6 +97,7 @@ pub struct Metrics {
     parts: Family<PartLabel, Gauge>,
     reload_failed: Gauge,
     cut_short: Counter,
+    floods: Counter,
     authority: Seconds,
     stage: Gauge,
     nodes: Family<Label, Gauge>,
@@ -148,6 +149,7 @@ impl Metrics {
             parts: Family::default(),
             reload_failed: Gauge::default(),
             cut_short: Counter::default(),
+            floods: Counter::default(),
             authority: Seconds::default(),
             stage: Gauge::default(),
             nodes: Family::default(),
@@ -191,6 +193,9 @@ impl Metrics {
         let reload = "Whether the configuration was refused when it was read again last: 1 or 0";
         add(to, "reload_failed", reload, &self.reload_failed);
         add(to, "svids_cut_short", cut_short, &self.cut_short);
+        let floods =
+            "Connections of clients without a certificate that were cut, since they sent too many HTTP/2 frames";
+        add(to, "connections_cut", floods, &self.floods);
         let stage = "How far the authority is: 1 from half of its life, 2 from five sixths, 3 in the last lifetime of an SVID, 4 ended";
         add(to, "authority_stage", stage, &self.stage);
         let authority = "Time left of the X.509 authority";
@@ -233,6 +238,11 @@ impl Metrics {
             "Log lines that could not be written",
             &self.lost_lines,
         );
+    }
+
+    /// A connection was cut that had sent too many frames.
+    pub(crate) fn add_flood(&self) {
+        self.floods.inc();
     }
 
     /// An attestation begins.

@@ -30,7 +30,7 @@ use crate::{
     clock::Clock,
     config::{Config, Listen, Source},
     errors::StartError,
-    listener::{self, AdminSocket, STOP_GRACE},
+    listener::{self, AdminSocket, Floods, STOP_GRACE},
     probe,
     reload::Reload,
     tls::{self, ServerIdentity},
@@ -181,7 +181,7 @@ impl Running {
         let public = listener::serve(
             tcp,
             tls,
-            server.clients.clone(),
+            (server.clients.clone(), Floods::new(Arc::clone(&server.metrics))),
             server.services.public(),
             server.authorise.clone(),
             until(stopped.clone()),

@@ -23,24 +23,40 @@ pub(super) struct Lifetime<S> {
     stream: S,
     end: Pin<Box<Sleep>>,
     first_request: Option<(Pin<Box<Sleep>>, Used)>,
-    frames: Option<FrameBudget>,
+    frames: Option<(FrameBudget, Box<dyn FnMut() + Send>)>,
     taken_away: Pin<Box<dyn Future<Output = ()> + Send>>,
     is_over: bool,
 }
 
+/// Somebody who has shown no certificate.
+pub(super) struct Stranger {
+    /// How long the first request may take.
+    pub(super) within: Duration,
+    /// Whether it has come.
+    pub(super) used: Used,
+    /// Called when it has sent too many frames.
+    pub(super) flooded: Box<dyn FnMut() + Send>,
+}
+
 impl<S> Lifetime<S> {
-    /// `stranger` is how long a stranger's first request may take, and whether it has come.
     pub(super) fn new(
         stream: S,
         life: Duration,
-        stranger: Option<(Duration, Used)>,
+        stranger: Option<Stranger>,
         taken_away: impl Future<Output = ()> + Send + 'static,
     ) -> Self {
+        let (first_request, frames) = match stranger {
+            Some(Stranger { within, used, flooded }) => (
+                Some((Box::pin(sleep(within)), used)),
+                Some((FrameBudget::new(Instant::now()), flooded)),
+            ),
+            None => (None, None),
+        };
         Self {
             stream,
             end: Box::pin(sleep(life)),
-            frames: stranger.as_ref().map(|_| FrameBudget::new(Instant::now())),
-            first_request: stranger.map(|(within, used)| (Box::pin(sleep(within)), used)),
+            frames,
+            first_request,
             taken_away: Box::pin(taken_away),
             is_over: false,
         }
@@ -77,9 +93,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Lifetime<S> {
         let before = into.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, into);
         let arrived = into.filled().get(before..).unwrap_or_default();
-        if let Some(frames) = &mut self.frames
+        if let Some((frames, flooded)) = &mut self.frames
             && !frames.allows(arrived, Instant::now())
         {
+            flooded();
+            self.frames = None;
             self.is_over = true;
             into.set_filled(before);
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
@@ -117,7 +135,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Lifetime<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::future::pending;
+    use std::{
+        future::pending,
+        sync::{
+            Arc,
+            atomic::{AtomicU32, Ordering},
+        },
+    };
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     #[tokio::test(start_paused = true)]
@@ -140,7 +164,12 @@ mod tests {
         for is_used in [false, true] {
             let (ours, mut theirs) = tokio::io::duplex(64);
             let used = Used::default();
-            let mut ours = Lifetime::new(ours, 8 * half_a_minute, Some((half_a_minute, used.clone())), pending());
+            let stranger = Stranger {
+                within: half_a_minute,
+                used: used.clone(),
+                flooded: Box::new(|| panic!("one byte a second")),
+            };
+            let mut ours = Lifetime::new(ours, 8 * half_a_minute, Some(stranger), pending());
             let talking = tokio::spawn(async move {
                 // One byte a second is no request.
                 while theirs.write_all(b"a").await.is_ok() {
@@ -162,8 +191,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_stranger_that_floods_is_cut_off_and_a_peer_is_not() {
-        for stranger in [None, Some((Duration::from_secs(30), Used::default()))] {
-            let is_stranger = stranger.is_some();
+        for is_stranger in [false, true] {
+            let floods = Arc::new(AtomicU32::new(0));
+            let counted = Arc::clone(&floods);
+            let stranger = is_stranger.then(|| Stranger {
+                within: Duration::from_secs(30),
+                used: Used::default(),
+                flooded: Box::new(move || {
+                    counted.fetch_add(1, Ordering::Relaxed);
+                }),
+            });
             let (ours, mut theirs) = tokio::io::duplex(1 << 20);
             let mut ours = Lifetime::new(ours, Duration::from_secs(240), stranger, pending());
             let ping = [0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
@@ -172,6 +209,8 @@ mod tests {
             drop(theirs);
             let read = ours.read_to_end(&mut Vec::new()).await;
             assert_eq!(read.is_err(), is_stranger, "{read:?}");
+            assert!(ours.read(&mut [0]).await.is_err() == is_stranger);
+            assert_eq!(floods.load(Ordering::Relaxed), u32::from(is_stranger), "told once");
         }
     }
 

@@ -21,7 +21,11 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{body::Body, service::Routes, transport::server::Connected as _};
 use tower::util::MapRequestLayer;
 
-use super::{grpc, lifetime::Lifetime};
+use super::{
+    flood::Floods,
+    grpc,
+    lifetime::{Lifetime, Stranger},
+};
 use crate::{
     caller::AuthoriseLayer,
     connection::TlsInfo,
@@ -60,13 +64,13 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
 pub async fn serve(
     listener: TcpListener,
     tls: ServerConfig,
-    clients: Clients,
+    (clients, floods): (Clients, Floods),
     routes: Routes,
     authorise: AuthoriseLayer,
     stop: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error> {
     let (ready, connections) = mpsc::channel(64);
-    let accepting = tokio::spawn(accept(clients, listener, Arc::new(tls), ready));
+    let accepting = tokio::spawn(accept((clients, floods), listener, Arc::new(tls), ready));
     grpc()
         // Told a grace too, the transport would wait for both and then cut without a word; `Lifetime` cuts instead.
         .max_connection_age(MAX_AGE)
@@ -91,7 +95,7 @@ fn note_use(request: Request<Body>) -> Request<Body> {
 
 type Ready = mpsc::Sender<io::Result<Lifetime<TlsConnection>>>;
 
-async fn accept(clients: Clients, listener: TcpListener, tls: Arc<ServerConfig>, ready: Ready) {
+async fn accept((clients, floods): (Clients, Floods), listener: TcpListener, tls: Arc<ServerConfig>, ready: Ready) {
     let (too_many, failed) = (LogThrottle::new(), LogThrottle::new());
     loop {
         let (stream, remote) = match listener.accept().await {
@@ -110,7 +114,7 @@ async fn accept(clients: Clients, listener: TcpListener, tls: Arc<ServerConfig>,
             }
             continue;
         };
-        let (clients, tls, ready) = (clients.clone(), Arc::clone(&tls), ready.clone());
+        let (clients, floods, tls, ready) = (clients.clone(), floods.clone(), Arc::clone(&tls), ready.clone());
         tokio::spawn(async move {
             let taken_away = occupant.taken_away();
             let shaken = tokio::select! {
@@ -120,7 +124,7 @@ async fn accept(clients: Clients, listener: TcpListener, tls: Arc<ServerConfig>,
             let connection = shaken.and_then(|stream| TlsConnection::new(&clients, stream, remote, occupant));
             match connection {
                 // It fails only when the server is stopping.
-                Ok(connection) => drop(ready.send(Ok(lifetime(connection))).await),
+                Ok(connection) => drop(ready.send(Ok(lifetime(connection, floods))).await),
                 Err(error) => tracing::debug!(%remote, %error, "handshake failed"),
             }
         });
@@ -133,12 +137,13 @@ async fn shake_hands(tls: Arc<ServerConfig>, stream: TcpStream) -> io::Result<Tl
     timeout(HANDSHAKE_TIMEOUT, hello.into_stream(tls)).await?
 }
 
-fn lifetime(connection: TlsConnection) -> Lifetime<TlsConnection> {
+fn lifetime(connection: TlsConnection, floods: Floods) -> Lifetime<TlsConnection> {
     let (used, taken_away) = (connection.used(), connection.occupant().taken_away());
-    let stranger = connection
-        .connect_info()
-        .peer
-        .is_none()
-        .then_some((FIRST_REQUEST, used));
+    let TlsInfo { peer, remote, .. } = connection.connect_info();
+    let stranger = peer.is_none().then(|| Stranger {
+        within: FIRST_REQUEST,
+        used,
+        flooded: Box::new(move || floods.note(remote)),
+    });
     Lifetime::new(connection, MAX_AGE + AGE_GRACE, stranger, taken_away)
 }
