@@ -76,6 +76,22 @@ pub struct Source {
 }
 
 impl Source {
+    /// As [`load`](Self::load), for the running server of the trust domain `ours`: roles, entries and the store are of that one.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load); and where the configuration is of another trust domain.
+    pub fn load_of(&self, ours: &TrustDomain) -> Result<Config, ConfigError> {
+        let config = self.load()?;
+        if config.trust_domain == *ours {
+            return Ok(config);
+        }
+        Err(ConfigError::Contradiction {
+            path: self.file.clone(),
+            message: "the trust domain of a server does not change: its data is the other one's".to_owned(),
+            compared: format!("trust_domain: in force {ours}, read {}", config.trust_domain),
+        })
+    }
+
     /// Reads and checks the configuration, with every file that it refers to.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ use hallmark_host::{
     read_again, reloaded,
 };
 use hallmark_policy::signed::KeyId;
+use hallmark_spiffe::TrustDomain;
 use hallmark_verify::Revocation;
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -55,6 +56,7 @@ pub(crate) struct Reload {
     in_force: InForce,
     pin: SecretString,
     operator_keys: Vec<KeyId>,
+    trust_domain: TrustDomain,
 }
 
 impl Reload {
@@ -65,13 +67,14 @@ impl Reload {
             in_force: InForce::new(&APPLIED, &config.written),
             pin: config.hsm.pin.clone(),
             operator_keys: config.operator_keys.ids().collect(),
+            trust_domain: config.trust_domain.clone(),
         }
     }
 
     /// Reads the configuration again and applies it; the log and the service manager are told what became of it.
     pub(crate) async fn reload(&mut self, parts: &Reloadable, log: &Log) {
-        let source = Arc::clone(&self.source);
-        let status = match read_again(&parts.last_reload, move || source.load()).await {
+        let (source, ours) = (Arc::clone(&self.source), self.trust_domain.clone());
+        let status = match read_again(&parts.last_reload, move || source.load_of(&ours)).await {
             Ok(config) => self.apply(parts, log, config).await,
             Err(status) => status,
         };

@@ -182,11 +182,12 @@ where
             Ok(config)
         }
         Ok(Err(fault)) => {
-            let code = fault.code();
+            // The log alone has the values; what to do names none.
+            let (code, next) = (fault.code(), fault.next_step());
+            let next = next.map(|next| format!("; next: {next}")).unwrap_or_default();
             let error = ReloadError::Refused { fault: Box::new(fault) };
             log::error(&error);
-            // The log alone has the values.
-            last.note(Some(format!("{error}: {code}")));
+            last.note(Some(format!("{error}: {code}{next}")));
             Err(error.to_string())
         }
         Err(error) => {
@@ -285,5 +286,19 @@ mod tests {
             panic!("one key")
         };
         assert!(long.len() < 2 * MAX_VALUE + 50, "{long}");
+    }
+
+    #[tokio::test]
+    async fn a_refused_reload_says_what_to_do_and_no_values() {
+        let last = LastReload::default();
+        let keys = BTreeMap::from([("pin".to_owned(), ("secret".to_owned(), "other".to_owned()))]);
+        let refused: Result<(), String> = read_again(&last, || Err(ReloadError::RestartNeeded { keys })).await;
+        assert!(refused.is_err());
+        let told = last.part().unwrap();
+        let text = format!("{told:?}");
+        assert!(text.contains("HM-CONF-0202; next: restart the program"), "{text}");
+        assert!(!text.contains("secret") && !text.contains("other"), "{text}");
+        let good = read_again(&last, || Ok::<_, ReloadError>(())).await;
+        assert!(good.is_ok() && last.part().is_none(), "the control");
     }
 }

@@ -161,6 +161,8 @@ fn a_server_applies_what_it_can_and_names_what_takes_a_restart() {
             Value::Array(vec!["/missing".into()]),
             "HM-CONF-0010",
         ),
+        // Nothing of it is taken: its administrators would be of another trust domain, too.
+        (("", "trust_domain"), "other.test".into(), "HM-CONF-0006"),
     ];
     for ((table, key), value, code) in faults {
         let good = trial.lab.server().config().clone();
