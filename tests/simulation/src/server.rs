@@ -88,6 +88,7 @@ fn rows(state: &State) -> Snapshot {
         entries: entries.into_iter().map(|entry| (**entry).clone()).collect(),
         left_out: Vec::new(),
         nodes: state.nodes().map(|node| (**node).clone()).collect(),
+        damaged_nodes: Vec::new(),
         inventory: state
             .inventory()
             .lines()

@@ -151,3 +151,28 @@ coded_by_row!(
         }
     }
 );
+
+#[cfg(test)]
+mod tests {
+    use hallmark_reason::Coded as _;
+
+    use super::*;
+
+    /// Who meets it need not know the runbook to get the machine back.
+    #[test]
+    fn a_clock_that_ran_too_fast_says_how_the_machine_comes_back() {
+        let error = HistoryError::ClockJumped {
+            passed: 1,
+            ran: 3,
+            most: 2,
+        };
+        let next = error.next_step().unwrap_or_default();
+        for words in [
+            "was ahead and was put right",
+            "about eight times",
+            "hallmark node evict NODE",
+        ] {
+            assert!(next.contains(words), "{next}");
+        }
+    }
+}

@@ -443,14 +443,18 @@ fn without_body(kind: Kind) -> Result<Change, EncodingError> {
             action: Action::from_name(&it.action).ok_or_else(|| wrong("action"))?,
             requests: it.requests.into_iter().map(request).collect::<Result<_, _>>()?,
         },
-        Kind::PutRoleSvid(it) => Change::PutRoleSvid {
-            serial: serial(it.serial)?,
-            agent: spiffe_id(&it.agent)?,
-            issued_at: it.issued_at,
-            expires_at: it.expires_at,
-        },
+        Kind::PutRoleSvid(it) => role_svid(*it)?,
         Kind::PutImageAssignment(it) => Change::PutImageAssignment(Arc::new(assignment(*it)?)),
         Kind::DeleteImageAssignment(key) => Change::DeleteImageAssignment(ek(&key)?),
+    })
+}
+
+fn role_svid(it: RoleSvidMessage) -> Result<Change, EncodingError> {
+    Ok(Change::PutRoleSvid {
+        serial: serial(it.serial)?,
+        agent: spiffe_id(&it.agent)?,
+        issued_at: it.issued_at,
+        expires_at: it.expires_at,
     })
 }
 
