@@ -247,22 +247,42 @@ fn failed(reason: &Value) -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
     use hallmark_api::admin::EvidenceSummary;
+    use hallmark_policy::TpmFacts;
+    use hallmark_verify::history::QuoteClock;
     use serde_json::json;
 
     use super::*;
 
     fn explained(untrusted_reason: &str, state: &str) -> ExplanationView {
-        let quote = json!({
-            "reset_count": 1, "restart_count": 2, "clock": 3, "safe": true, "firmware_version": 4, "seen_at": 5,
-        });
-        let tpm = json!({
-            "ek_sha256": "00", "class": "virtual", "enrolled_by": "inventory", "inventory": null, "certificate": null,
-            "firmware_version": 4,
-        });
+        let facts = MachineFacts {
+            tpm: TpmFacts {
+                ek_sha256: "00".into(),
+                class: "virtual".into(),
+                enrolled_by: "inventory".into(),
+                inventory: None,
+                certificate: None,
+                firmware_version: 4,
+                other_eks: BTreeSet::new(),
+            },
+            quote_clock: QuoteClock {
+                reset_count: 1,
+                restart_count: 2,
+                clock: 3,
+                safe: true,
+                firmware_version: 4,
+                seen_at: 5,
+            },
+            pcrs: BTreeMap::new(),
+            boot: None,
+            ima: None,
+            labels: BTreeMap::new(),
+        };
         let kept = Kept::of_summary(EvidenceSummary {
             judged_at: 1,
-            facts: json!({ "tpm": tpm, "sighting": quote, "pcrs": {}, "boot": null }).to_string(),
+            facts: serde_json::to_string(&facts).unwrap(),
             appraisal: json!({ "reasons": [] }).to_string(),
             ..EvidenceSummary::default()
         });
