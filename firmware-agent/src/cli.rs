@@ -221,6 +221,7 @@ fn execute(command: Verb, hangup: Option<Signal>) -> Done {
                 signers,
                 authorities,
                 disks: "/sys/block".into(),
+                devices: "/dev".into(),
                 variables: firmware_variables,
             };
             runtime()?.block_on(provision::run(config, places))

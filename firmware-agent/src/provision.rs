@@ -54,6 +54,8 @@ pub(crate) struct Places {
     pub(crate) authorities: PathBuf,
     /// The kernel's list of disks.
     pub(crate) disks: PathBuf,
+    /// The folder of their devices.
+    pub(crate) devices: PathBuf,
     /// The firmware's variables.
     pub(crate) variables: PathBuf,
 }
@@ -120,7 +122,9 @@ impl<S: Session> Attempt<'_, S> {
         let mut fetcher = Fetcher::new(self.places.authorities.clone(), self.patience);
         let manifest = self.manifest(&mut fetcher, &url).await?;
         let of = manifest.chunks().len();
-        let disk = self.disk(&manifest).await?;
+        let disks = Disks::new(self.places.disks.clone(), self.places.devices.clone());
+        let path = disks.choose(&self.assignment.disk)?;
+        let disk = Disk::open(path.clone(), manifest.disk_octets()).await?;
         tell(format_args!(
             "image {} {} for {}: {of} chunks",
             manifest.image(),
@@ -135,21 +139,31 @@ impl<S: Session> Attempt<'_, S> {
             of,
         };
         copy.prepare(self.assignment.overwrite).await?;
+        let partition = copy.boot_partition().await?;
+        disks.require_alone(&path, &partition).await?;
+        // Only what is still assigned to a machine in service is written.
         self.server.report(progress(Step::Writing, 0)).await?;
+        copy.begin().await?;
         let mut told = Instant::now();
         while let Some(done) = copy.next().await? {
             if told.elapsed() >= TELL_EVERY {
                 told = Instant::now();
                 tell(format_args!("{done} of {of} chunks are on the disk"));
             }
-            self.server.report_soon(progress(Step::Writing, done)).await?;
+            let progress = progress(Step::Writing, done);
+            if copy.is_before_first() {
+                // What makes the disk start waits for the server's word.
+                self.server.report(progress).await?;
+            } else {
+                self.server.report_soon(progress).await?;
+            }
         }
         self.server.report(progress(Step::Written, of)).await?;
         tell(format_args!(
             "{of} chunks were written and read back, {} of them fetched now",
             copy.fetched()
         ));
-        let entry = firmware.start_from(gpt::boot_partition(disk).await?).await?;
+        let entry = firmware.start_from(partition).await?;
         tell(format_args!("the firmware starts {entry} first"));
         self.server.report(progress(Step::Restarting, of)).await?;
         tell("installed; the machine starts from its disk now");
@@ -171,12 +185,6 @@ impl<S: Session> Attempt<'_, S> {
             });
         }
         Ok(DiskImageManifest::parse(&manifest)?)
-    }
-
-    async fn disk(&self, manifest: &DiskImageManifest) -> Result<Disk, ProvisionError> {
-        let disks = Disks::new(self.places.disks.clone());
-        let path = disks.choose(&self.assignment.disk)?;
-        Disk::open(path, manifest.disk_octets()).await
     }
 }
 

@@ -13,14 +13,30 @@ use crate::AgentError;
 
 /// EFI_GLOBAL_VARIABLE.
 const GLOBAL: &str = "8be4df61-93ca-11d2-aa0d-00e098032b8c";
-/// Non-volatile, for boot services and at run time: in front of each variable's value.
-const ATTRIBUTES: [u8; 4] = [7, 0, 0, 0];
+/// Octets of the attributes in front of each variable's value.
+const ATTRIBUTES: usize = 4;
+/// Non-volatile, for boot services and at run time.
+const KEPT: u32 = 7;
 const ACTIVE: u32 = 1;
 const LABEL: &str = "Hallmark";
 /// Where firmware looks on a disk by itself, too.
 const LOADER: &str = "\\EFI\\BOOT\\BOOTX64.EFI";
 /// Most octets of a variable that is read.
 const MAX_VARIABLE: usize = 1 << 16;
+
+/// A variable that is set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Variable {
+    attributes: u32,
+    value: Vec<u8>,
+}
+
+impl Variable {
+    /// Whether it is an entry for this option that is there after a restart. Some firmware puts data of its own behind.
+    fn is_for(&self, option: &[u8]) -> bool {
+        self.attributes == KEPT && self.value.starts_with(option)
+    }
+}
 
 /// The firmware's variables.
 #[derive(Debug, Clone)]
@@ -65,8 +81,12 @@ impl Firmware {
     }
 
     fn set(&self, option: &[u8]) -> Result<String, ProvisionError> {
-        let order = self.read("BootOrder")?.unwrap_or_default();
-        let mut order: Vec<u16> = order
+        let stored = self.read("BootOrder").map_err(|error| fault("BootOrder", &error))?;
+        // The firmware takes another value of a variable with the attributes that it has.
+        let attributes = stored.as_ref().map_or(KEPT, |order| order.attributes);
+        let mut order: Vec<u16> = stored
+            .map(|order| order.value)
+            .unwrap_or_default()
             .as_chunks::<2>()
             .0
             .iter()
@@ -77,28 +97,27 @@ impl Firmware {
             order.retain(|other| *other != number);
             order.insert(0, number);
             let order: Vec<u8> = order.into_iter().flat_map(u16::to_le_bytes).collect();
-            self.write("BootOrder", &order)?;
+            self.write("BootOrder", attributes, &order)?;
         }
         Ok(name_of(number))
     }
 
-    /// The number of the entry with this option: one that is there, or a new one.
+    /// The number of the entry with this option: one that is there, or a new one. Whatever else the firmware keeps, and whether
+    /// it can be read at all, is passed over.
     fn entry(&self, option: &[u8], order: &[u16]) -> Result<u16, ProvisionError> {
-        for number in order {
-            if self.read(&name_of(*number))?.as_deref() == Some(option) {
-                return Ok(*number);
-            }
+        let is_there = |number: u16| matches!(self.read(&name_of(number)), Ok(Some(it)) if it.is_for(option));
+        if let Some(number) = order.iter().copied().find(|number| is_there(*number)) {
+            return Ok(number);
         }
         for number in 0..=u16::MAX {
-            let name = name_of(number);
-            match self.read(&name)? {
-                None => {
-                    self.write(&name, option)?;
+            match self.read(&name_of(number)) {
+                Ok(None) => {
+                    self.write(&name_of(number), KEPT, option)?;
                     return Ok(number);
                 }
                 // An attempt that was cut off before it came to the order.
-                Some(found) if found == option => return Ok(number),
-                Some(_) => {}
+                Ok(Some(found)) if found.is_for(option) => return Ok(number),
+                Ok(Some(_)) | Err(_) => {}
             }
         }
         Err(ProvisionError::BootEntry {
@@ -110,25 +129,31 @@ impl Firmware {
         self.variables.join(format!("{name}-{GLOBAL}"))
     }
 
-    /// A variable's value; none where it is not set.
-    fn read(&self, name: &str) -> Result<Option<Vec<u8>>, ProvisionError> {
+    /// A variable; none where it is not set, or has no value: what a write leaves for which there was no room.
+    fn read(&self, name: &str) -> io::Result<Option<Variable>> {
         let octets = match std::fs::read(self.place(name)) {
             Ok(octets) => octets,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(fault(name, &error)),
+            Err(error) => return Err(error),
         };
-        let value = octets.strip_prefix(&ATTRIBUTES).map(<[u8]>::to_vec);
-        if value.is_none() || octets.len() > MAX_VARIABLE {
-            return Err(fault(name, &io::Error::other("it is not stored as boot entries are")));
+        if octets.len() > MAX_VARIABLE {
+            return Err(io::Error::other("it is larger than boot entries are"));
         }
-        Ok(value)
+        let set = octets.split_first_chunk::<ATTRIBUTES>();
+        Ok(set
+            .filter(|(_, value)| !value.is_empty())
+            .map(|(attributes, value)| Variable {
+                attributes: u32::from_le_bytes(*attributes),
+                value: value.to_vec(),
+            }))
     }
 
     /// Sets a variable: the firmware takes it from one write.
-    fn write(&self, name: &str, value: &[u8]) -> Result<(), ProvisionError> {
-        let set = write_at_once(&self.place(name), &[&ATTRIBUTES, value].concat());
-        set.map_err(|error| fault(name, &error))?;
-        if self.read(name)?.as_deref() == Some(value) {
+    fn write(&self, name: &str, attributes: u32, value: &[u8]) -> Result<(), ProvisionError> {
+        let octets = [attributes.to_le_bytes().as_slice(), value].concat();
+        write_at_once(&self.place(name), &octets).map_err(|error| fault(name, &error))?;
+        let kept = self.read(name).map_err(|error| fault(name, &error))?;
+        if kept.is_some_and(|kept| kept.attributes == attributes && kept.value.starts_with(value)) {
             return Ok(());
         }
         Err(fault(name, &io::Error::other("it is not read back as it was written")))
@@ -218,9 +243,45 @@ mod tests {
     fn machine(order: &[u8]) -> Machine {
         let folder = tempfile::tempdir().unwrap();
         let firmware = Firmware::new(folder.path().to_owned());
-        firmware.write("BootOrder", order).unwrap();
-        firmware.write("Boot0000", b"the network").unwrap();
+        firmware.write("BootOrder", KEPT, order).unwrap();
+        firmware.write("Boot0000", KEPT, b"the network").unwrap();
         Machine { folder, firmware }
+    }
+
+    fn value(machine: &Machine, name: &str) -> Vec<u8> {
+        machine.firmware.read(name).unwrap().unwrap().value
+    }
+
+    /// What firmware is known to keep: entries without a value, volatile ones, ones that cannot be read, its own data behind.
+    #[tokio::test]
+    async fn entries_of_others_are_passed_over_whatever_they_are() {
+        let option = load_option(&PARTITION);
+        let machine = machine(&[0, 0, 1, 0, 2, 0, 3, 0, 9, 0]);
+        let place = |number: u16| machine.firmware.place(&name_of(number));
+        std::fs::create_dir(place(1)).unwrap();
+        machine.firmware.write("Boot0002", 6, &option).unwrap();
+        std::fs::write(place(3), vec![0; MAX_VARIABLE + 1]).unwrap();
+        std::fs::write(place(4), b"").unwrap();
+        assert_eq!(machine.firmware.start_from(PARTITION).await.unwrap(), "Boot0004");
+        assert_eq!(value(&machine, "Boot0004"), option);
+        let order = [4, 0, 0, 0, 1, 0, 2, 0, 3, 0, 9, 0];
+        assert_eq!(value(&machine, "BootOrder"), order);
+        let appended = [option.as_slice(), b"of the firmware"].concat();
+        machine.firmware.write("Boot0004", KEPT, &appended).unwrap();
+        assert_eq!(machine.firmware.start_from(PARTITION).await.unwrap(), "Boot0004");
+        assert_eq!(value(&machine, "BootOrder"), order);
+    }
+
+    #[tokio::test]
+    async fn an_order_without_a_value_or_with_other_attributes_is_taken() {
+        let machine = machine(&[0, 0]);
+        std::fs::write(machine.firmware.place("BootOrder"), [7, 0, 0, 0]).unwrap();
+        assert_eq!(machine.firmware.start_from(PARTITION).await.unwrap(), "Boot0001");
+        assert_eq!(value(&machine, "BootOrder"), [1, 0]);
+        machine.firmware.write("BootOrder", 6, &[0, 0]).unwrap();
+        machine.firmware.start_from(PARTITION).await.unwrap();
+        let order = machine.firmware.read("BootOrder").unwrap().unwrap();
+        assert_eq!((order.attributes, order.value.as_slice()), (6, [1, 0, 0, 0].as_slice()));
     }
 
     /// Lengths and types as the UEFI specification has them (3.1.3, 10.3.4.1, 10.3.4.4).
@@ -243,18 +304,19 @@ mod tests {
         machine.firmware.require_writable().unwrap();
         for _ in 0..2 {
             assert_eq!(machine.firmware.start_from(PARTITION).await.unwrap(), "Boot0001");
-            assert_eq!(machine.firmware.read("BootOrder").unwrap().unwrap(), [1, 0, 0, 0, 9, 0]);
+            assert_eq!(value(&machine, "BootOrder"), [1, 0, 0, 0, 9, 0]);
         }
-        assert_eq!(machine.firmware.read("Boot0000").unwrap().unwrap(), b"the network");
+        assert_eq!(value(&machine, "Boot0000"), b"the network");
         assert_eq!(std::fs::read_dir(machine.folder.path()).unwrap().count(), 3);
     }
 
     #[tokio::test]
     async fn an_entry_that_is_not_in_the_order_is_taken_up() {
         let machine = machine(&[0, 0]);
-        machine.firmware.write("Boot0001", &load_option(&PARTITION)).unwrap();
+        let option = load_option(&PARTITION);
+        machine.firmware.write("Boot0001", KEPT, &option).unwrap();
         assert_eq!(machine.firmware.start_from(PARTITION).await.unwrap(), "Boot0001");
-        assert_eq!(machine.firmware.read("BootOrder").unwrap().unwrap(), [1, 0, 0, 0]);
+        assert_eq!(value(&machine, "BootOrder"), [1, 0, 0, 0]);
     }
 
     #[tokio::test]
@@ -265,7 +327,7 @@ mod tests {
         assert!(matches!(error, ProvisionError::BootEntry { .. }), "{error:?}");
         let away = Firmware::new(folder.path().join("efivars"));
         assert!(away.require_writable().is_err() && away.start_from(PARTITION).await.is_err());
-        std::fs::write(firmware.place("BootOrder"), b"x").unwrap();
+        std::fs::create_dir(firmware.place("BootOrder")).unwrap();
         assert!(firmware.start_from(PARTITION).await.is_err());
     }
 }

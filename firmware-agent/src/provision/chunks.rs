@@ -8,8 +8,13 @@ use super::{
     disk::{Disk, END},
     error::ProvisionError,
     fetch::Fetcher,
+    gpt::{self, Partition},
     image_url::ImageUrl,
 };
+
+/// The octets at a disk's beginning that make it start: the protective MBR, the partition table's header and its first entries.
+const HEAD: u64 = 4096;
+const SECTOR: usize = 512;
 
 /// An image on its way to a disk. What is there already is not fetched again, so that a copy that was cut off goes on.
 pub(super) struct Copy {
@@ -22,6 +27,10 @@ pub(super) struct Copy {
     last: Option<([u8; 32], Bytes)>,
     stage: Stage,
     fetched: usize,
+    /// The first chunk, once it was fetched.
+    first: Option<Bytes>,
+    /// What is on a disk that may be overwritten.
+    to_clear: Option<String>,
 }
 
 /// How far it is.
@@ -46,6 +55,8 @@ impl Copy {
             last: None,
             stage: Stage::Writing(1),
             fetched: 0,
+            first: None,
+            to_clear: None,
         }
     }
 
@@ -54,10 +65,15 @@ impl Copy {
         self.fetched
     }
 
-    /// Looks at what is on the disk, and clears the ends of one that may be overwritten.
+    /// Whether all but the first chunk are there, and that is next.
+    pub(super) const fn is_before_first(&self) -> bool {
+        matches!(self.stage, Stage::First)
+    }
+
+    /// Looks at what is on the disk; nothing is written yet.
     ///
-    /// A disk is taken where both its ends are blank or as an earlier attempt left them. One that has something at its
-    /// beginning is taken only where it is this image, whole: then there is nothing to write.
+    /// A disk is taken where both its ends are blank or as an earlier attempt left them. One that starts is taken only where it
+    /// is this image, whole: then there is nothing to write.
     ///
     /// # Errors
     /// Something else is on it, and it may not be overwritten.
@@ -70,11 +86,8 @@ impl Copy {
             return Ok(());
         }
         if overwrite {
-            tell(format_args!(
-                "{} is overwritten, as assigned: {found}",
-                self.disk.name()
-            ));
-            return self.disk.clear_ends().await;
+            self.to_clear = Some(found);
+            return Ok(());
         }
         Err(ProvisionError::NotBlank {
             disk: self.disk.name().to_owned(),
@@ -82,20 +95,88 @@ impl Copy {
         })
     }
 
+    /// Clears the ends of a disk that may be overwritten: the server has taken the report that it is written.
+    ///
+    /// # Errors
+    /// The disk cannot be written.
+    pub(super) async fn begin(&mut self) -> Result<(), ProvisionError> {
+        let Some(found) = self.to_clear.take() else {
+            return Ok(());
+        };
+        tell(format_args!(
+            "{} is overwritten, as assigned: {found}",
+            self.disk.name()
+        ));
+        self.disk.clear_ends().await
+    }
+
+    /// The partition that the firmware starts: on a disk that is whole as it is there, else as the image has it.
+    ///
+    /// # Errors
+    /// The first chunk cannot be fetched, or has no such partition.
+    pub(super) async fn boot_partition(&mut self) -> Result<Partition, ProvisionError> {
+        if let Stage::Done = self.stage {
+            return gpt::boot_partition(self.disk.clone()).await;
+        }
+        let first = self.first_chunk().await?;
+        gpt::boot_partition_of(&first).ok_or_else(|| ProvisionError::NoBootPartition {
+            detail: "the partition table of the image".into(),
+        })
+    }
+
+    async fn first_chunk(&mut self) -> Result<Bytes, ProvisionError> {
+        if let Some(first) = &self.first {
+            return Ok(first.clone());
+        }
+        let Some(chunk) = self.chunks.first().copied() else {
+            return Ok(Bytes::new());
+        };
+        self.fetched = self.fetched.saturating_add(1);
+        let data = self.fetcher.chunk(&self.url, chunk).await?;
+        Ok(self.first.insert(data).clone())
+    }
+
     /// What is at an end of the disk and was not put there by an attempt to write this image.
-    async fn foreign(&self) -> Result<Option<String>, ProvisionError> {
-        if let Some(at) = first_used(&self.disk.read(0, END).await?) {
-            return Ok(Some(format!("the first octet that is not zero is at {at}")));
+    async fn foreign(&mut self) -> Result<Option<String>, ProvisionError> {
+        let beginning = self.disk.read(0, END).await?;
+        if let Some(at) = first_used(&beginning) {
+            let told = format!("the first octet that is not zero is at {at}");
+            // What makes a disk start is written in the end, at once: whatever has it is no attempt that was cut off.
+            if at < HEAD || !is_cut_off(&beginning, &self.first_chunk().await?) {
+                return Ok(Some(told));
+            }
         }
         let tail = self.disk.tail();
         let end = self.disk.read(tail, END).await?;
         let Some(at) = first_used(&end) else { return Ok(None) };
-        let behind = end.get(usize::try_from(self.octets.saturating_sub(tail)).unwrap_or(usize::MAX)..);
-        let is_ours = match self.chunks.last() {
-            Some(last) if behind.is_none_or(|behind| first_used(behind).is_none()) => self.disk.holds(*last).await?,
-            _ => false,
+        let told = format!("an octet that is not zero is at {}", tail.saturating_add(at));
+        let within = usize::try_from(self.octets.saturating_sub(tail)).unwrap_or(usize::MAX);
+        let Some((ours, behind)) = end.split_at_checked(within) else {
+            return Ok((!self.is_cut_off_at(tail, &end).await?).then_some(told));
         };
-        Ok((!is_ours).then(|| format!("an octet that is not zero is at {}", tail.saturating_add(at))))
+        let is_ours = first_used(behind).is_none() && self.is_cut_off_at(tail, ours).await?;
+        Ok((!is_ours).then_some(told))
+    }
+
+    /// Whether an attempt that was cut off while it wrote its last chunks left `found` at this place.
+    async fn is_cut_off_at(&mut self, offset: u64, found: &[u8]) -> Result<bool, ProvisionError> {
+        let end = offset.saturating_add(u64::try_from(found.len()).unwrap_or(u64::MAX));
+        let reach = |chunk: &DiskChunk| chunk.offset < end && chunk.offset.saturating_add(chunk.octets) > offset;
+        for chunk in self.chunks.clone().into_iter().filter(reach) {
+            let from = usize::try_from(chunk.offset.saturating_sub(offset)).unwrap_or(usize::MAX);
+            let skipped = usize::try_from(offset.saturating_sub(chunk.offset)).unwrap_or(usize::MAX);
+            let found = found.get(from..).unwrap_or_default();
+            if first_used(found).is_none() {
+                continue;
+            }
+            let data = self.fetcher.chunk(&self.url, chunk).await?;
+            let data = data.get(skipped..).unwrap_or_default();
+            let found = found.get(..data.len().min(found.len())).unwrap_or_default();
+            if !is_cut_off(found, data) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     async fn is_whole(&self) -> Result<bool, ProvisionError> {
@@ -128,8 +209,14 @@ impl Copy {
                 }
             },
             Stage::First => {
-                if let Some(chunk) = self.chunks.first().copied() {
-                    self.put(chunk).await?;
+                if let Some(chunk) = self.chunks.first().copied()
+                    && !self.disk.holds(chunk).await?
+                {
+                    let data = self.first_chunk().await?;
+                    // In the end, and at once, the sectors that make the disk start.
+                    let head = data.len().min(usize::try_from(HEAD).unwrap_or(usize::MAX));
+                    self.disk.write(HEAD, data.slice(head..)).await?;
+                    self.disk.write(0, data.slice(..head)).await?;
                 }
                 self.read_back(..1).await?;
                 self.stage = Stage::Done;
@@ -167,6 +254,16 @@ impl Copy {
         }
         Ok(())
     }
+}
+
+/// Whether each sector is blank, or as the image has it: an attempt that was cut off leaves nothing else.
+fn is_cut_off(found: &[u8], image: &[u8]) -> bool {
+    let sectors = found
+        .chunks(SECTOR)
+        .zip(image.chunks(SECTOR).map(Some).chain(std::iter::repeat(None)));
+    let mut sectors =
+        sectors.map(|(found, image)| first_used(found).is_none() || image.is_some_and(|it| it.starts_with(found)));
+    sectors.all(|sound| sound)
 }
 
 /// Where the first octet is that is not zero.

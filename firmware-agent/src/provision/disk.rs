@@ -13,7 +13,10 @@ use hallmark_node::DiskChunk;
 use rustix::fs::{Advice, OFlags, fadvise};
 use tokio::task::spawn_blocking;
 
-use super::error::ProvisionError;
+use super::{
+    error::ProvisionError,
+    gpt::{self, Partition},
+};
 use crate::{AgentError, digest::sha256};
 
 /// How much at each end of a disk says whether it is blank: partition tables, volumes and file systems of all common kinds
@@ -22,12 +25,37 @@ pub(super) const END: u64 = 1 << 20;
 /// Blocks that are no disk of the machine's own, by how the kernel names them.
 const NOT_DISKS: [&str; 9] = ["loop", "ram", "zram", "dm-", "md", "sr", "fd", "nbd", "mtdblock"];
 
-/// The machine's disks, as the kernel lists them in /sys/block.
-pub(super) struct Disks(PathBuf);
+/// The machine's disks, as the kernel lists them in /sys/block, and the folder of their devices.
+pub(super) struct Disks(PathBuf, PathBuf);
 
 impl Disks {
-    pub(super) const fn new(list: PathBuf) -> Self {
-        Self(list)
+    pub(super) const fn new(list: PathBuf, devices: PathBuf) -> Self {
+        Self(list, devices)
+    }
+
+    /// Sees to it that no other disk of the machine has this partition: the firmware could not tell which one is meant.
+    ///
+    /// # Errors
+    /// Another one has.
+    pub(super) async fn require_alone(&self, disk: &Path, partition: &Partition) -> Result<(), ProvisionError> {
+        let own = disk.canonicalize().unwrap_or_else(|_| disk.to_owned());
+        let Ok(list) = std::fs::read_dir(&self.0) else {
+            return Ok(());
+        };
+        let names = list.flatten().map(|entry| entry.file_name());
+        for name in names.filter(|name| Some(name.as_os_str()) != own.file_name()) {
+            let device = self.1.join(&name);
+            let looked_at = device.clone();
+            let beginning = on_own_thread(move || Ok(beginning_of(&looked_at))).await?;
+            let other = beginning.and_then(|beginning| gpt::boot_partition_of(&beginning));
+            if other.is_some_and(|other| other.guid == partition.guid) {
+                return Err(ProvisionError::SamePartition {
+                    disk: disk.display().to_string(),
+                    other: device.display().to_string(),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// The disk of this path; without one, the machine's only disk that is not removable.
@@ -50,17 +78,27 @@ impl Disks {
         }
         fixed.sort();
         match fixed.as_slice() {
-            [one] => Ok(Path::new("/dev").join(one)),
+            [one] => Ok(self.1.join(one)),
             [] => Err(unclear("the machine has no disk that is not removable".into())),
             several => Err(unclear(format!("the machine has {}", several.join(", ")))),
         }
     }
 }
 
+/// What a disk begins with; none where it cannot be read, as an empty drive.
+fn beginning_of(device: &Path) -> Option<Vec<u8>> {
+    let mut beginning = vec![0; usize::try_from(gpt::LOOKED_AT).unwrap_or_default()];
+    let file = File::open(device).ok()?;
+    file.read_exact_at(&mut beginning, 0).ok()?;
+    Some(beginning)
+}
+
 /// Whether a disk has a size and stays in the machine.
 fn is_fixed(disk: &Path) -> bool {
     let says = |name: &str| std::fs::read_to_string(disk.join(name)).unwrap_or_default();
-    says("removable").trim() == "0" && says("size").trim().parse().is_ok_and(|sectors: u64| sectors > 0)
+    // Boot areas of an eMMC are read-only; each path to an NVMe disk behind several is hidden.
+    let is_other = ["ro", "hidden"].iter().any(|name| says(name).trim() == "1");
+    !is_other && says("removable").trim() == "0" && says("size").trim().parse().is_ok_and(|sectors: u64| sectors > 0)
 }
 
 /// An open disk. Everything that waits for it does so on a thread of its own.

@@ -123,6 +123,14 @@ pub(super) enum ProvisionError {
         /// Which variable, and what the system said.
         detail: String,
     },
+    /// Two disks of the machine have the same partition.
+    #[error("another disk of this machine, {other}, has the partition that the firmware is to start from {disk}")]
+    SamePartition {
+        /// The disk that is to be written.
+        disk: String,
+        /// The other.
+        other: String,
+    },
     /// The server has another assignment for this machine by now, or none.
     #[error("the server no longer takes reports of this attempt")]
     Superseded {
@@ -152,6 +160,7 @@ impl Coded for ProvisionError {
             Self::NoBootPartition { .. } => ReasonCode::new("HM-AGENT-0048"),
             Self::BootEntry { .. } => ReasonCode::new("HM-AGENT-0049"),
             Self::Superseded { .. } => ReasonCode::new("HM-AGENT-0050"),
+            Self::SamePartition { .. } => ReasonCode::new("HM-AGENT-0052"),
             Self::Manifest(error) => error.code(),
             Self::Agent(error) => error.code(),
         }
@@ -183,6 +192,7 @@ impl Coded for ProvisionError {
             }
             Self::DiskTooSmall { needed, found, .. } => format!("the image has {needed} octets, the disk {found}"),
             Self::NotBlank { found, .. } => found.clone(),
+            Self::SamePartition { .. } => return None,
             Self::Superseded { message } => format!("the server says: {message}"),
             Self::Manifest(_) | Self::Agent(_) => return self.inner()?.compared(),
         })

@@ -4,7 +4,7 @@ use super::{disk::Disk, error::ProvisionError};
 
 const SECTOR: usize = 512;
 /// The header's sector and as many entries as fit behind it: more than any image of ours has.
-const LOOKED_AT: u64 = 34 * 512;
+pub(super) const LOOKED_AT: u64 = 34 * 512;
 const SIGNATURE: &[u8] = b"EFI PART";
 /// C12A7328-F81F-11D2-BA4B-00A0C93EC93B, the EFI system partition, as it is stored.
 const EFI_SYSTEM: [u8; 16] = [
@@ -31,9 +31,15 @@ pub(super) struct Partition {
 /// The disk cannot be read, or has none.
 pub(super) async fn boot_partition(disk: Disk) -> Result<Partition, ProvisionError> {
     let table = disk.read(0, LOOKED_AT).await?;
-    efi_system(&table).ok_or_else(|| ProvisionError::NoBootPartition {
+    boot_partition_of(&table).ok_or_else(|| ProvisionError::NoBootPartition {
         detail: format!("the partition table of {}", disk.name()),
     })
+}
+
+/// The EFI system partition of a disk whose beginning this is.
+pub(super) fn boot_partition_of(beginning: &[u8]) -> Option<Partition> {
+    let most = usize::try_from(LOOKED_AT).unwrap_or(usize::MAX);
+    efi_system(beginning.get(..most).unwrap_or(beginning))
 }
 
 /// The first EFI system partition of a table that begins with a disk's first sector.

@@ -197,10 +197,12 @@ impl<S: Session> Server<S> {
         }
         self.reported = Instant::now();
         match self.send(progress.message()).await {
-            Err(ProvisionError::Agent(error)) => {
+            Err(ProvisionError::Agent(error @ (AgentError::Unreachable { .. } | AgentError::Call { .. }))) => {
                 self.tell_once(format!("{}\n  the disk is written all the same", Report(&error)));
                 Ok(())
             }
+            // A machine that is not in service writes nothing more until it is.
+            Err(ProvisionError::Agent(_)) => self.report(progress).await,
             answered => answered,
         }
     }

@@ -272,6 +272,70 @@ async fn a_disk_that_has_the_image_already_gets_its_boot_entry() {
     assert_eq!(lab.fails().await.code, "HM-AGENT-0045");
 }
 
+/// Power was lost while the first chunk was written, whose beginning comes last; or the last one, at the end of the disk.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_was_cut_off_is_gone_on_from() {
+    let image = of("edge").disk;
+    let octets = u64::try_from(image.len()).unwrap();
+    let torn = [
+        (4096, 1 << 20),
+        (4096, 5 << 19),
+        (octets - 3000, 3000),
+        (octets - 70_000, 1024),
+    ];
+    for (place, length) in torn {
+        let mut lab = Lab::new(of("edge"), octets).await;
+        let from = usize::try_from(place).unwrap();
+        lab.scribble(place, &image[from..from + length]);
+        lab.does_not_have_a_beginning();
+        lab.install().await;
+        lab.holds_the_image();
+    }
+    // The controls: other octets among them, and one that has its beginning.
+    for (place, data) in [(70_000, b"x".as_slice()), (octets - 700, b"x"), (0, &image[..4096])] {
+        let mut lab = Lab::new(of("edge"), octets).await;
+        lab.scribble(4096, &image[4096..1 << 20]);
+        lab.scribble(place, data);
+        assert_eq!(lab.fails().await.code, "HM-AGENT-0045", "{place}");
+    }
+}
+
+/// The order was taken back, or corrected, while the image server was away: what is on the disk stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_cleared_before_the_server_has_agreed() {
+    let mut lab = Lab::new(of("edge"), DISK).await;
+    lab.scribble(1080, b"a file system");
+    let before = lab.disk();
+    lab.provisioning.change(|assignment| assignment.overwrite = true);
+    lab.provisioning.retry_at_step(Step::Writing);
+    assert_eq!(lab.fails().await.code, "HM-AGENT-0045");
+    assert!(before == lab.disk(), "the disk is as it was");
+}
+
+/// Two disks of one recipe have the same partitions: the firmware would start whichever it finds first.
+#[tokio::test(flavor = "multi_thread")]
+async fn beside_a_disk_with_the_same_partition_nothing_is_installed() {
+    let mut lab = Lab::new(of("edge"), DISK).await;
+    for folder in [&lab.places.disks, &lab.places.devices] {
+        std::fs::create_dir(folder).unwrap();
+    }
+    for name in ["disk", "other"] {
+        std::fs::create_dir(lab.places.disks.join(name)).unwrap();
+    }
+    let other = lab.places.devices.join("other");
+    std::fs::write(&other, &lab.image.disk[..1 << 20]).unwrap();
+    let failed = lab.fails().await;
+    assert!(
+        failed.code == "HM-AGENT-0052" && failed.reason.contains("other"),
+        "{failed:?}"
+    );
+    lab.is_untouched();
+    std::fs::write(&other, vec![0; 1 << 20]).unwrap();
+    lab.provisioning.retry();
+    lab.install().await;
+    lab.holds_the_image();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_refuses_a_write_is_told() {
     let mut lab = Lab::on_sealable_memory(of("edge"), DISK).await;
@@ -318,7 +382,7 @@ async fn the_disk_is_the_only_fixed_one_or_the_one_that_is_named() {
         std::fs::write(disk.join("removable"), removable).unwrap();
         std::fs::write(disk.join("size"), size).unwrap();
     };
-    let disks = Disks::new(folder.path().to_owned());
+    let disks = Disks::new(folder.path().to_owned(), "/dev".into());
     add("sr0", "1\n", "2048\n");
     add("loop0", "0\n", "2048\n");
     add("sda", "1\n", "2048\n");
@@ -326,6 +390,11 @@ async fn the_disk_is_the_only_fixed_one_or_the_one_that_is_named() {
     let none = disks.choose("").unwrap_err();
     assert_eq!(none.code().as_str(), "HM-AGENT-0043");
     add("vda", "0\n", "2048\n");
+    // The boot areas of an eMMC, and a path to an NVMe disk behind several.
+    for (name, file) in [("mmcblk0boot0", "ro"), ("nvme0c0n1", "hidden")] {
+        add(name, "0\n", "2048\n");
+        std::fs::write(folder.path().join(name).join(file), "1\n").unwrap();
+    }
     assert_eq!(disks.choose("").unwrap(), PathBuf::from("/dev/vda"));
     add("nvme1n1", "0\n", "4096\n");
     let several = disks.choose("").unwrap_err().compared().unwrap();

@@ -123,6 +123,7 @@ impl Lab {
             signers: at("signers"),
             authorities: at("authorities.pem"),
             disks: at("disks"),
+            devices: at("devices"),
             variables: at("variables"),
         };
         for folder in [&places.signers, &places.variables] {
@@ -219,6 +220,10 @@ impl Lab {
     pub(super) fn does_not_start(&self) {
         assert_eq!(self.boot_order(), [0]);
         assert!(self.disk()[..1 << 20].iter().all(|octet| *octet == 0));
+    }
+
+    pub(super) fn does_not_have_a_beginning(&self) {
+        assert!(self.disk()[..4096].iter().all(|octet| *octet == 0));
     }
 
     pub(super) fn is_untouched(&self) {

@@ -68,7 +68,7 @@ impl Service {
         inside.assignment.attempt += 1;
     }
 
-    /// Another attempt takes the place of this one when this step is reported.
+    /// Another attempt, which may overwrite nothing, takes the place of this one when this step is reported.
     pub(super) fn retry_at_step(&self, step: Step) {
         self.lock().retried_at = Some(step);
     }
@@ -111,6 +111,7 @@ impl Provisioning for Service {
         if inside.retried_at == Some(report.step()) {
             inside.retried_at = None;
             inside.assignment.attempt += 1;
+            inside.assignment.overwrite = false;
         }
         if report.attempt != inside.assignment.attempt {
             return Err(Status::failed_precondition("another attempt"));
