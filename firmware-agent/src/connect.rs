@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    net::SocketAddr,
     num::NonZeroU64,
     sync::{
         Arc,
@@ -16,7 +17,7 @@ use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
+    net::{TcpStream, lookup_host},
     runtime::Handle,
     task::spawn_blocking,
     time::timeout,
@@ -162,10 +163,39 @@ fn endpoint() -> Endpoint {
         .keep_alive_timeout(KEEPALIVE_ANSWER)
 }
 
+/// Most addresses of a name that are tried.
+const ADDRESSES: usize = 8;
+
+/// A connection to the first address of a host that answers. One that says nothing takes its share of `limit`, and not all of
+/// it from the others.
+pub(crate) async fn tcp(host: &str, port: u16, limit: Duration) -> io::Result<TcpStream> {
+    let slow = |_| io::Error::from(io::ErrorKind::TimedOut);
+    let found = timeout(limit, lookup_host((host, port))).await.map_err(slow)??;
+    first_of(&found.take(ADDRESSES).collect::<Vec<_>>(), limit).await
+}
+
+async fn first_of(addresses: &[SocketAddr], limit: Duration) -> io::Result<TcpStream> {
+    let slow = |_| io::Error::from(io::ErrorKind::TimedOut);
+    let share = limit
+        .checked_div(u32::try_from(addresses.len()).unwrap_or(1))
+        .unwrap_or(limit);
+    let mut failed = io::Error::from(io::ErrorKind::NotFound);
+    for address in addresses {
+        match timeout(share, TcpStream::connect(address))
+            .await
+            .map_err(slow)
+            .flatten()
+        {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failed = io::Error::new(error.kind(), format!("{address}: {error}")),
+        }
+    }
+    Err(failed)
+}
+
 async fn handshake(target: &Target, config: Arc<ClientConfig>) -> Result<TlsStream<TcpStream>, AgentError> {
-    let tcp = timeout(CONNECT, TcpStream::connect((target.host.as_str(), target.port)))
+    let tcp = tcp(&target.host, target.port, CONNECT)
         .await
-        .map_err(|error| target.unreachable(&error))?
         .map_err(|error| target.unreachable(&error))?;
     tcp.set_nodelay(true).map_err(|error| target.unreachable(&error))?;
     timeout(CONNECT, TlsConnector::from(config).connect(target.name()?, tcp))
@@ -198,5 +228,31 @@ fn tls_failure(target: &Target, error: &io::Error) -> AgentError {
             detail: other.to_string(),
         },
         None => target.unreachable(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A host that swallows what comes to one of its addresses, as a tunnel or a firewall does.
+    #[tokio::test]
+    async fn an_address_that_says_nothing_leaves_time_for_the_others() {
+        let swallows = tokio::net::TcpSocket::new_v4().unwrap();
+        swallows.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let swallows = swallows.listen(0).unwrap();
+        let silent = swallows.local_addr().unwrap();
+        let mut waiting = Vec::new();
+        while let Ok(stream) = timeout(Duration::from_millis(200), TcpStream::connect(silent)).await {
+            waiting.push(stream.unwrap());
+        }
+        let answers = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let good = answers.local_addr().unwrap();
+        let limit = Duration::from_secs(1);
+        let stream = first_of(&[silent, good], limit).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), good);
+        let error = first_of(&[silent], limit).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(error.to_string().contains(&silent.to_string()), "{error}");
     }
 }

@@ -18,13 +18,12 @@ use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
     time::{sleep, timeout},
 };
 use tokio_rustls::TlsConnector;
 
 use super::{console::tell, error::ProvisionError, image_url::ImageUrl};
-use crate::{AgentError, digest::sha256, jitter::Backoff, tls};
+use crate::{AgentError, connect::tcp, digest::sha256, jitter::Backoff, tls};
 
 /// How much longer than its parts a whole answer may take: ten minutes for a chunk.
 const PARTS: u32 = 20;
@@ -194,7 +193,9 @@ impl Fetcher {
     }
 
     async fn connect(&mut self, url: &ImageUrl) -> Result<SendRequest<Empty<Bytes>>, Failed> {
-        let stream = self.within(TcpStream::connect((url.host(), url.port()))).await?;
+        let stream = tcp(url.host(), url.port(), self.patience.answer)
+            .await
+            .map_err(|error| again(&error))?;
         if !url.is_tls() {
             return self.speak(stream).await;
         }
