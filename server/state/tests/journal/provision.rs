@@ -397,7 +397,7 @@ fn a_failure_is_recorded_with_its_code_and_reason_and_ends_the_attempt() {
         ("code", ("HM-\u{1b}[2J-0022", "no disk")),
         ("reason", ("HM-IMAGE-0022", "no\ndisk")),
         ("reason", ("HM-IMAGE-0022", "no \u{202e}disk")),
-        ("reason", ("HM-IMAGE-0022", &*"r".repeat(1001))),
+        ("reason", ("HM-IMAGE-0022", &*"r".repeat(2001))),
     ] {
         let step = ReportedStep::Failed {
             code: step.0.to_owned(),
