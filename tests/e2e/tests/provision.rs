@@ -213,28 +213,10 @@ fn assign(machine: &str) -> String {
 fn a_machine_is_installed_and_every_wrong_step_is_refused() {
     let mut site = Site::new();
     let manifest = image(site.folder.path());
-    let (mut machine, mut other) = (SoftwareMachine::new(&site.vendor), SoftwareMachine::new(&site.vendor));
+    let mut machine = SoftwareMachine::new(&site.vendor);
     let (hash, short) = (ek(&machine), ek(&machine)[..12].to_owned());
 
-    // What cannot be assigned, each beside what can.
-    let (_, told) = site.operator(6, &assign(&hash));
-    assert!(told.starts_with("HM-REG-0098") && told.contains("next: "), "{told}");
-    site.operator(0, "baseline promote @/edge.json --yes");
-    let (_, told) = site.operator(2, &assign(&hash).replace("http:", "ftp:"));
-    assert!(told.starts_with("HM-REG-0097") && told.contains("url"), "{told}");
-    let (_, told) = site.operator(2, &assign(&hash).replace("@/manifest", "@/cut"));
-    assert!(
-        told.starts_with("HM-REG-0095") || told.contains("HM-REG-0095"),
-        "{told}"
-    );
-    let (_, told) = site.operator(6, &assign(&short));
-    assert!(told.starts_with("HM-CLI-0011"), "not seen, and no whole hash: {told}");
-    let (_, told) = site.operator(2, &format!("{} --overwrite", assign(&hash)));
-    assert!(told.starts_with("HM-CLI-0013"), "{told}");
-    site.operator(7, &format!("{} --dry-run", assign(&hash)));
-    assert_eq!(site.json("provision list"), json!([]));
-    let (said, _) = site.operator(0, &format!("{} --reason rack7", assign(&hash)));
-    assert_eq!(said, format!("assign hallmark-edge 2026.11.1 of {short}: assigned\n"));
+    assigned_as_far_as_it_can_be(&mut site, &hash);
 
     // The machine starts from the network, attests, and is told its own assignment; nobody else is told anything.
     boots(&mut machine, NETBOOT);
@@ -245,58 +227,8 @@ fn a_machine_is_installed_and_every_wrong_step_is_refused() {
     assert_eq!(assigned.manifest_url, "http://images.example/edge/manifest");
     assert_eq!((assigned.disk.as_str(), assigned.overwrite), ("", false));
     let attempt = assigned.attempt;
-    let stranger = site.attested(&mut other);
-    assert_eq!(stranger.assignment().unwrap(), None);
-    refused(
-        stranger.reports(attempt, Step::Writing, 0),
-        Code::NotFound,
-        "HM-REG-0096",
-    );
-    let address = site.lab.server().address();
-    let nobody = Node {
-        channel: site
-            .runtime
-            .block_on(async { Wire::connect(&address).await.unwrap().channel() }),
-        handle: site.runtime.handle().clone(),
-    };
-    refused(nobody.assignment(), Code::PermissionDenied, "authorization denied");
-    refused(
-        nobody.reports(attempt, Step::Writing, 0),
-        Code::PermissionDenied,
-        "authorization denied",
-    );
-
-    // Steps that do not follow, and reports that cannot be.
-    refused(
-        node.reports(attempt + 1, Step::Writing, 0),
-        Code::FailedPrecondition,
-        "HM-REG-0100",
-    );
-    refused(
-        node.reports(attempt, Step::Written, 3),
-        Code::FailedPrecondition,
-        "HM-REG-0101",
-    );
-    refused(
-        node.reports(attempt, Step::Restarting, 3),
-        Code::FailedPrecondition,
-        "HM-REG-0101",
-    );
-    refused(
-        node.reports(attempt, Step::Writing, 4),
-        Code::InvalidArgument,
-        "HM-REG-0102",
-    );
-    refused(
-        node.reports(attempt, Step::Unspecified, 0),
-        Code::InvalidArgument,
-        "step",
-    );
-    refused(
-        node.fails(attempt, "broken", "no disk"),
-        Code::InvalidArgument,
-        "HM-REG-0102",
-    );
+    nobody_else_is_told(&mut site, attempt);
+    wrong_steps_are_refused(&node, attempt);
     assert_eq!(site.stage(), "assigned");
     node.reports(attempt, Step::Writing, 1).unwrap();
     assert_eq!(site.stage(), "writing");
@@ -309,30 +241,7 @@ fn a_machine_is_installed_and_every_wrong_step_is_refused() {
     let node = site.attested(&mut machine);
     assert_eq!(node.assignment().unwrap().unwrap().attempt, attempt);
 
-    // It fails, and says why; only an operator has it tried again, and the old attempt counts no more.
-    node.fails(attempt, "HM-IMAGE-0022", "the disk /dev/vda is smaller than the image")
-        .unwrap();
-    let failed = site.json(&format!("provision show {short}"));
-    assert_eq!(
-        (&failed["stage"], &failed["code"]),
-        (&json!("failed"), &json!("HM-IMAGE-0022"))
-    );
-    assert_eq!(node.assignment().unwrap(), None);
-    refused(
-        node.reports(attempt, Step::Writing, 2),
-        Code::FailedPrecondition,
-        "HM-REG-0101",
-    );
-    site.operator(7, &format!("provision retry {short} --dry-run"));
-    site.operator(0, &format!("provision retry {short} --reason disk-replaced"));
-    site.operator(6, &format!("provision retry {short}"));
-    let again = node.assignment().unwrap().unwrap().attempt;
-    assert!(again > attempt);
-    refused(
-        node.reports(attempt, Step::Writing, 2),
-        Code::FailedPrecondition,
-        "HM-REG-0100",
-    );
+    let again = tried_again_after_a_failure(&mut site, &node, attempt, &short);
 
     // It writes, and restarts from its disk: what attests from there is what the server takes for done.
     for (step, chunks) in [
@@ -358,6 +267,97 @@ fn a_machine_is_installed_and_every_wrong_step_is_refused() {
     );
 
     recorded_and_whole(&mut site, &short);
+}
+
+/// Another machine and whoever has no SVID are told nothing, and report nothing.
+fn nobody_else_is_told(site: &mut Site, attempt: u64) {
+    let mut other = SoftwareMachine::new(&site.vendor);
+    let stranger = site.attested(&mut other);
+    assert_eq!(stranger.assignment().unwrap(), None);
+    refused(
+        stranger.reports(attempt, Step::Writing, 0),
+        Code::NotFound,
+        "HM-REG-0096",
+    );
+    let address = site.lab.server().address();
+    let nobody = Node {
+        channel: site
+            .runtime
+            .block_on(async { Wire::connect(&address).await.unwrap().channel() }),
+        handle: site.runtime.handle().clone(),
+    };
+    refused(nobody.assignment(), Code::PermissionDenied, "authorization denied");
+    refused(
+        nobody.reports(attempt, Step::Writing, 0),
+        Code::PermissionDenied,
+        "authorization denied",
+    );
+}
+
+/// Steps that do not follow, and reports that cannot be.
+fn wrong_steps_are_refused(node: &Node, attempt: u64) {
+    for (attempt, step, done, code, words) in [
+        (attempt + 1, Step::Writing, 0, Code::FailedPrecondition, "HM-REG-0100"),
+        (attempt, Step::Written, 3, Code::FailedPrecondition, "HM-REG-0101"),
+        (attempt, Step::Restarting, 3, Code::FailedPrecondition, "HM-REG-0101"),
+        (attempt, Step::Writing, 4, Code::InvalidArgument, "HM-REG-0102"),
+        (attempt, Step::Unspecified, 0, Code::InvalidArgument, "step"),
+    ] {
+        refused(node.reports(attempt, step, done), code, words);
+    }
+    let no_code = node.fails(attempt, "broken", "no disk");
+    refused(no_code, Code::InvalidArgument, "HM-REG-0102");
+}
+
+/// What cannot be assigned, each beside what can.
+fn assigned_as_far_as_it_can_be(site: &mut Site, hash: &str) {
+    let short = &hash[..12];
+    let (_, told) = site.operator(6, &assign(hash));
+    assert!(told.starts_with("HM-REG-0098") && told.contains("next: "), "{told}");
+    site.operator(0, "baseline promote @/edge.json --yes");
+    let (_, told) = site.operator(2, &assign(hash).replace("http:", "ftp:"));
+    assert!(told.starts_with("HM-REG-0097") && told.contains("url"), "{told}");
+    let (_, told) = site.operator(2, &assign(hash).replace("@/manifest", "@/cut"));
+    assert!(
+        told.starts_with("HM-REG-0095") || told.contains("HM-REG-0095"),
+        "{told}"
+    );
+    let (_, told) = site.operator(6, &assign(short));
+    assert!(told.starts_with("HM-CLI-0011"), "not seen, and no whole hash: {told}");
+    let (_, told) = site.operator(2, &format!("{} --overwrite", assign(hash)));
+    assert!(told.starts_with("HM-CLI-0013"), "{told}");
+    site.operator(7, &format!("{} --dry-run", assign(hash)));
+    assert_eq!(site.json("provision list"), json!([]));
+    let (said, _) = site.operator(0, &format!("{} --reason rack7", assign(hash)));
+    assert_eq!(said, format!("assign hallmark-edge 2026.11.1 of {short}: assigned\n"));
+}
+
+/// It fails, and says why; only an operator has it tried again, and the old attempt counts no more. Gives the new one.
+fn tried_again_after_a_failure(site: &mut Site, node: &Node, attempt: u64, short: &str) -> u64 {
+    node.fails(attempt, "HM-IMAGE-0022", "the disk /dev/vda is smaller than the image")
+        .unwrap();
+    let failed = site.json(&format!("provision show {short}"));
+    assert_eq!(
+        (&failed["stage"], &failed["code"]),
+        (&json!("failed"), &json!("HM-IMAGE-0022"))
+    );
+    assert_eq!(node.assignment().unwrap(), None);
+    refused(
+        node.reports(attempt, Step::Writing, 2),
+        Code::FailedPrecondition,
+        "HM-REG-0101",
+    );
+    site.operator(7, &format!("provision retry {short} --dry-run"));
+    site.operator(0, &format!("provision retry {short} --reason disk-replaced"));
+    site.operator(6, &format!("provision retry {short}"));
+    let again = node.assignment().unwrap().unwrap().attempt;
+    assert!(again > attempt);
+    refused(
+        node.reports(attempt, Step::Writing, 2),
+        Code::FailedPrecondition,
+        "HM-REG-0100",
+    );
+    again
 }
 
 /// Each step is on record, with who took it and why; what the store keeps is what its journal says.
