@@ -27,6 +27,7 @@ fn with_entries() -> Server {
     ] {
         assert_eq!(server.run(line).code, 0, "{line}");
     }
+    server.installs();
     server
 }
 
@@ -45,6 +46,8 @@ fn every_json_form() {
         ("hsm-status.json", "hsm status".to_owned()),
         ("hsm-keys.json", "hsm keys".to_owned()),
         ("record-list.json", "record list".to_owned()),
+        ("provision-list.json", "provision list".to_owned()),
+        ("provision-show.json", format!("provision show {NODE_A}")),
         ("version.json", "version".to_owned()),
     ] {
         let done = server.run(&format!("{line} -o json"));
@@ -62,6 +65,8 @@ fn the_json_of_changes() {
     compare("node-approve-dry-run.json", &rehearsed.stdout);
     let rehearsed = server.run("node ban 3f9a --dry-run -o json");
     compare("node-ban-dry-run.json", &rehearsed.stdout);
+    let rehearsed = server.run("provision retry 3f9b --dry-run -o json");
+    compare("provision-retry-dry-run.json", &rehearsed.stdout);
     let rehearsed =
         server.run("entry create --spiffe-id /new --parent-id /nodes/edge --selector unix:uid:1 --dry-run -o json");
     compare("entry-create-dry-run.json", &rehearsed.stdout);

@@ -6,6 +6,7 @@ mod agents;
 mod bundles;
 mod entries;
 mod lifecycle;
+mod provision;
 
 use std::{
     collections::BTreeMap,
@@ -13,7 +14,10 @@ use std::{
     time::Duration,
 };
 
-use hallmark_api::{admin::Node, types};
+use hallmark_api::{
+    admin::{ImageAssignment, Node},
+    types,
+};
 use hallmark_node::{EkId, InventoryItem};
 use hallmark_spiffe::TrustDomain;
 use hallmark_state::Registry;
@@ -44,6 +48,8 @@ pub(crate) struct State {
     /// What was asked of nodes: action, reason.
     pub(crate) asked: Vec<(String, String)>,
     pub(crate) inventory: BTreeMap<EkId, InventoryItem>,
+    /// By the machine as it was named.
+    pub(crate) images: BTreeMap<String, ImageAssignment>,
     pub(crate) authorities: Vec<Vec<u8>>,
     pub(crate) hsm_ready: bool,
     pub(crate) key_extractable: bool,
@@ -72,6 +78,7 @@ impl Fake {
             reasons: Vec::new(),
             inventory: BTreeMap::new(),
             agents: vec![agents::agent(NODE_A), agents::agent(NODE_B), banned],
+            images: BTreeMap::new(),
             authorities: vec![bundles::authority()],
             hsm_ready: true,
             key_extractable: false,

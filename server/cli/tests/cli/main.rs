@@ -20,6 +20,7 @@ mod inventory;
 mod nodes;
 mod policies;
 mod predict;
+mod provision;
 mod refusals;
 mod reports;
 mod run;

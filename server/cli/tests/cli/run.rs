@@ -6,7 +6,7 @@ use std::{
 };
 
 use hallmark_api::{
-    admin::{admin_server::AdminServer, lifecycle_server::LifecycleServer},
+    admin::{admin_server::AdminServer, lifecycle_server::LifecycleServer, provision_server::ProvisionServer},
     agent::agent_server::AgentServer,
     bundle::bundle_server::BundleServer,
     entry::entry_server::EntryServer,
@@ -53,6 +53,7 @@ impl Server {
         let services = tonic::transport::Server::builder()
             .add_service(AdminServer::new(fake.clone()))
             .add_service(LifecycleServer::new(fake.clone()))
+            .add_service(ProvisionServer::new(fake.clone()))
             .add_service(AgentServer::new(fake.clone()))
             .add_service(EntryServer::new(fake.clone()))
             .add_service(BundleServer::new(fake.clone()));
@@ -66,6 +67,11 @@ impl Server {
 
     pub(crate) fn fake(&self) -> &Fake {
         &self.fake
+    }
+
+    /// Two machines are installed.
+    pub(crate) fn installs(&self) {
+        self.fake.installs();
     }
 
     pub(crate) fn socket(&self) -> PathBuf {

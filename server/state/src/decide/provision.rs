@@ -16,7 +16,7 @@ use crate::{
 /// is seen, a disk that does not start ends here.
 const MAX_RETURNS: u32 = 3;
 /// The longest reason of a failure, in bytes.
-const MAX_REASON: usize = 1000;
+const MAX_REASON: usize = 2000;
 /// The longest reason code, in bytes.
 const MAX_CODE: usize = 32;
 

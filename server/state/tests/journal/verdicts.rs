@@ -359,6 +359,7 @@ fn the_seeds_are_whole() {
         &include_bytes!("../../../../tests/fuzz/corpus/journal/accepted")[..],
         include_bytes!("../../../../tests/fuzz/corpus/journal/reappraised"),
         include_bytes!("../../../../tests/fuzz/corpus/journal/rollback"),
+        include_bytes!("../../../../tests/fuzz/corpus/journal/installation"),
     ] {
         assert!(encode(&decode(seed).unwrap()) == seed);
     }

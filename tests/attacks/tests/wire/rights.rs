@@ -13,6 +13,7 @@ use hallmark_api::entry::{
     BatchCreateEntryRequest, BatchDeleteEntryRequest, BatchUpdateEntryRequest, CountEntriesRequest,
     GetAuthorizedEntriesRequest, GetEntryRequest, ListEntriesRequest,
 };
+use hallmark_api::provision::{GetAssignmentRequest, ReportStepRequest, provisioning_client::ProvisioningClient};
 use hallmark_api::rpc;
 use hallmark_api::svid::svid_client::SvidClient;
 use hallmark_api::svid::{BatchNewX509svidRequest, MintX509svidRequest, NewX509svidParams};
@@ -150,6 +151,7 @@ async fn as_administrator(channel: &Channel) -> Vec<(&'static str, Result<(), St
 
 /// What only agents may ask.
 async fn as_agent(channel: &Channel) -> Vec<(&'static str, Result<(), Status>)> {
+    let mut machines = ProvisioningClient::new(channel.clone());
     let authorised = EntryClient::new(channel.clone())
         .get_authorized_entries(GetAuthorizedEntriesRequest::default())
         .await;
@@ -157,6 +159,14 @@ async fn as_agent(channel: &Channel) -> Vec<(&'static str, Result<(), Status>)> 
         .batch_new_x509svid(BatchNewX509svidRequest::default())
         .await;
     vec![
+        (
+            "/hallmark.provision.v1.Provisioning/GetAssignment",
+            machines.get_assignment(GetAssignmentRequest {}).await.map(drop),
+        ),
+        (
+            "/hallmark.provision.v1.Provisioning/ReportStep",
+            machines.report_step(ReportStepRequest::default()).await.map(drop),
+        ),
         ("/spire.api.server.agent.v1.Agent/PostStatus", post(channel).await),
         (
             "/spire.api.server.entry.v1.Entry/GetAuthorizedEntries",
@@ -217,6 +227,15 @@ fn nobody_gets_more_than_his_own() {
             let request = hallmark_api::admin::ListRecordsRequest::default();
             let hidden = hallmark_api::admin::admin_client::AdminClient::new(channel.clone())
                 .list_records(request)
+                .await
+                .unwrap_err();
+            assert!(
+                [Code::Unimplemented, Code::PermissionDenied].contains(&hidden.code()),
+                "{hidden}"
+            );
+            let request = hallmark_api::admin::AssignImageRequest::default();
+            let hidden = hallmark_api::admin::provision_client::ProvisionClient::new(channel.clone())
+                .assign_image(request)
                 .await
                 .unwrap_err();
             assert!(

@@ -205,6 +205,7 @@ impl Admin for Fake {
                 .map(ToString::to_string)
                 .collect(),
             "inventory" => state.inventory.keys().map(ToString::to_string).collect(),
+            "machine" => state.nodes().into_iter().map(|node| node.ek).collect(),
             _ => state.nodes().into_iter().map(|node| node.id).collect(),
         };
         let is_it = |id: &String| id.rsplit('/').next().unwrap().starts_with(&request.prefix);
