@@ -99,7 +99,7 @@ async fn install<S: Session>(server: &mut Server<S>, places: &Places, patience: 
             Err(error @ ProvisionError::Superseded { .. }) => tell(Report(&error)),
             Err(error) => {
                 tell(Report(&error));
-                server.report_failed(assignment.attempt, &error).await;
+                server.report_failed(&assignment, &error).await;
             }
         }
         server.pause().await;
@@ -120,7 +120,7 @@ impl<S: Session> Attempt<'_, S> {
         firmware.require_writable()?;
         let url = ImageUrl::parse(&self.assignment.manifest_url)?;
         let mut fetcher = Fetcher::new(self.places.authorities.clone(), self.patience);
-        let manifest = self.manifest(&mut fetcher, &url).await?;
+        let (manifest, manifest_sha256) = self.manifest(&mut fetcher, &url).await?;
         let of = manifest.chunks().len();
         let disks = Disks::new(self.places.disks.clone(), self.places.devices.clone());
         let path = disks.choose(&self.assignment.disk)?;
@@ -134,6 +134,7 @@ impl<S: Session> Attempt<'_, S> {
         let mut copy = Copy::new(disk.clone(), &manifest, url, fetcher);
         let progress = |step, done| Progress {
             attempt: self.assignment.attempt,
+            manifest_sha256,
             step,
             done,
             of,
@@ -170,8 +171,12 @@ impl<S: Session> Attempt<'_, S> {
         Ok(())
     }
 
-    /// The manifest: signed, and the one that was assigned.
-    async fn manifest(&self, fetcher: &mut Fetcher, url: &ImageUrl) -> Result<DiskImageManifest, ProvisionError> {
+    /// The manifest, signed and the one that was assigned, and its SHA-256.
+    async fn manifest(
+        &self,
+        fetcher: &mut Fetcher,
+        url: &ImageUrl,
+    ) -> Result<(DiskImageManifest, [u8; 32]), ProvisionError> {
         let signers = Signers::load(&self.places.signers)?;
         let manifest = fetcher.file(url, url.manifest(), DiskImageManifest::MAX_BYTES).await?;
         let signature = fetcher.file(url, &url.signature(), Signers::MAX_SIGNATURE).await?;
@@ -184,7 +189,7 @@ impl<S: Session> Attempt<'_, S> {
                 found: hex::encode(found),
             });
         }
-        Ok(DiskImageManifest::parse(&manifest)?)
+        Ok((DiskImageManifest::parse(&manifest)?, found))
     }
 }
 

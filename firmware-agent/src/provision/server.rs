@@ -92,6 +92,7 @@ impl Session for AttestedNode {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Progress {
     pub(super) attempt: u64,
+    pub(super) manifest_sha256: [u8; 32],
     pub(super) step: Step,
     pub(super) done: usize,
     pub(super) of: usize,
@@ -101,6 +102,7 @@ impl Progress {
     fn message(self) -> ReportStepRequest {
         ReportStepRequest {
             attempt: self.attempt,
+            manifest_sha256: self.manifest_sha256.to_vec().into(),
             step: self.step.into(),
             chunks_done: u64::try_from(self.done).unwrap_or(u64::MAX),
             chunks: u64::try_from(self.of).unwrap_or(u64::MAX),
@@ -208,11 +210,12 @@ impl<S: Session> Server<S> {
     }
 
     /// Reports why an attempt failed. Where that does not reach the server, the same attempt is made again.
-    pub(super) async fn report_failed(&mut self, attempt: u64, error: &ProvisionError) {
+    pub(super) async fn report_failed(&mut self, assignment: &Assignment, error: &ProvisionError) {
         let compared = error.compared().map(|compared| format!(" ({compared})"));
         let reason = format!("{error}{}", compared.unwrap_or_default());
         let message = ReportStepRequest {
-            attempt,
+            attempt: assignment.attempt,
+            manifest_sha256: assignment.manifest_sha256.clone(),
             step: Step::Failed.into(),
             code: error.code().as_str().into(),
             reason: cut(printable(&reason)),

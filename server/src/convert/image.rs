@@ -107,6 +107,9 @@ pub fn step_report(request: ReportStepRequest) -> Result<StepReport, Status> {
             reason: request.reason,
         },
     };
-    let attempt = request.attempt;
-    Ok(StepReport { attempt, step })
+    Ok(StepReport {
+        attempt: request.attempt,
+        manifest_sha256: request.manifest_sha256.to_vec(),
+        step,
+    })
 }

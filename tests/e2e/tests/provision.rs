@@ -137,6 +137,7 @@ impl Node {
             step: step.into(),
             chunks_done: done,
             chunks: 3,
+            manifest_sha256: digest().into(),
             ..ReportStepRequest::default()
         })
     }
@@ -147,6 +148,7 @@ impl Node {
             step: Step::Failed.into(),
             code: code.into(),
             reason: reason.into(),
+            manifest_sha256: digest().into(),
             ..ReportStepRequest::default()
         })
     }
@@ -185,13 +187,22 @@ fn boots(machine: &mut SoftwareMachine, boot_loader: &str) {
 const DISK: &str = "the boot loader on the disk";
 const NETBOOT: &str = "the netboot image";
 
-/// The image's manifest and its baseline, as a build leaves them; gives the manifest.
-fn image(folder: &Path) -> PathBuf {
+/// The image's manifest, as a build writes it.
+fn manifest() -> String {
     let digests: String = (0..3).map(|n| format!("{n:064x}\n")).collect();
-    let manifest = format!(
+    format!(
         "hallmark-disk-image 1\nimage=hallmark-edge\nversion=2026.11.1\ndisk_octets=20000000\nchunk_octets=8388608\n\
          chunks=3\n{digests}"
-    );
+    )
+}
+
+fn digest() -> Vec<u8> {
+    HashAlg::Sha256.digest(manifest().as_bytes())
+}
+
+/// The image's manifest and its baseline, as a build leaves them; gives the manifest.
+fn image(folder: &Path) -> PathBuf {
+    let manifest = manifest();
     fs::write(folder.join("manifest"), &manifest).unwrap();
     fs::write(folder.join("cut"), &manifest[..manifest.len() - 1]).unwrap();
     let baseline = json!({

@@ -167,6 +167,10 @@ pub fn accept(
     {
         events.push(Event::node_step(id, Action::Admit.act(), from, to, ""));
     }
+    let reset_count = evidence.state.quote_clock.reset_count;
+    let (installed, done) = installed(&view, ek, accepted.proven.selectors, reset_count, now).unzip();
+    events.extend(done);
+    // Last: by their numbers what came of the intents is put on record.
     events.extend(accepted.events.iter().cloned());
     let active = before.filter(|node| node.state == NodeState::Active);
     let node = Node {
@@ -187,8 +191,6 @@ pub fn accept(
         facts: accepted.proven.facts.to_owned(),
         attested_at: now,
     };
-    let (installed, done) = installed(&view, ek, accepted.proven.selectors, now).unzip();
-    events.extend(done);
     let changes = [Change::PutNode(Arc::new(node))].into_iter().chain(evidence.changes());
     let changes = changes.chain(installed).collect();
     Ok(view.decide(changes, events))

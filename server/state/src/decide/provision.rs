@@ -36,6 +36,8 @@ pub struct ProvisionAsk<'a> {
 pub struct StepReport {
     /// The attempt.
     pub attempt: u64,
+    /// The SHA-256 of the manifest that the machine goes by.
+    pub manifest_sha256: Vec<u8>,
     /// The step.
     pub step: ReportedStep,
 }
@@ -100,6 +102,7 @@ pub fn assign_image(
         order: order.clone(),
         stage: InstallStage::Assigned,
         returns: 0,
+        restarted_in: None,
         assigned_at: now,
         since: now,
     };
@@ -128,6 +131,7 @@ pub fn retry_image(
         attempt: next_attempt(&view),
         stage: InstallStage::Assigned,
         returns: 0,
+        restarted_in: None,
         since: now,
         ..ImageAssignment::clone(before)
     };
@@ -166,6 +170,16 @@ pub fn report_step(
             reported: report.attempt,
         });
     }
+    if report.manifest_sha256 != before.order.manifest_sha256 {
+        return Err(ProvisionError::Report {
+            what: "another manifest than the one that is assigned",
+            compared: format!(
+                "expected SHA-256 {}, got {}",
+                hex::encode(before.order.manifest_sha256),
+                hex::encode(report.manifest_sha256.get(..32).unwrap_or(&report.manifest_sha256))
+            ),
+        });
+    }
     require_sound(&report.step, before.order.chunks)?;
     let Some((stage, returns)) = next_stage(before, &report.step)? else {
         return Ok((view.decide(Vec::new(), Vec::new()), Ok(())));
@@ -180,11 +194,18 @@ pub fn report_step(
     } else {
         (stage, Ok(()))
     };
+    let restarts = stage == InstallStage::Restarting;
+    let boot = || {
+        let node = node_id(view.unprotected().trust_domain(), ek)?;
+        Some(view.attestation(&node)?.quote_clock.reset_count)
+    };
+    let restarted_in = if restarts { boot() } else { None };
     let is_progress = stage.as_str() == before.stage.as_str();
     let after = ImageAssignment {
         since: if is_progress { before.since } else { now },
         stage,
         returns,
+        restarted_in,
         ..ImageAssignment::clone(before)
     };
     let event = (!is_progress).then(|| step_event(&view, &after));
@@ -192,17 +213,19 @@ pub fn report_step(
     Ok((view.decide(changes, event.into_iter().collect()), answer))
 }
 
-/// What an accepted attestation brings for a machine that restarts from its disk: where the verdict says that it matches the
-/// assigned baseline, the installation is done.
+/// What an accepted attestation brings for a machine that restarts from its disk: where it has booted since then (its TPM's reset
+/// count is another one), and the verdict says that it matches the assigned baseline, the installation is done.
 pub(super) fn installed(
     view: &View<'_>,
     ek: &[u8; 32],
     selectors: &BTreeSet<Selector>,
+    reset_count: u32,
     now: i64,
 ) -> Option<(Change, Event)> {
     let before = view.unprotected().image_assignment_of(&EkId::Spki(*ek))?;
     let matched = Selector::new("boot", &format!("baseline:{}", before.order.baseline)).ok()?;
-    if before.stage != InstallStage::Restarting || !selectors.contains(&matched) {
+    let has_booted = before.restarted_in != Some(reset_count);
+    if before.stage != InstallStage::Restarting || !has_booted || !selectors.contains(&matched) {
         return None;
     }
     view.rests_on(Key::ImageAssignment(before.ek));

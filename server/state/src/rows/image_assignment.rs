@@ -111,6 +111,8 @@ pub struct ImageAssignment {
     pub stage: InstallStage,
     /// How often in this attempt the machine came back from the network instead of from its disk.
     pub returns: u32,
+    /// At [`InstallStage::Restarting`]: the TPM's reset count before the restart, where it is known.
+    pub restarted_in: Option<u32>,
     /// When it was assigned, in Unix seconds.
     pub assigned_at: i64,
     /// Since when it is at its stage, in Unix seconds.

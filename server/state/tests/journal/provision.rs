@@ -18,7 +18,9 @@ use hallmark_state::{
 
 use crate::{
     conflicts::changes_of_others,
-    samples::{A, A2, B, NEW, NOW, attestation, name, new_evidence, node_id, put_name, selector, state, transaction},
+    samples::{
+        A, A2, B, NEW, NOW, attestation_in, name, new_evidence, node_id, put_name, selector, state, transaction,
+    },
 };
 
 const CHUNKS: u32 = 1000;
@@ -43,6 +45,7 @@ fn assignment(ek: EkId) -> ImageAssignment {
         order: order(),
         stage: InstallStage::Assigned,
         returns: 0,
+        restarted_in: None,
         assigned_at: NOW,
         since: NOW,
     }
@@ -110,7 +113,11 @@ fn report(
     attempt: u64,
     step: ReportedStep,
 ) -> Result<Vec<InstallAct>, ProvisionError> {
-    let report = StepReport { attempt, step };
+    let report = StepReport {
+        attempt,
+        manifest_sha256: vec![5; 32],
+        step,
+    };
     let (events, answer) = take(state, report_step(View::new(state), &ek, &report, NOW + 1)?);
     answer.map(|()| acts(&events))
 }
@@ -138,8 +145,25 @@ fn failed(reason: &str) -> ReportedStep {
     }
 }
 
-/// What an accepted attestation of node a with these selectors decides.
+/// What an accepted attestation of node a with these selectors decides, in the boot of the one before.
 fn attested(state: &mut State, selectors: &[&str]) -> Vec<InstallAct> {
+    attested_in(
+        state,
+        state.attestation(&node_id(A)).unwrap().quote_clock.reset_count,
+        selectors,
+    )
+}
+
+/// The same, after the machine has booted again.
+fn booted(state: &mut State, selectors: &[&str]) -> Vec<InstallAct> {
+    attested_in(
+        state,
+        state.attestation(&node_id(A)).unwrap().quote_clock.reset_count + 1,
+        selectors,
+    )
+}
+
+fn attested_in(state: &mut State, boot: u32, selectors: &[&str]) -> Vec<InstallAct> {
     let selectors: BTreeSet<Selector> = selectors.iter().map(|text| selector(text)).collect();
     let id = node_id(A);
     let basis = Basis {
@@ -153,7 +177,7 @@ fn attested(state: &mut State, selectors: &[&str]) -> Vec<InstallAct> {
     let clock = state.attestation(&id).unwrap().quote_clock.clock + 100;
     let evidence = Evidence {
         new: Arc::new(new_evidence(A, clock)),
-        state: Arc::new(attestation(clock)),
+        state: Arc::new(attestation_in(boot, clock)),
         before: state.attestation(&id).cloned(),
         certificate: None,
     };
@@ -173,7 +197,7 @@ fn attested(state: &mut State, selectors: &[&str]) -> Vec<InstallAct> {
             expires_at: NOW + 60,
         },
         authority: "key",
-        events: Vec::new(),
+        events: vec![intent()],
     };
     let rules = ApprovalRules {
         approvers: Approvers::None,
@@ -181,7 +205,13 @@ fn attested(state: &mut State, selectors: &[&str]) -> Vec<InstallAct> {
     };
     let decision = accept(View::new(state), &accepted, &rules, NOW + 2).unwrap();
     apply(state, decision.changes);
+    // By the last numbers what came of the intents is put on record.
+    assert_eq!(decision.events.last(), Some(&intent()));
     acts(&decision.events)
+}
+
+fn intent() -> Event {
+    Event::svid_intent("spiffe://example.org/a".into(), 9, NOW + 60, "".into(), None)
 }
 
 #[test]
@@ -208,8 +238,9 @@ fn an_installation_goes_through_its_steps_and_the_server_decides_that_it_is_done
         // Again: no news.
         assert_eq!(report(&mut state, A, attempt, step), Ok(Vec::new()));
     }
-    assert_eq!(attested(&mut state, &["boot:baseline:netboot"]), []);
+    assert_eq!(booted(&mut state, &["boot:baseline:netboot"]), []);
     assert_eq!(stage(&state, machine), InstallStage::Restarting);
+    // The baseline came into force later.
     let done = attested(&mut state, &["boot:baseline:edge", "boot:secure-boot:enabled"]);
     assert_eq!(
         (done, stage(&state, machine)),
@@ -227,7 +258,26 @@ fn the_baseline_alone_is_not_enough_before_the_machine_restarts() {
         assert_eq!(attested(&mut state, &["boot:baseline:edge"]), []);
         report(&mut state, A, attempt, step).unwrap();
     }
-    assert_eq!(attested(&mut state, &["boot:baseline:edge"]), [InstallAct::Done]);
+    // The same boot still: nothing was started from the disk.
+    assert_eq!(attested(&mut state, &["boot:baseline:edge"]), []);
+    assert_eq!(booted(&mut state, &["boot:baseline:edge"]), [InstallAct::Done]);
+}
+
+/// After a restore an attempt's number may come again, for another image.
+#[test]
+fn a_report_about_another_image_is_refused() {
+    let mut state = provisioned();
+    let attempt = assign(&mut state, EkId::Spki(A));
+    for manifest_sha256 in [vec![6; 32], vec![5; 31], Vec::new(), vec![5; 40]] {
+        let report = StepReport {
+            attempt,
+            manifest_sha256,
+            step: writing(0),
+        };
+        let refused = report_step(View::new(&state), &A, &report, NOW).unwrap_err();
+        assert!(matches!(refused, ProvisionError::Report { .. }), "{refused:?}");
+    }
+    report(&mut state, A, attempt, writing(0)).unwrap();
 }
 
 #[test]
@@ -384,7 +434,11 @@ fn a_machine_that_never_starts_from_its_disk_fails_at_its_fourth_return() {
 fn a_failure_is_recorded_with_its_code_and_reason_and_ends_the_attempt() {
     let mut state = provisioned();
     let attempt = assign(&mut state, EkId::Spki(A));
-    let report_of = |step| StepReport { attempt, step };
+    let report_of = |step| StepReport {
+        attempt,
+        manifest_sha256: vec![5; 32],
+        step,
+    };
     let (decision, answer) = report_step(View::new(&state), &A, &report_of(failed("no disk")), NOW).unwrap();
     assert_eq!(answer, Ok(()));
     let event = &decision.events[0];
@@ -460,7 +514,7 @@ fn what_has_not_begun_or_is_done_is_not_tried_again() {
         report(&mut state, A, attempt, step).unwrap();
         assert!(retry_image(View::new(&state), &ask(&machine), NOW).is_ok());
     }
-    attested(&mut state, &["boot:baseline:edge"]);
+    booted(&mut state, &["boot:baseline:edge"]);
     let done = refused(&state);
     assert_eq!(done, ProvisionError::NothingToRetry { stage: "done" });
     assert!(done.next_step().unwrap().contains("provision assign"));
@@ -523,6 +577,7 @@ fn a_decision_is_made_again_after_changes_of_the_machine_s_image_and_keys_alone(
     let of_machine = ["image of a", "image of a2", "machines", "name of a"];
     let report = StepReport {
         attempt,
+        manifest_sha256: vec![5; 32],
         step: writing(0),
     };
     let (reported, _) = report_step(View::new(&state), &A, &report, NOW).unwrap();

@@ -84,8 +84,13 @@ pub(crate) fn node(ek: [u8; 32]) -> Node {
 
 /// How far evidence goes whose quote was made at this time of the TPM's clock.
 pub(crate) fn attestation(clock: u64) -> AttestationState {
+    attestation_in(1, clock)
+}
+
+/// The same, in this boot of the machine.
+pub(crate) fn attestation_in(reset_count: u32, clock: u64) -> AttestationState {
     let quote = QuoteClock {
-        reset_count: 1,
+        reset_count,
         restart_count: 0,
         clock,
         safe: true,

@@ -17,7 +17,8 @@ CREATE TABLE image_assignments (
     reason          TEXT NOT NULL,
     returns         INTEGER NOT NULL,
     assigned_at     INTEGER NOT NULL, -- Unix seconds
-    since           INTEGER NOT NULL
+    since           INTEGER NOT NULL,
+    restarted_in    INTEGER           -- the TPM's reset count before the restart
 ) STRICT, WITHOUT ROWID;
 
 -- Rows with steps of installations are few among those with SVIDs.

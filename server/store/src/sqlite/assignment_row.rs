@@ -13,8 +13,8 @@ pub(super) fn put(connection: &Connection, it: &ImageAssignment) -> rusqlite::Re
     connection
         .prepare_cached(
             "INSERT OR REPLACE INTO image_assignments (ek, attempt, image, version, chunks, manifest_url, manifest_sha256, \
-             disk, overwrite, baseline, stage, chunks_done, code, reason, returns, assigned_at, since) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
+             disk, overwrite, baseline, stage, chunks_done, code, reason, returns, assigned_at, since, restarted_in) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
         )?
         .execute(params![
             it.ek.to_string(),
@@ -34,6 +34,7 @@ pub(super) fn put(connection: &Connection, it: &ImageAssignment) -> rusqlite::Re
             it.returns,
             it.assigned_at,
             it.since,
+            it.restarted_in,
         ])
         .map(drop)
 }
@@ -47,7 +48,7 @@ pub(super) fn delete(connection: &Connection, ek: &EkId) -> rusqlite::Result<usi
 
 /// The columns of an assignment, in the order that [`read`] takes them.
 pub(super) const COLUMNS: &str = "ek, attempt, image, version, chunks, manifest_url, manifest_sha256, disk, overwrite, \
-                                  baseline, stage, chunks_done, code, reason, returns, assigned_at, since";
+                                  baseline, stage, chunks_done, code, reason, returns, assigned_at, since, restarted_in";
 
 /// A row of `image_assignments` with [`COLUMNS`].
 pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Result<ImageAssignment, StoreError>> {
@@ -63,7 +64,7 @@ pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Result<ImageAssignment, St
         baseline: row.get(9)?,
     };
     let (attempt, chunks_done) = (row.get(1)?, row.get(11)?);
-    let (returns, assigned_at, since) = (row.get(14)?, row.get(15)?, row.get(16)?);
+    let (returns, assigned_at, since, restarted_in) = (row.get(14)?, row.get(15)?, row.get(16)?, row.get(17)?);
     let undecodable = |reason: String| StoreError::Undecodable {
         what: unread::row_of("image_assignments", &ek),
         reason,
@@ -77,6 +78,7 @@ pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Result<ImageAssignment, St
             order,
             stage: read.ok_or_else(|| undecodable(format!("stage {stage}")))?,
             returns,
+            restarted_in,
             assigned_at,
             since,
         })

@@ -260,6 +260,7 @@ pub(crate) fn image_assignment(ek: EkId, attempt: u64) -> ImageAssignment {
         },
         stage: InstallStage::Assigned,
         returns: 0,
+        restarted_in: None,
         assigned_at: AT,
         since: AT,
     }

@@ -43,6 +43,8 @@ pub(super) struct AssignmentMessage {
     assigned_at: i64,
     #[prost(int64, tag = "17")]
     since: i64,
+    #[prost(uint32, optional, tag = "18")]
+    restarted_in: Option<u32>,
 }
 
 pub(super) fn assignment_message(it: &ImageAssignment) -> AssignmentMessage {
@@ -65,6 +67,7 @@ pub(super) fn assignment_message(it: &ImageAssignment) -> AssignmentMessage {
         returns: it.returns,
         assigned_at: it.assigned_at,
         since: it.since,
+        restarted_in: it.restarted_in,
     }
 }
 
@@ -85,6 +88,7 @@ pub(super) fn assignment(it: AssignmentMessage) -> Result<ImageAssignment, Encod
         },
         stage: stage.ok_or_else(|| wrong("stage of an installation"))?,
         returns: it.returns,
+        restarted_in: it.restarted_in,
         assigned_at: it.assigned_at,
         since: it.since,
     })
