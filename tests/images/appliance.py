@@ -11,6 +11,7 @@ import subprocess
 import time
 
 import changes
+import refusals
 from fleet import PROGRAMS, ROOT
 from machine import Machine, manufacture
 
@@ -251,4 +252,17 @@ def comes_back(fleet):
         assert not any(line.startswith("? ") for line in machine.lines), machine.lines
 
 
-CASES = [first_start, comes_back]
+def keeps_its_pin(fleet):
+    """with Secure Boot off the TPM keeps the PIN back: the console asks for it, tells a wrong one, and then the server runs"""
+    shutil.copyfile(refusals.UNSIGNED_OVMF, fleet.appliance.folder / "machine/vars.fd")
+    with fleet.appliance.start() as machine:
+        machine.wait_for("HM-IMAGE-0049: the TPM does not release the PIN")
+        assert not any("hallmark-server[" in line for line in machine.lines), machine.lines
+        answer(machine, "user PIN", OTHER_PIN)
+        machine.wait_for("HM-IMAGE-0045: the token hallmark does not take this PIN: .*CKR_PIN_INCORRECT")
+        answer(machine, "user PIN", PIN)
+        machine.wait_for("serving address")
+        assert not any(pin in line for line in machine.lines for pin in (PIN, OTHER_PIN)), machine.lines
+
+
+CASES = [first_start, comes_back, keeps_its_pin]

@@ -93,7 +93,7 @@ fn changed(text: &str, from: &str, to: &str) -> String {
 }
 
 #[test]
-fn a_baseline_that_the_signer_did_not_sign_so_is_refused() {
+fn attack_52_a_baseline_that_the_signer_of_images_did_not_sign_is_refused() {
     let (server, signer) = (Server::start(), Signer::new());
     let (stranger, db) = (Signer::new(), signer.path("db.crt"));
     let good = signer.sealed(FileKind::Baseline, "example.org");
