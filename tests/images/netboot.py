@@ -174,8 +174,8 @@ def refuses_and_goes_on(fleet):
             node = machine.wait_for(NODE.pattern, 600)[1]
             assert "image.efi" in server.given, "the firmware fetched the image over HTTP"
             assign(fleet, node, server)
-            machine.wait_for("HM-AGENT-0045")
-            machine.wait_for("this machine waits for another attempt")
+            machine.wait_for("HM-AGENT-0045", again=True)
+            machine.wait_for("this machine waits for another attempt", again=True)
             found = stage(fleet, node)
             assert (found["stage"], found["code"]) == ("failed", "HM-AGENT-0045"), found
 
@@ -183,8 +183,8 @@ def refuses_and_goes_on(fleet):
             wanted = list(dict.fromkeys(manifest[1:]))
             server.tampered = {wanted[3]}
             assign(fleet, node, server, "--overwrite")
-            machine.wait_for("HM-AGENT-0042", 600)
-            machine.wait_for("this machine waits for another attempt")
+            machine.wait_for("HM-AGENT-0042", 600, again=True)
+            machine.wait_for("this machine waits for another attempt", again=True)
             found = stage(fleet, node)
             assert (found["stage"], found["code"]) == ("failed", "HM-AGENT-0042"), found
 
