@@ -19,11 +19,12 @@ class Machine:
 
     def __init__(
         self, folder: pathlib.Path, disk: pathlib.Path | str, variables: pathlib.Path, tpm_maker: pathlib.Path, *, keep_disk=False, script="", updates=None,
-        netboot=None, ports=None,
+        netboot=None, ports=None, tpm="2.0", network=True,
     ):
         """`script` runs as root in the machine (images of tests have a unit for that); `updates` are
         files that it finds as /dev/disk/by-id/virtio-NAME; `netboot` is what its network offers by PXE: it starts what its firmware's own boot entries
-        say, and not always its disk; `ports` are those of this host's loopback that lead to ports of the machine."""
+        say, and not always its disk; `ports` are those of this host's loopback that lead to ports of the machine; `tpm` is the TPM's version, or None
+        for a machine that has none."""
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.disk, self.keep_disk, self.more = folder, disk, keep_disk, []
         if script:
@@ -34,12 +35,13 @@ class Machine:
             self.more += ["-device", f"virtio-blk-pci,drive=update{number},serial={name}"]
         self.first, self.offered = ("", f",tftp={netboot.parent},bootfile={netboot.name}") if netboot else (",bootindex=1", "")
         self.offered += "".join(f",hostfwd=tcp:127.0.0.1:{here}-:{there}" for here, there in (ports or {}).items())
+        self.version, self.network = tpm, network
         self.variables = folder / "vars.fd"
         if not self.variables.exists():
             shutil.copyfile(variables, self.variables)
         self.tpm = folder / "tpm"
-        if not self.tpm.exists():
-            manufacture(self.tpm, tpm_maker)
+        if tpm and not self.tpm.exists():
+            manufacture(self.tpm, tpm_maker, tpm)
         self.lines: list[str] = []
         self.times: list[float] = []
         # Of the lines, how many have been waited for.
@@ -50,19 +52,23 @@ class Machine:
     def __enter__(self):
         socket = self.folder / "tpm.sock"
         socket.unlink(missing_ok=True)
-        self.simulator = subprocess.Popen(
-            ["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={self.tpm}", "--ctrl", f"type=unixio,path={socket}", "--terminate"], stderr=subprocess.DEVNULL
-        )
-        while not socket.exists():
-            time.sleep(0.02)
+        self.simulator, chip = None, []
+        if self.version:
+            spoken = ["--tpm2"] if self.version == "2.0" else []
+            command = ["swtpm", "socket", *spoken, "--tpmstate", f"dir={self.tpm}", "--ctrl", f"type=unixio,path={socket}", "--terminate"]
+            self.simulator = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+            while not socket.exists():
+                time.sleep(0.02)
+            kind = "tpm-crb" if self.version == "2.0" else "tpm-tis"
+            chip = ["-chardev", f"socket,id=tpm,path={socket}", "-tpmdev", "emulator,id=tpm0,chardev=tpm", "-device", f"{kind},tpmdev=tpm0"]
+        card = ["-netdev", f"user,id=net0{self.offered}", "-device", "virtio-net-pci,netdev=net0,romfile="] if self.network else ["-nic", "none"]
         command = [
             "qemu-system-x86_64", "-machine", "q35,smm=on", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "1024",
             "-nodefaults", "-display", "none", "-serial", "stdio", "-monitor", "none", "-no-reboot",
             "-global", "driver=cfi.pflash01,property=secure,value=on",
             "-drive", f"if=pflash,format=raw,unit=0,readonly=on,file={FIRMWARE}",
             "-drive", f"if=pflash,format=raw,unit=1,file={self.variables}",
-            "-chardev", f"socket,id=tpm,path={socket}", "-tpmdev", "emulator,id=tpm0,chardev=tpm", "-device", "tpm-crb,tpmdev=tpm0",
-            "-netdev", f"user,id=net0{self.offered}", "-device", "virtio-net-pci,netdev=net0,romfile=", "-device", "virtio-rng-pci",
+            *chip, *card, "-device", "virtio-rng-pci",
             "-drive", f"if=none,id=disk0,format=raw,file={self.disk},cache=writeback" + ("" if self.keep_disk else ",snapshot=on"),
             "-device", f"virtio-blk-pci,drive=disk0{self.first}", *self.more,
         ]
@@ -128,6 +134,8 @@ class Machine:
         self.process.kill()
         self.process.wait()
         self.reader.join(5)
+        if not self.simulator:
+            return
         try:
             self.simulator.wait(3)
         except subprocess.TimeoutExpired:
@@ -135,10 +143,11 @@ class Machine:
             self.simulator.wait()
 
 
-def manufacture(tpm: pathlib.Path, maker: pathlib.Path):
-    """A TPM with an EK certificate of the CA in `maker`."""
+def manufacture(tpm: pathlib.Path, maker: pathlib.Path, version: str):
+    """A TPM of this version; of 2.0 with an EK certificate of the CA in `maker`."""
     tpm.mkdir(parents=True, exist_ok=True)
+    made = ["--tpm2", "--create-ek-cert", "--create-platform-cert", "--lock-nvram"] if version == "2.0" else []
     subprocess.run(
-        ["swtpm_setup", "--tpm2", "--tpmstate", tpm, "--create-ek-cert", "--create-platform-cert", "--lock-nvram", "--overwrite", "--config", maker / "setup.conf"],
+        ["swtpm_setup", *made, "--tpmstate", tpm, "--overwrite", "--config", maker / "setup.conf"],
         check=True, stdout=subprocess.DEVNULL, env=os.environ,
     )

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import threading
 
+import changes
 from fleet import HOST, ROOT
 
 VERSION = "1.0.0"
@@ -77,16 +78,23 @@ class ImageServer:
         return [name for name in self.given if len(name) == 64]
 
 
-def prepare(fleet) -> pathlib.Path:
-    """Builds the netboot image and the chunks of the edge image, and puts rules in force that both satisfy. Gives the folder of the chunks."""
-    out, chunks, site = fleet.folder / "netboot", fleet.folder / "chunks", fleet.folder / "site-netboot"
-    if out.exists():
-        return chunks
+def build(fleet, name: str, bundle: pathlib.Path) -> pathlib.Path:
+    """Builds a netboot image whose machines know the server by this trust bundle."""
+    out, site = fleet.folder / name, fleet.folder / f"site-{name}"
     site.mkdir()
-    for name in ("agent.toml", "bundle.pem"):
-        shutil.copyfile(fleet.folder / f"site-{VERSION}" / name, site / name)
+    shutil.copyfile(fleet.folder / f"site-{VERSION}" / "agent.toml", site / "agent.toml")
+    shutil.copyfile(bundle, site / "bundle.pem")
     folders = ["--site", site, "--keys", fleet.keys, "--packages", fleet.folder / "packages", "--out", out]
     subprocess.run([ROOT / "images/build", "provision", "--version", VERSION, *folders], check=True, stdout=subprocess.DEVNULL)
+    return out
+
+
+def prepare(fleet) -> pathlib.Path:
+    """Builds the netboot image and the chunks of the edge image, and puts rules in force that both satisfy. Gives the folder of the chunks."""
+    out, chunks = fleet.folder / "netboot", fleet.folder / "chunks"
+    if out.exists():
+        return chunks
+    build(fleet, "netboot", fleet.folder / f"site-{VERSION}" / "bundle.pem")
     disk = fleet.at(VERSION) / "disk.img"
     subprocess.run([ROOT / "images/build", "manifest", disk, "--keys", fleet.keys, "--out", chunks], check=True, stdout=subprocess.DEVNULL)
     fleet.import_baseline(out)
@@ -166,8 +174,8 @@ def refuses_and_goes_on(fleet):
             node = machine.wait_for(NODE.pattern, 600)[1]
             assert "image.efi" in server.given, "the firmware fetched the image over HTTP"
             assign(fleet, node, server)
-            machine.wait_for("HM-AGENT-0045")
-            machine.wait_for("this machine waits for another attempt")
+            machine.wait_for("HM-AGENT-0045", again=True)
+            machine.wait_for("this machine waits for another attempt", again=True)
             found = stage(fleet, node)
             assert (found["stage"], found["code"]) == ("failed", "HM-AGENT-0045"), found
 
@@ -175,8 +183,8 @@ def refuses_and_goes_on(fleet):
             wanted = list(dict.fromkeys(manifest[1:]))
             server.tampered = {wanted[3]}
             assign(fleet, node, server, "--overwrite")
-            machine.wait_for("HM-AGENT-0042", 600)
-            machine.wait_for("this machine waits for another attempt")
+            machine.wait_for("HM-AGENT-0042", 600, again=True)
+            machine.wait_for("this machine waits for another attempt", again=True)
             found = stage(fleet, node)
             assert (found["stage"], found["code"]) == ("failed", "HM-AGENT-0042"), found
 
@@ -196,4 +204,35 @@ def refuses_and_goes_on(fleet):
     disk.unlink()
 
 
-CASES = [installs, refuses_and_goes_on]
+def stick(fleet, name: str, image: pathlib.Path) -> pathlib.Path:
+    """A disk that firmware starts the image from: what is tried needs no network for that."""
+    disk = fleet.folder / f"{name}.img"
+    with open(disk, "wb") as file:
+        file.truncate(64 << 20)
+    subprocess.run(["mkfs.vfat", disk], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(["mmd", "-i", disk, "::EFI", "::EFI/BOOT"], check=True)
+    subprocess.run(["mcopy", "-i", disk, image / "image.efi", "::EFI/BOOT/BOOTX64.EFI"], check=True)
+    return disk
+
+
+def says_what_is_wrong(fleet):
+    """a machine without TPM, with TPM 1.2, without a network, or before another server, says so on its console with a code and the next step"""
+    prepare(fleet)
+    disk = stick(fleet, "netboot-stick", fleet.folder / "netboot")
+    faults = {
+        "no-tpm": ("HM-TPM-0001: no TPM answers", {"tpm": None}),
+        "tpm-1.2": ("HM-TPM-0023: the machine's TPM is of version 1.2", {"tpm": "1.2"}),
+        "no-network": ("HM-IMAGE-0022: no network gives this machine an address", {"network": False}),
+    }
+    for name, (message, more) in faults.items():
+        with fleet.machine(name, disk, **more) as machine:
+            machine.wait_for(message)
+            machine.wait_for("next: ")
+    stranger = changes.stranger(fleet.folder / "stranger")
+    other = stick(fleet, "other-stick", build(fleet, "netboot-other", stranger / "db.crt"))
+    with fleet.machine("other-server", other) as machine:
+        machine.wait_for("HM-AGENT-0002: the endpoint at .* is not this trust domain's server")
+        machine.wait_for("next: ")
+
+
+CASES = [installs, refuses_and_goes_on, says_what_is_wrong]

@@ -22,6 +22,8 @@ use crate::{AgentError, digest::sha256};
 /// How much at each end of a disk says whether it is blank: partition tables, volumes and file systems of all common kinds
 /// leave something within it.
 pub(super) const END: u64 = 1 << 20;
+/// Octets of a sector, as images' partition tables count them.
+const SECTOR: &str = "512";
 /// Blocks that are no disk of the machine's own, by how the kernel names them.
 const NOT_DISKS: [&str; 9] = ["loop", "ram", "zram", "dm-", "md", "sr", "fd", "nbd", "mtdblock"];
 
@@ -61,11 +63,27 @@ impl Disks {
     /// The disk of this path; without one, the machine's only disk that is not removable.
     ///
     /// # Errors
-    /// There is none, or more than one.
+    /// There is none, or more than one; or its sectors are not those of images.
     pub(super) fn choose(&self, path: &str) -> Result<PathBuf, ProvisionError> {
-        if !path.is_empty() {
-            return Ok(path.into());
+        let disk = if path.is_empty() {
+            self.only_fixed()?
+        } else {
+            path.into()
+        };
+        // What is a link by another name is listed by its own.
+        let own = disk.canonicalize().unwrap_or_else(|_| disk.clone());
+        let listed = self.0.join(own.file_name().unwrap_or_default());
+        let sectors = std::fs::read_to_string(listed.join("queue/logical_block_size")).ok();
+        match sectors.as_deref().map(str::trim) {
+            None | Some(SECTOR) => Ok(disk),
+            Some(other) => Err(ProvisionError::OtherSectors {
+                disk: disk.display().to_string(),
+                found: other.to_owned(),
+            }),
         }
+    }
+
+    fn only_fixed(&self) -> Result<PathBuf, ProvisionError> {
         let unclear = |detail: String| ProvisionError::NoSuchDisk { detail };
         let list = std::fs::read_dir(&self.0).map_err(|error| unclear(format!("{}: {error}", self.0.display())))?;
         let mut fixed = Vec::new();

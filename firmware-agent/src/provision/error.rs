@@ -85,6 +85,14 @@ pub(super) enum ProvisionError {
         /// Octets of the disk.
         found: u64,
     },
+    /// The image's partition table would not be found on it.
+    #[error("the disk {disk} has sectors of another size than the image is made for")]
+    OtherSectors {
+        /// The disk.
+        disk: String,
+        /// Octets of its sectors.
+        found: String,
+    },
     /// Something is on the disk.
     #[error("the disk {disk} is not blank, and the assignment does not allow to overwrite it")]
     NotBlank {
@@ -160,6 +168,7 @@ impl Coded for ProvisionError {
             Self::NoBootPartition { .. } => ReasonCode::new("HM-AGENT-0048"),
             Self::BootEntry { .. } => ReasonCode::new("HM-AGENT-0049"),
             Self::Superseded { .. } => ReasonCode::new("HM-AGENT-0050"),
+            Self::OtherSectors { .. } => ReasonCode::new("HM-AGENT-0051"),
             Self::SamePartition { .. } => ReasonCode::new("HM-AGENT-0052"),
             Self::Manifest(error) => error.code(),
             Self::Agent(error) => error.code(),
@@ -191,6 +200,7 @@ impl Coded for ProvisionError {
                 format!("SHA-256 assigned {assigned}, found {found}")
             }
             Self::DiskTooSmall { needed, found, .. } => format!("the image has {needed} octets, the disk {found}"),
+            Self::OtherSectors { found, .. } => format!("the image is made for 512 octets, the disk has {found}"),
             Self::NotBlank { found, .. } => found.clone(),
             Self::SamePartition { .. } => return None,
             Self::Superseded { message } => format!("the server says: {message}"),

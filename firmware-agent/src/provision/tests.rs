@@ -400,6 +400,14 @@ async fn the_disk_is_the_only_fixed_one_or_the_one_that_is_named() {
     let several = disks.choose("").unwrap_err().compared().unwrap();
     assert!(several.contains("nvme1n1, vda"), "{several}");
     assert_eq!(disks.choose("/dev/nvme1n1").unwrap(), PathBuf::from("/dev/nvme1n1"));
+
+    let queue = folder.path().join("nvme1n1/queue");
+    std::fs::create_dir(&queue).unwrap();
+    std::fs::write(queue.join("logical_block_size"), "512\n").unwrap();
+    assert_eq!(disks.choose("/dev/nvme1n1").unwrap(), PathBuf::from("/dev/nvme1n1"));
+    std::fs::write(queue.join("logical_block_size"), "4096\n").unwrap();
+    let other = disks.choose("/dev/nvme1n1").unwrap_err();
+    assert_eq!(other.code().as_str(), "HM-AGENT-0051");
 }
 
 #[tokio::test(flavor = "multi_thread")]
