@@ -7,6 +7,7 @@ machine goes into what it writes.
 
 import hashlib
 import pathlib
+import re
 import subprocess
 import uuid
 
@@ -31,7 +32,12 @@ def run(*command, **options):
         raise ImageError(f"the program {words[0]} is missing", "scripts/deps images") from None
     except subprocess.CalledProcessError as error:
         said = (error.stderr or error.stdout or b"").decode(errors="replace").strip().splitlines()[-12:]
-        raise ImageError(f"{words[0]} failed: " + "\n  ".join(said), f"run it by hand: {' '.join(words)}") from None
+        raise ImageError(_without_pin(f"{words[0]} failed: " + "\n  ".join(said)), _without_pin(f"run it by hand: {' '.join(words)}")) from None
+
+
+def _without_pin(text: str) -> str:
+    """Without the PINs of PKCS#11 URIs (RFC 7512)."""
+    return re.sub(r"(pin-value=)[^;?&\s'\"]*", r"\1…", text)
 
 
 def stable_uuid(*names: str) -> str:

@@ -9,7 +9,7 @@ import tempfile
 from . import run, sign
 
 
-def predict(out: pathlib.Path, package: pathlib.Path, variables: pathlib.Path, name: str, version: str, loader: str | None):
+def predict(out: pathlib.Path, package: pathlib.Path, variables: pathlib.Path, name: str, serial: int, loader: str | None):
     """Writes `baseline.json` for machines with these firmware variables; `package` is that of the command line, `loader` what starts the image
     where that is not the firmware itself."""
     with tempfile.TemporaryDirectory() as folder:
@@ -18,7 +18,8 @@ def predict(out: pathlib.Path, package: pathlib.Path, variables: pathlib.Path, n
         run(
             pathlib.Path(folder) / "usr/bin/hallmark", "baseline", "predict", "--uki", "image.efi",
             # Machines come to the network after what they have tried before: blank disks, cards without an answer.
-            *(["--earlier-image", loader] if loader else ["--failed-entries", "8"]), "--firmware-variables", variables, "--phase", "stub", "--name", f"{name}-{version}", "--at", "2026-01-01T00:00:00Z", "-o", "baseline.json",
+            *(["--earlier-image", loader] if loader else ["--failed-entries", "8"]), "--firmware-variables", variables, "--phase", "stub",
+            "--name", name, "--serial", serial, "--at", "2026-01-01T00:00:00Z", "-o", "baseline.json",
             cwd=out,
         )
 

@@ -41,6 +41,8 @@ class modules:
         index = {path.name.removesuffix(".ko").replace("-", "_"): path for path in base.rglob("*.ko")}
         builtin = {pathlib.PurePath(line).name.removesuffix(".ko").replace("-", "_") for line in (base / "modules.builtin").read_text().splitlines()}
         order: list[pathlib.Path] = []
+        # Apart from `order`: modules may ask for each other to be there before.
+        seen: set[str] = set()
 
         def add(name: str):
             name = name.replace("-", "_")
@@ -48,16 +50,24 @@ class modules:
                 return
             if name not in index:
                 raise ImageError(f"kernel {kernel.version} has no module {name}", "put the modules of the recipe right")
-            if index[name] in order:
+            if name in seen:
                 return
-            depends = re.search(rb"\0depends=([^\0]*)\0", b"\0" + index[name].read_bytes())
-            for other in (depends[1].decode().split(",") if depends and depends[1] else []):
+            seen.add(name)
+            depends, before = modules.wants(index[name].read_bytes())
+            for other in depends + [other for other in before if other.replace("-", "_") in index]:
                 add(other)
             order.append(index[name])
 
         for name in names:
             add(name)
         return order
+
+    @staticmethod
+    def wants(module: bytes) -> tuple[list[str], list[str]]:
+        """Of a module's own words (.modinfo): what it depends on, and what it would have loaded before, if there is such a module."""
+        depends = re.search(rb"\0depends=([^\0]*)\0", b"\0" + module)
+        before = [found[1].decode() for found in re.finditer(rb"\0softdep=(?:[^\0]*\s)?pre:([^\0:]*)(?=\0|\spost:)", b"\0" + module)]
+        return depends[1].decode().split(",") if depends and depends[1] else [], " ".join(before).split()
 
     @staticmethod
     def install(kernel: Kernel, names: list[str], tree: pathlib.Path):

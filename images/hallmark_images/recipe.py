@@ -28,7 +28,7 @@ class Recipe:
     # Units of systemd: enabled as UNIT = "TARGET", and masked.
     enable: dict[str, str]
     mask: list[str]
-    # Kernel modules of the root and of the initrd, by name; what they depend on follows.
+    # Kernel modules of the root and of the initrd, by name, or "@" and a list of images/hardware.toml; what they depend on follows.
     root_modules: list[str]
     initrd_modules: list[str]
     # Programs of the root that the initrd has as well.
@@ -57,7 +57,16 @@ class NetbootRecipe(Recipe):
 def read(name: str) -> Recipe:
     """The recipe of this name; which kind it is follows from its keys."""
     kind = NetbootRecipe if "initrd_files" in table(name, FOLDER, "recipe.toml") else DiskRecipe
-    return load(kind, name, FOLDER, "recipe.toml")
+    found = load(kind, name, FOLDER, "recipe.toml")
+    lists = tomllib.loads((FOLDER / "hardware.toml").read_text())
+
+    def modules(named: list[str]) -> list[str]:
+        try:
+            return [module for word in named for module in (lists[word[1:]] if word.startswith("@") else [word])]
+        except KeyError as unknown:
+            raise ImageError(f"{found.folder}/recipe.toml names the list {unknown}, which {FOLDER}/hardware.toml does not have", f"known: {', '.join(lists)}") from None
+
+    return dataclasses.replace(found, root_modules=modules(found.root_modules), initrd_modules=modules(found.initrd_modules))
 
 
 def table(name: str, place: pathlib.Path, file: str) -> dict:

@@ -1,5 +1,6 @@
 """Signatures by the key whose certificate is in the firmware's `db`: a PEM file, or a key in a PKCS#11 token."""
 
+import hashlib
 import os
 import pathlib
 
@@ -10,10 +11,18 @@ KEY, CERTIFICATE = "db.key", "db.crt"
 
 
 def check(keys: pathlib.Path):
-    """Whether the folder of keys has what signing needs."""
+    """Whether the folder of keys has what signing needs, and the key is the certificate's."""
     for name in (KEY, CERTIFICATE):
         if not (keys / name).exists():
             raise ImageError(f"the Secure Boot key {keys / name} is missing", f"images/keys {keys} makes a set for a lab")
+    named = _token(keys)
+    engine = ["-engine", "pkcs11", "-inform", "engine", "-in", named] if named else ["-in", keys / KEY]
+    key, certificate = run("openssl", "pkey", *engine, "-pubout", "-outform", "DER"), public_key(keys)
+    if key != certificate:
+        raise ImageError(
+            f"{keys / KEY} is not the key of {keys / CERTIFICATE}: their public keys have the SHA-256 {hashlib.sha256(key).hexdigest()} and {hashlib.sha256(certificate).hexdigest()}",
+            "put the certificate of this key beside it: machines would refuse what it signs",
+        )
 
 
 def image(source: pathlib.Path, keys: pathlib.Path, signed: pathlib.Path):

@@ -6,7 +6,7 @@ import pathlib
 import shutil
 import tomllib
 
-from . import ImageError, run
+from . import ImageError, run, signers
 from .overlay import lay_over
 from .recipe import Recipe
 
@@ -30,6 +30,8 @@ class Site:
         unknown = sorted(path.name for path in self.folder.iterdir() if path.name not in (*self.recipe.site, "root"))
         if unknown:
             raise ImageError(f"{self.folder} has {' '.join(unknown)}, which have no place in the image", f"put files of the image below {self.folder}/root")
+        signers.check_certificate(self.signer)
+        signers.check(self.folder / "root" / signers.FOLDER)
 
     def trust_domain(self) -> str | None:
         """The trust domain of the image's agent, where it has one; the agent has checked its configuration by then."""
@@ -43,10 +45,10 @@ class Site:
         for name in self.recipe.site:
             shutil.copyfile(self.folder / name, configuration / name)
             os.chmod(configuration / name, 0o644)
-        signers = configuration / "image-signers"
-        signers.mkdir(exist_ok=True)
-        shutil.copyfile(self.signer, signers / "image.pem")
-        os.chmod(signers / "image.pem", 0o644)
+        own = tree / signers.FOLDER / signers.OWN
+        own.parent.mkdir(exist_ok=True)
+        shutil.copyfile(self.signer, own)
+        os.chmod(own, 0o644)
         try:
             run("chroot", tree, *self.recipe.site_check)
         except ImageError as error:

@@ -6,6 +6,8 @@ import shutil
 import subprocess
 import sys
 
+import changes
+import softhsm
 from fleet import ROOT
 
 
@@ -28,32 +30,39 @@ def is_the_same(fleet):
 def is_signed_in_a_token(fleet):
     """the same key in a PKCS#11 token gives the same signatures of the loader and of the update"""
     folder = fleet.folder / "token"
-    shutil.rmtree(folder, ignore_errors=True)
-    (folder / "keys").mkdir(parents=True)
-    (folder / "tokens").mkdir()
-    (folder / "conf").write_text(f"directories.tokendir = {folder / 'tokens'}\nobjectstore.backend = file\n")
-    softhsm = {"SOFTHSM2_CONF": str(folder / "conf"), "PKCS11_MODULE_PATH": "/usr/lib/softhsm/libsofthsm2.so"}
-
-    def tool(*words):
-        subprocess.run([str(word) for word in words], check=True, stdout=subprocess.DEVNULL, env=os.environ | softhsm)
-
-    tool("softhsm2-util", "--init-token", "--free", "--label", "images", "--pin", "1234", "--so-pin", "1234")
-    tool("openssl", "pkcs8", "-topk8", "-nocrypt", "-in", fleet.keys / "db.key", "-out", folder / "key.pem")
-    tool("softhsm2-util", "--import", folder / "key.pem", "--token", "images", "--label", "db", "--id", "01", "--pin", "1234")
-    (folder / "keys/db.key").write_text("pkcs11:token=images;object=db;type=private?pin-value=1234\n")
-    shutil.copyfile(fleet.keys / "db.crt", folder / "keys/db.crt")
+    keys = softhsm.token(folder, fleet.keys)
     sys.path.insert(0, str(ROOT / "images"))
     from hallmark_images import sign
 
-    os.environ.update(softhsm)
     loader = folder / "loader.efi"
     shutil.copyfile(fleet.at("1.0.0") / "loader.efi", loader)
-    tool("sbattach", "--remove", loader)
-    sign.image(loader, folder / "keys", folder / "signed.efi")
+    changes.unsigned(loader)
+    sign.image(loader, keys, folder / "signed.efi")
     assert (folder / "signed.efi").read_bytes() == (fleet.at("1.0.0") / "loader.efi").read_bytes()
-    for keys, signature in ((folder / "keys", "token.sig"), (fleet.keys, "file.sig")):
-        sign.file(loader, keys, folder / signature)
+    for signer, signature in ((keys, "token.sig"), (fleet.keys, "file.sig")):
+        sign.file(loader, signer, folder / signature)
     assert (folder / "token.sig").read_bytes() == (folder / "file.sig").read_bytes()
 
 
-CASES = [is_the_same, is_signed_in_a_token]
+def has_baselines_of_two_models(fleet):
+    """the same image has a baseline for each model of machines, of its own name; both are in force at once"""
+    sys.path.insert(0, str(ROOT / "images"))
+    from hallmark_images import baseline
+    from hallmark_images.own import own_package
+
+    other = fleet.folder / "other-model"
+    shutil.rmtree(other, ignore_errors=True)
+    other.mkdir()
+    for file in ("image.efi", "loader.efi"):
+        shutil.copyfile(fleet.at("1.0.0") / file, other / file)
+    baseline.predict(other, own_package(fleet.folder / "packages", "hallmark"), fleet.keys / "vars.fd", "edge-1.0.0-other", 2, "loader.efi")
+    baseline.seal(other, other, fleet.keys, "fleet.example")
+    first, second = (json.loads((folder / "baseline.json").read_text()) for folder in (fleet.at("1.0.0"), other))
+    assert (second["name"], second["serial"]) == ("edge-1.0.0-other", 2) and second["registers"] == first["registers"], second
+    fleet.import_baseline(other)
+    listed = json.loads(fleet.hallmark("baseline", "list", "-o", "json"))
+    in_force = {found["name"]: found["serial"] for found in listed if found["state"] == "in force"}
+    assert in_force["edge-1.0.0"] == 1 and in_force["edge-1.0.0-other"] == 2, listed
+
+
+CASES = [is_the_same, is_signed_in_a_token, has_baselines_of_two_models]
