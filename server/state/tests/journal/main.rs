@@ -14,6 +14,7 @@ mod encoding;
 mod ids;
 mod node_load;
 mod provision;
+mod provision_encoding;
 mod samples;
 mod tail;
 mod verdicts;

@@ -13,7 +13,6 @@ use hallmark_state::{
         Accepted, ApprovalRules, Basis, Evidence, Proven, ProvisionAsk, ReportedStep, StepReport, accept, assign_image,
         remove_image, report_step, retry_image,
     },
-    journal::encoding::{decode, encode},
 };
 
 use crate::{
@@ -38,7 +37,7 @@ fn order() -> ImageOrder {
     }
 }
 
-fn assignment(ek: EkId) -> ImageAssignment {
+pub(crate) fn assignment(ek: EkId) -> ImageAssignment {
     ImageAssignment {
         ek,
         attempt: 1,
@@ -586,41 +585,4 @@ fn a_decision_is_made_again_after_changes_of_the_machine_s_image_and_keys_alone(
     expect(&removed, &of_machine);
     let (assigned, _) = assign_image(View::new(&state), &ask(&machine), &order(), NOW).unwrap();
     expect(&assigned, &[&of_machine[..], &["rules", "trust"]].concat());
-}
-
-/// Each stage and each step as they are in journals from now on: they stay readable, and say the same.
-#[test]
-fn journals_with_installations_stay_readable() {
-    let stages = [
-        InstallStage::Assigned,
-        InstallStage::Writing { done: 7 },
-        InstallStage::Written,
-        InstallStage::Restarting,
-        InstallStage::Done,
-        InstallStage::Failed {
-            code: "HM-IMAGE-0022".into(),
-            reason: "no disk".into(),
-        },
-    ];
-    let of = |(attempt, stage)| ImageAssignment {
-        attempt,
-        stage,
-        returns: 2,
-        ..assignment(EkId::Spki(A))
-    };
-    let all: Vec<ImageAssignment> = (1..).zip(stages).map(of).collect();
-    let put = |it: &ImageAssignment| Change::PutImageAssignment(Arc::new(it.clone()));
-    let mut changes: Vec<Change> = all.iter().map(put).collect();
-    changes.push(Change::DeleteImageAssignment(EkId::of_name(&name(0x77)).unwrap()));
-    let events = InstallAct::ALL.map(|act| Event::install_step("a", act, all.last().unwrap(), "why"));
-    let bytes = encode(&[transaction(changes, events.to_vec())]);
-    let seed = include_bytes!("../../../../tests/fuzz/corpus/journal/installation");
-    assert!(bytes == seed);
-    let read = decode(seed, &mut |_| None).unwrap();
-    assert_eq!(read[0].events, events);
-    let read = read[0].changes.iter().filter_map(|change| match change {
-        Change::PutImageAssignment(it) => Some(ImageAssignment::clone(it)),
-        _ => None,
-    });
-    assert_eq!(read.collect::<Vec<_>>(), all);
 }
