@@ -92,10 +92,11 @@ impl Import {
 
     /// Puts the baseline of an image in force, once its signature was checked; signed anew where only operators' files count.
     async fn promote(&self, context: &Context, bytes: Vec<u8>, keys: &OperatorKeys) -> Result<Exit, CliError> {
-        let trust_domain = match &self.trust_domain {
-            Some(named) => named.clone(),
-            None => context.connect().await?.trust_domain().await?,
-        };
+        // A file of another trust domain is not this server's, whatever was asked for.
+        let trust_domain = context.connect().await?.trust_domain().await?;
+        if let Some(asked) = &self.trust_domain {
+            self.open(bytes.clone(), Some(asked), keys)?;
+        }
         let opened = self.open(bytes, Some(&trust_domain), keys)?;
         let content = match &self.key {
             Some(key) => sealed(FileKind::Baseline, &trust_domain, opened.payload, key)?.into_bytes(),
