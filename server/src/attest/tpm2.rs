@@ -224,7 +224,10 @@ async fn open(attestor: &Attestor, payload: Bytes, csr: Bytes, subject: &mut Sub
         let state = attestor.journal.state();
         let row = state.node(&id).cloned();
         // Who was evicted, or was never let in, has no history to follow: an operator's word makes a new beginning.
-        let held = row.as_ref().and_then(|_| state.attestation(&id).cloned());
+        let held = row.as_ref().and_then(|row| {
+            let proven = state.attestation(&id)?;
+            (!row.begins_anew(proven)).then(|| Arc::clone(proven))
+        });
         (row, held)
     };
     decide::require_not_blocked(row.as_deref())

@@ -150,9 +150,10 @@ pub fn accept(
     let (id, ek) = (*id, &basis.ek_sha256);
     let before = view.node(id).map(|node| &**node);
     admit(&view, before, ek, rules, now).map_err(AttestRefusal::Admission)?;
+    let follows = |node: &Node| !view.attestation(id).is_some_and(|proven| node.begins_anew(proven));
     let is_overtaken = match before {
-        Some(_) => evidence.is_overtaken(&view, id),
-        None => evidence.before.is_some(),
+        Some(node) if follows(node) => evidence.is_overtaken(&view, id),
+        _ => evidence.before.is_some(),
     };
     let authority = view.authorities().active_authority();
     let signs = authority.is_some_and(|authority| authority.label == accepted.authority);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use hallmark_spiffe::{Selector, SpiffeId};
 
-use crate::{Approvals, NodeState};
+use crate::{Approvals, AttestationState, NodeState};
 
 /// Serial number and expiry of an SVID that a node holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,5 +127,14 @@ impl Node {
     #[must_use]
     pub const fn was_admitted(&self) -> bool {
         self.attested_at > 0
+    }
+
+    /// Whether what was proven is of an earlier life: of a node that an operator evicted, and that was not admitted since. An
+    /// operator's word makes a new beginning.
+    #[must_use]
+    pub fn begins_anew(&self, proven: &AttestationState) -> bool {
+        let since = u64::try_from(self.since).unwrap_or_default().saturating_mul(1000);
+        let is_older = proven.quote_clock.seen_at < since;
+        !self.was_admitted() && (self.state == NodeState::PreRegistered || is_older)
     }
 }

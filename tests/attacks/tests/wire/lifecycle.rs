@@ -74,6 +74,37 @@ fn attack_53_no_identity_before_the_approval() {
     });
 }
 
+/// Its history begins anew by an operator's word, also where that is an eviction and an approval.
+#[test]
+fn attack_53_a_cleared_tpm_is_evicted_approved_and_in() {
+    with_approval("one", async |site| {
+        let mut machine = SoftwareMachine::new(&site.vendor);
+        out(site, "not approved", &machine, "HM-SRV-0301").await;
+        operator(site, "approve", &machine).await.unwrap();
+        is_in(site, "approved", &machine).await;
+        (machine.reset_count, machine.restart_count, machine.clock) = (0, 0, 5000);
+        for _ in 0..2 {
+            attest(&site.wire().await, &machine).await.unwrap_err();
+            assert_eq!(site.verdicts().await[0].code, "HM-VERIFY-0801");
+        }
+        // Real time: the times of a node's row have seconds.
+        tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+        operator(site, "evict", &machine).await.unwrap();
+        out(site, "evicted", &machine, "HM-SRV-0301").await;
+        operator(site, "approve", &machine).await.unwrap();
+        is_in(site, "approved again", &machine).await;
+        machine.clock += 1000;
+        is_in(site, "its history goes on from there", &machine).await;
+        machine.clock = 2000;
+        attest(&site.wire().await, &machine).await.unwrap_err();
+        assert_eq!(
+            site.verdicts().await[0].code,
+            "HM-VERIFY-0803",
+            "the control: back behind it"
+        );
+    });
+}
+
 #[test]
 fn attack_53_put_out_while_attesting_and_after() {
     with_approval("none", async |site| {
