@@ -76,7 +76,7 @@ fn attack_53_no_identity_before_the_approval() {
 
 /// Its history begins anew by an operator's word, also where that is an eviction and an approval.
 #[test]
-fn attack_53_a_cleared_tpm_is_evicted_approved_and_in() {
+fn a_cleared_tpm_is_evicted_approved_and_in() {
     with_approval("one", async |site| {
         let mut machine = SoftwareMachine::new(&site.vendor);
         out(site, "not approved", &machine, "HM-SRV-0301").await;
