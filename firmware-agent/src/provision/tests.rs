@@ -312,6 +312,23 @@ async fn nothing_is_cleared_before_the_server_has_agreed() {
     assert!(before == lab.disk(), "the disk is as it was");
 }
 
+/// A ban that comes while it writes: what makes the disk start waits for the server's word.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_was_put_out_has_no_disk_that_starts_until_it_is_let_in() {
+    let mut lab = Lab::new(of("edge"), DISK).await;
+    lab.provisioning.deny_at(Some(3));
+    lab.is_denied().await;
+    lab.does_not_start();
+    assert_eq!(
+        lab.images.count(&lab.image.chunk(3)),
+        1,
+        "the control: all others are there"
+    );
+    lab.provisioning.deny_at(None);
+    lab.install().await;
+    lab.holds_the_image();
+}
+
 /// Two disks of one recipe have the same partitions: the firmware would start whichever it finds first.
 #[tokio::test(flavor = "multi_thread")]
 async fn beside_a_disk_with_the_same_partition_nothing_is_installed() {

@@ -65,11 +65,7 @@ impl Provision for ProvisionService {
         let by = caller::of(&request)?.actor();
         let request = request.into_inner();
         let (machine, order) = (machine(&request.machine)?, image_order(&request)?);
-        let ask = ProvisionAsk {
-            machine: &machine,
-            reason: caller::reason(&request.reason)?,
-            dry_run: request.dry_run,
-        };
+        let ask = ask(&machine, &request.reason, request.dry_run)?;
         let now = self.journal.clock().unix();
         self.decide(&by, |view| assign_image(view, &ask, &order, now)).await
     }
@@ -88,11 +84,7 @@ impl Provision for ProvisionService {
         let by = caller::of(&request)?.actor();
         let request = request.into_inner();
         let machine = machine(&request.machine)?;
-        let ask = ProvisionAsk {
-            machine: &machine,
-            reason: caller::reason(&request.reason)?,
-            dry_run: request.dry_run,
-        };
+        let ask = ask(&machine, &request.reason, request.dry_run)?;
         let now = self.journal.clock().unix();
         self.decide(&by, |view| retry_image(view, &ask, now)).await
     }
@@ -104,13 +96,17 @@ impl Provision for ProvisionService {
         let by = caller::of(&request)?.actor();
         let request = request.into_inner();
         let machine = machine(&request.machine)?;
-        let ask = ProvisionAsk {
-            machine: &machine,
-            reason: caller::reason(&request.reason)?,
-            dry_run: request.dry_run,
-        };
+        let ask = ask(&machine, &request.reason, request.dry_run)?;
         self.decide(&by, |view| remove_image(view, &ask)).await
     }
+}
+
+fn ask<'a>(machine: &'a EkId, reason: &'a str, dry_run: bool) -> Result<ProvisionAsk<'a>, Status> {
+    Ok(ProvisionAsk {
+        machine,
+        reason: caller::reason(reason)?,
+        dry_run,
+    })
 }
 
 /// A page of what is assigned, or what is assigned to one machine.

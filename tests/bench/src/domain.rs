@@ -40,10 +40,8 @@ impl Domain {
             lab.build_node()?;
         }
         let roots = [lab.ek_authority().root(), lab.ek_authority().issuer(), root];
-        let roots: Vec<String> = roots.iter().map(|root| root.display().to_string()).collect();
-        lab.server().set("attestation.tpm2", "ek_roots", roots.into());
-        let templates = SoftwareMachine::EK_TEMPLATES.map(str::to_owned).to_vec();
-        lab.server().set("attestation.tpm2", "ek_templates", templates.into());
+        lab.server().trust(&roots);
+        lab.server().take_ek_templates(SoftwareMachine::EK_TEMPLATES);
         lab.start_server()?;
         for node in lab.nodes() {
             node.start()?;

@@ -14,7 +14,7 @@ use std::{
     io::{BufRead as _, BufReader, Write as _},
     net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -180,13 +180,7 @@ impl Site {
     }
 
     fn operator(&mut self, words: &[&str]) -> Vec<u8> {
-        let out = Command::new(binary("hallmark").unwrap())
-            .args(words)
-            .arg("--socket")
-            .arg(self.lab.server().admin_socket())
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
+        let out = hallmark_kit::hallmark(&self.lab.server().admin_socket(), words).unwrap();
         assert!(
             out.status.success(),
             "{words:?}: {}",

@@ -9,12 +9,8 @@
 
 mod trial;
 
-use std::{
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::path::Path;
 
-use hallmark_kit::binary;
 use serde_json::{Value, json};
 use trial::{DOMAIN, Trial, entry, register, svids, wait_for};
 
@@ -23,12 +19,7 @@ const MESSAGE: usize = 4 << 20;
 
 /// Runs a command that has to end well; what it wrote.
 fn hallmark(socket: &Path, words: &[&str]) -> String {
-    let out = Command::new(binary("hallmark").unwrap())
-        .args(words)
-        .env("HALLMARK_ADMIN_SOCKET", socket)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
+    let out = hallmark_kit::hallmark(socket, words).unwrap();
     let told = String::from_utf8_lossy(&out.stderr);
     assert!(out.status.success(), "{words:?}: {told}");
     String::from_utf8(out.stdout).unwrap()

@@ -19,7 +19,7 @@ use hallmark_verify::testing::{SoftwareKey, SoftwareMachine, VendorCa};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
@@ -48,12 +48,8 @@ impl Site {
             nodes: 0,
         };
         let mut lab = Lab::lay_out(options).unwrap();
-        let roots = vec![root.display().to_string().into()];
-        lab.server()
-            .set("attestation.tpm2", "ek_roots", toml::Value::Array(roots));
-        let templates = SoftwareMachine::EK_TEMPLATES.map(Into::into).into();
-        lab.server()
-            .set("attestation.tpm2", "ek_templates", toml::Value::Array(templates));
+        lab.server().trust(&[root]);
+        lab.server().take_ek_templates(SoftwareMachine::EK_TEMPLATES);
         lab.start_server().unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -71,14 +67,9 @@ impl Site {
     /// The operator's program ends with this code; gives what it wrote to stdout and stderr.
     fn operator(&mut self, code: i32, line: &str) -> (String, String) {
         let folder = self.folder.path().display().to_string();
-        let words = line.split_whitespace().map(|word| word.replace('@', &folder));
-        let out = Command::new(binary("hallmark").unwrap())
-            .args(words)
-            .arg("--socket")
-            .arg(self.lab.server().admin_socket())
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
+        let line = line.replace('@', &folder);
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let out = hallmark_kit::hallmark(&self.lab.server().admin_socket(), &words).unwrap();
         let [said, told] = [out.stdout, out.stderr].map(|text| String::from_utf8(text).unwrap());
         assert_eq!(out.status.code(), Some(code), "{line}: {said}{told}");
         (said, told)

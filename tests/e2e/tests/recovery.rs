@@ -9,12 +9,11 @@
 
 mod trial;
 
-use hallmark_kit::{AdminClient, Fault, TctiProxy, binary};
+use hallmark_kit::{AdminClient, Fault, TctiProxy};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::Command;
 use std::sync::{
     atomic::{AtomicBool, AtomicUsize, Ordering},
     mpsc,
@@ -192,11 +191,7 @@ fn a_backup_under_load_is_restored_by_the_runbook() {
     let entries = entry_ids(&socket);
     assert!(entries.contains(&before) && !entries.contains(&after));
     assert!(banned(&socket), "a ban of before the backup stands");
-    let records = Command::new(binary("hallmark").unwrap())
-        .args(["record", "list", "--kind", "admin"])
-        .env("HALLMARK_ADMIN_SOCKET", &socket)
-        .output()
-        .unwrap();
+    let records = hallmark_kit::hallmark(&socket, &["record", "list", "--kind", "admin"]).unwrap();
     let records = String::from_utf8(records.stdout).unwrap();
     assert!(
         records.contains("store-rollback-accepted") && records.contains("the disk died"),

@@ -195,11 +195,8 @@ fn a_maker_is_trusted_from_the_reload_on_that_names_its_root() {
         std::fs::read_to_string(&log).is_ok_and(|log| log.contains("HM-AGENT-0003"))
     });
     assert!(agents(&socket).is_empty());
-    let roots = [maker.root(), maker.issuer()].map(|root| root.display().to_string().into());
-    trial
-        .lab
-        .server()
-        .set("attestation.tpm2", "ek_roots", Value::Array(roots.to_vec()));
+    let roots = [maker.root(), maker.issuer()];
+    trial.lab.server().trust(&roots);
     trial.lab.server().write_config().unwrap();
     trial.lab.server().process().unwrap().signal(Signal::HUP);
     trial.lab.node(1).unwrap().wait_ready(PATIENCE).unwrap();

@@ -1,7 +1,9 @@
 //! Finds the project's own programs.
 
 use crate::LabError;
-use std::path::PathBuf;
+use anyhow::Result;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
 
 /// The path of one of the project's programs: in `HALLMARK_BIN_DIR`, else beside the running program
 /// (a test binary lies one folder deeper than the programs).
@@ -20,4 +22,14 @@ pub fn binary(name: &str) -> Result<PathBuf, LabError> {
         .map(|dir| dir.join(name))
         .find(|path| path.is_file())
         .ok_or_else(|| LabError::ProgramMissing(name.to_owned()))
+}
+
+/// Runs the operators' program against the server at this admin socket, with nobody to answer its questions.
+///
+/// # Errors
+/// When the program is not there or does not start.
+pub fn hallmark(admin_socket: &Path, words: &[&str]) -> Result<Output> {
+    let mut hallmark = Command::new(binary("hallmark")?);
+    let hallmark = hallmark.args(words).env("HALLMARK_ADMIN_SOCKET", admin_socket);
+    Ok(hallmark.stdin(Stdio::null()).output()?)
 }

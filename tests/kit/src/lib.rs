@@ -22,7 +22,7 @@ mod tcti_proxy;
 mod tpm_socket;
 
 pub use api::{AdminClient, WorkloadClient, WorkloadRequest};
-pub use binaries::binary;
+pub use binaries::{binary, hallmark};
 pub use boot::RecordedBoot;
 pub use budget::{Flow, count_tpm_commands};
 pub use clock::MovedClock;

@@ -73,9 +73,20 @@ impl Server {
         server.set("hsm", "module", Token::module().display().to_string().into());
         server.set("hsm", "token_label", server.token.label().to_owned().into());
         server.set("hsm", "pin", pin.into());
-        let roots = ek_roots.iter().map(|root| root.display().to_string().into()).collect();
-        server.set("attestation.tpm2", "ek_roots", Value::Array(roots));
+        server.trust(ek_roots);
         Ok(server)
+    }
+
+    /// Trusts EK certificates that lead to these roots, and to no others.
+    pub fn trust(&mut self, ek_roots: &[PathBuf]) {
+        let roots = ek_roots.iter().map(|root| root.display().to_string().into()).collect();
+        self.set("attestation.tpm2", "ek_roots", Value::Array(roots));
+    }
+
+    /// Takes endorsement keys of these templates, and of no others.
+    pub fn take_ek_templates<'a>(&mut self, names: impl IntoIterator<Item = &'a str>) {
+        let names = names.into_iter().map(Into::into).collect();
+        self.set("attestation.tpm2", "ek_templates", Value::Array(names));
     }
 
     /// Sets a configuration key of a table ("" for the top, dots between nested names).

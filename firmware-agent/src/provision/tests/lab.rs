@@ -174,6 +174,17 @@ impl Lab {
         tokio::time::timeout(LIMIT, installed).await.unwrap();
     }
 
+    /// Waits until the server has denied a report, and turns the machine off.
+    pub(super) async fn is_denied(&mut self) {
+        let mut denials = self.provisioning.denials();
+        denials.mark_unchanged();
+        let installed = install(&mut self.server, &self.places, self.patience);
+        tokio::select! {
+            () = installed => panic!("it was installed"),
+            denied = tokio::time::timeout(LIMIT, denials.changed()) => denied.unwrap().unwrap(),
+        }
+    }
+
     /// Waits until the machine has reported that the attempt failed.
     pub(super) async fn fails(&mut self) -> ReportStepRequest {
         let mut failures = self.provisioning.failures();

@@ -27,6 +27,8 @@ struct Inside {
     reports: Vec<ReportStepRequest>,
     refusal: Option<Status>,
     retried_at: Option<Step>,
+    /// Reports of so many chunks are denied: the machine is not in service.
+    denied_at: Option<u64>,
 }
 
 /// The service, to be told what it does and asked what it was told.
@@ -34,6 +36,7 @@ struct Inside {
 pub(super) struct Service {
     inside: Arc<Mutex<Inside>>,
     failures: watch::Sender<usize>,
+    denials: watch::Sender<usize>,
 }
 
 impl Service {
@@ -45,6 +48,7 @@ impl Service {
         let service = Self {
             inside: Arc::new(Mutex::new(inside)),
             failures: watch::Sender::new(0),
+            denials: watch::Sender::new(0),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -71,6 +75,16 @@ impl Service {
     /// Another attempt, which may overwrite nothing, takes the place of this one when this step is reported.
     pub(super) fn retry_at_step(&self, step: Step) {
         self.lock().retried_at = Some(step);
+    }
+
+    /// As `hallmark node ban`, once so many chunks are written; and as `unban`.
+    pub(super) fn deny_at(&self, chunks: Option<u64>) {
+        self.lock().denied_at = chunks;
+    }
+
+    /// The next report that is denied.
+    pub(super) fn denials(&self) -> watch::Receiver<usize> {
+        self.denials.subscribe()
     }
 
     pub(super) fn refuse_once(&self, status: Status) {
@@ -108,6 +122,10 @@ impl Provisioning for Service {
     async fn report_step(&self, request: Request<ReportStepRequest>) -> Result<Response<ReportStepResponse>, Status> {
         let report = request.into_inner();
         let mut inside = self.lock();
+        if inside.denied_at == Some(report.chunks_done) {
+            self.denials.send_modify(|count| *count += 1);
+            return Err(Status::permission_denied("the agent is banned"));
+        }
         if inside.retried_at == Some(report.step()) {
             inside.retried_at = None;
             inside.assignment.attempt += 1;

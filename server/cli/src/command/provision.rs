@@ -66,7 +66,7 @@ pub(crate) struct Assign {
     /// The machine
     #[arg(value_name = "NODE")]
     node: String,
-    /// The image's manifest, as `make images` wrote it beside the chunks
+    /// The image's manifest, as `images/build manifest` wrote it beside the chunks
     #[arg(long, value_name = "FILE")]
     manifest: PathBuf,
     /// Where the machine gets that manifest: http:// or https://

@@ -217,3 +217,27 @@ fn where_only_operators_files_count_an_operator_signs_it_anew() {
     let opened = file.open(FileKind::Baseline, Some(&example_org), &keys).unwrap();
     assert_eq!(opened.payload, BASELINE.as_bytes());
 }
+
+/// Whoever asks for another trust domain's file gets none of it into this one's server.
+#[test]
+fn a_baseline_of_another_trust_domain_is_refused_whatever_is_asked_for() {
+    let (server, signer) = (Server::start(), Signer::new());
+    let options = |trust_domain: &str| {
+        let signer = signed_by(&signer.path("db.crt"));
+        format!("{signer} --trust-domain {trust_domain}")
+    };
+    let other = signer.sealed(FileKind::Baseline, "other.example");
+    for trust_domain in ["other.example", "example.org"] {
+        let done = signer.import(&server.socket(), &other, &options(trust_domain));
+        assert!(
+            done.stderr.contains("HM-POLICY-0432"),
+            "{trust_domain}: {}",
+            done.stderr
+        );
+    }
+    assert!(server.fake().state().applied.is_empty());
+    // The control.
+    let own = signer.sealed(FileKind::Baseline, "example.org");
+    assert_eq!(signer.import(&server.socket(), &own, &options("example.org")).code, 0);
+    assert_eq!(server.fake().state().applied.len(), 1);
+}

@@ -141,10 +141,9 @@ fn attack_10_an_intermediate_that_is_none() {
             let files = [("good.der", root.as_slice()), ("bad.der", vendor.root_der())];
             let roots = files.map(|(name, der)| {
                 std::fs::write(folder.join(name), der).unwrap();
-                toml::Value::from(folder.join(name).display().to_string())
+                folder.join(name)
             });
-            lab.server()
-                .set("attestation.tpm2", "ek_roots", toml::Value::Array(roots.into()));
+            lab.server().trust(&roots);
         },
         async |site| {
             let machine = hallmark_verify::testing::SoftwareMachine::new(&vendor);

@@ -141,15 +141,12 @@ fn two_machines(folder: &std::path::Path, vendor: &VendorCa) -> Lab {
     let mut lab = lay_out(folder, vendor);
     lab.build_node().unwrap();
     lab.build_node().unwrap();
-    let roots: Vec<toml::Value> = [
+    let roots = [
         folder.join("vendor.der"),
         lab.ek_authority().root(),
         lab.ek_authority().issuer(),
-    ]
-    .map(|path| path.display().to_string().into())
-    .into();
-    lab.server()
-        .set("attestation.tpm2", "ek_roots", toml::Value::Array(roots));
+    ];
+    lab.server().trust(&roots);
     lab.start_server().unwrap();
     lab
 }

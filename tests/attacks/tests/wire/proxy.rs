@@ -68,14 +68,12 @@ fn behind_a_proxy(configure: impl FnOnce(&mut Lab), codes: &[&str], verdicts: &[
     let mut lab = lay_out(folder.path(), &vendor);
     lab.build_node().unwrap();
     // The agent's own TPM has to be trusted here: nothing but the proxy is to stand in its way.
-    let roots = [lab.ek_authority().root(), lab.ek_authority().issuer()];
-    let roots = roots
-        .into_iter()
-        .chain([folder.path().join("vendor.der")])
-        .map(|root| root.display().to_string().into())
-        .collect();
-    lab.server()
-        .set("attestation.tpm2", "ek_roots", toml::Value::Array(roots));
+    let roots = [
+        lab.ek_authority().root(),
+        lab.ek_authority().issuer(),
+        folder.path().join("vendor.der"),
+    ];
+    lab.server().trust(&roots);
     lab.start_server().unwrap();
     let upstream = lab.server().address();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

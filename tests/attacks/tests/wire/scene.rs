@@ -50,12 +50,8 @@ pub(crate) fn lay_out(folder: &Path, vendor: &VendorCa) -> Lab {
         nodes: 0,
     })
     .unwrap();
-    let roots = vec![root.display().to_string().into()];
-    lab.server()
-        .set("attestation.tpm2", "ek_roots", toml::Value::Array(roots));
-    let templates = SoftwareMachine::EK_TEMPLATES.map(Into::into).into();
-    lab.server()
-        .set("attestation.tpm2", "ek_templates", toml::Value::Array(templates));
+    lab.server().trust(&[root]);
+    lab.server().take_ek_templates(SoftwareMachine::EK_TEMPLATES);
     lab
 }
 

@@ -5,7 +5,6 @@ use hallmark_kit::{Process, binary};
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 use toml::{Table, Value};
 
@@ -76,11 +75,8 @@ impl Kept {
 
     /// What operators did, as the running server lists it.
     pub(crate) fn records(&mut self) -> String {
-        let out = Command::new(binary("hallmark").unwrap())
-            .args(["record", "list", "--kind", "admin"])
-            .env("HALLMARK_ADMIN_SOCKET", self.trial.lab.server().admin_socket())
-            .output()
-            .unwrap();
+        let socket = self.trial.lab.server().admin_socket();
+        let out = hallmark_kit::hallmark(&socket, &["record", "list", "--kind", "admin"]).unwrap();
         String::from_utf8(out.stdout).unwrap()
     }
 

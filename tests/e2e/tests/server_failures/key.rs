@@ -2,17 +2,11 @@
 
 use crate::kept::{Kept, UNEXPECTED, UNREACHABLE};
 use crate::trial::{DOMAIN, destroy_key, wait_for};
-use hallmark_kit::binary;
 use std::path::Path;
-use std::process::Command;
 
 /// How an operator's command ends, and what it says.
 fn operator(socket: &Path, command: &[&str]) -> (Option<i32>, String) {
-    let out = Command::new(binary("hallmark").unwrap())
-        .args(command)
-        .env("HALLMARK_ADMIN_SOCKET", socket)
-        .output()
-        .unwrap();
+    let out = hallmark_kit::hallmark(socket, command).unwrap();
     let said = [out.stdout, out.stderr].concat();
     (out.status.code(), String::from_utf8(said).unwrap())
 }

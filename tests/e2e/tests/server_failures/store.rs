@@ -2,9 +2,7 @@
 
 use crate::kept::{Kept, UNEXPECTED};
 use crate::trial::{DOMAIN, entry, register};
-use hallmark_kit::binary;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 const WRITABLE: &str = "and give the server's user write access";
 
@@ -252,11 +250,7 @@ fn an_entry_that_was_damaged_or_forged_costs_itself_alone_and_is_told_by_all_who
 
 /// A command of the operator's program: how it ended, what it gave, and what it said.
 fn hallmark(kept: &mut Kept, words: &[&str]) -> (Option<i32>, Vec<u64>, String) {
-    let out = Command::new(binary("hallmark").unwrap())
-        .args(words)
-        .env("HALLMARK_ADMIN_SOCKET", kept.trial.lab.server().admin_socket())
-        .output()
-        .unwrap();
+    let out = hallmark_kit::hallmark(&kept.trial.lab.server().admin_socket(), words).unwrap();
     let given = String::from_utf8(out.stdout).unwrap();
     // A list is one value, an export one a line.
     let records: Vec<serde_json::Value> = match serde_json::from_str(&given) {

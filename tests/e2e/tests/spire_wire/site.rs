@@ -34,12 +34,8 @@ pub(crate) fn site_with_authority(key_type: &str, body: impl AsyncFnOnce(&mut Si
         nodes: 0,
     };
     let mut lab = Lab::lay_out(options).unwrap();
-    let roots = vec![root.display().to_string().into()];
-    lab.server()
-        .set("attestation.tpm2", "ek_roots", toml::Value::Array(roots));
-    let templates = SoftwareMachine::EK_TEMPLATES.map(Into::into).into();
-    lab.server()
-        .set("attestation.tpm2", "ek_templates", toml::Value::Array(templates));
+    lab.server().trust(&[root]);
+    lab.server().take_ek_templates(SoftwareMachine::EK_TEMPLATES);
     lab.server().set("authority", "key_type", key_type.into());
     lab.start_server().unwrap();
     let (address, socket) = (lab.server().address(), lab.server().admin_socket());

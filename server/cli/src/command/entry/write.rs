@@ -139,6 +139,10 @@ impl<T> Answers<T> {
         }
     }
 
+    fn take<R>(&mut self, results: Vec<R>, outcome: impl Fn(R) -> T) {
+        self.results.extend(results.into_iter().map(outcome));
+    }
+
     fn cut(mut self, status: Status, asked: usize) -> Self {
         let error = CliError::of_change(status, LOOK);
         self.cut = Some(Cut { error, asked });
@@ -184,14 +188,10 @@ pub(super) async fn create_all(client: &Client, entries: Vec<types::Entry>, reas
             entries: batch.to_vec(),
             output_mask: None,
         };
-        let answer = client.entries().batch_create_entry(with_reason(request, reason)).await;
-        match answer {
-            Ok(answer) => {
-                let results = answer.into_inner().results.into_iter();
-                written
-                    .results
-                    .extend(results.map(|result| outcome(result.status, result.entry)));
-            }
+        match client.entries().batch_create_entry(with_reason(request, reason)).await {
+            Ok(answer) => written.take(answer.into_inner().results, |result| {
+                outcome(result.status, result.entry)
+            }),
             Err(status) => return written.cut(status, batch.len()),
         }
     }
@@ -212,14 +212,10 @@ pub(super) async fn update_all(
             input_mask: mask,
             output_mask: None,
         };
-        let answer = client.entries().batch_update_entry(with_reason(request, reason)).await;
-        match answer {
-            Ok(answer) => {
-                let results = answer.into_inner().results.into_iter();
-                written
-                    .results
-                    .extend(results.map(|result| outcome(result.status, result.entry)));
-            }
+        match client.entries().batch_update_entry(with_reason(request, reason)).await {
+            Ok(answer) => written.take(answer.into_inner().results, |result| {
+                outcome(result.status, result.entry)
+            }),
             Err(status) => return written.cut(status, batch.len()),
         }
     }
@@ -231,20 +227,16 @@ pub(super) async fn delete_all(client: &Client, ids: Vec<String>, reason: &str) 
     let mut written = Answers::new();
     for batch in ids.chunks(BATCH) {
         let request = BatchDeleteEntryRequest { ids: batch.to_vec() };
-        let answer = client.entries().batch_delete_entry(with_reason(request, reason)).await;
-        let answer = match answer {
-            Ok(answer) => answer,
-            Err(status) => return written.cut(status, batch.len()),
-        };
-        written
-            .results
-            .extend(answer.into_inner().results.into_iter().map(|result| {
+        match client.entries().batch_delete_entry(with_reason(request, reason)).await {
+            Ok(answer) => written.take(answer.into_inner().results, |result| {
                 let status = result.status.unwrap_or_default();
                 match status.code {
                     0 => Ok(()),
                     _ => Err(CliError::of_item(status.code, &status.message)),
                 }
-            }));
+            }),
+            Err(status) => return written.cut(status, batch.len()),
+        }
     }
     written
 }
