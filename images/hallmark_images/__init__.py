@@ -16,10 +16,10 @@ REPOSITORY = FOLDER.parent
 
 
 class ImageError(Exception):
-    """Something that whoever builds an image can put right: what failed, and the next step."""
+    """Something that whoever builds an image can put right: what failed, the next step, and the code where the list of reasons has it."""
 
-    def __init__(self, what: str, next_step: str):
-        super().__init__(what)
+    def __init__(self, what: str, next_step: str, code: str | None = None):
+        super().__init__(f"{code}: {what}" if code else what)
         self.next_step = next_step
 
 
@@ -29,7 +29,7 @@ def run(*command, **options):
     try:
         return subprocess.run(words, check=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options).stdout
     except FileNotFoundError:
-        raise ImageError(f"the program {words[0]} is missing", "scripts/deps images") from None
+        raise ImageError(f"the program {words[0]} is missing", "scripts/deps images", "HM-IMAGE-0056") from None
     except subprocess.CalledProcessError as error:
         said = (error.stderr or error.stdout or b"").decode(errors="replace").strip().splitlines()[-12:]
         raise ImageError(_without_pin(f"{words[0]} failed: " + "\n  ".join(said)), _without_pin(f"run it by hand: {' '.join(words)}")) from None

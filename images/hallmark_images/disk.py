@@ -68,7 +68,7 @@ def build(image: pathlib.Path, partitions: list[tuple[str, str, int, pathlib.Pat
             if contents:
                 if contents.stat().st_size > size * MIB:
                     raise ImageError(
-                        f"{contents.name} has {contents.stat().st_size} octets, its partition {label} {size * MIB}", "make the partition larger in the recipe"
+                        f"{contents.name} has {contents.stat().st_size} octets, its partition {label} {size * MIB}", "make the partition larger in the recipe", "HM-IMAGE-0059"
                     )
                 disk.seek(begin * SECTOR)
                 with open(contents, "rb") as source:

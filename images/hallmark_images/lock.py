@@ -83,7 +83,7 @@ def _download(recipe: Recipe, missing: list[tuple[str, str, str, pathlib.Path]])
             gone = [name for name in wanted if f"'{name.split('=')[1]}'" in str(error)] or wanted
             raise ImageError(
                 f"the lock file is stale: the archive does not give {' '.join(gone)}",
-                f"apt-get update; then {_command(recipe)} lock {recipe.name}, or put the old packages into {KEPT}",
+                f"apt-get update; then {_command(recipe)} lock {recipe.name}, or put the old packages into {KEPT}", "HM-IMAGE-0058",
             ) from None
         fetched = {(fields[0], urllib.parse.unquote(fields[1])): file for file in pathlib.Path(folder).glob("*.deb") if (fields := file.name.split("_"))}
         for name, version, digest, kept in missing:
@@ -91,7 +91,7 @@ def _download(recipe: Recipe, missing: list[tuple[str, str, str, pathlib.Path]])
             if (found := sha256(file)) != digest:
                 raise ImageError(
                     f"{name} {version} is not what the lock file names: SHA-256 {found} instead of {digest}",
-                    f"if the archive is right, {_command(recipe)} lock {recipe.name}",
+                    f"if the archive is right, {_command(recipe)} lock {recipe.name}", "HM-IMAGE-0058",
                 )
             file.rename(kept)
 

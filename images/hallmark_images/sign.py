@@ -14,14 +14,14 @@ def check(keys: pathlib.Path):
     """Whether the folder of keys has what signing needs, and the key is the certificate's."""
     for name in (KEY, CERTIFICATE):
         if not (keys / name).exists():
-            raise ImageError(f"the Secure Boot key {keys / name} is missing", f"images/keys {keys} makes a set for a lab")
+            raise ImageError(f"the Secure Boot key {keys / name} is missing", f"images/keys {keys} makes a set for a lab", "HM-IMAGE-0057")
     named = _token(keys)
     engine = ["-engine", "pkcs11", "-inform", "engine", "-in", named] if named else ["-in", keys / KEY]
     key, certificate = run("openssl", "pkey", *engine, "-pubout", "-outform", "DER"), public_key(keys)
     if key != certificate:
         raise ImageError(
             f"{keys / KEY} is not the key of {keys / CERTIFICATE}: their public keys have the SHA-256 {hashlib.sha256(key).hexdigest()} and {hashlib.sha256(certificate).hexdigest()}",
-            "put the certificate of this key beside it: machines would refuse what it signs",
+            "put the certificate of this key beside it: machines would refuse what it signs", "HM-IMAGE-0057",
         )
 
 
@@ -32,7 +32,7 @@ def image(source: pathlib.Path, keys: pathlib.Path, signed: pathlib.Path):
     """
     key = _token(keys)
     engine = ["--engine", "pkcs11", "--key", key] if key else ["--key", keys / KEY]
-    run("sbsign", *engine, "--cert", keys / CERTIFICATE, "--output", signed, source, env=os.environ | _at_a_fixed_time())
+    run("sbsign", *engine, "--cert", keys / CERTIFICATE, "--output", signed, source, env=os.environ | at_a_fixed_time())
     run("sbverify", "--cert", keys / CERTIFICATE, signed)
 
 
@@ -49,8 +49,8 @@ def public_key(keys: pathlib.Path) -> bytes:
     return run("openssl", "pkey", "-pubin", "-outform", "DER", input=pem)
 
 
-def _at_a_fixed_time() -> dict[str, str]:
-    """Without the program `faketime`, whose semaphores get in the way of builds beside this one."""
+def at_a_fixed_time() -> dict[str, str]:
+    """What a program's environment needs to be told another time. Without the program `faketime`, whose semaphores get in the way of builds beside this one."""
     found = sorted(pathlib.Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
     if not found:
         raise ImageError("libfaketime is missing: a signature would have the time of this build", "scripts/deps images")

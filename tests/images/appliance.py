@@ -24,32 +24,47 @@ allowed_classes = ["simulator"]
 
 
 class Appliance:
-    """The image, its disk, and who administers it."""
+    """Images of one site, a machine's disk, and who administers it."""
 
-    def __init__(self, fleet):
-        self.fleet, self.folder, self.image = fleet, fleet.folder / "appliance", fleet.folder / "image-appliance"
-        self.folder.mkdir(exist_ok=True)
-        site, roots = self.folder / "site", self.folder / "site/root/etc/hallmark/ek-roots"
+    def __init__(self, fleet, name: str, prepare=None):
+        """`prepare` may change the site's folder."""
+        self.fleet, self.name, self.folder, self.bundle = fleet, name, fleet.folder / name, None
+        self.site, roots = self.folder / "site", self.folder / "site/root/etc/hallmark/ek-roots"
         roots.mkdir(parents=True)
-        (site / "site.toml").write_text(SITE)
+        (self.site / "site.toml").write_text(SITE)
         # A machine makes the maker's certificates, with its TPM.
-        manufacture(self.folder / "node", fleet.tpm_maker)
-        for name in ("swtpm-localca-rootca-cert.pem", "issuercert.pem"):
-            shutil.copyfile(fleet.tpm_maker / name, roots / name)
+        manufacture(self.folder / "node", fleet.tpm_maker, "2.0")
+        for file in ("swtpm-localca-rootca-cert.pem", "issuercert.pem"):
+            shutil.copyfile(fleet.tpm_maker / file, roots / file)
         self.key, other = self.folder / "alice", self.folder / "bob"
         for key in (self.key, other):
             subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", key.name, "-f", key], check=True)
-        named = site / "root/etc/hallmark/administrators"
+        named = self.site / "root/etc/hallmark/administrators"
         named.mkdir()
         shutil.copyfile(other.with_suffix(".pub"), named / "bob")
-        folders = ["--site", site, "--keys", fleet.keys, "--packages", fleet.folder / "packages", "--out", self.image]
-        subprocess.run([ROOT / "images/build", "appliance", "--version", "1.0.0", *folders], check=True, stdout=subprocess.DEVNULL)
-        self.disk = changes.disk(self.image, self.folder / "disk.img")
+        for trial in ("usr/lib/hallmark-test/trial", "etc/systemd/system/trial.service", "etc/systemd/system/multi-user.target.wants/trial.service"):
+            (self.site / "root" / trial).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / "tests/images/site/root" / trial, self.site / "root" / trial, follow_symlinks=False)
+        if prepare:
+            prepare(self.site / "root")
+        self.image = self.build("1.0.0")
+        self.disk = self.new_disk()
         self.port, self.ssh = free_port(), free_port()
 
-    def start(self, **more) -> Machine:
+    def build(self, version: str) -> pathlib.Path:
+        """An image of the site as it is now."""
+        image = self.folder / f"image-{version}"
+        folders = ["--site", self.site, "--keys", self.fleet.keys, "--packages", self.fleet.folder / "packages", "--out", image]
+        subprocess.run([ROOT / "images/build", "appliance", "--version", version, *folders], check=True, stdout=subprocess.DEVNULL)
+        return image
+
+    def new_disk(self) -> pathlib.Path:
+        """The disk of a machine that had no first start."""
+        return changes.disk(self.image, self.folder / "disk.img")
+
+    def start(self, machine="machine", **more) -> Machine:
         ports = {self.port: 8081, self.ssh: 22}
-        return Machine(self.folder / "machine", self.disk, self.fleet.keys / "vars.fd", self.fleet.tpm_maker, keep_disk=True, ports=ports, **more)
+        return Machine(self.folder / machine, self.disk, self.fleet.keys / "vars.fd", self.fleet.tpm_maker, keep_disk=True, ports=ports, **more)
 
     @contextlib.contextmanager
     def administered(self, machine: Machine):
@@ -187,9 +202,16 @@ def questions(machine: Machine, appliance: Appliance):
     answer(machine, "login name", "")
 
 
+def of(fleet) -> Appliance:
+    """The fleet's appliance with SoftHSM; built where it is asked for first."""
+    if "appliance" not in fleet.appliances:
+        fleet.appliances["appliance"] = Appliance(fleet, "appliance")
+    return fleet.appliances["appliance"]
+
+
 def first_start(fleet):
     """asked on its console, it becomes a server: bad answers are told; a power cut half-way leaves nothing; a node gets its SVID"""
-    fleet.appliance = appliance = Appliance(fleet)
+    appliance = of(fleet)
     with appliance.start() as machine:
         answer(machine, "trust domain", "cut.example")
         answer(machine, "label", "")
@@ -198,14 +220,17 @@ def first_start(fleet):
     with appliance.start() as machine:
         questions(machine, appliance)
         machine.wait_for("done. The questions do not come again")
-        baseline = json.loads((appliance.image / "baseline.json").read_text())["registers"]
-        measured = {}
-        for register in baseline:
-            measured[register] = [machine.wait_for(rf"measured {register} ([0-9a-f]{{64}})")[1]]
-        assert all(value[0] in baseline[register] for register, value in measured.items()) and len(baseline) == 5, (measured, baseline)
+        as_predicted(machine, appliance.image)
         serves(appliance, machine)
         shown = "\n".join(machine.lines)
         assert PIN not in shown and OTHER_PIN not in shown and "cut.example" not in shown
+
+
+def as_predicted(machine: Machine, image: pathlib.Path):
+    """Whether the TPM's registers are those that the image's baseline has."""
+    baseline = json.loads((image / "baseline.json").read_text())["registers"]
+    measured = {register: machine.wait_for(rf"measured {register} ([0-9a-f]{{64}})")[1] for register in baseline}
+    assert all(value in baseline[register] for register, value in measured.items()) and len(baseline) == 5, (measured, baseline)
 
 
 def serves(appliance: Appliance, machine: Machine):
@@ -240,13 +265,17 @@ def serves(appliance: Appliance, machine: Machine):
         for name in ("root", "bob"):
             refused = subprocess.run(["ssh", *map(str, options), f"{name}@127.0.0.1"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
             assert refused.returncode and "Permission denied" in refused.stdout, refused.stdout
-        with node(appliance, administer("bundle", "show", "--format", "pem")) as (agent, folder):
+        bundle = administer("bundle", "show", "--format", "pem")
+        # The same authority as at the last start.
+        assert appliance.bundle in (None, bundle), (appliance.bundle, bundle)
+        appliance.bundle = bundle
+        with node(appliance, bundle) as (agent, folder):
             assert f"spiffe://{TRUST_DOMAIN}/workload" in identity_of(folder, agent)
 
 
 def comes_back(fleet):
     """started again it asks nothing, has the same authority, and serves"""
-    appliance = fleet.appliance
+    appliance = of(fleet)
     with appliance.start() as machine:
         serves(appliance, machine)
         assert not any(line.startswith("? ") for line in machine.lines), machine.lines
@@ -254,8 +283,9 @@ def comes_back(fleet):
 
 def keeps_its_pin(fleet):
     """with Secure Boot off the TPM keeps the PIN back: the console asks for it, tells a wrong one, and then the server runs"""
-    shutil.copyfile(refusals.UNSIGNED_OVMF, fleet.appliance.folder / "machine/vars.fd")
-    with fleet.appliance.start() as machine:
+    appliance = of(fleet)
+    shutil.copyfile(refusals.UNSIGNED_OVMF, appliance.folder / "machine/vars.fd")
+    with appliance.start() as machine:
         machine.wait_for("HM-IMAGE-0049: the TPM does not release the PIN")
         assert not any("hallmark-server[" in line for line in machine.lines), machine.lines
         answer(machine, "user PIN", OTHER_PIN)

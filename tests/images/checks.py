@@ -1,6 +1,7 @@
 """What building, signing and versions are held to, without a machine. Each case empties the folder that it makes its files in."""
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import os
@@ -15,7 +16,7 @@ import softhsm
 from fleet import ROOT
 
 sys.path.insert(0, str(ROOT / "images"))
-from hallmark_images import ImageError, chunks, kernel, recipe, sign, signers  # noqa: E402
+from hallmark_images import ImageError, chunks, disk, kernel, lock, recipe, run, sign, signers  # noqa: E402
 
 LEASE = "usr/lib/hallmark-provision/lease"
 
@@ -253,7 +254,46 @@ def says_that_no_baseline_is_computed(folder):
         (keys / "vars.fd").touch()
 
 
+def what_a_build_lacks(folder):
+    """a missing key, a missing tool, a stale lock file and too small a partition are told with their codes and next steps"""
+    keys, empty = changes.stranger(fresh(folder) / "keys"), folder / "empty"
+    empty.mkdir()
+    sign.check(keys)
+    run("true")
+    stale, large = dataclasses.replace(recipe.read("edge"), folder=empty), folder / "root.img"
+    (empty / "packages.lock").write_text(f"busybox-static 1:0.0.1-none {'0' * 64} busybox-static_0.0.1-none_amd64.deb 4711\n")
+    large.write_bytes(bytes(disk.MIB))
+    disk.build(folder / "disk.img", [("root-a", disk.ROOT, 1, large)], "test")
+    with open(large, "ab") as octets:
+        octets.write(b"\0")
+    cases = [
+        (lambda: sign.check(empty), "HM-IMAGE-0057: the Secure Boot key .*/db.key is missing", "images/keys .* makes a set for a lab"),
+        (lambda: run("no-such-program"), "HM-IMAGE-0056: the program no-such-program is missing", "scripts/deps images"),
+        (lambda: lock.fetch(stale), "HM-IMAGE-0058: the lock file is stale: the archive does not give busybox-static=1:0.0.1-none", "images/build lock edge"),
+        (lambda: disk.build(folder / "disk.img", [("root-a", disk.ROOT, 1, large)], "test"), "HM-IMAGE-0059: root.img has 1048577 octets, its partition root-a 1048576", "in the recipe"),
+    ]
+    for does, told, next_step in cases:
+        with refused(told) as said:
+            does()
+        assert re.search(next_step, said[0].next_step), said[0].next_step
+
+
+def modules_that_do_not_load(folder):
+    """the appliance says why a PKCS#11 module does not load, and takes one that does"""
+    program = (ROOT / "images/appliance/overlay/usr/sbin/hallmark-appliance").read_text()
+    functions, _, _ = program.partition('\ncase "${1:-} $#" in')
+    text, configuration = fresh(folder) / "text.so", folder / "softhsm2.conf"
+    text.write_text("no module\n")
+    configuration.write_text(f"directories.tokendir = {folder}\n")
+    for module, told in (("/usr/lib/softhsm/libsofthsm2.so", None), (folder / "missing.so", "cannot open shared object file"), (text, "file too short|invalid ELF header")):
+        again = 'stop() { tell "$@"; exit 1; }\nhas_module'
+        settings = f"secrets={folder} module={module}; export SOFTHSM2_CONF={configuration}"
+        done = subprocess.run(["sh", "-c", f"{functions}\n{settings}\n{again}"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        assert done.returncode == (1 if told else 0), done.stdout
+        assert re.search(f"HM-IMAGE-0054: the module {module} does not load: .*({told})", done.stdout) if told else not done.stdout, done.stdout
+
+
 CASES = [
     manifest_of_the_disk, key_of_the_certificate, no_pin_is_shown, modules_in_order, the_same_hardware, order_of_versions, leases, keys_are_finished,
-    signers_of_a_site, says_that_no_baseline_is_computed,
+    signers_of_a_site, says_that_no_baseline_is_computed, what_a_build_lacks, modules_that_do_not_load,
 ]

@@ -21,7 +21,7 @@ class Fleet:
     """A running server, and what its machines are made of."""
 
     def __init__(self, folder: pathlib.Path):
-        self.folder, self.rules, self.seen = folder, 0, None
+        self.folder, self.rules, self.seen, self.appliances = folder, 0, None, {}
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         self.keys = folder / "keys"

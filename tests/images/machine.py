@@ -19,12 +19,12 @@ class Machine:
 
     def __init__(
         self, folder: pathlib.Path, disk: pathlib.Path | str, variables: pathlib.Path, tpm_maker: pathlib.Path, *, keep_disk=False, script="", updates=None,
-        netboot=None, ports=None, tpm="2.0", network=True,
+        netboot=None, ports=None, tpm="2.0", network=True, sticks=(),
     ):
         """`script` runs as root in the machine (images of tests have a unit for that); `updates` are
         files that it finds as /dev/disk/by-id/virtio-NAME; `netboot` is what its network offers by PXE: it starts what its firmware's own boot entries
         say, and not always its disk; `ports` are those of this host's loopback that lead to ports of the machine; `tpm` is the TPM's version, or None
-        for a machine that has none."""
+        for a machine that has none; `sticks` are files that it has as USB sticks, and those that end in .iso as CDs of a USB drive."""
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.disk, self.keep_disk, self.more = folder, disk, keep_disk, []
         if script:
@@ -33,6 +33,11 @@ class Machine:
         for number, (name, file) in enumerate((updates or {}).items()):
             self.more += ["-drive", f"if=none,id=update{number},format=raw,readonly=on,file={file}"]
             self.more += ["-device", f"virtio-blk-pci,drive=update{number},serial={name}"]
+        if sticks:
+            self.more += ["-device", "qemu-xhci,id=usb"]
+        for number, file in enumerate(sticks):
+            medium = ",media=cdrom,readonly=on" if file.suffix == ".iso" else ""
+            self.more += ["-drive", f"if=none,id=stick{number},format=raw,file={file}{medium}", "-device", f"usb-storage,bus=usb.0,drive=stick{number}"]
         self.first, self.offered = ("", f",tftp={netboot.parent},bootfile={netboot.name}") if netboot else (",bootindex=1", "")
         self.offered += "".join(f",hostfwd=tcp:127.0.0.1:{here}-:{there}" for here, there in (ports or {}).items())
         self.version, self.network = tpm, network

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import shutil
 import subprocess
 import sys
@@ -11,20 +12,31 @@ import softhsm
 from fleet import ROOT
 
 
-def is_the_same(fleet):
-    """built again later, in another folder, with another time zone and umask and nothing kept but packages: the same octets"""
-    copy = fleet.folder / "a copy in another folder"
+def same(fleet, name: str, site: pathlib.Path, first: pathlib.Path, files: set[str]):
+    """Whether an image that was built is the same, octet by octet, when it is built again elsewhere and years later."""
+    copy = fleet.folder / f"a copy of {name} in another folder"
     shutil.copytree(ROOT / "images", copy / "images", symlinks=True)
     (copy / "target/images").mkdir(parents=True)
     (copy / "target/images/packages").symlink_to(ROOT / "target/images/packages")
-    folders = ["--site", fleet.folder / "site-1.0.0", "--keys", fleet.keys, "--packages", fleet.folder / "packages", "--out", copy / "out"]
-    subprocess.run(
-        [copy / "images/build", "edge", "--version", "1.0.0", *folders],
-        check=True, stdout=subprocess.DEVNULL, umask=0o077, env=os.environ | {"TZ": "Pacific/Auckland", "TMPDIR": "/var/tmp"},
-    )
-    first, second = (json.loads((folder / "image.json").read_text())["files"] for folder in (fleet.at("1.0.0"), copy / "out"))
-    different = [file for file in first if first[file] != second[file]]
-    assert not different and len(first) == 7, f"different: {different}"
+    folders = ["--site", site, "--keys", fleet.keys, "--packages", fleet.folder / "packages", "--out", copy / "out"]
+    sys.path.insert(0, str(ROOT / "images"))
+    from hallmark_images import sign
+
+    elsewhere = os.environ | sign.at_a_fixed_time() | {"FAKETIME": "@2031-07-09 10:11:12", "TZ": "Pacific/Auckland", "TMPDIR": "/var/tmp"}
+    subprocess.run([copy / "images/build", name, "--version", "1.0.0", *folders], check=True, stdout=subprocess.DEVNULL, umask=0o077, env=elsewhere)
+    one, other = (json.loads((folder / "image.json").read_text())["files"] for folder in (first, copy / "out"))
+    assert one.keys() == files, one.keys()
+    different = [file for file in one if one[file] != other[file]]
+    assert not different, f"different: {different}"
+    shutil.rmtree(copy)
+
+
+DISK = {"root.img", "image.efi", "loader.efi", "update.tar", "disk.img", "baseline.json"}
+
+
+def is_the_same(fleet):
+    """built again years later, in another folder, with another time zone and umask and nothing kept but packages: the same octets"""
+    same(fleet, "edge", fleet.folder / "site-1.0.0", fleet.at("1.0.0"), DISK | {"baseline.signed.json"})
 
 
 def is_signed_in_a_token(fleet):
