@@ -62,7 +62,7 @@ images: ## an image of SITE=folder (and RECIPE=edge|provision|appliance KEYS=fol
 	@[ -n "$(KEYS)" ] || images/keys target/images/keys
 	@images/build $(or $(RECIPE),edge) $(if $(SITE),--site $(SITE)) $(if $(KEYS),--keys $(KEYS)) $(if $(VERSION),--version $(VERSION)) $(if $(OUT),--out $(OUT))
 
-test-images: deps ## images on machines: QEMU with firmware, Secure Boot and TPM (needs root; about an hour); SCENARIOS=… runs some
+test-images: deps ## images on machines: QEMU with firmware, Secure Boot and TPM (needs root; about two hours); SCENARIOS=… runs some
 	@scripts/deps packages images test-images
 	@$(CARGO) build --workspace --bins
 	@tests/images/run $(SCENARIOS)

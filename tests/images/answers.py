@@ -23,7 +23,7 @@ def cd(file: pathlib.Path, answers: str) -> pathlib.Path:
     folder = file.with_suffix(".d")
     folder.mkdir()
     (folder / "answers").write_text(answers)
-    subprocess.run(["xorriso", "-as", "mkisofs", "-quiet", "-V", "HM-ANSWERS", "-R", "-o", file, folder], check=True)
+    subprocess.run(["xorriso", "-as", "mkisofs", "-quiet", "-V", "HM-ANSWERS", "-R", "-o", file, folder], check=True, stderr=subprocess.DEVNULL)
     return file
 
 
