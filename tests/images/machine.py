@@ -98,7 +98,7 @@ class Machine:
             self.ended = True
             self.news.notify_all()
 
-    def wait_for(self, pattern: str, limit: float = 300, again=False) -> re.Match:
+    def wait_for(self, pattern: str, limit: float = 600, again=False) -> re.Match:
         """The first line with the pattern, or with `again` the first behind the one that was waited for so before; the machine's end, or a
         firmware that waits for a key, ends the wait as well."""
         wanted, until, seen = re.compile(pattern), time.monotonic() + limit, self.passed if again else 0
@@ -116,7 +116,7 @@ class Machine:
                     raise AssertionError(f"{'the machine ended' if self.ended else f'{limit} s passed'} before {pattern!r}; last lines:\n  " + "\n  ".join(self.lines[-15:]))
                 self.news.wait(min(left, 1))
 
-    def seen_at(self, pattern: str, limit: float = 300) -> float:
+    def seen_at(self, pattern: str, limit: float = 600) -> float:
         """When, in seconds from power-on, the first line with the pattern came; waits for it."""
         self.wait_for(pattern, limit)
         with self.news:
@@ -127,7 +127,7 @@ class Machine:
         self.process.stdin.write(text.encode() + b"\n")
         self.process.stdin.flush()
 
-    def wait_for_end(self, limit: float = 300):
+    def wait_for_end(self, limit: float = 600):
         """The machine turns itself off, or starts anew, which ends QEMU as well."""
         try:
             self.process.wait(limit)
