@@ -107,7 +107,7 @@ def on_a_cd(fleet):
     with another_machine(appliance, "two", sticks=[disc, stick(appliance.folder / "stick.img", answers(appliance))]) as machine:
         machine.wait_for("HM-IMAGE-0050: 2 volumes are called HM-ANSWERS")
     with another_machine(appliance, "cd", sticks=[disc]) as machine:
-        machine.wait_for("HM-IMAGE-0052: the PIN is still on the volume HM-ANSWERS: .*Read-only file system")
+        machine.wait_for("HM-IMAGE-0052: the PIN is still on the volume HM-ANSWERS: Read-only file system")
         machine.wait_for("serving address")
         nothing_was_asked(machine)
         no_pin_was_shown(machine)
