@@ -6,7 +6,9 @@ import shutil
 from answers import answers, nothing_was_asked, no_pin_was_shown, stick
 from appliance import OTHER_PIN, PIN, Appliance, answer, serves
 
-CLIENT, DAEMON = "/usr/lib/x86_64-linux-gnu/pkcs11/p11-kit-client.so", "/usr/libexec/p11-kit/p11-kit-server"
+CLIENT = "/usr/lib/x86_64-linux-gnu/pkcs11/p11-kit-client.so"
+# The daemon starts the other program for each connection.
+DAEMON = ["/usr/libexec/p11-kit/p11-kit-server", "/usr/libexec/p11-kit/p11-kit-remote"]
 # What a vendor's tool does before anybody starts the appliance.
 TOKEN = f"""#!/bin/sh
 set -eu
@@ -41,7 +43,7 @@ def of_the_vendor(root: pathlib.Path):
         file.write_text(content)
         file.chmod(mode)
 
-    for source, place in ((CLIENT, "usr/lib/hallmark/pkcs11.so"), (DAEMON, DAEMON[1:])):
+    for source, place in [(CLIENT, "usr/lib/hallmark/pkcs11.so"), *((program, program[1:]) for program in DAEMON)]:
         (root / place).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source, root / place)
     put("usr/lib/hsm/token", TOKEN, 0o755)
