@@ -132,7 +132,7 @@ def lock_out(folder: pathlib.Path, port: int, seconds: int):
     server = [f"type=tcp,port={port},bindaddr=127.0.0.1", "--ctrl", f"type=tcp,port={port + 1},bindaddr=127.0.0.1", "--flags", "not-need-init,startup-clear"]
     simulator = subprocess.Popen(["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={folder / 'tpm'}", "--server", *server])
     try:
-        within(30, "the TPM simulator", lambda: subprocess.run(["tpm2_getrandom", "8"], **spoken).returncode == 0)
+        within(30, "the TPM simulator", lambda: subprocess.run(["tpm2_getrandom", "--hex", "8"], **spoken).returncode == 0)
         tpm("dictionarylockout", "--setup-parameters", "--max-tries=1", f"--recovery-time={seconds}", f"--lockout-recovery-time={seconds}")
         (folder / "secret").write_text("secret")
         tpm("createprimary", "-C", "o", "-c", "primary")
