@@ -22,7 +22,7 @@ def same(fleet, name: str, site: pathlib.Path, first: pathlib.Path, files: set[s
     sys.path.insert(0, str(ROOT / "images"))
     from hallmark_images import sign
 
-    elsewhere = os.environ | sign.at_a_fixed_time() | {"FAKETIME": "@2031-07-09 10:11:12", "TZ": "Pacific/Auckland", "TMPDIR": "/var/tmp"}
+    elsewhere = os.environ | sign.at_a_fixed_time() | {"FAKETIME": "@2031-07-09 10:11:12", "NO_FAKE_STAT": "1", "TZ": "Pacific/Auckland", "TMPDIR": "/var/tmp"}
     subprocess.run([copy / "images/build", name, "--version", "1.0.0", *folders], check=True, stdout=subprocess.DEVNULL, umask=0o077, env=elsewhere)
     one, other = (json.loads((folder / "image.json").read_text())["files"] for folder in (first, copy / "out"))
     assert one.keys() == files, one.keys()
