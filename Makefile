@@ -1,5 +1,5 @@
 # Hallmark. Every target installs what it needs on Debian (apt, cargo, and Python packages into target/) and says so.
-.PHONY: help deps build demo demo-boot test packages test-packages containers sbom test-containers images test-images simulate bench lint doc fuzz prove reason-codes clean
+.PHONY: help deps build demo demo-boot test packages test-packages containers sbom test-sbom test-containers images test-images simulate bench lint doc fuzz prove reason-codes clean
 
 CARGO ?= cargo
 FUZZ_SECONDS ?= 10
@@ -51,6 +51,10 @@ containers: ## container images of server and agent, in target/images/containers
 sbom: ## what packages, container images and machine images consist of, in target/sbom (of those that were built)
 	@scripts/deps images
 	@images/sbom
+
+test-sbom: ## what the lists of `make sbom` have of packages and a machine image, against lock file, packages and schema (after `make packages`; needs root)
+	@scripts/deps packages images
+	@tests/packages/sbom
 
 test-containers: deps ## container images and Kubernetes manifests (runc; needs root)
 	@scripts/deps packages images test-containers

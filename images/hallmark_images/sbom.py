@@ -1,11 +1,12 @@
-"""What packages and images consist of, as CycloneDX 1.6: Debian packages, and the crates that each program lists of itself (cargo-auditable)."""
+"""What packages and images consist of, as CycloneDX 1.6: Debian packages, the crates that each program lists of itself (cargo-auditable), and the
+programs' SHA-256."""
 
 import json
 import pathlib
 import tempfile
 import venv
 
-from . import FOLDER, REPOSITORY, ImageError, run, stable_uuid
+from . import FOLDER, REPOSITORY, ImageError, run, sha256, stable_uuid
 from .container import CREATED
 from .root import PACKAGES
 
@@ -28,7 +29,9 @@ def of_package(package: pathlib.Path, out: pathlib.Path) -> pathlib.Path:
     name, version, _ = package.name.split("_")
     with tempfile.TemporaryDirectory() as folder:
         run("dpkg-deb", "--extract", package, folder)
-        return _write(_scan("dir:.", name, version, folder), name, version, out)
+        found = _scan("dir:.", name, version, folder)
+        found["components"] += _programs(pathlib.Path(folder), version)
+        return _write(found, name, version, out)
 
 
 def of_container(layout: pathlib.Path, version: str, out: pathlib.Path) -> pathlib.Path:
@@ -37,7 +40,7 @@ def of_container(layout: pathlib.Path, version: str, out: pathlib.Path) -> pathl
 
 
 def of_image(image: pathlib.Path, out: pathlib.Path) -> pathlib.Path:
-    """The list of a machine image: its root's packages, the kernel's among them, and the crates of Hallmark's programs."""
+    """The list of a machine image: its root's packages, the kernel's among them, Hallmark's programs, and their crates."""
     facts = json.loads((image / "image.json").read_text())
     with tempfile.TemporaryDirectory() as folder:
         tree = pathlib.Path(folder) / "root"
@@ -47,12 +50,25 @@ def of_image(image: pathlib.Path, out: pathlib.Path) -> pathlib.Path:
         status.parent.mkdir(parents=True, exist_ok=True)
         (tree / PACKAGES).rename(status)
         name = f"hallmark-{facts['name']}"
-        return _write(_scan("dir:.", name, facts["version"], tree), f"{name}.image", facts["version"], out)
+        found = _scan("dir:.", name, facts["version"], tree)
+        own = [component["version"] for component in found["components"] if component.get("purl", "").startswith("pkg:deb/debian/hallmark")]
+        found["components"] += _programs(tree, own[0] if own else facts["version"])
+        return _write(found, f"{name}.image", facts["version"], out)
+
+
+def _programs(tree: pathlib.Path, version: str) -> list[dict]:
+    """Hallmark's programs of a tree, each with the SHA-256 of its file."""
+    return [
+        {"type": "application", "bom-ref": f"/usr/bin/{path.name}", "name": f"/usr/bin/{path.name}", "version": version, "hashes": [{"alg": "SHA-256", "content": sha256(path)}]}
+        for path in sorted((tree / "usr/bin").glob("hallmark*"))
+    ]
 
 
 def _scan(source: str, name: str, version: str, folder) -> dict:
     # From within: what is found is referred to by its path.
     words = ["scan", source, "--quiet", "--output", "cyclonedx-json@1.6", "--source-name", name, "--source-version", version]
+    # dpkg's list names each program and module by its package; what is guessed from their bytes would be there twice.
+    words += ["--select-catalogers", "-binary-classifier-cataloger,-linux-kernel-cataloger"]
     found = run(scanner(), *words, cwd=folder)
     return json.loads(found)
 
