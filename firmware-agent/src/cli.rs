@@ -378,7 +378,7 @@ fn code(reason: &str) -> u8 {
         "HM-AGENT-0021" => exit::UNREACHABLE,
         "HM-TPM-0002" | "HM-AGENT-0029" | "HM-WL-0032" => exit::NOT_PERMITTED,
         tpm if tpm.starts_with("HM-TPM-") => exit::UNREACHABLE,
-        "HM-AGENT-0031" => exit::CONFLICT,
+        "HM-AGENT-0031" | "HM-AGENT-0056" => exit::CONFLICT,
         "HM-WL-0030" => exit::CONFIG,
         config if config.starts_with("HM-CONF-") => exit::CONFIG,
         _ => exit::UNEXPECTED,

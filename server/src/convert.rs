@@ -15,7 +15,9 @@ pub use challenge::challenge_message;
 pub use denial::{Denial, DenialReason, denied};
 pub use entry::{apply_mask, entry_draft, entry_filter, entry_message};
 pub use id::{id_message, spiffe_id};
-pub use image::{image_assignment_message, image_order, machine, open_assignment, step_report};
+pub use image::{
+    assignment_for_machine, image_assignment_message, image_order, machine, new_image_assignment_message, step_report,
+};
 pub use page::{PAGE_BYTES, next_page};
 pub use selector::{selector_match, selector_messages, selectors, trust_domain_match};
 pub use tpm2::{claim, proof};

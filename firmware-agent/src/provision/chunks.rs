@@ -1,7 +1,7 @@
 //! From the image server to the disk, chunk by chunk.
 
 use bytes::Bytes;
-use hallmark_node::{DiskChunk, DiskImageManifest};
+use hallmark_node::{DiskChunk, DiskImageManifest, ImageUrl};
 
 use super::{
     console::tell,
@@ -9,7 +9,6 @@ use super::{
     error::ProvisionError,
     fetch::Fetcher,
     gpt::{self, Partition},
-    image_url::ImageUrl,
 };
 
 /// The octets at a disk's beginning that make it start: the protective MBR, the partition table's header and its first entries.
@@ -32,6 +31,9 @@ pub(super) struct Copy {
     /// What is on a disk that may be overwritten.
     to_clear: Option<String>,
 }
+
+/// What the next step writes; none where that is on the disk already.
+pub(super) struct Fetched(Option<Bytes>);
 
 /// How far it is.
 #[derive(Clone, Copy)]
@@ -188,16 +190,47 @@ impl Copy {
         Ok(true)
     }
 
-    /// Does the next step; gives how many chunks are on the disk, or `None` when all are, and were read back.
+    /// Fetches what the next step writes. It writes nothing, and may be given up at any time.
     ///
     /// # Errors
-    /// A chunk cannot be fetched or written, is another one, or is not read back as it was written.
-    pub(super) async fn next(&mut self) -> Result<Option<usize>, ProvisionError> {
+    /// The chunk cannot be fetched, or is another one.
+    pub(super) async fn fetch(&mut self) -> Result<Fetched, ProvisionError> {
+        let chunk = match self.stage {
+            Stage::Writing(number) => self.chunks.get(number).copied(),
+            Stage::First => self.chunks.first().copied(),
+            Stage::Done => None,
+        };
+        let Some(chunk) = chunk else { return Ok(Fetched(None)) };
+        if self.disk.holds(chunk).await? {
+            return Ok(Fetched(None));
+        }
+        if matches!(self.stage, Stage::First) {
+            return Ok(Fetched(Some(self.first_chunk().await?)));
+        }
+        if let Some((sha256, data)) = &self.last
+            && *sha256 == chunk.sha256
+        {
+            return Ok(Fetched(Some(data.clone())));
+        }
+        self.fetched = self.fetched.saturating_add(1);
+        let data = self.fetcher.chunk(&self.url, chunk).await?;
+        self.last = Some((chunk.sha256, data.clone()));
+        Ok(Fetched(Some(data)))
+    }
+
+    /// Does the next step with what was fetched for it; gives how many chunks are on the disk, or `None` when all are, and were
+    /// read back.
+    ///
+    /// # Errors
+    /// The disk does not take it, or does not give it back as it was written.
+    pub(super) async fn next(&mut self, fetched: Fetched) -> Result<Option<usize>, ProvisionError> {
         let of = self.chunks.len();
         match self.stage {
             Stage::Writing(number) => match self.chunks.get(number).copied() {
                 Some(chunk) => {
-                    self.put(chunk).await?;
+                    if let Fetched(Some(data)) = fetched {
+                        self.disk.write(chunk.offset, data).await?;
+                    }
                     self.stage = Stage::Writing(number.saturating_add(1));
                     Ok(Some(number))
                 }
@@ -209,10 +242,7 @@ impl Copy {
                 }
             },
             Stage::First => {
-                if let Some(chunk) = self.chunks.first().copied()
-                    && !self.disk.holds(chunk).await?
-                {
-                    let data = self.first_chunk().await?;
+                if let Fetched(Some(data)) = fetched {
                     // In the end, and at once, the sectors that make the disk start.
                     let head = data.len().min(usize::try_from(HEAD).unwrap_or(usize::MAX));
                     self.disk.write(HEAD, data.slice(head..)).await?;
@@ -224,22 +254,6 @@ impl Copy {
             }
             Stage::Done => Ok(None),
         }
-    }
-
-    async fn put(&mut self, chunk: DiskChunk) -> Result<(), ProvisionError> {
-        if self.disk.holds(chunk).await? {
-            return Ok(());
-        }
-        let data = match self.last.take() {
-            Some((sha256, data)) if sha256 == chunk.sha256 => data,
-            _ => {
-                self.fetched = self.fetched.saturating_add(1);
-                self.fetcher.chunk(&self.url, chunk).await?
-            }
-        };
-        self.disk.write(chunk.offset, data.clone()).await?;
-        self.last = Some((chunk.sha256, data));
-        Ok(())
     }
 
     async fn read_back(&self, which: impl std::ops::RangeBounds<usize>) -> Result<(), ProvisionError> {

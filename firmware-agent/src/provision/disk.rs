@@ -6,14 +6,17 @@ use std::{
     os::unix::fs::{FileExt as _, FileTypeExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use hallmark_node::DiskChunk;
 use rustix::fs::{Advice, OFlags, fadvise};
-use tokio::task::spawn_blocking;
+use tokio::{task::spawn_blocking, time::sleep};
 
 use super::{
+    console::tell,
+    disk_name,
     error::ProvisionError,
     gpt::{self, Partition},
 };
@@ -22,6 +25,8 @@ use crate::{AgentError, digest::sha256};
 /// How much at each end of a disk says whether it is blank: partition tables, volumes and file systems of all common kinds
 /// leave something within it.
 pub(super) const END: u64 = 1 << 20;
+/// How often a disk that is not there is looked for.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Octets of a sector, as images' partition tables count them.
 const SECTOR: &str = "512";
 /// Blocks that are no disk of the machine's own, by how the kernel names them.
@@ -60,15 +65,53 @@ impl Disks {
         Ok(())
     }
 
-    /// The disk of this path; without one, the machine's only disk that is not removable.
+    /// The partition that the firmware starts from this disk, which was installed before.
+    ///
+    /// # Errors
+    /// The disk has none, or cannot be read.
+    pub(super) async fn boot_partition_of(&self, disk: &Path) -> Result<Partition, ProvisionError> {
+        let looked_at = disk.to_owned();
+        let beginning = on_own_thread(move || Ok(beginning_of(&looked_at))).await?;
+        let partition = beginning.and_then(|beginning| gpt::boot_partition_of(&beginning));
+        partition.ok_or_else(|| ProvisionError::NotInstalled {
+            disk: disk.display().to_string(),
+        })
+    }
+
+    /// [`Self::choose`], which waits so long for a disk that is not there: controllers take their time.
+    ///
+    /// # Errors
+    /// As [`Self::choose`].
+    pub(super) async fn await_chosen(&self, name: &str, limit: Duration) -> Result<PathBuf, ProvisionError> {
+        let (began, mut is_told) = (Instant::now(), false);
+        loop {
+            match self.choose(name) {
+                Err(ProvisionError::NoSuchDisk { detail, may_come: true }) if began.elapsed() < limit => {
+                    if !is_told {
+                        tell(format_args!(
+                            "{detail}; it is waited for, {} s at most; if it does not come: look at its cable and controller",
+                            limit.as_secs()
+                        ));
+                        is_told = true;
+                    }
+                    sleep(LOOK_EVERY).await;
+                }
+                chosen => return chosen,
+            }
+        }
+    }
+
+    /// The disk of this name: the path of its device, or a name that stays ([`disk_name`]). Without one, the machine's only disk
+    /// that is not removable.
     ///
     /// # Errors
     /// There is none, or more than one; or its sectors are not those of images.
-    pub(super) fn choose(&self, path: &str) -> Result<PathBuf, ProvisionError> {
-        let disk = if path.is_empty() {
-            self.only_fixed()?
-        } else {
-            path.into()
+    pub(super) fn choose(&self, name: &str) -> Result<PathBuf, ProvisionError> {
+        let disk = match name {
+            "" => self.only_fixed()?,
+            path if Path::new(path).exists() => path.into(),
+            lasting if disk_name::is_lasting(lasting) => self.named(lasting)?,
+            path => return Err(self.no_disk(path)),
         };
         // What is a link by another name is listed by its own.
         let own = disk.canonicalize().unwrap_or_else(|_| disk.clone());
@@ -83,24 +126,53 @@ impl Disks {
         }
     }
 
+    fn named(&self, name: &str) -> Result<PathBuf, ProvisionError> {
+        let mut found = self.fixed()?;
+        found.retain(|disk| disk_name::is_of(name, &self.0.join(disk)));
+        match found.as_slice() {
+            [one] => Ok(self.1.join(one)),
+            [] => Err(self.no_disk(name)),
+            several => Err(unclear(format!("{name} is a name of {}", several.join(", ")), false)),
+        }
+    }
+
+    fn no_disk(&self, name: &str) -> ProvisionError {
+        let there = self.fixed().unwrap_or_default();
+        let there = if there.is_empty() {
+            "none".to_owned()
+        } else {
+            there.join(", ")
+        };
+        unclear(format!("there is no {name}; the machine's disks: {there}"), true)
+    }
+
     fn only_fixed(&self) -> Result<PathBuf, ProvisionError> {
-        let unclear = |detail: String| ProvisionError::NoSuchDisk { detail };
-        let list = std::fs::read_dir(&self.0).map_err(|error| unclear(format!("{}: {error}", self.0.display())))?;
+        match self.fixed()?.as_slice() {
+            [one] => Ok(self.1.join(one)),
+            [] => Err(unclear("the machine has no disk that is not removable".into(), true)),
+            several => Err(unclear(format!("the machine has {}", several.join(", ")), false)),
+        }
+    }
+
+    /// The names of the disks that are not removable.
+    fn fixed(&self) -> Result<Vec<String>, ProvisionError> {
+        let list = std::fs::read_dir(&self.0);
+        let list = list.map_err(|error| unclear(format!("{}: {error}", self.0.display()), false))?;
         let mut fixed = Vec::new();
         for entry in list {
-            let entry = entry.map_err(|error| unclear(error.to_string()))?;
+            let entry = entry.map_err(|error| unclear(error.to_string(), false))?;
             let name = entry.file_name().to_string_lossy().into_owned();
             if !NOT_DISKS.iter().any(|not| name.starts_with(not)) && is_fixed(&entry.path()) {
                 fixed.push(name);
             }
         }
         fixed.sort();
-        match fixed.as_slice() {
-            [one] => Ok(self.1.join(one)),
-            [] => Err(unclear("the machine has no disk that is not removable".into())),
-            several => Err(unclear(format!("the machine has {}", several.join(", ")))),
-        }
+        Ok(fixed)
     }
+}
+
+const fn unclear(detail: String, may_come: bool) -> ProvisionError {
+    ProvisionError::NoSuchDisk { detail, may_come }
 }
 
 /// What a disk begins with; none where it cannot be read, as an empty drive.

@@ -74,6 +74,8 @@ pub(super) enum ProvisionError {
     NoSuchDisk {
         /// Which disks there are.
         detail: String,
+        /// Whether it may come: controllers take their time.
+        may_come: bool,
     },
     /// The disk is smaller than the image.
     #[error("the disk {disk} is too small for the image")]
@@ -92,6 +94,34 @@ pub(super) enum ProvisionError {
         disk: String,
         /// Octets of its sectors.
         found: String,
+    },
+    /// What was installed is not on the disk.
+    #[error("the server has this machine as installed, and its disk {disk} does not start")]
+    NotInstalled {
+        /// The disk.
+        disk: String,
+    },
+    /// The image server sends the machine elsewhere.
+    #[error("{url} is answered by a redirect that is not followed")]
+    Redirected {
+        /// What was asked for.
+        url: String,
+        /// Where the redirect leads, and what is wrong with that.
+        detail: String,
+    },
+    /// The image server gives another form of the file than the file.
+    #[error("{url} is answered in an encoding that was not asked for")]
+    Encoded {
+        /// What was asked for.
+        url: String,
+        /// The encoding.
+        encoding: String,
+    },
+    /// Another process installs this machine.
+    #[error("another hallmark-agent provision is at work on this machine")]
+    Runs {
+        /// The file that it has locked.
+        lock: String,
     },
     /// Something is on the disk.
     #[error("the disk {disk} is not blank, and the assignment does not allow to overwrite it")]
@@ -170,6 +200,10 @@ impl Coded for ProvisionError {
             Self::Superseded { .. } => ReasonCode::new("HM-AGENT-0050"),
             Self::OtherSectors { .. } => ReasonCode::new("HM-AGENT-0051"),
             Self::SamePartition { .. } => ReasonCode::new("HM-AGENT-0052"),
+            Self::NotInstalled { .. } => ReasonCode::new("HM-AGENT-0053"),
+            Self::Redirected { .. } => ReasonCode::new("HM-AGENT-0054"),
+            Self::Encoded { .. } => ReasonCode::new("HM-AGENT-0055"),
+            Self::Runs { .. } => ReasonCode::new("HM-AGENT-0056"),
             Self::Manifest(error) => error.code(),
             Self::Agent(error) => error.code(),
         }
@@ -190,7 +224,8 @@ impl Coded for ProvisionError {
             | Self::UntrustedServer { detail, .. }
             | Self::Signers { detail, .. }
             | Self::OtherChunk { detail, .. }
-            | Self::NoSuchDisk { detail }
+            | Self::NoSuchDisk { detail, .. }
+            | Self::Redirected { detail, .. }
             | Self::Disk { detail, .. }
             | Self::NotHeld { detail, .. }
             | Self::NoBootPartition { detail }
@@ -203,6 +238,9 @@ impl Coded for ProvisionError {
             Self::OtherSectors { found, .. } => format!("the image is made for 512 octets, the disk has {found}"),
             Self::NotBlank { found, .. } => found.clone(),
             Self::SamePartition { .. } => return None,
+            Self::NotInstalled { disk } => format!("expected an EFI system partition on {disk}, found none"),
+            Self::Encoded { encoding, .. } => format!("expected the file as it is, found Content-Encoding: {encoding}"),
+            Self::Runs { lock } => format!("{lock} is locked"),
             Self::Superseded { message } => format!("the server says: {message}"),
             Self::Manifest(_) | Self::Agent(_) => return self.inner()?.compared(),
         })

@@ -1,13 +1,14 @@
 //! Files of the image server, over HTTP/1.1 with or without TLS, within bounds of size and time.
 //!
-//! What is fetched is believed for its signature or its digest alone. TLS keeps it from being read on the way; a redirect is
-//! not followed.
+//! What is fetched is believed for its signature or its digest alone. TLS keeps it from being read on the way; redirects are
+//! followed within the server that was assigned.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
-use hallmark_node::DiskChunk;
-use http::{Request, StatusCode, header};
+use hallmark_host::printable;
+use hallmark_node::{DiskChunk, ImageUrl};
+use http::{Request, StatusCode, Uri, header, uri::Scheme};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::{
     Response,
@@ -22,11 +23,13 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use super::{console::tell, error::ProvisionError, image_url::ImageUrl};
+use super::{console::tell, error::ProvisionError};
 use crate::{AgentError, connect::tcp, digest::sha256, jitter::Backoff, tls};
 
 /// How much longer than its parts a whole answer may take: ten minutes for a chunk.
 const PARTS: u32 = 20;
+/// How many redirects are followed for a file.
+const MAX_REDIRECTS: usize = 5;
 
 /// How often and how soon something is asked for again.
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +42,8 @@ pub(super) struct Patience {
     pub(super) answer: Duration,
     /// The first pause, and the longest.
     pub(super) pauses: (Duration, Duration),
+    /// How long a disk that is not there is waited for.
+    pub(super) disk: Duration,
 }
 
 impl Patience {
@@ -48,6 +53,7 @@ impl Patience {
         other_chunks: 3,
         answer: Duration::from_secs(30),
         pauses: (Duration::from_secs(1), Duration::from_secs(60)),
+        disk: Duration::from_secs(60),
     };
 }
 
@@ -142,12 +148,35 @@ impl Fetcher {
     }
 
     async fn once(&mut self, url: &ImageUrl, path: &str, most: usize) -> Result<Bytes, Failed> {
+        let mut target = path_of(path).to_owned();
+        for _ in 0..=MAX_REDIRECTS {
+            let (connection, answer) = self.ask(url, &target).await?;
+            if answer.status().is_redirection() {
+                target = redirected(url, path, &answer).map_err(Failed::Final)?;
+                continue;
+            }
+            let file = self.read(answer, path, most).await?;
+            self.connection = Some(connection);
+            return Ok(file);
+        }
+        Err(Failed::Final(ProvisionError::Redirected {
+            url: path.to_owned(),
+            detail: format!("expected {MAX_REDIRECTS} redirects at most, the next one leads to {target}"),
+        }))
+    }
+
+    async fn ask(
+        &mut self,
+        url: &ImageUrl,
+        target: &str,
+    ) -> Result<(SendRequest<Empty<Bytes>>, Response<Incoming>), Failed> {
         let mut connection = match self.connection.take() {
             Some(open) if !open.is_closed() => open,
             _ => self.connect(url).await?,
         };
-        let request = Request::get(path_of(path))
+        let request = Request::get(target)
             .header(header::HOST, url.server())
+            .header(header::ACCEPT_ENCODING, "identity")
             .header(
                 header::USER_AGENT,
                 concat!("hallmark-agent/", env!("CARGO_PKG_VERSION")),
@@ -156,15 +185,21 @@ impl Fetcher {
             .map_err(|error| again(&error))?;
         self.within(connection.ready()).await?;
         let answer = self.within(connection.send_request(request)).await?;
-        let file = self.read(answer, path, most).await?;
-        self.connection = Some(connection);
-        Ok(file)
+        Ok((connection, answer))
     }
 
     async fn read(&self, mut answer: Response<Incoming>, path: &str, most: usize) -> Result<Bytes, Failed> {
         let status = answer.status();
         if status != StatusCode::OK {
             return Err(refused(path, status));
+        }
+        if let Some(encoding) = answer.headers().get(header::CONTENT_ENCODING)
+            && encoding != "identity"
+        {
+            return Err(Failed::Final(ProvisionError::Encoded {
+                url: path.to_owned(),
+                encoding: printable(&String::from_utf8_lossy(encoding.as_bytes())),
+            }));
         }
         let too_large = |found: String| {
             Failed::Final(ProvisionError::Unreachable {
@@ -274,6 +309,37 @@ fn refused(path: &str, status: StatusCode) -> Failed {
         url: path.to_owned(),
         detail: format!("the image server answers {status}"),
     })
+}
+
+/// Where a redirect leads, as a request names it: to another place of the same server, or it is not followed.
+fn redirected(url: &ImageUrl, asked: &str, answer: &Response<Incoming>) -> Result<String, ProvisionError> {
+    let refused = |detail: String| ProvisionError::Redirected {
+        url: asked.to_owned(),
+        detail,
+    };
+    let status = answer.status();
+    let location = answer
+        .headers()
+        .get(header::LOCATION)
+        .and_then(|value| value.to_str().ok());
+    let location = location.ok_or_else(|| refused(format!("{status} without a Location that can be read")))?;
+    let elsewhere = || {
+        refused(format!(
+            "expected a place of {}, {status} leads to {location}",
+            url.server()
+        ))
+    };
+    let to: Uri = location.parse().map_err(|_| elsewhere())?;
+    let is_same = match to.authority() {
+        None => location.starts_with('/') && !location.starts_with("//"),
+        Some(authority) => {
+            let is_tls = to.scheme() == Some(&Scheme::HTTPS);
+            let port = authority.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
+            to.scheme().is_some() && url.is_same_origin(is_tls, authority.host(), port)
+        }
+    };
+    let path = to.path_and_query().filter(|_| is_same);
+    path.map(ToString::to_string).ok_or_else(elsewhere)
 }
 
 /// The path of an address, as a request names it.

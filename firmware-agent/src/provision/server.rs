@@ -1,9 +1,10 @@
 //! What this machine asks hallmark-server and tells it.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use hallmark_api::provision::{
-    Assignment, GetAssignmentRequest, ReportStepRequest, Step, provisioning_client::ProvisioningClient,
+    Assignment, GetAssignmentRequest, GetAssignmentResponse, ReportStepRequest, Stage, Step,
+    provisioning_client::ProvisioningClient,
 };
 use hallmark_host::printable;
 use hallmark_reason::{Coded, Report};
@@ -36,6 +37,15 @@ const REPORT_EVERY: Duration = Duration::from_secs(10);
 const FAILED_LIMIT: Duration = Duration::from_secs(120);
 /// Most octets of a reason that is reported.
 const MAX_REASON: usize = 1000;
+
+/// What this machine is to do.
+#[derive(Debug)]
+pub(super) enum Task {
+    /// Write the image.
+    Install(Assignment),
+    /// Start from the disk that was written before.
+    StartFromDisk(Assignment),
+}
 
 /// Whoever speaks to the server as this machine.
 pub(super) trait Session {
@@ -114,6 +124,7 @@ impl Progress {
 /// The server.
 pub(super) struct Server<S> {
     session: S,
+    ask_every: Duration,
     backoff: Backoff,
     told: Option<(String, Instant)>,
     reported: Instant,
@@ -121,8 +132,14 @@ pub(super) struct Server<S> {
 
 impl<S: Session> Server<S> {
     pub(super) fn new(session: S) -> Self {
+        Self::asked_every(ASK_EVERY, session)
+    }
+
+    /// The same, asked as often as this what is assigned.
+    pub(super) fn asked_every(ask_every: Duration, session: S) -> Self {
         Self {
             session,
+            ask_every,
             backoff: Backoff::new(Duration::from_secs(2), LONGEST_PAUSE),
             told: None,
             reported: Instant::now(),
@@ -130,22 +147,30 @@ impl<S: Session> Server<S> {
     }
 
     /// What is assigned to this machine, as soon as it may ask and something is. Whatever stands in the way is on the console.
-    pub(super) async fn await_assignment(&mut self) -> Assignment {
+    pub(super) async fn await_task(&mut self) -> Task {
         loop {
             match self.assignment().await {
-                Ok(Some(assignment)) => {
+                Ok(answer) => {
                     self.backoff.reset();
-                    self.told = None;
-                    return assignment;
-                }
-                Ok(None) => {
-                    self.backoff.reset();
-                    let node = self.session.node();
-                    self.tell_once(format!(
-                        "nothing is assigned to this machine, which waits; on the server: hallmark provision list; \
-                         hallmark provision assign {node} --manifest FILE --url URL --baseline NAME"
-                    ));
-                    sleep(Jitter::around(ASK_EVERY)).await;
+                    let (stage, node) = (answer.stage(), self.session.node());
+                    if let Some(assignment) = answer.assignment {
+                        self.told = None;
+                        return match stage {
+                            Stage::Installed => Task::StartFromDisk(assignment),
+                            _ => Task::Install(assignment),
+                        };
+                    }
+                    self.tell_once(match stage {
+                        Stage::Failed => format!(
+                            "the installation of this machine failed, and it waits for another attempt; on the server: \
+                             hallmark provision show {node} says why; then hallmark provision retry {node}"
+                        ),
+                        _ => format!(
+                            "nothing is assigned to this machine, which waits; on the server: hallmark provision list; \
+                             hallmark provision assign {node} --manifest FILE --url URL --baseline NAME"
+                        ),
+                    });
+                    sleep(Jitter::around(self.ask_every)).await;
                 }
                 Err(error) => {
                     self.tell_once(format!("{}\n  this machine tries again by itself", Report(&error)));
@@ -160,12 +185,46 @@ impl<S: Session> Server<S> {
         sleep(Jitter::around(AFTER_ATTEMPT)).await;
     }
 
-    async fn assignment(&mut self) -> Result<Option<Assignment>, AgentError> {
+    /// Does work that waits for others, and asks meanwhile whether it is still wanted. The work writes nothing: it is given up.
+    ///
+    /// # Errors
+    /// Those of the work; or something else is assigned to this machine by now, or nothing.
+    pub(super) async fn while_assigned<T>(
+        &mut self,
+        assignment: &Assignment,
+        work: impl Future<Output = Result<T, ProvisionError>>,
+    ) -> Result<T, ProvisionError> {
+        let mut work = pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                () = sleep(Jitter::around(self.ask_every)) => {}
+            }
+            let asked = async {
+                let mut asked = pin!(self.assignment());
+                tokio::select! {
+                    // An attestation on the way is not broken off.
+                    done = &mut work => (Some(done), asked.await),
+                    answer = &mut asked => (None, answer),
+                }
+            };
+            match asked.await {
+                (Some(done), _) => return done,
+                (None, Ok(answer)) => require_same(assignment, &answer)?,
+                // Whether the machine may write is asked again before it does.
+                (None, Err(error)) => {
+                    self.tell_once(format!("{}\n  the installation goes on meanwhile", Report(&error)));
+                }
+            }
+        }
+    }
+
+    async fn assignment(&mut self) -> Result<GetAssignmentResponse, AgentError> {
         const CALLED: &str = "GetAssignment";
         let mut client = self.session.client().await?;
         let answer = within(CALLED, client.get_assignment(GetAssignmentRequest {})).await?;
         match answer {
-            Ok(answer) => Ok(answer.into_inner().assignment),
+            Ok(answer) => Ok(answer.into_inner()),
             Err(status) => Err(self.failed(CALLED, &status)),
         }
     }
@@ -175,8 +234,26 @@ impl<S: Session> Server<S> {
     /// # Errors
     /// The server does not take it: the attempt is no longer the one that it waits for.
     pub(super) async fn report(&mut self, progress: Progress) -> Result<(), ProvisionError> {
+        self.tell_server(progress.message()).await
+    }
+
+    /// Reports that this machine came back and goes to its disk.
+    ///
+    /// # Errors
+    /// As [`Self::report`]; or it came back too often.
+    pub(super) async fn report_return(&mut self, assignment: &Assignment) -> Result<(), ProvisionError> {
+        let message = ReportStepRequest {
+            attempt: assignment.attempt,
+            manifest_sha256: assignment.manifest_sha256.clone(),
+            step: Step::Returned.into(),
+            ..ReportStepRequest::default()
+        };
+        self.tell_server(message).await
+    }
+
+    async fn tell_server(&mut self, message: ReportStepRequest) -> Result<(), ProvisionError> {
         loop {
-            match self.send(progress.message()).await {
+            match self.send(message.clone()).await {
                 Err(ProvisionError::Agent(error)) => {
                     self.tell_once(format!("{}\n  this machine tries again by itself", Report(&error)));
                     sleep(self.backoff.pause()).await;
@@ -274,6 +351,15 @@ impl<S: Session> Server<S> {
             self.told = Some((words, Instant::now()));
         }
     }
+}
+
+fn require_same(assignment: &Assignment, answer: &GetAssignmentResponse) -> Result<(), ProvisionError> {
+    let message = match &answer.assignment {
+        Some(found) if found.attempt == assignment.attempt => return Ok(()),
+        Some(found) => format!("attempt {} is under way, not {}", found.attempt, assignment.attempt),
+        None => "nothing is assigned to this machine".to_owned(),
+    };
+    Err(ProvisionError::Superseded { message })
 }
 
 /// A reason as long as the server takes it.

@@ -2,7 +2,9 @@
 
 mod images;
 mod lab;
+mod meanwhile;
 mod provisioning;
+mod returned;
 
 use hallmark_api::provision::Step;
 use hallmark_reason::Coded as _;
@@ -392,14 +394,17 @@ async fn a_firmware_that_takes_no_entry_is_found_out_before_anything_is_written(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_disk_is_the_only_fixed_one_or_the_one_that_is_named() {
-    let folder = tempfile::tempdir().unwrap();
+    let (folder, devices) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let device = |name: &str| devices.path().join(name);
+    let named = |name: &str| device(name).display().to_string();
     let add = |name: &str, removable: &str, size: &str| {
+        std::fs::write(device(name), b"").unwrap();
         let disk = folder.path().join(name);
         std::fs::create_dir(&disk).unwrap();
         std::fs::write(disk.join("removable"), removable).unwrap();
         std::fs::write(disk.join("size"), size).unwrap();
     };
-    let disks = Disks::new(folder.path().to_owned(), "/dev".into());
+    let disks = Disks::new(folder.path().to_owned(), devices.path().to_owned());
     add("sr0", "1\n", "2048\n");
     add("loop0", "0\n", "2048\n");
     add("sda", "1\n", "2048\n");
@@ -412,18 +417,18 @@ async fn the_disk_is_the_only_fixed_one_or_the_one_that_is_named() {
         add(name, "0\n", "2048\n");
         std::fs::write(folder.path().join(name).join(file), "1\n").unwrap();
     }
-    assert_eq!(disks.choose("").unwrap(), PathBuf::from("/dev/vda"));
+    assert_eq!(disks.choose("").unwrap(), device("vda"));
     add("nvme1n1", "0\n", "4096\n");
     let several = disks.choose("").unwrap_err().compared().unwrap();
     assert!(several.contains("nvme1n1, vda"), "{several}");
-    assert_eq!(disks.choose("/dev/nvme1n1").unwrap(), PathBuf::from("/dev/nvme1n1"));
+    assert_eq!(disks.choose(&named("nvme1n1")).unwrap(), device("nvme1n1"));
 
     let queue = folder.path().join("nvme1n1/queue");
     std::fs::create_dir(&queue).unwrap();
     std::fs::write(queue.join("logical_block_size"), "512\n").unwrap();
-    assert_eq!(disks.choose("/dev/nvme1n1").unwrap(), PathBuf::from("/dev/nvme1n1"));
+    assert_eq!(disks.choose(&named("nvme1n1")).unwrap(), device("nvme1n1"));
     std::fs::write(queue.join("logical_block_size"), "4096\n").unwrap();
-    let other = disks.choose("/dev/nvme1n1").unwrap_err();
+    let other = disks.choose(&named("nvme1n1")).unwrap_err();
     assert_eq!(other.code().as_str(), "HM-AGENT-0051");
 }
 
@@ -469,7 +474,7 @@ async fn over_tls_the_image_servers_certificate_has_to_lead_to_an_authority() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn redirects_and_refusals_of_the_image_server_end_the_attempt_at_once() {
-    for status in [301, 403, 404] {
+    for (status, code) in [(301, "HM-AGENT-0054"), (403, "HM-AGENT-0037"), (404, "HM-AGENT-0037")] {
         let mut lab = Lab::new(of("edge"), DISK).await;
         lab.images.behave(Behaviour::Answers {
             of: "manifest.sig".into(),
@@ -477,7 +482,7 @@ async fn redirects_and_refusals_of_the_image_server_end_the_attempt_at_once() {
         });
         let failed = lab.fails().await;
         assert!(
-            failed.code == "HM-AGENT-0037" && failed.reason.contains(&status.to_string()),
+            failed.code == code && failed.reason.contains(&status.to_string()),
             "{failed:?}"
         );
         assert_eq!(lab.images.count("manifest.sig"), 1);

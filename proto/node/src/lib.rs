@@ -2,8 +2,8 @@
 //!
 //! [`NodeId`] is the SPIFFE ID that a machine has by its endorsement key. [`EkId`] names an endorsement key exactly.
 //! [`InventoryItem`] is a machine of the operator's inventory, and [`read_inventory`] the one reader of inventory files.
-//! [`TpmClass`], [`Maker`] and [`Model`] say what kind of TPM it is, and [`DiskImageManifest`] what is written to its disk when it is
-//! installed over the network. Everything is pure: times are arguments.
+//! [`TpmClass`], [`Maker`] and [`Model`] say what kind of TPM it is, [`DiskImageManifest`] what is written to its disk when it is
+//! installed over the network, and [`ImageUrl`] where that is. Everything is pure: times are arguments.
 #![cfg_attr(
     test,
     allow(
@@ -18,6 +18,7 @@
 mod class;
 mod disk_image;
 mod ek_id;
+mod image_url;
 mod inventory;
 mod maker;
 mod node_id;
@@ -25,6 +26,7 @@ mod node_id;
 pub use class::TpmClass;
 pub use disk_image::{DiskChunk, DiskImageError, DiskImageManifest};
 pub use ek_id::{EkId, EkIdError};
+pub use image_url::{ImageUrl, ImageUrlFault};
 pub use inventory::{Form, InventoryError, InventoryFault, InventoryItem, read_inventory};
 pub use maker::{Maker, Model};
 pub use node_id::NodeId;

@@ -116,6 +116,13 @@ pub(crate) fn write_on(text: &str) -> Result<bool, CliError> {
     }
 }
 
+/// Tells warnings to the person.
+pub(crate) fn warn(warnings: &[String]) {
+    for warning in warnings {
+        say(&format!("warning: {}", hallmark_host::printable(warning)));
+    }
+}
+
 /// Says something to the person: stderr, so that it never mixes with data.
 pub(crate) fn say(text: &str) {
     // When stderr is gone there is nobody left to tell.

@@ -12,14 +12,14 @@ use hallmark_api::admin::{
 use hallmark_node::EkId;
 use hallmark_reason::Report;
 use hallmark_state::{
-    Decision, ImageAssignment, ProvisionError, View,
+    Decision, ImageAssignment, ProvisionError, State, View,
     decide::{ProvisionAsk, assign_image, remove_image, retry_image},
 };
 use tonic::{Request, Response, Status, async_trait};
 
 use crate::{
     caller,
-    convert::{image_assignment_message, image_order, machine, next_page},
+    convert::{image_assignment_message, image_order, machine, new_image_assignment_message, next_page},
     journal::{Failed, Journal, store_failed},
 };
 
@@ -44,12 +44,10 @@ impl ProvisionService {
         &self,
         by: &str,
         decide: impl FnMut(View<'_>) -> Result<(Decision, ImageAssignment), ProvisionError>,
+        tell: impl FnOnce(&State, &ImageAssignment) -> ImageAssignmentMessage,
     ) -> Result<Response<ImageAssignmentMessage>, Status> {
         match self.journal.decide(by, decide).await {
-            Ok(done) => Ok(Response::new(image_assignment_message(
-                &self.journal.state(),
-                &done.answer,
-            ))),
+            Ok(done) => Ok(Response::new(tell(&self.journal.state(), &done.answer))),
             Err(Failed::Refused(error)) => Err(refused(&error)),
             Err(Failed::Store(error)) => Err(store_failed(&error)),
         }
@@ -67,7 +65,8 @@ impl Provision for ProvisionService {
         let (machine, order) = (machine(&request.machine)?, image_order(&request)?);
         let ask = ask(&machine, &request.reason, request.dry_run)?;
         let now = self.journal.clock().unix();
-        self.decide(&by, |view| assign_image(view, &ask, &order, now)).await
+        let decide = |view: View<'_>| assign_image(view, &ask, &order, now);
+        self.decide(&by, decide, new_image_assignment_message).await
     }
 
     async fn list_image_assignments(
@@ -86,7 +85,8 @@ impl Provision for ProvisionService {
         let machine = machine(&request.machine)?;
         let ask = ask(&machine, &request.reason, request.dry_run)?;
         let now = self.journal.clock().unix();
-        self.decide(&by, |view| retry_image(view, &ask, now)).await
+        let decide = |view: View<'_>| retry_image(view, &ask, now);
+        self.decide(&by, decide, image_assignment_message).await
     }
 
     async fn remove_image(
@@ -97,7 +97,8 @@ impl Provision for ProvisionService {
         let request = request.into_inner();
         let machine = machine(&request.machine)?;
         let ask = ask(&machine, &request.reason, request.dry_run)?;
-        self.decide(&by, |view| remove_image(view, &ask)).await
+        let decide = |view: View<'_>| remove_image(view, &ask);
+        self.decide(&by, decide, image_assignment_message).await
     }
 }
 

@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status, async_trait};
 use super::provision::refused;
 use crate::{
     caller, connection,
-    convert::{DenialReason, denied, open_assignment, step_report},
+    convert::{DenialReason, assignment_for_machine, denied, step_report},
     journal::{Failed, Journal, store_failed},
     limits::Limits,
 };
@@ -54,8 +54,7 @@ impl Provisioning for ProvisioningService {
         let (ek, _) = self.machine(&request).await?;
         let state = self.journal.state();
         let assigned = state.image_assignment_of(&EkId::Spki(ek));
-        let assignment = assigned.and_then(|it| open_assignment(it));
-        Ok(Response::new(GetAssignmentResponse { assignment }))
+        Ok(Response::new(assignment_for_machine(assigned.map(|it| &**it))))
     }
 
     async fn report_step(&self, request: Request<ReportStepRequest>) -> Result<Response<ReportStepResponse>, Status> {

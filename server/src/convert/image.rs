@@ -2,13 +2,13 @@
 
 use hallmark_api::{
     admin::{AssignImageRequest, ImageAssignment as ImageAssignmentMessage},
-    provision::{Assignment, ReportStepRequest, Step},
+    provision::{Assignment, GetAssignmentResponse, ReportStepRequest, Stage, Step},
 };
 use hallmark_node::{EkId, NodeId};
 use hallmark_reason::Report;
 use hallmark_spiffe::SpiffeId;
 use hallmark_state::{
-    ImageAssignment, ImageOrder, InstallStage, State,
+    AssignWarning, ImageAssignment, ImageOrder, InstallFinding, InstallStage, State,
     decide::{ReportedStep, StepReport},
 };
 use tonic::Status;
@@ -48,6 +48,11 @@ pub fn image_order(request: &AssignImageRequest) -> Result<ImageOrder, Status> {
 #[must_use]
 pub fn image_assignment_message(state: &State, it: &ImageAssignment) -> ImageAssignmentMessage {
     let (chunks_done, code, reason) = it.stage.parts();
+    let finding = InstallFinding::of(state, it);
+    let (code, reason) = finding.as_ref().map_or_else(
+        || (code.to_owned(), reason.to_owned()),
+        |finding| (finding.told_code().to_owned(), finding.to_string()),
+    );
     let ek = state.links().ek_of_key(&it.ek);
     let id = ek.and_then(|ek| NodeId::new(state.trust_domain(), &ek).ok());
     let is_written = matches!(
@@ -68,24 +73,45 @@ pub fn image_assignment_message(state: &State, it: &ImageAssignment) -> ImageAss
         stage: it.stage.as_str().to_owned(),
         chunks_done: if is_written { it.order.chunks } else { chunks_done },
         chunks: it.order.chunks,
-        code: code.to_owned(),
-        reason: reason.to_owned(),
+        code,
+        reason,
         returns: it.returns,
         assigned_at: it.assigned_at,
         since: it.since,
+        warnings: Vec::new(),
     }
 }
 
-/// What a machine is to do; nothing once that is done or has failed.
+/// An assignment that was just made, with what is probably not meant.
 #[must_use]
-pub fn open_assignment(it: &ImageAssignment) -> Option<Assignment> {
-    it.stage.is_open().then(|| Assignment {
-        attempt: it.attempt,
-        manifest_url: it.order.manifest_url.clone(),
-        manifest_sha256: it.order.manifest_sha256.to_vec().into(),
-        disk: it.order.disk.clone(),
-        overwrite: it.order.overwrite,
-    })
+pub fn new_image_assignment_message(state: &State, it: &ImageAssignment) -> ImageAssignmentMessage {
+    let warning = AssignWarning::of(state, &it.ek);
+    ImageAssignmentMessage {
+        warnings: warning.iter().map(ToString::to_string).collect(),
+        ..image_assignment_message(state, it)
+    }
+}
+
+/// What a machine is told to do: nothing once that has failed.
+#[must_use]
+pub fn assignment_for_machine(it: Option<&ImageAssignment>) -> GetAssignmentResponse {
+    let stage = match it.map(|it| &it.stage) {
+        None => Stage::Unspecified,
+        Some(InstallStage::Assigned | InstallStage::Writing { .. } | InstallStage::Written) => Stage::Open,
+        Some(InstallStage::Restarting | InstallStage::Done) => Stage::Installed,
+        Some(InstallStage::Failed { .. }) => Stage::Failed,
+    };
+    let told = it.filter(|_| stage != Stage::Failed);
+    GetAssignmentResponse {
+        assignment: told.map(|it| Assignment {
+            attempt: it.attempt,
+            manifest_url: it.order.manifest_url.clone(),
+            manifest_sha256: it.order.manifest_sha256.to_vec().into(),
+            disk: it.order.disk.clone(),
+            overwrite: it.order.overwrite,
+        }),
+        stage: stage.into(),
+    }
 }
 
 /// What a machine reports.
@@ -102,6 +128,7 @@ pub fn step_report(request: ReportStepRequest) -> Result<StepReport, Status> {
         },
         Step::Written => ReportedStep::Written,
         Step::Restarting => ReportedStep::Restarting,
+        Step::Returned => ReportedStep::Returned,
         Step::Failed => ReportedStep::Failed {
             code: request.code,
             reason: request.reason,

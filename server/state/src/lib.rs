@@ -3,6 +3,7 @@
 //! Pure: the time is an argument and nothing here waits, reads or writes. The way through this room
 //! ends in a [`Grant`], which alone lets the authority prepare an SVID.
 
+mod assign_warning;
 mod attestation_state;
 pub mod decide;
 mod draft;
@@ -12,6 +13,7 @@ mod entry_load;
 mod grant;
 mod grant_error;
 mod import_plan;
+mod install_finding;
 mod intents;
 mod inventory_snapshot;
 pub mod journal;
@@ -26,6 +28,7 @@ mod state;
 mod view;
 mod warning;
 
+pub use assign_warning::AssignWarning;
 pub use attestation_state::{AttestationState, Undecodable};
 pub use draft::EntryDraft;
 pub use entry::{Entry, EntryId};
@@ -34,6 +37,7 @@ pub use entry_load::EntryLoad;
 pub use grant::{Grant, SvidTtl, Why, authorise_entry, mint, server_identity};
 pub use grant_error::GrantError;
 pub use import_plan::Plan;
+pub use install_finding::InstallFinding;
 pub use intents::{Intents, Recorded};
 pub use inventory_snapshot::InventorySnapshot;
 pub use journal::{

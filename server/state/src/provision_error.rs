@@ -2,6 +2,8 @@
 
 use hallmark_reason::{Coded, ReasonCode};
 
+use crate::NodeState;
+
 /// Why an installation is not assigned, or does not go on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -27,6 +29,14 @@ pub enum ProvisionError {
         baseline: String,
         /// What there is of it.
         found: &'static str,
+    },
+    /// The machine is told nothing.
+    #[error("the image cannot be assigned: {node} is {state}")]
+    OutOfService {
+        /// The machine's node.
+        node: String,
+        /// Where it stands.
+        state: NodeState,
     },
     /// There is nothing to try again.
     #[error("the installation is not tried again: it is {stage}")]
@@ -77,6 +87,7 @@ impl Coded for ProvisionError {
             Self::OutOfOrder { .. } => ReasonCode::new("HM-REG-0101"),
             Self::Report { .. } => ReasonCode::new("HM-REG-0102"),
             Self::NotFromDisk { .. } => ReasonCode::new("HM-REG-0103"),
+            Self::OutOfService { .. } => ReasonCode::new("HM-REG-0104"),
         }
     }
 
@@ -85,6 +96,7 @@ impl Coded for ProvisionError {
             Self::NotAssigned { machine } => format!("machine {machine}, no assignment of one of its endorsement keys"),
             Self::Order { what, expected } => format!("{what} expected: {expected}"),
             Self::NoBaseline { baseline, found } => format!("expected an active baseline {baseline}, found {found}"),
+            Self::OutOfService { state, .. } => format!("expected a machine in service, found {state}"),
             Self::NothingToRetry { stage } => {
                 format!("expected failed, writing, written or restarting, found {stage}")
             }

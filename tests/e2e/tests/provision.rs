@@ -9,7 +9,8 @@
 )]
 
 use hallmark_api::provision::{
-    Assignment, GetAssignmentRequest, ReportStepRequest, Step, provisioning_client::ProvisioningClient,
+    Assignment, GetAssignmentRequest, GetAssignmentResponse, ReportStepRequest, Stage, Step,
+    provisioning_client::ProvisioningClient,
 };
 use hallmark_attacks::{SoftwareIdentity, Wire, attest};
 use hallmark_kit::{Lab, LabOptions, binary};
@@ -117,9 +118,13 @@ struct Node {
 
 impl Node {
     fn assignment(&self) -> Result<Option<Assignment>, Status> {
+        self.asks().map(|answer| answer.assignment)
+    }
+
+    fn asks(&self) -> Result<GetAssignmentResponse, Status> {
         let mut client = ProvisioningClient::new(self.channel.clone());
         let answer = self.handle.block_on(client.get_assignment(GetAssignmentRequest {}));
-        answer.map(|answer| answer.into_inner().assignment)
+        answer.map(tonic::Response::into_inner)
     }
 
     fn reports(&self, attempt: u64, step: Step, done: u64) -> Result<(), Status> {
@@ -258,17 +263,74 @@ fn a_machine_is_installed_and_every_wrong_step_is_refused() {
     let still_there = site.attested(&mut machine);
     assert_eq!(site.stage(), "restarting");
     drop(still_there);
+    told_what_keeps_it_from_being_done(&mut site, &mut machine, &short);
     boots(&mut machine, DISK);
     let node = site.attested(&mut machine);
     assert_eq!(site.stage(), "done");
-    assert_eq!(node.assignment().unwrap(), None);
+    assert_eq!(node.asks().unwrap().stage(), Stage::Installed);
     refused(
         node.reports(again, Step::Restarting, 3),
         Code::FailedPrecondition,
         "HM-REG-0101",
     );
+    netbooted_again(&mut site, &mut machine, again);
 
     recorded_and_whole(&mut site, &short);
+}
+
+/// It came back from something else than the image that its baseline is of.
+fn told_what_keeps_it_from_being_done(site: &mut Site, machine: &mut SoftwareMachine, short: &str) {
+    assert_eq!(site.json(&format!("provision show {short}"))["code"], "");
+    boots(machine, "another image");
+    site.attested(machine);
+    let shown = site.json(&format!("provision show {short}"));
+    assert_eq!(
+        (&shown["stage"], &shown["code"]),
+        (&json!("restarting"), &json!("HM-REG-0105"))
+    );
+    let (said, _) = site.operator(0, "provision list");
+    assert!(
+        said.contains("HM-REG-0105") && said.contains("hallmark node explain"),
+        "{said}"
+    );
+    let (said, _) = site.operator(0, &format!("provision show {short}"));
+    assert!(said.contains("next"), "{said}");
+    // Rules that refuse it.
+    let policy = "version = 1\nname = \"p\"\nserial = 1\n[boot]\nbaselines = [\"edge\"]\n";
+    fs::write(site.folder.path().join("p.toml"), policy).unwrap();
+    site.operator(0, "policy apply @/p.toml --yes");
+    let shown = site.json(&format!("provision show {short}"));
+    assert_eq!(shown["stage"], "restarting");
+    assert!(shown["code"].as_str().unwrap().starts_with("HM-POLICY-"), "{shown}");
+    assert!(shown["reason"].as_str().unwrap().contains("was refused"), "{shown}");
+    site.operator(0, "policy withdraw p --yes");
+}
+
+/// A machine that is done is started from the network once more: it is sent to its disk, and is done again when it attests there.
+fn netbooted_again(site: &mut Site, machine: &mut SoftwareMachine, attempt: u64) {
+    boots(machine, NETBOOT);
+    let node = site.attested(machine);
+    let told = node.asks().unwrap();
+    assert_eq!(
+        (told.stage(), told.assignment.unwrap().attempt),
+        (Stage::Installed, attempt)
+    );
+    refused(
+        node.reports(attempt, Step::Writing, 0),
+        Code::FailedPrecondition,
+        "HM-REG-0101",
+    );
+    for _ in 0..2 {
+        node.reports(attempt, Step::Returned, 0).unwrap();
+    }
+    let shown = site.json("provision list");
+    assert_eq!(
+        (&shown[0]["stage"], &shown[0]["returns"]),
+        (&json!("restarting"), &json!(1))
+    );
+    boots(machine, DISK);
+    site.attested(machine);
+    assert_eq!(site.stage(), "done");
 }
 
 /// Another machine and whoever has no SVID are told nothing, and report nothing.
@@ -330,7 +392,13 @@ fn assigned_as_far_as_it_can_be(site: &mut Site, hash: &str) {
     assert!(told.starts_with("HM-CLI-0013"), "{told}");
     site.operator(7, &format!("{} --dry-run", assign(hash)));
     assert_eq!(site.json("provision list"), json!([]));
-    let (said, _) = site.operator(0, &format!("{} --reason rack7", assign(hash)));
+    let (_, told) = site.operator(2, &assign(hash).replace("images.example", "images.example:99999"));
+    assert!(told.starts_with("HM-REG-0097") && told.contains("65535"), "{told}");
+    let (said, told) = site.operator(0, &format!("{} --reason rack7", assign(hash)));
+    assert!(
+        told.starts_with("warning: no machine with the endorsement key"),
+        "{told}"
+    );
     assert_eq!(said, format!("assign hallmark-edge 2026.11.1 of {short}: assigned\n"));
 }
 
@@ -343,7 +411,8 @@ fn tried_again_after_a_failure(site: &mut Site, node: &Node, attempt: u64, short
         (&failed["stage"], &failed["code"]),
         (&json!("failed"), &json!("HM-IMAGE-0022"))
     );
-    assert_eq!(node.assignment().unwrap(), None);
+    let told = node.asks().unwrap();
+    assert_eq!((told.stage(), told.assignment), (Stage::Failed, None));
     refused(
         node.reports(attempt, Step::Writing, 2),
         Code::FailedPrecondition,
@@ -388,6 +457,8 @@ fn recorded_and_whole(site: &mut Site, machine: &str) {
         ("image-written", &id, ""),
         ("image-restarting", &id, ""),
         ("image-done", "attestation", ""),
+        ("image-restarting", &id, "the machine came back from the network"),
+        ("image-done", "attestation", ""),
     ];
     assert_eq!(found, expected);
     assert_eq!(
@@ -425,9 +496,15 @@ fn a_machine_that_is_out_is_told_nothing_and_reports_nothing() {
     let node = site.attested(&mut machine);
     let short = ek(&machine)[..12].to_owned();
     // Of a machine that attested, the start of the hash is enough.
-    site.operator(0, &assign(&short));
+    let (_, told) = site.operator(0, &assign(&short));
+    assert_eq!(told, "", "of one that attested there is nothing to warn");
     let attempt = node.assignment().unwrap().unwrap().attempt;
     site.operator(0, &format!("node ban {short} --yes"));
+    let (_, told) = site.operator(6, &assign(&short));
+    assert!(
+        told.starts_with("HM-REG-0104") && told.contains("found banned"),
+        "{told}"
+    );
     refused(node.assignment(), Code::PermissionDenied, "");
     refused(node.reports(attempt, Step::Writing, 0), Code::PermissionDenied, "");
     assert_eq!(site.stage(), "assigned");

@@ -109,6 +109,15 @@ pub(super) enum Behaviour {
     Silent {
         of: String,
     },
+    /// It answers with a redirect.
+    Redirects {
+        of: String,
+        to: String,
+    },
+    /// It says that the file is compressed.
+    Encodes {
+        of: String,
+    },
     /// As this is asked for, a disk in memory takes no more writes.
     Seals {
         at: String,
@@ -185,7 +194,7 @@ impl ImageServer {
         self.lock().behaviour = behaviour;
     }
 
-    /// How often a file was asked for and given.
+    /// How often a file was asked for and given, or not answered.
     pub(super) fn count(&self, name: &str) -> usize {
         self.lock().counts.get(name).copied().unwrap_or(0)
     }
@@ -212,7 +221,22 @@ impl ImageServer {
         let behaviour = self.lock().behaviour.clone();
         match behaviour {
             Behaviour::Away { of } if of == name => return broken(),
+            Behaviour::Redirects { of, to } if of == name => {
+                *self.lock().counts.entry(name.to_owned()).or_default() += 1;
+                let mut redirect = status_only(StatusCode::FOUND);
+                redirect
+                    .headers_mut()
+                    .insert(http::header::LOCATION, to.parse().unwrap());
+                return Ok(redirect);
+            }
+            Behaviour::Encodes { of } if of == name => {
+                let mut encoded = Response::new(Full::new(Bytes::from_static(b"\x1f\x8b")));
+                let gzip = http::HeaderValue::from_static("gzip");
+                encoded.headers_mut().insert(http::header::CONTENT_ENCODING, gzip);
+                return Ok(encoded);
+            }
             Behaviour::Silent { of } if of == name => {
+                *self.lock().counts.entry(name.to_owned()).or_default() += 1;
                 std::future::pending::<Infallible>().await;
             }
             Behaviour::Answers { of, status } if of == name => {

@@ -163,8 +163,9 @@ impl Lab {
                 other_chunks: 2,
                 answer: Duration::from_secs(30),
                 pauses: (Duration::from_millis(10), Duration::from_millis(20)),
+                disk: Duration::from_secs(30),
             },
-            server: Server::new(Known::of(address)),
+            server: Server::asked_every(Duration::from_millis(200), Known::of(address)),
         }
     }
 
@@ -172,6 +173,14 @@ impl Lab {
     pub(super) async fn install(&mut self) {
         let installed = install(&mut self.server, &self.places, self.patience);
         tokio::time::timeout(LIMIT, installed).await.unwrap();
+    }
+
+    /// Waits until the machine is installed; meanwhile something happens.
+    pub(super) async fn install_while(&mut self, happens: impl Future<Output = ()>) {
+        let installed = install(&mut self.server, &self.places, self.patience);
+        tokio::time::timeout(LIMIT, async { tokio::join!(installed, happens) })
+            .await
+            .unwrap();
     }
 
     /// Waits until the server has denied a report, and turns the machine off.

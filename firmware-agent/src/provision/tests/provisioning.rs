@@ -6,7 +6,7 @@ use std::{
 };
 
 use hallmark_api::provision::{
-    Assignment, GetAssignmentRequest, GetAssignmentResponse, ReportStepRequest, ReportStepResponse, Step,
+    Assignment, GetAssignmentRequest, GetAssignmentResponse, ReportStepRequest, ReportStepResponse, Stage, Step,
     provisioning_client::ProvisioningClient,
     provisioning_server::{Provisioning, ProvisioningServer},
 };
@@ -24,6 +24,10 @@ use crate::AgentError;
 struct Inside {
     assignment: Assignment,
     is_over: bool,
+    is_removed: bool,
+    is_installed: bool,
+    /// How often it was said that there is nothing to do.
+    idle: usize,
     reports: Vec<ReportStepRequest>,
     refusal: Option<Status>,
     retried_at: Option<Step>,
@@ -68,8 +72,23 @@ impl Service {
     /// As `hallmark provision retry`.
     pub(super) fn retry(&self) {
         let mut inside = self.lock();
-        inside.is_over = false;
+        (inside.is_over, inside.is_removed, inside.is_installed) = (false, false, false);
         inside.assignment.attempt += 1;
+    }
+
+    /// As `hallmark provision remove`.
+    pub(super) fn remove(&self) {
+        self.lock().is_removed = true;
+    }
+
+    /// The machine was installed before.
+    pub(super) fn is_installed(&self) {
+        self.lock().is_installed = true;
+    }
+
+    /// How often it was said that there is nothing to do.
+    pub(super) fn idle(&self) -> usize {
+        self.lock().idle
     }
 
     /// Another attempt, which may overwrite nothing, takes the place of this one when this step is reported.
@@ -115,8 +134,19 @@ impl Provisioning for Service {
         if let Some(status) = inside.refusal.take() {
             return Err(status);
         }
-        let assignment = (!inside.is_over).then(|| inside.assignment.clone());
-        Ok(Response::new(GetAssignmentResponse { assignment }))
+        let stage = match (inside.is_removed, inside.is_over, inside.is_installed) {
+            (true, _, _) => Stage::Unspecified,
+            (_, true, _) => Stage::Failed,
+            (_, _, true) => Stage::Installed,
+            _ => Stage::Open,
+        };
+        let is_told = matches!(stage, Stage::Open | Stage::Installed);
+        inside.idle += usize::from(!is_told);
+        let assignment = is_told.then(|| inside.assignment.clone());
+        Ok(Response::new(GetAssignmentResponse {
+            assignment,
+            stage: stage.into(),
+        }))
     }
 
     async fn report_step(&self, request: Request<ReportStepRequest>) -> Result<Response<ReportStepResponse>, Status> {
@@ -131,7 +161,7 @@ impl Provisioning for Service {
             inside.assignment.attempt += 1;
             inside.assignment.overwrite = false;
         }
-        if report.attempt != inside.assignment.attempt {
+        if report.attempt != inside.assignment.attempt || inside.is_removed {
             return Err(Status::failed_precondition("another attempt"));
         }
         let failed = report.step() == Step::Failed;

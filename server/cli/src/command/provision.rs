@@ -14,7 +14,7 @@ use crate::{
     error::CliError,
     exit::Exit,
     lookup,
-    output::show,
+    output::{show, warn},
     view::provision::{AssignmentChange, AssignmentList, AssignmentView},
 };
 
@@ -24,7 +24,7 @@ pub(crate) enum ProvisionCommand {
     #[command(after_help = "Examples:
   hallmark provision assign 3f9a --manifest edge/manifest --url http://images.example/edge/manifest --baseline edge-2026-11
   hallmark provision assign 3f9a --manifest edge/manifest --url http://images.example/edge/manifest --baseline edge-2026-11 \\
-      --disk /dev/nvme0n1 --overwrite --yes
+      --disk serial:S4EVNX0M712345 --overwrite --yes
 
 NODE is a node's id, or the hash of its EK; of a machine that the inventory lists or that attested, the start of it is enough.
 The machine takes the manifest from --url, and its signature with .sig behind; it takes no other manifest than FILE.")]
@@ -75,8 +75,9 @@ pub(crate) struct Assign {
     /// The baseline that the installed machine matches; it must be in force
     #[arg(long, value_name = "NAME")]
     baseline: String,
-    /// The disk; the machine's only disk that is not removable when left out
-    #[arg(long, value_name = "PATH", default_value = "", hide_default_value = true)]
+    /// The disk: serial:NUMBER, wwn:NUMBER, /dev/disk/by-id/…, /dev/disk/by-path/… or the kernel's name; the machine's only disk
+    /// that is not removable when left out
+    #[arg(long, value_name = "DISK", default_value = "", hide_default_value = true)]
     disk: String,
     /// Let the machine write a disk that is not blank: what is on it is lost
     #[arg(long)]
@@ -176,6 +177,7 @@ fn changed(
     how: Change,
 ) -> Result<Exit, CliError> {
     let about = answer.map_err(|status| CliError::of_change(status, LOOK))?.into_inner();
+    warn(&about.warnings);
     show(context.format, &AssignmentChange::new(about, action, how.dry_run))?;
     Ok(how.exit())
 }

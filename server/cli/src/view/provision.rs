@@ -30,7 +30,7 @@ pub(crate) struct AssignmentView {
     stage: String,
     chunks_done: u32,
     chunks: u32,
-    /// The reason code of a failure; empty otherwise.
+    /// The reason code of a failure, or of what keeps a machine that came back from being done; empty otherwise.
     code: String,
     reason: String,
     /// How often in this attempt the machine came back from the network instead of from its disk.
@@ -69,6 +69,12 @@ impl From<ImageAssignment> for AssignmentView {
 }
 
 impl AssignmentView {
+    /// What an operator does about the code.
+    fn next_step(&self) -> String {
+        hallmark_reason::lookup(&self.code)
+            .map_or_else(String::new, |reason| reason.next_step.unwrap_or_default().to_owned())
+    }
+
     /// The machine, short, as other lists show it.
     fn machine(&self) -> String {
         self.ek.chars().take(12).collect()
@@ -99,6 +105,7 @@ impl Show for AssignmentView {
             ("chunks", format!("{} of {}", self.chunks_done, self.chunks)),
             ("code", self.code.clone()),
             ("reason", self.reason.clone()),
+            ("next", self.next_step()),
             ("returns", returns),
             ("image", format!("{} {}", self.image, self.version)),
             ("baseline", self.baseline.clone()),
@@ -165,6 +172,8 @@ pub(crate) struct AssignmentChange {
     dry_run: bool,
     #[serde(flatten)]
     about: AssignmentView,
+    /// What is probably not meant.
+    warnings: Vec<String>,
 }
 
 impl AssignmentChange {
@@ -172,6 +181,7 @@ impl AssignmentChange {
         Self {
             action,
             dry_run,
+            warnings: about.warnings.clone(),
             about: about.into(),
         }
     }

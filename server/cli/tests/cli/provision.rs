@@ -64,7 +64,16 @@ fn an_image_is_assigned_by_its_manifest() {
     // A machine that nobody has seen is named by its whole hash.
     manifest(&folder);
     let unseen = "ab".repeat(32);
-    assert_eq!(server.run(&line.replace("77c", &unseen)).code, 0);
+    let warned = server.run(&line.replace("77c", &unseen));
+    assert_eq!(warned.code, 0);
+    assert!(
+        warned.stderr.starts_with("warning: nobody has seen") && !warned.stderr.contains('\u{1b}'),
+        "{}",
+        warned.stderr
+    );
+    let warned = server.json(&line.replace("77c", &unseen));
+    assert_eq!(warned["warnings"].as_array().unwrap().len(), 1);
+    assert_eq!(done["warnings"], serde_json::json!([]));
     assert!(server.fake().state().images.contains_key(&unseen));
     assert_eq!(server.run(&line.replace("77c", "abab")).code, 6);
 }
@@ -90,7 +99,20 @@ fn the_list_shows_stage_and_reason_on_one_line_each() {
     );
     let shown = server.run("provision show 3f9a").stdout;
     assert!(
-        shown.contains("129 of 300") && shown.contains("/dev/nvme0n1, also where it is not blank"),
+        shown.contains("129 of 300")
+            && !shown.contains("next")
+            && shown.contains("/dev/nvme0n1, also where it is not blank"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn a_failure_is_shown_with_what_to_do_about_it() {
+    let server = Server::start();
+    server.installs();
+    let shown = server.run("provision show 3f9b").stdout;
+    assert!(
+        shown.contains("HM-AGENT-0044") && shown.contains("assign a smaller image"),
         "{shown}"
     );
 }

@@ -1,12 +1,10 @@
 //! Whether an image can be assigned as an operator asks.
 
-use hallmark_node::DiskImageManifest;
+use hallmark_node::{DiskImageManifest, ImageUrl};
 
 use crate::{ImageOrder, ProvisionError};
 
-/// The longest address of a manifest, in bytes.
-const MAX_URL: usize = 1024;
-/// The longest path of a disk, in bytes.
+/// The longest name of a disk, in bytes.
 const MAX_DISK: usize = 255;
 /// The longest name of a baseline, in bytes.
 const MAX_BASELINE: usize = 255;
@@ -33,33 +31,29 @@ pub(super) fn check(order: &ImageOrder) -> Result<(), ProvisionError> {
     require(chunks.contains(&u64::from(order.chunks)), "chunks", &|| {
         format!("1 to {}", DiskImageManifest::MAX_CHUNKS)
     })?;
-    require(is_url(&order.manifest_url), "url", &|| {
-        format!("http:// or https://, a host and a path, without user, query or fragment, at most {MAX_URL} bytes")
-    })?;
+    if let Err(fault) = ImageUrl::parse(&order.manifest_url) {
+        return Err(ProvisionError::Order {
+            what: "url",
+            expected: format!("http:// or https://, a host and the manifest's path; {fault}"),
+        });
+    }
     require(order.disk.is_empty() || is_disk(&order.disk), "disk", &|| {
-        format!("a path below /dev/, at most {MAX_DISK} bytes of A-Z a-z 0-9 . _ : + - /")
+        format!("a path below /dev/, serial:NUMBER or wwn:NUMBER, at most {MAX_DISK} bytes of A-Z a-z 0-9 . _ : + - /")
     })?;
     let is_baseline = (1..=MAX_BASELINE).contains(&order.baseline.len());
     require(is_baseline, "baseline", &|| "the name of a baseline".to_owned())
 }
 
-/// The signature is at the same place with `.sig` behind: so nothing may follow the path.
-fn is_url(url: &str) -> bool {
-    let Some(rest) = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://")) else {
-        return false;
-    };
-    let Some((host, path)) = rest.split_once('/') else {
-        return false;
-    };
-    let is_plain = |c: u8| c.is_ascii_graphic() && !b"\"<>\\^`{|}?#@".contains(&c);
-    url.len() <= MAX_URL && !host.is_empty() && !path.is_empty() && url.bytes().all(is_plain)
-}
-
 fn is_disk(disk: &str) -> bool {
+    let is_plain = |c: u8| c.is_ascii_alphanumeric() || b"._:+-/".contains(&c);
+    if let Some(number) = disk.strip_prefix("serial:").or_else(|| disk.strip_prefix("wwn:")) {
+        // Serial numbers have spaces within.
+        let is_there = !number.is_empty() && number.trim() == number;
+        return disk.len() <= MAX_DISK && is_there && number.bytes().all(|c| is_plain(c) || c == b' ');
+    }
     let Some(path) = disk.strip_prefix("/dev/") else {
         return false;
     };
-    let is_plain = |c: u8| c.is_ascii_alphanumeric() || b"._:+-/".contains(&c);
     let is_segment = |segment: &str| !segment.is_empty() && segment != "." && segment != "..";
     disk.len() <= MAX_DISK && path.bytes().all(is_plain) && path.split('/').all(is_segment)
 }
@@ -89,6 +83,17 @@ mod tests {
             ..order()
         };
         assert_eq!(check(&whole_disk), Ok(()));
+        for lasting in [
+            "serial:S4EV NX0M7",
+            "wwn:0x5000c500a1b2c3d4",
+            "wwn:eui.0025385b71b0e2f1",
+        ] {
+            let order = ImageOrder {
+                disk: lasting.to_owned(),
+                ..order()
+            };
+            assert_eq!(check(&order), Ok(()));
+        }
         let url = |text: &str| ImageOrder {
             manifest_url: text.to_owned(),
             ..order()
@@ -124,7 +129,8 @@ mod tests {
             ("url", url("http://images.example")),
             ("url", url("http:///manifest")),
             ("url", url("http://images.example/")),
-            ("url", url("http://user@images.example/manifest")),
+            ("url", url("http://user:password@images.example/manifest")),
+            ("url", url("http://images.example:99999/manifest")),
             ("url", url("http://images.example/manifest?x=1")),
             ("url", url("http://images.example/manifest#x")),
             ("url", url("http://images.example/mani fest")),
@@ -132,6 +138,10 @@ mod tests {
             ("url", url("http://images.exämple/manifest")),
             ("url", url(&format!("http://images.example/{}", "m".repeat(1024)))),
             ("disk", disk("sda")),
+            ("disk", disk("serial:")),
+            ("disk", disk("serial: 17")),
+            ("disk", disk("wwn:0x5\n")),
+            ("disk", disk(&format!("serial:{}", "s".repeat(255)))),
             ("disk", disk("/dev/")),
             ("disk", disk("/dev/../etc/passwd")),
             ("disk", disk("/dev//sda")),

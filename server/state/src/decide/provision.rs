@@ -8,8 +8,8 @@ use hallmark_spiffe::Selector;
 
 use super::image_order;
 use crate::{
-    Change, Decision, Event, ImageAssignment, ImageOrder, InstallAct, InstallStage, Key, ProvisionError, View,
-    node::node_id,
+    Change, Decision, Event, ImageAssignment, ImageOrder, InstallAct, InstallStage, Key, NodeState, ProvisionError,
+    View, node::node_id,
 };
 
 /// How often a machine comes back from the network before its attempt has failed: firmware that forgets the new boot entry once
@@ -56,6 +56,8 @@ pub enum ReportedStep {
     Written,
     /// It restarts from its disk.
     Restarting,
+    /// It was installed, came back from the network, and restarts from its disk again.
+    Returned,
     /// It gave up.
     Failed {
         /// The reason code.
@@ -71,6 +73,7 @@ impl ReportedStep {
             Self::Writing { .. } => "writing",
             Self::Written => "written",
             Self::Restarting => "restarting",
+            Self::Returned => "returned",
             Self::Failed { .. } => "failed",
         }
     }
@@ -79,7 +82,8 @@ impl ReportedStep {
 /// Assigns an image, in the place of whatever was assigned to the machine before.
 ///
 /// # Errors
-/// [`ProvisionError::Order`] for a value that cannot be used, [`ProvisionError::NoBaseline`] where no machine could match.
+/// [`ProvisionError::Order`] for a value that cannot be used, [`ProvisionError::NoBaseline`] where no machine could match,
+/// [`ProvisionError::OutOfService`] for a machine that an operator has put out for good.
 pub fn assign_image(
     view: View<'_>,
     ask: &ProvisionAsk<'_>,
@@ -96,6 +100,7 @@ pub fn assign_image(
         let baseline = order.baseline.clone();
         return Err(ProvisionError::NoBaseline { baseline, found });
     }
+    require_in_service(&view, ask.machine)?;
     let assigned = ImageAssignment {
         ek: *ask.machine,
         attempt: next_attempt(&view),
@@ -181,7 +186,9 @@ pub fn report_step(
         });
     }
     require_sound(&report.step, before.order.chunks)?;
-    let Some((stage, returns)) = next_stage(before, &report.step)? else {
+    let node = node_id(view.unprotected().trust_domain(), ek);
+    let boot = node.and_then(|node| Some(view.attestation(&node)?.quote_clock.reset_count));
+    let Some((stage, returns)) = next_stage(before, &report.step, boot)? else {
         return Ok((view.decide(Vec::new(), Vec::new()), Ok(())));
     };
     let (stage, answer) = if returns > MAX_RETURNS {
@@ -194,13 +201,8 @@ pub fn report_step(
     } else {
         (stage, Ok(()))
     };
-    let restarts = stage == InstallStage::Restarting;
-    let boot = || {
-        let node = node_id(view.unprotected().trust_domain(), ek)?;
-        Some(view.attestation(&node)?.quote_clock.reset_count)
-    };
-    let restarted_in = if restarts { boot() } else { None };
-    let is_progress = stage.as_str() == before.stage.as_str();
+    let restarted_in = boot.filter(|_| stage == InstallStage::Restarting);
+    let is_progress = stage.as_str() == before.stage.as_str() && returns == before.returns;
     let after = ImageAssignment {
         since: if is_progress { before.since } else { now },
         stage,
@@ -223,14 +225,13 @@ pub(super) fn installed(
     now: i64,
 ) -> Option<(Change, Event)> {
     let before = view.unprotected().image_assignment_of(&EkId::Spki(*ek))?;
-    let matched = Selector::new("boot", &format!("baseline:{}", before.order.baseline)).ok()?;
-    let has_booted = before.restarted_in != Some(reset_count);
-    if before.stage != InstallStage::Restarting || !has_booted || !selectors.contains(&matched) {
+    if !before.has_booted_in(reset_count) || !before.is_matched_by(selectors) {
         return None;
     }
     view.rests_on(Key::ImageAssignment(before.ek));
     let done = ImageAssignment {
         stage: InstallStage::Done,
+        returns: 0,
         since: now,
         ..ImageAssignment::clone(before)
     };
@@ -239,7 +240,12 @@ pub(super) fn installed(
 }
 
 /// The stage after a report, and how often the machine came back from the network; `None` where the report is no news.
-fn next_stage(before: &ImageAssignment, step: &ReportedStep) -> Result<Option<(InstallStage, u32)>, ProvisionError> {
+/// `boot` is the TPM's reset count in the boot that reports.
+fn next_stage(
+    before: &ImageAssignment,
+    step: &ReportedStep,
+    boot: Option<u32>,
+) -> Result<Option<(InstallStage, u32)>, ProvisionError> {
     let (stage, returns) = (&before.stage, before.returns);
     let out_of_order = || ProvisionError::OutOfOrder {
         stage: stage.as_str(),
@@ -247,10 +253,16 @@ fn next_stage(before: &ImageAssignment, step: &ReportedStep) -> Result<Option<(I
     };
     Ok(match (stage, step) {
         (InstallStage::Failed { code, .. }, ReportedStep::Failed { code: again, .. }) if code == again => None,
-        (InstallStage::Done | InstallStage::Failed { .. }, _) => return Err(out_of_order()),
+        (InstallStage::Failed { .. }, _) => return Err(out_of_order()),
+        // Also of one that was done: its disk is no longer what was installed.
         (_, ReportedStep::Failed { code, reason }) => {
             let (code, reason) = (code.clone(), reason.clone());
             Some((InstallStage::Failed { code, reason }, returns))
+        }
+        // The same boot has reported it before.
+        (InstallStage::Restarting, ReportedStep::Returned) if before.restarted_in == boot => None,
+        (InstallStage::Restarting | InstallStage::Done, ReportedStep::Returned) => {
+            Some((InstallStage::Restarting, returns.saturating_add(1)))
         }
         (InstallStage::Writing { done: before }, ReportedStep::Writing { done, of })
             if hundredths(*before, *of) == hundredths(*done, *of) =>
@@ -264,15 +276,14 @@ fn next_stage(before: &ImageAssignment, step: &ReportedStep) -> Result<Option<(I
             InstallStage::Assigned | InstallStage::Writing { .. } | InstallStage::Written,
             ReportedStep::Writing { done, .. },
         ) => Some((InstallStage::Writing { done: *done }, returns)),
-        (InstallStage::Restarting, ReportedStep::Writing { done, .. }) => {
-            Some((InstallStage::Writing { done: *done }, returns.saturating_add(1)))
-        }
         (InstallStage::Written, ReportedStep::Written) | (InstallStage::Restarting, ReportedStep::Restarting) => None,
         (InstallStage::Writing { .. }, ReportedStep::Written) => Some((InstallStage::Written, returns)),
         (InstallStage::Written, ReportedStep::Restarting) => Some((InstallStage::Restarting, returns)),
-        (InstallStage::Assigned, ReportedStep::Written | ReportedStep::Restarting)
-        | (InstallStage::Writing { .. }, ReportedStep::Restarting)
-        | (InstallStage::Restarting, ReportedStep::Written) => return Err(out_of_order()),
+        (InstallStage::Assigned, ReportedStep::Written | ReportedStep::Restarting | ReportedStep::Returned)
+        | (InstallStage::Writing { .. }, ReportedStep::Restarting | ReportedStep::Returned)
+        | (InstallStage::Written, ReportedStep::Returned)
+        | (InstallStage::Restarting, ReportedStep::Writing { .. } | ReportedStep::Written)
+        | (InstallStage::Done, _) => return Err(out_of_order()),
     })
 }
 
@@ -343,6 +354,20 @@ fn newest_of_machine<'a>(view: &View<'a>, machine: &EkId) -> Option<&'a Arc<Imag
     view.unprotected().image_assignment_of(machine)
 }
 
+/// A machine that was banned or retired is told nothing, whatever is assigned to it.
+fn require_in_service(view: &View<'_>, machine: &EkId) -> Result<(), ProvisionError> {
+    let keys = view.machines().keys_of_machine(machine);
+    let eks = keys.iter().filter_map(|key| view.machines().ek_of_key(key));
+    let mut nodes = eks.filter_map(|ek| view.node_of_ek(&ek));
+    match nodes.find(|node| matches!(node.state, NodeState::Banned | NodeState::Retired)) {
+        None => Ok(()),
+        Some(node) => Err(ProvisionError::OutOfService {
+            node: node.id.to_string(),
+            state: node.state,
+        }),
+    }
+}
+
 /// Higher than of every decision before: it is made at a later revision.
 fn next_attempt(view: &View<'_>) -> u64 {
     view.unprotected().revision().saturating_add(1)
@@ -378,6 +403,7 @@ fn decided(
 fn step_event(view: &View<'_>, about: &ImageAssignment) -> Event {
     let reason = match &about.stage {
         InstallStage::Failed { reason, .. } => reason,
+        InstallStage::Restarting if about.returns > 0 => "the machine came back from the network",
         _ => "",
     };
     let act = InstallAct::of(&about.stage);

@@ -1,6 +1,9 @@
 //! What is to be written to a machine's disk, and how far that is.
 
+use std::collections::BTreeSet;
+
 use hallmark_node::EkId;
+use hallmark_spiffe::Selector;
 
 /// What an operator wants on a machine's disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,12 +93,6 @@ impl InstallStage {
             _ => (0, "", ""),
         }
     }
-
-    /// Whether the machine still has something to do.
-    #[must_use]
-    pub const fn is_open(&self) -> bool {
-        !matches!(self, Self::Done | Self::Failed { .. })
-    }
 }
 
 /// An image that is assigned to a machine. One whose key is the endorsement key by which the operator named the machine.
@@ -117,4 +114,19 @@ pub struct ImageAssignment {
     pub assigned_at: i64,
     /// Since when it is at its stage, in Unix seconds.
     pub since: i64,
+}
+
+impl ImageAssignment {
+    /// Whether the machine restarts from its disk, and was booted since in the boot with this reset count of its TPM.
+    #[must_use]
+    pub fn has_booted_in(&self, reset_count: u32) -> bool {
+        self.stage == InstallStage::Restarting && self.restarted_in != Some(reset_count)
+    }
+
+    /// Whether what was proven of the machine, as these selectors, matches the assigned baseline.
+    #[must_use]
+    pub fn is_matched_by(&self, selectors: &BTreeSet<Selector>) -> bool {
+        let matched = Selector::new("boot", &format!("baseline:{}", self.order.baseline));
+        matched.is_ok_and(|matched| selectors.contains(&matched))
+    }
 }

@@ -21,7 +21,7 @@ use crate::{
     client::Client,
     error::{CliError, ENTRIES_FILE},
     exit::Exit,
-    output::{say, show},
+    output::{say, show, warn},
     timestamp::now,
     view::entry::{AppliedEntries, AppliedEntry, FieldChange},
 };
@@ -46,7 +46,7 @@ pub(super) async fn run(context: &Context, client: &Client, application: Applica
     let how = application.how;
     let declared = Declared::read(&application.file)?;
     let (plan, warnings) = plan(client, &application.file, &declared, application.prune).await?;
-    write::warn(&warnings);
+    warn(&warnings);
     let mut told = AppliedEntries {
         dry_run: how.change.dry_run,
         unchanged: plan.unchanged,

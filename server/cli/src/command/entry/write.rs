@@ -19,7 +19,7 @@ use crate::{
     error::CliError,
     exit::Exit,
     lookup::id_message,
-    output::{say, show},
+    output::{show, warn},
     view::entry::{EntryChange, EntryView},
 };
 
@@ -310,13 +310,6 @@ impl<'a> Surroundings<'a> {
         };
         self.parents.insert(id.clone(), is_known);
         Ok(is_known)
-    }
-}
-
-/// Tells warnings to the person.
-pub(super) fn warn(warnings: &[String]) {
-    for warning in warnings {
-        say(&format!("warning: {}", hallmark_host::printable(warning)));
     }
 }
 

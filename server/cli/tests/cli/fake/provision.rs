@@ -6,7 +6,7 @@ use hallmark_api::admin::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{Fake, NODE_A, NODE_B, NOW, lifecycle::id_of};
+use super::{Fake, NODE_A, NODE_B, NODE_C, NOW, lifecycle::id_of};
 
 fn not_assigned(machine: &str) -> Status {
     Status::not_found(format!(
@@ -58,7 +58,10 @@ impl Fake {
 impl Provision for Fake {
     async fn assign_image(&self, request: Request<AssignImageRequest>) -> Result<Response<ImageAssignment>, Status> {
         let request = request.into_inner();
+        let is_known = [NODE_A, NODE_B, NODE_C].contains(&request.machine.as_str());
+        let warnings = (!is_known).then(|| "nobody has seen the\u{1b}[2J machine".to_owned());
         let new = ImageAssignment {
+            warnings: warnings.into_iter().collect(),
             image: request.image,
             version: request.version,
             chunks: request.chunks,
