@@ -19,12 +19,14 @@ class Machine:
 
     def __init__(
         self, folder: pathlib.Path, disk: pathlib.Path | str, variables: pathlib.Path, tpm_maker: pathlib.Path, *, keep_disk=False, script="", updates=None,
-        netboot=None, ports=None, tpm="2.0", network=True, sticks=(),
+        netboot=None, ports=None, tpm="2.0", network=True, sticks=(), serial="",
     ):
         """`script` runs as root in the machine (images of tests have a unit for that); `updates` are
         files that it finds as /dev/disk/by-id/virtio-NAME; `netboot` is what its network offers by PXE: it starts what its firmware's own boot entries
         say, and not always its disk; `ports` are those of this host's loopback that lead to ports of the machine; `tpm` is the TPM's version, or None
-        for a machine that has none; `sticks` are files that it has as USB sticks, and those that end in .iso as CDs of a USB drive."""
+        for a machine that has none; `sticks` are files that it has as USB sticks, and those that end in .iso as CDs of a USB drive; `network` is False
+        for none, "first" where firmware starts from it before all else, "two" for a first card more, whose network gives addresses and leads nowhere,
+        "six" for one of IPv6 alone; `serial` is the disk's serial number."""
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.disk, self.keep_disk, self.more = folder, disk, keep_disk, []
         if script:
@@ -40,7 +42,7 @@ class Machine:
             self.more += ["-drive", f"if=none,id=stick{number},format=raw,file={file}{medium}", "-device", f"usb-storage,bus=usb.0,drive=stick{number}"]
         self.first, self.offered = ("", f",tftp={netboot.parent},bootfile={netboot.name}") if netboot else (",bootindex=1", "")
         self.offered += "".join(f",hostfwd=tcp:127.0.0.1:{here}-:{there}" for here, there in (ports or {}).items())
-        self.version, self.network = tpm, network
+        self.version, self.network, self.serial = tpm, network, f",serial={serial}" if serial else ""
         self.variables = folder / "vars.fd"
         if not self.variables.exists():
             shutil.copyfile(variables, self.variables)
@@ -66,7 +68,12 @@ class Machine:
                 time.sleep(0.02)
             kind = "tpm-crb" if self.version == "2.0" else "tpm-tis"
             chip = ["-chardev", f"socket,id=tpm,path={socket}", "-tpmdev", "emulator,id=tpm0,chardev=tpm", "-device", f"{kind},tpmdev=tpm0"]
-        card = ["-netdev", f"user,id=net0{self.offered}", "-device", "virtio-net-pci,netdev=net0,romfile="] if self.network else ["-nic", "none"]
+        spoken = ",ipv4=off,ipv6-prefix=fd00::" if self.network == "six" else ""
+        order = ",bootindex=1" if self.network == "first" else ""
+        card = ["-netdev", f"user,id=net0{self.offered}{spoken}", "-device", f"virtio-net-pci,netdev=net0,romfile={order}"]
+        card = card if self.network else ["-nic", "none"]
+        if self.network == "two":
+            card = ["-netdev", "user,id=side,restrict=on", "-device", "virtio-net-pci,netdev=side,romfile=", *card]
         command = [
             "qemu-system-x86_64", "-machine", "q35,smm=on", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "1024",
             "-nodefaults", "-display", "none", "-serial", "stdio", "-monitor", "none", "-no-reboot",
@@ -75,7 +82,7 @@ class Machine:
             "-drive", f"if=pflash,format=raw,unit=1,file={self.variables}",
             *chip, *card, "-device", "virtio-rng-pci",
             "-drive", f"if=none,id=disk0,format=raw,file={self.disk},cache=writeback" + ("" if self.keep_disk else ",snapshot=on"),
-            "-device", f"virtio-blk-pci,drive=disk0{self.first}", *self.more,
+            "-device", f"virtio-blk-pci,drive=disk0{self.first}{self.serial}", *self.more,
         ]
         self.began = time.monotonic()
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)

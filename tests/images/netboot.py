@@ -147,18 +147,29 @@ def comes_back_installed(fleet, name: str, disk: pathlib.Path, node: str):
 
 
 def installs(fleet):
-    """a blank disk is installed over the network, and the machine comes back attested from it"""
+    """a blank disk, named by its serial number, is installed over the second network card, and the machine comes back attested from it;
+    started from the network once more, it goes to its disk"""
     with ImageServer(prepare(fleet)) as server:
         disk = blank(fleet, "installs")
-        with started(fleet, "installs", disk) as machine:
+        with started(fleet, "installs", disk, network="two", serial="EDGE-17") as machine:
+            machine.wait_for("hallmark-server at .* does not answer by eth0", 600)
             node = machine.wait_for(NODE.pattern, 600)[1]
             verdict = fleet.verdict()
             assert verdict.trusted and f"HM-POLICY-0126 the boot matches the baseline provision-{VERSION}" in verdict.reasons, verdict
-            assign(fleet, node, server)
+            assign(fleet, node, server, "--disk", "serial:EDGE-17")
             machine.wait_for("installed; the machine starts from its disk now", 600)
             machine.wait_for_end()
         assert stage(fleet, node)["stage"] == "restarting", stage(fleet, node)
         assert len(set(server.chunks())) == len(server.chunks()), "each chunk was fetched once"
+        comes_back_installed(fleet, "installs", disk, node)
+        given = len(server.given)
+        # Its firmware forgets the boot entry, and starts from the network.
+        (fleet.folder / "installs" / "vars.fd").unlink()
+        with started(fleet, "installs", disk, network="first") as machine:
+            machine.wait_for("this machine was installed before: nothing is written", 600)
+            machine.wait_for_end()
+        found = stage(fleet, node)
+        assert (found["stage"], found["returns"], len(server.given)) == ("restarting", 1, given), found
         comes_back_installed(fleet, "installs", disk, node)
     disk.unlink()
 
@@ -176,6 +187,7 @@ def refuses_and_goes_on(fleet):
             assign(fleet, node, server)
             machine.wait_for("HM-AGENT-0045", again=True)
             machine.wait_for("this machine waits for another attempt", again=True)
+            machine.wait_for("the installation of this machine failed.*hallmark provision retry", again=True)
             found = stage(fleet, node)
             assert (found["stage"], found["code"]) == ("failed", "HM-AGENT-0045"), found
 
@@ -217,13 +229,14 @@ def stick(fleet, name: str, image: pathlib.Path) -> pathlib.Path:
 
 
 def says_what_is_wrong(fleet):
-    """a machine without TPM, with TPM 1.2, without a network, or before another server, says so on its console with a code and the next step"""
+    """a machine without TPM, with TPM 1.2, without a network, with one of IPv6 that does not lead to the server, or before another server, says so on its console with a code and the next step"""
     prepare(fleet)
     disk = stick(fleet, "netboot-stick", fleet.folder / "netboot")
     faults = {
         "no-tpm": ("HM-TPM-0001: no TPM answers", {"tpm": None}),
         "tpm-1.2": ("HM-TPM-0023: the machine's TPM is of version 1.2", {"tpm": "1.2"}),
         "no-network": ("HM-IMAGE-0022: no network gives this machine an address", {"network": False}),
+        "ipv6": ("address fd00:.* on eth0", {"network": "six"}),
     }
     for name, (message, more) in faults.items():
         with fleet.machine(name, disk, **more) as machine:
