@@ -18,7 +18,9 @@ const FILE: &str = "provision.lock";
 
 /// Held for as long as this process installs the machine; the kernel gives it back when the process ends.
 #[derive(Debug)]
-pub(super) struct Lock(File);
+pub(super) struct Lock {
+    _file: File,
+}
 
 impl Lock {
     /// Takes the lock in the agent's data folder.
@@ -34,7 +36,7 @@ impl Lock {
         let opened = options.write(true).create(true).truncate(false).mode(0o600).open(&path);
         let file = opened.map_err(|error| failed(error.to_string()))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self(file)),
+            Ok(()) => Ok(Self { _file: file }),
             Err(Errno::WOULDBLOCK) => Err(ProvisionError::Runs {
                 lock: path.display().to_string(),
             }),

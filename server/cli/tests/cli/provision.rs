@@ -71,8 +71,9 @@ fn an_image_is_assigned_by_its_manifest() {
         "{}",
         warned.stderr
     );
-    let warned = server.json(&line.replace("77c", &unseen));
-    assert_eq!(warned["warnings"].as_array().unwrap().len(), 1);
+    let warned = server.run(&format!("{} -o json", line.replace("77c", &unseen)));
+    let told: serde_json::Value = serde_json::from_str(&warned.stdout).unwrap();
+    assert_eq!(told["warnings"].as_array().unwrap().len(), 1);
     assert_eq!(done["warnings"], serde_json::json!([]));
     assert!(server.fake().state().images.contains_key(&unseen));
     assert_eq!(server.run(&line.replace("77c", "abab")).code, 6);

@@ -186,8 +186,10 @@ pub fn report_step(
         });
     }
     require_sound(&report.step, before.order.chunks)?;
-    let node = node_id(view.unprotected().trust_domain(), ek);
-    let boot = node.and_then(|node| Some(view.attestation(&node)?.quote_clock.reset_count));
+    let boot = match report.step {
+        ReportedStep::Restarting | ReportedStep::Returned => boot_of(&view, ek),
+        _ => None,
+    };
     let Some((stage, returns)) = next_stage(before, &report.step, boot)? else {
         return Ok((view.decide(Vec::new(), Vec::new()), Ok(())));
     };
@@ -213,6 +215,12 @@ pub fn report_step(
     let event = (!is_progress).then(|| step_event(&view, &after));
     let changes = vec![Change::PutImageAssignment(Arc::new(after))];
     Ok((view.decide(changes, event.into_iter().collect()), answer))
+}
+
+/// The reset count of the machine's TPM, as its last attestation shows it.
+fn boot_of(view: &View<'_>, ek: &[u8; 32]) -> Option<u32> {
+    let node = node_id(view.unprotected().trust_domain(), ek)?;
+    Some(view.attestation(&node)?.quote_clock.reset_count)
 }
 
 /// What an accepted attestation brings for a machine that restarts from its disk: where it has booted since then (its TPM's reset

@@ -704,5 +704,15 @@ fn a_decision_is_made_again_after_changes_of_the_machine_s_image_and_keys_alone(
     let (removed, _) = remove_image(View::new(&state), &ask(&machine)).unwrap();
     expect(&removed, &of_machine);
     let (assigned, _) = assign_image(View::new(&state), &ask(&machine), &order(), NOW).unwrap();
-    expect(&assigned, &[&of_machine[..], &["rules", "trust"]].concat());
+    // A machine that is put out meanwhile gets none.
+    let of_nodes = [
+        "a attested",
+        "a banned",
+        "a evicted",
+        "a judged",
+        "a's facts",
+        "a's quote without time",
+        "a2 attested",
+    ];
+    expect(&assigned, &[&of_machine[..], &of_nodes, &["rules", "trust"]].concat());
 }
