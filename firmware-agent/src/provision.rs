@@ -76,7 +76,7 @@ pub(crate) async fn run(config: Config, places: Places) -> Result<(), Box<dyn Co
         return Err(Box::new(AgentError::Runs { socket }));
     }
     let state = StateFile::open(&config.data_dir).map_err(boxed)?;
-    let _lock = Lock::take(&config.data_dir).map_err(|error| Box::new(error) as Box<dyn Coded + Send>)?;
+    let _lock = Lock::take(&config.data_dir).map_err(boxed)?;
     let tpm = open_tpm(&config).await.map_err(boxed)?;
     let mut server = Server::new(AttestedNode::new(config, tpm.clone(), state));
     install(&mut server, &places, Patience::OF_MACHINES).await;
@@ -84,7 +84,7 @@ pub(crate) async fn run(config: Config, places: Places) -> Result<(), Box<dyn Co
     Ok(())
 }
 
-fn boxed(error: AgentError) -> Box<dyn Coded + Send> {
+fn boxed(error: impl Coded + Send + 'static) -> Box<dyn Coded + Send> {
     Box::new(error)
 }
 
