@@ -166,6 +166,35 @@ mod tests {
         (folder, device)
     }
 
+    /// The names of the four disks of the test.
+    const NAMES: [&[&str]; 4] = [
+        &[
+            "serial:edge-17",
+            "/dev/disk/by-id/virtio-edge-17",
+            "/dev/disk/by-path/pci-0000:00:03.0",
+            "/dev/disk/by-path/virtio-pci-0000:00:03.0",
+        ],
+        &[
+            "serial:S4EV NX0M7",
+            "wwn:eui.0025385b71b0e2f1",
+            "wwn:0025385B71B0E2F1",
+            "/dev/disk/by-id/nvme-eui.0025385B71B0E2F1",
+            "/dev/disk/by-id/nvme-Maker_Model_S4EV_NX0M7",
+            "/dev/disk/by-id/nvme-Maker_Model_S4EV_NX0M7_1",
+            "/dev/disk/by-path/pci-0000:01:00.0-nvme-1",
+        ],
+        &[
+            "serial:ZA1B2C3D",
+            "wwn:0x5000c500a1b2c3d4",
+            "/dev/disk/by-id/wwn-0x5000c500a1b2c3d4",
+            "/dev/disk/by-id/scsi-35000c500a1b2c3d4",
+            "/dev/disk/by-id/ata-MAKER_ZA1B2C3D",
+            "/dev/disk/by-path/pci-0000:00:1f.2-ata-2",
+            "/dev/disk/by-path/pci-0000:00:1f.2-ata-2.0",
+        ],
+        &["wwn:600508b1001c", "/dev/disk/by-path/pci-0000:00:05.0-scsi-1:0:1:0"],
+    ];
+
     #[test]
     fn disks_of_each_kind_are_found_by_their_lasting_names_and_by_no_others() {
         let virtio = disk("pci0000:00/0000:00:03.0/virtio1/block/vda", &[("serial", b"edge-17\n")]);
@@ -189,53 +218,11 @@ mod tests {
             "pci0000:00/0000:00:05.0/host3/target3:0:1/3:0:1:0/block/sdb",
             &[("../../../../../host2/x", b""), ("device/wwid", b"naa.600508b1001c\n")],
         );
-        let names: [(&Path, &[&str]); 4] = [
-            (
-                &virtio.1,
-                &[
-                    "serial:edge-17",
-                    "/dev/disk/by-id/virtio-edge-17",
-                    "/dev/disk/by-path/pci-0000:00:03.0",
-                    "/dev/disk/by-path/virtio-pci-0000:00:03.0",
-                ],
-            ),
-            (
-                &nvme.1,
-                &[
-                    "serial:S4EV NX0M7",
-                    "wwn:eui.0025385b71b0e2f1",
-                    "wwn:0025385B71B0E2F1",
-                    "/dev/disk/by-id/nvme-eui.0025385B71B0E2F1",
-                    "/dev/disk/by-id/nvme-Maker_Model_S4EV_NX0M7",
-                    "/dev/disk/by-id/nvme-Maker_Model_S4EV_NX0M7_1",
-                    "/dev/disk/by-path/pci-0000:01:00.0-nvme-1",
-                ],
-            ),
-            (
-                &ata.1,
-                &[
-                    "serial:ZA1B2C3D",
-                    "wwn:0x5000c500a1b2c3d4",
-                    "/dev/disk/by-id/wwn-0x5000c500a1b2c3d4",
-                    "/dev/disk/by-id/scsi-35000c500a1b2c3d4",
-                    "/dev/disk/by-id/ata-MAKER_ZA1B2C3D",
-                    "/dev/disk/by-path/pci-0000:00:1f.2-ata-2",
-                    "/dev/disk/by-path/pci-0000:00:1f.2-ata-2.0",
-                ],
-            ),
-            (
-                &scsi.1,
-                &["wwn:600508b1001c", "/dev/disk/by-path/pci-0000:00:05.0-scsi-1:0:1:0"],
-            ),
-        ];
-        for (own, (disk, names)) in names.iter().enumerate() {
-            for name in *names {
+        let disks = [&virtio.1, &nvme.1, &ata.1, &scsi.1];
+        for (own, (disk, names)) in disks.iter().zip(NAMES).enumerate() {
+            for name in names {
                 assert!(is_lasting(name) && is_of(name, disk), "{name}");
-                for (other, (stranger, _)) in [&virtio.1, &nvme.1, &ata.1, &scsi.1]
-                    .iter()
-                    .zip(0..)
-                    .map(|(d, n)| (n, (d, ())))
-                {
+                for (other, stranger) in disks.iter().enumerate() {
                     assert!(
                         other == own || !is_of(name, stranger),
                         "{name} of {}",
