@@ -70,7 +70,7 @@ impl From<ImageAssignment> for AssignmentView {
 
 impl AssignmentView {
     /// What an operator does about the code.
-    fn next_step(&self) -> String {
+    fn what_to_do(&self) -> String {
         hallmark_reason::lookup(&self.code)
             .map_or_else(String::new, |reason| reason.next_step.unwrap_or_default().to_owned())
     }
@@ -105,7 +105,7 @@ impl Show for AssignmentView {
             ("chunks", format!("{} of {}", self.chunks_done, self.chunks)),
             ("code", self.code.clone()),
             ("reason", self.reason.clone()),
-            ("next", self.next_step()),
+            ("next", self.what_to_do()),
             ("returns", returns),
             ("image", format!("{} {}", self.image, self.version)),
             ("baseline", self.baseline.clone()),
