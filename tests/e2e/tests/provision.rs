@@ -295,15 +295,6 @@ fn told_what_keeps_it_from_being_done(site: &mut Site, machine: &mut SoftwareMac
     );
     let (said, _) = site.operator(0, &format!("provision show {short}"));
     assert!(said.contains("next"), "{said}");
-    // Rules that refuse it.
-    let policy = "version = 1\nname = \"p\"\nserial = 1\n[boot]\nbaselines = [\"edge\"]\n";
-    fs::write(site.folder.path().join("p.toml"), policy).unwrap();
-    site.operator(0, "policy apply @/p.toml --yes");
-    let shown = site.json(&format!("provision show {short}"));
-    assert_eq!(shown["stage"], "restarting");
-    assert!(shown["code"].as_str().unwrap().starts_with("HM-POLICY-"), "{shown}");
-    assert!(shown["reason"].as_str().unwrap().contains("was refused"), "{shown}");
-    site.operator(0, "policy withdraw p --yes");
 }
 
 /// A machine that is done is started from the network once more: it is sent to its disk, and is done again when it attests there.
