@@ -74,6 +74,19 @@ impl SpiffeId {
         &self.trust_domain
     }
 
+    /// The same id, which holds `name` in the place of its own copy of the trust domain's name, where the two are equal: of
+    /// many ids that were read one by one, each has a copy.
+    #[must_use]
+    pub fn with_shared_name(self, name: &TrustDomain) -> Self {
+        if self.trust_domain != *name {
+            return self;
+        }
+        Self {
+            trust_domain: name.clone(),
+            ..self
+        }
+    }
+
     /// The path with its leading slash, or an empty string.
     #[must_use]
     pub fn path(&self) -> &str {

@@ -1,15 +1,15 @@
 //! Selectors: verified facts about a node or a workload.
 
-use std::{cmp::Ordering, fmt, str::FromStr};
+use std::{cmp::Ordering, fmt, str::FromStr, sync::Arc};
 
 use hallmark_reason::{Coded, ReasonCode};
 
 /// One verified fact, as `type:value`: `unix:uid:0` has the type `unix` and the value `uid:0`. In the order of types, then of
-/// values.
+/// values. Cloning is cheap.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Selector {
     /// `type:value`, in one piece: servers hold hundreds of thousands. The type has no colon.
-    text: Box<str>,
+    text: Arc<str>,
 }
 
 impl Selector {

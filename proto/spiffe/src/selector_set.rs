@@ -1,13 +1,13 @@
 //! Sets of selectors, as they are kept.
 
-use std::{collections::BTreeSet, fmt, slice};
+use std::{collections::BTreeSet, fmt, slice, sync::Arc};
 
 use crate::Selector;
 
 /// Selectors in their order, each once. It takes no more memory than its selectors: a server keeps one for each entry, and
-/// most have one selector, or two.
+/// most have one selector, or two. Cloning is cheap.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct SelectorSet(Box<[Selector]>);
+pub struct SelectorSet(Arc<[Selector]>);
 
 impl SelectorSet {
     /// The selectors, in their order.

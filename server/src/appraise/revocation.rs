@@ -107,7 +107,7 @@ impl Appraiser {
     pub async fn hold_against_nodes(&self) -> Result<usize, PolicyFileError> {
         let (trust, untrusted) = {
             let state = self.journal.state();
-            (state.trust(), revoked_before(state.nodes().map(|node| &**node)))
+            (state.trust(), revoked_before(state.nodes()))
         };
         let now = self.journal.clock().now();
         let held = revoked(self.journal.store(), untrusted, &trust, now, &self.compute).await?;
@@ -124,7 +124,7 @@ impl Appraiser {
 }
 
 /// The EKs of nodes that lost their trust by a list.
-pub fn revoked_before<'a>(nodes: impl IntoIterator<Item = &'a Node>) -> Vec<[u8; 32]> {
+pub fn revoked_before<'a>(nodes: impl IntoIterator<Item = &'a Arc<Node>>) -> Vec<[u8; 32]> {
     let revoked = nodes
         .into_iter()
         .filter(|node| REVOKED.contains(&&*node.untrusted_reason));

@@ -99,7 +99,7 @@ pub fn authorise_entry(
     now: i64,
 ) -> Result<(Grant, Vec<EntryId>), GrantError> {
     let entry = registry
-        .entry(entry_id)
+        .entry(entry_id.as_str())
         .ok_or_else(|| GrantError::NoSuchEntry { id: entry_id.clone() })?;
     if let Some(at) = entry.expires_at.filter(|_| entry.is_expired(now)) {
         return Err(GrantError::EntryExpired {

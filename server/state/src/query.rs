@@ -74,30 +74,43 @@ fn federates(held: &BTreeSet<TrustDomain>, how: Match, asked: &BTreeSet<TrustDom
 }
 
 /// An entry's place in the stable order: oldest first, then by id.
-pub(crate) type Place = (i64, EntryId);
+pub(crate) type Place<'a> = (i64, &'a str);
 
 /// Where the next page starts. Its text means nothing to callers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PageToken(pub(crate) Place);
+pub struct PageToken {
+    created_at: i64,
+    id: EntryId,
+}
 
 impl PageToken {
     /// The page behind this entry.
     #[must_use]
     pub fn after(entry: &Entry) -> Self {
-        Self((entry.created_at, entry.id.clone()))
+        Self {
+            created_at: entry.created_at,
+            id: entry.id.clone(),
+        }
+    }
+
+    pub(crate) fn place(&self) -> Place<'_> {
+        (self.created_at, self.id.as_str())
     }
 
     /// The token's text, as the caller gets it.
     #[must_use]
     pub fn encode(&self) -> String {
-        format!("{}.{}", self.0.0, self.0.1)
+        format!("{}.{}", self.created_at, self.id)
     }
 
     /// Reads a token that the caller gives back; `None` when it is none of ours.
     #[must_use]
     pub fn decode(text: &str) -> Option<Self> {
         let (created_at, id) = text.split_once('.')?;
-        Some(Self((created_at.parse().ok()?, EntryId::parse(id).ok()?)))
+        Some(Self {
+            created_at: created_at.parse().ok()?,
+            id: EntryId::parse(id).ok()?,
+        })
     }
 }
 

@@ -6,25 +6,28 @@ mod roles;
 
 pub use roles::{Role, RoleWay};
 
-use std::{collections::HashMap, hash::Hash, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use hallmark_spiffe::{Selector, SpiffeId, TrustDomain};
 
 use crate::{
     Entry, EntryId, EntryLoad,
-    query::{Filter, Page, PageToken, Place},
+    query::{Filter, Page, PageToken},
 };
-use places::{Places, file, forget};
+use places::{ById, BySpiffeId, Places, file, forget};
 
 /// The entries of one trust domain. It holds no lock and no clock: whoever shares it brings both.
 #[derive(Debug)]
 pub struct Registry {
     /// The id that the parents of node aliases have: `spiffe://<td>/spire/server`.
     server: SpiffeId,
-    entries: HashMap<EntryId, Arc<Entry>>,
+    entries: HashSet<ById>,
     order: Places,
     by_parent: HashMap<SpiffeId, Places>,
-    by_spiffe_id: HashMap<SpiffeId, Places>,
+    by_spiffe_id: HashMap<BySpiffeId, Places>,
     /// Node aliases, each filed under one of its selectors, so that a node finds its own among many.
     aliases: HashMap<Selector, Places>,
     /// Entries that give a role.
@@ -41,7 +44,7 @@ impl Registry {
         let server = SpiffeId::new(trust_domain, "/spire/server").unwrap_or_else(|_| trust_domain.id());
         Self {
             server,
-            entries: HashMap::new(),
+            entries: HashSet::new(),
             order: Places::none(),
             by_parent: HashMap::new(),
             by_spiffe_id: HashMap::new(),
@@ -86,56 +89,49 @@ impl Registry {
 
     /// The entries directly below a parent.
     pub(crate) fn children(&self, parent: &SpiffeId) -> impl Iterator<Item = &Arc<Entry>> {
-        let places = self.by_parent.get(parent);
-        places.into_iter().flat_map(|places| self.at(places))
+        self.by_parent.get(parent).into_iter().flat_map(Places::iter)
     }
 
     /// The entries that give a SPIFFE ID.
     pub(crate) fn of_id(&self, id: &SpiffeId) -> impl Iterator<Item = &Arc<Entry>> {
-        let places = self.by_spiffe_id.get(id);
-        places.into_iter().flat_map(|places| self.at(places))
+        self.by_spiffe_id.get(id).into_iter().flat_map(Places::iter)
     }
 
-    /// The entry with this id, given as an [`EntryId`] or as text.
+    /// The entry with this id.
     #[must_use]
-    pub fn entry<Q: Hash + Eq + ?Sized>(&self, id: &Q) -> Option<&Arc<Entry>>
-    where
-        EntryId: std::borrow::Borrow<Q>,
-    {
-        self.entries.get(id)
+    pub fn entry(&self, id: &str) -> Option<&Arc<Entry>> {
+        self.entries.get(id).map(|ById(entry)| entry)
     }
 
     /// Puts an entry in, in place of the one with the same id; returns that one. Whether a similar entry
     /// exists is asked before, with [`Registry::similar`].
     pub fn insert(&mut self, entry: Arc<Entry>) -> Option<Arc<Entry>> {
         let replaced = self.remove(&entry.id);
-        let place = place_of(&entry);
-        self.order.insert(place.clone());
-        file(&mut self.by_parent, entry.parent_id.clone(), &place);
-        file(&mut self.by_spiffe_id, entry.spiffe_id.clone(), &place);
+        self.order.insert(&entry);
+        file(&mut self.by_parent, entry.parent_id.clone(), &entry);
+        file(&mut self.by_spiffe_id, BySpiffeId(Arc::clone(&entry)), &entry);
         if Role::ALL.iter().any(|role| entry.gives(*role)) {
-            self.roles.insert(place.clone());
+            self.roles.insert(&entry);
         }
         if let Some(rarest) = self.rarest_selector(&entry) {
-            file(&mut self.aliases, rarest, &place);
+            file(&mut self.aliases, rarest, &entry);
         }
         self.load = self.load.plus(EntryLoad::of(&entry));
-        self.entries.insert(entry.id.clone(), entry);
+        self.entries.insert(ById(entry));
         replaced
     }
 
     /// Takes an entry out and returns it.
     pub fn remove(&mut self, id: &EntryId) -> Option<Arc<Entry>> {
-        let entry = self.entries.remove(id)?;
-        let place = place_of(&entry);
+        let ById(entry) = self.entries.take(id.as_str())?;
         self.load = self.load.minus(EntryLoad::of(&entry));
-        self.order.remove(&place);
-        self.roles.remove(&place);
-        forget(&mut self.by_parent, &entry.parent_id, &place);
-        forget(&mut self.by_spiffe_id, &entry.spiffe_id, &place);
+        self.order.remove(&entry);
+        self.roles.remove(&entry);
+        forget(&mut self.by_parent, &entry.parent_id, &entry);
+        forget(&mut self.by_spiffe_id, &entry.spiffe_id, &entry);
         if self.is_alias(&entry) {
             for selector in &entry.selectors {
-                forget(&mut self.aliases, selector, &place);
+                forget(&mut self.aliases, selector, &entry);
             }
         }
         Some(entry)
@@ -145,7 +141,8 @@ impl Registry {
     #[must_use]
     pub fn similar(&self, entry: &Entry) -> Option<&Arc<Entry>> {
         let places = self.fewest(&entry.spiffe_id, &entry.parent_id)?;
-        self.at(places)
+        places
+            .iter()
             .find(|other| other.id != entry.id && other.is_similar(entry))
     }
 
@@ -159,10 +156,8 @@ impl Registry {
         let Some(places) = self.candidates(filter) else {
             return page;
         };
-        for (_, id) in places.after(from.map(|PageToken(place)| place)) {
-            let Some(entry) = self.entries.get(id).filter(|entry| filter.matches(entry)) else {
-                continue;
-            };
+        let behind = places.after(from.map(PageToken::place));
+        for entry in behind.filter(|entry| filter.matches(entry)) {
             if size != 0 && page.entries.len() == size {
                 page.next = page.entries.last().map(|last| PageToken::after(last));
                 break;
@@ -177,7 +172,8 @@ impl Registry {
     pub fn ids_from(&self, prefix: &str, limit: usize) -> Vec<&EntryId> {
         let mut ids: Vec<&EntryId> = self
             .entries
-            .keys()
+            .iter()
+            .map(|ById(entry)| &entry.id)
             .filter(|id| id.as_str().starts_with(prefix))
             .collect();
         ids.sort_unstable();
@@ -188,15 +184,14 @@ impl Registry {
     /// How many entries match `filter`.
     #[must_use]
     pub fn count(&self, filter: &Filter) -> usize {
-        self.candidates(filter).map_or(0, |places| {
-            self.at(places).filter(|entry| filter.matches(entry)).count()
-        })
+        self.candidates(filter)
+            .map_or(0, |places| places.iter().filter(|entry| filter.matches(entry)).count())
     }
 
     /// Entries that have expired by `now` (Unix seconds), oldest first.
     #[must_use]
     pub fn expired(&self, now: i64) -> Vec<&Arc<Entry>> {
-        self.at(&self.order).filter(|entry| entry.is_expired(now)).collect()
+        self.order.iter().filter(|entry| entry.is_expired(now)).collect()
     }
 
     /// The smallest index that holds everything the filter can match.
@@ -215,10 +210,6 @@ impl Registry {
         Some(if held.len() < below.len() { held } else { below })
     }
 
-    fn at<'a>(&'a self, places: &'a Places) -> impl Iterator<Item = &'a Arc<Entry>> {
-        places.iter().filter_map(|(_, id)| self.entries.get(id))
-    }
-
     fn rarest_selector(&self, entry: &Entry) -> Option<Selector> {
         if !self.is_alias(entry) {
             return None;
@@ -226,8 +217,4 @@ impl Registry {
         let filed = |selector: &&Selector| self.aliases.get(*selector).map_or(0, Places::len);
         entry.selectors.iter().min_by_key(filed).cloned()
     }
-}
-
-fn place_of(entry: &Entry) -> Place {
-    (entry.created_at, entry.id.clone())
 }

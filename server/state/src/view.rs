@@ -63,7 +63,7 @@ impl<'a> View<'a> {
     #[must_use]
     pub fn entry(&self, id: &EntryId) -> Option<&'a Arc<Entry>> {
         self.rests_on(Key::Entry(id.clone()));
-        self.state.entries().entry(id)
+        self.state.entries().entry(id.as_str())
     }
 
     /// The entry, other than `entry` itself, that says the same.

@@ -85,9 +85,9 @@ fn rows(state: &State) -> Snapshot {
     });
     Snapshot {
         revision: state.revision(),
-        entries: entries.into_iter().map(|entry| (**entry).clone()).collect(),
+        entries: entries.into_iter().cloned().collect(),
         left_out: Vec::new(),
-        nodes: state.nodes().map(|node| (**node).clone()).collect(),
+        nodes: state.nodes().cloned().collect(),
         damaged_nodes: Vec::new(),
         inventory: state
             .inventory()

@@ -7,7 +7,7 @@ use std::{
 
 use hallmark_spiffe::{Selector, SpiffeId};
 
-use super::Registry;
+use super::{Places, Registry};
 use crate::{Entry, EntryId};
 
 impl Registry {
@@ -118,7 +118,7 @@ impl Registry {
         node_selectors
             .iter()
             .filter_map(|selector| self.aliases.get(selector))
-            .flat_map(|places| self.at(places))
+            .flat_map(Places::iter)
             .filter(|alias| self.is_alias_of(alias, node_selectors))
     }
 

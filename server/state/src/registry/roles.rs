@@ -88,7 +88,7 @@ impl Registry {
     /// them. Whoever writes an entry for one of these decides who has the role.
     #[must_use]
     pub fn leading_to_roles<'a>(&'a self, configured: impl IntoIterator<Item = &'a SpiffeId>) -> HashSet<&'a SpiffeId> {
-        let given = self.at(&self.roles).map(|entry| &entry.spiffe_id);
+        let given = self.roles.iter().map(|entry| &entry.spiffe_id);
         self.upwards(given.chain(configured))
     }
 

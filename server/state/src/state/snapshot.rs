@@ -1,9 +1,6 @@
 //! The state as the store has it: rows.
 
-use std::{
-    collections::{BTreeSet, HashSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use hallmark_node::{EkId, InventoryItem};
 use hallmark_policy::PolicySet;
@@ -23,11 +20,11 @@ pub struct Snapshot {
     /// The number of the last record in it.
     pub revision: u64,
     /// Every entry, in the order of creation (then by id).
-    pub entries: Vec<Entry>,
+    pub entries: Vec<Arc<Entry>>,
     /// Entries that are in the store and grant nothing.
     pub left_out: Vec<LeftOutEntry>,
     /// Every node, by id.
-    pub nodes: Vec<Node>,
+    pub nodes: Vec<Arc<Node>>,
     /// Those of them whose rows do not read back.
     pub damaged_nodes: Vec<DamagedNode>,
     /// Every line of the inventory, by EK.
@@ -74,14 +71,8 @@ impl State {
     pub fn new(trust_domain: &TrustDomain, snapshot: Snapshot, configured: Configured) -> Self {
         let links = links(&snapshot);
         let mut entries = Registry::new(trust_domain);
-        let mut parents: HashSet<SpiffeId> = HashSet::new();
-        for mut entry in snapshot.entries {
-            // Each was read with a parent of its own; many have the same.
-            match parents.get(&entry.parent_id) {
-                Some(same) => entry.parent_id = same.clone(),
-                None => drop(parents.insert(entry.parent_id.clone())),
-            }
-            entries.insert(Arc::new(entry));
+        for entry in snapshot.entries {
+            entries.insert(entry);
         }
         let left_out = snapshot.left_out.into_iter().map(|it| (it.id, it.reason));
         let damaged = snapshot.damaged_nodes.into_iter().map(|it| (it.id, it.reason));
@@ -113,7 +104,7 @@ impl State {
             image_assignments: std::collections::BTreeMap::new(),
         };
         for node in snapshot.nodes {
-            state.put_node(Arc::new(node));
+            state.put_node(node);
         }
         for row in snapshot.held {
             match AttestationState::read(&row) {

@@ -105,7 +105,7 @@ fn what_was_written_over_tls_leads_to_no_role() {
     let rack = selectors(&["tpm2:model:x"]);
     let over_tls = |registry: &mut Registry, names: &[&str]| {
         for name in names {
-            let entry = Entry::clone(registry.entry(*name).unwrap());
+            let entry = Entry::clone(registry.entry(name).unwrap());
             registry.insert(std::sync::Arc::new(Entry {
                 over_tls: true,
                 ..entry

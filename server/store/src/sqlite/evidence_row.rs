@@ -101,8 +101,12 @@ pub(super) fn put_runs(connection: &Connection, node: &SpiffeId, runs: &str) -> 
     statement.execute(params![node.as_str(), runs])
 }
 
-/// How far each node's evidence goes.
-pub(super) fn held(path: &Path, connection: &Connection) -> Result<Vec<HeldEvidence>, StoreError> {
+/// How far each node's evidence goes; of each node's id the copy that `shared` gives.
+pub(super) fn held(
+    path: &Path,
+    connection: &Connection,
+    mut shared: impl FnMut(SpiffeId) -> SpiffeId,
+) -> Result<Vec<HeldEvidence>, StoreError> {
     let at = |e: rusqlite::Error| StoreError::from_sqlite(path, &e);
     let mut lengths = connection
         .prepare("SELECT kind, max(position + length(data)) FROM evidence_logs WHERE node = ?1 GROUP BY kind")
@@ -136,7 +140,7 @@ pub(super) fn held(path: &Path, connection: &Connection) -> Result<Vec<HeldEvide
             .transpose()
             .map_err(damaged)?;
         all.push(HeldEvidence {
-            node,
+            node: shared(node),
             runs: runs.unwrap_or_else(|| "its revision or its digest does not read back".to_owned()),
             ima: json_text(row, 2).map_err(damaged)?,
             lengths,

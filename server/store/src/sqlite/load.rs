@@ -1,6 +1,6 @@
 //! Reads.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use hallmark_spiffe::{SpiffeId, TrustDomain};
 use hallmark_state::{
@@ -9,7 +9,8 @@ use hallmark_state::{
 use rusqlite::{Connection, Row};
 
 use super::{
-    apply, assignment_row, entry_row, evidence_row, inventory_row, journal_row, json, link_row, node_row, unread,
+    apply, assignment_row, entry_row, evidence_row, inventory_row, journal_row, json, link_row, node_row,
+    shared::Shared, unread,
 };
 use crate::StoreError;
 
@@ -24,8 +25,9 @@ pub(super) fn load(path: &Path, trust_domain: &TrustDomain, connection: &Connect
     let revision = snapshot
         .query_row("SELECT coalesce(max(revision), 0) FROM journal", [], |row| row.get(0))
         .map_err(|e| unread::of_journal(path, &e))?;
-    let (entries, left_out) = entries(path, trust_domain, &snapshot)?;
-    let (nodes, damaged_nodes) = nodes(path, trust_domain, &snapshot)?;
+    let mut shared = Shared::new(trust_domain);
+    let (entries, left_out) = entries(path, trust_domain, &snapshot, &mut shared)?;
+    let (nodes, damaged_nodes) = nodes(path, trust_domain, &snapshot, &mut shared)?;
     Ok(Snapshot {
         revision,
         entries,
@@ -36,7 +38,7 @@ pub(super) fn load(path: &Path, trust_domain: &TrustDomain, connection: &Connect
         tpm_names: all(path, &snapshot, TPM_NAMES, link_row::read_name)?,
         machine_eks: link_row::machines(path, &snapshot)?,
         authorities: all(path, &snapshot, AUTHORITIES, authority)?,
-        held: evidence_row::held(path, &snapshot)?,
+        held: evidence_row::held(path, &snapshot, |id| shared.id(id))?,
         policy_files: all(path, &snapshot, POLICY_FILES, policy_file)?,
         bundle_sequence: apply::bundle_sequence(path, &snapshot)?,
         requests: all(path, &snapshot, REQUESTS, request)?,
@@ -107,11 +109,12 @@ fn entries(
     path: &Path,
     trust_domain: &TrustDomain,
     connection: &Connection,
-) -> Result<(Vec<Entry>, Vec<LeftOutEntry>), StoreError> {
+    shared: &mut Shared<'_>,
+) -> Result<(Vec<Arc<Entry>>, Vec<LeftOutEntry>), StoreError> {
     let (mut entries, mut left_out) = (Vec::new(), Vec::new());
     each(path, connection, ENTRIES, entry_row::read, |row, entry| {
         match entry_row::allowed(entry, trust_domain)? {
-            Ok(entry) => entries.push(entry),
+            Ok(entry) => entries.push(Arc::new(shared.entry(entry))),
             Err(reason) => left_out.push(LeftOutEntry {
                 id: unread::key(row, 1),
                 reason,
@@ -128,12 +131,13 @@ fn nodes(
     path: &Path,
     trust_domain: &TrustDomain,
     connection: &Connection,
-) -> Result<(Vec<Node>, Vec<DamagedNode>), StoreError> {
+    shared: &mut Shared<'_>,
+) -> Result<(Vec<Arc<Node>>, Vec<DamagedNode>), StoreError> {
     let (mut nodes, mut damaged) = (Vec::new(), Vec::new());
     each(path, connection, NODES, node_row::read, |row, node| {
         let error = match node {
             Ok(node) => {
-                nodes.push(node);
+                nodes.push(Arc::new(shared.node(node)));
                 return Ok(());
             }
             Err(error) => error,
@@ -148,7 +152,7 @@ fn nodes(
             id: node.id.clone(),
             reason: reason.clone(),
         });
-        nodes.push(node);
+        nodes.push(Arc::new(node));
         Ok(())
     })?;
     Ok((nodes, damaged))

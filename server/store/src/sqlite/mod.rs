@@ -30,6 +30,7 @@ mod record_page;
 mod record_query;
 mod role_svid_row;
 mod rollback;
+mod shared;
 mod tables;
 mod time_runs;
 mod unread;

@@ -102,7 +102,7 @@ impl Comparing<'_> {
 
     fn evidence(&mut self) -> Result<(), StoreError> {
         // What does not read back was told by then.
-        let held = match evidence_row::held(self.path, self.connection) {
+        let held = match evidence_row::held(self.path, self.connection, |id| id) {
             Ok(held) => held,
             Err(error) => return self.told("evidence", Err(error)),
         };

@@ -33,6 +33,7 @@ pub(crate) async fn entries_read_back_as_they_were_written(store: &impl Store) {
         .commit(changed(written.iter().cloned().map(create).collect()))
         .await
         .unwrap();
+    let written: Vec<_> = written.into_iter().map(Arc::new).collect();
     assert_eq!(store.load().await.unwrap().entries, written);
 }
 
@@ -60,7 +61,7 @@ pub(crate) async fn an_entry_is_updated_and_deleted(store: &impl Store) {
     };
     store.commit(changed(vec![update])).await.unwrap();
     store.commit(changed(vec![Change::DeleteEntry(b)])).await.unwrap();
-    assert_eq!(store.load().await.unwrap().entries, [new]);
+    assert_eq!(store.load().await.unwrap().entries, [Arc::new(new)]);
 }
 
 pub(crate) async fn an_id_is_taken_once(store: &impl Store) {
@@ -69,7 +70,7 @@ pub(crate) async fn an_id_is_taken_once(store: &impl Store) {
     let refused = store.commit(again).await.unwrap_err();
     assert!(matches!(refused, StoreError::Exists { .. }), "{refused}");
     assert_eq!(refused.code().as_str(), "HM-STORE-0012");
-    assert_eq!(store.load().await.unwrap().entries, [plain_entry("a", 1)]);
+    assert_eq!(store.load().await.unwrap().entries, [Arc::new(plain_entry("a", 1))]);
 }
 
 pub(crate) async fn what_is_not_there_cannot_be_changed(store: &impl Store) {

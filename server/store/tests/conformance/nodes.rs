@@ -44,7 +44,7 @@ pub(crate) async fn nodes_read_back_as_they_were_written(store: &impl Store) {
     };
     let written = [node("/spire/agent/tpm2/a"), bare];
     store.commit(changed(written.iter().map(put).collect())).await.unwrap();
-    assert_eq!(store.load().await.unwrap().nodes, written);
+    assert_eq!(store.load().await.unwrap().nodes, written.map(Arc::new));
 }
 
 pub(crate) async fn a_node_is_replaced_and_deleted(store: &impl Store) {
@@ -55,7 +55,7 @@ pub(crate) async fn a_node_is_replaced_and_deleted(store: &impl Store) {
         ..first.clone()
     };
     store.commit(changed(vec![put(&first), put(&second)])).await.unwrap();
-    assert_eq!(store.load().await.unwrap().nodes, [second]);
+    assert_eq!(store.load().await.unwrap().nodes, [Arc::new(second)]);
     store.commit(changed(vec![Change::DeleteNode(first.id)])).await.unwrap();
     assert!(store.load().await.unwrap().nodes.is_empty());
 }
@@ -116,7 +116,8 @@ pub(crate) async fn by_what_a_node_was_judged_changes_alone(store: &impl Store) 
     let id = before.id.clone();
     let judged = Change::PutAppraised { node: id, appraised };
     store.commit(changed(vec![put(&before), judged])).await.unwrap();
-    assert_eq!(store.load().await.unwrap().nodes, [Node { appraised, ..before }]);
+    let judged = Node { appraised, ..before };
+    assert_eq!(store.load().await.unwrap().nodes, [Arc::new(judged)]);
 }
 
 pub(crate) async fn requests_of_administrators_stand_until_they_are_taken_back(store: &impl Store) {
