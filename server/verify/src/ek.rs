@@ -1,6 +1,7 @@
 //! EK certificates: reading them strictly, leading them to a pinned root, and what they say about the TPM.
 
 mod attributes;
+mod basis;
 mod certificate;
 mod class;
 pub(crate) mod envelope;

@@ -45,16 +45,26 @@ pub(crate) struct EnrolledEk {
     pub(crate) name: Name,
     pub(crate) enrolled_by: EnrolledBy,
     pub(crate) class: TpmClass,
-    /// What its genuine certificate says, even where that lets nobody in now.
-    pub(crate) certificate: Option<CertificateFacts>,
-    /// That certificate with its intermediates.
-    pub(crate) chain: Option<EkCertificateChain>,
+    /// Its genuine certificate, even where that lets nobody in now.
+    genuine: Option<GenuineCertificate>,
     /// Whether it is the server's, since the claim showed none that counts.
     pub(crate) chain_was_kept: bool,
     pub(crate) inventory: Option<InventoryMatch>,
     pub(crate) certificate_refused: Option<EkCertificateError>,
     /// Whether the record said that it was enrolled before.
     enrolled_before: bool,
+}
+
+impl EnrolledEk {
+    /// What its genuine certificate says, even where that lets nobody in now.
+    pub(crate) fn certificate(&self) -> Option<&CertificateFacts> {
+        self.genuine.as_ref().map(|it| &it.facts)
+    }
+
+    /// That certificate with its intermediates.
+    pub(crate) fn chain(&self) -> Option<&EkCertificateChain> {
+        self.genuine.as_ref().map(|it| &it.chain)
+    }
 }
 
 /// Why an EK does not belong here, apart from faults of its certificate.
@@ -174,7 +184,8 @@ pub(crate) fn enrol(
     conclude(&judge, &claim.ek_public, chosen, refused)
 }
 
-/// Judges an EK again that was enrolled: time went on since, and operators may trust other things.
+/// Judges an EK again that was enrolled: time went on since, and operators may trust other things. Where neither changes
+/// what its certificate is worth, the verdict on that is the one that was made.
 ///
 /// # Errors
 /// As for [`enrol`].
@@ -192,7 +203,12 @@ pub(crate) fn enrol_again(
         now,
     };
     let refused = ek.certificate_refused.clone();
-    match judge.kept(ek.chain.as_ref(), None)? {
+    let same = ek.genuine.as_ref().filter(|it| judge.still_stands(it));
+    let shown = match same {
+        Some(genuine) => Some(Shown::genuine(genuine.clone())),
+        None => judge.kept(ek.chain(), None)?,
+    };
+    match shown {
         Some(shown) => {
             let is_kept = ek.chain_was_kept;
             conclude(&judge, key, Some(Shown { is_kept, ..shown }), refused)
@@ -221,8 +237,7 @@ fn conclude(
             chain_was_kept: was_kept,
             inventory: inventory.clone(),
             certificate_refused: refused,
-            chain: certificate.as_ref().map(|it| it.chain.clone()),
-            certificate: certificate.map(|it| it.facts),
+            genuine: certificate,
             enrolled_before: judge.enrolled_before,
         }
     };
@@ -253,7 +268,7 @@ fn conclude(
 
 /// The manufacturer is known by the certificate, by the inventory, or not.
 fn require_template(ek: &EnrolledEk, key: &PublicArea, templates: &EkTemplates) -> Result<(), EnrolmentError> {
-    let certified = ek.certificate.as_ref().map(|it| &it.attributes.manufacturer);
+    let certified = ek.certificate().map(|it| &it.attributes.manufacturer);
     let stated = ek.inventory.as_ref().and_then(|line| line.item.manufacturer.as_ref());
     let makers: Vec<&Maker> = certified.into_iter().chain(stated).collect();
     let required = templates.require(key, &makers);

@@ -98,8 +98,8 @@ impl VerifiedEvidence {
     /// What the EK certificate says, which its vendor made and did not revoke; `None` if there is none. If the inventory
     /// vouches for the EK, it has expired, or no fresh revocation list covers it.
     #[must_use]
-    pub const fn certificate(&self) -> Option<&CertificateFacts> {
-        self.tpm.ek().certificate.as_ref()
+    pub fn certificate(&self) -> Option<&CertificateFacts> {
+        self.tpm.ek().certificate()
     }
 
     /// Whether that certificate is the one that the server keeps, since the claim showed none that counts.

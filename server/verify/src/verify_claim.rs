@@ -78,12 +78,12 @@ pub fn verify_claim(
     verify_csr(&claim.csr, &svid_spki, &point(&claim.svid_public))?;
     let ak_name = claim.ak_public.name();
     let kept = known.and_then(|record| record.certificate.as_ref());
-    let (ek_certificate, ek_chain) = match &ek.chain {
+    let (ek_certificate, ek_chain) = match ek.chain() {
         Some(chain) if ek.chain_was_kept => (Some(chain.certificate.clone()), chain.intermediates.clone()),
         _ => (claim.ek_certificate, claim.ek_chain),
     };
     Ok(VerifiedClaim {
-        new_certificate: ek.chain.clone().filter(|chain| Some(chain) != kept),
+        new_certificate: ek.chain().filter(|chain| Some(*chain) != kept).cloned(),
         key: ClaimedKey {
             name: claim.svid_public.name(),
             spki: svid_spki,

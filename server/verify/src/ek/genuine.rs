@@ -7,10 +7,11 @@ use hallmark_evidence::EkCertificateChain;
 use hallmark_node::TpmClass;
 
 use super::attributes::TpmAttributes;
+use super::basis::Basis;
 use super::certificate::EkCertificate;
 use super::class::classify;
 use super::error::EkCertificateError;
-use super::path::{self, Tolerance};
+use super::path::{self, Intermediates, Tolerance};
 use crate::fingerprint::sha256;
 use crate::trust::Trust;
 
@@ -40,6 +41,14 @@ pub(crate) struct GenuineCertificate {
     pub(crate) chain: EkCertificateChain,
     /// Why it lets nobody in although it is genuine: it has expired, or no fresh revocation list covers it.
     pub(crate) lapsed: Option<EkCertificateError>,
+    basis: Basis,
+}
+
+impl GenuineCertificate {
+    /// Whether it is worth the same at `now`, as far as `trust` and time go: then it need not be judged again.
+    pub(crate) fn stands(&self, trust: &Trust, tolerate_expired: bool, now: SystemTime) -> bool {
+        self.basis.stands(trust, tolerate_expired, unix_seconds(now))
+    }
 }
 
 /// Judges a certificate that was read, with the intermediates that came with it. `tolerate_expired`: see
@@ -54,7 +63,8 @@ pub(crate) fn judge_certificate(
     tolerate_expired: bool,
     now: SystemTime,
 ) -> Result<GenuineCertificate, EkCertificateError> {
-    let verify = |tolerance| path::verify(certificate, sent, trust, unix_seconds(now), tolerance);
+    let (sent, now) = (Intermediates::select(sent)?, unix_seconds(now));
+    let verify = |tolerance| path::verify(certificate, &sent, trust, now, tolerance);
     let strict = Tolerance {
         expired: tolerate_expired,
         ..Tolerance::NONE
@@ -80,8 +90,9 @@ pub(crate) fn judge_certificate(
             sha256: sha256(&certificate.der),
         },
         class: classify(&certificate.attributes, &certificate.issuer),
-        chain: kept_form(certificate, sent)?,
+        chain: kept_form(certificate, &sent),
         lapsed,
+        basis: Basis::new(certificate, &sent, trust, tolerate_expired, now),
     })
 }
 
@@ -92,15 +103,16 @@ pub(crate) fn is_genuine(
     trust: &Trust,
     now: SystemTime,
 ) -> Option<EkCertificateChain> {
-    path::verify(certificate, sent, trust, unix_seconds(now), Tolerance::ALL).ok()?;
-    kept_form(certificate, sent).ok()
+    let sent = Intermediates::select(sent).ok()?;
+    path::verify(certificate, &sent, trust, unix_seconds(now), Tolerance::ALL).ok()?;
+    Some(kept_form(certificate, &sent))
 }
 
-fn kept_form(certificate: &EkCertificate, sent: &[Vec<u8>]) -> Result<EkCertificateChain, EkCertificateError> {
-    Ok(EkCertificateChain {
+fn kept_form(certificate: &EkCertificate, sent: &Intermediates<'_>) -> EkCertificateChain {
+    EkCertificateChain {
         certificate: certificate.der.clone(),
-        intermediates: path::usable_intermediates(sent)?,
-    })
+        intermediates: sent.to_vecs(),
+    }
 }
 
 /// A clock before 1970 counts as 1970: then nothing is valid yet.

@@ -11,7 +11,11 @@ use webpki::{EndEntityCert, KeyUsage, RevocationOptions, VerifiedPath, aws_lc_rs
 use super::EkCertificateError;
 use super::certificate::EkCertificate;
 use super::envelope;
-use crate::trust::{EkRoots, Trust, authority, revocation};
+use crate::trust::{
+    EkRoots, Trust,
+    authority::{self, CaFacts},
+    revocation,
+};
 
 /// Intermediates that are looked at; vendors' chains have one or two.
 pub const MAX_INTERMEDIATES: usize = 8;
@@ -77,12 +81,12 @@ impl Tolerance {
 /// [`EkCertificateError`]: no path, or the rule that the most promising path breaks.
 pub(crate) fn verify(
     certificate: &EkCertificate,
-    sent: &[Vec<u8>],
+    sent: &Intermediates<'_>,
     trust: &Trust,
     now: u64,
     tolerance: Tolerance,
 ) -> Result<(), EkCertificateError> {
-    let Intermediates { usable, left_out } = select(sent)?;
+    let Intermediates { usable, left_out, .. } = sent;
     let untrusted = || EkCertificateError::UntrustedIssuer {
         issuer: certificate.issuer.clone(),
         left_out: left_out.clone(),
@@ -92,12 +96,12 @@ pub(crate) fn verify(
     };
     let verify_at = |time| {
         if tolerance.revoked {
-            return verify_at(certificate, &usable, &trust.roots, None, time);
+            return verify_at(certificate, usable, &trust.roots, None, time);
         }
         let mut verdict = Ok(());
         for lists in trust.revocation.choices() {
             let required = trust.revocation.required && !tolerance.uncovered;
-            verdict = verify_under(certificate, &usable, trust, &lists, required, (now, time));
+            verdict = verify_under(certificate, usable, trust, &lists, required, (now, time));
             // Where a list is not its issuer's own, the one behind it counts.
             if !verdict.as_ref().is_err_and(is_no_list) {
                 break;
@@ -175,55 +179,66 @@ fn verify_at(
     .map(|_| ())
 }
 
-/// Those of the certificates that were sent with an EK certificate that can be a CA's at all, without wrapper and padding.
-///
-/// # Errors
-/// There are too many.
-pub(crate) fn usable_intermediates(sent: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, EkCertificateError> {
-    Ok(select(sent)?.usable.iter().map(|der| der.to_vec()).collect())
-}
-
-struct Intermediates<'a> {
+/// Those of the certificates that were sent with an EK certificate that can be a CA's at all.
+pub(crate) struct Intermediates<'a> {
     usable: Vec<CertificateDer<'a>>,
+    validity: Vec<[i64; 2]>,
     left_out: String,
 }
 
-/// Keeps the sent certificates that can be a CA's at all. What else NV memory holds is left out, not refused: leaving a
-/// certificate out can only make a path impossible.
-fn select(sent: &[Vec<u8>]) -> Result<Intermediates<'_>, EkCertificateError> {
-    if sent.len() > MAX_INTERMEDIATES {
-        return Err(EkCertificateError::TooManyIntermediates {
-            limit: MAX_INTERMEDIATES,
-            actual: sent.len(),
-        });
-    }
-    let mut subjects: Vec<Vec<u8>> = Vec::new();
-    let mut selected = Intermediates {
-        usable: Vec::new(),
-        left_out: String::new(),
-    };
-    for (index, nv) in sent.iter().enumerate() {
-        match usable(nv, &subjects) {
-            Ok((_, der)) if selected.usable.iter().any(|other| other.as_ref() == der) => {}
-            Ok((subject, der)) => {
-                subjects.push(subject);
-                selected.usable.push(CertificateDer::from(der));
-            }
-            Err(reason) => selected
-                .left_out
-                .push_str(&format!("; intermediate {index} left out: {reason}")),
+impl<'a> Intermediates<'a> {
+    /// Keeps the sent certificates that can be a CA's at all. What else NV memory holds is left out, not refused: leaving a
+    /// certificate out can only make a path impossible.
+    ///
+    /// # Errors
+    /// There are too many.
+    pub(crate) fn select(sent: &'a [Vec<u8>]) -> Result<Self, EkCertificateError> {
+        if sent.len() > MAX_INTERMEDIATES {
+            return Err(EkCertificateError::TooManyIntermediates {
+                limit: MAX_INTERMEDIATES,
+                actual: sent.len(),
+            });
         }
+        let mut subjects: Vec<Vec<u8>> = Vec::new();
+        let mut selected = Self {
+            usable: Vec::new(),
+            validity: Vec::new(),
+            left_out: String::new(),
+        };
+        for (index, nv) in sent.iter().enumerate() {
+            match usable(nv, &subjects) {
+                Ok((_, der)) if selected.usable.iter().any(|other| other.as_ref() == der) => {}
+                Ok((facts, der)) => {
+                    subjects.push(facts.subject);
+                    selected.validity.push(facts.validity);
+                    selected.usable.push(CertificateDer::from(der));
+                }
+                Err(reason) => selected
+                    .left_out
+                    .push_str(&format!("; intermediate {index} left out: {reason}")),
+            }
+        }
+        Ok(selected)
     }
-    Ok(selected)
+
+    /// When they begin and end, in Unix seconds.
+    pub(crate) fn times(&self) -> impl Iterator<Item = i64> {
+        self.validity.iter().flatten().copied()
+    }
+
+    /// Each, DER, without wrapper and padding.
+    pub(crate) fn to_vecs(&self) -> Vec<Vec<u8>> {
+        self.usable.iter().map(|der| der.to_vec()).collect()
+    }
 }
 
-fn usable<'a>(nv: &'a [u8], subjects: &[Vec<u8>]) -> Result<(Vec<u8>, &'a [u8]), String> {
+fn usable<'a>(nv: &'a [u8], subjects: &[Vec<u8>]) -> Result<(CaFacts, &'a [u8]), String> {
     let der = envelope::open(nv).map_err(|error| error.to_string())?;
     let facts = authority::read(der)?;
     if subjects.iter().filter(|subject| **subject == facts.subject).count() >= MAX_SAME_SUBJECT {
         return Err("too many certificates of one name".to_owned());
     }
-    Ok((facts.subject, der))
+    Ok((facts, der))
 }
 
 /// Whether the fault is a list's: not signed by the issuer, or by one that may not sign lists.

@@ -27,6 +27,15 @@ impl Shown {
         }
     }
 
+    /// One that was judged before.
+    pub(super) fn genuine(genuine: GenuineCertificate) -> Self {
+        Self {
+            issued: Some(genuine.facts.not_before),
+            is_kept: true,
+            worth: Ok(genuine),
+        }
+    }
+
     /// Whether its vendor has anything to say of it: that it is good, or that it is revoked.
     const fn is_vendors(&self) -> bool {
         matches!(self.worth, Ok(_) | Err(EkCertificateError::Revoked))
@@ -99,16 +108,25 @@ impl Judge<'_> {
         if certificate.spki != self.ek_spki {
             return Err(sha256(&certificate.spki));
         }
-        let tolerate_expired = match self.trust.expired {
-            ExpiredPolicy::Enforce => false,
-            ExpiredPolicy::AtEnrolment => self.enrolled_before,
-            ExpiredPolicy::Ignore => true,
-        };
+        let tolerate_expired = self.tolerate_expired();
         Ok(Shown {
             issued: Some(certificate.not_before),
             is_kept,
             worth: judge_certificate(&certificate, chain, self.trust, tolerate_expired, self.now),
         })
+    }
+
+    /// Whether a certificate that was judged before would be judged the same.
+    pub(super) fn still_stands(&self, genuine: &GenuineCertificate) -> bool {
+        genuine.stands(self.trust, self.tolerate_expired(), self.now)
+    }
+
+    const fn tolerate_expired(&self) -> bool {
+        match self.trust.expired {
+            ExpiredPolicy::Enforce => false,
+            ExpiredPolicy::AtEnrolment => self.enrolled_before,
+            ExpiredPolicy::Ignore => true,
+        }
     }
 
     fn ek_sha256(&self) -> String {

@@ -17,6 +17,8 @@ use hallmark_der as der;
 pub(crate) struct CaFacts {
     /// How many CAs may stand between this one and the EK certificate; `None` is any number.
     pub(crate) path_len: Option<u32>,
+    /// Begin and end of its validity, Unix seconds.
+    pub(crate) validity: [i64; 2],
     /// The subject's name, DER.
     pub(crate) subject: Vec<u8>,
     /// The subject's name, for people.
@@ -36,6 +38,10 @@ pub(crate) fn read(certificate: &[u8]) -> Result<CaFacts, String> {
     require_strong_key(&certificate)?;
     Ok(CaFacts {
         path_len: ca_path_len(&certificate)?,
+        validity: [
+            certificate.validity().not_before.timestamp(),
+            certificate.validity().not_after.timestamp(),
+        ],
         subject: certificate.subject().as_raw().to_vec(),
         subject_text: certificate.subject().to_string(),
     })

@@ -167,6 +167,17 @@ impl Revocation {
         stale.map(|list| list.issuer.as_str()).collect()
     }
 
+    /// When lists begin and cease to be fresh, in Unix seconds.
+    pub(crate) fn times(&self) -> impl Iterator<Item = i64> {
+        let skew = i64::try_from(CLOCK_SKEW.as_secs()).unwrap_or_default();
+        let grace = i64::try_from(self.grace.as_secs()).unwrap_or(i64::MAX);
+        let lists = self.lists.iter().chain(&self.behind);
+        lists.flat_map(move |list| {
+            let end = list.next_update.map(|end| end.saturating_add(grace));
+            [Some(list.this_update.saturating_sub(skew)), end].into_iter().flatten()
+        })
+    }
+
     /// The newest list of each issuer, and then these again with one of them replaced by the one behind it. Each is a
     /// choice under which a path may be looked at: the first that is signed as it must be counts.
     pub(crate) fn choices(&self) -> impl Iterator<Item = Choice<'_>> {

@@ -1,5 +1,7 @@
 //! The pinned roots that EK certificates must lead to.
 
+use std::sync::Arc;
+
 use rustls_pki_types::{CertificateDer, TrustAnchor};
 
 use super::TrustError;
@@ -9,9 +11,12 @@ use super::authority::{self, CaFacts};
 const MAX_FILE_BYTES: usize = 4 * 1024 * 1024;
 
 /// CA certificates that the operator pinned. Each is trusted as it stands: also one that another CA signed may be
-/// pinned, and its own validity period is not looked at, only its path length and key usage.
+/// pinned, and its own validity period is not looked at, only its path length and key usage. Cloning is cheap.
 #[derive(Debug, Clone, Default)]
-pub struct EkRoots {
+pub struct EkRoots(Arc<Pinned>);
+
+#[derive(Debug, Clone, Default)]
+struct Pinned {
     anchors: Vec<TrustAnchor<'static>>,
     constraints: Vec<RootConstraints>,
 }
@@ -49,7 +54,7 @@ impl EkRoots {
             let anchor = webpki::anchor_from_trusted_cert(&der)
                 .map_err(|error| reason(format!("not usable as trust anchor: {error}")))?
                 .to_owned();
-            if !self.anchors.contains(&anchor) && !added.iter().any(|(other, _)| *other == anchor) {
+            if !self.0.anchors.contains(&anchor) && !added.iter().any(|(other, _)| *other == anchor) {
                 added.push((
                     anchor,
                     RootConstraints {
@@ -60,9 +65,10 @@ impl EkRoots {
                 ));
             }
         }
+        let pinned = Arc::make_mut(&mut self.0);
         for (anchor, constraints) in added {
-            self.anchors.push(anchor);
-            self.constraints.push(constraints);
+            pinned.anchors.push(anchor);
+            pinned.constraints.push(constraints);
         }
         Ok(count)
     }
@@ -70,36 +76,45 @@ impl EkRoots {
     /// How many roots are pinned.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.anchors.len()
+        self.0.anchors.len()
     }
 
     /// True if no root is pinned: then only the inventory can enrol a TPM.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.anchors.is_empty()
+        self.0.anchors.is_empty()
     }
 
     /// The names of the pinned roots, in the order in which they were added.
     pub fn subjects(&self) -> impl Iterator<Item = &str> {
-        self.constraints.iter().map(|constraints| constraints.subject.as_str())
+        self.0
+            .constraints
+            .iter()
+            .map(|constraints| constraints.subject.as_str())
     }
 
     /// The pinned certificates, DER, each with its subject's name.
     pub fn certificates(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        let roots = self.constraints.iter();
+        let roots = self.0.constraints.iter();
         roots.map(|root| (root.subject.as_str(), root.der.as_ref()))
     }
 
     pub(crate) fn anchors(&self) -> &[TrustAnchor<'static>] {
-        &self.anchors
+        &self.0.anchors
+    }
+
+    /// Whether `other` is this collection, unchanged since it was cloned.
+    pub(crate) fn are(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// Whether `anchor`, one of these, allows `below` CAs between itself and an EK certificate.
     pub(crate) fn allows(&self, anchor: &TrustAnchor<'_>, below: usize) -> bool {
         let known = self
+            .0
             .anchors
             .iter()
-            .zip(&self.constraints)
+            .zip(&self.0.constraints)
             .find(|(candidate, _)| *candidate == anchor);
         match known {
             Some((

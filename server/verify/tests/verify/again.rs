@@ -1,13 +1,14 @@
 //! Between claim and proof lies the time that the machine took: what let its EK in is judged again.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hallmark_node::{EkId, InventoryItem};
 use hallmark_reason::Coded as _;
-use hallmark_verify::testing::{ChallengeParts, VendorCa};
+use hallmark_verify::testing::{ChallengeParts, RevocationDraft, VendorCa};
 use hallmark_verify::{
-    EkTemplates, EnrolledBy, ExpiredPolicy, HeldLogs, Inventory, KnownTpm, Trust, VerifiedEvidence, VerifiedProof,
-    ek_sha256, verify_logs, verify_proof,
+    EkTemplates, EnrolledBy, ExpiredPolicy, HeldLogs, Inventory, KnownTpm, Revocation, Trust, VerifiedEvidence,
+    VerifiedProof, ek_sha256, verify_claim, verify_logs, verify_proof,
 };
 
 use crate::scene::{EXPORTER, Scene, challenge, now, unix};
@@ -121,4 +122,72 @@ fn other_roots_and_other_templates_count_at_once() {
         ..scene.trust.clone()
     };
     assert_eq!(again(&scene, true, &none, now()).unwrap_err(), "HM-VERIFY-0145");
+}
+
+/// Lists of root and intermediate that end at `end`; the intermediate's revokes these.
+fn lists(scene: &Scene, end: i64, revoked: Vec<Vec<u8>>) -> Arc<Revocation> {
+    let of_root = RevocationDraft {
+        next_update: end,
+        ..RevocationDraft::of_root()
+    };
+    let of_intermediate = RevocationDraft {
+        next_update: end,
+        revoked,
+        ..RevocationDraft::of_intermediate()
+    };
+    let mut lists = Revocation::new(true, Duration::ZERO);
+    lists.add("root", &of_root.sign(&scene.vendor.root_key)).unwrap();
+    let of_intermediate = of_intermediate.sign(&scene.vendor.intermediate_key);
+    lists.add("intermediate", &of_intermediate).unwrap();
+    Arc::new(lists)
+}
+
+/// The verdict that was made stands to the second as long as one that is made anew.
+#[test]
+fn a_certificate_counts_as_long_as_when_it_is_first_shown() {
+    let end = now() + MINUTE;
+    let seconds = unix(end);
+    let ends: [(&str, fn(&mut Scene, i64)); 3] = [
+        ("the EK certificate", |scene, end| {
+            let certificate = |draft: &mut hallmark_verify::testing::CertificateDraft| draft.not_after = end;
+            scene.machine.ek_certificate = Some(scene.vendor.ek_certificate_with(&scene.machine.ek, certificate));
+        }),
+        ("the intermediate", |scene, end| {
+            let vendor = VendorCa::with(|_| {}, |draft| draft.not_after = end);
+            scene.machine = hallmark_verify::testing::SoftwareMachine::new(&vendor);
+            scene.trust = hallmark_verify::testing::SoftwareMachine::trust(&vendor);
+            scene.vendor = vendor;
+        }),
+        ("the lists", |scene, end| {
+            scene.trust.revocation = lists(scene, end, Vec::new())
+        }),
+    ];
+    for (what, end_at) in ends {
+        let mut scene = Scene::new();
+        end_at(&mut scene, seconds);
+        let seen: Vec<bool> = (0..5)
+            .map(|step| {
+                let at = end - Duration::from_secs(2) + Duration::from_secs(step);
+                let claim = scene.machine.claim().decode().unwrap();
+                let anew = verify_claim(claim, &scene.trust, None, at).map(drop);
+                let anew = anew.map_err(|error| error.code().to_string());
+                let later = again(&scene, true, &scene.trust, at).map(drop);
+                assert_eq!(later, anew, "{what}, {step}");
+                later.is_ok()
+            })
+            .collect();
+        assert_eq!((seen.first(), seen.last()), (Some(&true), Some(&false)), "{what}");
+    }
+}
+
+#[test]
+fn attack_11_a_list_that_came_meanwhile_revokes() {
+    let scene = Scene::new();
+    let with = |revoked| Trust {
+        revocation: lists(&scene, unix(now() + MINUTE), revoked),
+        ..scene.trust.clone()
+    };
+    again(&scene, true, &with(Vec::new()), now()).unwrap();
+    let code = again(&scene, true, &with(vec![vec![0x01, 0x23, 0x45]]), now()).unwrap_err();
+    assert_eq!(code, "HM-VERIFY-0128");
 }
