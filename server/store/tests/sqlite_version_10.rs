@@ -170,7 +170,10 @@ async fn entries_nodes_and_inventory_are_as_before() {
     let [entries, nodes, inventory] = [ENTRIES, NODES, INVENTORY].map(|sql| dump(&file, sql));
     let store = open(&file);
     let loaded = store.load().await.unwrap();
-    assert_eq!(loaded.entries.iter().map(entry_row).collect::<Rows>(), entries);
+    assert_eq!(
+        loaded.entries.iter().map(|entry| entry_row(entry)).collect::<Rows>(),
+        entries
+    );
     assert_eq!(loaded.nodes.iter().map(|node| node_row(node)).collect::<Rows>(), nodes);
     // Nobody knows by which rules they were judged: they are judged again.
     assert!(loaded.nodes.iter().all(|node| node.appraised == Appraised::default()));

@@ -56,3 +56,55 @@ fn one<T: Clone + Eq + Hash>(there: &mut HashSet<T>, value: T) -> T {
     there.insert(value.clone());
     value
 }
+
+#[cfg(test)]
+mod tests {
+    use hallmark_state::{EntryDraft, EntryId};
+
+    use super::*;
+
+    /// As a row is read: every text is its own.
+    fn read(name: &str) -> Entry {
+        let id = |path: &str| SpiffeId::parse(&format!("spiffe://example.org{path}")).unwrap();
+        let selectors = vec![Selector::parse("unix:uid:1").unwrap()];
+        let draft = EntryDraft::new(id(&format!("/{name}")), id("/node"), selectors);
+        let trust_domain = TrustDomain::parse("example.org").unwrap();
+        let id = EntryId::parse(name).unwrap();
+        draft.validate(&trust_domain, |_| true, id, 0).unwrap()
+    }
+
+    fn texts(entry: &Entry) -> [*const u8; 4] {
+        [
+            entry.parent_id.as_str().as_ptr(),
+            entry.spiffe_id.trust_domain().as_str().as_ptr(),
+            entry.parent_id.trust_domain().as_str().as_ptr(),
+            entry.selectors.iter().next().unwrap().value().as_ptr(),
+        ]
+    }
+
+    #[test]
+    fn what_entries_say_alike_is_held_once() {
+        let (one, other) = (read("one"), read("other"));
+        let differ = |one: &Entry, other: &Entry| texts(one).iter().zip(texts(other)).all(|(a, b)| *a != b);
+        assert!(differ(&one, &other), "the control");
+        let trust_domain = TrustDomain::parse("example.org").unwrap();
+        let mut shared = Shared::new(&trust_domain);
+        let kept = [shared.entry(one.clone()), shared.entry(other.clone())];
+        assert_eq!(kept, [one, other], "they say what they said");
+        let [one, other] = &kept;
+        assert_eq!(texts(one), texts(other));
+        let name = trust_domain.as_str().as_ptr();
+        assert_eq!(texts(other)[1..3], [name; 2]);
+        assert_ne!(one.spiffe_id, other.spiffe_id);
+    }
+
+    #[test]
+    fn an_id_of_another_trust_domain_keeps_its_name() {
+        let trust_domain = TrustDomain::parse("example.org").unwrap();
+        let foreign = SpiffeId::parse("spiffe://other.test/node").unwrap();
+        assert_eq!(
+            Shared::new(&trust_domain).id(foreign.clone()).trust_domain(),
+            foreign.trust_domain()
+        );
+    }
+}
