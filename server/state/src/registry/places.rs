@@ -170,7 +170,7 @@ impl PartialEq for ById {
 impl Eq for ById {}
 
 /// An entry as what the entries with its SPIFFE ID are looked up by: a server holds hundreds of thousands, and this takes a
-/// quarter of the id.
+/// quarter of the id. It stays until none of them is left, also where it is itself no more among them.
 #[derive(Debug)]
 pub(super) struct BySpiffeId(pub(super) Arc<Entry>);
 
