@@ -72,7 +72,7 @@ impl Work for Issue {
         let granted = self.entries.iter().zip(&authorised.grants).filter_map(|(id, grant)| {
             let grant = grant.as_ref().ok()?;
             Some((
-                state.entries().entry(id).cloned(),
+                state.entries().entry(id.as_str()).cloned(),
                 grant.spiffe_id().clone(),
                 grant.ttl(),
             ))
