@@ -106,7 +106,7 @@ impl SvidService {
         let registry = state.entries();
         let has_role = |order: &Order| {
             let (id, mut roles) = (order.grant.spiffe_id(), Role::ALL.into_iter());
-            registry.entry(&*order.entry).is_some_and(|entry| !entry.over_tls)
+            registry.entry(&order.entry).is_some_and(|entry| !entry.over_tls)
                 && roles.any(|role| self.roles.has_role(registry, id, role, now))
         };
         let mut orders = Vec::with_capacity(params.len());

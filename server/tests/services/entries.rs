@@ -401,7 +401,7 @@ fn a_batch_whose_answer_nobody_could_read_changes_nothing() {
             };
             let changed = || {
                 let state = lab.server.journal.state();
-                let is_new = |entry: &&types::Entry| state.entries().entry(&*entry.id).unwrap().hint == "new";
+                let is_new = |entry: &&types::Entry| state.entries().entry(&entry.id).unwrap().hint == "new";
                 entries.iter().filter(is_new).count()
             };
             let refused = update(100, None).await.unwrap_err();

@@ -290,7 +290,7 @@ impl Checker {
             let What::SvidIntent { serial, entry, .. } = &event.what else {
                 continue;
             };
-            let (at, granted) = (record.transaction.at, self.truth.entries().entry(&**entry).cloned());
+            let (at, granted) = (record.transaction.at, self.truth.entries().entry(entry).cloned());
             let fault = if entry.is_empty() {
                 use NodeState::{Banned, Retired, Suspended};
                 let is_out = matches!(node, Some(Banned | Suspended | Retired));
