@@ -9,7 +9,7 @@ mod kept;
 pub mod revocation;
 mod rules;
 
-pub use change::{Applied, Missing};
+pub use change::{Applied, Missing, Offered};
 pub use error::PolicyFileError;
 pub use job::{Judged, keep_judging};
 pub(crate) use kept::{recall, undecodable};

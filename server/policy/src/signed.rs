@@ -6,13 +6,19 @@
 //! as this one's, nor any other signature of that key as one over a file.
 //!
 //! The key is an operator's (PKCS #8, PEM), or lives in an HSM: then [`SignedFile::message`] is what to sign and
-//! [`SignedFile::assemble`] makes the file. The baseline of a machine image is signed by the image's own key, RSA as Secure Boot
-//! has it, which its certificate names ([`OperatorKeys::add_certificate`]).
+//! [`SignedFile::assemble`] makes the file.
+//!
+//! The baseline of a machine image is signed by the image's own key, as Secure Boot has it, which its certificate names
+//! ([`OperatorKeys::add_certificate`]). An operator who puts it in force sends that signature on with the key
+//! ([`SignedFile::of_image_signer`]), with a signature of their own where only those count ([`SignedFile::countersigned`]): so that the
+//! server knows whose baseline it is, and another signer's does not take its place ([`require_same_signer`]).
 
 mod error;
+mod image;
 mod keys;
 
 pub use error::SignedFileError;
+pub use image::{Signer, require_same_signer};
 pub use keys::{KeyId, OperatorKey, OperatorKeys};
 
 use base64::Engine as _;
@@ -22,6 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ima::DigestList;
 use crate::rule_file::unmarked;
+use image::ImageSignature;
 
 /// The label that begins every message that is signed.
 const LABEL: &[u8] = b"hallmark signed file v2";
@@ -74,8 +81,10 @@ pub struct SignedFile {
     kind: FileKind,
     trust_domain: TrustDomain,
     payload: Vec<u8>,
-    key: KeyId,
-    signature: Vec<u8>,
+    /// The signature of a key that the reader knows: its id, and the signature.
+    known: Option<(KeyId, Vec<u8>)>,
+    /// The signature of a signer of images, with its key.
+    image: Option<ImageSignature>,
 }
 
 /// What a signed file holds, signed by a key that the operator configured.
@@ -85,8 +94,10 @@ pub struct OpenedFile {
     pub payload: Vec<u8>,
     /// The trust domain that it was signed for.
     pub trust_domain: TrustDomain,
-    /// The key that signed.
+    /// The key that signed: of those that the reader knows, or else the signer of images.
     pub key: KeyId,
+    /// Whose it is.
+    pub signer: Signer,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -97,7 +108,18 @@ struct Envelope {
     #[serde(default)]
     trust_domain: Option<String>,
     payload: String,
-    key_id: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    key_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    signature: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    image_signature: Option<ImageEnvelope>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ImageEnvelope {
+    public_key: String,
     signature: String,
 }
 
@@ -155,8 +177,8 @@ impl SignedFile {
             kind,
             trust_domain,
             payload,
-            key,
-            signature,
+            known: Some((key, signature)),
+            image: None,
         }
     }
 
@@ -168,8 +190,12 @@ impl SignedFile {
             kind: self.kind,
             trust_domain: Some(self.trust_domain.to_string()),
             payload: STANDARD.encode(&self.payload),
-            key_id: self.key.to_string(),
-            signature: STANDARD.encode(&self.signature),
+            key_id: self.known.as_ref().map(|(key, _)| key.to_string()),
+            signature: self.known.as_ref().map(|(_, signature)| STANDARD.encode(signature)),
+            image_signature: self.image.as_ref().map(|image| ImageEnvelope {
+                public_key: STANDARD.encode(&image.public_key),
+                signature: STANDARD.encode(&image.signature),
+            }),
         };
         // Strings and numbers always have a JSON form.
         serde_json::to_string_pretty(&envelope).unwrap_or_default()
@@ -199,20 +225,39 @@ impl SignedFile {
                 .decode(text)
                 .map_err(|_| malformed(&format!("{field} is not base64")))
         };
+        let known = match (&envelope.key_id, &envelope.signature) {
+            (Some(key), Some(signature)) => {
+                let key = KeyId::parse(key).ok_or_else(|| malformed("key_id is no SHA-256 in lower-case hex"))?;
+                Some((key, decode("signature", signature)?))
+            }
+            (None, None) if envelope.image_signature.is_some() => None,
+            _ => return Err(malformed("key_id or signature is missing")),
+        };
+        let image = match &envelope.image_signature {
+            Some(_) if envelope.kind != FileKind::Baseline => {
+                return Err(malformed("only a baseline has an image_signature"));
+            }
+            Some(image) => Some(ImageSignature {
+                public_key: decode("image_signature.public_key", &image.public_key)?,
+                signature: decode("image_signature.signature", &image.signature)?,
+            }),
+            None => None,
+        };
         Ok(Self {
             kind: envelope.kind,
             trust_domain,
             payload: decode("payload", &envelope.payload)?,
-            key: KeyId::parse(&envelope.key_id).ok_or_else(|| malformed("key_id is no SHA-256 in lower-case hex"))?,
-            signature: decode("signature", &envelope.signature)?,
+            known,
+            image,
         })
     }
 
     /// The payload, if the file is of this kind, one of `keys` signed it, and it was signed for `audience`: only where nobody
-    /// knows the trust domain, as for a file that is looked at without its server, is it `None`.
+    /// knows the trust domain, as for a file that is looked at without its server, is it `None`. Where `keys` is empty, whoever brings the
+    /// file stands for it: then the signature of a signer of images alone is enough. That of an image has to be right wherever there is one.
     ///
     /// # Errors
-    /// [`SignedFileError`] when the kind is another, the key is not configured, the signature is wrong, or the file is
+    /// [`SignedFileError`] when the kind is another, the key is not configured, a signature is wrong, or the file is
     /// another trust domain's.
     pub fn open(
         self,
@@ -227,7 +272,21 @@ impl SignedFile {
             });
         }
         let message = Self::message(self.kind, &self.trust_domain, &self.payload);
-        keys.verify(self.key, &message, &self.signature)?;
+        let image_signer = self.image.as_ref().map(|image| image.verified(&message)).transpose()?;
+        let key = match (&self.known, image_signer) {
+            (Some((key, signature)), _) => {
+                keys.verify(*key, &message, signature)?;
+                *key
+            }
+            (None, Some(signer)) if keys.is_empty() => signer,
+            (None, Some(signer)) => return Err(keys.unknown(signer)),
+            // No file is read that nobody signed.
+            (None, None) => {
+                return Err(SignedFileError::Malformed {
+                    what: "nobody signed it".to_owned(),
+                });
+            }
+        };
         if let Some(expected) = audience.filter(|expected| **expected != self.trust_domain) {
             return Err(SignedFileError::OtherTrustDomain {
                 expected: expected.clone(),
@@ -237,7 +296,8 @@ impl SignedFile {
         Ok(OpenedFile {
             payload: self.payload,
             trust_domain: self.trust_domain,
-            key: self.key,
+            key,
+            signer: image_signer.map_or(Signer::Operators, Signer::Images),
         })
     }
 }

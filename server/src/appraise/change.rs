@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use hallmark_policy::{
-    PolicySet, RuleFileError,
-    signed::{FileKind, SignedFile, require_newer},
+    Baseline, BaselineState, PolicySet, RuleFileError,
+    signed::{FileKind, SignedFile, Signer, require_newer, require_same_signer},
 };
 use hallmark_state::{
     Expect, PolicyFile, RulesInForce, View,
@@ -14,6 +14,29 @@ use hallmark_store::StoreError;
 
 use super::{Appraiser, Judged, PolicyFileError, rules::manifest};
 use crate::journal::{Act, Journal};
+
+/// A file that an operator wants in force.
+#[derive(Debug)]
+pub struct Offered {
+    /// What it is.
+    pub kind: FileKind,
+    /// The file, signed or not.
+    pub content: Vec<u8>,
+    /// Whether a baseline may take the place of another signer's.
+    pub replace_signer: bool,
+}
+
+impl Offered {
+    /// A file that takes no other signer's place.
+    #[must_use]
+    pub const fn new(kind: FileKind, content: Vec<u8>) -> Self {
+        Self {
+            kind,
+            content,
+            replace_signer: false,
+        }
+    }
+}
 
 /// What was applied, or would be.
 #[derive(Debug)]
@@ -69,17 +92,16 @@ impl Missing {
 impl Appraiser {
     /// Puts a policy or baseline in force; from then on no node gets anything signed that it does not allow. Every node is judged
     /// again then. With `dry_run` it is only told what would follow. The very file that is in force changes nothing.
-    /// `content` is the file as the operator has it, signed or not; `by` is who asks, and why.
+    /// `offered` has the file as the operator has it, signed or not; `by` is who asks, and why.
     ///
     /// # Errors
     /// [`PolicyFileError`]; then nothing was changed, unless the store failed while the nodes were judged: that is made up for.
-    pub async fn apply(
-        &self,
-        kind: FileKind,
-        content: Vec<u8>,
-        dry_run: bool,
-        by: &Act,
-    ) -> Result<Applied, PolicyFileError> {
+    pub async fn apply(&self, offered: Offered, dry_run: bool, by: &Act) -> Result<Applied, PolicyFileError> {
+        let Offered {
+            kind,
+            content,
+            replace_signer,
+        } = offered;
         let (payload, signed) = self.opened(kind, content)?;
         loop {
             let basis = Basis::of(&self.journal);
@@ -96,6 +118,13 @@ impl Appraiser {
                 Some(_) => {}
                 None => require_newer(kind, &name, there.map(|file| file.serial), serial)?,
             }
+            let (applied, offered) = (
+                there.map(|file| SignedFile::signer_of(&file.signed)),
+                SignedFile::signer_of(&signed),
+            );
+            if kind == FileKind::Baseline {
+                require_same_signer(&name, applied, offered, is_retired(&payload), replace_signer)?;
+            }
             let file = PolicyFile {
                 kind: kind.as_str().to_owned(),
                 name: name.clone(),
@@ -109,6 +138,7 @@ impl Appraiser {
                 name: "apply",
                 dry_run,
                 by,
+                replaced_signer: applied.filter(|applied| *applied != offered),
             };
             if let Some(judged) = self.put(basis, kind, file, set, &act).await? {
                 return Ok(Applied::of(name, serial, judged, missing));
@@ -155,6 +185,7 @@ impl Appraiser {
                 name: "withdraw",
                 dry_run,
                 by,
+                replaced_signer: None,
             };
             if let Some(judged) = self.put(basis, kind, file, set, &act).await? {
                 return Ok(Applied::of(name.to_owned(), serial, judged, missing));
@@ -203,6 +234,7 @@ impl Appraiser {
             set,
             manifest,
             reason: &act.by.reason,
+            replaced_signer: act.replaced_signer,
         };
         match self
             .journal
@@ -247,9 +279,17 @@ impl Basis {
     }
 }
 
+/// Whether a baseline says of itself that it is retired.
+fn is_retired(payload: &[u8]) -> bool {
+    let baseline = Baseline::from_json(&String::from_utf8_lossy(payload));
+    baseline.is_ok_and(|baseline| baseline.state == BaselineState::Retired)
+}
+
 /// What an operator does with a file.
 struct Step<'a> {
     name: &'a str,
     dry_run: bool,
     by: &'a Act,
+    /// Whose baseline had the name, where it passes to another signer.
+    replaced_signer: Option<Signer>,
 }

@@ -2,7 +2,7 @@
 
 use hallmark_policy::{DigestList, signed::FileKind};
 use hallmark_server::{
-    appraise::{Applied, Missing},
+    appraise::{Applied, Missing, Offered},
     journal::Act,
     run::Running,
 };
@@ -15,7 +15,10 @@ async fn apply(running: &Running, kind: FileKind, content: &str, dry_run: bool) 
         reason: String::new(),
     };
     let appraiser = &running.server.appraiser;
-    appraiser.apply(kind, content.into(), dry_run, &act).await.unwrap()
+    appraiser
+        .apply(Offered::new(kind, content.into()), dry_run, &act)
+        .await
+        .unwrap()
 }
 
 #[test]

@@ -8,7 +8,7 @@ use hallmark_api::{
 };
 use hallmark_attacks::attest;
 use hallmark_policy::signed::FileKind;
-use hallmark_server::{caller::Caller, journal::Act, nodes::Ask, run::Running};
+use hallmark_server::{appraise::Offered, caller::Caller, journal::Act, nodes::Ask, run::Running};
 use hallmark_state::{Action, Change, Node, NodeState, Outcome, PolicyFile, RecordQuery};
 use hallmark_verify::testing::SoftwareMachine;
 use tokio::task::JoinHandle;
@@ -75,7 +75,9 @@ fn a_policy_that_lands_between_verdict_and_record_judges_too() {
                     by: "uid:0".into(),
                     reason: String::new(),
                 };
-                appraiser.apply(FileKind::Policy, policy, false, &act).await
+                appraiser
+                    .apply(Offered::new(FileKind::Policy, policy), false, &act)
+                    .await
             });
             Gate::waits(&running, 1).await;
             let overtaken = attempt(&running, &machine);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hallmark_policy::signed::{FileKind, OperatorKey, SignedFile};
 use hallmark_reason::Coded as _;
-use hallmark_server::{journal::Act, run::Running};
+use hallmark_server::{appraise::Offered, journal::Act, run::Running};
 use hallmark_spiffe::TrustDomain;
 use hallmark_state::{Change, PolicyFile};
 use hallmark_verify::testing::SoftwareMachine;
@@ -23,7 +23,7 @@ async fn apply(running: &Running, content: &str) -> String {
     match running
         .server
         .appraiser
-        .apply(FileKind::Policy, content, false, &act)
+        .apply(Offered::new(FileKind::Policy, content), false, &act)
         .await
     {
         Ok(_) => "applied".to_owned(),

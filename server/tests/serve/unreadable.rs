@@ -12,7 +12,11 @@ use hallmark_api::{
 };
 use hallmark_attacks::attest;
 use hallmark_policy::signed::FileKind;
-use hallmark_server::{appraise::Applied, journal::Act, run::Running};
+use hallmark_server::{
+    appraise::{Applied, Offered},
+    journal::Act,
+    run::Running,
+};
 use hallmark_spiffe::SpiffeId;
 use hallmark_verify::testing::{RevocationDraft, SoftwareKey, SoftwareMachine};
 use tonic::{Code, Status};
@@ -140,7 +144,7 @@ async fn apply(running: &Running, serial: u64, dry_run: bool) -> Applied {
     running
         .server
         .appraiser
-        .apply(FileKind::Policy, content.into_bytes(), dry_run, &act)
+        .apply(Offered::new(FileKind::Policy, content.into_bytes()), dry_run, &act)
         .await
         .unwrap()
 }

@@ -122,6 +122,7 @@ fn apply_to(stored: &[String], selectors: &[BTreeSet<Selector>]) -> Result<(Dura
             kind: "policy".into(),
             content: "version = 1\nname = \"edge\"\nserial = 1\n[boot]\nsecure_boot = true\ndebug = false\n".into(),
             dry_run: false,
+            replace_signer: false,
         };
         let (before, started) = (cpu::of_process(pid)?, Instant::now());
         let changed = admin.admin.apply_policy_file(request).await?.into_inner();

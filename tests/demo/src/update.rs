@@ -156,6 +156,7 @@ impl Machine<'_> {
             kind: kind.to_owned(),
             content: content.into_bytes().into(),
             dry_run: false,
+            replace_signer: false,
         };
         let answer = self.runtime.block_on(self.admin.admin.apply_policy_file(request))?;
         Ok(answer.into_inner())

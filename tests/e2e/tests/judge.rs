@@ -26,6 +26,7 @@ fn apply(socket: &Path, policy: &str, dry_run: bool) -> Result<PolicyFileChange,
             kind: "policy".into(),
             content: policy.as_bytes().to_vec().into(),
             dry_run,
+            replace_signer: false,
         };
         let answer = admin.admin.apply_policy_file(request).await;
         answer

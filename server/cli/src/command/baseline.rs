@@ -15,7 +15,7 @@ use hallmark_spiffe::TrustDomain;
 use super::{
     Context,
     evidence::read::{limited, text},
-    policy::{apply, differs, find, list, save, sealed, sign},
+    policy::{Offered, apply, differs, find, list, save, sealed, sign},
 };
 use crate::{
     args::{RuleChange, out_path},
@@ -67,6 +67,9 @@ pub(crate) enum BaselineCommand {
     Promote {
         /// The baseline's file, signed or not
         file: PathBuf,
+        /// Take the place of a baseline that the signer of an image signed
+        #[arg(long)]
+        replace_signer: bool,
         #[command(flatten)]
         how: RuleChange,
     },
@@ -123,9 +126,18 @@ pub(crate) async fn run(context: &Context, command: BaselineCommand) -> Result<E
             save(&out, &(baseline.to_json() + "\n"))
         }
         BaselineCommand::Diff { baseline, other } => diff(context, &baseline, &other).await,
-        BaselineCommand::Promote { file, how } => {
+        BaselineCommand::Promote {
+            file,
+            replace_signer,
+            how,
+        } => {
             let content = limited(&file, SignedFile::MAX_BYTES)?;
-            apply(context, FileKind::Baseline, content, "in force", how).await
+            let offered = Offered::new(FileKind::Baseline, content, "in force");
+            let offered = Offered {
+                replace_signer,
+                ..offered
+            };
+            apply(context, offered, how).await
         }
         BaselineCommand::Retire { name, key, how } => retire(context, &name, key.as_deref(), how).await,
         BaselineCommand::List => list(context, Some(FileKind::Baseline)).await,
@@ -178,7 +190,7 @@ async fn retire(context: &Context, name: &str, key: Option<&Path>, how: RuleChan
         Some(key) => sealed(FileKind::Baseline, &client.trust_domain().await?, retired, key)?.into_bytes(),
         None => retired,
     };
-    apply(context, FileKind::Baseline, content, "retired", how).await
+    apply(context, Offered::new(FileKind::Baseline, content, "retired"), how).await
 }
 
 async fn diff(context: &Context, baseline: &str, other: &str) -> Result<Exit, CliError> {

@@ -134,7 +134,7 @@ pub(crate) async fn run(context: &Context, command: PolicyCommand) -> Result<Exi
         PolicyCommand::Apply { file, how } => {
             let content = limited(&file, SignedFile::MAX_BYTES)?;
             let kind = kind_of(&content);
-            apply(context, kind, content, "in force", how).await
+            apply(context, Offered::new(kind, content, "in force"), how).await
         }
         PolicyCommand::List => list(context, None).await,
         PolicyCommand::Digests {
@@ -181,20 +181,37 @@ pub(super) fn digests(file: &Path, name: &str, serial: u64) -> Result<DigestList
     Ok(list)
 }
 
-/// Applies a file as it is, or shows what would follow. It is `done` then. What takes the trust of machines is asked about.
-pub(super) async fn apply(
-    context: &Context,
-    kind: FileKind,
-    content: Vec<u8>,
-    done: &'static str,
-    how: RuleChange,
-) -> Result<Exit, CliError> {
+/// A file that is to be applied.
+pub(super) struct Offered {
+    pub(super) kind: FileKind,
+    pub(super) content: Vec<u8>,
+    /// What it is then, such as `in force`.
+    pub(super) done: &'static str,
+    /// Whether a baseline may take the place of another signer's.
+    pub(super) replace_signer: bool,
+}
+
+impl Offered {
+    pub(super) const fn new(kind: FileKind, content: Vec<u8>, done: &'static str) -> Self {
+        Self {
+            kind,
+            content,
+            done,
+            replace_signer: false,
+        }
+    }
+}
+
+/// Applies a file as it is, or shows what would follow. What takes the trust of machines is asked about.
+pub(super) async fn apply(context: &Context, offered: Offered, how: RuleChange) -> Result<Exit, CliError> {
     let client = context.connect().await?;
-    let content: Bytes = content.into();
+    let (kind, done) = (offered.kind, offered.done);
+    let content: Bytes = offered.content.into();
     let ask = |dry_run| ApplyPolicyFileRequest {
         kind: kind.as_str().to_owned(),
         content: content.clone(),
         dry_run,
+        replace_signer: offered.replace_signer,
     };
     let RuleChange { how, reason } = how;
     let dry_run = how.change.dry_run;
@@ -329,13 +346,20 @@ pub(super) fn sealed(
     content: Vec<u8>,
     key: &Path,
 ) -> Result<String, CliError> {
-    let unfit = |cause| CliError::Signed {
+    let signed = SignedFile::seal(kind, trust_domain, content, &operator_key(key)?);
+    let signed = signed.map_err(|cause| CliError::Signed {
         file: key.to_owned(),
         cause,
-    };
-    let key = OperatorKey::from_pem(&limited(key, 64 * 1024)?).map_err(unfit)?;
-    let signed = SignedFile::seal(kind, trust_domain, content, &key).map_err(unfit)?;
+    })?;
     Ok(signed.to_json() + "\n")
+}
+
+/// An operator's private key.
+pub(super) fn operator_key(file: &Path) -> Result<OperatorKey, CliError> {
+    OperatorKey::from_pem(&limited(file, 64 * 1024)?).map_err(|cause| CliError::Signed {
+        file: file.to_owned(),
+        cause,
+    })
 }
 
 /// Whether what is written would take the place of a file that was read.

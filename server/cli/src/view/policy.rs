@@ -189,6 +189,9 @@ struct FileView {
     serial: u64,
     state: &'static str,
     signed: bool,
+    /// The key of images whose baseline it is.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    image_signer: String,
     applied_at: Option<String>,
 }
 
@@ -207,6 +210,7 @@ impl From<PolicyFile> for FileView {
                 (false, _) => "withdrawn",
             },
             signed: file.is_signed,
+            image_signer: file.image_signer,
             applied_at: rfc3339(file.applied_at),
             kind: file.kind,
             name: file.name,
@@ -251,7 +255,11 @@ impl Show for FilesView {
                     file.name.clone(),
                     file.serial.to_string(),
                     file.state.to_owned(),
-                    if file.signed { "yes" } else { "no" }.to_owned(),
+                    match (file.signed, file.image_signer.get(..12)) {
+                        (_, Some(signer)) => format!("by {signer}"),
+                        (true, None) => "yes".to_owned(),
+                        (false, None) => "no".to_owned(),
+                    },
                     file.applied_at.clone().unwrap_or_default(),
                 ]
             })

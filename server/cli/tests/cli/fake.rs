@@ -59,7 +59,7 @@ pub(crate) struct State {
     pub(crate) answers_after: u64,
     pub(crate) patience: Duration,
     /// What was put in force: kind and file.
-    pub(crate) applied: Vec<(String, Vec<u8>)>,
+    pub(crate) applied: Vec<(String, Vec<u8>, bool)>,
     /// So many batches of entries are answered; at the next one the connection breaks.
     pub(crate) batches: usize,
 }

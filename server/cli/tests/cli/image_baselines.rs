@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use hallmark_policy::signed::{FileKind, KeyId, OperatorKey, OperatorKeys, SignedFile};
+use hallmark_policy::signed::{self, FileKind, KeyId, OperatorKey, OperatorKeys, SignedFile};
 use hallmark_spiffe::TrustDomain;
 use rcgen::{
     CertificateParams, KeyPair, PKCS_RSA_SHA256, PublicKeyData as _, RsaKeySize, SigningKey as _, date_time_ymd,
@@ -25,13 +25,20 @@ struct Signer {
 
 impl Signer {
     fn new() -> Self {
-        let key = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap();
+        Self::of(KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap())
+    }
+
+    fn of(key: KeyPair) -> Self {
         let signer = Self {
             folder: tempfile::tempdir().unwrap(),
             key,
         };
         signer.certificate("db.crt", 2020, 4000);
         signer
+    }
+
+    fn is(&self) -> signed::Signer {
+        signed::Signer::Images(KeyId::of_spki(&self.key.subject_public_key_info()))
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -67,6 +74,16 @@ impl Signer {
     }
 }
 
+/// The one baseline that the server was sent: what it says, whose it is, and whether it may take the place of another signer's.
+fn sent(server: &Server, keys: &OperatorKeys) -> (Vec<u8>, signed::Signer, bool) {
+    let (kind, file, replaces) = server.fake().state().applied.remove(0);
+    assert_eq!(kind, "baseline");
+    let file = SignedFile::parse(&String::from_utf8(file).unwrap()).unwrap();
+    let here = TrustDomain::parse("example.org").unwrap();
+    let opened = file.open(FileKind::Baseline, Some(&here), keys).unwrap();
+    (opened.payload, opened.signer, replaces)
+}
+
 fn signed_by(certificate: &Path) -> String {
     format!("--signer {} --yes", certificate.display())
 }
@@ -78,12 +95,12 @@ fn the_baseline_of_an_image_is_in_force_once_its_signature_was_checked() {
     let done = signer.import(&server.socket(), &text, &signed_by(&signer.path("db.crt")));
     assert_eq!((done.code, done.stderr.as_str()), (0, ""), "{}", done.stdout);
     assert!(done.stdout.contains("in force"), "{}", done.stdout);
-    let applied = server.fake().state().applied.clone();
-    assert_eq!(applied, [("baseline".to_owned(), BASELINE.as_bytes().to_vec())]);
+    let applied = sent(&server, &OperatorKeys::default());
+    assert_eq!(applied, (BASELINE.as_bytes().to_vec(), signer.is(), false));
     // What would follow is shown, and nothing more.
     let options = format!("--signer {} --dry-run", signer.path("db.crt").display());
     assert_eq!(signer.import(&server.socket(), &text, &options).code, 7);
-    assert_eq!(server.fake().state().applied.len(), 1);
+    assert!(server.fake().state().applied.is_empty());
 }
 
 /// Some text of `text` is another one.
@@ -203,9 +220,6 @@ fn where_only_operators_files_count_an_operator_signs_it_anew() {
     let key = format!(" --key {}", signer.path("operator.pem").display());
     let done = signer.import(&server.socket(), &text, &(signed_by(&signer.path("db.crt")) + &key));
     assert_eq!(done.code, 0, "{}", done.stderr);
-    let (kind, file) = server.fake().state().applied.remove(0);
-    assert_eq!(kind, "baseline");
-    let file = SignedFile::parse(&String::from_utf8(file).unwrap()).unwrap();
     let mut keys = OperatorKeys::default();
     keys.add_spki(
         &OperatorKey::from_pem(operator.serialize_pem().as_bytes())
@@ -213,9 +227,42 @@ fn where_only_operators_files_count_an_operator_signs_it_anew() {
             .spki(),
     )
     .unwrap();
-    let example_org = TrustDomain::parse("example.org").unwrap();
-    let opened = file.open(FileKind::Baseline, Some(&example_org), &keys).unwrap();
-    assert_eq!(opened.payload, BASELINE.as_bytes());
+    assert_eq!(sent(&server, &keys), (BASELINE.as_bytes().to_vec(), signer.is(), false));
+}
+
+#[test]
+fn that_a_name_passes_to_another_signer_is_asked_for() {
+    let (server, signer) = (Server::start(), Signer::new());
+    let text = signer.sealed(FileKind::Baseline, "example.org");
+    let options = signed_by(&signer.path("db.crt")) + " --replace-signer";
+    assert_eq!(signer.import(&server.socket(), &text, &options).code, 0);
+    let (payload, is, replaces) = sent(&server, &OperatorKeys::default());
+    assert_eq!(
+        (payload.as_slice(), is, replaces),
+        (BASELINE.as_bytes(), signer.is(), true)
+    );
+}
+
+#[test]
+fn keys_of_images_are_rsa_p256_or_p384() {
+    for (algorithm, is_taken) in [
+        (&rcgen::PKCS_ECDSA_P256_SHA256, true),
+        (&rcgen::PKCS_ECDSA_P384_SHA384, true),
+        (&rcgen::PKCS_ED25519, false),
+    ] {
+        let signer = Signer::of(KeyPair::generate_for(algorithm).unwrap());
+        let done = run(
+            Path::new("/nowhere"),
+            &format!(
+                "baseline import {} --signer {} -o {}",
+                signer.path("none").display(),
+                signer.path("db.crt").display(),
+                signer.path("out").display()
+            ),
+        );
+        // Whose key is not taken is refused for that, whatever the file is.
+        assert_eq!(done.stderr.contains("HM-POLICY-0433"), !is_taken, "{}", done.stderr);
+    }
 }
 
 /// Whoever asks for another trust domain's file gets none of it into this one's server.

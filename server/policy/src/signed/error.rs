@@ -3,7 +3,7 @@
 use hallmark_reason::{Coded, ReasonCode};
 use hallmark_spiffe::TrustDomain;
 
-use super::{FileKind, KeyId, SignedFile};
+use super::{FileKind, KeyId, SignedFile, Signer};
 
 /// What is wrong with a signed file or the keys for it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -75,6 +75,16 @@ pub enum SignedFileError {
         /// The file's.
         offered: u64,
     },
+    /// The baseline of that name is another signer's.
+    #[error("the baseline {name} is another signer's")]
+    OtherSigner {
+        /// Its name.
+        name: String,
+        /// Whose baseline has the name.
+        applied: Signer,
+        /// Whose this one is.
+        offered: Signer,
+    },
     /// The text is no private key for signing.
     #[error("not a P-256 private key in PKCS #8, PEM")]
     SigningKey,
@@ -117,6 +127,7 @@ impl Coded for SignedFileError {
             Self::OtherTrustDomain { .. } => ReasonCode::new("HM-POLICY-0432"),
             Self::SignerCertificate { .. } => ReasonCode::new("HM-POLICY-0433"),
             Self::SignerNotValid { .. } => ReasonCode::new("HM-POLICY-0434"),
+            Self::OtherSigner { .. } => ReasonCode::new("HM-POLICY-0436"),
         }
     }
 
@@ -132,6 +143,9 @@ impl Coded for SignedFileError {
             Self::RolledBack { applied, offered, .. } => {
                 Some(format!("in force is serial {applied}, this one is {offered}"))
             }
+            Self::OtherSigner { applied, offered, .. } => Some(format!(
+                "the name is that of {applied}, this one was signed by {offered}"
+            )),
             _ => None,
         }
     }

@@ -5,14 +5,15 @@ use std::collections::BTreeMap;
 use aws_lc_rs::digest;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P256_SHA256_FIXED, EcdsaKeyPair, KeyPair as _,
-    RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey,
+    ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA256_ASN1,
+    EcdsaKeyPair, KeyPair as _, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey,
 };
 use hallmark_der::{NamedCurve, SectionKind};
 use rustls_pki_types::PrivatePkcs8KeyDer;
 use rustls_pki_types::pem::PemObject as _;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 use x509_parser::public_key::PublicKey as SubjectKey;
+use x509_parser::x509::SubjectPublicKeyInfo;
 use zeroize::Zeroize as _;
 
 use super::SignedFileError;
@@ -120,27 +121,58 @@ fn spki(point: &[u8]) -> Vec<u8> {
 
 /// A public key, in the form in which signatures are verified with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum PublicKey {
+pub(super) enum PublicKey {
     /// A point of P-256.
     P256(Vec<u8>),
+    /// A point of P-384.
+    P384(Vec<u8>),
     /// `RSAPublicKey`, DER.
     Rsa(Vec<u8>),
 }
 
 impl PublicKey {
+    /// The key of a signer of machine images, from its SPKI, DER: RSA of 2048 to 8192 bits, P-256 or P-384. The error says which other
+    /// key it is.
+    pub(super) fn of_images(spki: &[u8]) -> Result<Self, String> {
+        match hallmark_der::ec_point(spki) {
+            Some((NamedCurve::P256, point)) => return Ok(Self::P256(point.to_vec())),
+            Some((NamedCurve::P384, point)) => return Ok(Self::P384(point.to_vec())),
+            _ => {}
+        }
+        let read = SubjectPublicKeyInfo::from_der(spki)
+            .ok()
+            .filter(|(rest, _)| rest.is_empty());
+        match read.as_ref().map(|(_, key)| (key, key.parsed())) {
+            Some((key, Ok(SubjectKey::RSA(rsa)))) if (2048..=8192).contains(&rsa.key_size()) => {
+                Ok(Self::Rsa(key.subject_public_key.data.to_vec()))
+            }
+            Some((_, Ok(SubjectKey::RSA(rsa)))) => Err(format!("an RSA key of {} bits", rsa.key_size())),
+            _ => Err("a key of another type".to_owned()),
+        }
+    }
+
     /// Whether it made a signature as files carry it: over SHA-256, of ECDSA in DER, of RSA with PKCS #1 padding.
-    fn has_signed(&self, message: &[u8], signature: &[u8]) -> bool {
+    pub(super) fn has_signed(&self, message: &[u8], signature: &[u8]) -> bool {
         match self {
             Self::P256(point) => UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, point).verify(message, signature),
+            Self::P384(point) => UnparsedPublicKey::new(&ECDSA_P384_SHA256_ASN1, point).verify(message, signature),
             Self::Rsa(key) => UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, key).verify(message, signature),
         }
         .is_ok()
     }
 }
 
+/// A key that may sign, as it was given and as it verifies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Known {
+    /// SPKI, DER.
+    spki: Vec<u8>,
+    key: PublicKey,
+}
+
 /// The keys that may sign policies and baselines.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct OperatorKeys(BTreeMap<KeyId, PublicKey>);
+pub struct OperatorKeys(BTreeMap<KeyId, Known>);
 
 impl OperatorKeys {
     /// Whether there is none: then nothing signed can be applied.
@@ -177,13 +209,23 @@ impl OperatorKeys {
         let Some((NamedCurve::P256, point)) = hallmark_der::ec_point(spki) else {
             return Err(SignedFileError::PublicKey);
         };
-        let id = KeyId::of_spki(spki);
-        self.0.insert(id, PublicKey::P256(point.to_vec()));
-        Ok(id)
+        Ok(self.add(spki, PublicKey::P256(point.to_vec())))
     }
 
-    /// Adds the key of the certificate of a signer of machine images, PEM or DER: RSA of 2048 to 8192 bits, or P-256. `now` is in
-    /// Unix seconds.
+    fn add(&mut self, spki: &[u8], key: PublicKey) -> KeyId {
+        let id = KeyId::of_spki(spki);
+        let spki = spki.to_vec();
+        self.0.insert(id, Known { spki, key });
+        id
+    }
+
+    /// The SPKI of a key, DER, if it is one of these.
+    pub(super) fn spki(&self, key: KeyId) -> Option<&[u8]> {
+        self.0.get(&key).map(|known| known.spki.as_slice())
+    }
+
+    /// Adds the key of the certificate of a signer of machine images, PEM or DER: RSA of 2048 to 8192 bits, P-256 or P-384.
+    /// `now` is in Unix seconds.
     ///
     /// # Errors
     /// [`SignedFileError::SignerCertificate`] when the file is not one such certificate, [`SignedFileError::SignerNotValid`] when
@@ -203,42 +245,35 @@ impl OperatorKeys {
                 not_after: validity.not_after.to_string(),
             });
         }
-        let subject_key = certificate.public_key();
-        let key = match subject_key.parsed() {
-            Ok(SubjectKey::RSA(rsa)) if (2048..=8192).contains(&rsa.key_size()) => {
-                PublicKey::Rsa(subject_key.subject_public_key.data.to_vec())
-            }
-            Ok(SubjectKey::RSA(rsa)) => return Err(unusable(format!("an RSA key of {} bits", rsa.key_size()))),
-            _ => {
-                return self
-                    .add_spki(subject_key.raw)
-                    .map_err(|_| unusable("a key of another type".to_owned()));
-            }
-        };
-        let id = KeyId::of_spki(subject_key.raw);
-        self.0.insert(id, key);
-        Ok(id)
+        let spki = certificate.public_key().raw;
+        let key = PublicKey::of_images(spki).map_err(unusable)?;
+        Ok(self.add(spki, key))
     }
 
     /// The key that made a signature in fixed form (r, then s), if it is one of these.
     pub(crate) fn who_signed(&self, message: &[u8], signature: &[u8]) -> Option<KeyId> {
-        let signed = |key: &PublicKey| match key {
+        let signed = |known: &Known| match &known.key {
             PublicKey::P256(point) => UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point)
                 .verify(message, signature)
                 .is_ok(),
-            PublicKey::Rsa(_) => false,
+            PublicKey::P384(_) | PublicKey::Rsa(_) => false,
         };
-        self.0.iter().find(|(_, key)| signed(key)).map(|(id, _)| *id)
+        self.0.iter().find(|(_, known)| signed(known)).map(|(id, _)| *id)
     }
 
     pub(super) fn verify(&self, key: KeyId, message: &[u8], signature: &[u8]) -> Result<(), SignedFileError> {
-        let public = self.0.get(&key).ok_or_else(|| SignedFileError::UnknownKey {
-            key,
-            known: self.ids().map(|id| id.to_string()).collect(),
-        })?;
-        if public.has_signed(message, signature) {
+        let known = self.0.get(&key).ok_or_else(|| self.unknown(key))?;
+        if known.key.has_signed(message, signature) {
             return Ok(());
         }
         Err(SignedFileError::Signature { key })
+    }
+
+    /// That a key is none of these.
+    pub(super) fn unknown(&self, key: KeyId) -> SignedFileError {
+        SignedFileError::UnknownKey {
+            key,
+            known: self.ids().map(|id| id.to_string()).collect(),
+        }
     }
 }

@@ -16,6 +16,7 @@ mod digest_lists;
 mod files;
 mod ima;
 mod ima_kept;
+mod image_signers;
 mod machine;
 mod predict;
 mod rules;

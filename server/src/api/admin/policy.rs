@@ -4,12 +4,15 @@ use hallmark_api::admin::{
     ApplyPolicyFileRequest, GetPolicyFileRequest, ListPolicyFilesResponse, MissingFile, NodeChange, PolicyFile,
     PolicyFileChange, WithdrawPolicyFileRequest,
 };
-use hallmark_policy::{Baseline, BaselineState, signed::FileKind};
+use hallmark_policy::{
+    Baseline, BaselineState,
+    signed::{FileKind, SignedFile, Signer},
+};
 use hallmark_reason::Report;
 use tonic::{Request, Status};
 
 use crate::{
-    appraise::{Applied, Appraiser, Missing, PolicyFileError},
+    appraise::{Applied, Appraiser, Missing, Offered, PolicyFileError},
     caller,
     journal::Journal,
 };
@@ -20,10 +23,12 @@ pub(super) async fn apply(
 ) -> Result<PolicyFileChange, Status> {
     let act = caller::act(&request)?;
     let request = request.into_inner();
-    let kind = kind(&request.kind)?;
-    let applied = appraiser
-        .apply(kind, request.content.to_vec(), request.dry_run, &act)
-        .await;
+    let offered = Offered {
+        kind: kind(&request.kind)?,
+        content: request.content.to_vec(),
+        replace_signer: request.replace_signer,
+    };
+    let applied = appraiser.apply(offered, request.dry_run, &act).await;
     applied.map(message).map_err(|error| refused(&error))
 }
 
@@ -61,6 +66,10 @@ fn whole(file: &hallmark_state::PolicyFile) -> PolicyFile {
     PolicyFile {
         is_retired: baseline.is_some_and(|baseline| baseline.state == BaselineState::Retired),
         is_signed: !file.signed.is_empty(),
+        image_signer: match SignedFile::signer_of(&file.signed) {
+            Signer::Operators => String::new(),
+            Signer::Images(key) => key.to_string(),
+        },
         kind: file.kind.clone(),
         name: file.name.clone(),
         serial: file.serial,

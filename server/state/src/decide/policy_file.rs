@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use hallmark_policy::{PolicySet, signed::FileKind};
+use hallmark_policy::{
+    PolicySet,
+    signed::{FileKind, SignedFile, Signer},
+};
 
 use crate::{Change, Decision, Event, Expect, Manifest, PolicyFile, View, What};
 
@@ -21,6 +24,8 @@ pub struct PolicyFileChange<'a> {
     pub manifest: Manifest,
     /// Why, in the operator's words.
     pub reason: &'a str,
+    /// Whose baseline had the name, where it passes to another signer.
+    pub replaced_signer: Option<Signer>,
 }
 
 /// What a change of policies and baselines is made of: nothing of it may change until it is durable.
@@ -33,12 +38,21 @@ pub fn policy_files(view: View<'_>) -> Expect {
 /// Puts a policy or baseline in force, or takes it out; `expect` is what it was made of.
 pub fn put_policy_file(expect: Expect, change: &PolicyFileChange<'_>) -> Decision {
     let file = &change.file;
+    let image_signer = match SignedFile::signer_of(&file.signed) {
+        Signer::Operators => String::new(),
+        Signer::Images(key) => key.to_string(),
+    };
     let what = What::PolicyFile {
         act: change.act.to_owned(),
         kind: file.kind.clone(),
         serial: file.serial,
         signed: !file.signed.is_empty(),
         reason: change.reason.to_owned(),
+        image_signer,
+        replaced_signer: change
+            .replaced_signer
+            .map(|signer| signer.to_string())
+            .unwrap_or_default(),
     };
     let event = Event::done(format!("{}:{}", file.kind, file.name), what);
     let rules = Change::put_rules(Arc::clone(&change.set), change.manifest.clone());

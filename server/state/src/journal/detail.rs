@@ -85,6 +85,15 @@ fn verdict(what: &What) -> Value {
     }
 }
 
+/// The detail, with those of the texts that are not empty.
+fn with_named<'a>(mut detail: Value, texts: impl IntoIterator<Item = (&'a str, &'a String)>) -> Value {
+    if let Some(detail) = detail.as_object_mut() {
+        let texts = texts.into_iter().filter(|(_, text)| !text.is_empty());
+        detail.extend(texts.map(|(name, text)| (name.to_owned(), json!(text))));
+    }
+    detail
+}
+
 fn value(what: &What, actor: &str) -> Value {
     match what {
         What::Refused { .. } | What::Reappraised { .. } => verdict(what),
@@ -129,9 +138,14 @@ fn value(what: &What, actor: &str) -> Value {
             serial,
             signed,
             reason,
-        } => json!({
-            "act": act, "by": actor, "reason": reason, "kind": kind, "serial": serial, "signed": signed,
-        }),
+            image_signer,
+            replaced_signer,
+        } => {
+            let signers = [("image_signer", image_signer), ("replaced_signer", replaced_signer)];
+            let detail =
+                json!({ "act": act, "by": actor, "reason": reason, "kind": kind, "serial": serial, "signed": signed });
+            with_named(detail, signers)
+        }
         What::Authority { act, reason, facts } => {
             let mut detail = Map::from_iter([("act".to_owned(), json!(act))]);
             if let Some(reason) = reason {

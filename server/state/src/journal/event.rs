@@ -134,6 +134,10 @@ pub enum What {
         signed: bool,
         /// Why, in the operator's words.
         reason: String,
+        /// The key of images that signed a baseline; empty where operators alone stand for it.
+        image_signer: String,
+        /// Whose baseline had the name before, the key or `operators`; empty where the signer is the same.
+        replaced_signer: String,
     },
     /// A step of an authority.
     Authority {

@@ -524,6 +524,7 @@ fn a_policy_rests_on_every_policy_and_on_the_rules() {
             set: Arc::default(),
             manifest: Manifest::default(),
             reason: "",
+            replaced_signer: None,
         };
         put_policy_file(policy_files(view), &change)
     };

@@ -206,15 +206,19 @@ fn acts() -> BoxedStrategy<What> {
     });
     let removed =
         (vec(texts(), 0..4), texts()).prop_map(|(removed, reason)| What::InventoryRemoved { removed, reason });
-    let file = (texts(), texts(), any::<(u64, bool)>(), texts()).prop_map(|(act, kind, (serial, signed), reason)| {
-        What::PolicyFile {
-            act,
-            kind,
-            serial,
-            signed,
-            reason,
-        }
-    });
+    let parts = (texts(), texts(), any::<(u64, bool)>(), texts(), texts(), texts());
+    let file =
+        parts.prop_map(
+            |(act, kind, (serial, signed), reason, image_signer, replaced_signer)| What::PolicyFile {
+                act,
+                kind,
+                serial,
+                signed,
+                reason,
+                image_signer,
+                replaced_signer,
+            },
+        );
     let facts = vec((texts(), texts()), 0..4);
     let authority =
         (texts(), option::of(texts()), facts).prop_map(|(act, reason, facts)| What::Authority { act, reason, facts });

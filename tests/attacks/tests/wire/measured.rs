@@ -201,6 +201,7 @@ fn what_a_policy_finds_in_old_lines_is_kept() {
             kind: "policy".into(),
             content: allowing(1, &[1, 3]).into_bytes().into(),
             dry_run: true,
+            replace_signer: false,
         };
         let preview = site.admin.admin.apply_policy_file(tried).await.unwrap().into_inner();
         assert_eq!(preview.changes.len(), 1);
@@ -250,6 +251,7 @@ fn a_machine_that_attests_all_the_time_vetoes_no_policy() {
                 kind: "policy".into(),
                 content: content.clone().into_bytes().into(),
                 dry_run: true,
+                replace_signer: false,
             };
             let preview = site.admin.admin.apply_policy_file(tried).await;
             assert!(preview.is_ok(), "{preview:?}");

@@ -3,7 +3,7 @@
 use crate::scene::{Site, site, site_with};
 use hallmark_api::admin::{ApplyPolicyFileRequest, ListRecordsRequest, WithdrawPolicyFileRequest};
 use hallmark_attacks::{attest, open, proof_message};
-use hallmark_policy::signed::{FileKind, OperatorKey, SignedFile};
+use hallmark_policy::signed::{FileKind, OperatorKey, OperatorKeys, SignedFile};
 use hallmark_spiffe::TrustDomain;
 use hallmark_verify::testing::{SoftwareMachine, VendorCa};
 
@@ -25,6 +25,7 @@ pub(crate) async fn apply(site: &mut Site, kind: &str, content: &str) -> String 
         kind: kind.into(),
         content: content.as_bytes().to_vec().into(),
         dry_run: false,
+        replace_signer: false,
     };
     match site.admin.admin.apply_policy_file(request).await {
         Ok(_) => "applied".into(),
@@ -231,5 +232,70 @@ fn attack_52_a_policy_that_no_operator_signed_or_an_old_one() {
             site.verdicts().await;
             accepted(site, what, &machine).await;
         }
+    });
+}
+
+/// A baseline of this name, signed by the key of an image, as an operator sends it on.
+fn baseline_of(key: &str, name: &str, serial: u64) -> String {
+    let key = OperatorKey::from_pem(key.as_bytes()).unwrap();
+    let mut signers = OperatorKeys::default();
+    signers.add_spki(&key.spki()).unwrap();
+    let payload = format!(
+        r#"{{"version": 1, "name": "{name}", "serial": {serial}, "state": "active", "created_at": 1767225600,
+ "origin": {{"predicted": {{"uki_sha256": "00", "firmware_variables_sha256": null, "earlier_images_sha256": []}}}},
+ "registers": {{"sha256:4": ["{serial:064x}"]}}, "boots": []}}"#
+    );
+    let file = SignedFile::seal(FileKind::Baseline, &here(), payload.into_bytes(), &key).unwrap();
+    file.of_image_signer(&signers).unwrap().to_json()
+}
+
+#[test]
+fn attack_52_a_signer_of_images_replaces_the_baseline_of_another() {
+    site(async |site| {
+        let (server, edge) = (KEY, OTHER);
+        assert_eq!(
+            apply(site, "baseline", &baseline_of(server, "server-os", 1)).await,
+            "applied"
+        );
+        let taken = baseline_of(edge, "server-os", 2);
+        assert_eq!(apply(site, "baseline", &taken).await, "HM-POLICY-0436");
+        let same = baseline_of(edge, "server-os", 1);
+        assert_eq!(
+            apply(site, "baseline", &same).await,
+            "HM-POLICY-0436",
+            "nor by signing what is there"
+        );
+        // The controls: each signer has its own names, and goes on with them.
+        assert_eq!(apply(site, "baseline", &baseline_of(edge, "edge", 1)).await, "applied");
+        assert_eq!(
+            apply(site, "baseline", &baseline_of(server, "server-os", 2)).await,
+            "applied"
+        );
+        // By the operators' word the name passes on, and the record says from whom.
+        let request = ApplyPolicyFileRequest {
+            kind: "baseline".into(),
+            content: baseline_of(edge, "server-os", 3).into_bytes().into(),
+            dry_run: false,
+            replace_signer: true,
+        };
+        site.admin.admin.apply_policy_file(request).await.unwrap();
+        assert_eq!(
+            apply(site, "baseline", &baseline_of(server, "server-os", 4)).await,
+            "HM-POLICY-0436"
+        );
+        let id = |key: &str| OperatorKey::from_pem(key.as_bytes()).unwrap().id().to_string();
+        let asked = ListRecordsRequest {
+            limit: 20,
+            ..Default::default()
+        };
+        let records = site.admin.admin.list_records(asked).await.unwrap().into_inner().records;
+        let told: Vec<_> = records
+            .iter()
+            .filter(|record| record.detail.contains("replaced_signer"))
+            .collect();
+        assert_eq!(told.len(), 1);
+        let detail: serde_json::Value = serde_json::from_str(&told[0].detail).unwrap();
+        assert_eq!(detail["replaced_signer"], id(server));
+        assert_eq!(detail["image_signer"], id(edge));
     });
 }

@@ -12,7 +12,7 @@ use super::{
     super::{
         Context,
         evidence::read::limited,
-        policy::{apply, save, sealed},
+        policy::{Offered, apply, operator_key, save},
     },
     operators,
 };
@@ -55,6 +55,9 @@ pub(crate) struct Import {
     /// An operator's private key, where only files that operators signed count: P-256, PKCS #8, PEM
     #[arg(long, value_name = "FILE", requires = "signer", conflicts_with = "out")]
     key: Option<PathBuf>,
+    /// Take the place of a baseline of the same name that another signer signed
+    #[arg(long, requires = "signer", conflicts_with = "out")]
+    replace_signer: bool,
     #[command(flatten)]
     how: RuleChange,
 }
@@ -90,19 +93,26 @@ impl Import {
         Ok(Some(keys))
     }
 
-    /// Puts the baseline of an image in force, once its signature was checked; signed anew where only operators' files count.
+    /// Puts the baseline of an image in force, once its signature was checked; with an operator's signature beside it where only operators'
+    /// files count.
     async fn promote(&self, context: &Context, bytes: Vec<u8>, keys: &OperatorKeys) -> Result<Exit, CliError> {
         // A file of another trust domain is not this server's, whatever was asked for.
         let trust_domain = context.connect().await?.trust_domain().await?;
         if let Some(asked) = &self.trust_domain {
             self.open(bytes.clone(), Some(asked), keys)?;
         }
-        let opened = self.open(bytes, Some(&trust_domain), keys)?;
-        let content = match &self.key {
-            Some(key) => sealed(FileKind::Baseline, &trust_domain, opened.payload, key)?.into_bytes(),
-            None => opened.payload,
+        self.open(bytes.clone(), Some(&trust_domain), keys)?;
+        let ours = |cause| signed(&self.file, cause);
+        let file = SignedFile::parse(&String::from_utf8_lossy(&bytes)).and_then(|file| file.of_image_signer(keys));
+        let mut file = file.map_err(ours)?;
+        if let Some(key) = &self.key {
+            file = file.countersigned(&operator_key(key)?).map_err(ours)?;
+        }
+        let offered = Offered {
+            replace_signer: self.replace_signer,
+            ..Offered::new(FileKind::Baseline, file.to_json().into_bytes(), "in force")
         };
-        apply(context, FileKind::Baseline, content, "in force", self.how.clone()).await
+        apply(context, offered, self.how.clone()).await
     }
 
     /// The baseline of a file that one of `keys` signed.

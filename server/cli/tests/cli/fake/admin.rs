@@ -249,7 +249,9 @@ impl Admin for Fake {
     ) -> Result<Response<PolicyFileChange>, Status> {
         let asked = request.into_inner();
         if !asked.dry_run {
-            self.state().applied.push((asked.kind, asked.content.to_vec()));
+            self.state()
+                .applied
+                .push((asked.kind, asked.content.to_vec(), asked.replace_signer));
         }
         let start = Instant::now();
         let is_done = || {

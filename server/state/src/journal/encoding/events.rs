@@ -177,6 +177,10 @@ struct PolicyFileMessage {
     signed: bool,
     #[prost(string, tag = "5")]
     reason: String,
+    #[prost(string, tag = "6")]
+    image_signer: String,
+    #[prost(string, tag = "7")]
+    replaced_signer: String,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -328,12 +332,16 @@ fn kind(what: &What) -> Kind {
             serial,
             signed,
             reason,
+            image_signer,
+            replaced_signer,
         } => Kind::PolicyFile(PolicyFileMessage {
             act,
             kind,
             serial,
             signed,
             reason,
+            image_signer,
+            replaced_signer,
         }),
         What::Authority { act, reason, facts } => {
             let facts = facts.into_iter().map(|(name, value)| FactMessage { name, value });
@@ -435,6 +443,8 @@ fn what(kind: Kind) -> Result<What, EncodingError> {
             serial: it.serial,
             signed: it.signed,
             reason: it.reason,
+            image_signer: it.image_signer,
+            replaced_signer: it.replaced_signer,
         },
         Kind::Authority(it) => What::Authority {
             act: it.act,
