@@ -1,11 +1,9 @@
 """A server appliance whose first start is answered by a volume, and machines on which it cannot start."""
 
-import os
 import pathlib
-import re
 import subprocess
 
-from appliance import OTHER_PIN, PIN, TRUST_DOMAIN, Appliance, as_predicted, free_port, of, serves, within
+from appliance import OTHER_PIN, PIN, TRUST_DOMAIN, Appliance, as_predicted, of, serves
 from machine import Machine
 
 
@@ -122,41 +120,4 @@ def without_a_tpm(fleet):
             nothing_was_asked(machine)
 
 
-def lock_out(folder: pathlib.Path, port: int, seconds: int):
-    """A machine's TPM, its power on for a moment: one wrong authorisation locks it, for this long from the next power-on."""
-    spoken = {"env": os.environ | {"TPM2TOOLS_TCTI": f"swtpm:host=127.0.0.1,port={port}"}, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "cwd": folder, "text": True}
-
-    def tpm(*words: str, check=True) -> str:
-        return subprocess.run([f"tpm2_{words[0]}", *words[1:]], check=check, **spoken).stdout
-
-    server = [f"type=tcp,port={port},bindaddr=127.0.0.1", "--ctrl", f"type=tcp,port={port + 1},bindaddr=127.0.0.1", "--flags", "not-need-init,startup-clear"]
-    simulator = subprocess.Popen(["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={folder / 'tpm'}", "--server", *server])
-    try:
-        within(30, "the TPM simulator", lambda: subprocess.run(["tpm2_getrandom", "--hex", "8"], **spoken).returncode == 0)
-        tpm("dictionarylockout", "--setup-parameters", "--max-tries=1", f"--recovery-time={seconds}", f"--lockout-recovery-time={seconds}")
-        (folder / "secret").write_text("secret")
-        tpm("createprimary", "-C", "o", "-c", "primary")
-        tpm("flushcontext", "-t")
-        tpm("create", "-C", "primary", "-p", "good", "-u", "public", "-r", "private", "-i", "secret")
-        tpm("flushcontext", "-t")
-        tpm("load", "-C", "primary", "-u", "public", "-r", "private", "-c", "object")
-        tpm("flushcontext", "-t")
-        tpm("unseal", "-c", "object", "-p", "bad", check=False)
-        assert re.search(r"inLockout: +1", tpm("getcap", "properties-variable"))
-        tpm("shutdown")
-    finally:
-        simulator.terminate()
-        simulator.wait(30)
-
-
-def in_lockout(fleet):
-    """a machine whose TPM is locked out says so, asks nothing, and starts its server by itself when the lockout has ended"""
-    appliance = of(fleet)
-    lock_out(appliance.folder / "unattended", free_port(), 200)
-    with appliance.start("unattended") as machine:
-        machine.wait_for("HM-IMAGE-0049: the TPM does not release the PIN: .*dictionary attack lockout")
-        machine.wait_for("serving address", limit=600)
-        nothing_was_asked(machine)
-
-
-CASES = [wrong_answers, is_not_asked_again, in_lockout, on_a_cd, without_a_tpm]
+CASES = [wrong_answers, is_not_asked_again, on_a_cd, without_a_tpm]

@@ -13,6 +13,7 @@ import sys
 
 import changes
 import softhsm
+from appliance import free_port, within
 from fleet import ROOT
 
 sys.path.insert(0, str(ROOT / "images"))
@@ -293,7 +294,53 @@ def modules_that_do_not_load(folder):
         assert re.search(f"HM-IMAGE-0054: the module {module} does not load or start: .*({told})", done.stdout) if told else not done.stdout, done.stdout
 
 
+def a_tpm_in_lockout(folder):
+    """the appliance waits for the end of its TPM's lockout, and does not ask for a PIN that the TPM would not seal"""
+    program = (ROOT / "images/appliance/overlay/usr/sbin/hallmark-appliance").read_text()
+    functions, _, _ = program.partition('\ncase "${1:-} $#" in')
+    subprocess.run(["swtpm_setup", "--tpm2", "--tpmstate", fresh(folder / "tpm"), "--overwrite"], check=True, stdout=subprocess.DEVNULL)
+    port = free_port()
+    device = f"swtpm:host=127.0.0.1,port={port}"
+    server = ["--server", f"type=tcp,port={port},bindaddr=127.0.0.1", "--ctrl", f"type=tcp,port={port + 1},bindaddr=127.0.0.1", "--flags", "not-need-init,startup-clear"]
+    simulator = subprocess.Popen(["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={folder / 'tpm'}", *server])
+    (folder / "systemd-creds").write_text(f'#!/bin/sh\nexec /usr/bin/systemd-creds --tpm2-device={device} "$@"\n')
+    (folder / "systemd-creds").chmod(0o755)
+    spoken = {"env": os.environ | {"TPM2TOOLS_TCTI": device}, "cwd": folder, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+
+    def tpm(*words: str, check=True):
+        subprocess.run([f"tpm2_{words[0]}", *words[1:]], check=check, **spoken)
+        # No resource manager stands before this TPM.
+        subprocess.run(["tpm2_flushcontext", "-t"], check=True, **spoken)
+
+    def appliance(does: str) -> subprocess.CompletedProcess:
+        of_the_test, settings = 'stop() { tell "$@"; exit 1; }', f"secrets={folder} kept={folder} pin=12345678 PATH={folder}:$PATH"
+        done = subprocess.run(["sh", "-c", f"{functions}\n{of_the_test}\n{settings}\n{does}"], stdin=subprocess.DEVNULL, **spoken)
+        subprocess.run(["tpm2_flushcontext", "-t"], check=True, **spoken)
+        return done
+
+    try:
+        within(30, "the TPM simulator", lambda: subprocess.run(["tpm2_pcrextend", f"7:sha256={5:064x}"], **spoken).returncode == 0)
+        tpm("dictionarylockout", "--setup-parameters", "--max-tries=1", "--recovery-time=1000", "--lockout-recovery-time=1000")
+        assert (sealed := appliance(f"seal_pin {folder / 'pin.cred'}")).returncode == 0, sealed.stdout
+        assert (released := appliance("unseal_or_ask")).returncode == 0 and not released.stdout, released.stdout
+        (folder / "secret").write_text("secret")
+        tpm("createprimary", "-C", "o", "-c", "primary")
+        tpm("create", "-C", "primary", "-p", "good", "-u", "public", "-r", "private", "-i", "secret")
+        tpm("load", "-C", "primary", "-u", "public", "-r", "private", "-c", "object")
+        tpm("unseal", "-c", "object", "-p", "bad", check=False)
+        kept = appliance("unseal_or_ask")
+        assert kept.returncode == 1 and b"HM-IMAGE-0049: the TPM does not release the PIN: " in kept.stdout and b"lockout" in kept.stdout, kept.stdout
+        assert b"? " not in kept.stdout, kept.stdout
+        new = appliance(f"seal_pin {folder / 'other.cred'}")
+        assert new.returncode == 1 and b"HM-IMAGE-0047: the TPM does not seal the PIN: " in new.stdout and b"locked out needs time" in new.stdout, new.stdout
+        tpm("dictionarylockout", "--clear-lockout")
+        assert (released := appliance("unseal_or_ask")).returncode == 0 and not released.stdout, released.stdout
+    finally:
+        simulator.terminate()
+        simulator.wait(30)
+
+
 CASES = [
     manifest_of_the_disk, key_of_the_certificate, no_pin_is_shown, modules_in_order, the_same_hardware, order_of_versions, leases, keys_are_finished,
-    signers_of_a_site, says_that_no_baseline_is_computed, what_a_build_lacks, modules_that_do_not_load,
+    signers_of_a_site, says_that_no_baseline_is_computed, what_a_build_lacks, modules_that_do_not_load, a_tpm_in_lockout,
 ]
