@@ -147,7 +147,8 @@ fn lists(scene: &Scene, end: i64, revoked: Vec<Vec<u8>>) -> Arc<Revocation> {
 fn a_certificate_counts_as_long_as_when_it_is_first_shown() {
     let end = now() + MINUTE;
     let seconds = unix(end);
-    let ends: [(&str, fn(&mut Scene, i64)); 3] = [
+    type End = (&'static str, fn(&mut Scene, i64));
+    let ends: [End; 3] = [
         ("the EK certificate", |scene, end| {
             let certificate = |draft: &mut hallmark_verify::testing::CertificateDraft| draft.not_after = end;
             scene.machine.ek_certificate = Some(scene.vendor.ek_certificate_with(&scene.machine.ek, certificate));

@@ -48,6 +48,7 @@ impl Work for Rules {
             act: "apply",
             set: Arc::new(rules(self.number)),
             manifest: Manifest::new([("p".to_owned(), [number; 32])]),
+            replaced_signer: None,
             reason: "",
         };
         Next::commit("operator", put_policy_file(expect, &change))
