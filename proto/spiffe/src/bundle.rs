@@ -11,6 +11,7 @@ pub use error::BundleError;
 
 use crate::{
     TrustDomain,
+    jwt::JwtAuthority,
     x509::{Authorities, ChainError},
 };
 
@@ -21,6 +22,8 @@ pub struct Bundle {
     pub trust_domain: TrustDomain,
     /// X.509 CA certificates, DER. None: the trust domain has no X509-SVIDs (X509-31).
     pub x509_authorities: Vec<Vec<u8>>,
+    /// Keys that JWT-SVIDs are verified with, each with an id of its own. None: the trust domain has no JWT-SVIDs.
+    pub jwt_authorities: Vec<JwtAuthority>,
     /// Grows with every change of content (TDB-04). 0 when the source gave none.
     pub sequence: u64,
     /// How often to look for a newer one; zero when the source gave none (TDB-16).
@@ -39,22 +42,31 @@ impl Bundle {
         Self {
             trust_domain,
             x509_authorities: Vec::new(),
+            jwt_authorities: Vec::new(),
             sequence: 0,
             refresh_hint: Duration::ZERO,
         }
     }
 
-    /// The bundle as a JWK Set with exactly the members that the standard lists (X509-25 to -28, TDB-01 to
-    /// -13), keys in the order of `x509_authorities`.
+    /// The bundle as a JWK Set with exactly the members that the standard lists (X509-25 to -28, JWT-18, JWT-19, TDB-01 to
+    /// -13): the keys in the order of `x509_authorities`, then of `jwt_authorities`.
     ///
     /// # Errors
-    /// When an authority is no CA certificate of this trust domain, or its key has no JWK form.
+    /// When an authority is no CA certificate of this trust domain, its key has no JWK form, or two JWT keys have one id.
     pub fn to_jwks(&self) -> Result<String, BundleError> {
         jwks::publish(self)
     }
 
-    /// Reads a JWK Set. Keys of an unknown or missing `use`, of an unknown `kty`, and X.509 keys without a
-    /// certificate are passed over, and so are members that the standard does not list (TDB-02, TDB-09,
+    /// The JWT keys alone as a JWK Set, as the Workload API hands it out (WLA-36).
+    ///
+    /// # Errors
+    /// When two keys have one id.
+    pub fn to_jwt_jwks(&self) -> Result<String, BundleError> {
+        jwks::publish_jwt(self)
+    }
+
+    /// Reads a JWK Set. Keys of an unknown or missing `use`, of an unknown `kty`, X.509 keys without a
+    /// certificate and JWT keys without an id are passed over, and so are members that the standard does not list (TDB-02, TDB-09,
     /// X509-29, X509-30).
     ///
     /// # Errors

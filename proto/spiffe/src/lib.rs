@@ -6,6 +6,7 @@
 
 mod bundle;
 mod id;
+pub mod jwt;
 mod selector;
 mod selector_set;
 mod trust_domain;

@@ -3,9 +3,13 @@
 use std::time::Duration;
 
 use hallmark_reason::{Coded, ReasonCode};
-use hallmark_spiffe::{SpiffeId, TrustDomain, x509::ProfileError};
+use hallmark_spiffe::{
+    SpiffeId, TrustDomain,
+    jwt::{JwtAlgorithm, JwtError},
+    x509::ProfileError,
+};
 
-use crate::{KeyType, MAX_CSR_LEN, SignatureAlgorithm};
+use crate::{KeyType, MAX_AUDIENCE_LEN, MAX_AUDIENCES, MAX_CSR_LEN, SignatureAlgorithm};
 
 /// Why a key was not accepted, a certificate not prepared or not sealed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -111,6 +115,23 @@ pub enum AuthorityError {
     /// A self-signed authority's signature does not verify.
     #[error("the authority's own signature does not verify")]
     AuthoritySignature,
+    /// No audience, too many, or one that is empty, too long or not printable.
+    #[error("a token needs an audience that can be used")]
+    Audience {
+        /// How many there are.
+        count: usize,
+    },
+    /// What came back from the signer is no signature of the JWT key's algorithm.
+    #[error("the signature is not one of the JWT key's algorithm")]
+    JwtSignatureForm {
+        /// The algorithm.
+        algorithm: JwtAlgorithm,
+        /// The signature's length in bytes.
+        len: usize,
+    },
+    /// The token that was put together does not validate: most of all, its signature is not the key's.
+    #[error("the signed token does not validate")]
+    JwtNotValid(#[source] JwtError),
     /// A renewal that would not make the authority last longer.
     #[error("the renewed certificate would end no later than the authority's present one")]
     NotLonger {
@@ -136,6 +157,7 @@ impl AuthorityError {
                 | Self::RsaSize { .. }
                 | Self::RsaExponent
                 | Self::SubjectIsAuthority
+                | Self::Audience { .. }
         )
     }
 }
@@ -164,6 +186,9 @@ impl Coded for AuthorityError {
             Self::AuthorityProfile(_) => ReasonCode::new("HM-CA-0019"),
             Self::AuthoritySignature => ReasonCode::new("HM-CA-0020"),
             Self::NotLonger { .. } => ReasonCode::new("HM-CA-0021"),
+            Self::Audience { .. } => ReasonCode::new("HM-CA-0022"),
+            Self::JwtSignatureForm { .. } => ReasonCode::new("HM-CA-0023"),
+            Self::JwtNotValid(_) => ReasonCode::new("HM-CA-0024"),
         }
     }
 
@@ -188,6 +213,11 @@ impl Coded for AuthorityError {
                 Some(compared) => format!("{}: {cause}: {compared}", cause.code()),
                 None => format!("{}: {cause}", cause.code()),
             }),
+            Self::Audience { count } => Some(format!(
+                "{count} audiences; 1 to {MAX_AUDIENCES} of 1 to {MAX_AUDIENCE_LEN} bytes are allowed"
+            )),
+            Self::JwtSignatureForm { algorithm, len } => Some(format!("{algorithm}, got {len} bytes")),
+            Self::JwtNotValid(cause) => Some(format!("{}: {cause}", cause.code())),
             Self::SignatureForm { algorithm, len } => Some(format!("{algorithm:?}, got {len} bytes")),
             _ => None,
         }

@@ -9,6 +9,7 @@ mod evidence;
 mod image_order;
 mod inventory;
 mod issue;
+mod jwt_key;
 mod machines;
 mod node;
 mod node_load;
@@ -26,7 +27,8 @@ pub use evidence::{
     take_back, use_svid,
 };
 pub use inventory::{Import, Imported, import, remove};
-pub use issue::{Authorised, authorise};
+pub use issue::{Authorised, authorise, authorise_jwt};
+pub use jwt_key::{JwtKeyStep, Reason, activate_jwt_key, prepare_jwt_key, remove_jwt_key, taint_jwt_key};
 pub use machines::{follow_siblings, link_machines};
 pub use node::{Asker, Changed, NodeAsk, NodeOutcome, StepRefusal, change_node};
 pub use policy_file::{PolicyFileChange, policy_files, put_policy_file};

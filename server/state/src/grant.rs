@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fmt, time::Duration};
 use hallmark_spiffe::{Selector, SpiffeId, TrustDomain};
 
 use crate::{
-    EntryId, GrantError, Registry,
+    Entry, EntryId, GrantError, Registry,
     draft::{check_dns_names, check_spiffe_id},
 };
 
@@ -75,7 +75,7 @@ impl fmt::Display for Why {
     }
 }
 
-/// How long X509-SVIDs of workloads live.
+/// How long SVIDs of one kind live.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SvidTtl {
     /// Where the entry names no lifetime.
@@ -98,6 +98,38 @@ pub fn authorise_entry(
     ttl: SvidTtl,
     now: i64,
 ) -> Result<(Grant, Vec<EntryId>), GrantError> {
+    authorise_for(registry, agent, node_selectors, entry_id, ttl, now, |entry| {
+        entry.x509_svid_ttl
+    })
+}
+
+/// As [`authorise_entry`], for a JWT-SVID.
+///
+/// # Errors
+/// As [`authorise_entry`].
+pub(crate) fn authorise_entry_jwt(
+    registry: &Registry,
+    agent: &SpiffeId,
+    node_selectors: &BTreeSet<Selector>,
+    entry_id: &EntryId,
+    ttl: SvidTtl,
+    now: i64,
+) -> Result<(Grant, Vec<EntryId>), GrantError> {
+    authorise_for(registry, agent, node_selectors, entry_id, ttl, now, |entry| {
+        entry.jwt_svid_ttl
+    })
+}
+
+/// `named` gives the lifetime that the entry names; zero where it names none.
+fn authorise_for(
+    registry: &Registry,
+    agent: &SpiffeId,
+    node_selectors: &BTreeSet<Selector>,
+    entry_id: &EntryId,
+    ttl: SvidTtl,
+    now: i64,
+    named: impl FnOnce(&Entry) -> Duration,
+) -> Result<(Grant, Vec<EntryId>), GrantError> {
     let entry = registry
         .entry(entry_id.as_str())
         .ok_or_else(|| GrantError::NoSuchEntry { id: entry_id.clone() })?;
@@ -115,10 +147,11 @@ pub fn authorise_entry(
     let way = registry
         .way_to(entry, agent, node_selectors, now)
         .ok_or_else(not_authorised)?;
-    let asked = if entry.x509_svid_ttl.is_zero() {
+    let named = named(entry);
+    let asked = if named.is_zero() {
         ttl.default
     } else {
-        entry.x509_svid_ttl.min(ttl.max)
+        named.min(ttl.max)
     };
     let left = entry
         .expires_at

@@ -17,6 +17,7 @@ mod install_finding;
 mod intents;
 mod inventory_snapshot;
 pub mod journal;
+mod jwt_key_error;
 mod lifecycle;
 mod links;
 mod node;
@@ -45,6 +46,7 @@ pub use journal::{
     LoggedEvent, Manifest, Outcome, PcrFact, ReadableRecord, ReasonFact, RecentIds, Record, RecordFilter, RecordKind,
     RecordQuery, RefusingRule, StoredRecord, Tail, Total, Transaction, What,
 };
+pub use jwt_key_error::JwtKeyError;
 pub use lifecycle::{
     Action, Approval, Approvals, ApproverRefusal, Approvers, LifecycleError, NodeState, RefusedStep, gives_back, step,
 };
@@ -55,8 +57,8 @@ pub use query::{Filter, Match, Page, PageToken};
 pub use registry::{Registry, Role, RoleWay};
 pub use rows::{
     Appraised, Authority, AuthorityState, DamagedNode, EkCertificate, FirstRequest, HeldEvidence, ImageAssignment,
-    ImageOrder, InstallStage, LINES, LeftOutEntry, LogPart, NewEvidence, Node, NodeEvidence, NodeFacts, NodeSvid,
-    PolicyFile, RoleSvid, TpmName, WholeLog,
+    ImageOrder, InstallStage, JwtKey, LINES, LeftOutEntry, LogPart, NewEvidence, Node, NodeEvidence, NodeFacts,
+    NodeSvid, PolicyFile, RoleSvid, TpmName, WholeLog,
 };
 pub use state::{Configured, Gap, NodeCounts, RulesInForce, Snapshot, State};
 pub use view::{Decision, Done, View};

@@ -20,8 +20,8 @@ use hallmark_spiffe::{SpiffeId, TrustDomain};
 use hallmark_verify::Trust;
 
 use crate::{
-    Action, AttestationState, Authority, AuthorityState, FirstRequest, ImageAssignment, InventorySnapshot, Links, Node,
-    NodeState, PolicyFile, Registry, Undecodable, node::node_id,
+    Action, AttestationState, Authority, AuthorityState, FirstRequest, ImageAssignment, InventorySnapshot, JwtKey,
+    Links, Node, NodeState, PolicyFile, Registry, Undecodable, node::node_id,
 };
 
 /// The rules in force.
@@ -70,6 +70,7 @@ pub struct State {
     rules: RulesInForce,
     unknown: Unknown,
     authorities: Vec<Arc<Authority>>,
+    jwt_keys: Vec<Arc<JwtKey>>,
     bundle_sequence: u64,
     requests: BTreeMap<(SpiffeId, Action), Vec<FirstRequest>>,
     image_assignments: BTreeMap<EkId, Arc<ImageAssignment>>,
@@ -283,6 +284,12 @@ impl State {
     pub fn active_authority(&self) -> Option<&Arc<Authority>> {
         let mut authorities = self.authorities.iter();
         authorities.rfind(|authority| authority.state == AuthorityState::Active)
+    }
+
+    /// The keys that sign JWT-SVIDs, or did or will, oldest first.
+    #[must_use]
+    pub fn jwt_keys(&self) -> &[Arc<JwtKey>] {
+        &self.jwt_keys
     }
 
     /// The bundle's sequence number; 0 before the first authority.

@@ -65,6 +65,7 @@ const DAMAGE: &[(&str, &str)] = &[
         "UPDATE authority_certificates SET state = 'x'",
         "row key2 of the table authority_certificates",
     ),
+    ("UPDATE jwt_keys SET state = 'x'", "row kid1 of the table jwt_keys"),
     (
         "UPDATE admin_requests SET requests = '{'",
         "of the table admin_requests",

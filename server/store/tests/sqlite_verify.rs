@@ -99,6 +99,8 @@ const CHANGES: &[(&str, &str)] = &[
         "UPDATE authority_certificates SET label = 'other'",
         "of the table authority_certificates",
     ),
+    ("UPDATE jwt_keys SET public_key = x'31'", "of the table jwt_keys"),
+    ("UPDATE jwt_keys SET state = 'active'", "of the table jwt_keys"),
     ("DELETE FROM admin_requests", "of the table admin_requests"),
     (
         "UPDATE image_assignments SET manifest_sha256 = zeroblob(32)",

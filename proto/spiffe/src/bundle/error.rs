@@ -3,7 +3,7 @@
 use hallmark_reason::{Coded, ReasonCode};
 
 use super::Bundle;
-use crate::x509::ProfileError;
+use crate::{jwt::JwtError, x509::ProfileError};
 
 /// Why a bundle cannot be read or published.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -47,6 +47,32 @@ pub enum BundleError {
         /// The rule broken.
         source: ProfileError,
     },
+    /// A JWT key whose members are missing or malformed.
+    #[error("the members of JWT key {index} are missing or malformed")]
+    Members {
+        /// Its place.
+        index: usize,
+    },
+    /// A JWT key that cannot be used.
+    #[error("JWT key {index} of the bundle: {source}")]
+    Jwt {
+        /// Its place.
+        index: usize,
+        /// What is wrong with it.
+        source: JwtError,
+    },
+    /// Two JWT keys with one id.
+    #[error("two JWT keys have the id {key_id:?}")]
+    KeyIdTwice {
+        /// The id.
+        key_id: String,
+    },
+    /// A JWT key that has no JWK form.
+    #[error("the JWT key {key_id:?} is neither EC (P-256, P-384, P-521) nor RSA")]
+    JwtKey {
+        /// Its id.
+        key_id: String,
+    },
     /// A key that has no JWK form among those of the standard.
     #[error("the key of certificate {index} is neither EC (P-256, P-384, P-521) nor RSA")]
     Key {
@@ -64,13 +90,17 @@ impl Coded for BundleError {
             Self::NotPem { .. } => ReasonCode::new("HM-ID-0083"),
             Self::Base64 { .. } => ReasonCode::new("HM-ID-0084"),
             Self::Authority { source, .. } => source.code(),
-            Self::Key { .. } => ReasonCode::new("HM-ID-0085"),
+            Self::Key { .. } | Self::JwtKey { .. } => ReasonCode::new("HM-ID-0085"),
+            Self::Members { .. } => ReasonCode::new("HM-ID-0086"),
+            Self::KeyIdTwice { .. } => ReasonCode::new("HM-ID-0087"),
+            Self::Jwt { source, .. } => source.code(),
         }
     }
 
     fn inner(&self) -> Option<&dyn Coded> {
         match self {
             Self::Authority { source, .. } => Some(source),
+            Self::Jwt { source, .. } => Some(source),
             _ => None,
         }
     }

@@ -1,10 +1,12 @@
-//! One JWK of an X.509 authority (RFC 7517; RFC 7518, section 6).
+//! JWKs of authorities (RFC 7517; RFC 7518, section 6).
 
 use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
+use hallmark_der::NamedCurve;
 use serde::Serialize;
+use serde_json::{Map, Value};
 use x509_parser::{
     oid_registry::{OID_EC_P256, OID_NIST_EC_P384, OID_NIST_EC_P521},
     prelude::{FromDer, X509Certificate},
@@ -12,14 +14,20 @@ use x509_parser::{
     x509::SubjectPublicKeyInfo,
 };
 
-/// Exactly the members that the standard lists, no more (TDB-11), and no `kid` (X509-26).
+use crate::jwt::JwtAuthority;
+
+/// Exactly the members that the standard lists, no more (TDB-11): an X.509 key has no `kid` (X509-26), a JWT key has one
+/// (JWT-19).
 #[derive(Serialize)]
 pub(super) struct PublishedKey {
     #[serde(rename = "use")]
     key_use: &'static str,
     #[serde(flatten)]
     key: KeyMembers,
-    x5c: [String; 1],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    x5c: Option<[String; 1]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kid: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -38,9 +46,63 @@ pub(super) fn of_certificate(der: &[u8]) -> Option<PublishedKey> {
     Some(PublishedKey {
         key_use: super::jwks::USE_X509,
         key,
-        x5c: [STANDARD.encode(der)],
+        x5c: Some([STANDARD.encode(der)]),
+        kid: None,
     })
 }
+
+/// The JWK of a JWT authority, or `None` when its key has no such form.
+pub(super) fn of_jwt_authority(authority: &JwtAuthority) -> Option<PublishedKey> {
+    let (_, spki) = SubjectPublicKeyInfo::from_der(authority.public_key()).ok()?;
+    Some(PublishedKey {
+        key_use: super::jwks::USE_JWT,
+        key: members(&spki)?,
+        x5c: None,
+        kid: Some(authority.key_id().to_owned()),
+    })
+}
+
+/// The members of a JWK that say which key it is, as others publish them.
+pub(super) struct ConsumedMembers<'a> {
+    crv: Option<&'a str>,
+    x: Option<&'a str>,
+    y: Option<&'a str>,
+    n: Option<&'a str>,
+    e: Option<&'a str>,
+}
+
+impl<'a> ConsumedMembers<'a> {
+    /// As a document has them.
+    pub(super) fn of(members: &'a Map<String, Value>) -> Self {
+        let text = |name| members.get(name).and_then(Value::as_str);
+        Self {
+            crv: text("crv"),
+            x: text("x"),
+            y: text("y"),
+            n: text("n"),
+            e: text("e"),
+        }
+    }
+
+    /// The key as a SubjectPublicKeyInfo; `None` where a member is missing or malformed, or the curve is unknown.
+    pub(super) fn spki(&self, kty: &str) -> Option<Vec<u8>> {
+        let decode = |member: Option<&str>| URL_SAFE_NO_PAD.decode(member?).ok();
+        if kty == "RSA" {
+            return Some(hallmark_der::rsa_spki(&decode(self.n)?, &decode(self.e)?));
+        }
+        let (curve, _) = CURVES.into_iter().find(|(_, name)| Some(*name) == self.crv)?;
+        let (x, y) = (decode(self.x)?, decode(self.y)?);
+        let full = |coordinate: &[u8]| coordinate.len() == curve.field_len();
+        let point = [&[4], x.as_slice(), y.as_slice()].concat();
+        (full(&x) && full(&y)).then(|| hallmark_der::ec_spki(curve, &point))
+    }
+}
+
+const CURVES: [(NamedCurve, &str); 3] = [
+    (NamedCurve::P256, "P-256"),
+    (NamedCurve::P384, "P-384"),
+    (NamedCurve::P521, "P-521"),
+];
 
 fn members(spki: &SubjectPublicKeyInfo<'_>) -> Option<KeyMembers> {
     match spki.parsed().ok()? {

@@ -1,14 +1,15 @@
 //! Bundles as JWK Sets: strict in what is published, lenient in what is read.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
 
 use super::{Bundle, BundleError, jwk};
-use crate::{TrustDomain, x509};
+use crate::{TrustDomain, jwt::JwtAuthority, x509};
 
 pub(super) const USE_X509: &str = "x509-svid";
+pub(super) const USE_JWT: &str = "jwt-svid";
 
 #[derive(Serialize)]
 struct Published {
@@ -23,6 +24,31 @@ pub(super) fn publish(bundle: &Bundle) -> Result<String, BundleError> {
         x509::check_authority(der, &bundle.trust_domain).map_err(|source| BundleError::Authority { index, source })?;
         keys.push(jwk::of_certificate(der).ok_or(BundleError::Key { index })?);
     }
+    keys.extend(jwt_keys(bundle)?);
+    written(bundle, keys)
+}
+
+pub(super) fn publish_jwt(bundle: &Bundle) -> Result<String, BundleError> {
+    written(bundle, jwt_keys(bundle)?)
+}
+
+fn jwt_keys(bundle: &Bundle) -> Result<Vec<jwk::PublishedKey>, BundleError> {
+    let mut ids = BTreeSet::new();
+    let one = |authority: &JwtAuthority| {
+        let key_id = authority.key_id();
+        if !ids.insert(key_id.to_owned()) {
+            return Err(BundleError::KeyIdTwice {
+                key_id: key_id.to_owned(),
+            });
+        }
+        jwk::of_jwt_authority(authority).ok_or_else(|| BundleError::JwtKey {
+            key_id: key_id.to_owned(),
+        })
+    };
+    bundle.jwt_authorities.iter().map(one).collect()
+}
+
+fn written(bundle: &Bundle, keys: Vec<jwk::PublishedKey>) -> Result<String, BundleError> {
     let document = Published {
         keys,
         spiffe_sequence: bundle.sequence,
@@ -50,6 +76,10 @@ struct ConsumedKey {
     key_use: serde_json::Value,
     #[serde(default)]
     x5c: serde_json::Value,
+    #[serde(default)]
+    kid: serde_json::Value,
+    #[serde(flatten)]
+    members: serde_json::Map<String, serde_json::Value>,
 }
 
 pub(super) fn consume(trust_domain: &TrustDomain, document: &str) -> Result<Bundle, BundleError> {
@@ -65,6 +95,18 @@ pub(super) fn consume(trust_domain: &TrustDomain, document: &str) -> Result<Bund
     bundle.sequence = set.spiffe_sequence.unwrap_or(0);
     bundle.refresh_hint = Duration::from_secs(set.spiffe_refresh_hint.unwrap_or(0));
     for (index, key) in set.keys.iter().enumerate() {
+        if let Some(authority) = jwt_authority(key, index)? {
+            if bundle
+                .jwt_authorities
+                .iter()
+                .any(|it| it.key_id() == authority.key_id())
+            {
+                let key_id = authority.key_id().to_owned();
+                return Err(BundleError::KeyIdTwice { key_id });
+            }
+            bundle.jwt_authorities.push(authority);
+            continue;
+        }
         let Some(text) = certificate_text(key) else {
             continue;
         };
@@ -73,6 +115,19 @@ pub(super) fn consume(trust_domain: &TrustDomain, document: &str) -> Result<Bund
         bundle.x509_authorities.push(der);
     }
     Ok(bundle)
+}
+
+/// The key of a JWT authority; `None` for every key that is to be passed over.
+fn jwt_authority(key: &ConsumedKey, index: usize) -> Result<Option<JwtAuthority>, BundleError> {
+    let (Some(kty @ ("EC" | "RSA")), Some(USE_JWT), Some(key_id)) =
+        (key.kty.as_str(), key.key_use.as_str(), key.kid.as_str())
+    else {
+        return Ok(None);
+    };
+    let spki = jwk::ConsumedMembers::of(&key.members).spki(kty);
+    let spki = spki.ok_or(BundleError::Members { index })?;
+    let authority = JwtAuthority::new(key_id.to_owned(), spki);
+    authority.map(Some).map_err(|source| BundleError::Jwt { index, source })
 }
 
 /// The first `x5c` value of an X.509 key; `None` for every key that is to be passed over.

@@ -13,6 +13,7 @@ fn bundle() -> Bundle {
     Bundle {
         trust_domain: td(),
         x509_authorities: vec![root(|_| {}).der().to_vec(), root(|_| {}).der().to_vec()],
+        jwt_authorities: Vec::new(),
         sequence: 7,
         refresh_hint: Duration::from_secs(300),
     }

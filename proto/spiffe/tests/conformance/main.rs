@@ -11,6 +11,7 @@ mod bundle;
 mod chain;
 mod hostile;
 mod ids;
+mod jwt;
 mod pki;
 mod profile;
 mod selectors;

@@ -9,8 +9,8 @@ use hallmark_verify::Trust;
 
 use super::{Key, Manifest, sha256};
 use crate::{
-    Action, AttestationState, Authority, EkCertificate, Entry, FirstRequest, ImageAssignment, NewEvidence, Node,
-    NodeFacts, PolicyFile, TpmName,
+    Action, AttestationState, Authority, EkCertificate, Entry, FirstRequest, ImageAssignment, JwtKey, NewEvidence,
+    Node, NodeFacts, PolicyFile, TpmName,
 };
 
 /// One change of the state. The changes of one transaction are durable together or not at all.
@@ -107,6 +107,13 @@ pub enum Change {
     DeleteAuthority {
         /// The certificate, DER.
         certificate: Vec<u8>,
+    },
+    /// Adds a key that signs JWT-SVIDs, or replaces the one with the same id.
+    PutJwtKey(Arc<JwtKey>),
+    /// Takes a key that signs JWT-SVIDs out of the bundle.
+    DeleteJwtKey {
+        /// Its id.
+        key_id: String,
     },
     /// Sets the bundle's sequence number, which only rises.
     PutBundleSequence(u64),
@@ -219,7 +226,11 @@ impl Change {
             Self::PutMachineEks(_) => touch(Key::Machines),
             Self::PutPolicyFile(_) => touch(Key::PolicyFiles),
             Self::PutRules { .. } | Self::PutTrust { .. } => touch(Key::Rules),
-            Self::PutAuthority(_) | Self::DeleteAuthority { .. } | Self::PutBundleSequence(_) => {
+            Self::PutAuthority(_)
+            | Self::DeleteAuthority { .. }
+            | Self::PutJwtKey(_)
+            | Self::DeleteJwtKey { .. }
+            | Self::PutBundleSequence(_) => {
                 touch(Key::Authorities);
             }
             Self::PutRequests { node, .. } => touch(Key::Requests(node.clone())),

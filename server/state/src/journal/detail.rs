@@ -49,6 +49,20 @@ impl Event {
                 let [entry, holder] = [json!(&**entry), json!(holder.as_deref().unwrap_or(actor))];
                 format!(r#"{{"serial":"{serial}","expires_at":{expires_at},"entry":{entry},"holder":{holder}}}"#)
             }
+            What::JwtSvidIntent {
+                id,
+                expires_at,
+                audience,
+                key_id,
+                entry,
+            } => {
+                let id = SerialHex(&id.to_be_bytes()).to_string();
+                let [entry, holder, key] = [json!(&**entry), json!(actor), json!(key_id)];
+                let audience = json!(audience);
+                format!(
+                    r#"{{"jti":"{id}","expires_at":{expires_at},"audience":{audience},"key_id":{key},"entry":{entry},"holder":{holder}}}"#
+                )
+            }
             What::SvidOutcome { first, last } => format!(r#"{{"first":{first},"last":{last}}}"#),
             What::Older { detail, .. } => detail.clone(),
             what => value(what, actor).to_string(),
@@ -168,7 +182,11 @@ fn value(what: &What, actor: &str) -> Value {
             "act": step.act.as_str(), "by": actor, "reason": step.reason, "attempt": step.attempt, "image": step.image,
             "version": step.version, "manifest_sha256": hex::encode(step.manifest_sha256), "baseline": step.baseline,
         }),
-        What::Accepted { .. } | What::SvidIntent { .. } | What::SvidOutcome { .. } | What::Older { .. } => Value::Null,
+        What::Accepted { .. }
+        | What::SvidIntent { .. }
+        | What::JwtSvidIntent { .. }
+        | What::SvidOutcome { .. }
+        | What::Older { .. } => Value::Null,
     }
 }
 

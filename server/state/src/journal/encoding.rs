@@ -4,6 +4,7 @@
 //! docs/reference/journal.md lists the fields.
 
 mod assignment;
+mod authority;
 mod changes;
 mod events;
 mod rows;

@@ -73,6 +73,19 @@ pub enum What {
         /// Who asked (an agent's SPIFFE ID, or `local`), where that is not the transaction's actor.
         holder: Option<Arc<str>>,
     },
+    /// A JWT-SVID is about to be signed.
+    JwtSvidIntent {
+        /// What tells it from others; its `jti`, where it has one.
+        id: u128,
+        /// Its `exp`, in Unix seconds.
+        expires_at: i64,
+        /// For whom it is.
+        audience: Vec<String>,
+        /// The id of the key that is to sign it.
+        key_id: String,
+        /// The entry that grants it; empty for a minted one.
+        entry: Arc<str>,
+    },
     /// What became of intents.
     SvidOutcome {
         /// The first of them.
@@ -257,7 +270,7 @@ impl Event {
     pub const fn kind(&self) -> RecordKind {
         match &self.what {
             What::Accepted { .. } | What::Refused { .. } | What::Reappraised { .. } => RecordKind::Verdict,
-            What::SvidIntent { .. } => RecordKind::SvidIntent,
+            What::SvidIntent { .. } | What::JwtSvidIntent { .. } => RecordKind::SvidIntent,
             What::SvidOutcome { .. } => RecordKind::SvidOutcome,
             What::InstallStep(_) => RecordKind::Provision,
             What::Older { kind, .. } => *kind,

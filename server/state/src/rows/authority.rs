@@ -1,4 +1,4 @@
-//! The trust domain's own X.509 authorities, as they are kept.
+//! The trust domain's own authorities, as they are kept.
 
 /// Where an authority stands in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,6 +10,8 @@ pub enum AuthorityState {
     Active,
     /// No longer signs; stays in the bundle while what it signed is valid.
     Old,
+    /// No longer signs, and what it signed is to be replaced: agents are told so.
+    Tainted,
 }
 
 impl AuthorityState {
@@ -20,13 +22,14 @@ impl AuthorityState {
             Self::Prepared => "prepared",
             Self::Active => "active",
             Self::Old => "old",
+            Self::Tainted => "tainted",
         }
     }
 
     /// The state of this name.
     #[must_use]
     pub fn from_name(text: &str) -> Option<Self> {
-        [Self::Prepared, Self::Active, Self::Old]
+        [Self::Prepared, Self::Active, Self::Old, Self::Tainted]
             .into_iter()
             .find(|state| state.as_str() == text)
     }
@@ -41,6 +44,23 @@ pub struct Authority {
     pub certificate: Vec<u8>,
     /// When it was issued, in Unix seconds.
     pub created_at: i64,
+    /// Where it stands.
+    pub state: AuthorityState,
+}
+
+/// A key that signs JWT-SVIDs: its public half, and the label of its private half in the token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JwtKey {
+    /// What tokens name it by (`kid`); unique, printable ASCII.
+    pub key_id: String,
+    /// The key's label in the token.
+    pub label: String,
+    /// The public key, a DER SubjectPublicKeyInfo.
+    pub public_key: Vec<u8>,
+    /// When it was made, in Unix seconds.
+    pub created_at: i64,
+    /// When the last token that it signs ends, in Unix seconds.
+    pub expires_at: i64,
     /// Where it stands.
     pub state: AuthorityState,
 }

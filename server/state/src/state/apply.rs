@@ -107,6 +107,13 @@ impl State {
                 });
             }
             Change::DeleteAuthority { certificate } => self.authorities.retain(|it| it.certificate != *certificate),
+            Change::PutJwtKey(key) => {
+                self.jwt_keys.retain(|it| it.key_id != key.key_id);
+                self.jwt_keys.push(Arc::clone(key));
+                self.jwt_keys
+                    .sort_by(|a, b| (a.created_at, &a.key_id).cmp(&(b.created_at, &b.key_id)));
+            }
+            Change::DeleteJwtKey { key_id } => self.jwt_keys.retain(|it| it.key_id != *key_id),
             Change::PutBundleSequence(sequence) => self.bundle_sequence = *sequence,
             Change::PutRequests { node, action, requests } => {
                 let place = (node.clone(), *action);

@@ -10,7 +10,7 @@ use hallmark_verify::Trust;
 use super::{RulesInForce, State};
 use crate::{
     Action, Appraised, AttestationState, Authority, DamagedNode, Entry, FirstRequest, HeldEvidence, ImageAssignment,
-    InventorySnapshot, LeftOutEntry, Links, Node, PolicyFile, Registry, Total, TpmName,
+    InventorySnapshot, JwtKey, LeftOutEntry, Links, Node, PolicyFile, Registry, Total, TpmName,
 };
 use hallmark_spiffe::SpiffeId;
 
@@ -35,6 +35,8 @@ pub struct Snapshot {
     pub machine_eks: Vec<BTreeSet<EkId>>,
     /// Every authority, oldest first.
     pub authorities: Vec<Authority>,
+    /// Every key that signs JWT-SVIDs, oldest first.
+    pub jwt_keys: Vec<JwtKey>,
     /// How far each node's evidence goes, by node.
     pub held: Vec<HeldEvidence>,
     /// Every policy and baseline that was ever applied, by kind and name.
@@ -99,6 +101,7 @@ impl State {
             },
             unknown: super::Unknown::default(),
             authorities: snapshot.authorities.into_iter().map(Arc::new).collect(),
+            jwt_keys: snapshot.jwt_keys.into_iter().map(Arc::new).collect(),
             bundle_sequence: snapshot.bundle_sequence,
             requests: std::collections::BTreeMap::new(),
             image_assignments: std::collections::BTreeMap::new(),
@@ -167,6 +170,7 @@ impl State {
                 self.rules.revision == other.rules.revision && self.rules.digest == other.rules.digest,
             ),
             ("authorities", self.authorities == other.authorities),
+            ("JWT keys", self.jwt_keys == other.jwt_keys),
             ("bundle", self.bundle_sequence == other.bundle_sequence),
             ("requests", self.requests == other.requests),
             ("image assignments", self.image_assignments == other.image_assignments),

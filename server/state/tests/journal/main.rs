@@ -12,6 +12,7 @@ mod between;
 mod conflicts;
 mod encoding;
 mod ids;
+mod jwt_key;
 mod node_load;
 mod provision;
 mod provision_encoding;

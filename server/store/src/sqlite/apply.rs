@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use hallmark_spiffe::TrustDomain;
-use hallmark_state::{Authority, Change, EntryId, PolicyFile, Transaction, journal::sha256};
+use hallmark_state::{Change, EntryId, PolicyFile, Transaction, journal::sha256};
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
 
 use super::{
-    assignment_row, ek_certificate_row, entry_row, evidence_row, inventory_row, journal_row, json, link_row, node_row,
-    role_svid_row, unread,
+    assignment_row, authority_row, ek_certificate_row, entry_row, evidence_row, inventory_row, journal_row, json,
+    link_row, node_row, role_svid_row, unread,
 };
 use crate::StoreError;
 
@@ -101,11 +101,10 @@ fn apply(path: &Path, connection: &Connection, change: &Change, revision: u64) -
         }
         Change::PutPolicyFile(file) => put_policy_file(connection, file).map_err(at),
         Change::PutRules { manifest, .. } => put_rules(connection, revision, &manifest.digest()).map_err(at),
-        Change::PutAuthority(authority) => put_authority(connection, authority).map_err(at),
-        Change::DeleteAuthority { certificate } => {
-            let gone = delete_authority(connection, certificate).map_err(at)?;
-            found(gone, || "certificate of an authority".to_owned())
-        }
+        Change::PutAuthority(_)
+        | Change::DeleteAuthority { .. }
+        | Change::PutJwtKey(_)
+        | Change::DeleteJwtKey { .. } => apply_authority(path, connection, change),
         Change::PutBundleSequence(new) => set_sequence(path, connection, *new),
         Change::PutRequests { node, action, requests } => {
             put_requests(connection, node.as_str(), action.as_str(), requests).map_err(at)
@@ -126,6 +125,23 @@ fn apply(path: &Path, connection: &Connection, change: &Change, revision: u64) -
         other => Err(StoreError::Unknown {
             what: format!("{other:?}").chars().take(40).collect(),
         }),
+    }
+}
+
+fn apply_authority(path: &Path, connection: &Connection, change: &Change) -> Result<(), StoreError> {
+    let at = |e: rusqlite::Error| StoreError::from_sqlite(path, &e);
+    match change {
+        Change::PutAuthority(authority) => authority_row::put(connection, authority).map_err(at),
+        Change::DeleteAuthority { certificate } => {
+            let gone = authority_row::delete(connection, certificate).map_err(at)?;
+            found(gone, || "certificate of an authority".to_owned())
+        }
+        Change::PutJwtKey(key) => authority_row::put_jwt_key(connection, key).map_err(at),
+        Change::DeleteJwtKey { key_id } => {
+            let gone = authority_row::delete_jwt_key(connection, key_id).map_err(at)?;
+            found(gone, || format!("JWT key {key_id}"))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -156,26 +172,6 @@ fn found(changed: usize, what: impl Fn() -> String) -> Result<(), StoreError> {
         return Err(StoreError::Missing { what: what() });
     }
     Ok(())
-}
-
-fn put_authority(connection: &Connection, authority: &Authority) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached(
-            "INSERT OR REPLACE INTO authority_certificates (label, certificate, created_at, state) VALUES (?1, ?2, ?3, ?4)",
-        )?
-        .execute(params![
-            authority.label,
-            authority.certificate,
-            authority.created_at,
-            authority.state.as_str()
-        ])
-        .map(drop)
-}
-
-fn delete_authority(connection: &Connection, certificate: &[u8]) -> rusqlite::Result<usize> {
-    connection
-        .prepare_cached("DELETE FROM authority_certificates WHERE certificate = ?1")?
-        .execute([certificate])
 }
 
 fn put_policy_file(connection: &Connection, file: &PolicyFile) -> rusqlite::Result<()> {

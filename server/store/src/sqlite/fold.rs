@@ -8,7 +8,8 @@ use std::{
 use hallmark_node::EkId;
 use hallmark_spiffe::SpiffeId;
 use hallmark_state::{
-    Appraised, AttestationState, Authority, Change, Entry, FirstRequest, ImageAssignment, Node, PolicyFile, Record,
+    Appraised, AttestationState, Authority, Change, Entry, FirstRequest, ImageAssignment, JwtKey, Node, PolicyFile,
+    Record,
     journal::{encoding, sha256},
 };
 
@@ -52,7 +53,7 @@ pub(super) struct Said {
 pub(super) mod content {
     use super::{
         Appraised, Arc, AttestationState, Authority, BTreeSet, Change, EkId, Entry, FirstRequest, ImageAssignment,
-        Node, PolicyFile, SpiffeId, encoding, sha256,
+        JwtKey, Node, PolicyFile, SpiffeId, encoding, sha256,
     };
 
     fn of(change: &Change) -> [u8; 32] {
@@ -106,6 +107,10 @@ pub(super) mod content {
 
     pub(in super::super) fn authority(authority: Arc<Authority>) -> [u8; 32] {
         of(&Change::PutAuthority(authority))
+    }
+
+    pub(in super::super) fn jwt_key(key: Arc<JwtKey>) -> [u8; 32] {
+        of(&Change::PutJwtKey(key))
     }
 
     pub(in super::super) fn requests(
@@ -248,6 +253,11 @@ impl Fold {
                 let place = Place::of_authority(&authority.certificate);
                 self.put(revision, place, content::authority(Arc::clone(authority)));
             }
+            Change::PutJwtKey(key) => {
+                let place = Place::new("jwt_keys", &key.key_id);
+                self.put(revision, place, content::jwt_key(Arc::clone(key)));
+            }
+            Change::DeleteJwtKey { key_id } => self.remove(revision, Place::new("jwt_keys", key_id)),
             Change::DeleteAuthority { certificate } => self.remove(revision, Place::of_authority(certificate)),
             Change::PutRequests { node, action, requests } => {
                 let place = Place::new("admin_requests", format_args!("{node} {}", action.as_str()));

@@ -120,7 +120,7 @@ impl Head {
     fn note(&mut self, first: u64, transaction: &Transaction) {
         for (number, event) in (first..).zip(&transaction.events) {
             match event.what {
-                What::SvidIntent { .. } => drop(self.open.insert(number)),
+                What::SvidIntent { .. } | What::JwtSvidIntent { .. } => drop(self.open.insert(number)),
                 What::SvidOutcome { first, last } => self.open.retain(|intent| !(first..=last).contains(intent)),
                 _ => {}
             }

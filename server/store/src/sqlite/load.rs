@@ -3,14 +3,12 @@
 use std::{path::Path, sync::Arc};
 
 use hallmark_spiffe::{SpiffeId, TrustDomain};
-use hallmark_state::{
-    Action, Authority, AuthorityState, DamagedNode, Entry, FirstRequest, LeftOutEntry, Node, PolicyFile, Snapshot,
-};
+use hallmark_state::{Action, DamagedNode, Entry, FirstRequest, LeftOutEntry, Node, PolicyFile, Snapshot};
 use rusqlite::{Connection, Row};
 
 use super::{
-    apply, assignment_row, entry_row, evidence_row, inventory_row, journal_row, json, link_row, node_row,
-    shared::Shared, unread,
+    apply, assignment_row, authority_row, entry_row, evidence_row, inventory_row, journal_row, json, link_row,
+    node_row, shared::Shared, unread,
 };
 use crate::StoreError;
 
@@ -37,7 +35,8 @@ pub(super) fn load(path: &Path, trust_domain: &TrustDomain, connection: &Connect
         inventory: all(path, &snapshot, INVENTORY, inventory_row::read)?,
         tpm_names: all(path, &snapshot, TPM_NAMES, link_row::read_name)?,
         machine_eks: link_row::machines(path, &snapshot)?,
-        authorities: all(path, &snapshot, AUTHORITIES, authority)?,
+        authorities: all(path, &snapshot, authority_row::AUTHORITIES, authority_row::read)?,
+        jwt_keys: all(path, &snapshot, authority_row::JWT_KEYS, authority_row::read_jwt_key)?,
         held: evidence_row::held(path, &snapshot, |id| shared.id(id))?,
         policy_files: all(path, &snapshot, POLICY_FILES, policy_file)?,
         bundle_sequence: apply::bundle_sequence(path, &snapshot)?,
@@ -57,12 +56,6 @@ pub(super) const ENTRIES: Rows = ("entries", 1, entry_row::COLUMNS, "created_at,
 pub(super) const NODES: Rows = ("agents", 1, node_row::COLUMNS, "id");
 pub(super) const INVENTORY: Rows = ("inventory", 1, inventory_row::COLUMNS, "ek");
 pub(super) const TPM_NAMES: Rows = ("tpm_names", 1, link_row::NAME_COLUMNS, "name");
-pub(super) const AUTHORITIES: Rows = (
-    "authority_certificates",
-    1,
-    "label, certificate, created_at, state",
-    "created_at, label, certificate",
-);
 pub(super) const POLICY_FILES: Rows = (
     "policy_files",
     2,
@@ -156,24 +149,6 @@ fn nodes(
         Ok(())
     })?;
     Ok((nodes, damaged))
-}
-
-pub(super) fn authority(row: &Row<'_>) -> rusqlite::Result<Result<Authority, StoreError>> {
-    let label: String = row.get(0)?;
-    let state: String = row.get(3)?;
-    let Some(state) = AuthorityState::from_name(&state) else {
-        let reason = format!("state {state}");
-        return Ok(Err(StoreError::Undecodable {
-            what: unread::row_of("authority_certificates", &label),
-            reason,
-        }));
-    };
-    Ok(Ok(Authority {
-        label,
-        certificate: row.get(1)?,
-        created_at: row.get(2)?,
-        state,
-    }))
 }
 
 pub(super) fn policy_file(row: &Row<'_>) -> rusqlite::Result<Result<PolicyFile, StoreError>> {

@@ -2,6 +2,7 @@
 
 mod apply;
 mod assignment_row;
+mod authority_row;
 mod backup;
 mod ek_certificate_row;
 mod entry_row;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use hallmark_state::Authority;
 use rusqlite::Connection;
 
-use super::{SqliteOptions, load, look::Look, migrations, open};
+use super::{SqliteOptions, authority_row, load, look::Look, migrations, open};
 use crate::StoreError;
 
 /// A store that the next opening brings to a newer schema.
@@ -42,11 +42,11 @@ pub(super) fn read(options: &SqliteOptions) -> Result<Option<OlderStore>, StoreE
     let rows = if schema < CERTIFICATES {
         AUTHORITIES
     } else {
-        load::AUTHORITIES
+        authority_row::AUTHORITIES
     };
     let recorded = recorded_keys(connection, schema);
     Ok(Some(OlderStore {
-        authorities: load::all(options.path(), connection, rows, load::authority)?,
+        authorities: load::all(options.path(), connection, rows, authority_row::read)?,
         recorded_keys: recorded.map_err(|e| StoreError::from_sqlite(options.path(), &e))?,
     }))
 }

@@ -7,7 +7,7 @@ use hallmark_state::{AttestationState, NodeFacts, journal::sha256};
 use rusqlite::{Connection, OptionalExtension as _, Row};
 
 use super::{
-    assignment_row, ek_certificate_row, entry_row, evidence_row,
+    assignment_row, authority_row, ek_certificate_row, entry_row, evidence_row,
     fold::{Fold, Place, Said, content},
     inventory_row, json, link_row, load, node_row, unread,
     verify::VerifiedJournal,
@@ -167,9 +167,12 @@ impl Comparing<'_> {
     }
 
     fn settings(&mut self) -> Result<(), StoreError> {
-        self.rows(load::AUTHORITIES, load::authority, |authority| {
+        self.rows(authority_row::AUTHORITIES, authority_row::read, |authority| {
             let key = Place::of_authority(&authority.certificate).key;
             (key, content::authority(Arc::new(authority)))
+        })?;
+        self.rows(authority_row::JWT_KEYS, authority_row::read_jwt_key, |key| {
+            (key.key_id.clone(), content::jwt_key(Arc::new(key)))
         })?;
         self.rows(load::POLICY_FILES, load::policy_file, |file| {
             (

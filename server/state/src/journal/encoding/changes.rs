@@ -8,6 +8,7 @@ use hallmark_tpm_wire::Name;
 use super::{
     EncodingError, MissingBody,
     assignment::{AssignmentMessage, assignment, assignment_message},
+    authority::{AuthorityMessage, JwtKeyMessage, authority, authority_message, jwt_key, jwt_key_message},
     rows::{
         AttestationMessage, EntryMessage, LineMessage, NodeMessage, attestation, attestation_message, ek, eks, entry,
         entry_message, hash, line, line_message, node, node_message, serial, spiffe_id,
@@ -15,15 +16,14 @@ use super::{
     wrong,
 };
 use crate::{
-    Action, Appraised, AttestationState, Authority, AuthorityState, Change, FirstRequest, Manifest, PolicyFile,
-    TpmName, journal::sha256,
+    Action, Appraised, AttestationState, Change, FirstRequest, Manifest, PolicyFile, TpmName, journal::sha256,
 };
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct ChangeMessage {
     #[prost(
         oneof = "Kind",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25"
     )]
     kind: Option<Kind>,
 }
@@ -77,6 +77,10 @@ enum Kind {
     PutImageAssignment(Box<AssignmentMessage>),
     #[prost(string, tag = "23")]
     DeleteImageAssignment(String),
+    #[prost(message, boxed, tag = "24")]
+    PutJwtKey(Box<JwtKeyMessage>),
+    #[prost(string, tag = "25")]
+    DeleteJwtKey(String),
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -180,18 +184,6 @@ struct PartMessage {
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct AuthorityMessage {
-    #[prost(string, tag = "1")]
-    label: String,
-    #[prost(bytes = "vec", tag = "2")]
-    certificate: Vec<u8>,
-    #[prost(int64, tag = "3")]
-    created_at: i64,
-    #[prost(string, tag = "4")]
-    state: String,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
 struct RequestsMessage {
     #[prost(string, tag = "1")]
     node: String,
@@ -284,13 +276,10 @@ fn kind(change: &Change) -> Kind {
         })),
         Change::PutRules { manifest, .. } => Kind::PutRules(manifest_message(manifest)),
         Change::PutTrust { manifest, .. } => Kind::PutTrust(manifest_message(manifest)),
-        Change::PutAuthority(authority) => Kind::PutAuthority(Box::new(AuthorityMessage {
-            label: authority.label.clone(),
-            certificate: authority.certificate.clone(),
-            created_at: authority.created_at,
-            state: authority.state.as_str().to_owned(),
-        })),
+        Change::PutAuthority(it) => Kind::PutAuthority(Box::new(authority_message(it))),
         Change::DeleteAuthority { certificate } => Kind::DeleteAuthority(certificate.clone()),
+        Change::PutJwtKey(it) => Kind::PutJwtKey(Box::new(jwt_key_message(it))),
+        Change::DeleteJwtKey { key_id } => Kind::DeleteJwtKey(key_id.clone()),
         Change::PutBundleSequence(sequence) => Kind::PutBundleSequence(*sequence),
         Change::PutRequests { node, action, requests } => Kind::PutRequests(Box::new(RequestsMessage {
             node: node.to_string(),
@@ -430,13 +419,10 @@ fn without_body(kind: Kind) -> Result<Change, EncodingError> {
             trust: None,
             manifest: manifest(it)?,
         },
-        Kind::PutAuthority(it) => Change::PutAuthority(Arc::new(Authority {
-            label: it.label,
-            certificate: it.certificate,
-            created_at: it.created_at,
-            state: AuthorityState::from_name(&it.state).ok_or_else(|| wrong("state of an authority"))?,
-        })),
+        Kind::PutAuthority(it) => Change::PutAuthority(Arc::new(authority(*it)?)),
         Kind::DeleteAuthority(certificate) => Change::DeleteAuthority { certificate },
+        Kind::PutJwtKey(it) => Change::PutJwtKey(Arc::new(jwt_key(*it)?)),
+        Kind::DeleteJwtKey(key_id) => Change::DeleteJwtKey { key_id },
         Kind::PutBundleSequence(sequence) => Change::PutBundleSequence(sequence),
         Kind::PutRequests(it) => Change::PutRequests {
             node: spiffe_id(&it.node)?,

@@ -18,7 +18,7 @@ pub(super) struct EventMessage {
     outcome: i64,
     #[prost(string, tag = "3")]
     code: String,
-    #[prost(oneof = "Kind", tags = "4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17")]
+    #[prost(oneof = "Kind", tags = "4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18")]
     kind: Option<Kind>,
 }
 
@@ -52,6 +52,8 @@ enum Kind {
     RollbackAccepted(RollbackAcceptedMessage),
     #[prost(message, tag = "17")]
     InstallStep(InstallStepMessage),
+    #[prost(message, tag = "18")]
+    JwtSvidIntent(JwtSvidIntentMessage),
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -108,6 +110,20 @@ struct SvidIntentMessage {
     entry: String,
     #[prost(string, optional, tag = "4")]
     holder: Option<String>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct JwtSvidIntentMessage {
+    #[prost(bytes = "vec", tag = "1")]
+    id: Vec<u8>,
+    #[prost(int64, tag = "2")]
+    expires_at: i64,
+    #[prost(string, repeated, tag = "3")]
+    audience: Vec<String>,
+    #[prost(string, tag = "4")]
+    key_id: String,
+    #[prost(string, tag = "5")]
+    entry: String,
 }
 
 #[derive(Clone, Copy, PartialEq, prost::Message)]
@@ -289,6 +305,19 @@ fn kind(what: &What) -> Kind {
             entry: entry.to_string(),
             holder: holder.as_deref().map(str::to_owned),
         }),
+        What::JwtSvidIntent {
+            id,
+            expires_at,
+            audience,
+            key_id,
+            entry,
+        } => Kind::JwtSvidIntent(JwtSvidIntentMessage {
+            id: id.to_be_bytes().to_vec(),
+            expires_at,
+            audience,
+            key_id,
+            entry: entry.to_string(),
+        }),
         What::SvidOutcome { first, last } => Kind::SvidOutcome(SvidOutcomeMessage { first, last }),
         What::NodeStep { act, from, to, reason } => {
             let name = |state: Option<NodeState>| state.map_or("", NodeState::as_str).to_owned();
@@ -398,6 +427,13 @@ fn what(kind: Kind) -> Result<What, EncodingError> {
             expires_at: it.expires_at,
             entry: it.entry.into(),
             holder: it.holder.map(Into::into),
+        },
+        Kind::JwtSvidIntent(it) => What::JwtSvidIntent {
+            id: serial(it.id)?,
+            expires_at: it.expires_at,
+            audience: it.audience,
+            key_id: it.key_id,
+            entry: it.entry.into(),
         },
         Kind::SvidOutcome(it) => What::SvidOutcome {
             first: it.first,

@@ -1,0 +1,48 @@
+//! Public keys of JWT authorities.
+
+use aws_lc_rs::signature::ParsedPublicKey;
+use hallmark_der::NamedCurve;
+
+use super::{JwtAlgorithm, JwtError};
+
+/// The longest SubjectPublicKeyInfo that is read, in bytes: one of RSA-8192 has about 1,100.
+const MAX_SPKI_LEN: usize = 2048;
+
+/// The kinds of keys that sign JWT-SVIDs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum KeyShape {
+    /// On a curve of NIST.
+    Ec(NamedCurve),
+    /// RSA.
+    Rsa,
+}
+
+impl KeyShape {
+    /// The kind of the key `spki` (DER SubjectPublicKeyInfo); `None` for one of another kind, or not in its canonical form.
+    pub(super) fn of(spki: &[u8]) -> Option<Self> {
+        if spki.len() > MAX_SPKI_LEN {
+            return None;
+        }
+        if let Some((curve, _)) = hallmark_der::ec_point(spki) {
+            return Some(Self::Ec(curve));
+        }
+        hallmark_der::rsa_numbers(spki).is_ok().then_some(Self::Rsa)
+    }
+
+    /// Any algorithm that a key of this kind can sign with.
+    const fn any_algorithm(self) -> JwtAlgorithm {
+        match self {
+            Self::Ec(NamedCurve::P256) => JwtAlgorithm::Es256,
+            Self::Ec(NamedCurve::P384) => JwtAlgorithm::Es384,
+            Self::Ec(NamedCurve::P521) => JwtAlgorithm::Es512,
+            Self::Rsa => JwtAlgorithm::Rs256,
+        }
+    }
+}
+
+/// Refuses what is no key: another kind, a point off its curve, a modulus of less than 2048 bits.
+pub(super) fn require_usable(spki: &[u8]) -> Result<(), JwtError> {
+    let shape = KeyShape::of(spki).ok_or(JwtError::Key)?;
+    ParsedPublicKey::new(shape.any_algorithm().verification(), spki).map_err(|_| JwtError::Key)?;
+    Ok(())
+}

@@ -1,0 +1,192 @@
+//! The life of the keys that sign JWT-SVIDs: prepared, active, old, tainted, gone.
+//!
+//! A key is in the bundle before it signs, and stays there until the last token that it signed has ended. Its timing is that
+//! of the field: the next key is made when half of its life has passed, and signs when five sixths have, with 30 and 7 days
+//! before the end at most.
+
+use std::sync::Arc;
+
+use crate::{AuthorityState, Change, Decision, Event, JwtKey, JwtKeyError, State, View, What};
+
+/// A next key is made this long before the end at the earliest, in seconds.
+const PREPARE_BEFORE: i64 = 30 * 24 * 3600;
+/// And signs from this long before the end at the earliest.
+const ACTIVATE_BEFORE: i64 = 7 * 24 * 3600;
+/// How long a key is kept beyond the end of the last token that it signed: clocks differ.
+const KEEP_ENDED: i64 = 60;
+
+/// A step that is due.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JwtKeyStep {
+    /// A key is to be made in the token and put into the bundle.
+    Prepare,
+    /// This key is to sign from now on.
+    Activate {
+        /// Its id.
+        key_id: String,
+    },
+    /// Nothing that this key signed is valid any more: it is to leave the bundle and the token.
+    Remove {
+        /// Its id.
+        key_id: String,
+    },
+}
+
+impl State {
+    /// The key that signs JWT-SVIDs.
+    #[must_use]
+    pub fn active_jwt_key(&self) -> Option<&Arc<JwtKey>> {
+        self.jwt_key_in(AuthorityState::Active)
+    }
+
+    /// The key that signs next.
+    #[must_use]
+    pub fn prepared_jwt_key(&self) -> Option<&Arc<JwtKey>> {
+        self.jwt_key_in(AuthorityState::Prepared)
+    }
+
+    fn jwt_key_in(&self, state: AuthorityState) -> Option<&Arc<JwtKey>> {
+        self.jwt_keys().iter().rfind(|key| key.state == state)
+    }
+
+    /// What is due at `now`, in Unix seconds; of several steps the first.
+    #[must_use]
+    pub fn due_jwt_key_step(&self, now: i64) -> Option<JwtKeyStep> {
+        let prepared = self.prepared_jwt_key().filter(|key| key.expires_at > now);
+        let activate = |key: &Arc<JwtKey>| JwtKeyStep::Activate {
+            key_id: key.key_id.clone(),
+        };
+        let due = match self.active_jwt_key() {
+            None => Some(prepared.map_or(JwtKeyStep::Prepare, activate)),
+            Some(active) => {
+                let life = active.expires_at.saturating_sub(active.created_at);
+                let left = active.expires_at.saturating_sub(now);
+                match prepared {
+                    None => (left <= PREPARE_BEFORE.min(life / 2)).then_some(JwtKeyStep::Prepare),
+                    Some(next) => (left <= ACTIVATE_BEFORE.min(life / 6)).then(|| activate(next)),
+                }
+            }
+        };
+        let has_ended = |key: &&Arc<JwtKey>| {
+            key.state != AuthorityState::Active && now >= key.expires_at.saturating_add(KEEP_ENDED)
+        };
+        due.or_else(|| {
+            let ended = self.jwt_keys().iter().find(has_ended)?;
+            let key_id = ended.key_id.clone();
+            Some(JwtKeyStep::Remove { key_id })
+        })
+    }
+}
+
+/// Who takes a step: the server when it is due, or an operator, with a reason.
+pub type Reason<'a> = Option<&'a str>;
+
+/// Puts a new key into the bundle. It signs nothing yet.
+///
+/// # Errors
+/// When there is a prepared key that has not ended, or one with the same id.
+pub fn prepare_jwt_key(view: View<'_>, key: JwtKey, now: i64, reason: Reason<'_>) -> Result<Decision, JwtKeyError> {
+    let state = view.authorities();
+    if let Some(prepared) = state.prepared_jwt_key().filter(|it| it.expires_at > now) {
+        let key_id = prepared.key_id.clone();
+        return Err(JwtKeyError::Prepared { key_id });
+    }
+    if state.jwt_keys().iter().any(|it| it.key_id == key.key_id) {
+        return Err(JwtKeyError::Known { key_id: key.key_id });
+    }
+    let event = step(&key, "prepare", reason);
+    let key = Arc::new(JwtKey {
+        state: AuthorityState::Prepared,
+        ..key
+    });
+    Ok(published(view, vec![Change::PutJwtKey(key)], vec![event]))
+}
+
+/// Has the prepared key sign from now on; the one that signs until now stays in the bundle.
+///
+/// # Errors
+/// When there is no such key, or it is not prepared or has ended.
+pub fn activate_jwt_key(view: View<'_>, key_id: &str, now: i64, reason: Reason<'_>) -> Result<Decision, JwtKeyError> {
+    let state = view.authorities();
+    let next = find(state, key_id)?;
+    if next.state != AuthorityState::Prepared || next.expires_at <= now {
+        return Err(refused(next, "activated", "prepared"));
+    }
+    let put = |key: &JwtKey, state| Change::PutJwtKey(Arc::new(JwtKey { state, ..key.clone() }));
+    let before = state.active_jwt_key();
+    let mut changes: Vec<_> = before.map(|key| put(key, AuthorityState::Old)).into_iter().collect();
+    changes.push(put(next, AuthorityState::Active));
+    let event = step(next, "activate", reason);
+    // The bundle has had it all along.
+    Ok(view.decide(changes, vec![event]))
+}
+
+/// Marks a key that no longer signs: agents replace what it signed at once.
+///
+/// # Errors
+/// When there is no such key, or it is not old.
+pub fn taint_jwt_key(view: View<'_>, key_id: &str, reason: &str) -> Result<Decision, JwtKeyError> {
+    let key = find(view.authorities(), key_id)?;
+    if key.state != AuthorityState::Old {
+        return Err(refused(key, "tainted", "old"));
+    }
+    let event = step(key, "taint", Some(reason));
+    let state = AuthorityState::Tainted;
+    let tainted = Arc::new(JwtKey {
+        state,
+        ..JwtKey::clone(key)
+    });
+    Ok(published(view, vec![Change::PutJwtKey(tainted)], vec![event]))
+}
+
+/// Takes a key that does not sign out of the bundle: nothing that it signed is believed any more. Gives its label in the token,
+/// where it is to be destroyed.
+///
+/// # Errors
+/// When there is no such key, or it signs.
+pub fn remove_jwt_key(view: View<'_>, key_id: &str, reason: Reason<'_>) -> Result<(Decision, String), JwtKeyError> {
+    let key = find(view.authorities(), key_id)?;
+    if key.state == AuthorityState::Active {
+        return Err(refused(key, "revoked", "not active"));
+    }
+    let act = if reason.is_some() { "revoke" } else { "end" };
+    let (event, label) = (step(key, act, reason), key.label.clone());
+    let gone = Change::DeleteJwtKey {
+        key_id: key_id.to_owned(),
+    };
+    Ok((published(view, vec![gone], vec![event]), label))
+}
+
+fn find<'a>(state: &'a State, key_id: &str) -> Result<&'a Arc<JwtKey>, JwtKeyError> {
+    let found = state.jwt_keys().iter().find(|key| key.key_id == key_id);
+    found.ok_or_else(|| JwtKeyError::Unknown {
+        key_id: key_id.chars().take(255).collect(),
+    })
+}
+
+fn refused(key: &JwtKey, act: &'static str, expected: &'static str) -> JwtKeyError {
+    JwtKeyError::State {
+        key_id: key.key_id.clone(),
+        act,
+        expected,
+        found: key.state,
+    }
+}
+
+/// A decision that changes the bundle, and so its sequence number.
+fn published(view: View<'_>, mut changes: Vec<Change>, events: Vec<Event>) -> Decision {
+    let sequence = view.authorities().bundle_sequence().saturating_add(1);
+    changes.push(Change::PutBundleSequence(sequence));
+    view.decide(changes, events)
+}
+
+fn step(key: &JwtKey, act: &str, reason: Reason<'_>) -> Event {
+    Event::done(
+        key.label.as_str(),
+        What::Authority {
+            act: format!("jwt-authority-{act}"),
+            reason: reason.map(str::to_owned),
+            facts: vec![("key_id".to_owned(), key.key_id.clone())],
+        },
+    )
+}

@@ -1,0 +1,100 @@
+//! Rows of `authority_certificates` and `jwt_keys`.
+
+use hallmark_state::{Authority, AuthorityState, JwtKey};
+use rusqlite::{Connection, Row, params};
+
+use super::{load, unread};
+use crate::StoreError;
+
+pub(super) const AUTHORITIES: load::Rows = (
+    "authority_certificates",
+    1,
+    "label, certificate, created_at, state",
+    "created_at, label, certificate",
+);
+pub(super) const JWT_KEYS: load::Rows = (
+    "jwt_keys",
+    1,
+    "key_id, label, public_key, created_at, expires_at, state",
+    "created_at, key_id",
+);
+
+pub(super) fn put(connection: &Connection, authority: &Authority) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT OR REPLACE INTO authority_certificates (label, certificate, created_at, state) VALUES (?1, ?2, ?3, ?4)",
+        )?
+        .execute(params![
+            authority.label,
+            authority.certificate,
+            authority.created_at,
+            authority.state.as_str()
+        ])
+        .map(drop)
+}
+
+pub(super) fn delete(connection: &Connection, certificate: &[u8]) -> rusqlite::Result<usize> {
+    connection
+        .prepare_cached("DELETE FROM authority_certificates WHERE certificate = ?1")?
+        .execute([certificate])
+}
+
+pub(super) fn put_jwt_key(connection: &Connection, key: &JwtKey) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT OR REPLACE INTO jwt_keys (key_id, label, public_key, created_at, expires_at, state) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?
+        .execute(params![
+            key.key_id,
+            key.label,
+            key.public_key,
+            key.created_at,
+            key.expires_at,
+            key.state.as_str()
+        ])
+        .map(drop)
+}
+
+pub(super) fn delete_jwt_key(connection: &Connection, key_id: &str) -> rusqlite::Result<usize> {
+    connection
+        .prepare_cached("DELETE FROM jwt_keys WHERE key_id = ?1")?
+        .execute([key_id])
+}
+
+pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Result<Authority, StoreError>> {
+    let label: String = row.get(0)?;
+    let state = match state("authority_certificates", &label, &row.get::<_, String>(3)?) {
+        Ok(state) => state,
+        Err(error) => return Ok(Err(error)),
+    };
+    Ok(Ok(Authority {
+        label,
+        certificate: row.get(1)?,
+        created_at: row.get(2)?,
+        state,
+    }))
+}
+
+pub(super) fn read_jwt_key(row: &Row<'_>) -> rusqlite::Result<Result<JwtKey, StoreError>> {
+    let key_id: String = row.get(0)?;
+    let state = match state("jwt_keys", &key_id, &row.get::<_, String>(5)?) {
+        Ok(state) => state,
+        Err(error) => return Ok(Err(error)),
+    };
+    Ok(Ok(JwtKey {
+        key_id,
+        label: row.get(1)?,
+        public_key: row.get(2)?,
+        created_at: row.get(3)?,
+        expires_at: row.get(4)?,
+        state,
+    }))
+}
+
+fn state(table: &str, key: &str, name: &str) -> Result<AuthorityState, StoreError> {
+    AuthorityState::from_name(name).ok_or_else(|| StoreError::Undecodable {
+        what: unread::row_of(table, key),
+        reason: format!("state {name}"),
+    })
+}
