@@ -12,6 +12,7 @@ const FILES: &[&str] = &[
     "spire/api/server/entry/v1/entry.proto",
     "spire/api/server/svid/v1/svid.proto",
     "spire/api/server/bundle/v1/bundle.proto",
+    "spire/api/server/localauthority/v1/localauthority.proto",
     "grpc/health/v1/health.proto",
     "google/rpc/status.proto",
     "workload/workload.proto",

@@ -10,6 +10,7 @@ pub mod bundle;
 pub mod entry;
 pub mod health;
 pub mod lifecycle;
+pub mod local_authority;
 pub mod provision;
 pub mod provisioning;
 pub mod svid;
@@ -20,6 +21,7 @@ use hallmark_api::{
     bundle::bundle_server::BundleServer,
     entry::entry_server::EntryServer,
     health::health_server::HealthServer,
+    localauthority::local_authority_server::LocalAuthorityServer,
     provision::provisioning_server::ProvisioningServer,
     svid::svid_server::SvidServer,
 };
@@ -50,6 +52,8 @@ pub struct Services {
     pub entries: entry::EntryService,
     /// `spire.api.server.svid.v1.SVID`.
     pub svids: svid::SvidService,
+    /// `spire.api.server.localauthority.v1.LocalAuthority`.
+    pub local_authority: local_authority::LocalAuthorityService,
     /// `hallmark.admin.v1.Admin`.
     pub admin: admin::AdminService,
     /// `hallmark.admin.v1.Lifecycle`.
@@ -88,11 +92,13 @@ impl Services {
         let bundles = BundleServer::new(self.bundles.clone());
         let entries = EntryServer::new(self.entries.clone());
         let svids = SvidServer::new(self.svids.clone());
+        let local_authority = LocalAuthorityServer::new(self.local_authority.clone());
         let provisioning = ProvisioningServer::new(self.provisioning.clone());
         Routes::new(agents.max_decoding_message_size(anyones))
             .add_service(bundles.max_decoding_message_size(anyones))
             .add_service(entries.max_decoding_message_size(MAX_MESSAGE_BYTES))
             .add_service(svids.max_decoding_message_size(MAX_MESSAGE_BYTES))
+            .add_service(local_authority.max_decoding_message_size(MAX_MESSAGE_BYTES))
             .add_service(provisioning.max_decoding_message_size(MAX_PROVISION_MESSAGE_BYTES))
     }
 }

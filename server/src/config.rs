@@ -50,6 +50,10 @@ pub struct Config {
     pub hsm: Hsm,
     /// The kind of key that signs, when one has to be made.
     pub key_kind: KeyKind,
+    /// What keys for JWT-SVIDs are like; `None` where none are issued.
+    pub jwt_keys: Option<JwtKeySettings>,
+    /// Who issued a JWT-SVID, as it says (`iss`).
+    pub jwt_issuer: Option<String>,
     /// How long what is issued is good for.
     pub lifetimes: Lifetimes,
     /// How TPM evidence is judged.
@@ -140,7 +144,9 @@ pub struct Lifetimes {
     pub authority: Duration,
     /// X509-SVIDs of workloads; the default is also the server's own.
     pub x509_svid: SvidTtl,
-    /// X509-SVIDs that administrators mint by hand, at most.
+    /// JWT-SVIDs of workloads.
+    pub jwt_svid: SvidTtl,
+    /// SVIDs that administrators mint by hand, at most.
     pub minted_max: Duration,
     /// X509-SVIDs of agents.
     pub agent: Duration,
@@ -152,6 +158,15 @@ impl Lifetimes {
     pub fn usual(&self) -> Duration {
         self.x509_svid.default.max(self.agent)
     }
+}
+
+/// What new keys for JWT-SVIDs are like.
+#[derive(Debug, Clone, Copy)]
+pub struct JwtKeySettings {
+    /// Their kind.
+    pub kind: KeyKind,
+    /// For how long they are good.
+    pub lifetime: Duration,
 }
 
 /// How TPM evidence is judged.

@@ -4,9 +4,11 @@
 //! A signature without a recorded intent cannot happen; an intent without an outcome is settled at the next start.
 
 mod error;
+mod jwt;
 mod order;
 mod pipeline;
 
 pub use error::IssueError;
+pub use jwt::{JwtIssuer, JwtOrder};
 pub use order::{IssuedSvid, Order, OrderKey};
 pub use pipeline::{Intended, Issuer, Results};

@@ -13,7 +13,7 @@ use std::{
 
 use hallmark_host::{
     health::{self, Watched as _},
-    log::Log,
+    log::{self, Log},
     notify,
 };
 use hallmark_reason::Report;
@@ -144,6 +144,12 @@ impl Running {
             cause: Report(&error).to_string(),
         })?;
         server.probe.sign().await?;
+        // A token that makes no keys for JWT-SVIDs keeps nobody from X.509-SVIDs.
+        for kept in [server.jwt.destroy_orphans().await, server.jwt.keep().await] {
+            if let Err(error) = kept {
+                log::error(&error);
+            }
+        }
         let identity = ServerIdentity::issue(
             server.issuer.clone(),
             server.journal.trust_domain().clone(),
@@ -196,6 +202,7 @@ impl Running {
         let fresh = tls::keep_fresh(identity);
         let pruned = keep_pruned(Arc::clone(&server.journal));
         let judged = crate::appraise::keep_judging(Arc::clone(&server.appraiser));
+        let jwt_keys = authority::keep_jwt_keys(Arc::clone(&server.jwt));
         let revoked = crate::appraise::revocation::keep_reading(Arc::clone(&server.appraiser));
         tasks.spawn(async move {
             tokio::select! {
@@ -203,6 +210,7 @@ impl Running {
                 () = fresh => {}
                 () = pruned => {}
                 () = judged => {}
+                never = jwt_keys => match never {},
                 () = until(stopped) => {}
             }
             Ok(())

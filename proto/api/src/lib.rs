@@ -49,6 +49,11 @@ pub mod spire {
                 package!(/// Version 1.
                     v1, "spire.api.server.bundle.v1");
             }
+            pub mod localauthority {
+                //! `spire.api.server.localauthority`.
+                package!(/// Version 1.
+                    v1, "spire.api.server.localauthority.v1");
+            }
         }
     }
 }
@@ -56,6 +61,7 @@ pub mod spire {
 pub use spire::api::server::agent::v1 as agent;
 pub use spire::api::server::bundle::v1 as bundle;
 pub use spire::api::server::entry::v1 as entry;
+pub use spire::api::server::localauthority::v1 as localauthority;
 pub use spire::api::server::svid::v1 as svid;
 pub use spire::api::types;
 

@@ -15,7 +15,7 @@ use hallmark_api::{
     },
     types,
 };
-use hallmark_spiffe::TrustDomain;
+use hallmark_spiffe::{TrustDomain, jwt::JwtAuthority};
 use tonic::{Request, Response, Status};
 
 use crate::authority::ActiveAuthority;
@@ -48,6 +48,9 @@ fn bundle_message(bundle: &hallmark_spiffe::Bundle, mask: Option<&types::BundleM
     if wanted(|mask| mask.x509_authorities) {
         message.x509_authorities = bundle.x509_authorities.iter().map(authority).collect();
     }
+    if wanted(|mask| mask.jwt_authorities) {
+        message.jwt_authorities = bundle.jwt_authorities.iter().map(jwt_key).collect();
+    }
     if wanted(|mask| mask.refresh_hint) {
         message.refresh_hint = i64::try_from(bundle.refresh_hint.as_secs()).unwrap_or(i64::MAX);
     }
@@ -55,6 +58,15 @@ fn bundle_message(bundle: &hallmark_spiffe::Bundle, mask: Option<&types::BundleM
         message.sequence_number = bundle.sequence;
     }
     message
+}
+
+fn jwt_key(authority: &JwtAuthority) -> types::JwtKey {
+    types::JwtKey {
+        public_key: Bytes::copy_from_slice(authority.public_key()),
+        key_id: authority.key_id().to_owned(),
+        expires_at: authority.expires_at,
+        tainted: authority.tainted,
+    }
 }
 
 fn no_federation<T>() -> Result<Response<T>, Status> {
@@ -146,6 +158,7 @@ mod tests {
         hallmark_spiffe::Bundle {
             trust_domain: TrustDomain::parse("example.org").unwrap(),
             x509_authorities: vec![vec![1], vec![2]],
+            jwt_authorities: Vec::new(),
             sequence: 7,
             refresh_hint: Duration::from_secs(60),
         }

@@ -1,6 +1,7 @@
 //! Issuing SVIDs to workloads, through their agents, and by hand.
 
 mod csr;
+mod jwt;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -20,7 +21,7 @@ use crate::{
     config::Lifetimes,
     connection::remote_ip,
     convert::{DenialReason, denied, failed_item, ok_item},
-    issue::{IssueError, IssuedSvid, Issuer, Order, OrderKey},
+    issue::{IssueError, IssuedSvid, Issuer, JwtIssuer, Order, OrderKey},
     journal::Journal,
     limits::Limits,
 };
@@ -39,6 +40,8 @@ const MAX_CSR: usize = 16 * 1024;
 pub struct SvidService {
     journal: Arc<Journal>,
     issuer: Issuer,
+    /// `None` where no JWT-SVIDs are issued.
+    jwt_issuer: Option<JwtIssuer>,
     appraiser: Arc<Appraiser>,
     roles: Roles,
     limits: Arc<Limits>,
@@ -48,9 +51,9 @@ pub struct SvidService {
 impl SvidService {
     /// The service.
     #[must_use]
-    pub const fn new(
+    pub fn new(
         journal: Arc<Journal>,
-        issuer: Issuer,
+        (issuer, jwt_issuer): (Issuer, Option<JwtIssuer>),
         appraiser: Arc<Appraiser>,
         roles: Roles,
         limits: Arc<Limits>,
@@ -59,6 +62,7 @@ impl SvidService {
         Self {
             journal,
             issuer,
+            jwt_issuer,
             appraiser,
             roles,
             limits,
@@ -343,12 +347,19 @@ impl Svid for SvidService {
         Ok(Response::new(BatchNewX509svidResponse { results }))
     }
 
-    async fn mint_jwtsvid(&self, _: Request<MintJwtsvidRequest>) -> Result<Response<MintJwtsvidResponse>, Status> {
-        Err(Status::unimplemented("JWT-SVIDs are not issued yet"))
+    async fn mint_jwtsvid(
+        &self,
+        request: Request<MintJwtsvidRequest>,
+    ) -> Result<Response<MintJwtsvidResponse>, Status> {
+        let caller = caller::of(&request)?;
+        self.mint_jwt(&caller, request.into_inner()).await.map(Response::new)
     }
 
-    async fn new_jwtsvid(&self, _: Request<NewJwtsvidRequest>) -> Result<Response<NewJwtsvidResponse>, Status> {
-        Err(Status::unimplemented("JWT-SVIDs are not issued yet"))
+    async fn new_jwtsvid(&self, request: Request<NewJwtsvidRequest>) -> Result<Response<NewJwtsvidResponse>, Status> {
+        let agent = caller::agent_of(&request)?;
+        let address = remote_ip(request.extensions());
+        self.limits.signing.take(address, 1).await?;
+        self.new_jwt(&agent, request.into_inner()).await.map(Response::new)
     }
 
     async fn new_downstream_x509ca(

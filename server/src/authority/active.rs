@@ -1,15 +1,16 @@
 //! The authority that signs, and the bundle that goes with it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use aws_lc_rs::digest;
 use bytes::Bytes;
 use hallmark_authority::X509Authority;
 use hallmark_hsm::KeyInfo;
-use hallmark_spiffe::{Bundle, TrustDomain, x509::Authorities};
+use hallmark_spiffe::{Bundle, TrustDomain, jwt::JwtAuthority, x509::Authorities};
 use hallmark_state::{State, decide::EndedCertificate};
 
-use super::{AuthorityError, error::date};
+use super::{AuthorityError, error::date, jwt::authority_of};
 
 /// How often clients look for a newer bundle.
 const REFRESH_HINT: Duration = Duration::from_secs(300);
@@ -60,7 +61,14 @@ impl ActiveAuthority {
             return Ok(None);
         }
         let certificates = state.authorities().iter().map(|it| it.certificate.clone());
-        let bundle = bundle_of(state.trust_domain(), certificates, state.bundle_sequence());
+        let jwt_keys = state.jwt_keys().iter().map(|key| authority_of(key));
+        let jwt_authorities = jwt_keys.collect::<Result<_, _>>()?;
+        let bundle = bundle_of(
+            state.trust_domain(),
+            certificates,
+            jwt_authorities,
+            state.bundle_sequence(),
+        );
         let authorities = bundle.authorities()?;
         Ok(Some(Self {
             bundle,
@@ -68,17 +76,31 @@ impl ActiveAuthority {
             ..self.clone()
         }))
     }
+
+    /// Serves the bundle that the state has, in the place of the one that `served` has.
+    ///
+    /// # Errors
+    /// When a certificate or key of the bundle does not read.
+    pub(super) fn serve_bundle_of(served: &ArcSwap<Self>, state: &State) -> Result<(), AuthorityError> {
+        if let Some(following) = served.load().following(state)? {
+            tracing::info!(sequence = following.bundle.sequence, "the bundle has changed");
+            served.store(Arc::new(following));
+        }
+        Ok(())
+    }
 }
 
 /// The bundle of these authorities.
 pub(super) fn bundle_of(
     trust_domain: &TrustDomain,
     certificates: impl Iterator<Item = Vec<u8>>,
+    jwt_authorities: Vec<JwtAuthority>,
     sequence: u64,
 ) -> Bundle {
     Bundle {
         trust_domain: trust_domain.clone(),
         x509_authorities: certificates.collect(),
+        jwt_authorities,
         sequence,
         refresh_hint: REFRESH_HINT,
     }

@@ -175,12 +175,7 @@ async fn remove_ended(of: &AuthorityAge, journal: &Journal) -> Result<(), Author
             Err(Failed::Refused(never)) => match never {},
         }
     }
-    let following = of.authority.load().following(&journal.state())?;
-    if let Some(following) = following {
-        tracing::info!(sequence = following.bundle.sequence, "the bundle has changed");
-        of.authority.store(Arc::new(following));
-    }
-    Ok(())
+    ActiveAuthority::serve_bundle_of(&of.authority, &journal.state())
 }
 
 /// Looks after the authority, for ever: tells its age, and takes certificates that have ended out of the bundle.

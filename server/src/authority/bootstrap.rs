@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
 use aws_lc_rs::{digest, rand};
 use hallmark_authority::{Serial, X509Authority, prepare_authority};
 use hallmark_hsm::{HsmError, KeyInfo, KeyKind, KeyStore};
-use hallmark_spiffe::TrustDomain;
+use hallmark_spiffe::{TrustDomain, jwt::JwtAuthority};
 use hallmark_state::{
     Authority, AuthorityState, Change, Decision, Event, Expect, Key, Outcome, RecordFilter, RecordQuery, Snapshot, What,
 };
@@ -14,6 +14,7 @@ use hallmark_store::{Store, StoreError};
 use super::{
     AuthorityError,
     active::{ActiveAuthority, bundle_of, is_of},
+    jwt::authority_of,
 };
 use crate::{clock::Clock, journal::transaction};
 
@@ -41,12 +42,17 @@ pub struct Keeper<'a> {
 /// The label of the trust domain's `number`th authority key.
 #[must_use]
 pub fn key_label(trust_domain: &TrustDomain, number: usize) -> String {
+    format!("hallmark-x509-{}-{number}", label_name(trust_domain))
+}
+
+/// The trust domain, as labels have it.
+pub(super) fn label_name(trust_domain: &TrustDomain) -> String {
     let name = trust_domain.as_str();
     if name.len() <= MAX_NAME_IN_LABEL {
-        return format!("hallmark-x509-{name}-{number}");
+        return name.to_owned();
     }
     let hash = hex::encode(digest::digest(&digest::SHA256, name.as_bytes()));
-    format!("hallmark-x509-sha256.{hash}-{number}")
+    format!("sha256.{hash}")
 }
 
 /// Whether a key with this label is one of the trust domain's authority keys.
@@ -73,7 +79,8 @@ impl Keeper<'_> {
                 .iter()
                 .map(|authority| authority.certificate.clone())
                 .collect();
-            return self.activate(authority, key, certificates, loaded.bundle_sequence);
+            let jwt_keys = loaded.jwt_keys.iter().map(authority_of).collect::<Result<_, _>>()?;
+            return self.activate(authority, key, certificates, jwt_keys, loaded.bundle_sequence);
         }
         // What was in the bundle once was the authority's: a row is gone, and another certificate would not bring it back.
         if loaded.bundle_sequence > 0 {
@@ -85,7 +92,13 @@ impl Keeper<'_> {
         }
         let sequence = loaded.bundle_sequence.saturating_add(1);
         let (authority, key) = self.make(kind, lifetime, sequence).await?;
-        self.activate(&authority, key, vec![authority.certificate.clone()], sequence)
+        self.activate(
+            &authority,
+            key,
+            vec![authority.certificate.clone()],
+            Vec::new(),
+            sequence,
+        )
     }
 
     /// The recorded key, if the token still has it.
@@ -213,12 +226,13 @@ impl Keeper<'_> {
         authority: &Authority,
         key: KeyInfo,
         certificates: Vec<Vec<u8>>,
+        jwt_authorities: Vec<JwtAuthority>,
         sequence: u64,
     ) -> Result<ActiveAuthority, AuthorityError> {
         let x509 = X509Authority::from_certificate(&authority.certificate, self.trust_domain)?;
         is_of(&x509, &key, &authority.label)?;
         check_clock(&x509, self.clock.unix())?;
-        let bundle = bundle_of(self.trust_domain, certificates.into_iter(), sequence);
+        let bundle = bundle_of(self.trust_domain, certificates.into_iter(), jwt_authorities, sequence);
         let authorities = bundle.authorities()?;
         Ok(ActiveAuthority {
             label: authority.label.clone(),

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use hallmark_hsm::{HsmError, KeyKind};
 use hallmark_reason::{Coded, ReasonCode};
-use hallmark_spiffe::x509::ChainError;
+use hallmark_spiffe::{jwt::JwtError, x509::ChainError};
+use hallmark_state::JwtKeyError;
 use hallmark_store::StoreError;
 
 /// Why the server has no authority to sign with.
@@ -87,6 +88,24 @@ pub enum AuthorityError {
         /// The store's file.
         store: PathBuf,
     },
+    /// A step of a key for JWT-SVIDs is refused.
+    #[error(transparent)]
+    JwtKey(#[from] JwtKeyError),
+    /// A key for JWT-SVIDs in the store does not read.
+    #[error("a key for JWT-SVIDs does not read")]
+    JwtKeyRow(#[source] JwtError),
+    /// No key for JWT-SVIDs is prepared.
+    #[error("no JWT authority is prepared")]
+    NoJwtKeyPrepared,
+    /// The server issues no JWT-SVIDs.
+    #[error("this server issues no JWT-SVIDs")]
+    NoJwtSvids,
+    /// Every label for keys of JWT-SVIDs is taken.
+    #[error("all {count} labels for keys of JWT-SVIDs are taken")]
+    NoFreeLabel {
+        /// How many there are.
+        count: usize,
+    },
     /// There is no authority to renew.
     #[error("there is no authority yet")]
     None,
@@ -112,6 +131,11 @@ impl Coded for AuthorityError {
             Self::Random => ReasonCode::new("HM-SRV-0015"),
             Self::TooManyHalves { .. } => ReasonCode::new("HM-SRV-0016"),
             Self::WrongSignature { .. } => ReasonCode::new("HM-SRV-0017"),
+            Self::JwtKey(error) => error.code(),
+            Self::JwtKeyRow(error) => error.code(),
+            Self::NoJwtKeyPrepared => ReasonCode::new("HM-SRV-0042"),
+            Self::NoJwtSvids => ReasonCode::new("HM-SRV-0043"),
+            Self::NoFreeLabel { .. } => ReasonCode::new("HM-SRV-0044"),
             Self::None => ReasonCode::new("HM-SRV-0030"),
             Self::OtherStore { .. } => ReasonCode::new("HM-SRV-0032"),
             Self::Begun { .. } => ReasonCode::new("HM-SRV-0033"),
@@ -128,6 +152,8 @@ impl Coded for AuthorityError {
             Self::Store(error) => Some(error),
             Self::Certificate(error) => Some(error),
             Self::Bundle(error) => Some(error),
+            Self::JwtKey(error) => Some(error),
+            Self::JwtKeyRow(error) => Some(error),
             _ => None,
         }
     }

@@ -53,6 +53,7 @@ pub fn access(path: &str) -> Option<Access> {
         "spire.api.server.entry.v1.Entry" => entry(method),
         "spire.api.server.svid.v1.SVID" => svid(method),
         "spire.api.server.bundle.v1.Bundle" => bundle(method),
+        "spire.api.server.localauthority.v1.LocalAuthority" => local_authority(method),
         "hallmark.provision.v1.Provisioning" => provisioning(method),
         "grpc.health.v1.Health"
         | "hallmark.admin.v1.Admin"
@@ -92,6 +93,17 @@ fn entry(method: &str) -> Option<Access> {
 
 fn provisioning(method: &str) -> Option<Access> {
     matches!(method, "GetAssignment" | "ReportStep").then_some(AGENT)
+}
+
+fn local_authority(method: &str) -> Option<Access> {
+    let known = [
+        "GetJWTAuthorityState",
+        "PrepareJWTAuthority",
+        "ActivateJWTAuthority",
+        "TaintJWTAuthority",
+        "RevokeJWTAuthority",
+    ];
+    known.contains(&method).then_some(ADMIN)
 }
 
 fn svid(method: &str) -> Option<Access> {

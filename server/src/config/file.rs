@@ -22,6 +22,8 @@ use hallmark_tpm_wire::{
 use hallmark_verify::{EkTemplates, ExpiredPolicy, Trust};
 use serde::Deserialize;
 
+use crate::config::JwtKeySettings;
+
 use super::{Config, ConfigError, Hsm, Lifetimes, LimitSettings, Listen, Log, Tpm2, secret, trust, value};
 
 const FORM: Form = Form {
@@ -121,6 +123,16 @@ struct AuthorityTable {
     minted_ttl_max: Duration,
     #[serde(deserialize_with = "settings::duration")]
     agent_ttl: Duration,
+    jwt_svids: bool,
+    #[serde(deserialize_with = "value::key_kind")]
+    jwt_key_type: KeyKind,
+    #[serde(deserialize_with = "settings::duration")]
+    jwt_key_ttl: Duration,
+    #[serde(deserialize_with = "settings::duration")]
+    jwt_svid_ttl: Duration,
+    #[serde(deserialize_with = "settings::duration")]
+    jwt_svid_ttl_max: Duration,
+    jwt_issuer: String,
 }
 
 impl Default for AuthorityTable {
@@ -133,6 +145,12 @@ impl Default for AuthorityTable {
             x509_svid_ttl_max: hours(24),
             minted_ttl_max: hours(24),
             agent_ttl: hours(1),
+            jwt_svids: true,
+            jwt_key_type: KeyKind::EcP256,
+            jwt_key_ttl: hours(24),
+            jwt_svid_ttl: Duration::from_secs(300),
+            jwt_svid_ttl_max: hours(1),
+            jwt_issuer: String::new(),
         }
     }
 }
@@ -365,11 +383,20 @@ impl File {
                 admin_socket: self.listen.admin_socket,
             },
             key_kind: self.authority.key_type,
+            jwt_keys: self.authority.jwt_svids.then_some(JwtKeySettings {
+                kind: self.authority.jwt_key_type,
+                lifetime: self.authority.jwt_key_ttl,
+            }),
+            jwt_issuer: Some(self.authority.jwt_issuer).filter(|name| !name.is_empty()),
             lifetimes: Lifetimes {
                 authority: self.authority.ca_ttl,
                 x509_svid: SvidTtl {
                     default: self.authority.x509_svid_ttl,
                     max: self.authority.x509_svid_ttl_max,
+                },
+                jwt_svid: SvidTtl {
+                    default: self.authority.jwt_svid_ttl,
+                    max: self.authority.jwt_svid_ttl_max,
                 },
                 minted_max: self.authority.minted_ttl_max,
                 agent: self.authority.agent_ttl,
@@ -406,6 +433,18 @@ impl File {
             ("x509_svid_ttl", svid, "ca_ttl", ca),
             ("agent_ttl", agent, "ca_ttl", ca),
             ("x509_svid_ttl", svid, "x509_svid_ttl_max", authority.x509_svid_ttl_max),
+            (
+                "jwt_svid_ttl",
+                authority.jwt_svid_ttl,
+                "jwt_svid_ttl_max",
+                authority.jwt_svid_ttl_max,
+            ),
+            (
+                "jwt_svid_ttl_max",
+                authority.jwt_svid_ttl_max,
+                "jwt_key_ttl",
+                authority.jwt_key_ttl,
+            ),
         ] {
             if ttl > longest {
                 let compared = format!("{name} is {} s, {above} {} s", ttl.as_secs(), longest.as_secs());

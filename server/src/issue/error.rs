@@ -20,6 +20,9 @@ pub enum IssueError {
     /// The token did not sign.
     #[error(transparent)]
     Hsm(#[from] HsmError),
+    /// No key signs JWT-SVIDs.
+    #[error("there is no key to sign JWT-SVIDs with")]
+    NoJwtKey,
     /// The system has no random bytes to give.
     #[error("no random bytes for a serial number")]
     Random,
@@ -36,7 +39,7 @@ impl IssueError {
             Self::Authority(error) if error.is_callers_fault() => Status::invalid_argument(error.to_string()),
             Self::Authority(_) => Status::internal(format!("the server cannot issue this ({})", self.code())),
             Self::Store(error) => store_failed(error),
-            Self::Hsm(_) | Self::Random | Self::Interrupted => {
+            Self::Hsm(_) | Self::NoJwtKey | Self::Random | Self::Interrupted => {
                 Status::unavailable(format!("the server cannot sign now ({})", self.code()))
             }
         }
@@ -49,6 +52,7 @@ impl Coded for IssueError {
             Self::Authority(error) => error.code(),
             Self::Store(error) => error.code(),
             Self::Hsm(error) => error.code(),
+            Self::NoJwtKey => ReasonCode::new("HM-SRV-0045"),
             Self::Random => ReasonCode::new("HM-SRV-0020"),
             Self::Interrupted => ReasonCode::new("HM-SRV-0021"),
         }
@@ -59,7 +63,7 @@ impl Coded for IssueError {
             Self::Authority(error) => Some(error),
             Self::Store(error) => Some(error),
             Self::Hsm(error) => Some(error),
-            Self::Random | Self::Interrupted => None,
+            Self::NoJwtKey | Self::Random | Self::Interrupted => None,
         }
     }
 }

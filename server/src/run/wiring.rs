@@ -15,18 +15,19 @@ use crate::{
         entry::{EntryChanges, EntryService},
         health::HealthService,
         lifecycle::LifecycleService,
+        local_authority::LocalAuthorityService,
         provision::ProvisionService,
         provisioning::ProvisioningService,
         svid::SvidService,
     },
     appraise::Appraiser,
     attest::{Attestor, Settings},
-    authority::{ActiveAuthority, AuthorityAge},
+    authority::{ActiveAuthority, AuthorityAge, JwtKeeper},
     caller::{AdminIds, AuthoriseLayer, Roles},
     compute::Compute,
     config::{Config, Lifetimes},
     health::Health,
-    issue::Issuer,
+    issue::{Issuer, JwtIssuer},
     journal::Journal,
     limits::Limits,
     listener::BoundFile,
@@ -66,6 +67,8 @@ pub struct Server {
     pub(super) reloadable: Reloadable,
     /// Whether the authority's key signs.
     pub(super) probe: Arc<Probe>,
+    /// Keeps the keys that sign JWT-SVIDs.
+    pub jwt: Arc<JwtKeeper>,
     /// How old the authority is.
     pub(super) age: AuthorityAge,
     /// How the parts are doing.
@@ -84,6 +87,8 @@ pub(super) struct Foundations {
 /// What judges, decides and issues.
 struct Rooms {
     issuer: Issuer,
+    jwt: Arc<JwtKeeper>,
+    jwt_issuer: Option<JwtIssuer>,
     appraiser: Arc<Appraiser>,
     attestor: Arc<Attestor>,
     roles: Roles,
@@ -111,6 +116,11 @@ impl Rooms {
             compute.clone(),
             metrics.clone(),
         );
+        let jwt = JwtKeeper::new(journal.clone(), keys.clone(), authority.clone(), config.jwt_keys);
+        let jwt_issuer = config.jwt_keys.map(|_| {
+            let name = config.jwt_issuer.as_deref().map(Arc::from);
+            JwtIssuer::new(journal.clone(), keys.clone(), jwt.active(), metrics.clone(), name)
+        });
         let approval = Approval::new(&config.tpm2);
         let settings = Settings {
             pcrs: config.tpm2.pcrs,
@@ -133,6 +143,8 @@ impl Rooms {
             nodes: Nodes::new(journal.clone(), admin_ids.clone(), approval),
             changes: EntryChanges::new(journal.clone(), admin_ids.clone(), config.lifetimes.x509_svid.max),
             issuer,
+            jwt: Arc::new(jwt),
+            jwt_issuer,
             appraiser,
             limits,
             admin_ids,
@@ -192,13 +204,14 @@ fn services(lifetimes: Lifetimes, address: String, on: &Foundations, rooms: &Roo
         entries: EntryService::new(journal.clone(), rooms.changes.clone()),
         svids: SvidService::new(
             journal.clone(),
-            rooms.issuer.clone(),
+            (rooms.issuer.clone(), rooms.jwt_issuer.clone()),
             appraiser.clone(),
             rooms.roles.clone(),
             limits.clone(),
             lifetimes,
         ),
         admin: AdminService::new(status, journal.clone(), appraiser.clone(), rooms.changes.clone()),
+        local_authority: LocalAuthorityService::new(journal.clone(), rooms.jwt.clone()),
         lifecycle: LifecycleService::new(journal.clone(), nodes.clone(), appraiser.clone(), on.compute.clone()),
         provision: ProvisionService::new(journal.clone()),
         provisioning: ProvisioningService::new(journal.clone(), limits.clone()),
@@ -243,6 +256,7 @@ pub(super) fn wire(config: Config, address: String, on: Foundations) -> Server {
         appraiser: rooms.appraiser,
         nodes: rooms.nodes,
         services,
+        jwt: rooms.jwt,
         probe: watchers.probe,
         age: watchers.age,
         health: watchers.health,

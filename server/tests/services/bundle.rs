@@ -27,7 +27,7 @@ fn the_bundle_is_the_authoritys_and_survives_a_restart() {
             let bundle = get(&lab, None).await;
             assert_eq!(
                 (bundle.trust_domain.as_str(), bundle.sequence_number),
-                ("example.org", 1)
+                ("example.org", 2)
             );
             assert!(bundle.refresh_hint > 0);
             let [authority] = &*bundle.x509_authorities else {

@@ -14,7 +14,7 @@ use hallmark_api::{
     types,
 };
 use hallmark_server::{
-    api::{bundle::BundleService, entry::EntryService, svid::SvidService},
+    api::{bundle::BundleService, entry::EntryService, local_authority::LocalAuthorityService, svid::SvidService},
     caller::Caller,
     clock::Clock,
     config,
@@ -112,17 +112,23 @@ pub(crate) struct Lab {
     pub(crate) entries: EntryService,
     pub(crate) svids: SvidService,
     pub(crate) bundle: BundleService,
+    pub(crate) local_authority: LocalAuthorityService,
 }
 
 impl Lab {
     pub(crate) async fn start(folder: &Path) -> Self {
         let config = config::load(&folder.join("server.toml"), None).unwrap();
-        let running = Running::start(config, Clock::system()).await.unwrap();
+        Self::of(Running::start(config, Clock::system()).await.unwrap())
+    }
+
+    /// Of a server that runs.
+    pub(crate) fn of(running: Running) -> Self {
         let server = running.server.clone();
         Self {
             entries: server.services.entries.clone(),
             svids: server.services.svids.clone(),
             bundle: server.services.bundles.clone(),
+            local_authority: server.services.local_authority.clone(),
             server,
             running,
         }
@@ -136,9 +142,10 @@ impl Lab {
             entries,
             svids,
             bundle,
+            local_authority,
         } = self;
         let journal = Arc::downgrade(&server.journal);
-        drop((server, entries, svids, bundle));
+        drop((server, entries, svids, bundle, local_authority));
         running.stop().await.unwrap();
         // Connections and timers let go of the journal a moment later.
         for _ in 0..500 {

@@ -14,6 +14,7 @@ mod authorised;
 mod bundle;
 mod cost;
 mod entries;
+mod jwt;
 mod lab;
 mod listing;
 mod probe;

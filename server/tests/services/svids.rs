@@ -12,8 +12,8 @@ use bytes::Bytes;
 use hallmark_api::{
     entry::{BatchUpdateEntryRequest, entry_server::Entry as _},
     svid::{
-        BatchNewX509svidRequest, BatchNewX509svidResponse, MintX509svidRequest, NewJwtsvidRequest, NewX509svidParams,
-        svid_server::Svid as _,
+        BatchNewX509svidRequest, BatchNewX509svidResponse, MintX509svidRequest, NewDownstreamX509caRequest,
+        NewX509svidParams, svid_server::Svid as _,
     },
     types,
 };
@@ -309,9 +309,9 @@ fn minting_takes_its_names_from_the_csr() {
 fn what_is_not_there_yet_says_so() {
     isolated("svids::what_is_not_there_yet_says_so", |folder| async move {
         let lab = Lab::start(&folder).await;
-        let request = from_agent(&crate::lab::agent_id("aa"), NewJwtsvidRequest::default());
+        let request = local(NewDownstreamX509caRequest::default());
         assert_eq!(
-            lab.svids.new_jwtsvid(request).await.unwrap_err().code(),
+            lab.svids.new_downstream_x509ca(request).await.unwrap_err().code(),
             Code::Unimplemented
         );
     });

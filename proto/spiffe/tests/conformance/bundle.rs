@@ -173,7 +173,7 @@ fn tdb_09_13_x509_29_keys_of_other_kinds_are_passed_over() {
     for other in [
         json!({"kty": "EC", "use": "wit-svid", "x5c": x5c}),
         json!({"kty": "EC", "use": "X509-SVID", "x5c": x5c}),
-        json!({"kty": "EC", "use": "jwt-svid", "kid": "1"}),
+        json!({"kty": "EC", "use": "jwt-svid"}),
         json!({"kty": "EC", "x5c": x5c}),
         json!({"kty": "EC", "use": 5, "x5c": x5c}),
         json!({"kty": "OKP", "use": "x509-svid", "x5c": x5c}),

@@ -1,0 +1,427 @@
+//! The keys that sign JWT-SVIDs: made in the token, put into the bundle, used, and destroyed again, step by step.
+//!
+//! What is due says the state ([`State::due_jwt_key_step`](hallmark_state::State::due_jwt_key_step)). Here each step is carried out so
+//! that a server that ends in the middle of it leaves nothing that the next one does not find: that a key is to be made is on record
+//! before it is made, and a key of this store's making that no row names is destroyed.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use aws_lc_rs::digest;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use hallmark_authority::JwtSigner;
+use hallmark_host::log;
+use hallmark_hsm::{HsmError, KeyInfo, KeyStore};
+use hallmark_spiffe::{TrustDomain, jwt::JwtAuthority};
+use hallmark_state::{
+    AuthorityState, Decision, Event, Expect, JwtKey, JwtKeyError, Outcome, RecordFilter, RecordQuery, View, What,
+    decide::{JwtKeyStep, Reason, activate_jwt_key, prepare_jwt_key, remove_jwt_key, taint_jwt_key},
+};
+use tokio::sync::Mutex;
+
+use super::{ActiveAuthority, AuthorityError, bootstrap::label_name};
+use crate::{
+    config::JwtKeySettings,
+    journal::{Act, Failed, Journal},
+};
+
+/// How often is looked for what is due.
+const TICK: Duration = Duration::from_secs(10);
+/// More keys than any life has at a time: one signs, one waits, and old ones end.
+const MAX_KEYS: usize = 32;
+
+/// The key that signs JWT-SVIDs now.
+#[derive(Debug)]
+pub struct ActiveJwtKey {
+    /// The key in the token.
+    pub key: KeyInfo,
+    /// What tokens say of it, and how they are put together.
+    pub signer: JwtSigner,
+}
+
+/// Keeps the keys that sign JWT-SVIDs. One step is carried out at a time.
+#[derive(Debug)]
+pub struct JwtKeeper {
+    journal: Arc<Journal>,
+    keys: Arc<dyn KeyStore>,
+    authority: Arc<ArcSwap<ActiveAuthority>>,
+    active: Arc<ArcSwapOption<ActiveJwtKey>>,
+    /// `None` where no JWT-SVIDs are issued.
+    settings: Option<JwtKeySettings>,
+    turn: Mutex<()>,
+}
+
+impl JwtKeeper {
+    /// A keeper of keys in `keys`, which puts them into the bundle of `authority`.
+    #[must_use]
+    pub fn new(
+        journal: Arc<Journal>,
+        keys: Arc<dyn KeyStore>,
+        authority: Arc<ArcSwap<ActiveAuthority>>,
+        settings: Option<JwtKeySettings>,
+    ) -> Self {
+        Self {
+            journal,
+            keys,
+            authority,
+            active: Arc::default(),
+            settings,
+            turn: Mutex::default(),
+        }
+    }
+
+    /// The key that signs now; none before the first was made, and where the token does not have it.
+    #[must_use]
+    pub fn active(&self) -> Arc<ArcSwapOption<ActiveJwtKey>> {
+        Arc::clone(&self.active)
+    }
+
+    /// Carries out all that is due.
+    ///
+    /// # Errors
+    /// When token or store fail; what was done until then stands.
+    pub async fn keep(&self) -> Result<(), AuthorityError> {
+        let Some(settings) = self.settings else { return Ok(()) };
+        let _turn = self.turn.lock().await;
+        for _ in 0..MAX_KEYS {
+            let due = self.journal.state().due_jwt_key_step(self.journal.clock().unix());
+            match due {
+                Some(JwtKeyStep::Prepare) => drop(self.make(settings, "server", None).await?),
+                Some(JwtKeyStep::Activate { key_id }) => self.activate(&key_id, "server", None).await?,
+                Some(JwtKeyStep::Remove { key_id }) => self.remove(&key_id, "server", None).await?,
+                None => break,
+            }
+        }
+        self.serve_bundle()?;
+        match self.find_active().await {
+            // What it signed stays good for whoever verifies it. What is to be signed waits for no key that is gone.
+            Err(error @ (AuthorityError::KeyMissing { .. } | AuthorityError::KeyMismatch { .. })) => {
+                log::error(&error);
+                self.replace(settings).await
+            }
+            found => found,
+        }
+    }
+
+    /// Destroys keys in the token that this store made and that no row names: a server ended in the middle of a step.
+    ///
+    /// # Errors
+    /// When token or store fail.
+    pub async fn destroy_orphans(&self) -> Result<(), AuthorityError> {
+        let _turn = self.turn.lock().await;
+        for number in 1..=MAX_KEYS {
+            let label = key_label(self.journal.trust_domain(), number);
+            if self.is_named(&label) {
+                continue;
+            }
+            match self.keys.find(&label).await {
+                Ok(Some(key)) if self.is_recorded(&label).await? => self.destroy(&key).await?,
+                Ok(_) | Err(HsmError::KeyIncomplete { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Prepares the next key, as an operator asks.
+    ///
+    /// # Errors
+    /// When one is prepared already, no JWT-SVIDs are issued, or token or store fail.
+    pub async fn prepare_now(&self, act: &Act) -> Result<Arc<JwtKey>, AuthorityError> {
+        let settings = self.settings.ok_or(AuthorityError::NoJwtSvids)?;
+        let _turn = self.turn.lock().await;
+        self.make(settings, &act.by, Some(&act.reason)).await
+    }
+
+    /// Has the prepared key sign from now on, as an operator asks.
+    ///
+    /// # Errors
+    /// When none is prepared, or token or store fail.
+    pub async fn activate_now(&self, act: &Act) -> Result<Arc<JwtKey>, AuthorityError> {
+        let _turn = self.turn.lock().await;
+        let prepared = self.journal.state().prepared_jwt_key().cloned();
+        let prepared = prepared.ok_or(AuthorityError::NoJwtKeyPrepared)?;
+        // One that the token does not have would sign nothing.
+        self.in_token(&prepared).await?;
+        self.activate(&prepared.key_id, &act.by, Some(&act.reason)).await?;
+        self.find_active().await?;
+        Ok(prepared)
+    }
+
+    /// Marks an old key as tainted, as an operator asks.
+    ///
+    /// # Errors
+    /// When there is no such key, it is not old, or the store fails.
+    pub async fn taint(&self, key_id: &str, act: &Act) -> Result<(), AuthorityError> {
+        let _turn = self.turn.lock().await;
+        self.decide(&act.by, |view| Ok((taint_jwt_key(view, key_id, &act.reason)?, ())))
+            .await?;
+        self.serve_bundle()
+    }
+
+    /// Takes a key out of the bundle and destroys it, as an operator asks.
+    ///
+    /// # Errors
+    /// When there is no such key, it signs, or token or store fail.
+    pub async fn revoke(&self, key_id: &str, act: &Act) -> Result<(), AuthorityError> {
+        let _turn = self.turn.lock().await;
+        self.remove(key_id, &act.by, Some(&act.reason)).await
+    }
+
+    /// Another key in the place of one that the token does not have.
+    async fn replace(&self, settings: JwtKeySettings) -> Result<(), AuthorityError> {
+        let prepared = self.journal.state().prepared_jwt_key().cloned();
+        let next = match prepared {
+            Some(key) if self.in_token(&key).await.is_ok() => key,
+            Some(lost) => {
+                self.remove(&lost.key_id, "server", None).await?;
+                self.make(settings, "server", None).await?
+            }
+            None => self.make(settings, "server", None).await?,
+        };
+        self.activate(&next.key_id, "server", None).await?;
+        self.find_active().await
+    }
+
+    /// Makes a key in the token, and puts it into the bundle.
+    async fn make(
+        &self,
+        settings: JwtKeySettings,
+        by: &str,
+        reason: Reason<'_>,
+    ) -> Result<Arc<JwtKey>, AuthorityError> {
+        if let Some(prepared) = self.journal.state().prepared_jwt_key() {
+            let now = self.journal.clock().unix();
+            if prepared.expires_at > now {
+                let key_id = prepared.key_id.clone();
+                return Err(JwtKeyError::Prepared { key_id }.into());
+            }
+        }
+        let label = self.free_label().await?;
+        let intent = Event {
+            outcome: Outcome::Pending,
+            ..event(&label, "generate", reason)
+        };
+        let recorded = noted(intent);
+        self.journal.commit(by, recorded).await?;
+        let key = self.keys.generate(&label, settings.kind).await?;
+        tracing::info!(label, kind = %settings.kind, "a key for JWT-SVIDs was generated in the token");
+        let made = self.publish(&key, settings, by, reason).await;
+        if made.is_err() {
+            // Nobody knows it.
+            self.destroy(&key).await?;
+        }
+        made
+    }
+
+    async fn publish(
+        &self,
+        key: &KeyInfo,
+        settings: JwtKeySettings,
+        by: &str,
+        reason: Reason<'_>,
+    ) -> Result<Arc<JwtKey>, AuthorityError> {
+        let now = self.journal.clock().unix();
+        let lifetime = i64::try_from(settings.lifetime.as_secs()).unwrap_or(i64::MAX);
+        let digest = digest::digest(&digest::SHA256, &key.spki_der);
+        let row = JwtKey {
+            key_id: URL_SAFE_NO_PAD.encode(digest.as_ref()),
+            label: key.label.clone(),
+            public_key: key.spki_der.clone(),
+            created_at: now,
+            expires_at: now.saturating_add(lifetime),
+            state: AuthorityState::Prepared,
+        };
+        // What no token could be signed with is not published.
+        JwtSigner::new(self.journal.trust_domain(), authority_of(&row)?)?;
+        self.decide(by, |view| Ok((prepare_jwt_key(view, row.clone(), now, reason)?, ())))
+            .await?;
+        self.serve_bundle()?;
+        Ok(Arc::new(row))
+    }
+
+    async fn activate(&self, key_id: &str, by: &str, reason: Reason<'_>) -> Result<(), AuthorityError> {
+        let now = self.journal.clock().unix();
+        self.decide(by, |view| Ok((activate_jwt_key(view, key_id, now, reason)?, ())))
+            .await?;
+        tracing::info!(key_id, "this key signs JWT-SVIDs from now on");
+        Ok(())
+    }
+
+    /// Out of the bundle first, then out of the token: a key that is in neither is where it should be.
+    async fn remove(&self, key_id: &str, by: &str, reason: Reason<'_>) -> Result<(), AuthorityError> {
+        let label = self.decide(by, |view| remove_jwt_key(view, key_id, reason)).await?;
+        self.serve_bundle()?;
+        match self.keys.find(&label).await? {
+            Some(key) => self.destroy(&key).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn destroy(&self, key: &KeyInfo) -> Result<(), AuthorityError> {
+        self.keys.destroy(&key.id).await?;
+        tracing::info!(label = key.label, "a key for JWT-SVIDs was destroyed in the token");
+        let destroyed = noted(event(&key.label, "destroy", None));
+        self.journal.commit("server", destroyed).await?;
+        Ok(())
+    }
+
+    /// Has the key sign that the state says, where the token has it.
+    async fn find_active(&self) -> Result<(), AuthorityError> {
+        let row = self.journal.state().active_jwt_key().cloned();
+        let Some(row) = row else {
+            self.active.store(None);
+            return Ok(());
+        };
+        let signs = self.active.load();
+        if signs
+            .as_ref()
+            .is_some_and(|it| it.signer.authority().key_id() == row.key_id)
+        {
+            return Ok(());
+        }
+        let found = self.in_token(&row).await;
+        let found = found.and_then(|key| {
+            let signer = JwtSigner::new(self.journal.trust_domain(), authority_of(&row)?)?;
+            Ok(ActiveJwtKey { key, signer })
+        });
+        // One that is not there signs nothing, and neither does the one before.
+        match found {
+            Ok(key) => self.active.store(Some(Arc::new(key))),
+            Err(error) => {
+                self.active.store(None);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// The key of a row, in the token.
+    async fn in_token(&self, row: &JwtKey) -> Result<KeyInfo, AuthorityError> {
+        let label = &row.label;
+        let found = self.keys.find(label).await?;
+        let key = found.ok_or_else(|| AuthorityError::KeyMissing { label: label.clone() })?;
+        if key.spki_der == row.public_key {
+            return Ok(key);
+        }
+        let hash = |spki: &[u8]| hex::encode(digest::digest(&digest::SHA256, spki));
+        Err(AuthorityError::KeyMismatch {
+            label: label.clone(),
+            certified: hash(&row.public_key),
+            found: hash(&key.spki_der),
+        })
+    }
+
+    /// A label that neither a row nor the token has. What is in the token of this store's making, and in no row, is destroyed.
+    async fn free_label(&self) -> Result<String, AuthorityError> {
+        for number in 1..=MAX_KEYS {
+            let label = key_label(self.journal.trust_domain(), number);
+            if self.is_named(&label) {
+                continue;
+            }
+            match self.keys.find(&label).await {
+                Ok(None) => return Ok(label),
+                Ok(Some(key)) if self.is_recorded(&label).await? => {
+                    self.destroy(&key).await?;
+                    return Ok(label);
+                }
+                Ok(Some(_)) => tracing::warn!(label, "the token has a key that another store made; it is left alone"),
+                Err(HsmError::KeyIncomplete { cause, .. }) => {
+                    tracing::warn!(label, cause, "half a key was found in the token and is passed over");
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(AuthorityError::NoFreeLabel { count: MAX_KEYS })
+    }
+
+    fn is_named(&self, label: &str) -> bool {
+        self.journal.state().jwt_keys().iter().any(|key| key.label == label)
+    }
+
+    /// Whether this store's records name the key.
+    async fn is_recorded(&self, label: &str) -> Result<bool, AuthorityError> {
+        let records = self.journal.store().records(RecordQuery {
+            limit: 1,
+            filter: RecordFilter::Admin,
+            subject: Some(label.to_owned()),
+            ..RecordQuery::default()
+        });
+        Ok(!records.await?.is_empty())
+    }
+
+    /// Serves the bundle that the state has.
+    fn serve_bundle(&self) -> Result<(), AuthorityError> {
+        ActiveAuthority::serve_bundle_of(&self.authority, &self.journal.state())
+    }
+
+    async fn decide<T>(
+        &self,
+        by: &str,
+        decide: impl FnMut(View<'_>) -> Result<(Decision, T), JwtKeyError>,
+    ) -> Result<T, AuthorityError> {
+        match self.journal.decide(by, decide).await {
+            Ok(done) => Ok(done.answer),
+            Err(Failed::Refused(error)) => Err(error.into()),
+            Err(Failed::Store(error)) => Err(error.into()),
+        }
+    }
+}
+
+/// The label of the trust domain's `number`th key for JWT-SVIDs. A label is used again when its key is gone.
+#[must_use]
+pub(super) fn key_label(trust_domain: &TrustDomain, number: usize) -> String {
+    format!("hallmark-jwt-{}-{number}", label_name(trust_domain))
+}
+
+/// The key as the bundle has it.
+///
+/// # Errors
+/// When the row does not have a key that tokens are verified with.
+pub(super) fn authority_of(key: &JwtKey) -> Result<JwtAuthority, AuthorityError> {
+    let authority = JwtAuthority::new(key.key_id.clone(), key.public_key.clone());
+    let mut authority = authority.map_err(AuthorityError::JwtKeyRow)?;
+    authority.expires_at = key.expires_at;
+    authority.tainted = key.state == AuthorityState::Tainted;
+    Ok(authority)
+}
+
+/// An event that changes nothing and rests on nothing.
+fn noted(event: Event) -> Decision {
+    Decision {
+        expect: Expect::default(),
+        changes: Vec::new(),
+        events: vec![event],
+    }
+}
+
+fn event(label: &str, act: &str, reason: Reason<'_>) -> Event {
+    Event::done(
+        label,
+        What::Authority {
+            act: format!("jwt-authority-{act}"),
+            reason: reason.map(str::to_owned),
+            facts: Vec::new(),
+        },
+    )
+}
+
+/// Carries out what is due, for ever. A failure is told, and tried again; X.509-SVIDs do not wait for it.
+pub(crate) async fn keep_jwt_keys(keeper: Arc<JwtKeeper>) -> Infallible {
+    let mut pace = keeper.journal.clock().pace(TICK);
+    let mut failing = false;
+    loop {
+        match keeper.keep().await {
+            Err(error) if !failing => {
+                log::error(&error);
+                failing = true;
+            }
+            Ok(()) if failing => {
+                tracing::info!("the keys for JWT-SVIDs are kept again");
+                failing = false;
+            }
+            _ => {}
+        }
+        pace.next().await;
+    }
+}
