@@ -17,12 +17,14 @@ mod attestation;
 mod channel;
 mod demand;
 mod issue;
+mod jwt;
 mod refresh;
 mod report;
 
 pub use attestation::Attestation;
 pub use demand::Demand;
 pub(crate) use issue::IssueHandle;
+pub(crate) use jwt::{NoToken, Token, WantedToken};
 
 use std::sync::Arc;
 
@@ -40,6 +42,7 @@ use crate::{
 use attestation::Peers;
 use channel::{Credential, ServerChannel};
 use issue::IssueTask;
+use jwt::JwtSvids;
 use refresh::refresh;
 use report::{ReportHandle, reports};
 
@@ -169,7 +172,14 @@ fn channel_and_issue(
 ) -> (Running<()>, Running<()>, Demand) {
     let (connections, connection) = watch::channel(None);
     let (refresh_handle, refresh) = refresh();
-    let (issue_handle, issue) = IssueTask::new(workloads, connection, reports.clone(), Arc::clone(condition));
+    let jwt = JwtSvids::new(connection.clone(), refresh_handle.clone(), reports.clone());
+    let (issue_handle, issue) = IssueTask::new(
+        workloads,
+        connection,
+        jwt.clone(),
+        reports.clone(),
+        Arc::clone(condition),
+    );
     let channel = ServerChannel {
         credentials,
         connections,
@@ -181,6 +191,7 @@ fn channel_and_issue(
     let demand = Demand {
         refresh: refresh_handle,
         issue: issue_handle,
+        jwt,
     };
     (
         Running::start(Task::Channel.name(), channel.run()),

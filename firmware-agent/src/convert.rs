@@ -2,7 +2,10 @@
 
 use hallmark_api::{attest as wire, types};
 use hallmark_evidence::Log;
-use hallmark_spiffe::{Bundle, SpiffeId, TrustDomain};
+use std::{collections::BTreeSet, time::Instant};
+
+use hallmark_host::log::LogThrottle;
+use hallmark_spiffe::{Bundle, SpiffeId, TrustDomain, jwt::JwtAuthority};
 use hallmark_tpm::Signed;
 use hallmark_tpm_wire::PcrValues;
 
@@ -29,6 +32,7 @@ pub(crate) fn bundle(trust_domain: &TrustDomain, message: types::Bundle) -> Resu
         }
         bundle.x509_authorities.push(authority.asn1.to_vec());
     }
+    bundle.jwt_authorities = jwt_authorities(message.jwt_authorities);
     bundle.sequence = message.sequence_number;
     bundle.refresh_hint = std::time::Duration::from_secs(u64::try_from(message.refresh_hint).unwrap_or(0));
     if bundle.x509_authorities.is_empty() {
@@ -40,6 +44,29 @@ pub(crate) fn bundle(trust_domain: &TrustDomain, message: types::Bundle) -> Resu
         detail: error.to_string(),
     })?;
     Ok((bundle, tainted))
+}
+
+/// The keys that JWT-SVIDs are verified with. One that cannot be used is passed over, as the standard has it (TDB-09): what it signs
+/// is refused.
+fn jwt_authorities(messages: Vec<types::JwtKey>) -> Vec<JwtAuthority> {
+    static PASSED_OVER: LogThrottle = LogThrottle::new();
+    let (mut keys, mut ids) = (Vec::new(), BTreeSet::new());
+    for message in messages {
+        match JwtAuthority::new(message.key_id, message.public_key.to_vec()) {
+            Ok(mut key) if ids.insert(key.key_id().to_owned()) => {
+                key.expires_at = message.expires_at;
+                key.tainted = message.tainted;
+                keys.push(key);
+            }
+            unusable => {
+                if let Some(left_out) = PASSED_OVER.due(Instant::now()) {
+                    let error = unusable.map_or_else(|error| error.to_string(), |_| "its id stands twice".into());
+                    tracing::warn!(error, left_out, "a JWT key of the server's bundle is passed over");
+                }
+            }
+        }
+    }
+    keys
 }
 
 /// A log as a proof announces it.

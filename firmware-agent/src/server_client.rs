@@ -11,14 +11,18 @@ use hallmark_api::{
     bundle::{GetBundleRequest, bundle_client::BundleClient},
     entry::{SyncAuthorizedEntriesRequest, SyncAuthorizedEntriesResponse, entry_client::EntryClient},
     provision::provisioning_client::ProvisioningClient,
-    svid::{BatchNewX509svidRequest, NewX509svidParams, batch_new_x509svid_response, svid_client::SvidClient},
+    svid::{
+        BatchNewX509svidRequest, NewJwtsvidRequest, NewJwtsvidResponse, NewX509svidParams, batch_new_x509svid_response,
+        svid_client::SvidClient,
+    },
     types,
 };
 use hallmark_spiffe::{Bundle, TrustDomain, x509::Authorities};
 use hallmark_tpm::TpmHandle;
 use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Streaming, transport::Channel};
+use tonic::{Code, Response, Streaming, transport::Channel};
+use zeroize::Zeroizing;
 
 use crate::{
     AgentError,
@@ -183,6 +187,30 @@ impl ServerClient {
         } else {
             Err(AgentError::Protocol("another number of SVIDs"))
         }
+    }
+
+    /// A JWT-SVID of an entry, for this audience; not checked yet. `None` where the server does not have the entry for this agent.
+    ///
+    /// # Errors
+    /// The call's.
+    pub async fn new_jwt_svid(
+        &self,
+        entry_id: &str,
+        audience: &[String],
+    ) -> Result<Option<Zeroizing<String>>, AgentError> {
+        let mut client = SvidClient::new(self.channel.clone());
+        let request = NewJwtsvidRequest {
+            entry_id: entry_id.into(),
+            audience: audience.into(),
+        };
+        let answer = async {
+            match client.new_jwtsvid(request).await {
+                Err(status) if status.code() == Code::NotFound => Ok(Response::new(NewJwtsvidResponse { svid: None })),
+                answer => answer,
+            }
+        };
+        let svid = answered("NewJWTSVID", answer).await?.svid;
+        Ok(svid.map(|svid| Zeroizing::new(svid.token)))
     }
 }
 

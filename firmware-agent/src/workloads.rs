@@ -213,7 +213,8 @@ impl Workloads {
 
     /// Takes over a bundle. SVIDs that no longer lead to an authority, or lead to a tainted one, are due at once.
     pub fn set_bundle(&mut self, bundle: Bundle, tainted: Vec<Vec<u8>>, now: SystemTime) {
-        if bundle.x509_authorities == self.bundle.x509_authorities && tainted == self.tainted {
+        let same_keys = bundle.jwt_authorities == self.bundle.jwt_authorities;
+        if bundle.x509_authorities == self.bundle.x509_authorities && tainted == self.tainted && same_keys {
             self.bundle = bundle;
             return;
         }
@@ -392,18 +393,33 @@ impl Workloads {
         self.publish();
     }
 
+    /// What is served now.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.publisher.snapshot()
+    }
+
     fn publish(&self) {
         let last = self.publisher.snapshot();
         let mut served: Vec<Arc<WorkloadEntry>> = self.entries.values().map(|held| Arc::clone(&held.entry)).collect();
         served.sort_by(|a, b| (a.created_at, &a.entry_id).cmp(&(b.created_at, &b.entry_id)));
         let bundle: Bytes = self.bundle.x509_authorities.concat().into();
         let bundle_version = last.bundle_version.saturating_add(u64::from(bundle != last.bundle));
+        let jwt_bundle = if last.jwt_bundle.jwt_authorities == self.bundle.jwt_authorities {
+            Arc::clone(&last.jwt_bundle)
+        } else {
+            Arc::new(Bundle {
+                x509_authorities: Vec::new(),
+                ..self.bundle.clone()
+            })
+        };
         self.publisher.publish(Snapshot {
             version: 0,
             ready: last.ready,
             trust_domain: last.trust_domain.clone(),
             bundle,
             bundle_version,
+            jwt_bundle,
             entries: served.into(),
         });
     }

@@ -37,7 +37,7 @@ pub(super) struct Credential {
 }
 
 /// A client with the serial number of the SVID that it speaks with.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(super) struct Connection {
     pub(super) serial: Arc<str>,
     pub(super) client: ServerClient,

@@ -4,14 +4,17 @@ use std::sync::Arc;
 
 use super::{
     issue::IssueHandle,
+    jwt::{JwtSvids, NoToken, Token, WantedToken},
     refresh::{RefreshHandle, refresh},
 };
+use crate::cache::Cache;
 
 /// Asks for what is not in memory yet. Neither question waits for the server longer than its asker does.
 #[derive(Debug, Clone)]
 pub struct Demand {
     pub(super) refresh: RefreshHandle,
     pub(super) issue: IssueHandle,
+    pub(super) jwt: JwtSvids,
 }
 
 impl Demand {
@@ -21,6 +24,7 @@ impl Demand {
         Self {
             refresh: refresh().0,
             issue: IssueHandle::none(),
+            jwt: JwtSvids::none(),
         }
     }
 
@@ -33,5 +37,13 @@ impl Demand {
     /// Has the SVIDs of these entries issued, and held from now on.
     pub async fn svids(&self, entries: Vec<Arc<str>>) {
         self.issue.want(entries).await;
+    }
+
+    /// A JWT-SVID: one at hand, or a new one of the server's. `cache` has the newest entries and keys.
+    ///
+    /// # Errors
+    /// [`NoToken`].
+    pub(crate) async fn jwt_svid(&self, wanted: WantedToken, cache: &Cache) -> Result<Arc<Token>, NoToken> {
+        self.jwt.get(wanted, cache).await
     }
 }

@@ -16,7 +16,7 @@ use tokio::{
     time::interval,
 };
 
-use super::{channel::Connection, report::ReportHandle};
+use super::{channel::Connection, jwt::JwtSvids, report::ReportHandle};
 use crate::{
     AgentError,
     cache::WorkloadEntry,
@@ -110,6 +110,7 @@ pub(super) struct IssueTask {
     workloads: Workloads,
     messages: mpsc::Receiver<Message>,
     connections: watch::Receiver<Option<Connection>>,
+    jwt: JwtSvids,
     reports: ReportHandle,
     condition: Arc<Condition>,
     calls: JoinSet<Called>,
@@ -123,6 +124,7 @@ impl IssueTask {
     pub(super) fn new(
         workloads: Workloads,
         connections: watch::Receiver<Option<Connection>>,
+        jwt: JwtSvids,
         reports: ReportHandle,
         condition: Arc<Condition>,
     ) -> (IssueHandle, Self) {
@@ -131,6 +133,7 @@ impl IssueTask {
             workloads,
             messages,
             connections,
+            jwt,
             reports,
             condition,
             calls: JoinSet::new(),
@@ -179,18 +182,21 @@ impl IssueTask {
             }
             Message::Apply(listing, done) => {
                 self.workloads.apply(*listing);
+                self.withdraw_tokens();
                 self.is_told = true;
                 let _ = done.send(());
                 true
             }
             Message::Bundle(bundle, tainted) => {
                 self.workloads.set_bundle(bundle, tainted, SystemTime::now());
+                self.withdraw_tokens();
                 true
             }
             Message::Want(entries) => self.workloads.want(&entries),
             Message::Wipe(done) => {
                 self.calls.abort_all();
                 self.workloads.wipe();
+                self.withdraw_tokens();
                 let _ = done.send(());
                 false
             }
@@ -199,6 +205,11 @@ impl IssueTask {
                 false
             }
         }
+    }
+
+    /// Drops the JWT-SVIDs that what is served now no longer grants.
+    fn withdraw_tokens(&self) {
+        self.jwt.retain(&self.workloads.snapshot());
     }
 
     /// Asks for what is due, as far as calls are free.

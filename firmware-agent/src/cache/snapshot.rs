@@ -5,7 +5,7 @@ use std::sync::{Arc, atomic::AtomicBool};
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use hallmark_spiffe::{Selector, SpiffeId, TrustDomain};
+use hallmark_spiffe::{Bundle, Selector, SpiffeId, TrustDomain};
 
 use super::SecretBytes;
 
@@ -23,6 +23,8 @@ pub struct Snapshot {
     pub bundle: Bytes,
     /// Counts changes of `bundle` alone.
     pub bundle_version: u64,
+    /// The trust domain's JWT authorities, and nothing else of its bundle.
+    pub jwt_bundle: Arc<Bundle>,
     /// The entries this agent is authorised for, in order of (`created_at`, `entry_id`), oldest first.
     pub entries: Arc<[Arc<WorkloadEntry>]>,
 }
@@ -34,6 +36,7 @@ impl Snapshot {
         Self {
             version: 0,
             ready: false,
+            jwt_bundle: Arc::new(Bundle::empty(trust_domain.clone())),
             trust_domain,
             bundle: Bytes::new(),
             bundle_version: 0,

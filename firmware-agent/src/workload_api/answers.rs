@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed};
 use std::time::SystemTime;
 
 use bytes::{BufMut as _, Bytes};
-use hallmark_api::workload::{X509BundlesResponse, X509svid, X509svidResponse};
+use hallmark_api::workload::{JwtBundlesResponse, X509BundlesResponse, X509svid, X509svidResponse};
 use hallmark_spiffe::Selector;
 use hallmark_workload::UnixAttestor;
 use prost::Message as _;
@@ -13,11 +13,11 @@ use zeroize::Zeroizing;
 
 use super::cut::{CutAnswer, CutAnswers, MOST_BYTES};
 use super::refusal::Refusal;
-use crate::agent::Demand;
-use crate::cache::{SecretBytes, Snapshot, WorkloadEntry};
+use crate::agent::{Demand, Token, WantedToken};
+use crate::cache::{Cache, SecretBytes, Snapshot, WorkloadEntry};
 
 /// What stands before an SVID in its message at most: tag and length.
-const BEFORE_AN_SVID: usize = 6;
+pub(super) const BEFORE_AN_SVID: usize = 6;
 /// How many different callers are remembered for one snapshot.
 const MAX_REMEMBERED: usize = 1024;
 
@@ -55,6 +55,8 @@ pub(super) enum Asked {
     Svids,
     /// FetchX509Bundles.
     Bundles,
+    /// FetchJWTBundles.
+    JwtBundles,
 }
 
 /// Every answer built for the newest snapshot.
@@ -74,6 +76,7 @@ struct Built {
     of_binary: HashMap<Arc<BTreeSet<Selector>>, bool>,
     svids: HashMap<Arc<[usize]>, Arc<Answer>>,
     bundles: Option<Arc<Answer>>,
+    jwt_bundles: Option<Arc<Answer>>,
 }
 
 impl Answers {
@@ -94,6 +97,14 @@ impl Answers {
     /// Waits until the server was asked which entries there are now.
     pub(super) async fn refreshed(&self) {
         self.demand.entries().await;
+    }
+
+    /// A JWT-SVID of one of a caller's entries.
+    ///
+    /// # Errors
+    /// When the server does not give one.
+    pub(super) async fn jwt_svid(&self, wanted: WantedToken, cache: &Cache) -> Result<Arc<Token>, Refusal> {
+        Ok(self.demand.jwt_svid(wanted, cache).await?)
     }
 
     /// Whether an entry could match a caller with these facts once its binary is known.
@@ -130,6 +141,20 @@ impl Answers {
         answer
     }
 
+    /// The entries that a caller with these selectors matches, oldest first.
+    ///
+    /// # Errors
+    /// When the agent has nothing yet, or nothing matches.
+    pub(super) fn entries(
+        &self,
+        snapshot: &Snapshot,
+        facts: &Arc<BTreeSet<Selector>>,
+    ) -> Result<Vec<Arc<WorkloadEntry>>, Refusal> {
+        let matches = self.of(snapshot).matches(snapshot, facts)?;
+        let entries = matches.iter().filter_map(|place| snapshot.entries.get(*place));
+        Ok(entries.map(Arc::clone).collect())
+    }
+
     /// The answer, and which entries' SVIDs nobody has asked for yet.
     #[expect(clippy::type_complexity, reason = "the inner result is the answer")]
     fn look_up(
@@ -138,14 +163,8 @@ impl Answers {
         snapshot: &Snapshot,
         facts: &Arc<BTreeSet<Selector>>,
     ) -> Result<(Result<Arc<Answer>, Refusal>, Vec<Arc<str>>), Refusal> {
-        if !snapshot.ready || snapshot.bundle.is_empty() {
-            return Err(Refusal::NotReady);
-        }
         let mut built = self.of(snapshot);
-        let matches = built.matches(snapshot, facts);
-        if matches.is_empty() {
-            return Err(Refusal::NoIdentity);
-        }
+        let matches = built.matches(snapshot, facts)?;
         Ok(match asked {
             Asked::Svids => {
                 let entries: Vec<_> = matches
@@ -158,6 +177,7 @@ impl Answers {
                 (built.svids(snapshot, matches, &self.cuts), unwanted)
             }
             Asked::Bundles => (Ok(built.bundles(snapshot)), Vec::new()),
+            Asked::JwtBundles => (built.jwt_bundles(snapshot), Vec::new()),
         })
     }
 }
@@ -179,7 +199,19 @@ impl Built {
         asks
     }
 
-    fn matches(&mut self, snapshot: &Snapshot, facts: &Arc<BTreeSet<Selector>>) -> Arc<[usize]> {
+    /// The places of the entries that match; at least one.
+    fn matches(&mut self, snapshot: &Snapshot, facts: &Arc<BTreeSet<Selector>>) -> Result<Arc<[usize]>, Refusal> {
+        if !snapshot.ready || snapshot.bundle.is_empty() {
+            return Err(Refusal::NotReady);
+        }
+        let found = self.matching(snapshot, facts);
+        if found.is_empty() {
+            return Err(Refusal::NoIdentity);
+        }
+        Ok(found)
+    }
+
+    fn matching(&mut self, snapshot: &Snapshot, facts: &Arc<BTreeSet<Selector>>) -> Arc<[usize]> {
         if let Some(known) = self.matches.get(facts) {
             return Arc::clone(known);
         }
@@ -213,6 +245,16 @@ impl Built {
         let build = || Arc::new(bundle_answer(snapshot));
         Arc::clone(self.bundles.get_or_insert_with(build))
     }
+
+    fn jwt_bundles(&mut self, snapshot: &Snapshot) -> Result<Arc<Answer>, Refusal> {
+        if let Some(known) = &self.jwt_bundles {
+            return Ok(Arc::clone(known));
+        }
+        // The keys were checked when they came.
+        let answer = Arc::new(jwt_bundle_answer(snapshot).ok_or(Refusal::NotReady)?);
+        self.jwt_bundles = Some(Arc::clone(&answer));
+        Ok(answer)
+    }
 }
 
 /// The X509SVIDResponse of these entries, in their order, as far as they fit a message; `None` if none has a valid SVID.
@@ -239,7 +281,7 @@ fn svid_answer<'a>(
             x509_svid: x509.chain.clone(),
             x509_svid_key: x509.key.share(),
             bundle: snapshot.bundle.clone(),
-            hint: unique_hint(entry, &mut hints),
+            hint: told_hint(entry, &mut hints).to_owned(),
         };
         bytes = bytes.saturating_add(svid.encoded_len() + BEFORE_AN_SVID);
         // The first one is the workload's default identity, whatever comes after it.
@@ -268,18 +310,27 @@ fn svid_answer<'a>(
 }
 
 /// A hint is unique within a message: the oldest entry keeps it, a younger one goes without (Workload
-/// API, section 5.2.1).
-fn unique_hint<'a>(entry: &'a WorkloadEntry, taken: &mut BTreeSet<&'a str>) -> String {
+/// API, sections 5.2.1 and 6.2.1).
+pub(super) fn unique_hint<'a>(entry: &'a WorkloadEntry, taken: &mut BTreeSet<&'a str>) -> &'a str {
     let hint: &str = &entry.hint;
     if hint.is_empty() || taken.insert(hint) {
-        return hint.into();
+        hint
+    } else {
+        ""
     }
-    tracing::warn!(
-        hint,
-        entry = &*entry.entry_id,
-        "an older entry of this workload has the same hint"
-    );
-    String::new()
+}
+
+/// The same, and a line in the log for the entry that goes without.
+fn told_hint<'a>(entry: &'a WorkloadEntry, taken: &mut BTreeSet<&'a str>) -> &'a str {
+    let hint = unique_hint(entry, taken);
+    if hint.len() != entry.hint.len() {
+        tracing::warn!(
+            hint = &*entry.hint,
+            entry = &*entry.entry_id,
+            "an older entry of this workload has the same hint"
+        );
+    }
+    hint
 }
 
 fn bundle_answer(snapshot: &Snapshot) -> Answer {
@@ -295,8 +346,22 @@ fn bundle_answer(snapshot: &Snapshot) -> Answer {
     }
 }
 
+/// The JWT keys alone, as a JWK Set (WLA-36); `None` where they have no such form.
+fn jwt_bundle_answer(snapshot: &Snapshot) -> Option<Answer> {
+    let keys = snapshot.jwt_bundle.to_jwt_jwks().ok()?;
+    let own = (snapshot.trust_domain.id().to_string(), keys.into());
+    let response = JwtBundlesResponse {
+        bundles: HashMap::from([own]),
+    };
+    Some(Answer {
+        framed: framed(&response),
+        until: None,
+        cut: None,
+    })
+}
+
 /// The message behind its prefix: not compressed, length. It holds keys, so its memory is wiped.
-fn framed(message: &impl prost::Message) -> SecretBytes {
+pub(super) fn framed(message: &impl prost::Message) -> SecretBytes {
     let length = message.encoded_len();
     let mut out = Zeroizing::new(Vec::with_capacity(5 + length));
     out.put_u8(0);

@@ -17,7 +17,7 @@ use super::concurrency::User;
 use super::per_user_queue::{PerUserQueue, Unread};
 use super::refusal::Refusal;
 use super::speaker::Speaker;
-use crate::cache::Snapshot;
+use crate::cache::{Snapshot, WorkloadEntry};
 use hallmark_host::log::LogThrottle;
 
 /// The selectors of a caller.
@@ -77,26 +77,46 @@ impl Caller {
         asked: Asked,
         snapshot: &Snapshot,
     ) -> Result<Arc<Answer>, Refusal> {
+        let (facts, unproven) = self.known(answers, snapshot).await?;
+        let found = answers.find(asked, snapshot, &facts).await;
+        found.map_err(|refusal| or_unproven(refusal, unproven))
+    }
+
+    /// The entries of a snapshot that this caller matches, oldest first.
+    ///
+    /// # Errors
+    /// As [`answer`](Self::answer).
+    pub(super) async fn entries(
+        &self,
+        answers: &Answers,
+        snapshot: &Snapshot,
+    ) -> Result<Vec<Arc<WorkloadEntry>>, Refusal> {
+        let (facts, unproven) = self.known(answers, snapshot).await?;
+        let found = answers.entries(snapshot, &facts);
+        found.map_err(|refusal| or_unproven(refusal, unproven))
+    }
+
+    /// What is known of the caller; and why its binary is not, where an entry asks for one that it could have. What it has without
+    /// its binary is its own.
+    async fn known(&self, answers: &Answers, snapshot: &Snapshot) -> Result<(Facts, Option<Refusal>), Refusal> {
         let facts = self.facts()?;
         if !self.attestor.reads_binaries() || !answers.ask_for_binary(snapshot, &facts) {
-            return answers.find(asked, snapshot, &facts).await;
+            return Ok((facts, None));
         }
         match self.with_binary(&facts).await {
-            Ok(facts) => answers.find(asked, snapshot, &facts).await,
+            Ok(facts) => Ok((facts, None)),
             Err(unproven) => {
                 self.tell(&unproven);
-                // What it has without its binary is its own.
-                let found = answers.find(asked, snapshot, &facts).await;
-                found.map_err(|refusal| match refusal {
-                    Refusal::NoIdentity => unproven,
-                    other => other,
-                })
+                Ok((facts, Some(unproven)))
             }
         }
     }
 
     /// The facts as they are now, but for the binary.
-    fn facts(&self) -> Result<Facts, Refusal> {
+    ///
+    /// # Errors
+    /// When the process has ended or cannot be attested.
+    pub(super) fn facts(&self) -> Result<Facts, Refusal> {
         let attested = self.attestor.attest(&self.peer).map_err(Refusal::from);
         let facts = attested.inspect_err(|error| self.tell(error))?;
         tracing::trace!(pid = self.peer.pid(), ?facts, "caller attested");
@@ -139,6 +159,14 @@ impl Caller {
         if let Some(left_out) = NOT_ATTESTED.due(Instant::now()) {
             tracing::info!(pid = self.peer.pid(), uid = self.peer.uid(), %error, left_out, "caller not attested");
         }
+    }
+}
+
+/// Who has nothing without its binary is told why that was not proven.
+fn or_unproven(refusal: Refusal, unproven: Option<Refusal>) -> Refusal {
+    match (refusal, unproven) {
+        (Refusal::NoIdentity, Some(unproven)) => unproven,
+        (refusal, _) => refusal,
     }
 }
 

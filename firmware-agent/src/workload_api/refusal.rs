@@ -1,8 +1,11 @@
 //! Why a call is refused, and the gRPC status that says so (spiffe-conformance, status summary).
 
 use hallmark_reason::{Coded, ReasonCode};
+use hallmark_spiffe::jwt::JwtError;
 use hallmark_workload::PeerError;
 use tonic::{Code, Status};
+
+use crate::agent::NoToken;
 
 /// The metadata key under which a refusal's reason code travels.
 const REASON: &str = "hallmark-reason";
@@ -41,6 +44,38 @@ pub(super) enum Refusal {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// The audience cannot be that of a token.
+    #[error("the audience cannot be used: {why}")]
+    Audience {
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The identity that is asked for is no SPIFFE ID.
+    #[error("the requested SPIFFE ID is malformed: {why}")]
+    RequestedId {
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The identity that is asked for is not the caller's.
+    #[error("the caller has no identity {id}")]
+    NotOfCaller {
+        /// What is asked for.
+        id: String,
+    },
+    /// The server gives no JWT-SVID.
+    #[error("there is no JWT-SVID now: {reason}")]
+    NoJwtSvid {
+        /// Why.
+        reason: String,
+    },
+    /// The token is not to be believed.
+    #[error("{reason}")]
+    Token {
+        /// The reason's own code.
+        code: ReasonCode,
+        /// The reason.
+        reason: String,
+    },
     /// The request did not arrive in time.
     #[error("the request did not arrive in time")]
     RequestTimeout,
@@ -57,13 +92,29 @@ pub(super) enum Refusal {
 impl Refusal {
     fn grpc(&self) -> Code {
         match self {
-            Self::SecurityHeader | Self::Malformed { .. } => Code::InvalidArgument,
-            Self::NoIdentity => Code::PermissionDenied,
+            Self::SecurityHeader
+            | Self::Malformed { .. }
+            | Self::Audience { .. }
+            | Self::RequestedId { .. }
+            | Self::Token { .. } => Code::InvalidArgument,
+            Self::NoIdentity | Self::NotOfCaller { .. } => Code::PermissionDenied,
             Self::Unimplemented { .. } => Code::Unimplemented,
             Self::RequestTimeout => Code::DeadlineExceeded,
-            Self::NotReady | Self::NotIssued | Self::TooMany | Self::Stopping | Self::Attestation { .. } => {
-                Code::Unavailable
-            }
+            Self::NotReady
+            | Self::NotIssued
+            | Self::NoJwtSvid { .. }
+            | Self::TooMany
+            | Self::Stopping
+            | Self::Attestation { .. } => Code::Unavailable,
+        }
+    }
+
+    /// A token is refused for this.
+    pub(super) fn of_token(error: &JwtError) -> Self {
+        let compared = error.compared().map(|compared| format!(": {compared}"));
+        Self::Token {
+            code: error.code(),
+            reason: format!("{error}{}", compared.unwrap_or_default()),
         }
     }
 
@@ -74,6 +125,17 @@ impl Refusal {
             status.metadata_mut().insert(REASON, code);
         }
         status
+    }
+}
+
+impl From<NoToken> for Refusal {
+    fn from(error: NoToken) -> Self {
+        let reason = match &error {
+            NoToken::Gone => return Self::NoIdentity,
+            NoToken::NotAttested => error.to_string(),
+            NoToken::Failed(inner) => format!("{inner} ({})", inner.code()),
+        };
+        Self::NoJwtSvid { reason }
     }
 }
 
@@ -98,7 +160,11 @@ impl Coded for Refusal {
             Self::Unimplemented { .. } => ReasonCode::new("HM-WL-0016"),
             Self::Malformed { .. } => ReasonCode::new("HM-WL-0017"),
             Self::RequestTimeout => ReasonCode::new("HM-WL-0018"),
-            Self::Attestation { code, .. } => *code,
+            Self::Audience { .. } => ReasonCode::new("HM-WL-0026"),
+            Self::RequestedId { .. } => ReasonCode::new("HM-WL-0027"),
+            Self::NotOfCaller { .. } => ReasonCode::new("HM-WL-0028"),
+            Self::NoJwtSvid { .. } => ReasonCode::new("HM-WL-0029"),
+            Self::Attestation { code, .. } | Self::Token { code, .. } => *code,
         }
     }
 }
