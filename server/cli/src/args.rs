@@ -6,9 +6,10 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     command::{
-        baseline::BaselineCommand, bundle::BundleCommand, config::ConfigCommand, entry::EntryCommand,
-        evidence::EvidenceCommand, hsm::HsmCommand, inventory::InventoryCommand, node::NodeCommand,
-        policy::PolicyCommand, provision::ProvisionCommand, record::RecordCommand,
+        authority::AuthorityCommand, baseline::BaselineCommand, bundle::BundleCommand, config::ConfigCommand,
+        entry::EntryCommand, evidence::EvidenceCommand, hsm::HsmCommand, inventory::InventoryCommand,
+        node::NodeCommand, policy::PolicyCommand, provision::ProvisionCommand, record::RecordCommand,
+        svid::SvidCommand,
     },
     duration::parse_duration,
     output::Format,
@@ -73,6 +74,12 @@ pub(crate) enum Command {
     /// The trust domain's public keys
     #[command(subcommand)]
     Bundle(BundleCommand),
+    /// The keys that the server signs with: their life, and steps that are forced
+    #[command(subcommand)]
+    Authority(AuthorityCommand),
+    /// SVIDs that are issued by hand
+    #[command(subcommand)]
+    Svid(SvidCommand),
     /// The HSM token that signs
     #[command(subcommand)]
     Hsm(HsmCommand),

@@ -11,6 +11,8 @@ use hallmark_api::{
     agent::{ListAgentsRequest, agent_client::AgentClient, list_agents_request},
     bundle::{GetBundleRequest, bundle_client::BundleClient},
     entry::{ListEntriesRequest, entry_client::EntryClient, list_entries_request},
+    localauthority::local_authority_client::LocalAuthorityClient,
+    svid::svid_client::SvidClient,
     types,
 };
 use hallmark_policy::signed::SignedFile;
@@ -91,6 +93,14 @@ impl Client {
 
     pub(crate) fn entries(&self) -> EntryClient<Channel> {
         EntryClient::new(self.channel.clone())
+    }
+
+    pub(crate) fn svids(&self) -> SvidClient<Channel> {
+        SvidClient::new(self.channel.clone())
+    }
+
+    pub(crate) fn local_authority(&self) -> LocalAuthorityClient<Channel> {
+        LocalAuthorityClient::new(self.channel.clone())
     }
 
     pub(crate) fn bundles(&self) -> BundleClient<Channel> {

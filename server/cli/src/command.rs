@@ -1,5 +1,6 @@
 //! What each command does.
 
+pub(crate) mod authority;
 pub(crate) mod baseline;
 pub(crate) mod bundle;
 pub(crate) mod config;
@@ -13,6 +14,7 @@ pub(crate) mod policy;
 pub(crate) mod provision;
 mod reason;
 pub(crate) mod record;
+pub(crate) mod svid;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -55,6 +57,8 @@ pub(crate) async fn run(args: Args) -> Result<Exit, CliError> {
         Command::Provision(command) => provision::run(&context, command).await,
         Command::Entry(command) => entry::run(&context, command).await,
         Command::Bundle(command) => bundle::run(&context, command).await,
+        Command::Authority(command) => authority::run(&context, command).await,
+        Command::Svid(command) => svid::run(&context, command).await,
         Command::Hsm(command) => hsm::run(&context, command).await,
         Command::Evidence(command) => evidence::run(&context, command).await,
         Command::Baseline(command) => baseline::run(&context, command).await,

@@ -1,6 +1,7 @@
 //! What is shown. The field names and their meaning are a contract with the programs that read the JSON form: fields
 //! are added, never renamed; times are RFC 3339 in UTC or null; lifetimes are whole seconds.
 
+pub(crate) mod authority;
 pub(crate) mod bundle;
 pub(crate) mod check;
 pub(crate) mod difference;
@@ -17,4 +18,5 @@ pub(crate) mod provision;
 pub(crate) mod reason;
 pub(crate) mod record;
 pub(crate) mod status;
+pub(crate) mod svid;
 pub(crate) mod unproven;

@@ -143,3 +143,18 @@ fn an_authority_is_renewed_in_time_and_after_its_end() {
         assert!(said.contains(word), "{word}: {said}");
     }
 }
+
+#[test]
+fn jwt_authorities_are_rotated_tainted_and_revoked() {
+    let said = run("docs/how-to/rotate-jwt-authorities.md");
+    for expected in [
+        "prepared",
+        "active",
+        "old",
+        "tainted",
+        "jwt-authority, active",
+        "revoke ",
+    ] {
+        assert!(said.contains(expected), "{expected}: {said}");
+    }
+}

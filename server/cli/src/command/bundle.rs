@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Subcommand, ValueEnum};
 use hallmark_api::{bundle::GetBundleRequest, types};
-use hallmark_spiffe::{Bundle, TrustDomain};
+use hallmark_spiffe::{Bundle, TrustDomain, jwt::JwtAuthority};
 
 use super::Context;
 use crate::{
@@ -54,9 +54,15 @@ pub(crate) async fn run(context: &Context, command: BundleCommand) -> Result<Exi
 
 fn domain_bundle(message: types::Bundle) -> Result<Bundle, CliError> {
     let authorities = message.x509_authorities.into_iter();
+    let jwt_key = |key: types::JwtKey| JwtAuthority::new(key.key_id, key.public_key.to_vec());
+    let jwt_keys = message.jwt_authorities.into_iter().map(jwt_key);
+    let jwt_authorities = jwt_keys.collect::<Result<_, _>>().map_err(|cause| CliError::Answer {
+        what: format!("a JWT key: {cause}"),
+    })?;
     Ok(Bundle {
         trust_domain: TrustDomain::parse(&message.trust_domain)?,
         x509_authorities: authorities.map(|authority| authority.asn1.to_vec()).collect(),
+        jwt_authorities,
         sequence: message.sequence_number,
         refresh_hint: Duration::from_secs(u64::try_from(message.refresh_hint).unwrap_or(0)),
     })

@@ -23,6 +23,16 @@ pub(crate) struct BundleView {
     /// Seconds.
     refresh_hint: i64,
     x509_authorities: Vec<AuthorityView>,
+    jwt_authorities: Vec<JwtKeyView>,
+}
+
+#[derive(Debug, Serialize)]
+struct JwtKeyView {
+    key_id: String,
+    expires: Option<String>,
+    tainted: bool,
+    #[serde(skip)]
+    ends: i64,
 }
 
 #[derive(Debug, Serialize)]
@@ -48,6 +58,7 @@ impl BundleView {
                 .iter()
                 .map(authority)
                 .collect::<Result<_, _>>()?,
+            jwt_authorities: bundle.jwt_authorities.iter().map(jwt_key).collect(),
         })
     }
 }
@@ -74,6 +85,15 @@ fn authority(message: &types::X509Certificate) -> Result<AuthorityView, CliError
     })
 }
 
+fn jwt_key(message: &types::JwtKey) -> JwtKeyView {
+    JwtKeyView {
+        key_id: message.key_id.clone(),
+        expires: rfc3339(message.expires_at),
+        tainted: message.tainted,
+        ends: message.expires_at,
+    }
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -98,8 +118,15 @@ impl Show for BundleView {
                 ]
             })
             .collect();
+        let standing = |tainted| if tainted { "tainted" } else { "ok" };
+        let row = |key: &JwtKeyView| [dash(&key.key_id), told(key.ends, now), standing(key.tainted).into()];
+        let jwt_rows: Vec<[String; 3]> = self.jwt_authorities.iter().map(row).collect();
+        let jwt = match jwt_rows.is_empty() {
+            true => String::new(),
+            false => format!("\n{}", columns(["JWT AUTHORITY", "EXPIRES", "STATE"], &jwt_rows)),
+        };
         format!(
-            "{head}\n{}",
+            "{head}\n{}{jwt}",
             columns(["X.509 AUTHORITY", "SUBJECT", "EXPIRES", "STATE"], &rows)
         )
     }

@@ -43,6 +43,7 @@ fn every_json_form() {
         ("entry-show.json", "entry show web".to_owned()),
         ("entry-match.json", "entry match --selector unix:uid:999".to_owned()),
         ("bundle-show.json", "bundle show".to_owned()),
+        ("authority-jwt-show.json", "authority jwt show".to_owned()),
         ("hsm-status.json", "hsm status".to_owned()),
         ("hsm-keys.json", "hsm keys".to_owned()),
         ("record-list.json", "record list".to_owned()),

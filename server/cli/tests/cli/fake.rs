@@ -3,10 +3,13 @@
 
 mod admin;
 mod agents;
+mod authorities;
 mod bundles;
 mod entries;
 mod lifecycle;
 mod provision;
+
+pub(crate) use authorities::{ACTIVE, OLD, PREPARED};
 
 use std::{
     collections::BTreeMap,

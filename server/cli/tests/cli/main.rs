@@ -9,6 +9,7 @@
 )]
 
 mod admin;
+mod authorities;
 mod boot_reports;
 mod contract;
 mod declared;

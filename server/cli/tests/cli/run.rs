@@ -10,6 +10,8 @@ use hallmark_api::{
     agent::agent_server::AgentServer,
     bundle::bundle_server::BundleServer,
     entry::entry_server::EntryServer,
+    localauthority::local_authority_server::LocalAuthorityServer,
+    svid::svid_server::SvidServer,
 };
 use tempfile::TempDir;
 use tokio::{net::UnixListener, runtime::Runtime};
@@ -56,6 +58,8 @@ impl Server {
             .add_service(ProvisionServer::new(fake.clone()))
             .add_service(AgentServer::new(fake.clone()))
             .add_service(EntryServer::new(fake.clone()))
+            .add_service(LocalAuthorityServer::new(fake.clone()))
+            .add_service(SvidServer::new(fake.clone()))
             .add_service(BundleServer::new(fake.clone()));
         runtime.spawn(services.serve_with_incoming(UnixListenerStream::new(listener)));
         Self {

@@ -148,7 +148,9 @@ impl ServerStatus {
             r#use: if signs {
                 "x509-authority".to_owned()
             } else {
-                String::new()
+                let state = self.journal.state();
+                let row = state.jwt_keys().iter().find(|row| row.label == key.label);
+                row.map_or_else(String::new, |row| format!("jwt-authority, {}", row.state.as_str()))
             },
             spki_sha256: hex::encode(spki),
             label: key.label,

@@ -13,11 +13,11 @@ use hallmark_api::{
 };
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose,
-    SanType, date_time_ymd,
+    PublicKeyData as _, SanType, date_time_ymd,
 };
 use tonic::{Request, Response, Status};
 
-use super::{Fake, unused};
+use super::{ACTIVE, FAR, Fake, OLD, PREPARED, unused};
 
 /// A CA certificate of the trust domain, with fixed names and times.
 pub(super) fn authority() -> Vec<u8> {
@@ -37,6 +37,17 @@ pub(super) fn authority() -> Vec<u8> {
         .to_vec()
 }
 
+/// A JWT key; the old one is tainted.
+fn jwt_key(key_id: &str) -> types::JwtKey {
+    let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+    types::JwtKey {
+        public_key: key.subject_public_key_info().into(),
+        key_id: key_id.into(),
+        expires_at: FAR,
+        tainted: key_id == OLD,
+    }
+}
+
 #[tonic::async_trait]
 impl Bundle for Fake {
     async fn get_bundle(&self, request: Request<GetBundleRequest>) -> Result<Response<types::Bundle>, Status> {
@@ -44,7 +55,11 @@ impl Bundle for Fake {
             trust_domain: "example.org".into(),
             ..Default::default()
         };
-        if request.into_inner().output_mask.is_none() {
+        let mask = request.into_inner().output_mask;
+        if mask.as_ref().is_none_or(|mask| mask.jwt_authorities) {
+            bundle.jwt_authorities = [OLD, ACTIVE, PREPARED].map(jwt_key).into();
+        }
+        if mask.is_none() {
             bundle.sequence_number = 4;
             bundle.refresh_hint = 300;
             let certificate = |der: &Vec<u8>| types::X509Certificate {
