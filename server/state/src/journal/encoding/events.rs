@@ -417,6 +417,16 @@ pub(super) fn event(message: EventMessage) -> Result<Event, EncodingError> {
     })
 }
 
+fn jwt_svid_intent(it: JwtSvidIntentMessage) -> Result<What, EncodingError> {
+    Ok(What::JwtSvidIntent {
+        id: serial(it.id)?,
+        expires_at: it.expires_at,
+        audience: it.audience,
+        key_id: it.key_id,
+        entry: it.entry.into(),
+    })
+}
+
 fn what(kind: Kind) -> Result<What, EncodingError> {
     Ok(match kind {
         Kind::Accepted(it) => accepted(it)?,
@@ -428,13 +438,7 @@ fn what(kind: Kind) -> Result<What, EncodingError> {
             entry: it.entry.into(),
             holder: it.holder.map(Into::into),
         },
-        Kind::JwtSvidIntent(it) => What::JwtSvidIntent {
-            id: serial(it.id)?,
-            expires_at: it.expires_at,
-            audience: it.audience,
-            key_id: it.key_id,
-            entry: it.entry.into(),
-        },
+        Kind::JwtSvidIntent(it) => jwt_svid_intent(it)?,
         Kind::SvidOutcome(it) => What::SvidOutcome {
             first: it.first,
             last: it.last,
