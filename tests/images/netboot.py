@@ -160,6 +160,9 @@ def installs(fleet):
             machine.wait_for("installed; the machine starts from its disk now", 600)
             machine.wait_for_end()
         assert stage(fleet, node)["stage"] == "restarting", stage(fleet, node)
+        with open(disk, "rb") as file:
+            file.seek(-512, os.SEEK_END)
+            assert file.read(8) == b"EFI PART", "the partition table's second copy is at the end of the disk"
         assert len(set(server.chunks())) == len(server.chunks()), "each chunk was fetched once"
         comes_back_installed(fleet, "installs", disk, node)
         given = len(server.given)

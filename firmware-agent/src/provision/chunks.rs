@@ -26,8 +26,10 @@ pub(super) struct Copy {
     last: Option<([u8; 32], Bytes)>,
     stage: Stage,
     fetched: usize,
-    /// The first chunk, once it was fetched.
+    /// The first chunk as this disk is to have it, once it was fetched.
     first: Option<Bytes>,
+    /// The second copy of the partition table and its place, on a disk that is larger than the image.
+    table_copy: Option<(u64, Bytes)>,
     /// What is on a disk that may be overwritten.
     to_clear: Option<String>,
 }
@@ -58,6 +60,7 @@ impl Copy {
             stage: Stage::Writing(1),
             fetched: 0,
             first: None,
+            table_copy: None,
             to_clear: None,
         }
     }
@@ -126,6 +129,7 @@ impl Copy {
         })
     }
 
+    /// The first chunk with the partition table as this disk is to have it.
     async fn first_chunk(&mut self) -> Result<Bytes, ProvisionError> {
         if let Some(first) = &self.first {
             return Ok(first.clone());
@@ -134,8 +138,33 @@ impl Copy {
             return Ok(Bytes::new());
         };
         self.fetched = self.fetched.saturating_add(1);
-        let data = self.fetcher.chunk(&self.url, chunk).await?;
+        let mut data = self.fetcher.chunk(&self.url, chunk).await?;
+        if let Some(moved) = gpt::moved(&data, self.octets, self.disk.octets()) {
+            let rest = data.get(moved.beginning.len()..).unwrap_or_default();
+            data = [moved.beginning.as_slice(), rest].concat().into();
+            self.table_copy = Some((moved.copy_at, moved.copy));
+        }
         Ok(self.first.insert(data).clone())
+    }
+
+    /// Whether the disk starts: it has the first chunk, as the image has it or as this disk is to have it.
+    async fn has_first(&mut self) -> Result<bool, ProvisionError> {
+        let Some(chunk) = self.chunks.first().copied() else {
+            return Ok(true);
+        };
+        if self.disk.holds(chunk).await? {
+            return Ok(true);
+        }
+        let first = self.first_chunk().await?;
+        Ok(self.disk.read(chunk.offset, chunk.octets).await? == first && self.has_table_copy().await?)
+    }
+
+    async fn has_table_copy(&self) -> Result<bool, ProvisionError> {
+        let Some((at, copy)) = &self.table_copy else {
+            return Ok(true);
+        };
+        let length = u64::try_from(copy.len()).unwrap_or(u64::MAX);
+        Ok(self.disk.read(*at, length).await? == *copy)
     }
 
     /// What is at an end of the disk and was not put there by an attempt to write this image.
@@ -156,8 +185,28 @@ impl Copy {
         let Some((ours, behind)) = end.split_at_checked(within) else {
             return Ok((!self.is_cut_off_at(tail, &end).await?).then_some(told));
         };
-        let is_ours = first_used(behind).is_none() && self.is_cut_off_at(tail, ours).await?;
+        let is_ours = self.is_cut_off_table(behind).await? && self.is_cut_off_at(tail, ours).await?;
         Ok((!is_ours).then_some(told))
+    }
+
+    /// Whether what is behind the image is blank, or what an attempt left that was cut off while it wrote the table's second copy.
+    async fn is_cut_off_table(&mut self, behind: &[u8]) -> Result<bool, ProvisionError> {
+        if first_used(behind).is_none() {
+            return Ok(true);
+        }
+        self.first_chunk().await?;
+        let Some((at, copy)) = &self.table_copy else {
+            return Ok(false);
+        };
+        let begins = self
+            .disk
+            .octets()
+            .saturating_sub(u64::try_from(behind.len()).unwrap_or(u64::MAX));
+        let blank = at.checked_sub(begins).and_then(|blank| usize::try_from(blank).ok());
+        let Some((blank, found)) = blank.and_then(|blank| behind.split_at_checked(blank)) else {
+            return Ok(false);
+        };
+        Ok(first_used(blank).is_none() && is_cut_off(found, copy))
     }
 
     /// Whether an attempt that was cut off while it wrote its last chunks left `found` at this place.
@@ -181,13 +230,13 @@ impl Copy {
         Ok(true)
     }
 
-    async fn is_whole(&self) -> Result<bool, ProvisionError> {
-        for chunk in &self.chunks {
+    async fn is_whole(&mut self) -> Result<bool, ProvisionError> {
+        for chunk in self.chunks.iter().skip(1) {
             if !self.disk.holds(*chunk).await? {
                 return Ok(false);
             }
         }
-        Ok(true)
+        self.has_first().await
     }
 
     /// Fetches what the next step writes. It writes nothing, and may be given up at any time.
@@ -201,11 +250,16 @@ impl Copy {
             Stage::Done => None,
         };
         let Some(chunk) = chunk else { return Ok(Fetched(None)) };
+        if matches!(self.stage, Stage::First) {
+            let is_there = self.has_first().await?;
+            return Ok(Fetched(if is_there {
+                None
+            } else {
+                Some(self.first_chunk().await?)
+            }));
+        }
         if self.disk.holds(chunk).await? {
             return Ok(Fetched(None));
-        }
-        if matches!(self.stage, Stage::First) {
-            return Ok(Fetched(Some(self.first_chunk().await?)));
         }
         if let Some((sha256, data)) = &self.last
             && *sha256 == chunk.sha256
@@ -236,19 +290,25 @@ impl Copy {
                 }
                 None => {
                     tell("all chunks but the first, which starts the disk, are written; they are read back");
-                    self.read_back(1..).await?;
+                    self.read_back().await?;
                     self.stage = Stage::First;
                     Ok(Some(of.saturating_sub(1)))
                 }
             },
             Stage::First => {
                 if let Fetched(Some(data)) = fetched {
+                    if let Some((at, copy)) = &self.table_copy {
+                        self.disk.write(*at, copy.clone()).await?;
+                    }
                     // In the end, and at once, the sectors that make the disk start.
                     let head = data.len().min(usize::try_from(HEAD).unwrap_or(usize::MAX));
                     self.disk.write(HEAD, data.slice(head..)).await?;
                     self.disk.write(0, data.slice(..head)).await?;
                 }
-                self.read_back(..1).await?;
+                self.disk.forget_cached().await?;
+                if !self.has_first().await? {
+                    return Err(self.not_held("the first chunk, or the partition table's copy at the end".into()));
+                }
                 self.stage = Stage::Done;
                 Ok(Some(of))
             }
@@ -256,17 +316,22 @@ impl Copy {
         }
     }
 
-    async fn read_back(&self, which: impl std::ops::RangeBounds<usize>) -> Result<(), ProvisionError> {
+    /// Reads back all chunks but the first.
+    async fn read_back(&self) -> Result<(), ProvisionError> {
         self.disk.forget_cached().await?;
-        for (number, chunk) in self.chunks.iter().enumerate() {
-            if which.contains(&number) && !self.disk.holds(*chunk).await? {
-                return Err(ProvisionError::NotHeld {
-                    disk: self.disk.name().to_owned(),
-                    detail: format!("{} octets at {}", chunk.octets, chunk.offset),
-                });
+        for chunk in self.chunks.iter().skip(1) {
+            if !self.disk.holds(*chunk).await? {
+                return Err(self.not_held(format!("{} octets at {}", chunk.octets, chunk.offset)));
             }
         }
         Ok(())
+    }
+
+    fn not_held(&self, detail: String) -> ProvisionError {
+        ProvisionError::NotHeld {
+            disk: self.disk.name().to_owned(),
+            detail,
+        }
     }
 }
 

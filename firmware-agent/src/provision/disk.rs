@@ -224,6 +224,11 @@ impl Disk {
         &self.0.name
     }
 
+    /// How large it is.
+    pub(super) fn octets(&self) -> u64 {
+        self.0.octets
+    }
+
     /// What is at a place, as far as the disk reaches.
     pub(super) async fn read(&self, offset: u64, octets: u64) -> Result<Vec<u8>, ProvisionError> {
         let disk = Arc::clone(&self.0);

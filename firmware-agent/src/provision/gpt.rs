@@ -1,4 +1,7 @@
-//! The partition that the firmware starts from, out of the disk's partition table (UEFI specification 2.10, 5.3).
+//! The disk's partition table (UEFI specification 2.10, 5.3): the partition that the firmware starts from, and where the
+//! table's second copy is.
+
+use bytes::Bytes;
 
 use super::{disk::Disk, error::ProvisionError};
 
@@ -11,6 +14,80 @@ const EFI_SYSTEM: [u8; 16] = [
     0x28, 0x73, 0x2a, 0xc1, 0x1f, 0xf8, 0xd2, 0x11, 0xba, 0x4b, 0x00, 0xa0, 0xc9, 0x3e, 0xc9, 0x3b,
 ];
 const SMALLEST_ENTRY: usize = 128;
+
+/// A table whose second copy is at the end of another disk than the image was made for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Moved {
+    /// The disk's first two sectors.
+    pub(super) beginning: Vec<u8>,
+    /// The second copy.
+    pub(super) copy: Bytes,
+    /// Where that is, in octets.
+    pub(super) copy_at: u64,
+}
+
+/// The table of an image for a disk that is larger: firmware looks for the second copy at the end of the disk when the first one
+/// is damaged. `None` where there is no room beside the image's own copy, or the image has no whole table with a copy at its end.
+pub(super) fn moved(image: &[u8], image_octets: u64, disk_octets: u64) -> Option<Moved> {
+    let sector = u64::try_from(SECTOR).ok()?;
+    let (image_end, disk_end) = (image_octets / sector, disk_octets / sector);
+    let header = image.get(SECTOR..2 * SECTOR)?;
+    let size = usize::try_from(u32::from_le_bytes(field(header, 12)?)).ok()?;
+    let sound = header.starts_with(SIGNATURE)
+        && (92..=SECTOR).contains(&size)
+        && u32::from_le_bytes(field(header, 16)?) == sum_of_header(header, size)?
+        && u64::from_le_bytes(field(header, 24)?) == 1
+        && u64::from_le_bytes(field(header, 32)?) == image_end.checked_sub(1)?
+        && u64::from_le_bytes(field(header, 72)?) == 2;
+    let count = usize::try_from(u32::from_le_bytes(field(header, 80)?)).ok()?;
+    let length = count.checked_mul(usize::try_from(u32::from_le_bytes(field(header, 84)?)).ok()?)?;
+    let entries = image
+        .get(2 * SECTOR..)?
+        .get(..length.checked_next_multiple_of(SECTOR)?)?;
+    let is_whole = u32::from_le_bytes(field(header, 88)?) == crc32fast::hash(entries.get(..length)?);
+    let sectors = u64::try_from(entries.len() / SECTOR).ok()?.checked_add(1)?;
+    if !sound || !is_whole || disk_end.checked_sub(image_end)? < sectors {
+        return None;
+    }
+    let (last, copy_at) = (disk_end.checked_sub(1)?, disk_end.checked_sub(sectors)?);
+    let mut first = header.to_vec();
+    put(&mut first, 32, &last.to_le_bytes())?;
+    put(&mut first, 48, &copy_at.checked_sub(1)?.to_le_bytes())?;
+    let mut second = first.clone();
+    put(&mut second, 24, &last.to_le_bytes())?;
+    put(&mut second, 32, &1_u64.to_le_bytes())?;
+    put(&mut second, 72, &copy_at.to_le_bytes())?;
+    for header in [&mut first, &mut second] {
+        let sum = sum_of_header(header, size)?;
+        put(header, 16, &sum.to_le_bytes())?;
+    }
+    let mut protective = image.get(..SECTOR)?.to_vec();
+    if protective.get(450) == Some(&0xee) {
+        put(
+            &mut protective,
+            458,
+            &u32::try_from(last).unwrap_or(u32::MAX).to_le_bytes(),
+        )?;
+    }
+    Some(Moved {
+        beginning: [protective, first].concat(),
+        copy: [entries, &second].concat().into(),
+        copy_at: copy_at.checked_mul(sector)?,
+    })
+}
+
+/// The CRC-32 of a header, in which that itself counts as zero.
+fn sum_of_header(header: &[u8], size: usize) -> Option<u32> {
+    let mut header = header.get(..size)?.to_vec();
+    put(&mut header, 16, &[0; 4])?;
+    Some(crc32fast::hash(&header))
+}
+
+fn put(data: &mut [u8], at: usize, value: &[u8]) -> Option<()> {
+    let place = data.get_mut(at..at.checked_add(value.len())?)?;
+    place.copy_from_slice(value);
+    Some(())
+}
 
 /// A partition as firmware names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,6 +176,66 @@ pub(super) mod tests {
     /// A table whose second partition is the EFI system partition.
     pub(crate) fn bootable() -> Vec<u8> {
         table(&[[7; 16], EFI_SYSTEM])
+    }
+
+    /// The same, whole: with its sums, in an image of so many octets.
+    pub(crate) fn whole(image_octets: u64) -> Vec<u8> {
+        let mut table = bootable();
+        let last = image_octets / 512 - 1;
+        table[450] = 0xee;
+        table[512 + 12..512 + 16].copy_from_slice(&92_u32.to_le_bytes());
+        table[512 + 24..512 + 32].copy_from_slice(&1_u64.to_le_bytes());
+        table[512 + 32..512 + 40].copy_from_slice(&last.to_le_bytes());
+        table[512 + 48..512 + 56].copy_from_slice(&(last - 33).to_le_bytes());
+        let entries = crc32fast::hash(&table[1024..]);
+        table[512 + 88..512 + 92].copy_from_slice(&entries.to_le_bytes());
+        let header = crc32fast::hash(&table[512..512 + 92]);
+        table[512 + 16..512 + 20].copy_from_slice(&header.to_le_bytes());
+        table
+    }
+
+    /// Whether a disk has a whole table, and its second copy at its very end.
+    pub(crate) fn is_whole_to_its_end(disk: &[u8]) -> bool {
+        let number =
+            |header: &[u8], at: usize| usize::try_from(u64::from_le_bytes(field(header, at).unwrap())).unwrap();
+        let last = disk.len() / 512 - 1;
+        [1, last].into_iter().all(|own| {
+            let header = &disk[own * 512..(own + 1) * 512];
+            let entries = number(header, 72) * 512;
+            header.starts_with(SIGNATURE)
+                && number(header, 24) == own
+                && number(header, 32) == last + 1 - own
+                && number(header, 48) == last - 33
+                && sum_of_header(header, 92).unwrap().to_le_bytes() == header[16..20]
+                && crc32fast::hash(&disk[entries..entries + 128 * 128]).to_le_bytes() == header[88..92]
+        })
+    }
+
+    #[test]
+    fn the_tables_second_copy_moves_to_the_end_of_a_larger_disk() {
+        let image = whole(1 << 20);
+        for disk in [(1 << 20) + 33 * 512, 3 << 20, (3 << 20) + 100] {
+            let moved = moved(&image, 1 << 20, disk).unwrap();
+            let mut written = image.clone();
+            written.resize(usize::try_from(disk / 512 * 512).unwrap(), 0);
+            written[..1024].copy_from_slice(&moved.beginning);
+            let at = usize::try_from(moved.copy_at).unwrap();
+            written[at..at + moved.copy.len()].copy_from_slice(&moved.copy);
+            assert!(is_whole_to_its_end(&written), "{disk}");
+            assert_eq!(efi_system(&written), efi_system(&image));
+            assert_eq!(written[458..462], u32::try_from(disk / 512 - 1).unwrap().to_le_bytes());
+        }
+        // No room, and tables that are not whole.
+        assert_eq!(moved(&image, 1 << 20, 1 << 20), None);
+        assert_eq!(moved(&image, 1 << 20, (1 << 20) + 33 * 512 - 1), None);
+        assert_eq!(moved(&image, 2 << 20, 4 << 20), None);
+        for at in [512, 512 + 24, 512 + 33, 512 + 80, 1024 + 200] {
+            let mut damaged = image.clone();
+            damaged[at] ^= 1;
+            assert_eq!(moved(&damaged, 1 << 20, 3 << 20), None, "{at}");
+        }
+        assert_eq!(moved(&image[..5000], 1 << 20, 3 << 20), None);
+        assert_eq!(moved(&[], 1 << 20, 3 << 20), None);
     }
 
     #[test]

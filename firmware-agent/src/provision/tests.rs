@@ -5,6 +5,7 @@ mod lab;
 mod meanwhile;
 mod provisioning;
 mod returned;
+mod table;
 
 use hallmark_api::provision::Step;
 use hallmark_reason::Coded as _;

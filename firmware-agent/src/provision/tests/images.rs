@@ -53,6 +53,12 @@ impl Image {
         image
     }
 
+    /// Puts something at the disk's beginning.
+    pub(super) fn replace(&mut self, beginning: &[u8]) {
+        self.disk[..beginning.len()].copy_from_slice(beginning);
+        self.describe();
+    }
+
     /// Fills a chunk with one octet.
     pub(super) fn fill(&mut self, number: usize, octet: u8) {
         let chunk = usize::try_from(CHUNK).unwrap();
