@@ -82,6 +82,33 @@ fn configure(folder: &Path, lines: &str) {
     std::fs::write(path, format!("{before}[authority]\n{lines}\n")).unwrap();
 }
 
+/// Of the first agent: one without and one with wishes of its own, one that wishes too much; and one of the second.
+fn entries(a: &SpiffeId, b: &SpiffeId) -> Vec<types::Entry> {
+    let plain = types::Entry {
+        id: "plain".into(),
+        ..entry("/web", a.path(), 1)
+    };
+    let named = types::Entry {
+        id: "named".into(),
+        jwt_svid_ttl: 60,
+        additional_attributes: Some(types::entry::AdditionalAttributes {
+            jwt_svid_include_jti: true,
+            ..Default::default()
+        }),
+        ..entry("/db", a.path(), 2)
+    };
+    let long = types::Entry {
+        id: "long".into(),
+        jwt_svid_ttl: 7200,
+        ..entry("/long", a.path(), 3)
+    };
+    let foreign = types::Entry {
+        id: "of-b".into(),
+        ..entry("/b", b.path(), 1)
+    };
+    vec![plain, named, long, foreign]
+}
+
 #[test]
 fn a_workloads_token_says_what_its_entry_grants_and_nothing_else() {
     isolated(
@@ -93,29 +120,7 @@ fn a_workloads_token_says_what_its_entry_grants_and_nothing_else() {
                 lab.attested("aa", &["tpm2:model:x"]).await,
                 lab.attested("bb", &["tpm2:model:x"]).await,
             );
-            let plain = types::Entry {
-                id: "plain".into(),
-                ..entry("/web", a.path(), 1)
-            };
-            let named = types::Entry {
-                id: "named".into(),
-                jwt_svid_ttl: 60,
-                additional_attributes: Some(types::entry::AdditionalAttributes {
-                    jwt_svid_include_jti: true,
-                    ..Default::default()
-                }),
-                ..entry("/db", a.path(), 2)
-            };
-            let long = types::Entry {
-                id: "long".into(),
-                jwt_svid_ttl: 7200,
-                ..entry("/long", a.path(), 3)
-            };
-            let foreign = types::Entry {
-                id: "of-b".into(),
-                ..entry("/b", b.path(), 1)
-            };
-            lab.create(vec![plain, named, long, foreign]).await;
+            lab.create(entries(&a, &b)).await;
             let token = new_jwt(&lab, &a, "plain", &["db", "cache"]).await.unwrap();
             let svid = validate(&lab, &token.token, "cache").await;
             assert_eq!(svid.spiffe_id().as_str(), format!("spiffe://{TRUST_DOMAIN}/web"));
@@ -365,12 +370,11 @@ fn keys_follow_each_other_as_time_passes() {
         let lab = Lab::of(running);
         let standing = |lab: &Lab| {
             let state = lab.server.journal.state();
-            let all = state
+            state
                 .jwt_keys()
                 .iter()
                 .map(|key| key.state.as_str())
-                .collect::<Vec<_>>();
-            all
+                .collect::<Vec<_>>()
         };
         for (hours, expected) in [
             (1, &["active"][..]),

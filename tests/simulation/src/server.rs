@@ -103,6 +103,7 @@ fn rows(state: &State) -> Snapshot {
             .collect(),
         machine_eks: state.links().machines().into_iter().collect(),
         authorities: state.authorities().iter().map(|it| (**it).clone()).collect(),
+        jwt_keys: state.jwt_keys().iter().map(|it| (**it).clone()).collect(),
         held: ids()
             .filter_map(|node| Some(held_row(&node, state.attestation(&node)?)))
             .collect(),

@@ -24,7 +24,9 @@ use crate::pki::td;
 
 const NOW: i64 = 1_800_000_000;
 
-struct Signer(Box<dyn Fn(&[u8]) -> Vec<u8>>, JwtAuthority);
+type Sign = Box<dyn Fn(&[u8]) -> Vec<u8>>;
+
+struct Signer(Sign, JwtAuthority);
 
 fn ec(id: &str, algorithm: &'static EcdsaSigningAlgorithm) -> Signer {
     let pair = EcdsaKeyPair::generate(algorithm).unwrap();

@@ -77,7 +77,7 @@ impl SvidService {
         let grant = authorise_jwt(&view, agent, entry, self.lifetimes.jwt_svid, now)?;
         let with_id = state
             .entries()
-            .entry(entry)
+            .entry(entry.as_str())
             .is_some_and(|entry| entry.jwt_svid_include_jti);
         let granted = grant.map_err(|error| refused(agent, &error));
         let granted = granted.and_then(|grant| Ok((grant, with_id, signing_key(&view)?)));

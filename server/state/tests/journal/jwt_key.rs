@@ -68,7 +68,11 @@ fn a_key_is_in_the_bundle_before_it_signs_and_until_nothing_hangs_on_it() {
         let sequence = state.bundle_sequence();
         let done = keep(&mut state, hour * HOUR, DAY);
         let published = done.iter().filter(|it| !it.starts_with("activate")).count();
-        assert_eq!(state.bundle_sequence(), sequence + published as u64, "{hour}: {done:?}");
+        assert_eq!(
+            state.bundle_sequence(),
+            sequence + u64::try_from(published).unwrap(),
+            "{hour}: {done:?}"
+        );
         // One signs, always, and what it signs may last for its own life.
         assert!(state.active_jwt_key().unwrap().expires_at > hour * HOUR);
         told.extend(done.into_iter().map(|it| format!("{hour}: {it}")));

@@ -120,12 +120,7 @@ fn change(state: &State, (kind, a, b, c): Step) -> Option<Change> {
             Manifest::new([("rules".to_owned(), [c; 32])]),
         ),
         15 => Change::put_trust(Arc::default()),
-        16 => Change::PutAuthority(Arc::new(Authority {
-            label: format!("key{}", b % 3),
-            certificate: vec![0x30, a % 5],
-            created_at: i64::from(c % 3),
-            state: [AuthorityState::Prepared, AuthorityState::Active, AuthorityState::Old][usize::from(b % 3)],
-        })),
+        16 => put_authority(a, b, c),
         17 => Change::PutBundleSequence(state.bundle_sequence() + u64::from(a % 3)),
         18 => Change::PutRequests {
             node: node_id(a),
@@ -147,14 +142,7 @@ fn change(state: &State, (kind, a, b, c): Step) -> Option<Change> {
             ..image_assignment(ek(a), u64::from(c))
         })),
         22 => Change::DeleteImageAssignment(*state.image_assignments().keys().next()?),
-        23 => Change::PutJwtKey(Arc::new(JwtKey {
-            key_id: format!("kid{}", a % 4),
-            label: format!("jwt{}", b % 3),
-            public_key: vec![0x30, c],
-            created_at: i64::from(b),
-            expires_at: i64::from(c),
-            state: [AuthorityState::Active, AuthorityState::Old, AuthorityState::Tainted][usize::from(c % 3)],
-        })),
+        23 => put_jwt_key(a, b, c),
         24 => Change::DeleteJwtKey {
             key_id: state.jwt_keys().first()?.key_id.clone(),
         },
@@ -179,6 +167,26 @@ pub(crate) async fn a_change_of_each_kind_is_taken(store: &impl Store) {
         };
         store.commit(transaction).await.unwrap();
     }
+}
+
+fn put_authority(a: u8, b: u8, c: u8) -> Change {
+    Change::PutAuthority(Arc::new(Authority {
+        label: format!("key{}", b % 3),
+        certificate: vec![0x30, a % 5],
+        created_at: i64::from(c % 3),
+        state: [AuthorityState::Prepared, AuthorityState::Active, AuthorityState::Old][usize::from(b % 3)],
+    }))
+}
+
+fn put_jwt_key(a: u8, b: u8, c: u8) -> Change {
+    Change::PutJwtKey(Arc::new(JwtKey {
+        key_id: format!("kid{}", a % 4),
+        label: format!("jwt{}", b % 3),
+        public_key: vec![0x30, c],
+        created_at: i64::from(b),
+        expires_at: i64::from(c),
+        state: [AuthorityState::Active, AuthorityState::Old, AuthorityState::Tainted][usize::from(c % 3)],
+    }))
 }
 
 fn put_policy_file(a: u8, b: u8, c: u8) -> Change {
