@@ -2,12 +2,13 @@
 //! of their own.
 //!
 //! `socket` finds and opens the Workload API, `context` checks what it sends, `files` keeps it in a folder so that no
-//! reader finds a key that does not fit, `hook` tells the workload, `watch` goes on with all of it.
+//! reader finds a key that does not fit, `hook` tells the workload, `watch` goes on with all of it; `jwt` has the tokens.
 
 mod context;
 mod error;
 mod files;
 mod hook;
+mod jwt;
 mod pem;
 mod socket;
 mod view;
@@ -28,6 +29,7 @@ pub(crate) use error::ApiError;
 use context::X509Context;
 use files::SvidFolder;
 use hook::Hook;
+use jwt::{FetchJwtArg, ValidateJwtArg};
 use socket::{Socket, SocketArg};
 
 /// How long an agent that is starting is waited for between two questions.
@@ -41,6 +43,9 @@ pub(crate) enum ApiVerb {
     Fetch(FetchVerb),
     /// Fetch X.509 identities, and again whenever they change, until Ctrl-C or SIGTERM.
     Watch(WatchArg),
+    /// Check what somebody else presents.
+    #[command(subcommand)]
+    Validate(ValidateVerb),
 }
 
 /// Which identities.
@@ -48,6 +53,15 @@ pub(crate) enum ApiVerb {
 pub(crate) enum FetchVerb {
     /// X.509: SVIDs with their keys and bundles.
     X509(FetchArg),
+    /// JWT: tokens for an audience, printed to stdout. Whoever reads one can use it until it expires.
+    Jwt(FetchJwtArg),
+}
+
+/// What is checked.
+#[derive(Subcommand)]
+pub(crate) enum ValidateVerb {
+    /// A JWT-SVID: whether it is valid now, signed by its trust domain, and for this audience.
+    Jwt(ValidateJwtArg),
 }
 
 /// What `api fetch x509` takes.
@@ -93,6 +107,8 @@ impl ApiVerb {
     pub(crate) async fn run(self) -> Result<(), ApiError> {
         match self {
             Self::Fetch(FetchVerb::X509(arg)) => fetch(arg).await,
+            Self::Fetch(FetchVerb::Jwt(arg)) => arg.run().await,
+            Self::Validate(ValidateVerb::Jwt(arg)) => arg.run().await,
             Self::Watch(arg) => {
                 let CommonArg {
                     socket,
@@ -116,7 +132,8 @@ async fn fetch(arg: FetchArg) -> Result<(), ApiError> {
         form,
     } = arg.common;
     let folder = write.as_deref().map(SvidFolder::open).transpose()?;
-    let context = first(&socket.find()?, arg.timeout).await?;
+    let socket = socket.find()?;
+    let context = patient(&socket, arg.timeout, async || socket.open().await?.next().await).await?;
     if let Some(folder) = &folder {
         folder.write(&context)?;
     }
@@ -132,11 +149,15 @@ async fn fetch(arg: FetchArg) -> Result<(), ApiError> {
 }
 
 /// The first answer. Until the time is over, an agent that cannot answer yet is asked again.
-async fn first(socket: &Socket, limit: Duration) -> Result<X509Context, ApiError> {
+async fn patient<T>(
+    socket: &Socket,
+    limit: Duration,
+    ask: impl AsyncFn() -> Result<T, ApiError>,
+) -> Result<T, ApiError> {
     let end = Instant::now() + limit;
     let mut last = None;
     loop {
-        let asked = timeout_at(end, async { socket.open().await?.next().await }).await;
+        let asked = timeout_at(end, ask()).await;
         let Ok(answer) = asked else {
             return Err(match last {
                 Some(error) => error,

@@ -372,14 +372,14 @@ fn start_log(log: &LogConfig) -> Result<Log, Box<dyn Coded + Send>> {
 
 fn code(reason: &str) -> u8 {
     match reason {
-        "HM-AGENT-0003" | "HM-AGENT-0004" | "HM-AGENT-0019" => exit::REFUSED,
+        "HM-AGENT-0003" | "HM-AGENT-0004" | "HM-AGENT-0019" | "HM-WL-0041" => exit::REFUSED,
         "HM-AGENT-0001" | "HM-AGENT-0002" | "HM-AGENT-0006" | "HM-AGENT-0008" | "HM-AGENT-0010" | "HM-AGENT-0027"
         | "HM-AGENT-0030" | "HM-WL-0031" | "HM-WL-0033" => exit::UNREACHABLE,
         "HM-AGENT-0021" => exit::UNREACHABLE,
         "HM-TPM-0002" | "HM-AGENT-0029" | "HM-WL-0032" => exit::NOT_PERMITTED,
         tpm if tpm.starts_with("HM-TPM-") => exit::UNREACHABLE,
         "HM-AGENT-0031" | "HM-AGENT-0056" => exit::CONFLICT,
-        "HM-WL-0030" => exit::CONFIG,
+        "HM-WL-0030" | "HM-WL-0042" => exit::CONFIG,
         config if config.starts_with("HM-CONF-") => exit::CONFIG,
         _ => exit::UNEXPECTED,
     }

@@ -42,6 +42,18 @@ pub(crate) enum ApiError {
         /// What is wrong with it.
         what: String,
     },
+    /// The agent does not believe the token.
+    #[error("the token is refused: {message}")]
+    Rejected {
+        /// The agent's words, with its reason code.
+        message: String,
+    },
+    /// The agent cannot do anything with what was asked.
+    #[error("the agent refuses the request: {message}")]
+    Request {
+        /// The agent's words, with its reason code.
+        message: String,
+    },
     /// The folder cannot be written.
     #[error("cannot {action} {}", path.display())]
     Filesystem {
@@ -113,6 +125,8 @@ impl Coded for ApiError {
             Self::Locked { .. } => ReasonCode::new("HM-WL-0038"),
             Self::Hook { .. } => ReasonCode::new("HM-WL-0039"),
             Self::Expired { .. } => ReasonCode::new("HM-WL-0040"),
+            Self::Rejected { .. } => ReasonCode::new("HM-WL-0041"),
+            Self::Request { .. } => ReasonCode::new("HM-WL-0042"),
         }
     }
 

@@ -6,7 +6,11 @@ use clap::Args;
 use hallmark_api::workload::{X509svidRequest, X509svidResponse, spiffe_workload_api_client::SpiffeWorkloadApiClient};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
-use tonic::{Code, Request, Status, Streaming, metadata::MetadataValue, transport::Endpoint};
+use tonic::{
+    Code, Request, Status, Streaming,
+    metadata::MetadataValue,
+    transport::{Channel, Endpoint},
+};
 use tower::service_fn;
 
 use super::{ApiError, X509Context};
@@ -72,11 +76,11 @@ impl Socket {
         }
     }
 
-    /// Opens a stream of this process's X.509 identities.
+    /// Connects.
     ///
     /// # Errors
-    /// Nobody listens there, or the agent refuses.
-    pub(super) async fn open(&self) -> Result<Contexts, ApiError> {
+    /// Nobody listens there.
+    pub(super) async fn client(&self) -> Result<SpiffeWorkloadApiClient<Channel>, ApiError> {
         let path = self.0.clone();
         let connector = service_fn(move |_| {
             let path = path.clone();
@@ -85,21 +89,24 @@ impl Socket {
         let endpoint = Endpoint::from_static("http://localhost");
         let connected = endpoint.connect_with_connector(connector).await;
         let channel = connected.map_err(|error| self.unreachable(cause(&error)))?;
-        let mut request = Request::new(X509svidRequest {});
-        let security = MetadataValue::from_static("true");
-        request.metadata_mut().insert("workload.spiffe.io", security);
-        let mut client = SpiffeWorkloadApiClient::new(channel).max_decoding_message_size(MAX_MESSAGE);
-        let stream = client
-            .fetch_x509svid(request)
-            .await
-            .map_err(|status| self.refused(&status))?;
+        Ok(SpiffeWorkloadApiClient::new(channel).max_decoding_message_size(MAX_MESSAGE))
+    }
+
+    /// Opens a stream of this process's X.509 identities.
+    ///
+    /// # Errors
+    /// Nobody listens there, or the agent refuses.
+    pub(super) async fn open(&self) -> Result<Contexts, ApiError> {
+        let stream = self.client().await?.fetch_x509svid(request(X509svidRequest {})).await;
+        let stream = stream.map_err(|status| self.refused(&status))?;
         Ok(Contexts {
             socket: self.clone(),
             stream: stream.into_inner(),
         })
     }
 
-    fn refused(&self, status: &Status) -> ApiError {
+    /// What a status of the agent's, or of the transport's, says.
+    pub(super) fn refused(&self, status: &Status) -> ApiError {
         let code = status
             .metadata()
             .get("hallmark-reason")
@@ -110,12 +117,24 @@ impl Socket {
         };
         match status.code() {
             Code::PermissionDenied => ApiError::Denied { message },
+            Code::InvalidArgument if code.is_some_and(|code| code.starts_with("HM-ID-")) => {
+                ApiError::Rejected { message }
+            }
+            Code::InvalidArgument if code.is_some() => ApiError::Request { message },
             Code::Unavailable if code.is_some() => ApiError::NotNow { message },
             // The transport's own words: the connection broke.
             Code::Unavailable | Code::Unknown | Code::Cancelled => self.unreachable(message),
             _ => ApiError::Unusable { what: message },
         }
     }
+}
+
+/// A message with the security metadata.
+pub(super) fn request<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    let security = MetadataValue::from_static("true");
+    request.metadata_mut().insert("workload.spiffe.io", security);
+    request
 }
 
 /// The innermost cause: what is around it says only that a transport failed.
