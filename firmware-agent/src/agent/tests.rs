@@ -1,6 +1,7 @@
 //! The tasks between a server that can be held and workloads at a real socket: what is in memory is served whatever the
 //! server does, and what is not is asked for, once.
 
+mod jwt;
 mod server;
 
 use std::{sync::Arc, time::Duration};

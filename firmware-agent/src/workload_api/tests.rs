@@ -4,5 +4,6 @@ mod binaries;
 mod calls;
 mod connections;
 mod hostile;
+mod jwt;
 pub(crate) mod lab;
 mod streams;

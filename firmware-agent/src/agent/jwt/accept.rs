@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use hallmark_reason::Coded as _;
 use hallmark_spiffe::{
-    Bundle,
+    Bundle, TrustDomain,
     jwt::{JwtAuthority, JwtError, JwtSvid},
 };
 use zeroize::Zeroizing;
@@ -24,7 +24,7 @@ pub(super) fn accept(text: Zeroizing<String>, wanted: &WantedToken, bundle: &Bun
     let received = SystemTime::now();
     let now = unix(received);
     let audience = wanted.audience.first().map(String::as_str).unwrap_or_default();
-    let svid = JwtSvid::validate(&text, audience, now, |_| Some(bundle)).map_err(|error| invalid(&error))?;
+    let svid = validate(&text, audience, now, bundle).map_err(|error| invalid(&error))?;
     let unfit = |what, expected: &dyn std::fmt::Debug, found: &dyn std::fmt::Debug| AgentError::UnfitSvid {
         what,
         compared: format!("expected {expected:?}, found {found:?}"),
@@ -44,7 +44,7 @@ pub(super) fn accept(text: Zeroizing<String>, wanted: &WantedToken, bundle: &Bun
             jwt_authorities: vec![(*key).clone()],
             ..Bundle::empty(bundle.trust_domain.clone())
         };
-        JwtSvid::validate(&text, audience, now, |_| Some(&alone)).is_ok()
+        validate(&text, audience, now, &alone).is_ok()
     };
     let signer = bundle.jwt_authorities.iter().find(signed);
     let signer = signer.filter(|key| !key.tainted).ok_or_else(|| AgentError::UnfitSvid {
@@ -52,6 +52,11 @@ pub(super) fn accept(text: Zeroizing<String>, wanted: &WantedToken, bundle: &Bun
         compared: format!("the key is {}", signer.map_or("unknown", JwtAuthority::key_id)),
     })?;
     Ok(Token::new(text, &wanted.entry, signer, received, svid.expires_at()))
+}
+
+fn validate(text: &str, audience: &str, now: i64, bundle: &Bundle) -> Result<JwtSvid, JwtError> {
+    let of = |asked: &TrustDomain| (*asked == bundle.trust_domain).then_some(bundle);
+    JwtSvid::validate(text, audience, now, of)
 }
 
 /// Whether the token's key may be one that the bundle has not told yet.

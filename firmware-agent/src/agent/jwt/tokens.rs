@@ -218,3 +218,6 @@ impl Tokens {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,7 +18,10 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use hallmark_api::{
     agent::PostStatusResponse,
     entry::{EntryRevision, SyncAuthorizedEntriesRequest, SyncAuthorizedEntriesResponse},
-    svid::{BatchNewX509svidRequest, BatchNewX509svidResponse, batch_new_x509svid_response},
+    svid::{
+        BatchNewX509svidRequest, BatchNewX509svidResponse, NewJwtsvidRequest, NewJwtsvidResponse,
+        batch_new_x509svid_response,
+    },
     types,
 };
 use http::{HeaderMap, HeaderValue, Request, Response, header};
@@ -35,12 +38,30 @@ use tokio::{
     task::AbortHandle,
 };
 
-use crate::workload_api::tests::lab::Authority;
+use crate::workload_api::tests::lab::{Authority, JwtKey, claims};
 
 pub(super) const SYNC: &str = "SyncAuthorizedEntries";
 /// A request for the content of entries, within [`SYNC`].
 pub(super) const CONTENT: &str = "content";
 pub(super) const ISSUE: &str = "BatchNewX509SVID";
+pub(super) const ISSUE_JWT: &str = "NewJWTSVID";
+
+/// A key that signs tokens, and how the bundle has it.
+pub(super) struct PublishedKey {
+    pub(super) key: JwtKey,
+    pub(super) is_published: bool,
+    pub(super) is_tainted: bool,
+}
+
+impl PublishedKey {
+    pub(super) fn new(id: &str) -> Self {
+        Self {
+            key: JwtKey::new(id),
+            is_published: true,
+            is_tainted: false,
+        }
+    }
+}
 
 /// What the server is, and what was asked of it.
 pub(super) struct Server {
@@ -54,6 +75,12 @@ pub(super) struct Server {
     /// Whether it tells versions first, and content when it is asked for that.
     pub(super) tells_versions: AtomicBool,
     life: Mutex<Duration>,
+    /// The last one signs.
+    pub(super) jwt_keys: Mutex<Vec<PublishedKey>>,
+    /// What tokens say instead of what they should.
+    pub(super) jwt_claims: Mutex<serde_json::Map<String, serde_json::Value>>,
+    /// The gRPC status of every request for a token, where it is not 0.
+    pub(super) jwt_status: Mutex<&'static str>,
     held: watch::Sender<BTreeSet<&'static str>>,
     calls: watch::Sender<BTreeMap<String, usize>>,
     connections: Mutex<Vec<AbortHandle>>,
@@ -70,6 +97,9 @@ impl Server {
             tells_nothing: AtomicBool::new(false),
             tells_versions: AtomicBool::new(false),
             life: Mutex::new(Duration::from_secs(3600)),
+            jwt_keys: Mutex::new(vec![PublishedKey::new("first")]),
+            jwt_claims: Mutex::default(),
+            jwt_status: Mutex::new("0"),
             held: watch::Sender::default(),
             calls: watch::Sender::default(),
             connections: Mutex::default(),
@@ -161,9 +191,18 @@ impl Server {
                 ..Default::default()
             }),
             ISSUE => framed(&self.issue(&BatchNewX509svidRequest::decode(message).unwrap())),
+            ISSUE_JWT => {
+                let status = *self.jwt_status.lock().unwrap();
+                match self.issue_jwt(NewJwtsvidRequest::decode(message).unwrap()) {
+                    Some(issued) if status == "0" => framed(&issued),
+                    Some(_) => return refusal(status),
+                    None => return refusal("5"),
+                }
+            }
             "GetBundle" => framed(&types::Bundle {
                 trust_domain: "example.org".into(),
                 x509_authorities: self.authorities(),
+                jwt_authorities: self.jwt_authorities(),
                 ..Default::default()
             }),
             "PostStatus" => framed(&PostStatusResponse {}),
@@ -184,6 +223,38 @@ impl Server {
             .chain(&*further)
             .map(certificate)
             .collect()
+    }
+
+    fn jwt_authorities(&self) -> Vec<types::JwtKey> {
+        let keys = self.jwt_keys.lock().unwrap();
+        let published = keys.iter().filter(|key| key.is_published);
+        published
+            .map(|key| types::JwtKey {
+                key_id: key.key.authority.key_id().into(),
+                public_key: key.key.authority.public_key().to_vec().into(),
+                tainted: key.is_tainted,
+                ..Default::default()
+            })
+            .collect()
+    }
+
+    fn issue_jwt(&self, request: NewJwtsvidRequest) -> Option<NewJwtsvidResponse> {
+        let (entries, keys) = (self.entries.lock().unwrap(), self.jwt_keys.lock().unwrap());
+        let entry = entries.iter().find(|entry| entry.id == request.entry_id)?;
+        let audience: Vec<&str> = request.audience.iter().map(String::as_str).collect();
+        let path = &entry.spiffe_id.as_ref().unwrap().path;
+        let mut said = claims(&path[1..], &audience, *self.life.lock().unwrap());
+        // No two tokens are the same.
+        said["jti"] = self.count(ISSUE_JWT).into();
+        for (name, claim) in &*self.jwt_claims.lock().unwrap() {
+            said[name] = claim.clone();
+        }
+        let token = keys.last().unwrap().key.sign(&said);
+        let svid = types::Jwtsvid {
+            token,
+            ..Default::default()
+        };
+        Some(NewJwtsvidResponse { svid: Some(svid) })
     }
 
     fn note(&self, call: &str) {
@@ -261,6 +332,16 @@ fn response(said: mpsc::UnboundedReceiver<Bytes>) -> Response<Said> {
     let mut response = Response::new(Said(said, true));
     let grpc = HeaderValue::from_static("application/grpc");
     response.headers_mut().insert(header::CONTENT_TYPE, grpc);
+    response
+}
+
+/// A status without a message.
+fn refusal(status: &'static str) -> Response<Said> {
+    let mut response = response(mpsc::unbounded_channel().1);
+    response.body_mut().1 = false;
+    response
+        .headers_mut()
+        .insert("grpc-status", HeaderValue::from_static(status));
     response
 }
 

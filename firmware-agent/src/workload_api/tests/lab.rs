@@ -4,15 +4,20 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use aws_lc_rs::encoding::AsDer as _;
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use hallmark_api::workload::spiffe_workload_api_client::SpiffeWorkloadApiClient;
 use hallmark_api::workload::{X509svidRequest, X509svidResponse};
-use hallmark_spiffe::{Selector, SpiffeId, TrustDomain};
+use hallmark_spiffe::{Bundle, Selector, SpiffeId, TrustDomain, jwt::JwtAuthority};
 use hallmark_workload::{UnixAttestor, UnixConfig, Users};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, ExtendedKeyUsagePurpose, IsCa, Issuer,
     KeyPair, KeyUsagePurpose, SanType,
 };
+use serde_json::{Value, json};
 use time::OffsetDateTime;
 use tonic::metadata::MetadataValue;
 use tonic::transport::{Channel, Endpoint};
@@ -92,6 +97,41 @@ impl Authority {
     }
 }
 
+/// A key that signs JWT-SVIDs.
+pub(crate) struct JwtKey {
+    pub(crate) authority: JwtAuthority,
+    pair: EcdsaKeyPair,
+}
+
+impl JwtKey {
+    pub(crate) fn new(id: &str) -> Self {
+        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+        let spki = pair.public_key().as_der().unwrap().as_ref().to_vec();
+        Self {
+            authority: JwtAuthority::new(id.into(), spki).unwrap(),
+            pair,
+        }
+    }
+
+    /// A token with these claims.
+    pub(crate) fn sign(&self, claims: &Value) -> String {
+        let header = json!({"alg": "ES256", "kid": self.authority.key_id(), "typ": "JWT"});
+        let part = |part: &Value| URL_SAFE_NO_PAD.encode(part.to_string());
+        let input = format!("{}.{}", part(&header), part(claims));
+        let signature = self.pair.sign(&SystemRandom::new(), input.as_bytes()).unwrap();
+        format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature))
+    }
+}
+
+/// Claims of an identity of `example.org`, from now on.
+pub(crate) fn claims(name: &str, audience: &[&str], life: Duration) -> Value {
+    let now = OffsetDateTime::now_utc().unix_timestamp();
+    json!({
+        "sub": format!("spiffe://example.org/{name}"), "aud": audience, "iat": now,
+        "exp": now + i64::try_from(life.as_secs()).unwrap(),
+    })
+}
+
 pub(crate) fn our_uid() -> BTreeSet<Selector> {
     let uid = rustix::process::geteuid().as_raw();
     BTreeSet::from([Selector::parse(&format!("unix:uid:{uid}")).unwrap()])
@@ -103,6 +143,18 @@ pub(crate) fn snapshot(authority: &Authority, entries: Vec<WorkloadEntry>) -> Sn
         bundle: authority.der.clone(),
         entries: entries.into_iter().map(Arc::new).collect(),
         ..Snapshot::empty(TrustDomain::parse("example.org").unwrap())
+    }
+}
+
+/// The same with these JWT keys in the bundle.
+pub(crate) fn with_keys(snapshot: Snapshot, keys: &[&JwtAuthority]) -> Snapshot {
+    let jwt_bundle = Bundle {
+        jwt_authorities: keys.iter().map(|key| (*key).clone()).collect(),
+        ..Bundle::empty(snapshot.trust_domain.clone())
+    };
+    Snapshot {
+        jwt_bundle: Arc::new(jwt_bundle),
+        ..snapshot
     }
 }
 
