@@ -103,7 +103,7 @@ fn the_admin_socket_serves_operators() {
             .unwrap()
             .into_inner();
         assert_eq!(status.address, running.address.to_string());
-        assert_eq!((status.svids_issued, status.bundle_sequence), (1, 1));
+        assert_eq!((status.svids_issued, status.bundle_sequence), (1, 2));
         assert!(status.parts.len() == 3 && status.parts.iter().all(|part| part.ok));
         assert!(
             AgentClient::new(channel.clone())

@@ -23,11 +23,13 @@ fn the_authority_is_made_once_and_found_again() {
     isolated("start::the_authority_is_made_once_and_found_again", async |lab| {
         let first = lab.start().await;
         let keys = first.server.keys.list().await.unwrap();
-        assert_eq!(keys.len(), 1);
-        assert_eq!(keys[0].label, key_label(&TrustDomain::parse(TRUST_DOMAIN).unwrap(), 1));
-        assert!(keys[0].is_protected());
+        // Beside it is the key that signs JWT-SVIDs.
+        let x509 = key_label(&TrustDomain::parse(TRUST_DOMAIN).unwrap(), 1);
+        let jwt = format!("hallmark-jwt-{TRUST_DOMAIN}-1");
+        assert_eq!(keys.iter().map(|key| &key.label).collect::<Vec<_>>(), [&jwt, &x509]);
+        assert!(keys.iter().all(|key| key.is_protected()));
         let bundle = first.server.authority.load().bundle.clone();
-        assert_eq!((bundle.x509_authorities.len(), bundle.sequence), (1, 1));
+        assert_eq!((bundle.x509_authorities.len(), bundle.sequence), (1, 2));
         lab.stop(first).await;
 
         let second = lab.start().await;
@@ -132,7 +134,8 @@ fn key_objects(lab: &Lab) -> Vec<std::path::PathBuf> {
 
 #[test]
 fn half_a_key_is_passed_over_unless_it_signs() {
-    isolated("start::half_a_key_is_passed_over_unless_it_signs", async |lab| {
+    isolated("start::half_a_key_is_passed_over_unless_it_signs", async |mut lab| {
+        lab.set("authority", "jwt_svids", false);
         let first = lab.start().await;
         lab.stop(first).await;
         let halves = key_objects(&lab);

@@ -65,12 +65,7 @@ fn a_minted_token_stands_alone_on_stdout() {
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["spiffe_id"], "spiffe://example.org/ci/deploy");
     assert_eq!(json["token"], "header.vault.signature");
-    for line in [
-        "svid mint jwt /ci/deploy",
-        "svid mint jwt spiffe://other.example/x --audience a",
-    ] {
-        assert_eq!(server.run(line).code, 2, "{line}");
-    }
+    assert_eq!(server.run("svid mint jwt /ci/deploy").code, 2, "for nobody");
     let refused = server.run("svid mint jwt /ci --audience vault --ttl 2h");
     assert!(
         refused.code == 2 && refused.stderr.contains("HM-REG-0045"),
