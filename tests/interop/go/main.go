@@ -53,6 +53,30 @@ func told(c *workloadapi.X509Context) event {
 	return e
 }
 
+// Tokens for an audience, verified with the bundles, and by the agent, which refuses them for another audience.
+func tokens(ctx context.Context) event {
+	svids, err := workloadapi.FetchJWTSVIDs(ctx, jwtsvid.Params{Audience: "db"})
+	if err != nil {
+		return failed(err)
+	}
+	bundles, err := workloadapi.FetchJWTBundles(ctx)
+	if err != nil {
+		return failed(err)
+	}
+	e := event{Bundles: map[string]int{}}
+	for _, b := range bundles.Bundles() {
+		e.Bundles[b.TrustDomain().Name()] = len(b.JWTAuthorities())
+	}
+	for _, s := range svids {
+		_, verified := jwtsvid.ParseAndValidate(s.Marshal(), bundles, []string{"db"})
+		_, validated := workloadapi.ValidateJWTSVID(ctx, s.Marshal(), "db")
+		_, refused := workloadapi.ValidateJWTSVID(ctx, s.Marshal(), "other")
+		good := verified == nil && validated == nil && refused != nil
+		e.SVIDs = append(e.SVIDs, svid{ID: s.ID.String(), Hint: s.Hint, Verified: good})
+	}
+	return e
+}
+
 type watcher struct{}
 
 func (watcher) OnX509ContextUpdate(c *workloadapi.X509Context) { say(told(c)) }
@@ -93,8 +117,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, s)
 		os.Exit(1)
 	case "jwt":
-		_, err := workloadapi.FetchJWTSVID(ctx, jwtsvid.Params{Audience: "audience"})
-		say(failed(err))
+		say(tokens(ctx))
 	default:
 		fmt.Fprintln(os.Stderr, "fetch, watch, wit or jwt, not", mode)
 		os.Exit(2)

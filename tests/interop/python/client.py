@@ -1,5 +1,5 @@
 """A workload in Python: asks the Workload API at SPIFFE_ENDPOINT_SOCKET through the package `spiffe`, or through its
-stubs alone, and says in JSON, one line an event, what it got. Usage: client.py admin | fetch | watch | fork | headers | reflect"""
+stubs alone, and says in JSON, one line an event, what it got. Usage: client.py admin | fetch | jwt | watch | fork | headers | reflect"""
 
 import json
 import os
@@ -9,7 +9,7 @@ import threading
 
 import grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
-from spiffe import WorkloadApiClient
+from spiffe import JwtSvid, WorkloadApiClient
 from spiffe._proto import workload_pb2, workload_pb2_grpc
 
 
@@ -39,6 +39,36 @@ def fetch():
             event = told(client.fetch_x509_context())
             bundles = client.fetch_x509_bundles().bundles
             event["bundles"] = {bundle.trust_domain.name: len(bundle.x509_authorities) for bundle in bundles}
+            say(event)
+        except Exception as error:
+            say({"error": str(error), "cause": str(error.__cause__ or error.__context__)})
+
+
+def jwt():
+    """Tokens for an audience, verified by the package with the bundles, and by the agent; and the agent's word on another audience."""
+    with WorkloadApiClient() as client:
+        try:
+            bundles = client.fetch_jwt_bundles()
+            event = {"svids": [], "bundles": {}}
+            for bundle in bundles.bundles:
+                event["bundles"][bundle.trust_domain.name] = len(bundle.jwt_authorities)
+            for svid in client.fetch_jwt_svids({"db"}):
+                bundle = bundles.get_bundle_for_trust_domain(svid.spiffe_id.trust_domain)
+                verified = JwtSvid.parse_and_validate(svid.token, bundle, {"db"})
+                validated = client.validate_jwt_svid(svid.token, "db")
+                try:
+                    client.validate_jwt_svid(svid.token, "other")
+                    refused = False
+                except Exception as error:
+                    refused = str(error)
+                event["svids"].append(
+                    {
+                        "id": str(svid.spiffe_id),
+                        "verified": verified.spiffe_id == svid.spiffe_id == validated.spiffe_id,
+                        "audience": sorted(svid.audience),
+                        "refused": refused,
+                    }
+                )
             say(event)
         except Exception as error:
             say({"error": str(error), "cause": str(error.__cause__ or error.__context__)})
@@ -132,4 +162,4 @@ def reflect():
 
 
 if __name__ == "__main__":
-    {"admin": admin, "fetch": fetch, "watch": watch, "fork": fork, "headers": headers, "reflect": reflect}[sys.argv[1]]()
+    {"admin": admin, "fetch": fetch, "jwt": jwt, "watch": watch, "fork": fork, "headers": headers, "reflect": reflect}[sys.argv[1]]()

@@ -107,8 +107,8 @@ async fn the_security_metadata_is_demanded_of_raw_calls() {
     let right = client.event().unwrap();
     assert_eq!(
         right["codes"],
-        serde_json::json!({"FetchX509SVID": "OK", "FetchX509Bundles": "OK", "FetchJWTSVID": "UNIMPLEMENTED",
-                           "FetchJWTBundles": "UNIMPLEMENTED", "ValidateJWTSVID": "UNIMPLEMENTED"})
+        serde_json::json!({"FetchX509SVID": "OK", "FetchX509Bundles": "OK", "FetchJWTSVID": "UNAVAILABLE",
+                           "FetchJWTBundles": "OK", "ValidateJWTSVID": "INVALID_ARGUMENT"})
     );
 }
 

@@ -8,12 +8,13 @@
 )]
 
 use std::path::Path;
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use hallmark_api::entry::{BatchCreateEntryRequest, BatchDeleteEntryRequest};
 use hallmark_api::types::{Entry, Selector, Spiffeid};
 use hallmark_interop::{Program, go, python};
-use hallmark_kit::{AdminClient, Lab, LabOptions};
+use hallmark_kit::{AdminClient, Lab, LabOptions, binary};
 use serde_json::Value;
 
 fn id(text: &str) -> Spiffeid {
@@ -143,6 +144,115 @@ fn what_a_tpm_earned_reaches_every_client_and_is_taken_back() {
             tokio::time::sleep(Duration::from_millis(300)).await;
         }
     });
+}
+
+/// JWT-16 to JWT-23 and WLA-31 to WLA-41 with clients that others wrote, and with our own program.
+#[test]
+fn tokens_of_the_server_are_fetched_and_validated_by_every_client() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = LabOptions {
+        folder: folder.path().join("lab"),
+        trust_domain: "example.org".into(),
+        nodes: 1,
+    };
+    let mut lab = Lab::up(options).unwrap();
+    let socket = lab.node(0).unwrap().workload_api();
+    let agent = lab.node(0).unwrap().agent_id().unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let mut admin = AdminClient::connect(&lab.server().admin_socket()).await.unwrap();
+        register(&mut admin, &agent, "myservice").await;
+        register(&mut admin, &agent, "myservice2").await;
+    });
+    let ids = ["spiffe://example.org/myservice", "spiffe://example.org/myservice2"];
+    let with_python = || python("jwt").expect("run tests/interop/setup first");
+    let told = fetch(with_python, &socket, 2);
+    assert_eq!(told["bundles"], serde_json::json!({"example.org": 1}), "{told}");
+    for (svid, id) in told["svids"].as_array().unwrap().iter().zip(ids) {
+        assert_eq!((&svid["id"], &svid["verified"]), (&id.into(), &true.into()), "{told}");
+        assert_eq!(svid["audience"], serde_json::json!(["db"]), "{told}");
+        assert!(
+            svid["refused"].as_str().unwrap().contains("not for this audience"),
+            "{told}"
+        );
+    }
+    if go("jwt").is_some() {
+        let event = fetch(|| go("jwt").unwrap(), &socket, 2);
+        for (svid, id) in event["svids"].as_array().unwrap().iter().zip(ids) {
+            assert_eq!((&svid["id"], &svid["verified"]), (&id.into(), &true.into()), "{event}");
+        }
+    }
+    let endpoint = format!("unix://{}", socket.display());
+    let token = runtime.block_on(async {
+        let client = spiffe::WorkloadApiClient::connect_to(&endpoint).await.unwrap();
+        let second = spiffe::SpiffeId::new(ids[1]).unwrap();
+        let svid = client.fetch_jwt_svid(["db", "cache"], Some(&second)).await.unwrap();
+        assert_eq!(
+            (svid.spiffe_id(), svid.audience()),
+            (&second, &["db".to_owned(), "cache".into()][..])
+        );
+        client.validate_jwt_token("cache", svid.token()).await.unwrap();
+        client.validate_jwt_token("other", svid.token()).await.unwrap_err();
+        let bundles = client.fetch_jwt_bundles().await.unwrap();
+        let domain = spiffe::TrustDomain::new("example.org").unwrap();
+        assert!(
+            bundles
+                .get(&domain)
+                .unwrap()
+                .find_jwt_authority(svid.key_id())
+                .is_some()
+        );
+        svid.token().to_owned()
+    });
+    let api = |words: &[&str]| -> Output {
+        let mut command = Command::new(binary("hallmark-agent").unwrap());
+        command
+            .arg("api")
+            .args(words)
+            .args(["-o", "json", "--socket"])
+            .arg(&socket);
+        command.output().unwrap()
+    };
+    let fetched = api(&["fetch", "jwt", "--audience", "db", "--spiffe-id", ids[0]]);
+    let told: Value = serde_json::from_slice(&fetched.stdout).unwrap();
+    assert_eq!(
+        (told["svids"].as_array().unwrap().len(), &told["svids"][0]["spiffe_id"]),
+        (1, &ids[0].into())
+    );
+    let file = folder.path().join("token");
+    std::fs::write(&file, format!("{}\n", told["svids"][0]["token"].as_str().unwrap())).unwrap();
+    let file = file.to_str().unwrap();
+    let validated = api(&["validate", "jwt", "--audience", "db", "--svid-file", file]);
+    let told: Value = serde_json::from_slice(&validated.stdout).unwrap();
+    assert_eq!(
+        (&told["spiffe_id"], &told["claims"]["aud"]),
+        (&ids[0].into(), &serde_json::json!(["db"]))
+    );
+    let refused = api(&["validate", "jwt", "--audience", "other", "--svid", &token]);
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(
+        refused.status.code() == Some(5) && said.starts_with("HM-WL-0041: ") && said.contains("HM-ID-0100"),
+        "{said}"
+    );
+    let refused = api(&["fetch", "jwt", "--audience", ""]);
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(
+        refused.status.code() == Some(2) && said.contains("HM-WL-0026"),
+        "{said}"
+    );
+    let refused = api(&[
+        "fetch",
+        "jwt",
+        "--audience",
+        "db",
+        "--spiffe-id",
+        "spiffe://example.org/foreign",
+    ]);
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(
+        refused.status.code() == Some(3) && said.contains("HM-WL-0028"),
+        "{said}"
+    );
 }
 
 #[test]
