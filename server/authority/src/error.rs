@@ -214,7 +214,7 @@ impl Coded for AuthorityError {
                 None => format!("{}: {cause}", cause.code()),
             }),
             Self::Audience { count } => Some(format!(
-                "{count} audiences; 1 to {MAX_AUDIENCES} of 1 to {MAX_AUDIENCE_LEN} bytes are allowed"
+                "{count} audiences; 1 to {MAX_AUDIENCES} of 1 to {MAX_AUDIENCE_LEN} bytes are allowed, 4096 in all"
             )),
             Self::JwtSignatureForm { algorithm, len } => Some(format!("{algorithm}, got {len} bytes")),
             Self::JwtNotValid(cause) => Some(format!("{}: {cause}", cause.code())),

@@ -15,6 +15,8 @@ use crate::AuthorityError;
 pub const MAX_AUDIENCES: usize = 32;
 /// The longest audience, in bytes.
 pub const MAX_AUDIENCE_LEN: usize = 1024;
+/// The most bytes of all audiences of a token: they go on record.
+const MAX_AUDIENCES_LEN: usize = 4096;
 
 /// A key that signs JWT-SVIDs of one trust domain, as its bundle has it. It holds no private key.
 #[derive(Debug, Clone)]
@@ -212,7 +214,13 @@ impl JwtDraft {
 fn check_audience(audience: &[String]) -> Result<&String, AuthorityError> {
     let fits = |it: &&String| (1..=MAX_AUDIENCE_LEN).contains(&it.len()) && !it.chars().any(char::is_control);
     match audience.first() {
-        Some(first) if audience.len() <= MAX_AUDIENCES && audience.iter().all(|it| fits(&it)) => Ok(first),
+        Some(first)
+            if audience.len() <= MAX_AUDIENCES
+                && audience.iter().all(|it| fits(&it))
+                && audience.iter().map(String::len).sum::<usize>() <= MAX_AUDIENCES_LEN =>
+        {
+            Ok(first)
+        }
         _ => Err(AuthorityError::Audience { count: audience.len() }),
     }
 }

@@ -81,8 +81,10 @@ impl JwtKeeper {
     /// # Errors
     /// When token or store fail; what was done until then stands.
     pub async fn keep(&self) -> Result<(), AuthorityError> {
-        let Some(settings) = self.settings else { return Ok(()) };
         let _turn = self.turn.lock().await;
+        let Some(settings) = self.settings else {
+            return self.remove_ended().await;
+        };
         for _ in 0..MAX_KEYS {
             let due = self.journal.state().due_jwt_key_step(self.journal.clock().unix());
             match due {
@@ -101,6 +103,17 @@ impl JwtKeeper {
             }
             found => found,
         }
+    }
+
+    /// Where no JWT-SVIDs are issued any more: the keys that there were go when nothing that they signed is valid.
+    async fn remove_ended(&self) -> Result<(), AuthorityError> {
+        for _ in 0..MAX_KEYS {
+            let now = self.journal.clock().unix();
+            let ended = self.journal.state().ended_jwt_key(now).cloned();
+            let Some(ended) = ended else { return Ok(()) };
+            self.remove(&ended.key_id, "server", None).await?;
+        }
+        Ok(())
     }
 
     /// Destroys keys in the token that this store made and that no row names: a server ended in the middle of a step.
@@ -250,10 +263,20 @@ impl JwtKeeper {
 
     /// Out of the bundle first, then out of the token: a key that is in neither is where it should be.
     async fn remove(&self, key_id: &str, by: &str, reason: Reason<'_>) -> Result<(), AuthorityError> {
-        let label = self.decide(by, |view| remove_jwt_key(view, key_id, reason)).await?;
+        let now = self.journal.clock().unix();
+        let gone = self
+            .decide(by, |view| remove_jwt_key(view, key_id, now, reason))
+            .await?;
         self.serve_bundle()?;
-        match self.keys.find(&label).await? {
-            Some(key) => self.destroy(&key).await,
+        match self.keys.find(&gone.label).await? {
+            Some(key) if key.spki_der == gone.public_key => self.destroy(&key).await,
+            Some(key) => {
+                tracing::warn!(
+                    label = key.label,
+                    "the token has another key of this label; it is left alone"
+                );
+                Ok(())
+            }
             None => Ok(()),
         }
     }

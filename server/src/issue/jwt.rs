@@ -61,8 +61,13 @@ impl JwtIssuer {
     /// Issues the token to `holder`, as long as all that it was granted by still stands: `expect`. `None` where it does not; then
     /// nothing was signed.
     pub async fn issue(&self, holder: &str, expect: Expect, order: JwtOrder) -> Option<Result<IssuedJwt, IssueError>> {
-        let active = self.active.load_full();
-        let active = active.filter(|key| key.signer.authority().key_id() == order.key_id)?;
+        let Some(active) = self.active.load_full() else {
+            return Some(Err(IssueError::NoJwtKey));
+        };
+        // The state has moved on to another key, which is there in a moment.
+        if active.signer.authority().key_id() != order.key_id {
+            return None;
+        }
         let mut random = [0; 16];
         if rand::fill(&mut random).is_err() {
             return Some(Err(IssueError::Random));

@@ -151,7 +151,23 @@ fn a_workloads_token_says_what_its_entry_grants_and_nothing_else() {
                 );
             }
             let (long, many) = ("x".repeat(1025), vec!["x"; 33]);
-            for audience in [&[][..], &[""], &["ok", ""], &["line\nbreak"], &[long.as_str()], &many] {
+            let together = [
+                "y".repeat(1000),
+                "y".repeat(1000),
+                "y".repeat(1000),
+                "y".repeat(1000),
+                "y".repeat(97),
+            ];
+            let together = together.each_ref().map(String::as_str);
+            for audience in [
+                &[][..],
+                &[""],
+                &["ok", ""],
+                &["line\nbreak"],
+                &[long.as_str()],
+                &many,
+                &together,
+            ] {
                 let refused = new_jwt(&lab, &a, "plain", audience).await.unwrap_err();
                 assert_eq!(refused.code(), Code::InvalidArgument, "{audience:?}");
             }
@@ -431,4 +447,26 @@ fn a_server_that_issues_none_says_so() {
         assert!(labels(&lab).await.is_empty() && bundle(&lab).await.jwt_authorities.is_empty());
         lab.stop().await;
     });
+}
+
+#[test]
+fn keys_of_a_server_that_issues_none_any_more_go_when_they_end() {
+    isolated(
+        "jwt::keys_of_a_server_that_issues_none_any_more_go_when_they_end",
+        |folder| async move {
+            let lab = Lab::start(&folder).await;
+            let before = mint(&lab, "/ops", &["db"], 0).await.unwrap();
+            lab.stop().await;
+            configure(&folder, "jwt_svids = false");
+            let config = config::load(&folder.join("server.toml"), None).unwrap();
+            let (clock, hand) = Clock::movable();
+            let lab = Lab::of(Running::start(config, clock).await.unwrap());
+            // What it signed is as good as before.
+            validate(&lab, &before.token, "db").await;
+            hand.set(24 * 3600 + 61).await;
+            lab.server.jwt.keep().await.unwrap();
+            assert!(labels(&lab).await.is_empty() && bundle(&lab).await.jwt_authorities.is_empty());
+            lab.stop().await;
+        },
+    );
 }

@@ -67,14 +67,19 @@ impl State {
                 }
             }
         };
-        let has_ended = |key: &&Arc<JwtKey>| {
-            key.state != AuthorityState::Active && now >= key.expires_at.saturating_add(KEEP_ENDED)
-        };
         due.or_else(|| {
-            let ended = self.jwt_keys().iter().find(has_ended)?;
+            let ended = self
+                .ended_jwt_key(now)
+                .filter(|key| key.state != AuthorityState::Active)?;
             let key_id = ended.key_id.clone();
             Some(JwtKeyStep::Remove { key_id })
         })
+    }
+
+    /// A key of which nothing that it signed is valid any more at `now`, in Unix seconds.
+    #[must_use]
+    pub fn ended_jwt_key(&self, now: i64) -> Option<&Arc<JwtKey>> {
+        self.jwt_keys().iter().find(|key| has_ended(key, now))
     }
 }
 
@@ -139,22 +144,31 @@ pub fn taint_jwt_key(view: View<'_>, key_id: &str, reason: &str) -> Result<Decis
     Ok(published(view, vec![Change::PutJwtKey(tainted)], vec![event]))
 }
 
-/// Takes a key that does not sign out of the bundle: nothing that it signed is believed any more. Gives its label in the token,
-/// where it is to be destroyed.
+/// Takes a key that does not sign, or has ended, out of the bundle: nothing that it signed is believed any more. Gives it: in the
+/// token it is to be destroyed.
 ///
 /// # Errors
-/// When there is no such key, or it signs.
-pub fn remove_jwt_key(view: View<'_>, key_id: &str, reason: Reason<'_>) -> Result<(Decision, String), JwtKeyError> {
+/// When there is no such key, or it signs at `now`.
+pub fn remove_jwt_key(
+    view: View<'_>,
+    key_id: &str,
+    now: i64,
+    reason: Reason<'_>,
+) -> Result<(Decision, Arc<JwtKey>), JwtKeyError> {
     let key = find(view.authorities(), key_id)?;
-    if key.state == AuthorityState::Active {
+    if key.state == AuthorityState::Active && !has_ended(key, now) {
         return Err(refused(key, "revoked", "not active"));
     }
     let act = if reason.is_some() { "revoke" } else { "end" };
-    let (event, label) = (step(key, act, reason), key.label.clone());
+    let (event, key) = (step(key, act, reason), Arc::clone(key));
     let gone = Change::DeleteJwtKey {
         key_id: key_id.to_owned(),
     };
-    Ok((published(view, vec![gone], vec![event]), label))
+    Ok((published(view, vec![gone], vec![event]), key))
+}
+
+fn has_ended(key: &JwtKey, now: i64) -> bool {
+    now >= key.expires_at.saturating_add(KEEP_ENDED)
 }
 
 fn find<'a>(state: &'a State, key_id: &str) -> Result<&'a Arc<JwtKey>, JwtKeyError> {

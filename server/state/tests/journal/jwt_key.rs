@@ -51,7 +51,7 @@ fn keep(state: &mut State, now: i64, life: i64) -> Vec<String> {
             }
             JwtKeyStep::Remove { key_id } => {
                 done.push(format!("remove {key_id}"));
-                remove_jwt_key(view, &key_id, None).unwrap().0
+                remove_jwt_key(view, &key_id, now, None).unwrap().0
             }
         };
         assert!(done.len() < 10, "it comes to an end: {done:?}");
@@ -141,7 +141,7 @@ fn steps_that_an_operator_forces_keep_the_order() {
     // Neither what signs, nor what nobody knows.
     refused(taint_jwt_key(View::new(&state), "k0", "x"), "HM-REG-0123");
     refused(
-        remove_jwt_key(View::new(&state), "k0", why).map(|it| it.0),
+        remove_jwt_key(View::new(&state), "k0", 1, why).map(|it| it.0),
         "HM-REG-0123",
     );
     refused(activate_jwt_key(View::new(&state), "k0", 1, why), "HM-REG-0123");
@@ -162,8 +162,8 @@ fn steps_that_an_operator_forces_keep_the_order() {
     let tainted = taint_jwt_key(View::new(&state), "k0", "it was seen elsewhere").unwrap();
     take(&mut state, tainted);
     assert_eq!(state.jwt_keys()[0].state, AuthorityState::Tainted);
-    let (revoked, label) = remove_jwt_key(View::new(&state), "k0", why).unwrap();
-    assert_eq!(label, "label-k0");
+    let (revoked, gone) = remove_jwt_key(View::new(&state), "k0", 1, why).unwrap();
+    assert_eq!(gone.label, "label-k0");
     assert!(
         matches!(&revoked.events[0].what, What::Authority { act, reason: Some(why), .. }
         if act == "jwt-authority-revoke" && why == "a drill")
