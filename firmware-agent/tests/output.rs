@@ -53,6 +53,44 @@ fn who_listens_and_is_silent_is_told_from_nobody() {
 }
 
 #[test]
+fn tokens_come_from_a_file_or_the_command_line_and_need_an_audience() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let socket = path("workload.sock");
+    fs::write(path("token"), "x.y.z").unwrap();
+    fs::write(path("binary"), [0xff]).unwrap();
+    let told = |line: &str| {
+        let done = run(&format!("api {line} --socket {socket}"), Stdio::piped());
+        (done.status.code().unwrap(), String::from_utf8(done.stderr).unwrap())
+    };
+    for line in [
+        "fetch jwt",
+        "validate jwt --svid x.y.z",
+        "validate jwt --audience db",
+        &format!("validate jwt --audience db --svid x.y.z --svid-file {}", path("token")),
+    ] {
+        assert_eq!(told(line).0, 2, "{line}");
+    }
+    let unread = [("missing", "No such file"), ("binary", "UTF-8")];
+    for (name, why) in unread {
+        let (code, said) = told(&format!("validate jwt --audience db --svid-file {}", path(name)));
+        assert!(
+            code == 1 && said.starts_with("HM-WL-0035: cannot read ") && said.contains(why),
+            "{said}"
+        );
+    }
+    // The control: the token is read, and there is no agent.
+    for line in [
+        "fetch jwt --audience db --timeout 1s".to_owned(),
+        "validate jwt --audience db --timeout 1s --svid x.y.z".to_owned(),
+        format!("validate jwt --audience db --timeout 1s --svid-file {}", path("token")),
+    ] {
+        let (code, said) = told(&line);
+        assert!(code == 4 && said.starts_with("HM-WL-0031: "), "{line}: {said}");
+    }
+}
+
+#[test]
 fn the_doctor_tells_each_part_and_fails_by_the_first() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();

@@ -55,12 +55,32 @@ pub(crate) enum NoToken {
     /// The agent has no identity to ask the server with.
     #[error("the agent has no identity of its own now")]
     NotAttested,
-    /// The entry is gone, or no longer this agent's.
-    #[error("the entry is no longer there")]
+    /// The server does not have the entry for this agent.
+    #[error("the server has no such entry for this agent")]
     Gone,
+    /// The entry or the key changed while the token was asked for.
+    #[error("its entry or its key has changed meanwhile")]
+    Changed,
     /// The call failed, or what it brought cannot be used.
     #[error(transparent)]
     Failed(#[from] AgentError),
+}
+
+impl NoToken {
+    /// Whether the server was not reached, or could not answer: it has not refused.
+    const fn is_away(&self) -> bool {
+        match self {
+            Self::NotAttested => true,
+            Self::Gone | Self::Changed => false,
+            Self::Failed(error) => !matches!(
+                error,
+                AgentError::Banned { .. }
+                    | AgentError::Suspended { .. }
+                    | AgentError::NotAccepted { .. }
+                    | AgentError::Refused { .. }
+            ),
+        }
+    }
 }
 
 /// What came of a call, for all who wait for it.
@@ -104,7 +124,7 @@ impl JwtSvids {
         Self::new(watch::channel(None).1, refresh().0, reports().0)
     }
 
-    /// A token: the one at hand in the first half of its life; then a new one, or the one at hand if the server gives none.
+    /// A token: the one at hand in the first half of its life; then a new one, or the one at hand where the server is away.
     ///
     /// # Errors
     /// [`NoToken`].
@@ -120,7 +140,10 @@ impl JwtSvids {
         }
         let limit = if held.is_some() { RENEWAL } else { CALL };
         match (self.asked(&key, wanted, cache, limit).await, held) {
-            (Err(NoToken::Failed(_) | NoToken::NotAttested), Some(held)) if held.is_valid(SystemTime::now()) => {
+            // What it was good for may have been taken away meanwhile.
+            (Err(error), Some(held))
+                if error.is_away() && held.is_valid(SystemTime::now()) && held.is_of(&cache.snapshot()) =>
+            {
                 held.put_off(Instant::now());
                 Ok(held)
             }
@@ -210,7 +233,7 @@ impl Shared {
         // The snapshot is looked at while nothing is dropped: what is withdrawn at the same moment does not stay.
         let mut tokens = self.tokens();
         if !token.is_of(&cache.snapshot()) {
-            return Err(NoToken::Gone);
+            return Err(NoToken::Changed);
         }
         tokens.keep(key.clone(), Arc::clone(&token), SystemTime::now());
         Ok(token)

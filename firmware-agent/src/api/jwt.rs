@@ -51,6 +51,9 @@ pub(crate) struct ValidateJwtArg {
     audience: String,
     #[command(flatten)]
     token: TokenArg,
+    /// How long an agent that is starting is waited for, for example 30s.
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
+    timeout: Duration,
     #[command(flatten)]
     form: Form,
 }
@@ -66,9 +69,6 @@ struct TokenArg {
     #[arg(long, value_name = "FILE")]
     svid_file: Option<PathBuf>,
 }
-
-/// How long the agent may take to validate a token.
-const ANSWER: Duration = Duration::from_secs(10);
 
 /// A token as it is shown. It is what was asked for, so it is shown.
 struct Shown {
@@ -128,7 +128,7 @@ impl ValidateJwtArg {
             audience: self.audience,
             svid: token.as_str().to_owned(),
         };
-        let response = patient(&socket, ANSWER, async || {
+        let response = patient(&socket, self.timeout, async || {
             let answer = socket.client().await?.validate_jwtsvid(request(asked.clone())).await;
             answer.map_err(|status| socket.refused(&status))
         })

@@ -132,7 +132,7 @@ impl From<NoToken> for Refusal {
     fn from(error: NoToken) -> Self {
         let reason = match &error {
             NoToken::Gone => return Self::NoIdentity,
-            NoToken::NotAttested => error.to_string(),
+            NoToken::NotAttested | NoToken::Changed => error.to_string(),
             NoToken::Failed(inner) => format!("{inner} ({})", inner.code()),
         };
         Self::NoJwtSvid { reason }

@@ -7,6 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
+use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -204,6 +205,8 @@ fn tokens_of_the_server_are_fetched_and_validated_by_every_client() {
         );
         svid.token().to_owned()
     });
+    let file = folder.path().join("token");
+    File::create(&file).unwrap();
     let api = |words: &[&str]| -> Output {
         let mut command = Command::new(binary("hallmark-agent").unwrap());
         command
@@ -211,7 +214,7 @@ fn tokens_of_the_server_are_fetched_and_validated_by_every_client() {
             .args(words)
             .args(["-o", "json", "--socket"])
             .arg(&socket);
-        command.output().unwrap()
+        command.stdin(File::open(&file).unwrap()).output().unwrap()
     };
     let fetched = api(&["fetch", "jwt", "--audience", "db", "--spiffe-id", ids[0]]);
     let told: Value = serde_json::from_slice(&fetched.stdout).unwrap();
@@ -219,15 +222,15 @@ fn tokens_of_the_server_are_fetched_and_validated_by_every_client() {
         (told["svids"].as_array().unwrap().len(), &told["svids"][0]["spiffe_id"]),
         (1, &ids[0].into())
     );
-    let file = folder.path().join("token");
     std::fs::write(&file, format!("{}\n", told["svids"][0]["token"].as_str().unwrap())).unwrap();
-    let file = file.to_str().unwrap();
-    let validated = api(&["validate", "jwt", "--audience", "db", "--svid-file", file]);
-    let told: Value = serde_json::from_slice(&validated.stdout).unwrap();
-    assert_eq!(
-        (&told["spiffe_id"], &told["claims"]["aud"]),
-        (&ids[0].into(), &serde_json::json!(["db"]))
-    );
+    for from in [file.to_str().unwrap(), "-"] {
+        let validated = api(&["validate", "jwt", "--audience", "db", "--svid-file", from]);
+        let told: Value = serde_json::from_slice(&validated.stdout).unwrap();
+        assert_eq!(
+            (&told["spiffe_id"], &told["claims"]["aud"]),
+            (&ids[0].into(), &serde_json::json!(["db"]))
+        );
+    }
     let refused = api(&["validate", "jwt", "--audience", "other", "--svid", &token]);
     let said = String::from_utf8(refused.stderr).unwrap();
     assert!(

@@ -198,6 +198,34 @@ async fn a_token_that_is_still_valid_is_served_while_the_server_gives_no_new_one
     assert_eq!(token(&mut client, "db").await.unwrap(), second);
 }
 
+/// The control is the test above: there the server says nothing about this machine.
+#[tokio::test]
+async fn a_server_that_refuses_this_machine_is_not_away() {
+    let lab = Lab::start(vec![entry("a")]).await;
+    lab.server.set_life(Duration::from_secs(30));
+    let mut client = lab.client().await;
+    let first = token(&mut client, "db").await.unwrap();
+    *lab.server.jwt_status.lock().unwrap() = "7";
+    let begun = Instant::now();
+    let status = loop {
+        match token(&mut client, "db").await {
+            Ok(token) => assert_eq!(token, first),
+            Err(status) => break status,
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    assert!(begun.elapsed() < Duration::from_secs(29), "the token was still valid");
+    assert_eq!((status.code(), reason(&status)), (Code::Unavailable, "HM-WL-0029"));
+    assert!(status.message().contains("HM-AGENT-0005"), "{status}");
+    *lab.server.jwt_status.lock().unwrap() = "0";
+    assert_ne!(token(&mut client, "db").await.unwrap(), first);
+    // An entry that the server no longer has for this agent is no identity, whatever was synchronised last.
+    lab.server.hold(SYNC);
+    lab.server.set_entries(Vec::new());
+    let status = token(&mut client, "other").await.unwrap_err();
+    assert_eq!((status.code(), reason(&status)), (Code::PermissionDenied, "HM-WL-0011"));
+}
+
 #[tokio::test]
 async fn a_token_goes_with_its_key_and_with_its_entry() {
     let lab = Lab::start(vec![entry("a")]).await;
