@@ -145,10 +145,8 @@ impl Running {
         })?;
         server.probe.sign().await?;
         // A token that makes no keys for JWT-SVIDs keeps nobody from X.509-SVIDs.
-        for kept in [server.jwt.destroy_orphans().await, server.jwt.keep().await] {
-            if let Err(error) = kept {
-                log::error(&error);
-            }
+        if let Err(error) = server.jwt.keep().await {
+            log::error(&error);
         }
         let identity = ServerIdentity::issue(
             server.issuer.clone(),

@@ -53,6 +53,11 @@ impl ImageUrl {
         if !path.bytes().all(is_plain) {
             return fault("its path has characters that are to be written as %XX");
         }
+        if !path.split('%').skip(1).all(is_escape) {
+            return fault(
+                "its path has a % that is not followed by two hexadecimal digits, or stands for a control character",
+            );
+        }
         if path.is_empty() || path.ends_with('/') {
             return fault("it names a folder, and not the manifest in it");
         }
@@ -121,6 +126,16 @@ impl fmt::Display for ImageUrl {
     }
 }
 
+/// Whether what follows a % stands for a character that is no control character.
+fn is_escape(rest: &str) -> bool {
+    let digits = rest
+        .get(..2)
+        .filter(|digits| digits.bytes().all(|c| c.is_ascii_hexdigit()));
+    digits
+        .and_then(|digits| u8::from_str_radix(digits, 16).ok())
+        .is_some_and(|byte| byte > 0x1f && byte != 0x7f)
+}
+
 /// The host, with its brackets, and the port.
 fn host_and_port(authority: &str) -> Result<(&str, Option<u16>), ImageUrlFault> {
     let end = match authority.strip_prefix('[') {
@@ -147,7 +162,10 @@ const BAD_PORT: ImageUrlFault = ImageUrlFault("its port is not 1 to 65535");
 
 fn is_host(host: &str) -> bool {
     if let Some(rest) = host.strip_prefix('[') {
-        return rest.strip_suffix(']').is_some_and(|it| it.parse::<Ipv6Addr>().is_ok());
+        return rest.strip_suffix(']').is_some_and(|it| {
+            it.parse::<Ipv6Addr>()
+                .is_ok_and(|it| !it.is_unspecified() && !it.is_multicast())
+        });
     }
     let is_label = |label: &str| {
         let is_plain = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'_';
@@ -158,7 +176,12 @@ fn is_host(host: &str) -> bool {
     };
     let last = host.rsplit('.').next().unwrap_or_default();
     let is_address = last.bytes().all(|c| c.is_ascii_digit());
-    host.len() <= 253 && host.split('.').all(is_label) && (!is_address || host.parse::<Ipv4Addr>().is_ok())
+    host.len() <= 253
+        && host.split('.').all(is_label)
+        && (!is_address
+            || host
+                .parse::<Ipv4Addr>()
+                .is_ok_and(|it| !it.is_unspecified() && !it.is_multicast()))
 }
 
 #[cfg(test)]
@@ -222,6 +245,13 @@ mod tests {
             ("http://10.0.0.256/manifest", "host"),
             ("http://[::1/manifest", "host"),
             ("http://[10.0.0.1]/manifest", "host"),
+            ("http://0.0.0.0/manifest", "host"),
+            ("http://[::]/manifest", "host"),
+            ("http://224.0.0.1/manifest", "host"),
+            ("http://images/m%", "hexadecimal"),
+            ("http://images/m%2", "hexadecimal"),
+            ("http://images/m%zz", "hexadecimal"),
+            ("http://images/m%00", "control"),
             (&long, "1024"),
         ] {
             let fault = ImageUrl::parse(wrong).expect_err(wrong);

@@ -121,6 +121,14 @@ pub enum AuthorityError {
         /// How many there are.
         count: usize,
     },
+    /// The key that signs JWT-SVIDs has ended.
+    #[error("the key that signs JWT-SVIDs has ended")]
+    JwtKeyEnded {
+        /// Seconds since the Unix epoch.
+        now: i64,
+        /// Its end.
+        ended: i64,
+    },
     /// What came back from the signer is no signature of the JWT key's algorithm.
     #[error("the signature is not one of the JWT key's algorithm")]
     JwtSignatureForm {
@@ -189,6 +197,7 @@ impl Coded for AuthorityError {
             Self::Audience { .. } => ReasonCode::new("HM-CA-0022"),
             Self::JwtSignatureForm { .. } => ReasonCode::new("HM-CA-0023"),
             Self::JwtNotValid(_) => ReasonCode::new("HM-CA-0024"),
+            Self::JwtKeyEnded { .. } => ReasonCode::new("HM-CA-0025"),
         }
     }
 
@@ -204,6 +213,7 @@ impl Coded for AuthorityError {
             Self::RsaSize { bits } => Some(format!("{bits} bits, 2048 to 4096 allowed")),
             Self::ForeignTrustDomain { expected, found } => Some(format!("issues for {expected}, asked for {found}")),
             Self::Expired { now, not_after } => Some(format!("now {}, ended {}", date(*now), date(*not_after))),
+            Self::JwtKeyEnded { now, ended } => Some(format!("now {}, ended {}", date(*now), date(*ended))),
             Self::NotYetValid { now, not_before } => Some(format!("now {}, begins {}", date(*now), date(*not_before))),
             Self::NotLonger { ends, not_after } => {
                 Some(format!("present {}, renewed {}", date(*not_after), date(*ends)))

@@ -112,7 +112,7 @@ impl JwtSigner {
         let first = check_audience(claims.audience)?;
         let ends = self.authority.expires_at;
         if now >= ends {
-            return Err(AuthorityError::Expired { now, not_after: ends });
+            return Err(AuthorityError::JwtKeyEnded { now, ended: ends });
         }
         let granted = i64::try_from(grant.ttl().as_secs()).ok();
         let granted = granted.and_then(|ttl| now.checked_add(ttl)).unwrap_or(i64::MAX);
@@ -128,7 +128,7 @@ impl JwtSigner {
             say("iss", issuer.into());
         }
         if claims.with_id {
-            say("jti", URL_SAFE_NO_PAD.encode(claims.id.to_be_bytes()).into());
+            say("jti", format!("{:032x}", claims.id).into());
         }
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         Ok(JwtDraft {

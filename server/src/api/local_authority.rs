@@ -114,8 +114,7 @@ fn refused(error: &AuthorityError) -> Status {
     let text = Report(error).to_string();
     match error {
         AuthorityError::JwtKey(JwtKeyError::Unknown { .. }) => Status::not_found(text),
-        AuthorityError::JwtKey(_) | AuthorityError::NoJwtKeyPrepared => Status::failed_precondition(text),
-        AuthorityError::NoJwtSvids => Status::unimplemented(text),
+        AuthorityError::JwtKey(_) | AuthorityError::NoJwtSvids => Status::failed_precondition(text),
         AuthorityError::Store(error) => store_failed(error),
         _ => {
             tracing::error!(code = %error.code(), %error, "a step of a JWT authority failed");

@@ -94,18 +94,9 @@ pub enum AuthorityError {
     /// A key for JWT-SVIDs in the store does not read.
     #[error("a key for JWT-SVIDs does not read")]
     JwtKeyRow(#[source] JwtError),
-    /// No key for JWT-SVIDs is prepared.
-    #[error("no JWT authority is prepared")]
-    NoJwtKeyPrepared,
     /// The server issues no JWT-SVIDs.
     #[error("this server issues no JWT-SVIDs")]
     NoJwtSvids,
-    /// Every label for keys of JWT-SVIDs is taken.
-    #[error("all {count} labels for keys of JWT-SVIDs are taken")]
-    NoFreeLabel {
-        /// How many there are.
-        count: usize,
-    },
     /// There is no authority to renew.
     #[error("there is no authority yet")]
     None,
@@ -133,9 +124,7 @@ impl Coded for AuthorityError {
             Self::WrongSignature { .. } => ReasonCode::new("HM-SRV-0017"),
             Self::JwtKey(error) => error.code(),
             Self::JwtKeyRow(error) => error.code(),
-            Self::NoJwtKeyPrepared => ReasonCode::new("HM-SRV-0042"),
             Self::NoJwtSvids => ReasonCode::new("HM-SRV-0043"),
-            Self::NoFreeLabel { .. } => ReasonCode::new("HM-SRV-0044"),
             Self::None => ReasonCode::new("HM-SRV-0030"),
             Self::OtherStore { .. } => ReasonCode::new("HM-SRV-0032"),
             Self::Begun { .. } => ReasonCode::new("HM-SRV-0033"),

@@ -4,14 +4,21 @@
 //! that a server that ends in the middle of it leaves nothing that the next one does not find: that a key is to be made is on record
 //! before it is made, and a key of this store's making that no row names is destroyed.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use aws_lc_rs::digest;
+use aws_lc_rs::{digest, rand};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use hallmark_authority::JwtSigner;
 use hallmark_host::log;
-use hallmark_hsm::{HsmError, KeyInfo, KeyStore};
+use hallmark_hsm::{KeyInfo, KeyStore};
 use hallmark_spiffe::{TrustDomain, jwt::JwtAuthority};
 use hallmark_state::{
     AuthorityState, Decision, Event, Expect, JwtKey, JwtKeyError, Outcome, RecordFilter, RecordQuery, View, What,
@@ -49,6 +56,8 @@ pub struct JwtKeeper {
     /// `None` where no JWT-SVIDs are issued.
     settings: Option<JwtKeySettings>,
     turn: Mutex<()>,
+    /// Whether every key of this store's making that is in the token is named by a row.
+    is_swept: AtomicBool,
 }
 
 impl JwtKeeper {
@@ -67,6 +76,7 @@ impl JwtKeeper {
             active: Arc::default(),
             settings,
             turn: Mutex::default(),
+            is_swept: AtomicBool::new(false),
         }
     }
 
@@ -99,10 +109,18 @@ impl JwtKeeper {
             // What it signed stays good for whoever verifies it. What is to be signed waits for no key that is gone.
             Err(error @ (AuthorityError::KeyMissing { .. } | AuthorityError::KeyMismatch { .. })) => {
                 log::error(&error);
-                self.replace(settings).await
+                self.replace(settings).await?;
             }
-            found => found,
+            found => found?,
         }
+        self.sweep_once().await
+    }
+
+    async fn sweep_once(&self) -> Result<(), AuthorityError> {
+        if self.is_swept.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.sweep().await
     }
 
     /// Where no JWT-SVIDs are issued any more: the keys that there were go when nothing that they signed is valid.
@@ -110,30 +128,38 @@ impl JwtKeeper {
         for _ in 0..MAX_KEYS {
             let now = self.journal.clock().unix();
             let ended = self.journal.state().ended_jwt_key(now).cloned();
-            let Some(ended) = ended else { return Ok(()) };
+            let Some(ended) = ended else { break };
             self.remove(&ended.key_id, "server", None).await?;
         }
+        self.sweep_once().await
+    }
+
+    /// Destroys keys in the token that this store made and that no row names: a server ended in the middle of a step, or the token
+    /// was away when one was to be destroyed.
+    async fn sweep(&self) -> Result<(), AuthorityError> {
+        let ours = label_start(self.journal.trust_domain());
+        for key in self
+            .token()
+            .await?
+            .into_iter()
+            .filter(|key| key.label.starts_with(&ours))
+        {
+            if !self.is_named(&key.label) && self.is_recorded(&key.label).await? {
+                self.destroy(&key).await?;
+            }
+        }
+        self.is_swept.store(true, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Destroys keys in the token that this store made and that no row names: a server ended in the middle of a step.
-    ///
-    /// # Errors
-    /// When token or store fail.
-    pub async fn destroy_orphans(&self) -> Result<(), AuthorityError> {
-        let _turn = self.turn.lock().await;
-        for number in 1..=MAX_KEYS {
-            let label = key_label(self.journal.trust_domain(), number);
-            if self.is_named(&label) {
-                continue;
-            }
-            match self.keys.find(&label).await {
-                Ok(Some(key)) if self.is_recorded(&label).await? => self.destroy(&key).await?,
-                Ok(_) | Err(HsmError::KeyIncomplete { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
+    /// What is in the token. One without the X.509 authority's key is away, or another one: it says nothing of ours.
+    async fn token(&self) -> Result<Vec<KeyInfo>, AuthorityError> {
+        let there = self.keys.list().await?;
+        let label = self.authority.load().label.clone();
+        if there.iter().any(|key| key.label == label) {
+            return Ok(there);
         }
-        Ok(())
+        Err(AuthorityError::KeyMissing { label })
     }
 
     /// Prepares the next key, as an operator asks.
@@ -153,7 +179,7 @@ impl JwtKeeper {
     pub async fn activate_now(&self, act: &Act) -> Result<Arc<JwtKey>, AuthorityError> {
         let _turn = self.turn.lock().await;
         let prepared = self.journal.state().prepared_jwt_key().cloned();
-        let prepared = prepared.ok_or(AuthorityError::NoJwtKeyPrepared)?;
+        let prepared = prepared.ok_or(JwtKeyError::NonePrepared)?;
         // One that the token does not have would sign nothing.
         self.in_token(&prepared).await?;
         self.activate(&prepared.key_id, &act.by, Some(&act.reason)).await?;
@@ -183,6 +209,7 @@ impl JwtKeeper {
 
     /// Another key in the place of one that the token does not have.
     async fn replace(&self, settings: JwtKeySettings) -> Result<(), AuthorityError> {
+        self.token().await?;
         let prepared = self.journal.state().prepared_jwt_key().cloned();
         let next = match prepared {
             Some(key) if self.in_token(&key).await.is_ok() => key,
@@ -210,7 +237,7 @@ impl JwtKeeper {
                 return Err(JwtKeyError::Prepared { key_id }.into());
             }
         }
-        let label = self.free_label().await?;
+        let label = new_label(self.journal.trust_domain())?;
         let intent = Event {
             outcome: Outcome::Pending,
             ..event(&label, "generate", reason)
@@ -268,17 +295,13 @@ impl JwtKeeper {
             .decide(by, |view| remove_jwt_key(view, key_id, now, reason))
             .await?;
         self.serve_bundle()?;
-        match self.keys.find(&gone.label).await? {
-            Some(key) if key.spki_der == gone.public_key => self.destroy(&key).await,
-            Some(key) => {
-                tracing::warn!(
-                    label = key.label,
-                    "the token has another key of this label; it is left alone"
-                );
-                Ok(())
-            }
-            None => Ok(()),
+        // Until it is seen to be gone; a token that is away says that it has none.
+        self.is_swept.store(false, Ordering::Relaxed);
+        let found = self.keys.find(&gone.label).await?;
+        if let Some(key) = found.filter(|key| key.spki_der == gone.public_key) {
+            self.destroy(&key).await?;
         }
+        Ok(())
     }
 
     async fn destroy(&self, key: &KeyInfo) -> Result<(), AuthorityError> {
@@ -296,13 +319,6 @@ impl JwtKeeper {
             self.active.store(None);
             return Ok(());
         };
-        let signs = self.active.load();
-        if signs
-            .as_ref()
-            .is_some_and(|it| it.signer.authority().key_id() == row.key_id)
-        {
-            return Ok(());
-        }
         let found = self.in_token(&row).await;
         let found = found.and_then(|key| {
             let signer = JwtSigner::new(self.journal.trust_domain(), authority_of(&row)?)?;
@@ -333,29 +349,6 @@ impl JwtKeeper {
             certified: hash(&row.public_key),
             found: hash(&key.spki_der),
         })
-    }
-
-    /// A label that neither a row nor the token has. What is in the token of this store's making, and in no row, is destroyed.
-    async fn free_label(&self) -> Result<String, AuthorityError> {
-        for number in 1..=MAX_KEYS {
-            let label = key_label(self.journal.trust_domain(), number);
-            if self.is_named(&label) {
-                continue;
-            }
-            match self.keys.find(&label).await {
-                Ok(None) => return Ok(label),
-                Ok(Some(key)) if self.is_recorded(&label).await? => {
-                    self.destroy(&key).await?;
-                    return Ok(label);
-                }
-                Ok(Some(_)) => tracing::warn!(label, "the token has a key that another store made; it is left alone"),
-                Err(HsmError::KeyIncomplete { cause, .. }) => {
-                    tracing::warn!(label, cause, "half a key was found in the token and is passed over");
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Err(AuthorityError::NoFreeLabel { count: MAX_KEYS })
     }
 
     fn is_named(&self, label: &str) -> bool {
@@ -391,10 +384,16 @@ impl JwtKeeper {
     }
 }
 
-/// The label of the trust domain's `number`th key for JWT-SVIDs. A label is used again when its key is gone.
-#[must_use]
-pub(super) fn key_label(trust_domain: &TrustDomain, number: usize) -> String {
-    format!("hallmark-jwt-{}-{number}", label_name(trust_domain))
+/// What labels of the trust domain's keys for JWT-SVIDs begin with.
+fn label_start(trust_domain: &TrustDomain) -> String {
+    format!("hallmark-jwt-{}-", label_name(trust_domain))
+}
+
+/// A label that no key has and none had: by the records of its making each store knows its own keys.
+fn new_label(trust_domain: &TrustDomain) -> Result<String, AuthorityError> {
+    let mut random = [0; 8];
+    rand::fill(&mut random).map_err(|_| AuthorityError::Random)?;
+    Ok(format!("{}{}", label_start(trust_domain), hex::encode(random)))
 }
 
 /// The key as the bundle has it.

@@ -26,6 +26,9 @@ pub enum JwtKeyError {
         /// Its id.
         key_id: String,
     },
+    /// No key is prepared.
+    #[error("no JWT authority is prepared")]
+    NonePrepared,
     /// The key stands elsewhere in its life.
     #[error("the JWT authority {key_id} cannot be {act}")]
     State {
@@ -47,6 +50,7 @@ impl Coded for JwtKeyError {
             Self::Known { .. } => ReasonCode::new("HM-REG-0121"),
             Self::Prepared { .. } => ReasonCode::new("HM-REG-0122"),
             Self::State { .. } => ReasonCode::new("HM-REG-0123"),
+            Self::NonePrepared => ReasonCode::new("HM-REG-0124"),
         }
     }
 

@@ -25,8 +25,8 @@ fn the_authority_is_made_once_and_found_again() {
         let keys = first.server.keys.list().await.unwrap();
         // Beside it is the key that signs JWT-SVIDs.
         let x509 = key_label(&TrustDomain::parse(TRUST_DOMAIN).unwrap(), 1);
-        let jwt = format!("hallmark-jwt-{TRUST_DOMAIN}-1");
-        assert_eq!(keys.iter().map(|key| &key.label).collect::<Vec<_>>(), [&jwt, &x509]);
+        let jwt = format!("hallmark-jwt-{TRUST_DOMAIN}-");
+        assert!(keys.len() == 2 && keys[0].label.starts_with(&jwt) && keys[1].label == x509);
         assert!(keys.iter().all(|key| key.is_protected()));
         let bundle = first.server.authority.load().bundle.clone();
         assert_eq!((bundle.x509_authorities.len(), bundle.sequence), (1, 2));

@@ -17,7 +17,7 @@ use hallmark_spiffe::{
     Bundle, SpiffeId,
     jwt::{JwtAuthority, JwtSvid},
 };
-use hallmark_state::{Change, Node, NodeState, Outcome, RecordFilter, RecordKind, RecordQuery};
+use hallmark_state::{Change, JwtKey, Node, NodeState, Outcome, RecordFilter, RecordKind, RecordQuery};
 use tonic::{Code, Status};
 
 use crate::lab::{Lab, TRUST_DOMAIN, entry, from_agent, id_message, isolated, local};
@@ -139,7 +139,7 @@ fn a_workloads_token_says_what_its_entry_grants_and_nothing_else() {
             let token = new_jwt(&lab, &a, "named", &["db"]).await.unwrap();
             let svid = validate(&lab, &token.token, "db").await;
             assert_eq!(token.expires_at - token.issued_at, 60);
-            assert_eq!(svid.claims()["jti"].as_str().unwrap().len(), 22, "16 bytes");
+            assert_eq!(svid.claims()["jti"].as_str().unwrap().len(), 32, "16 bytes");
             let token = new_jwt(&lab, &a, "long", &["db"]).await.unwrap();
             assert_eq!(token.expires_at - token.issued_at, 3600, "`jwt_svid_ttl_max`");
             // Another agent's entry and one that is not there look the same.
@@ -333,47 +333,69 @@ fn a_key_that_no_row_names_is_destroyed_and_one_of_another_store_is_left_alone()
             let lab = Lab::start(&folder).await;
             let kind = hallmark_hsm::KeyKind::EcP256;
             // As another store's server leaves it: nothing is on record of it here.
-            let others = format!("hallmark-jwt-{TRUST_DOMAIN}-2");
+            let others = format!("hallmark-jwt-{TRUST_DOMAIN}-00000000000000ff");
             lab.server.keys.generate(&others, kind).await.unwrap();
             let prepare = || {
                 lab.local_authority
                     .prepare_jwt_authority(local(PrepareJwtAuthorityRequest {}))
             };
-            let next = prepare().await.unwrap().into_inner().prepared_authority.unwrap();
+            prepare().await.unwrap();
             assert_eq!(labels(&lab).await.len(), 3);
             // As a server that ends between the two halves of a removal leaves it.
-            let third = format!("hallmark-jwt-{TRUST_DOMAIN}-3");
-            let key = lab.server.journal.state().prepared_jwt_key().cloned().unwrap();
-            assert_eq!((key.label.as_str(), &key.key_id), (third.as_str(), &next.authority_id));
-            lab.commit(vec![Change::DeleteJwtKey {
-                key_id: key.key_id.clone(),
-            }])
-            .await;
+            let state = || lab.server.journal.state().prepared_jwt_key().cloned();
+            let lost = state().unwrap();
+            let key_id = lost.key_id.clone();
+            lab.commit(vec![Change::DeleteJwtKey { key_id }]).await;
+            let signs = lab.server.journal.state().active_jwt_key().cloned().unwrap();
             lab.stop().await;
             let lab = Lab::start(&folder).await;
-            assert_eq!(labels(&lab).await, [format!("hallmark-jwt-{TRUST_DOMAIN}-1"), others]);
+            let left = labels(&lab).await;
+            assert!(
+                left.contains(&others) && left.contains(&signs.label) && !left.contains(&lost.label),
+                "{left:?}"
+            );
+            // A row that names the other store's key does not have it destroyed.
+            let row = JwtKey {
+                key_id: "stray".into(),
+                label: others.clone(),
+                state: hallmark_state::AuthorityState::Old,
+                ..JwtKey::clone(&signs)
+            };
+            lab.commit(vec![Change::PutJwtKey(Arc::new(row))]).await;
+            let request = RevokeJwtAuthorityRequest {
+                authority_id: "stray".into(),
+            };
+            lab.local_authority.revoke_jwt_authority(local(request)).await.unwrap();
+            lab.server.jwt.keep().await.unwrap();
+            assert!(labels(&lab).await.contains(&others));
             lab.stop().await;
         },
     );
 }
 
 #[test]
-fn a_key_that_the_token_has_lost_is_replaced() {
-    isolated("jwt::a_key_that_the_token_has_lost_is_replaced", |folder| async move {
-        let lab = Lab::start(&folder).await;
-        let before = mint(&lab, "/ops", &["db"], 0).await.unwrap();
-        let lost = lab.server.journal.state().active_jwt_key().cloned().unwrap();
-        let key = lab.server.keys.find(&lost.label).await.unwrap().unwrap();
-        lab.server.keys.destroy(&key.id).await.unwrap();
-        lab.stop().await;
-        let lab = Lab::start(&folder).await;
-        let signs = lab.server.journal.state().active_jwt_key().cloned().unwrap();
-        assert_ne!(signs.key_id, lost.key_id);
-        // What it signed is as good as before: nobody has its private half.
-        validate(&lab, &before.token, "db").await;
-        validate(&lab, &mint(&lab, "/ops", &["db"], 0).await.unwrap().token, "db").await;
-        lab.stop().await;
-    });
+fn a_key_that_the_token_has_lost_is_replaced_while_the_server_runs() {
+    isolated(
+        "jwt::a_key_that_the_token_has_lost_is_replaced_while_the_server_runs",
+        |folder| async move {
+            let lab = Lab::start(&folder).await;
+            let before = mint(&lab, "/ops", &["db"], 0).await.unwrap();
+            let lost = lab.server.journal.state().active_jwt_key().cloned().unwrap();
+            let key = lab.server.keys.find(&lost.label).await.unwrap().unwrap();
+            lab.server.keys.destroy(&key.id).await.unwrap();
+            assert_eq!(
+                mint(&lab, "/ops", &["db"], 0).await.unwrap_err().code(),
+                Code::Unavailable
+            );
+            lab.server.jwt.keep().await.unwrap();
+            let signs = lab.server.journal.state().active_jwt_key().cloned().unwrap();
+            assert_ne!(signs.key_id, lost.key_id);
+            // What it signed is as good as before: nobody has its private half.
+            validate(&lab, &before.token, "db").await;
+            validate(&lab, &mint(&lab, "/ops", &["db"], 0).await.unwrap().token, "db").await;
+            lab.stop().await;
+        },
+    );
 }
 
 #[test]

@@ -9,6 +9,7 @@ use hallmark_api::{
     },
     types,
 };
+use hallmark_state::{AuthorityState as AuthorityStanding, JwtKeyError};
 
 use super::Context;
 use crate::{
@@ -82,16 +83,23 @@ pub(crate) async fn run(context: &Context, AuthorityCommand::Jwt(command): Autho
         JwtCommand::Prepare(step) => {
             let request = with_reason(PrepareJwtAuthorityRequest {}, &step.reason);
             let done = match step.change.dry_run {
-                true => None,
+                true => match in_state(&client, Standing::Prepared).await? {
+                    Some(AuthorityState { authority_id, .. }) => {
+                        return Err(JwtKeyError::Prepared { key_id: authority_id }.into());
+                    }
+                    None => None,
+                },
                 false => done(client.local_authority().prepare_jwt_authority(request).await)?.prepared_authority,
             };
             told(context, &client, "prepare", done, step.change).await
         }
         JwtCommand::Activate(step) => {
-            let prepared = in_state(&client, Standing::Prepared).await?;
             let request = with_reason(ActivateJwtAuthorityRequest {}, &step.reason);
             let done = match step.change.dry_run {
-                true => prepared,
+                true => {
+                    let prepared = in_state(&client, Standing::Prepared).await?;
+                    Some(prepared.ok_or(JwtKeyError::NonePrepared)?)
+                }
                 false => done(client.local_authority().activate_jwt_authority(request).await)?.activated_authority,
             };
             told(context, &client, "activate", done, step.change).await
@@ -101,7 +109,7 @@ pub(crate) async fn run(context: &Context, AuthorityCommand::Jwt(command): Autho
                 authority_id: known(&client, &key_id).await?,
             };
             let done = match step.change.dry_run {
-                true => Some(named(&request.authority_id)),
+                true => Some(rehearsed(&client, &request.authority_id, "tainted").await?),
                 false => {
                     let request = with_reason(request, &step.reason);
                     done(client.local_authority().taint_jwt_authority(request).await)?.tainted_authority
@@ -118,7 +126,7 @@ pub(crate) async fn run(context: &Context, AuthorityCommand::Jwt(command): Autho
                 let request = with_reason(request, &reason);
                 done(client.local_authority().revoke_jwt_authority(request).await)?.revoked_authority
             } else {
-                Some(named(&request.authority_id))
+                Some(rehearsed(&client, &request.authority_id, "revoked").await?)
             };
             told(context, &client, "revoke", done, how.change).await
         }
@@ -147,11 +155,25 @@ async fn told(
     Ok(change.exit())
 }
 
-fn named(key_id: &str) -> AuthorityState {
-    AuthorityState {
-        authority_id: key_id.to_owned(),
-        status: Standing::Unknown.into(),
+/// The key, where it stands so that it can be tainted or revoked.
+async fn rehearsed(client: &Client, key_id: &str, act: &'static str) -> Result<AuthorityState, CliError> {
+    let found = states(client).await?.into_iter().find(|it| it.authority_id == key_id);
+    let key_id = key_id.to_owned();
+    let Some(state) = found else {
+        return Err(JwtKeyError::Unknown { key_id }.into());
+    };
+    let (expected, found) = match (act, state.status()) {
+        (_, Standing::Active) => ("old", AuthorityStanding::Active),
+        ("tainted", Standing::Prepared) => ("old", AuthorityStanding::Prepared),
+        _ => return Ok(state),
+    };
+    Err(JwtKeyError::State {
+        key_id,
+        act,
+        expected,
+        found,
     }
+    .into())
 }
 
 async fn states(client: &Client) -> Result<Vec<AuthorityState>, CliError> {

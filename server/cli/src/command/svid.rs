@@ -17,7 +17,7 @@ pub(crate) enum SvidCommand {
 pub(crate) enum MintCommand {
     /// Issue a JWT-SVID. Whoever has the token has the identity, until it ends
     #[command(after_help = "Examples:
-  hallmark svid mint jwt td:/ci/deploy --audience vault > token
+  hallmark svid mint jwt /ci/deploy --audience vault > token
   hallmark svid mint jwt spiffe://example.org/ci/deploy --audience vault --ttl 10m -o json")]
     Jwt {
         /// The SPIFFE ID

@@ -14,6 +14,7 @@ use tonic::Status;
 
 use super::{PAUSE, SvidService, TRIES, not_granted, refused, refused_by_rules};
 use crate::{
+    authority::AuthorityError,
     caller::{self, Caller},
     convert::{id_message, spiffe_id},
     issue::{IssueError, JwtIssuer, JwtOrder},
@@ -90,7 +91,8 @@ impl SvidService {
         caller: &Caller,
         request: MintJwtsvidRequest,
     ) -> Result<MintJwtsvidResponse, Status> {
-        let issuer = self.jwt_issuer()?;
+        let none = || Status::failed_precondition(Report(&AuthorityError::NoJwtSvids).to_string());
+        let issuer = self.jwt_issuer.as_ref().ok_or_else(none)?;
         // Its message may have come long after its headers.
         self.roles.require_standing(caller)?;
         let id = spiffe_id(request.id.as_ref(), "id")?;

@@ -46,7 +46,15 @@ pub(super) fn check(order: &ImageOrder) -> Result<(), ProvisionError> {
 
 fn is_disk(disk: &str) -> bool {
     let is_plain = |c: u8| c.is_ascii_alphanumeric() || b"._:+-/".contains(&c);
-    if let Some(number) = disk.strip_prefix("serial:").or_else(|| disk.strip_prefix("wwn:")) {
+    if let Some(number) = disk.strip_prefix("wwn:") {
+        // World wide names are numbers, with the name of their kind before them or not.
+        let digits = ["0x", "eui.", "naa."]
+            .into_iter()
+            .find_map(|kind| number.strip_prefix(kind));
+        let digits = digits.unwrap_or(number);
+        return (8..=32).contains(&digits.len()) && digits.bytes().all(|c| c.is_ascii_hexdigit());
+    }
+    if let Some(number) = disk.strip_prefix("serial:") {
         // Serial numbers have spaces within.
         let is_there = !number.is_empty() && number.trim() == number;
         return disk.len() <= MAX_DISK && is_there && number.bytes().all(|c| is_plain(c) || c == b' ');
@@ -85,6 +93,8 @@ mod tests {
             ("serial:", false),
             ("serial: 17", false),
             ("wwn:0x5\n", false),
+            ("wwn:zz", false),
+            ("wwn:0x5000c500a1b2c3dg", false),
             (&long, false),
         ] {
             let order = ImageOrder {

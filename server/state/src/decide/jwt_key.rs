@@ -12,6 +12,8 @@ use crate::{AuthorityState, Change, Decision, Event, JwtKey, JwtKeyError, State,
 const PREPARE_BEFORE: i64 = 30 * 24 * 3600;
 /// And signs from this long before the end at the earliest.
 const ACTIVATE_BEFORE: i64 = 7 * 24 * 3600;
+/// How long a key is published before it signs at least, in seconds: others ask for the bundle as often. A short life has less.
+const PUBLISHED: i64 = 300;
 /// How long a key is kept beyond the end of the last token that it signed: clocks differ.
 const KEEP_ENDED: i64 = 60;
 
@@ -63,7 +65,11 @@ impl State {
                 let left = active.expires_at.saturating_sub(now);
                 match prepared {
                     None => (left <= PREPARE_BEFORE.min(life / 2)).then_some(JwtKeyStep::Prepare),
-                    Some(next) => (left <= ACTIVATE_BEFORE.min(life / 6)).then(|| activate(next)),
+                    Some(next) => {
+                        let is_known = now.saturating_sub(next.created_at) >= PUBLISHED.min(life / 6);
+                        let is_due = left <= ACTIVATE_BEFORE.min(life / 6) && is_known;
+                        (is_due || left <= 0).then(|| activate(next))
+                    }
                 }
             }
         };

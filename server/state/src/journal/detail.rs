@@ -56,7 +56,7 @@ impl Event {
                 key_id,
                 entry,
             } => {
-                let id = SerialHex(&id.to_be_bytes()).to_string();
+                let id = format!("{id:032x}");
                 let [entry, holder, key] = [json!(&**entry), json!(actor), json!(key_id)];
                 let audience = json!(audience);
                 format!(

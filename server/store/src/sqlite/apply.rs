@@ -252,7 +252,7 @@ pub(super) fn meta<T>(
     text.map(read).transpose()
 }
 
-fn set_sequence(path: &Path, connection: &Connection, new: u64) -> Result<(), StoreError> {
+pub(super) fn set_sequence(path: &Path, connection: &Connection, new: u64) -> Result<(), StoreError> {
     let stored = bundle_sequence(path, connection)?;
     if new <= stored {
         return Err(StoreError::SequenceNotRising { stored, new });

@@ -4,11 +4,14 @@ use std::{path::Path, time::SystemTime};
 
 use hallmark_reason::Coded as _;
 use hallmark_spiffe::TrustDomain;
-use hallmark_state::{Event, Expect, Transaction, What};
+use hallmark_state::{Change, Event, Expect, Transaction, What};
 use rusqlite::{Connection, TransactionBehavior};
 
-use super::{journal_row::Head, mark, verify};
+use super::{apply, journal_row::Head, mark, verify};
 use crate::StoreError;
+
+/// By how much the bundle's sequence number rises: nobody knows how many were given out since, and none is given twice.
+const SEQUENCES_SINCE: u64 = 1 << 16;
 
 /// Who accepts that the journal does not have all that it had.
 #[derive(Debug, Clone)]
@@ -41,6 +44,8 @@ impl Acceptance {
             require_whole(path, trust_domain, connection)?;
         }
         let incarnation = mark::incarnation()?;
+        let sequence = apply::bundle_sequence(path, connection)?;
+        let raised = (sequence > 0).then(|| sequence.saturating_add(SEQUENCES_SINCE));
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let now = now.ok().and_then(|since| i64::try_from(since.as_secs()).ok());
         let event = Event::done(
@@ -60,12 +65,15 @@ impl Acceptance {
                 revision: head.revision,
                 ..Expect::default()
             },
-            changes: Vec::new(),
+            changes: raised.into_iter().map(Change::PutBundleSequence).collect(),
             events: vec![event],
         });
         let transaction = connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(at)?;
+        if let Some(raised) = raised {
+            apply::set_sequence(path, &transaction, raised)?;
+        }
         head.write(&transaction, &[record]).map_err(at)?;
         mark::put_incarnation(path, &transaction, incarnation)?;
         transaction.commit().map_err(at)
