@@ -205,7 +205,12 @@ fn tokens_of_the_server_are_fetched_and_validated_by_every_client() {
         );
         svid.token().to_owned()
     });
-    let file = folder.path().join("token");
+    our_program_fetches_and_validates(folder.path(), &socket, &token, ids[0]);
+}
+
+/// `token` is one for others than `other`.
+fn our_program_fetches_and_validates(folder: &Path, socket: &Path, token: &str, id: &str) {
+    let file = folder.join("token");
     File::create(&file).unwrap();
     let api = |words: &[&str]| -> Output {
         let mut command = Command::new(binary("hallmark-agent").unwrap());
@@ -213,14 +218,14 @@ fn tokens_of_the_server_are_fetched_and_validated_by_every_client() {
             .arg("api")
             .args(words)
             .args(["-o", "json", "--socket"])
-            .arg(&socket);
+            .arg(socket);
         command.stdin(File::open(&file).unwrap()).output().unwrap()
     };
-    let fetched = api(&["fetch", "jwt", "--audience", "db", "--spiffe-id", ids[0]]);
+    let fetched = api(&["fetch", "jwt", "--audience", "db", "--spiffe-id", id]);
     let told: Value = serde_json::from_slice(&fetched.stdout).unwrap();
     assert_eq!(
         (told["svids"].as_array().unwrap().len(), &told["svids"][0]["spiffe_id"]),
-        (1, &ids[0].into())
+        (1, &id.into())
     );
     std::fs::write(&file, format!("{}\n", told["svids"][0]["token"].as_str().unwrap())).unwrap();
     for from in [file.to_str().unwrap(), "-"] {
@@ -228,10 +233,10 @@ fn tokens_of_the_server_are_fetched_and_validated_by_every_client() {
         let told: Value = serde_json::from_slice(&validated.stdout).unwrap();
         assert_eq!(
             (&told["spiffe_id"], &told["claims"]["aud"]),
-            (&ids[0].into(), &serde_json::json!(["db"]))
+            (&id.into(), &serde_json::json!(["db"]))
         );
     }
-    let refused = api(&["validate", "jwt", "--audience", "other", "--svid", &token]);
+    let refused = api(&["validate", "jwt", "--audience", "other", "--svid", token]);
     let said = String::from_utf8(refused.stderr).unwrap();
     assert!(
         refused.status.code() == Some(5) && said.starts_with("HM-WL-0041: ") && said.contains("HM-ID-0100"),
