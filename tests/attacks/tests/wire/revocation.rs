@@ -24,7 +24,7 @@ pub(crate) fn publish(file: &Path, list: &[u8]) {
 pub(crate) async fn verdict(site: &mut Site) -> (String, String) {
     let start = Instant::now();
     loop {
-        if let Some(verdict) = site.verdicts().await.pop() {
+        if let Some(verdict) = site.next_verdict().await {
             return (verdict.outcome, verdict.code);
         }
         assert!(start.elapsed() < Duration::from_secs(60), "no verdict came");

@@ -108,9 +108,18 @@ impl Site {
 
     /// The verdicts recorded since the last look.
     pub(crate) async fn verdicts(&mut self) -> Vec<Record> {
+        self.verdicts_up_to(1000).await
+    }
+
+    /// The first verdict that was recorded since the last look.
+    pub(crate) async fn next_verdict(&mut self) -> Option<Record> {
+        self.verdicts_up_to(1).await.pop()
+    }
+
+    async fn verdicts_up_to(&mut self, limit: u32) -> Vec<Record> {
         let request = ListRecordsRequest {
             after: self.seen,
-            limit: 1000,
+            limit,
             kind: "verdict".into(),
             ..ListRecordsRequest::default()
         };
