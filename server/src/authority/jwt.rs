@@ -37,6 +37,11 @@ const TICK: Duration = Duration::from_secs(10);
 /// More keys than any life has at a time: one signs, one waits, and old ones end.
 const MAX_KEYS: usize = 32;
 
+/// The step with which a key is made.
+const MADE: &str = "jwt-authority-generate";
+/// More steps than a key has in its life.
+const MOST_STEPS: u32 = 32;
+
 /// The key that signs JWT-SVIDs now.
 #[derive(Debug)]
 pub struct ActiveJwtKey {
@@ -240,7 +245,7 @@ impl JwtKeeper {
         let label = new_label(self.journal.trust_domain())?;
         let intent = Event {
             outcome: Outcome::Pending,
-            ..event(&label, "generate", reason)
+            ..event(&label, MADE, reason)
         };
         let recorded = noted(intent);
         self.journal.commit(by, recorded).await?;
@@ -307,7 +312,7 @@ impl JwtKeeper {
     async fn destroy(&self, key: &KeyInfo) -> Result<(), AuthorityError> {
         self.keys.destroy(&key.id).await?;
         tracing::info!(label = key.label, "a key for JWT-SVIDs was destroyed in the token");
-        let destroyed = noted(event(&key.label, "destroy", None));
+        let destroyed = noted(event(&key.label, "jwt-authority-destroy", None));
         self.journal.commit("server", destroyed).await?;
         Ok(())
     }
@@ -355,15 +360,17 @@ impl JwtKeeper {
         self.journal.state().jwt_keys().iter().any(|key| key.label == label)
     }
 
-    /// Whether this store's records name the key.
+    /// Whether this store's records say that it made the key with this label.
     async fn is_recorded(&self, label: &str) -> Result<bool, AuthorityError> {
         let records = self.journal.store().records(RecordQuery {
-            limit: 1,
+            limit: MOST_STEPS,
             filter: RecordFilter::Admin,
             subject: Some(label.to_owned()),
             ..RecordQuery::default()
         });
-        Ok(!records.await?.is_empty())
+        let made = format!("\"{MADE}\"");
+        let records = records.await?;
+        Ok(records.iter().any(|it| it.record.detail.contains(&made)))
     }
 
     /// Serves the bundle that the state has.
@@ -421,7 +428,7 @@ fn event(label: &str, act: &str, reason: Reason<'_>) -> Event {
     Event::done(
         label,
         What::Authority {
-            act: format!("jwt-authority-{act}"),
+            act: act.to_owned(),
             reason: reason.map(str::to_owned),
             facts: Vec::new(),
         },

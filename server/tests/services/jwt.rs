@@ -292,13 +292,11 @@ fn keys_are_replaced_step_by_step_and_destroyed_in_the_token() {
             for token in [&first, &signed_by_first, &signed_by_next] {
                 validate(&lab, &token.token, "db").await;
             }
-            assert_eq!(
-                states(&lab).await,
-                [
-                    (first_id.clone(), Standing::Old),
-                    (next.authority_id.clone(), Standing::Active)
-                ]
-            );
+            // Both were made within a second: their order says nothing.
+            let standing = states(&lab).await;
+            assert_eq!(standing.len(), 2);
+            assert!(standing.contains(&(first_id.clone(), Standing::Old)));
+            assert!(standing.contains(&(next.authority_id.clone(), Standing::Active)));
             assert_eq!(labels(&lab).await.len(), 2);
             taint(first_id).await.unwrap();
             let tainted = bundle(&lab).await;
@@ -464,7 +462,7 @@ fn a_server_that_issues_none_says_so() {
         );
         assert_eq!(
             mint(&lab, "/ops", &["db"], 0).await.unwrap_err().code(),
-            Code::Unimplemented
+            Code::FailedPrecondition
         );
         assert!(labels(&lab).await.is_empty() && bundle(&lab).await.jwt_authorities.is_empty());
         lab.stop().await;
