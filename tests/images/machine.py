@@ -25,8 +25,8 @@ class Machine:
         files that it finds as /dev/disk/by-id/virtio-NAME; `netboot` is what its network offers by PXE: it starts what its firmware's own boot entries
         say, and not always its disk; `ports` are those of this host's loopback that lead to ports of the machine; `tpm` is the TPM's version, or None
         for a machine that has none; `sticks` are files that it has as USB sticks, and those that end in .iso as CDs of a USB drive; `network` is False
-        for none, "first" where firmware starts from it before all else, "two" for a first card more, whose network gives addresses and leads nowhere,
-        "six" for one of IPv6 alone; `serial` is the disk's serial number."""
+        for none, "first" where firmware starts from it before all else, "two" for the same with a first card more, whose network gives addresses and leads
+        nowhere, "six" for one of IPv6 alone; `serial` is the disk's serial number."""
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.disk, self.keep_disk, self.more = folder, disk, keep_disk, []
         if script:
@@ -69,7 +69,7 @@ class Machine:
             kind = "tpm-crb" if self.version == "2.0" else "tpm-tis"
             chip = ["-chardev", f"socket,id=tpm,path={socket}", "-tpmdev", "emulator,id=tpm0,chardev=tpm", "-device", f"{kind},tpmdev=tpm0"]
         spoken = ",ipv4=off,ipv6-prefix=fd00::" if self.network == "six" else ""
-        order = ",bootindex=1" if self.network == "first" else ""
+        order = ",bootindex=1" if self.network in ("first", "two") else ""
         card = ["-netdev", f"user,id=net0{self.offered}{spoken}", "-device", f"virtio-net-pci,netdev=net0,romfile={order}"]
         card = card if self.network else ["-nic", "none"]
         if self.network == "two":
