@@ -168,7 +168,7 @@ def installs(fleet):
         given = len(server.given)
         # Its firmware forgets the boot entry, and starts from the network.
         (fleet.folder / "installs" / "vars.fd").unlink()
-        with started(fleet, "installs", disk, network="first") as machine:
+        with started(fleet, "installs", disk, network="first", serial="EDGE-17") as machine:
             machine.wait_for("this machine was installed before: nothing is written", 600)
             machine.wait_for_end()
         found = stage(fleet, node)
