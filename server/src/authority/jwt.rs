@@ -440,6 +440,8 @@ pub(crate) async fn keep_jwt_keys(keeper: Arc<JwtKeeper>) -> Infallible {
     let mut pace = keeper.journal.clock().pace(TICK);
     let mut failing = false;
     loop {
+        // The start has looked.
+        pace.next().await;
         match keeper.keep().await {
             Err(error) if !failing => {
                 log::error(&error);
@@ -451,6 +453,5 @@ pub(crate) async fn keep_jwt_keys(keeper: Arc<JwtKeeper>) -> Infallible {
             }
             _ => {}
         }
-        pace.next().await;
     }
 }

@@ -108,7 +108,12 @@ fn looks(program: &Program, config: &Path) {
     assert!(pem.contains("BEGIN CERTIFICATE"), "{pem}");
     program.json(DONE, &["hsm", "status"]);
     let keys = program.json(DONE, &["hsm", "keys"]);
-    assert_eq!(keys.as_array().unwrap().len(), 1, "{keys}");
+    let uses = keys.as_array().unwrap().iter().map(|key| key["use"].as_str().unwrap());
+    assert_eq!(
+        uses.collect::<Vec<_>>(),
+        ["jwt-authority, active", "x509-authority"],
+        "{keys}"
+    );
     program.json(DONE, &["doctor"]);
     assert!(program.ends(DONE, &["completion", "bash"]).contains("complete"));
     program.json(DONE, &["version"]);

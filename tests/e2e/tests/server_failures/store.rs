@@ -198,7 +198,7 @@ fn a_store_with_a_trigger_or_without_its_authority_is_told_and_not_served() {
         (unban, "the trigger t of agents is not the store's"),
         (
             "DELETE FROM authority_certificates",
-            "it has no authority, and a bundle with the sequence number 1",
+            "it has no authority, and a bundle with the sequence number 2",
         ),
     ] {
         change(&store, forged);

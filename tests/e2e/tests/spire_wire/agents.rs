@@ -178,7 +178,7 @@ fn the_bundle_health_and_what_is_absent() {
         let jwt = SvidClient::new(agent.clone())
             .new_jwtsvid(NewJwtsvidRequest::default())
             .await;
-        assert_eq!(jwt.unwrap_err().code(), Code::Unimplemented);
+        assert_eq!(jwt.unwrap_err().code(), Code::InvalidArgument, "no entry is named");
         let renewal = AgentClient::new(agent)
             .renew_agent(RenewAgentRequest::default())
             .await
