@@ -13,7 +13,7 @@ use hallmark_spiffe::SpiffeId;
 use hallmark_store::StoreError;
 
 use crate::{
-    authority::AuthorityAge,
+    authority::{AuthorityAge, JwtKeeper},
     journal::{DamagedNodes, EntriesLeftOut, Journal},
     listener::BoundFile,
     metrics::Reading,
@@ -27,6 +27,7 @@ pub struct Health {
     keys: Arc<dyn KeyStore>,
     probe: Arc<Probe>,
     age: AuthorityAge,
+    jwt: Arc<JwtKeeper>,
     last_reload: Arc<LastReload>,
     admin_socket: BoundFile,
     store: PathBuf,
@@ -38,7 +39,7 @@ impl Health {
         journal: Arc<Journal>,
         keys: Arc<dyn KeyStore>,
         probe: Arc<Probe>,
-        age: AuthorityAge,
+        (age, jwt): (AuthorityAge, Arc<JwtKeeper>),
         last_reload: Arc<LastReload>,
         admin_socket: BoundFile,
         store: PathBuf,
@@ -48,6 +49,7 @@ impl Health {
             keys,
             probe,
             age,
+            jwt,
             last_reload,
             admin_socket,
             store,
@@ -66,6 +68,7 @@ impl Health {
             hsm.unwrap_or_else(|| Part::good("hsm")),
             self.authority(),
         ];
+        parts.extend(self.jwt_authority());
         parts.extend(self.mark());
         parts.extend(self.entries());
         parts.extend(self.nodes());
@@ -102,6 +105,12 @@ impl Health {
             gone.code(),
             gone.to_string(),
         ))
+    }
+
+    /// That the keys of JWT-SVIDs are not kept as they should be: X.509-SVIDs are issued all the same.
+    fn jwt_authority(&self) -> Option<Part> {
+        let (code, text) = self.jwt.failure()?;
+        Some(Part::with_reason("jwt-authority", State::Warning, code, text))
     }
 
     /// That entries are not served, where there are any; the first is named.

@@ -2,7 +2,7 @@
 //!
 //! Everything here reads bytes and text that somebody else wrote. A value of one of these types has
 //! passed every rule of its standard document; the requirement ids in the comments (`ID-10`,
-//! `X509-02`, `TDB-09` …) are those of the conformance table in `docs/reference/spiffe-conformance.md`.
+//! `X509-02`, `TDB-09` …) are those of a table of the standards' requirements, one id each.
 
 mod bundle;
 mod id;

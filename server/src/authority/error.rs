@@ -111,6 +111,13 @@ pub enum AuthorityError {
     },
 }
 
+impl AuthorityError {
+    /// Whether the token does not have the key that is on record.
+    pub(crate) const fn is_lost_key(&self) -> bool {
+        matches!(self, Self::KeyMissing { .. } | Self::KeyMismatch { .. })
+    }
+}
+
 impl Coded for AuthorityError {
     fn code(&self) -> ReasonCode {
         match self {

@@ -19,6 +19,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use hallmark_authority::JwtSigner;
 use hallmark_host::log;
 use hallmark_hsm::{KeyInfo, KeyStore};
+use hallmark_reason::{Coded as _, ReasonCode};
 use hallmark_spiffe::{TrustDomain, jwt::JwtAuthority};
 use hallmark_state::{
     AuthorityState, Decision, Event, Expect, JwtKey, JwtKeyError, Outcome, RecordFilter, RecordQuery, View, What,
@@ -43,7 +44,7 @@ const MADE: &str = "jwt-authority-generate";
 const MOST_STEPS: u32 = 32;
 
 /// The key that signs JWT-SVIDs now.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ActiveJwtKey {
     /// The key in the token.
     pub key: KeyInfo,
@@ -63,6 +64,7 @@ pub struct JwtKeeper {
     turn: Mutex<()>,
     /// Whether every key of this store's making that is in the token is named by a row.
     is_swept: AtomicBool,
+    failure: ArcSwapOption<(ReasonCode, String)>,
 }
 
 impl JwtKeeper {
@@ -82,6 +84,7 @@ impl JwtKeeper {
             settings,
             turn: Mutex::default(),
             is_swept: AtomicBool::new(false),
+            failure: ArcSwapOption::empty(),
         }
     }
 
@@ -91,34 +94,76 @@ impl JwtKeeper {
         Arc::clone(&self.active)
     }
 
+    /// Why the keys are not kept as they should be, as was found last: code and words.
+    pub(crate) fn failure(&self) -> Option<(ReasonCode, String)> {
+        self.failure.load().as_deref().cloned()
+    }
+
     /// Carries out all that is due.
     ///
     /// # Errors
     /// When token or store fail; what was done until then stands.
     pub async fn keep(&self) -> Result<(), AuthorityError> {
         let _turn = self.turn.lock().await;
-        let Some(settings) = self.settings else {
-            return self.remove_ended().await;
+        let kept = match self.settings {
+            Some(settings) => self.keep_by(settings).await,
+            None => self.remove_ended().await,
         };
-        for _ in 0..MAX_KEYS {
-            let due = self.journal.state().due_jwt_key_step(self.journal.clock().unix());
-            match due {
-                Some(JwtKeyStep::Prepare) => drop(self.make(settings, "server", None).await?),
-                Some(JwtKeyStep::Activate { key_id }) => self.activate(&key_id, "server", None).await?,
-                Some(JwtKeyStep::Remove { key_id }) => self.remove(&key_id, "server", None).await?,
-                None => break,
-            }
-        }
+        let failure = kept
+            .as_ref()
+            .err()
+            .map(|error| Arc::new((error.code(), error.to_string())));
+        self.failure.store(failure);
+        kept
+    }
+
+    /// The key that signs comes first: it is served whether or not the token makes another one.
+    async fn keep_by(&self, settings: JwtKeySettings) -> Result<(), AuthorityError> {
         self.serve_bundle()?;
         match self.find_active().await {
             // What it signed stays good for whoever verifies it. What is to be signed waits for no key that is gone.
-            Err(error @ (AuthorityError::KeyMissing { .. } | AuthorityError::KeyMismatch { .. })) => {
+            Err(error) if error.is_lost_key() => {
                 log::error(&error);
+                self.token().await?;
                 self.replace(settings).await?;
             }
             found => found?,
         }
+        for _ in 0..MAX_KEYS {
+            let due = self.journal.state().due_jwt_key_step(self.journal.clock().unix());
+            match due {
+                Some(JwtKeyStep::Prepare) => drop(self.make(settings, "server", None).await?),
+                Some(JwtKeyStep::Activate { key_id }) => self.activate_or_drop(&key_id).await?,
+                Some(JwtKeyStep::Remove { key_id }) => self.remove(&key_id, "server", None).await?,
+                None => break,
+            }
+        }
         self.sweep_once().await
+    }
+
+    /// Has the prepared key sign; one that the token has lost goes, and another one is made when that is due.
+    async fn activate_or_drop(&self, key_id: &str) -> Result<(), AuthorityError> {
+        match self.activate(key_id, "server", None).await {
+            Err(error) if error.is_lost_key() => {
+                log::error(&error);
+                self.token().await?;
+                self.remove(key_id, "server", None).await
+            }
+            done => done,
+        }
+    }
+
+    /// Another key in the place of one that the token does not have.
+    async fn replace(&self, settings: JwtKeySettings) -> Result<(), AuthorityError> {
+        let prepared = self.journal.state().prepared_jwt_key().cloned();
+        if let Some(prepared) = prepared {
+            self.activate_or_drop(&prepared.key_id).await?;
+            if self.active.load().is_some() {
+                return Ok(());
+            }
+        }
+        let made = self.make(settings, "server", None).await?;
+        self.activate(&made.key_id, "server", None).await
     }
 
     async fn sweep_once(&self) -> Result<(), AuthorityError> {
@@ -185,10 +230,7 @@ impl JwtKeeper {
         let _turn = self.turn.lock().await;
         let prepared = self.journal.state().prepared_jwt_key().cloned();
         let prepared = prepared.ok_or(JwtKeyError::NonePrepared)?;
-        // One that the token does not have would sign nothing.
-        self.in_token(&prepared).await?;
         self.activate(&prepared.key_id, &act.by, Some(&act.reason)).await?;
-        self.find_active().await?;
         Ok(prepared)
     }
 
@@ -212,22 +254,6 @@ impl JwtKeeper {
         self.remove(key_id, &act.by, Some(&act.reason)).await
     }
 
-    /// Another key in the place of one that the token does not have.
-    async fn replace(&self, settings: JwtKeySettings) -> Result<(), AuthorityError> {
-        self.token().await?;
-        let prepared = self.journal.state().prepared_jwt_key().cloned();
-        let next = match prepared {
-            Some(key) if self.in_token(&key).await.is_ok() => key,
-            Some(lost) => {
-                self.remove(&lost.key_id, "server", None).await?;
-                self.make(settings, "server", None).await?
-            }
-            None => self.make(settings, "server", None).await?,
-        };
-        self.activate(&next.key_id, "server", None).await?;
-        self.find_active().await
-    }
-
     /// Makes a key in the token, and puts it into the bundle.
     async fn make(
         &self,
@@ -249,6 +275,8 @@ impl JwtKeeper {
         };
         let recorded = noted(intent);
         self.journal.commit(by, recorded).await?;
+        // Until it is seen that the token has no more than the rows name.
+        self.is_swept.store(false, Ordering::Relaxed);
         let key = self.keys.generate(&label, settings.kind).await?;
         tracing::info!(label, kind = %settings.kind, "a key for JWT-SVIDs was generated in the token");
         let made = self.publish(&key, settings, by, reason).await;
@@ -285,10 +313,24 @@ impl JwtKeeper {
         Ok(Arc::new(row))
     }
 
+    /// One that the token does not have would sign nothing; and from the record on, there is nothing to wait for.
     async fn activate(&self, key_id: &str, by: &str, reason: Reason<'_>) -> Result<(), AuthorityError> {
+        let row = self
+            .journal
+            .state()
+            .jwt_keys()
+            .iter()
+            .find(|key| key.key_id == key_id)
+            .cloned();
+        let next = match &row {
+            Some(row) => Some(self.loaded(row).await?),
+            // The decision refuses it.
+            None => None,
+        };
         let now = self.journal.clock().unix();
         self.decide(by, |view| Ok((activate_jwt_key(view, key_id, now, reason)?, ())))
             .await?;
+        self.active.store(next.map(Arc::new));
         tracing::info!(key_id, "this key signs JWT-SVIDs from now on");
         Ok(())
     }
@@ -324,20 +366,17 @@ impl JwtKeeper {
             self.active.store(None);
             return Ok(());
         };
-        let found = self.in_token(&row).await;
-        let found = found.and_then(|key| {
-            let signer = JwtSigner::new(self.journal.trust_domain(), authority_of(&row)?)?;
-            Ok(ActiveJwtKey { key, signer })
-        });
         // One that is not there signs nothing, and neither does the one before.
-        match found {
-            Ok(key) => self.active.store(Some(Arc::new(key))),
-            Err(error) => {
-                self.active.store(None);
-                return Err(error);
-            }
-        }
-        Ok(())
+        let found = self.loaded(&row).await;
+        self.active.store(found.as_ref().ok().cloned().map(Arc::new));
+        found.map(drop)
+    }
+
+    /// The key of a row, ready to sign.
+    async fn loaded(&self, row: &JwtKey) -> Result<ActiveJwtKey, AuthorityError> {
+        let key = self.in_token(row).await?;
+        let signer = JwtSigner::new(self.journal.trust_domain(), authority_of(row)?)?;
+        Ok(ActiveJwtKey { key, signer })
     }
 
     /// The key of a row, in the token.

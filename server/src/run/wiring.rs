@@ -1,6 +1,6 @@
 //! Which part gets which others: the only place where all of them meet.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use hallmark_host::LastReload;
@@ -99,7 +99,7 @@ struct Rooms {
 }
 
 impl Rooms {
-    fn new(config: Config, on: &Foundations) -> Self {
+    fn new(config: Config, jwt: Arc<JwtKeeper>, on: &Foundations) -> Self {
         let Foundations {
             journal,
             keys,
@@ -116,7 +116,6 @@ impl Rooms {
             compute.clone(),
             metrics.clone(),
         );
-        let jwt = JwtKeeper::new(journal.clone(), keys.clone(), authority.clone(), config.jwt_keys);
         let jwt_issuer = config.jwt_keys.map(|_| {
             let name = config.jwt_issuer.as_deref().map(Arc::from);
             JwtIssuer::new(journal.clone(), keys.clone(), jwt.active(), metrics.clone(), name)
@@ -143,7 +142,7 @@ impl Rooms {
             nodes: Nodes::new(journal.clone(), admin_ids.clone(), approval),
             changes: EntryChanges::new(journal.clone(), admin_ids.clone(), config.lifetimes.x509_svid.max),
             issuer,
-            jwt: Arc::new(jwt),
+            jwt,
             jwt_issuer,
             appraiser,
             limits,
@@ -161,18 +160,22 @@ struct Watchers {
 }
 
 impl Watchers {
-    fn new(usual_lifetime: Duration, admin_socket: BoundFile, store: PathBuf, on: &Foundations) -> Self {
+    fn new(config: &Config, jwt: Arc<JwtKeeper>, on: &Foundations) -> Self {
         let last_reload = Arc::new(LastReload::default());
         let probe = Arc::new(Probe::new(on.authority.clone(), on.keys.clone()));
-        let age = AuthorityAge::new(on.authority.clone(), on.journal.clock().clone(), usual_lifetime);
+        let age = AuthorityAge::new(
+            on.authority.clone(),
+            on.journal.clock().clone(),
+            config.lifetimes.usual(),
+        );
         let health = Health::new(
             on.journal.clone(),
             on.keys.clone(),
             probe.clone(),
-            age.clone(),
+            (age.clone(), jwt),
             last_reload.clone(),
-            admin_socket,
-            store,
+            BoundFile::at(&config.listen.admin_socket),
+            config.store.clone(),
         );
         Self {
             probe,
@@ -222,13 +225,15 @@ fn services(lifetimes: Lifetimes, address: String, on: &Foundations, rooms: &Roo
 /// Puts the parts together; `address` is where the server listens.
 pub(super) fn wire(config: Config, address: String, on: Foundations) -> Server {
     let lifetimes = config.lifetimes;
-    let watchers = Watchers::new(
-        lifetimes.usual(),
-        BoundFile::at(&config.listen.admin_socket),
-        config.store.clone(),
-        &on,
+    let jwt = JwtKeeper::new(
+        on.journal.clone(),
+        on.keys.clone(),
+        on.authority.clone(),
+        config.jwt_keys,
     );
-    let rooms = Rooms::new(config, &on);
+    let jwt = Arc::new(jwt);
+    let watchers = Watchers::new(&config, jwt.clone(), &on);
+    let rooms = Rooms::new(config, jwt, &on);
     let services = services(lifetimes, address, &on, &rooms, &watchers.health);
     let Foundations {
         journal,

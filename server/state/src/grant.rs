@@ -103,25 +103,11 @@ pub fn authorise_entry(
     })
 }
 
-/// As [`authorise_entry`], for a JWT-SVID.
+/// As [`authorise_entry`], for an SVID of which `named` gives the lifetime that the entry names; zero where it names none.
 ///
 /// # Errors
 /// As [`authorise_entry`].
-pub(crate) fn authorise_entry_jwt(
-    registry: &Registry,
-    agent: &SpiffeId,
-    node_selectors: &BTreeSet<Selector>,
-    entry_id: &EntryId,
-    ttl: SvidTtl,
-    now: i64,
-) -> Result<(Grant, Vec<EntryId>), GrantError> {
-    authorise_for(registry, agent, node_selectors, entry_id, ttl, now, |entry| {
-        entry.jwt_svid_ttl
-    })
-}
-
-/// `named` gives the lifetime that the entry names; zero where it names none.
-fn authorise_for(
+pub(crate) fn authorise_for(
     registry: &Registry,
     agent: &SpiffeId,
     node_selectors: &BTreeSet<Selector>,

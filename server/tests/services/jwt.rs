@@ -490,3 +490,41 @@ fn keys_of_a_server_that_issues_none_any_more_go_when_they_end() {
         },
     );
 }
+
+#[test]
+fn a_prepared_key_that_the_token_has_lost_never_signs() {
+    isolated(
+        "jwt::a_prepared_key_that_the_token_has_lost_never_signs",
+        |folder| async move {
+            let config = config::load(&folder.join("server.toml"), None).unwrap();
+            let (clock, hand) = Clock::movable();
+            let lab = Lab::of(Running::start(config, clock).await.unwrap());
+            hand.set(12 * 3600).await;
+            lab.server.jwt.keep().await.unwrap();
+            let lost = lab.server.journal.state().prepared_jwt_key().cloned().unwrap();
+            let key = lab.server.keys.find(&lost.label).await.unwrap().unwrap();
+            lab.server.keys.destroy(&key.id).await.unwrap();
+            let activate = lab
+                .local_authority
+                .activate_jwt_authority(local(ActivateJwtAuthorityRequest {}));
+            let refused = activate.await.unwrap_err();
+            assert!(refused.message().contains("HM-SRV-0010"), "{refused}");
+            hand.set(20 * 3600).await;
+            lab.server.jwt.keep().await.unwrap();
+            let ids = |lab: &Lab| -> Vec<String> {
+                let state = lab.server.journal.state();
+                state.jwt_keys().iter().map(|key| key.key_id.clone()).collect()
+            };
+            assert!(
+                ids(&lab).len() == 2 && !ids(&lab).contains(&lost.key_id),
+                "another one is prepared"
+            );
+            hand.set(20 * 3600 + 301).await;
+            lab.server.jwt.keep().await.unwrap();
+            let signs = lab.server.journal.state().active_jwt_key().cloned().unwrap();
+            assert_eq!(signs.key_id, ids(&lab)[1]);
+            mint(&lab, "/ops", &["db"], 0).await.unwrap();
+            lab.stop().await;
+        },
+    );
+}

@@ -155,7 +155,8 @@ async fn told(
     Ok(change.exit())
 }
 
-/// The key, where it stands so that it can be tainted or revoked.
+/// The key, where it stands so that it can be tainted or revoked. Looked at here, as the service has no word for a rehearsal: another
+/// server than ours would take the step.
 async fn rehearsed(client: &Client, key_id: &str, act: &'static str) -> Result<AuthorityState, CliError> {
     let found = states(client).await?.into_iter().find(|it| it.authority_id == key_id);
     let key_id = key_id.to_owned();

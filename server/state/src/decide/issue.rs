@@ -5,8 +5,8 @@ use std::sync::Arc;
 use hallmark_spiffe::SpiffeId;
 
 use crate::{
-    EntryId, Grant, GrantError, Key, Node, SvidTtl, View,
-    grant::{authorise_entry, authorise_entry_jwt},
+    Entry, EntryId, Grant, GrantError, Key, Node, SvidTtl, View,
+    grant::{authorise_entry, authorise_for},
 };
 
 /// What is granted for each entry, all of it from one view. The view's expectations are those of the intents: no SVID is
@@ -44,7 +44,8 @@ pub fn authorise_jwt(
 ) -> Option<Result<Grant, GrantError>> {
     let node = standing(view, agent, now)?;
     let registry = view.unprotected().entries();
-    let granted = authorise_entry_jwt(registry, &node.id, &node.selectors, entry, ttl, now).map(|(grant, way)| {
+    let ttl_of = |entry: &Entry| entry.jwt_svid_ttl;
+    let granted = authorise_for(registry, &node.id, &node.selectors, entry, ttl, now, ttl_of).map(|(grant, way)| {
         way.into_iter().for_each(|entry| view.rests_on(Key::Entry(entry)));
         grant
     });

@@ -51,35 +51,35 @@ impl State {
         self.jwt_keys().iter().rfind(|key| key.state == state)
     }
 
-    /// What is due at `now`, in Unix seconds; of several steps the first.
+    /// What is due at `now`, in Unix seconds; of several steps the first. What has ended goes first: a token that is full makes no
+    /// next key.
     #[must_use]
     pub fn due_jwt_key_step(&self, now: i64) -> Option<JwtKeyStep> {
+        let ended = self
+            .jwt_keys()
+            .iter()
+            .find(|key| key.state != AuthorityState::Active && has_ended(key, now));
+        if let Some(ended) = ended {
+            let key_id = ended.key_id.clone();
+            return Some(JwtKeyStep::Remove { key_id });
+        }
         let prepared = self.prepared_jwt_key().filter(|key| key.expires_at > now);
         let activate = |key: &Arc<JwtKey>| JwtKeyStep::Activate {
             key_id: key.key_id.clone(),
         };
-        let due = match self.active_jwt_key() {
-            None => Some(prepared.map_or(JwtKeyStep::Prepare, activate)),
-            Some(active) => {
-                let life = active.expires_at.saturating_sub(active.created_at);
-                let left = active.expires_at.saturating_sub(now);
-                match prepared {
-                    None => (left <= PREPARE_BEFORE.min(life / 2)).then_some(JwtKeyStep::Prepare),
-                    Some(next) => {
-                        let is_known = now.saturating_sub(next.created_at) >= PUBLISHED.min(life / 6);
-                        let is_due = left <= ACTIVATE_BEFORE.min(life / 6) && is_known;
-                        (is_due || left <= 0).then(|| activate(next))
-                    }
-                }
-            }
+        let Some(active) = self.active_jwt_key() else {
+            return Some(prepared.map_or(JwtKeyStep::Prepare, activate));
         };
-        due.or_else(|| {
-            let ended = self
-                .ended_jwt_key(now)
-                .filter(|key| key.state != AuthorityState::Active)?;
-            let key_id = ended.key_id.clone();
-            Some(JwtKeyStep::Remove { key_id })
-        })
+        let life = active.expires_at.saturating_sub(active.created_at);
+        let left = active.expires_at.saturating_sub(now);
+        match prepared {
+            None => (left <= PREPARE_BEFORE.min(life / 2)).then_some(JwtKeyStep::Prepare),
+            Some(next) => {
+                let is_known = now.saturating_sub(next.created_at) >= PUBLISHED.min(life / 6);
+                let is_due = left <= ACTIVATE_BEFORE.min(life / 6) && is_known;
+                (is_due || left <= 0).then(|| activate(next))
+            }
+        }
     }
 
     /// A key of which nothing that it signed is valid any more at `now`, in Unix seconds.

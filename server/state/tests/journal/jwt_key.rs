@@ -121,10 +121,10 @@ fn a_server_that_was_away_for_long_goes_on_with_a_new_key() {
     assert_eq!(
         done,
         [
+            "remove k43200".to_owned(),
             format!("prepare k{late}"),
             format!("activate k{late}"),
-            "remove k0".to_owned(),
-            "remove k43200".to_owned()
+            "remove k0".to_owned()
         ]
     );
     assert_eq!(state.jwt_keys().len(), 1);
@@ -211,4 +211,24 @@ fn what_the_journal_has_of_it_reads_back() {
     let read = decode(&bytes, &mut |_| None).unwrap();
     assert_eq!(read[0].events, [event]);
     assert_eq!(format!("{:?}", read[0].changes), format!("{changes:?}"));
+}
+
+#[test]
+fn a_key_that_was_prepared_early_is_known_before_it_signs() {
+    let mut state = state();
+    keep(&mut state, 0, DAY);
+    let early = prepare_jwt_key(View::new(&state), key("early", 5, DAY), 5, Some("drill")).unwrap();
+    take(&mut state, early);
+    // At five sixths it signs, and the next one is due as well: half of its own life has passed.
+    assert_eq!(
+        keep(&mut state, 20 * HOUR + 5, DAY),
+        ["activate early", "prepare k72005"]
+    );
+    for (later, due) in [(1, 0), (299, 0), (300, 1)] {
+        assert_eq!(
+            keep(&mut state, 20 * HOUR + 5 + later, DAY).len(),
+            due,
+            "{later} s later"
+        );
+    }
 }
