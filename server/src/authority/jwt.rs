@@ -123,8 +123,9 @@ impl JwtKeeper {
         match self.find_active().await {
             // What it signed stays good for whoever verifies it. What is to be signed waits for no key that is gone.
             Err(error) if error.is_lost_key() => {
-                log::error(&error);
+                // A token that is away has lost nothing.
                 self.token().await?;
+                log::error(&error);
                 self.replace(settings).await?;
             }
             found => found?,
@@ -145,8 +146,9 @@ impl JwtKeeper {
     async fn activate_or_drop(&self, key_id: &str) -> Result<(), AuthorityError> {
         match self.activate(key_id, "server", None).await {
             Err(error) if error.is_lost_key() => {
-                log::error(&error);
+                // A token that is away has lost nothing.
                 self.token().await?;
+                log::error(&error);
                 self.remove(key_id, "server", None).await
             }
             done => done,
