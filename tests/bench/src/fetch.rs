@@ -19,6 +19,7 @@ const CALLERS: usize = 4;
 const EACH: Duration = Duration::from_secs(2);
 const ROUNDS: usize = 3;
 const PATIENCE: Duration = Duration::from_secs(60);
+const PACE: Duration = Duration::from_millis(200);
 /// The incumbent's agent when the aims were set, not in this run: streams per second over kept and over new
 /// connections.
 const INCUMBENT: [f64; 2] = [1800.0, 950.0];
@@ -63,7 +64,7 @@ pub(crate) fn measure(domain: &mut Domain, table: &mut Table) -> Result<()> {
     let parent = domain.agent_id(0)?;
     domain.register(&parent, "fetch", 1)?;
     let (socket, agent) = domain.agent(0)?;
-    let answer = domain.runtime.block_on(wait_for(&socket, 1))?;
+    let answer = domain.runtime.block_on(wait_for(&socket, 1, PACE))?;
     let folder = tempfile::tempdir()?;
     let bare = folder.path().join("echo.sock");
     let mut echo = echo::start(folder.path(), &bare, &answer.encode_to_vec())?;
@@ -95,7 +96,7 @@ pub(crate) fn measure_memory(domain: &mut Domain, table: &mut Table) -> Result<(
     let parent = domain.agent_id(1)?;
     domain.register(&parent, "memory", HELD)?;
     let (socket, agent) = domain.agent(1)?;
-    domain.runtime.block_on(wait_for(&socket, HELD))?;
+    domain.runtime.block_on(wait_for(&socket, HELD, PACE))?;
     table.push(Row::new("agent_rss_100_svids", cpu::resident_mib(agent)?, "MiB").against(20.0))
 }
 
@@ -131,16 +132,20 @@ async fn fetch(client: &mut WorkloadClient) -> Result<X509svidResponse> {
     stream.message().await?.context("the stream ended without an answer")
 }
 
-/// The agent's answer once it holds so many SVIDs.
-async fn wait_for(socket: &Path, count: usize) -> Result<X509svidResponse> {
+/// One answer over a connection of its own.
+async fn first(socket: &Path) -> Result<X509svidResponse> {
+    fetch(&mut WorkloadRequest::connect(socket).await?).await
+}
+
+/// The agent's answer once it holds so many SVIDs; it is asked at this pace.
+pub(crate) async fn wait_for(socket: &Path, count: usize, pace: Duration) -> Result<X509svidResponse> {
     let start = Instant::now();
     loop {
-        let mut client = WorkloadRequest::connect(socket).await?;
-        match fetch(&mut client).await {
+        match first(socket).await {
             Ok(answer) if answer.svids.len() >= count => return Ok(answer),
             Err(error) if start.elapsed() > PATIENCE => return Err(error),
             _ => ensure!(start.elapsed() < PATIENCE, "the agent did not get {count} SVIDs"),
         }
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        tokio::time::sleep(pace).await;
     }
 }

@@ -1,7 +1,7 @@
 //! Benchmarks: each row with a control in the same run. Prints a table and writes `target/bench/results.json`.
 //!
 //! `hallmark-bench [GROUP ...]` measures the groups named (`tpm_commands`, `x509_issue`, `attest`, `fetch_x509`,
-//! `agent_rss_100_svids`, `binary_size`, `policy`, `fleet`, `boot`, `ima`), or all of them. The project's programs are taken from `HALLMARK_BIN_DIR`, else
+//! `agent_rss_100_svids`, `agent_start`, `binary_size`, `policy`, `fleet`, `boot`, `ima`), or all of them. The project's programs are taken from `HALLMARK_BIN_DIR`, else
 //! from beside this one; a debug build measures nothing worth knowing.
 
 mod attest;
@@ -18,6 +18,7 @@ mod issue;
 mod reappraise;
 mod row;
 mod size;
+mod start;
 mod tls;
 
 use anyhow::Result;
@@ -30,11 +31,12 @@ const RESULTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/bench/r
 type Measure = fn(&mut Domain, &mut Table) -> Result<()>;
 
 /// The groups that need a trust domain.
-const GROUPS: [(&str, Measure); 4] = [
+const GROUPS: [(&str, Measure); 5] = [
     ("agent_rss_100_svids", fetch::measure_memory),
     ("x509_issue", issue::measure),
     ("attest", attest::measure),
     ("fetch_x509", fetch::measure),
+    ("agent_start", start::measure),
 ];
 
 fn main() -> Result<()> {
