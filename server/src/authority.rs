@@ -27,4 +27,4 @@ pub use jwt::{ActiveJwtKey, JwtKeeper};
 pub(crate) use older::require_usable;
 pub use renew::Renewal;
 pub(crate) use x509::keep_x509_authorities;
-pub use x509::{X509KeySettings, X509Keeper};
+pub use x509::{X509Keeper, X509KeySettings};

@@ -204,7 +204,8 @@ impl Attestation {
     /// The bundle as the server told it last. An SVID that leads to none of its authorities, or to a tainted one, is replaced at once.
     pub(super) async fn remember_bundle(&mut self, bundle: Bundle, tainted: Vec<Vec<u8>>) {
         let known = self.bundle.replace(bundle);
-        let is_known = known.as_ref().map(|it| &it.x509_authorities) == self.bundle.as_ref().map(|it| &it.x509_authorities);
+        let is_known =
+            known.as_ref().map(|it| &it.x509_authorities) == self.bundle.as_ref().map(|it| &it.x509_authorities);
         if is_known && tainted == self.tainted {
             return;
         }
@@ -226,7 +227,9 @@ impl Attestation {
         let mut sound = bundle.clone();
         sound.x509_authorities.retain(|it| !self.tainted.contains(it));
         let chain: Vec<&[u8]> = active.svid.chain.iter().map(Vec::as_slice).collect();
-        sound.authorities().is_ok_and(|sound| sound.verify(&chain, now).is_err())
+        sound
+            .authorities()
+            .is_ok_and(|sound| sound.verify(&chain, now).is_err())
     }
 
     /// An SVID that cannot be written down is used all the same; only the next start will be slower.

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use hallmark_api::localauthority::{
     ActivateJwtAuthorityRequest, ActivateJwtAuthorityResponse, ActivateX509AuthorityRequest,
-    ActivateX509AuthorityResponse, AuthorityState as Message, GetJwtAuthorityStateRequest, GetJwtAuthorityStateResponse,
-    GetX509AuthorityStateRequest, GetX509AuthorityStateResponse, PrepareJwtAuthorityRequest,
-    PrepareJwtAuthorityResponse, PrepareX509AuthorityRequest, PrepareX509AuthorityResponse, RevokeJwtAuthorityRequest,
-    RevokeJwtAuthorityResponse, RevokeX509AuthorityRequest, RevokeX509AuthorityResponse,
+    ActivateX509AuthorityResponse, AuthorityState as Message, GetJwtAuthorityStateRequest,
+    GetJwtAuthorityStateResponse, GetX509AuthorityStateRequest, GetX509AuthorityStateResponse,
+    PrepareJwtAuthorityRequest, PrepareJwtAuthorityResponse, PrepareX509AuthorityRequest, PrepareX509AuthorityResponse,
+    RevokeJwtAuthorityRequest, RevokeJwtAuthorityResponse, RevokeX509AuthorityRequest, RevokeX509AuthorityResponse,
     RevokeX509UpstreamAuthorityRequest, RevokeX509UpstreamAuthorityResponse, TaintJwtAuthorityRequest,
-    TaintJwtAuthorityResponse, TaintX509AuthorityRequest, TaintX509AuthorityResponse, TaintX509UpstreamAuthorityRequest,
-    TaintX509UpstreamAuthorityResponse, local_authority_server::LocalAuthority,
+    TaintJwtAuthorityResponse, TaintX509AuthorityRequest, TaintX509AuthorityResponse,
+    TaintX509UpstreamAuthorityRequest, TaintX509UpstreamAuthorityResponse, local_authority_server::LocalAuthority,
 };
 use hallmark_reason::{Coded as _, Report};
 use hallmark_state::{Authority, AuthorityState, AuthorityStepError, JwtKey};
@@ -180,7 +180,11 @@ fn standing(
         }
     }
     // Of an authority that was renewed on its key, the certificates before are not another one.
-    let old = old.filter(|old| active.as_ref().is_none_or(|active| active.authority_id != old.authority_id));
+    let old = old.filter(|old| {
+        active
+            .as_ref()
+            .is_none_or(|active| active.authority_id != old.authority_id)
+    });
     (active, prepared, old)
 }
 

@@ -14,11 +14,7 @@ use hallmark_state::decide::X509AuthorityStep;
 use tokio::time::sleep;
 
 use super::{ActiveAuthority, AuthorityError, bootstrap::check_clock, error::date};
-use crate::{
-    clock::Clock,
-    journal::Journal,
-    metrics::Metrics,
-};
+use crate::{clock::Clock, journal::Journal, metrics::Metrics};
 
 /// How often the authority is looked at.
 const TICK: Duration = Duration::from_secs(5);
@@ -129,7 +125,9 @@ impl AuthorityAge {
 
     /// The step that was to be taken a while ago.
     fn overdue(&self, now: i64) -> Option<X509AuthorityStep> {
-        self.journal.state().due_x509_authority_step(now.saturating_sub(OVERDUE))
+        self.journal
+            .state()
+            .due_x509_authority_step(now.saturating_sub(OVERDUE))
     }
 
     /// What is to be told of it; `None` while it is young, and once it has ended, which is a failure of its own.

@@ -86,7 +86,11 @@ impl TokenKeys {
     /// Destroys a key that no row names; on record.
     pub(super) async fn destroy(&self, key: &KeyInfo) -> Result<(), AuthorityError> {
         self.keys.destroy(&key.id).await?;
-        tracing::info!(label = key.label, "a key for a {} authority was destroyed in the token", self.kind);
+        tracing::info!(
+            label = key.label,
+            "a key for a {} authority was destroyed in the token",
+            self.kind
+        );
         self.note("server", self.event(&key.label, "destroy", None)).await
     }
 
@@ -184,7 +188,9 @@ impl TokenKeys {
             let what = format!("\"{what}\"");
             move |it: &StoredRecord| it.record.detail.contains(&what)
         };
-        let is_made = records.iter().any(says(&format!("{}-authority-generate", self.kind.as_str())));
+        let is_made = records
+            .iter()
+            .any(says(&format!("{}-authority-generate", self.kind.as_str())));
         Ok(is_made && numbered.is_none_or(|key_id| records.iter().any(says(&key_id))))
     }
 

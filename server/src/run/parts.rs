@@ -6,10 +6,10 @@ use arc_swap::ArcSwap;
 use hallmark_host::{Foreign, Purpose, foreign, make_folder};
 use hallmark_hsm::{HsmError, KeyStore};
 use hallmark_pkcs11::{Pkcs11Config, Pkcs11KeyStore};
+use hallmark_reason::ReasonCode;
 use hallmark_state::{
     Change, Configured, Decision, Expect, Filter, Outcome, RecordKind, Registry, Snapshot, State, Total, decide,
 };
-use hallmark_reason::ReasonCode;
 use hallmark_store::{SqliteOptions, SqliteStore, Store, StoreError};
 use rustix::fs::{FsWord, statfs};
 use tokio::task::spawn_blocking;

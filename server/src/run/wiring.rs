@@ -101,7 +101,12 @@ impl Keepers {
             lifetime: config.lifetimes.authority,
         };
         Self {
-            x509: Arc::new(X509Keeper::new(journal.clone(), keys.clone(), authority.clone(), settings)),
+            x509: Arc::new(X509Keeper::new(
+                journal.clone(),
+                keys.clone(),
+                authority.clone(),
+                settings,
+            )),
             jwt: Arc::new(JwtKeeper::new(
                 journal.clone(),
                 keys.clone(),
@@ -146,7 +151,13 @@ impl Rooms {
         );
         let jwt_issuer = config.jwt_keys.map(|_| {
             let name = config.jwt_issuer.as_deref().map(Arc::from);
-            JwtIssuer::new(journal.clone(), keys.clone(), keepers.jwt.active(), metrics.clone(), name)
+            JwtIssuer::new(
+                journal.clone(),
+                keys.clone(),
+                keepers.jwt.active(),
+                metrics.clone(),
+                name,
+            )
         });
         let approval = Approval::new(&config.tpm2);
         let settings = Settings {

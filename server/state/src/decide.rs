@@ -38,6 +38,6 @@ pub use reappraise::{Reappraisal, reappraise_page};
 pub use roles::{RoleGap, RoleHolder, role_stands};
 pub use trust::put_trust;
 pub use x509_authority::{
-    Rows, X509AuthorityStep, activate_x509_authority, activated, end_x509_authority, prepare_x509_authority, revoke_x509_authority,
-    taint_x509_authority,
+    Rows, X509AuthorityStep, activate_x509_authority, activated, end_x509_authority, prepare_x509_authority,
+    revoke_x509_authority, taint_x509_authority,
 };

@@ -84,7 +84,9 @@ fn named(lab: &Lab) -> BTreeSet<String> {
 }
 
 async fn prepare(service: &LocalAuthorityService) -> Result<String, Status> {
-    let answer = service.prepare_x509_authority(local(PrepareX509AuthorityRequest {})).await?;
+    let answer = service
+        .prepare_x509_authority(local(PrepareX509AuthorityRequest {}))
+        .await?;
     Ok(answer.into_inner().prepared_authority.unwrap().authority_id)
 }
 
@@ -149,7 +151,10 @@ fn authorities_are_replaced_step_by_step_and_destroyed_in_the_token() {
             let ids: BTreeSet<_> = published.x509_authorities.iter().map(id_of).collect();
             assert_eq!(ids, BTreeSet::from([first.clone(), next.clone()]));
             let meanwhile = mint(&lab).await;
-            assert_eq!(activate(&lab, &first).await.unwrap_err().code(), Code::FailedPrecondition);
+            assert_eq!(
+                activate(&lab, &first).await.unwrap_err().code(),
+                Code::FailedPrecondition
+            );
             assert_eq!(activate(&lab, &next).await.unwrap(), next);
             let by_next = mint(&lab).await;
             for svid in [&by_first, &meanwhile, &by_next] {
@@ -175,7 +180,10 @@ fn authorities_are_replaced_step_by_step_and_destroyed_in_the_token() {
             verified(&lab, &by_first).await.unwrap();
             let chain = [&by_first.cert_chain[0][..]];
             let served = lab.server.authority.load_full();
-            served.authorities.verify(&chain, lab.server.journal.clock().now()).unwrap();
+            served
+                .authorities
+                .verify(&chain, lab.server.journal.clock().now())
+                .unwrap();
             revoke(&service, &first).await.unwrap();
             verified(&lab, &by_first).await.unwrap_err();
             verified(&lab, &by_next).await.unwrap();
@@ -194,54 +202,57 @@ fn authorities_are_replaced_step_by_step_and_destroyed_in_the_token() {
 
 #[test]
 fn authorities_follow_each_other_as_time_passes() {
-    isolated("x509::authorities_follow_each_other_as_time_passes", |folder| async move {
-        configure(&folder, "ca_ttl = \"24h\"");
-        let config = config::load(&folder.join("server.toml"), None).unwrap();
-        let (clock, hand) = Clock::movable();
-        let lab = Lab::of(Running::start(config, clock).await.unwrap());
-        let states = |lab: &Lab| {
-            let state = lab.server.journal.state();
-            let all = state.authorities().iter();
-            all.map(|it| it.state.as_str()).collect::<Vec<_>>()
-        };
-        let mut before = mint(&lab).await;
-        for (hours, expected) in [
-            (11, &["active"][..]),
-            (12, &["active", "prepared"]),
-            (19, &["active", "prepared"]),
-            (20, &["old", "active"]),
-            (24, &["old", "active", "prepared"]),
-            (25, &["active", "prepared"]),
-            (32, &["old", "active"]),
-        ] {
-            // The server's own keeper does it.
-            hand.set(hours * HOUR).await;
-            assert_eq!(states(&lab), expected, "after {hours} hours");
-            assert_eq!(labels(&lab).await, named(&lab));
-            let svid = mint(&lab).await;
-            verified(&lab, &svid).await.unwrap();
-            // The last one is believed as long as it is valid.
-            let is_valid = before.expires_at > lab.server.journal.clock().unix();
-            assert_eq!(verified(&lab, &before).await.is_ok(), is_valid, "after {hours} hours");
-            before = svid;
-        }
-        let records = lab.server.journal.store().records(RecordQuery {
-            limit: 100,
-            filter: RecordFilter::Admin,
-            ..RecordQuery::default()
-        });
-        let records = records.await.unwrap();
-        let steps = |act: &str| {
-            let act = format!("\"x509-authority-{act}\"");
-            records.iter().filter(|it| it.record.detail.contains(&act)).count()
-        };
-        // The first was made and certified by the start.
-        assert_eq!(
-            ["generate", "certify", "prepare", "activate", "end", "destroy"].map(steps),
-            [3, 4, 2, 2, 1, 1]
-        );
-        lab.stop().await;
-    });
+    isolated(
+        "x509::authorities_follow_each_other_as_time_passes",
+        |folder| async move {
+            configure(&folder, "ca_ttl = \"24h\"");
+            let config = config::load(&folder.join("server.toml"), None).unwrap();
+            let (clock, hand) = Clock::movable();
+            let lab = Lab::of(Running::start(config, clock).await.unwrap());
+            let states = |lab: &Lab| {
+                let state = lab.server.journal.state();
+                let all = state.authorities().iter();
+                all.map(|it| it.state.as_str()).collect::<Vec<_>>()
+            };
+            let mut before = mint(&lab).await;
+            for (hours, expected) in [
+                (11, &["active"][..]),
+                (12, &["active", "prepared"]),
+                (19, &["active", "prepared"]),
+                (20, &["old", "active"]),
+                (24, &["old", "active", "prepared"]),
+                (25, &["active", "prepared"]),
+                (32, &["old", "active"]),
+            ] {
+                // The server's own keeper does it.
+                hand.set(hours * HOUR).await;
+                assert_eq!(states(&lab), expected, "after {hours} hours");
+                assert_eq!(labels(&lab).await, named(&lab));
+                let svid = mint(&lab).await;
+                verified(&lab, &svid).await.unwrap();
+                // The last one is believed as long as it is valid.
+                let is_valid = before.expires_at > lab.server.journal.clock().unix();
+                assert_eq!(verified(&lab, &before).await.is_ok(), is_valid, "after {hours} hours");
+                before = svid;
+            }
+            let records = lab.server.journal.store().records(RecordQuery {
+                limit: 100,
+                filter: RecordFilter::Admin,
+                ..RecordQuery::default()
+            });
+            let records = records.await.unwrap();
+            let steps = |act: &str| {
+                let act = format!("\"x509-authority-{act}\"");
+                records.iter().filter(|it| it.record.detail.contains(&act)).count()
+            };
+            // The first was made and certified by the start.
+            assert_eq!(
+                ["generate", "certify", "prepare", "activate", "end", "destroy"].map(steps),
+                [3, 4, 2, 2, 1, 1]
+            );
+            lab.stop().await;
+        },
+    );
 }
 
 /// A clock that is ahead for a while: nothing is made behind the end of the authority, and all is as before when it is right again.
@@ -259,7 +270,10 @@ fn a_clock_that_jumps_over_the_whole_life_takes_nothing_away() {
             hand.set(1000 * HOUR).await;
             assert_eq!(standing(&lab).await, before.0);
             hand.set(0).await;
-            assert_eq!((standing(&lab).await, bundle(&lab).await.x509_authorities), (before.0, before.1.x509_authorities));
+            assert_eq!(
+                (standing(&lab).await, bundle(&lab).await.x509_authorities),
+                (before.0, before.1.x509_authorities)
+            );
             verified(&lab, &svid).await.unwrap();
             verified(&lab, &mint(&lab).await).await.unwrap();
             lab.stop().await;
@@ -307,7 +321,10 @@ async fn renewed(lab: &Lab, row: &Authority, lifetime: Duration) -> Authority {
     let x509 = X509Authority::from_certificate(&row.certificate, lab.server.journal.trust_domain()).unwrap();
     let draft = prepare_renewal(&x509, lifetime, Serial::from_random([7; 16]), clock.now()).unwrap();
     let key = lab.server.keys.find(&row.label).await.unwrap().unwrap();
-    let signature = lab.server.keys.sign(&key.id, key.kind.signature_alg(), draft.tbs().to_vec());
+    let signature = lab
+        .server
+        .keys
+        .sign(&key.id, key.kind.signature_alg(), draft.tbs().to_vec());
     Authority {
         certificate: draft.seal(&signature.await.unwrap()).unwrap(),
         created_at: clock.unix(),
@@ -318,61 +335,67 @@ async fn renewed(lab: &Lab, row: &Authority, lifetime: Duration) -> Authority {
 
 #[test]
 fn a_key_goes_with_the_last_certificate_that_has_it() {
-    isolated("x509::a_key_goes_with_the_last_certificate_that_has_it", |folder| async move {
-        configure(&folder, "ca_ttl = \"24h\"");
-        let config = config::load(&folder.join("server.toml"), None).unwrap();
-        let (clock, hand) = Clock::movable();
-        let lab = Lab::of(Running::start(config, clock).await.unwrap());
-        let row = lab.server.journal.state().active_authority().cloned().unwrap();
-        let other = renewed(&lab, &row, Duration::from_secs(24 * 3600 + 7200)).await;
-        assert_eq!(other.key_id(), row.key_id());
-        lab.commit(vec![Change::PutAuthority(Arc::new(other.clone()))]).await;
-        for hours in [12, 20, 25] {
-            hand.set(hours * HOUR).await;
-        }
-        let rows = lab.server.journal.state().authorities().to_vec();
-        assert!(!rows.contains(&row) && rows.iter().any(|it| it.certificate == other.certificate));
-        assert!(labels(&lab).await.contains(&row.label), "another row names it");
-        hand.set(27 * HOUR).await;
-        assert!(!labels(&lab).await.contains(&row.label));
-        assert_eq!(labels(&lab).await, named(&lab));
-        lab.stop().await;
-    });
+    isolated(
+        "x509::a_key_goes_with_the_last_certificate_that_has_it",
+        |folder| async move {
+            configure(&folder, "ca_ttl = \"24h\"");
+            let config = config::load(&folder.join("server.toml"), None).unwrap();
+            let (clock, hand) = Clock::movable();
+            let lab = Lab::of(Running::start(config, clock).await.unwrap());
+            let row = lab.server.journal.state().active_authority().cloned().unwrap();
+            let other = renewed(&lab, &row, Duration::from_secs(24 * 3600 + 7200)).await;
+            assert_eq!(other.key_id(), row.key_id());
+            lab.commit(vec![Change::PutAuthority(Arc::new(other.clone()))]).await;
+            for hours in [12, 20, 25] {
+                hand.set(hours * HOUR).await;
+            }
+            let rows = lab.server.journal.state().authorities().to_vec();
+            assert!(!rows.contains(&row) && rows.iter().any(|it| it.certificate == other.certificate));
+            assert!(labels(&lab).await.contains(&row.label), "another row names it");
+            hand.set(27 * HOUR).await;
+            assert!(!labels(&lab).await.contains(&row.label));
+            assert_eq!(labels(&lab).await, named(&lab));
+            lab.stop().await;
+        },
+    );
 }
 
 #[test]
 fn attack_84_a_key_of_another_store_is_never_destroyed() {
-    isolated("x509::attack_84_a_key_of_another_store_is_never_destroyed", |folder| async move {
-        let lab = Lab::start(&folder).await;
-        let generate = async |lab: &Lab, label: &str| {
-            let label = format!("hallmark-x509-{TRUST_DOMAIN}-{label}");
-            lab.server.keys.generate(&label, KeyKind::EcP256).await.unwrap();
-            label
-        };
-        let others = generate(&lab, "00000000000000ff").await;
-        prepare(&lab.local_authority).await.unwrap();
-        activate(&lab, "").await.unwrap();
-        let first = standing(&lab).await[2].clone().unwrap();
-        revoke(&lab.local_authority, &first).await.unwrap();
-        // The first label has become free, and another store's server makes its key under it. This store's records name the label.
-        let again = generate(&lab, "1").await;
-        // The control: a key of this store's own that no row names is destroyed.
-        prepare(&lab.local_authority).await.unwrap();
-        let lost = lab.server.journal.state().prepared_authority().cloned().unwrap();
-        let certificate = lost.certificate.clone();
-        lab.commit(vec![Change::DeleteAuthority { certificate }]).await;
-        lab.stop().await;
-        let lab = Lab::start(&folder).await;
-        let left = labels(&lab).await;
-        assert!(left.contains(&others) && left.contains(&again), "{left:?}");
-        assert!(!left.contains(&lost.label), "{left:?}");
-        // A new store on this token does not begin beside them.
-        lab.stop().await;
-        std::fs::remove_dir_all(folder.join("data")).unwrap();
-        let config = config::load(&folder.join("server.toml"), None).unwrap();
-        let refused = Running::start(config, Clock::system()).await.unwrap_err();
-        assert_eq!(hallmark_reason::Coded::code(&refused).as_str(), "HM-SRV-0032");
-    });
+    isolated(
+        "x509::attack_84_a_key_of_another_store_is_never_destroyed",
+        |folder| async move {
+            let lab = Lab::start(&folder).await;
+            let generate = async |lab: &Lab, label: &str| {
+                let label = format!("hallmark-x509-{TRUST_DOMAIN}-{label}");
+                lab.server.keys.generate(&label, KeyKind::EcP256).await.unwrap();
+                label
+            };
+            let others = generate(&lab, "00000000000000ff").await;
+            prepare(&lab.local_authority).await.unwrap();
+            activate(&lab, "").await.unwrap();
+            let first = standing(&lab).await[2].clone().unwrap();
+            revoke(&lab.local_authority, &first).await.unwrap();
+            // The first label has become free, and another store's server makes its key under it. This store's records name the label.
+            let again = generate(&lab, "1").await;
+            // The control: a key of this store's own that no row names is destroyed.
+            prepare(&lab.local_authority).await.unwrap();
+            let lost = lab.server.journal.state().prepared_authority().cloned().unwrap();
+            let certificate = lost.certificate.clone();
+            lab.commit(vec![Change::DeleteAuthority { certificate }]).await;
+            lab.stop().await;
+            let lab = Lab::start(&folder).await;
+            let left = labels(&lab).await;
+            assert!(left.contains(&others) && left.contains(&again), "{left:?}");
+            assert!(!left.contains(&lost.label), "{left:?}");
+            // A new store on this token does not begin beside them.
+            lab.stop().await;
+            std::fs::remove_dir_all(folder.join("data")).unwrap();
+            let config = config::load(&folder.join("server.toml"), None).unwrap();
+            let refused = Running::start(config, Clock::system()).await.unwrap_err();
+            assert_eq!(hallmark_reason::Coded::code(&refused).as_str(), "HM-SRV-0032");
+        },
+    );
 }
 
 #[test]

@@ -312,7 +312,10 @@ fn an_authority_is_renewed_and_nobody_is_lost() {
     server.launch_with(&clock.env()).unwrap();
     server.wait_serving(PATIENCE).unwrap();
     let left = bundle(&server.admin_socket());
-    assert!(!left.contains(&both[0]) && left.contains(&both[1]), "also after a restart");
+    assert!(
+        !left.contains(&both[0]) && left.contains(&both[1]),
+        "also after a restart"
+    );
 }
 
 /// The serial number of the agent's own SVID.
@@ -360,14 +363,19 @@ fn an_agent_goes_through_rotation_taint_and_revocation() {
     assert!(leads_to(&leaf, &first), "what was issued before stays as it is");
     // Real time: long enough for several looks, with which nothing is renewed.
     std::thread::sleep(Duration::from_secs(12));
-    assert_eq!((own_serial(trial.lab.server()), svids(&socket)[0].1.clone()), (serial.clone(), leaf));
+    assert_eq!(
+        (own_serial(trial.lab.server()), svids(&socket)[0].1.clone()),
+        (serial.clone(), leaf)
+    );
 
     // The control is above: only the taint has both renewed at once.
     let shown = authority(trial.lab.server(), &["show"]);
     let old = shown.lines().find(|line| line.contains(" old ")).unwrap();
     let old = old.split(' ').next().unwrap().to_owned();
     authority(trial.lab.server(), &["taint", &old, "--reason", "drill"]);
-    wait_for("the agent's own SVID is another", || own_serial(trial.lab.server()) != serial);
+    wait_for("the agent's own SVID is another", || {
+        own_serial(trial.lab.server()) != serial
+    });
     wait_for("the workload's is signed by the other authority", || {
         svids(&socket).first().is_some_and(|svid| leads_to(&svid.1, &second))
     });
@@ -390,7 +398,10 @@ fn an_agent_goes_through_rotation_taint_and_revocation() {
     });
     assert_eq!(trial.node().pid(), pid, "the same agent, never restarted");
     let log = trial.node().log();
-    assert!(!log.contains("HM-AGENT-0010") && !log.contains("HM-AGENT-0002"), "{log}");
+    assert!(
+        !log.contains("HM-AGENT-0010") && !log.contains("HM-AGENT-0002"),
+        "{log}"
+    );
 }
 
 /// As [`leads_to`], so many seconds from now.

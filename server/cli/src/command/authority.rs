@@ -132,7 +132,11 @@ pub(crate) async fn run(context: &Context, command: AuthorityCommand) -> Result<
         }
         LifeCommand::Rotate { wait, step } => {
             let done = match step.change.dry_run {
-                true => life.all().await?.in_state(AuthorityState::Prepared).map(|it| it.key_id.clone()),
+                true => life
+                    .all()
+                    .await?
+                    .in_state(AuthorityState::Prepared)
+                    .map(|it| it.key_id.clone()),
                 false => life.rotate(wait, &step.reason).await?,
             };
             ("rotate", done, step.change)
@@ -155,11 +159,13 @@ impl Life {
         let about = match self.kind {
             AuthorityKind::X509 => {
                 let request = with_reason(PrepareX509AuthorityRequest {}, reason);
-                self.done(service.prepare_x509_authority(request).await)?.prepared_authority
+                self.done(service.prepare_x509_authority(request).await)?
+                    .prepared_authority
             }
             AuthorityKind::Jwt => {
                 let request = with_reason(PrepareJwtAuthorityRequest {}, reason);
-                self.done(service.prepare_jwt_authority(request).await)?.prepared_authority
+                self.done(service.prepare_jwt_authority(request).await)?
+                    .prepared_authority
             }
         };
         Ok(id(about))
@@ -170,11 +176,13 @@ impl Life {
         let about = match self.kind {
             AuthorityKind::X509 => {
                 let request = with_reason(ActivateX509AuthorityRequest::default(), reason);
-                self.done(service.activate_x509_authority(request).await)?.activated_authority
+                self.done(service.activate_x509_authority(request).await)?
+                    .activated_authority
             }
             AuthorityKind::Jwt => {
                 let request = with_reason(ActivateJwtAuthorityRequest::default(), reason);
-                self.done(service.activate_jwt_authority(request).await)?.activated_authority
+                self.done(service.activate_jwt_authority(request).await)?
+                    .activated_authority
             }
         };
         Ok(id(about))
@@ -185,7 +193,8 @@ impl Life {
         let about = match self.kind {
             AuthorityKind::X509 => {
                 let request = with_reason(TaintX509AuthorityRequest { authority_id }, reason);
-                self.done(service.taint_x509_authority(request).await)?.tainted_authority
+                self.done(service.taint_x509_authority(request).await)?
+                    .tainted_authority
             }
             AuthorityKind::Jwt => {
                 let request = with_reason(TaintJwtAuthorityRequest { authority_id }, reason);
@@ -200,11 +209,13 @@ impl Life {
         let about = match self.kind {
             AuthorityKind::X509 => {
                 let request = with_reason(RevokeX509AuthorityRequest { authority_id }, reason);
-                self.done(service.revoke_x509_authority(request).await)?.revoked_authority
+                self.done(service.revoke_x509_authority(request).await)?
+                    .revoked_authority
             }
             AuthorityKind::Jwt => {
                 let request = with_reason(RevokeJwtAuthorityRequest { authority_id }, reason);
-                self.done(service.revoke_jwt_authority(request).await)?.revoked_authority
+                self.done(service.revoke_jwt_authority(request).await)?
+                    .revoked_authority
             }
         };
         Ok(id(about))
@@ -277,7 +288,9 @@ impl Life {
         let mut service = self.client.local_authority();
         let signing = match self.kind {
             AuthorityKind::X509 => {
-                let answer = service.get_x509_authority_state(GetX509AuthorityStateRequest {}).await?;
+                let answer = service
+                    .get_x509_authority_state(GetX509AuthorityStateRequest {})
+                    .await?;
                 let answer = answer.into_inner();
                 Signing {
                     active: answer.active,

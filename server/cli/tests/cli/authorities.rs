@@ -56,17 +56,35 @@ fn steps_are_taken_with_their_reasons_and_rehearsed_without() {
 fn x509_authorities_are_shown_and_steps_taken_in_the_same_way() {
     let server = Server::start();
     let shown: serde_json::Value = serde_json::from_str(&server.run("authority x509 show -o json").stdout).unwrap();
-    let told: Vec<_> = shown.as_array().unwrap().iter().map(|it| (&it["key_id"], &it["state"])).collect();
+    let told: Vec<_> = shown
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| (&it["key_id"], &it["state"]))
+        .collect();
     let expected = [(X509[0], "tainted"), (X509[1], "old"), (X509[2], "active")];
-    assert!(told.iter().zip(expected).all(|(told, it)| *told.0 == it.0 && *told.1 == it.1), "{shown}");
+    assert!(
+        told.iter()
+            .zip(expected)
+            .all(|(told, it)| *told.0 == it.0 && *told.1 == it.1),
+        "{shown}"
+    );
     for (line, acts) in [
         ("authority x509 prepare --reason drill", &["prepare x509"][..]),
         ("authority x509 taint 0b --reason drill", &["taint x509"]),
         ("authority x509 revoke 0b0b02 --yes --reason drill", &["revoke x509"]),
-        ("authority x509 rotate --wait 0s --reason drill", &["prepare x509", "activate x509"]),
+        (
+            "authority x509 rotate --wait 0s --reason drill",
+            &["prepare x509", "activate x509"],
+        ),
     ] {
         let rehearsed = server.run(&format!("{line} --dry-run"));
-        assert_eq!((rehearsed.code, asked(&server).len()), (7, 0), "{line}: {}", rehearsed.stderr);
+        assert_eq!(
+            (rehearsed.code, asked(&server).len()),
+            (7, 0),
+            "{line}: {}",
+            rehearsed.stderr
+        );
         let done = server.run(line);
         assert_eq!(done.code, 0, "{line}: {}", done.stderr);
         let expected: Vec<_> = acts.iter().map(|act| ((*act).to_owned(), "drill".to_owned())).collect();
@@ -81,7 +99,11 @@ fn x509_authorities_are_shown_and_steps_taken_in_the_same_way() {
         ("authority x509 revoke ff --dry-run --yes", "HM-REG-0120"),
     ] {
         let refused = server.run(line);
-        assert!(refused.code == 6 && refused.stderr.contains(code), "{line}: {}", refused.stderr);
+        assert!(
+            refused.code == 6 && refused.stderr.contains(code),
+            "{line}: {}",
+            refused.stderr
+        );
     }
 }
 

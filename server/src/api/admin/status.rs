@@ -141,7 +141,8 @@ impl ServerStatus {
         let state = self.journal.state();
         let x509 = state.authorities().iter().rfind(|row| row.label == key.label);
         let jwt = state.jwt_keys().iter().find(|row| row.label == key.label);
-        let told = |kind: AuthorityKind, state: AuthorityState| format!("{}-authority, {}", kind.as_str(), state.as_str());
+        let told =
+            |kind: AuthorityKind, state: AuthorityState| format!("{}-authority, {}", kind.as_str(), state.as_str());
         let x509 = x509.map(|row| told(AuthorityKind::X509, row.state));
         x509.or_else(|| jwt.map(|row| told(AuthorityKind::Jwt, row.state)))
             .unwrap_or_default()

@@ -79,7 +79,12 @@ impl State {
 ///
 /// # Errors
 /// When there is a prepared key that has not ended, or one with the same id.
-pub fn prepare_jwt_key(view: View<'_>, key: JwtKey, now: i64, reason: Reason<'_>) -> Result<Decision, AuthorityStepError> {
+pub fn prepare_jwt_key(
+    view: View<'_>,
+    key: JwtKey,
+    now: i64,
+    reason: Reason<'_>,
+) -> Result<Decision, AuthorityStepError> {
     let state = view.authorities();
     if let Some(prepared) = state.prepared_jwt_key().filter(|it| it.expires_at > now) {
         let key_id = prepared.key_id.clone();
@@ -103,7 +108,12 @@ pub fn prepare_jwt_key(view: View<'_>, key: JwtKey, now: i64, reason: Reason<'_>
 ///
 /// # Errors
 /// When there is no such key, or it is not prepared or has ended.
-pub fn activate_jwt_key(view: View<'_>, key_id: &str, now: i64, reason: Reason<'_>) -> Result<Decision, AuthorityStepError> {
+pub fn activate_jwt_key(
+    view: View<'_>,
+    key_id: &str,
+    now: i64,
+    reason: Reason<'_>,
+) -> Result<Decision, AuthorityStepError> {
     let state = view.authorities();
     let next = find(state, key_id)?;
     if next.state != AuthorityState::Prepared || next.expires_at <= now {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hallmark_reason::Coded as _;
 use hallmark_state::{
-    AuthorityState, Change, Decision, Event, JwtKey, AuthorityStepError, Key, Outcome, Record, State, View, What,
+    AuthorityState, AuthorityStepError, Change, Decision, Event, JwtKey, Key, Outcome, Record, State, View, What,
     decide::{JwtKeyStep, activate_jwt_key, prepare_jwt_key, remove_jwt_key, taint_jwt_key},
     journal::encoding::{decode, encode},
 };

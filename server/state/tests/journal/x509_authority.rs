@@ -143,7 +143,10 @@ fn attack_84_a_clock_that_is_ahead_makes_no_authority_behind_the_end() {
     assert_eq!(keep(&mut state, DAY + 61, DAY), ["activate 82800", "remove 0"]);
     // A clock that is set back over a step takes none twice, and none back.
     assert_eq!(keep(&mut state, 12 * HOUR, DAY), Vec::<String>::new());
-    assert_eq!(state.active_authority().unwrap().key_id().unwrap(), hex::encode(id(82800)));
+    assert_eq!(
+        state.active_authority().unwrap().key_id().unwrap(),
+        hex::encode(id(82800))
+    );
 }
 
 #[test]

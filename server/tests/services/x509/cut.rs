@@ -11,7 +11,7 @@ use std::{
 use hallmark_hsm::{BoxFuture, HsmError, KeyId, KeyInfo, KeyKind, KeyStore, SignatureAlg, Status};
 use hallmark_server::{
     api::local_authority::LocalAuthorityService,
-    authority::{X509KeySettings, X509Keeper},
+    authority::{X509Keeper, X509KeySettings},
 };
 use tokio::sync::Notify;
 
@@ -119,7 +119,14 @@ fn a_server_that_ends_in_the_middle_of_a_step_leaves_no_orphan() {
         "x509::cut::a_server_that_ends_in_the_middle_of_a_step_leaves_no_orphan",
         |folder| async move {
             let mut lab = Lab::start(&folder).await;
-            for at in [BeforeGenerate, AfterGenerate, BeforeSign, AfterSign, BeforeDestroy, AfterDestroy] {
+            for at in [
+                BeforeGenerate,
+                AfterGenerate,
+                BeforeSign,
+                AfterSign,
+                BeforeDestroy,
+                AfterDestroy,
+            ] {
                 let is_removal = matches!(at, BeforeDestroy | AfterDestroy);
                 let prepared = match is_removal {
                     true => Some(prepare(&lab.local_authority).await.unwrap()),
