@@ -74,7 +74,7 @@ fn x509_authorities_are_shown_and_steps_taken_in_the_same_way() {
         ("authority x509 taint 0b --reason drill", &["taint x509"]),
         ("authority x509 revoke 0b0b02 --yes --reason drill", &["revoke x509"]),
         (
-            "authority x509 rotate --wait 0s --reason drill",
+            "authority x509 rotate --wait 1s --reason drill",
             &["prepare x509", "activate x509"],
         ),
     ] {
