@@ -1,6 +1,7 @@
-//! The X.509 authority, whose key lives in the token and its certificate in the store, and the keys that sign JWT-SVIDs.
+//! The X.509 authorities, whose keys live in the token and their certificates in the store, and the keys that sign JWT-SVIDs.
 //!
-//! The first start makes both; later starts find them again and check that they belong together. A start that was
+//! The first start makes the first of each; later starts find them again and check that they belong together. While the server runs
+//! they are followed by the next ones, each before it ends. A start that was
 //! cut short between the two leaves a key that the next start takes up, never a second one. A key whose making the store
 //! has no record of belongs to another store: with that, nothing is begun unless an operator says so.
 
@@ -12,6 +13,8 @@ mod error;
 mod jwt;
 mod older;
 mod renew;
+mod token_keys;
+mod x509;
 
 pub use active::ActiveAuthority;
 pub(crate) use ageing::{AuthorityAge, keep_telling};
@@ -23,3 +26,5 @@ pub(crate) use jwt::keep_jwt_keys;
 pub use jwt::{ActiveJwtKey, JwtKeeper};
 pub(crate) use older::require_usable;
 pub use renew::Renewal;
+pub(crate) use x509::keep_x509_authorities;
+pub use x509::{X509Keeper, X509KeySettings};

@@ -13,7 +13,7 @@ use hallmark_spiffe::SpiffeId;
 use hallmark_store::StoreError;
 
 use crate::{
-    authority::{AuthorityAge, JwtKeeper},
+    authority::{AuthorityAge, JwtKeeper, X509Keeper},
     journal::{DamagedNodes, EntriesLeftOut, Journal},
     listener::BoundFile,
     metrics::Reading,
@@ -27,6 +27,7 @@ pub struct Health {
     keys: Arc<dyn KeyStore>,
     probe: Arc<Probe>,
     age: AuthorityAge,
+    x509: Arc<X509Keeper>,
     jwt: Arc<JwtKeeper>,
     last_reload: Arc<LastReload>,
     admin_socket: BoundFile,
@@ -39,7 +40,8 @@ impl Health {
         journal: Arc<Journal>,
         keys: Arc<dyn KeyStore>,
         probe: Arc<Probe>,
-        (age, jwt): (AuthorityAge, Arc<JwtKeeper>),
+        age: AuthorityAge,
+        (x509, jwt): (Arc<X509Keeper>, Arc<JwtKeeper>),
         last_reload: Arc<LastReload>,
         admin_socket: BoundFile,
         store: PathBuf,
@@ -49,6 +51,7 @@ impl Health {
             keys,
             probe,
             age,
+            x509,
             jwt,
             last_reload,
             admin_socket,
@@ -68,6 +71,7 @@ impl Health {
             hsm.unwrap_or_else(|| Part::good("hsm")),
             self.authority(),
         ];
+        parts.extend(self.x509_authority());
         parts.extend(self.jwt_authority());
         parts.extend(self.mark());
         parts.extend(self.entries());
@@ -105,6 +109,12 @@ impl Health {
             gone.code(),
             gone.to_string(),
         ))
+    }
+
+    /// That the X.509 authorities are not kept as they should be: the one that signs goes on until it ends.
+    fn x509_authority(&self) -> Option<Part> {
+        let (code, text) = self.x509.failure()?;
+        Some(Part::with_reason("x509-authority", State::Warning, code, text))
     }
 
     /// That the keys of JWT-SVIDs are not kept as they should be: X.509-SVIDs are issued all the same.

@@ -144,12 +144,17 @@ impl Running {
             cause: Report(&error).to_string(),
         })?;
         server.probe.sign().await?;
-        // A token that makes no keys for JWT-SVIDs keeps nobody from X.509-SVIDs.
+        // Before the first SVID is issued: the next authority may be due to sign. A token that makes no keys keeps nobody from what the
+        // one that signs issues.
+        if let Err(error) = server.x509.keep().await {
+            log::error(&error);
+        }
         if let Err(error) = server.jwt.keep().await {
             log::error(&error);
         }
         let identity = ServerIdentity::issue(
             server.issuer.clone(),
+            server.authority.clone(),
             server.journal.trust_domain().clone(),
             server.journal.clock().clone(),
             svid_lifetime,
@@ -201,6 +206,7 @@ impl Running {
         let pruned = keep_pruned(Arc::clone(&server.journal));
         let judged = crate::appraise::keep_judging(Arc::clone(&server.appraiser));
         let jwt_keys = authority::keep_jwt_keys(Arc::clone(&server.jwt));
+        let authorities = authority::keep_x509_authorities(Arc::clone(&server.x509));
         let revoked = crate::appraise::revocation::keep_reading(Arc::clone(&server.appraiser));
         tasks.spawn(async move {
             tokio::select! {
@@ -209,6 +215,7 @@ impl Running {
                 () = pruned => {}
                 () = judged => {}
                 never = jwt_keys => match never {},
+                never = authorities => match never {},
                 () = until(stopped) => {}
             }
             Ok(())
@@ -248,7 +255,7 @@ impl Running {
         self.tasks.spawn(async move {
             tokio::select! {
                 () = probe::keep_probing(probe, probe_interval) => {}
-                () = authority::keep_telling(age, metrics, Arc::clone(&journal)) => {}
+                () = authority::keep_telling(age, metrics) => {}
                 () = attest::keep_clock_watched(journal) => {}
                 () = health::keep_looking("the server", &*watched) => {}
                 () = telling => {}

@@ -201,20 +201,35 @@ impl Attestation {
         }
     }
 
-    /// The bundle as the server told it last. An SVID that leads to none of its authorities is replaced.
-    pub(super) async fn remember_bundle(&mut self, bundle: Bundle) {
-        let known = self.bundle.replace(bundle.clone());
-        if known.is_some_and(|known| known.x509_authorities == bundle.x509_authorities) {
+    /// The bundle as the server told it last. An SVID that leads to none of its authorities, or to a tainted one, is replaced at once.
+    pub(super) async fn remember_bundle(&mut self, bundle: Bundle, tainted: Vec<Vec<u8>>) {
+        let known = self.bundle.replace(bundle);
+        let is_known =
+            known.as_ref().map(|it| &it.x509_authorities) == self.bundle.as_ref().map(|it| &it.x509_authorities);
+        if is_known && tainted == self.tainted {
             return;
         }
-        if let Some(active) = &self.active {
-            let chain: Vec<&[u8]> = active.svid.chain.iter().map(Vec::as_slice).collect();
-            let sound = bundle.authorities();
-            if sound.is_ok_and(|sound| sound.verify(&chain, SystemTime::now()).is_err()) {
-                self.must_attest = true;
-            }
+        self.tainted = tainted;
+        if self.is_forsaken(SystemTime::now()) {
+            tracing::warn!("the authority of the agent's identity is tainted or revoked; attesting again");
+            self.must_attest = true;
         }
-        self.save().await;
+        if !is_known {
+            self.save().await;
+        }
+    }
+
+    /// Whether the SVID in use leads to no authority of the bundle that is not tainted.
+    fn is_forsaken(&self, now: SystemTime) -> bool {
+        let (Some(active), Some(bundle)) = (&self.active, &self.bundle) else {
+            return false;
+        };
+        let mut sound = bundle.clone();
+        sound.x509_authorities.retain(|it| !self.tainted.contains(it));
+        let chain: Vec<&[u8]> = active.svid.chain.iter().map(Vec::as_slice).collect();
+        sound
+            .authorities()
+            .is_ok_and(|sound| sound.verify(&chain, now).is_err())
     }
 
     /// An SVID that cannot be written down is used all the same; only the next start will be slower.

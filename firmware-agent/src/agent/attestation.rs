@@ -55,6 +55,8 @@ pub struct Attestation {
     pub(super) state: StateFile,
     pub(super) peers: Peers,
     pub(super) bundle: Option<Bundle>,
+    /// The authorities of the bundle that are tainted, as the server told last.
+    pub(super) tainted: Vec<Vec<u8>>,
     pub(super) active: Option<ActiveSvid>,
     pub(super) next_key: Option<NextKey>,
     pub(super) must_attest: bool,
@@ -78,6 +80,7 @@ impl Attestation {
             state,
             peers,
             bundle: None,
+            tainted: Vec::new(),
             active: None,
             next_key: None,
             must_attest: false,
@@ -184,10 +187,10 @@ impl Attestation {
         };
         match report {
             Report::Unusable(_, banned @ AgentError::Banned { .. }) => return Err(banned),
-            Report::Used(serial, bundle) if is_active(&serial) => {
+            Report::Used(serial, bundle, tainted) if is_active(&serial) => {
                 self.backoff.reset();
                 self.on_first_use().await;
-                self.remember_bundle(bundle).await;
+                self.remember_bundle(bundle, tainted).await;
             }
             Report::Unusable(serial, AgentError::NotAccepted { message }) if is_active(&serial) => {
                 self.not_accepted(message).await;

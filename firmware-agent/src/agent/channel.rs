@@ -156,7 +156,7 @@ impl ServerChannel {
     async fn sync(&self, open: &mut Open) -> Result<(), AgentError> {
         // First, so that a connection is there already when the entries are asked for; and it counts whatever they are.
         let (bundle, tainted) = open.client.bundle().await?;
-        self.issue.set_bundle(bundle.clone(), tainted).await;
+        self.issue.set_bundle(bundle.clone(), tainted.clone()).await;
         let listing = open.client.sync(&self.issue.versions().await).await;
         self.take_bundle(open, &bundle)?;
         let listing = listing?;
@@ -168,7 +168,7 @@ impl ServerChannel {
         {
             log::warn(&error);
         }
-        self.reports.used(&open.credential.serial, bundle);
+        self.reports.used(&open.credential.serial, bundle, tainted);
         if !open.told {
             open.told = true;
             if let Err(error) = open.client.post_status().await {

@@ -14,8 +14,8 @@ const QUEUE: usize = 8;
 /// News about an SVID of the agent's.
 #[derive(Debug)]
 pub(super) enum Report {
-    /// A call with it went through; the server's bundle then.
-    Used(Arc<str>, Bundle),
+    /// A call with it went through; the server's bundle then, and which of its authorities are tainted.
+    Used(Arc<str>, Bundle, Vec<Vec<u8>>),
     /// The server does not accept it, or this machine; or the TPM has lost its key.
     Unusable(Arc<str>, AgentError),
 }
@@ -31,8 +31,8 @@ pub(super) fn reports() -> (ReportHandle, mpsc::Receiver<Report>) {
 
 impl ReportHandle {
     /// A call with the SVID of this serial number went through.
-    pub(super) fn used(&self, serial: &Arc<str>, bundle: Bundle) {
-        self.send(Report::Used(Arc::clone(serial), bundle));
+    pub(super) fn used(&self, serial: &Arc<str>, bundle: Bundle, tainted: Vec<Vec<u8>>) {
+        self.send(Report::Used(Arc::clone(serial), bundle, tainted));
     }
 
     /// Tells of an error where it is about the SVID; says whether it is.

@@ -11,6 +11,7 @@ mod chain_error;
 mod profile;
 mod profile_error;
 mod serial;
+mod signing;
 
 pub use certificate::MAX_CERTIFICATE_LEN;
 pub use chain::{Authorities, MAX_CHAIN, VerifiedLeaf, verify_chain};
@@ -18,3 +19,4 @@ pub use chain_error::ChainError;
 pub use profile::{check_authority, check_signing, leaf_id, lint_leaf, lint_signing};
 pub use profile_error::ProfileError;
 pub use serial::SerialHex;
+pub use signing::SigningFacts;

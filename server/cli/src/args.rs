@@ -74,7 +74,7 @@ pub(crate) enum Command {
     /// The trust domain's public keys
     #[command(subcommand)]
     Bundle(BundleCommand),
-    /// The keys that the server signs with: their life, and steps that are forced
+    /// The authorities that sign: their life, and steps that are forced
     #[command(subcommand)]
     Authority(AuthorityCommand),
     /// SVIDs that are issued by hand

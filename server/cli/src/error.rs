@@ -9,7 +9,7 @@ use hallmark_policy::{
 };
 use hallmark_reason::{Coded, ReasonCode, Report, lookup};
 use hallmark_spiffe::{BundleError, IdError, SelectorError};
-use hallmark_state::{EntryError, JwtKeyError, ProvisionError};
+use hallmark_state::{AuthorityStepError, EntryError, ProvisionError};
 use hallmark_verify::TrustError;
 use tonic::Code;
 
@@ -110,7 +110,7 @@ pub(crate) enum CliError {
     #[error("{0}")]
     Provision(#[from] ProvisionError),
     #[error("{0}")]
-    JwtKey(#[from] JwtKeyError),
+    AuthorityStep(#[from] AuthorityStepError),
     #[error("{file}: {cause}", file = file.display())]
     DiskImage { file: PathBuf, cause: DiskImageError },
     #[error("{file}: {cause}", file = file.display())]
@@ -137,7 +137,7 @@ impl CliError {
             | Self::Ambiguous { .. }
             | Self::Similar { .. }
             | Self::Provision(_)
-            | Self::JwtKey(_)
+            | Self::AuthorityStep(_)
             | Self::UnknownReason { .. } => Exit::NotFound,
             Self::Invalid { .. }
             | Self::NotConfirmed
@@ -357,7 +357,7 @@ impl Coded for CliError {
             Self::Trust(cause) => cause.code(),
             Self::DigestList { cause, .. } => cause.code(),
             Self::Provision(cause) => cause.code(),
-            Self::JwtKey(cause) => cause.code(),
+            Self::AuthorityStep(cause) => cause.code(),
             Self::DiskImage { cause, .. } => cause.code(),
         }
     }
@@ -377,7 +377,7 @@ impl Coded for CliError {
             Self::Trust(cause) => cause,
             Self::DigestList { cause, .. } => cause,
             Self::Provision(cause) => cause,
-            Self::JwtKey(cause) => cause,
+            Self::AuthorityStep(cause) => cause,
             Self::DiskImage { cause, .. } => cause,
             _ => return None,
         })

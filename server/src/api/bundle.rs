@@ -34,12 +34,16 @@ impl BundleService {
     }
 }
 
-/// A bundle as a message, with the fields that `mask` asks for; without a mask, all.
-fn bundle_message(bundle: &hallmark_spiffe::Bundle, mask: Option<&types::BundleMask>) -> types::Bundle {
+/// A bundle as a message, with the fields that `mask` asks for; without a mask, all. Of its X.509 authorities, those are `tainted`.
+fn bundle_message(
+    bundle: &hallmark_spiffe::Bundle,
+    tainted: &[Vec<u8>],
+    mask: Option<&types::BundleMask>,
+) -> types::Bundle {
     let wanted = |field: fn(&types::BundleMask) -> bool| mask.is_none_or(field);
     let authority = |der: &Vec<u8>| types::X509Certificate {
         asn1: Bytes::copy_from_slice(der),
-        tainted: false,
+        tainted: tainted.contains(der),
     };
     let mut message = types::Bundle {
         trust_domain: bundle.trust_domain.as_str().to_owned(),
@@ -79,6 +83,7 @@ impl Bundle for BundleService {
         let authority = self.authority.load();
         Ok(Response::new(bundle_message(
             &authority.bundle,
+            &authority.tainted,
             request.get_ref().output_mask.as_ref(),
         )))
     }
@@ -166,17 +171,19 @@ mod tests {
 
     #[test]
     fn a_bundle_comes_whole_or_masked() {
-        let whole = bundle_message(&bundle(), None);
+        let whole = bundle_message(&bundle(), &[vec![2]], None);
         assert_eq!(
             (whole.trust_domain.as_str(), whole.x509_authorities.len()),
             ("example.org", 2)
         );
+        let tainted: Vec<bool> = whole.x509_authorities.iter().map(|it| it.tainted).collect();
+        assert_eq!(tainted, [false, true]);
         assert_eq!((whole.sequence_number, whole.refresh_hint), (7, 60));
         let mask = types::BundleMask {
             sequence_number: true,
             ..Default::default()
         };
-        let masked = bundle_message(&bundle(), Some(&mask));
+        let masked = bundle_message(&bundle(), &[], Some(&mask));
         let expected = types::Bundle {
             trust_domain: "example.org".into(),
             sequence_number: 7,

@@ -1,19 +1,23 @@
-//! `spire.api.server.localauthority.v1.LocalAuthority`: steps in the life of the keys that sign, as operators ask for them.
+//! `spire.api.server.localauthority.v1.LocalAuthority`: steps in the life of what signs, as operators ask for them.
 
 use std::sync::Arc;
 
 use hallmark_api::localauthority::{
-    ActivateJwtAuthorityRequest, ActivateJwtAuthorityResponse, AuthorityState as Message, GetJwtAuthorityStateRequest,
-    GetJwtAuthorityStateResponse, PrepareJwtAuthorityRequest, PrepareJwtAuthorityResponse, RevokeJwtAuthorityRequest,
-    RevokeJwtAuthorityResponse, TaintJwtAuthorityRequest, TaintJwtAuthorityResponse, authority_state,
-    local_authority_server::LocalAuthority,
+    ActivateJwtAuthorityRequest, ActivateJwtAuthorityResponse, ActivateX509AuthorityRequest,
+    ActivateX509AuthorityResponse, AuthorityState as Message, GetJwtAuthorityStateRequest,
+    GetJwtAuthorityStateResponse, GetX509AuthorityStateRequest, GetX509AuthorityStateResponse,
+    PrepareJwtAuthorityRequest, PrepareJwtAuthorityResponse, PrepareX509AuthorityRequest, PrepareX509AuthorityResponse,
+    RevokeJwtAuthorityRequest, RevokeJwtAuthorityResponse, RevokeX509AuthorityRequest, RevokeX509AuthorityResponse,
+    RevokeX509UpstreamAuthorityRequest, RevokeX509UpstreamAuthorityResponse, TaintJwtAuthorityRequest,
+    TaintJwtAuthorityResponse, TaintX509AuthorityRequest, TaintX509AuthorityResponse,
+    TaintX509UpstreamAuthorityRequest, TaintX509UpstreamAuthorityResponse, local_authority_server::LocalAuthority,
 };
 use hallmark_reason::{Coded as _, Report};
-use hallmark_state::{AuthorityState, JwtKey, JwtKeyError};
+use hallmark_state::{Authority, AuthorityState, AuthorityStepError, JwtKey};
 use tonic::{Request, Response, Status, async_trait};
 
 use crate::{
-    authority::{AuthorityError, JwtKeeper},
+    authority::{AuthorityError, JwtKeeper, X509Keeper},
     caller,
     journal::{Journal, store_failed},
 };
@@ -22,36 +26,93 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct LocalAuthorityService {
     journal: Arc<Journal>,
+    x509: Arc<X509Keeper>,
     jwt: Arc<JwtKeeper>,
 }
 
 impl LocalAuthorityService {
     /// The service.
     #[must_use]
-    pub const fn new(journal: Arc<Journal>, jwt: Arc<JwtKeeper>) -> Self {
-        Self { journal, jwt }
+    pub const fn new(journal: Arc<Journal>, x509: Arc<X509Keeper>, jwt: Arc<JwtKeeper>) -> Self {
+        Self { journal, x509, jwt }
     }
 }
 
 #[async_trait]
 impl LocalAuthority for LocalAuthorityService {
+    async fn get_x509_authority_state(
+        &self,
+        _: Request<GetX509AuthorityStateRequest>,
+    ) -> Result<Response<GetX509AuthorityStateResponse>, Status> {
+        let state = self.journal.state();
+        let (active, prepared, old) = standing(state.authorities().iter().map(|it| (it.state, of_authority(it))));
+        Ok(Response::new(GetX509AuthorityStateResponse { active, prepared, old }))
+    }
+
+    async fn prepare_x509_authority(
+        &self,
+        request: Request<PrepareX509AuthorityRequest>,
+    ) -> Result<Response<PrepareX509AuthorityResponse>, Status> {
+        let made = self.x509.prepare_now(&caller::act(&request)?).await;
+        let made = made.map_err(|error| refused(&error))?;
+        Ok(Response::new(PrepareX509AuthorityResponse {
+            prepared_authority: Some(of_authority(&made)),
+        }))
+    }
+
+    async fn activate_x509_authority(
+        &self,
+        request: Request<ActivateX509AuthorityRequest>,
+    ) -> Result<Response<ActivateX509AuthorityResponse>, Status> {
+        let act = caller::act(&request)?;
+        let signs = self.x509.activate_now(&request.get_ref().authority_id, &act).await;
+        let signs = signs.map_err(|error| refused(&error))?;
+        Ok(Response::new(ActivateX509AuthorityResponse {
+            activated_authority: Some(of_authority(&signs)),
+        }))
+    }
+
+    async fn taint_x509_authority(
+        &self,
+        request: Request<TaintX509AuthorityRequest>,
+    ) -> Result<Response<TaintX509AuthorityResponse>, Status> {
+        let act = caller::act(&request)?;
+        let tainted = self.x509.taint(&request.get_ref().authority_id, &act).await;
+        let tainted = tainted.map_err(|error| refused(&error))?;
+        Ok(Response::new(TaintX509AuthorityResponse {
+            tainted_authority: Some(of_authority(&tainted)),
+        }))
+    }
+
+    async fn revoke_x509_authority(
+        &self,
+        request: Request<RevokeX509AuthorityRequest>,
+    ) -> Result<Response<RevokeX509AuthorityResponse>, Status> {
+        let act = caller::act(&request)?;
+        let gone = self.x509.revoke(&request.get_ref().authority_id, &act).await;
+        let gone = gone.map_err(|error| refused(&error))?;
+        Ok(Response::new(RevokeX509AuthorityResponse {
+            revoked_authority: Some(of_authority(&gone)),
+        }))
+    }
+
     async fn get_jwt_authority_state(
         &self,
         _: Request<GetJwtAuthorityStateRequest>,
     ) -> Result<Response<GetJwtAuthorityStateResponse>, Status> {
         let state = self.journal.state();
-        let states = state.jwt_keys().iter().map(|key| message(key, key.state)).collect();
-        Ok(Response::new(GetJwtAuthorityStateResponse { states }))
+        let (active, prepared, old) = standing(state.jwt_keys().iter().map(|it| (it.state, of_key(it))));
+        Ok(Response::new(GetJwtAuthorityStateResponse { active, prepared, old }))
     }
 
     async fn prepare_jwt_authority(
         &self,
         request: Request<PrepareJwtAuthorityRequest>,
     ) -> Result<Response<PrepareJwtAuthorityResponse>, Status> {
-        let key = self.jwt.prepare_now(&caller::act(&request)?).await;
-        let key = key.map_err(|error| refused(&error))?;
+        let made = self.jwt.prepare_now(&caller::act(&request)?).await;
+        let made = made.map_err(|error| refused(&error))?;
         Ok(Response::new(PrepareJwtAuthorityResponse {
-            prepared_authority: Some(message(&key, AuthorityState::Prepared)),
+            prepared_authority: Some(of_key(&made)),
         }))
     }
 
@@ -59,10 +120,11 @@ impl LocalAuthority for LocalAuthorityService {
         &self,
         request: Request<ActivateJwtAuthorityRequest>,
     ) -> Result<Response<ActivateJwtAuthorityResponse>, Status> {
-        let key = self.jwt.activate_now(&caller::act(&request)?).await;
-        let key = key.map_err(|error| refused(&error))?;
+        let act = caller::act(&request)?;
+        let signs = self.jwt.activate_now(&request.get_ref().authority_id, &act).await;
+        let signs = signs.map_err(|error| refused(&error))?;
         Ok(Response::new(ActivateJwtAuthorityResponse {
-            activated_authority: Some(message(&key, AuthorityState::Active)),
+            activated_authority: Some(of_key(&signs)),
         }))
     }
 
@@ -71,10 +133,10 @@ impl LocalAuthority for LocalAuthorityService {
         request: Request<TaintJwtAuthorityRequest>,
     ) -> Result<Response<TaintJwtAuthorityResponse>, Status> {
         let act = caller::act(&request)?;
-        let key_id = request.into_inner().authority_id;
-        self.jwt.taint(&key_id, &act).await.map_err(|error| refused(&error))?;
+        let tainted = self.jwt.taint(&request.get_ref().authority_id, &act).await;
+        let tainted = tainted.map_err(|error| refused(&error))?;
         Ok(Response::new(TaintJwtAuthorityResponse {
-            tainted_authority: Some(of_id(key_id)),
+            tainted_authority: Some(of_key(&tainted)),
         }))
     }
 
@@ -83,41 +145,76 @@ impl LocalAuthority for LocalAuthorityService {
         request: Request<RevokeJwtAuthorityRequest>,
     ) -> Result<Response<RevokeJwtAuthorityResponse>, Status> {
         let act = caller::act(&request)?;
-        let key_id = request.into_inner().authority_id;
-        self.jwt.revoke(&key_id, &act).await.map_err(|error| refused(&error))?;
+        let gone = self.jwt.revoke(&request.get_ref().authority_id, &act).await;
+        let gone = gone.map_err(|error| refused(&error))?;
         Ok(Response::new(RevokeJwtAuthorityResponse {
-            revoked_authority: Some(of_id(key_id)),
+            revoked_authority: Some(of_key(&gone)),
         }))
     }
-}
 
-fn message(key: &JwtKey, state: AuthorityState) -> Message {
-    let status = match state {
-        AuthorityState::Prepared => authority_state::Status::Prepared,
-        AuthorityState::Active => authority_state::Status::Active,
-        _ => authority_state::Status::Old,
-    };
-    Message {
-        authority_id: key.key_id.clone(),
-        status: status.into(),
+    async fn taint_x509_upstream_authority(
+        &self,
+        _: Request<TaintX509UpstreamAuthorityRequest>,
+    ) -> Result<Response<TaintX509UpstreamAuthorityResponse>, Status> {
+        Err(refused(&AuthorityError::NoUpstream))
+    }
+
+    async fn revoke_x509_upstream_authority(
+        &self,
+        _: Request<RevokeX509UpstreamAuthorityRequest>,
+    ) -> Result<Response<RevokeX509UpstreamAuthorityResponse>, Status> {
+        Err(refused(&AuthorityError::NoUpstream))
     }
 }
 
-fn of_id(authority_id: String) -> Message {
+/// The active, the prepared, and the newest old one of authorities that come oldest first.
+fn standing(
+    all: impl Iterator<Item = (AuthorityState, Message)>,
+) -> (Option<Message>, Option<Message>, Option<Message>) {
+    let (mut active, mut prepared, mut old) = (None, None, None);
+    for (state, message) in all {
+        match state {
+            AuthorityState::Active => active = Some(message),
+            AuthorityState::Prepared => prepared = Some(message),
+            _ => old = Some(message),
+        }
+    }
+    // Of an authority that was renewed on its key, the certificates before are not another one.
+    let old = old.filter(|old| {
+        active
+            .as_ref()
+            .is_none_or(|active| active.authority_id != old.authority_id)
+    });
+    (active, prepared, old)
+}
+
+fn of_authority(authority: &Authority) -> Message {
+    let facts = authority.facts();
     Message {
-        authority_id,
-        status: authority_state::Status::Old.into(),
+        authority_id: facts.as_ref().map_or_else(String::new, |it| hex::encode(&it.key_id)),
+        expires_at: facts.map_or(0, |it| it.not_after),
+        upstream_authority_subject_key_id: String::new(),
+    }
+}
+
+fn of_key(key: &JwtKey) -> Message {
+    Message {
+        authority_id: key.key_id.clone(),
+        expires_at: key.expires_at,
+        upstream_authority_subject_key_id: String::new(),
     }
 }
 
 fn refused(error: &AuthorityError) -> Status {
     let text = Report(error).to_string();
     match error {
-        AuthorityError::JwtKey(JwtKeyError::Unknown { .. }) => Status::not_found(text),
-        AuthorityError::JwtKey(_) | AuthorityError::NoJwtSvids => Status::failed_precondition(text),
+        AuthorityError::Step(AuthorityStepError::Unknown { .. }) => Status::not_found(text),
+        AuthorityError::Step(_) | AuthorityError::NoJwtSvids | AuthorityError::NoUpstream => {
+            Status::failed_precondition(text)
+        }
         AuthorityError::Store(error) => store_failed(error),
         _ => {
-            tracing::error!(code = %error.code(), %error, "a step of a JWT authority failed");
+            tracing::error!(code = %error.code(), %error, "a step of an authority failed");
             Status::unavailable(text)
         }
     }

@@ -8,9 +8,9 @@ use bytes::Bytes;
 use hallmark_authority::X509Authority;
 use hallmark_hsm::KeyInfo;
 use hallmark_spiffe::{Bundle, TrustDomain, jwt::JwtAuthority, x509::Authorities};
-use hallmark_state::{State, decide::EndedCertificate};
+use hallmark_state::{Authority, AuthorityState, State};
 
-use super::{AuthorityError, error::date, jwt::authority_of};
+use super::{AuthorityError, jwt::authority_of};
 
 /// How often clients look for a newer bundle.
 const REFRESH_HINT: Duration = Duration::from_secs(300);
@@ -28,36 +28,21 @@ pub struct ActiveAuthority {
     pub upstream_chain: Vec<Bytes>,
     /// The trust domain's bundle.
     pub bundle: Bundle,
-    /// The bundle, ready to verify with.
+    /// The certificates of the bundle whose authority is tainted.
+    pub tainted: Vec<Vec<u8>>,
+    /// The bundle, ready to verify with. What a tainted authority signed is believed until that is revoked: with it agents get their
+    /// next SVIDs.
     pub authorities: Authorities,
 }
 
 impl ActiveAuthority {
-    /// The certificates of the bundle that have ended at `now`, Unix seconds, but for the one that signs.
-    ///
-    /// # Errors
-    /// When a certificate of the bundle does not read.
-    pub(super) fn ended(&self, now: i64) -> Result<Vec<EndedCertificate>, AuthorityError> {
-        let mut ended = Vec::new();
-        for der in &self.bundle.x509_authorities {
-            let not_after = X509Authority::from_certificate(der, &self.bundle.trust_domain)?.not_after();
-            if now >= not_after && der != self.x509.certificate() {
-                ended.push(EndedCertificate {
-                    certificate: der.clone(),
-                    ended: date(not_after),
-                });
-            }
-        }
-        Ok(ended)
-    }
-
-    /// The same with the bundle as the state has it; `None` where it is the one that is served. Each change of the bundle
-    /// raises its sequence number.
+    /// The same with the bundle as the state has it; `None` where a later one is served, or this one. Each change of the bundle raises
+    /// its sequence number.
     ///
     /// # Errors
     /// When a certificate of the bundle does not read.
     pub(super) fn following(&self, state: &State) -> Result<Option<Self>, AuthorityError> {
-        if state.bundle_sequence() == self.bundle.sequence {
+        if state.bundle_sequence() <= self.bundle.sequence {
             return Ok(None);
         }
         let certificates = state.authorities().iter().map(|it| it.certificate.clone());
@@ -72,6 +57,7 @@ impl ActiveAuthority {
         let authorities = bundle.authorities()?;
         Ok(Some(Self {
             bundle,
+            tainted: tainted_of(state.authorities().iter().map(|it| &**it)),
             authorities,
             ..self.clone()
         }))
@@ -82,12 +68,36 @@ impl ActiveAuthority {
     /// # Errors
     /// When a certificate or key of the bundle does not read.
     pub(super) fn serve_bundle_of(served: &ArcSwap<Self>, state: &State) -> Result<(), AuthorityError> {
-        if let Some(following) = served.load().following(state)? {
-            tracing::info!(sequence = following.bundle.sequence, "the bundle has changed");
-            served.store(Arc::new(following));
+        loop {
+            let current = served.load_full();
+            let Some(following) = current.following(state)? else {
+                return Ok(());
+            };
+            let sequence = following.bundle.sequence;
+            // Another authority may sign meanwhile.
+            if Arc::ptr_eq(&served.compare_and_swap(&current, Arc::new(following)), &current) {
+                tracing::info!(sequence, "the bundle has changed");
+                return Ok(());
+            }
         }
-        Ok(())
     }
+
+    /// Signs with this key and certificate from now on; the bundle stays as it is.
+    pub(super) fn serve_signer(served: &ArcSwap<Self>, key: KeyInfo, x509: X509Authority) {
+        served.rcu(|current| Self {
+            label: key.label.clone(),
+            key: key.clone(),
+            x509: x509.clone(),
+            ..Self::clone(current)
+        });
+    }
+}
+
+/// The certificates of these rows whose authority is tainted.
+pub(super) fn tainted_of<'a>(rows: impl Iterator<Item = &'a Authority>) -> Vec<Vec<u8>> {
+    rows.filter(|it| it.state == AuthorityState::Tainted)
+        .map(|it| it.certificate.clone())
+        .collect()
 }
 
 /// The bundle of these authorities.

@@ -1,7 +1,7 @@
-//! The authority's age, told in good time: nothing is issued once it has ended, and all SVIDs end with it.
+//! The authority's age, told in good time where no other one takes its place: nothing is issued once it has ended, and all SVIDs end
+//! with it.
 
 use std::{
-    convert::Infallible,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -10,28 +10,27 @@ use arc_swap::ArcSwap;
 use hallmark_authority::Age;
 use hallmark_host::log;
 use hallmark_reason::{Coded, ReasonCode};
-use hallmark_state::decide;
+use hallmark_state::decide::X509AuthorityStep;
 use tokio::time::sleep;
 
 use super::{ActiveAuthority, AuthorityError, bootstrap::check_clock, error::date};
-use crate::{
-    clock::Clock,
-    journal::{Failed, Journal},
-    metrics::Metrics,
-};
+use crate::{clock::Clock, journal::Journal, metrics::Metrics};
 
 /// How often the authority is looked at.
 const TICK: Duration = Duration::from_secs(5);
 /// How long one line of the log stands for an authority of one age.
 const AGAIN: Duration = Duration::from_secs(24 * 3600);
+/// How long a step may be due, in seconds, before that is told.
+const OVERDUE: i64 = 60;
 /// How long one line of the log stands for SVIDs that are cut short.
 const CUT_SHORT_AGAIN: Duration = Duration::from_secs(3600);
 
-/// The authority is to be renewed.
+/// The authority grows old, and the next step of its life was not taken.
 #[derive(Debug, thiserror::Error)]
-#[error("{}: it ends {}", self.passed(), date(*not_after))]
+#[error("{}, and {}: it ends {}", self.passed(), self.missing(), date(*not_after))]
 pub(crate) struct Ageing {
     age: Age,
+    step: X509AuthorityStep,
     now: i64,
     not_after: i64,
 }
@@ -42,6 +41,16 @@ impl Ageing {
             Age::Young | Age::Half => "half of the authority's life has passed",
             Age::FiveSixths => "five sixths of the authority's life have passed",
             Age::LastLifetime | Age::Ended => "the authority ends within the lifetime of an SVID",
+        }
+    }
+}
+
+impl Ageing {
+    const fn missing(&self) -> &'static str {
+        match self.step {
+            X509AuthorityStep::Prepare => "none is prepared",
+            X509AuthorityStep::Activate { .. } => "the prepared one does not sign",
+            X509AuthorityStep::Remove { .. } => "one that has ended is still there",
         }
     }
 }
@@ -86,35 +95,51 @@ impl Coded for CutShort {
 #[derive(Debug, Clone)]
 pub(crate) struct AuthorityAge {
     authority: Arc<ArcSwap<ActiveAuthority>>,
-    clock: Clock,
+    journal: Arc<Journal>,
     /// The longest that an SVID lives for which no entry says otherwise.
     usual: Duration,
 }
 
 impl AuthorityAge {
-    /// Of this authority, by this clock, where SVIDs usually live for `usual` at most.
-    pub(crate) const fn new(authority: Arc<ArcSwap<ActiveAuthority>>, clock: Clock, usual: Duration) -> Self {
+    /// Of this authority, by the state and clock of `journal`, where SVIDs usually live for `usual` at most.
+    pub(crate) const fn new(authority: Arc<ArcSwap<ActiveAuthority>>, journal: Arc<Journal>, usual: Duration) -> Self {
         Self {
             authority,
-            clock,
+            journal,
             usual,
         }
     }
 
-    /// Its age, and how many seconds it has left.
+    fn clock(&self) -> &Clock {
+        self.journal.clock()
+    }
+
+    /// Its age, and how many seconds it has left. As long as the next authority is made and takes its place in time, it is young.
     pub(crate) fn age(&self) -> (Age, i64) {
-        let (authority, now) = (self.authority.load(), self.clock.unix());
+        let (authority, now) = (self.authority.load(), self.clock().unix());
         let left = authority.x509.not_after().saturating_sub(now);
-        (authority.x509.age(self.usual, now), left)
+        let age = authority.x509.age(self.usual, now);
+        let is_told = age == Age::Ended || self.overdue(now).is_some();
+        (if is_told { age } else { Age::Young }, left)
+    }
+
+    /// The step that was to be taken a while ago.
+    fn overdue(&self, now: i64) -> Option<X509AuthorityStep> {
+        self.journal
+            .state()
+            .due_x509_authority_step(now.saturating_sub(OVERDUE))
     }
 
     /// What is to be told of it; `None` while it is young, and once it has ended, which is a failure of its own.
     pub(crate) fn ageing(&self) -> Option<Ageing> {
         let (age, left) = self.age();
         let not_after = self.authority.load().x509.not_after();
-        (age > Age::Young && age < Age::Ended).then(|| Ageing {
+        let now = not_after.saturating_sub(left);
+        let step = self.overdue(now).filter(|_| age > Age::Young && age < Age::Ended)?;
+        Some(Ageing {
             age,
-            now: not_after.saturating_sub(left),
+            step,
+            now,
             not_after,
         })
     }
@@ -124,7 +149,7 @@ impl AuthorityAge {
     /// # Errors
     /// When its certificate has not begun or has ended.
     pub(crate) fn check(&self) -> Result<(), AuthorityError> {
-        check_clock(&self.authority.load().x509, self.clock.unix())
+        check_clock(&self.authority.load().x509, self.clock().unix())
     }
 }
 
@@ -162,29 +187,10 @@ impl Told {
     }
 }
 
-/// Takes certificates that have ended out of the bundle, on record, and serves the bundle that the state has.
-async fn remove_ended(of: &AuthorityAge, journal: &Journal) -> Result<(), AuthorityError> {
-    let ended = of.authority.load().ended(of.clock.unix())?;
-    if !ended.is_empty() {
-        let decided = journal.decide("server", |view| {
-            Ok::<_, Infallible>((decide::remove_ended(view, &ended), ()))
-        });
-        match decided.await {
-            Ok(_) => {}
-            Err(Failed::Store(error)) => return Err(error.into()),
-            Err(Failed::Refused(never)) => match never {},
-        }
-    }
-    ActiveAuthority::serve_bundle_of(&of.authority, &journal.state())
-}
-
-/// Looks after the authority, for ever: tells its age, and takes certificates that have ended out of the bundle.
-pub(crate) async fn keep_telling(of: AuthorityAge, metrics: Arc<Metrics>, journal: Arc<Journal>) {
+/// Tells the authority's age, for ever.
+pub(crate) async fn keep_telling(of: AuthorityAge, metrics: Arc<Metrics>) {
     let mut told = Told::default();
     loop {
-        if let Err(error) = remove_ended(&of, &journal).await {
-            log::error(&error);
-        }
         told.look(&of, metrics.cut_short());
         sleep(TICK).await;
     }

@@ -5,16 +5,18 @@ use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
 use aws_lc_rs::{digest, rand};
 use hallmark_authority::{Serial, X509Authority, prepare_authority};
 use hallmark_hsm::{HsmError, KeyInfo, KeyKind, KeyStore};
-use hallmark_spiffe::{TrustDomain, jwt::JwtAuthority};
+use hallmark_spiffe::TrustDomain;
 use hallmark_state::{
-    Authority, AuthorityState, Change, Decision, Event, Expect, Key, Outcome, RecordFilter, RecordQuery, Snapshot, What,
+    Authority, AuthorityKind, AuthorityState, Change, Decision, Event, Expect, Key, Outcome, RecordFilter, RecordQuery,
+    Snapshot, What, decide::activated,
 };
 use hallmark_store::{Store, StoreError};
 
 use super::{
     AuthorityError,
-    active::{ActiveAuthority, bundle_of, is_of},
+    active::{ActiveAuthority, bundle_of, is_of, tainted_of},
     jwt::authority_of,
+    token_keys::{Label, label_start},
 };
 use crate::{clock::Clock, journal::transaction};
 
@@ -39,10 +41,10 @@ pub struct Keeper<'a> {
     pub clock: &'a Clock,
 }
 
-/// The label of the trust domain's `number`th authority key.
+/// The label of the trust domain's first authority key, or of the `number`th that is tried for it.
 #[must_use]
 pub fn key_label(trust_domain: &TrustDomain, number: usize) -> String {
-    format!("hallmark-x509-{}-{number}", label_name(trust_domain))
+    format!("{}{number}", label_start(AuthorityKind::X509, trust_domain))
 }
 
 /// The trust domain, as labels have it.
@@ -57,7 +59,7 @@ pub(super) fn label_name(trust_domain: &TrustDomain) -> String {
 
 /// Whether a key with this label is one of the trust domain's authority keys.
 pub(crate) fn is_key_label(trust_domain: &TrustDomain, label: &str) -> bool {
-    (1..=MAX_KEYS).any(|number| key_label(trust_domain, number) == label)
+    Label::of(AuthorityKind::X509, trust_domain, label).is_some()
 }
 
 impl Keeper<'_> {
@@ -72,15 +74,9 @@ impl Keeper<'_> {
         kind: KeyKind,
         lifetime: Duration,
     ) -> Result<ActiveAuthority, AuthorityError> {
-        if let Some(authority) = active_of(loaded) {
-            let key = self.find(authority).await?;
-            let certificates = loaded
-                .authorities
-                .iter()
-                .map(|authority| authority.certificate.clone())
-                .collect();
-            let jwt_keys = loaded.jwt_keys.iter().map(authority_of).collect::<Result<_, _>>()?;
-            return self.activate(authority, key, certificates, jwt_keys, loaded.bundle_sequence);
+        if let Some(authority) = self.take_up(loaded).await? {
+            let key = self.find(&authority).await?;
+            return self.activate(&authority, key, loaded);
         }
         // What was in the bundle once was the authority's: a row is gone, and another certificate would not bring it back.
         if loaded.bundle_sequence > 0 {
@@ -92,13 +88,27 @@ impl Keeper<'_> {
         }
         let sequence = loaded.bundle_sequence.saturating_add(1);
         let (authority, key) = self.make(kind, lifetime, sequence).await?;
-        self.activate(
-            &authority,
-            key,
-            vec![authority.certificate.clone()],
-            Vec::new(),
-            sequence,
-        )
+        let made = Snapshot {
+            authorities: vec![authority.clone()],
+            bundle_sequence: sequence,
+            ..Snapshot::default()
+        };
+        self.activate(&authority, key, &made)
+    }
+
+    /// The authority that signs, where there is one. Where it has ended and a prepared one is valid, that one signs from now on: it is
+    /// in the bundle.
+    async fn take_up(&self, loaded: &Snapshot) -> Result<Option<Authority>, AuthorityError> {
+        let Some(next) = in_force(&loaded.authorities, self.clock.unix()) else {
+            return Ok(None);
+        };
+        if next.state == AuthorityState::Active {
+            return Ok(Some(next.clone()));
+        }
+        self.find(next).await?;
+        let (changes, event) = activated(active_of(loaded), next, None);
+        self.commit("server", changes, vec![event]).await?;
+        Ok(Some(next.clone()))
     }
 
     /// The recorded key, if the token still has it.
@@ -144,13 +154,7 @@ impl Keeper<'_> {
     /// When token or store fail.
     pub(super) async fn keys_of_another_store(&self) -> Result<BTreeSet<String>, AuthorityError> {
         let mut unknown = BTreeSet::new();
-        for number in 1..=MAX_KEYS {
-            let label = key_label(self.trust_domain, number);
-            match self.keys.find(&label).await {
-                Ok(Some(_)) | Err(HsmError::KeyIncomplete { .. }) => {}
-                Ok(None) => continue,
-                Err(error) => return Err(error.into()),
-            }
+        for label in self.labels().await? {
             let records = self.store.records(RecordQuery {
                 limit: 1,
                 filter: RecordFilter::Admin,
@@ -162,6 +166,21 @@ impl Keeper<'_> {
             }
         }
         Ok(unknown)
+    }
+
+    /// The labels of this trust domain under which the token has a key, or half of one.
+    async fn labels(&self) -> Result<BTreeSet<String>, AuthorityError> {
+        let whole = self.keys.list().await?.into_iter().map(|key| key.label);
+        let mut labels: BTreeSet<String> = whole.filter(|it| is_key_label(self.trust_domain, it)).collect();
+        for number in 1..=MAX_KEYS {
+            let label = key_label(self.trust_domain, number);
+            match self.keys.find(&label).await {
+                Ok(Some(_)) | Err(HsmError::KeyIncomplete { .. }) => drop(labels.insert(label)),
+                Ok(None) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(labels)
     }
 
     /// The key that an earlier start made and did not come to certify, or a new one.
@@ -225,14 +244,14 @@ impl Keeper<'_> {
         &self,
         authority: &Authority,
         key: KeyInfo,
-        certificates: Vec<Vec<u8>>,
-        jwt_authorities: Vec<JwtAuthority>,
-        sequence: u64,
+        loaded: &Snapshot,
     ) -> Result<ActiveAuthority, AuthorityError> {
         let x509 = X509Authority::from_certificate(&authority.certificate, self.trust_domain)?;
         is_of(&x509, &key, &authority.label)?;
         check_clock(&x509, self.clock.unix())?;
-        let bundle = bundle_of(self.trust_domain, certificates.into_iter(), jwt_authorities, sequence);
+        let certificates = loaded.authorities.iter().map(|it| it.certificate.clone());
+        let jwt_keys = loaded.jwt_keys.iter().map(authority_of).collect::<Result<_, _>>()?;
+        let bundle = bundle_of(self.trust_domain, certificates, jwt_keys, loaded.bundle_sequence);
         let authorities = bundle.authorities()?;
         Ok(ActiveAuthority {
             label: authority.label.clone(),
@@ -240,6 +259,7 @@ impl Keeper<'_> {
             x509,
             upstream_chain: Vec::new(),
             bundle,
+            tainted: tainted_of(loaded.authorities.iter()),
             authorities,
         })
     }
@@ -291,6 +311,16 @@ pub(super) fn event(
 pub(super) fn active_of(loaded: &Snapshot) -> Option<&Authority> {
     let mut authorities = loaded.authorities.iter();
     authorities.rfind(|authority| authority.state == AuthorityState::Active)
+}
+
+/// The authority that signs at `now`, in Unix seconds: the one that did, or the prepared one where that has ended and this is valid.
+pub(super) fn in_force(all: &[Authority], now: i64) -> Option<&Authority> {
+    let last = |state| all.iter().rfind(move |it| it.state == state);
+    let active = last(AuthorityState::Active)?;
+    let is_valid = |it: &&Authority| it.facts().is_some_and(|it| it.not_before <= now && now < it.not_after);
+    let has_ended = active.facts().is_some_and(|it| it.not_after <= now);
+    let next = last(AuthorityState::Prepared).filter(|it| has_ended && is_valid(it));
+    Some(next.unwrap_or(active))
 }
 
 /// A serial number for a certificate of the authority's own.

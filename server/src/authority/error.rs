@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use hallmark_hsm::{HsmError, KeyKind};
 use hallmark_reason::{Coded, ReasonCode};
 use hallmark_spiffe::{jwt::JwtError, x509::ChainError};
-use hallmark_state::JwtKeyError;
+use hallmark_state::AuthorityStepError;
 use hallmark_store::StoreError;
 
 /// Why the server has no authority to sign with.
@@ -88,15 +88,18 @@ pub enum AuthorityError {
         /// The store's file.
         store: PathBuf,
     },
-    /// A step of a key for JWT-SVIDs is refused.
+    /// A step in the life of an authority is refused.
     #[error(transparent)]
-    JwtKey(#[from] JwtKeyError),
+    Step(#[from] AuthorityStepError),
     /// A key for JWT-SVIDs in the store does not read.
     #[error("a key for JWT-SVIDs does not read")]
     JwtKeyRow(#[source] JwtError),
     /// The server issues no JWT-SVIDs.
     #[error("this server issues no JWT-SVIDs")]
     NoJwtSvids,
+    /// No authority above this server's signs its certificates.
+    #[error("this server's authorities are self-signed: there is none above them")]
+    NoUpstream,
     /// There is no authority to renew.
     #[error("there is no authority yet")]
     None,
@@ -129,9 +132,10 @@ impl Coded for AuthorityError {
             Self::Random => ReasonCode::new("HM-SRV-0015"),
             Self::TooManyHalves { .. } => ReasonCode::new("HM-SRV-0016"),
             Self::WrongSignature { .. } => ReasonCode::new("HM-SRV-0017"),
-            Self::JwtKey(error) => error.code(),
+            Self::Step(error) => error.code(),
             Self::JwtKeyRow(error) => error.code(),
             Self::NoJwtSvids => ReasonCode::new("HM-SRV-0043"),
+            Self::NoUpstream => ReasonCode::new("HM-SRV-0044"),
             Self::None => ReasonCode::new("HM-SRV-0030"),
             Self::OtherStore { .. } => ReasonCode::new("HM-SRV-0032"),
             Self::Begun { .. } => ReasonCode::new("HM-SRV-0033"),
@@ -148,7 +152,7 @@ impl Coded for AuthorityError {
             Self::Store(error) => Some(error),
             Self::Certificate(error) => Some(error),
             Self::Bundle(error) => Some(error),
-            Self::JwtKey(error) => Some(error),
+            Self::Step(error) => Some(error),
             Self::JwtKeyRow(error) => Some(error),
             _ => None,
         }

@@ -1,47 +1,34 @@
 //! The keys that sign JWT-SVIDs: made in the token, put into the bundle, used, and destroyed again, step by step.
 //!
-//! What is due says the state ([`State::due_jwt_key_step`](hallmark_state::State::due_jwt_key_step)). Here each step is carried out so
-//! that a server that ends in the middle of it leaves nothing that the next one does not find: that a key is to be made is on record
-//! before it is made, and a key of this store's making that no row names is destroyed.
+//! What is due says the state ([`State::due_jwt_key_step`](hallmark_state::State::due_jwt_key_step)); how keys are made and destroyed so
+//! that a server that ends in the middle of a step leaves nothing that the next one does not find, say the keys of the token.
 
-use std::{
-    convert::Infallible,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use aws_lc_rs::{digest, rand};
+use aws_lc_rs::digest;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use hallmark_authority::JwtSigner;
 use hallmark_host::log;
 use hallmark_hsm::{KeyInfo, KeyStore};
 use hallmark_reason::{Coded as _, ReasonCode};
-use hallmark_spiffe::{TrustDomain, jwt::JwtAuthority};
+use hallmark_spiffe::jwt::JwtAuthority;
 use hallmark_state::{
-    AuthorityState, Decision, Event, Expect, JwtKey, JwtKeyError, Outcome, RecordFilter, RecordQuery, View, What,
+    AuthorityKind, AuthorityState, AuthorityStepError, JwtKey,
     decide::{JwtKeyStep, Reason, activate_jwt_key, prepare_jwt_key, remove_jwt_key, taint_jwt_key},
 };
 use tokio::sync::Mutex;
 
-use super::{ActiveAuthority, AuthorityError, bootstrap::label_name};
+use super::{ActiveAuthority, AuthorityError, token_keys::TokenKeys};
 use crate::{
     config::JwtKeySettings,
-    journal::{Act, Failed, Journal},
+    journal::{Act, Journal},
 };
 
 /// How often is looked for what is due.
 const TICK: Duration = Duration::from_secs(10);
 /// More keys than any life has at a time: one signs, one waits, and old ones end.
 const MAX_KEYS: usize = 32;
-
-/// The step with which a key is made.
-const MADE: &str = "jwt-authority-generate";
-/// More steps than a key has in its life.
-const MOST_STEPS: u32 = 32;
 
 /// The key that signs JWT-SVIDs now.
 #[derive(Debug, Clone)]
@@ -56,14 +43,12 @@ pub struct ActiveJwtKey {
 #[derive(Debug)]
 pub struct JwtKeeper {
     journal: Arc<Journal>,
-    keys: Arc<dyn KeyStore>,
+    token: TokenKeys,
     authority: Arc<ArcSwap<ActiveAuthority>>,
     active: Arc<ArcSwapOption<ActiveJwtKey>>,
     /// `None` where no JWT-SVIDs are issued.
     settings: Option<JwtKeySettings>,
     turn: Mutex<()>,
-    /// Whether every key of this store's making that is in the token is named by a row.
-    is_swept: AtomicBool,
     failure: ArcSwapOption<(ReasonCode, String)>,
 }
 
@@ -76,14 +61,14 @@ impl JwtKeeper {
         authority: Arc<ArcSwap<ActiveAuthority>>,
         settings: Option<JwtKeySettings>,
     ) -> Self {
+        let token = TokenKeys::new(AuthorityKind::Jwt, journal.clone(), keys, authority.clone());
         Self {
             journal,
-            keys,
+            token,
             authority,
             active: Arc::default(),
             settings,
             turn: Mutex::default(),
-            is_swept: AtomicBool::new(false),
             failure: ArcSwapOption::empty(),
         }
     }
@@ -124,7 +109,7 @@ impl JwtKeeper {
             // What it signed stays good for whoever verifies it. What is to be signed waits for no key that is gone.
             Err(error) if error.is_lost_key() => {
                 // A token that is away has lost nothing.
-                self.token().await?;
+                self.token.there().await?;
                 log::error(&error);
                 self.replace(settings).await?;
             }
@@ -135,11 +120,11 @@ impl JwtKeeper {
             match due {
                 Some(JwtKeyStep::Prepare) => drop(self.make(settings, "server", None).await?),
                 Some(JwtKeyStep::Activate { key_id }) => self.activate_or_drop(&key_id).await?,
-                Some(JwtKeyStep::Remove { key_id }) => self.remove(&key_id, "server", None).await?,
+                Some(JwtKeyStep::Remove { key_id }) => drop(self.remove(&key_id, "server", None).await?),
                 None => break,
             }
         }
-        self.sweep_once().await
+        self.token.sweep_once().await
     }
 
     /// Has the prepared key sign; one that the token has lost goes, and another one is made when that is due.
@@ -147,9 +132,9 @@ impl JwtKeeper {
         match self.activate(key_id, "server", None).await {
             Err(error) if error.is_lost_key() => {
                 // A token that is away has lost nothing.
-                self.token().await?;
+                self.token.there().await?;
                 log::error(&error);
-                self.remove(key_id, "server", None).await
+                self.remove(key_id, "server", None).await.map(drop)
             }
             done => done,
         }
@@ -168,13 +153,6 @@ impl JwtKeeper {
         self.activate(&made.key_id, "server", None).await
     }
 
-    async fn sweep_once(&self) -> Result<(), AuthorityError> {
-        if self.is_swept.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        self.sweep().await
-    }
-
     /// Where no JWT-SVIDs are issued any more: the keys that there were go when nothing that they signed is valid.
     async fn remove_ended(&self) -> Result<(), AuthorityError> {
         for _ in 0..MAX_KEYS {
@@ -183,35 +161,7 @@ impl JwtKeeper {
             let Some(ended) = ended else { break };
             self.remove(&ended.key_id, "server", None).await?;
         }
-        self.sweep_once().await
-    }
-
-    /// Destroys keys in the token that this store made and that no row names: a server ended in the middle of a step, or the token
-    /// was away when one was to be destroyed.
-    async fn sweep(&self) -> Result<(), AuthorityError> {
-        let ours = label_start(self.journal.trust_domain());
-        for key in self
-            .token()
-            .await?
-            .into_iter()
-            .filter(|key| key.label.starts_with(&ours))
-        {
-            if !self.is_named(&key.label) && self.is_recorded(&key.label).await? {
-                self.destroy(&key).await?;
-            }
-        }
-        self.is_swept.store(true, Ordering::Relaxed);
-        Ok(())
-    }
-
-    /// What is in the token. One without the X.509 authority's key is away, or another one: it says nothing of ours.
-    async fn token(&self) -> Result<Vec<KeyInfo>, AuthorityError> {
-        let there = self.keys.list().await?;
-        let label = self.authority.load().label.clone();
-        if there.iter().any(|key| key.label == label) {
-            return Ok(there);
-        }
-        Err(AuthorityError::KeyMissing { label })
+        self.token.sweep_once().await
     }
 
     /// Prepares the next key, as an operator asks.
@@ -224,15 +174,18 @@ impl JwtKeeper {
         self.make(settings, &act.by, Some(&act.reason)).await
     }
 
-    /// Has the prepared key sign from now on, as an operator asks.
+    /// Has the prepared key sign from now on, as an operator asks; where `key_id` is not empty, it has to be that one.
     ///
     /// # Errors
-    /// When none is prepared, or token or store fail.
-    pub async fn activate_now(&self, act: &Act) -> Result<Arc<JwtKey>, AuthorityError> {
+    /// When it is not prepared, or token or store fail.
+    pub async fn activate_now(&self, key_id: &str, act: &Act) -> Result<Arc<JwtKey>, AuthorityError> {
         let _turn = self.turn.lock().await;
         let prepared = self.journal.state().prepared_jwt_key().cloned();
-        let prepared = prepared.ok_or(JwtKeyError::NonePrepared)?;
-        self.activate(&prepared.key_id, &act.by, Some(&act.reason)).await?;
+        let prepared = prepared.ok_or(AuthorityStepError::NonePrepared {
+            kind: AuthorityKind::Jwt,
+        })?;
+        let key_id = if key_id.is_empty() { &prepared.key_id } else { key_id };
+        self.activate(key_id, &act.by, Some(&act.reason)).await?;
         Ok(prepared)
     }
 
@@ -240,18 +193,21 @@ impl JwtKeeper {
     ///
     /// # Errors
     /// When there is no such key, it is not old, or the store fails.
-    pub async fn taint(&self, key_id: &str, act: &Act) -> Result<(), AuthorityError> {
+    pub async fn taint(&self, key_id: &str, act: &Act) -> Result<Arc<JwtKey>, AuthorityError> {
         let _turn = self.turn.lock().await;
-        self.decide(&act.by, |view| Ok((taint_jwt_key(view, key_id, &act.reason)?, ())))
+        let tainted = self
+            .token
+            .decide(&act.by, |view| taint_jwt_key(view, key_id, &act.reason))
             .await?;
-        self.serve_bundle()
+        self.serve_bundle()?;
+        Ok(tainted)
     }
 
     /// Takes a key out of the bundle and destroys it, as an operator asks.
     ///
     /// # Errors
     /// When there is no such key, it signs, or token or store fail.
-    pub async fn revoke(&self, key_id: &str, act: &Act) -> Result<(), AuthorityError> {
+    pub async fn revoke(&self, key_id: &str, act: &Act) -> Result<Arc<JwtKey>, AuthorityError> {
         let _turn = self.turn.lock().await;
         self.remove(key_id, &act.by, Some(&act.reason)).await
     }
@@ -267,24 +223,15 @@ impl JwtKeeper {
             let now = self.journal.clock().unix();
             if prepared.expires_at > now {
                 let key_id = prepared.key_id.clone();
-                return Err(JwtKeyError::Prepared { key_id }.into());
+                let kind = AuthorityKind::Jwt;
+                return Err(AuthorityStepError::Prepared { kind, key_id }.into());
             }
         }
-        let label = new_label(self.journal.trust_domain())?;
-        let intent = Event {
-            outcome: Outcome::Pending,
-            ..event(&label, MADE, reason)
-        };
-        let recorded = noted(intent);
-        self.journal.commit(by, recorded).await?;
-        // Until it is seen that the token has no more than the rows name.
-        self.is_swept.store(false, Ordering::Relaxed);
-        let key = self.keys.generate(&label, settings.kind).await?;
-        tracing::info!(label, kind = %settings.kind, "a key for JWT-SVIDs was generated in the token");
+        let key = self.token.make(settings.kind, by, reason).await?;
         let made = self.publish(&key, settings, by, reason).await;
         if made.is_err() {
             // Nobody knows it.
-            self.destroy(&key).await?;
+            self.token.destroy(&key).await?;
         }
         made
     }
@@ -309,7 +256,8 @@ impl JwtKeeper {
         };
         // What no token could be signed with is not published.
         JwtSigner::new(self.journal.trust_domain(), authority_of(&row)?)?;
-        self.decide(by, |view| Ok((prepare_jwt_key(view, row.clone(), now, reason)?, ())))
+        self.token
+            .decide(by, |view| Ok((prepare_jwt_key(view, row.clone(), now, reason)?, ())))
             .await?;
         self.serve_bundle()?;
         Ok(Arc::new(row))
@@ -330,7 +278,8 @@ impl JwtKeeper {
             None => None,
         };
         let now = self.journal.clock().unix();
-        self.decide(by, |view| Ok((activate_jwt_key(view, key_id, now, reason)?, ())))
+        self.token
+            .decide(by, |view| Ok((activate_jwt_key(view, key_id, now, reason)?, ())))
             .await?;
         self.active.store(next.map(Arc::new));
         tracing::info!(key_id, "this key signs JWT-SVIDs from now on");
@@ -338,27 +287,15 @@ impl JwtKeeper {
     }
 
     /// Out of the bundle first, then out of the token: a key that is in neither is where it should be.
-    async fn remove(&self, key_id: &str, by: &str, reason: Reason<'_>) -> Result<(), AuthorityError> {
+    async fn remove(&self, key_id: &str, by: &str, reason: Reason<'_>) -> Result<Arc<JwtKey>, AuthorityError> {
         let now = self.journal.clock().unix();
         let gone = self
+            .token
             .decide(by, |view| remove_jwt_key(view, key_id, now, reason))
             .await?;
         self.serve_bundle()?;
-        // Until it is seen to be gone; a token that is away says that it has none.
-        self.is_swept.store(false, Ordering::Relaxed);
-        let found = self.keys.find(&gone.label).await?;
-        if let Some(key) = found.filter(|key| key.spki_der == gone.public_key) {
-            self.destroy(&key).await?;
-        }
-        Ok(())
-    }
-
-    async fn destroy(&self, key: &KeyInfo) -> Result<(), AuthorityError> {
-        self.keys.destroy(&key.id).await?;
-        tracing::info!(label = key.label, "a key for JWT-SVIDs was destroyed in the token");
-        let destroyed = noted(event(&key.label, "jwt-authority-destroy", None));
-        self.journal.commit("server", destroyed).await?;
-        Ok(())
+        self.token.destroy_gone(&gone.label, &gone.public_key).await?;
+        Ok(gone)
     }
 
     /// Has the key sign that the state says, where the token has it.
@@ -376,72 +313,15 @@ impl JwtKeeper {
 
     /// The key of a row, ready to sign.
     async fn loaded(&self, row: &JwtKey) -> Result<ActiveJwtKey, AuthorityError> {
-        let key = self.in_token(row).await?;
+        let key = self.token.find(&row.label, &row.public_key).await?;
         let signer = JwtSigner::new(self.journal.trust_domain(), authority_of(row)?)?;
         Ok(ActiveJwtKey { key, signer })
-    }
-
-    /// The key of a row, in the token.
-    async fn in_token(&self, row: &JwtKey) -> Result<KeyInfo, AuthorityError> {
-        let label = &row.label;
-        let found = self.keys.find(label).await?;
-        let key = found.ok_or_else(|| AuthorityError::KeyMissing { label: label.clone() })?;
-        if key.spki_der == row.public_key {
-            return Ok(key);
-        }
-        let hash = |spki: &[u8]| hex::encode(digest::digest(&digest::SHA256, spki));
-        Err(AuthorityError::KeyMismatch {
-            label: label.clone(),
-            certified: hash(&row.public_key),
-            found: hash(&key.spki_der),
-        })
-    }
-
-    fn is_named(&self, label: &str) -> bool {
-        self.journal.state().jwt_keys().iter().any(|key| key.label == label)
-    }
-
-    /// Whether this store's records say that it made the key with this label.
-    async fn is_recorded(&self, label: &str) -> Result<bool, AuthorityError> {
-        let records = self.journal.store().records(RecordQuery {
-            limit: MOST_STEPS,
-            filter: RecordFilter::Admin,
-            subject: Some(label.to_owned()),
-            ..RecordQuery::default()
-        });
-        let made = format!("\"{MADE}\"");
-        let records = records.await?;
-        Ok(records.iter().any(|it| it.record.detail.contains(&made)))
     }
 
     /// Serves the bundle that the state has.
     fn serve_bundle(&self) -> Result<(), AuthorityError> {
         ActiveAuthority::serve_bundle_of(&self.authority, &self.journal.state())
     }
-
-    async fn decide<T>(
-        &self,
-        by: &str,
-        decide: impl FnMut(View<'_>) -> Result<(Decision, T), JwtKeyError>,
-    ) -> Result<T, AuthorityError> {
-        match self.journal.decide(by, decide).await {
-            Ok(done) => Ok(done.answer),
-            Err(Failed::Refused(error)) => Err(error.into()),
-            Err(Failed::Store(error)) => Err(error.into()),
-        }
-    }
-}
-
-/// What labels of the trust domain's keys for JWT-SVIDs begin with.
-fn label_start(trust_domain: &TrustDomain) -> String {
-    format!("hallmark-jwt-{}-", label_name(trust_domain))
-}
-
-/// A label that no key has and none had: by the records of its making each store knows its own keys.
-fn new_label(trust_domain: &TrustDomain) -> Result<String, AuthorityError> {
-    let mut random = [0; 8];
-    rand::fill(&mut random).map_err(|_| AuthorityError::Random)?;
-    Ok(format!("{}{}", label_start(trust_domain), hex::encode(random)))
 }
 
 /// The key as the bundle has it.
@@ -454,26 +334,6 @@ pub(super) fn authority_of(key: &JwtKey) -> Result<JwtAuthority, AuthorityError>
     authority.expires_at = key.expires_at;
     authority.tainted = key.state == AuthorityState::Tainted;
     Ok(authority)
-}
-
-/// An event that changes nothing and rests on nothing.
-fn noted(event: Event) -> Decision {
-    Decision {
-        expect: Expect::default(),
-        changes: Vec::new(),
-        events: vec![event],
-    }
-}
-
-fn event(label: &str, act: &str, reason: Reason<'_>) -> Event {
-    Event::done(
-        label,
-        What::Authority {
-            act: act.to_owned(),
-            reason: reason.map(str::to_owned),
-            facts: Vec::new(),
-        },
-    )
 }
 
 /// Carries out what is due, for ever. A failure is told, and tried again; X.509-SVIDs do not wait for it.

@@ -5,13 +5,12 @@ use std::path::Path;
 use hallmark_authority::X509Authority;
 use hallmark_hsm::{HsmError, KeyKind, KeyStore};
 use hallmark_spiffe::TrustDomain;
-use hallmark_state::AuthorityState;
 use hallmark_store::OlderStore;
 
 use super::{
     AuthorityError,
     active::is_of,
-    bootstrap::{MAX_KEYS, check_clock, key_label},
+    bootstrap::{MAX_KEYS, check_clock, in_force, key_label},
 };
 
 /// Refuses what [`Keeper::keep`](super::Keeper::keep) would refuse behind the change of the schema.
@@ -26,8 +25,7 @@ pub(crate) async fn require_usable(
     kind: KeyKind,
     now: i64,
 ) -> Result<(), AuthorityError> {
-    let mut authorities = older.authorities.iter();
-    if let Some(authority) = authorities.rfind(|it| it.state == AuthorityState::Active) {
+    if let Some(authority) = in_force(&older.authorities, now) {
         let label = &authority.label;
         let key = keys.find(label).await?;
         let key = key.ok_or_else(|| AuthorityError::KeyMissing { label: label.clone() })?;

@@ -97,6 +97,13 @@ fn provisioning(method: &str) -> Option<Access> {
 
 fn local_authority(method: &str) -> Option<Access> {
     let known = [
+        "GetX509AuthorityState",
+        "PrepareX509Authority",
+        "ActivateX509Authority",
+        "TaintX509Authority",
+        "RevokeX509Authority",
+        "TaintX509UpstreamAuthority",
+        "RevokeX509UpstreamAuthority",
         "GetJWTAuthorityState",
         "PrepareJWTAuthority",
         "ActivateJWTAuthority",

@@ -6,8 +6,9 @@ use arc_swap::ArcSwap;
 use hallmark_host::{Foreign, Purpose, foreign, make_folder};
 use hallmark_hsm::{HsmError, KeyStore};
 use hallmark_pkcs11::{Pkcs11Config, Pkcs11KeyStore};
+use hallmark_reason::ReasonCode;
 use hallmark_state::{
-    Change, Configured, Decision, Expect, Filter, Outcome, RecordKind, Registry, Snapshot, State, Total,
+    Change, Configured, Decision, Expect, Filter, Outcome, RecordKind, Registry, Snapshot, State, Total, decide,
 };
 use hallmark_store::{SqliteOptions, SqliteStore, Store, StoreError};
 use rustix::fs::{FsWord, statfs};
@@ -19,7 +20,7 @@ use crate::{
     authority::{self, Keeper},
     clock::Clock,
     compute::Compute,
-    config::Config,
+    config::{Config, Lifetimes},
     errors::StartError,
     journal::{DamagedNodes, EntriesLeftOut, Journal},
     metrics::{Counters, Metrics, SharedCount, TimedKeys},
@@ -318,8 +319,21 @@ fn warn_of_gaps(config: &Config, no_inventory: bool) {
     if tpm2.rules.allowed_classes.contains(&hallmark_node::TpmClass::Simulator) {
         tracing::warn!("simulated TPMs are allowed: their keys can be copied; for laboratories only");
     }
-    if config.lifetimes.usual() > config.lifetimes.authority / 6 {
-        tracing::warn!("SVID lifetimes are longer than a sixth of ca_ttl: towards its end they are cut short");
+    warn_of_unfit(&config.lifetimes);
+}
+
+/// SVIDs that live longer than an authority has left when the next one signs.
+fn warn_of_unfit(lifetimes: &Lifetimes) {
+    let life = i64::try_from(lifetimes.authority.as_secs()).unwrap_or(i64::MAX);
+    let fits = decide::activates_before(life);
+    let svid = lifetimes.usual().as_secs();
+    if i64::try_from(svid).unwrap_or(i64::MAX) > fits {
+        tracing::warn!(
+            code = %ReasonCode::new("HM-SRV-0042"),
+            svid,
+            fits,
+            "SVIDs live longer than an authority has left when the next one signs: before that they are cut short"
+        );
     }
 }
 

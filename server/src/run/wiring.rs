@@ -22,7 +22,7 @@ use crate::{
     },
     appraise::Appraiser,
     attest::{Attestor, Settings},
-    authority::{ActiveAuthority, AuthorityAge, JwtKeeper},
+    authority::{ActiveAuthority, AuthorityAge, JwtKeeper, X509Keeper, X509KeySettings},
     caller::{AdminIds, AuthoriseLayer, Roles},
     compute::Compute,
     config::{Config, Lifetimes},
@@ -69,6 +69,8 @@ pub struct Server {
     pub(super) probe: Arc<Probe>,
     /// Keeps the keys that sign JWT-SVIDs.
     pub jwt: Arc<JwtKeeper>,
+    /// Keeps the X.509 authorities.
+    pub x509: Arc<X509Keeper>,
     /// How old the authority is.
     pub(super) age: AuthorityAge,
     /// How the parts are doing.
@@ -84,10 +86,41 @@ pub(super) struct Foundations {
     pub(super) metrics: Arc<Metrics>,
 }
 
+/// Who keeps what is signed with.
+#[derive(Debug, Clone)]
+struct Keepers {
+    x509: Arc<X509Keeper>,
+    jwt: Arc<JwtKeeper>,
+}
+
+impl Keepers {
+    fn new(config: &Config, on: &Foundations) -> Self {
+        let (journal, keys, authority) = (&on.journal, &on.keys, &on.authority);
+        let settings = X509KeySettings {
+            kind: config.key_kind,
+            lifetime: config.lifetimes.authority,
+        };
+        Self {
+            x509: Arc::new(X509Keeper::new(
+                journal.clone(),
+                keys.clone(),
+                authority.clone(),
+                settings,
+            )),
+            jwt: Arc::new(JwtKeeper::new(
+                journal.clone(),
+                keys.clone(),
+                authority.clone(),
+                config.jwt_keys,
+            )),
+        }
+    }
+}
+
 /// What judges, decides and issues.
 struct Rooms {
     issuer: Issuer,
-    jwt: Arc<JwtKeeper>,
+    keepers: Keepers,
     jwt_issuer: Option<JwtIssuer>,
     appraiser: Arc<Appraiser>,
     attestor: Arc<Attestor>,
@@ -99,7 +132,7 @@ struct Rooms {
 }
 
 impl Rooms {
-    fn new(config: Config, jwt: Arc<JwtKeeper>, on: &Foundations) -> Self {
+    fn new(config: Config, keepers: Keepers, on: &Foundations) -> Self {
         let Foundations {
             journal,
             keys,
@@ -118,7 +151,13 @@ impl Rooms {
         );
         let jwt_issuer = config.jwt_keys.map(|_| {
             let name = config.jwt_issuer.as_deref().map(Arc::from);
-            JwtIssuer::new(journal.clone(), keys.clone(), jwt.active(), metrics.clone(), name)
+            JwtIssuer::new(
+                journal.clone(),
+                keys.clone(),
+                keepers.jwt.active(),
+                metrics.clone(),
+                name,
+            )
         });
         let approval = Approval::new(&config.tpm2);
         let settings = Settings {
@@ -142,7 +181,7 @@ impl Rooms {
             nodes: Nodes::new(journal.clone(), admin_ids.clone(), approval),
             changes: EntryChanges::new(journal.clone(), admin_ids.clone(), config.lifetimes.x509_svid.max),
             issuer,
-            jwt,
+            keepers,
             jwt_issuer,
             appraiser,
             limits,
@@ -160,19 +199,16 @@ struct Watchers {
 }
 
 impl Watchers {
-    fn new(config: &Config, jwt: Arc<JwtKeeper>, on: &Foundations) -> Self {
+    fn new(config: &Config, keepers: &Keepers, on: &Foundations) -> Self {
         let last_reload = Arc::new(LastReload::default());
         let probe = Arc::new(Probe::new(on.authority.clone(), on.keys.clone()));
-        let age = AuthorityAge::new(
-            on.authority.clone(),
-            on.journal.clock().clone(),
-            config.lifetimes.usual(),
-        );
+        let age = AuthorityAge::new(on.authority.clone(), on.journal.clone(), config.lifetimes.usual());
         let health = Health::new(
             on.journal.clone(),
             on.keys.clone(),
             probe.clone(),
-            (age.clone(), jwt),
+            age.clone(),
+            (keepers.x509.clone(), keepers.jwt.clone()),
             last_reload.clone(),
             BoundFile::at(&config.listen.admin_socket),
             config.store.clone(),
@@ -214,7 +250,11 @@ fn services(lifetimes: Lifetimes, address: String, on: &Foundations, rooms: &Roo
             lifetimes,
         ),
         admin: AdminService::new(status, journal.clone(), appraiser.clone(), rooms.changes.clone()),
-        local_authority: LocalAuthorityService::new(journal.clone(), rooms.jwt.clone()),
+        local_authority: LocalAuthorityService::new(
+            journal.clone(),
+            rooms.keepers.x509.clone(),
+            rooms.keepers.jwt.clone(),
+        ),
         lifecycle: LifecycleService::new(journal.clone(), nodes.clone(), appraiser.clone(), on.compute.clone()),
         provision: ProvisionService::new(journal.clone()),
         provisioning: ProvisioningService::new(journal.clone(), limits.clone()),
@@ -225,15 +265,9 @@ fn services(lifetimes: Lifetimes, address: String, on: &Foundations, rooms: &Roo
 /// Puts the parts together; `address` is where the server listens.
 pub(super) fn wire(config: Config, address: String, on: Foundations) -> Server {
     let lifetimes = config.lifetimes;
-    let jwt = JwtKeeper::new(
-        on.journal.clone(),
-        on.keys.clone(),
-        on.authority.clone(),
-        config.jwt_keys,
-    );
-    let jwt = Arc::new(jwt);
-    let watchers = Watchers::new(&config, jwt.clone(), &on);
-    let rooms = Rooms::new(config, jwt, &on);
+    let keepers = Keepers::new(&config, &on);
+    let watchers = Watchers::new(&config, &keepers, &on);
+    let rooms = Rooms::new(config, keepers, &on);
     let services = services(lifetimes, address, &on, &rooms, &watchers.health);
     let Foundations {
         journal,
@@ -261,7 +295,8 @@ pub(super) fn wire(config: Config, address: String, on: Foundations) -> Server {
         appraiser: rooms.appraiser,
         nodes: rooms.nodes,
         services,
-        jwt: rooms.jwt,
+        jwt: rooms.keepers.jwt,
+        x509: rooms.keepers.x509,
         probe: watchers.probe,
         age: watchers.age,
         health: watchers.health,

@@ -1,9 +1,9 @@
-//! The server's own SVID: its key lives in memory and is replaced, with the certificate, at half of its life, or when the
-//! clock was set back to before it was issued.
+//! The server's own SVID: its key lives in memory and is replaced, with the certificate, at half of its life, when the clock was set
+//! back to before it was issued, and when another authority signs than the one that signed it.
 
 use std::{sync::Arc, time::Duration};
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use aws_lc_rs::{
     rand::SystemRandom,
     signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair},
@@ -19,6 +19,7 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::{
+    authority::ActiveAuthority,
     clock::Clock,
     errors::StartError,
     issue::{Issuer, Order, OrderKey},
@@ -31,6 +32,7 @@ const TICK: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct ServerIdentity {
     issuer: Issuer,
+    authority: Arc<ArcSwap<ActiveAuthority>>,
     trust_domain: TrustDomain,
     clock: Clock,
     lifetime: Duration,
@@ -40,6 +42,8 @@ pub struct ServerIdentity {
 #[derive(Debug)]
 struct Current {
     key: Arc<CertifiedKey>,
+    /// The certificate of the authority that signed, or of one before it.
+    authority: Vec<u8>,
     issued_at: i64,
     renew_at: i64,
 }
@@ -52,18 +56,20 @@ impl Current {
 }
 
 impl ServerIdentity {
-    /// Has `issuer` issue the first one, for `lifetime`, as the others later.
+    /// Has `issuer` issue the first one, for `lifetime`, as the others later; `authority` is the one that signs.
     ///
     /// # Errors
     /// When it cannot be issued.
     pub async fn issue(
         issuer: Issuer,
+        authority: Arc<ArcSwap<ActiveAuthority>>,
         trust_domain: TrustDomain,
         clock: Clock,
         lifetime: Duration,
     ) -> Result<Arc<Self>, StartError> {
         let identity = Arc::new(Self {
             issuer,
+            authority,
             trust_domain,
             clock,
             lifetime,
@@ -91,6 +97,8 @@ impl ServerIdentity {
             entry: "".into(),
             has_role: false,
         };
+        // Before it is issued: one that the next authority comes to sign is only issued once more.
+        let authority = self.authority.load().x509.certificate().to_vec();
         let issued_at = self.clock.unix();
         let svid = self.issuer.issue_one("server", &order).await?;
         let chain = svid
@@ -100,6 +108,7 @@ impl ServerIdentity {
             .collect();
         let current = Current {
             key: Arc::new(CertifiedKey::new(chain, signing_key)),
+            authority,
             issued_at,
             renew_at: issued_at + (svid.expires_at - issued_at) / 2,
         };
@@ -113,7 +122,9 @@ impl ServerIdentity {
     }
 
     fn is_due(&self, now: i64) -> bool {
-        self.current.load().as_ref().is_none_or(|current| current.is_due(now))
+        let authority = self.authority.load();
+        let is_due = |current: &Arc<Current>| current.is_due(now) || current.authority != authority.x509.certificate();
+        self.current.load().as_ref().is_none_or(is_due)
     }
 }
 
@@ -124,7 +135,7 @@ impl ResolvesServerCert for ServerIdentity {
     }
 }
 
-/// Renews the identity at half of its life, and when the clock was set back to before it; for ever.
+/// Renews the identity at half of its life, when the clock was set back to before it, and when another authority signs; for ever.
 pub async fn keep_fresh(identity: Arc<ServerIdentity>) {
     let mut pace = identity.clock.pace(TICK);
     loop {

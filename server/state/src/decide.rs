@@ -2,7 +2,7 @@
 //! [`Decision`](crate::Decision) or a refusal. It can be made again, as often as the state has moved on.
 
 mod admission;
-mod authority;
+mod authority_life;
 mod entries;
 mod entry_overlay;
 mod evidence;
@@ -18,9 +18,10 @@ mod provision;
 mod reappraise;
 mod roles;
 mod trust;
+mod x509_authority;
 
 pub use admission::{Admission, ApprovalRules, admit, require_no_other, require_not_blocked, wait_for_approval};
-pub use authority::{EndedCertificate, remove_ended};
+pub use authority_life::{Reason, activates_before};
 pub use entries::{EntryItem, EntryOperation, EntryRefusal, EntryWriter, StagedEntries, delete_expired, write_entries};
 pub use evidence::{
     Accepted, AttestRefusal, Basis, Evidence, Proven, accept, doubt_times, prove_names, refuse, report_version,
@@ -28,7 +29,7 @@ pub use evidence::{
 };
 pub use inventory::{Import, Imported, import, remove};
 pub use issue::{Authorised, authorise, authorise_jwt};
-pub use jwt_key::{JwtKeyStep, Reason, activate_jwt_key, prepare_jwt_key, remove_jwt_key, taint_jwt_key};
+pub use jwt_key::{JwtKeyStep, activate_jwt_key, prepare_jwt_key, remove_jwt_key, taint_jwt_key};
 pub use machines::{follow_siblings, link_machines};
 pub use node::{Asker, Changed, NodeAsk, NodeOutcome, StepRefusal, change_node};
 pub use policy_file::{PolicyFileChange, policy_files, put_policy_file};
@@ -36,3 +37,7 @@ pub use provision::{ProvisionAsk, ReportedStep, StepReport, assign_image, remove
 pub use reappraise::{Reappraisal, reappraise_page};
 pub use roles::{RoleGap, RoleHolder, role_stands};
 pub use trust::put_trust;
+pub use x509_authority::{
+    Rows, X509AuthorityStep, activate_x509_authority, activated, end_x509_authority, prepare_x509_authority,
+    revoke_x509_authority, taint_x509_authority,
+};

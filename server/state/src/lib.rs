@@ -5,6 +5,7 @@
 
 mod assign_warning;
 mod attestation_state;
+mod authority_step_error;
 pub mod decide;
 mod draft;
 mod entry;
@@ -17,7 +18,6 @@ mod install_finding;
 mod intents;
 mod inventory_snapshot;
 pub mod journal;
-mod jwt_key_error;
 mod lifecycle;
 mod links;
 mod node;
@@ -31,6 +31,7 @@ mod warning;
 
 pub use assign_warning::AssignWarning;
 pub use attestation_state::{AttestationState, Undecodable};
+pub use authority_step_error::{AuthorityKind, AuthorityStepError};
 pub use draft::EntryDraft;
 pub use entry::{Entry, EntryId};
 pub use entry_error::EntryError;
@@ -46,7 +47,6 @@ pub use journal::{
     LoggedEvent, Manifest, Outcome, PcrFact, ReadableRecord, ReasonFact, RecentIds, Record, RecordFilter, RecordKind,
     RecordQuery, RefusingRule, StoredRecord, Tail, Total, Transaction, What,
 };
-pub use jwt_key_error::JwtKeyError;
 pub use lifecycle::{
     Action, Approval, Approvals, ApproverRefusal, Approvers, LifecycleError, NodeState, RefusedStep, gives_back, step,
 };

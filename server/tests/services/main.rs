@@ -20,3 +20,4 @@ mod listing;
 mod probe;
 mod records;
 mod svids;
+mod x509;

@@ -1,4 +1,4 @@
-//! The authority's age is told in good time, and its renewal loses nobody.
+//! The authority's age is told in good time where no other takes its place; neither its renewal nor rotation and taint lose anybody.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -20,8 +20,8 @@ use trial::{DOMAIN, PATIENCE, Trial, bundle, entry, register, report, svids, wai
 const DONE: i32 = 0;
 const FAILED: i32 = 1;
 const HOUR: i64 = 3600;
-/// The default of `ca_ttl`.
-const LIFE: i64 = 8760 * HOUR;
+/// Of the authority whose age is told.
+const LIFE: i64 = 240 * HOUR;
 const CODES: [&str; 5] = [
     "HM-SRV-0026",
     "HM-SRV-0027",
@@ -95,6 +95,8 @@ fn told(server: &Server, from: usize, code: &str) -> usize {
 struct Seen {
     stage: f64,
     code: Option<&'static str>,
+    /// What the reason's next step names.
+    next: &'static str,
     doctor: i32,
 }
 
@@ -126,25 +128,32 @@ fn must_show(server: &Server, seen: &Seen) {
         assert!(text.contains(code), "no {code} in {text}");
     }
     assert!(doctor.contains("next: "), "{doctor}");
-    assert!(doctor.contains("hallmark-server authority renew"), "{doctor}");
+    assert!(doctor.contains(seen.next), "{doctor}");
     wait_for("the log tells", || told(server, 0, code) > 0);
     let line = report(&server.log(), code).unwrap_or_default();
-    assert!(server.log().contains("hallmark-server authority renew"), "{line}");
+    assert!(server.log().contains(seen.next), "{line}");
 }
 
 #[test]
 fn the_age_of_the_authority_is_told_at_each_threshold_and_not_before() {
     let mut trial = Trial::laid_out(1);
     let clock = MovedClock::new(&trial.folder.path().join("clock")).unwrap();
+    trial.lab.server().set("authority", "ca_ttl", "240h".into());
+    trial.lab.server().set("authority", "jwt_svids", false.into());
     trial.lab.start_server().unwrap();
     let server = trial.lab.server();
     server.stop();
+    // From now on the token makes no key, so no other authority takes its place.
+    let conf = server.token().conf().to_owned();
+    let before = std::fs::read_to_string(&conf).unwrap();
+    std::fs::write(&conf, format!("{before}\nslots.mechanisms = -CKM_EC_KEY_PAIR_GEN\n")).unwrap();
     server.set("health", "listen", "127.0.0.1:0".into());
     server.launch_with(&clock.env()).unwrap();
     server.wait_serving(PATIENCE).unwrap();
     let quiet = Seen {
         stage: 0.0,
         code: None,
+        next: "",
         doctor: DONE,
     };
     must_show(server, &quiet);
@@ -155,6 +164,7 @@ fn the_age_of_the_authority_is_told_at_each_threshold_and_not_before() {
     let half = Seen {
         stage: 1.0,
         code: Some("HM-SRV-0026"),
+        next: "hallmark authority x509 prepare",
         doctor: DONE,
     };
     clock.set(LIFE / 2 + HOUR).unwrap();
@@ -168,6 +178,7 @@ fn the_age_of_the_authority_is_told_at_each_threshold_and_not_before() {
         &Seen {
             stage: 2.0,
             code: Some("HM-SRV-0027"),
+            next: "hallmark authority x509 rotate",
             doctor: FAILED,
         },
     );
@@ -183,6 +194,7 @@ fn the_age_of_the_authority_is_told_at_each_threshold_and_not_before() {
         &Seen {
             stage: 3.0,
             code: Some("HM-SRV-0028"),
+            next: "hallmark-server authority renew",
             doctor: FAILED,
         },
     );
@@ -284,8 +296,10 @@ fn an_authority_is_renewed_and_nobody_is_lost() {
     // The old certificate ends: it leaves the bundle, and everything goes on.
     clock.set(72 * HOUR).unwrap();
     let server = trial.lab.server();
+    // The next one may be prepared by now.
     wait_for("the old certificate has left", || {
-        bundle(&server.admin_socket()) == both[1..]
+        let left = bundle(&server.admin_socket());
+        !left.contains(&both[0]) && left.contains(&both[1])
     });
     wait_for("new SVIDs are served", || {
         svids(&socket).first().is_some_and(|svid| svid.1 != now[0].1)
@@ -297,5 +311,102 @@ fn an_authority_is_renewed_and_nobody_is_lost() {
     server.stop();
     server.launch_with(&clock.env()).unwrap();
     server.wait_serving(PATIENCE).unwrap();
-    assert_eq!(bundle(&server.admin_socket()), both[1..], "also after a restart");
+    let left = bundle(&server.admin_socket());
+    assert!(
+        !left.contains(&both[0]) && left.contains(&both[1]),
+        "also after a restart"
+    );
+}
+
+/// The serial number of the agent's own SVID.
+fn own_serial(server: &Server) -> String {
+    let agents = trial::agents(&server.admin_socket());
+    agents[0].x509svid_serial_number.clone()
+}
+
+fn authority(server: &Server, words: &[&str]) -> String {
+    let (exit, said) = operator(server, &[&["authority", "x509"], words].concat());
+    assert_eq!(exit, Some(DONE), "{words:?}: {said}");
+    said
+}
+
+/// One agent, never restarted, through a forced rotation, a taint, a revocation, and a rotation by itself.
+#[test]
+fn an_agent_goes_through_rotation_taint_and_revocation() {
+    let mut trial = Trial::laid_out(1);
+    let clock = MovedClock::new(&trial.folder.path().join("clock")).unwrap();
+    trial.lab.server().set("authority", "ca_ttl", "48h".into());
+    trial.lab.start_server().unwrap();
+    trial.lab.server().stop();
+    trial.lab.server().launch_with(&clock.env()).unwrap();
+    trial.lab.server().wait_serving(PATIENCE).unwrap();
+    register_own(&mut trial);
+    let node = trial.node();
+    node.launch_with(&clock.env()).unwrap();
+    node.wait_ready(PATIENCE).unwrap();
+    let (socket, pid) = (node.workload_api(), node.pid());
+    wait_for("an SVID is served", || svids(&socket).len() == 1);
+    let admin = trial.lab.server().admin_socket();
+    let first = bundle(&admin).remove(0);
+
+    authority(trial.lab.server(), &["prepare", "--reason", "drill"]);
+    let both = bundle(&admin);
+    let second = both.iter().find(|it| **it != first).unwrap().clone();
+    let knows = |trial: &mut Trial, times: usize| {
+        wait_for("the agent has the new bundle", || {
+            trial.node().log().matches("the trust bundle has changed").count() >= times
+        });
+    };
+    knows(&mut trial, 1);
+    authority(trial.lab.server(), &["activate", "--reason", "drill"]);
+    let (serial, leaf) = (own_serial(trial.lab.server()), svids(&socket)[0].1.clone());
+    assert!(leads_to(&leaf, &first), "what was issued before stays as it is");
+    // Real time: long enough for several looks, with which nothing is renewed.
+    std::thread::sleep(Duration::from_secs(12));
+    assert_eq!(
+        (own_serial(trial.lab.server()), svids(&socket)[0].1.clone()),
+        (serial.clone(), leaf)
+    );
+
+    // The control is above: only the taint has both renewed at once.
+    let shown = authority(trial.lab.server(), &["show"]);
+    let old = shown.lines().find(|line| line.contains(" old ")).unwrap();
+    let old = old.split(' ').next().unwrap().to_owned();
+    authority(trial.lab.server(), &["taint", &old, "--reason", "drill"]);
+    wait_for("the agent's own SVID is another", || {
+        own_serial(trial.lab.server()) != serial
+    });
+    wait_for("the workload's is signed by the other authority", || {
+        svids(&socket).first().is_some_and(|svid| leads_to(&svid.1, &second))
+    });
+    authority(trial.lab.server(), &["revoke", &old, "--reason", "drill", "--yes"]);
+    assert_eq!(bundle(&admin), [second.clone()]);
+    knows(&mut trial, 2);
+    let more = entry(&trial.node().agent_id().unwrap(), "/more");
+    register(&admin, more).unwrap();
+    wait_for("the agent is served as before", || svids(&socket).len() == 2);
+
+    // By itself: half of its life, then five sixths.
+    clock.set(25 * HOUR).unwrap();
+    wait_for("the next one is prepared", || bundle(&admin).len() == 2);
+    let third = bundle(&admin).into_iter().find(|it| *it != second).unwrap();
+    knows(&mut trial, 3);
+    clock.set(41 * HOUR).unwrap();
+    wait_for("what is served is signed by the third", || {
+        let served = svids(&socket);
+        served.len() == 2 && served.iter().all(|svid| leads_to_at(&svid.1, &third, 41 * HOUR))
+    });
+    assert_eq!(trial.node().pid(), pid, "the same agent, never restarted");
+    let log = trial.node().log();
+    assert!(
+        !log.contains("HM-AGENT-0010") && !log.contains("HM-AGENT-0002"),
+        "{log}"
+    );
+}
+
+/// As [`leads_to`], so many seconds from now.
+fn leads_to_at(leaf: &[u8], root: &[u8], off: i64) -> bool {
+    let domain = TrustDomain::parse(DOMAIN).unwrap();
+    let at = SystemTime::now() + Duration::from_secs(off.unsigned_abs());
+    verify_chain(&[leaf], &[root], &domain, at).is_ok()
 }

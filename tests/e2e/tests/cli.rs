@@ -111,7 +111,7 @@ fn looks(program: &Program, config: &Path) {
     let uses = keys.as_array().unwrap().iter().map(|key| key["use"].as_str().unwrap());
     assert_eq!(
         uses.collect::<Vec<_>>(),
-        ["jwt-authority, active", "x509-authority"],
+        ["jwt-authority, active", "x509-authority, active"],
         "{keys}"
     );
     program.json(DONE, &["doctor"]);

@@ -145,14 +145,15 @@ fn an_authority_is_renewed_in_time_and_after_its_end() {
 }
 
 #[test]
-fn jwt_authorities_are_rotated_tainted_and_revoked() {
-    let said = run("docs/how-to/rotate-jwt-authorities.md");
+fn authorities_are_rotated_tainted_and_revoked() {
+    let said = run("docs/how-to/rotate-authorities.md");
     for expected in [
         "prepared",
         "active",
         "old",
         "tainted",
         "jwt-authority, active",
+        "x509-authority, active",
         "revoke ",
     ] {
         assert!(said.contains(expected), "{expected}: {said}");

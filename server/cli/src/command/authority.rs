@@ -1,56 +1,65 @@
 //! `hallmark authority`.
 
+use std::time::Duration;
+
 use clap::Subcommand;
 use hallmark_api::{
     bundle::GetBundleRequest,
     localauthority::{
-        ActivateJwtAuthorityRequest, AuthorityState, GetJwtAuthorityStateRequest, PrepareJwtAuthorityRequest,
-        RevokeJwtAuthorityRequest, TaintJwtAuthorityRequest, authority_state::Status as Standing,
+        ActivateJwtAuthorityRequest, ActivateX509AuthorityRequest, AuthorityState as Message,
+        GetJwtAuthorityStateRequest, GetX509AuthorityStateRequest, PrepareJwtAuthorityRequest,
+        PrepareX509AuthorityRequest, RevokeJwtAuthorityRequest, RevokeX509AuthorityRequest, TaintJwtAuthorityRequest,
+        TaintX509AuthorityRequest,
     },
     types,
 };
-use hallmark_state::{AuthorityState as AuthorityStanding, JwtKeyError};
+use hallmark_state::{AuthorityKind, AuthorityState, AuthorityStepError};
+use tokio::time::sleep;
 
 use super::Context;
 use crate::{
     args::{Change, Destruction},
     client::{Client, with_reason},
+    duration::parse_duration,
     error::CliError,
     exit::Exit,
     output::show,
-    view::authority::{JwtAuthorityChange, JwtAuthorityList, JwtAuthorityView},
+    view::authority::{AuthorityChange, AuthorityList, Signing},
 };
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AuthorityCommand {
+    /// The authorities that sign X509-SVIDs
+    #[command(subcommand)]
+    X509(LifeCommand),
     /// The keys that sign JWT-SVIDs
     #[command(subcommand)]
-    Jwt(JwtCommand),
+    Jwt(LifeCommand),
 }
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum JwtCommand {
-    /// List the keys and where each stands: prepared, active, old, tainted
+pub(crate) enum LifeCommand {
+    /// List the authorities and where each stands: prepared, active, old, tainted
     Show,
-    /// Make the next key in the token and put it into the bundle; it signs nothing yet
+    /// Make the next authority's key in the token and put it into the bundle; it signs nothing yet
     Prepare(Step),
-    /// Have the prepared key sign from now on; the one that signs until now becomes old
+    /// Have the prepared authority sign from now on; the one that signs until now becomes old
     #[command(
-        after_help = "Agents and validators must have the bundle with the prepared key before it signs:
+        after_help = "Agents and validators must have the bundle with the prepared authority before it signs:
 wait as long as the bundle's refresh hint, five minutes, after `prepare`."
     )]
     Activate(Step),
-    /// Have agents replace at once what an old key signed
+    /// Have agents replace at once what an old authority signed
     Taint {
-        /// The key's id (`kid`)
+        /// The authority's id: `kid` of a JWT key, Subject Key Identifier of an X.509 authority; or how it begins
         #[arg(value_name = "KEY-ID")]
         key_id: String,
         #[command(flatten)]
         step: Step,
     },
-    /// Take a key that does not sign out of the bundle and destroy it in the token: nothing it signed is believed any more
+    /// Take an authority that does not sign out of the bundle and destroy its key: nothing it signed is believed any more
     Revoke {
-        /// The key's id (`kid`)
+        /// The authority's id: `kid` of a JWT key, Subject Key Identifier of an X.509 authority; or how it begins
         #[arg(value_name = "KEY-ID")]
         key_id: String,
         /// Why, for the record
@@ -58,6 +67,14 @@ wait as long as the bundle's refresh hint, five minutes, after `prepare`."
         reason: String,
         #[command(flatten)]
         how: Destruction,
+    },
+    /// Prepare the next authority where none is prepared, wait, and have it sign
+    Rotate {
+        /// How long the next authority is in the bundle before it signs
+        #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = parse_duration)]
+        wait: Duration,
+        #[command(flatten)]
+        step: Step,
     },
 }
 
@@ -70,149 +87,248 @@ pub(crate) struct Step {
     change: Change,
 }
 
-/// What shows whether a change was made.
-const LOOK: &str = "hallmark authority jwt show";
-
-pub(crate) async fn run(context: &Context, AuthorityCommand::Jwt(command): AuthorityCommand) -> Result<Exit, CliError> {
+pub(crate) async fn run(context: &Context, command: AuthorityCommand) -> Result<Exit, CliError> {
     let client = context.connect().await?;
-    match command {
-        JwtCommand::Show => {
-            show(context.format, &JwtAuthorityList(keys(&client).await?))?;
-            Ok(Exit::Done)
+    let (kind, command) = match command {
+        AuthorityCommand::X509(command) => (AuthorityKind::X509, command),
+        AuthorityCommand::Jwt(command) => (AuthorityKind::Jwt, command),
+    };
+    let life = Life { client, kind };
+    let (act, about, change) = match command {
+        LifeCommand::Show => {
+            show(context.format, &life.all().await?)?;
+            return Ok(Exit::Done);
         }
-        JwtCommand::Prepare(step) => {
-            let request = with_reason(PrepareJwtAuthorityRequest {}, &step.reason);
+        LifeCommand::Prepare(Step { reason, change }) => {
+            let done = match change.dry_run {
+                true => life.rehearse_prepare().await?,
+                false => life.prepare(&reason).await?,
+            };
+            ("prepare", done, change)
+        }
+        LifeCommand::Activate(Step { reason, change }) => {
+            let done = match change.dry_run {
+                true => life.prepared().await?,
+                false => life.activate(&reason).await?,
+            };
+            ("activate", done, change)
+        }
+        LifeCommand::Taint { key_id, step } => {
+            let key_id = life.known(&key_id).await?;
             let done = match step.change.dry_run {
-                true => match in_state(&client, Standing::Prepared).await? {
-                    Some(AuthorityState { authority_id, .. }) => {
-                        return Err(JwtKeyError::Prepared { key_id: authority_id }.into());
-                    }
-                    None => None,
-                },
-                false => done(client.local_authority().prepare_jwt_authority(request).await)?.prepared_authority,
+                true => life.rehearsed(key_id, "tainted").await?,
+                false => life.taint(key_id, &step.reason).await?,
             };
-            told(context, &client, "prepare", done, step.change).await
+            ("taint", done, step.change)
         }
-        JwtCommand::Activate(step) => {
-            let request = with_reason(ActivateJwtAuthorityRequest {}, &step.reason);
-            let done = match step.change.dry_run {
-                true => {
-                    let prepared = in_state(&client, Standing::Prepared).await?;
-                    Some(prepared.ok_or(JwtKeyError::NonePrepared)?)
-                }
-                false => done(client.local_authority().activate_jwt_authority(request).await)?.activated_authority,
-            };
-            told(context, &client, "activate", done, step.change).await
-        }
-        JwtCommand::Taint { key_id, step } => {
-            let request = TaintJwtAuthorityRequest {
-                authority_id: known(&client, &key_id).await?,
-            };
-            let done = match step.change.dry_run {
-                true => Some(rehearsed(&client, &request.authority_id, "tainted").await?),
-                false => {
-                    let request = with_reason(request, &step.reason);
-                    done(client.local_authority().taint_jwt_authority(request).await)?.tainted_authority
-                }
-            };
-            told(context, &client, "taint", done, step.change).await
-        }
-        JwtCommand::Revoke { key_id, reason, how } => {
-            let request = RevokeJwtAuthorityRequest {
-                authority_id: known(&client, &key_id).await?,
-            };
-            let question = format!("revoke {} and destroy it in the token?", request.authority_id);
-            let done = if how.is_confirmed(&question)? {
-                let request = with_reason(request, &reason);
-                done(client.local_authority().revoke_jwt_authority(request).await)?.revoked_authority
+        LifeCommand::Revoke { key_id, reason, how } => {
+            let key_id = life.known(&key_id).await?;
+            let done = if how.is_confirmed(&format!("revoke {key_id} and destroy it in the token?"))? {
+                life.revoke(key_id, &reason).await?
             } else {
-                Some(rehearsed(&client, &request.authority_id, "revoked").await?)
+                life.rehearsed(key_id, "revoked").await?
             };
-            told(context, &client, "revoke", done, how.change).await
+            ("revoke", done, how.change)
         }
-    }
-}
-
-fn done<T>(answer: Result<tonic::Response<T>, tonic::Status>) -> Result<T, CliError> {
-    answer
-        .map(tonic::Response::into_inner)
-        .map_err(|status| CliError::of_change(status, LOOK))
-}
-
-async fn told(
-    context: &Context,
-    client: &Client,
-    act: &'static str,
-    about: Option<AuthorityState>,
-    change: Change,
-) -> Result<Exit, CliError> {
-    let key_id = about.map(|it| it.authority_id).unwrap_or_default();
-    let keys = keys(client).await?;
-    show(
-        context.format,
-        &JwtAuthorityChange::new(act, key_id, change.dry_run, keys),
-    )?;
+        LifeCommand::Rotate { wait, step } => {
+            let done = match step.change.dry_run {
+                true => life
+                    .all()
+                    .await?
+                    .in_state(AuthorityState::Prepared)
+                    .map(|it| it.key_id.clone()),
+                false => life.rotate(wait, &step.reason).await?,
+            };
+            ("rotate", done, step.change)
+        }
+    };
+    let changed = AuthorityChange::new(act, about.unwrap_or_default(), change.dry_run, life.all().await?);
+    show(context.format, &changed)?;
     Ok(change.exit())
 }
 
-/// The key, where it stands so that it can be tainted or revoked. Looked at here, as the service has no word for a rehearsal: another
-/// server than ours would take the step.
-async fn rehearsed(client: &Client, key_id: &str, act: &'static str) -> Result<AuthorityState, CliError> {
-    let found = states(client).await?.into_iter().find(|it| it.authority_id == key_id);
-    let key_id = key_id.to_owned();
-    let Some(state) = found else {
-        return Err(JwtKeyError::Unknown { key_id }.into());
-    };
-    let (expected, found) = match (act, state.status()) {
-        (_, Standing::Active) => ("old", AuthorityStanding::Active),
-        ("tainted", Standing::Prepared) => ("old", AuthorityStanding::Prepared),
-        _ => return Ok(state),
-    };
-    Err(JwtKeyError::State {
-        key_id,
-        act,
-        expected,
-        found,
+/// The authorities of one kind. Each step gives the id of the authority that it is about.
+struct Life {
+    client: Client,
+    kind: AuthorityKind,
+}
+
+impl Life {
+    async fn prepare(&self, reason: &str) -> Result<Option<String>, CliError> {
+        let mut service = self.client.local_authority();
+        let about = match self.kind {
+            AuthorityKind::X509 => {
+                let request = with_reason(PrepareX509AuthorityRequest {}, reason);
+                self.done(service.prepare_x509_authority(request).await)?
+                    .prepared_authority
+            }
+            AuthorityKind::Jwt => {
+                let request = with_reason(PrepareJwtAuthorityRequest {}, reason);
+                self.done(service.prepare_jwt_authority(request).await)?
+                    .prepared_authority
+            }
+        };
+        Ok(id(about))
     }
-    .into())
+
+    async fn activate(&self, reason: &str) -> Result<Option<String>, CliError> {
+        let mut service = self.client.local_authority();
+        let about = match self.kind {
+            AuthorityKind::X509 => {
+                let request = with_reason(ActivateX509AuthorityRequest::default(), reason);
+                self.done(service.activate_x509_authority(request).await)?
+                    .activated_authority
+            }
+            AuthorityKind::Jwt => {
+                let request = with_reason(ActivateJwtAuthorityRequest::default(), reason);
+                self.done(service.activate_jwt_authority(request).await)?
+                    .activated_authority
+            }
+        };
+        Ok(id(about))
+    }
+
+    async fn taint(&self, authority_id: String, reason: &str) -> Result<Option<String>, CliError> {
+        let mut service = self.client.local_authority();
+        let about = match self.kind {
+            AuthorityKind::X509 => {
+                let request = with_reason(TaintX509AuthorityRequest { authority_id }, reason);
+                self.done(service.taint_x509_authority(request).await)?
+                    .tainted_authority
+            }
+            AuthorityKind::Jwt => {
+                let request = with_reason(TaintJwtAuthorityRequest { authority_id }, reason);
+                self.done(service.taint_jwt_authority(request).await)?.tainted_authority
+            }
+        };
+        Ok(id(about))
+    }
+
+    async fn revoke(&self, authority_id: String, reason: &str) -> Result<Option<String>, CliError> {
+        let mut service = self.client.local_authority();
+        let about = match self.kind {
+            AuthorityKind::X509 => {
+                let request = with_reason(RevokeX509AuthorityRequest { authority_id }, reason);
+                self.done(service.revoke_x509_authority(request).await)?
+                    .revoked_authority
+            }
+            AuthorityKind::Jwt => {
+                let request = with_reason(RevokeJwtAuthorityRequest { authority_id }, reason);
+                self.done(service.revoke_jwt_authority(request).await)?
+                    .revoked_authority
+            }
+        };
+        Ok(id(about))
+    }
+
+    /// What is cut off between the two steps is gone on with by the next `rotate`, or by the server when it is due.
+    async fn rotate(&self, wait: Duration, reason: &str) -> Result<Option<String>, CliError> {
+        if self.all().await?.in_state(AuthorityState::Prepared).is_none() {
+            self.prepare(reason).await?;
+        }
+        sleep(wait).await;
+        self.activate(reason).await
+    }
+
+    async fn rehearse_prepare(&self) -> Result<Option<String>, CliError> {
+        let kind = self.kind;
+        match self.all().await?.in_state(AuthorityState::Prepared) {
+            Some(there) => Err(AuthorityStepError::Prepared {
+                kind,
+                key_id: there.key_id.clone(),
+            }
+            .into()),
+            None => Ok(None),
+        }
+    }
+
+    async fn prepared(&self) -> Result<Option<String>, CliError> {
+        let all = self.all().await?;
+        let prepared = all.in_state(AuthorityState::Prepared).map(|it| it.key_id.clone());
+        let kind = self.kind;
+        Ok(Some(prepared.ok_or(AuthorityStepError::NonePrepared { kind })?))
+    }
+
+    /// The authority, where it stands so that it can be tainted or revoked. Looked at here, as the service has no word for a rehearsal:
+    /// another server than ours would take the step.
+    async fn rehearsed(&self, key_id: String, act: &'static str) -> Result<Option<String>, CliError> {
+        let (kind, all) = (self.kind, self.all().await?);
+        let Some(found) = all.all.iter().find(|it| it.key_id == key_id).map(|it| it.standing) else {
+            return Err(AuthorityStepError::Unknown { kind, key_id }.into());
+        };
+        let (fits, expected) = match act {
+            "tainted" => (found == AuthorityState::Old, "old"),
+            _ => (found != AuthorityState::Active, "not active"),
+        };
+        if fits {
+            return Ok(Some(key_id));
+        }
+        Err(AuthorityStepError::State {
+            kind,
+            key_id,
+            act,
+            expected,
+            found,
+        }
+        .into())
+    }
+
+    /// The whole id of the authority that is meant by its beginning; what fits none or several goes to the server as it is.
+    async fn known(&self, key_id: &str) -> Result<String, CliError> {
+        let all = self.all().await?.all;
+        let fitting: Vec<_> = all.iter().filter(|it| it.key_id.starts_with(key_id)).collect();
+        Ok(match &fitting[..] {
+            [one] if !key_id.is_empty() => one.key_id.clone(),
+            _ => key_id.to_owned(),
+        })
+    }
+
+    /// The authorities that the bundle has, with where each stands.
+    async fn all(&self) -> Result<AuthorityList, CliError> {
+        let mut service = self.client.local_authority();
+        let signing = match self.kind {
+            AuthorityKind::X509 => {
+                let answer = service
+                    .get_x509_authority_state(GetX509AuthorityStateRequest {})
+                    .await?;
+                let answer = answer.into_inner();
+                Signing {
+                    active: answer.active,
+                    prepared: answer.prepared,
+                }
+            }
+            AuthorityKind::Jwt => {
+                let answer = service.get_jwt_authority_state(GetJwtAuthorityStateRequest {}).await?;
+                let answer = answer.into_inner();
+                Signing {
+                    active: answer.active,
+                    prepared: answer.prepared,
+                }
+            }
+        };
+        let request = GetBundleRequest {
+            output_mask: Some(types::BundleMask {
+                x509_authorities: self.kind == AuthorityKind::X509,
+                jwt_authorities: self.kind == AuthorityKind::Jwt,
+                ..Default::default()
+            }),
+        };
+        let bundle = self.client.bundles().get_bundle(request).await?.into_inner();
+        Ok(AuthorityList::new(self.kind, &signing, &bundle))
+    }
+
+    fn done<T>(&self, answer: Result<tonic::Response<T>, tonic::Status>) -> Result<T, CliError> {
+        // What shows whether a change was made.
+        let look = match self.kind {
+            AuthorityKind::X509 => "hallmark authority x509 show",
+            AuthorityKind::Jwt => "hallmark authority jwt show",
+        };
+        answer
+            .map(tonic::Response::into_inner)
+            .map_err(|status| CliError::of_change(status, look))
+    }
 }
 
-async fn states(client: &Client) -> Result<Vec<AuthorityState>, CliError> {
-    let request = GetJwtAuthorityStateRequest {};
-    let answer = client.local_authority().get_jwt_authority_state(request).await?;
-    Ok(answer.into_inner().states)
-}
-
-async fn in_state(client: &Client, standing: Standing) -> Result<Option<AuthorityState>, CliError> {
-    Ok(states(client).await?.into_iter().find(|it| it.status() == standing))
-}
-
-/// The whole id of the key that is meant by its beginning; what fits none or several goes to the server as it is.
-async fn known(client: &Client, key_id: &str) -> Result<String, CliError> {
-    let mut fitting = states(client).await?;
-    fitting.retain(|it| it.authority_id.starts_with(key_id));
-    Ok(match &fitting[..] {
-        [one] if !key_id.is_empty() => one.authority_id.clone(),
-        _ => key_id.to_owned(),
-    })
-}
-
-/// The keys, with what the bundle says of each.
-async fn keys(client: &Client) -> Result<Vec<JwtAuthorityView>, CliError> {
-    let request = GetBundleRequest {
-        output_mask: Some(types::BundleMask {
-            jwt_authorities: true,
-            ..Default::default()
-        }),
-    };
-    let states = states(client).await?;
-    let bundle = client.bundles().get_bundle(request).await?.into_inner();
-    let of = |state: AuthorityState| {
-        let published = bundle
-            .jwt_authorities
-            .iter()
-            .find(|key| key.key_id == state.authority_id);
-        JwtAuthorityView::new(&state, published)
-    };
-    Ok(states.into_iter().map(of).collect())
+fn id(about: Option<Message>) -> Option<String> {
+    about.map(|it| it.authority_id)
 }

@@ -1,9 +1,10 @@
-//! The keys that sign JWT-SVIDs.
+//! The authorities that sign, of either kind.
 
-use hallmark_api::{
-    localauthority::{AuthorityState, authority_state::Status as Standing},
-    types,
-};
+use std::collections::BTreeMap;
+
+use hallmark_api::{localauthority::AuthorityState as Message, types};
+use hallmark_spiffe::x509::SigningFacts;
+use hallmark_state::{AuthorityKind, AuthorityState};
 use serde::Serialize;
 
 use crate::{
@@ -12,76 +13,129 @@ use crate::{
     timestamp::{rfc3339, told},
 };
 
-/// A key, and where it stands.
-#[derive(Debug, Serialize)]
-pub(crate) struct JwtAuthorityView {
-    key_id: String,
+/// An authority, and where it stands.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct AuthorityView {
+    pub(crate) key_id: String,
     /// `prepared`, `active`, `old` or `tainted`.
     state: &'static str,
-    /// When the last token that it signs ends.
+    /// When the last document that it signs ends.
     expires: Option<String>,
     #[serde(skip)]
     expires_seconds: i64,
+    #[serde(skip)]
+    pub(crate) standing: AuthorityState,
 }
 
-impl JwtAuthorityView {
-    pub(crate) fn new(state: &AuthorityState, published: Option<&types::JwtKey>) -> Self {
-        let expires_at = published.map_or(0, |key| key.expires_at);
-        Self {
-            key_id: state.authority_id.clone(),
-            state: match state.status() {
-                _ if published.is_some_and(|key| key.tainted) => "tainted",
-                Standing::Prepared => "prepared",
-                Standing::Active => "active",
-                Standing::Old => "old",
-                Standing::Unknown => "unknown",
-            },
+/// Which authorities sign, now and next.
+#[derive(Debug, Default)]
+pub(crate) struct Signing {
+    pub(crate) active: Option<Message>,
+    pub(crate) prepared: Option<Message>,
+}
+
+impl Signing {
+    fn view(&self, key_id: String, is_tainted: bool, expires_at: i64) -> AuthorityView {
+        let is = |message: &Option<Message>| message.as_ref().is_some_and(|it| it.authority_id == key_id);
+        let standing = match () {
+            () if is(&self.active) => AuthorityState::Active,
+            () if is(&self.prepared) => AuthorityState::Prepared,
+            () if is_tainted => AuthorityState::Tainted,
+            () => AuthorityState::Old,
+        };
+        AuthorityView {
+            key_id,
+            state: standing.as_str(),
             expires: rfc3339(expires_at).filter(|_| expires_at > 0),
             expires_seconds: expires_at,
+            standing,
         }
     }
 }
 
-/// All of them, oldest first.
-#[derive(Debug, Serialize)]
-pub(crate) struct JwtAuthorityList(pub(crate) Vec<JwtAuthorityView>);
+/// All of a kind, oldest first: what the bundle has, with where it stands.
+#[derive(Debug, Clone, Serialize)]
+#[serde(transparent)]
+pub(crate) struct AuthorityList {
+    pub(crate) all: Vec<AuthorityView>,
+    #[serde(skip)]
+    kind: AuthorityKind,
+}
 
-impl Show for JwtAuthorityList {
+impl AuthorityList {
+    pub(crate) fn new(kind: AuthorityKind, signing: &Signing, bundle: &types::Bundle) -> Self {
+        let all = match kind {
+            AuthorityKind::Jwt => {
+                let keys = bundle.jwt_authorities.iter();
+                keys.map(|key| signing.view(key.key_id.clone(), key.tainted, key.expires_at))
+                    .collect()
+            }
+            AuthorityKind::X509 => x509(signing, &bundle.x509_authorities),
+        };
+        Self { all, kind }
+    }
+
+    pub(crate) fn in_state(&self, standing: AuthorityState) -> Option<&AuthorityView> {
+        self.all.iter().find(|it| it.standing == standing)
+    }
+}
+
+/// Each authority once; of one whose certificate was renewed on its key, the last end counts. What does not read is none.
+fn x509(signing: &Signing, certificates: &[types::X509Certificate]) -> Vec<AuthorityView> {
+    let mut ends = BTreeMap::new();
+    let mut found = Vec::new();
+    for certificate in certificates {
+        let Ok(facts) = SigningFacts::read(&certificate.asn1) else {
+            continue;
+        };
+        let end = ends.entry(facts.key_id.clone()).or_insert(i64::MIN);
+        if *end == i64::MIN {
+            found.push((facts.key_id, certificate.tainted));
+        }
+        *end = (*end).max(facts.not_after);
+    }
+    let view = |(key_id, tainted): (Vec<u8>, bool)| {
+        let end = ends.get(&key_id).copied().unwrap_or_default();
+        signing.view(hex::encode(&key_id), tainted, end)
+    };
+    found.into_iter().map(view).collect()
+}
+
+impl Show for AuthorityList {
     fn table(&self, now: i64) -> String {
-        let row = |it: &JwtAuthorityView| [it.key_id.clone(), it.state.to_owned(), told(it.expires_seconds, now)];
-        let rows: Vec<[String; 3]> = self.0.iter().map(row).collect();
-        columns(["JWT AUTHORITY", "STATE", "EXPIRES"], &rows)
+        let row = |it: &AuthorityView| [it.key_id.clone(), it.state.to_owned(), told(it.expires_seconds, now)];
+        let rows: Vec<[String; 3]> = self.all.iter().map(row).collect();
+        let head = match self.kind {
+            AuthorityKind::X509 => "X.509 AUTHORITY",
+            AuthorityKind::Jwt => "JWT AUTHORITY",
+        };
+        columns([head, "STATE", "EXPIRES"], &rows)
     }
 }
 
 /// A step that was taken, or would be, and what there is then.
 #[derive(Debug, Serialize)]
-pub(crate) struct JwtAuthorityChange {
-    /// `prepare`, `activate`, `taint` or `revoke`.
+pub(crate) struct AuthorityChange {
+    /// `prepare`, `activate`, `taint`, `revoke` or `rotate`.
     act: &'static str,
-    /// The key that it is about; empty for one that would be made.
+    /// The authority that it is about; empty for one that would be made.
     key_id: String,
     dry_run: bool,
-    authorities: JwtAuthorityList,
+    authorities: AuthorityList,
 }
 
-impl JwtAuthorityChange {
-    pub(crate) const fn new(
-        act: &'static str,
-        key_id: String,
-        dry_run: bool,
-        authorities: Vec<JwtAuthorityView>,
-    ) -> Self {
+impl AuthorityChange {
+    pub(crate) const fn new(act: &'static str, key_id: String, dry_run: bool, authorities: AuthorityList) -> Self {
         Self {
             act,
             key_id,
             dry_run,
-            authorities: JwtAuthorityList(authorities),
+            authorities,
         }
     }
 }
 
-impl Show for JwtAuthorityChange {
+impl Show for AuthorityChange {
     fn table(&self, now: i64) -> String {
         let key = if self.key_id.is_empty() {
             "a new key"

@@ -54,7 +54,7 @@ fn the_hsm_is_shown_with_what_protects_its_keys() {
     assert_eq!(server.run("hsm status").code, 0);
     let keys = server.run("hsm keys").stdout;
     assert!(
-        keys.contains("hallmark-x509-a  ec-p256  x509-authority  token    always     never"),
+        keys.contains("hallmark-x509-a  ec-p256  x509-authority, active  token    always     never"),
         "{keys}"
     );
     server.fake().state().hsm_ready = false;

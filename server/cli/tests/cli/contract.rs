@@ -44,6 +44,7 @@ fn every_json_form() {
         ("entry-match.json", "entry match --selector unix:uid:999".to_owned()),
         ("bundle-show.json", "bundle show".to_owned()),
         ("authority-jwt-show.json", "authority jwt show".to_owned()),
+        ("authority-x509-show.json", "authority x509 show".to_owned()),
         ("hsm-status.json", "hsm status".to_owned()),
         ("hsm-keys.json", "hsm keys".to_owned()),
         ("record-list.json", "record list".to_owned()),

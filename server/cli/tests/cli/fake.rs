@@ -9,7 +9,7 @@ mod entries;
 mod lifecycle;
 mod provision;
 
-pub(crate) use authorities::{ACTIVE, OLD, PREPARED};
+pub(crate) use authorities::{ACTIVE, OLD, PREPARED, RETIRED, X509};
 
 use std::{
     collections::BTreeMap,

@@ -7,6 +7,7 @@ use hallmark_api::admin::{self, GetHsmStatusResponse, GetStatusResponse, ListHsm
 use hallmark_host::health::Part;
 use hallmark_hsm::{KeyInfo, KeyStore, State};
 use hallmark_reason::Coded as _;
+use hallmark_state::{AuthorityKind, AuthorityState};
 use tonic::Status;
 
 use crate::{authority::ActiveAuthority, health::Health, journal::Journal, metrics::Metrics};
@@ -134,8 +135,20 @@ impl ServerStatus {
         })
     }
 
+    /// What a key is for, and where its authority stands; empty where no row names it. An authority whose certificate was renewed is
+    /// told by the newest.
+    fn purpose(&self, key: &KeyInfo) -> String {
+        let state = self.journal.state();
+        let x509 = state.authorities().iter().rfind(|row| row.label == key.label);
+        let jwt = state.jwt_keys().iter().find(|row| row.label == key.label);
+        let told =
+            |kind: AuthorityKind, state: AuthorityState| format!("{}-authority, {}", kind.as_str(), state.as_str());
+        let x509 = x509.map(|row| told(AuthorityKind::X509, row.state));
+        x509.or_else(|| jwt.map(|row| told(AuthorityKind::Jwt, row.state)))
+            .unwrap_or_default()
+    }
+
     fn key(&self, key: KeyInfo) -> admin::HsmKey {
-        let signs = self.authority.load().key.id == key.id;
         let spki = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &key.spki_der);
         admin::HsmKey {
             kind: key.kind.to_string(),
@@ -145,13 +158,7 @@ impl ServerStatus {
             extractable: key.extractable,
             never_extractable: key.never_extractable,
             local: key.local,
-            r#use: if signs {
-                "x509-authority".to_owned()
-            } else {
-                let state = self.journal.state();
-                let row = state.jwt_keys().iter().find(|row| row.label == key.label);
-                row.map_or_else(String::new, |row| format!("jwt-authority, {}", row.state.as_str()))
-            },
+            r#use: self.purpose(&key),
             spki_sha256: hex::encode(spki),
             label: key.label,
         }

@@ -1,21 +1,13 @@
 //! The life of the keys that sign JWT-SVIDs: prepared, active, old, tainted, gone.
 //!
-//! A key is in the bundle before it signs, and stays there until the last token that it signed has ended. Its timing is that
-//! of the field: the next key is made when half of its life has passed, and signs when five sixths have, with 30 and 7 days
-//! before the end at most.
+//! A key is in the bundle before it signs, and stays there until the last token that it signed has ended.
 
 use std::sync::Arc;
 
-use crate::{AuthorityState, Change, Decision, Event, JwtKey, JwtKeyError, State, View, What};
+use super::authority_life::{self, Life, Reason, published};
+use crate::{AuthorityKind, AuthorityState, AuthorityStepError, Change, Decision, Event, JwtKey, State, View};
 
-/// A next key is made this long before the end at the earliest, in seconds.
-const PREPARE_BEFORE: i64 = 30 * 24 * 3600;
-/// And signs from this long before the end at the earliest.
-const ACTIVATE_BEFORE: i64 = 7 * 24 * 3600;
-/// How long a key is published before it signs at least, in seconds: others ask for the bundle as often. A short life has less.
-const PUBLISHED: i64 = 300;
-/// How long a key is kept beyond the end of the last token that it signed: clocks differ.
-const KEEP_ENDED: i64 = 60;
+const KIND: AuthorityKind = AuthorityKind::Jwt;
 
 /// A step that is due.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,7 +50,7 @@ impl State {
         let ended = self
             .jwt_keys()
             .iter()
-            .find(|key| key.state != AuthorityState::Active && has_ended(key, now));
+            .find(|key| key.state != AuthorityState::Active && life(key).has_ended(now));
         if let Some(ended) = ended {
             let key_id = ended.key_id.clone();
             return Some(JwtKeyStep::Remove { key_id });
@@ -70,40 +62,39 @@ impl State {
         let Some(active) = self.active_jwt_key() else {
             return Some(prepared.map_or(JwtKeyStep::Prepare, activate));
         };
-        let life = active.expires_at.saturating_sub(active.created_at);
-        let left = active.expires_at.saturating_sub(now);
         match prepared {
-            None => (left <= PREPARE_BEFORE.min(life / 2)).then_some(JwtKeyStep::Prepare),
-            Some(next) => {
-                let is_known = now.saturating_sub(next.created_at) >= PUBLISHED.min(life / 6);
-                let is_due = left <= ACTIVATE_BEFORE.min(life / 6) && is_known;
-                (is_due || left <= 0).then(|| activate(next))
-            }
+            None => life(active).wants_next(now).then_some(JwtKeyStep::Prepare),
+            Some(next) => life(active).gives_way(next.created_at, now).then(|| activate(next)),
         }
     }
 
     /// A key of which nothing that it signed is valid any more at `now`, in Unix seconds.
     #[must_use]
     pub fn ended_jwt_key(&self, now: i64) -> Option<&Arc<JwtKey>> {
-        self.jwt_keys().iter().find(|key| has_ended(key, now))
+        self.jwt_keys().iter().find(|key| life(key).has_ended(now))
     }
 }
-
-/// Who takes a step: the server when it is due, or an operator, with a reason.
-pub type Reason<'a> = Option<&'a str>;
 
 /// Puts a new key into the bundle. It signs nothing yet.
 ///
 /// # Errors
 /// When there is a prepared key that has not ended, or one with the same id.
-pub fn prepare_jwt_key(view: View<'_>, key: JwtKey, now: i64, reason: Reason<'_>) -> Result<Decision, JwtKeyError> {
+pub fn prepare_jwt_key(
+    view: View<'_>,
+    key: JwtKey,
+    now: i64,
+    reason: Reason<'_>,
+) -> Result<Decision, AuthorityStepError> {
     let state = view.authorities();
     if let Some(prepared) = state.prepared_jwt_key().filter(|it| it.expires_at > now) {
         let key_id = prepared.key_id.clone();
-        return Err(JwtKeyError::Prepared { key_id });
+        return Err(AuthorityStepError::Prepared { kind: KIND, key_id });
     }
     if state.jwt_keys().iter().any(|it| it.key_id == key.key_id) {
-        return Err(JwtKeyError::Known { key_id: key.key_id });
+        return Err(AuthorityStepError::Known {
+            kind: KIND,
+            key_id: key.key_id,
+        });
     }
     let event = step(&key, "prepare", reason);
     let key = Arc::new(JwtKey {
@@ -117,7 +108,12 @@ pub fn prepare_jwt_key(view: View<'_>, key: JwtKey, now: i64, reason: Reason<'_>
 ///
 /// # Errors
 /// When there is no such key, or it is not prepared or has ended.
-pub fn activate_jwt_key(view: View<'_>, key_id: &str, now: i64, reason: Reason<'_>) -> Result<Decision, JwtKeyError> {
+pub fn activate_jwt_key(
+    view: View<'_>,
+    key_id: &str,
+    now: i64,
+    reason: Reason<'_>,
+) -> Result<Decision, AuthorityStepError> {
     let state = view.authorities();
     let next = find(state, key_id)?;
     if next.state != AuthorityState::Prepared || next.expires_at <= now {
@@ -132,11 +128,15 @@ pub fn activate_jwt_key(view: View<'_>, key_id: &str, now: i64, reason: Reason<'
     Ok(view.decide(changes, vec![event]))
 }
 
-/// Marks a key that no longer signs: agents replace what it signed at once.
+/// Marks a key that no longer signs: agents replace what it signed at once. Gives it.
 ///
 /// # Errors
 /// When there is no such key, or it is not old.
-pub fn taint_jwt_key(view: View<'_>, key_id: &str, reason: &str) -> Result<Decision, JwtKeyError> {
+pub fn taint_jwt_key(
+    view: View<'_>,
+    key_id: &str,
+    reason: &str,
+) -> Result<(Decision, Arc<JwtKey>), AuthorityStepError> {
     let key = find(view.authorities(), key_id)?;
     if key.state != AuthorityState::Old {
         return Err(refused(key, "tainted", "old"));
@@ -147,7 +147,8 @@ pub fn taint_jwt_key(view: View<'_>, key_id: &str, reason: &str) -> Result<Decis
         state,
         ..JwtKey::clone(key)
     });
-    Ok(published(view, vec![Change::PutJwtKey(tainted)], vec![event]))
+    let change = Change::PutJwtKey(Arc::clone(&tainted));
+    Ok((published(view, vec![change], vec![event]), tainted))
 }
 
 /// Takes a key that does not sign, or has ended, out of the bundle: nothing that it signed is believed any more. Gives it: in the
@@ -160,9 +161,9 @@ pub fn remove_jwt_key(
     key_id: &str,
     now: i64,
     reason: Reason<'_>,
-) -> Result<(Decision, Arc<JwtKey>), JwtKeyError> {
+) -> Result<(Decision, Arc<JwtKey>), AuthorityStepError> {
     let key = find(view.authorities(), key_id)?;
-    if key.state == AuthorityState::Active && !has_ended(key, now) {
+    if key.state == AuthorityState::Active && !life(key).has_ended(now) {
         return Err(refused(key, "revoked", "not active"));
     }
     let act = if reason.is_some() { "revoke" } else { "end" };
@@ -173,19 +174,24 @@ pub fn remove_jwt_key(
     Ok((published(view, vec![gone], vec![event]), key))
 }
 
-fn has_ended(key: &JwtKey, now: i64) -> bool {
-    now >= key.expires_at.saturating_add(KEEP_ENDED)
+const fn life(key: &JwtKey) -> Life {
+    Life {
+        begins: key.created_at,
+        ends: key.expires_at,
+    }
 }
 
-fn find<'a>(state: &'a State, key_id: &str) -> Result<&'a Arc<JwtKey>, JwtKeyError> {
+fn find<'a>(state: &'a State, key_id: &str) -> Result<&'a Arc<JwtKey>, AuthorityStepError> {
     let found = state.jwt_keys().iter().find(|key| key.key_id == key_id);
-    found.ok_or_else(|| JwtKeyError::Unknown {
+    found.ok_or_else(|| AuthorityStepError::Unknown {
+        kind: KIND,
         key_id: key_id.chars().take(255).collect(),
     })
 }
 
-fn refused(key: &JwtKey, act: &'static str, expected: &'static str) -> JwtKeyError {
-    JwtKeyError::State {
+fn refused(key: &JwtKey, act: &'static str, expected: &'static str) -> AuthorityStepError {
+    AuthorityStepError::State {
+        kind: KIND,
         key_id: key.key_id.clone(),
         act,
         expected,
@@ -193,20 +199,6 @@ fn refused(key: &JwtKey, act: &'static str, expected: &'static str) -> JwtKeyErr
     }
 }
 
-/// A decision that changes the bundle, and so its sequence number.
-fn published(view: View<'_>, mut changes: Vec<Change>, events: Vec<Event>) -> Decision {
-    let sequence = view.authorities().bundle_sequence().saturating_add(1);
-    changes.push(Change::PutBundleSequence(sequence));
-    view.decide(changes, events)
-}
-
 fn step(key: &JwtKey, act: &str, reason: Reason<'_>) -> Event {
-    Event::done(
-        key.label.as_str(),
-        What::Authority {
-            act: format!("jwt-authority-{act}"),
-            reason: reason.map(str::to_owned),
-            facts: vec![("key_id".to_owned(), key.key_id.clone())],
-        },
-    )
+    authority_life::step(KIND, &key.label, &key.key_id, act, reason)
 }

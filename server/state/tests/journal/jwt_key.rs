@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hallmark_reason::Coded as _;
 use hallmark_state::{
-    AuthorityState, Change, Decision, Event, JwtKey, JwtKeyError, Key, Outcome, Record, State, View, What,
+    AuthorityState, AuthorityStepError, Change, Decision, Event, JwtKey, Key, Outcome, Record, State, View, What,
     decide::{JwtKeyStep, activate_jwt_key, prepare_jwt_key, remove_jwt_key, taint_jwt_key},
     journal::encoding::{decode, encode},
 };
@@ -135,11 +135,14 @@ fn steps_that_an_operator_forces_keep_the_order() {
     let mut state = state();
     keep(&mut state, 0, DAY);
     let why = Some("a drill");
-    let refused = |refused: Result<Decision, JwtKeyError>, code: &str| {
+    let refused = |refused: Result<Decision, AuthorityStepError>, code: &str| {
         assert_eq!(refused.unwrap_err().code().as_str(), code);
     };
     // Neither what signs, nor what nobody knows.
-    refused(taint_jwt_key(View::new(&state), "k0", "x"), "HM-REG-0123");
+    refused(
+        taint_jwt_key(View::new(&state), "k0", "x").map(|it| it.0),
+        "HM-REG-0123",
+    );
     refused(
         remove_jwt_key(View::new(&state), "k0", 1, why).map(|it| it.0),
         "HM-REG-0123",
@@ -153,13 +156,16 @@ fn steps_that_an_operator_forces_keep_the_order() {
         prepare_jwt_key(View::new(&state), key("third", 1, DAY), 1, why),
         "HM-REG-0122",
     );
-    refused(taint_jwt_key(View::new(&state), "next", "x"), "HM-REG-0123");
+    refused(
+        taint_jwt_key(View::new(&state), "next", "x").map(|it| it.0),
+        "HM-REG-0123",
+    );
     let activated = activate_jwt_key(View::new(&state), "next", 1, why).unwrap();
     assert!(activated.expect.keys.contains(&Key::Authorities));
     take(&mut state, activated);
     assert_eq!(state.active_jwt_key().unwrap().key_id, "next");
     let sequence = state.bundle_sequence();
-    let tainted = taint_jwt_key(View::new(&state), "k0", "it was seen elsewhere").unwrap();
+    let (tainted, _) = taint_jwt_key(View::new(&state), "k0", "it was seen elsewhere").unwrap();
     take(&mut state, tainted);
     assert_eq!(state.jwt_keys()[0].state, AuthorityState::Tainted);
     let (revoked, gone) = remove_jwt_key(View::new(&state), "k0", 1, why).unwrap();

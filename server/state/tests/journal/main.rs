@@ -7,7 +7,6 @@
     reason = "a test may stop where something is not as it built it"
 )]
 
-mod authority;
 mod between;
 mod conflicts;
 mod encoding;
@@ -20,3 +19,4 @@ mod samples;
 mod tail;
 mod verdicts;
 mod view;
+mod x509_authority;

@@ -99,7 +99,7 @@ impl Admin for Fake {
             extractable,
             never_extractable: !extractable,
             local: true,
-            r#use: "x509-authority".into(),
+            r#use: "x509-authority, active".into(),
             spki_sha256: "ab".repeat(32),
         };
         Ok(Response::new(ListHsmKeysResponse { keys: vec![key] }))

@@ -2,10 +2,14 @@
 
 use hallmark_api::{
     localauthority::{
-        ActivateJwtAuthorityRequest, ActivateJwtAuthorityResponse, AuthorityState, GetJwtAuthorityStateRequest,
-        GetJwtAuthorityStateResponse, PrepareJwtAuthorityRequest, PrepareJwtAuthorityResponse,
-        RevokeJwtAuthorityRequest, RevokeJwtAuthorityResponse, TaintJwtAuthorityRequest, TaintJwtAuthorityResponse,
-        authority_state::Status as Standing, local_authority_server::LocalAuthority,
+        ActivateJwtAuthorityRequest, ActivateJwtAuthorityResponse, ActivateX509AuthorityRequest,
+        ActivateX509AuthorityResponse, AuthorityState, GetJwtAuthorityStateRequest, GetJwtAuthorityStateResponse,
+        GetX509AuthorityStateRequest, GetX509AuthorityStateResponse, PrepareJwtAuthorityRequest,
+        PrepareJwtAuthorityResponse, PrepareX509AuthorityRequest, PrepareX509AuthorityResponse,
+        RevokeJwtAuthorityRequest, RevokeJwtAuthorityResponse, RevokeX509AuthorityRequest, RevokeX509AuthorityResponse,
+        RevokeX509UpstreamAuthorityRequest, RevokeX509UpstreamAuthorityResponse, TaintJwtAuthorityRequest,
+        TaintJwtAuthorityResponse, TaintX509AuthorityRequest, TaintX509AuthorityResponse,
+        TaintX509UpstreamAuthorityRequest, TaintX509UpstreamAuthorityResponse, local_authority_server::LocalAuthority,
     },
     svid::{
         BatchNewX509svidRequest, BatchNewX509svidResponse, MintJwtsvidRequest, MintJwtsvidResponse,
@@ -19,13 +23,16 @@ use tonic::{Request, Response, Status};
 use super::{Fake, NOW, unused};
 
 pub(crate) const OLD: &str = "kid-of-the-old-key";
+pub(crate) const RETIRED: &str = "kid-of-the-retired-key";
 pub(crate) const ACTIVE: &str = "kid-of-the-active-key";
 pub(crate) const PREPARED: &str = "kid-of-the-prepared-key";
+/// X.509 authorities: a tainted one, an old one, and the active one. None is prepared.
+pub(crate) const X509: [&str; 3] = ["0a0a01", "0b0b02", "0c0c03"];
 
-fn state(key_id: &str, standing: Standing) -> AuthorityState {
+fn state(key_id: &str) -> AuthorityState {
     AuthorityState {
         authority_id: key_id.into(),
-        status: standing.into(),
+        ..Default::default()
     }
 }
 
@@ -39,16 +46,80 @@ impl Fake {
 
 #[tonic::async_trait]
 impl LocalAuthority for Fake {
+    async fn get_x509_authority_state(
+        &self,
+        _: Request<GetX509AuthorityStateRequest>,
+    ) -> Result<Response<GetX509AuthorityStateResponse>, Status> {
+        Ok(Response::new(GetX509AuthorityStateResponse {
+            active: Some(state(X509[2])),
+            prepared: None,
+            old: Some(state(X509[1])),
+        }))
+    }
+
+    async fn prepare_x509_authority(
+        &self,
+        request: Request<PrepareX509AuthorityRequest>,
+    ) -> Result<Response<PrepareX509AuthorityResponse>, Status> {
+        self.took("prepare x509", &request);
+        Ok(Response::new(PrepareX509AuthorityResponse {
+            prepared_authority: Some(state("0d0d04")),
+        }))
+    }
+
+    async fn activate_x509_authority(
+        &self,
+        request: Request<ActivateX509AuthorityRequest>,
+    ) -> Result<Response<ActivateX509AuthorityResponse>, Status> {
+        self.took("activate x509", &request);
+        Ok(Response::new(ActivateX509AuthorityResponse {
+            activated_authority: Some(state("0d0d04")),
+        }))
+    }
+
+    async fn taint_x509_authority(
+        &self,
+        request: Request<TaintX509AuthorityRequest>,
+    ) -> Result<Response<TaintX509AuthorityResponse>, Status> {
+        self.took("taint x509", &request);
+        Ok(Response::new(TaintX509AuthorityResponse {
+            tainted_authority: Some(state(&request.get_ref().authority_id)),
+        }))
+    }
+
+    async fn revoke_x509_authority(
+        &self,
+        request: Request<RevokeX509AuthorityRequest>,
+    ) -> Result<Response<RevokeX509AuthorityResponse>, Status> {
+        self.took("revoke x509", &request);
+        Ok(Response::new(RevokeX509AuthorityResponse {
+            revoked_authority: Some(state(&request.get_ref().authority_id)),
+        }))
+    }
+
+    async fn taint_x509_upstream_authority(
+        &self,
+        _: Request<TaintX509UpstreamAuthorityRequest>,
+    ) -> Result<Response<TaintX509UpstreamAuthorityResponse>, Status> {
+        unused()
+    }
+
+    async fn revoke_x509_upstream_authority(
+        &self,
+        _: Request<RevokeX509UpstreamAuthorityRequest>,
+    ) -> Result<Response<RevokeX509UpstreamAuthorityResponse>, Status> {
+        unused()
+    }
+
     async fn get_jwt_authority_state(
         &self,
         _: Request<GetJwtAuthorityStateRequest>,
     ) -> Result<Response<GetJwtAuthorityStateResponse>, Status> {
-        let states = vec![
-            state(OLD, Standing::Old),
-            state(ACTIVE, Standing::Active),
-            state(PREPARED, Standing::Prepared),
-        ];
-        Ok(Response::new(GetJwtAuthorityStateResponse { states }))
+        Ok(Response::new(GetJwtAuthorityStateResponse {
+            active: Some(state(ACTIVE)),
+            prepared: Some(state(PREPARED)),
+            old: Some(state(RETIRED)),
+        }))
     }
 
     async fn prepare_jwt_authority(
@@ -67,7 +138,7 @@ impl LocalAuthority for Fake {
     ) -> Result<Response<ActivateJwtAuthorityResponse>, Status> {
         self.took("activate", &request);
         Ok(Response::new(ActivateJwtAuthorityResponse {
-            activated_authority: Some(state(PREPARED, Standing::Active)),
+            activated_authority: Some(state(PREPARED)),
         }))
     }
 
@@ -77,7 +148,7 @@ impl LocalAuthority for Fake {
     ) -> Result<Response<TaintJwtAuthorityResponse>, Status> {
         self.took("taint", &request);
         Ok(Response::new(TaintJwtAuthorityResponse {
-            tainted_authority: Some(state(&request.get_ref().authority_id, Standing::Old)),
+            tainted_authority: Some(state(&request.get_ref().authority_id)),
         }))
     }
 
@@ -87,7 +158,7 @@ impl LocalAuthority for Fake {
     ) -> Result<Response<RevokeJwtAuthorityResponse>, Status> {
         self.took("revoke", &request);
         Ok(Response::new(RevokeJwtAuthorityResponse {
-            revoked_authority: Some(state(&request.get_ref().authority_id, Standing::Old)),
+            revoked_authority: Some(state(&request.get_ref().authority_id)),
         }))
     }
 }

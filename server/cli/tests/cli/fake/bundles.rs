@@ -17,10 +17,15 @@ use rcgen::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{ACTIVE, FAR, Fake, OLD, PREPARED, unused};
+use super::{ACTIVE, FAR, Fake, OLD, PREPARED, RETIRED, X509, unused};
 
 /// A CA certificate of the trust domain, with fixed names and times.
 pub(super) fn authority() -> Vec<u8> {
+    authority_of(&[0xaa, 0xbb, 0xcc])
+}
+
+/// A CA certificate whose key has this id.
+fn authority_of(key_id: &[u8]) -> Vec<u8> {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::OrganizationName, "Hallmark");
@@ -29,7 +34,7 @@ pub(super) fn authority() -> Vec<u8> {
     params.subject_alt_names = vec![SanType::URI("spiffe://example.org".try_into().unwrap())];
     params.not_before = date_time_ymd(2026, 1, 1);
     params.not_after = date_time_ymd(2099, 1, 1);
-    params.key_identifier_method = KeyIdMethod::PreSpecified(vec![0xaa, 0xbb, 0xcc]);
+    params.key_identifier_method = KeyIdMethod::PreSpecified(key_id.to_vec());
     params
         .self_signed(&KeyPair::generate().unwrap())
         .unwrap()
@@ -57,7 +62,15 @@ impl Bundle for Fake {
         };
         let mask = request.into_inner().output_mask;
         if mask.as_ref().is_none_or(|mask| mask.jwt_authorities) {
-            bundle.jwt_authorities = [OLD, ACTIVE, PREPARED].map(jwt_key).into();
+            bundle.jwt_authorities = [OLD, RETIRED, ACTIVE, PREPARED].map(jwt_key).into();
+        }
+        if mask.as_ref().is_some_and(|mask| mask.x509_authorities) {
+            // The first is tainted.
+            let certificate = |key_id: &str| types::X509Certificate {
+                asn1: authority_of(&hex::decode(key_id).unwrap()).into(),
+                tainted: key_id == X509[0],
+            };
+            bundle.x509_authorities = X509.map(certificate).into();
         }
         if mask.is_none() {
             bundle.sequence_number = 4;
