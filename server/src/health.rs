@@ -17,6 +17,7 @@ use crate::{
     journal::{DamagedNodes, EntriesLeftOut, Journal},
     listener::BoundFile,
     metrics::Reading,
+    oidc,
     probe::Probe,
 };
 
@@ -28,6 +29,7 @@ pub struct Health {
     probe: Arc<Probe>,
     age: AuthorityAge,
     jwt: Arc<JwtKeeper>,
+    oidc: Option<Arc<oidc::Certificate>>,
     last_reload: Arc<LastReload>,
     admin_socket: BoundFile,
     store: PathBuf,
@@ -39,7 +41,7 @@ impl Health {
         journal: Arc<Journal>,
         keys: Arc<dyn KeyStore>,
         probe: Arc<Probe>,
-        (age, jwt): (AuthorityAge, Arc<JwtKeeper>),
+        (age, jwt, oidc): (AuthorityAge, Arc<JwtKeeper>, Option<Arc<oidc::Certificate>>),
         last_reload: Arc<LastReload>,
         admin_socket: BoundFile,
         store: PathBuf,
@@ -50,6 +52,7 @@ impl Health {
             probe,
             age,
             jwt,
+            oidc,
             last_reload,
             admin_socket,
             store,
@@ -69,6 +72,7 @@ impl Health {
             self.authority(),
         ];
         parts.extend(self.jwt_authority());
+        parts.extend(self.oidc());
         parts.extend(self.mark());
         parts.extend(self.entries());
         parts.extend(self.nodes());
@@ -111,6 +115,17 @@ impl Health {
     fn jwt_authority(&self) -> Option<Part> {
         let (code, text) = self.jwt.failure()?;
         Some(Part::with_reason("jwt-authority", State::Warning, code, text))
+    }
+
+    /// That the certificate of OIDC discovery ends or was not taken: all else is served.
+    fn oidc(&self) -> Option<Part> {
+        let failure = self.oidc.as_ref()?.failure()?;
+        Some(Part::with_reason(
+            "oidc",
+            State::Warning,
+            failure.code(),
+            failure.to_string(),
+        ))
     }
 
     /// That entries are not served, where there are any; the first is named.
