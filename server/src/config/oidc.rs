@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    fmt,
     net::SocketAddr,
     path::{Path, PathBuf},
 };
@@ -26,6 +27,16 @@ pub struct Oidc {
     pub domains: BTreeSet<String>,
     /// The certificate; `None` for plain HTTP.
     pub certificate: Option<CertificateFiles>,
+}
+
+impl fmt::Display for Oidc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "oidc: {} at {}, ", self.issuer.as_str(), self.listen)?;
+        match &self.certificate {
+            Some(files) => write!(f, "TLS with {}", files.certificate.display()),
+            None => f.write_str("plain HTTP"),
+        }
+    }
 }
 
 /// An issuer that verifiers of OpenID Connect can look up: an https URL without user, query and fragment (OpenID Connect Core 1.0,

@@ -253,6 +253,8 @@ fn discovery_is_served_as_verifiers_can_use_it_or_not_at_all() {
     for listen in ["127.0.0.1:8443", "[::1]:8443", "unix:/run/oidc/oidc.sock"] {
         let config = read(issuer, &format!("listen = \"{listen}\"\ndomains = [\"keys.internal\"]"));
         let oidc = config.unwrap().oidc.unwrap();
+        let told = format!("oidc: https://oidc.example.org at {listen}, plain HTTP");
+        assert_eq!(oidc.to_string(), told);
         assert_eq!((oidc.listen.to_string(), oidc.certificate), (listen.to_owned(), None));
         assert!(
             oidc.domains
