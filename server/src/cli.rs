@@ -201,7 +201,8 @@ fn execute(command: Command, hangup: Option<Signal>) -> Result<ExitCode, Failure
         }
         Command::Config(ConfigCommand::Check(asked)) => load(&asked.file).map(|config| {
             let (file, trust_domain) = (asked.file.config.display().to_string(), config.trust_domain.to_string());
-            let read: Vec<String> = config.tpm2.trust_files.iter().map(ToString::to_string).collect();
+            let files = config.tpm2.trust_files.iter().map(ToString::to_string);
+            let read: Vec<String> = files.chain(config.oidc.as_ref().map(ToString::to_string)).collect();
             let (roots, lists) = (config.tpm2.trust.roots.len(), config.tpm2.trust.revocation.len());
             print(&asked.form.output.of(
                 || {

@@ -3,8 +3,10 @@
 //! A key that is not known is refused, with its line and the key that was probably meant. Secrets stand in the
 //! file only by reference.
 
+mod certificate;
 mod error;
 mod file;
+mod oidc;
 mod secret;
 mod trust;
 mod value;
@@ -21,8 +23,10 @@ use hallmark_tpm_wire::PcrSelection;
 use hallmark_verify::Trust;
 use secrecy::SecretString;
 
+pub use certificate::{CertificateFiles, ServedCertificate};
 pub use error::ConfigError;
 pub use file::load;
+pub use oidc::{IssuerUrl, Oidc, host_of};
 pub use trust::{TrustFile, crl_files, revocation};
 
 /// What the names of variables begin with that set keys over the file's.
@@ -46,6 +50,8 @@ pub struct Config {
     pub listen: Listen,
     /// Where health and metrics are served over HTTP, if anywhere.
     pub health: Option<SocketAddr>,
+    /// OpenID Connect discovery, where it is served.
+    pub oidc: Option<Oidc>,
     /// The token.
     pub hsm: Hsm,
     /// The kind of key that signs, when one has to be made.

@@ -36,25 +36,31 @@ pub enum StartError {
         /// What the system said.
         cause: String,
     },
-    /// Somebody else has the admin socket's path.
-    #[error("the admin socket {} is taken", path.display())]
+    /// Somebody else has a socket's path.
+    #[error("the {what} {} is taken", path.display())]
     SocketTaken {
+        /// Which socket.
+        what: &'static str,
         /// The path.
         path: PathBuf,
         /// By whom.
         by: &'static str,
     },
-    /// The admin socket cannot be made.
-    #[error("the admin socket {} cannot be made", path.display())]
+    /// A unix socket cannot be made.
+    #[error("the {what} {} cannot be made", path.display())]
     SocketUnusable {
+        /// Which socket.
+        what: &'static str,
         /// The path.
         path: PathBuf,
         /// What the system said.
         cause: String,
     },
-    /// Others can put a socket of theirs in the admin socket's place.
-    #[error("others can replace the admin socket {}", path.display())]
+    /// Others can put a socket of theirs in the place of one of ours.
+    #[error("others can replace the {what} {}", path.display())]
     SocketExposed {
+        /// Which socket.
+        what: &'static str,
         /// The path.
         path: PathBuf,
         /// Where, and who.

@@ -17,6 +17,7 @@ use crate::{
     journal::{DamagedNodes, EntriesLeftOut, Journal},
     listener::BoundFile,
     metrics::Reading,
+    oidc,
     probe::Probe,
 };
 
@@ -29,6 +30,7 @@ pub struct Health {
     age: AuthorityAge,
     x509: Arc<X509Keeper>,
     jwt: Arc<JwtKeeper>,
+    oidc: Option<Arc<oidc::Certificate>>,
     last_reload: Arc<LastReload>,
     admin_socket: BoundFile,
     store: PathBuf,
@@ -41,7 +43,7 @@ impl Health {
         keys: Arc<dyn KeyStore>,
         probe: Arc<Probe>,
         age: AuthorityAge,
-        (x509, jwt): (Arc<X509Keeper>, Arc<JwtKeeper>),
+        (x509, jwt, oidc): (Arc<X509Keeper>, Arc<JwtKeeper>, Option<Arc<oidc::Certificate>>),
         last_reload: Arc<LastReload>,
         admin_socket: BoundFile,
         store: PathBuf,
@@ -53,6 +55,7 @@ impl Health {
             age,
             x509,
             jwt,
+            oidc,
             last_reload,
             admin_socket,
             store,
@@ -73,6 +76,7 @@ impl Health {
         ];
         parts.extend(self.x509_authority());
         parts.extend(self.jwt_authority());
+        parts.extend(self.oidc());
         parts.extend(self.mark());
         parts.extend(self.entries());
         parts.extend(self.nodes());
@@ -121,6 +125,17 @@ impl Health {
     fn jwt_authority(&self) -> Option<Part> {
         let (code, text) = self.jwt.failure()?;
         Some(Part::with_reason("jwt-authority", State::Warning, code, text))
+    }
+
+    /// That the certificate of OIDC discovery ends or was not taken: all else is served.
+    fn oidc(&self) -> Option<Part> {
+        let failure = self.oidc.as_ref()?.failure()?;
+        Some(Part::with_reason(
+            "oidc",
+            State::Warning,
+            failure.code(),
+            failure.to_string(),
+        ))
     }
 
     /// That entries are not served, where there are any; the first is named.

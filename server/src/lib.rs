@@ -27,6 +27,7 @@ pub mod limits;
 pub mod listener;
 pub mod metrics;
 pub mod nodes;
+pub mod oidc;
 pub mod probe;
 mod reload;
 mod renewal;

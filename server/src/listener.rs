@@ -1,15 +1,17 @@
-//! The two listeners.
+//! The two listeners of the API, and what sockets have in common.
 
 mod admin;
 mod flood;
 mod frames;
 mod lifetime;
 mod tcp;
+mod unix;
 
 pub use admin::AdminSocket;
 pub(crate) use admin::BoundFile;
 pub use flood::Floods;
 pub use tcp::{bind, serve};
+pub(crate) use unix::{Access, BoundSocket};
 
 use std::time::Duration;
 

@@ -65,6 +65,49 @@ impl Stage {
     }
 }
 
+/// What a request of OIDC discovery was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OidcAnswer {
+    /// The discovery document.
+    Configuration,
+    /// The keys.
+    Keys,
+    /// That the asker has the document.
+    NotModified,
+    /// Whether the listener works.
+    Probe,
+    /// A host, path or method that is not served.
+    Refused,
+    /// The keys could not be published.
+    Failed,
+    /// Nothing: there was no place for the connection.
+    TurnedAway,
+}
+
+impl OidcAnswer {
+    const ALL: [Self; 7] = [
+        Self::Configuration,
+        Self::Keys,
+        Self::NotModified,
+        Self::Probe,
+        Self::Refused,
+        Self::Failed,
+        Self::TurnedAway,
+    ];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Configuration => "configuration",
+            Self::Keys => "keys",
+            Self::NotModified => "not-modified",
+            Self::Probe => "probe",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+            Self::TurnedAway => "turned-away",
+        }
+    }
+}
+
 /// The stages of one attestation, one after the other.
 pub(crate) struct Stages<'a> {
     metrics: &'a Metrics,
@@ -98,6 +141,7 @@ pub struct Metrics {
     reload_failed: Gauge,
     cut_short: Counter,
     floods: Counter,
+    oidc: Family<Label, Counter>,
     authority: Seconds,
     stage: Gauge,
     nodes: Family<Label, Gauge>,
@@ -150,6 +194,7 @@ impl Metrics {
             reload_failed: Gauge::default(),
             cut_short: Counter::default(),
             floods: Counter::default(),
+            oidc: Family::default(),
             authority: Seconds::default(),
             stage: Gauge::default(),
             nodes: Family::default(),
@@ -196,6 +241,11 @@ impl Metrics {
         let floods =
             "Connections of clients without a certificate that were cut, since they sent too many HTTP/2 frames";
         add(to, "connections_cut", floods, &self.floods);
+        let oidc = "Requests of OIDC discovery, by what was answered, and connections to it that were turned away";
+        add(to, "oidc_requests", oidc, &self.oidc);
+        for answer in OidcAnswer::ALL {
+            drop(self.oidc.get_or_create(&[("answer", answer.name())]));
+        }
         let stage = "How far the authority is: 1 from half of its life, 2 from five sixths, 3 in the last lifetime of an SVID, 4 ended";
         add(to, "authority_stage", stage, &self.stage);
         let authority = "Time left of the X.509 authority";
@@ -243,6 +293,11 @@ impl Metrics {
     /// A connection was cut that had sent too many frames.
     pub(crate) fn add_flood(&self) {
         self.floods.inc();
+    }
+
+    /// A request of OIDC discovery was answered, or turned away.
+    pub(crate) fn oidc_answered(&self, answer: OidcAnswer) {
+        self.oidc.get_or_create(&[("answer", answer.name())]).inc();
     }
 
     /// An attestation begins.

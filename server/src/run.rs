@@ -31,7 +31,7 @@ use crate::{
     config::{Config, Listen, Source},
     errors::StartError,
     listener::{self, AdminSocket, Floods, STOP_GRACE},
-    probe,
+    oidc, probe,
     reload::Reload,
     tls::{self, ServerIdentity},
     watched::WatchedServer,
@@ -102,6 +102,8 @@ pub struct Running {
     pub server: Server,
     /// The address of the TLS listener.
     pub address: std::net::SocketAddr,
+    /// Where OpenID Connect discovery is served, if it is.
+    pub oidc: Option<health::Address>,
     stop: watch::Sender<bool>,
     tasks: JoinSet<Result<(), StartError>>,
 }
@@ -122,6 +124,10 @@ impl Running {
         let socket = AdminSocket::bind(&admin_socket)?;
         let health = match health {
             Some(address) => Some(health::Listener::bind(health::Address::Tcp(address)).await?),
+            None => None,
+        };
+        let oidc = match &config.oidc {
+            Some(oidc) => Some(oidc::Socket::bind(&oidc.listen).await?),
             None => None,
         };
         // The token first: a store is not brought to a newer schema by a start that cannot serve.
@@ -167,6 +173,7 @@ impl Running {
             })?;
         let mut running = Self::serve(server, identity, tls, tcp, socket, address);
         running.watch(probe_interval, health);
+        running.publish(oidc).await?;
         tracing::info!(%address, admin_socket = %admin_socket.display(), "serving");
         Ok(running)
     }
@@ -223,9 +230,29 @@ impl Running {
         Self {
             server,
             address,
+            oidc: None,
             stop,
             tasks,
         }
+    }
+
+    /// Serves OpenID Connect discovery, where that is configured.
+    async fn publish(&mut self, socket: Option<oidc::Socket>) -> Result<(), StartError> {
+        let Some((socket, provider)) = socket.zip(self.server.oidc.clone()) else {
+            return Ok(());
+        };
+        provider.read_certificate().await?;
+        self.oidc = socket.address();
+        let address = self.oidc.as_ref().map(ToString::to_string).unwrap_or_default();
+        tracing::info!(address, "OpenID Connect discovery is served");
+        let stopped = self.stop.subscribe();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                served = oidc::serve(socket, provider) => served.map(|never| match never {}),
+                () = until(stopped) => Ok(()),
+            }
+        });
+        Ok(())
     }
 
     /// Looks after what shows only when it is tried, and tells whoever watches.

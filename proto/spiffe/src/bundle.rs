@@ -65,6 +65,20 @@ impl Bundle {
         jwks::publish_jwt(self)
     }
 
+    /// The JWT keys that are not tainted, as a JWK Set for verifiers that know OpenID Connect and not SPIFFE: each with `use` `sig` and
+    /// the algorithm that it signs with (OpenID Connect Discovery 1.0, section 3, `jwks_uri`).
+    ///
+    /// # Errors
+    /// When two keys have one id.
+    pub fn to_oidc_jwks(&self) -> Result<String, BundleError> {
+        jwks::publish_oidc(self.oidc_keys())
+    }
+
+    /// The keys that [`to_oidc_jwks`](Self::to_oidc_jwks) has.
+    pub fn oidc_keys(&self) -> impl Iterator<Item = &JwtAuthority> {
+        self.jwt_authorities.iter().filter(|key| !key.tainted)
+    }
+
     /// Reads a JWK Set. Keys of an unknown or missing `use`, of an unknown `kty`, X.509 keys without a
     /// certificate and JWT keys without an id are passed over, and so are members that the standard does not list (TDB-02, TDB-09,
     /// X509-29, X509-30).

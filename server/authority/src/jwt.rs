@@ -1,7 +1,6 @@
 //! A JWT-SVID: prepared, signed elsewhere, put together, and validated as any reader would.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use hallmark_der::NamedCurve;
 use hallmark_spiffe::{
     Bundle, SpiffeId, TrustDomain,
     jwt::{JwtAlgorithm, JwtAuthority, JwtSvid},
@@ -70,13 +69,8 @@ impl JwtSigner {
     /// # Errors
     /// When the key is of a kind that tokens do not sign with.
     pub fn new(trust_domain: &TrustDomain, authority: JwtAuthority) -> Result<Self, AuthorityError> {
-        let algorithm = match hallmark_der::ec_point(authority.public_key()) {
-            Some((NamedCurve::P256, _)) => JwtAlgorithm::Es256,
-            Some((NamedCurve::P384, _)) => JwtAlgorithm::Es384,
-            Some((NamedCurve::P521, _)) => return Err(AuthorityError::KeyKind),
-            None => JwtAlgorithm::Rs256,
-        };
-        if !authority.signs_with(algorithm) {
+        let algorithm = authority.usual_algorithm();
+        if algorithm == JwtAlgorithm::Es512 || !authority.signs_with(algorithm) {
             return Err(AuthorityError::KeyKind);
         }
         let bundle = Bundle {

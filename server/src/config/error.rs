@@ -1,6 +1,9 @@
 //! What can be wrong with a configuration.
 
-use std::path::{Path, PathBuf};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use hallmark_node::InventoryError;
 use hallmark_reason::{Coded, ReasonCode};
@@ -80,6 +83,28 @@ pub enum ConfigError {
         /// What the system said.
         cause: String,
     },
+    /// The issuer of JWT-SVIDs is none that verifiers of OpenID Connect can look up.
+    #[error("authority.jwt_issuer is not an issuer of OpenID Connect: {why}")]
+    Issuer {
+        /// What it is.
+        issuer: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// Keys would be served without TLS over a network.
+    #[error("oidc.listen serves plain HTTP on an address that others reach")]
+    PlainHttp {
+        /// The address.
+        listen: SocketAddr,
+    },
+    /// The certificate of a listener cannot be used.
+    #[error("oidc.certificate: {} cannot be used", path.display())]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        cause: String,
+    },
     /// The file is no inventory.
     #[error("attestation.tpm2.ek_inventory: {}: {source}", path.display())]
     Inventory {
@@ -117,6 +142,9 @@ impl Coded for ConfigError {
             Self::Settings(error) => error.code(),
             Self::SecretExposed { .. } => ReasonCode::new("HM-CONF-0012"),
             Self::Changeable { .. } => ReasonCode::new("HM-CONF-0013"),
+            Self::Issuer { .. } => ReasonCode::new("HM-CONF-0110"),
+            Self::PlainHttp { .. } => ReasonCode::new("HM-CONF-0111"),
+            Self::Certificate { .. } => ReasonCode::new("HM-CONF-0112"),
             Self::Inventory { source, .. } => source.code(),
             Self::Trust { source } => source.code(),
         }
@@ -135,7 +163,10 @@ impl Coded for ConfigError {
         match self {
             Self::Unreadable { cause, .. }
             | Self::SecretUnreadable { cause, .. }
-            | Self::TrustUnreadable { cause, .. } => Some(cause.clone()),
+            | Self::TrustUnreadable { cause, .. }
+            | Self::Certificate { cause, .. } => Some(cause.clone()),
+            Self::Issuer { issuer, .. } => Some(format!("expected such as https://oidc.example.org, found {issuer:?}")),
+            Self::PlainHttp { listen } => Some(format!("expected a loopback address or unix:PATH, found {listen}")),
             Self::SecretExposed { exposed, .. } | Self::Changeable { exposed, .. } => Some(exposed.clone()),
             Self::Contradiction { compared, .. } => Some(compared.clone()),
             _ => self.inner()?.compared(),
@@ -147,6 +178,7 @@ impl Coded for ConfigError {
             Self::Unreadable { path, .. }
             | Self::SecretUnreadable { path, .. }
             | Self::TrustUnreadable { path, .. } => format!("ls -l {}", path.display()),
+            Self::Certificate { path, .. } => format!("openssl x509 -noout -text -in {}", path.display()),
             Self::SecretExposed { path, .. } => format!(
                 "namei -l {0}; chown it to the server's user or to root, chmod 600 {0}; check it as the server's user",
                 path.display()

@@ -24,7 +24,11 @@ use serde::Deserialize;
 
 use crate::config::JwtKeySettings;
 
-use super::{Config, ConfigError, Hsm, Lifetimes, LimitSettings, Listen, Log, Tpm2, secret, trust, value};
+use super::{
+    Config, ConfigError, Hsm, Lifetimes, LimitSettings, Listen, Log, Tpm2,
+    oidc::{self, OidcTable},
+    secret, trust, value,
+};
 
 const FORM: Form = Form {
     check: "hallmark-server config check --config",
@@ -46,6 +50,8 @@ struct File {
     hsm: HsmTable,
     #[serde(default)]
     health: HealthTable,
+    #[serde(default)]
+    oidc: OidcTable,
     #[serde(default)]
     authority: AuthorityTable,
     #[serde(default)]
@@ -132,6 +138,7 @@ struct AuthorityTable {
     jwt_svid_ttl: Duration,
     #[serde(deserialize_with = "settings::duration")]
     jwt_svid_ttl_max: Duration,
+    #[serde(deserialize_with = "oidc::issuer")]
     jwt_issuer: String,
 }
 
@@ -363,7 +370,12 @@ fn read(path: &Path) -> Result<String, ConfigError> {
 impl File {
     fn resolve(self, path: &Path, credentials: Option<&Path>) -> Result<Config, ConfigError> {
         self.check_contradictions(path)?;
+        let authority = &self.authority;
+        let oidc = self
+            .oidc
+            .resolve(path, credentials, &authority.jwt_issuer, authority.jwt_svids)?;
         Ok(Config {
+            oidc,
             store: self.data_dir.join(&self.store.path),
             health: self.health.listen,
             hsm: Hsm {

@@ -1,6 +1,6 @@
 //! Secrets by reference.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use hallmark_host::{SecretError, read_secret};
 use hallmark_settings::SecretReference;
@@ -21,10 +21,7 @@ pub(super) fn resolve(
     reference: &SecretReference,
     credentials: Option<&Path>,
 ) -> Result<SecretString, ConfigError> {
-    let path = reference.path(credentials).map_err(|name| ConfigError::NoCredentials {
-        key,
-        name: name.to_owned(),
-    })?;
+    let path = file_of(key, reference, credentials)?;
     let unreadable = |cause: &str| ConfigError::SecretUnreadable {
         key,
         path: path.clone(),
@@ -45,6 +42,21 @@ pub(super) fn resolve(
         return Err(unreadable("it is empty"));
     }
     Ok(SecretString::from(secret.to_owned()))
+}
+
+/// The file that `reference` names.
+///
+/// # Errors
+/// It is a credential, and there are none.
+pub(super) fn file_of(
+    key: &'static str,
+    reference: &SecretReference,
+    credentials: Option<&Path>,
+) -> Result<PathBuf, ConfigError> {
+    reference.path(credentials).map_err(|name| ConfigError::NoCredentials {
+        key,
+        name: name.to_owned(),
+    })
 }
 
 #[cfg(test)]

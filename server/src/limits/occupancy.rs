@@ -50,6 +50,14 @@ pub struct Occupant {
 }
 
 impl Occupancy {
+    /// So much room, and so much of it for one network (0 for no limit).
+    #[must_use]
+    pub fn new(capacity: usize, per_network: usize) -> Arc<Self> {
+        let room = Arc::new(Self::default());
+        room.set(capacity, per_network);
+        room
+    }
+
     /// As much room from now on, and so much of it for one network (0 for no limit). Who is in stays.
     pub(super) fn set(&self, capacity: usize, per_network: usize) {
         let mut state = self.lock();
@@ -166,9 +174,7 @@ mod tests {
     }
 
     fn room(capacity: usize, per_network: usize) -> Arc<Occupancy> {
-        let room = Arc::new(Occupancy::default());
-        room.set(capacity, per_network);
-        room
+        Occupancy::new(capacity, per_network)
     }
 
     fn is_out(occupant: &Occupant) -> bool {

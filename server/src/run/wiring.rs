@@ -33,6 +33,7 @@ use crate::{
     listener::BoundFile,
     metrics::Metrics,
     nodes::{Approval, Nodes},
+    oidc,
     probe::Probe,
     reload::Reloadable,
     tls::Clients,
@@ -75,6 +76,16 @@ pub struct Server {
     pub(super) age: AuthorityAge,
     /// How the parts are doing.
     pub(super) health: Arc<Health>,
+    /// Serves OpenID Connect discovery, where that is configured.
+    pub(super) oidc: Option<Arc<oidc::Provider>>,
+}
+
+impl Server {
+    /// The certificate of OpenID Connect discovery, where it is served over TLS.
+    #[must_use]
+    pub fn oidc_certificate(&self) -> Option<&oidc::Certificate> {
+        self.oidc.as_ref()?.certificate().map(|it| &**it)
+    }
 }
 
 /// What everything else rests on.
@@ -132,7 +143,7 @@ struct Rooms {
 }
 
 impl Rooms {
-    fn new(config: Config, keepers: Keepers, on: &Foundations) -> Self {
+    fn new(config: Config, limits: Arc<Limits>, keepers: Keepers, on: &Foundations) -> Self {
         let Foundations {
             journal,
             keys,
@@ -140,7 +151,6 @@ impl Rooms {
             compute,
             metrics,
         } = on;
-        let limits = Arc::new(Limits::new(config.limits));
         let admin_ids = AdminIds::new(config.admin_ids);
         let issuer = Issuer::new(
             journal.clone(),
@@ -199,7 +209,8 @@ struct Watchers {
 }
 
 impl Watchers {
-    fn new(config: &Config, keepers: &Keepers, on: &Foundations) -> Self {
+    fn new(config: &Config, keepers: &Keepers, oidc: Option<&Arc<oidc::Provider>>, on: &Foundations) -> Self {
+        let certificate = oidc.and_then(|it| it.certificate()).cloned();
         let last_reload = Arc::new(LastReload::default());
         let probe = Arc::new(Probe::new(on.authority.clone(), on.keys.clone()));
         let age = AuthorityAge::new(on.authority.clone(), on.journal.clone(), config.lifetimes.usual());
@@ -208,7 +219,7 @@ impl Watchers {
             on.keys.clone(),
             probe.clone(),
             age.clone(),
-            (keepers.x509.clone(), keepers.jwt.clone()),
+            (keepers.x509.clone(), keepers.jwt.clone(), certificate),
             last_reload.clone(),
             BoundFile::at(&config.listen.admin_socket),
             config.store.clone(),
@@ -266,8 +277,15 @@ fn services(lifetimes: Lifetimes, address: String, on: &Foundations, rooms: &Roo
 pub(super) fn wire(config: Config, address: String, on: Foundations) -> Server {
     let lifetimes = config.lifetimes;
     let keepers = Keepers::new(&config, &on);
-    let watchers = Watchers::new(&config, &keepers, &on);
-    let rooms = Rooms::new(config, keepers, &on);
+    let limits = Arc::new(Limits::new(config.limits));
+    let oidc = config.oidc.clone().zip(config.jwt_keys).map(|(oidc, keys)| {
+        let shared = (limits.clone(), on.metrics.clone());
+        let clock = on.journal.clock().clone();
+        let provider = oidc::Provider::new(oidc, keys.lifetime, on.authority.clone(), clock, shared);
+        Arc::new(provider)
+    });
+    let watchers = Watchers::new(&config, &keepers, oidc.as_ref(), &on);
+    let rooms = Rooms::new(config, limits, keepers, &on);
     let services = services(lifetimes, address, &on, &rooms, &watchers.health);
     let Foundations {
         journal,
@@ -300,5 +318,6 @@ pub(super) fn wire(config: Config, address: String, on: Foundations) -> Server {
         probe: watchers.probe,
         age: watchers.age,
         health: watchers.health,
+        oidc,
     }
 }

@@ -19,6 +19,7 @@ mod lab;
 mod lifecycle;
 mod missing;
 mod node_pages;
+mod oidc;
 mod races;
 mod rehearsal;
 mod roles;

@@ -159,3 +159,15 @@ fn authorities_are_rotated_tainted_and_revoked() {
         assert!(said.contains(expected), "{expected}: {said}");
     }
 }
+
+#[test]
+fn a_verifier_that_knows_openid_connect_alone_takes_a_token() {
+    let said = run("docs/how-to/let-a-cloud-accept-our-tokens.md");
+    for word in [
+        "\"jwks_uri\":\"https://localhost:18443/keys\"",
+        "\"alg\":\"ES256\"",
+        "verified: spiffe://example.org/payments",
+    ] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+}

@@ -1,13 +1,18 @@
 """A workload in Python: asks the Workload API at SPIFFE_ENDPOINT_SOCKET through the package `spiffe`, or through its
-stubs alone, and says in JSON, one line an event, what it got. Usage: client.py admin | fetch | jwt | watch | fork | headers | reflect"""
+stubs alone, and says in JSON, one line an event, what it got. Usage: client.py admin | fetch | jwt | watch | fork | headers | reflect,
+or client.py oidc ISSUER AUTHORITIES AUDIENCE TOKEN: as somebody who knows OpenID Connect and no Workload API."""
 
+import base64
 import json
 import os
+import ssl
 import subprocess
 import sys
 import threading
+import urllib.request
 
 import grpc
+import jwt as pyjwt
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from spiffe import JwtSvid, WorkloadApiClient
 from spiffe._proto import workload_pb2, workload_pb2_grpc
@@ -72,6 +77,43 @@ def jwt():
             say(event)
         except Exception as error:
             say({"error": str(error), "cause": str(error.__cause__ or error.__context__)})
+
+
+def oidc(issuer, authorities, audience, token):
+    """Looks the issuer up by its discovery document, and verifies the token with PyJWT; then the same with one bit of its claims changed."""
+    tls = ssl.create_default_context(cafile=authorities)
+    with urllib.request.urlopen(issuer + "/.well-known/openid-configuration", context=tls, timeout=10) as told:
+        configuration = json.load(told)
+    keys = pyjwt.PyJWKClient(configuration["jwks_uri"], ssl_context=tls, cache_jwk_set=False)
+
+    def verified(token):
+        try:
+            key = keys.get_signing_key_from_jwt(token)
+            claims = pyjwt.decode(
+                token,
+                key,
+                algorithms=configuration["id_token_signing_alg_values_supported"],
+                audience=audience,
+                issuer=configuration["issuer"],
+                options={"require": ["exp", "iat", "iss", "sub", "aud"]},
+            )
+            return {"sub": claims["sub"]}
+        except pyjwt.PyJWTError as error:
+            return {"refused": type(error).__name__, "why": str(error)}
+
+    header, claims, signature = token.split(".")
+    octets = bytearray(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))
+    at = octets.index(b'"sub":"spiffe://') + 20
+    octets[at] ^= 1
+    changed = base64.urlsafe_b64encode(octets).rstrip(b"=").decode()
+    say(
+        {
+            "configuration": configuration,
+            "kids": [key["kid"] for key in keys.fetch_data()["keys"]],
+            "token": verified(token),
+            "changed": verified(".".join([header, changed, signature])),
+        }
+    )
 
 
 def watch():
@@ -162,4 +204,4 @@ def reflect():
 
 
 if __name__ == "__main__":
-    {"admin": admin, "fetch": fetch, "jwt": jwt, "watch": watch, "fork": fork, "headers": headers, "reflect": reflect}[sys.argv[1]]()
+    {"admin": admin, "fetch": fetch, "jwt": jwt, "watch": watch, "fork": fork, "headers": headers, "reflect": reflect, "oidc": oidc}[sys.argv[1]](*sys.argv[2:])

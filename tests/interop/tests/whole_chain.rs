@@ -263,6 +263,158 @@ fn our_program_fetches_and_validates(folder: &Path, socket: &Path, token: &str, 
     );
 }
 
+/// A certificate for `localhost` of an authority of its own, in files; gives the authority's.
+fn public_certificate(folder: &Path) -> String {
+    use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+    use std::os::unix::fs::PermissionsExt as _;
+    let mut root = CertificateParams::default();
+    root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    root.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    let root_key = KeyPair::generate().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        path.display().to_string()
+    };
+    let authority = file("root.pem", &root.self_signed(&root_key).unwrap().pem());
+    let mut leaf = CertificateParams::new(["localhost".to_owned()]).unwrap();
+    leaf.distinguished_name.push(rcgen::DnType::CommonName, "localhost");
+    leaf.use_authority_key_identifier_extension = true;
+    leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    let key = KeyPair::generate().unwrap();
+    let signed = leaf.signed_by(&key, &Issuer::new(root, root_key)).unwrap();
+    file("chain.pem", &signed.pem());
+    file("key.pem", &key.serialize_pem());
+    authority
+}
+
+/// Issuer, authorities, and where the server is administered.
+struct Looked {
+    issuer: String,
+    authorities: String,
+    admin_socket: std::path::PathBuf,
+}
+
+impl Looked {
+    /// What somebody who knows OpenID Connect alone makes of a token.
+    fn up(&self, token: &str) -> Value {
+        let mut command = python("oidc").expect("run tests/interop/setup first");
+        command.args([&self.issuer, &self.authorities, "cloud", token]);
+        Program::start(command, "unix:///none").unwrap().event().unwrap()
+    }
+
+    /// `hallmark authority jwt …`, as JSON.
+    fn authority(&self, words: &[&str]) -> Value {
+        let mut command = Command::new(binary("hallmark").unwrap());
+        command.args(["authority", "jwt"]).args(words).args(["-o", "json"]);
+        let out = command
+            .env("HALLMARK_ADMIN_SOCKET", &self.admin_socket)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&out.stderr);
+        assert!(out.status.success(), "{words:?}: {said}");
+        serde_json::from_slice(&out.stdout).unwrap()
+    }
+}
+
+fn kids(looked: &Value) -> Vec<&str> {
+    let kids = looked["kids"].as_array().unwrap_or_else(|| panic!("{looked}"));
+    kids.iter().map(|kid| kid.as_str().unwrap()).collect()
+}
+
+/// The id of the key that signed it.
+fn key_id(token: &str) -> String {
+    spiffe::JwtSvid::parse_insecure(token).unwrap().key_id().to_owned()
+}
+
+/// OpenID Connect Discovery: somebody without SPIFFE takes a workload's token, through a rotation, and until its key is tainted.
+#[test]
+fn a_verifier_of_openid_connect_takes_what_a_workload_got() {
+    let folder = tempfile::tempdir().unwrap();
+    let authorities = public_certificate(folder.path());
+    let options = LabOptions {
+        folder: folder.path().join("lab"),
+        trust_domain: "example.org".into(),
+        nodes: 1,
+    };
+    let mut lab = Lab::lay_out(options).unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let issuer = format!("https://localhost:{port}/trust");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let server = lab.server();
+    server.set("authority", "jwt_issuer", issuer.clone().into());
+    server.set("oidc", "listen", format!("127.0.0.1:{port}").into());
+    server.set("oidc", "certificate", path("chain.pem").into());
+    server.set("oidc", "certificate_key", format!("file:{}", path("key.pem")).into());
+    lab.build_node().unwrap();
+    lab.start_server().unwrap();
+    let node = lab.node(0).unwrap();
+    node.start().unwrap();
+    let (socket, agent) = (node.workload_api(), node.agent_id().unwrap());
+    let looked = Looked {
+        issuer,
+        authorities,
+        admin_socket: lab.server().admin_socket(),
+    };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let mut admin = AdminClient::connect(&looked.admin_socket).await.unwrap();
+        register(&mut admin, &agent, "myservice").await;
+    });
+    let id = "spiffe://example.org/myservice";
+    // The agent keeps a token until half of its life: another audience is another token.
+    let token = |audience: &str| {
+        let client = spiffe::WorkloadApiClient::connect_to(format!("unix://{}", socket.display()));
+        runtime.block_on(async {
+            let (client, start) = (client.await.unwrap(), Instant::now());
+            loop {
+                match client.fetch_jwt_svid(["cloud", audience], None).await {
+                    Ok(svid) => break svid.token().to_owned(),
+                    Err(error) => assert!(start.elapsed() < Duration::from_secs(60), "{error:?}"),
+                }
+                // Real time: an entry reaches the agent within seconds.
+                tokio::time::sleep(Duration::from_millis(300)).await;
+            }
+        })
+    };
+    let first = token("first");
+    let seen = looked.up(&first);
+    assert_eq!(seen["token"]["sub"], id, "{seen}");
+    assert_eq!(seen["changed"]["refused"], "InvalidSignatureError", "{seen}");
+    assert_eq!(seen["configuration"]["issuer"], looked.issuer.as_str());
+    assert_eq!(kids(&seen), [key_id(&first)]);
+
+    // A new key is there before it signs.
+    looked.authority(&["prepare", "--reason", "drill"]);
+    let seen = looked.up(&first);
+    let prepared: Vec<String> = kids(&seen).into_iter().map(str::to_owned).collect();
+    assert_eq!((prepared.len(), &seen["token"]["sub"]), (2, &id.into()), "{seen}");
+    let still = token("still");
+    assert_eq!(key_id(&still), key_id(&first));
+    looked.authority(&["activate", "--reason", "drill"]);
+    let second = token("second");
+    assert_ne!(key_id(&second), key_id(&first));
+    assert!(prepared.contains(&key_id(&second)), "it was there before");
+    for token in [&first, &second] {
+        assert_eq!(looked.up(token)["token"]["sub"], id);
+    }
+
+    // A tainted one is gone, and what it signed with it.
+    looked.authority(&["taint", &key_id(&first), "--reason", "drill"]);
+    let seen = looked.up(&first);
+    assert_eq!(
+        (kids(&seen), &seen["token"]["refused"]),
+        (vec![key_id(&second).as_str()], &"PyJWKClientError".into())
+    );
+    assert_eq!(looked.up(&second)["token"]["sub"], id, "the control");
+}
+
 #[test]
 fn a_stock_client_administers_the_server() {
     let folder = tempfile::tempdir().unwrap();

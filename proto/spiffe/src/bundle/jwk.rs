@@ -17,7 +17,7 @@ use x509_parser::{
 use crate::jwt::JwtAuthority;
 
 /// Exactly the members that the standard lists, no more (TDB-11): an X.509 key has no `kid` (X509-26), a JWT key has one
-/// (JWT-19).
+/// (JWT-19). A key that OpenID Connect has says its algorithm as well.
 #[derive(Serialize)]
 pub(super) struct PublishedKey {
     #[serde(rename = "use")]
@@ -28,6 +28,8 @@ pub(super) struct PublishedKey {
     x5c: Option<[String; 1]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     kid: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alg: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -48,6 +50,7 @@ pub(super) fn of_certificate(der: &[u8]) -> Option<PublishedKey> {
         key,
         x5c: Some([STANDARD.encode(der)]),
         kid: None,
+        alg: None,
     })
 }
 
@@ -59,6 +62,16 @@ pub(super) fn of_jwt_authority(authority: &JwtAuthority) -> Option<PublishedKey>
         key: members(&spki)?,
         x5c: None,
         kid: Some(authority.key_id().to_owned()),
+        alg: None,
+    })
+}
+
+/// The same as verifiers of OpenID Connect read it: a key that signs (RFC 7517, sections 4.2 and 4.4).
+pub(super) fn of_oidc_key(authority: &JwtAuthority) -> Option<PublishedKey> {
+    Some(PublishedKey {
+        key_use: "sig",
+        alg: Some(authority.usual_algorithm().as_str()),
+        ..of_jwt_authority(authority)?
     })
 }
 

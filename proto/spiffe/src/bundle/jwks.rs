@@ -24,15 +24,29 @@ pub(super) fn publish(bundle: &Bundle) -> Result<String, BundleError> {
         x509::check_authority(der, &bundle.trust_domain).map_err(|source| BundleError::Authority { index, source })?;
         keys.push(jwk::of_certificate(der).ok_or(BundleError::Key { index })?);
     }
-    keys.extend(jwt_keys(bundle)?);
+    keys.extend(jwt_keys(&bundle.jwt_authorities, jwk::of_jwt_authority)?);
     written(bundle, keys)
 }
 
 pub(super) fn publish_jwt(bundle: &Bundle) -> Result<String, BundleError> {
-    written(bundle, jwt_keys(bundle)?)
+    written(bundle, jwt_keys(&bundle.jwt_authorities, jwk::of_jwt_authority)?)
 }
 
-fn jwt_keys(bundle: &Bundle) -> Result<Vec<jwk::PublishedKey>, BundleError> {
+/// A JWK Set without what SPIFFE adds to it (RFC 7517, section 5).
+#[derive(Serialize)]
+struct OidcKeys {
+    keys: Vec<jwk::PublishedKey>,
+}
+
+pub(super) fn publish_oidc<'a>(keys: impl IntoIterator<Item = &'a JwtAuthority>) -> Result<String, BundleError> {
+    let keys = jwt_keys(keys, jwk::of_oidc_key)?;
+    serde_json::to_string(&OidcKeys { keys }).map_err(not_jwks)
+}
+
+fn jwt_keys<'a>(
+    authorities: impl IntoIterator<Item = &'a JwtAuthority>,
+    jwk: impl Fn(&JwtAuthority) -> Option<jwk::PublishedKey>,
+) -> Result<Vec<jwk::PublishedKey>, BundleError> {
     let mut ids = BTreeSet::new();
     let one = |authority: &JwtAuthority| {
         let key_id = authority.key_id();
@@ -41,11 +55,11 @@ fn jwt_keys(bundle: &Bundle) -> Result<Vec<jwk::PublishedKey>, BundleError> {
                 key_id: key_id.to_owned(),
             });
         }
-        jwk::of_jwt_authority(authority).ok_or_else(|| BundleError::JwtKey {
+        jwk(authority).ok_or_else(|| BundleError::JwtKey {
             key_id: key_id.to_owned(),
         })
     };
-    bundle.jwt_authorities.iter().map(one).collect()
+    authorities.into_iter().map(one).collect()
 }
 
 fn written(bundle: &Bundle, keys: Vec<jwk::PublishedKey>) -> Result<String, BundleError> {

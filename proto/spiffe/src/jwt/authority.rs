@@ -1,6 +1,7 @@
 //! A key of a trust domain that signs JWT-SVIDs.
 
 use aws_lc_rs::signature::ParsedPublicKey;
+use hallmark_der::NamedCurve;
 
 use super::{
     JwtAlgorithm, JwtError,
@@ -51,6 +52,18 @@ impl JwtAuthority {
     #[must_use]
     pub fn public_key(&self) -> &[u8] {
         &self.public_key
+    }
+
+    /// The algorithm that a server of ours signs with by this key: the curve's own, and RS256 with an RSA key. Other servers may use
+    /// RSA keys with any of six.
+    #[must_use]
+    pub fn usual_algorithm(&self) -> JwtAlgorithm {
+        match hallmark_der::ec_point(&self.public_key) {
+            Some((NamedCurve::P256, _)) => JwtAlgorithm::Es256,
+            Some((NamedCurve::P384, _)) => JwtAlgorithm::Es384,
+            Some((NamedCurve::P521, _)) => JwtAlgorithm::Es512,
+            None => JwtAlgorithm::Rs256,
+        }
     }
 
     /// Whether it signs with this algorithm: the key decides, not the token.

@@ -448,3 +448,27 @@ fn jwt_18_19_tdb_11_what_is_published_reads_back() {
         Err(BundleError::KeyIdTwice { .. })
     ));
 }
+
+/// RFC 7517, sections 4 and 5, as verifiers of OpenID Connect read a set: they know nothing of SPIFFE.
+#[test]
+fn verifiers_of_openid_connect_get_what_is_not_tainted() {
+    let (first, second) = (
+        ec("first", &ECDSA_P384_SHA384_FIXED_SIGNING),
+        rsa("second", &RSA_PKCS1_SHA256),
+    );
+    let mut bundle = bundle(&[&p256(), &first, &second]);
+    bundle.jwt_authorities[0].tainted = true;
+    bundle.sequence = 7;
+    let published: Value = serde_json::from_str(&bundle.to_oidc_jwks().unwrap()).unwrap();
+    assert_eq!(published.as_object().unwrap().len(), 1, "{published}");
+    let of = |key: &Value| ["kid", "use", "kty", "alg"].map(|name| key[name].as_str().unwrap().to_owned());
+    let keys: Vec<_> = published["keys"].as_array().unwrap().iter().map(of).collect();
+    assert_eq!(
+        keys,
+        [["first", "sig", "EC", "ES384"], ["second", "sig", "RSA", "RS256"]]
+    );
+    let names = |key: &Value| key.as_object().unwrap().len();
+    assert_eq!((names(&published["keys"][0]), names(&published["keys"][1])), (7, 6));
+    bundle.jwt_authorities.push(first.1.clone());
+    assert!(matches!(bundle.to_oidc_jwks(), Err(BundleError::KeyIdTwice { key_id }) if key_id == "first"));
+}

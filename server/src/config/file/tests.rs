@@ -242,3 +242,58 @@ fn every_fault_has_its_code() {
     }
     assert!(load(Path::new("/absent.toml"), None).is_err_and(|error| error.code().as_str() == "HM-CONF-0001"));
 }
+
+#[test]
+fn discovery_is_served_as_verifiers_can_use_it_or_not_at_all() {
+    let read =
+        |authority: &str, oidc: &str| Folder::new().load(&format!("{LEAST}[authority]\n{authority}\n[oidc]\n{oidc}\n"));
+    let issuer = "jwt_issuer = \"https://oidc.example.org\"";
+    assert!(read("", "").unwrap().oidc.is_none(), "off unless configured");
+    assert!(read("jwt_issuer = \"any text\"", "").unwrap().oidc.is_none());
+    for listen in ["127.0.0.1:8443", "[::1]:8443", "unix:/run/oidc/oidc.sock"] {
+        let config = read(issuer, &format!("listen = \"{listen}\"\ndomains = [\"keys.internal\"]"));
+        let oidc = config.unwrap().oidc.unwrap();
+        let told = format!("oidc: https://oidc.example.org at {listen}, plain HTTP");
+        assert_eq!(oidc.to_string(), told);
+        assert_eq!((oidc.listen.to_string(), oidc.certificate), (listen.to_owned(), None));
+        assert!(
+            oidc.domains
+                .into_iter()
+                .eq(["keys.internal".to_owned(), "oidc.example.org".into()])
+        );
+    }
+    let open = "listen = \"0.0.0.0:8443\"";
+    assert!(read(issuer, &format!("{open}\nallow_plain_http = true")).is_ok());
+    let local = "listen = \"127.0.0.1:8443\"";
+    let long = format!("jwt_issuer = \"{}\"", "a".repeat(1021));
+    for (authority, oidc, code) in [
+        (issuer, open, "HM-CONF-0111"),
+        (issuer, "listen = \"[::ffff:192.0.2.1]:8443\"", "HM-CONF-0111"),
+        ("", local, "HM-CONF-0110"),
+        ("jwt_issuer = \"any text\"", local, "HM-CONF-0110"),
+        ("jwt_issuer = \"http://oidc.example.org\"", local, "HM-CONF-0110"),
+        ("jwt_issuer = \"https://oidc.example.org?a\"", local, "HM-CONF-0110"),
+        ("jwt_issuer = \"a\\u0007\"", "", "HM-CONF-0002"),
+        (&long, "", "HM-CONF-0002"),
+        (&format!("{issuer}\njwt_svids = false"), local, "HM-CONF-0006"),
+        (issuer, &format!("{local}\ncertificate = \"/c\""), "HM-CONF-0006"),
+        (
+            issuer,
+            &format!("{local}\ncertificate_key = \"file:/k\""),
+            "HM-CONF-0006",
+        ),
+        (
+            issuer,
+            &format!("{open}\ncertificate = \"/absent\"\ncertificate_key = \"file:/k\""),
+            "HM-CONF-0112",
+        ),
+        (issuer, "listen = \"unix:oidc.sock\"", "HM-CONF-0002"),
+        (issuer, "listen = \"8443\"", "HM-CONF-0002"),
+        (issuer, &format!("{local}\ndomains = [\"https://a\"]"), "HM-CONF-0002"),
+        (issuer, &format!("{local}\ntls = true"), "HM-CONF-0003"),
+    ] {
+        let error = read(authority, oidc).unwrap_err();
+        assert_eq!(error.code().as_str(), code, "{authority} {oidc}: {error}");
+        assert!(error.likely_cause().is_some() && error.next_step().is_some(), "{code}");
+    }
+}
