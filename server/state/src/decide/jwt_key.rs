@@ -102,7 +102,14 @@ pub fn prepare_jwt_key(view: View<'_>, key: JwtKey, now: i64, reason: Reason<'_>
         let key_id = prepared.key_id.clone();
         return Err(JwtKeyError::Prepared { key_id });
     }
-    if state.jwt_keys().iter().any(|it| it.key_id == key.key_id) {
+    let published_below = state.published_jwt_keys().iter().map(|it| &it.key_id);
+    if state
+        .jwt_keys()
+        .iter()
+        .map(|it| &it.key_id)
+        .chain(published_below)
+        .any(|it| *it == key.key_id)
+    {
         return Err(JwtKeyError::Known { key_id: key.key_id });
     }
     let event = step(&key, "prepare", reason);
@@ -194,7 +201,7 @@ fn refused(key: &JwtKey, act: &'static str, expected: &'static str) -> JwtKeyErr
 }
 
 /// A decision that changes the bundle, and so its sequence number.
-fn published(view: View<'_>, mut changes: Vec<Change>, events: Vec<Event>) -> Decision {
+pub(super) fn published(view: View<'_>, mut changes: Vec<Change>, events: Vec<Event>) -> Decision {
     let sequence = view.authorities().bundle_sequence().saturating_add(1);
     changes.push(Change::PutBundleSequence(sequence));
     view.decide(changes, events)

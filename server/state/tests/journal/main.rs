@@ -10,6 +10,7 @@
 mod authority;
 mod between;
 mod conflicts;
+mod downstream;
 mod encoding;
 mod ids;
 mod jwt_key;
