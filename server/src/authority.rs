@@ -11,6 +11,7 @@ mod bootstrap;
 mod error;
 mod jwt;
 mod older;
+mod published;
 mod renew;
 
 pub use active::ActiveAuthority;
@@ -22,4 +23,6 @@ pub(crate) use error::date;
 pub(crate) use jwt::keep_jwt_keys;
 pub use jwt::{ActiveJwtKey, JwtKeeper};
 pub(crate) use older::require_usable;
+pub(crate) use published::keep_published_keys;
+pub use published::{PublishError, PublishedKeys};
 pub use renew::Renewal;

@@ -201,6 +201,7 @@ impl Running {
         let pruned = keep_pruned(Arc::clone(&server.journal));
         let judged = crate::appraise::keep_judging(Arc::clone(&server.appraiser));
         let jwt_keys = authority::keep_jwt_keys(Arc::clone(&server.jwt));
+        let published = authority::keep_published_keys(server.published.clone());
         let revoked = crate::appraise::revocation::keep_reading(Arc::clone(&server.appraiser));
         tasks.spawn(async move {
             tokio::select! {
@@ -209,6 +210,7 @@ impl Running {
                 () = pruned => {}
                 () = judged => {}
                 never = jwt_keys => match never {},
+                never = published => match never {},
                 () = until(stopped) => {}
             }
             Ok(())

@@ -15,6 +15,7 @@ use super::{
     AuthorityError,
     active::{ActiveAuthority, bundle_of, is_of},
     jwt::authority_of,
+    published::published_authority,
 };
 use crate::{clock::Clock, journal::transaction};
 
@@ -79,7 +80,9 @@ impl Keeper<'_> {
                 .iter()
                 .map(|authority| authority.certificate.clone())
                 .collect();
-            let jwt_keys = loaded.jwt_keys.iter().map(authority_of).collect::<Result<_, _>>()?;
+            let jwt_keys = loaded.jwt_keys.iter().map(authority_of);
+            let published = loaded.published_jwt_keys.iter().map(published_authority);
+            let jwt_keys = jwt_keys.chain(published).collect::<Result<_, _>>()?;
             return self.activate(authority, key, certificates, jwt_keys, loaded.bundle_sequence);
         }
         // What was in the bundle once was the authority's: a row is gone, and another certificate would not bring it back.

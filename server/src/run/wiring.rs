@@ -18,14 +18,14 @@ use crate::{
         local_authority::LocalAuthorityService,
         provision::ProvisionService,
         provisioning::ProvisioningService,
-        svid::SvidService,
+        svid::{SvidService, SvidSettings},
     },
     appraise::Appraiser,
     attest::{Attestor, Settings},
-    authority::{ActiveAuthority, AuthorityAge, JwtKeeper},
+    authority::{ActiveAuthority, AuthorityAge, JwtKeeper, PublishedKeys},
     caller::{AdminIds, AuthoriseLayer, Roles},
     compute::Compute,
-    config::{Config, Lifetimes},
+    config::Config,
     health::Health,
     issue::{Issuer, JwtIssuer},
     journal::Journal,
@@ -69,6 +69,8 @@ pub struct Server {
     pub(super) probe: Arc<Probe>,
     /// Keeps the keys that sign JWT-SVIDs.
     pub jwt: Arc<JwtKeeper>,
+    /// Keeps the keys of servers below this one.
+    pub published: PublishedKeys,
     /// How old the authority is.
     pub(super) age: AuthorityAge,
     /// How the parts are doing.
@@ -89,6 +91,7 @@ struct Rooms {
     issuer: Issuer,
     jwt: Arc<JwtKeeper>,
     jwt_issuer: Option<JwtIssuer>,
+    published: PublishedKeys,
     appraiser: Arc<Appraiser>,
     attestor: Arc<Attestor>,
     roles: Roles,
@@ -144,6 +147,7 @@ impl Rooms {
             issuer,
             jwt,
             jwt_issuer,
+            published: PublishedKeys::new(journal.clone(), authority.clone(), config.downstream.ttl.max),
             appraiser,
             limits,
             admin_ids,
@@ -186,7 +190,13 @@ impl Watchers {
     }
 }
 
-fn services(lifetimes: Lifetimes, address: String, on: &Foundations, rooms: &Rooms, health: &Arc<Health>) -> Services {
+fn services(
+    settings: Arc<SvidSettings>,
+    address: String,
+    on: &Foundations,
+    rooms: &Rooms,
+    health: &Arc<Health>,
+) -> Services {
     let journal = &on.journal;
     let about = About {
         address,
@@ -203,15 +213,20 @@ fn services(lifetimes: Lifetimes, address: String, on: &Foundations, rooms: &Roo
     let (nodes, appraiser, limits) = (&rooms.nodes, &rooms.appraiser, &rooms.limits);
     Services {
         agents: AgentService::new(journal.clone(), nodes.clone(), rooms.attestor.clone(), limits.clone()),
-        bundles: BundleService::new(on.authority.clone()),
+        bundles: BundleService::new(
+            on.authority.clone(),
+            rooms.published.clone(),
+            rooms.roles.clone(),
+            limits.clone(),
+        ),
         entries: EntryService::new(journal.clone(), rooms.changes.clone()),
         svids: SvidService::new(
             journal.clone(),
-            (rooms.issuer.clone(), rooms.jwt_issuer.clone()),
+            (rooms.issuer.clone(), rooms.jwt_issuer.clone(), on.authority.clone()),
             appraiser.clone(),
             rooms.roles.clone(),
             limits.clone(),
-            lifetimes,
+            settings,
         ),
         admin: AdminService::new(status, journal.clone(), appraiser.clone(), rooms.changes.clone()),
         local_authority: LocalAuthorityService::new(journal.clone(), rooms.jwt.clone()),
@@ -224,7 +239,11 @@ fn services(lifetimes: Lifetimes, address: String, on: &Foundations, rooms: &Roo
 
 /// Puts the parts together; `address` is where the server listens.
 pub(super) fn wire(config: Config, address: String, on: Foundations) -> Server {
-    let lifetimes = config.lifetimes;
+    let settings = Arc::new(SvidSettings {
+        lifetimes: config.lifetimes,
+        minted_names: config.minted_dns_names.clone(),
+        downstream: config.downstream,
+    });
     let jwt = JwtKeeper::new(
         on.journal.clone(),
         on.keys.clone(),
@@ -234,7 +253,7 @@ pub(super) fn wire(config: Config, address: String, on: Foundations) -> Server {
     let jwt = Arc::new(jwt);
     let watchers = Watchers::new(&config, jwt.clone(), &on);
     let rooms = Rooms::new(config, jwt, &on);
-    let services = services(lifetimes, address, &on, &rooms, &watchers.health);
+    let services = services(settings, address, &on, &rooms, &watchers.health);
     let Foundations {
         journal,
         keys,
@@ -262,6 +281,7 @@ pub(super) fn wire(config: Config, address: String, on: Foundations) -> Server {
         nodes: rooms.nodes,
         services,
         jwt: rooms.jwt,
+        published: rooms.published,
         probe: watchers.probe,
         age: watchers.age,
         health: watchers.health,
