@@ -83,7 +83,7 @@ impl Coded for GrantError {
             Self::Id(cause) => cause.code(),
             Self::NoLifetime { .. } => ReasonCode::new("HM-REG-0044"),
             Self::MintedTtlAboveMax { .. } => ReasonCode::new("HM-REG-0045"),
-            Self::DnsNameNotAllowed { .. } => ReasonCode::new("HM-REG-0106"),
+            Self::DnsNameNotAllowed { .. } => ReasonCode::new("HM-REG-0111"),
         }
     }
 

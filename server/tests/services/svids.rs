@@ -448,7 +448,7 @@ fn dns_names_are_minted_within_what_entries_and_the_configuration_allow() {
             admin("db.example.org").await.unwrap();
             let refused = admin("any.example.net").await.unwrap_err();
             assert_eq!(refused.code(), Code::PermissionDenied);
-            assert!(refused.message().starts_with("HM-REG-0106"), "{}", refused.message());
+            assert!(refused.message().starts_with("HM-REG-0111"), "{}", refused.message());
             // An entry of his own making gives him none.
             let own = types::Entry {
                 id: "own".into(),
@@ -479,7 +479,7 @@ fn dns_names_are_minted_within_what_entries_and_the_configuration_allow() {
             local("a.b.lab.example.org").await.unwrap();
             local("db.example.org").await.unwrap();
             let refused = local("any.example.com").await.unwrap_err();
-            assert!(refused.message().starts_with("HM-REG-0106"), "{}", refused.message());
+            assert!(refused.message().starts_with("HM-REG-0111"), "{}", refused.message());
         },
     );
 }

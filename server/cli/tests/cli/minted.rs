@@ -192,7 +192,7 @@ fn a_request_is_signed_for_the_names_that_the_operator_gives() {
     assert!(desk.server.run(&other).stderr.contains("HM-CLI-0032"));
     assert_eq!(desk.minted().len(), 0, "nothing was asked for");
     let told = desk.server.run("svid mint x509 /db --dns not.allowed --out x");
-    assert!(told.code == 3 && told.stderr.contains("HM-REG-0106"), "{}", told.stderr);
+    assert!(told.code == 3 && told.stderr.contains("HM-REG-0111"), "{}", told.stderr);
 }
 
 #[test]

@@ -111,7 +111,7 @@ impl Svid for Fake {
             .any(|name| matches!(name, SanType::DnsName(name) if name.as_str() == "not.allowed"))
         {
             return Err(Status::permission_denied(
-                "HM-REG-0106: the DNS name not.allowed may not be minted for spiffe://example.org/db",
+                "HM-REG-0111: the DNS name not.allowed may not be minted for spiffe://example.org/db",
             ));
         }
         asked.params.is_ca = IsCa::ExplicitNoCa;
