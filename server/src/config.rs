@@ -18,7 +18,7 @@ use hallmark_hsm::KeyKind;
 use hallmark_policy::{Rules, signed::OperatorKeys};
 use hallmark_settings::Overrides;
 use hallmark_spiffe::{SpiffeId, TrustDomain};
-use hallmark_state::{Approvers, SvidTtl};
+use hallmark_state::{Approvers, DnsNameRules, SvidTtl};
 use hallmark_tpm_wire::PcrSelection;
 use hallmark_verify::Trust;
 use secrecy::SecretString;
@@ -62,6 +62,10 @@ pub struct Config {
     pub jwt_issuer: Option<String>,
     /// How long what is issued is good for.
     pub lifetimes: Lifetimes,
+    /// DNS names that administrators may mint, whatever entries say.
+    pub minted_dns_names: DnsNameRules,
+    /// What servers below this one get.
+    pub downstream: DownstreamSettings,
     /// How TPM evidence is judged.
     pub tpm2: Tpm2,
     /// Who may sign policies and baselines; with none, unsigned ones are taken.
@@ -164,6 +168,15 @@ impl Lifetimes {
     pub fn usual(&self) -> Duration {
         self.x509_svid.default.max(self.agent)
     }
+}
+
+/// What servers below this one get.
+#[derive(Debug, Clone, Copy)]
+pub struct DownstreamSettings {
+    /// How long their CA certificates live, and at most the keys that they publish.
+    pub ttl: SvidTtl,
+    /// How many further servers may stand below each other under one.
+    pub path_len: u8,
 }
 
 /// What new keys for JWT-SVIDs are like.

@@ -20,8 +20,12 @@ use zeroize::Zeroizing;
 pub struct TlsInfo {
     /// The peer's address.
     pub remote: std::net::SocketAddr,
-    /// The client's certificate, verified against the bundle of the moment; `None` when it showed none.
+    /// The client's SVID, verified against the bundle of the moment and issued by this server's own authority; `None` when it showed
+    /// none.
     pub peer: Option<Arc<VerifiedLeaf>>,
+    /// The client's SVID where an authority below this server's issued it. Such an authority can issue any id: at this server it is
+    /// nobody.
+    pub below: Option<Arc<VerifiedLeaf>>,
     /// Whether a request has come.
     pub used: Used,
     /// The exporter value for attestation (RFC 8446, section 7.5); `None` below TLS 1.3.

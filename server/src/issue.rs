@@ -10,5 +10,5 @@ mod pipeline;
 
 pub use error::IssueError;
 pub use jwt::{JwtIssuer, JwtOrder};
-pub use order::{IssuedSvid, Order, OrderKey};
+pub use order::{Granted, IssuedSvid, Order, OrderKey};
 pub use pipeline::{Intended, Issuer, Results};

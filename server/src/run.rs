@@ -214,6 +214,7 @@ impl Running {
         let judged = crate::appraise::keep_judging(Arc::clone(&server.appraiser));
         let jwt_keys = authority::keep_jwt_keys(Arc::clone(&server.jwt));
         let authorities = authority::keep_x509_authorities(Arc::clone(&server.x509));
+        let published = authority::keep_published_keys(server.published.clone());
         let revoked = crate::appraise::revocation::keep_reading(Arc::clone(&server.appraiser));
         tasks.spawn(async move {
             tokio::select! {
@@ -223,6 +224,7 @@ impl Running {
                 () = judged => {}
                 never = jwt_keys => match never {},
                 never = authorities => match never {},
+                never = published => match never {},
                 () = until(stopped) => {}
             }
             Ok(())

@@ -110,6 +110,7 @@ const fn noun(kind: SectionKind) -> &'static str {
         SectionKind::Certificate => "certificate",
         SectionKind::Crl => "revocation list",
         SectionKind::PublicKey => "public key",
+        SectionKind::Csr => "certificate request",
         _ => "object of the wanted kind",
     }
 }

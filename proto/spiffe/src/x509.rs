@@ -10,6 +10,7 @@ mod chain;
 mod chain_error;
 mod profile;
 mod profile_error;
+mod request;
 mod serial;
 mod signing;
 
@@ -18,5 +19,6 @@ pub use chain::{Authorities, MAX_CHAIN, VerifiedLeaf, verify_chain};
 pub use chain_error::ChainError;
 pub use profile::{check_authority, check_signing, leaf_id, lint_leaf, lint_signing};
 pub use profile_error::ProfileError;
+pub use request::{MAX_REQUEST_LEN, RequestError, RequestedNames};
 pub use serial::SerialHex;
 pub use signing::SigningFacts;

@@ -15,6 +15,8 @@ pub struct X509Authority {
     key: SubjectKey,
     key_id: Vec<u8>,
     key_id_extension: Vec<u8>,
+    /// How many authorities may stand below it; `None` for any number.
+    path_len: Option<u32>,
     validity: Validity,
 }
 
@@ -41,6 +43,7 @@ impl X509Authority {
             subject: subject.to_vec(),
             key_id: key_id.to_vec(),
             key_id_extension: extensions::authority_key_id(key_id),
+            path_len: path_len(&certificate),
             validity: Validity {
                 not_before: certificate.validity().not_before.timestamp(),
                 not_after: certificate.validity().not_after.timestamp(),
@@ -99,6 +102,12 @@ impl X509Authority {
         self.validity.not_after
     }
 
+    /// How many authorities may stand below it; `None` for any number.
+    #[must_use]
+    pub const fn path_len(&self) -> Option<u32> {
+        self.path_len
+    }
+
     pub(crate) const fn validity(&self) -> Validity {
         self.validity
     }
@@ -119,6 +128,16 @@ fn check_self_signed(key: &SubjectKey, certificate: &X509Certificate<'_>) -> Res
     key.parsed(algorithm.verification())?
         .verify_sig(certificate.tbs_certificate.as_ref(), &certificate.signature_value.data)
         .map_err(|_| AuthorityError::AuthoritySignature)
+}
+
+pub(crate) fn path_len(certificate: &X509Certificate<'_>) -> Option<u32> {
+    certificate
+        .extensions()
+        .iter()
+        .find_map(|extension| match extension.parsed_extension() {
+            ParsedExtension::BasicConstraints(constraints) => constraints.path_len_constraint,
+            _ => None,
+        })
 }
 
 pub(crate) fn subject_key_id<'a>(certificate: &'a X509Certificate<'_>) -> Option<&'a [u8]> {

@@ -79,22 +79,32 @@ pub fn prepare(
         &signature::certificate(&tbs, algorithm, signature::PLACEHOLDER),
         &expected,
     )?;
-    Ok(Draft {
+    Ok(Draft::linted(
         tbs,
         algorithm,
-        spiffe_id: grant.spiffe_id().clone(),
+        grant.spiffe_id().clone(),
         serial,
-        not_after: validity.not_after,
-        is_cut_short: validity.not_after < granted.not_after,
-    })
+        (validity, granted),
+    ))
 }
 
 /// As it was granted.
 fn validity(grant: &Grant, key: &SubjectKey, authority: &X509Authority, now: i64) -> Result<Validity, AuthorityError> {
-    if !grant.spiffe_id().is_member_of(authority.trust_domain()) {
+    require_usable(grant.spiffe_id(), key, authority, now)?;
+    Validity::starting(now, grant.ttl())
+}
+
+/// Whether the authority certifies this key for this id at `now`.
+pub(crate) fn require_usable(
+    id: &SpiffeId,
+    key: &SubjectKey,
+    authority: &X509Authority,
+    now: i64,
+) -> Result<(), AuthorityError> {
+    if !id.is_member_of(authority.trust_domain()) {
         return Err(AuthorityError::ForeignTrustDomain {
             expected: authority.trust_domain().clone(),
-            found: grant.spiffe_id().clone(),
+            found: id.clone(),
         });
     }
     if key.spki() == authority.spki() {
@@ -112,7 +122,7 @@ fn validity(grant: &Grant, key: &SubjectKey, authority: &X509Authority, now: i64
             not_after: authority.not_after(),
         });
     }
-    Validity::starting(now, grant.ttl())
+    Ok(())
 }
 
 /// A TBSCertificate of version 3 from the fields that follow the version.
@@ -124,6 +134,24 @@ pub(crate) fn to_be_signed(fields: &[&[u8]]) -> Vec<u8> {
 }
 
 impl Draft {
+    /// What was linted: valid as the first of two says, where the second was granted.
+    pub(crate) fn linted(
+        tbs: Vec<u8>,
+        algorithm: SignatureAlgorithm,
+        spiffe_id: SpiffeId,
+        serial: Serial,
+        (validity, granted): (Validity, Validity),
+    ) -> Self {
+        Self {
+            tbs,
+            algorithm,
+            spiffe_id,
+            serial,
+            not_after: validity.not_after,
+            is_cut_short: validity.not_after < granted.not_after,
+        }
+    }
+
     /// The bytes to be signed (TBSCertificate, RFC 5280, section 4.1), which are those that were linted.
     #[must_use]
     pub fn tbs(&self) -> &[u8] {

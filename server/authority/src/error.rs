@@ -140,6 +140,14 @@ pub enum AuthorityError {
     /// The token that was put together does not validate: most of all, its signature is not the key's.
     #[error("the signed token does not validate")]
     JwtNotValid(#[source] JwtError),
+    /// The authority's own certificate allows no authority with this path length below it (X509-13).
+    #[error("the authority may have no such authority below it")]
+    PathLen {
+        /// How many authorities may stand below it.
+        allowed: u32,
+        /// How many were to stand below the new one.
+        path_len: u8,
+    },
     /// A renewal that would not make the authority last longer.
     #[error("the renewed certificate would end no later than the authority's present one")]
     NotLonger {
@@ -198,6 +206,7 @@ impl Coded for AuthorityError {
             Self::JwtSignatureForm { .. } => ReasonCode::new("HM-CA-0023"),
             Self::JwtNotValid(_) => ReasonCode::new("HM-CA-0024"),
             Self::JwtKeyEnded { .. } => ReasonCode::new("HM-CA-0025"),
+            Self::PathLen { .. } => ReasonCode::new("HM-CA-0030"),
         }
     }
 
@@ -218,6 +227,10 @@ impl Coded for AuthorityError {
             Self::NotLonger { ends, not_after } => {
                 Some(format!("present {}, renewed {}", date(*not_after), date(*ends)))
             }
+            Self::PathLen { allowed, path_len } => Some(format!(
+                "its path length is {allowed}; one with the path length {path_len} needs {} at least",
+                u16::from(*path_len).saturating_add(1)
+            )),
             Self::Lifetime { lifetime, .. } => Some(format!("{} s", lifetime.as_secs_f64())),
             Self::Profile(cause) | Self::AuthorityProfile(cause) => Some(match cause.compared() {
                 Some(compared) => format!("{}: {cause}: {compared}", cause.code()),

@@ -5,8 +5,10 @@ use hallmark_spiffe::SpiffeId;
 
 use crate::KeyType;
 
-/// DER of BOOLEAN TRUE, for critical extensions.
-const CRITICAL: &[u8] = &[0x01, 0x01, 0xff];
+/// DER of BOOLEAN TRUE.
+const TRUE: &[u8] = &[0x01, 0x01, 0xff];
+/// What makes an extension critical.
+const CRITICAL: &[u8] = TRUE;
 const SUBJECT_KEY_ID: &[u8] = &[0x06, 0x03, 0x55, 0x1d, 0x0e];
 const KEY_USAGE: &[u8] = &[0x06, 0x03, 0x55, 0x1d, 0x0f];
 const ALT_NAMES: &[u8] = &[0x06, 0x03, 0x55, 0x1d, 0x11];
@@ -71,6 +73,20 @@ pub(crate) fn authority(id: &SpiffeId, key_id: &[u8]) -> Vec<u8> {
         &extension(BASIC_CONSTRAINTS, CRITICAL, A_CA),
         &subject_key_id(key_id),
         &authority_key_id(key_id),
+        &extension(ALT_NAMES, &[], &names),
+    ])
+}
+
+/// An intermediate authority's extensions: at most `path_len` authorities stand below it. `id` is its trust domain's;
+/// `authority_key_id` is the extension as [`authority_key_id`] made it.
+pub(crate) fn intermediate(id: &SpiffeId, path_len: u8, key_id: &[u8], authority_key_id: &[u8]) -> Vec<u8> {
+    let names = der::element(tag::SEQUENCE, &[&der::element(URI, &[id.as_str().as_bytes()])]);
+    let constraints = der::element(tag::SEQUENCE, &[TRUE, &der::unsigned(&[path_len])]);
+    wrap(&[
+        &extension(KEY_USAGE, CRITICAL, CERT_SIGN_CRL_SIGN),
+        &extension(BASIC_CONSTRAINTS, CRITICAL, &constraints),
+        &subject_key_id(key_id),
+        authority_key_id,
         &extension(ALT_NAMES, &[], &names),
     ])
 }

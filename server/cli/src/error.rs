@@ -13,7 +13,7 @@ use hallmark_state::{AuthorityStepError, EntryError, ProvisionError};
 use hallmark_verify::TrustError;
 use tonic::Code;
 
-use crate::{exit::Exit, timestamp::rfc3339};
+use crate::{command::svid::MintError, exit::Exit, timestamp::rfc3339};
 
 /// What a file of `entry apply` is in messages.
 pub(crate) const ENTRIES_FILE: &str = "list of entries";
@@ -111,6 +111,8 @@ pub(crate) enum CliError {
     Provision(#[from] ProvisionError),
     #[error("{0}")]
     AuthorityStep(#[from] AuthorityStepError),
+    #[error("{0}")]
+    Mint(#[from] MintError),
     #[error("{file}: {cause}", file = file.display())]
     DiskImage { file: PathBuf, cause: DiskImageError },
     #[error("{file}: {cause}", file = file.display())]
@@ -160,6 +162,7 @@ impl CliError {
             | Self::DiskImage { .. }
             | Self::UnknownConfig { .. } => Exit::Usage,
             Self::CutOff { exit, .. } => *exit,
+            Self::Mint(cause) => cause.exit(),
             Self::Server { .. }
             | Self::OutcomeUnknown { .. }
             | Self::TooLarge { .. }
@@ -275,6 +278,9 @@ fn form_of(what: &str) -> &'static str {
         ENTRIES_FILE => "hallmark entry export shows the form; docs/how-to/manage-entries.md names the fields",
         "signed file" => "hallmark policy --help and hallmark baseline --help name the forms of signed files",
         "output" => "name another file for the output",
+        "certificate request" => {
+            "openssl req -new makes one; hallmark svid mint x509 --help says what it has to ask for"
+        }
         _ => "hallmark evidence import --help and hallmark evidence explain --help name the form of each file",
     }
 }
@@ -358,6 +364,7 @@ impl Coded for CliError {
             Self::DigestList { cause, .. } => cause.code(),
             Self::Provision(cause) => cause.code(),
             Self::AuthorityStep(cause) => cause.code(),
+            Self::Mint(cause) => cause.code(),
             Self::DiskImage { cause, .. } => cause.code(),
         }
     }
@@ -378,6 +385,7 @@ impl Coded for CliError {
             Self::DigestList { cause, .. } => cause,
             Self::Provision(cause) => cause,
             Self::AuthorityStep(cause) => cause,
+            Self::Mint(cause) => cause,
             Self::DiskImage { cause, .. } => cause,
             _ => return None,
         })

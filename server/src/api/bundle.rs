@@ -15,22 +15,96 @@ use hallmark_api::{
     },
     types,
 };
+use hallmark_reason::{Coded as _, Report};
 use hallmark_spiffe::{TrustDomain, jwt::JwtAuthority};
+use hallmark_state::{PublishedKeyError, decide::NewPublishedKey};
 use tonic::{Request, Response, Status};
 
-use crate::authority::ActiveAuthority;
+use crate::{
+    authority::{ActiveAuthority, PublishError, PublishedKeys},
+    caller::{self, Caller, Roles},
+    connection::remote_ip,
+    journal::store_failed,
+    limits::Limits,
+};
 
 /// `spire.api.server.bundle.v1.Bundle`.
 #[derive(Debug, Clone)]
 pub struct BundleService {
     authority: Arc<ArcSwap<ActiveAuthority>>,
+    published: PublishedKeys,
+    roles: Roles,
+    limits: Arc<Limits>,
 }
 
 impl BundleService {
-    /// The service of the bundle that goes with `authority`.
+    /// The service of the bundle that goes with `authority`, into which servers below this one publish keys: `published`.
     #[must_use]
-    pub const fn new(authority: Arc<ArcSwap<ActiveAuthority>>) -> Self {
-        Self { authority }
+    pub const fn new(
+        authority: Arc<ArcSwap<ActiveAuthority>>,
+        published: PublishedKeys,
+        roles: Roles,
+        limits: Arc<Limits>,
+    ) -> Self {
+        Self {
+            authority,
+            published,
+            roles,
+            limits,
+        }
+    }
+
+    async fn publish(
+        &self,
+        caller: &Caller,
+        request: PublishJwtAuthorityRequest,
+    ) -> Result<PublishJwtAuthorityResponse, Status> {
+        let Caller::Downstream(holder) = caller else {
+            return Err(Status::permission_denied(
+                "authorization denied: only downstream servers call this",
+            ));
+        };
+        let missing = || Status::invalid_argument("missing JWT authority");
+        let key = request.jwt_authority.ok_or_else(missing)?;
+        if key.tainted {
+            return Err(Status::invalid_argument("a tainted JWT authority is not published"));
+        }
+        if key.public_key.len() > MAX_PUBLIC_KEY {
+            let len = key.public_key.len();
+            return Err(Status::invalid_argument(format!(
+                "the public key has {len} bytes, at most {MAX_PUBLIC_KEY} allowed"
+            )));
+        }
+        // Rules that came into force meanwhile are held against its machine first.
+        self.roles.require_standing_judged(caller).await?;
+        let key = NewPublishedKey {
+            key_id: key.key_id,
+            public_key: key.public_key.to_vec(),
+            expires_at: key.expires_at,
+        };
+        let published = self.published.publish(holder, key).await;
+        published.map_err(not_published)?;
+        let authority = self.authority.load();
+        Ok(PublishJwtAuthorityResponse {
+            jwt_authorities: authority.bundle.jwt_authorities.iter().map(jwt_key).collect(),
+        })
+    }
+}
+
+/// The largest public key that is published, in bytes: one of RSA-8192 has about 1,050.
+const MAX_PUBLIC_KEY: usize = 2048;
+
+fn not_published(error: PublishError) -> Status {
+    let text = Report(&error).to_string();
+    match error {
+        PublishError::Role(error) => error.into(),
+        PublishError::Store(error) => store_failed(&error),
+        PublishError::Bundle(_) => Status::internal(format!("the bundle cannot be served ({})", error.code())),
+        PublishError::Refused(PublishedKeyError::TooMany { .. }) => Status::resource_exhausted(text),
+        PublishError::Refused(PublishedKeyError::IdTaken { .. } | PublishedKeyError::KeyTaken { .. }) => {
+            Status::already_exists(text)
+        }
+        _ => Status::invalid_argument(text),
     }
 }
 
@@ -120,9 +194,11 @@ impl Bundle for BundleService {
 
     async fn publish_jwt_authority(
         &self,
-        _: Request<PublishJwtAuthorityRequest>,
+        request: Request<PublishJwtAuthorityRequest>,
     ) -> Result<Response<PublishJwtAuthorityResponse>, Status> {
-        Err(Status::unimplemented("JWT authorities are not kept yet"))
+        let (caller, address) = (caller::of(&request)?, remote_ip(request.extensions()));
+        self.limits.signing.take(address, 1).await?;
+        self.publish(&caller, request.into_inner()).await.map(Response::new)
     }
 
     async fn batch_create_federated_bundle(

@@ -1,24 +1,28 @@
 //! Issuing SVIDs to workloads, through their agents, and by hand.
 
-mod csr;
+mod downstream;
 mod jwt;
+mod mint;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use hallmark_api::svid::{
     BatchNewX509svidRequest, BatchNewX509svidResponse, MintJwtsvidRequest, MintJwtsvidResponse, MintX509svidRequest,
     MintX509svidResponse, NewDownstreamX509caRequest, NewDownstreamX509caResponse, NewJwtsvidRequest,
     NewJwtsvidResponse, NewX509svidParams, batch_new_x509svid_response, svid_server::Svid,
 };
+use hallmark_authority::{AuthorityError, MAX_CSR_LEN};
 use hallmark_reason::{Coded as _, Report};
 use hallmark_spiffe::SpiffeId;
-use hallmark_state::{EntryId, Expect, GrantError, Role, View, decide::authorise, mint};
+use hallmark_state::{DnsNameRules, EntryId, Expect, GrantError, Role, View, decide::authorise};
 use tonic::{Request, Response, Status};
 
 use crate::{
     appraise::{Appraiser, PolicyFileError},
-    caller::{self, Caller, Roles},
-    config::Lifetimes,
+    authority::ActiveAuthority,
+    caller::{self, Roles},
+    config::{DownstreamSettings, Lifetimes},
     connection::remote_ip,
     convert::{DenialReason, denied, failed_item, ok_item},
     issue::{IssueError, IssuedSvid, Issuer, JwtIssuer, Order, OrderKey},
@@ -33,7 +37,7 @@ const ANSWER_BYTES: usize = 3 << 20;
 /// What an SVID takes beside its DNS names: its own certificate, and those between it and the authority.
 const SVID_BYTES: usize = 4 << 10;
 /// A CSR is a key, a signature and a few names; larger ones are not read.
-const MAX_CSR: usize = 16 * 1024;
+const MAX_CSR: usize = MAX_CSR_LEN;
 
 /// `spire.api.server.svid.v1.SVID`.
 #[derive(Debug, Clone)]
@@ -45,7 +49,19 @@ pub struct SvidService {
     appraiser: Arc<Appraiser>,
     roles: Roles,
     limits: Arc<Limits>,
-    lifetimes: Lifetimes,
+    authority: Arc<ArcSwap<ActiveAuthority>>,
+    settings: Arc<SvidSettings>,
+}
+
+/// What the configuration says of SVIDs.
+#[derive(Debug, Clone)]
+pub struct SvidSettings {
+    /// How long they are good for.
+    pub lifetimes: Lifetimes,
+    /// DNS names that may be minted whatever entries say.
+    pub minted_names: DnsNameRules,
+    /// What servers below this one get.
+    pub downstream: DownstreamSettings,
 }
 
 impl SvidService {
@@ -53,11 +69,11 @@ impl SvidService {
     #[must_use]
     pub fn new(
         journal: Arc<Journal>,
-        (issuer, jwt_issuer): (Issuer, Option<JwtIssuer>),
+        (issuer, jwt_issuer, authority): (Issuer, Option<JwtIssuer>, Arc<ArcSwap<ActiveAuthority>>),
         appraiser: Arc<Appraiser>,
         roles: Roles,
         limits: Arc<Limits>,
-        lifetimes: Lifetimes,
+        settings: Arc<SvidSettings>,
     ) -> Self {
         Self {
             journal,
@@ -66,41 +82,14 @@ impl SvidService {
             appraiser,
             roles,
             limits,
-            lifetimes,
+            authority,
+            settings,
         }
-    }
-
-    async fn mint(&self, caller: &Caller, request: MintX509svidRequest) -> Result<MintX509svidResponse, Status> {
-        // Its message may have come long after its headers.
-        self.roles.require_standing(caller)?;
-        check_csr(&request.csr)?;
-        let names = csr::names(&request.csr)?;
-        let lifetimes = &self.lifetimes;
-        let ttl = match u64::try_from(request.ttl) {
-            Ok(0) => lifetimes.x509_svid.default.min(lifetimes.minted_max),
-            Ok(seconds) => Duration::from_secs(seconds),
-            Err(_) => return Err(Status::invalid_argument("the TTL is negative")),
-        };
-        let (id, dns_names) = (names.spiffe_id, names.dns_names);
-        let grant = mint(self.journal.trust_domain(), id, dns_names, ttl, lifetimes.minted_max)
-            .map_err(|error| Status::invalid_argument(Report(&error).to_string()))?;
-        let order = Order {
-            grant,
-            key: OrderKey::Csr(request.csr),
-            entry: "".into(),
-            // Nothing that is minted has a role, whatever its id: no machine stands behind it.
-            has_role: false,
-        };
-        let issued = self.issuer.issue_one(caller.label(), &order).await;
-        let svid = issued.map_err(|error| error.status())?;
-        Ok(MintX509svidResponse {
-            svid: Some(svid.into_message()),
-        })
     }
 
     /// What each item is granted, all from one state, with what that rests on. `None` for an agent that gets nothing now.
     fn orders(&self, agent: &SpiffeId, params: &[NewX509svidParams]) -> Option<Orders> {
-        let (now, ttl) = (self.journal.clock().unix(), self.lifetimes.x509_svid);
+        let (now, ttl) = (self.journal.clock().unix(), self.settings.lifetimes.x509_svid);
         let state = self.journal.state();
         let view = View::new(&state);
         let ids: Vec<Result<EntryId, Status>> = params.iter().map(entry_id).collect();
@@ -118,7 +107,7 @@ impl SvidService {
             id?;
             let grant = grants.next().ok_or_else(not_granted)?;
             let order = Order {
-                grant: grant.map_err(|error| refused(agent, &error))?,
+                grant: grant.map_err(|error| refused(agent, &error))?.into(),
                 key: OrderKey::Csr(params.csr.clone()),
                 entry: params.entry_id.as_str().into(),
                 has_role: false,
@@ -260,9 +249,9 @@ fn check_csr(csr: &[u8]) -> Result<(), Status> {
     match csr.len() {
         0 => Err(Status::invalid_argument("missing CSR")),
         1..=MAX_CSR => Ok(()),
-        len => Err(Status::invalid_argument(format!(
-            "the CSR has {len} bytes, at most {MAX_CSR} allowed"
-        ))),
+        len => Err(Status::invalid_argument(
+            Report(&AuthorityError::CsrTooLarge { len }).to_string(),
+        )),
     }
 }
 
@@ -318,7 +307,7 @@ impl Svid for SvidService {
         request: Request<MintX509svidRequest>,
     ) -> Result<Response<MintX509svidResponse>, Status> {
         let caller = caller::of(&request)?;
-        self.mint(&caller, request.into_inner()).await.map(Response::new)
+        self.mint_x509(&caller, request.into_inner()).await.map(Response::new)
     }
 
     async fn batch_new_x509svid(
@@ -364,9 +353,13 @@ impl Svid for SvidService {
 
     async fn new_downstream_x509ca(
         &self,
-        _: Request<NewDownstreamX509caRequest>,
+        request: Request<NewDownstreamX509caRequest>,
     ) -> Result<Response<NewDownstreamX509caResponse>, Status> {
-        Err(Status::unimplemented("downstream authorities are not issued yet"))
+        let (caller, address) = (caller::of(&request)?, remote_ip(request.extensions()));
+        self.limits.signing.take(address, 1).await?;
+        self.new_downstream(&caller, request.into_inner())
+            .await
+            .map(Response::new)
     }
 }
 

@@ -412,7 +412,7 @@ async fn admit(
     let key = SubjectKey::from_spki(appraisal.evidence().svid_spki()).map_err(|error| unable(&error))?;
     let id = grant.spiffe_id().clone();
     let order = Order {
-        grant,
+        grant: grant.into(),
         key: OrderKey::Proven(key),
         entry: "".into(),
         has_role: false,

@@ -10,7 +10,7 @@ use hallmark_hsm::KeyInfo;
 use hallmark_spiffe::{Bundle, TrustDomain, jwt::JwtAuthority, x509::Authorities};
 use hallmark_state::{Authority, AuthorityState, State};
 
-use super::{AuthorityError, jwt::authority_of};
+use super::{AuthorityError, jwt::authority_of, published::published_authority};
 
 /// How often clients look for a newer bundle.
 const REFRESH_HINT: Duration = Duration::from_secs(300);
@@ -36,6 +36,14 @@ pub struct ActiveAuthority {
 }
 
 impl ActiveAuthority {
+    /// Whether this key, a DER SubjectPublicKeyInfo, is one of this server's authorities, and not one that it certified: of a server
+    /// below it, say.
+    #[must_use]
+    pub fn is_own_key(&self, spki: &[u8]) -> bool {
+        // Below another authority the bundle has that one's certificate, which issues no SVIDs of this server's.
+        spki == self.x509.spki() || (self.upstream_chain.is_empty() && self.authorities.has_key(spki))
+    }
+
     /// The same with the bundle as the state has it; `None` where a later one is served, or this one. Each change of the bundle raises
     /// its sequence number.
     ///
@@ -47,7 +55,8 @@ impl ActiveAuthority {
         }
         let certificates = state.authorities().iter().map(|it| it.certificate.clone());
         let jwt_keys = state.jwt_keys().iter().map(|key| authority_of(key));
-        let jwt_authorities = jwt_keys.collect::<Result<_, _>>()?;
+        let published = state.published_jwt_keys().iter().map(|key| published_authority(key));
+        let jwt_authorities = jwt_keys.chain(published).collect::<Result<_, _>>()?;
         let bundle = bundle_of(
             state.trust_domain(),
             certificates,

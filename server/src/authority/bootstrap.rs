@@ -16,6 +16,7 @@ use super::{
     AuthorityError,
     active::{ActiveAuthority, bundle_of, is_of, tainted_of},
     jwt::authority_of,
+    published::published_authority,
     token_keys::{Label, label_start},
 };
 use crate::{clock::Clock, journal::transaction};
@@ -250,7 +251,9 @@ impl Keeper<'_> {
         is_of(&x509, &key, &authority.label)?;
         check_clock(&x509, self.clock.unix())?;
         let certificates = loaded.authorities.iter().map(|it| it.certificate.clone());
-        let jwt_keys = loaded.jwt_keys.iter().map(authority_of).collect::<Result<_, _>>()?;
+        let published = loaded.published_jwt_keys.iter().map(published_authority);
+        let jwt_keys = loaded.jwt_keys.iter().map(authority_of).chain(published);
+        let jwt_keys = jwt_keys.collect::<Result<_, _>>()?;
         let bundle = bundle_of(self.trust_domain, certificates, jwt_keys, loaded.bundle_sequence);
         let authorities = bundle.authorities()?;
         Ok(ActiveAuthority {

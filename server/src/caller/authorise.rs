@@ -11,12 +11,15 @@ use std::{
 
 use hallmark_host::log::LogThrottle;
 use hallmark_reason::{Coded as _, Report};
-use hallmark_spiffe::{SpiffeId, x509::VerifiedLeaf};
+use hallmark_spiffe::{
+    SpiffeId,
+    x509::{SerialHex, VerifiedLeaf},
+};
 use hallmark_state::{Node, NodeSvid, decide::use_svid};
 use http::{Request, Response};
 use tonic::{Status, body::Body, transport::server::UdsConnectInfo};
 
-use super::{Caller, Roles, access, denial, role::RoleFailure, strangers_limit};
+use super::{Caller, RoleError, Roles, access, denial, role::RoleFailure, strangers_limit};
 use crate::{
     connection::TlsInfo,
     convert::{Denial, DenialReason},
@@ -182,7 +185,8 @@ impl Roles {
         }
         let info = extensions.get::<TlsInfo>();
         let Some((info, peer)) = info.and_then(|info| Some((info, info.peer.as_deref()?))) else {
-            return Err(denied(None));
+            let below = info.and_then(|info| info.below.as_deref());
+            return Err(below.map_or_else(|| denied(None), |leaf| issued_below(leaf, denied(None).message())));
         };
         let now = self.journal.clock().unix();
         if now > peer.not_after {
@@ -214,6 +218,19 @@ impl Roles {
         }
         active.filter(|_| access.agent).ok_or_else(|| denied(None))
     }
+}
+
+/// Who shows an SVID that an authority below this server's issued is nobody here, whatever its id and serial number.
+fn issued_below(leaf: &VerifiedLeaf, method: &str) -> Status {
+    let error = RoleError::IssuedBelow {
+        id: leaf.id.clone(),
+        serial: SerialHex(&leaf.serial).to_string(),
+    };
+    if let Some(left_out) = ROLE_REFUSED.due(Instant::now()) {
+        let (code, id) = (error.code(), &leaf.id);
+        tracing::warn!(%code, %id, %error, compared = error.compared(), left_out, "an SVID of a server below was refused");
+    }
+    Status::permission_denied(format!("{method}: {}", Report(&error)))
 }
 
 /// Ids below this are given by attestation alone; no entry can have one.

@@ -162,7 +162,7 @@ impl Roles {
     ///
     /// # Errors
     /// As [`require_standing`](Self::require_standing).
-    pub(super) async fn require_standing_judged(&self, caller: &Caller) -> Result<(), Status> {
+    pub(crate) async fn require_standing_judged(&self, caller: &Caller) -> Result<(), Status> {
         if let Caller::Admin(holder) | Caller::Downstream(holder) = caller {
             self.judge(holder).await;
         }

@@ -22,6 +22,14 @@ pub enum RoleError {
         /// Its serial number, in hex.
         serial: String,
     },
+    /// An authority below this server's issued the SVID.
+    #[error("the SVID of {id} was issued by a server below this one, and is nobody's here")]
+    IssuedBelow {
+        /// Its SPIFFE ID.
+        id: SpiffeId,
+        /// Its serial number, in hex.
+        serial: String,
+    },
     /// The agent that the SVID was issued through is not served.
     #[error("the machine of this SVID is not admitted, so the SVID has no role")]
     AgentOut {
@@ -116,6 +124,7 @@ impl Coded for RoleError {
     fn code(&self) -> ReasonCode {
         match self {
             Self::NotNoted { .. } => ReasonCode::new("HM-SRV-0341"),
+            Self::IssuedBelow { .. } => ReasonCode::new("HM-SRV-0348"),
             Self::AgentOut { .. } => ReasonCode::new("HM-SRV-0342"),
             Self::NotGiven { .. } => ReasonCode::new("HM-SRV-0343"),
             Self::LeadsToRole { .. } => ReasonCode::new("HM-SRV-0344"),
@@ -128,6 +137,9 @@ impl Coded for RoleError {
     fn compared(&self) -> Option<String> {
         Some(match self {
             Self::NotNoted { serial, .. } => format!("serial {serial}, none of that number is noted with a role"),
+            Self::IssuedBelow { serial, .. } => {
+                format!("serial {serial}, its issuer is not this server's own authority")
+            }
             Self::AgentOut { agent, found } | Self::NotJudged { agent, found } => format!("{agent}: {found}"),
             Self::NotGiven { id, agent, role } => format!("no entry gives {id} as {} to {agent}", role.as_str()),
             Self::LeadsToRole { .. } => "asked over TLS, allowed at the admin socket".to_owned(),
@@ -158,7 +170,7 @@ impl Coded for RoleError {
                     "have another administrator ask for the same, or use the server's machine: hallmark node show {node}"
                 )
             }
-            Self::NotNoted { .. } | Self::LeadsToRole { .. } => return None,
+            Self::NotNoted { .. } | Self::IssuedBelow { .. } | Self::LeadsToRole { .. } => return None,
         })
     }
 }

@@ -14,7 +14,7 @@ use hallmark_node::TpmClass;
 use hallmark_policy::Rules;
 use hallmark_settings::{Form, Overrides, SecretReference, value as settings};
 use hallmark_spiffe::{SpiffeId, TrustDomain};
-use hallmark_state::{Approvers, SvidTtl};
+use hallmark_state::{Approvers, DnsNameRule, SvidTtl};
 use hallmark_tpm_wire::{
     HashAlg, PcrSelection,
     templates::{EkTemplate, ek_template_named},
@@ -22,7 +22,7 @@ use hallmark_tpm_wire::{
 use hallmark_verify::{EkTemplates, ExpiredPolicy, Trust};
 use serde::Deserialize;
 
-use crate::config::JwtKeySettings;
+use crate::config::{DownstreamSettings, JwtKeySettings};
 
 use super::{
     Config, ConfigError, Hsm, Lifetimes, LimitSettings, Listen, Log, Tpm2,
@@ -127,8 +127,15 @@ struct AuthorityTable {
     x509_svid_ttl_max: Duration,
     #[serde(deserialize_with = "settings::duration")]
     minted_ttl_max: Duration,
+    #[serde(deserialize_with = "settings::each_parsed")]
+    minted_dns_names: Vec<DnsNameRule>,
     #[serde(deserialize_with = "settings::duration")]
     agent_ttl: Duration,
+    #[serde(deserialize_with = "settings::duration")]
+    downstream_ttl: Duration,
+    #[serde(deserialize_with = "settings::duration")]
+    downstream_ttl_max: Duration,
+    downstream_path_length: u8,
     jwt_svids: bool,
     #[serde(deserialize_with = "value::key_kind")]
     jwt_key_type: KeyKind,
@@ -151,7 +158,11 @@ impl Default for AuthorityTable {
             x509_svid_ttl: hours(1),
             x509_svid_ttl_max: hours(24),
             minted_ttl_max: hours(24),
+            minted_dns_names: Vec::new(),
             agent_ttl: hours(1),
+            downstream_ttl: hours(24),
+            downstream_ttl_max: hours(168),
+            downstream_path_length: 0,
             jwt_svids: true,
             jwt_key_type: KeyKind::EcP256,
             jwt_key_ttl: hours(24),
@@ -400,6 +411,14 @@ impl File {
                 lifetime: self.authority.jwt_key_ttl,
             }),
             jwt_issuer: Some(self.authority.jwt_issuer).filter(|name| !name.is_empty()),
+            downstream: DownstreamSettings {
+                ttl: SvidTtl {
+                    default: self.authority.downstream_ttl,
+                    max: self.authority.downstream_ttl_max,
+                },
+                path_len: self.authority.downstream_path_length,
+            },
+            minted_dns_names: self.authority.minted_dns_names.into_iter().collect(),
             lifetimes: Lifetimes {
                 authority: self.authority.ca_ttl,
                 x509_svid: SvidTtl {
@@ -445,6 +464,12 @@ impl File {
             ("x509_svid_ttl", svid, "ca_ttl", ca),
             ("agent_ttl", agent, "ca_ttl", ca),
             ("x509_svid_ttl", svid, "x509_svid_ttl_max", authority.x509_svid_ttl_max),
+            (
+                "downstream_ttl",
+                authority.downstream_ttl,
+                "downstream_ttl_max",
+                authority.downstream_ttl_max,
+            ),
             (
                 "jwt_svid_ttl",
                 authority.jwt_svid_ttl,

@@ -1,7 +1,7 @@
 //! Why an SVID was not issued.
 
 use hallmark_hsm::HsmError;
-use hallmark_reason::{Coded, ReasonCode};
+use hallmark_reason::{Coded, ReasonCode, Report};
 use hallmark_store::StoreError;
 use tonic::Status;
 
@@ -36,7 +36,7 @@ impl IssueError {
     #[must_use]
     pub fn status(&self) -> Status {
         match self {
-            Self::Authority(error) if error.is_callers_fault() => Status::invalid_argument(error.to_string()),
+            Self::Authority(error) if error.is_callers_fault() => Status::invalid_argument(Report(error).to_string()),
             Self::Authority(_) => Status::internal(format!("the server cannot issue this ({})", self.code())),
             Self::Store(error) => store_failed(error),
             Self::Hsm(_) | Self::NoJwtKey | Self::Random | Self::Interrupted => {

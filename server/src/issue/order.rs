@@ -6,7 +6,7 @@ use bytes::Bytes;
 use hallmark_api::types;
 use hallmark_authority::SubjectKey;
 use hallmark_spiffe::SpiffeId;
-use hallmark_state::Grant;
+use hallmark_state::{DownstreamGrant, Grant};
 
 use crate::convert::id_message;
 
@@ -19,11 +19,37 @@ pub enum OrderKey {
     Proven(SubjectKey),
 }
 
-/// One SVID that was granted and is to be issued.
+/// What was granted.
+#[derive(Debug, Clone)]
+pub enum Granted {
+    /// An SVID.
+    Svid(Grant),
+    /// The certificate of an authority below this server's, under which this many further ones may stand.
+    Authority(DownstreamGrant, u8),
+}
+
+impl Granted {
+    /// The id that may be held.
+    #[must_use]
+    pub const fn spiffe_id(&self) -> &SpiffeId {
+        match self {
+            Self::Svid(grant) => grant.spiffe_id(),
+            Self::Authority(grant, _) => grant.spiffe_id(),
+        }
+    }
+}
+
+impl From<Grant> for Granted {
+    fn from(grant: Grant) -> Self {
+        Self::Svid(grant)
+    }
+}
+
+/// One certificate that was granted and is to be issued.
 #[derive(Debug, Clone)]
 pub struct Order {
     /// What was granted, and why.
-    pub grant: Grant,
+    pub grant: Granted,
     /// For which key.
     pub key: OrderKey,
     /// The entry that grants it, for the record; empty when none does.

@@ -4,14 +4,14 @@ use std::{sync::Arc, time::SystemTime};
 
 use arc_swap::ArcSwap;
 use aws_lc_rs::rand;
-use hallmark_authority::{Draft, Serial, SubjectKey, X509Authority, prepare};
+use hallmark_authority::{AuthorityError, Draft, Serial, SubjectKey, X509Authority, prepare, prepare_downstream};
 use hallmark_hsm::KeyStore;
 use hallmark_reason::{Coded as _, ReasonCode};
 use hallmark_spiffe::SpiffeId;
 use hallmark_state::{Change, Committed, Decision, Event, Expect, Intents, NodeSvid, View};
 use hallmark_store::StoreError;
 
-use super::{IssueError, IssuedSvid, Order, OrderKey};
+use super::{Granted, IssueError, IssuedSvid, Order, OrderKey};
 use crate::{authority::ActiveAuthority, compute::Compute, journal::Journal, metrics::Metrics};
 
 /// What became of each order.
@@ -251,6 +251,8 @@ struct Prepared {
     entry: Arc<str>,
     subject: Arc<str>,
     has_role: bool,
+    /// Whether others will be signed by it.
+    is_authority: bool,
 }
 
 impl Prepared {
@@ -269,9 +271,13 @@ impl Prepared {
         let mut random = [0; 16];
         rand::fill(&mut random).map_err(|_| IssueError::Random)?;
         let serial = Serial::from_random(random);
-        let draft = prepare(&order.grant, &key, authority, serial, now)?;
+        let draft = match &order.grant {
+            Granted::Svid(grant) => prepare(grant, &key, authority, serial, now)?,
+            Granted::Authority(grant, path_len) => prepare_downstream(grant, *path_len, &key, authority, serial, now)?,
+        };
         Ok(Self {
             draft,
+            is_authority: matches!(order.grant, Granted::Authority(..)),
             serial,
             entry: order.entry,
             has_role: order.has_role,
@@ -297,6 +303,10 @@ fn seal(
     let mut signed = drafts.into_iter().zip(signatures);
     let mut one = || {
         let (order, signature) = signed.next().ok_or(IssueError::Interrupted)?;
+        // Of these there are few, and everything that they sign hangs on it.
+        if order.is_authority && !authority.x509.has_signed(order.draft.tbs(), &signature) {
+            return Err(AuthorityError::AuthoritySignature.into());
+        }
         let svid = order.draft.seal(&signature)?;
         let mut chain = vec![svid.certificate().to_vec().into()];
         chain.extend(authority.upstream_chain.iter().cloned());

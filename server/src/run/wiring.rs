@@ -18,14 +18,14 @@ use crate::{
         local_authority::LocalAuthorityService,
         provision::ProvisionService,
         provisioning::ProvisioningService,
-        svid::SvidService,
+        svid::{SvidService, SvidSettings},
     },
     appraise::Appraiser,
     attest::{Attestor, Settings},
-    authority::{ActiveAuthority, AuthorityAge, JwtKeeper, X509Keeper, X509KeySettings},
+    authority::{ActiveAuthority, AuthorityAge, JwtKeeper, PublishedKeys, X509Keeper, X509KeySettings},
     caller::{AdminIds, AuthoriseLayer, Roles},
     compute::Compute,
-    config::{Config, Lifetimes},
+    config::Config,
     health::Health,
     issue::{Issuer, JwtIssuer},
     journal::Journal,
@@ -72,6 +72,8 @@ pub struct Server {
     pub jwt: Arc<JwtKeeper>,
     /// Keeps the X.509 authorities.
     pub x509: Arc<X509Keeper>,
+    /// Keeps the keys of servers below this one.
+    pub published: PublishedKeys,
     /// How old the authority is.
     pub(super) age: AuthorityAge,
     /// How the parts are doing.
@@ -133,6 +135,7 @@ struct Rooms {
     issuer: Issuer,
     keepers: Keepers,
     jwt_issuer: Option<JwtIssuer>,
+    published: PublishedKeys,
     appraiser: Arc<Appraiser>,
     attestor: Arc<Attestor>,
     roles: Roles,
@@ -193,6 +196,7 @@ impl Rooms {
             issuer,
             keepers,
             jwt_issuer,
+            published: PublishedKeys::new(journal.clone(), authority.clone(), config.downstream.ttl.max),
             appraiser,
             limits,
             admin_ids,
@@ -233,7 +237,13 @@ impl Watchers {
     }
 }
 
-fn services(lifetimes: Lifetimes, address: String, on: &Foundations, rooms: &Rooms, health: &Arc<Health>) -> Services {
+fn services(
+    settings: Arc<SvidSettings>,
+    address: String,
+    on: &Foundations,
+    rooms: &Rooms,
+    health: &Arc<Health>,
+) -> Services {
     let journal = &on.journal;
     let about = About {
         address,
@@ -250,15 +260,20 @@ fn services(lifetimes: Lifetimes, address: String, on: &Foundations, rooms: &Roo
     let (nodes, appraiser, limits) = (&rooms.nodes, &rooms.appraiser, &rooms.limits);
     Services {
         agents: AgentService::new(journal.clone(), nodes.clone(), rooms.attestor.clone(), limits.clone()),
-        bundles: BundleService::new(on.authority.clone()),
+        bundles: BundleService::new(
+            on.authority.clone(),
+            rooms.published.clone(),
+            rooms.roles.clone(),
+            limits.clone(),
+        ),
         entries: EntryService::new(journal.clone(), rooms.changes.clone()),
         svids: SvidService::new(
             journal.clone(),
-            (rooms.issuer.clone(), rooms.jwt_issuer.clone()),
+            (rooms.issuer.clone(), rooms.jwt_issuer.clone(), on.authority.clone()),
             appraiser.clone(),
             rooms.roles.clone(),
             limits.clone(),
-            lifetimes,
+            settings,
         ),
         admin: AdminService::new(status, journal.clone(), appraiser.clone(), rooms.changes.clone()),
         local_authority: LocalAuthorityService::new(
@@ -275,7 +290,11 @@ fn services(lifetimes: Lifetimes, address: String, on: &Foundations, rooms: &Roo
 
 /// Puts the parts together; `address` is where the server listens.
 pub(super) fn wire(config: Config, address: String, on: Foundations) -> Server {
-    let lifetimes = config.lifetimes;
+    let settings = Arc::new(SvidSettings {
+        lifetimes: config.lifetimes,
+        minted_names: config.minted_dns_names.clone(),
+        downstream: config.downstream,
+    });
     let keepers = Keepers::new(&config, &on);
     let limits = Arc::new(Limits::new(config.limits));
     let oidc = config.oidc.clone().zip(config.jwt_keys).map(|(oidc, keys)| {
@@ -286,7 +305,7 @@ pub(super) fn wire(config: Config, address: String, on: Foundations) -> Server {
     });
     let watchers = Watchers::new(&config, &keepers, oidc.as_ref(), &on);
     let rooms = Rooms::new(config, limits, keepers, &on);
-    let services = services(lifetimes, address, &on, &rooms, &watchers.health);
+    let services = services(settings, address, &on, &rooms, &watchers.health);
     let Foundations {
         journal,
         keys,
@@ -315,6 +334,7 @@ pub(super) fn wire(config: Config, address: String, on: Foundations) -> Server {
         services,
         jwt: rooms.keepers.jwt,
         x509: rooms.keepers.x509,
+        published: rooms.published,
         probe: watchers.probe,
         age: watchers.age,
         health: watchers.health,

@@ -54,6 +54,11 @@ impl Clients {
         self.authority.load().authorities.verify(&chain, now)
     }
 
+    /// Whether this server's own authority issued it: a serial number, by which nodes and roles are known, says nothing otherwise.
+    pub(super) fn is_own(&self, leaf: &VerifiedLeaf) -> bool {
+        self.authority.load().is_own_key(&leaf.issuer_spki)
+    }
+
     /// Notes the network of a node that is served: it has proven itself.
     pub(super) fn note_node(&self, leaf: &VerifiedLeaf, address: IpAddr) {
         if self.journal.node(&leaf.id).is_some_and(|row| row.state.is_served()) {

@@ -92,7 +92,9 @@ impl ServerIdentity {
             .public_key()
             .ok_or_else(|| fault(&"the key has no public half"))?;
         let order = Order {
-            grant: server_identity(&self.trust_domain, self.lifetime).map_err(|error| fault(&error))?,
+            grant: server_identity(&self.trust_domain, self.lifetime)
+                .map_err(|error| fault(&error))?
+                .into(),
             key: OrderKey::Proven(SubjectKey::from_spki(spki.as_ref()).map_err(|error| fault(&error))?),
             entry: "".into(),
             has_role: false,

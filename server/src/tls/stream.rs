@@ -45,12 +45,16 @@ impl TlsConnection {
     ) -> io::Result<Self> {
         let (_, session) = stream.get_ref();
         // The handshake has verified the chain and the key; this reads from it once more what requests need.
-        let peer = session
+        let shown = session
             .peer_certificates()
             .filter(|chain| !chain.is_empty())
             .map(|chain| clients.verify(chain).map(Arc::new))
             .transpose()
             .map_err(io::Error::other)?;
+        let (peer, below) = match shown {
+            Some(leaf) if clients.is_own(&leaf) => (Some(leaf), None),
+            other => (None, other),
+        };
         if let Some(leaf) = &peer {
             // It has an SVID: it does not make room for strangers.
             occupant.keep();
@@ -61,6 +65,7 @@ impl TlsConnection {
             info: TlsInfo {
                 remote,
                 peer,
+                below,
                 used: Used::default(),
                 exporter,
                 origin: Arc::default(),

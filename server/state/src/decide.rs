@@ -3,6 +3,7 @@
 
 mod admission;
 mod authority_life;
+mod downstream;
 mod entries;
 mod entry_overlay;
 mod evidence;
@@ -22,6 +23,10 @@ mod x509_authority;
 
 pub use admission::{Admission, ApprovalRules, admit, require_no_other, require_not_blocked, wait_for_approval};
 pub use authority_life::{Reason, activates_before};
+pub use downstream::{
+    MAX_ALL_PUBLISHED_KEYS, MAX_PUBLISHED_KEYS, NewPublishedKey, authorise_downstream, end_published_jwt_key,
+    publish_jwt_key,
+};
 pub use entries::{EntryItem, EntryOperation, EntryRefusal, EntryWriter, StagedEntries, delete_expired, write_entries};
 pub use evidence::{
     Accepted, AttestRefusal, Basis, Evidence, Proven, accept, doubt_times, prove_names, refuse, report_version,

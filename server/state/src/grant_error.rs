@@ -53,6 +53,14 @@ pub enum GrantError {
         /// The longest allowed.
         max: Duration,
     },
+    /// A DNS name that neither an entry for the id nor the configuration allows.
+    #[error("the DNS name {name} may not be minted for {id}")]
+    DnsNameNotAllowed {
+        /// The SPIFFE ID asked for.
+        id: SpiffeId,
+        /// The name.
+        name: String,
+    },
     /// The id cannot be formed.
     #[error("the SPIFFE ID cannot be formed: {0}")]
     Id(#[source] IdError),
@@ -75,6 +83,7 @@ impl Coded for GrantError {
             Self::Id(cause) => cause.code(),
             Self::NoLifetime { .. } => ReasonCode::new("HM-REG-0044"),
             Self::MintedTtlAboveMax { .. } => ReasonCode::new("HM-REG-0045"),
+            Self::DnsNameNotAllowed { .. } => ReasonCode::new("HM-REG-0111"),
         }
     }
 
@@ -104,6 +113,9 @@ impl Coded for GrantError {
     fn precise_step(&self) -> Option<String> {
         match self {
             Self::NotAuthorised { agent, .. } => Some(format!("hallmark entry match --node {agent}")),
+            Self::DnsNameNotAllowed { id, .. } => Some(format!(
+                "hallmark entry list --spiffe-id {id}; `authority.minted_dns_names` allows names whatever entries say"
+            )),
             _ => None,
         }
     }

@@ -7,6 +7,7 @@ mod assign_warning;
 mod attestation_state;
 mod authority_step_error;
 pub mod decide;
+mod downstream;
 mod draft;
 mod entry;
 mod entry_error;
@@ -20,8 +21,10 @@ mod inventory_snapshot;
 pub mod journal;
 mod lifecycle;
 mod links;
+mod minted_names;
 mod node;
 mod provision_error;
+mod published_key_error;
 mod query;
 mod registry;
 mod rows;
@@ -32,6 +35,7 @@ mod warning;
 pub use assign_warning::AssignWarning;
 pub use attestation_state::{AttestationState, Undecodable};
 pub use authority_step_error::{AuthorityKind, AuthorityStepError};
+pub use downstream::DownstreamGrant;
 pub use draft::EntryDraft;
 pub use entry::{Entry, EntryId};
 pub use entry_error::EntryError;
@@ -51,14 +55,16 @@ pub use lifecycle::{
     Action, Approval, Approvals, ApproverRefusal, Approvers, LifecycleError, NodeState, RefusedStep, gives_back, step,
 };
 pub use links::{LinkError, Links};
+pub use minted_names::{DnsNameRule, DnsNameRules};
 pub use node::authorise_node;
 pub use provision_error::ProvisionError;
+pub use published_key_error::PublishedKeyError;
 pub use query::{Filter, Match, Page, PageToken};
 pub use registry::{Registry, Role, RoleWay};
 pub use rows::{
     Appraised, Authority, AuthorityState, DamagedNode, EkCertificate, FirstRequest, HeldEvidence, ImageAssignment,
     ImageOrder, InstallStage, JwtKey, LINES, LeftOutEntry, LogPart, NewEvidence, Node, NodeEvidence, NodeFacts,
-    NodeSvid, PolicyFile, RoleSvid, TpmName, WholeLog,
+    NodeSvid, PolicyFile, PublishedJwtKey, RoleSvid, TpmName, WholeLog,
 };
 pub use state::{Configured, Gap, NodeCounts, RulesInForce, Snapshot, State};
 pub use view::{Decision, Done, View};

@@ -10,7 +10,7 @@ mod node;
 mod policy_file;
 mod tpm_name;
 
-pub use authority::{Authority, AuthorityState, JwtKey};
+pub use authority::{Authority, AuthorityState, JwtKey, PublishedJwtKey};
 pub use ek_certificate::EkCertificate;
 pub use evidence::{HeldEvidence, LINES, LogPart, NewEvidence, NodeEvidence, NodeFacts, WholeLog};
 pub use first_request::FirstRequest;

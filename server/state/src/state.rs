@@ -21,7 +21,7 @@ use hallmark_verify::Trust;
 
 use crate::{
     Action, AttestationState, Authority, AuthorityState, FirstRequest, ImageAssignment, InventorySnapshot, JwtKey,
-    Links, Node, NodeState, PolicyFile, Registry, Undecodable, node::node_id,
+    Links, Node, NodeState, PolicyFile, PublishedJwtKey, Registry, Undecodable, node::node_id,
 };
 
 /// The rules in force.
@@ -71,6 +71,7 @@ pub struct State {
     unknown: Unknown,
     authorities: Vec<Arc<Authority>>,
     jwt_keys: Vec<Arc<JwtKey>>,
+    published_jwt_keys: Vec<Arc<PublishedJwtKey>>,
     bundle_sequence: u64,
     requests: BTreeMap<(SpiffeId, Action), Vec<FirstRequest>>,
     image_assignments: BTreeMap<EkId, Arc<ImageAssignment>>,
@@ -290,6 +291,12 @@ impl State {
     #[must_use]
     pub fn jwt_keys(&self) -> &[Arc<JwtKey>] {
         &self.jwt_keys
+    }
+
+    /// The keys that servers below this one sign JWT-SVIDs with, oldest first.
+    #[must_use]
+    pub fn published_jwt_keys(&self) -> &[Arc<PublishedJwtKey>] {
+        &self.published_jwt_keys
     }
 
     /// The bundle's sequence number; 0 before the first authority.

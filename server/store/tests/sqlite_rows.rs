@@ -67,6 +67,10 @@ const DAMAGE: &[(&str, &str)] = &[
     ),
     ("UPDATE jwt_keys SET state = 'x'", "row kid1 of the table jwt_keys"),
     (
+        "UPDATE published_jwt_keys SET agent = 'x'",
+        "row below1 of the table published_jwt_keys",
+    ),
+    (
         "UPDATE admin_requests SET requests = '{'",
         "of the table admin_requests",
     ),

@@ -101,6 +101,14 @@ const CHANGES: &[(&str, &str)] = &[
     ),
     ("UPDATE jwt_keys SET public_key = x'31'", "of the table jwt_keys"),
     ("UPDATE jwt_keys SET state = 'active'", "of the table jwt_keys"),
+    (
+        "UPDATE published_jwt_keys SET public_key = x'31'",
+        "of the table published_jwt_keys",
+    ),
+    (
+        "UPDATE published_jwt_keys SET publisher = agent || 'x'",
+        "of the table published_jwt_keys",
+    ),
     ("DELETE FROM admin_requests", "of the table admin_requests"),
     (
         "UPDATE image_assignments SET manifest_sha256 = zeroblob(32)",

@@ -41,7 +41,8 @@ pub(crate) async fn minted(running: &Running, path: &str) -> (Vec<Vec<u8>>, Arc<
             std::time::Duration::from_secs(600),
             std::time::Duration::MAX,
         )
-        .unwrap(),
+        .unwrap()
+        .into(),
         key: OrderKey::Proven(SubjectKey::from_spki(&key.spki()).unwrap()),
         entry: "".into(),
         has_role: false,

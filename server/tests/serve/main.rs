@@ -13,6 +13,7 @@ mod attestation;
 mod client;
 mod clock;
 mod connections;
+mod downstream;
 mod expiry;
 mod killed;
 mod lab;

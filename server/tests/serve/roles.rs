@@ -26,13 +26,13 @@ use crate::{
 };
 
 /// A machine that was let in.
-struct Node {
+pub(crate) struct Node {
     id: Spiffeid,
     channel: Channel,
 }
 
 impl Node {
-    async fn new(lab: &Lab, running: &Running) -> Self {
+    pub(crate) async fn new(lab: &Lab, running: &Running) -> Self {
         let mut machine = SoftwareMachine::new(&lab.vendor);
         let svid = attest(&wire(running).await, &machine).await.unwrap();
         let id = svid.id.clone().unwrap();
@@ -42,7 +42,7 @@ impl Node {
         }
     }
 
-    fn entry(&self, name: &str, admin: bool) -> Entry {
+    pub(crate) fn entry(&self, name: &str, admin: bool) -> Entry {
         Entry {
             id: name.into(),
             spiffe_id: Some(Spiffeid {
@@ -60,7 +60,7 @@ impl Node {
     }
 
     /// An SVID of an entry, and its key.
-    async fn svid(&self, entry: &str) -> (X509svid, SoftwareKey) {
+    pub(crate) async fn svid(&self, entry: &str) -> (X509svid, SoftwareKey) {
         let key = SoftwareKey::svid();
         let params = vec![NewX509svidParams {
             entry_id: entry.into(),
@@ -73,12 +73,12 @@ impl Node {
         (answer.into_inner().results.remove(0).svid.unwrap(), key)
     }
 
-    async fn workload(&self, running: &Running, entry: &str) -> Channel {
+    pub(crate) async fn workload(&self, running: &Running, entry: &str) -> Channel {
         let (svid, key) = self.svid(entry).await;
         connect(running, chain(&svid), key).await
     }
 
-    async fn ban(&self, lab: &Lab) {
+    pub(crate) async fn ban(&self, lab: &Lab) {
         self.banning(lab).await.unwrap();
     }
 

@@ -1,6 +1,8 @@
 //! SVIDs for workloads, and minted by hand.
 
 use std::{
+    path::Path,
+    process::Command,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -10,16 +12,17 @@ use std::{
 
 use bytes::Bytes;
 use hallmark_api::{
-    entry::{BatchUpdateEntryRequest, entry_server::Entry as _},
+    entry::{BatchCreateEntryRequest, BatchUpdateEntryRequest, entry_server::Entry as _},
     svid::{
         BatchNewX509svidRequest, BatchNewX509svidResponse, MintX509svidRequest, NewDownstreamX509caRequest,
         NewX509svidParams, svid_server::Svid as _,
     },
     types,
 };
+use hallmark_server::caller::{Caller, RoleHolder};
 use hallmark_spiffe::{SpiffeId, x509};
 use prost::Message as _;
-use rcgen::{CertificateParams, KeyPair, SanType};
+use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, SanType};
 use tonic::{Code, Status};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
@@ -305,16 +308,195 @@ fn minting_takes_its_names_from_the_csr() {
     });
 }
 
+/// What a request asks for beyond a leaf's names is refused with a code, and so is a key that is weak or of another kind.
 #[test]
-fn what_is_not_there_yet_says_so() {
-    isolated("svids::what_is_not_there_yet_says_so", |folder| async move {
-        let lab = Lab::start(&folder).await;
-        let request = local(NewDownstreamX509caRequest::default());
-        assert_eq!(
-            lab.svids.new_downstream_x509ca(request).await.unwrap_err().code(),
-            Code::Unimplemented
-        );
-    });
+fn attack_80_a_hostile_request_is_not_minted() {
+    isolated(
+        "svids::attack_80_a_hostile_request_is_not_minted",
+        |folder| async move {
+            let lab = Lab::start(&folder).await;
+            let asked = |change: &dyn Fn(&mut CertificateParams), key: &KeyPair| -> Bytes {
+                let mut params = CertificateParams::default();
+                params.subject_alt_names = vec![SanType::URI("spiffe://example.org/a".try_into().unwrap())];
+                change(&mut params);
+                params.serialize_request(key).unwrap().der().to_vec().into()
+            };
+            let of = |change: &dyn Fn(&mut CertificateParams)| asked(change, &KeyPair::generate().unwrap());
+            let mint = async |csr: Bytes| {
+                lab.svids
+                    .mint_x509svid(local(MintX509svidRequest { csr, ttl: 60 }))
+                    .await
+            };
+            let weak = Bytes::from(openssl_csr(&folder, &["rsa:1024"]));
+            let foreign = Bytes::from(openssl_csr(&folder, &["ec", "-pkeyopt", "ec_paramgen_curve:secp521r1"]));
+            let edwards = Bytes::from(openssl_csr(&folder, &["ed25519"]));
+            // Signed by another key than it has.
+            let mut swapped = of(&|_| {}).to_vec();
+            let other = KeyPair::generate().unwrap().public_key_raw().to_vec();
+            let at = swapped.windows(2).position(|it| it == [0x00, 0x04]).unwrap() + 1;
+            swapped[at..at + other.len()].copy_from_slice(&other);
+            let uri = |uri: &str| SanType::URI(uri.try_into().unwrap());
+            for (code, csr) in [
+                (
+                    "HM-ID-0109",
+                    of(&|it| it.is_ca = IsCa::Ca(BasicConstraints::Unconstrained)),
+                ),
+                ("HM-ID-0109", of(&|it| it.key_usages = vec![KeyUsagePurpose::CrlSign])),
+                (
+                    "HM-ID-0109",
+                    of(&|it| it.extended_key_usages = vec![ExtendedKeyUsagePurpose::CodeSigning]),
+                ),
+                (
+                    "HM-ID-0108",
+                    of(&|it| it.subject_alt_names.push(SanType::IpAddress([10, 0, 0, 1].into()))),
+                ),
+                (
+                    "HM-ID-0107",
+                    of(&|it| it.subject_alt_names.push(uri("spiffe://example.org/b"))),
+                ),
+                ("HM-ID-0107", of(&|it| it.subject_alt_names.clear())),
+                (
+                    "HM-REG-0003",
+                    of(&|it| it.subject_alt_names = vec![uri("spiffe://other.test/a")]),
+                ),
+                (
+                    "HM-REG-0005",
+                    of(&|it| it.subject_alt_names = vec![uri("spiffe://example.org/spire/server")]),
+                ),
+                (
+                    "HM-REG-0005",
+                    of(&|it| it.subject_alt_names = vec![uri("spiffe://example.org/spire/agent/tpm2/aa")]),
+                ),
+                ("HM-ID-0106", Bytes::from_static(b"no request")),
+                ("HM-CA-0001", vec![0x30; 64 * 1024].into()),
+                ("HM-CA-0007", weak),
+                ("HM-CA-0005", foreign),
+                ("HM-CA-0005", edwards),
+                ("HM-CA-0004", swapped.into()),
+            ] {
+                let refused = mint(csr).await.unwrap_err();
+                assert_eq!(refused.code(), Code::InvalidArgument, "{code}: {refused:?}");
+                assert!(refused.message().starts_with(code), "{code}: {}", refused.message());
+            }
+            let honest = of(&|it| {
+                it.is_ca = IsCa::ExplicitNoCa;
+                it.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+                it.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+            });
+            let svid = mint(honest).await.unwrap().into_inner().svid.unwrap();
+            assert_eq!(verified(&lab, &svid).path(), "/a", "the control");
+        },
+    );
+}
+
+/// A request for `spiffe://example.org/a` with a key of this kind.
+fn openssl_csr(folder: &Path, key: &[&str]) -> Vec<u8> {
+    let out = Command::new("openssl")
+        .args(["req", "-new", "-nodes", "-subj", "/O=x", "-outform", "DER", "-newkey"])
+        .args(key)
+        .args([
+            "-addext",
+            "subjectAltName=URI:spiffe://example.org/a",
+            "-keyout",
+            "/dev/null",
+        ])
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    out.stdout
+}
+
+/// A request from an administrator over TLS.
+fn from_admin<T>(holder: &RoleHolder, message: T) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    request.extensions_mut().insert(Caller::Admin(holder.clone()));
+    request
+}
+
+/// The admin socket may mint any name as long as the configuration names none; administrators over TLS those of entries, which they
+/// did not write themselves; with a list in the configuration it counts for everybody.
+#[test]
+fn dns_names_are_minted_within_what_entries_and_the_configuration_allow() {
+    isolated(
+        "svids::dns_names_are_minted_within_what_entries_and_the_configuration_allow",
+        |folder| async move {
+            let lab = Lab::start(&folder).await;
+            let node = lab.attested("aa", &["tpm2:model:x"]).await;
+            let admin = types::Entry {
+                id: "admin".into(),
+                admin: true,
+                ..entry("/admin", node.path(), 1)
+            };
+            let db = types::Entry {
+                id: "db".into(),
+                dns_names: vec!["DB.example.org".into()],
+                ..entry("/db", node.path(), 2)
+            };
+            lab.create(vec![admin, db]).await;
+            let holder = RoleHolder {
+                id: SpiffeId::parse("spiffe://example.org/admin").unwrap(),
+                agent: node.clone(),
+                issued_at: lab.server.journal.clock().unix(),
+            };
+            let asked = |name: &str| MintX509svidRequest {
+                csr: csr(&["spiffe://example.org/db"], &[name]),
+                ttl: 60,
+            };
+            let admin = async |name: &str| lab.svids.mint_x509svid(from_admin(&holder, asked(name))).await;
+            lab.svids.mint_x509svid(local(asked("any.example.net"))).await.unwrap();
+            admin("db.example.org").await.unwrap();
+            let refused = admin("any.example.net").await.unwrap_err();
+            assert_eq!(refused.code(), Code::PermissionDenied);
+            assert!(refused.message().starts_with("HM-REG-0111"), "{}", refused.message());
+            // An entry of his own making gives him none.
+            let own = types::Entry {
+                id: "own".into(),
+                dns_names: vec!["any.example.net".into()],
+                ..entry("/db", node.path(), 3)
+            };
+            let request = from_admin(
+                &holder,
+                BatchCreateEntryRequest {
+                    entries: vec![own],
+                    output_mask: None,
+                },
+            );
+            let made = lab.entries.batch_create_entry(request).await.unwrap().into_inner();
+            assert_eq!(made.results[0].status.as_ref().unwrap().code, 0, "{made:?}");
+            assert!(admin("any.example.net").await.is_err());
+            lab.stop().await;
+
+            let path = folder.join("server.toml");
+            let config = std::fs::read_to_string(&path).unwrap();
+            std::fs::write(
+                &path,
+                format!("{config}[authority]\nminted_dns_names = [\"*.lab.example.org\"]\n"),
+            )
+            .unwrap();
+            let lab = Lab::start(&folder).await;
+            let local = async |name: &str| lab.svids.mint_x509svid(local(asked(name))).await;
+            local("a.b.lab.example.org").await.unwrap();
+            local("db.example.org").await.unwrap();
+            let refused = local("any.example.com").await.unwrap_err();
+            assert!(refused.message().starts_with("HM-REG-0111"), "{}", refused.message());
+        },
+    );
+}
+
+#[test]
+fn nobody_is_a_server_below_on_the_admin_socket() {
+    isolated(
+        "svids::nobody_is_a_server_below_on_the_admin_socket",
+        |folder| async move {
+            let lab = Lab::start(&folder).await;
+            let request = local(NewDownstreamX509caRequest::default());
+            assert_eq!(
+                lab.svids.new_downstream_x509ca(request).await.unwrap_err().code(),
+                Code::PermissionDenied
+            );
+        },
+    );
 }
 
 /// An entry that is updated all the time holds up no other SVID of the same batch.

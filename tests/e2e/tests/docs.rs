@@ -98,6 +98,20 @@ fn entries_are_managed() {
 }
 
 #[test]
+fn a_server_that_is_no_workload_has_a_certificate() {
+    let said = run("docs/how-to/certificate-for-a-server.md");
+    for word in [
+        "tls/svid.pem: OK",
+        "Verify return code: 0 (ok)",
+        "switch.pem: OK",
+        "HM-CLI-0032",
+        "spiffe://example.org/switch/7",
+    ] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+}
+
+#[test]
 fn an_update_is_rolled_out() {
     let said = run("docs/how-to/roll-out-an-update.md");
     for word in [

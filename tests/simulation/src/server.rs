@@ -104,6 +104,7 @@ fn rows(state: &State) -> Snapshot {
         machine_eks: state.links().machines().into_iter().collect(),
         authorities: state.authorities().iter().map(|it| (**it).clone()).collect(),
         jwt_keys: state.jwt_keys().iter().map(|it| (**it).clone()).collect(),
+        published_jwt_keys: state.published_jwt_keys().iter().map(|it| (**it).clone()).collect(),
         held: ids()
             .filter_map(|node| Some(held_row(&node, state.attestation(&node)?)))
             .collect(),

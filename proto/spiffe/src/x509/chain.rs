@@ -23,8 +23,9 @@ pub struct Authorities {
     limits: Vec<AnchorLimits>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct AnchorLimits {
+    spki: Vec<u8>,
     not_before: i64,
     not_after: i64,
     path_len: Option<u32>,
@@ -41,6 +42,8 @@ pub struct VerifiedLeaf {
     pub not_after: i64,
     /// Its SubjectPublicKeyInfo, DER.
     pub spki: Vec<u8>,
+    /// That of the authority that signed it, DER: one of the bundle, or one below it.
+    pub issuer_spki: Vec<u8>,
 }
 
 impl Authorities {
@@ -66,6 +69,7 @@ impl Authorities {
             })?;
             authorities.anchors.push(anchor.to_owned());
             authorities.limits.push(AnchorLimits {
+                spki: certificate.x509.public_key().raw.to_vec(),
                 not_before: certificate.x509.validity().not_before.timestamp(),
                 not_after: certificate.x509.validity().not_after.timestamp(),
                 path_len: certificate.basic_constraints.and_then(|(_, path_len)| path_len),
@@ -84,6 +88,12 @@ impl Authorities {
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.anchors.is_empty()
+    }
+
+    /// Whether one of these authorities has this key, a DER SubjectPublicKeyInfo.
+    #[must_use]
+    pub fn has_key(&self, spki: &[u8]) -> bool {
+        self.limits.iter().any(|limits| limits.spki == spki)
     }
 
     /// Verifies `chain` (DER, leaf first) at the time `now`.
@@ -111,8 +121,9 @@ impl Authorities {
                 trust_domain: self.trust_domain.clone(),
             });
         }
-        self.verify_path(leaf, intermediates, time)?;
+        let issuer_spki = self.verify_path(leaf, intermediates, time)?;
         Ok(VerifiedLeaf {
+            issuer_spki,
             id,
             serial: certificate.serial(),
             not_after: certificate.x509.validity().not_after.timestamp(),
@@ -131,7 +142,8 @@ impl Authorities {
         Ok(())
     }
 
-    fn verify_path(&self, leaf: &[u8], intermediates: &[&[u8]], time: UnixTime) -> Result<(), ChainError> {
+    /// Gives the key of the leaf's issuer on the path that was found.
+    fn verify_path(&self, leaf: &[u8], intermediates: &[&[u8]], time: UnixTime) -> Result<Vec<u8>, ChainError> {
         let leaf = CertificateDer::from(leaf);
         let intermediates: Vec<_> = intermediates.iter().map(|der| CertificateDer::from(*der)).collect();
         let end_entity = EndEntityCert::try_from(&leaf).map_err(ChainError::from_path)?;
@@ -146,7 +158,7 @@ impl Authorities {
                 None,
                 Some(&limits),
             )
-            .map(|_| ())
+            .map(|path| path.issuer_spki().to_vec())
             .map_err(ChainError::from_path)
     }
 

@@ -273,3 +273,79 @@ fn an_authority_that_breaks_the_profile_is_not_taken() {
     let now = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
     assert_eq!(crate::validity::unix(now), Ok(NOW));
 }
+
+#[test]
+fn an_intermediate_says_what_was_granted_and_no_more() {
+    let lab = Lab::new();
+    let expected = ExpectedAuthority {
+        path_len: 0,
+        key: &lab.subject_key,
+        authority: &lab.authority,
+        serial: Serial::from_random([7; 16]),
+        validity: Validity {
+            not_before: NOW - 10,
+            not_after: NOW + 3600,
+        },
+    };
+    let lint = |change: Change| {
+        let mut params = lab.good();
+        params.subject_alt_names = vec![uri("spiffe://example.org")];
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        params.extended_key_usages.clear();
+        change(&mut params);
+        let issuer = Issuer::from_params(&lab.ca_params, &lab.ca_key);
+        let certificate = params.signed_by(&lab.leaf_key, &issuer).unwrap();
+        intermediate(certificate.der(), &expected)
+    };
+    lint(|_| ()).expect("the control");
+    let deviating: &[(&str, Change)] = &[
+        ("path length", |p| p.is_ca = IsCa::Ca(BasicConstraints::Unconstrained)),
+        ("path length", |p| p.is_ca = IsCa::Ca(BasicConstraints::Constrained(1))),
+        ("key usage", |p| {
+            p.key_usages.pop();
+        }),
+        ("extended key usage", |p| {
+            p.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        }),
+        ("name constraints", |p| {
+            p.name_constraints = Some(rcgen::NameConstraints {
+                permitted_subtrees: vec![rcgen::GeneralSubtree::DnsName("example.org".into())],
+                excluded_subtrees: Vec::new(),
+            });
+        }),
+        ("subject alternative names", |p| p.subject_alt_names.push(dns(DNS))),
+        ("serial number", |p| {
+            p.serial_number = Some(SerialNumber::from_slice(&[8; 16]));
+        }),
+        ("validity", |p| p.not_after = at(NOW + 3601)),
+        ("subject key identifier", |p| {
+            p.key_identifier_method = KeyIdMethod::PreSpecified(vec![1; 20]);
+        }),
+        ("authority key identifier", |p| {
+            p.use_authority_key_identifier_extension = false
+        }),
+    ];
+    for (field, change) in deviating {
+        assert_eq!(lint(*change), Err(AuthorityError::Deviates { field }));
+    }
+    let broken: &[(&str, Change)] = &[
+        ("HM-ID-0045", |p| p.is_ca = IsCa::ExplicitNoCa),
+        ("HM-ID-0047", |p| p.subject_alt_names = vec![uri(ID)]),
+        ("HM-ID-0049", |p| {
+            p.subject_alt_names = vec![uri("spiffe://example.com")]
+        }),
+        ("HM-ID-0034", |p| p.subject_alt_names.clear()),
+        ("HM-ID-0035", |p| {
+            p.subject_alt_names.push(uri("spiffe://example.org/a"))
+        }),
+        ("HM-ID-0048", |p| p.key_usages.push(KeyUsagePurpose::DigitalSignature)),
+    ];
+    for (code, change) in broken {
+        let found = lint(*change);
+        let Err(AuthorityError::Profile(cause)) = &found else {
+            panic!("{code}: {found:?}");
+        };
+        assert_eq!(cause.code().as_str(), *code);
+    }
+}

@@ -52,7 +52,8 @@ pub(crate) async fn run(context: &Context, command: BundleCommand) -> Result<Exi
     Ok(Exit::Done)
 }
 
-fn domain_bundle(message: types::Bundle) -> Result<Bundle, CliError> {
+/// A bundle as it is worked with.
+pub(super) fn domain_bundle(message: types::Bundle) -> Result<Bundle, CliError> {
     let authorities = message.x509_authorities.into_iter();
     let jwt_key = |key: types::JwtKey| JwtAuthority::new(key.key_id, key.public_key.to_vec());
     let jwt_keys = message.jwt_authorities.into_iter().map(jwt_key);

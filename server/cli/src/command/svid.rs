@@ -1,5 +1,11 @@
 //! `hallmark svid`.
 
+mod error;
+mod files;
+mod x509;
+
+pub(crate) use error::MintError;
+
 use clap::Subcommand;
 use hallmark_api::svid::MintJwtsvidRequest;
 
@@ -15,6 +21,13 @@ pub(crate) enum SvidCommand {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum MintCommand {
+    /// Issue an X509-SVID, for a key that is made here or for a certificate request. Nothing renews it, and nothing takes it back
+    /// before it ends
+    #[command(after_help = "Examples:
+  hallmark svid mint x509 /db --dns db.example.org --ttl 12h --out /etc/postgresql/tls
+  hallmark svid mint x509 /switch/7 --dns switch-7.example.org --csr switch-7.csr > switch-7.pem
+  hallmark svid mint x509 /db --dns db.example.org --out tls --replace -o json")]
+    X509(x509::Mint),
     /// Issue a JWT-SVID. Whoever has the token has the identity, until it ends
     #[command(after_help = "Examples:
   hallmark svid mint jwt /ci/deploy --audience vault > token
@@ -33,9 +46,15 @@ pub(crate) enum MintCommand {
 }
 
 pub(crate) async fn run(context: &Context, command: SvidCommand) -> Result<Exit, CliError> {
-    let SvidCommand::Mint(MintCommand::Jwt { id, audience, ttl }) = command;
+    match command {
+        SvidCommand::Mint(MintCommand::X509(mint)) => mint.run(context).await,
+        SvidCommand::Mint(MintCommand::Jwt { id, audience, ttl }) => mint_jwt(context, &id, audience, ttl).await,
+    }
+}
+
+async fn mint_jwt(context: &Context, id: &str, audience: Vec<String>, ttl: Option<i32>) -> Result<Exit, CliError> {
     let client = context.connect().await?;
-    let id = lookup::spiffe_id(&client, &id).await?;
+    let id = lookup::spiffe_id(&client, id).await?;
     let request = MintJwtsvidRequest {
         id: Some(lookup::id_message(&id)),
         audience,

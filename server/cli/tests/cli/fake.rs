@@ -54,6 +54,10 @@ pub(crate) struct State {
     /// By the machine as it was named.
     pub(crate) images: BTreeMap<String, ImageAssignment>,
     pub(crate) authorities: Vec<Vec<u8>>,
+    /// Signs what is minted.
+    pub(crate) issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
+    /// The lifetimes that were asked for.
+    pub(crate) minted: Vec<i32>,
     pub(crate) hsm_ready: bool,
     pub(crate) key_extractable: bool,
     /// How often the server's status was asked.
@@ -74,6 +78,7 @@ impl Fake {
             x509svid_serial_number: String::new(),
             ..agents::agent(NODE_C)
         };
+        let (certificate, issuer) = bundles::authority();
         Self(Arc::new(Mutex::new(State {
             registry: Registry::new(&td()),
             unseen: vec![lifecycle::pending(NODE_D)],
@@ -82,7 +87,9 @@ impl Fake {
             inventory: BTreeMap::new(),
             agents: vec![agents::agent(NODE_A), agents::agent(NODE_B), banned],
             images: BTreeMap::new(),
-            authorities: vec![bundles::authority()],
+            authorities: vec![certificate],
+            issuer,
+            minted: Vec::new(),
             hsm_ready: true,
             key_extractable: false,
             looks: 0,

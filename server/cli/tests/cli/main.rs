@@ -18,6 +18,7 @@ mod evidence;
 mod fake;
 mod image_baselines;
 mod inventory;
+mod minted;
 mod nodes;
 mod policies;
 mod predict;

@@ -75,7 +75,7 @@ impl SvidService {
         let now = self.journal.clock().unix();
         let state = self.journal.state();
         let view = View::new(&state);
-        let grant = authorise_jwt(&view, agent, entry, self.lifetimes.jwt_svid, now)?;
+        let grant = authorise_jwt(&view, agent, entry, self.settings.lifetimes.jwt_svid, now)?;
         let with_id = state
             .entries()
             .entry(entry.as_str())
@@ -96,7 +96,7 @@ impl SvidService {
         // Its message may have come long after its headers.
         self.roles.require_standing(caller)?;
         let id = spiffe_id(request.id.as_ref(), "id")?;
-        let lifetimes = &self.lifetimes;
+        let lifetimes = &self.settings.lifetimes;
         let ttl = match u64::try_from(request.ttl) {
             Ok(0) => lifetimes.jwt_svid.default.min(lifetimes.minted_max),
             Ok(seconds) => Duration::from_secs(seconds),

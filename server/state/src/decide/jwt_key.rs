@@ -90,7 +90,9 @@ pub fn prepare_jwt_key(
         let key_id = prepared.key_id.clone();
         return Err(AuthorityStepError::Prepared { kind: KIND, key_id });
     }
-    if state.jwt_keys().iter().any(|it| it.key_id == key.key_id) {
+    let published_below = state.published_jwt_keys().iter().map(|it| &it.key_id);
+    let mut known = state.jwt_keys().iter().map(|it| &it.key_id).chain(published_below);
+    if known.any(|it| *it == key.key_id) {
         return Err(AuthorityStepError::Known {
             kind: KIND,
             key_id: key.key_id,

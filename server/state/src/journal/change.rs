@@ -10,7 +10,7 @@ use hallmark_verify::Trust;
 use super::{Key, Manifest, sha256};
 use crate::{
     Action, AttestationState, Authority, EkCertificate, Entry, FirstRequest, ImageAssignment, JwtKey, NewEvidence,
-    Node, NodeFacts, PolicyFile, TpmName,
+    Node, NodeFacts, PolicyFile, PublishedJwtKey, TpmName,
 };
 
 /// One change of the state. The changes of one transaction are durable together or not at all.
@@ -112,6 +112,13 @@ pub enum Change {
     PutJwtKey(Arc<JwtKey>),
     /// Takes a key that signs JWT-SVIDs out of the bundle.
     DeleteJwtKey {
+        /// Its id.
+        key_id: String,
+    },
+    /// Adds a key that a server below this one signs JWT-SVIDs with, or replaces the one with the same id.
+    PutPublishedJwtKey(Arc<PublishedJwtKey>),
+    /// Takes a key that a server below this one published out of the bundle.
+    DeletePublishedJwtKey {
         /// Its id.
         key_id: String,
     },
@@ -230,6 +237,8 @@ impl Change {
             | Self::DeleteAuthority { .. }
             | Self::PutJwtKey(_)
             | Self::DeleteJwtKey { .. }
+            | Self::PutPublishedJwtKey(_)
+            | Self::DeletePublishedJwtKey { .. }
             | Self::PutBundleSequence(_) => {
                 touch(Key::Authorities);
             }

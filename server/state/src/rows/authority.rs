@@ -1,4 +1,6 @@
-//! The trust domain's own authorities, as they are kept.
+//! The trust domain's own authorities, as they are kept, and the keys of servers below this one.
+
+use hallmark_spiffe::SpiffeId;
 
 /// Where an authority stands in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +48,23 @@ pub struct Authority {
     pub created_at: i64,
     /// Where it stands.
     pub state: AuthorityState,
+}
+
+/// A key that a server below this one signs JWT-SVIDs with, as it published it: the bundle has it, and nothing here signs with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublishedJwtKey {
+    /// What tokens name it by (`kid`); unique in the bundle, printable ASCII.
+    pub key_id: String,
+    /// The public key, a DER SubjectPublicKeyInfo; unique in the bundle.
+    pub public_key: Vec<u8>,
+    /// Who published it: the SPIFFE ID of an entry with `downstream`.
+    pub publisher: SpiffeId,
+    /// The agent that the publisher's SVID was issued through.
+    pub agent: SpiffeId,
+    /// When it was published, in Unix seconds.
+    pub published_at: i64,
+    /// When the last token that it signs ends, in Unix seconds.
+    pub expires_at: i64,
 }
 
 /// A key that signs JWT-SVIDs: its public half, and the label of its private half in the token.

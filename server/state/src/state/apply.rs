@@ -114,6 +114,13 @@ impl State {
                     .sort_by(|a, b| (a.created_at, &a.key_id).cmp(&(b.created_at, &b.key_id)));
             }
             Change::DeleteJwtKey { key_id } => self.jwt_keys.retain(|it| it.key_id != *key_id),
+            Change::PutPublishedJwtKey(key) => {
+                self.published_jwt_keys.retain(|it| it.key_id != key.key_id);
+                self.published_jwt_keys.push(Arc::clone(key));
+                self.published_jwt_keys
+                    .sort_by(|a, b| (a.published_at, &a.key_id).cmp(&(b.published_at, &b.key_id)));
+            }
+            Change::DeletePublishedJwtKey { key_id } => self.published_jwt_keys.retain(|it| it.key_id != *key_id),
             Change::PutBundleSequence(sequence) => self.bundle_sequence = *sequence,
             Change::PutRequests { node, action, requests } => {
                 let place = (node.clone(), *action);

@@ -10,7 +10,7 @@ use hallmark_verify::Trust;
 use super::{RulesInForce, State};
 use crate::{
     Action, Appraised, AttestationState, Authority, DamagedNode, Entry, FirstRequest, HeldEvidence, ImageAssignment,
-    InventorySnapshot, JwtKey, LeftOutEntry, Links, Node, PolicyFile, Registry, Total, TpmName,
+    InventorySnapshot, JwtKey, LeftOutEntry, Links, Node, PolicyFile, PublishedJwtKey, Registry, Total, TpmName,
 };
 use hallmark_spiffe::SpiffeId;
 
@@ -37,6 +37,8 @@ pub struct Snapshot {
     pub authorities: Vec<Authority>,
     /// Every key that signs JWT-SVIDs, oldest first.
     pub jwt_keys: Vec<JwtKey>,
+    /// Every key that a server below this one published, oldest first.
+    pub published_jwt_keys: Vec<PublishedJwtKey>,
     /// How far each node's evidence goes, by node.
     pub held: Vec<HeldEvidence>,
     /// Every policy and baseline that was ever applied, by kind and name.
@@ -102,6 +104,7 @@ impl State {
             unknown: super::Unknown::default(),
             authorities: snapshot.authorities.into_iter().map(Arc::new).collect(),
             jwt_keys: snapshot.jwt_keys.into_iter().map(Arc::new).collect(),
+            published_jwt_keys: snapshot.published_jwt_keys.into_iter().map(Arc::new).collect(),
             bundle_sequence: snapshot.bundle_sequence,
             requests: std::collections::BTreeMap::new(),
             image_assignments: std::collections::BTreeMap::new(),
@@ -171,6 +174,10 @@ impl State {
             ),
             ("authorities", self.authorities == other.authorities),
             ("JWT keys", self.jwt_keys == other.jwt_keys),
+            (
+                "published JWT keys",
+                self.published_jwt_keys == other.published_jwt_keys,
+            ),
             ("bundle", self.bundle_sequence == other.bundle_sequence),
             ("requests", self.requests == other.requests),
             ("image assignments", self.image_assignments == other.image_assignments),

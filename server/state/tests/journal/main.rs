@@ -9,6 +9,7 @@
 
 mod between;
 mod conflicts;
+mod downstream;
 mod encoding;
 mod ids;
 mod jwt_key;

@@ -104,7 +104,9 @@ fn apply(path: &Path, connection: &Connection, change: &Change, revision: u64) -
         Change::PutAuthority(_)
         | Change::DeleteAuthority { .. }
         | Change::PutJwtKey(_)
-        | Change::DeleteJwtKey { .. } => apply_authority(path, connection, change),
+        | Change::DeleteJwtKey { .. }
+        | Change::PutPublishedJwtKey(_)
+        | Change::DeletePublishedJwtKey { .. } => apply_authority(path, connection, change),
         Change::PutBundleSequence(new) => set_sequence(path, connection, *new),
         Change::PutRequests { node, action, requests } => {
             put_requests(connection, node.as_str(), action.as_str(), requests).map_err(at)
@@ -140,6 +142,11 @@ fn apply_authority(path: &Path, connection: &Connection, change: &Change) -> Res
         Change::DeleteJwtKey { key_id } => {
             let gone = authority_row::delete_jwt_key(connection, key_id).map_err(at)?;
             found(gone, || format!("JWT key {key_id}"))
+        }
+        Change::PutPublishedJwtKey(key) => authority_row::put_published_jwt_key(connection, key).map_err(at),
+        Change::DeletePublishedJwtKey { key_id } => {
+            let gone = authority_row::delete_published_jwt_key(connection, key_id).map_err(at)?;
+            found(gone, || format!("published JWT key {key_id}"))
         }
         _ => Ok(()),
     }

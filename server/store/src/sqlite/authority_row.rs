@@ -1,6 +1,7 @@
-//! Rows of `authority_certificates` and `jwt_keys`.
+//! Rows of `authority_certificates`, `jwt_keys` and `published_jwt_keys`.
 
-use hallmark_state::{Authority, AuthorityState, JwtKey};
+use hallmark_spiffe::SpiffeId;
+use hallmark_state::{Authority, AuthorityState, JwtKey, PublishedJwtKey};
 use rusqlite::{Connection, Row, params};
 
 use super::{load, unread};
@@ -17,6 +18,13 @@ pub(super) const JWT_KEYS: load::Rows = (
     1,
     "key_id, label, public_key, created_at, expires_at, state",
     "created_at, key_id",
+);
+
+pub(super) const PUBLISHED_JWT_KEYS: load::Rows = (
+    "published_jwt_keys",
+    1,
+    "key_id, public_key, publisher, agent, published_at, expires_at",
+    "published_at, key_id",
 );
 
 pub(super) fn put(connection: &Connection, authority: &Authority) -> rusqlite::Result<()> {
@@ -60,6 +68,51 @@ pub(super) fn delete_jwt_key(connection: &Connection, key_id: &str) -> rusqlite:
     connection
         .prepare_cached("DELETE FROM jwt_keys WHERE key_id = ?1")?
         .execute([key_id])
+}
+
+pub(super) fn put_published_jwt_key(connection: &Connection, key: &PublishedJwtKey) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT OR REPLACE INTO published_jwt_keys (key_id, public_key, publisher, agent, published_at, expires_at) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?
+        .execute(params![
+            key.key_id,
+            key.public_key,
+            key.publisher.as_str(),
+            key.agent.as_str(),
+            key.published_at,
+            key.expires_at
+        ])
+        .map(drop)
+}
+
+pub(super) fn delete_published_jwt_key(connection: &Connection, key_id: &str) -> rusqlite::Result<usize> {
+    connection
+        .prepare_cached("DELETE FROM published_jwt_keys WHERE key_id = ?1")?
+        .execute([key_id])
+}
+
+pub(super) fn read_published_jwt_key(row: &Row<'_>) -> rusqlite::Result<Result<PublishedJwtKey, StoreError>> {
+    let key_id: String = row.get(0)?;
+    let id = |text: String| {
+        SpiffeId::parse(&text).map_err(|error| StoreError::Undecodable {
+            what: unread::row_of("published_jwt_keys", &key_id),
+            reason: error.to_string(),
+        })
+    };
+    let (publisher, agent) = (id(row.get(2)?), id(row.get(3)?));
+    let (public_key, published_at, expires_at) = (row.get(1)?, row.get(4)?, row.get(5)?);
+    Ok(publisher.and_then(|publisher| {
+        Ok(PublishedJwtKey {
+            agent: agent?,
+            publisher,
+            public_key,
+            published_at,
+            expires_at,
+            key_id: key_id.clone(),
+        })
+    }))
 }
 
 pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Result<Authority, StoreError>> {

@@ -9,7 +9,7 @@ use hallmark_node::EkId;
 use hallmark_spiffe::SpiffeId;
 use hallmark_state::{
     Appraised, AttestationState, Authority, Change, Entry, FirstRequest, ImageAssignment, JwtKey, Node, PolicyFile,
-    Record,
+    PublishedJwtKey, Record,
     journal::{encoding, sha256},
 };
 
@@ -53,7 +53,7 @@ pub(super) struct Said {
 pub(super) mod content {
     use super::{
         Appraised, Arc, AttestationState, Authority, BTreeSet, Change, EkId, Entry, FirstRequest, ImageAssignment,
-        JwtKey, Node, PolicyFile, SpiffeId, encoding, sha256,
+        JwtKey, Node, PolicyFile, PublishedJwtKey, SpiffeId, encoding, sha256,
     };
 
     fn of(change: &Change) -> [u8; 32] {
@@ -111,6 +111,10 @@ pub(super) mod content {
 
     pub(in super::super) fn jwt_key(key: Arc<JwtKey>) -> [u8; 32] {
         of(&Change::PutJwtKey(key))
+    }
+
+    pub(in super::super) fn published_jwt_key(key: Arc<PublishedJwtKey>) -> [u8; 32] {
+        of(&Change::PutPublishedJwtKey(key))
     }
 
     pub(in super::super) fn requests(
@@ -258,6 +262,11 @@ impl Fold {
                 self.put(revision, place, content::jwt_key(Arc::clone(key)));
             }
             Change::DeleteJwtKey { key_id } => self.remove(revision, Place::new("jwt_keys", key_id)),
+            Change::PutPublishedJwtKey(key) => {
+                let place = Place::new("published_jwt_keys", &key.key_id);
+                self.put(revision, place, content::published_jwt_key(Arc::clone(key)));
+            }
+            Change::DeletePublishedJwtKey { key_id } => self.remove(revision, Place::new("published_jwt_keys", key_id)),
             Change::DeleteAuthority { certificate } => self.remove(revision, Place::of_authority(certificate)),
             Change::PutRequests { node, action, requests } => {
                 let place = Place::new("admin_requests", format_args!("{node} {}", action.as_str()));

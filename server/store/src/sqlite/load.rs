@@ -37,6 +37,12 @@ pub(super) fn load(path: &Path, trust_domain: &TrustDomain, connection: &Connect
         machine_eks: link_row::machines(path, &snapshot)?,
         authorities: all(path, &snapshot, authority_row::AUTHORITIES, authority_row::read)?,
         jwt_keys: all(path, &snapshot, authority_row::JWT_KEYS, authority_row::read_jwt_key)?,
+        published_jwt_keys: all(
+            path,
+            &snapshot,
+            authority_row::PUBLISHED_JWT_KEYS,
+            authority_row::read_published_jwt_key,
+        )?,
         held: evidence_row::held(path, &snapshot, |id| shared.id(id))?,
         policy_files: all(path, &snapshot, POLICY_FILES, policy_file)?,
         bundle_sequence: apply::bundle_sequence(path, &snapshot)?,

@@ -174,6 +174,11 @@ impl Comparing<'_> {
         self.rows(authority_row::JWT_KEYS, authority_row::read_jwt_key, |key| {
             (key.key_id.clone(), content::jwt_key(Arc::new(key)))
         })?;
+        self.rows(
+            authority_row::PUBLISHED_JWT_KEYS,
+            authority_row::read_published_jwt_key,
+            |key| (key.key_id.clone(), content::published_jwt_key(Arc::new(key))),
+        )?;
         self.rows(load::POLICY_FILES, load::policy_file, |file| {
             (
                 format!("{} {}", file.kind, file.name),

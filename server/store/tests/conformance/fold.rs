@@ -8,7 +8,7 @@ use hallmark_spiffe::SpiffeId;
 use hallmark_state::{
     Action, Appraised, Approvals, AttestationState, Authority, AuthorityState, Change, EkCertificate, Entry,
     FirstRequest, ImageAssignment, InstallStage, JwtKey, LINES, LogPart, Manifest, NewEvidence, Node, NodeEvidence,
-    NodeFacts, NodeState, PolicyFile, Record, State, TpmName, Transaction,
+    NodeFacts, NodeState, PolicyFile, PublishedJwtKey, Record, State, TpmName, Transaction,
     journal::{encoding::encode, sha256},
 };
 use hallmark_store::{Follower, Store};
@@ -53,7 +53,7 @@ fn said(record: &Record) -> (u64, u64, Vec<u8>) {
 /// Which change, and what it is about.
 type Step = (u8, u8, u8, u8);
 /// Kinds of step.
-const KINDS: u8 = 27;
+const KINDS: u8 = 29;
 
 fn name(byte: u8) -> Name {
     Name::parse(&[&[0x00, 0x0b][..], &[byte; 32]].concat()).unwrap()
@@ -146,8 +146,19 @@ fn change(state: &State, (kind, a, b, c): Step) -> Option<Change> {
         24 => Change::DeleteJwtKey {
             key_id: state.jwt_keys().first()?.key_id.clone(),
         },
+        25 => Change::PutPublishedJwtKey(Arc::new(PublishedJwtKey {
+            key_id: format!("below{}", a % 4),
+            public_key: vec![0x30, c],
+            publisher: node_id(b),
+            agent: node_id(c),
+            published_at: i64::from(b),
+            expires_at: i64::from(c),
+        })),
+        26 => Change::DeletePublishedJwtKey {
+            key_id: state.published_jwt_keys().first()?.key_id.clone(),
+        },
         // What is not there, and what is there already.
-        25 => Change::DeleteEntry(Arc::new(plain_entry("absent", 1))),
+        27 => Change::DeleteEntry(Arc::new(plain_entry("absent", 1))),
         _ => Change::PutEntry {
             entry: Arc::clone(state.entries().entry(format!("e{}", a % 4).as_str())?),
             replaces: None,
@@ -157,7 +168,7 @@ fn change(state: &State, (kind, a, b, c): Step) -> Option<Change> {
 
 /// Makes one change of each kind that leaves a row behind.
 pub(crate) async fn a_change_of_each_kind_is_taken(store: &impl Store) {
-    for kind in [2, 0, 5, 7, 10, 11, 12, 13, 14, 16, 17, 18, 19, 4, 21, 23] {
+    for kind in [2, 0, 5, 7, 10, 11, 12, 13, 14, 16, 17, 18, 19, 4, 21, 23, 25] {
         let state = state_of(store).await;
         let change = change(&state, (kind, 1, 2, 5)).unwrap();
         let events = vec![accepted(&format!("step {kind}"))];

@@ -18,6 +18,8 @@ use hallmark_api::{
     },
     types,
 };
+use rcgen::{CertificateSigningRequestParams, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, SanType, date_time_ymd};
+use rustls_pki_types::CertificateSigningRequestDer;
 use tonic::{Request, Response, Status};
 
 use super::{Fake, NOW, unused};
@@ -165,8 +167,36 @@ impl LocalAuthority for Fake {
 
 #[tonic::async_trait]
 impl Svid for Fake {
-    async fn mint_x509svid(&self, _: Request<MintX509svidRequest>) -> Result<Response<MintX509svidResponse>, Status> {
-        unused()
+    async fn mint_x509svid(
+        &self,
+        request: Request<MintX509svidRequest>,
+    ) -> Result<Response<MintX509svidResponse>, Status> {
+        let request = request.into_inner();
+        let mut state = self.state();
+        state.minted.push(request.ttl);
+        let csr = CertificateSigningRequestDer::from(request.csr.to_vec());
+        let mut asked = CertificateSigningRequestParams::from_der(&csr).unwrap();
+        let names = &asked.params.subject_alt_names;
+        if names
+            .iter()
+            .any(|name| matches!(name, SanType::DnsName(name) if name.as_str() == "not.allowed"))
+        {
+            return Err(Status::permission_denied(
+                "HM-REG-0111: the DNS name not.allowed may not be minted for spiffe://example.org/db",
+            ));
+        }
+        asked.params.is_ca = IsCa::ExplicitNoCa;
+        asked.params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        asked.params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        asked.params.use_authority_key_identifier_extension = true;
+        asked.params.not_before = date_time_ymd(2026, 1, 1);
+        asked.params.not_after = date_time_ymd(2099, 1, 1);
+        let svid = types::X509svid {
+            cert_chain: vec![asked.signed_by(&state.issuer).unwrap().der().to_vec().into()],
+            ..Default::default()
+        };
+        Ok(Response::new(MintX509svidResponse { svid: Some(svid) }))
     }
 
     async fn mint_jwtsvid(

@@ -12,20 +12,20 @@ use hallmark_api::{
     types,
 };
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose,
-    PublicKeyData as _, SanType, date_time_ymd,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyIdMethod, KeyPair,
+    KeyUsagePurpose, PublicKeyData as _, SanType, date_time_ymd,
 };
 use tonic::{Request, Response, Status};
 
 use super::{ACTIVE, FAR, Fake, OLD, PREPARED, RETIRED, X509, unused};
 
 /// A CA certificate of the trust domain, with fixed names and times.
-pub(super) fn authority() -> Vec<u8> {
+pub(super) fn authority() -> (Vec<u8>, Issuer<'static, KeyPair>) {
     authority_of(&[0xaa, 0xbb, 0xcc])
 }
 
-/// A CA certificate whose key has this id.
-fn authority_of(key_id: &[u8]) -> Vec<u8> {
+/// A CA certificate whose key has this id, and what issues below it.
+fn authority_of(key_id: &[u8]) -> (Vec<u8>, Issuer<'static, KeyPair>) {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::OrganizationName, "Hallmark");
@@ -35,11 +35,9 @@ fn authority_of(key_id: &[u8]) -> Vec<u8> {
     params.not_before = date_time_ymd(2026, 1, 1);
     params.not_after = date_time_ymd(2099, 1, 1);
     params.key_identifier_method = KeyIdMethod::PreSpecified(key_id.to_vec());
-    params
-        .self_signed(&KeyPair::generate().unwrap())
-        .unwrap()
-        .der()
-        .to_vec()
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.self_signed(&key).unwrap().der().to_vec();
+    (certificate, Issuer::new(params, key))
 }
 
 /// A JWT key; the old one is tainted.

@@ -1,7 +1,9 @@
 //! The rows of authorities, as messages.
 
+use hallmark_spiffe::SpiffeId;
+
 use super::{EncodingError, wrong};
-use crate::{Authority, AuthorityState, JwtKey};
+use crate::{Authority, AuthorityState, JwtKey, PublishedJwtKey};
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct AuthorityMessage {
@@ -29,6 +31,45 @@ pub(super) struct JwtKeyMessage {
     expires_at: i64,
     #[prost(string, tag = "6")]
     state: String,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct PublishedJwtKeyMessage {
+    #[prost(string, tag = "1")]
+    key_id: String,
+    #[prost(bytes = "vec", tag = "2")]
+    public_key: Vec<u8>,
+    #[prost(string, tag = "3")]
+    publisher: String,
+    #[prost(string, tag = "4")]
+    agent: String,
+    #[prost(int64, tag = "5")]
+    published_at: i64,
+    #[prost(int64, tag = "6")]
+    expires_at: i64,
+}
+
+pub(super) fn published_jwt_key_message(it: &PublishedJwtKey) -> PublishedJwtKeyMessage {
+    PublishedJwtKeyMessage {
+        key_id: it.key_id.clone(),
+        public_key: it.public_key.clone(),
+        publisher: it.publisher.to_string(),
+        agent: it.agent.to_string(),
+        published_at: it.published_at,
+        expires_at: it.expires_at,
+    }
+}
+
+pub(super) fn published_jwt_key(it: PublishedJwtKeyMessage) -> Result<PublishedJwtKey, EncodingError> {
+    let id = |text: &str| SpiffeId::parse(text).map_err(|_| wrong("SPIFFE ID of a publisher"));
+    Ok(PublishedJwtKey {
+        publisher: id(&it.publisher)?,
+        agent: id(&it.agent)?,
+        key_id: it.key_id,
+        public_key: it.public_key,
+        published_at: it.published_at,
+        expires_at: it.expires_at,
+    })
 }
 
 pub(super) fn authority_message(it: &Authority) -> AuthorityMessage {

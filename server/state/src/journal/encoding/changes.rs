@@ -8,7 +8,10 @@ use hallmark_tpm_wire::Name;
 use super::{
     EncodingError, MissingBody,
     assignment::{AssignmentMessage, assignment, assignment_message},
-    authority::{AuthorityMessage, JwtKeyMessage, authority, authority_message, jwt_key, jwt_key_message},
+    authority::{
+        AuthorityMessage, JwtKeyMessage, PublishedJwtKeyMessage, authority, authority_message, jwt_key,
+        jwt_key_message, published_jwt_key, published_jwt_key_message,
+    },
     rows::{
         AttestationMessage, EntryMessage, LineMessage, NodeMessage, attestation, attestation_message, ek, eks, entry,
         entry_message, hash, line, line_message, node, node_message, serial, spiffe_id,
@@ -23,7 +26,7 @@ use crate::{
 pub(super) struct ChangeMessage {
     #[prost(
         oneof = "Kind",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 28, 29"
     )]
     kind: Option<Kind>,
 }
@@ -81,6 +84,10 @@ enum Kind {
     PutJwtKey(Box<JwtKeyMessage>),
     #[prost(string, tag = "25")]
     DeleteJwtKey(String),
+    #[prost(message, boxed, tag = "28")]
+    PutPublishedJwtKey(Box<PublishedJwtKeyMessage>),
+    #[prost(string, tag = "29")]
+    DeletePublishedJwtKey(String),
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -280,6 +287,8 @@ fn kind(change: &Change) -> Kind {
         Change::DeleteAuthority { certificate } => Kind::DeleteAuthority(certificate.clone()),
         Change::PutJwtKey(it) => Kind::PutJwtKey(Box::new(jwt_key_message(it))),
         Change::DeleteJwtKey { key_id } => Kind::DeleteJwtKey(key_id.clone()),
+        Change::PutPublishedJwtKey(it) => Kind::PutPublishedJwtKey(Box::new(published_jwt_key_message(it))),
+        Change::DeletePublishedJwtKey { key_id } => Kind::DeletePublishedJwtKey(key_id.clone()),
         Change::PutBundleSequence(sequence) => Kind::PutBundleSequence(*sequence),
         Change::PutRequests { node, action, requests } => Kind::PutRequests(Box::new(RequestsMessage {
             node: node.to_string(),
@@ -423,6 +432,8 @@ fn without_body(kind: Kind) -> Result<Change, EncodingError> {
         Kind::DeleteAuthority(certificate) => Change::DeleteAuthority { certificate },
         Kind::PutJwtKey(it) => Change::PutJwtKey(Arc::new(jwt_key(*it)?)),
         Kind::DeleteJwtKey(key_id) => Change::DeleteJwtKey { key_id },
+        Kind::PutPublishedJwtKey(it) => Change::PutPublishedJwtKey(Arc::new(published_jwt_key(*it)?)),
+        Kind::DeletePublishedJwtKey(key_id) => Change::DeletePublishedJwtKey { key_id },
         Kind::PutBundleSequence(sequence) => Change::PutBundleSequence(sequence),
         Kind::PutRequests(it) => Change::PutRequests {
             node: spiffe_id(&it.node)?,
