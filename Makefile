@@ -1,9 +1,11 @@
 # Hallmark. Every target installs what it needs on Debian (apt, cargo, and Python packages into target/) and says so.
-.PHONY: help deps build demo demo-boot test packages test-packages containers sbom test-sbom test-containers images test-images simulate bench lint doc fuzz prove reason-codes clean
+.PHONY: help deps build demo demo-boot test packages test-packages containers sbom test-sbom test-containers images test-images simulate soak bench lint doc fuzz prove reason-codes clean
 
 CARGO ?= cargo
 FUZZ_SECONDS ?= 10
 SEEDS ?= 10000
+ROTATIONS ?= 200
+LIFE ?= 60
 # What the demo runs, and nothing else of the workspace.
 DEMO = hallmark-server hallmark-agent hallmark hallmark-demo
 
@@ -73,6 +75,10 @@ test-images: deps ## images on machines: QEMU with firmware, Secure Boot and TPM
 
 simulate: ## run SEEDS simulated schedules of servers, agents and operators; FIRST=… begins elsewhere
 	@$(CARGO) run --quiet -p hallmark-simulation -- --seeds $(SEEDS) --first $(or $(FIRST),0)
+
+soak: deps ## ROTATIONS of authorities that live LIFE seconds, while clients connect and parts fail (200 of 60 s take an hour and a half)
+	@$(CARGO) build --workspace --bins
+	@$(CARGO) run --quiet -p hallmark-soak -- $(ROTATIONS) $(LIFE)
 
 bench: deps ## measure; prints a table and writes target/bench/results.json
 	@$(CARGO) build --release --bins -p hallmark-server -p hallmark-agent -p hallmark

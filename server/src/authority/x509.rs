@@ -26,8 +26,10 @@ use super::{
 };
 use crate::journal::{Act, Journal};
 
-/// How often is looked for what is due.
+/// How often is looked for what is due; a short life is looked at more often.
 const TICK: Duration = Duration::from_secs(10);
+/// Looks in a life at least: the last sixth of it has room for several.
+const LOOKS: u32 = 60;
 /// More steps than are ever due at a time.
 const MOST_STEPS: usize = 64;
 
@@ -300,7 +302,7 @@ impl X509Keeper {
 
 /// Carries out what is due, for ever. A failure is told, and tried again.
 pub(crate) async fn keep_x509_authorities(keeper: Arc<X509Keeper>) -> Infallible {
-    let mut pace = keeper.journal.clock().pace(TICK);
+    let mut pace = keeper.journal.clock().pace(TICK.min(keeper.settings.lifetime / LOOKS));
     let mut failing = false;
     loop {
         // The start has looked.

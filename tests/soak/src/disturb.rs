@@ -1,0 +1,94 @@
+//! What happens to the parts meanwhile.
+
+use anyhow::{Context as _, Result};
+use hallmark_kit::Lab;
+use std::fmt;
+use std::time::Duration;
+
+/// One thing that happens, and how long it lasts.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Disturbance {
+    /// Nothing.
+    Nothing(Duration),
+    /// The server is killed, and started again after a while.
+    Killed(Duration),
+    /// The token is away for a while.
+    TokenAway(Duration),
+    /// An agent is killed and starts again at once; which one.
+    AgentKilled(usize),
+}
+
+impl Disturbance {
+    /// It happens; returns when it is over.
+    pub(crate) fn happens_to(self, lab: &mut Lab) -> Result<()> {
+        match self {
+            Self::Nothing(time) => wait(time),
+            Self::Killed(time) => {
+                lab.server().process().context("the server does not run")?.kill();
+                wait(time);
+                lab.server().start()?;
+            }
+            Self::TokenAway(time) => {
+                let tokens = lab.server().token().tokens();
+                let away = tokens.with_extension("away");
+                std::fs::rename(&tokens, &away)?;
+                std::fs::create_dir(&tokens)?;
+                wait(time);
+                std::fs::remove_dir_all(&tokens)?;
+                std::fs::rename(&away, &tokens)?;
+            }
+            Self::AgentKilled(number) => {
+                let node = lab.node(number)?;
+                node.process().context("the agent does not run")?.kill();
+                node.start()?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Disturbance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing(time) => write!(f, "nothing happens for {} s", time.as_secs_f32()),
+            Self::Killed(time) => write!(f, "the server is killed, and starts again after {} s", time.as_secs_f32()),
+            Self::TokenAway(time) => write!(f, "the token is away for {} s", time.as_secs_f32()),
+            Self::AgentKilled(number) => write!(f, "the agent of machine {} is killed and starts again", number + 1),
+        }
+    }
+}
+
+// Real time: what lasts for a while is what is looked at.
+fn wait(time: Duration) {
+    std::thread::sleep(time);
+}
+
+/// What happens, drawn from a seed: the same seed draws the same again.
+#[derive(Debug)]
+pub(crate) struct Draw(u64);
+
+impl Draw {
+    /// A draw from this seed.
+    pub(crate) const fn new(seed: u64) -> Self {
+        // Zero would stay zero.
+        Self(seed ^ 0x9e37_79b9_7f4a_7c15)
+    }
+
+    /// The next number below `end` (Marsaglia's xorshift).
+    const fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % end
+    }
+
+    /// What happens next.
+    pub(crate) const fn disturbance(&mut self) -> Disturbance {
+        match self.below(8) {
+            0 => Disturbance::Killed(Duration::from_millis(self.below(3000))),
+            1 => Disturbance::TokenAway(Duration::from_millis(500 + self.below(3000))),
+            2 => Disturbance::AgentKilled(if self.below(2) == 0 { 0 } else { 1 }),
+            _ => Disturbance::Nothing(Duration::from_millis(1000 + self.below(4000))),
+        }
+    }
+}
