@@ -1,4 +1,5 @@
-//! `x509_issue`: SVIDs over gRPC and mutual TLS, each with its CSR verified and its record in the store.
+//! `x509_issue`: SVIDs over gRPC and mutual TLS, each with its CSR verified and its record in the store. `jwt_issue`: JWT-SVIDs,
+//! each validated before it leaves.
 
 use crate::cpu;
 use crate::crypto::Crypto;
@@ -8,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 use hallmark_api::svid::svid_client::SvidClient;
-use hallmark_api::svid::{BatchNewX509svidRequest, NewX509svidParams};
+use hallmark_api::svid::{BatchNewX509svidRequest, NewJwtsvidRequest, NewX509svidParams};
 use hallmark_attacks::{SoftwareIdentity, Wire, attest};
 use hallmark_verify::testing::{SoftwareKey, SoftwareMachine};
 use rustls::client::ResolvesClientCert;
@@ -23,9 +24,10 @@ const ROUNDS: usize = 3;
 /// Requests prepared beforehand; the server remembers none.
 const REQUESTS: usize = 64;
 
+/// What was issued in a time, and what it took.
 #[derive(Debug, Default)]
 struct Load {
-    svids: f64,
+    issued: f64,
     seconds: f64,
     server_us: f64,
     client_us: f64,
@@ -33,47 +35,69 @@ struct Load {
 
 impl Load {
     fn add(&mut self, other: &Self) {
-        self.svids += other.svids;
+        self.issued += other.issued;
         self.seconds += other.seconds;
         self.server_us += other.server_us;
         self.client_us += other.client_us;
     }
+
+    /// The rows of what was issued, `unit` the documents per second.
+    fn tell(&self, name: &str, unit: &'static str, control: &Crypto, table: &mut Table) -> Result<()> {
+        let row = |what: &str, value: f64, unit| Row::new(format!("{name}{what}"), value, unit);
+        table.push(row("", self.issued / self.seconds, unit).against(control.rate()))?;
+        table.push(row(".server_cpu_us", self.server_us / self.issued, "us each").against(control.cpu_us()))?;
+        table.push(row(".client_cpu_us", self.client_us / self.issued, "us each"))
+    }
 }
 
 pub(crate) fn measure(domain: &mut Domain, table: &mut Table) -> Result<()> {
+    let (clients, entries) = callers(domain, "issue", BATCH)?;
+    let requests = Requests::prepare(&entries);
+    let of = |batch: usize| {
+        let requests = &requests;
+        move |n: usize, client, end| call(client, requests, n, batch, end)
+    };
+    let (mut single, mut batches, mut controls) = (Load::default(), Load::default(), Vec::new());
+    load(domain, &clients, Duration::from_millis(500), of(BATCH))?;
+    // By turns, so that a busy machine slows all alike.
+    for _ in 0..ROUNDS {
+        controls.push(Crypto::measure(domain)?);
+        single.add(&load(domain, &clients, EACH, of(1))?);
+        batches.add(&load(domain, &clients, EACH, of(BATCH))?);
+    }
+    let control = Crypto::mean(&controls)?;
+    single.tell("x509_issue.single", "SVIDs/s", &control, table)?;
+    batches.tell("x509_issue.batch10", "SVIDs/s", &control, table)?;
+    Table::say("    the clients run on the same processors; control: C_Sign and the CSR's verification alone")
+}
+
+/// JWT-SVIDs, one a call: each is validated before it leaves, and its record is in the store before it is signed.
+pub(crate) fn measure_jwt(domain: &mut Domain, table: &mut Table) -> Result<()> {
+    let (clients, entries) = callers(domain, "tokens", 1)?;
+    let entry = entries.first().context("no entry")?;
+    let of = |_: usize, client, end| call_jwt(client, entry, end);
+    let (mut tokens, mut controls) = (Load::default(), Vec::new());
+    load(domain, &clients, Duration::from_millis(500), of)?;
+    for _ in 0..ROUNDS {
+        controls.push(Crypto::measure(domain)?);
+        tokens.add(&load(domain, &clients, EACH, of)?);
+    }
+    tokens.tell("jwt_issue", "tokens/s", &Crypto::mean(&controls)?, table)?;
+    Table::say("    the clients run on the same processors; control: C_Sign and one verification alone")
+}
+
+/// One agent for each caller, as in a fleet: a connection of its own; and so many entries of the machine.
+fn callers(domain: &mut Domain, name: &str, entries: usize) -> Result<(Vec<SvidClient<Channel>>, Vec<String>)> {
     let machine = SoftwareMachine::new(&domain.vendor);
     let address = domain.address();
     let svid = domain
         .runtime
         .block_on(async { anyhow::Ok(attest(&Wire::connect(&address).await?, &machine).await?) })?;
-    let entries = domain.register(&id_of(&svid)?, "issue", BATCH)?;
+    let entries = domain.register(&id_of(&svid)?, name, entries)?;
     let identity: Arc<dyn ResolvesClientCert> = SoftwareIdentity::of(&svid, machine.svid);
-    // One agent for each caller, as in a fleet: a connection of its own.
     let connecting = (0..CALLERS).map(|_| Wire::connect_as(&address, Arc::clone(&identity)));
-    let clients: Vec<_> = domain
-        .runtime
-        .block_on(try_join_all(connecting))?
-        .iter()
-        .map(|wire| SvidClient::new(wire.channel()))
-        .collect();
-    let requests = Requests::prepare(&entries);
-
-    let (mut single, mut batches, mut controls) = (Load::default(), Load::default(), Vec::new());
-    load(domain, &clients, &requests, BATCH, Duration::from_millis(500))?;
-    // By turns, so that a busy machine slows all alike.
-    for _ in 0..ROUNDS {
-        controls.push(Crypto::measure(domain)?);
-        single.add(&load(domain, &clients, &requests, 1, EACH)?);
-        batches.add(&load(domain, &clients, &requests, BATCH, EACH)?);
-    }
-    let control = Crypto::mean(&controls)?;
-    for (name, load) in [("single", &single), ("batch10", &batches)] {
-        let row = |what: &str, value: f64, unit| Row::new(format!("x509_issue.{name}{what}"), value, unit);
-        table.push(row("", load.svids / load.seconds, "SVIDs/s").against(control.rate()))?;
-        table.push(row(".server_cpu_us", load.server_us / load.svids, "us each").against(control.cpu_us()))?;
-        table.push(row(".client_cpu_us", load.client_us / load.svids, "us each"))?;
-    }
-    Table::say("    the clients run on the same processors; control: C_Sign and the CSR's verification alone")
+    let wires = domain.runtime.block_on(try_join_all(connecting))?;
+    Ok((wires.iter().map(|wire| SvidClient::new(wire.channel())).collect(), entries))
 }
 
 /// Certificate requests with the entries that they are for.
@@ -105,12 +129,12 @@ impl Requests {
     }
 }
 
-fn load(
+/// Has every client call for so long: `call` is told which it is, and when it ends, and gives how many documents it got.
+fn load<F: Future<Output = Result<usize>>>(
     domain: &mut Domain,
     clients: &[SvidClient<Channel>],
-    requests: &Requests,
-    batch: usize,
     duration: Duration,
+    call: impl Fn(usize, SvidClient<Channel>, Instant) -> F,
 ) -> Result<Load> {
     let (server, me) = (domain.server_pid()?, std::process::id());
     let (server_before, client_before) = (cpu::of_process(server)?, cpu::of_process(me)?);
@@ -118,11 +142,11 @@ fn load(
     let callers = clients
         .iter()
         .enumerate()
-        .map(|(n, client)| call(client.clone(), requests, n, batch, started + duration));
+        .map(|(n, client)| call(n, client.clone(), started + duration));
     let counts = domain.runtime.block_on(try_join_all(callers))?;
     let seconds = started.elapsed().as_secs_f64();
     Ok(Load {
-        svids: f64::from(u32::try_from(counts.into_iter().sum::<usize>())?),
+        issued: f64::from(u32::try_from(counts.into_iter().sum::<usize>())?),
         seconds,
         server_us: cpu::of_process(server)? - server_before,
         client_us: cpu::of_process(me)? - client_before,
@@ -150,6 +174,20 @@ async fn call(
         }
         count += answer.results.len();
         from += batch;
+    }
+    Ok(count)
+}
+
+async fn call_jwt(mut client: SvidClient<Channel>, entry: &str, end: Instant) -> Result<usize> {
+    let mut count = 0;
+    while Instant::now() < end {
+        let request = NewJwtsvidRequest {
+            entry_id: entry.to_owned(),
+            audience: vec!["bench".to_owned()],
+        };
+        let answer = client.new_jwtsvid(request).await?.into_inner();
+        ensure!(answer.svid.is_some_and(|svid| !svid.token.is_empty()), "no token");
+        count += 1;
     }
     Ok(count)
 }

@@ -1,6 +1,6 @@
 //! Benchmarks: each row with a control in the same run. Prints a table and writes `target/bench/results.json`.
 //!
-//! `hallmark-bench [GROUP ...]` measures the groups named (`tpm_commands`, `x509_issue`, `attest`, `fetch_x509`,
+//! `hallmark-bench [GROUP ...]` measures the groups named (`tpm_commands`, `x509_issue`, `jwt_issue`, `attest`, `fetch_x509`,
 //! `agent_rss_100_svids`, `agent_start`, `binary_size`, `policy`, `fleet`, `boot`, `ima`), or all of them. The project's programs are taken from `HALLMARK_BIN_DIR`, else
 //! from beside this one; a debug build measures nothing worth knowing.
 
@@ -31,9 +31,10 @@ const RESULTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/bench/r
 type Measure = fn(&mut Domain, &mut Table) -> Result<()>;
 
 /// The groups that need a trust domain.
-const GROUPS: [(&str, Measure); 5] = [
+const GROUPS: [(&str, Measure); 6] = [
     ("agent_rss_100_svids", fetch::measure_memory),
     ("x509_issue", issue::measure),
+    ("jwt_issue", issue::measure_jwt),
     ("attest", attest::measure),
     ("fetch_x509", fetch::measure),
     ("agent_start", start::measure),

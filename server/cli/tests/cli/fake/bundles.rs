@@ -65,7 +65,7 @@ impl Bundle for Fake {
         if mask.as_ref().is_some_and(|mask| mask.x509_authorities) {
             // The first is tainted.
             let certificate = |key_id: &str| types::X509Certificate {
-                asn1: authority_of(&hex::decode(key_id).unwrap()).into(),
+                asn1: authority_of(&hex::decode(key_id).unwrap()).0.into(),
                 tainted: key_id == X509[0],
             };
             bundle.x509_authorities = X509.map(certificate).into();
