@@ -13,15 +13,13 @@ use hallmark_reason::{Coded, ReasonCode};
 use hallmark_state::decide::X509AuthorityStep;
 use tokio::time::sleep;
 
-use super::{ActiveAuthority, AuthorityError, bootstrap::check_clock, error::date};
-use crate::{clock::Clock, journal::Journal, metrics::Metrics};
+use super::{ActiveAuthority, AuthorityError, X509Keeper, bootstrap::check_clock, error::date};
+use crate::metrics::Metrics;
 
 /// How often the authority is looked at.
 const TICK: Duration = Duration::from_secs(5);
 /// How long one line of the log stands for an authority of one age.
 const AGAIN: Duration = Duration::from_secs(24 * 3600);
-/// How long a step may be due, in seconds, before that is told.
-const OVERDUE: i64 = 60;
 /// How long one line of the log stands for SVIDs that are cut short.
 const CUT_SHORT_AGAIN: Duration = Duration::from_secs(3600);
 
@@ -95,39 +93,32 @@ impl Coded for CutShort {
 #[derive(Debug, Clone)]
 pub(crate) struct AuthorityAge {
     authority: Arc<ArcSwap<ActiveAuthority>>,
-    journal: Arc<Journal>,
+    keeper: Arc<X509Keeper>,
     /// The longest that an SVID lives for which no entry says otherwise.
     usual: Duration,
 }
 
 impl AuthorityAge {
-    /// Of this authority, by the state and clock of `journal`, where SVIDs usually live for `usual` at most.
-    pub(crate) const fn new(authority: Arc<ArcSwap<ActiveAuthority>>, journal: Arc<Journal>, usual: Duration) -> Self {
+    /// Of this authority, which `keeper` has the next one follow, where SVIDs usually live for `usual` at most.
+    pub(crate) const fn new(
+        authority: Arc<ArcSwap<ActiveAuthority>>,
+        keeper: Arc<X509Keeper>,
+        usual: Duration,
+    ) -> Self {
         Self {
             authority,
-            journal,
+            keeper,
             usual,
         }
     }
 
-    fn clock(&self) -> &Clock {
-        self.journal.clock()
-    }
-
     /// Its age, and how many seconds it has left. As long as the next authority is made and takes its place in time, it is young.
     pub(crate) fn age(&self) -> (Age, i64) {
-        let (authority, now) = (self.authority.load(), self.clock().unix());
+        let (authority, now) = (self.authority.load(), self.keeper.clock().unix());
         let left = authority.x509.not_after().saturating_sub(now);
         let age = authority.x509.age(self.usual, now);
-        let is_told = age == Age::Ended || self.overdue(now).is_some();
+        let is_told = age == Age::Ended || self.keeper.overdue().is_some();
         (if is_told { age } else { Age::Young }, left)
-    }
-
-    /// The step that was to be taken a while ago.
-    fn overdue(&self, now: i64) -> Option<X509AuthorityStep> {
-        self.journal
-            .state()
-            .due_x509_authority_step(now.saturating_sub(OVERDUE))
     }
 
     /// What is to be told of it; `None` while it is young, and once it has ended, which is a failure of its own.
@@ -135,7 +126,7 @@ impl AuthorityAge {
         let (age, left) = self.age();
         let not_after = self.authority.load().x509.not_after();
         let now = not_after.saturating_sub(left);
-        let step = self.overdue(now).filter(|_| age > Age::Young && age < Age::Ended)?;
+        let step = self.keeper.overdue().filter(|_| age > Age::Young && age < Age::Ended)?;
         Some(Ageing {
             age,
             step,
@@ -149,7 +140,7 @@ impl AuthorityAge {
     /// # Errors
     /// When its certificate has not begun or has ended.
     pub(crate) fn check(&self) -> Result<(), AuthorityError> {
-        check_clock(&self.authority.load().x509, self.clock().unix())
+        check_clock(&self.authority.load().x509, self.keeper.clock().unix())
     }
 }
 
@@ -193,5 +184,47 @@ pub(crate) async fn keep_telling(of: AuthorityAge, metrics: Arc<Metrics>) {
     loop {
         told.look(&of, metrics.cut_short());
         sleep(TICK).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_age_has_its_code_and_says_which_step_is_missing() {
+        for (age, code, passed) in [
+            (Age::Half, "HM-SRV-0026", "half of the authority's life has passed"),
+            (
+                Age::FiveSixths,
+                "HM-SRV-0027",
+                "five sixths of the authority's life have passed",
+            ),
+            (
+                Age::LastLifetime,
+                "HM-SRV-0028",
+                "the authority ends within the lifetime of an SVID",
+            ),
+        ] {
+            for (step, missing) in [
+                (X509AuthorityStep::Prepare, "none is prepared"),
+                (
+                    X509AuthorityStep::Activate { key_id: "aa".into() },
+                    "the prepared one does not sign",
+                ),
+            ] {
+                let ageing = Ageing {
+                    age,
+                    step,
+                    now: 5,
+                    not_after: 10,
+                };
+                assert_eq!(ageing.code().as_str(), code);
+                assert_eq!(
+                    ageing.to_string(),
+                    format!("{passed}, and {missing}: it ends 1970-01-01T00:00:10Z")
+                );
+            }
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
 
-use aws_lc_rs::{digest, rand};
+use aws_lc_rs::rand;
 use hallmark_authority::{Serial, X509Authority, prepare_authority};
 use hallmark_hsm::{HsmError, KeyInfo, KeyKind, KeyStore};
 use hallmark_spiffe::TrustDomain;
@@ -17,15 +17,9 @@ use super::{
     active::{ActiveAuthority, bundle_of, is_of, tainted_of},
     jwt::authority_of,
     published::published_authority,
-    token_keys::{Label, label_start},
+    token_keys::{Label, MAX_NUMBER, label_start},
 };
 use crate::{clock::Clock, journal::transaction};
-
-/// Labels with a longer trust domain would not fit every token.
-const MAX_NAME_IN_LABEL: usize = 96;
-
-/// Labels tried before giving up on a token that only ever makes half keys.
-pub(super) const MAX_KEYS: usize = 16;
 
 /// What keeping the authority takes.
 #[derive(Clone, Copy)]
@@ -46,16 +40,6 @@ pub struct Keeper<'a> {
 #[must_use]
 pub fn key_label(trust_domain: &TrustDomain, number: usize) -> String {
     format!("{}{number}", label_start(AuthorityKind::X509, trust_domain))
-}
-
-/// The trust domain, as labels have it.
-pub(super) fn label_name(trust_domain: &TrustDomain) -> String {
-    let name = trust_domain.as_str();
-    if name.len() <= MAX_NAME_IN_LABEL {
-        return name.to_owned();
-    }
-    let hash = hex::encode(digest::digest(&digest::SHA256, name.as_bytes()));
-    format!("sha256.{hash}")
 }
 
 /// Whether a key with this label is one of the trust domain's authority keys.
@@ -173,7 +157,7 @@ impl Keeper<'_> {
     async fn labels(&self) -> Result<BTreeSet<String>, AuthorityError> {
         let whole = self.keys.list().await?.into_iter().map(|key| key.label);
         let mut labels: BTreeSet<String> = whole.filter(|it| is_key_label(self.trust_domain, it)).collect();
-        for number in 1..=MAX_KEYS {
+        for number in 1..=MAX_NUMBER {
             let label = key_label(self.trust_domain, number);
             match self.keys.find(&label).await {
                 Ok(Some(_)) | Err(HsmError::KeyIncomplete { .. }) => drop(labels.insert(label)),
@@ -192,7 +176,7 @@ impl Keeper<'_> {
                 store: self.store_path.to_owned(),
             });
         }
-        for number in 1..=MAX_KEYS {
+        for number in 1..=MAX_NUMBER {
             let label = key_label(self.trust_domain, number);
             match self.keys.find(&label).await {
                 Ok(Some(key)) if key.kind == kind => {
@@ -218,7 +202,7 @@ impl Keeper<'_> {
                 Err(error) => return Err(error.into()),
             }
         }
-        Err(AuthorityError::TooManyHalves { count: MAX_KEYS })
+        Err(AuthorityError::TooManyHalves { count: MAX_NUMBER })
     }
 
     async fn generate(&self, label: &str, kind: KeyKind) -> Result<KeyInfo, AuthorityError> {

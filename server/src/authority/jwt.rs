@@ -230,8 +230,8 @@ impl JwtKeeper {
         let key = self.token.make(settings.kind, by, reason).await?;
         let made = self.publish(&key, settings, by, reason).await;
         if made.is_err() {
-            // Nobody knows it.
-            self.token.destroy(&key).await?;
+            // Nobody knows it, unless a row has come to name it.
+            self.token.destroy_gone(&key.label, &key.spki_der).await?;
         }
         made
     }

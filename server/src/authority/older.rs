@@ -10,7 +10,8 @@ use hallmark_store::OlderStore;
 use super::{
     AuthorityError,
     active::is_of,
-    bootstrap::{MAX_KEYS, check_clock, in_force, key_label},
+    bootstrap::{check_clock, in_force, key_label},
+    token_keys::MAX_NUMBER,
 };
 
 /// Refuses what [`Keeper::keep`](super::Keeper::keep) would refuse behind the change of the schema.
@@ -33,7 +34,7 @@ pub(crate) async fn require_usable(
         is_of(&x509, &key, label)?;
         return check_clock(&x509, now);
     }
-    for number in 1..=MAX_KEYS {
+    for number in 1..=MAX_NUMBER {
         let label = key_label(trust_domain, number);
         let found = match keys.find(&label).await {
             Ok(Some(key)) => Some(key.kind),

@@ -19,15 +19,18 @@ use hallmark_state::{
     What, decide::Reason,
 };
 
-use super::{ActiveAuthority, AuthorityError, bootstrap::label_name};
+use super::{ActiveAuthority, AuthorityError};
 use crate::journal::{Failed, Journal};
 
 /// More steps than a key has in its life.
 const MOST_STEPS: u32 = 32;
 /// The random part of a label, in bytes.
 const RANDOM: usize = 8;
-/// Numbers that the keys of first authorities have in their labels.
-const NUMBERS: std::ops::RangeInclusive<usize> = 1..=super::bootstrap::MAX_KEYS;
+/// Labels with a longer trust domain would not fit every token.
+const MAX_NAME_IN_LABEL: usize = 96;
+/// The highest number that the keys of first authorities have in their labels: so many are tried before giving up on a token that only
+/// ever makes half keys.
+pub(super) const MAX_NUMBER: usize = 16;
 
 /// The keys of one kind of authority.
 #[derive(Debug)]
@@ -84,7 +87,7 @@ impl TokenKeys {
     }
 
     /// Destroys a key that no row names; on record.
-    pub(super) async fn destroy(&self, key: &KeyInfo) -> Result<(), AuthorityError> {
+    async fn destroy(&self, key: &KeyInfo) -> Result<(), AuthorityError> {
         self.keys.destroy(&key.id).await?;
         tracing::info!(
             label = key.label,
@@ -233,7 +236,7 @@ impl Label {
         if rest.len() == 2 * RANDOM && rest.bytes().all(|it| matches!(it, b'0'..=b'9' | b'a'..=b'f')) {
             return Some(Self::Random);
         }
-        let is_number = rest.parse().is_ok_and(|number| NUMBERS.contains(&number));
+        let is_number = (1..=MAX_NUMBER).any(|number| rest == number.to_string());
         (kind == AuthorityKind::X509 && is_number).then_some(Self::Numbered)
     }
 }
@@ -243,9 +246,64 @@ pub(super) fn label_start(kind: AuthorityKind, trust_domain: &TrustDomain) -> St
     format!("hallmark-{}-{}-", kind.as_str(), label_name(trust_domain))
 }
 
+/// The trust domain, as labels have it.
+fn label_name(trust_domain: &TrustDomain) -> String {
+    let name = trust_domain.as_str();
+    if name.len() <= MAX_NAME_IN_LABEL {
+        return name.to_owned();
+    }
+    let hash = hex::encode(digest::digest(&digest::SHA256, name.as_bytes()));
+    format!("sha256.{hash}")
+}
+
 /// A label that no key has and none had: by the records of its making each store knows its own keys.
 fn new_label(kind: AuthorityKind, trust_domain: &TrustDomain) -> Result<String, AuthorityError> {
     let mut random = [0; RANDOM];
     rand::fill(&mut random).map_err(|_| AuthorityError::Random)?;
     Ok(format!("{}{}", label_start(kind, trust_domain), hex::encode(random)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_of_other_trust_domains_and_kinds_are_told_apart() {
+        let of = |name: &str| TrustDomain::parse(name).unwrap();
+        let label = |label: &str| Label::of(AuthorityKind::X509, &of("example.org"), label);
+        for number in [1, MAX_NUMBER] {
+            assert_eq!(
+                label(&format!("hallmark-x509-example.org-{number}")),
+                Some(Label::Numbered)
+            );
+        }
+        let random = new_label(AuthorityKind::X509, &of("example.org")).unwrap();
+        assert_eq!(label(&random), Some(Label::Random));
+        for foreign in [
+            "hallmark-x509-example.org-0",
+            "hallmark-x509-example.org-01",
+            "hallmark-x509-example.org-17",
+            "hallmark-x509-example.org-",
+            "hallmark-x509-example.org-2-1",
+            "hallmark-x509-example.com-1",
+            "hallmark-x509-example.org-00112233445566",
+            "hallmark-x509-example.org-00112233445566FF",
+            "hallmark-jwt-example.org-0011223344556677",
+        ] {
+            assert_eq!(label(foreign), None, "{foreign}");
+        }
+        assert_eq!(Label::of(AuthorityKind::X509, &of("example.org-2"), &random), None);
+        let jwt = new_label(AuthorityKind::Jwt, &of("example.org")).unwrap();
+        assert_eq!(
+            Label::of(AuthorityKind::Jwt, &of("example.org"), &jwt),
+            Some(Label::Random)
+        );
+        assert_eq!(
+            Label::of(AuthorityKind::Jwt, &of("example.org"), "hallmark-jwt-example.org-1"),
+            None
+        );
+        // One that would not fit a label is named by its hash.
+        let long = of(&"a".repeat(200));
+        assert!(new_label(AuthorityKind::X509, &long).unwrap().len() < 110);
+    }
 }

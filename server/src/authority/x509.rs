@@ -24,7 +24,10 @@ use super::{
     bootstrap::{check_clock, serial},
     token_keys::TokenKeys,
 };
-use crate::journal::{Act, Journal};
+use crate::{
+    clock::Clock,
+    journal::{Act, Journal},
+};
 
 /// How often is looked for what is due; a short life is looked at more often.
 const TICK: Duration = Duration::from_secs(10);
@@ -77,6 +80,17 @@ impl X509Keeper {
     /// Why the authorities are not kept as they should be, as was found last: code and words.
     pub(crate) fn failure(&self) -> Option<(ReasonCode, String)> {
         self.failure.load().as_deref().cloned()
+    }
+
+    /// The step that is due and fails.
+    pub(crate) fn overdue(&self) -> Option<X509AuthorityStep> {
+        self.failure.load().as_ref()?;
+        self.journal.state().due_x509_authority_step(self.clock().unix())
+    }
+
+    /// What time it is for the authorities.
+    pub(crate) fn clock(&self) -> &Clock {
+        self.journal.clock()
     }
 
     /// Carries out all that is due.
@@ -181,8 +195,8 @@ impl X509Keeper {
         let key = self.token.make(self.settings.kind, by, reason).await?;
         let made = self.publish(&key, by, reason).await;
         if made.is_err() {
-            // Nobody knows it.
-            self.token.destroy(&key).await?;
+            // Nobody knows it, unless a row has come to name it.
+            self.token.destroy_gone(&key.label, &key.spki_der).await?;
         }
         made
     }

@@ -217,7 +217,7 @@ impl Watchers {
         let certificate = oidc.and_then(|it| it.certificate()).cloned();
         let last_reload = Arc::new(LastReload::default());
         let probe = Arc::new(Probe::new(on.authority.clone(), on.keys.clone()));
-        let age = AuthorityAge::new(on.authority.clone(), on.journal.clone(), config.lifetimes.usual());
+        let age = AuthorityAge::new(on.authority.clone(), keepers.x509.clone(), config.lifetimes.usual());
         let health = Health::new(
             on.journal.clone(),
             on.keys.clone(),

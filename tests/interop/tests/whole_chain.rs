@@ -329,24 +329,20 @@ fn key_id(token: &str) -> String {
     spiffe::JwtSvid::parse_insecure(token).unwrap().key_id().to_owned()
 }
 
-/// OpenID Connect Discovery: somebody without SPIFFE takes a workload's token, through a rotation, and until its key is tainted.
-#[test]
-fn a_verifier_of_openid_connect_takes_what_a_workload_got() {
-    let folder = tempfile::tempdir().unwrap();
-    let authorities = public_certificate(folder.path());
+/// A lab of one machine whose server serves discovery below a path.
+fn with_discovery(folder: &Path) -> (Lab, Looked) {
+    let authorities = public_certificate(folder);
     let options = LabOptions {
-        folder: folder.path().join("lab"),
+        folder: folder.join("lab"),
         trust_domain: "example.org".into(),
         nodes: 1,
     };
     let mut lab = Lab::lay_out(options).unwrap();
-    let port = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
     let issuer = format!("https://localhost:{port}/trust");
-    let path = |name: &str| folder.path().join(name).display().to_string();
+    let path = |name: &str| folder.join(name).display().to_string();
     let server = lab.server();
     server.set("authority", "jwt_issuer", issuer.clone().into());
     server.set("oidc", "listen", format!("127.0.0.1:{port}").into());
@@ -354,14 +350,23 @@ fn a_verifier_of_openid_connect_takes_what_a_workload_got() {
     server.set("oidc", "certificate_key", format!("file:{}", path("key.pem")).into());
     lab.build_node().unwrap();
     lab.start_server().unwrap();
-    let node = lab.node(0).unwrap();
-    node.start().unwrap();
-    let (socket, agent) = (node.workload_api(), node.agent_id().unwrap());
+    lab.node(0).unwrap().start().unwrap();
+    let admin_socket = lab.server().admin_socket();
     let looked = Looked {
         issuer,
         authorities,
-        admin_socket: lab.server().admin_socket(),
+        admin_socket,
     };
+    (lab, looked)
+}
+
+/// OpenID Connect Discovery: somebody without SPIFFE takes a workload's token, through a rotation, and until its key is tainted.
+#[test]
+fn a_verifier_of_openid_connect_takes_what_a_workload_got() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut lab, looked) = with_discovery(folder.path());
+    let node = lab.node(0).unwrap();
+    let (socket, agent) = (node.workload_api(), node.agent_id().unwrap());
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let mut admin = AdminClient::connect(&looked.admin_socket).await.unwrap();

@@ -24,13 +24,11 @@ impl SigningFacts {
     /// When it does not decode, or has no Subject Key Identifier.
     pub fn read(der: &[u8]) -> Result<Self, ProfileError> {
         let Certificate { x509, .. } = Certificate::parse(der)?;
-        let extensions = x509.extensions().iter();
-        let key_id = extensions
-            .filter_map(|extension| match extension.parsed_extension() {
-                ParsedExtension::SubjectKeyIdentifier(id) => Some(id.0.to_vec()),
-                _ => None,
-            })
-            .next();
+        let mut extensions = x509.extensions().iter();
+        let key_id = extensions.find_map(|extension| match extension.parsed_extension() {
+            ParsedExtension::SubjectKeyIdentifier(id) => Some(id.0.to_vec()),
+            _ => None,
+        });
         Ok(Self {
             key_id: key_id.ok_or_else(|| ProfileError::Malformed {
                 what: "it has no subject key identifier".to_owned(),

@@ -226,14 +226,14 @@ fn find(state: &State, key_id: &str) -> Result<Rows, AuthorityStepError> {
 }
 
 fn refused(rows: &[Arc<Authority>], key_id: &str, act: &'static str, expected: &'static str) -> AuthorityStepError {
-    let standing = rows.iter().map(|it| it.state);
-    let active = standing.clone().find(|it| *it == AuthorityState::Active);
+    let active = rows.iter().find(|it| it.state == AuthorityState::Active);
+    let found = active.or_else(|| rows.last()).map(|it| it.state);
     AuthorityStepError::State {
         kind: KIND,
         key_id: key_id.to_owned(),
         act,
         expected,
-        found: active.or_else(|| standing.last()).unwrap_or(AuthorityState::Old),
+        found: found.unwrap_or(AuthorityState::Old),
     }
 }
 

@@ -8,7 +8,7 @@ use hallmark_spiffe::SpiffeId;
 use hallmark_verify::Trust;
 
 use super::{RulesInForce, State};
-use crate::{Appraised, Change, InventorySnapshot, Node, NodeState, PolicyFile, Record};
+use crate::{Appraised, Change, InventorySnapshot, JwtKey, Node, NodeState, PolicyFile, PublishedJwtKey, Record};
 
 /// A record of the journal is not the one that comes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,19 +107,9 @@ impl State {
                 });
             }
             Change::DeleteAuthority { certificate } => self.authorities.retain(|it| it.certificate != *certificate),
-            Change::PutJwtKey(key) => {
-                self.jwt_keys.retain(|it| it.key_id != key.key_id);
-                self.jwt_keys.push(Arc::clone(key));
-                self.jwt_keys
-                    .sort_by(|a, b| (a.created_at, &a.key_id).cmp(&(b.created_at, &b.key_id)));
-            }
+            Change::PutJwtKey(key) => self.put_jwt_key(key),
             Change::DeleteJwtKey { key_id } => self.jwt_keys.retain(|it| it.key_id != *key_id),
-            Change::PutPublishedJwtKey(key) => {
-                self.published_jwt_keys.retain(|it| it.key_id != key.key_id);
-                self.published_jwt_keys.push(Arc::clone(key));
-                self.published_jwt_keys
-                    .sort_by(|a, b| (a.published_at, &a.key_id).cmp(&(b.published_at, &b.key_id)));
-            }
+            Change::PutPublishedJwtKey(key) => self.put_published_jwt_key(key),
             Change::DeletePublishedJwtKey { key_id } => self.published_jwt_keys.retain(|it| it.key_id != *key_id),
             Change::PutBundleSequence(sequence) => self.bundle_sequence = *sequence,
             Change::PutRequests { node, action, requests } => {
@@ -163,6 +153,20 @@ impl State {
         if let Some(stale) = node.appraised.stale_at {
             self.by_staleness.remove(&(stale, node.id.clone()));
         }
+    }
+
+    fn put_jwt_key(&mut self, key: &Arc<JwtKey>) {
+        self.jwt_keys.retain(|it| it.key_id != key.key_id);
+        self.jwt_keys.push(Arc::clone(key));
+        self.jwt_keys
+            .sort_by(|a, b| (a.created_at, &a.key_id).cmp(&(b.created_at, &b.key_id)));
+    }
+
+    fn put_published_jwt_key(&mut self, key: &Arc<PublishedJwtKey>) {
+        self.published_jwt_keys.retain(|it| it.key_id != key.key_id);
+        self.published_jwt_keys.push(Arc::clone(key));
+        self.published_jwt_keys
+            .sort_by(|a, b| (a.published_at, &a.key_id).cmp(&(b.published_at, &b.key_id)));
     }
 
     pub(super) fn put_policy_file(&mut self, file: &Arc<PolicyFile>) {

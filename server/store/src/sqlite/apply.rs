@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use hallmark_spiffe::TrustDomain;
-use hallmark_state::{Change, EntryId, PolicyFile, Transaction, journal::sha256};
+use hallmark_state::{Change, Entry, EntryId, PolicyFile, Transaction, journal::sha256};
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
 
 use super::{
@@ -47,20 +47,7 @@ pub(super) fn in_savepoint(
 fn apply(path: &Path, connection: &Connection, change: &Change, revision: u64) -> Result<(), StoreError> {
     let at = |e: rusqlite::Error| StoreError::from_sqlite(path, &e);
     match change {
-        Change::PutEntry { entry, replaces } => {
-            if replaces.is_none() {
-                let Err(error) = entry_row::insert(connection, entry) else {
-                    return Ok(());
-                };
-                let taken = taken(error, || format!("entry {}", entry.id)).map_err(at)?;
-                // One that nobody is served by is not known to the decision.
-                if !is_left_out(path, connection, &entry.id)? {
-                    return Err(taken);
-                }
-            }
-            let changed = entry_row::update(connection, entry).map_err(at)?;
-            found(changed, || format!("entry {}", entry.id))
-        }
+        Change::PutEntry { entry, replaces } => put_entry(path, connection, entry, replaces.is_none()),
         Change::DeleteEntry(entry) => {
             let gone = entry_row::delete(connection, &entry.id).map_err(at)?;
             found(gone, || format!("entry {}", entry.id))
@@ -128,6 +115,22 @@ fn apply(path: &Path, connection: &Connection, change: &Change, revision: u64) -
             what: format!("{other:?}").chars().take(40).collect(),
         }),
     }
+}
+
+fn put_entry(path: &Path, connection: &Connection, entry: &Entry, is_new: bool) -> Result<(), StoreError> {
+    let at = |e: rusqlite::Error| StoreError::from_sqlite(path, &e);
+    if is_new {
+        let Err(error) = entry_row::insert(connection, entry) else {
+            return Ok(());
+        };
+        let taken = taken(error, || format!("entry {}", entry.id)).map_err(at)?;
+        // One that nobody is served by is not known to the decision.
+        if !is_left_out(path, connection, &entry.id)? {
+            return Err(taken);
+        }
+    }
+    let changed = entry_row::update(connection, entry).map_err(at)?;
+    found(changed, || format!("entry {}", entry.id))
 }
 
 fn apply_authority(path: &Path, connection: &Connection, change: &Change) -> Result<(), StoreError> {

@@ -146,17 +146,7 @@ fn change(state: &State, (kind, a, b, c): Step) -> Option<Change> {
         24 => Change::DeleteJwtKey {
             key_id: state.jwt_keys().first()?.key_id.clone(),
         },
-        25 => Change::PutPublishedJwtKey(Arc::new(PublishedJwtKey {
-            key_id: format!("below{}", a % 4),
-            public_key: vec![0x30, c],
-            publisher: node_id(b),
-            agent: node_id(c),
-            published_at: i64::from(b),
-            expires_at: i64::from(c),
-        })),
-        26 => Change::DeletePublishedJwtKey {
-            key_id: state.published_jwt_keys().first()?.key_id.clone(),
-        },
+        25 | 26 => published_jwt_key(state, (kind, a, b, c))?,
         // What is not there, and what is there already.
         27 => Change::DeleteEntry(Arc::new(plain_entry("absent", 1))),
         _ => Change::PutEntry {
@@ -187,6 +177,21 @@ fn put_authority(a: u8, b: u8, c: u8) -> Change {
         created_at: i64::from(c % 3),
         state: [AuthorityState::Prepared, AuthorityState::Active, AuthorityState::Old][usize::from(b % 3)],
     }))
+}
+
+fn published_jwt_key(state: &State, (kind, a, b, c): (u8, u8, u8, u8)) -> Option<Change> {
+    if kind == 26 {
+        let key_id = state.published_jwt_keys().first()?.key_id.clone();
+        return Some(Change::DeletePublishedJwtKey { key_id });
+    }
+    Some(Change::PutPublishedJwtKey(Arc::new(PublishedJwtKey {
+        key_id: format!("below{}", a % 4),
+        public_key: vec![0x30, c],
+        publisher: node_id(b),
+        agent: node_id(c),
+        published_at: i64::from(b),
+        expires_at: i64::from(c),
+    })))
 }
 
 fn put_jwt_key(a: u8, b: u8, c: u8) -> Change {

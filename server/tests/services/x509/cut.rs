@@ -141,7 +141,7 @@ fn a_server_that_ends_in_the_middle_of_a_step_leaves_no_orphan() {
                     }
                 };
                 tokio::select! {
-                    () = step => panic!("{at:?}: the step came to its end"),
+                    () = step => panic!("{at:?}: the step finished"),
                     () = token.reached.notified() => {}
                 }
                 assert!(token.is_reached.load(Ordering::SeqCst));
