@@ -27,6 +27,15 @@ impl Jitter {
     }
 }
 
+/// The least pause where what there is ends soon.
+const LEAST: Duration = Duration::from_secs(1);
+
+/// A pause before the next attempt to replace what is valid for another `left`: while there is time, not so long that it would end
+/// unseen. One that has ended, or that there never was, waits as long as any.
+pub(crate) fn pause_before_end(pause: Duration, left: Option<Duration>) -> Duration {
+    left.map_or(pause, |left| pause.min(left / 4).max(LEAST.min(pause)))
+}
+
 /// Pauses that double up to a limit.
 #[derive(Debug)]
 pub(crate) struct Backoff {
@@ -59,6 +68,24 @@ impl Backoff {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_ends_soon_is_tried_for_more_often() {
+        let seconds = Duration::from_secs;
+        for (pause, left, expected) in [
+            (20, None, 20),
+            (20, Some(3600), 20),
+            (20, Some(80), 20),
+            (20, Some(40), 10),
+            (20, Some(8), 2),
+            (20, Some(1), 1),
+            (20, Some(0), 1),
+        ] {
+            assert_eq!(pause_before_end(seconds(pause), left.map(seconds)), seconds(expected), "{left:?}");
+        }
+        let short = Duration::from_millis(300);
+        assert_eq!(pause_before_end(short, Some(seconds(1))), Duration::from_millis(300));
+    }
 
     #[test]
     fn renewal_is_between_45_and_55_percent() {

@@ -17,6 +17,7 @@ use crate::{
     connect::ConnectionNumber,
     convert,
     digest::sha256,
+    jitter::pause_before_end,
     server_client::{EntryVersion, KnownEntry, Listing, Versions},
 };
 
@@ -125,6 +126,13 @@ impl Held {
                 Due::Retry(at) => at <= steady,
                 Due::Renewal(at) => at <= now || x509.is_none_or(|x509| now < x509.not_before),
             }
+    }
+
+    /// When it is tried for again after a failure.
+    fn retry(&self, pause: Duration, now: SystemTime, steady: Instant) -> Due {
+        let x509 = self.entry.x509.as_ref();
+        let left = x509.and_then(|x509| x509.not_after.duration_since(now).ok());
+        Due::Retry(steady + pause_before_end(pause, left))
     }
 
     /// Whether it lacks an SVID that it should have by now.
@@ -303,7 +311,7 @@ impl Workloads {
 
     /// Puts issued SVIDs in place; `None` for those that could not be issued, which are tried again a little later.
     /// Entries that have changed meanwhile are passed over.
-    pub(crate) fn install(&mut self, issued: Vec<Issued>, steady: Instant) {
+    pub(crate) fn install(&mut self, issued: Vec<Issued>, now: SystemTime, steady: Instant) {
         let mut changed = false;
         for (asked, material) in issued {
             let Some(held) = self.answered(&asked) else { continue };
@@ -318,7 +326,7 @@ impl Workloads {
                     held.due = Due::Renewal(renew_at);
                     changed = true;
                 }
-                None => held.due = Due::Retry(steady + RETRY),
+                None => held.due = held.retry(RETRY, now, steady),
             }
         }
         if changed {
@@ -326,12 +334,12 @@ impl Workloads {
         }
     }
 
-    /// The server did not answer: these entries are tried again at `at`.
-    pub fn put_off(&mut self, asked: &[Arc<WorkloadEntry>], at: Instant) {
+    /// The server did not answer: these entries are tried again after this pause, or sooner where their SVIDs end soon.
+    pub fn put_off(&mut self, asked: &[Arc<WorkloadEntry>], pause: Duration, now: SystemTime, steady: Instant) {
         for asked in asked {
             if let Some(held) = self.answered(asked) {
                 held.last = Attempt::Failed;
-                held.due = Due::Retry(at);
+                held.due = held.retry(pause, now, steady);
             }
         }
     }

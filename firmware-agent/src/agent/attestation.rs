@@ -24,7 +24,7 @@ use crate::{
     config::{Bootstrap, Config},
     connect::{self, Target},
     digest::sha256,
-    jitter::Backoff,
+    jitter::{Backoff, pause_before_end},
     server_client::ServerClient,
     state::StateFile,
     tls::{self, ServerTrust, ServerVerifier},
@@ -256,8 +256,10 @@ impl Attestation {
                 if matches!(error, AgentError::Suspended { .. }) {
                     self.peers.issue.wipe().await;
                 }
-                self.attest_after = Instant::now() + self.backoff.pause();
                 let now = SystemTime::now();
+                let active = self.active.as_ref();
+                let left = active.and_then(|active| active.svid().not_after.duration_since(now).ok());
+                self.attest_after = Instant::now() + pause_before_end(self.backoff.pause(), left);
                 if self.active.as_ref().is_some_and(|active| !active.svid().is_valid(now)) {
                     self.drop_active().await;
                 }

@@ -235,7 +235,7 @@ impl IssueTask {
         match called.answer {
             Ok(issued) => {
                 let count = issued.iter().filter(|(_, material)| material.is_some()).count();
-                self.workloads.install(issued, Instant::now());
+                self.workloads.install(issued, SystemTime::now(), Instant::now());
                 self.backoff.reset();
                 self.condition.issued();
                 if count > 0 {
@@ -247,8 +247,9 @@ impl IssueTask {
                     log::error(&error);
                 }
                 self.condition.not_issued(&error);
+                let pause = self.backoff.pause();
                 self.workloads
-                    .put_off(&called.asked, Instant::now() + self.backoff.pause());
+                    .put_off(&called.asked, pause, SystemTime::now(), Instant::now());
             }
         }
     }

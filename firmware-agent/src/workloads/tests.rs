@@ -54,7 +54,7 @@ fn issue_all(workloads: &mut Workloads, now: SystemTime, renew_at: SystemTime, n
         .into_iter()
         .map(|identity| (identity, Some((material(not_after), renew_at))))
         .collect();
-    workloads.install(issued, Instant::now());
+    workloads.install(issued, UNIX_EPOCH, Instant::now());
 }
 
 /// What would be asked for now.
@@ -112,7 +112,7 @@ fn nothing_is_published_when_nothing_changed() {
     };
     workloads.apply(unchanged);
     workloads.expire(now);
-    workloads.install(Vec::new(), Instant::now());
+    workloads.install(Vec::new(), UNIX_EPOCH, Instant::now());
     assert_eq!(cache.snapshot().version, before);
     workloads.apply(listing(&[entry("a", "/a", 1)]));
     assert!(cache.snapshot().version > before);
@@ -187,7 +187,7 @@ fn an_svid_for_an_entry_that_changed_meanwhile_is_not_served() {
         .into_iter()
         .map(|identity| (identity, Some((material(now + 100 * SECOND), now + 50 * SECOND))))
         .collect();
-    workloads.install(late, Instant::now());
+    workloads.install(late, UNIX_EPOCH, Instant::now());
     assert_eq!(served(&cache), [("spiffe://example.org/other".to_owned(), false)]);
 }
 
@@ -215,7 +215,7 @@ fn what_could_not_be_issued_is_tried_again_a_little_later() {
         .map(|identity| (identity, None))
         .collect();
     let steady = Instant::now();
-    workloads.install(failed, steady);
+    workloads.install(failed, UNIX_EPOCH, steady);
     assert!(due(&workloads, now, steady).is_empty());
     // However the time of day is set.
     assert!(due(&workloads, now + 7200 * SECOND, steady).is_empty());
@@ -275,7 +275,7 @@ fn a_clock_that_was_ahead_and_came_back_leaves_nobody_without_an_svid() {
             (identity, Some((material, ahead + 50 * SECOND)))
         });
     let early = early.collect();
-    workloads.install(early, Instant::now());
+    workloads.install(early, UNIX_EPOCH, Instant::now());
     assert!(due(&workloads, ahead, Instant::now()).is_empty(), "the control");
     assert_eq!(due(&workloads, now, Instant::now()).len(), 2);
 }
@@ -311,7 +311,7 @@ fn an_entry_that_disables_prefetching_is_asked_for_once_a_workload_does() {
     assert!(due(&workloads, now, Instant::now()).is_empty());
     let issued = asked.into_iter();
     let issued = issued.map(|entry| (entry, Some((material(now + 100 * SECOND), now + 50 * SECOND))));
-    workloads.install(issued.collect(), Instant::now());
+    workloads.install(issued.collect(), UNIX_EPOCH, Instant::now());
     assert!(served(&cache).iter().all(|(_, has_svid)| *has_svid));
     assert_eq!(
         due(&workloads, now + 50 * SECOND, Instant::now()).len(),
@@ -321,6 +321,25 @@ fn an_entry_that_disables_prefetching_is_asked_for_once_a_workload_does() {
     // A changed entry is the same one.
     workloads.apply(listing(&[on_demand("a", "/other", 1), entry("b", "/b", 0)]));
     assert!(workloads.entries.get("a").unwrap().entry.wanted);
+}
+
+#[test]
+fn a_renewal_that_fails_is_tried_again_before_the_svid_ends() {
+    let (mut workloads, _cache) = empty();
+    let (now, steady) = (UNIX_EPOCH + 100 * SECOND, Instant::now());
+    workloads.apply(listing(&[entry("a", "/a", 0)]));
+    // It ends in 12 seconds, and is to be renewed now.
+    issue_all(&mut workloads, now, now, now + 12 * SECOND);
+    let asked = workloads.take_due(now, steady, 500);
+    assert_eq!(asked.len(), 1);
+    workloads.put_off(&asked, 20 * SECOND, now, steady);
+    assert!(due(&workloads, now, steady + 2 * SECOND).is_empty());
+    assert_eq!(due(&workloads, now, steady + 3 * SECOND).len(), 1);
+    // The server's refusal of this one as well.
+    let refused = workloads.take_due(now, steady + 3 * SECOND, 500).into_iter();
+    workloads.install(refused.map(|it| (it, None)).collect(), now + 4 * SECOND, steady + 4 * SECOND);
+    assert!(due(&workloads, now, steady + 5 * SECOND).is_empty());
+    assert_eq!(due(&workloads, now, steady + 6 * SECOND).len(), 1);
 }
 
 #[test]
@@ -335,7 +354,7 @@ fn what_is_asked_for_is_not_asked_again_until_the_call_has_ended() {
     let (first, second) = (workloads.take_due(now, steady, 2), workloads.take_due(now, steady, 2));
     assert_eq!((first.len(), second.len()), (2, 1));
     assert!(workloads.take_due(now, steady, 2).is_empty() && workloads.missing() == 0);
-    workloads.put_off(&first, steady + SECOND);
+    workloads.put_off(&first, SECOND, now, steady);
     assert!(due(&workloads, now, steady).is_empty() && workloads.missing() == 2);
     assert_eq!(due(&workloads, now, steady + SECOND).len(), 2);
     // One that expires while its renewal is under way still gets what comes of that.
@@ -343,10 +362,10 @@ fn what_is_asked_for_is_not_asked_again_until_the_call_has_ended() {
         let asked = asked.into_iter();
         asked.map(|entry| (entry, Some((material(until), until)))).collect()
     };
-    workloads.install(issued(second, now + SECOND), steady);
+    workloads.install(issued(second, now + SECOND), UNIX_EPOCH, steady);
     let renewal = workloads.take_due(now + SECOND, steady, 1);
     workloads.expire(now + SECOND);
-    workloads.install(issued(renewal, now + 9 * SECOND), steady);
+    workloads.install(issued(renewal, now + 9 * SECOND), UNIX_EPOCH, steady);
     assert_eq!(served(&cache).iter().filter(|(_, has_svid)| *has_svid).count(), 1);
 }
 
@@ -384,7 +403,7 @@ fn an_svid_that_is_not_prefetched_ends_once_nobody_asks_for_a_lifetime() {
             let material = material(now + 100 * SECOND);
             (entry, Some((material, now + 50 * SECOND)))
         });
-        workloads.install(issued.collect(), Instant::now());
+        workloads.install(issued.collect(), UNIX_EPOCH, Instant::now());
         ids
     };
     assert_eq!(renew(&mut workloads, now), ["b"], "nobody has asked");

@@ -97,7 +97,10 @@ fn callers(domain: &mut Domain, name: &str, entries: usize) -> Result<(Vec<SvidC
     let identity: Arc<dyn ResolvesClientCert> = SoftwareIdentity::of(&svid, machine.svid);
     let connecting = (0..CALLERS).map(|_| Wire::connect_as(&address, Arc::clone(&identity)));
     let wires = domain.runtime.block_on(try_join_all(connecting))?;
-    Ok((wires.iter().map(|wire| SvidClient::new(wire.channel())).collect(), entries))
+    Ok((
+        wires.iter().map(|wire| SvidClient::new(wire.channel())).collect(),
+        entries,
+    ))
 }
 
 /// Certificate requests with the entries that they are for.

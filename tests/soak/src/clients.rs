@@ -92,7 +92,10 @@ impl Traffic {
         loop {
             let once = tokio::time::timeout(PATIENCE, once(address, &connector)).await;
             let once = once.map_err(anyhow::Error::from).and_then(|done| done);
-            let serial = source.svid().ok().and_then(|svid| Some(svid.cert_chain().first()?.as_bytes().to_vec()));
+            let serial = source
+                .svid()
+                .ok()
+                .and_then(|svid| Some(svid.cert_chain().first()?.as_bytes().to_vec()));
             {
                 let mut told = self.told();
                 told.serials.extend(serial);

@@ -51,7 +51,11 @@ impl fmt::Display for Disturbance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Nothing(time) => write!(f, "nothing happens for {} s", time.as_secs_f32()),
-            Self::Killed(time) => write!(f, "the server is killed, and starts again after {} s", time.as_secs_f32()),
+            Self::Killed(time) => write!(
+                f,
+                "the server is killed, and starts again after {} s",
+                time.as_secs_f32()
+            ),
             Self::TokenAway(time) => write!(f, "the token is away for {} s", time.as_secs_f32()),
             Self::AgentKilled(number) => write!(f, "the agent of machine {} is killed and starts again", number + 1),
         }
@@ -63,32 +67,43 @@ fn wait(time: Duration) {
     std::thread::sleep(time);
 }
 
-/// What happens, drawn from a seed: the same seed draws the same again.
+/// What happens, drawn from a seed: the same seed draws the same again. Behind each part that failed there is a quiet time, or they would
+/// together be away for longer than SVIDs that live half a minute last.
 #[derive(Debug)]
-pub(crate) struct Draw(u64);
+pub(crate) struct Draw {
+    state: u64,
+    is_quiet_next: bool,
+}
 
 impl Draw {
     /// A draw from this seed.
     pub(crate) const fn new(seed: u64) -> Self {
         // Zero would stay zero.
-        Self(seed ^ 0x9e37_79b9_7f4a_7c15)
+        Self {
+            state: seed ^ 0x9e37_79b9_7f4a_7c15,
+            is_quiet_next: false,
+        }
     }
 
     /// The next number below `end` (Marsaglia's xorshift).
     const fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % end
+        self.state ^= self.state << 13;
+        self.state ^= self.state >> 7;
+        self.state ^= self.state << 17;
+        self.state % end
     }
 
     /// What happens next.
     pub(crate) const fn disturbance(&mut self) -> Disturbance {
-        match self.below(8) {
+        self.is_quiet_next = !self.is_quiet_next;
+        if !self.is_quiet_next {
+            return Disturbance::Nothing(Duration::from_millis(2500 + self.below(4000)));
+        }
+        match self.below(4) {
             0 => Disturbance::Killed(Duration::from_millis(self.below(3000))),
             1 => Disturbance::TokenAway(Duration::from_millis(500 + self.below(3000))),
             2 => Disturbance::AgentKilled(if self.below(2) == 0 { 0 } else { 1 }),
-            _ => Disturbance::Nothing(Duration::from_millis(1000 + self.below(4000))),
+            _ => Disturbance::Nothing(Duration::from_millis(self.below(2000))),
         }
     }
 }

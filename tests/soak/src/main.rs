@@ -132,14 +132,21 @@ fn soak(lab: &mut Lab, runtime: &Runtime, asked: Asked) -> Result<()> {
                 told.failed
             );
         }
-        ensure!(since.elapsed() < patience, "no rotation within {} s", patience.as_secs());
+        ensure!(
+            since.elapsed() < patience,
+            "no rotation within {} s",
+            patience.as_secs()
+        );
         ensure!(traffic.counts().failed == 0, "{}", traffic.failure());
     }
     Disturbance::Nothing(QUIET).happens_to(lab)?;
     let counts = traffic.counts();
     ensure!(counts.failed == 0, "{}", traffic.failure());
     ensure!(counts.good > asked.rotations, "the clients did not connect");
-    ensure!(counts.renewed > asked.rotations, "the workloads' SVIDs were not renewed");
+    ensure!(
+        counts.renewed > asked.rotations,
+        "the workloads' SVIDs were not renewed"
+    );
     let keys = operator.require_known_keys()?;
     println!(
         "soak: passed: {rotations} rotations in {} s, {} handshakes with {} SVIDs, none failed; {keys} keys in the token, all in use",
@@ -152,5 +159,8 @@ fn soak(lab: &mut Lab, runtime: &Runtime, asked: Asked) -> Result<()> {
 
 fn last(log: &str) -> String {
     let lines: Vec<&str> = log.lines().collect();
-    lines.iter().skip(lines.len().saturating_sub(40)).fold(String::new(), |text, line| text + line + "\n")
+    lines
+        .iter()
+        .skip(lines.len().saturating_sub(40))
+        .fold(String::new(), |text, line| text + line + "\n")
 }

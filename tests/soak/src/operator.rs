@@ -37,7 +37,16 @@ impl Operator {
     pub(crate) fn register(&self, name: &str, agent: &str) -> Result<()> {
         let uid = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self")?);
         let (path, selector) = (format!("/{name}"), format!("unix:uid:{uid}"));
-        let words = ["entry", "create", "--spiffe-id", &path, "--node", agent, "--selector", &selector];
+        let words = [
+            "entry",
+            "create",
+            "--spiffe-id",
+            &path,
+            "--node",
+            agent,
+            "--selector",
+            &selector,
+        ];
         self.asks(&words).map(drop)
     }
 
@@ -49,8 +58,13 @@ impl Operator {
     pub(crate) fn active(&self) -> Result<String> {
         let told = self.told(&["authority", "x509", "show"])?;
         let all = told.as_array().context("no list")?;
-        let mut active = all.iter().filter(|it| it.get("state").is_some_and(|state| state == "active"));
-        let id = active.next().and_then(|it| it.get("key_id")?.as_str()).context("none is active")?;
+        let mut active = all
+            .iter()
+            .filter(|it| it.get("state").is_some_and(|state| state == "active"));
+        let id = active
+            .next()
+            .and_then(|it| it.get("key_id")?.as_str())
+            .context("none is active")?;
         Ok(id.to_owned())
     }
 
@@ -59,7 +73,10 @@ impl Operator {
         let told = self.told(&["hsm", "keys"])?;
         let keys = told.as_array().context("no list")?;
         for key in keys {
-            let is_used = key.get("use").and_then(|it| it.as_str()).is_some_and(|it| !it.is_empty());
+            let is_used = key
+                .get("use")
+                .and_then(|it| it.as_str())
+                .is_some_and(|it| !it.is_empty());
             ensure!(is_used, "a key that nobody knows: {key}");
         }
         Ok(keys.len())
