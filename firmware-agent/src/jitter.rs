@@ -81,7 +81,11 @@ mod tests {
             (20, Some(1), 1),
             (20, Some(0), 1),
         ] {
-            assert_eq!(pause_before_end(seconds(pause), left.map(seconds)), seconds(expected), "{left:?}");
+            assert_eq!(
+                pause_before_end(seconds(pause), left.map(seconds)),
+                seconds(expected),
+                "{left:?}"
+            );
         }
         let short = Duration::from_millis(300);
         assert_eq!(pause_before_end(short, Some(seconds(1))), Duration::from_millis(300));

@@ -42,8 +42,7 @@ impl Health {
         journal: Arc<Journal>,
         keys: Arc<dyn KeyStore>,
         probe: Arc<Probe>,
-        age: AuthorityAge,
-        (x509, jwt, oidc): (Arc<X509Keeper>, Arc<JwtKeeper>, Option<Arc<oidc::Certificate>>),
+        (age, x509, jwt): (AuthorityAge, Arc<X509Keeper>, Arc<JwtKeeper>),
         last_reload: Arc<LastReload>,
         admin_socket: BoundFile,
         store: PathBuf,
@@ -55,11 +54,16 @@ impl Health {
             age,
             x509,
             jwt,
-            oidc,
+            oidc: None,
             last_reload,
             admin_socket,
             store,
         }
+    }
+
+    /// The same, with the certificate of OpenID Connect discovery, where that is served.
+    pub(crate) fn with_oidc(self, oidc: Option<Arc<oidc::Certificate>>) -> Self {
+        Self { oidc, ..self }
     }
 
     /// Looks at every part: the store takes a write, the token signs with the authority's key, the authority is valid; and a

@@ -337,7 +337,11 @@ fn a_renewal_that_fails_is_tried_again_before_the_svid_ends() {
     assert_eq!(due(&workloads, now, steady + 3 * SECOND).len(), 1);
     // The server's refusal of this one as well.
     let refused = workloads.take_due(now, steady + 3 * SECOND, 500).into_iter();
-    workloads.install(refused.map(|it| (it, None)).collect(), now + 4 * SECOND, steady + 4 * SECOND);
+    workloads.install(
+        refused.map(|it| (it, None)).collect(),
+        now + 4 * SECOND,
+        steady + 4 * SECOND,
+    );
     assert!(due(&workloads, now, steady + 5 * SECOND).is_empty());
     assert_eq!(due(&workloads, now, steady + 6 * SECOND).len(), 1);
 }

@@ -222,8 +222,7 @@ impl Watchers {
             on.journal.clone(),
             on.keys.clone(),
             probe.clone(),
-            age.clone(),
-            (keepers.x509.clone(), keepers.jwt.clone(), certificate),
+            (age.clone(), keepers.x509.clone(), keepers.jwt.clone()),
             last_reload.clone(),
             BoundFile::at(&config.listen.admin_socket),
             config.store.clone(),
@@ -231,7 +230,7 @@ impl Watchers {
         Self {
             probe,
             age,
-            health: Arc::new(health),
+            health: Arc::new(health.with_oidc(certificate)),
             last_reload,
         }
     }

@@ -320,7 +320,7 @@ fn an_agent_goes_through_rotation_taint_and_revocation() {
         svids(&socket).first().is_some_and(|svid| leads_to(&svid.1, &second))
     });
     authority(trial.lab.server(), &["revoke", &old, "--reason", "drill", "--yes"]);
-    assert_eq!(bundle(&admin), [second.clone()]);
+    assert_eq!(bundle(&admin), std::slice::from_ref(&second));
     knows(&mut trial, 2);
     let more = entry(&trial.node().agent_id().unwrap(), "/more");
     register(&admin, more).unwrap();
