@@ -73,7 +73,7 @@ impl JwtSigner {
         let algorithm = match hallmark_der::ec_point(authority.public_key()) {
             Some((NamedCurve::P256, _)) => JwtAlgorithm::Es256,
             Some((NamedCurve::P384, _)) => JwtAlgorithm::Es384,
-            Some((NamedCurve::P521, _)) => return Err(AuthorityError::KeyKind),
+            Some((NamedCurve::P521, _)) => JwtAlgorithm::Es512,
             None => JwtAlgorithm::Rs256,
         };
         if !authority.signs_with(algorithm) {

@@ -13,3 +13,4 @@ mod lab;
 mod load;
 mod recovery;
 mod refusals;
+mod verifying;
