@@ -32,5 +32,6 @@ mod reload;
 mod renewal;
 mod rollback;
 pub mod run;
+mod selftest;
 pub mod tls;
 mod watched;

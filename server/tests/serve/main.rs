@@ -22,6 +22,7 @@ mod node_pages;
 mod races;
 mod rehearsal;
 mod roles;
+mod selftest;
 mod signed;
 mod start;
 mod unreadable;
