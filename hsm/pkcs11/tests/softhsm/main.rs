@@ -8,6 +8,7 @@
     reason = "a test fails by panicking, and prints what it measured"
 )]
 
+mod faults;
 mod keys;
 mod lab;
 mod load;
