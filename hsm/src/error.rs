@@ -37,27 +37,33 @@ pub enum HsmError {
         /// What its own configuration lacks, where that can be seen from here.
         lacks: Option<String>,
     },
-    /// No token has the label.
-    #[error("no token is labelled {label:?}")]
+    /// No token is the one that is asked for.
+    #[error("no token is {wanted}")]
     TokenMissing {
         /// The module's path.
         module: String,
-        /// The label asked for.
-        label: String,
-        /// The labels that are there.
+        /// What was asked for: `labelled "…"`, or a URI.
+        wanted: String,
+        /// The tokens that are there.
         present: Vec<String>,
     },
-    /// Several tokens have the label.
-    #[error("{count} tokens are labelled {label:?}")]
+    /// Several tokens are the one that is asked for.
+    #[error("{count} tokens are {wanted}")]
     TokenAmbiguous {
-        /// The label asked for.
-        label: String,
-        /// How many have it.
+        /// What was asked for: `labelled "…"`, or a URI.
+        wanted: String,
+        /// How many are it.
         count: usize,
     },
     /// The token refuses the PIN. It is not tried again by itself: most tokens lock after a few wrong ones.
     #[error("the token {label:?} refuses the PIN")]
     PinWrong {
+        /// The token's label.
+        label: String,
+    },
+    /// A wrong PIN more would lock the token: none is offered, not even the right one, for nobody here knows whether it is.
+    #[error("the token {label:?} locks at the next wrong PIN, and is offered none")]
+    PinLastTry {
         /// The token's label.
         label: String,
     },
@@ -193,6 +199,15 @@ pub enum HsmError {
         /// Its length in bytes.
         len: usize,
     },
+    /// The token made a signature that its own public key does not verify. It never leaves the key store, and the token
+    /// is out of service until a signature of this key verifies again.
+    #[error("the token {label:?} signed wrongly with the key {key}")]
+    SignatureWrong {
+        /// The token's label.
+        label: String,
+        /// The key's id.
+        key: String,
+    },
     /// A label that is empty, too long or not printable ASCII.
     #[error("{found:?} cannot be a key's label")]
     BadLabel {
@@ -208,6 +223,21 @@ pub enum HsmError {
     /// The key store is closed.
     #[error("the key store is closed")]
     Closed,
+}
+
+impl HsmError {
+    /// Whether the PIN is what is wrong: then nothing but an operator helps, and trying again does harm.
+    #[must_use]
+    pub const fn is_about_pin(&self) -> bool {
+        matches!(
+            self,
+            Self::PinWrong { .. }
+                | Self::PinLastTry { .. }
+                | Self::PinLocked { .. }
+                | Self::PinUnset { .. }
+                | Self::PinUnfit { .. }
+        )
+    }
 }
 
 impl Coded for HsmError {
@@ -240,6 +270,8 @@ impl Coded for HsmError {
             Self::BadLabel { .. } => ReasonCode::new("HM-HSM-0023"),
             Self::UnknownKind { .. } => ReasonCode::new("HM-HSM-0024"),
             Self::Closed => ReasonCode::new("HM-HSM-0025"),
+            Self::SignatureWrong { .. } => ReasonCode::new("HM-HSM-0028"),
+            Self::PinLastTry { .. } => ReasonCode::new("HM-HSM-0029"),
         }
     }
 
@@ -252,17 +284,19 @@ impl Coded for HsmError {
                 lacks: Some(lacks),
                 ..
             } => Some(format!("{cause}; {lacks}")),
-            Self::TokenMissing { label, present, .. } if present.is_empty() => {
-                Some(format!("asked for {label:?}; there is no initialised token"))
+            Self::TokenMissing { wanted, present, .. } if present.is_empty() => {
+                Some(format!("asked for {}; there is no initialised token", bare(wanted)))
             }
-            Self::TokenMissing { label, present, .. } => Some(format!("asked for {label:?}; there are {present:?}")),
+            Self::TokenMissing { wanted, present, .. } => {
+                Some(format!("asked for {}; there are {present:?}", bare(wanted)))
+            }
             Self::TokenAmbiguous { count, .. } | Self::KeyAmbiguous { count, .. } => {
                 Some(format!("{count} found, exactly 1 allowed"))
             }
             Self::SessionLimit { asked, opened, .. } => Some(format!("{asked} sessions asked for, {opened} opened")),
             Self::KeyExposed { properties, .. } => Some(properties.clone()),
-            Self::WrongAlgorithm { kind, .. } => Some(format!("{kind} signs with {}", kind.signature_alg())),
-            Self::NotSupported { cause, .. } => Some(format!("the token answered: {cause}")),
+            Self::WrongAlgorithm { kind, .. } => Some(format!("{kind} signs with {}", joined(kind.algorithms()))),
+            Self::NotSupported { cause, .. } => Some(cause.clone()),
             Self::TimedOut { after, .. } => Some(format!("waited {} ms", after.as_millis())),
             Self::Busy { waiting } => Some(format!("{waiting} jobs wait")),
             Self::BadSignature { len } => Some(format!("{len} bytes")),
@@ -283,6 +317,9 @@ impl Coded for HsmError {
                 }
                 Self::TokenMissing { present, .. } if present.is_empty() => {
                     "no token was initialised yet, none is plugged in, or the server's user may not read its store"
+                }
+                Self::TokenMissing { wanted, .. } if is_uri(wanted) => {
+                    "the URI is mistyped, or the token is not plugged in"
                 }
                 Self::TokenMissing { .. } => "the label is mistyped, or the token is not plugged in",
                 _ => return None,
@@ -305,8 +342,23 @@ impl Coded for HsmError {
                     "pkcs11-tool --module {module} -L, as the server's user; then initialise a token with this label"
                 )
             }
+            Self::TokenMissing { wanted, .. } if is_uri(wanted) => "correct [hsm] token, or plug the token in".into(),
             Self::TokenMissing { .. } => "set [hsm] token_label to one of these labels, or plug the token in".into(),
             _ => return None,
         })
     }
+}
+
+/// What is wanted, without the word that makes it read well.
+fn bare(wanted: &str) -> &str {
+    wanted.strip_prefix("labelled ").unwrap_or(wanted)
+}
+
+fn is_uri(wanted: &str) -> bool {
+    wanted.starts_with("pkcs11:")
+}
+
+fn joined(algorithms: &[SignatureAlg]) -> String {
+    let names: Vec<String> = algorithms.iter().map(ToString::to_string).collect();
+    names.join(", ")
 }

@@ -14,17 +14,29 @@ pub enum KeyKind {
     EcP256,
     /// ECDSA on NIST P-384.
     EcP384,
+    /// ECDSA on NIST P-521.
+    EcP521,
     /// RSA with a modulus of 2048 bits.
     Rsa2048,
     /// RSA with a modulus of 3072 bits.
     Rsa3072,
     /// RSA with a modulus of 4096 bits.
     Rsa4096,
+    /// Ed25519 (RFC 8032).
+    Ed25519,
 }
 
 impl KeyKind {
     /// Every kind.
-    pub const ALL: [Self; 5] = [Self::EcP256, Self::EcP384, Self::Rsa2048, Self::Rsa3072, Self::Rsa4096];
+    pub const ALL: [Self; 7] = [
+        Self::EcP256,
+        Self::EcP384,
+        Self::EcP521,
+        Self::Rsa2048,
+        Self::Rsa3072,
+        Self::Rsa4096,
+        Self::Ed25519,
+    ];
 
     /// The name used in configuration and on the command line.
     #[must_use]
@@ -32,9 +44,11 @@ impl KeyKind {
         match self {
             Self::EcP256 => "ec-p256",
             Self::EcP384 => "ec-p384",
+            Self::EcP521 => "ec-p521",
             Self::Rsa2048 => "rsa-2048",
             Self::Rsa3072 => "rsa-3072",
             Self::Rsa4096 => "rsa-4096",
+            Self::Ed25519 => "ed25519",
         }
     }
 
@@ -44,7 +58,28 @@ impl KeyKind {
         match self {
             Self::EcP256 => SignatureAlg::EcdsaP256Sha256,
             Self::EcP384 => SignatureAlg::EcdsaP384Sha384,
+            Self::EcP521 => SignatureAlg::EcdsaP521Sha512,
             Self::Rsa2048 | Self::Rsa3072 | Self::Rsa4096 => SignatureAlg::RsaPkcs1Sha256,
+            Self::Ed25519 => SignatureAlg::Ed25519,
+        }
+    }
+
+    /// Every algorithm that such a key can sign with; [`signature_alg`](Self::signature_alg) is the first.
+    #[must_use]
+    pub const fn algorithms(self) -> &'static [SignatureAlg] {
+        match self {
+            Self::EcP256 => &[SignatureAlg::EcdsaP256Sha256],
+            Self::EcP384 => &[SignatureAlg::EcdsaP384Sha384],
+            Self::EcP521 => &[SignatureAlg::EcdsaP521Sha512],
+            Self::Rsa2048 | Self::Rsa3072 | Self::Rsa4096 => &[
+                SignatureAlg::RsaPkcs1Sha256,
+                SignatureAlg::RsaPkcs1Sha384,
+                SignatureAlg::RsaPkcs1Sha512,
+                SignatureAlg::RsaPssSha256,
+                SignatureAlg::RsaPssSha384,
+                SignatureAlg::RsaPssSha512,
+            ],
+            Self::Ed25519 => &[SignatureAlg::Ed25519],
         }
     }
 }
@@ -69,14 +104,28 @@ impl FromStr for KeyKind {
 }
 
 /// Signature algorithms; each is bound to its hash and to the kinds of keys that fit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum SignatureAlg {
     /// ECDSA on P-256 with SHA-256.
     EcdsaP256Sha256,
     /// ECDSA on P-384 with SHA-384.
     EcdsaP384Sha384,
+    /// ECDSA on P-521 with SHA-512.
+    EcdsaP521Sha512,
     /// RSASSA-PKCS1-v1_5 with SHA-256 (RFC 8017, section 8.2).
     RsaPkcs1Sha256,
+    /// RSASSA-PKCS1-v1_5 with SHA-384.
+    RsaPkcs1Sha384,
+    /// RSASSA-PKCS1-v1_5 with SHA-512.
+    RsaPkcs1Sha512,
+    /// RSASSA-PSS with SHA-256, MGF1 with SHA-256 and a salt as long as the hash (RFC 8017, section 8.1).
+    RsaPssSha256,
+    /// RSASSA-PSS with SHA-384, likewise.
+    RsaPssSha384,
+    /// RSASSA-PSS with SHA-512, likewise.
+    RsaPssSha512,
+    /// Ed25519, of the message itself (RFC 8032, section 5.1).
+    Ed25519,
 }
 
 impl fmt::Display for SignatureAlg {
@@ -84,7 +133,14 @@ impl fmt::Display for SignatureAlg {
         f.write_str(match self {
             Self::EcdsaP256Sha256 => "ECDSA P-256 with SHA-256",
             Self::EcdsaP384Sha384 => "ECDSA P-384 with SHA-384",
+            Self::EcdsaP521Sha512 => "ECDSA P-521 with SHA-512",
             Self::RsaPkcs1Sha256 => "RSA PKCS#1 v1.5 with SHA-256",
+            Self::RsaPkcs1Sha384 => "RSA PKCS#1 v1.5 with SHA-384",
+            Self::RsaPkcs1Sha512 => "RSA PKCS#1 v1.5 with SHA-512",
+            Self::RsaPssSha256 => "RSA-PSS with SHA-256",
+            Self::RsaPssSha384 => "RSA-PSS with SHA-384",
+            Self::RsaPssSha512 => "RSA-PSS with SHA-512",
+            Self::Ed25519 => "Ed25519",
         })
     }
 }
@@ -143,6 +199,8 @@ pub struct KeyInfo {
     pub never_extractable: bool,
     /// It was made inside this device.
     pub local: bool,
+    /// It can sign, and do nothing else: neither decrypt, nor unwrap, nor derive.
+    pub sign_only: bool,
 }
 
 impl KeyInfo {

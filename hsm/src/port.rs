@@ -35,10 +35,14 @@ pub trait KeyStore: Send + Sync + fmt::Debug {
 
     /// Signs every message, in order, with one hand-over to the device for the whole batch. ECDSA signatures are
     /// `ECDSA-Sig-Value` in DER (RFC 3279, section 2.2.3), as X.509 wants them; RSA signatures are the bare
-    /// integer at the modulus' length. All are made or none is returned.
+    /// integer at the modulus' length, and Ed25519 signatures 64 bytes (RFC 8032, section 5.1.6). All are made or none is returned.
+    ///
+    /// Every signature was verified with the key's public half before it is returned: one that does not verify never is, and the
+    /// device is out of service then until it is seen to sign rightly.
     ///
     /// # Errors
-    /// When the key is unknown, is of another kind than `algorithm` needs, or the device does not answer.
+    /// When the key is unknown, is of another kind than `algorithm` needs, the device lacks the algorithm, does not answer, or
+    /// signs wrongly.
     fn sign_batch<'a>(
         &'a self,
         key: &'a KeyId,

@@ -28,7 +28,7 @@ use crate::{
     doctor,
     errors::StartError,
     healthcheck::{self, HealthError},
-    renewal, rollback, run,
+    renewal, rollback, run, selftest,
 };
 
 /// Exit codes of the product: 0 done, 1 unexpected, 2 usage or configuration, 3 not permitted, 4 cannot reach server, TPM
@@ -60,6 +60,9 @@ enum Command {
     /// Work with the store, while the server is stopped.
     #[command(subcommand)]
     Store(StoreCommand),
+    /// Work with the PKCS#11 token.
+    #[command(subcommand)]
+    Hsm(HsmCommand),
     /// Ask the running server whether it serves.
     Healthcheck {
         #[command(flatten)]
@@ -140,6 +143,20 @@ enum StoreCommand {
     },
 }
 
+#[derive(Debug, Subcommand)]
+enum HsmCommand {
+    /// Make a temporary key of each configured kind in the token, sign, verify, and destroy it again.
+    ///
+    /// Shows which mechanisms the token is asked by, what it says of its keys, and how long it takes. The server may run
+    /// meanwhile: see docs/how-to/use-an-hsm.md.
+    Selftest {
+        #[command(flatten)]
+        file: ConfigFile,
+        #[command(flatten)]
+        options: selftest::Options,
+    },
+}
+
 /// A configuration, and the form of the answer.
 #[derive(Debug, clap::Args)]
 struct Asked {
@@ -193,6 +210,7 @@ fn execute(command: Command, hangup: Option<Signal>) -> Result<ExitCode, Failure
         Command::Authority(AuthorityCommand::Renew { file, options }) => return renew(&file, &options),
         Command::Authority(AuthorityCommand::Begin { file, options }) => return begin(&file, &options),
         Command::Store(StoreCommand::AcceptRollback { file, options }) => return accept_rollback(&file, &options),
+        Command::Hsm(HsmCommand::Selftest { file, options }) => return selftest(&file, &options),
         Command::Backup { file, options } => return save(&file, &options),
         Command::Run(file) => {
             let source = source(&file)?;
@@ -282,6 +300,13 @@ fn accept_rollback(file: &ConfigFile, options: &rollback::Options) -> Result<Exi
     Ok(ExitCode::SUCCESS)
 }
 
+fn selftest(file: &ConfigFile, options: &selftest::Options) -> Result<ExitCode, Failure> {
+    let config = load(file)?;
+    let tested = alone()?.block_on(selftest::run(&config, options)).map_err(boxed)?;
+    print(&options.form.output.of(|| tested.text(), || tested.value()));
+    tested.require_good().map_err(boxed).map(|()| ExitCode::SUCCESS)
+}
+
 fn save(file: &ConfigFile, options: &backup::Options) -> Result<ExitCode, Failure> {
     let config = load(file)?;
     let saved = alone()?.block_on(backup::backup(&config, options)).map_err(boxed)?;
@@ -366,6 +391,11 @@ fn print(text: &str) {
 fn exit_code(error: &(dyn Coded + 'static)) -> u8 {
     let unreachable = error.code().as_str().starts_with("HM-HSM");
     if let Some(StartError::Config(_)) = <dyn std::error::Error>::downcast_ref(error) {
+        USAGE_OR_CONFIG
+    } else if let Some(StartError::Hsm(error)) = <dyn std::error::Error>::downcast_ref(error)
+        && error.is_about_pin()
+    {
+        // Whatever starts servers again must not start this one: each start offers the PIN once, and tokens lock.
         USAGE_OR_CONFIG
     } else if let Some(HealthError::Forbidden { .. }) = <dyn std::error::Error>::downcast_ref(error) {
         NOT_PERMITTED

@@ -15,6 +15,7 @@ use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration}
 
 use hallmark_host::log::{Filter, Format};
 use hallmark_hsm::KeyKind;
+use hallmark_pkcs11::TokenSelector;
 use hallmark_policy::{Rules, signed::OperatorKeys};
 use hallmark_settings::Overrides;
 use hallmark_spiffe::{SpiffeId, TrustDomain};
@@ -137,8 +138,10 @@ pub struct Listen {
 pub struct Hsm {
     /// The module's path.
     pub module: PathBuf,
-    /// The token's label.
-    pub token_label: String,
+    /// Which token.
+    pub token: TokenSelector,
+    /// Whether a key must say that it was made in the token.
+    pub require_local: bool,
     /// The user PIN.
     pub pin: SecretString,
     /// Sessions, and so signatures side by side.

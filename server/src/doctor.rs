@@ -150,7 +150,7 @@ async fn token(config: &Config) -> Look {
     let protected = list.iter().filter(|key| key.is_protected()).count();
     Ok(format!(
         "{} opens with its PIN and holds {} keys, {protected} of them never to leave it",
-        config.hsm.token_label,
+        config.hsm.token.name(),
         list.len()
     ))
 }

@@ -33,5 +33,6 @@ mod reload;
 mod renewal;
 mod rollback;
 pub mod run;
+mod selftest;
 pub mod tls;
 mod watched;

@@ -6,6 +6,14 @@ use hallmark_hsm::{HsmError, KeyId, KeyInfo, KeyKind};
 
 use crate::{connection::Connection, der, failure::Failure};
 
+/// How tokens name the curve of Ed25519 in CKA_EC_PARAMS, in the order in which they are tried: the OBJECT IDENTIFIER of RFC 8410,
+/// the PrintableString `edwards25519` and the older OBJECT IDENTIFIER 1.3.6.1.4.1.11591.15.1.
+pub(crate) const ED25519_PARAMETERS: [&[u8]; 3] = [
+    hallmark_der::ED25519,
+    b"\x13\x0cedwards25519",
+    &[0x06, 0x09, 0x2b, 0x06, 0x01, 0x04, 0x01, 0xda, 0x47, 0x0f, 0x01],
+];
+
 /// The attributes of a private key that decide whether it may be used. What the token does not tell counts as the
 /// worse answer.
 #[derive(Debug, Clone)]
@@ -22,6 +30,17 @@ pub(crate) struct PrivateFacts {
     extractable: bool,
     never_extractable: bool,
     local: bool,
+    /// Uses other than signing. What the token does not tell is not there: many kinds of keys have no such use.
+    decrypt: bool,
+    unwrap: bool,
+    derive: bool,
+}
+
+/// What is demanded of keys beside what always is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Policy {
+    /// CKA_LOCAL. Some tokens do not keep it.
+    pub(crate) require_local: bool,
 }
 
 impl PrivateFacts {
@@ -38,6 +57,9 @@ impl PrivateFacts {
             extractable: true,
             never_extractable: false,
             local: false,
+            decrypt: false,
+            unwrap: false,
+            derive: false,
         };
         let wanted = [
             AttributeType::Id,
@@ -50,6 +72,9 @@ impl PrivateFacts {
             AttributeType::Extractable,
             AttributeType::NeverExtractable,
             AttributeType::Local,
+            AttributeType::Decrypt,
+            AttributeType::Unwrap,
+            AttributeType::Derive,
         ];
         for attribute in read(connection, handle, &wanted)? {
             match attribute {
@@ -63,6 +88,9 @@ impl PrivateFacts {
                 Attribute::Extractable(value) => facts.extractable = value,
                 Attribute::NeverExtractable(value) => facts.never_extractable = value,
                 Attribute::Local(value) => facts.local = value,
+                Attribute::Decrypt(value) => facts.decrypt = value,
+                Attribute::Unwrap(value) => facts.unwrap = value,
+                Attribute::Derive(value) => facts.derive = value,
                 _ => {}
             }
         }
@@ -70,8 +98,8 @@ impl PrivateFacts {
         Ok(facts)
     }
 
-    /// Fails unless the key is kept so that it cannot leave, and never could.
-    pub(crate) fn check(&self) -> Result<(), HsmError> {
+    /// Fails unless the key is kept so that it cannot leave, and never could, and can do nothing but sign.
+    pub(crate) fn check(&self, policy: Policy) -> Result<(), HsmError> {
         let properties: Vec<String> = [
             ("CKA_TOKEN", self.on_token, true),
             ("CKA_PRIVATE", self.private, true),
@@ -80,7 +108,10 @@ impl PrivateFacts {
             ("CKA_ALWAYS_SENSITIVE", self.always_sensitive, true),
             ("CKA_EXTRACTABLE", self.extractable, false),
             ("CKA_NEVER_EXTRACTABLE", self.never_extractable, true),
-            ("CKA_LOCAL", self.local, true),
+            ("CKA_LOCAL", self.local || !policy.require_local, true),
+            ("CKA_DECRYPT", self.decrypt && self.is_rsa(), false),
+            ("CKA_UNWRAP", self.unwrap && self.is_rsa(), false),
+            ("CKA_DERIVE", self.derive && !self.is_rsa(), false),
         ]
         .into_iter()
         .filter(|(_, found, wanted)| found != wanted)
@@ -95,7 +126,18 @@ impl PrivateFacts {
         })
     }
 
+    /// Only RSA keys can decrypt and unwrap, and only elliptic-curve keys derive; of the others tokens say what they like.
+    const fn is_rsa(&self) -> bool {
+        matches!(self.kind, Some(KeyKind::Rsa2048 | KeyKind::Rsa3072 | KeyKind::Rsa4096))
+    }
+
     pub(crate) fn into_info(self, kind: KeyKind, spki_der: Vec<u8>) -> KeyInfo {
+        let does_more = if self.is_rsa() {
+            self.decrypt || self.unwrap
+        } else {
+            self.derive
+        };
+        let sign_only = self.sign && !does_more;
         KeyInfo {
             label: self.label,
             id: self.id,
@@ -106,6 +148,7 @@ impl PrivateFacts {
             extractable: self.extractable,
             never_extractable: self.never_extractable,
             local: self.local,
+            sign_only,
         }
     }
 }
@@ -125,7 +168,7 @@ pub(crate) fn public_id(connection: &Connection, handle: ObjectHandle) -> Result
 /// one.
 pub(crate) fn spki(connection: &Connection, handle: ObjectHandle, kind: KeyKind) -> Result<Option<Vec<u8>>, Failure> {
     let wanted: &[AttributeType] = match kind {
-        KeyKind::EcP256 | KeyKind::EcP384 => &[AttributeType::EcPoint],
+        KeyKind::EcP256 | KeyKind::EcP384 | KeyKind::EcP521 | KeyKind::Ed25519 => &[AttributeType::EcPoint],
         _ => &[AttributeType::Modulus, AttributeType::PublicExponent],
     };
     let (mut point, mut modulus, mut exponent) = (None, None, None);
@@ -138,6 +181,7 @@ pub(crate) fn spki(connection: &Connection, handle: ObjectHandle, kind: KeyKind)
         }
     }
     Ok(match (point, modulus, exponent) {
+        (Some(point), _, _) if kind == KeyKind::Ed25519 => der::ed25519_spki(&point),
         (Some(point), _, _) => der::ec_spki(kind, &point),
         (None, Some(modulus), Some(exponent)) if rsa_kind(&modulus) == Some(kind) => {
             Some(hallmark_der::rsa_spki(&modulus, &exponent))
@@ -150,13 +194,15 @@ pub(crate) fn spki(connection: &Connection, handle: ObjectHandle, kind: KeyKind)
 pub(crate) fn kind(connection: &Connection, handle: ObjectHandle) -> Result<Option<KeyKind>, Failure> {
     let key_type = read(connection, handle, &[AttributeType::KeyType])?;
     let wanted = match key_type.as_slice() {
-        [Attribute::KeyType(KeyType::EC)] => AttributeType::EcParams,
+        [Attribute::KeyType(KeyType::EC | KeyType::EC_EDWARDS)] => AttributeType::EcParams,
         [Attribute::KeyType(KeyType::RSA)] => AttributeType::Modulus,
         _ => return Ok(None),
     };
     Ok(match read(connection, handle, &[wanted])?.as_slice() {
         [Attribute::EcParams(curve)] if curve == NamedCurve::P256.oid() => Some(KeyKind::EcP256),
         [Attribute::EcParams(curve)] if curve == NamedCurve::P384.oid() => Some(KeyKind::EcP384),
+        [Attribute::EcParams(curve)] if curve == NamedCurve::P521.oid() => Some(KeyKind::EcP521),
+        [Attribute::EcParams(curve)] if ED25519_PARAMETERS.contains(&curve.as_slice()) => Some(KeyKind::Ed25519),
         [Attribute::Modulus(modulus)] => rsa_kind(modulus),
         _ => None,
     })

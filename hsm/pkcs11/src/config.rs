@@ -4,15 +4,20 @@ use std::{path::PathBuf, time::Duration};
 
 use secrecy::SecretString;
 
+use crate::TokenSelector;
+
 /// How to reach a token, and how long to be patient with it.
 #[derive(Debug, Clone)]
 pub struct Pkcs11Config {
     /// The module to load, a shared library.
     pub module: PathBuf,
-    /// The token's label. Slot numbers are never used: several tokens renumber them.
-    pub token_label: String,
+    /// Which token. Slot numbers are never used: several modules renumber them.
+    pub token: TokenSelector,
     /// The user PIN.
     pub pin: SecretString,
+    /// Whether a key must say that it was made in the token (CKA_LOCAL). NSS's softokn says so of no key; then
+    /// CKA_ALWAYS_SENSITIVE and CKA_NEVER_EXTRACTABLE have to do.
+    pub require_local: bool,
     /// How many sessions to hold, each with a thread; at least one is held.
     pub sessions: usize,
     /// How many jobs may wait for a free session before further ones are refused.
@@ -26,11 +31,12 @@ pub struct Pkcs11Config {
 impl Pkcs11Config {
     /// A configuration with the usual limits: a queue of 4,096 jobs, 2 s of patience, 20 s for a job.
     #[must_use]
-    pub fn new(module: impl Into<PathBuf>, token_label: impl Into<String>, pin: SecretString, sessions: usize) -> Self {
+    pub fn new(module: impl Into<PathBuf>, token: TokenSelector, pin: SecretString, sessions: usize) -> Self {
         Self {
             module: module.into(),
-            token_label: token_label.into(),
+            token,
             pin,
+            require_local: true,
             sessions,
             queue: 4096,
             patience: Duration::from_secs(2),

@@ -11,7 +11,12 @@ use cryptoki::{
 };
 use hallmark_hsm::{HsmError, KeyId, KeyKind};
 
-use crate::failure::{Failure, failure};
+use crate::{
+    attributes::Policy,
+    failure::{Failure, failure},
+    mechanisms::Mechanisms,
+    public::{PublicHalf, Seen},
+};
 
 /// A session that is logged in.
 #[derive(Debug)]
@@ -19,26 +24,27 @@ pub(crate) struct Connection {
     pub(crate) session: Session,
     /// The token's label, for errors.
     pub(crate) label: Arc<str>,
+    /// Which opening of the token it is of.
+    pub(crate) generation: u64,
+    /// What the token can do.
+    pub(crate) mechanisms: Arc<Mechanisms>,
+    /// What is demanded of keys.
+    pub(crate) policy: Policy,
+    /// The public halves seen so far, shared by all sessions of a pool.
+    pub(crate) seen: Arc<Seen>,
     /// Keys already found and checked in this session. Handles are good for the session's life at most.
     pub(crate) keys: HashMap<KeyId, LoadedKey>,
 }
 
-/// A private key that was found and found safe.
-#[derive(Debug, Clone, Copy)]
+/// A private key that was found and found safe, and the public key that its signatures are verified with.
+#[derive(Debug, Clone)]
 pub(crate) struct LoadedKey {
     pub(crate) handle: ObjectHandle,
     pub(crate) kind: KeyKind,
+    pub(crate) public: Arc<PublicHalf>,
 }
 
 impl Connection {
-    pub(crate) fn new(session: Session, label: Arc<str>) -> Self {
-        Self {
-            session,
-            label,
-            keys: HashMap::new(),
-        }
-    }
-
     /// Fails when the login has ended, for then private keys are hidden rather than missing.
     pub(crate) fn check_login(&self) -> Result<(), Failure> {
         let info = self

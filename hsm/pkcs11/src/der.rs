@@ -3,11 +3,6 @@
 use hallmark_der::{NamedCurve, tag::OCTET_STRING};
 use hallmark_hsm::KeyKind;
 
-/// The start of a `DigestInfo` for SHA-256 (RFC 8017, section 9.2, note 1); the digest follows.
-const DIGEST_INFO_SHA256: &[u8] = &[
-    0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01, 0x05, 0x00, 0x04, 0x20,
-];
-
 /// The SubjectPublicKeyInfo of an EC key. `ec_point` is CKA_EC_POINT: an uncompressed point in a DER OCTET STRING,
 /// or bare as some tokens give it. `None` when it is neither.
 pub(crate) fn ec_spki(kind: KeyKind, ec_point: &[u8]) -> Option<Vec<u8>> {
@@ -36,16 +31,22 @@ pub(crate) fn ecdsa_signature(kind: KeyKind, raw: &[u8]) -> Option<Vec<u8>> {
     Some(hallmark_der::ecdsa_signature(r, s))
 }
 
-/// The `DigestInfo` that CKM_RSA_PKCS signs.
-pub(crate) fn digest_info_sha256(digest: &[u8]) -> Vec<u8> {
-    [DIGEST_INFO_SHA256, digest].concat()
+/// The SubjectPublicKeyInfo of an Ed25519 key. `ec_point` is CKA_EC_POINT: 32 bytes, bare, in a DER OCTET STRING or in a DER BIT
+/// STRING, as versions 2.40 to 3.1 of the specification had it. `None` when it is none of them.
+pub(crate) fn ed25519_spki(ec_point: &[u8]) -> Option<Vec<u8>> {
+    let key = match ec_point {
+        [0x04, 0x20, key @ ..] | [0x03, 0x21, 0x00, key @ ..] if key.len() == 32 => key,
+        bare => bare,
+    };
+    Some(hallmark_der::ed25519_spki(key.try_into().ok()?))
 }
 
 pub(crate) const fn curve(kind: KeyKind) -> Option<NamedCurve> {
     match kind {
         KeyKind::EcP256 => Some(NamedCurve::P256),
         KeyKind::EcP384 => Some(NamedCurve::P384),
-        KeyKind::Rsa2048 | KeyKind::Rsa3072 | KeyKind::Rsa4096 => None,
+        KeyKind::EcP521 => Some(NamedCurve::P521),
+        KeyKind::Rsa2048 | KeyKind::Rsa3072 | KeyKind::Rsa4096 | KeyKind::Ed25519 => None,
     }
 }
 
@@ -65,6 +66,17 @@ mod tests {
         assert_eq!(ec_spki(KeyKind::EcP256, &wrapped[..66]), None);
         bare[0] = 2;
         assert_eq!(ec_spki(KeyKind::EcP256, &bare), None);
+    }
+
+    #[test]
+    fn an_edwards_key_is_taken_in_each_form_that_tokens_give() {
+        let key = [7; 32];
+        let spki = ed25519_spki(&key).unwrap();
+        assert!(spki.ends_with(&key) && spki.len() == 44);
+        assert_eq!(ed25519_spki(&element(OCTET_STRING, &[&key])), Some(spki.clone()));
+        assert_eq!(ed25519_spki(&hallmark_der::bit_string(&key)), Some(spki));
+        assert_eq!(ed25519_spki(&key[1..]), None);
+        assert_eq!(ed25519_spki(&[9; 34]), None);
     }
 
     #[test]

@@ -40,6 +40,10 @@ pub(crate) fn failure(label: &str, what: &str, error: &Error) -> Failure {
             Failure::Final(HsmError::PinUnset { label, cause: code(rv) })
         }
         RvError::PinInvalid | RvError::PinLenRange => Failure::Final(HsmError::PinUnfit { label, cause: code(rv) }),
+        // Some drivers answer so when they have lost their device.
+        RvError::DeviceMemory if !matches!(function, Function::GenerateKeyPair) => {
+            Failure::Gone(device_error(what, error))
+        }
         RvError::DeviceMemory => Failure::Final(HsmError::TokenFull { label }),
         RvError::TokenWriteProtected | RvError::SessionReadOnly => Failure::Final(HsmError::WriteProtected { label }),
         RvError::KeyHandleInvalid | RvError::ObjectHandleInvalid => Failure::StaleHandle,
@@ -49,6 +53,8 @@ pub(crate) fn failure(label: &str, what: &str, error: &Error) -> Failure {
             cause: describe(rv, function),
         }),
         _ if is_fault(rv) => Failure::Gone(device_error(what, error)),
+        // A call to sign that has failed may leave the session with an operation that has begun.
+        _ if matches!(function, Function::Sign | Function::SignInit) => Failure::Gone(device_error(what, error)),
         _ => Failure::Final(device_error(what, error)),
     }
 }
@@ -94,6 +100,8 @@ const fn is_fault(rv: RvError) -> bool {
             | RvError::FunctionFailed
             | RvError::OperationActive
             | RvError::OperationNotInitialized
+            | RvError::HostMemory
+            | RvError::FunctionCanceled
             | RvError::VendorDefined(_)
     )
 }
@@ -147,7 +155,6 @@ mod tests {
         let expected = [
             (RvError::PinIncorrect, HsmError::PinWrong { label: label() }),
             (RvError::PinLocked, HsmError::PinLocked { label: label() }),
-            (RvError::DeviceMemory, HsmError::TokenFull { label: label() }),
             (
                 RvError::TokenWriteProtected,
                 HsmError::WriteProtected { label: label() },
@@ -159,6 +166,8 @@ mod tests {
             };
             assert_eq!(found, error);
         }
+        let full = read(RvError::DeviceMemory, Function::GenerateKeyPair);
+        assert!(matches!(full, Failure::Final(HsmError::TokenFull { .. })), "{full:?}");
     }
 
     #[test]
@@ -171,6 +180,9 @@ mod tests {
             RvError::UserNotLoggedIn,
             RvError::GeneralError,
             RvError::VendorDefined(0x8000_0001),
+            // No room for a signature is no full token; and what else C_Sign answers may leave an operation under way.
+            RvError::DeviceMemory,
+            RvError::DataLenRange,
         ] {
             assert!(matches!(read(rv, Function::Sign), Failure::Gone(_)), "{rv:?}");
         }

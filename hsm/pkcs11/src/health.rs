@@ -5,8 +5,10 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use hallmark_hsm::{HsmError, LastFailure, State, TokenFacts};
+use hallmark_hsm::{HsmError, LastFailure, State};
 use hallmark_reason::Coded;
+
+use crate::token::OpenToken;
 
 /// The longest time between two attempts to open a lost token.
 const MAX_DELAY: Duration = Duration::from_secs(5);
@@ -27,7 +29,7 @@ struct Inner {
     /// Losses in close succession.
     streak: u32,
     reopened: u64,
-    facts: TokenFacts,
+    token: OpenToken,
     last_failure: Option<LastFailure>,
 }
 
@@ -44,7 +46,7 @@ enum Phase {
 }
 
 impl Health {
-    pub(crate) fn new(facts: TokenFacts) -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             inner: Mutex::new(Inner {
                 phase: Phase::Ready,
@@ -52,7 +54,7 @@ impl Health {
                 opened: Instant::now(),
                 streak: 0,
                 reopened: 0,
-                facts,
+                token: OpenToken::default(),
                 last_failure: None,
             }),
             changed: Condvar::new(),
@@ -60,8 +62,16 @@ impl Health {
     }
 
     /// The token was opened for the first time.
-    pub(crate) fn opened(&self, facts: TokenFacts) {
-        self.lock().facts = facts;
+    pub(crate) fn opened(&self, token: OpenToken) {
+        let mut inner = self.lock();
+        inner.token = token;
+        inner.generation = inner.generation.wrapping_add(1);
+        inner.opened = Instant::now();
+    }
+
+    /// The generation of the token that is opened next.
+    pub(crate) fn next_generation(&self) -> u64 {
+        self.lock().generation.wrapping_add(1)
     }
 
     /// Waits until the token serves and returns its generation; fails at once when an operator is needed, and at
@@ -90,7 +100,11 @@ impl Health {
         if inner.generation != generation || !matches!(inner.phase, Phase::Ready) {
             return;
         }
-        tracing::warn!(code = %error.code(), %error, "the token is lost; opening it again");
+        if matches!(error, HsmError::SignatureWrong { .. } | HsmError::BadSignature { .. }) {
+            tracing::error!(code = %error.code(), %error, "the token is out of service until it signs rightly again");
+        } else {
+            tracing::warn!(code = %error.code(), %error, "the token is lost; opening it again");
+        }
         if inner.opened.elapsed() > STABLE {
             inner.streak = 0;
         }
@@ -128,15 +142,15 @@ impl Health {
     }
 
     /// The token serves again.
-    pub(crate) fn reopened(&self, facts: TokenFacts) {
+    pub(crate) fn reopened(&self, token: OpenToken) {
         let mut inner = self.lock();
         if matches!(inner.phase, Phase::Closed) {
             return;
         }
-        if inner.facts.serial != facts.serial {
+        if inner.token.facts.serial != token.facts.serial {
             tracing::warn!(
-                before = inner.facts.serial,
-                now = facts.serial,
+                before = inner.token.facts.serial,
+                now = token.facts.serial,
                 "another token has the label now"
             );
         }
@@ -144,7 +158,7 @@ impl Health {
         inner.generation = inner.generation.wrapping_add(1);
         inner.opened = Instant::now();
         inner.reopened = inner.reopened.saturating_add(1);
-        inner.facts = facts;
+        inner.token = token;
         tracing::info!(reopened = inner.reopened, "the token serves again");
         drop(inner);
         self.changed.notify_all();
@@ -192,10 +206,10 @@ impl Health {
         }
     }
 
-    /// The token's facts, how often it was opened again, and the latest failure.
-    pub(crate) fn history(&self) -> (TokenFacts, u64, Option<LastFailure>) {
+    /// The token, how often it was opened again, and the latest failure.
+    pub(crate) fn history(&self) -> (OpenToken, u64, Option<LastFailure>) {
         let inner = self.lock();
-        (inner.facts.clone(), inner.reopened, inner.last_failure.clone())
+        (inner.token.clone(), inner.reopened, inner.last_failure.clone())
     }
 
     fn wait<'a>(&self, inner: MutexGuard<'a, Inner>, most: Duration) -> MutexGuard<'a, Inner> {
@@ -224,7 +238,10 @@ impl Inner {
 const fn needs_operator(error: &HsmError) -> bool {
     matches!(
         error,
-        HsmError::PinWrong { .. } | HsmError::PinLocked { .. } | HsmError::PinUnfit { .. }
+        HsmError::PinWrong { .. }
+            | HsmError::PinLastTry { .. }
+            | HsmError::PinLocked { .. }
+            | HsmError::PinUnfit { .. }
     )
 }
 
@@ -251,14 +268,14 @@ mod tests {
 
     #[test]
     fn news_about_an_earlier_opening_does_not_lose_the_present_one() {
-        let health = Health::new(TokenFacts::default());
+        let health = Health::new();
         let gone = HsmError::DeviceRemoved {
             label: "t".into(),
             cause: "test".into(),
         };
         health.lost(0, &gone);
         assert!(matches!(health.state(), State::Reopening { .. }));
-        health.reopened(TokenFacts::default());
+        health.reopened(OpenToken::default());
         health.lost(0, &gone);
         assert_eq!(health.state(), State::Ready);
         health.lost(1, &gone);
@@ -267,7 +284,7 @@ mod tests {
 
     #[test]
     fn a_refused_pin_ends_all_attempts() {
-        let health = Health::new(TokenFacts::default());
+        let health = Health::new();
         let gone = HsmError::Closed;
         health.lost(0, &gone);
         let wrong = HsmError::PinWrong { label: "t".into() };

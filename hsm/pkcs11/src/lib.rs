@@ -8,16 +8,20 @@ mod attributes;
 mod config;
 mod connection;
 mod der;
+mod digests;
 mod failure;
 mod health;
 mod keys;
+mod mechanisms;
 mod module;
 mod pin_memory;
 mod pool;
+mod public;
 mod queue;
 #[cfg(feature = "bench")]
 mod raw;
 mod recovery;
+mod selector;
 mod sign;
 mod softhsm;
 mod store;
@@ -27,4 +31,5 @@ mod worker;
 pub use config::Pkcs11Config;
 #[cfg(feature = "bench")]
 pub use raw::raw_sign_rate;
-pub use store::Pkcs11KeyStore;
+pub use selector::{BadTokenUri, TokenSelector};
+pub use store::{Ability, Pkcs11KeyStore};

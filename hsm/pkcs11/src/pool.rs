@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use crate::{Pkcs11Config, connection::Seat, health::Health, module::Module, queue::Queue};
+use crate::{Pkcs11Config, connection::Seat, health::Health, module::Module, public::Seen, queue::Queue};
 
 pub(crate) struct Pool {
     pub(crate) config: Pkcs11Config,
@@ -13,6 +13,7 @@ pub(crate) struct Pool {
     pub(crate) seats: Vec<Arc<Seat>>,
     pub(crate) queue: Queue,
     pub(crate) health: Health,
+    pub(crate) seen: Arc<Seen>,
     pub(crate) signatures: Count,
     pub(crate) failures: Count,
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Condvar, Mutex, PoisonError},
+    sync::{Arc, Condvar, Mutex, PoisonError},
     time::Instant,
 };
 
@@ -21,6 +21,22 @@ pub(crate) trait Job: Send {
     fn is_abandoned(&self) -> bool;
     /// Whether it may be done twice.
     fn is_repeatable(&self) -> bool;
+    /// The token of `generation` is about to be given the work.
+    fn begin(&self, generation: u64);
+}
+
+/// When work was given to the token, the last time, and in which of its openings.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Begun(Arc<Mutex<Option<(Instant, u64)>>>);
+
+impl Begun {
+    pub(crate) fn get(&self) -> Option<(Instant, u64)> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, generation: u64) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), generation));
+    }
 }
 
 /// A job made of a closure and the channel for its answer.
@@ -28,6 +44,7 @@ pub(crate) struct Typed<T, W> {
     pub(crate) work: W,
     pub(crate) reply: Option<oneshot::Sender<Result<T, HsmError>>>,
     pub(crate) repeatable: bool,
+    pub(crate) begun: Begun,
 }
 
 impl<T, W> Job for Typed<T, W>
@@ -51,6 +68,10 @@ where
 
     fn is_repeatable(&self) -> bool {
         self.repeatable
+    }
+
+    fn begin(&self, generation: u64) {
+        self.begun.set(generation);
     }
 }
 

@@ -1,17 +1,15 @@
 //! The bare token, as a control for measurements.
 
 use std::{
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
-use cryptoki::{
-    mechanism::Mechanism,
-    object::{Attribute, ObjectClass},
-};
-use hallmark_hsm::{HsmError, KeyKind};
+use cryptoki::object::{Attribute, ObjectClass};
+use hallmark_hsm::HsmError;
 
-use crate::{Pkcs11Config, attributes, connection::Connection, der, failure::Failure, module::Module, token};
+use crate::{Pkcs11Config, attributes, connection::Connection, failure::Failure, mechanisms, module::Module, token};
 
 /// Signatures per second of the bare token: `config.sessions` threads, each with a session of its own, do nothing
 /// but C_SignInit and C_Sign over a fixed digest with the key labelled `label` for `duration`.
@@ -22,7 +20,7 @@ pub fn raw_sign_rate(config: &Pkcs11Config, label: &str, duration: Duration) -> 
     let module = Module::load(&config.module)?;
     let connections = {
         let _lifecycle = module.lifecycle();
-        token::connect(&module, config).map_err(told)?.1
+        token::connect(&module, config, &Arc::default(), 0).map_err(told)?.1
     };
     let started = Instant::now();
     let threads: Vec<_> = connections
@@ -55,11 +53,8 @@ fn sign_until(connection: &Connection, label: &str, end: Instant) -> Result<u32,
         })
     };
     let key = *found.first().ok_or_else(missing)?;
-    let (mechanism, input) = match attributes::kind(connection, key)?.ok_or_else(missing)? {
-        KeyKind::EcP256 => (Mechanism::Ecdsa, vec![7; 32]),
-        KeyKind::EcP384 => (Mechanism::Ecdsa, vec![7; 48]),
-        _ => (Mechanism::RsaPkcs, der::digest_info_sha256(&[7; 32])),
-    };
+    let algorithm = attributes::kind(connection, key)?.ok_or_else(missing)?.signature_alg();
+    let (mechanism, input) = mechanisms::request(algorithm, connection.mechanisms.ways(algorithm)?.0, &[7; 32]);
     let mut count = 0_u32;
     while Instant::now() < end {
         connection

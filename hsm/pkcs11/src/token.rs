@@ -1,44 +1,73 @@
 //! Finding the token and logging in.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use cryptoki::{
     context::Pkcs11,
     error::{Error, RvError},
-    session::{Session, UserType},
+    session::{Session, SessionState, UserType},
     slot::{Slot, TokenInfo},
 };
 use hallmark_hsm::{HsmError, TokenFacts};
 
 use crate::{
-    Pkcs11Config,
+    Pkcs11Config, TokenSelector,
+    attributes::Policy,
     connection::Connection,
     failure::{Failure, failure},
+    mechanisms::Mechanisms,
     module::Module,
     pin_memory::Attempt,
+    public::Seen,
 };
 
-/// Opens `config.sessions` sessions with the token and logs in. The login counts for all sessions of the token.
-pub(crate) fn connect(module: &Module, config: &Pkcs11Config) -> Result<(TokenFacts, Vec<Connection>), Failure> {
+/// What is known of a token once it is open.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct OpenToken {
+    pub(crate) facts: TokenFacts,
+    pub(crate) mechanisms: Arc<Mechanisms>,
+}
+
+/// Opens `config.sessions` sessions with the token and logs in. The login counts for all sessions of the token. `generation`
+/// is what this opening is told from others by.
+pub(crate) fn connect(
+    module: &Module,
+    config: &Pkcs11Config,
+    seen: &Arc<Seen>,
+    generation: u64,
+) -> Result<(OpenToken, Vec<Connection>), Failure> {
     let context = module.context();
-    let (slot, info) = find(module, &config.token_label)?;
-    check_pin_state(&config.token_label, &info)?;
+    let (slot, info) = find(module, &config.token)?;
+    check_pin_state(config.token.name(), &info)?;
     let facts = facts(&info);
+    let asked = Mechanisms::ask(context, slot);
+    let failed = |error| failure(config.token.name(), "asking for the token's mechanisms", &error);
+    let mechanisms = Arc::new(asked.map_err(failed)?);
     let sessions = open_sessions(context, slot, config)?;
     if let Some(first) = sessions.first() {
         log_in(first, module, config, &facts)?;
     }
-    let label: Arc<str> = config.token_label.as_str().into();
+    let label: Arc<str> = config.token.name().into();
     let connections = sessions
         .into_iter()
-        .map(|session| Connection::new(session, Arc::clone(&label)))
+        .map(|session| Connection {
+            session,
+            label: Arc::clone(&label),
+            generation,
+            mechanisms: Arc::clone(&mechanisms),
+            policy: Policy {
+                require_local: config.require_local,
+            },
+            seen: Arc::clone(seen),
+            keys: HashMap::new(),
+        })
         .collect();
-    Ok((facts, connections))
+    Ok((OpenToken { facts, mechanisms }, connections))
 }
 
-fn find(module: &Module, label: &str) -> Result<(Slot, TokenInfo), Failure> {
+fn find(module: &Module, token: &TokenSelector) -> Result<(Slot, TokenInfo), Failure> {
     let context = module.context();
-    let failed = |error: &Error| failure(label, "listing the tokens", error);
+    let failed = |error: &Error| failure(token.name(), "listing the tokens", error);
     let mut present = Vec::new();
     let mut found = Vec::new();
     for slot in context.get_slots_with_token().map_err(|error| failed(&error))? {
@@ -49,8 +78,12 @@ fn find(module: &Module, label: &str) -> Result<(Slot, TokenInfo), Failure> {
         if !info.token_initialized() {
             continue;
         }
-        present.push(info.label().to_owned());
-        if info.label() == label {
+        present.push(if token.is_by_label() {
+            info.label().to_owned()
+        } else {
+            format!("{}, serial {}", info.label(), info.serial_number().trim_end())
+        });
+        if token.selects(&info) {
             found.push((slot, info));
         }
     }
@@ -58,12 +91,12 @@ fn find(module: &Module, label: &str) -> Result<(Slot, TokenInfo), Failure> {
     match (found.pop(), count) {
         (Some(only), 1) => Ok(only),
         (Some(_), _) => Err(Failure::Final(HsmError::TokenAmbiguous {
-            label: label.to_owned(),
+            wanted: token.to_string(),
             count,
         })),
         (None, _) => Err(Failure::Gone(HsmError::TokenMissing {
             module: module.path().display().to_string(),
-            label: label.to_owned(),
+            wanted: token.to_string(),
             present,
         })),
     }
@@ -81,11 +114,9 @@ fn check_pin_state(label: &str, info: &TokenInfo) -> Result<(), HsmError> {
             cause: "it was never set".to_owned(),
         });
     }
+    // Earlier ones were wrong. A program that is started again and again would lock it.
     if info.user_pin_final_try() {
-        tracing::warn!(
-            token = label,
-            "a wrong PIN would lock the token now; earlier ones were wrong"
-        );
+        return Err(HsmError::PinLastTry { label });
     }
     Ok(())
 }
@@ -98,13 +129,13 @@ fn open_sessions(context: &Pkcs11, slot: Slot, config: &Pkcs11Config) -> Result<
             Ok(session) => sessions.push(session),
             Err(Error::Pkcs11(RvError::SessionCount, _)) => {
                 return Err(Failure::Final(HsmError::SessionLimit {
-                    label: config.token_label.clone(),
+                    label: config.token.name().to_owned(),
                     asked,
                     opened: sessions.len(),
                 }));
             }
             Err(error) => {
-                return Err(failure(&config.token_label, "opening a session with the token", &error));
+                return Err(failure(config.token.name(), "opening a session with the token", &error));
             }
         }
     }
@@ -112,12 +143,27 @@ fn open_sessions(context: &Pkcs11, slot: Slot, config: &Pkcs11Config) -> Result<
 }
 
 fn log_in(session: &Session, module: &Module, config: &Pkcs11Config, facts: &TokenFacts) -> Result<(), Failure> {
-    let label = &config.token_label;
+    let label = config.token.name();
     let attempt = Attempt::new(module.path(), label, &facts.serial, &config.pin);
     attempt.check(label)?;
-    match session.login(UserType::User, Some(&config.pin)) {
-        // Another pool in this process logged in before; the login is shared.
-        Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(()),
+    let offered = match session.login(UserType::User, Some(&config.pin)) {
+        // Another pool in this process logged in before; the login is shared. A device that slept may say so as well, and
+        // yet know of no login: then it is ended and begun anew.
+        Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) if !is_logged_in(session) => {
+            if let Err(error) = session.logout() {
+                tracing::debug!(%error, "a login that is none could not be ended");
+            }
+            session.login(UserType::User, Some(&config.pin))
+        }
+        other => other,
+    };
+    match offered {
+        Ok(()) => Ok(()),
+        Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) if is_logged_in(session) => Ok(()),
+        Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Err(Failure::Gone(HsmError::DeviceRemoved {
+            label: label.to_owned(),
+            cause: "it says that there is a login, and there is none".to_owned(),
+        })),
         Err(error) => {
             let failure = failure(label, "logging in to the token", &error);
             if let Failure::Final(HsmError::PinWrong { .. } | HsmError::PinUnfit { .. }) = failure {
@@ -128,12 +174,22 @@ fn log_in(session: &Session, module: &Module, config: &Pkcs11Config, facts: &Tok
     }
 }
 
+fn is_logged_in(session: &Session) -> bool {
+    let state = session.get_session_info().map(|info| info.session_state());
+    matches!(state, Ok(SessionState::RwUser | SessionState::RoUser))
+}
+
 fn facts(info: &TokenInfo) -> TokenFacts {
     TokenFacts {
-        label: info.label().to_owned(),
-        manufacturer: info.manufacturer_id().to_owned(),
-        model: info.model().to_owned(),
-        serial: info.serial_number().to_owned(),
+        label: trimmed(info.label()),
+        manufacturer: trimmed(info.manufacturer_id()),
+        model: trimmed(info.model()),
+        serial: trimmed(info.serial_number()),
         firmware: info.firmware_version().to_string(),
     }
+}
+
+/// Fields are padded with blanks; some tokens pad them with zeros.
+fn trimmed(field: &str) -> String {
+    field.trim_end_matches(['\0', ' ']).to_owned()
 }

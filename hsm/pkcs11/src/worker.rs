@@ -31,6 +31,7 @@ fn serve(pool: &Pool, seat: &Seat, mut queued: Queued) {
             Err(error) => return fail(pool, &mut *queued.job, error),
         };
         tries_left -= 1;
+        queued.job.begin(generation);
         match attempt(pool, seat, &mut *queued.job) {
             Ok(()) => return,
             Err(Failure::Final(error)) => {
@@ -61,7 +62,7 @@ fn attempt(pool: &Pool, seat: &Seat, job: &mut dyn Job) -> Result<(), Failure> {
         Some(connection) => job.run(connection),
         // Another pool of this process had to restart the module.
         None => Err(Failure::Gone(HsmError::DeviceRemoved {
-            label: pool.config.token_label.clone(),
+            label: pool.config.token.name().to_owned(),
             cause: "its session was closed".to_owned(),
         })),
     }
@@ -69,7 +70,7 @@ fn attempt(pool: &Pool, seat: &Seat, job: &mut dyn Job) -> Result<(), Failure> {
 
 fn vanished(pool: &Pool) -> HsmError {
     HsmError::DeviceRemoved {
-        label: pool.config.token_label.clone(),
+        label: pool.config.token.name().to_owned(),
         cause: "an object that was there is not there any more".to_owned(),
     }
 }

@@ -9,6 +9,8 @@ pub const RSA_ENCRYPTION: &[u8] = &[
 ];
 /// id-ecPublicKey (1.2.840.10045.2.1), an OBJECT IDENTIFIER.
 const EC_PUBLIC_KEY: &[u8] = &[0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
+/// id-Ed25519 (1.3.101.112; RFC 8410, section 3), an OBJECT IDENTIFIER.
+pub const ED25519: &[u8] = &[0x06, 0x03, 0x2b, 0x65, 0x70];
 /// The mark of an uncompressed point (SEC 1, section 2.3.3).
 const UNCOMPRESSED: u8 = 0x04;
 
@@ -80,6 +82,12 @@ pub fn ec_point(spki: &[u8]) -> Option<(NamedCurve, &[u8])> {
         let point = point.ok().filter(|point| curve.is_point(point))?;
         reader.end().is_ok().then_some((curve, point))
     })
+}
+
+/// The SubjectPublicKeyInfo of an Ed25519 key (RFC 8410, section 4).
+#[must_use]
+pub fn ed25519_spki(key: &[u8; 32]) -> Vec<u8> {
+    sequence(&[&sequence(&[ED25519]), &bit_string(key)])
 }
 
 /// The SubjectPublicKeyInfo of an RSA key, from its big-endian modulus and exponent.

@@ -27,7 +27,8 @@ mod write;
 pub use envelope::{EnvelopeError, first, unwrap};
 pub use file::{FileError, certificates, is_pem, objects};
 pub use keys::{
-    NamedCurve, RSA_ENCRYPTION, ec_point, ec_spki, ecdsa_numbers, ecdsa_signature, rsa_numbers, rsa_spki, rsa_spki_of,
+    ED25519, NamedCurve, RSA_ENCRYPTION, ec_point, ec_spki, ecdsa_numbers, ecdsa_signature, ed25519_spki, rsa_numbers,
+    rsa_spki, rsa_spki_of,
 };
 pub use pem::{PemError, sections};
 pub use read::{Element, Reader};

@@ -70,7 +70,7 @@ impl JwtSigner {
     /// When the key is of a kind that tokens do not sign with.
     pub fn new(trust_domain: &TrustDomain, authority: JwtAuthority) -> Result<Self, AuthorityError> {
         let algorithm = authority.usual_algorithm();
-        if algorithm == JwtAlgorithm::Es512 || !authority.signs_with(algorithm) {
+        if !authority.signs_with(algorithm) {
             return Err(AuthorityError::KeyKind);
         }
         let bundle = Bundle {

@@ -11,6 +11,7 @@ use std::{
 use hallmark_host::log;
 use hallmark_hsm::KeyKind;
 use hallmark_node::TpmClass;
+use hallmark_pkcs11::TokenSelector;
 use hallmark_policy::Rules;
 use hallmark_settings::{Form, Overrides, SecretReference, value as settings};
 use hallmark_spiffe::{SpiffeId, TrustDomain};
@@ -96,14 +97,22 @@ struct HealthTable {
 struct HsmTable {
     #[serde(deserialize_with = "settings::path")]
     module: PathBuf,
-    #[serde(deserialize_with = "settings::filled")]
-    token_label: String,
+    #[serde(default)]
+    token_label: Option<String>,
+    #[serde(default, deserialize_with = "value::token")]
+    token: Option<TokenSelector>,
     #[serde(deserialize_with = "settings::secret")]
     pin: SecretReference,
     #[serde(default = "four", deserialize_with = "value::sessions")]
     sessions: usize,
     #[serde(default = "a_minute", deserialize_with = "settings::duration")]
     probe_interval: Duration,
+    #[serde(default = "yes")]
+    require_local: bool,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 const fn four() -> usize {
@@ -117,7 +126,7 @@ const fn a_minute() -> Duration {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct AuthorityTable {
-    #[serde(deserialize_with = "value::key_kind")]
+    #[serde(deserialize_with = "value::x509_key_kind")]
     key_type: KeyKind,
     #[serde(deserialize_with = "settings::duration")]
     ca_ttl: Duration,
@@ -137,7 +146,7 @@ struct AuthorityTable {
     downstream_ttl_max: Duration,
     downstream_path_length: u8,
     jwt_svids: bool,
-    #[serde(deserialize_with = "value::key_kind")]
+    #[serde(deserialize_with = "value::jwt_key_kind")]
     jwt_key_type: KeyKind,
     #[serde(deserialize_with = "settings::duration")]
     jwt_key_ttl: Duration,
@@ -385,6 +394,7 @@ impl File {
         let oidc = self
             .oidc
             .resolve(path, credentials, &authority.jwt_issuer, authority.jwt_svids)?;
+        let token = self.hsm.token(path)?;
         Ok(Config {
             oidc,
             store: self.data_dir.join(&self.store.path),
@@ -392,7 +402,8 @@ impl File {
             hsm: Hsm {
                 pin: secret::resolve("hsm.pin", &self.hsm.pin, credentials)?,
                 module: self.hsm.module,
-                token_label: self.hsm.token_label,
+                token,
+                require_local: self.hsm.require_local,
                 sessions: self.hsm.sessions,
                 probe_interval: self.hsm.probe_interval,
             },
@@ -493,6 +504,26 @@ impl File {
             return contradiction("an admin id belongs to another trust domain", compared);
         }
         Ok(())
+    }
+}
+
+impl HsmTable {
+    /// The one token that is meant.
+    fn token(&self, path: &Path) -> Result<TokenSelector, ConfigError> {
+        let label = self.token_label.as_deref().filter(|label| !label.is_empty());
+        match (label, &self.token) {
+            (Some(label), None) => Ok(TokenSelector::labelled(label)),
+            (None, Some(token)) => Ok(token.clone()),
+            (label, token) => Err(ConfigError::Contradiction {
+                path: path.to_owned(),
+                message: "hsm: name the token by token_label or by token, a PKCS#11 URI".to_owned(),
+                compared: format!(
+                    "token_label is {}, token is {}",
+                    label.unwrap_or("not set"),
+                    token.as_ref().map_or("not set".to_owned(), ToString::to_string)
+                ),
+            }),
+        }
     }
 }
 

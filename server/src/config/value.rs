@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hallmark_hsm::KeyKind;
 use hallmark_node::TpmClass;
+use hallmark_pkcs11::{BadTokenUri, TokenSelector};
 use hallmark_settings::{List, table, value};
 use hallmark_tpm_wire::templates::{EkTemplate, UnknownTemplate};
 use serde::{Deserialize, Deserializer, de::Error as _};
@@ -16,12 +17,53 @@ pub(super) fn sessions<'de, D: Deserializer<'de>>(from: D) -> Result<usize, D::E
     }
 }
 
-/// The kind of a key.
-pub(super) fn key_kind<'de, D: Deserializer<'de>>(from: D) -> Result<KeyKind, D::Error> {
+/// The kinds of keys that certificates are signed with here.
+const X509_KINDS: &[KeyKind] = &[
+    KeyKind::EcP256,
+    KeyKind::EcP384,
+    KeyKind::Rsa2048,
+    KeyKind::Rsa3072,
+    KeyKind::Rsa4096,
+];
+/// The kinds of keys that JWT-SVIDs are signed with; SPIFFE's list of algorithms has no Ed25519.
+const JWT_KINDS: &[KeyKind] = &[
+    KeyKind::EcP256,
+    KeyKind::EcP384,
+    KeyKind::EcP521,
+    KeyKind::Rsa2048,
+    KeyKind::Rsa3072,
+    KeyKind::Rsa4096,
+];
+
+/// The kind of a key that signs certificates.
+pub(super) fn x509_key_kind<'de, D: Deserializer<'de>>(from: D) -> Result<KeyKind, D::Error> {
+    key_kind(from, X509_KINDS)
+}
+
+/// The kind of a key that signs JWT-SVIDs.
+pub(super) fn jwt_key_kind<'de, D: Deserializer<'de>>(from: D) -> Result<KeyKind, D::Error> {
+    key_kind(from, JWT_KINDS)
+}
+
+fn key_kind<'de, D: Deserializer<'de>>(from: D, kinds: &'static [KeyKind]) -> Result<KeyKind, D::Error> {
     value::text(from, |text| {
-        let known = KeyKind::ALL.map(KeyKind::as_str).join(", ");
+        let found = kinds.iter().find(|kind| kind.as_str() == text);
+        found.copied().ok_or_else(|| {
+            let known: Vec<_> = kinds.iter().map(|kind| kind.as_str()).collect();
+            format!("unknown key type {text:?}; known: {}", known.join(", "))
+        })
+    })
+}
+
+/// A token by its PKCS#11 URI; none where it is empty.
+pub(super) fn token<'de, D: Deserializer<'de>>(from: D) -> Result<Option<TokenSelector>, D::Error> {
+    value::text(from, |text| {
+        if text.is_empty() {
+            return Ok(None);
+        }
         text.parse()
-            .map_err(|_| format!("unknown key type {text:?}; known: {known}"))
+            .map(Some)
+            .map_err(|error: BadTokenUri| format!("invalid PKCS#11 URI {text:?}: {error}"))
     })
 }
 

@@ -107,10 +107,18 @@ pub(super) async fn require_older_usable(config: &Config, keys: &dyn KeyStore, n
     Ok(())
 }
 
+/// How the token is reached.
+pub(crate) fn pkcs11(config: &Config) -> Pkcs11Config {
+    let hsm = &config.hsm;
+    Pkcs11Config {
+        require_local: hsm.require_local,
+        ..Pkcs11Config::new(&hsm.module, hsm.token.clone(), hsm.pin.clone(), hsm.sessions)
+    }
+}
+
 /// Opens the token, off the async workers.
 pub(crate) async fn keys(config: &Config) -> Result<Arc<dyn KeyStore>, StartError> {
-    let hsm = &config.hsm;
-    let settings = Pkcs11Config::new(&hsm.module, &hsm.token_label, hsm.pin.clone(), hsm.sessions);
+    let settings = pkcs11(config);
     let opened = spawn_blocking(move || Pkcs11KeyStore::open(settings)).await;
     let lost = |error: tokio::task::JoinError| StartError::Runtime {
         what: "opening the token",

@@ -24,6 +24,7 @@ mod oidc;
 mod races;
 mod rehearsal;
 mod roles;
+mod selftest;
 mod signed;
 mod start;
 mod unreadable;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use hallmark_hsm::HsmError;
-use hallmark_pkcs11::{Pkcs11Config, Pkcs11KeyStore};
+use hallmark_pkcs11::{Pkcs11Config, Pkcs11KeyStore, TokenSelector};
 use secrecy::SecretString;
 
 pub(crate) const PIN: &str = "correct-horse";
@@ -18,6 +18,15 @@ const INSIDE: &str = "HALLMARK_PKCS11_TEST_FOLDER";
 
 /// Runs `body` in a child process whose SoftHSM has its own configuration. `name` is the test's full name.
 pub(crate) fn isolated(name: &str, body: impl FnOnce(Lab)) {
+    isolated_with(name, |_| Vec::new(), body);
+}
+
+/// As [`isolated`], with variables that are made from the folder.
+pub(crate) fn isolated_with(
+    name: &str,
+    variables: impl FnOnce(&Path) -> Vec<(&'static str, PathBuf)>,
+    body: impl FnOnce(Lab),
+) {
     if let Some(folder) = std::env::var_os(INSIDE) {
         body(Lab {
             folder: PathBuf::from(folder),
@@ -35,6 +44,7 @@ pub(crate) fn isolated(name: &str, body: impl FnOnce(Lab)) {
         .args(["--exact", name, "--nocapture"])
         .env("SOFTHSM2_CONF", folder.path().join("softhsm2.conf"))
         .env(INSIDE, folder.path())
+        .envs(variables(folder.path()))
         .output()
         .unwrap();
     let told = String::from_utf8_lossy(&out.stdout);
@@ -118,7 +128,12 @@ pub(crate) fn module() -> PathBuf {
 }
 
 pub(crate) fn config(pin: &str, sessions: usize) -> Pkcs11Config {
-    Pkcs11Config::new(module(), LABEL, SecretString::from(pin), sessions)
+    Pkcs11Config::new(
+        module(),
+        TokenSelector::labelled(LABEL),
+        SecretString::from(pin),
+        sessions,
+    )
 }
 
 pub(crate) fn open(pin: &str) -> Result<Pkcs11KeyStore, HsmError> {

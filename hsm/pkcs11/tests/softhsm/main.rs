@@ -8,8 +8,10 @@
     reason = "a test fails by panicking, and prints what it measured"
 )]
 
+mod faults;
 mod keys;
 mod lab;
 mod load;
 mod recovery;
 mod refusals;
+mod verifying;

@@ -10,7 +10,7 @@ use std::{
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use hallmark_hsm::{HsmError, KeyKind, KeyStore, SignatureAlg, State};
-use hallmark_pkcs11::Pkcs11KeyStore;
+use hallmark_pkcs11::{Pkcs11KeyStore, TokenSelector};
 
 use crate::lab::{LABEL, PIN, SO_PIN, block_on, isolated, open};
 
@@ -134,7 +134,7 @@ fn a_job_that_meets_a_short_loss_is_done_all_the_same() {
             // Another pool asks for a token that is not there; to look for it the module is restarted, and every
             // session of this process ends.
             let mut config = crate::lab::config(PIN, 1);
-            config.token_label = "nobody".into();
+            config.token = TokenSelector::labelled("nobody");
             for _ in 0..5 {
                 let missing = Pkcs11KeyStore::open(config.clone()).err();
                 assert!(matches!(missing, Some(HsmError::TokenMissing { .. })), "{missing:?}");
@@ -169,7 +169,7 @@ fn a_pin_changed_under_way_stops_the_pool_after_one_attempt() {
                 ]);
                 assert!(changed.status.success(), "{}", String::from_utf8_lossy(&changed.stderr));
                 let mut config = crate::lab::config(PIN, 1);
-                config.token_label = "nobody".into();
+                config.token = TokenSelector::labelled("nobody");
                 drop(Pkcs11KeyStore::open(config));
                 let wrong = HsmError::PinWrong { label: LABEL.into() };
                 assert_eq!(store.sign(&key.id, ALG, vec![1]).await, Err(wrong.clone()));

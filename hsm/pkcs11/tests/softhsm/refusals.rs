@@ -3,7 +3,7 @@
 use std::{fs, process::Command};
 
 use hallmark_hsm::{HsmError, KeyKind, KeyStore};
-use hallmark_pkcs11::{Pkcs11Config, Pkcs11KeyStore};
+use hallmark_pkcs11::{Pkcs11Config, Pkcs11KeyStore, TokenSelector};
 use hallmark_reason::Coded;
 use secrecy::SecretString;
 
@@ -46,8 +46,38 @@ fn a_locked_pin_is_told_apart_and_none_is_offered() {
     });
 }
 
+#[test]
+fn no_pin_is_offered_where_a_wrong_one_would_lock_the_token() {
+    isolated(
+        "refusals::no_pin_is_offered_where_a_wrong_one_would_lock_the_token",
+        |lab| {
+            let lab = lab.with_token();
+            assert!(open(PIN).is_ok(), "the control");
+            let final_try = 0x0002_0000;
+            set_token_flag(&lab, final_try);
+            assert!(
+                lab.token_flags().contains("final user PIN try"),
+                "{}",
+                lab.token_flags()
+            );
+            let last = HsmError::PinLastTry { label: LABEL.into() };
+            for pin in ["wrong-pin", PIN] {
+                assert_eq!(open(pin).err(), Some(last.clone()));
+                assert!(lab.token_flags().contains("final user PIN try"), "nothing was offered");
+            }
+            // Tokens count anew once another program has logged in; SoftHSM's flag has to be taken away.
+            change_token_flags(&lab, |flags| flags & !final_try);
+            assert!(open(PIN).is_ok());
+        },
+    );
+}
+
 /// SoftHSM never locks a PIN, but shows the flags that stand in its token's file.
 fn set_token_flag(lab: &Lab, flag: u64) {
+    change_token_flags(lab, |flags| flags | flag);
+}
+
+fn change_token_flags(lab: &Lab, change: impl Fn(u64) -> u64) {
     let path = files(&lab.tokens())
         .into_iter()
         .find(|path| path.ends_with("token.object"))
@@ -62,7 +92,7 @@ fn set_token_flag(lab: &Lab, flag: u64) {
         })
         .expect("the token has flags");
     let value = at + 16;
-    let flags = u64::from_be_bytes(object[value..value + 8].try_into().unwrap()) | flag;
+    let flags = change(u64::from_be_bytes(object[value..value + 8].try_into().unwrap()));
     object[value..value + 8].copy_from_slice(&flags.to_be_bytes());
     // A higher generation tells SoftHSM to read the file again.
     let generation = u64::from_be_bytes(object[..8].try_into().unwrap()) + 1;
@@ -79,7 +109,7 @@ fn a_missing_token_is_told() {
             missing,
             HsmError::TokenMissing {
                 module: module().display().to_string(),
-                label: LABEL.into(),
+                wanted: "labelled \"hallmark\"".into(),
                 present: vec!["other".into()]
             }
         );
@@ -93,6 +123,44 @@ fn a_missing_token_is_told() {
 }
 
 #[test]
+fn a_token_is_found_by_its_uri() {
+    isolated("refusals::a_token_is_found_by_its_uri", |lab| {
+        // Two with one label: only the serial number tells them apart.
+        lab.init_token(LABEL);
+        lab.init_token(LABEL);
+        let listed = lab.pkcs11_tool(&["--list-token-slots"]);
+        let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+        let serials: Vec<_> = listed
+            .lines()
+            .filter(|line| line.contains("serial num"))
+            .filter_map(|line| line.split(':').nth(1))
+            .map(str::trim)
+            .collect();
+        assert_eq!(serials.len(), 2, "{listed}");
+        let open = |uri: &str| {
+            let config = Pkcs11Config::new(module(), uri.parse().unwrap(), SecretString::from(PIN), 1);
+            Pkcs11KeyStore::open(config)
+        };
+        for serial in &serials {
+            let store = open(&format!("pkcs11:token={LABEL};serial={serial}")).unwrap();
+            assert_eq!(store.status().token.serial, *serial);
+            assert_eq!(
+                open(&format!("pkcs11:serial={serial}")).unwrap().status().token.serial,
+                *serial
+            );
+        }
+        let both = open(&format!("pkcs11:token={LABEL};manufacturer=SoftHSM%20project"));
+        assert!(
+            matches!(both, Err(HsmError::TokenAmbiguous { count: 2, .. })),
+            "{both:?}"
+        );
+        let none = open(&format!("pkcs11:token={LABEL};serial=0")).err().unwrap();
+        assert_eq!(none.to_string(), "no token is pkcs11:token=hallmark;serial=0");
+        assert!(none.compared().unwrap().contains(serials[0]), "{:?}", none.compared());
+    });
+}
+
+#[test]
 fn two_tokens_with_one_label_are_refused() {
     isolated("refusals::two_tokens_with_one_label_are_refused", |lab| {
         lab.init_token(LABEL);
@@ -100,7 +168,7 @@ fn two_tokens_with_one_label_are_refused() {
         assert_eq!(
             open(PIN).err(),
             Some(HsmError::TokenAmbiguous {
-                label: LABEL.into(),
+                wanted: "labelled \"hallmark\"".into(),
                 count: 2
             })
         );
@@ -113,7 +181,9 @@ fn a_module_that_cannot_be_loaded_is_told() {
         let lab = lab.with_token();
         let no_module = lab.path("text.so");
         fs::write(&no_module, "not a library").unwrap();
-        let config = |module: &std::path::Path| Pkcs11Config::new(module, LABEL, SecretString::from(PIN), 1);
+        let config = |module: &std::path::Path| {
+            Pkcs11Config::new(module, TokenSelector::labelled(LABEL), SecretString::from(PIN), 1)
+        };
         let missing = lab.path("missing.so");
         let error = Pkcs11KeyStore::open(config(&missing)).err().unwrap();
         assert!(

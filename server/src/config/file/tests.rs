@@ -202,7 +202,19 @@ fn every_fault_has_its_code() {
         (format!("{LEAST}[log]\nlevel = \"verbose\"\n"), "HM-CONF-0002"),
         (LEAST.replace("example.org", "Example.org"), "HM-CONF-0002"),
         (LEAST.replace("\"/d\"", "\"d\""), "HM-CONF-0002"),
-        (LEAST.replace("token_label", "#"), "HM-CONF-0004"),
+        (LEAST.replace("token_label", "#"), "HM-CONF-0006"),
+        (
+            LEAST.replace("token_label", "token = \"pkcs11:token=t\"\ntoken_label"),
+            "HM-CONF-0006",
+        ),
+        (
+            LEAST.replace("token_label = \"t\"", "token = \"pkcs11:slot-id=1\""),
+            "HM-CONF-0002",
+        ),
+        (
+            format!("{LEAST}[authority]\njwt_key_type = \"ed25519\"\n"),
+            "HM-CONF-0002",
+        ),
         (LEAST.replace("version = 1", ""), "HM-CONF-0004"),
         (
             LEAST.replace("version = 1", "version = 2\nfuture = true"),

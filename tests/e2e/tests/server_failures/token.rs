@@ -164,7 +164,7 @@ fn a_token_that_is_not_there_or_there_twice_is_told() {
         UNREACHABLE,
         &format!(
             "HM-HSM-0003: 2 tokens are labelled \"{LABEL}\"\n  compared: 2 found, exactly 1 allowed\n  cause: two tokens were \
-             initialised with the same label\n  next: give one of the tokens another label"
+             initialised with the same label\n  next: give one of the tokens another label, or name it by its serial number: [hsm] token"
         ),
     );
     std::fs::remove_dir_all(twin).unwrap();
@@ -182,7 +182,7 @@ fn a_pin_that_is_refused_is_told_and_never_shown() {
     for _ in 0..2 {
         kept.must_refuse(
             &config,
-            UNREACHABLE,
+            CONFIGURATION,
             &format!(
                 "HM-HSM-0004: the token \"{LABEL}\" refuses the PIN\n  cause: the PIN was changed on the token, or the PIN \
                  file is that of another token\n  next: {RIGHT_PIN}"
@@ -431,7 +431,7 @@ fn a_pin_that_is_refused_leaves_the_store_of_the_version_before_as_it_is() {
     config.insert("data_dir".into(), data.display().to_string().into());
     kept.must_refuse(
         &config,
-        UNREACHABLE,
+        CONFIGURATION,
         &format!(
             "HM-HSM-0004: the token \"{LABEL}\" refuses the PIN\n  cause: the PIN was changed on the token, or the PIN file \
              is that of another token\n  next: {RIGHT_PIN}"
