@@ -7,7 +7,7 @@ use crate::domain::{AUTHORITY_KEY, Domain};
 use anyhow::{Context as _, Result, ensure};
 use hallmark_authority::SubjectKey;
 use hallmark_kit::Token;
-use hallmark_pkcs11::{Pkcs11Config, raw_sign_rate};
+use hallmark_pkcs11::{Pkcs11Config, TokenSelector, raw_sign_rate};
 use hallmark_verify::testing::SoftwareKey;
 use serde::{Deserialize, Serialize};
 use std::io::Write as _;
@@ -32,14 +32,14 @@ pub(crate) struct Crypto {
 }
 
 impl Crypto {
-    /// One C_Sign and one CSR's verification after the other, per second.
-    pub(crate) fn rate(&self) -> f64 {
-        1.0 / (1.0 / self.sign_rate + 1.0 / self.verify_rate)
+    /// One C_Sign and so many verifications after the other, per second.
+    pub(crate) fn rate(&self, verifications: f64) -> f64 {
+        1.0 / (1.0 / self.sign_rate + verifications / self.verify_rate)
     }
 
     /// Their processor time.
-    pub(crate) fn cpu_us(&self) -> f64 {
-        self.sign_cpu_us + self.verify_cpu_us
+    pub(crate) fn cpu_us(&self, verifications: f64) -> f64 {
+        self.sign_cpu_us + verifications * self.verify_cpu_us
     }
 
     /// Measures with the token and the key of the domain's server.
@@ -76,7 +76,12 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
         anyhow::bail!("{WORD} MODULE TOKEN PIN_FILE KEY")
     };
     let pin = std::fs::read_to_string(Path::new(pin_file))?;
-    let config = Pkcs11Config::new(module, token, pin.trim().to_owned().into(), usize::try_from(THREADS)?);
+    let config = Pkcs11Config::new(
+        module,
+        TokenSelector::labelled(token),
+        pin.trim().to_owned().into(),
+        usize::try_from(THREADS)?,
+    );
     let me = std::process::id();
 
     let before = cpu::of_process(me)?;

@@ -62,8 +62,8 @@ impl fmt::Display for Disturbance {
     }
 }
 
-// Real time: what lasts for a while is what is looked at.
 fn wait(time: Duration) {
+    // Real time: what lasts for a while is what is looked at.
     std::thread::sleep(time);
 }
 
