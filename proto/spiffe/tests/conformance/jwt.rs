@@ -47,6 +47,21 @@ fn rsa(id: &str, encoding: &'static dyn RsaEncoding) -> Signer {
     Signer(Box::new(sign), JwtAuthority::new(id.into(), spki).unwrap())
 }
 
+/// The library reads any number as a modulus, and refuses it only when it verifies.
+#[test]
+fn attack_82_a_key_that_others_can_factor_is_no_authority() {
+    let of = |modulus: &[u8]| JwtAuthority::new("key".into(), hallmark_der::rsa_spki(modulus, &[1, 0, 1]));
+    for len in [1, 8, 64, 96, 128, 255, 1025, 1200] {
+        let error = of(&vec![0xff; len]).unwrap_err();
+        assert_eq!(error.code().as_str(), "HM-ID-0103", "{len} bytes");
+    }
+    let bits_2047 = [&[0x7f][..], &[0xff; 255]].concat();
+    assert_eq!(of(&bits_2047).unwrap_err().code().as_str(), "HM-ID-0103");
+    for len in [256, 384, 512, 1024] {
+        assert!(of(&vec![0xff; len]).is_ok(), "the control: {len} bytes");
+    }
+}
+
 fn p256() -> Signer {
     ec("key", &ECDSA_P256_SHA256_FIXED_SIGNING)
 }

@@ -27,6 +27,9 @@ use crate::{
     view::authority::{AuthorityChange, AuthorityList, Signing},
 };
 
+/// How much of an id has to be said.
+const LEAST_BEGINNING: usize = 8;
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum AuthorityCommand {
     /// The authorities that sign X509-SVIDs
@@ -51,7 +54,7 @@ wait as long as the bundle's refresh hint, five minutes, after `prepare`."
     Activate(Step),
     /// Have agents replace at once what an old authority signed
     Taint {
-        /// The authority's id: `kid` of a JWT key, Subject Key Identifier of an X.509 authority; or how it begins
+        /// The authority's id: `kid` of a JWT key, Subject Key Identifier of an X.509 authority; or how it begins, eight characters at least
         #[arg(value_name = "KEY-ID")]
         key_id: String,
         #[command(flatten)]
@@ -59,7 +62,7 @@ wait as long as the bundle's refresh hint, five minutes, after `prepare`."
     },
     /// Take an authority that does not sign out of the bundle and destroy its key: nothing it signed is believed any more
     Revoke {
-        /// The authority's id: `kid` of a JWT key, Subject Key Identifier of an X.509 authority; or how it begins
+        /// The authority's id: `kid` of a JWT key, Subject Key Identifier of an X.509 authority; or how it begins, eight characters at least
         #[arg(value_name = "KEY-ID")]
         key_id: String,
         /// Why, for the record
@@ -109,7 +112,10 @@ pub(crate) async fn run(context: &Context, command: AuthorityCommand) -> Result<
         LifeCommand::Activate(Step { reason, change }) => {
             let done = match change.dry_run {
                 true => life.prepared().await?,
-                false => life.activate(&reason).await?,
+                false => {
+                    life.activate(life.prepared().await?.unwrap_or_default(), &reason)
+                        .await?
+                }
             };
             ("activate", done, change)
         }
@@ -171,16 +177,17 @@ impl Life {
         Ok(id(about))
     }
 
-    async fn activate(&self, reason: &str) -> Result<Option<String>, CliError> {
+    /// Has this authority sign, and no other that may be prepared by now.
+    async fn activate(&self, authority_id: String, reason: &str) -> Result<Option<String>, CliError> {
         let mut service = self.client.local_authority();
         let about = match self.kind {
             AuthorityKind::X509 => {
-                let request = with_reason(ActivateX509AuthorityRequest::default(), reason);
+                let request = with_reason(ActivateX509AuthorityRequest { authority_id }, reason);
                 self.done(service.activate_x509_authority(request).await)?
                     .activated_authority
             }
             AuthorityKind::Jwt => {
-                let request = with_reason(ActivateJwtAuthorityRequest::default(), reason);
+                let request = with_reason(ActivateJwtAuthorityRequest { authority_id }, reason);
                 self.done(service.activate_jwt_authority(request).await)?
                     .activated_authority
             }
@@ -223,11 +230,17 @@ impl Life {
 
     /// What is cut off between the two steps is gone on with by the next `rotate`, or by the server when it is due.
     async fn rotate(&self, wait: Duration, reason: &str) -> Result<Option<String>, CliError> {
-        if self.all().await?.in_state(AuthorityState::Prepared).is_none() {
-            self.prepare(reason).await?;
-        }
+        let prepared = self
+            .all()
+            .await?
+            .in_state(AuthorityState::Prepared)
+            .map(|it| it.key_id.clone());
+        let waited_for = match prepared {
+            Some(there) => there,
+            None => self.prepare(reason).await?.unwrap_or_default(),
+        };
         sleep(wait).await;
-        self.activate(reason).await
+        self.activate(waited_for, reason).await
     }
 
     async fn rehearse_prepare(&self) -> Result<Option<String>, CliError> {
@@ -273,12 +286,13 @@ impl Life {
         .into())
     }
 
-    /// The whole id of the authority that is meant by its beginning; what fits none or several goes to the server as it is.
+    /// The whole id of the authority that is meant by its beginning, of eight characters at least: what is destroyed does not come back.
+    /// What fits none or several goes to the server as it is.
     async fn known(&self, key_id: &str) -> Result<String, CliError> {
         let all = self.all().await?.all;
         let fitting: Vec<_> = all.iter().filter(|it| it.key_id.starts_with(key_id)).collect();
         Ok(match &fitting[..] {
-            [one] if !key_id.is_empty() => one.key_id.clone(),
+            [one] if key_id.len() >= LEAST_BEGINNING => one.key_id.clone(),
             _ => key_id.to_owned(),
         })
     }

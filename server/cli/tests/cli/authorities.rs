@@ -71,7 +71,7 @@ fn x509_authorities_are_shown_and_steps_taken_in_the_same_way() {
     );
     for (line, acts) in [
         ("authority x509 prepare --reason drill", &["prepare x509"][..]),
-        ("authority x509 taint 0b --reason drill", &["taint x509"]),
+        ("authority x509 taint 0b0b02 --reason drill", &["taint x509"]),
         ("authority x509 revoke 0b0b02 --yes --reason drill", &["revoke x509"]),
         (
             "authority x509 rotate --wait 1s --reason drill",
@@ -93,10 +93,13 @@ fn x509_authorities_are_shown_and_steps_taken_in_the_same_way() {
     // What does not stand where the step begins is not asked for by a rehearsal.
     for (line, code) in [
         ("authority x509 activate --dry-run", "HM-REG-0124"),
-        ("authority x509 taint 0a --dry-run", "HM-REG-0123"),
-        ("authority x509 taint 0c --dry-run", "HM-REG-0123"),
-        ("authority x509 revoke 0c --dry-run --yes", "HM-REG-0123"),
+        ("authority x509 taint 0a0a01 --dry-run", "HM-REG-0123"),
+        ("authority x509 taint 0c0c03 --dry-run", "HM-REG-0123"),
+        ("authority x509 revoke 0c0c03 --dry-run --yes", "HM-REG-0123"),
         ("authority x509 revoke ff --dry-run --yes", "HM-REG-0120"),
+        // A beginning that is short may be another one's tomorrow.
+        ("authority x509 revoke 0b0b --dry-run --yes", "HM-REG-0120"),
+        ("authority jwt revoke kid-of- --dry-run --yes", "HM-REG-0120"),
     ] {
         let refused = server.run(line);
         assert!(

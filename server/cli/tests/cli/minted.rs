@@ -174,7 +174,17 @@ fn a_request_is_signed_for_the_names_that_the_operator_gives() {
         0
     );
     assert!(out.join("svid.pem").exists() && !out.join("key.pem").exists());
-    desk.minted();
+    // Nor does it come to lie beside the key of another certificate.
+    fs::write(out.join("key.pem"), "another's").unwrap();
+    let mixed = desk
+        .server
+        .run(&format!("{} --replace --out {}", line(both), out.display()));
+    assert!(
+        mixed.code != 0 && mixed.stderr.contains("HM-CLI-0033"),
+        "{}",
+        mixed.stderr
+    );
+    assert_eq!(desk.minted().len(), 1, "nothing more was asked for");
 
     for dns in [
         "",

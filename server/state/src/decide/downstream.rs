@@ -100,6 +100,12 @@ pub fn publish_jwt_key(
         let known_as = known_as.clone();
         return Err(PublishedKeyError::KeyTaken { key_id, known_as });
     }
+    // Nor is a key that signs certificates one for tokens: it would outlive its revocation.
+    let certified = state.authorities().iter().filter_map(|it| it.facts());
+    if let Some(known) = certified.into_iter().find(|it| it.spki == public_key) {
+        let known_as = hex::encode(known.key_id);
+        return Err(PublishedKeyError::KeyTaken { key_id, known_as });
+    }
     let latest = now.saturating_add(i64::try_from(longest.as_secs()).unwrap_or(i64::MAX));
     if expires_at <= now || expires_at > latest {
         return Err(PublishedKeyError::Expiry {

@@ -196,6 +196,8 @@ fn attack_82_a_published_key_shadows_no_other() {
         state: hallmark_state::AuthorityState::Prepared,
     };
     take(&mut state, vec![Change::PutJwtKey(Arc::new(own.clone()))]);
+    let certified = crate::x509_authority::authority([1, 2, 3, 4], NOW, NOW + HOUR);
+    take(&mut state, vec![Change::PutAuthority(Arc::new(certified.clone()))]);
     publish(&mut state, "below", key("k1")).unwrap();
     let mut refused = |by: &str, key: NewPublishedKey, code: &str| {
         let before = state.published_jwt_keys().to_vec();
@@ -222,6 +224,12 @@ fn attack_82_a_published_key_shadows_no_other() {
         ..key("k3")
     };
     refused("other", renamed, "HM-REG-0108");
+    // Nor does a key that signs certificates sign tokens.
+    let certifies = NewPublishedKey {
+        public_key: certified.facts().unwrap().spki,
+        ..key("k5")
+    };
+    refused("other", certifies, "HM-REG-0108");
     for expires_at in [0, -1, NOW, NOW + 25 * HOUR, i64::MAX] {
         refused(
             "below",

@@ -19,7 +19,7 @@ const HOUR: i64 = 3600;
 const DAY: i64 = 24 * HOUR;
 
 /// An authority that begins at `from` and ends at `to`, with this id.
-fn authority(key_id: [u8; 4], from: i64, to: i64) -> Authority {
+pub(crate) fn authority(key_id: [u8; 4], from: i64, to: i64) -> Authority {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_identifier_method = KeyIdMethod::PreSpecified(key_id.to_vec());

@@ -61,12 +61,13 @@ impl SvidFolder {
             path: path.to_owned(),
             replace,
         };
-        let names = ["svid.pem", "key.pem", "bundle.pem"];
-        let wanted = names.iter().filter(|name| with_key || **name != "key.pem");
-        for file in wanted.map(|name| folder.path.join(name)) {
+        for name in ["svid.pem", "key.pem", "bundle.pem"] {
+            let file = folder.path.join(name);
+            // A key that stays would lie beside the certificate of another one.
+            let may_go = replace && (with_key || name != "key.pem");
             match fs::symlink_metadata(&file) {
                 Err(cause) if cause.kind() == ErrorKind::NotFound => {}
-                Ok(found) if replace && found.is_file() => {}
+                Ok(found) if may_go && found.is_file() => {}
                 Ok(_) => return Err(MintError::Occupied { file }.into()),
                 Err(cause) => return Err(CliError::Write { file, cause }),
             }

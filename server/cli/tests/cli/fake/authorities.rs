@@ -73,6 +73,7 @@ impl LocalAuthority for Fake {
         &self,
         request: Request<ActivateX509AuthorityRequest>,
     ) -> Result<Response<ActivateX509AuthorityResponse>, Status> {
+        require_named(&request.get_ref().authority_id)?;
         self.took("activate x509", &request);
         Ok(Response::new(ActivateX509AuthorityResponse {
             activated_authority: Some(state("0d0d04")),
@@ -138,6 +139,7 @@ impl LocalAuthority for Fake {
         &self,
         request: Request<ActivateJwtAuthorityRequest>,
     ) -> Result<Response<ActivateJwtAuthorityResponse>, Status> {
+        require_named(&request.get_ref().authority_id)?;
         self.took("activate", &request);
         Ok(Response::new(ActivateJwtAuthorityResponse {
             activated_authority: Some(state(PREPARED)),
@@ -235,5 +237,13 @@ impl Svid for Fake {
         _: Request<NewDownstreamX509caRequest>,
     ) -> Result<Response<NewDownstreamX509caResponse>, Status> {
         unused()
+    }
+}
+
+/// An activation says of which authority: another one may be prepared by now.
+fn require_named(authority_id: &str) -> Result<(), Status> {
+    match authority_id {
+        "" => Err(Status::invalid_argument("no authority id")),
+        _ => Ok(()),
     }
 }
