@@ -9,7 +9,9 @@ import pathlib
 import re
 import shutil
 import subprocess
+import socket
 import sys
+import tempfile
 
 import changes
 import softhsm
@@ -283,7 +285,9 @@ def modules_that_do_not_load(folder):
     """the appliance says why a PKCS#11 module does not load, and takes one that does"""
     program = (ROOT / "images/appliance/overlay/usr/sbin/hallmark-appliance").read_text()
     functions, _, _ = program.partition('\ncase "${1:-} $#" in')
-    text, configuration = fresh(folder) / "text.so", folder / "softhsm2.conf"
+    # Short paths: what is said ends after a line.
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="hm"))
+    text, configuration = folder / "text.so", folder / "softhsm2.conf"
     text.write_text("no module\n")
     configuration.write_text(f"directories.tokendir = {folder}\n")
     for module, told in (("/usr/lib/softhsm/libsofthsm2.so", None), (folder / "missing.so", "cannot open shared object file"), (text, "file too short|invalid ELF header")):
@@ -294,12 +298,21 @@ def modules_that_do_not_load(folder):
         assert re.search(f"HM-IMAGE-0054: the module {module} does not load or start: .*({told})", done.stdout) if told else not done.stdout, done.stdout
 
 
+def free_pair() -> int:
+    """A port that nobody has, and neither the next one."""
+    while True:
+        port = free_port()
+        with contextlib.suppress(OSError), socket.socket() as beside:
+            beside.bind(("127.0.0.1", port + 1))
+            return port
+
+
 def a_tpm_in_lockout(folder):
     """the appliance waits for the end of its TPM's lockout, and does not ask for a PIN that the TPM would not seal"""
     program = (ROOT / "images/appliance/overlay/usr/sbin/hallmark-appliance").read_text()
     functions, _, _ = program.partition('\ncase "${1:-} $#" in')
     subprocess.run(["swtpm_setup", "--tpm2", "--tpmstate", fresh(folder / "tpm"), "--overwrite"], check=True, stdout=subprocess.DEVNULL)
-    port = free_port()
+    port = free_pair()
     device = f"swtpm:host=127.0.0.1,port={port}"
     server = ["--server", f"type=tcp,port={port},bindaddr=127.0.0.1", "--ctrl", f"type=tcp,port={port + 1},bindaddr=127.0.0.1", "--flags", "not-need-init,startup-clear"]
     simulator = subprocess.Popen(["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={folder / 'tpm'}", *server])

@@ -30,8 +30,9 @@ fn slips(file: &str) -> [(&'static str, &'static str, String); 8] {
             "token_label = ",
             "# ",
             format!(
-                "HM-CONF-0004: {file}:*: the key `token_label` is missing\n  cause: the key has no default that would be \
-                 safe\n  next: add `token_label = …`"
+                "HM-CONF-0006: {file}: hsm: name the token by token_label or by token, a PKCS#11 URI\n  compared: \
+                 token_label is not set, token is not set\n  cause: one of the two was changed without the other\n  \
+                 next: correct it; then hallmark-server config check"
             ),
         ),
         (
