@@ -57,6 +57,15 @@ impl Backoff {
         self.next = self.first;
     }
 
+    /// The same, where what is to be replaced is valid for another `left`: attempts that come sooner for that
+    /// ([`pause_before_end`]) do not make the next pause longer.
+    pub(crate) fn pause_with(&mut self, left: Option<Duration>) -> Duration {
+        if pause_before_end(self.next, left) < self.next {
+            return Jitter::around(self.next);
+        }
+        self.pause()
+    }
+
     /// The next pause, jittered.
     pub(crate) fn pause(&mut self) -> Duration {
         let pause = self.next;
@@ -87,6 +96,17 @@ mod tests {
                 "{left:?}"
             );
         }
+        // And however often that is, what comes behind the end waits no longer for it.
+        let mut backoff = Backoff::new(seconds(5), seconds(300));
+        for left in [12, 9, 7, 5, 4, 3, 2, 1, 0] {
+            assert!(backoff.pause_with(Some(seconds(left))) < seconds(7));
+        }
+        let behind: Vec<f64> = (0..3).map(|_| backoff.pause_with(None).as_secs_f64()).collect();
+        assert!(
+            (3.7..6.3).contains(&behind[0]) && (7.4..12.6).contains(&behind[1]),
+            "{behind:?}"
+        );
+        assert!((14.9..25.1).contains(&behind[2]), "the control: {behind:?}");
         let short = Duration::from_millis(300);
         assert_eq!(pause_before_end(short, Some(seconds(1))), Duration::from_millis(300));
     }

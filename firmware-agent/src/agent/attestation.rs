@@ -259,7 +259,7 @@ impl Attestation {
                 let now = SystemTime::now();
                 let active = self.active.as_ref();
                 let left = active.and_then(|active| active.svid().not_after.duration_since(now).ok());
-                self.attest_after = Instant::now() + pause_before_end(self.backoff.pause(), left);
+                self.attest_after = Instant::now() + pause_before_end(self.backoff.pause_with(left), left);
                 if self.active.as_ref().is_some_and(|active| !active.svid().is_valid(now)) {
                     self.drop_active().await;
                 }

@@ -247,9 +247,14 @@ impl IssueTask {
                     log::error(&error);
                 }
                 self.condition.not_issued(&error);
-                let pause = self.backoff.pause();
-                self.workloads
-                    .put_off(&called.asked, pause, SystemTime::now(), Instant::now());
+                let now = SystemTime::now();
+                let ends = called
+                    .asked
+                    .iter()
+                    .filter_map(|asked| Some(asked.x509.as_ref()?.not_after));
+                let left = ends.filter_map(|end| end.duration_since(now).ok()).min();
+                let pause = self.backoff.pause_with(left);
+                self.workloads.put_off(&called.asked, pause, now, Instant::now());
             }
         }
     }
