@@ -113,6 +113,8 @@ fn a_line_that_lands_between_verdict_and_record_counts() {
                     ..Default::default()
                 };
                 let mut client = LifecycleClient::new(local(&lab.admin_socket()).await);
+                // What is judged behind the line before would wait at the gate as well.
+                running.server.appraiser.judge_behind("the line before").await.unwrap();
                 let gate = Gate::close(&lab);
                 let import = tokio::spawn(async move { client.import_inventory(tokio_stream::iter([request])).await });
                 Gate::waits(&running, 1).await;
