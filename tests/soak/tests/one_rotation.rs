@@ -6,7 +6,7 @@ use std::process::Command;
 #[test]
 fn no_handshake_fails_over_a_rotation_while_server_token_and_agents_fail() {
     let out = Command::new(env!("CARGO_BIN_EXE_hallmark-soak"))
-        .args(["1", "60", "7"])
+        .args(["1", "60", "2"])
         .output()
         .unwrap();
     let said = String::from_utf8(out.stdout).unwrap();
