@@ -2,6 +2,7 @@
 
 import pathlib
 import re
+import shutil
 import struct
 import subprocess
 
@@ -58,9 +59,25 @@ def unsigned(file: pathlib.Path) -> pathlib.Path:
 
 def signed(file: pathlib.Path, keys: pathlib.Path) -> pathlib.Path:
     """Signs it anew."""
-    unsigned(file)
+    return sign(unsigned(file), keys)
+
+
+def sign(file: pathlib.Path, keys: pathlib.Path) -> pathlib.Path:
+    """Signs what has no signature."""
     subprocess.run(["sbsign", "--key", keys / "db.key", "--cert", keys / "db.crt", "--output", file, file], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return file
+
+
+def add_on(image: pathlib.Path, line: str, keys: pathlib.Path, to: pathlib.Path) -> pathlib.Path:
+    """A signed add-on of this command line: the image's PE file without kernel and initrd (systemd-stub(7), add-ons)."""
+    shutil.copyfile(image / "image.efi", to)
+    unsigned(to)
+    words = to.with_suffix(".line")
+    words.write_bytes(line.encode() + b"\0")
+    away = [word for name in (".linux", ".initrd", ".cmdline") for word in ("--remove-section", name)]
+    subprocess.run(["objcopy", *away, to], check=True, stderr=subprocess.DEVNULL)
+    subprocess.run(["objcopy", "--add-section", f".cmdline={words}", "--change-section-vma", ".cmdline=0x100000", to], check=True, stderr=subprocess.DEVNULL)
+    return sign(to, keys)
 
 
 def stranger(folder: pathlib.Path) -> pathlib.Path:

@@ -111,7 +111,32 @@ def injected_credential(fleet):
     by_server(fleet, "credential", "HM-POLICY-0126", "got sha256:12 differs from edge-1.0.0", disk)
 
 
+def injected_extension(fleet):
+    """a system extension laid beside the image: it is measured, and the server refuses it"""
+    disk = changes.disk(fleet.at("1.0.0"), fleet.folder / "extension.img")
+    extension = fleet.folder / "extra.raw"
+    extension.write_bytes(b"a system extension".ljust(4096, b"\0"))
+    changes.put(disk, extension, f"{changes.LISTED}.extra.d/extra.raw")
+    by_server(fleet, "extension", "HM-POLICY-0125", "13", disk)
+
+
+def injected_add_on(fleet):
+    """an add-on that is signed by the fleet's key and changes the command line, laid beside the image: it has no effect on the machine, which runs, and
+    proves, the command line of its image"""
+    disk = changes.disk(fleet.at("1.0.0"), fleet.folder / "add-on.img")
+    add_on = changes.add_on(fleet.at("1.0.0"), "loglevel=7 hallmark.injected", fleet.keys, fleet.folder / "extra.addon.efi")
+    for folder in (f"{changes.LISTED}.extra.d", "loader/addons"):
+        changes.put(disk, add_on, f"{folder}/extra.addon.efi")
+    with fleet.machine("add-on", disk, script="cat /proc/cmdline >/dev/console") as machine:
+        line = machine.wait_for("hallmark.root=.*").string
+        assert "hallmark.injected" not in line and "loglevel=4" in line, line
+        machine.wait_for("SPIFFE ID +spiffe://fleet.example/gateway")
+        verdict = fleet.verdict()
+        assert verdict.trusted, verdict
+
+
 CASES = [
     changed_command_line, changed_initrd, unsigned, rogue, unsigned_loader, command_line_of_an_insider, initrd_of_an_insider, secure_boot_off,
-    changed_root_at_the_start, changed_root, injected_credential,
+    changed_root_at_the_start, changed_root, injected_credential, injected_extension,
+    injected_add_on,
 ]
