@@ -108,7 +108,7 @@ def injected_credential(fleet):
     credential = fleet.folder / "extra.cred"
     credential.write_bytes(b"a credential\n")
     changes.put(disk, credential, f"{changes.LISTED}.extra.d/extra.cred")
-    by_server(fleet, "credential", "HM-POLICY-0126", "got sha256:12 differs from edge-1.0.0", disk)
+    by_server(fleet, "credential", "HM-POLICY-0126", "got sha256:9, sha256:12 differs from edge-1.0.0", disk)
 
 
 def injected_extension(fleet):
