@@ -68,7 +68,7 @@ const WEIGHTS: [(Kind, usize); 27] = [
     (Kind::Reboot, 1),
     (Kind::Issue, 16),
     (Kind::Use, 2),
-    (Kind::Operate, 5),
+    (Kind::Operate, 8),
     (Kind::Entries, 5),
     (Kind::Expire, 1),
     (Kind::Inventory, 1),

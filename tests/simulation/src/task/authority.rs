@@ -115,9 +115,11 @@ fn begin(view: View<'_>, new: &Authority, is_first: bool) -> Decision {
     view.decide(changes, vec![Event::done(new.label.clone(), what)])
 }
 
-/// When the authority that signs ends, in Unix seconds.
-pub(crate) fn ends(state: &State) -> Option<i64> {
-    Some(state.active_authority()?.facts()?.not_after)
+/// Until when SVIDs may be good that are made now, in Unix seconds: none outlives the authority that signs. `None` where none signs.
+pub(crate) fn most(context: &Context<'_>) -> Option<i64> {
+    let ends = context.state().active_authority()?.facts()?.not_after;
+    let is_capped = context.broken != Some(Broken::OutlivesAuthority);
+    (context.server_now() < ends).then_some(if is_capped { ends } else { i64::MAX })
 }
 
 /// One key, the same in every run; authorities differ by their ids.

@@ -7,7 +7,7 @@ use hallmark_state::{
     decide::{authorise, reappraise_page},
 };
 
-use super::{Context, Next, Then, Without as _, Work, authority::ends, reappraise::judge};
+use super::{Context, Next, Then, Without as _, Work, authority::most, reappraise::judge};
 use crate::{Broken, invariants::Draft};
 
 /// How often what is granted is looked at again at most, as in the server.
@@ -67,13 +67,8 @@ impl Work for Issue {
             return Next::Later;
         };
         let authority = state.active_authority().map(|it| it.label.clone());
-        let Some((authority, most)) = authority.zip(ends(state)).filter(|(_, ends)| now < *ends) else {
+        let Some((authority, most)) = authority.zip(most(context)) else {
             return Next::End;
-        };
-        let most = if context.broken == Some(Broken::OutlivesAuthority) {
-            i64::MAX
-        } else {
-            most
         };
         let granted = self.entries.iter().zip(&authorised.grants).filter_map(|(id, grant)| {
             let grant = grant.as_ref().ok()?;
