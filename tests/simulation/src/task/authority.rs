@@ -17,7 +17,7 @@ use super::{Context, Next, Without as _, Work};
 use crate::{Broken, random::Random};
 
 /// How long an authority lives, in seconds: about as long as half of the schedules.
-const LIFE: i64 = 6000;
+const LIFE: i64 = 4500;
 /// How far before its making it begins.
 const BACKDATED: i64 = 10;
 const WHY: &str = "a reason";
