@@ -73,6 +73,12 @@ pub enum AgentError {
         /// The server's words.
         message: String,
     },
+    /// TLS: the server does not accept the certificate of the agent's SVID, so nothing was asked.
+    #[error("the server refuses the connection of this agent's identity")]
+    CertificateRefused {
+        /// The alert (RFC 8446, section 6.2).
+        alert: String,
+    },
     /// The server limits how often it is asked.
     #[error("the server is busy")]
     ServerBusy {
@@ -241,6 +247,7 @@ impl Coded for AgentError {
             Self::Refused { .. } => ReasonCode::new("HM-AGENT-0003"),
             Self::Banned { .. } => ReasonCode::new("HM-AGENT-0004"),
             Self::NotAccepted { .. } => ReasonCode::new("HM-AGENT-0005"),
+            Self::CertificateRefused { .. } => ReasonCode::new("HM-AGENT-0057"),
             Self::ServerBusy { .. } => ReasonCode::new("HM-AGENT-0006"),
             Self::Protocol(_) => ReasonCode::new("HM-AGENT-0007"),
             Self::Call { .. } => ReasonCode::new("HM-AGENT-0008"),
@@ -298,6 +305,7 @@ impl Coded for AgentError {
             | Self::Suspended { message, .. }
             | Self::NotAccepted { message }
             | Self::ServerBusy { message } => Some(format!("the server says: {message}")),
+            Self::CertificateRefused { alert } => Some(format!("the server's TLS alert: {alert}")),
             Self::UnfitSvid { compared, .. } => Some(compared.clone()),
             Self::HealthListener(error) => Some(error.cause.clone()),
             Self::Protocol(_) | Self::NotReady { .. } | Self::Tpm(_) => self.inner()?.compared(),

@@ -62,7 +62,31 @@ pub(crate) fn classify(call: &'static str, status: &Status) -> AgentError {
 /// The name of the attestation call.
 pub(crate) const ATTEST: &str = "AttestAgent";
 
-/// The agent's own error, where one made the connection fail.
+/// What the TLS library says before the alert that came.
+const ALERT: &str = "received fatal alert: ";
+/// The alerts that are about a certificate (RFC 8446, section 6.2), as the TLS library names them.
+const OF_CERTIFICATES: [&str; 8] = [
+    "BadCertificate",
+    "UnsupportedCertificate",
+    "CertificateRevoked",
+    "CertificateExpired",
+    "CertificateUnknown",
+    "UnknownCA",
+    "AccessDenied",
+    "CertificateRequired",
+];
+
+/// The server's alert about the agent's certificate. With TLS 1.3 it comes after the handshake, where the HTTP library keeps its words alone.
+fn alert(error: &dyn std::error::Error) -> Option<AgentError> {
+    let words = error.to_string();
+    let (_, alert) = words.split_once(ALERT)?;
+    let alert = alert.split(|it: char| !it.is_alphanumeric()).next()?;
+    OF_CERTIFICATES
+        .contains(&alert)
+        .then(|| AgentError::CertificateRefused { alert: alert.to_owned() })
+}
+
+/// The agent's own error, where one made the connection fail; or what the server's TLS said of the agent's certificate.
 fn transport(status: &Status) -> Option<AgentError> {
     let mut source = std::error::Error::source(status);
     while let Some(error) = source {
@@ -75,6 +99,9 @@ fn transport(status: &Status) -> Option<AgentError> {
             .and_then(|inner| inner.downcast_ref::<AgentError>())
         {
             return Some(own.clone());
+        }
+        if let Some(refused) = alert(error) {
+            return Some(refused);
         }
         source = error.source();
     }

@@ -167,6 +167,19 @@ impl Attestation {
         let _ = self.attester.tpm().release(svid.key).await;
     }
 
+    /// One side of a connection does not know the authority of the other: authorities were replaced while this machine or the server was
+    /// away. An attestation brings both together again, over the bundle that is known or the configured one. Whoever is in between may
+    /// have said so, and not the server: the SVID stays in use until the attestation has brought another one.
+    pub(super) fn strange(&mut self, error: &AgentError) {
+        self.peers.condition.not_synced(error);
+        if self.must_attest {
+            return;
+        }
+        log::warn(error);
+        self.must_attest = true;
+        self.attest_after = Instant::now() + self.backoff.pause();
+    }
+
     /// The TPM was reset: its keys are others now, so new ones are attested, at once.
     pub(super) async fn replace_lost_keys(&mut self) {
         tracing::warn!("the TPM was reset and no longer makes the agent's key; attesting a new one");

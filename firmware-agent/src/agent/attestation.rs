@@ -195,6 +195,11 @@ impl Attestation {
             Report::Unusable(serial, AgentError::NotAccepted { message }) if is_active(&serial) => {
                 self.not_accepted(message).await;
             }
+            Report::Unusable(serial, error @ (AgentError::Untrusted { .. } | AgentError::CertificateRefused { .. }))
+                if is_active(&serial) =>
+            {
+                self.strange(&error);
+            }
             Report::Unusable(serial, AgentError::Tpm(TpmError::KeyChanged { .. })) if is_active(&serial) => {
                 self.replace_lost_keys().await;
             }

@@ -16,7 +16,8 @@ const QUEUE: usize = 8;
 pub(super) enum Report {
     /// A call with it went through; the server's bundle then, and which of its authorities are tainted.
     Used(Arc<str>, Bundle, Vec<Vec<u8>>),
-    /// The server does not accept it, or this machine; or the TPM has lost its key.
+    /// The server does not accept it, or this machine; or the TPM has lost its key; or no connection is made with it, since one side
+    /// does not know the other's authority.
     Unusable(Arc<str>, AgentError),
 }
 
@@ -39,7 +40,11 @@ impl ReportHandle {
     pub(super) fn unusable(&self, serial: &Arc<str>, error: &AgentError) -> bool {
         let is_about_it = matches!(
             error,
-            AgentError::NotAccepted { .. } | AgentError::Banned { .. } | AgentError::Tpm(TpmError::KeyChanged { .. })
+            AgentError::NotAccepted { .. }
+                | AgentError::Banned { .. }
+                | AgentError::Untrusted { .. }
+                | AgentError::CertificateRefused { .. }
+                | AgentError::Tpm(TpmError::KeyChanged { .. })
         );
         if is_about_it {
             self.send(Report::Unusable(Arc::clone(serial), error.clone()));

@@ -35,6 +35,12 @@ pub enum Broken {
     ForgetsRules,
     /// Intents do not rest on the authority.
     ForgetsAuthority,
+    /// The keeper of authorities has a new one sign at once.
+    ActivatesUnpublished,
+    /// What keepers of authorities do does not rest on the authorities.
+    ForgetsOtherKeepers,
+    /// SVIDs outlive the authority that signs them.
+    OutlivesAuthority,
     /// Verdicts do not rest on the trust anchors and rules that they were made by.
     ForgetsTrust,
     /// Intents are granted whatever the age of the verdict is.
@@ -57,7 +63,7 @@ pub enum Broken {
 
 impl Broken {
     /// Every one.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 28] = [
         Self::IgnoresExpectations,
         Self::NumbersBeforeCommit,
         Self::AnswersBeforeFlush,
@@ -74,6 +80,9 @@ impl Broken {
         Self::ForgetsEntries,
         Self::ForgetsRules,
         Self::ForgetsAuthority,
+        Self::ActivatesUnpublished,
+        Self::ForgetsOtherKeepers,
+        Self::OutlivesAuthority,
         Self::ForgetsTrust,
         Self::IgnoresStaleness,
         Self::KeepsDoubtfulVerdicts,

@@ -1,5 +1,6 @@
 //! What must hold after each step.
 
+mod authority;
 mod rest;
 mod roles;
 
@@ -51,6 +52,12 @@ pub enum Law {
     ClocksHeal,
     /// What the configuration lists as one machine goes one way.
     ListedIsOneMachine,
+    /// One authority signs, and one is prepared, at a time.
+    OneSigns,
+    /// An authority was in the bundle before it signs.
+    PublishedBeforeItSigns,
+    /// An authority whose end has come leaves behind nothing that is valid.
+    NothingLosesItsAuthority,
     /// A real store answers as the simulated one does, and holds what it was given, also after a kill.
     RealStoreAgrees,
 }
@@ -98,6 +105,7 @@ struct Intent {
     subject: Arc<str>,
     entry: Option<Arc<Entry>>,
     authority: Option<String>,
+    expires_at: i64,
     trust: Arc<Trust>,
     /// Why nothing may be signed for it.
     fault: Option<String>,
@@ -165,6 +173,8 @@ impl Checker {
             by_two: self.counts.by_two,
             with_an_end: self.counts.with_an_end,
             doubted: self.counts.doubted,
+            rotations: self.counts.rotations,
+            authorities_ended: self.counts.authorities_ended,
             ..others
         }
     }
@@ -237,6 +247,7 @@ impl Checker {
         for record in &store.durable()[known..] {
             self.check(record)?;
             roles::check(&self.truth, record, &mut self.counts)?;
+            self.authorities_stand(record)?;
             let node = node_of_attestation(record);
             let before = node
                 .as_ref()
@@ -244,6 +255,7 @@ impl Checker {
                 .map(|node| node.state);
             let mut intents = self.intents_of(record, before)?;
             self.truth.apply(record);
+            self.one_signs()?;
             for intent in intents.values_mut().filter(|intent| intent.entry.is_none()) {
                 let fault = node
                     .as_ref()
@@ -287,7 +299,13 @@ impl Checker {
     fn intents_of(&mut self, record: &Record, node: Option<NodeState>) -> Result<BTreeMap<u128, Intent>, Violation> {
         let mut intents = BTreeMap::new();
         for event in &record.transaction.events {
-            let What::SvidIntent { serial, entry, .. } = &event.what else {
+            let What::SvidIntent {
+                serial,
+                entry,
+                expires_at,
+                ..
+            } = &event.what
+            else {
                 continue;
             };
             let (at, granted) = (record.transaction.at, self.truth.entries().entry(entry).cloned());
@@ -302,6 +320,7 @@ impl Checker {
                 subject: Arc::clone(&event.subject),
                 entry: granted,
                 authority: self.truth.active_authority().map(|it| it.label.clone()),
+                expires_at: *expires_at,
                 trust: Arc::clone(self.truth.inventory().configured()),
                 fault,
             };

@@ -26,8 +26,8 @@ pub enum Kind {
     Policy,
     /// A server judges a page of nodes that are behind the rules.
     Reappraise,
-    /// Another authority signs from now on.
-    Rotate,
+    /// A server sees to the authorities, or an operator does.
+    Authority,
     /// Something that is on its way goes on by one step.
     Advance,
     /// The store takes the next request; not always the oldest.
@@ -68,13 +68,13 @@ const WEIGHTS: [(Kind, usize); 27] = [
     (Kind::Reboot, 1),
     (Kind::Issue, 16),
     (Kind::Use, 2),
-    (Kind::Operate, 5),
+    (Kind::Operate, 8),
     (Kind::Entries, 5),
     (Kind::Expire, 1),
     (Kind::Inventory, 1),
     (Kind::Policy, 2),
     (Kind::Reappraise, 3),
-    (Kind::Rotate, 1),
+    (Kind::Authority, 4),
     (Kind::Advance, 100),
     (Kind::Commit, 50),
     (Kind::Flush, 36),

@@ -1,6 +1,7 @@
 //! Something that is on its way in a server: decide, commit, where it conflicts decide again; sign what is on record.
 
 mod attest;
+mod authority;
 mod issue;
 mod node;
 mod operator;
@@ -8,9 +9,10 @@ mod reappraise;
 mod rules;
 
 pub(crate) use attest::Attest;
+pub(crate) use authority::{Authorities, AuthorityAct};
 pub(crate) use issue::Issue;
 pub(crate) use node::{By, NodeAct};
-pub(crate) use operator::{Doubt, Entries, EntryAsk, Expire, Inventory, InventoryAsk, Rotate, Trust};
+pub(crate) use operator::{Doubt, Entries, EntryAsk, Expire, Inventory, InventoryAsk, Trust};
 pub(crate) use reappraise::Reappraise;
 pub(crate) use rules::Rules;
 

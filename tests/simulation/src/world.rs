@@ -57,6 +57,10 @@ pub struct Coverage {
     pub astray: usize,
     /// Quotes that were seen while a server's clock was ahead, and whose time was taken from them.
     pub doubted: usize,
+    /// Authorities that another one followed.
+    pub rotations: usize,
+    /// Authorities whose end had come.
+    pub authorities_ended: usize,
 }
 
 /// The world of one schedule.
@@ -112,7 +116,7 @@ impl World {
             world.store.keep_taken();
         }
         let mut first: Vec<Box<dyn Work>> = Vec::new();
-        for kind in [Kind::Rotate, Kind::Inventory, Kind::Entries, Kind::Entries] {
+        for kind in [Kind::Authority, Kind::Inventory, Kind::Entries, Kind::Entries] {
             let random = &mut Random::new(seed ^ first.len() as u64);
             first.extend(world.choose(kind, 0, random));
         }

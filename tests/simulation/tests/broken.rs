@@ -28,6 +28,9 @@ fn law(broken: Broken) -> Law {
         | Broken::ForgetsAuthority
         | Broken::ForgetsTrust
         | Broken::IgnoresStaleness => Law::NothingUnrecordedIsSigned,
+        Broken::ActivatesUnpublished => Law::PublishedBeforeItSigns,
+        Broken::ForgetsOtherKeepers => Law::OneSigns,
+        Broken::OutlivesAuthority => Law::NothingLosesItsAuthority,
         Broken::NumbersBeforeCommit => Law::NumbersWithoutGap,
         Broken::AnswersBeforeFlush => Law::AcknowledgedIsThere,
         Broken::KeepsRefused => Law::RefusedIsNotThere,

@@ -36,7 +36,11 @@ fn every_law_holds(servers: usize) {
         "{all:?}"
     );
     assert!(all.over_tls > seeds / 4 && all.by_two > 0, "{all:?}");
-    assert!(all.with_an_end > seeds / 20 && all.doubted > seeds / 20, "{all:?}");
+    assert!(all.with_an_end > seeds / 20 && all.doubted > seeds / 25, "{all:?}");
+    assert!(
+        all.rotations > seeds / 10 && all.authorities_ended > seeds / 25,
+        "{all:?}"
+    );
     assert!(all.fail_overs > seeds / 2 && all.astray > seeds / 10, "{all:?}");
 }
 
@@ -55,6 +59,8 @@ fn sum(a: Coverage, b: Coverage) -> Coverage {
         fail_overs: a.fail_overs + b.fail_overs,
         astray: a.astray + b.astray,
         doubted: a.doubted + b.doubted,
+        rotations: a.rotations + b.rotations,
+        authorities_ended: a.authorities_ended + b.authorities_ended,
     }
 }
 

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use rustls::pki_types::ServerName;
 use spiffe::X509Source;
-use spiffe_rustls::{authorizer, mtls_client, mtls_server};
+use spiffe_rustls::{TlsStatus, authorizer, mtls_client, mtls_server};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -20,6 +20,9 @@ const PACE: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(10);
 const WORD: &[u8; 5] = b"hello";
 
+/// How often a connection is begun anew at most, each time because the library took in an update meanwhile.
+const ANEW: usize = 5;
+
 /// What came of the connections so far.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Counts {
@@ -27,6 +30,8 @@ pub(crate) struct Counts {
     pub(crate) good: usize,
     /// All others.
     pub(crate) failed: usize,
+    /// Connections that were begun anew: the library took in an update meanwhile.
+    pub(crate) anew: usize,
     /// Different SVIDs that the clients had.
     pub(crate) renewed: usize,
 }
@@ -35,6 +40,7 @@ pub(crate) struct Counts {
 struct Told {
     good: usize,
     failed: usize,
+    anew: usize,
     serials: BTreeSet<Vec<u8>>,
     first_failure: Option<String>,
 }
@@ -48,20 +54,24 @@ impl Traffic {
     pub(crate) async fn start(trust_domain: &str, here: &Path, there: &Path) -> Result<Self> {
         let traffic = Self::default();
         let id = |name: &str| format!("spiffe://{trust_domain}/{name}");
-        let config = mtls_server(source(here).await?)
+        let (config, served) = mtls_server(source(here).await?)
             .authorize(authorizer::exact([id("client").as_str()])?)
-            .build()?;
+            .build_with_status()?;
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         tokio::spawn(serve(listener, TlsAcceptor::from(Arc::new(config))));
         for _ in 0..CLIENTS {
             let source = source(there).await?;
-            let config = mtls_client(source.clone())
+            let (config, used) = mtls_client(source.clone())
                 .authorize(authorizer::exact([id("server").as_str()])?)
                 .with_config_customizer(|config| config.resumption = rustls::client::Resumption::disabled())
-                .build()?;
-            let connector = TlsConnector::from(Arc::new(config));
-            tokio::spawn(traffic.clone().connect(address, connector, source));
+                .build_with_status()?;
+            let client = Client {
+                connector: TlsConnector::from(Arc::new(config)),
+                ends: [served.clone(), used],
+                source,
+            };
+            tokio::spawn(traffic.clone().connect(address, client));
         }
         Ok(traffic)
     }
@@ -76,6 +86,7 @@ impl Traffic {
         Counts {
             good: told.good,
             failed: told.failed,
+            anew: told.anew,
             renewed: told.serials.len(),
         }
     }
@@ -88,17 +99,18 @@ impl Traffic {
     }
 
     /// One client, for ever.
-    async fn connect(self, address: SocketAddr, connector: TlsConnector, source: X509Source) {
+    async fn connect(self, address: SocketAddr, client: Client) {
         loop {
-            let once = tokio::time::timeout(PATIENCE, once(address, &connector)).await;
-            let once = once.map_err(anyhow::Error::from).and_then(|done| done);
-            let serial = source
+            let (once, anew) = client.connect(address).await;
+            let serial = client
+                .source
                 .svid()
                 .ok()
                 .and_then(|svid| Some(svid.cert_chain().first()?.as_bytes().to_vec()));
             {
                 let mut told = self.told();
                 told.serials.extend(serial);
+                told.anew += anew;
                 match once {
                     Ok(()) => told.good += 1,
                     Err(error) => {
@@ -109,6 +121,40 @@ impl Traffic {
             }
             tokio::time::sleep(PACE).await;
         }
+    }
+}
+
+/// One client, with what the library says of both ends' identities.
+struct Client {
+    connector: TlsConnector,
+    source: X509Source,
+    ends: [TlsStatus; 2],
+}
+
+impl Client {
+    /// Connects once, and says how often that was begun anew. From the update of an identity until it is in use the library lets nobody
+    /// in or out (its `PendingRevision`); what failed while neither end had an update has failed.
+    async fn connect(&self, address: SocketAddr) -> (Result<()>, usize) {
+        let mut anew = 0;
+        loop {
+            let before = self.revisions();
+            let once = tokio::time::timeout(PATIENCE, once(address, &self.connector)).await;
+            let once = once.map_err(anyhow::Error::from).and_then(|done| done);
+            let is_settled = self.revisions() == before && before.iter().all(|(source, applied)| source == applied);
+            if once.is_ok() || is_settled || anew == ANEW {
+                return (once, anew);
+            }
+            anew += 1;
+            tokio::time::sleep(PACE).await;
+        }
+    }
+
+    /// Of each end, the newest identity that the agent gave and the one in use.
+    fn revisions(&self) -> [(u64, u64); 2] {
+        self.ends.each_ref().map(|end| {
+            let now = end.current();
+            (now.source_revision, now.applied_revision)
+        })
     }
 }
 

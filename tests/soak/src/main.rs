@@ -149,10 +149,11 @@ fn soak(lab: &mut Lab, runtime: &Runtime, asked: Asked) -> Result<()> {
     );
     let keys = operator.require_known_keys()?;
     println!(
-        "soak: passed: {rotations} rotations in {} s, {} handshakes with {} SVIDs, none failed; {keys} keys in the token, all in use",
+        "soak: passed: {rotations} rotations in {} s, {} handshakes with {} SVIDs, none failed ({} begun anew while the client library took in an update); {keys} keys in the token, all in use",
         started.elapsed().as_secs(),
         counts.good,
-        counts.renewed
+        counts.renewed,
+        counts.anew
     );
     Ok(())
 }

@@ -14,7 +14,7 @@ use hallmark_state::{
 
 use hallmark_verify::Trust;
 
-use super::{Context, Next, Then, Without as _, Work};
+use super::{Context, Next, Then, Without as _, Work, authority::most};
 use crate::{
     Broken,
     invariants::Draft,
@@ -103,7 +103,7 @@ impl Attest {
             },
             svid: NodeSvid {
                 serial,
-                expires_at: server_now + LIFETIME,
+                expires_at: most(context)?.min(server_now + LIFETIME),
             },
             authority: state.active_authority()?.label.clone(),
             trust: Arc::clone(state.inventory().configured()),

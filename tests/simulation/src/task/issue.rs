@@ -7,7 +7,7 @@ use hallmark_state::{
     decide::{authorise, reappraise_page},
 };
 
-use super::{Context, Next, Then, Without as _, Work, reappraise::judge};
+use super::{Context, Next, Then, Without as _, Work, authority::most, reappraise::judge};
 use crate::{Broken, invariants::Draft};
 
 /// How often what is granted is looked at again at most, as in the server.
@@ -66,7 +66,8 @@ impl Work for Issue {
         let Some(authorised) = authorise(&view, &agent, &self.entries, TTL, looked_at) else {
             return Next::Later;
         };
-        let Some(authority) = state.active_authority().map(|it| it.label.clone()) else {
+        let authority = state.active_authority().map(|it| it.label.clone());
+        let Some((authority, most)) = authority.zip(most(context)) else {
             return Next::End;
         };
         let granted = self.entries.iter().zip(&authorised.grants).filter_map(|(id, grant)| {
@@ -81,7 +82,7 @@ impl Work for Issue {
         let expect = forgetful(view.into_expect(), context.broken);
         let draft = |(entry, subject, ttl): (_, _, Duration)| Draft {
             serial: context.server.serial(context.random),
-            expires_at: now + i64::try_from(ttl.as_secs()).unwrap(),
+            expires_at: most.min(now + i64::try_from(ttl.as_secs()).unwrap()),
             subject,
             entry,
             authority: authority.clone(),

@@ -1,10 +1,10 @@
-//! Entries, the inventory and the authority.
+//! Entries, the inventory, and what the configuration says.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use hallmark_node::{EkId, InventoryItem};
 use hallmark_state::{
-    Authority, AuthorityState, Change, Decision, EntryDraft, EntryId, Event, Key, View, What,
+    Change, Decision, EntryDraft, EntryId, Key, View,
     decide::{
         EntryOperation, EntryWriter, Import, RoleHolder, delete_expired, doubt_times, import, link_machines, put_trust,
         remove, write_entries,
@@ -202,36 +202,5 @@ impl Work for Doubt {
             _ => {}
         }
         Next::commit("server", decision)
-    }
-}
-
-/// A new authority signs from now on.
-pub(crate) struct Rotate(pub(crate) u64);
-
-impl Work for Rotate {
-    fn next(&mut self, context: &mut Context<'_>) -> Next {
-        let view = View::new(context.state());
-        let state = view.authorities();
-        let old = state.active_authority().map(|it| {
-            Change::PutAuthority(Arc::new(Authority {
-                state: AuthorityState::Old,
-                ..Authority::clone(it)
-            }))
-        });
-        let label = format!("key-{}", self.0);
-        let new = Change::PutAuthority(Arc::new(Authority {
-            certificate: label.clone().into_bytes(),
-            label: label.clone(),
-            created_at: context.server_now(),
-            state: AuthorityState::Active,
-        }));
-        let what = What::Authority {
-            act: "x509-authority-activate".to_owned(),
-            reason: None,
-            facts: Vec::new(),
-        };
-        let sequence = Change::PutBundleSequence(state.bundle_sequence() + 1);
-        let changes = old.into_iter().chain([new, sequence]).collect();
-        Next::commit("server", view.decide(changes, vec![Event::done(label, what)]))
     }
 }

@@ -9,8 +9,8 @@ use crate::{
     machine::spiffe_id,
     random::Random,
     task::{
-        Attest, By, Doubt, Entries, EntryAsk, Expire, Inventory, InventoryAsk, Issue, NodeAct, Reappraise, Rotate,
-        Rules, Trust, Work,
+        Attest, Authorities, AuthorityAct, By, Doubt, Entries, EntryAsk, Expire, Inventory, InventoryAsk, Issue,
+        NodeAct, Reappraise, Rules, Trust, Work,
     },
 };
 
@@ -61,7 +61,7 @@ impl World {
             Kind::Inventory => Box::new(Inventory(self.inventory_ask(machine, random))),
             Kind::Policy => Box::new(Rules::of(random.below(14))),
             Kind::Reappraise => Box::new(Reappraise::default()),
-            Kind::Rotate => Box::new(Rotate(random.number())),
+            Kind::Authority => Box::new(Authorities(AuthorityAct::choose(random), random.number())),
             Kind::Trust => {
                 let other = random.below(MACHINES);
                 let listed = if random.one_in(3) {
