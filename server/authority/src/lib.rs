@@ -16,9 +16,11 @@ mod extensions;
 mod jwt;
 mod lint;
 mod name;
+mod request;
 mod serial;
 mod signature;
 mod subject_key;
+mod upstream;
 mod validity;
 
 pub use age::Age;
@@ -29,6 +31,11 @@ pub use downstream::prepare_downstream;
 pub use draft::{Draft, Svid, prepare};
 pub use error::AuthorityError;
 pub use jwt::{IssuedJwt, JwtClaims, JwtDraft, JwtSigner, MAX_AUDIENCE_LEN, MAX_AUDIENCES};
+pub use request::{RequestDraft, prepare_request};
 pub use serial::Serial;
 pub use signature::SignatureAlgorithm;
 pub use subject_key::{KeyType, SubjectKey};
+pub use upstream::{
+    MAX_ROOTS_IN_ANSWER, MAX_UPSTREAM_CERTIFICATE_LEN, MAX_UPSTREAM_CHAIN, UpstreamAnswerError, Which, verify_roots,
+    verify_upstream,
+};

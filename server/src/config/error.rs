@@ -105,6 +105,14 @@ pub enum ConfigError {
         /// What is wrong.
         cause: String,
     },
+    /// What is said of the authority above is not complete, or contradicts itself.
+    #[error("{}: {message}", path.display())]
+    Upstream {
+        /// The file.
+        path: PathBuf,
+        /// What contradicts what.
+        message: String,
+    },
     /// The file is no inventory.
     #[error("attestation.tpm2.ek_inventory: {}: {source}", path.display())]
     Inventory {
@@ -145,6 +153,7 @@ impl Coded for ConfigError {
             Self::Issuer { .. } => ReasonCode::new("HM-CONF-0110"),
             Self::PlainHttp { .. } => ReasonCode::new("HM-CONF-0111"),
             Self::Certificate { .. } => ReasonCode::new("HM-CONF-0112"),
+            Self::Upstream { .. } => ReasonCode::new("HM-CONF-0113"),
             Self::Inventory { source, .. } => source.code(),
             Self::Trust { source } => source.code(),
         }

@@ -9,8 +9,10 @@ mod left_out;
 mod node;
 mod policy_file;
 mod tpm_name;
+mod upstream;
 
 pub use authority::{Authority, AuthorityState, JwtKey, PublishedJwtKey};
+pub use upstream::{UpstreamBundle, UpstreamJwtKey, UpstreamRoot, UpstreamRootState};
 pub use ek_certificate::EkCertificate;
 pub use evidence::{HeldEvidence, LINES, LogPart, NewEvidence, NodeEvidence, NodeFacts, WholeLog};
 pub use first_request::FirstRequest;

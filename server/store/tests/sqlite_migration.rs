@@ -229,6 +229,7 @@ async fn the_authority_of_the_eighth_version_is_found_again() {
         .unwrap()
         .unwrap();
     let kept = Authority {
+        upstream: Vec::new(),
         label: "key".into(),
         certificate: vec![0x30, 1],
         created_at: 77,

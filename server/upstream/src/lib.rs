@@ -1,5 +1,7 @@
 //! Certificate authorities above this server's: what signs an X.509 authority that is not its own root.
 
 mod port;
+mod spire;
 
-pub use port::{Asked, Signed, Upstream, UpstreamError};
+pub use port::{Asked, JwtKey, Signed, Upstream, UpstreamError};
+pub use spire::{SpireError, SpireSettings, SpireUpstream};

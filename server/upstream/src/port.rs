@@ -24,6 +24,19 @@ pub struct Signed {
     pub roots: Vec<Vec<u8>>,
 }
 
+/// A key that JWT-SVIDs of the trust domain are verified with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JwtKey {
+    /// What tokens name it by (`kid`).
+    pub key_id: String,
+    /// The public key, a DER SubjectPublicKeyInfo.
+    pub public_key: Vec<u8>,
+    /// When the last token that it signs ends, in Unix seconds; 0 where that is not said.
+    pub expires_at: i64,
+    /// Whether what it signed is to be replaced.
+    pub tainted: bool,
+}
+
 /// An authority above this server's.
 ///
 /// No method blocks the thread that polls its future, every future ends within the adapter's time limit, and no answer is longer
@@ -44,6 +57,22 @@ pub trait Upstream: Send + Sync + fmt::Debug {
     /// As [`sign`](Self::sign).
     fn roots(&self) -> BoxFuture<'_, Result<Option<Vec<Vec<u8>>>, UpstreamError>> {
         Box::pin(async { Ok(None) })
+    }
+
+    /// The keys of the trust domain that JWT-SVIDs are verified with, this server's own among them; `None` where it knows of none.
+    ///
+    /// # Errors
+    /// As [`sign`](Self::sign).
+    fn jwt_keys(&self) -> BoxFuture<'_, Result<Option<Vec<JwtKey>>, UpstreamError>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    /// Has whoever trusts it verify JWT-SVIDs with this key, too. Saying so again changes nothing.
+    ///
+    /// # Errors
+    /// As [`sign`](Self::sign).
+    fn publish_jwt_key(&self, _key: JwtKey) -> BoxFuture<'_, Result<(), UpstreamError>> {
+        Box::pin(async { Ok(()) })
     }
 }
 

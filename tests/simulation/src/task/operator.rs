@@ -220,6 +220,7 @@ impl Work for Rotate {
         });
         let label = format!("key-{}", self.0);
         let new = Change::PutAuthority(Arc::new(Authority {
+            upstream: Vec::new(),
             certificate: label.clone().into_bytes(),
             label: label.clone(),
             created_at: context.server_now(),
