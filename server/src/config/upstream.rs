@@ -30,12 +30,12 @@ impl UpstreamSettings {
     }
 }
 
-/// The table as it is written: a kind, and a table of that kind's own.
+/// The table as it is written: a kind, and a table of each kind's own.
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct UpstreamTable {
     kind: Option<Kind>,
-    spire: Option<SpireTable>,
+    spire: SpireTable,
 }
 
 #[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
@@ -44,42 +44,55 @@ enum Kind {
     Spire,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
 struct SpireTable {
-    #[serde(deserialize_with = "settings::filled")]
     server_address: String,
-    #[serde(default = "usual_port")]
     server_port: u16,
-    #[serde(deserialize_with = "settings::path")]
-    workload_api_socket: PathBuf,
+    #[serde(deserialize_with = "settings::optional_path")]
+    workload_api_socket: Option<PathBuf>,
 }
 
-const fn usual_port() -> u16 {
-    8081
+impl Default for SpireTable {
+    fn default() -> Self {
+        Self {
+            server_address: String::new(),
+            server_port: 8081,
+            workload_api_socket: None,
+        }
+    }
 }
 
 impl UpstreamTable {
     /// `None` where authorities are self-signed.
     pub(super) fn resolve(self, path: &Path) -> Result<Option<UpstreamSettings>, ConfigError> {
-        let contradiction = |message: &str| {
-            Err(ConfigError::Upstream {
-                path: path.to_owned(),
-                message: message.to_owned(),
-            })
+        let contradiction = |message: &str| ConfigError::Upstream {
+            path: path.to_owned(),
+            message: message.to_owned(),
         };
-        match (self.kind, self.spire) {
-            (None, None) => Ok(None),
-            (None, Some(_)) => contradiction("[upstream.spire] is there, and upstream.kind is not set"),
-            (Some(Kind::Spire), None) => contradiction("upstream.kind is spire, and [upstream.spire] is missing"),
-            (Some(Kind::Spire), Some(it)) if it.server_port == 0 => {
-                contradiction("upstream.spire.server_port is 0: it is the port of the server above")
+        match self.kind {
+            None if self.spire == SpireTable::default() => Ok(None),
+            None => Err(contradiction("[upstream.spire] is set, and upstream.kind is not")),
+            Some(Kind::Spire) => {
+                let settings = self.spire.resolve().map_err(contradiction)?;
+                Ok(Some(UpstreamSettings::Spire(settings)))
             }
-            (Some(Kind::Spire), Some(it)) => Ok(Some(UpstreamSettings::Spire(SpireSettings {
-                server_address: it.server_address,
-                server_port: it.server_port,
-                workload_api_socket: it.workload_api_socket,
-            }))),
         }
+    }
+}
+
+impl SpireTable {
+    fn resolve(self) -> Result<SpireSettings, &'static str> {
+        if self.server_address.is_empty() || self.server_port == 0 {
+            return Err("upstream.kind is \"spire\": upstream.spire.server_address and server_port say where the server above is");
+        }
+        let socket = self.workload_api_socket;
+        Ok(SpireSettings {
+            server_address: self.server_address,
+            server_port: self.server_port,
+            workload_api_socket: socket.ok_or(
+                "upstream.kind is \"spire\": upstream.spire.workload_api_socket says who gives the SVID for the server above",
+            )?,
+        })
     }
 }

@@ -309,6 +309,7 @@ impl Life {
                 Signing {
                     active: answer.active,
                     prepared: answer.prepared,
+                    old: answer.old,
                 }
             }
             AuthorityKind::Jwt => {
@@ -317,6 +318,7 @@ impl Life {
                 Signing {
                     active: answer.active,
                     prepared: answer.prepared,
+                    old: answer.old,
                 }
             }
         };
