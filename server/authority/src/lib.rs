@@ -8,6 +8,7 @@
 mod age;
 mod authority;
 mod authority_draft;
+mod below;
 mod csr;
 mod downstream;
 mod draft;
@@ -26,6 +27,7 @@ mod validity;
 pub use age::Age;
 pub use authority::X509Authority;
 pub use authority_draft::{AuthorityDraft, prepare_authority, prepare_renewal};
+pub use below::{AuthorityBelowDraft, RootCa};
 pub use csr::MAX_CSR_LEN;
 pub use downstream::prepare_downstream;
 pub use draft::{Draft, Svid, prepare};

@@ -6,9 +6,7 @@ use hallmark_spiffe::TrustDomain;
 use crate::{AuthorityError, Serial, SignatureAlgorithm, SubjectKey, csr, extensions, name};
 
 /// `extensionRequest` (RFC 2985, section 5.4.2).
-const EXTENSION_REQUEST: &[u8] = &[
-    0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x09, 0x0e,
-];
+const EXTENSION_REQUEST: &[u8] = &[0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x09, 0x0e];
 /// Version 1, which is encoded as 0.
 const VERSION: &[u8] = &[0x02, 0x01, 0x00];
 /// The `[0]` around a request's attributes.
@@ -26,7 +24,11 @@ pub struct RequestDraft {
 ///
 /// # Errors
 /// When the key is of a kind that is not used here.
-pub fn prepare_request(trust_domain: &TrustDomain, spki: &[u8], number: Serial) -> Result<RequestDraft, AuthorityError> {
+pub fn prepare_request(
+    trust_domain: &TrustDomain,
+    spki: &[u8],
+    number: Serial,
+) -> Result<RequestDraft, AuthorityError> {
     let key = SubjectKey::from_spki(spki)?;
     let wanted = der::element(tag::SET, &[&extensions::requested(&trust_domain.id())]);
     let attribute = der::element(tag::SEQUENCE, &[EXTENSION_REQUEST, &wanted]);

@@ -170,7 +170,11 @@ impl Above {
         if let Some(keys) = &keys {
             let is_missing = |key: &JwtKey| !keys.iter().any(|it| it.key_id == key.key_id);
             for key in known.jwt_keys.into_iter().filter(is_missing) {
-                upstream.publish_jwt_key(key).await.map_err(away)?;
+                let key_id = key.key_id.clone();
+                // Before a key signs, this has to work; what is said above is taken over all the same.
+                if let Err(cause) = upstream.publish_jwt_key(key).await {
+                    tracing::warn!(code = %cause.code(), %cause, key_id, "a JWT key is not published above");
+                }
             }
         }
         Ok(Some(UpstreamSays {
@@ -259,7 +263,10 @@ fn usable(keys: Vec<JwtKey>) -> Vec<UpstreamJwtKey> {
     });
     let usable: Vec<_> = rows.filter(|key| upstream_key(key).is_ok()).collect();
     if usable.len() > MAX_UPSTREAM_JWT_KEYS {
-        tracing::warn!(count = usable.len(), "the authority above says more JWT keys than are taken");
+        tracing::warn!(
+            count = usable.len(),
+            "the authority above says more JWT keys than are taken"
+        );
     }
     usable
 }

@@ -101,7 +101,10 @@ impl ActiveAuthority {
     }
 
     /// Signs with this key and certificate from now on, and sends this chain along; the bundle stays as it is.
-    pub(super) fn serve_signer(served: &ArcSwap<Self>, (key, x509, upstream_chain): (KeyInfo, X509Authority, Vec<Bytes>)) {
+    pub(super) fn serve_signer(
+        served: &ArcSwap<Self>,
+        (key, x509, upstream_chain): (KeyInfo, X509Authority, Vec<Bytes>),
+    ) {
         served.rcu(|current| Self {
             label: key.label.clone(),
             key: key.clone(),

@@ -173,7 +173,11 @@ impl X509Keeper {
             return Ok(());
         };
         let why = AuthorityError::NotAsConfigured { found: "prepared" }.code().to_string();
-        tracing::warn!(key_id, code = why, "a prepared authority is not as configured, and is taken back");
+        tracing::warn!(
+            key_id,
+            code = why,
+            "a prepared authority is not as configured, and is taken back"
+        );
         let (_, gone) = self
             .token
             .decide("server", |view| revoke_x509_authority(view, &key_id, &why))
@@ -270,7 +274,9 @@ impl X509Keeper {
         let _turn = self.turn.lock().await;
         self.require_upstream()?;
         self.token
-            .decide(&act.by, |view| Ok((taint_upstream_root(view, key_id, &act.reason)?, ())))
+            .decide(&act.by, |view| {
+                Ok((taint_upstream_root(view, key_id, &act.reason)?, ()))
+            })
             .await?;
         self.serve().await
     }

@@ -401,7 +401,7 @@ impl File {
         let token = self.hsm.token(path)?;
         Ok(Config {
             oidc,
-            upstream: self.upstream.resolve(path)?,
+            upstream: self.upstream.resolve(path, credentials, &self.trust_domain)?,
             store: self.data_dir.join(&self.store.path),
             health: self.health.listen,
             hsm: Hsm {

@@ -5,19 +5,23 @@ use std::{
     sync::Arc,
 };
 
-use hallmark_settings::value as settings;
+use hallmark_settings::{SecretReference, value as settings};
 use hallmark_spiffe::TrustDomain;
-use hallmark_upstream::{SpireSettings, SpireUpstream, Upstream};
+use hallmark_upstream::{FileRootError, FileUpstream, SpireSettings, SpireUpstream, Upstream};
+use rustls_pki_types::{PrivatePkcs8KeyDer, pem::PemObject as _};
+use secrecy::ExposeSecret as _;
 use serde::Deserialize;
 
-use super::ConfigError;
+use super::{ConfigError, secret, trust};
 
 /// What signs this server's authorities.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum UpstreamSettings {
     /// A SPIRE server, or another hallmark-server.
     Spire(SpireSettings),
+    /// A root whose key is in a file: for labs.
+    File(FileUpstream),
 }
 
 impl UpstreamSettings {
@@ -26,6 +30,10 @@ impl UpstreamSettings {
     pub fn open(&self, trust_domain: &TrustDomain) -> Arc<dyn Upstream> {
         match self {
             Self::Spire(settings) => Arc::new(SpireUpstream::new(trust_domain.clone(), settings.clone())),
+            Self::File(root) => {
+                tracing::warn!("the root's key is in a file, where it can be copied: for labs only");
+                Arc::new(root.clone())
+            }
         }
     }
 }
@@ -36,12 +44,14 @@ impl UpstreamSettings {
 pub(super) struct UpstreamTable {
     kind: Option<Kind>,
     spire: SpireTable,
+    file: FileTable,
 }
 
 #[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 enum Kind {
     Spire,
+    File,
 }
 
 #[derive(Deserialize, PartialEq, Eq)]
@@ -63,28 +73,87 @@ impl Default for SpireTable {
     }
 }
 
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct FileTable {
+    #[serde(deserialize_with = "settings::optional_path")]
+    certificate: Option<PathBuf>,
+    #[serde(deserialize_with = "settings::optional_secret")]
+    key: Option<SecretReference>,
+}
+
 impl UpstreamTable {
     /// `None` where authorities are self-signed.
-    pub(super) fn resolve(self, path: &Path) -> Result<Option<UpstreamSettings>, ConfigError> {
+    pub(super) fn resolve(
+        self,
+        path: &Path,
+        credentials: Option<&Path>,
+        trust_domain: &TrustDomain,
+    ) -> Result<Option<UpstreamSettings>, ConfigError> {
         let contradiction = |message: &str| ConfigError::Upstream {
             path: path.to_owned(),
             message: message.to_owned(),
         };
-        match self.kind {
-            None if self.spire == SpireTable::default() => Ok(None),
-            None => Err(contradiction("[upstream.spire] is set, and upstream.kind is not")),
-            Some(Kind::Spire) => {
+        let has_spire = self.spire != SpireTable::default();
+        let has_file = self.file.certificate.is_some() || self.file.key.is_some();
+        let beside = match self.kind {
+            None if has_spire || has_file => Some("a table of [upstream] is set, and upstream.kind is not"),
+            Some(Kind::Spire) if has_file => Some("upstream.kind is \"spire\", and [upstream.file] is set"),
+            Some(Kind::File) if has_spire => Some("upstream.kind is \"file\", and [upstream.spire] is set"),
+            _ => None,
+        };
+        match (beside, self.kind) {
+            (Some(message), _) => Err(contradiction(message)),
+            (None, None) => Ok(None),
+            (None, Some(Kind::Spire)) => {
                 let settings = self.spire.resolve().map_err(contradiction)?;
                 Ok(Some(UpstreamSettings::Spire(settings)))
             }
+            (None, Some(Kind::File)) => match (self.file.certificate, self.file.key) {
+                (Some(certificate), Some(key)) => {
+                    let root = root_in_files(&certificate, &key, credentials, trust_domain)?;
+                    Ok(Some(UpstreamSettings::File(root)))
+                }
+                _ => Err(contradiction(
+                    "upstream.kind is \"file\": upstream.file.certificate and key are needed",
+                )),
+            },
         }
     }
+}
+
+/// The root of these files: its certificate, and its key in PKCS#8; PEM.
+fn root_in_files(
+    certificate: &Path,
+    key: &SecretReference,
+    credentials: Option<&Path>,
+    trust_domain: &TrustDomain,
+) -> Result<FileUpstream, ConfigError> {
+    const CERTIFICATE: &str = "upstream.file.certificate";
+    let unreadable = |cause: String| ConfigError::TrustUnreadable {
+        key: CERTIFICATE,
+        path: certificate.to_owned(),
+        cause,
+    };
+    let content = hallmark_host::read_settings(certificate).map_err(|error| unreadable(error.to_string()))?;
+    trust::only_ours(CERTIFICATE, certificate)?;
+    let all = hallmark_der::certificates(content.as_bytes()).map_err(|error| unreadable(error.to_string()))?;
+    let [root] = &all[..] else {
+        return Err(unreadable(format!("expected one certificate, found {}", all.len())));
+    };
+    let pem = secret::resolve("upstream.file.key", key, credentials)?;
+    let key = PrivatePkcs8KeyDer::from_pem_slice(pem.expose_secret().as_bytes());
+    let key = key.map_err(|_| ConfigError::UpstreamRoot(FileRootError::unreadable_key()))?;
+    let root = FileUpstream::new(root, key.secret_pkcs8_der(), trust_domain);
+    root.map_err(ConfigError::UpstreamRoot)
 }
 
 impl SpireTable {
     fn resolve(self) -> Result<SpireSettings, &'static str> {
         if self.server_address.is_empty() || self.server_port == 0 {
-            return Err("upstream.kind is \"spire\": upstream.spire.server_address and server_port say where the server above is");
+            return Err(
+                "upstream.kind is \"spire\": upstream.spire.server_address and server_port say where the server above is",
+            );
         }
         let socket = self.workload_api_socket;
         Ok(SpireSettings {

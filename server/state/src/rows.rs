@@ -12,7 +12,6 @@ mod tpm_name;
 mod upstream;
 
 pub use authority::{Authority, AuthorityState, JwtKey, PublishedJwtKey};
-pub use upstream::{UpstreamBundle, UpstreamJwtKey, UpstreamRoot, UpstreamRootState};
 pub use ek_certificate::EkCertificate;
 pub use evidence::{HeldEvidence, LINES, LogPart, NewEvidence, NodeEvidence, NodeFacts, WholeLog};
 pub use first_request::FirstRequest;
@@ -21,3 +20,4 @@ pub use left_out::{DamagedNode, LeftOutEntry};
 pub use node::{Appraised, Node, NodeSvid, RoleSvid};
 pub use policy_file::PolicyFile;
 pub use tpm_name::TpmName;
+pub use upstream::{UpstreamBundle, UpstreamJwtKey, UpstreamRoot, UpstreamRootState};

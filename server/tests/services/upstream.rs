@@ -150,7 +150,11 @@ impl Fake {
         params.subject_alt_names = vec![SanType::URI(uri.try_into().unwrap())];
         let other = root(&self.clock);
         let own = self.root.lock().unwrap();
-        let issuer = if fault == Fault::OtherRoot { &other.issuer } else { &own.issuer };
+        let issuer = if fault == Fault::OtherRoot {
+            &other.issuer
+        } else {
+            &own.issuer
+        };
         let key = SubjectPublicKeyInfo::from_der(&spki).unwrap();
         let mut certificate = params.signed_by(&key, issuer).unwrap().der().to_vec();
         if fault == Fault::Huge {
@@ -297,9 +301,17 @@ fn what_is_signed_above_hangs_on_the_root_above() {
             let refused = service.taint_x509_authority(local(request)).await.unwrap_err();
             assert_eq!(refused.code(), Code::FailedPrecondition);
             assert!(refused.message().contains("HM-SRV-0047"), "{refused}");
-            assert!(lab.server.authority.load().is_own_key(&lab.server.authority.load().x509.spki().to_vec()));
+            assert!(
+                lab.server
+                    .authority
+                    .load()
+                    .is_own_key(&lab.server.authority.load().x509.spki().to_vec())
+            );
             let root_key = SigningFacts::read(&above.root_der()).unwrap().spki;
-            assert!(!lab.server.authority.load().is_own_key(&root_key), "what the root signs is nobody here");
+            assert!(
+                !lab.server.authority.load().is_own_key(&root_key),
+                "what the root signs is nobody here"
+            );
             lab.stop().await;
         },
     );
@@ -307,37 +319,44 @@ fn what_is_signed_above_hangs_on_the_root_above() {
 
 #[test]
 fn attack_90_of_a_hostile_answer_nothing_stays() {
-    isolated("upstream::attack_90_of_a_hostile_answer_nothing_stays", |folder| async move {
-        let lab = Lab::start(&folder).await;
-        let above = Fake::new(lab.server.journal.clock());
-        let (before, keys) = (bundle(&lab).await, labels(&lab).await);
-        let rows = lab.server.journal.state().authorities().len();
-        for (fault, code) in [
-            (Fault::Away, "HM-SRV-0048"),
-            (Fault::OtherKey, "HM-CA-0028"),
-            (Fault::NoCa, "HM-CA-0027"),
-            (Fault::OtherTrustDomain, "HM-CA-0027"),
-            (Fault::OtherRoot, "HM-CA-0029"),
-            (Fault::Ended, "HM-CA-0031"),
-            (Fault::Huge, "HM-CA-0026"),
-            (Fault::Long, "HM-CA-0026"),
-            (Fault::Empty, "HM-CA-0026"),
-        ] {
-            *above.fault.lock().unwrap() = fault;
+    isolated(
+        "upstream::attack_90_of_a_hostile_answer_nothing_stays",
+        |folder| async move {
+            let lab = Lab::start(&folder).await;
+            let above = Fake::new(lab.server.journal.clock());
+            let (before, keys) = (bundle(&lab).await, labels(&lab).await);
+            let rows = lab.server.journal.state().authorities().len();
+            for (fault, code) in [
+                (Fault::Away, "HM-SRV-0048"),
+                (Fault::OtherKey, "HM-CA-0028"),
+                (Fault::NoCa, "HM-CA-0027"),
+                (Fault::OtherTrustDomain, "HM-CA-0027"),
+                (Fault::OtherRoot, "HM-CA-0029"),
+                (Fault::Ended, "HM-CA-0031"),
+                (Fault::Huge, "HM-CA-0026"),
+                (Fault::Long, "HM-CA-0026"),
+                (Fault::Empty, "HM-CA-0026"),
+            ] {
+                *above.fault.lock().unwrap() = fault;
+                let refused = keeper(&lab, &above).prepare_now(&act()).await.unwrap_err();
+                assert_eq!(refused.code().as_str(), code, "{fault:?}: {refused}");
+                assert_eq!(bundle(&lab).await, before, "{fault:?}");
+                assert_eq!(labels(&lab).await, keys, "{fault:?}: its key is destroyed");
+                assert_eq!(lab.server.journal.state().authorities().len(), rows, "{fault:?}");
+            }
+            *above.fault.lock().unwrap() = Fault::None;
+            *above.more_roots.lock().unwrap() = vec![b"no certificate".to_vec()];
             let refused = keeper(&lab, &above).prepare_now(&act()).await.unwrap_err();
-            assert_eq!(refused.code().as_str(), code, "{fault:?}: {refused}");
-            assert_eq!(bundle(&lab).await, before, "{fault:?}");
-            assert_eq!(labels(&lab).await, keys, "{fault:?}: its key is destroyed");
-            assert_eq!(lab.server.journal.state().authorities().len(), rows, "{fault:?}");
-        }
-        *above.fault.lock().unwrap() = Fault::None;
-        *above.more_roots.lock().unwrap() = vec![b"no certificate".to_vec()];
-        let refused = keeper(&lab, &above).prepare_now(&act()).await.unwrap_err();
-        assert_eq!(refused.code().as_str(), "HM-CA-0027", "a hostile root beside a good one");
-        *above.more_roots.lock().unwrap() = Vec::new();
-        keeper(&lab, &above).prepare_now(&act()).await.expect("the control");
-        lab.stop().await;
-    });
+            assert_eq!(
+                refused.code().as_str(),
+                "HM-CA-0027",
+                "a hostile root beside a good one"
+            );
+            *above.more_roots.lock().unwrap() = Vec::new();
+            keeper(&lab, &above).prepare_now(&act()).await.expect("the control");
+            lab.stop().await;
+        },
+    );
 }
 
 #[test]
@@ -365,19 +384,33 @@ fn a_root_that_changes_is_in_the_bundle_before_it_signs_and_goes_with_what_hangs
                 subject_key_id: id.to_owned(),
             };
             let early = service.taint_x509_upstream_authority(local(taint(&first_id))).await;
-            assert_eq!(early.unwrap_err().code(), Code::FailedPrecondition, "what signs hangs on it");
+            assert_eq!(
+                early.unwrap_err().code(),
+                Code::FailedPrecondition,
+                "what signs hangs on it"
+            );
             let early = service.revoke_x509_upstream_authority(local(revoke(&first_id))).await;
             assert_eq!(early.unwrap_err().code(), Code::FailedPrecondition);
             let unknown = service.taint_x509_upstream_authority(local(taint("00"))).await;
             assert_eq!(unknown.unwrap_err().code(), Code::NotFound);
 
             rotate(&below).await;
-            service.taint_x509_upstream_authority(local(taint(&first_id))).await.unwrap();
+            service
+                .taint_x509_upstream_authority(local(taint(&first_id)))
+                .await
+                .unwrap();
             let tainted = bundle(&lab).await.x509_authorities;
-            let tainted: Vec<_> = tainted.into_iter().filter(|it| it.tainted).map(|it| it.asn1.to_vec()).collect();
+            let tainted: Vec<_> = tainted
+                .into_iter()
+                .filter(|it| it.tainted)
+                .map(|it| it.asn1.to_vec())
+                .collect();
             assert_eq!(tainted, [first.clone()]);
             let keys = labels(&lab).await.len();
-            service.revoke_x509_upstream_authority(local(revoke(&first_id))).await.unwrap();
+            service
+                .revoke_x509_upstream_authority(local(revoke(&first_id)))
+                .await
+                .unwrap();
             assert!(!roots(&lab).await.contains(&first));
             assert_eq!(labels(&lab).await.len(), keys - 1, "the key below it is destroyed");
             assert!(!verifies(&lab, &chain, &roots(&lab).await));
@@ -401,7 +434,10 @@ fn an_authority_above_that_is_away_is_waited_for_and_none_is_made_instead() {
             let lab = Lab::of(Running::start(config, clock.clone()).await.unwrap());
             let above = Fake::new(&clock);
             rotate(&keeper(&lab, &above)).await;
-            let (signs, rows) = (lab.server.authority.load().label.clone(), lab.server.journal.state().authorities().len());
+            let (signs, rows) = (
+                lab.server.authority.load().label.clone(),
+                lab.server.journal.state().authorities().len(),
+            );
             *above.fault.lock().unwrap() = Fault::Away;
             hand.set(20 * 3600).await;
             let below = keeper(&lab, &above);
@@ -410,7 +446,10 @@ fn an_authority_above_that_is_away_is_waited_for_and_none_is_made_instead() {
                 assert_eq!(away.code().as_str(), "HM-SRV-0048", "{away}");
             }
             let waits = below.keep().await.unwrap_err();
-            assert!(matches!(waits, AuthorityError::UpstreamWaits { .. }), "it is not asked each time: {waits}");
+            assert!(
+                matches!(waits, AuthorityError::UpstreamWaits { .. }),
+                "it is not asked each time: {waits}"
+            );
             assert_eq!(mint(&lab).await.len(), 2, "what signs goes on");
             // Behind its end nothing is issued, and nothing self-signed is made.
             hand.set(25 * 3600).await;

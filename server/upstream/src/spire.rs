@@ -122,7 +122,9 @@ impl SpireUpstream {
         tcp.set_nodelay(true).map_err(away)?;
         let mut stream = Some(tls::handshake(config, tcp).await.map_err(away)?);
         let connector = service_fn(move |_| {
-            let stream = stream.take().ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected));
+            let stream = stream
+                .take()
+                .ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected));
             async move { stream.map(TokioIo::new) }
         });
         // The URI is only a form: the connector knows where to go.
@@ -142,7 +144,10 @@ impl SpireUpstream {
         let answer = answer.into_inner();
         Ok(Signed {
             chain: bounded(answer.ca_cert_chain)?.iter().map(|der| der.to_vec()).collect(),
-            roots: bounded(answer.x509_authorities)?.iter().map(|der| der.to_vec()).collect(),
+            roots: bounded(answer.x509_authorities)?
+                .iter()
+                .map(|der| der.to_vec())
+                .collect(),
         })
     }
 
@@ -225,6 +230,8 @@ fn within<'a, T>(
         let late = |_| SpireError::Away {
             what: format!("no answer within {} s", LIMIT.as_secs()),
         };
-        done.map_err(late).flatten().map_err(|error| -> UpstreamError { Box::new(error) })
+        done.map_err(late)
+            .flatten()
+            .map_err(|error| -> UpstreamError { Box::new(error) })
     })
 }

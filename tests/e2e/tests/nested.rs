@@ -112,14 +112,23 @@ fn a_server_below_another_one_shares_its_root_and_goes_on_while_that_is_away() {
         ..entry(&agent, "/site-b/server")
     };
     register(&above, downstream).unwrap();
-    wait_for("the SVID for the server above", || chain(&api_above, "/site-b/server").is_some());
-    server.start().unwrap_or_else(|error| panic!("{error}\n{}", server.log()));
+    wait_for("the SVID for the server above", || {
+        chain(&api_above, "/site-b/server").is_some()
+    });
+    server
+        .start()
+        .unwrap_or_else(|error| panic!("{error}\n{}", server.log()));
 
     // One root; and the JWT keys of both in both bundles.
     let root = bundle(&above);
     assert_eq!(bundle(&server.admin_socket()), root);
     let shown = must(&server, &["authority", "x509", "show", "--output", "json"]);
-    let root_id: String = SigningFacts::read(&root[0]).unwrap().key_id.iter().map(|it| format!("{it:02x}")).collect();
+    let root_id: String = SigningFacts::read(&root[0])
+        .unwrap()
+        .key_id
+        .iter()
+        .map(|it| format!("{it:02x}"))
+        .collect();
     assert!(shown.contains(&root_id) && shown.contains("active"), "{shown}");
     wait_for("the JWT keys of both", || {
         let (one, other) = (jwt_keys(&above), jwt_keys(&server.admin_socket()));
@@ -153,35 +162,45 @@ fn a_server_below_another_one_shares_its_root_and_goes_on_while_that_is_away() {
     );
     assert!(alone.is_err(), "without the certificate between it leads nowhere");
 
-    // Rotation: the next one is signed above, too, and nobody is lost.
-    must(&server, &["authority", "x509", "prepare", "--reason", "drill"]);
-    must(&server, &["authority", "x509", "activate", "--reason", "drill"]);
-    assert_eq!(bundle(&server.admin_socket()), root, "the root is the same");
-    let old = hex_id(&web[1]);
-    let (_, refused) = operator(&server, &["authority", "x509", "taint", &old, "--yes", "--reason", "drill"]);
-    assert!(refused.contains("HM-SRV-0047"), "{refused}");
-    must(&server, &["authority", "x509", "revoke", &old, "--yes", "--reason", "drill"]);
-    wait_for("the SVIDs of the next authority", || {
-        chain(&api, "/web").is_some_and(|it| it.len() == 2 && it[1] != web[1] && it[0] != web[0])
-    });
+    rotates(&server, &web, &api, &root);
 
     // While the server above is away, the one below issues on; it makes no authority, and none of its own.
     trial.lab.server().stop();
-    register(&server.admin_socket(), entry(&node.agent_id().unwrap(), "/later")).unwrap();
-    wait_for("an SVID while the server above is away", || chain(&api, "/later").is_some());
-    let (_, refused) = operator(&server, &["authority", "x509", "prepare", "--reason", "drill"]);
+    let later = entry(&node.agent_id().unwrap(), "/later");
+    register(&server.admin_socket(), later).unwrap();
+    wait_for("an SVID while the server above is away", || {
+        chain(&api, "/later").is_some()
+    });
+    let prepare = |reason| ["authority", "x509", "prepare", "--reason", reason];
+    let (_, refused) = operator(&server, &prepare("drill"));
     assert!(refused.contains("HM-SRV-0048"), "{refused}");
     assert_eq!(bundle(&server.admin_socket()), root);
     trial.lab.server().start().unwrap();
-    must(&server, &["authority", "x509", "prepare", "--reason", "it is back"]);
+    must(&server, &prepare("it is back"));
     assert_eq!(bundle(&server.admin_socket()), root);
 
     // A start finds all of it again.
     server.stop();
-    server.start().unwrap_or_else(|error| panic!("{error}\n{}", server.log()));
+    server
+        .start()
+        .unwrap_or_else(|error| panic!("{error}\n{}", server.log()));
     assert_eq!(bundle(&server.admin_socket()), root);
     let later = chain(&api, "/later").unwrap();
     assert_eq!(verify(&later, &root), format!("spiffe://{DOMAIN}/later"));
+}
+
+/// Rotation: the next one is signed above, too, and nobody is lost.
+fn rotates(server: &Server, web: &[Vec<u8>], api: &Path, root: &[Vec<u8>]) {
+    must(server, &["authority", "x509", "prepare", "--reason", "drill"]);
+    must(server, &["authority", "x509", "activate", "--reason", "drill"]);
+    assert_eq!(bundle(&server.admin_socket()), root, "the root is the same");
+    let old = hex_id(&web[1]);
+    let (_, refused) = operator(server, &["authority", "x509", "taint", &old, "--reason", "drill"]);
+    assert!(refused.contains("HM-SRV-0047"), "{refused}");
+    must(
+        server,
+        &["authority", "x509", "revoke", &old, "--yes", "--reason", "drill"],
+    );
 }
 
 fn hex_id(der: &[u8]) -> String {
@@ -214,27 +233,51 @@ fn a_self_signed_server_goes_below_another_one_by_rotation_and_back() {
         ..entry(&agent, "/site-b/server")
     };
     register(&above, downstream).unwrap();
-    wait_for("the SVID for the server above", || chain(&api_above, "/site-b/server").is_some());
+    wait_for("the SVID for the server above", || {
+        chain(&api_above, "/site-b/server").is_some()
+    });
     server.replace_config(configured);
-    server.start().unwrap_or_else(|error| panic!("{error}\n{}", server.log()));
+    server
+        .start()
+        .unwrap_or_else(|error| panic!("{error}\n{}", server.log()));
     assert!(server.log().contains("HM-SRV-0046"), "{}", server.log());
     let root = bundle(&above)[0].clone();
     must(&server, &["authority", "x509", "prepare", "--reason", "below"]);
     let both: BTreeSet<_> = bundle(&server.admin_socket()).into_iter().collect();
-    assert_eq!(both, BTreeSet::from([own[0].clone(), root.clone()]), "both roots meanwhile");
+    assert_eq!(
+        both,
+        BTreeSet::from([own[0].clone(), root.clone()]),
+        "both roots meanwhile"
+    );
     must(&server, &["authority", "x509", "activate", "--reason", "below"]);
-    must(&server, &["authority", "x509", "revoke", &hex_id(&own[0]), "--yes", "--reason", "below"]);
+    must(
+        &server,
+        &[
+            "authority",
+            "x509",
+            "revoke",
+            &hex_id(&own[0]),
+            "--yes",
+            "--reason",
+            "below",
+        ],
+    );
     assert_eq!(bundle(&server.admin_socket()), [root.clone()]);
 
     // And back: the root above leaves once nothing hangs on it.
     server.stop();
     server.replace_config(alone);
-    server.start().unwrap_or_else(|error| panic!("{error}\n{}", server.log()));
+    server
+        .start()
+        .unwrap_or_else(|error| panic!("{error}\n{}", server.log()));
     must(&server, &["authority", "x509", "prepare", "--reason", "alone"]);
     let below_id = below_id(&server);
     must(&server, &["authority", "x509", "activate", "--reason", "alone"]);
     assert_eq!(bundle(&server.admin_socket()).len(), 2);
-    must(&server, &["authority", "x509", "revoke", &below_id, "--yes", "--reason", "alone"]);
+    must(
+        &server,
+        &["authority", "x509", "revoke", &below_id, "--yes", "--reason", "alone"],
+    );
     wait_for("the root above is out of the bundle", || {
         let now = bundle(&server.admin_socket());
         now.len() == 1 && now[0] != root

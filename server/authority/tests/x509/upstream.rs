@@ -151,11 +151,19 @@ fn attack_90_an_answer_for_another_key_or_of_no_ca_is_refused() {
     let foreign = site.root.certify(&own(), &SoftwareKey::p256().spki());
     assert_eq!(code(site.verify(&[foreign], std::slice::from_ref(&root))), "HM-CA-0028");
     // The root itself, as if it were ours.
-    assert_eq!(code(site.verify(std::slice::from_ref(&root), std::slice::from_ref(&root))), "HM-CA-0028");
+    assert_eq!(
+        code(site.verify(std::slice::from_ref(&root), std::slice::from_ref(&root))),
+        "HM-CA-0028"
+    );
     let mut leaf = own();
     leaf.is_ca = IsCa::ExplicitNoCa;
     leaf.insert_extended_key_usage(ExtendedKeyUsagePurpose::ServerAuth);
-    for uri in [None, Some("spiffe://example.com"), Some("spiffe://example.org/ca"), Some("https://example.org")] {
+    for uri in [
+        None,
+        Some("spiffe://example.com"),
+        Some("spiffe://example.org/ca"),
+        Some("https://example.org"),
+    ] {
         let named = CertificateParams {
             subject_alt_names: params("", uri).subject_alt_names,
             ..own()
@@ -177,7 +185,11 @@ fn attack_90_an_answer_that_leads_to_none_of_its_roots_is_refused() {
     let site = Site::new();
     let answer = site.root.certify(&own(), &site.key.spki());
     let other = Ca::root(params("root", None));
-    assert_eq!(code(site.verify(&[answer.clone()], &[other.der.clone()])), "HM-CA-0029", "the same name alone");
+    assert_eq!(
+        code(site.verify(&[answer.clone()], &[other.der.clone()])),
+        "HM-CA-0029",
+        "the same name alone"
+    );
     // The certificate between is missing, another one's, or out of order.
     let between = site.root.below(params("between", None));
     let deep = between.certify(&own(), &site.key.spki());
@@ -229,7 +241,10 @@ fn attack_90_times_lengths_and_sizes_of_an_answer_are_bounded() {
     let mut trailing = good.clone();
     trailing.push(0);
     assert_eq!(code(site.verify(&[trailing], &root)), "HM-CA-0027");
-    assert_eq!(code(site.verify(&[good.clone()], &[b"no certificate".to_vec()])), "HM-CA-0027");
+    assert_eq!(
+        code(site.verify(&[good.clone()], &[b"no certificate".to_vec()])),
+        "HM-CA-0027"
+    );
     site.verify(&[good], &root).expect("the control");
 }
 
@@ -284,8 +299,18 @@ fn attack_90_weak_roots_and_those_of_other_trust_domains_are_refused() {
     let openssl = |key: &str, digest: &str| {
         let out = folder.path().join("root.der");
         let made = Command::new("openssl")
-            .args(["req", "-x509", "-nodes", "-newkey", key, digest, "-days", "3650", "-subj", "/CN=weak"])
-            .args(["-addext", "keyUsage=critical,keyCertSign", "-outform", "DER", "-keyout", "/dev/null", "-out"])
+            .args([
+                "req", "-x509", "-nodes", "-newkey", key, digest, "-days", "3650", "-subj", "/CN=weak",
+            ])
+            .args([
+                "-addext",
+                "keyUsage=critical,keyCertSign",
+                "-outform",
+                "DER",
+                "-keyout",
+                "/dev/null",
+                "-out",
+            ])
             .arg(&out)
             .output()
             .unwrap();
@@ -293,10 +318,17 @@ fn attack_90_weak_roots_and_those_of_other_trust_domains_are_refused() {
         std::fs::read(out).unwrap()
     };
     let beside = |root: Vec<u8>| code(site.verify(&[answer.clone()], &[site.root.der.clone(), root]));
-    assert_eq!(beside(openssl("rsa:1024", "-sha256")), "HM-CA-0033", "a key that can be factored");
+    assert_eq!(
+        beside(openssl("rsa:1024", "-sha256")),
+        "HM-CA-0033",
+        "a key that can be factored"
+    );
     let sha1 = beside(openssl("rsa:2048", "-sha1"));
     assert!(["HM-CA-0033", "HM-CA-0034"].contains(&sha1.as_str()), "{sha1}");
-    assert_eq!(beside(Ca::root(params("x", Some("spiffe://example.com"))).der), "HM-CA-0027");
+    assert_eq!(
+        beside(Ca::root(params("x", Some("spiffe://example.com"))).der),
+        "HM-CA-0027"
+    );
     let mut leaf = params("x", None);
     leaf.is_ca = IsCa::ExplicitNoCa;
     assert_eq!(beside(Ca::root(leaf).der), "HM-CA-0027");

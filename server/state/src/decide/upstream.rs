@@ -120,7 +120,11 @@ pub fn prepare_upstream_authority(
     }
     let known = state.upstream().roots.iter().find(|it| it.certificate == root);
     if let Some(known) = known.filter(|it| is_out(it.state)) {
-        return Err(refused(&known.key_id().unwrap_or_default(), "signed under", known.state));
+        return Err(refused(
+            &known.key_id().unwrap_or_default(),
+            "signed under",
+            known.state,
+        ));
     }
     let before = state.upstream();
     let next = UpstreamBundle {

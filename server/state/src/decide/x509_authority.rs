@@ -92,7 +92,8 @@ impl State {
                 let key_id = next.key_id().filter(|_| is_due)?;
                 Some(X509AuthorityStep::Activate { key_id })
             }
-            None => (life.wants_next(now) && (now < life.ends || !active.upstream.is_empty())).then_some(X509AuthorityStep::Prepare),
+            None => (life.wants_next(now) && (now < life.ends || !active.upstream.is_empty()))
+                .then_some(X509AuthorityStep::Prepare),
         }
     }
 }

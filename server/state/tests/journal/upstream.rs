@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use hallmark_reason::Coded as _;
 use hallmark_state::{
-    Authority, AuthorityState, Change, Decision, Record, State, UpstreamBundle, UpstreamJwtKey, UpstreamRootState, View,
+    Authority, AuthorityState, Change, Decision, Record, State, UpstreamBundle, UpstreamJwtKey, UpstreamRootState,
+    View,
     decide::{
         UpstreamSays, X509AuthorityStep, activate_x509_authority, bundle_certificates, end_x509_authority,
         follow_upstream, prepare_upstream_authority, revoke_upstream_root, taint_upstream_root,
@@ -52,9 +53,13 @@ fn says(roots: &[&Vec<u8>]) -> UpstreamSays {
 /// With one authority below `root`, which signs for a day.
 fn begun(root: &Vec<u8>) -> State {
     let mut state = state();
-    let gone: Vec<_> = state.authorities().iter().map(|it| Change::DeleteAuthority {
-        certificate: it.certificate.clone(),
-    }).collect();
+    let gone: Vec<_> = state
+        .authorities()
+        .iter()
+        .map(|it| Change::DeleteAuthority {
+            certificate: it.certificate.clone(),
+        })
+        .collect();
     let decision = View::new(&state).decide(gone, Vec::new());
     apply(&mut state, decision);
     let first = below([1; 4], 0, DAY, root);
@@ -128,7 +133,10 @@ fn a_root_is_tainted_and_revoked_unless_what_signs_hangs_on_it() {
     let decision = taint_upstream_root(View::new(&state), "aaaaaaaa", "why").unwrap();
     apply(&mut state, decision);
     assert_eq!(bundle(&state), [(old.clone(), true), (new.clone(), false)]);
-    assert!(taint_upstream_root(View::new(&state), "aaaaaaaa", "why").is_err(), "once");
+    assert!(
+        taint_upstream_root(View::new(&state), "aaaaaaaa", "why").is_err(),
+        "once"
+    );
     let (decision, gone) = revoke_upstream_root(View::new(&state), "aaaaaaaa", "why").unwrap();
     apply(&mut state, decision);
     assert_eq!(gone.len(), 1);
@@ -143,7 +151,11 @@ fn a_root_is_tainted_and_revoked_unless_what_signs_hangs_on_it() {
         let decision = follow_upstream(View::new(&state), &said, 5 * HOUR);
         apply(&mut state, decision);
     }
-    assert_eq!(bundle(&state).len(), 2, "it was not said for a while, and then it is another word");
+    assert_eq!(
+        bundle(&state).len(),
+        2,
+        "it was not said for a while, and then it is another word"
+    );
 }
 
 #[test]
@@ -151,7 +163,11 @@ fn behind_the_end_the_one_above_signs_the_next() {
     let state = begun(&root(ROOT));
     assert_eq!(state.due_x509_authority_step(HOUR), None);
     for now in [13 * HOUR, DAY + HOUR, 30 * DAY] {
-        assert_eq!(state.due_x509_authority_step(now), Some(X509AuthorityStep::Prepare), "{now}");
+        assert_eq!(
+            state.due_x509_authority_step(now),
+            Some(X509AuthorityStep::Prepare),
+            "{now}"
+        );
     }
     assert_eq!(state.active_authority().unwrap().state, AuthorityState::Active);
 }
@@ -204,7 +220,10 @@ fn columns_read_back_and_other_bytes_do_not() {
     let bytes = encode_upstream(&whole);
     assert_eq!(decode_upstream(&bytes).unwrap(), whole);
     let certificates = vec![vec![1, 2], vec![3]];
-    assert_eq!(decode_certificates(&encode_certificates(&certificates)).unwrap(), certificates);
+    assert_eq!(
+        decode_certificates(&encode_certificates(&certificates)).unwrap(),
+        certificates
+    );
     assert!(encode_certificates(&[]).is_empty());
     for bad in [&bytes[..bytes.len() - 1], b"\x08\x01", b"\xff"] {
         assert!(decode_upstream(bad).is_err(), "{bad:?}");

@@ -3,9 +3,7 @@
 use hallmark_spiffe::SpiffeId;
 use hallmark_state::{
     Authority, AuthorityState, JwtKey, PublishedJwtKey, UpstreamBundle,
-    journal::encoding::{
-        EncodingError, decode_certificates, decode_upstream, encode_certificates, encode_upstream,
-    },
+    journal::encoding::{EncodingError, decode_certificates, decode_upstream, encode_certificates, encode_upstream},
 };
 use rusqlite::{Connection, Row, params};
 

@@ -8,8 +8,8 @@ use hallmark_spiffe::SpiffeId;
 use hallmark_state::{
     Action, Appraised, Approvals, AttestationState, Authority, AuthorityState, Change, EkCertificate, Entry,
     FirstRequest, ImageAssignment, InstallStage, JwtKey, LINES, LogPart, Manifest, NewEvidence, Node, NodeEvidence,
-    NodeFacts, NodeState, PolicyFile, PublishedJwtKey, Record, State, TpmName, Transaction,
-    UpstreamBundle, UpstreamJwtKey, UpstreamRoot, UpstreamRootState,
+    NodeFacts, NodeState, PolicyFile, PublishedJwtKey, Record, State, TpmName, Transaction, UpstreamBundle,
+    UpstreamJwtKey, UpstreamRoot, UpstreamRootState,
     journal::{encoding::encode, sha256},
 };
 use hallmark_store::{Follower, Store};

@@ -25,7 +25,8 @@ use super::{SpireError, workload::Credential};
 /// The configuration of one connection.
 pub(super) fn config(credential: Credential, trust_domain: &TrustDomain) -> Result<ClientConfig, SpireError> {
     let roots: Vec<&[u8]> = credential.roots.iter().map(Vec::as_slice).collect();
-    let unusable = |error: &dyn std::fmt::Display| SpireError::unreadable(format!("what the Workload API gives: {error}"));
+    let unusable =
+        |error: &dyn std::fmt::Display| SpireError::unreadable(format!("what the Workload API gives: {error}"));
     let authorities = Authorities::new(trust_domain, &roots).map_err(|error| unusable(&error))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let verifier = ServerAbove {
