@@ -106,8 +106,10 @@ pub fn verify_roots(
         let profile = |source| UpstreamAnswerError::Profile { which, source };
         x509::check_authority(der, trust_domain).map_err(profile)?;
         let is_self_signed = root.x509.subject().as_raw() == root.x509.issuer().as_raw();
-        if !is_self_signed || root.require_signed_by(&root).is_err() {
-            return Err(UpstreamAnswerError::NotSelfSigned { which });
+        match root.require_signed_by(&root) {
+            Ok(()) => {}
+            Err(error @ UpstreamAnswerError::Algorithm { .. }) if is_self_signed => return Err(error),
+            Err(_) => return Err(UpstreamAnswerError::NotSelfSigned { which }),
         }
         match root.check(now) {
             Ok(()) => valid.push(der.clone()),

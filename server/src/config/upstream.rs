@@ -165,3 +165,46 @@ impl SpireTable {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use hallmark_reason::Coded as _;
+
+    use super::*;
+
+    fn resolved(text: &str) -> Result<Option<UpstreamSettings>, ConfigError> {
+        let table: UpstreamTable = toml::from_str(text).unwrap();
+        let trust_domain = TrustDomain::parse("example.org").unwrap();
+        table.resolve(Path::new("server.toml"), None, &trust_domain)
+    }
+
+    #[test]
+    fn a_kind_has_what_it_needs_and_nothing_of_another_one() {
+        let spire = "[spire]\nserver_address = \"above\"\nworkload_api_socket = \"/run/w.sock\"";
+        let file = "[file]\ncertificate = \"/etc/root.pem\"\nkey = \"file:/etc/key.pem\"";
+        assert!(resolved("").unwrap().is_none());
+        let settings = resolved(&format!("kind = \"spire\"\n{spire}")).unwrap();
+        let Some(UpstreamSettings::Spire(settings)) = settings else {
+            panic!("{settings:?}")
+        };
+        assert_eq!(
+            (settings.server_address.as_str(), settings.server_port),
+            ("above", 8081)
+        );
+        for bad in [
+            spire.to_owned(),
+            file.to_owned(),
+            "kind = \"spire\"".to_owned(),
+            "kind = \"file\"".to_owned(),
+            "kind = \"spire\"\n[spire]\nserver_address = \"above\"".to_owned(),
+            format!("kind = \"spire\"\n{}\nserver_port = 0", spire),
+            format!("kind = \"spire\"\n{spire}\n{file}"),
+            format!("kind = \"file\"\n{spire}\n{file}"),
+            "kind = \"file\"\n[file]\ncertificate = \"/etc/root.pem\"".to_owned(),
+        ] {
+            assert_eq!(resolved(&bad).unwrap_err().code().as_str(), "HM-CONF-0113", "{bad}");
+        }
+        let absent = resolved(&format!("kind = \"file\"\n{file}")).unwrap_err();
+        assert_eq!(absent.code().as_str(), "HM-CONF-0010", "the file is not there");
+    }
+}
