@@ -162,7 +162,7 @@ fn a_server_below_another_one_shares_its_root_and_goes_on_while_that_is_away() {
     );
     assert!(alone.is_err(), "without the certificate between it leads nowhere");
 
-    rotates(&server, &web, &api, &root);
+    rotates(&server, &web, &root);
 
     // While the server above is away, the one below issues on; it makes no authority, and none of its own.
     trial.lab.server().stop();
@@ -190,7 +190,7 @@ fn a_server_below_another_one_shares_its_root_and_goes_on_while_that_is_away() {
 }
 
 /// Rotation: the next one is signed above, too, and nobody is lost.
-fn rotates(server: &Server, web: &[Vec<u8>], api: &Path, root: &[Vec<u8>]) {
+fn rotates(server: &Server, web: &[Vec<u8>], root: &[Vec<u8>]) {
     must(server, &["authority", "x509", "prepare", "--reason", "drill"]);
     must(server, &["authority", "x509", "activate", "--reason", "drill"]);
     assert_eq!(bundle(&server.admin_socket()), root, "the root is the same");
