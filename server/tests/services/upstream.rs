@@ -312,6 +312,7 @@ fn what_is_signed_above_hangs_on_the_root_above() {
                 !lab.server.authority.load().is_own_key(&root_key),
                 "what the root signs is nobody here"
             );
+            drop((below, service));
             lab.stop().await;
         },
     );
@@ -419,6 +420,7 @@ fn a_root_that_changes_is_in_the_bundle_before_it_signs_and_goes_with_what_hangs
             keeper(&lab, &above).keep().await.unwrap();
             assert!(!roots(&lab).await.contains(&first));
             assert!(verifies(&lab, &mint(&lab).await, &roots(&lab).await));
+            drop((below, service));
             lab.stop().await;
         },
     );
@@ -461,6 +463,7 @@ fn an_authority_above_that_is_away_is_waited_for_and_none_is_made_instead() {
             keeper(&lab, &above).keep().await.unwrap();
             assert_ne!(lab.server.authority.load().label, signs);
             assert!(verifies(&lab, &mint(&lab).await, &[above.root_der()]));
+            drop(below);
             lab.stop().await;
         },
     );
