@@ -18,7 +18,7 @@ use hallmark_api::{
 };
 use hallmark_authority::SubjectKey;
 use hallmark_hsm::KeyKind;
-use hallmark_reason::{Coded, ReasonCode};
+use hallmark_reason::Coded as _;
 use hallmark_server::{
     api::local_authority::LocalAuthorityService,
     authority::{Above, AuthorityError, X509Keeper, X509KeySettings},
@@ -28,7 +28,7 @@ use hallmark_server::{
     run::Running,
 };
 use hallmark_spiffe::x509::{SigningFacts, verify_chain};
-use hallmark_upstream::{Asked, Signed, Upstream, UpstreamError};
+use hallmark_upstream::{Asked, Signed, SpireError, Upstream, UpstreamError};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData as _, SanType,
     SubjectPublicKeyInfo,
@@ -58,18 +58,10 @@ enum Fault {
     Empty,
 }
 
-#[derive(Debug, thiserror::Error)]
-#[error("nobody is there")]
-struct Nobody;
-
-impl Coded for Nobody {
-    fn code(&self) -> ReasonCode {
-        ReasonCode::new("HM-SRV-0048")
-    }
-
-    fn compared(&self) -> Option<String> {
-        None
-    }
+fn nobody() -> UpstreamError {
+    Box::new(SpireError::Away {
+        what: "nobody is there".into(),
+    })
 }
 
 struct Root {
@@ -181,7 +173,7 @@ impl Upstream for Fake {
     fn sign(&self, asked: Asked) -> BoxFuture<'_, Result<Signed, UpstreamError>> {
         Box::pin(async move {
             if *self.fault.lock().unwrap() == Fault::Away {
-                return Err(Box::new(Nobody) as UpstreamError);
+                return Err(nobody());
             }
             Ok(self.answer(&asked))
         })
@@ -190,7 +182,7 @@ impl Upstream for Fake {
     fn roots(&self) -> BoxFuture<'_, Result<Option<Vec<Vec<u8>>>, UpstreamError>> {
         Box::pin(async {
             if *self.fault.lock().unwrap() == Fault::Away {
-                return Err(Box::new(Nobody) as UpstreamError);
+                return Err(nobody());
             }
             let more = self.more_roots.lock().unwrap().clone();
             Ok(Some(std::iter::once(self.root_der()).chain(more).collect()))
