@@ -5,6 +5,7 @@
 //! cut short between the two leaves a key that the next start takes up, never a second one. A key whose making the store
 //! has no record of belongs to another store: with that, nothing is begun unless an operator says so.
 
+mod above;
 mod active;
 mod ageing;
 mod begin;
@@ -17,6 +18,7 @@ mod renew;
 mod token_keys;
 mod x509;
 
+pub use above::Above;
 pub use active::ActiveAuthority;
 pub(crate) use ageing::{AuthorityAge, keep_telling};
 pub(crate) use bootstrap::is_key_label;

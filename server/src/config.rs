@@ -9,6 +9,7 @@ mod file;
 mod oidc;
 mod secret;
 mod trust;
+mod upstream;
 mod value;
 
 use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration};
@@ -29,6 +30,7 @@ pub use error::ConfigError;
 pub use file::load;
 pub use oidc::{IssuerUrl, Oidc, host_of};
 pub use trust::{TrustFile, crl_files, revocation};
+pub use upstream::UpstreamSettings;
 
 /// What the names of variables begin with that set keys over the file's.
 pub const ENVIRONMENT: &str = "HALLMARK_SERVER__";
@@ -57,6 +59,8 @@ pub struct Config {
     pub hsm: Hsm,
     /// The kind of key that signs, when one has to be made.
     pub key_kind: KeyKind,
+    /// What signs the X.509 authorities; `None` where they are self-signed.
+    pub upstream: Option<UpstreamSettings>,
     /// What keys for JWT-SVIDs are like; `None` where none are issued.
     pub jwt_keys: Option<JwtKeySettings>,
     /// Who issued a JWT-SVID, as it says (`iss`).

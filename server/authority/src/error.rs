@@ -248,7 +248,7 @@ impl Coded for AuthorityError {
 }
 
 /// RFC 3339, or the bare seconds where there is no such date.
-fn date(seconds: i64) -> String {
+pub(crate) fn date(seconds: i64) -> String {
     time::OffsetDateTime::from_unix_timestamp(seconds)
         .ok()
         .and_then(|at| at.format(&time::format_description::well_known::Rfc3339).ok())

@@ -77,6 +77,16 @@ pub(crate) fn authority(id: &SpiffeId, key_id: &[u8]) -> Vec<u8> {
     ])
 }
 
+/// The extensions that an authority asks the one above for, a SEQUENCE. `id` is its trust domain's.
+pub(crate) fn requested(id: &SpiffeId) -> Vec<u8> {
+    let names = der::element(tag::SEQUENCE, &[&der::element(URI, &[id.as_str().as_bytes()])]);
+    der::sequence(&[
+        &extension(KEY_USAGE, CRITICAL, CERT_SIGN_CRL_SIGN),
+        &extension(BASIC_CONSTRAINTS, CRITICAL, A_CA),
+        &extension(ALT_NAMES, &[], &names),
+    ])
+}
+
 /// An intermediate authority's extensions: at most `path_len` authorities stand below it. `id` is its trust domain's;
 /// `authority_key_id` is the extension as [`authority_key_id`] made it.
 pub(crate) fn intermediate(id: &SpiffeId, path_len: u8, key_id: &[u8], authority_key_id: &[u8]) -> Vec<u8> {

@@ -8,6 +8,7 @@
 mod age;
 mod authority;
 mod authority_draft;
+mod below;
 mod csr;
 mod downstream;
 mod draft;
@@ -16,19 +17,27 @@ mod extensions;
 mod jwt;
 mod lint;
 mod name;
+mod request;
 mod serial;
 mod signature;
 mod subject_key;
+mod upstream;
 mod validity;
 
 pub use age::Age;
 pub use authority::X509Authority;
 pub use authority_draft::{AuthorityDraft, prepare_authority, prepare_renewal};
+pub use below::{AuthorityBelowDraft, RootCa};
 pub use csr::MAX_CSR_LEN;
 pub use downstream::prepare_downstream;
 pub use draft::{Draft, Svid, prepare};
 pub use error::AuthorityError;
 pub use jwt::{IssuedJwt, JwtClaims, JwtDraft, JwtSigner, MAX_AUDIENCE_LEN, MAX_AUDIENCES};
+pub use request::{RequestDraft, prepare_request};
 pub use serial::Serial;
 pub use signature::SignatureAlgorithm;
 pub use subject_key::{KeyType, SubjectKey};
+pub use upstream::{
+    MAX_ROOTS_IN_ANSWER, MAX_UPSTREAM_CERTIFICATE_LEN, MAX_UPSTREAM_CHAIN, UpstreamAnswerError, Which, verify_roots,
+    verify_upstream,
+};

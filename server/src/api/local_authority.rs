@@ -13,6 +13,7 @@ use hallmark_api::localauthority::{
     TaintX509UpstreamAuthorityRequest, TaintX509UpstreamAuthorityResponse, local_authority_server::LocalAuthority,
 };
 use hallmark_reason::{Coded as _, Report};
+use hallmark_spiffe::x509::SigningFacts;
 use hallmark_state::{Authority, AuthorityState, AuthorityStepError, JwtKey};
 use tonic::{Request, Response, Status, async_trait};
 
@@ -154,16 +155,28 @@ impl LocalAuthority for LocalAuthorityService {
 
     async fn taint_x509_upstream_authority(
         &self,
-        _: Request<TaintX509UpstreamAuthorityRequest>,
+        request: Request<TaintX509UpstreamAuthorityRequest>,
     ) -> Result<Response<TaintX509UpstreamAuthorityResponse>, Status> {
-        Err(refused(&AuthorityError::NoUpstream))
+        let act = caller::act(&request)?;
+        let id = request.into_inner().subject_key_id;
+        let tainted = self.x509.taint_upstream(&id, &act).await;
+        tainted.map_err(|error| refused(&error))?;
+        Ok(Response::new(TaintX509UpstreamAuthorityResponse {
+            upstream_authority_subject_key_id: id,
+        }))
     }
 
     async fn revoke_x509_upstream_authority(
         &self,
-        _: Request<RevokeX509UpstreamAuthorityRequest>,
+        request: Request<RevokeX509UpstreamAuthorityRequest>,
     ) -> Result<Response<RevokeX509UpstreamAuthorityResponse>, Status> {
-        Err(refused(&AuthorityError::NoUpstream))
+        let act = caller::act(&request)?;
+        let id = request.into_inner().subject_key_id;
+        let revoked = self.x509.revoke_upstream(&id, &act).await;
+        revoked.map_err(|error| refused(&error))?;
+        Ok(Response::new(RevokeX509UpstreamAuthorityResponse {
+            upstream_authority_subject_key_id: id,
+        }))
     }
 }
 
@@ -193,7 +206,10 @@ fn of_authority(authority: &Authority) -> Message {
     Message {
         authority_id: facts.as_ref().map_or_else(String::new, |it| hex::encode(&it.key_id)),
         expires_at: facts.map_or(0, |it| it.not_after),
-        upstream_authority_subject_key_id: String::new(),
+        upstream_authority_subject_key_id: authority
+            .root()
+            .and_then(|root| SigningFacts::read(root).ok())
+            .map_or_else(String::new, |it| hex::encode(&it.key_id)),
     }
 }
 
@@ -209,9 +225,10 @@ fn refused(error: &AuthorityError) -> Status {
     let text = Report(error).to_string();
     match error {
         AuthorityError::Step(AuthorityStepError::Unknown { .. }) => Status::not_found(text),
-        AuthorityError::Step(_) | AuthorityError::NoJwtSvids | AuthorityError::NoUpstream => {
-            Status::failed_precondition(text)
-        }
+        AuthorityError::Step(_)
+        | AuthorityError::NoJwtSvids
+        | AuthorityError::NoUpstream
+        | AuthorityError::SignedAbove { .. } => Status::failed_precondition(text),
         AuthorityError::Store(error) => store_failed(error),
         _ => {
             tracing::error!(code = %error.code(), %error, "a step of an authority failed");

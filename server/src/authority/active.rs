@@ -1,6 +1,6 @@
 //! The authority that signs, and the bundle that goes with it.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use aws_lc_rs::digest;
@@ -8,9 +8,12 @@ use bytes::Bytes;
 use hallmark_authority::X509Authority;
 use hallmark_hsm::KeyInfo;
 use hallmark_spiffe::{Bundle, TrustDomain, jwt::JwtAuthority, x509::Authorities};
-use hallmark_state::{Authority, AuthorityState, State};
+use hallmark_state::{
+    Authority, State,
+    decide::{BundleCertificate, bundle_certificates},
+};
 
-use super::{AuthorityError, jwt::authority_of, published::published_authority};
+use super::{AuthorityError, above::upstream_key, jwt::authority_of, published::published_authority};
 
 /// How often clients look for a newer bundle.
 const REFRESH_HINT: Duration = Duration::from_secs(300);
@@ -24,10 +27,12 @@ pub struct ActiveAuthority {
     pub key: KeyInfo,
     /// The certificate, as issuing needs it.
     pub x509: X509Authority,
-    /// Certificates between a leaf and the bundle; none below a self-signed authority.
+    /// Certificates between a leaf and the bundle, this authority's own first; none where it is self-signed.
     pub upstream_chain: Vec<Bytes>,
     /// The trust domain's bundle.
     pub bundle: Bundle,
+    /// The keys of this server's authorities, whether or not they sign now, each a DER SubjectPublicKeyInfo.
+    pub own_keys: BTreeSet<Vec<u8>>,
     /// The certificates of the bundle whose authority is tainted.
     pub tainted: Vec<Vec<u8>>,
     /// The bundle, ready to verify with. What a tainted authority signed is believed until that is revoked: with it agents get their
@@ -40,8 +45,8 @@ impl ActiveAuthority {
     /// below it, say.
     #[must_use]
     pub fn is_own_key(&self, spki: &[u8]) -> bool {
-        // Below another authority the bundle has that one's certificate, which issues no SVIDs of this server's.
-        spki == self.x509.spki() || (self.upstream_chain.is_empty() && self.authorities.has_key(spki))
+        // The bundle's roots may be those of an authority above, which issues no SVIDs of this server's.
+        self.own_keys.contains(spki)
     }
 
     /// The same with the bundle as the state has it; `None` where a later one is served, or this one. Each change of the bundle raises
@@ -53,10 +58,13 @@ impl ActiveAuthority {
         if state.bundle_sequence() <= self.bundle.sequence {
             return Ok(None);
         }
-        let certificates = state.authorities().iter().map(|it| it.certificate.clone());
+        let rows = || state.authorities().iter().map(|it| &**it);
         let jwt_keys = state.jwt_keys().iter().map(|key| authority_of(key));
         let published = state.published_jwt_keys().iter().map(|key| published_authority(key));
-        let jwt_authorities = jwt_keys.chain(published).collect::<Result<_, _>>()?;
+        let above = state.upstream().jwt_keys.iter().map(upstream_key);
+        let jwt_authorities = jwt_keys.chain(published).chain(above).collect::<Result<_, _>>()?;
+        let certificates = bundle_certificates(rows(), state.upstream());
+        let tainted = tainted_of(&certificates);
         let bundle = bundle_of(
             state.trust_domain(),
             certificates,
@@ -66,7 +74,8 @@ impl ActiveAuthority {
         let authorities = bundle.authorities()?;
         Ok(Some(Self {
             bundle,
-            tainted: tainted_of(state.authorities().iter().map(|it| &**it)),
+            tainted,
+            own_keys: keys_of(rows()),
             authorities,
             ..self.clone()
         }))
@@ -91,34 +100,42 @@ impl ActiveAuthority {
         }
     }
 
-    /// Signs with this key and certificate from now on; the bundle stays as it is.
-    pub(super) fn serve_signer(served: &ArcSwap<Self>, key: KeyInfo, x509: X509Authority) {
+    /// Signs with this key and certificate from now on, and sends this chain along; the bundle stays as it is.
+    pub(super) fn serve_signer(
+        served: &ArcSwap<Self>,
+        (key, x509, upstream_chain): (KeyInfo, X509Authority, Vec<Bytes>),
+    ) {
         served.rcu(|current| Self {
             label: key.label.clone(),
             key: key.clone(),
             x509: x509.clone(),
+            upstream_chain: upstream_chain.clone(),
             ..Self::clone(current)
         });
     }
 }
 
-/// The certificates of these rows whose authority is tainted.
-pub(super) fn tainted_of<'a>(rows: impl Iterator<Item = &'a Authority>) -> Vec<Vec<u8>> {
-    rows.filter(|it| it.state == AuthorityState::Tainted)
-        .map(|it| it.certificate.clone())
-        .collect()
+/// The keys of these rows.
+pub(super) fn keys_of<'a>(rows: impl Iterator<Item = &'a Authority>) -> BTreeSet<Vec<u8>> {
+    rows.filter_map(|it| it.facts()).map(|facts| facts.spki).collect()
+}
+
+/// Those of the certificates that are tainted.
+pub(super) fn tainted_of(certificates: &[BundleCertificate]) -> Vec<Vec<u8>> {
+    let tainted = certificates.iter().filter(|it| it.tainted);
+    tainted.map(|it| it.certificate.clone()).collect()
 }
 
 /// The bundle of these authorities.
 pub(super) fn bundle_of(
     trust_domain: &TrustDomain,
-    certificates: impl Iterator<Item = Vec<u8>>,
+    certificates: Vec<BundleCertificate>,
     jwt_authorities: Vec<JwtAuthority>,
     sequence: u64,
 ) -> Bundle {
     Bundle {
         trust_domain: trust_domain.clone(),
-        x509_authorities: certificates.collect(),
+        x509_authorities: certificates.into_iter().map(|it| it.certificate).collect(),
         jwt_authorities,
         sequence,
         refresh_hint: REFRESH_HINT,

@@ -3,18 +3,21 @@
 use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
 
 use aws_lc_rs::rand;
-use hallmark_authority::{Serial, X509Authority, prepare_authority};
+use hallmark_authority::{Serial, X509Authority};
 use hallmark_hsm::{HsmError, KeyInfo, KeyKind, KeyStore};
 use hallmark_spiffe::TrustDomain;
 use hallmark_state::{
     Authority, AuthorityKind, AuthorityState, Change, Decision, Event, Expect, Key, Outcome, RecordFilter, RecordQuery,
-    Snapshot, What, decide::activated,
+    Snapshot, UpstreamBundle, UpstreamRoot, UpstreamRootState, What,
+    decide::{activated, bundle_certificates},
 };
 use hallmark_store::{Store, StoreError};
+use hallmark_upstream::Upstream;
 
 use super::{
     AuthorityError,
-    active::{ActiveAuthority, bundle_of, is_of, tainted_of},
+    above::{self, Certified, svid_chain, upstream_key},
+    active::{ActiveAuthority, bundle_of, is_of, keys_of, tainted_of},
     jwt::authority_of,
     published::published_authority,
     token_keys::{Label, MAX_NUMBER, label_start},
@@ -34,6 +37,8 @@ pub struct Keeper<'a> {
     pub trust_domain: &'a TrustDomain,
     /// What time it is.
     pub clock: &'a Clock,
+    /// The authority above; with none, authorities are self-signed.
+    pub upstream: Option<&'a dyn Upstream>,
 }
 
 /// The label of the trust domain's first authority key, or of the `number`th that is tried for it.
@@ -72,9 +77,10 @@ impl Keeper<'_> {
             }));
         }
         let sequence = loaded.bundle_sequence.saturating_add(1);
-        let (authority, key) = self.make(kind, lifetime, sequence).await?;
+        let (authority, key, upstream) = self.make(kind, lifetime, sequence).await?;
         let made = Snapshot {
             authorities: vec![authority.clone()],
+            upstream,
             bundle_sequence: sequence,
             ..Snapshot::default()
         };
@@ -114,22 +120,34 @@ impl Keeper<'_> {
         kind: KeyKind,
         lifetime: Duration,
         sequence: u64,
-    ) -> Result<(Authority, KeyInfo), AuthorityError> {
+    ) -> Result<(Authority, KeyInfo, UpstreamBundle), AuthorityError> {
         let key = self.key_to_certify(kind).await?;
-        let certificate = self.certify(&key, lifetime).await?;
+        let certified = self.certify(&key, lifetime).await?;
+        let now = self.clock.unix();
         let authority = Authority {
             label: key.label.clone(),
-            certificate,
-            created_at: self.clock.unix(),
+            certificate: certified.certificate,
+            upstream: certified.upstream,
+            created_at: now,
             state: AuthorityState::Active,
         };
+        let roots = certified.roots.into_iter().map(|certificate| UpstreamRoot {
+            certificate,
+            added_at: now,
+            state: UpstreamRootState::Current,
+        });
+        let upstream = UpstreamBundle {
+            roots: roots.collect(),
+            jwt_keys: Vec::new(),
+        };
         let done = step(&authority.label, Outcome::Done, "certify");
-        let changes = vec![
-            Change::PutAuthority(Arc::new(authority.clone())),
-            Change::PutBundleSequence(sequence),
-        ];
+        let mut changes = vec![Change::PutAuthority(Arc::new(authority.clone()))];
+        if !upstream.roots.is_empty() {
+            changes.push(Change::PutUpstream(Arc::new(upstream.clone())));
+        }
+        changes.push(Change::PutBundleSequence(sequence));
         self.commit("server", changes, vec![done]).await?;
-        Ok((authority, key))
+        Ok((authority, key, upstream))
     }
 
     /// The labels of this trust domain under which the token has a key, or half of one, that this store knows nothing of:
@@ -213,16 +231,11 @@ impl Keeper<'_> {
         Ok(key)
     }
 
-    /// The self-signed certificate. The intent is on record before the signature.
-    async fn certify(&self, key: &KeyInfo, lifetime: Duration) -> Result<Vec<u8>, AuthorityError> {
-        let draft = prepare_authority(self.trust_domain, &key.spki_der, lifetime, serial()?, self.clock.now())?;
+    /// The certificate. The intent is on record before the signature.
+    async fn certify(&self, key: &KeyInfo, lifetime: Duration) -> Result<Certified, AuthorityError> {
         let intent = step(&key.label, Outcome::Pending, "certify");
         self.commit("server", Vec::new(), vec![intent]).await?;
-        let signature = self
-            .keys
-            .sign(&key.id, key.kind.signature_alg(), draft.tbs().to_vec())
-            .await?;
-        Ok(draft.seal(&signature)?.to_vec())
+        above::certify(self.upstream, self.keys, key, self.trust_domain, lifetime, self.clock).await
     }
 
     fn activate(
@@ -233,10 +246,16 @@ impl Keeper<'_> {
     ) -> Result<ActiveAuthority, AuthorityError> {
         let x509 = X509Authority::from_certificate(&authority.certificate, self.trust_domain)?;
         is_of(&x509, &key, &authority.label)?;
-        check_clock(&x509, self.clock.unix())?;
-        let certificates = loaded.authorities.iter().map(|it| it.certificate.clone());
+        match check_clock(&x509, self.clock.unix()) {
+            // The one above signs the next one before anything is issued, and the bundle stays as it is.
+            Err(AuthorityError::Expired { .. }) if self.upstream.is_some() && !authority.upstream.is_empty() => {}
+            checked => checked?,
+        }
+        let certificates = bundle_certificates(&loaded.authorities, &loaded.upstream);
+        let tainted = tainted_of(&certificates);
+        let above = loaded.upstream.jwt_keys.iter().map(upstream_key);
         let published = loaded.published_jwt_keys.iter().map(published_authority);
-        let jwt_keys = loaded.jwt_keys.iter().map(authority_of).chain(published);
+        let jwt_keys = loaded.jwt_keys.iter().map(authority_of).chain(published).chain(above);
         let jwt_keys = jwt_keys.collect::<Result<_, _>>()?;
         let bundle = bundle_of(self.trust_domain, certificates, jwt_keys, loaded.bundle_sequence);
         let authorities = bundle.authorities()?;
@@ -244,9 +263,10 @@ impl Keeper<'_> {
             label: authority.label.clone(),
             key,
             x509,
-            upstream_chain: Vec::new(),
+            upstream_chain: svid_chain(authority),
+            own_keys: keys_of(loaded.authorities.iter()),
             bundle,
-            tainted: tainted_of(loaded.authorities.iter()),
+            tainted,
             authorities,
         })
     }

@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 
+use hallmark_authority::UpstreamAnswerError;
 use hallmark_hsm::{HsmError, KeyKind};
 use hallmark_reason::{Coded, ReasonCode};
 use hallmark_spiffe::{jwt::JwtError, x509::ChainError};
 use hallmark_state::AuthorityStepError;
 use hallmark_store::StoreError;
+use hallmark_upstream::{Upstream, UpstreamError};
 
 /// Why the server has no authority to sign with.
 #[derive(Debug, thiserror::Error)]
@@ -100,6 +102,37 @@ pub enum AuthorityError {
     /// No authority above this server's signs its certificates.
     #[error("this server's authorities are self-signed: there is none above them")]
     NoUpstream,
+    /// The authority above cannot be reached, refuses, or its answer does not read.
+    #[error("the upstream {name} does not sign: {cause}")]
+    Upstream {
+        /// Which.
+        name: String,
+        /// Why.
+        cause: UpstreamError,
+    },
+    /// The answer of the authority above is not taken.
+    #[error(transparent)]
+    UpstreamAnswer(UpstreamAnswerError),
+    /// The authority above failed, and is asked again later.
+    #[error("{text}; it is asked again later")]
+    UpstreamWaits {
+        /// The code of the failure.
+        code: ReasonCode,
+        /// The failure.
+        text: String,
+    },
+    /// The authority that signs is self-signed and should not be, or the reverse.
+    #[error("the authority that signs is {found}, and the configuration says otherwise: rotate it")]
+    NotAsConfigured {
+        /// What it is.
+        found: &'static str,
+    },
+    /// The authority is signed by one above it, and this is not done to it alone.
+    #[error("the authority is signed by one above it, and is not {act} by itself")]
+    SignedAbove {
+        /// What was asked for.
+        act: &'static str,
+    },
     /// There is no authority to renew.
     #[error("there is no authority yet")]
     None,
@@ -115,6 +148,13 @@ pub enum AuthorityError {
 }
 
 impl AuthorityError {
+    pub(super) fn upstream(upstream: &dyn Upstream, cause: UpstreamError) -> Self {
+        Self::Upstream {
+            name: upstream.name(),
+            cause,
+        }
+    }
+
     /// Whether the token does not have the key that is on record.
     pub(crate) const fn is_lost_key(&self) -> bool {
         matches!(self, Self::KeyMissing { .. } | Self::KeyMismatch { .. })
@@ -136,6 +176,11 @@ impl Coded for AuthorityError {
             Self::JwtKeyRow(error) => error.code(),
             Self::NoJwtSvids => ReasonCode::new("HM-SRV-0043"),
             Self::NoUpstream => ReasonCode::new("HM-SRV-0044"),
+            Self::NotAsConfigured { .. } => ReasonCode::new("HM-SRV-0046"),
+            Self::SignedAbove { .. } => ReasonCode::new("HM-SRV-0047"),
+            Self::Upstream { cause, .. } => cause.code(),
+            Self::UpstreamAnswer(error) => error.code(),
+            Self::UpstreamWaits { code, .. } => *code,
             Self::None => ReasonCode::new("HM-SRV-0030"),
             Self::OtherStore { .. } => ReasonCode::new("HM-SRV-0032"),
             Self::Begun { .. } => ReasonCode::new("HM-SRV-0033"),
@@ -154,6 +199,8 @@ impl Coded for AuthorityError {
             Self::Bundle(error) => Some(error),
             Self::Step(error) => Some(error),
             Self::JwtKeyRow(error) => Some(error),
+            Self::Upstream { cause, .. } => Some(&**cause),
+            Self::UpstreamAnswer(error) => Some(error),
             _ => None,
         }
     }

@@ -19,7 +19,7 @@ use hallmark_state::{
 };
 use tokio::sync::Mutex;
 
-use super::{ActiveAuthority, AuthorityError, token_keys::TokenKeys};
+use super::{Above, ActiveAuthority, AuthorityError, token_keys::TokenKeys};
 use crate::{
     config::JwtKeySettings,
     journal::{Act, Journal},
@@ -48,6 +48,7 @@ pub struct JwtKeeper {
     active: Arc<ArcSwapOption<ActiveJwtKey>>,
     /// `None` where no JWT-SVIDs are issued.
     settings: Option<JwtKeySettings>,
+    above: Arc<Above>,
     turn: Mutex<()>,
     failure: ArcSwapOption<(ReasonCode, String)>,
 }
@@ -68,9 +69,16 @@ impl JwtKeeper {
             authority,
             active: Arc::default(),
             settings,
+            above: Arc::default(),
             turn: Mutex::default(),
             failure: ArcSwapOption::empty(),
         }
+    }
+
+    /// The same below this authority: a key is published to it before it signs.
+    #[must_use]
+    pub fn with_above(self, above: Arc<Above>) -> Self {
+        Self { above, ..self }
     }
 
     /// The key that signs now; none before the first was made, and where the token does not have it.
@@ -273,7 +281,18 @@ impl JwtKeeper {
             .find(|key| key.key_id == key_id)
             .cloned();
         let next = match &row {
-            Some(row) => Some(self.loaded(row).await?),
+            Some(row) => {
+                let loaded = self.loaded(row).await?;
+                self.above
+                    .publish(hallmark_upstream::JwtKey {
+                        key_id: row.key_id.clone(),
+                        public_key: row.public_key.clone(),
+                        expires_at: row.expires_at,
+                        tainted: false,
+                    })
+                    .await?;
+                Some(loaded)
+            }
             // The decision refuses it.
             None => None,
         };

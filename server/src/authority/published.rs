@@ -14,7 +14,7 @@ use hallmark_state::{
 };
 use hallmark_store::StoreError;
 
-use super::{ActiveAuthority, AuthorityError};
+use super::{Above, ActiveAuthority, AuthorityError};
 use crate::{
     caller::RoleError,
     journal::{Failed, Journal},
@@ -30,6 +30,7 @@ pub struct PublishedKeys {
     authority: Arc<ArcSwap<ActiveAuthority>>,
     /// How long a key may last.
     longest: Duration,
+    above: Option<Arc<Above>>,
 }
 
 /// Why a key is not published.
@@ -83,6 +84,16 @@ impl PublishedKeys {
             journal,
             authority,
             longest,
+            above: None,
+        }
+    }
+
+    /// The same below this authority, which is told of each key.
+    #[must_use]
+    pub fn with_above(self, above: Arc<Above>) -> Self {
+        Self {
+            above: Some(above),
+            ..self
         }
     }
 
@@ -107,6 +118,16 @@ impl PublishedKeys {
             Err(Failed::Store(error)) => return Err(error.into()),
         }
         self.serve_bundle()?;
+        if let Some(above) = &self.above {
+            above
+                .publish(hallmark_upstream::JwtKey {
+                    key_id: key.key_id,
+                    public_key: key.public_key,
+                    expires_at: key.expires_at,
+                    tainted: false,
+                })
+                .await?;
+        }
         Ok(())
     }
 

@@ -45,6 +45,9 @@ impl Keeper<'_> {
     /// certificate, or the new one would not last longer.
     pub async fn prepare_renewal(&self, loaded: &Snapshot, lifetime: Duration) -> Result<Renewal, AuthorityError> {
         let active = bootstrap::active_of(loaded).ok_or(AuthorityError::None)?;
+        if !active.upstream.is_empty() {
+            return Err(AuthorityError::SignedAbove { act: "renewed" });
+        }
         let key = self.find(active).await?;
         let x509 = X509Authority::from_certificate(&active.certificate, self.trust_domain)?;
         is_of(&x509, &key, &active.label)?;
@@ -86,6 +89,7 @@ impl Keeper<'_> {
         let next = Authority {
             label: active.label.clone(),
             certificate: draft.seal(&signature)?,
+            upstream: Vec::new(),
             created_at: self.clock.unix(),
             state: AuthorityState::Active,
         };

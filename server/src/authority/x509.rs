@@ -6,22 +6,25 @@
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use hallmark_authority::{X509Authority, prepare_authority};
+use bytes::Bytes;
+use hallmark_authority::X509Authority;
 use hallmark_host::log;
 use hallmark_hsm::{KeyInfo, KeyKind, KeyStore};
 use hallmark_reason::{Coded as _, ReasonCode};
 use hallmark_state::{
     Authority, AuthorityKind, AuthorityState, AuthorityStepError,
     decide::{
-        Reason, X509AuthorityStep, activate_x509_authority, end_x509_authority, prepare_x509_authority,
-        revoke_x509_authority, taint_x509_authority,
+        Reason, X509AuthorityStep, activate_x509_authority, end_x509_authority, follow_upstream,
+        prepare_upstream_authority, prepare_x509_authority, revoke_upstream_root, revoke_x509_authority,
+        taint_upstream_root, taint_x509_authority,
     },
 };
 use tokio::sync::Mutex;
 
 use super::{
-    ActiveAuthority, AuthorityError,
-    bootstrap::{check_clock, serial},
+    Above, ActiveAuthority, AuthorityError,
+    above::{self, Known, svid_chain},
+    bootstrap::check_clock,
     token_keys::TokenKeys,
 };
 use crate::{
@@ -53,6 +56,7 @@ pub struct X509Keeper {
     token: TokenKeys,
     authority: Arc<ArcSwap<ActiveAuthority>>,
     settings: X509KeySettings,
+    above: Arc<Above>,
     turn: Mutex<()>,
     failure: ArcSwapOption<(ReasonCode, String)>,
 }
@@ -72,9 +76,16 @@ impl X509Keeper {
             keys,
             authority,
             settings,
+            above: Arc::default(),
             turn: Mutex::default(),
             failure: ArcSwapOption::empty(),
         }
+    }
+
+    /// The same below this authority.
+    #[must_use]
+    pub fn with_above(self, above: Arc<Above>) -> Self {
+        Self { above, ..self }
     }
 
     /// Why the authorities are not kept as they should be, as was found last: code and words.
@@ -110,17 +121,88 @@ impl X509Keeper {
 
     async fn keep_all(&self) -> Result<(), AuthorityError> {
         self.serve().await?;
+        self.drop_misplaced().await?;
+        // What is due is done whatever the authority above says.
+        let followed = self.follow().await;
         for _ in 0..MOST_STEPS {
             let now = self.journal.clock().unix();
             let due = self.journal.state().due_x509_authority_step(now);
             match due {
-                Some(X509AuthorityStep::Prepare) => drop(self.make("server", None).await?),
+                Some(X509AuthorityStep::Prepare) => self.prepare_due(now).await?,
                 Some(X509AuthorityStep::Activate { key_id }) => self.activate_or_drop(&key_id).await?,
                 Some(X509AuthorityStep::Remove { certificate }) => self.end(&certificate, now).await?,
                 None => break,
             }
         }
-        self.token.sweep_once().await
+        self.token.sweep_once().await?;
+        followed?;
+        self.require_as_configured()
+    }
+
+    /// Makes the next authority, unless the one above is not to be asked yet.
+    async fn prepare_due(&self, now: i64) -> Result<(), AuthorityError> {
+        self.above.require_turn()?;
+        if !self.above.is_there() {
+            // Whoever knows the bundle would not believe a root that is made behind the end.
+            check_clock(&self.authority.load().x509, now)?;
+        }
+        let made = self.make("server", None).await;
+        self.above.note(&made);
+        made.map(drop)
+    }
+
+    /// Takes over what the authority above says; and where there is none any more, that it says nothing.
+    async fn follow(&self) -> Result<(), AuthorityError> {
+        let clock = self.journal.clock();
+        let now = clock.unix();
+        let known = Known::of(&self.journal.state(), now);
+        let Some(says) = self.above.says(known, self.journal.trust_domain(), clock).await? else {
+            return Ok(());
+        };
+        self.token
+            .decide("server", |view| Ok((follow_upstream(view, &says, now), ())))
+            .await?;
+        self.serve().await
+    }
+
+    /// Takes back a prepared authority that is self-signed where it should not be, or the reverse: it has signed nothing.
+    async fn drop_misplaced(&self) -> Result<(), AuthorityError> {
+        let prepared = self.journal.state().prepared_authority().cloned();
+        let misplaced = prepared.filter(|it| it.upstream.is_empty() == self.above.is_there());
+        let Some(key_id) = misplaced.and_then(|it| it.key_id()) else {
+            return Ok(());
+        };
+        let why = AuthorityError::NotAsConfigured { found: "prepared" }.code().to_string();
+        tracing::warn!(
+            key_id,
+            code = why,
+            "a prepared authority is not as configured, and is taken back"
+        );
+        let (_, gone) = self
+            .token
+            .decide("server", |view| revoke_x509_authority(view, &key_id, &why))
+            .await?;
+        self.serve().await?;
+        for row in &gone {
+            self.destroy_of(row).await?;
+        }
+        Ok(())
+    }
+
+    fn require_as_configured(&self) -> Result<(), AuthorityError> {
+        let active = self.journal.state().active_authority().cloned();
+        match active {
+            Some(active) if active.upstream.is_empty() == self.above.is_there() => {
+                Err(AuthorityError::NotAsConfigured {
+                    found: if active.upstream.is_empty() {
+                        "self-signed"
+                    } else {
+                        "signed by an authority above"
+                    },
+                })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Prepares the next authority, as an operator asks.
@@ -154,6 +236,11 @@ impl X509Keeper {
     /// When there is no such authority, it is not old, or the store fails.
     pub async fn taint(&self, key_id: &str, act: &Act) -> Result<Arc<Authority>, AuthorityError> {
         let _turn = self.turn.lock().await;
+        let named = self.journal.state().authorities().to_vec();
+        let mut named = named.iter().filter(|it| it.key_id().is_some_and(|it| it == key_id));
+        if named.any(|it| !it.upstream.is_empty()) {
+            return Err(AuthorityError::SignedAbove { act: "tainted" });
+        }
         let tainted = self
             .token
             .decide(&act.by, |view| taint_x509_authority(view, key_id, &act.reason))
@@ -179,7 +266,48 @@ impl X509Keeper {
         Ok(revoked)
     }
 
-    /// Makes a key in the token and its certificate, and puts that into the bundle.
+    /// Marks a root of the authority above as tainted, as an operator asks.
+    ///
+    /// # Errors
+    /// When there is no such root, the authority that signs hangs on it, or the store fails.
+    pub async fn taint_upstream(&self, key_id: &str, act: &Act) -> Result<(), AuthorityError> {
+        let _turn = self.turn.lock().await;
+        self.require_upstream()?;
+        self.token
+            .decide(&act.by, |view| {
+                Ok((taint_upstream_root(view, key_id, &act.reason)?, ()))
+            })
+            .await?;
+        self.serve().await
+    }
+
+    /// Takes a root of the authority above out of the bundle, and the authorities that hang on it, as an operator asks.
+    ///
+    /// # Errors
+    /// When there is no such root, the authority that signs hangs on it, or token or store fail.
+    pub async fn revoke_upstream(&self, key_id: &str, act: &Act) -> Result<(), AuthorityError> {
+        let _turn = self.turn.lock().await;
+        self.require_upstream()?;
+        let gone = self
+            .token
+            .decide(&act.by, |view| revoke_upstream_root(view, key_id, &act.reason))
+            .await?;
+        self.serve().await?;
+        for row in &gone {
+            self.destroy_of(row).await?;
+        }
+        Ok(())
+    }
+
+    fn require_upstream(&self) -> Result<(), AuthorityError> {
+        let has_roots = !self.journal.state().upstream().roots.is_empty();
+        if has_roots || self.above.is_there() {
+            return Ok(());
+        }
+        Err(AuthorityError::NoUpstream)
+    }
+
+    /// Makes a key in the token and its certificate, and puts what relying parties trust into the bundle.
     async fn make(&self, by: &str, reason: Reason<'_>) -> Result<Arc<Authority>, AuthorityError> {
         let prepared = self.journal.state().prepared_authority().cloned();
         if let Some(prepared) = prepared {
@@ -202,32 +330,30 @@ impl X509Keeper {
     }
 
     async fn publish(&self, key: &KeyInfo, by: &str, reason: Reason<'_>) -> Result<Arc<Authority>, AuthorityError> {
+        // The intent is on record before the signature.
+        self.token.intend(&key.label, "certify", by, reason).await?;
+        let (trust_domain, clock) = (self.journal.trust_domain(), self.journal.clock());
+        let lifetime = self.settings.lifetime;
+        let certified = above::certify(self.above.port(), &*self.keys, key, trust_domain, lifetime, clock).await?;
         let row = Authority {
             label: key.label.clone(),
-            certificate: self.certify(key, by, reason).await?,
-            created_at: self.journal.clock().unix(),
+            certificate: certified.certificate,
+            upstream: certified.upstream,
+            created_at: clock.unix(),
             state: AuthorityState::Prepared,
         };
         let now = row.created_at;
         self.token
             .decide(by, |view| {
-                Ok((prepare_x509_authority(view, row.clone(), now, reason)?, ()))
+                let decision = match certified.roots.as_slice() {
+                    [] => prepare_x509_authority(view, row.clone(), now, reason)?,
+                    roots => prepare_upstream_authority(view, row.clone(), roots, now, reason)?,
+                };
+                Ok((decision, ()))
             })
             .await?;
         self.serve().await?;
         Ok(Arc::new(row))
-    }
-
-    /// The self-signed certificate; its signature is verified. The intent is on record before the signature.
-    async fn certify(&self, key: &KeyInfo, by: &str, reason: Reason<'_>) -> Result<Vec<u8>, AuthorityError> {
-        let (trust_domain, now) = (self.journal.trust_domain(), self.journal.clock().now());
-        let draft = prepare_authority(trust_domain, &key.spki_der, self.settings.lifetime, serial()?, now)?;
-        self.token.intend(&key.label, "certify", by, reason).await?;
-        let signature = self
-            .keys
-            .sign(&key.id, key.kind.signature_alg(), draft.tbs().to_vec())
-            .await?;
-        Ok(draft.seal(&signature)?)
     }
 
     /// Has the prepared authority sign; one whose key the token has lost goes, and another one is made when that is due.
@@ -261,14 +387,14 @@ impl X509Keeper {
             None => None,
         };
         let now = self.journal.clock().unix();
-        if let Some((_, x509)) = &next {
+        if let Some((_, x509, _)) = &next {
             check_clock(x509, now)?;
         }
         self.token
             .decide(by, |view| Ok((activate_x509_authority(view, key_id, now, reason)?, ())))
             .await?;
-        if let Some((key, x509)) = next {
-            ActiveAuthority::serve_signer(&self.authority, key, x509);
+        if let Some(next) = next {
+            ActiveAuthority::serve_signer(&self.authority, next);
         }
         tracing::info!(key_id, "this authority signs X509-SVIDs from now on");
         Ok(())
@@ -301,16 +427,15 @@ impl X509Keeper {
         let Some(active) = active.filter(|it| it.certificate != served.x509.certificate()) else {
             return Ok(());
         };
-        let (key, x509) = self.loaded(&active).await?;
-        ActiveAuthority::serve_signer(&self.authority, key, x509);
+        ActiveAuthority::serve_signer(&self.authority, self.loaded(&active).await?);
         Ok(())
     }
 
-    /// The key and the certificate of a row, ready to sign.
-    async fn loaded(&self, row: &Authority) -> Result<(KeyInfo, X509Authority), AuthorityError> {
+    /// The key and the certificate of a row, ready to sign, and the certificates that go with what it signs.
+    async fn loaded(&self, row: &Authority) -> Result<(KeyInfo, X509Authority, Vec<Bytes>), AuthorityError> {
         let x509 = X509Authority::from_certificate(&row.certificate, self.journal.trust_domain())?;
         let key = self.token.find(&row.label, x509.spki()).await?;
-        Ok((key, x509))
+        Ok((key, x509, svid_chain(row)))
     }
 }
 

@@ -8,6 +8,7 @@ use std::{
 use hallmark_node::InventoryError;
 use hallmark_reason::{Coded, ReasonCode};
 use hallmark_settings::SettingsError;
+use hallmark_upstream::FileRootError;
 use hallmark_verify::TrustError;
 
 /// A configuration that the server does not start with.
@@ -105,6 +106,17 @@ pub enum ConfigError {
         /// What is wrong.
         cause: String,
     },
+    /// What is said of the authority above is not complete, or contradicts itself.
+    #[error("{}: {message}", path.display())]
+    Upstream {
+        /// The file.
+        path: PathBuf,
+        /// What contradicts what.
+        message: String,
+    },
+    /// The root in files, which signs this server's authorities, cannot be used.
+    #[error("[upstream.file]: {0}")]
+    UpstreamRoot(FileRootError),
     /// The file is no inventory.
     #[error("attestation.tpm2.ek_inventory: {}: {source}", path.display())]
     Inventory {
@@ -145,6 +157,8 @@ impl Coded for ConfigError {
             Self::Issuer { .. } => ReasonCode::new("HM-CONF-0110"),
             Self::PlainHttp { .. } => ReasonCode::new("HM-CONF-0111"),
             Self::Certificate { .. } => ReasonCode::new("HM-CONF-0112"),
+            Self::Upstream { .. } => ReasonCode::new("HM-CONF-0113"),
+            Self::UpstreamRoot(error) => error.code(),
             Self::Inventory { source, .. } => source.code(),
             Self::Trust { source } => source.code(),
         }
@@ -153,6 +167,7 @@ impl Coded for ConfigError {
     fn inner(&self) -> Option<&dyn Coded> {
         match self {
             Self::Settings(error) => Some(error),
+            Self::UpstreamRoot(error) => Some(error),
             Self::Inventory { source, .. } => Some(source),
             Self::Trust { source } => Some(source),
             _ => None,

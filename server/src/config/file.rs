@@ -28,7 +28,9 @@ use crate::config::{DownstreamSettings, JwtKeySettings};
 use super::{
     Config, ConfigError, Hsm, Lifetimes, LimitSettings, Listen, Log, Tpm2,
     oidc::{self, OidcTable},
-    secret, trust, value,
+    secret, trust,
+    upstream::UpstreamTable,
+    value,
 };
 
 const FORM: Form = Form {
@@ -53,6 +55,8 @@ struct File {
     health: HealthTable,
     #[serde(default)]
     oidc: OidcTable,
+    #[serde(default)]
+    upstream: UpstreamTable,
     #[serde(default)]
     authority: AuthorityTable,
     #[serde(default)]
@@ -397,6 +401,7 @@ impl File {
         let token = self.hsm.token(path)?;
         Ok(Config {
             oidc,
+            upstream: self.upstream.resolve(path, credentials, &self.trust_domain)?,
             store: self.data_dir.join(&self.store.path),
             health: self.health.listen,
             hsm: Hsm {

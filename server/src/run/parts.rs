@@ -17,7 +17,7 @@ use tokio::task::spawn_blocking;
 use super::wiring::{Foundations, Server, wire};
 use crate::{
     appraise::{PolicyFileError, in_force, manifest, revocation},
-    authority::{self, Keeper},
+    authority::{self, Above, Keeper},
     clock::Clock,
     compute::Compute,
     config::{Config, Lifetimes},
@@ -160,6 +160,8 @@ impl Opened {
             keys: &*self.keys,
             trust_domain: &config.trust_domain,
             clock: &self.clock,
+            // No command has it sign.
+            upstream: None,
         }
     }
 }
@@ -180,12 +182,14 @@ pub(super) async fn server(
             "SVIDs have an intent on record and no outcome: the server stopped, or its store failed, between the two"
         );
     }
+    let upstream = config.upstream.as_ref().map(|it| it.open(&config.trust_domain));
     let keeper = Keeper {
         store: &*store,
         store_path: &config.store,
         keys: &*keys,
         trust_domain: &config.trust_domain,
         clock: &clock,
+        upstream: upstream.as_deref(),
     };
     let authority = keeper
         .keep(&loaded, config.key_kind, config.lifetimes.authority)
@@ -210,6 +214,7 @@ pub(super) async fn server(
         authority: Arc::new(ArcSwap::from_pointee(authority)),
         compute,
         metrics,
+        above: Arc::new(Above::new(upstream)),
     };
     Ok(wire(config, address.to_string(), foundations))
 }

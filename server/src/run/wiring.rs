@@ -22,7 +22,7 @@ use crate::{
     },
     appraise::Appraiser,
     attest::{Attestor, Settings},
-    authority::{ActiveAuthority, AuthorityAge, JwtKeeper, PublishedKeys, X509Keeper, X509KeySettings},
+    authority::{Above, ActiveAuthority, AuthorityAge, JwtKeeper, PublishedKeys, X509Keeper, X509KeySettings},
     caller::{AdminIds, AuthoriseLayer, Roles},
     compute::Compute,
     config::Config,
@@ -97,6 +97,7 @@ pub(super) struct Foundations {
     pub(super) authority: Arc<ArcSwap<ActiveAuthority>>,
     pub(super) compute: Compute,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) above: Arc<Above>,
 }
 
 /// Who keeps what is signed with.
@@ -113,19 +114,11 @@ impl Keepers {
             kind: config.key_kind,
             lifetime: config.lifetimes.authority,
         };
+        let x509 = X509Keeper::new(journal.clone(), keys.clone(), authority.clone(), settings);
+        let jwt = JwtKeeper::new(journal.clone(), keys.clone(), authority.clone(), config.jwt_keys);
         Self {
-            x509: Arc::new(X509Keeper::new(
-                journal.clone(),
-                keys.clone(),
-                authority.clone(),
-                settings,
-            )),
-            jwt: Arc::new(JwtKeeper::new(
-                journal.clone(),
-                keys.clone(),
-                authority.clone(),
-                config.jwt_keys,
-            )),
+            x509: Arc::new(x509.with_above(on.above.clone())),
+            jwt: Arc::new(jwt.with_above(on.above.clone())),
         }
     }
 }
@@ -153,6 +146,7 @@ impl Rooms {
             authority,
             compute,
             metrics,
+            above,
         } = on;
         let admin_ids = AdminIds::new(config.admin_ids);
         let issuer = Issuer::new(
@@ -196,7 +190,8 @@ impl Rooms {
             issuer,
             keepers,
             jwt_issuer,
-            published: PublishedKeys::new(journal.clone(), authority.clone(), config.downstream.ttl.max),
+            published: PublishedKeys::new(journal.clone(), authority.clone(), config.downstream.ttl.max)
+                .with_above(above.clone()),
             appraiser,
             limits,
             admin_ids,
@@ -311,6 +306,7 @@ pub(super) fn wire(config: Config, address: String, on: Foundations) -> Server {
         authority,
         compute,
         metrics,
+        above: _,
     } = on;
     Server {
         authorise: AuthoriseLayer::new(rooms.roles, rooms.limits.clone()),

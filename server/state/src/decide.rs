@@ -19,6 +19,7 @@ mod provision;
 mod reappraise;
 mod roles;
 mod trust;
+mod upstream;
 mod x509_authority;
 
 pub use admission::{Admission, ApprovalRules, admit, require_no_other, require_not_blocked, wait_for_approval};
@@ -42,6 +43,10 @@ pub use provision::{ProvisionAsk, ReportedStep, StepReport, assign_image, remove
 pub use reappraise::{Reappraisal, reappraise_page};
 pub use roles::{RoleGap, RoleHolder, role_stands};
 pub use trust::put_trust;
+pub use upstream::{
+    BundleCertificate, MAX_UPSTREAM_JWT_KEYS, MAX_UPSTREAM_ROOTS, UpstreamSays, bundle_certificates, follow_upstream,
+    prepare_upstream_authority, revoke_upstream_root, taint_upstream_root,
+};
 pub use x509_authority::{
     Rows, X509AuthorityStep, activate_x509_authority, activated, end_x509_authority, prepare_x509_authority,
     revoke_x509_authority, taint_x509_authority,

@@ -64,7 +64,8 @@ pub use registry::{Registry, Role, RoleWay};
 pub use rows::{
     Appraised, Authority, AuthorityState, DamagedNode, EkCertificate, FirstRequest, HeldEvidence, ImageAssignment,
     ImageOrder, InstallStage, JwtKey, LINES, LeftOutEntry, LogPart, NewEvidence, Node, NodeEvidence, NodeFacts,
-    NodeSvid, PolicyFile, PublishedJwtKey, RoleSvid, TpmName, WholeLog,
+    NodeSvid, PolicyFile, PublishedJwtKey, RoleSvid, TpmName, UpstreamBundle, UpstreamJwtKey, UpstreamRoot,
+    UpstreamRootState, WholeLog,
 };
 pub use state::{Configured, Gap, NodeCounts, RulesInForce, Snapshot, State};
 pub use view::{Decision, Done, View};

@@ -9,6 +9,7 @@ mod left_out;
 mod node;
 mod policy_file;
 mod tpm_name;
+mod upstream;
 
 pub use authority::{Authority, AuthorityState, JwtKey, PublishedJwtKey};
 pub use ek_certificate::EkCertificate;
@@ -19,3 +20,4 @@ pub use left_out::{DamagedNode, LeftOutEntry};
 pub use node::{Appraised, Node, NodeSvid, RoleSvid};
 pub use policy_file::PolicyFile;
 pub use tpm_name::TpmName;
+pub use upstream::{UpstreamBundle, UpstreamJwtKey, UpstreamRoot, UpstreamRootState};

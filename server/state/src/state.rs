@@ -21,7 +21,7 @@ use hallmark_verify::Trust;
 
 use crate::{
     Action, AttestationState, Authority, AuthorityState, FirstRequest, ImageAssignment, InventorySnapshot, JwtKey,
-    Links, Node, NodeState, PolicyFile, PublishedJwtKey, Registry, Undecodable, node::node_id,
+    Links, Node, NodeState, PolicyFile, PublishedJwtKey, Registry, Undecodable, UpstreamBundle, node::node_id,
 };
 
 /// The rules in force.
@@ -72,6 +72,7 @@ pub struct State {
     authorities: Vec<Arc<Authority>>,
     jwt_keys: Vec<Arc<JwtKey>>,
     published_jwt_keys: Vec<Arc<PublishedJwtKey>>,
+    upstream: Arc<UpstreamBundle>,
     bundle_sequence: u64,
     requests: BTreeMap<(SpiffeId, Action), Vec<FirstRequest>>,
     image_assignments: BTreeMap<EkId, Arc<ImageAssignment>>,
@@ -297,6 +298,12 @@ impl State {
     #[must_use]
     pub fn published_jwt_keys(&self) -> &[Arc<PublishedJwtKey>] {
         &self.published_jwt_keys
+    }
+
+    /// What the authority above says of the trust domain; nothing where there is none.
+    #[must_use]
+    pub const fn upstream(&self) -> &Arc<UpstreamBundle> {
+        &self.upstream
     }
 
     /// The bundle's sequence number; 0 before the first authority.

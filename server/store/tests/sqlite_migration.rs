@@ -229,6 +229,7 @@ async fn the_authority_of_the_eighth_version_is_found_again() {
         .unwrap()
         .unwrap();
     let kept = Authority {
+        upstream: Vec::new(),
         label: "key".into(),
         certificate: vec![0x30, 1],
         created_at: 77,
@@ -306,7 +307,7 @@ async fn records_of_the_eleventh_version_have_no_changes_and_are_told_as_such() 
     drop(store);
     let raw = rusqlite::Connection::open(options_file(&folder)).unwrap();
     raw.execute_batch(
-        "DROP TABLE published_jwt_keys; DROP TABLE jwt_keys; DROP TABLE image_assignments; DROP INDEX journal_of_installations; DROP TABLE bodies; ALTER TABLE evidence DROP COLUMN sha256; DELETE FROM meta WHERE key = 'whole_after'; \
+        "DROP TABLE upstream_bundle; ALTER TABLE authority_certificates DROP COLUMN upstream; DROP TABLE published_jwt_keys; DROP TABLE jwt_keys; DROP TABLE image_assignments; DROP INDEX journal_of_installations; DROP TABLE bodies; ALTER TABLE evidence DROP COLUMN sha256; DELETE FROM meta WHERE key = 'whole_after'; \
          PRAGMA user_version = 11",
     )
     .unwrap();

@@ -71,6 +71,14 @@ const DAMAGE: &[(&str, &str)] = &[
         "row below1 of the table published_jwt_keys",
     ),
     (
+        "UPDATE authority_certificates SET upstream = x'ff'",
+        "row key2 of the table authority_certificates",
+    ),
+    (
+        "UPDATE upstream_bundle SET content = x'ff'",
+        "row 1 of the table upstream_bundle",
+    ),
+    (
         "UPDATE admin_requests SET requests = '{'",
         "of the table admin_requests",
     ),

@@ -109,6 +109,15 @@ const CHANGES: &[(&str, &str)] = &[
         "UPDATE published_jwt_keys SET publisher = agent || 'x'",
         "of the table published_jwt_keys",
     ),
+    (
+        "UPDATE authority_certificates SET upstream = x''",
+        "of the table authority_certificates",
+    ),
+    ("DELETE FROM upstream_bundle", "row 1 of the table upstream_bundle"),
+    (
+        "UPDATE upstream_bundle SET content = x''",
+        "row 1 of the table upstream_bundle",
+    ),
     ("DELETE FROM admin_requests", "of the table admin_requests"),
     (
         "UPDATE image_assignments SET manifest_sha256 = zeroblob(32)",

@@ -20,4 +20,5 @@ mod listing;
 mod probe;
 mod records;
 mod svids;
+mod upstream;
 mod x509;

@@ -56,6 +56,7 @@ fn a_token_that_returns_another_keys_signature_is_told() {
                 key: other,
                 x509: good.x509.clone(),
                 upstream_chain: Vec::new(),
+                own_keys: std::collections::BTreeSet::new(),
                 tainted: Vec::new(),
                 bundle: good.bundle.clone(),
                 authorities: good.bundle.authorities().unwrap(),

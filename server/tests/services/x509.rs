@@ -336,6 +336,7 @@ async fn renewed(lab: &Lab, row: &Authority, lifetime: Duration) -> Authority {
         .keys
         .sign(&key.id, key.kind.signature_alg(), draft.tbs().to_vec());
     Authority {
+        upstream: Vec::new(),
         certificate: draft.seal(&signature.await.unwrap()).unwrap(),
         created_at: clock.unix(),
         state: AuthorityState::Old,

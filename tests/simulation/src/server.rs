@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock};
 use hallmark_policy::PolicySet;
 use hallmark_state::{
     Action, AttestationState, Configured, Filter, HeldEvidence, Record, Snapshot, State, TpmName, Transaction,
+    UpstreamBundle,
 };
 use hallmark_verify::Trust;
 
@@ -104,6 +105,7 @@ fn rows(state: &State) -> Snapshot {
         machine_eks: state.links().machines().into_iter().collect(),
         authorities: state.authorities().iter().map(|it| (**it).clone()).collect(),
         jwt_keys: state.jwt_keys().iter().map(|it| (**it).clone()).collect(),
+        upstream: UpstreamBundle::clone(state.upstream()),
         published_jwt_keys: state.published_jwt_keys().iter().map(|it| (**it).clone()).collect(),
         held: ids()
             .filter_map(|node| Some(held_row(&node, state.attestation(&node)?)))

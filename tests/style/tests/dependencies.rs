@@ -40,6 +40,7 @@ const SERVER: &[&str] = &[
     "hallmark-policy",
     "hallmark-state",
     "hallmark-authority",
+    "hallmark-upstream",
     "hallmark",
 ];
 const AGENT: &[&str] = &["hallmark-agent", "hallmark-tpm", "hallmark-workload"];

@@ -11,3 +11,4 @@ mod cost;
 mod csr;
 mod profile;
 mod software;
+mod upstream;

@@ -8,8 +8,9 @@ use hallmark_api::{
     localauthority::{
         ActivateJwtAuthorityRequest, ActivateX509AuthorityRequest, AuthorityState as Message,
         GetJwtAuthorityStateRequest, GetX509AuthorityStateRequest, PrepareJwtAuthorityRequest,
-        PrepareX509AuthorityRequest, RevokeJwtAuthorityRequest, RevokeX509AuthorityRequest, TaintJwtAuthorityRequest,
-        TaintX509AuthorityRequest,
+        PrepareX509AuthorityRequest, RevokeJwtAuthorityRequest, RevokeX509AuthorityRequest,
+        RevokeX509UpstreamAuthorityRequest, TaintJwtAuthorityRequest, TaintX509AuthorityRequest,
+        TaintX509UpstreamAuthorityRequest,
     },
     types,
 };
@@ -38,6 +39,32 @@ pub(crate) enum AuthorityCommand {
     /// The keys that sign JWT-SVIDs
     #[command(subcommand)]
     Jwt(LifeCommand),
+    /// The roots of the authority that signs this server's, where there is one
+    #[command(subcommand)]
+    Upstream(UpstreamCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum UpstreamCommand {
+    /// Have agents replace at once what hangs on a root that no authority which signs hangs on any more
+    Taint {
+        /// The root's whole Subject Key Identifier, as `hallmark authority x509 show` has it
+        #[arg(value_name = "KEY-ID")]
+        key_id: String,
+        #[command(flatten)]
+        step: Step,
+    },
+    /// Take such a root out of the bundle, with this server's authorities below it: nothing that leads to it is believed any more
+    Revoke {
+        /// The root's whole Subject Key Identifier, as `hallmark authority x509 show` has it
+        #[arg(value_name = "KEY-ID")]
+        key_id: String,
+        /// Why, for the record
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+        reason: String,
+        #[command(flatten)]
+        how: Destruction,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -95,6 +122,7 @@ pub(crate) async fn run(context: &Context, command: AuthorityCommand) -> Result<
     let (kind, command) = match command {
         AuthorityCommand::X509(command) => (AuthorityKind::X509, command),
         AuthorityCommand::Jwt(command) => (AuthorityKind::Jwt, command),
+        AuthorityCommand::Upstream(command) => return above(context, client, command).await,
     };
     let life = Life { client, kind };
     let (act, about, change) = match command {
@@ -149,6 +177,37 @@ pub(crate) async fn run(context: &Context, command: AuthorityCommand) -> Result<
         }
     };
     let changed = AuthorityChange::new(act, about.unwrap_or_default(), change.dry_run, life.all().await?);
+    show(context.format, &changed)?;
+    Ok(change.exit())
+}
+
+/// A step about a root above.
+async fn above(context: &Context, client: Client, command: UpstreamCommand) -> Result<Exit, CliError> {
+    let life = Life {
+        client,
+        kind: AuthorityKind::X509,
+    };
+    let mut service = life.client.local_authority();
+    let (act, subject_key_id, change) = match command {
+        UpstreamCommand::Taint { key_id, step } => {
+            let subject_key_id = key_id.clone();
+            if !step.change.dry_run {
+                let request = with_reason(TaintX509UpstreamAuthorityRequest { subject_key_id }, &step.reason);
+                life.done(service.taint_x509_upstream_authority(request).await)?;
+            }
+            ("taint", key_id, step.change)
+        }
+        UpstreamCommand::Revoke { key_id, reason, how } => {
+            let subject_key_id = key_id.clone();
+            let question = format!("revoke the root {key_id} and all that hangs on it?");
+            if how.is_confirmed(&question)? {
+                let request = with_reason(RevokeX509UpstreamAuthorityRequest { subject_key_id }, &reason);
+                life.done(service.revoke_x509_upstream_authority(request).await)?;
+            }
+            ("revoke", key_id, how.change)
+        }
+    };
+    let changed = AuthorityChange::new(act, subject_key_id, change.dry_run, life.all().await?);
     show(context.format, &changed)?;
     Ok(change.exit())
 }
@@ -309,6 +368,7 @@ impl Life {
                 Signing {
                     active: answer.active,
                     prepared: answer.prepared,
+                    old: answer.old,
                 }
             }
             AuthorityKind::Jwt => {
@@ -317,6 +377,7 @@ impl Life {
                 Signing {
                     active: answer.active,
                     prepared: answer.prepared,
+                    old: answer.old,
                 }
             }
         };

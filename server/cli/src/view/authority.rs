@@ -25,16 +25,26 @@ pub(crate) struct AuthorityView {
     expires_seconds: i64,
     #[serde(skip)]
     pub(crate) standing: AuthorityState,
+    /// The id of the root that it hangs on, where another authority has signed it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upstream: Option<String>,
 }
 
-/// Which authorities sign, now and next.
+/// Which authorities sign, now and next, and did last.
 #[derive(Debug, Default)]
 pub(crate) struct Signing {
     pub(crate) active: Option<Message>,
     pub(crate) prepared: Option<Message>,
+    pub(crate) old: Option<Message>,
 }
 
 impl Signing {
+    /// Those that another authority has signed: the bundle has its root, and not them.
+    fn below(&self) -> impl Iterator<Item = &Message> {
+        let all = [&self.old, &self.active, &self.prepared].into_iter().flatten();
+        all.filter(|it| !it.upstream_authority_subject_key_id.is_empty())
+    }
+
     fn view(&self, key_id: String, is_tainted: bool, expires_at: i64) -> AuthorityView {
         let is = |message: &Option<Message>| message.as_ref().is_some_and(|it| it.authority_id == key_id);
         let standing = match () {
@@ -49,6 +59,7 @@ impl Signing {
             expires: rfc3339(expires_at).filter(|_| expires_at > 0),
             expires_seconds: expires_at,
             standing,
+            upstream: None,
         }
     }
 }
@@ -98,12 +109,29 @@ fn x509(signing: &Signing, certificates: &[types::X509Certificate]) -> Vec<Autho
         let end = ends.get(&key_id).copied().unwrap_or_default();
         signing.view(hex::encode(&key_id), tainted, end)
     };
-    found.into_iter().map(view).collect()
+    let is_root = |key_id: &[u8]| {
+        let id = hex::encode(key_id);
+        signing.below().any(|it| it.upstream_authority_subject_key_id == id)
+    };
+    let own = found.into_iter().filter(|(key_id, _)| !is_root(key_id)).map(view);
+    let below = signing.below().map(|it| AuthorityView {
+        upstream: Some(it.upstream_authority_subject_key_id.clone()),
+        ..signing.view(it.authority_id.clone(), false, it.expires_at)
+    });
+    own.chain(below).collect()
 }
 
 impl Show for AuthorityList {
     fn table(&self, now: i64) -> String {
         let row = |it: &AuthorityView| [it.key_id.clone(), it.state.to_owned(), told(it.expires_seconds, now)];
+        if self.all.iter().any(|it| it.upstream.is_some()) {
+            let with_root = |it: &AuthorityView| {
+                let [key_id, state, expires] = row(it);
+                [key_id, state, expires, it.upstream.clone().unwrap_or_default()]
+            };
+            let rows: Vec<[String; 4]> = self.all.iter().map(with_root).collect();
+            return columns(["X.509 AUTHORITY", "STATE", "EXPIRES", "UPSTREAM ROOT"], &rows);
+        }
         let rows: Vec<[String; 3]> = self.all.iter().map(row).collect();
         let head = match self.kind {
             AuthorityKind::X509 => "X.509 AUTHORITY",

@@ -75,8 +75,8 @@ impl State {
     /// What is due at `now`, in Unix seconds; of several steps the first. What has ended goes first: a token that is full makes no
     /// next key.
     ///
-    /// Behind the end of the authority that signs, none is made in its place: whoever knows the bundle would not believe it, and a
-    /// clock that is ahead for a moment would take the fleet's trust away. One that is prepared signs then.
+    /// Behind the end of a self-signed authority that signs, none is made in its place: whoever knows the bundle would not believe it, and a
+    /// clock that is ahead for a moment would take the fleet's trust away. One that is prepared signs then. What an authority above signs, those who know the bundle do believe.
     #[must_use]
     pub fn due_x509_authority_step(&self, now: i64) -> Option<X509AuthorityStep> {
         let active = self.active_authority()?;
@@ -92,7 +92,8 @@ impl State {
                 let key_id = next.key_id().filter(|_| is_due)?;
                 Some(X509AuthorityStep::Activate { key_id })
             }
-            None => (life.wants_next(now) && now < life.ends).then_some(X509AuthorityStep::Prepare),
+            None => (life.wants_next(now) && (now < life.ends || !active.upstream.is_empty()))
+                .then_some(X509AuthorityStep::Prepare),
         }
     }
 }

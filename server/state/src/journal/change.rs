@@ -10,7 +10,7 @@ use hallmark_verify::Trust;
 use super::{Key, Manifest, sha256};
 use crate::{
     Action, AttestationState, Authority, EkCertificate, Entry, FirstRequest, ImageAssignment, JwtKey, NewEvidence,
-    Node, NodeFacts, PolicyFile, PublishedJwtKey, TpmName,
+    Node, NodeFacts, PolicyFile, PublishedJwtKey, TpmName, UpstreamBundle,
 };
 
 /// One change of the state. The changes of one transaction are durable together or not at all.
@@ -122,6 +122,8 @@ pub enum Change {
         /// Its id.
         key_id: String,
     },
+    /// Says all that the authority above says of the trust domain, in the place of what it said before.
+    PutUpstream(Arc<UpstreamBundle>),
     /// Sets the bundle's sequence number, which only rises.
     PutBundleSequence(u64),
     /// What administrators asked for of a node and a second one has to ask for as well; empty for none.
@@ -239,6 +241,7 @@ impl Change {
             | Self::DeleteJwtKey { .. }
             | Self::PutPublishedJwtKey(_)
             | Self::DeletePublishedJwtKey { .. }
+            | Self::PutUpstream(_)
             | Self::PutBundleSequence(_) => {
                 touch(Key::Authorities);
             }

@@ -8,6 +8,9 @@ mod authority;
 mod changes;
 mod events;
 mod rows;
+mod upstream;
+
+pub use upstream::{decode_certificates, decode_upstream, encode_certificates, encode_upstream};
 
 use prost::Message as _;
 

@@ -42,8 +42,11 @@ impl AuthorityState {
 pub struct Authority {
     /// The key's label in the token.
     pub label: String,
-    /// The self-signed certificate, DER; unique.
+    /// Its certificate, DER; unique.
     pub certificate: Vec<u8>,
+    /// What stands above it, DER: each has signed the one before, the first of them this certificate, and the last is the root, which
+    /// the bundle has. None: it is self-signed, and its certificate is in the bundle.
+    pub upstream: Vec<Vec<u8>>,
     /// When it was issued, in Unix seconds.
     pub created_at: i64,
     /// Where it stands.

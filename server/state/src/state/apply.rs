@@ -111,6 +111,7 @@ impl State {
             Change::DeleteJwtKey { key_id } => self.jwt_keys.retain(|it| it.key_id != *key_id),
             Change::PutPublishedJwtKey(key) => self.put_published_jwt_key(key),
             Change::DeletePublishedJwtKey { key_id } => self.published_jwt_keys.retain(|it| it.key_id != *key_id),
+            Change::PutUpstream(upstream) => self.upstream = Arc::clone(upstream),
             Change::PutBundleSequence(sequence) => self.bundle_sequence = *sequence,
             Change::PutRequests { node, action, requests } => {
                 let place = (node.clone(), *action);

@@ -11,6 +11,7 @@ use super::{RulesInForce, State};
 use crate::{
     Action, Appraised, AttestationState, Authority, DamagedNode, Entry, FirstRequest, HeldEvidence, ImageAssignment,
     InventorySnapshot, JwtKey, LeftOutEntry, Links, Node, PolicyFile, PublishedJwtKey, Registry, Total, TpmName,
+    UpstreamBundle,
 };
 use hallmark_spiffe::SpiffeId;
 
@@ -39,6 +40,8 @@ pub struct Snapshot {
     pub jwt_keys: Vec<JwtKey>,
     /// Every key that a server below this one published, oldest first.
     pub published_jwt_keys: Vec<PublishedJwtKey>,
+    /// What the authority above says of the trust domain.
+    pub upstream: UpstreamBundle,
     /// How far each node's evidence goes, by node.
     pub held: Vec<HeldEvidence>,
     /// Every policy and baseline that was ever applied, by kind and name.
@@ -104,6 +107,7 @@ impl State {
             unknown: super::Unknown::default(),
             authorities: snapshot.authorities.into_iter().map(Arc::new).collect(),
             jwt_keys: snapshot.jwt_keys.into_iter().map(Arc::new).collect(),
+            upstream: Arc::new(snapshot.upstream),
             published_jwt_keys: snapshot.published_jwt_keys.into_iter().map(Arc::new).collect(),
             bundle_sequence: snapshot.bundle_sequence,
             requests: std::collections::BTreeMap::new(),
@@ -178,6 +182,7 @@ impl State {
                 "published JWT keys",
                 self.published_jwt_keys == other.published_jwt_keys,
             ),
+            ("upstream", self.upstream == other.upstream),
             ("bundle", self.bundle_sequence == other.bundle_sequence),
             ("requests", self.requests == other.requests),
             ("image assignments", self.image_assignments == other.image_assignments),

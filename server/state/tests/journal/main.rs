@@ -18,6 +18,7 @@ mod provision;
 mod provision_encoding;
 mod samples;
 mod tail;
+mod upstream;
 mod verdicts;
 mod view;
 mod x509_authority;

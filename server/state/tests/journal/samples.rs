@@ -136,6 +136,7 @@ pub(crate) fn put_name(byte: u8, ek_sha256: [u8; 32]) -> Change {
 
 pub(crate) fn authority(label: &str) -> Authority {
     Authority {
+        upstream: Vec::new(),
         label: label.into(),
         certificate: label.as_bytes().to_vec(),
         created_at: NOW,

@@ -28,6 +28,7 @@ pub(crate) fn authority(key_id: [u8; 4], from: i64, to: i64) -> Authority {
     params.not_after = OffsetDateTime::from_unix_timestamp(to).unwrap();
     let certificate = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
     Authority {
+        upstream: Vec::new(),
         label: format!("label-{}", hex::encode(key_id)),
         certificate: certificate.der().to_vec(),
         created_at: from,

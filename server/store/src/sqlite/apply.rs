@@ -93,7 +93,8 @@ fn apply(path: &Path, connection: &Connection, change: &Change, revision: u64) -
         | Change::PutJwtKey(_)
         | Change::DeleteJwtKey { .. }
         | Change::PutPublishedJwtKey(_)
-        | Change::DeletePublishedJwtKey { .. } => apply_authority(path, connection, change),
+        | Change::DeletePublishedJwtKey { .. }
+        | Change::PutUpstream(_) => apply_authority(path, connection, change),
         Change::PutBundleSequence(new) => set_sequence(path, connection, *new),
         Change::PutRequests { node, action, requests } => {
             put_requests(connection, node.as_str(), action.as_str(), requests).map_err(at)
@@ -146,6 +147,7 @@ fn apply_authority(path: &Path, connection: &Connection, change: &Change) -> Res
             let gone = authority_row::delete_jwt_key(connection, key_id).map_err(at)?;
             found(gone, || format!("JWT key {key_id}"))
         }
+        Change::PutUpstream(upstream) => authority_row::put_upstream(connection, upstream).map_err(at),
         Change::PutPublishedJwtKey(key) => authority_row::put_published_jwt_key(connection, key).map_err(at),
         Change::DeletePublishedJwtKey { key_id } => {
             let gone = authority_row::delete_published_jwt_key(connection, key_id).map_err(at)?;

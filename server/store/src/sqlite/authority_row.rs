@@ -1,7 +1,10 @@
-//! Rows of `authority_certificates`, `jwt_keys` and `published_jwt_keys`.
+//! Rows of `authority_certificates`, `jwt_keys`, `published_jwt_keys` and `upstream_bundle`.
 
 use hallmark_spiffe::SpiffeId;
-use hallmark_state::{Authority, AuthorityState, JwtKey, PublishedJwtKey};
+use hallmark_state::{
+    Authority, AuthorityState, JwtKey, PublishedJwtKey, UpstreamBundle,
+    journal::encoding::{EncodingError, decode_certificates, decode_upstream, encode_certificates, encode_upstream},
+};
 use rusqlite::{Connection, Row, params};
 
 use super::{load, unread};
@@ -10,7 +13,7 @@ use crate::StoreError;
 pub(super) const AUTHORITIES: load::Rows = (
     "authority_certificates",
     1,
-    "label, certificate, created_at, state",
+    "label, certificate, created_at, state, upstream",
     "created_at, label, certificate",
 );
 pub(super) const JWT_KEYS: load::Rows = (
@@ -30,13 +33,15 @@ pub(super) const PUBLISHED_JWT_KEYS: load::Rows = (
 pub(super) fn put(connection: &Connection, authority: &Authority) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
-            "INSERT OR REPLACE INTO authority_certificates (label, certificate, created_at, state) VALUES (?1, ?2, ?3, ?4)",
+            "INSERT OR REPLACE INTO authority_certificates (label, certificate, created_at, state, upstream) \
+             VALUES (?1, ?2, ?3, ?4, ?5)",
         )?
         .execute(params![
             authority.label,
             authority.certificate,
             authority.created_at,
-            authority.state.as_str()
+            authority.state.as_str(),
+            encode_certificates(&authority.upstream)
         ])
         .map(drop)
 }
@@ -121,8 +126,13 @@ pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Result<Authority, StoreErr
         Ok(state) => state,
         Err(error) => return Ok(Err(error)),
     };
+    let upstream = match decode_certificates(&row.get::<_, Vec<u8>>(4)?) {
+        Ok(upstream) => upstream,
+        Err(error) => return Ok(Err(undecodable("authority_certificates", &label, &error))),
+    };
     Ok(Ok(Authority {
         label,
+        upstream,
         certificate: row.get(1)?,
         created_at: row.get(2)?,
         state,
@@ -143,6 +153,28 @@ pub(super) fn read_jwt_key(row: &Row<'_>) -> rusqlite::Result<Result<JwtKey, Sto
         expires_at: row.get(4)?,
         state,
     }))
+}
+
+/// What the authority above says: one row, or none.
+pub(super) const UPSTREAM: load::Rows = ("upstream_bundle", 1, "id, content", "id");
+
+pub(super) fn put_upstream(connection: &Connection, upstream: &UpstreamBundle) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("INSERT OR REPLACE INTO upstream_bundle (id, content) VALUES (1, ?1)")?
+        .execute([encode_upstream(upstream)])
+        .map(drop)
+}
+
+pub(super) fn read_upstream(row: &Row<'_>) -> rusqlite::Result<Result<UpstreamBundle, StoreError>> {
+    let content: Vec<u8> = row.get(1)?;
+    Ok(decode_upstream(&content).map_err(|error| undecodable("upstream_bundle", "1", &error)))
+}
+
+fn undecodable(table: &str, key: &str, error: &EncodingError) -> StoreError {
+    StoreError::Undecodable {
+        what: unread::row_of(table, key),
+        reason: error.to_string(),
+    }
 }
 
 fn state(table: &str, key: &str, name: &str) -> Result<AuthorityState, StoreError> {

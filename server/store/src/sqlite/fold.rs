@@ -9,7 +9,7 @@ use hallmark_node::EkId;
 use hallmark_spiffe::SpiffeId;
 use hallmark_state::{
     Appraised, AttestationState, Authority, Change, Entry, FirstRequest, ImageAssignment, JwtKey, Node, PolicyFile,
-    PublishedJwtKey, Record,
+    PublishedJwtKey, Record, UpstreamBundle,
     journal::{encoding, sha256},
 };
 
@@ -53,7 +53,7 @@ pub(super) struct Said {
 pub(super) mod content {
     use super::{
         Appraised, Arc, AttestationState, Authority, BTreeSet, Change, EkId, Entry, FirstRequest, ImageAssignment,
-        JwtKey, Node, PolicyFile, PublishedJwtKey, SpiffeId, encoding, sha256,
+        JwtKey, Node, PolicyFile, PublishedJwtKey, SpiffeId, UpstreamBundle, encoding, sha256,
     };
 
     fn of(change: &Change) -> [u8; 32] {
@@ -115,6 +115,10 @@ pub(super) mod content {
 
     pub(in super::super) fn published_jwt_key(key: Arc<PublishedJwtKey>) -> [u8; 32] {
         of(&Change::PutPublishedJwtKey(key))
+    }
+
+    pub(in super::super) fn upstream(upstream: Arc<UpstreamBundle>) -> [u8; 32] {
+        of(&Change::PutUpstream(upstream))
     }
 
     pub(in super::super) fn requests(
@@ -262,6 +266,10 @@ impl Fold {
                 self.put(revision, place, content::jwt_key(Arc::clone(key)));
             }
             Change::DeleteJwtKey { key_id } => self.remove(revision, Place::new("jwt_keys", key_id)),
+            Change::PutUpstream(it) => {
+                let said = content::upstream(Arc::clone(it));
+                self.put(revision, Place::new("upstream_bundle", 1), said);
+            }
             Change::PutPublishedJwtKey(key) => {
                 let place = Place::new("published_jwt_keys", &key.key_id);
                 self.put(revision, place, content::published_jwt_key(Arc::clone(key)));

@@ -43,6 +43,9 @@ pub(super) fn load(path: &Path, trust_domain: &TrustDomain, connection: &Connect
             authority_row::PUBLISHED_JWT_KEYS,
             authority_row::read_published_jwt_key,
         )?,
+        upstream: all(path, &snapshot, authority_row::UPSTREAM, authority_row::read_upstream)?
+            .pop()
+            .unwrap_or_default(),
         held: evidence_row::held(path, &snapshot, |id| shared.id(id))?,
         policy_files: all(path, &snapshot, POLICY_FILES, policy_file)?,
         bundle_sequence: apply::bundle_sequence(path, &snapshot)?,

@@ -24,6 +24,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("0013.sql"),
     include_str!("0014.sql"),
     include_str!("0015.sql"),
+    include_str!("0016.sql"),
 ];
 
 /// The version from which on there is a journal.

@@ -21,9 +21,18 @@ pub struct OlderStore {
 const AUTHORITIES: load::Rows = (
     "authorities",
     1,
-    "label, certificate, created_at, state",
+    "label, certificate, created_at, state, x''",
     "created_at, label",
 );
+/// And up to version 17, when all were self-signed.
+const SELF_SIGNED: load::Rows = (
+    "authority_certificates",
+    1,
+    "label, certificate, created_at, state, x''",
+    "created_at, label, certificate",
+);
+/// The version from which on an authority above may have signed them.
+const UPSTREAM: u32 = 16;
 /// The version from which on an authority has several certificates.
 const CERTIFICATES: u32 = 9;
 
@@ -39,10 +48,10 @@ pub(super) fn read(options: &SqliteOptions) -> Result<Option<OlderStore>, StoreE
         return Ok(None);
     }
     open::require_trust_domain(options, connection)?;
-    let rows = if schema < CERTIFICATES {
-        AUTHORITIES
-    } else {
-        authority_row::AUTHORITIES
+    let rows = match schema {
+        ..CERTIFICATES => AUTHORITIES,
+        CERTIFICATES..UPSTREAM => SELF_SIGNED,
+        UPSTREAM.. => authority_row::AUTHORITIES,
     };
     let recorded = recorded_keys(connection, schema);
     Ok(Some(OlderStore {

@@ -179,6 +179,9 @@ impl Comparing<'_> {
             authority_row::read_published_jwt_key,
             |key| (key.key_id.clone(), content::published_jwt_key(Arc::new(key))),
         )?;
+        self.rows(authority_row::UPSTREAM, authority_row::read_upstream, |upstream| {
+            ("1".to_owned(), content::upstream(Arc::new(upstream)))
+        })?;
         self.rows(load::POLICY_FILES, load::policy_file, |file| {
             (
                 format!("{} {}", file.kind, file.name),

@@ -8,7 +8,8 @@ use hallmark_spiffe::SpiffeId;
 use hallmark_state::{
     Action, Appraised, Approvals, AttestationState, Authority, AuthorityState, Change, EkCertificate, Entry,
     FirstRequest, ImageAssignment, InstallStage, JwtKey, LINES, LogPart, Manifest, NewEvidence, Node, NodeEvidence,
-    NodeFacts, NodeState, PolicyFile, PublishedJwtKey, Record, State, TpmName, Transaction,
+    NodeFacts, NodeState, PolicyFile, PublishedJwtKey, Record, State, TpmName, Transaction, UpstreamBundle,
+    UpstreamJwtKey, UpstreamRoot, UpstreamRootState,
     journal::{encoding::encode, sha256},
 };
 use hallmark_store::{Follower, Store};
@@ -147,6 +148,7 @@ fn change(state: &State, (kind, a, b, c): Step) -> Option<Change> {
             key_id: state.jwt_keys().first()?.key_id.clone(),
         },
         25 | 26 => published_jwt_key(state, (kind, a, b, c))?,
+        28 => put_upstream(a, b, c),
         // What is not there, and what is there already.
         27 => Change::DeleteEntry(Arc::new(plain_entry("absent", 1))),
         _ => Change::PutEntry {
@@ -158,7 +160,7 @@ fn change(state: &State, (kind, a, b, c): Step) -> Option<Change> {
 
 /// Makes one change of each kind that leaves a row behind.
 pub(crate) async fn a_change_of_each_kind_is_taken(store: &impl Store) {
-    for kind in [2, 0, 5, 7, 10, 11, 12, 13, 14, 16, 17, 18, 19, 4, 21, 23, 25] {
+    for kind in [2, 0, 5, 7, 10, 11, 12, 13, 14, 16, 17, 18, 19, 4, 21, 23, 25, 28] {
         let state = state_of(store).await;
         let change = change(&state, (kind, 1, 2, 5)).unwrap();
         let events = vec![accepted(&format!("step {kind}"))];
@@ -170,8 +172,27 @@ pub(crate) async fn a_change_of_each_kind_is_taken(store: &impl Store) {
     }
 }
 
+fn put_upstream(a: u8, b: u8, c: u8) -> Change {
+    let roots = (0..a % 3).map(|n| UpstreamRoot {
+        certificate: vec![0x30, n],
+        added_at: i64::from(b),
+        state: [UpstreamRootState::Current, UpstreamRootState::Revoked][usize::from(c % 2)],
+    });
+    let jwt_keys = (0..b % 3).map(|n| UpstreamJwtKey {
+        key_id: format!("above{n}"),
+        public_key: vec![0x30, c],
+        expires_at: i64::from(c),
+        tainted: a % 2 == 1,
+    });
+    Change::PutUpstream(Arc::new(UpstreamBundle {
+        roots: roots.collect(),
+        jwt_keys: jwt_keys.collect(),
+    }))
+}
+
 fn put_authority(a: u8, b: u8, c: u8) -> Change {
     Change::PutAuthority(Arc::new(Authority {
+        upstream: (0..c % 3).map(|n| vec![0x30, n]).collect(),
         label: format!("key{}", b % 3),
         certificate: vec![0x30, a % 5],
         created_at: i64::from(c % 3),

@@ -62,6 +62,7 @@ pub(crate) async fn a_node_is_replaced_and_deleted(store: &impl Store) {
 
 pub(crate) async fn authorities_read_back(store: &impl Store) {
     let authority = |label: &str, created_at, state| Authority {
+        upstream: Vec::new(),
         label: label.into(),
         certificate: vec![0x30, u8::try_from(created_at).unwrap()],
         created_at,

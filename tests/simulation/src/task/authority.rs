@@ -141,6 +141,7 @@ fn authority(number: u64, now: i64) -> Authority {
     Authority {
         certificate: params.self_signed(&*KEY).unwrap().der().to_vec(),
         label,
+        upstream: Vec::new(),
         created_at: now,
         state: AuthorityState::Prepared,
     }

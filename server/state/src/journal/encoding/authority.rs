@@ -15,6 +15,8 @@ pub(super) struct AuthorityMessage {
     created_at: i64,
     #[prost(string, tag = "4")]
     state: String,
+    #[prost(bytes = "vec", repeated, tag = "5")]
+    upstream: Vec<Vec<u8>>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -78,6 +80,7 @@ pub(super) fn authority_message(it: &Authority) -> AuthorityMessage {
         certificate: it.certificate.clone(),
         created_at: it.created_at,
         state: it.state.as_str().to_owned(),
+        upstream: it.upstream.clone(),
     }
 }
 
@@ -85,6 +88,7 @@ pub(super) fn authority(it: AuthorityMessage) -> Result<Authority, EncodingError
     Ok(Authority {
         label: it.label,
         certificate: it.certificate,
+        upstream: it.upstream,
         created_at: it.created_at,
         state: state(&it.state)?,
     })

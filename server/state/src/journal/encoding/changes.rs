@@ -16,6 +16,7 @@ use super::{
         AttestationMessage, EntryMessage, LineMessage, NodeMessage, attestation, attestation_message, ek, eks, entry,
         entry_message, hash, line, line_message, node, node_message, serial, spiffe_id,
     },
+    upstream::{UpstreamMessage, upstream, upstream_message},
     wrong,
 };
 use crate::{
@@ -26,7 +27,7 @@ use crate::{
 pub(super) struct ChangeMessage {
     #[prost(
         oneof = "Kind",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 28, 29"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 28, 29"
     )]
     kind: Option<Kind>,
 }
@@ -84,6 +85,8 @@ enum Kind {
     PutJwtKey(Box<JwtKeyMessage>),
     #[prost(string, tag = "25")]
     DeleteJwtKey(String),
+    #[prost(message, boxed, tag = "26")]
+    PutUpstream(Box<UpstreamMessage>),
     #[prost(message, boxed, tag = "28")]
     PutPublishedJwtKey(Box<PublishedJwtKeyMessage>),
     #[prost(string, tag = "29")]
@@ -289,6 +292,7 @@ fn kind(change: &Change) -> Kind {
         Change::DeleteJwtKey { key_id } => Kind::DeleteJwtKey(key_id.clone()),
         Change::PutPublishedJwtKey(it) => Kind::PutPublishedJwtKey(Box::new(published_jwt_key_message(it))),
         Change::DeletePublishedJwtKey { key_id } => Kind::DeletePublishedJwtKey(key_id.clone()),
+        Change::PutUpstream(it) => Kind::PutUpstream(Box::new(upstream_message(it))),
         Change::PutBundleSequence(sequence) => Kind::PutBundleSequence(*sequence),
         Change::PutRequests { node, action, requests } => Kind::PutRequests(Box::new(RequestsMessage {
             node: node.to_string(),
@@ -434,6 +438,7 @@ fn without_body(kind: Kind) -> Result<Change, EncodingError> {
         Kind::DeleteJwtKey(key_id) => Change::DeleteJwtKey { key_id },
         Kind::PutPublishedJwtKey(it) => Change::PutPublishedJwtKey(Arc::new(published_jwt_key(*it)?)),
         Kind::DeletePublishedJwtKey(key_id) => Change::DeletePublishedJwtKey { key_id },
+        Kind::PutUpstream(it) => Change::PutUpstream(Arc::new(upstream(*it)?)),
         Kind::PutBundleSequence(sequence) => Change::PutBundleSequence(sequence),
         Kind::PutRequests(it) => Change::PutRequests {
             node: spiffe_id(&it.node)?,
