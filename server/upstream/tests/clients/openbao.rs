@@ -46,8 +46,14 @@ fn free_port() -> u16 {
 }
 
 impl Bao {
-    /// Starts it; nothing where there is none for this machine.
+    /// Starts it with mounts and a policy; nothing where there is none for this machine.
     fn start() -> Option<Self> {
+        let bao = Self::bare()?;
+        bao.mounts();
+        Some(bao)
+    }
+
+    fn bare() -> Option<Self> {
         let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/interop/openbao/bao");
         if !program.exists() {
             let can = cfg!(any(target_arch = "x86_64", target_arch = "aarch64"));
@@ -90,7 +96,6 @@ impl Bao {
             assert!(begun.elapsed() < Duration::from_secs(60), "{log}");
             std::thread::sleep(Duration::from_millis(100));
         }
-        bao.mounts();
         Some(bao)
     }
 
@@ -326,4 +331,36 @@ async fn a_mount_of_a_namespace_signs() {
     let signed = sign(&upstream, &request).await.unwrap();
     require_genuine(&signed, &request);
     assert!(pki::read(&signed.roots[0]).subject().to_string().contains("Team root"));
+}
+
+/// The commands of the page for operators, in their order, as it has them.
+#[tokio::test]
+async fn the_documented_commands_give_the_rights_that_are_needed() {
+    let Some(bao) = Bao::bare() else { return };
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/how-to/run-below-vault-or-spire.vault.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let blocks: Vec<&str> = page.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert_eq!(blocks.len(), 3, "the page was read");
+    let path = format!("{}:{}", bao.program.parent().unwrap().display(), std::env::var("PATH").unwrap());
+    let done = Command::new("sh")
+        .args(["-eu", "-c", &blocks.concat()])
+        .current_dir(&bao.folder)
+        .env("HOME", bao.folder.path())
+        .env("PATH", path)
+        .env("BAO_ADDR", &bao.admin)
+        .env("BAO_TOKEN", "root")
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert!(done.status.success(), "{told}{}", String::from_utf8_lossy(&done.stderr));
+    let role = bao.told(&["read", "-field=role_id", "auth/approle/role/hallmark-server/role-id"]);
+    assert!(told.contains(&role), "{told}");
+    let secret = bao.folder.path().join("vault-secret-id");
+    let config = format!("[auth.approle]\nrole_id = {role:?}\nsecret_id = \"file:{}\"\n", secret.display());
+    let upstream = bao.upstream(&config);
+    let request = Request::new();
+    require_genuine(&sign(&upstream, &request).await.unwrap(), &request);
+    // The control: without its one right the same login signs nothing.
+    bao.told(&["policy", "delete", "hallmark-server"]);
+    assert_eq!(refused(sign(&upstream, &request).await).0, "HM-CA-0059");
 }
